@@ -1,0 +1,142 @@
+"""numbagrad: PyTorch's eager autograd, every kernel a function that Numba compiles.
+
+``import numbagrad as ng`` gives PyTorch's names: ``ng.tensor``, ``ng.nn``, ``ng.optim``, ``ng.autograd``.
+"""
+
+from __future__ import annotations
+
+from . import dtypes as _dtypes
+from .dtypes import (
+    bfloat16,
+    bool,
+    cdouble,
+    cfloat,
+    complex64,
+    complex128,
+    double,
+    finfo,
+    float,
+    float16,
+    float32,
+    float64,
+    get_default_dtype,
+    half,
+    iinfo,
+    int,
+    int8,
+    int16,
+    int32,
+    int64,
+    long,
+    promote_types,
+    result_type,
+    set_default_dtype,
+    short,
+    uint8,
+)
+from .modes import (
+    enable_grad,
+    inference_mode,
+    is_grad_enabled,
+    is_inference_mode_enabled,
+    no_grad,
+    set_grad_enabled,
+)
+from .storage import get_default_device, set_default_device
+from .tensor import Size, Tensor
+from .device import device  # isort: skip
+from . import autograd, creation
+from .creation import (
+    arange,
+    as_tensor,
+    asarray,
+    empty,
+    empty_like,
+    eye,
+    from_numpy,
+    full,
+    full_like,
+    is_tensor,
+    linspace,
+    logspace,
+    ones,
+    ones_like,
+    scalar_tensor,
+    tensor,
+    zeros,
+    zeros_like,
+)
+from .printing import get_printoptions, set_printoptions
+from .random import (
+    Generator,
+    default_generator,
+    get_rng_state,
+    initial_seed,
+    manual_seed,
+    seed,
+    set_rng_state,
+)
+
+dtype = _dtypes.dtype
+strided = "torch.strided"
+contiguous_format, preserve_format, channels_last = "contiguous_format", "preserve_format", "channels_last"
+inf, nan, pi, e = float64.np.type("inf").item(), float64.np.type("nan").item(), 3.141592653589793, 2.718281828459045
+
+__version__ = "0.1.0"
+
+
+def _start():
+    """Install the ops and what depends on them."""
+    import importlib
+
+    from .autograd import inplace
+    for name in ("special", "linalg"):
+        importlib.import_module("." + name, __name__)
+    from . import nn, ops  # noqa: F401
+    from .namespace import install_all
+    creation.install()
+    inplace.install()
+    install_all()
+
+
+_start()
+
+from . import optim, utils  # noqa: E402
+from .serialization import load, save  # noqa: E402
+
+
+def is_floating_point(input):
+    """Whether the dtype is a floating-point one."""
+    return input.dtype.is_floating_point
+
+
+def is_complex(input):
+    """Whether the dtype is complex."""
+    return input.dtype.is_complex
+
+
+def is_same_size(input, other):
+    """Whether two tensors have the same shape."""
+    return input._shape == other._shape
+
+
+def numel(input):
+    """Number of elements."""
+    return input._n
+
+
+def set_num_threads(n):
+    """Use ``n`` threads inside operations."""
+    from .kernel import threads
+    threads.set_num_threads(n)
+
+
+def get_num_threads():
+    """Threads used inside operations."""
+    from .kernel import threads
+    return threads.get_num_threads()
+
+
+def compile(model=None, **kwargs):
+    """Compilation of whole training steps; not part of this version."""
+    raise NotImplementedError("numbagrad.compile is not available in this version")

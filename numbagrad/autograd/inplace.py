@@ -1,0 +1,383 @@
+"""In-place operations: what may be written, the version count, and how history is rewritten.
+
+An in-place op on a tensor that is no view gets a new node in front of the old one. On a view, the *base* gets a
+``CopySlices`` node: its gradient is passed on with the view's region replaced by what the op makes of it; the view's own
+node is remade from the base when it is next asked for.
+"""
+
+from __future__ import annotations
+
+from .. import dtypes as dt
+from .. import modes
+from ..op import call as calls
+from ..tensor import Tensor, bump_version, contiguous_strides
+from . import graph
+from .graph import Node, View
+
+
+def check(t, name=""):
+    """Raise if ``t`` may not be written in the current mode; nothing has changed yet."""
+    mode = modes.current()
+    if "_inference" in t.__dict__ and not mode.inference:
+        raise RuntimeError("Inplace update to inference tensor outside InferenceMode is not allowed.You can make a clone "
+                           "to get a normal tensor before doing inplace update.See "
+                           "https://github.com/pytorch/rfcs/pull/17 for more details.")
+    if t._strides is not None and t._n > 1 and any(k == 0 and s > 1 for s, k in zip(t._shape, t._strides)):
+        raise RuntimeError("unsupported operation: more than one element of the written-to tensor refers to a single "
+                           "memory location. Please clone() the tensor before performing the operation.")
+    if not mode.grad:
+        return
+    if t._view is not None:
+        graph.refresh(t)
+        view = t._view
+        if view.mode == "multi" and view.base._rg:
+            raise RuntimeError("Output 0 of UnbindBackward0 is a view and is being modified inplace. This view is the "
+                               "output of a function that returns multiple views. Such functions do not allow the output "
+                               "views to be modified inplace. You should replace the inplace operation by an "
+                               "out-of-place one.")
+        if view.base._rg and view.base._node is None:
+            raise RuntimeError("a view of a leaf Variable that requires grad is being used in an in-place operation.")
+        if view.mode == "no_grad" and view.base._rg:
+            raise RuntimeError("A view was created in no_grad mode and is being modified inplace with grad mode enabled. "
+                               "Given that this use case is ambiguous and error-prone, it is forbidden. You can clarify "
+                               "your code by moving both the view and the inplace either both inside the no_grad block "
+                               "(if you don't want the inplace to be tracked) or both outside (if you want the inplace to "
+                               "be tracked).")
+    if t._rg and t._node is None:
+        raise RuntimeError("a leaf Variable that requires grad is being used in an in-place operation.")
+
+
+class CopySlices(Node):
+    """Backward of an in-place op on a view: ``ctx`` is (the op's node, geometry of the view in its base)."""
+
+    __slots__ = ()
+
+    def backward(self, g):
+        inner, shape, strides, offset = self.ctx
+        base = g.clone(memory_format=None) if g._strides is None else g.contiguous().clone()
+        region = base.as_strided(shape, strides, offset)
+        recorded = modes.is_grad_enabled()
+        grads = list((inner.backward_graph if recorded else inner.backward)(region.clone()))
+        own = grads[0]
+        if recorded:
+            part = g.new_zeros(shape) if own is None else own
+            base = base.as_strided_scatter(part, shape, strides, offset)
+        else:
+            with modes.no_grad():
+                region.zero_() if own is None else region.copy_(own)
+        return (base, *grads[1:])
+
+    backward_graph = backward
+
+    def release(self):
+        self.ctx[0].release()
+
+
+class AsStridedBackward0(Node):
+    """Gradient of a view that was remade from its base: ``ctx`` is (base shape, shape, strides, offset)."""
+
+    __slots__ = ()
+
+    def backward(self, g):
+        base_shape, shape, strides, offset = self.ctx
+        zeros = g.new_zeros(base_shape)
+        if modes.is_grad_enabled():
+            return (zeros.as_strided_scatter(g, shape, strides, offset),)
+        zeros.as_strided(shape, strides, offset).copy_(g)
+        return (zeros,)
+
+    backward_graph = backward
+
+
+class AsStridedView:
+    """Makes the node of a view anew after its base was modified."""
+
+    @staticmethod
+    def record(base, t):
+        node = calls.new_node(AsStridedBackward0, (base if base._node is None else base._node,))
+        node.ctx = (base._shape, *geometry(base, t))
+        return node
+
+
+def geometry(base, t):
+    """(shape, strides, offset) of view ``t`` relative to a row-major ``base``."""
+    if base._strides is not None:
+        raise NotImplementedError("in-place modification of a view whose base is not contiguous, with gradients")
+    return t._shape, t._strides or contiguous_strides(t._shape), (t._ptr - base._ptr) // t._kind.itemsize
+
+
+def rebase(t, node):
+    """Make ``node`` (whose first edge is ``t``'s old history) the history of ``t`` after an in-place change."""
+    view = t._view
+    if view is None:
+        t._node, t._rg = node, True
+        return
+    base = view.base
+    slices = calls.new_node(CopySlices, ((base._node or base) if base._rg else None, *node.next[1:]))
+    slices.ctx = (node, *geometry(base, t))
+    base._node, base._rg = slices, True
+    t._node, t._rg = AsStridedView.record(base, t), True
+    view.version = t._ver[0]
+
+
+def old_self(t):
+    """A copy of ``t`` as it is now, outside the graph: what an in-place op saves of the value it overwrites."""
+    from ..copying import contiguous_copy
+    return contiguous_copy(t)
+
+
+def method(op):
+    """The in-place method ``name_`` of an op."""
+    run = apply if op.kind == "elementwise" else apply_function
+
+    def inplace(self, *args, **kwargs):
+        return run(op, self, args, kwargs)
+    inplace.__name__ = inplace.__qualname__ = op.name + "_"
+    inplace.__doc__ = f"In-place form of ``{op.name}``."
+    return inplace
+
+
+def apply_function(op, t, args, kwargs):
+    """In-place form of any other op: run it on the old value, then make the result this tensor's value and history."""
+    check(t, op.name + "_")
+    old = old_self(t)
+    if t._rg and modes.is_grad_enabled():
+        e = graph.edge(t)
+        if e is not t:
+            old._node, old._rg = e, True
+    return replace(t, op.callable(old, *args, **kwargs), op.name + "_")
+
+
+def replace(t, result, name):
+    """Make ``result`` the value and history of ``t``."""
+    if not dt.can_cast(result._kind.dtype, t._kind.dtype):
+        raise RuntimeError(f"result type {dt.scalar_name(result._kind.dtype)} can't be cast to the desired output type "
+                           f"{dt.scalar_name(t._kind.dtype)}")
+    if result._shape != t._shape:
+        raise RuntimeError(f"output with shape {list(t._shape)} doesn't match the broadcast shape "
+                           f"{list(result._shape)} (in {name})")
+    if result._kind is not t._kind:
+        result = result.to(device=t.device, dtype=t.dtype)
+    from .. import copying
+    copying.copy_into(t, result)
+    bump_version(t)
+    if result._node is not None:
+        node = result._node
+        if node.__class__ is graph.Output:
+            raise NotImplementedError(f"{name} on an operation with several outputs")
+        rebase(t, node)
+    return t
+
+
+def apply(op, t, args, kwargs):
+    """Run an elementwise op with its first argument as the output."""
+    if op.keywords:
+        given = {k: kwargs.pop(k) for k in list(kwargs) if k in op.keywords}
+        if any(v is not op.keywords[k][0] for k, v in given.items()):
+            (k, v), = given.items()
+            return op.keywords[k][1](t, *args, v, inplace=True)
+    bound = op.signature.bind(t, *args, **kwargs)
+    bound.apply_defaults()
+    values = bound.arguments
+    operands = [values[n] for n in op.tensors]
+    params = [values[n] for n in op.params]
+    pattern = "".join("t" if isinstance(a, Tensor) else "s" for a in operands)
+    for n, a, p in zip(op.tensors, operands, pattern):
+        if p == "s" and not calls.is_number(a):
+            raise TypeError(f"{op.name}_(): argument '{n}' must be Tensor, not {type(a).__name__}")
+    form = op.form(pattern)
+    tensors = [a for a, p in zip(operands, pattern) if p == "t"]
+    scalars = [a for a, p in zip(operands, pattern) if p == "s"]
+    check(t, op.name + "_")
+    compute = form.compute_type(calls.common_dtype(tensors, scalars))
+    calls.check_dtype(op, compute)
+    result = form.result_dtype(compute)
+    if not dt.can_cast(result, t._kind.dtype):
+        raise RuntimeError(f"result type {dt.scalar_name(result)} can't be cast to the desired output type "
+                           f"{dt.scalar_name(t._kind.dtype)}")
+    calls.common_device(op.name + "_", tensors)
+    shape = calls.broadcast_shapes(op.name + "_", tensors)
+    if shape != t._shape:
+        raise RuntimeError(f"output with shape {list(t._shape)} doesn't match the broadcast shape {list(shape)} (in "
+                           f"{op.name}_)")
+    if compute is not t._kind.dtype:
+        # Promoted arithmetic, then a conversion into the target's type.
+        out = op.call(*operands, *params) if not params else calls.general(op, operands, params)
+        return t.copy_(out)
+    for i, a in enumerate(tensors):
+        if a._kind is not t._kind:
+            tensors[i] = a.to(device=t.device, dtype=compute)
+        elif i and a is not t and a._buf is t._buf and overlaps(a, t):
+            tensors[i] = a.clone()
+    record = modes.is_grad_enabled() and form.differentiable and any(a._rg for a in tensors)
+    node = None
+    numbers = [*scalars, *params]
+    if record:
+        node = prepare(form, t, tensors, numbers, shape)
+    calls.launch(form.forward, compute, tensors, numbers, (t,), shape)
+    bump_version(t)
+    if node is not None:
+        finish(form, node, t)
+    return t
+
+
+def overlaps(a, b):
+    """Whether two tensors on one storage share memory without being the same elements in the same order."""
+    if a._ptr == b._ptr and a._shape == b._shape and a._strides == b._strides:
+        return False
+
+    def span(t):
+        strides = t._strides or contiguous_strides(t._shape)
+        last = sum((s - 1) * k for s, k in zip(t._shape, strides))
+        return t._ptr, t._ptr + last * t._kind.itemsize
+    (a0, a1), (b0, b1) = span(a), span(b)
+    return a0 <= b1 and b0 <= a1
+
+
+def prepare(form, t, tensors, scalars, shape):
+    """The node of an in-place op before it runs: edges and saved inputs with their present versions."""
+    edges, mask = [], 0
+    for i, a in enumerate(tensors):
+        if a._view is not None:
+            graph.refresh(a)
+        if a._rg:
+            mask |= 1 << i
+            edges.append(graph.edge(a))
+        else:
+            edges.append(None)
+    node = calls.new_node(form.node_class, tuple(edges))
+    saved = []
+    for n in form.saves(mask, t._kind.dtype.is_complex):
+        if n == "y":
+            saved += [None, None]
+        else:
+            a = tensors[form.tensors.index(n)]
+            saved += [old_self(a), 0] if a is t else [graph.save_input(a), a._ver[0]]
+    node.saved = tuple(saved)
+    shapes = None if all(a._shape == shape for a in tensors) else tuple(a._shape for a in tensors)
+    node.ctx = calls.Slow(tuple(scalars), shapes, t._kind)
+    calls.note_forward(node, tensors)
+    return node
+
+
+def finish(form, node, t):
+    """Fill in the saved output, now that it exists, and rewrite the history of ``t``."""
+    if None in node.saved:
+        saved = list(node.saved)
+        i = saved.index(None)
+        saved[i], saved[i + 1] = graph.save_output(t), t._ver[0]
+        node.saved = tuple(saved)
+    rebase(t, node)
+
+
+class CopyBackwards(Node):
+    """Backward of ``copy_``: the target's old value gets zero, the source what arrives, summed to its shape."""
+
+    __slots__ = ()
+
+    def backward(self, g):
+        from ..broadcast import sum_to_size
+        shape, kind = self.ctx
+        own = g.new_zeros(g._shape) if self.next[0] is not None else None
+        src = None
+        if self.next[1] is not None:
+            src = sum_to_size(g, shape)
+            if src._kind is not kind:
+                src = src.to(kind.device, kind.dtype)
+        return (own, src)
+
+    backward_graph = backward
+
+
+def copy_(self, src, non_blocking=False):
+    """Copy ``src``, broadcast and converted, into this tensor and return it."""
+    if not isinstance(src, Tensor):
+        raise TypeError(f"copy_(): argument 'other' (position 1) must be Tensor, not {type(src).__name__}")
+    check(self, "copy_")
+    if calls.broadcast_shapes("copy_", (self, src)) != self._shape:
+        raise RuntimeError(f"output with shape {list(self._shape)} doesn't match the broadcast shape "
+                           f"{list(calls.broadcast_shapes('copy_', (self, src)))} (in copy_)")
+    record = modes.is_grad_enabled() and (self._rg or src._rg) and self._kind.dtype.category >= 2
+    node = None
+    if record:
+        node = calls.new_node(CopyBackwards, (graph.edge(self) if self._rg else None,
+                                              graph.edge(src) if src._rg else None))
+        node.ctx = (src._shape, src._kind)
+    from .. import copying
+    source = src.detach()
+    if src._buf is self._buf and overlaps(src, self):
+        source = copying.contiguous_copy(source)
+    if src._kind.device is not self._kind.device:
+        source = source.to(self.device)
+    copying.copy_into(self, source)
+    bump_version(self)
+    if node is not None:
+        rebase(self, node)
+    return self
+
+
+class FillBackward0(Node):
+    """Backward of ``zero_`` and ``fill_``: nothing of the old value is left; a tensor value gets the sum."""
+
+    __slots__ = ()
+
+    def backward(self, g):
+        grads = [g.new_zeros(g._shape) if self.next[0] is not None else None]
+        if len(self.next) > 1:
+            grads.append(g.sum() if self.next[1] is not None else None)
+        return tuple(grads)
+
+    backward_graph = backward
+
+
+class ZeroBackward0(FillBackward0):
+    __slots__ = ()
+
+
+def fill_(self, value):
+    """Set every element to ``value`` (a number or a 0-d tensor) and return this tensor."""
+    check(self, "fill_")
+    src = value if isinstance(value, Tensor) else None
+    if src is not None and src._shape:
+        raise RuntimeError(f"fill_ only supports 0-dimension value tensor but got tensor with {len(src._shape)} "
+                           "dimensions.")
+    record = modes.is_grad_enabled() and (self._rg or (src is not None and src._rg))
+    node = None
+    if record:
+        edges = [graph.edge(self) if self._rg else None]
+        if src is not None:
+            edges.append(graph.edge(src) if src._rg else None)
+        node = calls.new_node(ZeroBackward0 if src is None and value == 0 else FillBackward0, tuple(edges))
+    _fill(self, value if src is None else src.item())
+    bump_version(self)
+    if node is not None:
+        rebase(self, node)
+    return self
+
+
+def _fill(t, value):
+    if not t._kind.cpu:
+        from ..creation import scalar_tensor
+        from .. import copying
+        return copying.copy_into(t, scalar_tensor(value, t.dtype).to(t.device))
+    d = t._kind.dtype
+    if d.code in ("f2", "bf"):
+        from .. import copying
+        from ..creation import scalar_tensor
+        return copying.copy_into(t, scalar_tensor(float(value), dt.float32))
+    if d.category < 3 and isinstance(value, complex):
+        raise RuntimeError(f"value cannot be converted to type {dt.scalar_name(d).lower()} without overflow")
+    t.array().fill(value)
+    return None
+
+
+def zero_(self):
+    """Set every element to zero and return this tensor."""
+    return fill_(self, 0)
+
+
+def install():
+    Tensor.copy_, Tensor.fill_, Tensor.zero_ = copy_, fill_, zero_
+
+
+__all__ = ["View", "apply", "check", "install", "method", "rebase"]

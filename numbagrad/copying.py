@@ -1,0 +1,24 @@
+"""Copies between layouts and dtypes: the pointwise kernel behind ``clone``, ``contiguous``, ``to`` and ``copy_``."""
+
+from __future__ import annotations
+
+from .kernel import emit, expr
+from .op import call as calls
+from .tensor import make
+
+_copy = emit.Pointwise("copy", ("x",), (), (expr.var("x"),))
+_copy_real = emit.Pointwise("copy_real", ("x",), (), (expr.apply("real", expr.var("x")),))
+
+
+def copy_into(dst, src):
+    """Write ``src``, broadcast to ``dst``'s shape and converted to its dtype, into ``dst``'s memory (same device)."""
+    a, b = src._kind.dtype, dst._kind.dtype
+    kernel = _copy_real if a.is_complex and not b.is_complex else _copy
+    calls.launch(kernel, a, (src,), (), (dst,), dst._shape)
+
+
+def contiguous_copy(t):
+    """The values of ``t`` in new row-major memory, outside the graph."""
+    out = make(t._shape, t._kind)
+    copy_into(out, t)
+    return out

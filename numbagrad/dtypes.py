@@ -1,0 +1,224 @@
+"""Data types, their promotion rules and the machine integer limits."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+class dtype:
+    """A tensor element type: its name, width and how kernels store and compute it.
+
+    ``code`` is the short name used in kernel names ("f4", "i8", "bf"); ``compute`` is the code that arithmetic
+    runs in (half types compute in float32); ``np`` is the NumPy type of the *storage*, which is ``uint16``
+    for the half types because Numba's CPU target has no half arithmetic.
+    """
+
+    __slots__ = ("name", "code", "compute", "np", "itemsize", "category", "order", "is_floating_point", "is_complex",
+                 "is_signed", "__weakref__")
+
+    def __init__(self, name, code, compute, storage, category, order):
+        self.name, self.code, self.compute = name, code, compute
+        self.np = np.dtype(storage)
+        self.itemsize = self.np.itemsize
+        self.category, self.order = category, order
+        self.is_floating_point = category == 2
+        self.is_complex = category == 3
+        self.is_signed = name not in ("bool", "uint8")
+
+    def __repr__(self):
+        # PyTorch's printed text, so that printed tensors and doctests of scripts stay the same.
+        return "torch." + self.name
+
+    def __reduce__(self):
+        return (_by_name, (self.name,))
+
+    def __copy__(self):
+        return self
+
+    def __deepcopy__(self, memo):
+        return self
+
+    @property
+    def numpy(self):
+        """NumPy type that ``Tensor.numpy`` returns (``bfloat16`` has none)."""
+        return np.dtype(np.float16) if self.code == "f2" else self.np
+
+    def to_real(self):
+        return {"complex64": float32, "complex128": float64}.get(self.name, self)
+
+    def to_complex(self):
+        return {"float32": complex64, "float64": complex128, "float16": complex64}.get(self.name, self)
+
+
+bool = bool_ = dtype("bool", "b1", "b1", "bool", 0, 0)
+uint8 = dtype("uint8", "u1", "u1", "u1", 1, 1)
+int8 = dtype("int8", "i1", "i1", "i1", 1, 2)
+int16 = short = dtype("int16", "i2", "i2", "i2", 1, 3)
+int32 = int = dtype("int32", "i4", "i4", "i4", 1, 4)
+int64 = long = dtype("int64", "i8", "i8", "i8", 1, 5)
+float16 = half = dtype("float16", "f2", "f4", "u2", 2, 6)
+bfloat16 = dtype("bfloat16", "bf", "f4", "u2", 2, 6)
+float32 = float = dtype("float32", "f4", "f4", "f4", 2, 7)
+float64 = double = dtype("float64", "f8", "f8", "f8", 2, 8)
+complex64 = cfloat = dtype("complex64", "c8", "c8", "c8", 3, 9)
+complex128 = cdouble = dtype("complex128", "c16", "c16", "c16", 3, 10)
+
+ALL = (bool_, uint8, int8, int16, int32, int64, float16, bfloat16, float32, float64, complex64, complex128)
+BY_NAME = {d.name: d for d in ALL}
+BY_CODE = {d.code: d for d in ALL}
+BY_NUMPY = {d.np: d for d in ALL if d.np != np.dtype("u2")} | {np.dtype("f2"): float16}
+NAMES = {"bool": bool_, "uint8": uint8, "int8": int8, "int16": int16, "short": int16, "int32": int32, "int": int32,
+         "int64": int64, "long": int64, "float16": float16, "half": float16, "bfloat16": bfloat16,
+         "float32": float32, "float": float32, "float64": float64, "double": float64,
+         "complex64": complex64, "cfloat": complex64, "complex128": complex128, "cdouble": complex128}
+# The C++-style names PyTorch's error messages use.
+SCALAR_NAMES = {"bool": "Bool", "uint8": "Byte", "int8": "Char", "int16": "Short", "int32": "Int", "int64": "Long",
+                "float16": "Half", "bfloat16": "BFloat16", "float32": "Float", "float64": "Double",
+                "complex64": "ComplexFloat", "complex128": "ComplexDouble"}
+
+_default = [float32]
+
+
+def _by_name(name):
+    return BY_NAME[name]
+
+
+def scalar_name(d):
+    """PyTorch's type name in error messages: ``Float`` for float32, ``Long`` for int64."""
+    return SCALAR_NAMES[d.name]
+
+
+def get_default_dtype():
+    """The dtype of new floating-point tensors made from Python numbers (float32 at start)."""
+    return _default[0]
+
+
+def set_default_dtype(d):
+    """Set the default floating-point dtype; raises TypeError for a dtype that is not floating point."""
+    if not isinstance(d, dtype):
+        raise TypeError("invalid dtype object: only floating-point types are supported as the default type")
+    if not d.is_floating_point:
+        raise TypeError("only floating-point types are supported as the default type")
+    _default[0] = d
+
+
+def default_complex():
+    return complex128 if _default[0] is float64 else complex64
+
+
+def from_numpy(np_dtype):
+    """The dtype of a NumPy array; raises TypeError when there is none."""
+    try:
+        return BY_NUMPY[np_dtype]
+    except KeyError:
+        raise TypeError(f"can't convert np.ndarray of type {np_dtype}. The only supported types are: float64, float32, "
+                        "float16, complex64, complex128, int64, int32, int16, int8, uint8, and bool.") from None
+
+
+def promote_types(a, b):
+    """The smallest dtype that both convert to without changing category downwards (PyTorch's lattice)."""
+    if a is b:
+        return a
+    if a.order > b.order or (a.order == b.order and a.code == "bf"):
+        a, b = b, a
+    if b.category == 3:
+        if b is complex64 and a is float64:
+            return complex128
+        return b
+    if b.category == 2:
+        return float32 if (a.code == "f2" and b.code == "bf") else b
+    if b.category == 1 and a is uint8 and b is int8:
+        return int16
+    return b
+
+
+def can_cast(src, dst):
+    """Whether a result of dtype ``src`` may be written into ``dst`` in place (no category downgrade)."""
+    if src.category > dst.category and not (src.category == 1 and dst.category == 1):
+        return False
+    return True
+
+
+def combine(*groups):
+    """Promotion over (dimensioned tensors, 0-d tensors, Python numbers): a lower-priority group counts only when
+    its category is higher, and then only its category matters."""
+    result = None
+    for rank, group in enumerate(groups):
+        if group is None:
+            continue
+        if result is None:
+            result = group
+        elif group.category > result.category:
+            if rank == 2 and group.category == 3:
+                result = result.to_complex() if result.category == 2 else default_complex()
+            else:
+                result = promote_types(result, group)
+    return result
+
+
+def of_number(value):
+    """The dtype a Python number brings into promotion."""
+    import builtins
+    if isinstance(value, (builtins.bool, np.bool_)):
+        return bool_
+    if isinstance(value, (builtins.int, np.integer)):
+        return int64
+    if isinstance(value, (builtins.float, np.floating)):
+        return _default[0]
+    if isinstance(value, (builtins.complex, np.complexfloating)):
+        return default_complex()
+    return None
+
+
+def result_type(tensor1, tensor2):
+    """The dtype an arithmetic operation on the two tensors (or numbers) would have."""
+    dims = zero = number = None
+    for t in (tensor1, tensor2):
+        d = of_number(t)
+        if d is not None:
+            number = d if number is None else promote_types(number, d)
+        elif t.ndim:
+            dims = t.dtype if dims is None else promote_types(dims, t.dtype)
+        else:
+            zero = t.dtype if zero is None else promote_types(zero, t.dtype)
+    return combine(dims, zero, number)
+
+
+class finfo:
+    """Machine limits of a floating-point dtype: bits, eps, max, min, tiny, smallest_normal, resolution."""
+
+    def __init__(self, type=None):
+        d = type or _default[0]
+        if d.is_complex:
+            d = d.to_real()
+        if not d.is_floating_point:
+            raise TypeError(f"torch.finfo() requires a floating point input type. Use torch.iinfo to handle '{d}'")
+        self.dtype, self.bits = d.name, d.itemsize * 8
+        if d is bfloat16:
+            self.eps, self.max, self.tiny = 2.0**-7, 3.3895313892515355e38, 2.0**-126
+            self.resolution = 0.01
+        else:
+            i = np.finfo(d.numpy)
+            self.eps, self.max, self.tiny, self.resolution = (builtin_float(v) for v in
+                                                              (i.eps, i.max, i.tiny, i.resolution))
+        self.min, self.smallest_normal = -self.max, self.tiny
+
+    def __repr__(self):
+        return (f"finfo(resolution={self.resolution:g}, min={self.min:g}, max={self.max:g}, eps={self.eps:g}, "
+                f"smallest_normal={self.smallest_normal:g}, tiny={self.tiny:g}, dtype={self.dtype})")
+
+
+class iinfo:
+    """Machine limits of an integer dtype: bits, max, min."""
+
+    def __init__(self, type):
+        if type.category != 1:
+            raise TypeError(f"torch.iinfo() requires an integer input type. Use torch.finfo to handle '{type}'")
+        i = np.iinfo(type.np)
+        self.dtype, self.bits, self.max, self.min = type.name, i.bits, i.max, i.min
+
+    def __repr__(self):
+        return f"iinfo(min={self.min}, max={self.max}, dtype={self.dtype})"
+
+
+builtin_float = type(0.0)

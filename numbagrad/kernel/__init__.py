@@ -1,0 +1,1 @@
+"""Kernel machinery: scalar expressions, vector math, emission, caching, launching."""

@@ -1,0 +1,205 @@
+"""Kernels generated from scalar expressions.
+
+``Pointwise`` describes a loop over elements: named inputs with their dtype codes, scalar parameters, output expressions.
+It is emitted in two layouts per combination of dtypes: *contiguous* (all operands row-major and of one shape) and
+*strided* (sizes and strides as arguments, stride 0 for broadcasting). The same text serves for both devices: only the
+loop around the body differs.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from . import expr, jit
+
+# Scalar functions that are neither arithmetic nor vecmath, as source; {code}-independent except through T.
+HELPERS = {
+    "sign": "def sign(x):\n    return T(1) if x > 0 else (T(-1) if x < 0 else T(0))\n",
+    "ipow": ("def ipow(x, n):\n    r = T(1)\n    if n < 0:\n        if x == 1:\n            return T(1)\n"
+             "        if x == -1:\n            return T(1) if n % 2 == 0 else T(-1)\n        return T(0)\n"
+             "    b = x\n    while n > 0:\n        if n & 1:\n            r = T(r * b)\n        b = T(b * b)\n"
+             "        n >>= 1\n    return r\n"),
+    "remainder_int": "def remainder(a, b):\n    return T(a - b * (a // b)) if b != 0 else T(-1)\n",
+    "fmod_int": ("def fmod(a, b):\n    q = abs(a) // abs(b) if b != 0 else T(0)\n"
+                 "    q = -q if (a < 0) != (b < 0) else q\n    return T(a - b * q)\n"),
+    "rsqrt_complex": "def rsqrt(x):\n    return T(1) / np.sqrt(x)\n",
+    "sigmoid_complex": "def sigmoid(x):\n    return T(1) / (T(1) + np.exp(-x))\n",
+    "pow_complex": "def pow(x, y):\n    return T(x ** y)\n",
+    "abs_complex": "def abs(x):\n    return np.abs(x)\n",
+    "floor_int": "def floor(x):\n    return x\n", "ceil_int": "def ceil(x):\n    return x\n",
+    "trunc_int": "def trunc(x):\n    return x\n", "round_int": "def round(x):\n    return x\n",
+}
+_helpers: dict = {}
+
+
+def functions(names, code):
+    """({name: callable for kernels}, key text) of the scalar functions that an expression uses."""
+    from . import vecmath
+    env, key = {}, []
+    T, _ = jit._Cast.get("T", code)
+    width = code if code in ("f4", "f8") else None
+    for name in names:
+        variant = name + ("_complex" if code[0] == "c" else "_int" if code[0] in "iub" else "")
+        text = HELPERS.get(variant) or HELPERS.get(name)
+        if text is not None:
+            made = _helpers.get((variant, code))
+            if made is None:
+                fn = jit.define(text, text[4:text.index("(")], {"T": T, "np": np, "math": math,
+                                                               "__name__": "numbagrad.kernel.generated"})
+                made = _helpers[variant, code] = jit.nb().njit(forceinline=True, error_model="numpy")(fn)
+            env[name] = made
+            key.append(text + code)
+        elif width is not None:
+            env[name] = vecmath.device_function(name, width)
+            key.append(vecmath.sources(name, width))
+        elif code[0] == "c":
+            env[name] = getattr(np, {"asin": "arcsin", "acos": "arccos", "atan": "arctan", "asinh": "arcsinh",
+                                     "acosh": "arccosh", "atanh": "arctanh"}.get(name, name))
+            key.append("numpy." + name)
+        else:
+            raise NotImplementedError(f"'{name}' is not implemented for dtype code '{code}'")
+    return env, "\n".join(key)
+
+
+class Pointwise:
+    """One pointwise loop, before dtypes are known."""
+
+    def __init__(self, name, inputs, scalars, outputs):
+        # The prefix keeps the loop's name apart from the scalar function it calls.
+        self.name = "loop_" + name
+        self.inputs, self.scalars, self.outputs = tuple(inputs), tuple(scalars), tuple(outputs)
+        self.made = {}
+
+    def native(self, compute, in_codes, out_codes, strided=False, table=False):
+        """The compiled kernel for a compute type code, input codes and output codes."""
+        key = (compute, in_codes, out_codes, strided, table)
+        native = self.made.get(key)
+        if native is None:
+            native = self.made[key] = self._build(*key)
+        return native
+
+    def source(self, compute, in_codes, out_codes, strided=False, table=False):
+        """(text, parameter letters, function names used)."""
+        scalar = "i" if compute[0] in "iub" else "f"
+        consts, body, results, used = expr.lines(self.outputs, compute)
+        read = set(expr.variables(self.outputs))
+        ins = [(n, c) for n, c in zip(self.inputs, in_codes)]
+        names = [n + "_a" for n in self.inputs] + [f"o{i}_a" for i in range(len(self.outputs))]
+        pointers = [f"{n}_p = ptr_{c}({n}_a)" for n, c in ins]
+        pointers += [f"o{i}_p = ptr_{c}(o{i}_a)" for i, c in enumerate(out_codes)]
+        scalars = []
+        for s in self.scalars:
+            if compute[0] == "c":
+                scalars.append(f"{s} = T(complex({s}_r, {s}_i))")
+            else:
+                scalars.append(f"{s} = T({s}_s)")
+        params = list(names)
+        letters = "i" * len(names)
+        for s in self.scalars:
+            params += [s + "_r", s + "_i"] if compute[0] == "c" else [s + "_s"]
+            letters += "ff" if compute[0] == "c" else scalar
+        if strided:
+            params.append("meta_a")
+            letters += "i"
+        params += ["start", "stop"]
+        letters += "ii"
+        head = pointers + scalars + consts
+
+        def loads(index):
+            return [f"{n} = load_{c}({n}_p[{index(k)}])" for k, (n, c) in enumerate(ins) if n in read]
+
+        def stores(index):
+            return [f"o{i}_p[{index(len(ins) + i)}] = store_{c}({r})" for i, (r, c) in enumerate(zip(results, out_codes))]
+
+        if not strided:
+            loop = ["for i in range(start, stop):"]
+            loop += ["    " + s for s in loads(lambda k: "i") + body + stores(lambda k: "i")]
+        else:
+            loop = self._strided_loop(len(names), names, loads, body, stores, len(ins))
+        if table:
+            text = f"def {self.name}(table, start, stop):\n    args = ptr_i8(table)\n    fargs = ptr_f8(table)\n"
+            for k, (p, letter) in enumerate(zip(params[:-2], letters)):
+                text += f"    {p} = {'args' if letter == 'i' else 'fargs'}[{k}]\n"
+            letters = "iii"
+        else:
+            text = f"def {self.name}({', '.join(params)}):\n"
+        text += "".join(f"    {line}\n" for line in head + loop)
+        return text, letters, used
+
+    @staticmethod
+    def _strided_loop(count, names, loads, body, stores, n_in):
+        """Rows by index arithmetic; the innermost dimension as a plain loop, or unit- and zero-stride forms of it."""
+        short = [n[:-2] for n in names]
+        out = ["meta = ptr_i8(meta_a)", "nd = meta[0]", "inner = meta[nd]"]
+        out += [f"{n}_t = meta[{k + 2} * nd]" for k, n in enumerate(short)]
+        out += ["for row in range(start, stop):", "    left = row"]
+        out += [f"    {n}_o = 0" for n in short]
+        out += ["    for d in range(nd - 2, -1, -1):", "        size = meta[1 + d]", "        left_up = left // size",
+                "        at = left - left_up * size", "        left = left_up"]
+        out += [f"        {n}_o += at * meta[1 + {k + 1} * nd + d]" for k, n in enumerate(short)]
+        unit = " and ".join(f"{n}_t == 1" for n in short)
+        out += [f"    if {unit}:", "        for i in range(inner):"]
+        out += ["            " + s for s in loads(lambda k: f"{short[k]}_o + i") + body
+                + stores(lambda k: f"{short[k]}_o + i")]
+        # One operand constant along the row: the usual row and column broadcasts.
+        for z in range(n_in if n_in > 1 else 0):
+            cond = " and ".join(f"{n}_t == {0 if k == z else 1}" for k, n in enumerate(short))
+
+            def at(k, z=z):
+                return f"{short[k]}_o" if k == z else f"{short[k]}_o + i"
+            out += [f"    elif {cond}:", "        for i in range(inner):"]
+            out += ["            " + s for s in loads(at) + body + stores(at)]
+        out += ["    else:", "        for i in range(inner):"]
+        out += ["            " + s for s in loads(lambda k: f"{short[k]}_o + i * {short[k]}_t") + body
+                + stores(lambda k: f"{short[k]}_o + i * {short[k]}_t")]
+        return out
+
+    def _build(self, compute, in_codes, out_codes, strided, table):
+        text, letters, used = self.source(compute, in_codes, out_codes, strided, table)
+        env, key = functions(used, compute)
+        env["T"], t_key = jit._Cast.get("T", compute)
+        keys = [key, t_key]
+        for code in sorted(set(in_codes)):
+            env["load_" + code], k = jit._Cast.get("load", code)
+            keys.append(k)
+        for code in sorted(set(out_codes)):
+            env["store_" + code], k = jit._Cast.get("store", code)
+            keys.append(k)
+        return jit.compile_source(text, self.name, letters, env, "\n".join(keys))
+
+
+# --- strided plans -------------------------------------------------------------------------------------------------------
+
+_plans: dict = {}
+
+
+def plan(shape, strides):
+    """Sizes and strides as one int64 array: adjacent dimensions that every operand walks alike are merged.
+
+    ``strides`` has one tuple per operand, aligned with ``shape``. Returns (array, its address, rows)."""
+    key = (shape, strides)
+    found = _plans.get(key)
+    if found is None:
+        if len(_plans) > 8192:
+            _plans.clear()
+        dims = [(s, tuple(st[d] for st in strides)) for d, s in enumerate(shape) if s != 1]
+        merged = []
+        for s, st in dims:
+            if merged and all(p == q * s for p, q in zip(merged[-1][1], st)):
+                merged[-1] = (merged[-1][0] * s, st)
+            else:
+                merged.append((s, st))
+        if not merged:
+            merged = [(1, (1,) * len(strides))]
+        sizes = [s for s, _ in merged]
+        meta = [len(merged), *sizes]
+        for k in range(len(strides)):
+            meta += [st[k] for _, st in merged]
+        array = np.array(meta, np.int64)
+        rows = 1
+        for s in sizes[:-1]:
+            rows *= s
+        found = _plans[key] = (array, array.ctypes.data, rows)
+    return found

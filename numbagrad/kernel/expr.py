@@ -1,0 +1,442 @@
+"""Scalar expressions: trace a function of scalars, differentiate it to any order, simplify it, print it.
+
+An expression is an immutable, hash-consed node: equal expressions are the same object, so common subexpressions are
+found by identity and an expression can be compared with ``is``. ``trace`` calls an ordinary Python function with
+variables in place of numbers; ``adjoints`` runs reverse-mode differentiation on the resulting graph, and its result is
+again an expression. ``lines`` prints a list of expressions as straight-line Python that Numba compiles for any device.
+"""
+
+from __future__ import annotations
+
+import math
+import weakref
+
+_table: weakref.WeakValueDictionary = weakref.WeakValueDictionary()
+
+
+class Expr:
+    """One node: ``op`` is "var", "const" or the name of a primitive; ``value`` is the variable's name or the constant."""
+
+    __slots__ = ("op", "args", "value", "__weakref__")
+
+    def __add__(self, other):
+        return apply("add", self, other)
+
+    def __radd__(self, other):
+        return apply("add", other, self)
+
+    def __sub__(self, other):
+        return apply("sub", self, other)
+
+    def __rsub__(self, other):
+        return apply("sub", other, self)
+
+    def __mul__(self, other):
+        return apply("mul", self, other)
+
+    def __rmul__(self, other):
+        return apply("mul", other, self)
+
+    def __truediv__(self, other):
+        return apply("div", self, other)
+
+    def __rtruediv__(self, other):
+        return apply("div", other, self)
+
+    def __pow__(self, other):
+        return apply("pow", self, other)
+
+    def __rpow__(self, other):
+        return apply("pow", other, self)
+
+    def __neg__(self):
+        return apply("neg", self)
+
+    def __abs__(self):
+        return apply("abs", self)
+
+    def __lt__(self, other):
+        return apply("lt", self, other)
+
+    def __le__(self, other):
+        return apply("le", self, other)
+
+    def __gt__(self, other):
+        return apply("gt", self, other)
+
+    def __ge__(self, other):
+        return apply("ge", self, other)
+
+    def __and__(self, other):
+        return apply("and", self, other)
+
+    def __or__(self, other):
+        return apply("or", self, other)
+
+    def __xor__(self, other):
+        return apply("xor", self, other)
+
+    def __invert__(self):
+        return apply("not", self)
+
+    def __bool__(self):
+        raise TypeError("a scalar expression has no truth value: use where(condition, a, b) instead of a branch")
+
+    def __repr__(self):
+        if self.op == "var":
+            return self.value
+        if self.op == "const":
+            return repr(self.value)
+        return f"{self.op}({', '.join(map(repr, self.args))})"
+
+
+def _make(op, args=(), value=None):
+    # The type is part of the key because 1 == 1.0 == True, and the sign because 0.0 == -0.0.
+    key = (op, tuple(map(id, args)), type(value), repr(value) if op == "const" else value)
+    found = _table.get(key)
+    if found is None:
+        found = object.__new__(Expr)
+        found.op, found.args, found.value = op, args, value
+        _table[key] = found
+    return found
+
+
+def var(name):
+    return _make("var", (), name)
+
+
+def const(value):
+    return _make("const", (), value)
+
+
+def lift(x):
+    return x if isinstance(x, Expr) else const(x)
+
+
+def is_const(e, value=None):
+    return e.op == "const" and (value is None or e.value == value)
+
+
+class Prim:
+    """A primitive: how many arguments, its partial derivatives, how it prints, and its meaning on Python numbers."""
+
+    def __init__(self, name, arity, partials, text=None, value=None, boolean=False):
+        self.name, self.arity, self.partials = name, arity, partials
+        self.text, self.value, self.boolean = text, value, boolean
+
+
+PRIMS: dict[str, Prim] = {}
+
+
+def prim(name, arity, partials=None, text=None, value=None, boolean=False):
+    PRIMS[name] = Prim(name, arity, partials, text or name + "(" + ", ".join("{}" for _ in range(arity)) + ")", value,
+                       boolean)
+
+
+def apply(op, *args):
+    args = tuple(lift(a) for a in args)
+    p = PRIMS[op]
+    if p.value is not None and all(a.op == "const" for a in args):
+        try:
+            return const(p.value(*[a.value for a in args]))
+        except (ValueError, ZeroDivisionError, OverflowError):
+            pass
+    return _simplify(op, args)
+
+
+def _simplify(op, args):
+    """Local rewrites that keep IEEE results (signed zeros apart) for every input."""
+    a = args[0]
+    b = args[1] if len(args) > 1 else None
+    if op == "add":
+        if is_const(a, 0):
+            return b
+        if is_const(b, 0):
+            return a
+        if b.op == "neg":
+            return apply("sub", a, b.args[0])
+    elif op == "sub":
+        if is_const(b, 0):
+            return a
+        if is_const(a, 0):
+            return apply("neg", b)
+        if b.op == "neg":
+            return apply("add", a, b.args[0])
+    elif op == "mul":
+        if is_const(b) and not is_const(a):
+            a, b = b, a
+            args = (a, b)
+        if is_const(a, 1):
+            return b
+        if is_const(a, -1):
+            return apply("neg", b)
+        if a.op == "neg" and b.op == "neg":
+            return apply("mul", a.args[0], b.args[0])
+    elif op == "div":
+        if is_const(b, 1):
+            return a
+    elif op == "neg":
+        if a.op == "neg":
+            return a.args[0]
+    elif op == "pow":
+        if is_const(b, 1):
+            return a
+        if is_const(b, 2):
+            return apply("mul", a, a)
+    elif op == "where":
+        if args[1] is args[2]:
+            return args[1]
+        if a.op == "const":
+            return args[1] if a.value else args[2]
+    elif op == "not" and a.op == "not":
+        return a.args[0]
+    elif op == "conj" and a.op == "conj":
+        return a.args[0]
+    return _make(op, args)
+
+
+# --- functions for use in op definitions -------------------------------------------------------------------------------
+
+def _function(name):
+    def f(*args):
+        return apply(name, *args)
+    f.__name__ = name
+    return f
+
+
+def where(condition, a, b):
+    """``a`` where the condition holds, else ``b``; both sides are evaluated."""
+    return apply("where", condition, a, b)
+
+
+def _num(f):
+    return f
+
+
+prim("add", 2, lambda a, b, y: (1, 1), "({} + {})", lambda a, b: a + b)
+prim("sub", 2, lambda a, b, y: (1, -1), "({} - {})", lambda a, b: a - b)
+prim("mul", 2, lambda a, b, y: (b, a), "({} * {})", lambda a, b: a * b)
+prim("div", 2, lambda a, b, y: (1 / b, -y / b), "({} / {})", lambda a, b: a / b)
+prim("neg", 1, lambda a, y: (-1,), "(-{})", lambda a: -a)
+prim("pow", 2, lambda a, b, y: (
+    where(apply("eq", b, 0), 0, b * apply("pow", a, b - 1)) if not is_const(b) else b * apply("pow", a, b - 1),
+    where(apply("and", apply("eq", a, 0), apply("ge", b, 0)), 0, y * apply("log", a))), "pow({}, {})")
+prim("exp", 1, lambda a, y: (y,))
+prim("exp2", 1, lambda a, y: (y * math.log(2),))
+prim("expm1", 1, lambda a, y: (y + 1,))
+prim("log", 1, lambda a, y: (1 / a,))
+prim("log2", 1, lambda a, y: (1 / (a * math.log(2)),))
+prim("log10", 1, lambda a, y: (1 / (a * math.log(10)),))
+prim("log1p", 1, lambda a, y: (1 / (a + 1),))
+prim("sin", 1, lambda a, y: (apply("cos", a),))
+prim("cos", 1, lambda a, y: (-apply("sin", a),))
+prim("tan", 1, lambda a, y: (1 + y * y,))
+prim("sinh", 1, lambda a, y: (apply("cosh", a),))
+prim("cosh", 1, lambda a, y: (apply("sinh", a),))
+prim("tanh", 1, lambda a, y: (1 - y * y,))
+prim("asin", 1, lambda a, y: (apply("rsqrt", 1 - a * a),))
+prim("acos", 1, lambda a, y: (-apply("rsqrt", 1 - a * a),))
+prim("atan", 1, lambda a, y: (1 / (1 + a * a),))
+prim("asinh", 1, lambda a, y: (apply("rsqrt", a * a + 1),))
+prim("acosh", 1, lambda a, y: (apply("rsqrt", a * a - 1),))
+prim("atanh", 1, lambda a, y: (1 / (1 - a * a),))
+prim("atan2", 2, lambda a, b, y: (b / (a * a + b * b), -a / (a * a + b * b)))
+prim("erf", 1, lambda a, y: (2 / math.sqrt(math.pi) * apply("exp", -(a * a)),))
+prim("erfc", 1, lambda a, y: (-2 / math.sqrt(math.pi) * apply("exp", -(a * a)),))
+prim("erfinv", 1, lambda a, y: (math.sqrt(math.pi) / 2 * apply("exp", y * y),))
+prim("sqrt", 1, lambda a, y: (0.5 / y,))
+prim("rsqrt", 1, lambda a, y: (-0.5 * (y * (y * y)),))
+prim("sigmoid", 1, lambda a, y: (y * (1 - y),))
+prim("lgamma", 1, lambda a, y: (apply("digamma", a),))
+prim("digamma", 1, None)
+prim("abs", 1, lambda a, y: (apply("sign", a),), "abs({})")
+prim("sign", 1, lambda a, y: (0,))
+prim("floor", 1, lambda a, y: (0,))
+prim("ceil", 1, lambda a, y: (0,))
+prim("trunc", 1, lambda a, y: (0,))
+prim("round", 1, lambda a, y: (0,))
+# C's fmod and Python's remainder: a - b * trunc(a / b) and a - b * floor(a / b).
+prim("fmod", 2, lambda a, b, y: (1, -apply("trunc", a / b)))
+prim("remainder", 2, lambda a, b, y: (1, -apply("floor", a / b)))
+prim("copysign", 2, lambda a, b, y: (where(apply("eq", a, 0), 0, y / a), 0))
+# NaN wins in min and max as in PyTorch; at a tie each side gets half the gradient.
+prim("max", 2, lambda a, b, y: (where(apply("gt", a, b), 1, where(apply("eq", a, b), 0.5, 0)),
+                                where(apply("gt", b, a), 1, where(apply("eq", a, b), 0.5, 0))),
+     "({0} if ({0} > {1} or {0} != {0}) else {1})")
+prim("min", 2, lambda a, b, y: (where(apply("lt", a, b), 1, where(apply("eq", a, b), 0.5, 0)),
+                                where(apply("lt", b, a), 1, where(apply("eq", a, b), 0.5, 0))),
+     "({0} if ({0} < {1} or {0} != {0}) else {1})")
+prim("where", 3, None, "({1} if {0} else {2})")
+prim("cast", 1, lambda a, y: (1,), "{0}")
+prim("conj", 1, None, "{0}.conjugate()")
+prim("real", 1, None, "{0}.real")
+prim("imag", 1, None, "{0}.imag")
+prim("floor_divide", 2, lambda a, b, y: (0, 0), "({} // {})")
+for _name, _sym, _f in (("lt", "<", lambda a, b: a < b), ("le", "<=", lambda a, b: a <= b),
+                        ("gt", ">", lambda a, b: a > b), ("ge", ">=", lambda a, b: a >= b),
+                        ("eq", "==", lambda a, b: a == b), ("ne", "!=", lambda a, b: a != b)):
+    prim(_name, 2, lambda a, b, y: (0, 0), "({} " + _sym + " {})", _f, boolean=True)
+prim("and", 2, lambda a, b, y: (0, 0), "({} & {})", boolean=True)
+prim("or", 2, lambda a, b, y: (0, 0), "({} | {})", boolean=True)
+prim("xor", 2, lambda a, b, y: (0, 0), "({} ^ {})", boolean=True)
+prim("not", 1, lambda a, y: (0,), "(not {})", boolean=True)
+# Integer bit operations print like the logical ones but keep the operand type.
+prim("bitand", 2, lambda a, b, y: (0, 0), "({} & {})")
+prim("bitor", 2, lambda a, b, y: (0, 0), "({} | {})")
+prim("bitxor", 2, lambda a, b, y: (0, 0), "({} ^ {})")
+prim("bitnot", 1, lambda a, y: (0,), "(~{})")
+prim("shl", 2, lambda a, b, y: (0, 0), "({} << {})")
+prim("shr", 2, lambda a, b, y: (0, 0), "({} >> {})")
+
+NAMED = [n for n in PRIMS if n.isidentifier() and n not in ("and", "or", "not", "where", "lambda")]
+for _name in NAMED:
+    if _name not in ("add", "sub", "mul", "div", "neg"):
+        globals()[_name if _name not in ("max", "min", "abs", "pow", "round") else
+                  {"max": "maximum", "min": "minimum", "abs": "absolute", "pow": "power", "round": "rint"}[_name]] = (
+            _function(_name))
+
+
+# --- tracing, differentiation ------------------------------------------------------------------------------------------
+
+def trace(fn, names):
+    """The expression(s) of ``fn`` called with variables of the given names; always a tuple."""
+    out = fn(*[var(n) for n in names])
+    return tuple(None if o is None else lift(o) for o in (out if isinstance(out, tuple) else (out,)))
+
+
+def topological(outputs):
+    """All nodes below the outputs, arguments before users, without recursion."""
+    seen, order = set(), []
+    stack = [(o, False) for o in reversed(outputs)]
+    while stack:
+        e, done = stack.pop()
+        if done:
+            order.append(e)
+        elif e not in seen:
+            seen.add(e)
+            stack.append((e, True))
+            stack.extend((a, False) for a in reversed(e.args) if a not in seen)
+    return order
+
+
+def adjoints(y, seed, names, complex_=False):
+    """Reverse-mode derivatives of ``y`` times ``seed`` with respect to the named variables.
+
+    Returns one expression per name, or None where ``y`` does not depend on it. With ``complex_`` the partials are
+    conjugated, which is PyTorch's convention for holomorphic functions of complex tensors."""
+    adj = {y: lift(seed)}
+    for e in reversed(topological([y])):
+        g = adj.get(e)
+        if g is None or not e.args:
+            continue
+        if e.op == "where":
+            c, a, b = e.args
+            parts = (None, where(c, g, 0), where(c, 0, g))
+        elif e.op == "conj":
+            parts = (apply("conj", g),)
+        elif e.op == "real":
+            parts = (g,)
+        elif e.op == "imag":
+            parts = (g * const(1j),)
+        else:
+            partials = PRIMS[e.op].partials
+            if partials is None:
+                raise NotImplementedError(f"no derivative is defined for the scalar function '{e.op}'")
+            parts = []
+            for d in partials(*e.args, e):
+                d = lift(d)
+                if is_const(d, 0):
+                    parts.append(None)
+                else:
+                    parts.append(_times(g, apply("conj", d) if complex_ and d.op != "const" else d))
+        for arg, part in zip(e.args, parts):
+            if part is not None and arg.op != "const":
+                old = adj.get(arg)
+                adj[arg] = part if old is None else old + part
+    return tuple(adj.get(var(n)) for n in names)
+
+
+def _times(g, d):
+    # A quotient keeps its division last: g * (1 / a) costs a rounding more than g / a.
+    if d.op == "div" and is_const(d.args[0], 1):
+        return g / d.args[1]
+    if d.op == "where" and all(is_const(x) for x in d.args[1:]):
+        pick = [_times(g, x) if not is_const(x, 0) else const(0) for x in d.args[1:]]
+        return where(d.args[0], *pick)
+    return g * d
+
+
+def substitute(outputs, table):
+    """The outputs with every expression that is a key of ``table`` replaced by its value."""
+    new = dict(table)
+    for e in topological(list(outputs)):
+        if e not in new:
+            new[e] = apply(e.op, *[new[a] for a in e.args]) if e.args else e
+    return tuple(new[o] for o in outputs)
+
+
+def variables(outputs):
+    """Names of the variables that the outputs depend on, in order of first use."""
+    return [e.value for e in topological([o for o in outputs if o is not None]) if e.op == "var"]
+
+
+def evaluate(outputs, values, functions):
+    """Evaluate on arbitrary objects: ``functions[op](*args)`` for every primitive, plain numbers for constants."""
+    done = {}
+    for e in topological(list(outputs)):
+        if e.op == "var":
+            done[e] = values[e.value]
+        elif e.op == "const":
+            done[e] = e.value
+        else:
+            done[e] = functions(e.op)(*[done[a] for a in e.args])
+    return tuple(done[o] for o in outputs)
+
+
+# --- printing ----------------------------------------------------------------------------------------------------------
+
+def lines(outputs, code, prefix="t"):
+    """Straight-line Python for the outputs in compute type ``code``.
+
+    Returns (constants, body, results, functions): constant definitions ``name = T(value)`` to hoist out of the loop,
+    assignment lines, the result names, and the vecmath names used."""
+    order = topological(list(outputs))
+    constants, body, functions, names = [], [], [], {}
+    integer = code[0] in "iu"
+    for e in order:
+        if e.op == "var":
+            names[e] = e.value
+        elif e.op == "const":
+            names[e] = f"k{len(constants)}"
+            constants.append(f"{names[e]} = {_constant(e.value, code)}")
+        else:
+            p = PRIMS[e.op]
+            args = [names[a] for a in e.args]
+            text = p.text.format(*args)
+            if p.text.startswith(e.op + "(") and e.op not in ("abs",):
+                functions.append(e.op)
+            if e.op == "abs" and code[0] in "fc":
+                functions.append("abs")
+            if e.op == "abs" and code[0] == "u":
+                text = args[0]
+            if e.op == "pow" and integer:
+                text = f"ipow({', '.join(args)})"
+                functions.append("ipow")
+            if integer and not p.boolean and e.op != "where":
+                text = f"T({text})"
+            names[e] = f"{prefix}{len(body)}"
+            body.append(f"{names[e]} = {text}")
+    return constants, body, [names[o] for o in outputs], sorted(set(functions))
+
+
+def _constant(value, code):
+    if isinstance(value, bool):
+        return repr(value)
+    if isinstance(value, complex):
+        return f"T(complex({value.real!r}, {value.imag!r}))"
+    if isinstance(value, float):
+        if math.isnan(value):
+            return 'T(float("nan"))' if code[0] in "fc" else "T(0)"
+        if math.isinf(value):
+            return f'T(float("{value!r}"))'
+    return f"T({value!r})"

@@ -1,0 +1,356 @@
+"""From a Python loop to a native function with the raw ABI: every argument an int64 address or size, or a float64.
+
+A *kernel* is a plain Python function whose parameters are annotated with strings:
+
+    @kernel
+    def scale(x: "*T", out: "*T", alpha: float, start: int, stop: int):
+        a = T(alpha)
+        for i in range(start, stop):
+            out[i] = a * x[i]
+
+``"*T"`` is a pointer to the dtype that the kernel is specialised for, ``"*i8"`` (any dtype code) a pointer to that
+type, ``int`` and ``float`` are scalars. ``scale[dtype]`` compiles once (or loads from the disk cache) and gives a
+callable that takes addresses. Inside, ``T`` is the dtype's scalar constructor and the names of ``vecmath`` are the
+functions of that width; both are placeholders that importing modules take from here.
+"""
+
+from __future__ import annotations
+
+import linecache
+import re
+import types as pytypes
+from functools import partial
+
+from .. import dtypes as dt
+from .. import storage
+
+# nnan and ninf are left out on purpose: NaN and infinity must come out right.
+FAST = ("contract", "arcp", "afn", "nsz")
+POINTEE = {"b1": "uint8", "f2": "uint16", "bf": "uint16", "u1": "uint8", "i1": "int8", "i2": "int16", "i4": "int32",
+           "i8": "int64", "f4": "float32", "f8": "float64", "c8": "complex64", "c16": "complex128", "u4": "uint32",
+           "u8": "uint64"}
+
+_nb = None
+
+
+class _Numba:
+    """What the rest needs of Numba, imported on first use."""
+
+    def __init__(self):
+        import numba
+        from numba import types
+        from numba.extending import intrinsic
+
+        self.numba, self.types = numba, types
+        self.njit = numba.njit
+        self.i8, self.f8 = types.int64, types.float64
+        self.pointers = {}
+
+        def make(code, pointee):
+            @intrinsic
+            def pointer(typingctx, addr):
+                sig = types.CPointer(pointee)(types.int64)
+
+                def codegen(context, builder, signature, args):
+                    return builder.inttoptr(args[0], context.get_value_type(signature.return_type))
+                return sig, codegen
+            return pointer
+
+        for code, name in POINTEE.items():
+            self.pointers[code] = make(code, getattr(types, name))
+
+
+def nb():
+    global _nb
+    if _nb is None:
+        _nb = _Numba()
+        peek = compile_source("def peek(address_):\n    return ptr_i8(address_)[0]\n", "peek", "i", returns=True)
+        storage.use_reader(peek.entry)
+    return _nb
+
+
+class Native:
+    """A compiled kernel: ``entry`` is callable from Python with raw arguments; ``address`` is its C function."""
+
+    __slots__ = ("entry", "cres", "dispatcher", "source")
+
+    def __init__(self, dispatcher, cres, source):
+        self.dispatcher, self.cres, self.source = dispatcher, cres, source
+        self.entry = cres.entry_point
+
+    @property
+    def address(self):
+        """Address of the C function with the same arguments."""
+        return self.cres.library.get_pointer_to_function(self.cres.fndesc.llvm_cfunc_wrapper_name)
+
+
+_counter = iter(range(1 << 60))
+
+
+def define(source, name, env):
+    """Execute generated source so that tracebacks and inspection can show its lines."""
+    filename = f"<numbagrad kernel {name} {next(_counter)}>"
+    linecache.cache[filename] = (len(source), None, source.splitlines(True), filename)
+    exec(compile(source, filename, "exec"), env)
+    fn = env[name]
+    fn.__source__ = source
+    return fn
+
+
+def compile_source(source, name, args, env=None, key="", fast=FAST, returns=False, nogil=False):
+    """Compile generated source text; ``args`` has one letter per parameter ("i" int64, "f" float64).
+
+    Every global name the text may use is in ``env`` (vecmath functions, constants); ``key`` is the text that pins
+    what those names mean, for the disk cache."""
+    n = _nb or nb()
+    namespace = {"ptr_" + code: p for code, p in n.pointers.items()}
+    namespace.update(env or {})
+    namespace["__name__"] = "numbagrad.kernel.generated"
+    fn = define(source, name, namespace)
+    return _compile(fn, args, source + "\n#" + key, fast, returns, nogil, source)
+
+
+def _compile(fn, args, key, fast, returns, nogil, source):
+    from . import cache
+    n = _nb or nb()
+    dispatcher = n.njit(fastmath=set(fast) if fast else False, error_model="numpy", nogil=nogil)(fn)
+    cache.attach(dispatcher, key + repr((args, tuple(sorted(fast)), returns, nogil)))
+    sig = (n.i8 if returns else n.types.void)(*[n.i8 if a == "i" else n.f8 for a in args])
+    dispatcher.compile(sig)
+    cres = dispatcher.overloads[tuple(sig.args)]
+    return Native(dispatcher, cres, source)
+
+
+class Placeholder:
+    """A name that kernels use and each specialisation replaces (``T``, ``exp``...)."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def __repr__(self):
+        return f"<kernel name {self.name}>"
+
+    def __call__(self, *args):
+        raise RuntimeError(f"{self.name} has a meaning only inside a compiled kernel")
+
+
+T = Placeholder("T")          # constructor of the compute type
+load = Placeholder("load")    # storage -> compute type (identity except for half types and bool)
+store = Placeholder("store")  # compute -> storage type
+MATH = ("exp exp2 expm1 log log2 log10 log1p sin cos tan sinh cosh tanh asin acos atan atan2 asinh acosh atanh erf "
+        "erfc erfinv pow sqrt rsqrt sigmoid floor ceil trunc round fabs").split()
+_placeholders = {name: Placeholder(name) for name in MATH}
+globals().update({name: p for name, p in _placeholders.items() if name not in ("pow", "round")})
+power = Placeholder("pow")
+rint = Placeholder("round")
+
+
+class _Cast:
+    """Conversions between storage and compute types as njit functions, with their source for the cache key."""
+
+    _made: dict = {}
+
+    @classmethod
+    def get(cls, kind, code):
+        """``kind`` is "load", "store" or "T"; returns (callable for kernels, source text)."""
+        key = (kind, code)
+        if key not in cls._made:
+            cls._made[key] = cls._make(kind, code)
+        return cls._made[key]
+
+    @staticmethod
+    def _make(kind, code):
+        import numpy as np
+        compute = {"f2": "f4", "bf": "f4"}.get(code, code)
+        scalar = {"b1": np.bool_, "u1": np.uint8, "i1": np.int8, "i2": np.int16, "i4": np.int32, "i8": np.int64,
+                  "f4": np.float32, "f8": np.float64, "c8": np.complex64, "c16": np.complex128}[compute]
+        if kind == "T":
+            return scalar, scalar.__name__
+        if code == "b1":
+            text = ("def f(v):\n    return v != 0\n" if kind == "load"
+                    else "def f(v):\n    return np.uint8(1) if v else np.uint8(0)\n")
+        elif code == "bf":
+            text = BF_LOAD if kind == "load" else BF_STORE
+        elif code == "f2":
+            text = F2_LOAD if kind == "load" else F2_STORE
+        elif kind == "load":
+            text = "def f(v):\n    return v\n"
+        else:
+            text = "def f(v):\n    return S(v)\n"
+        fn = define(text, "f", {"np": np, "S": scalar, "__name__": "numbagrad.kernel.generated"})
+        return nb().njit(forceinline=True, error_model="numpy")(fn), text + scalar.__name__
+
+
+# bfloat16 is the upper half of a float32; rounding is to nearest even and NaN stays NaN.
+BF_LOAD = """def f(v):
+    return np.uint32(np.uint32(v) << np.uint32(16)).view(np.float32)
+"""
+BF_STORE = """def f(v):
+    x = np.float32(v)
+    u = x.view(np.uint32)
+    r = np.uint32(u + np.uint32(0x7FFF) + ((u >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
+    return np.uint16(0x7FC0) if x != x else np.uint16(r)
+"""
+# float16 by exponent arithmetic on float32 bits (the multiplication normalises denormals exactly).
+F2_LOAD = """def f(v):
+    h = np.uint32(v)
+    sign = np.uint32((h & np.uint32(0x8000)) << np.uint32(16))
+    bits = np.uint32((h & np.uint32(0x7FFF)) << np.uint32(13))
+    small = bits.view(np.float32) * np.float32(5.192296858534828e+33)
+    m = np.uint32(small.view(np.uint32))
+    special = np.uint32(bits | np.uint32(0x7F800000))
+    r = special if (h & np.uint32(0x7C00)) == np.uint32(0x7C00) else m
+    return np.uint32(r | sign).view(np.float32)
+"""
+F2_STORE = """def f(v):
+    x = np.float32(v)
+    u = x.view(np.uint32)
+    sign = np.uint32((u >> np.uint32(16)) & np.uint32(0x8000))
+    a = np.uint32(u & np.uint32(0x7FFFFFFF))
+    normal = np.uint32(a + np.uint32(0xC8000FFF) + ((a >> np.uint32(13)) & np.uint32(1))) >> np.uint32(13)
+    shifted = a.view(np.float32) + np.float32(0.5)
+    tiny = np.uint32(shifted.view(np.uint32) - np.uint32(0x3F000000))
+    r = tiny if a < np.uint32(0x38800000) else np.uint32(normal)
+    r = np.uint32(0x7C00) if a >= np.uint32(0x477FF000) else r
+    r = np.uint32(0x7E00) if a > np.uint32(0x7F800000) else r
+    return np.uint16(r | sign)
+"""
+
+
+def environment(code):
+    """(names -> values for kernels specialised to a dtype code, key text maker)."""
+    from . import vecmath
+    compute = {"f2": "f4", "bf": "f4"}.get(code, code)
+    env, texts = {}, {}
+    for kind in ("T", "load", "store"):
+        env[kind], texts[kind] = _Cast.get(kind, code)
+    math_code = {"c8": None, "c16": None}.get(compute, compute if compute in ("f4", "f8") else "f8")
+    return env, texts, math_code, vecmath
+
+
+class Kernel:
+    """A hand-written kernel; index it with a dtype to get the callable for raw arguments."""
+
+    def __init__(self, fn, fast=FAST, nogil=False):
+        self.fn, self.fast, self.nogil = fn, fast, nogil
+        self.name = fn.__name__
+        self.natives = {}
+        self.entries = {}
+
+    def __getitem__(self, dtype):
+        try:
+            return self.entries[dtype]
+        except KeyError:
+            native = self.native(dtype)
+            self.entries[dtype] = native.entry
+            return native.entry
+
+    def native(self, dtype):
+        """The compiled form for ``dtype`` (one dtype, or a tuple for kernels with ``*T`` and ``*U``)."""
+        if dtype not in self.natives:
+            self.natives[dtype] = self._build(dtype)
+        return self.natives[dtype]
+
+    def _build(self, dtype):
+        from . import cache
+        n = nb()
+        dtypes = dtype if isinstance(dtype, tuple) else (dtype,)
+        letters = dict(zip("TUV", (d.code for d in dtypes)))
+        env, texts, math_code, vecmath = environment(letters["T"])
+        for letter in "UV":
+            if letter in letters:
+                env[letter] = _Cast.get("T", letters[letter])[0]
+        overrides = {}
+        for name, value in self.fn.__globals__.items():
+            if isinstance(value, Placeholder):
+                if value.name in env:
+                    overrides[name] = env[value.name]
+                elif value.name in _placeholders:
+                    if math_code is not None:
+                        overrides[name] = partial(vecmath.device_function, value.name, math_code)
+            elif isinstance(value, Inline):
+                overrides[name] = partial(value.specialise, letters)
+        used = set(_names(self.fn.__code__))
+        key = [cache.fingerprint(self.fn, {k: k for k in overrides}), repr(sorted(letters.items()))]
+        for name in sorted(used & set(overrides)):
+            value = self.fn.__globals__[name]
+            if isinstance(overrides[name], partial):
+                overrides[name] = overrides[name]()
+            if isinstance(value, Inline):
+                key.append(value.key(letters))
+            elif value.name in texts:
+                key.append(texts[value.name])
+            else:
+                key.append(vecmath.sources(value.name, math_code))
+        body = pytypes.FunctionType(self.fn.__code__, {**self.fn.__globals__,
+                                                       **{k: v for k, v in overrides.items() if k in used}},
+                                    self.fn.__name__)
+        inner = n.njit(forceinline=True, error_model="numpy", fastmath=set(self.fast) if self.fast else False)(body)
+        return self._wrap(inner, letters, "\n".join(key))
+
+    def parameters(self, letters):
+        """[(name, kind)] with kind "i", "f" or a pointer dtype code."""
+        notes = self.fn.__annotations__
+        out = []
+        for name in self.fn.__code__.co_varnames[:self.fn.__code__.co_argcount]:
+            note = notes[name]
+            note = note.strip("'\"") if isinstance(note, str) else note
+            if note in (int, "int"):
+                out.append((name, "i"))
+            elif note in (float, "float"):
+                out.append((name, "f"))
+            else:
+                code = note[1:]
+                out.append((name, letters.get(code, code)))
+        return out
+
+    def _wrap(self, inner, letters, key):
+        params = self.parameters(letters)
+        names = ", ".join(p for p, _ in params)
+        call = ", ".join(p if k in "if" else f"ptr_{k}({p})" for p, k in params)
+        source = f"def {self.name}({names}):\n    body({call})\n"
+        args = "".join(k if k in "if" else "i" for _, k in params)
+        return compile_source(source, self.name, args, {"body": inner}, key, self.fast, nogil=self.nogil)
+
+
+class Inline:
+    """A device function that kernels call; specialised together with the kernel that uses it."""
+
+    def __init__(self, fn):
+        self.fn, self.made = fn, {}
+
+    def specialise(self, letters):
+        sub = tuple(sorted(letters.items()))
+        if sub not in self.made:
+            k = Kernel(self.fn)
+            k._wrap = lambda inner, letters, key: (inner, key)
+            self.made[sub] = k._build(tuple(dt.BY_CODE[c] for _, c in sub))
+        return self.made[sub][0]
+
+    def key(self, letters):
+        self.specialise(letters)
+        return self.made[tuple(sorted(letters.items()))][1]
+
+
+def _names(code):
+    yield from code.co_names
+    for const in code.co_consts:
+        if hasattr(const, "co_names"):
+            yield from _names(const)
+
+
+def kernel(fn=None, *, fast=FAST, nogil=False):
+    """Declare a hand-written kernel (see the module text)."""
+    if fn is None:
+        return lambda f: Kernel(f, fast, nogil)
+    return Kernel(fn, fast, nogil)
+
+
+def inline(fn):
+    """Declare a device function for use inside kernels; the same placeholders work in it."""
+    return Inline(fn)
+
+
+# Reductions may reassociate, which SIMD needs; elementwise kernels may not.
+REDUCE = (*FAST, "reassoc")
+IDENTIFIER = re.compile(r"[A-Za-z_]\w*")

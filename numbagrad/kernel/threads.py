@@ -1,0 +1,284 @@
+"""The one threading policy: how many threads, which threading layer, and the loop that all parallel kernels share.
+
+Kernels never contain a parallel loop. A parallel kernel is a C function ``void fn(int64 table, int64 start,
+int64 stop)`` that handles a range of its work; :func:`parallel_for` cuts the work into one piece per thread.
+
+Layers: TBB where its library is found, since it survives ``fork`` and calls from several Python threads. Else OpenMP,
+whose GNU build ends a forked child that uses it: children run serially. Else Numba's workqueue, which aborts when two
+threads use it at once: a flag lets one caller run in parallel and the others meanwhile serially; children run
+serially. A layer that the user chose (``NUMBA_THREADING_LAYER``) or already started is kept, under the same rules.
+
+BLAS is held at one thread; large products are cut by the same loop (see ``blas.py``), so there is one thread pool and
+no oversubscription.
+"""
+
+import ctypes
+import os
+import sys
+import threading
+
+__all__ = [
+    "SERIAL_BELOW", "driver_address", "get_num_threads", "layer", "parallel_for", "set_num_threads", "state_address"
+]  # fmt: skip
+
+# Smallest piece of work, in elements (multiply-adds for "gemm"), that is worth a thread: about 10 us each, against
+# 3 us for waking the threads.
+SERIAL_BELOW = {"elementwise": 32768, "math": 8192, "reduce": 65536, "gather": 16384, "gemm": 1 << 20}
+
+# Shared with native code: number of threads, whether callers exclude each other, whether one is inside.
+_state = (ctypes.c_int64 * 3)(0, 0, 0)
+_state_address = ctypes.addressof(_state)
+_start_lock = threading.RLock()
+_layer = None
+_child = False
+_driver = None
+_invoke = None
+
+
+def _default_threads():
+    for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        try:
+            count = int(os.environ.get(name, "").split(",")[0])
+        except ValueError:
+            continue
+        if count > 0:
+            return count
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+_threads = _state[0] = _default_threads()
+
+
+def get_num_threads():
+    """Number of threads a kernel may use: ``OMP_NUM_THREADS``, ``NUMBA_NUM_THREADS`` or the usable cores."""
+    return _threads
+
+
+def set_num_threads(n):
+    """Set the number of threads a kernel may use; RuntimeError unless `n` is a positive int."""
+    global _threads
+    if isinstance(n, bool) or not hasattr(type(n), "__index__"):
+        raise RuntimeError(f"set_num_threads expects an int, but got {type(n).__name__}")
+    n = n.__index__()
+    if n <= 0:
+        raise RuntimeError("set_num_threads expects a positive integer")
+    _threads = n
+    _publish()
+
+
+def _publish():
+    _state[0] = 1 if _child and _layer not in (None, "tbb") else _threads
+
+
+def _after_fork():
+    global _child, _start_lock
+    _child = True
+    _start_lock = threading.RLock()
+    _state[2] = 0
+    _publish()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+# ---------------------------------------------------------------------------------------------------------- layers
+
+
+def _tbb_candidates():
+    if sys.platform == "win32":
+        name, folders = "tbb12.dll", ("Library\\bin", "bin")
+    elif sys.platform == "darwin":
+        name, folders = "libtbb.12.dylib", ("lib",)
+    else:
+        name, folders = "libtbb.so.12", ("lib",)
+    yield name
+    for folder in folders:
+        yield os.path.join(sys.prefix, folder, name)
+    from importlib import metadata
+
+    try:
+        files = metadata.files("tbb") or ()
+    except metadata.PackageNotFoundError:
+        return
+    for file in files:
+        if file.name == name:
+            yield os.path.abspath(file.locate())
+
+
+def _load_tbb():
+    """Load TBB so that Numba's backend, which asks for it by bare name, finds it; whether that worked."""
+    for path in _tbb_candidates():
+        try:
+            ctypes.CDLL(path, mode=ctypes.RTLD_GLOBAL)
+        except OSError:
+            continue
+        return True
+    return False
+
+
+def _start_layer():
+    """Start Numba's threading layer by the policy above; returns its name."""
+    global _layer
+    from numba.core import config
+    from numba.np.ufunc import parallel
+
+    if _layer is None:
+        if not parallel._is_initialized:
+            if str(config.THREADING_LAYER).lower() == "default" and _load_tbb():
+                # Only the order changes: should the backend not load after all, Numba goes on to the next.
+                order = [x for x in config.THREADING_LAYER_PRIORITY if x != "tbb"]
+                config.THREADING_LAYER_PRIORITY = ["tbb", *order]
+            parallel._launch_threads()
+        _layer = parallel.threading_layer()
+        _state[1] = _layer == "workqueue"
+        _publish()
+    return _layer
+
+
+def layer():
+    """Name of the threading layer in use ("tbb", "omp" or "workqueue"); starts it."""
+    with _start_lock:
+        return _start_layer()
+
+
+# ---------------------------------------------------------------------------------------------------------- driver
+
+
+def _intrinsics():
+    from llvmlite import ir
+    from numba import types
+    from numba.extending import intrinsic
+
+    word = ir.IntType(64)
+
+    @intrinsic
+    def call_piece(typingctx, fn, table, start, stop):
+        """Call the C function at address `fn`."""
+
+        def codegen(context, builder, signature, args):
+            kind = ir.FunctionType(ir.VoidType(), [word] * 3)
+            builder.call(builder.inttoptr(args[0], kind.as_pointer()), args[1:])
+            return context.get_dummy_value()
+
+        return types.void(types.int64, types.int64, types.int64, types.int64), codegen
+
+    @intrinsic
+    def peek(typingctx, address):
+        """The int64 at an address."""
+
+        def codegen(context, builder, signature, args):
+            return builder.load(builder.inttoptr(args[0], word.as_pointer()))
+
+        return types.int64(types.int64), codegen
+
+    @intrinsic
+    def exchange(typingctx, address, value):
+        """Store an int64 atomically; returns what was there."""
+
+        def codegen(context, builder, signature, args):
+            return builder.atomic_rmw("xchg", builder.inttoptr(args[0], word.as_pointer()), args[1], "seq_cst")
+
+        return types.int64(types.int64, types.int64), codegen
+
+    return call_piece, peek, exchange
+
+
+def _compile(make, signature, **options):
+    from numba import njit
+
+    from . import cache
+
+    call_piece, peek, exchange = _intrinsics()
+    fn = make(call_piece, peek, exchange)
+    dispatcher = njit(nogil=True, **options)(fn)
+    cache.attach(dispatcher, cache.fingerprint(fn))
+    dispatcher.compile(signature)
+    (compiled,) = dispatcher.overloads.values()
+    return compiled
+
+
+def _make_invoke(call_piece, peek, exchange):
+    def invoke(fn, table, start, stop):
+        call_piece(fn, table, start, stop)
+
+    return invoke
+
+
+def _make_drive(call_piece, peek, exchange):
+    from numba import prange
+
+    def drive(state, fn, table, n, grain):
+        pieces = min(peek(state), (n + grain - 1) // grain)
+        exclusive = pieces > 1 and peek(state + 8) != 0
+        if exclusive and exchange(state + 16, 1) != 0:
+            exclusive = False
+            pieces = 1
+        if pieces <= 1:
+            if n > 0:
+                call_piece(fn, table, 0, n)
+        else:
+            size = (n + pieces - 1) // pieces
+            if size >= 1024:
+                # Pieces that begin on a cache line do not share one.
+                size = (size + 63) // 64 * 64
+            for piece in prange(pieces):
+                start = piece * size
+                if start < n:
+                    call_piece(fn, table, start, min(start + size, n))
+        if exclusive:
+            exchange(state + 16, 0)
+
+    return drive
+
+
+def _start_invoke():
+    global _invoke
+    with _start_lock:
+        if _invoke is None:
+            _invoke = _compile(_make_invoke, "void(int64, int64, int64, int64)").entry_point
+    return _invoke
+
+
+def _start_driver():
+    global _driver
+    with _start_lock:
+        if _driver is None:
+            _start_layer()
+            # A forked child runs serially under some layers. Linking new code there can wait forever: libgcc's lock
+            # on unwind tables may have been copied while another thread, just ending, held it.
+            _start_invoke()
+            _driver = _compile(_make_drive, "void(int64, int64, int64, int64, int64)", parallel=True)
+    return _driver
+
+
+def parallel_for(fn, table, n, grain):
+    """Call the C function at address `fn` as ``fn(table, start, stop)`` over pieces of ``range(n)``, in parallel.
+
+    `table` is an int64 array or its address; `grain` is the smallest piece worth a thread. Up to
+    :func:`get_num_threads` pieces run at once; a single one runs in the calling thread. The GIL is released.
+    """
+    if type(table) is not int:
+        table = table.__array_interface__["data"][0]
+    if n <= grain or _state[0] == 1:
+        if n > 0:
+            (_invoke or _start_invoke())(fn, table, 0, n)
+    elif _driver is None:
+        # Starting the layer may lower the number of threads: look again.
+        _start_driver()
+        parallel_for(fn, table, n, grain)
+    else:
+        _driver.entry_point(_state_address, fn, table, n, grain)
+
+
+def driver_address():
+    """C function ``void(state, fn, table, n, grain)``, all int64: :func:`parallel_for` for native callers."""
+    compiled = _driver or _start_driver()
+    return compiled.library.get_pointer_to_function(compiled.fndesc.llvm_cfunc_wrapper_name)
+
+
+def state_address():
+    """First argument of the function at :func:`driver_address`."""
+    return _state_address

@@ -1,0 +1,88 @@
+"""Scalar math functions written in Python, branch-free, so that a compiled loop over them becomes SIMD code.
+
+``FUNCTIONS[name][suffix]`` is a plain Python function of one or two scalars, suffix ``"f4"`` for float32 and ``"f8"``
+for float64. `device_function` compiles it for use inside other compiled functions, on the CPU and on CUDA alike.
+Importing this module does not import Numba.
+"""
+from __future__ import annotations
+
+import functools
+import inspect
+import types
+
+import numpy as np
+
+from . import exponential, hyperbolic, inverse, logarithm, power, rounding, special, trigonometric
+
+SUFFIXES = ("f4", "f8")
+
+NAMES = {
+    exponential: ("exp", "exp2", "expm1", "sigmoid"),
+    logarithm: ("log", "log2", "log10", "log1p"),
+    trigonometric: ("sin", "cos", "tan"),
+    hyperbolic: ("tanh", "sinh", "cosh", "asinh", "acosh", "atanh"),
+    inverse: ("asin", "acos", "atan", "atan2"),
+    special: ("erf", "erfc", "erfinv", "lgamma", "digamma"),
+    power: ("pow", "sqrt", "rsqrt", "cbrt"),
+    rounding: ("abs", "ceil", "copysign", "floor", "fmod", "remainder", "round", "trunc"),
+}
+
+FUNCTIONS = {
+    name: {suffix: getattr(module, f"{name}_{suffix}") for suffix in SUFFIXES}
+    for module, names in NAMES.items()
+    for name in names
+}
+
+
+def _helpers(function):
+    """The plain functions of this package that `function` calls, by the name it calls them."""
+    found = {}
+    for name in function.__code__.co_names:
+        value = function.__globals__.get(name)
+        if isinstance(value, types.FunctionType) and value.__module__.startswith(__name__):
+            found[name] = value
+    return found
+
+
+@functools.cache
+def scalar(function):
+    """The compiled form of a plain function of this package, every helper it calls compiled too."""
+    import numba
+
+    # A compiled function cannot call a plain one, so the copy sees its helpers' compiled forms in their place.
+    namespace = dict(function.__globals__)
+    namespace.update((name, scalar(helper)) for name, helper in _helpers(function).items())
+    copy = types.FunctionType(function.__code__, namespace, function.__name__, function.__defaults__)
+    copy.__module__ = function.__module__
+    copy.__doc__ = function.__doc__
+    return numba.njit(forceinline=True, error_model="numpy", fastmath={"contract"})(copy)
+
+
+def device_function(name, suffix):
+    """The compiled dispatcher of ``FUNCTIONS[name][suffix]``, built on first use."""
+    return scalar(FUNCTIONS[name][suffix])
+
+
+@functools.cache
+def sources(name, suffix):
+    """All text that decides what ``FUNCTIONS[name][suffix]`` computes: its source, its helpers', their constants."""
+    parts = {}
+    pending = [FUNCTIONS[name][suffix]]
+    while pending:
+        function = pending.pop()
+        key = f"{function.__module__}.{function.__qualname__}"
+        if key in parts:
+            continue
+        constants = [
+            f"{used} = {_constant_text(function.__globals__[used])}"
+            for used in sorted(set(function.__code__.co_names) & function.__globals__.keys())
+            if isinstance(function.__globals__[used], (int, float, tuple, np.generic, np.ndarray))
+        ]
+        parts[key] = "\n".join([f"# {key}", *constants, inspect.getsource(function)])
+        pending.extend(_helpers(function).values())
+    return "\n".join(parts[key] for key in sorted(parts))
+
+
+def _constant_text(value):
+    """`value` with its type and every digit (the repr of a long array would be abridged)."""
+    return f"{value.dtype} {value.tolist()!r}" if isinstance(value, np.ndarray) else repr(value)

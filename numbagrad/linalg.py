@@ -1,0 +1,1 @@
+"""Linear algebra under ``linalg``; filled from the op registry."""

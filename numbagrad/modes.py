@@ -1,0 +1,183 @@
+"""Per-thread modes: gradient recording, inference, saved-tensor hooks; and the process-wide anomaly mode.
+
+``STATE`` is empty while every thread is in the default mode, so the fast path of an op pays one truth test of a dict.
+Any entry sends ops to their general path, which asks ``current()``.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import threading
+from threading import get_ident
+
+STATE: dict = {}
+_local = threading.local()
+
+
+class Mode:
+    """What differs from the default in one thread."""
+
+    __slots__ = ("grad", "inference", "hooks", "capture")
+
+    def __init__(self):
+        self.grad, self.inference, self.hooks, self.capture = True, False, (), None
+
+    def is_default(self):
+        return self.grad and not self.inference and not self.hooks and self.capture is None
+
+
+DEFAULT = Mode()
+
+
+class _Leaving:
+    """Removes a thread's entry when the thread ends, because thread idents are used again."""
+
+    def __init__(self, ident):
+        self.ident = ident
+
+    def __del__(self, pop=STATE.pop):
+        pop(self.ident, None)
+
+
+def current():
+    """The calling thread's mode (read only)."""
+    return STATE.get(get_ident(), DEFAULT)
+
+
+def change(**values):
+    """Set fields of the calling thread's mode."""
+    ident = get_ident()
+    mode = STATE.get(ident)
+    if mode is None:
+        mode = Mode()
+        _local.leaving = _Leaving(ident)
+    for name, value in values.items():
+        setattr(mode, name, value)
+    if mode.is_default():
+        STATE.pop(ident, None)
+    else:
+        STATE[ident] = mode
+
+
+def is_grad_enabled():
+    """Whether operations of this thread are recorded for differentiation."""
+    return current().grad
+
+
+def is_inference_mode_enabled():
+    """Whether this thread is in inference mode."""
+    return current().inference
+
+
+class _ContextDecorator:
+    """A context manager that decorates functions and generators too, entering anew for every call or step."""
+
+    def __call__(self, func):
+        if inspect.isclass(func):
+            raise TypeError(f"Decorating classes with {type(self).__name__} is not supported; decorate its functions")
+        if inspect.isgeneratorfunction(func):
+            @functools.wraps(func)
+            def generator(*args, **kwargs):
+                g = func(*args, **kwargs)
+                try:
+                    with self.clone():
+                        value = g.send(None)
+                    while True:
+                        try:
+                            sent = yield value
+                        except GeneratorExit:
+                            with self.clone():
+                                g.close()
+                            raise
+                        except BaseException as e:
+                            with self.clone():
+                                value = g.throw(e)
+                        else:
+                            with self.clone():
+                                value = g.send(sent)
+                except StopIteration as stop:
+                    return stop.value
+            return generator
+
+        @functools.wraps(func)
+        def wrapper(*args, **kwargs):
+            with self.clone():
+                return func(*args, **kwargs)
+        return wrapper
+
+    def clone(self):
+        return type(self)()
+
+
+class _GradMode(_ContextDecorator):
+    value = True
+
+    def __new__(cls, orig_func=None):
+        self = object.__new__(cls)
+        return self if orig_func is None else self(orig_func)
+
+    def __enter__(self):
+        self.previous = current().grad
+        change(grad=self.value)
+
+    def __exit__(self, *exc):
+        change(grad=self.previous)
+
+
+class no_grad(_GradMode):
+    """Context manager and decorator: operations inside are not recorded."""
+
+    value = False
+
+
+class enable_grad(_GradMode):
+    """Context manager and decorator: operations inside are recorded, also within ``no_grad``."""
+
+    value = True
+
+
+class set_grad_enabled(_ContextDecorator):
+    """Turn recording on or off: a plain call lasts, as a context or decorator it ends with the block."""
+
+    def __init__(self, mode):
+        self.mode = bool(mode)
+        self.previous = current().grad
+        change(grad=self.mode)
+
+    def __call__(self, func):
+        change(grad=self.previous)
+        return super().__call__(func)
+
+    def __enter__(self):
+        change(grad=self.mode)
+
+    def __exit__(self, *exc):
+        change(grad=self.previous)
+
+    def clone(self):
+        return type(self)(self.mode)
+
+
+class inference_mode(_ContextDecorator):
+    """Context manager and decorator: no recording, and results can never take part in recording later."""
+
+    def __new__(cls, mode=True):
+        if callable(mode):
+            return cls()(mode)
+        return object.__new__(cls)
+
+    def __init__(self, mode=True):
+        if not callable(mode):
+            self.mode = bool(mode)
+
+    def __enter__(self):
+        m = current()
+        self.previous = (m.grad, m.inference)
+        change(inference=self.mode, grad=not self.mode)
+
+    def __exit__(self, *exc):
+        change(grad=self.previous[0], inference=self.previous[1])
+
+    def clone(self):
+        return type(self)(self.mode)

@@ -1,0 +1,110 @@
+"""The public names: every op of the registry in its module, on Tensor, and as an in-place method."""
+
+from __future__ import annotations
+
+import importlib
+
+from .op.record import REGISTRY
+from .tensor import Tensor
+
+MODULES = {"torch": "numbagrad", "nn.functional": "numbagrad.nn.functional", "special": "numbagrad.special",
+           "linalg": "numbagrad.linalg", "fft": "numbagrad.fft"}
+DUNDERS = {"add": "__add__ __radd__", "sub": "__sub__", "mul": "__mul__ __rmul__", "div": "__truediv__", "pow": "__pow__",
+           "neg": "__neg__", "abs": "__abs__", "lt": "__lt__", "le": "__le__", "gt": "__gt__", "ge": "__ge__",
+           "eq": "__eq__", "ne": "__ne__", "bitwise_and": "__and__ __rand__", "bitwise_or": "__or__ __ror__",
+           "bitwise_xor": "__xor__ __rxor__", "bitwise_not": "__invert__", "remainder": "__mod__",
+           "floor_divide": "__floordiv__", "matmul": "__matmul__", "bitwise_left_shift": "__lshift__",
+           "bitwise_right_shift": "__rshift__", "positive": "__pos__"}
+INPLACE_DUNDERS = {"add": "__iadd__", "sub": "__isub__", "mul": "__imul__", "div": "__itruediv__", "pow": "__ipow__",
+                   "remainder": "__imod__", "floor_divide": "__ifloordiv__", "bitwise_and": "__iand__",
+                   "bitwise_or": "__ior__", "bitwise_xor": "__ixor__", "bitwise_left_shift": "__ilshift__",
+                   "bitwise_right_shift": "__irshift__"}
+# Scalar primitives whose tensor function has another name.
+PRIMITIVES = {"max": "maximum", "min": "minimum", "and": "logical_and", "or": "logical_or", "xor": "logical_xor",
+              "not": "logical_not", "bitand": "bitwise_and", "bitor": "bitwise_or", "bitxor": "bitwise_xor",
+              "bitnot": "bitwise_not"}
+
+_tensor_functions: dict = {}
+
+
+def tensor_function(prim):
+    """The tensor operation of a scalar primitive (for recorded backward)."""
+    f = _tensor_functions.get(prim)
+    if f is None:
+        op = REGISTRY.get(PRIMITIVES.get(prim, prim))
+        if op is None:
+            raise NotImplementedError(f"the scalar function '{prim}' has no tensor operation")
+        f = _tensor_functions[prim] = _numbers_too(prim, op)
+    return f
+
+
+def _numbers_too(prim, op):
+    """Like the op, but plain numbers on both sides stay numbers."""
+    from .kernel import expr
+
+    def call(*args):
+        if any(isinstance(a, Tensor) for a in args):
+            if not isinstance(args[0], Tensor) and len(args) == 2:
+                return reverse(op, args[0], args[1])
+            return op.callable(*args)
+        out = expr.apply(prim, *args)
+        return out.value
+    return call
+
+
+def reverse(op, number, tensor):
+    """``number op tensor``."""
+    if op.name in ("add", "mul", "maximum", "minimum"):
+        return op.callable(tensor, number)
+    if op.name == "sub":
+        return REGISTRY["rsub"].callable(tensor, number)
+    return op.callable(number, tensor)
+
+
+def install(op, fn=None):
+    """Put an op's callable where users find it."""
+    fn = fn or op.callable
+    names = (op.name, *op.aliases)
+    for space in op.namespaces:
+        module = importlib.import_module(MODULES[space])
+        for name in names:
+            setattr(module, name, fn)
+    if op.method:
+        for name in (op.method, *op.aliases):
+            setattr(Tensor, name, fn)
+    for dunder in DUNDERS.get(op.name, "").split():
+        setattr(Tensor, dunder, _guarded(fn) if dunder in ("__eq__", "__ne__") else fn)
+    if op.inplace:
+        from .autograd import inplace
+        call = inplace.method(op)
+        for name in names:
+            setattr(Tensor, name + "_", call)
+        if INPLACE_DUNDERS.get(op.name):
+            setattr(Tensor, INPLACE_DUNDERS[op.name], call)
+
+
+def _guarded(fn):
+    def compare(self, other):
+        if other is None or isinstance(other, (str, list, tuple, dict)):
+            return NotImplemented
+        return fn(self, other)
+    return compare
+
+
+def _reflected(name):
+    def method(self, other):
+        return REGISTRY[name].callable(other, self)
+    return method
+
+
+def install_all():
+    """Install every registered op, then the reflected operators."""
+    for op in list(REGISTRY.values()):
+        install(op)
+    Tensor.__rsub__ = lambda self, other: REGISTRY["rsub"].callable(self, other)
+    Tensor.__rtruediv__ = lambda self, other: REGISTRY["reciprocal"].callable(self) * other
+    for dunder, name in (("__rpow__", "pow"), ("__rfloordiv__", "floor_divide"),
+                         ("__rmod__", "remainder"), ("__rmatmul__", "matmul"), ("__rlshift__", "bitwise_left_shift"),
+                         ("__rrshift__", "bitwise_right_shift")):
+        if name in REGISTRY:
+            setattr(Tensor, dunder, _reflected(name))

@@ -1,0 +1,1 @@
+"""Functional layers and losses; filled from the op registry."""

@@ -1,0 +1,124 @@
+"""Moving and converting all tensors of a module."""
+
+import warnings
+
+import numbagrad as ng
+
+from ...device import device as _device
+from ...dtypes import dtype as _dtype
+from ...tensor import Tensor
+
+
+def _typename(obj):
+    """How error messages name what was given: a tensor's type string, or the dotted name of a class."""
+    if isinstance(obj, Tensor) and type(obj) is Tensor:
+        return obj.type()
+    cls = obj if isinstance(obj, type) else type(obj)
+    module = cls.__module__
+    return cls.__qualname__ if module in ("builtins", "__builtin__", None) else f"{module}.{cls.__qualname__}"
+
+
+class _Conversion:
+    """The part of Module that changes the device or dtype of its tensors."""
+
+    def _apply(self, fn, recurse=True):
+        if recurse:
+            for module in self.children():
+                module._apply(fn)
+        for param in self._parameters.values():
+            if param is None:
+                continue
+            grad = param.grad
+            with ng.no_grad():
+                new_data = fn(param)
+                new_grad = None if grad is None else fn(grad)
+            # Assigning .data keeps the Parameter object, so an optimizer made earlier still sees it.
+            param.data = new_data
+            if grad is not None:
+                new_grad.requires_grad_(grad.requires_grad)
+                param.grad = new_grad
+        for name, buffer in self._buffers.items():
+            if buffer is not None:
+                self._buffers[name] = fn(buffer)
+        return self
+
+    def to(self, *args, **kwargs):
+        """Move or convert parameters and buffers: ``to(device)``, ``to(dtype)``, ``to(device, dtype)``, ``to(tensor)``.
+
+        Only floating point (and complex) tensors change dtype; the module changes in place.
+        """
+        device, dtype, non_blocking = _parse_to(*args, **kwargs)
+        if dtype is not None:
+            if not (dtype.is_floating_point or dtype.is_complex):
+                raise TypeError(
+                    "nn.Module.to only accepts floating point or complex dtypes, "
+                    f"but got desired dtype={dtype}"
+                )
+            if dtype.is_complex:
+                warnings.warn(
+                    "Complex modules are a new feature under active development whose design may change, and some "
+                    "modules might not work as expected when using complex tensors as parameters or buffers. Please "
+                    "file an issue at https://github.com/pytorch/pytorch/issues/new?template=bug-report.yml if a "
+                    "complex module does not work as expected.",
+                    stacklevel=2,
+                )
+
+        def convert(t):
+            wanted = dtype if t.is_floating_point() or t.is_complex() else None
+            if device is None:
+                return t if wanted is None else t.to(wanted, non_blocking)
+            return t.to(device, t.dtype if wanted is None else wanted, non_blocking)
+
+        return self._apply(convert)
+
+    def to_empty(self, *, device, recurse=True):
+        """Move to ``device`` without copying the values."""
+        return self._apply(lambda t: ng.empty_like(t, device=device), recurse=recurse)
+
+    def cpu(self):
+        """Move parameters and buffers to the CPU."""
+        return self._apply(lambda t: t.cpu())
+
+    def cuda(self, device=None):
+        """Move parameters and buffers to a GPU."""
+        return self._apply(lambda t: t.cuda(device))
+
+    def type(self, dst_type):
+        """Convert all parameters and buffers to ``dst_type``."""
+        return self._apply(lambda t: t.type(dst_type))
+
+    def float(self):
+        """Convert floating point parameters and buffers to float32."""
+        return self._apply(lambda t: t.float() if t.is_floating_point() else t)
+
+    def double(self):
+        """Convert floating point parameters and buffers to float64."""
+        return self._apply(lambda t: t.double() if t.is_floating_point() else t)
+
+    def half(self):
+        """Convert floating point parameters and buffers to float16."""
+        return self._apply(lambda t: t.half() if t.is_floating_point() else t)
+
+    def bfloat16(self):
+        """Convert floating point parameters and buffers to bfloat16."""
+        return self._apply(lambda t: t.bfloat16() if t.is_floating_point() else t)
+
+
+def _parse_to(*args, device=None, dtype=None, non_blocking=False, tensor=None, copy=False, memory_format=None):
+    """(device, dtype, non_blocking) of the three ways in which ``to`` may be called."""
+    args = list(args)
+    if args and isinstance(args[0], Tensor):
+        tensor = args.pop(0)
+    if tensor is not None:
+        device, dtype = tensor.device, tensor.dtype
+    elif args and isinstance(args[0], _dtype):
+        dtype = args.pop(0)
+    elif args:
+        device = args.pop(0)
+        if args and (args[0] is None or isinstance(args[0], _dtype)):
+            dtype = args.pop(0)
+    if args:
+        non_blocking = args.pop(0)
+    if args and not isinstance(args[0], bool):
+        raise TypeError(f"to() received an invalid combination of arguments - got ({_typename(args[0])})")
+    return (None if device is None else _device(device)), dtype, non_blocking

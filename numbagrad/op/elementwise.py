@@ -1,0 +1,153 @@
+"""Elementwise ops: one scalar function gives kernels, gradients of every order and the Python call.
+
+An op has one *form* per mix of tensor and number arguments: ``x * y`` is form "tt", ``x * 2.0`` form "ts". A form owns
+its node class, its forward and backward kernels and a generated call whose fast path (same shape, dtype, device,
+row-major, default mode) goes from Python to native code without looking anything up twice.
+"""
+
+from __future__ import annotations
+
+import inspect
+
+from .. import dtypes as dt
+from ..kernel import emit, expr, jit
+from . import call as calls
+from .record import Op, grad_name
+
+
+class Elementwise(Op):
+    """An elementwise op; see ``elementwise`` for the options."""
+
+    kind = "elementwise"
+
+    def __init__(self, fn, *, result=None, accepts="any", names=None, inplace=True, keywords=None, special=None,
+                 **options):
+        options.setdefault("dtypes", "float" if accepts == "float" else "any")
+        super().__init__(fn, inplace=inplace and result != "bool", **options)
+        self.result, self.accepts = result, accepts
+        self.names = names or {}
+        self.keywords, self.special = keywords or {}, special or {}
+        params = list(self.signature.parameters.values())
+        self.tensors = tuple(p.name for p in params if p.annotation is inspect.Parameter.empty)
+        self.params = tuple(p.name for p in params if p.annotation is not inspect.Parameter.empty)
+        self.defaults = {p.name: p.default for p in params if p.default is not inspect.Parameter.empty}
+        self.rule = None
+        self.forms = {}
+        self._traced = None
+        self.call = calls.make_entry(self)
+
+    @property
+    def expression(self):
+        if self._traced is None:
+            self._traced = expr.trace(self.fn, [*self.tensors, *self.params])[0]
+        return self._traced
+
+    def gradient(self, fn):
+        """Override the derived gradient: a scalar function of ``g``, ``y`` (the output) and any inputs by name that
+        returns one expression per tensor argument (None where there is no gradient)."""
+        self.rule = fn
+        return fn
+
+    def gradients(self, complex_):
+        """One expression per tensor argument (None: no gradient), in ``g``, ``y`` and the arguments."""
+        if self.rule is not None:
+            names = list(inspect.signature(self.rule).parameters)
+            out = expr.trace(self.rule, names)
+            if complex_:
+                raise NotImplementedError(f"{self.name} has no gradient for complex tensors")
+            return out
+        y = self.expression
+        found = expr.adjoints(y, expr.var("g"), self.tensors, complex_)
+        # Whatever part of the derivative equals the output is read from it rather than computed again.
+        if y.op not in ("var", "const", "add", "sub", "neg", "mul"):
+            found = tuple(None if f is None else expr.substitute((f,), {y: expr.var("y")})[0] for f in found)
+        return found
+
+    def form(self, pattern):
+        f = self.forms.get(pattern)
+        if f is None:
+            f = self.forms[pattern] = Form(self, pattern)
+        return f
+
+    @property
+    def callable(self):
+        return self.call
+
+    def __call__(self, *args, **kwargs):
+        return self.call(*args, **kwargs)
+
+
+class Form:
+    """An op for one pattern of tensor ("t") and number ("s") arguments."""
+
+    def __init__(self, op, pattern):
+        self.op, self.pattern = op, pattern
+        self.name = op.name
+        self.tensors = tuple(n for n, p in zip(op.tensors, pattern) if p == "t")
+        self.scalars = tuple(n for n, p in zip(op.tensors, pattern) if p == "s") + op.params
+        self.forward = emit.Pointwise(op.name, self.tensors, self.scalars, (op.expression,))
+        name = op.names.get(pattern) if isinstance(op.names, dict) else op.names
+        self.differentiable = op.differentiable and op.result != "bool"
+        self._rules = {}
+        self._backward = {}
+        self.fast = {}           # kind -> (entry, storage dtype, result kind)
+        self.fast_backward = [None] + [{} for _ in range((1 << len(self.tensors)) - 1)]
+        self.node_class = calls.make_node(self, name or grad_name(op.name))
+
+    def rules(self, complex_=False):
+        """Gradient expressions of the tensor arguments."""
+        if complex_ not in self._rules:
+            wanted = self.op.gradients(complex_)
+            by_name = dict(zip(self.op.tensors, wanted))
+            self._rules[complex_] = tuple(by_name.get(n) for n in self.tensors)
+        return self._rules[complex_]
+
+    def outputs_of(self, mask, complex_=False):
+        """[(input index, expression)] of the gradients that ``mask`` asks for."""
+        return [(i, r) for i, r in enumerate(self.rules(complex_)) if mask >> i & 1 and r is not None]
+
+    def saves(self, mask, complex_=False):
+        """Names saved for backward when the inputs of ``mask`` need gradients: tensor arguments and "y"."""
+        used = set(expr.variables([r for _, r in self.outputs_of(mask, complex_)]))
+        return tuple(n for n in (*self.tensors, "y") if n in used)
+
+    def backward_kernel(self, mask, complex_=False):
+        """The fused gradient loop: (Pointwise, input names, indices of computed gradients, indices equal to ``g``)."""
+        key = (mask, complex_)
+        if key not in self._backward:
+            wanted = self.outputs_of(mask, complex_)
+            passed = [i for i, r in wanted if r is expr.var("g")]
+            computed = [(i, r) for i, r in wanted if r is not expr.var("g")]
+            used = set(expr.variables([r for _, r in computed]))
+            names = tuple(n for n in ("g", *self.tensors, "y") if n in used)
+            scalars = tuple(s for s in self.scalars if s in used)
+            kernel = emit.Pointwise(self.name + "_backward", names, scalars, tuple(r for _, r in computed))
+            self._backward[key] = (kernel, names, [i for i, _ in computed], passed, scalars)
+        return self._backward[key]
+
+    def compute_type(self, kinds_dtype):
+        """The dtype the kernel reads for inputs that promote to ``kinds_dtype``."""
+        if self.op.accepts == "float" and kinds_dtype.category < 2:
+            return dt.get_default_dtype()
+        return kinds_dtype
+
+    def result_dtype(self, d):
+        return dt.bool_ if self.op.result == "bool" else d.to_real() if self.op.result == "real" else d
+
+
+def elementwise(fn=None, **options):
+    """Declare an elementwise op: a function of scalars in plain arithmetic and ``kernel.expr`` functions.
+
+    Unannotated parameters are tensors (or numbers), annotated ones are numbers. ``keywords`` maps a keyword to its default
+    and what runs for any other value (``alpha``, ``rounding_mode``); ``special`` maps numbers to cheaper ops (``x ** 2``).
+    ``accepts="float"`` promotes integers to
+    the default floating dtype, ``result="bool"`` makes comparisons; ``domain``, ``points`` and ``reference`` feed the
+    tests; ``names`` overrides the printed node name."""
+    if fn is None:
+        return lambda f: elementwise(f, **options)
+    return Elementwise(fn, **options)
+
+
+def start():
+    """Load Numba and the native address reader; runs before the first generated call is made."""
+    return jit.nb()

@@ -1,0 +1,84 @@
+"""The op record and the registry that everything else is generated from."""
+
+from __future__ import annotations
+
+import inspect
+
+REGISTRY: dict[str, Op] = {}
+
+
+class Sample:
+    """One call to test and time an op with: shapes or values of the tensor arguments, then the other arguments.
+
+    ``Sample((3, 4), (4,), dim=1)``: tuples are shapes of random tensors drawn from the op's domain; anything else is
+    passed as it is. ``dtype`` of integer arguments is given as ``("int64", shape, low, high)``."""
+
+    __slots__ = ("args", "kwargs")
+
+    def __init__(self, *args, **kwargs):
+        self.args, self.kwargs = args, kwargs
+
+    def __repr__(self):
+        parts = [repr(a) for a in self.args] + [f"{k}={v!r}" for k, v in self.kwargs.items()]
+        return f"Sample({', '.join(parts)})"
+
+
+class Op:
+    """What is known of one operation.
+
+    ``name`` is the function's name, ``namespaces`` where it appears ("torch", "nn.functional", "special", "linalg"),
+    ``method`` its Tensor method name or None, ``inplace`` whether ``name_`` exists. ``samples``, ``domain``, ``points``
+    and ``reference`` feed the tests; ``differentiable`` says whether gradients are tested."""
+
+    kind = "function"
+
+    def __init__(self, fn, *, name=None, namespaces=("torch",), method=True, inplace=False, aliases=(), samples=(),
+                 domain=(-2.0, 2.0), points=(), reference=None, differentiable=True, dtypes="float", torch_name=None,
+                 second_order=True, random=False, private=False, tolerance=None):
+        self.fn = fn
+        self.name = name or fn.__name__
+        self.doc = inspect.getdoc(fn) or ""
+        self.signature = inspect.signature(fn)
+        self.namespaces = () if private else tuple(namespaces)
+        self.method = None if private else (self.name if method is True else (method or None))
+        self.inplace, self.aliases = inplace, tuple(aliases)
+        self.samples, self.domain, self.points = tuple(samples), domain, tuple(points)
+        self.reference, self.differentiable, self.dtypes = reference, differentiable, dtypes
+        self.torch_name = torch_name or self.name
+        self.second_order, self.random, self.private, self.tolerance = second_order, random, private, tolerance
+        self.family = fn.__module__.rpartition(".")[2]
+        if self.name in REGISTRY:
+            raise ValueError(f"an op named '{self.name}' is registered already ({REGISTRY[self.name].family})")
+        REGISTRY[self.name] = self
+        self.__doc__ = self.doc
+        self.__name__ = self.name
+
+    def __call__(self, *args, **kwargs):
+        return self.fn(*args, **kwargs)
+
+    def __repr__(self):
+        return f"<op {self.name} ({self.kind})>"
+
+    @property
+    def callable(self):
+        """What the namespace shows."""
+        return self.fn
+
+    @property
+    def summary(self):
+        """First line of the docstring."""
+        return self.doc.partition("\n")[0]
+
+
+def function(fn=None, **options):
+    """Declare an op composed of other ops: an ordinary function of tensors."""
+    if fn is None:
+        return lambda f: function(f, **options)
+    op = Op(fn, **options)
+    op.fn.__module__ = "numbagrad"
+    return op.fn if op.private else op
+
+
+def grad_name(name, suffix="0"):
+    """PyTorch's node name: ``log_softmax`` -> ``LogSoftmaxBackward0``."""
+    return "".join(p.capitalize() if p.islower() else p for p in name.strip("_").split("_")) + "Backward" + suffix

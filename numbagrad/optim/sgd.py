@@ -1,0 +1,108 @@
+"""Stochastic gradient descent."""
+
+import numbagrad as ng
+
+from ..tensor import Tensor
+from . import _kernels
+from .optimizer import Optimizer, _check_fused, _check_options, _closure_loss, _is_plain, _number, _Rows
+
+__all__ = ["SGD"]
+
+
+class SGD(Optimizer):
+    """p -= lr * d with d = g + weight_decay * p; with ``momentum`` b = momentum * b + (1 - dampening) * d replaces d.
+
+    ``nesterov`` uses d + momentum * b; ``maximize`` climbs instead. The first step sets b = d. ``foreach`` and
+    ``fused`` are accepted: all parameters are updated by one native call anyway.
+    """
+
+    def __init__(
+        self,
+        params,
+        lr=1e-3,
+        momentum=0,
+        dampening=0,
+        weight_decay=0,
+        nesterov=False,
+        *,
+        maximize=False,
+        foreach=None,
+        differentiable=False,
+        fused=None,
+    ):
+        if isinstance(lr, Tensor) and lr.numel() != 1:
+            raise ValueError("Tensor lr must be 1-element")
+        if lr < 0.0:
+            raise ValueError(f"Invalid learning rate: {lr}")
+        if momentum < 0.0:
+            raise ValueError(f"Invalid momentum value: {momentum}")
+        if weight_decay < 0.0:
+            raise ValueError(f"Invalid weight_decay value: {weight_decay}")
+        if nesterov and (momentum <= 0 or dampening != 0):
+            raise ValueError("Nesterov momentum requires a momentum and zero dampening")
+        _check_options(lr, foreach, fused, differentiable)
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "momentum": momentum,
+                "dampening": dampening,
+                "weight_decay": weight_decay,
+                "nesterov": nesterov,
+                "maximize": maximize,
+                "foreach": foreach,
+                "differentiable": differentiable,
+                "fused": fused,
+            },
+        )
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        for group in self.param_groups:
+            for name, value in (("nesterov", False), ("maximize", False), ("foreach", None)):
+                group.setdefault(name, value)
+            for name in ("differentiable", "fused"):
+                group.setdefault(name, False)
+
+    def step(self, closure=None):
+        """One update; returns what ``closure`` returned."""
+        loss = _closure_loss(closure)
+        for group in self.param_groups:
+            lr, decay = float(_number(group["lr"])), float(_number(group["weight_decay"]))
+            momentum, dampening = float(group["momentum"]), float(group["dampening"])
+            settings = lr, momentum, dampening, decay, bool(group["nesterov"]), bool(group["maximize"])
+            if group["fused"]:
+                _check_fused(group["params"])
+            rows = _Rows()
+            for p in group["params"]:
+                g = p._grad
+                if g is None:
+                    continue
+                buf, first = None, False
+                if momentum != 0.0:
+                    state = self.state[p]
+                    buf = state.get("momentum_buffer")
+                    if buf is None:
+                        buf, first = ng.empty_like(p, requires_grad=False), True
+                        state["momentum_buffer"] = buf
+                if _is_plain(p, g, buf):
+                    rows.add(p, p._ptr, g._ptr, 0 if buf is None else buf._ptr, p._n, first)
+                else:
+                    _composed(p, g, buf, first, *settings)
+            rows.run(_kernels.sgd, *settings)
+        return loss
+
+
+def _composed(p, g, buf, first, lr, momentum, dampening, weight_decay, nesterov, maximize):
+    """The same update by tensor operations, for the dtypes and layouts that the kernel does not take."""
+    with ng.no_grad():
+        d = -g if maximize else g
+        if weight_decay != 0:
+            d = d.add(p, alpha=weight_decay)
+        if buf is not None:
+            if first:
+                buf.copy_(d)
+            else:
+                buf.mul_(momentum).add_(d, alpha=1 - dampening)
+            d = d.add(buf, alpha=momentum) if nesterov else buf
+        p.add_(d, alpha=-lr)

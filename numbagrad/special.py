@@ -1,0 +1,1 @@
+"""Special functions under ``special``; filled from the op registry."""

@@ -1,0 +1,577 @@
+"""Tensor: memory, shape, device, gradient and the node that made it."""
+
+from __future__ import annotations
+
+import ctypes
+import warnings
+
+import numpy as np
+
+from . import dtypes as dt
+from . import modes, storage
+from .autograd import graph
+from .device import device as Device
+
+new = object.__new__
+
+
+class Size(tuple):
+    """A tensor's shape: a tuple that prints as ``torch.Size([2, 3])`` and knows its number of elements."""
+
+    __slots__ = ()
+
+    def numel(self):
+        """Product of the sizes."""
+        n = 1
+        for s in self:
+            n *= s
+        return n
+
+    def __repr__(self):
+        return f"torch.Size([{', '.join(map(str, self))}])"
+
+    def __getitem__(self, i):
+        out = tuple.__getitem__(self, i)
+        return Size(out) if isinstance(i, slice) else out
+
+    def __add__(self, other):
+        return Size(tuple.__add__(self, tuple(other)))
+
+    def __mul__(self, n):
+        return Size(tuple.__mul__(self, n))
+
+    __rmul__ = __mul__
+
+
+def contiguous_strides(shape):
+    """Strides in elements of a row-major array of this shape."""
+    out, step = [], 1
+    for s in reversed(shape):
+        out.append(step)
+        step *= max(s, 1)
+    return tuple(reversed(out))
+
+
+def is_contiguous(shape, strides):
+    step = 1
+    for s, k in zip(reversed(shape), reversed(strides)):
+        if s == 0:
+            return True
+        if s != 1:
+            if k != step:
+                return False
+            step *= s
+    return True
+
+
+def numel(shape):
+    n = 1
+    for s in shape:
+        n *= s
+    return n
+
+
+class Tensor:
+    """A multi-dimensional array that records the operations on it when ``requires_grad`` is set.
+
+    Memory is ``_n`` elements reached from address ``_ptr`` by ``_strides`` (None when row-major), kept alive by
+    ``_buf``. ``_ver`` is the version list that all views of one memory share: [count, line of the last change].
+    """
+
+    __slots__ = ("_buf", "_ptr", "_n", "_shape", "_strides", "_kind", "_rg", "_node", "_grad", "_ver", "_view",
+                 "__dict__", "__weakref__")
+    is_leaf_edge = True
+    __array_priority__ = 1000
+
+    def __new__(cls, *args, **kwargs):
+        self = new(cls)
+        if cls is Tensor or not args or isinstance(args[0], (int, Size, list, tuple, Tensor, np.ndarray)):
+            device = kwargs.get("device")
+            if len(args) == 1 and isinstance(args[0], Tensor):
+                _become(self, args[0].detach())
+            elif len(args) == 1 and isinstance(args[0], Size) or args and all(isinstance(a, int) for a in args):
+                shape = tuple(args[0]) if isinstance(args[0], Size) else args
+                _become(self, empty(shape, dt.get_default_dtype(), device))
+            elif len(args) == 1:
+                from .creation import tensor
+                _become(self, tensor(args[0], dtype=dt.get_default_dtype(), device=device))
+            else:
+                _become(self, empty((0,), dt.get_default_dtype(), device))
+        return self
+
+    # --- what it is ------------------------------------------------------------------------------------------------
+
+    @property
+    def shape(self):
+        """The sizes, as ``Size``."""
+        return Size(self._shape)
+
+    @property
+    def dtype(self):
+        """The element type."""
+        return self._kind.dtype
+
+    @property
+    def device(self):
+        """Where the memory lies."""
+        return self._kind.device
+
+    @property
+    def ndim(self):
+        """Number of dimensions."""
+        return len(self._shape)
+
+    @property
+    def itemsize(self):
+        return self._kind.itemsize
+
+    element_size = lambda self: self._kind.itemsize  # noqa: E731
+
+    @property
+    def nbytes(self):
+        return self._n * self._kind.itemsize
+
+    @property
+    def is_cuda(self):
+        return not self._kind.cpu
+
+    is_sparse = is_quantized = is_meta = is_mkldnn = is_nested = False
+    layout = "torch.strided"
+
+    def get_device(self):
+        """Index of the CUDA device, -1 on the CPU."""
+        return -1 if self._kind.cpu else self._kind.device.index
+
+    def dim(self):
+        """Number of dimensions."""
+        return len(self._shape)
+
+    ndimension = dim
+
+    def size(self, dim=None):
+        """The sizes, or the size of one dimension."""
+        return Size(self._shape) if dim is None else self._shape[wrap_dim(dim, len(self._shape))]
+
+    def stride(self, dim=None):
+        """Strides in elements, or that of one dimension."""
+        s = self._strides or contiguous_strides(self._shape)
+        return s if dim is None else s[wrap_dim(dim, len(self._shape))]
+
+    def numel(self):
+        """Number of elements."""
+        return self._n
+
+    nelement = numel
+
+    def storage_offset(self):
+        """Distance of the first element from the start of the storage, in elements."""
+        return (self._ptr - storage_address(self)) // self._kind.itemsize
+
+    def data_ptr(self):
+        """Address of the first element."""
+        return self._ptr
+
+    def is_contiguous(self, memory_format=None):
+        """Whether the elements lie in row-major order without gaps."""
+        return self._strides is None
+
+    def is_floating_point(self):
+        return self._kind.dtype.is_floating_point
+
+    def is_complex(self):
+        return self._kind.dtype.is_complex
+
+    def is_signed(self):
+        return self._kind.dtype.is_signed
+
+    def is_same_size(self, other):
+        return self._shape == other._shape
+
+    def is_set_to(self, other):
+        return self._ptr == other._ptr and self._shape == other._shape and self.stride() == other.stride()
+
+    def is_inference(self):
+        return "_inference" in self.__dict__
+
+    # --- autograd --------------------------------------------------------------------------------------------------
+
+    @property
+    def requires_grad(self):
+        """Whether operations on this tensor are recorded."""
+        if self._view is not None:
+            graph.refresh(self)
+        return self._rg
+
+    @requires_grad.setter
+    def requires_grad(self, value):
+        self.requires_grad_(value)
+
+    def requires_grad_(self, requires_grad=True):
+        """Set ``requires_grad`` of a leaf; only floating and complex dtypes may require gradients."""
+        if self._node is not None:
+            if not requires_grad:
+                raise RuntimeError("you can only change requires_grad flags of leaf variables. If you want to use a "
+                                   "computed variable in a subgraph that doesn't require differentiation use "
+                                   "var_no_grad = var.detach().")
+            return self
+        if requires_grad and self._kind.dtype.category < 2:
+            raise RuntimeError("only Tensors of floating point and complex dtype can require gradients")
+        if requires_grad and "_inference" in self.__dict__ and not modes.is_inference_mode_enabled():
+            raise RuntimeError("Setting requires_grad=True on inference tensor outside InferenceMode is not allowed.")
+        self._rg = bool(requires_grad)
+        return self
+
+    @property
+    def is_leaf(self):
+        """True for tensors that no recorded operation made."""
+        if self._view is not None:
+            graph.refresh(self)
+        return self._node is None
+
+    @property
+    def grad_fn(self):
+        """The node of the operation that made this tensor; None for leaves."""
+        if self._view is not None:
+            graph.refresh(self)
+        node = self._node
+        return None if node is None else graph.function_of(node)[0]
+
+    @property
+    def output_nr(self):
+        return 0 if self._node is None else graph.function_of(self._node)[1]
+
+    @property
+    def grad(self):
+        """The accumulated gradient, None before the first backward."""
+        if self._grad is None and self._node is not None and "_numbagrad" not in self.__dict__:
+            warnings.warn("The .grad attribute of a Tensor that is not a leaf Tensor is being accessed. Its .grad "
+                          "attribute won't be populated during autograd.backward(). If you indeed want the .grad field "
+                          "to be populated for a non-leaf Tensor, use .retain_grad() on the non-leaf Tensor. If you "
+                          "access the non-leaf Tensor by mistake, make sure you access the leaf Tensor instead. See "
+                          "github.com/pytorch/pytorch/pull/30531 for more informations.", UserWarning, stacklevel=2)
+        return self._grad
+
+    @grad.setter
+    def grad(self, value):
+        if value is not None:
+            if not isinstance(value, Tensor):
+                raise TypeError(f"assigned grad expected to be a Tensor or None but got grad of type "
+                                f"{type(value).__name__}")
+            if value is self:
+                raise RuntimeError("can't assign Variable as its own grad")
+            if value._kind.dtype is not self._kind.dtype:
+                raise RuntimeError(f"assigned grad has data of a different type: expected {self.dtype}, got "
+                                   f"{value.dtype}")
+            if value._kind.device != self._kind.device:
+                raise RuntimeError("assigned grad has data located on a different device")
+            if value._shape != self._shape:
+                raise RuntimeError(f"assigned grad has data of a different size: expected {list(self._shape)}, got "
+                                   f"{list(value._shape)}")
+        self._grad = value
+
+    @grad.deleter
+    def grad(self):
+        self._grad = None
+
+    @property
+    def _version(self):
+        """How often the memory was modified in place."""
+        return self._ver[0]
+
+    @property
+    def _base(self):
+        """The tensor this one is a view of."""
+        return None if self._view is None else self._view.base
+
+    def _is_view(self):
+        return self._view is not None
+
+    def backward(self, gradient=None, retain_graph=None, create_graph=False, inputs=None):
+        """Accumulate d self / d leaf, times ``gradient``, into the ``grad`` of every leaf that requires it."""
+        from .autograd import backward
+        backward(self, gradient, retain_graph, create_graph, inputs=inputs)
+
+    def detach(self):
+        """A tensor on the same memory that is not part of the graph; it shares the version counter."""
+        out = raw(self._buf, self._ptr, self._n, self._shape, self._strides, self._kind, self._ver)
+        if modes.STATE:
+            mark_inference(out)
+        return out
+
+    def detach_(self):
+        """Cut this tensor off its graph and make it a leaf."""
+        if self._view is not None:
+            raise RuntimeError("Can't detach views in-place. Use detach() instead. If you are using "
+                               "DistributedDataParallel (DDP) for training, and gradient_as_bucket_view is set as True, "
+                               "gradients are views of DDP buckets, and hence detach_() cannot be called on these "
+                               "gradients. To fix this error, please refer to the Optimizer.zero_grad() function in "
+                               "torch/optim/optimizer.py as a solution.")
+        self._node, self._rg = None, False
+        return self
+
+    @property
+    def data(self):
+        """The same memory without graph and with a version counter of its own: writes are not tracked."""
+        return raw(self._buf, self._ptr, self._n, self._shape, self._strides, self._kind, [0])
+
+    @data.setter
+    def data(self, value):
+        if not isinstance(value, Tensor):
+            raise TypeError(f"Variable data has to be a tensor, but got {type(value).__name__}")
+        if value._kind.dtype.category < 2 and self._rg:
+            raise RuntimeError("data set to a tensor that requires gradients must be floating point or complex dtype")
+        self._buf, self._ptr, self._n = value._buf, value._ptr, value._n
+        self._shape, self._strides, self._kind = value._shape, value._strides, value._kind
+
+    def retain_grad(self):
+        """Keep the gradient of this non-leaf tensor in ``grad``."""
+        if not self._rg:
+            raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
+        e = graph.edge(self)
+        if e is self or self.retains_grad:
+            return
+        node, index = graph.function_of(e)
+        import weakref
+        graph.hooks_of(node).retain[index] = weakref.ref(self)
+        graph.extra(self)["retain"] = True
+
+    @property
+    def retains_grad(self):
+        return "retain" in self.__dict__.get("_numbagrad", ())
+
+    def register_hook(self, hook):
+        """Call ``hook(grad)`` when the gradient of this tensor is computed; it may return a replacement."""
+        if not self._rg:
+            raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
+        e = graph.edge(self)
+        if e is self:
+            return graph.RemovableHandle(graph.extra(self).setdefault("hooks", {}), hook)
+        node, index = graph.function_of(e)
+        return graph.RemovableHandle(graph.hooks_of(node).tensor.setdefault(index, {}), hook)
+
+    def register_post_accumulate_grad_hook(self, hook):
+        """Call ``hook(tensor)`` after a gradient was accumulated into this leaf."""
+        if not self._rg:
+            raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
+        if self._node is not None:
+            raise RuntimeError("post accumulate grad hooks cannot be registered on non-leaf tensors")
+        return graph.RemovableHandle(graph.extra(self).setdefault("post_acc", {}), hook)
+
+    # --- values ----------------------------------------------------------------------------------------------------
+
+    def item(self):
+        """The value of a one-element tensor as a Python number."""
+        if self._n != 1:
+            raise RuntimeError(f"a Tensor with {self._n} elements cannot be converted to Scalar")
+        if self._kind.dtype.code in ("f2", "bf") or not self._kind.cpu:
+            return self.detach().to(dtype=dt.float32 if self._kind.dtype.code in ("f2", "bf") else self.dtype,
+                                    device="cpu").item()
+        return self._buf.item((self._ptr - storage.address(self._buf)) // self._kind.itemsize)
+
+    def array(self):
+        """A NumPy array on the same CPU memory, in the storage type (``uint16`` for the half types)."""
+        if not self._kind.cpu:
+            raise TypeError(f"can't convert {self.device} device type tensor to numpy. Use Tensor.cpu() to copy the "
+                            "tensor to host memory first.")
+        if self._n == 0:
+            return np.empty(self._shape, self._kind.np)
+        size = self._kind.itemsize
+        strides = None if self._strides is None else tuple(s * size for s in self._strides)
+        return np.ndarray(self._shape, self._kind.np, self._buf, self._ptr - storage.address(self._buf), strides)
+
+    def numpy(self, *, force=False):
+        """A NumPy array that shares this tensor's memory; ``force=True`` detaches and copies to the CPU first."""
+        if force:
+            return self.detach().cpu().numpy()
+        if self._rg:
+            raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
+        d = self._kind.dtype
+        if d.code == "bf":
+            raise TypeError("Got unsupported ScalarType BFloat16")
+        return self.array().view(d.numpy) if d.code == "f2" else self.array()
+
+    def __array__(self, dtype=None, copy=None):
+        a = self.numpy()
+        return a if dtype is None else a.astype(dtype, copy=bool(copy))
+
+    def tolist(self):
+        """The values as nested Python lists (a number for a 0-d tensor)."""
+        t = self.detach()
+        if t._kind.dtype.code in ("f2", "bf"):
+            t = t.float()
+        return t.cpu().array().tolist()
+
+    def __len__(self):
+        if not self._shape:
+            raise TypeError("len() of a 0-d tensor")
+        return self._shape[0]
+
+    def __bool__(self):
+        if self._n == 1:
+            return bool(self.item())
+        if self._n == 0:
+            raise RuntimeError("Boolean value of Tensor with no values is ambiguous")
+        raise RuntimeError("Boolean value of Tensor with more than one value is ambiguous")
+
+    def __float__(self):
+        return float(self.item())
+
+    def __int__(self):
+        return int(self.item())
+
+    def __complex__(self):
+        return complex(self.item())
+
+    def __index__(self):
+        if self._n != 1 or self._kind.dtype.category > 1:
+            raise TypeError("only integer tensors of a single element can be converted to an index")
+        return int(self.item())
+
+    def __hash__(self):
+        return id(self)
+
+    def __contains__(self, element):
+        if isinstance(element, (Tensor, int, float, complex)):
+            return bool((element == self).any())
+        raise RuntimeError(f"Tensor.__contains__ only supports Tensor or scalar, but you passed in a {type(element)}.")
+
+    def __iter__(self):
+        if not self._shape:
+            raise TypeError("iteration over a 0-d tensor")
+        return iter(self.unbind(0))
+
+    def __repr__(self, *, tensor_contents=None):
+        from .printing import tensor_repr
+        return tensor_repr(self)
+
+    def __format__(self, spec):
+        if self._shape == () and spec:
+            return format(self.item(), spec)
+        return object.__format__(self, spec)
+
+    def __deepcopy__(self, memo):
+        if self._node is not None:
+            raise RuntimeError("Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol "
+                               "at the moment.  If you were attempting to deepcopy a module, this may be because of a "
+                               "torch.nn.utils.weight_norm usage, see https://github.com/pytorch/pytorch/pull/103001")
+        if id(self) in memo:
+            return memo[id(self)]
+        with modes.no_grad():
+            out = self.detach().clone()
+        out = as_class(out, type(self))
+        out._rg = self._rg
+        memo[id(self)] = out
+        if self._grad is not None:
+            out._grad = self._grad.__deepcopy__(memo)
+        return out
+
+    def __reduce_ex__(self, protocol):
+        if self._node is not None:
+            raise RuntimeError("Only Tensors created explicitly by the user can be pickled: call detach() first")
+        a = self.detach().cpu().contiguous().array()
+        return (_rebuild, (type(self), a, self.dtype, str(self.device), self._rg))
+
+    def __dir__(self):
+        return sorted(set(object.__dir__(self)))
+
+    @classmethod
+    def as_subclass_of(cls, t):
+        return as_class(t, cls)
+
+    def as_subclass(self, cls):
+        """The same memory as an instance of the given Tensor subclass."""
+        return as_class(self.detach(), cls)
+
+
+def _become(self, other):
+    for name in ("_buf", "_ptr", "_n", "_shape", "_strides", "_kind", "_ver"):
+        setattr(self, name, getattr(other, name))
+    self._rg, self._node, self._grad, self._view = False, None, None, None
+    return self
+
+
+def as_class(t, cls):
+    """The given tensor's memory in a new object of class ``cls``."""
+    return t if type(t) is cls else _become(new(cls), t)
+
+
+def raw(buf, ptr, n, shape, strides, kind, ver):
+    """A tensor from its parts, outside any graph."""
+    out = new(Tensor)
+    out._buf, out._ptr, out._n, out._shape, out._strides, out._kind, out._ver = buf, ptr, n, shape, strides, kind, ver
+    out._rg, out._node, out._grad, out._view = False, None, None, None
+    return out
+
+
+def make(shape, kind):
+    """A new uninitialised contiguous tensor."""
+    n = numel(shape)
+    buf, ptr = kind.alloc(n)
+    return raw(buf, ptr, n, shape, None, kind, [0])
+
+
+def empty(shape, dtype=None, device=None):
+    return make(tuple(shape), storage.kind_of(dtype or dt.get_default_dtype(), storage.resolve_device(device)))
+
+
+def from_array(a, dtype=None, copy=False):
+    """A CPU tensor on the memory of a NumPy array (a copy where ``copy`` or the layout asks for one)."""
+    d = dtype or dt.from_numpy(a.dtype)
+    shape = a.shape
+    a = a.view(d.np) if a.dtype != d.np else a
+    size = a.itemsize
+    if copy or not a.flags.aligned or any(s % size for s in a.strides) or not a.dtype.isnative:
+        a = np.array(a, dtype=d.np, order="C")
+    kind = storage.kind_of(d)
+    strides = tuple(s // size for s in a.strides)
+    if a.flags.c_contiguous:
+        flat = a.reshape(-1)
+        return raw(flat, storage.address(flat), a.size, shape, None, kind, [0])
+    if any(s < 0 for s in strides):
+        raise ValueError("At least one stride in the given numpy array is negative, and tensors with negative strides "
+                         "are not currently supported. (You can probably work around this by making a copy of your "
+                         "array  with array.copy().) ")
+    low, high = np.lib.array_utils.byte_bounds(a) if hasattr(np.lib, "array_utils") else np.byte_bounds(a)
+    memory = (ctypes.c_char * (high - low)).from_address(low)
+    memory.owner = a  # keeps the array's memory alive as long as any tensor on it
+    flat = np.frombuffer(memory, a.dtype)
+    return raw(flat, a.ctypes.data, a.size, shape, None if is_contiguous(shape, strides) else strides, kind, [0])
+
+
+def from_storage(buf, dtype_name, offset, shape, strides):
+    """A tensor on a 1-D storage array: element offset, sizes and strides in elements."""
+    kind = storage.kind_of(dt.BY_NAME[dtype_name])
+    shape, strides = tuple(shape), tuple(strides)
+    return raw(buf, storage.address(buf) + offset * kind.itemsize, numel(shape), shape,
+               None if is_contiguous(shape, strides) else strides, kind, [0])
+
+
+def storage_address(t):
+    return storage.address(t._buf) if t._kind.cpu else t._buf.ptr
+
+
+def mark_inference(t):
+    if modes.current().inference:
+        t.__dict__["_inference"] = True
+
+
+def wrap_dim(dim, ndim, name=None):
+    """A dimension number brought into range; IndexError outside [-ndim, ndim)."""
+    n = ndim or 1
+    if not -n <= dim < n:
+        raise IndexError(f"Dimension out of range (expected to be in range of [{-n}, {n - 1}], but got {dim})")
+    return dim + n if dim < 0 else dim
+
+
+def bump_version(t, where=None):
+    """Note an in-place change of ``t``'s memory, with the user's line for the error message."""
+    ver = t._ver
+    ver[0] += 1
+    ver[1:] = (where or graph.user_line(),)
+
+
+def _rebuild(cls, a, dtype, device, requires_grad):
+    t = from_array(a, dtype, copy=True).to(Device(device) if device != "cpu" else "cpu")
+    t = as_class(t, cls)
+    t._rg = requires_grad
+    return t

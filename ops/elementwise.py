@@ -1,0 +1,277 @@
+"""Elementwise arithmetic and elementary functions."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from numbagrad.kernel import expr as s
+from numbagrad.kernel.expr import where
+from numbagrad.op import REGISTRY, Sample, elementwise
+
+UNARY = (Sample((3, 4)), Sample(()), Sample((0, 3)))
+BINARY = (Sample((3, 4), (3, 4)), Sample((3, 4), (4,)), Sample((2, 1, 3), (4, 1)), Sample((3,), ()), Sample((2, 3), 1.5))
+
+
+def _scaled(name):
+    """``input op alpha * other`` for the ``alpha`` keyword."""
+    def run(input, other, alpha, out=None, inplace=False):
+        d = getattr(other, "dtype", None)
+        if isinstance(alpha, float) and d is not None and d.category < 2:
+            raise RuntimeError("For integral input tensors, argument alpha must not be a floating point number.")
+        op = REGISTRY[name]
+        other = other * alpha
+        if inplace:
+            return getattr(input, op.name + "_")(other)
+        return op.call(input, other, out=out)
+    return run
+
+
+def _rounded(input, other, rounding_mode, out=None, inplace=False):
+    """Division with ``rounding_mode``."""
+    if rounding_mode not in ("trunc", "floor"):
+        raise RuntimeError("div expected rounding_mode to be one of None, 'trunc', or 'floor' but found "
+                           f"'{rounding_mode}'")
+    op = div_trunc if rounding_mode == "trunc" else REGISTRY["floor_divide"]
+    if inplace:
+        from numbagrad.autograd.inplace import apply
+        return apply(op, input, (other,), {})
+    return op.call(input, other, out=out)
+
+
+@elementwise(reference=np.add, samples=BINARY, keywords={"alpha": (1, _scaled("add"))})
+def add(input, other):
+    """Sum ``input + alpha * other``."""
+    return input + other
+
+
+@elementwise(reference=np.subtract, samples=BINARY, aliases=("subtract",), keywords={"alpha": (1, _scaled("sub"))})
+def sub(input, other):
+    """Difference ``input - alpha * other``."""
+    return input - other
+
+
+@elementwise(reference=lambda a, b: np.subtract(b, a), samples=BINARY, names="RsubBackward1", inplace=False,
+             keywords={"alpha": (1, lambda input, other, alpha, out=None, inplace=False: other - input * alpha)})
+def rsub(input, other):
+    """Difference ``other - input``."""
+    return other - input
+
+
+@elementwise(reference=np.multiply, samples=BINARY, aliases=("multiply",))
+def mul(input, other):
+    """Product ``input * other``."""
+    return input * other
+
+
+@elementwise(accepts="float", reference=np.divide, samples=BINARY, aliases=("divide", "true_divide"), domain=(0.5, 2.0),
+             keywords={"rounding_mode": (None, _rounded)})
+def div(input, other):
+    """Quotient ``input / other``; ``rounding_mode`` "trunc" or "floor" rounds it."""
+    return input / other
+
+
+@elementwise(accepts="real", reference=lambda a, b: np.trunc(np.divide(a, b)), samples=BINARY, domain=(0.5, 4.0),
+             private=True, second_order=False)
+def div_trunc(input, other):
+    """Quotient rounded towards zero."""
+    return s.trunc(input / other)
+
+
+@elementwise(accepts="real", reference=np.floor_divide, samples=BINARY, domain=(0.5, 4.0), differentiable=False)
+def floor_divide(input, other):
+    """Quotient rounded towards minus infinity."""
+    return s.floor_divide(input, other)
+
+
+@elementwise(accepts="real", reference=np.remainder, samples=BINARY, domain=(0.5, 4.0))
+def remainder(input, other):
+    """Remainder with the sign of the divisor: ``input - other * floor(input / other)``."""
+    return s.remainder(input, other)
+
+
+@elementwise(accepts="real", reference=np.fmod, samples=BINARY, domain=(0.5, 4.0))
+def fmod(input, other):
+    """Remainder with the sign of the dividend: ``input - other * trunc(input / other)``."""
+    return s.fmod(input, other)
+
+
+@elementwise(private=True, reference=np.square, samples=UNARY, names="PowBackward0")
+def pow_2(input):
+    """Second power."""
+    return input * input
+
+
+@pow_2.gradient
+def _(g, input):
+    return g * (2 * input)
+
+
+@elementwise(private=True, reference=lambda a: a**3, samples=UNARY, names="PowBackward0")
+def pow_3(input):
+    """Third power."""
+    return input * input * input
+
+
+@pow_3.gradient
+def _(g, input):
+    return g * (3 * (input * input))
+
+
+@elementwise(private=True, accepts="float", reference=np.sqrt, samples=UNARY, domain=(0.1, 4.0), names="PowBackward0")
+def pow_half(input):
+    """Power one half."""
+    return s.sqrt(input)
+
+
+@pow_half.gradient
+def _(g, y):
+    return g * (0.5 / y)
+
+
+@elementwise(reference=np.power, samples=(*BINARY, Sample((2, 3), 3), Sample((2, 3), -0.7)), domain=(0.3, 2.0),
+             names={"ts": "PowBackward0", "tt": "PowBackward1", "st": "PowBackward2"},
+             special={2: pow_2, 3: pow_3, 0.5: pow_half}, accepts="number")
+def pow(input, exponent):
+    """Power ``input ** exponent``."""
+    return s.power(input, exponent)
+
+
+@elementwise(reference=np.negative, samples=UNARY, aliases=("negative",), accepts="number")
+def neg(input):
+    """Negation ``-input``."""
+    return -input
+
+
+@elementwise(reference=np.abs, samples=UNARY, aliases=("absolute",), points=(0.0, -0.0), result="real")
+def abs(input):
+    """Absolute value."""
+    return s.absolute(input)
+
+
+@elementwise(reference=np.sign, samples=UNARY, accepts="real", points=(0.0, -3.0))
+def sign(input):
+    """Sign: -1, 0 or 1."""
+    return s.sign(input)
+
+
+@elementwise(reference=np.square, samples=UNARY, names="PowBackward0")
+def square(input):
+    """Second power ``input ** 2``."""
+    return input * input
+
+
+@square.gradient
+def _(g, input):
+    return g * (2 * input)
+
+
+@elementwise(accepts="float", reference=np.reciprocal, samples=UNARY, domain=(0.3, 3.0))
+def reciprocal(input):
+    """Reciprocal ``1 / input``."""
+    return 1 / input
+
+
+@reciprocal.gradient
+def _(g, y):
+    return -(g * (y * y))
+
+
+@elementwise(accepts="float", reference=np.sqrt, samples=UNARY, domain=(0.1, 4.0))
+def sqrt(input):
+    """Square root."""
+    return s.sqrt(input)
+
+
+@sqrt.gradient
+def _(g, y):
+    return g / (2 * y)
+
+
+@elementwise(accepts="float", reference=lambda x: 1 / np.sqrt(x), samples=UNARY, domain=(0.1, 4.0))
+def rsqrt(input):
+    """Reciprocal square root ``1 / sqrt(input)``."""
+    return s.rsqrt(input)
+
+
+def _unary(name, reference, domain=(-2.0, 2.0), doc="", points=(), **options):
+    """An op that is one scalar primitive."""
+    prim = getattr(s, name)
+
+    def fn(input):
+        return prim(input)
+    fn.__name__ = fn.__qualname__ = name
+    fn.__doc__ = doc
+    fn.__module__ = __name__
+    return elementwise(fn, accepts=options.pop("accepts", "float"), reference=reference, domain=domain, samples=UNARY,
+                       points=points, **options)
+
+
+def _vector(f):
+    """A NumPy function of a scalar function from ``math``."""
+    return np.vectorize(f, otypes=[float])
+
+
+INF, NAN = math.inf, math.nan
+exp = _unary("exp", np.exp, doc="Exponential.", points=(0.0, -100.0, INF, -INF, NAN))
+exp2 = _unary("exp2", np.exp2, doc="Power of two ``2 ** input``.", namespaces=("torch", "special"))
+expm1 = _unary("expm1", np.expm1, doc="``exp(input) - 1``, accurate near zero.", points=(0.0, 1e-6),
+               namespaces=("torch", "special"))
+log = _unary("log", np.log, (0.1, 4.0), "Natural logarithm.", points=(INF, 1.0))
+log2 = _unary("log2", np.log2, (0.1, 4.0), "Logarithm to base 2.")
+log10 = _unary("log10", np.log10, (0.1, 4.0), "Logarithm to base 10.")
+log1p = _unary("log1p", np.log1p, (-0.5, 4.0), "``log(1 + input)``, accurate near zero.", points=(0.0, 1e-6),
+               namespaces=("torch", "special"))
+sin = _unary("sin", np.sin, (-4.0, 4.0), "Sine.", points=(0.0, 1000.0))
+cos = _unary("cos", np.cos, (-4.0, 4.0), "Cosine.", points=(0.0, 1000.0))
+tan = _unary("tan", np.tan, (-1.2, 1.2), "Tangent.")
+asin = _unary("asin", np.arcsin, (-0.9, 0.9), "Inverse sine.", aliases=("arcsin",))
+acos = _unary("acos", np.arccos, (-0.9, 0.9), "Inverse cosine.", aliases=("arccos",))
+atan = _unary("atan", np.arctan, (-4.0, 4.0), "Inverse tangent.", aliases=("arctan",))
+sinh = _unary("sinh", np.sinh, doc="Hyperbolic sine.")
+cosh = _unary("cosh", np.cosh, doc="Hyperbolic cosine.")
+tanh = _unary("tanh", np.tanh, (-4.0, 4.0), "Hyperbolic tangent.", points=(0.0, 50.0, -50.0))
+asinh = _unary("asinh", np.arcsinh, doc="Inverse hyperbolic sine.", aliases=("arcsinh",))
+acosh = _unary("acosh", np.arccosh, (1.2, 4.0), "Inverse hyperbolic cosine.", aliases=("arccosh",))
+atanh = _unary("atanh", np.arctanh, (-0.9, 0.9), "Inverse hyperbolic tangent.", aliases=("arctanh",))
+erf = _unary("erf", _vector(math.erf), doc="Error function 2/sqrt(pi) * integral of exp(-t^2) from 0.",
+             namespaces=("torch", "special"), points=(0.0, 6.0))
+erfc = _unary("erfc", _vector(math.erfc), doc="Complementary error function ``1 - erf(input)``.",
+              namespaces=("torch", "special"))
+floor = _unary("floor", np.floor, doc="Largest integer not above.", accepts="real", points=(-0.5, 2.0))
+ceil = _unary("ceil", np.ceil, doc="Smallest integer not below.", accepts="real", points=(-0.5, 2.0))
+trunc = _unary("trunc", np.trunc, doc="Integer part.", accepts="real", aliases=("fix",), points=(-0.5, 2.0))
+
+
+@elementwise(accepts="float", reference=lambda x: 1 / (1 + np.exp(-x)), samples=UNARY, domain=(-4.0, 4.0),
+             points=(0.0, 50.0, -50.0, 200.0, -200.0), namespaces=("torch", "nn.functional"))
+def sigmoid(input):
+    """Logistic function ``1 / (1 + exp(-input))``."""
+    return s.sigmoid(input)
+
+
+@sigmoid.gradient
+def _(g, y):
+    return g * (1 - y) * y
+
+
+@elementwise(reference=np.maximum, samples=BINARY[:4], accepts="real", inplace=False)
+def maximum(input, other):
+    """Larger of two elements; NaN wins."""
+    return s.maximum(input, other)
+
+
+@elementwise(reference=np.minimum, samples=BINARY[:4], accepts="real", inplace=False)
+def minimum(input, other):
+    """Smaller of two elements; NaN wins."""
+    return s.minimum(input, other)
+
+
+@elementwise(accepts="float", reference=np.arctan2, samples=BINARY[:4], domain=(0.3, 2.0), aliases=("arctan2",))
+def atan2(input, other):
+    """Angle of the point (other, input), in radians in [-pi, pi]."""
+    return s.atan2(input, other)
+
+
+__all__ = ["where"]
