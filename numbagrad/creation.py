@@ -153,8 +153,13 @@ def empty(*size, out=None, dtype=None, layout=None, device=None, requires_grad=F
 
 
 def _filled(name, shape, kind, value, requires_grad):
-    n = make_zeros(shape, kind)
-    if value != 0:
+    if value == 0:
+        n = make_zeros(shape, kind)
+    elif kind.cpu and kind.dtype.np.kind != "u" and not isinstance(value, complex):
+        n = make(shape, kind)
+        n._buf.fill(value)
+    else:
+        n = make_zeros(shape, kind)
         n.fill_(value)
         n._ver = [0]
     return _finish(n, requires_grad)

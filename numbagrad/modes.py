@@ -45,6 +45,18 @@ def current():
     return STATE.get(get_ident(), DEFAULT)
 
 
+def recording():
+    """Whether a plain call is recorded in this thread; None when the mode asks for the general path."""
+    if "anomaly" in STATE:
+        return None
+    mode = STATE.get(get_ident())
+    if mode is None:
+        return True
+    if mode.inference or mode.hooks or mode.capture is not None:
+        return None
+    return mode.grad
+
+
 def change(**values):
     """Set fields of the calling thread's mode."""
     ident = get_ident()

@@ -564,10 +564,10 @@ def wrap_dim(dim, ndim, name=None):
 
 
 def bump_version(t, where=None):
-    """Note an in-place change of ``t``'s memory, with the user's line for the error message."""
+    """Note an in-place change of ``t``'s memory, with the user's place for the error message."""
     ver = t._ver
     ver[0] += 1
-    ver[1:] = (where or graph.user_line(),)
+    ver[1:] = (where or graph.user_place(),)
 
 
 def _rebuild(cls, a, dtype, device, requires_grad):

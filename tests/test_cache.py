@@ -225,20 +225,25 @@ def test_two_processes_cold_at_once(place):
 
 def test_same_name_different_content(place):
     # Numba names native symbols after module, name, a count of the process, and types. Two processes store different
-    # functions under the same symbols; a third one links both.
+    # functions, with different callees, under the same names; a third one links both.
     script = """
-    import sys, numba
+    import numba
     from numbagrad.kernel import cache
+    results = []
     for text in {}:
         space = {{"__name__": "numbagrad.kernel.cache"}}
-        exec(f"def kernel(a, b):\\n    return {{text}}\\n", space)
-        f = cache.attach(numba.njit(error_model="numpy")(space["kernel"]), cache.fingerprint(space["kernel"]))
+        exec(f"def inner(a, b):\\n    return {{text}}\\ndef kernel(a, b):\\n    return inner(a, b) * 10\\n", space)
+        # Kept out of line, so that the stored code calls it by its symbol.
+        space["inner"] = numba.njit(_dbg_optnone=True)(space["inner"])
+        f = cache.attach(numba.njit(space["kernel"]), cache.fingerprint(space["kernel"]))
         f.compile("int64(int64, int64)")
-        print(f(2, 3), cache.cache_info()["hits"])
+        (result,) = f.overloads.values()
+        results.append((f, result.library.get_pointer_to_function(result.fndesc.llvm_cpython_wrapper_name)))
+    print([f(2, 3) for f, _ in results], len({{p for _, p in results}}), cache.cache_info()["hits"])
     """
-    assert run(script.format(["a + b"])) == "5 0\n"
-    assert run(script.format(["a - b"])) == "-1 0\n"
-    assert run(script.format(["a + b", "a - b"])) == "5 1\n-1 2\n"
+    assert run(script.format(["a + b"])) == "[50] 1 0\n"
+    assert run(script.format(["a - b"])) == "[-10] 1 0\n"
+    assert run(script.format(["a + b", "a - b"])) == "[50, -10] 2 2\n"
 
 
 def test_options_and_signatures_are_separate_entries(place):

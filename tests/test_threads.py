@@ -174,8 +174,9 @@ def test_threads_and_fork_with_every_layer(layer, tmp_path):
     path.write_text(textwrap.dedent(SCRIPT))
     out = subprocess.run([sys.executable, str(path), layer], env=env, capture_output=True, text=True, timeout=60)
     assert out.returncode == 0, out.stderr
-    name, rest = out.stdout.split(" ", 1)
-    assert rest == "True [True, True] 0 True False\n"
+    # Numba's TBB backend may first print that it could not stop its threads before the fork.
+    name, rest = out.stdout.splitlines()[-1].split(" ", 1)
+    assert rest == "True [True, True] 0 True False"
     if layer in ("omp", "workqueue"):
         assert name == layer
     if layer == "no tbb":

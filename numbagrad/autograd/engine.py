@@ -10,6 +10,13 @@ from . import graph
 from .graph import Output
 
 
+def add_into(dst, src):
+    """Stands in for ``op.call.add_into``, which replaces it: ops import the graph, so it cannot be imported earlier."""
+    from ..op import call
+    globals()["add_into"] = call.add_into
+    call.add_into(dst, src)
+
+
 def run(roots, gradients, keep_graph, create_graph, inputs=None, accumulate=True):
     """Propagate ``gradients`` of the ``roots`` tensors through the graph.
 
@@ -210,6 +217,9 @@ def _leaf(t, r, captured, accumulate, create_graph, own=False):
             t._grad = r.detach().clone()
     elif create_graph:
         t._grad = old + r
+    elif (old._strides is None and r._strides is None and old._kind is r._kind and old._shape == r._shape
+          and not old._rg and not r._rg):
+        add_into(old, r)
     else:
         old.add_(r)
     if more is not None:
@@ -224,7 +234,10 @@ def _sum(a, b, place, made, create_graph):
     if create_graph:
         return a + b
     if place in made:
-        a.add_(b)
+        if a._kind is b._kind and a._strides is None and b._strides is None:
+            add_into(a, b)
+        else:
+            a.add_(b)
         return a
     made.add(place)
     return a + b

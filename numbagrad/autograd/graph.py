@@ -276,7 +276,7 @@ def modified(node, shape, kind, ver, version, which, is_output, tensor=None):
     elif tensor is not None and tensor._node is not None:
         fn, index = function_of(tensor._node)
         producer = f", which is output {index} of {fn.name()},"
-    where = f" It was modified at {ver[1]}." if len(ver) > 1 else ""
+    where = f" It was modified at {place_text(ver[1])}." if len(ver) > 1 else ""
     what = f" saved by {node.name()}" + (f" as '{which}'" if which else "")
     prefix = "torch.cuda." if kind.device.type == "cuda" else "torch."
     raise RuntimeError(
@@ -289,12 +289,27 @@ def modified(node, shape, kind, ver, version, which, is_output, tensor=None):
 PACKAGE = __name__.rpartition(".")[0].rpartition(".")[0]
 
 
-def user_line():
-    """file:line of the innermost caller outside this package."""
-    f = sys._getframe(1)
+INSIDE = PACKAGE + "."
+
+
+def user_place():
+    """(code, line number) of the innermost caller outside this package; None if there is none."""
+    f = sys._getframe(2)
     while f is not None:
         name = f.f_globals.get("__name__", "")
-        if not (name == PACKAGE or name.startswith(PACKAGE + ".")):
-            return f"{f.f_code.co_filename}:{f.f_lineno}"
+        if not name.startswith(INSIDE) and name != PACKAGE:
+            return f.f_code, f.f_lineno
         f = f.f_back
-    return "an unknown line"
+    return None
+
+
+def user_line():
+    """file:line of the innermost caller outside this package."""
+    return place_text(user_place())
+
+
+def place_text(place):
+    """``user_place`` as text."""
+    if place is None:
+        return "an unknown line"
+    return place if isinstance(place, str) else f"{place[0].co_filename}:{place[1]}"

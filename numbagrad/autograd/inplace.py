@@ -128,10 +128,50 @@ def old_self(t):
 
 def method(op):
     """The in-place method ``name_`` of an op."""
-    run = apply if op.kind == "elementwise" else apply_function
+    if op.kind == "elementwise":
+        return elementwise_method(op)
 
     def inplace(self, *args, **kwargs):
-        return run(op, self, args, kwargs)
+        return apply_function(op, self, args, kwargs)
+    inplace.__name__ = inplace.__qualname__ = op.name + "_"
+    inplace.__doc__ = f"In-place form of ``{op.name}``."
+    return inplace
+
+
+def elementwise_method(op):
+    """``x.add_(y)``: straight to the kernel where nothing is recorded and nothing has to be converted."""
+    if len(op.tensors) != 2 or op.params:
+        def inplace(self, *args, **kwargs):
+            return apply(op, self, args, kwargs)
+        inplace.__name__ = inplace.__qualname__ = op.name + "_"
+        inplace.__doc__ = f"In-place form of ``{op.name}``."
+        return inplace
+    both, number = op.form("tt"), op.form("ts")
+    tensors = both.fast_inplace
+    floats, ints = number.fast_inplace.setdefault("f", {}), number.fast_inplace.setdefault("i", {})
+    limit, state = calls.LIMIT, modes.STATE
+
+    def inplace(self, other, **kwargs):
+        c = other.__class__
+        if not kwargs and self._strides is None and self._n < limit[0] and "_inference" not in self.__dict__:
+            kind = self._kind
+            record = True if not state else modes.recording()
+            if c is float or c is int:
+                e = (floats if c is float else ints).get(kind)
+                if e is not None and (record is False or (
+                        record and not self._rg and self._view is None)) and other not in op.special:
+                    e(self._ptr, self._ptr, other, 0, self._n)
+                    bump_version(self)
+                    return self
+            elif hasattr(other, "_kind") and other._kind is kind and other._strides is None and (
+                    other._shape == self._shape) and (other._buf is not self._buf or other._ptr == self._ptr):
+                e = tensors.get(kind)
+                if e is not None and (record is False or (
+                        record and not self._rg and not other._rg and self._view is None and other._view is None)):
+                    e(self._ptr, other._ptr, self._ptr, 0, self._n)
+                    bump_version(self)
+                    return self
+        return apply(op, self, (other,), kwargs)
     inplace.__name__ = inplace.__qualname__ = op.name + "_"
     inplace.__doc__ = f"In-place form of ``{op.name}``."
     return inplace
@@ -176,11 +216,14 @@ def apply(op, t, args, kwargs):
         if any(v is not op.keywords[k][0] for k, v in given.items()):
             (k, v), = given.items()
             return op.keywords[k][1](t, *args, v, inplace=True)
-    bound = op.signature.bind(t, *args, **kwargs)
-    bound.apply_defaults()
-    values = bound.arguments
-    operands = [values[n] for n in op.tensors]
-    params = [values[n] for n in op.params]
+    if not kwargs and not op.params and len(args) + 1 == len(op.tensors):
+        operands, params = (t, *args), ()
+    else:
+        bound = op.signature.bind(t, *args, **kwargs)
+        bound.apply_defaults()
+        values = bound.arguments
+        operands = [values[n] for n in op.tensors]
+        params = [values[n] for n in op.params]
     pattern = "".join("t" if isinstance(a, Tensor) else "s" for a in operands)
     for n, a, p in zip(op.tensors, operands, pattern):
         if p == "s" and not calls.is_number(a):
@@ -216,6 +259,8 @@ def apply(op, t, args, kwargs):
         node = prepare(form, t, tensors, numbers, shape)
     calls.launch(form.forward, compute, tensors, numbers, (t,), shape)
     bump_version(t)
+    if t._kind.cpu and result is compute and (compute.category >= 2 or (compute.category and not op.params)):
+        calls.remember_inplace(form, pattern, scalars, t._kind)
     if node is not None:
         finish(form, node, t)
     return t

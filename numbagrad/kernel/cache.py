@@ -10,6 +10,7 @@ import hashlib
 import itertools
 import os
 import pickle
+import re
 import stat
 import sys
 import threading
@@ -17,7 +18,7 @@ import time
 import warnings
 
 from . import link
-from .fingerprint import fingerprint
+from .fingerprint import callees, fingerprint
 
 __all__ = ["attach", "cache_dir", "cache_info", "clear", "fingerprint", "seal"]
 
@@ -29,6 +30,7 @@ _HEADER = len(MAGIC) + 32
 # Sweeping lists the whole directory: at the first write of a process, then after this many writes.
 _SWEEP_EVERY = 256
 _TOUCH_AFTER = 3600.0
+_SEALED = re.compile("_h[0-9a-f]{16}$")
 
 _counts = {"hits": 0, "misses": 0}
 _lock = threading.Lock()
@@ -284,13 +286,16 @@ def _environment(codegen):
 def seal(pyfunc, key_text):
     """Make the native symbol of `pyfunc` unique to its content by putting a hash of `key_text` into its name.
 
-    Numba derives symbols from module, name, a per-process counter and argument types. Two different functions that
-    share those (generated kernels do) could replace each other once one of them comes from the cache of a process
-    which counted differently. Call it on every generated function that a cached one calls.
+    Numba derives symbols from module, name, a per-process counter and argument types. Different functions that share
+    those (generated kernels do) could replace each other when they come from the caches of processes that counted
+    alike. What `pyfunc` calls is part of its machine code under a symbol of its own, and is pinned by the same text:
+    it is sealed too. It must happen before the first compilation.
     """
-    mark = "_h" + hashlib.sha256(key_text.encode()).hexdigest()[:16]
-    if not pyfunc.__qualname__.endswith(mark):
-        pyfunc.__qualname__ = pyfunc.__name__ + mark
+    if not _SEALED.search(pyfunc.__qualname__):
+        mark = hashlib.sha256(f"{pyfunc.__qualname__}\n{key_text}".encode()).hexdigest()[:16]
+        pyfunc.__qualname__ = f"{pyfunc.__name__}_h{mark}"
+        for inner in callees(pyfunc):
+            seal(inner.py_func, key_text)
     return pyfunc
 
 

@@ -72,15 +72,18 @@ class Pointwise:
         self.inputs, self.scalars, self.outputs = tuple(inputs), tuple(scalars), tuple(outputs)
         self.made = {}
 
-    def native(self, compute, in_codes, out_codes, strided=False, table=False):
-        """The compiled kernel for a compute type code, input codes and output codes."""
-        key = (compute, in_codes, out_codes, strided, table)
+    def native(self, compute, in_codes, out_codes, strided=False, table=False, inplace=False):
+        """The compiled kernel for a compute type code, input codes and output codes.
+
+        ``inplace`` is the contiguous form whose first output is its first input: LLVM vectorises the loop only when it
+        sees one pointer, because two that turn out equal fail its overlap check."""
+        key = (compute, in_codes, out_codes, strided, table, inplace)
         native = self.made.get(key)
         if native is None:
             native = self.made[key] = self._build(*key)
         return native
 
-    def source(self, compute, in_codes, out_codes, strided=False, table=False):
+    def source(self, compute, in_codes, out_codes, strided=False, table=False, inplace=False):
         """(text, parameter letters, function names used)."""
         scalar = "i" if compute[0] in "iub" else "f"
         consts, body, results, used = expr.lines(self.outputs, compute)
@@ -88,7 +91,8 @@ class Pointwise:
         ins = [(n, c) for n, c in zip(self.inputs, in_codes)]
         names = [n + "_a" for n in self.inputs] + [f"o{i}_a" for i in range(len(self.outputs))]
         pointers = [f"{n}_p = ptr_{c}({n}_a)" for n, c in ins]
-        pointers += [f"o{i}_p = ptr_{c}(o{i}_a)" for i, c in enumerate(out_codes)]
+        pointers += [f"o{i}_p = " + (f"{self.inputs[0]}_p" if inplace and i == 0 else f"ptr_{c}(o{i}_a)")
+                     for i, c in enumerate(out_codes)]
         scalars = []
         for s in self.scalars:
             if compute[0] == "c":
@@ -156,8 +160,8 @@ class Pointwise:
                 + stores(lambda k: f"{short[k]}_o + i * {short[k]}_t")]
         return out
 
-    def _build(self, compute, in_codes, out_codes, strided, table):
-        text, letters, used = self.source(compute, in_codes, out_codes, strided, table)
+    def _build(self, compute, in_codes, out_codes, strided, table, inplace):
+        text, letters, used = self.source(compute, in_codes, out_codes, strided, table, inplace)
         env, key = functions(used, compute)
         env["T"], t_key = jit._Cast.get("T", compute)
         keys = [key, t_key]

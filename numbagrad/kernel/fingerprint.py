@@ -30,6 +30,17 @@ def fingerprint(pyfunc, overrides=None):
     return "\n".join(writer.lines)
 
 
+def callees(pyfunc):
+    """The Numba dispatchers that a Python function names, directly or as members of modules."""
+    names, attributes = _names(pyfunc.__code__)
+    values = [pyfunc.__globals__.get(name) for name in names]
+    for module in [v for v in values if isinstance(v, types.ModuleType)]:
+        values += [getattr(module, name, None) for name in attributes]
+    for cell in pyfunc.__closure__ or ():
+        values.append(cell.cell_contents)
+    return [v for v in values if isinstance(getattr(v, "py_func", None), types.FunctionType)]
+
+
 @functools.cache
 def _code_text(code):
     constants = [_code_text(c) if isinstance(c, types.CodeType) else _constant(c) for c in code.co_consts]

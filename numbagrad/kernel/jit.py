@@ -30,6 +30,8 @@ POINTEE = {"b1": "uint8", "f2": "uint16", "bf": "uint16", "u1": "uint8", "i1": "
            "i8": "int64", "f4": "float32", "f8": "float64", "c8": "complex64", "c16": "complex128", "u4": "uint32",
            "u8": "uint64"}
 
+# Elements behind ``lanes()``: enough independent accumulators to keep four vector registers of any width busy.
+LANES = 64
 _nb = None
 
 
@@ -56,8 +58,31 @@ class _Numba:
                 return sig, codegen
             return pointer
 
+        self.stacks = {}
         for code, name in POINTEE.items():
             self.pointers[code] = make(code, getattr(types, name))
+
+    def stack(self, code, size):
+        """A kernel function without arguments: pointer to ``size`` elements of a dtype code on the stack.
+
+        Such memory belongs to one call, so kernels that use it may run on several threads, and LLVM knows that
+        nothing else points to it. Take it once per kernel, outside of loops."""
+        found = self.stacks.get((code, size))
+        if found is None:
+            pointee = getattr(self.types, POINTEE[code])
+            pointer = self.types.CPointer(pointee)
+            from numba.extending import intrinsic
+
+            @intrinsic
+            def stack(typingctx):
+                def codegen(context, builder, signature, args):
+                    from llvmlite import ir
+                    from numba.core import cgutils
+                    slot = cgutils.alloca_once(builder, ir.ArrayType(context.get_value_type(pointee), size))
+                    return builder.bitcast(slot, context.get_value_type(signature.return_type))
+                return pointer(), codegen
+            found = self.stacks[code, size] = stack
+        return found
 
 
 def nb():
@@ -91,6 +116,7 @@ def define(source, name, env):
     """Execute generated source so that tracebacks and inspection can show its lines."""
     filename = f"<numbagrad kernel {name} {next(_counter)}>"
     linecache.cache[filename] = (len(source), None, source.splitlines(True), filename)
+    env.setdefault("__name__", "numbagrad.generated")
     exec(compile(source, filename, "exec"), env)
     fn = env[name]
     fn.__source__ = source
@@ -137,6 +163,7 @@ class Placeholder:
 T = Placeholder("T")          # constructor of the compute type
 load = Placeholder("load")    # storage -> compute type (identity except for half types and bool)
 store = Placeholder("store")  # compute -> storage type
+lanes = Placeholder("lanes")  # lanes(): pointer to LANES elements of the compute type on the stack
 MATH = ("exp exp2 expm1 log log2 log10 log1p sin cos tan sinh cosh tanh asin acos atan atan2 asinh acosh atanh erf "
         "erfc erfinv pow sqrt rsqrt sigmoid floor ceil trunc round fabs").split()
 _placeholders = {name: Placeholder(name) for name in MATH}
@@ -196,7 +223,7 @@ F2_LOAD = """def f(v):
     h = np.uint32(v)
     sign = np.uint32((h & np.uint32(0x8000)) << np.uint32(16))
     bits = np.uint32((h & np.uint32(0x7FFF)) << np.uint32(13))
-    small = bits.view(np.float32) * np.float32(5.192296858534828e+33)
+    small = np.float32(bits.view(np.float32) * np.float32(5.192296858534828e+33))
     m = np.uint32(small.view(np.uint32))
     special = np.uint32(bits | np.uint32(0x7F800000))
     r = special if (h & np.uint32(0x7C00)) == np.uint32(0x7C00) else m
@@ -208,7 +235,7 @@ F2_STORE = """def f(v):
     sign = np.uint32((u >> np.uint32(16)) & np.uint32(0x8000))
     a = np.uint32(u & np.uint32(0x7FFFFFFF))
     normal = np.uint32(a + np.uint32(0xC8000FFF) + ((a >> np.uint32(13)) & np.uint32(1))) >> np.uint32(13)
-    shifted = a.view(np.float32) + np.float32(0.5)
+    shifted = np.float32(a.view(np.float32) + np.float32(0.5))
     tiny = np.uint32(shifted.view(np.uint32) - np.uint32(0x3F000000))
     r = tiny if a < np.uint32(0x38800000) else np.uint32(normal)
     r = np.uint32(0x7C00) if a >= np.uint32(0x477FF000) else r
@@ -224,6 +251,7 @@ def environment(code):
     env, texts = {}, {}
     for kind in ("T", "load", "store"):
         env[kind], texts[kind] = _Cast.get(kind, code)
+    env["lanes"], texts["lanes"] = nb().stack(compute, LANES), f"lanes {LANES} {compute}"
     math_code = {"c8": None, "c16": None}.get(compute, compute if compute in ("f4", "f8") else "f8")
     return env, texts, math_code, vecmath
 

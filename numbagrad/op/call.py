@@ -51,10 +51,11 @@ def _record_text(form, pad):
     if not form.differentiable:
         return [f"{pad}out._rg = False", f"{pad}out._node = None"]
     if len(t) == 1:
-        return [f"{pad}if {t[0]}._rg:", *node(1, pad + "    "), f"{pad}else:", f"{pad}    out._rg = False",
+        return [f"{pad}if {t[0]}._rg and record:", *node(1, pad + "    "), f"{pad}else:", f"{pad}    out._rg = False",
                 f"{pad}    out._node = None"]
+    lines += [f"{pad}if not record:", f"{pad}    out._rg = False", f"{pad}    out._node = None"]
     for mask in range((1 << len(t)) - 1, 0, -1):
-        word = "if" if not lines else "elif"
+        word = "elif"
         cond = " and ".join(f"{n}._rg" for i, n in enumerate(t) if mask >> i & 1)
         lines += [f"{pad}{word} {cond}:", *node(mask, pad + "    ")]
     return [*lines, f"{pad}else:", f"{pad}    out._rg = False", f"{pad}    out._node = None"]
@@ -90,7 +91,7 @@ def _namespace(form):
     return {"STATE": modes.STATE, "LIMIT": LIMIT, "empty": np.empty, "peek": storage._peek or storage_peek,
             "new": object.__new__, "Tensor": Tensor, "NodeClass": form.node_class if form else None,
             "sequence": graph.sequence, "refresh": graph.refresh, "general": general, "Slow": Slow,
-            "freed": graph.freed}
+            "freed": graph.freed, "recording": modes.recording}
 
 
 def storage_peek(address):
@@ -138,7 +139,7 @@ def _build_entry(op):
         env["DEFAULT_" + k] = op.keywords[k][0]
         text += [f"    if {k} is not DEFAULT_{k}:",
                  f"        return KEYWORDS[{k!r}][1]({', '.join(op.tensors)}, {k}, out=out)"]
-    text.append("    if out is None and not STATE:")
+    text += ["    record = True if not STATE else recording()", "    if out is None and record is not None:"]
     pad = " " * 8
     if len(op.tensors) == 2 and not op.params:
         a, b = op.tensors
@@ -233,6 +234,19 @@ def _build_backward(form):
 
 # --- general path --------------------------------------------------------------------------------------------------------
 
+def add_into(dst, src):
+    """``dst += src`` for two row-major tensors of one kind and shape, without recording: gradient accumulation."""
+    from .record import REGISTRY
+    form = REGISTRY["add"].form("tt")
+    e = form.fast_inplace.get(dst._kind)
+    if e is not None and dst._n < LIMIT[0]:
+        e(dst._ptr, src._ptr, dst._ptr, 0, dst._n)
+    else:
+        remember_inplace(form, "tt", (), dst._kind)
+        launch(form.forward, dst._kind.dtype, (dst, src), (), (dst,), dst._shape)
+    dst._ver[0] += 1
+
+
 def is_number(x):
     return isinstance(x, (numbers.Number, np.number, np.bool_))
 
@@ -283,6 +297,21 @@ def remember(form, pattern, scalars, compute, result_kind):
             form.fast.setdefault("f", {})[kind] = entry
         if type(scalars[0]) is int:
             form.fast.setdefault("i", {})[kind] = entry
+
+
+def remember_inplace(form, pattern, scalars, kind):
+    """Open the fast path of the in-place form for this kind."""
+    if not kind.cpu or kind.dtype.is_complex:
+        return
+    codes = (kind.dtype.code,) * len(form.tensors)
+    entry = form.forward.native(kind.dtype.compute, codes, codes[:1], inplace=True).entry
+    if "s" not in pattern:
+        form.fast_inplace[kind] = entry
+    elif pattern == "ts":
+        if type(scalars[0]) is float and kind.dtype.category == 2:
+            form.fast_inplace.setdefault("f", {})[kind] = entry
+        if type(scalars[0]) is int:
+            form.fast_inplace.setdefault("i", {})[kind] = entry
 
 
 def common_dtype(tensors, scalars):
@@ -375,6 +404,8 @@ def launch(pointwise, compute, ins, scalars, outs, shape):
     if n == 0:
         return None
     if all([t._strides is None and t._shape == shape for t in tensors]):
+        if ins and outs[0]._ptr == ins[0]._ptr and in_codes[0] == out_codes[0] and n < LIMIT[0]:
+            return pointwise.native(compute.compute, in_codes, out_codes, inplace=True).entry(*pointers, *values, 0, n)
         if n >= LIMIT[0]:
             return _parallel(pointwise, compute, in_codes, out_codes, False, [*pointers, *values], n, LIMIT[0] // 2)
         return pointwise.native(compute.compute, in_codes, out_codes).entry(*pointers, *values, 0, n)

@@ -16,7 +16,9 @@
 Unannotated parameters are tensors (None where the default is None), ``: list`` is a list of tensors, other annotated ones
 are plain values. A gradient rule names what it needs: ``g`` (``gs`` for several outputs), ``y`` / ``ys`` (outputs),
 tensors, values, ``shape`` / ``shapes`` (of the inputs), ``needs`` (which inputs need a gradient). Only tensors and
-outputs that it names are saved. It is written in ops, so the recorded backward is the same code.
+outputs that it names are saved; ``save_for={"weight": ("input",)}`` says that ``weight`` is used for the gradient of
+``input`` alone: it is None in the rule, and free to change, when that is not wanted. The rule is written in ops, so the
+recorded backward is the same code.
 """
 
 from __future__ import annotations
@@ -37,9 +39,9 @@ class Custom(Op):
 
     kind = "custom"
 
-    def __init__(self, fn, *, node=None, contiguous=True, **options):
+    def __init__(self, fn, *, node=None, contiguous=True, save_for=None, **options):
         super().__init__(fn, **options)
-        self.contiguous = contiguous
+        self.contiguous, self.save_for = contiguous, save_for or {}
         params = list(self.signature.parameters.values())
         self.lists = tuple(p.name for p in params if p.annotation in (list, "list"))
         self.tensors = tuple(p.name for p in params
@@ -200,15 +202,15 @@ def flatten_inputs(op, args):
     return flat
 
 
-def invoke(op, args, params):
-    """Call a custom op: check, allocate, launch, record."""
+def invoke(op, args, params, node_class=None):
+    """Call a custom op: check, allocate, launch, record (``node_class`` where the usual one has the wrong name)."""
     flat = flatten_inputs(op, args)
     spec = op.infer_spec(_order(op, args, params))
     several = isinstance(spec, list)
     specs = spec if several else [spec]
     outs = [make(tuple(shape), kind) for shape, kind in specs]
     run(op, outs if several else outs[0], args, params)
-    _record(op, outs, args, flat, params)
+    _record(op, outs, args, flat, params, node_class)
     return tuple(outs) if several else outs[0]
 
 
@@ -239,7 +241,7 @@ def _row_major(t):
     return contiguous_copy(t)
 
 
-def _record(op, outs, args, flat, params):
+def _record(op, outs, args, flat, params, node_class=None):
     state = modes.STATE
     if state:
         mode = modes.current()
@@ -267,7 +269,7 @@ def _record(op, outs, args, flat, params):
             needs.append(False)
     if not some:
         return
-    node = calls.new_node(op.node_for(params), tuple(edges))
+    node = calls.new_node(node_class or op.node_for(params), tuple(edges))
     saved = []
     by_name = dict(zip(op.tensors, args))
     lists = {n: len(by_name[n]) for n in op.lists}
@@ -277,6 +279,8 @@ def _record(op, outs, args, flat, params):
                 saved += [graph.save_input(t) if state else t, t._ver[0]]
         elif name in by_name:
             t = by_name[name]
+            if name in op.save_for and not any([by_name[n] is not None and by_name[n]._rg for n in op.save_for[name]]):
+                t = None
             saved += [None, 0] if t is None else [graph.save_input(t) if state else t, t._ver[0]]
         elif name == "y":
             saved += [graph.save_output(outs[0]), 0]

@@ -91,6 +91,7 @@ class Form:
         self._rules = {}
         self._backward = {}
         self.fast = {}           # kind -> (entry, storage dtype, result kind)
+        self.fast_inplace = {}   # the same for the in-place form: kind -> entry
         self.fast_backward = [None] + [{} for _ in range((1 << len(self.tensors)) - 1)]
         self.node_class = calls.make_node(self, name or grad_name(op.name))
 

@@ -6,37 +6,42 @@
         return acc + x
 
 The scalar functions are traced as in elementwise ops. Two loops come from them: *rows* folds the innermost dimension,
-*columns* folds an outer one while the accumulators of a whole row stay in a scratch line; every other set of dimensions
-is brought to one of the two by a copy with the reduced dimensions last.
+*columns* folds an outer one with the accumulators of a tile of columns on the stack. Dimensions are merged where they
+lie side by side in memory; what then alternates between kept and reduced is folded in stages, innermost first, with
+the accumulator type in between. Only tensors with gaps or overlaps are copied first.
+
+The public call is generated like an elementwise one: a plan per (shape, dim, keepdim, kind) holds everything that a
+call on row-major memory needs.
 """
 
 from __future__ import annotations
 
-import inspect
-
 import numpy as np
 
 from .. import dtypes as dt
-from .. import storage
+from .. import modes, storage
+from ..autograd import graph
 from ..kernel import emit, expr, jit
-from ..tensor import numel, wrap_dim
-from .custom import Custom, CustomNode
+from ..tensor import Tensor, contiguous_strides, is_contiguous, make, numel, raw, wrap_dim
+from . import call as calls
+from .custom import Custom, CustomNode, _record
 from .record import grad_name
 
-LANES = 64   # independent accumulators of a fold that may not be reassociated
-BLOCK = 512  # elements summed in the compute type before going into the wide accumulator
+BLOCK = 1024  # elements summed in the compute type before going into the wide accumulator
+TILE = 512    # columns folded together, so that their accumulators stay in the first-level cache
 
 
 class Reduction(Custom):
-    """An op that folds dimensions; the call is ``op(input, dim=None, keepdim=False, *, dtype=None)``."""
+    """An op that folds dimensions; the call is ``op(input, dim=None, keepdim=False, *, dtype=None, out=None)``."""
 
     kind = "reduction"
 
     def __init__(self, fn, *, start, finish=None, map=None, wide=False, result=None, accepts="any", empty=True, names=None,
-                 **options):
+                 accumulate=None, **options):
         self.combine = fn
         self.start, self.finish_fn, self.map_fn, self.wide = start, finish, map, wide
-        self.result, self.accepts, self.allows_empty = result, accepts, empty
+        self.result, self.accepts, self.allows_empty, self.accumulate = result, accepts, empty, accumulate
+        self.plans, self.made = {}, {}
         fn_name = options.pop("name", None) or fn.__name__
 
         def shape_rule(input, dim: object = None, keepdim: bool = False):
@@ -47,23 +52,102 @@ class Reduction(Custom):
         options.setdefault("dtypes", "float" if accepts == "float" else "any")
         super().__init__(shape_rule, name=fn_name, node=names[0] if names else None, contiguous=False, **options)
         by_dim = names[1] if names else grad_name(fn_name)
-        self.node_by_dim = type(by_dim, (CustomNode,), {"__slots__": (), "op": self, "__module__": "numbagrad"})
+        self.node_class = type(self.node_class.__name__, (ReductionNode,),
+                               {"__slots__": (), "op": self, "__module__": "numbagrad"})
+        self.node_by_dim = type(by_dim, (ReductionNode,), {"__slots__": (), "op": self, "__module__": "numbagrad"})
         self.cpu_launch = self.fold
-        self.made = {}
 
     def node_for(self, params):
         return self.node_class if params[0] is None else self.node_by_dim
 
-    # --- types and shapes
+    def fast_gradient(self, fn):
+        """First-order backward ``fn(node, g) -> (gradient,)`` in place of the rule (which stays for recorded ones)."""
+        for cls in (self.node_class, self.node_by_dim):
+            cls.backward, cls.backward_graph = fn, CustomNode.backward
+        return fn
 
-    def compute_type(self, d):
-        if self.accepts == "float" and d.category < 2:
-            return dt.get_default_dtype()
-        return d
+    # --- the public call
+
+    def _entry(self):
+        target = []
+
+        def build():
+            jit.nb()
+            if not target:
+                target.append(self._build_entry())
+                self.call = target[0]
+                from ..namespace import install
+                install(self, target[0])
+            return target[0]
+
+        def entry(*args, **kwargs):
+            return (target[0] if target else build())(*args, **kwargs)
+        entry.__name__ = entry.__qualname__ = self.name
+        entry.__doc__, entry.__module__ = self.doc, "numbagrad"
+        return entry
+
+    def _build_entry(self):
+        saved = []
+        for name in self.rule_names:
+            if name == "input":
+                saved.append("input, input._ver[0], ")
+            elif name == "y":
+                saved.append("(buf, ptr, n, shape, ko, ver, None, 0), 0, ")
+        record = "        out._rg = False\n        out._node = None\n"
+        if self.rule is not None:
+            record = f"""        if input._view is not None:
+            refresh(input)
+        if input._rg:
+            node = new(ByDim if dim is not None else Full)
+            node.next = (input._node or input,)
+            node.saved = ({''.join(saved)})
+            node.seq = sequence()
+            node.ctx = ctx
+            node.hooks = None
+            out._node = node
+            out._rg = True
+        else:
+            out._rg = False
+            out._node = None
+"""
+        text = f"""def {self.name}(input, dim=None, keepdim=False, *, dtype=None, out=None, axis=None, keepdims=None):
+    if dtype is not None or out is not None or axis is not None or keepdims is not None:
+        return general(OP, input, dim if axis is None else axis, keepdim if keepdims is None else keepdims, dtype, out)
+    try:
+        plan = PLANS.get((input._shape, dim, keepdim, input._kind))
+    except (AttributeError, TypeError):
+        plan = None
+    if plan is not None and input._strides is None and not STATE and input._n < LIMIT[0]:
+        run, storage, ko, shape, n, count, inner, total, items, ctx = plan
+        buf = empty(n, storage)
+        ptr = peek(id(buf) + {storage.DATA_FIELD})
+        run(input._ptr, ptr, count, inner, total, total_n(input), 0, items)
+        out = new(Tensor)
+        out._buf = buf
+        out._ptr = ptr
+        out._n = n
+        out._shape = shape
+        out._strides = None
+        out._kind = ko
+        out._ver = ver = [0]
+        out._grad = None
+        out._view = None
+{record}        return out
+    return general(OP, input, dim, keepdim, dtype, out)
+""".replace("total_n(input)", "input._n")
+        env = calls._namespace(None)
+        env.update(OP=self, PLANS=self.plans, Full=self.node_class, ByDim=self.node_by_dim, general=general)
+        fn = jit.define(text, self.name, env)
+        fn.__doc__, fn.__module__, fn.__qualname__ = self.doc, "numbagrad", self.name
+        return fn
+
+    # --- types and shapes
 
     def result_dtype(self, d):
         if self.result == "bool":
             return dt.bool_
+        if self.result == "int":
+            return dt.int64
         if self.result == "sum" and d.category < 2:
             return dt.int64
         return d
@@ -79,6 +163,9 @@ class Reduction(Custom):
         if not self.allows_empty:
             for i in dims:
                 if input._shape and input._shape[i] == 0:
+                    if dim is None or dim == ():
+                        raise RuntimeError(f"{self.name}(): Expected reduction dim to be specified for input.numel() == 0."
+                                           " Specify the reduction dim with the 'dim' argument.")
                     raise IndexError(f"{self.name}(): Expected reduction dim {i} to have non-zero size.")
         shape = tuple((1 if i in dims else s) for i, s in enumerate(input._shape) if keepdim or i not in dims)
         return shape, storage.kind_of(self.result_dtype(d), input._kind.device)
@@ -87,95 +174,114 @@ class Reduction(Custom):
 
     def fold(self, out, input, dim, keepdim):
         """Run the loops of this reduction into ``out``."""
-        from ..copying import contiguous_copy
-        from .call import raw_view
-        shape = input._shape
-        dims = normalize_dims(dim, len(shape))
+        from ..copying import copy_into
         if out._n == 0:
             return
-        count = 1
-        for i in dims:
-            count *= shape[i] if shape else 1
-        kept = [i for i in range(len(shape)) if i not in dims]
-        t = input
-        if t._strides is not None or not _adjacent(dims, len(shape)):
-            t = contiguous_copy(raw_view(input, [*kept, *dims]) if shape else input)
-            outer, inner = out._n, 1
-        else:
-            first = dims[0] if dims else len(shape)
-            outer = numel(shape[:first])
-            inner = numel(shape[dims[-1] + 1:]) if dims else 1
-        code, out_code = t._kind.dtype.code, out._kind.dtype.code
-        acc = self.accumulator(t._kind.dtype)
-        scratch = np.empty(max(LANES, inner), np.complex128)  # wide enough for every accumulator type
-        where = storage.address(scratch)
-        if inner == 1:
-            self.native("rows", code, out_code, acc)(t._ptr, out._ptr, where, count, 0, outer)
-        else:
-            self.native("columns", code, out_code, acc)(t._ptr, out._ptr, where, count, inner, 0, outer)
+        dims = normalize_dims(dim, len(input._shape))
+        t, sizes, flags, order = in_memory_order(input, dims)
+        kept = [d for d, f in zip(order, flags) if not f]
+        if kept == sorted(kept):
+            self.run_stages(t, out, stages(tuple(sizes), tuple(flags)))
+            return
+        temporary = make(tuple(input._shape[d] for d in kept), out._kind)
+        self.run_stages(t, temporary, stages(tuple(sizes), tuple(flags)))
+        flat = raw(out._buf, out._ptr, out._n, tuple(input._shape[d] for d in sorted(kept)), None, out._kind, out._ver)
+        copy_into(flat, calls.raw_view(temporary, [kept.index(d) for d in sorted(kept)]))
+
+    def run_stages(self, t, out, steps):
+        total = max(t._n // out._n, 1) if t._n else 0
+        d = t._kind.dtype
+        acc = self.accumulator(d)
+        x, code, n, keep = t._ptr, d.code, t._n, []
+        limit = calls.LIMIT[0]
+        if n >= limit and out._n == 1 and len(steps) == 1:
+            # One long row is cut into a piece per thread first.
+            pieces = max(1, min(2 * n // limit, 64))
+            size = -(-n // pieces)
+            steps = (("rows", size, 1, pieces, pieces), ("rows", pieces, 1, 1, 1))
+        for k, (form, count, inner, items, results) in enumerate(steps):
+            last = k == len(steps) - 1
+            if last:
+                o, o_code = out._ptr, out._kind.dtype.code
+            else:
+                keep.append(np.empty(results, dt.BY_CODE[acc].np))
+                o, o_code = storage.address(keep[-1]), acc
+            key = (form, code, o_code, acc, k == 0, last)
+            if n >= limit and items > 1:
+                table = np.array((x, o, count, inner, total, n), np.int64)
+                from ..kernel import threads
+                threads.parallel_for(self.native(*key, True).address, table, items, max(1, items * (limit // 2) // n))
+            else:
+                self.native(*key).entry(x, o, count, inner, total, n, 0, items)
+            x, code, n = o, o_code, results
 
     def accumulator(self, d):
         """Code of the accumulator's type: wider than the input where a long sum would lose digits."""
         compute = d.compute
+        if self.accumulate:
+            return self.accumulate
         if self.wide:
             return {"f4": "f8", "c8": "c16", "f8": "f8", "c16": "c16"}.get(compute, "i8")
-        return compute
+        if self.result == "sum" and d.category < 2:
+            return "i8"
+        return "u1" if compute == "b1" else compute
 
-    def native(self, form, code, out_code, acc):
-        key = (form, code, out_code, acc)
-        entry = self.made.get(key)
-        if entry is None:
-            entry = self.made[key] = self._build(*key)
-        return entry
+    def native(self, form, code, out_code, acc, first=True, last=True, table=False):
+        key = (form, code, out_code, acc, first, last, table)
+        found = self.made.get(key)
+        if found is None:
+            found = self.made[key] = self._build(*key)
+        return found
 
-    def _scalar(self, fn, names, code):
-        """(lines, result, function names) of one of the scalar functions."""
-        out = expr.trace(fn, names)
-        consts, body, results, used = expr.lines(out, code, prefix=fn.__name__.strip("<>") + "_")
-        return consts + body, results[0], used
-
-    def _build(self, form, code, out_code, acc):
-        from .call import dt as types
-        compute = types.BY_CODE[code].compute
-        start = self.start(types.BY_CODE[code]) if callable(self.start) else self.start
-        used, finish = set(), self.finish_fn
-        parts = {}
+    def _build(self, form, code, out_code, acc, first, last, table):
+        d = dt.BY_CODE[code]
+        start = self.start(d) if callable(self.start) else self.start
+        # Integers are combined in the accumulator's type, floats of a block in their own.
+        compute = d.compute if d.category >= 2 else ("u1" if d.compute == "b1" else d.compute)
+        part_code = compute if d.category >= 2 and self.wide else acc
+        used, parts = set(), {}
         parts["combine"] = self._inline("combine", self.combine, ["acc", "x"], acc, used)
-        parts["merge"] = self._inline("merge", self.combine, ["acc", "x"], acc, used)
-        parts["part"] = self._inline("part", self.combine, ["acc", "x"], compute, used)
-        if self.map_fn:
-            parts["map"] = self._inline("map_", self.map_fn, ["x"], compute, used)
-        if finish:
-            parts["finish"] = self._inline("finish", finish, ["acc", "n"], acc, used)
-        env, keys = {}, [repr((code, out_code, acc))]
-        for c, names in used:
+        parts["part"] = self._inline("part", self.combine, ["acc", "x"], part_code, used)
+        if self.map_fn and first:
+            parts["map_"] = self._inline("map_", self.map_fn, ["x"], compute, used)
+        if self.finish_fn and last:
+            parts["finish"] = self._inline("finish", self.finish_fn, ["acc", "n"], acc, used)
+        env, keys = {}, [repr((code, out_code, acc, part_code))]
+        for c, names in sorted(used):
             e, k = emit.functions(sorted(names), c)
             env.update(e)
             keys.append(k)
-        env["load"], k1 = jit._Cast.get("load", code)
-        env["store"], k2 = jit._Cast.get("store", out_code)
-        env["T"], env["A"] = jit._Cast.get("T", compute)[0], jit._Cast.get("T", acc)[0]
         for name, (text, c) in parts.items():
             fn = jit.define(text, text[4:text.index("(")], {**env, "T": jit._Cast.get("T", c)[0],
                                                           "__name__": "numbagrad.kernel.generated"})
             env[name] = jit.nb().njit(forceinline=True, error_model="numpy", fastmath=set(
-                jit.REDUCE if self.wide and name in ("part", "combine") else jit.FAST))(fn)
+                jit.REDUCE if self.wide else jit.FAST))(fn)
             keys.append(text + c)
-        first = f"A({start!r})" if not isinstance(start, float) or np.isfinite(start) else f'A(float("{start!r}"))'
-        if acc == "b1":
-            first = repr(bool(start))
-        text = ROWS_WIDE if form == "rows" and self.wide else ROWS if form == "rows" else COLUMNS
-        value = "map(load(x[{}]))" if self.map_fn else "load(x[{}])"
-        text = (text.replace("START", first).replace("FIRST", first.replace("A(", "T(", 1)).replace("LANES", str(LANES))
-                .replace("BLOCK", str(BLOCK)).replace("ptr_x", "ptr_" + code).replace("ptr_o", "ptr_" + out_code)
-                .replace("ptr_acc", "ptr_" + acc))
+        env["load"], k1 = jit._Cast.get("load", code)
+        env["store"], k2 = jit._Cast.get("store", out_code)
+        env["C"], env["A"] = jit._Cast.get("T", compute)[0], jit._Cast.get("T", acc)[0]
+        env["T"] = jit._Cast.get("T", part_code)[0]
+        number = f'float("{start!r}")' if isinstance(start, float) else repr(start)
+        size = jit.LANES if form == "rows" else TILE
+        env["stack"] = jit.nb().stack(acc, size)
+        value = "map_(C(load(x[@])))" if self.map_fn and first else "load(x[@])"
+        text = {("rows", True): ROWS_WIDE, ("rows", False): ROWS, ("columns", True): COLUMNS_WIDE,
+                ("columns", False): COLUMNS}[form, self.wide]
+        for name, replacement in (("START", f"A({number})"), ("FIRST", f"T({number})"), ("LANES", str(jit.LANES)),
+                                  ("BLOCK", str(BLOCK)), ("TILE", str(TILE)),
+                                  ("FINISH(acc)", "finish(acc, A(total))" if self.finish_fn and last else "acc")):
+            text = text.replace(name, replacement)
         import re
-        text = re.sub(r"VALUE\[([^\]]+)\]", lambda m: value.format(m.group(1)), text)
-        text = text.replace("FINISH(", "finish(" if finish else "keep(")
-        env["keep"] = _keep()
-        letters = "iiiiii" if form == "rows" else "iiiiiii"
-        return jit.compile_source(text, "fold", letters, env, "\n".join([*keys, k1, k2]),
-                                  jit.REDUCE if self.wide else jit.FAST).entry
+        text = re.sub(r"VALUE\[([^\]]+)\]", lambda m: value.replace("@", m.group(1)), text)
+        names = ["x_a", "out_a", "count", "inner", "total", "n"]
+        body = f"    x = ptr_{code}(x_a)\n    out = ptr_{out_code}(out_a)\n    s = stack()\n" + text
+        if table:
+            head = "def fold(table, start, stop):\n    args = ptr_i8(table)\n"
+            head += "".join(f"    {name} = args[{i}]\n" for i, name in enumerate(names))
+        else:
+            head = f"def fold({', '.join(names)}, start, stop):\n"
+        return jit.compile_source(head + body, "fold", "iii" if table else "i" * 8, env,
+                                  "\n".join([*keys, k1, k2, str(size)]), jit.REDUCE if self.wide else jit.FAST)
 
     def _inline(self, name, fn, args, code, used):
         out = expr.trace(fn, args)
@@ -186,66 +292,180 @@ class Reduction(Custom):
         return f"def {name}({', '.join(args)}):\n{lines}    return {results[0]}\n", code
 
 
-ROWS = """def fold(x_a, out_a, scratch_a, count, start, stop):
-    x = ptr_x(x_a)
-    out = ptr_o(out_a)
-    s = ptr_acc(scratch_a)
-    whole = count - count % LANES
-    for row in range(start, stop):
+class ReductionNode(CustomNode):
+    """Node of a reduction."""
+
+    __slots__ = ()
+
+
+ROWS = """    for row in range(start, stop):
         base = row * count
+        here = min(count, n - base)
+        whole = here - here % LANES
         acc = START
         if whole > 0:
             for k in range(LANES):
                 s[k] = START
-            for i in range(0, whole, LANES):
+            for i in range(base, base + whole, LANES):
                 for k in range(LANES):
-                    s[k] = combine(A(s[k]), A(VALUE[base + i + k]))
+                    s[k] = A(combine(s[k], A(VALUE[i + k])))
             for k in range(LANES):
-                acc = A(merge(acc, A(s[k])))
-        for i in range(whole, count):
-            acc = A(merge(acc, A(VALUE[base + i])))
-        out[row] = store(FINISH(acc, A(count)))
+                acc = A(combine(acc, s[k]))
+        for i in range(base + whole, base + here):
+            acc = A(combine(acc, A(VALUE[i])))
+        out[row] = store(FINISH(acc))
 """
-ROWS_WIDE = """def fold(x_a, out_a, scratch_a, count, start, stop):
-    x = ptr_x(x_a)
-    out = ptr_o(out_a)
-    for row in range(start, stop):
+ROWS_WIDE = """    for row in range(start, stop):
         base = row * count
+        end = min(base + count, n)
         acc = START
-        for first in range(0, count, BLOCK):
-            last = min(first + BLOCK, count)
-            part_ = FIRST
-            for i in range(first, last):
-                part_ = T(part(part_, VALUE[base + i]))
-            acc = A(merge(acc, A(part_)))
-        out[row] = store(FINISH(acc, A(count)))
+        for first in range(base, end, BLOCK):
+            sum_ = FIRST
+            for i in range(first, min(first + BLOCK, end)):
+                sum_ = T(part(sum_, T(VALUE[i])))
+            acc = A(combine(acc, A(sum_)))
+        out[row] = store(FINISH(acc))
 """
-COLUMNS = """def fold(x_a, out_a, scratch_a, count, inner, start, stop):
-    x = ptr_x(x_a)
-    out = ptr_o(out_a)
-    s = ptr_acc(scratch_a)
-    for row in range(start, stop):
-        for j in range(inner):
+COLUMNS = """    tiles = (inner + TILE - 1) // TILE
+    for item in range(start, stop):
+        row = item // tiles
+        left = (item - row * tiles) * TILE
+        width = min(TILE, inner - left)
+        for j in range(width):
             s[j] = START
+        base = row * count * inner + left
         for i in range(count):
-            base = (row * count + i) * inner
-            for j in range(inner):
-                s[j] = merge(A(s[j]), A(VALUE[base + j]))
-        for j in range(inner):
-            out[row * inner + j] = store(FINISH(A(s[j]), A(count)))
+            for j in range(width):
+                s[j] = A(combine(s[j], A(VALUE[base + j])))
+            base += inner
+        base = row * inner + left
+        for j in range(width):
+            acc = s[j]
+            out[base + j] = store(FINISH(acc))
 """
-_kept = []
+# Eight rows at a time are added in the compute type: one pass over the wide accumulators for all of them.
+COLUMNS_WIDE = """    tiles = (inner + TILE - 1) // TILE
+    for item in range(start, stop):
+        row = item // tiles
+        left = (item - row * tiles) * TILE
+        width = min(TILE, inner - left)
+        for j in range(width):
+            s[j] = START
+        b0 = row * count * inner + left
+        whole = count - count % 8
+        for i in range(0, whole, 8):
+            b1 = b0 + inner
+            b2 = b1 + inner
+            b3 = b2 + inner
+            b4 = b3 + inner
+            b5 = b4 + inner
+            b6 = b5 + inner
+            b7 = b6 + inner
+            for j in range(width):
+                p0 = T(part(T(VALUE[b0 + j]), T(VALUE[b1 + j])))
+                p1 = T(part(T(VALUE[b2 + j]), T(VALUE[b3 + j])))
+                p2 = T(part(T(VALUE[b4 + j]), T(VALUE[b5 + j])))
+                p3 = T(part(T(VALUE[b6 + j]), T(VALUE[b7 + j])))
+                s[j] = A(combine(s[j], A(T(part(T(part(p0, p1)), T(part(p2, p3)))))))
+            b0 = b7 + inner
+        for i in range(whole, count):
+            for j in range(width):
+                s[j] = A(combine(s[j], A(T(VALUE[b0 + j]))))
+            b0 += inner
+        b0 = row * inner + left
+        for j in range(width):
+            acc = s[j]
+            out[b0 + j] = store(FINISH(acc))
+"""
 
 
-def _keep():
-    if not _kept:
-        fn = jit.define("def keep(acc, n):\n    return acc\n", "keep", {})
-        _kept.append(jit.nb().njit(forceinline=True)(fn))
-    return _kept[0]
+def general(op, input, dim, keepdim, dtype, out):
+    """Call a reduction on any tensor, and remember the plan when the fast path can do it next time."""
+    if not isinstance(input, Tensor):
+        raise TypeError(f"{op.name}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
+    if dtype is not None and dtype is not input._kind.dtype:
+        input = input.to(dtype=dtype)
+    if isinstance(dim, list):
+        dim = tuple(dim)
+    keepdim = bool(keepdim)
+    shape, kind = op.infer(input, dim, keepdim)
+    result = make(shape, kind)
+    if kind.cpu:
+        op.fold(result, input, dim, keepdim)
+    elif op.cuda_launch is not None:
+        op.cuda_launch(result, input, dim, keepdim)
+    else:
+        raise NotImplementedError(f"{op.name} has no kernel for device '{kind.device}' and dtype {kind.dtype}")
+    if out is not None:
+        return calls.write_out(op.name, out, result, [input])
+    _record(op, [result], (input,), [input], (dim, keepdim))
+    if input._strides is None and kind.cpu and input._n and result._n:
+        dims = normalize_dims(dim, len(input._shape))
+        steps = stages(input._shape, tuple(i in dims for i in range(len(input._shape))))
+        if len(steps) == 1 and type(dim) in (int, tuple, type(None)):
+            form, count, inner, items, _ = steps[0]
+            d = input._kind.dtype
+            entry = op.native(form, d.code, kind.dtype.code, op.accumulator(d)).entry
+            ctx = ((dim, keepdim), (input._shape,), (True,), ((shape, kind),), {})
+            if len(op.plans) > 4096:
+                op.plans.clear()
+            op.plans[input._shape, dim, keepdim, input._kind] = (
+                entry, kind.np, kind, shape, result._n, count, inner, input._n // result._n, items, ctx)
+    return result
 
 
-def _adjacent(dims, ndim):
-    return not dims or list(dims) == list(range(dims[0], dims[-1] + 1))
+def in_memory_order(t, dims):
+    """(tensor with dense memory, sizes and reduced flags in the order they lie in memory, that order)."""
+    shape = t._shape
+    order = list(range(len(shape)))
+    if t._strides is not None:
+        strides = t._strides
+        order.sort(key=lambda d: (-strides[d], -shape[d]))
+        if not is_contiguous([shape[d] for d in order], [strides[d] for d in order]):
+            from ..copying import contiguous_copy
+            t, order = contiguous_copy(t), list(range(len(shape)))
+    return t, [shape[d] for d in order], [d in dims for d in order], order
+
+
+_stages: dict = {}
+
+
+def stages(sizes, flags):
+    """Loops that reduce dense memory: (form, count, inner, work items, results) each, innermost reduction first."""
+    found = _stages.get((sizes, flags))
+    if found is not None:
+        return found
+    groups = []
+    for s, f in zip(sizes, flags):
+        if s == 1:
+            continue
+        if groups and groups[-1][1] == f:
+            groups[-1][0] *= s
+        else:
+            groups.append([s, f])
+    steps = []
+    while any(f for _, f in groups):
+        at = max(i for i, (_, f) in enumerate(groups) if f)
+        count, inner = groups[at][0], numel([s for s, _ in groups[at + 1:]])
+        outer = numel([s for s, _ in groups[:at]])
+        m = 1
+        while inner > 1 and 2 * m * inner <= 128 and count % (2 * m) == 0 and count // m >= 128:
+            m *= 2
+        # A few columns leave vector registers empty: several rows are taken as one, and folded afterwards.
+        if m > 1:
+            groups[at][0] = m
+            count, inner = count // m, inner * m
+        else:
+            del groups[at]
+        items = outer if inner == 1 else outer * -(-inner // TILE)
+        steps.append(("rows" if inner == 1 else "columns", count, inner, items, outer * inner))
+    if not steps:
+        n = numel(sizes)
+        steps.append(("rows", 1, 1, n, n))
+    if len(_stages) > 4096:
+        _stages.clear()
+    found = _stages[sizes, flags] = tuple(steps)
+    return found
 
 
 def normalize_dims(dim, ndim):
@@ -262,9 +482,11 @@ def normalize_dims(dim, ndim):
 
 def reduction(fn=None, **options):
     """Declare a reduction: ``fn(acc, x)`` combines; ``start`` is a number or a function of the dtype; ``finish(acc, n)``
-    and ``map(x)`` are optional scalar functions. ``wide`` accumulates in a wider type and may reassociate (sums)."""
+    and ``map(x)`` are optional scalar functions. ``wide`` accumulates in a wider type and may reassociate (sums);
+    ``accumulate`` names the accumulator's dtype code where it does not follow from the input's."""
     if fn is None:
         return lambda f: reduction(f, **options)
-    if "signature" in options:
-        inspect.signature(options.pop("signature"))
     return Reduction(fn, **options)
+
+
+__all__ = ["Reduction", "contiguous_strides", "graph", "modes", "normalize_dims", "reduction", "stages"]

@@ -8,6 +8,8 @@
     @transpose.gradient
     def _(g, shape, dim0, dim1):             # ``shape`` is the input's
         return transpose(g, dim0, dim1)
+
+With ``several=True`` the function returns a list of such triples and the rule takes ``gs``, one gradient per output.
 """
 
 from __future__ import annotations
@@ -16,11 +18,14 @@ import inspect
 
 from .. import modes
 from ..autograd import graph
-from ..autograd.graph import Node, View
+from ..autograd.graph import Node, Output, View, sequence
 from ..kernel import jit
-from ..tensor import is_contiguous, numel, raw
+from ..tensor import Tensor, is_contiguous
 from . import call as calls
+from .custom import make_zero
 from .record import Op, grad_name
+
+new = object.__new__
 
 
 class ViewOp(Op):
@@ -28,12 +33,13 @@ class ViewOp(Op):
 
     kind = "view"
 
-    def __init__(self, fn, *, node=None, **options):
+    def __init__(self, fn, *, node=None, several=False, **options):
         options.setdefault("dtypes", "any")
         super().__init__(fn, **options)
+        self.several = several
         self.params = tuple(self.signature.parameters)[1:]
         self.rule, self.rule_names = None, ()
-        self.node_class = type(node or grad_name(self.name), (ViewNode,),
+        self.node_class = type(node or grad_name(self.name), (MultiViewNode if several else ViewNode,),
                                {"__slots__": (), "op": self, "__module__": "numbagrad"})
         self.call = self._entry()
 
@@ -53,10 +59,15 @@ class ViewOp(Op):
                 head.append(f"{p.name}=DEFAULTS[{p.name!r}]")
             args.append(p.name)
         call = ", ".join("*" + n if h.startswith("*") else n for n, h in zip(args, head))
-        text = (f"def {self.name}({', '.join(head)}):\n"
-                f"    shape, strides, offset = geometry({call})\n"
-                f"    return make_view(OP, {args[0]}, shape, strides, offset, ({''.join(n + ', ' for n in args[1:])}))\n")
-        fn = jit.define(text, self.name, {"DEFAULTS": defaults, "make_view": make_view, "OP": self, "geometry": self.fn})
+        params = "".join(n + ", " for n in args[1:])
+        if self.several:
+            body = f"    return make_views(OP, {args[0]}, geometry({call}), ({params}))\n"
+        else:
+            body = (f"    shape, strides, offset = geometry({call})\n"
+                    f"    return make_view(OP, {args[0]}, shape, strides, offset, ({params}))\n")
+        fn = jit.define(f"def {self.name}({', '.join(head)}):\n{body}", self.name,
+                        {"DEFAULTS": defaults, "make_view": make_view, "make_views": make_views, "OP": self,
+                         "geometry": self.fn})
         fn.__doc__, fn.__module__, fn.__qualname__ = self.doc, "numbagrad", self.name
         return fn
 
@@ -90,33 +101,77 @@ def view(fn=None, **options):
 
 def make_view(op, input, shape, strides, offset, params, mode=None):
     """A tensor on ``input``'s memory with the given geometry, recorded and linked to its base."""
-    kind = input._kind
-    out = raw(input._buf, input._ptr + offset * kind.itemsize, numel(shape), shape,
-              None if strides is None or is_contiguous(shape, strides) else strides, kind, input._ver)
-    link(out, input, mode)
-    if input._rg and out._kind.dtype.category >= 2:
-        if modes.STATE and not modes.current().grad:
-            return out
-        node = calls.new_node(op.node_class, (input if input._node is None else input._node,))
+    kind, ver, above = input._kind, input._ver, input._view
+    out = new(Tensor)
+    out._buf, out._ptr, out._kind, out._ver, out._grad = input._buf, input._ptr + offset * kind.itemsize, kind, ver, None
+    out._shape = shape
+    n = 1
+    for s in shape:
+        n *= s
+    out._n = n
+    out._strides = None if strides is None or is_contiguous(shape, strides) else strides
+    out._view = view = new(View)
+    view.version = ver[0]
+    if above is None:
+        view.base, view.mode = input, mode
+    else:
+        if above.version != view.version:
+            graph.refresh(input)
+        view.base, view.mode = above.base, mode or above.mode
+    if modes.STATE:
+        return _in_mode(op, out, input, params)
+    if input._rg:
+        node = new(op.node_class)
+        node.next = (input._node or input,)
+        node.saved, node.seq, node.hooks = (), sequence(), None
         node.ctx = (input._shape, params)
         out._node, out._rg = node, True
-        if modes.STATE:
-            calls.note_forward(node, (input,))
+    else:
+        out._node, out._rg = None, False
     return out
 
 
-def link(out, input, mode=None):
-    """Make ``out`` a view of ``input``'s base."""
-    above = input._view
-    if above is not None:
-        graph.refresh(input)
-        base, mode = above.base, mode or above.mode
-    else:
-        base = input
-    if modes.STATE:
-        m = modes.current()
-        if m.inference or "_inference" in input.__dict__:
-            out.__dict__["_inference"] = True
-        if not m.grad:
-            mode = mode or "no_grad"
-    out._view = View(base, input._ver[0], mode)
+def _in_mode(op, out, input, params):
+    """Finish a view where some thread is in another than the default mode."""
+    m = modes.current()
+    out._node, out._rg = None, False
+    if m.inference or "_inference" in input.__dict__:
+        out.__dict__["_inference"] = True
+    if not m.grad:
+        out._view.mode = out._view.mode or "no_grad"
+    elif input._rg:
+        node = calls.new_node(op.node_class, (input._node or input,))
+        node.ctx = (input._shape, params)
+        out._node, out._rg = node, True
+        calls.note_forward(node, (input,))
+    return out
+
+
+def make_views(op, input, geometries, params):
+    """Several views of one input that share one node; none of them may be modified in place."""
+    outs = [make_view(op, input, shape, strides, offset, params, "multi") for shape, strides, offset in geometries]
+    if outs and outs[0]._rg:
+        node = outs[0]._node
+        node.ctx = (input._shape, params, tuple([(o._shape, o._kind) for o in outs]))
+        for i, o in enumerate(outs):
+            o._node = Output(node, i)
+    return tuple(outs)
+
+
+class MultiViewNode(ViewNode):
+    """Backward of an op that returns several views; missing gradients are zeros."""
+
+    __slots__ = ()
+
+    @property
+    def outputs(self):
+        return len(self.ctx[2])
+
+    def backward(self, g):
+        shape, params, outs = self.ctx
+        op = self.op
+        grads = g if isinstance(g, (list, tuple)) else [g]
+        values = dict(zip(op.params, params))
+        values["shape"] = shape
+        values["gs"] = [make_zero(s, k) if g is None else g for g, (s, k) in zip(grads, outs)]
+        return (op.rule(**{n: values[n] for n in op.rule_names}),)

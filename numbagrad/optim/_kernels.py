@@ -36,9 +36,10 @@ class Table(Kernel):
 
     def run(self, dtype, cells, *shared):
         """Run over the rows in the flat list ``cells`` (addresses and sizes), which this call keeps alive."""
-        table = array("q", cells)
-        address, length = table.buffer_info()
-        self[dtype](address, length // self.rows, *shared)
+        if cells:
+            table = array("q", cells)
+            address, length = table.buffer_info()
+            self[dtype](address, length // self.rows, *shared)
 
 
 def table(rows):

@@ -3,9 +3,10 @@
 import numbagrad as ng
 
 from ..dtypes import float32, get_default_dtype
+from ..storage import F4 as FLOAT32
 from ..tensor import Tensor
 from . import _kernels
-from .optimizer import Optimizer, _check_fused, _check_options, _closure_loss, _is_plain, _number, _Rows
+from .optimizer import _PLAIN, Optimizer, _are_plain, _check_fused, _check_options, _closure_loss, _number, _run
 
 __all__ = ["Adam"]
 
@@ -119,20 +120,20 @@ class Adam(Optimizer):
             )
             if group["fused"]:
                 _check_fused(group["params"])
-            rows = _Rows()
+            tables, changed = {kind: [] for kind in _PLAIN}, []
             for p in group["params"]:
                 g = p._grad
                 if g is None:
                     continue
                 own = self._state_of(p, group)
                 m, v, step = own["exp_avg"], own["exp_avg_sq"], own["step"]
-                v_max = own["max_exp_avg_sq"] if amsgrad else None
-                if _is_plain(p, g, m, v, v_max) and step._kind.dtype is float32 and step._kind.cpu:
-                    v_max_ptr = v_max._ptr if amsgrad else 0
-                    rows.add(p, p._ptr, g._ptr, m._ptr, v._ptr, v_max_ptr, step._ptr, p._n)
+                v_max = own["max_exp_avg_sq"] if amsgrad else v
+                if _are_plain(p, g, m, v, v_max) and step._kind is FLOAT32:
+                    tables[p._kind] += p._ptr, g._ptr, m._ptr, v._ptr, v_max._ptr, step._ptr, p._n
+                    changed.append(p)
                 else:
                     _composed(p, g, m, v, v_max, step, *settings)
-            rows.run(_kernels.adam, *settings)
+            _run(_kernels.adam, tables, changed, *settings)
         return loss
 
 

@@ -1,7 +1,6 @@
 """Optimizer: parameter groups, state by parameter, and the form in which both are saved."""
 
 import functools
-import itertools
 import warnings
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterable
@@ -12,6 +11,7 @@ import numbagrad as ng
 from ..autograd.graph import user_line
 from ..dtypes import float32, float64
 from ..nn.modules.module import _typename
+from ..storage import kind_of
 from ..tensor import Tensor
 from ..utils.hooks import RemovableHandle
 
@@ -183,11 +183,11 @@ class Optimizer:
                     grad.zero_()
 
     def __repr__(self):
-        lines = [f"{type(self).__name__} ("]
+        text = f"{type(self).__name__} ("
         for i, group in enumerate(self.param_groups):
-            lines.append(f"Parameter Group {i}")
-            lines += [f"    {key}: {group[key]}" for key in sorted(group) if key != "params"]
-        return "\n".join(lines) + "\n)"
+            text += f"\nParameter Group {i}\n"
+            text += "".join(f"    {key}: {group[key]}\n" for key in sorted(group) if key != "params")
+        return text + ")"
 
     # Hooks
 
@@ -336,42 +336,22 @@ def _closure_loss(closure):
         return closure()
 
 
-def _is_plain(param, *others):
-    """Whether the kernels take ``param`` with these: contiguous float32 or float64 tensors of one kind, on the CPU."""
-    kind = param._kind
-    if not kind.cpu or (kind.dtype is not float32 and kind.dtype is not float64) or param._strides is not None:
-        return False
-    for other in others:
-        if other is not None and (other._kind is not kind or other._strides is not None):
-            return False
-    return True
+# The kinds of tensors that the kernels take. A tensor is plain when it is contiguous and of one of them.
+_PLAIN = kind_of(float32), kind_of(float64)
 
 
-class _Rows:
-    """The table rows of one step, by dtype, and the parameters they will change."""
-
-    def __init__(self):
-        self.cells = {}
-        self.changed = []
-
-    def add(self, param, *cells):
-        dtype = param._kind.dtype
-        row = self.cells.get(dtype)
-        if row is None:
-            row = self.cells[dtype] = []
-        row += cells
-        self.changed.append(param)
-
-    def run(self, kernel, *shared):
-        for dtype, cells in self.cells.items():
-            kernel.run(dtype, cells, *shared)
-        if self.changed:
-            where = user_line()
-            for param in self.changed:
-                version = param._ver
-                version[0] += 1
-                version[1:] = (where,)
+def _are_plain(*tensors):
+    kind = tensors[0]._kind
+    return kind in _PLAIN and all(t._kind is kind and t._strides is None for t in tensors)
 
 
-def _chain(groups):
-    return itertools.chain.from_iterable(group["params"] for group in groups)
+def _run(kernel, tables, changed, *shared):
+    """One native call for each kind in ``tables``; the parameters in ``changed`` count as written to."""
+    for kind, cells in tables.items():
+        kernel.run(kind.dtype, cells, *shared)
+    if changed:
+        where = (user_line(),)
+        for param in changed:
+            version = param._ver
+            version[0] += 1
+            version[1:] = where

@@ -4,7 +4,7 @@ import numbagrad as ng
 
 from ..tensor import Tensor
 from . import _kernels
-from .optimizer import Optimizer, _check_fused, _check_options, _closure_loss, _is_plain, _number, _Rows
+from .optimizer import _PLAIN, Optimizer, _are_plain, _check_fused, _check_options, _closure_loss, _number, _run
 
 __all__ = ["SGD"]
 
@@ -73,23 +73,31 @@ class SGD(Optimizer):
             settings = lr, momentum, dampening, decay, bool(group["nesterov"]), bool(group["maximize"])
             if group["fused"]:
                 _check_fused(group["params"])
-            rows = _Rows()
+            tables, changed = {kind: [] for kind in _PLAIN}, []
+            buf, first, buf_ptr = None, False, 0
             for p in group["params"]:
                 g = p._grad
                 if g is None:
                     continue
-                buf, first = None, False
                 if momentum != 0.0:
                     state = self.state[p]
                     buf = state.get("momentum_buffer")
-                    if buf is None:
-                        buf, first = ng.empty_like(p, requires_grad=False), True
-                        state["momentum_buffer"] = buf
-                if _is_plain(p, g, buf):
-                    rows.add(p, p._ptr, g._ptr, 0 if buf is None else buf._ptr, p._n, first)
+                    first = buf is None
+                    if first:
+                        buf = state["momentum_buffer"] = ng.empty_like(p, requires_grad=False)
+                    buf_ptr = buf._ptr
+                kind = p._kind
+                if (
+                    kind in _PLAIN
+                    and kind is g._kind
+                    and p._strides is g._strides is None
+                    and (buf is None or _are_plain(p, buf))
+                ):
+                    tables[kind] += p._ptr, g._ptr, buf_ptr, p._n, first
+                    changed.append(p)
                 else:
                     _composed(p, g, buf, first, *settings)
-            rows.run(_kernels.sgd, *settings)
+            _run(_kernels.sgd, tables, changed, *settings)
         return loss
 
 

@@ -1,5 +1,14 @@
 """Tools around training: data loading and removable hooks."""
 
-from . import data, hooks
+import importlib
+
+from . import hooks
 
 __all__ = ["data", "hooks"]
+
+
+def __getattr__(name):
+    # Data loading brings multiprocessing with it, which `import numbagrad` need not wait for.
+    if name == "data":
+        return importlib.import_module(".data", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -33,6 +33,16 @@ FUNCTIONS = {
     for name in names
 }
 
+# Cheaper forms, right for |x| <= limit only: {name: {suffix: (function, limit)}}. A loop that finds a block of arguments
+# within the limit may run these.
+NEAR = {
+    name: {
+        "f4": (getattr(trigonometric, f"{name}_near_f4"), 8192.0),
+        "f8": (getattr(trigonometric, f"{name}_near_f8"), 1048576.0),
+    }
+    for name in NAMES[trigonometric]
+}
+
 
 def _helpers(function):
     """The plain functions of this package that `function` calls, by the name it calls them."""
@@ -63,11 +73,22 @@ def device_function(name, suffix):
     return scalar(FUNCTIONS[name][suffix])
 
 
+def near_function(name, suffix):
+    """(dispatcher, limit) of ``NEAR[name][suffix]``, built on first use."""
+    function, limit = NEAR[name][suffix]
+    return scalar(function), limit
+
+
 @functools.cache
 def sources(name, suffix):
-    """All text that decides what ``FUNCTIONS[name][suffix]`` computes: its source, its helpers', their constants."""
+    """All text that decides what ``FUNCTIONS[name][suffix]`` computes: its source, its helpers', their constants.
+
+    That of the ``NEAR`` form follows where there is one.
+    """
     parts = {}
     pending = [FUNCTIONS[name][suffix]]
+    if name in NEAR:
+        pending.append(NEAR[name][suffix][0])
     while pending:
         function = pending.pop()
         key = f"{function.__module__}.{function.__qualname__}"

@@ -19,7 +19,8 @@ ROUND_F4, ROUND_BITS_F4 = F(12582912.0), I(0x4B400000)
 ROUND_F8, ROUND_BITS_F8 = D(6755399441055744.0), J(0x4338000000000000)
 
 # exp(r) (EXP_F4) or (exp(r) - 1 - r) / r^2 on |r| <= ln 2 / 2, (2^r - 1) / r on |r| <= 1/2
-EXP_F4 = f4(1, 1, 0.49999997, 0.16666545, 0.041667487, 0.00836641, 0.0013865929)
+EXP_F4 = f4(1, 1, 0.5, 0.16666533, 0.04166722, 0.008367588, 0.0013865574)
+EXP7_F4 = f4(1, 1, 0.5, 0.16666666, 0.04166646, 0.008333562, 0.0013935433, 0.00019747906)
 EXPM1_F4 = f4(0.5, 0.16666666, 0.041666493, 0.008333544, 0.0013932335, 0.00019763336)
 EXP_F8 = f8(
     0.5, 0.16666666666666677, 0.041666666666666644, 0.008333333333321487, 0.0013888888888903728,
@@ -91,16 +92,6 @@ def exp_normal_f4(x):
     k = t - ROUND_F4
     r = (x - k * LN2_HI_F4) - k * LN2_LO_F4
     return poly6(r, EXP_F4) * pow2_f4(I(I(F(t).view(I)) - ROUND_BITS_F4))
-
-
-def exp_negative_f4(x):
-    """exp(x) for x <= 0 or NaN."""
-    x = F(-105) if x < F(-105) else x
-    t = x * LOG2E_F4 + ROUND_F4
-    k = t - ROUND_F4
-    r = (x - k * LN2_HI_F4) - k * LN2_LO_F4
-    # 2^(k + 24) is normal; the last product rounds a subnormal result.
-    return (poly6(r, EXP_F4) * pow2_f4(I(I(F(t).view(I)) - ROUND_BITS_F4 + I(24)))) * F(2.0**-24)
 
 
 def exp_normal_f8(x):
@@ -186,17 +177,24 @@ def expm1_f8(x):
 
 def sigmoid_f4(x):
     """1 / (1 + e^-x), by e^-|x|, so that neither tail overflows or loses its digits."""
-    e = exp_negative_f4(-abs(x))
-    d = F(1) + e
-    y = (F(1) if x >= F(0) else e) / d
-    # What d lost by rounding, times 1 / d = y or 1 - y.
-    return y - y * (e - (d - F(1))) * (y if x >= F(0) else F(1) - y)
+    a = -abs(x)
+    a = F(-105) if a < F(-105) else a
+    t = a * LOG2E_F4 + ROUND_F4
+    k = t - ROUND_F4
+    r = (a - k * LN2_HI_F4) - k * LN2_LO_F4
+    # 2^24 e^-|x| is normal; the division rounds a subnormal result.
+    e = poly7(r, EXP7_F4) * pow2_f4(I(I(F(t).view(I)) - ROUND_BITS_F4 + I(24)))
+    return (F(16777216) if x >= F(0) else e) / (F(16777216) + e)
 
 
 def sigmoid_f8(x):
     """1 / (1 + e^-x), by e^-|x|, so that neither tail overflows or loses its digits."""
-    e = exp_f8(-abs(x))
-    d = D(1) + e
-    y = (D(1) if x >= D(0) else e) / d
-    # What d lost by rounding, times 1 / d = y or 1 - y.
-    return y - y * (e - (d - D(1))) * (y if x >= D(0) else D(1) - y)
+    a = -abs(x)
+    a = D(-750) if a < D(-750) else a
+    t = a * LOG2E_F8 + ROUND_F8
+    k = t - ROUND_F8
+    r = (a - k * LN2_HI_F8) - k * LN2_LO_F8
+    # 2^64 e^-|x| is normal; the division rounds a subnormal result.
+    y = D(1) + (r + r * r * poly10(r, EXP_F8))
+    e = y * pow2_f8(D(t).view(J) - ROUND_BITS_F8 + J(64))
+    return (D(2.0**64) if x >= D(0) else e) / (D(2.0**64) + e)

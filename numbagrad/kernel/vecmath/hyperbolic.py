@@ -88,7 +88,7 @@ def asinh_f8(x):
     a = abs(x)
     big = a > D(2.0**28)
     b = D(1) if big else a
-    y = log1p_f8(a if big else b + b * b / (D(1) + math.sqrt(b * b + D(1)))) + (LN2 if big else D(0))
+    y = log1p_f8(a - D(1) if big else b + b * b / (D(1) + math.sqrt(b * b + D(1)))) + (LN2 if big else D(0))
     return D(math.copysign(y, x))
 
 

@@ -131,13 +131,16 @@ def atan2_f4(y, x):
 def atan2_f8(y, x):
     """Angle of the point (x, y), in [-pi, pi]."""
     a, b = abs(x), abs(y)
+    # Both infinite: the angle of (1, 1).
+    both = (a == INF_F8) & (b == INF_F8)
+    a, b = (D(1) if both else a), (D(1) if both else b)
     steep = b > a
     n, d = (a, b) if steep else (b, a)
-    # Both 0 or both infinite: the angle of (1, 0) or (1, 1).
-    t = n / d if (n != d) | (n == D(0)) else D(1)
-    t = D(0) if d == D(0) else t
-    mid = t > TAN_PI_8
-    u = (t - D(1)) / (t + D(1)) if mid else t
+    scale = D(0.5) if d > D(2.0**1000) else D(1)
+    n, d = scale * n, scale * d
+    mid = n > TAN_PI_8 * d
+    u = (n - d if mid else n) / (n + d if mid else d)
+    u = D(0) if d == D(0) else u
     z = u * u
     p = u * z * poly11(z, ATAN_F8)
     c = D(0.25) if mid else D(0)

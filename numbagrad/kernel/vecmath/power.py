@@ -17,8 +17,7 @@ INF_F4, NAN_F4 = F(np.inf), F(np.nan)
 INF_F8, NAN_F8 = D(np.inf), D(np.nan)
 THIRD, LOG2E = D(0.3333333333333333), D(1.4426950408889634)
 LOG2E_A, LOG2E_B = D(1.4426950216293335), D(1.9259629911266175e-08)  # A has 26 bits
-TWO_THIRDS, TWO_THIRDS_LO = D(0.6666666666666666), D(3.700743415417188e-17)
-LOG_REST_F8 = f8(*LOG_F8[1:])
+LOG_FIRST_F8, LOG_REST_F8 = LOG_F8[0], f8(*LOG_F8[1:])
 ROUND, ROUND_BITS = D(6755399441055744.0), J(0x4338000000000000)
 HIGH_26 = J(-0x8000000)
 
@@ -65,9 +64,9 @@ def log2_pair(a):
     z = sh * sh
     e = sl * (D(2) * sh + sl)
     u = (z + e) * poly6(z + e, LOG_REST_F8)
-    t = TWO_THIRDS + u
+    t = LOG_FIRST_F8 + u
     th = cut(t)
-    tl = ((TWO_THIRDS - th) + u) + TWO_THIRDS_LO
+    tl = (LOG_FIRST_F8 - th) + u
     zh = cut(z)
     zl = (z - zh) + e
     v = zh * th

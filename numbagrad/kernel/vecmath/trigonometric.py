@@ -14,6 +14,11 @@ INF_F8, NAN_F8 = D(np.inf), D(np.nan)
 PI_2, PI_2_LO = D(1.5707963267948966), D(6.123233995736766e-17)
 PI_2_A, PI_2_B = D(1.5707963109016418), D(1.5893254712295857e-08)  # PI_2 in two parts of at most 27 bits
 ROUND = D(6755399441055744.0)  # adding it rounds to an integer, which then stands in the low bits
+# For small arguments: pi/2 in parts of 11 or 33 bits, whose products with a count of quarter turns are exact.
+TWO_OVER_PI_F4, TWO_OVER_PI_F8 = F(0.63661975), D(0.6366197723675814)
+ROUND_F4 = F(12582912.0)
+PI_2_F4 = f4(1.5703125, 0.0004837512969970703, 7.549533620476723e-08, 2.563344e-12)
+PI_2_F8 = f8(1.5707963267341256, 6.077100506303966e-11, 2.0222662487111665e-21, 8.4784276603689e-32)
 HIGH_26 = J(-0x8000000)
 
 # (sin(x) / x - 1) / x^2, (cos(x) - 1 + x^2 / 2) / x^4, (tan(x) / x - 1) / x^2 on |x| <= pi / 4, in x^2
@@ -91,9 +96,12 @@ def quarter_turns_f4(x):
     c = C0 if m < F(2.0**51) else (C1 if m < F(2.0**77) else (C2 if m < F(2.0**103) else C3))
     y = D(x)
     a, b = y * a, y * b
-    t = (a + b) + ROUND
-    f = ((a - (t - ROUND)) + b) + y * c
-    return I(D(t).view(J)), f * PI_2
+    # Two roundings: a + b may have more than 53 bits.
+    t = a + ROUND
+    a = (a - (t - ROUND)) + b
+    u = a + ROUND
+    f = (a - (u - ROUND)) + y * c
+    return I(D(t).view(J) + D(u).view(J)), f * PI_2
 
 
 def sin_turned_f4(r, q):
@@ -121,11 +129,7 @@ def cos_f4(x):
 def tan_f4(x):
     """Tangent; NaN at infinity."""
     q, r = quarter_turns_f4(x)
-    z = r * r
-    t = F(r + r * z * poly7(z, TAN_WIDE))
-    odd = (q & I(1)) != I(0)
-    y = (F(-1) if odd else t) / (t if odd else F(1))
-    return x if abs(x) < F(2.0**-12) else y
+    return x if abs(x) < F(2.0**-12) else tan_turned_f4(r, q)
 
 
 def modulo_4(x):
@@ -149,16 +153,21 @@ def quarter_turns_f8(x):
     g = y - h
     d0, d1, d2, d3 = DIGITS_F8[j], DIGITS_F8[j + U(1)], DIGITS_F8[j + U(2)], DIGITS_F8[j + U(3)]
     d4, d5, d6, d7 = DIGITS_F8[j + U(4)], DIGITS_F8[j + U(5)], DIGITS_F8[j + U(6)], DIGITS_F8[j + U(7)]
-    # Products of 26 or 27 bits with 24 are exact; so is the sum of the leading five modulo 4.
-    s = (modulo_4(h * d0) + modulo_4(g * d0) + modulo_4(h * d1)) + (modulo_4(g * d1) + modulo_4(h * d2))
-    a, b = g * d2, h * d3
-    t = (s + (a + b)) + ROUND
-    s, e0 = two_sum(s - (t - ROUND), b)
-    s, e1 = two_sum(s, a)
-    s, e2 = two_sum(s, h * d4)
-    s, e3 = two_sum(s, g * d3)
-    s, e4 = two_sum(s, h * d5)
-    f, e5 = two_sum(s, ((e0 + e1) + (e2 + e3)) + (e4 + (g * d4 + (g * d5 + y * d6 + y * d7))))
+    # Products of 26 or 27 bits with 24 are exact, and so is their remainder modulo 4.
+    a0, a1, a2 = modulo_4(h * d0), modulo_4(g * d0), modulo_4(h * d1)
+    b1, b2 = modulo_4(g * d1), modulo_4(h * d2)
+    c1, c2 = g * d2, h * d3
+    t = (((a0 + a2) + a1) + ((b1 + b2) + (c1 + c2))) + ROUND
+    s, e0 = two_sum(a0 - (t - ROUND), a2)
+    s, e1 = two_sum(s, a1)
+    s, e2 = two_sum(s, b2)
+    s, e3 = two_sum(s, b1)
+    s, e4 = two_sum(s, c2)
+    s, e5 = two_sum(s, c1)
+    s, e6 = two_sum(s, h * d4)
+    s, e7 = two_sum(s, g * d3)
+    e = ((e0 + e1) + (e2 + e3)) + ((e4 + e5) + (e6 + e7))
+    f, e5 = two_sum(s, e + (h * d5 + (g * d4 + (g * d5 + y * d6 + y * d7))))
     r = f * PI_2
     fh = J(D(f).view(J) & HIGH_26).view(D)
     fl = f - fh
@@ -193,21 +202,95 @@ def cos_f8(x):
     return y if abs(x) < INF_F8 else NAN_F8
 
 
-def tan_f8(x):
-    """Tangent; NaN at infinity."""
-    q, r, l = quarter_turns_f8(x)  # noqa: E741
+def tan_turned_f8(r, l, q):  # noqa: E741
+    """tan(r + l + q pi/2)."""
     z = r * r
     w = z * z
     w = w * w
     p = poly6(z, TAN_LOW_F8) + w * (z * z * z) * poly7(z, TAN_HIGH_F8)
     c = r * z * p + l * (D(1) + z)
     t = r + c
-    odd = (q & J(1)) != J(0)
     y = D(-1) / t
     # One Newton step with the part of r + c that t lost.
     th = J(D(t).view(J) & HIGH_26).view(D)
     yh = J(D(y).view(J) & HIGH_26).view(D)
     tl = c - (th - r)
-    y = yh + y * (D(1) + yh * th + yh * tl) if odd else t
+    return yh + y * (D(1) + yh * th + yh * tl) if (q & J(1)) != J(0) else t
+
+
+def tan_turned_f4(r, q):
+    """tan(r + q pi/2) of a float64 r."""
+    z = r * r
+    t = F(r + r * z * poly7(z, TAN_WIDE))
+    odd = (q & I(1)) != I(0)
+    return (F(-1) if odd else t) / (t if odd else F(1))
+
+
+def tan_f8(x):
+    """Tangent; NaN at infinity."""
+    q, r, l = quarter_turns_f8(x)  # noqa: E741
+    y = tan_turned_f8(r, l, q)
     y = x if abs(x) < D(2.0**-27) else y
     return y if abs(x) < INF_F8 else NAN_F8
+
+
+def near_turn_f4(x):
+    """(q, r) as `quarter_turns_f4`, for |x| <= 2^13, in float32 alone."""
+    t = x * TWO_OVER_PI_F4 + ROUND_F4
+    k = t - ROUND_F4
+    # The first three products are exact without a fused multiply-add, the first two differences too.
+    y = (x - k * PI_2_F4[0]) - k * PI_2_F4[1]
+    r = y - k * PI_2_F4[2]
+    return I(F(t).view(I)), r + (((y - r) - k * PI_2_F4[2]) - k * PI_2_F4[3])
+
+
+def near_turn_f8(x):
+    """(q, r, l) as `quarter_turns_f8`, for |x| <= 2^20."""
+    t = x * TWO_OVER_PI_F8 + ROUND
+    k = t - ROUND
+    s, d = two_sum(x - k * PI_2_F8[0], -(k * PI_2_F8[1]))
+    s, e = two_sum(s, -(k * PI_2_F8[2]))
+    e = (d + e) - k * PI_2_F8[3]
+    r = s + e
+    return D(t).view(J), r, (s - r) + e
+
+
+def sin_near_f4(x):
+    """Sine for |x| <= 2^13."""
+    q, r = near_turn_f4(x)
+    y = sin_turned_f4(r, q)
+    return x if abs(x) < F(2.0**-12) else y
+
+
+def cos_near_f4(x):
+    """Cosine for |x| <= 2^13."""
+    q, r = near_turn_f4(x)
+    return sin_turned_f4(r, I(q + I(1)))
+
+
+def sin_near_f8(x):
+    """Sine for |x| <= 2^20."""
+    q, r, l = near_turn_f8(x)  # noqa: E741
+    y = sin_turned_f8(r, l, q)
+    return x if abs(x) < D(2.0**-27) else y
+
+
+def cos_near_f8(x):
+    """Cosine for |x| <= 2^20."""
+    q, r, l = near_turn_f8(x)  # noqa: E741
+    return sin_turned_f8(r, l, q + J(1))
+
+
+def tan_near_f4(x):
+    """Tangent for |x| <= 2^13."""
+    y = D(x)
+    t = y * TWO_OVER_PI_F8 + ROUND
+    k = t - ROUND
+    r = (y - k * PI_2_F8[0]) - k * PI_2_F8[1]
+    return x if abs(x) < F(2.0**-12) else tan_turned_f4(r, I(D(t).view(J)))
+
+
+def tan_near_f8(x):
+    """Tangent for |x| <= 2^20."""
+    q, r, l = near_turn_f8(x)  # noqa: E741
+    return x if abs(x) < D(2.0**-27) else tan_turned_f8(r, l, q)

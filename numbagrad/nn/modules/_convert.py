@@ -6,13 +6,14 @@ import numbagrad as ng
 
 from ...device import device as _device
 from ...dtypes import dtype as _dtype
+from ...dtypes import scalar_name
 from ...tensor import Tensor
 
 
 def _typename(obj):
     """How error messages name what was given: a tensor's type string, or the dotted name of a class."""
-    if isinstance(obj, Tensor) and type(obj) is Tensor:
-        return obj.type()
+    if isinstance(obj, Tensor):
+        return f"torch.{'cuda.' if obj.is_cuda else ''}{scalar_name(obj.dtype)}Tensor"
     cls = obj if isinstance(obj, type) else type(obj)
     module = cls.__module__
     return cls.__qualname__ if module in ("builtins", "__builtin__", None) else f"{module}.{cls.__qualname__}"

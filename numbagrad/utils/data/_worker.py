@@ -16,6 +16,8 @@ from .dataset import IterableDataset, Subset, TensorDataset
 
 # How long a worker waits for work before it looks whether its parent still lives.
 CHECK_SECONDS = 5.0
+# How long a worker that was told to stop may take to finish what it is doing.
+STOP_SECONDS = 2.0
 
 
 @dataclass(frozen=True)

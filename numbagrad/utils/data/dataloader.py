@@ -5,6 +5,7 @@ import math
 import multiprocessing
 import os
 import warnings
+import weakref
 from multiprocessing.connection import wait
 from typing import Generic, TypeVar
 
@@ -282,9 +283,10 @@ class _WithWorkers(_Iterator):
     def __init__(self, loader):
         super().__init__(loader)
         context = loader.multiprocessing_context or multiprocessing.get_context()
-        self.closed = False
-        self.done_event = context.Event()
+        done_event = context.Event()
         self.workers = []
+        # Not __del__: in a reference cycle the queues could be taken down before it runs.
+        self.finalizer = weakref.finalize(self, _stop, self.workers, done_event, os.getpid())
         setup = _worker.Setup(
             loader.dataset,
             loader._auto_collation,
@@ -295,7 +297,7 @@ class _WithWorkers(_Iterator):
             loader.num_workers,
         )
         for number in range(loader.num_workers):
-            self.workers.append(_Worker(context, setup, number, self.done_event))
+            self.workers.append(_Worker(context, setup, number, done_event))
         self._begin()
 
     def _begin(self):
@@ -384,22 +386,26 @@ class _WithWorkers(_Iterator):
         self.close()
         raise RuntimeError(f"DataLoader worker (pid(s) {pid}) exited unexpectedly{how}")
 
+    @property
+    def closed(self):
+        """Whether the processes were stopped."""
+        return not self.finalizer.alive
+
     def close(self):
         """Stop the processes; those that do not end by themselves are terminated."""
-        if self.closed:
-            return
-        self.closed = True
-        self.done_event.set()
-        for worker in self.workers:
-            worker.tasks.put(None)
-            worker.results.close()  # a worker that is sending now stops at once
-        for worker in self.workers:
-            worker.process.join(timeout=_worker.CHECK_SECONDS)
-            if worker.process.is_alive():
-                worker.process.terminate()
-                worker.process.join(timeout=_worker.CHECK_SECONDS)
-            worker.tasks.close()
+        self.finalizer()
 
-    def __del__(self):
-        if not getattr(self, "closed", True):
-            self.close()
+
+def _stop(workers, done_event, pid):
+    if pid != os.getpid():  # a forked child has copies of these objects, but no say
+        return
+    done_event.set()
+    for worker in workers:
+        worker.tasks.put(None)
+        worker.results.close()  # a worker that is sending now stops at once
+    for worker in workers:
+        worker.process.join(timeout=_worker.STOP_SECONDS)
+        if worker.process.is_alive():
+            worker.process.terminate()
+            worker.process.join(timeout=_worker.STOP_SECONDS)
+        worker.tasks.close()

@@ -1,0 +1,242 @@
+"""numbagrad against PyTorch (and JAX) on the same work.
+
+    python asv_benchmarks/peers.py [--rounds 9] [--threads 1] [--only NAME ...] [--markdown]
+
+One process per library, started once and asked in turn: round after round, every library times the case for a fixed
+share of a second, so a slow phase of the machine meets all of them. The figure is the ratio of the medians; only ratios
+of one run are comparable. Libraries that are not installed are left out and named.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import importlib.util
+import json
+import os
+import platform
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+PACKAGES = {"numbagrad": "numbagrad", "pytorch": "torch", "jax": "jax"}
+
+
+# --- worker: one library, commands on standard input -----------------------------------------------------------------------
+
+def worker(name, threads):
+    sys.path.insert(0, HERE)
+    if name == "jax":
+        import peer_jax
+        make = {n: f for n, f in peer_jax.CASES.items()}
+    else:
+        import peer_cases
+        lib = __import__(PACKAGES[name])
+        if name == "pytorch":
+            import torch.nn  # noqa: F401
+        lib.set_num_threads(threads)
+        make = {n: (lambda f=f: f(lib)) for n, (f, _, _) in peer_cases.CASES.items()}
+    run, number = None, 1
+    for line in sys.stdin:
+        command, case = json.loads(line)
+        answer = None
+        if command == "prepare":
+            run = None
+            if case in make:
+                run = make[case]()
+                run()
+                number = calibrate(run)
+                answer = number
+        elif command == "time" and run is not None:
+            start = time.perf_counter()
+            for _ in range(number):
+                run()
+            answer = (time.perf_counter() - start) / number
+        elif command == "memory":
+            answer = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(json.dumps(answer), flush=True)
+
+
+def calibrate(run, target=0.06):
+    """How many calls take about ``target`` seconds."""
+    number = 1
+    while True:
+        start = time.perf_counter()
+        for _ in range(number):
+            run()
+        spent = time.perf_counter() - start
+        if spent > target / 4 or number > 1 << 22:
+            return max(1, int(number * target / max(spent, 1e-9)))
+        number *= 4
+
+
+class Worker:
+    def __init__(self, name, threads):
+        env = dict(os.environ, OMP_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads),
+                   OPENBLAS_NUM_THREADS=str(threads),
+                   XLA_FLAGS=f"--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads={threads}")
+        self.process = subprocess.Popen([sys.executable, os.path.abspath(__file__), "--worker", name, "--threads",
+                                         str(threads)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
+
+    def ask(self, command, case=None):
+        self.process.stdin.write(json.dumps([command, case]) + "\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"a worker ended during '{command} {case}'")
+        return json.loads(line)
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+# --- driver -----------------------------------------------------------------------------------------------------------------
+
+def installed():
+    return [n for n, p in PACKAGES.items() if importlib.util.find_spec(p)]
+
+
+def compare(names, cases, rounds, threads):
+    """{case: {library: median seconds}}."""
+    workers = {n: Worker(n, threads) for n in names}
+    out = {}
+    for case in cases:
+        times = {}
+        present = [n for n in names if workers[n].ask("prepare", case) is not None]
+        for _ in range(rounds):
+            for n in present:
+                times.setdefault(n, []).append(workers[n].ask("time"))
+        out[case] = {n: statistics.median(t) for n, t in times.items()}
+    for w in workers.values():
+        w.close()
+    return out
+
+
+def memory(names, cases, threads):
+    """{case: {library: peak MiB of a process that runs 200 steps}}."""
+    out = {}
+    for case in cases:
+        for n in names:
+            w = Worker(n, threads)
+            if w.ask("prepare", case) is not None:
+                w.ask("time")
+                out.setdefault(case, {})[n] = w.ask("memory")
+            w.close()
+    return out
+
+
+def processes(names, rounds):
+    """{name: {library: median seconds}} of whole processes, started alternately."""
+    sys.path.insert(0, HERE)
+    from peer_cases import PROCESSES
+    out = {}
+    for name, (script, how, _) in PROCESSES.items():
+        times = {}
+        for r in range(rounds if how == "warm" else 1):
+            for lib in names:
+                if lib == "jax" and name != "import":
+                    continue
+                env = dict(os.environ)
+                cold = None
+                if how == "cold":
+                    if lib != "numbagrad":
+                        continue
+                    cold = env["NUMBAGRAD_CACHE_DIR"] = tempfile.mkdtemp()
+                command = [sys.executable, "-c", script.format(package=PACKAGES[lib])]
+                if r == 0 and how == "warm":
+                    subprocess.run(command, env=env, check=True)
+                start = time.perf_counter()
+                subprocess.run(command, env=env, check=True)
+                times.setdefault(lib, []).append(time.perf_counter() - start)
+                if cold:
+                    shutil.rmtree(cold)
+        out[name] = {n: statistics.median(t) for n, t in times.items()}
+    return out
+
+
+def show(seconds):
+    for unit, scale in (("s", 1), ("ms", 1e-3), ("us", 1e-6)):
+        if seconds >= scale:
+            return f"{seconds / scale:.3g} {unit}"
+    return f"{seconds * 1e9:.0f} ns"
+
+
+def row(cells, widths, markdown):
+    text = [str(c).ljust(w) if i == 0 else str(c).rjust(w) for i, (c, w) in enumerate(zip(cells, widths))]
+    return "| " + " | ".join(text) + " |" if markdown else "  ".join(text)
+
+
+def table(results, limits, names, markdown):
+    widths = [26, 11, 11, 11, 7, 7, 4]
+    head = ["work", *[n for n in names], *[""] * (3 - len(names)), "ratio", "limit", "ok"]
+    lines = [row(head, widths, markdown)]
+    if markdown:
+        lines.append("|" + "|".join("---" for _ in widths) + "|")
+    for case, times in results.items():
+        ratio = times.get("numbagrad", float("nan")) / times["pytorch"] if "pytorch" in times else None
+        limit = limits.get(case)
+        if isinstance(limit, str):
+            good = times["numbagrad"] <= float(limit.split()[0])
+        else:
+            good = None if ratio is None or limit is None else ratio <= limit
+        cells = [case, *[show(times[n]) if n in times else "" for n in names], *[""] * (3 - len(names)),
+                 "" if ratio is None else f"{ratio:.2f}", "" if limit is None else limit,
+                 "" if good is None else "yes" if good else "NO"]
+        lines.append(row(cells, widths, markdown))
+    return lines
+
+
+def machine():
+    name = platform.processor() or platform.machine()
+    try:
+        with open("/proc/cpuinfo") as f:
+            name = next((line.split(":")[1].strip() for line in f if line.startswith("model name")), name)
+    except OSError:
+        pass
+    return f"{name}, {os.cpu_count()} cores, Python {platform.python_version()}"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--only", nargs="*", help="cases whose name contains one of these")
+    parser.add_argument("--markdown", action="store_true")
+    parser.add_argument("--no-processes", action="store_true")
+    options = parser.parse_args()
+    if options.worker:
+        return worker(options.worker, options.threads)
+    sys.path.insert(0, HERE)
+    from peer_cases import CASES, PROCESSES
+    names = installed()
+    missing = [n for n in PACKAGES if n not in names]
+    if missing:
+        print(f"not installed, left out: {', '.join(missing)}")
+
+    def chosen(all_names):
+        return [c for c in all_names if not options.only or any(o in c for o in options.only)]
+    results = compare(names, chosen(CASES), options.rounds, options.threads)
+    limits = {n: limit for n, (_, limit, _) in CASES.items()}
+    if not options.no_processes and chosen(PROCESSES):
+        for case, times in processes(names, max(3, options.rounds // 2)).items():
+            if case in chosen(PROCESSES):
+                results[case], limits[case] = times, PROCESSES[case][2]
+    print(f"{datetime.date.today()}, {machine()}, {options.threads} thread(s), medians of {options.rounds} alternating "
+          "rounds; ratio = numbagrad / PyTorch")
+    print("\n".join(table(results, limits, names, options.markdown)))
+    training = [c for c in chosen(CASES) if c.startswith("mlp")]
+    if training:
+        print("peak memory of the process, MiB:")
+        for case, peak in memory([n for n in names if n != "jax"], training, options.threads).items():
+            print("  " + case.ljust(24) + "  ".join(f"{n} {m:.0f}" for n, m in peak.items()))
+
+
+if __name__ == "__main__":
+    main()
