@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from numbagrad import storage
 from numbagrad.kernel.jit import T, kernel, load, store
 from numbagrad.op import Sample, reduction
-from numbagrad.op.reduction import normalize_dims, stages
+from numbagrad.op.reduction import merged, normalize_dims
 from numbagrad.tensor import make, numel
 
 REDUCE = (Sample((3, 4)), Sample((3, 4), 1), Sample((2, 3, 4), (0, 2), True), Sample((2, 3, 4), 1), Sample(()))
@@ -24,12 +23,19 @@ def spread(g: "*T", out: "*T", count: int, inner: int, divisor: float, start: in
             for i in range(base, base + count):
                 out[i] = v
     else:
+        block = inner * min(count, max(1, 2048 // inner))
         for row in range(start, stop):
             base = row * count * inner
-            for _ in range(count):
-                for j in range(inner):
-                    out[base + j] = store(load(g[row * inner + j]) / d)
-                base += inner
+            end = base + count * inner
+            for j in range(inner):
+                out[base + j] = store(load(g[row * inner + j]) / d)
+            # The first block by doubling, the others as copies of it: long loops however narrow the columns are.
+            done = base + inner
+            while done < end:
+                size = min(min(done - base, block), end - done)
+                for j in range(size):
+                    out[done + j] = out[base + j]
+                done += size
 
 
 def expand_back(g, shape, dim, keepdim):
@@ -45,37 +51,47 @@ _spreads: dict = {}
 
 
 def _spread_plan(shape, dim, mean):
-    """(count, inner, outer, divisor, elements) of a one-stage reduction's gradient, None for others."""
+    """(kernel arguments of each stage, divisor, elements) of a reduction's gradient; outermost dimensions first."""
     dims = normalize_dims(dim, len(shape))
-    steps = stages(shape, tuple([i in dims for i in range(len(shape))]))
-    n = numel(shape)
-    plan = None
-    if len(steps) == 1 and n:
-        _, count, inner, _, results = steps[0]
-        plan = (count, inner, results // inner, float(n // results if mean else 1), n)
-    _spreads[shape, dim, mean] = plan
-    return plan
+    groups = merged(shape, tuple([i in dims for i in range(len(shape))]))
+    n, plan = numel(shape), []
+    left = [s for s, f in groups if not f]
+    for k, (s, f) in enumerate(groups):
+        if f:
+            inner = numel([t for t, g in groups[k + 1:] if not g])
+            plan.append((s, inner, numel([t for t, g in groups[:k]])))
+    results = numel(left)
+    if not plan:
+        plan = [(1, 1, results)]
+    found = _spreads[shape, dim, mean] = (plan, float(n // results if mean and n else 1), n)
+    return found
 
 
 def _spread_gradient(mean):
-    """First-order backward of ``sum`` or ``mean``: one kernel where the result is small or a leaf will keep it."""
-    cache, empty, address = _spreads, np.empty, storage.address
+    """First-order backward of ``sum`` or ``mean``: plain memory where the result is small or a leaf will keep it."""
+    cache = _spreads
 
     def backward(node, g):
         (dim, keepdim), shapes, _, _, _ = node.ctx
         shape = shapes[0]
-        plan = cache.get((shape, dim, mean))
-        if plan is None:
-            plan = _spread_plan(shape, dim, mean)
+        plan = cache.get((shape, dim, mean)) or _spread_plan(shape, dim, mean)
         kind = g._kind
-        if plan is None or not kind.cpu or g._strides is not None or kind.dtype.category == 3 or (
-                plan[4] > SMALL and not node.next[0].is_leaf_edge):
+        steps, divisor, n = plan
+        if not kind.cpu or g._strides is not None or kind.dtype.category == 3 or not n or (
+                n > SMALL and not node.next[0].is_leaf_edge):
             return (node.op.rule(g=g, shape=shape, dim=dim, keepdim=keepdim),)
-        count, inner, outer, divisor, n = plan
-        out = make(shape, kind)
-        spread[kind.dtype](g._ptr, out._ptr, count, inner, divisor, 0, outer)
+        run = spread[kind.dtype]
+        if len(steps) == 1:
+            count, inner, outer = steps[0]
+            out = make(shape, kind)
+            run(g._ptr, out._ptr, count, inner, divisor, 0, outer)
+            return (out,)
+        for count, inner, outer in steps:
+            out = make((outer * count * inner,), kind)
+            run(g._ptr, out._ptr, count, inner, divisor, 0, outer)
+            g, divisor = out, 1.0
+        out._shape = shape
         return (out,)
-    del empty, address
     return backward
 
 

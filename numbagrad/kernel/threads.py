@@ -49,6 +49,8 @@ def _default_threads():
 
 
 _threads = _state[0] = _default_threads()
+# Elements from which a pointwise loop is cut over the threads; the fast paths of ops read it (one list, kept current).
+LIMIT = [0]
 
 
 def get_num_threads():
@@ -70,6 +72,10 @@ def set_num_threads(n):
 
 def _publish():
     _state[0] = 1 if _child and _layer not in (None, "tbb") else _threads
+    LIMIT[0] = 1 << 62 if _state[0] == 1 else 2 * SERIAL_BELOW["elementwise"]
+
+
+_publish()
 
 
 def _after_fork():

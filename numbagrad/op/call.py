@@ -17,10 +17,8 @@ from .. import modes, storage
 from ..autograd import graph
 from ..autograd.graph import Node
 from ..kernel import emit, jit
+from ..kernel.threads import LIMIT
 from ..tensor import Tensor, contiguous_strides, is_contiguous, make, mark_inference, raw
-
-# Elements from which the fast path leaves the work to the threaded launch; threads.set_num_threads keeps it.
-LIMIT = [1 << 62]
 
 
 class Slow:
@@ -134,11 +132,14 @@ def _build_entry(op):
     env.update(DEFAULTS=op.defaults, OP=op, FAST=full.fast)
     extra = "".join(f", {k}=KEYWORDS[{k!r}][0]" for k in op.keywords)
     env["KEYWORDS"], env["SPECIAL"] = op.keywords, op.special
-    text = [f"def {op.name}({', '.join(head)}, *{extra}, out=None):"]
+    star = ", *, out=None" if "inplace" in op.keywords else f", *{extra}, out=None"
+    if "inplace" in op.keywords:  # the one option that PyTorch also takes by position
+        head += extra.split(", ")[1:]
+    text = [f"def {op.name}({', '.join(head)}{star}):"]
     for k in op.keywords:
         env["DEFAULT_" + k] = op.keywords[k][0]
         text += [f"    if {k} is not DEFAULT_{k}:",
-                 f"        return KEYWORDS[{k!r}][1]({', '.join(op.tensors)}, {k}, out=out)"]
+                 f"        return KEYWORDS[{k!r}][1]({', '.join(names)}, {k}, out=out)"]
     text += ["    record = True if not STATE else recording()", "    if out is None and record is not None:"]
     pad = " " * 8
     if len(op.tensors) == 2 and not op.params:
@@ -407,7 +408,8 @@ def launch(pointwise, compute, ins, scalars, outs, shape):
         if ins and outs[0]._ptr == ins[0]._ptr and in_codes[0] == out_codes[0] and n < LIMIT[0]:
             return pointwise.native(compute.compute, in_codes, out_codes, inplace=True).entry(*pointers, *values, 0, n)
         if n >= LIMIT[0]:
-            return _parallel(pointwise, compute, in_codes, out_codes, False, [*pointers, *values], n, LIMIT[0] // 2)
+            return _parallel(pointwise, compute, in_codes, out_codes, False, [*pointers, *values], n, LIMIT[0] // 2,
+                             bool(ins) and outs[0]._ptr == ins[0]._ptr and in_codes[0] == out_codes[0])
         return pointwise.native(compute.compute, in_codes, out_codes).entry(*pointers, *values, 0, n)
     meta, address, rows = emit.plan(shape, tuple([expanded_strides(t, shape) for t in tensors]))
     if n >= LIMIT[0] and rows > 1:
@@ -416,9 +418,9 @@ def launch(pointwise, compute, ins, scalars, outs, shape):
     return pointwise.native(compute.compute, in_codes, out_codes, True).entry(*pointers, *values, address, 0, rows)
 
 
-def _parallel(pointwise, compute, in_codes, out_codes, strided, arguments, n, grain):
+def _parallel(pointwise, compute, in_codes, out_codes, strided, arguments, n, grain, inplace=False):
     from ..kernel import threads
-    native = pointwise.native(compute.compute, in_codes, out_codes, strided, table=True)
+    native = pointwise.native(compute.compute, in_codes, out_codes, strided, True, inplace)
     table = np.empty(len(arguments), np.int64)
     floats = table.view(np.float64)
     for i, a in enumerate(arguments):

@@ -19,15 +19,15 @@ from __future__ import annotations
 import numpy as np
 
 from .. import dtypes as dt
-from .. import modes, storage
-from ..autograd import graph
+from .. import storage
 from ..kernel import emit, expr, jit
-from ..tensor import Tensor, contiguous_strides, is_contiguous, make, numel, raw, wrap_dim
+from ..tensor import Tensor, is_contiguous, make, numel, raw, wrap_dim
 from . import call as calls
 from .custom import Custom, CustomNode, _record
 from .record import grad_name
 
 BLOCK = 1024  # elements summed in the compute type before going into the wide accumulator
+SHORT = 24    # longest row that is not worth a loop of its own
 TILE = 512    # columns folded together, so that their accumulators stay in the first-level cache
 
 
@@ -268,7 +268,7 @@ class Reduction(Custom):
         text = {("rows", True): ROWS_WIDE, ("rows", False): ROWS, ("columns", True): COLUMNS_WIDE,
                 ("columns", False): COLUMNS}[form, self.wide]
         for name, replacement in (("START", f"A({number})"), ("FIRST", f"T({number})"), ("LANES", str(jit.LANES)),
-                                  ("BLOCK", str(BLOCK)), ("TILE", str(TILE)),
+                                  ("BLOCK", str(BLOCK)), ("SHORT", str(SHORT)), ("TILE", str(TILE)),
                                   ("FINISH(acc)", "finish(acc, A(total))" if self.finish_fn and last else "acc")):
             text = text.replace(name, replacement)
         import re
@@ -298,7 +298,23 @@ class ReductionNode(CustomNode):
     __slots__ = ()
 
 
-ROWS = """    for row in range(start, stop):
+ROWS = """    if count <= SHORT:
+        # Short rows side by side: one accumulator per row instead of one per lane.
+        row = start
+        while row < stop:
+            width = min(LANES, stop - row)
+            for k in range(width):
+                s[k] = START
+            base = row * count
+            for i in range(count):
+                for k in range(width):
+                    s[k] = A(combine(s[k], A(VALUE[base + k * count + i])))
+            for k in range(width):
+                acc = s[k]
+                out[row + k] = store(FINISH(acc))
+            row += width
+        return
+    for row in range(start, stop):
         base = row * count
         here = min(count, n - base)
         whole = here - here % LANES
@@ -315,7 +331,23 @@ ROWS = """    for row in range(start, stop):
             acc = A(combine(acc, A(VALUE[i])))
         out[row] = store(FINISH(acc))
 """
-ROWS_WIDE = """    for row in range(start, stop):
+ROWS_WIDE = """    if count <= SHORT:
+        # Short rows side by side: one accumulator per row instead of one per lane.
+        row = start
+        while row < stop:
+            width = min(LANES, stop - row)
+            for k in range(width):
+                s[k] = START
+            base = row * count
+            for i in range(count):
+                for k in range(width):
+                    s[k] = A(combine(s[k], A(VALUE[base + k * count + i])))
+            for k in range(width):
+                acc = s[k]
+                out[row + k] = store(FINISH(acc))
+            row += width
+        return
+    for row in range(start, stop):
         base = row * count
         end = min(base + count, n)
         acc = START
@@ -435,14 +467,7 @@ def stages(sizes, flags):
     found = _stages.get((sizes, flags))
     if found is not None:
         return found
-    groups = []
-    for s, f in zip(sizes, flags):
-        if s == 1:
-            continue
-        if groups and groups[-1][1] == f:
-            groups[-1][0] *= s
-        else:
-            groups.append([s, f])
+    groups = merged(sizes, flags)
     steps = []
     while any(f for _, f in groups):
         at = max(i for i, (_, f) in enumerate(groups) if f)
@@ -468,6 +493,19 @@ def stages(sizes, flags):
     return found
 
 
+def merged(sizes, flags):
+    """[size, reduced] groups of neighbouring dimensions of one sort; those of size one are left out."""
+    groups = []
+    for s, f in zip(sizes, flags):
+        if s == 1:
+            continue
+        if groups and groups[-1][1] == f:
+            groups[-1][0] *= s
+        else:
+            groups.append([s, f])
+    return groups
+
+
 def normalize_dims(dim, ndim):
     """Sorted, wrapped, distinct dimension numbers; all of them for None."""
     if dim is None or (isinstance(dim, (tuple, list)) and not dim):
@@ -489,4 +527,4 @@ def reduction(fn=None, **options):
     return Reduction(fn, **options)
 
 
-__all__ = ["Reduction", "contiguous_strides", "graph", "modes", "normalize_dims", "reduction", "stages"]
+__all__ = ["Reduction", "merged", "normalize_dims", "reduction", "stages"]

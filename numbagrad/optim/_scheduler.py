@@ -55,14 +55,14 @@ def _note_steps(optimizer):
     """Let the optimizer remember that it has stepped, for the warning about the order of the two calls."""
     if hasattr(optimizer.step, "_wrapped_by_lr_sched"):
         return
-    step = type(optimizer).step
+    patched, step = optimizer.__dict__.get("step"), type(optimizer).step
     owner = weakref.ref(optimizer)  # the wrapper is an attribute of its owner: no reference cycle
 
     @functools.wraps(step)
     def noted(*args, **kwargs):
         optimizer = owner()
         optimizer._opt_called = True
-        return step(optimizer, *args, **kwargs)
+        return step(optimizer, *args, **kwargs) if patched is None else patched(*args, **kwargs)
 
     noted._wrapped_by_lr_sched = True
     optimizer.step = noted

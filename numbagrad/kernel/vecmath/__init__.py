@@ -33,8 +33,8 @@ FUNCTIONS = {
     for name in names
 }
 
-# Cheaper forms, right for |x| <= limit only: {name: {suffix: (function, limit)}}. A loop that finds a block of arguments
-# within the limit may run these.
+# Cheaper forms, right for |x| <= limit only: {name: {suffix: (function, limit)}}. A loop that finds a block of
+# arguments within the limit may run these.
 NEAR = {
     name: {
         "f4": (getattr(trigonometric, f"{name}_near_f4"), 8192.0),

@@ -7,7 +7,7 @@ import numbagrad as ng
 from .. import functional as F
 from .. import init
 from ..parameter import Parameter
-from .module import Module
+from .module import Module, Slot
 
 __all__ = [
     "CELU", "ELU", "GELU", "GLU", "Hardshrink", "Hardsigmoid", "Hardswish", "Hardtanh", "LeakyReLU", "LogSigmoid",
@@ -282,6 +282,8 @@ class Softplus(Module):
 
 class PReLU(Module):
     """max(0, x) + weight * min(0, x), the slope being learned: one for all channels, or one for each."""
+
+    weight = Slot()
 
     def __init__(self, num_parameters=1, init=0.25, device=None, dtype=None):
         super().__init__()

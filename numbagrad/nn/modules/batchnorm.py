@@ -5,7 +5,7 @@ import numbagrad as ng
 from .. import functional as F
 from .. import init
 from ..parameter import Parameter
-from .module import Module
+from .module import Module, Slot
 
 __all__ = ["BatchNorm1d", "BatchNorm2d", "BatchNorm3d"]
 
@@ -15,6 +15,12 @@ class _NormBase(Module):
 
     _version = 2  # version 1 had no num_batches_tracked
     _dims = ()
+
+    weight = Slot()
+    bias = Slot()
+    running_mean = Slot("_buffers")
+    running_var = Slot("_buffers")
+    num_batches_tracked = Slot("_buffers")
 
     def __init__(
         self,

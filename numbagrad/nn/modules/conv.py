@@ -8,7 +8,7 @@ import numbagrad as ng
 from .. import functional as F
 from .. import init
 from ..parameter import Parameter
-from .module import Module
+from .module import Module, Slot
 
 __all__ = ["Conv1d", "Conv2d", "Conv3d"]
 
@@ -24,6 +24,9 @@ class _Conv(Module):
 
     _dims = 0
     _op = None
+
+    weight = Slot()
+    bias = Slot()
 
     def __init__(
         self,

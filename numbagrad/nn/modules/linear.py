@@ -7,7 +7,7 @@ import numbagrad as ng
 from .. import functional as F
 from .. import init
 from ..parameter import Parameter
-from .module import Module
+from .module import Module, Slot
 
 __all__ = ["Bilinear", "Identity", "Linear"]
 
@@ -27,6 +27,9 @@ class Linear(Module):
 
     ``weight`` (out_features, in_features) and ``bias`` (out_features) start uniform in +-1/sqrt(in_features).
     """
+
+    weight = Slot()
+    bias = Slot()
 
     def __init__(self, in_features, out_features, bias=True, device=None, dtype=None):
         super().__init__()
@@ -52,6 +55,9 @@ class Linear(Module):
 
 class Bilinear(Module):
     """``input1 @ weight[k] @ input2 + bias[k]`` for every output k, over the last dimensions."""
+
+    weight = Slot()
+    bias = Slot()
 
     def __init__(self, in1_features, in2_features, out_features, bias=True, device=None, dtype=None):
         super().__init__()

@@ -7,7 +7,7 @@ import numbagrad as ng
 from .. import functional as F
 from .. import init
 from ..parameter import Parameter
-from .module import Module
+from .module import Module, Slot
 
 __all__ = ["GroupNorm", "LayerNorm", "RMSNorm"]
 
@@ -33,6 +33,9 @@ class _OverShape(Module):
 class LayerNorm(_OverShape):
     """(x - mean) / sqrt(var + eps) * weight + bias over the trailing dimensions ``normalized_shape``."""
 
+    weight = Slot()
+    bias = Slot()
+
     def __init__(
         self, normalized_shape, eps=1e-5, elementwise_affine=True, bias=True, device=None, dtype=None
     ):
@@ -57,6 +60,8 @@ class LayerNorm(_OverShape):
 class RMSNorm(_OverShape):
     """x / sqrt(mean(x**2) + eps) * weight over the trailing dimensions; ``eps=None`` is the dtype's epsilon."""
 
+    weight = Slot()
+
     def __init__(self, normalized_shape, eps=None, elementwise_affine=True, device=None, dtype=None):
         super().__init__(normalized_shape, eps, elementwise_affine, device, dtype)
         self.reset_parameters()
@@ -72,6 +77,9 @@ class RMSNorm(_OverShape):
 
 class GroupNorm(Module):
     """Normalizes each of ``num_groups`` groups of channels of each sample; scale and shift for each channel."""
+
+    weight = Slot()
+    bias = Slot()
 
     def __init__(
         self, num_groups, num_channels, eps=1e-5, affine=True, device=None, dtype=None, *, bias=True

@@ -5,7 +5,7 @@ import numbagrad as ng
 from .. import functional as F
 from .. import init
 from ..parameter import Parameter
-from .module import Module
+from .module import Module, Slot
 
 __all__ = ["Embedding"]
 
@@ -16,6 +16,8 @@ class Embedding(Module):
     The row ``padding_idx`` starts at zero and receives no gradient; rows longer than ``max_norm`` are shortened when
     they are looked up.
     """
+
+    weight = Slot()
 
     def __init__(
         self,

@@ -1,0 +1,1 @@
+"""Performance tracking with airspeed velocity: ``cd asv_benchmarks && asv run``."""

@@ -1,0 +1,131 @@
+"""Handwritten digits: real 8x8 scans, a small conv net and an MLP, learning curves and mistakes in one picture.
+
+The checkpoint is written after every epoch, atomically; ``--resume`` goes on from it.
+"""
+
+import os
+import time
+
+import numpy as np
+from common import bar, options, start
+
+import numbagrad as ng
+from numbagrad import nn
+from numbagrad.utils.data import DataLoader, TensorDataset
+
+
+def conv_net():
+    return nn.Sequential(
+        nn.Conv2d(1, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(16, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Flatten(), nn.Dropout(0.25), nn.Linear(32 * 2 * 2, 10),
+    )
+
+
+def mlp():
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10))
+
+
+MODELS = {"conv": conv_net, "mlp": mlp}
+
+
+def load(device):
+    """Train and test tensors: 1797 scans, a quarter of them for the test, split the same way every time."""
+    from sklearn.datasets import load_digits
+    digits = load_digits()
+    order = np.random.default_rng(0).permutation(len(digits.target))
+    x = ng.tensor((digits.images[order] / 16).astype("float32")[:, None], device=device)
+    y = ng.tensor(digits.target[order].astype("int64"), device=device)
+    cut = len(order) * 3 // 4
+    return x[:cut], y[:cut], x[cut:], y[cut:]
+
+
+def evaluate(model, x, y):
+    """(accuracy, predicted digits) on the test scans."""
+    model.eval()
+    with ng.no_grad():
+        predicted = model(x).argmax(1)
+    model.train()
+    return (predicted == y).float().mean().item(), predicted
+
+
+def train(name, args, device):
+    x, y, test_x, test_y = load(device)
+    ng.manual_seed(args.seed)
+    model = MODELS[name]().to(device)
+    optimizer = ng.optim.Adam(model.parameters(), lr=args.lr)
+    loss_fn = nn.CrossEntropyLoss()
+    loader = DataLoader(TensorDataset(x, y), batch_size=args.batch, shuffle=True)
+    path = f"{args.out}/digits_{name}.pt"
+    history, first = [], 0
+    if args.resume and os.path.exists(path):
+        state = ng.load(path)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        ng.set_rng_state(state["rng"])
+        history, first = state["history"], state["epoch"]
+        print(f"{name}: resumed after epoch {first} from {path}")
+    begin = time.perf_counter()
+    epochs = bar(range(first, args.epochs), desc=name)
+    for epoch in epochs:
+        total = 0.0
+        for batch_x, batch_y in loader:
+            optimizer.zero_grad()
+            loss = loss_fn(model(batch_x), batch_y)
+            loss.backward()
+            optimizer.step()
+            total += loss.item() * len(batch_y)
+        accuracy, _ = evaluate(model, test_x, test_y)
+        history.append((total / len(y), accuracy))
+        ng.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "epoch": epoch + 1,
+                 "history": history, "rng": ng.get_rng_state()}, path)
+        epochs.set_postfix(loss=f"{history[-1][0]:.4f}", test=f"{accuracy:.2%}")
+    accuracy, predicted = evaluate(model, test_x, test_y)
+    print(f"{name}: test accuracy {accuracy:.2%} after {args.epochs} epochs in {time.perf_counter() - begin:.1f} s, "
+          f"{sum(p.numel() for p in model.parameters())} parameters")
+    return history, accuracy, (test_x.cpu(), test_y.cpu(), predicted.cpu())
+
+
+def picture(args, results):
+    import matplotlib.pyplot as plt
+    fig = plt.figure(figsize=(11, 7))
+    grid = fig.add_gridspec(3, 8)
+    loss_axis, accuracy_axis = fig.add_subplot(grid[:2, :4]), fig.add_subplot(grid[:2, 4:])
+    for name, (history, accuracy, _) in results.items():
+        losses, accuracies = zip(*history)
+        loss_axis.semilogy(losses, label=name)
+        accuracy_axis.plot([100 * a for a in accuracies], label=f"{name}: {accuracy:.2%}")
+    loss_axis.set(xlabel="epoch", ylabel="training loss")
+    accuracy_axis.set(xlabel="epoch", ylabel="test accuracy, %", ylim=(80, 100.5))
+    loss_axis.legend()
+    accuracy_axis.legend()
+    name = "conv" if "conv" in results else next(iter(results))
+    x, y, predicted = results[name][2]
+    wrong = np.flatnonzero((predicted != y).numpy())
+    for column in range(8):
+        axis = fig.add_subplot(grid[2, column])
+        axis.axis("off")
+        if column < len(wrong):
+            i = int(wrong[column])
+            axis.imshow(x[i, 0].numpy(), cmap="gray_r")
+            axis.set_title(f"{int(y[i])} read as {int(predicted[i])}", fontsize=9)
+    fig.suptitle(f"Digits; below: mistakes of the {name} net ({len(wrong)} of {len(y)})")
+    path = f"{args.out}/digits.png"
+    fig.savefig(path, dpi=100)
+    plt.close(fig)
+    print("picture:", path)
+
+
+def main(argv=None):
+    parser = options(__doc__.split("\n")[0], epochs=20, batch=32, lr=2e-3)
+    parser.add_argument("--model", choices=[*MODELS, "both"], default="both")
+    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
+    args, device = start(parser, argv)
+    names = list(MODELS) if args.model == "both" else [args.model]
+    results = {name: train(name, args, device) for name in names}
+    picture(args, results)
+    return {name: accuracy for name, (_, accuracy, _) in results.items()}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""A frozen backbone with a new head: train on the digits 0-4, then only a new last layer on 5-9."""
+
+import numpy as np
+from common import bar, options, start
+
+import numbagrad as ng
+from numbagrad import nn
+from numbagrad.utils.data import DataLoader, TensorDataset
+
+
+class Net(nn.Module):
+    """A backbone that makes features and a last layer ``fc`` that names digits."""
+
+    def __init__(self, classes=5):
+        super().__init__()
+        self.backbone = nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 64), nn.ReLU())
+        self.fc = nn.Linear(64, classes)
+
+    def forward(self, x):
+        return self.fc(self.backbone(x))
+
+
+def data(low, high, device):
+    """(train loader, test images, test labels) of the scans of digits low to high - 1."""
+    from sklearn.datasets import load_digits
+    digits = load_digits()
+    keep = (digits.target >= low) & (digits.target < high)
+    x = ng.tensor((digits.data[keep] / 16).astype("float32"), device=device)
+    y = ng.tensor(digits.target[keep].astype("int64") - low, device=device)
+    order = np.random.default_rng(0).permutation(len(y))
+    cut = len(y) * 3 // 4
+    train, test = ng.tensor(order[:cut]), ng.tensor(order[cut:])
+    return DataLoader(TensorDataset(x[train], y[train]), batch_size=32, shuffle=True), x[test], y[test]
+
+
+def train(model, loader, parameters, lr, epochs, label):
+    optimizer = ng.optim.SGD(parameters, lr=lr, momentum=0.9)
+    loss_fn = nn.CrossEntropyLoss()
+    losses = []
+    for _ in bar(epochs, desc=label):
+        for x, y in loader:
+            optimizer.zero_grad()
+            loss = loss_fn(model(x), y)
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+    return losses
+
+
+def accuracy(model, x, y):
+    with ng.no_grad():
+        return (model(x).argmax(1) == y).float().mean().item()
+
+
+def main(argv=None):
+    args, device = start(options(__doc__, epochs=15, head_epochs=20, lr=0.05), argv)
+    loader, x, y = data(0, 5, device)
+    model = Net().to(device)
+    first = train(model, loader, model.parameters(), args.lr, args.epochs, "whole network, digits 0-4")
+    before = accuracy(model, x, y)
+
+    for parameter in model.parameters():
+        parameter.requires_grad = False
+    model.fc = nn.Linear(64, 5).to(device)
+    frozen = model.backbone[0].weight.detach().clone()
+    loader, x, y = data(5, 10, device)
+    untrained = accuracy(model, x, y)
+    second = train(model, loader, model.fc.parameters(), 1e-2, args.head_epochs, "new head, digits 5-9")
+    after = accuracy(model, x, y)
+    if not bool((model.backbone[0].weight == frozen).all()):
+        raise AssertionError("the frozen backbone changed")
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    total = sum(p.numel() for p in model.parameters())
+    print(f"digits 0-4: {before:.2%}; digits 5-9: {untrained:.2%} with the new head untrained, {after:.2%} after training "
+          f"{trained} of {total} parameters")
+    import matplotlib.pyplot as plt
+    fig, ax = plt.subplots(figsize=(7, 4))
+    ax.plot(first, label="whole network, digits 0-4")
+    ax.plot(range(len(first), len(first) + len(second)), second, label="new head, digits 5-9")
+    ax.set(xlabel="step", ylabel="loss", yscale="log")
+    ax.legend()
+    path = f"{args.out}/finetune_head.png"
+    fig.savefig(path, dpi=100)
+    print("picture:", path)
+    return before, untrained, after
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""A two-layer network with its own autograd Function (MyReLU), trained by hand on random data."""
+
+from common import bar, options, start
+
+import numbagrad as ng
+
+
+class MyReLU(ng.autograd.Function):
+    """max(x, 0) with a hand-written backward."""
+
+    @staticmethod
+    def forward(ctx, input):
+        ctx.save_for_backward(input)
+        return input.clamp(min=0)
+
+    @staticmethod
+    def backward(ctx, grad_output):
+        (input,) = ctx.saved_tensors
+        grad_input = grad_output.clone()
+        grad_input[input < 0] = 0
+        return grad_input
+
+
+def main(argv=None):
+    args, device = start(options(__doc__, steps=500, lr=1e-6, batch=64, inputs=1000, hidden=100, outputs=10), argv)
+    x = ng.randn(args.batch, args.inputs, device=device)
+    y = ng.randn(args.batch, args.outputs, device=device)
+    w1 = ng.randn(args.inputs, args.hidden, device=device, requires_grad=True)
+    w2 = ng.randn(args.hidden, args.outputs, device=device, requires_grad=True)
+    losses = []
+    steps = bar(args.steps)
+    for _ in steps:
+        relu = MyReLU.apply
+        y_pred = relu(x.mm(w1)).mm(w2)
+        loss = (y_pred - y).pow(2).sum()
+        loss.backward()
+        with ng.no_grad():
+            w1 -= args.lr * w1.grad
+            w2 -= args.lr * w2.grad
+            w1.grad.zero_()
+            w2.grad.zero_()
+        losses.append(loss.item())
+        steps.set_postfix(loss=f"{losses[-1]:.3e}")
+    print(f"loss: first {losses[0]:.1f}, last {losses[-1]:.3e}")
+    import matplotlib.pyplot as plt
+    fig, ax = plt.subplots(figsize=(6, 4))
+    ax.semilogy(losses)
+    ax.set(xlabel="step", ylabel="sum of squared errors", title="Two layers, MyReLU")
+    path = f"{args.out}/two_layer_net.png"
+    fig.savefig(path, dpi=100)
+    print("picture:", path)
+    return losses
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,436 @@
+"""Views of a part of the elements: select, slice, diagonal, as_strided, unfold, real and imaginary parts."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from numbagrad import dtypes as dt
+from numbagrad import storage
+from numbagrad.copying import copy_into
+from numbagrad.op import Sample, custom, function
+from numbagrad.op import view as view_op
+from numbagrad.tensor import Tensor, contiguous_strides, is_contiguous, numel, raw, storage_address, wrap_dim
+
+from .shape import numbers
+
+
+def region(t, shape, strides, offset):
+    """A part of a tensor's memory as a tensor outside the graph."""
+    return raw(t._buf, t._ptr + offset * t._kind.itemsize, numel(shape), shape,
+               None if strides is None or is_contiguous(shape, strides) else strides, t._kind, t._ver)
+
+
+@custom(contiguous=False, private=True, dtypes="any", samples=(Sample((3,), [2, 3], [3], [1], 3),),
+        reference=lambda g, size, shape, strides, offset: _reference_embed(g, size, shape, strides, offset))
+def embed(g, size: tuple, shape: tuple, strides: tuple, offset: int):
+    """Zeros of ``size`` with ``g`` in the region that shape, strides and offset describe: the gradient of a view."""
+    return tuple(size), g._kind
+
+
+def _reference_embed(g, size, shape, strides, offset):
+    out = np.zeros(size)
+    view = np.lib.stride_tricks.as_strided(out.reshape(-1)[offset:], shape, [8 * k for k in strides])
+    view[...] = g
+    return out
+
+
+@embed.cpu
+def _(out, g, size, shape, strides, offset):
+    out._buf.fill(0)
+    copy_into(region(out, tuple(shape), None if strides is None else tuple(strides), offset), g)
+
+
+@embed.gradient
+def _(g, shape, strides, offset):
+    return as_strided.callable(g.contiguous(), shape, contiguous_strides(shape) if strides is None else strides,
+                               offset + g.contiguous().storage_offset())
+
+
+# --- select and slice ------------------------------------------------------------------------------------------------------
+
+def selected(shape, strides, dim, index):
+    """Geometry without dimension ``dim``, at ``index``; the index was checked."""
+    if index < 0:
+        index += shape[dim]
+    return shape[:dim] + shape[dim + 1:], strides[:dim] + strides[dim + 1:], index * strides[dim]
+
+
+def bounds(size, start, stop, step):
+    """Python's slice rules: (start, length)."""
+    start = 0 if start is None else max(start + size, 0) if start < 0 else min(start, size)
+    stop = size if stop is None else max(stop + size, 0) if stop < 0 else min(stop, size)
+    return start, max(0, -((start - stop) // step))
+
+
+def sliced(shape, strides, dim, start, stop, step):
+    """Geometry with dimension ``dim`` reduced to a slice."""
+    start, length = bounds(shape[dim], start, stop, step)
+    k = strides[dim]
+    return ((*shape[:dim], length, *shape[dim + 1:]), (*strides[:dim], k * step, *strides[dim + 1:]),
+            start * k if length else 0)
+
+
+@view_op(reference=lambda a, dim, index: np.take(a, index, dim), samples=(Sample((2, 3, 4), 1, 2), Sample((3,), 0, -1)))
+def select(input, dim, index):
+    """The slice at ``index`` along ``dim``, without that dimension."""
+    shape = input._shape
+    if not shape:
+        raise IndexError("select() cannot be applied to a 0-dim tensor.")
+    dim = wrap_dim(dim, len(shape))
+    index = index.__index__()
+    if not -shape[dim] <= index < shape[dim]:
+        raise IndexError(f"select(): index {index} out of range for tensor of size {list(shape)} at dimension {dim}")
+    return selected(shape, input._strides or contiguous_strides(shape), dim, index)
+
+
+@select.gradient
+def _(g, shape, dim, index):
+    dim %= len(shape)
+    return embed.call(g, shape, *selected(shape, contiguous_strides(shape), dim, index))
+
+
+@view_op(name="slice", namespaces=(), method=False, node="SliceBackward0", samples=(Sample((5, 4), 0, 1, 4, 2),),
+         reference=lambda a, dim, start, stop, step: a[(slice(None),) * dim + (slice(start, stop, step),)])
+def slice_(input, dim=0, start=None, end=None, step=1):
+    """Elements ``start`` to ``end`` (not included) of a dimension in steps of ``step``."""
+    shape = input._shape
+    if not shape:
+        raise IndexError("slice() cannot be applied to a 0-dim tensor.")
+    dim = wrap_dim(dim, len(shape))
+    if step <= 0:
+        raise RuntimeError("slice step must be positive")
+    return sliced(shape, input._strides or contiguous_strides(shape), dim, start, end, step)
+
+
+@slice_.gradient
+def _(g, shape, dim, start, end, step):
+    dim %= len(shape)
+    return embed.call(g, shape, *sliced(shape, contiguous_strides(shape), dim, start, end, step))
+
+
+@function(dtypes="any", samples=(Sample((5, 4), 0, 1, 3), Sample((5, 4), 1, -2, 2)), reference=lambda a, dim, start, length:
+          np.take(a, np.arange(start, start + length), dim))
+def narrow(input, dim, start, length):
+    """``length`` elements of a dimension from ``start`` on."""
+    shape = input._shape
+    if not shape:
+        raise RuntimeError("narrow() cannot be applied to a 0-dim tensor.")
+    at = wrap_dim(dim, len(shape))
+    if length < 0:
+        raise RuntimeError("narrow(): length must be non-negative.")
+    start = int(start)
+    if not -shape[at] <= start <= shape[at]:
+        raise IndexError(f"start out of range (expected to be in range of [{-shape[at]}, {shape[at]}], but got {start})")
+    start = start + shape[at] if start < 0 else start
+    if start + length > shape[at]:
+        raise RuntimeError(f"start ({start}) + length ({length}) exceeds dimension size ({shape[at]}).")
+    return slice_.call(input, at, start, start + length, 1)
+
+
+# --- diagonal ---------------------------------------------------------------------------------------------------------------
+
+def diagonal_geometry(shape, strides, offset, dim1, dim2):
+    """Geometry of a diagonal, which becomes the last dimension."""
+    i, j = wrap_dim(dim1, len(shape)), wrap_dim(dim2, len(shape))
+    if i == j:
+        raise RuntimeError(f"diagonal dimensions cannot be identical {dim1}, {dim2}")
+    if offset >= 0:
+        n, at = max(min(shape[i], shape[j] - offset), 0), offset * strides[j]
+    else:
+        n, at = max(min(shape[i] + offset, shape[j]), 0), -offset * strides[i]
+    keep = [d for d in range(len(shape)) if d not in (i, j)]
+    return (*[shape[d] for d in keep], n), (*[strides[d] for d in keep], strides[i] + strides[j]), at if n else 0
+
+
+@view_op(reference=lambda a, offset=0, dim1=0, dim2=1: np.diagonal(a, offset, dim1, dim2),
+         samples=(Sample((3, 4)), Sample((3, 4), 1), Sample((2, 3, 4), -1, 1, 2)))
+def diagonal(input, offset=0, dim1=0, dim2=1):
+    """The diagonal of two dimensions as a view; it becomes the last dimension."""
+    shape = input._shape
+    return diagonal_geometry(shape, input._strides or contiguous_strides(shape), offset, dim1, dim2)
+
+
+@diagonal.gradient
+def _(g, shape, offset, dim1, dim2):
+    return embed.call(g, shape, *diagonal_geometry(shape, contiguous_strides(shape), offset, dim1, dim2))
+
+
+# --- arbitrary strides --------------------------------------------------------------------------------------------------------
+
+def element_offsets(shape, strides, offset=0):
+    """Offset of every element of a geometry, row-major, as an int64 array."""
+    out = np.full((1,) * len(shape), offset, np.int64)
+    for d, (s, k) in enumerate(zip(shape, strides)):
+        out = out + (np.arange(s, dtype=np.int64) * k).reshape((s,) + (1,) * (len(shape) - 1 - d))
+    return np.ascontiguousarray(np.broadcast_to(out, shape)).reshape(-1)
+
+
+def distinct(shape, strides):
+    """Whether no two elements of a geometry share memory, by the simple sufficient test on sorted strides."""
+    reach = 0
+    for k, s in sorted((k, s) for s, k in zip(shape, strides) if s > 1):
+        if k <= reach:
+            return False
+        reach += (s - 1) * k
+    return True
+
+
+@view_op(private=True, node="AsStridedBackward0", samples=(Sample((2, 3), [2, 2], [3, 1], 1), Sample((6,), [3, 3], [1, 1], 0)),
+         reference=lambda a, size, stride, offset: np.lib.stride_tricks.as_strided(
+             a.reshape(-1)[offset:], size, [8 * k for k in stride]))
+def strided(input, size, stride, offset):
+    """A view of any geometry; ``offset`` counts from the input's first element."""
+    return size, stride, offset
+
+
+@strided.gradient
+def _(g, shape, size, stride, offset):
+    size, stride = tuple(size), tuple(stride)
+    if numel(size) == 0:
+        return g.new_zeros(shape)
+    if distinct(size, stride):
+        return embed.call(g, shape, size, stride, offset)
+    from .index import flat_plan, spread
+    return spread.call(g.reshape((-1,)), flat_plan(element_offsets(size, stride, offset), numel(shape)),
+                       (numel(shape),)).view(shape)
+
+
+@function(dtypes="any", samples=(Sample((2, 3), [2, 2], [3, 1]), Sample((6,), [3, 3], [1, 1])),
+          reference=lambda a, size, stride: np.lib.stride_tricks.as_strided(a, size, [8 * k for k in stride]))
+def as_strided(input, size, stride, storage_offset=None):
+    """A view of the storage with any sizes, strides and offset (in elements from the start of the storage).
+
+    The gradient is that of a row-major input; elements that appear several times add up."""
+    size, stride = numbers("as_strided", (size,)), numbers("as_strided", (stride,), "stride")
+    if len(size) != len(stride):
+        raise RuntimeError("mismatch in length of strides and shape")
+    if any(k < 0 for k in stride):
+        raise RuntimeError(f"as_strided: Negative strides are not supported at the moment, got strides: {list(stride)}")
+    item = input._kind.itemsize
+    own = (input._ptr - storage_address(input)) // item
+    first = own if storage_offset is None else storage_offset
+    if first < 0:
+        raise RuntimeError(f"Tensor: invalid storage offset {first}")
+    need = 0 if 0 in size else first + 1 + sum((s - 1) * k for s, k in zip(size, stride))
+    if need > input._buf.size:
+        raise RuntimeError(f"setStorage: sizes {list(size)}, strides {list(stride)}, storage offset {first}, and itemsize "
+                           f"{item} requiring a storage size of {need * item} are out of bounds for storage of size "
+                           f"{input._buf.size * item}")
+    if input._rg and (input._strides is not None or own or input._n != input._buf.size):
+        # Gradients flow to where the elements lie in the row-major base, not in this view of it.
+        view = input._view
+        if view is not None and view.base._rg and view.base._strides is None:
+            return strided.call(view.base, size, stride, first - (view.base._ptr - storage_address(input)) // item)
+    return strided.call(input, size, stride, first - own)
+
+
+def _scatter_reference(a, src, size, stride, offset=0):
+    out = a.copy()
+    np.lib.stride_tricks.as_strided(out.reshape(-1)[offset:], size, [8 * k for k in stride])[...] = src
+    return out
+
+
+@custom(dtypes="any", node="AsStridedScatterBackward0", reference=_scatter_reference,
+        samples=(Sample((2, 3), (2, 2), [2, 2], [3, 1], 1),))
+def as_strided_scatter(input, src, size: tuple, stride: tuple, storage_offset: int = None):
+    """A copy of ``input`` with ``src`` written into the region that size, stride and offset describe."""
+    if src._shape != tuple(size):
+        raise RuntimeError(f"expected src to have a size equal to the slice of self. src size = {list(src._shape)}, slice "
+                           f"size = {list(size)}")
+    return input._shape, input._kind
+
+
+@as_strided_scatter.cpu
+def _(out, input, src, size, stride, storage_offset):
+    copy_into(out, input)
+    copy_into(region(out, tuple(size), tuple(stride), storage_offset or 0), src)
+
+
+@as_strided_scatter.gradient
+def _(g, needs, size, stride, storage_offset):
+    g, at = g.contiguous(), storage_offset or 0
+    own = as_strided_scatter.call(g, g.new_zeros(size), size, stride, at) if needs[0] else None
+    return own, strided.call(g, tuple(size), tuple(stride), at) if needs[1] else None
+
+
+def _write_part(name, geometry, doc, samples, reference):
+    """A function that copies its input and writes ``src`` into one part of it."""
+    def fn(input, src, *args, **kwargs):
+        shape, strides, offset = geometry(input._shape, contiguous_strides(input._shape), *args, **kwargs)
+        if src._shape != shape:
+            raise RuntimeError("expected src to have a size equal to the slice of self. src size = "
+                               f"{list(src._shape)}, slice size = {list(shape)}")
+        return as_strided_scatter.call(input, src, shape, strides, offset)
+    fn.__name__ = fn.__qualname__ = name
+    fn.__module__, fn.__doc__ = __name__, doc
+    return function(fn, dtypes="any", samples=samples, reference=reference)
+
+
+def _assign(a, src, index):
+    out = a.copy()
+    out[index] = src
+    return out
+
+
+def _diagonal_assign(a, src):
+    out = a.copy()
+    np.fill_diagonal(out, src)
+    return out
+
+
+select_scatter = _write_part(
+    "select_scatter", lambda shape, strides, dim, index: selected(shape, strides, wrap_dim(dim, len(shape)), index),
+    "A copy of ``input`` with ``src`` at ``index`` of a dimension.", (Sample((3, 4), ("float64", (4,)), 0, 1),),
+    lambda a, src, dim, index: _assign(a, src, (slice(None),) * dim + (index,)))
+slice_scatter = _write_part(
+    "slice_scatter", lambda shape, strides, dim=0, start=None, end=None, step=1:
+    sliced(shape, strides, wrap_dim(dim, len(shape)), start, end, step),
+    "A copy of ``input`` with ``src`` in a slice of a dimension.", (Sample((3, 4), ("float64", (2, 4)), 0, 1),),
+    lambda a, src, dim, start: _assign(a, src, slice(start, None)))
+diagonal_scatter = _write_part(
+    "diagonal_scatter", lambda shape, strides, offset=0, dim1=0, dim2=1:
+    diagonal_geometry(shape, strides, offset, dim1, dim2),
+    "A copy of ``input`` with ``src`` on a diagonal.", (Sample((3, 4), ("float64", (3,))),), _diagonal_assign)
+
+
+# --- sliding windows ------------------------------------------------------------------------------------------------------------
+
+def unfold_geometry(shape, strides, dimension, size, step):
+    """Geometry of sliding windows; the window becomes the last dimension."""
+    if not shape:
+        if size > 1:
+            raise RuntimeError(f"maximum size for tensor at dimension 0 is 1 but size is {size}")
+        return (size,), (1,), 0
+    d = wrap_dim(dimension, len(shape))
+    if size < 0:
+        raise RuntimeError(f"size is {size} but must be >= 0")
+    if size > shape[d]:
+        raise RuntimeError(f"maximum size for tensor at dimension {d} is {shape[d]} but size is {size}")
+    if step <= 0:
+        raise RuntimeError(f"step is {step} but must be > 0")
+    count = (shape[d] - size) // step + 1
+    return ((*shape[:d], count, *shape[d + 1:], size),
+            (*strides[:d], strides[d] * step, *strides[d + 1:], strides[d]), 0)
+
+
+@view_op(namespaces=(), samples=(Sample((7, 2), 0, 3, 2), Sample((2, 6), 1, 2, 3)), reference=lambda a, d, size, step:
+         np.lib.stride_tricks.sliding_window_view(a, size, d)[(slice(None),) * d + (slice(None, None, step),)])
+def unfold(input, dimension, size, step):
+    """Windows of ``size`` elements every ``step`` along a dimension; the window is a new last dimension."""
+    shape = input._shape
+    return unfold_geometry(shape, input._strides or contiguous_strides(shape), dimension, size, step)
+
+
+@unfold.gradient
+def _(g, shape, dimension, size, step):
+    return strided.rule(g, shape, *unfold_geometry(shape, contiguous_strides(shape), dimension, size, step))
+
+
+# --- complex numbers --------------------------------------------------------------------------------------------------------------
+
+def _other_kind(op, input, kind, shape, strides, offset=0):
+    """A view in another dtype: the geometry in units of ``kind``."""
+    from numbagrad.op.view import make_view
+    out = make_view(op, input, shape, strides, 0, ())
+    out._kind = kind
+    out._ptr = input._ptr + offset * kind.itemsize
+    return out
+
+
+@view_op(private=True, node="ViewAsRealBackward0", reference=None)
+def _real_pairs(input):
+    """Marks the node of ``view_as_real``."""
+    return input._shape, input._strides, 0
+
+
+@view_op(private=True, node="ViewAsComplexBackward0", reference=None)
+def _complex_pairs(input):
+    """Marks the node of ``view_as_complex``."""
+    return input._shape, input._strides, 0
+
+
+@_real_pairs.gradient
+def _(g):
+    return view_as_complex(g.contiguous())
+
+
+@_complex_pairs.gradient
+def _(g):
+    return view_as_real(g)
+
+
+def _pairs(a):
+    return np.stack([a.real, a.imag], -1)
+
+
+@function(method=False, differentiable=False, dtypes="complex", samples=(Sample(("complex128", (3,))),), reference=_pairs)
+def view_as_real(input):
+    """A complex tensor as a real one with a last dimension of size two."""
+    d = input._kind.dtype
+    if not d.is_complex:
+        raise RuntimeError("view_as_real is only supported for complex tensors")
+    strides = input._strides or contiguous_strides(input._shape)
+    return _other_kind(_real_pairs, input, storage.kind_of(d.to_real(), input._kind.device), (*input._shape, 2),
+                       (*[2 * k for k in strides], 1))
+
+
+@function(method=False, differentiable=False, dtypes="any", samples=(Sample((3, 2)),),
+          reference=lambda a: a[..., 0] + 1j * a[..., 1])
+def view_as_complex(input):
+    """A real tensor with a last dimension of size two as a complex one."""
+    d, shape = input._kind.dtype, input._shape
+    if d not in (dt.float32, dt.float64):
+        raise RuntimeError("view_as_complex is only supported for half, float and double tensors, but got a tensor of "
+                           f"scalar type: {dt.scalar_name(d)}")
+    if not shape:
+        raise RuntimeError("Input tensor must have one or more dimensions")
+    if shape[-1] != 2:
+        raise RuntimeError("Tensor must have a last dimension of size 2")
+    strides = input._strides or contiguous_strides(shape)
+    if strides[-1] != 1:
+        raise RuntimeError("Tensor must have a last dimension with stride 1")
+    if any(k % 2 for k, s in zip(strides[:-1], shape) if s > 1):
+        raise RuntimeError("Tensor must have a stride divisible by 2 for all but last dimension")
+    return _other_kind(_complex_pairs, input, storage.kind_of(d.to_complex(), input._kind.device), shape[:-1],
+                       tuple([k // 2 for k in strides[:-1]]))
+
+
+@function(differentiable=False, dtypes="any", samples=(Sample((3,)), Sample(("complex128", (3,)))), reference=np.real)
+def real(input):
+    """The real part as a view; a real tensor itself."""
+    return select.call(view_as_real(input), -1, 0) if input._kind.dtype.is_complex else input
+
+
+@function(differentiable=False, dtypes="complex", samples=(Sample(("complex128", (3,))),), reference=np.imag)
+def imag(input):
+    """The imaginary part as a view; RuntimeError for real tensors."""
+    if not input._kind.dtype.is_complex:
+        raise RuntimeError("imag is not implemented for tensors with non-complex dtypes.")
+    return select.call(view_as_real(input), -1, 1)
+
+
+@function(dtypes="any", samples=(Sample((3,)),), reference=np.array)
+def resolve_conj(input):
+    """The tensor itself: conjugation is never delayed here."""
+    return input
+
+
+@function(dtypes="any", samples=(Sample((3,)),), reference=np.array)
+def resolve_neg(input):
+    """The tensor itself: negation is never delayed here."""
+    return input
+
+
+def _part(which):
+    def get(self):
+        return real(self) if which == "real" else imag(self)
+
+    def assign(self, value):
+        part = real(self) if which == "real" else imag(self)
+        part.copy_(value) if isinstance(value, Tensor) else part.fill_(value)
+    return get, assign
+
+
+Tensor.is_conj = lambda self: False
+Tensor.is_neg = lambda self: False
+real_property, imag_property = property(*_part("real")), property(*_part("imag"))

@@ -1,0 +1,257 @@
+"""vecmath against the C library in higher precision: rounding errors, special values, SIMD code, fingerprints."""
+import functools
+import importlib.util
+import itertools
+import math
+import pathlib
+import platform
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import scipy.special
+
+from numbagrad.kernel import vecmath
+
+_path = pathlib.Path(__file__).parent.parent / "asv_benchmarks" / "vecmath_accuracy.py"
+_spec = importlib.util.spec_from_file_location("vecmath_accuracy", _path)
+accuracy = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(accuracy)
+
+DTYPE = {"f4": np.float32, "f8": np.float64}
+UNARY = [name for name in vecmath.FUNCTIONS if name not in accuracy.BINARY]
+
+# Largest error in ulp where it is not 2. The gamma functions are the C library's, or lose digits near their zeros.
+BOUND = {
+    ("sigmoid", "f4"): 2.1,
+    ("erfc", "f8"): 3.0,
+    ("lgamma", "f8"): 2.5,
+}
+SCIPY = {"erf": "erf", "erfc": "erfc", "erfinv": "erfinv", "digamma": "digamma", "lgamma": "gammaln"}
+
+
+@functools.cache
+def loop(name, suffix):
+    return accuracy.loop(name, suffix, 2 if name in accuracy.BINARY else 1)
+
+
+def evaluate(name, suffix, *args):
+    for a in args:
+        a.setflags(write=False)
+    out = np.empty_like(args[0])
+    loop(name, suffix)(*args, out)
+    return out
+
+
+def reference(name, *args):
+    """The function in the precision of `args`, by NumPy or SciPy."""
+    if name == "remainder":
+        r = np.fmod(*args)
+        return np.where((r != 0) & ((r < 0) != (args[1] < 0)), r + args[1], r)
+    if name == "sigmoid":
+        e = np.exp(-np.abs(args[0]))
+        return np.where(args[0] >= 0, 1, e) / (1 + e)
+    if name in SCIPY:
+        return getattr(scipy.special, SCIPY[name])(*(a.astype(np.float64) for a in args))
+    return accuracy.LONG_DOUBLE.get(name, getattr(np, name, None))(*args)
+
+
+def special(dtype):
+    info = np.finfo(dtype)
+    positive = [0, info.smallest_subnormal, info.tiny, 1e-5, 0.5, 1, 1.5, 2, 3, 60, 88.72284, 710, 2.0**24, info.max, np.inf]
+    return np.array([sign * v for v in positive for sign in (1, -1)] + [np.nan], dtype)
+
+
+def float32_sample(stride):
+    return (np.arange(0, 2**32, stride, dtype=np.uint64)).astype(np.uint32).view(np.float32)
+
+
+def worst_float64(got, want):
+    """As `accuracy.worst_of`, for float64 results and a longer reference."""
+    rounded = want.astype(np.float64)
+    same = (got == rounded) & ((got != 0) | (np.signbit(got) == np.signbit(rounded)))
+    same |= np.isnan(got) & np.isnan(rounded)
+    error = np.abs(got.astype(want.dtype) - want) / np.spacing(np.minimum(np.abs(rounded), np.finfo(np.float64).max))
+    error = np.where(same, 0, np.where(np.isfinite(got) & np.isfinite(rounded), error, np.inf)).astype(np.float64)
+    i = int(np.argmax(error))
+    return error[i], i
+
+
+@pytest.mark.parametrize("name", UNARY)
+def test_float32(name):
+    x = np.concatenate([float32_sample(49999), special(np.float32)])
+    if name == "digamma":  # SciPy's has no value at the poles, and the function has digits to lose between them
+        x = x[(x > 0) | np.isnan(x)]
+    with np.errstate(all="ignore"):
+        error, i = accuracy.worst_of(evaluate(name, "f4", x), reference(name, x.astype(np.float64)))
+    assert error <= BOUND.get((name, "f4"), 2.0), x[i]
+
+
+@pytest.mark.parametrize("name", [name for name in UNARY if name not in ("erfinv", "digamma", "erf", "erfc")])
+def test_float64(name):
+    x = np.concatenate([*accuracy.samples(name, np.float64, 20_000), special(np.float64)])
+    if name == "lgamma":
+        x = x[x > 2.5]  # right of its zeros
+    with np.errstate(all="ignore"):
+        error, i = worst_float64(evaluate(name, "f8", x), reference(name, x.astype(np.longdouble)))
+    assert error <= BOUND.get((name, "f8"), 2.0), x[i]
+
+
+@pytest.mark.parametrize("name", ["erf", "erfc", "erfinv", "digamma"])
+def test_float64_special_functions(name):
+    mpmath = pytest.importorskip("mpmath", reason="the reference for functions that long double lacks")
+    x = accuracy.samples(name, np.float64, 2000)[0]
+    if name == "digamma":
+        x = x[(x > 2) | (x < 1)]  # apart from its zero
+    with mpmath.workdps(25):
+        f = getattr(mpmath, name)
+        want = np.array([np.longdouble(mpmath.nstr(f(mpmath.mpf(v)), 22)) for v in x.tolist()])
+    error, i = worst_float64(evaluate(name, "f8", x), want)
+    assert error <= BOUND.get((name, "f8"), 2.5), x[i]
+    x = special(np.float64)
+    x = x[(x > 0) | np.isnan(x)] if name == "digamma" else x
+    got, want = evaluate(name, "f8", x), reference(name, x)
+    # SciPy's own errors are a few ulp; signs, infinities and NaN are exact.
+    np.testing.assert_allclose(got, want, rtol=1e-14, atol=0)
+    assert np.array_equal(np.signbit(got[got == 0]), np.signbit(want[got == 0]))
+
+
+@pytest.mark.parametrize("suffix", vecmath.SUFFIXES)
+@pytest.mark.parametrize("name", accuracy.BINARY)
+def test_two_arguments(name, suffix):
+    dtype = DTYPE[suffix]
+    pairs = np.array(list(itertools.product(special(dtype), repeat=2)), dtype).T
+    sample = accuracy.samples(name, dtype, 20_000)
+    args = [np.concatenate([p, s]) for p, s in zip(pairs, sample, strict=True)]
+    got = evaluate(name, suffix, *args)
+    wider = np.float64 if suffix == "f4" else np.longdouble
+    exact = name in ("fmod", "copysign", "remainder")  # by the same steps in the same precision
+    with np.errstate(all="ignore"):
+        want = reference(name, *(a.astype(dtype if exact else wider) for a in args))
+    error, i = accuracy.worst_of(got, want.astype(np.float64)) if suffix == "f4" else worst_float64(got, want)
+    assert error <= (0.0 if exact else 2.0), [a[i] for a in args]
+
+
+def test_pow_table():
+    """The special values of C99's annex F, spelled out."""
+    inf, nan = math.inf, math.nan
+    table = [
+        (0.0, -3, inf), (-0.0, -3, -inf), (0.0, -2, inf), (-0.0, -2, inf), (-0.0, -2.5, inf), (0.0, -inf, inf),
+        (-0.0, 3, -0.0), (-0.0, 2, 0.0), (-0.0, 2.5, 0.0), (-1, inf, 1), (-1, -inf, 1), (1, nan, 1), (1, inf, 1),
+        (nan, 0.0, 1), (nan, -0.0, 1), (inf, 0.0, 1), (-2, 0.5, nan), (-inf, 0.5, inf), (0.5, -inf, inf),
+        (2, -inf, 0.0), (0.5, inf, 0.0), (-2, inf, inf), (-inf, -3, -0.0), (-inf, -2, 0.0), (-inf, 3, -inf),
+        (-inf, 2, inf), (inf, -1, 0.0), (inf, 1, inf), (-2, 3, -8), (-2, 2, 4), (nan, 1, nan), (2, nan, nan),
+    ]  # fmt: skip
+    for suffix in vecmath.SUFFIXES:
+        x, y, want = (np.array(column, DTYPE[suffix]) for column in zip(*table, strict=True))
+        got = evaluate("pow", suffix, x, y)
+        assert [repr(v) for v in got.tolist()] == [repr(v) for v in want.tolist()]
+
+
+def test_digamma_at_its_poles():
+    for suffix in vecmath.SUFFIXES:
+        x = np.array([0.0, -0.0, -1, -7, -math.inf, math.inf], DTYPE[suffix])
+        got = evaluate("digamma", suffix, x)
+        assert got[:2].tolist() == [-math.inf, math.inf]
+        assert np.isnan(got[2:5]).all() and got[5] == math.inf
+
+
+@pytest.mark.parametrize("suffix", vecmath.SUFFIXES)
+@pytest.mark.parametrize("name", vecmath.NEAR)
+def test_near(name, suffix):
+    import numba
+
+    f, limit = vecmath.near_function(name, suffix)
+
+    @numba.njit
+    def kernel(x, out):
+        for i in range(out.size):
+            out[i] = f(x[i])
+
+    rng = np.random.default_rng(1)
+    turns = np.arange(1, int(limit * 2 / np.pi), 7) * (np.pi / 2)  # where the results lose their leading digits
+    x = np.concatenate([rng.uniform(-limit, limit, 20_000), rng.uniform(-9, 9, 20_000), turns, [0.0, -0.0, limit]])
+    x = x.astype(DTYPE[suffix])
+    out = np.empty_like(x)
+    kernel(x, out)
+    want = reference(name, x.astype(np.longdouble))
+    error, i = accuracy.worst_of(out, want.astype(np.float64)) if suffix == "f4" else worst_float64(out, want)
+    assert error <= 2.0, x[i]
+
+
+def test_hardest_argument():
+    """The float64 nearest to a multiple of pi/2: all but 61 bits cancel. The digits are mpmath's."""
+    x = np.array([6381956970095103 * 2.0**797])
+    assert evaluate("cos", "f8", x)[0] == pytest.approx(-4.687165924254627611122582801963e-19, rel=2.0**-51)
+
+
+def test_planted_error_is_seen():
+    """The comparison itself: one float32 step is one ulp, a lost sign of 0 or a missing NaN is infinite."""
+    want = np.array([1.5, 0.0, np.nan, np.inf])
+    assert accuracy.worst_of(want.astype(np.float32), want)[0] == 0
+    off = want.astype(np.float32)
+    off[0] = np.nextafter(off[0], np.float32(2))
+    assert accuracy.worst_of(off, want) == (1.0, 0)
+    assert accuracy.worst_of(np.array([1.5, -0.0, np.nan, np.inf], np.float32), want) == (math.inf, 1)
+    assert accuracy.worst_of(np.array([1.5, 0, 2, np.inf], np.float32), want) == (math.inf, 2)
+    assert worst_float64(np.array([1.5, -0.0]), want[:2])[0] == math.inf
+
+
+@pytest.mark.parametrize("suffix", vecmath.SUFFIXES)
+@pytest.mark.parametrize("name", vecmath.FUNCTIONS)
+def test_runs_as_plain_python(name, suffix):
+    """The same function without Numba, on NumPy scalars: equal but for fused multiply-adds."""
+    dtype = DTYPE[suffix]
+    values = [0.3, 0.9, 0.0, -0.0] if name == "acosh" else [0.3, -0.7, 2.5, 0.0, -0.0, 700.0]
+    columns = [np.array(values, dtype)] if name in UNARY else [np.array(v, dtype) for v in ([2.5, 0.3], [-1.5, 3.0])]
+    if name in ("lgamma", "digamma"):
+        columns = [np.array([0.3, 2.5, 9.0], dtype)]  # math.lgamma raises at a pole
+    got = evaluate(name, suffix, *columns)
+    with np.errstate(all="ignore"):
+        plain = [vecmath.FUNCTIONS[name][suffix](*row) for row in zip(*columns, strict=True)]
+    assert all(isinstance(v, dtype) for v in plain)
+    # A fused step moves a result of at most 2 ulp error by at most 4.
+    np.testing.assert_array_max_ulp(np.array(plain), got, 4, dtype)
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="reads x86 assembly")
+@pytest.mark.parametrize("name", ["exp", "log", "log1p", "sin", "tanh", "erf", "sigmoid", "atan", "pow"])
+def test_loops_are_vectorised(name):
+    x = np.ones(4, np.float32)
+    evaluate(name, "f4", *([x] if name in UNARY else [x, x]))
+    text = "\n".join(loop(name, "f4").inspect_asm().values())
+    assert re.search(r"\bv?(mulps|fmadd\d+ps|mulpd|fmadd\d+pd)\b.*%[xyz]mm", text)
+    # No call of the C library is left: what is called, is called through a register (reference counts, errors).
+    assert not re.search(r"\bcall\w*\s+\*?\$?_*(exp|log|sin|cos|tan|erf|pow|atan|rint)f?\b", text)
+
+
+def test_sources_follow_helpers_and_constants(monkeypatch):
+    text = vecmath.sources("exp", "f4")
+    assert "def exp_f4(" in text and "def scale_f4(" in text and "0.041667" in text
+    assert "exp_f8" not in text
+    assert text != vecmath.sources("exp", "f8")
+    monkeypatch.setattr(vecmath.exponential, "LOG2E_F4", np.float32(1.5))
+    assert vecmath.sources.__wrapped__("exp", "f4") != text
+    assert "def sin_near_f8(" in vecmath.sources("sin", "f8")
+
+
+def test_every_function_has_both_forms_and_a_docstring():
+    for name, forms in vecmath.FUNCTIONS.items():
+        for suffix in vecmath.SUFFIXES:
+            assert forms[suffix].__doc__, f"{name}_{suffix}"
+            assert vecmath.device_function(name, suffix) is vecmath.device_function(name, suffix)
+
+
+def test_import_leaves_numba_out():
+    code = (
+        "import sys, types\n"
+        "for name, path in (('numbagrad', {0!r}), ('numbagrad.kernel', {1!r})):\n"
+        "    sys.modules[name] = types.ModuleType(name)\n"
+        "    sys.modules[name].__path__ = [path]\n"
+        "import numbagrad.kernel.vecmath\n"
+        "assert 'numba' not in sys.modules\n"
+    )
+    kernel = pathlib.Path(vecmath.__file__).parent.parent
+    subprocess.run([sys.executable, "-c", code.format(str(kernel.parent), str(kernel))], check=True)
