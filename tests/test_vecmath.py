@@ -70,11 +70,13 @@ def float32_sample(stride):
 
 def worst_float64(got, want):
     """As `accuracy.worst_of`, for float64 results and a longer reference."""
-    rounded = want.astype(np.float64)
-    same = (got == rounded) & ((got != 0) | (np.signbit(got) == np.signbit(rounded)))
-    same |= np.isnan(got) & np.isnan(rounded)
-    error = np.abs(got.astype(want.dtype) - want) / np.spacing(np.minimum(np.abs(rounded), np.finfo(np.float64).max))
-    error = np.where(same, 0, np.where(np.isfinite(got) & np.isfinite(rounded), error, np.inf)).astype(np.float64)
+    with np.errstate(all="ignore"):
+        rounded = want.astype(np.float64)
+        error = np.abs(got.astype(want.dtype) - want) / np.spacing(np.abs(rounded))
+    finite = np.isfinite(got) & np.isfinite(rounded)
+    same = (got == rounded) | (np.isnan(got) & np.isnan(rounded))
+    error = np.where(finite, error, np.where(same, 0, np.inf)).astype(np.float64)
+    error[(got == 0) & (rounded == 0) & (np.signbit(got) != np.signbit(rounded))] = np.inf
     i = int(np.argmax(error))
     return error[i], i
 
@@ -82,36 +84,36 @@ def worst_float64(got, want):
 @pytest.mark.parametrize("name", UNARY)
 def test_float32(name):
     x = np.concatenate([float32_sample(49999), special(np.float32)])
-    if name == "digamma":  # SciPy's has no value at the poles, and the function has digits to lose between them
+    if name in ("digamma", "lgamma"):  # both have zeros between the poles, where digits are lost
         x = x[(x > 0) | np.isnan(x)]
+    if name == "lgamma":
+        x = x[(abs(x - 1.5) > 0.75) | np.isnan(x)]
     with np.errstate(all="ignore"):
         error, i = accuracy.worst_of(evaluate(name, "f4", x), reference(name, x.astype(np.float64)))
     assert error <= BOUND.get((name, "f4"), 2.0), x[i]
 
 
-@pytest.mark.parametrize("name", [name for name in UNARY if name not in ("erfinv", "digamma", "erf", "erfc")])
+@pytest.mark.parametrize("name", [name for name in UNARY if name not in SCIPY])
 def test_float64(name):
     x = np.concatenate([*accuracy.samples(name, np.float64, 20_000), special(np.float64)])
-    if name == "lgamma":
-        x = x[x > 2.5]  # right of its zeros
     with np.errstate(all="ignore"):
         error, i = worst_float64(evaluate(name, "f8", x), reference(name, x.astype(np.longdouble)))
     assert error <= BOUND.get((name, "f8"), 2.0), x[i]
 
 
-@pytest.mark.parametrize("name", ["erf", "erfc", "erfinv", "digamma"])
+@pytest.mark.parametrize("name", SCIPY)
 def test_float64_special_functions(name):
     mpmath = pytest.importorskip("mpmath", reason="the reference for functions that long double lacks")
     x = accuracy.samples(name, np.float64, 2000)[0]
-    if name == "digamma":
-        x = x[(x > 2) | (x < 1)]  # apart from its zero
+    if name in ("digamma", "lgamma"):
+        x = x[abs(x - 1.5) > 0.75]  # apart from their zeros
     with mpmath.workdps(25):
-        f = getattr(mpmath, name)
+        f = mpmath.loggamma if name == "lgamma" else getattr(mpmath, name)
         want = np.array([np.longdouble(mpmath.nstr(f(mpmath.mpf(v)), 22)) for v in x.tolist()])
     error, i = worst_float64(evaluate(name, "f8", x), want)
     assert error <= BOUND.get((name, "f8"), 2.5), x[i]
     x = special(np.float64)
-    x = x[(x > 0) | np.isnan(x)] if name == "digamma" else x
+    x = x[(x > 0) | np.isnan(x)] if name in ("digamma", "lgamma") else x
     got, want = evaluate(name, "f8", x), reference(name, x)
     # SciPy's own errors are a few ulp; signs, infinities and NaN are exact.
     np.testing.assert_allclose(got, want, rtol=1e-14, atol=0)
@@ -212,8 +214,8 @@ def test_runs_as_plain_python(name, suffix):
     with np.errstate(all="ignore"):
         plain = [vecmath.FUNCTIONS[name][suffix](*row) for row in zip(*columns, strict=True)]
     assert all(isinstance(v, dtype) for v in plain)
-    # A fused step moves a result of at most 2 ulp error by at most 4.
-    np.testing.assert_array_max_ulp(np.array(plain), got, 4, dtype)
+    # A fused step moves a result of at most 2 ulp error by at most 4; Python's lgamma is not the C library's.
+    np.testing.assert_array_max_ulp(np.array(plain), got, 16 if name == "lgamma" else 4, dtype)
 
 
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="reads x86 assembly")
