@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import builtins
+
 from . import dtypes as _dtypes
 from .dtypes import (
     bfloat16,
@@ -135,6 +137,46 @@ def get_num_threads():
     """Threads used inside operations."""
     from .kernel import threads
     return threads.get_num_threads()
+
+
+def typename(obj):
+    """The qualified name of an object's type."""
+    if isinstance(obj, Tensor):
+        return obj.type()
+    return f"{type(obj).__module__}.{type(obj).__qualname__}"
+
+
+def use_deterministic_algorithms(mode, *, warn_only=False):
+    """Accepted for PyTorch's sake: every CPU kernel is deterministic."""
+
+
+def set_float32_matmul_precision(precision):
+    """Accepted for PyTorch's sake: float32 products always run in full precision on the CPU."""
+    if precision not in ("highest", "high", "medium"):
+        raise RuntimeError(f"Invalid float32 matmul precision: {precision}")
+
+
+def _legacy(name, d):
+    """``FloatTensor(2, 3)``, ``LongTensor([1, 2])``: uninitialised memory of a shape, or a copy of data."""
+    def make(*args):
+        if len(args) == 1 and not isinstance(args[0], builtins.int):
+            return tensor(args[0], dtype=d)
+        return empty(*args, dtype=d)
+    make.__name__ = make.__qualname__ = name
+    return make
+
+
+for _name, _d in (("FloatTensor", float32), ("DoubleTensor", float64), ("HalfTensor", float16), ("LongTensor", int64),
+                  ("IntTensor", int32), ("ShortTensor", int16), ("CharTensor", int8), ("ByteTensor", uint8),
+                  ("BoolTensor", bool), ("BFloat16Tensor", bfloat16)):
+    globals()[_name] = _legacy(_name, _d)
+
+
+def __getattr__(name):
+    if name in ("cuda", "testing", "backends", "special", "linalg"):
+        import importlib
+        return importlib.import_module("." + name, __name__)
+    raise AttributeError(f"module 'numbagrad' has no attribute '{name}' (torch.{name} is not available here)")
 
 
 def compile(model=None, **kwargs):

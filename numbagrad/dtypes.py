@@ -75,6 +75,7 @@ NAMES = {"bool": bool_, "uint8": uint8, "int8": int8, "int16": int16, "short": i
 SCALAR_NAMES = {"bool": "Bool", "uint8": "Byte", "int8": "Char", "int16": "Short", "int32": "Int", "int64": "Long",
                 "float16": "Half", "bfloat16": "BFloat16", "float32": "Float", "float64": "Double",
                 "complex64": "ComplexFloat", "complex128": "ComplexDouble"}
+TYPE_NAMES = {**SCALAR_NAMES}
 
 _default = [float32]
 

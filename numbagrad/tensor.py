@@ -194,6 +194,15 @@ class Tensor:
     def is_set_to(self, other):
         return self._ptr == other._ptr and self._shape == other._shape and self.stride() == other.stride()
 
+    def type(self, dtype=None, non_blocking=False):
+        """The tensor's type name (``torch.FloatTensor``), or the tensor in another dtype."""
+        if dtype is None:
+            return f"torch.{'' if self._kind.cpu else 'cuda.'}{dt.TYPE_NAMES[self.dtype.name]}Tensor"
+        if isinstance(dtype, str):
+            name = dtype.rpartition(".")[2].removesuffix("Tensor")
+            dtype = next(d for d in dt.ALL if dt.TYPE_NAMES[d.name] == name)
+        return self.to(dtype=dtype)
+
     def is_inference(self):
         return "_inference" in self.__dict__
 

@@ -1,3 +1,3 @@
 """The catalogue of operations; importing it fills the registry."""
 
-from . import activation, compare, copy, elementwise, matmul, reduce, shape  # noqa: F401
+from . import activation, compare, copy, elementwise, linear, matmul, reduce, shape, softmax  # noqa: F401

@@ -11,12 +11,12 @@ from numbagrad.autograd.graph import Packed
 from numbagrad.broadcast import sum_to_size
 from numbagrad.kernel import jit
 from numbagrad.op import REGISTRY, Sample, custom, function
-from numbagrad.op.call import broadcast_shapes, is_number, write_out
+from numbagrad.op.call import write_out
 from numbagrad.op.custom import CustomNode, invoke
 from numbagrad.tensor import Tensor, make
 
 from . import product as raw
-from .shape import expand, view
+from .shape import view
 
 C_NAMES = {"b1": "bool", "u1": "unsigned char", "i1": "signed char", "i2": "short int", "i4": "int", "i8": "long int",
            "f2": "c10::Half", "bf": "c10::BFloat16", "f4": "float", "f8": "double", "c8": "c10::complex<float>",
@@ -611,5 +611,3 @@ def outer(input, vec2, *, out=None):
             raise RuntimeError(f"outer: Expected 1-D argument {name}, but got {len(t._shape)}-D")
     return finish("outer", reshape(input, (input._n, 1)) * vec2, out, input, vec2)
 
-
-__all__ = ["expand", "is_number", "broadcast_shapes"]

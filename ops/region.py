@@ -7,7 +7,8 @@ import numpy as np
 from numbagrad import dtypes as dt
 from numbagrad import storage
 from numbagrad.copying import copy_into
-from numbagrad.op import Sample, custom, function
+from numbagrad.kernel import expr as s
+from numbagrad.op import Sample, custom, elementwise, function
 from numbagrad.op import view as view_op
 from numbagrad.tensor import Tensor, contiguous_strides, is_contiguous, numel, raw, storage_address, wrap_dim
 
@@ -42,8 +43,8 @@ def _(out, g, size, shape, strides, offset):
 
 @embed.gradient
 def _(g, shape, strides, offset):
-    return as_strided.callable(g.contiguous(), shape, contiguous_strides(shape) if strides is None else strides,
-                               offset + g.contiguous().storage_offset())
+    return strided.call(g.contiguous(), tuple(shape), contiguous_strides(shape) if strides is None else tuple(strides),
+                        offset)
 
 
 # --- select and slice ------------------------------------------------------------------------------------------------------
@@ -395,18 +396,31 @@ def view_as_complex(input):
                        tuple([k // 2 for k in strides[:-1]]))
 
 
-@function(differentiable=False, dtypes="any", samples=(Sample((3,)), Sample(("complex128", (3,)))), reference=np.real)
+@function(method=False, differentiable=False, dtypes="any", samples=(Sample((3,)), Sample(("complex128", (3,)))),
+          reference=np.real)
 def real(input):
     """The real part as a view; a real tensor itself."""
     return select.call(view_as_real(input), -1, 0) if input._kind.dtype.is_complex else input
 
 
-@function(differentiable=False, dtypes="complex", samples=(Sample(("complex128", (3,))),), reference=np.imag)
+@function(method=False, differentiable=False, dtypes="complex", samples=(Sample(("complex128", (3,))),), reference=np.imag)
 def imag(input):
     """The imaginary part as a view; RuntimeError for real tensors."""
     if not input._kind.dtype.is_complex:
         raise RuntimeError("imag is not implemented for tensors with non-complex dtypes.")
     return select.call(view_as_real(input), -1, 1)
+
+
+@elementwise(private=True, names="ConjBackward0", reference=np.conj, samples=(Sample((3,)),), dtypes="any")
+def conj_copy(input):
+    """Complex conjugate as a copy."""
+    return s.apply("conj", input)
+
+
+@function(dtypes="any", samples=(Sample((3,)), Sample(("complex128", (3,)))), reference=np.conj, aliases=("conj_physical",))
+def conj(input):
+    """Complex conjugate; a real tensor itself."""
+    return conj_copy.call(input) if input._kind.dtype.is_complex else input
 
 
 @function(dtypes="any", samples=(Sample((3,)),), reference=np.array)
@@ -433,4 +447,4 @@ def _part(which):
 
 Tensor.is_conj = lambda self: False
 Tensor.is_neg = lambda self: False
-real_property, imag_property = property(*_part("real")), property(*_part("imag"))
+Tensor.real, Tensor.imag = property(*_part("real")), property(*_part("imag"))

@@ -228,21 +228,21 @@ def _(g, y, dim):
 
 @custom(private=True, samples=(Sample((3, 4), (3, 4), 1), Sample((2, 3, 4), (2, 3, 4), 1)),
         reference=lambda g, y, dim: y * (g - (g * y).sum(axis=dim, keepdims=True)), node="SoftmaxBackwardDataBackward0")
-def softmax_backward(g, y, dim: int):
+def softmax_backward(upstream, y, dim: int):
     """Gradient of softmax from its output: ``y * (g - sum(g * y))``."""
     return y._shape, y._kind
 
 
 @softmax_backward.cpu
-def _(out, g, y, dim):
-    _backward(out, g, y, dim, 0)
+def _(out, upstream, y, dim):
+    _backward(out, upstream, y, dim, 0)
 
 
 @softmax_backward.gradient
-def _(gs, g, y, dim, needs):
-    gg = gs[0]
-    return (softmax_backward(gg, y, dim) if needs[0] else None,
-            gg * (g - (g * y).sum(dim, True)) - g * (gg * y).sum(dim, True) if needs[1] else None)
+def _(g, upstream, y, dim, needs):
+    u = upstream
+    return (softmax_backward(g, y, dim) if needs[0] else None,
+            g * (u - (u * y).sum(dim, True)) - u * (g * y).sum(dim, True) if needs[1] else None)
 
 
 @custom(private=True, samples=ROWS, reference=_log_softmax_reference, node="LogSoftmaxBackward0")
@@ -264,20 +264,20 @@ def _(g, y, dim):
 @custom(private=True, samples=(Sample((3, 4), (3, 4), 1), Sample((2, 3, 4), (2, 3, 4), 1)),
         reference=lambda g, y, dim: g - np.exp(y) * g.sum(axis=dim, keepdims=True),
         node="LogSoftmaxBackwardDataBackward0")
-def log_softmax_backward(g, y, dim: int):
+def log_softmax_backward(upstream, y, dim: int):
     """Gradient of log_softmax from its output: ``g - exp(y) * sum(g)``."""
     return y._shape, y._kind
 
 
 @log_softmax_backward.cpu
-def _(out, g, y, dim):
-    _backward(out, g, y, dim, 1)
+def _(out, upstream, y, dim):
+    _backward(out, upstream, y, dim, 1)
 
 
 @log_softmax_backward.gradient
-def _(gs, g, y, dim, needs):
-    gg, e = gs[0], y.exp()
-    return (gg - (gg * e).sum(dim, True) if needs[0] else None, -gg * e * g.sum(dim, True) if needs[1] else None)
+def _(g, upstream, y, dim, needs):
+    e = y.exp()
+    return (g - (g * e).sum(dim, True) if needs[0] else None, -g * e * upstream.sum(dim, True) if needs[1] else None)
 
 
 def _arguments(name, input, dim, _stacklevel, dtype):

@@ -1,4 +1,4 @@
-"""The recorded graph: nodes, edges and saved tensors.
+"""The recorded graph: nodes and edges; also the public module ``autograd.graph``.
 
 A node is what one operation leaves behind for backward. ``next`` holds one edge per differentiable input: the node
 that made it, the input itself when it is a leaf that requires grad, an ``Output`` for one of several results of a
@@ -10,6 +10,8 @@ from __future__ import annotations
 import itertools
 import sys
 import weakref
+from collections import OrderedDict
+from typing import NamedTuple
 
 from .. import modes
 
@@ -25,10 +27,14 @@ class Node:
     outputs = 1
     op = None
     is_leaf_edge = False
+    takes_none = False  # whether backward wants to run even when no gradient arrived at any output
 
     def name(self):
         """The node's type name."""
         return type(self).__name__
+
+    def __repr__(self):
+        return f"<{type(self).__name__} object at {id(self):#x}>"
 
     def backward(self, g):
         """Gradients of the inputs, not recorded."""
@@ -43,6 +49,27 @@ class Node:
         if self.saved:
             self.saved = None
 
+    def saved_names(self):
+        """Names of what was saved, in its order; an output is "y"."""
+        form = getattr(self, "form", None)
+        if form is not None:
+            mask = 0
+            for i, e in enumerate(self.next):
+                mask |= (e is not None) << i
+            return form.saves(mask)
+        return [n for n in getattr(self.op, "rule_names", ()) if n in self.op.tensors or n == "y"]
+
+    def __getattr__(self, name):
+        if name.startswith("_saved_") and self.op is not None:
+            wanted = {"self": "input", "result": "y"}.get(name[7:], name[7:])
+            if self.saved is None:
+                freed()
+            names = self.saved_names()
+            if wanted in names and 2 * len(names) == len(self.saved):
+                i = 2 * names.index(wanted)
+                return unpack(self, self.saved[i], self.saved[i + 1], wanted)
+        raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
+
     @property
     def next_functions(self):
         """((node, output number), ...) of the inputs; (None, 0) where an input needs no gradient."""
@@ -50,19 +77,29 @@ class Node:
 
     @property
     def metadata(self):
+        """A dict for the user's notes on this node."""
         return self.__dict__.setdefault("metadata", {})
 
+    @property
+    def requires_grad(self):
+        return True
+
+    def _sequence_nr(self):
+        return -self.seq
+
     def __call__(self, *grads):
-        grads = self.backward(grads[0] if self.outputs == 1 else list(grads))
+        """Run the backward of this node alone, recorded when recording is on."""
+        run = self.backward_graph if modes.is_grad_enabled() else self.backward
+        grads = run(grads[0] if self.outputs == 1 else list(grads))
         return grads[0] if len(grads) == 1 else tuple(grads)
 
     def register_hook(self, fn):
         """Call ``fn(grad_inputs, grad_outputs)`` after this node ran; it may return new grad_inputs."""
-        return _add_hook(self, "post", fn)
+        return removable(hooks_of(self).post, fn)
 
     def register_prehook(self, fn):
         """Call ``fn(grad_outputs)`` before this node runs; it may return new grad_outputs."""
-        return _add_hook(self, "pre", fn)
+        return removable(hooks_of(self).pre, fn)
 
 
 class Output:
@@ -97,16 +134,21 @@ class AccumulateGrad:
     def next_functions(self):
         return ()
 
+    def __repr__(self):
+        return f"<AccumulateGrad object at {id(self):#x}>"
+
     @property
     def metadata(self):
-        return self.__dict__.setdefault("_metadata", {})
+        """A dict for the user's notes on this node."""
+        return extra(self.variable).setdefault("metadata", {})
 
     def register_hook(self, fn):
         """Call ``fn(grad_inputs, grad_outputs)`` after the gradient was accumulated."""
-        return RemovableHandle(extra(self.variable).setdefault("acc_hooks", {}), lambda i, o: fn(i, o))
+        return removable(hooks_on_leaf(self.variable, "acc_hooks"), fn)
 
     def register_prehook(self, fn):
-        return RemovableHandle(extra(self.variable).setdefault("acc_prehooks", {}), fn)
+        """Call ``fn(grad_outputs)`` before the gradient is accumulated; it may return a replacement."""
+        return removable(hooks_on_leaf(self.variable, "acc_prehooks"), fn)
 
 
 def function_of(edge):
@@ -120,26 +162,12 @@ def function_of(edge):
     return (edge, 0)
 
 
-class RemovableHandle:
-    """Removes a hook from its dict; also a context manager."""
-
-    _next_id = itertools.count().__next__
-
-    def __init__(self, hooks, fn=None, key=None):
-        self.hooks_ref = hooks
-        self.id = self._next_id()
-        if fn is not None:
-            hooks[self.id] = fn
-
-    def remove(self):
-        """Take the hook off; a second call does nothing."""
-        self.hooks_ref.pop(self.id, None)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exc):
-        self.remove()
+def removable(table, fn):
+    """Add ``fn`` to a table of hooks; returns the handle that takes it off again."""
+    from ..utils.hooks import RemovableHandle
+    handle = RemovableHandle(table)
+    table[handle.id] = fn
+    return handle
 
 
 class Hooks:
@@ -148,7 +176,7 @@ class Hooks:
     __slots__ = ("tensor", "pre", "post", "retain")
 
     def __init__(self):
-        self.tensor, self.pre, self.post, self.retain = {}, {}, {}, {}
+        self.tensor, self.pre, self.post, self.retain = {}, OrderedDict(), OrderedDict(), {}
 
 
 def hooks_of(node):
@@ -157,10 +185,14 @@ def hooks_of(node):
     return node.hooks
 
 
-def _add_hook(node, kind, fn):
-    if node.saved is None:
-        raise RuntimeError("cannot register a hook on a graph that has been freed")
-    return RemovableHandle(getattr(hooks_of(node), kind), fn)
+def hooks_on_output(node, index):
+    """The table of hooks on the gradient of one output of a node."""
+    return hooks_of(node).tensor.setdefault(index, OrderedDict())
+
+
+def hooks_on_leaf(tensor, which):
+    """A table of hooks of a leaf: "hooks", "acc_prehooks", "post_acc" or "acc_hooks"."""
+    return extra(tensor).setdefault(which, OrderedDict())
 
 
 def extra(tensor):
@@ -199,117 +231,104 @@ class View:
         self.base, self.version, self.mode = base, version, mode
 
 
-# --- saved tensors -------------------------------------------------------------------------------------------------------
-# A node saves a flat tuple (object, version, object, version, ...). An input is saved as the Tensor itself; the node's
-# own output as the tuple (buf, ptr, n, shape, kind, ver, strides, index), because the Tensor would make a cycle.
-
-class Packed:
-    """A saved tensor that went through the user's pack hook."""
-
-    __slots__ = ("value", "unpack", "edge", "is_output", "kind")
-
-    def __init__(self, value, unpack, edge, is_output):
-        self.value, self.unpack, self.edge, self.is_output = value, unpack, edge, is_output
-
-
-def save_input(t):
-    """The saved form of an input (one object; its version is saved beside it)."""
-    hooks = modes.STATE and modes.current().hooks
-    if hooks:
-        pack, unpack = hooks[-1]
-        with modes.no_grad():
-            return Packed(pack(t), unpack, edge(t) if t._rg else None, False)
-    return t
-
-
-def save_output(t, index=0):
-    """The saved form of a node's own output."""
-    hooks = modes.STATE and modes.current().hooks
-    if hooks:
-        pack, unpack = hooks[-1]
-        with modes.no_grad():
-            return Packed(pack(t.detach()), unpack, None, True)
-    return (t._buf, t._ptr, t._n, t._shape, t._kind, t._ver, t._strides, index)
-
-
-def unpack(node, obj, version, which=""):
-    """The saved tensor behind one entry, checked against in-place changes."""
-    from ..tensor import Tensor, raw
-    cls = obj.__class__
-    if cls is tuple:
-        if obj[5][0] != version:
-            modified(node, obj[3], obj[4], obj[5], version, which or "result", True)
-        out = raw(obj[0], obj[1], obj[2], obj[3], obj[6], obj[4], obj[5])
-        out._node = node if node.outputs == 1 else Output(node, obj[7])
-        out._rg = True
-        return out
-    if cls is Packed:
-        out = obj.unpack(obj.value)
-        if not isinstance(out, Tensor):
-            raise TypeError("Output of saved tensor unpack_hook expected to be a Tensor but got result of type "
-                            f"{type(out).__name__}")
-        if obj.is_output or obj.edge is not None:
-            out = out.detach()
-            e = node if obj.is_output else obj.edge
-            if e.is_leaf_edge:
-                return e if e._ptr == out._ptr else out.requires_grad_()
-            out._node, out._rg = e, True
-        return out
-    if obj._ver[0] != version:
-        modified(node, obj._shape, obj._kind, obj._ver, version, which, False, obj)
-    return obj
-
-
-def freed():
-    raise RuntimeError("Trying to backward through the graph a second time (or directly access saved tensors after they "
-                       "have already been freed). Saved intermediate values of the graph are freed when you call "
-                       ".backward() or autograd.grad(). Specify retain_graph=True if you need to backward through the "
-                       "graph a second time or if you need to access saved tensors after calling backward.")
-
-
-def modified(node, shape, kind, ver, version, which, is_output, tensor=None):
-    """Raise PyTorch's in-place error, naming also the saved tensor and the line that modified it."""
-    from ..dtypes import scalar_name
-    producer = ""
-    if is_output:
-        producer = f", which is output 0 of {node.name()},"
-    elif tensor is not None and tensor._node is not None:
-        fn, index = function_of(tensor._node)
-        producer = f", which is output {index} of {fn.name()},"
-    where = f" It was modified at {place_text(ver[1])}." if len(ver) > 1 else ""
-    what = f" saved by {node.name()}" + (f" as '{which}'" if which else "")
-    prefix = "torch.cuda." if kind.device.type == "cuda" else "torch."
-    raise RuntimeError(
-        "one of the variables needed for gradient computation has been modified by an inplace operation: "
-        f"[{prefix}{scalar_name(kind.dtype)}Tensor {list(shape)}]{producer} is at version {ver[0]}; expected version "
-        f"{version} instead. The tensor was{what}.{where} Hint: enable anomaly detection to find the operation that "
-        "failed to compute its gradient, with torch.autograd.set_detect_anomaly(True).")
-
-
 PACKAGE = __name__.rpartition(".")[0].rpartition(".")[0]
-
-
-INSIDE = PACKAGE + "."
-
-
-def user_place():
-    """(code, line number) of the innermost caller outside this package; None if there is none."""
-    f = sys._getframe(2)
-    while f is not None:
-        name = f.f_globals.get("__name__", "")
-        if not name.startswith(INSIDE) and name != PACKAGE:
-            return f.f_code, f.f_lineno
-        f = f.f_back
-    return None
 
 
 def user_line():
     """file:line of the innermost caller outside this package."""
-    return place_text(user_place())
+    f = sys._getframe(1)
+    while f is not None:
+        name = f.f_globals.get("__name__", "")
+        if not (name == PACKAGE or name.startswith(PACKAGE + ".")):
+            return f"{f.f_code.co_filename}:{f.f_lineno}"
+        f = f.f_back
+    return "an unknown line"
 
 
-def place_text(place):
-    """``user_place`` as text."""
-    if place is None:
-        return "an unknown line"
-    return place if isinstance(place, str) else f"{place[0].co_filename}:{place[1]}"
+# --- public functions ----------------------------------------------------------------------------------------------------
+
+class GradientEdge(NamedTuple):
+    """Where the gradient of a tensor arrives: ``autograd.grad`` takes it in the place of the tensor."""
+
+    node: object
+    output_nr: int
+    ownership_token: object = None
+
+
+def get_gradient_edge(tensor):
+    """The ``GradientEdge`` of a tensor that requires grad."""
+    if not tensor.requires_grad:
+        raise RuntimeError("It is not possible to get the gradient edge for a Tensor that does not require gradients")
+    return GradientEdge(*function_of(edge(tensor)))
+
+
+def increment_version(tensor):
+    """Count an in-place change that was made behind autograd's back; an iterable of tensors is taken too."""
+    from ..tensor import bump_version
+    for t in ((tensor,) if hasattr(tensor, "_kind") else tensor):
+        if "_inference" in t.__dict__:
+            raise RuntimeError("Inference tensors do not track version counter.")
+        bump_version(t)
+
+
+def register_multi_grad_hook(tensors, fn, *, mode="all"):
+    """Call ``fn`` when the gradients of ``tensors`` are computed: once with the list of all of them (None where none
+    came), or with the first one (``mode="any"``)."""
+    if mode not in ("all", "any"):
+        raise ValueError(f"Expects mode to be one of ('all', 'any') but got {mode}")
+    return MultiHook(tuple(tensors), fn, mode)
+
+
+class MultiHook:
+    """Handle of ``register_multi_grad_hook``."""
+
+    def __init__(self, tensors, fn, mode):
+        self.grads, self.count, self.fn, self.mode, self.run = [None] * len(tensors), 0, fn, mode, None
+        self.length = len(tensors)
+        self.handles = tuple(t.register_hook(self._hook(i)) for i, t in enumerate(tensors))
+
+    def _hook(self, i):
+        def hook(grad):
+            from . import engine
+            if self.run is not engine.current_run():
+                self.run, self.count, self.grads = engine.current_run(), 0, [None] * self.length
+            self.count += 1
+            if self.mode == "any":
+                if self.count == 1:
+                    self.fn(grad)
+                return
+            self.grads[i] = grad
+            if self.count == self.length:
+                grads, self.grads = self.grads, [None] * self.length
+                self.fn(grads)
+        return hook
+
+    def remove(self):
+        """Take the hooks off."""
+        for h in self.handles:
+            h.remove()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.remove()
+
+
+from .saved import (  # noqa: E402
+    Packed,
+    allow_mutation_on_saved_tensors,
+    disable_saved_tensors_hooks,
+    freed,
+    modified,
+    save_input,
+    save_on_cpu,
+    save_output,
+    saved_tensors_hooks,
+    unpack,
+    unpack_plain,
+)
+
+__all__ = ["saved_tensors_hooks", "save_on_cpu", "disable_saved_tensors_hooks", "register_multi_grad_hook",
+           "allow_mutation_on_saved_tensors", "Node", "GradientEdge", "get_gradient_edge", "increment_version",
+           "Packed", "freed", "modified", "save_input", "save_output", "unpack", "unpack_plain"]

@@ -248,7 +248,12 @@ prim("sqrt", 1, lambda a, y: (0.5 / y,))
 prim("rsqrt", 1, lambda a, y: (-0.5 * (y * (y * y)),))
 prim("sigmoid", 1, lambda a, y: (y * (1 - y),))
 prim("lgamma", 1, lambda a, y: (apply("digamma", a),))
-prim("digamma", 1, None)
+prim("digamma", 1, lambda a, y: (apply("polygamma", 1, a),))
+prim("polygamma", 2, lambda n, a, y: (0, apply("polygamma", n + 1, a)))
+# Modified Bessel functions, the exponentially scaled ones as primitives.
+prim("i0e", 1, lambda a, y: (apply("i1e", a) - apply("sign", a) * y,))
+prim("i1e", 1, lambda a, y: (apply("i0e", a) - y * (apply("sign", a) + where(apply("eq", a, 0), 0, 1 / a))
+                             - where(apply("eq", a, 0), 0.5, 0),))
 prim("abs", 1, lambda a, y: (apply("sign", a),), "abs({})")
 prim("sign", 1, lambda a, y: (0,))
 prim("floor", 1, lambda a, y: (0,))
@@ -266,6 +271,14 @@ prim("max", 2, lambda a, b, y: (where(apply("gt", a, b), 1, where(apply("eq", a,
 prim("min", 2, lambda a, b, y: (where(apply("lt", a, b), 1, where(apply("eq", a, b), 0.5, 0)),
                                 where(apply("lt", b, a), 1, where(apply("eq", a, b), 0.5, 0))),
      "({0} if ({0} < {1} or {0} != {0}) else {1})")
+# fmax and fmin prefer the number to the NaN; at a tie the first argument takes the gradient.
+prim("fmax", 2, lambda a, b, y: (where(apply("or", apply("ge", a, b), apply("ne", b, b)), 1, 0),
+                                 where(apply("or", apply("ge", a, b), apply("ne", b, b)), 0, 1)),
+     "({0} if ({0} > {1} or {1} != {1}) else {1})")
+prim("fmin", 2, lambda a, b, y: (where(apply("or", apply("le", a, b), apply("ne", b, b)), 1, 0),
+                                 where(apply("or", apply("le", a, b), apply("ne", b, b)), 0, 1)),
+     "({0} if ({0} < {1} or {1} != {1}) else {1})")
+prim("gcd", 2, lambda a, b, y: (0, 0))
 prim("where", 3, None, "({1} if {0} else {2})")
 prim("cast", 1, lambda a, y: (1,), "{0}")
 prim("conj", 1, None, "{0}.conjugate()")

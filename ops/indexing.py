@@ -1,0 +1,391 @@
+"""What all indexing ops share: index plans and the kernels that read and write the places a plan names.
+
+A plan describes one use of index tensors on a tensor of a given shape: which dimensions are indexed, and, for every
+position of the broadcast index, the row-major number of the element within those dimensions. The tensor is seen as
+(outer, indexed, inner); kernels move blocks of ``inner`` elements. Building a plan checks every index, so nothing is
+written before all are known to be in range. Plans copy the indices: later changes of an index tensor do no harm.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from numbagrad import dtypes as dt
+from numbagrad import storage
+from numbagrad.autograd import graph, inplace
+from numbagrad.copying import contiguous_copy, copy_into
+from numbagrad.kernel.jit import REDUCE, T, kernel, load, store
+from numbagrad.modes import is_grad_enabled
+from numbagrad.op import call as calls
+from numbagrad.op import custom as custom_module
+from numbagrad.op.call import raw_view
+from numbagrad.tensor import Tensor, bump_version, contiguous_strides, make, numel, raw
+
+# Kernels that only move elements are compiled per width, not per dtype.
+MOVE = {1: dt.uint8, 2: dt.int16, 4: dt.int32, 8: dt.int64, 16: dt.complex128}
+
+
+# --- kernels ---------------------------------------------------------------------------------------------------------------
+
+@kernel
+def resolve(index: "*i8", out: "*i8", status: "*i8", size: int, stride: int, more: int, negative: int, start: int,
+            stop: int):
+    """out (+)= wrapped index * stride; status gets (1, the first index out of range)."""
+    for i in range(start, stop):
+        v = index[i]
+        w = v + size if (v < 0 and negative != 0) else v
+        if w < 0 or w >= size:
+            if status[0] == 0:
+                status[0] = 1
+                status[1] = v
+            w = 0
+        out[i] = out[i] + w * stride if more != 0 else w * stride
+
+
+@kernel
+def resolve_along(index: "*i8", out: "*i8", status: "*i8", meta: "*i8", nd: int, dim: int, size: int, start: int,
+                  stop: int):
+    """Offsets for gather and scatter: the position of each index element, with coordinate ``dim`` replaced.
+
+    ``meta`` holds the index's sizes, then the strides of the indexed tensor; rows of the last dimension are looped."""
+    inner = meta[nd - 1]
+    step = 0 if dim == nd - 1 else meta[2 * nd - 1]
+    along = meta[nd + dim]
+    for row in range(start, stop):
+        left = row
+        base = 0
+        for d in range(nd - 2, -1, -1):
+            s = meta[d]
+            up = left // s
+            if d != dim:
+                base += (left - up * s) * meta[nd + d]
+            left = up
+        for i in range(inner):
+            v = index[row * inner + i]
+            if v < 0 or v >= size:
+                if status[0] == 0:
+                    status[0] = 1
+                    status[1] = v
+                v = 0
+            out[row * inner + i] = base + i * step + v * along
+
+
+@kernel
+def take_one(x: "*T", lin: "*i8", out: "*T", step: int, start: int, stop: int):
+    for i in range(start, stop):
+        out[i] = x[lin[i] * step]
+
+
+@kernel
+def take_rows(x: "*T", lin: "*i8", out: "*T", n: int, outer_step: int, step: int, inner: int, inner_step: int, start: int,
+              stop: int):
+    b = start // n
+    j = start - b * n
+    for row in range(start, stop):
+        base = b * outer_step + lin[j] * step
+        to = row * inner
+        if inner_step == 1:
+            for a in range(inner):
+                out[to + a] = x[base + a]
+        else:
+            for a in range(inner):
+                out[to + a] = x[base + a * inner_step]
+        j += 1
+        if j == n:
+            j = 0
+            b += 1
+
+
+@kernel
+def put_rows(x: "*T", lin: "*i8", v: "*T", n: int, outer_step: int, step: int, inner: int, inner_step: int, v_outer: int,
+             v_step: int, v_inner: int, start: int, stop: int):
+    b = start // n
+    j = start - b * n
+    for row in range(start, stop):
+        base = b * outer_step + lin[j] * step
+        src = b * v_outer + j * v_step
+        if inner_step == 1 and v_inner == 1:
+            for a in range(inner):
+                x[base + a] = v[src + a]
+        else:
+            for a in range(inner):
+                x[base + a * inner_step] = v[src + a * v_inner]
+        j += 1
+        if j == n:
+            j = 0
+            b += 1
+
+
+@kernel
+def add_rows(x: "*T", lin: "*i8", v: "*T", n: int, outer_step: int, step: int, inner: int, inner_step: int, v_outer: int,
+             v_step: int, v_inner: int, start: int, stop: int):
+    b = start // n
+    j = start - b * n
+    for row in range(start, stop):
+        base = b * outer_step + lin[j] * step
+        src = b * v_outer + j * v_step
+        if inner_step == 1 and v_inner == 1:
+            for a in range(inner):
+                x[base + a] = store(load(x[base + a]) + load(v[src + a]))
+        else:
+            for a in range(inner):
+                x[base + a * inner_step] = store(load(x[base + a * inner_step]) + load(v[src + a * v_inner]))
+        j += 1
+        if j == n:
+            j = 0
+            b += 1
+
+
+@kernel(fast=REDUCE)
+def count_true(x: "*T", out: "*i8", start: int, stop: int):
+    c = 0
+    for i in range(start, stop):
+        c += 1 if load(x[i]) != T(0) else 0
+    out[0] = c
+
+
+@kernel
+def find_true(x: "*T", out: "*i8", start: int, stop: int):
+    """Numbers of the nonzero elements; one slot more than their count is written."""
+    c = 0
+    for i in range(start, stop):
+        out[c] = i
+        c += 1 if load(x[i]) != T(0) else 0
+
+
+# --- plans -----------------------------------------------------------------------------------------------------------------
+
+class Plan:
+    """Where an index expression points; see the module text. ``order`` is None where dimensions keep their order."""
+
+    __slots__ = ("lin", "address", "n", "order", "before", "indexed", "outer", "inner", "total", "shape", "in_shape")
+
+    def __init__(self, lin, order, before, indexed, in_shape, index_shape):
+        self.lin, self.address, self.n = lin, storage.address(lin), numel(index_shape)
+        self.order, self.before, self.indexed, self.in_shape = order, before, indexed, in_shape
+        sizes = in_shape if order is None else [in_shape[d] for d in order]
+        self.outer, self.total = numel(sizes[:before]), numel(sizes[before:before + indexed])
+        self.inner = numel(sizes[before + indexed:])
+        self.shape = (*sizes[:before], *index_shape, *sizes[before + indexed:])
+
+    def __repr__(self):
+        return f"<plan for {list(self.in_shape)} -> {list(self.shape)}>"
+
+
+def out_of_bounds(index, dim, size):
+    """The usual error of an index out of range."""
+    raise IndexError(f"index {index} is out of bounds for dimension {dim} with size {size}")
+
+
+def as_index(t):
+    """An index tensor as contiguous int64 memory."""
+    if t._kind.dtype is not dt.int64:
+        t = t.detach().to(dtype=dt.int64)
+    return t if t._strides is None else contiguous_copy(t)
+
+
+def lines(entries, index_shape, fail, negative=True):
+    """Row-major element numbers for [(index tensor, dim, size)] over the broadcast index shape."""
+    n = numel(index_shape)
+    lin = np.empty(n, np.int64)
+    if n == 0:
+        return lin
+    where = storage.address(lin)
+    status = np.zeros(2, np.int64)
+    run = resolve[dt.int64]
+    stride = 1
+    for _, _, size in entries:
+        stride *= size
+    for k, (t, dim, size) in enumerate(entries):
+        stride //= max(size, 1)
+        t = as_index(t)
+        if t._shape != index_shape:
+            t = contiguous_copy(raw(t._buf, t._ptr, n, index_shape, calls.expanded_strides(t, index_shape), t._kind, t._ver))
+        run(t._ptr, where, storage.address(status), size, stride, 1 if k else 0, 1 if negative else 0, 0, n)
+        if status[0]:
+            fail(int(status[1]), dim, size)
+    return lin
+
+
+def plan_along(shape, dim, index, fail=out_of_bounds, negative=True):
+    """Plan of one 1-D (or 0-d) index along one dimension of a tensor of ``shape``."""
+    size = shape[dim] if shape else 1
+    lin = lines([(index, dim, size)], (index._n,), fail, negative)
+    return Plan(lin, None, dim, 1 if shape else 0, shape, (index._n,) if shape else ())
+
+
+def plan_of(shape, indices):
+    """Plan of a list of index tensors, one per dimension or None where a dimension is not indexed."""
+    used = [(t, d, shape[d]) for d, t in enumerate(indices) if t is not None]
+    index_shape = used[0][0]._shape
+    if len(used) > 1:
+        try:
+            index_shape = calls.broadcast_shapes("index", [t for t, _, _ in used])
+        except RuntimeError:
+            raise IndexError("shape mismatch: indexing tensors could not be broadcast together with shapes "
+                             f"{', '.join(str(list(t._shape)) for t, _, _ in used)}") from None
+    dims = [d for _, d, _ in used]
+    lin = lines(used, index_shape, out_of_bounds)
+    if dims[-1] - dims[0] == len(dims) - 1:
+        return Plan(lin, None, dims[0], len(dims), shape, index_shape)
+    order = tuple(dims + [d for d in range(len(shape)) if d not in dims])
+    return Plan(lin, order, 0, len(dims), shape, index_shape)
+
+
+def flat_plan(lin, total, index_shape=None):
+    """Plan of element numbers into a tensor of ``total`` elements, all its dimensions taken as one."""
+    return Plan(lin, None, 0, 1, (total,), lin.shape if index_shape is None else index_shape)
+
+
+def plan_dim(shape, dim, index, fail):
+    """Plan of gather and scatter: for every element of ``index`` its place in a tensor of ``shape``."""
+    index = as_index(index)
+    n = index._n
+    lin = np.empty(n, np.int64)
+    total = numel(shape)
+    if n:
+        status = np.zeros(2, np.int64)
+        sizes = index._shape or (1,)
+        meta = np.array((*sizes, *(contiguous_strides(shape) or (1,))), np.int64)
+        resolve_along[dt.int64](index._ptr, storage.address(lin), storage.address(status), storage.address(meta), len(sizes),
+                                dim, shape[dim] if shape else 1, 0, n // sizes[-1])
+        if status[0]:
+            fail(int(status[1]), dim, shape[dim] if shape else 1)
+    return flat_plan(lin, total, index._shape)
+
+
+def true_numbers(mask):
+    """Row-major numbers of the nonzero elements of a tensor, as an int64 array."""
+    t = mask if mask._strides is None else contiguous_copy(mask)
+    count = np.zeros(1, np.int64)
+    if t._n:
+        count_true[t._kind.dtype](t._ptr, storage.address(count), 0, t._n)
+    n = int(count[0])
+    lin = np.empty(n + 1, np.int64)
+    if n:
+        find_true[t._kind.dtype](t._ptr, storage.address(lin), 0, t._n)
+    return lin[:n]
+
+
+def plan_of_mask(shape, mask, at):
+    """Plan of one mask over the dimensions from ``at`` on."""
+    lin = true_numbers(mask)
+    return Plan(lin, None, at, len(mask._shape), shape, lin.shape)
+
+
+# --- running ----------------------------------------------------------------------------------------------------------------
+
+def _merged(sizes, strides):
+    """The one stride of several dimensions taken as one, or None."""
+    step, expect = 0, None
+    for s, k in zip(reversed(sizes), reversed(strides)):
+        if s == 1:
+            continue
+        if expect is None:
+            step = k
+        elif k != expect:
+            return None
+        expect = s * k
+    return step
+
+
+def steps_of(t, plan):
+    """(outer, indexed, inner) strides of ``t`` seen through a plan, or None where its memory has no such strides."""
+    if t._strides is None and plan.order is None:
+        return plan.total * plan.inner, plan.inner, 1
+    sizes, strides = plan.in_shape, t._strides or contiguous_strides(t._shape)
+    if t._shape != sizes:
+        return None
+    if plan.order is not None:
+        sizes, strides = [sizes[d] for d in plan.order], [strides[d] for d in plan.order]
+    b, e = plan.before, plan.before + plan.indexed
+    parts = _merged(sizes[:b], strides[:b]), _merged(sizes[b:e], strides[b:e]), _merged(sizes[e:], strides[e:])
+    return None if None in parts else parts
+
+
+def _arranged(t, plan):
+    """A contiguous copy of ``t`` in the plan's order of dimensions."""
+    if t._shape != plan.in_shape:
+        return contiguous_copy(t)
+    return contiguous_copy(t if plan.order is None else raw_view(t, plan.order))
+
+
+def read(out, t, plan):
+    """out = t[plan] for a contiguous ``out``."""
+    if out._n == 0:
+        return
+    steps = steps_of(t, plan)
+    if steps is None:
+        t, steps = _arranged(t, plan), (plan.total * plan.inner, plan.inner, 1)
+    kind = MOVE[t._kind.itemsize]
+    if plan.outer == 1 and plan.inner == 1:
+        take_one[kind](t._ptr, plan.address, out._ptr, steps[1], 0, plan.n)
+    else:
+        take_rows[kind](t._ptr, plan.address, out._ptr, plan.n, steps[0], steps[1], plan.inner, steps[2], 0,
+                        plan.outer * plan.n)
+
+
+def write(t, values, plan, body=put_rows, typed=False):
+    """t[plan] = values with one of the row kernels; ``values`` broadcasts to the plan's shape."""
+    if plan.n == 0 or plan.outer == 0 or plan.inner == 0:
+        return
+    strides = calls.expanded_strides(values, plan.shape)
+    b, e = plan.before if plan.order is None else 0, len(plan.shape) - (len(plan.in_shape) - plan.before - plan.indexed)
+    parts = (_merged(plan.shape[:b], strides[:b]), _merged(plan.shape[b:e], strides[b:e]),
+             _merged(plan.shape[e:], strides[e:]))
+    if None in parts:
+        values = contiguous_copy(raw(values._buf, values._ptr, numel(plan.shape), plan.shape, strides, values._kind,
+                                     values._ver))
+        parts = plan.n * plan.inner, plan.inner, 1
+    steps = steps_of(t, plan)
+    target = t
+    if steps is None:
+        target, steps = _arranged(t, plan), (plan.total * plan.inner, plan.inner, 1)
+    kind = t._kind.dtype if typed else MOVE[t._kind.itemsize]
+    body[kind](target._ptr, plan.address, values._ptr, plan.n, steps[0], steps[1], plan.inner, steps[2], *parts, 0,
+               plan.outer * plan.n)
+    if target is not t:
+        copy_into(t if plan.order is None or t._shape != plan.in_shape else raw_view(t, plan.order), target)
+
+
+def add(t, values, plan):
+    """t[plan] += values, places that occur several times adding up."""
+    write(t, values, plan, add_rows, True)
+
+
+def separate(values, t):
+    """``values``, copied if they share memory with ``t``."""
+    return contiguous_copy(values) if values._buf is t._buf else values
+
+
+def scalar_like(value, t):
+    """A number as a 0-d tensor of the kind of ``t``, outside the graph."""
+    out = make((), t._kind)
+    inplace._fill(out, value)
+    return out
+
+
+def modify(op, t, tensors, params, change, name=None):
+    """In-place form of a custom op whose rule needs neither its old value nor its result: check, record, change."""
+    inplace.check(t, name or op.name + "_")
+    node = None
+    if is_grad_enabled() and t._kind.dtype.category >= 2 and (t._rg or any([x is not None and x._rg for x in tensors])):
+        old = raw(t._buf, t._ptr, t._n, t._shape, t._strides, t._kind, t._ver)
+        if t._rg:
+            e = graph.edge(t)
+            old._node, old._rg = (None, False) if e is t else (e, True)
+        dummy = raw(t._buf, t._ptr, t._n, t._shape, t._strides, t._kind, t._ver)
+        custom_module._record(op, [dummy], (old, *tensors), [old, *tensors], params)
+        node = dummy._node
+    change(t)
+    bump_version(t)
+    if node is not None:
+        inplace.rebase(t, node)
+    return t
+
+
+def is_bool(t):
+    return t._kind.dtype is dt.bool_
+
+
+__all__ = ["Plan", "Tensor", "add", "read", "write"]
