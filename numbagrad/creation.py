@@ -28,7 +28,11 @@ def shape_of(name, size):
 
 
 def _finish(t, requires_grad):
-    return t.requires_grad_() if requires_grad else t
+    if requires_grad:
+        if t._kind.dtype.category < 2:
+            raise RuntimeError("Only Tensors of floating point and complex dtype can require gradients")
+        t._rg = True
+    return t
 
 
 def _kind(dtype, device, like=None):

@@ -1,48 +1,180 @@
-"""``numbagrad.cuda``: devices, seeds and synchronisation, with PyTorch's names."""
+"""``numbagrad.cuda``: devices, memory, seeds and synchronisation, with PyTorch's names.
+
+Nothing here loads a CUDA package before a function needs one; seeding and statistics work without.
+"""
 
 from __future__ import annotations
 
+import os
+
+from .device import device as _device
 from .kernel import cuda as _backend
+from .kernel.cuda import generator as _generator
+
+CudaUnavailable = _backend.CudaUnavailable
+
+
+def _index(device, optional=True):
+    """The index of a device given as None, number, string or device; checked against the machine."""
+    if device is None and optional:
+        return _backend.current_device()
+    if isinstance(device, int):
+        return device if device < 0 else _backend.check_index(device)
+    d = device if isinstance(device, _device) else _device(device)
+    if d.type != "cuda":
+        raise ValueError(f"Expected a cuda device, but got: {d}")
+    return _backend.current_device() if d.index is None else _backend.check_index(d.index)
 
 
 def is_available():
-    """Whether a CUDA device and numba-cuda can be used."""
+    """Whether a CUDA device can be used (or the simulator, where it was asked for)."""
     return _backend.available()
 
 
 def why_not():
-    """Why CUDA is not available, in one sentence."""
+    """Why CUDA is not available, in one sentence; None when it is."""
     return _backend.why_not()
+
+
+def is_initialized():
+    """Whether a CUDA device has been used in this process."""
+    from .kernel.cuda import launch
+    return launch._target is not None
+
+
+def init():
+    """Find the devices now rather than at first use."""
+    _backend.target()
 
 
 def device_count():
     """Number of CUDA devices."""
-    return _backend.device_count() if is_available() else 0
+    return _backend.device_count()
 
 
 def current_device():
-    """Index of the current device."""
+    """Index of this thread's current device."""
     return _backend.current_device()
+
+
+def set_device(device):
+    """Make ``device`` this thread's current one; a negative index changes nothing."""
+    index = _index(device, optional=False)
+    if index >= 0:
+        _backend.set_device(index)
+
+
+class device:
+    """``with cuda.device(1):`` makes a device current within the block; None or a negative index changes nothing."""
+
+    def __init__(self, device):
+        self.idx = -1 if device is None else _index(device)
+        self.prev_idx = -1
+
+    def __enter__(self):
+        if self.idx >= 0:
+            self.prev_idx = _backend.current_device()
+            _backend.set_device(self.idx)
+        return self
+
+    def __exit__(self, *exc):
+        if self.prev_idx >= 0:
+            _backend.set_device(self.prev_idx)
+        return False
+
+
+class device_of(device):
+    """``with cuda.device_of(t):`` makes the device of a tensor current; CPU tensors change nothing."""
+
+    def __init__(self, obj):
+        super().__init__(obj.get_device() if obj.is_cuda else -1)
 
 
 def get_device_name(device=None):
     """Name of a device."""
-    return _backend.device_name(device)
+    return _backend.device_name(_index(device))
+
+
+def get_device_capability(device=None):
+    """Compute capability of a device: (major, minor)."""
+    return _backend.target().capability(_index(device))
 
 
 def synchronize(device=None):
-    """Wait for all work on the device."""
-    if is_available():
-        _backend.synchronize()
+    """Wait for all work on a device."""
+    _backend.synchronize(_index(device))
 
 
-def manual_seed(seed):
-    """Seed the generator of the current device; without CUDA nothing happens."""
+# --- memory ----------------------------------------------------------------------------------------------------------------
+
+def memory_allocated(device=None):
+    """Bytes that tensors hold on a device; 0 before anything was allocated."""
+    return _backend.allocated(_index(device)) if is_initialized() else 0
 
 
-def manual_seed_all(seed):
-    """Seed the generators of all devices; without CUDA nothing happens."""
+def max_memory_allocated(device=None):
+    """The most bytes that tensors have held on a device."""
+    return _backend.peak(_index(device)) if is_initialized() else 0
+
+
+def reset_peak_memory_stats(device=None):
+    """Let ``max_memory_allocated`` start again from the present."""
+    if is_initialized():
+        _backend.reset_peak(_index(device))
 
 
 def empty_cache():
-    """Give unused cached memory back."""
+    """Give unused memory of the pools back to the driver."""
+    if is_initialized():
+        for i in range(_backend.device_count()):
+            _backend.target().trim(i)
+
+
+# --- random numbers --------------------------------------------------------------------------------------------------------
+
+def manual_seed(seed):
+    """Seed the generator of the current device; without CUDA it takes effect should a device be used later."""
+    _generator.seed(_backend.current_device() if is_initialized() else 0, int(seed) % (1 << 64))
+
+
+def manual_seed_all(seed):
+    """Seed the generators of all devices; without CUDA it takes effect should a device be used later."""
+    _generator.seed_all(int(seed) % (1 << 64))
+
+
+def seed():
+    """Seed the generator of the current device with a number nobody can foretell."""
+    manual_seed(int.from_bytes(os.urandom(8), "little"))
+
+
+def seed_all():
+    """Seed the generators of all devices with one number nobody can foretell."""
+    manual_seed_all(int.from_bytes(os.urandom(8), "little"))
+
+
+def initial_seed():
+    """The seed of the current device's generator."""
+    return _generator.state(_backend.current_device())[0]
+
+
+def get_rng_state(device="cuda"):
+    """State of a device's generator, a uint8 tensor on the CPU."""
+    from . import from_numpy
+    return from_numpy(_generator.to_bytes(_index(device)).copy())
+
+
+def set_rng_state(new_state, device="cuda"):
+    """Put a device's generator into a state that ``get_rng_state`` returned."""
+    from .random import _state_bytes
+    _generator.from_bytes(_index(device), _state_bytes(new_state))
+
+
+def get_rng_state_all():
+    """States of all devices' generators."""
+    return [get_rng_state(i) for i in range(device_count())]
+
+
+def set_rng_state_all(new_states):
+    """Put the generators of all devices into the given states."""
+    for i, s in enumerate(new_states):
+        set_rng_state(s, i)

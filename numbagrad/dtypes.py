@@ -89,6 +89,16 @@ def scalar_name(d):
     return SCALAR_NAMES[d.name]
 
 
+C_NAMES = {"b1": "bool", "u1": "unsigned char", "i1": "signed char", "i2": "short int", "i4": "int", "i8": "long int",
+           "f2": "c10::Half", "bf": "c10::BFloat16", "f4": "float", "f8": "double", "c8": "c10::complex<float>",
+           "c16": "c10::complex<double>"}
+
+
+def c_name(d):
+    """The C++ type that some of PyTorch's error messages name: ``long int`` for int64."""
+    return C_NAMES[d.code]
+
+
 def get_default_dtype():
     """The dtype of new floating-point tensors made from Python numbers (float32 at start)."""
     return _default[0]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 import threading
+import warnings
 from threading import get_ident
 
 STATE: dict = {}
@@ -18,13 +19,13 @@ _local = threading.local()
 class Mode:
     """What differs from the default in one thread."""
 
-    __slots__ = ("grad", "inference", "hooks", "capture")
+    __slots__ = ("grad", "inference", "hooks", "capture", "refuses")
 
     def __init__(self):
-        self.grad, self.inference, self.hooks, self.capture = True, False, (), None
+        self.grad, self.inference, self.hooks, self.capture, self.refuses = True, False, (), None, None
 
     def is_default(self):
-        return self.grad and not self.inference and not self.hooks and self.capture is None
+        return self.grad and not self.inference and not self.hooks and self.capture is None and self.refuses is None
 
 
 DEFAULT = Mode()
@@ -87,7 +88,9 @@ class _ContextDecorator:
 
     def __call__(self, func):
         if inspect.isclass(func):
-            raise TypeError(f"Decorating classes with {type(self).__name__} is not supported; decorate its functions")
+            warnings.warn("Decorating classes is deprecated and will be disabled in future versions. You should only decorate "
+                          "functions or methods. To preserve the current behavior of class decoration, you can directly "
+                          "decorate the `__init__` method and nothing else.", FutureWarning, stacklevel=2)
         if inspect.isgeneratorfunction(func):
             @functools.wraps(func)
             def generator(*args, **kwargs):
@@ -153,7 +156,10 @@ class set_grad_enabled(_ContextDecorator):
     """Turn recording on or off: a plain call lasts, as a context or decorator it ends with the block."""
 
     def __init__(self, mode):
-        self.mode = bool(mode)
+        if mode is not True and mode is not False:
+            raise TypeError("set_grad_enabled(): argument 'enabled' (position 1) must be bool, not "
+                            f"{type(mode).__name__}")
+        self.mode = mode
         self.previous = current().grad
         change(grad=self.mode)
 

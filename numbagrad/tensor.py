@@ -204,6 +204,7 @@ class Tensor:
         return self.to(dtype=dtype)
 
     def is_inference(self):
+        """Whether this tensor was made in inference mode."""
         return "_inference" in self.__dict__
 
     # --- autograd --------------------------------------------------------------------------------------------------
@@ -217,6 +218,8 @@ class Tensor:
 
     @requires_grad.setter
     def requires_grad(self, value):
+        if value and self._kind.dtype.category < 2:
+            raise RuntimeError("only Tensors of floating point and complex dtype can require gradients")
         self.requires_grad_(value)
 
     def requires_grad_(self, requires_grad=True):
@@ -228,7 +231,7 @@ class Tensor:
                                    "var_no_grad = var.detach().")
             return self
         if requires_grad and self._kind.dtype.category < 2:
-            raise RuntimeError("only Tensors of floating point and complex dtype can require gradients")
+            raise RuntimeError("only Tensors of floating point dtype can require gradients")
         if requires_grad and "_inference" in self.__dict__ and not modes.is_inference_mode_enabled():
             raise RuntimeError("Setting requires_grad=True on inference tensor outside InferenceMode is not allowed.")
         self._rg = bool(requires_grad)
@@ -273,13 +276,19 @@ class Tensor:
             if value is self:
                 raise RuntimeError("can't assign Variable as its own grad")
             if value._kind.dtype is not self._kind.dtype:
-                raise RuntimeError(f"assigned grad has data of a different type: expected {self.dtype}, got "
-                                   f"{value.dtype}")
+                raise RuntimeError(f"attempting to assign a gradient with dtype '{dt.c_name(value._kind.dtype)}' to a tensor "
+                                   f"with grad_dtype '{dt.scalar_name(self._kind.dtype)}'. The gradient must match the "
+                                   "tensor's grad_dtype (defaults to the tensor's dtype). You can set the tensor's grad_dtype "
+                                   "attribute with a specific dtype, or None to allow any dtype. Set grad_dtype with caution. "
+                                   "Diverging the dtypes of a tensor and its gradient may break downstream systems that assume "
+                                   "they match.")
             if value._kind.device != self._kind.device:
-                raise RuntimeError("assigned grad has data located on a different device")
+                raise RuntimeError(f"attempting to assign a gradient with device type '{value.device.type}' to a tensor with "
+                                   f"device type '{self.device.type}'. Please ensure that the gradient and the tensor are on "
+                                   "the same device")
             if value._shape != self._shape:
-                raise RuntimeError(f"assigned grad has data of a different size: expected {list(self._shape)}, got "
-                                   f"{list(value._shape)}")
+                raise RuntimeError(f"attempting to assign a gradient of size '{list(value._shape)}' to a tensor of size "
+                                   f"'{list(self._shape)}'. Please ensure that the gradient and the tensor are the same size")
         self._grad = value
 
     @grad.deleter
@@ -289,6 +298,8 @@ class Tensor:
     @property
     def _version(self):
         """How often the memory was modified in place."""
+        if self._ver is INFERENCE_VERSION:
+            raise RuntimeError("Inference tensors do not track version counter.")
         return self._ver[0]
 
     @property
@@ -307,8 +318,8 @@ class Tensor:
     def detach(self):
         """A tensor on the same memory that is not part of the graph; it shares the version counter."""
         out = raw(self._buf, self._ptr, self._n, self._shape, self._strides, self._kind, self._ver)
-        if modes.STATE:
-            mark_inference(out)
+        if self._ver is INFERENCE_VERSION:
+            out.__dict__["_inference"] = True
         return out
 
     def detach_(self):
@@ -318,7 +329,7 @@ class Tensor:
                                "DistributedDataParallel (DDP) for training, and gradient_as_bucket_view is set as True, "
                                "gradients are views of DDP buckets, and hence detach_() cannot be called on these "
                                "gradients. To fix this error, please refer to the Optimizer.zero_grad() function in "
-                               "torch/optim/optimizer.py as a solution.")
+                               "torch/optim/optimizer.py as the solution.")
         self._node, self._rg = None, False
         return self
 
@@ -358,9 +369,9 @@ class Tensor:
             raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
         e = graph.edge(self)
         if e is self:
-            return graph.RemovableHandle(graph.extra(self).setdefault("hooks", {}), hook)
+            return graph.removable(graph.hooks_on_leaf(self, "hooks"), hook)
         node, index = graph.function_of(e)
-        return graph.RemovableHandle(graph.hooks_of(node).tensor.setdefault(index, {}), hook)
+        return graph.removable(graph.hooks_on_output(node, index), hook)
 
     def register_post_accumulate_grad_hook(self, hook):
         """Call ``hook(tensor)`` after a gradient was accumulated into this leaf."""
@@ -368,7 +379,7 @@ class Tensor:
             raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
         if self._node is not None:
             raise RuntimeError("post accumulate grad hooks cannot be registered on non-leaf tensors")
-        return graph.RemovableHandle(graph.extra(self).setdefault("post_acc", {}), hook)
+        return graph.removable(graph.hooks_on_leaf(self, "post_acc"), hook)
 
     # --- values ----------------------------------------------------------------------------------------------------
 
@@ -479,8 +490,6 @@ class Tensor:
         return out
 
     def __reduce_ex__(self, protocol):
-        if self._node is not None:
-            raise RuntimeError("Only Tensors created explicitly by the user can be pickled: call detach() first")
         a = self.detach().cpu().contiguous().array()
         return (_rebuild, (type(self), a, self.dtype, str(self.device), self._rg))
 
@@ -520,7 +529,10 @@ def make(shape, kind):
     """A new uninitialised contiguous tensor."""
     n = numel(shape)
     buf, ptr = kind.alloc(n)
-    return raw(buf, ptr, n, shape, None, kind, [0])
+    out = raw(buf, ptr, n, shape, None, kind, [0])
+    if modes.STATE:
+        mark_inference(out)
+    return out
 
 
 def empty(shape, dtype=None, device=None):
@@ -539,7 +551,10 @@ def from_array(a, dtype=None, copy=False):
     strides = tuple(s // size for s in a.strides)
     if a.flags.c_contiguous:
         flat = a.reshape(-1)
-        return raw(flat, storage.address(flat), a.size, shape, None, kind, [0])
+        out = raw(flat, storage.address(flat), a.size, shape, None, kind, [0])
+        if modes.STATE:
+            mark_inference(out)
+        return out
     if any(s < 0 for s in strides):
         raise ValueError("At least one stride in the given numpy array is negative, and tensors with negative strides "
                          "are not currently supported. (You can probably work around this by making a copy of your "
@@ -563,9 +578,27 @@ def storage_address(t):
     return storage.address(t._buf) if t._kind.cpu else t._buf.ptr
 
 
+class InferenceVersion(list):
+    """Version of all inference tensors: reading the count means that one is being saved for backward."""
+
+    def __getitem__(self, i):
+        raise RuntimeError("Inference tensors cannot be saved for backward. Please do not use Tensors created in inference "
+                           "mode in computation tracked by autograd. To work around this, you can make a clone to get a "
+                           "normal tensor and use it in autograd, or use `torch.no_grad()` instead of "
+                           "`torch.inference_mode()`.")
+
+    def __reduce__(self):
+        return "INFERENCE_VERSION"
+
+
+INFERENCE_VERSION = InferenceVersion([0])
+
+
 def mark_inference(t):
+    """Make a result of inference mode an inference tensor."""
     if modes.current().inference:
         t.__dict__["_inference"] = True
+        t._ver = INFERENCE_VERSION
 
 
 def wrap_dim(dim, ndim, name=None):
@@ -579,6 +612,8 @@ def wrap_dim(dim, ndim, name=None):
 def bump_version(t, where=None):
     """Note an in-place change of ``t``'s memory, with the user's place for the error message."""
     ver = t._ver
+    if ver is INFERENCE_VERSION:
+        return
     ver[0] += 1
     ver[1:] = (where or graph.user_place(),)
 

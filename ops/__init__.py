@@ -1,3 +1,30 @@
 """The catalogue of operations; importing it fills the registry."""
 
-from . import activation, compare, copy, elementwise, linear, matmul, reduce, shape, softmax  # noqa: F401
+from . import (  # noqa: F401
+    activation,
+    addmm,
+    binary,
+    compare,
+    contract,
+    copy,
+    cross_entropy,
+    dropout,
+    elementwise,
+    gemm,
+    index,
+    join,
+    layer_norm,
+    linear,
+    logic,
+    mask,
+    matmul,
+    norm,
+    random,
+    reduce,
+    region,
+    scatter,
+    shape,
+    softmax,
+    special,
+    split,
+)

@@ -163,8 +163,8 @@ def softshrink(input, lambd=0.5):
     return softshrink_kernel(input, lambd)
 
 
-@_activation(namespaces=BOTH, accepts="real", samples=(Sample((3, 4), 0.1, 20.0), Sample((), 0.5, -1.0)),
-             points=(*POINTS, 0.1), reference=lambda x, threshold, value: np.where(x <= threshold, value, x))
+@_activation(namespaces=BOTH, accepts="real", samples=(Sample((3, 4), 0.5, 20.0), Sample((), 0.25, -1.0)),
+             points=(*POINTS, 0.5), reference=lambda x, threshold, value: np.where(x <= threshold, value, x))
 def threshold(input, threshold: float, value: float):
     """``input`` where it is above ``threshold``, else ``value``."""
     return where(input <= threshold, value, input)
@@ -336,7 +336,7 @@ def _gelu_form(input, approximate, out=None, inplace=False):
 
 
 @elementwise(namespaces=FUNCTIONAL, method=False, accepts="realfloat", inplace=False, domain=(-4.0, 4.0), dtypes="float",
-             points=(0.0, -0.0, 10.0, -10.0, NAN), reference=_gelu_reference, keywords={"approximate": ("none", _gelu_form)},
+             points=(0.0, -0.0, 10.0, -2.0, NAN), reference=_gelu_reference, keywords={"approximate": ("none", _gelu_form)},
              samples=(*UNARY, Sample((3, 4), approximate="tanh")))
 def gelu(input):
     """``input * Phi(input)`` with the normal distribution function Phi; ``approximate="tanh"`` uses its tanh form."""

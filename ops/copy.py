@@ -16,6 +16,7 @@ def clone(input, *, memory_format: object = None):
     return input._shape, input._kind
 
 
+@clone.cuda
 @clone.cpu
 def _(out, input, memory_format):
     copy_into(out, input)
@@ -32,6 +33,7 @@ def to_copy(input, kind: object):
     return input._shape, kind
 
 
+@to_copy.cuda
 @to_copy.cpu
 def _(out, input, kind):
     if input._kind.device is not out._kind.device:

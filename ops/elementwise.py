@@ -10,6 +10,7 @@ from numbagrad.kernel import expr as s
 from numbagrad.kernel.expr import where
 from numbagrad.op import REGISTRY, Sample, elementwise
 
+INF, NAN = math.inf, math.nan
 UNARY = (Sample((3, 4)), Sample(()), Sample((0, 3)))
 BINARY = (Sample((3, 4), (3, 4)), Sample((3, 4), (4,)), Sample((2, 1, 3), (4, 1)), Sample((3,), ()), Sample((2, 3), 1.5))
 
@@ -213,7 +214,11 @@ def _vector(f):
     return np.vectorize(f, otypes=[float])
 
 
-INF, NAN = math.inf, math.nan
+def _erfinv(y):
+    from scipy.special import erfinv
+    return erfinv(y)
+
+
 exp = _unary("exp", np.exp, doc="Exponential.", points=(0.0, -100.0, INF, -INF, NAN))
 exp2 = _unary("exp2", np.exp2, doc="Power of two ``2 ** input``.", namespaces=("torch", "special"))
 expm1 = _unary("expm1", np.expm1, doc="``exp(input) - 1``, accurate near zero.", points=(0.0, 1e-6),
@@ -231,12 +236,15 @@ acos = _unary("acos", np.arccos, (-0.9, 0.9), "Inverse cosine.", aliases=("arcco
 atan = _unary("atan", np.arctan, (-4.0, 4.0), "Inverse tangent.", aliases=("arctan",))
 sinh = _unary("sinh", np.sinh, doc="Hyperbolic sine.")
 cosh = _unary("cosh", np.cosh, doc="Hyperbolic cosine.")
-tanh = _unary("tanh", np.tanh, (-4.0, 4.0), "Hyperbolic tangent.", points=(0.0, 50.0, -50.0))
+tanh = _unary("tanh", np.tanh, (-4.0, 4.0), "Hyperbolic tangent.", points=(0.0, 50.0, -50.0),
+              namespaces=("torch", "nn.functional"))
 asinh = _unary("asinh", np.arcsinh, doc="Inverse hyperbolic sine.", aliases=("arcsinh",))
 acosh = _unary("acosh", np.arccosh, (1.2, 4.0), "Inverse hyperbolic cosine.", aliases=("arccosh",))
 atanh = _unary("atanh", np.arctanh, (-0.9, 0.9), "Inverse hyperbolic tangent.", aliases=("arctanh",))
 erf = _unary("erf", _vector(math.erf), doc="Error function 2/sqrt(pi) * integral of exp(-t^2) from 0.",
              namespaces=("torch", "special"), points=(0.0, 6.0))
+erfinv = _unary("erfinv", _erfinv, (-0.9, 0.9), "Inverse of the error function.", namespaces=("torch", "special"),
+                points=(1.0, -1.0, 1.5))
 erfc = _unary("erfc", _vector(math.erfc), doc="Complementary error function ``1 - erf(input)``.",
               namespaces=("torch", "special"))
 floor = _unary("floor", np.floor, doc="Largest integer not above.", accepts="real", points=(-0.5, 2.0))
@@ -256,22 +264,31 @@ def _(g, y):
     return g * (1 - y) * y
 
 
-@elementwise(reference=np.maximum, samples=BINARY[:4], accepts="real", inplace=False)
+@elementwise(reference=np.maximum, samples=BINARY[:4], accepts="real", inplace=False, points=(NAN, 0.5))
 def maximum(input, other):
-    """Larger of two elements; NaN wins."""
+    """Larger of two elements; NaN wins. At a tie each side takes half of the gradient."""
     return s.maximum(input, other)
 
 
-@elementwise(reference=np.minimum, samples=BINARY[:4], accepts="real", inplace=False)
+@maximum.gradient
+def _(g, input, other):
+    half = where(input == other, 0.5 * g, g)
+    return where(input < other, 0, half), where(other < input, 0, half)
+
+
+@elementwise(reference=np.minimum, samples=BINARY[:4], accepts="real", inplace=False, points=(NAN, 0.5))
 def minimum(input, other):
-    """Smaller of two elements; NaN wins."""
+    """Smaller of two elements; NaN wins. At a tie each side takes half of the gradient."""
     return s.minimum(input, other)
+
+
+@minimum.gradient
+def _(g, input, other):
+    half = where(input == other, 0.5 * g, g)
+    return where(input > other, 0, half), where(other > input, 0, half)
 
 
 @elementwise(accepts="float", reference=np.arctan2, samples=BINARY[:4], domain=(0.3, 2.0), aliases=("arctan2",))
 def atan2(input, other):
     """Angle of the point (other, input), in radians in [-pi, pi]."""
     return s.atan2(input, other)
-
-
-__all__ = ["where"]

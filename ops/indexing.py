@@ -19,7 +19,7 @@ from numbagrad.modes import is_grad_enabled
 from numbagrad.op import call as calls
 from numbagrad.op import custom as custom_module
 from numbagrad.op.call import raw_view
-from numbagrad.tensor import Tensor, bump_version, contiguous_strides, make, numel, raw
+from numbagrad.tensor import bump_version, contiguous_strides, make, numel, raw
 
 # Kernels that only move elements are compiled per width, not per dtype.
 MOVE = {1: dt.uint8, 2: dt.int16, 4: dt.int32, 8: dt.int64, 16: dt.complex128}
@@ -365,7 +365,7 @@ def scalar_like(value, t):
     return out
 
 
-def modify(op, t, tensors, params, change, name=None):
+def modify(op, t, tensors, params, change, name=None, node_class=None):
     """In-place form of a custom op whose rule needs neither its old value nor its result: check, record, change."""
     inplace.check(t, name or op.name + "_")
     node = None
@@ -375,17 +375,10 @@ def modify(op, t, tensors, params, change, name=None):
             e = graph.edge(t)
             old._node, old._rg = (None, False) if e is t else (e, True)
         dummy = raw(t._buf, t._ptr, t._n, t._shape, t._strides, t._kind, t._ver)
-        custom_module._record(op, [dummy], (old, *tensors), [old, *tensors], params)
+        custom_module._record(op, [dummy], (old, *tensors), [old, *tensors], params, node_class)
         node = dummy._node
     change(t)
     bump_version(t)
     if node is not None:
         inplace.rebase(t, node)
     return t
-
-
-def is_bool(t):
-    return t._kind.dtype is dt.bool_
-
-
-__all__ = ["Plan", "Tensor", "add", "read", "write"]

@@ -17,7 +17,7 @@ LIMIT = threads.SERIAL_BELOW["gemm"]
 BLAS_CODES = ("f4", "f8", "c8", "c16")
 
 
-# --- small products of row-major or transposed matrices --------------------------------------------------------------
+# --- small products of row-major or transposed matrices ---
 
 # ``one`` is BLAS's product with all its arguments; an entry with fewer costs half as much to call from Python.
 # Flags: 2 when A is stored transposed, 1 when B is. An address of 0 means that this result is not wanted.
@@ -32,6 +32,15 @@ SOURCE = """def mm(a, b, c, m, n, k, flags):
         one(g, b, ga, m, k, n, n, k if tb else n, k, 0, 1 - tb, 1.0, 0.0)
     if gb != 0:
         one(a, g, gb, k, n, m, m if ta else k, n, n, 1 - ta, 0, 1.0, 0.0)
+""", """def bmm(a, b, c, batch, m, n, k):
+    for i in range(batch):
+        one(a + i * m * k * SIZE, b + i * k * n * SIZE, c + i * m * n * SIZE, m, n, k, k, n, n, 0, 0, 1.0, 0.0)
+""", """def bmm_backward(g, a, b, ga, gb, batch, m, n, k):
+    for i in range(batch):
+        if ga != 0:
+            one(g + i * m * n * SIZE, b + i * k * n * SIZE, ga + i * m * k * SIZE, m, k, n, n, n, k, 0, 1, 1.0, 0.0)
+        if gb != 0:
+            one(a + i * m * k * SIZE, g + i * m * n * SIZE, gb + i * k * n * SIZE, k, n, m, k, n, n, 1, 0, 1.0, 0.0)
 """, """def linear(x, w, bias, out, m, n, k):
     if bias != 0:
         b = ptr(bias)
@@ -64,7 +73,7 @@ SOURCE = """def mm(a, b, c, m, n, k, flags):
 class Small:
     """Native entries for one kind: see ``SOURCE``."""
 
-    __slots__ = ("mm", "mm_backward", "linear", "linear_backward", "np", "peek")
+    __slots__ = ("mm", "mm_backward", "bmm", "bmm_backward", "linear", "linear_backward", "np", "peek")
 
     def __init__(self, kind):
         from numbagrad.kernel import blas, blas_kernels, cache
@@ -74,8 +83,9 @@ class Small:
         one = blas_kernels.gemm(code)
         env = {"one": one, "ptr": jit.nb().pointers[code]}
         key = cache.fingerprint(one.py_func) + code
-        for source, letters in zip(SOURCE, ("iiiiiii", "iiiiiiiii", "iiiiiii", "iiiiiiiii")):
+        for source, letters in zip(SOURCE, ("i" * 7, "i" * 9, "i" * 7, "i" * 9, "i" * 7, "i" * 9)):
             name = source[4:source.index("(")]
+            source = source.replace("SIZE", str(kind.itemsize))
             setattr(self, name, jit.compile_source(source, name, letters, env, key).entry)
         self.np = kind.np
         self.peek = storage._peek
@@ -94,11 +104,11 @@ def small(kind):
     return found
 
 
-# --- any layout ----------------------------------------------------------------------------------------------------------
+# --- any layout ---
 
 @kernel
-def integer_product(a: "*T", b: "*T", c: "*T", n: int, k: int, ai: int, ak: int, bk: int, bj: int, alpha: int, beta: int,
-                    start: int, stop: int):
+def integer_product(a: "*T", b: "*T", c: "*T", n: int, k: int, ai: int, ak: int, bk: int, bj: int, alpha: int,
+                    beta: int, start: int, stop: int):
     for i in range(start, stop):
         for j in range(n):
             old = T(0)

@@ -31,7 +31,8 @@ BOUND = {
     ("digamma", "f8"): 8.0,
 }
 SCIPY = {"erf": "erf", "erfc": "erfc", "erfinv": "erfinv", "digamma": "digamma"}
-PYTHON = {"lgamma": np.vectorize(math.lgamma, otypes=[np.float64])}  # not the C library's
+# Python's lgamma is not the C library's; it raises where that overflows.
+PYTHON = {"lgamma": np.vectorize(lambda x: math.inf if 1e300 < x else math.lgamma(x), otypes=[np.float64])}
 
 
 @functools.cache
@@ -118,7 +119,8 @@ def test_float64_special_functions(name):
     assert error <= BOUND.get((name, "f8"), 2.5), x[i]
     x = special(np.float64)
     x = x[(x > 0) | np.isnan(x)] if name in ("digamma", "lgamma") else x
-    got, want = evaluate(name, "f8", x), reference(name, x)
+    with np.errstate(all="ignore"):
+        got, want = evaluate(name, "f8", x), reference(name, x)
     # SciPy's own errors are a few ulp; signs, infinities and NaN are exact.
     np.testing.assert_allclose(got, want, rtol=1e-14, atol=0)
     assert np.array_equal(np.signbit(got[got == 0]), np.signbit(want[got == 0]))

@@ -2,33 +2,42 @@
 
 from __future__ import annotations
 
+import warnings
+
+from .. import modes as grad_mode
 from ..modes import enable_grad, inference_mode, no_grad, set_grad_enabled
 from . import engine, graph
 from .anomaly import detect_anomaly, set_detect_anomaly
 
-__all__ = ["backward", "grad", "no_grad", "enable_grad", "set_grad_enabled", "inference_mode", "detect_anomaly",
-           "set_detect_anomaly", "Function", "gradcheck", "gradgradcheck", "functional"]
+__all__ = ["Variable", "Function", "backward", "grad_mode", "grad", "gradcheck", "gradgradcheck", "functional", "forward_ad",
+           "graph", "no_grad", "enable_grad", "set_grad_enabled", "inference_mode", "detect_anomaly", "set_detect_anomaly"]
+
+_warned = []
 
 
 def _tuple(x):
-    return (x,) if x is None or hasattr(x, "_kind") else tuple(x)
+    return (x,) if x is None or hasattr(x, "_kind") or isinstance(x, (graph.GradientEdge, str)) else tuple(x)
 
 
-def _first_gradients(tensors, grads, is_grads_batched=False):
+def _first_gradients(tensors, grads):
     """One gradient per output: given ones are checked, missing ones are one for scalars."""
     from ..creation import ones_like
     out = []
     for i, (t, g) in enumerate(zip(tensors, grads)):
-        if g is None:
-            if not t.requires_grad:
-                raise RuntimeError(f"element {i} of tensors does not require grad and does not have a grad_fn")
-            if t._n != 1:
+        if isinstance(t, graph.GradientEdge):
+            if g is None:
                 raise RuntimeError("grad can be implicitly created only for scalar outputs")
-            if not (t._kind.dtype.is_floating_point or t._kind.dtype.is_complex):
-                raise RuntimeError(f"grad can be implicitly created only for real scalar outputs but got {t.dtype}")
-            if t._kind.dtype.is_complex:
-                raise RuntimeError(f"grad can be implicitly created only for real scalar outputs but got {t.dtype}")
-            g = ones_like(t)
+            out.append(g)
+            continue
+        if not hasattr(t, "_kind"):
+            raise AssertionError("Expected output to be a torch.Tensor")
+        if g is None:
+            if t.requires_grad:
+                if t._n != 1:
+                    raise RuntimeError("grad can be implicitly created only for scalar outputs")
+                if not t._kind.dtype.is_floating_point:
+                    raise RuntimeError(f"grad can be implicitly created only for real scalar outputs but got {t.dtype}")
+                g = ones_like(t)
         else:
             if not hasattr(g, "_kind"):
                 raise TypeError("gradients can be either Tensors or None, but got " + type(g).__name__)
@@ -39,11 +48,11 @@ def _first_gradients(tensors, grads, is_grads_batched=False):
                 raise RuntimeError(f"For complex Tensors, both grad_output and output are required to have the same "
                                    f"dtype. Mismatch in dtype: grad_output[{i}] has a dtype of {g.dtype} and output[{i}] "
                                    f"has a dtype of {t.dtype}.")
-            if not t.requires_grad:
-                raise RuntimeError(f"element {i} of tensors does not require grad and does not have a grad_fn")
-            if g._kind is not t._kind:
-                g = g.to(t.device, t.dtype)
-        out.append(g)
+        if not t.requires_grad:
+            raise RuntimeError(f"element {i} of tensors does not require grad and does not have a grad_fn")
+        out.append(g if g._kind is t._kind else g.to(t.device, t.dtype))
+    if len(out) != len(tensors):
+        raise RuntimeError(f"got {len(tensors)} tensors and {len(out)} gradients")
     return out
 
 
@@ -52,22 +61,30 @@ def backward(tensors, grad_tensors=None, retain_graph=None, create_graph=False, 
 
     ``retain_graph`` keeps what was saved for another backward (default: the value of ``create_graph``),
     ``create_graph`` records the backward itself, ``inputs`` limits accumulation to these tensors."""
+    if grad_variables is not None:
+        warnings.warn("`grad_variables` is deprecated. Use `grad_tensors` instead.", FutureWarning, stacklevel=2)
+        if grad_tensors is not None:
+            raise RuntimeError("`grad_tensors` and `grad_variables` (deprecated) arguments both passed to `backward()`. Please "
+                               "only use `grad_tensors`.")
+        grad_tensors = grad_variables
     if inputs is not None:
         inputs = _tuple(inputs)
         if len(inputs) == 0:
             raise RuntimeError("`inputs` argument to `backward()` cannot be empty.")
     tensors = _tuple(tensors)
     grads = _tuple(grad_tensors) if grad_tensors is not None else (None,) * len(tensors)
-    if len(grads) != len(tensors):
-        raise RuntimeError("got " + str(len(tensors)) + " tensors and " + str(len(grads)) + " gradients")
     grads = _first_gradients(tensors, grads)
     keep = create_graph if retain_graph is None else retain_graph
     if inputs is not None:
-        for i, t in enumerate(inputs):
-            if not t.requires_grad:
-                raise RuntimeError(f"One of the differentiated Tensors does not require grad (input {i})")
-            if t._node is not None:
+        for t in inputs:
+            if hasattr(t, "_kind"):
                 t.retain_grad()
+    if create_graph and not _warned:
+        _warned.append(True)
+        warnings.warn("Using backward() with create_graph=True will create a reference cycle between the parameter and its "
+                      "gradient which can cause a memory leak. We recommend using autograd.grad when creating the graph to "
+                      "avoid this. If you have to use this function, make sure to reset the .grad fields of your parameters "
+                      "to None after use to break the cycle and avoid the leak.", UserWarning, stacklevel=2)
     engine.run(tensors, grads, keep, create_graph, inputs)
 
 
@@ -83,39 +100,48 @@ def grad(outputs, inputs, grad_outputs=None, retain_graph=None, create_graph=Fal
     if materialize_grads and allow_unused is False:
         raise ValueError("Expected allow_unused to be True or not passed when materialize_grads=True, but got: "
                          "allow_unused=False.")
+    if not only_inputs:
+        warnings.warn("only_inputs argument is deprecated and is ignored now (defaults to True). To accumulate gradient for "
+                      "other parts of the graph, please use torch.autograd.backward.", FutureWarning, stacklevel=2)
     outputs, inputs = _tuple(outputs), _tuple(inputs)
-    if len(outputs) == 0:
-        raise ValueError("grad requires non-empty outputs.")
-    if len(inputs) == 0:
-        raise ValueError("grad requires non-empty inputs.")
     grads = _tuple(grad_outputs) if grad_outputs is not None else (None,) * len(outputs)
-    if len(grads) != len(outputs):
-        raise RuntimeError(f"got {len(outputs)} tensors and {len(grads)} gradients")
     grads = _first_gradients(outputs, grads)
+    if len(inputs) == 0:
+        raise RuntimeError("`inputs` argument to `grad()` cannot be empty.")
     for t in inputs:
-        if not t.requires_grad:
+        if hasattr(t, "_kind") and not t.requires_grad:
             raise RuntimeError("One of the differentiated Tensors does not require grad")
     keep = create_graph if retain_graph is None else retain_graph
     result = engine.run(outputs, grads, keep, create_graph, inputs, accumulate=False)
     if materialize_grads:
         from ..creation import zeros_like
+        if any(r is None and not hasattr(t, "_kind") for t, r in zip(inputs, result)):
+            raise RuntimeError("materialize_grads cannot be used when the given input is a GradientEdge")
         return tuple(zeros_like(t) if r is None else r for t, r in zip(inputs, result))
     if not allow_unused and any(r is None for r in result):
-        raise RuntimeError("One of the differentiated Tensors appears to not have been used in the graph. Set "
+        i = next(i for i, r in enumerate(result) if r is None)
+        raise RuntimeError(f"The differentiated Tensor at index {i} appears to not have been used in the graph. Set "
                            "allow_unused=True if this is the desired behavior.")
     return tuple(result)
 
 
+_LAZY = {"Function": "function", "FunctionCtx": "function", "once_differentiable": "function",
+         "NestedIOFunction": "function", "gradcheck": "gradcheck", "gradgradcheck": "gradcheck"}
+
+
 def __getattr__(name):
     import importlib
-    if name in ("Function", "FunctionCtx", "once_differentiable", "NestedIOFunction"):
-        return getattr(importlib.import_module(".function", __name__), name)
-    if name in ("gradcheck", "gradgradcheck", "functional", "function", "checkpoint"):
-        module = importlib.import_module("." + ("gradcheck" if name == "gradgradcheck" else name), __name__)
-        value = module if name in ("functional", "function", "checkpoint") else getattr(module, name)
-        globals()[name] = value
-        return value
     if name == "Variable":
-        from ..tensor import Tensor
-        return Tensor
-    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+        from .variable import Variable
+        return Variable
+    if name in _LAZY:
+        value = getattr(importlib.import_module("." + _LAZY[name], __name__), name)
+    elif name in ("functional", "function", "forward_ad", "variable", "profiler"):
+        try:
+            value = importlib.import_module("." + name, __name__)
+        except ModuleNotFoundError:
+            raise AttributeError(f"module '{__name__}' has no attribute '{name}'") from None
+    else:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    globals()[name] = value
+    return value

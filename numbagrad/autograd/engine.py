@@ -1,119 +1,174 @@
-"""Backward: release nodes newest first, accumulate gradients, run hooks. Nothing here recurses."""
+"""Backward: release nodes newest first, accumulate gradients, run hooks. Nothing here recurses.
+
+A gradient on its way is held in ``pending`` under the node that will take it (a list under nodes with several outputs).
+A leaf takes its gradient at once, unless it has hooks: those see the sum of all that arrives, once.
+
+Without ``create_graph`` nodes work on values outside the graph, so recording need not be switched off for them (a mode that
+differs from the default slows every operation); it is switched off around the user's own code.
+"""
 
 from __future__ import annotations
 
+import itertools
+import threading
 from heapq import heappop, heappush
 from sys import getrefcount
 
 from .. import modes
-from . import graph
+from . import graph, hooks
+from .anomaly import ANOMALY
 from .graph import Output
 
+# Two threads may run backward into one leaf; re-entrant, because a destructor may run user code meanwhile.
+LOCK = threading.RLock()
+_numbers = itertools.count(1)
+_local = threading.local()
 
-def add_into(dst, src):
-    """Stands in for ``op.call.add_into``, which replaces it: ops import the graph, so it cannot be imported earlier."""
-    from ..op import call
-    globals()["add_into"] = call.add_into
-    call.add_into(dst, src)
+
+def current_run():
+    """Number of the backward run in progress in this thread (the outermost one); None outside of any."""
+    return getattr(_local, "run", None)
 
 
 def run(roots, gradients, keep_graph, create_graph, inputs=None, accumulate=True):
-    """Propagate ``gradients`` of the ``roots`` tensors through the graph.
+    """Propagate ``gradients`` of the ``roots`` (tensors or gradient edges) through the graph.
 
     With ``inputs`` only the paths that lead to them are walked; with ``accumulate`` False their gradients are returned
     as a list (None where there is no path) and no ``grad`` attribute changes. The newest recorded node always runs
     first: a node's inputs were made before it, so by then everything it will receive has arrived.
     """
-    mode = modes.current()
-    previous, hooks = mode.grad, mode.hooks
-    if create_graph != previous or modes.STATE:
-        modes.change(grad=bool(create_graph))
+    outermost = current_run() is None
+    if outermost:
+        _local.run = next(_numbers)
+    switch = create_graph and not modes.current().grad
+    if switch:
+        modes.change(grad=True)
     try:
         return _run(roots, gradients, keep_graph, create_graph, inputs, accumulate)
     finally:
-        if modes.current().grad != previous or modes.current().hooks != hooks:
-            modes.change(grad=previous, hooks=hooks)
+        if switch:
+            modes.change(grad=False)
+        if outermost:
+            _local.run = None
+
+
+def edge_of(x):
+    """The edge of a tensor or of a ``GradientEdge``."""
+    if x.__class__ is graph.GradientEdge:
+        node = x.node
+        if node.__class__ is graph.AccumulateGrad:
+            return node.variable
+        return node if node.outputs == 1 else Output(node, x.output_nr)
+    return graph.edge(x)
 
 
 def _run(roots, gradients, keep_graph, create_graph, inputs, accumulate):
-    from .anomaly import ANOMALY
     pending, heap = {}, []
-    wanted = captured = None
-    if inputs is not None:
-        wanted, captured = _wanted(roots, inputs)
+    wanted = captured = leaves = None
     made = set()  # places whose waiting gradient is a sum made here, which may be added to in place
+    roots = [edge_of(t) for t in roots]
+    if inputs is not None:
+        inputs = [edge_of(t) for t in inputs]
+        wanted, captured = _wanted(roots, inputs)
 
     def deliver(e, r):
-        """Add gradient ``r`` to what waits at edge ``e``."""
-        if e.is_leaf_edge:
-            _leaf(e, r, captured, accumulate, create_graph)
-            return
+        """Add gradient ``r`` (or nothing, None) to what waits at edge ``e`` of a node."""
         if e.__class__ is Output:
-            node = e.node
+            node, i = e.node, e.index
             slot = pending.get(node)
             if slot is None:
                 slot = pending[node] = [None] * node.outputs
                 heappush(heap, (node.seq, node))
-            old = slot[e.index]
-            slot[e.index] = r if old is None else _sum(old, r, (node, e.index), made, create_graph)
+            if r is not None:
+                old = slot[i]
+                slot[i] = r if old is None else _sum(old, r, (node, i), made, create_graph)
         elif e in pending:
-            pending[e] = _sum(pending[e], r, e, made, create_graph)
+            if r is not None:
+                old = pending[e]
+                pending[e] = r if old is None else _sum(old, r, e, made, create_graph)
         else:
             pending[e] = r
             heappush(heap, (e.seq, e))
 
-    for t, g in zip(roots, gradients):
-        e = graph.edge(t)
-        if wanted is None or e in wanted or id(e) in captured or (e.__class__ is Output and e.node in wanted):
+    direct = []
+    for e, g in zip(roots, gradients):
+        if e.is_leaf_edge:
+            direct.append((e, g))
+        elif wanted is None or _target(e) in wanted or id(_target(e)) in captured:
             deliver(e, g)
-    del gradients
+    for e, g in direct:
+        if captured is None or id(e) in captured:
+            if hooks.on_leaf(e):
+                if leaves is None:
+                    leaves = _leaf_uses(roots_left(direct, e), pending, wanted)
+                _wait(e, g, False, leaves, captured, accumulate, create_graph)
+            else:
+                _leaf(e, g, captured, accumulate, create_graph, False)
+    del gradients, direct
     g = r = None
     while heap:
         node = heappop(heap)[1]
         g = pending.pop(node)
         if made:
             made.discard(node)
-        if captured is not None and id(node) in captured:
-            g = _capture(node, g, captured)
+        if wanted is not None:
+            runs = node in wanted
+            if not runs and node.hooks is not None:
+                g = hooks.on_outputs(node, g, create_graph)
+            if id(node) in captured:
+                _capture(node, g, captured, create_graph)
+            if not runs:
+                continue
         if node.hooks is not None:
-            g = _before(node, g)
-        if wanted is not None and node not in wanted:
-            continue
-        if ANOMALY.enabled:
+            g = hooks.before(node, g, create_graph)
+        following = node.next
+        if (g is None or (g.__class__ is list and not any(x is not None for x in g))) and not node.takes_none:
+            grads = (None,) * len(following)
+        elif ANOMALY.enabled:
             grads = ANOMALY.run(node, g, create_graph)
         else:
             grads = node.backward_graph(g) if create_graph else node.backward(g)
         if node.hooks is not None and node.hooks.post:
-            grads = _after(node, g, grads)
+            grads = hooks.after(node, g, grads, create_graph)
         if not keep_graph:
             node.release()
         g = None
-        following = node.next
         for i in range(len(following)):
             e = following[i]
             if e is None:
                 continue
             r = grads[i]
-            if r is None:
-                continue
-            if wanted is not None:
-                target = e.node if e.__class__ is Output else e
-                if id(e) not in captured and target not in wanted and id(target) not in captured:
+            if r is not None and r._rg and not create_graph:
+                r = r.detach()
+            if wanted is not None and id(e) not in captured:
+                target = _target(e)
+                if target not in wanted and id(target) not in captured:
                     continue
             if e.is_leaf_edge:
                 # The only references are the tuple, ``r`` and the call's argument: nobody else holds this gradient,
                 # so the leaf may keep it as its own without a copy.
-                own = getrefcount(r) == OWNED and r._view is None and r._strides is None
-                _leaf(e, r, captured, accumulate, create_graph, own)
-            elif e.__class__ is Output or e in pending:
+                own = r is not None and (getrefcount(r) == OWNED and r._view is None and r._strides is None
+                                         and getrefcount(r._buf) == 2)
+                if "_numbagrad" in e.__dict__ and hooks.on_leaf(e):
+                    if leaves is None:
+                        leaves = _leaf_uses(following[i:], pending, wanted)
+                    _wait(e, r, own, leaves, captured, accumulate, create_graph)
+                elif r is not None:
+                    _leaf(e, r, captured, accumulate, create_graph, own)
+            elif r is None or e.__class__ is Output or e in pending:
                 deliver(e, r)
             else:
                 pending[e] = r
                 heappush(heap, (e.seq, e))
         grads = r = None
-    if inputs is None:
+    if leaves:
+        # Uses behind nodes that received nothing never arrive.
+        for e, (_, r, own) in list(leaves.items()):
+            if r is not None:
+                _leaf(e, r, captured, accumulate, create_graph, own)
+    if inputs is None or accumulate:
         return None
-    return [None if accumulate else captured[_key(t)][0] for t in inputs]
+    return [captured[_key(e)][0] for e in inputs]
 
 
 # References to a gradient that nobody but the loop above holds; found by trying, since it is the interpreter's business.
@@ -126,107 +181,161 @@ def _calibrate():
 OWNED = _calibrate()
 
 
-def _key(t):
-    e = graph.edge(t)
+def _target(e):
+    return e.node if e.__class__ is Output else e
+
+
+def _key(e):
     return (id(e.node), e.index) if e.__class__ is Output else id(e)
 
 
 def _wanted(roots, inputs):
     """(nodes on a path from the roots to the inputs, {edge key: [gradient]})."""
     captured = {}
-    for t in inputs:
-        e = graph.edge(t)
-        captured[_key(t)] = [None, e, t]
+    for e in inputs:
+        captured[_key(e)] = [None]
         if e.__class__ is Output:
             # Marks the node itself, so that the loop looks at what arrives there.
-            captured.setdefault(id(e.node), [None, None, None])
-    wanted, state = set(), {}
-    for t in roots:
-        e = graph.edge(t)
-        stack = [(e.node if e.__class__ is Output else e, False)]
+            captured.setdefault(id(e.node), [None])
+    wanted, seen = set(), set()
+    for e in roots:
+        stack = [(_target(e), False)]
         while stack:
             node, done = stack.pop()
-            if node is None or node.is_leaf_edge:
+            if node.is_leaf_edge:
                 continue
             if not done:
-                if node in state:
+                if node in seen:
                     continue
-                state[node] = False
+                seen.add(node)
                 stack.append((node, True))
-                for n in node.next:
-                    if n is not None:
-                        stack.append((n.node if n.__class__ is Output else n, False))
+                stack.extend([(_target(n), False) for n in node.next if n is not None])
             else:
                 for n in node.next:
-                    if n is None:
-                        continue
-                    target = n.node if n.__class__ is Output else n
-                    if id(target) in captured or (not target.is_leaf_edge and state.get(target)):
-                        state[node] = True
+                    if n is not None and (id(_target(n)) in captured or _target(n) in wanted):
                         wanted.add(node)
                         break
     return wanted, captured
 
 
-def _capture(node, g, captured):
-    """Note the gradient of a non-leaf input, after its hooks."""
-    if node.outputs == 1:
-        captured[id(node)][0] = _hooked(node, 0, g)
-    else:
-        for i, part in enumerate(g):
-            if (id(node), i) in captured:
-                captured[id(node), i][0] = _hooked(node, i, part)
-    return g
+def _capture(node, g, captured, create_graph):
+    """Note the gradient of a non-leaf input."""
+    if g.__class__ is not list:
+        captured[id(node)][0] = g if create_graph or g is None or not g._rg else g.detach()
+        return
+    for i, part in enumerate(g):
+        entry = captured.get((id(node), i))
+        if entry is not None:
+            entry[0] = part if create_graph or part is None or not part._rg else part.detach()
 
 
-def _hooked(node, index, g):
-    if node.hooks is None or g is None:
-        return g
-    for hook in list(node.hooks.tensor.get(index, {}).values()):
-        g = _checked(hook(g), g)
-    return g
+# --- leaves --------------------------------------------------------------------------------------------------------------
+
+def roots_left(direct, e):
+    """Edges of the leaf roots from ``e`` on, which are still to be delivered."""
+    edges = [x for x, _ in direct]
+    return edges[edges.index(e):] if e in edges else edges
 
 
-def _leaf(t, r, captured, accumulate, create_graph, own=False):
+def _leaf_uses(rest, pending, wanted):
+    """{leaf with hooks: [edges that will still deliver to it, gradient so far, whether that is nobody else's]}."""
+    leaves, seen = {}, set()
+
+    def count(e):
+        if hooks.on_leaf(e):
+            leaves.setdefault(e, [0, None, False])[0] += 1
+
+    stack = list(pending)
+    for e in rest:
+        if e is not None:
+            if e.is_leaf_edge:
+                count(e)
+            else:
+                stack.append(_target(e))
+    while stack:
+        node = stack.pop()
+        if node in seen or (wanted is not None and node not in wanted):
+            continue
+        seen.add(node)
+        for e in node.next:
+            if e is None:
+                continue
+            if e.is_leaf_edge:
+                count(e)
+            else:
+                stack.append(_target(e))
+    return leaves
+
+
+def _wait(t, r, own, leaves, captured, accumulate, create_graph):
+    """Hold the gradient of a leaf with hooks back until everything has arrived."""
+    entry = leaves.get(t)
+    if entry is None:  # its first hook was registered after the count
+        if r is not None:
+            _leaf(t, r, captured, accumulate, create_graph, own)
+        return
+    entry[0] -= 1
+    if r is not None:
+        if entry[1] is None:
+            entry[1], entry[2] = r, own
+        else:
+            entry[1], entry[2] = entry[1] + r, True
+    if entry[0] == 0:
+        del leaves[t]
+        if entry[1] is not None:
+            r, own = entry[1], entry[2]
+            _leaf(t, r, captured, accumulate, create_graph, own)
+
+
+def _leaf(t, r, captured, accumulate, create_graph, own):
     """A gradient arrives at leaf ``t``: hooks, then capture or accumulation into ``t.grad``."""
-    more = t.__dict__.get("_numbagrad") if t.__dict__ else None
+    more = t.__dict__.get("_numbagrad")
+    if more is not None:
+        r, changed = hooks.before_leaf(more, r, accumulate, create_graph)
+        own = own and not changed
     if captured is not None:
         entry = captured.get(id(t))
         if entry is None:
             return
         if not accumulate:
-            if more is not None:
-                for hook in list(more.get("hooks", {}).values()):
-                    r = _checked(hook(r), r)
+            r = r if create_graph or not r._rg else r.detach()
             entry[0] = r if entry[0] is None else entry[0] + r
             return
+    accumulate_grad(t, r, create_graph, own)
     if more is not None:
-        for hook in list(more.get("hooks", {}).values()):
-            r, own = _checked(hook(r), r), False
-        for hook in list(more.get("acc_prehooks", {}).values()):
-            changed = hook((r,))
-            if changed is not None:
-                r, own = changed[0] if isinstance(changed, tuple) else changed, False
-    old = t._grad
-    if old is None:
+        hooks.after_leaf(more, t, r, create_graph)
+
+
+def accumulate_grad(t, r, create_graph, own):
+    """Add ``r`` to ``t.grad``; ``own`` says that ``t`` may keep ``r`` itself."""
+    with LOCK:
+        old = t._grad
         if create_graph:
-            t._grad = r if r._rg else r.clone()
+            if old is None:
+                from ..creation import empty_like
+                t._grad = empty_like(r, requires_grad=False).copy_(r)
+            else:
+                t._grad = old + r
+        elif old is not None:
+            add_into(old, r)
         elif own:
             t._grad = r
         else:
             t._grad = r.detach().clone()
-    elif create_graph:
-        t._grad = old + r
-    elif (old._strides is None and r._strides is None and old._kind is r._kind and old._shape == r._shape
-          and not old._rg and not r._rg):
-        add_into(old, r)
+
+
+def add_into(a, b):
+    """``a += b`` outside the graph."""
+    if (b._kind is a._kind and a._strides is None and b._strides is None and a._shape == b._shape
+            and a._ver.__class__ is list):
+        from ..op.call import add_into
+        add_into(a, b)
+        a._ver[1:] = ("the accumulation of gradients in backward",)
+    elif a._rg and modes.current().grad:
+        with modes.no_grad():
+            a.add_(b)
     else:
-        old.add_(r)
-    if more is not None:
-        for hook in list(more.get("acc_hooks", {}).values()):
-            hook((), (r,))
-        for hook in list(more.get("post_acc", {}).values()):
-            hook(t)
+        a.add_(b)
 
 
 def _sum(a, b, place, made, create_graph):
@@ -234,52 +343,7 @@ def _sum(a, b, place, made, create_graph):
     if create_graph:
         return a + b
     if place in made:
-        if a._kind is b._kind and a._strides is None and b._strides is None:
-            add_into(a, b)
-        else:
-            a.add_(b)
+        add_into(a, b)
         return a
     made.add(place)
     return a + b
-
-
-def _checked(new, old):
-    """A hook's replacement gradient, which must fit the one it replaces."""
-    if new is None:
-        return old
-    if not hasattr(new, "_kind"):
-        raise TypeError(f"expected hook to return a Tensor or None, but got {type(new).__name__}")
-    if new._shape != old._shape:
-        raise RuntimeError(f"hook has changed the size of value: expected {list(old._shape)}, got {list(new._shape)}")
-    if new._kind.dtype is not old._kind.dtype:
-        raise RuntimeError(f"hook has changed the type of value (was {old.dtype} got {new.dtype})")
-    return new
-
-
-def _before(node, g):
-    """Tensor hooks of the outputs, retained gradients, then pre-hooks of the node."""
-    hooks = node.hooks
-    single = node.outputs == 1
-    grads = [g] if single else g
-    for index, table in hooks.tensor.items():
-        for hook in list(table.values()):
-            if grads[index] is not None:
-                grads[index] = _checked(hook(grads[index]), grads[index])
-    for hook in list(hooks.pre.values()):
-        changed = hook(tuple(grads))
-        if changed is not None:
-            changed = changed if isinstance(changed, tuple) else (changed,)
-            grads = [_checked(c, o) if o is not None else c for c, o in zip(changed, grads)]
-    for index, ref in hooks.retain.items():
-        t = ref()
-        if t is not None and grads[index] is not None:
-            t._grad = grads[index].clone() if t._grad is None else t._grad + grads[index]
-    return grads[0] if single else grads
-
-
-def _after(node, g, grads):
-    for hook in list(node.hooks.post.values()):
-        changed = hook(tuple(grads), (g,) if node.outputs == 1 else tuple(g))
-        if changed is not None:
-            grads = changed if isinstance(changed, tuple) else (changed,)
-    return grads

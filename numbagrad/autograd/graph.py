@@ -20,6 +20,10 @@ sequence = itertools.count(0, -1).__next__
 new = object.__new__
 
 
+# Powers that have kernels of their own.
+EXPONENTS = {"pow_2": 2, "pow_3": 3, "pow_half": 0.5}
+
+
 class Node:
     """One recorded operation; subclasses are named as PyTorch names them (``AddBackward0``)."""
 
@@ -68,12 +72,24 @@ class Node:
             if wanted in names and 2 * len(names) == len(self.saved):
                 i = 2 * names.index(wanted)
                 return unpack(self, self.saved[i], self.saved[i + 1], wanted)
+            form = getattr(self, "form", None)
+            if form is not None and wanted in form.scalars:
+                return getattr(self.ctx, "scalars", self.ctx)[form.scalars.index(wanted)]
+            if wanted == "exponent" and self.op.name in EXPONENTS:
+                return EXPONENTS[self.op.name]
         raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
+
+    @property
+    def takes_number(self):
+        """Whether the second operand was a number where PyTorch makes a tensor of it."""
+        form = getattr(self, "form", None)
+        return form is not None and form.pattern == "ts" and self.op.name in ("add", "sub", "mul", "div")
 
     @property
     def next_functions(self):
         """((node, output number), ...) of the inputs; (None, 0) where an input needs no gradient."""
-        return tuple(function_of(e) for e in self.next)
+        out = tuple([function_of(e) for e in self.next])
+        return (*out, (None, 0)) if self.takes_number else out
 
     @property
     def metadata(self):
@@ -110,6 +126,27 @@ class Output:
 
     def __init__(self, node, index):
         self.node, self.index = node, index
+
+
+class AliasBackward0(Node):
+    """Passes the gradient on unchanged."""
+
+    __slots__ = ()
+
+    def backward(self, g):
+        return (g,)
+
+
+def new_node(cls, edges):
+    """A node with its edges and place in the order, nothing saved yet."""
+    node = new(cls)
+    node.next, node.saved, node.seq, node.ctx, node.hooks = edges, (), sequence(), None, None
+    return node
+
+
+def short_name(node):
+    """A node's name as error messages show it: ``Add`` for ``AddBackward0``."""
+    return node.name().rstrip("0123456789").removesuffix("Backward")
 
 
 class AccumulateGrad:
@@ -212,14 +249,9 @@ def edge(t):
 
 def refresh(t):
     """Give a view a new node when its base was modified in place since the view's node was made."""
-    view = t._view
-    if view.version != t._ver[0] and view.base is not None:
-        base = view.base
-        if base._rg and t._rg | (base._node is not None):
-            from .inplace import AsStridedView
-            t._node = AsStridedView.record(base, t)
-            t._rg = True
-        view.version = t._ver[0]
+    if t._view.version != t._ver[0]:
+        from .views import refresh
+        refresh(t)
 
 
 class View:
@@ -234,15 +266,23 @@ class View:
 PACKAGE = __name__.rpartition(".")[0].rpartition(".")[0]
 
 
-def user_line():
-    """file:line of the innermost caller outside this package."""
+INSIDE = PACKAGE + "."
+
+
+def user_place():
+    """(file, line) of the innermost caller outside this package."""
     f = sys._getframe(1)
     while f is not None:
         name = f.f_globals.get("__name__", "")
-        if not (name == PACKAGE or name.startswith(PACKAGE + ".")):
-            return f"{f.f_code.co_filename}:{f.f_lineno}"
+        if not name.startswith(INSIDE) and name != PACKAGE:
+            return f.f_code.co_filename, f.f_lineno
         f = f.f_back
-    return "an unknown line"
+    return "an unknown file", 0
+
+
+def user_line():
+    """file:line of the innermost caller outside this package."""
+    return "{}:{}".format(*user_place())
 
 
 # --- public functions ----------------------------------------------------------------------------------------------------
@@ -327,8 +367,9 @@ from .saved import (  # noqa: E402
     saved_tensors_hooks,
     unpack,
     unpack_plain,
+    with_edge,
 )
 
 __all__ = ["saved_tensors_hooks", "save_on_cpu", "disable_saved_tensors_hooks", "register_multi_grad_hook",
            "allow_mutation_on_saved_tensors", "Node", "GradientEdge", "get_gradient_edge", "increment_version",
-           "Packed", "freed", "modified", "save_input", "save_output", "unpack", "unpack_plain"]
+           "Packed", "freed", "modified", "save_input", "save_output", "unpack", "unpack_plain", "with_edge"]

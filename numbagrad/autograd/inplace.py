@@ -1,8 +1,6 @@
 """In-place operations: what may be written, the version count, and how history is rewritten.
 
-An in-place op on a tensor that is no view gets a new node in front of the old one. On a view, the *base* gets a
-``CopySlices`` node: its gradient is passed on with the view's region replaced by what the op makes of it; the view's own
-node is remade from the base when it is next asked for.
+An in-place op on a tensor that is no view gets a new node in front of the old one; for views see ``views``.
 """
 
 from __future__ import annotations
@@ -12,11 +10,12 @@ from .. import modes
 from ..op import call as calls
 from ..tensor import Tensor, bump_version, contiguous_strides
 from . import graph
-from .graph import Node, View
+from .graph import Node
+from .views import rebase
 
 
-def check(t, name=""):
-    """Raise if ``t`` may not be written in the current mode; nothing has changed yet."""
+def check(t, name="", others=()):
+    """Raise if ``t`` may not be written in the current mode, from the ``others``; nothing has changed yet."""
     mode = modes.current()
     if "_inference" in t.__dict__ and not mode.inference:
         raise RuntimeError("Inplace update to inference tensor outside InferenceMode is not allowed.You can make a clone "
@@ -30,100 +29,48 @@ def check(t, name=""):
     if t._view is not None:
         graph.refresh(t)
         view = t._view
-        if view.mode == "multi" and view.base._rg:
-            raise RuntimeError("Output 0 of UnbindBackward0 is a view and is being modified inplace. This view is the "
-                               "output of a function that returns multiple views. Such functions do not allow the output "
-                               "views to be modified inplace. You should replace the inplace operation by an "
-                               "out-of-place one.")
-        if view.base._rg and view.base._node is None:
+        if view.mode is not None and (view.base._rg or t._rg or any([o._rg for o in others])):
+            raise RuntimeError(forbidden(t, view.mode))
+        if view.base._rg and view.base._node is None or t._rg and t._node is None:
             raise RuntimeError("a view of a leaf Variable that requires grad is being used in an in-place operation.")
-        if view.mode == "no_grad" and view.base._rg:
-            raise RuntimeError("A view was created in no_grad mode and is being modified inplace with grad mode enabled. "
-                               "Given that this use case is ambiguous and error-prone, it is forbidden. You can clarify "
-                               "your code by moving both the view and the inplace either both inside the no_grad block "
-                               "(if you don't want the inplace to be tracked) or both outside (if you want the inplace to "
-                               "be tracked).")
     if t._rg and t._node is None:
         raise RuntimeError("a leaf Variable that requires grad is being used in an in-place operation.")
 
 
-class CopySlices(Node):
-    """Backward of an in-place op on a view: ``ctx`` is (the op's node, geometry of the view in its base)."""
-
-    __slots__ = ()
-
-    def backward(self, g):
-        inner, shape, strides, offset = self.ctx
-        base = g.clone(memory_format=None) if g._strides is None else g.contiguous().clone()
-        region = base.as_strided(shape, strides, offset)
-        recorded = modes.is_grad_enabled()
-        grads = list((inner.backward_graph if recorded else inner.backward)(region.clone()))
-        own = grads[0]
-        if recorded:
-            part = g.new_zeros(shape) if own is None else own
-            base = base.as_strided_scatter(part, shape, strides, offset)
-        else:
-            with modes.no_grad():
-                region.zero_() if own is None else region.copy_(own)
-        return (base, *grads[1:])
-
-    backward_graph = backward
-
-    def release(self):
-        self.ctx[0].release()
+UNCLEAR = ("Given that this use case is ambiguous and error-prone, it is forbidden. You can clarify your code by moving both "
+           "the view and the inplace either both inside the {0} block (if you don't want the inplace to be tracked) or both "
+           "outside (if you want the inplace to be tracked).")
 
 
-class AsStridedBackward0(Node):
-    """Gradient of a view that was remade from its base: ``ctx`` is (base shape, shape, strides, offset)."""
-
-    __slots__ = ()
-
-    def backward(self, g):
-        base_shape, shape, strides, offset = self.ctx
-        zeros = g.new_zeros(base_shape)
-        if modes.is_grad_enabled():
-            return (zeros.as_strided_scatter(g, shape, strides, offset),)
-        zeros.as_strided(shape, strides, offset).copy_(g)
-        return (zeros,)
-
-    backward_graph = backward
-
-
-class AsStridedView:
-    """Makes the node of a view anew after its base was modified."""
-
-    @staticmethod
-    def record(base, t):
-        node = calls.new_node(AsStridedBackward0, (base if base._node is None else base._node,))
-        node.ctx = (base._shape, *geometry(base, t))
-        return node
-
-
-def geometry(base, t):
-    """(shape, strides, offset) of view ``t`` relative to a row-major ``base``."""
-    if base._strides is not None:
-        raise NotImplementedError("in-place modification of a view whose base is not contiguous, with gradients")
-    return t._shape, t._strides or contiguous_strides(t._shape), (t._ptr - base._ptr) // t._kind.itemsize
-
-
-def rebase(t, node):
-    """Make ``node`` (whose first edge is ``t``'s old history) the history of ``t`` after an in-place change."""
-    view = t._view
-    if view is None:
-        t._node, t._rg = node, True
-        return
-    base = view.base
-    slices = calls.new_node(CopySlices, ((base._node or base) if base._rg else None, *node.next[1:]))
-    slices.ctx = (node, *geometry(base, t))
-    base._node, base._rg = slices, True
-    t._node, t._rg = AsStridedView.record(base, t), True
-    view.version = t._ver[0]
+def forbidden(t, mode):
+    """Why a view of this origin may not be modified in place."""
+    if mode == "no_grad":
+        return "A view was created in no_grad mode and is being modified inplace with grad mode enabled. " + (
+            UNCLEAR.format("no_grad"))
+    if mode == "inference":
+        return "A view was created in inference mode and is being modified inplace in normal mode. " + (
+            UNCLEAR.format("inference_mode"))
+    name, index = "Unknown", 0
+    if t._node is not None:
+        node, index = graph.function_of(t._node)
+        name = graph.short_name(node)
+    head = f"Output {index} of {name} is a view and is being modified inplace. "
+    if mode == "function":
+        return head + ("This view was created inside a custom Function (or because an input was returned as-is) and the "
+                       "autograd logic to handle view+inplace would override the custom backward associated with the custom "
+                       "Function, leading to incorrect gradients. This behavior is forbidden. You can fix this by cloning "
+                       "the output of the custom Function.")
+    return head + ("This view is the output of a function that returns multiple views. Such functions do not allow the output "
+                   "views to be modified inplace. You should replace the inplace operation by an out-of-place one.")
 
 
 def old_self(t):
-    """A copy of ``t`` as it is now, outside the graph: what an in-place op saves of the value it overwrites."""
+    """A copy of ``t`` as it is now, with its history: what an in-place op saves of the value it overwrites."""
     from ..copying import contiguous_copy
-    return contiguous_copy(t)
+    old = contiguous_copy(t)
+    if t._rg and modes.is_grad_enabled():
+        graph.with_edge(old, graph.edge(t))
+    return old
 
 
 def method(op):
@@ -180,12 +127,7 @@ def elementwise_method(op):
 def apply_function(op, t, args, kwargs):
     """In-place form of any other op: run it on the old value, then make the result this tensor's value and history."""
     check(t, op.name + "_")
-    old = old_self(t)
-    if t._rg and modes.is_grad_enabled():
-        e = graph.edge(t)
-        if e is not t:
-            old._node, old._rg = e, True
-    return replace(t, op.callable(old, *args, **kwargs), op.name + "_")
+    return replace(t, op.callable(old_self(t), *args, **kwargs), op.name + "_")
 
 
 def replace(t, result, name):
@@ -198,14 +140,14 @@ def replace(t, result, name):
                            f"{list(result._shape)} (in {name})")
     if result._kind is not t._kind:
         result = result.to(device=t.device, dtype=t.dtype)
+    if t._view is not None and result._rg:
+        # The last node of ``result`` need not lead straight to the old value, as history of a view must: copying does.
+        return copy_(t, result)
     from .. import copying
     copying.copy_into(t, result)
     bump_version(t)
     if result._node is not None:
-        node = result._node
-        if node.__class__ is graph.Output:
-            raise NotImplementedError(f"{name} on an operation with several outputs")
-        rebase(t, node)
+        rebase(t, result._node)
     return t
 
 
@@ -231,7 +173,7 @@ def apply(op, t, args, kwargs):
     form = op.form(pattern)
     tensors = [a for a, p in zip(operands, pattern) if p == "t"]
     scalars = [a for a, p in zip(operands, pattern) if p == "s"]
-    check(t, op.name + "_")
+    check(t, op.name + "_", tensors)
     compute = form.compute_type(calls.common_dtype(tensors, scalars))
     calls.check_dtype(op, compute)
     result = form.result_dtype(compute)
@@ -251,6 +193,9 @@ def apply(op, t, args, kwargs):
         if a._kind is not t._kind:
             tensors[i] = a.to(device=t.device, dtype=compute)
         elif i and a is not t and a._buf is t._buf and overlaps(a, t):
+            if a._strides is None and t._strides is None:
+                raise RuntimeError("unsupported operation: some elements of the input tensor and the written-to tensor refer "
+                                   "to a single memory location. Please clone() the tensor before performing the operation.")
             tensors[i] = a.clone()
     record = modes.is_grad_enabled() and form.differentiable and any(a._rg for a in tensors)
     node = None
@@ -331,14 +276,12 @@ class CopyBackwards(Node):
                 src = src.to(kind.device, kind.dtype)
         return (own, src)
 
-    backward_graph = backward
-
 
 def copy_(self, src, non_blocking=False):
     """Copy ``src``, broadcast and converted, into this tensor and return it."""
     if not isinstance(src, Tensor):
         raise TypeError(f"copy_(): argument 'other' (position 1) must be Tensor, not {type(src).__name__}")
-    check(self, "copy_")
+    check(self, "copy_", (src,))
     if calls.broadcast_shapes("copy_", (self, src)) != self._shape:
         raise RuntimeError(f"output with shape {list(self._shape)} doesn't match the broadcast shape "
                            f"{list(calls.broadcast_shapes('copy_', (self, src)))} (in copy_)")
@@ -372,8 +315,6 @@ class FillBackward0(Node):
             grads.append(g.sum() if self.next[1] is not None else None)
         return tuple(grads)
 
-    backward_graph = backward
-
 
 class ZeroBackward0(FillBackward0):
     __slots__ = ()
@@ -381,8 +322,8 @@ class ZeroBackward0(FillBackward0):
 
 def fill_(self, value):
     """Set every element to ``value`` (a number or a 0-d tensor) and return this tensor."""
-    check(self, "fill_")
     src = value if isinstance(value, Tensor) else None
+    check(self, "fill_", () if src is None else (src,))
     if src is not None and src._shape:
         raise RuntimeError(f"fill_ only supports 0-dimension value tensor but got tensor with {len(src._shape)} "
                            "dimensions.")
@@ -425,4 +366,4 @@ def install():
     Tensor.copy_, Tensor.fill_, Tensor.zero_ = copy_, fill_, zero_
 
 
-__all__ = ["View", "apply", "check", "install", "method", "rebase"]
+__all__ = ["apply", "check", "install", "method", "rebase"]

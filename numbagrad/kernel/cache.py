@@ -20,7 +20,7 @@ import warnings
 from . import link
 from .fingerprint import callees, fingerprint
 
-__all__ = ["attach", "cache_dir", "cache_info", "clear", "fingerprint", "seal"]
+__all__ = ["attach", "cache_dir", "cache_info", "clear", "fingerprint", "read_bytes", "seal", "write_bytes"]
 
 FORMAT = 1
 MAGIC = b"NGKERNEL%04d" % FORMAT
@@ -249,6 +249,24 @@ def _write(directory, name, payload):
         due = _writes % _SWEEP_EVERY == 1
     if due:
         _sweep(directory, LIMIT_BYTES)
+
+
+def read_bytes(name):
+    """What `write_bytes` stored under `name` (a hash of all that it depends on), or None."""
+    for directory in _find_places()[0]:
+        found = _read(os.path.join(directory, name + SUFFIX))
+        if found is not None:
+            _counts["hits"] += 1
+            return found
+    _counts["misses"] += 1
+    return None
+
+
+def write_bytes(name, payload):
+    """Store bytes under `name`, where a directory is writable."""
+    directory = cache_dir()
+    if directory is not None:
+        _write(directory, name + SUFFIX, payload)
 
 
 # ----------------------------------------------------------------------------------------------------- dispatchers

@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 
-from . import expr, jit
+from . import expr, jit, scalars
 
 # Scalar functions that are neither arithmetic nor vecmath, as source; {code}-independent except through T.
 HELPERS = {
@@ -24,39 +24,6 @@ HELPERS = {
     "remainder_int": "def remainder(a, b):\n    return T(a - b * (a // b)) if b != 0 else T(-1)\n",
     "fmod_int": ("def fmod(a, b):\n    q = abs(a) // abs(b) if b != 0 else T(0)\n"
                  "    q = -q if (a < 0) != (b < 0) else q\n    return T(a - b * q)\n"),
-    "gcd": ("def gcd(a, b):\n    a, b = abs(a), abs(b)\n    while b != 0:\n        a, b = b, T(a % b)\n    return T(a)\n"),
-    "polygamma": ("def polygamma(n, x):\n"
-                  "    # (-1)^(n+1) n! zeta(n + 1, x): shifted sum, then Euler and Maclaurin; n = 1 reflects below 1/2.\n"
-                  "    k, y, sign = np.float64(n), np.float64(x), 1.0\n    s, add = k + 1.0, 0.0\n"
-                  "    if k == 1.0 and y < 0.5:\n        add = (math.pi / math.sin(math.pi * y)) ** 2\n"
-                  "        y, sign = 1.0 - y, -1.0\n"
-                  "    if y <= 0.0 and y == math.floor(y):\n        return T(np.inf if k % 2.0 == 1.0 else np.nan)\n"
-                  "    if not y > -1e5:\n        return T(np.nan)\n"
-                  "    if y > 1e300:\n        return T(0.0)\n"
-                  "    total, limit = 0.0, 15.0 + s\n"
-                  "    while y < limit:\n        total += y ** -s\n        y += 1.0\n"
-                  "    p = y ** -s\n    total += p * y / k + 0.5 * p\n    c, r = s * p / y, 1.0 / (y * y)\n"
-                  "    b, f = 1.0, 1.0\n"
-                  "    for j in range(10):\n        total += BERNOULLI[j] * c\n"
-                  "        c *= (s + 2.0 * j + 1.0) * (s + 2.0 * j + 2.0) * r\n"
-                  "    value = sign * total * math.gamma(s) + add\n"
-                  "    return T(value if k % 2.0 == 1.0 else -value)\n"),
-    "i0e": ("def i0e(x):\n    a = abs(np.float64(x))\n    if not a < 30.0:\n"
-            "        if a == np.inf:\n            return T(0.0)\n"
-            "        term, total = 1.0, 1.0\n        for k in range(1, 25):\n"
-            "            term *= (2.0 * k - 1.0) ** 2 / (8.0 * a * k)\n            total += term\n"
-            "        return T(total / math.sqrt(2.0 * math.pi * a))\n"
-            "    q, term, total, k = 0.25 * a * a, 1.0, 1.0, 1.0\n"
-            "    while term > 1e-17 * total:\n        term *= q / (k * k)\n        total += term\n        k += 1.0\n"
-            "    return T(total * math.exp(-a))\n"),
-    "i1e": ("def i1e(x):\n    a = abs(np.float64(x))\n    if not a < 30.0:\n"
-            "        if a == np.inf:\n            return T(0.0)\n"
-            "        term, total = 1.0, 1.0\n        for k in range(1, 25):\n"
-            "            term *= ((2.0 * k - 1.0) ** 2 - 4.0) / (8.0 * a * k)\n            total += term\n"
-            "        y = total / math.sqrt(2.0 * math.pi * a)\n        return T(y if x > 0 else -y)\n"
-            "    q, term, total, k = 0.25 * a * a, 1.0, 1.0, 1.0\n"
-            "    while term > 1e-17 * total:\n        term *= q / (k * (k + 1.0))\n        total += term\n        k += 1.0\n"
-            "    return T(total * 0.5 * np.float64(x) * math.exp(-a))\n"),
     "rsqrt_complex": "def rsqrt(x):\n    return T(1) / np.sqrt(x)\n",
     "sigmoid_complex": "def sigmoid(x):\n    return T(1) / (T(1) + np.exp(-x))\n",
     "pow_complex": "def pow(x, y):\n    return T(x ** y)\n",
@@ -64,10 +31,7 @@ HELPERS = {
     "floor_int": "def floor(x):\n    return x\n", "ceil_int": "def ceil(x):\n    return x\n",
     "trunc_int": "def trunc(x):\n    return x\n", "round_int": "def round(x):\n    return x\n",
 }
-# B_2k / (2k)!, for the Euler-Maclaurin sum.
-BERNOULLI = (8.333333333333333e-2, -1.3888888888888889e-3, 3.3068783068783071e-5, -8.2671957671957675e-7,
-             2.0876756987868100e-8, -5.2841901386874933e-10, 1.3382536530684679e-11, -3.3896802963225828e-13,
-             8.5860620562778446e-15, -2.1748686985580618e-16)
+HELPERS.update(scalars.TEXT)
 _helpers: dict = {}
 
 
@@ -83,7 +47,7 @@ def functions(names, code):
         if text is not None:
             made = _helpers.get((variant, code))
             if made is None:
-                fn = jit.define(text, text[4:text.index("(")], {"T": T, "np": np, "math": math, "BERNOULLI": BERNOULLI,
+                fn = jit.define(text, text[4:text.index("(")], {"T": T, "np": np, "math": math,
                                                                "__name__": "numbagrad.kernel.generated"})
                 made = _helpers[variant, code] = jit.nb().njit(forceinline=True, error_model="numpy")(fn)
             env[name] = made

@@ -67,6 +67,15 @@ class Expr:
     def __ge__(self, other):
         return apply("ge", self, other)
 
+    # Sets and dictionaries find an expression by identity before they would ask for equality.
+    __hash__ = object.__hash__
+
+    def __eq__(self, other):
+        return apply("eq", self, other)
+
+    def __ne__(self, other):
+        return apply("ne", self, other)
+
     def __and__(self, other):
         return apply("and", self, other)
 

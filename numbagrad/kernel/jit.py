@@ -32,6 +32,9 @@ POINTEE = {"b1": "uint8", "f2": "uint16", "bf": "uint16", "u1": "uint8", "i1": "
 
 # Elements behind ``lanes()``: enough independent accumulators to keep four vector registers of any width busy.
 LANES = 64
+# Elements behind ``strip()``: columns that are worked on together, few enough for several strips in the first-level cache
+# and many enough for long stretches of each row.
+STRIP = 512
 _nb = None
 
 
@@ -164,6 +167,8 @@ T = Placeholder("T")          # constructor of the compute type
 load = Placeholder("load")    # storage -> compute type (identity except for half types and bool)
 store = Placeholder("store")  # compute -> storage type
 lanes = Placeholder("lanes")  # lanes(): pointer to LANES elements of the compute type on the stack
+strip = Placeholder("strip")  # strip(): pointer to STRIP elements of the compute type on the stack
+wide_strip = Placeholder("wide_strip")  # the same of float64
 MATH = ("exp exp2 expm1 log log2 log10 log1p sin cos tan sinh cosh tanh asin acos atan atan2 asinh acosh atanh erf "
         "erfc erfinv pow sqrt rsqrt sigmoid floor ceil trunc round fabs").split()
 _placeholders = {name: Placeholder(name) for name in MATH}
@@ -252,6 +257,8 @@ def environment(code):
     for kind in ("T", "load", "store"):
         env[kind], texts[kind] = _Cast.get(kind, code)
     env["lanes"], texts["lanes"] = nb().stack(compute, LANES), f"lanes {LANES} {compute}"
+    env["strip"], texts["strip"] = nb().stack(compute, STRIP), f"strip {STRIP} {compute}"
+    env["wide_strip"], texts["wide_strip"] = nb().stack("f8", STRIP), f"strip {STRIP} f8"
     math_code = {"c8": None, "c16": None}.get(compute, compute if compute in ("f4", "f8") else "f8")
     return env, texts, math_code, vecmath
 
@@ -299,7 +306,8 @@ class Kernel:
             elif isinstance(value, Inline):
                 overrides[name] = partial(value.specialise, letters)
         used = set(_names(self.fn.__code__))
-        key = [cache.fingerprint(self.fn, {k: k for k in overrides}), repr(sorted(letters.items()))]
+        key = [cache.fingerprint(self.fn, {k: k for k in overrides}), repr(sorted(letters.items())),
+               repr(sorted(self.fast or ()))]
         for name in sorted(used & set(overrides)):
             value = self.fn.__globals__[name]
             if isinstance(overrides[name], partial):
@@ -344,13 +352,13 @@ class Kernel:
 class Inline:
     """A device function that kernels call; specialised together with the kernel that uses it."""
 
-    def __init__(self, fn):
-        self.fn, self.made = fn, {}
+    def __init__(self, fn, fast=FAST):
+        self.fn, self.fast, self.made = fn, fast, {}
 
     def specialise(self, letters):
         sub = tuple(sorted(letters.items()))
         if sub not in self.made:
-            k = Kernel(self.fn)
+            k = Kernel(self.fn, self.fast)
             k._wrap = lambda inner, letters, key: (inner, key)
             self.made[sub] = k._build(tuple(dt.BY_CODE[c] for _, c in sub))
         return self.made[sub][0]
@@ -374,9 +382,11 @@ def kernel(fn=None, *, fast=FAST, nogil=False):
     return Kernel(fn, fast, nogil)
 
 
-def inline(fn):
+def inline(fn=None, *, fast=FAST):
     """Declare a device function for use inside kernels; the same placeholders work in it."""
-    return Inline(fn)
+    if fn is None:
+        return lambda f: Inline(f, fast)
+    return Inline(fn, fast)
 
 
 # Reductions may reassociate, which SIMD needs; elementwise kernels may not.

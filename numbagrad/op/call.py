@@ -68,7 +68,7 @@ def _fast_text(form, pad, table="FAST"):
     refresh = [f"{pad}    if {n}._view is not None:\n{pad}        refresh({n})" for n in form.tensors]
     return [
         f"{pad}e = {table}.get(k)",
-        f"{pad}shape = {first}._shape" if rest else f"{pad}pass",
+        f"{pad}shape = {first}._shape if e is not None else None" if rest else f"{pad}pass",
         f"{pad}if e is not None and {first}._strides is None{same} and {first}._n < LIMIT[0]:",
         *refresh,
         f"{pad}    n = {first}._n",

@@ -115,6 +115,13 @@ class CustomNode(Node):
     __slots__ = ()
 
     def backward(self, g):
+        return self.evaluate(g, graph.unpack_plain)
+
+    def backward_graph(self, g):
+        return self.evaluate(g, graph.unpack)
+
+    def evaluate(self, g, unpack):
+        """The gradient rule on saved tensors without history (first order) or with it (recorded)."""
         op, ctx = self.op, self.ctx
         if self.saved is None:
             graph.freed()
@@ -136,14 +143,14 @@ class CustomNode(Node):
                 values[name] = params[op.params.index(name)]
             elif name in op.lists:
                 count = lists[name]
-                values[name] = [graph.unpack(self, saved[j + 2 * i], saved[j + 2 * i + 1], name) for i in range(count)]
+                values[name] = [unpack(self, saved[j + 2 * i], saved[j + 2 * i + 1], name) for i in range(count)]
                 j += 2 * count
             elif name == "ys":
-                values[name] = [graph.unpack(self, saved[j + 2 * i], saved[j + 2 * i + 1], name)
+                values[name] = [unpack(self, saved[j + 2 * i], saved[j + 2 * i + 1], name)
                                 for i in range(len(outs))]
                 j += 2 * len(outs)
             else:
-                values[name] = None if saved[j] is None else graph.unpack(
+                values[name] = None if saved[j] is None else unpack(
                     self, saved[j], saved[j + 1], "result" if name[0] == "y" and name not in op.tensors else name)
                 j += 2
         grads = op.rule(**values)

@@ -55,7 +55,7 @@ class Reduction(Custom):
         self.node_class = type(self.node_class.__name__, (ReductionNode,),
                                {"__slots__": (), "op": self, "__module__": "numbagrad"})
         self.node_by_dim = type(by_dim, (ReductionNode,), {"__slots__": (), "op": self, "__module__": "numbagrad"})
-        self.cpu_launch = self.fold
+        self.cpu_launch = self.cuda_launch = self.fold
 
     def node_for(self, params):
         return self.node_class if params[0] is None else self.node_by_dim
@@ -63,7 +63,7 @@ class Reduction(Custom):
     def fast_gradient(self, fn):
         """First-order backward ``fn(node, g) -> (gradient,)`` in place of the rule (which stays for recorded ones)."""
         for cls in (self.node_class, self.node_by_dim):
-            cls.backward, cls.backward_graph = fn, CustomNode.backward
+            cls.backward = fn
         return fn
 
     # --- the public call
@@ -189,6 +189,9 @@ class Reduction(Custom):
         copy_into(flat, calls.raw_view(temporary, [kept.index(d) for d in sorted(kept)]))
 
     def run_stages(self, t, out, steps):
+        if not t._kind.cpu:
+            from ..kernel import cuda
+            return cuda.fold(self, t, out, steps)
         total = max(t._n // out._n, 1) if t._n else 0
         d = t._kind.dtype
         acc = self.accumulator(d)

@@ -20,7 +20,7 @@ from .. import modes
 from ..autograd import graph
 from ..autograd.graph import Node, Output, View, sequence
 from ..kernel import jit
-from ..tensor import Tensor, is_contiguous
+from ..tensor import Tensor, is_contiguous, numel, raw
 from . import call as calls
 from .custom import make_zero
 from .record import Op, grad_name
@@ -102,6 +102,8 @@ def view(fn=None, **options):
 def make_view(op, input, shape, strides, offset, params, mode=None):
     """A tensor on ``input``'s memory with the given geometry, recorded and linked to its base."""
     kind, ver, above = input._kind, input._ver, input._view
+    if ver.__class__ is not list:
+        return _inference_view(input, shape, strides, offset)
     out = new(Tensor)
     out._buf, out._ptr, out._kind, out._ver, out._grad = input._buf, input._ptr + offset * kind.itemsize, kind, ver, None
     out._shape = shape
@@ -131,14 +133,20 @@ def make_view(op, input, shape, strides, offset, params, mode=None):
     return out
 
 
+def _inference_view(input, shape, strides, offset):
+    """A view of an inference tensor: nothing is recorded and nothing has to follow its base."""
+    out = raw(input._buf, input._ptr + offset * input._kind.itemsize, numel(shape), shape,
+              None if strides is None or is_contiguous(shape, strides) else strides, input._kind, input._ver)
+    out.__dict__["_inference"] = True
+    return out
+
+
 def _in_mode(op, out, input, params):
     """Finish a view where some thread is in another than the default mode."""
     m = modes.current()
     out._node, out._rg = None, False
-    if m.inference or "_inference" in input.__dict__:
-        out.__dict__["_inference"] = True
     if not m.grad:
-        out._view.mode = out._view.mode or "no_grad"
+        out._view.mode = out._view.mode or ("inference" if m.inference else "no_grad")
     elif input._rg:
         node = calls.new_node(op.node_class, (input._node or input,))
         node.ctx = (input._shape, params)

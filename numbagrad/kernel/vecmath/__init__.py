@@ -54,29 +54,37 @@ def _helpers(function):
     return found
 
 
+# Per target: options of the compiled form. "contract" lets the CPU fuse multiply-adds; CUDA does so by itself, and any
+# fastmath there allows approximate division. Nobody calls the C wrappers: leaving them out saves compile time.
+OPTIONS = {
+    "cpu": {"forceinline": True, "error_model": "numpy", "fastmath": {"contract"}, "no_cfunc_wrapper": True},
+    "cuda": {"forceinline": True, "error_model": "numpy"},
+}
+
+
 @functools.cache
-def scalar(function):
+def scalar(function, target="cpu"):
     """The compiled form of a plain function of this package, every helper it calls compiled too."""
     import numba
 
     # A compiled function cannot call a plain one, so the copy sees its helpers' compiled forms in their place.
     namespace = dict(function.__globals__)
-    namespace.update((name, scalar(helper)) for name, helper in _helpers(function).items())
+    namespace.update((name, scalar(helper, target)) for name, helper in _helpers(function).items())
     copy = types.FunctionType(function.__code__, namespace, function.__name__, function.__defaults__)
     copy.__module__ = function.__module__
     copy.__doc__ = function.__doc__
-    return numba.njit(forceinline=True, error_model="numpy", fastmath={"contract"})(copy)
+    return numba.njit(**OPTIONS[target])(copy)
 
 
-def device_function(name, suffix):
-    """The compiled dispatcher of ``FUNCTIONS[name][suffix]``, built on first use."""
-    return scalar(FUNCTIONS[name][suffix])
+def device_function(name, suffix, target="cpu"):
+    """The compiled dispatcher of ``FUNCTIONS[name][suffix]``, built on first use; `target` is "cpu" or "cuda"."""
+    return scalar(FUNCTIONS[name][suffix], target)
 
 
-def near_function(name, suffix):
+def near_function(name, suffix, target="cpu"):
     """(dispatcher, limit) of ``NEAR[name][suffix]``, built on first use."""
     function, limit = NEAR[name][suffix]
-    return scalar(function), limit
+    return scalar(function, target), limit
 
 
 @functools.cache

@@ -10,6 +10,7 @@ import numpy as np
 from .exponential import EXP2_F8, exp2_wide, scale_f8
 from .logarithm import LOG_F8, MANTISSA_F8, SQRT_HALF_BITS_F8, log_split_f8, log_tail_wide
 from .poly import f8, poly6, poly11
+from .rounding import round_f4, round_f8
 
 F, D, I, J = np.float32, np.float64, np.int32, np.int64  # noqa: E741
 
@@ -37,9 +38,9 @@ def pow_f4(x, y):
     p = D(-200) if p < D(-200) else p
     p = D(200) if p > D(200) else p
     r = F(exp2_wide(p))
-    whole = np.rint(y) == y
+    whole = round_f4(y) == y
     half = F(0.5) * y
-    r = F(math.copysign(r, x)) if whole & (np.rint(half) != half) else r
+    r = F(math.copysign(r, x)) if whole & (round_f4(half) != half) else r
     r = NAN_F4 if (x < F(0)) & (x > -INF_F4) & (not whole) else r
     one = (x == F(1)) | (y == F(0)) | ((x == F(-1)) & (abs(y) == INF_F4))
     return F(1) if one else r
@@ -105,9 +106,9 @@ def pow_f8(x, y):
     t = (p + pl) + ROUND
     r = (p - (t - ROUND)) + pl
     r = scale_f8(D(1) + r * poly11(r, EXP2_F8), D(t).view(J) - ROUND_BITS)
-    whole = np.rint(y) == y
+    whole = round_f8(y) == y
     half = D(0.5) * y
-    r = D(math.copysign(r, x)) if whole & (np.rint(half) != half) else r
+    r = D(math.copysign(r, x)) if whole & (round_f8(half) != half) else r
     r = NAN_F8 if (x < D(0)) & (x > -INF_F8) & (not whole) else r
     r = r if (x == x) & (y == y) else NAN_F8
     return D(1) if (x == D(1)) | (y == D(0)) else r

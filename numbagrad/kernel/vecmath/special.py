@@ -17,6 +17,7 @@ from .exponential import (
 from .logarithm import log1p_wide, log_f8
 from .poly import f4, f8, poly6, poly10, poly11, poly12
 from .power import cut
+from .rounding import round_f8
 from .trigonometric import tan_f8
 
 F, D, I, J = np.float32, np.float64, np.int32, np.int64  # noqa: E741
@@ -207,7 +208,7 @@ def digamma_f8(x):
         y = y + (D(1) if step else D(0))
     z = D(1) / (y * y)
     value = total + (log_f8(y) - D(0.5) / y - (z * poly6(z, DIGAMMA_F8) if y < INF_F8 else D(0)))
-    fraction = x - np.rint(x)
+    fraction = x - round_f8(x)
     value = value - PI / tan_f8(PI * fraction) if low else value
     value = value if (not low) | (fraction != D(0)) else NAN_F8
     return D(math.copysign(INF_F8, -x)) if x == D(0) else value

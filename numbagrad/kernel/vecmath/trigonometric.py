@@ -6,6 +6,7 @@ of 2/pi that its exponent asks for, chosen without a branch.
 import numpy as np
 
 from .poly import f4, f8, poly2, poly3, poly5, poly6, poly7
+from .rounding import round_f8
 
 F, D, I, J = np.float32, np.float64, np.int32, np.int64  # noqa: E741
 U = np.uint64
@@ -133,7 +134,7 @@ def tan_f4(x):
 
 
 def modulo_4(x):
-    return x - D(4) * np.rint(D(0.25) * x)
+    return x - D(4) * round_f8(D(0.25) * x)
 
 
 def two_sum(a, b):

@@ -1,0 +1,212 @@
+"""Saved tensors: what a node keeps of its inputs and outputs, the in-place check, and the user's pack hooks.
+
+A node saves a flat tuple (object, version, object, version, ...). An input is saved as the Tensor itself; the node's
+own output as the tuple (buf, ptr, n, shape, kind, ver, strides, index), because the Tensor would make a cycle.
+"""
+
+from __future__ import annotations
+
+from .. import modes
+
+
+class Packed:
+    """A saved tensor that went through the user's pack hook."""
+
+    __slots__ = ("value", "unpack", "edge", "is_output", "index")
+
+    def __init__(self, value, unpack, edge, is_output, index=0):
+        self.value, self.unpack, self.edge, self.is_output, self.index = value, unpack, edge, is_output, index
+
+
+def _pack(t):
+    """The value of the innermost pack hook for ``t``, and its unpack hook."""
+    pack, unpack = modes.current().hooks[-1]
+    plain = t.detach()
+    version = t._ver[0]
+    with modes.no_grad():
+        value = pack(plain)
+    if t._ver[0] != version:
+        raise RuntimeError("A saved tensor pack hook is modifying its input in place. Tensors provided as input to pack "
+                           "hook can not be modified by in-place operations as this can lead to unexpected side-effects. "
+                           "Please open an issue if you need to perform in-place operations on the input to a pack hook.")
+    return value, unpack
+
+
+def save_input(t):
+    """The saved form of an input (one object; its version is saved beside it)."""
+    if modes.STATE and modes.current().hooks:
+        from .graph import edge
+        return Packed(*_pack(t), edge(t) if t._rg else None, False)
+    return t
+
+
+def save_output(t, index=0):
+    """The saved form of a node's own output."""
+    if modes.STATE and modes.current().hooks:
+        return Packed(*_pack(t), None, True, index)
+    return (t._buf, t._ptr, t._n, t._shape, t._kind, t._ver, t._strides, index)
+
+
+def _own_edge(node, index):
+    from .graph import Output
+    return node if node.outputs == 1 else Output(node, index)
+
+
+def unpack(node, obj, version, which=""):
+    """The saved tensor behind one entry, with its history, checked against in-place changes."""
+    from ..tensor import raw
+    cls = obj.__class__
+    if cls is tuple:
+        if obj[5][0] != version:
+            modified(node, obj[3], obj[4], obj[5], version, which or "result", True)
+        out = raw(obj[0], obj[1], obj[2], obj[3], obj[6], obj[4], obj[5])
+        out._node, out._rg = _own_edge(node, obj[7]), True
+        return out
+    if cls is Packed:
+        out = _unpacked(obj)
+        e = _own_edge(node, obj.index) if obj.is_output else obj.edge
+        return out if e is None else with_edge(out, e)
+    if obj._ver[0] != version:
+        modified(node, obj._shape, obj._kind, obj._ver, version, which, False, obj)
+    return obj
+
+
+def unpack_plain(node, obj, version, which=""):
+    """The saved tensor behind one entry outside the graph: what a backward that is not recorded works with."""
+    from ..tensor import raw
+    cls = obj.__class__
+    if cls is tuple:
+        if obj[5][0] != version:
+            modified(node, obj[3], obj[4], obj[5], version, which or "result", True)
+        return raw(obj[0], obj[1], obj[2], obj[3], obj[6], obj[4], obj[5])
+    if cls is Packed:
+        return _unpacked(obj)
+    if obj._ver[0] != version:
+        modified(node, obj._shape, obj._kind, obj._ver, version, which, False, obj)
+    if obj._rg:
+        return raw(obj._buf, obj._ptr, obj._n, obj._shape, obj._strides, obj._kind, obj._ver)
+    return obj
+
+
+def _unpacked(packed):
+    from ..tensor import Tensor
+    out = packed.unpack(packed.value)
+    if not isinstance(out, Tensor):
+        raise TypeError("Output of saved tensor unpack_hook expected to be a Tensor but got result of type "
+                        f"{type(out).__name__}")
+    return out.detach()
+
+
+def with_edge(t, edge):
+    """Make ``edge`` the history of ``t``, a tensor outside the graph."""
+    from . import graph
+    if edge.is_leaf_edge:
+        # A leaf's own edge is the leaf itself, so another tensor with its history needs a node between them.
+        edge = graph.new_node(graph.AliasBackward0, (edge,))
+    t._node, t._rg = edge, True
+    return t
+
+
+def freed():
+    raise RuntimeError("Trying to backward through the graph a second time (or directly access saved tensors after they "
+                       "have already been freed). Saved intermediate values of the graph are freed when you call "
+                       ".backward() or autograd.grad(). Specify retain_graph=True if you need to backward through the "
+                       "graph a second time or if you need to access saved tensors after calling backward.")
+
+
+def modified(node, shape, kind, ver, version, which, is_output, tensor=None):
+    """Raise PyTorch's in-place error, naming also the saved tensor and the line that modified it."""
+    from ..dtypes import scalar_name
+    from .graph import function_of, short_name
+    producer = ""
+    if is_output:
+        producer = f", which is output 0 of {short_name(node)},"
+    elif tensor is not None and tensor._node is not None:
+        fn, index = function_of(tensor._node)
+        producer = f", which is output {index} of {short_name(fn)},"
+    place = ver[1] if len(ver) > 1 else None
+    where = "" if place is None else " and modified at " + (place if isinstance(place, str) else f"{place[0]}:{place[1]}")
+    name = {"input": "self", "y": "result"}.get(which, which)
+    what = f" saved by {node.name()}" + (f" as '{name}'" if name else "")
+    prefix = "torch.cuda." if kind.device.type == "cuda" else "torch."
+    raise RuntimeError(
+        "one of the variables needed for gradient computation has been modified by an inplace operation: "
+        f"[{prefix}{scalar_name(kind.dtype)}Tensor {list(shape)}]{producer} is at version {ver[0]}; expected version "
+        f"{version} instead. The tensor was{what}{where}. Hint: enable anomaly detection to find the operation that "
+        "failed to compute its gradient, with torch.autograd.set_detect_anomaly(True, check_nan=False).")
+
+
+# --- hooks ---------------------------------------------------------------------------------------------------------------
+
+class saved_tensors_hooks:
+    """Context manager: what backward needs is kept as ``pack_hook(tensor)`` and comes back by ``unpack_hook``."""
+
+    def __init__(self, pack_hook, unpack_hook):
+        self.pack_hook, self.unpack_hook = pack_hook, unpack_hook
+
+    def __enter__(self):
+        message = modes.current().refuses
+        if message is not None:
+            raise RuntimeError(message)
+        modes.change(hooks=(*modes.current().hooks, (self.pack_hook, self.unpack_hook)))
+
+    def __exit__(self, *exc):
+        modes.change(hooks=modes.current().hooks[:-1])
+
+
+class save_on_cpu(saved_tensors_hooks):
+    """Keep saved tensors in CPU memory and bring them back to their device for backward.
+
+    ``pin_memory`` is accepted; pages are pinned by the device transfer itself where that pays."""
+
+    def __init__(self, pin_memory=False, device_type="cuda"):
+        def pack(t):
+            return t.device, t.cpu()
+
+        def unpack(packed):
+            device, t = packed
+            return t.to(device)
+        super().__init__(pack, unpack)
+
+
+class disable_saved_tensors_hooks:
+    """Context manager and decorator: entering ``saved_tensors_hooks`` inside raises RuntimeError(``error_message``)."""
+
+    def __init__(self, error_message):
+        self.error_message = error_message
+
+    def __enter__(self):
+        mode = modes.current()
+        if mode.hooks:
+            raise RuntimeError(self.error_message)
+        self.previous = mode.refuses
+        modes.change(refuses=self.error_message)
+
+    def __exit__(self, *exc):
+        modes.change(refuses=self.previous)
+
+    def __call__(self, fn):
+        import functools
+
+        @functools.wraps(fn)
+        def wrapper(*args, **kwargs):
+            with disable_saved_tensors_hooks(self.error_message):
+                return fn(*args, **kwargs)
+        return wrapper
+
+
+class allow_mutation_on_saved_tensors:
+    """Context manager: saved tensors may be modified in place; backward works on copies made before the change.
+
+    Every saved tensor is copied when it is saved, so the block needs more memory than PyTorch's copy on write."""
+
+    def __enter__(self):
+        self.hooks = saved_tensors_hooks(lambda t: t.clone(), lambda t: t)
+        self.hooks.__enter__()
+        return self
+
+    def __exit__(self, *exc):
+        self.hooks.__exit__(*exc)
+
+    def clear(self):
+        """Nothing is kept beside the graph."""

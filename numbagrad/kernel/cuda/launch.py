@@ -1,0 +1,130 @@
+"""Launches: the current device and target, and the pointwise kernels."""
+
+from __future__ import annotations
+
+import threading
+
+from ...device import device as Device
+from . import emit, shim
+
+_target = None
+_current = threading.local()
+
+
+def target():
+    """The simulator or the GPUs, found on first use; CudaUnavailable without either."""
+    global _target
+    if _target is None:
+        shim.require()
+        if shim.simulated():
+            from .simulator import Simulator
+            _target = Simulator()
+        else:
+            from .device import Gpu
+            _target = Gpu()
+    return _target
+
+
+def device_count():
+    """Number of devices; 0 where CUDA cannot be used."""
+    return target().count if shim.why_not() is None else 0
+
+
+def current_device():
+    """Index of this thread's current device."""
+    target()
+    return getattr(_current, "index", 0)
+
+
+def check_index(index):
+    """The index itself; RuntimeError when there is no such device."""
+    count = target().count
+    if not 0 <= index < count:
+        raise RuntimeError(f"CUDA error: invalid device ordinal (cuda:{index} of {count} devices)")
+    return index
+
+
+def set_device(index):
+    """Make a device this thread's current one."""
+    target().set_device(check_index(index))
+    _current.index = index
+
+
+_devices: dict = {}
+
+
+def resolve(device):
+    """A CUDA device with its index: ``cuda`` alone means the current device."""
+    index = current_device() if device.index is None else check_index(device.index)
+    found = _devices.get(index)
+    if found is None:
+        found = _devices.setdefault(index, Device("cuda", index))
+    return found
+
+
+def device_name(index):
+    return target().device_name(check_index(index))
+
+
+def synchronize(index):
+    """Wait for all work on a device."""
+    target().synchronize(check_index(index))
+
+
+def launch(source, args, items, index, block=None):
+    """Run a kernel whose threads share ``items`` by a grid-stride loop."""
+    t = target()
+    block = block or t.block
+    t.launch(source, args, min(-(-items // block), t.blocks), block, index)
+
+
+def scalars_of(compute, scalars):
+    """Numbers as launch arguments of ``emit.scalar_params``."""
+    if compute.is_complex:
+        flat = []
+        for s in scalars:
+            s = complex(s)
+            flat += [s.real, s.imag]
+        return flat
+    return [int(s) for s in scalars] if compute.category < 2 else [float(s) for s in scalars]
+
+
+def launch_pointwise(pointwise, compute, ins, scalars, outs, shape):
+    """Run a pointwise loop on device tensors: contiguous where they all are, else strided with broadcasting."""
+    from ...op.call import expanded_strides
+    n = 1
+    for s in shape:
+        n *= s
+    if n == 0:
+        return
+    shape = tuple(shape)
+    tensors = (*ins, *outs)
+    device = outs[0]._kind.device
+    for x in tensors:
+        if x._kind.device is not device:
+            raise RuntimeError(f"Expected all tensors to be on the same device, but found at least two devices, {device} "
+                               f"and {x._kind.device}! (in {pointwise.name.removeprefix('loop_')})")
+    t = target()
+    args = [t.pointer(x._buf, x._ptr, x._kind.dtype.code) for x in tensors]
+    args += scalars_of(compute, scalars)
+    args.append(n)
+    dims, small = 0, n < emit.SMALL
+    if not all([x._strides is None and x._shape == shape for x in tensors]):
+        sizes, strides = emit.collapse(shape, tuple([expanded_strides(x, shape) for x in tensors]))
+        dims = len(sizes)
+        small = small and all([sum([(s - 1) * k for s, k in zip(sizes, st)]) < emit.SMALL for st in strides])
+        args += sizes[1:]
+        for st in strides:
+            args += st
+    source = pointwise_source(pointwise, compute.compute, tuple([x._kind.dtype.code for x in ins]),
+                              tuple([x._kind.dtype.code for x in outs]), dims, small)
+    launch(source, args, n, device.index)
+
+
+def pointwise_source(pointwise, compute, in_codes, out_codes, dims=0, small=True):
+    """The kernel of a pointwise loop for these codes, made once."""
+    key = ("cuda", compute, in_codes, out_codes, dims, small)
+    source = pointwise.made.get(key)
+    if source is None:
+        source = pointwise.made[key] = emit.pointwise(pointwise, compute, in_codes, out_codes, dims, small)
+    return source

@@ -1,0 +1,104 @@
+"""Device memory: allocation with statistics, and copies between host and devices."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+
+from .launch import target
+
+_lock = threading.Lock()
+_used: dict = {}   # device index -> [bytes now, peak]
+
+
+def _counter(index):
+    found = _used.get(index)
+    if found is None:
+        found = _used.setdefault(index, [0, 0])
+    return found
+
+
+def _release(counter):
+    def free(nbytes):
+        counter[0] -= nbytes
+    return free
+
+
+def allocate(nbytes, index):
+    """Uninitialised bytes on a device; the object has ``ptr`` and ``nbytes`` and owns the memory."""
+    counter = _counter(index)
+    memory = target().allocate(nbytes, index, _release(counter))
+    with _lock:
+        counter[0] += nbytes
+        counter[1] = max(counter[1], counter[0])
+    return memory
+
+
+def alloc(kind, n):
+    """Memory for ``n`` elements of a kind: (owner, address)."""
+    memory = allocate(n * kind.itemsize, kind.device.index)
+    memory.size = n
+    return memory, memory.ptr
+
+
+def zeros(kind, n):
+    """Zeroed memory for ``n`` elements of a kind: (owner, address)."""
+    memory, ptr = alloc(kind, n)
+    if n:
+        target().fill_zero(memory, kind.device.index)
+    return memory, ptr
+
+
+def allocated(index):
+    """Bytes that tensors hold on a device."""
+    return _counter(index)[0]
+
+
+def peak(index):
+    """The most bytes that tensors have held on a device since the start or the last reset."""
+    return _counter(index)[1]
+
+
+def reset_peak(index):
+    counter = _counter(index)
+    counter[1] = counter[0]
+
+
+def transfer(dst, src):
+    """Copy ``src`` into ``dst`` on another device; dtype and layout are converted where fewer bytes have to travel."""
+    from ... import storage
+    from ...copying import copy_into
+    from ...tensor import make
+    if dst._n == 0:
+        return
+    kind = src._kind
+    if src._strides is not None or src._shape != dst._shape or (
+            kind.dtype is not dst._kind.dtype and dst._kind.itemsize < kind.itemsize):
+        if dst._kind.itemsize < kind.itemsize:
+            kind = storage.kind_of(dst._kind.dtype, kind.device)
+        packed = make(src._shape, kind)
+        copy_into(packed, src)
+        src = packed
+    if dst._strides is not None or kind.dtype is not dst._kind.dtype or src._shape != dst._shape:
+        arrived = make(src._shape, storage.kind_of(kind.dtype, dst._kind.device))
+        _copy_bytes(arrived, src)
+        copy_into(dst, arrived)
+    else:
+        _copy_bytes(dst, src)
+
+
+def _copy_bytes(dst, src):
+    """Copy between row-major tensors of one dtype and shape."""
+    t = target()
+    nbytes = src._n * src._kind.itemsize
+    if src._kind.cpu:
+        t.to_device(dst._buf, dst._ptr, _flat(src), dst._kind.device.index)
+    elif dst._kind.cpu:
+        t.to_host(_flat(dst), src._buf, src._ptr, src._kind.device.index)
+    else:
+        t.device_copy(dst._buf, dst._ptr, dst._kind.device.index, src._buf, src._ptr, src._kind.device.index, nbytes)
+
+
+def _flat(t):
+    return np.ravel(t.array())

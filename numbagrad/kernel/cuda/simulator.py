@@ -1,0 +1,105 @@
+"""The target behind ``NUMBA_ENABLE_CUDASIM=1``: each CUDA thread is an operating-system thread that runs the kernel's Python.
+
+Device addresses are made up: no CPU kernel can follow one unnoticed (it stops with a segmentation fault), and memory
+starts as 0xFF bytes (NaN in every floating type), so that reading what nothing wrote shows.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+
+from .. import jit
+from . import shim
+
+# Outside of what a processor can address, and far from a null pointer plus offset.
+FIRST_ADDRESS = 0x7A00_0000_0000_0000
+ALIGNMENT = 512
+
+
+class Memory:
+    """One simulated allocation."""
+
+    __slots__ = ("ptr", "nbytes", "size", "bytes", "free")
+
+    def __init__(self, ptr, nbytes, free):
+        self.ptr, self.nbytes, self.free = ptr, nbytes, free
+        self.bytes = np.full(nbytes, 0xFF, np.uint8)
+
+    def __del__(self):
+        self.free(self.nbytes)
+
+    def at(self, ptr, nbytes=None):
+        """The bytes from an address on."""
+        start = ptr - self.ptr
+        if start < 0 or start + (nbytes or 0) > self.nbytes:
+            raise RuntimeError(f"simulated address {ptr:#x} lies outside of its allocation")
+        return self.bytes[start:None if nbytes is None else start + nbytes]
+
+
+class Simulator:
+    """Small grids: enough blocks and threads for every index path, few enough to be quick."""
+
+    name = "Numba CUDA simulator"
+    count = 1
+    units = 1          # multiprocessors
+    block = 4          # threads of a pointwise block
+    blocks = 2         # most blocks of a grid
+    fold_block = 4     # threads of a reduction block
+    piece = 6          # elements from which a reduction is split
+    shuffles = False
+
+    def __init__(self):
+        self._addresses = itertools.count(FIRST_ADDRESS, 1 << 40)
+
+    def allocate(self, nbytes, index, free):
+        # Allocations lie far apart, so an address outside of one is never inside another.
+        return Memory(next(self._addresses), nbytes, free)
+
+    def fill_zero(self, memory, index):
+        memory.bytes[:] = 0
+
+    def to_device(self, memory, ptr, array, index):
+        memory.at(ptr, array.nbytes)[:] = array.reshape(-1).view(np.uint8)
+
+    def to_host(self, array, memory, ptr, index):
+        array.reshape(-1).view(np.uint8)[:] = memory.at(ptr, array.nbytes)
+
+    def device_copy(self, dst, dst_ptr, dst_index, src, src_ptr, src_index, nbytes):
+        dst.at(dst_ptr, nbytes)[:] = src.at(src_ptr, nbytes)
+
+    def pointer(self, memory, ptr, code):
+        """What a kernel receives for an address: an array that begins there."""
+        dtype = np.dtype(jit.POINTEE[code])
+        data = memory.at(ptr)
+        return data[:data.size - data.size % dtype.itemsize].view(dtype)
+
+    def launch(self, source, args, grid, block, index):
+        """Run a kernel; NumPy's warnings about overflow and NaN are not part of a kernel's meaning."""
+        kernel = source.loaded.get("simulator")
+        if kernel is None:
+            body = source.function()
+            names = ", ".join(n for n, _ in source.params)
+            env = body.__globals__
+            env["quiet"] = np.errstate
+            kernel = jit.define(f"def launched({names}):\n    with quiet(all='ignore'):\n        {source.name}({names})\n",
+                                "launched", env)
+            kernel = source.loaded["simulator"] = shim.numba_cuda().jit(kernel)
+        kernel[grid, block](*[a if kind[0] == "*" else np.dtype(jit.POINTEE[kind]).type(a)
+                              for a, (_, kind) in zip(args, source.params)])
+
+    def synchronize(self, index):
+        """Launches are over when they return."""
+
+    def set_device(self, index):
+        """There is one device."""
+
+    def trim(self, index):
+        """Nothing is pooled."""
+
+    def device_name(self, index):
+        return self.name
+
+    def capability(self, index):
+        return (0, 0)

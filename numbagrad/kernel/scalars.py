@@ -1,0 +1,100 @@
+"""Scalar functions with loops, for generated kernels where no straight-line form exists: slower, but right everywhere.
+
+``TEXT`` has their source; ``T`` in it is the compute type of the kernel. They work in float64 whatever ``T`` is.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+
+import numpy as np
+
+from .jit import T
+
+
+def gcd(a, b):
+    a, b = abs(a), abs(b)
+    while b != 0:
+        a, b = b, T(a % b)
+    return T(a)
+
+
+def polygamma(n, x):
+    # (-1)^(n+1) n! zeta(n + 1, x): terms up to a large argument, then Euler and Maclaurin; n = 1 reflects below 1/2.
+    k, y, sign, add = np.float64(n), np.float64(x), 1.0, 0.0
+    s = k + 1.0
+    if y <= 0.0 and y == math.floor(y):
+        return T(np.inf if k % 2.0 == 1.0 else np.nan)
+    if k == 1.0 and y < 0.5:
+        add = (math.pi / math.sin(math.pi * (y - np.rint(y)))) ** 2
+        y, sign = 1.0 - y, -1.0
+    if not y > -1e5:
+        return T(np.nan)
+    if y > 1e300:
+        return T(0.0) if k % 2.0 == 1.0 else T(-0.0)
+    total, limit = 0.0, 15.0 + s
+    while y < limit:
+        total += y ** -s
+        y += 1.0
+    p, r = y ** -s, 1.0 / (y * y)
+    total += p * y / k + 0.5 * p
+    # B_2j / (2j)! times s (s + 1) ... (s + 2j - 2) y^(-s - 2j + 1)
+    c = s * p / y
+    total += c / 12.0
+    c *= (s + 1.0) * (s + 2.0) * r
+    total -= c / 720.0
+    c *= (s + 3.0) * (s + 4.0) * r
+    total += c / 30240.0
+    c *= (s + 5.0) * (s + 6.0) * r
+    total -= c / 1209600.0
+    c *= (s + 7.0) * (s + 8.0) * r
+    total += c / 47900160.0
+    c *= (s + 9.0) * (s + 10.0) * r
+    total -= c * 5.284190138687491e-10
+    c *= (s + 11.0) * (s + 12.0) * r
+    total += c * 1.3382536530684685e-11
+    value = sign * total * math.gamma(s) + add
+    return T(value if k % 2.0 == 1.0 else -value)
+
+
+def i0e(x):
+    a = abs(np.float64(x))
+    if a == np.inf:
+        return T(0.0)
+    term, total, k = 1.0, 1.0, 1.0
+    if a > 30.0:
+        while k < 25.0:
+            term *= (2.0 * k - 1.0) ** 2 / (8.0 * a * k)
+            total += term
+            k += 1.0
+        return T(total / math.sqrt(2.0 * math.pi * a))
+    q = 0.25 * a * a
+    while term > 1e-17 * total:
+        term *= q / (k * k)
+        total += term
+        k += 1.0
+    return T(total * math.exp(-a))
+
+
+def i1e(x):
+    a = abs(np.float64(x))
+    if a == np.inf:
+        return T(0.0)
+    term, total, k = 1.0, 1.0, 1.0
+    if a > 30.0:
+        while k < 25.0:
+            term *= ((2.0 * k - 1.0) ** 2 - 4.0) / (8.0 * a * k)
+            total += term
+            k += 1.0
+        y = total / math.sqrt(2.0 * math.pi * a)
+        return T(y if x > 0 else -y)
+    q = 0.25 * a * a
+    while term > 1e-17 * total:
+        term *= q / (k * (k + 1.0))
+        total += term
+        k += 1.0
+    return T(total * 0.5 * np.float64(x) * math.exp(-a))
+
+
+TEXT = {f.__name__: inspect.getsource(f) for f in (gcd, polygamma, i0e, i1e)}

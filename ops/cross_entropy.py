@@ -1,0 +1,552 @@
+"""Classification losses over class indices: negative log-likelihood and cross entropy.
+
+Cross entropy takes its logarithm of softmax, picks, smooths, weighs and averages in one kernel; backward is one more,
+from the two numbers that forward keeps for each row.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from numbagrad import dtypes as dt
+from numbagrad import storage
+from numbagrad.kernel.jit import LANES, REDUCE, T, exp, kernel, lanes, load, log, store
+from numbagrad.op import Sample, custom, function
+from numbagrad.tensor import make, numel
+
+NONE, MEAN, SUM = 0, 1, 2
+REDUCTIONS = {"none": NONE, "mean": MEAN, "sum": SUM}
+F8 = storage.kind_of(dt.float64)
+# Where a kernel writes a class index that is out of range, for the launcher to raise.
+_bad = np.full(1, -1, np.int64)
+_bad_address = _bad.ctypes.data
+LABELS = ("int64", (3,), 0, 4)
+
+
+def check_bad():
+    """Raise PyTorch's error if the kernel that just ran met a class index out of range."""
+    value = int(_bad[0])
+    if value != -1:
+        _bad[0] = -1
+        raise IndexError(f"Target {value if value >= 0 else value + 1} is out of bounds.")
+
+
+def reduction_code(reduction):
+    try:
+        return REDUCTIONS[reduction]
+    except (KeyError, TypeError):
+        raise ValueError(f"{reduction} is not a valid value for reduction") from None
+
+
+# --- kernels -------------------------------------------------------------------------------------------------------------
+# ``bad[0]`` receives the index, negative ones less one so that -1 can mean that all is well.
+
+@kernel(fast=REDUCE)
+def ce_rows(x: "*T", target: "*i8", w: "*T", out: "*T", aux: "*f8", bad: "*i8", n: int, inner: int, weighted: int,
+            reduce: int, ignore: int, smoothing: float, rows: int, start: int, stop: int):
+    s = lanes()
+    whole = n - n % LANES
+    sum_loss = 0.0
+    sum_weight = 0.0
+    even = T(smoothing / n)
+    keep = T(1.0 - smoothing)
+    for row in range(start, stop):
+        base = row * n
+        top = load(x[base])
+        if whole > 0:
+            for k in range(LANES):
+                s[k] = load(x[base + k])
+            for i in range(base + LANES, base + whole, LANES):
+                for k in range(LANES):
+                    v = load(x[i + k])
+                    s[k] = v if v > s[k] else s[k]
+            for k in range(LANES):
+                top = s[k] if s[k] > top else top
+        for i in range(base + whole, base + n):
+            v = load(x[i])
+            top = v if v > top else top
+        total = T(0)
+        for i in range(base, base + n):
+            total += exp(load(x[i]) - top)
+        shift = log(total)
+        aux[2 * row] = top
+        aux[2 * row + 1] = shift
+        t = target[row]
+        loss = T(0)
+        if t != ignore:
+            if t < 0 or t >= n:
+                bad[0] = t if t >= 0 else t - 1
+            else:
+                share = load(w[t]) if weighted else T(1)
+                loss = keep * share * (shift - (load(x[base + t]) - top))
+                if smoothing != 0.0:
+                    spread = T(0)
+                    if weighted:
+                        for i in range(n):
+                            spread += load(w[i]) * (shift - (load(x[base + i]) - top))
+                    else:
+                        for i in range(n):
+                            spread += shift - (load(x[base + i]) - top)
+                    loss += even * spread
+                sum_weight += share
+        if reduce == 0:
+            out[row] = store(loss)
+        else:
+            sum_loss += loss
+    aux[2 * rows] = sum_weight
+    if reduce == 1:
+        out[0] = store(T(sum_loss / sum_weight))
+    elif reduce == 2:
+        out[0] = store(T(sum_loss))
+
+
+@kernel
+def ce_columns(x: "*T", target: "*i8", w: "*T", out: "*T", aux: "*f8", bad: "*i8", n: int, inner: int, weighted: int,
+               reduce: int, ignore: int, smoothing: float, rows: int, start: int, stop: int):
+    top, total, spread = lanes(), lanes(), lanes()
+    tiles = (inner + LANES - 1) // LANES
+    sum_loss = 0.0
+    sum_weight = 0.0
+    even = T(smoothing / n)
+    keep = T(1.0 - smoothing)
+    for item in range(start, stop):
+        row = item // tiles
+        left = (item - row * tiles) * LANES
+        width = min(LANES, inner - left)
+        first = row * n * inner + left
+        place = row * inner + left
+        for k in range(width):
+            top[k] = load(x[first + k])
+            total[k] = T(0)
+            spread[k] = T(0)
+        for i in range(n):
+            base = first + i * inner
+            for k in range(width):
+                v = load(x[base + k])
+                top[k] = v if v > top[k] else top[k]
+        for i in range(n):
+            base = first + i * inner
+            for k in range(width):
+                total[k] = total[k] + exp(load(x[base + k]) - top[k])
+        for k in range(width):
+            total[k] = log(total[k])
+            aux[2 * (place + k)] = top[k]
+            aux[2 * (place + k) + 1] = total[k]
+        if smoothing != 0.0:
+            for i in range(n):
+                base = first + i * inner
+                share = load(w[i]) if weighted else T(1)
+                for k in range(width):
+                    spread[k] = spread[k] + share * (total[k] - (load(x[base + k]) - top[k]))
+        for k in range(width):
+            t = target[place + k]
+            loss = T(0)
+            if t != ignore:
+                if t < 0 or t >= n:
+                    bad[0] = t if t >= 0 else t - 1
+                else:
+                    share = load(w[t]) if weighted else T(1)
+                    loss = keep * share * (total[k] - (load(x[first + t * inner + k]) - top[k])) + even * spread[k]
+                    sum_weight += share
+            if reduce == 0:
+                out[place + k] = store(loss)
+            else:
+                sum_loss += loss
+    aux[2 * rows] = sum_weight
+    if reduce == 1:
+        out[0] = store(T(sum_loss / sum_weight))
+    elif reduce == 2:
+        out[0] = store(T(sum_loss))
+
+
+@kernel
+def ce_gradient(g: "*T", x: "*T", target: "*i8", w: "*T", aux: "*f8", out: "*T", n: int, inner: int, weighted: int,
+                reduce: int, ignore: int, smoothing: float, rows: int, start: int, stop: int):
+    shift, factor, top = lanes(), lanes(), lanes()
+    tiles = (inner + LANES - 1) // LANES
+    even = T(smoothing / n)
+    keep = T(1.0 - smoothing)
+    shares = T(n)
+    if weighted:
+        shares = T(0)
+        for i in range(n):
+            shares += load(w[i])
+    scale = T(1)
+    if reduce == 1:
+        scale = T(1.0 / aux[2 * rows])
+    if reduce != 0:
+        scale *= load(g[0])
+    for item in range(start, stop):
+        row = item // tiles
+        left = (item - row * tiles) * LANES
+        width = min(LANES, inner - left)
+        first = row * n * inner + left
+        place = row * inner + left
+        if inner == 1:
+            t = target[row]
+            if t == ignore:
+                for i in range(first, first + n):
+                    out[i] = store(T(0))
+                continue
+            a = scale if reduce != 0 else load(g[row])
+            share = keep * (load(w[t]) if weighted else T(1))
+            high = T(aux[2 * row])
+            log_sum = T(aux[2 * row + 1])
+            b = a * (share + even * shares)
+            if smoothing == 0.0:
+                for i in range(first, first + n):
+                    out[i] = store(b * exp((load(x[i]) - high) - log_sum))
+            elif weighted:
+                for i in range(n):
+                    out[first + i] = store(b * exp((load(x[first + i]) - high) - log_sum) - a * even * load(w[i]))
+            else:
+                for i in range(first, first + n):
+                    out[i] = store(b * exp((load(x[i]) - high) - log_sum) - a * even)
+            out[first + t] = store(load(out[first + t]) - a * share)
+            continue
+        for k in range(width):
+            t = target[place + k]
+            a = scale if reduce != 0 else load(g[place + k])
+            share = T(0)
+            if t != ignore:
+                share = keep * (load(w[t]) if weighted else T(1)) + even * shares
+            factor[k] = a * share
+            top[k] = T(aux[2 * (place + k)])
+            shift[k] = T(aux[2 * (place + k) + 1])
+        for i in range(n):
+            base = first + i * inner
+            for k in range(width):
+                out[base + k] = store(factor[k] * exp((load(x[base + k]) - top[k]) - shift[k]))
+        for k in range(width):
+            t = target[place + k]
+            if t != ignore:
+                a = scale if reduce != 0 else load(g[place + k])
+                if smoothing != 0.0:
+                    for i in range(n):
+                        at = first + i * inner + k
+                        share = load(w[i]) if weighted else T(1)
+                        out[at] = store(load(out[at]) - a * even * share)
+                at = first + t * inner + k
+                share = keep * (load(w[t]) if weighted else T(1))
+                out[at] = store(load(out[at]) - a * share)
+
+
+@kernel
+def nll(x: "*T", target: "*i8", w: "*T", out: "*T", aux: "*f8", bad: "*i8", n: int, inner: int, weighted: int,
+        reduce: int, ignore: int, rows: int):
+    sum_loss = 0.0
+    sum_weight = 0.0
+    for place in range(rows):
+        row = place // inner
+        t = target[place]
+        loss = T(0)
+        if t != ignore:
+            if t < 0 or t >= n:
+                bad[0] = t if t >= 0 else t - 1
+            else:
+                share = load(w[t]) if weighted else T(1)
+                loss = -share * load(x[(row * n + t) * inner + (place - row * inner)])
+                sum_weight += share
+        if reduce == 0:
+            out[place] = store(loss)
+        else:
+            sum_loss += loss
+    aux[0] = sum_weight
+    if reduce == 1:
+        out[0] = store(T(sum_loss / sum_weight))
+    elif reduce == 2:
+        out[0] = store(T(sum_loss))
+
+
+@kernel
+def nll_gradient(g: "*T", target: "*i8", w: "*T", aux: "*f8", out: "*T", n: int, inner: int, weighted: int, reduce: int,
+                 ignore: int, rows: int):
+    for i in range(rows * n):
+        out[i] = store(T(0))
+    scale = T(1)
+    if reduce == 1:
+        scale = T(1.0 / aux[0])
+    for place in range(rows):
+        row = place // inner
+        t = target[place]
+        if t != ignore:
+            a = load(g[place]) if reduce == 0 else load(g[0]) * scale
+            share = load(w[t]) if weighted else T(1)
+            out[(row * n + t) * inner + (place - row * inner)] = store(-a * share)
+
+
+# --- ops -----------------------------------------------------------------------------------------------------------------
+
+def _geometry(shape):
+    """(rows, classes, inner) of scores (classes,), (rows, classes) or (rows, classes, ...)."""
+    if len(shape) == 1:
+        return 1, shape[0], 1
+    return shape[0], shape[1], numel(shape[2:])
+
+
+def _outputs(input, target, weight, reduction, numbers):
+    if input._kind.dtype.category != 2:
+        raise NotImplementedError(f"\"cross_entropy_loss\" not implemented for '{dt.scalar_name(input._kind.dtype)}'")
+    kind = F8 if input._kind.cpu else storage.kind_of(dt.float64, input._kind.device)
+    return [(target._shape if reduction == NONE else (), input._kind), ((numbers * target._n + 1,), kind)]
+
+
+def _check(input, target, weight):
+    """PyTorch's complaints about scores, class indices and class weights that do not fit together."""
+    shape, n = input._shape, len(input._shape)
+    if target._kind.dtype not in (dt.int64, dt.uint8):
+        raise RuntimeError(f"expected target dtype to be Long or Byte, but got {dt.scalar_name(target._kind.dtype)}")
+    classes = shape[0] if n == 1 else shape[1]
+    if n > 1 and target._shape != shape[:1] + shape[2:]:
+        if not target._shape or shape[0] != target._shape[0]:
+            got = target._shape[0] if target._shape else 1
+            raise ValueError(f"Expected input batch_size ({shape[0]}) to match target batch_size ({got}).")
+        if n >= 4 and len(target._shape) != 3:
+            raise RuntimeError("only batches of spatial targets supported (3D tensors) but got targets of dimension: "
+                               f"{len(target._shape)}")
+        raise RuntimeError(f"size mismatch (got input: {list(shape)} , target: {list(target._shape)}")
+    if n == 1 and target._shape not in ((), (1,)):
+        raise ValueError(f"Expected input batch_size (1) to match target batch_size ({target._shape[0]}).")
+    if weight is not None:
+        if len(weight._shape) != 1 or weight._n != classes:
+            raise RuntimeError(f"weight tensor should be defined either for all {classes} classes or no classes but got "
+                               f"weight tensor of shape: {list(weight._shape)}")
+        if weight._kind.dtype is not input._kind.dtype:
+            raise RuntimeError(f"expected scalar type {dt.scalar_name(input._kind.dtype)} but found "
+                               f"{dt.scalar_name(weight._kind.dtype)}")
+
+
+def _nll_reference(x, t, weight=None, *, reduction, ignore_index):
+    t = np.asarray(t)
+    w = np.ones(x.shape[1]) if weight is None else np.asarray(weight)
+    picked = -np.take_along_axis(x, t[:, None], 1)[:, 0] * w[t]
+    return picked if reduction == NONE else picked.sum() / (w[t].sum() if reduction == MEAN else 1.0)
+
+
+def _ce_reference(x, t, weight=None, *, reduction, ignore_index, label_smoothing):
+    logp = x - x.max(1, keepdims=True)
+    logp = logp - np.log(np.exp(logp).sum(1, keepdims=True))
+    first = _nll_reference(logp, t, weight, reduction=reduction, ignore_index=ignore_index)
+    w = (np.ones(x.shape[1]) if weight is None else np.asarray(weight)).reshape(-1, *[1] * (x.ndim - 2))
+    even = -(logp * w).sum(1)
+    t = np.asarray(t)
+    if reduction != NONE:
+        even = even.sum() / (w.reshape(-1)[t].sum() if reduction == MEAN else 1.0)
+    return (1 - label_smoothing) * first + label_smoothing / x.shape[1] * even
+
+
+class _Named:
+    """``node_for`` that picks the name PyTorch prints, by the call's parameters."""
+
+    def __init__(self, op):
+        self.op, self.classes = op, {}
+
+    def __call__(self, params):
+        name = params[-1]
+        cls = self.classes.get(name)
+        if cls is None:
+            base = self.op.node_class
+            cls = self.classes[name] = base if name is None else type(name, (base,), {"__slots__": (),
+                                                                                      "__module__": "numbagrad"})
+        return cls
+
+
+@custom(private=True, node="NllLossBackward0", second_order=True, reference=None,
+        samples=(Sample((3, 4), LABELS, reduction=MEAN, ignore_index=-100),))
+def nll_fused(input, target, weight=None, *, reduction: int, ignore_index: int, node_name: str = None):
+    """Minus the picked entries, weighted; the second output is the sum of their weights."""
+    return _outputs(input, target, weight, reduction, 0)
+
+
+@nll_fused.cpu
+def _(outs, input, target, weight, reduction, ignore_index, node_name):
+    out, aux = outs
+    rows, n, inner = _geometry(input._shape)
+    nll[input._kind.dtype](input._ptr, target._ptr, 0 if weight is None else weight._ptr, out._ptr, aux._ptr,
+                           _bad_address, n, inner, weight is not None, reduction, ignore_index, rows * inner)
+    check_bad()
+
+
+@nll_fused.gradient
+def _(g, shape, target, weight, y1, reduction, ignore_index):
+    return nll_spread.call(g, target, weight, y1, shape=shape, reduction=reduction, ignore_index=ignore_index), None, None
+
+
+@custom(private=True, node="NllLossBackwardBackward0", reference=None)
+def nll_spread(upstream, target, weight, aux, *, shape: tuple, reduction: int, ignore_index: int):
+    """Gradient of the negative log-likelihood: minus the upstream gradient times weight where the target is."""
+    return shape, upstream._kind
+
+
+@nll_spread.cpu
+def _(out, upstream, target, weight, aux, shape, reduction, ignore_index):
+    rows, n, inner = _geometry(shape)
+    nll_gradient[out._kind.dtype](upstream._ptr, target._ptr, 0 if weight is None else weight._ptr, aux._ptr, out._ptr, n,
+                                  inner, weight is not None, reduction, ignore_index, rows * inner)
+
+
+@nll_spread.gradient
+def _(g, target, weight, reduction, ignore_index):
+    return nll_fused.call(g, target, weight, reduction=reduction, ignore_index=ignore_index)[0], None, None, None
+
+
+nll_fused.node_for = _Named(nll_fused)
+
+
+@custom(private=True, node="NllLossBackward0", reference=None,
+        samples=(Sample((3, 4), LABELS, reduction=MEAN, ignore_index=-100, label_smoothing=0.0),
+                 Sample((3, 4), LABELS, reduction=SUM, ignore_index=1, label_smoothing=0.2)))
+def cross_entropy_fused(input, target, weight=None, *, reduction: int, ignore_index: int, label_smoothing: float,
+                        node_name: str = None):
+    """Cross entropy with class indices; the second output is what backward needs: (maximum, log of the sum) per row."""
+    return _outputs(input, target, weight, reduction, 2)
+
+
+@cross_entropy_fused.cpu
+def _(outs, input, target, weight, reduction, ignore_index, label_smoothing, node_name):
+    out, aux = outs
+    rows, n, inner = _geometry(input._shape)
+    run = ce_rows if inner == 1 else ce_columns
+    run[input._kind.dtype](input._ptr, target._ptr, 0 if weight is None else weight._ptr, out._ptr, aux._ptr,
+                           _bad_address, n, inner, weight is not None, reduction, ignore_index, label_smoothing,
+                           rows * inner, 0, rows * -(-inner // LANES))
+    check_bad()
+
+
+@cross_entropy_fused.gradient
+def _(g, input, target, weight, y1, reduction, ignore_index, label_smoothing):
+    if g._rg or input._rg:
+        return _composed_gradient(g, input, target, weight, reduction, ignore_index, label_smoothing), None, None
+    if g._strides is not None:
+        g = g.contiguous()
+    if input._strides is not None:
+        input = input.contiguous()
+    rows, n, inner = _geometry(input._shape)
+    out = make(input._shape, input._kind)
+    if not out._kind.cpu:
+        raise NotImplementedError(f"cross_entropy has no gradient kernel for device '{input.device}'")
+    ce_gradient[input._kind.dtype](g._ptr, input._ptr, target._ptr, 0 if weight is None else weight._ptr, y1._ptr,
+                                   out._ptr, n, inner, weight is not None, reduction, ignore_index, label_smoothing,
+                                   rows * inner, 0, rows * -(-inner // LANES))
+    return out, None, None
+
+
+cross_entropy_fused.node_for = _Named(cross_entropy_fused)
+
+
+def _composed_gradient(g, input, target, weight, reduction, ignore_index, label_smoothing):
+    """The same gradient from differentiable ops."""
+    from numbagrad import arange
+    from .softmax import softmax_forward
+    shape = input._shape
+    at = 0 if len(shape) == 1 else 1
+    n, kind = shape[at], input._kind
+    spread = [1] * len(shape)
+    spread[at] = n
+    along = list(shape)
+    along[at] = 1
+    target = target.reshape(along)
+    picked = (arange(n, device=kind.device).reshape(spread) == target).to(dtype=kind.dtype)
+    valid = (target != ignore_index).to(dtype=kind.dtype)
+    picked = picked * valid
+    w = 1.0 if weight is None else weight.detach().reshape(spread)
+    even = label_smoothing / n
+    share = (picked * w).sum(at, True)
+    total = 1.0 / share.sum() if reduction == MEAN else 1.0
+    shares = float(n) if weight is None else w.sum()
+    factor = (share * (1 - label_smoothing) + valid * shares * even) * total
+    minus = (picked * w * (1 - label_smoothing) + valid * w * even) * total
+    g = g.reshape(along) if reduction == NONE else g
+    return g * (factor * softmax_forward.call(input, at) - minus)
+
+
+def _node_name(shape, reduction):
+    if len(shape) <= 2:
+        return None
+    return "ViewBackward0" if len(shape) != 4 and reduction == NONE else "NllLoss2DBackward0"
+
+
+def legacy(size_average, reduce):
+    """``reduction`` from the two flags it replaced, with the warning that says so."""
+    import warnings
+    average, reduced = size_average is None or size_average, reduce is None or reduce
+    reduction = ("mean" if average else "sum") if reduced else "none"
+    warnings.warn(f"size_average and reduce args will be deprecated, please use reduction='{reduction}' instead.",
+                  stacklevel=3)
+    return reduction
+
+
+def _public_reference(fused):
+    def reference(x, t, weight=None, *, reduction="mean", ignore_index=-100, **more):
+        if fused is _ce_reference:
+            more.setdefault("label_smoothing", 0.0)
+        return fused(x, t, weight, reduction=REDUCTIONS[reduction], ignore_index=ignore_index, **more)
+    return reference
+
+
+@function(namespaces=("nn.functional",), method=False, reference=_public_reference(_nll_reference),
+          samples=(Sample((3, 4), LABELS), Sample((3, 4), LABELS, reduction="none"), Sample((3, 4), LABELS, (4,))))
+def nll_loss(input, target, weight=None, size_average=None, ignore_index=-100, reduce=None, reduction="mean"):
+    """Minus ``weight[target] * input[target]`` for log-probabilities (N, C, ...) and class indices (N, ...).
+
+    "mean" divides the sum by the weights of the targets; rows whose target is ``ignore_index`` count nothing.
+    IndexError for a target outside [0, C)."""
+    if size_average is not None or reduce is not None:
+        reduction = legacy(size_average, reduce)
+    code = reduction_code(reduction)
+    if not input._shape:
+        raise ValueError("Expected 1 or more dimensions (got 0)")
+    _check(input, target, weight)
+    target = _labels(target, input)
+    return nll_fused.call(input, target, weight, reduction=code, ignore_index=ignore_index,
+                          node_name=_node_name(input._shape, code))[0]
+
+
+def _labels(target, input):
+    if target._kind.dtype is not dt.int64:
+        target = target.to(dtype=dt.int64)
+    return target.reshape(()) if len(input._shape) == 1 and target._shape else target
+
+
+@function(namespaces=("nn.functional",), method=False, reference=_public_reference(_ce_reference),
+          samples=(Sample((3, 4), LABELS), Sample((3, 4), LABELS, reduction="sum", label_smoothing=0.1),
+                   Sample((3, 4), LABELS, (4,), reduction="none")))
+def cross_entropy(input, target, weight=None, size_average=None, ignore_index=-100, reduce=None, reduction="mean",
+                  label_smoothing=0.0):
+    """Cross entropy between scores (N, C, ...) and class indices (N, ...) or class probabilities (N, C, ...).
+
+    -log(softmax(input))[target], weighted by ``weight``; ``label_smoothing`` mixes the target with the uniform
+    distribution. "mean" divides by the weights of the targets. IndexError for a target outside [0, C)."""
+    if size_average is not None or reduce is not None:
+        reduction = legacy(size_average, reduce)
+    code = reduction_code(reduction)
+    shape = input._shape
+    if not shape:
+        raise IndexError("Dimension out of range (expected to be in range of [-1, 0], but got 1)")
+    if not 0.0 <= label_smoothing <= 1.0:
+        raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing:g}")
+    if target._shape == shape and target._kind.dtype.category >= 2:
+        return _probabilities(input, target, weight, code, label_smoothing)
+    _check(input, target, weight)
+    if target._kind.dtype is not dt.int64 or len(shape) == 1:
+        target = _labels(target, input)
+    name = "AddBackward0" if label_smoothing else None if len(shape) <= 2 else _node_name(shape, code)
+    return cross_entropy_fused.call(input, target, weight, reduction=code, ignore_index=ignore_index,
+                                    label_smoothing=float(label_smoothing), node_name=name)[0]
+
+
+def _probabilities(input, target, weight, code, label_smoothing):
+    """Cross entropy with a distribution over the classes as target."""
+    from .softmax import log_softmax_forward
+    at = 0 if len(input._shape) == 1 else 1
+    n = input._shape[at]
+    if label_smoothing:
+        target = target * (1 - label_smoothing) + label_smoothing / n
+    logp = log_softmax_forward.call(input, at) * target
+    if weight is not None:
+        spread = [1] * len(input._shape)
+        spread[at] = n
+        logp = logp * weight.reshape(spread)
+    if code == NONE:
+        return -logp.sum(at)
+    return -logp.sum() / (input._n // n) if code == MEAN else -logp.sum()

@@ -1,0 +1,568 @@
+"""Joining and repeating: cat, stack, repeat, flip, roll and their kin."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from numbagrad import dtypes as dt
+from numbagrad import storage
+from numbagrad.copying import contiguous_copy, copy_into
+from numbagrad.kernel.jit import kernel
+from numbagrad.op import Sample, custom, function
+from numbagrad.op import call as calls
+from numbagrad.op.call import write_out
+from numbagrad.tensor import Tensor, contiguous_strides, make, numel, raw, wrap_dim
+
+from .indexing import MOVE
+from .region import region, slice_
+from .shape import atleast_1d, atleast_2d, atleast_3d, expanded, numbers, reshaped, unsqueeze
+
+
+@kernel
+def copy_block(x: "*T", out: "*T", width: int, step: int, start: int, stop: int):
+    """Rows of ``width`` elements into rows ``step`` apart."""
+    for row in range(start, stop):
+        a = row * width
+        b = row * step
+        for i in range(width):
+            out[b + i] = x[a + i]
+
+
+def _sequence(name, tensors):
+    if isinstance(tensors, Tensor) or not isinstance(tensors, (tuple, list)):
+        raise TypeError(f"{name}(): argument 'tensors' (position 1) must be tuple of Tensors, not {type(tensors).__name__}")
+    return tensors
+
+
+def common_kind(name, tensors):
+    """The promoted kind of several tensors, which must be on one device."""
+    kind = tensors[0]._kind
+    for t in tensors:
+        if t._kind is not kind:
+            device = calls.common_device(name, tensors)
+            return storage.kind_of(calls.common_dtype(tensors, ()), device)
+    return kind
+
+
+def _skips(t):
+    """Legacy: an empty 1-D tensor joins anything."""
+    return len(t._shape) == 1 and t._n == 0
+
+
+@custom(private=True, contiguous=False, node="CatBackward0", dtypes="any", reference=np.concatenate,
+        samples=(Sample([(2, 3), (4, 3)], 0), Sample([(2, 3), (2, 1), (2, 3)], 1)))
+def joined(tensors: list, dim: int):
+    """Tensors joined along an existing dimension."""
+    first = next((t for t in tensors if not _skips(t)), tensors[0])
+    shape = first._shape
+    n, size = len(shape), 0
+    for i, t in enumerate(tensors):
+        other = t._shape
+        if other != shape:
+            if _skips(t):
+                continue
+            if len(other) != n:
+                raise RuntimeError(f"Tensors must have same number of dimensions: got {n} and {len(other)}")
+            for d in range(n):
+                if d != dim and other[d] != shape[d]:
+                    raise RuntimeError(f"Sizes of tensors must match except in dimension {dim}. Expected size {shape[d]} but "
+                                       f"got size {other[d]} for tensor number {i} in the list.")
+        size += other[dim]
+    return (*shape[:dim], size, *shape[dim + 1:]), common_kind("cat", tensors)
+
+
+@joined.cpu
+def _(out, tensors, dim):
+    shape = out._shape
+    if out._n == 0:
+        return
+    inner = numel(shape[dim + 1:])
+    outer, step, at = numel(shape[:dim]), shape[dim] * inner, 0
+    kind, size = out._kind, out._kind.itemsize
+    run = copy_block[MOVE[size]]
+    for t in tensors:
+        if t._n == 0:
+            continue
+        if t._kind is kind and t._strides is None:
+            run(t._ptr, out._ptr + at * size, t._shape[dim] * inner, step, 0, outer)
+        else:
+            copy_into(region(out, t._shape, contiguous_strides(shape), at), t)
+        at += t._shape[dim] * inner
+
+
+@joined.gradient
+def _(g, shapes, needs, dim):
+    grads, at = [], 0
+    for shape, need in zip(shapes, needs):
+        n = shape[dim] if len(shape) == len(g._shape) else 0
+        if not need:
+            grads.append(None)
+        elif len(shape) != len(g._shape):
+            grads.append(g.new_zeros(shape))
+        else:
+            grads.append(slice_.call(g, dim, at, at + n, 1))
+        at += n
+    return grads
+
+
+@function(method=False, aliases=("concat", "concatenate"), dtypes="any", reference=np.concatenate,
+          samples=(Sample([(2, 3), (4, 3)]), Sample([(2, 3), (2, 1), (2, 3)], 1), Sample([(2, 3), (2, 0)], -1)))
+def cat(tensors, dim=0, *, out=None, axis=None):
+    """Tensors joined along an existing dimension; dtypes are promoted."""
+    tensors = _sequence("cat", tensors)
+    if not tensors:
+        raise ValueError("torch.cat(): expected a non-empty list of Tensors")
+    dim = dim if axis is None else axis
+    shape = None
+    for i, t in enumerate(tensors):
+        if not isinstance(t, Tensor):
+            raise TypeError(f"expected Tensor as element {i} in argument 0, but got {type(t).__name__}")
+        if not t._shape:
+            raise RuntimeError(f"zero-dimensional tensor (at position {i}) cannot be concatenated")
+        if shape is None and not _skips(t):
+            shape = t._shape
+    dim = wrap_dim(dim, len(tensors[0]._shape if shape is None else shape))
+    result = joined.call(_promoted("cat", tensors), dim)
+    return result if out is None else write_out("cat", out, result, tensors)
+
+
+def _promoted(name, tensors):
+    """The tensors in their common dtype where one of them requires grad (so that gradients are converted back)."""
+    kind = tensors[0]._kind
+    if all([t._kind is kind for t in tensors]):
+        return tensors
+    kind = common_kind(name, tensors)
+    return [t if t._kind is kind else t.to(device=kind.device, dtype=kind.dtype) for t in tensors]
+
+
+@custom(private=True, contiguous=False, node="StackBackward0", dtypes="any", reference=np.stack,
+        samples=(Sample([(2, 3), (2, 3)], 1),))
+def stacked(tensors: list, dim: int):
+    """Tensors of one shape joined along a new dimension."""
+    shape = tensors[0]._shape
+    for i, t in enumerate(tensors):
+        if t._shape != shape:
+            raise RuntimeError(f"stack expects each tensor to be equal size, but got {list(shape)} at entry 0 and "
+                               f"{list(t._shape)} at entry {i}")
+    return (*shape[:dim], len(tensors), *shape[dim:]), common_kind("stack", tensors)
+
+
+@stacked.cpu
+def _(out, tensors, dim):
+    shape = tensors[0]._shape
+    inner = numel(shape[dim:])
+    outer, kind, size = numel(shape[:dim]), out._kind, out._kind.itemsize
+    if out._n == 0:
+        return
+    run = copy_block[MOVE[size]]
+    strides = contiguous_strides(out._shape)
+    strides = strides[:dim] + strides[dim + 1:]
+    for k, t in enumerate(tensors):
+        if t._kind is kind and t._strides is None:
+            run(t._ptr, out._ptr + k * inner * size, inner, len(tensors) * inner, 0, outer)
+        else:
+            copy_into(region(out, shape, strides, k * inner), t)
+
+
+@stacked.gradient
+def _(g, dim):
+    from .split import unbind
+    return unbind.call(g, dim)
+
+
+@function(method=False, dtypes="any", reference=np.stack,
+          samples=(Sample([(2, 3), (2, 3)]), Sample([(2, 3), (2, 3), (2, 3)], -1), Sample([(), ()])))
+def stack(tensors, dim=0, *, out=None):
+    """Tensors of one shape joined along a new dimension."""
+    tensors = _sequence("stack", tensors)
+    if not tensors:
+        raise RuntimeError("stack expects a non-empty TensorList")
+    for i, t in enumerate(tensors):
+        if not isinstance(t, Tensor):
+            raise TypeError(f"expected Tensor as element {i} in argument 0, but got {type(t).__name__}")
+    dim = wrap_dim(dim, len(tensors[0]._shape) + 1)
+    result = stacked.call(_promoted("stack", tensors), dim)
+    return result if out is None else write_out("stack", out, result, tensors)
+
+
+def _stacker(name, prepare, axis, doc, reference, samples):
+    def fn(tensors, *, out=None):
+        if not _sequence(name, tensors):
+            raise RuntimeError(f"{name} expects a non-empty TensorList")
+        parts = prepare(tensors)
+        return cat.fn(parts, axis(parts), out=out)
+    fn.__name__ = fn.__qualname__ = name
+    fn.__module__, fn.__doc__ = __name__, doc
+    return function(fn, method=False, dtypes="any", reference=reference, samples=samples,
+                    aliases=("row_stack",) if name == "vstack" else ())
+
+
+hstack = _stacker("hstack", lambda ts: atleast_1d.fn(list(ts)), lambda ts: 0 if len(ts[0]._shape) == 1 else 1,
+                  "Tensors joined along the second dimension, 1-D ones along the first.", np.hstack,
+                  (Sample([(2, 3), (2, 4)]), Sample([(2,), (3,)])))
+vstack = _stacker("vstack", lambda ts: atleast_2d.fn(list(ts)), lambda ts: 0,
+                  "Tensors joined along the first dimension; 1-D ones become rows.", np.vstack,
+                  (Sample([(2, 3), (1, 3)]), Sample([(3,), (3,)])))
+dstack = _stacker("dstack", lambda ts: atleast_3d.fn(list(ts)), lambda ts: 2,
+                  "Tensors joined along the third dimension.", np.dstack, (Sample([(2, 3), (2, 3)]), Sample([(3,), (3,)])))
+column_stack = _stacker("column_stack", lambda ts: [reshaped(t, (t._n, 1)) if len(t._shape) < 2 else t for t in ts],
+                        lambda ts: 1, "Tensors joined along the second dimension; 1-D ones become columns.",
+                        np.column_stack, (Sample([(3,), (3, 2)]),))
+
+
+# --- repeating ---------------------------------------------------------------------------------------------------------------
+
+@custom(private=True, contiguous=False, node="RepeatBackward0", dtypes="any", reference=np.tile,
+        samples=(Sample((2, 3), [2, 1, 2]),))
+def repeated(input, repeats: tuple):
+    """Copies of the tensor side by side."""
+    shape = (1,) * (len(repeats) - len(input._shape)) + input._shape
+    return tuple([a * b for a, b in zip(shape, repeats)]), input._kind
+
+
+@repeated.cpu
+def _(out, input, repeats):
+    lead = len(repeats) - len(input._shape)
+    shape = (1,) * lead + input._shape
+    strides = (0,) * lead + (input._strides or contiguous_strides(input._shape))
+    sizes, steps = [], []
+    for r, n, k in zip(repeats, shape, strides):
+        sizes += [r, n]
+        steps += [0, k]
+    if out._n:
+        view = raw(input._buf, input._ptr, out._n, tuple(sizes), tuple(steps), input._kind, input._ver)
+        copy_into(raw(out._buf, out._ptr, out._n, tuple(sizes), None, out._kind, out._ver), view)
+
+
+@repeated.gradient
+def _(g, shape, repeats):
+    if 0 in repeats:
+        return g.new_zeros(shape)
+    full = (1,) * (len(repeats) - len(shape)) + shape
+    pairs = [s for pair in zip(repeats, full) for s in pair]
+    return reshaped(g, tuple(pairs)).sum(tuple(range(0, len(pairs), 2))).reshape(shape)
+
+
+@function(namespaces=(), dtypes="any", reference=np.tile, samples=(Sample((2, 3), [2, 1, 2]), Sample((3,), [0])))
+def repeat(input, *repeats):
+    """Copies of the tensor side by side, ``repeats[d]`` along dimension ``d``."""
+    repeats = numbers("repeat", repeats, "repeats")
+    lead = len(repeats) - len(input._shape)
+    if lead < 0:
+        raise RuntimeError("Number of dimensions of repeat dims can not be smaller than number of dimensions of tensor")
+    shape = [a * b for a, b in zip((1,) * lead + input._shape, repeats)]
+    for s in shape:
+        if s < 0:
+            raise RuntimeError(f"Trying to create tensor with negative dimension {s}: {shape}")
+    return repeated.call(input, repeats)
+
+
+@function(dtypes="any", reference=np.tile, samples=(Sample((2, 3), [2]), Sample((2, 3), [2, 1, 2])))
+def tile(input, *dims):
+    """Copies of the tensor side by side; missing repeats are ones."""
+    dims = numbers("tile", dims, "dims")
+    return repeated.call(input, (1,) * (len(input._shape) - len(dims)) + dims)
+
+
+@function(dtypes="any", reference=lambda a, n, dim=None: np.repeat(a, n, dim),
+          samples=(Sample((2, 3), 2), Sample((2, 3), 2, 1), Sample((2, 3), ("int64", (2,), 0, 3), 0)))
+def repeat_interleave(input, repeats=None, dim=None, *, output_size=None):
+    """Each element (each slice along ``dim``) repeated ``repeats`` times in place."""
+    from .index import index_select
+    from .indexing import as_index
+    if repeats is None:
+        counts = as_index(input).array()
+        return _counted(counts)
+    if dim is None:
+        input, dim = reshaped(input, (input._n,)), 0
+    dim = wrap_dim(dim, len(input._shape))
+    if not isinstance(repeats, Tensor):
+        if repeats < 0:
+            raise RuntimeError("Repeats must be non-negative")
+        shape = input._shape
+        x = expanded.call(unsqueeze.call(input, dim + 1), (*shape[:dim + 1], repeats, *shape[dim + 1:]))
+        return x.clone().reshape((*shape[:dim], shape[dim] * repeats, *shape[dim + 1:]))
+    if repeats._kind.dtype not in (dt.int64, dt.int32):
+        raise RuntimeError("repeats has to be Long or Int tensor")
+    if repeats._n == 1:
+        return repeat_interleave.fn(input, int(repeats.item()), dim)
+    if len(repeats._shape) > 1:
+        raise RuntimeError("repeats must be 0-dim or 1-dim tensor")
+    if repeats._n != input._shape[dim]:
+        raise RuntimeError("repeats must have the same size as input along dim, but got repeats.size(0) = "
+                           f"{repeats._n} and input.size({dim}) = {input._shape[dim]}")
+    return index_select.fn(input, dim, _counted(as_index(repeats).array()))
+
+
+def _counted(counts):
+    from numbagrad.creation import from_numpy
+    if counts.size and counts.min() < 0:
+        raise RuntimeError("repeats can not be negative")
+    return from_numpy(np.repeat(np.arange(counts.size), counts))
+
+
+# --- reversing and turning -----------------------------------------------------------------------------------------------------
+
+@custom(private=True, contiguous=False, node="FlipBackward0", dtypes="any", reference=np.flip,
+        samples=(Sample((2, 3), [0, 1]),))
+def flipped(input, dims: tuple):
+    """The order of elements reversed along some dimensions."""
+    return input._shape, input._kind
+
+
+@flipped.cpu
+def _(out, input, dims):
+    if out._n == 0:
+        return
+    shape = input._shape
+    strides = input._strides or contiguous_strides(shape)
+    offset = sum([(shape[d] - 1) * strides[d] for d in dims])
+    steps = tuple([-k if d in dims else k for d, k in enumerate(strides)])
+    copy_into(out, raw(input._buf, input._ptr + offset * input._kind.itemsize, out._n, shape, steps, input._kind, [0]))
+
+
+@flipped.gradient
+def _(g, dims):
+    return flipped.call(g, dims)
+
+
+@function(dtypes="any", reference=np.flip, samples=(Sample((2, 3), [0]), Sample((2, 3, 4), [0, -1])))
+def flip(input, *dims):
+    """The order of elements reversed along the given dimensions (a copy)."""
+    dims = numbers("flip", dims, "dims")
+    wrapped = tuple([wrap_dim(d, len(input._shape)) for d in dims])
+    for d in wrapped:
+        if wrapped.count(d) > 1:
+            raise RuntimeError(f"dim {d} appears multiple times in the list of dims")
+    return flipped.call(input, wrapped if input._shape else ())
+
+
+@function(dtypes="any", reference=np.fliplr, samples=(Sample((2, 3)),))
+def fliplr(input):
+    """Columns in reverse order."""
+    if len(input._shape) < 2:
+        raise RuntimeError("Input must be >= 2-d.")
+    return flipped.call(input, (1,))
+
+
+@function(dtypes="any", reference=np.flipud, samples=(Sample((2, 3)),))
+def flipud(input):
+    """Rows in reverse order."""
+    if not input._shape:
+        raise RuntimeError("Input must be >= 1-d.")
+    return flipped.call(input, (0,))
+
+
+@custom(private=True, contiguous=False, node="RollBackward0", dtypes="any", reference=np.roll,
+        samples=(Sample((4, 3), (1, 2), (0, 1)),))
+def rolled(input, shifts: tuple, dims: tuple):
+    """Elements moved cyclically along dimensions."""
+    return input._shape, input._kind
+
+
+@rolled.cpu
+def _(out, input, shifts, dims):
+    """One dimension is two block copies; several go by way of a temporary. No dimension: all elements in a row."""
+    result = out
+    if not dims:
+        dims, shape = (0,), (input._n,)
+        input = input if input._strides is None else contiguous_copy(input)
+        input = raw(input._buf, input._ptr, input._n, shape, None, input._kind, input._ver)
+        out = raw(out._buf, out._ptr, out._n, shape, None, out._kind, out._ver)
+    for shift, dim in zip(shifts, dims):
+        n = input._shape[dim] if input._shape else 1
+        target = make(out._shape, out._kind) if len(dims) > 1 else out
+        if out._n:
+            k = shift % n
+            strides, own = contiguous_strides(out._shape), input._strides or contiguous_strides(input._shape)
+            if not strides:
+                copy_into(target, input)
+            for a, b, size in ((0, k, n - k), (n - k, 0, k)):
+                if size and strides:
+                    shape = (*out._shape[:dim], size, *out._shape[dim + 1:])
+                    copy_into(region(target, shape, strides, b * strides[dim]),
+                              region(input, shape, own, a * own[dim]))
+        input = target
+    if target is not out:
+        copy_into(result, target)
+
+
+@rolled.gradient
+def _(g, shifts, dims):
+    return rolled.call(g, tuple([-s for s in shifts]), dims)
+
+
+@function(dtypes="any", reference=np.roll, samples=(Sample((4, 3), 1), Sample((4, 3), 5, 0), Sample((4, 3), [1, -1], [0, 1])))
+def roll(input, shifts, dims=()):
+    """Elements moved cyclically by ``shifts`` along ``dims``; without ``dims`` over all elements in a row."""
+    shifts = (shifts,) if isinstance(shifts, int) else tuple(shifts)
+    dims = (dims,) if isinstance(dims, int) else tuple(dims or ())
+    if not shifts:
+        raise RuntimeError("`shifts` required")
+    if not dims and len(shifts) == 1:
+        return rolled.call(input, shifts, ())
+    if len(dims) != len(shifts):
+        raise RuntimeError(f"shifts and dimensions must align. shifts: {len(shifts)}, dims:{len(dims)}")
+    return rolled.call(input, shifts, tuple([wrap_dim(d, len(input._shape)) for d in dims]))
+
+
+@custom(private=True, contiguous=False, node="Rot90Backward0", dtypes="any", reference=np.rot90,
+        samples=(Sample((2, 3), 1, (0, 1)),))
+def turned(input, k: int, dims: tuple):
+    """The plane of two dimensions turned by ``k`` quarter turns, k from 1 to 3."""
+    shape = list(input._shape)
+    if k != 2:
+        shape[dims[0]], shape[dims[1]] = shape[dims[1]], shape[dims[0]]
+    return tuple(shape), input._kind
+
+
+@turned.cpu
+def _(out, input, k, dims):
+    a, b = dims
+    strides = list(input._strides or contiguous_strides(input._shape))
+    back = (a, b) if k == 2 else (b,) if k == 1 else (a,)
+    offset = sum([(input._shape[d] - 1) * strides[d] for d in back])
+    for d in back:
+        strides[d] = -strides[d]
+    if k != 2:
+        strides[a], strides[b] = strides[b], strides[a]
+    if out._n:
+        copy_into(out, raw(input._buf, input._ptr + offset * input._kind.itemsize, out._n, out._shape, tuple(strides),
+                           input._kind, [0]))
+
+
+@turned.gradient
+def _(g, k, dims):
+    return turned.call(g, 4 - k, dims)
+
+
+@function(dtypes="any", reference=lambda a, k=1, dims=(0, 1): np.rot90(a, k, dims),
+          samples=(Sample((2, 3)), Sample((2, 3), 2), Sample((2, 3, 4), 3, [1, 2])))
+def rot90(input, k=1, dims=(0, 1)):
+    """The plane of two dimensions turned by ``k`` quarter turns."""
+    n = len(input._shape)
+    if len(dims) != 2:
+        raise RuntimeError(f"expected total rotation dims == 2, but got dims = {len(dims)}")
+    if n < 2:
+        raise RuntimeError(f"expected total dims >= 2, but got total dims = {n}")
+    if dims[0] == dims[1] or abs(dims[0] - dims[1]) == n:
+        raise RuntimeError(f"expected rotation dims to be different, but got dim0 = {dims[0]} and dim1 = {dims[1]}")
+    a, b = wrap_dim(dims[0], n), wrap_dim(dims[1], n)
+    k %= 4
+    return turned.call(input, k, (a, b)) if k else input.clone()
+
+
+# --- grids and products ------------------------------------------------------------------------------------------------------------
+
+@function(method=False, dtypes="any", reference=lambda ts, indexing="ij": np.meshgrid(*ts, indexing=indexing),
+          samples=(Sample([(2,), (3,)], indexing="ij"), Sample([(2,), (3,)], indexing="xy")))
+def meshgrid(*tensors, indexing=None):
+    """Coordinates of a grid: each 1-D tensor expanded along the dimensions of the others."""
+    from .shape import tensor_list
+    tensors = tensor_list("meshgrid", tensors)
+    if not tensors:
+        raise RuntimeError("meshgrid expects a non-empty TensorList")
+    if indexing is None:
+        import warnings
+        warnings.warn("torch.meshgrid: in an upcoming release, it will be required to pass the indexing argument.",
+                      UserWarning, stacklevel=2)
+        indexing = "ij"
+    if indexing not in ("ij", "xy"):
+        raise RuntimeError(f'torch.meshgrid: indexing must be one of "xy" or "ij", but received: {indexing}')
+    for t in tensors:
+        if len(t._shape) > 1:
+            raise RuntimeError(f"torch.meshgrid: Expected 0D or 1D tensor in the tensor list but got: {list(t._shape)}")
+    swap = indexing == "xy" and len(tensors) >= 2
+    if swap:
+        tensors = (tensors[1], tensors[0], *tensors[2:])
+    shape = tuple([t._n for t in tensors])
+    grids = [expanded.call(reshaped(t, (1,) * i + (t._n,) + (1,) * (len(shape) - i - 1)), shape)
+             for i, t in enumerate(tensors)]
+    if swap:
+        grids[0], grids[1] = grids[1], grids[0]
+    return tuple(grids)
+
+
+@function(method=False, dtypes="any", samples=(Sample([(2,), (3,)]),),
+          reference=lambda ts: np.stack([g.ravel() for g in np.meshgrid(*ts, indexing="ij")], 1))
+def cartesian_prod(*tensors):
+    """All combinations of one element of each 1-D tensor, as rows."""
+    from .shape import tensor_list
+    tensors = tensor_list("cartesian_prod", tensors)
+    for t in tensors:
+        if len(t._shape) != 1:
+            raise RuntimeError(f"Expect a 1D vector, but got shape {list(t._shape)}")
+    if len(tensors) == 1:
+        return tensors[0]
+    return stack.fn([reshaped(g, (g._n,)) for g in meshgrid.fn(*tensors, indexing="ij")], 1)
+
+
+@function(method=True, dtypes="any", samples=(Sample((4,)), Sample((4,), 3), Sample((3,), 2, True)),
+          reference=lambda a, r=2, with_replacement=False: np.array(list(_choices(a, r, with_replacement))))
+def combinations(input, r=2, with_replacement=False):
+    """All choices of ``r`` elements of a 1-D tensor in their order, as rows."""
+    from numbagrad.creation import from_numpy
+    from .mask import masked_select
+    if len(input._shape) != 1:
+        raise RuntimeError(f"Expect a 1D vector, but got shape {list(input._shape)}")
+    if r < 0:
+        raise RuntimeError(f"Expect a non-negative number, but got {r}")
+    if r == 0:
+        return input.new_empty((0,))
+    places = np.indices((input._n,) * r)
+    mask = np.ones((input._n,) * r, bool)
+    for a, b in zip(places, places[1:]):
+        mask &= a <= b if with_replacement else a < b
+    mask = from_numpy(mask)
+    return stack.fn([masked_select.fn(g, mask) for g in meshgrid.fn(*[input] * r, indexing="ij")], 1)
+
+
+def _choices(items, r, with_replacement):
+    import itertools
+    return (itertools.combinations_with_replacement if with_replacement else itertools.combinations)(items, r)
+
+
+def _block_reference(ts):
+    from scipy.linalg import block_diag as scipy_block_diag
+    return scipy_block_diag(*ts)
+
+
+@custom(private=True, contiguous=False, node="BlockDiagBackward0", dtypes="any", reference=_block_reference,
+        samples=(Sample([(2, 3), (1, 2)]),))
+def blocks(tensors: list):
+    """Matrices along the diagonal of one."""
+    return (sum([t._shape[0] for t in tensors]), sum([t._shape[1] for t in tensors])), common_kind("block_diag", tensors)
+
+
+@blocks.cpu
+def _(out, tensors):
+    out._buf.fill(0)
+    row = column = 0
+    strides = contiguous_strides(out._shape)
+    for t in tensors:
+        if t._n:
+            copy_into(region(out, t._shape, strides, row * strides[0] + column), t)
+        row, column = row + t._shape[0], column + t._shape[1]
+
+
+@blocks.gradient
+def _(g, shapes):
+    grads, row, column = [], 0, 0
+    for r, c in shapes:
+        grads.append(slice_.call(slice_.call(g, 0, row, row + r, 1), 1, column, column + c, 1))
+        row, column = row + r, column + c
+    return grads
+
+
+@function(method=False, dtypes="any", reference=_block_reference, samples=(Sample([(2, 3), (1, 2)]),))
+def block_diag(*tensors):
+    """Matrices (vectors as rows, numbers as 1 x 1) along the diagonal of a matrix of zeros."""
+    from .shape import tensor_list
+    tensors = tensor_list("block_diag", tensors)
+    for i, t in enumerate(tensors):
+        if len(t._shape) > 2:
+            raise RuntimeError(f"torch.block_diag: Input tensors must have 2 or fewer dimensions. Input {i} has "
+                               f"{len(t._shape)} dimensions")
+    return blocks.call(_promoted("block_diag", [atleast_2d.fn(t) for t in tensors]))
+
+

@@ -1,0 +1,224 @@
+"""Places named by a mask: masked_fill, masked_select, masked_scatter, nonzero."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from numbagrad import dtypes as dt
+from numbagrad.broadcast import sum_to_size
+from numbagrad.copying import contiguous_copy
+from numbagrad.creation import from_numpy
+from numbagrad.op import Sample, custom, function
+from numbagrad.op import call as calls
+from numbagrad.op.custom import Custom, CustomNode
+from numbagrad.tensor import Tensor, numel
+
+from . import indexing as ix
+from .index import collect, gatherer, spread
+from .logic import where_else, where_number, where_tensors
+from .shape import expanded, reshaped
+
+# --- masked_fill -------------------------------------------------------------------------------------------------------------
+
+class MaskedFill(Custom):
+    """Two node names: with a number, and with a 0-d tensor as value."""
+
+    with_tensor = None
+
+    def node_for(self, params):
+        return self.node_class if params[0] is not None else self.with_tensor
+
+
+def _declare(fn):
+    op = MaskedFill(fn, private=True, contiguous=False, node="MaskedFillBackward0", dtypes="any", reference=None)
+    op.with_tensor = type("MaskedFillBackward1", (CustomNode,), {"__slots__": (), "op": op, "__module__": "numbagrad"})
+    return op
+
+
+@_declare
+def filled(input, mask, value, number: object):
+    """``input`` with a number or a 0-d tensor where the mask holds."""
+    return calls.broadcast_shapes("masked_fill", [input, mask]), input._kind
+
+
+def _fill_masked(out, input, mask, value, number):
+    if value is None:
+        where_else.cpu_launch(out, mask, input, number)
+    else:
+        where_tensors.cpu_launch(out, mask, value, input)
+
+
+filled.cpu(_fill_masked)
+
+
+@filled.gradient
+def _(g, needs, mask, shapes):
+    zero = where_else(mask, g, 0) if needs[0] else None
+    kept = where_number(mask, g, 0).sum() if needs[2] else None
+    return None if zero is None else sum_to_size(zero, shapes[0]), None, kept
+
+
+def _mask_and_value(input, mask, value):
+    if mask._kind.dtype is not dt.bool_:
+        raise RuntimeError(f"masked_fill_ only supports boolean masks, but got mask with dtype {_c_name(mask)}")
+    if not isinstance(value, Tensor):
+        d = input._kind.dtype
+        if isinstance(value, complex) and not d.is_complex:
+            raise RuntimeError(f"value cannot be converted to type {_c_name(input)} without overflow")
+        return None, value
+    if value._shape:
+        raise RuntimeError("masked_fill_ only supports a 0-dimensional value tensor, but got tensor with "
+                           f"{len(value._shape)} dimension(s).")
+    return value if value._kind is input._kind else value.to(device=input.device, dtype=input.dtype), None
+
+
+def _c_name(t):
+    name = t._kind.dtype.name
+    return {"float32": "float", "float64": "double", "int64": "long", "int32": "int", "int16": "short", "int8": "signed char",
+            "uint8": "unsigned char"}.get(name, dt.scalar_name(t._kind.dtype))
+
+
+def _filled_reference(a, mask, value):
+    return np.where(mask, value, a)
+
+
+@function(dtypes="any", reference=_filled_reference, samples=(
+    Sample((3, 4), ("bool", (3, 4)), 2.5), Sample((3, 4), ("bool", (4,)), -1.0)))
+def masked_fill(input, mask, value):
+    """A copy of ``input`` with ``value`` (a number or a 0-d tensor) where the mask, which broadcasts, holds."""
+    return filled.call(input, mask, *_mask_and_value(input, mask, value))
+
+
+def masked_fill_(self, mask, value):
+    """In-place form of ``masked_fill``."""
+    value, number = _mask_and_value(self, mask, value)
+    _fits("masked_fill_", self, mask)
+    return ix.modify(filled, self, (mask, value), (number,), lambda t: _fill_masked(
+        t, t, mask, value if value is None else ix.separate(value, t), number), "masked_fill_")
+
+
+def _fits(name, t, mask):
+    shape = calls.broadcast_shapes(name, [t, mask])
+    if shape != t._shape:
+        raise RuntimeError(f"output with shape {list(t._shape)} doesn't match the broadcast shape {list(shape)}")
+
+
+# --- masked_select, masked_scatter ---------------------------------------------------------------------------------------------
+
+_masked_select = gatherer("MaskedSelectBackward0")
+
+
+@function(dtypes="any", reference=lambda a, m: np.broadcast_to(a, np.broadcast_shapes(a.shape, m.shape))[
+    np.broadcast_to(m, np.broadcast_shapes(a.shape, m.shape))],
+    samples=(Sample((3, 4), ("bool", (3, 4))), Sample((3, 4), ("bool", (4,)))))
+def masked_select(input, mask, *, out=None):
+    """The elements of ``input`` where the mask holds, as one row."""
+    if mask._kind.dtype not in (dt.bool_, dt.uint8):
+        raise RuntimeError("masked_select: expected BoolTensor for mask")
+    shape = calls.broadcast_shapes("masked_select", [input, mask])
+    x = input if input._shape == shape else expanded.call(input, shape)
+    m = mask if mask._shape == shape else expanded.call(mask, shape)
+    lin = ix.true_numbers(m)
+    result = _masked_select(x, ix.flat_plan(lin, numel(shape), lin.shape))
+    return result if out is None else calls.write_out("masked_select", out, result, (input,))
+
+
+@custom(private=True, contiguous=False, node="MaskedScatterBackward0", dtypes="any", reference=None)
+def scattered_by_mask(input, source, plan: object):
+    """A copy of ``input`` with the first elements of ``source`` at the places of a plan."""
+    return input._shape, input._kind
+
+
+def _take_in(t, source, plan):
+    s = source if source._strides is None else contiguous_copy(source)
+    row = ix.raw(s._buf, s._ptr, plan.n, (plan.n,), None, s._kind, s._ver)
+    ix.write(t, ix.separate(row, t), plan)
+
+
+@scattered_by_mask.cpu
+def _(out, input, source, plan):
+    from numbagrad.copying import copy_into
+    copy_into(out, input)
+    _take_in(out, source, plan)
+
+
+@scattered_by_mask.gradient
+def _(g, needs, shapes, plan):
+    from .index import put_at
+    own = put_at.call(g, g.new_zeros(()), plan, False) if needs[0] else None
+    if not needs[1]:
+        return own, None
+    n = numel(shapes[1])
+    first = ix.flat_plan(np.arange(plan.n), n)
+    return own, reshaped(spread.call(collect.call(g, plan), first, (n,)), shapes[1])
+
+
+def _mask_plan(name, input, mask, source, shape):
+    if mask._kind.dtype is not dt.bool_:
+        raise RuntimeError(f"masked_scatter_ only supports boolean masks, but got mask with dtype {_c_name(mask)}")
+    if source._kind.dtype is not input._kind.dtype:
+        raise RuntimeError("masked_scatter: expected self and source to have same dtypes but got "
+                           f"{dt.scalar_name(input.dtype)} and {dt.scalar_name(source.dtype)}")
+    m = mask if mask._shape == shape else expanded.call(mask, shape)
+    lin = ix.true_numbers(m)
+    if lin.size > source._n:
+        raise RuntimeError("Number of elements of source < number of ones in mask")
+    return ix.flat_plan(lin, numel(shape), lin.shape)
+
+
+def _scatter_reference(a, mask, source):
+    out = np.array(np.broadcast_to(a, np.broadcast_shapes(a.shape, mask.shape)))
+    mask = np.broadcast_to(mask, out.shape)
+    out[mask] = source.reshape(-1)[:mask.sum()]
+    return out
+
+
+@function(dtypes="any", reference=_scatter_reference,
+          samples=(Sample((3, 4), ("bool", (3, 4)), ("float64", (4, 3))), Sample((3, 4), ("bool", (4,)), ("float64", (12,)))))
+def masked_scatter(input, mask, source):
+    """A copy of ``input`` with the elements of ``source``, in order, where the mask holds."""
+    shape = calls.broadcast_shapes("masked_scatter", [input, mask])
+    x = input if input._shape == shape else expanded.call(input, shape)
+    return scattered_by_mask.call(x, source, _mask_plan("masked_scatter", input, mask, source, shape))
+
+
+def masked_scatter_(self, mask, source):
+    """In-place form of ``masked_scatter``."""
+    _fits("masked_scatter_", self, mask)
+    plan = _mask_plan("masked_scatter_", self, mask, source, self._shape)
+    return ix.modify(scattered_by_mask, self, (source,), (plan,), lambda t: _take_in(t, source, plan), "masked_scatter_")
+
+
+Tensor.masked_fill_, Tensor.masked_scatter_ = masked_fill_, masked_scatter_
+
+
+# --- nonzero -----------------------------------------------------------------------------------------------------------------
+
+def coordinates(input):
+    """One int64 array per dimension with the coordinates of the nonzero elements."""
+    lin = ix.true_numbers(input)
+    return np.unravel_index(lin, input._shape) if input._shape else ()
+
+
+@function(differentiable=False, dtypes="any", reference=np.argwhere, samples=(Sample(("bool", (3, 4))), Sample((5,))))
+def nonzero(input, *, out=None, as_tuple=False):
+    """Coordinates of the nonzero elements, one row each; with ``as_tuple`` one tensor per dimension."""
+    if as_tuple:
+        if not input._shape:
+            input = input.view(1)
+        return tuple([from_numpy(np.ascontiguousarray(c, dtype=np.int64)) for c in coordinates(input)])
+    if len(input._shape) == 1:
+        result = from_numpy(ix.true_numbers(input).reshape(-1, 1))
+    elif not input._shape:
+        result = from_numpy(np.empty((ix.true_numbers(input).size, 0), np.int64))
+    else:
+        result = from_numpy(np.ascontiguousarray(np.stack(coordinates(input), 1).astype(np.int64, copy=False)))
+    return result if out is None else calls.write_out("nonzero", out, result, ())
+
+
+@function(differentiable=False, dtypes="any", reference=np.argwhere, samples=(Sample(("bool", (3, 4))),))
+def argwhere(input):
+    """Coordinates of the nonzero elements, one row each."""
+    return nonzero.fn(input)
+
+

@@ -1,0 +1,1 @@
+"""What the tests of every op share: arguments drawn from samples, an independent gradient checker, the list of ops."""

@@ -1,0 +1,116 @@
+"""Every op's value: against its reference in float64, float32 against float64, special points and PyTorch."""
+
+import numpy as np
+import pytest
+from registry.check import ulps
+from registry.draw import Case, cases, flat, floats, ids, is_shape, is_typed, ops
+from registry.oracle import torch_arguments, torch_function, torch_values
+
+import numbagrad as ng
+
+# Ulps of the largest value. Vecmath is right to 2; a formula of a few operations adds a few.
+FLOAT64_ULPS, FLOAT32_ULPS = 16, 8
+
+
+def limit(op, plain):
+    return plain if op.tolerance is None else op.tolerance
+
+
+@pytest.mark.parametrize("op", [op for op in ops() if op.reference is not None], ids=ids)
+def test_value_matches_reference(op):
+    for case in cases(op):
+        expected = case.reference()
+        got = case.call(case.tensors())
+        if not flat(got):
+            assert got == expected, f"{case}: {got}, expected {expected}"
+            continue
+        expected = list(expected) if isinstance(got, (tuple, list)) else [expected]
+        got = flat(got)
+        assert len(got) == len(expected), f"{case}: {len(got)} results, expected {len(expected)}"
+        for g, e in zip(got, expected):
+            e = np.asarray(e)
+            assert tuple(g.shape) == e.shape, f"{case}: shape {tuple(g.shape)}, expected {e.shape}"
+            ulps(g.numpy(), e, np.float64, limit(op, FLOAT64_ULPS), repr(case))
+
+
+@pytest.mark.parametrize("op", [op for op in ops() if op.dtypes in ("any", "float")], ids=ids)
+def test_float32_agrees_with_float64(op):
+    for case in cases(op):
+        wide, narrow = floats(case.call(case.tensors())), floats(case.call(case.tensors(np.float32)))
+        for w, n in zip(wide, narrow):
+            # Ops that state their dtype (a cast, float_power) keep it.
+            ulps(n.double().numpy(), w.double().numpy(), np.float32, limit(op, FLOAT32_ULPS), repr(case))
+
+
+def point_arrays(case):
+    """The op's special points in its tensors: all pairs of them for two tensors."""
+    points = np.array(case.op.points, np.float64)
+    places = [i for i, s in enumerate(case.specs) if s[0] == "float64"]
+    if len(places) == 1:
+        values = [points]
+    elif len(places) == 2:
+        values = [v.ravel() for v in np.meshgrid(points, points, indexing="ij")]
+    else:
+        return None
+    if len(places) != len(case.specs):
+        return None
+    return values
+
+
+def point_case(op):
+    """A sample whose tensors may take any shape: one or two float tensors of one shape."""
+    for i, sample in enumerate(op.samples):
+        shapes = [a for a in sample.args if is_shape(a)]
+        if shapes and len({*shapes}) == 1 and not any(is_typed(a) or isinstance(a, list) for a in sample.args):
+            case = Case(op, i)
+            values = point_arrays(case)
+            if values is not None:
+                return case, values
+    return None, None
+
+
+POINTED = [op for op in ops() if op.points and op.reference is not None and point_case(op)[0] is not None]
+
+
+@pytest.mark.parametrize("op", POINTED, ids=ids)
+def test_special_points(op):
+    case, values = point_case(op)
+    with np.errstate(all="ignore"):
+        expected = np.asarray(case.reference(values))
+    for dtype, allowed in ((np.float64, FLOAT64_ULPS), (np.float32, FLOAT32_ULPS)):
+        tensors = [ng.tensor(v.astype(dtype)) for v in values]
+        got = case.call(tensors)
+        if not flat(got):
+            assert got == expected
+            continue
+        got = flat(got)[0].numpy()
+        for i in range(len(values[0])):  # one by one: an ulp is that of the point itself
+            at = ", ".join(repr(float(v[i])) for v in values)
+            with np.errstate(all="ignore"):
+                inexact = [v.astype(dtype)[i] != v[i] and v[i] == v[i] for v in values]
+            if any(inexact):
+                with np.errstate(all="ignore"):
+                    rounded = np.asarray(case.reference([v.astype(dtype).astype(np.float64)[i:i + 1] for v in values]))[0]
+            else:
+                rounded = expected[i]
+            with np.errstate(over="ignore"):
+                rounded = rounded.astype(dtype) if rounded.dtype.kind == "f" else rounded
+            ulps(got[i], rounded, dtype, limit(op, allowed), f"{op.name}({at}) in {np.dtype(dtype)}")
+
+
+@pytest.mark.parametrize("op", ops(), ids=ids)
+def test_value_matches_torch(op):
+    pytest.importorskip("torch", reason="PyTorch is the oracle here")
+    f = torch_function(op)
+    if f is None:
+        pytest.skip(f"PyTorch has no function for {op.name}")
+    for case in cases(op):
+        got, expected = flat(case.call(case.tensors())), torch_values(case.call(torch_arguments(case), f))
+        if not got:
+            assert case.call(case.tensors()) == case.call(torch_arguments(case), f)
+            continue
+        assert len(got) == len(expected)
+        for g, e in zip(got, expected):
+            assert str(g.dtype) == str(e.dtype), f"{case}: {g.dtype}, in PyTorch {e.dtype}"
+            ulps(g.detach().resolve_conj().numpy(), e.detach().resolve_conj().numpy(), np.float64,
+                 limit(op, 2 * FLOAT64_ULPS), repr(case))
