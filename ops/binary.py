@@ -50,14 +50,14 @@ def round(input):
 
 
 @elementwise(private=True, accepts="realfloat", reference=lambda x, scale: np.rint(x * scale) / scale, dtypes="float",
-             samples=(Sample((3, 4), 10.0),), names="RoundBackward1", torch_name="round")
+             samples=(Sample((3, 4), 10.0),), names="RoundBackward1")
 def round_up(input, scale: float):
     """Rounded to a multiple of ``1 / scale``."""
     return s.rint(input * scale) / scale
 
 
 @elementwise(private=True, accepts="realfloat", reference=lambda x, scale: np.rint(x / scale) * scale, dtypes="float",
-             samples=(Sample((3, 4), 10.0),), names="RoundBackward1", torch_name="round")
+             samples=(Sample((3, 4), 10.0),), names="RoundBackward1")
 def round_down(input, scale: float):
     """Rounded to a multiple of ``scale``."""
     return s.rint(input / scale) * scale

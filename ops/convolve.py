@@ -27,7 +27,7 @@ ptr = ptr_i8 = one = None
 SIZE = 0
 
 
-# --- pieces --------------------------------------------------------------------------------------------------------------
+# --- pieces ---
 
 def fill(p, n):
     """Zeros."""
@@ -183,7 +183,7 @@ def scatter(cols, x, t):
                             q += ow
 
 
-# --- the three products --------------------------------------------------------------------------------------------------
+# --- the three products ---
 # Table: x, w, b, y, scratch, its bytes per unit, units, samples, groups, channels and outputs per group; then triples
 # (depth, height, width) of input, kernel, output, stride, padding, dilation; form; padded height and width, line length.
 
@@ -285,7 +285,7 @@ def weight_gradient(table, start, stop):
                 one(y, x, w, o, k, p, p, p, k, 0, 2, 1.0, 1.0)
 
 
-# --- specialisation and launch -------------------------------------------------------------------------------------------
+# --- specialisation and launch ---
 
 PIECES = (fill, embed, extract, spread, compress, shift, unshift, gather, scatter)
 _made: dict = {}

@@ -28,14 +28,14 @@ def _(g):
 
 
 @custom(node="ToCopyBackward0", contiguous=False, private=True, dtypes="any")
-def to_copy(input, kind: object):
-    """A copy in another dtype or on another device."""
+def to_copy(input, kind: object, source: object = None):
+    """A copy in another dtype or on another device; ``source`` is the input's kind, which is all that backward needs."""
     return input._shape, kind
 
 
 @to_copy.cuda
 @to_copy.cpu
-def _(out, input, kind):
+def _(out, input, kind, source):
     if input._kind.device is not out._kind.device:
         from numbagrad.kernel import cuda
         return cuda.transfer(out, input)
@@ -43,8 +43,8 @@ def _(out, input, kind):
 
 
 @to_copy.gradient
-def _(g, input):
-    return g if g._kind is input._kind else to_copy(g, input._kind)
+def _(g, source):
+    return g if g._kind is source else to_copy(g, source, g._kind)
 
 
 @function(method=True, namespaces=(), dtypes="any", differentiable=False)
@@ -74,7 +74,7 @@ def to(input, *args, **kwargs):
     target = storage.kind_of(dtype or kind.dtype, kind.device if device is None else storage.resolve_device(device))
     if target is kind and not copy:
         return input
-    return to_copy(input, target) if target is not kind else clone(input)
+    return to_copy(input, target, kind) if target is not kind else clone(input)
 
 
 def _cast(name, target):

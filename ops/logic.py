@@ -191,7 +191,7 @@ def _isclose_reference(a, b, rtol=1e-5, atol=1e-8, equal_nan=False):
 
 
 isclose_kernel = elementwise(_isclose_kernel, name="isclose_kernel", result="bool", differentiable=False, private=True,
-                             accepts="realfloat", torch_name="isclose", samples=(Sample((3, 4), (4,), 1e-5, 1e-8, 0),),
+                             accepts="realfloat", samples=(Sample((3, 4), (4,), 1e-5, 1e-8, 0),),
                              reference=_isclose_reference)
 
 

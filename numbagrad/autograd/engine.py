@@ -30,6 +30,11 @@ def current_run():
     return getattr(_local, "run", None)
 
 
+def is_limited():
+    """Whether the innermost backward in progress in this thread goes to given inputs only."""
+    return getattr(_local, "limited", False)
+
+
 def run(roots, gradients, keep_graph, create_graph, inputs=None, accumulate=True):
     """Propagate ``gradients`` of the ``roots`` (tensors or gradient edges) through the graph.
 
@@ -40,12 +45,14 @@ def run(roots, gradients, keep_graph, create_graph, inputs=None, accumulate=True
     outermost = current_run() is None
     if outermost:
         _local.run = next(_numbers)
+    limited, _local.limited = is_limited(), inputs is not None
     switch = create_graph and not modes.current().grad
     if switch:
         modes.change(grad=True)
     try:
         return _run(roots, gradients, keep_graph, create_graph, inputs, accumulate)
     finally:
+        _local.limited = limited
         if switch:
             modes.change(grad=False)
         if outermost:

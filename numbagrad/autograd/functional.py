@@ -254,9 +254,12 @@ def _first_order(func, inputs, v, create_graph, strict, name):
         raise RuntimeError(f"The function given to {name} should return a single Tensor")
     if outputs[0].numel() != 1:
         raise RuntimeError(f"The Tensor returned by the function given to {name} should contain a single element")
-    g = _filled(_gradients(outputs, inputs, create_graph=True), inputs, strict, True, "back", 0)
+    g = _gradients(outputs, inputs, create_graph=True)
     if strict:
         for i, part in enumerate(g):
+            if part is None:
+                raise RuntimeError(f"The output of the user-provided function is independent of input {i}. This is not allowed "
+                                   "in strict mode.")
             if not part.requires_grad:
                 raise RuntimeError(LINEAR.format(i))
     return is_in, inputs, v, outputs, g

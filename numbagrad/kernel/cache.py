@@ -312,6 +312,9 @@ def seal(pyfunc, key_text):
     if not _SEALED.search(pyfunc.__qualname__):
         mark = hashlib.sha256(f"{pyfunc.__qualname__}\n{key_text}".encode()).hexdigest()[:16]
         pyfunc.__qualname__ = f"{pyfunc.__name__}_h{mark}"
+        if pyfunc.__module__ not in sys.modules or pyfunc.__globals__.get("__name__") not in sys.modules:
+            # Generated code names no real module, yet Numba imports a stored function's module when it loads it.
+            pyfunc.__module__ = pyfunc.__globals__["__name__"] = __name__
         for inner in callees(pyfunc):
             seal(inner.py_func, key_text)
     return pyfunc
@@ -403,9 +406,6 @@ def attach(dispatcher, key_text):
     :func:`fingerprint` makes such a text. With ``NUMBA_DISABLE_JIT`` set nothing happens.
     """
     if hasattr(dispatcher, "targetctx"):
-        pyfunc = seal(dispatcher.py_func, key_text)
-        if pyfunc.__module__ not in sys.modules or pyfunc.__globals__.get("__name__") not in sys.modules:
-            # Generated code names no real module, yet Numba imports a stored function's module when it loads it.
-            pyfunc.__module__ = pyfunc.__globals__["__name__"] = __name__
+        seal(dispatcher.py_func, key_text)
         dispatcher._cache = KernelCache(dispatcher, key_text)
     return dispatcher

@@ -4,11 +4,11 @@ import importlib
 
 from . import hooks
 
-__all__ = ["data", "hooks"]
+__all__ = ["checkpoint", "data", "hooks"]
 
 
 def __getattr__(name):
     # Data loading brings multiprocessing with it, which `import numbagrad` need not wait for.
-    if name == "data":
-        return importlib.import_module(".data", __name__)
+    if name in ("data", "checkpoint"):
+        return importlib.import_module("." + name, __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 import zlib
 
 import numpy as np
@@ -115,8 +116,10 @@ class Case:
             if isinstance(x, list) and x and isinstance(x[0], Slot):
                 return [fill(v) for v in x]
             return x
-        function = function or self.op.callable
-        return function(*[fill(a) for a in self.args], **{k: fill(v) for k, v in self.kwargs.items()})
+        args, kwargs = [fill(a) for a in self.args], {k: fill(v) for k, v in self.kwargs.items()}
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "(?s).*(deprecated|in an upcoming release)")  # PyTorch's, and ours after it
+            return (function or self.op.callable)(*args, **kwargs)
 
     def tensors(self, dtype=None, requires_grad=False, arrays=None):
         out = []

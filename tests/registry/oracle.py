@@ -22,10 +22,20 @@ def torch_function(op):
     for space in spaces:
         f = getattr(importlib.import_module(MODULES[space]), name, None)
         if f is not None:
-            return f
+            return spread(f) if name in SPREAD else f
     if op.method or not spaces:
         return getattr(torch.Tensor, op.method or name, None)
     return None
+
+
+# Functions of several tensors that numbagrad also takes as one list.
+SPREAD = ("broadcast_tensors", "cartesian_prod", "block_diag", "atleast_1d", "chain_matmul")
+
+
+def spread(f):
+    def call(*args, **kwargs):
+        return f(*args[0], **kwargs) if len(args) == 1 and isinstance(args[0], list) else f(*args, **kwargs)
+    return call
 
 
 def torch_arguments(case, requires_grad=False, dtype=None, arrays=None):

@@ -7,6 +7,7 @@ starts as 0xFF bytes (NaN in every floating type), so that reading what nothing 
 from __future__ import annotations
 
 import itertools
+import sys
 
 import numpy as np
 
@@ -86,8 +87,14 @@ class Simulator:
             kernel = jit.define(f"def launched({names}):\n    with quiet(all='ignore'):\n        {source.name}({names})\n",
                                 "launched", env)
             kernel = source.loaded["simulator"] = shim.numba_cuda().jit(kernel)
-        kernel[grid, block](*[a if kind[0] == "*" else np.dtype(jit.POINTEE[kind]).type(a)
-                              for a, (_, kind) in zip(args, source.params)])
+        # The simulator polls its threads; at the usual interval each turn of the poller would cost 5 ms.
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(min(interval, 1e-4))
+        try:
+            kernel[grid, block](*[a if kind[0] == "*" else np.dtype(jit.POINTEE[kind]).type(a)
+                                  for a, (_, kind) in zip(args, source.params)])
+        finally:
+            sys.setswitchinterval(interval)
 
     def synchronize(self, index):
         """Launches are over when they return."""

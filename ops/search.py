@@ -1,0 +1,232 @@
+"""Counting and searching: bincount, histc, unique, searchsorted, bucketize, isin."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from numbagrad import dtypes as dt
+from numbagrad import storage
+from numbagrad.copying import contiguous_copy
+from numbagrad.creation import from_numpy
+from numbagrad.kernel.jit import T, kernel, load
+from numbagrad.op import Sample, function
+from numbagrad.op import call as calls
+from numbagrad.tensor import Tensor, from_array, make, wrap_dim
+
+from . import indexing as ix
+
+
+@kernel
+def count_values(x: "*i8", out: "*i8", start: int, stop: int):
+    for i in range(start, stop):
+        out[x[i]] += 1
+
+
+@function(differentiable=False, dtypes="int", reference=np.bincount,
+          samples=(Sample(("int64", (20,), 0, 6)), Sample(("int64", (5,), 0, 3), ("float64", (5,)), 7)))
+def bincount(input, weights=None, minlength=0):
+    """How often each of 0, 1, 2 ... occurs in a 1-D integer tensor, or the sum of its weights."""
+    d = input._kind.dtype
+    if d.category != 1:
+        raise NotImplementedError(f"\"bincount_cpu\" not implemented for '{dt.scalar_name(d)}'")
+    if minlength < 0:
+        raise RuntimeError("minlength should be >= 0")
+    if len(input._shape) != 1 or (input._n and bool((input.detach().array() < 0).any())):
+        raise RuntimeError("bincount only supports 1-d non-negative integral inputs.")
+    if weights is not None and (len(weights._shape) != 1 or weights._n != input._n):
+        raise RuntimeError("weights should be 1-d and have the same length as input")
+    index = ix.as_index(input)
+    n = max(minlength, int(index.array().max()) + 1 if index._n else 0)
+    if weights is None:
+        out = make((n,), storage.kind_of(dt.int64))
+        out._buf.fill(0)
+        count_values[dt.int64](index._ptr, out._ptr, 0, index._n)
+        return out
+    kind = storage.kind_of(dt.float32 if weights.dtype is dt.float32 else dt.float64)
+    out = make((n,), kind)
+    out._buf.fill(0)
+    ix.add(out, weights.detach().to(dtype=kind.dtype), ix.plan_along((n,), 0, index))
+    return out
+
+
+@kernel
+def histogram(x: "*T", out: "*T", bins: int, low: float, high: float, start: int, stop: int):
+    """Equal bins between low and high, the last one closed; values outside do not count."""
+    a, b, n = T(low), T(high), T(bins)
+    for i in range(start, stop):
+        v = load(x[i])
+        if v >= a and v <= b:
+            k = np.int64((v - a) * n / (b - a))
+            out[min(k, bins - 1)] += T(1)
+
+
+@function(differentiable=False, reference=lambda a, bins=100, min=0, max=0: np.histogram(
+    a, bins, (min, max) if min != max else None)[0].astype(float), samples=(Sample((50,), 5), Sample((50,), 4, -1.0, 1.5)))
+def histc(input, bins=100, min=0, max=0, *, out=None):
+    """Counts in equal bins between ``min`` and ``max`` (when equal: the extremes of the data)."""
+    d = input._kind.dtype
+    if d.category != 2:
+        raise NotImplementedError(f"\"histogram_cpu\" not implemented for '{dt.scalar_name(d)}'")
+    if bins <= 0:
+        raise RuntimeError(f"torch.histogram(): bins must be > 0, but got {bins} for dimension 0")
+    x = input.detach()
+    half = d.itemsize == 2
+    x = x.float() if half else x if x._strides is None else contiguous_copy(x)
+    low, high = float(min), float(max)
+    if low == high and x._n:
+        low, high = float(x.array().min()), float(x.array().max())
+    if low == high:
+        low, high = low - 1, high + 1
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise RuntimeError(f"torch.histc: range of [{low:g}, {high:g}] is not finite")
+    if low > high:
+        raise RuntimeError("torch.histc: max must be larger than min")
+    result = make((bins,), x._kind)
+    result._buf.fill(0)
+    histogram[x._kind.dtype](x._ptr, result._ptr, bins, low, high, 0, x._n)
+    result = result.to(dtype=d) if half else result
+    return result if out is None else calls.write_out("histc", out, result, ())
+
+
+# --- distinct values ------------------------------------------------------------------------------------------------------------
+
+def _plain(t):
+    """(array of the values, function from such an array back to a tensor)."""
+    t = t.detach()
+    d = t._kind.dtype
+    if d.itemsize == 2 and d.category == 2:
+        return t.float().array(), lambda a: from_array(np.ascontiguousarray(a)).to(dtype=d)
+    return (t if t._strides is None else contiguous_copy(t)).array(), lambda a: from_array(np.ascontiguousarray(a))
+
+
+def _answer(parts, flags):
+    chosen = tuple([p for p, f in zip(parts, (True, *flags)) if f])
+    return chosen[0] if len(chosen) == 1 else chosen
+
+
+@function(differentiable=False, dtypes="any", reference=lambda a: np.unique(a), samples=(Sample(("int64", (3, 4), 0, 5)),))
+def unique(input, sorted=True, return_inverse=False, return_counts=False, dim=None):
+    """The distinct elements (slices along ``dim``) in ascending order; also where each element went, and how often each
+    occurs."""
+    a, to_tensor = _plain(input)
+    if dim is not None:
+        dim = wrap_dim(dim, a.ndim)
+    values, inverse, counts = np.unique(a, return_inverse=True, return_counts=True, axis=dim, equal_nan=False)
+    inverse = inverse.reshape(a.shape if dim is None else (a.shape[dim],))
+    return _answer((to_tensor(values), from_numpy(inverse.astype(np.int64)), from_numpy(counts.astype(np.int64))),
+                   (return_inverse, return_counts))
+
+
+def _consecutive_reference(a):
+    a = a.reshape(-1)
+    return a[np.concatenate([[True], a[1:] != a[:-1]])] if a.size else a
+
+
+@function(differentiable=False, dtypes="any", reference=_consecutive_reference, samples=(Sample(("int64", (12,), 0, 3)),))
+def unique_consecutive(input, return_inverse=False, return_counts=False, dim=None):
+    """``input`` without the elements (slices along ``dim``) that equal the one before."""
+    a, to_tensor = _plain(input)
+    if dim is None:
+        rows, shape = a.reshape(-1, 1), a.shape
+    else:
+        dim = wrap_dim(dim, a.ndim)
+        moved = np.moveaxis(a, dim, 0)
+        rows, shape = moved.reshape(moved.shape[0], -1), (moved.shape[0],)
+    n = rows.shape[0]
+    new = np.ones(n, bool)
+    if n:
+        new[1:] = (rows[1:] != rows[:-1]).any(1)
+    starts = np.flatnonzero(new)
+    counts = np.diff(np.append(starts, n))
+    values = rows[starts, 0] if dim is None else np.moveaxis(moved[starts], 0, dim)
+    inverse = (np.cumsum(new) - 1).reshape(shape)
+    return _answer((to_tensor(values), from_numpy(inverse), from_numpy(counts)), (return_inverse, return_counts))
+
+
+@function(differentiable=False, dtypes="any", samples=(Sample(("int64", (3, 4), 0, 5), ("int64", (3,), 0, 5)),),
+          reference=np.isin, method=False)
+def isin(elements, test_elements, *, assume_unique=False, invert=False):
+    """Whether each element occurs among the test elements."""
+    a = _plain(elements)[0] if isinstance(elements, Tensor) else elements
+    b = _plain(test_elements)[0] if isinstance(test_elements, Tensor) else test_elements
+    return from_array(np.asarray(np.isin(a, b, invert=invert)))
+
+
+# --- sorted sequences ------------------------------------------------------------------------------------------------------------
+
+@kernel
+def bisect(edges: "*T", x: "*T", out: "*i8", n: int, per_row: int, shared: int, right: int, start: int, stop: int):
+    """Position of each value in its sorted row of ``n`` edges."""
+    for row in range(start, stop):
+        base = 0 if shared != 0 else row * n
+        for i in range(per_row):
+            v = load(x[row * per_row + i])
+            low, high = 0, n
+            while low < high:
+                middle = (low + high) // 2
+                e = load(edges[base + middle])
+                if right != 0:
+                    before = e <= v or v != v
+                else:
+                    before = not (e >= v)
+                if before:
+                    low = middle + 1
+                else:
+                    high = middle
+            out[row * per_row + i] = low
+
+
+def _search(name, edges, x, out_int32, right, out):
+    if edges._kind is not x._kind:
+        d = dt.promote_types(edges.dtype, x.dtype) if x._shape or isinstance(x, Tensor) else edges.dtype
+        edges, x = edges.to(dtype=d), x.to(dtype=d)
+    edges, x = edges.detach(), x.detach()
+    edges, v = (t if t._strides is None else contiguous_copy(t) for t in (edges, x))
+    result = make(x._shape, storage.kind_of(dt.int64))
+    n = edges._shape[-1]
+    shared = len(edges._shape) == 1
+    per_row = v._n if shared else v._shape[-1]
+    if v._n:
+        bisect[v._kind.dtype](edges._ptr, v._ptr, result._ptr, n, per_row, int(shared), int(right), 0, v._n // per_row)
+    result = result.to(dtype=dt.int32) if out_int32 else result
+    return result if out is None else calls.write_out(name, out, result, ())
+
+
+def _number(value, like):
+    if isinstance(value, Tensor):
+        return value
+    d = like.dtype if like.dtype.category >= dt.of_number(value).category else dt.get_default_dtype()
+    from numbagrad.creation import scalar_tensor
+    return scalar_tensor(value, d)
+
+
+@function(differentiable=False, dtypes="any", method=False, reference=None,
+          samples=(Sample(("int64", (1,), 0, 5), ("float64", (3, 4))),))
+def searchsorted(sorted_sequence, input, *, out_int32=False, right=False, side=None, out=None, sorter=None):
+    """Where each value would have to be inserted in its ascending row to keep the order; before equal ones unless
+    ``right``."""
+    if side is not None:
+        if side not in ("left", "right"):
+            raise RuntimeError(f"torch.searchsorted(): side can only be 'left' or 'right' but got {side}")
+        if side == "left" and right:
+            raise RuntimeError("torch.searchsorted(): side and right can't be set to opposites, got side of left while right "
+                               "was True")
+        right = side == "right"
+    x = _number(input, sorted_sequence)
+    a, b = sorted_sequence._shape, x._shape
+    if len(a) != 1 and (len(a) != len(b) or a[:-1] != b[:-1]):
+        raise RuntimeError("torch.searchsorted(): boundaries tensor should be 1 dimension or the first N-1 dimensions of "
+                           f"boundaries tensor and input value tensor must match, but we got boundaries tensor {list(a)} and "
+                           f"input value tensor {list(b)}")
+    if sorter is not None:
+        sorted_sequence = sorted_sequence.detach().gather(-1, sorter)
+    return _search("searchsorted", sorted_sequence, x, out_int32, right, out)
+
+
+@function(differentiable=False, dtypes="any", method=False, reference=None,
+          samples=(Sample((3, 4), ("int64", (1,), 0, 5)),))
+def bucketize(input, boundaries, *, out_int32=False, right=False, out=None):
+    """The number of the bucket between ascending 1-D boundaries that each value falls into."""
+    if len(boundaries._shape) != 1:
+        raise RuntimeError(f"boundaries tensor must be 1 dimension, but got dim({len(boundaries._shape)})")
+    return _search("bucketize", boundaries, _number(input, boundaries), out_int32, right, out)

@@ -1,0 +1,247 @@
+"""Order: sort, argsort, topk, kthvalue, msort.
+
+Up to 32-bit dtypes are sorted as 64-bit keys: the value's bits, made monotone, above the position. One sort of plain
+integers then gives a stable order, NaN counts as the largest value, and -0.0 equals 0.0.
+"""
+
+from __future__ import annotations
+
+from collections import namedtuple
+
+import numpy as np
+
+from numbagrad import dtypes as dt
+from numbagrad import storage
+from numbagrad.copying import contiguous_copy
+from numbagrad.kernel.jit import kernel
+from numbagrad.op import Sample, function
+from numbagrad.op import call as calls
+from numbagrad.op.call import raw_view
+from numbagrad.tensor import from_array, wrap_dim
+
+from . import indexing as ix
+from .index import gatherer
+
+
+def result(name, *fields):
+    """A named tuple that prints as PyTorch's ``torch.return_types.<name>``."""
+    base = namedtuple(name, fields)
+
+    def show(self):
+        parts = ",\n".join(f"{f}={v!r}" for f, v in zip(fields, self))
+        return f"torch.return_types.{name}(\n{parts})"
+    return type(name, (base,), {"__slots__": (), "__repr__": show, "__module__": "numbagrad"})
+
+
+SortResult, TopkResult, KthResult = (result(n, "values", "indices") for n in ("sort", "topk", "kthvalue"))
+
+
+@kernel(fast=())
+def float_keys(x: "*u4", keys: "*u8", n: int, down: int, start: int, stop: int):
+    """Keys of float32 rows given as bits."""
+    for row in range(start, stop):
+        for i in range(n):
+            u = np.uint32(x[row * n + i])
+            if (u & np.uint32(0x7FFFFFFF)) > np.uint32(0x7F800000):
+                u = np.uint32(0xFFFFFFFF)
+            elif (u & np.uint32(0x7FFFFFFF)) == np.uint32(0):
+                u = np.uint32(0x80000000)
+            elif u >= np.uint32(0x80000000):
+                u = np.uint32(~u)
+            else:
+                u = np.uint32(u | np.uint32(0x80000000))
+            if down != 0:
+                u = np.uint32(~u)
+            keys[row * n + i] = (np.uint64(u) << np.uint64(32)) | np.uint64(i)
+
+
+@kernel(fast=())
+def integer_keys(x: "*T", keys: "*u8", n: int, down: int, start: int, stop: int):
+    """Keys of integer rows of at most 32 bits."""
+    for row in range(start, stop):
+        for i in range(n):
+            u = np.uint32(np.int64(x[row * n + i]) + 2147483648)
+            if down != 0:
+                u = np.uint32(~u)
+            keys[row * n + i] = (np.uint64(u) << np.uint64(32)) | np.uint64(i)
+
+
+def rows_of(input, dim):
+    """``input`` with ``dim`` last as contiguous memory outside the graph, and the order of its dimensions."""
+    n = len(input._shape)
+    order = [d for d in range(n) if d != dim] + ([dim] if n else [])
+    t = raw_view(input, order) if n else input
+    return (t if t._strides is None else contiguous_copy(t)), order
+
+
+def keys_of(t, n, descending):
+    """uint64 keys of the rows of a contiguous tensor, shape (rows, n); None for 64-bit dtypes."""
+    d = t._kind.dtype
+    if d.itemsize == 8 or d.is_complex:
+        return None
+    keys = np.empty(t._n, np.uint64)
+    rows = t._n // n if n else 0
+    if d.category == 2:
+        t = t if d is dt.float32 else t.float()
+        float_keys[dt.float32](t._ptr, storage.address(keys), n, int(descending), 0, rows)
+    else:
+        integer_keys[d](t._ptr, storage.address(keys), n, int(descending), 0, rows)
+    return keys.reshape(rows, n) if n else keys.reshape(0, 0)
+
+
+def wide_order(t, n, descending):
+    """Stable order of rows of a 64-bit dtype."""
+    a = t.array().reshape(-1, n)
+    if not descending:
+        return np.argsort(a, axis=1, kind="stable")
+    # Reversed twice, so that equal values keep their order and NaN comes first.
+    return (n - 1 - np.argsort(a[:, ::-1], axis=1, kind="stable"))[:, ::-1]
+
+
+def order_of(t, n, descending):
+    """int64 positions (rows, n) that sort each row."""
+    if t._n == 0:
+        return np.empty((0, n), np.int64)
+    keys = keys_of(t, n, descending)
+    if keys is None:
+        return wide_order(t, n, descending)
+    keys.sort(axis=1)
+    return low_half(keys)
+
+
+def low_half(keys):
+    return (keys & np.uint64(0xFFFFFFFF)).astype(np.int64)
+
+
+def back(positions, shape, order):
+    """Positions per row as an int64 tensor in the input's order of dimensions."""
+    t = from_array(np.ascontiguousarray(positions.reshape(shape)))
+    if order == sorted(order):
+        return t
+    inverse = sorted(range(len(order)), key=lambda i: order[i])
+    return contiguous_copy(raw_view(t, inverse))
+
+
+def along(input, dim, indices):
+    """Plan of the elements at ``indices`` along ``dim``."""
+    return ix.plan_dim(input._shape, dim, indices, ix.out_of_bounds)
+
+
+def _check(name, input):
+    if input._kind.dtype.is_complex:
+        raise RuntimeError(f"{name}: does not support complex dtypes on CPU")
+
+
+_sort, _topk, _kth = (gatherer(n) for n in ("SortBackward0", "TopkBackward0", "KthvalueBackward0"))
+
+
+def _sort_reference(a, dim=-1, descending=False):
+    return np.sort(a, dim) if not descending else np.flip(np.sort(a, dim), dim)
+
+
+def sorted_order(input, dim, descending):
+    """The int64 tensor of positions that sorts ``input`` along a wrapped ``dim``."""
+    t, order = rows_of(input, dim)
+    n = input._shape[dim] if input._shape else 1
+    return back(order_of(t, n, descending), t._shape, order)
+
+
+@function(dtypes="any", reference=lambda *a, **k: (_sort_reference(*a, **k), None),
+          samples=(Sample((3, 4)), Sample((3, 4), 0), Sample((5,), 0, True), Sample(())))
+def sort(input, dim=-1, descending=False, stable=False, *, out=None):
+    """(values, indices) in ascending or descending order along ``dim``; equal elements keep their order, NaN is largest."""
+    _check("sort", input)
+    at = wrap_dim(dim, len(input._shape))
+    indices = sorted_order(input, at, descending)
+    values = _sort(input, along(input, at, indices))
+    if out is not None:
+        values, indices = (calls.write_out("sort", o, r, (input,)) for o, r in zip(out, (values, indices)))
+    return SortResult(values, indices)
+
+
+@function(differentiable=False, dtypes="any", samples=(Sample((3, 4)), Sample((3, 4), 0, True)),
+          reference=lambda a, dim=-1, descending=False: np.argsort(-a if descending else a, dim, kind="stable"))
+def argsort(input, dim=-1, descending=False, stable=False):
+    """The positions that sort ``input`` along ``dim``."""
+    _check("argsort", input)
+    return sorted_order(input.detach(), wrap_dim(dim, len(input._shape)), descending)
+
+
+@function(dtypes="any", reference=lambda a: np.sort(a, 0), samples=(Sample((4, 3)), Sample((5,))))
+def msort(input, *, out=None):
+    """``input`` sorted along its first dimension."""
+    values = sort.fn(input, 0).values
+    return values if out is None else calls.write_out("msort", out, values, (input,))
+
+
+def first_of(t, n, k, descending, in_order):
+    """Positions (rows, k) of the k first elements of each row in the given order."""
+    rows = t._n // n if n else 0
+    if rows == 0 or k == 0:
+        return np.empty((rows, k), np.int64)
+    keys = keys_of(t, n, descending)
+    if keys is None:
+        return np.ascontiguousarray(wide_order(t, n, descending)[:, :k])
+    if k < n:
+        keys.partition(k - 1, axis=1)
+        keys = keys[:, :k]
+    if in_order:
+        keys = np.sort(keys, axis=1)
+    return low_half(keys)
+
+
+@function(dtypes="any", reference=lambda a, k, dim=-1, largest=True: (np.take(_sort_reference(a, dim, largest), range(k), dim),
+                                                                      None),
+          samples=(Sample((3, 5), 2), Sample((3, 5), 2, 0), Sample((6,), 3, 0, False)))
+def topk(input, k, dim=-1, largest=True, sorted=True, *, out=None):
+    """(values, indices) of the ``k`` largest or smallest elements along ``dim``, in order if ``sorted``."""
+    _check("topk", input)
+    at = wrap_dim(dim, len(input._shape))
+    n = input._shape[at] if input._shape else 1
+    if not 0 <= k <= n:
+        raise RuntimeError("selected index k out of range")
+    t, order = rows_of(input, at)
+    indices = back(first_of(t, n, k, largest, sorted), (*t._shape[:-1], k) if t._shape else (), order)
+    values = _topk(input, along(input, at, indices))
+    if out is not None:
+        values, indices = (calls.write_out("topk", o, r, (input,)) for o, r in zip(out, (values, indices)))
+    return TopkResult(values, indices)
+
+
+@function(dtypes="any", reference=lambda a, k, dim=-1, keepdim=False: (
+    np.take(np.sort(a, dim), [k - 1] if keepdim else k - 1, dim), None),
+    samples=(Sample((3, 5), 2), Sample((3, 5), 1, 0, True)))
+def kthvalue(input, k, dim=-1, keepdim=False, *, out=None):
+    """(values, indices) of the ``k``-th smallest element along ``dim``."""
+    _check("kthvalue", input)
+    at = wrap_dim(dim, len(input._shape))
+    n = input._shape[at] if input._shape else 1
+    if not 1 <= k <= n:
+        raise RuntimeError(f"kthvalue(): selected number k out of range for dimension {at}")
+    t, order = rows_of(input, at)
+    rows = t._n // n if n else 0
+    keys = keys_of(t, n, False) if rows else np.empty((0, n), np.uint64)
+    if keys is None:
+        found = wide_order(t, n, False)[:, k - 1:k]
+    else:
+        keys.partition(k - 1, axis=1)
+        found = low_half(keys[:, k - 1:k])
+    shape = (*t._shape[:-1], 1) if t._shape else ()
+    indices = back(found, shape, order)
+    values = _kth(input, along(input, at, indices))
+    if not keepdim and input._shape:
+        flat = input._shape[:at] + input._shape[at + 1:]
+        values, indices = _without(values, flat), indices.view(flat)
+    return KthResult(values, indices)
+
+
+def _without(values, shape):
+    """The values without the reduced dimension; the node stays that of the operation."""
+    values._shape = shape
+    if values._node is not None:
+        node = values._node
+        params, shapes, needs, _, lists = node.ctx
+        plan, = params
+        plan.shape = shape
+        node.ctx = (params, shapes, needs, ((shape, values._kind),), lists)
+    return values

@@ -1,0 +1,16 @@
+"""These tests run kernels in Numba's CUDA simulator, which is chosen when a process starts: a pytest process of its own."""
+
+import os
+
+import pytest
+
+SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM", "0").strip() not in ("", "0")
+
+
+def pytest_collection_modifyitems(items):
+    if not SIMULATED:
+        reason = "needs the CUDA simulator: NUMBA_ENABLE_CUDASIM=1 python -m pytest tests/cuda"
+        here = os.path.dirname(os.path.abspath(__file__))
+        for item in items:
+            if str(item.path).startswith(here + os.sep):
+                item.add_marker(pytest.mark.skip(reason=reason))

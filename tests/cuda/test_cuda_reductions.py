@@ -1,0 +1,86 @@
+"""Every reduction of the registry on the device: rows, columns, both cut into pieces, stages, layouts, dtypes."""
+
+import numpy as np
+import pytest
+from cuda_twin import arguments, assert_close, assert_same, call, grads, move, ops
+
+import numbagrad as ng
+from numbagrad.kernel import cuda
+from numbagrad.op import REGISTRY
+
+OPS = ops("reduction")
+CASES = [((3, 5), None), ((3, 5), 1), ((5, 3), 0), ((2, 3, 4), (0, 2)), ((2, 3, 4), 1),
+         ((2, 40), 1), ((40, 3), 0), ((50,), None), ((1, 1), 0)]
+
+
+def values(op, shape, dtype=np.float32):
+    low, high = op.domain
+    return ng.from_numpy(np.random.default_rng(5).uniform(low, high, shape).astype(dtype))
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_samples(name):
+    op = REGISTRY[name]
+    for sample in op.samples:
+        args, kwargs = arguments(op, sample)
+        there = move(args)
+        want, got = call(op, args, kwargs), call(op, there, kwargs)
+        assert_close(got, want, f"{name} {sample}")
+        for g, w in zip(grads(got, there), grads(want, args)):
+            assert_close(g, w, f"gradient of {name} {sample}")
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_forms(name):
+    """The rows and columns kernels, whole and in pieces, and folds of dimensions that do not lie side by side."""
+    op = REGISTRY[name]
+    for shape, dim in CASES:
+        a = values(op, shape)
+        want = op.callable(a) if dim is None else op.callable(a, dim)
+        x = a.cuda()
+        got = op.callable(x) if dim is None else op.callable(x, dim)
+        assert_close(got, want, f"{name} {shape} {dim}")
+        assert_same(op.callable(x) if dim is None else op.callable(x, dim), got, "the same bits every time")
+
+
+def test_pieces_are_used():
+    from numbagrad.kernel.cuda import reduce
+    t = cuda.target()
+    assert reduce.split(t, "rows", 40, 2) > 1 and reduce.split(t, "columns", 40, 3) > 1
+    assert reduce.split(t, "rows", 5, 3) == 1
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_layouts(name):
+    op = REGISTRY[name]
+    x = values(op, (3, 4, 5)).cuda()
+    for view in (x.transpose(0, 2), x[:, 1:, ::2], x[1:2].expand(3, 4, 5)):
+        for dim in (None, 0, 2):
+            packed = view.contiguous()
+            assert packed.is_contiguous() and not view.is_contiguous()
+            got = op.callable(view) if dim is None else op.callable(view, dim)
+            assert_close(got, op.callable(packed) if dim is None else op.callable(packed, dim), f"{name} {dim}")
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_other_dtypes(name):
+    op = REGISTRY[name]
+    for dtype in (ng.float64, ng.float16, ng.bfloat16, ng.int32, ng.bool, ng.complex64):
+        if op.accepts == "float" and dtype.category < 2 or op.accepts == "real" and dtype.category == 3:
+            continue
+        a = values(op, (3, 7), np.float64).to(dtype)
+        for dim in (0, 1):
+            assert_close(op.callable(a.cuda(), dim), op.callable(a, dim), f"{name} {dtype}")
+
+
+def test_a_long_sum_keeps_its_digits():
+    """10,000 equal terms: the accumulator is wider than the data, on the device as on the CPU."""
+    a = ng.full((100, 100), 0.1)
+    assert_close(a.cuda().sum(), ng.tensor(1000.0))
+    assert abs(a.cuda().sum().item() - 100 * 100 * float(np.float32(0.1))) < 1e-4
+
+
+def test_empty():
+    x = ng.zeros(0, 3, device="cuda")
+    assert x.sum().item() == 0 and x.sum(0).tolist() == [0, 0, 0] and x.sum(1).shape == (0,)
+    assert np.isnan(x.mean().item())
