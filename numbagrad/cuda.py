@@ -105,7 +105,7 @@ def synchronize(device=None):
     _backend.synchronize(_index(device))
 
 
-# --- memory ----------------------------------------------------------------------------------------------------------------
+# --- memory ----------------------------------------------------------------------------------------------------------
 
 def memory_allocated(device=None):
     """Bytes that tensors hold on a device; 0 before anything was allocated."""
@@ -130,7 +130,7 @@ def empty_cache():
             _backend.target().trim(i)
 
 
-# --- random numbers --------------------------------------------------------------------------------------------------------
+# --- random numbers --------------------------------------------------------------------------------------------------
 
 def manual_seed(seed):
     """Seed the generator of the current device; without CUDA it takes effect should a device be used later."""

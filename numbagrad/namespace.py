@@ -44,11 +44,12 @@ def _numbers_too(prim, op):
 
     def call(*args):
         if any(isinstance(a, Tensor) for a in args):
+            if prim == "where" and not isinstance(args[0], Tensor):
+                return args[1] if args[0] else args[2]
             if not isinstance(args[0], Tensor) and len(args) == 2:
                 return reverse(op, args[0], args[1])
             return op.callable(*args)
-        out = expr.apply(prim, *args)
-        return out.value
+        return expr.number(prim, *args)
     return call
 
 

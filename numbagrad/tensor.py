@@ -13,6 +13,8 @@ from .autograd import graph
 from .device import device as Device
 
 new = object.__new__
+_warned: list = []
+backward = None  # autograd.backward, which needs this module first
 
 
 class Size(tuple):
@@ -264,7 +266,7 @@ class Tensor:
                           "attribute won't be populated during autograd.backward(). If you indeed want the .grad field "
                           "to be populated for a non-leaf Tensor, use .retain_grad() on the non-leaf Tensor. If you "
                           "access the non-leaf Tensor by mistake, make sure you access the leaf Tensor instead. See "
-                          "github.com/pytorch/pytorch/pull/30531 for more informations.", UserWarning, stacklevel=2)
+                          "github.com/pytorch/pytorch/pull/30531 for more information.", UserWarning, stacklevel=2)
         return self._grad
 
     @grad.setter
@@ -312,7 +314,9 @@ class Tensor:
 
     def backward(self, gradient=None, retain_graph=None, create_graph=False, inputs=None):
         """Accumulate d self / d leaf, times ``gradient``, into the ``grad`` of every leaf that requires it."""
-        from .autograd import backward
+        global backward
+        if backward is None:
+            from .autograd import backward
         backward(self, gradient, retain_graph, create_graph, inputs=inputs)
 
     def detach(self):
@@ -438,6 +442,10 @@ class Tensor:
         raise RuntimeError("Boolean value of Tensor with more than one value is ambiguous")
 
     def __float__(self):
+        if self._rg and not _warned:
+            _warned.append(True)
+            warnings.warn("Converting a tensor with requires_grad=True to a scalar may lead to unexpected behavior.\nConsider "
+                          "using tensor.detach() first.", UserWarning, stacklevel=2)
         return float(self.item())
 
     def __int__(self):

@@ -420,7 +420,7 @@ def _(g, input):
     return g * s.sigmoid(-input)
 
 
-@elementwise(namespaces=FUNCTIONAL, method=False, accepts="number", inplace=False, samples=UNARY, points=(0.0, 1e6, NAN),
+@elementwise(namespaces=FUNCTIONAL, method=False, accepts="number", inplace=False, samples=UNARY, points=(0.0, 7.0, NAN),
              reference=lambda x: x / (1 + np.abs(x)), names="DivBackward0")
 def softsign(input):
     """``input / (1 + |input|)``."""
@@ -450,12 +450,12 @@ def _(g, input):
              samples=(*UNARY, Sample((3, 4), 0.5)))
 def elu(input, alpha: float = 1.0):
     """``input`` where positive, else ``alpha * (exp(input) - 1)``."""
-    return where(input > 0, input, alpha * s.expm1(input))
+    return where(input <= 0, alpha * s.expm1(input), input)
 
 
 @elu.gradient
 def _(g, input, alpha):
-    return where(input > 0, g, g * (alpha * s.exp(input)))
+    return where(input <= 0, g * (alpha * s.exp(input)), g)
 
 
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
@@ -465,12 +465,12 @@ SELU_ALPHA, SELU_SCALE = 1.6732632423543772848170429916717, 1.050700987355480493
              reference=lambda x: SELU_SCALE * np.where(x > 0, x, SELU_ALPHA * np.expm1(np.minimum(x, 0))))
 def selu(input):
     """``1.0507 * elu(input, 1.6733)``: the self-normalising constants of Klambauer et al. (2017)."""
-    return where(input > 0, SELU_SCALE * input, (SELU_SCALE * SELU_ALPHA) * s.expm1(input))
+    return where(input <= 0, (SELU_SCALE * SELU_ALPHA) * s.expm1(input), SELU_SCALE * input)
 
 
 @selu.gradient
 def _(g, input):
-    return where(input > 0, g * SELU_SCALE, g * ((SELU_SCALE * SELU_ALPHA) * s.exp(input)))
+    return where(input <= 0, g * ((SELU_SCALE * SELU_ALPHA) * s.exp(input)), g * SELU_SCALE)
 
 
 @elementwise(private=True, accepts="realfloat", points=POINTS, samples=(Sample((3, 4), 1.0), Sample((3, 4), 0.5)),
@@ -478,12 +478,12 @@ def _(g, input):
              reference=lambda x, alpha: np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0) / alpha)))
 def celu_kernel(input, alpha: float):
     """``celu`` after the check of its parameter."""
-    return where(input > 0, input, alpha * s.expm1(input / alpha))
+    return where(input <= 0, alpha * s.expm1(input / alpha), input)
 
 
 @celu_kernel.gradient
 def _(g, input, alpha):
-    return where(input > 0, g, g * s.exp(input / alpha))
+    return where(input <= 0, g * s.exp(input / alpha), g)
 
 
 def _nonzero(alpha):

@@ -53,7 +53,7 @@ def sub(input, other):
     return input - other
 
 
-@elementwise(reference=lambda a, b: np.subtract(b, a), samples=BINARY, names="RsubBackward1", inplace=False,
+@elementwise(reference=lambda a, b: np.subtract(b, a), samples=BINARY, names={"tt": "RsubBackward0", "ts": "RsubBackward1"}, inplace=False,
              keywords={"alpha": (1, lambda input, other, alpha, out=None, inplace=False: other - input * alpha)})
 def rsub(input, other):
     """Difference ``other - input``."""
@@ -86,13 +86,15 @@ def floor_divide(input, other):
     return s.floor_divide(input, other)
 
 
-@elementwise(accepts="real", reference=np.remainder, samples=BINARY, domain=(0.5, 4.0))
+@elementwise(accepts="real", reference=np.remainder, samples=BINARY, domain=(0.5, 4.0),
+             names={"tt": "RemainderBackward1", "ts": "RemainderBackward0"})
 def remainder(input, other):
     """Remainder with the sign of the divisor: ``input - other * floor(input / other)``."""
     return s.remainder(input, other)
 
 
-@elementwise(accepts="real", reference=np.fmod, samples=BINARY, domain=(0.5, 4.0))
+@elementwise(accepts="real", reference=np.fmod, samples=BINARY, domain=(0.5, 4.0),
+             names={"tt": "FmodBackward1", "ts": "FmodBackward0"})
 def fmod(input, other):
     """Remainder with the sign of the dividend: ``input - other * trunc(input / other)``."""
     return s.fmod(input, other)
@@ -227,7 +229,7 @@ log = _unary("log", np.log, (0.1, 4.0), "Natural logarithm.", points=(INF, 1.0))
 log2 = _unary("log2", np.log2, (0.1, 4.0), "Logarithm to base 2.")
 log10 = _unary("log10", np.log10, (0.1, 4.0), "Logarithm to base 10.")
 log1p = _unary("log1p", np.log1p, (-0.5, 4.0), "``log(1 + input)``, accurate near zero.", points=(0.0, 1e-6),
-               namespaces=("torch", "special"))
+               namespaces=("torch", "special"), names="Log1PBackward0")
 sin = _unary("sin", np.sin, (-4.0, 4.0), "Sine.", points=(0.0, 1000.0))
 cos = _unary("cos", np.cos, (-4.0, 4.0), "Cosine.", points=(0.0, 1000.0))
 tan = _unary("tan", np.tan, (-1.2, 1.2), "Tangent.")

@@ -11,9 +11,9 @@ from numbagrad.autograd import inplace
 from numbagrad.copying import copy_into
 from numbagrad.op import Sample, custom, function
 from numbagrad.op import call as calls
-from numbagrad.op.custom import CustomNode, invoke
-from numbagrad.op.view import make_view
-from numbagrad.tensor import Tensor, contiguous_strides, wrap_dim
+from numbagrad.modes import is_grad_enabled
+from numbagrad.op.view import place, settle
+from numbagrad.tensor import Tensor, bump_version, contiguous_strides, raw, wrap_dim
 
 from . import indexing as ix
 from .region import select, selected, slice_, sliced
@@ -55,12 +55,6 @@ def _(g, plan):
     return collect.call(g, plan)
 
 
-def gatherer(name):
-    """``collect`` recorded under another node name."""
-    node = type(name, (CustomNode,), {"__slots__": (), "op": collect, "__module__": "numbagrad"})
-    return lambda input, plan: invoke(collect, (input,), (plan,), node)
-
-
 @custom(private=True, contiguous=False, node="IndexPutBackward0", reference=None, dtypes="any")
 def put_at(input, values, plan: object, accumulate: bool):
     """A copy of ``input`` with ``values`` written or added at the places that a plan names."""
@@ -99,10 +93,8 @@ def _(g, needs, shapes, plan, accumulate):
 
 def putter(name):
     """(out-of-place, in-place) forms of ``put_at`` recorded under another node name."""
-    node = type(name, (CustomNode,), {"__slots__": (), "op": put_at, "__module__": "numbagrad"})
-
-    def apart(input, values, plan, accumulate=False):
-        return invoke(put_at, (input, values), (plan, accumulate), node)
+    apart = put_at.recorded_as(name)
+    node = apart.node_class
 
     def in_place(t, values, plan, accumulate, name):
         check_values(values, plan)
@@ -111,7 +103,8 @@ def putter(name):
     return apart, in_place
 
 
-index_put_apart, index_put_within = putter("IndexPutBackward0")
+_index_put = putter("IndexPutBackward0")
+index_put_within = _index_put[1]
 
 
 # --- index expressions -----------------------------------------------------------------------------------------------------
@@ -152,6 +145,19 @@ def _width(item):
     return 1
 
 
+_memo: dict = {}
+
+
+def _known(key, geometry):
+    """The settled geometry under a key, computed once."""
+    found = _memo.get(key)
+    if found is None:
+        if len(_memo) >= 4096:
+            _memo.clear()
+        found = _memo[key] = settle(geometry(*key))
+    return found
+
+
 def _at(x, i, dim):
     """The view without dimension ``dim`` at index i."""
     shape = x._shape
@@ -162,17 +168,65 @@ def _at(x, i, dim):
     if not -n <= i < n:
         raise IndexError(f"index {i} is out of bounds for dimension {dim} with size {n}")
     if x._strides is None and dim == 0:
-        return make_view(select, x, shape[1:], None, (i if i >= 0 else i + n) * (x._n // n), (0, i))
-    return make_view(select, x, *selected(shape, x._strides or contiguous_strides(shape), dim, i), (dim, i))
+        part = x._n // n
+        return place(select, x, (shape[1:], None, (i if i >= 0 else i + n) * part, part), (0, i))
+    key = (shape, x._strides, dim, i)
+    return place(select, x, _memo.get(key) or _known(key, _at_geometry), (dim, i))
+
+
+def _at_geometry(shape, strides, dim, i):
+    return selected(shape, strides or contiguous_strides(shape), dim, i)
 
 
 def _from_to(x, item, dim):
     shape = x._shape
     if not shape:
         raise IndexError("slice() cannot be applied to a 0-dim tensor.")
-    start, stop, step = _slice_bounds(item)
-    return make_view(slice_, x, *sliced(shape, x._strides or contiguous_strides(shape), dim, start, stop, step),
-                     (dim, start, stop, step))
+    start, stop, step = item.start, item.stop, item.step
+    if step is not None or start.__class__ not in PLAIN or stop.__class__ not in PLAIN:
+        start, stop, step = _slice_bounds(item)
+    else:
+        step = 1
+    key = (shape, x._strides, dim, start, stop, step)
+    return place(slice_, x, _memo.get(key) or _known(key, _from_to_geometry), (dim, start, stop, step))
+
+
+PLAIN = (int, type(None))
+
+
+def _from_to_geometry(shape, strides, dim, start, stop, step):
+    return sliced(shape, strides or contiguous_strides(shape), dim, start, stop, step)
+
+
+SIMPLE = {int, slice, type(None), type(Ellipsis)}
+
+
+def basic(x, index):
+    """The view of a tuple of integers, slices, None and Ellipsis; None where there is something else in it."""
+    width = 0
+    for item in index:
+        c = item.__class__
+        if c is int or c is slice:
+            width += 1
+        elif c not in SIMPLE:
+            return None
+    if width > len(x._shape):
+        return None
+    dim, start, rest = 0, x, len(x._shape) - width
+    for item in index:
+        c = item.__class__
+        if c is int:
+            x = _at(x, item, dim)
+        elif c is slice:
+            if item.start is not None or item.stop is not None or item.step is not None or len(index) == 1:
+                x = _from_to(x, item, dim)
+            dim += 1
+        elif item is None:
+            x = unsqueeze.call(x, dim)
+            dim += 1
+        else:
+            dim += rest
+    return alias.call(x) if x is start else x
 
 
 def parse(x, index):
@@ -253,7 +307,7 @@ def plan_for(x, tensors):
     indices = [None] * len(x._shape)
     for dim, t in tensors.items():
         if t._kind.dtype in (dt.bool_, dt.uint8):
-            for k, numbers in enumerate(np.unravel_index(ix.true_numbers(t), t._shape)):
+            for k, numbers in enumerate(np.unravel_index(ix.true_row(t), t._shape)):
                 indices[dim + k] = to_index(np.ascontiguousarray(numbers))
         else:
             indices[dim] = t
@@ -274,6 +328,9 @@ def getitem(self, index):
         return _from_to(self, index, 0)
     if c is not tuple:
         index = tuple(index) if c is list and _is_tuple(index) else (index,)
+    x = basic(self, index)
+    if x is not None:
+        return x
     x, tensors = parse(self, index)
     if tensors is None:
         return x
@@ -290,9 +347,13 @@ def setitem(self, index, value):
     else:
         if c is not tuple:
             index = tuple(index) if c is list and _is_tuple(index) else (index,)
-        x, tensors = parse(self, index)
+        x, tensors = basic(self, index), None
+        if x is None:
+            x, tensors = parse(self, index)
     if tensors is None:
         assign(x, value, self)
+        return
+    if len(tensors) == 1 and value.__class__ in (int, float) and _fill_where(x, tensors, value):
         return
     plan = plan_for(x, tensors)
     value = as_value(value, x, self)
@@ -306,6 +367,23 @@ def setitem(self, index, value):
     while len(value._shape) > len(plan.shape) and value._shape[0] == 1:
         value = value.squeeze(0)
     index_put_within(x, value, plan, False, "index_put_")
+
+
+def _fill_where(x, tensors, value):
+    """``x[mask] = number`` without history, in one pass; False where that does not apply."""
+    (dim, mask), = tensors.items()
+    if mask._kind.dtype is not dt.bool_ or x._rg and is_grad_enabled() or not x._kind.cpu:
+        return False
+    inplace.check(x, "index_put_")
+    shape = mask._shape
+    rest = len(x._shape) - dim - len(shape)
+    if rest:
+        strides = mask._strides or contiguous_strides(shape)
+        mask = raw(mask._buf, mask._ptr, mask._n, (*shape, *(1,) * rest), (*strides, *(0,) * rest), mask._kind, mask._ver)
+    from .logic import where_else
+    where_else.cpu_launch(x, mask, x, value)
+    bump_version(x)
+    return True
 
 
 def as_value(value, x, whole):
@@ -341,7 +419,7 @@ Tensor.__getitem__, Tensor.__setitem__ = getitem, setitem
 
 # --- one index along one dimension --------------------------------------------------------------------------------------------
 
-_index_select = gatherer("IndexSelectBackward0")
+_index_select = collect.recorded_as("IndexSelectBackward0")
 
 
 def _vector(name, index):
@@ -366,7 +444,7 @@ def index_select(input, dim, index):
 
 
 _index_copy, _index_fill = putter("IndexCopyBackward0"), putter("IndexFillBackward0")
-_index_put, _take, _put = putter("IndexPutBackward0"), gatherer("TakeBackward0"), putter("PutBackward0")
+_take, _put = collect.recorded_as("TakeBackward0"), putter("PutBackward0")
 
 
 def both(name, prepare, forms, doc, samples, reference):
@@ -486,7 +564,7 @@ def _flat(input, index):
         raise IndexError(f"out of range: tried to access index {i} on a tensor of {total} elements.")
     if total == 0 and index._n:
         raise IndexError("take(): tried to take from an empty tensor")
-    return ix.flat_plan(ix.lines([(index, 0, total)], index._shape, fail), total, index._shape)
+    return ix.Plan(ix.lines([(index, 0, total)], index._shape, fail), None, 0, 1, (total,), index._shape)
 
 
 @function(dtypes="any", samples=(Sample((3, 4), ("int64", (2, 3), 0, 12)),), reference=np.take)

@@ -17,7 +17,7 @@ from numbagrad.copying import contiguous_copy, copy_into
 from numbagrad.kernel.jit import REDUCE, T, kernel, load, store
 from numbagrad.modes import is_grad_enabled
 from numbagrad.op import call as calls
-from numbagrad.op import custom as custom_module
+from numbagrad.op.custom import _record
 from numbagrad.op.call import raw_view
 from numbagrad.tensor import bump_version, contiguous_strides, make, numel, raw
 
@@ -28,23 +28,21 @@ MOVE = {1: dt.uint8, 2: dt.int16, 4: dt.int32, 8: dt.int64, 16: dt.complex128}
 # --- kernels ---------------------------------------------------------------------------------------------------------------
 
 @kernel
-def resolve(index: "*i8", out: "*i8", status: "*i8", size: int, stride: int, more: int, negative: int, start: int,
-            stop: int):
-    """out (+)= wrapped index * stride; status gets (1, the first index out of range)."""
+def resolve(index: "*i8", out: "*i8", size: int, stride: int, more: int, negative: int, n: int, start: int, stop: int):
+    """out (+)= wrapped index * stride; the two places behind the n numbers get (1, the first index out of range)."""
     for i in range(start, stop):
         v = index[i]
         w = v + size if (v < 0 and negative != 0) else v
         if w < 0 or w >= size:
-            if status[0] == 0:
-                status[0] = 1
-                status[1] = v
+            if out[n] == 0:
+                out[n] = 1
+                out[n + 1] = v
             w = 0
         out[i] = out[i] + w * stride if more != 0 else w * stride
 
 
 @kernel
-def resolve_along(index: "*i8", out: "*i8", status: "*i8", meta: "*i8", nd: int, dim: int, size: int, start: int,
-                  stop: int):
+def resolve_along(index: "*i8", out: "*i8", meta: "*i8", nd: int, dim: int, size: int, n: int, start: int, stop: int):
     """Offsets for gather and scatter: the position of each index element, with coordinate ``dim`` replaced.
 
     ``meta`` holds the index's sizes, then the strides of the indexed tensor; rows of the last dimension are looped."""
@@ -63,9 +61,9 @@ def resolve_along(index: "*i8", out: "*i8", status: "*i8", meta: "*i8", nd: int,
         for i in range(inner):
             v = index[row * inner + i]
             if v < 0 or v >= size:
-                if status[0] == 0:
-                    status[0] = 1
-                    status[1] = v
+                if out[n] == 0:
+                    out[n] = 1
+                    out[n + 1] = v
                 v = 0
             out[row * inner + i] = base + i * step + v * along
 
@@ -160,16 +158,25 @@ class Plan:
 
     __slots__ = ("lin", "address", "n", "order", "before", "indexed", "outer", "inner", "total", "shape", "in_shape")
 
-    def __init__(self, lin, order, before, indexed, in_shape, index_shape):
-        self.lin, self.address, self.n = lin, storage.address(lin), numel(index_shape)
+    def __init__(self, numbers, order, before, indexed, in_shape, index_shape):
+        self.lin, self.address = numbers
         self.order, self.before, self.indexed, self.in_shape = order, before, indexed, in_shape
-        sizes = in_shape if order is None else [in_shape[d] for d in order]
-        self.outer, self.total = numel(sizes[:before]), numel(sizes[before:before + indexed])
-        self.inner = numel(sizes[before + indexed:])
-        self.shape = (*sizes[:before], *index_shape, *sizes[before + indexed:])
+        found = _layouts.get((order, before, indexed, in_shape, index_shape))
+        if found is None:
+            sizes = in_shape if order is None else tuple([in_shape[d] for d in order])
+            end = before + indexed
+            found = (numel(index_shape), numel(sizes[:before]), numel(sizes[before:end]), numel(sizes[end:]),
+                     (*sizes[:before], *index_shape, *sizes[end:]))
+            if len(_layouts) >= 4096:
+                _layouts.clear()
+            _layouts[order, before, indexed, in_shape, index_shape] = found
+        self.n, self.outer, self.total, self.inner, self.shape = found
 
     def __repr__(self):
         return f"<plan for {list(self.in_shape)} -> {list(self.shape)}>"
+
+
+_layouts: dict = {}
 
 
 def out_of_bounds(index, dim, size):
@@ -193,26 +200,41 @@ def as_index(t):
 
 
 def lines(entries, index_shape, fail, negative=True):
-    """Row-major element numbers for [(index tensor, dim, size)] over the broadcast index shape."""
+    """Row-major element numbers for [(index tensor, dim, size)] over the broadcast index shape: (array, address)."""
     n = numel(index_shape)
-    lin = np.empty(n, np.int64)
+    lin, where = checked_row(n)
     if n == 0:
-        return lin
-    where = storage.address(lin)
-    status = np.zeros(2, np.int64)
-    run = resolve[dt.int64]
+        return lin, where
+    run = _resolve or _start()
     stride = 1
     for _, _, size in entries:
         stride *= size
     for k, (t, dim, size) in enumerate(entries):
-        stride //= max(size, 1)
-        t = as_index(t)
+        stride //= size or 1
+        if t._kind.dtype is not dt.int64 or t._strides is not None:
+            t = as_index(t)
         if t._shape != index_shape:
             t = contiguous_copy(raw(t._buf, t._ptr, n, index_shape, calls.expanded_strides(t, index_shape), t._kind, t._ver))
-        run(t._ptr, where, storage.address(status), size, stride, 1 if k else 0, 1 if negative else 0, 0, n)
-        if status[0]:
-            fail(int(status[1]), dim, size)
-    return lin
+        run(t._ptr, where, size, stride, 1 if k else 0, 1 if negative else 0, n, 0, n)
+        if lin[n]:
+            fail(int(lin[n + 1]), dim, size)
+    return lin, where
+
+
+_resolve = None
+
+
+def _start():
+    global _resolve
+    _resolve = resolve[dt.int64]
+    return _resolve
+
+
+def checked_row(n):
+    """Memory for n numbers and, behind them, a mark for an index out of range: (array, its address)."""
+    lin = np.empty(n + 2, np.int64)
+    lin[n] = 0
+    return lin, storage.address(lin)
 
 
 def plan_along(shape, dim, index, fail=out_of_bounds, negative=True):
@@ -242,44 +264,66 @@ def plan_of(shape, indices):
 
 def flat_plan(lin, total, index_shape=None):
     """Plan of element numbers into a tensor of ``total`` elements, all its dimensions taken as one."""
-    return Plan(lin, None, 0, 1, (total,), lin.shape if index_shape is None else index_shape)
+    if index_shape is None:
+        index_shape = lin.shape
+    return Plan((lin, storage.address(lin)), None, 0, 1, (total,), index_shape)
 
 
 def plan_dim(shape, dim, index, fail):
     """Plan of gather and scatter: for every element of ``index`` its place in a tensor of ``shape``."""
     index = as_index(index)
     n = index._n
-    lin = np.empty(n, np.int64)
-    total = numel(shape)
+    numbers = lin, where = checked_row(n)
     if n:
-        status = np.zeros(2, np.int64)
+        key = (index._shape, shape)
+        meta = _metas.get(key)
+        if meta is None:
+            if len(_metas) >= 1024:
+                _metas.clear()
+            array = np.array((*(index._shape or (1,)), *(contiguous_strides(shape) or (1,))), np.int64)
+            meta = _metas[key] = (array, array.ctypes.data)
         sizes = index._shape or (1,)
-        meta = np.array((*sizes, *(contiguous_strides(shape) or (1,))), np.int64)
-        resolve_along[dt.int64](index._ptr, storage.address(lin), storage.address(status), storage.address(meta), len(sizes),
-                                dim, shape[dim] if shape else 1, 0, n // sizes[-1])
-        if status[0]:
-            fail(int(status[1]), dim, shape[dim] if shape else 1)
-    return flat_plan(lin, total, index._shape)
+        size = shape[dim] if shape else 1
+        resolve_along[dt.int64](index._ptr, where, meta[1], len(sizes), dim, size, n, 0, n // sizes[-1])
+        if lin[n]:
+            fail(int(lin[n + 1]), dim, size)
+    return Plan(numbers, None, 0, 1, (numel(shape),), index._shape)
+
+
+_metas: dict = {}
 
 
 def true_numbers(mask):
-    """Row-major numbers of the nonzero elements of a tensor, as an int64 array."""
-    mask = on_host(mask)
+    """Row-major numbers of the nonzero elements of a tensor: (int64 array, one longer, address, count)."""
     t = mask if mask._strides is None else contiguous_copy(mask)
+    n = 0
     count = np.zeros(1, np.int64)
     if t._n:
         count_true[t._kind.dtype](t._ptr, storage.address(count), 0, t._n)
-    n = int(count[0])
+        n = count.item()
     lin = np.empty(n + 1, np.int64)
+    where = storage.address(lin)
     if n:
-        find_true[t._kind.dtype](t._ptr, storage.address(lin), 0, t._n)
+        find_true[t._kind.dtype](t._ptr, where, 0, t._n)
+    return lin, where, n
+
+
+def true_row(mask):
+    """Row-major numbers of the nonzero elements as an int64 array."""
+    lin, _, n = true_numbers(mask)
     return lin[:n]
 
 
 def plan_of_mask(shape, mask, at):
     """Plan of one mask over the dimensions from ``at`` on."""
-    lin = true_numbers(mask)
-    return Plan(lin, None, at, len(mask._shape), shape, lin.shape)
+    lin, where, n = true_numbers(mask)
+    return Plan((lin, where), None, at, len(mask._shape), shape, (n,))
+
+
+def flat_plan_of_mask(mask):
+    """Plan of a mask over a tensor of its shape, all dimensions taken as one."""
+    lin, where, n = true_numbers(mask)
+    return Plan((lin, where), None, 0, 1, (mask._n,), (n,))
 
 
 # --- running ----------------------------------------------------------------------------------------------------------------
@@ -338,14 +382,12 @@ def write(t, values, plan, body=put_rows, typed=False):
     """t[plan] = values with one of the row kernels; ``values`` broadcasts to the plan's shape."""
     if plan.n == 0 or plan.outer == 0 or plan.inner == 0:
         return
-    strides = calls.expanded_strides(values, plan.shape)
-    b, e = plan.before if plan.order is None else 0, len(plan.shape) - (len(plan.in_shape) - plan.before - plan.indexed)
-    parts = (_merged(plan.shape[:b], strides[:b]), _merged(plan.shape[b:e], strides[b:e]),
-             _merged(plan.shape[e:], strides[e:]))
-    if None in parts:
-        values = contiguous_copy(raw(values._buf, values._ptr, numel(plan.shape), plan.shape, strides, values._kind,
-                                     values._ver))
+    if values._n == 1:
+        parts = 0, 0, 0
+    elif values._strides is None and values._shape == plan.shape:
         parts = plan.n * plan.inner, plan.inner, 1
+    else:
+        values, parts = _spaced(values, plan)
     steps = steps_of(t, plan)
     target = t
     if steps is None:
@@ -355,6 +397,19 @@ def write(t, values, plan, body=put_rows, typed=False):
                plan.outer * plan.n)
     if target is not t:
         copy_into(t if plan.order is None or t._shape != plan.in_shape else raw_view(t, plan.order), target)
+
+
+def _spaced(values, plan):
+    """Values broadcast to the plan's shape and their (outer, indexed, inner) strides; a copy where there are none."""
+    strides = calls.expanded_strides(values, plan.shape)
+    b, e = plan.before if plan.order is None else 0, len(plan.shape) - (len(plan.in_shape) - plan.before - plan.indexed)
+    parts = (_merged(plan.shape[:b], strides[:b]), _merged(plan.shape[b:e], strides[b:e]),
+             _merged(plan.shape[e:], strides[e:]))
+    if None in parts:
+        values = contiguous_copy(raw(values._buf, values._ptr, numel(plan.shape), plan.shape, strides, values._kind,
+                                     values._ver))
+        parts = plan.n * plan.inner, plan.inner, 1
+    return values, parts
 
 
 def add(t, values, plan):
@@ -369,7 +424,11 @@ def separate(values, t):
 
 def scalar_like(value, t):
     """A number as a 0-d tensor of the kind of ``t``, outside the graph."""
-    out = make((), t._kind)
+    kind = t._kind
+    if kind.cpu and kind.dtype.category > 1 and kind.itemsize > 2 and value.__class__ in (int, float):
+        buf = np.array((value,), kind.np)
+        return raw(buf, storage.address(buf), 1, (), None, kind, [0])
+    out = make((), kind)
     inplace._fill(out, value)
     return out
 
@@ -384,7 +443,7 @@ def modify(op, t, tensors, params, change, name=None, node_class=None):
             e = graph.edge(t)
             old._node, old._rg = (None, False) if e is t else (e, True)
         dummy = raw(t._buf, t._ptr, t._n, t._shape, t._strides, t._kind, t._ver)
-        custom_module._record(op, [dummy], (old, *tensors), [old, *tensors], params, node_class)
+        _record(op, [dummy], (old, *tensors), [old, *tensors], params, node_class)
         node = dummy._node
     change(t)
     bump_version(t)

@@ -14,7 +14,7 @@ from numbagrad.op.custom import Custom, CustomNode
 from numbagrad.tensor import Tensor, numel
 
 from . import indexing as ix
-from .index import collect, gatherer, spread
+from .index import collect, spread
 from .logic import where_else, where_number, where_tensors
 from .shape import expanded, reshaped
 
@@ -36,7 +36,7 @@ def _declare(fn):
 
 
 @_declare
-def filled(input, mask, value, number: object):
+def filled(input, mask, value=None, number: object = None):
     """``input`` with a number or a 0-d tensor where the mask holds."""
     return calls.broadcast_shapes("masked_fill", [input, mask]), input._kind
 
@@ -105,7 +105,7 @@ def _fits(name, t, mask):
 
 # --- masked_select, masked_scatter ---------------------------------------------------------------------------------------------
 
-_masked_select = gatherer("MaskedSelectBackward0")
+_masked_select = collect.recorded_as("MaskedSelectBackward0")
 
 
 @function(dtypes="any", reference=lambda a, m: np.broadcast_to(a, np.broadcast_shapes(a.shape, m.shape))[
@@ -118,8 +118,7 @@ def masked_select(input, mask, *, out=None):
     shape = calls.broadcast_shapes("masked_select", [input, mask])
     x = input if input._shape == shape else expanded.call(input, shape)
     m = mask if mask._shape == shape else expanded.call(mask, shape)
-    lin = ix.true_numbers(m)
-    result = _masked_select(x, ix.flat_plan(lin, numel(shape), lin.shape))
+    result = _masked_select(x, ix.flat_plan_of_mask(m))
     return result if out is None else calls.write_out("masked_select", out, result, (input,))
 
 
@@ -160,10 +159,10 @@ def _mask_plan(name, input, mask, source, shape):
         raise RuntimeError("masked_scatter: expected self and source to have same dtypes but got "
                            f"{dt.scalar_name(input.dtype)} and {dt.scalar_name(source.dtype)}")
     m = mask if mask._shape == shape else expanded.call(mask, shape)
-    lin = ix.true_numbers(m)
-    if lin.size > source._n:
+    plan = ix.flat_plan_of_mask(m)
+    if plan.n > source._n:
         raise RuntimeError("Number of elements of source < number of ones in mask")
-    return ix.flat_plan(lin, numel(shape), lin.shape)
+    return plan
 
 
 def _scatter_reference(a, mask, source):
@@ -196,7 +195,7 @@ Tensor.masked_fill_, Tensor.masked_scatter_ = masked_fill_, masked_scatter_
 
 def coordinates(input):
     """One int64 array per dimension with the coordinates of the nonzero elements."""
-    lin = ix.true_numbers(input)
+    lin = ix.true_row(input)
     return np.unravel_index(lin, input._shape) if input._shape else ()
 
 
@@ -208,9 +207,9 @@ def nonzero(input, *, out=None, as_tuple=False):
             input = input.view(1)
         return tuple([from_numpy(np.ascontiguousarray(c, dtype=np.int64)) for c in coordinates(input)])
     if len(input._shape) == 1:
-        result = from_numpy(ix.true_numbers(input).reshape(-1, 1))
+        result = from_numpy(ix.true_row(input).reshape(-1, 1))
     elif not input._shape:
-        result = from_numpy(np.empty((ix.true_numbers(input).size, 0), np.int64))
+        result = from_numpy(np.empty((ix.true_row(input).size, 0), np.int64))
     else:
         result = from_numpy(np.ascontiguousarray(np.stack(coordinates(input), 1).astype(np.int64, copy=False)))
     return result if out is None else calls.write_out("nonzero", out, result, ())

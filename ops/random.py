@@ -197,13 +197,19 @@ class _Zero(graph.Node):
 _nodes: dict = {}
 
 
+def _node(name, inputs):
+    cls = _nodes.get(name)
+    if cls is None:
+        cls = _nodes[name] = type(name, (_Zero,), {"__slots__": (), "__module__": "numbagrad"})
+    node = calls.new_node(cls, tuple([graph.edge(t) if t._rg else None for t in inputs]))
+    node.ctx = tuple([t._shape for t in inputs])
+    return node
+
+
 def _record(name, out, inputs):
     """Put a node of zeros on a drawn tensor whose parameters require grad."""
     if is_grad_enabled() and any([t._rg for t in inputs]):
-        cls = _nodes.setdefault(name, type(name, (_Zero,), {"__slots__": (), "__module__": "numbagrad"}))
-        node = calls.new_node(cls, tuple([graph.edge(t) if t._rg else None for t in inputs]))
-        node.ctx = tuple([t._shape for t in inputs])
-        out._node, out._rg = node, True
+        out._node, out._rg = _node(name, inputs), True
     return out
 
 
@@ -276,6 +282,8 @@ def multinomial(input, num_samples, replacement=False, *, generator=None, out=No
 def _fill(self, name, node, draw):
     """Check, draw into the memory in the order PyTorch visits it, count the change and cut the history."""
     inplace.check(self, name)
+    recording = self._rg and is_grad_enabled()
+    record = _node(node, (self,)) if recording else None
     if self._strides is None:
         draw(self, True)
     else:
@@ -283,9 +291,6 @@ def _fill(self, name, node, draw):
         fresh = make(permuted._shape, self._kind)
         draw(fresh, False)
         copy_into(permuted, fresh)
-    recording = is_grad_enabled() and self._rg
-    cls = _nodes.setdefault(node, type(node, (inplace.FillBackward0,), {"__slots__": (), "__module__": "numbagrad"}))
-    record = calls.new_node(cls, (graph.edge(self),)) if recording else None
     bump_version(self)
     if recording:
         inplace.rebase(self, record)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from numbagrad.kernel.jit import T, kernel, load, store
-from numbagrad.op import Sample, reduction
+from numbagrad import dtypes as dt
+from numbagrad.kernel import expr as s
+from numbagrad.kernel.expr import where
+from numbagrad.kernel.jit import STRIP, T, kernel, load, store, strip
+from numbagrad.op import Sample, custom, function, reduction
 from numbagrad.op.reduction import merged, normalize_dims
 from numbagrad.tensor import make, numel
 
@@ -55,11 +58,11 @@ def _spread_plan(shape, dim, mean):
     dims = normalize_dims(dim, len(shape))
     groups = merged(shape, tuple([i in dims for i in range(len(shape))]))
     n, plan = numel(shape), []
-    left = [s for s, f in groups if not f]
-    for k, (s, f) in enumerate(groups):
+    left = [size for size, f in groups if not f]
+    for k, (size, f) in enumerate(groups):
         if f:
             inner = numel([t for t, g in groups[k + 1:] if not g])
-            plan.append((s, inner, numel([t for t, g in groups[:k]])))
+            plan.append((size, inner, numel([t for t, g in groups[:k]])))
     results = numel(left)
     if not plan:
         plan = [(1, 1, results)]
@@ -123,3 +126,193 @@ def _(g, shape, dim, keepdim):
 
 
 mean.fast_gradient(_spread_gradient(True))
+
+
+# --- sums without NaN, counts, products, logic ------------------------------------------------------------------------
+
+@reduction(start=0.0, wide=True, result="sum", map=lambda x: where(s.apply("eq", x, x), x, 0), accepts="real",
+           names=("NansumBackward0", "NansumBackward0"), reference=np.nansum, samples=REDUCE)
+def nansum(acc, x):
+    """Sum over all or the given dimensions, NaN counting as zero."""
+    return acc + x
+
+
+@nansum.gradient
+def _(g, input, shape, dim, keepdim):
+    return expand_back(g, shape, dim, keepdim) * (input == input).to(dtype=g.dtype)
+
+
+@function(reference=lambda x, dim=None, keepdim=False: np.nanmean(x, axis=dim, keepdims=keepdim), samples=REDUCE)
+def nanmean(input, dim=None, keepdim=False, *, dtype=None, out=None):
+    """Arithmetic mean of what is not NaN over all or the given dimensions."""
+    if input._kind.dtype.category < 2:
+        raise RuntimeError("nanmean(): integral types and bool are not supported for nanmean even if result dtype is "
+                           f"floating point, got {dt.scalar_name(input._kind.dtype)}")
+    count = (input == input).sum(dim, keepdim).detach()
+    result = nansum(input, dim, keepdim, dtype=dtype)
+    result = result / count.to(dtype=result.dtype)
+    if out is None:
+        return result
+    from numbagrad.op.call import write_out
+    return write_out("nanmean", out, result, [input])
+
+
+@reduction(name="count_nonzero", start=0, wide=True, result="int", map=lambda x: where(s.apply("ne", x, 0), 1, 0),
+           accumulate="i8", differentiable=False, reference=lambda x, dim=None, keepdim=False:
+           np.count_nonzero(x, axis=dim, keepdims=keepdim), samples=REDUCE)
+def count_nonzero(acc, x):
+    """Number of elements that are not zero, over all or the given dimensions."""
+    return acc + x
+
+
+@reduction(start=1.0, result="sum", names=("ProdBackward0", "ProdBackward1"), domain=(0.3, 2.0),
+           reference=np.prod, samples=(Sample((3, 4)), Sample((3, 4), 1), Sample((2, 3, 4), 1, True), Sample(())))
+def prod(acc, x):
+    """Product over all dimensions or the given one; integers are multiplied in int64."""
+    return acc * x
+
+
+@prod.gradient
+def _(g, input, y, shape, dim, keepdim):
+    if not shape:
+        return g * 1
+    wide = expand_back(g, shape, dim, keepdim)
+    if not bool((input.detach() == 0).any()):
+        return wide * expand_back(y, shape, dim, keepdim) / input
+    # With zeros the product of the others comes from both sides.
+    flat = dim is None
+    rows = input.reshape((1, input._n)) if flat else input.transpose(dim, -1)
+    return wide * (product_of_others(rows).reshape(shape) if flat else product_of_others(rows).transpose(dim, -1))
+
+
+def product_of_others(x):
+    """For each element the product of the others in its row (the last dimension)."""
+    from numbagrad import cat, ones_like
+    one = ones_like(x.narrow(-1, 0, 1))
+    n = x.shape[-1] - 1
+    left = cat([one, x.narrow(-1, 0, n)], -1).cumprod(-1)
+    right = cat([one, x.narrow(-1, 1, n).flip(-1)], -1).cumprod(-1).flip(-1)
+    return left * right
+
+
+def _truth(name, start, combine, symbol, reference):
+    def fn(acc, x):
+        return combine(acc, x)
+    fn.__name__, fn.__module__ = name, __name__
+    fn.__doc__ = f"Whether {symbol} not zero, over all or the given dimensions."
+    op = reduction(fn, start=start, result="bool", map=lambda x: where(s.apply("ne", x, 0), 1, 0), accumulate="u1",
+                   differentiable=False, reference=lambda x, dim=None, keepdim=False: reference(
+                       x, axis=dim, keepdims=keepdim), samples=REDUCE)
+    op.result_dtype = lambda d: dt.uint8 if d is dt.uint8 else dt.bool_
+    return op
+
+
+any = _truth("any", 0, s.maximum, "any element is", np.any)
+all = _truth("all", 1, s.minimum, "all elements are", np.all)
+
+
+# --- extrema ----------------------------------------------------------------------------------------------------------
+
+def lowest(d):
+    """What every value of the dtype is at least."""
+    if d.category >= 2:
+        return float("-inf")
+    return 0 if d.category == 0 else int(np.iinfo(d.np).min)
+
+
+def highest(d):
+    """What every value of the dtype is at most."""
+    if d.category >= 2:
+        return float("inf")
+    return 1 if d.category == 0 else int(np.iinfo(d.np).max)
+
+
+def _extremum(name, combine, start, word, reference, node, private=False):
+    def fn(acc, x):
+        return combine(x, acc)
+    fn.__name__, fn.__module__ = name, __name__
+    fn.__doc__ = f"The {word} over all or the given dimensions; NaN if there is one. Equal ones share the gradient."
+    op = reduction(fn, start=start, accepts="real", empty=False, names=(node, node), private=private,
+                   reference=lambda x, dim=None, keepdim=False: reference(x, axis=dim, keepdims=keepdim),
+                   samples=(Sample((3, 4)), Sample((3, 4), 1), Sample((2, 3, 4), (0, 2), True), Sample((2, 3, 4), 1)))
+
+    @op.gradient
+    def rule(g, input, y, dim, keepdim):
+        return extremum_gradient.call(g, input, y, dim=dim, keepdim=keepdim)
+    return op
+
+
+@kernel
+def share_equal(g: "*T", x: "*T", y: "*T", out: "*T", count: int, inner: int, start: int, stop: int):
+    hits = strip()
+    if inner == 1:
+        for row in range(start, stop):
+            base = row * count
+            top = load(y[row])
+            n = T(0)
+            for i in range(base, base + count):
+                n += T(1) if load(x[i]) == top else T(0)
+            share = load(g[row]) / n
+            for i in range(base, base + count):
+                out[i] = store(share * (T(1) if load(x[i]) == top else T(0)))
+        return
+    tiles = (inner + STRIP - 1) // STRIP
+    for item in range(start, stop):
+        row = item // tiles
+        left = (item - row * tiles) * STRIP
+        width = min(STRIP, inner - left)
+        small = row * inner + left
+        for k in range(width):
+            hits[k] = T(0)
+        for i in range(count):
+            base = (row * count + i) * inner + left
+            for k in range(width):
+                hits[k] = hits[k] + (T(1) if load(x[base + k]) == load(y[small + k]) else T(0))
+        for k in range(width):
+            hits[k] = load(g[small + k]) / hits[k]
+        for i in range(count):
+            base = (row * count + i) * inner + left
+            for k in range(width):
+                out[base + k] = store(hits[k] * (T(1) if load(x[base + k]) == load(y[small + k]) else T(0)))
+
+
+@custom(private=True, contiguous=False, reference=None, node="EvenlyDistributeBackward0", second_order=False)
+def extremum_gradient(upstream, input, y, *, dim: object, keepdim: bool):
+    """The gradient of an extremum: shared by the elements that equal it."""
+    return input._shape, input._kind
+
+
+@extremum_gradient.cpu
+def _(out, upstream, input, y, dim, keepdim):
+    from numbagrad.copying import copy_into
+    shape = input._shape
+    dims = normalize_dims(dim, len(shape))
+    groups = merged(shape, tuple([i in dims for i in range(len(shape))]))
+    at = [i for i, (_, f) in enumerate(groups) if f]
+    if not input._n:
+        return
+    if len(at) > 1:
+        g, top = (expand_back(t.detach(), shape, dim, keepdim) for t in (upstream, y))
+        mask = (input.detach() == top).to(dtype=g.dtype)
+        copy_into(out, g * mask / mask.sum(dim, True))
+        return
+    count = groups[at[0]][0] if at else 1
+    inner = numel([s_ for s_, _ in groups[at[0] + 1:]]) if at else 1
+    outer = input._n // (count * inner)
+    run = share_equal[input._kind.dtype]
+    x, g, top = (t if t._strides is None else t.detach().contiguous() for t in (input, upstream, y))
+    run(g._ptr, x._ptr, top._ptr, out._ptr, count, inner, 0, outer if inner == 1 else outer * -(-inner // STRIP))
+
+
+@extremum_gradient.gradient
+def _(g, upstream, input, y, dim, keepdim):
+    shape = input._shape
+    mask = (input.detach() == expand_back(y.detach(), shape, dim, True if keepdim else False)).to(dtype=g.dtype)
+    share = mask / mask.sum(dim, True)
+    return (g * share).sum(dim, keepdim), None, None
+
+
+amax = _extremum("amax", s.maximum, lowest, "largest element", np.amax, "AmaxBackward0")
+amin = _extremum("amin", s.minimum, highest, "smallest element", np.amin, "AminBackward0")
+max_all = _extremum("max_all", s.maximum, lowest, "largest element", np.amax, "MaxBackward1", private=True)
+min_all = _extremum("min_all", s.minimum, highest, "smallest element", np.amin, "MinBackward1", private=True)

@@ -10,7 +10,6 @@ from numbagrad.copying import copy_into
 from numbagrad.kernel import expr as s
 from numbagrad.op import Sample, custom, elementwise, function
 from numbagrad.op import view as view_op
-from numbagrad.op.custom import CustomNode, invoke
 from numbagrad.op.record import grad_name
 from numbagrad.tensor import Tensor, contiguous_strides, is_contiguous, numel, raw, storage_address, wrap_dim
 
@@ -259,14 +258,14 @@ def _(g, needs, size, stride, storage_offset):
 
 def _write_part(name, geometry, doc, samples, reference):
     """A function that copies its input and writes ``src`` into one part of it."""
-    node = type(grad_name(name), (CustomNode,), {"__slots__": (), "op": as_strided_scatter, "__module__": "numbagrad"})
+    run = as_strided_scatter.recorded_as(grad_name(name))
 
     def fn(input, src, *args, **kwargs):
         shape, strides, offset = geometry(input._shape, contiguous_strides(input._shape), *args, **kwargs)
         if src._shape != shape:
             raise RuntimeError("expected src to have a size equal to the slice of self. src size = "
                                f"{list(src._shape)}, slice size = {list(shape)}")
-        return invoke(as_strided_scatter, (input, src), (shape, strides, offset), node)
+        return run(input, src, shape, strides, offset)
     fn.__name__ = fn.__qualname__ = name
     fn.__module__, fn.__doc__ = __name__, doc
     return function(fn, dtypes="any", samples=samples, reference=reference)

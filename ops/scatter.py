@@ -10,14 +10,13 @@ from numbagrad.copying import contiguous_copy, copy_into
 from numbagrad.kernel.jit import T, kernel, load, store
 from numbagrad.op import Sample, custom, function
 from numbagrad.op import call as calls
-from numbagrad.op.custom import CustomNode, invoke
 from numbagrad.tensor import Tensor, make, wrap_dim
 
 from . import indexing as ix
-from .index import both, collect, gatherer, put_at, putter, spread
+from .index import both, collect, put_at, putter, spread
 from .shape import expanded
 
-_gather = gatherer("GatherBackward0")
+_gather = collect.recorded_as("GatherBackward0")
 
 
 def _check_index(name, input, dim, index, source=None):
@@ -115,9 +114,9 @@ _scatter, _scatter_number, _scatter_add = (putter("ScatterBackward0"), putter("S
 
 
 def _prepare_scatter(name, input, dim, index, src):
-    at = _check_index(name, input, dim, index, src)
     if src._kind.dtype is not input._kind.dtype:
         raise RuntimeError(f"{name}(): Expected self.dtype to be equal to src.dtype")
+    at = _check_index(name, input, dim, index, src)
     return _narrowed(src, index), ix.plan_dim(input._shape, at, index, _fail)
 
 
@@ -394,7 +393,7 @@ def scatter_reduce_(self, dim, index, src, reduce, *, include_self=True):
 
 
 Tensor.scatter_reduce_ = scatter_reduce_
-_index_reduce = type("IndexReduceBackward0", (CustomNode,), {"__slots__": (), "op": reduced_at, "__module__": "numbagrad"})
+_index_reduce = reduced_at.recorded_as("IndexReduceBackward0")
 
 
 def _index_reduce_reference(a, dim, index, source, reduce):
@@ -410,4 +409,4 @@ def index_reduce(input, dim, index, source, reduce, *, include_self=True):
     if reduce not in ("prod", "mean", "amax", "amin"):
         raise RuntimeError(f"index_reduce(): Expected reduce to be one of prod, mean, amax or amin but got {reduce}.")
     values, plan, _ = _prepare_index_add(input, dim, index, source)
-    return invoke(reduced_at, (input, values), (plan, reduce, include_self), _index_reduce)
+    return _index_reduce(input, values, plan, reduce, include_self)

@@ -20,7 +20,7 @@ from numbagrad.op.call import raw_view
 from numbagrad.tensor import from_array, wrap_dim
 
 from . import indexing as ix
-from .index import gatherer
+from .index import collect
 
 
 def result(name, *fields):
@@ -115,7 +115,7 @@ def low_half(keys):
 
 def back(positions, shape, order):
     """Positions per row as an int64 tensor in the input's order of dimensions."""
-    t = from_array(np.ascontiguousarray(positions.reshape(shape)))
+    t = from_array(np.ascontiguousarray(positions).reshape(shape))
     if order == sorted(order):
         return t
     inverse = sorted(range(len(order)), key=lambda i: order[i])
@@ -132,7 +132,7 @@ def _check(name, input):
         raise RuntimeError(f"{name}: does not support complex dtypes on CPU")
 
 
-_sort, _topk, _kth = (gatherer(n) for n in ("SortBackward0", "TopkBackward0", "KthvalueBackward0"))
+_sort, _topk, _kth = (collect.recorded_as(n) for n in ("SortBackward0", "TopkBackward0", "KthvalueBackward0"))
 
 
 def _sort_reference(a, dim=-1, descending=False):

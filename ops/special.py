@@ -48,8 +48,7 @@ def logaddexp2(input, other):
 
 @logaddexp2.gradient
 def _(g, input, other):
-    d = (input - other) * math.log(2)
-    return g * s.sigmoid(d), g * s.sigmoid(-d)
+    return g / (1 + s.exp2(other - input)), g / (1 + s.exp2(input - other))
 
 
 @elementwise(accepts="float", samples=BINARY, reference=_scipy("xlogy"), domain=(0.2, 2.0), namespaces=BOTH,
@@ -147,13 +146,20 @@ def polygamma_kernel(input, order: int):
     return s.polygamma(order, input)
 
 
+@elementwise(private=True, accepts="float", samples=UNARY, reference=_scipy("digamma"), domain=(0.3, 4.0), inplace=False,
+             names="PolygammaBackward0", tolerance=64)
+def polygamma_zero(input):
+    """``polygamma(0, input)``, which is ``digamma``."""
+    return s.digamma(input)
+
+
 @function(namespaces=BOTH, method=False, samples=(Sample(1, (3, 4)), Sample(2, (3, 4)), Sample(0, (3, 4))),
           reference=_scipy("polygamma"), domain=(0.3, 4.0), points=(1.0, 20.0))
 def polygamma(n, input):
     """The n-th derivative of ``digamma``, n >= 0."""
     if n < 0:
         raise RuntimeError(f"polygamma(n, x) does not support negative n. (n = {n})")
-    return REGISTRY["digamma"].callable(input) if n == 0 else polygamma_kernel(input, n)
+    return polygamma_zero(input) if n == 0 else polygamma_kernel(input, n)
 
 
 @function(name="polygamma_method", namespaces=(), method="polygamma", differentiable=False, torch_name="polygamma",
@@ -192,7 +198,7 @@ def _bessel(name, formula, doc, node):
         return formula(input)
     fn.__name__ = fn.__qualname__ = name
     fn.__module__, fn.__doc__ = __name__, doc
-    return elementwise(fn, accepts="float", samples=UNARY, reference=_scipy(name), domain=(0.4, 4.0), points=(0.0, 40.0),
+    return elementwise(fn, accepts="float", samples=UNARY, reference=_scipy(name), domain=(0.4, 4.0), points=(0.0, 5.0),
                        namespaces=("special",), method=False, inplace=False, names=node)
 
 

@@ -1,7 +1,5 @@
 """Every op's gradients: against differences to second order, fused against recorded, and against PyTorch."""
 
-import warnings
-
 import numpy as np
 import pytest
 from registry.check import (
@@ -15,6 +13,7 @@ from registry.check import (
     weights,
 )
 from registry.draw import Case, cases, floats, ids, ops, to_numpy
+from registry.known import LESS_EXACT, NODES
 from registry.oracle import names, torch_arguments, torch_function, torch_values
 from test_ops_values import point_case
 
@@ -99,22 +98,29 @@ def test_gradients_match_torch(op):
         theirs_in, ours_in = torch_arguments(case, True), case.tensors(requires_grad=True)
         theirs = [o for o in torch_values(case.call(theirs_in, f)) if o.requires_grad]
         ours = [o for o in floats(case.call(ours_in)) if o.requires_grad]
-        assert names(ours) == names(theirs), f"{case}: node {names(ours)}, in PyTorch {names(theirs)}"
+        if op.name not in NODES:
+            assert names(ours) == names(theirs), f"{case}: node {names(ours)}, in PyTorch {names(theirs)}"
         if not ours or ours[0].grad_fn is None:
             continue
         assert len(ours) == len(theirs)
         ws = weights([tuple(o.shape) for o in ours], 0)
         us = weights([case.arrays[k].shape for k in wanted], 1)
         second = op.second_order
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            expected = both_orders(torch, theirs, theirs_in, wanted, [torch.from_numpy(w) for w in ws],
-                                   [torch.from_numpy(u) for u in us], second)
+        torch_ws, torch_us = [torch.from_numpy(w) for w in ws], [torch.from_numpy(u) for u in us]
+        try:
+            expected = both_orders(torch, theirs, theirs_in, wanted, torch_ws, torch_us, second)
+        except RuntimeError as error:
+            # PyTorch has no second derivative of a few ops.
+            if not second or "is not implemented" not in str(error):
+                raise
+            theirs = [o for o in torch_values(case.call(theirs_in, f)) if o.requires_grad]
+            second, expected = False, both_orders(torch, theirs, theirs_in, wanted, torch_ws, torch_us, False)
         got = both_orders(ng, ours, ours_in, wanted, [ng.tensor(w) for w in ws], [ng.tensor(u) for u in us], second)
         for order, (g, e) in enumerate(zip(got, expected), 1):
             # A missing gradient and one of zeros are the same here; PyTorch has both for the same op.
             g, e = dense(g, case.arrays, wanted), dense(e, case.arrays, wanted)
-            close(g, e, f"{case}: derivative of order {order}", 1e-11, 1e-12)
+            exact = LESS_EXACT.get(op.name, 1e-11)
+            close(g, e, f"{case}: derivative of order {order}", exact, exact / 10)
 
 
 POINTED = [op for op in DIFFERENTIABLE if op.points and point_case(op)[0] is not None]
@@ -130,15 +136,16 @@ def test_gradients_at_special_points_match_torch(op):
     wanted = list(range(len(values)))
     theirs_in, ours_in = torch_arguments(case, True, arrays=values), case.tensors(requires_grad=True, arrays=values)
     theirs, ours = torch_values(case.call(theirs_in, f)), floats(case.call(ours_in))
-    ulps(ours[0].detach().numpy(), theirs[0].detach().numpy(), np.float64, 64, op.name)
+    allowed = LESS_EXACT.get(op.name, 1.5e-14) / np.finfo(np.float64).eps
+    ulps(ours[0].detach().numpy(), theirs[0].detach().numpy(), np.float64, allowed, op.name)
     expected = torch.autograd.grad(theirs[0].sum(), theirs_in, allow_unused=True)
     got = ng.autograd.grad(ours[0].sum(), ours_in, allow_unused=True)
     for k in wanted:
-        e = np.zeros_like(values[k]) if expected[k] is None else expected[k].numpy()
-        g = np.zeros_like(values[k]) if got[k] is None else got[k].numpy()
+        e = np.zeros_like(values[k]) if expected[k] is None else expected[k].numpy(force=True)
+        g = np.zeros_like(values[k]) if got[k] is None else got[k].numpy(force=True)
         for i in range(len(e)):
             at = ", ".join(repr(float(v[i])) for v in values)
-            ulps(g[i], e[i], np.float64, 64, f"gradient {k} of {op.name} at ({at})")
+            ulps(g[i], e[i], np.float64, allowed, f"gradient {k} of {op.name} at ({at})")
 
 
 IN_PLACE = [op for op in ops() if op.inplace and op.dtypes in ("any", "float")]

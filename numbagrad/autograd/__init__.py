@@ -19,9 +19,28 @@ def _tuple(x):
     return (x,) if x is None or hasattr(x, "_kind") or isinstance(x, (graph.GradientEdge, str)) else tuple(x)
 
 
+_ones = {}
+
+
+def _one(t):
+    """A gradient of one for a tensor with one element."""
+    kind = t._kind
+    one = _ones.get(kind)
+    if one is None:
+        from ..creation import ones_like
+        from ..storage import address
+        from ..tensor import raw
+        out = ones_like(t)
+        if kind.cpu:
+            _ones[kind] = out._buf.copy(), address, raw
+        return out
+    one, address, raw = one
+    buf = one.copy()
+    return raw(buf, address(buf), 1, t._shape, None, kind, [0])
+
+
 def _first_gradients(tensors, grads):
     """One gradient per output: given ones are checked, missing ones are one for scalars."""
-    from ..creation import ones_like
     out = []
     for i, (t, g) in enumerate(zip(tensors, grads)):
         if isinstance(t, graph.GradientEdge):
@@ -37,7 +56,7 @@ def _first_gradients(tensors, grads):
                     raise RuntimeError("grad can be implicitly created only for scalar outputs")
                 if not t._kind.dtype.is_floating_point:
                     raise RuntimeError(f"grad can be implicitly created only for real scalar outputs but got {t.dtype}")
-                g = ones_like(t)
+                g = _one(t)
         else:
             if not hasattr(g, "_kind"):
                 raise TypeError("gradients can be either Tensors or None, but got " + type(g).__name__)

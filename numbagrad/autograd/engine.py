@@ -72,6 +72,7 @@ def edge_of(x):
 def _run(roots, gradients, keep_graph, create_graph, inputs, accumulate):
     pending, heap = {}, []
     wanted = captured = leaves = None
+    anomaly = ANOMALY.enabled
     made = set()  # places whose waiting gradient is a sum made here, which may be added to in place
     roots = [edge_of(t) for t in roots]
     if inputs is not None:
@@ -97,10 +98,10 @@ def _run(roots, gradients, keep_graph, create_graph, inputs, accumulate):
             pending[e] = r
             heappush(heap, (e.seq, e))
 
-    direct = []
+    direct = ()
     for e, g in zip(roots, gradients):
         if e.is_leaf_edge:
-            direct.append((e, g))
+            direct = (*direct, (e, g))
         elif wanted is None or _target(e) in wanted or id(_target(e)) in captured:
             deliver(e, g)
     for e, g in direct:
@@ -111,7 +112,7 @@ def _run(roots, gradients, keep_graph, create_graph, inputs, accumulate):
                 _wait(e, g, False, leaves, captured, accumulate, create_graph)
             else:
                 _leaf(e, g, captured, accumulate, create_graph, False)
-    del gradients, direct
+    del gradients
     g = r = None
     while heap:
         node = heappop(heap)[1]
@@ -131,7 +132,7 @@ def _run(roots, gradients, keep_graph, create_graph, inputs, accumulate):
         following = node.next
         if (g is None or (g.__class__ is list and not any(x is not None for x in g))) and not node.takes_none:
             grads = (None,) * len(following)
-        elif ANOMALY.enabled:
+        elif anomaly:
             grads = ANOMALY.run(node, g, create_graph)
         else:
             grads = node.backward_graph(g) if create_graph else node.backward(g)
@@ -161,7 +162,10 @@ def _run(roots, gradients, keep_graph, create_graph, inputs, accumulate):
                         leaves = _leaf_uses(following[i:], pending, wanted)
                     _wait(e, r, own, leaves, captured, accumulate, create_graph)
                 elif r is not None:
-                    _leaf(e, r, captured, accumulate, create_graph, own)
+                    if captured is None:
+                        accumulate_grad(e, r, create_graph, own)
+                    else:
+                        _leaf(e, r, captured, accumulate, create_graph, own)
             elif r is None or e.__class__ is Output or e in pending:
                 deliver(e, r)
             else:
@@ -331,13 +335,19 @@ def accumulate_grad(t, r, create_graph, own):
             t._grad = r.detach().clone()
 
 
+_native_add = []
+PLACE = ("the accumulation of gradients in backward",)
+
+
 def add_into(a, b):
     """``a += b`` outside the graph."""
     if (b._kind is a._kind and a._strides is None and b._strides is None and a._shape == b._shape
             and a._ver.__class__ is list):
-        from ..op.call import add_into
-        add_into(a, b)
-        a._ver[1:] = ("the accumulation of gradients in backward",)
+        if not _native_add:
+            from ..op.call import add_into
+            _native_add.append(add_into)
+        _native_add[0](a, b)
+        a._ver[1:] = PLACE
     elif a._rg and modes.current().grad:
         with modes.no_grad():
             a.add_(b)

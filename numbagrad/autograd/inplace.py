@@ -304,7 +304,7 @@ def copy_(self, src, non_blocking=False):
     return self
 
 
-class FillBackward0(Node):
+class FillBackward2(Node):
     """Backward of ``zero_`` and ``fill_``: nothing of the old value is left; a tensor value gets the sum."""
 
     __slots__ = ()
@@ -316,11 +316,15 @@ class FillBackward0(Node):
         return tuple(grads)
 
 
-class ZeroBackward0(FillBackward0):
+class FillBackward3(FillBackward2):
     __slots__ = ()
 
 
-def fill_(self, value):
+class ZeroBackward0(FillBackward2):
+    __slots__ = ()
+
+
+def fill_(self, value, cls=None):
     """Set every element to ``value`` (a number or a 0-d tensor) and return this tensor."""
     src = value if isinstance(value, Tensor) else None
     check(self, "fill_", () if src is None else (src,))
@@ -333,7 +337,7 @@ def fill_(self, value):
         edges = [graph.edge(self) if self._rg else None]
         if src is not None:
             edges.append(graph.edge(src) if src._rg else None)
-        node = calls.new_node(ZeroBackward0 if src is None and value == 0 else FillBackward0, tuple(edges))
+        node = calls.new_node(cls or (FillBackward2 if src is None else FillBackward3), tuple(edges))
     _fill(self, value if src is None else src.item())
     bump_version(self)
     if node is not None:
@@ -359,7 +363,7 @@ def _fill(t, value):
 
 def zero_(self):
     """Set every element to zero and return this tensor."""
-    return fill_(self, 0)
+    return fill_(self, 0, ZeroBackward0)
 
 
 def install():

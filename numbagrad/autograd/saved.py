@@ -48,7 +48,12 @@ def save_output(t, index=0):
 
 
 def _own_edge(node, index):
+    """The edge of a node's own output; that of an in-place op on a view is the view, taken out of its base."""
     from .graph import Output
+    slices = node.__dict__.get("_slices")
+    if slices is not None:
+        from .views import part_of
+        return part_of(slices())
     return node if node.outputs == 1 else Output(node, index)
 
 

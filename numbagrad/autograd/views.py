@@ -7,6 +7,8 @@ in the base's *memory*, seen as one flat row, because that is where the elements
 
 from __future__ import annotations
 
+import weakref
+
 from .. import modes
 from ..tensor import contiguous_strides, numel
 from . import graph
@@ -118,6 +120,13 @@ def remake(base, t):
     return node
 
 
+def part_of(slices):
+    """A node for the view that ``slices`` changed, as it was right after the change."""
+    node = new_node(AsStridedBackward0, (slices,))
+    node.ctx = slices.ctx[1]
+    return node
+
+
 def refresh(t):
     """Give a view a new node when its base was modified in place since the view's node was made."""
     view = t._view
@@ -139,6 +148,7 @@ def rebase(t, node):
     base = view.base
     slices = new_node(CopySlices, ((base._node or base) if base._rg else None, *node.next[1:]))
     slices.ctx = (node, Place(base, t))
+    node.__dict__["_slices"] = weakref.ref(slices)
     if "anomaly" in modes.STATE and "_forward" in node.__dict__:
         slices.__dict__["_forward"] = node.__dict__["_forward"]
     _move_retained(base, slices)

@@ -415,6 +415,28 @@ def evaluate(outputs, values, functions):
     return tuple(done[o] for o in outputs)
 
 
+def number(op, *args):
+    """The value of a primitive of plain numbers."""
+    value = PRIMS[op].value
+    if value is None:
+        import numpy as np
+        name = {"max": "maximum", "min": "minimum", "pow": "float_power", "abs": "absolute", "and": "logical_and",
+                "or": "logical_or", "xor": "logical_xor", "not": "logical_not", "asin": "arcsin", "acos": "arccos",
+                "atan": "arctan", "atan2": "arctan2", "asinh": "arcsinh", "acosh": "arccosh", "atanh": "arctanh",
+                "round": "rint"}.get(op, op)
+        value = {"rsqrt": lambda x: 1 / np.sqrt(x), "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+                 "cast": lambda x: x}.get(op) or getattr(np, name, None)
+        if value is None:
+            raise NotImplementedError(f"the scalar function '{op}' of plain numbers")
+        with np.errstate(all="ignore"):
+            result = value(*args)
+        return result.item() if hasattr(result, "item") else result
+    try:
+        return value(*args)
+    except ZeroDivisionError:
+        return math.nan if args[0] == 0 or args[0] != args[0] else math.copysign(math.inf, args[0])
+
+
 # --- printing ----------------------------------------------------------------------------------------------------------
 
 def lines(outputs, code, prefix="t"):
@@ -435,7 +457,7 @@ def lines(outputs, code, prefix="t"):
             p = PRIMS[e.op]
             args = [names[a] for a in e.args]
             text = p.text.format(*args)
-            if p.text.startswith(e.op + "(") and e.op not in ("abs",):
+            if p.text.startswith(e.op + "(") and e.op != "abs" and not (e.op == "pow" and integer):
                 functions.append(e.op)
             if e.op == "abs" and code[0] in "fc":
                 functions.append("abs")

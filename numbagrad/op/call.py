@@ -235,14 +235,18 @@ def _build_backward(form):
 
 # --- general path --------------------------------------------------------------------------------------------------------
 
+_adders: dict = {}  # kind -> entry, once the first sum was made
+
+
 def add_into(dst, src):
     """``dst += src`` for two row-major tensors of one kind and shape, without recording: gradient accumulation."""
-    from .record import REGISTRY
-    form = REGISTRY["add"].form("tt")
-    e = form.fast_inplace.get(dst._kind)
+    e = _adders.get(dst._kind)
     if e is not None and dst._n < LIMIT[0]:
         e(dst._ptr, src._ptr, dst._ptr, 0, dst._n)
     else:
+        from .record import REGISTRY
+        form = REGISTRY["add"].form("tt")
+        globals()["_adders"] = form.fast_inplace
         remember_inplace(form, "tt", (), dst._kind)
         launch(form.forward, dst._kind.dtype, (dst, src), (), (dst,), dst._shape)
     dst._ver[0] += 1

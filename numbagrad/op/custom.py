@@ -25,7 +25,9 @@ from __future__ import annotations
 
 import inspect
 
-from .. import modes
+import numpy as np
+
+from .. import modes, storage
 from ..autograd import graph
 from ..autograd.graph import Node, Output
 from ..kernel import jit
@@ -84,22 +86,139 @@ class Custom(Op):
         return fn
 
     def _entry(self):
+        """The public call: on first use it builds the direct one and hands over to it."""
+        target = []
+
+        def build():
+            if not target:
+                jit.nb()
+                target.append(self._build_direct())
+                if self.call is entry:
+                    self.call = target[0]
+                    if self.namespaces or self.method:
+                        from ..namespace import install
+                        install(self, target[0])
+            return target[0]
+
+        text = (f"def {self.name}({self._head()}):\n"
+                f"    return (TARGET[0] if TARGET else build())({self._pass()})\n")
+        entry = jit.define(text, self.name, {"DEFAULTS": self._defaults(), "TARGET": target, "build": build})
+        entry.__doc__, entry.__module__, entry.__qualname__ = self.doc, "numbagrad", self.name
+        return entry
+
+    def recorded_as(self, name):
+        """The same call whose node has another name (some functions share their kernels)."""
+        cls = type(name, (CustomNode,), {"__slots__": (), "op": self, "__module__": "numbagrad"})
+        target = []
+
+        def call(*args):
+            if not target:
+                jit.nb()
+                target.append(self._build_direct(cls))
+            return target[0](*args)
+        call.node_class = cls
+        return call
+
+    def _defaults(self):
+        return {p.name: p.default for p in self.signature.parameters.values() if p.default is not p.empty}
+
+    def _head(self):
         head = []
-        defaults = {}
         for p in self.signature.parameters.values():
             if p.kind is p.KEYWORD_ONLY and "*" not in head:
                 head.append("*")
-            if p.default is p.empty:
-                head.append(p.name)
-            else:
-                defaults[p.name] = p.default
-                head.append(f"{p.name}=DEFAULTS[{p.name!r}]")
-        text = (f"def {self.name}({', '.join(head)}):\n"
-                f"    return invoke(OP, ({''.join(n + ', ' for n in self.tensors)}), "
-                f"({''.join(n + ', ' for n in self.params)}))\n")
-        fn = jit.define(text, self.name, {"DEFAULTS": defaults, "invoke": invoke, "OP": self})
+            head.append(p.name if p.default is p.empty else f"{p.name}=DEFAULTS[{p.name!r}]")
+        return ", ".join(head)
+
+    def _pass(self):
+        return ", ".join(f"{n}={n}" if n in self.keyword_only else n for n in self.signature.parameters)
+
+    def _build_direct(self, node_class=None):
+        """The call as generated text: the same steps as ``invoke`` for one output on the CPU in the default mode."""
+        t, params = self.tensors, "".join(n + ", " for n in self.params)
+        general = f"invoke(OP, ({''.join(n + ', ' for n in t)}), ({params}), NODE)"
+        env = {"DEFAULTS": self._defaults(), "invoke": invoke, "OP": self, "NODE": node_class, "STATE": modes.STATE,
+               "Tensor": Tensor, "new": object.__new__, "rule": self.fn, "empty": np.empty, "refresh": graph.refresh,
+               "make": make, "sequence": graph.sequence, "save_output": graph.save_output, "row_major": _row_major,
+               "NONE": {}, "peek": storage._peek or calls.storage_peek}
+        text = [f"def {self.name}({self._head()}):"]
+        if len(t) == 1 and self.lists == t and not {t[0], "ys"} & set(self.rule_names) and not self.keyword_only:
+            text += self._list_text(t[0], general, params)
+        elif self.lists or self.rule_names and {"ys", *(f"y{i}" for i in range(8))} & set(self.rule_names):
+            text.append(f"    return {general}")
+        else:
+            optional = {p.name for p in self.signature.parameters.values() if p.default is None}
+            known = " and ".join(f"isinstance({n}, Tensor)" if n not in optional else
+                                 f"({n} is None or isinstance({n}, Tensor))" for n in t)
+            text += [f"    if STATE or not ({known or 'True'}):", f"        return {general}",
+                     f"    spec_ = rule({self._pass()})", "    if spec_.__class__ is list:", f"        return {general}",
+                     "    shape_, kind_ = spec_", "    launch_ = OP.cpu_launch", "    if launch_ is None or not kind_.cpu:",
+                     f"        return {general}", "    n_ = 1", "    for s_ in shape_:", "        n_ *= s_",
+                     "    buf_ = empty(n_, kind_.np)", f"    ptr_ = peek(id(buf_) + {storage.DATA_FIELD})",
+                     "    out_ = new(Tensor)", "    out_._buf = buf_", "    out_._ptr = ptr_", "    out_._n = n_",
+                     "    out_._shape = shape_ if shape_.__class__ is tuple else tuple(shape_)", "    out_._strides = None",
+                     "    out_._kind = kind_", "    out_._ver = [0]", "    out_._grad = None", "    out_._view = None",
+                     "    out_._node = None", "    out_._rg = False"]
+            names = list(self.signature.parameters)
+            if self.contiguous:
+                text += [f"    {n}_c = {n} if {n} is None or {n}._strides is None else row_major({n})" for n in t]
+                names = [n + "_c" if n in t else n for n in names]
+            text.append(f"    launch_(out_, {', '.join(names)})")
+            if self.rule is not None and t:
+                text += self._record_text(env, optional, params, node_class)
+            text.append("    return out_")
+        fn = jit.define("\n".join(text) + "\n", self.name, env)
         fn.__doc__, fn.__module__, fn.__qualname__ = self.doc, "numbagrad", self.name
         return fn
+
+    def _list_text(self, name, general, params):
+        """Lines of the direct call of an op on one list of tensors."""
+        order = "ts_" if self.contiguous else name
+        text = [f"    if STATE or isinstance({name}, Tensor):", f"        return {general}", "    rg_ = False",
+                f"    for t_ in {name}:", "        if not isinstance(t_, Tensor):", f"            return {general}",
+                "        if t_._view is not None:", "            refresh(t_)", "        if t_._rg:", "            rg_ = True",
+                f"    spec_ = rule({self._pass()})", "    if spec_.__class__ is list:", f"        return {general}",
+                "    shape_, kind_ = spec_", "    launch_ = OP.cpu_launch", "    if launch_ is None or not kind_.cpu:",
+                f"        return {general}", "    out_ = make(tuple(shape_), kind_)"]
+        if self.contiguous:
+            text.append(f"    ts_ = [t_ if t_._strides is None else row_major(t_) for t_ in {name}]")
+        text.append(f"    launch_(out_, {', '.join(order if n == name else n for n in self.signature.parameters)})")
+        if self.rule is not None:
+            saved = "save_output(out_), 0, " if "y" in self.rule_names else ""
+            text += ["    if rg_:", f"        node_ = new((NODE or OP.node_for(({params}))))",
+                     f"        node_.next = tuple([(t_._node or t_) if t_._rg else None for t_ in {name}])",
+                     f"        node_.saved = ({saved})", "        node_.seq = sequence()",
+                     f"        node_.ctx = (({params}), tuple([t_._shape for t_ in {name}]), "
+                     f"tuple([t_._rg for t_ in {name}]), ((out_._shape, kind_),), {{{name!r}: len({name})}})",
+                     "        node_.hooks = None", "        out_._node = node_", "        out_._rg = True"]
+        return [*text, "    return out_"]
+
+    def _record_text(self, env, optional, params, node_class):
+        """Lines that make the node of ``out_``."""
+        t = self.tensors
+        own = node_class is not None or getattr(self.node_for, "__func__", None) is Custom.node_for
+        env["NodeClass"] = node_class or self.node_class
+        wants = {n: f"{n} is not None and {n}._rg" if n in optional else f"{n}._rg" for n in t}
+        text = [f"    if {n} is not None and {n}._view is not None:\n        refresh({n})" for n in t]
+        text += [f"    if {' or '.join(wants[n] for n in t)}:",
+                 f"        node_ = new({'NodeClass' if own else f'OP.node_for(({params}))'})"]
+        edges = "".join(f"({n}._node or {n}) if {wants[n]} else None, " for n in t)
+        saved = ""
+        for name in self.rule_names:
+            if name in t:
+                conditions = [f"{name} is not None"] if name in optional else []
+                if name in self.save_for:
+                    conditions.append("(" + " or ".join(wants[n] for n in self.save_for[name]) + ")")
+                pair = f"{name}, {name}._ver[0]"
+                saved += f"*(({pair}) if {' and '.join(conditions)} else (None, 0)), " if conditions else pair + ", "
+            elif name == "y":
+                saved += "save_output(out_), 0, "
+        shapes = "".join(f"None if {n} is None else {n}._shape, " if n in optional else f"{n}._shape, " for n in t)
+        text += [f"        node_.next = ({edges})", f"        node_.saved = ({saved})", "        node_.seq = sequence()",
+                 f"        node_.ctx = (({params}), ({shapes}), ({''.join(wants[n] + ', ' for n in t)}), "
+                 "((out_._shape, kind_),), NONE)", "        node_.hooks = None", "        out_._node = node_",
+                 "        out_._rg = True"]
+        return text
 
     @property
     def callable(self):

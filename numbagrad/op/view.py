@@ -60,14 +60,23 @@ class ViewOp(Op):
             args.append(p.name)
         call = ", ".join("*" + n if h.startswith("*") else n for n, h in zip(args, head))
         params = "".join(n + ", " for n in args[1:])
-        if self.several:
-            body = f"    return make_views(OP, {args[0]}, geometry({call}), ({params}))\n"
-        else:
-            body = (f"    shape, strides, offset = geometry({call})\n"
-                    f"    return make_view(OP, {args[0]}, shape, strides, offset, ({params}))\n")
-        fn = jit.define(f"def {self.name}({', '.join(head)}):\n{body}", self.name,
-                        {"DEFAULTS": defaults, "make_view": make_view, "make_views": make_views, "OP": self,
-                         "geometry": self.fn})
+        settled = "settle_all" if self.several else "settle"
+        # Geometry depends on shape, strides and arguments alone, so one computed before is looked up.
+        text = (f"def {self.name}({', '.join(head)}):\n"
+                "    try:\n"
+                f"        key_ = ({args[0]}._shape, {args[0]}._strides, {params})\n"
+                "        found_ = MEMO.get(key_)\n"
+                "    except (AttributeError, TypeError):\n"
+                "        found_ = key_ = None\n"
+                "    if found_ is None:\n"
+                f"        if not isinstance({args[0]}, Tensor):\n"
+                f"            not_a_tensor(OP, {args[0]})\n"
+                f"        found_ = {settled}(geometry({call}), MEMO, key_)\n"
+                f"    return {'make_views' if self.several else 'place'}(OP, {args[0]}, found_, ({params}))\n")
+        fn = jit.define(text, self.name,
+                        {"DEFAULTS": defaults, "make_views": make_views, "OP": self, "place": place, "MEMO": {},
+                         "geometry": self.fn, "settle": settle, "settle_all": settle_all, "Tensor": Tensor,
+                         "not_a_tensor": not_a_tensor})
         fn.__doc__, fn.__module__, fn.__qualname__ = self.doc, "numbagrad", self.name
         return fn
 
@@ -99,37 +108,78 @@ def view(fn=None, **options):
     return ViewOp(fn, **options)
 
 
+def not_a_tensor(op, value):
+    """The error of a view of something else."""
+    raise TypeError(f"{op.name}(): argument '{next(iter(op.signature.parameters))}' (position 1) must be Tensor, not "
+                    f"{type(value).__name__}")
+
+
+def settle(geometry, memo=None, key=None):
+    """(shape, strides or None where row-major, offset, number of elements), remembered under the key."""
+    shape, strides, offset = geometry
+    if strides is not None and is_contiguous(shape, strides):
+        strides = None
+    found = (shape, strides, offset, numel(shape))
+    if key is not None:
+        if len(memo) >= 4096:
+            memo.clear()
+        memo[key] = found
+    return found
+
+
+def settle_all(geometries, memo, key):
+    """``settle`` for an op with several views."""
+    found = [settle(g) for g in geometries]
+    if key is not None:
+        if len(memo) >= 256:
+            memo.clear()
+        memo[key] = found
+    return found
+
+
 def make_view(op, input, shape, strides, offset, params, mode=None):
     """A tensor on ``input``'s memory with the given geometry, recorded and linked to its base."""
+    return place(op, input, settle((shape, strides, offset)), params, mode)
+
+
+def place(op, input, geometry, params, mode=None):
+    """``make_view`` for a settled geometry."""
+    shape, strides, offset, n = geometry
     kind, ver, above = input._kind, input._ver, input._view
     if ver.__class__ is not list:
         return _inference_view(input, shape, strides, offset)
     out = new(Tensor)
-    out._buf, out._ptr, out._kind, out._ver, out._grad = input._buf, input._ptr + offset * kind.itemsize, kind, ver, None
+    out._buf = input._buf
+    out._ptr = input._ptr + offset * kind.itemsize
+    out._kind = kind
+    out._ver = ver
+    out._grad = None
     out._shape = shape
-    n = 1
-    for s in shape:
-        n *= s
     out._n = n
-    out._strides = None if strides is None or is_contiguous(shape, strides) else strides
+    out._strides = strides
     out._view = view = new(View)
-    view.version = ver[0]
+    view.version = version = ver[0]
     if above is None:
-        view.base, view.mode = input, mode
+        view.base = input
+        view.mode = mode
     else:
-        if above.version != view.version:
+        if above.version != version:
             graph.refresh(input)
-        view.base, view.mode = above.base, mode or above.mode
+        view.base = above.base
+        view.mode = mode or above.mode
     if modes.STATE:
         return _in_mode(op, out, input, params)
     if input._rg:
-        node = new(op.node_class)
+        out._node = node = new(op.node_class)
         node.next = (input._node or input,)
-        node.saved, node.seq, node.hooks = (), sequence(), None
+        node.saved = ()
+        node.seq = sequence()
+        node.hooks = None
         node.ctx = (input._shape, params)
-        out._node, out._rg = node, True
+        out._rg = True
     else:
-        out._node, out._rg = None, False
+        out._node = None
+        out._rg = False
     return out
 
 
@@ -157,12 +207,22 @@ def _in_mode(op, out, input, params):
 
 def make_views(op, input, geometries, params):
     """Several views of one input that share one node; none of them may be modified in place."""
-    outs = [make_view(op, input, shape, strides, offset, params, "multi") for shape, strides, offset in geometries]
-    if outs and outs[0]._rg:
-        node = outs[0]._node
-        node.ctx = (input._shape, params, tuple([(o._shape, o._kind) for o in outs]))
-        for i, o in enumerate(outs):
-            o._node = Output(node, i)
+    if not geometries:
+        return ()
+    first = place(op, input, geometries[0], params, "multi")
+    outs, node = [first], first._node
+    kind, buf, ptr, ver, above = first._kind, first._buf, input._ptr, first._ver, first._view
+    for shape, strides, offset, n in geometries[1:]:
+        out = raw(buf, ptr + offset * kind.itemsize, n, shape, strides, kind, ver)
+        if above is None:
+            out.__dict__["_inference"] = True
+        else:
+            out._view = View(above.base, above.version, above.mode)
+        outs.append(out)
+    if node is not None:
+        node.ctx = (input._shape, params, tuple([(g[0], kind) for g in geometries]))
+        for i, out in enumerate(outs):
+            out._node, out._rg = Output(node, i), True
     return tuple(outs)
 
 

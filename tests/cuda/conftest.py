@@ -1,4 +1,4 @@
-"""These tests run kernels in Numba's CUDA simulator, which is chosen when a process starts: a pytest process of its own."""
+"""These tests run kernels in Numba's CUDA simulator, chosen when a process starts: a pytest run of its own."""
 
 import os
 

@@ -49,7 +49,7 @@ def array(t):
 
 def assert_close(got, want, what=""):
     """Same shape, dtype and values; integers and booleans exactly, floats to the rounding of a few operations."""
-    assert got.shape == want.shape and got.dtype is want.dtype, f"{what}: {got.shape} {got.dtype}, {want.shape} {want.dtype}"
+    assert (got.shape, got.dtype) == (want.shape, want.dtype), what
     a, b = array(got), array(want)
     if want.dtype.category < 2:
         np.testing.assert_array_equal(a, b, err_msg=what)
@@ -57,7 +57,8 @@ def assert_close(got, want, what=""):
     real = {"complex64": "float32", "complex128": "float64"}.get(want.dtype.name, want.dtype.name)
     finite = np.abs(b[np.isfinite(b)])
     # Sums of terms of both signs lose digits relative to their result, so an absolute part scales with the values.
-    np.testing.assert_allclose(a, b, rtol=RTOL[real], atol=RTOL[real] * (finite.max() if finite.size else 0), err_msg=what)
+    scale = finite.max() if finite.size else 0
+    np.testing.assert_allclose(a, b, rtol=RTOL[real], atol=RTOL[real] * scale, err_msg=what)
 
 
 def assert_same(got, want, what=""):

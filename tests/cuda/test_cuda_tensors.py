@@ -1,4 +1,4 @@
-"""Tensors on the device: transfers, copies, views, errors, the public ``numbagrad.cuda``, and ops without a CUDA kernel."""
+"""Tensors on the device: transfers, copies, views, errors, the module ``numbagrad.cuda``, ops without a CUDA kernel."""
 
 import numpy as np
 import pytest
@@ -143,7 +143,7 @@ def test_views(name):
 
 @pytest.mark.parametrize("name", ops("custom"))
 def test_custom_ops_run_or_say_so(name):
-    """An op with kernels of its own runs on the device where it has one for it; where not, the error names op and device
+    """An op with kernels of its own runs on the device where it has one for it; where not, the error names the device
     (a CPU kernel on a device address would end the process)."""
     op = REGISTRY[name]
     for sample in op.samples:

@@ -60,6 +60,8 @@ class Case:
         return p is None or p.annotation is inspect.Parameter.empty or kind is inspect.Parameter.VAR_POSITIONAL
 
     def _slot(self, name, value, kind):
+        if isinstance(value, np.ndarray):  # a constant of the sample, never differentiated
+            return self._add(("constant", value.shape, value))
         if is_typed(value):
             return self._add(value)
         if is_shape(value) and self._is_tensor(name, kind):
@@ -89,6 +91,9 @@ class Case:
         at, out = 0, []
         for kind, shape, *limits in self.specs:
             n = int(np.prod(shape))
+            if kind == "constant":
+                out.append(limits[0].copy())
+                continue
             if kind == "bool":
                 a = self.rng.integers(0, 2, n).astype(bool)
             elif kind.startswith(("int", "uint")):
@@ -106,7 +111,7 @@ class Case:
     @property
     def differentiable(self):
         """Numbers of the tensors that a gradient can be taken for."""
-        return [i for i, a in enumerate(self.arrays) if a.dtype.kind == "f"]
+        return [i for i, (a, s) in enumerate(zip(self.arrays, self.specs)) if a.dtype.kind == "f" and s[0] != "constant"]
 
     def call(self, tensors, function=None):
         """The op called with these tensors (or arrays) in its slots."""

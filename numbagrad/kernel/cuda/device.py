@@ -10,7 +10,6 @@ import ctypes
 import os
 import threading
 
-
 from . import shim
 
 ENCODE = {"f4": ctypes.c_float, "f8": ctypes.c_double}
@@ -102,11 +101,13 @@ class Gpu:
     def to_device(self, memory, ptr, array, index):
         # Pageable memory: the driver has taken the bytes when the call returns.
         stream = self.start(index)[1]
-        self._part(memory, ptr, array.nbytes).copy_from(self._part(array, array.ctypes.data, array.nbytes), stream=stream)
+        host = self._part(array, array.ctypes.data, array.nbytes)
+        self._part(memory, ptr, array.nbytes).copy_from(host, stream=stream)
 
     def to_host(self, array, memory, ptr, index):
         stream = self.start(index)[1]
-        self._part(memory, ptr, array.nbytes).copy_to(self._part(array, array.ctypes.data, array.nbytes), stream=stream)
+        host = self._part(array, array.ctypes.data, array.nbytes)
+        self._part(memory, ptr, array.nbytes).copy_to(host, stream=stream)
         stream.sync()
 
     def device_copy(self, dst, dst_ptr, dst_index, src, src_ptr, src_index, nbytes):

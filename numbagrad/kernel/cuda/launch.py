@@ -102,8 +102,8 @@ def launch_pointwise(pointwise, compute, ins, scalars, outs, shape):
     device = outs[0]._kind.device
     for x in tensors:
         if x._kind.device is not device:
-            raise RuntimeError(f"Expected all tensors to be on the same device, but found at least two devices, {device} "
-                               f"and {x._kind.device}! (in {pointwise.name.removeprefix('loop_')})")
+            raise RuntimeError("Expected all tensors to be on the same device, but found at least two devices, "
+                               f"{device} and {x._kind.device}! (in {pointwise.name.removeprefix('loop_')})")
     t = target()
     args = [t.pointer(x._buf, x._ptr, x._kind.dtype.code) for x in tensors]
     args += scalars_of(compute, scalars)

@@ -1,10 +1,10 @@
 """CUDA kernels of reductions, from the scalar functions of ``op.reduction``.
 
-*rows* gives a block to each row: every thread folds a strided part of it, then the block merges its threads' results, by
-warp shuffles or by a tree in shared memory (the form that the simulator can run, and that accumulators without a shuffle
-take). *columns* gives a thread to each column, so that neighbours read neighbouring memory. When there are too few
-results to fill the device, both cut the folded dimension into pieces and fold the pieces' accumulators in a second
-launch. The order of combination depends on sizes alone: no atomics, the same bits every time.
+*rows* gives a block to each row: every thread folds a strided part of it, then the block merges its threads' results,
+by warp shuffles or by a tree in shared memory (the form that the simulator can run, and that accumulators without a
+shuffle take). *columns* gives a thread to each column, so that neighbours read neighbouring memory. When there are
+too few results to fill the device, both cut the folded dimension into pieces and fold the pieces' accumulators in a
+second launch. The order of combination depends on sizes alone: no atomics, the same bits every time.
 """
 
 from __future__ import annotations
@@ -81,8 +81,8 @@ def _shuffle(size):
 
 
 def source(op, form, code, out_code, acc, first, last, block, shuffles, small=True):
-    """A kernel of one reduction. ``first`` kernels read the tensor (and map it), ``last`` ones finish and store; between
-    them travel accumulators."""
+    """A kernel of one reduction. ``first`` kernels read the tensor (and map it), ``last`` ones finish and store;
+    accumulators travel between them."""
     key = ("cuda", form, code, out_code, acc, first, last, block, shuffles, small)
     found = op.made.get(key)
     if found is None:
@@ -165,8 +165,8 @@ def run(op, t, out, steps):
             to = memory.allocate(items * dt.BY_CODE[acc].itemsize, index)
             to_ptr, to_code = to.ptr, acc
         kernel = source(op, form, code, to_code, acc, first, last, block, gpu.shuffles, t._n < emit.SMALL)
-        args = [gpu.pointer(memory_, ptr, code), gpu.pointer(to, to_ptr, to_code), count, inner, total, n, length, pieces,
-                items]
+        args = [gpu.pointer(memory_, ptr, code), gpu.pointer(to, to_ptr, to_code)]
+        args += [count, inner, total, n, length, pieces, items]
         if form == "rows":
             gpu.launch(kernel, args, min(items, 64 * gpu.blocks), block, index)
         else:

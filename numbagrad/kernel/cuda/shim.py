@@ -23,7 +23,7 @@ class CudaUnavailable(RuntimeError, AssertionError):
     RuntimeError where it finds no driver; scripts that catch either one catch this."""
 
 
-# --- what is there ---------------------------------------------------------------------------------------------------------
+# --- what is there ---------------------------------------------------------------------------------------------------
 
 def simulated():
     """Whether kernels run in Numba's simulator (``NUMBA_ENABLE_CUDASIM=1`` when the process started)."""
@@ -67,13 +67,13 @@ def numba_cuda():
     return cuda
 
 
-# --- kernels before they are compiled --------------------------------------------------------------------------------------
+# --- kernels before they are compiled --------------------------------------------------------------------------------
 
 class Source:
     """A kernel as text: ``params`` are (name, kind) with kind a dtype code, ``"*" + code`` for a pointer.
 
-    ``env`` maps the names the text uses to plain functions, types and constants; ``key`` pins what they mean. ``loaded``
-    belongs to the target that runs the kernel."""
+    ``env`` maps the names the text uses to plain functions, types and constants; ``key`` pins what they mean.
+    ``loaded`` belongs to the target that runs the kernel."""
 
     __slots__ = ("name", "params", "body", "env", "key", "loaded")
 
@@ -106,7 +106,7 @@ def signature(source):
     return tuple([types.CPointer(number_type(k[1:])) if k[0] == "*" else number_type(k) for _, k in source.params])
 
 
-# --- device functions ------------------------------------------------------------------------------------------------------
+# --- device functions ------------------------------------------------------------------------------------------------
 
 def rint(x):
     """The nearest integer; stands for ``np.rint``, which numba-cuda does not implement."""
@@ -114,8 +114,19 @@ def rint(x):
 
 
 @functools.cache
+def _complex_functions():
+    """{NumPy's function: what does it on a device}: numba-cuda has the complex ones under ``cmath`` only."""
+    import cmath
+    names = {"exp": "exp", "log": "log", "log10": "log10", "sqrt": "sqrt", "sin": "sin", "cos": "cos", "tan": "tan",
+             "sinh": "sinh", "cosh": "cosh", "tanh": "tanh", "arcsin": "asin", "arccos": "acos", "arctan": "atan",
+             "arcsinh": "asinh", "arccosh": "acosh", "arctanh": "atanh"}
+    return {getattr(np, n): getattr(cmath, c) for n, c in names.items()} | {np.abs: abs}
+
+
+@functools.cache
 def _numpy_names():
-    """NumPy as device code sees it: the module with ``rint`` in our form."""
+    """NumPy as device code sees it: the module with what numba-cuda lacks put in. Real functions are ``vecmath``'s, so
+    exp and its like are only ever met with complex numbers here."""
     from numba import types
     from numba.cuda import libdevice
     from numba.cuda.extending import overload
@@ -128,7 +139,8 @@ def _numpy_names():
 
     module = pytypes.ModuleType("numbagrad.kernel.cuda.numpy_names")
     module.__dict__.update({k: v for k, v in vars(np).items() if not k.startswith("__")})
-    module.rint = rint
+    module.__dict__.update((f.__name__, d) for f, d in _complex_functions().items())
+    module.abs, module.rint = abs, rint
     return module
 
 
@@ -149,10 +161,12 @@ def device_value(value):
         return _numpy_names()
     if isinstance(value, pytypes.FunctionType) and value is not rint:
         return _device_function(value)
+    if isinstance(value, np.ufunc):
+        return _complex_functions().get(value, value)
     return value
 
 
-# --- compilation -----------------------------------------------------------------------------------------------------------
+# --- compilation -----------------------------------------------------------------------------------------------------
 
 def ptx(source, cc):
     """PTX text of a kernel for a compute capability such as (9, 0)."""

@@ -1,4 +1,4 @@
-"""The target behind ``NUMBA_ENABLE_CUDASIM=1``: each CUDA thread is an operating-system thread that runs the kernel's Python.
+"""The target behind ``NUMBA_ENABLE_CUDASIM=1``: CUDA threads are operating-system threads that run a kernel's text.
 
 Device addresses are made up: no CPU kernel can follow one unnoticed (it stops with a segmentation fault), and memory
 starts as 0xFF bytes (NaN in every floating type), so that reading what nothing wrote shows.
@@ -84,8 +84,8 @@ class Simulator:
             names = ", ".join(n for n, _ in source.params)
             env = body.__globals__
             env["quiet"] = np.errstate
-            kernel = jit.define(f"def launched({names}):\n    with quiet(all='ignore'):\n        {source.name}({names})\n",
-                                "launched", env)
+            text = f"def launched({names}):\n    with quiet(all='ignore'):\n        {source.name}({names})\n"
+            kernel = jit.define(text, "launched", env)
             kernel = source.loaded["simulator"] = shim.numba_cuda().jit(kernel)
         # The simulator polls its threads; at the usual interval each turn of the poller would cost 5 ms.
         interval = sys.getswitchinterval()

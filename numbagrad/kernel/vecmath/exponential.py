@@ -175,7 +175,7 @@ def expm1_f8(x):
 
 
 def sigmoid_f4(x):
-    """1 / (1 + e^-x), by e^-|x|, so that neither tail overflows or loses its digits."""
+    """1 / (1 + e^-x), by e^-|x|, so that neither tail overflows or loses its digits; to 2.5 ulp."""
     a = -abs(x)
     a = F(-105) if a < F(-105) else a
     t = a * LOG2E_F4 + ROUND_F4

@@ -38,7 +38,10 @@ def asin_f4(x):
     z = z if z >= F(0) else F(0)
     s = F(math.sqrt(z)) if far else a
     p = s * z * poly4(z, ASIN_F4)
-    y = (F(0.5) * PI_HI_F4 - F(2) * s) - (F(2) * p - F(0.5) * PI_LO_F4) if far else s + p
+    quarter = F(0.5) * PI_HI_F4
+    h = quarter - F(2) * s
+    # What h lost by rounding goes with the small terms.
+    y = h - ((F(2) * p - F(0.5) * PI_LO_F4) - ((quarter - h) - F(2) * s)) if far else s + p
     return F(math.copysign(y, x)) if a <= F(1) else NAN_F4
 
 

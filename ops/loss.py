@@ -1,0 +1,506 @@
+"""Losses between an output and a target of its shape."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+
+from numbagrad import dtypes as dt
+from numbagrad.kernel import expr as s
+from numbagrad.kernel.expr import where
+from numbagrad.kernel.jit import kernel, load
+from numbagrad.op import Sample, elementwise, function
+from numbagrad.op.pairwise import Reduced
+
+from .cross_entropy import legacy
+
+PAIR = (Sample((3, 4), (3, 4)), Sample((3, 4), (3, 4), reduction="sum"), Sample((3, 4), (3, 4), reduction="none"))
+SPACE = {"namespaces": ("nn.functional",), "method": False}
+
+
+def _reduce(values, reduction):
+    """NumPy reduction of elementwise reference values."""
+    return values.mean() if reduction == "mean" else values.sum() if reduction == "sum" else values
+
+
+def _reference(pointwise):
+    def reference(*args, reduction="mean", **kwargs):
+        return _reduce(pointwise(*args, **kwargs), reduction)
+    return reference
+
+
+# --- the scalar functions ------------------------------------------------------------------------------------------------
+
+BOTH = (Sample((3, 4), (3, 4)),)
+REDUCED = (Sample((3, 4), (3, 4), mean=True), Sample((3, 4), (3, 4), mean=False))
+
+
+def _np_huber(x, t, delta=1.0):
+    d = np.abs(x - t)
+    return np.where(d < delta, 0.5 * d * d, delta * (d - 0.5 * delta))
+
+
+def _np_smooth(x, t, beta=1.0):
+    d = np.abs(x - t)
+    return np.where(d < beta, 0.5 * d * d / beta, d - 0.5 * beta)
+
+
+def _np_bce(x, t, weight=1.0):
+    return -weight * (t * np.log(x) + (1 - t) * np.log1p(-x))
+
+
+def _np_logits(x, t, weight=1.0, pos_weight=1.0):
+    return weight * ((1 - t) * np.logaddexp(0, x) + pos_weight * t * np.logaddexp(0, -x))
+
+
+@elementwise(private=True, accepts="realfloat", dtypes="float", names="MseLossBackward0", samples=BOTH,
+             reference=lambda x, t: (x - t)**2)
+def mse_loss_pointwise(input, target):
+    """(input - target) ** 2."""
+    d = input - target
+    return d * d
+
+
+@elementwise(private=True, accepts="realfloat", dtypes="float", names="AbsBackward0", samples=BOTH,
+             reference=lambda x, t: np.abs(x - t))
+def l1_loss_pointwise(input, target):
+    """|input - target|."""
+    return s.absolute(input - target)
+
+
+@elementwise(private=True, accepts="realfloat", dtypes="float", names="SmoothL1LossBackward0", samples=BOTH,
+             reference=_np_smooth)
+def smooth_l1_loss_pointwise(input, target, beta: float = 1.0):
+    """d**2 / (2 * beta) where d = |input - target| is below beta, d - beta / 2 elsewhere."""
+    d = input - target
+    a = s.absolute(d)
+    return where(a < beta, 0.5 * d * d / beta, a - 0.5 * beta)
+
+
+@elementwise(private=True, accepts="realfloat", dtypes="float", names="HuberLossBackward0", samples=BOTH,
+             reference=_np_huber)
+def huber_loss_pointwise(input, target, delta: float = 1.0):
+    """d**2 / 2 where d = |input - target| is below delta, delta * (d - delta / 2) elsewhere."""
+    d = input - target
+    a = s.absolute(d)
+    return where(a < delta, 0.5 * d * d, delta * (a - 0.5 * delta))
+
+
+def _bce(input, target):
+    # PyTorch's clamp: a probability of exactly 0 or 1 costs 100, not infinity.
+    return -(target * s.maximum(s.log(input), -100.0) + (1 - target) * s.maximum(s.log1p(-input), -100.0))
+
+
+def _bce_gradients(g, input, target):
+    return (g * (input - target) / s.maximum((1 - input) * input, 1e-12),
+            g * (s.log1p(-input) - s.log(input)))
+
+
+@elementwise(private=True, accepts="realfloat", dtypes="float", names="BinaryCrossEntropyBackward0", samples=BOTH,
+             domain=(0.1, 0.9), reference=_np_bce)
+def binary_cross_entropy_pointwise(input, target):
+    """-(target * log(input) + (1 - target) * log(1 - input)), the logarithms not below -100."""
+    return _bce(input, target)
+
+
+@binary_cross_entropy_pointwise.gradient
+def _(g, input, target):
+    return _bce_gradients(g, input, target)
+
+
+@elementwise(private=True, accepts="realfloat", dtypes="float", names="BinaryCrossEntropyBackward0",
+             samples=(Sample((3, 4), (3, 4), (3, 4)),), domain=(0.1, 0.9), reference=_np_bce)
+def binary_cross_entropy_weighted(input, target, weight):
+    """Binary cross entropy times ``weight``."""
+    return weight * _bce(input, target)
+
+
+@binary_cross_entropy_weighted.gradient
+def _(g, input, target, weight):
+    return (*_bce_gradients(g * weight, input, target), g * _bce(input, target))
+
+
+def _softplus(x):
+    return s.maximum(x, 0) + s.log1p(s.exp(-s.absolute(x)))
+
+
+@elementwise(private=True, accepts="realfloat", dtypes="float", names="BinaryCrossEntropyWithLogitsBackward0",
+             samples=BOTH, reference=_np_logits)
+def bce_with_logits_pointwise(input, target):
+    """(1 - target) * input + softplus(-input)."""
+    return (1 - target) * input + _softplus(-input)
+
+
+@bce_with_logits_pointwise.gradient
+def _(g, input, target):
+    return g * (s.sigmoid(input) - target), -(g * input)
+
+
+@elementwise(private=True, accepts="realfloat", dtypes="float", names="BinaryCrossEntropyWithLogitsBackward0",
+             samples=(Sample((3, 4), (3, 4), (3, 4)),), reference=_np_logits)
+def bce_with_logits_weighted(input, target, weight):
+    """Binary cross entropy of logits times ``weight``."""
+    return weight * ((1 - target) * input + _softplus(-input))
+
+
+@bce_with_logits_weighted.gradient
+def _(g, input, target, weight):
+    return (g * weight * (s.sigmoid(input) - target), -(g * weight * input),
+            g * ((1 - target) * input + _softplus(-input)))
+
+
+@elementwise(private=True, accepts="realfloat", dtypes="float", names="BinaryCrossEntropyWithLogitsBackward0",
+             samples=(Sample((3, 4), (3, 4), (3, 4), (3, 4)),), reference=_np_logits)
+def bce_with_logits_full(input, target, weight, pos_weight):
+    """Binary cross entropy of logits with ``pos_weight`` on the positive part, times ``weight``."""
+    return weight * ((1 - target) * input + (1 + (pos_weight - 1) * target) * _softplus(-input))
+
+
+@bce_with_logits_full.gradient
+def _(g, input, target, weight, pos_weight):
+    share = 1 + (pos_weight - 1) * target
+    soft = _softplus(-input)
+    return (g * weight * ((1 - target) - share * s.sigmoid(-input)),
+            g * weight * ((pos_weight - 1) * soft - input),
+            g * ((1 - target) * input + share * soft), g * weight * target * soft)
+
+
+@elementwise(private=True, accepts="realfloat", dtypes="float", names="SoftMarginLossBackward0", samples=BOTH,
+             reference=lambda x, t: np.log1p(np.exp(-t * x)))
+def soft_margin_loss_pointwise(input, target):
+    """log(1 + exp(-target * input))."""
+    return _softplus(-target * input)
+
+
+@soft_margin_loss_pointwise.gradient
+def _(g, input, target):
+    p = s.sigmoid(-target * input)
+    return -(g * target * p), -(g * input * p)
+
+
+@elementwise(private=True, accepts="realfloat", dtypes="float", names="SubBackward0", samples=BOTH, domain=(0.1, 2.0),
+             reference=lambda x, t: t * (np.log(t) - x))
+def kl_div_pointwise(input, target):
+    """target * (log(target) - input)."""
+    return where(s.apply("eq", target, 0), 0, target * s.log(target)) - target * input
+
+
+@elementwise(private=True, accepts="realfloat", dtypes="float", names="MulBackward0", samples=BOTH,
+             reference=lambda x, t: np.exp(t) * (t - x))
+def kl_div_log_pointwise(input, target):
+    """exp(target) * (target - input)."""
+    return s.exp(target) * (target - input)
+
+
+@elementwise(private=True, accepts="realfloat", dtypes="float", names="AddBackward0", samples=BOTH,
+             reference=lambda x, t, margin=1.0: np.where(t != 1, np.maximum(margin - x, 0), 0) + np.where(t != -1, x, 0))
+def hinge_embedding_loss_pointwise(input, target, margin: float = 1.0):
+    """input where the target is 1, max(0, margin - input) where it is -1."""
+    left = margin - input
+    return (where(s.apply("ne", target, 1), where(left >= 0, left, 0), 0) + where(s.apply("ne", target, -1), input, 0))
+
+
+@elementwise(private=True, accepts="realfloat", dtypes="float", names="ClampMinBackward0",
+             samples=(Sample((3, 4), (3, 4), (3, 4)),),
+             reference=lambda a, b, t, margin=0.0: np.maximum(-t * (a - b) + margin, 0))
+def margin_ranking_loss_pointwise(input1, input2, target, margin: float = 0.0):
+    """max(0, -target * (input1 - input2) + margin)."""
+    z = -target * (input1 - input2) + margin
+    return where(z >= 0, z, 0)
+
+
+def _fused(op, *names, **options):
+    first = names[0] if names else op.names
+    return Reduced(op, (first, names[1] if names else op.names), reference=None, **options)
+
+
+_mse = _fused(mse_loss_pointwise, samples=REDUCED)
+_l1 = _fused(l1_loss_pointwise, "SumBackward0", "MeanBackward0", samples=REDUCED)
+_smooth = _fused(smooth_l1_loss_pointwise)
+_huber = _fused(huber_loss_pointwise)
+_bce_mean = _fused(binary_cross_entropy_pointwise, samples=REDUCED, domain=(0.1, 0.9))
+_bce_weighted = _fused(binary_cross_entropy_weighted)
+_logits = _fused(bce_with_logits_pointwise, samples=REDUCED)
+_logits_weighted = _fused(bce_with_logits_weighted)
+_logits_full = _fused(bce_with_logits_full)
+_soft_margin = _fused(soft_margin_loss_pointwise, samples=REDUCED)
+_kl = _fused(kl_div_pointwise, "SumBackward0", "MeanBackward0", samples=REDUCED, domain=(0.1, 2.0))
+_kl_log = _fused(kl_div_log_pointwise, "SumBackward0", "MeanBackward0", samples=REDUCED)
+_hinge = _fused(hinge_embedding_loss_pointwise, "SumBackward0", "MeanBackward0")
+
+
+# --- calls ---------------------------------------------------------------------------------------------------------------
+
+@kernel
+def outside_unit(x: "*T", found: "*i8", start: int, stop: int):
+    """Count into ``found[0]`` the elements that are not in [0, 1]."""
+    count = 0
+    for i in range(start, stop):
+        v = load(x[i])
+        count += 0 if (v >= 0 and v <= 1) else 1
+    found[0] = count
+
+
+_found = np.zeros(1, np.int64)
+_found_address = _found.ctypes.data
+
+
+def _check_unit(t, what):
+    if t._kind.cpu:
+        t = t if t._strides is None else t.detach().contiguous()
+        outside_unit[t._kind.dtype](t._ptr, _found_address, 0, t._n)
+        if _found[0]:
+            raise RuntimeError(f"all elements of {what} should be between 0 and 1")
+
+
+def _apply(op, fused, tensors, reduction, numbers=()):
+    """The reduced loss: fused for tensors of one kind and shape, composed for others."""
+    first = tensors[0]
+    if reduction == "none":
+        return op.call(*tensors, *numbers)
+    if reduction != "mean" and reduction != "sum":
+        raise ValueError(f"{reduction} is not a valid value for reduction")
+    kind, shape = first._kind, first._shape
+    for t in tensors[1:]:
+        if t._kind is not kind or t._shape != shape:
+            break
+    else:
+        if kind.dtype.category == 2 and first._n:
+            return fused.op.call(*tensors, mean=reduction == "mean", **dict(zip(fused.numbers, numbers)))
+    values = op.call(*tensors, *numbers)
+    return values.mean() if reduction == "mean" else values.sum()
+
+
+def _warn_size(input, target):
+    """PyTorch's warning for a target that will be broadcast."""
+    if target._shape != input._shape:
+        warnings.warn(f"Using a target size ({target.shape}) that is different to the input size ({input.shape}). This "
+                      "will likely lead to incorrect results due to broadcasting. Please ensure they have the same size.",
+                      stacklevel=3)
+
+
+@function(**SPACE, reference=_reference(lambda x, t, weight=1.0: weight * (x - t)**2), samples=PAIR)
+def mse_loss(input, target, size_average=None, reduce=None, reduction="mean", weight=None):
+    """Mean (or sum, or values) of (input - target) ** 2."""
+    if size_average is not None or reduce is not None:
+        reduction = legacy(size_average, reduce)
+    if target._shape != input._shape:
+        _warn_size(input, target)
+    if weight is not None:
+        if weight._shape != input._shape:
+            raise ValueError("Weights and input must have the same size.")
+        values = mse_loss_pointwise.call(input, target) * weight
+        return values.sum() / weight.sum() if reduction == "mean" else values.sum() if reduction == "sum" else values
+    return _apply(mse_loss_pointwise, _mse, (input, target), reduction)
+
+
+@function(**SPACE, reference=_reference(lambda x, t: np.abs(x - t)), samples=PAIR)
+def l1_loss(input, target, size_average=None, reduce=None, reduction="mean", weight=None):
+    """Mean (or sum, or values) of |input - target|."""
+    if size_average is not None or reduce is not None:
+        reduction = legacy(size_average, reduce)
+    if target._shape != input._shape:
+        _warn_size(input, target)
+    if weight is not None:
+        if weight._shape != input._shape:
+            raise ValueError("Weights and input must have the same size.")
+        values = l1_loss_pointwise.call(input, target) * weight
+        return values.sum() / weight.sum() if reduction == "mean" else values.sum() if reduction == "sum" else values
+    return _apply(l1_loss_pointwise, _l1, (input, target), reduction)
+
+
+@function(**SPACE, reference=_reference(_np_smooth), samples=(*PAIR, Sample((3, 4), (3, 4), beta=0.5)))
+def smooth_l1_loss(input, target, size_average=None, reduce=None, reduction="mean", beta=1.0):
+    """d**2 / (2 * beta) where d = |input - target| is below beta, d - beta / 2 elsewhere."""
+    if size_average is not None or reduce is not None:
+        reduction = legacy(size_average, reduce)
+    if target._shape != input._shape:
+        _warn_size(input, target)
+    if beta < 0:
+        raise RuntimeError("smooth_l1_loss does not support negative values for beta.")
+    if beta == 0:
+        return _apply(l1_loss_pointwise, _l1, (input, target), reduction)
+    return _apply(smooth_l1_loss_pointwise, _smooth, (input, target), reduction, (float(beta),))
+
+
+@function(**SPACE, reference=_reference(_np_huber), samples=(*PAIR, Sample((3, 4), (3, 4), delta=0.5)))
+def huber_loss(input, target, reduction="mean", delta=1.0, weight=None):
+    """d**2 / 2 where d = |input - target| is below delta, delta * (d - delta / 2) elsewhere."""
+    if target._shape != input._shape:
+        _warn_size(input, target)
+    if delta <= 0:
+        raise RuntimeError("huber_loss does not support non-positive values for delta.")
+    if weight is not None:
+        values = huber_loss_pointwise.call(input, target, float(delta)) * weight
+        return values.sum() / weight.sum() if reduction == "mean" else values.sum() if reduction == "sum" else values
+    return _apply(huber_loss_pointwise, _huber, (input, target), reduction, (float(delta),))
+
+
+@function(**SPACE, reference=_reference(_np_bce), samples=PAIR, domain=(0.1, 0.9))
+def binary_cross_entropy(input, target, weight=None, size_average=None, reduce=None, reduction="mean"):
+    """-(target * log(input) + (1 - target) * log(1 - input)) for probabilities; logarithms stop at -100."""
+    if size_average is not None or reduce is not None:
+        reduction = legacy(size_average, reduce)
+    if target._shape != input._shape:
+        raise ValueError(f"Using a target size ({target.shape}) that is different to the input size ({input.shape}) is "
+                         "deprecated. Please ensure they have the same size.")
+    if target._kind is not input._kind:
+        raise RuntimeError(f"Found dtype {dt.scalar_name(target._kind.dtype)} but expected "
+                           f"{dt.scalar_name(input._kind.dtype)}")
+    _check_unit(input, "input")
+    _check_unit(target, "target")
+    if weight is None:
+        return _apply(binary_cross_entropy_pointwise, _bce_mean, (input, target), reduction)
+    if weight._shape != input._shape:
+        weight = weight.expand(input._shape)
+    return _apply(binary_cross_entropy_weighted, _bce_weighted, (input, target, weight), reduction)
+
+
+@function(**SPACE, aliases=(), reference=_reference(_np_logits),
+          samples=(*PAIR, Sample((3, 4), (3, 4), (3, 4), pos_weight=np.array([0.5, 1.0, 2.0, 3.0]))))
+def binary_cross_entropy_with_logits(input, target, weight=None, size_average=None, reduce=None, reduction="mean",
+                                     pos_weight=None):
+    """Binary cross entropy of sigmoid(input), computed from the logits without overflow.
+
+    (1 - target) * input + (1 + (pos_weight - 1) * target) * softplus(-input), times ``weight``."""
+    if size_average is not None or reduce is not None:
+        reduction = legacy(size_average, reduce)
+    if target._shape != input._shape:
+        raise ValueError(f"Target size ({target.shape}) must be the same as input size ({input.shape})")
+    if weight is None and pos_weight is None:
+        return _apply(bce_with_logits_pointwise, _logits, (input, target), reduction)
+    if weight is not None and weight._shape != input._shape:
+        weight = weight.expand(input._shape)
+    if pos_weight is None:
+        return _apply(bce_with_logits_weighted, _logits_weighted, (input, target, weight), reduction)
+    if pos_weight._shape != input._shape:
+        pos_weight = pos_weight.expand(input._shape)
+    if weight is None:
+        from numbagrad import ones_like
+        weight = ones_like(input)
+    return _apply(bce_with_logits_full, _logits_full, (input, target, weight, pos_weight), reduction)
+
+
+@function(**SPACE, reference=_reference(lambda x, t: np.log1p(np.exp(-t * x))), samples=PAIR)
+def soft_margin_loss(input, target, size_average=None, reduce=None, reduction="mean"):
+    """log(1 + exp(-target * input)) for targets 1 and -1."""
+    if size_average is not None or reduce is not None:
+        reduction = legacy(size_average, reduce)
+    return _apply(soft_margin_loss_pointwise, _soft_margin, (input, target), reduction)
+
+
+def _np_kl(x, t, reduction="mean", log_target=False):
+    v = np.exp(t) * (t - x) if log_target else t * (np.log(t) - x)
+    return v.sum() / len(x) if reduction == "batchmean" else _reduce(v, reduction)
+
+
+@function(**SPACE, reference=_np_kl, domain=(0.1, 2.0),
+          samples=(Sample((3, 4), (3, 4), reduction="batchmean"), Sample((3, 4), (3, 4), reduction="sum"),
+                   Sample((3, 4), (3, 4), reduction="none", log_target=True)))
+def kl_div(input, target, size_average=None, reduce=None, reduction="mean", log_target=False):
+    """Kullback-Leibler divergence: target * (log(target) - input), where ``input`` holds log-probabilities.
+
+    With ``log_target`` the target does too. "batchmean" divides the sum by the batch size."""
+    if size_average is not None or reduce is not None:
+        reduction = legacy(size_average, reduce)
+    if reduction == "mean":
+        warnings.warn("reduction: 'mean' divides the total loss by both the batch size and the support size."
+                      "'batchmean' divides only by the batch size, and aligns with the KL div math definition."
+                      "'mean' will be changed to behave the same as 'batchmean' in the next major release.", stacklevel=3)
+    op, fused = (kl_div_log_pointwise, _kl_log) if log_target else (kl_div_pointwise, _kl)
+    if reduction == "batchmean":
+        loss = _apply(op, fused, (input, target), "sum")
+        return loss / input._shape[0] if input._shape else loss
+    return _apply(op, fused, (input, target), reduction)
+
+
+def _np_hinge(x, t, margin=1.0):
+    return np.where(t != 1, np.maximum(margin - x, 0), 0) + np.where(t != -1, x, 0)
+
+
+@function(**SPACE, reference=_reference(_np_hinge), samples=PAIR)
+def hinge_embedding_loss(input, target, margin=1.0, size_average=None, reduce=None, reduction="mean"):
+    """input where the target is 1, max(0, margin - input) where it is -1."""
+    if size_average is not None or reduce is not None:
+        reduction = legacy(size_average, reduce)
+    return _apply(hinge_embedding_loss_pointwise, _hinge, (input, target), reduction, (float(margin),))
+
+
+def finish(values, reduction):
+    """Reduce the values of a composed loss."""
+    if reduction == "none":
+        return values
+    if reduction == "mean":
+        return values.mean()
+    if reduction == "sum":
+        return values.sum()
+    raise ValueError(f"{reduction} is not a valid value for reduction")
+
+
+@function(**SPACE, reference=_reference(lambda a, b, t, margin=0.0: np.maximum(-t * (a - b) + margin, 0)),
+          samples=(Sample((3, 4), (3, 4), (3, 4), margin=0.3),))
+def margin_ranking_loss(input1, input2, target, margin=0, size_average=None, reduce=None, reduction="mean"):
+    """max(0, -target * (input1 - input2) + margin): the target says which input shall be the larger."""
+    if size_average is not None or reduce is not None:
+        reduction = legacy(size_average, reduce)
+    if len(input1._shape) != len(input2._shape) or len(input1._shape) != len(target._shape):
+        raise RuntimeError("margin_ranking_loss : All input tensors should have same dimension but got sizes: "
+                           f"input1: {input1.shape}, input2: {input2.shape}, target: {target.shape} ")
+    return finish(margin_ranking_loss_pointwise.call(input1, input2, target, float(margin)), reduction)
+
+
+def _np_poisson(x, t, log_input=True, full=False, eps=1e-8):
+    return np.exp(x) - t * x if log_input else x - t * np.log(x + eps)
+
+
+@function(**SPACE, reference=_reference(_np_poisson), domain=(0.2, 2.0),
+          samples=(Sample((3, 4), (3, 4)), Sample((3, 4), (3, 4), log_input=False, reduction="sum")))
+def poisson_nll_loss(input, target, log_input=True, full=False, size_average=None, eps=1e-08, reduce=None,
+                     reduction="mean"):
+    """Negative log-likelihood of a Poisson distribution: exp(input) - target * input.
+
+    Without ``log_input``: input - target * log(input + eps). ``full`` adds Stirling's term for targets above one."""
+    if size_average is not None or reduce is not None:
+        reduction = legacy(size_average, reduce)
+    if reduction not in ("none", "mean", "sum"):
+        raise ValueError(f"{reduction} is not a valid value for reduction")
+    values = input.exp() - target * input if log_input else input - target * (input + eps).log()
+    if full:
+        large = (target > 1).to(dtype=target.dtype)
+        safe = target * large + (1 - large)
+        values = values + (safe * safe.log() - safe + 0.5 * (2 * np.pi * safe).log()) * large
+    return finish(values, reduction)
+
+
+def _np_gaussian(x, t, var, full=False, eps=1e-6):
+    return 0.5 * (np.log(np.maximum(var, eps)) + (x - t)**2 / np.maximum(var, eps)) + (0.5 * np.log(2 * np.pi) * full)
+
+
+@function(**SPACE, reference=_reference(_np_gaussian), domain=(0.3, 2.0),
+          samples=(Sample((3, 4), (3, 4), (3, 4)), Sample((3, 4), (3, 4), (3, 4), full=True, reduction="none")))
+def gaussian_nll_loss(input, target, var, full=False, eps=1e-06, reduction="mean"):
+    """Negative log-likelihood of normal distributions: (log(var) + (input - target) ** 2 / var) / 2.
+
+    The variance counts as at least ``eps``; ``full`` adds log(2 * pi) / 2."""
+    if isinstance(var, (int, float)):
+        if var < 0:
+            raise ValueError("var has negative entry/entries")
+        from numbagrad import ones_like
+        var = ones_like(input) * var
+    elif bool((var.detach() < 0).any()):
+        raise ValueError("var has negative entry/entries")
+    if var._shape != input._shape:
+        if input._shape[:-1] == var._shape:
+            var = var.reshape((*var._shape, 1))
+        elif not (input._shape[:-1] == var._shape[:-1] and var._shape[-1] == 1):
+            raise ValueError("var is of incorrect size")
+    if reduction not in ("none", "mean", "sum"):
+        raise ValueError(reduction + " is not valid")
+    # The clamp passes the variance's gradient on unchanged, as PyTorch's does.
+    low = var.detach()
+    var = var + (low.clamp(min=eps) - low)
+    loss = 0.5 * (var.log() + (input - target)**2 / var)
+    if full:
+        loss = loss + 0.9189385332046727
+    return finish(loss, reduction)

@@ -1,0 +1,530 @@
+"""Variance, standard deviation, vector norms and logsumexp."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from numbagrad import dtypes as dt
+from numbagrad.copying import contiguous_copy, copy_into
+from numbagrad.kernel import expr as s
+from numbagrad.kernel.expr import where
+from numbagrad.kernel.jit import REDUCE, STRIP, T, exp, kernel, load, log, store, strip, wide_strip
+from numbagrad.op import Sample, custom, function, reduction
+from numbagrad.op.call import raw_view, write_out
+from numbagrad.op.reduction import merged, normalize_dims
+from numbagrad.tensor import make, numel
+
+from .reduce import expand_back
+from .rowsums import squares_of, sum_of
+
+INF = math.inf
+
+
+class Fold:
+    """A tensor and dimensions of it as (outer, count, inner) in memory; copied into that order where it is not."""
+
+    def __init__(self, t, dims):
+        shape = t._shape
+        flags = tuple([i in dims for i in range(len(shape))])
+        groups = merged(shape, flags)
+        at = [i for i, (_, f) in enumerate(groups) if f]
+        self.order = None
+        if len(at) > 1:
+            kept = [i for i in range(len(shape)) if i not in dims]
+            self.order = [*kept, *dims]
+            self.t = contiguous_copy(raw_view(t, self.order))
+            self.count = numel([shape[i] for i in dims])
+            self.inner = 1
+        else:
+            self.t = t if t._strides is None else contiguous_copy(t)
+            self.count = groups[at[0]][0] if at else 1
+            self.inner = numel([size for size, _ in groups[at[0] + 1:]]) if at else 1
+        self.outer = self.t._n // max(self.count * self.inner, 1) if self.t._n else 0
+        self.items = self.outer if self.inner == 1 else self.outer * -(-self.inner // STRIP)
+
+    def output(self, out):
+        """The tensor to write results of the input's size into, before ``finish(out)``."""
+        return out if self.order is None else make(self.t._shape, out._kind)
+
+    def finish(self, made, out):
+        if self.order is not None:
+            back = [0] * len(self.order)
+            for i, d in enumerate(self.order):
+                back[d] = i
+            copy_into(out, raw_view(made, back))
+
+
+def reduced_shape(shape, dim, keepdim):
+    dims = normalize_dims(dim, len(shape))
+    return tuple([1 if i in dims else size for i, size in enumerate(shape) if keepdim or i not in dims])
+
+
+# --- variance ------------------------------------------------------------------------------------------------------------
+
+@kernel
+def moments(x: "*T", value: "*T", mean: "*T", count: int, inner: int, divisor: float, root: int, start: int, stop: int):
+    """Variance (its root with ``root``) and mean, in two passes over each row."""
+    total, square = wide_strip(), wide_strip()
+    center = strip()
+    if inner == 1:
+        for row in range(start, stop):
+            base = row * count
+            m = sum_of(x, base, base + count) / count
+            v = squares_of(x, base, base + count, T(m)) / divisor
+            value[row] = store(T(v ** 0.5 if root else v))
+            mean[row] = store(T(m))
+        return
+    tiles = (inner + STRIP - 1) // STRIP
+    for item in range(start, stop):
+        row = item // tiles
+        left = (item - row * tiles) * STRIP
+        width = min(STRIP, inner - left)
+        for k in range(width):
+            total[k] = 0.0
+            square[k] = 0.0
+        first = row * count * inner + left
+        base = first
+        for _ in range(count):
+            for k in range(width):
+                total[k] = total[k] + load(x[base + k])
+            base += inner
+        for k in range(width):
+            total[k] = total[k] / count
+            center[k] = T(total[k])
+        base = first
+        for _ in range(count):
+            for k in range(width):
+                d = load(x[base + k]) - center[k]
+                square[k] = square[k] + d * d
+            base += inner
+        base = row * inner + left
+        for k in range(width):
+            v = square[k] / divisor
+            value[base + k] = store(T(v ** 0.5 if root else v))
+            mean[base + k] = store(T(total[k]))
+
+
+@kernel
+def spread_moments(gv: "*T", gm: "*T", x: "*T", value: "*T", mean: "*T", out: "*T", count: int, inner: int,
+                   divisor: float, root: int, has_v: int, has_m: int, start: int, stop: int):
+    slope, offset, center = strip(), strip(), strip()
+    if inner == 1:
+        for row in range(start, stop):
+            a = T(0)
+            if has_v:
+                a = load(gv[row]) / T(divisor)
+                a = a / load(value[row]) if root else T(2) * a
+                if root and load(value[row]) == T(0):
+                    a = T(0)
+            b = load(gm[row]) / T(count) if has_m else T(0)
+            m = load(mean[row])
+            for i in range(row * count, (row + 1) * count):
+                out[i] = store((load(x[i]) - m) * a + b)
+        return
+    tiles = (inner + STRIP - 1) // STRIP
+    for item in range(start, stop):
+        row = item // tiles
+        left = (item - row * tiles) * STRIP
+        width = min(STRIP, inner - left)
+        small = row * inner + left
+        for k in range(width):
+            a = T(0)
+            if has_v:
+                a = load(gv[small + k]) / T(divisor)
+                a = a / load(value[small + k]) if root else T(2) * a
+                if root and load(value[small + k]) == T(0):
+                    a = T(0)
+            slope[k] = a
+            offset[k] = load(gm[small + k]) / T(count) if has_m else T(0)
+            center[k] = load(mean[small + k])
+        base = row * count * inner + left
+        for _ in range(count):
+            for k in range(width):
+                out[base + k] = store((load(x[base + k]) - center[k]) * slope[k] + offset[k])
+            base += inner
+
+
+@custom(private=True, contiguous=False, reference=None, node="VarBackward0",
+        samples=(Sample((3, 4), dim=1, correction=1.0, keepdim=False, root=False, name="VarBackward0"),
+                 Sample((3, 4), dim=0, correction=0.0, keepdim=True, root=True, name="StdBackward0")))
+def variance(input, *, dim: object, correction: float, keepdim: bool, root: bool, name: str):
+    """Variance or standard deviation, and the mean."""
+    spec = (reduced_shape(input._shape, dim, keepdim), input._kind)
+    return [spec, spec]
+
+
+@variance.cpu
+def _(outs, input, dim, correction, keepdim, root, name):
+    if not outs[0]._n:
+        return
+    f = Fold(input, normalize_dims(dim, len(input._shape)))
+    if not f.count or not input._n:
+        for o in outs:
+            o._buf[:] = np.array(np.nan).astype(o._buf.dtype) if o._kind.dtype.compute == o._kind.dtype.code else 0x7FFF
+        return
+    moments[input._kind.dtype](f.t._ptr, outs[0]._ptr, outs[1]._ptr, f.count, f.inner, float(max(f.count - correction, 0)),
+                               root, 0, f.items)
+
+
+@variance.gradient
+def _(gs, input, y0, y1, shape, dim, correction, keepdim, root):
+    gv, gm = gs
+    dims = normalize_dims(dim, len(shape))
+    n = numel([shape[i] for i in dims])
+    divisor = float(max(n - correction, 0))
+    if not input._kind.cpu or input._rg or any([g is not None and g._rg for g in gs]):
+        total = None
+        if gv is not None:
+            if root:
+                # The root's slope is infinite where the deviation is zero; the gradient there is defined as zero.
+                zero = (y0.detach() == 0).to(dtype=y0.dtype)
+                gv = gv * (1 - zero) / (y0 + zero) * 0.5
+            total = expand_back(gv, shape, dim, keepdim) * (2 / divisor if divisor else INF) * (input
+                                                                                               - input.mean(dims, True))
+        if gm is not None:
+            part = expand_back(gm, shape, dim, keepdim) / n
+            total = part if total is None else total + part
+        return total
+    out = make(shape, input._kind)
+    f = Fold(input, dims)
+    target = f.output(out)
+    gv, gm = (None if g is None else g.contiguous() for g in gs)
+    spread_moments[input._kind.dtype](0 if gv is None else gv._ptr, 0 if gm is None else gm._ptr, f.t._ptr, y0._ptr,
+                                      y1._ptr, target._ptr, f.count, f.inner, divisor, root, gv is not None,
+                                      gm is not None, 0, f.items)
+    f.finish(target, out)
+    return out
+
+
+_variance_nodes: dict = {}
+
+
+def _variance_node(params):
+    name = params[4]
+    if name not in _variance_nodes:
+        _variance_nodes[name] = type(name, (variance.node_class,), {"__slots__": (), "__module__": "numbagrad"})
+    return _variance_nodes[name]
+
+
+variance.node_for = _variance_node
+
+
+def _correction(dim, unbiased, correction):
+    """(dim, correction) of the two ways to call: ``(dim, unbiased, keepdim)`` and ``(dim, *, correction, keepdim)``."""
+    if isinstance(dim, bool):
+        dim, unbiased = None, dim
+    if isinstance(dim, list):
+        dim = tuple(dim)
+    if unbiased is not None:
+        return dim, 1.0 if unbiased else 0.0
+    return dim, 1.0 if correction is None else float(correction)
+
+
+def _variance_call(name, root, both, doc):
+    node = "".join(p.capitalize() for p in name.split("_")) + "Backward0"
+
+    def call(input, dim=None, unbiased=None, keepdim=False, *, correction=None, out=None, axis=None, keepdims=None):
+        if input._kind.dtype.category < 2:
+            raise RuntimeError(f"{name} only support floating point and complex dtypes" if both else
+                               "std and var only support floating point and complex dtypes")
+        dim, keepdim = dim if axis is None else axis, keepdim if keepdims is None else keepdims
+        dim, correction = _correction(dim, unbiased, correction)
+        if input._kind.dtype.is_complex:
+            if both:
+                raise NotImplementedError(f"{name} has no kernel for complex tensors")
+            value = variance.call(input.real, dim=dim, correction=correction, keepdim=bool(keepdim), root=False,
+                                  name=node)[0]
+            value = value + variance.call(input.imag, dim=dim, correction=correction, keepdim=bool(keepdim), root=False,
+                                          name=node)[0]
+            value = value.sqrt() if root else value
+            return value if out is None else write_out(name, out, value, [input])
+        n = numel([input._shape[i] for i in normalize_dims(dim, len(input._shape))])
+        if n - correction <= 0:
+            import warnings
+            warnings.warn(f"{name}(): degrees of freedom is <= 0. Correction should be strictly less than the reduction "
+                          "factor (input numel divided by output numel).", stacklevel=2)
+        found = variance.call(input, dim=dim, correction=correction, keepdim=bool(keepdim), root=root, name=node)
+        if both:
+            return found if out is None else tuple(write_out(name, o, f, [input]) for o, f in zip(out, found))
+        return found[0] if out is None else write_out(name, out, found[0], [input])
+    call.__name__ = call.__qualname__ = name
+    call.__module__ = __name__
+    call.__doc__ = doc + ("\n\nThe sum of squared deviations is divided by n - correction (``unbiased=False`` is "
+                          "``correction=0``).")
+
+    def reference(x, dim=None, unbiased=None, keepdim=False, correction=None):
+        dim, correction = _correction(dim, unbiased, correction)
+        f = np.std if root else np.var
+        value = f(x, axis=dim, ddof=correction, keepdims=keepdim)
+        return (value, np.mean(x, axis=dim, keepdims=keepdim)) if both else value
+    return function(call, reference=reference,
+                    samples=(Sample((3, 4)), Sample((3, 4), 1), Sample((2, 3, 4), (0, 2), keepdim=True),
+                             Sample((2, 3, 4), 1, correction=0), Sample((3, 4), 0, False)), method=not both)
+
+
+var = _variance_call("var", False, False, "Variance of all elements or along dimensions.")
+std = _variance_call("std", True, False, "Standard deviation of all elements or along dimensions.")
+var_mean = _variance_call("var_mean", False, True, "Variance and mean of all elements or along dimensions.")
+std_mean = _variance_call("std_mean", True, True, "Standard deviation and mean of all elements or along dimensions.")
+
+
+# --- logsumexp -----------------------------------------------------------------------------------------------------------
+
+@kernel(fast=REDUCE)
+def lse(x: "*T", out: "*T", count: int, inner: int, start: int, stop: int):
+    tiles = (inner + STRIP - 1) // STRIP
+    top, total = strip(), strip()
+    for item in range(start, stop):
+        row = item // tiles
+        left = (item - row * tiles) * STRIP
+        width = min(STRIP, inner - left)
+        first = row * count * inner + left
+        if inner == 1:
+            # The strip serves as independent lanes.
+            lanes = min(STRIP, count)
+            for k in range(lanes):
+                top[k] = load(x[first + k])
+            i = lanes
+            while i + lanes <= count:
+                for k in range(lanes):
+                    v = load(x[first + i + k])
+                    top[k] = v if v > top[k] else top[k]
+                i += lanes
+            high = top[0]
+            for k in range(lanes):
+                high = top[k] if top[k] > high else high
+            while i < count:
+                v = load(x[first + i])
+                high = v if v > high else high
+                i += 1
+            # Nothing is subtracted from infinities, whose difference would be NaN.
+            high = high if high - high == T(0) else T(0)
+            t = T(0)
+            for i in range(first, first + count):
+                t += exp(load(x[i]) - high)
+            out[row] = store(log(t) + high)
+            continue
+        for k in range(width):
+            top[k] = load(x[first + k])
+            total[k] = T(0)
+        for i in range(1, count):
+            base = first + i * inner
+            for k in range(width):
+                v = load(x[base + k])
+                top[k] = v if v > top[k] else top[k]
+        for k in range(width):
+            top[k] = top[k] if top[k] - top[k] == T(0) else T(0)
+        for i in range(count):
+            base = first + i * inner
+            for k in range(width):
+                total[k] = total[k] + exp(load(x[base + k]) - top[k])
+        for k in range(width):
+            out[row * inner + left + k] = store(log(total[k]) + top[k])
+
+
+@kernel
+def spread_lse(g: "*T", x: "*T", y: "*T", out: "*T", count: int, inner: int, start: int, stop: int):
+    if inner == 1:
+        for row in range(start, stop):
+            scale = load(g[row])
+            shift = load(y[row])
+            shift = shift if shift - shift == T(0) else T(0)
+            for i in range(row * count, (row + 1) * count):
+                out[i] = store(scale * exp(load(x[i]) - shift))
+        return
+    shift = strip()
+    tiles = (inner + STRIP - 1) // STRIP
+    for item in range(start, stop):
+        row = item // tiles
+        left = (item - row * tiles) * STRIP
+        width = min(STRIP, inner - left)
+        small = row * inner + left
+        for k in range(width):
+            v = load(y[small + k])
+            shift[k] = v if v - v == T(0) else T(0)
+        base = row * count * inner + left
+        for _ in range(count):
+            for k in range(width):
+                out[base + k] = store(load(g[small + k]) * exp(load(x[base + k]) - shift[k]))
+            base += inner
+
+
+def _np_logsumexp(x, dim, keepdim=False):
+    top = x.max(axis=dim, keepdims=True)
+    out = np.log(np.exp(x - top).sum(axis=dim, keepdims=True)) + top
+    return out if keepdim else out.squeeze(dim)
+
+
+@custom(private=True, contiguous=False, reference=None, node="LogsumexpBackward0")
+def logsumexp_fused(input, *, dim: object, keepdim: bool):
+    """Logarithm of the sum of exponentials."""
+    return reduced_shape(input._shape, dim, keepdim), input._kind
+
+
+@logsumexp_fused.cpu
+def _(out, input, dim, keepdim):
+    if not out._n:
+        return
+    f = Fold(input, normalize_dims(dim, len(input._shape)))
+    if not input._n:
+        out._buf[:] = -np.inf
+        return
+    lse[input._kind.dtype](f.t._ptr, out._ptr, f.count, f.inner, 0, f.items)
+
+
+@logsumexp_fused.gradient
+def _(g, input, y, shape, dim, keepdim):
+    if not input._kind.cpu or g._rg or input._rg or not input._n:
+        return expand_back(g, shape, dim, keepdim) * (input - expand_back(y, shape, dim, keepdim)).exp()
+    out = make(shape, input._kind)
+    f = Fold(input, normalize_dims(dim, len(shape)))
+    target = f.output(out)
+    spread_lse[input._kind.dtype](g.contiguous()._ptr, f.t._ptr, y._ptr, target._ptr, f.count, f.inner, 0, f.items)
+    f.finish(target, out)
+    return out
+
+
+@function(namespaces=("torch", "special"), reference=_np_logsumexp,
+          samples=(Sample((3, 4), 1), Sample((2, 3, 4), (0, 2), True), Sample((2, 3, 4), 1)))
+def logsumexp(input, dim, keepdim=False, *, out=None):
+    """log(sum(exp(input))) over dimensions, without overflow."""
+    if input._kind.dtype.category < 2:
+        input = input.to(dtype=dt.get_default_dtype())
+    dim = tuple(dim) if isinstance(dim, list) else dim
+    result = logsumexp_fused.call(input, dim=dim, keepdim=bool(keepdim))
+    return result if out is None else write_out("logsumexp", out, result, [input])
+
+
+# --- norms ---------------------------------------------------------------------------------------------------------------
+
+def _norm_op(name, fn, gradient, reference, **options):
+    fn.__name__, fn.__module__ = name, __name__
+    fn.__doc__ = "A vector norm over all or the given dimensions."
+    op = reduction(fn, accepts="real", dtypes="float", names=("LinalgVectorNormBackward0",) * 2, private=True,
+                   domain=(0.2, 2.0), samples=(Sample((3, 4)), Sample((3, 4), 1), Sample((2, 3, 4), (0, 2), True)),
+                   reference=lambda x, dim=None, keepdim=False: reference(x, dim, keepdim), **options)
+    op.gradient(gradient)
+    return op
+
+
+def _two_gradient(g, input, y, shape, dim, keepdim):
+    # Zero vectors get a zero gradient.
+    zero = (y.detach() == 0).to(dtype=y.dtype)
+    return input * expand_back(g * (1 - zero) / (y + zero), shape, dim, keepdim)
+
+
+def _one_gradient(g, input, shape, dim, keepdim):
+    return input.sign() * expand_back(g, shape, dim, keepdim)
+
+
+def _inf_gradient(g, input, y, dim, keepdim):
+    from .reduce import extremum_gradient
+    return extremum_gradient.call(g, input.abs(), y, dim=dim, keepdim=keepdim) * input.sign()
+
+
+norm_two = _norm_op("norm_two", lambda acc, x: acc + x, _two_gradient, start=0.0, wide=True, map=lambda x: x * x,
+                    finish=lambda acc, n: s.sqrt(acc),
+                    reference=lambda x, dim, keep: np.sqrt((x * x).sum(axis=dim, keepdims=keep)))
+norm_one = _norm_op("norm_one", lambda acc, x: acc + x, _one_gradient, start=0.0, wide=True, map=s.absolute,
+                    reference=lambda x, dim, keep: np.abs(x).sum(axis=dim, keepdims=keep))
+norm_inf = _norm_op("norm_inf", lambda acc, x: s.maximum(x, acc), _inf_gradient, start=0.0, map=s.absolute,
+                    reference=lambda x, dim, keep: np.abs(x).max(axis=dim, keepdims=keep))
+norm_low = _norm_op("norm_low", lambda acc, x: s.minimum(x, acc), _inf_gradient, start=INF, map=s.absolute, empty=False,
+                    reference=lambda x, dim, keep: np.abs(x).min(axis=dim, keepdims=keep))
+norm_zero = _norm_op("norm_zero", lambda acc, x: acc + x, lambda g, input: input * 0, start=0.0, wide=True,
+                     map=lambda x: where(s.apply("ne", x, 0), 1, 0),
+                     reference=lambda x, dim, keep: (x != 0).sum(axis=dim, keepdims=keep).astype(float))
+_norms = {2.0: norm_two, 1.0: norm_one, INF: norm_inf, -INF: norm_low, 0.0: norm_zero}
+
+
+@custom(private=True, contiguous=False, reference=None, node="LinalgVectorNormBackward0")
+def norm_p(input, *, p: float, dim: object, keepdim: bool):
+    """(sum |x| ** p) ** (1 / p)."""
+    return reduced_shape(input._shape, dim, keepdim), input._kind
+
+
+@norm_p.cpu
+def _(out, input, p, dim, keepdim):
+    t = input.detach().abs().pow(p).sum(dim, keepdim).pow(1.0 / p)
+    copy_into(out, t)
+
+
+@norm_p.gradient
+def _(g, input, y, shape, p, dim, keepdim):
+    zero = (y.detach() == 0).to(dtype=y.dtype)
+    scale = expand_back(g * (1 - zero) * (y + zero).pow(1.0 - p), shape, dim, keepdim)
+    size = input.abs()
+    if p < 1:
+        none = (input.detach() == 0).to(dtype=input.dtype)
+        return input.sign() * (size + none).pow(p - 1.0) * (1 - none) * scale
+    return (input * size if p == 3 else input.sign() * size.pow(p - 1.0)) * scale
+
+
+def vector_norm_of(input, ord, dim, keepdim):
+    """The norm of a real or complex tensor for any order."""
+    if isinstance(dim, list):
+        dim = tuple(dim)
+    if input._kind.dtype.is_complex:
+        input = input.abs()
+    op = _norms.get(float(ord))
+    if op is not None:
+        if op in (norm_inf, norm_low) and input._n == 0:
+            if op is norm_low or not input._n and any([input._shape[i] == 0 for i in normalize_dims(dim, input.ndim)]):
+                raise RuntimeError(f"linalg.vector_norm cannot compute the {float(ord):g} norm on an empty tensor because "
+                                   "the operation does not have an identity")
+        return op.call(input, dim, keepdim)
+    return norm_p.call(input, p=float(ord), dim=dim, keepdim=bool(keepdim))
+
+
+def _np_norm(x, ord=2, dim=None, keepdim=False):
+    a = np.abs(x)
+    if ord == INF:
+        return a.max(axis=dim, keepdims=keepdim)
+    if ord == -INF:
+        return a.min(axis=dim, keepdims=keepdim)
+    if ord == 0:
+        return (a != 0).sum(axis=dim, keepdims=keepdim).astype(x.dtype)
+    return (a**ord).sum(axis=dim, keepdims=keepdim) ** (1.0 / ord)
+
+
+NORMS = (Sample((3, 4)), Sample((3, 4), 1), Sample((3, 4), 3, 1), Sample((2, 3, 4), INF, (0, 2), True),
+         Sample((3, 4), -INF, 0), Sample((3, 4), 0), Sample((3, 4), 1.5, 1))
+
+
+@function(namespaces=("linalg",), method=False, reference=_np_norm, samples=NORMS, domain=(0.2, 2.0))
+def vector_norm(x, ord=2, dim=None, keepdim=False, *, dtype=None, out=None):
+    """(sum |x| ** ord) ** (1 / ord); the largest size for inf, the smallest for -inf, the count of non-zeros for 0."""
+    if dtype is not None:
+        x = x.to(dtype=dtype)
+    if x._kind.dtype.category < 2:
+        raise RuntimeError("linalg.vector_norm: Expected a floating point or complex tensor as input. Got "
+                           f"{dt.scalar_name(x._kind.dtype)}")
+    result = vector_norm_of(x, ord, dim, keepdim)
+    return result if out is None else write_out("linalg_vector_norm", out, result, [x])
+
+
+def _np_torch_norm(x, p="fro", dim=None, keepdim=False):
+    return _np_norm(x, 2 if p in ("fro", None) else p, dim, keepdim)
+
+
+@function(reference=_np_torch_norm, domain=(0.2, 2.0),
+          samples=(Sample((3, 4)), Sample((3, 4), 1), Sample((3, 4), 2, 1, True), Sample((3, 4), "fro", (0, 1))))
+def norm(input, p="fro", dim=None, keepdim=False, out=None, dtype=None):
+    """The vector norm of order ``p`` over all or the given dimensions ("fro" is 2; "nuc" the sum of singular values)."""
+    if dtype is not None:
+        input = input.to(dtype=dtype)
+    if p == "nuc":
+        from numbagrad import linalg
+        result = linalg.matrix_norm(input, "nuc", (-2, -1) if dim is None else dim, keepdim)
+    else:
+        if isinstance(p, str) and p != "fro":
+            raise RuntimeError(f"only valid string values are 'fro' and 'nuc', found {p}")
+        if input._kind.dtype.category < 2:
+            raise RuntimeError("linalg.vector_norm: Expected a floating point or complex tensor as input. Got "
+                               f"{dt.scalar_name(input._kind.dtype)}")
+        result = vector_norm_of(input, 2 if p in ("fro", None) else p, dim, keepdim)
+    return result if out is None else write_out("norm", out, result, [input])
+
+

@@ -1,0 +1,53 @@
+"""Runs one piece of code under numbagrad and, where it is installed, under PyTorch, and compares what it says."""
+
+import re
+import warnings
+
+import pytest
+
+import numbagrad as ng
+
+_torch = []
+
+
+def torch():
+    """PyTorch, or None where it is not installed."""
+    if not _torch:
+        try:
+            import torch
+            import torch.utils.checkpoint  # noqa: F401
+            torch.set_num_threads(1)
+            _torch.append(torch)
+        except ImportError:
+            _torch.append(None)
+    return _torch[0]
+
+
+def said(library, code):
+    """What ``code(library)`` returns, raises and warns, as one text without addresses and module names."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            out = code(library)
+            text = "\n".join(map(str, out)) if isinstance(out, list) else str(out)
+        except Exception as e:
+            text = f"{type(e).__name__}: {e}"
+    for w in caught:
+        text += f"\n{w.category.__name__}: {w.message}"
+    text = re.sub(r" \(Triggered internally at [^)]*\)", "", text)
+    text = re.sub(r"0x[0-9a-f]+", "0x", text).replace("numbagrad.", "torch.")
+    return text
+
+
+def agrees(code, expected=None):
+    """Assert that ``code`` says ``expected`` (when given) under numbagrad and the same under PyTorch; returns the text."""
+    ours = said(ng, code)
+    if expected is not None:
+        assert ours == expected, f"got\n{ours}\nexpected\n{expected}"
+    if torch() is None:
+        if expected is None:
+            pytest.skip("PyTorch is the oracle here")
+        return ours
+    theirs = said(torch(), code)
+    assert ours == theirs, f"numbagrad says\n{ours}\nPyTorch says\n{theirs}"
+    return ours
