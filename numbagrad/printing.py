@@ -253,7 +253,7 @@ def tensor_repr(tensor):
 
     try:
         node = tensor.grad_fn
-        grad_fn_name, requires_grad = None if node is None else node.name(), tensor.requires_grad
+        grad_fn_name, requires_grad = None if node is None else type(node).__name__, tensor.requires_grad
     except RuntimeError:
         # A view made without recording and changed in place since then: asking for its node is the error.
         grad_fn_name, requires_grad = "Invalid", True

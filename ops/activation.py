@@ -77,7 +77,7 @@ def relu6(input):
 
 @relu6.gradient
 def _(g, input):
-    return where((input <= 0) | (input >= 6), 0, g)
+    return where((input > 0) & (input < 6), g, 0)
 
 
 @_activation(reference=lambda x, negative_slope=0.01: np.where(x > 0, x, negative_slope * x),
@@ -102,7 +102,7 @@ def hardtanh(input, min_val: float = -1.0, max_val: float = 1.0):
 
 @hardtanh.gradient
 def _(g, input, min_val, max_val):
-    return where((input <= min_val) | (input >= max_val), 0, g)
+    return where((input > min_val) & (input < max_val), g, 0)
 
 
 @_activation(reference=lambda x: np.clip(x + 3, 0, 6) / 6, domain=(-5.0, 5.0), points=(*POINTS, 3.0, -3.0))
@@ -137,7 +137,7 @@ def hardshrink(input, lambd: float = 0.5):
 
 @hardshrink.gradient
 def _(g, input, lambd):
-    return where((input >= -lambd) & (input <= lambd), 0, g)
+    return where((input > lambd) | (input < -lambd), g, 0)
 
 
 @elementwise(private=True, accepts="realfloat", inplace=False, points=(*POINTS, 0.5, -0.5), names="SoftshrinkBackward0",
@@ -150,7 +150,7 @@ def softshrink_kernel(input, lambd: float):
 
 @softshrink_kernel.gradient
 def _(g, input, lambd):
-    return where((input >= -lambd) & (input <= lambd), 0, g)
+    return where((input > lambd) | (input < -lambd), g, 0)
 
 
 @function(namespaces=FUNCTIONAL, method=False, samples=(*UNARY, Sample((3, 4), 1.0)), points=(*POINTS, 0.5, -0.5),

@@ -10,9 +10,8 @@ from numbagrad.op import REGISTRY, Sample, custom, function
 from numbagrad.op.custom import CustomNode, invoke
 
 from . import product as raw
-from .gemm import check_batches, check_matrices, check_tensors, finish, node_class, product_gradients, reshape
-from .matmul import matmul
-from .shape import view
+from .gemm import check_batches, check_matrices, check_tensors, conj, finish, node_class, product_gradients, reshape
+from .matmul import matmul, mv
 
 # --- product and sum ---
 
@@ -118,11 +117,11 @@ def addbmm(input, batch1, batch2, *, beta=1, alpha=1, out=None):
     return finish("addbmm", result, out, input, batch1, batch2)
 
 
-@function(reference=_addmm_reference, inplace=True, dtypes="any",
-          samples=(Sample((3,), (3, 4), (4,)), Sample((1,), (3, 4), (4,), beta=0.5, alpha=2.0)))
-def addmv(input, mat, vec, *, beta=1, alpha=1, out=None):
+@custom(reference=_addmm_reference, inplace=True, dtypes="any", contiguous=False,
+        samples=(Sample((3,), (3, 4), (4,)), Sample((1,), (3, 4), (4,), beta=0.5, alpha=2.0)),
+        save_for={"mat": ("vec",), "vec": ("mat",)})
+def addmv(input, mat, vec, *, beta: object = 1, alpha: object = 1):
     """``beta * input + alpha * (mat @ vec)``."""
-    check_tensors("addmv", input=input, mat=mat, vec=vec)
     p, q = mat._shape, vec._shape
     if len(p) != 2 or len(q) != 1 or len(input._shape) > 1:
         raise RuntimeError(f"vector + matrix @ vector expected, got {len(input._shape)}, {len(p)}, {len(q)}")
@@ -132,25 +131,55 @@ def addmv(input, mat, vec, *, beta=1, alpha=1, out=None):
         raise RuntimeError("addmv input tensors must have the same dtype, but got "
                            f"{dt.scalar_name(input._kind.dtype)}, {dt.scalar_name(mat._kind.dtype)}, and "
                            f"{dt.scalar_name(vec._kind.dtype)}")
-    summand = reshape(input, (input._n, 1))
-    result = view(add_product(summand, mat, reshape(vec, (q[0], 1)), beta, alpha), (p[0],))
-    return finish("addmv", result, out, input, mat, vec)
+    return (p[0],), mat._kind
 
 
-@function(reference=lambda c, a, b, beta=1, alpha=1: beta * c + alpha * np.outer(a, b), inplace=True, dtypes="any",
-          samples=(Sample((3, 4), (3,), (4,)), Sample((4,), (3,), (4,), beta=0.5, alpha=2.0)))
-def addr(input, vec1, vec2, *, beta=1, alpha=1, out=None):
+@addmv.cpu
+def _(out, input, mat, vec, beta, alpha):
+    if beta:
+        raw.copy_into(out, input)
+    raw.multiply(raw.column(out), mat, raw.column(vec), 0, 0, alpha, beta)
+
+
+def scaled(g, factor):
+    """``g`` times a number, conjugated for complex tensors."""
+    return g if factor == 1 else g * (factor.conjugate() if isinstance(factor, complex) else factor)
+
+
+@addmv.gradient
+def _(g, mat, vec, beta, alpha, needs, shapes):
+    own = scaled(sum_to_size(g, shapes[0]), beta) if needs[0] else None
+    return own, *mv.rule(scaled(g, alpha), mat, vec, needs[1:])
+
+
+@custom(reference=lambda c, a, b, beta=1, alpha=1: beta * c + alpha * np.outer(a, b), inplace=True, dtypes="any",
+        contiguous=False, samples=(Sample((3, 4), (3,), (4,)), Sample((4,), (3,), (4,), beta=0.5, alpha=2.0)),
+        save_for={"vec1": ("vec2",), "vec2": ("vec1",)})
+def addr(input, vec1, vec2, *, beta: object = 1, alpha: object = 1):
     """``beta * input + alpha * outer(vec1, vec2)``."""
-    check_tensors("addr", input=input, vec1=vec1, vec2=vec2)
     for name, t in (("vec1", vec1), ("vec2", vec2)):
         if len(t._shape) != 1:
             raise RuntimeError(f"addr: Expected 1-D argument {name}, but got {len(t._shape)}-D")
+    if vec1._kind is not vec2._kind or input._kind is not vec1._kind:
+        raise RuntimeError(f"addr(): expected input, vec1 and vec2 of one dtype, but got "
+                           f"{', '.join(dt.scalar_name(t._kind.dtype) for t in (input, vec1, vec2))}")
     expandable(input._shape, (vec1._n, vec2._n))
-    result = outer(vec1, vec2)
-    result = result if alpha == 1 else result * alpha
+    return (vec1._n, vec2._n), input._kind
+
+
+@addr.cpu
+def _(out, input, vec1, vec2, beta, alpha):
     if beta:
-        result = result + (input if beta == 1 else input * beta)
-    return finish("addr", result, out, input, vec1, vec2)
+        raw.copy_into(out, input)
+    raw.multiply(out, raw.column(vec1), raw.row(vec2), 0, 0, alpha, beta)
+
+
+@addr.gradient
+def _(g, vec1, vec2, beta, alpha, needs, shapes):
+    own = scaled(sum_to_size(g, shapes[0]), beta) if needs[0] else None
+    g = scaled(g, alpha) if needs[1] or needs[2] else g
+    return (own, matmul(g, conj(vec2)) if needs[1] else None,
+            matmul(REGISTRY["transpose"].callable(g, 0, 1), conj(vec1)) if needs[2] else None)
 
 
 @function(reference=np.outer, samples=(Sample((3,), (4,)),), aliases=("ger",), dtypes="any")

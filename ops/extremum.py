@@ -281,6 +281,8 @@ def _arg(name, largest):
     def call(input, dim=None, keepdim=False, *, out=None, axis=None, keepdims=None):
         dim, keepdim = dim if axis is None else axis, keepdim if keepdims is None else keepdims
         _check(name, input)
+        if input._kind.dtype is dt.bool_:
+            raise RuntimeError(f"{name}(): does not support bool input")
         shape = input._shape
         if dim is None:
             if input._n == 0:

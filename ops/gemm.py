@@ -15,7 +15,7 @@ from numbagrad.op.custom import CustomNode
 from numbagrad.tensor import Tensor, make
 
 from . import product as raw
-from .shape import view
+from .shape import reshaped
 
 C_NAMES = {"b1": "bool", "u1": "unsigned char", "i1": "signed char", "i2": "short int", "i4": "int", "i8": "long int",
            "f2": "c10::Half", "bf": "c10::BFloat16", "f4": "float", "f8": "double", "c8": "c10::complex<float>",
@@ -28,8 +28,9 @@ def conj(t):
 
 
 def reshape(t, shape):
-    """``t`` in another shape: a view when row-major."""
-    return view(t if t._strides is None else t.contiguous(), tuple(shape))
+    """``t`` in another shape: a view where the memory allows it, else a copy; itself when the shape is the same."""
+    shape = tuple(shape)
+    return t if t._shape == shape else reshaped(t, shape)
 
 
 def flip(t):

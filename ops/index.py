@@ -91,15 +91,17 @@ def _(g, needs, shapes, plan, accumulate):
     return own, sum_to_size(collect.call(g, plan), shapes[1]) if needs[1] else None
 
 
-def putter(name):
-    """(out-of-place, in-place) forms of ``put_at`` recorded under another node name."""
-    apart = put_at.recorded_as(name)
-    node = apart.node_class
+def putter(name, differentiable_value=None):
+    """(out-of-place, in-place) forms of ``put_at`` under another node name (a second one if the value requires grad)."""
+    forms = put_at.recorded_as(name), put_at.recorded_as(differentiable_value or name)
+
+    def apart(input, values, plan, accumulate=False):
+        return forms[values._rg](input, values, plan, accumulate)
 
     def in_place(t, values, plan, accumulate, name):
         check_values(values, plan)
         return ix.modify(put_at, t, (values,), (plan, accumulate), lambda t: change_at(t, values, plan, accumulate), name,
-                         node)
+                         forms[values._rg].node_class)
     return apart, in_place
 
 
@@ -443,7 +445,7 @@ def index_select(input, dim, index):
     return _index_select(input, plan)
 
 
-_index_copy, _index_fill = putter("IndexCopyBackward0"), putter("IndexFillBackward0")
+_index_copy, _index_fill = putter("IndexCopyBackward0"), putter("IndexFillBackward0", "IndexFillBackward1")
 _take, _put = collect.recorded_as("TakeBackward0"), putter("PutBackward0")
 
 

@@ -27,18 +27,33 @@ MOVE = {1: dt.uint8, 2: dt.int16, 4: dt.int32, 8: dt.int64, 16: dt.complex128}
 
 # --- kernels ---------------------------------------------------------------------------------------------------------------
 
+# The loops over indices collect errors without branching, so that they run as vector code; only then is the first
+# index out of range looked for.
+
 @kernel
 def resolve(index: "*i8", out: "*i8", size: int, stride: int, more: int, negative: int, n: int, start: int, stop: int):
     """out (+)= wrapped index * stride; the two places behind the n numbers get (1, the first index out of range)."""
-    for i in range(start, stop):
-        v = index[i]
-        w = v + size if (v < 0 and negative != 0) else v
-        if w < 0 or w >= size:
-            if out[n] == 0:
+    wrap = size if negative != 0 else 0
+    bad = 0
+    if more == 0:
+        for i in range(start, stop):
+            v = index[i]
+            w = v + wrap if v < 0 else v
+            bad |= (1 if w < 0 else 0) | (1 if w >= size else 0)
+            out[i] = w * stride
+    else:
+        for i in range(start, stop):
+            v = index[i]
+            w = v + wrap if v < 0 else v
+            bad |= (1 if w < 0 else 0) | (1 if w >= size else 0)
+            out[i] += w * stride
+    if bad != 0 and out[n] == 0:
+        for i in range(start, stop):
+            v = index[i]
+            w = v + wrap if v < 0 else v
+            if out[n] == 0 and (w < 0 or w >= size):
                 out[n] = 1
                 out[n + 1] = v
-            w = 0
-        out[i] = out[i] + w * stride if more != 0 else w * stride
 
 
 @kernel
@@ -49,6 +64,7 @@ def resolve_along(index: "*i8", out: "*i8", meta: "*i8", nd: int, dim: int, size
     inner = meta[nd - 1]
     step = 0 if dim == nd - 1 else meta[2 * nd - 1]
     along = meta[nd + dim]
+    bad = 0
     for row in range(start, stop):
         left = row
         base = 0
@@ -58,14 +74,17 @@ def resolve_along(index: "*i8", out: "*i8", meta: "*i8", nd: int, dim: int, size
             if d != dim:
                 base += (left - up * s) * meta[nd + d]
             left = up
+        first = row * inner
         for i in range(inner):
-            v = index[row * inner + i]
-            if v < 0 or v >= size:
-                if out[n] == 0:
-                    out[n] = 1
-                    out[n + 1] = v
-                v = 0
-            out[row * inner + i] = base + i * step + v * along
+            v = index[first + i]
+            bad |= (1 if v < 0 else 0) | (1 if v >= size else 0)
+            out[first + i] = base + i * step + v * along
+    if bad != 0 and out[n] == 0:
+        for i in range(start * inner, stop * inner):
+            v = index[i]
+            if out[n] == 0 and (v < 0 or v >= size):
+                out[n] = 1
+                out[n + 1] = v
 
 
 @kernel
@@ -149,6 +168,23 @@ def find_true(x: "*T", out: "*i8", start: int, stop: int):
     for i in range(start, stop):
         out[c] = i
         c += 1 if load(x[i]) != T(0) else 0
+
+
+@kernel
+def find_coordinates(x: "*T", out: "*i8", sizes: "*i8", nd: int, start: int, stop: int):
+    """Coordinates of the nonzero elements, row by row; one slot more than their count is written."""
+    inner = sizes[nd - 1]
+    c = 0
+    for row in range(start, stop):
+        for i in range(inner):
+            left = row
+            if load(x[row * inner + i]) != T(0):
+                for d in range(nd - 2, -1, -1):
+                    up = left // sizes[d]
+                    out[c + d] = left - up * sizes[d]
+                    left = up
+                out[c + nd - 1] = i
+                c += nd
 
 
 # --- plans -----------------------------------------------------------------------------------------------------------------

@@ -303,6 +303,14 @@ def _counted(counts):
 
 # --- reversing and turning -----------------------------------------------------------------------------------------------------
 
+@kernel
+def reverse_rows(x: "*T", out: "*T", n: int, start: int, stop: int):
+    for row in range(start, stop):
+        a = row * n
+        for i in range(n):
+            out[a + i] = x[a + n - 1 - i]
+
+
 @custom(private=True, contiguous=False, node="FlipBackward0", dtypes="any", reference=np.flip,
         samples=(Sample((2, 3), [0, 1]),))
 def flipped(input, dims: tuple):
@@ -315,6 +323,9 @@ def _(out, input, dims):
     if out._n == 0:
         return
     shape = input._shape
+    if input._strides is None and dims == (len(shape) - 1,):
+        reverse_rows[MOVE[input._kind.itemsize]](input._ptr, out._ptr, shape[-1], 0, out._n // shape[-1])
+        return
     strides = input._strides or contiguous_strides(shape)
     offset = sum([(shape[d] - 1) * strides[d] for d in dims])
     steps = tuple([-k if d in dims else k for d, k in enumerate(strides)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from numbagrad import dtypes as dt
+from numbagrad import storage
 from numbagrad.broadcast import sum_to_size
 from numbagrad.copying import contiguous_copy
 from numbagrad.creation import from_numpy
@@ -194,24 +195,26 @@ Tensor.masked_fill_, Tensor.masked_scatter_ = masked_fill_, masked_scatter_
 # --- nonzero -----------------------------------------------------------------------------------------------------------------
 
 def coordinates(input):
-    """One int64 array per dimension with the coordinates of the nonzero elements."""
-    lin = ix.true_row(input)
-    return np.unravel_index(lin, input._shape) if input._shape else ()
+    """int64 array (count, dimensions) of the coordinates of the nonzero elements."""
+    t = input if input._strides is None else contiguous_copy(input)
+    nd = len(t._shape)
+    if nd < 2 or t._n == 0:
+        return ix.true_row(t).reshape(-1, 1) if nd == 1 else np.empty((ix.true_row(t).size, nd), np.int64)
+    count = np.zeros(1, np.int64)
+    ix.count_true[t._kind.dtype](t._ptr, storage.address(count), 0, t._n)
+    out = np.empty((count.item(), nd), np.int64)
+    sizes = np.array(t._shape, np.int64)
+    ix.find_coordinates[t._kind.dtype](t._ptr, storage.address(out), storage.address(sizes), nd, 0, t._n // t._shape[-1])
+    return out
 
 
 @function(differentiable=False, dtypes="any", reference=np.argwhere, samples=(Sample(("bool", (3, 4))), Sample((5,))))
 def nonzero(input, *, out=None, as_tuple=False):
     """Coordinates of the nonzero elements, one row each; with ``as_tuple`` one tensor per dimension."""
     if as_tuple:
-        if not input._shape:
-            input = input.view(1)
-        return tuple([from_numpy(np.ascontiguousarray(c, dtype=np.int64)) for c in coordinates(input)])
-    if len(input._shape) == 1:
-        result = from_numpy(ix.true_row(input).reshape(-1, 1))
-    elif not input._shape:
-        result = from_numpy(np.empty((ix.true_row(input).size, 0), np.int64))
-    else:
-        result = from_numpy(np.ascontiguousarray(np.stack(coordinates(input), 1).astype(np.int64, copy=False)))
+        rows = coordinates(input if input._shape else input.view(1))
+        return tuple([from_numpy(np.ascontiguousarray(rows[:, d])) for d in range(rows.shape[1])])
+    result = from_numpy(coordinates(input))
     return result if out is None else calls.write_out("nonzero", out, result, ())
 
 

@@ -202,7 +202,7 @@ def _(out, input, vec):
 
 @mv.gradient
 def _(g, input, vec, needs):
-    g = reshape(g, (-1, 1)) if g._n else view(g, (0, 1))
+    g = reshape(g, (g._n, 1))
     ga = gemm(g, reshape(vec, (vec._n, 1)), 0, 1) if needs[0] else None
     return ga, view(gemm(input, g, 1, 0), (input._shape[1],)) if needs[1] else None
 

@@ -125,7 +125,7 @@ def _unfold_reference(x, kernel_size, dilation=1, padding=0, stride=1):
 
 @function(name="im2col", aliases=("unfold",), reference=_unfold_reference, **SPACES,
           samples=(Sample((2, 3, 4, 5), 2), Sample((3, 6, 5), (2, 3), 2, 1, (2, 1))))
-def im2col(input, kernel_size, dilation=1, padding=0, stride=1):
+def im2col(input, kernel_size: object, dilation: object = 1, padding: object = 0, stride: object = 1):
     """Sliding blocks of ``(n, c, h, w)`` as columns ``(n, c kh kw, number of blocks)``."""
     kernel, dilation, padding, stride = _geometry(kernel_size, dilation, padding, stride)
     shape = input._shape
@@ -160,8 +160,9 @@ def _fold_reference(x, output_size, kernel_size, dilation=1, padding=0, stride=1
 
 
 @function(reference=_fold_reference, **SPACES,
-          samples=(Sample((2, 12, 12), (4, 5), 2), Sample((12, 6), (6, 5), (2, 3), 1, 1, (2, 4))))
-def fold(input, output_size, kernel_size, dilation=1, padding=0, stride=1):
+          samples=(Sample((2, 12, 12), (4, 5), 2), Sample((12, 8), (6, 5), (2, 3), 1, 1, (2, 4))))
+def fold(input, output_size: object, kernel_size: object, dilation: object = 1, padding: object = 0,
+         stride: object = 1):
     """Columns ``(n, c kh kw, blocks)`` summed at their places in images ``(n, c, *output_size)``: ``unfold``'s gradient."""
     kernel, dilation, padding, stride = _geometry(kernel_size, dilation, padding, stride)
     size = _pairs("output_size", output_size)

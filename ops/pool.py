@@ -281,7 +281,8 @@ def _mean_reference(n):
 def _max_pool(n, node):
     name = f"max_pool{n}d"
 
-    def pool(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
+    def pool(input, kernel_size: object, stride: object = None, padding: object = 0, dilation: object = 1,
+             ceil_mode: bool = False, return_indices: bool = False):
         return _max(name, n, node, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
     pool.__name__ = pool.__qualname__ = name
     pool.__doc__ = (f"Maximum of every window over the last {n} dimension{'s' * (n > 1)}.\n\n``stride`` is ``kernel_size`` by "
@@ -304,10 +305,12 @@ def _avg_pool(n, node, samples):
             raise RuntimeError(f"\"avg_pool{n}d\" not implemented for '{dt.scalar_name(input._kind.dtype)}'")
         return invoke(mean_windows, (input,), (axes, divisor or 0), node)
 
-    def one(input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True):
+    def one(input, kernel_size: object, stride: object = None, padding: object = 0, ceil_mode: bool = False,
+            count_include_pad: bool = True):
         return run(input, kernel_size, stride, padding, ceil_mode, count_include_pad, None)
 
-    def more(input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None):
+    def more(input, kernel_size: object, stride: object = None, padding: object = 0, ceil_mode: bool = False,
+             count_include_pad: bool = True, divisor_override: int = None):
         return run(input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
     pool = one if n == 1 else more
     pool.__name__ = pool.__qualname__ = name
@@ -346,11 +349,11 @@ def _adaptive(kind, n, op, node):
         return tuple([(s, o, win.adaptive, ()) for s, o in zip(shape[-n:], size)])
 
     if kind == "max":
-        def pool(input, output_size, return_indices=False):
+        def pool(input, output_size: object, return_indices: bool = False):
             found = invoke(max_windows, (input,), (axes_of(input, output_size),), NODES[node])
             return found if return_indices else found[0]
     else:
-        def pool(input, output_size):
+        def pool(input, output_size: object):
             axes = axes_of(input, output_size)
             if n == 2 and all(a[1] == 1 for a in axes):
                 return REGISTRY["mean"].callable(input, (-2, -1), True)
@@ -380,7 +383,7 @@ for _n in (1, 2, 3):
 @function(reference=lambda x, p, k, stride=None, ceil_mode=False: (
     _boxes(x, k, stride, 0, 1, ceil_mode, 2, 0.0) ** p).sum(-1) ** (1 / p), domain=(0.5, 2.0),
     samples=(Sample((2, 3, 6, 4), 2, 2), Sample((1, 2, 5, 5), 3, (2, 3), 1)), **SPACES)
-def lp_pool2d(input, norm_type, kernel_size, stride=None, ceil_mode=False):
+def lp_pool2d(input, norm_type: float, kernel_size: object, stride: object = None, ceil_mode: bool = False):
     """Power mean without the division: the p-norm of every window over the last two dimensions."""
     kernel = _sizes("lp_pool2d", "kernel_size", kernel_size, 2)
     mean = REGISTRY["avg_pool2d"].fn(input ** norm_type, kernel, stride, 0, ceil_mode, True, 1)

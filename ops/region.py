@@ -8,6 +8,7 @@ from numbagrad import dtypes as dt
 from numbagrad import storage
 from numbagrad.copying import copy_into
 from numbagrad.kernel import expr as s
+from numbagrad.kernel.jit import kernel, load, store
 from numbagrad.op import Sample, custom, elementwise, function
 from numbagrad.op import view as view_op
 from numbagrad.op.record import grad_name
@@ -159,12 +160,48 @@ def _(g, shape, offset, dim1, dim2):
 
 # --- arbitrary strides --------------------------------------------------------------------------------------------------------
 
-def element_offsets(shape, strides, offset=0):
-    """Offset of every element of a geometry, row-major, as an int64 array."""
-    out = np.full((1,) * len(shape), offset, np.int64)
-    for d, (s, k) in enumerate(zip(shape, strides)):
-        out = out + (np.arange(s, dtype=np.int64) * k).reshape((s,) + (1,) * (len(shape) - 1 - d))
-    return np.ascontiguousarray(np.broadcast_to(out, shape)).reshape(-1)
+@kernel
+def add_region(g: "*T", out: "*T", meta: "*i8", nd: int, start: int, stop: int):
+    """out[geometry] += g, row by row of the last dimension; ``meta`` holds sizes, then strides."""
+    inner, step = meta[nd - 1], meta[2 * nd - 1]
+    for row in range(start, stop):
+        left = row
+        base = 0
+        for d in range(nd - 2, -1, -1):
+            up = left // meta[d]
+            base += (left - up * meta[d]) * meta[nd + d]
+            left = up
+        for i in range(inner):
+            out[base + i * step] = store(load(out[base + i * step]) + load(g[row * inner + i]))
+
+
+@custom(private=True, dtypes="any", samples=(Sample((3, 3), [6], [3, 3], [1, 1], 1),),
+        reference=lambda g, size, shape, strides, offset: _reference_pile(g, size, shape, strides, offset))
+def pile(g, size: tuple, shape: tuple, strides: tuple, offset: int):
+    """Zeros of ``size`` with ``g`` added in a region whose elements may overlap: the gradient of such a view."""
+    return tuple(size), g._kind
+
+
+def _reference_pile(g, size, shape, strides, offset):
+    out = np.zeros(size)
+    for where in np.ndindex(*shape):
+        out.reshape(-1)[offset + sum(i * k for i, k in zip(where, strides))] += g[where]
+    return out
+
+
+@pile.cpu
+def _(out, g, size, shape, strides, offset):
+    out._buf.fill(0)
+    if not g._n:
+        return
+    meta = np.array((*(shape or (1,)), *(strides or (1,))), np.int64)
+    add_region[g._kind.dtype](g._ptr, out._ptr + offset * g._kind.itemsize, storage.address(meta), max(len(shape), 1), 0,
+                              g._n // (shape[-1] if shape else 1))
+
+
+@pile.gradient
+def _(g, shape, strides, offset):
+    return strided.call(g.contiguous(), tuple(shape), tuple(strides), offset)
 
 
 def distinct(shape, strides):
@@ -192,10 +229,7 @@ def _(g, shape, size, stride, offset):
         return g.new_zeros(shape)
     if distinct(size, stride):
         return embed.call(g, shape, size, stride, offset)
-    from .index import spread
-    from .indexing import flat_plan
-    return spread.call(g.reshape((-1,)), flat_plan(element_offsets(size, stride, offset), numel(shape)),
-                       (numel(shape),)).view(shape)
+    return pile.call(g, shape, size, stride, offset)
 
 
 @function(dtypes="any", samples=(Sample((2, 3), [2, 2], [3, 1]), Sample((6,), [3, 3], [1, 1])),

@@ -275,7 +275,7 @@ def _(g, pad):
     Sample((2, 3, 4), (1, 2)), Sample((2, 3, 4), (1, -1, 0, 2), "constant", 0.5), Sample((2, 3, 4), (2, 1), "reflect"),
     Sample((2, 2, 3, 4), (2, 1, 1, 2), "reflect"), Sample((2, 2, 3, 4), (2, 1, 0, 3), "replicate"),
     Sample((2, 2, 3, 4), (2, 1, 1, 2), "circular")))
-def pad(input, pad, mode="constant", value=None):
+def pad(input, pad: object, mode: str = "constant", value: float = None):
     """Padding of the last dimensions: ``pad`` has (before, after) of the last dimension, then of the one before it...
 
     ``mode`` is "constant" (``value``, 0 by default), "reflect", "replicate" or "circular"; negative numbers cut."""
@@ -354,8 +354,8 @@ def _target(spatial, size, scale_factor, recompute):
     Sample((1, 2, 3, 4), (5, 6), mode="bilinear"), Sample((1, 2, 3, 4), (5, 6), mode="bilinear", align_corners=True),
     Sample((1, 1, 4, 3), (6, 5), mode="bicubic"), Sample((1, 2, 5, 4), (3, 7), mode="nearest-exact"),
     Sample((1, 2, 5, 4), (3, 2), mode="area"), Sample((1, 1, 2, 3, 2), scale_factor=2, mode="trilinear")))
-def interpolate(input, size=None, scale_factor=None, mode="nearest", align_corners=None, recompute_scale_factor=None,
-                antialias=False):
+def interpolate(input, size: object = None, scale_factor: object = None, mode: str = "nearest", align_corners: bool = None,
+                recompute_scale_factor: bool = None, antialias: bool = False):
     """Resampling of the spatial dimensions to ``size`` or by ``scale_factor``.
 
     ``mode``: "nearest", "nearest-exact", "linear" (3-D input), "bilinear", "bicubic" (4-D), "trilinear" (5-D), "area"."""

@@ -311,16 +311,59 @@ def _(out, input, dim):
 
 @logcumsumexp_fused.gradient
 def _(g, input, y, dim):
-    # Gradients of either sign are summed in the logarithm apart.
-    positive, negative = (g > 0).to(dtype=g.dtype), (g < 0).to(dtype=g.dtype)
-    low = float("-inf")
+    # d y[j] / d x[i] = exp(x[i] - y[j]) for j >= i; as y never falls, the sum over j is a stable recurrence.
+    if not input._shape:
+        return g * 1
+    return (input - y).exp().nan_to_num(0.0) * decayed_sum.call(g, y, dim, True)
 
-    def part(mask, sign):
-        value = (g * sign * mask + (1 - mask)).log()
-        logs = value.where(mask.detach() > 0, low) - y
-        return (logcumsumexp_fused.call(logs.flip(dim), dim).flip(dim) + input).exp() if input._shape else (
-            logs + input).exp()
-    return part(positive, 1.0) - part(negative, -1.0)
+
+@kernel(fast=())
+def decay_along(g: "*T", y: "*T", out: "*T", n: int, inner: int, reverse: int, start: int, stop: int):
+    for row in range(start, stop):
+        base = row * n * inner
+        step = -inner if reverse else inner
+        at = base + (n - 1) * inner if reverse else base
+        for k in range(inner):
+            out[at + k] = g[at + k]
+        for _ in range(1, n):
+            at += step
+            for k in range(inner):
+                d = load(y[at + k]) - load(y[at - step + k])
+                d = d if reverse else -d
+                # Two equal infinities: nothing came before.
+                w = exp(d) if d == d else T(0)
+                out[at + k] = store(load(g[at + k]) + w * load(out[at - step + k]))
+
+
+@custom(private=True, samples=(Sample((3, 4), (3, 4), 1, True), Sample((3, 4), (3, 4), 0, False)),
+        reference=lambda g, y, dim, reverse: _np_decayed(g, y, dim, reverse))
+def decayed_sum(upstream, y, dim: int, reverse: bool):
+    """out[i] = sum over j >= i of g[j] * exp(y[i] - y[j]); without ``reverse`` over j <= i of g[j] * exp(y[j] - y[i])."""
+    return upstream._shape, upstream._kind
+
+
+@decayed_sum.cpu
+def _(out, upstream, y, dim, reverse):
+    outer, n, inner = split(out._shape, dim)
+    if out._n:
+        decay_along[out._kind.dtype](upstream._ptr, y._ptr, out._ptr, n, inner, reverse, 0, outer)
+
+
+@decayed_sum.gradient
+def _(g, upstream, y, dim, reverse):
+    other = decayed_sum.call(g, y, dim, not reverse)
+    result = decayed_sum.call(upstream, y, dim, reverse)
+    change = g * result - upstream * other
+    return other, change if reverse else -change
+
+
+def _np_decayed(g, y, dim, reverse):
+    g, y = np.moveaxis(g, dim, -1), np.moveaxis(y, dim, -1)
+    n = g.shape[-1]
+    d = y[..., :, None] - y[..., None, :]
+    keep = np.triu(np.ones((n, n))) if reverse else np.tril(np.ones((n, n)))
+    out = (np.where(keep > 0, np.exp(d if reverse else -d), 0) * g[..., None, :]).sum(-1)
+    return np.moveaxis(out, -1, dim)
 
 
 @function(reference=_axis(lambda x, axis: np.log(np.cumsum(np.exp(x), axis))), samples=ALONG)

@@ -99,11 +99,6 @@ def _plain(t):
     return (t if t._strides is None else contiguous_copy(t)).array(), lambda a: from_array(np.ascontiguousarray(a))
 
 
-def _answer(parts, flags):
-    chosen = tuple([p for p, f in zip(parts, (True, *flags)) if f])
-    return chosen[0] if len(chosen) == 1 else chosen
-
-
 @function(differentiable=False, dtypes="any", reference=lambda a: np.unique(a), samples=(Sample(("int64", (3, 4), 0, 5)),))
 def unique(input, sorted=True, return_inverse=False, return_counts=False, dim=None):
     """The distinct elements (slices along ``dim``) in ascending order; also where each element went, and how often each
@@ -111,10 +106,15 @@ def unique(input, sorted=True, return_inverse=False, return_counts=False, dim=No
     a, to_tensor = _plain(input)
     if dim is not None:
         dim = wrap_dim(dim, a.ndim)
-    values, inverse, counts = np.unique(a, return_inverse=True, return_counts=True, axis=dim, equal_nan=False)
-    inverse = inverse.reshape(a.shape if dim is None else (a.shape[dim],))
-    return _answer((to_tensor(values), from_numpy(inverse.astype(np.int64)), from_numpy(counts.astype(np.int64))),
-                   (return_inverse, return_counts))
+    found = np.unique(a, return_inverse=return_inverse, return_counts=return_counts, axis=dim, equal_nan=False)
+    values, *rest = found if isinstance(found, tuple) else (found,)
+    parts = [to_tensor(values)]
+    if return_inverse:
+        inverse = rest.pop(0)
+        parts.append(from_numpy(inverse.reshape(a.shape if dim is None else (a.shape[dim],)).astype(np.int64, copy=False)))
+    if return_counts:
+        parts.append(from_numpy(rest.pop(0).astype(np.int64, copy=False)))
+    return tuple(parts) if len(parts) > 1 else parts[0]
 
 
 def _consecutive_reference(a):
@@ -140,7 +140,9 @@ def unique_consecutive(input, return_inverse=False, return_counts=False, dim=Non
     counts = np.diff(np.append(starts, n))
     values = rows[starts, 0] if dim is None else np.moveaxis(moved[starts], 0, dim)
     inverse = (np.cumsum(new) - 1).reshape(shape)
-    return _answer((to_tensor(values), from_numpy(inverse), from_numpy(counts)), (return_inverse, return_counts))
+    parts = [to_tensor(values), *([from_numpy(inverse)] if return_inverse else []),
+             *([from_numpy(counts)] if return_counts else [])]
+    return tuple(parts) if len(parts) > 1 else parts[0]
 
 
 @function(differentiable=False, dtypes="any", samples=(Sample(("int64", (3, 4), 0, 5), ("int64", (3,), 0, 5)),),

@@ -115,9 +115,11 @@ def _(g, shape):
 
 def reshaped(input, shape):
     """``input`` in another shape: a view where the memory allows it, else a copy."""
-    shape = infer(shape, input._n)
     strides = input._strides
-    if strides is not None and input._n and view_strides(input._shape, strides, shape) is None:
+    if strides is None:
+        return view_shape.call(input, shape)
+    shape = infer(shape, input._n)
+    if input._n and view_strides(input._shape, strides, shape) is None:
         out = unsafe_view.call(REGISTRY["clone"].callable(input), shape)
         out._view = None
         return out

@@ -56,14 +56,32 @@ def float_keys(x: "*u4", keys: "*u8", n: int, down: int, start: int, stop: int):
 
 
 @kernel(fast=())
-def integer_keys(x: "*T", keys: "*u8", n: int, down: int, start: int, stop: int):
-    """Keys of integer rows of at most 32 bits."""
+def integer_keys(x: "*T", keys: "*u8", n: int, down: int, low: int, start: int, stop: int):
+    """Keys of integer rows whose values are less than 2^32 above ``low``."""
     for row in range(start, stop):
         for i in range(n):
-            u = np.uint32(np.int64(x[row * n + i]) + 2147483648)
+            u = np.uint32(np.int64(x[row * n + i]) - low)
             if down != 0:
                 u = np.uint32(~u)
             keys[row * n + i] = (np.uint64(u) << np.uint64(32)) | np.uint64(i)
+
+
+@kernel(fast=())
+def least_keys(keys: "*u8", out: "*u8", n: int, k: int, start: int, stop: int):
+    """The k smallest keys of each row in order, for small k."""
+    for row in range(start, stop):
+        a, b = row * n, row * k
+        held = 0
+        for i in range(n):
+            v = keys[a + i]
+            if held < k or v < out[b + k - 1]:
+                j = held if held < k else k - 1
+                while j > 0 and out[b + j - 1] > v:
+                    out[b + j] = out[b + j - 1]
+                    j -= 1
+                out[b + j] = v
+                if held < k:
+                    held += 1
 
 
 def rows_of(input, dim):
@@ -76,16 +94,21 @@ def rows_of(input, dim):
 
 def keys_of(t, n, descending):
     """uint64 keys of the rows of a contiguous tensor, shape (rows, n); None for 64-bit dtypes."""
-    d = t._kind.dtype
-    if d.itemsize == 8 or d.is_complex:
-        return None
+    d, low = t._kind.dtype, -(1 << 31)
+    if d.itemsize == 8:
+        if d.category != 1 or t._n == 0:
+            return None
+        a = t.array()
+        low, high = int(a.min()), int(a.max())
+        if high - low >= 1 << 32:
+            return None
     keys = np.empty(t._n, np.uint64)
     rows = t._n // n if n else 0
     if d.category == 2:
         t = t if d is dt.float32 else t.float()
         float_keys[dt.float32](t._ptr, storage.address(keys), n, int(descending), 0, rows)
     else:
-        integer_keys[d](t._ptr, storage.address(keys), n, int(descending), 0, rows)
+        integer_keys[d](t._ptr, storage.address(keys), n, int(descending), low, 0, rows)
     return keys.reshape(rows, n) if n else keys.reshape(0, 0)
 
 
@@ -182,6 +205,10 @@ def first_of(t, n, k, descending, in_order):
     keys = keys_of(t, n, descending)
     if keys is None:
         return np.ascontiguousarray(wide_order(t, n, descending)[:, :k])
+    if k <= 32:
+        found = np.empty((rows, k), np.uint64)
+        least_keys[dt.int64](storage.address(keys), storage.address(found), n, k, 0, rows)
+        return low_half(found)
     if k < n:
         keys.partition(k - 1, axis=1)
         keys = keys[:, :k]

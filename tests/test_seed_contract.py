@@ -444,15 +444,18 @@ def test_batch_norm_parameters_and_buffers():
         print(bn.state_dict())
         print(bn.weight)
         print(type(bn.state_dict()).__name__, list(bn.state_dict()))
+    state = [("weight", "tensor([1., 1., 1.])"), ("bias", "tensor([0., 0., 0.])"), ("running_mean", "tensor([0., 0., 0.])"),
+             ("running_var", "tensor([1., 1., 1.])"), ("num_batches_tracked", "tensor(0)")]
+    if "{" in repr(OrderedDict(a=1)):  # as Python 3.12 writes it
+        shown = "OrderedDict({" + ", ".join(f"'{k}': {v}" for k, v in state) + "})"
+    else:
+        shown = "OrderedDict([" + ", ".join(f"('{k}', {v})" for k, v in state) + "])"
     agrees(printed(code),
            "[('weight', Parameter containing:\ntensor([1., 1., 1.], requires_grad=True)), ('bias', Parameter containing:\n"
            "tensor([0., 0., 0.], requires_grad=True))]\n"
            "[('running_mean', tensor([0., 0., 0.])), ('running_var', tensor([1., 1., 1.])), ('num_batches_tracked', tensor(0))]\n"
-           "OrderedDict({'weight': tensor([1., 1., 1.]), 'bias': tensor([0., 0., 0.]), 'running_mean': tensor([0., 0., 0.]), "
-           "'running_var': tensor([1., 1., 1.]), 'num_batches_tracked': tensor(0)})\n"
-           "Parameter containing:\ntensor([1., 1., 1.], requires_grad=True)\n"
-           "OrderedDict ['weight', 'bias', 'running_mean', 'running_var', 'num_batches_tracked']"
-           if "{" in repr(OrderedDict(a=1)) else None)  # Python 3.12 writes an OrderedDict with braces
+           + shown + "\nParameter containing:\ntensor([1., 1., 1.], requires_grad=True)\n"
+           "OrderedDict ['weight', 'bias', 'running_mean', 'running_var', 'num_batches_tracked']")
 
 
 def test_modules():

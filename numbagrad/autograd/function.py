@@ -10,7 +10,7 @@ from .. import modes
 from ..broadcast import sum_to_size
 from ..op.call import note_forward
 from ..op.custom import make_zero
-from ..tensor import Tensor, raw
+from ..tensor import Tensor, bump_version, raw
 from . import graph
 from .graph import Node, Output, View
 from .views import rebase
@@ -163,7 +163,8 @@ def _fit(name, i, r, shape, kind):
             raise RuntimeError(f"Function {name} returned an invalid gradient at index {i} - expected device {kind.device} "
                                f"but got {r._kind.device}")
         if r._kind.dtype.is_complex and not kind.dtype.is_complex:
-            r = r.real
+            raise RuntimeError(f"Function {name} returned an invalid gradient at index {i} - expected a real gradient for an "
+                               f"input of {kind.dtype} but got {r.dtype}")
         if r._kind is not kind:
             r = r.to(dtype=kind.dtype)
     return r
@@ -268,7 +269,7 @@ class Function(FunctionCtx, metaclass=FunctionMeta):
             ctx._node = _weak(node)
             node.ctx = ctx
             ctx._outs = tuple([(o._shape, o._kind) if isinstance(o, Tensor) else None for o in outputs])
-            _attach(node, ctx, outputs)
+            _attach(node, ctx, args, outputs)
             _save(node, ctx, outputs)
             note_forward(node, [a for a in args if isinstance(a, Tensor)])
         return outputs if isinstance(result, tuple) else outputs[0]
@@ -321,7 +322,9 @@ def _wrap(node, ctx, args, outputs):
                                        "autograd engine. You should either make sure the input is not a view (using .clone() "
                                        "for example) or make your Function only return one Tensor (potentially splitting it "
                                        "into two Functions: one doing the inplace that returns a single Tensor and a second "
-                                       "one that does the other operations).")
+                                       "one that does the other operations). You can ask on the forum "
+                                       "https://discuss.pytorch.org/ if you need help to do this change.")
+            bump_version(o)
             ctx._kept.append("dirty")
         elif _is_in(o, inputs) and not modified:
             view = raw(o._buf, o._ptr, o._n, o._shape, o._strides, o._kind, o._ver)
@@ -341,7 +344,7 @@ def _wrap(node, ctx, args, outputs):
     return tuple(result)
 
 
-def _attach(node, ctx, outputs):
+def _attach(node, ctx, args, outputs):
     """Make the node the history of its differentiable outputs."""
     several = len(outputs) > 1
     for i, (o, how) in enumerate(zip(outputs, ctx._kept)):
@@ -350,7 +353,7 @@ def _attach(node, ctx, outputs):
         e = Output(node, i) if several else node
         if how == "dirty":
             if o._view is not None:
-                order = next(j for j, a in enumerate(node.next) if a is not None)
+                order = next(j for j, a in enumerate(args) if a is o)
                 if order:
                     # The base's history expects the modified input first.
                     node = _reordered(node, order)

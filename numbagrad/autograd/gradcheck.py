@@ -73,7 +73,7 @@ def _values(t):
 
 def _assign(t, values):
     """Write a flat array into a tensor's memory, unseen by autograd."""
-    new = from_array(np.ascontiguousarray(values.reshape(t.shape)))
+    new = from_array(np.array(values.reshape(tuple(t.shape))))
     with modes.no_grad():
         t.data.copy_(new.to(t.device, t.dtype))
 

@@ -146,7 +146,7 @@ def new_node(cls, edges):
 
 def short_name(node):
     """A node's name as error messages show it: ``Add`` for ``AddBackward0``."""
-    return node.name().rstrip("0123456789").removesuffix("Backward")
+    return type(node).__name__.rstrip("0123456789").removesuffix("Backward")
 
 
 class AccumulateGrad:
@@ -165,7 +165,7 @@ class AccumulateGrad:
         return acc
 
     def name(self):
-        return "AccumulateGrad"
+        return "torch::autograd::AccumulateGrad"
 
     @property
     def next_functions(self):

@@ -265,6 +265,9 @@ class CopyBackwards(Node):
 
     __slots__ = ()
 
+    def name(self):
+        return "torch::autograd::CopyBackwards"
+
     def backward(self, g):
         from ..broadcast import sum_to_size
         shape, kind = self.ctx

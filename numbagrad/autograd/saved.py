@@ -132,7 +132,7 @@ def modified(node, shape, kind, ver, version, which, is_output, tensor=None):
     place = ver[1] if len(ver) > 1 else None
     where = "" if place is None else " and modified at " + (place if isinstance(place, str) else f"{place[0]}:{place[1]}")
     name = {"input": "self", "y": "result"}.get(which, which)
-    what = f" saved by {node.name()}" + (f" as '{name}'" if name else "")
+    what = f" saved by {type(node).__name__}" + (f" as '{name}'" if name else "")
     prefix = "torch.cuda." if kind.device.type == "cuda" else "torch."
     raise RuntimeError(
         "one of the variables needed for gradient computation has been modified by an inplace operation: "

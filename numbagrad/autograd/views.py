@@ -79,6 +79,9 @@ class CopySlices(Node):
 
     __slots__ = ()
 
+    def name(self):
+        return "torch::autograd::CopySlices"
+
     def backward(self, g):
         return self._run(g, self.ctx[0].backward)
 

@@ -14,6 +14,8 @@ import numpy as np
 
 from . import expr, jit, scalars
 
+# Functions with a cheaper form for arguments that are not huge.
+NEAR = ("sin", "cos", "tan")
 # Scalar functions that are neither arithmetic nor vecmath, as source; {code}-independent except through T.
 HELPERS = {
     "sign": "def sign(x):\n    return T(1) if x > 0 else (T(-1) if x < 0 else T(0))\n",
@@ -54,6 +56,8 @@ def functions(names, code):
             key.append(text + code)
         elif width is not None:
             env[name] = vecmath.device_function(name, width)
+            if name in NEAR:
+                env[name + "_near"] = vecmath.near_function(name, width)[0]
             key.append(vecmath.sources(name, width))
         elif code[0] == "c":
             env[name] = getattr(np, {"asin": "arcsin", "acos": "arccos", "atan": "arctan", "asinh": "arcsinh",
@@ -118,7 +122,11 @@ class Pointwise:
         def stores(index):
             return [f"o{i}_p[{index(len(ins) + i)}] = store_{c}({r})" for i, (r, c) in enumerate(zip(results, out_codes))]
 
-        if not strided:
+        near = [e for e in expr.topological(list(self.outputs)) if e.op in NEAR] if compute in ("f4", "f8") else ()
+        if not strided and near:
+            loop, more = self._near_loop(near, compute, loads, body, stores)
+            head += more
+        elif not strided:
             loop = ["for i in range(start, stop):"]
             loop += ["    " + s for s in loads(lambda k: "i") + body + stores(lambda k: "i")]
         else:
@@ -132,6 +140,24 @@ class Pointwise:
             text = f"def {self.name}({', '.join(params)}):\n"
         text += "".join(f"    {line}\n" for line in head + loop)
         return text, letters, used
+
+    def _near_loop(self, near, compute, loads, body, stores):
+        """Blocks of elements, each looked at first: sine, cosine and tangent of arguments up to a limit need no
+        reduction by many digits of pi, which costs more than all the rest. Returns (loop, constants)."""
+        from . import vecmath
+        arguments = list(dict.fromkeys(e.args[0] for e in near))
+        limit = min(vecmath.near_function(e.op, compute)[1] for e in near)
+        consts, check, results, _ = expr.lines(arguments, compute, "a", "c")
+        _, near_body, _, _ = expr.lines(self.outputs, compute, rename={n: n + "_near" for n in NEAR})
+        test = " and ".join(f"abs({r}) <= limit" for r in results)
+
+        def inner(lines):
+            return ["        for i in range(block, end):", *["            " + s for s in lines]]
+        at = loads(lambda k: "i")
+        return ["for block in range(start, stop, 512):", "    end = min(block + 512, stop)", "    far = 0",
+                *[line[4:] for line in inner(at + check + [f"far += 0 if {test} else 1"])],
+                "    if far == 0:", *inner(at + near_body + stores(lambda k: "i")),
+                "    else:", *inner(at + body + stores(lambda k: "i"))], [*consts, f"limit = T({limit!r})"]
 
     @staticmethod
     def _strided_loop(count, names, loads, body, stores, n_in):

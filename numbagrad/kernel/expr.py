@@ -439,11 +439,12 @@ def number(op, *args):
 
 # --- printing ----------------------------------------------------------------------------------------------------------
 
-def lines(outputs, code, prefix="t"):
+def lines(outputs, code, prefix="t", constant="k", rename=None):
     """Straight-line Python for the outputs in compute type ``code``.
 
     Returns (constants, body, results, functions): constant definitions ``name = T(value)`` to hoist out of the loop,
-    assignment lines, the result names, and the vecmath names used."""
+    assignment lines, the result names, and the vecmath names used. ``prefix`` and ``constant`` begin the names of
+    temporaries and constants; ``rename`` maps a function's name to another one's."""
     order = topological(list(outputs))
     constants, body, functions, names = [], [], [], {}
     integer = code[0] in "iu"
@@ -451,7 +452,7 @@ def lines(outputs, code, prefix="t"):
         if e.op == "var":
             names[e] = e.value
         elif e.op == "const":
-            names[e] = f"k{len(constants)}"
+            names[e] = f"{constant}{len(constants)}"
             constants.append(f"{names[e]} = {_constant(e.value, code)}")
         else:
             p = PRIMS[e.op]
@@ -468,6 +469,8 @@ def lines(outputs, code, prefix="t"):
                 functions.append("ipow")
             if integer and not p.boolean and e.op != "where":
                 text = f"T({text})"
+            if rename and e.op in rename:
+                text = rename[e.op] + text[len(e.op):]
             names[e] = f"{prefix}{len(body)}"
             body.append(f"{names[e]} = {text}")
     return constants, body, [names[o] for o in outputs], sorted(set(functions))

@@ -94,6 +94,7 @@ def nb():
         _nb = _Numba()
         peek = compile_source("def peek(address_):\n    return ptr_i8(address_)[0]\n", "peek", "i", returns=True)
         storage.use_reader(peek.entry)
+        storage.keep_freed_memory()
     return _nb
 
 

@@ -15,3 +15,9 @@ LESS_EXACT = {
 
 # Ops that have no reference, samples or gradient test of their own.
 WITHOUT = {}
+
+# (op, dtype): PyTorch has no kernel, or another result, for no reason of arithmetic.
+DTYPES = {}
+
+# Ops that take arguments which PyTorch refuses, or the other way round.
+LENIENT = {}

@@ -133,9 +133,10 @@ def _gather(dataset, index):
         return _gather(dataset.dataset, [dataset.indices[i] for i in index])
     if type(dataset) is not TensorDataset or any(t.requires_grad for t in dataset.tensors):
         return None
-    rows = ng.tensor(index)
-    if rows.dtype is not ng.int64 or rows.dim() != 1:
+    rows = np.asarray(index)
+    if rows.dtype != np.int64 or rows.ndim != 1:
         return None
+    rows = ng.from_numpy(rows)
     return [tensor[rows] for tensor in dataset.tensors]
 
 

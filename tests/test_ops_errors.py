@@ -1,0 +1,183 @@
+"""Wrong arguments: the exception's type is PyTorch's, its message names the op and what it was given."""
+
+import inspect
+
+import numpy as np
+import pytest
+from registry.draw import Case, cases, ids, ops
+from registry.known import LENIENT
+from registry.oracle import torch_arguments, torch_function
+
+import numbagrad as ng
+
+PUBLIC = [op for op in ops() if not op.private]
+
+
+def first_tensor(case):
+    """Position of the first argument that is one tensor."""
+    return next((i for i, a in enumerate(case.args) if hasattr(a, "number")), None)
+
+
+@pytest.mark.parametrize("op", PUBLIC, ids=ids)
+def test_not_a_tensor(op):
+    """A string or an object instead of the first tensor is a TypeError that says so."""
+    case = Case(op, 0)
+    place = first_tensor(case)
+    if place is None:
+        return
+    for wrong in ("text", object(), [object()]):
+        tensors = case.tensors()
+        tensors[case.args[place].number] = wrong
+        with pytest.raises((TypeError, AttributeError)) as info:
+            case.call(tensors)
+        if isinstance(info.value, AttributeError):
+            pytest.fail(f"{op.name}({wrong!r}) lets an AttributeError through: {info.value}")
+        assert op.name in str(info.value) or op.torch_name in str(info.value), str(info.value)
+
+
+BINARY = [op for op in ops(kind="elementwise") if len(op.tensors) >= 2]
+
+
+@pytest.mark.parametrize("op", BINARY, ids=ids)
+def test_shapes_that_do_not_broadcast(op):
+    """The message has both sizes, the op and the shapes, as PyTorch's begins."""
+    case = Case(op, 0)
+    kind = case.arrays[0].dtype
+    arrays = [np.ones((2, 3), kind), np.ones((2, 4), kind), *[np.ones((2, 3), kind)] * (len(case.arrays) - 2)]
+    if len(case.arrays) < 2:
+        return
+    message = (r"The size of tensor a \(3\) must match the size of tensor b \(4\) at non-singleton dimension 1.*"
+               + op.name + r".*\[2, 3\].*\[2, 4\]")
+    tensors = [ng.tensor(a) for a in arrays]
+    before = [t.numpy().tobytes() for t in tensors]
+    with pytest.raises(RuntimeError, match=message):
+        case.call(tensors)
+    assert [t.numpy().tobytes() for t in tensors] == before
+    if op.inplace:
+        with pytest.raises(RuntimeError, match="must match the size|doesn't match the broadcast shape"):
+            getattr(tensors[0], op.name + "_")(*[t if hasattr(a, "number") else a
+                                                 for t, a in zip(tensors[1:], case.args[1:])])
+        assert tensors[0].numpy().tobytes() == before[0] and tensors[0]._version == 0
+
+
+@pytest.mark.parametrize("op", [op for op in ops(kind="elementwise") if op.accepts in ("realfloat", "int")], ids=ids)
+def test_dtype_without_kernel(op):
+    """PyTorch's NotImplementedError with the op's and the dtype's name."""
+    case = Case(op, 0)
+    wrong, said = (np.int64, "Long") if op.accepts == "realfloat" else (np.float32, "Float")
+    tensors = [ng.tensor(a.astype(wrong)) for a in case.arrays]
+    with pytest.raises(NotImplementedError, match=f"\"{op.name}.*\" not implemented for '{said}'"):
+        case.call(tensors)
+
+
+@pytest.mark.parametrize("op", [op for op in ops(kind="elementwise") if op.inplace], ids=ids)
+def test_in_place_refusals(op):
+    """A leaf that requires grad and a broadcast target are refused before anything is written."""
+    case = Case(op, 0)
+    if first_tensor(case) != 0:
+        return
+    method = getattr(ng.Tensor, op.name + "_")
+    if case.arrays[0].dtype.kind == "f" and case.arrays[0].size:
+        tensors = case.tensors()
+        tensors[0].requires_grad_()
+        before = tensors[0].detach().numpy().tobytes()
+        with pytest.raises(RuntimeError, match="a leaf Variable that requires grad is being used in an in-place operation."):
+            case.call(tensors, method)
+        assert tensors[0].detach().numpy().tobytes() == before and tensors[0]._version == 0
+    tensors = [ng.tensor(np.resize(a, (1, 3)).astype(a.dtype)) for a in case.arrays]
+    tensors[0] = tensors[0].expand(4, 3)
+    with pytest.raises(RuntimeError, match="more than one element of the written-to tensor refers to a single memory"):
+        case.call(tensors, method)
+
+
+# (op, arguments by library, what the message must say): those that the tables above do not reach.
+CALLS = [
+    ("clamp", lambda t: (t.ones(2),), "At least one of 'min' or 'max' must not be None"),
+    ("clamp", lambda t: (t.ones(2), t.zeros(2), 1.0), "clamp"),
+    ("where", lambda t: (t.ones(2), t.ones(2), t.ones(2)), "where expected condition to be a boolean tensor"),
+    ("nn.functional.softshrink", lambda t: (t.ones(2), -1.0), "lambda must be greater or equal to 0"),
+    ("nn.functional.glu", lambda t: (t.ones(3),), "Halving dimension must be even, but dimension 0 is size 3"),
+    ("nn.functional.glu", lambda t: (t.ones(()),), "glu does not support 0-dimensional tensors"),
+    ("nn.functional.prelu", lambda t: (t.ones(2, 3), t.ones(2)), "Mismatch of parameter numbers and input channel size"),
+    ("nn.functional.gelu", lambda t: (t.ones(2),), "approximate argument must be either none or tanh", {"approximate": "x"}),
+    ("celu", lambda t: (t.ones(2), 0.0), "alpha cannot be 0"),
+    ("isclose", lambda t: (t.ones(2), t.ones(2).double()), "Float did not match Double"),
+    ("isclose", lambda t: (t.ones(2), t.ones(2), -1.0), "rtol must be greater than or equal to zero"),
+    ("positive", lambda t: (t.ones(2) > 0,), r"The `\+` operator, on a bool tensor is not supported"),
+    ("polygamma", lambda t: (-1, t.ones(2)), "does not support negative n"),
+    ("mvlgamma", lambda t: (t.ones(2), 0), "p has to be greater than or equal to 1"),
+    ("signbit", lambda t: (t.ones(2).to(t.complex64),), "signbit is not implemented for complex tensors"),
+    ("add", lambda t: (t.ones(2, dtype=t.int64), t.ones(2, dtype=t.int64)), "argument alpha must not be a floating point",
+     {"alpha": 0.5}),
+    ("div", lambda t: (t.ones(2), t.ones(2)), "div expected rounding_mode to be one of None, 'trunc', or 'floor'",
+     {"rounding_mode": "up"}),
+    ("sin", lambda t: (3,), "must be Tensor, not int"),
+    ("add", lambda t: (t.ones(2), "x"), "must be Tensor, not str"),
+]
+
+
+@pytest.mark.parametrize("call", CALLS, ids=[c[0] for c in CALLS])
+def test_message(call):
+    name, arguments, message, *options = call
+    options = options[0] if options else {}
+
+    def find(lib):
+        f = lib
+        for part in name.split("."):
+            f = getattr(f, part)
+        return f
+    with pytest.raises((RuntimeError, TypeError), match=message) as ours:
+        find(ng)(*arguments(ng), **options)
+    torch = pytest.importorskip("torch", reason="PyTorch is the oracle here")
+    with pytest.raises(type(ours.value).__mro__[0]):
+        find(torch)(*arguments(torch), **options)
+
+
+@pytest.mark.parametrize("op", PUBLIC, ids=ids)
+def test_same_kind_of_error_as_torch(op):
+    """A tensor of another shape in each place: an error in PyTorch is an error of the same type here."""
+    pytest.importorskip("torch", reason="PyTorch is the oracle here")
+    f = torch_function(op)
+    if f is None or op.name in LENIENT:
+        pytest.skip(f"PyTorch has no function for {op.name}, or is known to differ: {LENIENT.get(op.name)}")
+    for case in cases(op)[:2]:
+        for k, a in enumerate(case.arrays):
+            if a.dtype.kind != "f":
+                continue
+            for shape in ((), (7,), (2, 7), (2, 3, 7)):
+                arrays = list(case.arrays)
+                arrays[k] = np.full(shape, float(a.flat[0]) if a.size else 0.5)
+                theirs = outcome(lambda arrays=arrays: case.call(torch_arguments(case, arrays=arrays), f))
+                ours = outcome(lambda arrays=arrays: case.call(case.tensors(arrays=arrays)))
+                if theirs is None:
+                    assert ours is None, f"{case} with tensor {k} of shape {shape}: {ours!r}, fine in PyTorch"
+                else:
+                    assert ours is not None, f"{case} with tensor {k} of shape {shape} passes; in PyTorch {theirs!r}"
+                    assert issubclass(type(ours), KINDS[kind_of(theirs)]), \
+                        f"{case} with tensor {k} of shape {shape}: {ours!r}, in PyTorch {theirs!r}"
+
+
+KINDS = {"index": (IndexError,), "type": (TypeError,), "value": (ValueError,), "run": (RuntimeError,)}
+
+
+def kind_of(error):
+    return next(k for k, t in (("index", IndexError), ("type", TypeError), ("value", ValueError), ("run", Exception))
+                if isinstance(error, t))
+
+
+def outcome(call):
+    try:
+        call()
+    except Exception as error:
+        return error
+    return None
+
+
+def test_unknown_keyword_is_a_type_error():
+    """No op swallows keywords that it does not know."""
+    for op in PUBLIC:
+        if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in op.signature.parameters.values()):
+            continue
+        case = Case(op, 0)
+        with pytest.raises(TypeError):
+            case.call(case.tensors(), lambda *a, op=op, **k: op.callable(*a, **k, no_such_option=1))
