@@ -48,6 +48,7 @@ from .storage import get_default_device, set_default_device
 from .tensor import Size, Tensor
 from .device import device  # isort: skip
 from . import autograd, creation
+from .autograd.anomaly import is_anomaly_check_nan_enabled, is_anomaly_enabled
 from .creation import (
     arange,
     as_tensor,

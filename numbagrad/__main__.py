@@ -3,33 +3,42 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import platform
 import sys
 
 
 def main(argv=None):
+    argv = sys.argv[1:] if argv is None else list(argv)
     parser = argparse.ArgumentParser(prog="python -m numbagrad", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    p = commands.add_parser("run", help="run a PyTorch script on numbagrad")
+    p = commands.add_parser("run", help="run a PyTorch script on numbagrad",
+                            description="Run a PyTorch script; 'import torch' gives numbagrad.")
     p.add_argument("script")
-    p.add_argument("args", nargs=argparse.REMAINDER)
+    p.add_argument("args", nargs=argparse.REMAINDER, help="what the script finds in sys.argv")
     commands.add_parser("info", help="print CPU features, BLAS core, threading layer, cache and CUDA state")
     p = commands.add_parser("warmup", help="compile the common kernels into the disk cache")
     p.add_argument("--dtype", choices=["float32", "float64", "all"], default="float32")
-    options = parser.parse_args(argv)
+    p.add_argument("--all", action="store_true", help="every op, not only those of everyday training (minutes)")
+    commands.add_parser("api", help="print docs/api.md: every op, from the registry")
+    if len(argv) > 1 and argv[0] == "run" and not argv[1].startswith("-"):
+        # Not parsed: argparse would swallow a "--" meant for the script.
+        options = argparse.Namespace(command="run", script=argv[1], args=argv[2:])
+    else:
+        options = parser.parse_args(argv)
     if options.command == "run":
+        if not os.path.exists(options.script):
+            parser.error(f"no such script: '{options.script}'")
         from . import script
-        try:
-            script.run(options.script, options.args)
-        except FileNotFoundError as e:
-            if str(e).startswith("no such script"):
-                parser.error(str(e))
-            raise
+        script.run(options.script, options.args)
     elif options.command == "info":
         print("\n".join(f"{k:<16}{v}" for k, v in info().items()))
+    elif options.command == "api":
+        from .apidoc import page
+        sys.stdout.write(page())
     else:
-        warmup(["float32", "float64"] if options.dtype == "all" else [options.dtype])
+        return 1 if warmup(["float32", "float64"] if options.dtype == "all" else [options.dtype], options.all) else 0
     return 0
 
 
@@ -69,26 +78,61 @@ def _cuda_text():
     return "not available (" + cuda.why_not() + ")"
 
 
-def warmup(dtypes):
-    """Compile what common training scripts use, with a progress bar."""
+def warmup(dtypes, everything=False):
+    """Compile what common training scripts use, with a progress bar; returns the number of jobs that failed."""
+    import time
+
+    from .kernel import cache
     from .warm import jobs
-    work = jobs(dtypes)
+    begin, before = time.perf_counter(), cache.cache_info()["files"]
+    work = jobs(dtypes, everything)
+    failed = []
+    with _progress(len(work)) as show:
+        for name, job in work:
+            show(name)
+            try:
+                job()
+            except Exception as e:  # one op that fails must not keep the others from being compiled
+                failed.append(f"{name}: {type(e).__name__}: {e}")
+    c = cache.cache_info()
+    print(f"{len(work) - len(failed)} of {len(work)} jobs in {time.perf_counter() - begin:.1f} s, "
+          f"{c['files'] - before} new kernels; the cache at {c['path']} holds {c['files']} files, {c['bytes'] / 1e6:.1f} MB")
+    for text in failed:
+        print("failed:", text, file=sys.stderr)
+    return len(failed)
+
+
+@contextlib.contextmanager
+def _progress(total):
+    """A function that shows the job that begins: a bar by tqdm, or a plain one that needs nothing."""
     try:
         from tqdm import tqdm
     except ImportError:
-        print("warmup shows a progress bar when tqdm is installed (pip install 'numbagrad[examples]')", file=sys.stderr)
-        bar = work
-    else:
-        bar = tqdm(work, unit="op", file=sys.stdout)
-    done = 0
-    for name, job in bar:
-        if hasattr(bar, "set_postfix_str"):
+        done = -1
+
+        def show(name):
+            nonlocal done
+            done += 1
+            # A terminal redraws one line; a file gets a line at each tenth.
+            if sys.stdout.isatty():
+                width = 30 * done // total
+                print(f"\r[{'#' * width}{'.' * (30 - width)}] {done}/{total} {name[:30]:<30}", end="", flush=True)
+            elif 10 * done // total != 10 * (done - 1) // total:
+                print(f"{100 * done // total:3} % {name}", flush=True)
+        yield show
+        if sys.stdout.isatty():
+            print(f"\r[{'#' * 30}] {total}/{total} {'':30}")
+        return
+    with tqdm(total=total, unit="job", file=sys.stdout, dynamic_ncols=True) as bar:
+        first = True
+
+        def show(name):
+            nonlocal first
+            bar.update(0 if first else 1)
             bar.set_postfix_str(name)
-        job()
-        done += 1
-    from .kernel import cache
-    c = cache.cache_info()
-    print(f"{done} ops warmed; the cache at {c['path']} holds {c['files']} files, {c['bytes'] / 1e6:.1f} MB")
+            first = False
+        yield show
+        bar.update(1)
 
 
 if __name__ == "__main__":

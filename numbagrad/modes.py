@@ -78,6 +78,12 @@ def is_grad_enabled():
     return current().grad
 
 
+def records():
+    """Whether this thread's operations may be recorded: grad mode is on, and inference mode is not."""
+    mode = current()
+    return mode.grad and not mode.inference
+
+
 def is_inference_mode_enabled():
     """Whether this thread is in inference mode."""
     return current().inference

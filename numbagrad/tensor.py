@@ -175,7 +175,7 @@ class Tensor:
 
     def data_ptr(self):
         """Address of the first element."""
-        return self._ptr
+        return self._ptr if self._kind.cpu else int.__int__(self._ptr)
 
     def is_contiguous(self, memory_format=None):
         """Whether the elements lie in row-major order without gaps."""

@@ -3,6 +3,7 @@
 from . import (  # noqa: F401
     activation,
     addmm,
+    bags,
     binary,
     compare,
     contract,
@@ -15,9 +16,11 @@ from . import (  # noqa: F401
     embedding,
     extremum,
     gemm,
+    group_norm,
     index,
     join,
     layer_norm,
+    linalg,
     linear,
     logic,
     loss,
@@ -39,6 +42,8 @@ from . import (  # noqa: F401
     softmax,
     sort,
     special,
+    spectral,
     split,
     triangular,
+    vector_norm,
 )

@@ -56,7 +56,7 @@ def _in_place_function(name, namespaces):
 
 # --- piecewise linear ----------------------------------------------------------------------------------------------------
 
-@elementwise(namespaces=BOTH, accepts="real", samples=UNARY, points=POINTS, reference=lambda x: np.maximum(x, 0),
+@elementwise(namespaces=BOTH, accepts="ordered", samples=UNARY, points=POINTS, reference=lambda x: np.maximum(x, 0),
              keywords=_in_place("relu"))
 def relu(input):
     """``max(input, 0)``; NaN stays NaN."""
@@ -69,7 +69,7 @@ def _(g, y):
 
 
 @_activation(names="HardtanhBackward0", reference=lambda x: np.clip(x, 0, 6), domain=(-8.0, 8.0),
-             points=(*POINTS, 6.0), accepts="real")
+             points=(*POINTS, 6.0), accepts="ordered")
 def relu6(input):
     """``min(max(input, 0), 6)``."""
     return s.minimum(s.maximum(input, 0), 6)
@@ -92,7 +92,7 @@ def _(g, input, negative_slope):
     return where(input > 0, g, g * negative_slope)
 
 
-@_activation(names="HardtanhBackward0", accepts="real", points=(*POINTS, 1.0, -1.0),
+@_activation(names="HardtanhBackward0", accepts="ordered", points=(*POINTS, 1.0, -1.0),
              reference=lambda x, min_val=-1.0, max_val=1.0: np.clip(x, min_val, max_val),
              samples=(*UNARY, Sample((3, 4), -0.5, 1.5)))
 def hardtanh(input, min_val: float = -1.0, max_val: float = 1.0):
@@ -163,7 +163,7 @@ def softshrink(input, lambd=0.5):
     return softshrink_kernel(input, lambd)
 
 
-@_activation(namespaces=BOTH, accepts="real", samples=(Sample((3, 4), 0.5, 20.0), Sample((), 0.25, -1.0)),
+@_activation(namespaces=BOTH, accepts="ordered", samples=(Sample((3, 4), 0.5, 20.0), Sample((), 0.25, -1.0)),
              points=(*POINTS, 0.5), reference=lambda x, threshold, value: np.where(x <= threshold, value, x))
 def threshold(input, threshold: float, value: float):
     """``input`` where it is above ``threshold``, else ``value``."""
@@ -199,6 +199,8 @@ def _prelu_reference(x, w):
           reference=_prelu_reference)
 def prelu(input, weight):
     """``input`` where positive, else ``weight * input`` with one weight, or one for each channel (dimension 1)."""
+    if not isinstance(input, Tensor):
+        raise TypeError(f"prelu(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
     if not isinstance(weight, Tensor):
         raise TypeError(f"prelu(): argument 'weight' (position 2) must be Tensor, not {type(weight).__name__}")
     shape = input._shape
@@ -420,7 +422,7 @@ def _(g, input):
     return g * s.sigmoid(-input)
 
 
-@elementwise(namespaces=FUNCTIONAL, method=False, accepts="number", inplace=False, samples=UNARY, points=(0.0, 7.0, NAN),
+@elementwise(namespaces=FUNCTIONAL, method=False, accepts="float", inplace=False, samples=UNARY, points=(0.0, 7.0, NAN),
              reference=lambda x: x / (1 + np.abs(x)), names="DivBackward0")
 def softsign(input):
     """``input / (1 + |input|)``."""

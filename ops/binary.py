@@ -41,7 +41,7 @@ def _decimals(input, decimals, out=None, inplace=False):
     return op.call(input, scale, out=out)
 
 
-@elementwise(reference=lambda x, decimals=0: np.round(x, decimals), accepts="real", points=(0.5, 1.5, -2.5, -0.0, INF, NAN),
+@elementwise(reference=lambda x, decimals=0: np.round(x, decimals), accepts="ordered", points=(0.5, 1.5, -2.5, -0.0, INF, NAN),
              samples=(*UNARY, Sample((3, 4), decimals=1), Sample((3, 4), decimals=-1)), names="RoundBackward0",
              keywords={"decimals": (0, _decimals)}, namespaces=("torch", "special"))
 def round(input):
@@ -95,7 +95,7 @@ def _(g, y, input):
     return where(input == 0, 0, g * (y / input)), 0
 
 
-@elementwise(reference=lambda a, b, w: a + w * (b - a), accepts="float", inplace=True,
+@elementwise(reference=lambda a, b, w: a + w * (b - a), accepts="inexact", inplace=True,
              samples=(Sample((3, 4), (3, 4), 0.3), Sample((3, 4), (3, 4), 0.8), Sample((3, 4), (4,), (3, 1))),
              names={"tts": "LerpBackward0", "ttt": "LerpBackward1"}, dtypes="float")
 def lerp(input, end, weight):
@@ -205,14 +205,14 @@ def float_power(input, exponent):
     return pow(wide(input), wide(exponent))
 
 
-@elementwise(accepts="int", differentiable=False, reference=lambda a, b: np.gcd(a.astype(int), b.astype(int)), dtypes="int",
+@elementwise(accepts="integer", differentiable=False, reference=lambda a, b: np.gcd(a.astype(int), b.astype(int)), dtypes="int",
              samples=(Sample(("int64", (3, 4), -30, 30), ("int64", (4,), -30, 30)),))
 def gcd(input, other):
     """Greatest common divisor."""
     return s.gcd(input, other)
 
 
-@elementwise(accepts="int", differentiable=False, reference=lambda a, b: np.lcm(a.astype(int), b.astype(int)), dtypes="int",
+@elementwise(accepts="integer", differentiable=False, reference=lambda a, b: np.lcm(a.astype(int), b.astype(int)), dtypes="int",
              samples=(Sample(("int64", (3, 4), -30, 30), ("int64", (4,), -30, 30)),))
 def lcm(input, other):
     """Least common multiple."""

@@ -67,7 +67,7 @@ def contract(a, b, ia, ib):
     k = numel([a._shape[i] for i in ia])
     left = reshape(permute(a, (*ra, *ia)) if a._shape else a, (numel(sizes_a), k))
     right = reshape(permute(b, (*ib, *rb)) if b._shape else b, (k, numel(sizes_b)))
-    return reshape(mm(left, right), (*sizes_a, *sizes_b))
+    return view(mm(left, right), (*sizes_a, *sizes_b))
 
 
 @function(reference=np.kron, samples=(Sample((2, 3), (3, 2)), Sample((2,), (2, 3)), Sample((), (2,))), dtypes="any")

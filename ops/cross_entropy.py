@@ -10,9 +10,11 @@ import numpy as np
 
 from numbagrad import dtypes as dt
 from numbagrad import storage
-from numbagrad.kernel.jit import LANES, REDUCE, T, exp, kernel, lanes, load, log, store
+from numbagrad.kernel.jit import LANES
 from numbagrad.op import Sample, custom, function
 from numbagrad.tensor import make, numel
+
+from .cross_entropy_kernels import ce_columns, ce_gradient, ce_rows, nll, nll_gradient
 
 NONE, MEAN, SUM = 0, 1, 2
 REDUCTIONS = {"none": NONE, "mean": MEAN, "sum": SUM}
@@ -21,6 +23,7 @@ F8 = storage.kind_of(dt.float64)
 _bad = np.full(1, -1, np.int64)
 _bad_address = _bad.ctypes.data
 LABELS = ("int64", (3,), 0, 4)
+WEIGHTS = np.array([0.5, 1.0, 2.0, 0.25])
 
 
 def check_bad():
@@ -38,244 +41,7 @@ def reduction_code(reduction):
         raise ValueError(f"{reduction} is not a valid value for reduction") from None
 
 
-# --- kernels -------------------------------------------------------------------------------------------------------------
-# ``bad[0]`` receives the index, negative ones less one so that -1 can mean that all is well.
-
-@kernel(fast=REDUCE)
-def ce_rows(x: "*T", target: "*i8", w: "*T", out: "*T", aux: "*f8", bad: "*i8", n: int, inner: int, weighted: int,
-            reduce: int, ignore: int, smoothing: float, rows: int, start: int, stop: int):
-    s = lanes()
-    whole = n - n % LANES
-    sum_loss = 0.0
-    sum_weight = 0.0
-    even = T(smoothing / n)
-    keep = T(1.0 - smoothing)
-    for row in range(start, stop):
-        base = row * n
-        top = load(x[base])
-        if whole > 0:
-            for k in range(LANES):
-                s[k] = load(x[base + k])
-            for i in range(base + LANES, base + whole, LANES):
-                for k in range(LANES):
-                    v = load(x[i + k])
-                    s[k] = v if v > s[k] else s[k]
-            for k in range(LANES):
-                top = s[k] if s[k] > top else top
-        for i in range(base + whole, base + n):
-            v = load(x[i])
-            top = v if v > top else top
-        total = T(0)
-        for i in range(base, base + n):
-            total += exp(load(x[i]) - top)
-        shift = log(total)
-        aux[2 * row] = top
-        aux[2 * row + 1] = shift
-        t = target[row]
-        loss = T(0)
-        if t != ignore:
-            if t < 0 or t >= n:
-                bad[0] = t if t >= 0 else t - 1
-            else:
-                share = load(w[t]) if weighted else T(1)
-                loss = keep * share * (shift - (load(x[base + t]) - top))
-                if smoothing != 0.0:
-                    spread = T(0)
-                    if weighted:
-                        for i in range(n):
-                            spread += load(w[i]) * (shift - (load(x[base + i]) - top))
-                    else:
-                        for i in range(n):
-                            spread += shift - (load(x[base + i]) - top)
-                    loss += even * spread
-                sum_weight += share
-        if reduce == 0:
-            out[row] = store(loss)
-        else:
-            sum_loss += loss
-    aux[2 * rows] = sum_weight
-    if reduce == 1:
-        out[0] = store(T(sum_loss / sum_weight))
-    elif reduce == 2:
-        out[0] = store(T(sum_loss))
-
-
-@kernel
-def ce_columns(x: "*T", target: "*i8", w: "*T", out: "*T", aux: "*f8", bad: "*i8", n: int, inner: int, weighted: int,
-               reduce: int, ignore: int, smoothing: float, rows: int, start: int, stop: int):
-    top, total, spread = lanes(), lanes(), lanes()
-    tiles = (inner + LANES - 1) // LANES
-    sum_loss = 0.0
-    sum_weight = 0.0
-    even = T(smoothing / n)
-    keep = T(1.0 - smoothing)
-    for item in range(start, stop):
-        row = item // tiles
-        left = (item - row * tiles) * LANES
-        width = min(LANES, inner - left)
-        first = row * n * inner + left
-        place = row * inner + left
-        for k in range(width):
-            top[k] = load(x[first + k])
-            total[k] = T(0)
-            spread[k] = T(0)
-        for i in range(n):
-            base = first + i * inner
-            for k in range(width):
-                v = load(x[base + k])
-                top[k] = v if v > top[k] else top[k]
-        for i in range(n):
-            base = first + i * inner
-            for k in range(width):
-                total[k] = total[k] + exp(load(x[base + k]) - top[k])
-        for k in range(width):
-            total[k] = log(total[k])
-            aux[2 * (place + k)] = top[k]
-            aux[2 * (place + k) + 1] = total[k]
-        if smoothing != 0.0:
-            for i in range(n):
-                base = first + i * inner
-                share = load(w[i]) if weighted else T(1)
-                for k in range(width):
-                    spread[k] = spread[k] + share * (total[k] - (load(x[base + k]) - top[k]))
-        for k in range(width):
-            t = target[place + k]
-            loss = T(0)
-            if t != ignore:
-                if t < 0 or t >= n:
-                    bad[0] = t if t >= 0 else t - 1
-                else:
-                    share = load(w[t]) if weighted else T(1)
-                    loss = keep * share * (total[k] - (load(x[first + t * inner + k]) - top[k])) + even * spread[k]
-                    sum_weight += share
-            if reduce == 0:
-                out[place + k] = store(loss)
-            else:
-                sum_loss += loss
-    aux[2 * rows] = sum_weight
-    if reduce == 1:
-        out[0] = store(T(sum_loss / sum_weight))
-    elif reduce == 2:
-        out[0] = store(T(sum_loss))
-
-
-@kernel
-def ce_gradient(g: "*T", x: "*T", target: "*i8", w: "*T", aux: "*f8", out: "*T", n: int, inner: int, weighted: int,
-                reduce: int, ignore: int, smoothing: float, rows: int, start: int, stop: int):
-    shift, factor, top = lanes(), lanes(), lanes()
-    tiles = (inner + LANES - 1) // LANES
-    even = T(smoothing / n)
-    keep = T(1.0 - smoothing)
-    shares = T(n)
-    if weighted:
-        shares = T(0)
-        for i in range(n):
-            shares += load(w[i])
-    scale = T(1)
-    if reduce == 1:
-        scale = T(1.0 / aux[2 * rows])
-    if reduce != 0:
-        scale *= load(g[0])
-    for item in range(start, stop):
-        row = item // tiles
-        left = (item - row * tiles) * LANES
-        width = min(LANES, inner - left)
-        first = row * n * inner + left
-        place = row * inner + left
-        if inner == 1:
-            t = target[row]
-            if t == ignore:
-                for i in range(first, first + n):
-                    out[i] = store(T(0))
-                continue
-            a = scale if reduce != 0 else load(g[row])
-            share = keep * (load(w[t]) if weighted else T(1))
-            high = T(aux[2 * row])
-            log_sum = T(aux[2 * row + 1])
-            b = a * (share + even * shares)
-            if smoothing == 0.0:
-                for i in range(first, first + n):
-                    out[i] = store(b * exp((load(x[i]) - high) - log_sum))
-            elif weighted:
-                for i in range(n):
-                    out[first + i] = store(b * exp((load(x[first + i]) - high) - log_sum) - a * even * load(w[i]))
-            else:
-                for i in range(first, first + n):
-                    out[i] = store(b * exp((load(x[i]) - high) - log_sum) - a * even)
-            out[first + t] = store(load(out[first + t]) - a * share)
-            continue
-        for k in range(width):
-            t = target[place + k]
-            a = scale if reduce != 0 else load(g[place + k])
-            share = T(0)
-            if t != ignore:
-                share = keep * (load(w[t]) if weighted else T(1)) + even * shares
-            factor[k] = a * share
-            top[k] = T(aux[2 * (place + k)])
-            shift[k] = T(aux[2 * (place + k) + 1])
-        for i in range(n):
-            base = first + i * inner
-            for k in range(width):
-                out[base + k] = store(factor[k] * exp((load(x[base + k]) - top[k]) - shift[k]))
-        for k in range(width):
-            t = target[place + k]
-            if t != ignore:
-                a = scale if reduce != 0 else load(g[place + k])
-                if smoothing != 0.0:
-                    for i in range(n):
-                        at = first + i * inner + k
-                        share = load(w[i]) if weighted else T(1)
-                        out[at] = store(load(out[at]) - a * even * share)
-                at = first + t * inner + k
-                share = keep * (load(w[t]) if weighted else T(1))
-                out[at] = store(load(out[at]) - a * share)
-
-
-@kernel
-def nll(x: "*T", target: "*i8", w: "*T", out: "*T", aux: "*f8", bad: "*i8", n: int, inner: int, weighted: int,
-        reduce: int, ignore: int, rows: int):
-    sum_loss = 0.0
-    sum_weight = 0.0
-    for place in range(rows):
-        row = place // inner
-        t = target[place]
-        loss = T(0)
-        if t != ignore:
-            if t < 0 or t >= n:
-                bad[0] = t if t >= 0 else t - 1
-            else:
-                share = load(w[t]) if weighted else T(1)
-                loss = -share * load(x[(row * n + t) * inner + (place - row * inner)])
-                sum_weight += share
-        if reduce == 0:
-            out[place] = store(loss)
-        else:
-            sum_loss += loss
-    aux[0] = sum_weight
-    if reduce == 1:
-        out[0] = store(T(sum_loss / sum_weight))
-    elif reduce == 2:
-        out[0] = store(T(sum_loss))
-
-
-@kernel
-def nll_gradient(g: "*T", target: "*i8", w: "*T", aux: "*f8", out: "*T", n: int, inner: int, weighted: int, reduce: int,
-                 ignore: int, rows: int):
-    for i in range(rows * n):
-        out[i] = store(T(0))
-    scale = T(1)
-    if reduce == 1:
-        scale = T(1.0 / aux[0])
-    for place in range(rows):
-        row = place // inner
-        t = target[place]
-        if t != ignore:
-            a = load(g[place]) if reduce == 0 else load(g[0]) * scale
-            share = load(w[t]) if weighted else T(1)
-            out[(row * n + t) * inner + (place - row * inner)] = store(-a * share)
-
-
-# --- ops -----------------------------------------------------------------------------------------------------------------
+# --- ops --------------------------------------------------------------------------------------------------------------
 
 def _geometry(shape):
     """(rows, classes, inner) of scores (classes,), (rows, classes) or (rows, classes, ...)."""
@@ -309,8 +75,8 @@ def _check(input, target, weight):
         raise ValueError(f"Expected input batch_size (1) to match target batch_size ({target._shape[0]}).")
     if weight is not None:
         if len(weight._shape) != 1 or weight._n != classes:
-            raise RuntimeError(f"weight tensor should be defined either for all {classes} classes or no classes but got "
-                               f"weight tensor of shape: {list(weight._shape)}")
+            raise RuntimeError(f"weight tensor should be defined either for all {classes} classes or no classes but "
+                               f"got weight tensor of shape: {list(weight._shape)}")
         if weight._kind.dtype is not input._kind.dtype:
             raise RuntimeError(f"expected scalar type {dt.scalar_name(input._kind.dtype)} but found "
                                f"{dt.scalar_name(weight._kind.dtype)}")
@@ -351,8 +117,7 @@ class _Named:
         return cls
 
 
-@custom(private=True, node="NllLossBackward0", second_order=True, reference=None,
-        samples=(Sample((3, 4), LABELS, reduction=MEAN, ignore_index=-100),))
+@custom(private=True, node="NllLossBackward0", reference=None)
 def nll_fused(input, target, weight=None, *, reduction: int, ignore_index: int, node_name: str = None):
     """Minus the picked entries, weighted; the second output is the sum of their weights."""
     return _outputs(input, target, weight, reduction, 0)
@@ -369,7 +134,8 @@ def _(outs, input, target, weight, reduction, ignore_index, node_name):
 
 @nll_fused.gradient
 def _(g, shape, target, weight, y1, reduction, ignore_index):
-    return nll_spread.call(g, target, weight, y1, shape=shape, reduction=reduction, ignore_index=ignore_index), None, None
+    grad = nll_spread.call(g, target, weight, y1, shape=shape, reduction=reduction, ignore_index=ignore_index)
+    return grad, None, None
 
 
 @custom(private=True, node="NllLossBackwardBackward0", reference=None)
@@ -381,8 +147,8 @@ def nll_spread(upstream, target, weight, aux, *, shape: tuple, reduction: int, i
 @nll_spread.cpu
 def _(out, upstream, target, weight, aux, shape, reduction, ignore_index):
     rows, n, inner = _geometry(shape)
-    nll_gradient[out._kind.dtype](upstream._ptr, target._ptr, 0 if weight is None else weight._ptr, aux._ptr, out._ptr, n,
-                                  inner, weight is not None, reduction, ignore_index, rows * inner)
+    nll_gradient[out._kind.dtype](upstream._ptr, target._ptr, 0 if weight is None else weight._ptr, aux._ptr,
+                                  out._ptr, n, inner, weight is not None, reduction, ignore_index, rows * inner)
 
 
 @nll_spread.gradient
@@ -393,9 +159,7 @@ def _(g, target, weight, reduction, ignore_index):
 nll_fused.node_for = _Named(nll_fused)
 
 
-@custom(private=True, node="NllLossBackward0", reference=None,
-        samples=(Sample((3, 4), LABELS, reduction=MEAN, ignore_index=-100, label_smoothing=0.0),
-                 Sample((3, 4), LABELS, reduction=SUM, ignore_index=1, label_smoothing=0.2)))
+@custom(private=True, node="NllLossBackward0", reference=None)
 def cross_entropy_fused(input, target, weight=None, *, reduction: int, ignore_index: int, label_smoothing: float,
                         node_name: str = None):
     """Cross entropy with class indices; the second output is what backward needs: (maximum, log of the sum) per row."""
@@ -437,6 +201,7 @@ cross_entropy_fused.node_for = _Named(cross_entropy_fused)
 def _composed_gradient(g, input, target, weight, reduction, ignore_index, label_smoothing):
     """The same gradient from differentiable ops."""
     from numbagrad import arange
+
     from .softmax import softmax_forward
     shape = input._shape
     at = 0 if len(shape) == 1 else 1
@@ -485,7 +250,7 @@ def _public_reference(fused):
 
 
 @function(namespaces=("nn.functional",), method=False, reference=_public_reference(_nll_reference),
-          samples=(Sample((3, 4), LABELS), Sample((3, 4), LABELS, reduction="none"), Sample((3, 4), LABELS, (4,))))
+          samples=(Sample((3, 4), LABELS), Sample((3, 4), LABELS, reduction="none"), Sample((3, 4), LABELS, WEIGHTS)))
 def nll_loss(input, target, weight=None, size_average=None, ignore_index=-100, reduce=None, reduction="mean"):
     """Minus ``weight[target] * input[target]`` for log-probabilities (N, C, ...) and class indices (N, ...).
 
@@ -510,7 +275,7 @@ def _labels(target, input):
 
 @function(namespaces=("nn.functional",), method=False, reference=_public_reference(_ce_reference),
           samples=(Sample((3, 4), LABELS), Sample((3, 4), LABELS, reduction="sum", label_smoothing=0.1),
-                   Sample((3, 4), LABELS, (4,), reduction="none")))
+                   Sample((3, 4), LABELS, WEIGHTS, reduction="none")))
 def cross_entropy(input, target, weight=None, size_average=None, ignore_index=-100, reduce=None, reduction="mean",
                   label_smoothing=0.0):
     """Cross entropy between scores (N, C, ...) and class indices (N, ...) or class probabilities (N, C, ...).

@@ -9,6 +9,7 @@ from numbagrad.tensor import Tensor, numel
 
 from .gemm import reshape
 from .matmul import bmm
+from .shape import reshaped, view
 
 DOTS = object()  # stands for the ellipsis in a list of labels
 
@@ -149,7 +150,7 @@ def _order(t, row, wanted):
     return t if row == wanted else REGISTRY["permute"].callable(t, [row.index(x) for x in wanted])
 
 
-def _pair(a, la, b, lb, keep):
+def _pair(a, la, b, lb, keep, wanted):
     """Product of two operands, summed over the labels that nothing else needs."""
     shared = [x for x in la if x in lb]
     # A size of 1 broadcasts, so it is no true contraction: sum the other side first.
@@ -171,7 +172,9 @@ def _pair(a, la, b, lb, keep):
     if not summed:
         # An outer or elementwise product.
         labels = [*batch, *rows, *columns]
-        return _aligned(a, la, labels) * _aligned(b, lb, labels), labels
+        labels = wanted if sorted(map(str, labels)) == sorted(map(str, wanted)) else labels
+        out = _aligned(a, la, labels) * _aligned(b, lb, labels)
+        return (out if labels else view(out, ())), labels
     sa, sb = dict(zip(la, a._shape)), dict(zip(lb, b._shape))
     k = numel([sa[x] for x in summed])
     m, n = numel([sa[x] for x in rows]), numel([sb[x] for x in columns])
@@ -185,7 +188,7 @@ def _pair(a, la, b, lb, keep):
         out = bmm(reshape(a, (count, m, k)), reshape(b, (count, k, n)))
     else:
         out = REGISTRY["mm"].callable(reshape(a, (m, k)), reshape(b, (k, n)))
-    return reshape(out, shape), [*batch, *rows, *columns]
+    return view(out, shape), [*batch, *rows, *columns]
 
 
 def _squeezed(t, row, label):
@@ -230,8 +233,10 @@ def einsum(*args):
     rows, out, _ = _resolve(operands, labels, output)
     terms = [_diagonals(t, row) for t, row in zip(operands, rows)]
     current, row = terms[0]
+    if len(terms) == 1:
+        gone = [x for x in row if x not in out]
+        return _sum_out(REGISTRY["permute"].callable(current, [row.index(x) for x in out + gone]), out + gone, gone)[0]
     for i in range(1, len(terms)):
         later = {x for _, r in terms[i + 1:] for x in r}
-        current, row = _pair(current, row, *terms[i], later | set(out))
-    current, row = _sum_out(current, row, [x for x in row if x not in out])
-    return _order(current, row, out)
+        current, row = _pair(current, row, *terms[i], later | set(out), out)
+    return current if row == out else reshaped(_order(current, row, out), [current._shape[row.index(x)] for x in out])

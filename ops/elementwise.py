@@ -47,13 +47,13 @@ def add(input, other):
     return input + other
 
 
-@elementwise(reference=np.subtract, samples=BINARY, aliases=("subtract",), keywords={"alpha": (1, _scaled("sub"))})
+@elementwise(accepts="number", reference=np.subtract, samples=BINARY, aliases=("subtract",), keywords={"alpha": (1, _scaled("sub"))})
 def sub(input, other):
     """Difference ``input - alpha * other``."""
     return input - other
 
 
-@elementwise(reference=lambda a, b: np.subtract(b, a), samples=BINARY, names={"tt": "RsubBackward0", "ts": "RsubBackward1"}, inplace=False,
+@elementwise(accepts="number", reference=lambda a, b: np.subtract(b, a), samples=BINARY, names={"tt": "RsubBackward0", "ts": "RsubBackward1"}, inplace=False,
              keywords={"alpha": (1, lambda input, other, alpha, out=None, inplace=False: other - input * alpha)})
 def rsub(input, other):
     """Difference ``other - input``."""
@@ -80,27 +80,27 @@ def div_trunc(input, other):
     return s.trunc(input / other)
 
 
-@elementwise(accepts="real", reference=np.floor_divide, samples=BINARY, domain=(0.5, 4.0), differentiable=False)
+@elementwise(accepts="ordered", reference=np.floor_divide, samples=BINARY, domain=(0.5, 4.0), differentiable=False)
 def floor_divide(input, other):
     """Quotient rounded towards minus infinity."""
     return s.floor_divide(input, other)
 
 
-@elementwise(accepts="real", reference=np.remainder, samples=BINARY, domain=(0.5, 4.0),
+@elementwise(accepts="ordered", reference=np.remainder, samples=BINARY, domain=(0.5, 4.0),
              names={"tt": "RemainderBackward1", "ts": "RemainderBackward0"})
 def remainder(input, other):
     """Remainder with the sign of the divisor: ``input - other * floor(input / other)``."""
     return s.remainder(input, other)
 
 
-@elementwise(accepts="real", reference=np.fmod, samples=BINARY, domain=(0.5, 4.0),
+@elementwise(accepts="ordered", reference=np.fmod, samples=BINARY, domain=(0.5, 4.0),
              names={"tt": "FmodBackward1", "ts": "FmodBackward0"})
 def fmod(input, other):
     """Remainder with the sign of the dividend: ``input - other * trunc(input / other)``."""
     return s.fmod(input, other)
 
 
-@elementwise(private=True, reference=np.square, samples=UNARY, names="PowBackward0")
+@elementwise(counts_bool=True, private=True, reference=np.square, samples=UNARY, names="PowBackward0")
 def pow_2(input):
     """Second power."""
     return input * input
@@ -111,7 +111,7 @@ def _(g, input):
     return g * (2 * input)
 
 
-@elementwise(private=True, reference=lambda a: a**3, samples=UNARY, names="PowBackward0")
+@elementwise(counts_bool=True, private=True, reference=lambda a: a**3, samples=UNARY, names="PowBackward0")
 def pow_3(input):
     """Third power."""
     return input * input * input
@@ -147,7 +147,7 @@ def neg(input):
     return -input
 
 
-@elementwise(reference=np.abs, samples=UNARY, aliases=("absolute",), points=(0.0, -0.0), result="real")
+@elementwise(accepts="number", reference=np.abs, samples=UNARY, aliases=("absolute",), points=(0.0, -0.0), result="real")
 def abs(input):
     """Absolute value."""
     return s.absolute(input)
@@ -159,7 +159,7 @@ def sign(input):
     return s.sign(input)
 
 
-@elementwise(reference=np.square, samples=UNARY, names="PowBackward0")
+@elementwise(counts_bool=True, reference=np.square, samples=UNARY, names="PowBackward0")
 def square(input):
     """Second power ``input ** 2``."""
     return input * input
@@ -249,9 +249,9 @@ erfinv = _unary("erfinv", _erfinv, (-0.9, 0.9), "Inverse of the error function."
                 points=(1.0, -1.0, 1.5))
 erfc = _unary("erfc", _vector(math.erfc), doc="Complementary error function ``1 - erf(input)``.",
               namespaces=("torch", "special"))
-floor = _unary("floor", np.floor, doc="Largest integer not above.", accepts="real", points=(-0.5, 2.0))
-ceil = _unary("ceil", np.ceil, doc="Smallest integer not below.", accepts="real", points=(-0.5, 2.0))
-trunc = _unary("trunc", np.trunc, doc="Integer part.", accepts="real", aliases=("fix",), points=(-0.5, 2.0))
+floor = _unary("floor", np.floor, doc="Largest integer not above.", accepts="ordered", points=(-0.5, 2.0))
+ceil = _unary("ceil", np.ceil, doc="Smallest integer not below.", accepts="ordered", points=(-0.5, 2.0))
+trunc = _unary("trunc", np.trunc, doc="Integer part.", accepts="ordered", aliases=("fix",), points=(-0.5, 2.0))
 
 
 @elementwise(accepts="float", reference=lambda x: 1 / (1 + np.exp(-x)), samples=UNARY, domain=(-4.0, 4.0),

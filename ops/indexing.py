@@ -220,16 +220,8 @@ def out_of_bounds(index, dim, size):
     raise IndexError(f"index {index} is out of bounds for dimension {dim} with size {size}")
 
 
-def on_host(t):
-    """``t``; NotImplementedError for a tensor on a device, whose values the host would have to read."""
-    if not t._kind.cpu:
-        raise NotImplementedError(f"indexing has no kernel for device '{t.device}' and dtype {t.dtype}")
-    return t
-
-
 def as_index(t):
     """An index tensor as contiguous int64 memory."""
-    t = on_host(t)
     if t._kind.dtype is not dt.int64:
         t = t.detach().to(dtype=dt.int64)
     return t if t._strides is None else contiguous_copy(t)

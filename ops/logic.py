@@ -300,14 +300,14 @@ def bitwise_not(input, *, out=None):
 SHIFTS = (Sample(("int64", (3, 4), -50, 50), ("int64", (4,), 0, 6)), Sample(("int64", (3,), -50, 50), 2))
 
 
-@elementwise(accepts="int", differentiable=False, reference=np.left_shift, samples=SHIFTS, dtypes="int")
+@elementwise(accepts="integer", differentiable=False, reference=np.left_shift, samples=SHIFTS, dtypes="int")
 def bitwise_left_shift(input, other):
     """``input * 2 ** other`` in the dtype's bits; 0 where ``other`` is negative or not below the width."""
     inside = (other >= 0) & (other < 64)
     return s.where(inside, s.shl(input, s.where(inside, other, 0)), 0)
 
 
-@elementwise(accepts="int", differentiable=False, reference=np.right_shift, samples=SHIFTS, dtypes="int")
+@elementwise(accepts="integer", differentiable=False, reference=np.right_shift, samples=SHIFTS, dtypes="int")
 def bitwise_right_shift(input, other):
     """Arithmetic shift to the right; all sign bits where ``other`` is negative or not below the width."""
     inside = (other >= 0) & (other < 64)

@@ -7,14 +7,14 @@ import warnings
 import numpy as np
 
 from numbagrad import dtypes as dt
-from numbagrad.kernel import expr as s
-from numbagrad.kernel.expr import where
 from numbagrad.kernel.jit import kernel, load
-from numbagrad.op import Sample, elementwise, function
-from numbagrad.op.pairwise import Reduced
+from numbagrad.op import Sample, function
 
+from . import pointwise_loss as pw
 from .cross_entropy import legacy
 
+CONSTANT = np.array([[0.5, 1.0, 2.0, 0.25], [1.5, 0.75, 1.25, 0.1], [0.3, 0.6, 0.9, 1.2]])
+SIGNS = np.array([[1.0, -1.0, 1.0, 1.0], [-1.0, -1.0, 1.0, -1.0], [1.0, 1.0, -1.0, -1.0]])
 PAIR = (Sample((3, 4), (3, 4)), Sample((3, 4), (3, 4), reduction="sum"), Sample((3, 4), (3, 4), reduction="none"))
 SPACE = {"namespaces": ("nn.functional",), "method": False}
 
@@ -30,207 +30,7 @@ def _reference(pointwise):
     return reference
 
 
-# --- the scalar functions ------------------------------------------------------------------------------------------------
-
-BOTH = (Sample((3, 4), (3, 4)),)
-REDUCED = (Sample((3, 4), (3, 4), mean=True), Sample((3, 4), (3, 4), mean=False))
-
-
-def _np_huber(x, t, delta=1.0):
-    d = np.abs(x - t)
-    return np.where(d < delta, 0.5 * d * d, delta * (d - 0.5 * delta))
-
-
-def _np_smooth(x, t, beta=1.0):
-    d = np.abs(x - t)
-    return np.where(d < beta, 0.5 * d * d / beta, d - 0.5 * beta)
-
-
-def _np_bce(x, t, weight=1.0):
-    return -weight * (t * np.log(x) + (1 - t) * np.log1p(-x))
-
-
-def _np_logits(x, t, weight=1.0, pos_weight=1.0):
-    return weight * ((1 - t) * np.logaddexp(0, x) + pos_weight * t * np.logaddexp(0, -x))
-
-
-@elementwise(private=True, accepts="realfloat", dtypes="float", names="MseLossBackward0", samples=BOTH,
-             reference=lambda x, t: (x - t)**2)
-def mse_loss_pointwise(input, target):
-    """(input - target) ** 2."""
-    d = input - target
-    return d * d
-
-
-@elementwise(private=True, accepts="realfloat", dtypes="float", names="AbsBackward0", samples=BOTH,
-             reference=lambda x, t: np.abs(x - t))
-def l1_loss_pointwise(input, target):
-    """|input - target|."""
-    return s.absolute(input - target)
-
-
-@elementwise(private=True, accepts="realfloat", dtypes="float", names="SmoothL1LossBackward0", samples=BOTH,
-             reference=_np_smooth)
-def smooth_l1_loss_pointwise(input, target, beta: float = 1.0):
-    """d**2 / (2 * beta) where d = |input - target| is below beta, d - beta / 2 elsewhere."""
-    d = input - target
-    a = s.absolute(d)
-    return where(a < beta, 0.5 * d * d / beta, a - 0.5 * beta)
-
-
-@elementwise(private=True, accepts="realfloat", dtypes="float", names="HuberLossBackward0", samples=BOTH,
-             reference=_np_huber)
-def huber_loss_pointwise(input, target, delta: float = 1.0):
-    """d**2 / 2 where d = |input - target| is below delta, delta * (d - delta / 2) elsewhere."""
-    d = input - target
-    a = s.absolute(d)
-    return where(a < delta, 0.5 * d * d, delta * (a - 0.5 * delta))
-
-
-def _bce(input, target):
-    # PyTorch's clamp: a probability of exactly 0 or 1 costs 100, not infinity.
-    return -(target * s.maximum(s.log(input), -100.0) + (1 - target) * s.maximum(s.log1p(-input), -100.0))
-
-
-def _bce_gradients(g, input, target):
-    return (g * (input - target) / s.maximum((1 - input) * input, 1e-12),
-            g * (s.log1p(-input) - s.log(input)))
-
-
-@elementwise(private=True, accepts="realfloat", dtypes="float", names="BinaryCrossEntropyBackward0", samples=BOTH,
-             domain=(0.1, 0.9), reference=_np_bce)
-def binary_cross_entropy_pointwise(input, target):
-    """-(target * log(input) + (1 - target) * log(1 - input)), the logarithms not below -100."""
-    return _bce(input, target)
-
-
-@binary_cross_entropy_pointwise.gradient
-def _(g, input, target):
-    return _bce_gradients(g, input, target)
-
-
-@elementwise(private=True, accepts="realfloat", dtypes="float", names="BinaryCrossEntropyBackward0",
-             samples=(Sample((3, 4), (3, 4), (3, 4)),), domain=(0.1, 0.9), reference=_np_bce)
-def binary_cross_entropy_weighted(input, target, weight):
-    """Binary cross entropy times ``weight``."""
-    return weight * _bce(input, target)
-
-
-@binary_cross_entropy_weighted.gradient
-def _(g, input, target, weight):
-    return (*_bce_gradients(g * weight, input, target), g * _bce(input, target))
-
-
-def _softplus(x):
-    return s.maximum(x, 0) + s.log1p(s.exp(-s.absolute(x)))
-
-
-@elementwise(private=True, accepts="realfloat", dtypes="float", names="BinaryCrossEntropyWithLogitsBackward0",
-             samples=BOTH, reference=_np_logits)
-def bce_with_logits_pointwise(input, target):
-    """(1 - target) * input + softplus(-input)."""
-    return (1 - target) * input + _softplus(-input)
-
-
-@bce_with_logits_pointwise.gradient
-def _(g, input, target):
-    return g * (s.sigmoid(input) - target), -(g * input)
-
-
-@elementwise(private=True, accepts="realfloat", dtypes="float", names="BinaryCrossEntropyWithLogitsBackward0",
-             samples=(Sample((3, 4), (3, 4), (3, 4)),), reference=_np_logits)
-def bce_with_logits_weighted(input, target, weight):
-    """Binary cross entropy of logits times ``weight``."""
-    return weight * ((1 - target) * input + _softplus(-input))
-
-
-@bce_with_logits_weighted.gradient
-def _(g, input, target, weight):
-    return (g * weight * (s.sigmoid(input) - target), -(g * weight * input),
-            g * ((1 - target) * input + _softplus(-input)))
-
-
-@elementwise(private=True, accepts="realfloat", dtypes="float", names="BinaryCrossEntropyWithLogitsBackward0",
-             samples=(Sample((3, 4), (3, 4), (3, 4), (3, 4)),), reference=_np_logits)
-def bce_with_logits_full(input, target, weight, pos_weight):
-    """Binary cross entropy of logits with ``pos_weight`` on the positive part, times ``weight``."""
-    return weight * ((1 - target) * input + (1 + (pos_weight - 1) * target) * _softplus(-input))
-
-
-@bce_with_logits_full.gradient
-def _(g, input, target, weight, pos_weight):
-    share = 1 + (pos_weight - 1) * target
-    soft = _softplus(-input)
-    return (g * weight * ((1 - target) - share * s.sigmoid(-input)),
-            g * weight * ((pos_weight - 1) * soft - input),
-            g * ((1 - target) * input + share * soft), g * weight * target * soft)
-
-
-@elementwise(private=True, accepts="realfloat", dtypes="float", names="SoftMarginLossBackward0", samples=BOTH,
-             reference=lambda x, t: np.log1p(np.exp(-t * x)))
-def soft_margin_loss_pointwise(input, target):
-    """log(1 + exp(-target * input))."""
-    return _softplus(-target * input)
-
-
-@soft_margin_loss_pointwise.gradient
-def _(g, input, target):
-    p = s.sigmoid(-target * input)
-    return -(g * target * p), -(g * input * p)
-
-
-@elementwise(private=True, accepts="realfloat", dtypes="float", names="SubBackward0", samples=BOTH, domain=(0.1, 2.0),
-             reference=lambda x, t: t * (np.log(t) - x))
-def kl_div_pointwise(input, target):
-    """target * (log(target) - input)."""
-    return where(s.apply("eq", target, 0), 0, target * s.log(target)) - target * input
-
-
-@elementwise(private=True, accepts="realfloat", dtypes="float", names="MulBackward0", samples=BOTH,
-             reference=lambda x, t: np.exp(t) * (t - x))
-def kl_div_log_pointwise(input, target):
-    """exp(target) * (target - input)."""
-    return s.exp(target) * (target - input)
-
-
-@elementwise(private=True, accepts="realfloat", dtypes="float", names="AddBackward0", samples=BOTH,
-             reference=lambda x, t, margin=1.0: np.where(t != 1, np.maximum(margin - x, 0), 0) + np.where(t != -1, x, 0))
-def hinge_embedding_loss_pointwise(input, target, margin: float = 1.0):
-    """input where the target is 1, max(0, margin - input) where it is -1."""
-    left = margin - input
-    return (where(s.apply("ne", target, 1), where(left >= 0, left, 0), 0) + where(s.apply("ne", target, -1), input, 0))
-
-
-@elementwise(private=True, accepts="realfloat", dtypes="float", names="ClampMinBackward0",
-             samples=(Sample((3, 4), (3, 4), (3, 4)),),
-             reference=lambda a, b, t, margin=0.0: np.maximum(-t * (a - b) + margin, 0))
-def margin_ranking_loss_pointwise(input1, input2, target, margin: float = 0.0):
-    """max(0, -target * (input1 - input2) + margin)."""
-    z = -target * (input1 - input2) + margin
-    return where(z >= 0, z, 0)
-
-
-def _fused(op, *names, **options):
-    first = names[0] if names else op.names
-    return Reduced(op, (first, names[1] if names else op.names), reference=None, **options)
-
-
-_mse = _fused(mse_loss_pointwise, samples=REDUCED)
-_l1 = _fused(l1_loss_pointwise, "SumBackward0", "MeanBackward0", samples=REDUCED)
-_smooth = _fused(smooth_l1_loss_pointwise)
-_huber = _fused(huber_loss_pointwise)
-_bce_mean = _fused(binary_cross_entropy_pointwise, samples=REDUCED, domain=(0.1, 0.9))
-_bce_weighted = _fused(binary_cross_entropy_weighted)
-_logits = _fused(bce_with_logits_pointwise, samples=REDUCED)
-_logits_weighted = _fused(bce_with_logits_weighted)
-_logits_full = _fused(bce_with_logits_full)
-_soft_margin = _fused(soft_margin_loss_pointwise, samples=REDUCED)
-_kl = _fused(kl_div_pointwise, "SumBackward0", "MeanBackward0", samples=REDUCED, domain=(0.1, 2.0))
-_kl_log = _fused(kl_div_log_pointwise, "SumBackward0", "MeanBackward0", samples=REDUCED)
-_hinge = _fused(hinge_embedding_loss_pointwise, "SumBackward0", "MeanBackward0")
-
-
-# --- calls ---------------------------------------------------------------------------------------------------------------
+# --- calls ------------------------------------------------------------------------------------------------------------
 
 @kernel
 def outside_unit(x: "*T", found: "*i8", start: int, stop: int):
@@ -276,8 +76,8 @@ def _warn_size(input, target):
     """PyTorch's warning for a target that will be broadcast."""
     if target._shape != input._shape:
         warnings.warn(f"Using a target size ({target.shape}) that is different to the input size ({input.shape}). This "
-                      "will likely lead to incorrect results due to broadcasting. Please ensure they have the same size.",
-                      stacklevel=3)
+                      "will likely lead to incorrect results due to broadcasting. Please ensure they have the same "
+                      "size.", stacklevel=3)
 
 
 @function(**SPACE, reference=_reference(lambda x, t, weight=1.0: weight * (x - t)**2), samples=PAIR)
@@ -290,9 +90,9 @@ def mse_loss(input, target, size_average=None, reduce=None, reduction="mean", we
     if weight is not None:
         if weight._shape != input._shape:
             raise ValueError("Weights and input must have the same size.")
-        values = mse_loss_pointwise.call(input, target) * weight
+        values = pw.mse_loss_pointwise.call(input, target) * weight
         return values.sum() / weight.sum() if reduction == "mean" else values.sum() if reduction == "sum" else values
-    return _apply(mse_loss_pointwise, _mse, (input, target), reduction)
+    return _apply(pw.mse_loss_pointwise, pw.mse_fused, (input, target), reduction)
 
 
 @function(**SPACE, reference=_reference(lambda x, t: np.abs(x - t)), samples=PAIR)
@@ -305,12 +105,14 @@ def l1_loss(input, target, size_average=None, reduce=None, reduction="mean", wei
     if weight is not None:
         if weight._shape != input._shape:
             raise ValueError("Weights and input must have the same size.")
-        values = l1_loss_pointwise.call(input, target) * weight
+        values = pw.l1_loss_pointwise.call(input, target) * weight
         return values.sum() / weight.sum() if reduction == "mean" else values.sum() if reduction == "sum" else values
-    return _apply(l1_loss_pointwise, _l1, (input, target), reduction)
+    return _apply(pw.l1_loss_pointwise, pw.l1_fused, (input, target), reduction)
 
 
-@function(**SPACE, reference=_reference(_np_smooth), samples=(*PAIR, Sample((3, 4), (3, 4), beta=0.5)))
+@function(**SPACE, reference=_reference(pw.np_smooth),
+          samples=(Sample((3, 5), (3, 5)), Sample((3, 4), (3, 4), beta=0.5, reduction="sum"),
+                   Sample((2, 4), (2, 4), reduction="none")))
 def smooth_l1_loss(input, target, size_average=None, reduce=None, reduction="mean", beta=1.0):
     """d**2 / (2 * beta) where d = |input - target| is below beta, d - beta / 2 elsewhere."""
     if size_average is not None or reduce is not None:
@@ -320,11 +122,11 @@ def smooth_l1_loss(input, target, size_average=None, reduce=None, reduction="mea
     if beta < 0:
         raise RuntimeError("smooth_l1_loss does not support negative values for beta.")
     if beta == 0:
-        return _apply(l1_loss_pointwise, _l1, (input, target), reduction)
-    return _apply(smooth_l1_loss_pointwise, _smooth, (input, target), reduction, (float(beta),))
+        return _apply(pw.l1_loss_pointwise, pw.l1_fused, (input, target), reduction)
+    return _apply(pw.smooth_l1_loss_pointwise, pw.smooth_fused, (input, target), reduction, (float(beta),))
 
 
-@function(**SPACE, reference=_reference(_np_huber), samples=(*PAIR, Sample((3, 4), (3, 4), delta=0.5)))
+@function(**SPACE, reference=_reference(pw.np_huber), samples=(*PAIR, Sample((3, 4), (3, 4), delta=0.5)))
 def huber_loss(input, target, reduction="mean", delta=1.0, weight=None):
     """d**2 / 2 where d = |input - target| is below delta, delta * (d - delta / 2) elsewhere."""
     if target._shape != input._shape:
@@ -332,12 +134,12 @@ def huber_loss(input, target, reduction="mean", delta=1.0, weight=None):
     if delta <= 0:
         raise RuntimeError("huber_loss does not support non-positive values for delta.")
     if weight is not None:
-        values = huber_loss_pointwise.call(input, target, float(delta)) * weight
+        values = pw.huber_loss_pointwise.call(input, target, float(delta)) * weight
         return values.sum() / weight.sum() if reduction == "mean" else values.sum() if reduction == "sum" else values
-    return _apply(huber_loss_pointwise, _huber, (input, target), reduction, (float(delta),))
+    return _apply(pw.huber_loss_pointwise, pw.huber_fused, (input, target), reduction, (float(delta),))
 
 
-@function(**SPACE, reference=_reference(_np_bce), samples=PAIR, domain=(0.1, 0.9))
+@function(**SPACE, reference=_reference(pw.np_bce), samples=PAIR, domain=(0.1, 0.9))
 def binary_cross_entropy(input, target, weight=None, size_average=None, reduce=None, reduction="mean"):
     """-(target * log(input) + (1 - target) * log(1 - input)) for probabilities; logarithms stop at -100."""
     if size_average is not None or reduce is not None:
@@ -351,14 +153,14 @@ def binary_cross_entropy(input, target, weight=None, size_average=None, reduce=N
     _check_unit(input, "input")
     _check_unit(target, "target")
     if weight is None:
-        return _apply(binary_cross_entropy_pointwise, _bce_mean, (input, target), reduction)
+        return _apply(pw.binary_cross_entropy_pointwise, pw.bce_mean_fused, (input, target), reduction)
     if weight._shape != input._shape:
         weight = weight.expand(input._shape)
-    return _apply(binary_cross_entropy_weighted, _bce_weighted, (input, target, weight), reduction)
+    return _apply(pw.binary_cross_entropy_weighted, pw.bce_weighted_fused, (input, target, weight), reduction)
 
 
-@function(**SPACE, aliases=(), reference=_reference(_np_logits),
-          samples=(*PAIR, Sample((3, 4), (3, 4), (3, 4), pos_weight=np.array([0.5, 1.0, 2.0, 3.0]))))
+@function(**SPACE, aliases=(), reference=_reference(pw.np_logits),
+          samples=(*PAIR, Sample((3, 4), (3, 4), CONSTANT, pos_weight=CONSTANT[1])))
 def binary_cross_entropy_with_logits(input, target, weight=None, size_average=None, reduce=None, reduction="mean",
                                      pos_weight=None):
     """Binary cross entropy of sigmoid(input), computed from the logits without overflow.
@@ -369,25 +171,26 @@ def binary_cross_entropy_with_logits(input, target, weight=None, size_average=No
     if target._shape != input._shape:
         raise ValueError(f"Target size ({target.shape}) must be the same as input size ({input.shape})")
     if weight is None and pos_weight is None:
-        return _apply(bce_with_logits_pointwise, _logits, (input, target), reduction)
+        return _apply(pw.bce_with_logits_pointwise, pw.logits_fused, (input, target), reduction)
     if weight is not None and weight._shape != input._shape:
         weight = weight.expand(input._shape)
     if pos_weight is None:
-        return _apply(bce_with_logits_weighted, _logits_weighted, (input, target, weight), reduction)
+        return _apply(pw.bce_with_logits_weighted, pw.logits_weighted_fused, (input, target, weight), reduction)
     if pos_weight._shape != input._shape:
         pos_weight = pos_weight.expand(input._shape)
     if weight is None:
         from numbagrad import ones_like
         weight = ones_like(input)
-    return _apply(bce_with_logits_full, _logits_full, (input, target, weight, pos_weight), reduction)
+    return _apply(pw.bce_with_logits_full, pw.logits_full_fused, (input, target, weight, pos_weight), reduction)
 
 
-@function(**SPACE, reference=_reference(lambda x, t: np.log1p(np.exp(-t * x))), samples=PAIR)
+@function(**SPACE, reference=_reference(lambda x, t: np.log1p(np.exp(-t * x))),
+          samples=(Sample((3, 4), SIGNS), Sample((3, 4), SIGNS, reduction="none")))
 def soft_margin_loss(input, target, size_average=None, reduce=None, reduction="mean"):
     """log(1 + exp(-target * input)) for targets 1 and -1."""
     if size_average is not None or reduce is not None:
         reduction = legacy(size_average, reduce)
-    return _apply(soft_margin_loss_pointwise, _soft_margin, (input, target), reduction)
+    return _apply(pw.soft_margin_loss_pointwise, pw.soft_margin_fused, (input, target), reduction)
 
 
 def _np_kl(x, t, reduction="mean", log_target=False):
@@ -407,8 +210,9 @@ def kl_div(input, target, size_average=None, reduce=None, reduction="mean", log_
     if reduction == "mean":
         warnings.warn("reduction: 'mean' divides the total loss by both the batch size and the support size."
                       "'batchmean' divides only by the batch size, and aligns with the KL div math definition."
-                      "'mean' will be changed to behave the same as 'batchmean' in the next major release.", stacklevel=3)
-    op, fused = (kl_div_log_pointwise, _kl_log) if log_target else (kl_div_pointwise, _kl)
+                      "'mean' will be changed to behave the same as 'batchmean' in the next major release.",
+                      stacklevel=3)
+    op, fused = (pw.kl_div_log_pointwise, pw.kl_log_fused) if log_target else (pw.kl_div_pointwise, pw.kl_fused)
     if reduction == "batchmean":
         loss = _apply(op, fused, (input, target), "sum")
         return loss / input._shape[0] if input._shape else loss
@@ -419,12 +223,13 @@ def _np_hinge(x, t, margin=1.0):
     return np.where(t != 1, np.maximum(margin - x, 0), 0) + np.where(t != -1, x, 0)
 
 
-@function(**SPACE, reference=_reference(_np_hinge), samples=PAIR)
+@function(**SPACE, reference=_reference(_np_hinge),
+          samples=(Sample((3, 4), SIGNS), Sample((3, 4), SIGNS, 0.7, reduction="none")))
 def hinge_embedding_loss(input, target, margin=1.0, size_average=None, reduce=None, reduction="mean"):
     """input where the target is 1, max(0, margin - input) where it is -1."""
     if size_average is not None or reduce is not None:
         reduction = legacy(size_average, reduce)
-    return _apply(hinge_embedding_loss_pointwise, _hinge, (input, target), reduction, (float(margin),))
+    return _apply(pw.hinge_embedding_loss_pointwise, pw.hinge_fused, (input, target), reduction, (float(margin),))
 
 
 def finish(values, reduction):
@@ -439,7 +244,7 @@ def finish(values, reduction):
 
 
 @function(**SPACE, reference=_reference(lambda a, b, t, margin=0.0: np.maximum(-t * (a - b) + margin, 0)),
-          samples=(Sample((3, 4), (3, 4), (3, 4), margin=0.3),))
+          samples=(Sample((3, 4), (3, 4), SIGNS, margin=0.3),))
 def margin_ranking_loss(input1, input2, target, margin=0, size_average=None, reduce=None, reduction="mean"):
     """max(0, -target * (input1 - input2) + margin): the target says which input shall be the larger."""
     if size_average is not None or reduce is not None:
@@ -447,7 +252,7 @@ def margin_ranking_loss(input1, input2, target, margin=0, size_average=None, red
     if len(input1._shape) != len(input2._shape) or len(input1._shape) != len(target._shape):
         raise RuntimeError("margin_ranking_loss : All input tensors should have same dimension but got sizes: "
                            f"input1: {input1.shape}, input2: {input2.shape}, target: {target.shape} ")
-    return finish(margin_ranking_loss_pointwise.call(input1, input2, target, float(margin)), reduction)
+    return finish(pw.margin_ranking_loss_pointwise.call(input1, input2, target, float(margin)), reduction)
 
 
 def _np_poisson(x, t, log_input=True, full=False, eps=1e-8):

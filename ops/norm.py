@@ -220,9 +220,7 @@ def _address(t):
     return 0 if t is None else t._ptr
 
 
-@custom(private=True, node="NativeBatchNormBackward0", reference=None,
-        samples=(Sample((4, 3), (3,), (3,), None, None, training=True, momentum=0.1, eps=1e-5),
-                 Sample((2, 3, 5), (3,), (3,), None, None, training=True, momentum=0.1, eps=1e-5)))
+@custom(private=True, node="NativeBatchNormBackward0", reference=None)
 def batch_norm_fused(input, weight, bias, running_mean, running_var, *, training: bool, momentum: float, eps: float):
     """Normalized channels; the second output holds their means and inverse standard deviations."""
     return [(input._shape, input._kind), ((2 * input._shape[1],), storage.kind_of(dt.float64, input._kind.device))]
@@ -296,7 +294,8 @@ def check_channels(input, channels, **tensors):
 
 
 @function(namespaces=("nn.functional",), method=False, reference=_channel_reference,
-          samples=(Sample((4, 3), None, None, (3,), (3,), training=True), Sample((2, 3, 4, 2), None, None, training=True),
+          samples=(Sample((4, 3), None, None, (3,), (3,), training=True),
+                   Sample((2, 3, 4, 2), None, None, training=True),
                    Sample((4, 3, 2), np.array([0.1, 0.2, 0.3]), np.array([1.1, 0.9, 1.3]), (3,), (3,))))
 def batch_norm(input, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-05):
     """``(input - mean) / sqrt(var + eps) * weight + bias`` for each channel of (N, C, ...).
@@ -320,8 +319,8 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
     for t in (weight, bias, running_mean, running_var):
         if t is not None and t._kind is not kind:
             if kind.dtype.code in ("f2", "bf") and t._kind.dtype is dt.float32:
-                wide = batch_norm(input.to(dtype=dt.float32), running_mean, running_var, weight, bias, training, momentum,
-                                  eps)
+                wide = batch_norm(input.to(dtype=dt.float32), running_mean, running_var, weight, bias, training,
+                                  momentum, eps)
                 return wide.to(dtype=kind.dtype)
             raise RuntimeError(f"expected scalar type {dt.scalar_name(kind.dtype)} but found "
                                f"{dt.scalar_name(t._kind.dtype)}")
@@ -344,8 +343,8 @@ def _instance_reference(x, mean=None, var=None, weight=None, bias=None, use_inpu
 
 @function(namespaces=("nn.functional",), method=False, reference=_instance_reference,
           samples=(Sample((2, 3, 4)), Sample((2, 3, 2, 2), None, None, (3,), (3,))))
-def instance_norm(input, running_mean=None, running_var=None, weight=None, bias=None, use_input_stats=True, momentum=0.1,
-                  eps=1e-05):
+def instance_norm(input, running_mean=None, running_var=None, weight=None, bias=None, use_input_stats=True,
+                  momentum=0.1, eps=1e-05):
     """Batch normalization of every sample by itself: statistics over the positions of one channel of (N, C, ...)."""
     shape = input._shape
     if len(shape) < 3:

@@ -12,7 +12,6 @@ from numbagrad.op.custom import invoke
 from numbagrad.tensor import make, numel
 
 from . import convolve
-from .gemm import reshape
 from .product import converted
 
 SPACES = {"namespaces": ("nn.functional",), "method": False}
@@ -46,7 +45,8 @@ def _launch(fn, image, cols, result, geometry):
         _launch(fn, *wide, wide[0] if result is image else wide[1], geometry)
         return copy_into(result, wide[0] if result is image else wide[1])
     kernel, size, stride, padding, dilation = geometry
-    n, c, h, w = image._shape
+    c, h, w = image._shape[-3:]
+    n = numel(image._shape[:-3])
     table = np.array((image._ptr, 0, 0, cols._ptr, 0, 0, 1, n, 1, c, c, 1, h, w, 1, *kernel, 1, *size, 1, *stride, 0,
                       *padding, 1, *dilation), np.int64)
     convolve.native(fn, d.code).entry(storage.address(table), 0, n)
@@ -54,9 +54,9 @@ def _launch(fn, image, cols, result, geometry):
 
 @custom(private=True, node="Im2ColBackward0", reference=None)
 def to_columns(input, geometry: tuple):
-    """Blocks of ``input (n, c, h, w)`` as ``(n, c kh kw, blocks)``."""
+    """Blocks of ``input (*, c, h, w)`` as ``(*, c kh kw, blocks)``."""
     kernel, size = geometry[:2]
-    return (input._shape[0], input._shape[1] * numel(kernel), numel(size)), input._kind
+    return (*input._shape[:-3], input._shape[-3] * numel(kernel), numel(size)), input._kind
 
 
 @to_columns.cpu
@@ -67,13 +67,13 @@ def _(out, input, geometry):
 
 @to_columns.gradient
 def _(g, shape, geometry):
-    return from_columns(g, geometry, shape[2:])
+    return from_columns(g, geometry, shape[-2:])
 
 
 @custom(private=True, node="Col2ImBackward0", reference=None)
 def from_columns(input, geometry: tuple, size: tuple):
-    """Sum of the blocks ``(n, c kh kw, blocks)`` at their places in images of spatial shape ``size``."""
-    return (input._shape[0], input._shape[1] // numel(geometry[0]), *size), input._kind
+    """Sum of the blocks ``(*, c kh kw, blocks)`` at their places in images of spatial shape ``size``."""
+    return (*input._shape[:-2], input._shape[-2] // numel(geometry[0]), *size), input._kind
 
 
 @from_columns.cpu
@@ -142,9 +142,7 @@ def im2col(input, kernel_size: object, dilation: object = 1, padding: object = 0
         raise RuntimeError(f"Given input with spatial size {show(shape[-2:])}, kernel_size={show(kernel)}, dilation="
                            f"{show(dilation)}, padding={show(padding)}, calculated shape of the array of sliding blocks as "
                            f"{show(size)}, but its components must be at least one.")
-    whole = input if len(shape) == 4 else reshape(input, (1, *shape))
-    out = invoke(to_columns, (whole,), ((kernel, size, stride, padding, dilation),))
-    return out if len(shape) == 4 else reshape(out, out._shape[1:])
+    return invoke(to_columns, (input,), ((kernel, size, stride, padding, dilation),))
 
 
 def _fold_reference(x, output_size, kernel_size, dilation=1, padding=0, stride=1):
@@ -182,6 +180,4 @@ def fold(input, output_size: object, kernel_size: object, dilation: object = 1, 
                            f"{show(padding)}, stride={show(stride)}, expected size of input's dimension 2 to match the "
                            f"calculated number of sliding blocks {blocks[0]} * {blocks[1]} = {numel(blocks)}, but got "
                            f"input.size(2)={shape[-1]}.")
-    whole = input if len(shape) == 3 else reshape(input, (1, *shape))
-    out = invoke(from_columns, (whole,), ((kernel, blocks, stride, padding, dilation), size))
-    return out if len(shape) == 3 else reshape(out, out._shape[1:])
+    return invoke(from_columns, (input,), ((kernel, blocks, stride, padding, dilation), size))

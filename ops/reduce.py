@@ -41,6 +41,11 @@ def spread(g: "*T", out: "*T", count: int, inner: int, divisor: float, start: in
                 done += size
 
 
+def _numpy(f):
+    """A NumPy reduction with this module's argument names."""
+    return lambda x, dim=None, keepdim=False: f(x, axis=dim, keepdims=keepdim)
+
+
 def expand_back(g, shape, dim, keepdim):
     """A reduced gradient, broadcast to the shape before the reduction."""
     from .shape import expand, view
@@ -98,7 +103,8 @@ def _spread_gradient(mean):
     return backward
 
 
-@reduction(start=0.0, wide=True, result="sum", names=("SumBackward0", "SumBackward1"), reference=np.sum, samples=REDUCE)
+@reduction(start=0.0, wide=True, result="sum", names=("SumBackward0", "SumBackward1"), reference=_numpy(np.sum),
+           samples=REDUCE)
 def sum(acc, x):
     """Sum over all or the given dimensions; integers are summed in int64."""
     return acc + x
@@ -113,7 +119,7 @@ sum.fast_gradient(_spread_gradient(False))
 
 
 @reduction(start=0.0, wide=True, finish=lambda acc, n: acc / n, accepts="float",
-           names=("MeanBackward0", "MeanBackward1"), reference=np.mean, samples=REDUCE)
+           names=("MeanBackward0", "MeanBackward1"), reference=_numpy(np.mean), samples=REDUCE)
 def mean(acc, x):
     """Arithmetic mean over all or the given dimensions."""
     return acc + x
@@ -131,7 +137,7 @@ mean.fast_gradient(_spread_gradient(True))
 # --- sums without NaN, counts, products, logic ------------------------------------------------------------------------
 
 @reduction(start=0.0, wide=True, result="sum", map=lambda x: where(s.apply("eq", x, x), x, 0), accepts="real",
-           names=("NansumBackward0", "NansumBackward0"), reference=np.nansum, samples=REDUCE)
+           names=("NansumBackward0", "NansumBackward0"), reference=_numpy(np.nansum), samples=REDUCE)
 def nansum(acc, x):
     """Sum over all or the given dimensions, NaN counting as zero."""
     return acc + x
@@ -142,7 +148,7 @@ def _(g, input, shape, dim, keepdim):
     return expand_back(g, shape, dim, keepdim) * (input == input).to(dtype=g.dtype)
 
 
-@function(reference=lambda x, dim=None, keepdim=False: np.nanmean(x, axis=dim, keepdims=keepdim), samples=REDUCE)
+@function(reference=_numpy(np.nanmean), samples=REDUCE)
 def nanmean(input, dim=None, keepdim=False, *, dtype=None, out=None):
     """Arithmetic mean of what is not NaN over all or the given dimensions."""
     if input._kind.dtype.category < 2:
@@ -158,15 +164,16 @@ def nanmean(input, dim=None, keepdim=False, *, dtype=None, out=None):
 
 
 @reduction(name="count_nonzero", start=0, wide=True, result="int", map=lambda x: where(s.apply("ne", x, 0), 1, 0),
-           accumulate="i8", differentiable=False, reference=lambda x, dim=None, keepdim=False:
-           np.count_nonzero(x, axis=dim, keepdims=keepdim), samples=REDUCE)
+           accumulate="i8", differentiable=False, reference=_numpy(np.count_nonzero),
+           samples=(Sample((3, 4)), Sample((3, 4), 1), Sample((2, 3, 4), (0, 2))))
 def count_nonzero(acc, x):
     """Number of elements that are not zero, over all or the given dimensions."""
     return acc + x
 
 
-@reduction(start=1.0, result="sum", names=("ProdBackward0", "ProdBackward1"), domain=(0.3, 2.0),
-           reference=np.prod, samples=(Sample((3, 4)), Sample((3, 4), 1), Sample((2, 3, 4), 1, True), Sample(())))
+@reduction(start=1.0, wide=True, result="sum", names=("ProdBackward0", "ProdBackward1"), domain=(0.3, 2.0),
+           reference=_numpy(np.prod),
+           samples=(Sample((3, 4)), Sample((3, 4), 1), Sample((2, 3, 4), 1, True), Sample(())))
 def prod(acc, x):
     """Product over all dimensions or the given one; integers are multiplied in int64."""
     return acc * x
@@ -201,8 +208,7 @@ def _truth(name, start, combine, symbol, reference):
     fn.__name__, fn.__module__ = name, __name__
     fn.__doc__ = f"Whether {symbol} not zero, over all or the given dimensions."
     op = reduction(fn, start=start, result="bool", map=lambda x: where(s.apply("ne", x, 0), 1, 0), accumulate="u1",
-                   differentiable=False, reference=lambda x, dim=None, keepdim=False: reference(
-                       x, axis=dim, keepdims=keepdim), samples=REDUCE)
+                   differentiable=False, reference=_numpy(reference), samples=REDUCE)
     op.result_dtype = lambda d: dt.uint8 if d is dt.uint8 else dt.bool_
     return op
 
@@ -233,7 +239,8 @@ def _extremum(name, combine, start, word, reference, node, private=False):
     fn.__name__, fn.__module__ = name, __name__
     fn.__doc__ = f"The {word} over all or the given dimensions; NaN if there is one. Equal ones share the gradient."
     op = reduction(fn, start=start, accepts="real", empty=False, names=(node, node), private=private,
-                   reference=lambda x, dim=None, keepdim=False: reference(x, axis=dim, keepdims=keepdim),
+                   order="max" if start is lowest else "min",
+                   reference=_numpy(reference),
                    samples=(Sample((3, 4)), Sample((3, 4), 1), Sample((2, 3, 4), (0, 2), True), Sample((2, 3, 4), 1)))
 
     @op.gradient

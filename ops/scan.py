@@ -126,10 +126,11 @@ def _run(kernel_, out, x, dim, *extra):
         kernel_[out._kind.dtype](x._ptr, out._ptr, n, inner, *extra, 0, outer)
 
 
-# --- sums ----------------------------------------------------------------------------------------------------------------
+# --- sums -------------------------------------------------------------------------------------------------------------
 
 @custom(private=True, node="CumsumBackward0", dtypes="any", samples=(Sample((3, 4), 1, False), Sample((3, 4), 0, True)),
-        reference=lambda x, dim, reverse: np.flip(np.cumsum(np.flip(x, dim), dim), dim) if reverse else np.cumsum(x, dim))
+        reference=lambda x, dim, reverse: (np.flip(np.cumsum(np.flip(x, dim), dim), dim) if reverse
+                                           else np.cumsum(x, dim)))
 def cumsum_fused(input, dim: int, reverse: bool):
     """Running sum along a dimension, from its end with ``reverse``."""
     return input._shape, input._kind
@@ -169,7 +170,7 @@ def cumsum(input, dim, *, dtype=None, out=None):
     return _finish("cumsum", out, cumsum_fused.call(x, dim, False), input)
 
 
-# --- products ------------------------------------------------------------------------------------------------------------
+# --- products ---------------------------------------------------------------------------------------------------------
 
 @custom(private=True, node="CumprodBackward0", dtypes="any", samples=(Sample((3, 4), 1),), domain=(0.3, 2.0),
         reference=lambda x, dim: np.cumprod(x, dim))
@@ -208,7 +209,7 @@ def cumprod(input, dim, *, dtype=None, out=None):
     return _finish("cumprod", out, cumprod_fused.call(x, dim), input)
 
 
-# --- extrema -------------------------------------------------------------------------------------------------------------
+# --- extrema ----------------------------------------------------------------------------------------------------------
 
 @custom(private=True, node="CummaxBackward0", dtypes="any", reference=None)
 def cumulative_extremum(input, *, dim: int, largest: bool):
@@ -230,9 +231,8 @@ def _(gs, y1, dim):
     return add_at.call(gs[0], y1, dim=dim)
 
 
-cumulative_extremum.node_for = lambda params, low=type(
-    "CumminBackward0", (cumulative_extremum.node_class,), {"__slots__": (), "__module__": "numbagrad"}): (
-        cumulative_extremum.node_class if params[1] else low)
+_cummin_node = type("CumminBackward0", (cumulative_extremum.node_class,), {"__slots__": (), "__module__": "numbagrad"})
+cumulative_extremum.node_for = lambda params: cumulative_extremum.node_class if params[1] else _cummin_node
 
 
 @custom(private=True, node="ScatterAddBackward0", reference=None)
@@ -277,8 +277,8 @@ def _cumulative(name, largest, cls):
         return cls(*found) if out is None else cls(*[write_out(name, o, f, [input]) for o, f in zip(out, found)])
     call.__name__ = call.__qualname__ = name
     call.__module__ = __name__
-    call.__doc__ = (f"Running {'maximum' if largest else 'minimum'} along ``dim``, with the index it was met at (the last "
-                    "of equal ones).")
+    call.__doc__ = (f"Running {'maximum' if largest else 'minimum'} along ``dim``, with the index it was met at (the "
+                    "last of equal ones).")
 
     def reference(x, dim):
         if not x.ndim:
@@ -295,7 +295,7 @@ cummax = _cumulative("cummax", True, CummaxResult)
 cummin = _cumulative("cummin", False, CumminResult)
 
 
-# --- logcumsumexp --------------------------------------------------------------------------------------------------------
+# --- logcumsumexp -----------------------------------------------------------------------------------------------------
 
 @custom(private=True, node="LogcumsumexpBackward0", samples=(Sample((3, 4), 1),),
         reference=lambda x, dim: np.log(np.cumsum(np.exp(x), dim)))
@@ -338,7 +338,7 @@ def decay_along(g: "*T", y: "*T", out: "*T", n: int, inner: int, reverse: int, s
 @custom(private=True, samples=(Sample((3, 4), (3, 4), 1, True), Sample((3, 4), (3, 4), 0, False)),
         reference=lambda g, y, dim, reverse: _np_decayed(g, y, dim, reverse))
 def decayed_sum(upstream, y, dim: int, reverse: bool):
-    """out[i] = sum over j >= i of g[j] * exp(y[i] - y[j]); without ``reverse`` over j <= i of g[j] * exp(y[j] - y[i])."""
+    """Sum over j >= i of g[j] * exp(y[i] - y[j]); without ``reverse`` over j <= i of g[j] * exp(y[j] - y[i])."""
     return upstream._shape, upstream._kind
 
 
@@ -375,7 +375,7 @@ def logcumsumexp(input, dim, *, out=None):
     return _finish("logcumsumexp", out, logcumsumexp_fused.call(input, wrap_dim(dim, len(input._shape))), input)
 
 
-# --- differences ---------------------------------------------------------------------------------------------------------
+# --- differences ------------------------------------------------------------------------------------------------------
 
 def _np_diff(x, n=1, dim=-1, prepend=None, append=None):
     more = {k: v for k, v in (("prepend", prepend), ("append", append)) if v is not None}

@@ -286,8 +286,8 @@ def _arguments(name, input, dim, _stacklevel, dtype):
         dtype = _stacklevel  # torch.softmax takes the dtype as its third argument
     if dim is None:
         level = _stacklevel if isinstance(_stacklevel, int) else 3
-        warnings.warn(f"Implicit dimension choice for {name} has been deprecated. Change the call to include dim=X as an "
-                      "argument.", stacklevel=level + 1)
+        warnings.warn(f"Implicit dimension choice for {name} has been deprecated. Change the call to include dim=X as "
+                      "an argument.", stacklevel=level + 1)
         dim = 0 if len(input._shape) in (0, 1, 3) else 1
     return (input if dtype is None or dtype is input._kind.dtype else input.to(dtype=dtype)), dim
 

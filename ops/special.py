@@ -10,6 +10,7 @@ from numbagrad import dtypes as dt
 from numbagrad.kernel import expr as s
 from numbagrad.kernel.expr import where
 from numbagrad.op import REGISTRY, Sample, elementwise, function
+from numbagrad.tensor import Tensor
 
 from .elementwise import BINARY, INF, NAN, UNARY
 
@@ -173,6 +174,8 @@ def _polygamma_method(input, n):
           reference=lambda x, p: np.vectorize(lambda v: _scipy("multigammaln")(v, p))(x))
 def mvlgamma(input, p):
     """Logarithm of the multivariate gamma function of dimension ``p``."""
+    if not isinstance(input, Tensor):
+        raise TypeError(f"mvlgamma(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
     if p < 1:
         raise RuntimeError(f"p has to be greater than or equal to 1, but got {p}")
     total = p * (p - 1) * math.log(math.pi) / 4

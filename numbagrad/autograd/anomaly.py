@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import traceback
 import warnings
 
 from .. import modes
-from . import graph
+from . import graph, hooks
+
+
+_HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_OPS = []
+
+
+def _is_ours(filename):
+    if not _OPS:
+        from .. import ops
+        _OPS.append(os.path.dirname(os.path.abspath(ops.__file__)))
+    return filename.startswith((_HERE + os.sep, _OPS[0] + os.sep, "<numbagrad "))
+
+
+def _has_nan(t):
+    return bool((t != t).any())
 
 
 class _Anomaly:
@@ -24,7 +40,8 @@ class _Anomaly:
 
     def note(self, node, shapes):
         """Remember where the user's code recorded ``node``."""
-        node.__dict__["_forward"] = (traceback.format_stack(limit=30)[:-3], graph.user_line(), shapes)
+        frames = [f for f in traceback.extract_stack()[:-1] if not _is_ours(f.filename)]
+        node.__dict__["_forward"] = (traceback.format_list(frames), graph.user_line(), shapes)
 
     def run(self, node, g, create_graph):
         try:
@@ -34,7 +51,7 @@ class _Anomaly:
             raise
         if self.check_nan:
             for i, r in enumerate(grads):
-                if r is not None and r._kind.dtype.category >= 2 and bool((r != r).any()):
+                if r is not None and r._kind.dtype.category >= 2 and hooks.user(False, _has_nan, r):
                     self._tell(node)
                     line, shapes = node.__dict__.get("_forward", (None, "an unrecorded line", ""))[1:]
                     raise RuntimeError(f"Function '{node.name()}' returned nan values in its {i}th output. The forward "
@@ -45,11 +62,11 @@ class _Anomaly:
         forward = node.__dict__.get("_forward")
         if forward is None:
             warnings.warn(f"Error detected in {node.name()}. No forward pass information available. Enable detect "
-                          "anomaly during forward pass for more information.", UserWarning, stacklevel=4)
+                          "anomaly during forward pass for more information.", UserWarning, stacklevel=graph.user_level())
         else:
             text = "".join(forward[0])
             warnings.warn(f"Error detected in {node.name()}. Traceback of forward call that caused the error:\n{text}",
-                          UserWarning, stacklevel=4)
+                          UserWarning, stacklevel=graph.user_level())
 
 
 ANOMALY = _Anomaly()

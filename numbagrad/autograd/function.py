@@ -243,7 +243,7 @@ class Function(FunctionCtx, metaclass=FunctionMeta):
             need = isinstance(a, Tensor) and a.requires_grad
             needs.append(need)
             record = record or need
-        record = record and mode.grad
+        record = record and mode.grad and not mode.inference
         ctx = cls._ctx_cls()
         ctx.needs_input_grad = tuple(needs)
         if record:

@@ -146,7 +146,7 @@ def new_node(cls, edges):
 
 def short_name(node):
     """A node's name as error messages show it: ``Add`` for ``AddBackward0``."""
-    return type(node).__name__.rstrip("0123456789").removesuffix("Backward")
+    return node.name().rstrip("0123456789").removesuffix("Backward")
 
 
 class AccumulateGrad:
@@ -278,6 +278,14 @@ def user_place():
             return f.f_code.co_filename, f.f_lineno
         f = f.f_back
     return "an unknown file", 0
+
+
+def user_level():
+    """``stacklevel`` with which a warning given by the caller points at the user's line."""
+    level, f = 1, sys._getframe(1)
+    while f.f_back is not None and (f.f_globals.get("__name__", "") + ".").startswith(INSIDE):
+        level, f = level + 1, f.f_back
+    return level
 
 
 def user_line():

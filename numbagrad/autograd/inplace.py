@@ -24,7 +24,7 @@ def check(t, name="", others=()):
     if t._strides is not None and t._n > 1 and any(k == 0 and s > 1 for s, k in zip(t._shape, t._strides)):
         raise RuntimeError("unsupported operation: more than one element of the written-to tensor refers to a single "
                            "memory location. Please clone() the tensor before performing the operation.")
-    if not mode.grad:
+    if not mode.grad or mode.inference:
         return
     if t._view is not None:
         graph.refresh(t)
@@ -68,7 +68,7 @@ def old_self(t):
     """A copy of ``t`` as it is now, with its history: what an in-place op saves of the value it overwrites."""
     from ..copying import contiguous_copy
     old = contiguous_copy(t)
-    if t._rg and modes.is_grad_enabled():
+    if t._rg and modes.records():
         graph.with_edge(old, graph.edge(t))
     return old
 
@@ -197,7 +197,7 @@ def apply(op, t, args, kwargs):
                 raise RuntimeError("unsupported operation: some elements of the input tensor and the written-to tensor refer "
                                    "to a single memory location. Please clone() the tensor before performing the operation.")
             tensors[i] = a.clone()
-    record = modes.is_grad_enabled() and form.differentiable and any(a._rg for a in tensors)
+    record = modes.records() and form.differentiable and any(a._rg for a in tensors)
     node = None
     numbers = [*scalars, *params]
     if record:
@@ -288,7 +288,7 @@ def copy_(self, src, non_blocking=False):
     if calls.broadcast_shapes("copy_", (self, src)) != self._shape:
         raise RuntimeError(f"output with shape {list(self._shape)} doesn't match the broadcast shape "
                            f"{list(calls.broadcast_shapes('copy_', (self, src)))} (in copy_)")
-    record = modes.is_grad_enabled() and (self._rg or src._rg) and self._kind.dtype.category >= 2
+    record = modes.records() and (self._rg or src._rg) and self._kind.dtype.category >= 2
     node = None
     if record:
         node = calls.new_node(CopyBackwards, (graph.edge(self) if self._rg else None,
@@ -315,7 +315,7 @@ class FillBackward2(Node):
     def backward(self, g):
         grads = [g.new_zeros(g._shape) if self.next[0] is not None else None]
         if len(self.next) > 1:
-            grads.append(g.sum() if self.next[1] is not None else None)
+            grads.append(g.sum().to(self.ctx.device, self.ctx.dtype) if self.next[1] is not None else None)
         return tuple(grads)
 
 
@@ -334,13 +334,14 @@ def fill_(self, value, cls=None):
     if src is not None and src._shape:
         raise RuntimeError(f"fill_ only supports 0-dimension value tensor but got tensor with {len(src._shape)} "
                            "dimensions.")
-    record = modes.is_grad_enabled() and (self._rg or (src is not None and src._rg))
+    record = modes.records() and (self._rg or (src is not None and src._rg))
     node = None
     if record:
         edges = [graph.edge(self) if self._rg else None]
         if src is not None:
             edges.append(graph.edge(src) if src._rg else None)
         node = calls.new_node(cls or (FillBackward2 if src is None else FillBackward3), tuple(edges))
+        node.ctx = None if src is None else src._kind
     _fill(self, value if src is None else src.item())
     bump_version(self)
     if node is not None:

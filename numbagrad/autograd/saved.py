@@ -126,7 +126,7 @@ def modified(node, shape, kind, ver, version, which, is_output, tensor=None):
     producer = ""
     if is_output:
         producer = f", which is output 0 of {short_name(node)},"
-    elif tensor is not None and tensor._node is not None:
+    elif tensor is not None and tensor.grad_fn is not None:
         fn, index = function_of(tensor._node)
         producer = f", which is output {index} of {short_name(fn)},"
     place = ver[1] if len(ver) > 1 else None

@@ -147,11 +147,12 @@ def _build_entry(op):
         ts = op.form("ts")
         env.update(FLOATS=ts.fast.setdefault("f", {}), INTS=ts.fast.setdefault("i", {}), NodeTS=ts.node_class)
         text += [f"{pad}c = {b}.__class__", f"{pad}if c is float or c is int:"]
-        if op.special:
-            text += [f"{pad}    if {b} in SPECIAL:", f"{pad}        return SPECIAL[{b}]({a})"]
         text += [f"{pad}    try:",
-                 f"{pad}        k = {a}._kind", f"{pad}    except AttributeError:", f"{pad}        k = None",
-                 f"{pad}    t = FLOATS if c is float else INTS"]
+                 f"{pad}        k = {a}._kind", f"{pad}    except AttributeError:", f"{pad}        k = None"]
+        if op.special:  # a float exponent makes an integer tensor a float one
+            text += [f"{pad}    if {b} in SPECIAL and k is not None and (c is int or k.dtype.category >= 2):",
+                     f"{pad}        return SPECIAL[{b}]({a})"]
+        text += [f"{pad}    t = FLOATS if c is float else INTS"]
         text += [line.replace("NodeClass", "NodeTS") for line in _fast_text(ts, pad + "    ", "t")]
         text += [f"{pad}    return general(OP, ({a}, {b}), (), out)"]
     text += [f"{pad}try:", f"{pad}    k = {op.tensors[0]}._kind"]
@@ -336,9 +337,10 @@ def common_dtype(tensors, scalars):
 
 def check_dtype(op, d):
     ok = {"any": True, "float": d.category >= 2, "real": d.category < 3, "realfloat": d.category == 2,
-          "int": d.category <= 1, "number": d.category >= 1}[op.accepts]
+          "int": d.category <= 1, "number": d.category >= 1, "integer": d.category == 1,
+          "ordered": 1 <= d.category < 3, "inexact": d.category >= 2}[op.accepts]
     if not ok:
-        raise RuntimeError(f"\"{op.name}\" not implemented for '{dt.scalar_name(d)}'")
+        raise NotImplementedError(f"\"{op.name}\" not implemented for '{dt.scalar_name(d)}'")
 
 
 def common_device(name, tensors):
@@ -439,7 +441,7 @@ def record(form, tensors, scalars, result, shape):
     """Make the node of a general call, if this thread records and an input requires grad."""
     mode = modes.current()
     if mode.inference:
-        mark_inference(result)
+        return mark_inference(result)
     if not mode.grad or not form.differentiable or result._kind.dtype.category < 2:
         return
     mask, edges = 0, []

@@ -185,7 +185,7 @@ class Custom(Op):
         text.append(f"    launch_(out_, {', '.join(order if n == name else n for n in self.signature.parameters)})")
         if self.rule is not None:
             saved = "save_output(out_), 0, " if "y" in self.rule_names else ""
-            text += ["    if rg_:", f"        node_ = new((NODE or OP.node_for(({params}))))",
+            text += ["    if rg_ and kind_.dtype.category > 1:", f"        node_ = new((NODE or OP.node_for(({params}))))",
                      f"        node_.next = tuple([(t_._node or t_) if t_._rg else None for t_ in {name}])",
                      f"        node_.saved = ({saved})", "        node_.seq = sequence()",
                      f"        node_.ctx = (({params}), tuple([t_._shape for t_ in {name}]), "
@@ -200,7 +200,7 @@ class Custom(Op):
         env["NodeClass"] = node_class or self.node_class
         wants = {n: f"{n} is not None and {n}._rg" if n in optional else f"{n}._rg" for n in t}
         text = [f"    if {n} is not None and {n}._view is not None:\n        refresh({n})" for n in t]
-        text += [f"    if {' or '.join(wants[n] for n in t)}:",
+        text += [f"    if ({' or '.join(wants[n] for n in t)}) and kind_.dtype.category > 1:",
                  f"        node_ = new({'NodeClass' if own else f'OP.node_for(({params}))'})"]
         edges = "".join(f"({n}._node or {n}) if {wants[n]} else None, " for n in t)
         saved = ""
@@ -374,9 +374,10 @@ def _record(op, outs, args, flat, params, node_class=None):
         if mode.inference:
             for o in outs:
                 mark_inference(o)
+            return
         if not mode.grad:
             return
-    if op.rule is None:
+    if op.rule is None or (len(outs) == 1 and outs[0]._kind.dtype.category < 2):
         return
     edges, needs, some = [], [], False
     for t in flat:

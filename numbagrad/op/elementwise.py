@@ -21,10 +21,10 @@ class Elementwise(Op):
     kind = "elementwise"
 
     def __init__(self, fn, *, result=None, accepts="any", names=None, inplace=True, keywords=None, special=None,
-                 **options):
+                 counts_bool=False, **options):
         options.setdefault("dtypes", "float" if accepts == "float" else "any")
         super().__init__(fn, inplace=inplace and result != "bool", **options)
-        self.result, self.accepts = result, accepts
+        self.result, self.accepts, self.counts_bool = result, accepts, counts_bool
         self.names = names or {}
         self.keywords, self.special = keywords or {}, special or {}
         params = list(self.signature.parameters.values())
@@ -130,6 +130,8 @@ class Form:
         """The dtype the kernel reads for inputs that promote to ``kinds_dtype``."""
         if self.op.accepts == "float" and kinds_dtype.category < 2:
             return dt.get_default_dtype()
+        if self.op.counts_bool and kinds_dtype.category == 0:
+            return dt.int64
         return kinds_dtype
 
     def result_dtype(self, d):
@@ -142,7 +144,7 @@ def elementwise(fn=None, **options):
     Unannotated parameters are tensors (or numbers), annotated ones are numbers. ``keywords`` maps a keyword to its default
     and what runs for any other value (``alpha``, ``rounding_mode``); ``special`` maps numbers to cheaper ops (``x ** 2``).
     ``accepts="float"`` promotes integers to
-    the default floating dtype, ``result="bool"`` makes comparisons; ``domain``, ``points`` and ``reference`` feed the
+    the default floating dtype, ``counts_bool`` computes bools in int64, ``result="bool"`` makes comparisons; ``domain``, ``points`` and ``reference`` feed the
     tests; ``names`` overrides the printed node name."""
     if fn is None:
         return lambda f: elementwise(f, **options)

@@ -1,17 +1,16 @@
 """Sums and means of an elementwise op, in one kernel forward and one backward: the shape of most losses.
 
 ``Reduced(op)`` for an elementwise op with tensors ``input, target, ...`` and numbers gives a custom op
-``op_reduced(input, target, ..., mean=True, numbers...)``: tensors of one shape in, one number out. The elementwise values
-are never stored. Both kernels are printed from the op's expression and its gradients.
+``op_reduced(input, target, ..., mean=True, numbers...)``: tensors of one shape in, one number out. The elementwise
+values are never stored. Both kernels are printed from the op's expression and its gradients.
 """
 
 from __future__ import annotations
 
-from .. import dtypes as dt
 from ..kernel import emit, expr, jit
 from ..tensor import make
 from .custom import custom
-from .reduction import BLOCK
+from .fold import BLOCK
 
 FORWARD = """    total = 0.0
     for first in range(start, stop, {block}):
@@ -39,10 +38,11 @@ class Reduced:
         env = {"reduced": self}
         text = f"def {op.name}_reduced({args}, *, mean: bool{numbers}):\n    return (), input._kind\n"
         rule = "".join(f", {n}" for n in (*self.tensors, *self.numbers))
+        values = "".join(f"{n}, " for n in self.numbers)
         text += (f"def rule(g{rule}, needs, mean):\n"
-                 f"    return reduced.gradient(g, ({args},), needs, mean, ({''.join(n + ', ' for n in self.numbers)}))\n")
+                 f"    return reduced.gradient(g, ({args},), needs, mean, ({values}))\n")
         text += (f"def launch(out, {args}, mean{''.join(', ' + n for n in self.numbers)}):\n"
-                 f"    reduced.forward(out, ({args},), mean, ({''.join(n + ', ' for n in self.numbers)}))\n")
+                 f"    reduced.forward(out, ({args},), mean, ({values}))\n")
         jit.define(text, "rule", env)
         fn = env[f"{op.name}_reduced"]
         fn.__doc__ = f"Sum or mean of ``{op.name}``."
@@ -106,7 +106,8 @@ class Reduced:
         rules = [r if r is not None else expr.const(0) for r, k in zip(self.elementwise.gradients(False), needs) if k]
         values, body, result, env, key = self._lines(tuple(rules), d, self.tensors)
         outs = [f"o{j}" for j in range(len(rules))]
-        text = f"def spread({', '.join(n + '_a' for n in ('g', *self.tensors, *outs))}, {values[0]}divisor, start, stop):\n"
+        names = ", ".join(n + "_a" for n in ("g", *self.tensors, *outs))
+        text = f"def spread({names}, {values[0]}divisor, start, stop):\n"
         text += self._pointers(("g", *self.tensors, *outs), d) + values[1]
         body = body + [f"{o}_p[i] = store({r})" for o, r in zip(outs, result)]
         text += BACKWARD.format(body="\n".join("        " + s for s in body))
@@ -129,6 +130,3 @@ class Reduced:
     @staticmethod
     def _pointers(names, d):
         return "".join(f"    {n}_p = ptr_{d.code}({n}_a)\n" for n in names)
-
-
-__all__ = ["Reduced", "dt"]

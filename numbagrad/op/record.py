@@ -74,9 +74,63 @@ def function(fn=None, **options):
     """Declare an op composed of other ops: an ordinary function of tensors."""
     if fn is None:
         return lambda f: function(f, **options)
-    op = Op(fn, **options)
+    op = Function(fn, **options)
     op.fn.__module__ = "numbagrad"
     return op.fn if op.private else op
+
+
+class Function(Op):
+    """An op composed of other ops. Users get it behind a guard that names the argument that is no tensor."""
+
+    guarded = None
+
+    @property
+    def callable(self):
+        if self.guarded is None:
+            self.guarded = self._guard()
+        return self.guarded
+
+    def _guard(self):
+        from ..kernel import jit
+        head, pass_on, defaults, star = [], [], {}, False
+        for p in self.signature.parameters.values():
+            if p.kind is p.VAR_POSITIONAL:
+                star = True
+                head.append("*" + p.name)
+                pass_on.append("*" + p.name)
+            elif p.kind is p.VAR_KEYWORD:
+                head.append("**" + p.name)
+                pass_on.append("**" + p.name)
+            else:
+                if p.kind is p.KEYWORD_ONLY and not star:
+                    star = True
+                    head.append("*")
+                pass_on.append(f"{p.name}={p.name}" if p.kind is p.KEYWORD_ONLY else p.name)
+                if p.default is p.empty:
+                    head.append(p.name)
+                else:
+                    defaults[p.name] = p.default
+                    head.append(f"{p.name}=DEFAULTS_[{p.name!r}]")
+        if not pass_on or pass_on[0].startswith("*"):
+            return self.fn
+        args = ", ".join(pass_on)
+        text = (f"def {self.name}({', '.join(head)}):\n    try:\n        return fn_({args})\n"
+                f"    except (AttributeError, TypeError) as error_:\n        refuse_(OP_, {pass_on[0]}, error_)\n"
+                "        raise\n")
+        fn = jit.define(text, self.name, {"DEFAULTS_": defaults, "fn_": self.fn, "OP_": self, "refuse_": refuse})
+        fn.__doc__, fn.__module__, fn.__qualname__ = self.doc, "numbagrad", self.name
+        return fn
+
+
+def refuse(op, value, error):
+    """The TypeError for a first argument that is neither a tensor nor a number or a list."""
+    if isinstance(value, (int, float, complex, tuple, list)) and isinstance(error, TypeError):
+        return
+    if value is None or not hasattr(value, "_kind"):
+        name, p = next(iter(op.signature.parameters.items()))
+        if p.annotation is not p.empty:
+            return
+        raise TypeError(f"{op.name}(): argument '{name}' (position 1) must be Tensor, not {type(value).__name__}") from None
 
 
 def grad_name(name, suffix="0"):

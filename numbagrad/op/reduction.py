@@ -20,27 +20,26 @@ import numpy as np
 
 from .. import dtypes as dt
 from .. import storage
-from ..kernel import emit, expr, jit
+from ..kernel import jit
 from ..tensor import Tensor, is_contiguous, make, numel, raw, wrap_dim
 from . import call as calls
+from . import fold
 from .custom import Custom, CustomNode, _record
 from .record import grad_name
-
-BLOCK = 1024  # elements summed in the compute type before going into the wide accumulator
-SHORT = 24    # longest row that is not worth a loop of its own
-TILE = 512    # columns folded together, so that their accumulators stay in the first-level cache
 
 
 class Reduction(Custom):
     """An op that folds dimensions; the call is ``op(input, dim=None, keepdim=False, *, dtype=None, out=None)``."""
 
     kind = "reduction"
+    _inline = staticmethod(fold.scalar_source)
 
-    def __init__(self, fn, *, start, finish=None, map=None, wide=False, result=None, accepts="any", empty=True, names=None,
-                 accumulate=None, **options):
+    def __init__(self, fn, *, start, finish=None, map=None, wide=False, result=None, accepts="any", empty=True,
+                 names=None, accumulate=None, order=None, **options):
         self.combine = fn
         self.start, self.finish_fn, self.map_fn, self.wide = start, finish, map, wide
-        self.result, self.accepts, self.allows_empty, self.accumulate = result, accepts, empty, accumulate
+        self.result, self.accepts, self.allows_empty = result, accepts, empty
+        self.accumulate, self.order = accumulate, order
         self.plans, self.made = {}, {}
         fn_name = options.pop("name", None) or fn.__name__
 
@@ -155,8 +154,8 @@ class Reduction(Custom):
     def infer(self, input, dim, keepdim):
         d = input._kind.dtype
         if self.accepts == "float" and d.category < 2:
-            raise RuntimeError(f"{self.name}(): could not infer output dtype. Input dtype must be either a floating point "
-                               f"or complex dtype. Got: {dt.scalar_name(d)}")
+            raise RuntimeError(f"{self.name}(): could not infer output dtype. Input dtype must be either a floating "
+                               f"point or complex dtype. Got: {dt.scalar_name(d)}")
         if self.accepts == "real" and d.is_complex:
             raise RuntimeError(f"{self.name}(): not implemented for '{dt.scalar_name(d)}'")
         dims = normalize_dims(dim, len(input._shape))
@@ -164,8 +163,8 @@ class Reduction(Custom):
             for i in dims:
                 if input._shape and input._shape[i] == 0:
                     if dim is None or dim == ():
-                        raise RuntimeError(f"{self.name}(): Expected reduction dim to be specified for input.numel() == 0."
-                                           " Specify the reduction dim with the 'dim' argument.")
+                        raise RuntimeError(f"{self.name}(): Expected reduction dim to be specified for input.numel() "
+                                           "== 0. Specify the reduction dim with the 'dim' argument.")
                     raise IndexError(f"{self.name}(): Expected reduction dim {i} to have non-zero size.")
         shape = tuple((1 if i in dims else s) for i, s in enumerate(input._shape) if keepdim or i not in dims)
         return shape, storage.kind_of(self.result_dtype(d), input._kind.device)
@@ -233,185 +232,14 @@ class Reduction(Custom):
         key = (form, code, out_code, acc, first, last, table)
         found = self.made.get(key)
         if found is None:
-            found = self.made[key] = self._build(*key)
+            found = self.made[key] = fold.build(self, *key)
         return found
-
-    def _build(self, form, code, out_code, acc, first, last, table):
-        d = dt.BY_CODE[code]
-        start = self.start(d) if callable(self.start) else self.start
-        # Integers are combined in the accumulator's type, floats of a block in their own.
-        compute = d.compute if d.category >= 2 else ("u1" if d.compute == "b1" else d.compute)
-        part_code = compute if d.category >= 2 and self.wide else acc
-        used, parts = set(), {}
-        parts["combine"] = self._inline("combine", self.combine, ["acc", "x"], acc, used)
-        parts["part"] = self._inline("part", self.combine, ["acc", "x"], part_code, used)
-        if self.map_fn and first:
-            parts["map_"] = self._inline("map_", self.map_fn, ["x"], compute, used)
-        if self.finish_fn and last:
-            parts["finish"] = self._inline("finish", self.finish_fn, ["acc", "n"], acc, used)
-        env, keys = {}, [repr((code, out_code, acc, part_code))]
-        for c, names in sorted(used):
-            e, k = emit.functions(sorted(names), c)
-            env.update(e)
-            keys.append(k)
-        for name, (text, c) in parts.items():
-            fn = jit.define(text, text[4:text.index("(")], {**env, "T": jit._Cast.get("T", c)[0],
-                                                          "__name__": "numbagrad.kernel.generated"})
-            env[name] = jit.nb().njit(forceinline=True, error_model="numpy", fastmath=set(
-                jit.REDUCE if self.wide else jit.FAST))(fn)
-            keys.append(text + c)
-        env["load"], k1 = jit._Cast.get("load", code)
-        env["store"], k2 = jit._Cast.get("store", out_code)
-        env["C"], env["A"] = jit._Cast.get("T", compute)[0], jit._Cast.get("T", acc)[0]
-        env["T"] = jit._Cast.get("T", part_code)[0]
-        number = f'float("{start!r}")' if isinstance(start, float) else repr(start)
-        size = jit.LANES if form == "rows" else TILE
-        env["stack"] = jit.nb().stack(acc, size)
-        value = "map_(C(load(x[@])))" if self.map_fn and first else "load(x[@])"
-        text = {("rows", True): ROWS_WIDE, ("rows", False): ROWS, ("columns", True): COLUMNS_WIDE,
-                ("columns", False): COLUMNS}[form, self.wide]
-        for name, replacement in (("START", f"A({number})"), ("FIRST", f"T({number})"), ("LANES", str(jit.LANES)),
-                                  ("BLOCK", str(BLOCK)), ("SHORT", str(SHORT)), ("TILE", str(TILE)),
-                                  ("FINISH(acc)", "finish(acc, A(total))" if self.finish_fn and last else "acc")):
-            text = text.replace(name, replacement)
-        import re
-        text = re.sub(r"VALUE\[([^\]]+)\]", lambda m: value.replace("@", m.group(1)), text)
-        names = ["x_a", "out_a", "count", "inner", "total", "n"]
-        body = f"    x = ptr_{code}(x_a)\n    out = ptr_{out_code}(out_a)\n    s = stack()\n" + text
-        if table:
-            head = "def fold(table, start, stop):\n    args = ptr_i8(table)\n"
-            head += "".join(f"    {name} = args[{i}]\n" for i, name in enumerate(names))
-        else:
-            head = f"def fold({', '.join(names)}, start, stop):\n"
-        return jit.compile_source(head + body, "fold", "iii" if table else "i" * 8, env,
-                                  "\n".join([*keys, k1, k2, str(size)]), jit.REDUCE if self.wide else jit.FAST)
-
-    def _inline(self, name, fn, args, code, used):
-        out = expr.trace(fn, args)
-        consts, body, results, names = expr.lines(out, code)
-        if names:
-            used.add((code, tuple(names)))
-        lines = "".join(f"    {s}\n" for s in consts + body)
-        return f"def {name}({', '.join(args)}):\n{lines}    return {results[0]}\n", code
 
 
 class ReductionNode(CustomNode):
     """Node of a reduction."""
 
     __slots__ = ()
-
-
-ROWS = """    if count <= SHORT:
-        # Short rows side by side: one accumulator per row instead of one per lane.
-        row = start
-        while row < stop:
-            width = min(LANES, stop - row)
-            for k in range(width):
-                s[k] = START
-            base = row * count
-            for i in range(count):
-                for k in range(width):
-                    s[k] = A(combine(s[k], A(VALUE[base + k * count + i])))
-            for k in range(width):
-                acc = s[k]
-                out[row + k] = store(FINISH(acc))
-            row += width
-        return
-    for row in range(start, stop):
-        base = row * count
-        here = min(count, n - base)
-        whole = here - here % LANES
-        acc = START
-        if whole > 0:
-            for k in range(LANES):
-                s[k] = START
-            for i in range(base, base + whole, LANES):
-                for k in range(LANES):
-                    s[k] = A(combine(s[k], A(VALUE[i + k])))
-            for k in range(LANES):
-                acc = A(combine(acc, s[k]))
-        for i in range(base + whole, base + here):
-            acc = A(combine(acc, A(VALUE[i])))
-        out[row] = store(FINISH(acc))
-"""
-ROWS_WIDE = """    if count <= SHORT:
-        # Short rows side by side: one accumulator per row instead of one per lane.
-        row = start
-        while row < stop:
-            width = min(LANES, stop - row)
-            for k in range(width):
-                s[k] = START
-            base = row * count
-            for i in range(count):
-                for k in range(width):
-                    s[k] = A(combine(s[k], A(VALUE[base + k * count + i])))
-            for k in range(width):
-                acc = s[k]
-                out[row + k] = store(FINISH(acc))
-            row += width
-        return
-    for row in range(start, stop):
-        base = row * count
-        end = min(base + count, n)
-        acc = START
-        for first in range(base, end, BLOCK):
-            sum_ = FIRST
-            for i in range(first, min(first + BLOCK, end)):
-                sum_ = T(part(sum_, T(VALUE[i])))
-            acc = A(combine(acc, A(sum_)))
-        out[row] = store(FINISH(acc))
-"""
-COLUMNS = """    tiles = (inner + TILE - 1) // TILE
-    for item in range(start, stop):
-        row = item // tiles
-        left = (item - row * tiles) * TILE
-        width = min(TILE, inner - left)
-        for j in range(width):
-            s[j] = START
-        base = row * count * inner + left
-        for i in range(count):
-            for j in range(width):
-                s[j] = A(combine(s[j], A(VALUE[base + j])))
-            base += inner
-        base = row * inner + left
-        for j in range(width):
-            acc = s[j]
-            out[base + j] = store(FINISH(acc))
-"""
-# Eight rows at a time are added in the compute type: one pass over the wide accumulators for all of them.
-COLUMNS_WIDE = """    tiles = (inner + TILE - 1) // TILE
-    for item in range(start, stop):
-        row = item // tiles
-        left = (item - row * tiles) * TILE
-        width = min(TILE, inner - left)
-        for j in range(width):
-            s[j] = START
-        b0 = row * count * inner + left
-        whole = count - count % 8
-        for i in range(0, whole, 8):
-            b1 = b0 + inner
-            b2 = b1 + inner
-            b3 = b2 + inner
-            b4 = b3 + inner
-            b5 = b4 + inner
-            b6 = b5 + inner
-            b7 = b6 + inner
-            for j in range(width):
-                p0 = T(part(T(VALUE[b0 + j]), T(VALUE[b1 + j])))
-                p1 = T(part(T(VALUE[b2 + j]), T(VALUE[b3 + j])))
-                p2 = T(part(T(VALUE[b4 + j]), T(VALUE[b5 + j])))
-                p3 = T(part(T(VALUE[b6 + j]), T(VALUE[b7 + j])))
-                s[j] = A(combine(s[j], A(T(part(T(part(p0, p1)), T(part(p2, p3)))))))
-            b0 = b7 + inner
-        for i in range(whole, count):
-            for j in range(width):
-                s[j] = A(combine(s[j], A(T(VALUE[b0 + j]))))
-            b0 += inner
-        b0 = row * inner + left
-        for j in range(width):
-            acc = s[j]
-            out[b0 + j] = store(FINISH(acc))
-"""
 
 
 def general(op, input, dim, keepdim, dtype, out):
@@ -485,7 +313,7 @@ def stages(sizes, flags):
             count, inner = count // m, inner * m
         else:
             del groups[at]
-        items = outer if inner == 1 else outer * -(-inner // TILE)
+        items = outer if inner == 1 else outer * -(-inner // fold.TILE)
         steps.append(("rows" if inner == 1 else "columns", count, inner, items, outer * inner))
     if not steps:
         n = numel(sizes)
@@ -522,9 +350,11 @@ def normalize_dims(dim, ndim):
 
 
 def reduction(fn=None, **options):
-    """Declare a reduction: ``fn(acc, x)`` combines; ``start`` is a number or a function of the dtype; ``finish(acc, n)``
-    and ``map(x)`` are optional scalar functions. ``wide`` accumulates in a wider type and may reassociate (sums);
-    ``accumulate`` names the accumulator's dtype code where it does not follow from the input's."""
+    """Declare a reduction: ``fn(acc, x)`` combines; ``start`` is a number or a function of the dtype;
+    ``finish(acc, n)`` and ``map(x)`` are optional scalar functions.
+
+    ``wide`` accumulates in a wider type and may reassociate (sums); ``accumulate`` names the accumulator's dtype code
+    where it does not follow from the input's; ``order`` ("max" or "min") says that ``fn`` keeps the extreme one."""
     if fn is None:
         return lambda f: reduction(f, **options)
     return Reduction(fn, **options)

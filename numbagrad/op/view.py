@@ -195,7 +195,7 @@ def _in_mode(op, out, input, params):
     """Finish a view where some thread is in another than the default mode."""
     m = modes.current()
     out._node, out._rg = None, False
-    if not m.grad:
+    if not m.grad or m.inference:
         out._view.mode = out._view.mode or ("inference" if m.inference else "no_grad")
     elif input._rg:
         node = calls.new_node(op.node_class, (input._node or input,))

@@ -1,12 +1,22 @@
 """Tensors on the device: transfers, copies, views, errors, the module ``numbagrad.cuda``, ops without a CUDA kernel."""
 
+import re
+
 import numpy as np
 import pytest
 from cuda_twin import arguments, array, assert_close, assert_same, call, grads, move, ops, tensors
 
 import numbagrad as ng
 from numbagrad.kernel import cuda
+from numbagrad.kernel.jit import T, kernel
 from numbagrad.op import REGISTRY
+
+
+@kernel
+def double(x: "*T", n: int):
+    for i in range(n):
+        x[i] = T(2) * x[i]
+
 
 DTYPES = [ng.bool, ng.uint8, ng.int16, ng.int64, ng.float16, ng.bfloat16, ng.float32, ng.float64, ng.complex64]
 
@@ -67,7 +77,7 @@ def test_uninitialised_memory_is_not_zero():
 def test_printing_and_numbers():
     x = ng.tensor([1.0, 2.0], device="cuda", requires_grad=True)
     assert repr(x) == "tensor([1., 2.], device='cuda:0', requires_grad=True)"
-    assert x[1].item() == 2.0 and x.tolist() == [1.0, 2.0] and float(x[0]) == 1.0 and bool(x[0] > 0)
+    assert x[1].item() == 2.0 and x.tolist() == [1.0, 2.0] and float(x[0].detach()) == 1.0 and bool(x[0] > 0)
     with pytest.raises(TypeError, match="can't convert cuda:0 device type tensor to numpy"):
         x.detach().numpy()
 
@@ -160,11 +170,49 @@ def test_custom_ops_run_or_say_so(name):
             assert_close(g, w, f"gradient of {name}")
 
 
+def test_functions_run_or_say_so():
+    """Composed ops on the device: the CPU's values, or an error that names what is missing."""
+    ran = 0
+    for name in ops("function"):
+        op = REGISTRY[name]
+        for sample in op.samples:
+            try:
+                args, kwargs = arguments(op, sample, requires_grad=False)
+                want = call(op, args, kwargs)
+            except (TypeError, AttributeError):
+                continue  # samples of composed ops do not say which arguments are tensors
+            if op.random or not tensors(args):
+                continue
+            try:
+                got = call(op, move(args), move(kwargs))
+            except (NotImplementedError, TypeError) as e:
+                # Some do their work in NumPy on the host and use PyTorch's words for that.
+                said = re.search("has no kernel for device 'cuda:0'|can't convert cuda:0 device type tensor", str(e))
+                assert said, f"{name}: {e}"
+                continue
+            for g, w in zip(tensors(got), tensors(want)):
+                assert_close(g, w, name)
+            ran += 1
+    assert ran > 60
+
+
 def test_indexing_by_tensors_says_so():
     x = ng.arange(6, device="cuda").float()
     for index in (ng.tensor([1, 2], device="cuda"), x > 2):
         with pytest.raises(NotImplementedError, match="has no kernel for device 'cuda:0'"):
             x[index]
+
+
+def test_no_cpu_kernel_takes_a_device_address():
+    """Any compiled CPU function refuses the address of a device tensor or of a view of it, alone or in a table."""
+    x = ng.ones(4, device="cuda")
+    for t in (x, x[1:], x[2:][1:]):
+        with pytest.raises(NotImplementedError, match="this operation has no kernel for device 'cuda:0'"):
+            double[ng.float32](t._ptr, t._n)
+        with pytest.raises(NotImplementedError):
+            np.array([t._ptr, 1], np.int64)
+        assert t.data_ptr() == x.data_ptr() + 4 * t.storage_offset() and type(t.data_ptr()) is int
+    assert x.tolist() == [1, 1, 1, 1]
 
 
 def test_module():
@@ -220,4 +268,4 @@ def test_the_simulator_stops_foreign_addresses():
     """Addresses are checked against their allocation, so a wrong offset cannot read a neighbour."""
     x = ng.zeros(4, device="cuda")
     with pytest.raises(RuntimeError, match="outside of its allocation"):
-        cuda.target().pointer(x._buf, x._ptr - 4, "f4")
+        cuda.target().pointer(x._buf, x.data_ptr() - 4, "f4")

@@ -17,7 +17,13 @@ LESS_EXACT = {
 WITHOUT = {}
 
 # (op, dtype): PyTorch has no kernel, or another result, for no reason of arithmetic.
-DTYPES = {}
+DTYPES = {
+    ("hardtanh", "uint8"): "PyTorch refuses negative limits; they clamp nothing",
+    **{("lerp", d): "a number as weight promotes integers as in arithmetic"
+       for d in ("bool", "uint8", "int32", "int64")},
+    ("softsign", "bool"): "its composition meets abs, which has no bool kernel",
+    ("tanhshrink", "bool"): "its composition meets a bool subtraction",
+}
 
 # Ops that take arguments which PyTorch refuses, or the other way round.
 LENIENT = {}

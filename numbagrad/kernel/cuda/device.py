@@ -11,21 +11,19 @@ import os
 import threading
 
 from . import shim
+from .address import DeviceMemory
 
 ENCODE = {"f4": ctypes.c_float, "f8": ctypes.c_double}
 
 
-class Memory:
+class Memory(DeviceMemory):
     """One allocation of the device's pool; it goes back, in stream order, with the last reference."""
 
-    __slots__ = ("ptr", "nbytes", "size", "buffer", "free")
+    __slots__ = ("buffer",)
 
-    def __init__(self, buffer, nbytes, free):
-        self.buffer, self.nbytes, self.free = buffer, nbytes, free
-        self.ptr = int(buffer.handle)
-
-    def __del__(self):
-        self.free(self.nbytes)
+    def __init__(self, buffer, nbytes, free, index):
+        super().__init__(int(buffer.handle), nbytes, free, index)
+        self.buffer = buffer
 
 
 class Gpu:
@@ -82,7 +80,7 @@ class Gpu:
 
     def allocate(self, nbytes, index, free):
         _, stream, resource = self.start(index)
-        return Memory(resource.allocate(max(nbytes, 1), stream=stream), nbytes, free)
+        return Memory(resource.allocate(max(nbytes, 1), stream=stream), nbytes, free, index)
 
     def trim(self, index):
         """Give unused memory of the pool back to the driver."""

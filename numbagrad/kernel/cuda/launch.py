@@ -6,6 +6,7 @@ import threading
 
 from ...device import device as Device
 from . import emit, shim
+from .address import plain
 
 _target = None
 _current = threading.local()
@@ -105,7 +106,7 @@ def launch_pointwise(pointwise, compute, ins, scalars, outs, shape):
             raise RuntimeError("Expected all tensors to be on the same device, but found at least two devices, "
                                f"{device} and {x._kind.device}! (in {pointwise.name.removeprefix('loop_')})")
     t = target()
-    args = [t.pointer(x._buf, x._ptr, x._kind.dtype.code) for x in tensors]
+    args = [t.pointer(x._buf, plain(x._ptr), x._kind.dtype.code) for x in tensors]
     args += scalars_of(compute, scalars)
     args.append(n)
     dims, small = 0, n < emit.SMALL

@@ -6,9 +6,10 @@ import threading
 
 import numpy as np
 
+from .address import on, plain
 from .launch import target
 
-_lock = threading.Lock()
+_lock = threading.RLock()  # the garbage collector may free memory while this thread is counting
 _used: dict = {}   # device index -> [bytes now, peak]
 
 
@@ -21,7 +22,8 @@ def _counter(index):
 
 def _release(counter):
     def free(nbytes):
-        counter[0] -= nbytes
+        with _lock:
+            counter[0] -= nbytes
     return free
 
 
@@ -39,7 +41,7 @@ def alloc(kind, n):
     """Memory for ``n`` elements of a kind: (owner, address)."""
     memory = allocate(n * kind.itemsize, kind.device.index)
     memory.size = n
-    return memory, memory.ptr
+    return memory, on(kind.device.index)(memory.ptr)
 
 
 def zeros(kind, n):
@@ -93,11 +95,12 @@ def _copy_bytes(dst, src):
     t = target()
     nbytes = src._n * src._kind.itemsize
     if src._kind.cpu:
-        t.to_device(dst._buf, dst._ptr, _flat(src), dst._kind.device.index)
+        t.to_device(dst._buf, plain(dst._ptr), _flat(src), dst._kind.device.index)
     elif dst._kind.cpu:
-        t.to_host(_flat(dst), src._buf, src._ptr, src._kind.device.index)
+        t.to_host(_flat(dst), src._buf, plain(src._ptr), src._kind.device.index)
     else:
-        t.device_copy(dst._buf, dst._ptr, dst._kind.device.index, src._buf, src._ptr, src._kind.device.index, nbytes)
+        t.device_copy(dst._buf, plain(dst._ptr), dst._kind.device.index, src._buf, plain(src._ptr),
+                      src._kind.device.index, nbytes)
 
 
 def _flat(t):

@@ -16,6 +16,7 @@ import numpy as np
 from ... import dtypes as dt
 from .. import expr, jit
 from . import emit, memory
+from .address import plain
 from .launch import launch, target
 from .shim import Source, number_type
 
@@ -94,28 +95,20 @@ def _build(op, form, code, out_code, acc, first, last, block, shuffles, small):
     d = dt.BY_CODE[code]
     start = op.start(d) if callable(op.start) else op.start
     compute = "u1" if d.compute == "b1" else d.compute
-    used, parts = set(), {"combine": op._inline("combine", op.combine, ["acc", "x"], acc, set())}
-    used.update(_used(op.combine, ["acc", "x"], acc))
-    if op.map_fn and first:
-        parts["map_"] = op._inline("map_", op.map_fn, ["x"], compute, used)
-    if op.finish_fn and last:
-        parts["finish"] = op._inline("finish", op.finish_fn, ["acc", "n"], acc, used)
     env, keys = {}, [repr((code, out_code, acc))]
-    for c, names in sorted(used):
-        more, key = emit.functions(sorted(names), c)
-        env.update(more)
+    parts = [("combine", op.combine, ("acc", "x"), acc)]
+    if op.map_fn and first:
+        parts.append(("map_", op.map_fn, ("x",), compute))
+    if op.finish_fn and last:
+        parts.append(("finish", op.finish_fn, ("acc", "n"), acc))
+    for name, fn, args, c in parts:
+        env[name], key = _scalar(name, fn, args, c)
         keys.append(key)
-    for name, (text, c) in parts.items():
-        text = emit.portable(text)
-        made = {**env, "np": np, "T": emit.cast("T", c)[0], "__name__": "numbagrad.kernel.generated"}
-        parts[name] = jit.define(text, name, made)
-        keys.append(text + c)
-    env.update(parts)
     env["load"], k1 = emit.cast("load", code)
     env["store"], k2 = emit.cast("store", out_code)
     env["A"], env["C"] = emit.cast("T", acc)[0], emit.cast("T", compute)[0]
     number = f'float("{start!r}")' if isinstance(start, float) else repr(start)
-    value = "map_(C(load(x[@])))" if "map_" in parts else "load(x[@])"
+    value = "map_(C(load(x[@])))" if "map_" in env else "load(x[@])"
     text = ROWS if form == "rows" else COLUMNS
     if form == "rows":
         env["A_type"] = number_type(acc)
@@ -123,7 +116,7 @@ def _build(op, form, code, out_code, acc, first, last, block, shuffles, small):
         size = block // WARP if shuffle else block
         text = text.replace("MERGE", _shuffle(size) if shuffle else TREE)
         text = text.replace("SIZE", str(size)).replace("BLOCK", str(block))
-    text = text.replace("STORE(acc)", "store(finish(acc, A(total)))" if "finish" in parts else "store(acc)" if last
+    text = text.replace("STORE(acc)", "store(finish(acc, A(total)))" if "finish" in env else "store(acc)" if last
                         else "acc")
     text = re.sub(r"VALUE\[([^\]]+)\]", lambda m: value.replace("@", m.group(1)), text)
     text = emit.portable(text.replace("START", f"A({number})"))
@@ -133,9 +126,14 @@ def _build(op, form, code, out_code, acc, first, last, block, shuffles, small):
     return Source("fold_" + op.name, params, text.split("\n"), env, "\n".join([*keys, k1, k2]))
 
 
-def _used(fn, names, code):
-    used = expr.lines(expr.trace(fn, names), code)[3]
-    return {(code, tuple(used))} if used else set()
+def _scalar(name, fn, args, code):
+    """(plain function, key text) of one of a reduction's scalar functions in the type of ``code``."""
+    consts, body, results, used = expr.lines(expr.trace(fn, args), code)
+    env, key = emit.functions(used, code)
+    env.update(np=np, T=emit.cast("T", code)[0], __name__="numbagrad.kernel.generated")
+    lines = "".join(f"    {emit.portable(s)}\n" for s in consts + body)
+    text = f"def {name}({', '.join(args)}):\n{lines}    return {results[0]}\n"
+    return jit.define(text, name, env), text + code + key
 
 
 def run(op, t, out, steps):
@@ -155,12 +153,12 @@ def run(op, t, out, steps):
             work.append((form, count, inner, results, length, pieces))
             count = pieces
         work.append((form, count, inner, results, count, 1))
-    memory_, ptr, code, n = t._buf, t._ptr, d.code, t._n
+    memory_, ptr, code, n = t._buf, plain(t._ptr), d.code, t._n
     for k, (form, count, inner, results, length, pieces) in enumerate(work):
         first, last = k == 0, k == len(work) - 1
         items = results * pieces
         if last:
-            to, to_ptr, to_code = out._buf, out._ptr, out._kind.dtype.code
+            to, to_ptr, to_code = out._buf, plain(out._ptr), out._kind.dtype.code
         else:
             to = memory.allocate(items * dt.BY_CODE[acc].itemsize, index)
             to_ptr, to_code = to.ptr, acc

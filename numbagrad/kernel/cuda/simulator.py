@@ -13,23 +13,21 @@ import numpy as np
 
 from .. import jit
 from . import shim
+from .address import DeviceMemory
 
 # Outside of what a processor can address, and far from a null pointer plus offset.
 FIRST_ADDRESS = 0x7A00_0000_0000_0000
 ALIGNMENT = 512
 
 
-class Memory:
+class Memory(DeviceMemory):
     """One simulated allocation."""
 
-    __slots__ = ("ptr", "nbytes", "size", "bytes", "free")
+    __slots__ = ("bytes",)
 
-    def __init__(self, ptr, nbytes, free):
-        self.ptr, self.nbytes, self.free = ptr, nbytes, free
+    def __init__(self, ptr, nbytes, free, index):
+        super().__init__(ptr, nbytes, free, index)
         self.bytes = np.full(nbytes, 0xFF, np.uint8)
-
-    def __del__(self):
-        self.free(self.nbytes)
 
     def at(self, ptr, nbytes=None):
         """The bytes from an address on."""
@@ -56,7 +54,7 @@ class Simulator:
 
     def allocate(self, nbytes, index, free):
         # Allocations lie far apart, so an address outside of one is never inside another.
-        return Memory(next(self._addresses), nbytes, free)
+        return Memory(next(self._addresses), nbytes, free, index)
 
     def fill_zero(self, memory, index):
         memory.bytes[:] = 0

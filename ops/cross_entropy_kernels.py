@@ -1,0 +1,243 @@
+"""Kernels of cross entropy and negative log-likelihood over (rows, classes, inner).
+
+``aux`` holds (maximum, log of the sum of exponentials) of each place and then the sum of the targets' weights.
+"""
+
+from __future__ import annotations
+
+from numbagrad.kernel.jit import LANES, REDUCE, T, exp, kernel, lanes, load, log, store
+
+# ``bad[0]`` receives the index, negative ones less one so that -1 can mean that all is well.
+
+@kernel(fast=REDUCE)
+def ce_rows(x: "*T", target: "*i8", w: "*T", out: "*T", aux: "*f8", bad: "*i8", n: int, inner: int, weighted: int,
+            reduce: int, ignore: int, smoothing: float, rows: int, start: int, stop: int):
+    s = lanes()
+    whole = n - n % LANES
+    sum_loss = 0.0
+    sum_weight = 0.0
+    even = T(smoothing / n)
+    keep = T(1.0 - smoothing)
+    for row in range(start, stop):
+        base = row * n
+        top = load(x[base])
+        if whole > 0:
+            for k in range(LANES):
+                s[k] = load(x[base + k])
+            for i in range(base + LANES, base + whole, LANES):
+                for k in range(LANES):
+                    v = load(x[i + k])
+                    s[k] = v if v > s[k] else s[k]
+            for k in range(LANES):
+                top = s[k] if s[k] > top else top
+        for i in range(base + whole, base + n):
+            v = load(x[i])
+            top = v if v > top else top
+        total = T(0)
+        for i in range(base, base + n):
+            total += exp(load(x[i]) - top)
+        shift = log(total)
+        aux[2 * row] = top
+        aux[2 * row + 1] = shift
+        t = target[row]
+        loss = T(0)
+        if t != ignore:
+            if t < 0 or t >= n:
+                bad[0] = t if t >= 0 else t - 1
+            else:
+                share = load(w[t]) if weighted else T(1)
+                loss = keep * share * (shift - (load(x[base + t]) - top))
+                if smoothing != 0.0:
+                    spread = T(0)
+                    if weighted:
+                        for i in range(n):
+                            spread += load(w[i]) * (shift - (load(x[base + i]) - top))
+                    else:
+                        for i in range(n):
+                            spread += shift - (load(x[base + i]) - top)
+                    loss += even * spread
+                sum_weight += share
+        if reduce == 0:
+            out[row] = store(loss)
+        else:
+            sum_loss += loss
+    aux[2 * rows] = sum_weight
+    if reduce == 1:
+        out[0] = store(T(sum_loss / sum_weight))
+    elif reduce == 2:
+        out[0] = store(T(sum_loss))
+
+
+@kernel
+def ce_columns(x: "*T", target: "*i8", w: "*T", out: "*T", aux: "*f8", bad: "*i8", n: int, inner: int, weighted: int,
+               reduce: int, ignore: int, smoothing: float, rows: int, start: int, stop: int):
+    top, total, spread = lanes(), lanes(), lanes()
+    tiles = (inner + LANES - 1) // LANES
+    sum_loss = 0.0
+    sum_weight = 0.0
+    even = T(smoothing / n)
+    keep = T(1.0 - smoothing)
+    for item in range(start, stop):
+        row = item // tiles
+        left = (item - row * tiles) * LANES
+        width = min(LANES, inner - left)
+        first = row * n * inner + left
+        place = row * inner + left
+        for k in range(width):
+            top[k] = load(x[first + k])
+            total[k] = T(0)
+            spread[k] = T(0)
+        for i in range(n):
+            base = first + i * inner
+            for k in range(width):
+                v = load(x[base + k])
+                top[k] = v if v > top[k] else top[k]
+        for i in range(n):
+            base = first + i * inner
+            for k in range(width):
+                total[k] = total[k] + exp(load(x[base + k]) - top[k])
+        for k in range(width):
+            total[k] = log(total[k])
+            aux[2 * (place + k)] = top[k]
+            aux[2 * (place + k) + 1] = total[k]
+        if smoothing != 0.0:
+            for i in range(n):
+                base = first + i * inner
+                share = load(w[i]) if weighted else T(1)
+                for k in range(width):
+                    spread[k] = spread[k] + share * (total[k] - (load(x[base + k]) - top[k]))
+        for k in range(width):
+            t = target[place + k]
+            loss = T(0)
+            if t != ignore:
+                if t < 0 or t >= n:
+                    bad[0] = t if t >= 0 else t - 1
+                else:
+                    share = load(w[t]) if weighted else T(1)
+                    loss = keep * share * (total[k] - (load(x[first + t * inner + k]) - top[k])) + even * spread[k]
+                    sum_weight += share
+            if reduce == 0:
+                out[place + k] = store(loss)
+            else:
+                sum_loss += loss
+    aux[2 * rows] = sum_weight
+    if reduce == 1:
+        out[0] = store(T(sum_loss / sum_weight))
+    elif reduce == 2:
+        out[0] = store(T(sum_loss))
+
+
+@kernel
+def ce_gradient(g: "*T", x: "*T", target: "*i8", w: "*T", aux: "*f8", out: "*T", n: int, inner: int, weighted: int,
+                reduce: int, ignore: int, smoothing: float, rows: int, start: int, stop: int):
+    shift, factor, top = lanes(), lanes(), lanes()
+    tiles = (inner + LANES - 1) // LANES
+    even = T(smoothing / n)
+    keep = T(1.0 - smoothing)
+    shares = T(n)
+    if weighted:
+        shares = T(0)
+        for i in range(n):
+            shares += load(w[i])
+    scale = T(1)
+    if reduce == 1:
+        scale = T(1.0 / aux[2 * rows])
+    if reduce != 0:
+        scale *= load(g[0])
+    for item in range(start, stop):
+        row = item // tiles
+        left = (item - row * tiles) * LANES
+        width = min(LANES, inner - left)
+        first = row * n * inner + left
+        place = row * inner + left
+        if inner == 1:
+            t = target[row]
+            if t == ignore:
+                for i in range(first, first + n):
+                    out[i] = store(T(0))
+                continue
+            a = scale if reduce != 0 else load(g[row])
+            share = keep * (load(w[t]) if weighted else T(1))
+            high = T(aux[2 * row])
+            log_sum = T(aux[2 * row + 1])
+            b = a * (share + even * shares)
+            if smoothing == 0.0:
+                for i in range(first, first + n):
+                    out[i] = store(b * exp((load(x[i]) - high) - log_sum))
+            elif weighted:
+                for i in range(n):
+                    out[first + i] = store(b * exp((load(x[first + i]) - high) - log_sum) - a * even * load(w[i]))
+            else:
+                for i in range(first, first + n):
+                    out[i] = store(b * exp((load(x[i]) - high) - log_sum) - a * even)
+            out[first + t] = store(load(out[first + t]) - a * share)
+            continue
+        for k in range(width):
+            t = target[place + k]
+            a = scale if reduce != 0 else load(g[place + k])
+            share = T(0)
+            if t != ignore:
+                share = keep * (load(w[t]) if weighted else T(1)) + even * shares
+            factor[k] = a * share
+            top[k] = T(aux[2 * (place + k)])
+            shift[k] = T(aux[2 * (place + k) + 1])
+        for i in range(n):
+            base = first + i * inner
+            for k in range(width):
+                out[base + k] = store(factor[k] * exp((load(x[base + k]) - top[k]) - shift[k]))
+        for k in range(width):
+            t = target[place + k]
+            if t != ignore:
+                a = scale if reduce != 0 else load(g[place + k])
+                if smoothing != 0.0:
+                    for i in range(n):
+                        at = first + i * inner + k
+                        share = load(w[i]) if weighted else T(1)
+                        out[at] = store(load(out[at]) - a * even * share)
+                at = first + t * inner + k
+                share = keep * (load(w[t]) if weighted else T(1))
+                out[at] = store(load(out[at]) - a * share)
+
+
+@kernel
+def nll(x: "*T", target: "*i8", w: "*T", out: "*T", aux: "*f8", bad: "*i8", n: int, inner: int, weighted: int,
+        reduce: int, ignore: int, rows: int):
+    sum_loss = 0.0
+    sum_weight = 0.0
+    for place in range(rows):
+        row = place // inner
+        t = target[place]
+        loss = T(0)
+        if t != ignore:
+            if t < 0 or t >= n:
+                bad[0] = t if t >= 0 else t - 1
+            else:
+                share = load(w[t]) if weighted else T(1)
+                loss = -share * load(x[(row * n + t) * inner + (place - row * inner)])
+                sum_weight += share
+        if reduce == 0:
+            out[place] = store(loss)
+        else:
+            sum_loss += loss
+    aux[0] = sum_weight
+    if reduce == 1:
+        out[0] = store(T(sum_loss / sum_weight))
+    elif reduce == 2:
+        out[0] = store(T(sum_loss))
+
+
+@kernel
+def nll_gradient(g: "*T", target: "*i8", w: "*T", aux: "*f8", out: "*T", n: int, inner: int, weighted: int, reduce: int,
+                 ignore: int, rows: int):
+    for i in range(rows * n):
+        out[i] = store(T(0))
+    scale = T(1)
+    if reduce == 1:
+        scale = T(1.0 / aux[0])
+    for place in range(rows):
+        row = place // inner
+        t = target[place]
+        if t != ignore:
+            a = load(g[place]) if reduce == 0 else load(g[0]) * scale
+            share = load(w[t]) if weighted else T(1)
+            out[(row * n + t) * inner + (place - row * inner)] = store(-a * share)

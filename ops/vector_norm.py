@@ -1,0 +1,148 @@
+"""Vector norms of any order."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from numbagrad import dtypes as dt
+from numbagrad.copying import copy_into
+from numbagrad.kernel import expr as s
+from numbagrad.kernel.expr import where
+from numbagrad.op import Sample, custom, function, reduction
+from numbagrad.op.call import write_out
+from numbagrad.op.reduction import normalize_dims
+
+from .moment import reduced_shape
+from .reduce import expand_back, extremum_gradient
+
+INF = math.inf
+
+
+def _norm_op(name, fn, gradient, reference, **options):
+    fn.__name__, fn.__module__ = name, __name__
+    fn.__doc__ = "A vector norm over all or the given dimensions."
+    op = reduction(fn, accepts="real", dtypes="float", names=("LinalgVectorNormBackward0",) * 2, private=True,
+                   domain=(0.2, 2.0), samples=(Sample((3, 4)), Sample((3, 4), 1), Sample((2, 3, 4), (0, 2), True)),
+                   reference=lambda x, dim=None, keepdim=False: reference(x, dim, keepdim), **options)
+    op.gradient(gradient)
+    return op
+
+
+def _two_gradient(g, input, y, shape, dim, keepdim):
+    # Zero vectors get a zero gradient.
+    zero = (y.detach() == 0).to(dtype=y.dtype)
+    return input * expand_back(g * (1 - zero) / (y + zero), shape, dim, keepdim)
+
+
+def _one_gradient(g, input, shape, dim, keepdim):
+    return input.sign() * expand_back(g, shape, dim, keepdim)
+
+
+def _inf_gradient(g, input, y, dim, keepdim):
+    return extremum_gradient.call(g, input.abs(), y, dim=dim, keepdim=keepdim) * input.sign()
+
+
+norm_two = _norm_op("norm_two", lambda acc, x: acc + x, _two_gradient, start=0.0, wide=True, map=lambda x: x * x,
+                    finish=lambda acc, n: s.sqrt(acc),
+                    reference=lambda x, dim, keep: np.sqrt((x * x).sum(axis=dim, keepdims=keep)))
+norm_one = _norm_op("norm_one", lambda acc, x: acc + x, _one_gradient, start=0.0, wide=True, map=s.absolute,
+                    reference=lambda x, dim, keep: np.abs(x).sum(axis=dim, keepdims=keep))
+norm_inf = _norm_op("norm_inf", lambda acc, x: s.maximum(x, acc), _inf_gradient, start=0.0, map=s.absolute,
+                    reference=lambda x, dim, keep: np.abs(x).max(axis=dim, keepdims=keep))
+norm_low = _norm_op("norm_low", lambda acc, x: s.minimum(x, acc), _inf_gradient, start=INF, map=s.absolute, empty=False,
+                    reference=lambda x, dim, keep: np.abs(x).min(axis=dim, keepdims=keep))
+norm_zero = _norm_op("norm_zero", lambda acc, x: acc + x, lambda g, input: input * 0, start=0.0, wide=True,
+                     map=lambda x: where(s.apply("ne", x, 0), 1, 0),
+                     reference=lambda x, dim, keep: (x != 0).sum(axis=dim, keepdims=keep).astype(float))
+_norms = {2.0: norm_two, 1.0: norm_one, INF: norm_inf, -INF: norm_low, 0.0: norm_zero}
+
+
+@custom(private=True, contiguous=False, reference=None, node="LinalgVectorNormBackward0")
+def norm_p(input, *, p: float, dim: object, keepdim: bool):
+    """(sum |x| ** p) ** (1 / p)."""
+    return reduced_shape(input._shape, dim, keepdim), input._kind
+
+
+@norm_p.cpu
+def _(out, input, p, dim, keepdim):
+    t = input.detach().abs().pow(p).sum(dim, keepdim).pow(1.0 / p)
+    copy_into(out, t)
+
+
+@norm_p.gradient
+def _(g, input, y, shape, p, dim, keepdim):
+    zero = (y.detach() == 0).to(dtype=y.dtype)
+    scale = expand_back(g * (1 - zero) * (y + zero).pow(1.0 - p), shape, dim, keepdim)
+    size = input.abs()
+    if p < 1:
+        none = (input.detach() == 0).to(dtype=input.dtype)
+        return input.sign() * (size + none).pow(p - 1.0) * (1 - none) * scale
+    return (input * size if p == 3 else input.sign() * size.pow(p - 1.0)) * scale
+
+
+def vector_norm_of(input, ord, dim, keepdim):
+    """The norm of a real or complex tensor for any order."""
+    if isinstance(dim, list):
+        dim = tuple(dim)
+    if input._kind.dtype.is_complex:
+        input = input.abs()
+    op = _norms.get(float(ord))
+    if op is not None:
+        if op in (norm_inf, norm_low) and input._n == 0:
+            if op is norm_low or not input._n and any([input._shape[i] == 0 for i in normalize_dims(dim, input.ndim)]):
+                raise RuntimeError(f"linalg.vector_norm cannot compute the {float(ord):g} norm on an empty tensor "
+                                   "because the operation does not have an identity")
+        return op.call(input, dim, keepdim)
+    return norm_p.call(input, p=float(ord), dim=dim, keepdim=bool(keepdim))
+
+
+def _np_norm(x, ord=2, dim=None, keepdim=False):
+    a = np.abs(x)
+    if ord == INF:
+        return a.max(axis=dim, keepdims=keepdim)
+    if ord == -INF:
+        return a.min(axis=dim, keepdims=keepdim)
+    if ord == 0:
+        return (a != 0).sum(axis=dim, keepdims=keepdim).astype(x.dtype)
+    return (a**ord).sum(axis=dim, keepdims=keepdim) ** (1.0 / ord)
+
+
+NORMS = (Sample((3, 4)), Sample((3, 4), 1), Sample((3, 4), 3, 1), Sample((2, 3, 4), INF, (0, 2), True),
+         Sample((3, 4), -INF, 0), Sample((3, 4), 0), Sample((3, 4), 1.5, 1))
+
+
+@function(namespaces=("linalg",), method=False, reference=_np_norm, samples=NORMS, domain=(0.2, 2.0))
+def vector_norm(x, ord=2, dim=None, keepdim=False, *, dtype=None, out=None):
+    """(sum |x| ** ord) ** (1 / ord); the largest size for inf, the smallest for -inf, the count of non-zeros for 0."""
+    if dtype is not None:
+        x = x.to(dtype=dtype)
+    if x._kind.dtype.category < 2:
+        raise RuntimeError("linalg.vector_norm: Expected a floating point or complex tensor as input. Got "
+                           f"{dt.scalar_name(x._kind.dtype)}")
+    result = vector_norm_of(x, ord, dim, keepdim)
+    return result if out is None else write_out("linalg_vector_norm", out, result, [x])
+
+
+def _np_torch_norm(x, p="fro", dim=None, keepdim=False):
+    return _np_norm(x, 2 if p in ("fro", None) else p, dim, keepdim)
+
+
+@function(reference=_np_torch_norm, domain=(0.2, 2.0),
+          samples=(Sample((3, 4)), Sample((3, 4), 1), Sample((3, 4), 2, 1, True), Sample((3, 4), "fro", (0, 1))))
+def norm(input, p="fro", dim=None, keepdim=False, out=None, dtype=None):
+    """The vector norm of order ``p`` over all or the given dimensions; "fro" is 2, "nuc" the sum of singular values."""
+    if dtype is not None:
+        input = input.to(dtype=dtype)
+    if p == "nuc":
+        from numbagrad import linalg
+        result = linalg.matrix_norm(input, "nuc", (-2, -1) if dim is None else dim, keepdim)
+    else:
+        if isinstance(p, str) and p != "fro":
+            raise RuntimeError(f"only valid string values are 'fro' and 'nuc', found {p}")
+        if input._kind.dtype.category < 2:
+            raise RuntimeError("linalg.vector_norm: Expected a floating point or complex tensor as input. Got "
+                               f"{dt.scalar_name(input._kind.dtype)}")
+        result = vector_norm_of(input, 2 if p in ("fro", None) else p, dim, keepdim)
+    return result if out is None else write_out("norm", out, result, [input])
