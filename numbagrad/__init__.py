@@ -46,6 +46,7 @@ from .modes import (
 )
 from .storage import get_default_device, set_default_device
 from .tensor import Size, Tensor
+
 from .device import device  # isort: skip
 from . import autograd, creation
 from .autograd.anomaly import is_anomaly_check_nan_enabled, is_anomaly_enabled

@@ -40,7 +40,7 @@ def assert_close(actual, expected, *, allow_subclasses=True, rtol=None, atol=Non
     elif check_device and a.device != e.device:
         problem = f"The values for attribute 'device' do not match: {a.device} != {e.device}."
     else:
-        r0, a0 = max((TOLERANCES.get(t.dtype.name, (0.0, 0.0)) for t in (a, e)))
+        r0, a0 = max(TOLERANCES.get(t.dtype.name, (0.0, 0.0)) for t in (a, e))
         rtol, atol = (r0, a0) if rtol is None else (rtol, atol)
         problem = _difference(_array(a), _array(e), rtol, atol, equal_nan)
     if problem:

@@ -15,7 +15,8 @@ def test_nan_is_traced_to_its_forward_line():
     with ng.autograd.set_detect_anomaly(True):
         y = x * 1
         z = y.sqrt()  # this line
-        with pytest.warns(UserWarning, match="Error detected in SqrtBackward0. Traceback of forward call that caused the error:"
+        with pytest.warns(UserWarning, match="Error detected in SqrtBackward0. Traceback of forward call that caused "
+                                             "the error:"
                           ) as caught, pytest.raises(RuntimeError) as error:
             (z * 2).sum().backward()
     text = str(error.value)
@@ -64,8 +65,8 @@ def test_check_nan_can_be_off():
 
 
 def test_detect_anomaly_warns_and_restores():
-    with pytest.warns(UserWarning, match="Anomaly Detection has been enabled. This mode will increase the runtime and should "
-                                         "only be enabled for debugging."):
+    with pytest.warns(UserWarning, match="Anomaly Detection has been enabled. This mode will increase the runtime and "
+                                         "should only be enabled for debugging."):
         context = ng.autograd.detect_anomaly()
     with context:
         assert ng.is_anomaly_enabled() and ng.is_anomaly_check_nan_enabled()

@@ -16,7 +16,7 @@ def leaf(T, *values):
     return T.tensor(list(values), requires_grad=True)
 
 
-# --- accumulation ----------------------------------------------------------------------------------------------------------
+# --- accumulation -----------------------------------------------------------------------------------------------------
 
 def test_accumulation_keeps_the_gradient_object():
     x = leaf(ng, 1., 2.)
@@ -114,7 +114,7 @@ def test_outputs_of_one_node():
     agrees(code, "((tensor([3., 4., 5.]), tensor([0., 1., 2.])), tensor([[2., 2., 2.],\n        [0., 0., 0.]]))")
 
 
-# --- inputs= and grad() ------------------------------------------------------------------------------------------------------
+# --- inputs= and grad() -----------------------------------------------------------------------------------------------
 
 def test_backward_to_given_inputs():
     def code(T):
@@ -137,7 +137,8 @@ def test_grad_leaves_attributes_alone():
 def test_unused_inputs():
     def code(T):
         x, y = leaf(T, 1., 2.), leaf(T, 3., 4.)
-        return (T.autograd.grad(x.sum(), [x, y], allow_unused=True), T.autograd.grad(x.sum(), [x, y], materialize_grads=True))
+        return (T.autograd.grad(x.sum(), [x, y], allow_unused=True),
+                T.autograd.grad(x.sum(), [x, y], materialize_grads=True))
     agrees(code, "((tensor([1., 1.]), None), (tensor([1., 1.]), tensor([0., 0.])))")
 
 
@@ -218,7 +219,7 @@ def test_batched_gradients_are_refused():
         ng.autograd.grad(x * 2, x, ng.eye(2), is_grads_batched=True)
 
 
-# --- higher order ----------------------------------------------------------------------------------------------------------------
+# --- higher order -----------------------------------------------------------------------------------------------------
 
 def test_third_order():
     def code(T):
@@ -274,7 +275,7 @@ def test_gradients_are_not_recorded_without_create_graph():
     assert not x.grad.requires_grad
 
 
-# --- hooks -------------------------------------------------------------------------------------------------------------------------
+# --- hooks ------------------------------------------------------------------------------------------------------------
 
 def test_order_of_hooks():
     def code(T):
@@ -419,7 +420,7 @@ def test_retain_grad_follows_in_place_changes():
     agrees(code, "(tensor([12., 24.]), True)")
 
 
-# --- nodes -------------------------------------------------------------------------------------------------------------------------
+# --- nodes ------------------------------------------------------------------------------------------------------------
 
 def test_node_interface():
     def code(T):
@@ -461,7 +462,7 @@ def test_increment_version():
     assert x._version == 3
 
 
-# --- tensors as objects --------------------------------------------------------------------------------------------------------------
+# --- tensors as objects -----------------------------------------------------------------------------------------------
 
 def test_detach_and_data():
     def code(T):
@@ -505,8 +506,8 @@ def test_copies_and_pickles():
 def test_variable():
     def code(T):
         V = T.autograd.Variable
-        return (V(T.ones(2)), V(T.ones(2), requires_grad=True), isinstance(T.ones(2), V), type(V(T.ones(2))) is T.Tensor,
-                V(leaf(T, 1.) * 2))
+        return (V(T.ones(2)), V(T.ones(2), requires_grad=True), isinstance(T.ones(2), V),
+                type(V(T.ones(2))) is T.Tensor, V(leaf(T, 1.) * 2))
     agrees(code, "(tensor([1., 1.]), tensor([1., 1.], requires_grad=True), True, True, tensor([2.]))")
 
 
@@ -519,7 +520,12 @@ def test_forward_mode_is_refused():
         forward_ad.make_dual(ng.ones(1), ng.ones(1))
 
 
-# --- random graphs ---------------------------------------------------------------------------------------------------------------------
+# --- random graphs ----------------------------------------------------------------------------------------------------
+
+OPERATIONS = (lambda a, b: a * b, lambda a, b: a + b * 0.5, lambda a, b: a.sin(), lambda a, b: (a * 0.3).exp(),
+              lambda a, b: a / (b * b + 1), lambda a, b: a.tanh() - b, lambda a, b: a.sum(),
+              lambda a, b: a[..., :2].sum() if a.dim() else a * a)
+
 
 @pytest.mark.parametrize("seed", range(12))
 def test_random_graphs_against_differences(seed):
@@ -531,9 +537,7 @@ def test_random_graphs_against_differences(seed):
         pool = list(T_values)
         for _ in range(10):
             a, b = (pool[i] for i in rng.integers(len(pool), size=2))
-            pool.append([lambda: a * b, lambda: a + b * 0.5, lambda: a.sin(), lambda: (a * 0.3).exp(), lambda: a / (b * b + 1),
-                         lambda: a.tanh() - b, lambda: a.sum(), lambda: a[..., :2].sum() if a.dim() else a * a][
-                             rng.integers(8)]())
+            pool.append(OPERATIONS[rng.integers(len(OPERATIONS))](a, b))
         return sum((p * p).sum() for p in pool[3:])
     leaves = [ng.tensor(v, requires_grad=True) for v in start]
     grads = ng.autograd.grad(run(leaves), leaves, materialize_grads=True)

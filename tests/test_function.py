@@ -86,7 +86,8 @@ def test_setup_context():
         a, b = F.apply(x, k=2)
         (a + b).sum().backward()
         return a, b, x.grad, a.grad_fn.extra
-    agrees(code, "(tensor([5., 7.], grad_fn=<FnBackward>), tensor([1., 2.], grad_fn=<FnBackward>), tensor([3., 4.]), 3)")
+    agrees(code, "(tensor([5., 7.], grad_fn=<FnBackward>), tensor([1., 2.], grad_fn=<FnBackward>), tensor([3., 4.]), "
+                 "3)")
 
 
 def test_keyword_arguments():
@@ -194,7 +195,8 @@ def test_mark_dirty_on_a_view():
         F.apply(part)
         (base * T.tensor([1., 10.])).sum().backward()
         return part, base, x.grad
-    agrees(code, "(tensor(2., grad_fn=<AsStridedBackward0>), tensor([2., 2.], grad_fn=<CopySlices>), tensor([ 2., 10.]))")
+    agrees(code, "(tensor(2., grad_fn=<AsStridedBackward0>), tensor([2., 2.], grad_fn=<CopySlices>), tensor([ 2., "
+                 "10.]))")
 
 
 def test_mark_dirty_with_the_view_second():
@@ -221,7 +223,8 @@ def test_returning_an_input():
         y, m = F.apply(x), F.apply(n)
         y.sum().backward()
         return (y is x, y, y._is_view(), y.data_ptr() == x.data_ptr(), x.grad, m is n, m, m._is_view())
-    agrees(code, "(False, tensor([1., 2.], grad_fn=<FnBackward>), True, True, tensor([2., 2.]), False, tensor([1., 1.]), True)")
+    agrees(code, "(False, tensor([1., 2.], grad_fn=<FnBackward>), True, True, tensor([2., 2.]), False, tensor([1., "
+                 "1.]), True)")
 
 
 def test_returning_a_view_of_an_input():
@@ -241,7 +244,8 @@ def test_complex_functions():
         F.apply(z).sum().backward()
         return z.grad
     agrees(code, "tensor([1.+0.j])")
-    with pytest.raises(RuntimeError, match="expected a real gradient for an input of torch.float32 but got torch.complex64"):
+    with pytest.raises(RuntimeError, match="expected a real gradient for an input of torch.float32 but got "
+                                           "torch.complex64"):
         make(ng, double, lambda ctx, g: g * (1 + 2j)).apply(leaf(ng, 1.)).backward()
 
 

@@ -66,7 +66,8 @@ def test_wrong_complex_gradient():
         def backward(ctx, g):
             z, = ctx.saved_tensors
             return g * 2 * z  # without the conjugate
-    with pytest.raises(GradcheckError, match="While considering the real part of complex outputs only, Jacobian mismatch"):
+    with pytest.raises(GradcheckError, match="While considering the real part of complex outputs only, Jacobian "
+                                             "mismatch"):
         gradcheck(Wrong.apply, (rand(2, complex_=True),))
 
 
@@ -112,7 +113,8 @@ def test_mismatch_text():
 
 def test_float32_warns():
     x = ng.ones(2, requires_grad=True)
-    with pytest.warns(UserWarning, match="Input #0 requires gradient and is not a double precision floating point or complex"):
+    with pytest.warns(UserWarning, match="Input #0 requires gradient and is not a double precision floating point or "
+                                         "complex"):
         gradcheck(lambda x: x * 2, (x,), eps=1e-2, atol=1e-3)
 
 

@@ -14,7 +14,7 @@ def leaf(T, *values):
     return T.tensor(list(values), requires_grad=True)
 
 
-# --- what may be written -------------------------------------------------------------------------------------------------------
+# --- what may be written ----------------------------------------------------------------------------------------------
 
 def change(view):
     """In-place change of a view of a non-leaf, a leaf, and a tensor without grad."""
@@ -61,7 +61,8 @@ def test_overlapping_memory():
         a = T.arange(6.)
         a[::2].add_(a[1::2])
         return a, a.add_(a), a[1:].add_(a[:-1])
-    assert "some elements of the input tensor and the written-to tensor refer to a single memory location" in agrees(code)
+    text = agrees(code)
+    assert "some elements of the input tensor and the written-to tensor refer to a single memory location" in text
 
 
 @pytest.mark.parametrize("mode", ["no_grad", "inference_mode"])
@@ -107,7 +108,7 @@ def test_no_grad_allows_leaves():
     agrees(code, "(tensor([7., 7.], requires_grad=True), True, tensor([14., 14.]), 3)")
 
 
-# --- gradients -------------------------------------------------------------------------------------------------------------------
+# --- gradients --------------------------------------------------------------------------------------------------------
 
 PROGRAMS = [
     lambda T, x: x.mul_(x.clone()),
@@ -253,7 +254,7 @@ def test_in_place_on_a_tensor_used_before():
     agrees(code, "tensor([ 9., 11.])")
 
 
-# --- versions ----------------------------------------------------------------------------------------------------------------------
+# --- versions ---------------------------------------------------------------------------------------------------------
 
 STALE = [
     (lambda T, x: ((v := x.sin()), (w := v * v), v.add_(1), w), "MulBackward0", "self"),
@@ -302,9 +303,10 @@ def test_unneeded_tensors_may_change():
     agrees(code, "tensor([2., 2.])")
 
 
-# --- random programs -----------------------------------------------------------------------------------------------------------------
+# --- random programs --------------------------------------------------------------------------------------------------
 
-KINDS = ("unary", "binary", "view", "change", "change with", "copy", "set", "fill", "change", "view", "detached", "deep view")
+KINDS = ("unary", "binary", "view", "change", "change with", "copy", "set", "fill", "change", "view", "detached",
+         "deep view")
 
 
 def view_of(t, k):
@@ -346,7 +348,8 @@ def random_program(T, seed, order):
     pool, log = [x, w, c, x * 1.5, w.sin(), c.clone()], []
     for _ in range(draw.randint(2, 9)):
         kind = draw.choice(KINDS)
-        [t.grad_fn for t in pool]  # PyTorch remakes the history of a view when asked for it, and only then sees it in checks
+        # PyTorch remakes the history of a view when asked for it, and only then sees it in its checks.
+        [t.grad_fn for t in pool]
         try:
             step(T, pool, kind, *(draw.randrange(10**6) for _ in range(3)))
             log.append("fine")

@@ -139,7 +139,7 @@ def test_in_place_and_out_in_no_grad():
     agrees(code, "(tensor([3., 5.], requires_grad=True), tensor([2., 3.]), True)")
 
 
-# --- inference mode ----------------------------------------------------------------------------------------------------------------
+# --- inference mode ---------------------------------------------------------------------------------------------------
 
 INFERENCE = [
     lambda T, t, x: (t.is_inference(), (t * 2).is_inference(), t[0].is_inference(), t.detach().is_inference(),
@@ -197,7 +197,7 @@ def test_leaves_may_change_in_inference_mode():
     agrees(code, "tensor([4., 6.])")
 
 
-# --- threads -----------------------------------------------------------------------------------------------------------------------
+# --- threads ----------------------------------------------------------------------------------------------------------
 
 def test_each_thread_has_its_own_mode():
     seen, inside, done = [], threading.Event(), threading.Event()

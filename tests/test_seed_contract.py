@@ -24,7 +24,7 @@ def printed(code):
     return run
 
 
-# --- creation --------------------------------------------------------------------------------------------------------------
+# --- creation ---------------------------------------------------------------------------------------------------------
 
 CREATION = [
     (lambda T: T.tensor(3.0, requires_grad=True), "tensor(3., requires_grad=True)"),
@@ -37,7 +37,8 @@ CREATION = [
      "True\ntensor([[ 0.6614,  0.2669,  0.0617],\n        [ 0.6213, -0.4519, -0.1661]])\ntensor([0.6826, 0.3051])\n"
      "tensor([[ 0.6594, -0.2720],\n        [-0.1948,  1.0250]])"),
     (lambda T: T.cat([T.zeros(2, 2), T.ones(1, 2)], 0), "tensor([[0., 0.],\n        [0., 0.],\n        [1., 1.]])"),
-    (lambda T: [T.float is T.float32, T.device("cpu"), T.device("cuda:0"), T.zeros(1, device=T.device("cpu"), dtype=T.float)],
+    (lambda T: [T.float is T.float32, T.device("cpu"), T.device("cuda:0"),
+                T.zeros(1, device=T.device("cpu"), dtype=T.float)],
      "True\ncpu\ncuda:0\ntensor([0.])"),
     (lambda T: [isinstance(T.cuda.is_available(), bool), T.cuda.manual_seed(1)], "True\nNone"),
 ]
@@ -48,7 +49,7 @@ def test_creation(code, expected):
     agrees(code, expected)
 
 
-# --- requires_grad and leaves ------------------------------------------------------------------------------------------------
+# --- requires_grad and leaves -----------------------------------------------------------------------------------------
 
 def test_requires_grad():
     def code(T):
@@ -63,7 +64,8 @@ def test_requires_grad():
 
 
 @pytest.mark.parametrize("make, text", [
-    (lambda T: T.tensor([1, 2], requires_grad=True), "Only Tensors of floating point and complex dtype can require gradients"),
+    (lambda T: T.tensor([1, 2], requires_grad=True), "Only Tensors of floating point and complex dtype can require "
+                                                     "gradients"),
     (lambda T: T.ones(2, dtype=T.int64, requires_grad=True),
      "Only Tensors of floating point and complex dtype can require gradients"),
     (lambda T: T.tensor([1, 2]).requires_grad_(), "only Tensors of floating point dtype can require gradients"),
@@ -82,10 +84,11 @@ def test_leaves():
         y.backward()
         print("is_leaf:\n", w.is_leaf, x.is_leaf, a.is_leaf, b.is_leaf, y.is_leaf, c.is_leaf)
         print("gradient:\n", w.grad, x.grad, a.grad, b.grad, y.grad)
-    message = ("The .grad attribute of a Tensor that is not a leaf Tensor is being accessed. Its .grad attribute won't be "
-               "populated during autograd.backward(). If you indeed want the .grad field to be populated for a non-leaf "
-               "Tensor, use .retain_grad() on the non-leaf Tensor. If you access the non-leaf Tensor by mistake, make sure you "
-               "access the leaf Tensor instead. See github.com/pytorch/pytorch/pull/30531 for more information.")
+    message = ("The .grad attribute of a Tensor that is not a leaf Tensor is being accessed. Its .grad attribute won't "
+               "be populated during autograd.backward(). If you indeed want the .grad field to be populated for a "
+               "non-leaf Tensor, use .retain_grad() on the non-leaf Tensor. If you access the non-leaf Tensor by "
+               "mistake, make sure you access the leaf Tensor instead. See github.com/pytorch/pytorch/pull/30531 for "
+               "more information.")
     ours = said(ng, printed(code))
     assert ours == ("is_leaf:\n True True False False False True\ngradient:\n tensor([5.]) tensor([2.]) None None None"
                     + ("\nUserWarning: " + message) * 3)
@@ -110,7 +113,7 @@ def test_gradient_example():
                           "y.grad: None\nz.grad: tensor(1.)\ntensor(25., grad_fn=<AddBackward0>)")
 
 
-# --- backward and grad -------------------------------------------------------------------------------------------------------
+# --- backward and grad ------------------------------------------------------------------------------------------------
 
 def test_scalars_only():
     agrees(lambda T: T.ones(2, requires_grad=True).mul(2).backward(),
@@ -150,7 +153,8 @@ def test_graph_is_freed():
         y.backward()
         y.backward()
     text = agrees(code)
-    assert text.startswith("RuntimeError: Trying to backward through the graph a second time") and "retain_graph=True" in text
+    assert text.startswith("RuntimeError: Trying to backward through the graph a second "
+                           "time") and "retain_graph=True" in text
 
 
 def test_retained_graph_accumulates():
@@ -225,7 +229,7 @@ def test_control_flow():
     agrees(printed(code), "(tensor(2.),)\n(tensor(48.),)")
 
 
-# --- the graph -----------------------------------------------------------------------------------------------------------------
+# --- the graph --------------------------------------------------------------------------------------------------------
 
 def test_node_names():
     def code(T):
@@ -254,7 +258,7 @@ def test_sum_of_squares_has_a_node():
     agrees(printed(code), "False\nTrue\n<SumBackward0 object at 0x>")
 
 
-# --- switching it off ----------------------------------------------------------------------------------------------------------
+# --- switching it off -------------------------------------------------------------------------------------------------
 
 def test_disabling():
     def code(T):
@@ -285,7 +289,7 @@ def test_data_shares_storage_outside_the_graph():
     agrees(printed(code), "tensor([1.]) False\ntensor([100.], requires_grad=True)\ntensor([2.])")
 
 
-# --- in place --------------------------------------------------------------------------------------------------------------------
+# --- in place ---------------------------------------------------------------------------------------------------------
 
 def test_in_place():
     def code(T):
@@ -311,9 +315,9 @@ def test_saved_tensor_modified():
         a += 1
         y.backward()
     text = said(ng, code)
-    assert text.startswith("RuntimeError: one of the variables needed for gradient computation has been modified by an inplace "
-                           "operation: [torch.FloatTensor [1]], which is output 0 of Add, is at version 1; expected version 0 "
-                           "instead.")
+    assert text.startswith("RuntimeError: one of the variables needed for gradient computation has been modified by an "
+                           "inplace operation: [torch.FloatTensor [1]], which is output 0 of Add, is at version 1; "
+                           "expected version 0 instead.")
     assert "saved by MulBackward0 as 'self'" in text and "test_seed_contract.py:" in text
 
 
@@ -334,7 +338,7 @@ def test_update_rules():
                           "tensor([-1., -1.], requires_grad=True)\ntensor([0., 2., 0.])")
 
 
-# --- operations ------------------------------------------------------------------------------------------------------------------
+# --- operations -------------------------------------------------------------------------------------------------------
 
 def test_operations():
     def code(T):
@@ -347,7 +351,7 @@ def test_operations():
     agrees(printed(code))
 
 
-# --- custom Functions ------------------------------------------------------------------------------------------------------------
+# --- custom Functions -------------------------------------------------------------------------------------------------
 
 def make_exp(T):
     class Exp(T.autograd.Function):
@@ -434,7 +438,7 @@ def test_custom_relu_name():
     agrees(printed(code), "tensor([0., 2.], grad_fn=<MyReLUBackward>)")
 
 
-# --- nn and optim ----------------------------------------------------------------------------------------------------------------
+# --- nn and optim -----------------------------------------------------------------------------------------------------
 
 def test_batch_norm_parameters_and_buffers():
     def code(T):
@@ -444,16 +448,18 @@ def test_batch_norm_parameters_and_buffers():
         print(bn.state_dict())
         print(bn.weight)
         print(type(bn.state_dict()).__name__, list(bn.state_dict()))
-    state = [("weight", "tensor([1., 1., 1.])"), ("bias", "tensor([0., 0., 0.])"), ("running_mean", "tensor([0., 0., 0.])"),
+    state = [("weight", "tensor([1., 1., 1.])"), ("bias", "tensor([0., 0., 0.])"), ("running_mean", "tensor([0., 0., "
+                                                                                                    "0.])"),
              ("running_var", "tensor([1., 1., 1.])"), ("num_batches_tracked", "tensor(0)")]
     if "{" in repr(OrderedDict(a=1)):  # as Python 3.12 writes it
         shown = "OrderedDict({" + ", ".join(f"'{k}': {v}" for k, v in state) + "})"
     else:
         shown = "OrderedDict([" + ", ".join(f"('{k}', {v})" for k, v in state) + "])"
     agrees(printed(code),
-           "[('weight', Parameter containing:\ntensor([1., 1., 1.], requires_grad=True)), ('bias', Parameter containing:\n"
-           "tensor([0., 0., 0.], requires_grad=True))]\n"
-           "[('running_mean', tensor([0., 0., 0.])), ('running_var', tensor([1., 1., 1.])), ('num_batches_tracked', tensor(0))]\n"
+           "[('weight', Parameter containing:\ntensor([1., 1., 1.], requires_grad=True)), ('bias', Parameter "
+           "containing:\ntensor([0., 0., 0.], requires_grad=True))]\n"
+           "[('running_mean', tensor([0., 0., 0.])), ('running_var', tensor([1., 1., 1.])), ('num_batches_tracked', "
+           "tensor(0))]\n"
            + shown + "\nParameter containing:\ntensor([1., 1., 1.], requires_grad=True)\n"
            "OrderedDict ['weight', 'bias', 'running_mean', 'running_var', 'num_batches_tracked']")
 
@@ -475,9 +481,9 @@ def test_modules():
         print(net(T.ones(1, 2)))
         print(isinstance(net.parameters(), types.GeneratorType), [n for n, _ in net.named_parameters()])
     agrees(printed(code),
-           "LR(\n  (features): Linear(in_features=2, out_features=1, bias=True)\n  (sigmoid): Sigmoid()\n)\nSequential(\n"
-           "  (0): Linear(in_features=2, out_features=1, bias=True)\n  (1): ReLU()\n  (2): Sigmoid()\n)\n"
-           "tensor([[0.4482]], grad_fn=<SigmoidBackward0>)\nTrue ['features.weight', 'features.bias']")
+           "LR(\n  (features): Linear(in_features=2, out_features=1, bias=True)\n  (sigmoid): "
+           "Sigmoid()\n)\nSequential(\n  (0): Linear(in_features=2, out_features=1, bias=True)\n  (1): ReLU()\n  (2): "
+           "Sigmoid()\n)\ntensor([[0.4482]], grad_fn=<SigmoidBackward0>)\nTrue ['features.weight', 'features.bias']")
 
 
 def test_losses_and_sgd():
@@ -498,7 +504,7 @@ def test_losses_and_sgd():
     agrees(printed(code))
 
 
-# --- printing --------------------------------------------------------------------------------------------------------------------
+# --- printing ---------------------------------------------------------------------------------------------------------
 
 def test_printing():
     def code(T):
@@ -508,7 +514,7 @@ def test_printing():
     agrees(printed(code))
 
 
-# --- the worked examples -----------------------------------------------------------------------------------------------------------
+# --- the worked examples ----------------------------------------------------------------------------------------------
 
 def linear_regression(T, steps=500):
     """Linear regression by hand: x.mm(w) + b, half squared error, gradients by backward, updates through data."""
@@ -598,7 +604,8 @@ def test_two_layer_net():
     assert losses[0] > 1e6 and losses[-1] < 1e-2 * losses[0] and losses[-1] < 1e-3
     if oracle():
         theirs = two_layer_net(oracle(), 20)
-        np.testing.assert_allclose(losses[:20], theirs, rtol=1e-3)  # sums of 64 000 terms in another order, then amplified
+        # Sums of 64 000 terms in another order, amplified by each step.
+        np.testing.assert_allclose(losses[:20], theirs, rtol=1e-3)
 
 
 def test_logistic_regression():
@@ -640,4 +647,5 @@ def test_frozen_backbone_with_a_new_head():
         print(losses[-1] < losses[0], bool((before == model.body[0].weight).all()), model.body[0].weight.grad)
         print(f"{losses[0]:.4f} {losses[-1]:.4f}")
     text = agrees(printed(code))
-    assert "[('body.0.weight', False), ('body.0.bias', False), ('fc.weight', True), ('fc.bias', True)]\nTrue True None" in text
+    assert ("[('body.0.weight', False), ('body.0.bias', False), ('fc.weight', True), ('fc.bias', True)]\n"
+            "True True None") in text

@@ -9,7 +9,6 @@ import warnings
 from .. import modes
 from . import graph, hooks
 
-
 _HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _OPS = []
 
@@ -62,7 +61,8 @@ class _Anomaly:
         forward = node.__dict__.get("_forward")
         if forward is None:
             warnings.warn(f"Error detected in {node.name()}. No forward pass information available. Enable detect "
-                          "anomaly during forward pass for more information.", UserWarning, stacklevel=graph.user_level())
+                          "anomaly during forward pass for more "
+                          "information.", UserWarning, stacklevel=graph.user_level())
         else:
             text = "".join(forward[0])
             warnings.warn(f"Error detected in {node.name()}. Traceback of forward call that caused the error:\n{text}",
@@ -77,8 +77,8 @@ class detect_anomaly:
 
     def __init__(self, check_nan=True):
         self.check_nan = check_nan
-        warnings.warn("Anomaly Detection has been enabled. This mode will increase the runtime and should only be enabled "
-                      "for debugging.", UserWarning, stacklevel=2)
+        warnings.warn("Anomaly Detection has been enabled. This mode will increase the runtime and should only be "
+                      "enabled for debugging.", UserWarning, stacklevel=2)
 
     def __enter__(self):
         self.previous = (ANOMALY.enabled, ANOMALY.check_nan)

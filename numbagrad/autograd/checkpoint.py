@@ -1,7 +1,8 @@
 """Checkpointing: forward keeps only its inputs, and backward computes the rest again.
 
-Without reentry, saved tensors become numbered holders, and the first one that backward asks for makes the function run
-again up to the last tensor it needs. With reentry, a Function runs the whole graph of the recomputation inside backward.
+Without reentry, saved tensors become numbered holders, and the first one that backward asks for makes the function
+run again up to the last tensor it needs. With reentry, a Function runs the whole graph of the recomputation inside
+backward.
 """
 
 from __future__ import annotations
@@ -114,9 +115,9 @@ class CheckpointFunction(Function):
     @staticmethod
     def backward(ctx, *args):
         if engine.is_limited():
-            raise RuntimeError("When use_reentrant=True, torch.utils.checkpoint is incompatible with .grad() or passing an "
-                               "`inputs` parameter to .backward(). To resolve this error, you can either set "
-                               "use_reentrant=False, or call .backward() without passing the `inputs` argument.")
+            raise RuntimeError("When use_reentrant=True, torch.utils.checkpoint is incompatible with .grad() or "
+                               "passing an `inputs` parameter to .backward(). To resolve this error, you can either "
+                               "set use_reentrant=False, or call .backward() without passing the `inputs` argument.")
         inputs = list(ctx.inputs)
         for i, t in zip(ctx.places, ctx.saved_tensors):
             inputs[i] = t
@@ -172,15 +173,16 @@ class _Frame:
             if key is not None:
                 self.found[key] = found
         if holder.number not in found:
-            raise CheckpointError("torch.utils.checkpoint: Unpack is being triggered for a tensor that was already unpacked "
-                                  "once. If you are calling ctx.saved_tensors in backward, make sure to do so only once. "
-                                  "Otherwise please open an issue with details on your use case.")
+            raise CheckpointError("torch.utils.checkpoint: Unpack is being triggered for a tensor that was already "
+                                  "unpacked once. If you are calling ctx.saved_tensors in backward, make sure to do so "
+                                  "only once. Otherwise please open an issue with details on your use case.")
         return found.pop(holder.number)
 
     def inputs(self):
         """The arguments of the call; tensors come from their saved form."""
         node = _InputsOf()
-        return [graph.unpack(node, *a, which="input") if is_tensor else a for a, is_tensor in zip(self.args, self.tensors)]
+        return [graph.unpack(node, *a, which="input") if is_tensor else a
+                for a, is_tensor in zip(self.args, self.tensors)]
 
     def recompute(self):
         """Run the function again; {number: saved tensor}."""
@@ -203,16 +205,17 @@ class _Frame:
         except _Stop:
             pass
         if count[0] != len(self.holders):
-            raise CheckpointError("torch.utils.checkpoint: A different number of tensors was saved during the original forward "
-                                  f"and recomputation.\nNumber of tensors saved during forward: {len(self.holders)}\nNumber of "
-                                  f"tensors saved during recomputation: {count[0]}.")
+            raise CheckpointError("torch.utils.checkpoint: A different number of tensors was saved during the original "
+                                  "forward and recomputation.\nNumber of tensors saved during forward: "
+                                  f"{len(self.holders)}\nNumber of tensors saved during recomputation: {count[0]}.")
         if self.check:
-            different = [(i, self.metadata[i], _metadata(t)) for i, t in found.items() if _metadata(t) != self.metadata[i]]
+            different = [(i, self.metadata[i], _metadata(t)) for i, t in found.items()
+                         if _metadata(t) != self.metadata[i]]
             if different:
                 lines = "".join(f"tensor at position {i}:\nsaved metadata: {a}\nrecomputed metadata: {b}\n"
                                 for i, a, b in different)
-                raise CheckpointError("torch.utils.checkpoint: Recomputed values for the following tensors have different "
-                                      f"metadata than during the forward pass.\n{lines}.")
+                raise CheckpointError("torch.utils.checkpoint: Recomputed values for the following tensors have "
+                                      f"different metadata than during the forward pass.\n{lines}.")
         return found
 
 
@@ -225,17 +228,18 @@ class _InputsOf(graph.Node):
         return "Checkpoint"
 
 
-def checkpoint(function, *args, use_reentrant=None, context_fn=noop_context_fn, determinism_check="default", debug=False,
-               early_stop=True, **kwargs):
+def checkpoint(function, *args, use_reentrant=None, context_fn=noop_context_fn, determinism_check="default",
+               debug=False, early_stop=True, **kwargs):
     """``function(*args, **kwargs)`` without keeping what its backward needs: that is computed again in backward.
 
-    ``use_reentrant=False`` is the better form (any inputs, ``autograd.grad``, higher order); ``preserve_rng_state`` (default
-    True) gives dropout the same mask again."""
+    ``use_reentrant=False`` is the better form (any inputs, ``autograd.grad``, higher order); ``preserve_rng_state``
+    (default True) gives dropout the same mask again."""
     if use_reentrant is None:
-        warnings.warn("torch.utils.checkpoint: the use_reentrant parameter should be passed explicitly. Starting in PyTorch 2.9, "
-                      "calling checkpoint without use_reentrant will raise an exception. use_reentrant=False is recommended, but "
-                      "if you need to preserve the current default behavior, you can pass use_reentrant=True. Refer to docs for "
-                      "more details on the differences between the two variants.", UserWarning, stacklevel=2)
+        warnings.warn("torch.utils.checkpoint: the use_reentrant parameter should be passed explicitly. Starting in "
+                      "PyTorch 2.9, calling checkpoint without use_reentrant will raise an exception. "
+                      "use_reentrant=False is recommended, but if you need to preserve the current default behavior, "
+                      "you can pass use_reentrant=True. Refer to docs for more details on the differences between the "
+                      "two variants.", UserWarning, stacklevel=2)
         use_reentrant = True
     if debug:
         raise NotImplementedError("checkpoint: debug=True (a trace of all operations) is not supported")
@@ -253,7 +257,8 @@ def checkpoint(function, *args, use_reentrant=None, context_fn=noop_context_fn, 
         with forward_context:
             return function(*args, **kwargs)
     stop = early_stop if _early_stop[0] is None else _early_stop[0]
-    frame = _Frame(function, kwargs, _Random(preserve, args), recompute_context, stop, determinism_check == "default", args)
+    check = determinism_check == "default"
+    frame = _Frame(function, kwargs, _Random(preserve, args), recompute_context, stop, check, args)
     with graph.saved_tensors_hooks(frame.pack, frame.unpack), forward_context:
         return function(*args, **kwargs)
 
@@ -261,10 +266,11 @@ def checkpoint(function, *args, use_reentrant=None, context_fn=noop_context_fn, 
 def checkpoint_sequential(functions, segments, input, use_reentrant=None, **kwargs):
     """Run a sequence of functions in ``segments`` checkpointed parts; the last part is run plainly."""
     if use_reentrant is None:
-        warnings.warn("torch.utils.checkpoint.checkpoint_sequential: the use_reentrant parameter should be passed explicitly. In "
-                      "version 2.9 we will raise an exception if use_reentrant is not passed. use_reentrant=False is recommended, "
-                      "but if you need to preserve the current default behavior, you can pass use_reentrant=True. Refer to docs "
-                      "for more details on the differences between the two variants.", UserWarning, stacklevel=2)
+        warnings.warn("torch.utils.checkpoint.checkpoint_sequential: the use_reentrant parameter should be passed "
+                      "explicitly. In version 2.9 we will raise an exception if use_reentrant is not passed. "
+                      "use_reentrant=False is recommended, but if you need to preserve the current default behavior, "
+                      "you can pass use_reentrant=True. Refer to docs for more details on the differences between the "
+                      "two variants.", UserWarning, stacklevel=2)
         use_reentrant = True
     preserve = kwargs.pop("preserve_rng_state", True)
     if kwargs:

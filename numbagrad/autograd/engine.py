@@ -3,8 +3,8 @@
 A gradient on its way is held in ``pending`` under the node that will take it (a list under nodes with several outputs).
 A leaf takes its gradient at once, unless it has hooks: those see the sum of all that arrives, once.
 
-Without ``create_graph`` nodes work on values outside the graph, so recording need not be switched off for them (a mode that
-differs from the default slows every operation); it is switched off around the user's own code.
+Without ``create_graph`` nodes work on values outside the graph, so recording need not be switched off for them (a mode
+that differs from the default slows every operation); it is switched off around the user's own code.
 """
 
 from __future__ import annotations
@@ -182,7 +182,7 @@ def _run(roots, gradients, keep_graph, create_graph, inputs, accumulate):
     return [captured[_key(e)][0] for e in inputs]
 
 
-# References to a gradient that nobody but the loop above holds; found by trying, since it is the interpreter's business.
+# References to a gradient that nobody but the loop above holds; found by trying, as it is the interpreter's business.
 def _calibrate():
     grads = (object(),)
     r = grads[0]
@@ -240,7 +240,7 @@ def _capture(node, g, captured, create_graph):
             entry[0] = part if create_graph or part is None or not part._rg else part.detach()
 
 
-# --- leaves --------------------------------------------------------------------------------------------------------------
+# --- leaves -----------------------------------------------------------------------------------------------------------
 
 def roots_left(direct, e):
     """Edges of the leaf roots from ``e`` on, which are still to be delivered."""

@@ -5,7 +5,8 @@ __all__ = ["UnpackedDualTensor", "enter_dual_level", "exit_dual_level", "make_du
 
 def _refuse(name):
     raise NotImplementedError(f"autograd.forward_ad.{name}: forward-mode differentiation is not supported; "
-                              "autograd.functional.jvp computes Jacobian-vector products by differentiating backward twice")
+                              "autograd.functional.jvp computes Jacobian-vector products by differentiating backward "
+                              "twice")
 
 
 class UnpackedDualTensor:

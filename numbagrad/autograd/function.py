@@ -36,8 +36,8 @@ class FunctionCtx:
         """Accepted for compatibility; there is no forward-mode differentiation."""
         for t in tensors:
             if not (t is None or isinstance(t, Tensor)):
-                raise AssertionError("save_for_forward expects all arguments to be tensors; you should save non-tensors as "
-                                     "attributes on ctx.")
+                raise AssertionError("save_for_forward expects all arguments to be tensors; you should save "
+                                     "non-tensors as attributes on ctx.")
 
     def mark_dirty(self, *args):
         """Name the inputs that forward modified in place; each must be returned as an output."""
@@ -48,8 +48,8 @@ class FunctionCtx:
         self._no_grad_outputs = args
 
     def mark_shared_storage(self, *pairs):
-        warnings.warn("mark_shared_storage is deprecated. Tensors with shared storages are automatically tracked. Note that "
-                      "calls to `set_()` are not tracked", FutureWarning, stacklevel=2)
+        warnings.warn("mark_shared_storage is deprecated. Tensors with shared storages are automatically tracked. Note "
+                      "that calls to `set_()` are not tracked", FutureWarning, stacklevel=2)
 
     def set_materialize_grads(self, value):
         """Whether backward gets zeros (True) or None for outputs that received no gradient."""
@@ -132,13 +132,14 @@ def _gradients(node, result):
     if len(result) > n and all(r is None for r in result[n:]):
         result = result[:n]
     if len(result) != n:
-        raise RuntimeError(f"function {name} returned an incorrect number of gradients (expected {n}, got {len(result)})")
+        raise RuntimeError(f"function {name} returned an incorrect number of gradients (expected {n}, got "
+                           f"{len(result)})")
     out = []
     for i, (r, known) in enumerate(zip(result, inputs)):
         if known is None:
             if r is not None:
-                raise RuntimeError(f"function {name} returned a gradient different than None at position {i + 1}, but the "
-                                   "corresponding forward input was not a Variable")
+                raise RuntimeError(f"function {name} returned a gradient different than None at position {i + 1}, but "
+                                   "the corresponding forward input was not a Variable")
             out.append(None)
             continue
         if r is not None:
@@ -160,11 +161,11 @@ def _fit(name, i, r, shape, kind):
         r = sum_to_size(r, shape)
     if r._kind is not kind:
         if r._kind.device is not kind.device:
-            raise RuntimeError(f"Function {name} returned an invalid gradient at index {i} - expected device {kind.device} "
-                               f"but got {r._kind.device}")
+            raise RuntimeError(f"Function {name} returned an invalid gradient at index {i} - expected device "
+                               f"{kind.device} but got {r._kind.device}")
         if r._kind.dtype.is_complex and not kind.dtype.is_complex:
-            raise RuntimeError(f"Function {name} returned an invalid gradient at index {i} - expected a real gradient for an "
-                               f"input of {kind.dtype} but got {r.dtype}")
+            raise RuntimeError(f"Function {name} returned an invalid gradient at index {i} - expected a real gradient "
+                               f"for an input of {kind.dtype} but got {r.dtype}")
         if r._kind is not kind:
             r = r.to(dtype=kind.dtype)
     return r
@@ -176,7 +177,8 @@ class FunctionMeta(type):
     def __init__(cls, name, bases, attrs):
         cls._backward_cls = type(name + "Backward", (BackwardCFunction,), {
             "__slots__": (), "_forward_cls": cls, "__module__": "torch.autograd.function"})
-        cls._ctx_cls = type(name + "Backward", (FunctionCtx,), {"_forward_cls": cls, "__module__": attrs.get("__module__")})
+        cls._ctx_cls = type(name + "Backward", (FunctionCtx,), {
+            "_forward_cls": cls, "__module__": attrs.get("__module__")})
         super().__init__(name, bases, attrs)
 
 
@@ -189,13 +191,13 @@ class Function(FunctionCtx, metaclass=FunctionMeta):
     generate_vmap_rule = False
 
     def __init__(self, *args, **kwargs):
-        warnings.warn(f"{self.__class__} should not be instantiated. Methods on autograd functions are all static, so you "
-                      "should invoke them on the class itself. Instantiating an autograd function will raise an error in a "
-                      "future version of PyTorch.", DeprecationWarning, stacklevel=2)
+        warnings.warn(f"{self.__class__} should not be instantiated. Methods on autograd functions are all static, so "
+                      "you should invoke them on the class itself. Instantiating an autograd function will raise an "
+                      "error in a future version of PyTorch.", DeprecationWarning, stacklevel=2)
 
     def __call__(self, *args, **kwargs):
-        raise RuntimeError("Legacy autograd function with non-static forward method is deprecated. Please use new-style "
-                           "autograd function with static forward method. (Example: "
+        raise RuntimeError("Legacy autograd function with non-static forward method is deprecated. Please use "
+                           "new-style autograd function with static forward method. (Example: "
                            "https://pytorch.org/docs/stable/autograd.html#torch.autograd.Function)")
 
     @staticmethod
@@ -211,16 +213,16 @@ class Function(FunctionCtx, metaclass=FunctionMeta):
     @staticmethod
     def backward(ctx, *grad_outputs):
         """Gradients of the arguments of forward, given those of its outputs."""
-        raise NotImplementedError("You must implement either the backward or vjp method for your custom autograd.Function to "
-                                  "use it with backward mode AD.")
+        raise NotImplementedError("You must implement either the backward or vjp method for your custom "
+                                  "autograd.Function to use it with backward mode AD.")
 
     vjp = backward
 
     @staticmethod
     def jvp(ctx, *grad_inputs):
         """Forward-mode differentiation, which is not supported."""
-        raise NotImplementedError("You must implement the jvp function for custom autograd.Function to use it with forward "
-                                  "mode AD.")
+        raise NotImplementedError("You must implement the jvp function for custom autograd.Function to use it with "
+                                  "forward mode AD.")
 
     @staticmethod
     def vmap(info, in_dims, *args):
@@ -284,8 +286,8 @@ def _user_backward(cls):
     """The backward or vjp that a Function defines."""
     own, vjp = cls.backward is not Function.backward, cls.vjp is not Function.vjp
     if own and vjp:
-        raise RuntimeError("Implementing both 'backward' and 'vjp' for a custom Function is not allowed. You should only "
-                           "implement one of them.")
+        raise RuntimeError("Implementing both 'backward' and 'vjp' for a custom Function is not allowed. You should "
+                           "only implement one of them.")
     return cls.vjp if vjp else cls.backward
 
 
@@ -299,11 +301,11 @@ def _wrap(node, ctx, args, outputs):
     dirty = ctx._dirty
     for t in dirty:
         if not _is_in(t, inputs):
-            warnings.warn("ctx.mark_dirty() received a tensor that was not an input. Only input Tensors that have been mutated "
-                          "should be passed to ctx.mark_dirty().", UserWarning, stacklevel=3)
+            warnings.warn("ctx.mark_dirty() received a tensor that was not an input. Only input Tensors that have been "
+                          "mutated should be passed to ctx.mark_dirty().", UserWarning, stacklevel=3)
         elif not _is_in(t, outputs):
-            raise RuntimeError("Some elements marked as dirty during the forward method were not returned as output. The inputs "
-                               "that are modified inplace must all be outputs of the Function.")
+            raise RuntimeError("Some elements marked as dirty during the forward method were not returned as output. "
+                               "The inputs that are modified inplace must all be outputs of the Function.")
     result, ctx._kept = [], []
     for o in outputs:
         if not isinstance(o, Tensor):
@@ -317,13 +319,14 @@ def _wrap(node, ctx, args, outputs):
                 if o._rg and o._node is None:
                     raise RuntimeError("a leaf Variable that requires grad has been used in an in-place operation.")
                 if o._view is not None and len(outputs) > 1:
-                    raise RuntimeError("If your Function modifies inplace an input that is a view of another Tensor, your "
-                                       "Function cannot return more than one Tensor. This is not supported by the current "
-                                       "autograd engine. You should either make sure the input is not a view (using .clone() "
-                                       "for example) or make your Function only return one Tensor (potentially splitting it "
-                                       "into two Functions: one doing the inplace that returns a single Tensor and a second "
-                                       "one that does the other operations). You can ask on the forum "
-                                       "https://discuss.pytorch.org/ if you need help to do this change.")
+                    raise RuntimeError("If your Function modifies inplace an input that is a view of another Tensor, "
+                                       "your Function cannot return more than one Tensor. This is not supported by the "
+                                       "current autograd engine. You should either make sure the input is not a view "
+                                       "(using .clone() for example) or make your Function only return one Tensor "
+                                       "(potentially splitting it into two Functions: one doing the inplace that "
+                                       "returns a single Tensor and a second one that does the other operations). You "
+                                       "can ask on the forum https://discuss.pytorch.org/ if you need help to do this "
+                                       "change.")
             bump_version(o)
             ctx._kept.append("dirty")
         elif _is_in(o, inputs) and not modified:
@@ -402,7 +405,8 @@ def _save(node, ctx, outputs):
         if t is None:
             saved += [None, 0]
         elif not isinstance(t, Tensor):
-            raise TypeError(f"save_for_backward can only save variables, but argument {i} is of type {type(t).__name__}")
+            raise TypeError(f"save_for_backward can only save variables, but argument {i} is of type "
+                            f"{type(t).__name__}")
         else:
             own = next((j for j, o in enumerate(outputs) if o is t), None)
             if own is not None and (t._node is node or t._node.__class__ is Output and t._node.node is node):
@@ -457,4 +461,5 @@ class NestedIOFunction(Function):
     @classmethod
     def apply(cls, *args, **kwargs):
         """Refuse: flatten nested inputs and use ``Function``."""
-        raise NotImplementedError("NestedIOFunction is not supported: pass the tensors to a Function as separate arguments")
+        raise NotImplementedError("NestedIOFunction is not supported: pass the tensors to a Function as separate "
+                                  "arguments")

@@ -27,10 +27,10 @@ def _as_tuple(x, what, name):
     for i, t in enumerate(x):
         if not isinstance(t, Tensor):
             if is_tuple:
-                raise TypeError(f"The {what} given to {name} must be either a Tensor or a tuple of Tensors but the value at "
-                                f"index {i} has type {type(t)}.")
-            raise TypeError(f"The {what} given to {name} must be either a Tensor or a tuple of Tensors but the given {what} "
-                            f"has type {type(t)}.")
+                raise TypeError(f"The {what} given to {name} must be either a Tensor or a tuple of Tensors but the "
+                                f"value at index {i} has type {type(t)}.")
+            raise TypeError(f"The {what} given to {name} must be either a Tensor or a tuple of Tensors but the given "
+                            f"{what} has type {type(t)}.")
     return is_tuple, x
 
 
@@ -60,8 +60,9 @@ def _check_differentiable(outputs, strict):
     if strict:
         for i, o in enumerate(outputs):
             if not o.requires_grad:
-                raise RuntimeError(f"Output {i} of the user-provided function does not require gradients. The outputs must be "
-                                   "computed in a differentiable manner from the input when running in strict mode.")
+                raise RuntimeError(f"Output {i} of the user-provided function does not require gradients. The outputs "
+                                   "must be computed in a differentiable manner from the input when running in strict "
+                                   "mode.")
 
 
 def _gradients(outputs, inputs, grad_outputs=None, create_graph=False, retain_graph=None):
@@ -76,13 +77,13 @@ def _gradients(outputs, inputs, grad_outputs=None, create_graph=False, retain_gr
 
 INDEPENDENT = {
     "back": "Output {} of the user-provided function is independent of input {}. This is not allowed in strict mode.",
-    "back_trick": "The gradient with respect to the input is independent of entry {} in the grad_outputs when using the "
-                  "double backward trick to compute forward mode gradients. This is not allowed in strict mode.",
-    "double_back": "The jacobian of the user-provided function is independent of input {}. This is not allowed in strict "
-                   "mode.",
-    "double_back_trick": "The hessian of the user-provided function is independent of entry {} in the grad_jacobian. This is "
-                         "not allowed in strict mode as it prevents from using the double backward trick to replace forward "
-                         "mode AD.",
+    "back_trick": "The gradient with respect to the input is independent of entry {} in the grad_outputs when using "
+                  "the double backward trick to compute forward mode gradients. This is not allowed in strict mode.",
+    "double_back": "The jacobian of the user-provided function is independent of input {}. This is not allowed in "
+                   "strict mode.",
+    "double_back_trick": "The hessian of the user-provided function is independent of entry {} in the grad_jacobian. "
+                         "This is not allowed in strict mode as it prevents from using the double backward trick to "
+                         "replace forward mode AD.",
 }
 
 
@@ -97,10 +98,10 @@ def _filled(grads, like, strict, create_graph, stage, output=None):
             g = _zeros_like(t)
         elif strict and create_graph and not g.requires_grad:
             if "double" not in stage:
-                raise RuntimeError(f"The jacobian of the user-provided function is independent of input {i}. This is not "
-                                   "allowed in strict mode when create_graph=True.")
-            raise RuntimeError(f"The hessian of the user-provided function is independent of input {i}. This is not allowed in "
-                               "strict mode when create_graph=True.")
+                raise RuntimeError(f"The jacobian of the user-provided function is independent of input {i}. This is "
+                                   "not allowed in strict mode when create_graph=True.")
+            raise RuntimeError(f"The hessian of the user-provided function is independent of input {i}. This is not "
+                               "allowed in strict mode when create_graph=True.")
         out.append(g)
     return tuple(out)
 
@@ -128,8 +129,8 @@ def vjp(func, inputs, v=None, create_graph=False, strict=False):
             v = _leaves(v, create_graph=False)
             _check_v(v, outputs, is_out)
         elif len(outputs) != 1 or outputs[0].numel() != 1:
-            raise RuntimeError("The vector v can only be None if the user-provided function returns a single Tensor with a "
-                               "single element.")
+            raise RuntimeError("The vector v can only be None if the user-provided function returns a single Tensor "
+                               "with a single element.")
     with modes.set_grad_enabled(create_graph or modes.is_grad_enabled()):
         g = _gradients(outputs, inputs, v, create_graph=create_graph)
         g = _filled(g, inputs, strict, create_graph, "back", 0)
@@ -148,8 +149,8 @@ def jvp(func, inputs, v=None, create_graph=False, strict=False):
             v = _leaves(v, create_graph=False)
             _check_v(v, inputs, is_in)
         elif len(inputs) != 1 or inputs[0].numel() != 1:
-            raise RuntimeError("The vector v can only be None if the input to the user-provided function is a single Tensor "
-                               "with a single element.")
+            raise RuntimeError("The vector v can only be None if the input to the user-provided function is a single "
+                               "Tensor with a single element.")
         is_out, outputs = _as_tuple(func(*inputs), "outputs of the user-provided function", "jvp")
         _check_differentiable(outputs, strict)
         # The vector-Jacobian product is linear in its vector, so its gradient with respect to that is J v.
@@ -169,18 +170,21 @@ def jacobian(func, inputs, create_graph=False, strict=False, vectorize=False, st
     Rows are computed one by one; ``vectorize`` changes nothing but is accepted. ``strict`` raises RuntimeError where an
     output does not depend on an input."""
     if strategy not in ("forward-mode", "reverse-mode"):
-        raise AssertionError('Expected strategy to be either "forward-mode" or "reverse-mode". Hint: If your function has more '
-                             'outputs than inputs, "forward-mode" tends to be more performant. Otherwise, prefer to use '
+        raise AssertionError('Expected strategy to be either "forward-mode" or "reverse-mode". Hint: If your function '
+                             'has more '
+                             'outputs than inputs, "forward-mode" tends to be more performant. Otherwise, prefer to '
+                             'use '
                              '"reverse-mode".')
     if strategy == "forward-mode":
         if create_graph:
             raise NotImplementedError("torch.autograd.functional.jacobian does not support `create_graph=True` with "
                                       "`strategy=\"forward-mode\"`. Please set `strategy=\"reverse-mode\"` or "
                                       "`create_graph=False`.")
-        raise NotImplementedError("jacobian: forward-mode differentiation is not supported; use strategy=\"reverse-mode\"")
+        raise NotImplementedError("jacobian: forward-mode differentiation is not supported; use "
+                                  "strategy=\"reverse-mode\"")
     if vectorize and strict:
-        raise RuntimeError("torch.autograd.functional.jacobian: `strict=True` and `vectorized=True` are not supported together. "
-                           "Please either set `strict=False` or `vectorize=False`.")
+        raise RuntimeError("torch.autograd.functional.jacobian: `strict=True` and `vectorized=True` are not supported "
+                           "together. Please either set `strict=False` or `vectorize=False`.")
     with modes.enable_grad():
         is_in, inputs = _as_tuple(inputs, "inputs", "jacobian")
         inputs = _leaves(inputs, create_graph)
@@ -231,10 +235,10 @@ def hessian(func, inputs, create_graph=False, strict=False, vectorize=False, out
     return _untuple(result, (is_in, is_in))
 
 
-LINEAR = ("While computing the hessian, found that the jacobian of the user-provided function with respect to input {} is "
-          "independent of the input. This is not allowed in strict mode. You should ensure that your function is twice "
-          "differentiable and that the jacobian depends on the inputs (this would be violated by a linear function for "
-          "example).")
+LINEAR = ("While computing the hessian, found that the jacobian of the user-provided function with respect to input {} "
+          "is independent of the input. This is not allowed in strict mode. You should ensure that your function is "
+          "twice differentiable and that the jacobian depends on the inputs (this would be violated by a linear "
+          "function for example).")
 
 
 def _first_order(func, inputs, v, create_graph, strict, name):
@@ -246,8 +250,8 @@ def _first_order(func, inputs, v, create_graph, strict, name):
         v = _leaves(v, create_graph=False)
         _check_v(v, inputs, is_in)
     elif len(inputs) != 1 or inputs[0].numel() != 1:
-        raise RuntimeError("The vector v can only be None if the input to the user-provided function is a single Tensor with a "
-                           "single element.")
+        raise RuntimeError("The vector v can only be None if the input to the user-provided function is a single "
+                           "Tensor with a single element.")
     is_out, outputs = _as_tuple(func(*inputs), "outputs of the user-provided function", name)
     _check_differentiable(outputs, strict)
     if is_out:
@@ -258,8 +262,8 @@ def _first_order(func, inputs, v, create_graph, strict, name):
     if strict:
         for i, part in enumerate(g):
             if part is None:
-                raise RuntimeError(f"The output of the user-provided function is independent of input {i}. This is not allowed "
-                                   "in strict mode.")
+                raise RuntimeError(f"The output of the user-provided function is independent of input {i}. This is not "
+                                   "allowed in strict mode.")
             if not part.requires_grad:
                 raise RuntimeError(LINEAR.format(i))
     return is_in, inputs, v, outputs, g

@@ -48,13 +48,14 @@ def _check_inputs(inputs):
             continue
         some = True
         if t.dtype.itemsize != (16 if t.is_complex() else 8):
-            warnings.warn(f"Input #{i} requires gradient and is not a double precision floating point or complex. This check "
-                          "will likely fail if all the inputs are not of double precision floating point or complex. ",
+            warnings.warn(f"Input #{i} requires gradient and is not a double precision floating point or complex. This "
+                          "check will likely fail if all the inputs are not of double precision floating point or "
+                          "complex. ",
                           UserWarning, stacklevel=4)
         if any(k == 0 and s > 1 for s, k in zip(t.shape, t.stride())):
-            raise RuntimeError(f"The {i}th input has a dimension with stride 0. gradcheck only supports inputs that are "
-                               "non-overlapping to be able to compute the numerical gradients correctly. You should call "
-                               ".contiguous on the input before passing it to gradcheck.")
+            raise RuntimeError(f"The {i}th input has a dimension with stride 0. gradcheck only supports inputs that "
+                               "are non-overlapping to be able to compute the numerical gradients correctly. You "
+                               "should call .contiguous on the input before passing it to gradcheck.")
     if not some:
         raise ValueError("gradcheck expects at least one input tensor to require gradient, but none of them have "
                          "requires_grad=True.")
@@ -80,7 +81,7 @@ def _assign(t, values):
 
 def _outputs(fn, inputs):
     """The differentiable outputs of a call."""
-    return tuple([o for o in _tuple(fn(*inputs)) if isinstance(o, Tensor) and (o.is_floating_point() or o.is_complex())])
+    return tuple([o for o in _tuple(fn(*inputs)) if isinstance(o, Tensor) and o.dtype.category >= 2])
 
 
 def _numerical(fn, inputs, t, eps, which=None):
@@ -164,8 +165,8 @@ def _slow(fn, inputs, outputs, eps, atol, rtol, nondet_tol, check_grad_dtypes):
                                          f"numerical:{_shown(n, t)}\nanalytical:{_shown(a, t)}\n")
                 if a.size and np.max(np.abs(a - b)) > nondet_tol:
                     raise GradcheckError(
-                        "Backward is not reentrant, i.e., running backward with same input and grad_output multiple times "
-                        "gives different values, although analytical gradient matches numerical gradient."
+                        "Backward is not reentrant, i.e., running backward with same input and grad_output multiple "
+                        "times gives different values, although analytical gradient matches numerical gradient."
                         f"The tolerance for nondeterminism was {nondet_tol}.")
 
 
@@ -186,8 +187,9 @@ def _zero_in_zero_out(outputs, inputs):
 
 
 def gradcheck(func, inputs, *, eps=1e-6, atol=1e-5, rtol=1e-3, raise_exception=True, nondet_tol=0.0,
-              check_undefined_grad=True, check_grad_dtypes=False, check_batched_grad=False, check_batched_forward_grad=False,
-              check_forward_ad=False, check_backward_ad=True, fast_mode=False, masked=None):
+              check_undefined_grad=True, check_grad_dtypes=False, check_batched_grad=False,
+              check_batched_forward_grad=False, check_forward_ad=False, check_backward_ad=True, fast_mode=False,
+              masked=None):
     """Whether backward of ``func`` agrees with central differences of width ``eps`` for all inputs that require grad.
 
     RuntimeError (``GradcheckError``) with both Jacobians where it does not, or False without ``raise_exception``.
@@ -225,7 +227,8 @@ def gradcheck(func, inputs, *, eps=1e-6, atol=1e-5, rtol=1e-3, raise_exception=T
 
 def gradgradcheck(func, inputs, grad_outputs=None, *, eps=1e-6, atol=1e-5, rtol=1e-3, gen_non_contig_grad_outputs=False,
                   raise_exception=True, nondet_tol=0.0, check_undefined_grad=True, check_grad_dtypes=False,
-                  check_batched_grad=False, check_fwd_over_rev=False, check_rev_over_rev=True, fast_mode=False, masked=False):
+                  check_batched_grad=False, check_fwd_over_rev=False, check_rev_over_rev=True, fast_mode=False,
+                  masked=False):
     """Whether the second derivatives of ``func`` (the gradient of its backward) agree with central differences.
 
     ``grad_outputs`` default to random numbers; see ``gradcheck`` for the rest."""
@@ -266,5 +269,6 @@ def gradgradcheck(func, inputs, grad_outputs=None, *, eps=1e-6, atol=1e-5, rtol=
             return first_order(*[a.detach().requires_grad_() if isinstance(a, Tensor) and (
                 t.requires_grad and not a.requires_grad) else a for a, t in zip(args, (*inputs, *grad_outputs))])
     return gradcheck(recorded, (*inputs, *grad_outputs), eps=eps, atol=atol, rtol=rtol, raise_exception=raise_exception,
-                     nondet_tol=nondet_tol, check_undefined_grad=check_undefined_grad, check_grad_dtypes=check_grad_dtypes,
-                     check_batched_grad=check_batched_grad, fast_mode=fast_mode, masked=masked)
+                     nondet_tol=nondet_tol, check_undefined_grad=check_undefined_grad,
+                     check_grad_dtypes=check_grad_dtypes, check_batched_grad=check_batched_grad, fast_mode=fast_mode,
+                     masked=masked)

@@ -237,7 +237,7 @@ def extra(tensor):
     return tensor.__dict__.setdefault("_numbagrad", {})
 
 
-# --- edges ---------------------------------------------------------------------------------------------------------------
+# --- edges ------------------------------------------------------------------------------------------------------------
 
 def edge(t):
     """The edge an operation records for input ``t`` that requires grad."""
@@ -293,7 +293,7 @@ def user_line():
     return "{}:{}".format(*user_place())
 
 
-# --- public functions ----------------------------------------------------------------------------------------------------
+# --- public functions -------------------------------------------------------------------------------------------------
 
 class GradientEdge(NamedTuple):
     """Where the gradient of a tensor arrives: ``autograd.grad`` takes it in the place of the tensor."""

@@ -58,8 +58,8 @@ def _several(hook, new, old):
         return old
     new = new if isinstance(new, (tuple, list)) else (new,)
     if len(new) != len(old):
-        raise RuntimeError(f"hook '{_name(hook)}' has returned an incorrect number of values (got {len(new)}, but expected "
-                           f"{len(old)})")
+        raise RuntimeError(f"hook '{_name(hook)}' has returned an incorrect number of values (got {len(new)}, but "
+                           f"expected {len(old)})")
     return [None if n is None else checked(hook, n, o) for n, o in zip(new, old)]
 
 

@@ -18,8 +18,8 @@ def check(t, name="", others=()):
     """Raise if ``t`` may not be written in the current mode, from the ``others``; nothing has changed yet."""
     mode = modes.current()
     if "_inference" in t.__dict__ and not mode.inference:
-        raise RuntimeError("Inplace update to inference tensor outside InferenceMode is not allowed.You can make a clone "
-                           "to get a normal tensor before doing inplace update.See "
+        raise RuntimeError("Inplace update to inference tensor outside InferenceMode is not allowed.You can make a "
+                           "clone to get a normal tensor before doing inplace update.See "
                            "https://github.com/pytorch/rfcs/pull/17 for more details.")
     if t._strides is not None and t._n > 1 and any(k == 0 and s > 1 for s, k in zip(t._shape, t._strides)):
         raise RuntimeError("unsupported operation: more than one element of the written-to tensor refers to a single "
@@ -37,9 +37,9 @@ def check(t, name="", others=()):
         raise RuntimeError("a leaf Variable that requires grad is being used in an in-place operation.")
 
 
-UNCLEAR = ("Given that this use case is ambiguous and error-prone, it is forbidden. You can clarify your code by moving both "
-           "the view and the inplace either both inside the {0} block (if you don't want the inplace to be tracked) or both "
-           "outside (if you want the inplace to be tracked).")
+UNCLEAR = ("Given that this use case is ambiguous and error-prone, it is forbidden. You can clarify your code by "
+           "moving both the view and the inplace either both inside the {0} block (if you don't want the inplace to be "
+           "tracked) or both outside (if you want the inplace to be tracked).")
 
 
 def forbidden(t, mode):
@@ -56,12 +56,13 @@ def forbidden(t, mode):
         name = graph.short_name(node)
     head = f"Output {index} of {name} is a view and is being modified inplace. "
     if mode == "function":
-        return head + ("This view was created inside a custom Function (or because an input was returned as-is) and the "
-                       "autograd logic to handle view+inplace would override the custom backward associated with the custom "
-                       "Function, leading to incorrect gradients. This behavior is forbidden. You can fix this by cloning "
-                       "the output of the custom Function.")
-    return head + ("This view is the output of a function that returns multiple views. Such functions do not allow the output "
-                   "views to be modified inplace. You should replace the inplace operation by an out-of-place one.")
+        return head + ("This view was created inside a custom Function (or because an input was returned as-is) and "
+                       "the autograd logic to handle view+inplace would override the custom backward associated with "
+                       "the custom Function, leading to incorrect gradients. This behavior is forbidden. You can fix "
+                       "this by cloning the output of the custom Function.")
+    return head + ("This view is the output of a function that returns multiple views. Such functions do not allow the "
+                   "output views to be modified inplace. You should replace the inplace operation by an out-of-place "
+                   "one.")
 
 
 def old_self(t):
@@ -194,8 +195,9 @@ def apply(op, t, args, kwargs):
             tensors[i] = a.to(device=t.device, dtype=compute)
         elif i and a is not t and a._buf is t._buf and overlaps(a, t):
             if a._strides is None and t._strides is None:
-                raise RuntimeError("unsupported operation: some elements of the input tensor and the written-to tensor refer "
-                                   "to a single memory location. Please clone() the tensor before performing the operation.")
+                raise RuntimeError("unsupported operation: some elements of the input tensor and the written-to tensor "
+                                   "refer to a single memory location. Please clone() the tensor before performing the "
+                                   "operation.")
             tensors[i] = a.clone()
     record = modes.records() and form.differentiable and any(a._rg for a in tensors)
     node = None
@@ -351,8 +353,8 @@ def fill_(self, value, cls=None):
 
 def _fill(t, value):
     if not t._kind.cpu:
-        from ..creation import scalar_tensor
         from .. import copying
+        from ..creation import scalar_tensor
         return copying.copy_into(t, scalar_tensor(value, t.dtype).to(t.device))
     d = t._kind.dtype
     if d.code in ("f2", "bf"):

@@ -26,9 +26,10 @@ def _pack(t):
     with modes.no_grad():
         value = pack(plain)
     if t._ver[0] != version:
-        raise RuntimeError("A saved tensor pack hook is modifying its input in place. Tensors provided as input to pack "
-                           "hook can not be modified by in-place operations as this can lead to unexpected side-effects. "
-                           "Please open an issue if you need to perform in-place operations on the input to a pack hook.")
+        raise RuntimeError("A saved tensor pack hook is modifying its input in place. Tensors provided as input to "
+                           "pack hook can not be modified by in-place operations as this can lead to unexpected "
+                           "side-effects. Please open an issue if you need to perform in-place operations on the input "
+                           "to a pack hook.")
     return value, unpack
 
 
@@ -113,8 +114,8 @@ def with_edge(t, edge):
 
 
 def freed():
-    raise RuntimeError("Trying to backward through the graph a second time (or directly access saved tensors after they "
-                       "have already been freed). Saved intermediate values of the graph are freed when you call "
+    raise RuntimeError("Trying to backward through the graph a second time (or directly access saved tensors after "
+                       "they have already been freed). Saved intermediate values of the graph are freed when you call "
                        ".backward() or autograd.grad(). Specify retain_graph=True if you need to backward through the "
                        "graph a second time or if you need to access saved tensors after calling backward.")
 
@@ -130,7 +131,9 @@ def modified(node, shape, kind, ver, version, which, is_output, tensor=None):
         fn, index = function_of(tensor._node)
         producer = f", which is output {index} of {short_name(fn)},"
     place = ver[1] if len(ver) > 1 else None
-    where = "" if place is None else " and modified at " + (place if isinstance(place, str) else f"{place[0]}:{place[1]}")
+    if isinstance(place, tuple):
+        place = f"{place[0]}:{place[1]}"
+    where = "" if place is None else f" and modified at {place}"
     name = {"input": "self", "y": "result"}.get(which, which)
     what = f" saved by {type(node).__name__}" + (f" as '{name}'" if name else "")
     prefix = "torch.cuda." if kind.device.type == "cuda" else "torch."
@@ -141,7 +144,7 @@ def modified(node, shape, kind, ver, version, which, is_output, tensor=None):
         "failed to compute its gradient, with torch.autograd.set_detect_anomaly(True, check_nan=False).")
 
 
-# --- hooks ---------------------------------------------------------------------------------------------------------------
+# --- hooks ------------------------------------------------------------------------------------------------------------
 
 class saved_tensors_hooks:
     """Context manager: what backward needs is kept as ``pack_hook(tensor)`` and comes back by ``unpack_hook``."""

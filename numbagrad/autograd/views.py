@@ -1,8 +1,8 @@
 """History of views: how an in-place change of a view reaches its base, and how views follow a changed base.
 
-An in-place op on a view gives the *base* a ``CopySlices`` node: its gradient is passed on with the view's region replaced
-by what the op makes of it. The views' own nodes are remade from the base when they are next asked for. Both nodes work
-in the base's *memory*, seen as one flat row, because that is where the elements of all its views have their places.
+An in-place op on a view gives the *base* a ``CopySlices`` node: its gradient is passed on with the view's region
+replaced by what the op makes of it. The views' own nodes are remade from the base when they are next asked for. Both
+nodes work in the base's *memory*, seen as one flat row, as that is where the elements of all its views have their places.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import inspect
 
 from .. import dtypes as dt
 from ..kernel import emit, expr, jit
-from . import call as calls
+from . import generate
 from .record import Op, grad_name
 
 
@@ -34,7 +34,7 @@ class Elementwise(Op):
         self.rule = None
         self.forms = {}
         self._traced = None
-        self.call = calls.make_entry(self)
+        self.call = generate.make_entry(self)
 
     @property
     def expression(self):
@@ -93,7 +93,7 @@ class Form:
         self.fast = {}           # kind -> (entry, storage dtype, result kind)
         self.fast_inplace = {}   # the same for the in-place form: kind -> entry
         self.fast_backward = [None] + [{} for _ in range((1 << len(self.tensors)) - 1)]
-        self.node_class = calls.make_node(self, name or grad_name(op.name))
+        self.node_class = generate.make_node(self, name or grad_name(op.name))
 
     def rules(self, complex_=False):
         """Gradient expressions of the tensor arguments."""

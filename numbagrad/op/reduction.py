@@ -23,7 +23,7 @@ from .. import storage
 from ..kernel import jit
 from ..tensor import Tensor, is_contiguous, make, numel, raw, wrap_dim
 from . import call as calls
-from . import fold
+from . import fold, generate
 from .custom import Custom, CustomNode, _record
 from .record import grad_name
 
@@ -134,7 +134,7 @@ class Reduction(Custom):
 {record}        return out
     return general(OP, input, dim, keepdim, dtype, out)
 """.replace("total_n(input)", "input._n")
-        env = calls._namespace(None)
+        env = generate.namespace(None)
         env.update(OP=self, PLANS=self.plans, Full=self.node_class, ByDim=self.node_by_dim, general=general)
         fn = jit.define(text, self.name, env)
         fn.__doc__, fn.__module__, fn.__qualname__ = self.doc, "numbagrad", self.name
