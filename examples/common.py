@@ -3,15 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
-
-try:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from tqdm import tqdm
-except ImportError as e:
-    raise SystemExit(f"{e}\nThe examples need a few more packages: pip install -e '.[examples]'") from None
 
 import numbagrad as ng
 
@@ -24,21 +17,51 @@ def options(description, **defaults):
     parser.add_argument("--out", default=os.path.join(os.path.dirname(os.path.abspath(__file__)), "out"),
                         help="folder for pictures and checkpoints")
     for name, value in defaults.items():
-        parser.add_argument("--" + name.replace("_", "-"), type=type(value), default=value)
+        parser.add_argument("--" + name.replace("_", "-"), type=type(value), default=value, help=HELP.get(name, " "))
     return parser
 
 
-def start(parser, argv=None):
-    """Parse the options, seed, and make the output folder: (options, device)."""
+HELP = {"steps": "training steps", "epochs": "passes over the training data", "lr": "learning rate",
+        "batch": "examples in one step"}
+
+
+def start(parser, argv=None, needs=()):
+    """Parse the options, seed, and make the output folder: (options, device). ``needs``: further packages to import."""
     args = parser.parse_args(argv)
-    ng.manual_seed(args.seed)
-    device = ng.device(args.device)
+    for package in ("tqdm", "matplotlib", *needs):  # before the training, not after it
+        try:
+            importlib.import_module(package)
+        except ImportError as e:
+            raise SystemExit(f"{e}\nThe examples need a few more packages: pip install -e '.[examples]'") from None
+    try:
+        device = ng.device(args.device)
+    except RuntimeError as e:
+        raise SystemExit(f"--device {args.device}: {e}") from None
     if device.type == "cuda" and not ng.cuda.is_available():
-        raise SystemExit("--device cuda: no CUDA device can be used here (python -m numbagrad info says why)")
+        raise SystemExit(f"--device cuda: no CUDA device can be used here: {ng.cuda.why_not()}")
+    ng.manual_seed(args.seed)
     os.makedirs(args.out, exist_ok=True)
     return args, device
 
 
 def bar(steps, **kwargs):
     """A progress bar over an iterable, or over range(n)."""
+    from tqdm import tqdm
     return tqdm(range(steps) if isinstance(steps, int) else steps, dynamic_ncols=True, **kwargs)
+
+
+def figure(width, height, rows=1, columns=1):
+    """(figure, axes) that is drawn into a file, no window needed."""
+    import matplotlib
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+    return plt.subplots(rows, columns, figsize=(width, height), layout="constrained")
+
+
+def save(fig, args, name):
+    """Write the picture into the output folder and say where it is."""
+    import matplotlib.pyplot as plt
+    path = os.path.join(args.out, name)
+    fig.savefig(path, dpi=100)
+    plt.close(fig)
+    print("picture:", path)

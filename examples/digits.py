@@ -7,7 +7,7 @@ import os
 import time
 
 import numpy as np
-from common import bar, options, start
+from common import bar, figure, options, save, start
 
 import numbagrad as ng
 from numbagrad import nn
@@ -49,6 +49,17 @@ def evaluate(model, x, y):
     return (predicted == y).float().mean().item(), predicted
 
 
+def random_state(device):
+    """What shuffling and dropout draw from."""
+    return {"cpu": ng.get_rng_state(), "cuda": ng.cuda.get_rng_state() if device.type == "cuda" else None}
+
+
+def set_random_state(state, device):
+    ng.set_rng_state(state["cpu"].cpu())
+    if device.type == "cuda" and state["cuda"] is not None:
+        ng.cuda.set_rng_state(state["cuda"].cpu())
+
+
 def train(name, args, device):
     x, y, test_x, test_y = load(device)
     ng.manual_seed(args.seed)
@@ -56,13 +67,16 @@ def train(name, args, device):
     optimizer = ng.optim.Adam(model.parameters(), lr=args.lr)
     loss_fn = nn.CrossEntropyLoss()
     loader = DataLoader(TensorDataset(x, y), batch_size=args.batch, shuffle=True)
-    path = f"{args.out}/digits_{name}.pt"
+    path = os.path.join(args.out, f"digits_{name}.pt")
+    settings = {"seed": args.seed, "batch": args.batch, "lr": args.lr}
     history, first = [], 0
     if args.resume and os.path.exists(path):
-        state = ng.load(path)
+        state = ng.load(path, map_location=device)
+        if state["settings"] != settings:
+            raise SystemExit(f"{path} was made with {state['settings']}, not {settings}")
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
-        ng.set_rng_state(state["rng"])
+        set_random_state(state["random"], device)
         history, first = state["history"], state["epoch"]
         print(f"{name}: resumed after epoch {first} from {path}")
     begin = time.perf_counter()
@@ -77,8 +91,9 @@ def train(name, args, device):
             total += loss.item() * len(batch_y)
         accuracy, _ = evaluate(model, test_x, test_y)
         history.append((total / len(y), accuracy))
+        # One file with everything that the next epoch depends on; save replaces the old one in a single step.
         ng.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "epoch": epoch + 1,
-                 "history": history, "rng": ng.get_rng_state()}, path)
+                 "history": history, "random": random_state(device), "settings": settings}, path)
         epochs.set_postfix(loss=f"{history[-1][0]:.4f}", test=f"{accuracy:.2%}")
     accuracy, predicted = evaluate(model, test_x, test_y)
     print(f"{name}: test accuracy {accuracy:.2%} after {args.epochs} epochs in {time.perf_counter() - begin:.1f} s, "
@@ -87,40 +102,39 @@ def train(name, args, device):
 
 
 def picture(args, results):
-    import matplotlib.pyplot as plt
-    fig = plt.figure(figsize=(11, 7))
-    grid = fig.add_gridspec(3, 8)
-    loss_axis, accuracy_axis = fig.add_subplot(grid[:2, :4]), fig.add_subplot(grid[:2, 4:])
+    fig, _ = figure(11, 7)
+    fig.clear()
+    curves, mistakes = fig.subfigures(2, 1, height_ratios=(2, 1))
+    loss_axis, accuracy_axis = curves.subplots(1, 2)
     for name, (history, accuracy, _) in results.items():
         losses, accuracies = zip(*history)
-        loss_axis.semilogy(losses, label=name)
-        accuracy_axis.plot([100 * a for a in accuracies], label=f"{name}: {accuracy:.2%}")
+        epochs = range(1, len(history) + 1)
+        loss_axis.semilogy(epochs, losses, ".-", label=name)
+        accuracy_axis.plot(epochs, [100 * a for a in accuracies], ".-", label=f"{name}: {accuracy:.2%}")
     loss_axis.set(xlabel="epoch", ylabel="training loss")
-    accuracy_axis.set(xlabel="epoch", ylabel="test accuracy, %", ylim=(80, 100.5))
-    loss_axis.legend()
-    accuracy_axis.legend()
+    accuracy_axis.set(xlabel="epoch", ylabel="test accuracy, %")
+    for axis in (loss_axis, accuracy_axis):
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.legend()
     name = "conv" if "conv" in results else next(iter(results))
     x, y, predicted = results[name][2]
     wrong = np.flatnonzero((predicted != y).numpy())
-    for column in range(8):
-        axis = fig.add_subplot(grid[2, column])
+    for column, axis in enumerate(mistakes.subplots(1, 8)):
         axis.axis("off")
         if column < len(wrong):
             i = int(wrong[column])
             axis.imshow(x[i, 0].numpy(), cmap="gray_r")
             axis.set_title(f"{int(y[i])} read as {int(predicted[i])}", fontsize=9)
-    fig.suptitle(f"Digits; below: mistakes of the {name} net ({len(wrong)} of {len(y)})")
-    path = f"{args.out}/digits.png"
-    fig.savefig(path, dpi=100)
-    plt.close(fig)
-    print("picture:", path)
+    curves.suptitle("Digits: 8x8 scans")
+    mistakes.suptitle(f"Misclassified by the {name} net: {len(wrong)} of {len(y)}")
+    save(fig, args, "digits.png")
 
 
 def main(argv=None):
     parser = options(__doc__.split("\n")[0], epochs=20, batch=32, lr=2e-3)
     parser.add_argument("--model", choices=[*MODELS, "both"], default="both")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
-    args, device = start(parser, argv)
+    args, device = start(parser, argv, needs=("sklearn",))
     names = list(MODELS) if args.model == "both" else [args.model]
     results = {name: train(name, args, device) for name in names}
     picture(args, results)

@@ -1,7 +1,7 @@
 """A frozen backbone with a new head: train on the digits 0-4, then only a new last layer on 5-9."""
 
 import numpy as np
-from common import bar, options, start
+from common import bar, figure, options, save, start
 
 import numbagrad as ng
 from numbagrad import nn
@@ -13,8 +13,8 @@ class Net(nn.Module):
 
     def __init__(self, classes=5):
         super().__init__()
-        self.backbone = nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 64), nn.ReLU())
-        self.fc = nn.Linear(64, classes)
+        self.backbone = nn.Sequential(nn.Linear(64, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU())
+        self.fc = nn.Linear(256, classes)
 
     def forward(self, x):
         return self.fc(self.backbone(x))
@@ -53,7 +53,7 @@ def accuracy(model, x, y):
 
 
 def main(argv=None):
-    args, device = start(options(__doc__, epochs=15, head_epochs=20, lr=0.05), argv)
+    args, device = start(options(__doc__, epochs=10, head_epochs=60, lr=0.05, head_lr=0.1), argv, needs=("sklearn",))
     loader, x, y = data(0, 5, device)
     model = Net().to(device)
     first = train(model, loader, model.parameters(), args.lr, args.epochs, "whole network, digits 0-4")
@@ -61,11 +61,11 @@ def main(argv=None):
 
     for parameter in model.parameters():
         parameter.requires_grad = False
-    model.fc = nn.Linear(64, 5).to(device)
+    model.fc = nn.Linear(256, 5).to(device)
     frozen = model.backbone[0].weight.detach().clone()
     loader, x, y = data(5, 10, device)
     untrained = accuracy(model, x, y)
-    second = train(model, loader, model.fc.parameters(), 1e-2, args.head_epochs, "new head, digits 5-9")
+    second = train(model, loader, model.fc.parameters(), args.head_lr, args.head_epochs, "new head, digits 5-9")
     after = accuracy(model, x, y)
     if not bool((model.backbone[0].weight == frozen).all()):
         raise AssertionError("the frozen backbone changed")
@@ -73,15 +73,12 @@ def main(argv=None):
     total = sum(p.numel() for p in model.parameters())
     print(f"digits 0-4: {before:.2%}; digits 5-9: {untrained:.2%} with the new head untrained, {after:.2%} after training "
           f"{trained} of {total} parameters")
-    import matplotlib.pyplot as plt
-    fig, ax = plt.subplots(figsize=(7, 4))
-    ax.plot(first, label="whole network, digits 0-4")
-    ax.plot(range(len(first), len(first) + len(second)), second, label="new head, digits 5-9")
-    ax.set(xlabel="step", ylabel="loss", yscale="log")
-    ax.legend()
-    path = f"{args.out}/finetune_head.png"
-    fig.savefig(path, dpi=100)
-    print("picture:", path)
+    fig, axis = figure(7, 4)
+    axis.plot(first, lw=0.8, label=f"whole network, digits 0-4: {before:.1%}")
+    axis.plot(range(len(first), len(first) + len(second)), second, lw=0.8, label=f"new head, digits 5-9: {after:.1%}")
+    axis.set(xlabel="step", ylabel="training loss", yscale="log", title="A frozen backbone with a new head")
+    axis.legend()
+    save(fig, args, "finetune_head.png")
     return before, untrained, after
 
 

@@ -1,7 +1,7 @@
 """Logistic regression on two Gaussian clouds; draws the decision line as it moves and stops at 99 % accuracy."""
 
 import numpy as np
-from common import bar, options, start
+from common import bar, figure, options, save, start
 
 import numbagrad as ng
 from numbagrad import nn
@@ -44,22 +44,19 @@ def main(argv=None):
 
 
 def picture(args, x0, x1, lines):
-    import matplotlib.pyplot as plt
-    fig, ax = plt.subplots(figsize=(7, 6))
-    ax.scatter(x0.numpy()[:, 0], x0.numpy()[:, 1], c="r", s=12, label="class 0")
-    ax.scatter(x1.numpy()[:, 0], x1.numpy()[:, 1], c="b", s=12, label="class 1")
-    plot_x = np.arange(-6, 6, 0.1)
+    fig, axis = figure(7, 6)
+    axis.scatter(x0.numpy()[:, 0], x0.numpy()[:, 1], c="r", s=12, label="class 0")
+    axis.scatter(x1.numpy()[:, 0], x1.numpy()[:, 1], c="b", s=12, label="class 1")
+    plot_x = np.arange(-6, 8, 0.1)
     for i, (step, w0, w1, b, _, accuracy) in enumerate(lines):
         last = i == len(lines) - 1
         if not last and i % max(1, len(lines) // 10):
             continue
-        ax.plot(plot_x, (-w0 * plot_x - b) / w1, color="k", alpha=1.0 if last else 0.15 + 0.4 * i / len(lines),
-                lw=2 if last else 1, label=f"step {step}: {accuracy:.1%}" if last else None)
-    ax.set(xlim=(-5, 7), ylim=(-7, 7), title="The decision line as it moves")
-    ax.legend()
-    path = f"{args.out}/logistic_regression.png"
-    fig.savefig(path, dpi=100)
-    print("picture:", path)
+        axis.plot(plot_x, (-w0 * plot_x - b) / w1, color="k", alpha=1.0 if last else 0.15 + 0.4 * i / len(lines),
+                  lw=2 if last else 1, label=f"step {step}: {accuracy:.1%}" if last else None)
+    axis.set(xlim=(-5, 7), ylim=(-7, 7), xlabel="x", ylabel="y", title="The decision line as it moves")
+    axis.legend()
+    save(fig, args, "logistic_regression.png")
 
 
 if __name__ == "__main__":

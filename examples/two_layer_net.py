@@ -1,6 +1,6 @@
 """A two-layer network with its own autograd Function (MyReLU), trained by hand on random data."""
 
-from common import bar, options, start
+from common import bar, figure, options, save, start
 
 import numbagrad as ng
 
@@ -42,13 +42,10 @@ def main(argv=None):
         losses.append(loss.item())
         steps.set_postfix(loss=f"{losses[-1]:.3e}")
     print(f"loss: first {losses[0]:.1f}, last {losses[-1]:.3e}")
-    import matplotlib.pyplot as plt
-    fig, ax = plt.subplots(figsize=(6, 4))
-    ax.semilogy(losses)
-    ax.set(xlabel="step", ylabel="sum of squared errors", title="Two layers, MyReLU")
-    path = f"{args.out}/two_layer_net.png"
-    fig.savefig(path, dpi=100)
-    print("picture:", path)
+    fig, axis = figure(6, 4)
+    axis.semilogy(losses)
+    axis.set(xlabel="step", ylabel="sum of squared errors", title="Two layers, MyReLU, random data")
+    save(fig, args, "two_layer_net.png")
     return losses
 
 

@@ -278,19 +278,20 @@ class Tensor:
             if value is self:
                 raise RuntimeError("can't assign Variable as its own grad")
             if value._kind.dtype is not self._kind.dtype:
-                raise RuntimeError(f"attempting to assign a gradient with dtype '{dt.c_name(value._kind.dtype)}' to a tensor "
-                                   f"with grad_dtype '{dt.scalar_name(self._kind.dtype)}'. The gradient must match the "
-                                   "tensor's grad_dtype (defaults to the tensor's dtype). You can set the tensor's grad_dtype "
-                                   "attribute with a specific dtype, or None to allow any dtype. Set grad_dtype with caution. "
-                                   "Diverging the dtypes of a tensor and its gradient may break downstream systems that assume "
-                                   "they match.")
+                raise RuntimeError(f"attempting to assign a gradient with dtype '{dt.c_name(value._kind.dtype)}' to a "
+                                   f"tensor with grad_dtype '{dt.scalar_name(self._kind.dtype)}'. The gradient must "
+                                   "match the tensor's grad_dtype (defaults to the tensor's dtype). You can set the "
+                                   "tensor's grad_dtype attribute with a specific dtype, or None to allow any dtype. "
+                                   "Set grad_dtype with caution. Diverging the dtypes of a tensor and its gradient may "
+                                   "break downstream systems that assume they match.")
             if value._kind.device != self._kind.device:
-                raise RuntimeError(f"attempting to assign a gradient with device type '{value.device.type}' to a tensor with "
-                                   f"device type '{self.device.type}'. Please ensure that the gradient and the tensor are on "
-                                   "the same device")
+                raise RuntimeError(f"attempting to assign a gradient with device type '{value.device.type}' to a "
+                                   f"tensor with device type '{self.device.type}'. Please ensure that the gradient and "
+                                   "the tensor are on the same device")
             if value._shape != self._shape:
-                raise RuntimeError(f"attempting to assign a gradient of size '{list(value._shape)}' to a tensor of size "
-                                   f"'{list(self._shape)}'. Please ensure that the gradient and the tensor are the same size")
+                raise RuntimeError(f"attempting to assign a gradient of size '{list(value._shape)}' to a tensor of "
+                                   f"size '{list(self._shape)}'. Please ensure that the gradient and the tensor are "
+                                   "the same size")
         self._grad = value
 
     @grad.deleter
@@ -330,10 +331,10 @@ class Tensor:
         """Cut this tensor off its graph and make it a leaf."""
         if self._view is not None:
             raise RuntimeError("Can't detach views in-place. Use detach() instead. If you are using "
-                               "DistributedDataParallel (DDP) for training, and gradient_as_bucket_view is set as True, "
-                               "gradients are views of DDP buckets, and hence detach_() cannot be called on these "
-                               "gradients. To fix this error, please refer to the Optimizer.zero_grad() function in "
-                               "torch/optim/optimizer.py as the solution.")
+                               "DistributedDataParallel (DDP) for training, and gradient_as_bucket_view is set as "
+                               "True, gradients are views of DDP buckets, and hence detach_() cannot be called on "
+                               "these gradients. To fix this error, please refer to the Optimizer.zero_grad() function "
+                               "in torch/optim/optimizer.py as the solution.")
         self._node, self._rg = None, False
         return self
 
@@ -444,8 +445,8 @@ class Tensor:
     def __float__(self):
         if self._rg and not _warned:
             _warned.append(True)
-            warnings.warn("Converting a tensor with requires_grad=True to a scalar may lead to unexpected behavior.\nConsider "
-                          "using tensor.detach() first.", UserWarning, stacklevel=2)
+            warnings.warn("Converting a tensor with requires_grad=True to a scalar may lead to unexpected "
+                          "behavior.\nConsider using tensor.detach() first.", UserWarning, stacklevel=2)
         return float(self.item())
 
     def __int__(self):
@@ -483,9 +484,10 @@ class Tensor:
 
     def __deepcopy__(self, memo):
         if self._node is not None:
-            raise RuntimeError("Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol "
-                               "at the moment.  If you were attempting to deepcopy a module, this may be because of a "
-                               "torch.nn.utils.weight_norm usage, see https://github.com/pytorch/pytorch/pull/103001")
+            raise RuntimeError("Only Tensors created explicitly by the user (graph leaves) support the deepcopy "
+                               "protocol at the moment.  If you were attempting to deepcopy a module, this may be "
+                               "because of a torch.nn.utils.weight_norm usage, see "
+                               "https://github.com/pytorch/pytorch/pull/103001")
         if id(self) in memo:
             return memo[id(self)]
         with modes.no_grad():
@@ -590,9 +592,9 @@ class InferenceVersion(list):
     """Version of all inference tensors: reading the count means that one is being saved for backward."""
 
     def __getitem__(self, i):
-        raise RuntimeError("Inference tensors cannot be saved for backward. Please do not use Tensors created in inference "
-                           "mode in computation tracked by autograd. To work around this, you can make a clone to get a "
-                           "normal tensor and use it in autograd, or use `torch.no_grad()` instead of "
+        raise RuntimeError("Inference tensors cannot be saved for backward. Please do not use Tensors created in "
+                           "inference mode in computation tracked by autograd. To work around this, you can make a "
+                           "clone to get a normal tensor and use it in autograd, or use `torch.no_grad()` instead of "
                            "`torch.inference_mode()`.")
 
     def __reduce__(self):

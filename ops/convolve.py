@@ -6,6 +6,7 @@ height, width); lower-dimensional ones have sizes 1. Forms, chosen per geometry:
 * POINT: kernel 1, stride 1, no padding: the data is that matrix already.
 * FLAT: stride 1 in two dimensions. Rows of the (padded) input are seen as one line, on which an offset in the kernel is
   a shift; a column block is then one long copy, at the price of a few outputs between the rows that are dropped.
+* TAPS: as FLAT, for enough channels: one product per kernel offset, on the shifted lines themselves, with no copies.
 * GENERAL: everything else, row by row.
 
 Each kernel is ``fn(table, start, stop)`` over units; a unit is a range of samples with scratch memory of its own.
@@ -14,6 +15,7 @@ Each kernel is ``fn(table, start, stop)`` over units; a unit is a range of sampl
 from __future__ import annotations
 
 import types
+from functools import lru_cache
 
 import numpy as np
 
@@ -21,7 +23,7 @@ from numbagrad import storage
 from numbagrad.kernel import jit, threads
 from numbagrad.tensor import make
 
-POINT, FLAT, GENERAL = 0, 1, 2
+POINT, FLAT, GENERAL, TAPS = 0, 1, 2, 3
 # Placeholders that each specialisation replaces: pointer constructors, BLAS's product, bytes per element.
 ptr = ptr_i8 = one = None
 SIZE = 0
@@ -96,6 +98,36 @@ def compress(x, out, b, bias, channels, rows, width, step, ld):
             else:
                 for j in range(width):
                     out[p + j] = x[q + j]
+
+
+def transpose(x, out, channels, rows, width, step):
+    """Lines of ``spread`` as columns: out (line, channel), zeros between the rows."""
+    plane = rows * width
+    whole = channels - channels % 4
+    for r in range(rows):
+        q = r * step * channels
+        p = r * width
+        for c in range(0, whole, 4):
+            for j in range(width):
+                out[q + j * channels + c] = x[c * plane + p + j]
+                out[q + j * channels + c + 1] = x[c * plane + plane + p + j]
+                out[q + j * channels + c + 2] = x[c * plane + 2 * plane + p + j]
+                out[q + j * channels + c + 3] = x[c * plane + 3 * plane + p + j]
+        for c in range(whole, channels):
+            for j in range(width):
+                out[q + j * channels + c] = x[c * plane + p + j]
+        if r + 1 < rows:
+            for j in range(width * channels, step * channels):
+                out[q + j] = 0
+
+
+def pack(w, out, outputs, channels, taps, across):
+    """Weights (o, c, tap) as (tap, o, c), or (tap, c, o) where ``across``."""
+    for o in range(outputs):
+        for c in range(channels):
+            for q in range(taps):
+                at = c * outputs + o if across else o * channels + c
+                out[q * outputs * channels + at] = w[(o * channels + c) * taps + q]
 
 
 def shift(x, cols, channels, plane, width, kh, kw, dh, dw, length, ld):
@@ -183,9 +215,33 @@ def scatter(cols, x, t):
                             q += ow
 
 
+def product(a, b, c, m, n, k, lda, ldb, ldc, ta, beta, small):
+    """C = op(A) B + beta C, cut into blocks of at most ``small`` multiply-adds.
+
+    OpenBLAS has kernels for small products that skip the copying of the operands and then run at full speed."""
+    if m * n * k <= small:
+        one(a, b, c, m, n, k, lda, ldb, ldc, ta, 0, 1.0, beta)
+    else:
+        kb, mb = even(k, 160), even(m, 64)
+        nb = min(n, max(16, small // (mb * kb) // 16 * 16))
+        for j in range(0, n, nb):
+            for i in range(0, m, mb):
+                for p in range(0, k, kb):
+                    one(a + SIZE * (i * (lda if ta == 0 else 1) + p * (1 if ta == 0 else lda)), b + SIZE * (p * ldb + j),
+                        c + SIZE * (i * ldc + j), min(mb, m - i), min(nb, n - j), min(kb, k - p), lda, ldb, ldc, ta, 0, 1.0,
+                        beta if p == 0 else 1.0)
+
+
+def even(n, most):
+    """Size of the parts when n is cut evenly into parts of at most ``most``."""
+    parts = (n + most - 1) // most
+    return (n + parts - 1) // parts
+
+
 # --- the three products ---
 # Table: x, w, b, y, scratch, its bytes per unit, units, samples, groups, channels and outputs per group; then triples
-# (depth, height, width) of input, kernel, output, stride, padding, dilation; form; padded height and width, line length.
+# (depth, height, width) of input, kernel, output, stride, padding, dilation; form; padded height and width, line length;
+# size of blocks of a product, whether the weight's gradient is made transposed.
 
 def output(table, start, stop):
     """y = w * x + b."""
@@ -193,23 +249,34 @@ def output(table, start, stop):
     n_, groups, c, o = t[7], t[8], t[9], t[10]
     plane, taps, p = t[11] * t[12] * t[13], t[14] * t[15] * t[16], t[17] * t[18] * t[19]
     k, form, hp, wp, ld = c * taps, t[29], t[30], t[31], t[32]
-    padded = hp * wp != plane
+    padded = (form == 1 or form == 3) and hp * wp != plane
     bias = t[2] != 0
     for unit in range(start, stop):
         cols = t[4] + unit * t[5]
-        edge = cols + SIZE * k * ld
+        edge = cols + SIZE * k * (groups * o if form == 3 else ld)
         res = edge + (SIZE * c * hp * wp if padded else 0)
+        if form == 3:
+            for g in range(groups):
+                pack(ptr(t[1] + SIZE * g * o * k), ptr(cols + SIZE * g * o * k), o, c, taps, False)
         for item in range(n_ * unit // t[6] * groups, n_ * (unit + 1) // t[6] * groups):
             g = item % groups
             x, y, w, b = t[0] + SIZE * item * c * plane, t[3] + SIZE * item * o * p, t[1] + SIZE * g * o * k, t[2]
             b += SIZE * g * o if bias else y
-            if form == 1:
+            if form == 1 or form == 3:
                 source = x
                 if padded:
                     embed(ptr(x), ptr(edge), c, t[12], t[13], t[24], t[25], hp, wp)
                     source = edge
-                shift(ptr(source), ptr(cols), c, hp * wp, wp, t[15], t[16], t[27], t[28], ld, ld)
-                one(w, cols, res, o, ld, k, k, ld, ld, 0, 0, 1.0, 0.0)
+                if form == 1:
+                    shift(ptr(source), ptr(cols), c, hp * wp, wp, t[15], t[16], t[27], t[28], ld, ld)
+                    product(w, cols, res, o, ld, k, k, ld, ld, 0, 0.0, t[33])
+                else:
+                    w = cols + SIZE * g * o * k
+                    for i in range(t[15]):
+                        for j in range(t[16]):
+                            product(w, source + SIZE * (i * t[27] * wp + j * t[28]), res, o, ld, c, c, hp * wp, ld, 0,
+                                    1.0 if i + j > 0 else 0.0, t[33])
+                            w += SIZE * o * c
                 compress(ptr(res), ptr(y), ptr(b), bias, o, t[18], t[19], wp, ld)
             else:
                 source = x
@@ -221,7 +288,7 @@ def output(table, start, stop):
                     for i in range(o):
                         for j in range(p):
                             out[i * p + j] = add[i]
-                one(w, source, y, o, p, k, k, p, p, 0, 0, 1.0, 1.0 if bias else 0.0)
+                product(w, source, y, o, p, k, k, p, p, 0, 1.0 if bias else 0.0, t[33])
 
 
 def input_gradient(table, start, stop):
@@ -230,64 +297,94 @@ def input_gradient(table, start, stop):
     n_, groups, c, o = t[7], t[8], t[9], t[10]
     plane, taps, p = t[11] * t[12] * t[13], t[14] * t[15] * t[16], t[17] * t[18] * t[19]
     k, form, hp, wp, ld = c * taps, t[29], t[30], t[31], t[32]
-    padded = hp * wp != plane
+    padded = (form == 1 or form == 3) and hp * wp != plane
     for unit in range(start, stop):
         cols = t[4] + unit * t[5]
-        edge = cols + SIZE * k * ld
+        edge = cols + SIZE * k * (groups * o if form == 3 else ld)
         res = edge + (SIZE * c * hp * wp if padded else 0)
+        if form == 3:
+            for g in range(groups):
+                pack(ptr(t[1] + SIZE * g * o * k), ptr(cols + SIZE * g * o * k), o, c, taps, True)
         for item in range(n_ * unit // t[6] * groups, n_ * (unit + 1) // t[6] * groups):
             g = item % groups
             x, y, w = t[0] + SIZE * item * c * plane, t[3] + SIZE * item * o * p, t[1] + SIZE * g * o * k
-            if form == 1:
+            if form == 1 or form == 3:
                 spread(ptr(y), ptr(res), o, t[18], t[19], wp, ld)
-                one(w, res, cols, k, ld, o, k, ld, ld, 2, 0, 1.0, 0.0)
                 source = edge if padded else x
                 fill(ptr(source), c * hp * wp)
-                unshift(ptr(cols), ptr(source), c, hp * wp, wp, t[15], t[16], t[27], t[28], ld, ld)
+                if form == 1:
+                    product(w, res, cols, k, ld, o, k, ld, ld, 2, 0.0, t[33])
+                    unshift(ptr(cols), ptr(source), c, hp * wp, wp, t[15], t[16], t[27], t[28], ld, ld)
+                else:
+                    w = cols + SIZE * g * o * k
+                    for i in range(t[15]):
+                        for j in range(t[16]):
+                            product(w, res, source + SIZE * (i * t[27] * wp + j * t[28]), c, ld, o, o, ld, hp * wp, 0, 1.0,
+                                    t[33])
+                            w += SIZE * o * c
                 if padded:
                     extract(ptr(edge), ptr(x), c, t[12], t[13], t[24], t[25], hp, wp)
             elif form == 2:
-                one(w, y, cols, k, p, o, k, p, p, 2, 0, 1.0, 0.0)
+                product(w, y, cols, k, p, o, k, p, p, 2, 0.0, t[33])
                 fill(ptr(x), c * plane)
                 scatter(ptr(cols), ptr(x), t)
             else:
-                one(w, y, x, k, p, o, k, p, p, 2, 0, 1.0, 0.0)
+                product(w, y, x, k, p, o, k, p, p, 2, 0.0, t[33])
 
 
 def weight_gradient(table, start, stop):
-    """One partial sum per unit, at b: the products of what y sends back with the columns of x."""
+    """One partial sum per unit, at b: the products of what y sends back with the columns of x.
+
+    Where the small kernels of ``product`` pay, y is transposed first: they have no form for a transposed right side.
+    The partial sums are then transposed, (c taps, o), in the form TAPS (taps, c, o)."""
     t = ptr_i8(table)
     n_, groups, c, o = t[7], t[8], t[9], t[10]
     plane, taps, p = t[11] * t[12] * t[13], t[14] * t[15] * t[16], t[17] * t[18] * t[19]
     k, form, hp, wp, ld = c * taps, t[29], t[30], t[31], t[32]
-    padded = hp * wp != plane
+    padded = (form == 1 or form == 3) and hp * wp != plane
     for unit in range(start, stop):
         cols = t[4] + unit * t[5]
-        edge = cols + SIZE * k * ld
+        edge = cols + (SIZE * k * ld if form != 3 else 0)
         res = edge + (SIZE * c * hp * wp if padded else 0)
         total = t[2] + SIZE * unit * groups * o * k
         fill(ptr(total), groups * o * k)
         for item in range(n_ * unit // t[6] * groups, n_ * (unit + 1) // t[6] * groups):
             g = item % groups
             x, y, w = t[0] + SIZE * item * c * plane, t[3] + SIZE * item * o * p, total + SIZE * g * o * k
-            if form == 1:
-                source = x
+            source, width = x, p
+            if form == 1 or form == 3:
+                width = ld
                 if padded:
                     embed(ptr(x), ptr(edge), c, t[12], t[13], t[24], t[25], hp, wp)
                     source = edge
+            if form == 1:
                 shift(ptr(source), ptr(cols), c, hp * wp, wp, t[15], t[16], t[27], t[28], ld, ld)
-                spread(ptr(y), ptr(res), o, t[18], t[19], wp, ld)
-                one(res, cols, w, o, k, ld, ld, ld, k, 0, 2, 1.0, 1.0)
+                source = cols
             elif form == 2:
                 gather(ptr(x), ptr(cols), t)
-                one(y, cols, w, o, k, p, p, p, k, 0, 2, 1.0, 1.0)
+                source = cols
+            if form == 3:
+                transpose(ptr(y), ptr(res), o, t[18], t[19], wp)
+                for i in range(t[15]):
+                    for j in range(t[16]):
+                        product(source + SIZE * (i * t[27] * wp + j * t[28]), res, w, c, o, ld, hp * wp, o, o, 0, 1.0, t[33])
+                        w += SIZE * o * c
+            elif t[34] != 0:
+                if form == 1:
+                    transpose(ptr(y), ptr(res), o, t[18], t[19], wp)
+                else:
+                    transpose(ptr(y), ptr(res), o, 1, p, p)
+                product(source, res, w, k, o, width, width, o, o, 0, 1.0, t[33])
             else:
-                one(y, x, w, o, k, p, p, p, k, 0, 2, 1.0, 1.0)
+                if form == 1:
+                    spread(ptr(y), ptr(res), o, t[18], t[19], wp, ld)
+                    y = res
+                one(y, source, w, o, k, width, width, width, k, 0, 2, 1.0, 1.0)
 
 
 # --- specialisation and launch ---
 
-PIECES = (fill, embed, extract, spread, compress, shift, unshift, gather, scatter)
+PIECES = (fill, embed, extract, spread, compress, transpose, pack, shift, unshift, gather, scatter, even, product)
 _made: dict = {}
 
 
@@ -302,8 +399,8 @@ def native(fn, code):
         env = {"ptr": n.pointers[code], "ptr_i8": n.pointers["i8"], "one": one_, "SIZE": np.dtype(code).itemsize}
         key = [code, cache.fingerprint(one_.py_func)]
         for piece in PIECES:
-            env[piece.__name__] = n.njit(error_model="numpy", fastmath=set(jit.FAST))(_with(piece, {}))
-            key.append(cache.fingerprint(piece))
+            key.append(cache.fingerprint(piece, {name: name for name in env}))
+            env[piece.__name__] = n.njit(error_model="numpy", fastmath=set(jit.FAST))(_with(piece, env))
         key.append(cache.fingerprint(fn, {name: name for name in env}))
         found = _made[fn, code] = jit._compile(_with(fn, env), "iii", "\n".join(key), jit.FAST, False, True, "")
     return found
@@ -330,14 +427,20 @@ def launch(fn, x, w, b, y, geometry):
         form = FLAT
         padded = tuple([out[i] + (kernel[i] - 1) * dilation[i] for i in (1, 2)])
         ld = (out[1] - 1) * padded[1] + out[2]
+        if (outputs if fn is input_gradient else channels) >= 8 and _blocks(code) < UNLIMITED and kernel != (1, 1, 1):
+            form = TAPS
     else:
         form = GENERAL
     taps = kernel[0] * kernel[1] * kernel[2]
-    scratch = 0
-    if form != POINT:
-        scratch = channels * taps * ld
-    if form == FLAT:
-        scratch += outputs * ld + channels * padded[0] * padded[1]
+    limit = _blocks(code)
+    turned = form == TAPS or (limit < UNLIMITED and channels * taps > 32)
+    if fn is not weight_gradient or y._kind.dtype.is_complex:
+        turned = False
+    scratch = 0 if form == POINT else channels * taps * (groups * outputs if form == TAPS else ld)
+    if form in (FLAT, TAPS) or turned:
+        scratch += outputs * ld
+    if form in (FLAT, TAPS):
+        scratch += channels * padded[0] * padded[1]
     scratch = (scratch * x._kind.itemsize + 127) // 64 * 64
     units = 1
     work = samples * groups * outputs * channels * taps * ld
@@ -347,15 +450,53 @@ def launch(fn, x, w, b, y, geometry):
     parts = None
     if fn is weight_gradient:
         b = w._ptr
-        if units > 1:
+        if units > 1 or turned:
             parts = make((units, w._n), w._kind)
             b = parts._ptr
     table = np.array((x._ptr, w._ptr, b, y._ptr, (storage.address(memory) + 63) // 64 * 64, scratch, units, samples,
-                      groups, channels, outputs, *size, *kernel, *out, *stride, *padding, *dilation, form, *padded, ld),
-                     np.int64)
+                      groups, channels, outputs, *size, *kernel, *out, *stride, *padding, *dilation, form, *padded, ld,
+                      limit, int(turned)), np.int64)
     threads.parallel_for(native(fn, code).address, table, units, 1)
-    if parts is not None:
+    if turned:
+        if units > 1:
+            add_rows[w._kind.dtype](parts._ptr, parts._ptr, units, w._n, 0, w._n)
+        turn = turn_taps if form == TAPS else turn_groups
+        turn[w._kind.dtype](parts._ptr, w._ptr, channels, taps, outputs, 0, groups)
+    elif parts is not None:
         add_rows[w._kind.dtype](parts._ptr, w._ptr, units, w._n, 0, w._n)
+
+
+UNLIMITED = 1 << 62
+
+
+@lru_cache(4)
+def _blocks(code):
+    """Multiply-adds up to which BLAS has small kernels worth cutting products for."""
+    from numbagrad.kernel import blas
+    known = blas.core_type() in ("SkylakeX", "Cooperlake", "SapphireRapids")
+    return 1_000_000 if known and code in ("f4", "f8") else UNLIMITED
+
+
+@jit.kernel
+def turn_groups(x: "*T", out: "*T", channels: int, taps: int, outputs: int, start: int, stop: int):
+    """Each group's (c taps, o) as (o, c taps)."""
+    rows = channels * taps
+    for g in range(start, stop):
+        base = g * rows * outputs
+        for j in range(outputs):
+            for i in range(rows):
+                out[base + j * rows + i] = x[base + i * outputs + j]
+
+
+@jit.kernel
+def turn_taps(x: "*T", out: "*T", channels: int, taps: int, outputs: int, start: int, stop: int):
+    """Each group's (taps, c, o) as (o, c, taps)."""
+    for g in range(start, stop):
+        base = g * taps * channels * outputs
+        for j in range(outputs):
+            for c in range(channels):
+                for q in range(taps):
+                    out[base + (j * channels + c) * taps + q] = x[base + (q * channels + c) * outputs + j]
 
 
 def _three(sizes):

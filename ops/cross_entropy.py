@@ -181,10 +181,8 @@ def _(outs, input, target, weight, reduction, ignore_index, label_smoothing, nod
 def _(g, input, target, weight, y1, reduction, ignore_index, label_smoothing):
     if g._rg or input._rg:
         return _composed_gradient(g, input, target, weight, reduction, ignore_index, label_smoothing), None, None
-    if g._strides is not None:
-        g = g.contiguous()
-    if input._strides is not None:
-        input = input.contiguous()
+    g, input, target, weight = (t if t is None or t._strides is None else t.contiguous()
+                                for t in (g, input, target, weight))
     rows, n, inner = _geometry(input._shape)
     out = make(input._shape, input._kind)
     if not out._kind.cpu:

@@ -104,7 +104,7 @@ def _(g, input, weight, y1, needs, groups, eps):
         return _composed_group(g, input, weight, needs, groups, eps)
     if not input._kind.cpu:
         raise NotImplementedError(f"group_norm has no gradient kernel for device '{input.device}'")
-    g, input = g.contiguous(), input.contiguous()
+    g, input, weight = (t if t is None or t._strides is None else t.contiguous() for t in (g, input, weight))
     shape, kind, d = input._shape, input._kind, input._kind.dtype
     samples, channels = shape[:2]
     wants = needs[0] + 2 * needs[1] + 4 * needs[2]

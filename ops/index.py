@@ -9,18 +9,18 @@ import numpy as np
 from numbagrad import dtypes as dt
 from numbagrad.autograd import inplace
 from numbagrad.copying import copy_into
-from numbagrad.op import Sample, custom, function
+from numbagrad.op import custom
 from numbagrad.op import call as calls
 from numbagrad.modes import is_grad_enabled
 from numbagrad.op.view import place, settle
-from numbagrad.tensor import Tensor, bump_version, contiguous_strides, raw, wrap_dim
+from numbagrad.tensor import Tensor, bump_version, contiguous_strides, raw
 
 from . import indexing as ix
 from .region import select, selected, slice_, sliced
 from .shape import alias, expanded, unsqueeze
 
 
-# --- reading and writing through a plan -----------------------------------------------------------------------------------
+# --- reading and writing through a plan -------------------------------------------------------------------------------
 
 @custom(private=True, contiguous=False, node="IndexBackward0", reference=None, dtypes="any")
 def collect(input, plan: object):
@@ -109,7 +109,7 @@ _index_put = putter("IndexPutBackward0")
 index_put_within = _index_put[1]
 
 
-# --- index expressions -----------------------------------------------------------------------------------------------------
+# --- index expressions ------------------------------------------------------------------------------------------------
 
 KINDS = "only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are valid indices"
 
@@ -417,180 +417,3 @@ def assign(x, value, whole):
 
 
 Tensor.__getitem__, Tensor.__setitem__ = getitem, setitem
-
-
-# --- one index along one dimension --------------------------------------------------------------------------------------------
-
-_index_select = collect.recorded_as("IndexSelectBackward0")
-
-
-def _vector(name, index):
-    if len(index._shape) > 1:
-        raise IndexError(f"{name}(): Index is supposed to be a vector")
-    if index._kind.dtype not in (dt.int64, dt.int32):
-        raise RuntimeError(f"{name}(): Expected dtype int32 or int64 for index")
-
-
-def _outside(index, dim, size):
-    raise IndexError("index out of range in self")
-
-
-@function(dtypes="any", samples=(Sample((4, 3), 0, ("int64", (5,), 0, 4)), Sample((2, 3, 4), 1, ("int64", (2,), 0, 3))),
-          reference=lambda a, dim, index: np.take(a, index, dim))
-def index_select(input, dim, index):
-    """The slices of ``input`` along ``dim`` that a 1-D ``index`` names."""
-    dim = wrap_dim(dim, len(input._shape))
-    _vector("index_select", index)
-    plan = ix.plan_along(input._shape, dim, index, _outside, False)
-    return _index_select(input, plan)
-
-
-_index_copy, _index_fill = putter("IndexCopyBackward0"), putter("IndexFillBackward0", "IndexFillBackward1")
-_take, _put = collect.recorded_as("TakeBackward0"), putter("PutBackward0")
-
-
-def both(name, prepare, forms, doc, samples, reference):
-    """Register ``name`` and set ``Tensor.name_``; ``prepare`` checks the call and gives (values, plan, accumulate)."""
-    def apart(input, *args, **kwargs):
-        values, plan, accumulate = prepare(input, *args, **kwargs)
-        return forms[0](input, values, plan, accumulate)
-
-    def within(self, *args, **kwargs):
-        values, plan, accumulate = prepare(self, *args, **kwargs)
-        return forms[1](self, values, plan, accumulate, name + "_")
-    apart.__name__ = apart.__qualname__ = name
-    within.__name__ = within.__qualname__ = name + "_"
-    apart.__module__ = within.__module__ = __name__
-    apart.__doc__, within.__doc__ = doc, f"In-place form of ``{name}``."
-    setattr(Tensor, name + "_", within)
-    return function(apart, dtypes="any", samples=samples, reference=reference)
-
-
-def same_kind(name, input, values):
-    if values._kind.dtype is not input._kind.dtype:
-        raise RuntimeError(f"{name}(): self and source expected to have the same dtype, but got (self) "
-                           f"{dt.scalar_name(input.dtype)} and (source) {dt.scalar_name(values.dtype)}")
-
-
-def _prepare_copy(input, dim, index, source):
-    at = wrap_dim(dim, len(input._shape))
-    _vector("index_copy_", index)
-    same_kind("index_copy_", input, source)
-    if source._shape and index._n != source._shape[at]:
-        raise IndexError(f"index_copy_(): Number of indices ({index._n}) should be equal to source.size(dim) "
-                         f"({source._shape[at]})")
-
-    def fail(i, d, size):
-        raise IndexError(f"index_copy_(): index {i} is out of bounds for dimension {d} with size {size}")
-    plan = ix.plan_along(input._shape, at, index, fail, False)
-    if source._shape != plan.shape:
-        raise RuntimeError("index_copy_(): Source/destination tensor must have same slice shapes. Destination slice shape: "
-                           f"{list(input._shape)} at dimension {at} and source slice shape: {list(source._shape)} at "
-                           "dimension 0.")
-    return source, plan, False
-
-
-def _set(a, dim, index, values):
-    out = a.copy()
-    out[(slice(None),) * dim + (index,)] = values
-    return out
-
-
-index_copy = both("index_copy", _prepare_copy, _index_copy,
-                  "A copy of ``input`` whose slices along ``dim`` named by ``index`` come from ``source``.",
-                  (Sample((4, 3), 0, ("int64", (1,), 1, 3), ("float64", (1, 3))),), _set)
-
-
-def _prepare_fill(input, dim, index, value):
-    at = wrap_dim(dim, len(input._shape))
-    _vector("index_fill_", index)
-    if isinstance(value, Tensor):
-        if value._shape:
-            raise RuntimeError("index_fill_ only supports a 0-dimensional value tensor, but got tensor with "
-                               f"{len(value._shape)} dimension(s).")
-        value = value if value._kind is input._kind else value.to(device=input.device, dtype=input.dtype)
-    else:
-        value = ix.scalar_like(value, input)
-    return value, ix.plan_along(input._shape, at, index), False
-
-
-index_fill = both("index_fill", _prepare_fill, _index_fill,
-                  "A copy of ``input`` whose slices along ``dim`` named by ``index`` are ``value``.",
-                  (Sample((4, 3), 0, ("int64", (2,), 1, 3), 2.5),), _set)
-
-
-# --- several index tensors, flat indices ------------------------------------------------------------------------------------
-
-def _prepare_put(input, indices, values, accumulate=False):
-    if len(indices) > len(input._shape):
-        raise IndexError(f"too many indices for tensor of dimension {len(input._shape)} (got {len(indices)})")
-    x, tensors = parse(input, tuple([slice(None) if i is None else i for i in indices]))
-    if values._kind is not input._kind:
-        raise RuntimeError("Index put requires the source and destination dtypes match, got "
-                           f"{dt.scalar_name(input.dtype)} for the destination and {dt.scalar_name(values.dtype)} for the "
-                           "source.")
-    # A 0-d index tensor selects; as a plan it is a vector of one.
-    given = {}
-    at = 0
-    for i in indices:
-        if i is not None:
-            given[at] = i
-        at += 1 if i is None else _width(i)
-    return values, plan_for(input, given), accumulate
-
-
-def _put_reference(a, indices, values, accumulate=False):
-    out = a.copy()
-    indices = tuple(np.asarray(i) for i in indices)
-    if accumulate:
-        np.add.at(out, indices, values)
-    else:
-        out[indices] = values
-    return out
-
-
-index_put = both("index_put", _prepare_put, _index_put,
-                 "A copy of ``input`` with ``values`` at the places named by a tuple of index tensors; with ``accumulate`` they "
-                 "are added.", (), _put_reference)
-
-
-def _flat_index(name, index):
-    if index._kind.dtype is not dt.int64:
-        raise RuntimeError(f"{name}(): Expected a long tensor for index, but got {dt.scalar_name(index.dtype)}")
-
-
-def _flat(input, index):
-    total = input._n
-
-    def fail(i, dim, size):
-        raise IndexError(f"out of range: tried to access index {i} on a tensor of {total} elements.")
-    if total == 0 and index._n:
-        raise IndexError("take(): tried to take from an empty tensor")
-    return ix.Plan(ix.lines([(index, 0, total)], index._shape, fail), None, 0, 1, (total,), index._shape)
-
-
-@function(dtypes="any", samples=(Sample((3, 4), ("int64", (2, 3), 0, 12)),), reference=np.take)
-def take(input, index):
-    """The elements of ``input``, seen as one row, at the positions ``index``; the shape is the index's."""
-    _flat_index("take", index)
-    return _take(input, _flat(input, index))
-
-
-def _prepare_flat_put(input, index, source, accumulate=False):
-    _flat_index("put_", index)
-    same_kind("put_", input, source)
-    if index._n != source._n:
-        raise IndexError("put_(): Expected source and index to have the same number of elements, but got source.numel() = "
-                         f"{source._n}, index.numel() = {index._n}")
-    return source.reshape(index._shape), _flat(input, index), accumulate
-
-
-def _flat_put_reference(a, index, source, accumulate=False):
-    out = a.copy()
-    np.put(out, index, source)
-    return out
-
-
-put = both("put", _prepare_flat_put, _put,
-           "A copy of ``input``, seen as one row, with ``source`` at the positions ``index``; with ``accumulate`` added.",
-           (Sample((3, 4), ("int64", (1,), 0, 12), ("float64", (1,))),), _flat_put_reference)

@@ -14,180 +14,19 @@ from numbagrad import dtypes as dt
 from numbagrad import storage
 from numbagrad.autograd import graph, inplace
 from numbagrad.copying import contiguous_copy, copy_into
-from numbagrad.kernel.jit import REDUCE, T, kernel, load, store
 from numbagrad.modes import is_grad_enabled
 from numbagrad.op import call as calls
 from numbagrad.op.custom import _record
 from numbagrad.op.call import raw_view
 from numbagrad.tensor import bump_version, contiguous_strides, make, numel, raw
 
+from .index_kernels import add_rows, count_true, find_true, put_rows, resolve, resolve_along, take_one, take_rows
+
 # Kernels that only move elements are compiled per width, not per dtype.
 MOVE = {1: dt.uint8, 2: dt.int16, 4: dt.int32, 8: dt.int64, 16: dt.complex128}
 
 
-# --- kernels ---------------------------------------------------------------------------------------------------------------
-
-# The loops over indices collect errors without branching, so that they run as vector code; only then is the first
-# index out of range looked for.
-
-@kernel
-def resolve(index: "*i8", out: "*i8", size: int, stride: int, more: int, negative: int, n: int, start: int, stop: int):
-    """out (+)= wrapped index * stride; the two places behind the n numbers get (1, the first index out of range)."""
-    wrap = size if negative != 0 else 0
-    bad = 0
-    if more == 0:
-        for i in range(start, stop):
-            v = index[i]
-            w = v + wrap if v < 0 else v
-            bad |= (1 if w < 0 else 0) | (1 if w >= size else 0)
-            out[i] = w * stride
-    else:
-        for i in range(start, stop):
-            v = index[i]
-            w = v + wrap if v < 0 else v
-            bad |= (1 if w < 0 else 0) | (1 if w >= size else 0)
-            out[i] += w * stride
-    if bad != 0 and out[n] == 0:
-        for i in range(start, stop):
-            v = index[i]
-            w = v + wrap if v < 0 else v
-            if out[n] == 0 and (w < 0 or w >= size):
-                out[n] = 1
-                out[n + 1] = v
-
-
-@kernel
-def resolve_along(index: "*i8", out: "*i8", meta: "*i8", nd: int, dim: int, size: int, n: int, start: int, stop: int):
-    """Offsets for gather and scatter: the position of each index element, with coordinate ``dim`` replaced.
-
-    ``meta`` holds the index's sizes, then the strides of the indexed tensor; rows of the last dimension are looped."""
-    inner = meta[nd - 1]
-    step = 0 if dim == nd - 1 else meta[2 * nd - 1]
-    along = meta[nd + dim]
-    bad = 0
-    for row in range(start, stop):
-        left = row
-        base = 0
-        for d in range(nd - 2, -1, -1):
-            s = meta[d]
-            up = left // s
-            if d != dim:
-                base += (left - up * s) * meta[nd + d]
-            left = up
-        first = row * inner
-        for i in range(inner):
-            v = index[first + i]
-            bad |= (1 if v < 0 else 0) | (1 if v >= size else 0)
-            out[first + i] = base + i * step + v * along
-    if bad != 0 and out[n] == 0:
-        for i in range(start * inner, stop * inner):
-            v = index[i]
-            if out[n] == 0 and (v < 0 or v >= size):
-                out[n] = 1
-                out[n + 1] = v
-
-
-@kernel
-def take_one(x: "*T", lin: "*i8", out: "*T", step: int, start: int, stop: int):
-    for i in range(start, stop):
-        out[i] = x[lin[i] * step]
-
-
-@kernel
-def take_rows(x: "*T", lin: "*i8", out: "*T", n: int, outer_step: int, step: int, inner: int, inner_step: int, start: int,
-              stop: int):
-    b = start // n
-    j = start - b * n
-    for row in range(start, stop):
-        base = b * outer_step + lin[j] * step
-        to = row * inner
-        if inner_step == 1:
-            for a in range(inner):
-                out[to + a] = x[base + a]
-        else:
-            for a in range(inner):
-                out[to + a] = x[base + a * inner_step]
-        j += 1
-        if j == n:
-            j = 0
-            b += 1
-
-
-@kernel
-def put_rows(x: "*T", lin: "*i8", v: "*T", n: int, outer_step: int, step: int, inner: int, inner_step: int, v_outer: int,
-             v_step: int, v_inner: int, start: int, stop: int):
-    b = start // n
-    j = start - b * n
-    for row in range(start, stop):
-        base = b * outer_step + lin[j] * step
-        src = b * v_outer + j * v_step
-        if inner_step == 1 and v_inner == 1:
-            for a in range(inner):
-                x[base + a] = v[src + a]
-        else:
-            for a in range(inner):
-                x[base + a * inner_step] = v[src + a * v_inner]
-        j += 1
-        if j == n:
-            j = 0
-            b += 1
-
-
-@kernel
-def add_rows(x: "*T", lin: "*i8", v: "*T", n: int, outer_step: int, step: int, inner: int, inner_step: int, v_outer: int,
-             v_step: int, v_inner: int, start: int, stop: int):
-    b = start // n
-    j = start - b * n
-    for row in range(start, stop):
-        base = b * outer_step + lin[j] * step
-        src = b * v_outer + j * v_step
-        if inner_step == 1 and v_inner == 1:
-            for a in range(inner):
-                x[base + a] = store(load(x[base + a]) + load(v[src + a]))
-        else:
-            for a in range(inner):
-                x[base + a * inner_step] = store(load(x[base + a * inner_step]) + load(v[src + a * v_inner]))
-        j += 1
-        if j == n:
-            j = 0
-            b += 1
-
-
-@kernel(fast=REDUCE)
-def count_true(x: "*T", out: "*i8", start: int, stop: int):
-    c = 0
-    for i in range(start, stop):
-        c += 1 if load(x[i]) != T(0) else 0
-    out[0] = c
-
-
-@kernel
-def find_true(x: "*T", out: "*i8", start: int, stop: int):
-    """Numbers of the nonzero elements; one slot more than their count is written."""
-    c = 0
-    for i in range(start, stop):
-        out[c] = i
-        c += 1 if load(x[i]) != T(0) else 0
-
-
-@kernel
-def find_coordinates(x: "*T", out: "*i8", sizes: "*i8", nd: int, start: int, stop: int):
-    """Coordinates of the nonzero elements, row by row; one slot more than their count is written."""
-    inner = sizes[nd - 1]
-    c = 0
-    for row in range(start, stop):
-        for i in range(inner):
-            left = row
-            if load(x[row * inner + i]) != T(0):
-                for d in range(nd - 2, -1, -1):
-                    up = left // sizes[d]
-                    out[c + d] = left - up * sizes[d]
-                    left = up
-                out[c + nd - 1] = i
-                c += nd
-
-
-# --- plans -----------------------------------------------------------------------------------------------------------------
+# --- plans ------------------------------------------------------------------------------------------------------------
 
 class Plan:
     """Where an index expression points; see the module text. ``order`` is None where dimensions keep their order."""
@@ -354,7 +193,7 @@ def flat_plan_of_mask(mask):
     return Plan((lin, where), None, 0, 1, (mask._n,), (n,))
 
 
-# --- running ----------------------------------------------------------------------------------------------------------------
+# --- running ----------------------------------------------------------------------------------------------------------
 
 def _merged(sizes, strides):
     """The one stride of several dimensions taken as one, or None."""

@@ -145,7 +145,7 @@ def _(g, input, weight, y1, needs, n, centered, eps):
         return _composed_layer(g, input, weight, needs, n, centered, eps)
     if not input._kind.cpu:
         raise NotImplementedError(f"layer_norm has no gradient kernel for device '{input.device}'")
-    g, input = g.contiguous(), input.contiguous()
+    g, input, weight = (t if t is None or t._strides is None else t.contiguous() for t in (g, input, weight))
     d, rows = input._kind.dtype, input._n // n
     dx = dw = db = None
     if needs[0]:
@@ -201,9 +201,12 @@ def _normalized(name, input, normalized_shape, weight, bias):
             raise RuntimeError(f"Expected {what} to be of same shape as normalized_shape, but got {what} of shape "
                                f"{list(t._shape)} and normalized_shape = {list(tail)}")
     shape = input._shape
+    if name == "rms_norm" and len(shape) < len(tail):
+        raise ValueError(f"Input tensor must have at least {len(tail)} dimensions, but got {len(shape)}")
     if len(shape) < len(tail) or shape[len(shape) - len(tail):] != tail:
+        comma = "" if name == "rms_norm" else ", "
         raise RuntimeError(f"Given normalized_shape={list(tail)}, expected input with shape "
-                           f"[*, {', '.join(map(str, tail))}], but got input of size{list(shape)}")
+                           f"[*{comma}{', '.join(map(str, tail))}], but got input of size{list(shape)}")
     if input._kind.dtype.category != 2:
         raise NotImplementedError(f"\"LayerNormKernelImpl\" not implemented for "
                                   f"'{dt.scalar_name(input._kind.dtype)}'")

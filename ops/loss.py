@@ -9,6 +9,7 @@ import numpy as np
 from numbagrad import dtypes as dt
 from numbagrad.kernel.jit import kernel, load
 from numbagrad.op import Sample, function
+from numbagrad.op.call import broadcast_shapes
 
 from . import pointwise_loss as pw
 from .cross_entropy import legacy
@@ -111,8 +112,8 @@ def l1_loss(input, target, size_average=None, reduce=None, reduction="mean", wei
 
 
 @function(**SPACE, reference=_reference(pw.np_smooth),
-          samples=(Sample((3, 5), (3, 5)), Sample((3, 4), (3, 4), beta=0.5, reduction="sum"),
-                   Sample((2, 4), (2, 4), reduction="none")))
+          samples=(Sample((3, 5), (3, 5), beta=1.0371), Sample((3, 4), (3, 4), beta=0.5113, reduction="sum"),
+                   Sample((2, 4), (2, 4), reduction="none", beta=0.7317)))
 def smooth_l1_loss(input, target, size_average=None, reduce=None, reduction="mean", beta=1.0):
     """d**2 / (2 * beta) where d = |input - target| is below beta, d - beta / 2 elsewhere."""
     if size_average is not None or reduce is not None:
@@ -126,7 +127,9 @@ def smooth_l1_loss(input, target, size_average=None, reduce=None, reduction="mea
     return _apply(pw.smooth_l1_loss_pointwise, pw.smooth_fused, (input, target), reduction, (float(beta),))
 
 
-@function(**SPACE, reference=_reference(pw.np_huber), samples=(*PAIR, Sample((3, 4), (3, 4), delta=0.5)))
+@function(**SPACE, reference=_reference(pw.np_huber),
+          samples=(Sample((3, 5), (3, 5), delta=1.0371), Sample((3, 4), (3, 4), delta=0.5113, reduction="sum"),
+                   Sample((2, 4), (2, 4), reduction="none", delta=0.7317)))
 def huber_loss(input, target, reduction="mean", delta=1.0, weight=None):
     """d**2 / 2 where d = |input - target| is below delta, delta * (d - delta / 2) elsewhere."""
     if target._shape != input._shape:
@@ -190,6 +193,10 @@ def soft_margin_loss(input, target, size_average=None, reduce=None, reduction="m
     """log(1 + exp(-target * input)) for targets 1 and -1."""
     if size_average is not None or reduce is not None:
         reduction = legacy(size_average, reduce)
+    if target._shape != input._shape:
+        shape = broadcast_shapes("soft_margin_loss", (input, target))
+        if shape != input._shape:
+            raise RuntimeError(f"output with shape {list(input._shape)} doesn't match the broadcast shape {list(shape)}")
     return _apply(pw.soft_margin_loss_pointwise, pw.soft_margin_fused, (input, target), reduction)
 
 

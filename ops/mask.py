@@ -19,7 +19,7 @@ from .index import collect, spread
 from .logic import where_else, where_number, where_tensors
 from .shape import expanded, reshaped
 
-# --- masked_fill -------------------------------------------------------------------------------------------------------------
+# --- masked_fill ------------------------------------------------------------------------------------------------------
 
 class MaskedFill(Custom):
     """Two node names: with a number, and with a 0-d tensor as value."""
@@ -104,7 +104,7 @@ def _fits(name, t, mask):
         raise RuntimeError(f"output with shape {list(t._shape)} doesn't match the broadcast shape {list(shape)}")
 
 
-# --- masked_select, masked_scatter ---------------------------------------------------------------------------------------------
+# --- masked_select, masked_scatter ------------------------------------------------------------------------------------
 
 _masked_select = collect.recorded_as("MaskedSelectBackward0")
 
@@ -192,7 +192,7 @@ def masked_scatter_(self, mask, source):
 Tensor.masked_fill_, Tensor.masked_scatter_ = masked_fill_, masked_scatter_
 
 
-# --- nonzero -----------------------------------------------------------------------------------------------------------------
+# --- nonzero ----------------------------------------------------------------------------------------------------------
 
 def coordinates(input):
     """int64 array (count, dimensions) of the coordinates of the nonzero elements."""

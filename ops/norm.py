@@ -246,7 +246,7 @@ def _(g, input, weight, y1, needs, training, eps):
         return _composed_gradient(g, input, weight, y1, needs, training, eps)
     if not input._kind.cpu:
         raise NotImplementedError(f"batch_norm has no gradient kernel for device '{input.device}'")
-    g, input = g.contiguous(), input.contiguous()
+    g, input, weight = (t if t is None or t._strides is None else t.contiguous() for t in (g, input, weight))
     shape = input._shape
     n, channels = shape[0], shape[1]
     inner = numel(shape[2:])
@@ -304,7 +304,9 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
     in place (the variance without bias); otherwise the running ones are used."""
     shape = input._shape
     if len(shape) < 2:
-        raise RuntimeError(f"batch_norm expects an input of two or more dimensions, but got {list(shape)}")
+        check_channels(input, 0, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
+        raise IndexError("Dimension out of range (expected to be in range of "
+                         f"[{-max(len(shape), 1)}, {max(len(shape), 1) - 1}], but got 1)")
     channels = shape[1]
     if training:
         if input._n == channels:
@@ -347,11 +349,11 @@ def instance_norm(input, running_mean=None, running_var=None, weight=None, bias=
                   momentum=0.1, eps=1e-05):
     """Batch normalization of every sample by itself: statistics over the positions of one channel of (N, C, ...)."""
     shape = input._shape
+    if use_input_stats and numel(shape[2:]) == 1:
+        raise ValueError(f"Expected more than 1 spatial element when training, got input size {input.shape}")
     if len(shape) < 3:
         raise RuntimeError(f"instance_norm expects an input of three or more dimensions, but got {list(shape)}")
     n, channels = shape[:2]
-    if use_input_stats and numel(shape[2:]) == 1:
-        raise ValueError(f"Expected more than 1 spatial element when training, got input size {input.shape}")
     if not use_input_stats and (running_mean is None or running_var is None):
         raise RuntimeError("Expected running_mean and running_var to be defined when use_input_stats is false")
     check_channels(input, channels, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)

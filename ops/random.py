@@ -76,7 +76,7 @@ def draw_normal(t, generator, mean=0.0, std=1.0, contiguous=True):
         rng.fill_normal(gen, memory(t), mean, std, half(t), contiguous)
 
 
-# --- new tensors ---------------------------------------------------------------------------------------------------------------
+# --- new tensors ------------------------------------------------------------------------------------------------------
 
 OPTIONS = dict(method=False, differentiable=False, random=True, dtypes="any", reference=None)
 
@@ -277,7 +277,7 @@ def multinomial(input, num_samples, replacement=False, *, generator=None, out=No
     return result if out is None else write_out("multinomial", out, result, ())
 
 
-# --- filling in place ---------------------------------------------------------------------------------------------------------
+# --- filling in place -------------------------------------------------------------------------------------------------
 
 def _fill(self, name, node, draw):
     """Check, draw into the memory in the order PyTorch visits it, count the change and cut the history."""

@@ -85,7 +85,7 @@ def take_along_dim(input, indices, dim=None, *, out=None):
     return gather.fn(x, at, index)
 
 
-# --- scatter -----------------------------------------------------------------------------------------------------------------
+# --- scatter ----------------------------------------------------------------------------------------------------------
 
 def _narrowed(source, index):
     """The part of the source that the index covers."""
@@ -150,7 +150,7 @@ def scatter(input, dim, index, src=None, *, value=None, reduce=None):
 
 
 scatter = function(scatter, dtypes="any", reference=_scatter_reference, samples=(
-    Sample((3, 4), 1, ("int64", (3, 1), 0, 4), ("float64", (3, 2))), Sample((3, 4), 0, ("int64", (1, 4), 0, 3), 2.5)))
+    Sample((3, 4), 1, ("int64", (3, 1), 0, 4), ("float64", (3, 1))), Sample((3, 4), 0, ("int64", (1, 4), 0, 3), 2.5)))
 
 
 def scatter_(self, dim, index, src=None, *, value=None, reduce=None):
@@ -205,7 +205,7 @@ index_add = both("index_add", _prepare_index_add, putter("IndexAddBackward0"),
                   Sample((4, 3), 1, ("int64", (2,), 0, 3), ("float64", (4, 2)), alpha=2.5)), _index_add_reference)
 
 
-# --- reductions over what meets in one place -------------------------------------------------------------------------------------
+# --- reductions over what meets in one place --------------------------------------------------------------------------
 
 @kernel
 def multiply_rows(x: "*T", lin: "*i8", v: "*T", n: int, outer_step: int, inner: int, start: int, stop: int):

@@ -88,7 +88,7 @@ def histc(input, bins=100, min=0, max=0, *, out=None):
     return result if out is None else calls.write_out("histc", out, result, ())
 
 
-# --- distinct values ------------------------------------------------------------------------------------------------------------
+# --- distinct values --------------------------------------------------------------------------------------------------
 
 def _plain(t):
     """(array of the values, function from such an array back to a tensor)."""
@@ -154,7 +154,7 @@ def isin(elements, test_elements, *, assume_unique=False, invert=False):
     return from_array(np.asarray(np.isin(a, b, invert=invert)))
 
 
-# --- sorted sequences ------------------------------------------------------------------------------------------------------------
+# --- sorted sequences -------------------------------------------------------------------------------------------------
 
 @kernel
 def bisect(edges: "*T", x: "*T", out: "*i8", n: int, per_row: int, shared: int, right: int, start: int, stop: int):

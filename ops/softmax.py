@@ -11,7 +11,7 @@ from numbagrad import storage
 from numbagrad.copying import copy_into
 from numbagrad.kernel.jit import LANES, REDUCE, T, exp, kernel, lanes, load, log, store
 from numbagrad.op import Sample, custom, function
-from numbagrad.tensor import make, numel, wrap_dim
+from numbagrad.tensor import Tensor, make, numel, wrap_dim
 
 ROWS = (Sample((3, 4), 1), Sample((3, 4), 0), Sample((2, 3, 4), -2), Sample((5,), 0), Sample((), 0), Sample((2, 70), 1))
 
@@ -316,5 +316,7 @@ def log_softmax(input, dim=None, _stacklevel=3, dtype=None):
           samples=PUBLIC)
 def softmin(input, dim=None, _stacklevel=3, dtype=None):
     """Softmax of ``-input`` along ``dim``."""
+    if not isinstance(input, Tensor):
+        raise TypeError(f"softmin(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
     input, dim = _arguments("softmin", input, dim, _stacklevel, dtype)
     return softmax_forward.call(-input, dim)

@@ -158,8 +158,15 @@ def _check(name, input):
 _sort, _topk, _kth = (collect.recorded_as(n) for n in ("SortBackward0", "TopkBackward0", "KthvalueBackward0"))
 
 
-def _sort_reference(a, dim=-1, descending=False):
-    return np.sort(a, dim) if not descending else np.flip(np.sort(a, dim), dim)
+def _reference(a, dim, descending):
+    """(values, indices) by NumPy; a number counts as a row of one."""
+    rows = np.atleast_1d(a)
+    order = np.argsort(-rows if descending else rows, dim, kind="stable")
+    return np.take_along_axis(rows, order, dim).reshape(a.shape), order.reshape(a.shape)
+
+
+def _first_reference(a, places, dim, descending=False):
+    return tuple([np.take(r, places, dim) for r in _reference(a, dim, descending)])
 
 
 def sorted_order(input, dim, descending):
@@ -169,7 +176,7 @@ def sorted_order(input, dim, descending):
     return back(order_of(t, n, descending), t._shape, order)
 
 
-@function(dtypes="any", reference=lambda *a, **k: (_sort_reference(*a, **k), None),
+@function(dtypes="any", reference=lambda a, dim=-1, descending=False: _reference(a, dim, descending),
           samples=(Sample((3, 4)), Sample((3, 4), 0), Sample((5,), 0, True), Sample(())))
 def sort(input, dim=-1, descending=False, stable=False, *, out=None):
     """(values, indices) in ascending or descending order along ``dim``; equal elements keep their order, NaN is largest."""
@@ -217,8 +224,7 @@ def first_of(t, n, k, descending, in_order):
     return low_half(keys)
 
 
-@function(dtypes="any", reference=lambda a, k, dim=-1, largest=True: (np.take(_sort_reference(a, dim, largest), range(k), dim),
-                                                                      None),
+@function(dtypes="any", reference=lambda a, k, dim=-1, largest=True: _first_reference(a, range(k), dim, largest),
           samples=(Sample((3, 5), 2), Sample((3, 5), 2, 0), Sample((6,), 3, 0, False)))
 def topk(input, k, dim=-1, largest=True, sorted=True, *, out=None):
     """(values, indices) of the ``k`` largest or smallest elements along ``dim``, in order if ``sorted``."""
@@ -235,8 +241,8 @@ def topk(input, k, dim=-1, largest=True, sorted=True, *, out=None):
     return TopkResult(values, indices)
 
 
-@function(dtypes="any", reference=lambda a, k, dim=-1, keepdim=False: (
-    np.take(np.sort(a, dim), [k - 1] if keepdim else k - 1, dim), None),
+@function(dtypes="any", reference=lambda a, k, dim=-1, keepdim=False: _first_reference(
+    a, [k - 1] if keepdim else k - 1, dim),
     samples=(Sample((3, 5), 2), Sample((3, 5), 1, 0, True)))
 def kthvalue(input, k, dim=-1, keepdim=False, *, out=None):
     """(values, indices) of the ``k``-th smallest element along ``dim``."""

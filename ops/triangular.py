@@ -90,7 +90,7 @@ tril_indices = _corners("tril_indices", np.tril_indices, "Rows and columns of th
 triu_indices = _corners("triu_indices", np.triu_indices, "Rows and columns of the elements on and above a diagonal.")
 
 
-# --- diagonals --------------------------------------------------------------------------------------------------------------
+# --- diagonals --------------------------------------------------------------------------------------------------------
 
 @custom(private=True, contiguous=False, node="DiagonalBackward0_copy", dtypes="any", reference=np.diag,
         samples=(Sample((3, 4), 0),))
@@ -184,7 +184,7 @@ def _(g, shape):
     return embed.call(expanded.call(g, geometry[0]), shape, *geometry)
 
 
-# --- cross product, Vandermonde matrix ---------------------------------------------------------------------------------------
+# --- cross product, Vandermonde matrix --------------------------------------------------------------------------------
 
 @kernel
 def cross_rows(a: "*T", b: "*T", out: "*T", inner: int, start: int, stop: int):

@@ -44,7 +44,7 @@ def said(library, code):
 
 
 def agrees(code, expected=None):
-    """Assert that ``code`` says ``expected`` (if given) under numbagrad and the same under PyTorch; returns the text."""
+    """Assert that ``code`` says ``expected`` (if given) under numbagrad, and the same under PyTorch; returns it."""
     ours = said(ng, code)
     if expected is not None:
         assert ours == expected, f"got\n{ours}\nexpected\n{expected}"

@@ -79,31 +79,12 @@ def _run(roots, gradients, keep_graph, create_graph, inputs, accumulate):
         inputs = [edge_of(t) for t in inputs]
         wanted, captured = _wanted(roots, inputs)
 
-    def deliver(e, r):
-        """Add gradient ``r`` (or nothing, None) to what waits at edge ``e`` of a node."""
-        if e.__class__ is Output:
-            node, i = e.node, e.index
-            slot = pending.get(node)
-            if slot is None:
-                slot = pending[node] = [None] * node.outputs
-                heappush(heap, (node.seq, node))
-            if r is not None:
-                old = slot[i]
-                slot[i] = r if old is None else _sum(old, r, (node, i), made, create_graph)
-        elif e in pending:
-            if r is not None:
-                old = pending[e]
-                pending[e] = r if old is None else _sum(old, r, e, made, create_graph)
-        else:
-            pending[e] = r
-            heappush(heap, (e.seq, e))
-
     direct = ()
     for e, g in zip(roots, gradients):
         if e.is_leaf_edge:
             direct = (*direct, (e, g))
         elif wanted is None or _target(e) in wanted or id(_target(e)) in captured:
-            deliver(e, g)
+            _deliver(e, g, pending, heap, made, create_graph)
     for e, g in direct:
         if captured is None or id(e) in captured:
             if hooks.on_leaf(e):
@@ -113,12 +94,15 @@ def _run(roots, gradients, keep_graph, create_graph, inputs, accumulate):
             else:
                 _leaf(e, g, captured, accumulate, create_graph, False)
     del gradients
-    g = r = None
-    while heap:
-        node = heappop(heap)[1]
-        g = pending.pop(node)
-        if made:
-            made.discard(node)
+    node = g = r = None
+    while True:
+        if node is None:
+            if not heap:
+                break
+            node = heappop(heap)[1]
+            g = pending.pop(node)
+            if made:
+                made.discard(node)
         if wanted is not None:
             runs = node in wanted
             if not runs and node.hooks is not None:
@@ -126,6 +110,7 @@ def _run(roots, gradients, keep_graph, create_graph, inputs, accumulate):
             if id(node) in captured:
                 _capture(node, g, captured, create_graph)
             if not runs:
+                node = None
                 continue
         if node.hooks is not None:
             g = hooks.before(node, g, create_graph)
@@ -140,7 +125,14 @@ def _run(roots, gradients, keep_graph, create_graph, inputs, accumulate):
             grads = hooks.after(node, g, grads, create_graph)
         if not keep_graph:
             node.release()
-        g = None
+        node = g = None
+        if len(following) == 1 and not heap and wanted is None:
+            e, r = following[0], grads[0]
+            if e.__class__ is not Output and e is not None and r is not None and not e.is_leaf_edge:
+                # Nothing else waits: on to the one input, past the queue.
+                node, g = e, r if create_graph or not r._rg else r.detach()
+                grads = r = None
+                continue
         for i in range(len(following)):
             e = following[i]
             if e is None:
@@ -167,7 +159,7 @@ def _run(roots, gradients, keep_graph, create_graph, inputs, accumulate):
                     else:
                         _leaf(e, r, captured, accumulate, create_graph, own)
             elif r is None or e.__class__ is Output or e in pending:
-                deliver(e, r)
+                _deliver(e, r, pending, heap, made, create_graph)
             else:
                 pending[e] = r
                 heappush(heap, (e.seq, e))
@@ -190,6 +182,26 @@ def _calibrate():
 
 
 OWNED = _calibrate()
+
+
+def _deliver(e, r, pending, heap, made, create_graph):
+    """Add gradient ``r`` (or nothing, None) to what waits at edge ``e`` of a node."""
+    if e.__class__ is Output:
+        node, i = e.node, e.index
+        slot = pending.get(node)
+        if slot is None:
+            slot = pending[node] = [None] * node.outputs
+            heappush(heap, (node.seq, node))
+        if r is not None:
+            old = slot[i]
+            slot[i] = r if old is None else _sum(old, r, (node, i), made, create_graph)
+    elif e in pending:
+        if r is not None:
+            old = pending[e]
+            pending[e] = r if old is None else _sum(old, r, e, made, create_graph)
+    else:
+        pending[e] = r
+        heappush(heap, (e.seq, e))
 
 
 def _target(e):

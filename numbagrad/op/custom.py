@@ -36,6 +36,9 @@ from . import call as calls
 from .record import Op, grad_name
 
 
+NUMBERED = tuple(f"y{i}" for i in range(8))  # names of the outputs in gradient rules of ops with several
+
+
 class Custom(Op):
     """An op with explicit kernels; see the module text."""
 
@@ -144,7 +147,9 @@ class Custom(Op):
         text = [f"def {self.name}({self._head()}):"]
         if len(t) == 1 and self.lists == t and not {t[0], "ys"} & set(self.rule_names) and not self.keyword_only:
             text += self._list_text(t[0], general, params)
-        elif self.lists or self.rule_names and {"ys", *(f"y{i}" for i in range(8))} & set(self.rule_names):
+        elif not self.lists and {"gs", *NUMBERED} & set(self.rule_names) and "ys" not in self.rule_names:
+            text += self._several_text(env, general, params, node_class)
+        elif self.lists or self.rule_names and {"ys", *NUMBERED} & set(self.rule_names):
             text.append(f"    return {general}")
         else:
             optional = {p.name for p in self.signature.parameters.values() if p.default is None}
@@ -170,6 +175,29 @@ class Custom(Op):
         fn = jit.define("\n".join(text) + "\n", self.name, env)
         fn.__doc__, fn.__module__, fn.__qualname__ = self.doc, "numbagrad", self.name
         return fn
+
+    def _several_text(self, env, general, params, node_class):
+        """Lines of the direct call of an op with several outputs."""
+        t = self.tensors
+        env["Output"] = Output
+        optional = {p.name for p in self.signature.parameters.values() if p.default is None}
+        known = " and ".join(f"({n} is None or isinstance({n}, Tensor))" for n in t)
+        text = [f"    if STATE or not ({known}):", f"        return {general}", f"    specs_ = rule({self._pass()})",
+                "    kind_ = specs_[0][1]", "    if specs_.__class__ is not list or OP.cpu_launch is None or not kind_.cpu:",
+                f"        return {general}", "    outs_ = [make(shape_, k_) for shape_, k_ in specs_]"]
+        names = list(self.signature.parameters)
+        if self.contiguous:
+            text += [f"    {n}_c = {n} if {n} is None or {n}._strides is None else row_major({n})" for n in t]
+            names = [n + "_c" if n in t else n for n in names]
+        text.append(f"    OP.cpu_launch(outs_, {', '.join(names)})")
+        if self.rule is not None:
+            record = self._record_text(env, set(t) | optional, params, node_class)
+            at = next(i for i, line in enumerate(record) if line.startswith("        node_.ctx"))
+            record[at] = record[at].replace("((out_._shape, kind_),)", "tuple(specs_)")
+            record = [line for line in record if "out_._node = node_" not in line and "out_._rg = True" not in line]
+            text += [*record, "        for i_, o_ in enumerate(outs_):", "            if o_._kind.dtype.category > 1:",
+                     "                o_._node = Output(node_, i_)", "                o_._rg = True"]
+        return [*text, "    return tuple(outs_)"]
 
     def _list_text(self, name, general, params):
         """Lines of the direct call of an op on one list of tensors."""
@@ -213,6 +241,8 @@ class Custom(Op):
                 saved += f"*(({pair}) if {' and '.join(conditions)} else (None, 0)), " if conditions else pair + ", "
             elif name == "y":
                 saved += "save_output(out_), 0, "
+            elif name in NUMBERED:
+                saved += f"save_output(outs_[{name[1:]}], {name[1:]}), 0, "
         shapes = "".join(f"None if {n} is None else {n}._shape, " if n in optional else f"{n}._shape, " for n in t)
         text += [f"        node_.next = ({edges})", f"        node_.saved = ({saved})", "        node_.seq = sequence()",
                  f"        node_.ctx = (({params}), ({shapes}), ({''.join(wants[n] + ', ' for n in t)}), "

@@ -87,7 +87,8 @@ class Reduced:
         if run is None:
             run = self._build_backward(kind.dtype, needs)
         results = [make(first._shape, kind) if k else None for k in needs]
-        run(g._ptr, *[(t if t._strides is None else t.contiguous())._ptr for t in tensors],
+        tensors = [t if t._strides is None else t.contiguous() for t in tensors]
+        run(g._ptr, *[t._ptr for t in tensors],
             *[r._ptr for r in results if r is not None], *numbers, float(n) if mean else 1.0, 0, n)
         return results
 

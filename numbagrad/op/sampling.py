@@ -137,7 +137,7 @@ class Case:
         args, kwargs = self.fill(tensors)
         with warnings.catch_warnings():
             # PyTorch's deprecations, and ours after them.
-            warnings.filterwarnings("ignore", "(?s).*(deprecated|in an upcoming release)")
+            warnings.filterwarnings("ignore", "(?s).*(deprecated|in an upcoming release|is in beta)")
             return (function or self.op.callable)(*args, **kwargs)
 
     def tensors(self, dtype=None, requires_grad=False, arrays=None):
