@@ -93,7 +93,7 @@ def warmup(dtypes, everything=False):
             try:
                 job()
             except Exception as e:  # one op that fails must not keep the others from being compiled
-                failed.append(f"{name}: {type(e).__name__}: {e}")
+                failed.append(f"{name}: {type(e).__name__}: {str(e).partition(chr(10))[0]}")
     c = cache.cache_info()
     print(f"{len(work) - len(failed)} of {len(work)} jobs in {time.perf_counter() - begin:.1f} s, "
           f"{c['files'] - before} new kernels; the cache at {c['path']} holds {c['files']} files, {c['bytes'] / 1e6:.1f} MB")

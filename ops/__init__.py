@@ -27,6 +27,7 @@ from . import (  # noqa: F401
     linalg,
     linear,
     logic,
+    logsumexp,
     loss,
     mask,
     matmul,

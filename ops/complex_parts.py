@@ -13,7 +13,6 @@ from numbagrad.tensor import Tensor, contiguous_strides
 
 from .region import select
 
-
 # --- complex numbers --------------------------------------------------------------------------------------------------
 
 def _other_kind(op, input, kind, shape, strides, offset=0):
@@ -113,12 +112,18 @@ def conj(input):
 @function(dtypes="any", samples=(Sample((3,)),), reference=np.array)
 def resolve_conj(input):
     """The tensor itself: conjugation is never delayed here."""
-    return input
+    return _tensor("resolve_conj", input)
 
 
 @function(dtypes="any", samples=(Sample((3,)),), reference=np.array)
 def resolve_neg(input):
     """The tensor itself: negation is never delayed here."""
+    return _tensor("resolve_neg", input)
+
+
+def _tensor(name, input):
+    if not isinstance(input, Tensor):
+        raise TypeError(f"{name}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
     return input
 
 

@@ -285,7 +285,30 @@ def _times(values):
     return "(" + " x ".join(map(str, values)) + ")"
 
 
+_known: dict = {}
+
+
 def _conv(name, n, input, weight, bias, stride, padding, dilation, groups):
+    try:
+        key = (n, input._kind, input._shape, weight._kind, weight._shape, bias if bias is None else (bias._kind, bias._shape),
+               stride, padding, dilation, groups)
+        found = _known.get(key)
+    except (AttributeError, TypeError):  # no tensor, or a list among the sizes
+        key = found = None
+    if found is None:
+        found = _plan(name, n, input, weight, bias, stride, padding, dilation, groups)
+        if key is not None:
+            if len(_known) > 4096:
+                _known.clear()
+            _known[key] = found
+    added, params = found
+    if added:
+        return unbatched(invoke(convolve_output, (reshape(input, (1, *input._shape)), weight, bias), params))
+    return invoke(convolve_output, (input, weight, bias), params)
+
+
+def _plan(name, n, input, weight, bias, stride, padding, dilation, groups):
+    """(whether the input lacks its batch dimension, parameters of ``convolve_output``), after all checks."""
     input, added, stride, padding, dilation = _checked(name, n, input, weight, bias, stride, padding, dilation, groups)
     spatial, taps = input._shape[2:], weight._shape[2:]
     reach = [d * (k - 1) + 1 for d, k in zip(dilation, taps)]
@@ -306,8 +329,7 @@ def _conv(name, n, input, weight, bias, stride, padding, dilation, groups):
         raise RuntimeError(f"Calculated padded input size per channel: {_times(full)}. Kernel size: {_times(reach)}. Kernel "
                            "size can't be greater than actual input size")
     size = tuple([(f - r) // s + 1 for f, r, s in zip(full, reach, stride)])
-    out = invoke(convolve_output, (input, weight, bias), (stride, padding, dilation, groups, size))
-    return unbatched(out) if added else out
+    return added, (stride, padding, dilation, groups, size)
 
 
 def unbatched(out):
@@ -378,7 +400,8 @@ SPACES = {"namespaces": ("torch", "nn.functional"), "method": False, "dtypes": "
 
 
 @function(reference=_reference, **SPACES,
-          samples=(Sample((2, 3, 7), (4, 3, 3), (4,)), Sample((2, 4, 7), (4, 2, 3), None, 2, 1, 1, 2), Sample((3, 7), (4, 3, 2))))
+          samples=(Sample((2, 3, 7), (4, 3, 3), (4,)), Sample((2, 4, 7), (4, 2, 3), None, 2, 1, 1, 2),
+                   Sample((3, 7), (4, 3, 2))))
 def conv1d(input, weight, bias=None, stride: object = 1, padding: object = 0, dilation: object = 1, groups: int = 1):
     """Cross-correlation of ``input (n, c, l)`` with ``weight (o, c / groups, k)`` plus ``bias (o,)``.
 

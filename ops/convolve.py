@@ -344,7 +344,7 @@ def weight_gradient(table, start, stop):
     padded = (form == 1 or form == 3) and hp * wp != plane
     for unit in range(start, stop):
         cols = t[4] + unit * t[5]
-        edge = cols + (SIZE * k * ld if form != 3 else 0)
+        edge = cols + (SIZE * k * ld if form == 1 or form == 2 else 0)
         res = edge + (SIZE * c * hp * wp if padded else 0)
         total = t[2] + SIZE * unit * groups * o * k
         fill(ptr(total), groups * o * k)
@@ -389,7 +389,7 @@ _made: dict = {}
 
 
 def native(fn, code):
-    """A product kernel compiled for a dtype code."""
+    """Address of a product kernel compiled for a dtype code."""
     found = _made.get((fn, code))
     if found is None:
         from numbagrad.kernel import blas, blas_kernels, cache
@@ -402,7 +402,8 @@ def native(fn, code):
             key.append(cache.fingerprint(piece, {name: name for name in env}))
             env[piece.__name__] = n.njit(error_model="numpy", fastmath=set(jit.FAST))(_with(piece, env))
         key.append(cache.fingerprint(fn, {name: name for name in env}))
-        found = _made[fn, code] = jit._compile(_with(fn, env), "iii", "\n".join(key), jit.FAST, False, True, "")
+        made = jit._compile(_with(fn, env), "iii", "\n".join(key), jit.FAST, False, True, "")
+        found = _made[fn, code] = made.address
     return found
 
 
@@ -411,59 +412,77 @@ def _with(fn, env):
     return types.FunctionType(fn.__code__, space, fn.__name__)
 
 
+class Plan:
+    """What a launch needs beside addresses: the form, the table without them, the size of the scratch memory."""
+
+    __slots__ = ("form", "table", "scratch", "units", "turned", "sizes")
+
+    def __init__(self, fn, code, itemsize, xs, ws, ys, geometry, count):
+        groups, stride, padding, dilation = geometry
+        samples, channels, outputs = xs[0], xs[1] // groups, ws[0] // groups
+        size, kernel, out = _three(xs[2:]), _three(ws[2:]), _three(ys[2:])
+        padded, ld = (size[1], size[2]), out[0] * out[1] * out[2]
+        limit = _blocks(code)
+        if kernel == (1, 1, 1) == stride and padding == (0, 0, 0) and size == out:
+            self.form = POINT
+        elif stride == (1, 1, 1) and size[0] == kernel[0] == out[0] == 1 and not padding[0]:
+            padded = tuple([out[i] + (kernel[i] - 1) * dilation[i] for i in (1, 2)])
+            ld = (out[1] - 1) * padded[1] + out[2]
+            # A product per offset is as long as there are channels: below this the copies cost less.
+            enough = channels >= 8 if fn is weight_gradient else (outputs if fn is input_gradient else channels) >= 16
+            self.form = TAPS if enough and limit < UNLIMITED and kernel != (1, 1, 1) else FLAT
+            if self.form == FLAT and channels * kernel[1] * kernel[2] <= outputs:
+                # Few columns: to copy them without gaps costs less than to spread or compress the outputs.
+                self.form, padded, ld = GENERAL, size[1:], out[1] * out[2]
+        else:
+            self.form = GENERAL
+        taps = kernel[0] * kernel[1] * kernel[2]
+        self.turned = (fn is weight_gradient and code[0] == "f"
+                       and (self.form == TAPS or (limit < UNLIMITED and channels * taps > 12 and outputs > 8)))
+        lines = self.form in (FLAT, TAPS)
+        scratch = 0 if self.form == POINT else channels * taps * (groups * outputs if self.form == TAPS else ld)
+        scratch += outputs * ld if lines or self.turned else 0
+        scratch += channels * padded[0] * padded[1] if lines else 0
+        self.scratch = (scratch * itemsize + 127) // 64 * 64
+        work = samples * groups * outputs * channels * taps * ld
+        self.units = max(1, min(count, samples)) if work > threads.SERIAL_BELOW["gemm"] else 1
+        self.sizes = (channels, taps, outputs, 0, groups)
+        self.table = np.array((0, 0, 0, 0, 0, self.scratch, self.units, samples, groups, channels, outputs, *size, *kernel,
+                               *out, *stride, *padding, *dilation, self.form, *padded, ld, limit, int(self.turned)),
+                              np.int64)
+
+
+_plans: dict = {}
+
+
 def launch(fn, x, w, b, y, geometry):
     """Run a product: x (n, groups*c, d, h, w), w (groups*o, c, kernel), y (n, groups*o, out) row-major, b an address or 0.
 
     ``geometry`` is (groups, stride, padding, dilation), triples; for the weight gradient ``w`` receives the result."""
-    groups, stride, padding, dilation = geometry
-    code = y._kind.dtype.code
-    samples, channels = x._shape[0], x._shape[1] // groups
-    outputs = w._shape[0] // groups
-    size, kernel, out = _three(x._shape[2:]), _three(w._shape[2:]), _three(y._shape[2:])
-    padded, ld = (size[1], size[2]), out[0] * out[1] * out[2]
-    if kernel == (1, 1, 1) == stride and padding == (0, 0, 0) and size == out:
-        form = POINT
-    elif stride == (1, 1, 1) and size[0] == kernel[0] == out[0] == 1 and not padding[0]:
-        form = FLAT
-        padded = tuple([out[i] + (kernel[i] - 1) * dilation[i] for i in (1, 2)])
-        ld = (out[1] - 1) * padded[1] + out[2]
-        if (outputs if fn is input_gradient else channels) >= 8 and _blocks(code) < UNLIMITED and kernel != (1, 1, 1):
-            form = TAPS
-    else:
-        form = GENERAL
-    taps = kernel[0] * kernel[1] * kernel[2]
-    limit = _blocks(code)
-    turned = form == TAPS or (limit < UNLIMITED and channels * taps > 32)
-    if fn is not weight_gradient or y._kind.dtype.is_complex:
-        turned = False
-    scratch = 0 if form == POINT else channels * taps * (groups * outputs if form == TAPS else ld)
-    if form in (FLAT, TAPS) or turned:
-        scratch += outputs * ld
-    if form in (FLAT, TAPS):
-        scratch += channels * padded[0] * padded[1]
-    scratch = (scratch * x._kind.itemsize + 127) // 64 * 64
-    units = 1
-    work = samples * groups * outputs * channels * taps * ld
-    if threads.get_num_threads() > 1 and work > threads.SERIAL_BELOW["gemm"]:
-        units = max(1, min(threads.get_num_threads(), samples))
-    memory = np.empty(units * scratch + 64, np.uint8)
+    kind = y._kind
+    key = (fn, kind, x._shape, w._shape, y._shape, geometry, threads.get_num_threads())
+    plan = _plans.get(key)
+    if plan is None:
+        if len(_plans) > 4096:
+            _plans.clear()
+        plan = _plans[key] = Plan(fn, kind.dtype.code, kind.itemsize, *key[2:])
+    memory = np.empty(plan.units * plan.scratch + 64, np.uint8)
     parts = None
     if fn is weight_gradient:
         b = w._ptr
-        if units > 1 or turned:
-            parts = make((units, w._n), w._kind)
+        if plan.units > 1 or plan.turned:
+            parts = make((plan.units, w._n), kind)
             b = parts._ptr
-    table = np.array((x._ptr, w._ptr, b, y._ptr, (storage.address(memory) + 63) // 64 * 64, scratch, units, samples,
-                      groups, channels, outputs, *size, *kernel, *out, *stride, *padding, *dilation, form, *padded, ld,
-                      limit, int(turned)), np.int64)
-    threads.parallel_for(native(fn, code).address, table, units, 1)
-    if turned:
-        if units > 1:
-            add_rows[w._kind.dtype](parts._ptr, parts._ptr, units, w._n, 0, w._n)
-        turn = turn_taps if form == TAPS else turn_groups
-        turn[w._kind.dtype](parts._ptr, w._ptr, channels, taps, outputs, 0, groups)
+    table = plan.table.copy()
+    table[:5] = (x._ptr, w._ptr, b, y._ptr, (storage.address(memory) + 63) // 64 * 64)
+    threads.parallel_for(native(fn, kind.dtype.code), storage.address(table), plan.units, 1)
+    if plan.turned:
+        if plan.units > 1:
+            add_rows[kind.dtype](parts._ptr, parts._ptr, plan.units, w._n, 0, w._n)
+        turn = turn_taps if plan.form == TAPS else turn_groups
+        turn[kind.dtype](parts._ptr, w._ptr, *plan.sizes)
     elif parts is not None:
-        add_rows[w._kind.dtype](parts._ptr, w._ptr, units, w._n, 0, w._n)
+        add_rows[kind.dtype](parts._ptr, w._ptr, plan.units, w._n, 0, w._n)
 
 
 UNLIMITED = 1 << 62

@@ -187,9 +187,9 @@ def _(g, input, target, weight, y1, reduction, ignore_index, label_smoothing):
     out = make(input._shape, input._kind)
     if not out._kind.cpu:
         raise NotImplementedError(f"cross_entropy has no gradient kernel for device '{input.device}'")
-    ce_gradient[input._kind.dtype](g._ptr, input._ptr, target._ptr, 0 if weight is None else weight._ptr, y1._ptr,
-                                   out._ptr, n, inner, weight is not None, reduction, ignore_index, label_smoothing,
-                                   rows * inner, 0, rows * -(-inner // LANES))
+    ce_gradient.run(input._kind.dtype, (
+        g._ptr, input._ptr, target._ptr, 0 if weight is None else weight._ptr, y1._ptr, out._ptr, n, inner,
+        weight is not None, reduction, ignore_index, label_smoothing, rows * inner), rows * -(-inner // LANES), out._n)
     return out, None, None
 
 

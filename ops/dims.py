@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 
 from numbagrad.autograd import graph
@@ -10,8 +12,8 @@ from numbagrad.op import REGISTRY, Sample, function
 from numbagrad.op import call as calls
 from numbagrad.op import view as view_op
 from numbagrad.tensor import Tensor, bump_version, contiguous_strides, is_contiguous, wrap_dim
-from .shape import numbers, reshaped, tensor_list, view_shape
 
+from .shape import numbers, reshaped, tensor_list, view_shape
 
 # --- order of dimensions ----------------------------------------------------------------------------------------------
 
@@ -106,6 +108,11 @@ def movedim(input, source, destination):
 @function(dtypes="any", reference=lambda a: np.swapaxes(a, -1, -2).conj(), samples=(Sample((2, 3, 4)),))
 def adjoint(input):
     """The last two dimensions swapped, and conjugated where complex."""
+    if len(input._shape) < 2:
+        if input._shape:
+            raise RuntimeError("tensor.adjoint() is only supported on matrices or batches of matrices. Got 1-D tensor.")
+        warnings.warn("adjoint() is deprecated on 0-D tensors. Consider using x.conj().", UserWarning, stacklevel=2)
+        return REGISTRY["conj"].callable(input)
     out = transpose.call(input, -2, -1)
     return REGISTRY["conj"].callable(out) if out._kind.dtype.is_complex else out
 

@@ -210,7 +210,8 @@ def _reference(equation, *operands):
 @function(method=False, reference=_reference, dtypes="any", samples=(
     Sample("ij,jk->ik", (2, 3), (3, 4)), Sample("bij,bjk->bik", (2, 3, 4), (2, 4, 2)), Sample("ii->i", (3, 3)),
     Sample("ij->ji", (2, 3)), Sample("i,j->ij", (2,), (3,)), Sample("ij,jk,kl->il", (2, 3), (3, 4), (4, 2)),
-    Sample("...ij,...jk->...ik", (2, 3, 4), (2, 4, 2)), Sample("ij,ij->", (2, 3), (2, 3)), Sample("bn,anm,bm", (2, 3), (4, 3, 2), (2, 2))))
+    Sample("...ij,...jk->...ik", (2, 3, 4), (2, 4, 2)), Sample("ij,ij->", (2, 3), (2, 3)),
+    Sample("bn,anm,bm", (2, 3), (4, 3, 2), (2, 2))))
 def einsum(*args):
     """Sum of products of ``operands`` by the labels of ``equation`` ("ij,jk->ik"), or by lists of numbers after each operand.
 

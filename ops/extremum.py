@@ -167,9 +167,10 @@ def run_extremum(input, values, indices, dim, largest):
     wants = (values is not None) + 2 * (indices is not None)
     v, i = 0 if values is None else values._ptr, 0 if indices is None else indices._ptr
     if inner == 1:
-        extremum_rows[input._kind.dtype](input._ptr, v, i, n, largest, wants, 0, outer)
+        extremum_rows.run(input._kind.dtype, (input._ptr, v, i, n, largest, wants), outer, input._n)
     else:
-        extremum_columns[input._kind.dtype](input._ptr, v, i, n, inner, largest, wants, 0, outer * -(-inner // STRIP))
+        extremum_columns.run(input._kind.dtype, (input._ptr, v, i, n, inner, largest, wants), outer * -(-inner // STRIP),
+                             input._n)
 
 
 @extremum.cpu
@@ -205,7 +206,7 @@ def place_along(upstream, indices, *, shape: tuple, dim: int):
 @place_along.cpu
 def _(out, upstream, indices, shape, dim):
     outer, n, inner = _split(shape, dim)
-    place_rows[out._kind.dtype](upstream._ptr, indices._ptr, out._ptr, n, inner, 0, outer)
+    place_rows.run(out._kind.dtype, (upstream._ptr, indices._ptr, out._ptr, n, inner), outer, out._n)
 
 
 @place_along.gradient

@@ -93,9 +93,9 @@ def group_norm_fused(input, weight, bias, *, groups: int, eps: float):
 def _(outs, input, weight, bias, groups, eps):
     out, aux = outs
     shape = input._shape
-    gn_forward[input._kind.dtype](input._ptr, _address(weight), _address(bias), out._ptr, aux._ptr, groups,
-                                  shape[1] // groups, numel(shape[2:]), weight is not None, bias is not None, eps, 0,
-                                  shape[0] * groups)
+    gn_forward.run(input._kind.dtype, (input._ptr, _address(weight), _address(bias), out._ptr, aux._ptr, groups,
+                                       shape[1] // groups, numel(shape[2:]), weight is not None, bias is not None, eps),
+                   shape[0] * groups, input._n)
 
 
 @group_norm_fused.gradient
@@ -110,8 +110,8 @@ def _(g, input, weight, y1, needs, groups, eps):
     wants = needs[0] + 2 * needs[1] + 4 * needs[2]
     sums = make((2 * samples * channels,), storage.kind_of(dt.float64))
     dx = make(shape, kind) if needs[0] else None
-    gn_gradient[d](g._ptr, input._ptr, _address(weight), y1._ptr, _address(dx), sums._ptr, groups, channels // groups,
-                   numel(shape[2:]), weight is not None, wants, 0, samples * groups)
+    gn_gradient.run(d, (g._ptr, input._ptr, _address(weight), y1._ptr, _address(dx), sums._ptr, groups,
+                        channels // groups, numel(shape[2:]), weight is not None, wants), samples * groups, input._n)
     dw = make((channels,), kind) if needs[1] else None
     db = make((channels,), kind) if needs[2] else None
     if wants & 6:

@@ -9,16 +9,16 @@ import numpy as np
 from numbagrad import dtypes as dt
 from numbagrad.autograd import inplace
 from numbagrad.copying import copy_into
-from numbagrad.op import custom
-from numbagrad.op import call as calls
 from numbagrad.modes import is_grad_enabled
+from numbagrad.op import call as calls
+from numbagrad.op import custom
 from numbagrad.op.view import place, settle
 from numbagrad.tensor import Tensor, bump_version, contiguous_strides, raw
 
 from . import indexing as ix
+from .dims import unsqueeze
 from .region import select, selected, slice_, sliced
-from .shape import alias, expanded, unsqueeze
-
+from .shape import alias, expanded
 
 # --- reading and writing through a plan -------------------------------------------------------------------------------
 
@@ -58,17 +58,17 @@ def _(g, plan):
 @custom(private=True, contiguous=False, node="IndexPutBackward0", reference=None, dtypes="any")
 def put_at(input, values, plan: object, accumulate: bool):
     """A copy of ``input`` with ``values`` written or added at the places that a plan names."""
-    check_values(values, plan)
+    check_values(values, plan.shape)
     return input._shape, input._kind
 
 
-def check_values(values, plan):
-    """RuntimeError unless ``values`` broadcast to what the plan names."""
-    if values._shape != plan.shape:
-        lead = len(plan.shape) - len(values._shape)
-        if lead < 0 or any(s != 1 and s != plan.shape[lead + i] for i, s in enumerate(values._shape)):
+def check_values(values, shape):
+    """RuntimeError unless ``values`` broadcast to the shape that is indexed."""
+    if values._shape != shape:
+        lead = len(shape) - len(values._shape)
+        if lead < 0 or any(s != 1 and s != shape[lead + i] for i, s in enumerate(values._shape)):
             raise RuntimeError(f"shape mismatch: value tensor of shape {list(values._shape)} cannot be broadcast to indexing "
-                               f"result of shape {list(plan.shape)}")
+                               f"result of shape {list(shape)}")
 
 
 @put_at.cpu
@@ -99,7 +99,7 @@ def putter(name, differentiable_value=None):
         return forms[values._rg](input, values, plan, accumulate)
 
     def in_place(t, values, plan, accumulate, name):
-        check_values(values, plan)
+        check_values(values, plan.shape)
         return ix.modify(put_at, t, (values,), (plan, accumulate), lambda t: change_at(t, values, plan, accumulate), name,
                          forms[values._rg].node_class)
     return apart, in_place

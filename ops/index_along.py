@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-
 import numpy as np
 
 from numbagrad import dtypes as dt
 from numbagrad.op import Sample, function
+from numbagrad.op import call as calls
 from numbagrad.tensor import Tensor, wrap_dim
 
 from . import indexing as ix
-from .index import _width, collect, parse, plan_for, putter
-
+from .index import _index_put, _width, check_values, collect, parse, plan_for, putter
 
 # --- one index along one dimension ------------------------------------------------------------------------------------
 
@@ -70,17 +69,24 @@ def _prepare_copy(input, dim, index, source):
     at = wrap_dim(dim, len(input._shape))
     _vector("index_copy_", index)
     same_kind("index_copy_", input, source)
+    if input._shape and source._shape and len(input._shape) != len(source._shape):
+        raise IndexError("index_copy_(): When source and destination are not scalars, their dimensionality must match. Source "
+                         f"dimensionality ({len(source._shape)}), destination dimensionality ({len(input._shape)})")
+
+    shape = input._shape
+    target, given = shape[:at] + shape[at + 1:], source._shape[:at] + source._shape[at + 1:]
+    if target != given:
+        raise RuntimeError("index_copy_(): Source/destination tensor must have same slice shapes. Destination slice shape: "
+                           f"{' '.join(map(str, target))} at dimension {at} and source slice shape: "
+                           f"{' '.join(map(str, given))} at dimension 0.")
+
     if source._shape and index._n != source._shape[at]:
         raise IndexError(f"index_copy_(): Number of indices ({index._n}) should be equal to source.size(dim) "
                          f"({source._shape[at]})")
 
     def fail(i, d, size):
         raise IndexError(f"index_copy_(): index {i} is out of bounds for dimension {d} with size {size}")
-    plan = ix.plan_along(input._shape, at, index, fail, False)
-    if source._shape != plan.shape:
-        raise RuntimeError("index_copy_(): Source/destination tensor must have same slice shapes. Destination slice shape: "
-                           f"{list(input._shape)} at dimension {at} and source slice shape: {list(source._shape)} at "
-                           "dimension 0.")
+    plan = ix.plan_along(shape, at, index, fail, False)
     return source, plan, False
 
 
@@ -130,7 +136,17 @@ def _prepare_put(input, indices, values, accumulate=False):
         if i is not None:
             given[at] = i
         at += 1 if i is None else _width(i)
-    return values, plan_for(input, given), accumulate
+    try:
+        plan = plan_for(input, given)
+    except IndexError:
+        shape = input._shape
+        wide = calls.broadcast_shapes("index_put", list(given.values()))
+        dims = sorted(given)
+        if all(t._kind.dtype.category == 1 for t in given.values()) and dims[-1] - dims[0] == len(dims) - 1:
+            fits = (*shape[:dims[0]], *wide, *shape[dims[-1] + 1:])
+            check_values(values, fits)  # PyTorch looks at the shapes before it looks at the indices
+        raise
+    return values, plan, accumulate
 
 
 def _put_reference(a, indices, values, accumulate=False):
@@ -144,8 +160,10 @@ def _put_reference(a, indices, values, accumulate=False):
 
 
 index_put = both("index_put", _prepare_put, _index_put,
-                 "A copy of ``input`` with ``values`` at the places named by a tuple of index tensors; with ``accumulate`` they "
-                 "are added.", (), _put_reference)
+                 "A copy of ``input`` with ``values`` at the places that a tuple of index tensors names; with ``accumulate`` "
+                 "they are added.", (Sample((4, 3), [("int64", (1,), 0, 4)], ("float64", (3,))),
+                                     Sample((4, 3), [("int64", (5,), 0, 4), ("int64", (5,), 0, 3)], ("float64", (5,)), True)),
+                 _put_reference)
 
 
 def _flat_index(name, index):

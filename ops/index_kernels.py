@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from numbagrad import dtypes as dt
 from numbagrad.kernel.jit import REDUCE, T, kernel, load, store
 
@@ -103,7 +102,7 @@ def put_rows(x: "*T", lin: "*i8", v: "*T", n: int, outer_step: int, step: int, i
              v_step: int, v_inner: int, start: int, stop: int):
     b = start // n
     j = start - b * n
-    for row in range(start, stop):
+    for _ in range(start, stop):
         base = b * outer_step + lin[j] * step
         src = b * v_outer + j * v_step
         if inner_step == 1 and v_inner == 1:
@@ -123,7 +122,7 @@ def add_rows(x: "*T", lin: "*i8", v: "*T", n: int, outer_step: int, step: int, i
              v_step: int, v_inner: int, start: int, stop: int):
     b = start // n
     j = start - b * n
-    for row in range(start, stop):
+    for _ in range(start, stop):
         base = b * outer_step + lin[j] * step
         src = b * v_outer + j * v_step
         if inner_step == 1 and v_inner == 1:

@@ -16,8 +16,8 @@ from numbagrad.autograd import graph, inplace
 from numbagrad.copying import contiguous_copy, copy_into
 from numbagrad.modes import is_grad_enabled
 from numbagrad.op import call as calls
-from numbagrad.op.custom import _record
 from numbagrad.op.call import raw_view
+from numbagrad.op.custom import _record
 from numbagrad.tensor import bump_version, contiguous_strides, make, numel, raw
 
 from .index_kernels import add_rows, count_true, find_true, put_rows, resolve, resolve_along, take_one, take_rows

@@ -12,9 +12,10 @@ from numbagrad.op import call as calls
 from numbagrad.op.call import write_out
 from numbagrad.tensor import Tensor, contiguous_strides, numel, wrap_dim
 
+from .dims import atleast_1d, atleast_2d, atleast_3d
 from .indexing import MOVE
 from .region import region, slice_
-from .shape import atleast_1d, atleast_2d, atleast_3d, expanded, reshaped
+from .shape import expanded, reshaped
 
 
 @kernel
@@ -259,6 +260,7 @@ def cartesian_prod(*tensors):
 def combinations(input, r=2, with_replacement=False):
     """All choices of ``r`` elements of a 1-D tensor in their order, as rows."""
     from numbagrad.creation import from_numpy
+
     from .mask import masked_select
     if len(input._shape) != 1:
         raise RuntimeError(f"Expect a 1D vector, but got shape {list(input._shape)}")

@@ -135,8 +135,8 @@ def layer_norm_fused(input, weight, bias, *, n: int, centered: bool, eps: float)
 @layer_norm_fused.cpu
 def _(outs, input, weight, bias, n, centered, eps):
     out, aux = outs
-    ln_forward[input._kind.dtype](input._ptr, _address(weight), _address(bias), out._ptr, aux._ptr, n, centered,
-                                  weight is not None, bias is not None, eps, 0, input._n // n)
+    ln_forward.run(input._kind.dtype, (input._ptr, _address(weight), _address(bias), out._ptr, aux._ptr, n, centered,
+                                       weight is not None, bias is not None, eps), input._n // n, input._n)
 
 
 @layer_norm_fused.gradient
@@ -150,13 +150,14 @@ def _(g, input, weight, y1, needs, n, centered, eps):
     dx = dw = db = None
     if needs[0]:
         dx = make(input._shape, input._kind)
-        ln_gradient[d](g._ptr, input._ptr, _address(weight), y1._ptr, dx._ptr, n, centered, weight is not None, 0, rows)
+        ln_gradient.run(d, (g._ptr, input._ptr, _address(weight), y1._ptr, dx._ptr, n, centered, weight is not None), rows,
+                        input._n)
     if needs[1] or needs[2]:
         tail = _tail(input._shape, n)
         dw = make(tail, input._kind) if needs[1] else None
         db = make(tail, input._kind) if needs[2] else None
-        ln_weights[d](g._ptr, input._ptr, y1._ptr, _address(dw), _address(db), n, rows, 2 * needs[1] + 4 * needs[2], 0,
-                      -(-n // STRIP))
+        ln_weights.run(d, (g._ptr, input._ptr, y1._ptr, _address(dw), _address(db), n, rows, 2 * needs[1] + 4 * needs[2]),
+                       -(-n // STRIP), input._n)
     return dx, dw, db
 
 

@@ -171,7 +171,7 @@ def _(g, A, y, left, needs, shapes):
 
 
 def _solve_reference(A, B, left=True, vector=None):
-    if B.ndim == A.ndim - 1 if vector is None else vector:
+    if (B.ndim == 1 or B.shape == A.shape[:-1]) if vector is None else vector:
         return np.linalg.solve(A, B[..., None])[..., 0]
     if not left:
         return np.swapaxes(np.linalg.solve(np.swapaxes(A, -1, -2), np.swapaxes(B, -1, -2)), -1, -2)
@@ -179,7 +179,8 @@ def _solve_reference(A, B, left=True, vector=None):
 
 
 @function(reference=_solve_reference, domain=(0.2, 2.0), **SPACES,
-          samples=(Sample((3, 3), (3, 2)), Sample((3, 3), (3,)), Sample((2, 3, 3), (2, 3, 2)), Sample((3, 3), (2, 3), left=False)))
+          samples=(Sample((3, 3), (3, 2)), Sample((3, 3), (3,)), Sample((2, 3, 3), (2, 3, 2)),
+                   Sample((3, 3), (2, 3), left=False)))
 def solve(A, B, *, left=True, out=None):
     """``X`` with ``A X = B`` (``X A = B`` without ``left``); ``B`` holds matrices, or vectors of A's batch shape."""
     checked("linalg.solve", A)
@@ -201,7 +202,8 @@ def solve(A, B, *, left=True, out=None):
 
 # --- determinants ---
 
-@custom(name="linalg_det", private=True, node="LinalgDetBackward0", reference=np.linalg.det, samples=(Sample((3, 3)), Sample((2, 2, 2))))
+@custom(name="linalg_det", private=True, node="LinalgDetBackward0", reference=np.linalg.det,
+        samples=(Sample((3, 3)), Sample((2, 2, 2))))
 def determinant(input):
     """Determinants of square matrices."""
     checked("linalg.det", input)
@@ -393,7 +395,8 @@ def solve_triangular(A, B, *, upper, left=True, unitriangular=False, out=None):
     checked("linalg.solve_triangular", A)
     if B._shape[-2 if left else -1] != A._shape[-1]:
         raise RuntimeError(f"linalg.solve_triangular: Incompatible shapes of A and B for the equation "
-                           f"{'AX = B' if left else 'XA = B'} ({A._shape[-2]}x{A._shape[-1]} and {B._shape[-2]}x{B._shape[-1]})")
+                           f"{'AX = B' if left else 'XA = B'} ({A._shape[-2]}x{A._shape[-1]} and {B._shape[-2]}x"
+                           f"{B._shape[-1]})")
     x = triangular(A, B, bool(upper), bool(unitriangular), bool(left))
     return x if out is None else write_out("linalg_solve_triangular", out, x, (A, B))
 
@@ -451,7 +454,8 @@ def _expm(a):
     return expm(a)
 
 
-@custom(reference=_expm, namespaces=("torch", "linalg"), node="LinalgMatrixExpBackward0", samples=(Sample((3, 3)), Sample((2, 2, 2))))
+@custom(reference=_expm, namespaces=("torch", "linalg"), node="LinalgMatrixExpBackward0",
+        samples=(Sample((3, 3)), Sample((2, 2, 2))))
 def matrix_exp(input):
     """Matrix exponential."""
     checked("linalg.matrix_exp", input)

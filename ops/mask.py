@@ -16,6 +16,7 @@ from numbagrad.tensor import Tensor, numel
 
 from . import indexing as ix
 from .index import collect, spread
+from .index_kernels import count_true, find_coordinates
 from .logic import where_else, where_number, where_tensors
 from .shape import expanded, reshaped
 
@@ -201,10 +202,10 @@ def coordinates(input):
     if nd < 2 or t._n == 0:
         return ix.true_row(t).reshape(-1, 1) if nd == 1 else np.empty((ix.true_row(t).size, nd), np.int64)
     count = np.zeros(1, np.int64)
-    ix.count_true[t._kind.dtype](t._ptr, storage.address(count), 0, t._n)
+    count_true[t._kind.dtype](t._ptr, storage.address(count), 0, t._n)
     out = np.empty((count.item(), nd), np.int64)
     sizes = np.array(t._shape, np.int64)
-    ix.find_coordinates[t._kind.dtype](t._ptr, storage.address(out), storage.address(sizes), nd, 0, t._n // t._shape[-1])
+    find_coordinates[t._kind.dtype](t._ptr, storage.address(out), storage.address(sizes), nd, 0, t._n // t._shape[-1])
     return out
 
 

@@ -23,14 +23,22 @@ def _ranked(name, input, dim, keepdim, skip_nan):
     if input._shape and input._shape[dim] == 0:
         raise IndexError(f"{name}(): Expected reduction dim {dim} to have non-zero size.")
     a = np.moveaxis(np.atleast_1d(_array_float(input.detach().cpu())), dim if input._shape else 0, -1)
-    order = np.argsort(a, axis=-1, kind="stable")
     n = a.shape[-1]
-    missing = np.isnan(a).sum(-1) if a.dtype.kind == "f" else np.zeros(a.shape[:-1], np.int64)
-    # NaN sorts last: without skipping it is the median wherever there is one, and the first of them is named.
-    place = np.where(missing > 0, n - missing, (n - 1) // 2)
-    if skip_nan:
+    nan = np.isnan(a) if a.dtype.kind == "f" else None
+    if skip_nan and nan is not None and nan.any():
+        # The rank differs from row to row. NaN sorts last.
+        missing = nan.sum(-1)
         place = np.where(missing == n, 0, np.maximum(n - missing - 1, 0) // 2)
-    picked = np.take_along_axis(order, place[..., None], -1)[..., 0]
+        picked = np.take_along_axis(np.argsort(a, axis=-1, kind="stable"), place[..., None], -1)[..., 0]
+    else:
+        k = (n - 1) // 2
+        value = np.partition(a, k, axis=-1)[..., k:k + 1]
+        # Of equal elements the one that a stable sort would put there.
+        rank = k - (a < value).sum(-1, keepdims=True)
+        picked = (np.cumsum(a == value, axis=-1) > rank).argmax(-1)
+        if nan is not None and nan.any():
+            # Without skipping NaN is the median wherever there is one.
+            picked = np.where(nan.any(-1), nan.argmax(-1), picked)
     shape = _reduced(input._shape, dim, keepdim)
     return np.array(picked, np.int64).reshape(shape)
 

@@ -1,4 +1,4 @@
-"""Variance, standard deviation and logsumexp."""
+"""Variance and standard deviation."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import math
 
 import numpy as np
 
-from numbagrad import dtypes as dt
 from numbagrad.copying import contiguous_copy, copy_into
-from numbagrad.kernel.jit import REDUCE, STRIP, T, exp, kernel, load, log, store, strip, wide_strip
+from numbagrad.kernel.jit import STRIP, T, kernel, load, store, strip, wide_strip
 from numbagrad.op import Sample, custom, function
 from numbagrad.op.call import raw_view, write_out
 from numbagrad.op.reduction import merged, normalize_dims
@@ -20,26 +19,45 @@ from .rowsums import squares_of, sum_of
 INF = math.inf
 
 
+_plans: dict = {}
+
+
+def plan(shape, dim):
+    """(elements folded into one, shape left, shape left with ``keepdim``, order or None, count, inner) of a reduction.
+
+    ``order`` puts the reduced dimensions last where they do not lie side by side."""
+    found = _plans.get((shape, dim))
+    if found is None:
+        if len(_plans) > 4096:
+            _plans.clear()
+        dims = normalize_dims(dim, len(shape))
+        groups = merged(shape, tuple([i in dims for i in range(len(shape))]))
+        at = [i for i, (_, f) in enumerate(groups) if f]
+        kept = [i for i in range(len(shape)) if i not in dims]
+        n = numel([shape[i] for i in dims])
+        order, count, inner = None, 1, 1
+        if len(at) > 1:
+            order, count = [*kept, *dims], n
+        elif at:
+            count, inner = groups[at[0]][0], numel([size for size, _ in groups[at[0] + 1:]])
+        found = _plans[shape, dim] = (n, tuple([shape[i] for i in kept]),
+                                      tuple([1 if i in dims else size for i, size in enumerate(shape)]), order, count, inner)
+    return found
+
+
 class Fold:
     """A tensor and dimensions of it as (outer, count, inner) in memory; copied into that order where it is not."""
 
-    def __init__(self, t, dims):
-        shape = t._shape
-        flags = tuple([i in dims for i in range(len(shape))])
-        groups = merged(shape, flags)
-        at = [i for i, (_, f) in enumerate(groups) if f]
-        self.order = None
-        if len(at) > 1:
-            kept = [i for i in range(len(shape)) if i not in dims]
-            self.order = [*kept, *dims]
-            self.t = contiguous_copy(raw_view(t, self.order))
-            self.count = numel([shape[i] for i in dims])
-            self.inner = 1
-        else:
-            self.t = t if t._strides is None else contiguous_copy(t)
-            self.count = groups[at[0]][0] if at else 1
-            self.inner = numel([size for size, _ in groups[at[0] + 1:]]) if at else 1
-        self.outer = self.t._n // max(self.count * self.inner, 1) if self.t._n else 0
+    __slots__ = ("t", "order", "count", "inner", "outer", "items")
+
+    def __init__(self, t, dim):
+        _, _, _, self.order, self.count, self.inner = plan(t._shape, dim)
+        if self.order is not None:
+            t = contiguous_copy(raw_view(t, self.order))
+        elif t._strides is not None:
+            t = contiguous_copy(t)
+        self.t = t
+        self.outer = t._n // (self.count * self.inner) if t._n else 0
         self.items = self.outer if self.inner == 1 else self.outer * -(-self.inner // STRIP)
 
     def output(self, out):
@@ -47,6 +65,7 @@ class Fold:
         return out if self.order is None else make(self.t._shape, out._kind)
 
     def finish(self, made, out):
+        """Bring what was made into the order of ``out``."""
         if self.order is not None:
             back = [0] * len(self.order)
             for i, d in enumerate(self.order):
@@ -55,8 +74,7 @@ class Fold:
 
 
 def reduced_shape(shape, dim, keepdim):
-    dims = normalize_dims(dim, len(shape))
-    return tuple([1 if i in dims else size for i, size in enumerate(shape) if keepdim or i not in dims])
+    return plan(shape, dim)[2 if keepdim else 1]
 
 
 # --- variance ---------------------------------------------------------------------------------------------------------
@@ -157,20 +175,19 @@ def variance(input, *, dim: object, correction: float, keepdim: bool, root: bool
 def _(outs, input, dim, correction, keepdim, root, name):
     if not outs[0]._n:
         return
-    f = Fold(input, normalize_dims(dim, len(input._shape)))
+    f = Fold(input, dim)
     if not f.count or not input._n:
         for o in outs:
             o._buf[:] = np.array(np.nan).astype(o._buf.dtype) if o._kind.dtype.compute == o._kind.dtype.code else 0x7FFF
         return
-    moments[input._kind.dtype](f.t._ptr, outs[0]._ptr, outs[1]._ptr, f.count, f.inner,
-                               float(max(f.count - correction, 0)), root, 0, f.items)
+    moments.run(input._kind.dtype, (f.t._ptr, outs[0]._ptr, outs[1]._ptr, f.count, f.inner,
+                                    float(max(f.count - correction, 0)), root), f.items, input._n)
 
 
 @variance.gradient
 def _(gs, input, y0, y1, shape, dim, correction, keepdim, root):
     gv, gm = gs
-    dims = normalize_dims(dim, len(shape))
-    n = numel([shape[i] for i in dims])
+    n = plan(shape, dim)[0]
     divisor = float(max(n - correction, 0))
     if not input._kind.cpu or input._rg or any([g is not None and g._rg for g in gs]):
         total = None
@@ -180,18 +197,18 @@ def _(gs, input, y0, y1, shape, dim, correction, keepdim, root):
                 zero = (y0.detach() == 0).to(dtype=y0.dtype)
                 gv = gv * (1 - zero) / (y0 + zero) * 0.5
             total = expand_back(gv, shape, dim, keepdim) * (2 / divisor if divisor else INF) * (input
-                                                                                               - input.mean(dims, True))
+                                                                                               - input.mean(dim, True))
         if gm is not None:
             part = expand_back(gm, shape, dim, keepdim) / n
             total = part if total is None else total + part
         return total
     out = make(shape, input._kind)
-    f = Fold(input, dims)
+    f = Fold(input, dim)
     target = f.output(out)
     gv, gm = (None if g is None else g.contiguous() for g in gs)
-    spread_moments[input._kind.dtype](0 if gv is None else gv._ptr, 0 if gm is None else gm._ptr, f.t._ptr, y0._ptr,
-                                      y1._ptr, target._ptr, f.count, f.inner, divisor, root, gv is not None,
-                                      gm is not None, 0, f.items)
+    spread_moments.run(input._kind.dtype, (
+        0 if gv is None else gv._ptr, 0 if gm is None else gm._ptr, f.t._ptr, y0._ptr, y1._ptr, target._ptr, f.count,
+        f.inner, divisor, root, gv is not None, gm is not None), f.items, input._n)
     f.finish(target, out)
     return out
 
@@ -238,7 +255,7 @@ def _variance_call(name, root, both, doc):
                                           name=node)[0]
             value = value.sqrt() if root else value
             return value if out is None else write_out(name, out, value, [input])
-        n = numel([input._shape[i] for i in normalize_dims(dim, len(input._shape))])
+        n = plan(input._shape, dim)[0]
         if n - correction <= 0:
             import warnings
             warnings.warn(f"{name}(): degrees of freedom is <= 0. Correction should be strictly less than the "
@@ -266,130 +283,3 @@ var = _variance_call("var", False, False, "Variance of all elements or along dim
 std = _variance_call("std", True, False, "Standard deviation of all elements or along dimensions.")
 var_mean = _variance_call("var_mean", False, True, "Variance and mean of all elements or along dimensions.")
 std_mean = _variance_call("std_mean", True, True, "Standard deviation and mean of all elements or along dimensions.")
-
-
-# --- logsumexp --------------------------------------------------------------------------------------------------------
-
-@kernel(fast=REDUCE)
-def lse(x: "*T", out: "*T", count: int, inner: int, start: int, stop: int):
-    tiles = (inner + STRIP - 1) // STRIP
-    top, total = strip(), strip()
-    for item in range(start, stop):
-        row = item // tiles
-        left = (item - row * tiles) * STRIP
-        width = min(STRIP, inner - left)
-        first = row * count * inner + left
-        if inner == 1:
-            # The strip serves as independent lanes.
-            lanes = min(STRIP, count)
-            for k in range(lanes):
-                top[k] = load(x[first + k])
-            i = lanes
-            while i + lanes <= count:
-                for k in range(lanes):
-                    v = load(x[first + i + k])
-                    top[k] = v if v > top[k] else top[k]
-                i += lanes
-            high = top[0]
-            for k in range(lanes):
-                high = top[k] if top[k] > high else high
-            while i < count:
-                v = load(x[first + i])
-                high = v if v > high else high
-                i += 1
-            # Nothing is subtracted from infinities, whose difference would be NaN.
-            high = high if high - high == T(0) else T(0)
-            t = T(0)
-            for i in range(first, first + count):
-                t += exp(load(x[i]) - high)
-            out[row] = store(log(t) + high)
-            continue
-        for k in range(width):
-            top[k] = load(x[first + k])
-            total[k] = T(0)
-        for i in range(1, count):
-            base = first + i * inner
-            for k in range(width):
-                v = load(x[base + k])
-                top[k] = v if v > top[k] else top[k]
-        for k in range(width):
-            top[k] = top[k] if top[k] - top[k] == T(0) else T(0)
-        for i in range(count):
-            base = first + i * inner
-            for k in range(width):
-                total[k] = total[k] + exp(load(x[base + k]) - top[k])
-        for k in range(width):
-            out[row * inner + left + k] = store(log(total[k]) + top[k])
-
-
-@kernel
-def spread_lse(g: "*T", x: "*T", y: "*T", out: "*T", count: int, inner: int, start: int, stop: int):
-    if inner == 1:
-        for row in range(start, stop):
-            scale = load(g[row])
-            shift = load(y[row])
-            shift = shift if shift - shift == T(0) else T(0)
-            for i in range(row * count, (row + 1) * count):
-                out[i] = store(scale * exp(load(x[i]) - shift))
-        return
-    shift = strip()
-    tiles = (inner + STRIP - 1) // STRIP
-    for item in range(start, stop):
-        row = item // tiles
-        left = (item - row * tiles) * STRIP
-        width = min(STRIP, inner - left)
-        small = row * inner + left
-        for k in range(width):
-            v = load(y[small + k])
-            shift[k] = v if v - v == T(0) else T(0)
-        base = row * count * inner + left
-        for _ in range(count):
-            for k in range(width):
-                out[base + k] = store(load(g[small + k]) * exp(load(x[base + k]) - shift[k]))
-            base += inner
-
-
-def _np_logsumexp(x, dim, keepdim=False):
-    top = x.max(axis=dim, keepdims=True)
-    out = np.log(np.exp(x - top).sum(axis=dim, keepdims=True)) + top
-    return out if keepdim else out.squeeze(dim)
-
-
-@custom(private=True, contiguous=False, reference=None, node="LogsumexpBackward0")
-def logsumexp_fused(input, *, dim: object, keepdim: bool):
-    """Logarithm of the sum of exponentials."""
-    return reduced_shape(input._shape, dim, keepdim), input._kind
-
-
-@logsumexp_fused.cpu
-def _(out, input, dim, keepdim):
-    if not out._n:
-        return
-    f = Fold(input, normalize_dims(dim, len(input._shape)))
-    if not input._n:
-        out._buf[:] = -np.inf
-        return
-    lse[input._kind.dtype](f.t._ptr, out._ptr, f.count, f.inner, 0, f.items)
-
-
-@logsumexp_fused.gradient
-def _(g, input, y, shape, dim, keepdim):
-    if not input._kind.cpu or g._rg or input._rg or not input._n:
-        return expand_back(g, shape, dim, keepdim) * (input - expand_back(y, shape, dim, keepdim)).exp()
-    out = make(shape, input._kind)
-    f = Fold(input, normalize_dims(dim, len(shape)))
-    target = f.output(out)
-    spread_lse[input._kind.dtype](g.contiguous()._ptr, f.t._ptr, y._ptr, target._ptr, f.count, f.inner, 0, f.items)
-    f.finish(target, out)
-    return out
-
-
-@function(namespaces=("torch", "special"), reference=_np_logsumexp,
-          samples=(Sample((3, 4), 1), Sample((2, 3, 4), (0, 2), True), Sample((2, 3, 4), 1)))
-def logsumexp(input, dim, keepdim=False, *, out=None):
-    """log(sum(exp(input))) over dimensions, without overflow."""
-    if input._kind.dtype.category < 2:
-        input = input.to(dtype=dt.get_default_dtype())
-    dim = tuple(dim) if isinstance(dim, list) else dim
-    result = logsumexp_fused.call(input, dim=dim, keepdim=bool(keepdim))
-    return result if out is None else write_out("logsumexp", out, result, [input])

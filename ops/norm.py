@@ -234,10 +234,10 @@ def _(outs, input, weight, bias, running_mean, running_var, training, momentum, 
     inner = numel(shape[2:])
     flat = inner == 1
     tracked = training and running_mean is not None
-    (bn_forward_flat if flat else bn_forward)[input._kind.dtype](
+    (bn_forward_flat if flat else bn_forward).run(input._kind.dtype, (
         input._ptr, _address(weight), _address(bias), _address(running_mean), _address(running_var), out._ptr, aux._ptr,
-        n, channels, inner, training, weight is not None, bias is not None, tracked, momentum, eps, 0,
-        -(-channels // STRIP) if flat else channels)
+        n, channels, inner, training, weight is not None, bias is not None, tracked, momentum, eps),
+        -(-channels // STRIP) if flat else channels, out._n)
 
 
 @batch_norm_fused.gradient
@@ -254,10 +254,10 @@ def _(g, input, weight, y1, needs, training, eps):
     dx = make(shape, input._kind) if needs[0] else None
     dw = make((channels,), input._kind) if needs[1] else None
     db = make((channels,), input._kind) if needs[2] else None
-    (bn_gradient_flat if flat else bn_gradient)[input._kind.dtype](
+    (bn_gradient_flat if flat else bn_gradient).run(input._kind.dtype, (
         g._ptr, input._ptr, _address(weight), y1._ptr, _address(dx), _address(dw), _address(db), n, channels, inner,
-        training, weight is not None, needs[0] + 2 * needs[1] + 4 * needs[2], 0,
-        -(-channels // STRIP) if flat else channels)
+        training, weight is not None, needs[0] + 2 * needs[1] + 4 * needs[2]),
+        -(-channels // STRIP) if flat else channels, input._n)
     return dx, dw, db, None, None
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from numbagrad import dtypes as dt
 from numbagrad import storage
 from numbagrad.copying import copy_into
+from numbagrad.kernel import threads
 from numbagrad.op import Sample, custom, function
 from numbagrad.op.custom import invoke
 from numbagrad.tensor import make, numel
@@ -49,7 +50,7 @@ def _launch(fn, image, cols, result, geometry):
     n = numel(image._shape[:-3])
     table = np.array((image._ptr, 0, 0, cols._ptr, 0, 0, 1, n, 1, c, c, 1, h, w, 1, *kernel, 1, *size, 1, *stride, 0,
                       *padding, 1, *dilation), np.int64)
-    convolve.native(fn, d.code).entry(storage.address(table), 0, n)
+    threads.parallel_for(convolve.native(fn, d.code), table, n, n)
 
 
 @custom(private=True, node="Im2ColBackward0", reference=None)

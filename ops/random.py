@@ -179,7 +179,7 @@ def randint_like(input, *args, generator=None, dtype=None, layout=None, device=N
 def randperm(n, *, generator=None, out=None, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False):
     """A random permutation of 0 .. n-1."""
     if n < 0:
-        raise RuntimeError(f"n must be non-negative, got {n}")
+        raise RuntimeError(f"Trying to create tensor with negative dimension {n}: [{n}]")
     t, place = new((n,), dtype or dt.int64, device)
     rng.fill_randperm(engine_of(generator), memory(t), half(t))
     return finish(t, place, out, requires_grad, "randperm")

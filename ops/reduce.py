@@ -88,15 +88,15 @@ def _spread_gradient(mean):
         if not kind.cpu or g._strides is not None or kind.dtype.category == 3 or not n or (
                 n > SMALL and not node.next[0].is_leaf_edge):
             return (node.op.rule(g=g, shape=shape, dim=dim, keepdim=keepdim),)
-        run = spread[kind.dtype]
+        d = kind.dtype
         if len(steps) == 1:
             count, inner, outer = steps[0]
             out = make(shape, kind)
-            run(g._ptr, out._ptr, count, inner, divisor, 0, outer)
+            spread.run(d, (g._ptr, out._ptr, count, inner, divisor), outer, n)
             return (out,)
         for count, inner, outer in steps:
             out = make((outer * count * inner,), kind)
-            run(g._ptr, out._ptr, count, inner, divisor, 0, outer)
+            spread.run(d, (g._ptr, out._ptr, count, inner, divisor), outer, out._n)
             g, divisor = out, 1.0
         out._shape = shape
         return (out,)
@@ -306,9 +306,9 @@ def _(out, upstream, input, y, dim, keepdim):
     count = groups[at[0]][0] if at else 1
     inner = numel([s_ for s_, _ in groups[at[0] + 1:]]) if at else 1
     outer = input._n // (count * inner)
-    run = share_equal[input._kind.dtype]
     x, g, top = (t if t._strides is None else t.detach().contiguous() for t in (input, upstream, y))
-    run(g._ptr, x._ptr, top._ptr, out._ptr, count, inner, 0, outer if inner == 1 else outer * -(-inner // STRIP))
+    share_equal.run(input._kind.dtype, (g._ptr, x._ptr, top._ptr, out._ptr, count, inner),
+                    outer if inner == 1 else outer * -(-inner // STRIP), input._n)
 
 
 @extremum_gradient.gradient

@@ -21,10 +21,29 @@ def region(t, shape, strides, offset):
                None if strides is None or is_contiguous(shape, strides) else strides, t._kind, t._ver)
 
 
+def check_region(name, part, size, shape, strides, offset):
+    """RuntimeError unless ``part`` has the region's shape and the region lies within a row-major tensor of ``size``."""
+    if part._shape != tuple(shape):
+        raise RuntimeError(f"expected src to have a size equal to the slice of self. src size = {list(part._shape)}, slice "
+                           f"size = {list(shape)}")
+    low = high = offset
+    for s, k in zip(shape, contiguous_strides(shape) if strides is None else strides):
+        if s == 0:
+            return
+        if k < 0:
+            low += (s - 1) * k
+        else:
+            high += (s - 1) * k
+    if low < 0 or high >= numel(size) or strides is not None and len(strides) != len(shape):
+        raise RuntimeError(f"{name}(): sizes {list(shape)}, strides {list(strides or ())} and offset {offset} reach outside a "
+                           f"tensor of shape {list(size)}")
+
+
 @custom(contiguous=False, private=True, dtypes="any", samples=(Sample((3,), [2, 3], [3], [1], 3),),
         reference=lambda g, size, shape, strides, offset: _reference_embed(g, size, shape, strides, offset))
 def embed(g, size: tuple, shape: tuple, strides: tuple, offset: int):
     """Zeros of ``size`` with ``g`` in the region that shape, strides and offset describe: the gradient of a view."""
+    check_region("embed", g, size, shape, strides, offset)
     return tuple(size), g._kind
 
 
@@ -75,13 +94,17 @@ def sliced(shape, strides, dim, start, stop, step):
 def select(input, dim, index):
     """The slice at ``index`` along ``dim``, without that dimension."""
     shape = input._shape
+    return _checked_select(shape, input._strides or contiguous_strides(shape), dim, index.__index__())
+
+
+def _checked_select(shape, strides, dim, index):
+    """``selected`` after its checks."""
     if not shape:
         raise IndexError("select() cannot be applied to a 0-dim tensor.")
     dim = wrap_dim(dim, len(shape))
-    index = index.__index__()
     if not -shape[dim] <= index < shape[dim]:
         raise IndexError(f"select(): index {index} out of range for tensor of size {list(shape)} at dimension {dim}")
-    return selected(shape, input._strides or contiguous_strides(shape), dim, index)
+    return selected(shape, strides, dim, index)
 
 
 @select.gradient
@@ -95,12 +118,17 @@ def _(g, shape, dim, index):
 def slice_(input, dim=0, start=None, end=None, step=1):
     """Elements ``start`` to ``end`` (not included) of a dimension in steps of ``step``."""
     shape = input._shape
+    return _checked_slice(shape, input._strides or contiguous_strides(shape), dim, start, end, step)
+
+
+def _checked_slice(shape, strides, dim=0, start=None, end=None, step=1):
+    """``sliced`` after its checks."""
     if not shape:
         raise IndexError("slice() cannot be applied to a 0-dim tensor.")
     dim = wrap_dim(dim, len(shape))
     if step <= 0:
         raise RuntimeError("slice step must be positive")
-    return sliced(shape, input._strides or contiguous_strides(shape), dim, start, end, step)
+    return sliced(shape, strides, dim, start, end, step)
 
 
 @slice_.gradient
@@ -177,6 +205,7 @@ def add_region(g: "*T", out: "*T", meta: "*i8", nd: int, start: int, stop: int):
         reference=lambda g, size, shape, strides, offset: _reference_pile(g, size, shape, strides, offset))
 def pile(g, size: tuple, shape: tuple, strides: tuple, offset: int):
     """Zeros of ``size`` with ``g`` added in a region whose elements may overlap: the gradient of such a view."""
+    check_region("pile", g, size, shape, strides, offset)
     return tuple(size), g._kind
 
 
@@ -269,9 +298,7 @@ def _scatter_reference(a, src, size, stride, offset=0):
         samples=(Sample((2, 3), (2, 2), [2, 2], [3, 1], 1),))
 def as_strided_scatter(input, src, size: tuple, stride: tuple, storage_offset: int = None):
     """A copy of ``input`` with ``src`` written into the region that size, stride and offset describe."""
-    if src._shape != tuple(size):
-        raise RuntimeError(f"expected src to have a size equal to the slice of self. src size = {list(src._shape)}, slice "
-                           f"size = {list(size)}")
+    check_region("as_strided_scatter", src, input._shape, size, stride, storage_offset or 0)
     return input._shape, input._kind
 
 
@@ -316,12 +343,11 @@ def _diagonal_assign(a, src):
 
 
 select_scatter = _write_part(
-    "select_scatter", lambda shape, strides, dim, index: selected(shape, strides, wrap_dim(dim, len(shape)), index),
+    "select_scatter", _checked_select,
     "A copy of ``input`` with ``src`` at ``index`` of a dimension.", (Sample((3, 4), ("float64", (4,)), 0, 1),),
     lambda a, src, dim, index: _assign(a, src, (slice(None),) * dim + (index,)))
 slice_scatter = _write_part(
-    "slice_scatter", lambda shape, strides, dim=0, start=None, end=None, step=1:
-    sliced(shape, strides, wrap_dim(dim, len(shape)), start, end, step),
+    "slice_scatter", _checked_slice,
     "A copy of ``input`` with ``src`` in a slice of a dimension.", (Sample((3, 4), ("float64", (2, 4)), 0, 1),),
     lambda a, src, dim, start: _assign(a, src, slice(start, None)))
 diagonal_scatter = _write_part(

@@ -10,10 +10,10 @@ from numbagrad.kernel.jit import kernel
 from numbagrad.op import Sample, custom, function
 from numbagrad.tensor import Tensor, contiguous_strides, make, raw, wrap_dim
 
+from .dims import unsqueeze
 from .indexing import MOVE
 from .region import region
-from .shape import expanded, numbers, reshaped, unsqueeze
-
+from .shape import expanded, numbers, reshaped
 
 # --- repeating --------------------------------------------------------------------------------------------------------
 
@@ -73,7 +73,7 @@ def tile(input, *dims):
           samples=(Sample((2, 3), 2), Sample((2, 3), 2, 1), Sample((2, 3), ("int64", (2,), 0, 3), 0)))
 def repeat_interleave(input, repeats=None, dim=None, *, output_size=None):
     """Each element (each slice along ``dim``) repeated ``repeats`` times in place."""
-    from .index import index_select
+    from .index_along import index_select
     from .indexing import as_index
     if repeats is None:
         counts = as_index(input).array()
@@ -219,6 +219,8 @@ def roll(input, shifts, dims=()):
         return rolled.call(input, shifts, ())
     if len(dims) != len(shifts):
         raise RuntimeError(f"shifts and dimensions must align. shifts: {len(shifts)}, dims:{len(dims)}")
+    if not input._shape:
+        raise IndexError("Dimension specified as 0 but tensor has no dimensions")
     return rolled.call(input, shifts, tuple([wrap_dim(d, len(input._shape)) for d in dims]))
 
 

@@ -221,7 +221,8 @@ def _pad_reference(x, pad, mode="constant", value=None):
     return x
 
 
-@custom(namespaces=("torch",), method=False, contiguous=False, reference=lambda x, pad, value=0: _pad_reference(x, pad, "constant", value),
+@custom(namespaces=("torch",), method=False, contiguous=False,
+        reference=lambda x, pad, value=0: _pad_reference(x, pad, "constant", value),
         samples=(Sample((2, 3), (1, 2)), Sample((2, 3), (-1, 2, 1, 0), 1.5)), dtypes="any")
 def constant_pad_nd(input, pad: tuple, value: float = 0):
     """``value`` put around ``input``: ``pad`` has (before, after) of the last dimension, then of the one before it...

@@ -13,7 +13,8 @@ from numbagrad.op import call as calls
 from numbagrad.tensor import Tensor, make, wrap_dim
 
 from . import indexing as ix
-from .index import both, collect, put_at, putter, spread
+from .index import collect, put_at, putter, spread
+from .index_along import both
 from .shape import expanded
 
 _gather = collect.recorded_as("GatherBackward0")
@@ -174,17 +175,20 @@ scatter_add = both("scatter_add", _prepare_add, _scatter_add,
                    lambda a, dim, index, src: _scatter_reference(a, dim, index, src, True))
 
 
-def _prepare_index_add(input, dim, index, source, *, alpha=1):
+def _prepare_index_add(input, dim, index, source, *, alpha=1, name="index_add_"):
     at = wrap_dim(dim, len(input._shape))
     if len(index._shape) > 1:
-        raise IndexError("index_add_(): Index is supposed to be a vector, but got dim: "
+        raise IndexError(f"{name}(): Index is supposed to be a vector, but got dim: "
                          f"{len(index._shape)} with type: {dt.scalar_name(index.dtype)} and size: {list(index._shape)}")
     if index._kind.dtype not in (dt.int64, dt.int32):
-        raise RuntimeError("index_add_(): Expected dtype int32/int64 for index but got: " + dt.scalar_name(index.dtype))
+        raise RuntimeError(f"{name}(): Expected dtype int32/int64 for index but got: " + dt.scalar_name(index.dtype))
     if source._kind.dtype is not input._kind.dtype:
-        raise RuntimeError("index_add_(): self and source must have the same scalar type")
+        raise RuntimeError(f"{name}(): self and source must have the same scalar type")
+    if at >= max(len(source._shape), 1):
+        raise RuntimeError(f"{name}(): Indexing dim {at} is out of bounds of the source tensor with dim "
+                           f"{len(source._shape)}")
     if index._n != (source._shape[at] if source._shape else 1):
-        raise RuntimeError(f"index_add_(): Number of indices ({index._n}) should be equal to source.size(dim): "
+        raise RuntimeError(f"{name}(): Number of indices ({index._n}) should be equal to source.size(dim): "
                            f"({source._shape[at] if source._shape else 1}), for dim: {at}")
     plan = ix.plan_along(input._shape, at, index, _fail, False)
     if source._shape != plan.shape and source._shape:
@@ -408,5 +412,5 @@ def index_reduce(input, dim, index, source, reduce, *, include_self=True):
     """A copy of ``input`` with slices of ``source`` combined into those that ``index`` names along ``dim``."""
     if reduce not in ("prod", "mean", "amax", "amin"):
         raise RuntimeError(f"index_reduce(): Expected reduce to be one of prod, mean, amax or amin but got {reduce}.")
-    values, plan, _ = _prepare_index_add(input, dim, index, source)
+    values, plan, _ = _prepare_index_add(input, dim, index, source, name="index_reduce_")
     return _index_reduce(input, values, plan, reduce, include_self)

@@ -149,6 +149,10 @@ def unique_consecutive(input, return_inverse=False, return_counts=False, dim=Non
           reference=np.isin, method=False)
 def isin(elements, test_elements, *, assume_unique=False, invert=False):
     """Whether each element occurs among the test elements."""
+    if not (isinstance(elements, Tensor) and calls.is_number(test_elements) or isinstance(test_elements, Tensor) and (
+            isinstance(elements, Tensor) or calls.is_number(elements))):
+        raise TypeError(f"isin() received an invalid combination of arguments - got ({type(elements).__name__}, "
+                        f"{type(test_elements).__name__}), but expected tensors, or one tensor and one number")
     a = _plain(elements)[0] if isinstance(elements, Tensor) else elements
     b = _plain(test_elements)[0] if isinstance(test_elements, Tensor) else test_elements
     return from_array(np.asarray(np.isin(a, b, invert=invert)))
@@ -202,8 +206,12 @@ def _number(value, like):
     return scalar_tensor(value, d)
 
 
-@function(differentiable=False, dtypes="any", method=False, reference=None,
-          samples=(Sample(("int64", (1,), 0, 5), ("float64", (3, 4))),))
+EDGES = np.array([-1.0, 0.0, 0.0, 0.5, 1.5])
+
+
+@function(differentiable=False, dtypes="any", method=False,
+          reference=lambda edges, x, right=False: np.searchsorted(edges, x, "right" if right else "left"),
+          samples=(Sample(EDGES, (3, 4)), Sample(EDGES, EDGES, right=True), Sample(EDGES, (0, 3))))
 def searchsorted(sorted_sequence, input, *, out_int32=False, right=False, side=None, out=None, sorter=None):
     """Where each value would have to be inserted in its ascending row to keep the order; before equal ones unless
     ``right``."""
@@ -225,8 +233,9 @@ def searchsorted(sorted_sequence, input, *, out_int32=False, right=False, side=N
     return _search("searchsorted", sorted_sequence, x, out_int32, right, out)
 
 
-@function(differentiable=False, dtypes="any", method=False, reference=None,
-          samples=(Sample((3, 4), ("int64", (1,), 0, 5)),))
+@function(differentiable=False, dtypes="any", method=False,
+          reference=lambda x, edges, right=False: np.searchsorted(edges, x, "right" if right else "left"),
+          samples=(Sample((3, 4), EDGES), Sample(EDGES, EDGES, right=True)))
 def bucketize(input, boundaries, *, out_int32=False, right=False, out=None):
     """The number of the bucket between ascending 1-D boundaries that each value falls into."""
     if len(boundaries._shape) != 1:

@@ -182,16 +182,16 @@ def _forward(out, input, dim, logarithm):
         _forward(result, wide, dim, logarithm)
         copy_into(out, result)
     elif inner == 1:
-        (log_softmax_rows if logarithm else softmax_rows)[d](input._ptr, out._ptr, n, 0, outer)
+        (log_softmax_rows if logarithm else softmax_rows).run(d, (input._ptr, out._ptr, n), outer, out._n)
     else:
-        softmax_columns[d](input._ptr, out._ptr, n, inner, logarithm, 0, outer * -(-inner // LANES))
+        softmax_columns.run(d, (input._ptr, out._ptr, n, inner, logarithm), outer * -(-inner // LANES), out._n)
 
 
 def _backward(out, g, y, dim, logarithm):
     outer, n, inner = geometry(y._shape, dim)
     if out._n:
         items = outer if inner == 1 else outer * -(-inner // LANES)
-        softmax_gradient[y._kind.dtype](g._ptr, y._ptr, out._ptr, n, inner, logarithm, 0, items)
+        softmax_gradient.run(y._kind.dtype, (g._ptr, y._ptr, out._ptr, n, inner, logarithm), items, out._n)
 
 
 def _same(input, dim, name):

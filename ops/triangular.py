@@ -82,8 +82,7 @@ def _corners(name, numpy, doc):
         return t.to(device=storage.resolve_device(device), dtype=dtype)
     fn.__name__ = fn.__qualname__ = name
     fn.__module__, fn.__doc__ = __name__, doc
-    return function(fn, method=False, differentiable=False, dtypes="any", samples=(Sample(3, 4), Sample(4, 3, -1)),
-                    reference=lambda row, col, offset=0: np.stack(numpy(row, offset, col)))
+    return function(fn, method=False, differentiable=False, dtypes="any")
 
 
 tril_indices = _corners("tril_indices", np.tril_indices, "Rows and columns of the elements on and below a diagonal.")
@@ -229,7 +228,7 @@ def _(g, input, other, dim, needs):
             sum_to_size(crossed.call(g, input, dim), other._shape) if needs[1] else None)
 
 
-@function(name="linalg_cross", method=False, namespaces=(), dtypes="any", reference=np.cross,
+@function(private=True, torch_name="linalg.cross", dtypes="any", reference=np.cross,
           samples=(Sample((2, 3), ("float64", (2, 3))),))
 def linalg_cross(input, other, *, dim=-1, out=None):
     """Cross product of vectors of three along ``dim``; the inputs are broadcast together."""
@@ -244,7 +243,7 @@ def linalg_cross(input, other, *, dim=-1, out=None):
     return result if out is None else write_out("linalg.cross", out, result, (input, other))
 
 
-linalg.cross = linalg_cross.fn
+linalg.cross = linalg_cross
 
 
 @function(dtypes="any", reference=lambda a, b, dim=None: np.cross(a, b, axis=-1 if dim is None else dim),
@@ -259,7 +258,7 @@ def cross(input, other, dim=None, *, out=None):
         dim = next((d for d, s in enumerate(input._shape) if s == 3), None)
         if dim is None:
             raise RuntimeError("no dimension of size 3 in input")
-    return linalg_cross.fn(input, other, dim=dim, out=out)
+    return linalg_cross(input, other, dim=dim, out=out)
 
 
 @function(method=False, dtypes="any", reference=lambda x, N=None, increasing=False: np.vander(x, N, increasing),

@@ -10,11 +10,13 @@ from numbagrad import dtypes as dt
 from numbagrad.copying import copy_into
 from numbagrad.kernel import expr as s
 from numbagrad.kernel.expr import where
+from numbagrad.kernel.jit import T, kernel, load, store
 from numbagrad.op import Sample, custom, function, reduction
 from numbagrad.op.call import write_out
 from numbagrad.op.reduction import normalize_dims
+from numbagrad.tensor import make
 
-from .moment import reduced_shape
+from .moment import Fold, reduced_shape
 from .reduce import expand_back, extremum_gradient
 
 INF = math.inf
@@ -30,7 +32,32 @@ def _norm_op(name, fn, gradient, reference, **options):
     return op
 
 
+@kernel
+def scale_rows(x: "*T", g: "*T", y: "*T", out: "*T", count: int, inner: int, start: int, stop: int):
+    """x * (g / y), zero where y is."""
+    for row in range(start, stop):
+        if inner == 1:
+            top = load(y[row])
+            scale = load(g[row]) / top if top != T(0) else T(0)
+            for i in range(row * count, (row + 1) * count):
+                out[i] = store(load(x[i]) * scale)
+        else:
+            small = row * inner
+            for i in range(count):
+                base = (row * count + i) * inner
+                for k in range(inner):
+                    top = load(y[small + k])
+                    out[base + k] = store(load(x[base + k]) * load(g[small + k]) / top if top != T(0) else T(0))
+
+
 def _two_gradient(g, input, y, shape, dim, keepdim):
+    if not g._rg and not input._rg and input._kind.cpu and input._n:
+        out = make(shape, input._kind)
+        f = Fold(input, dim)
+        target, g = f.output(out), g.contiguous()
+        scale_rows.run(input._kind.dtype, (f.t._ptr, g._ptr, y._ptr, target._ptr, f.count, f.inner), f.outer, input._n)
+        f.finish(target, out)
+        return out
     # Zero vectors get a zero gradient.
     zero = (y.detach() == 0).to(dtype=y.dtype)
     return input * expand_back(g * (1 - zero) / (y + zero), shape, dim, keepdim)

@@ -75,7 +75,7 @@ def box_max(x: "*T", y: "*T", where: "*i8", t: "*i8", start: int, stop: int):
                             while k < t[ws + 1 + 3 * c]:
                                 v = load(x[base + p + k])
                                 # The last NaN wins, as everywhere in PyTorch's pooling.
-                                if v > best or v != v:
+                                if (v > best) | (v != v):
                                     best = v
                                     at = p + k
                                 k += t[8]
@@ -95,18 +95,15 @@ def max_pairs(x: "*T", y: "*T", where: "*i8", h: int, w: int, start: int, stop: 
             p, q = (plane * h + 2 * r) * w, (plane * oh + r) * ow
             row = 2 * r * w
             for c in range(ow):
-                best, at = load(x[p + 2 * c]), row + 2 * c
-                v = load(x[p + 2 * c + 1])
-                take = v > best or v != v
-                best, at = (v if take else best), (row + 2 * c + 1 if take else at)
-                v = load(x[p + w + 2 * c])
-                take = v > best or v != v
-                best, at = (v if take else best), (row + w + 2 * c if take else at)
-                v = load(x[p + w + 2 * c + 1])
-                take = v > best or v != v
-                best, at = (v if take else best), (row + w + 2 * c + 1 if take else at)
-                y[q + c] = store(best)
-                where[q + c] = at
+                a, b = load(x[p + 2 * c]), load(x[p + 2 * c + 1])
+                d, e = load(x[p + w + 2 * c]), load(x[p + w + 2 * c + 1])
+                # Without branches; a later NaN wins over an earlier number or NaN, at a tie the first wins.
+                right, right_below = (b > a) | (b != b), (e > d) | (e != e)
+                upper, lower = (b if right else a), (e if right_below else d)
+                below = (lower > upper) | (lower != lower)
+                i, j = (1 if right else 0), (1 if right_below else 0)
+                y[q + c] = store(lower if below else upper)
+                where[q + c] = row + 2 * c + (w + j if below else i)
 
 
 @kernel

@@ -27,7 +27,8 @@ from numbagrad.kernel.cuda import emit, launch, reduce, shim  # noqa: E402
 from numbagrad.kernel.cuda.device import encode  # noqa: E402
 
 AMPERE, HOPPER = (8, 0), (9, 0)
-ELEMENTWISE = [n for n, op in REGISTRY.items() if op.kind == "elementwise" and op.accepts != "int"]
+ELEMENTWISE = [n for n, op in REGISTRY.items()
+               if op.kind == "elementwise" and op.accepts not in ("int", "integer")]
 REDUCTIONS = [n for n, op in REGISTRY.items() if op.kind == "reduction"]
 # Scalar functions whose float32 form works in float64 inside: they buy accuracy with a few double operations.
 WIDE = {"pow", "log2", "log10", "sin", "cos", "tan", "asinh", "acosh", "atanh", "erfinv", "erfc", "lgamma", "digamma",
@@ -128,7 +129,7 @@ def test_other_floating_types(name, code):
     lint(pointwise(form.forward, code), HOPPER, code == "f8" or bool(used & WIDE), code == "f8" and name == "sin")
 
 
-@pytest.mark.parametrize("name", ["add", "mul", "eq", "floor_divide", "remainder", "pow"])
+@pytest.mark.parametrize("name", ["add", "mul", "eq", "floor_divide", "remainder", "pow", "bitwise_left_shift"])
 @pytest.mark.parametrize("code", ["u1", "i4", "i8"])
 def test_integers(name, code):
     op, form = forward(name)

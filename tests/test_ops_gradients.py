@@ -180,6 +180,44 @@ def test_in_place_form(op):
     assert tried or not op.samples, f"no sample of {op.name} fits its in-place form"
 
 
+FUNCTIONAL = [("relu", ()), ("leaky_relu", (0.2,)), ("elu", (0.7,)), ("hardtanh", (-0.5, 0.8)), ("selu", ()), ("celu", (0.7,)),
+              ("threshold", (0.2, 5.0)), ("rrelu", (0.1, 0.3)), ("silu", ()), ("mish", ()), ("relu6", ()), ("hardswish", ()),
+              ("hardsigmoid", ())]
+
+
+@pytest.mark.parametrize("name, params", FUNCTIONAL, ids=[n for n, _ in FUNCTIONAL])
+def test_functional_in_place_forms(name, params):
+    """``name_`` and ``inplace=True`` of ``nn.functional``: the same value and gradient, written into the argument."""
+    space = ng.nn.functional
+    plain, f = getattr(space, name), getattr(space, name + "_", None)
+    values = np.linspace(-2.1, 2.3, 12).reshape(3, 4)
+    forms = [lambda t: plain(t, *params, inplace=True)] + ([lambda t: f(t, *params)] if f else [])
+    x = ng.tensor(values, requires_grad=True)
+    expected = plain(x, *params)
+    gradient, = ng.autograd.grad(expected.sum(), x)
+    for form in forms:
+        leaf = ng.tensor(values, requires_grad=True)
+        target = leaf * 1
+        out = form(target)
+        assert out is target and target._version == 1
+        ulps(out.detach().numpy(), expected.detach().numpy(), np.float64, 4, name)
+        got, = ng.autograd.grad(out.sum(), leaf)
+        ulps(got.numpy(), gradient.numpy(), np.float64, 4, name)
+        with pytest.raises(RuntimeError, match="a leaf Variable that requires grad"):
+            form(leaf)
+
+
+@pytest.mark.parametrize("name, other", [("and", True), ("or", True), ("xor", True), ("not", False)])
+def test_logical_in_place_forms(name, other):
+    """The truth as 0 and 1 in the dtype of the target."""
+    x, y = ng.tensor([0.0, 2.0, 0.0, -1.0]), ng.tensor([0, 0, 3, 4])
+    args = (y,) if other else ()
+    expected = getattr(ng, "logical_" + name)(x, *args)
+    target = x.clone()
+    assert getattr(target, f"logical_{name}_")(*args) is target and target.dtype is ng.float32
+    assert target.tolist() == [float(v) for v in expected.tolist()]
+
+
 def test_case_is_repeatable():
     """Two draws of a sample are the same numbers: a failure can be reproduced."""
     op = DIFFERENTIABLE[0]

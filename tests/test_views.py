@@ -231,3 +231,13 @@ def test_as_strided_of_a_view_reaches_the_base():
     expected = np.zeros((2, 3, 4))
     expected[1, :2, :2] = 1
     np.testing.assert_array_equal(x.grad.numpy(), expected)
+
+
+@pytest.mark.parametrize("row, col, offset", [(3, 4, 0), (4, 3, -1), (2, 5, 2), (0, 3, 0), (3, 3, -5)])
+def test_triangle_indices(row, col, offset):
+    lower, upper = ng.tril_indices(row, col, offset), ng.triu_indices(row, col, offset)
+    np.testing.assert_array_equal(lower.numpy(), np.stack(np.tril_indices(row, offset, col)))
+    np.testing.assert_array_equal(upper.numpy(), np.stack(np.triu_indices(row, offset, col)))
+    assert lower.dtype is ng.int64 and ng.triu_indices(row, col, dtype=ng.int32).dtype is ng.int32
+    with pytest.raises(RuntimeError, match="must be non-negative"):
+        ng.tril_indices(-1, 2)

@@ -59,6 +59,7 @@ class Chain:
         ng.set_num_threads(1)
         self.x = rand(8, 8)
         self.time_chain_of_1000()
+        self.time_three_ops()
 
     def time_chain_of_1000(self):
         y = self.x

@@ -81,6 +81,11 @@ def backward(tensors, grad_tensors=None, retain_graph=None, create_graph=False, 
 
     ``retain_graph`` keeps what was saved for another backward (default: the value of ``create_graph``),
     ``create_graph`` records the backward itself, ``inputs`` limits accumulation to these tensors."""
+    if grad_tensors is None and inputs is None and not create_graph and getattr(tensors, "_view", ()) is None:
+        # A scalar that an operation made: what a training step calls.
+        if tensors._node is not None and tensors._n == 1 and tensors._kind.dtype.category == 2 and grad_variables is None:
+            engine.run((tensors._node,), (_one(tensors),), bool(retain_graph), False)
+            return
     if grad_variables is not None:
         warnings.warn("`grad_variables` is deprecated. Use `grad_tensors` instead.", FutureWarning, stacklevel=2)
         if grad_tensors is not None:
@@ -106,7 +111,7 @@ def backward(tensors, grad_tensors=None, retain_graph=None, create_graph=False, 
                       "graph to avoid this. If you have to use this function, make sure to reset the .grad fields of "
                       "your parameters to None after use to break the cycle and avoid the leak.", UserWarning,
                       stacklevel=graph.user_level())
-    engine.run(tensors, grads, keep, create_graph, inputs)
+    engine.run(list(map(engine.edge_of, tensors)), grads, keep, create_graph, inputs)
 
 
 def grad(outputs, inputs, grad_outputs=None, retain_graph=None, create_graph=False, only_inputs=True,
@@ -134,7 +139,7 @@ def grad(outputs, inputs, grad_outputs=None, retain_graph=None, create_graph=Fal
         if hasattr(t, "_kind") and not t.requires_grad:
             raise RuntimeError("One of the differentiated Tensors does not require grad")
     keep = create_graph if retain_graph is None else retain_graph
-    result = engine.run(outputs, grads, keep, create_graph, inputs, accumulate=False)
+    result = engine.run(list(map(engine.edge_of, outputs)), grads, keep, create_graph, inputs, accumulate=False)
     if materialize_grads:
         from ..creation import zeros_like
         if any(r is None and not hasattr(t, "_kind") for t, r in zip(inputs, result)):

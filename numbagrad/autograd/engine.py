@@ -22,41 +22,44 @@ from .graph import Output
 # Two threads may run backward into one leaf; re-entrant, because a destructor may run user code meanwhile.
 LOCK = threading.RLock()
 _numbers = itertools.count(1)
-_local = threading.local()
+
+
+class _Local(threading.local):
+    task = (None, False)  # (number of the outermost run, whether the innermost goes to given inputs only)
+
+
+_local = _Local()
 
 
 def current_run():
     """Number of the backward run in progress in this thread (the outermost one); None outside of any."""
-    return getattr(_local, "run", None)
+    return _local.task[0]
 
 
 def is_limited():
     """Whether the innermost backward in progress in this thread goes to given inputs only."""
-    return getattr(_local, "limited", False)
+    return _local.task[1]
 
 
 def run(roots, gradients, keep_graph, create_graph, inputs=None, accumulate=True):
-    """Propagate ``gradients`` of the ``roots`` (tensors or gradient edges) through the graph.
+    """Propagate ``gradients`` that arrive at the edges ``roots`` through the graph.
 
-    With ``inputs`` only the paths that lead to them are walked; with ``accumulate`` False their gradients are returned
-    as a list (None where there is no path) and no ``grad`` attribute changes. The newest recorded node always runs
-    first: a node's inputs were made before it, so by then everything it will receive has arrived.
+    With ``inputs`` (tensors or gradient edges) only the paths that lead to them are walked; with ``accumulate`` False
+    their gradients are returned as a list (None where there is no path) and no ``grad`` attribute changes. The newest
+    recorded node always runs first: a node's inputs were made before it, so by then everything it will receive has
+    arrived.
     """
-    outermost = current_run() is None
-    if outermost:
-        _local.run = next(_numbers)
-    limited, _local.limited = is_limited(), inputs is not None
+    previous = _local.task
+    _local.task = (previous[0] or next(_numbers), inputs is not None)
     switch = create_graph and not modes.current().grad
     if switch:
         modes.change(grad=True)
     try:
         return _run(roots, gradients, keep_graph, create_graph, inputs, accumulate)
     finally:
-        _local.limited = limited
+        _local.task = previous
         if switch:
             modes.change(grad=False)
-        if outermost:
-            _local.run = None
 
 
 def edge_of(x):
@@ -74,11 +77,9 @@ def _run(roots, gradients, keep_graph, create_graph, inputs, accumulate):
     wanted = captured = leaves = None
     anomaly = ANOMALY.enabled
     made = set()  # places whose waiting gradient is a sum made here, which may be added to in place
-    roots = [edge_of(t) for t in roots]
     if inputs is not None:
         inputs = [edge_of(t) for t in inputs]
         wanted, captured = _wanted(roots, inputs)
-
     direct = ()
     for e, g in zip(roots, gradients):
         if e.is_leaf_edge:
@@ -123,7 +124,7 @@ def _run(roots, gradients, keep_graph, create_graph, inputs, accumulate):
             grads = node.backward_graph(g) if create_graph else node.backward(g)
         if node.hooks is not None and node.hooks.post:
             grads = hooks.after(node, g, grads, create_graph)
-        if not keep_graph:
+        if not keep_graph and (node.saved or node.holds_more):
             node.release()
         node = g = None
         if len(following) == 1 and not heap and wanted is None:
@@ -148,7 +149,7 @@ def _run(roots, gradients, keep_graph, create_graph, inputs, accumulate):
                 # The only references are the tuple, ``r`` and the call's argument: nobody else holds this gradient,
                 # so the leaf may keep it as its own without a copy.
                 own = r is not None and (getrefcount(r) == OWNED and r._view is None and r._strides is None
-                                         and getrefcount(r._buf) == 2)
+                                         and getrefcount(r._buf) == OWNED_MEMORY)
                 if "_numbagrad" in e.__dict__ and hooks.on_leaf(e):
                     if leaves is None:
                         leaves = _leaf_uses(following[i:], pending, wanted)
@@ -175,13 +176,18 @@ def _run(roots, gradients, keep_graph, create_graph, inputs, accumulate):
 
 
 # References to a gradient that nobody but the loop above holds; found by trying, as it is the interpreter's business.
+class _Holder:
+    __slots__ = ("_buf",)
+
+
 def _calibrate():
-    grads = (object(),)
+    grads = (_Holder(),)
     r = grads[0]
-    return getrefcount(r)
+    r._buf = object()
+    return getrefcount(r), getrefcount(r._buf)
 
 
-OWNED = _calibrate()
+OWNED, OWNED_MEMORY = _calibrate()
 
 
 def _deliver(e, r, pending, heap, made, create_graph):

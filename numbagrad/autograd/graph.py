@@ -31,6 +31,7 @@ class Node:
     outputs = 1
     op = None
     is_leaf_edge = False
+    holds_more = False  # whether release has something to drop that is not in ``saved``
     takes_none = False  # whether backward wants to run even when no gradient arrived at any output
 
     def name(self):
@@ -149,13 +150,21 @@ def short_name(node):
     return node.name().rstrip("0123456789").removesuffix("Backward")
 
 
-class AccumulateGrad:
-    """The end of the graph at a leaf: adds what arrives into ``variable.grad``."""
+class AccumulateGrad(Node):
+    """The end of the graph at a leaf, as it is shown: adds what arrives into ``variable.grad``.
 
+    In the graph itself the leaf stands for it."""
+
+    __slots__ = ("variable",)
     _made: weakref.WeakValueDictionary = weakref.WeakValueDictionary()
 
     def __init__(self, variable):
-        self.variable = variable
+        self.variable, self.next, self.saved, self.hooks, self.ctx, self.seq = variable, (), (), None, None, 0
+
+    def __call__(self, grad):
+        """Add ``grad`` to the leaf's ``grad``."""
+        from .engine import run
+        run((self.variable,), (grad,), True, modes.is_grad_enabled())
 
     @classmethod
     def of(cls, variable):
@@ -166,13 +175,6 @@ class AccumulateGrad:
 
     def name(self):
         return "torch::autograd::AccumulateGrad"
-
-    @property
-    def next_functions(self):
-        return ()
-
-    def __repr__(self):
-        return f"<AccumulateGrad object at {id(self):#x}>"
 
     @property
     def metadata(self):

@@ -78,6 +78,7 @@ class CopySlices(Node):
     """Backward of an in-place op on a view: ``ctx`` is (the op's node, place of the view in its base)."""
 
     __slots__ = ()
+    holds_more = True
 
     def name(self):
         return "torch::autograd::CopySlices"

@@ -21,8 +21,11 @@ import re
 import types as pytypes
 from functools import partial
 
+import numpy as np
+
 from .. import dtypes as dt
 from .. import storage
+from . import threads
 
 # nnan and ninf are left out on purpose: NaN and infinity must come out right.
 FAST = ("contract", "arcp", "afn", "nsz")
@@ -287,7 +290,35 @@ class Kernel:
             self.natives[dtype] = self._build(dtype)
         return self.natives[dtype]
 
-    def _build(self, dtype):
+    def run(self, dtype, arguments, items, work):
+        """Call the kernel on ``range(items)``, on several threads where ``work`` (in elements) is worth it.
+
+        For kernels that end in ``start, stop`` and whose items do not meet in memory."""
+        limit = threads.LIMIT[0]
+        if work < limit or items < 2:
+            return (self.entries.get(dtype) or self[dtype])(*arguments, 0, items)
+        key = (dtype, "table")
+        if key not in self.natives:
+            self.natives[key] = self._build(dtype, self._wrap_table)
+        table = np.empty(len(arguments), np.int64)
+        floats = table.view(np.float64)
+        for i, (a, (_, kind)) in enumerate(zip(arguments, self.parameters({}))):
+            if kind == "f":
+                floats[i] = a
+            else:
+                table[i] = a
+        threads.parallel_for(self.natives[key].address, table, items, max(1, items * (limit // 2) // work))
+
+    def _wrap_table(self, inner, letters, key):
+        """The kernel as ``fn(table, start, stop)``, the form that ``threads.parallel_for`` calls."""
+        params = self.parameters(letters)[:-2]
+        source = f"def {self.name}(table, start, stop):\n    args = ptr_i8(table)\n    fargs = ptr_f8(table)\n"
+        call = "".join(f"fargs[{i}], " if k == "f" else f"args[{i}], " if k == "i" else f"ptr_{k}(args[{i}]), "
+                       for i, (_, k) in enumerate(params))
+        source += f"    body({call}start, stop)\n"
+        return compile_source(source, self.name, "iii", {"body": inner}, key, self.fast, nogil=self.nogil)
+
+    def _build(self, dtype, wrap=None):
         from . import cache
         n = nb()
         dtypes = dtype if isinstance(dtype, tuple) else (dtype,)
@@ -323,7 +354,7 @@ class Kernel:
                                                        **{k: v for k, v in overrides.items() if k in used}},
                                     self.fn.__name__)
         inner = n.njit(forceinline=True, error_model="numpy", fastmath=set(self.fast) if self.fast else False)(body)
-        return self._wrap(inner, letters, "\n".join(key))
+        return (wrap or self._wrap)(inner, letters, "\n".join(key))
 
     def parameters(self, letters):
         """[(name, kind)] with kind "i", "f" or a pointer dtype code."""

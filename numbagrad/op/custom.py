@@ -25,18 +25,15 @@ from __future__ import annotations
 
 import inspect
 
-import numpy as np
-
-from .. import modes, storage
+from .. import modes
 from ..autograd import graph
 from ..autograd.graph import Node, Output
 from ..kernel import jit
 from ..tensor import Tensor, make, mark_inference
 from . import call as calls
+from . import direct
+from .direct import first, make_zero, materialize
 from .record import Op, grad_name
-
-
-NUMBERED = tuple(f"y{i}" for i in range(8))  # names of the outputs in gradient rules of ops with several
 
 
 class Custom(Op):
@@ -54,7 +51,7 @@ class Custom(Op):
         self.params = tuple(p.name for p in params if p.name not in self.tensors)
         self.keyword_only = {p.name for p in params if p.kind is p.KEYWORD_ONLY}
         self.rule = self.cpu_launch = self.cuda_launch = None
-        self.rule_names = ()
+        self.rule_names, self.evaluators = (), None
         name = node or grad_name(self.name)
         self.node_class = type(name, (CustomNode,), {"__slots__": (), "op": self, "__module__": "numbagrad"})
         self.call = self._entry()
@@ -63,8 +60,10 @@ class Custom(Op):
         """The node class of a call (some ops have two names in PyTorch)."""
         return self.node_class
 
+    plain_node_for = node_for
+
     def gradient(self, fn):
-        self.rule, self.rule_names = fn, tuple(inspect.signature(fn).parameters)
+        self.rule, self.rule_names, self.evaluators = fn, tuple(inspect.signature(fn).parameters), None
         known = {"g", "gs", "y", "ys", "shape", "shapes", "needs", *self.tensors, *self.params}
         known |= {f"y{i}" for i in range(8)}
         unknown = set(self.rule_names) - known
@@ -95,7 +94,7 @@ class Custom(Op):
         def build():
             if not target:
                 jit.nb()
-                target.append(self._build_direct())
+                target.append(direct.build(self))
                 if self.call is entry:
                     self.call = target[0]
                     if self.namespaces or self.method:
@@ -117,7 +116,7 @@ class Custom(Op):
         def call(*args):
             if not target:
                 jit.nb()
-                target.append(self._build_direct(cls))
+                target.append(direct.build(self, cls))
             return target[0](*args)
         call.node_class = cls
         return call
@@ -136,120 +135,6 @@ class Custom(Op):
     def _pass(self):
         return ", ".join(f"{n}={n}" if n in self.keyword_only else n for n in self.signature.parameters)
 
-    def _build_direct(self, node_class=None):
-        """The call as generated text: the same steps as ``invoke`` for one output on the CPU in the default mode."""
-        t, params = self.tensors, "".join(n + ", " for n in self.params)
-        general = f"invoke(OP, ({''.join(n + ', ' for n in t)}), ({params}), NODE)"
-        env = {"DEFAULTS": self._defaults(), "invoke": invoke, "OP": self, "NODE": node_class, "STATE": modes.STATE,
-               "Tensor": Tensor, "new": object.__new__, "rule": self.fn, "empty": np.empty, "refresh": graph.refresh,
-               "make": make, "sequence": graph.sequence, "save_output": graph.save_output, "row_major": _row_major,
-               "NONE": {}, "peek": storage._peek or calls.storage_peek}
-        text = [f"def {self.name}({self._head()}):"]
-        if len(t) == 1 and self.lists == t and not {t[0], "ys"} & set(self.rule_names) and not self.keyword_only:
-            text += self._list_text(t[0], general, params)
-        elif not self.lists and {"gs", *NUMBERED} & set(self.rule_names) and "ys" not in self.rule_names:
-            text += self._several_text(env, general, params, node_class)
-        elif self.lists or self.rule_names and {"ys", *NUMBERED} & set(self.rule_names):
-            text.append(f"    return {general}")
-        else:
-            optional = {p.name for p in self.signature.parameters.values() if p.default is None}
-            known = " and ".join(f"isinstance({n}, Tensor)" if n not in optional else
-                                 f"({n} is None or isinstance({n}, Tensor))" for n in t)
-            text += [f"    if STATE or not ({known or 'True'}):", f"        return {general}",
-                     f"    spec_ = rule({self._pass()})", "    if spec_.__class__ is list:", f"        return {general}",
-                     "    shape_, kind_ = spec_", "    launch_ = OP.cpu_launch", "    if launch_ is None or not kind_.cpu:",
-                     f"        return {general}", "    n_ = 1", "    for s_ in shape_:", "        n_ *= s_",
-                     "    buf_ = empty(n_, kind_.np)", f"    ptr_ = peek(id(buf_) + {storage.DATA_FIELD})",
-                     "    out_ = new(Tensor)", "    out_._buf = buf_", "    out_._ptr = ptr_", "    out_._n = n_",
-                     "    out_._shape = shape_ if shape_.__class__ is tuple else tuple(shape_)", "    out_._strides = None",
-                     "    out_._kind = kind_", "    out_._ver = [0]", "    out_._grad = None", "    out_._view = None",
-                     "    out_._node = None", "    out_._rg = False"]
-            names = list(self.signature.parameters)
-            if self.contiguous:
-                text += [f"    {n}_c = {n} if {n} is None or {n}._strides is None else row_major({n})" for n in t]
-                names = [n + "_c" if n in t else n for n in names]
-            text.append(f"    launch_(out_, {', '.join(names)})")
-            if self.rule is not None and t:
-                text += self._record_text(env, optional, params, node_class)
-            text.append("    return out_")
-        fn = jit.define("\n".join(text) + "\n", self.name, env)
-        fn.__doc__, fn.__module__, fn.__qualname__ = self.doc, "numbagrad", self.name
-        return fn
-
-    def _several_text(self, env, general, params, node_class):
-        """Lines of the direct call of an op with several outputs."""
-        t = self.tensors
-        env["Output"] = Output
-        optional = {p.name for p in self.signature.parameters.values() if p.default is None}
-        known = " and ".join(f"({n} is None or isinstance({n}, Tensor))" for n in t)
-        text = [f"    if STATE or not ({known}):", f"        return {general}", f"    specs_ = rule({self._pass()})",
-                "    kind_ = specs_[0][1]", "    if specs_.__class__ is not list or OP.cpu_launch is None or not kind_.cpu:",
-                f"        return {general}", "    outs_ = [make(shape_, k_) for shape_, k_ in specs_]"]
-        names = list(self.signature.parameters)
-        if self.contiguous:
-            text += [f"    {n}_c = {n} if {n} is None or {n}._strides is None else row_major({n})" for n in t]
-            names = [n + "_c" if n in t else n for n in names]
-        text.append(f"    OP.cpu_launch(outs_, {', '.join(names)})")
-        if self.rule is not None:
-            record = self._record_text(env, set(t) | optional, params, node_class)
-            at = next(i for i, line in enumerate(record) if line.startswith("        node_.ctx"))
-            record[at] = record[at].replace("((out_._shape, kind_),)", "tuple(specs_)")
-            record = [line for line in record if "out_._node = node_" not in line and "out_._rg = True" not in line]
-            text += [*record, "        for i_, o_ in enumerate(outs_):", "            if o_._kind.dtype.category > 1:",
-                     "                o_._node = Output(node_, i_)", "                o_._rg = True"]
-        return [*text, "    return tuple(outs_)"]
-
-    def _list_text(self, name, general, params):
-        """Lines of the direct call of an op on one list of tensors."""
-        order = "ts_" if self.contiguous else name
-        text = [f"    if STATE or isinstance({name}, Tensor):", f"        return {general}", "    rg_ = False",
-                f"    for t_ in {name}:", "        if not isinstance(t_, Tensor):", f"            return {general}",
-                "        if t_._view is not None:", "            refresh(t_)", "        if t_._rg:", "            rg_ = True",
-                f"    spec_ = rule({self._pass()})", "    if spec_.__class__ is list:", f"        return {general}",
-                "    shape_, kind_ = spec_", "    launch_ = OP.cpu_launch", "    if launch_ is None or not kind_.cpu:",
-                f"        return {general}", "    out_ = make(tuple(shape_), kind_)"]
-        if self.contiguous:
-            text.append(f"    ts_ = [t_ if t_._strides is None else row_major(t_) for t_ in {name}]")
-        text.append(f"    launch_(out_, {', '.join(order if n == name else n for n in self.signature.parameters)})")
-        if self.rule is not None:
-            saved = "save_output(out_), 0, " if "y" in self.rule_names else ""
-            text += ["    if rg_ and kind_.dtype.category > 1:", f"        node_ = new((NODE or OP.node_for(({params}))))",
-                     f"        node_.next = tuple([(t_._node or t_) if t_._rg else None for t_ in {name}])",
-                     f"        node_.saved = ({saved})", "        node_.seq = sequence()",
-                     f"        node_.ctx = (({params}), tuple([t_._shape for t_ in {name}]), "
-                     f"tuple([t_._rg for t_ in {name}]), ((out_._shape, kind_),), {{{name!r}: len({name})}})",
-                     "        node_.hooks = None", "        out_._node = node_", "        out_._rg = True"]
-        return [*text, "    return out_"]
-
-    def _record_text(self, env, optional, params, node_class):
-        """Lines that make the node of ``out_``."""
-        t = self.tensors
-        own = node_class is not None or getattr(self.node_for, "__func__", None) is Custom.node_for
-        env["NodeClass"] = node_class or self.node_class
-        wants = {n: f"{n} is not None and {n}._rg" if n in optional else f"{n}._rg" for n in t}
-        text = [f"    if {n} is not None and {n}._view is not None:\n        refresh({n})" for n in t]
-        text += [f"    if ({' or '.join(wants[n] for n in t)}) and kind_.dtype.category > 1:",
-                 f"        node_ = new({'NodeClass' if own else f'OP.node_for(({params}))'})"]
-        edges = "".join(f"({n}._node or {n}) if {wants[n]} else None, " for n in t)
-        saved = ""
-        for name in self.rule_names:
-            if name in t:
-                conditions = [f"{name} is not None"] if name in optional else []
-                if name in self.save_for:
-                    conditions.append("(" + " or ".join(wants[n] for n in self.save_for[name]) + ")")
-                pair = f"{name}, {name}._ver[0]"
-                saved += f"*(({pair}) if {' and '.join(conditions)} else (None, 0)), " if conditions else pair + ", "
-            elif name == "y":
-                saved += "save_output(out_), 0, "
-            elif name in NUMBERED:
-                saved += f"save_output(outs_[{name[1:]}], {name[1:]}), 0, "
-        shapes = "".join(f"None if {n} is None else {n}._shape, " if n in optional else f"{n}._shape, " for n in t)
-        text += [f"        node_.next = ({edges})", f"        node_.saved = ({saved})", "        node_.seq = sequence()",
-                 f"        node_.ctx = (({params}), ({shapes}), ({''.join(wants[n] + ', ' for n in t)}), "
-                 "((out_._shape, kind_),), NONE)", "        node_.hooks = None", "        out_._node = node_",
-                 "        out_._rg = True"]
-        return text
-
     @property
     def callable(self):
         return self.call
@@ -264,10 +149,12 @@ class CustomNode(Node):
     __slots__ = ()
 
     def backward(self, g):
-        return self.evaluate(g, graph.unpack_plain)
+        op = self.op
+        return (op.evaluators or direct.evaluators(op))[0](self, g)
 
     def backward_graph(self, g):
-        return self.evaluate(g, graph.unpack)
+        op = self.op
+        return (op.evaluators or direct.evaluators(op))[1](self, g)
 
     def evaluate(self, g, unpack):
         """The gradient rule on saved tensors without history (first order) or with it (recorded)."""
@@ -279,9 +166,9 @@ class CustomNode(Node):
         saved, j = self.saved, 0
         for name in op.rule_names:
             if name == "g":
-                values[name] = g if self.outputs_of(outs) == 1 else _first(g)
+                values[name] = g if len(outs) == 1 else first(g)
             elif name == "gs":
-                values[name] = _materialize(g, outs) if len(outs) > 1 else [g]
+                values[name] = materialize(g, outs) if len(outs) > 1 else [g]
             elif name == "needs":
                 values[name] = needs
             elif name == "shape":
@@ -310,27 +197,9 @@ class CustomNode(Node):
                                f"{len(self.next)} inputs")
         return tuple(grads)
 
-    def outputs_of(self, outs):
-        return len(outs)
-
     @property
     def outputs(self):
         return len(self.ctx[3])
-
-
-def _first(g):
-    return g[0] if isinstance(g, list) else g
-
-
-def _materialize(grads, outs):
-    return [make_zero(shape, kind) if g is None and kind.dtype.category >= 2 else g for g, (shape, kind) in
-            zip(grads, outs)]
-
-
-def make_zero(shape, kind):
-    out = make(shape, kind)
-    out._buf, out._ptr = kind.zeros(out._n)
-    return out
 
 
 def custom(fn=None, **options):
@@ -379,7 +248,7 @@ def _order(op, args, params):
 def run(op, out, args, params):
     """Launch the kernels of a custom op into ``out`` (a tensor, or a list of them)."""
     if op.contiguous:
-        args = tuple([_row_major(a) if not isinstance(a, (list, tuple)) else [_row_major(t) for t in a] for a in args])
+        args = tuple([row_major(a) if not isinstance(a, (list, tuple)) else [row_major(t) for t in a] for a in args])
     first = out[0] if isinstance(out, list) else out
     launch = op.cpu_launch
     if not first._kind.cpu:
@@ -390,7 +259,8 @@ def run(op, out, args, params):
     launch(out, *_order(op, args, params))
 
 
-def _row_major(t):
+def row_major(t):
+    """``t``, or its values in new row-major memory."""
     if t is None or t._strides is None:
         return t
     from ..copying import contiguous_copy
@@ -457,3 +327,6 @@ def _record(op, outs, args, flat, params, node_class=None):
                 o._node, o._rg = Output(node, i), True
     if state:
         calls.note_forward(node, [t for t in flat if t is not None])
+
+
+__all__ = ["Custom", "CustomNode", "custom", "invoke", "make_zero", "row_major", "run"]

@@ -32,7 +32,6 @@ class Reduction(Custom):
     """An op that folds dimensions; the call is ``op(input, dim=None, keepdim=False, *, dtype=None, out=None)``."""
 
     kind = "reduction"
-    _inline = staticmethod(fold.scalar_source)
 
     def __init__(self, fn, *, start, finish=None, map=None, wide=False, result=None, accepts="any", empty=True,
                  names=None, accumulate=None, order=None, **options):

@@ -175,22 +175,20 @@ def test_functions_run_or_say_so():
     ran = 0
     for name in ops("function"):
         op = REGISTRY[name]
-        for sample in op.samples:
-            try:
-                args, kwargs = arguments(op, sample, requires_grad=False)
-                want = call(op, args, kwargs)
-            except (TypeError, AttributeError):
-                continue  # samples of composed ops do not say which arguments are tensors
+        for sample in op.samples[:1]:
+            args, kwargs = arguments(op, sample, requires_grad=False)
             if op.random or not tensors(args):
                 continue
             try:
                 got = call(op, move(args), move(kwargs))
-            except (NotImplementedError, TypeError) as e:
+            except (NotImplementedError, TypeError, AttributeError) as e:
                 # Some do their work in NumPy on the host and use PyTorch's words for that.
-                said = re.search("has no kernel for device 'cuda:0'|can't convert cuda:0 device type tensor", str(e))
-                assert said, f"{name}: {e}"
+                if not re.search("has no kernel for device 'cuda:0'|can't convert cuda:0 device type tensor", str(e)):
+                    # Samples of composed ops do not say which arguments are tensors: then the CPU refuses them too.
+                    with pytest.raises(type(e)):
+                        call(op, args, kwargs)
                 continue
-            for g, w in zip(tensors(got), tensors(want)):
+            for g, w in zip(tensors(got), tensors(call(op, args, kwargs))):
                 assert_close(g, w, name)
             ran += 1
     assert ran > 60

@@ -13,8 +13,20 @@ LESS_EXACT = {
     "hardsigmoid": 4e-8,  # 1/6 as a float32 constant, in float64 too
 }
 
-# Ops that have no reference, samples or gradient test of their own.
-WITHOUT = {}
+# Public ops without samples or reference of their own, and where they are tested.
+CASTS = "a conversion: test_ops_dtypes.py converts between all pairs"
+IN_PLACE = "writes into its argument: test_ops_gradients.py, functional in-place forms"
+WITHOUT = {
+    **dict.fromkeys(("to", "float", "double", "half", "bfloat16", "int", "long", "short", "char", "byte", "bool", "cfloat",
+                     "cdouble", "type_as"), CASTS),
+    **dict.fromkeys(("relu_", "leaky_relu_", "elu_", "hardtanh_", "selu_", "threshold_", "celu_", "rrelu_", "logical_and_",
+                     "logical_or_", "logical_xor_", "logical_not_"), IN_PLACE),
+    "contiguous": "the tensor itself or clone; test_ops_layouts.py runs it",
+    "cpu": "the tensor itself here; the tests of CUDA move tensors",
+    "cuda": "needs a device; the tests of CUDA move tensors",
+    "broadcast_shapes": "takes shapes, no tensors",
+    **dict.fromkeys(("tril_indices", "triu_indices"), "takes sizes, no tensors: test_views.py"),
+}
 
 # (op, dtype): PyTorch has no kernel, or another result, for no reason of arithmetic.
 DTYPES = {
@@ -33,3 +45,7 @@ GRADIENTS = {
     "as_strided_scatter": "PyTorch keeps the gradient inside the written region and drops the rest: the wrong way round",
     "vander": "PyTorch's own in-place operations break its backward",
 }
+
+# Ops whose meaning is the layout itself: another layout is refused or gives other elements, as in PyTorch (test_views.py).
+MEMORY = {name: "its result depends on the strides" for name in (
+    "view", "view_as", "view_shape", "unsafe_view", "strided", "as_strided", "view_as_complex")}

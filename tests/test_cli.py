@@ -1,0 +1,289 @@
+"""``python -m numbagrad``: scripts written for PyTorch run unchanged, ``info``, ``warmup``, ``api``."""
+
+from __future__ import annotations
+
+import glob
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from numbagrad import warm
+from numbagrad.op.record import REGISTRY
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+SCRIPTS = sorted(os.path.basename(p)[:-3] for p in glob.glob(os.path.join(HERE, "scripts", "*.py")))
+# Same random numbers, same formulas: what remains is rounding, which training amplifies a little.
+RTOL, ATOL = 2e-3, 2e-4
+NUMBER = r"-?\d+(?:\.\d*)?(?:e[-+]?\d+)?"
+
+
+def python(*args, cwd=None, check=True, **env):
+    done = subprocess.run([sys.executable, *map(str, args)], capture_output=True, text=True, cwd=cwd, timeout=300,
+                          env={**os.environ, "PYTHONIOENCODING": "utf-8", **env})
+    if check:
+        assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+def run(*args, **kwargs):
+    return python("-m", "numbagrad", "run", *args, **kwargs)
+
+
+def write(folder, text, name="script.py"):
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+# --- scripts in the manner of PyTorch's tutorials --------------------------------------------------------------------------
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_script_says_what_it_says_under_pytorch(name):
+    if name in ("classify_digits", "autoencoder"):
+        pytest.importorskip("sklearn")
+    path = os.path.join(HERE, "scripts", name + ".py")
+    ours = run(path).stdout
+    assert ours.strip()
+    pytest.importorskip("torch", reason="PyTorch is the oracle here")
+    assert_same_output(ours, python(path).stdout)
+
+
+def test_script_learns_the_digits():
+    pytest.importorskip("sklearn")
+    out = run(os.path.join(HERE, "scripts", "classify_digits.py"), "--epochs", "5", "--log-interval", "100").stdout
+    right, of = map(int, re.findall(r"Accuracy: (\d+)/(\d+)", out)[-1])
+    assert out.count("Test set") == 5 and right / of > 0.9, out
+
+
+def assert_same_output(ours, theirs):
+    a, b = ours.splitlines(), theirs.splitlines()
+    assert [re.sub(NUMBER, "#", line.replace(" ", "")) for line in a] == [
+        re.sub(NUMBER, "#", line.replace(" ", "")) for line in b]
+    for x, y in zip(a, b):
+        for m, n in zip(re.findall(NUMBER, x), re.findall(NUMBER, y)):
+            assert abs(float(m) - float(n)) <= ATOL + RTOL * abs(float(n)), f"numbagrad: {x}\nPyTorch:   {y}"
+
+
+def test_output_comparison_notices_differences():
+    assert_same_output("loss 1.0000 [3]", "loss 1.0001 [3]")
+    for changed in ("loss 1.0100 [3]", "loss 1.0000 [4]", "loss: 1.0000 [3]", "loss 1.0000 [3]\nmore"):
+        with pytest.raises(AssertionError):
+            assert_same_output("loss 1.0000 [3]", changed)
+
+
+# --- the same surroundings as plain python ---------------------------------------------------------------------------------
+
+AROUND = """
+import os, sys
+import helper
+print(__name__, __file__, os.path.basename(__file__), sys.argv, sys.path[0], helper.HERE, open("data.txt").read())
+print([sys.modules["__main__"].__dict__ is globals(), __doc__, __package__, f"{annotated}"])
+class C: pass
+print(C)
+"""
+
+
+@pytest.mark.parametrize("how", ["name", "relative", "absolute"])
+def test_surroundings_are_those_of_plain_python(tmp_path, how):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    write(folder, '"""Doc."""\nannotated: int = 3\n' + AROUND)
+    write(folder, "HERE = __name__\n", "helper.py")
+    (folder if how == "name" else tmp_path).joinpath("data.txt").write_text("read")
+    cwd, path = {"name": (folder, "script.py"), "relative": (tmp_path, os.path.join("folder", "script.py")),
+                 "absolute": (tmp_path, folder / "script.py")}[how]
+    args = ("--help", "-x", "--", "a b", "--seed=3")
+    assert run(path, *args, cwd=cwd).stdout == python(path, *args, cwd=cwd).stdout
+
+
+def test_every_way_of_importing(tmp_path):
+    path = write(tmp_path, """
+import torch
+import torch as t
+import torch.nn as nn
+import torch.nn.functional as F
+import torch.optim.lr_scheduler
+import torch.utils.data
+import importlib
+from torch import Tensor, nn as nn2, optim, autograd
+from torch.autograd import Function, Variable, grad
+from torch.nn import Linear, functional
+from torch.nn.parameter import Parameter
+from torch.optim import SGD
+from torch.optim.lr_scheduler import StepLR
+from torch.utils import data
+from torch.utils.data import DataLoader, Dataset, TensorDataset
+import numbagrad
+assert torch is t is numbagrad and nn is nn2 is torch.nn and F is functional is torch.nn.functional is nn.functional
+assert torch.autograd.Function is Function and data is torch.utils.data and Linear is nn.Linear
+assert torch.optim.lr_scheduler.StepLR is StepLR and optim.SGD is SGD and isinstance(torch.ones(1), Tensor)
+assert importlib.import_module("torch.nn") is nn and importlib.util.find_spec("torch") is not None
+assert numbagrad.nn.__name__ == "numbagrad.nn" and numbagrad.nn.__spec__.name == "numbagrad.nn"
+assert issubclass(nn.Linear, nn.Module) and isinstance(nn.Linear(1, 1).weight, Parameter)
+print("fine")
+""")
+    assert run(path).stdout == "fine\n"
+
+
+@pytest.mark.parametrize("line, message", [
+    ("torch.foo", "AttributeError: module 'torch' has no attribute 'foo' (numbagrad has no torch.foo)"),
+    ("torch.nn.Foo", "AttributeError: module 'torch.nn' has no attribute 'Foo' (numbagrad has no torch.nn.Foo)"),
+    ("torch.nn.functional.foo(1)", "AttributeError: module 'torch.nn.functional' has no attribute 'foo' "
+                                   "(numbagrad has no torch.nn.functional.foo)"),
+    ("from torch import foo", "ImportError: cannot import name 'foo' from 'torch' (numbagrad has no torch.foo)"),
+    ("from torch.optim import Foo", "ImportError: cannot import name 'Foo' from 'torch.optim' "
+                                    "(numbagrad has no torch.optim.Foo)"),
+    ("import torch.foo", "ModuleNotFoundError: No module named 'torch.foo': numbagrad has no counterpart of it"),
+    ("import torch.foo.bar", "ModuleNotFoundError: No module named 'torch.foo': numbagrad has no counterpart of it"),
+    ("from torch.foo.bar import x", "ModuleNotFoundError: No module named 'torch.foo': numbagrad has no counterpart"),
+    ("from torch.utils.foo import x", "ModuleNotFoundError: No module named 'torch.utils.foo'"),
+    ("torch.ones(2).foo()", "AttributeError: 'Tensor' object has no attribute 'foo'"),
+])
+def test_missing_symbol_fails_with_its_name(tmp_path, line, message):
+    path = write(tmp_path, f"import torch, torch.nn, torch.optim\n{line}\n")
+    done = run(path, check=False)
+    last = [text for text in done.stderr.splitlines() if re.match(r"\w*Error", text)][-1]
+    assert done.returncode == 1 and last.startswith(message), done.stderr
+    assert f'File "{path}", line 2' in done.stderr
+
+
+def test_traceback_starts_at_the_script(tmp_path):
+    text = "import torch\n\ndef f(x):\n    return g(x)\n\ndef g(x):\n    raise ValueError('no')\n\nf(torch.ones(2))\n"
+    path = write(tmp_path, text)
+    plain = python(write(tmp_path, text.replace("import torch", "").replace("torch.ones(2)", "1"), "plain.py"), check=False)
+    done = run(path, check=False)
+    assert done.returncode == 1
+    assert done.stderr.replace("torch.ones(2)", "1") == plain.stderr.replace("plain.py", "script.py")
+
+
+def test_traceback_of_an_operation_and_of_a_syntax_error(tmp_path):
+    path = write(tmp_path, "import torch\n\ntorch.ones(2, 3) @ torch.ones(2, 3)\n")
+    err = run(path, check=False).stderr
+    assert err.splitlines()[1] == f'  File "{path}", line 3, in <module>'
+    assert "mat1 and mat2 shapes cannot be multiplied (2x3 and 2x3)" in err.splitlines()[-1]
+    path = write(tmp_path, "import torch\nx = = 3\n")
+    assert run(path, check=False).stderr == python(path, check=False).stderr
+
+
+@pytest.mark.parametrize("line, code", [("sys.exit(3)", 3), ("sys.exit()", 0), ("sys.exit('said')", 1), ("pass", 0)])
+def test_exit_codes(tmp_path, line, code):
+    path = write(tmp_path, f"import sys, torch, atexit\natexit.register(print, 'end')\n{line}\n")
+    done = run(path, check=False)
+    assert done.returncode == code and done.stdout == "end\n"
+    assert done.stderr == ("said\n" if code == 1 else "")
+
+
+def test_own_classes_can_be_saved_and_sent_to_processes(tmp_path):
+    path = write(tmp_path, """
+import multiprocessing, pickle, sys
+import torch
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = torch.nn.Linear(2, 1)
+def work(queue, net):
+    queue.put((__name__, torch.__name__, type(net).__name__, net.fc.weight.shape))
+if __name__ == "__main__":
+    torch.save(Net(), sys.argv[1])
+    print(type(torch.load(sys.argv[1], weights_only=False)) is Net, type(pickle.loads(pickle.dumps(Net()))) is Net)
+    for how in sys.argv[2:]:
+        context = multiprocessing.get_context(how)
+        queue = context.Queue()
+        process = context.Process(target=work, args=(queue, Net()))
+        process.start()
+        print(queue.get(timeout=60))
+        process.join()
+""")
+    out = run(path, tmp_path / "net.pt", "spawn", *(["fork"] if hasattr(os, "fork") else [])).stdout.splitlines()
+    assert out[0] == "True True"
+    assert out[1] == "('__mp_main__', 'numbagrad', 'Net', torch.Size([1, 2]))"
+    assert out[2:] in ([], [out[1].replace("__mp_main__", "__main__")])
+
+
+def test_missing_script_and_wrong_command():
+    done = run("nowhere.py", check=False)
+    assert done.returncode == 2 and "no such script: 'nowhere.py'" in done.stderr and "Traceback" not in done.stderr
+    assert python("-m", "numbagrad", "walk", check=False).returncode == 2
+    assert "warmup" in python("-m", "numbagrad", "--help").stdout
+    assert "script" in run("--help").stdout
+
+
+def test_pytorch_that_is_imported_already_is_refused(tmp_path):
+    code = ("import sys, types; sys.modules['torch'] = types.ModuleType('torch')\n"
+            "from numbagrad import script\nscript.run(sys.argv[1], [])")
+    done = python("-c", code, write(tmp_path, "print('ran')"), check=False)
+    assert "RuntimeError: PyTorch is imported in this process already" in done.stderr and not done.stdout
+
+
+# --- the other commands ------------------------------------------------------------------------------------------------------
+
+def test_info(tmp_path):
+    out = python("-m", "numbagrad", "info", NUMBAGRAD_CACHE_DIR=str(tmp_path)).stdout
+    fields = dict(re.split(r"\s{2,}", line, maxsplit=1) for line in out.splitlines())
+    assert list(fields) == ["numbagrad", "python", "numba", "cpu", "features", "blas core", "threads", "cache", "cuda"]
+    assert re.fullmatch(r".+, \d+ cores", fields["cpu"])
+    assert re.fullmatch(r"\d+, layer \S+", fields["threads"]) and fields["blas core"]
+    assert str(tmp_path) in fields["cache"] and re.search(r"\((\d+) files, [\d.]+ MB\)", fields["cache"])
+    assert fields["cuda"]
+
+
+def test_warmup_list():
+    assert [n for n in warm.COMMON if n not in REGISTRY or not REGISTRY[n].samples] == []
+    assert len(set(warm.COMMON)) == len(warm.COMMON)
+    everything = [name for name, _ in warm.jobs(["float32"], everything=True)]
+    assert {f"{n} float32" for n, op in REGISTRY.items() if op.samples} <= set(everything)
+    assert {name for name, _ in warm.jobs(["float64", "float32"])} == {
+        f"{n} {d}" for n in [*warm.COMMON, *(f"{m.__name__}, {o}" for m in warm.MODELS for o in warm.OPTIMIZERS)]
+        for d in ("float32", "float64")}
+
+
+@pytest.mark.parametrize("tqdm", [True, False])
+def test_warmup_shows_progress_and_fills_the_cache(tmp_path, tqdm):
+    if tqdm:
+        pytest.importorskip("tqdm")
+    block = "" if tqdm else "sys.modules['tqdm'] = None\n"
+    code = (f"import sys\n{block}from numbagrad import warm, __main__\nwarm.COMMON = ['exp', 'mul']\nwarm.MODELS = ()\n"
+            "sys.exit(__main__.main(['warmup']))")
+    out = python("-c", code, NUMBAGRAD_CACHE_DIR=str(tmp_path)).stdout
+    assert ("100%|" if tqdm else "50 %") in out
+    assert (found := re.search(r"2 of 2 jobs in [\d.]+ s, (\d+) new kernels; the cache at .* holds (\d+) files", out)), out
+    assert found[1] == found[2] and int(found[1]) > 0
+    assert sum(len(files) for _, _, files in os.walk(tmp_path)) >= int(found[1])
+
+
+def test_warmup_goes_on_after_a_failure(capsys, monkeypatch):
+    from numbagrad import __main__
+
+    def broken():
+        raise ValueError("first line\nsecond line")
+    done = []
+    monkeypatch.setattr(warm, "jobs", lambda dtypes, everything: [("bad float32", broken), ("good", lambda: done.append(1))])
+    assert __main__.main(["warmup", "--dtype", "float64"]) == 1 and done == [1]
+    out, err = capsys.readouterr()
+    assert "1 of 2 jobs" in out and err.splitlines()[-1] == "failed: bad float32: ValueError: first line"
+
+
+def test_warmup_runs_every_op():
+    for _, job in warm.jobs(["float32"], everything=True):
+        job()
+
+
+def test_api_page_is_up_to_date():
+    from numbagrad import apidoc
+    path = os.path.join(os.path.dirname(HERE), "docs", "api.md")
+    with open(path, encoding="utf-8") as f:
+        shown = f.read()
+    page = apidoc.page()
+    assert page == shown, "docs/api.md is out of date: python -m numbagrad api > docs/api.md"
+    public = [op for op in REGISTRY.values() if not op.private and (op.namespaces or op.method)]
+    assert page.count("\n- `") == len(public)
+    assert "\n- `torch.exp(input, *, out=None)` (also `Tensor.exp`, `exp_`): " in page and "`ExpBackward0`\n" in page
+
+
+def test_api_command():
+    assert importlib.util.find_spec("numbagrad.apidoc")
+    assert python("-m", "numbagrad", "api").stdout.startswith("# Operations\n")
