@@ -1,6 +1,6 @@
 """numbagrad against PyTorch (and JAX) on the same work.
 
-    python asv_benchmarks/peers.py [--rounds 9] [--threads 1] [--only NAME ...] [--markdown]
+    python asv_benchmarks/peers.py [--rounds 9] [--threads 1] [--only NAME ...] [--without LIBRARY ...] [--markdown]
 
 One process per library, started once and asked in turn: round after round, every library times the case for a fixed
 share of a second, so a slow phase of the machine meets all of them. The figure is the ratio of the medians; only ratios
@@ -94,6 +94,7 @@ class Worker:
     def close(self):
         self.process.stdin.close()
         self.process.wait()
+        self.process.stdout.close()
 
 
 # --- driver -----------------------------------------------------------------------------------------------------------------
@@ -131,12 +132,12 @@ def memory(names, cases, threads):
     return out
 
 
-def processes(names, rounds):
+def processes(names, cases, rounds):
     """{name: {library: median seconds}} of whole processes, started alternately."""
-    sys.path.insert(0, HERE)
     from peer_cases import PROCESSES
     out = {}
-    for name, (script, how, _) in PROCESSES.items():
+    for name in cases:
+        script, how, _ = PROCESSES[name]
         times = {}
         for r in range(rounds if how == "warm" else 1):
             for lib in names:
@@ -173,8 +174,8 @@ def row(cells, widths, markdown):
 
 
 def table(results, limits, names, markdown):
-    widths = [26, 11, 11, 11, 7, 7, 4]
-    head = ["work", *[n for n in names], *[""] * (3 - len(names)), "ratio", "limit", "ok"]
+    widths = [26, *[11] * len(names), 7, 7, 4]
+    head = ["work", *names, "ratio", "limit", "ok"]
     lines = [row(head, widths, markdown)]
     if markdown:
         lines.append("|" + "|".join("---" for _ in widths) + "|")
@@ -185,7 +186,7 @@ def table(results, limits, names, markdown):
             good = times["numbagrad"] <= float(limit.split()[0])
         else:
             good = None if ratio is None or limit is None else ratio <= limit
-        cells = [case, *[show(times[n]) if n in times else "" for n in names], *[""] * (3 - len(names)),
+        cells = [case, *[show(times[n]) if n in times else "" for n in names],
                  "" if ratio is None else f"{ratio:.2f}", "" if limit is None else limit,
                  "" if good is None else "yes" if good else "NO"]
         lines.append(row(cells, widths, markdown))
@@ -205,29 +206,32 @@ def machine():
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--worker", help=argparse.SUPPRESS)
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--rounds", type=int, default=9, help="how often each case is timed in each library")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--only", nargs="*", help="cases whose name contains one of these")
-    parser.add_argument("--markdown", action="store_true")
-    parser.add_argument("--no-processes", action="store_true")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="cases whose name contains one of these")
+    parser.add_argument("--without", nargs="+", default=[], choices=[n for n in PACKAGES if n != "numbagrad"],
+                        help="leave out a library though it is installed")
+    parser.add_argument("--markdown", action="store_true", help="the table as in README.md")
+    parser.add_argument("--no-processes", action="store_true", help="leave out import time and first steps")
     options = parser.parse_args()
     if options.worker:
         return worker(options.worker, options.threads)
     sys.path.insert(0, HERE)
     from peer_cases import CASES, PROCESSES
-    names = installed()
-    missing = [n for n in PACKAGES if n not in names]
+    names = [n for n in installed() if n not in options.without]
+    missing = [n for n in PACKAGES if n not in names and n not in options.without]
     if missing:
         print(f"not installed, left out: {', '.join(missing)}")
 
     def chosen(all_names):
         return [c for c in all_names if not options.only or any(o in c for o in options.only)]
+    if not chosen([*CASES, *PROCESSES]):
+        parser.error(f"no case is named like {' or '.join(options.only)}; there are {', '.join([*CASES, *PROCESSES])}")
     results = compare(names, chosen(CASES), options.rounds, options.threads)
     limits = {n: limit for n, (_, limit, _) in CASES.items()}
-    if not options.no_processes and chosen(PROCESSES):
-        for case, times in processes(names, max(3, options.rounds // 2)).items():
-            if case in chosen(PROCESSES):
-                results[case], limits[case] = times, PROCESSES[case][2]
+    if not options.no_processes:
+        for case, times in processes(names, chosen(PROCESSES), max(3, options.rounds // 2)).items():
+            results[case], limits[case] = times, PROCESSES[case][2]
     print(f"{datetime.date.today()}, {machine()}, {options.threads} thread(s), medians of {options.rounds} alternating "
           "rounds; ratio = numbagrad / PyTorch")
     print("\n".join(table(results, limits, names, options.markdown)))

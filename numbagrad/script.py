@@ -14,6 +14,7 @@ import sys
 import types
 
 PACKAGE = __package__ or "numbagrad"
+PYTORCH = "2.13.0"  # the release whose behaviour is followed: scripts compare torch.__version__
 SCRIPT = "NUMBAGRAD_SCRIPT"  # environment variable: which script a spawned process belongs to
 
 
@@ -53,11 +54,14 @@ def stand_in():
     """Make ``import torch`` give numbagrad in this process; returns the finder (to take it out again)."""
     if "torch" in sys.modules and sys.modules["torch"].__name__ != PACKAGE:
         raise RuntimeError("PyTorch is imported in this process already; numbagrad cannot stand in for it")
+    package = importlib.import_module(PACKAGE)
+    if "+" not in package.__version__:
+        package.__version__ = f"{PYTORCH}+numbagrad{package.__version__}"
+    sys.modules["torch"] = package
     finder = next((f for f in sys.meta_path if isinstance(f, Finder)), None)
     if finder is None:
         finder = Finder()
         sys.meta_path.insert(0, finder)
-    sys.modules["torch"] = importlib.import_module(PACKAGE)
     return finder
 
 

@@ -6,13 +6,12 @@ import math
 
 import numpy as np
 
-from numbagrad import storage
 from numbagrad.autograd import inplace as inplace_ops
 from numbagrad.kernel import expr as s
 from numbagrad.kernel.expr import where
 from numbagrad.kernel.jit import T, exp, kernel, load, sigmoid, store  # noqa: F401
-from numbagrad.op import REGISTRY, Sample, custom, elementwise, function
-from numbagrad.tensor import Tensor, wrap_dim
+from numbagrad.op import REGISTRY, Sample, elementwise, function
+from numbagrad.tensor import Tensor
 
 INF, NAN = math.inf, math.nan
 UNARY = (Sample((3, 4)), Sample(()), Sample((0, 3)))
@@ -225,94 +224,6 @@ def prelu(input, weight):
     return prelu_kernel(input, weight)
 
 
-# --- clamps --------------------------------------------------------------------------------------------------------------
-
-def _clip(x, min=None, max=None):
-    y = x if min is None else np.maximum(x, min)
-    return y if max is None else np.minimum(y, max)
-
-
-@elementwise(private=True, accepts="real", names="ClampBackward1", points=(*POINTS, 1.0, -1.0), torch_name="clamp",
-             samples=(Sample((3, 4), -1.0, 1.0),), reference=_clip)
-def clamp_numbers(input, min: float, max: float):
-    """``clamp`` of a floating-point tensor between two numbers."""
-    return s.minimum(s.maximum(input, min), max)
-
-
-@clamp_numbers.gradient
-def _(g, input, min, max):
-    return where((input >= min) & (input <= max), g, 0)
-
-
-@elementwise(private=True, accepts="real", names={"ttt": "ClampBackward0", "tss": "ClampBackward1"}, torch_name="clamp",
-             samples=(Sample((3, 4), (4,), (3, 1)), Sample((3, 4), -1, 1)), reference=_clip)
-def clamp_between(input, min, max):
-    """``clamp`` between two tensors, or two numbers."""
-    return s.minimum(s.maximum(input, min), max)
-
-
-@clamp_between.gradient
-def _(g, input, min, max):
-    return (where((input >= min) & (input <= max), g, 0), where((min < max) & (input < min), g, 0),
-            where((input > max) | (max < min), g, 0))
-
-
-def _one_sided(name, private, suffix):
-    """Clamping on one side; ``clamp`` with one bound and ``clamp_min`` differ in the node's name only."""
-    low = "min" in name or "low" in name
-
-    def fn(input, min):
-        return s.maximum(input, min)
-
-    def fn_max(input, max):
-        return s.minimum(input, max)
-    chosen = fn if low else fn_max
-    chosen.__name__ = chosen.__qualname__ = name
-    chosen.__module__ = __name__
-    chosen.__doc__ = f"``{'max(input, min)' if low else 'min(input, max)'}``, elementwise; NaN stays NaN."
-    op = elementwise(chosen, private=private, accepts="real", names=suffix, reference=np.maximum if low else np.minimum,
-                     points=(*POINTS, 0.5), samples=(Sample((3, 4), 0.5), Sample((3, 4), (4,)), Sample((), -0.5)))
-    if low:
-        @op.gradient
-        def _(g, input, min):
-            return where(input >= min, g, 0), where(input < min, g, 0)
-    else:
-        @op.gradient
-        def _(g, input, max):
-            return where(input <= max, g, 0), where(input > max, g, 0)
-    return op
-
-
-clamp_min = _one_sided("clamp_min", False, {"ts": "ClampMinBackward0", "tt": "ClampMinBackward1"})
-clamp_max = _one_sided("clamp_max", False, {"ts": "ClampMaxBackward0", "tt": "ClampMaxBackward1"})
-clamp_low = _one_sided("clamp_low", True, {"ts": "ClampBackward1", "tt": "ClampBackward0"})
-clamp_high = _one_sided("clamp_high", True, {"ts": "ClampBackward1", "tt": "ClampBackward0"})
-
-
-@function(inplace=True, aliases=("clip",), points=(*POINTS, 1.0, -1.0), reference=_clip, dtypes="any",
-          samples=(Sample((3, 4), -1.0, 1.0), Sample((3, 4), (4,), (3, 1)), Sample((3, 4), min=0.25),
-                   Sample((3, 4), max=(4,)), Sample((0, 3), 0.0, 1.0)))
-def clamp(input, min=None, max=None, *, out=None):
-    """``input`` brought into [min, max]: numbers or tensors, either may be None; ``max`` wins where they cross.
-
-    At a bound the gradient goes to ``input``; beyond it, to the bound if that is a tensor."""
-    if not isinstance(input, Tensor):
-        raise TypeError(f"clamp(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
-    if max is None:
-        if min is None:
-            raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
-        return clamp_low(input, min, out=out)
-    if min is None:
-        return clamp_high(input, max, out=out)
-    if isinstance(min, Tensor) != isinstance(max, Tensor):
-        raise TypeError("clamp() received an invalid combination of arguments - got (Tensor, "
-                        f"{type(min).__name__}, {type(max).__name__}): 'min' and 'max' must both be Tensors or both be "
-                        "Numbers")
-    if input._kind.dtype.category == 2 and (min.__class__ is float or min.__class__ is int):
-        return clamp_numbers(input, min, max, out=out)
-    return clamp_between(input, min, max, out=out)
-
-
 # --- smooth --------------------------------------------------------------------------------------------------------------
 
 def _ndtr(x):
@@ -337,18 +248,32 @@ def _gelu_form(input, approximate, out=None, inplace=False):
     return gelu_tanh(input, out=out)
 
 
+def _part(name, reference, doc):
+    """A scalar function of its own: what recorded gradients are evaluated with."""
+    def fn(input):
+        return getattr(s, name)(input)
+    fn.__name__ = fn.__qualname__ = name
+    fn.__module__, fn.__doc__ = __name__, doc
+    return elementwise(fn, private=True, accepts="realfloat", inplace=False, samples=UNARY, reference=reference,
+                       dtypes="float", domain=(-7.0, 7.0), points=(NAN, 0.0))
+
+
+_part("normal_cdf", _ndtr, "Normal distribution function.")
+_part("gelu_slope", lambda x: _ndtr(x) + x * np.exp(-0.5 * x * x) / math.sqrt(2 * math.pi), "Derivative of ``gelu``.")
+_part("log1pexp", lambda x: np.logaddexp(0, x), "``log(1 + exp(input))``.")
+
+
 @elementwise(namespaces=FUNCTIONAL, method=False, accepts="realfloat", inplace=False, domain=(-4.0, 4.0), dtypes="float",
-             points=(0.0, -0.0, 10.0, -2.0, NAN), reference=_gelu_reference, keywords={"approximate": ("none", _gelu_form)},
+             points=(0.0, -0.0, 10.0, -1.0, NAN), reference=_gelu_reference, keywords={"approximate": ("none", _gelu_form)},
              samples=(*UNARY, Sample((3, 4), approximate="tanh")))
 def gelu(input):
     """``input * Phi(input)`` with the normal distribution function Phi; ``approximate="tanh"`` uses its tanh form."""
-    return input * (0.5 * (1 + s.erf(input * math.sqrt(0.5))))
+    return input * s.normal_cdf(input)
 
 
 @gelu.gradient
 def _(g, input):
-    density = s.exp(-0.5 * (input * input)) * (1 / math.sqrt(2 * math.pi))
-    return g * (0.5 * (1 + s.erf(input * math.sqrt(0.5))) + input * density)
+    return g * s.gelu_slope(input)
 
 
 @elementwise(private=True, accepts="realfloat", inplace=False, domain=(-4.0, 4.0), names="GeluBackward0", dtypes="float",
@@ -401,7 +326,7 @@ def _(g, input):
              points=(*POINTS, 19.9, 20.1), reference=_softplus, samples=(*UNARY, Sample((3, 4), 2.0, 3.0)))
 def softplus(input, beta: float = 1.0, threshold: float = 20.0):
     """``log(1 + exp(beta * input)) / beta``, and ``input`` itself where ``beta * input > threshold``."""
-    return where(input * beta > threshold, input, s.log1p(s.exp(input * beta)) / beta)
+    return where(input * beta > threshold, input, s.log1pexp(input * beta) / beta)
 
 
 @softplus.gradient
@@ -414,7 +339,7 @@ def _(g, input, beta, threshold):
              samples=UNARY, names="LogSigmoidBackward0")
 def logsigmoid(input):
     """``log(sigmoid(input))``."""
-    return s.minimum(input, 0) - s.log1p(s.exp(-s.absolute(input)))
+    return -s.log1pexp(-input)
 
 
 @logsigmoid.gradient
@@ -505,177 +430,6 @@ def celu(input, alpha=1.0, inplace=False):
 def celu_(input, alpha=1.0):
     """In-place form of ``celu``."""
     return celu(input, alpha, True)
-
-
-# --- rrelu ---------------------------------------------------------------------------------------------------------------
-
-@kernel
-def spread_noise(x: "*T", draws: "*f8", noise: "*T", n: int, start: int, stop: int):
-    for _ in range(start, stop):
-        k = 0
-        for i in range(n):
-            if load(x[i]) <= T(0):
-                noise[i] = store(T(draws[k]))
-                k += 1
-            else:
-                noise[i] = store(T(1))
-
-
-@kernel
-def count_negative(x: "*T", out: "*i8", n: int, start: int, stop: int):
-    for _ in range(start, stop):
-        k = 0
-        for i in range(n):
-            if load(x[i]) <= T(0):
-                k += 1
-        out[0] = k
-
-
-@elementwise(private=True, accepts="realfloat", names="RreluWithNoiseBackward0", dtypes="float",
-             samples=(Sample((3, 4), (3, 4)),), domain=(0.1, 2.0), reference=np.multiply)
-def rrelu_with_noise(input, noise):
-    """``input * noise``: the slopes of ``rrelu`` come as a tensor that gets no gradient of its own."""
-    return input * noise
-
-
-@function(namespaces=BOTH, method=False, samples=(*UNARY, Sample((3, 4), 0.1, 0.5)), points=POINTS[:4],
-          reference=lambda x, lower=1 / 8, upper=1 / 3: np.where(x > 0, x, x * (lower + upper) / 2))
-def rrelu(input, lower=1 / 8, upper=1 / 3, training=False, inplace=False):
-    """``input`` where positive, else times a slope: uniform in [lower, upper] while training, else their mean."""
-    if lower > upper:
-        raise RuntimeError(f"Lower bound should be less than or equal to the upper bound (rrelu with {lower} and {upper})")
-    if not training:
-        slope = (lower + upper) / 2
-        if inplace:
-            return inplace_ops.apply(rrelu_kernel, input, (slope,), {})
-        return rrelu_kernel(input, slope)
-    from numbagrad import creation, modes
-    x = input.detach().contiguous()
-    count = np.zeros(1, np.int64)
-    count_negative[x.dtype](x._ptr, storage.address(count), x._n, 0, 1)
-    from numbagrad import dtypes as dt
-    with modes.no_grad():
-        draws = creation.empty(int(count[0]), dtype=dt.float64).uniform_(lower, upper)
-        noise = creation.empty(x._shape, dtype=x.dtype)
-        spread_noise[x.dtype](x._ptr, draws._ptr, noise._ptr, x._n, 0, 1)
-    return inplace_ops.apply(rrelu_with_noise, input, (noise,), {}) if inplace else rrelu_with_noise(input, noise)
-
-
-@elementwise(private=True, accepts="realfloat", names="RreluWithNoiseBackward0", dtypes="float",
-             samples=(Sample((3, 4), 0.25),), reference=lambda x, slope: np.where(x > 0, x, slope * x))
-def rrelu_kernel(input, slope: float):
-    """``input`` where positive, else ``slope * input``."""
-    return where(input > 0, input, slope * input)
-
-
-@rrelu_kernel.gradient
-def _(g, input, slope):
-    return where(input > 0, g, g * slope)
-
-
-@function(namespaces=BOTH, method=False, differentiable=False)
-def rrelu_(input, lower=1 / 8, upper=1 / 3, training=False):
-    """In-place form of ``rrelu``."""
-    return rrelu(input, lower, upper, training, True)
-
-
-# --- glu -----------------------------------------------------------------------------------------------------------------
-
-@kernel
-def glu_forward(x: "*T", out: "*T", half: int, start: int, stop: int):
-    for row in range(start, stop):
-        a, b, o = 2 * row * half, (2 * row + 1) * half, row * half
-        for i in range(half):
-            out[o + i] = store(load(x[a + i]) * sigmoid(load(x[b + i])))
-
-
-@kernel
-def glu_gradient(g: "*T", x: "*T", out: "*T", half: int, start: int, stop: int):
-    for row in range(start, stop):
-        a, b, o = 2 * row * half, (2 * row + 1) * half, row * half
-        for i in range(half):
-            y = sigmoid(load(x[b + i]))
-            d = load(g[o + i]) * y
-            out[a + i] = store(d)
-            out[b + i] = store(d * ((T(1) - y) * load(x[a + i])))
-
-
-def _half(shape, dim):
-    """(rows before ``dim``, elements in half of ``dim`` and after it)."""
-    outer = inner = 1
-    for n in shape[:dim]:
-        outer *= n
-    for n in shape[dim:]:
-        inner *= n
-    return outer, inner // 2
-
-
-def _glu_dim(input, dim):
-    shape = input._shape
-    if not shape:
-        raise RuntimeError("glu does not support 0-dimensional tensors")
-    dim = wrap_dim(dim, len(shape))
-    if shape[dim] % 2:
-        raise RuntimeError(f"Halving dimension must be even, but dimension {dim} is size {shape[dim]} (glu of shape "
-                           f"{list(shape)})")
-    if input._kind.dtype.category != 2:
-        from numbagrad import dtypes as dt
-        raise RuntimeError(f"\"glu_cpu\" not implemented for '{dt.scalar_name(input._kind.dtype)}'")
-    return dim
-
-
-def _glu_reference(x, dim=-1):
-    a, b = np.split(x, 2, dim)
-    return a / (1 + np.exp(-b))
-
-
-@custom(namespaces=FUNCTIONAL, method=False, samples=(Sample((3, 4)), Sample((4, 3), 0), Sample((2, 6, 3), 1)),
-        reference=_glu_reference)
-def glu(input, dim: int = -1):
-    """First half of ``input`` along ``dim`` times the sigmoid of the second half."""
-    dim = _glu_dim(input, dim)
-    shape = input._shape
-    return (*shape[:dim], shape[dim] // 2, *shape[dim + 1:]), input._kind
-
-
-@glu.cpu
-def _(out, input, dim):
-    outer, half = _half(input._shape, wrap_dim(dim, len(input._shape)))
-    glu_forward[input.dtype](input._ptr, out._ptr, half, 0, outer)
-
-
-@glu.gradient
-def _(g, input, dim):
-    return glu_backward(g, input, dim)
-
-
-def _glu_backward_reference(g, x, dim):
-    a, b = np.split(x, 2, dim)
-    y = 1 / (1 + np.exp(-b))
-    return np.concatenate([g * y, g * a * y * (1 - y)], dim)
-
-
-@custom(private=True, samples=(Sample((3, 2), (3, 4), -1), Sample((2, 3), (4, 3), 0)), reference=_glu_backward_reference)
-def glu_backward(g_out, input, dim: int):
-    """Gradient of ``glu``."""
-    return input._shape, input._kind
-
-
-@glu_backward.cpu
-def _(out, g_out, input, dim):
-    outer, half = _half(input._shape, wrap_dim(dim, len(input._shape)))
-    glu_gradient[input.dtype](g_out._ptr, input._ptr, out._ptr, half, 0, outer)
-
-
-@glu_backward.gradient
-def _(g, g_out, input, dim):
-    n = input._shape[dim] // 2
-    a, b = input.narrow(dim, 0, n), input.narrow(dim, n, n)
-    ga, gb = g.narrow(dim, 0, n), g.narrow(dim, n, n)
-    y = b.sigmoid()
-    d = y * (1 - y)
-    of_b = g_out * (ga * d + gb * (a * (d * (1 - 2 * y))))
-    return ga * y + gb * (a * d), REGISTRY["cat"].callable((gb * (g_out * d), of_b), dim)
 
 
 for _name, _spaces in (("relu", BOTH), ("leaky_relu", FUNCTIONAL), ("elu", FUNCTIONAL), ("hardtanh", FUNCTIONAL),

@@ -8,9 +8,12 @@ import math
 import numpy as np
 
 from numbagrad import dtypes as dt
+from numbagrad import storage
+from numbagrad.kernel import emit, expr
 from numbagrad.kernel import expr as s
 from numbagrad.kernel.expr import where
-from numbagrad.op import Sample, elementwise, function
+from numbagrad.op import REGISTRY, Sample, custom, elementwise, function
+from numbagrad.op import call as calls
 from numbagrad.tensor import Tensor
 
 from .elementwise import BINARY, INF, NAN, UNARY, pow
@@ -158,24 +161,49 @@ def ldexp(input, other):
     return input * s.exp2(other)
 
 
-@elementwise(private=True, reference=np.sign, samples=UNARY, accepts="any", names="SgnBackward0", dtypes="complex",
-             differentiable=False)
-def sgn_complex(input):
-    """``input / |input|``, 0 at 0."""
-    size = s.absolute(input)
-    return where(size == 0, 0, input / where(size == 0, 1, size))
-
-
-@elementwise(private=True, reference=np.sign, samples=UNARY, accepts="real", names="SgnBackward0")
-def sgn_real(input):
-    """Sign of real numbers."""
+@elementwise(reference=np.sign, samples=UNARY, accepts="real", points=(0.0, -3.0), complex="sgn_complex")
+def sgn(input):
+    """Sign; for complex tensors the unit number ``input / |input|``, 0 at 0."""
     return s.sign(input)
 
 
-@function(reference=np.sign, samples=UNARY, points=(0.0, -3.0), inplace=True, dtypes="any")
-def sgn(input):
-    """Sign; for complex tensors the unit number ``input / |input|``, 0 at 0."""
-    return (sgn_complex if input._kind.dtype.is_complex else sgn_real)(input)
+_size = emit.Pointwise("size", ("x",), (), (s.absolute(expr.var("x")),))
+_safe = expr.where(s.absolute(expr.var("x")) == 0, 1, s.absolute(expr.var("x")))
+_unit = emit.Pointwise("unit", ("x",), (), (expr.var("x") / _safe,))
+
+
+@custom(private=True, contiguous=False, node="AbsBackward0", dtypes="complex", reference=np.abs, samples=UNARY)
+def abs_complex(input):
+    """Absolute value of complex numbers, a real tensor."""
+    return input._shape, storage.kind_of(input._kind.dtype.to_real(), input._kind.device)
+
+
+@abs_complex.cpu
+def _(out, input):
+    calls.launch(_size, input._kind.dtype, (input,), (), (out,), out._shape)
+
+
+@abs_complex.gradient
+def _(g, input):
+    return sgn_complex(input) * g
+
+
+@custom(private=True, contiguous=False, node="SgnBackward0", dtypes="complex", reference=np.sign, samples=UNARY)
+def sgn_complex(input):
+    """``input / |input|``, 0 at 0."""
+    return input._shape, input._kind
+
+
+@sgn_complex.cpu
+def _(out, input):
+    calls.launch(_unit, input._kind.dtype, (input,), (), (out,), out._shape)
+
+
+@sgn_complex.gradient
+def _(g, input, y):
+    size = abs_complex(input)
+    along = REGISTRY["real"].callable(g * REGISTRY["conj"].callable(y))
+    return REGISTRY["where"].callable(size == 0, 0, (g - y * along) / size)
 
 
 @function(reference=np.positive, samples=UNARY, dtypes="any")

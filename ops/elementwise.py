@@ -47,13 +47,15 @@ def add(input, other):
     return input + other
 
 
-@elementwise(accepts="number", reference=np.subtract, samples=BINARY, aliases=("subtract",), keywords={"alpha": (1, _scaled("sub"))})
+@elementwise(accepts="number", reference=np.subtract, samples=BINARY, aliases=("subtract",),
+             keywords={"alpha": (1, _scaled("sub"))})
 def sub(input, other):
     """Difference ``input - alpha * other``."""
     return input - other
 
 
-@elementwise(accepts="number", reference=lambda a, b: np.subtract(b, a), samples=BINARY, names={"tt": "RsubBackward0", "ts": "RsubBackward1"}, inplace=False,
+@elementwise(accepts="number", reference=lambda a, b: np.subtract(b, a), samples=BINARY, inplace=False,
+             names={"tt": "RsubBackward0", "ts": "RsubBackward1"},
              keywords={"alpha": (1, lambda input, other, alpha, out=None, inplace=False: other - input * alpha)})
 def rsub(input, other):
     """Difference ``other - input``."""
@@ -147,7 +149,8 @@ def neg(input):
     return -input
 
 
-@elementwise(accepts="number", reference=np.abs, samples=UNARY, aliases=("absolute",), points=(0.0, -0.0), result="real")
+@elementwise(accepts="number", reference=np.abs, samples=UNARY, aliases=("absolute",), points=(0.0, -0.0), result="real",
+             complex="abs_complex")
 def abs(input):
     """Absolute value."""
     return s.absolute(input)

@@ -30,7 +30,7 @@ def _scipy(name):
 def logaddexp(input, other):
     """``log(exp(input) + exp(other))`` without overflow."""
     m, d = s.maximum(input, other), s.absolute(input - other)
-    return where(input == other, m + math.log(2), m + s.log1p(s.exp(-d)))
+    return where(input == other, m + math.log(2), m + s.log1pexp(-d))
 
 
 @logaddexp.gradient

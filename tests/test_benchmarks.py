@@ -1,52 +1,208 @@
-"""The benchmark list is complete, and its parts run."""
+"""The benchmark list is complete, its parts run, and the comparison with other libraries compares the same work."""
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
+import inspect
 import os
+import re
+import shutil
+import subprocess
 import sys
 
 import pytest
+from registry.known import WITHOUT
 
+import numbagrad as ng
 from numbagrad.op.record import REGISTRY
 
 ROOT = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "asv_benchmarks")
+FILES = sorted(f[:-3] for f in os.listdir(os.path.join(ROOT, "benchmarks")) if f.endswith(".py") and f != "__init__.py")
+LIMITS = {"add_8x8": 0.75, "matmul_8x8": 0.75, "three_ops_8x8": 0.40, "chain_1000_sin": 0.60, "matmul_256": 0.55,
+          "matmul_1024": 0.55, "mlp_32x64x64x10": 0.50, "mlp_128x784x256x10": 0.60, "logistic_200x2": 0.50,
+          **{"million_" + n: 0.60 for n in "exp tanh sin sigmoid erf gelu softplus".split()},
+          **{n: 1.0 for n in "softmax_1024x1024 softmax_32x10 layer_norm_1024x1024 cross_entropy_1024x1000 sum_axis0 "
+                             "sum_axis1 mean_axis1 max_axis1 sum_all".split()}}
 
 
-@pytest.fixture(scope="module")
-def suite():
-    sys.path.insert(0, ROOT)
-    yield {n: importlib.import_module("benchmarks." + n) for n in ("ops", "sizes", "training", "startup")}
-    sys.path.remove(ROOT)
+@pytest.fixture
+def suite(monkeypatch):
+    """The modules of the asv suite; the number of threads is put back."""
+    monkeypatch.syspath_prepend(ROOT)
+    threads = ng.get_num_threads()
+    yield {n: importlib.import_module("benchmarks." + n) for n in FILES}
+    ng.set_num_threads(threads)
+
+
+@pytest.fixture
+def peer(monkeypatch):
+    """The comparison's modules."""
+    monkeypatch.syspath_prepend(ROOT)
+    return importlib.import_module("peer_cases")
+
+
+def timed(cls):
+    return [n for n in dir(cls) if re.match("(time|peakmem|track)_", n)]
 
 
 def test_every_op_is_tracked(suite):
-    assert set(suite["ops"].NAMES) == {n for n, op in REGISTRY.items() if op.samples}
-    assert len(suite["ops"].NAMES) > 100
-    untracked = [n for n, op in REGISTRY.items() if not op.samples and not op.private and op.differentiable]
-    assert untracked == []
+    names = {n for n, op in REGISTRY.items() if op.samples}
+    assert set(suite["ops"].NAMES) == names and len(names) > 300
+    assert set(suite["ops"].DIFFERENTIABLE) == {
+        n for n in names if REGISTRY[n].differentiable and not REGISTRY[n].random}
+    assert suite["ops"].Forward.params == suite["ops"].NAMES
+    assert suite["ops"].ForwardBackward.params == suite["ops"].DIFFERENTIABLE
 
 
-@pytest.mark.parametrize("name", ["add", "sum", "mm"])
+def test_only_known_exceptions_are_not_tracked(suite):
+    public = {n for n, op in REGISTRY.items() if not op.private}
+    assert public - set(suite["ops"].NAMES) - set(WITHOUT) == set()
+
+
+def test_the_suite_measures_what_it_should(suite):
+    found = {f"{module}.{cls.__name__}.{name}" for module in FILES for cls in vars(suite[module]).values()
+             if inspect.isclass(cls) and cls.__module__ == "benchmarks." + module and not cls.__name__.startswith("_")
+             for name in timed(cls)}
+    assert found == {
+        "ops.Forward.time_forward", "ops.ForwardBackward.time_forward_backward", "ops.Control.time_numpy_add",
+        "sizes.Sizes.time_forward_backward", "sizes.Matmul.time_forward_backward", "sizes.Chain.time_chain_of_1000",
+        "sizes.Chain.time_three_ops", "training.Training.time_step", "training.Training.peakmem_steps",
+        "startup.Startup.time_import", "startup.Startup.time_first_gradient_warm",
+        "startup.ColdStart.time_first_gradient_cold"}
+
+
+@pytest.mark.parametrize("name", ["add", "sum", "mm", "split", "argmax", "cross_entropy", "dropout"])
 def test_op_benchmarks_run(suite, name):
     for cls in (suite["ops"].Forward, suite["ops"].ForwardBackward):
-        b = cls()
-        b.setup(name)
-        getattr(b, "time_forward" if cls is suite["ops"].Forward else "time_forward_backward")(name)
+        if name in cls.params:
+            b = cls()
+            b.setup(name)
+            getattr(b, timed(cls)[0])(name)
 
 
-def test_training_benchmark_runs(suite):
+@pytest.mark.parametrize("module, cls, params", [
+    ("sizes", "Sizes", ("softmax", 8, 1)), ("sizes", "Matmul", (8, 2)), ("sizes", "Chain", ()), ("ops", "Control", ()),
+    ("training", "Training", ("mlp_32x64x64x10", 1)), ("training", "Training", ("conv_64x1x28x28", 1))])
+def test_other_benchmarks_run(suite, module, cls, params):
+    b = getattr(suite[module], cls)()
+    b.setup(*params)
+    for name in timed(b):
+        getattr(b, name)(*params)
+
+
+def test_calls_at_fixed_sizes_compute(suite):
+    sizes = suite["sizes"]
+    for name, call in sizes.CALLS.items():
+        x = sizes.rand(4, 4)
+        call(x).sum().backward()
+        assert x.grad.shape == (4, 4), name
+
+
+def test_training_benchmarks_train(suite):
     b = suite["training"].Training()
-    b.setup("mlp_32x64x64x10", 1)
-    b.time_step("mlp_32x64x64x10", 1)
+    for name in suite["training"].STEPS:
+        b.setup(name, 1)
+        losses = []
+        for _ in range(3):
+            losses.append(b.loss(b.model(b.x), b.y).item())
+            b.time_step(name, 1)
+        assert losses[2] < losses[0]
 
 
-def test_peers_cases_cover_both_libraries(suite):
-    sys.path.insert(0, ROOT)
-    try:
-        cases = importlib.import_module("peer_cases")
-    finally:
-        sys.path.remove(ROOT)
-    import numbagrad as ng
-    for name in ("add_8x8", "three_ops_8x8", "mlp_32x64x64x10", "logistic_200x2"):
-        cases.CASES[name][0](ng)()
+def test_asv_accepts_the_suite(tmp_path):
+    if not importlib.util.find_spec("asv"):
+        pytest.skip("asv is an extra: pip install -e '.[bench]'")
+    folder = tmp_path / "asv_benchmarks"  # asv writes beside its settings
+    shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    done = subprocess.run([sys.executable, "-m", "asv", "check", "-E", "existing:" + sys.executable], cwd=folder,
+                          capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0 and "No problems found" in done.stdout, done.stdout + done.stderr
+
+
+# --- peers.py ----------------------------------------------------------------------------------------------------------------
+
+def test_peers_has_every_case_and_limit(peer):
+    assert {n: limit for n, (_, limit, _) in peer.CASES.items()} == LIMITS
+    assert {n: limit for n, (_, _, limit) in peer.PROCESSES.items()} == {
+        "import": 0.35, "first_gradient_warm": "1.2 s", "first_gradient_cold": "8 s"}
+
+
+@pytest.mark.parametrize("name", sorted(set(LIMITS) - {"matmul_1024"}))
+def test_peers_does_the_same_work_in_both_libraries(peer, name):
+    torch = pytest.importorskip("torch", reason="PyTorch is the oracle here")
+    torch.set_num_threads(1)
+    make = peer.CASES[name][0]
+    ours, theirs = make(ng), make(torch)
+    for _ in range(3):  # a training step returns its loss, others what they compute, if anything
+        a, b = ours(), theirs()
+        assert (a is None) == (b is None)
+        if a is not None:
+            assert a.shape == b.shape and (a.grad_fn is None) == (b.grad_fn is None)
+            # Three float32 steps; products of length 784.
+            assert abs(a.detach().numpy() - b.detach().numpy()).max() < 2e-5
+    mine, other = tensors_of(ours, ng.Tensor), tensors_of(theirs, torch.Tensor)
+    with_grad = [n for n, x in mine.items() if x.grad is not None]
+    assert with_grad == [n for n, x in other.items() if x.grad is not None] and (with_grad or a is not None)
+    for n in with_grad:
+        x, y = mine[n].grad.numpy(), other[n].grad.numpy()
+        assert abs(x - y).max() <= 1e-4 * max(1.0, float(abs(y).max())), n  # float32, up to 1000 sines in a row
+
+
+def tensors_of(function, kind):
+    """The tensors that a closure holds, by name."""
+    return {n: c.cell_contents for n, c in zip(function.__code__.co_freevars, function.__closure__)
+            if isinstance(c.cell_contents, kind)}
+
+
+def peers(*args):
+    return subprocess.run([sys.executable, os.path.join(ROOT, "peers.py"), *args], capture_output=True, text=True,
+                          timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+
+@pytest.mark.parametrize("without", [("jax",), ("jax", "pytorch"), ()])
+def test_peers_prints_a_table(without):
+    args = ["--without", *without] if without else []
+    done = peers("--only", "add_8x8", "mlp_32", "--rounds", "1", "--markdown", *args)
+    assert done.returncode == 0, done.stderr
+    present = [n for n, p in {"numbagrad": "numbagrad", "pytorch": "torch", "jax": "jax"}.items()
+               if n not in without and importlib.util.find_spec(p)]
+    rows = [[c.strip() for c in line.strip("|").split("|")] for line in done.stdout.splitlines() if line.startswith("|")]
+    assert rows[0] == ["work", *present, "ratio", "limit", "ok"]
+    assert [r[0] for r in rows[2:]] == ["add_8x8", "mlp_32x64x64x10"]
+    for r in rows[2:]:
+        cells = dict(zip(rows[0], r))
+        assert re.fullmatch(r"[\d.e+]+ (ns|us|ms|s)", cells["numbagrad"])
+        assert bool(cells["ratio"]) == bool(cells["ok"]) == ("pytorch" in present)
+        assert float(cells["limit"]) == LIMITS[cells["work"]]
+        if "jax" in present:
+            assert bool(cells["jax"]) == (cells["work"] != "add_8x8")  # JAX has the training steps only
+    assert re.search(r"mlp_32x64x64x10 +numbagrad \d+", done.stdout)  # peak memory
+    for n in ("pytorch", "jax"):
+        assert (f"left out: {n}" in done.stdout or f", {n}" in done.stdout.splitlines()[0]) == (
+            n not in present and n not in without)
+
+
+def test_peers_names_its_cases_when_none_is_meant():
+    done = peers("--only", "nothing")
+    assert done.returncode == 2 and "no case is named like nothing" in done.stderr and "million_exp" in done.stderr
+
+
+def test_peers_judges_by_the_limit(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT)
+    module = importlib.import_module("peers")
+    results = {"a": {"numbagrad": 1e-6, "pytorch": 2e-6}, "b": {"numbagrad": 3e-6, "pytorch": 2e-6},
+               "c": {"numbagrad": 1.5}, "d": {"numbagrad": 0.5, "jax": 0.2}}
+    lines = module.table(results, {"a": 0.5, "b": 1.4, "c": "1.2 s", "d": "1.2 s"}, ["numbagrad", "pytorch", "jax"], False)
+    assert [line.split()[-1] for line in lines[1:]] == ["yes", "NO", "NO", "yes"]
+    assert "0.50" in lines[1] and "1.50" in lines[2]
+
+
+def test_a_worker_answers_in_turn(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT)
+    worker = importlib.import_module("peers").Worker("numbagrad", 1)
+    assert worker.ask("prepare", "no such case") is None and worker.ask("time") is None
+    number = worker.ask("prepare", "add_8x8")
+    assert number > 100 and 0 < worker.ask("time") < 1e-3 and 20 < worker.ask("memory") < 2000
+    worker.close()
+    assert worker.process.returncode == 0

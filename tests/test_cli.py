@@ -11,6 +11,7 @@ import sys
 
 import pytest
 
+import numbagrad as ng
 from numbagrad import warm
 from numbagrad.op.record import REGISTRY
 
@@ -127,6 +128,13 @@ assert issubclass(nn.Linear, nn.Module) and isinstance(nn.Linear(1, 1).weight, P
 print("fine")
 """)
     assert run(path).stdout == "fine\n"
+
+
+def test_version_says_which_pytorch_is_followed(tmp_path):
+    path = write(tmp_path, "import torch\nprint(torch.__version__, [int(n) for n in torch.__version__.split('.')[:2]])\n")
+    assert run(path).stdout == f"2.13.0+numbagrad{ng.__version__} [2, 13]\n"
+    code = "import numbagrad; from numbagrad import script; script.stand_in(); script.stand_in(); print(numbagrad.__version__)"
+    assert python("-c", code).stdout == f"2.13.0+numbagrad{ng.__version__}\n"
 
 
 @pytest.mark.parametrize("line, message", [
@@ -282,6 +290,25 @@ def test_api_page_is_up_to_date():
     public = [op for op in REGISTRY.values() if not op.private and (op.namespaces or op.method)]
     assert page.count("\n- `") == len(public)
     assert "\n- `torch.exp(input, *, out=None)` (also `Tensor.exp`, `exp_`): " in page and "`ExpBackward0`\n" in page
+
+
+def test_readme_example_prints_what_it_shows(tmp_path):
+    with open(os.path.join(os.path.dirname(HERE), "README.md"), encoding="utf-8") as f:
+        code, shown = re.search(r"```python\n(.*?)```\n\n```\n(.*?)```", f.read(), re.S).groups()
+    assert code.startswith("import numbagrad as ng") and python(write(tmp_path, code)).stdout == shown
+    # The same script for PyTorch says the same.
+    same = write(tmp_path, code.replace("import numbagrad as ng", "import torch as ng"))
+    assert run(same).stdout == shown
+
+
+def test_readme_names_what_exists():
+    root = os.path.dirname(HERE)
+    with open(os.path.join(root, "README.md"), encoding="utf-8") as f:
+        text = f.read()
+    for path in re.findall(r"(?:docs|examples|asv_benchmarks)/[\w.]+\.(?:py|md)", text):
+        assert os.path.exists(os.path.join(root, path)), path
+    for command in re.findall(r"python -m numbagrad (\w+)", text):
+        assert command in python("-m", "numbagrad", "--help").stdout
 
 
 def test_api_command():

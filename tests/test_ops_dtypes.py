@@ -94,7 +94,8 @@ def test_promotion_without_torch():
              (ng.ones(2, dtype=f4), ng.ones((), dtype=f8), f4), (ng.ones(2, dtype=i4), ng.ones((), dtype=f8), f8),
              (ng.ones(2, dtype=b), 1, i8), (ng.ones(2, dtype=b), True, b), (ng.ones(2, dtype=i4), 1.0, f4),
              (ng.ones(2, dtype=f4), 1.0, f4), (ng.ones(2, dtype=ng.float16), ng.ones(2, dtype=ng.bfloat16), f4),
-             (ng.ones(2, dtype=i4), ng.ones((), dtype=i8), i4), (ng.ones(2, dtype=ng.uint8), ng.ones(2, dtype=ng.int8), ng.int16)]
+             (ng.ones(2, dtype=i4), ng.ones((), dtype=i8), i4),
+             (ng.ones(2, dtype=ng.uint8), ng.ones(2, dtype=ng.int8), ng.int16)]
     for a, b_, expected in table:
         assert (a + b_).dtype is expected, f"{a!r} + {b_!r}"
         assert ng.result_type(a, b_) is expected

@@ -115,3 +115,20 @@ def test_value_matches_torch(op):
             assert str(g.dtype) == str(e.dtype), f"{case}: {g.dtype}, in PyTorch {e.dtype}"
             ulps(g.detach().resolve_conj().numpy(), e.detach().resolve_conj().numpy(), np.float64,
                  limit(op, max(2 * FLOAT64_ULPS, LESS_EXACT.get(op.name, 0) / 2.2e-16)), repr(case))
+
+
+def test_accuracy_of_float32_activations():
+    """Their building blocks have errors of their own: absolute ones next to 1 for gelu, relative ones for softplus."""
+    from scipy.special import ndtr
+    x = np.concatenate([np.linspace(-12, 12, 200001), np.linspace(-104, 60, 100001)]).astype(np.float32)
+    wide = x.astype(np.float64)
+    t = ng.tensor(x, requires_grad=True)
+    y = ng.nn.functional.gelu(t)
+    slope, = ng.autograd.grad(y.sum(), t)
+    assert (np.abs(y.detach().numpy() - wide * ndtr(wide)) <= 2.2e-7 * np.maximum(1, np.abs(wide))).all()
+    assert np.abs(slope.numpy() - (ndtr(wide) + wide * np.exp(-wide**2 / 2) / np.sqrt(2 * np.pi))).max() <= 3e-7
+    exact = np.logaddexp(0, wide)
+    error = np.abs(-ng.nn.functional.logsigmoid(ng.tensor(-x)).numpy() - exact)
+    assert (error <= 2.5 * np.spacing(exact.astype(np.float32))).all()
+    ends = ng.nn.functional.gelu(ng.tensor([1e6, 10.0, -10.0, -1e6, np.nan]))
+    assert ends.tolist()[:4] == [1e6, 10.0, 0.0, 0.0] and ends[4].isnan()

@@ -38,7 +38,8 @@ def test_entry_is_complete(op):
     if op.inplace:
         assert callable(getattr(ng.Tensor, op.name + "_", None)), f"{op.name}: Tensor.{op.name}_ is missing"
     if not op.method and not op.namespaces:
-        assert op.kind == "view", f"{op.name} is public and appears nowhere"
+        # Indexing makes the one, a module of its own shows the others.
+        assert op.kind == "view" or op.name.startswith("linalg_"), f"{op.name} is public and appears nowhere"
 
 
 def test_exceptions_are_ops():

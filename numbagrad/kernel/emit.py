@@ -130,7 +130,7 @@ class Pointwise:
             loop = ["for i in range(start, stop):"]
             loop += ["    " + s for s in loads(lambda k: "i") + body + stores(lambda k: "i")]
         else:
-            loop = self._strided_loop(len(names), names, loads, body, stores, len(ins))
+            loop = self._strided_loop(len(names), names, loads, body, stores, len(ins), bool(used))
         if table:
             text = f"def {self.name}(table, start, stop):\n    args = ptr_i8(table)\n    fargs = ptr_f8(table)\n"
             for k, (p, letter) in enumerate(zip(params[:-2], letters)):
@@ -160,7 +160,7 @@ class Pointwise:
                 "    else:", *inner(at + body + stores(lambda k: "i"))], [*consts, f"limit = T({limit!r})"]
 
     @staticmethod
-    def _strided_loop(count, names, loads, body, stores, n_in):
+    def _strided_loop(count, names, loads, body, stores, n_in, heavy):
         """Rows by index arithmetic; the innermost dimension as a plain loop, or unit- and zero-stride forms of it."""
         short = [n[:-2] for n in names]
         out = ["meta = ptr_i8(meta_a)", "nd = meta[0]", "inner = meta[nd]"]
@@ -176,6 +176,9 @@ class Pointwise:
                 + stores(lambda k: f"{short[k]}_o + i")]
         # One operand constant along the row: the usual row and column broadcasts.
         for z in range(n_in if n_in > 1 else 0):
+            if heavy and not any(k != z and n != "g" for k, n in enumerate(short[:n_in])):
+                # All that is left in the loop would be a product with g; LLVM takes minutes to find that out of a pow.
+                continue
             cond = " and ".join(f"{n}_t == {0 if k == z else 1}" for k, n in enumerate(short))
 
             def at(k, z=z):

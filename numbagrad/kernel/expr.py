@@ -256,6 +256,9 @@ prim("erfinv", 1, lambda a, y: (math.sqrt(math.pi) / 2 * apply("exp", y * y),))
 prim("sqrt", 1, lambda a, y: (0.5 / y,))
 prim("rsqrt", 1, lambda a, y: (-0.5 * (y * (y * y)),))
 prim("sigmoid", 1, lambda a, y: (y * (1 - y),))
+prim("normal_cdf", 1, lambda a, y: (1 / math.sqrt(2 * math.pi) * apply("exp", -0.5 * (a * a)),))
+prim("gelu_slope", 1, lambda a, y: ((2 - a * a) * (1 / math.sqrt(2 * math.pi)) * apply("exp", -0.5 * (a * a)),))
+prim("log1pexp", 1, lambda a, y: (apply("sigmoid", a),))
 prim("lgamma", 1, lambda a, y: (apply("digamma", a),))
 prim("digamma", 1, lambda a, y: (apply("polygamma", 1, a),))
 prim("polygamma", 2, lambda n, a, y: (0, apply("polygamma", n + 1, a)))
@@ -425,7 +428,10 @@ def number(op, *args):
                 "atan": "arctan", "atan2": "arctan2", "asinh": "arcsinh", "acosh": "arccosh", "atanh": "arctanh",
                 "round": "rint"}.get(op, op)
         value = {"rsqrt": lambda x: 1 / np.sqrt(x), "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
-                 "cast": lambda x: x}.get(op) or getattr(np, name, None)
+                 "normal_cdf": lambda x: 0.5 * math.erfc(-x / math.sqrt(2)), "log1pexp": lambda x: np.logaddexp(0, x),
+                 "gelu_slope": lambda x: (0.5 * math.erfc(-x / math.sqrt(2))
+                                          + x * math.exp(-x * x / 2) / math.sqrt(2 * math.pi)),
+                 "erf": math.erf, "erfc": math.erfc, "lgamma": math.lgamma, "cast": lambda x: x}.get(op) or getattr(np, name, None)
         if value is None:
             raise NotImplementedError(f"the scalar function '{op}' of plain numbers")
         with np.errstate(all="ignore"):

@@ -66,6 +66,10 @@ def general(op, args, params, out=None):
     scalars = [a for a, p in zip(args, pattern) if p == "s"]
     common = common_dtype(tensors, scalars)
     compute = form.compute_type(common)
+    if op.complex is not None and compute.is_complex:
+        from .record import REGISTRY
+        result = REGISTRY[op.complex].callable(*args, *params)
+        return result if out is None else write_out(op.name, out, result, tensors)
     check_dtype(op, compute)
     device = common_device(op.name, tensors)
     plain = True

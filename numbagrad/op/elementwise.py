@@ -21,10 +21,11 @@ class Elementwise(Op):
     kind = "elementwise"
 
     def __init__(self, fn, *, result=None, accepts="any", names=None, inplace=True, keywords=None, special=None,
-                 counts_bool=False, **options):
+                 counts_bool=False, complex=None, **options):
         options.setdefault("dtypes", "float" if accepts == "float" else "any")
         super().__init__(fn, inplace=inplace and result != "bool", **options)
         self.result, self.accepts, self.counts_bool = result, accepts, counts_bool
+        self.complex = complex
         self.names = names or {}
         self.keywords, self.special = keywords or {}, special or {}
         params = list(self.signature.parameters.values())
@@ -143,9 +144,9 @@ def elementwise(fn=None, **options):
 
     Unannotated parameters are tensors (or numbers), annotated ones are numbers. ``keywords`` maps a keyword to its default
     and what runs for any other value (``alpha``, ``rounding_mode``); ``special`` maps numbers to cheaper ops (``x ** 2``).
-    ``accepts="float"`` promotes integers to
-    the default floating dtype, ``counts_bool`` computes bools in int64, ``result="bool"`` makes comparisons; ``domain``, ``points`` and ``reference`` feed the
-    tests; ``names`` overrides the printed node name."""
+    ``accepts="float"`` promotes integers to the default floating dtype, ``counts_bool`` computes bools in int64,
+    ``complex`` names the op that stands in for complex tensors, ``result="bool"`` makes comparisons; ``domain``, ``points``
+    and ``reference`` feed the tests; ``names`` overrides the printed node name."""
     if fn is None:
         return lambda f: elementwise(f, **options)
     return Elementwise(fn, **options)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from .. import emit, expr, jit
-from ..vecmath import FUNCTIONS
+from ..vecmath import ALL
 from .shim import Source
 
 SMALL = 1 << 31  # elements, and reach of every operand, up to which indices have 32 bits
@@ -25,7 +25,7 @@ def plain(dispatcher):
 def functions(names, code):
     """({name: plain function}, key text) of the scalar functions that an expression uses."""
     env, key = emit.functions(names, code)
-    return {n: FUNCTIONS[n][code] if code in ("f4", "f8") and n in FUNCTIONS and n not in emit.HELPERS else plain(f)
+    return {n: ALL[n][code] if code in ("f4", "f8") and n in ALL and n not in emit.HELPERS else plain(f)
             for n, f in env.items()}, key
 
 

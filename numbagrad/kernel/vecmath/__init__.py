@@ -12,7 +12,7 @@ import types
 
 import numpy as np
 
-from . import exponential, hyperbolic, inverse, logarithm, power, rounding, special, trigonometric
+from . import activation, exponential, hyperbolic, inverse, logarithm, power, rounding, special, trigonometric
 
 SUFFIXES = ("f4", "f8")
 
@@ -32,6 +32,13 @@ FUNCTIONS = {
     for module, names in NAMES.items()
     for name in names
 }
+
+# Building blocks of activation functions, with absolute errors of their own (see the module).
+ACTIVATIONS = {
+    name: {suffix: getattr(activation, f"{name}_{suffix}") for suffix in SUFFIXES}
+    for name in ("normal_cdf", "gelu_slope", "log1pexp")
+}
+ALL = {**FUNCTIONS, **ACTIVATIONS}
 
 # Cheaper forms, right for |x| <= limit only: {name: {suffix: (function, limit)}}. A loop that finds a block of
 # arguments within the limit may run these.
@@ -78,7 +85,7 @@ def scalar(function, target="cpu"):
 
 def device_function(name, suffix, target="cpu"):
     """The compiled dispatcher of ``FUNCTIONS[name][suffix]``, built on first use; `target` is "cpu" or "cuda"."""
-    return scalar(FUNCTIONS[name][suffix], target)
+    return scalar(ALL[name][suffix], target)
 
 
 def near_function(name, suffix, target="cpu"):
@@ -94,7 +101,7 @@ def sources(name, suffix):
     That of the ``NEAR`` form follows where there is one.
     """
     parts = {}
-    pending = [FUNCTIONS[name][suffix]]
+    pending = [ALL[name][suffix]]
     if name in NEAR:
         pending.append(NEAR[name][suffix][0])
     while pending:
