@@ -37,7 +37,8 @@ def test_comparison_operators_trace():
 
 
 @pytest.mark.parametrize("made, simple", [
-    (x + 0, x), (0 + x, x), (x - 0, x), (0 - x, -x), (x * 1, x), (1 * x, x), (x * -1, -x), (x / 1, x), (expr.apply("neg", -x), x),
+    (x + 0, x), (0 + x, x), (x - 0, x), (0 - x, -x), (x * 1, x), (1 * x, x), (x * -1, -x), (x / 1, x),
+    (expr.apply("neg", -x), x),
     (x + (-y), x - y), (x - (-y), x + y), ((-x) * (-y), x * y), (x**1, x), (x**2, x * x), (s.where(x > 0, y, y), y),
     (s.where(expr.const(True), x, y), x), ((x > 0).__invert__().__invert__(), x > 0),
 ])
