@@ -431,7 +431,8 @@ def number(op, *args):
                  "normal_cdf": lambda x: 0.5 * math.erfc(-x / math.sqrt(2)), "log1pexp": lambda x: np.logaddexp(0, x),
                  "gelu_slope": lambda x: (0.5 * math.erfc(-x / math.sqrt(2))
                                           + x * math.exp(-x * x / 2) / math.sqrt(2 * math.pi)),
-                 "erf": math.erf, "erfc": math.erfc, "lgamma": math.lgamma, "cast": lambda x: x}.get(op) or getattr(np, name, None)
+                 "erf": math.erf, "erfc": math.erfc, "lgamma": math.lgamma, "cast": lambda x: x}.get(op)
+        value = value or getattr(np, name, None)
         if value is None:
             raise NotImplementedError(f"the scalar function '{op}' of plain numbers")
         with np.errstate(all="ignore"):
