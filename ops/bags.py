@@ -148,6 +148,8 @@ def embedding_bag(input, weight, offsets=None, max_norm: float = None, norm_type
     """Sums, means or maxima of bags of rows of ``weight``: rows of a 2-D ``input``, or 1-D parts that begin at ``offsets``.
 
     ``per_sample_weights`` scales the rows (mode "sum" only); ``padding_idx`` is left out of its bag."""
+    if len(weight._shape) != 2:
+        raise ValueError(f"embedding_bag(): 'weight' must be 2-D, but got {list(weight._shape)}")
     if mode not in ("sum", "mean", "max"):
         raise ValueError("mode has to be one of sum or mean")
     if sparse:

@@ -48,6 +48,11 @@ def tensordot(a, b, dims=2, out=None):
         da, db = list(range(-dims, 0)), list(range(dims))
     else:
         da, db = map(_dim_list, dims)
+        for t, dims_ in ((a, da), (b, db)):
+            for d in dims_:
+                wrap_dim(d, len(t._shape))
+                if not t._shape:
+                    raise RuntimeError(f"tensordot(): dimension {d} of a tensor without dimensions")
     if len(da) != len(db):
         raise RuntimeError("both dimension lists should have same length")
     ia, ib = [wrap_dim(d, len(a._shape)) for d in da], [wrap_dim(d, len(b._shape)) for d in db]
@@ -133,4 +138,7 @@ def chain_matmul(*matrices, out=None):
     warnings.warn("torch.chain_matmul is deprecated and will be removed in a future PyTorch release. Use "
                   "torch.linalg.multi_dot instead, which accepts a list of two or more tensors rather than multiple "
                   "parameters.", UserWarning, stacklevel=2)
+    for i, m in enumerate(matrices):
+        if not isinstance(m, Tensor):
+            raise TypeError(f"chain_matmul(): argument 'matrices' (position {i + 1}) must be Tensor, not {type(m).__name__}")
     return matrices[0] if len(matrices) == 1 else multi_dot(list(matrices), out=out)

@@ -296,6 +296,8 @@ def _conv(name, n, input, weight, bias, stride, padding, dilation, groups):
     except (AttributeError, TypeError):  # no tensor, or a list among the sizes
         key = found = None
     if found is None:
+        if isinstance(weight, Tensor) and len(weight._shape) < 3:
+            raise RuntimeError(f"{name}(): weight should have at least three dimensions, but got {list(weight._shape)}")
         found = _plan(name, n, input, weight, bias, stride, padding, dilation, groups)
         if key is not None:
             if len(_known) > 4096:
@@ -337,6 +339,8 @@ def unbatched(out):
 
 
 def _transposed(name, n, input, weight, bias, stride, padding, output_padding, groups, dilation):
+    if isinstance(weight, Tensor) and len(weight._shape) < 3:
+        raise RuntimeError(f"{name}(): weight should have at least three dimensions, but got {list(weight._shape)}")
     input, added, stride, padding, dilation = _checked(name, n, input, weight, bias, stride, padding, dilation, groups, True)
     extra = _sizes(output_padding, n, "output_padding")
     spatial, taps = input._shape[2:], weight._shape[2:]

@@ -187,6 +187,8 @@ def solve(A, B, *, left=True, out=None):
     if A._kind is not B._kind:
         raise RuntimeError(f"linalg.solve: Expected A and B to have the same dtype, but found A of type "
                            f"{dt.scalar_name(A.dtype)} and B of type {dt.scalar_name(B.dtype)} instead")
+    if not B._shape:
+        raise RuntimeError("linalg.solve: B must have at least 1 dimension, but got a tensor of shape []")
     vector = len(B._shape) == 1 or (len(B._shape) == len(A._shape) - 1 and B._shape == A._shape[:-1])
     b = column(B) if vector else B
     if not left and vector:
@@ -393,6 +395,9 @@ def _triangular_reference(A, B, *, upper, left=True, unitriangular=False):
 def solve_triangular(A, B, *, upper, left=True, unitriangular=False, out=None):
     """``X`` with ``A X = B`` (``X A = B`` without ``left``) for triangular matrices."""
     checked("linalg.solve_triangular", A)
+    if len(B._shape) < 2:
+        raise RuntimeError("linalg.solve_triangular: The input tensor B must have at least 2 dimensions, but got "
+                           f"{list(B._shape)}")
     if B._shape[-2 if left else -1] != A._shape[-1]:
         raise RuntimeError(f"linalg.solve_triangular: Incompatible shapes of A and B for the equation "
                            f"{'AX = B' if left else 'XA = B'} ({A._shape[-2]}x{A._shape[-1]} and {B._shape[-2]}x"

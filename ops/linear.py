@@ -274,6 +274,11 @@ def _bilinear_reference(a, b, w, bias=None):
 def bilinear(input1, input2, weight, bias=None):
     """``y_o = input1^T W_o input2 + bias_o`` over the last dimensions."""
     p, q, w = input1._shape, input2._shape, weight._shape
+    if len(w) != 3 or not p or not q:
+        raise RuntimeError(f"bilinear(): expected inputs with at least one dimension and a weight with three, but got "
+                           f"{list(p)}, {list(q)} and {list(w)}")
+    if bias is not None and bias._shape != w[:1]:
+        raise RuntimeError(f"bilinear(): bias size does not match weight size: got {list(bias._shape)} and {list(w)}")
     if len(p) != len(q):
         raise RuntimeError(f"bilinear(): input dimensions do not match: got {len(p)} and {len(q)}")
     for i in range(len(p) - 1):

@@ -336,6 +336,8 @@ def _adaptive(kind, n, op, node):
             if n == 1:
                 raise RuntimeError(f"Expected 2 to 3 dimensions, but got {len(shape)}-dimensional tensor for argument #1 "
                                    f"'self' (while checking arguments for {name})")
+            if name.startswith("adaptive") and len(shape) <= n and n > 1:
+                raise ValueError(f"{name}(): Input dimension should be at least {n + 1}, but got {list(shape)}")
             raise RuntimeError(f"{name}(): Expected {n + 1}D or {n + 2}D tensor, but got{':' * (kind == 'max')} {list(shape)}")
         size = (output_size,) * n if isinstance(output_size, int) or output_size is None else tuple(output_size)
         if len(size) != n:
@@ -385,6 +387,8 @@ for _n in (1, 2, 3):
     samples=(Sample((2, 3, 6, 4), 2, 2), Sample((1, 2, 5, 5), 3, (2, 3), 1)), **SPACES)
 def lp_pool2d(input, norm_type: float, kernel_size: object, stride: object = None, ceil_mode: bool = False):
     """Power mean without the division: the p-norm of every window over the last two dimensions."""
+    if not isinstance(input, Tensor):
+        raise TypeError(f"lp_pool2d(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
     kernel = _sizes("lp_pool2d", "kernel_size", kernel_size, 2)
     mean = REGISTRY["avg_pool2d"].fn(input ** norm_type, kernel, stride, 0, ceil_mode, True, 1)
     return (REGISTRY["sign"].call(mean) * REGISTRY["relu"].callable(abs(mean))) ** (1.0 / norm_type)
