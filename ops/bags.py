@@ -74,7 +74,7 @@ def _(out, weight, input, scale, bags, mean, freq):
 def check_range(weight, input):
     a = input.array()
     if a.size and (a.min() < 0 or a.max() >= weight._shape[0]):
-        raise IndexError("index out of range in self")
+        raise RuntimeError("embedding_bag: index out of range: expected 0 <= idx < num_embeddings")
 
 
 @bag_sums.gradient

@@ -336,7 +336,7 @@ def _adaptive(kind, n, op, node):
             if n == 1:
                 raise RuntimeError(f"Expected 2 to 3 dimensions, but got {len(shape)}-dimensional tensor for argument #1 "
                                    f"'self' (while checking arguments for {name})")
-            if name.startswith("adaptive") and len(shape) <= n and n > 1:
+            if len(shape) <= n and isinstance(output_size, (tuple, list)):
                 raise ValueError(f"{name}(): Input dimension should be at least {n + 1}, but got {list(shape)}")
             raise RuntimeError(f"{name}(): Expected {n + 1}D or {n + 2}D tensor, but got{':' * (kind == 'max')} {list(shape)}")
         size = (output_size,) * n if isinstance(output_size, int) or output_size is None else tuple(output_size)
