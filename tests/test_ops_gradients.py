@@ -54,7 +54,7 @@ def test_fused_backward_equals_recorded(op):
             close(fused, recorded, repr(case), 1e-13, 1e-13)
 
 
-@pytest.mark.parametrize("op", DIFFERENTIABLE, ids=ids)
+@pytest.mark.parametrize("op", [op for op in DIFFERENTIABLE if not op.private], ids=ids)
 def test_float32_gradient_agrees_with_float64(op):
     for case, wanted in graded(op):
         ws = [w.astype(np.float32) for w in grad_outputs(case.call, case.arrays, wanted, 0)]
