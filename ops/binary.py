@@ -178,6 +178,7 @@ def abs_complex(input):
     return input._shape, storage.kind_of(input._kind.dtype.to_real(), input._kind.device)
 
 
+@abs_complex.cuda
 @abs_complex.cpu
 def _(out, input):
     calls.launch(_size, input._kind.dtype, (input,), (), (out,), out._shape)
@@ -194,6 +195,7 @@ def sgn_complex(input):
     return input._shape, input._kind
 
 
+@sgn_complex.cuda
 @sgn_complex.cpu
 def _(out, input):
     calls.launch(_unit, input._kind.dtype, (input,), (), (out,), out._shape)
