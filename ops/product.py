@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from itertools import product as every
 
+import numpy as np
+
 from numbagrad import dtypes as dt
 from numbagrad import storage
 from numbagrad.copying import contiguous_copy, copy_into
@@ -29,18 +31,18 @@ SOURCE = """def mm(a, b, c, m, n, k, flags):
     ta = flags >> 1
     tb = flags & 1
     if ga != 0:
-        one(g, b, ga, m, k, n, n, k if tb else n, k, 0, 1 - tb, 1.0, 0.0)
+        one(g, b, ga, m, k, n, n, k if tb else n, k, NO, 1 - tb, 1.0, 0.0)
     if gb != 0:
-        one(a, g, gb, k, n, m, m if ta else k, n, n, 1 - ta, 0, 1.0, 0.0)
+        one(a, g, gb, k, n, m, m if ta else k, n, n, 1 - ta, NO, 1.0, 0.0)
 """, """def bmm(a, b, c, batch, m, n, k):
     for i in range(batch):
-        one(a + i * m * k * SIZE, b + i * k * n * SIZE, c + i * m * n * SIZE, m, n, k, k, n, n, 0, 0, 1.0, 0.0)
+        one(a + i * m * k * SIZE, b + i * k * n * SIZE, c + i * m * n * SIZE, m, n, k, k, n, n, NO, NO, 1.0, 0.0)
 """, """def bmm_backward(g, a, b, ga, gb, batch, m, n, k):
     for i in range(batch):
         if ga != 0:
-            one(g + i * m * n * SIZE, b + i * k * n * SIZE, ga + i * m * k * SIZE, m, k, n, n, n, k, 0, 1, 1.0, 0.0)
+            one(g + i * m * n * SIZE, b + i * k * n * SIZE, ga + i * m * k * SIZE, m, k, n, n, n, k, NO, YES, 1.0, 0.0)
         if gb != 0:
-            one(a + i * m * k * SIZE, g + i * m * n * SIZE, gb + i * k * n * SIZE, k, n, m, k, n, n, 1, 0, 1.0, 0.0)
+            one(a + i * m * k * SIZE, g + i * m * n * SIZE, gb + i * k * n * SIZE, k, n, m, k, n, n, YES, NO, 1.0, 0.0)
 """, """def linear(x, w, bias, out, m, n, k):
     if bias != 0:
         b = ptr(bias)
@@ -48,12 +50,12 @@ SOURCE = """def mm(a, b, c, m, n, k, flags):
         for i in range(m):
             for j in range(n):
                 y[i * n + j] = b[j]
-    one(x, w, out, m, n, k, k, k, n, 0, 1, 1.0, 1.0 if bias != 0 else 0.0)
+    one(x, w, out, m, n, k, k, k, n, NO, YES, 1.0, 1.0 if bias != 0 else 0.0)
 """, """def linear_backward(g, x, w, gx, gw, gb, m, n, k):
     if gx != 0:
-        one(g, w, gx, m, k, n, n, k, k, 0, 0, 1.0, 0.0)
+        one(g, w, gx, m, k, n, n, k, k, NO, NO, 1.0, 0.0)
     if gw != 0:
-        one(g, x, gw, n, k, m, n, k, k, 1, 0, 1.0, 0.0)
+        one(g, x, gw, n, k, m, n, k, k, YES, NO, 1.0, 0.0)
     if gb != 0:
         p = ptr(g)
         out = ptr(gb)
@@ -70,25 +72,33 @@ SOURCE = """def mm(a, b, c, m, n, k, flags):
 """
 
 
-class Small:
-    """Native entries for one kind: see ``SOURCE``."""
+SOURCE = {text[4:text.index("(")]: text for text in SOURCE}
 
-    __slots__ = ("mm", "mm_backward", "bmm", "bmm_backward", "linear", "linear_backward", "np", "peek")
+# A literal in a call would be a type of its own, and each combination of them another compilation of ``one``.
+FLAGS = {"NO": np.int64(0), "YES": np.int64(1)}
+
+
+class Small:
+    """Native entries for one kind: see ``SOURCE``. Each is compiled when it is first asked for."""
+
+    __slots__ = (*SOURCE, "code", "np", "peek", "itemsize")
 
     def __init__(self, kind):
-        from numbagrad.kernel import blas, blas_kernels, cache
         jit.nb()
+        self.code, self.itemsize, self.np, self.peek = kind.dtype.code, kind.itemsize, kind.np, storage._peek
+
+    def __getattr__(self, name):
+        if name not in SOURCE:
+            raise AttributeError(name)
+        from numbagrad.kernel import blas, blas_kernels, cache
         blas._load()
-        code = kind.dtype.code
-        one = blas_kernels.gemm(code)
-        env = {"one": one, "ptr": jit.nb().pointers[code]}
-        key = cache.fingerprint(one.py_func) + code
-        for source, letters in zip(SOURCE, ("i" * 7, "i" * 9, "i" * 7, "i" * 9, "i" * 7, "i" * 9)):
-            name = source[4:source.index("(")]
-            source = source.replace("SIZE", str(kind.itemsize))
-            setattr(self, name, jit.compile_source(source, name, letters, env, key).entry)
-        self.np = kind.np
-        self.peek = storage._peek
+        one = blas_kernels.gemm(self.code)
+        env = {"one": one, "ptr": jit.nb().pointers[self.code], **FLAGS}
+        source = SOURCE[name].replace("SIZE", str(self.itemsize))
+        letters = "i" * (source[:source.index(")")].count(",") + 1)
+        entry = jit.compile_source(source, name, letters, env, cache.fingerprint(one.py_func) + self.code).entry
+        setattr(self, name, entry)
+        return entry
 
 
 SMALL: dict = {}  # kind -> Small, filled by the first general call of a kind

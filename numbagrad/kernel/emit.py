@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 
-from . import expr, jit, scalars
+from . import expr, inlined, jit, scalars
 
 # Functions with a cheaper form for arguments that are not huge.
 NEAR = ("sin", "cos", "tan")
@@ -51,7 +51,7 @@ def functions(names, code):
             if made is None:
                 fn = jit.define(text, text[4:text.index("(")], {"T": T, "np": np, "math": math,
                                                                "__name__": "numbagrad.kernel.generated"})
-                made = _helpers[variant, code] = jit.nb().njit(forceinline=True, error_model="numpy")(fn)
+                made = _helpers[variant, code] = inlined.njit(forceinline=True, error_model="numpy")(fn)
             env[name] = made
             key.append(text + code)
         elif width is not None:

@@ -25,7 +25,7 @@ import numpy as np
 
 from .. import dtypes as dt
 from .. import storage
-from . import threads
+from . import inlined, threads
 
 # nnan and ninf are left out on purpose: NaN and infinity must come out right.
 FAST = ("contract", "arcp", "afn", "nsz")
@@ -214,7 +214,7 @@ class _Cast:
         else:
             text = "def f(v):\n    return S(v)\n"
         fn = define(text, "f", {"np": np, "S": scalar, "__name__": "numbagrad.kernel.generated"})
-        return nb().njit(forceinline=True, error_model="numpy")(fn), text + scalar.__name__
+        return inlined.njit(forceinline=True, error_model="numpy")(fn), text + scalar.__name__
 
 
 # bfloat16 is the upper half of a float32; rounding is to nearest even and NaN stays NaN.
@@ -320,7 +320,7 @@ class Kernel:
 
     def _build(self, dtype, wrap=None):
         from . import cache
-        n = nb()
+        nb()
         dtypes = dtype if isinstance(dtype, tuple) else (dtype,)
         letters = dict(zip("TUV", (d.code for d in dtypes)))
         env, texts, math_code, vecmath = environment(letters["T"])
@@ -353,7 +353,7 @@ class Kernel:
         body = pytypes.FunctionType(self.fn.__code__, {**self.fn.__globals__,
                                                        **{k: v for k, v in overrides.items() if k in used}},
                                     self.fn.__name__)
-        inner = n.njit(forceinline=True, error_model="numpy", fastmath=set(self.fast) if self.fast else False)(body)
+        inner = inlined.njit(forceinline=True, error_model="numpy", fastmath=set(self.fast) if self.fast else False)(body)
         return (wrap or self._wrap)(inner, letters, "\n".join(key))
 
     def parameters(self, letters):

@@ -16,6 +16,8 @@ import weakref
 
 import numpy as np
 
+from . import inlined
+
 N, M = 624, 397
 CHUNK = 1024  # words per block: the block stays in the first-level cache between the draw and its use
 _LEFT, _NEXT = N, N + 1  # state words 624 and 625: draws until the next twist (plus one), index of the next word
@@ -64,7 +66,11 @@ class kernel:
 def _jit(fn, names, **options):
     """``fn`` compiled without fast-math flags: one contraction more would change the last bit of a value."""
     import numba
-    return numba.njit(error_model="numpy", **options)(types.FunctionType(fn.__code__, names, fn.__name__))
+    return numba.njit(error_model="numpy", **options)(_named(fn, names))
+
+
+def _named(fn, names):
+    return types.FunctionType(fn.__code__, names, fn.__name__)
 
 
 def _resolve():
@@ -79,7 +85,7 @@ def _resolve():
 
     names = {**globals(), "fma": fma}
     for fn in _helpers:
-        names[fn.__name__] = _jit(fn, names)
+        names[fn.__name__] = inlined.njit(error_model="numpy")(_named(fn, names))
     return names
 
 

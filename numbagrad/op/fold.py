@@ -11,7 +11,7 @@ import re
 import numpy as np
 
 from .. import dtypes as dt
-from ..kernel import emit, expr, jit
+from ..kernel import emit, expr, inlined, jit
 
 BLOCK = 1024  # elements summed in the compute type before going into the wide accumulator
 LANES = 256   # independent accumulators of a fold that may not be reassociated
@@ -148,7 +148,7 @@ def _order_keys(code, order):
         source = source.replace("SHIFT", str(bits - 1)).replace("MASK", str(mask)).replace(
             "WORST", str(mask if order == "max" else -mask - 1))
         fn = jit.define(source, name, {"I": whole, "F": real, "__name__": "numbagrad.kernel.generated"})
-        made[name] = jit.nb().njit(forceinline=True, error_model="numpy")(fn)
+        made[name] = inlined.njit(forceinline=True, error_model="numpy")(fn)
         text += source
     return made, text + code
 
@@ -175,7 +175,7 @@ def build(self, form, code, out_code, acc, first, last, table):
     for name, (text, c) in parts.items():
         fn = jit.define(text, text[4:text.index("(")], {**env, "T": jit._Cast.get("T", c)[0],
                                                       "__name__": "numbagrad.kernel.generated"})
-        env[name] = jit.nb().njit(forceinline=True, error_model="numpy", fastmath=set(
+        env[name] = inlined.njit(forceinline=True, error_model="numpy", fastmath=set(
             jit.REDUCE if self.wide else jit.FAST))(fn)
         keys.append(text + c)
     env["load"], k1 = jit._Cast.get("load", code)

@@ -12,6 +12,7 @@ import types
 
 import numpy as np
 
+from .. import inlined
 from . import activation, exponential, hyperbolic, inverse, logarithm, power, rounding, special, trigonometric
 
 SUFFIXES = ("f4", "f8")
@@ -62,9 +63,9 @@ def _helpers(function):
 
 
 # Per target: options of the compiled form. "contract" lets the CPU fuse multiply-adds; CUDA does so by itself, and any
-# fastmath there allows approximate division. Nobody calls the C wrappers: leaving them out saves compile time.
+# fastmath there allows approximate division.
 OPTIONS = {
-    "cpu": {"forceinline": True, "error_model": "numpy", "fastmath": {"contract"}, "no_cfunc_wrapper": True},
+    "cpu": {"forceinline": True, "error_model": "numpy", "fastmath": {"contract"}},
     "cuda": {"forceinline": True, "error_model": "numpy"},
 }
 
@@ -80,7 +81,7 @@ def scalar(function, target="cpu"):
     copy = types.FunctionType(function.__code__, namespace, function.__name__, function.__defaults__)
     copy.__module__ = function.__module__
     copy.__doc__ = function.__doc__
-    return numba.njit(**OPTIONS[target])(copy)
+    return (inlined if target == "cpu" else numba).njit(**OPTIONS[target])(copy)
 
 
 def device_function(name, suffix, target="cpu"):
