@@ -71,10 +71,42 @@ def _(out, weight, input, scale, bags, mean, freq):
                                  int(scale is not None), int(mean), 0, bags.count)
 
 
-def check_range(weight, input):
-    a = input.array()
-    if a.size and (a.min() < 0 or a.max() >= weight._shape[0]):
-        raise RuntimeError("embedding_bag: index out of range: expected 0 <= idx < num_embeddings")
+def check_range(weight, input, name="sum"):
+    """PyTorch's errors of an index outside the table: one text for maxima, one for the rest."""
+    a, rows = input.array(), weight._shape[0]
+    if a.size and (a.min() < 0 or a.max() >= rows):
+        i = int(np.argmax((a < 0) | (a >= rows)))
+        if name == "max":
+            raise RuntimeError(f"embedding_bag: Expected idx >= 0 && idx < num_embeddings but found idx to be {a[i]}")
+        raise RuntimeError(f"Index {i} of input takes value {a[i]} which is not in the valid range [0, {rows})")
+
+
+def _bounds(input, offsets, include_last_offset):
+    """Where the bags of a 1-D input begin and end."""
+    if len(offsets._shape) != 1:
+        raise ValueError("offsets has to be a 1D Tensor")
+    check_indices(offsets, "embedding_bag")
+    bounds = [int(v) for v in offsets.tolist()]
+    if not bounds:
+        if include_last_offset:
+            raise RuntimeError("include_last_offset: numBags should be at least 1")
+        return [0]
+    if bounds[0] != 0:
+        raise RuntimeError("offsets[0] has to be 0, i.e., the first sequence in the mini-batch has to start from position 0. "
+                           f"However, got {bounds[0]}")
+    if bounds[-1] > input._n:
+        raise RuntimeError(f"offsets[-1] can not be greater than input's length {input._n} but got offsets[-1] of "
+                           f"{bounds[-1]}")
+    if not include_last_offset:
+        bounds.append(input._n)
+    elif bounds[-1] != input._n:
+        raise RuntimeError(f"embedding_bag: with include_last_offset the last offset has to be the number of indices, "
+                           f"{input._n}, but got {bounds[-1]}")
+    if any(b < a for a, b in zip(bounds, bounds[1:])):
+        if min(bounds) < 0:
+            raise IndexError("index out of range in self")
+        raise RuntimeError(f"embedding_bag: offsets have to ascend, but got {offsets.tolist()}")
+    return bounds
 
 
 @bag_sums.gradient
@@ -102,7 +134,7 @@ def bag_maxima(weight, input, bags: object = None):
 
 @bag_maxima.cpu
 def _(outs, weight, input, bags):
-    check_range(weight, input)
+    check_range(weight, input, "max")
     max_bags[weight._kind.dtype](weight._ptr, input._ptr, outs[0]._ptr, outs[1]._ptr, storage.address(bags.bounds), bags.skip,
                                  weight._shape[1], 0, bags.count)
 
@@ -171,16 +203,7 @@ def embedding_bag(input, weight, offsets=None, max_norm: float = None, norm_type
     elif len(input._shape) == 1:
         if offsets is None:
             raise ValueError("offsets has to be a 1D Tensor but got None")
-        if len(offsets._shape) != 1:
-            raise ValueError("offsets has to be a 1D Tensor")
-        bounds = [int(v) for v in offsets.tolist()]
-        bounds = bounds if include_last_offset else [*bounds, input._n]
-        if bounds[0] != 0:
-            raise ValueError("offsets[0] has to be 0, i.e., the first sequence in the mini-batch has to start from position "
-                             f"0. However, got {bounds[0]}")
-        if bounds[-1] > input._n:
-            raise ValueError(f"offsets[-1] can not be greater than input's length: {input._n}, but got offsets[-1] of "
-                             f"{bounds[-1]}")
+        bounds = _bounds(input, offsets, include_last_offset)
     else:
         raise ValueError(f"input has to be 1D or 2D Tensor, but got Tensor of dimension {len(input._shape)}")
     skip = -1

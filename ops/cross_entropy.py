@@ -15,6 +15,7 @@ from numbagrad.op import Sample, custom, function
 from numbagrad.tensor import make, numel
 
 from .cross_entropy_kernels import ce_columns, ce_gradient, ce_rows, nll, nll_gradient
+from .index_kernels import check_saved
 
 NONE, MEAN, SUM = 0, 1, 2
 REDUCTIONS = {"none": NONE, "mean": MEAN, "sum": SUM}
@@ -31,7 +32,11 @@ def check_bad():
     value = int(_bad[0])
     if value != -1:
         _bad[0] = -1
-        raise IndexError(f"Target {value if value >= 0 else value + 1} is out of bounds.")
+        outside_classes(value if value >= 0 else value + 1)
+
+
+def outside_classes(value, *_):
+    raise IndexError(f"Target {value} is out of bounds.")
 
 
 def reduction_code(reduction):
@@ -147,6 +152,7 @@ def nll_spread(upstream, target, weight, aux, *, shape: tuple, reduction: int, i
 @nll_spread.cpu
 def _(out, upstream, target, weight, aux, shape, reduction, ignore_index):
     rows, n, inner = _geometry(shape)
+    check_saved(target, n, fail=outside_classes, ignore=ignore_index)
     nll_gradient[out._kind.dtype](upstream._ptr, target._ptr, 0 if weight is None else weight._ptr, aux._ptr,
                                   out._ptr, n, inner, weight is not None, reduction, ignore_index, rows * inner)
 
@@ -187,6 +193,7 @@ def _(g, input, target, weight, y1, reduction, ignore_index, label_smoothing):
     out = make(input._shape, input._kind)
     if not out._kind.cpu:
         raise NotImplementedError(f"cross_entropy has no gradient kernel for device '{input.device}'")
+    check_saved(target, n, fail=outside_classes, ignore=ignore_index)
     ce_gradient.run(input._kind.dtype, (
         g._ptr, input._ptr, target._ptr, 0 if weight is None else weight._ptr, y1._ptr, out._ptr, n, inner,
         weight is not None, reduction, ignore_index, label_smoothing, rows * inner), rows * -(-inner // LANES), out._n)

@@ -7,11 +7,11 @@ import warnings
 import numpy as np
 
 from numbagrad.autograd import graph
-from numbagrad.autograd.inplace import check
+from numbagrad.autograd.inplace import check_mode
 from numbagrad.op import REGISTRY, Sample, function
 from numbagrad.op import call as calls
 from numbagrad.op import view as view_op
-from numbagrad.tensor import Tensor, bump_version, contiguous_strides, is_contiguous, wrap_dim
+from numbagrad.tensor import Tensor, bump_version, contiguous_strides, is_contiguous, numel, wrap_dim
 
 from .shape import numbers, reshaped, tensor_list, view_shape
 
@@ -213,10 +213,10 @@ atleast_3d = _atleast(3, lambda x: x if len(x._shape) > 2 else unsqueeze.call(x,
 
 # --- in-place changes of the geometry ---------------------------------------------------------------------------------
 
-def _change(self, op, name, node_name, *args):
+def change_geometry(self, op, node_name, *args):
     """Give ``self`` the geometry that view ``op`` computes and put its node on top of the history."""
-    shape, strides, _ = op.fn(self, *args)
-    check(self, name)
+    shape, strides, offset = op.fn(self, *args)
+    check_mode(self)
     old, recording = self._shape, self._rg and calls.modes.is_grad_enabled()
     if recording:
         cls = _nodes.get(node_name)
@@ -226,6 +226,7 @@ def _change(self, op, name, node_name, *args):
         node = calls.new_node(cls, (graph.edge(self),))
         node.ctx = (old, args)
     self._shape, self._strides = shape, None if strides is None or is_contiguous(shape, strides) else strides
+    self._n, self._ptr = numel(shape), self._ptr + offset * self._kind.itemsize
     bump_version(self)
     if recording:
         self._node = node
@@ -239,27 +240,27 @@ _nodes: dict = {}
 
 def transpose_(self, dim0, dim1):
     """Swap two dimensions of this tensor in place."""
-    return _change(self, transpose, "transpose_", "TransposeBackward1", dim0, dim1)
+    return change_geometry(self, transpose, "TransposeBackward1", dim0, dim1)
 
 
 def t_(self):
     """Transpose this matrix in place."""
-    return _change(self, t, "t_", "TBackward1")
+    return change_geometry(self, t, "TBackward1")
 
 
 def unsqueeze_(self, dim):
     """Insert a dimension of size one in place."""
-    return _change(self, unsqueeze, "unsqueeze_", "UnsqueezeBackward1", dim)
+    return change_geometry(self, unsqueeze, "UnsqueezeBackward1", dim)
 
 
 def squeeze_(self, dim=None):
     """Remove dimensions of size one in place."""
     n = len(self._shape)
     if dim is None:
-        return _change(self, _squeeze_all, "squeeze_", "SqueezeBackward3", tuple(range(n)))
+        return change_geometry(self, _squeeze_all, "SqueezeBackward3", tuple(range(n)))
     if isinstance(dim, int):
-        return _change(self, _squeeze_one, "squeeze_", "SqueezeBackward4", (wrap_dim(dim, n),))
-    return _change(self, _squeeze_some, "squeeze_", "SqueezeBackward5", tuple([wrap_dim(d, n) for d in dim]))
+        return change_geometry(self, _squeeze_one, "SqueezeBackward4", (wrap_dim(dim, n),))
+    return change_geometry(self, _squeeze_some, "SqueezeBackward5", tuple([wrap_dim(d, n) for d in dim]))
 
 
 for _f in (transpose_, t_, unsqueeze_, squeeze_):

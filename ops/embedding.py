@@ -11,6 +11,8 @@ from numbagrad.op import REGISTRY, Sample, custom, function
 from numbagrad.op.custom import invoke
 from numbagrad.tensor import Tensor, make, numel
 
+from .index_kernels import check_saved
+
 SPACES = {"namespaces": ("nn.functional",), "method": False}
 
 
@@ -69,7 +71,11 @@ def _(out, weight, input, padding_idx, scale_grad_by_freq):
     look_up[weight._kind.dtype, input._kind.dtype](weight._ptr, input._ptr, out._ptr, *weight._shape, storage.address(bad), 0,
                                                    input._n)
     if bad[0] >= 0:
-        raise IndexError("index out of range in self")
+        outside_table()
+
+
+def outside_table(*_):
+    raise IndexError("index out of range in self")
 
 
 @rows_of.gradient
@@ -98,6 +104,7 @@ def _(out, g_rows, input, rows, padding_idx, scale_grad_by_freq):
 
 
 def _add(out, g, input, rows, width, skip, scale):
+    check_saved(input, rows, fail=outside_table)
     count = np.empty(rows if scale else 1, np.int64)
     add_to_rows[out._kind.dtype, input._kind.dtype](g._ptr, input._ptr, out._ptr, rows, width, skip, int(scale),
                                                     storage.address(count), 0, input._n)

@@ -11,6 +11,7 @@ from numbagrad.op import REGISTRY, Sample, custom, function
 from numbagrad.op.call import write_out
 from numbagrad.tensor import Tensor, make, numel, wrap_dim
 
+from .index_kernels import check_saved
 from .reduce import amax, amin, extremum_gradient, max_all, min_all
 from .sort import result
 
@@ -206,6 +207,7 @@ def place_along(upstream, indices, *, shape: tuple, dim: int):
 @place_along.cpu
 def _(out, upstream, indices, shape, dim):
     outer, n, inner = _split(shape, dim)
+    check_saved(indices, n, dim)
     place_rows.run(out._kind.dtype, (upstream._ptr, indices._ptr, out._ptr, n, inner), outer, out._n)
 
 
@@ -223,6 +225,7 @@ def pick_along(input, indices, *, dim: int):
 @pick_along.cpu
 def _(out, input, indices, dim):
     outer, n, inner = _split(input._shape, dim)
+    check_saved(indices, n, dim)
     pick_rows[out._kind.dtype](input._ptr, indices._ptr, out._ptr, n, inner, 0, outer)
 
 

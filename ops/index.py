@@ -13,6 +13,7 @@ from numbagrad.modes import is_grad_enabled
 from numbagrad.op import call as calls
 from numbagrad.op import custom
 from numbagrad.op.view import place, settle
+from numbagrad.overlap import check_apart
 from numbagrad.tensor import Tensor, bump_version, contiguous_strides, raw
 
 from . import indexing as ix
@@ -359,6 +360,7 @@ def setitem(self, index, value):
         return
     plan = plan_for(x, tensors)
     value = as_value(value, x, self)
+    check_apart(x, (value, *tensors.values()))
     if value._kind is not x._kind:
         if value._n == 1 and len(tensors) == 1 and next(iter(tensors.values()))._kind.dtype is dt.bool_:
             value = value.to(device=x.device, dtype=x.dtype)
@@ -376,7 +378,8 @@ def _fill_where(x, tensors, value):
     (dim, mask), = tensors.items()
     if mask._kind.dtype is not dt.bool_ or x._rg and is_grad_enabled() or not x._kind.cpu:
         return False
-    inplace.check(x, "index_put_")
+    ix.allow_write(x, "index_put_")
+    check_apart(x, (mask,))
     shape = mask._shape
     rest = len(x._shape) - dim - len(shape)
     if rest:

@@ -7,6 +7,7 @@ import numpy as np
 from numbagrad import dtypes as dt
 from numbagrad.op import Sample, function
 from numbagrad.op import call as calls
+from numbagrad.overlap import check_apart
 from numbagrad.tensor import Tensor, wrap_dim
 
 from . import indexing as ix
@@ -24,8 +25,13 @@ def _vector(name, index):
         raise RuntimeError(f"{name}(): Expected dtype int32 or int64 for index")
 
 
-def _outside(index, dim, size):
+def outside(index, dim, size):
+    """The error of an index out of range along the first dimension."""
     raise IndexError("index out of range in self")
+
+
+def _outside_later(index, dim, size):
+    raise RuntimeError(f"INDICES element is out of DATA bounds, id={index} axis_dim={size}")
 
 
 @function(dtypes="any", samples=(Sample((4, 3), 0, ("int64", (5,), 0, 4)), Sample((2, 3, 4), 1, ("int64", (2,), 0, 3))),
@@ -34,12 +40,21 @@ def index_select(input, dim, index):
     """The slices of ``input`` along ``dim`` that a 1-D ``index`` names."""
     dim = wrap_dim(dim, len(input._shape))
     _vector("index_select", index)
-    plan = ix.plan_along(input._shape, dim, index, _outside, False)
+    plan = ix.plan_along(input._shape, dim, index, _outside_later if dim else outside, False)
     return _index_select(input, plan)
 
 
 _index_copy, _index_fill = putter("IndexCopyBackward0"), putter("IndexFillBackward0", "IndexFillBackward1")
 _take, _put = collect.recorded_as("TakeBackward0"), putter("PutBackward0")
+
+
+def tensors_in(args):
+    """The tensors among arguments and in their tuples."""
+    for a in args:
+        if isinstance(a, Tensor):
+            yield a
+        elif isinstance(a, (tuple, list)):
+            yield from tensors_in(a)
 
 
 def both(name, prepare, forms, doc, samples, reference):
@@ -50,6 +65,7 @@ def both(name, prepare, forms, doc, samples, reference):
 
     def within(self, *args, **kwargs):
         values, plan, accumulate = prepare(self, *args, **kwargs)
+        check_apart(self, tensors_in(args[:2] if name == "index_fill" else (*args, *kwargs.values())))
         return forms[1](self, values, plan, accumulate, name + "_")
     apart.__name__ = apart.__qualname__ = name
     within.__name__ = within.__qualname__ = name + "_"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from numbagrad import dtypes as dt
+from numbagrad import storage
 from numbagrad.kernel.jit import REDUCE, T, kernel, load, store
 
 # Kernels that only move elements are compiled per width, not per dtype.
@@ -38,6 +41,36 @@ def resolve(index: "*i8", out: "*i8", size: int, stride: int, more: int, negativ
             if out[n] == 0 and (w < 0 or w >= size):
                 out[n] = 1
                 out[n + 1] = v
+
+
+@kernel
+def outside(index: "*T", found: "*i8", size: int, ignore: int, start: int, stop: int):
+    """found = (1, the first index out of range) where there is one; ``ignore`` is in range."""
+    bad = 0
+    for i in range(start, stop):
+        v = int(index[i])
+        bad |= (0 if v == ignore else 1) & ((1 if v < 0 else 0) | (1 if v >= size else 0))
+    if bad != 0:
+        for i in range(start, stop):
+            v = int(index[i])
+            if found[0] == 0 and v != ignore and (v < 0 or v >= size):
+                found[0] = 1
+                found[1] = v
+
+
+def index_error(index, dim, size):
+    """The error of gather's and scatter's kernels."""
+    raise RuntimeError(f"index {index} is out of bounds for dimension {dim} with size {size}")
+
+
+def check_saved(index, size, dim=0, fail=index_error, ignore=0):
+    """Check a row-major index tensor that was saved for backward again: writes through ``.data`` are not counted."""
+    if getattr(storage, "TAPE", None):  # a captured step runs as one call: nobody writes in between
+        return
+    found = np.zeros(2, np.int64)
+    outside[index._kind.dtype](index._ptr, storage.address(found), size, ignore, 0, index._n)
+    if found[0]:
+        fail(int(found[1]), dim, size)
 
 
 @kernel

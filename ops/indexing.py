@@ -8,6 +8,8 @@ written before all are known to be in range. Plans copy the indices: later chang
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 
 from numbagrad import dtypes as dt
@@ -18,6 +20,7 @@ from numbagrad.modes import is_grad_enabled
 from numbagrad.op import call as calls
 from numbagrad.op.call import raw_view
 from numbagrad.op.custom import _record
+from numbagrad.overlap import is_expanded
 from numbagrad.tensor import bump_version, contiguous_strides, make, numel, raw
 
 from .index_kernels import add_rows, count_true, find_true, put_rows, resolve, resolve_along, take_one, take_rows
@@ -300,9 +303,23 @@ def scalar_like(value, t):
     return out
 
 
+# PyTorch writes expanded targets of these with a warning where all other in-place operations refuse.
+_LENIENT = {"index_put_": "tensor[indices] = tensor", "masked_fill_": "tensor[mask] = scalar",
+            "index_fill_": "tensor[mask] = scalar"}
+
+
+def allow_write(t, name):
+    """``inplace.check`` of an indexed write."""
+    if name not in _LENIENT or not is_expanded(t):
+        return inplace.check(t, name)
+    inplace.check_mode(t)
+    warnings.warn(f"Use of {name} on expanded tensors is deprecated. Please clone() the tensor before performing this "
+                  f"operation. This also applies to advanced indexing e.g. {_LENIENT[name]}", UserWarning, stacklevel=4)
+
+
 def modify(op, t, tensors, params, change, name=None, node_class=None):
     """In-place form of a custom op whose rule needs neither its old value nor its result: check, record, change."""
-    inplace.check(t, name or op.name + "_")
+    allow_write(t, name or op.name + "_")
     node = None
     if is_grad_enabled() and t._kind.dtype.category >= 2 and (t._rg or any([x is not None and x._rg for x in tensors])):
         old = raw(t._buf, t._ptr, t._n, t._shape, t._strides, t._kind, t._ver)

@@ -12,6 +12,7 @@ from numbagrad.creation import from_numpy
 from numbagrad.op import Sample, custom, function
 from numbagrad.op import call as calls
 from numbagrad.op.custom import Custom, CustomNode
+from numbagrad.overlap import check_partial
 from numbagrad.tensor import Tensor, numel
 
 from . import indexing as ix
@@ -95,6 +96,7 @@ def masked_fill_(self, mask, value):
     """In-place form of ``masked_fill``."""
     value, number = _mask_and_value(self, mask, value)
     _fits("masked_fill_", self, mask)
+    check_partial(self, (mask,))
     return ix.modify(filled, self, (mask, value), (number,), lambda t: _fill_masked(
         t, t, mask, value if value is None else ix.separate(value, t), number), "masked_fill_")
 

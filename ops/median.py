@@ -12,6 +12,7 @@ from numbagrad.op.call import write_out
 from numbagrad.tensor import from_array, make, wrap_dim
 
 from .extremum import _both_out, _check, _reduced, _split, pick_along, pick_rows, place_along
+from .index_kernels import check_saved
 from .sort import result
 
 MedianResult, NanmedianResult = result("median", "values", "indices"), result("nanmedian", "values", "indices")
@@ -106,6 +107,7 @@ def _picked(input, indices, *, dim: int, name: str):
 @_picked.cpu
 def _(out, input, indices, dim, name):
     outer, n, inner = _split(input._shape, dim)
+    check_saved(indices, n, dim)
     pick_rows[out._kind.dtype](input._ptr, indices._ptr, out._ptr, n, inner, 0, outer)
 
 

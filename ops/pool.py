@@ -12,6 +12,7 @@ from numbagrad.tensor import Tensor, numel
 
 from . import windows as win
 from .gemm import node_class
+from .index_kernels import check_saved
 
 INT64 = storage.kind_of(dt.int64)
 SPACES = {"namespaces": ("nn.functional",), "method": False}
@@ -68,6 +69,7 @@ def to_places(input, where, size: tuple):
 def _(out, input, where, size):
     if out._n:
         n = len(size)
+        check_saved(where, numel(size))
         win.scatter_planes[out._kind.dtype](input._ptr, where._ptr, out._ptr, numel(input._shape[-n:]), numel(size), 0,
                                             _planes(input, n))
 
@@ -86,6 +88,7 @@ def from_places(input, where, n: int):
 @from_places.cpu
 def _(out, input, where, n):
     if out._n:
+        check_saved(where, numel(input._shape[-n:]))
         win.gather_planes[out._kind.dtype](input._ptr, where._ptr, out._ptr, numel(where._shape[-n:]),
                                            numel(input._shape[-n:]), 0, _planes(input, n))
 

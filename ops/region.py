@@ -10,8 +10,9 @@ from numbagrad.kernel.jit import kernel, load, store
 from numbagrad.op import Sample, custom, function
 from numbagrad.op import view as view_op
 from numbagrad.op.record import grad_name
-from numbagrad.tensor import contiguous_strides, is_contiguous, numel, raw, storage_address, wrap_dim
+from numbagrad.tensor import Tensor, contiguous_strides, is_contiguous, numel, raw, storage_address, wrap_dim
 
+from .dims import change_geometry
 from .shape import numbers
 
 
@@ -21,29 +22,42 @@ def region(t, shape, strides, offset):
                None if strides is None or is_contiguous(shape, strides) else strides, t._kind, t._ver)
 
 
-def check_region(name, part, size, shape, strides, offset):
+def check_region(part, size, shape, strides, offset):
     """RuntimeError unless ``part`` has the region's shape and the region lies within a row-major tensor of ``size``."""
+    check_geometry(shape, contiguous_strides(shape) if strides is None else strides)
     if part._shape != tuple(shape):
         raise RuntimeError(f"expected src to have a size equal to the slice of self. src size = {list(part._shape)}, slice "
                            f"size = {list(shape)}")
-    low = high = offset
-    for s, k in zip(shape, contiguous_strides(shape) if strides is None else strides):
-        if s == 0:
-            return
-        if k < 0:
-            low += (s - 1) * k
-        else:
-            high += (s - 1) * k
-    if low < 0 or high >= numel(size) or strides is not None and len(strides) != len(shape):
-        raise RuntimeError(f"{name}(): sizes {list(shape)}, strides {list(strides or ())} and offset {offset} reach outside a "
-                           f"tensor of shape {list(size)}")
+    check_bounds(shape, strides, offset, numel(size), part._kind.itemsize)
+
+
+def check_geometry(size, stride):
+    """RuntimeError unless sizes and strides fit together and say something that memory can hold."""
+    if len(size) != len(stride):
+        raise RuntimeError("mismatch in length of strides and shape")
+    if any(k < 0 for k in stride):
+        raise RuntimeError(f"as_strided: Negative strides are not supported at the moment, got strides: {list(stride)}")
+    if any(s < 0 for s in size) or numel(size) >= 1 << 63 or any((s - 1) * k >= 1 << 63 for s, k in zip(size, stride)):
+        raise RuntimeError(f"Storage size calculation overflowed with sizes={list(size)} and strides={list(stride)}")
+
+
+def check_bounds(size, stride, offset, available, item):
+    """RuntimeError unless a geometry at ``offset`` lies within ``available`` elements of ``item`` bytes."""
+    if offset < 0:
+        raise RuntimeError(f"Tensor: invalid storage offset {offset}")
+    stride = contiguous_strides(size) if stride is None else stride
+    need = 0 if 0 in size else offset + 1 + sum((s - 1) * k for s, k in zip(size, stride))
+    if need > available:
+        raise RuntimeError(f"setStorage: sizes {list(size)}, strides {list(stride)}, storage offset {offset}, and itemsize "
+                           f"{item} requiring a storage size of {need * item} are out of bounds for storage of size "
+                           f"{available * item}")
 
 
 @custom(contiguous=False, private=True, dtypes="any", samples=(Sample((3,), [2, 3], [3], [1], 3),),
         reference=lambda g, size, shape, strides, offset: _reference_embed(g, size, shape, strides, offset))
 def embed(g, size: tuple, shape: tuple, strides: tuple, offset: int):
     """Zeros of ``size`` with ``g`` in the region that shape, strides and offset describe: the gradient of a view."""
-    check_region("embed", g, size, shape, strides, offset)
+    check_region(g, size, shape, strides, offset)
     return tuple(size), g._kind
 
 
@@ -205,7 +219,7 @@ def add_region(g: "*T", out: "*T", meta: "*i8", nd: int, start: int, stop: int):
         reference=lambda g, size, shape, strides, offset: _reference_pile(g, size, shape, strides, offset))
 def pile(g, size: tuple, shape: tuple, strides: tuple, offset: int):
     """Zeros of ``size`` with ``g`` added in a region whose elements may overlap: the gradient of such a view."""
-    check_region("pile", g, size, shape, strides, offset)
+    check_region(g, size, shape, strides, offset)
     return tuple(size), g._kind
 
 
@@ -259,33 +273,41 @@ def _(g, shape, size, stride, offset):
     return pile.call(g, shape, size, stride, offset)
 
 
+def _strided_geometry(input, size, stride, storage_offset):
+    """(size, stride, first element in the storage, the input's own first element) of a checked call."""
+    size, stride = numbers("as_strided", (size,)), numbers("as_strided", (stride,), "stride")
+    check_geometry(size, stride)
+    item = input._kind.itemsize
+    own = (input._ptr - storage_address(input)) // item
+    first = own if storage_offset is None else storage_offset
+    check_bounds(size, stride, first, input._buf.size * input._buf.itemsize // item, item)
+    return size, stride, first, own
+
+
 @function(dtypes="any", samples=(Sample((2, 3), [2, 2], [3, 1]), Sample((6,), [3, 3], [1, 1])),
           reference=lambda a, size, stride: np.lib.stride_tricks.as_strided(a, size, [8 * k for k in stride]))
 def as_strided(input, size, stride, storage_offset=None):
     """A view of the storage with any sizes, strides and offset (in elements from the start of the storage).
 
-    The gradient is that of a row-major input; elements that appear several times add up."""
-    size, stride = numbers("as_strided", (size,)), numbers("as_strided", (stride,), "stride")
-    if len(size) != len(stride):
-        raise RuntimeError("mismatch in length of strides and shape")
-    if any(k < 0 for k in stride):
-        raise RuntimeError(f"as_strided: Negative strides are not supported at the moment, got strides: {list(stride)}")
-    item = input._kind.itemsize
-    own = (input._ptr - storage_address(input)) // item
-    first = own if storage_offset is None else storage_offset
-    if first < 0:
-        raise RuntimeError(f"Tensor: invalid storage offset {first}")
-    need = 0 if 0 in size else first + 1 + sum((s - 1) * k for s, k in zip(size, stride))
-    if need > input._buf.size:
-        raise RuntimeError(f"setStorage: sizes {list(size)}, strides {list(stride)}, storage offset {first}, and itemsize "
-                           f"{item} requiring a storage size of {need * item} are out of bounds for storage of size "
-                           f"{input._buf.size * item}")
+    The gradient is that of a row-major input; elements that appear several times add up. RuntimeError if the view would
+    reach outside the storage."""
+    size, stride, first, own = _strided_geometry(input, size, stride, storage_offset)
     if input._rg and (input._strides is not None or own or input._n != input._buf.size):
         # Gradients flow to where the elements lie in the row-major base, not in this view of it.
         view = input._view
         if view is not None and view.base._rg and view.base._strides is None:
-            return strided.call(view.base, size, stride, first - (view.base._ptr - storage_address(input)) // item)
+            start = (view.base._ptr - storage_address(input)) // input._kind.itemsize
+            return strided.call(view.base, size, stride, first - start)
     return strided.call(input, size, stride, first - own)
+
+
+def as_strided_(self, size, stride, storage_offset=None):
+    """In-place form of ``as_strided``."""
+    size, stride, first, own = _strided_geometry(self, size, stride, storage_offset)
+    return change_geometry(self, strided, "AsStridedBackward0", size, stride, first - own)
+
+
+Tensor.as_strided_ = as_strided_
 
 
 def _scatter_reference(a, src, size, stride, offset=0):
@@ -298,7 +320,7 @@ def _scatter_reference(a, src, size, stride, offset=0):
         samples=(Sample((2, 3), (2, 2), [2, 2], [3, 1], 1),))
 def as_strided_scatter(input, src, size: tuple, stride: tuple, storage_offset: int = None):
     """A copy of ``input`` with ``src`` written into the region that size, stride and offset describe."""
-    check_region("as_strided_scatter", src, input._shape, size, stride, storage_offset or 0)
+    check_region(src, input._shape, size, stride, storage_offset or 0)
     return input._shape, input._kind
 
 

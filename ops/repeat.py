@@ -77,7 +77,7 @@ def repeat_interleave(input, repeats=None, dim=None, *, output_size=None):
     from .indexing import as_index
     if repeats is None:
         counts = as_index(input).array()
-        return _counted(counts)
+        return _counted(counts, output_size)
     if dim is None:
         input, dim = reshaped(input, (input._n,)), 0
     dim = wrap_dim(dim, len(input._shape))
@@ -85,24 +85,34 @@ def repeat_interleave(input, repeats=None, dim=None, *, output_size=None):
         if repeats < 0:
             raise RuntimeError("Repeats must be non-negative")
         shape = input._shape
+        if output_size not in (None, shape[dim] * repeats):
+            raise RuntimeError(f"repeat_interleave: Invalid output_size, expected {shape[dim] * repeats} but got "
+                               f"{output_size}")
         x = expanded.call(unsqueeze.call(input, dim + 1), (*shape[:dim + 1], repeats, *shape[dim + 1:]))
         return x.clone().reshape((*shape[:dim], shape[dim] * repeats, *shape[dim + 1:]))
     if repeats._kind.dtype not in (dt.int64, dt.int32):
         raise RuntimeError("repeats has to be Long or Int tensor")
     if repeats._n == 1:
+        if output_size not in (None, input._shape[dim] * int(repeats.item())):
+            raise RuntimeError(OTHER_SIZE)
         return repeat_interleave.fn(input, int(repeats.item()), dim)
     if len(repeats._shape) > 1:
         raise RuntimeError("repeats must be 0-dim or 1-dim tensor")
     if repeats._n != input._shape[dim]:
         raise RuntimeError("repeats must have the same size as input along dim, but got repeats.size(0) = "
                            f"{repeats._n} and input.size({dim}) = {input._shape[dim]}")
-    return index_select.fn(input, dim, _counted(as_index(repeats).array()))
+    return index_select.fn(input, dim, _counted(as_index(repeats).array(), output_size))
 
 
-def _counted(counts):
+OTHER_SIZE = "allocated size does not match required size"
+
+
+def _counted(counts, output_size):
     from numbagrad.creation import from_numpy
     if counts.size and counts.min() < 0:
         raise RuntimeError("repeats can not be negative")
+    if output_size not in (None, counts.sum()):
+        raise RuntimeError(OTHER_SIZE)
     return from_numpy(np.repeat(np.arange(counts.size), counts))
 
 

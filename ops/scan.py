@@ -11,6 +11,7 @@ from numbagrad.op import Sample, custom, function
 from numbagrad.op.call import write_out
 from numbagrad.tensor import numel, wrap_dim
 
+from .index_kernels import check_saved
 from .sort import result
 
 CummaxResult, CumminResult = result("cummax", "values", "indices"), result("cummin", "values", "indices")
@@ -245,6 +246,7 @@ def add_at(upstream, indices, *, dim: int):
 def _(out, upstream, indices, dim):
     outer, n, inner = split(out._shape, dim)
     if out._n:
+        check_saved(indices, n, dim)
         scatter_sum[out._kind.dtype](upstream._ptr, indices._ptr, out._ptr, n, inner, 0, outer)
 
 
@@ -263,6 +265,7 @@ def take_at(input, indices, *, dim: int):
 def _(out, input, indices, dim):
     outer, n, inner = split(out._shape, dim)
     if out._n:
+        check_saved(indices, n, dim)
         gather_along[out._kind.dtype](input._ptr, indices._ptr, out._ptr, n, inner, 0, outer)
 
 

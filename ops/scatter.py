@@ -10,11 +10,12 @@ from numbagrad.copying import contiguous_copy, copy_into
 from numbagrad.kernel.jit import T, kernel, load, store
 from numbagrad.op import Sample, custom, function
 from numbagrad.op import call as calls
+from numbagrad.overlap import check_apart
 from numbagrad.tensor import Tensor, make, wrap_dim
 
 from . import indexing as ix
 from .index import collect, put_at, putter, spread
-from .index_along import both
+from .index_along import both, outside
 from .shape import expanded
 
 _gather = collect.recorded_as("GatherBackward0")
@@ -83,6 +84,8 @@ def take_along_dim(input, indices, dim=None, *, out=None):
             a[d] = b[d] = b[d] if a[d] == 1 else a[d]
     x = input if tuple(a) == input._shape else expanded.call(input, tuple(a))
     index = indices if tuple(b) == indices._shape else expanded.call(indices, tuple(b))
+    if a[at]:  # PyTorch takes these indices modulo the size
+        index = index.remainder(a[at])
     return gather.fn(x, at, index)
 
 
@@ -131,14 +134,19 @@ def _scatter_call(which):
                 src = expanded.call(ix.scalar_like(src, input), index._shape)
             target = input if which else input.clone()
             values, plan = _prepare_scatter("scatter", target, dim, index, src)
+            check_apart(target, (index, src))
             return reduce_in_place(target, values, plan, "sum" if reduce == "add" else "prod", True, "scatter_")
         if isinstance(src, Tensor):
             values, plan = _prepare_scatter("scatter", input, dim, index, src)
+            if which:
+                check_apart(input, (index, src))
             return _scatter[which](input, values, plan, False, *(["scatter_"] if which else []))
         if not calls.is_number(src):
             raise TypeError(f"scatter(): argument 'src' (position 3) must be Tensor or Number, not {type(src).__name__}")
         at = _check_index("scatter", input, dim, index)
         plan = ix.plan_dim(input._shape, at, index, _fail)
+        if which:
+            check_apart(input, (index,))
         return _scatter_number[which](input, ix.scalar_like(src, input), plan, False, *(["scatter_"] if which else []))
     return run
 
@@ -190,7 +198,7 @@ def _prepare_index_add(input, dim, index, source, *, alpha=1, name="index_add_")
     if index._n != (source._shape[at] if source._shape else 1):
         raise RuntimeError(f"{name}(): Number of indices ({index._n}) should be equal to source.size(dim): "
                            f"({source._shape[at] if source._shape else 1}), for dim: {at}")
-    plan = ix.plan_along(input._shape, at, index, _fail, False)
+    plan = ix.plan_along(input._shape, at, index, _fail if len(input._shape) > 1 else outside, False)
     if source._shape != plan.shape and source._shape:
         raise RuntimeError("source tensor shape must match self tensor shape, excluding the specified dimension. Got "
                            f"self.shape = {list(input._shape)} source.shape = {list(source._shape)}")
@@ -374,7 +382,7 @@ def _reduce_reference(a, dim, index, src, reduce, include_self=True):
 
 def _check_reduce(name, reduce):
     if reduce not in REDUCTIONS:
-        raise RuntimeError(f"reduce argument must be either sum, prod, mean, amax or amin, got {reduce}.")
+        raise RuntimeError(f"reduce argument must be either sum, prod, mean, amax or amin, got {reduce}")
 
 
 @function(dtypes="any", reference=_reduce_reference, samples=tuple(
@@ -393,6 +401,7 @@ def scatter_reduce_(self, dim, index, src, reduce, *, include_self=True):
     """In-place form of ``scatter_reduce``."""
     values, plan = _prepare_scatter("scatter_reduce_", self, dim, index, src)
     _check_reduce("scatter_reduce_", reduce)
+    check_apart(self, (index, src))
     return reduce_in_place(self, values, plan, reduce, include_self, "scatter_reduce_")
 
 

@@ -229,6 +229,15 @@ def searchsorted(sorted_sequence, input, *, out_int32=False, right=False, side=N
                            f"boundaries tensor and input value tensor must match, but we got boundaries tensor {list(a)} and "
                            f"input value tensor {list(b)}")
     if sorter is not None:
+        if sorter._shape != a:
+            raise RuntimeError("torch.searchsorted(): boundary and sorter must have the same size, but got boundary tensor "
+                               f"{list(a)}and got sorter tensor {list(sorter._shape)}")
+        if sorter._kind.dtype is not dt.int64:
+            raise RuntimeError("torch.searchsorted(): sorter must be a tensor of long dtype but got dtype "
+                               f"{dt.scalar_name(sorter.dtype)}")
+        places = sorter.detach().array()
+        if places.size and (places.min() < 0 or places.max() >= a[-1]):
+            raise RuntimeError("torch.searchsorted(): sorter index out of range")
         sorted_sequence = sorted_sequence.detach().gather(-1, sorter)
     return _search("searchsorted", sorted_sequence, x, out_int32, right, out)
 

@@ -100,6 +100,17 @@ def _(g, shape):
     return reshaped(g, shape)
 
 
+@view_op(private=True, node="ReshapeAliasBackward0", reference=np.reshape, samples=(Sample((3, 4), [2, 6]),))
+def reshape_alias(input, shape):
+    """``view_shape`` of a tensor that is not row-major, under the name that ``reshape`` gives it."""
+    return view_shape.fn(input, shape)
+
+
+@reshape_alias.gradient
+def _(g, shape):
+    return reshaped(g, shape)
+
+
 @view_op(private=True, node="UnsafeViewBackward0", reference=np.reshape, samples=(Sample((3, 4), [2, 6]),))
 def unsafe_view(input, shape):
     """A view of a fresh copy: the copy has no other user, so the result counts as no view."""
@@ -121,7 +132,7 @@ def reshaped(input, shape):
         out = unsafe_view.call(REGISTRY["clone"].callable(input), shape)
         out._view = None
         return out
-    return view_shape.call(input, shape)
+    return reshape_alias.call(input, shape)
 
 
 @function(namespaces=(), dtypes="any", reference=lambda a, s: np.reshape(a, s),

@@ -8,6 +8,7 @@ from __future__ import annotations
 from .. import dtypes as dt
 from .. import modes
 from ..op import call as calls
+from ..overlap import check_partial, check_single
 from ..tensor import Tensor, bump_version, contiguous_strides
 from . import graph
 from .graph import Node
@@ -16,14 +17,19 @@ from .views import rebase
 
 def check(t, name="", others=()):
     """Raise if ``t`` may not be written in the current mode, from the ``others``; nothing has changed yet."""
+    check_mode(t, others)
+    check_single(t)
+    if others:
+        check_partial(t, others)
+
+
+def check_mode(t, others=()):
+    """Raise if history or the current mode forbids writing ``t`` from the ``others``."""
     mode = modes.current()
     if "_inference" in t.__dict__ and not mode.inference:
         raise RuntimeError("Inplace update to inference tensor outside InferenceMode is not allowed.You can make a "
                            "clone to get a normal tensor before doing inplace update.See "
                            "https://github.com/pytorch/rfcs/pull/17 for more details.")
-    if t._strides is not None and t._n > 1 and any(k == 0 and s > 1 for s, k in zip(t._shape, t._strides)):
-        raise RuntimeError("unsupported operation: more than one element of the written-to tensor refers to a single "
-                           "memory location. Please clone() the tensor before performing the operation.")
     if not mode.grad or mode.inference:
         return
     if t._view is not None:
@@ -127,7 +133,11 @@ def elementwise_method(op):
 
 def apply_function(op, t, args, kwargs):
     """In-place form of any other op: run it on the old value, then make the result this tensor's value and history."""
-    check(t, op.name + "_")
+    check_mode(t)
+    if op.name not in ("tril", "triu"):  # those write expanded tensors, as PyTorch's do
+        check_single(t)
+    if op.name == "clamp":
+        check_partial(t, [a for a in (*args, *kwargs.values()) if isinstance(a, Tensor)])
     return replace(t, op.callable(old_self(t), *args, **kwargs), op.name + "_")
 
 
@@ -194,10 +204,6 @@ def apply(op, t, args, kwargs):
         if a._kind is not t._kind:
             tensors[i] = a.to(device=t.device, dtype=compute)
         elif i and a is not t and a._buf is t._buf and overlaps(a, t):
-            if a._strides is None and t._strides is None:
-                raise RuntimeError("unsupported operation: some elements of the input tensor and the written-to tensor "
-                                   "refer to a single memory location. Please clone() the tensor before performing the "
-                                   "operation.")
             tensors[i] = a.clone()
     record = modes.records() and form.differentiable and any(a._rg for a in tensors)
     node = None
@@ -332,7 +338,7 @@ class ZeroBackward0(FillBackward2):
 def fill_(self, value, cls=None):
     """Set every element to ``value`` (a number or a 0-d tensor) and return this tensor."""
     src = value if isinstance(value, Tensor) else None
-    check(self, "fill_", () if src is None else (src,))
+    check_mode(self, () if src is None else (src,))
     if src is not None and src._shape:
         raise RuntimeError(f"fill_ only supports 0-dimension value tensor but got tensor with {len(src._shape)} "
                            "dimensions.")

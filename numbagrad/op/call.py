@@ -15,6 +15,7 @@ from .. import modes, storage
 from ..autograd import graph
 from ..kernel import emit
 from ..kernel.threads import LIMIT
+from ..overlap import check_partial
 from ..tensor import Tensor, contiguous_strides, is_contiguous, make, mark_inference, raw
 
 
@@ -64,6 +65,8 @@ def general(op, args, params, out=None):
     form = op.form(pattern)
     tensors = [a for a, p in zip(args, pattern) if p == "t"]
     scalars = [a for a, p in zip(args, pattern) if p == "s"]
+    if out is not None:
+        check_partial(out, tensors)
     common = common_dtype(tensors, scalars)
     compute = form.compute_type(common)
     if op.complex is not None and compute.is_complex:

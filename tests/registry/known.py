@@ -53,4 +53,4 @@ GRADIENTS = {
 
 # Ops whose meaning is the layout itself: another layout is refused or gives other elements, as in PyTorch (test_views.py).
 MEMORY = {name: "its result depends on the strides" for name in (
-    "view", "view_as", "view_shape", "unsafe_view", "strided", "as_strided", "view_as_complex")}
+    "view", "view_as", "view_shape", "unsafe_view", "reshape_alias", "strided", "as_strided", "view_as_complex")}
