@@ -106,6 +106,7 @@ def _start():
 _start()
 
 from . import optim, utils  # noqa: E402
+from .compile import compile  # noqa: E402
 from .serialization import load, save  # noqa: E402
 
 
@@ -179,8 +180,3 @@ def __getattr__(name):
         import importlib
         return importlib.import_module("." + name, __name__)
     raise AttributeError(f"module 'numbagrad' has no attribute '{name}' (torch.{name} is not available here)")
-
-
-def compile(model=None, **kwargs):
-    """Compilation of whole training steps; not part of this version."""
-    raise NotImplementedError("numbagrad.compile is not available in this version")

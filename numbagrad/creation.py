@@ -8,6 +8,7 @@ import numpy as np
 
 from . import dtypes as dt
 from . import storage
+from .kernel.tape import constant
 from .tensor import Size, Tensor, from_array, make
 
 
@@ -54,6 +55,7 @@ def tensor(data, *, dtype=None, device=None, requires_grad=False, pin_memory=Fal
     return _finish(_from_data(data, dtype, device, True), requires_grad)
 
 
+@constant
 def _from_data(data, dtype, device, copy):
     if isinstance(data, np.ndarray) or isinstance(data, np.generic):
         a = np.asarray(data)
@@ -138,6 +140,7 @@ def asarray(obj, *, dtype=None, device=None, copy=None, requires_grad=False):
     return _finish(t.clone() if copy else t, requires_grad)
 
 
+@constant
 def from_numpy(ndarray):
     """A tensor that shares the memory of a NumPy array."""
     if not isinstance(ndarray, np.ndarray):
@@ -161,7 +164,7 @@ def _filled(name, shape, kind, value, requires_grad):
         n = make_zeros(shape, kind)
     elif kind.cpu and kind.dtype.np.kind != "u" and not isinstance(value, complex):
         n = make(shape, kind)
-        n._buf.fill(value)
+        storage.fill(n._buf, n._ptr, kind, n._n, value)
     else:
         n = make_zeros(shape, kind)
         n.fill_(value)
@@ -247,6 +250,7 @@ def new_tensor(self, data, *, dtype=None, device=None, requires_grad=False):
     return tensor(data, dtype=dtype or self.dtype, device=device or self.device, requires_grad=requires_grad)
 
 
+@constant
 def arange(start, end=None, step=1, *, out=None, dtype=None, layout=None, device=None, requires_grad=False):
     """Values from ``start`` (0 when only one bound is given) in steps up to, not including, ``end``."""
     if end is None:
@@ -265,6 +269,7 @@ def arange(start, end=None, step=1, *, out=None, dtype=None, layout=None, device
     return _finish(t, requires_grad) if out is None else out.copy_(t)
 
 
+@constant
 def linspace(start, end, steps, *, out=None, dtype=None, layout=None, device=None, requires_grad=False):
     """``steps`` evenly spaced values from ``start`` to ``end``, both included."""
     start, end = (x.item() if isinstance(x, Tensor) else x for x in (start, end))
@@ -293,6 +298,7 @@ def _fma32(a, b, i):
     return (np.float64(np.float32(a)) + np.float64(np.float32(b)) * i).astype(np.float32)
 
 
+@constant
 def logspace(start, end, steps, base=10.0, *, out=None, dtype=None, layout=None, device=None, requires_grad=False):
     """``steps`` values spaced evenly on a log scale from base**start to base**end."""
     t = linspace(start, end, steps, dtype=dt.float64, device=device)
@@ -300,6 +306,7 @@ def logspace(start, end, steps, base=10.0, *, out=None, dtype=None, layout=None,
     return _finish(t, requires_grad) if out is None else out.copy_(t)
 
 
+@constant
 def eye(n, m=None, *, out=None, dtype=None, layout=None, device=None, requires_grad=False):
     """Ones on the diagonal, zeros elsewhere."""
     m = n if m is None else m

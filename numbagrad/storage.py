@@ -6,6 +6,7 @@ import numpy as np
 
 from . import dtypes as dt
 from .device import CPU, device
+from .kernel.tape import TAPE, active
 
 _empty = np.empty
 
@@ -27,6 +28,10 @@ class Kind:
 
     def alloc(self, n):
         """Uninitialised memory for ``n`` elements: (owner, address)."""
+        if TAPE:
+            recorder = active()
+            if recorder is not None:
+                return recorder.alloc(self, n)
         if self.cpu:
             buf = _empty(n, self.np)
             return buf, address(buf)
@@ -34,9 +39,13 @@ class Kind:
         return cuda.alloc(self, n)
 
     def zeros(self, n):
-        if self.cpu:
+        if self.cpu and not TAPE:
             buf = np.zeros(n, self.np)
             return buf, address(buf)
+        if self.cpu:
+            buf, ptr = self.alloc(n)
+            fill(buf, ptr, self, n, 0)
+            return buf, ptr
         from .kernel import cuda
         return cuda.zeros(self, n)
 
@@ -92,9 +101,23 @@ _peek = None
 
 def address(buf):
     """Address of a NumPy array's first byte (80 ns by the native reader, once Numba has started; 800 ns before)."""
+    if TAPE:
+        recorder = active()
+        if recorder is not None:
+            return recorder.address(buf)
     if _peek is not None:
         return _peek(id(buf) + DATA_FIELD)
     return buf.ctypes.data
+
+
+def fill(buf, ptr, kind, n, value):
+    """Set all of a CPU tensor's elements, in their storage type."""
+    if TAPE:
+        recorder = active()
+        if recorder is not None:
+            return recorder.fill(buf, ptr, kind, n, value)
+    buf.fill(value)
+    return None
 
 
 def keep_freed_memory():

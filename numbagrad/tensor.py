@@ -11,6 +11,7 @@ from . import dtypes as dt
 from . import modes, storage
 from .autograd import graph
 from .device import device as Device
+from .kernel.tape import TAPE, active, clears, seen
 
 new = object.__new__
 _warned: list = []
@@ -267,6 +268,8 @@ class Tensor:
                           "to be populated for a non-leaf Tensor, use .retain_grad() on the non-leaf Tensor. If you "
                           "access the non-leaf Tensor by mistake, make sure you access the leaf Tensor instead. See "
                           "github.com/pytorch/pytorch/pull/30531 for more information.", UserWarning, stacklevel=2)
+        if TAPE:
+            seen(self)
         return self._grad
 
     @grad.setter
@@ -292,10 +295,14 @@ class Tensor:
                 raise RuntimeError(f"attempting to assign a gradient of size '{list(value._shape)}' to a tensor of "
                                    f"size '{list(self._shape)}'. Please ensure that the gradient and the tensor are "
                                    "the same size")
+        if TAPE:
+            clears(self)
         self._grad = value
 
     @grad.deleter
     def grad(self):
+        if TAPE:
+            clears(self)
         self._grad = None
 
     @property
@@ -395,6 +402,8 @@ class Tensor:
         if self._kind.dtype.code in ("f2", "bf") or not self._kind.cpu:
             return self.detach().to(dtype=dt.float32 if self._kind.dtype.code in ("f2", "bf") else self.dtype,
                                     device="cpu").item()
+        if TAPE:
+            on_host(self, "item")
         return self._buf.item((self._ptr - storage.address(self._buf)) // self._kind.itemsize)
 
     def array(self):
@@ -404,6 +413,8 @@ class Tensor:
                             "tensor to host memory first.")
         if self._n == 0:
             return np.empty(self._shape, self._kind.np)
+        if TAPE:
+            on_host(self, "array")
         size = self._kind.itemsize
         strides = None if self._strides is None else tuple(s * size for s in self._strides)
         return np.ndarray(self._shape, self._kind.np, self._buf, self._ptr - storage.address(self._buf), strides)
@@ -515,6 +526,13 @@ class Tensor:
         return as_class(self.detach(), cls)
 
 
+def on_host(t, what):
+    """Refuse, during a capture, to hand out values that each run computes anew."""
+    recorder = active()
+    if recorder is not None:
+        recorder.reads(t, what)
+
+
 def _become(self, other):
     for name in ("_buf", "_ptr", "_n", "_shape", "_strides", "_kind", "_ver"):
         setattr(self, name, getattr(other, name))
@@ -543,6 +561,11 @@ def make(shape, kind):
     if modes.STATE:
         mark_inference(out)
     return out
+
+
+def set_all(t, value):
+    """Fill the memory of a new CPU tensor with a value of its storage type."""
+    storage.fill(t._buf, t._ptr, t._kind, t._n, value)
 
 
 def empty(shape, dtype=None, device=None):
@@ -626,6 +649,10 @@ def bump_version(t, where=None):
         return
     ver[0] += 1
     ver[1:] = (where or graph.user_place(),)
+    if TAPE:
+        recorder = active()
+        if recorder is not None:
+            recorder.written(t)
 
 
 def _rebuild(cls, a, dtype, device, requires_grad):

@@ -10,7 +10,7 @@ from numbagrad.copying import copy_into
 from numbagrad.kernel.jit import T, kernel, load, store
 from numbagrad.op import REGISTRY, Sample, custom, function
 from numbagrad.op.custom import invoke
-from numbagrad.tensor import Tensor, make, numel
+from numbagrad.tensor import Tensor, make, numel, set_all
 
 from . import convolve
 from .gemm import reshape
@@ -121,7 +121,7 @@ def _(out, output, weight, bias, stride, padding, dilation, groups, size):
     if not out._n:
         return
     if not output._n:
-        out._buf[:] = 0
+        set_all(out, 0)
     else:
         _run(convolve.input_gradient, out, out, weight, None, output, _geometry(stride, padding, dilation, groups))
     if bias is not None:
@@ -149,7 +149,7 @@ def convolve_weight(output, input, stride: tuple = (1, 1), padding: tuple = (0, 
 @convolve_weight.cpu
 def _(out, output, input, stride, padding, dilation, groups, size):
     if not output._n or not input._n:
-        out._buf[:] = 0
+        set_all(out, 0)
     elif out._n:
         _run(convolve.weight_gradient, out, input, out, None, output, _geometry(stride, padding, dilation, groups))
 
@@ -192,7 +192,7 @@ def channel_sums(x, out, plane):
     if x._n:
         convolve.channel_sums[x._kind.dtype](x._ptr, out._ptr, x._shape[0], x._shape[1], plane, 0, x._shape[1])
     else:
-        out._buf[:] = 0
+        set_all(out, 0)
 
 
 @channel_sum.gradient

@@ -10,6 +10,7 @@ import numpy as np
 
 from numbagrad import dtypes as dt
 from numbagrad import storage
+from numbagrad.kernel import tape
 from numbagrad.kernel.jit import LANES
 from numbagrad.op import Sample, custom, function
 from numbagrad.tensor import make, numel
@@ -22,7 +23,6 @@ REDUCTIONS = {"none": NONE, "mean": MEAN, "sum": SUM}
 F8 = storage.kind_of(dt.float64)
 # Where a kernel writes a class index that is out of range, for the launcher to raise.
 _bad = np.full(1, -1, np.int64)
-_bad_address = _bad.ctypes.data
 LABELS = ("int64", (3,), 0, 4)
 WEIGHTS = np.array([0.5, 1.0, 2.0, 0.25])
 
@@ -37,6 +37,9 @@ def check_bad():
 
 def outside_classes(value, *_):
     raise IndexError(f"Target {value} is out of bounds.")
+
+
+_bad_address = tape.flag(_bad, check_bad)
 
 
 def reduction_code(reduction):

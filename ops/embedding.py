@@ -6,6 +6,7 @@ import numpy as np
 
 from numbagrad import dtypes as dt
 from numbagrad import modes, storage
+from numbagrad.kernel import tape
 from numbagrad.kernel.jit import T, kernel, load, store
 from numbagrad.op import REGISTRY, Sample, custom, function
 from numbagrad.op.custom import invoke
@@ -67,15 +68,27 @@ def rows_of(weight, input, padding_idx: int = -1, scale_grad_by_freq: bool = Fal
 def _(out, weight, input, padding_idx, scale_grad_by_freq):
     if not input._n:
         return
-    bad = np.full(1, -1, np.int64)
-    look_up[weight._kind.dtype, input._kind.dtype](weight._ptr, input._ptr, out._ptr, *weight._shape, storage.address(bad), 0,
+    look_up[weight._kind.dtype, input._kind.dtype](weight._ptr, input._ptr, out._ptr, *weight._shape, _bad_address, 0,
                                                    input._n)
-    if bad[0] >= 0:
-        outside_table()
+    check_bad()
 
 
 def outside_table(*_):
     raise IndexError("index out of range in self")
+
+
+# Where the kernel writes an index that is out of range, for the launcher to raise.
+_bad = np.full(1, -1, np.int64)
+
+
+def check_bad():
+    """Raise PyTorch's error if the kernel that just ran met an index out of range."""
+    if _bad[0] != -1:
+        _bad[0] = -1
+        outside_table()
+
+
+_bad_address = tape.flag(_bad, check_bad)
 
 
 @rows_of.gradient

@@ -145,6 +145,8 @@ class MmNode(CustomNode):
             gb = gemm(a, g, 1, 0)
         return ga, gb
 
+    captured = backward_graph
+
 
 MmBackward0 = node_class("MmBackward0", MmNode, gemm)
 
@@ -178,6 +180,8 @@ class ProductNode(CustomNode):
     def backward_graph(self, g):
         a, b = self.tensors()
         return self.rule(g, a, b, [e is not None for e in self.next], self.ctx[4:])
+
+    captured = backward_graph
 
 
 def recording():

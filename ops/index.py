@@ -14,7 +14,7 @@ from numbagrad.op import call as calls
 from numbagrad.op import custom
 from numbagrad.op.view import place, settle
 from numbagrad.overlap import check_apart
-from numbagrad.tensor import Tensor, bump_version, contiguous_strides, raw
+from numbagrad.tensor import Tensor, bump_version, contiguous_strides, raw, set_all
 
 from . import indexing as ix
 from .dims import unsqueeze
@@ -47,7 +47,7 @@ def spread(g, plan: object, shape: tuple):
 
 @spread.cpu
 def _(out, g, plan, shape):
-    out._buf.fill(0)
+    set_all(out, 0)
     ix.add(out, g, plan)
 
 

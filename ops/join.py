@@ -10,7 +10,7 @@ from numbagrad.kernel.jit import kernel
 from numbagrad.op import Sample, custom, function
 from numbagrad.op import call as calls
 from numbagrad.op.call import write_out
-from numbagrad.tensor import Tensor, contiguous_strides, numel, wrap_dim
+from numbagrad.tensor import Tensor, contiguous_strides, numel, set_all, wrap_dim
 
 from .dims import atleast_1d, atleast_2d, atleast_3d
 from .indexing import MOVE
@@ -295,7 +295,7 @@ def blocks(tensors: list):
 
 @blocks.cpu
 def _(out, tensors):
-    out._buf.fill(0)
+    set_all(out, 0)
     row = column = 0
     strides = contiguous_strides(out._shape)
     for t in tensors:

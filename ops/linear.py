@@ -151,6 +151,8 @@ class LinearNode(CustomNode):
         p = x._shape if x is not None else (*g._shape[:-1], 0 if w is None else w._shape[1])
         return linear_nd.rule(g, x, w, needs, (p, (n, p[-1]), (n,)))
 
+    captured = backward_graph
+
 
 # Node classes by the number of dimensions of the input: without bias, with bias.
 NODES = {n: tuple([node_class(name, LinearNode, linear_nd) for name in names]) for n, names in (

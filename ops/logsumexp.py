@@ -8,7 +8,7 @@ from numbagrad import dtypes as dt
 from numbagrad.kernel.jit import REDUCE, STRIP, T, exp, kernel, load, log, store, strip
 from numbagrad.op import Sample, custom, function
 from numbagrad.op.call import write_out
-from numbagrad.tensor import make
+from numbagrad.tensor import make, set_all
 
 from .moment import Fold, reduced_shape
 from .reduce import expand_back
@@ -111,7 +111,7 @@ def _(out, input, dim, keepdim):
         return
     f = Fold(input, dim)
     if not input._n:
-        out._buf[:] = -np.inf
+        set_all(out, -np.inf)
         return
     lse.run(input._kind.dtype, (f.t._ptr, out._ptr, f.count, f.inner), f.items, input._n)
 

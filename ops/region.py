@@ -10,7 +10,7 @@ from numbagrad.kernel.jit import kernel, load, store
 from numbagrad.op import Sample, custom, function
 from numbagrad.op import view as view_op
 from numbagrad.op.record import grad_name
-from numbagrad.tensor import Tensor, contiguous_strides, is_contiguous, numel, raw, storage_address, wrap_dim
+from numbagrad.tensor import Tensor, contiguous_strides, is_contiguous, numel, raw, set_all, storage_address, wrap_dim
 
 from .dims import change_geometry
 from .shape import numbers
@@ -70,7 +70,7 @@ def _reference_embed(g, size, shape, strides, offset):
 
 @embed.cpu
 def _(out, g, size, shape, strides, offset):
-    out._buf.fill(0)
+    set_all(out, 0)
     copy_into(region(out, tuple(shape), None if strides is None else tuple(strides), offset), g)
 
 
@@ -232,7 +232,7 @@ def _reference_pile(g, size, shape, strides, offset):
 
 @pile.cpu
 def _(out, g, size, shape, strides, offset):
-    out._buf.fill(0)
+    set_all(out, 0)
     if not g._n:
         return
     meta = np.array((*(shape or (1,)), *(strides or (1,))), np.int64)

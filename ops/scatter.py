@@ -11,7 +11,7 @@ from numbagrad.kernel.jit import T, kernel, load, store
 from numbagrad.op import Sample, custom, function
 from numbagrad.op import call as calls
 from numbagrad.overlap import check_apart
-from numbagrad.tensor import Tensor, make, wrap_dim
+from numbagrad.tensor import Tensor, make, set_all, wrap_dim
 
 from . import indexing as ix
 from .index import collect, put_at, putter, spread
@@ -284,7 +284,7 @@ def _identity(reduce, d):
 def counts_of(plan, shape, start):
     """How many values meet in each place, as int64, plus ``start``."""
     out = make(shape, storage.kind_of(dt.int64))
-    out._buf.fill(start)
+    set_all(out, start)
     one = ix.scalar_like(1, out)
     ix.add(out, one, plan)
     return out

@@ -11,7 +11,7 @@ from numbagrad.creation import from_numpy
 from numbagrad.kernel.jit import T, kernel, load
 from numbagrad.op import Sample, function
 from numbagrad.op import call as calls
-from numbagrad.tensor import Tensor, from_array, make, wrap_dim
+from numbagrad.tensor import Tensor, from_array, make, set_all, wrap_dim
 
 from . import indexing as ix
 
@@ -39,12 +39,12 @@ def bincount(input, weights=None, minlength=0):
     n = max(minlength, int(index.array().max()) + 1 if index._n else 0)
     if weights is None:
         out = make((n,), storage.kind_of(dt.int64))
-        out._buf.fill(0)
+        set_all(out, 0)
         count_values[dt.int64](index._ptr, out._ptr, 0, index._n)
         return out
     kind = storage.kind_of(dt.float32 if weights.dtype is dt.float32 else dt.float64)
     out = make((n,), kind)
-    out._buf.fill(0)
+    set_all(out, 0)
     ix.add(out, weights.detach().to(dtype=kind.dtype), ix.plan_along((n,), 0, index))
     return out
 
@@ -82,7 +82,7 @@ def histc(input, bins=100, min=0, max=0, *, out=None):
     if low > high:
         raise RuntimeError("torch.histc: max must be larger than min")
     result = make((bins,), x._kind)
-    result._buf.fill(0)
+    set_all(result, 0)
     histogram[x._kind.dtype](x._ptr, result._ptr, bins, low, high, 0, x._n)
     result = result.to(dtype=d) if half else result
     return result if out is None else calls.write_out("histc", out, result, ())

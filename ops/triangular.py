@@ -13,7 +13,7 @@ from numbagrad.kernel.jit import kernel, load, store
 from numbagrad.op import REGISTRY, Sample, custom, function
 from numbagrad.op import call as calls
 from numbagrad.op.call import write_out
-from numbagrad.tensor import contiguous_strides, wrap_dim
+from numbagrad.tensor import contiguous_strides, set_all, wrap_dim
 
 from .indexing import MOVE
 from .join import stack
@@ -137,7 +137,7 @@ def _embedded(shape, offset, dim1, dim2):
 
 @diag_embed.cpu
 def _(out, input, offset, dim1, dim2):
-    out._buf.fill(0)
+    set_all(out, 0)
     copy_into(region(out, *diagonal_geometry(out._shape, contiguous_strides(out._shape), offset, dim1, dim2)), input)
 
 

@@ -15,6 +15,7 @@ from heapq import heappop, heappush
 from sys import getrefcount
 
 from .. import modes
+from ..kernel.tape import TAPE, active
 from . import graph, hooks
 from .anomaly import ANOMALY
 from .graph import Output
@@ -76,6 +77,7 @@ def _run(roots, gradients, keep_graph, create_graph, inputs, accumulate):
     pending, heap = {}, []
     wanted = captured = leaves = None
     anomaly = ANOMALY.enabled
+    capturing = active() if TAPE else None
     made = set()  # places whose waiting gradient is a sum made here, which may be added to in place
     if inputs is not None:
         inputs = [edge_of(t) for t in inputs]
@@ -121,7 +123,8 @@ def _run(roots, gradients, keep_graph, create_graph, inputs, accumulate):
         elif anomaly:
             grads = ANOMALY.run(node, g, create_graph)
         else:
-            grads = node.backward_graph(g) if create_graph else node.backward(g)
+            grads = (capturing.backward(node, g, create_graph) if capturing is not None else
+                     node.backward_graph(g) if create_graph else node.backward(g))
         if node.hooks is not None and node.hooks.post:
             grads = hooks.after(node, g, grads, create_graph)
         if not keep_graph and (node.saved or node.holds_more):
@@ -337,6 +340,11 @@ def _leaf(t, r, captured, accumulate, create_graph, own):
 
 def accumulate_grad(t, r, create_graph, own):
     """Add ``r`` to ``t.grad``; ``own`` says that ``t`` may keep ``r`` itself."""
+    if TAPE:
+        recorder = active()
+        if recorder is not None:
+            recorder.leaf(t)
+            own = recorder.owns(r)
     with LOCK:
         old = t._grad
         if create_graph:

@@ -49,6 +49,10 @@ class Node:
         """Gradients of the inputs, recorded so that they can be differentiated again."""
         return self.backward(g)
 
+    def captured(self, g):
+        """``backward`` by ops that a capture can write down, where the plain one calls kernels itself."""
+        return self.backward(g)
+
     def release(self):
         """Drop what was saved for backward."""
         if self.saved:

@@ -25,6 +25,7 @@ import threading
 import numpy as np
 
 from . import blas_kernels, threads
+from .tape import TAPE, active
 
 __all__ = ["address", "core_type", "gemm", "matmul_args"]
 
@@ -128,6 +129,12 @@ def _load():
     return _module
 
 
+def is_serial():
+    """Whether BLAS could be held at one thread, so that products may be cut over threads."""
+    _load()
+    return _serial_blas
+
+
 def core_type():
     """Name of the CPU core OpenBLAS optimises for, or None where SciPy uses another BLAS."""
     name = _control(_load().__file__, "get_corename", result=ctypes.c_char_p)
@@ -180,6 +187,10 @@ def gemm(code, a, b, c, m, n, k, lda, ldb, ldc, ta, tb, alpha, beta, batch=1, sa
 
     The parts of C that a batch writes must not overlap. The GIL is released for large ones.
     """
+    if TAPE:
+        recorder = active()
+        if recorder is not None:
+            return recorder.gemm(code, a, b, c, m, n, k, lda, ldb, ldc, ta, tb, alpha, beta, batch, sa, sb, sc)
     work = m * n * k
     grain = threads.SERIAL_BELOW["gemm"]
     if work * batch <= grain:

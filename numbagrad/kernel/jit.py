@@ -26,6 +26,7 @@ import numpy as np
 from .. import dtypes as dt
 from .. import storage
 from . import inlined, threads
+from .tape import TAPE, active
 
 # nnan and ninf are left out on purpose: NaN and infinity must come out right.
 FAST = ("contract", "arcp", "afn", "nsz")
@@ -277,6 +278,10 @@ class Kernel:
         self.entries = {}
 
     def __getitem__(self, dtype):
+        if TAPE:
+            recorder = active()
+            if recorder is not None:
+                return recorder.kernel(self, dtype)
         try:
             return self.entries[dtype]
         except KeyError:
@@ -294,6 +299,10 @@ class Kernel:
         """Call the kernel on ``range(items)``, on several threads where ``work`` (in elements) is worth it.
 
         For kernels that end in ``start, stop`` and whose items do not meet in memory."""
+        if TAPE:
+            recorder = active()
+            if recorder is not None:
+                return recorder.run(self, dtype, arguments, items, work)
         limit = threads.LIMIT[0]
         if work < limit or items < 2:
             return (self.entries.get(dtype) or self[dtype])(*arguments, 0, items)
@@ -316,6 +325,14 @@ class Kernel:
         call = "".join(f"fargs[{i}], " if k == "f" else f"args[{i}], " if k == "i" else f"ptr_{k}(args[{i}]), "
                        for i, (_, k) in enumerate(params))
         source += f"    body({call}start, stop)\n"
+        return compile_source(source, self.name, "iii", {"body": inner}, key, self.fast, nogil=self.nogil)
+
+    def _wrap_whole(self, inner, letters, key):
+        """The same with all arguments in the table; the range is not looked at."""
+        source = f"def {self.name}(table, start, stop):\n    args = ptr_i8(table)\n    fargs = ptr_f8(table)\n"
+        call = ", ".join(f"fargs[{i}]" if k == "f" else f"args[{i}]" if k == "i" else f"ptr_{k}(args[{i}])"
+                         for i, (_, k) in enumerate(self.parameters(letters)))
+        source += f"    body({call})\n"
         return compile_source(source, self.name, "iii", {"body": inner}, key, self.fast, nogil=self.nogil)
 
     def _build(self, dtype, wrap=None):
@@ -379,6 +396,18 @@ class Kernel:
         source = f"def {self.name}({names}):\n    body({call})\n"
         args = "".join(k if k in "if" else "i" for _, k in params)
         return compile_source(source, self.name, args, {"body": inner}, key, self.fast, nogil=self.nogil)
+
+
+def table_form(kernel, dtype, ranged):
+    """A kernel as ``fn(table, start, stop)``: its arguments in a table, its range from the caller (``ranged``) or there too.
+
+    For an optimizer's table kernel the range is over the rows."""
+    key = (dtype, "table", ranged)
+    found = kernel.natives.get(key)
+    if found is None:
+        wrap = getattr(kernel, "wrap_rows", None) or (kernel._wrap_table if ranged else kernel._wrap_whole)
+        found = kernel.natives[key] = kernel._build(dtype, wrap)
+    return found
 
 
 class Inline:

@@ -34,6 +34,7 @@ import numpy as np
 
 from . import mt19937 as kernels
 from .mt19937 import MT19937
+from .tape import host
 
 __all__ = ["MT19937", "fill_bernoulli_scalar", "fill_bernoulli_tensor", "fill_cauchy", "fill_exponential",
            "fill_geometric", "fill_log_normal", "fill_normal", "fill_randint", "fill_random", "fill_randperm",
@@ -109,6 +110,7 @@ def _through_float64(gen, out, name, kernel, *args):
 
 
 # ------------------------------------------------------------------------------------------------- real numbers
+@host
 def fill_uniform(gen, out, low=0.0, high=1.0, dtype=None):
     """Uniform on [low, high): ``rand``, ``rand_like``, ``uniform_``; floating dtypes."""
     name = _floating(out, dtype, "check_uniform_bounds")
@@ -135,6 +137,7 @@ def fill_uniform(gen, out, low=0.0, high=1.0, dtype=None):
         out[:] = np.where(rounded == ends[1], ends[0], rounded)
 
 
+@host
 def fill_normal(gen, out, mean=0.0, std=1.0, dtype=None, contiguous=True):
     """Normal(mean, std): ``randn``, ``randn_like``, ``normal_``, ``normal``; floating dtypes.
 
@@ -170,6 +173,7 @@ def fill_normal(gen, out, mean=0.0, std=1.0, dtype=None, contiguous=True):
         out[:] = round_half(values, name)
 
 
+@host
 def fill_log_normal(gen, out, mean=1.0, std=2.0, dtype=None):
     """exp of Normal(mean, std): ``log_normal_``."""
     name = _floating(out, dtype, "log_normal_cpu")
@@ -182,6 +186,7 @@ def fill_log_normal(gen, out, mean=1.0, std=2.0, dtype=None):
         _store(out, name, values)
 
 
+@host
 def fill_exponential(gen, out, lambd=1.0, dtype=None):
     """Exponential with rate ``lambd``: ``exponential_``."""
     name = _name(out, dtype)
@@ -193,6 +198,7 @@ def fill_exponential(gen, out, lambd=1.0, dtype=None):
     _through_float64(gen, out, name, kernels.exponential, float(lambd))
 
 
+@host
 def fill_cauchy(gen, out, median=0.0, sigma=1.0, dtype=None):
     """Cauchy with the given median and half-width at half-maximum: ``cauchy_``."""
     name = _name(out, dtype)
@@ -205,6 +211,7 @@ def fill_cauchy(gen, out, median=0.0, sigma=1.0, dtype=None):
 
 
 # ------------------------------------------------------------------------------------------------- counts and choices
+@host
 def fill_geometric(gen, out, p, dtype=None):
     """Trials up to the first success of probability ``p``: ``geometric_``; any real dtype but bool."""
     name = _name(out, dtype)
@@ -215,6 +222,7 @@ def fill_geometric(gen, out, p, dtype=None):
     _through_float64(gen, out, name, kernels.geometric, float(p))
 
 
+@host
 def fill_bernoulli_scalar(gen, out, p, dtype=None):
     """1 with probability ``p``, else 0: ``bernoulli_(p)``; any real dtype.
 
@@ -231,6 +239,7 @@ def fill_bernoulli_scalar(gen, out, p, dtype=None):
         _store(out, name, mask)
 
 
+@host
 def fill_bernoulli_tensor(gen, out, p, dtype=None, p_dtype=None):
     """1 with probability ``p[i]``, else 0: ``bernoulli(tensor)`` and ``bernoulli_(tensor)``.
 
@@ -301,6 +310,7 @@ def _check_range(name, low, last):
                               UserWarning, stacklevel=4)
 
 
+@host
 def fill_randint(gen, out, low, high=None, dtype=None):
     """Integers in [low, high): ``randint``, ``random_(from, to)``; any real dtype.
 
@@ -335,6 +345,7 @@ def fill_randint(gen, out, low, high=None, dtype=None):
     _fill_integers(gen, out, name, low, span, span >= WIDE_RANGE)
 
 
+@host
 def fill_random(gen, out, dtype=None):
     """Integers over the non-negative range of the dtype, up to 2^digits for floating ones: ``random_()``."""
     name = _name(out, dtype)
@@ -345,6 +356,7 @@ def fill_random(gen, out, dtype=None):
     _fill_integers(gen, out, name, 0, span, name in ("int64", "float64"))
 
 
+@host
 def fill_randperm(gen, out, dtype=None):
     """A random permutation of 0 .. n-1: ``randperm``; ``out`` of any real dtype."""
     name = _name(out, dtype)

@@ -17,6 +17,8 @@ import os
 import sys
 import threading
 
+from .tape import TAPE, active
+
 __all__ = [
     "SERIAL_BELOW", "driver_address", "get_num_threads", "layer", "parallel_for", "set_num_threads", "state_address"
 ]  # fmt: skip
@@ -266,6 +268,10 @@ def parallel_for(fn, table, n, grain):
     `table` is an int64 array or its address; `grain` is the smallest piece worth a thread. Up to
     :func:`get_num_threads` pieces run at once; a single one runs in the calling thread. The GIL is released.
     """
+    if TAPE:
+        recorder = active()
+        if recorder is not None:
+            return recorder.parallel_for(fn, table, n, grain)
     if type(table) is not int:
         table = table.__array_interface__["data"][0]
     if n <= grain or _state[0] == 1:

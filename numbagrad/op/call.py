@@ -14,9 +14,10 @@ from .. import dtypes as dt
 from .. import modes, storage
 from ..autograd import graph
 from ..kernel import emit
+from ..kernel.tape import TAPE, active
 from ..kernel.threads import LIMIT
 from ..overlap import check_partial
-from ..tensor import Tensor, contiguous_strides, is_contiguous, make, mark_inference, raw
+from ..tensor import Tensor, bump_version, contiguous_strides, is_contiguous, make, mark_inference, raw
 
 
 class Slow:
@@ -40,15 +41,19 @@ _adders: dict = {}  # kind -> entry, once the first sum was made
 def add_into(dst, src):
     """``dst += src`` for two row-major tensors of one kind and shape, without recording: gradient accumulation."""
     e = _adders.get(dst._kind)
-    if e is not None and dst._n < LIMIT[0]:
+    if e is not None and dst._n < LIMIT[0] and not TAPE:
         e(dst._ptr, src._ptr, dst._ptr, 0, dst._n)
     else:
         from .record import REGISTRY
         form = REGISTRY["add"].form("tt")
         globals()["_adders"] = form.fast_inplace
-        remember_inplace(form, "tt", (), dst._kind)
+        if not TAPE:
+            remember_inplace(form, "tt", (), dst._kind)
         launch(form.forward, dst._kind.dtype, (dst, src), (), (dst,), dst._shape)
-    dst._ver[0] += 1
+    if TAPE:
+        bump_version(dst)
+    else:
+        dst._ver[0] += 1
 
 
 def is_number(x):
@@ -95,7 +100,7 @@ def general(op, args, params, out=None):
 
 def remember(form, pattern, scalars, compute, result_kind):
     """Open the fast path for this kind: the general path found that it needs no conversion."""
-    if compute.is_complex:
+    if compute.is_complex or TAPE:
         return
     kind = storage.kind_of(compute)
     codes = (compute.code,) * len(form.tensors)
@@ -111,7 +116,7 @@ def remember(form, pattern, scalars, compute, result_kind):
 
 def remember_inplace(form, pattern, scalars, kind):
     """Open the fast path of the in-place form for this kind."""
-    if not kind.cpu or kind.dtype.is_complex:
+    if not kind.cpu or kind.dtype.is_complex or TAPE:
         return
     codes = (kind.dtype.code,) * len(form.tensors)
     entry = form.forward.native(kind.dtype.compute, codes, codes[:1], inplace=True).entry
@@ -201,6 +206,10 @@ def raw_scalars(compute, scalars):
 
 def launch(pointwise, compute, ins, scalars, outs, shape):
     """Run a pointwise kernel: contiguous or strided, on one thread or several, on the CPU or a GPU."""
+    if TAPE:
+        recorder = active()
+        if recorder is not None:
+            return recorder.pointwise(pointwise, compute, ins, scalars, outs, shape)
     if not outs[0]._kind.cpu:
         from ..kernel import cuda
         return cuda.launch_pointwise(pointwise, compute, ins, scalars, outs, shape)
@@ -335,7 +344,7 @@ def slow_backward(node, g):
         launch(kernel, g._kind.dtype, [values[n] for n in names], [numbers_[s] for s in used], outs, g._shape)
         for i, o in zip(computed, outs):
             grads[i] = o
-        if g._kind.cpu and not complex_ and node.ctx.__class__ is not Slow:
+        if g._kind.cpu and not complex_ and node.ctx.__class__ is not Slow and not TAPE:
             codes = (g._kind.dtype.code,)
             form.fast_backward[mask][g._kind] = (kernel.native(g._kind.dtype.compute, codes * len(names),
                                                                codes * len(outs)).entry, g._kind.np, g._kind)

@@ -29,6 +29,7 @@ from .. import modes
 from ..autograd import graph
 from ..autograd.graph import Node, Output
 from ..kernel import jit
+from ..kernel.tape import TAPE, active
 from ..tensor import Tensor, make, mark_inference
 from . import call as calls
 from . import direct
@@ -247,6 +248,7 @@ def _order(op, args, params):
 
 def run(op, out, args, params):
     """Launch the kernels of a custom op into ``out`` (a tensor, or a list of them)."""
+    recorder = active() if TAPE else None
     if op.contiguous:
         args = tuple([row_major(a) if not isinstance(a, (list, tuple)) else [row_major(t) for t in a] for a in args])
     first = out[0] if isinstance(out, list) else out
@@ -256,7 +258,9 @@ def run(op, out, args, params):
     if launch is None:
         raise NotImplementedError(f"{op.name} has no kernel for device '{first._kind.device}' and dtype "
                                   f"{first._kind.dtype}")
-    launch(out, *_order(op, args, params))
+    if recorder is not None:
+        return recorder.custom(op, out, args, params, launch, _order(op, args, params))
+    return launch(out, *_order(op, args, params))
 
 
 def row_major(t):

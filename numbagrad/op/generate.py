@@ -158,7 +158,7 @@ def make_node(form, name):
                 cls.backward = _build_backward(form)
         return cls.backward(self, g)
 
-    cls.backward = backward
+    cls.backward, cls.captured = backward, slow_backward
     cls.backward_graph = backward_graph
     return cls
 

@@ -21,6 +21,7 @@ import numpy as np
 from .. import dtypes as dt
 from .. import storage
 from ..kernel import jit
+from ..kernel.tape import TAPE, active
 from ..tensor import Tensor, is_contiguous, make, numel, raw, wrap_dim
 from . import call as calls
 from . import fold, generate
@@ -191,11 +192,12 @@ class Reduction(Custom):
             from ..kernel import cuda
             return cuda.fold(self, t, out, steps)
         total = max(t._n // out._n, 1) if t._n else 0
+        recorder = active() if TAPE else None
         d = t._kind.dtype
         acc = self.accumulator(d)
         x, code, n, keep = t._ptr, d.code, t._n, []
         limit = calls.LIMIT[0]
-        if n >= limit and out._n == 1 and len(steps) == 1:
+        if n >= limit and out._n == 1 and len(steps) == 1 and recorder is None:
             # One long row is cut into a piece per thread first.
             pieces = max(1, min(2 * n // limit, 64))
             size = -(-n // pieces)
@@ -205,9 +207,13 @@ class Reduction(Custom):
             if last:
                 o, o_code = out._ptr, out._kind.dtype.code
             else:
-                keep.append(np.empty(results, dt.BY_CODE[acc].np))
-                o, o_code = storage.address(keep[-1]), acc
+                keep.append(storage.kind_of(dt.BY_CODE[acc]).alloc(results))
+                o, o_code = keep[-1][1], acc
             key = (form, code, o_code, acc, k == 0, last)
+            if recorder is not None:
+                recorder.fold(self, key, (x, o, count, inner, total, n), items)
+                x, code, n = o, o_code, results
+                continue
             if n >= limit and items > 1:
                 table = np.array((x, o, count, inner, total, n), np.int64)
                 from ..kernel import threads
@@ -239,6 +245,7 @@ class ReductionNode(CustomNode):
     """Node of a reduction."""
 
     __slots__ = ()
+    captured = CustomNode.backward
 
 
 def general(op, input, dim, keepdim, dtype, out):
@@ -261,7 +268,7 @@ def general(op, input, dim, keepdim, dtype, out):
     if out is not None:
         return calls.write_out(op.name, out, result, [input])
     _record(op, [result], (input,), [input], (dim, keepdim))
-    if input._strides is None and kind.cpu and input._n and result._n:
+    if input._strides is None and kind.cpu and input._n and result._n and not TAPE:
         dims = normalize_dims(dim, len(input._shape))
         steps = stages(input._shape, tuple(i in dims for i in range(len(input._shape))))
         if len(steps) == 1 and type(dim) in (int, tuple, type(None)):

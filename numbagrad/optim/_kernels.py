@@ -34,6 +34,25 @@ class Table(Kernel):
         letters_of_args = "ii" + "".join(kind for _, kind in shared)
         return compile_source(source, self.name, letters_of_args, {"body": inner}, key, self.fast)
 
+    def wrap_rows(self, inner, letters, key):
+        """The form ``fn(table, start, stop)`` over a range of rows: table holds (address of the rows, count, shared...)."""
+        params = self.parameters(letters)
+        taken = []
+        for i, (_, kind) in enumerate(params[: self.rows]):
+            cell = f"cells[row + {i}]"
+            taken.append(cell if kind == "i" else f"ptr_{kind}({cell})")
+        shared = [f"{'f' if kind == 'f' else ''}args[{i + 2}]" for i, (_, kind) in enumerate(params[self.rows :])]
+        source = (
+            f"def {self.name}(table, start, stop):\n"
+            "    args = ptr_i8(table)\n"
+            "    fargs = ptr_f8(table)\n"
+            "    cells = ptr_i8(args[0])\n"
+            "    for k in range(start, stop):\n"
+            f"        row = k * {self.rows}\n"
+            f"        body({', '.join(taken + shared)})\n"
+        )
+        return compile_source(source, self.name, "iii", {"body": inner}, key, self.fast)
+
     def run(self, dtype, cells, *shared):
         """Run over the rows in the flat list ``cells`` (addresses and sizes), which this call keeps alive."""
         if cells:

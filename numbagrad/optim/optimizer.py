@@ -10,6 +10,7 @@ import numbagrad as ng
 
 from ..autograd.graph import user_line
 from ..dtypes import float32, float64
+from ..kernel.tape import TAPE, active, clears
 from ..nn.modules.module import _typename
 from ..storage import kind_of
 from ..tensor import Tensor
@@ -61,6 +62,10 @@ def _with_hooks(step):
 
     @functools.wraps(step)
     def hooked(self, *args, **kwargs):
+        if TAPE:
+            recorder = active()
+            if recorder is not None:
+                return recorder.step(self, step, args, kwargs)
         fields = self.__dict__
         own_pre, own_post = fields["_optimizer_step_pre_hooks"], fields["_optimizer_step_post_hooks"]
         if not (own_pre or own_post or _global_pre_hooks or _global_post_hooks):
@@ -174,6 +179,8 @@ class Optimizer:
         for group in self.param_groups:
             for param in group["params"]:
                 grad = param._grad
+                if TAPE:
+                    clears(param, set_to_none)
                 if grad is None:
                     continue
                 if set_to_none:
@@ -326,7 +333,10 @@ def _check_fused(params):
 
 def _number(value):
     """A setting that may be given as a one-element tensor."""
-    return value.item() if isinstance(value, Tensor) else value
+    if isinstance(value, Tensor):
+        recorder = active() if TAPE else None
+        return value.item() if recorder is None else recorder.setting(value)
+    return value
 
 
 def _closure_loss(closure):
@@ -347,6 +357,10 @@ def _are_plain(*tensors):
 
 def _run(kernel, tables, changed, *shared):
     """One native call for each kind in ``tables``; the parameters in ``changed`` count as written to."""
+    recorder = active() if TAPE else None
+    if recorder is not None:
+        recorder.optimize(kernel, tables, changed, shared)
+        tables = {}
     for kind, cells in tables.items():
         kernel.run(kind.dtype, cells, *shared)
     if changed:
@@ -355,3 +369,5 @@ def _run(kernel, tables, changed, *shared):
             version = param._ver
             version[0] += 1
             version[1:] = where
+            if recorder is not None:
+                recorder.written(param)

@@ -57,6 +57,10 @@ class Slot:
             raise AttributeError(self.name) from None
 
 
+# Counts changes of any module's attributes, so that compiled steps notice them.
+CHANGED = [0]
+
+
 class Module(_State, _Hooks, _Conversion):
     """Base of all layers and networks: it registers what is assigned to it, and calls ``forward`` with its hooks.
 
@@ -120,6 +124,7 @@ class Module(_State, _Hooks, _Conversion):
 
     def register_parameter(self, name, param):
         """Add a Parameter, or None for one that this module could have and does not."""
+        CHANGED[0] += 1
         table = self.__dict__.get("_parameters")
         if table is None:
             raise AttributeError("cannot assign parameter before Module.__init__() call")
@@ -140,6 +145,7 @@ class Module(_State, _Hooks, _Conversion):
 
     def register_buffer(self, name, tensor, persistent=True):
         """Add a tensor that is state but no parameter; without ``persistent`` it stays out of ``state_dict``."""
+        CHANGED[0] += 1
         table = self.__dict__.get("_buffers")
         if table is None:
             raise AttributeError("cannot assign buffer before Module.__init__() call")
@@ -153,6 +159,7 @@ class Module(_State, _Hooks, _Conversion):
 
     def add_module(self, name, module):
         """Add a submodule, or None for one that is left out."""
+        CHANGED[0] += 1
         if module is not None and not isinstance(module, Module):
             raise TypeError(f"{_typename(module)} is not a Module subclass")
         self._check_name("module", name, self._modules)
@@ -181,6 +188,7 @@ class Module(_State, _Hooks, _Conversion):
                 table.pop(name, None)
 
     def __setattr__(self, name, value):
+        CHANGED[0] += 1
         fields = self.__dict__
         params, modules, buffers = fields.get("_parameters"), fields.get("_modules"), fields.get("_buffers")
         if isinstance(value, Parameter):

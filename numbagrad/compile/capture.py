@@ -1,0 +1,393 @@
+"""Capture: run a function on fake memory and write down every kernel launch.
+
+The recorder is called by the hooks in ``op.call.launch``, ``op.custom.run``, ``op.reduction``, ``kernel.jit.Kernel``,
+``kernel.blas.gemm``, ``kernel.threads.parallel_for`` and ``optim.optimizer._run``. What it writes down are ``Call``
+objects over ``Buffer`` objects; nothing of Python is left in them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from bisect import bisect_right, insort
+from threading import get_ident
+
+from .. import modes, storage
+from ..autograd import graph
+from ..kernel import emit, expr, tape
+from ..kernel.tape import BASE, Fake, Unlowered
+from ..tensor import Tensor, contiguous_strides
+from .effects import effects
+from .ir import Buffer, Fold, Gemm, Host, KernelCall, Operand, Optim, Pointwise, Ptr, Raw
+
+
+FILL = emit.Pointwise("fill", (), ("value",), (expr.var("value"),))
+
+
+class CaptureError(RuntimeError):
+    """A step cannot be compiled as it is written; the message names the line."""
+
+
+class Recorder:
+    """The calls of one captured run, and the memory they touch."""
+
+    def __init__(self):
+        self.thread, self.paused = get_ident(), 0
+        self.calls, self.buffers, self.fakes, self.real = [], {}, [], []
+        self.next = BASE
+        self.scratch = {}       # address -> array that a launcher made
+        self.leaves = {}        # id -> [leaf, gradient before, whether that was read]
+        self.optimizers = {}    # id -> (optimizer, copy of its state before)
+        self.optimizer = None
+        self.label = None       # op whose launcher runs
+        self.versions = {}      # id of a version list -> list
+        self.inside = 0
+        self.given = {}         # memory that became a leaf's gradient
+        self.ran = {}           # nodes whose backward was captured
+        self.runs = {}          # optimizer -> updates so far
+        self.constants = {}     # id -> memory made from Python data during the capture
+
+    # --- memory
+
+    def alloc(self, kind, n):
+        if not kind.cpu:
+            raise CaptureError("ng.compile captures CPU tensors; CUDA steps run eagerly")
+        fake = Fake(self.next, n, kind.np)
+        self.next += (fake.nbytes + 127) // 64 * 64
+        self.fakes.append(self._add(fake, fake.base, fake.nbytes, True))
+        return fake, fake.base
+
+    def _add(self, obj, base, nbytes, fake):
+        b = self.buffers[id(obj)] = Buffer(len(self.buffers), obj, base, nbytes, fake)
+        return b
+
+    def buffer(self, t):
+        """The buffer under a tensor."""
+        found = self.buffers.get(id(t._buf))
+        if found is None:
+            obj = t._buf
+            if not t._kind.cpu:
+                raise CaptureError("ng.compile captures CPU tensors; CUDA steps run eagerly")
+            with self.pause():
+                base = storage.address(obj)
+            found = self._add(obj, base, obj.nbytes, False)
+            insort(self.real, (base, found.index, found))
+        return found
+
+    def operand(self, t, shape=None):
+        """A tensor as (buffer, byte offset, shape, strides), seen with a shape it broadcasts to."""
+        b = self.buffer(t)
+        if shape is None or shape == t._shape:
+            return Operand(b, t._ptr - b.base, t._shape, t._strides or contiguous_strides(t._shape), t._kind.dtype)
+        from ..op.call import expanded_strides
+        return Operand(b, t._ptr - b.base, shape, expanded_strides(t, shape), t._kind.dtype)
+
+    def resolve(self, value):
+        """A raw argument as ``Ptr`` where it points into known memory; None where it points nowhere."""
+        if value >= BASE:
+            at = bisect_right(self.fakes, value, key=lambda b: b.base) - 1
+            b = self.fakes[at]
+            return Ptr(b, value - b.base)
+        at = bisect_right(self.real, (value, 1 << 60)) - 1
+        if at >= 0:
+            base, _, b = self.real[at]
+            if value - base <= b.nbytes and (value - base < b.nbytes or b.nbytes == 0):
+                return Ptr(b, value - base)
+        return None
+
+    def address(self, array):
+        """``storage.address`` of an array that is not a tensor's: kept, as kernels may be given it."""
+        if array.__class__ is Fake:
+            return array.base
+        value = array.__array_interface__["data"][0]
+        self.scratch[value] = array
+        return value
+
+    @contextlib.contextmanager
+    def pause(self):
+        self.paused += 1
+        try:
+            yield
+        finally:
+            self.paused -= 1
+
+    # --- values that do not exist yet
+
+    def reads(self, t, what):
+        """Code on the host asks for a tensor's values."""
+        if self.inside or t._buf.__class__ is not Fake and self._is_constant(t):
+            if self.inside:
+                raise Unlowered("reads values on the host")
+            return
+        raise CaptureError(f"ng.compile: {what}() of a tensor of shape {list(t._shape)} at {graph.user_line()}: its values "
+                           "exist only when the step runs. Keep values that Python decides on out of the compiled function, "
+                           "use ng.where for choices by value, or pass fallback=True to run it eagerly.")
+
+    def _is_constant(self, t):
+        """Whether a tensor was made from Python data during this capture."""
+        return id(t._buf) in self.constants
+
+    def setting(self, t):
+        """An optimizer setting given as a tensor: read now, and again whenever it may have changed."""
+        with self.pause():
+            return t.item()
+
+    def backward(self, node, g, create_graph):
+        self.ran[id(node)] = node
+        return node.backward_graph(g) if create_graph else node.captured(g)
+
+    # --- launches
+
+    def add(self, call):
+        call.label = self.label
+        call.phase = self.optimizer is not None
+        self.calls.append(call)
+
+    def pointwise(self, kernel, compute, ins, scalars, outs, shape):
+        n = 1
+        for s in shape:
+            n *= s
+        if n:
+            self.add(Pointwise(kernel, compute, [self.operand(t, shape) for t in ins], list(scalars),
+                               [self.operand(t, shape) for t in outs], shape))
+
+    def fill(self, buf, ptr, kind, n, value):
+        """All elements of new memory become one value (given in the storage type)."""
+        if kind.dtype.code in ("f2", "bf") and value != 0:
+            raise Unlowered("fills half-precision memory on the host")
+        if n:
+            b = self.buffers.get(id(buf)) or self._real(buf)
+            o = Operand(b, ptr - b.base, (n,), (1,), kind.dtype)
+            self.add(Pointwise(FILL, kind.dtype, [], [value], [o], (n,)))
+
+    def fold(self, op, key, numbers, items):
+        """One stage of a reduction."""
+        x, out, *rest = numbers
+        self.add(Fold(op, key, self.pointer(x, "x", False, ()), self.pointer(out, "out", False, ()), rest, items))
+
+    def custom(self, op, out, args, params, launch, order):
+        """Lower an op with kernels of its own: its launcher runs, and the kernels it calls are written down."""
+        for t in (*(out if isinstance(out, list) else [out]), *args):
+            if isinstance(t, (list, tuple)):
+                for x in t:
+                    self.buffer(x)
+            elif t is not None:
+                self.buffer(t)
+        before, label = len(self.calls), self.label
+        self.label = op.name
+        self.inside += 1
+        try:
+            launch(out, *order)
+        except Unlowered:
+            del self.calls[before:]
+            self.add(Host(op.name, launch, (out, *order), [self.buffer(t) for t in _tensors((out, order))]))
+        finally:
+            self.inside -= 1
+            self.label = label
+
+    def host(self, fn, gen, out, args, kwargs):
+        """A fill from a random stream, or other work on the host."""
+        values = (gen, out, *args)
+        buffers = []
+        for v in values:
+            if hasattr(v, "nbytes") and (v.__class__ is Fake or hasattr(v, "ctypes")):
+                buffers.append(self.buffers.get(id(v)) or self._real(v))
+        self.add(Host(fn.__name__, fn, values, buffers, kwargs))
+
+    def _real(self, array):
+        found = self._add(array, array.__array_interface__["data"][0], array.nbytes, False)
+        insort(self.real, (found.base, found.index, found))
+        return found
+
+    def kernel(self, kernel, dtype):
+        """What stands for ``kernel[dtype]``: a function that writes its call down."""
+        def call(*args):
+            self.run(kernel, dtype, args, None, 0)
+        return call
+
+    def run(self, kernel, dtype, args, items, work):
+        """``Kernel.run`` and, with ``items`` None, a direct call."""
+        kinds = kernel.parameters({})
+        reads, writes = effects(kernel.fn)
+        values, read, written, checks = [], [], [], []
+        for (name, kind), a in zip(kinds, args):
+            if kind in ("i", "f"):
+                values.append(a)
+                continue
+            p = self.pointer(a, name, name in writes, checks)
+            values.append(p)
+            if p.__class__ is Ptr:
+                if name in reads:
+                    read.append(p.buffer)
+                if name in writes:
+                    written.append(p.buffer)
+        self.add(KernelCall(kernel, dtype, values, [k for _, k in kinds], read, written, items, work, checks))
+
+    def pointer(self, value, name, written, checks):
+        value = int(value)
+        if value == 0:
+            return 0
+        p = self.resolve(value)
+        if p is not None:
+            return p
+        if value in tape.FLAGS:
+            checks.append(value)
+            return value
+        if written:
+            raise Unlowered(f"takes results of a kernel ('{name}') to the host")
+        for base, array in self.scratch.items():
+            if base <= value < base + max(array.nbytes, 1):
+                # A table that the host made from shapes: as constant as they are.
+                b = self.buffers.get(id(array)) or self._real(array)
+                return Ptr(b, value - b.base)
+        return value
+
+    def gemm(self, code, a, b, c, m, n, k, lda, ldb, ldc, ta, tb, alpha, beta, batch, sa, sb, sc):
+        pa, pb, pc = (self.pointer(v, "matrix", False, ()) for v in (a, b, c))
+        self.add(Gemm(code, pa, pb, pc, (m, n, k), (lda, ldb, ldc), (ta, tb), alpha, beta, batch, (sa, sb, sc)))
+
+    def parallel_for(self, fn, table, n, grain):
+        """A native loop over a table that a launcher filled: pointers are found by their values."""
+        if type(table) is int:
+            table = self.scratch.get(table)
+            if table is None:
+                raise Unlowered("runs a native loop over a table of its own")
+        words, buffers = [], []
+        for value in table.tolist():
+            p = self.resolve(value) if value > 1 << 16 else None
+            if p is None and value > 1 << 32:
+                for base, array in self.scratch.items():
+                    if base <= value < base + array.nbytes:
+                        b = self.buffers.get(id(array)) or self._real(array)
+                        p = Ptr(b, value - b.base)
+            if p is not None:
+                buffers.append(p.buffer)
+            words.append(value if p is None else p)
+        self.add(Raw(fn, words, buffers, n, grain))
+
+    def native(self, make, words, reads, writes, items, work, name):
+        """A generated kernel in its table form: ``make()`` compiles it."""
+        resolved = [self.pointer(w, name, False, ()) if i in reads or i in writes else w for i, w in enumerate(words)]
+        self.add(Raw(make, resolved, None, items, 0, reads=[resolved[i].buffer for i in reads],
+                     writes=[resolved[i].buffer for i in writes], work=work, name=name))
+
+    def optimize(self, kernel, tables, changed, shared):
+        """An optimizer's update of one group."""
+        for state in self.optimizer.state.values():
+            for t in state.values() if isinstance(state, dict) else ():
+                if isinstance(t, Tensor):
+                    self.buffer(t)
+        run = self.runs[id(self.optimizer)] = self.runs.get(id(self.optimizer), -1) + 1
+        for kind, cells in tables.items():
+            if not cells:
+                continue
+            kinds = kernel.parameters({})[:kernel.rows]
+            reads, writes = effects(kernel.fn)
+            rows, read, written = [], [], []
+            for i, value in enumerate(cells):
+                name, k = kinds[i % kernel.rows]
+                if k in ("i", "f") or not value:
+                    rows.append(int(value))
+                    continue
+                p = self.pointer(value, name, False, ())
+                if p.__class__ is not Ptr:
+                    raise Unlowered("updates memory that is no tensor's")
+                rows.append(p)
+                if name in reads:
+                    read.append(p.buffer)
+                if name in writes:
+                    written.append(p.buffer)
+            self.add(Optim(kernel, kind.dtype, rows, list(shared), read, written, self.optimizer, run))
+
+    def written(self, t):
+        """Note that a tensor's version counter must go up in every run."""
+        self.versions[id(t._ver)] = t._ver
+
+    # --- leaves and optimizers
+
+    def leaf(self, t, reads=True):
+        """The gradient of ``t`` is about to be read (or, with ``reads`` False, replaced)."""
+        entry = self.leaves.get(id(t))
+        if entry is None:
+            self.leaves[id(t)] = [t, t._grad, reads]
+            if reads and t._grad is not None:
+                self.buffer(t._grad)
+
+    def owns(self, r):
+        """Whether a leaf may keep gradient ``r`` as it is: new dense memory that no other leaf was given."""
+        if r._strides is not None or r._buf.__class__ is not Fake or r._ptr != r._buf.base or r._n != r._buf.size or (
+                id(r._buf) in self.given):
+            return False
+        self.given[id(r._buf)] = True
+        return True
+
+    def stepping(self, optimizer):
+        """An optimizer's step begins."""
+        if id(optimizer) not in self.optimizers:
+            state = {k: dict(v) if isinstance(v, dict) else v for k, v in optimizer.state.items()}
+            self.optimizers[id(optimizer)] = optimizer, state
+        for group in optimizer.param_groups:
+            for p in group["params"]:
+                self.leaf(p)
+                self.buffer(p)
+
+    def step(self, optimizer, step, args, kwargs):
+        """An optimizer's step, in the place of ``step(*args)``."""
+        from ..optim import optimizer as o
+        if (optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks or o._global_pre_hooks
+                or o._global_post_hooks):
+            raise CaptureError("ng.compile: an optimizer with step hooks runs Python code in every step; remove the hooks, or "
+                               "call its step outside of the compiled function")
+        self.stepping(optimizer)
+        before, self.optimizer = self.optimizer, optimizer
+        try:
+            return step(optimizer, *args, **kwargs)
+        finally:
+            self.optimizer = before
+
+    def undo(self):
+        """Put gradients and optimizer states back as they were before the capture."""
+        for t, grad, _ in self.leaves.values():
+            t._grad = grad
+        for optimizer, state in self.optimizers.values():
+            optimizer.state.clear()
+            optimizer.state.update(state)
+
+
+def _tensors(value):
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (list, tuple)):
+        for v in value:
+            yield from _tensors(v)
+
+
+class Refresher(Recorder):
+    """Runs an optimizer's step for its settings alone."""
+
+    def __init__(self):
+        super().__init__()
+        self.shared = []
+
+    def optimize(self, kernel, tables, changed, shared):
+        self.shared.append(shared)
+        changed.clear()
+
+    def leaf(self, t, reads=True):
+        pass
+
+    def written(self, t):
+        pass
+
+
+@contextlib.contextmanager
+def recording(recorder=None):
+    """Capture what this thread does in the block."""
+    recorder = recorder or Recorder()
+    previous = modes.current().capture
+    tape.TAPE.append(recorder)
+    modes.change(capture=recorder)
+    try:
+        yield recorder
+    finally:
+        tape.TAPE.remove(recorder)
+        modes.change(capture=previous)

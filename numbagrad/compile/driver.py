@@ -1,0 +1,54 @@
+"""The native walk over a program: rows of (function, table, items, grain), after its addresses have been filled in."""
+
+from __future__ import annotations
+
+import functools
+
+from ..kernel import jit, threads
+
+# Words of the header: see ``Program``.
+HEADER = ("rows", "table", "relocations", "relocation_table", "bases", "memory", "state", "drive")
+
+TEXT = """def walk(header, first, last):
+    h = ptr_i8(header)
+    rows, memory, bases, place = ptr_i8(h[1]), ptr_i8(h[5]), ptr_i8(h[4]), ptr_i8(h[3])
+    if first == 0:
+        for i in range(h[2]):
+            memory[place[3 * i]] = bases[place[3 * i + 1]] + place[3 * i + 2]
+    for i in range(first, last):
+        fn, table, n, grain = rows[4 * i], rows[4 * i + 1], rows[4 * i + 2], rows[4 * i + 3]
+        if fn == 0:
+            if ptr_i8(table)[0] != n:
+                return i
+        elif grain == 0 or n <= grain:
+            call_piece(fn, table, 0, n)
+        else:
+            call_drive(h[7], h[6], fn, table, n, grain)
+    return -1
+"""
+
+
+def _call_drive():
+    from llvmlite import ir
+    from numba import types
+    from numba.extending import intrinsic
+
+    word = ir.IntType(64)
+
+    @intrinsic
+    def call_drive(typingctx, fn, state, piece, table, n, grain):
+        """Call the C function at address ``fn`` with five words."""
+        def codegen(context, builder, signature, args):
+            kind = ir.FunctionType(ir.VoidType(), [word] * 5)
+            builder.call(builder.inttoptr(args[0], kind.as_pointer()), args[1:])
+            return context.get_dummy_value()
+        return types.void(*[types.int64] * 6), codegen
+    return call_drive
+
+
+@functools.cache
+def walk(nogil):
+    """Native ``walk(header, first, last)``: -1, or the row of the check that failed."""
+    call_piece, _, _ = threads._intrinsics()
+    env = {"call_piece": call_piece, "call_drive": _call_drive()}
+    return jit.compile_source(TEXT, "walk", "iii", env, "walk 1", returns=True, nogil=nogil).entry

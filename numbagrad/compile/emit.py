@@ -1,0 +1,151 @@
+"""Fused elementwise loops: text from expressions and layouts, compiled once for each distinct text.
+
+A loop has the form ``fn(table, start, stop)``. The table holds addresses, numbers, and, unless all operands are dense,
+sizes and strides, so one compiled loop serves every shape of the same layout. A layout says, for each operand, whether it
+is walked one by one ("1"), stands still ("0") or jumps ("s") along the innermost dimension.
+"""
+
+from __future__ import annotations
+
+from ..kernel import emit, expr, jit
+
+
+def collapse(shape, strides):
+    """(sizes, strides per operand) with neighbouring dimensions merged where every operand walks them as one."""
+    dims = [(s, tuple([st[d] for st in strides])) for d, s in enumerate(shape) if s != 1]
+    merged = []
+    for s, st in dims:
+        if merged and all([p == q * s for p, q in zip(merged[-1][1], st)]):
+            merged[-1] = (merged[-1][0] * s, st)
+        else:
+            merged.append((s, st))
+    if not merged:
+        merged = [(1, (0,) * len(strides))]
+    return [s for s, _ in merged], [[st[k] for _, st in merged] for k in range(len(strides))]
+
+
+class Loop:
+    """Text, layout and table of a fused loop over ``ins`` and ``outs`` (operands), before addresses are known."""
+
+    def __init__(self, name, compute, ins, outs, scalars, values, expressions, inputs, shape):
+        self.name = "fused_" + name
+        self.ins, self.outs, self.values = ins, outs, values
+        sizes, strides = collapse(shape, [o.strides for o in (*ins, *outs)])
+        self.sizes, self.strides = sizes, strides
+        self.flat = len(sizes) == 1 and all([st[0] in (0, 1) for st in strides])
+        self.items = sizes[0] if self.flat else _product(sizes[:-1])
+        self.elements = _product(sizes)
+        self.compute, self.expressions, self.inputs, self.scalars = compute, expressions, inputs, scalars
+
+    def words(self, pointer):
+        """The table, with ``pointer(operand)`` for addresses."""
+        words = [pointer(o) for o in (*self.ins, *self.outs)]
+        for v in self.values:
+            words += [float(v.real), float(v.imag)] if self.compute[0] == "c" else [
+                int(v) if self.compute[0] in "iub" else float(v)]
+        if not self.flat:
+            words += [len(self.sizes), *self.sizes]
+            for st in self.strides:
+                words += st
+        return words
+
+    def text(self):
+        """(source, key of what its names mean, environment)."""
+        compute, T = self.compute, "T"
+        consts, body, results, used = expr.lines(self.expressions, compute)
+        read = set(expr.variables(self.expressions))
+        codes_in, codes_out = [o.dtype.code for o in self.ins], [o.dtype.code for o in self.outs]
+        head, k = [], 0
+        for n, c in zip(self.inputs, codes_in):
+            head.append(f"{n}_p = ptr_{c}(args[{k}])")
+            k += 1
+        for i, c in enumerate(codes_out):
+            head.append(f"o{i}_p = ptr_{c}(args[{k}])")
+            k += 1
+        for s in self.scalars:
+            if compute[0] == "c":
+                head.append(f"{s} = T(complex(fargs[{k}], fargs[{k + 1}]))")
+                k += 2
+            else:
+                head.append(f"{s} = {T}({'args' if compute[0] in 'iub' else 'fargs'}[{k}])")
+                k += 1
+        names = [*self.inputs, *[f"o{i}" for i in range(len(codes_out))]]
+        last = [st[-1] for st in self.strides]
+        head += consts
+
+        def at(j, origin):
+            step = last[j]
+            if step == 1:
+                return f"{origin} + i" if origin else "i"
+            if step == 0:
+                return origin or "0"
+            return f"{origin} + i * {names[j]}_t" if origin else f"i * {names[j]}_t"
+
+        def loop(pad, origins, bounds):
+            lines = []
+            for j, n in enumerate(self.inputs):
+                if n in read and last[j] == 0:
+                    lines.append(f"{pad}{n} = load_{codes_in[j]}({n}_p[{at(j, origins[j])}])")
+            lines.append(f"{pad}for i in range({bounds}):")
+            inner = [f"{n} = load_{codes_in[j]}({n}_p[{at(j, origins[j])}])" for j, n in enumerate(self.inputs)
+                     if n in read and last[j] != 0]
+            inner += body
+            m = len(self.inputs)
+            inner += [f"o{i}_p[{at(m + i, origins[m + i])}] = store_{c}({r})"
+                      for i, (r, c) in enumerate(zip(results, codes_out))]
+            return lines + [f"{pad}    {line}" for line in inner]
+
+        if self.flat:
+            lines = loop("", [""] * len(names), "start, stop")
+        else:
+            nd = len(self.sizes)
+            base = k + 1
+            head += [f"n{d} = args[{base + d}]" for d in range(nd)]
+            for j, n in enumerate(names):
+                row = base + nd + j * nd
+                head += [f"{n}_s{d} = args[{row + d}]" for d in range(nd - 1)]
+                if last[j] not in (0, 1):
+                    head.append(f"{n}_t = args[{row + nd - 1}]")
+            lines = ["for row in range(start, stop):"]
+            if nd == 1:
+                lines += [f"    {n}_o = 0" for n in names]
+            elif nd == 2:
+                lines += [f"    {n}_o = row * {n}_s0" for n in names]
+            else:
+                lines.append("    left = row")
+                for d in range(nd - 2, 0, -1):
+                    lines += [f"    up{d} = left // n{d}", f"    c{d} = left - up{d} * n{d}", f"    left = up{d}"]
+                for n in names:
+                    parts = [f"left * {n}_s0"] + [f"c{d} * {n}_s{d}" for d in range(1, nd - 1)]
+                    lines.append(f"    {n}_o = {' + '.join(parts)}")
+            lines += loop("    ", [f"{n}_o" for n in names], f"n{nd - 1}")
+        text = f"def {self.name}(table, start, stop):\n    args = ptr_i8(table)\n    fargs = ptr_f8(table)\n"
+        text += "".join(f"    {line}\n" for line in head + lines)
+        env, key = emit.functions(used, compute)
+        env["T"], t_key = jit._Cast.get("T", compute)
+        keys = [key, t_key]
+        for c in sorted(set(codes_in)):
+            env["load_" + c], q = jit._Cast.get("load", c)
+            keys.append(q)
+        for c in sorted(set(codes_out)):
+            env["store_" + c], q = jit._Cast.get("store", c)
+            keys.append(q)
+        return text, "\n".join(keys), env
+
+
+_made: dict = {}
+
+
+def compiled(text, key, env, name, fast=jit.FAST):
+    """The native form of a loop's text."""
+    found = _made.get((text, key))
+    if found is None:
+        found = _made[text, key] = jit.compile_source(text, name, "iii", env, key, fast)
+    return found
+
+
+def _product(sizes):
+    n = 1
+    for s in sizes:
+        n *= s
+    return n

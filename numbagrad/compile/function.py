@@ -1,0 +1,112 @@
+"""The public side of ``ng.compile``."""
+
+from __future__ import annotations
+
+import functools
+import threading
+import warnings
+
+from ..kernel import tape
+from ..nn.modules.module import Module
+from . import guards
+from .capture import CaptureError
+from .variant import MISS, Variant, flatten, mode_key
+
+LIMIT = 16  # variants of one function
+
+
+class CompileWarning(UserWarning):
+    """A compiled function runs slower than it might: it recompiles often, or falls back to eager."""
+
+
+class CompiledFunction:
+    """What ``ng.compile`` returns; call it like the function."""
+
+    def __init__(self, fn, fallback=False, variants=LIMIT):
+        self.fn = fn
+        self.fallback, self.limit = fallback, variants
+        self.variants, self.last, self.lock = [], None, threading.RLock()
+        functools.update_wrapper(self, fn, updated=())
+        self.progress = None
+        self.eager = False
+
+    def __call__(self, *args, **kwargs):
+        last = self.last
+        if last is not None and not kwargs:
+            try:
+                result = last(*args)
+            except TypeError:
+                if len(args) == last.__code__.co_argcount:
+                    raise
+                result = MISS
+            except AttributeError:
+                if all([hasattr(a, "_kind") for a in args]):
+                    raise
+                result = MISS
+            if result is not MISS:
+                return result
+        return self.slow(args, kwargs)
+
+    def slow(self, args, kwargs):
+        """Look for a variant whose guards hold; capture a new one where none does."""
+        if tape.TAPE and tape.active() is not None or self.eager:
+            return self.fn(*args, **kwargs)
+        leaves = []
+        structure = flatten((args, kwargs), leaves)
+        with self.lock:
+            for v in reversed(self.variants):
+                if v.structure == structure and len(v.leaves) == len(leaves):
+                    result = v.fast(*leaves)
+                    if result is not MISS:
+                        self.last = v.fast if v.flat else None
+                        return result
+            return self.capture(args, kwargs, leaves)
+
+    def capture(self, args, kwargs, leaves):
+        try:
+            v = Variant(self, args, kwargs).build()
+        except CaptureError as e:
+            if not self.fallback:
+                raise
+            warnings.warn(f"{e}; it runs eagerly from now on (fallback=True)", CompileWarning, stacklevel=4)
+            self.eager = True
+            return self.fn(*args, **kwargs)
+        if v.once:
+            return v.first(leaves)
+        if len(self.variants) >= self.limit:
+            self.variants.pop(0)
+            warnings.warn(f"{self.__name__} was compiled more than {self.limit} times: {self.changes(v)}. The oldest form was "
+                          "dropped.", CompileWarning, stacklevel=4)
+        self.variants.append(v)
+        self.last = v.fast if v.flat else None
+        return v.first(leaves)
+
+    def changes(self, new):
+        """What differs between a new variant and the one before, in words."""
+        if not self.variants:
+            return "first call"
+        return new.difference(self.variants[-1])
+
+
+def compile(model=None, *, fullgraph=False, dynamic=None, backend="numba", mode=None, options=None, disable=False,
+            fallback=False):
+    """Compile a function of tensors, or a Module: the first call captures it, later ones run as one native call.
+
+    Works as a decorator, with or without arguments. ``fallback=True`` runs what cannot be captured eagerly, with a
+    warning, where otherwise ``CaptureError`` (a RuntimeError) names the line. ``disable=True`` returns ``model`` itself.
+    ``fullgraph``, ``dynamic``, ``backend``, ``mode`` and ``options`` are accepted for PyTorch's sake: there is one
+    backend, and graphs are always whole."""
+    if model is None:
+        return functools.partial(compile, fullgraph=fullgraph, dynamic=dynamic, backend=backend, mode=mode,
+                                 options=options, disable=disable, fallback=fallback)
+    if disable:
+        return model
+    if isinstance(model, Module):
+        from .module import OptimizedModule
+        return OptimizedModule(model, fallback)
+    if not callable(model):
+        raise TypeError(f"compile() expects a function or a Module, not {type(model).__name__}")
+    return CompiledFunction(model, fallback)
+
+
+__all__ = ["CompileWarning", "CompiledFunction", "compile", "guards", "mode_key"]

@@ -1,0 +1,37 @@
+"""The arena: every temporary gets a slot for the calls between its first and its last use."""
+
+from __future__ import annotations
+
+from .ir import TEMPORARY
+
+ALIGN = 64
+
+
+def plan(lifetimes):
+    """(bytes, {buffer: offset}) for {buffer: (first call, last call)}: largest first, each at the lowest free place."""
+    placed, offsets, top = [], {}, 0
+    order = sorted(lifetimes.items(), key=lambda e: (-e[0].nbytes, e[1]))
+    for b, (first, last) in order:
+        size = max(ALIGN, -(-b.nbytes // ALIGN) * ALIGN)
+        at = 0
+        for start, end, f, q in placed:
+            if f <= last and first <= q:
+                if at + size <= start:
+                    break
+                at = max(at, end)
+        placed.append((at, at + size, first, last))
+        placed.sort()
+        offsets[b] = at
+        top = max(top, at + size)
+    return top, offsets
+
+
+def lifetimes(calls):
+    """{temporary: (first, last)} over the positions of the calls that touch it."""
+    found = {}
+    for i, call in enumerate(calls):
+        for b in call.buffers():
+            if b.role == TEMPORARY:
+                first, _ = found.get(b, (i, i))
+                found[b] = (first, i)
+    return found

@@ -1,0 +1,247 @@
+"""From calls to a program: native functions, their argument tables in one block of memory, and the arena."""
+
+from __future__ import annotations
+
+import struct
+import threading
+from array import array
+
+import numpy as np
+
+from .. import storage
+from ..kernel import jit, threads
+from ..kernel.tape import FLAGS
+from . import emit, memory, passes
+from .driver import walk
+from .ir import INPUT, KEPT, OUTPUT, STATE, TEMPORARY, Fold, Gemm, Host, KernelCall, Operand, Optim, Ptr, Raw
+
+NOGIL_WORK = 1 << 17  # elements from which a program lets other threads of Python run
+
+
+class Item:
+    """A native call: ``make()`` returns the function's address; words are ints, floats, ``Ptr`` and ``Operand``."""
+
+    __slots__ = ("call", "make", "words", "items", "grain", "start", "source", "rows", "live")
+
+    def __init__(self, call, make, words, items, grain=0, source=None, rows=None, live=None):
+        self.call, self.make, self.words, self.items, self.grain = call, make, words, items, grain
+        self.source, self.rows, self.live = source, rows, live
+
+
+def lower(call, needed):
+    """The native form of one call."""
+    limit = 2 * threads.SERIAL_BELOW["elementwise"]
+
+    def grain(items, work):
+        return max(1, items * (limit // 2) // work) if items > 1 and work >= limit else 0
+
+    if isinstance(call, passes.Group):
+        ins, outs, inputs, scalars, values, expressions = call.fused(needed)
+        name = call.calls[0].name.removeprefix("loop_") if len(call.calls) == 1 else "chain"
+        loop = emit.Loop(name, call.compute, ins, outs, scalars, values, expressions, inputs, call.shape)
+        text, key, env = loop.text()
+        call.loop = loop
+        return Item(call, lambda: emit.compiled(text, key, env, loop.name).address, loop.words(lambda o: o), loop.items,
+                    grain(loop.items, loop.elements), text)
+    if isinstance(call, Fold):
+        x, out = call.x, call.out
+        n = call.numbers[-1]
+        return Item(call, lambda: call.op.native(*call.key, True).address, [x, out, *call.numbers], call.items,
+                    grain(call.items, n))
+    if isinstance(call, KernelCall):
+        values, items, names = call.values, call.items, [p for p, _ in call.kernel.parameters({})]
+        ranged = names[-2:] == ["start", "stop"]
+        if items is None and ranged and values[-2] == 0:
+            values, items, ranged, g = values[:-2], values[-1], True, 0
+        elif items is None:
+            items, ranged, g = 1, False, 0
+        else:
+            g = grain(items, call.work)
+        words = [float(v) if k == "f" else v for v, k in zip(values, call.kinds)]
+        return Item(call, lambda: jit.table_form(call.kernel, call.dtype, ranged).address, words, items, g)
+    if isinstance(call, Gemm):
+        from ..kernel import blas
+        m, n, k = call.sizes
+        work, least = m * n * k, threads.SERIAL_BELOW["gemm"]
+        rows = columns = 1
+        many = threads.get_num_threads() if blas.is_serial() else 1
+        if many > call.batch and work * call.batch > least:
+            rows, columns = blas._grid(m, n, min(-(-many // call.batch), max(1, work // least)))
+        units = call.batch * rows * columns
+        g = 0 if work * call.batch <= least or many == 1 else max(1, least * rows * columns // max(work, 1))
+        words = [call.a, call.b, call.c, m, n, k, *call.lds, *call.flags, *call.strides, rows, columns,
+                 float(call.alpha), float(call.beta)]
+        return Item(call, lambda: blas._piece_address(call.code), words, units, g)
+    if isinstance(call, Optim):
+        return Item(call, lambda: jit.table_form(call.kernel, call.dtype, True).address, [], 0, rows=call.rows,
+                    live=call.shared)
+    if isinstance(call, Raw):
+        make = call.fn if callable(call.fn) else lambda: call.fn
+        return Item(call, make, call.words, call.items, call.grain or grain(call.items, call.work))
+    raise TypeError(f"no native form for {type(call).__name__}")
+
+
+class Program:
+    """A compiled run: call it with the base addresses of its inputs and outputs."""
+
+    def __init__(self, calls, inputs, outputs, progress=None):
+        self.calls, self.inputs, self.outputs = calls, inputs, outputs
+        self.lock = threading.Lock()
+        readers = passes.needed_by(calls)
+        self.items, self.segments = [], []
+        index_of = {id(c): i for i, c in enumerate(calls)}
+
+        def needed_in(call):
+            at = index_of[id(call)]
+            return lambda b: b.role != TEMPORARY or any([r != at for r in readers.get(b, ())])
+
+        lowered = []
+        for call in calls:
+            lowered.append(None if isinstance(call, Host) else lower(call, needed_in(call)))
+        used = [c if isinstance(c, Host) else _touched(item) for c, item in zip(calls, lowered)]
+        self._place(calls, used)
+        self.natives = {}
+        self._assemble(lowered, progress)
+
+    # --- memory
+
+    def _place(self, calls, used):
+        """Give every buffer its address, or its number among those that change from call to call."""
+        for call in calls:
+            if isinstance(call, Host):
+                for b in call.buffers():
+                    if b.role == TEMPORARY:
+                        b.role = KEPT
+        spans = {}
+        for i, u in enumerate(used):
+            for b in u.buffers() if isinstance(u, Host) else u:
+                if b.role == TEMPORARY:
+                    spans[b] = (spans.get(b, (i, i))[0], i)
+        self.spans = spans
+        self.arena_bytes, offsets = memory.plan(spans)
+        self.total_bytes = sum([b.nbytes for b in spans])
+        # Numbers of the first slots vary by variant; a cache line before keeps neighbours apart.
+        self.arena = np.empty(self.arena_bytes + 128, np.uint8)
+        base = -(-storage.address(self.arena) // 64) * 64
+        self.offsets, self.arena_base = offsets, base
+        self.number = {b: i for i, b in enumerate((*self.inputs, *self.outputs))}
+
+    def address(self, b):
+        """The fixed address of a buffer that has one."""
+        if b.role == TEMPORARY:
+            return self.arena_base + self.offsets[b]
+        if b.role == KEPT:
+            if b.array is None:
+                b.array = np.empty(max(b.obj.size, 1), b.obj.dtype)
+            return storage.address(b.array)
+        if b.role == STATE:
+            return b.base
+        raise KeyError(b)
+
+    # --- tables
+
+    def _assemble(self, lowered, progress):
+        words, relocations, rows, self.live = [], [], [], []
+        self.row_of = []
+
+        def put(value):
+            at = len(words)
+            if value.__class__ in (Ptr, Operand):
+                b = value.buffer
+                if b.role in (INPUT, OUTPUT):
+                    relocations.append((at, self.number[b], value.offset))
+                    words.append(0)
+                else:
+                    words.append(self.address(b) + value.offset)
+            elif value.__class__ is float:
+                words.append(struct.unpack("=q", struct.pack("=d", value))[0])
+            else:
+                words.append(int(value))
+            return at
+
+        plans = []
+        for item, call in zip(lowered, self.calls):
+            if item is None:
+                plans.append(("host", call))
+                continue
+            if item.rows is not None:
+                cells = [put(v) for v in item.rows]
+                head = len(words)
+                words.append(None)
+                words.append(len(item.rows) // call.kernel.rows)
+                kinds = [k for _, k in call.kernel.parameters({})[call.kernel.rows:]]
+                live = [put(float(v) if k == "f" else int(v)) for v, k in zip(item.live, kinds)]
+                words[head] = ("self", cells[0])
+                self.live.append((call, live, kinds))
+                n = len(item.rows) // call.kernel.rows
+                plans.append(("call", item, head, n, 0 if n < 2 else 0))
+            else:
+                head = len(words)
+                for v in item.words:
+                    put(v)
+                plans.append(("call", item, head, item.items, item.grain))
+            for address in call.checks:
+                plans.append(("check", address))
+        self.memory = np.zeros(max(len(words), 1), np.int64)
+        start = storage.address(self.memory)
+        for i, w in enumerate(words):
+            self.memory[i] = start + 8 * w[1] if w.__class__ is tuple else w
+        bar = progress(sum([p[0] == "call" for p in plans])) if progress else None
+        first = 0
+        for p in plans:
+            if p[0] == "host":
+                self.segments.append((first, len(rows), p[1]))
+                first = len(rows)
+                continue
+            if p[0] == "check":
+                rows.append((0, p[1], -1, 0))
+                self.row_of.append(p[1])
+                continue
+            _, item, head, n, grain = p
+            rows.append((item.make(), start + 8 * head, n, grain))
+            self.row_of.append(item)
+            self.items.append(item)
+            if bar:
+                bar()
+        self.segments.append((first, len(rows), None))
+        self.rows = np.array(rows, np.int64).reshape(-1, 4)
+        self.relocations = np.array(relocations, np.int64).reshape(-1, 3)
+        self.base_values = array("q", [0] * max(len(self.number), 1))
+        address = storage.address
+        self.header = np.array((len(rows), address(self.rows), len(relocations), address(self.relocations),
+                                self.base_values.buffer_info()[0], start, threads.state_address(),
+                                threads.driver_address() if threads.get_num_threads() > 1 else 0), np.int64)
+        self.header_address = address(self.header)
+        self.work = sum([b.nbytes // 4 for c in self.calls for b in c.buffers()])
+        self.walk = walk(self.work >= NOGIL_WORK)
+        self.count = len(rows)
+        self.plain = len(self.segments) == 1
+
+    # --- running
+
+    def run(self):
+        """One run, after ``bases`` were set; the caller holds the lock."""
+        for first, last, host in self.segments:
+            if last > first:
+                failed = self.walk(self.header_address, first, last)
+                if failed >= 0:
+                    self.failed(failed)
+            elif first == 0:
+                self.walk(self.header_address, 0, 0)
+            if host is not None:
+                self.call_host(host)
+
+    def failed(self, row):
+        """Raise what the kernel before a check found."""
+        array, raises = FLAGS[int(self.rows[row, 1])]
+        raises()
+        raise RuntimeError("a kernel met bad input")
+
+    def call_host(self, call):
+        raise NotImplementedError
+
+
+def _touched(item):
+    """Buffers whose memory a native call is given."""
+    words = item.words if item.rows is None else item.rows
+    return {w.buffer for w in words if w.__class__ in (Ptr, Operand)}

@@ -1,0 +1,430 @@
+"""One compiled form of a function, for one combination of everything that was guarded at its capture."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from array import array
+from collections import defaultdict
+from threading import get_ident
+
+import numpy as np
+
+from .. import modes, storage
+from ..autograd import graph
+from ..kernel import jit, tape
+from ..kernel.tape import Fake
+from ..tensor import Tensor, raw
+from . import guards, passes
+from .capture import CaptureError, Refresher, recording
+from .ir import INPUT, KEPT, OUTPUT, STATE, TEMPORARY, Host, Optim
+from .program import Program
+
+
+class Miss:
+    """Returned by a variant whose guards do not hold."""
+
+
+MISS = Miss()
+
+
+def flatten(value, leaves):
+    """Nested arguments or results as a hashable structure; its tensors are appended to ``leaves``."""
+    if isinstance(value, Tensor):
+        leaves.append(value)
+        return "*"
+    if isinstance(value, (list, tuple)):
+        kind = type(value)
+        return (kind, *[flatten(v, leaves) for v in value])
+    if isinstance(value, dict):
+        return (type(value), *[(k, flatten(v, leaves)) for k, v in value.items()])
+    if isinstance(value, guards.PLAIN):
+        return (type(value).__name__, value)
+    return ("object", _Same(value))
+
+
+class _Same:
+    """An argument that is compared by identity."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def __eq__(self, other):
+        return other.__class__ is _Same and other.value is self.value
+
+    def __hash__(self):
+        return id(self.value)
+
+
+def rebuild(structure, leaves):
+    """The nested value of a structure, its tensors taken from the iterator ``leaves``."""
+    if structure == "*":
+        return next(leaves)
+    kind = structure[0]
+    if kind == "object":
+        return structure[1].value
+    if isinstance(kind, str):
+        return structure[1]
+    if issubclass(kind, dict):
+        return kind((k, rebuild(v, leaves)) for k, v in structure[1:])
+    parts = [rebuild(v, leaves) for v in structure[1:]]
+    return kind(*parts) if hasattr(kind, "_fields") else kind(parts)
+
+
+def mode_key():
+    """The modes that decide what a call records."""
+    mode = modes.current()
+    return mode.grad, mode.inference
+
+
+class Variant:
+    """A captured and compiled call; ``fast(*args)`` runs it or returns ``MISS``."""
+
+    def __init__(self, owner, args, kwargs):
+        self.owner = owner
+        leaves = []
+        self.structure = flatten((args, kwargs), leaves)
+        self.mode = mode_key()
+        self.once = False
+        self._capture(args, kwargs, leaves)
+
+    # --- capture
+
+    def _capture(self, args, kwargs, leaves):
+        fn = self.owner.fn
+        self.surroundings = guards.Surroundings(fn)
+        with recording() as r:
+            self.recorder = r
+            for t in leaves:
+                b = r.buffer(t)
+                if id(t) not in self.surroundings.tensors:
+                    b.role = INPUT
+            try:
+                result = fn(*args, **kwargs)
+                failed = None
+            except BaseException as e:
+                failed = e
+        if failed is not None:
+            r.undo()
+            if isinstance(failed, tape.Unlowered):
+                raise CaptureError(_unlowered(failed)) from None
+            raise failed
+        outs = []
+        self.result_structure = flatten(result, outs)
+        del result
+        try:
+            self._finish(r, leaves, outs)
+        except BaseException:
+            r.undo()
+            raise
+
+    def _finish(self, r, leaves, outs):
+        self.calls = r.calls
+        inputs, self.arguments = [], []
+        for i, t in enumerate(leaves):
+            b = r.buffers[id(t._buf)]
+            if b.role == INPUT and b not in inputs:
+                inputs.append(b)
+                self.arguments.append((i, t._ptr - b.base))
+        self.leaves = [(type(t), t._kind, t._shape, t._strides, t._rg) for t in leaves]
+        self.aliases = _aliases(leaves)
+        self._keep_state(r, outs)
+        outputs, self.results = [], []
+        for t in outs:
+            b = r.buffer(t)
+            if b.role == TEMPORARY:
+                b.role = OUTPUT
+                outputs.append(b)
+            if b.role == OUTPUT:
+                self.results.append((outputs.index(b), t._ptr - b.base, t._n, t._shape, t._strides, t._kind, type(t)))
+            elif b.role in (STATE, INPUT):
+                self.results.append(("same", self._given(t, leaves)))
+            else:
+                self.results.append(("clone", t))
+        self.detached(outs, r)
+        self.outputs = outputs
+        calls = passes.live(r.calls, set(outputs))
+        calls, alias = passes.repeated(calls)
+        if alias:
+            calls = passes.live(calls, set(outputs))
+        self.captured = len(r.calls)
+        calls = passes.fuse(calls)
+        self.program = Program(calls, inputs, outputs, self.owner.progress)
+        self._guards(r, leaves)
+        self.text = None
+
+    def _given(self, t, leaves):
+        for i, given in enumerate(leaves):
+            if given is t:
+                return i
+        return t
+
+    def detached(self, outs, r):
+        """Results whose graph is still there would need a backward; see ``differentiable``."""
+        for t in outs:
+            if t._rg and t._node is not None and id(graph.function_of(t._node)[0]) not in r.ran:
+                raise CaptureError("ng.compile: a result requires grad and its backward was not captured; call backward "
+                                   "inside the compiled function, return a detached tensor, or run it under no_grad")
+
+    def _keep_state(self, r, outs):
+        """Give real memory to what outlives the call: gradients, new optimizer states."""
+        kept = set()
+        self.gradients = []
+        for t, before, _ in r.leaves.values():
+            g = t._grad
+            if g is not before:
+                self.gradients.append((t, g))
+                if g is not None and g._buf.__class__ is Fake:
+                    kept.add(id(g._buf))
+                    self._real(r, g)
+        for optimizer, before in r.optimizers.values():
+            for p, state in optimizer.state.items():
+                for v in state.values() if isinstance(state, dict) else ():
+                    if isinstance(v, Tensor) and v._buf.__class__ is Fake:
+                        self._real(r, v)
+                        kept.add(id(v._buf))
+                        self.once = True
+                    if isinstance(v, Tensor):
+                        self.surroundings.tensors[id(v)] = v
+                    del v
+                del state, p
+            del before
+        out_bufs = {id(t._buf) for t in outs}
+        held = []
+        for b in r.buffers.values():
+            if b.fake and b.role == TEMPORARY and id(b.obj) not in out_bufs and sys.getrefcount(b.obj) > 2:
+                held.append(b)
+        if held:
+            self._refuse_held(held, outs)
+
+    def _real(self, r, t):
+        """Real memory for a tensor that was made in the capture and stays."""
+        b = r.buffers[id(t._buf)]
+        b.role = KEPT
+        if b.array is None:
+            b.array = np.zeros(max(b.obj.size, 1), b.obj.dtype)
+        t._ptr = storage.address(b.array) + (t._ptr - b.base)
+        r.buffers[id(b.array)] = b
+        t._buf = b.array
+
+    def _refuse_held(self, held, outs):
+        gc.collect()
+        held = [b for b in held if sys.getrefcount(b.obj) > 2]
+        if not held:
+            return
+        graph = set()
+        stack = [t._node for t in outs if t._node is not None]
+        for b in held:
+            for holder in gc.get_referrers(b.obj):
+                if isinstance(holder, Tensor):
+                    users = [u for u in gc.get_referrers(holder) if not isinstance(u, (type(sys._getframe()), list))]
+                    names = ", ".join(sorted({type(u).__name__ for u in users}))
+                    raise CaptureError(
+                        f"ng.compile: a tensor of shape {list(holder._shape)} made inside the compiled function is still "
+                        f"held outside of it when it returns (by: {names or 'a local variable'}). A replay cannot hand out "
+                        "new tensors that way: return it, or write into an existing tensor with copy_().")
+        del graph, stack
+
+    # --- guards and the call
+
+    def _guards(self, r, leaves):
+        s = self.surroundings
+        known = {id(b.obj) for b in r.buffers.values() if b.role == STATE} | {
+            id(b.array) for b in r.buffers.values() if b.role == KEPT}
+        given = {id(t) for t in leaves}
+        self.tensors = [t for t in s.tensors.values() if id(t._buf) in known or id(t) in given or t._rg]
+        self.module_guard = guards.ModuleGuard(s.modules.values()) if s.modules else None
+        self.grads = [(t, before) for t, before, reads in r.leaves.values() if reads]
+        self.optimizers = [o for o, _ in r.optimizers.values()]
+        self.versions = []
+        written = list(r.versions.values())
+        by_version = {id(t._ver): i for i, t in enumerate(leaves)}
+        self.written_args = [by_version[id(v)] for v in written if id(v) in by_version]
+        self.versions = [v for v in written if id(v) not in by_version]
+        self.keep = [b.obj for b in r.buffers.values() if b.role == STATE]
+
+    def fast_text(self):
+        """Source of the call: guards, addresses, the native run, results."""
+        flat = (self.structure[0][0] is tuple and self.structure[1] == (dict,)
+                and all([p == "*" for p in self.structure[0][1:]]))
+        names = [f"a{i}" for i in range(len(self.leaves))]
+        env = {"MISS": MISS, "STATE": modes.STATE, "mode_key": mode_key, "MODE": self.mode, "V": self, "TAPE": tape.TAPE,
+               "empty": np.empty, "peek": storage._peek, "new": object.__new__, "Tensor": Tensor, "get_ident": get_ident}
+        p = self.program
+        head = f"def call({''.join(n + ', ' for n in names)}):\n"
+        checks = []
+        for i, (cls, kind, shape, strides, rg) in enumerate(self.leaves):
+            env[f"C{i}"], env[f"K{i}"], env[f"S{i}"] = cls, kind, shape
+            checks += [f"a{i}.__class__ is C{i}", f"a{i}._kind is K{i}", f"a{i}._shape == S{i}",
+                       f"a{i}._strides is None" if strides is None else f"a{i}._strides == {strides!r}",
+                       f"a{i}._rg is {rg!r}"]
+        for i, j, distance in self.aliases:
+            checks.append(f"a{j}._ptr - a{i}._ptr == {distance}" if distance is not None
+                          else f"a{i}._buf is not a{j}._buf")
+        s = self.surroundings
+        for k, (cell, v) in enumerate(s.cells):
+            env[f"cell{k}"], env[f"cv{k}"] = cell, v
+            checks.append(f"(cell{k}.cell_contents is cv{k} or cell{k}.cell_contents == cv{k})")
+        for k, (table, name, v) in enumerate([*s.names, *s.fields]):
+            env[f"table{k}"], env[f"tv{k}"] = table, v
+            checks.append(f"(table{k}.get({name!r}) is tv{k} or table{k}.get({name!r}) == tv{k})")
+        if self.tensors:
+            for k, t in enumerate(self.tensors):
+                env[f"t{k}"] = t
+            now = ", ".join(f"t{k}._ptr, t{k}._rg" for k in range(len(self.tensors)))
+            env["POINTERS"] = tuple([v for t in self.tensors for v in (t._ptr, t._rg)])
+            checks.append(f"({now}) == POINTERS")
+        for k, (t, before) in enumerate(self.grads):
+            env[f"g{k}"], env[f"gv{k}"] = t, before
+            checks.append(f"g{k}._grad is gv{k}")
+            if before is not None:
+                env[f"gp{k}"] = before._ptr
+                checks.append(f"gv{k}._ptr == gp{k}")
+        lines = [f"    if not ({' and '.join(checks) or 'True'}):", "        return MISS"]
+        plain = self.mode == (True, False)
+        lines += [f"    if {'STATE and ' if plain else ''}(mode_key() != MODE or TAPE):" if plain else
+                  "    if not STATE or mode_key() != MODE or TAPE:", "        return MISS"]
+        if self.module_guard is not None:
+            from ..nn.modules import module
+            env["CHANGED"], env["GUARD"] = module.CHANGED, self.module_guard
+            lines += ["    if CHANGED[0] != GUARD.version and not GUARD.holds():", "        return MISS"]
+        for k, o in enumerate(self.optimizers):
+            env[f"SET{k}"] = cell = [None]
+            keys, values = [], []
+            for j, group in enumerate(o.param_groups):
+                env[f"G{k}_{j}"] = group
+                for name, v in group.items():
+                    if name not in guards.SETTINGS_SKIP:
+                        keys.append(f"G{k}_{j}[{name!r}]")
+                        values.append(v)
+            if any([isinstance(v, Tensor) for v in values]):
+                lines.append(f"    V.refresh({k})")
+            else:
+                cell[0] = tuple(values)
+                lines += [f"    settings = ({', '.join(keys)},)", f"    if settings != SET{k}[0]:",
+                          f"        V.refresh({k})", f"        SET{k}[0] = settings"]
+        env["lock"], env["bases"] = p.lock, p.base_values
+        body = []
+        n_in = len(p.inputs)
+        for k, (i, offset) in enumerate(self.arguments):
+            body.append(f"bases[{k}] = a{i}._ptr{f' - {offset}' if offset else ''}")
+        for k, b in enumerate(self.outputs):
+            env[f"dt{k}"], env[f"size{k}"] = b.obj.dtype, b.obj.size
+            env["address"] = storage.address
+            at = f"peek(id(o{k}) + {storage.DATA_FIELD})" if storage._peek else f"address(o{k})"
+            body += [f"o{k} = empty(size{k}, dt{k})", f"bases[{n_in + k}] = q{k} = {at}"]
+        env["program"] = p
+        if p.plain:
+            env["walk"], env["header"] = p.walk, p.header_address
+            body += [f"failed = walk(header, 0, {p.count})", "if failed >= 0:", "    program.failed(failed)"]
+        else:
+            body.append("program.run()")
+        lines += ["    with lock:", *["        " + b for b in body]]
+        for k, v in enumerate(self.versions):
+            env[f"ver{k}"] = v
+            lines.append(f"    ver{k}[0] += 1")
+        for i in self.written_args:
+            lines.append(f"    a{i}._ver[0] += 1")
+        for k, (t, g) in enumerate(self.gradients):
+            env[f"leaf{k}"], env[f"grad{k}"] = t, g
+            lines.append(f"    leaf{k}._grad = grad{k}")
+            if g is not None:
+                lines.append(f"    grad{k}._ver[0] += 1")
+        made = []
+        for k, res in enumerate(self.results):
+            if res[0] == "same":
+                if isinstance(res[1], int):
+                    made.append(f"a{res[1]}")
+                else:
+                    env[f"r{k}"] = res[1]
+                    made.append(f"r{k}")
+                continue
+            if res[0] == "clone":
+                env[f"r{k}"] = res[1]
+                made.append(f"r{k}.detach().clone()")
+                continue
+            o, offset, n, shape, strides, kind, cls = res
+            env[f"rs{k}"], env[f"rt{k}"], env[f"rk{k}"], env[f"rc{k}"] = shape, strides, kind, cls
+            lines += [f"    r{k} = new(Tensor)"] + [f"    r{k}.{f} = {v}" for f, v in (
+                ("_buf", f"o{o}"), ("_ptr", f"q{o}{f' + {offset}' if offset else ''}"), ("_n", n), ("_shape", f"rs{k}"),
+                ("_strides", f"rt{k}"), ("_kind", f"rk{k}"), ("_ver", "[0]"), ("_grad", "None"), ("_view", "None"),
+                ("_node", "None"), ("_rg", "False"))]
+            if self.mode[1]:
+                env["mark_inference"] = _inference
+                lines.append(f"    mark_inference(r{k})")
+            made.append(f"r{k}")
+        if self.result_structure == "*":
+            lines.append(f"    return {made[0]}")
+        elif self.result_structure == ("NoneType", None):
+            lines.append("    return None")
+        else:
+            env["rebuild"], env["RESULT"] = rebuild, self.result_structure
+            lines.append(f"    return rebuild(RESULT, iter(({''.join(m + ', ' for m in made)})))")
+        return head + "\n".join(lines) + "\n", env, flat
+
+    def build(self):
+        """Make ``fast`` (given the tensors of the arguments)."""
+        text, env, self.flat = self.fast_text()
+        self.text = text
+        self.fast = jit.define(text, "call", env)
+        return self
+
+    def first(self, leaves):
+        """The run that belongs to the capture: gradients are put back as they were, then it is a call like any other."""
+        for t, before, _ in self.recorder.leaves.values():
+            t._grad = before
+        self.recorder = None
+        result = self.fast(*leaves)
+        if result is MISS:
+            raise RuntimeError("ng.compile: the guards of a new variant do not hold; please report this")
+        return result
+
+    def refresh(self, k):
+        """Take the settings of optimizer ``k`` into the tables again."""
+        optimizer = self.optimizers[k]
+        with recording(Refresher()) as r:
+            optimizer.step()
+        with self.program.lock:
+            for call, slots, kinds in self.program.live:
+                if call.optimizer is optimizer:
+                    for slot, v, kind in zip(slots, r.shared[call.run], kinds):
+                        if kind == "f":
+                            self.program.memory.view(np.float64)[slot] = v
+                        else:
+                            self.program.memory[slot] = int(v)
+
+
+def _unlowered(e):
+    """The message for something without a compiled form, from where it was raised."""
+    op, line, tb = None, None, e.__traceback__
+    while tb is not None:
+        code = tb.tb_frame.f_code
+        module = tb.tb_frame.f_globals.get("__name__", "")
+        if not module.startswith("numbagrad") and not code.co_filename.startswith("<numbagrad"):
+            line, op = f"{code.co_filename}:{tb.tb_lineno}", None
+        elif op is None and module.startswith("numbagrad.ops"):
+            op = code.co_name
+        tb = tb.tb_next
+    return (f"ng.compile: {op or 'an operation'}() at {line} has no compiled form: it {e}. Its result depends on values that "
+            "exist only when the step runs; keep it out of the compiled function, or pass fallback=True to run it eagerly.")
+
+
+def _inference(t):
+    from ..tensor import mark_inference
+    mark_inference(t)
+
+
+def _aliases(leaves):
+    """Pairs of arguments that share memory, with their distance, or (None) must not."""
+    out = []
+    for i, a in enumerate(leaves):
+        for j in range(i + 1, len(leaves)):
+            b = leaves[j]
+            if a._buf is b._buf:
+                out.append((i, j, b._ptr - a._ptr))
+            elif a._kind is b._kind:
+                out.append((i, j, None))
+    return out
+
+
+__all__ = ["MISS", "Variant", "defaultdict", "Host", "Optim", "array", "raw"]
