@@ -39,6 +39,7 @@ from . import (  # noqa: F401
     patches,
     pool,
     random,
+    recurrent,
     reduce,
     region,
     repeat,

@@ -4,6 +4,8 @@
 NODES = {
     "mvlgamma": "a sum of lgamma here",
     "multigammaln": "a sum of lgamma here",
+    **dict.fromkeys(("rnn_tanh", "rnn_relu", "lstm", "gru", "rnn_tanh_cell", "rnn_relu_cell", "lstm_cell", "gru_cell"),
+                    "one node for all steps of a layer here, a chain of operations in PyTorch"),
 }
 
 # PyTorch computes these less exactly; the tolerance of the comparison.
@@ -43,6 +45,8 @@ DTYPES = {
 # Ops that take arguments which PyTorch refuses, or the other way round.
 LENIENT = {
     "adaptive_avg_pool2d": "PyTorch computes a mean for an input of two dimensions when output_size is 1",
+    **dict.fromkeys(("rnn_tanh", "rnn_relu", "lstm", "gru", "rnn_tanh_cell", "rnn_relu_cell", "lstm_cell", "gru_cell"),
+                    "PyTorch broadcasts a bias without dimensions"),
 }
 
 # Gradients that PyTorch itself gets wrong or cannot compute; finite differences judge these alone.

@@ -12,6 +12,7 @@ from . import (
     loss,
     normalization,
     pooling,
+    rnn,
     sparse,
 )
 from .activation import *  # noqa: F403
@@ -26,10 +27,11 @@ from .loss import *  # noqa: F403
 from .module import Module
 from .normalization import *  # noqa: F403
 from .pooling import *  # noqa: F403
+from .rnn import *  # noqa: F403
 from .sparse import *  # noqa: F403
 
 __all__ = [
     "Module", *container.__all__, *linear.__all__, *flatten.__all__, *dropout.__all__, *activation.__all__,
     *batchnorm.__all__, *instancenorm.__all__, *normalization.__all__, *sparse.__all__, *conv.__all__,
-    *pooling.__all__, *loss.__all__,
+    *pooling.__all__, *loss.__all__, *rnn.__all__,
 ]  # fmt: skip
