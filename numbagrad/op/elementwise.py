@@ -12,7 +12,7 @@ import inspect
 from .. import dtypes as dt
 from ..kernel import emit, expr, jit
 from . import generate
-from .record import Op, grad_name
+from .record import REGISTRY, Op, grad_name
 
 
 class Elementwise(Op):
@@ -23,6 +23,7 @@ class Elementwise(Op):
     def __init__(self, fn, *, result=None, accepts="any", names=None, inplace=True, keywords=None, special=None,
                  counts_bool=False, complex=None, **options):
         options.setdefault("dtypes", "float" if accepts == "float" else "any")
+        self._traced = None
         super().__init__(fn, inplace=inplace and result != "bool", **options)
         self.result, self.accepts, self.counts_bool = result, accepts, counts_bool
         self.complex = complex
@@ -34,7 +35,11 @@ class Elementwise(Op):
         self.defaults = {p.name: p.default for p in params if p.default is not inspect.Parameter.empty}
         self.rule = None
         self.forms = {}
-        self._traced = None
+        try:
+            generate.check_names(self)
+        except ValueError:
+            del REGISTRY[self.name]
+            raise
         self.call = generate.make_entry(self)
 
     @property

@@ -7,12 +7,14 @@ not fit goes to ``call.general`` and ``call.slow_backward``.
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 
 from .. import modes, storage
 from ..autograd import graph
 from ..autograd.graph import Node
-from ..kernel import jit
+from ..kernel import emit, expr, jit
 from ..kernel.threads import LIMIT
 from ..tensor import Tensor
 from .call import Slow, backward_graph, general, slow_backward, storage_peek
@@ -76,6 +78,28 @@ def namespace(form):
             "new": object.__new__, "Tensor": Tensor, "NodeClass": form.node_class if form else None,
             "sequence": graph.sequence, "refresh": graph.refresh, "general": general, "Slow": Slow,
             "freed": graph.freed, "recording": modes.recording}
+
+
+# Names that the generated calls and kernels use themselves: a parameter of that name would change what they mean.
+RESERVED = frozenset(
+    "abs args at block buf c complex d e fargs far float g i id inner int k ko left left_up limit meta meta_a n nd node out "
+    "ptr range record row run shape size start stop storage t table ver y DEFAULTS FAST FLOATS INTS KEYWORDS LIMIT NodeClass "
+    "NodeTS OP SPECIAL STATE Slow T Tensor empty freed general new peek recording refresh sequence".split())
+BLOCKS = frozenset(("end", "min"))  # used only by kernels that look at blocks of elements first (``emit.NEAR``)
+TEMPORARY = re.compile(r"[acko]\d+(_\w)?|t\d+|(load|store|ptr)_\w+")
+SUFFIXES = ("_a", "_i", "_o", "_p", "_r", "_s", "_t", "_near")
+
+
+def check_names(op):
+    """ValueError if a parameter of an elementwise op is called like something in the generated code."""
+    names = tuple(op.signature.parameters)
+    functions = {n for n, p in expr.PRIMS.items() if p.text.startswith(n + "(")}
+    taken = RESERVED | functions | {n + suffix for n in names for suffix in SUFFIXES}
+    for n in names:
+        if n in taken or TEMPORARY.fullmatch(n) or n in BLOCKS and any(
+                e.op in emit.NEAR for e in expr.topological([op.expression])):
+            raise ValueError(f"elementwise op {op.name}: a parameter cannot be called '{n}', a name that the generated code "
+                             "uses itself; choose another one")
 
 
 def make_entry(op):
