@@ -458,10 +458,16 @@ class Tensor:
             _warned.append(True)
             warnings.warn("Converting a tensor with requires_grad=True to a scalar may lead to unexpected "
                           "behavior.\nConsider using tensor.detach() first.", UserWarning, stacklevel=2)
-        return float(self.item())
+        return float(self._real_item("double"))
 
     def __int__(self):
-        return int(self.item())
+        return int(self._real_item("int64_t"))
+
+    def _real_item(self, target):
+        value = self.item()
+        if value.__class__ is complex and value.imag:
+            raise RuntimeError(f"value cannot be converted to type {target} without overflow")
+        return value.real
 
     def __complex__(self):
         return complex(self.item())

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from numbagrad import dtypes as dt
 from numbagrad import storage
+from numbagrad.copying import copy_into
 from numbagrad.kernel import expr as s
-from numbagrad.op import Sample, elementwise, function
+from numbagrad.op import REGISTRY, Sample, custom, elementwise, function
+from numbagrad.op import call as calls
 from numbagrad.op import view as view_op
 from numbagrad.tensor import Tensor, contiguous_strides
 
 from .region import select
+from .shape import expanded
 
 # --- complex numbers --------------------------------------------------------------------------------------------------
 
@@ -107,6 +112,90 @@ def conj_copy(input):
 def conj(input):
     """Complex conjugate; a real tensor itself."""
     return conj_copy.call(input) if input._kind.dtype.is_complex else input
+
+
+@custom(private=True, contiguous=False, node="AngleBackward0", dtypes="complex", reference=np.angle,
+        samples=(Sample(("complex128", (3,))),))
+def angle_complex(input):
+    """The argument of complex numbers, a real tensor."""
+    return input._shape, storage.kind_of(input._kind.dtype.to_real(), input._kind.device)
+
+
+@angle_complex.cpu
+def _(out, input):
+    x = input.detach()
+    copy_into(out, REGISTRY["atan2"].callable(imag(x), real(x)))
+
+
+@angle_complex.gradient
+def _(g, input):
+    size = REGISTRY["abs"].callable(input)
+    return REGISTRY["where"].callable(size == 0, 0, g * 1j * input / (size * size))
+
+
+@elementwise(private=True, names="AngleBackward0", accepts="float", reference=np.angle, samples=(Sample((3,)),),
+             points=(0.0, -0.0))
+def angle_real(input):
+    """0 or pi."""
+    return s.where(input < 0, math.pi, s.where(input != input, input, 0))
+
+
+@function(dtypes="any", samples=(Sample((3,)), Sample(("complex128", (3,)))), reference=np.angle)
+def angle(input):
+    """The argument of complex numbers; of a real number 0, or pi if it is negative."""
+    return (angle_complex if _tensor("angle", input)._kind.dtype.is_complex else angle_real).call(input)
+
+
+@custom(private=True, contiguous=False, node="ComplexBackward0", reference=lambda a, b: a + 1j * b,
+        samples=(Sample((3,), (3,)),))
+def paired(real, imag):
+    """Complex numbers from two tensors of one shape."""
+    return real._shape, storage.kind_of(real._kind.dtype.to_complex(), real._kind.device)
+
+
+@paired.cpu
+def _(out, real, imag):
+    pairs = view_as_real(out)
+    copy_into(select.call(pairs, -1, 0), real)
+    copy_into(select.call(pairs, -1, 1), imag)
+
+
+@paired.gradient
+def _(g):
+    return real(g), imag(g)
+
+
+_polar = paired.recorded_as("PolarBackward0")
+
+
+def _two_parts(name, a, b, names):
+    """Both parts, broadcast together; PyTorch's errors where they are no float tensors of one dtype."""
+    for position, (t, n) in enumerate(zip((a, b), names)):
+        if not isinstance(t, Tensor):
+            raise TypeError(f"{name}(): argument '{n}' (position {position + 1}) must be Tensor, not {type(t).__name__}")
+    if not {a._kind.dtype, b._kind.dtype} <= {dt.float32, dt.float64}:
+        raise RuntimeError("Expected both inputs to be Half, Float or Double tensors but got "
+                           f"{dt.scalar_name(a.dtype)} and {dt.scalar_name(b.dtype)}")
+    if a._kind.dtype is not b._kind.dtype:
+        raise RuntimeError(f"Expected object of scalar type {dt.scalar_name(a.dtype)} but got scalar type "
+                           f"{dt.scalar_name(b.dtype)} for second argument")
+    shape = calls.broadcast_shapes(name, [a, b])
+    return [t if t._shape == shape else expanded.call(t, shape) for t in (a, b)]
+
+
+@function(name="complex", method=False, samples=(Sample((3, 4), (4,)),), reference=lambda a, b: a + 1j * b)
+def complex_(real, imag, *, out=None):
+    """Complex numbers from their real and imaginary parts, which broadcast."""
+    result = paired.call(*_two_parts("complex", real, imag, ("real", "imag")))
+    return result if out is None else calls.write_out("complex", out, result, (real, imag))
+
+
+@function(method=False, samples=(Sample((3, 4), (4,)),), reference=lambda a, b: a * np.exp(1j * b))
+def polar(abs, angle, *, out=None):
+    """Complex numbers ``abs * (cos(angle) + i sin(angle))``."""
+    size, turn = _two_parts("polar", abs, angle, ("abs", "angle"))
+    result = _polar(size * REGISTRY["cos"].callable(turn), size * REGISTRY["sin"].callable(turn))
+    return result if out is None else calls.write_out("polar", out, result, (abs, angle))
 
 
 @function(dtypes="any", samples=(Sample((3,)),), reference=np.array)

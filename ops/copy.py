@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 
 from numbagrad import dtypes as dt
@@ -47,6 +49,9 @@ def _(g, source):
     return g if g._kind is source else to_copy(g, source, g._kind)
 
 
+_warned: list = []
+
+
 @function(method=True, namespaces=(), dtypes="any", differentiable=False)
 def to(input, *args, **kwargs):
     """The tensor in another dtype or on another device; itself when nothing changes.
@@ -74,6 +79,9 @@ def to(input, *args, **kwargs):
     target = storage.kind_of(dtype or kind.dtype, kind.device if device is None else storage.resolve_device(device))
     if target is kind and not copy:
         return input
+    if kind.dtype.is_complex and not target.dtype.is_complex and target.dtype.category and not _warned:
+        _warned.append(True)
+        warnings.warn("Casting complex values to real discards the imaginary part", UserWarning, stacklevel=2)
     return to_copy(input, target, kind) if target is not kind else clone(input)
 
 

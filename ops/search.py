@@ -103,6 +103,8 @@ def _plain(t):
 def unique(input, sorted=True, return_inverse=False, return_counts=False, dim=None):
     """The distinct elements (slices along ``dim``) in ascending order; also where each element went, and how often each
     occurs."""
+    if input._kind.dtype.is_complex:
+        raise NotImplementedError(f"\"unique\" not implemented for '{dt.scalar_name(input.dtype)}'")
     a, to_tensor = _plain(input)
     if dim is not None:
         dim = wrap_dim(dim, a.ndim)

@@ -152,7 +152,7 @@ def along(input, dim, indices):
 
 def _check(name, input):
     if input._kind.dtype.is_complex:
-        raise RuntimeError(f"{name}: does not support complex dtypes on CPU")
+        raise RuntimeError(" Sort does not support complex dtypes on CPU")
 
 
 _sort, _topk, _kth = (collect.recorded_as(n) for n in ("SortBackward0", "TopkBackward0", "KthvalueBackward0"))

@@ -186,6 +186,8 @@ def apply(op, t, args, kwargs):
     scalars = [a for a, p in zip(operands, pattern) if p == "s"]
     check(t, op.name + "_", tensors)
     compute = form.compute_type(calls.common_dtype(tensors, scalars))
+    if compute.is_complex and op.result == "real":
+        raise RuntimeError(f"In-place {op.name} is not supported for complex tensors.")
     calls.check_dtype(op, compute)
     result = form.result_dtype(compute)
     if not dt.can_cast(result, t._kind.dtype):

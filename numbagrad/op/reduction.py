@@ -26,7 +26,7 @@ from ..tensor import Tensor, is_contiguous, make, numel, raw, wrap_dim
 from . import call as calls
 from . import fold, generate
 from .custom import Custom, CustomNode, _record
-from .record import grad_name
+from .record import REGISTRY, grad_name
 
 
 class Reduction(Custom):
@@ -257,6 +257,8 @@ def general(op, input, dim, keepdim, dtype, out):
     if isinstance(dim, list):
         dim = tuple(dim)
     keepdim = bool(keepdim)
+    if op.accumulate and input._kind.dtype.is_complex:  # any, all and count_nonzero look at truth, not at numbers
+        input = REGISTRY["ne"].callable(input.detach(), 0)
     shape, kind = op.infer(input, dim, keepdim)
     result = make(shape, kind)
     if kind.cpu:
