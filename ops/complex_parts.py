@@ -8,6 +8,7 @@ import numpy as np
 
 from numbagrad import dtypes as dt
 from numbagrad import storage
+from numbagrad.broadcast import sum_to_size
 from numbagrad.copying import copy_into
 from numbagrad.kernel import expr as s
 from numbagrad.op import REGISTRY, Sample, custom, elementwise, function
@@ -16,7 +17,6 @@ from numbagrad.op import view as view_op
 from numbagrad.tensor import Tensor, contiguous_strides
 
 from .region import select
-from .shape import expanded
 
 # --- complex numbers --------------------------------------------------------------------------------------------------
 
@@ -133,8 +133,8 @@ def _(g, input):
     return REGISTRY["where"].callable(size == 0, 0, g * 1j * input / (size * size))
 
 
-@elementwise(private=True, names="AngleBackward0", accepts="float", reference=np.angle, samples=(Sample((3,)),),
-             points=(0.0, -0.0))
+@elementwise(private=True, names="AngleBackward0", accepts="float", samples=(Sample((3,)),), points=(0.0, -0.0),
+             reference=lambda x: np.where(x < 0, np.pi, 0 * x))
 def angle_real(input):
     """0 or pi."""
     return s.where(input < 0, math.pi, s.where(input != input, input, 0))
@@ -147,29 +147,46 @@ def angle(input):
 
 
 @custom(private=True, contiguous=False, node="ComplexBackward0", reference=lambda a, b: a + 1j * b,
-        samples=(Sample((3,), (3,)),))
-def paired(real, imag):
-    """Complex numbers from two tensors of one shape."""
-    return real._shape, storage.kind_of(real._kind.dtype.to_complex(), real._kind.device)
+        samples=(Sample((3, 4), (4,)),))
+def from_parts(real, imag):
+    """Complex numbers from tensors of real and imaginary parts."""
+    return calls.broadcast_shapes("complex", [real, imag]), storage.kind_of(real._kind.dtype.to_complex(), real._kind.device)
 
 
-@paired.cpu
+@from_parts.cpu
 def _(out, real, imag):
     pairs = view_as_real(out)
     copy_into(select.call(pairs, -1, 0), real)
     copy_into(select.call(pairs, -1, 1), imag)
 
 
-@paired.gradient
-def _(g):
-    return real(g), imag(g)
+@from_parts.gradient
+def _(g, shapes):
+    return sum_to_size(real(g), shapes[0]), sum_to_size(imag(g), shapes[1])
 
 
-_polar = paired.recorded_as("PolarBackward0")
+@custom(private=True, contiguous=False, node="PolarBackward0", reference=lambda a, b: a * np.exp(1j * b),
+        samples=(Sample((3, 4), (4,)),), domain=(0.1, 3.0))
+def from_polar(abs, angle):
+    """Complex numbers from tensors of absolute values and angles."""
+    return calls.broadcast_shapes("polar", [abs, angle]), storage.kind_of(abs._kind.dtype.to_complex(), abs._kind.device)
+
+
+@from_polar.cpu
+def _(out, abs, angle):
+    abs, angle = abs.detach(), angle.detach()
+    from_parts.cpu_launch(out, abs * REGISTRY["cos"].callable(angle), abs * REGISTRY["sin"].callable(angle))
+
+
+@from_polar.gradient
+def _(g, angle, y, shapes):
+    back = conj(g)
+    unit = from_parts.call(REGISTRY["cos"].callable(angle), REGISTRY["sin"].callable(angle))
+    return sum_to_size(real(back * unit), shapes[0]), sum_to_size(real(back * (y * 1j)), shapes[1])
 
 
 def _two_parts(name, a, b, names):
-    """Both parts, broadcast together; PyTorch's errors where they are no float tensors of one dtype."""
+    """Both parts; PyTorch's errors where they are no float tensors of one dtype."""
     for position, (t, n) in enumerate(zip((a, b), names)):
         if not isinstance(t, Tensor):
             raise TypeError(f"{name}(): argument '{n}' (position {position + 1}) must be Tensor, not {type(t).__name__}")
@@ -179,22 +196,20 @@ def _two_parts(name, a, b, names):
     if a._kind.dtype is not b._kind.dtype:
         raise RuntimeError(f"Expected object of scalar type {dt.scalar_name(a.dtype)} but got scalar type "
                            f"{dt.scalar_name(b.dtype)} for second argument")
-    shape = calls.broadcast_shapes(name, [a, b])
-    return [t if t._shape == shape else expanded.call(t, shape) for t in (a, b)]
+    return a, b
 
 
 @function(name="complex", method=False, samples=(Sample((3, 4), (4,)),), reference=lambda a, b: a + 1j * b)
 def complex_(real, imag, *, out=None):
     """Complex numbers from their real and imaginary parts, which broadcast."""
-    result = paired.call(*_two_parts("complex", real, imag, ("real", "imag")))
+    result = from_parts.call(*_two_parts("complex", real, imag, ("real", "imag")))
     return result if out is None else calls.write_out("complex", out, result, (real, imag))
 
 
 @function(method=False, samples=(Sample((3, 4), (4,)),), reference=lambda a, b: a * np.exp(1j * b))
 def polar(abs, angle, *, out=None):
     """Complex numbers ``abs * (cos(angle) + i sin(angle))``."""
-    size, turn = _two_parts("polar", abs, angle, ("abs", "angle"))
-    result = _polar(size * REGISTRY["cos"].callable(turn), size * REGISTRY["sin"].callable(turn))
+    result = from_polar.call(*_two_parts("polar", abs, angle, ("abs", "angle")))
     return result if out is None else calls.write_out("polar", out, result, (abs, angle))
 
 

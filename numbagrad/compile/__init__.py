@@ -4,5 +4,5 @@
     (native functions and their tables) -> variant (guards, and the call itself)
 """
 
-from .function import CompiledFunction, CompileWarning, compile  # noqa: F401
 from .capture import CaptureError  # noqa: F401
+from .function import CompiledFunction, CompileWarning, compile  # noqa: F401

@@ -19,7 +19,6 @@ from ..tensor import Tensor, contiguous_strides
 from .effects import effects
 from .ir import Buffer, Fold, Gemm, Host, KernelCall, Operand, Optim, Pointwise, Ptr, Raw
 
-
 FILL = emit.Pointwise("fill", (), ("value",), (expr.var("value"),))
 
 
