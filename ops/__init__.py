@@ -3,6 +3,7 @@
 from . import (  # noqa: F401
     activation,
     addmm,
+    attention,
     bags,
     binary,
     clamp,

@@ -6,6 +6,7 @@ NODES = {
     "multigammaln": "a sum of lgamma here",
     **dict.fromkeys(("rnn_tanh", "rnn_relu", "lstm", "gru", "rnn_tanh_cell", "rnn_relu_cell", "lstm_cell", "gru_cell"),
                     "one node for all steps of a layer here, a chain of operations in PyTorch"),
+    "scaled_dot_product_attention": "one node for all ranks and masks here, some of them a chain in PyTorch",
 }
 
 # PyTorch computes these less exactly; the tolerance of the comparison.
