@@ -23,10 +23,8 @@ _spec.loader.exec_module(accuracy)
 DTYPE = {"f4": np.float32, "f8": np.float64}
 UNARY = [name for name in vecmath.FUNCTIONS if name not in accuracy.BINARY]
 
-# Largest error in ulp where it is not 2. sigmoid's e / (1 + e) doubles the error of e where it falls below a power of
-# 2, and is left so for speed; digamma is a difference of a logarithm and up to ten reciprocals.
+# Largest error in ulp where it is not 2; digamma is a difference of a logarithm and up to ten reciprocals.
 BOUND = {
-    ("sigmoid", "f4"): 2.5,
     ("erfc", "f8"): 3.0,
     ("lgamma", "f8"): 2.5,
     ("digamma", "f8"): 8.0,

@@ -175,15 +175,23 @@ def expm1_f8(x):
 
 
 def sigmoid_f4(x):
-    """1 / (1 + e^-x), by e^-|x|, so that neither tail overflows or loses its digits; to 2.5 ulp."""
+    """1 / (1 + e^-x), by e^-|x|, so that neither tail overflows or loses its digits.
+
+    With w = e / (1 + e) it is 1 - w or e - e w: two roundings of a small term, where e / (1 + e) rounds three times."""
     a = -abs(x)
     a = F(-105) if a < F(-105) else a
     t = a * LOG2E_F4 + ROUND_F4
     k = t - ROUND_F4
     r = (a - k * LN2_HI_F4) - k * LN2_LO_F4
-    # 2^24 e^-|x| is normal; the division rounds a subnormal result.
-    e = poly6(r, EXP_F4) * pow2_f4(I(I(F(t).view(I)) - ROUND_BITS_F4 + I(24)))
-    return (F(16777216) if x >= F(0) else e) / (F(16777216) + e)
+    # Pairs of terms, since the chain of dependent steps is what takes the time here.
+    r2 = r * r
+    q = r2 * ((EXP_F4[2] + EXP_F4[3] * r) + r2 * ((EXP_F4[4] + EXP_F4[5] * r) + r2 * EXP_F4[6])) + r
+    # 2^24 e^-|x| is normal; the last scaling rounds a subnormal result.
+    s = pow2_f4(I(I(F(t).view(I)) - ROUND_BITS_F4 + I(24)))
+    e = q * s + s
+    w = e / (e + F(16777216))
+    c = F(1) if x >= F(0) else e * F(2.0**-24)
+    return c - c * w
 
 
 def sigmoid_f8(x):
@@ -193,7 +201,10 @@ def sigmoid_f8(x):
     t = a * LOG2E_F8 + ROUND_F8
     k = t - ROUND_F8
     r = (a - k * LN2_HI_F8) - k * LN2_LO_F8
-    # 2^64 e^-|x| is normal; the division rounds a subnormal result.
-    y = D(1) + (r + r * r * poly10(r, EXP_F8))
-    e = y * pow2_f8(D(t).view(J) - ROUND_BITS_F8 + J(64))
-    return (D(2.0**64) if x >= D(0) else e) / (D(2.0**64) + e)
+    q = r + r * r * poly10(r, EXP_F8)
+    # 2^64 e^-|x| is normal; the last scaling rounds a subnormal result.
+    s = pow2_f8(D(t).view(J) - ROUND_BITS_F8 + J(64))
+    e = q * s + s
+    w = e / (e + D(2.0**64))
+    c = D(1) if x >= D(0) else e * D(2.0**-64)
+    return c - c * w
