@@ -151,6 +151,23 @@ def put_rows(x: "*T", lin: "*i8", v: "*T", n: int, outer_step: int, step: int, i
 
 
 @kernel
+def put_one(x: "*T", lin: "*i8", v: "*T", step: int, v_step: int, start: int, stop: int):
+    if v_step == 1:
+        for i in range(start, stop):
+            x[lin[i] * step] = v[i]
+    else:
+        for i in range(start, stop):
+            x[lin[i] * step] = v[i * v_step]
+
+
+@kernel
+def add_one(x: "*T", lin: "*i8", v: "*T", step: int, v_step: int, start: int, stop: int):
+    for i in range(start, stop):
+        p = lin[i] * step
+        x[p] = store(load(x[p]) + load(v[i * v_step]))
+
+
+@kernel
 def add_rows(x: "*T", lin: "*i8", v: "*T", n: int, outer_step: int, step: int, inner: int, inner_step: int, v_outer: int,
              v_step: int, v_inner: int, start: int, stop: int):
     b = start // n

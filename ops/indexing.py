@@ -23,7 +23,18 @@ from numbagrad.op.custom import _record
 from numbagrad.overlap import is_expanded
 from numbagrad.tensor import bump_version, contiguous_strides, make, numel, raw
 
-from .index_kernels import add_rows, count_true, find_true, put_rows, resolve, resolve_along, take_one, take_rows
+from .index_kernels import (
+    add_one,
+    add_rows,
+    count_true,
+    find_true,
+    put_one,
+    put_rows,
+    resolve,
+    resolve_along,
+    take_one,
+    take_rows,
+)
 
 # Kernels that only move elements are compiled per width, not per dtype.
 MOVE = {1: dt.uint8, 2: dt.int16, 4: dt.int32, 8: dt.int64, 16: dt.complex128}
@@ -248,8 +259,8 @@ def read(out, t, plan):
                         plan.outer * plan.n)
 
 
-def write(t, values, plan, body=put_rows, typed=False):
-    """t[plan] = values with one of the row kernels; ``values`` broadcasts to the plan's shape."""
+def write(t, values, plan, body=put_rows, one=put_one, typed=False):
+    """t[plan] = values with a kernel of rows or of single elements; ``values`` broadcasts to the plan's shape."""
     if plan.n == 0 or plan.outer == 0 or plan.inner == 0:
         return
     if values._n == 1:
@@ -263,8 +274,11 @@ def write(t, values, plan, body=put_rows, typed=False):
     if steps is None:
         target, steps = _arranged(t, plan), (plan.total * plan.inner, plan.inner, 1)
     kind = t._kind.dtype if typed else MOVE[t._kind.itemsize]
-    body[kind](target._ptr, plan.address, values._ptr, plan.n, steps[0], steps[1], plan.inner, steps[2], *parts, 0,
-               plan.outer * plan.n)
+    if plan.outer == 1 and plan.inner == 1:
+        one[kind](target._ptr, plan.address, values._ptr, steps[1], parts[1], 0, plan.n)
+    else:
+        body[kind](target._ptr, plan.address, values._ptr, plan.n, steps[0], steps[1], plan.inner, steps[2], *parts, 0,
+                   plan.outer * plan.n)
     if target is not t:
         copy_into(t if plan.order is None or t._shape != plan.in_shape else raw_view(t, plan.order), target)
 
@@ -284,7 +298,7 @@ def _spaced(values, plan):
 
 def add(t, values, plan):
     """t[plan] += values, places that occur several times adding up."""
-    write(t, values, plan, add_rows, True)
+    write(t, values, plan, add_rows, add_one, True)
 
 
 def separate(values, t):

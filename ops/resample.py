@@ -46,6 +46,26 @@ def mix(x: "*T", y: "*T", t: "*i8", w: "*f8", start: int, stop: int):
 
 
 @kernel
+def mix_two(x: "*T", y: "*T", t: "*i8", w: "*f8", start: int, stop: int):
+    """``mix`` of two rows by two columns."""
+    h, wd, oh, ow = t[1], t[2], t[4], t[5]
+    hs = 10
+    ws = hs + 2 * oh
+    for plane in range(start, stop):
+        for r in range(oh):
+            above = (plane * h + t[hs + 2 * r]) * wd
+            below = (plane * h + t[hs + 2 * r + 1]) * wd
+            a = T(w[hs - 9 + 2 * r])
+            b = T(w[hs - 9 + 2 * r + 1])
+            q = (plane * oh + r) * ow
+            for c in range(ow):
+                left, right = t[ws + 2 * c], t[ws + 2 * c + 1]
+                u, v = T(w[ws - 9 + 2 * c]), T(w[ws - 9 + 2 * c + 1])
+                y[q + c] = store(a * (u * load(x[above + left]) + v * load(x[above + right]))
+                                 + b * (u * load(x[below + left]) + v * load(x[below + right])))
+
+
+@kernel
 def unmix(g: "*T", x: "*T", t: "*i8", w: "*f8", start: int, stop: int):
     d, h, wd, od, oh, ow, td, th, tw = t[0], t[1], t[2], t[3], t[4], t[5], t[6], t[7], t[8]
     hs = 9 + od * td
@@ -172,7 +192,8 @@ def _(out, input, axes):
         if plain:
             pick[out._kind.dtype](input._ptr, out._ptr, ta, 0, planes)
         else:
-            mix[out._kind.dtype](input._ptr, out._ptr, ta, fa, 0, planes)
+            body = mix_two if (t[3], *t[6:9]) == (1, 1, 2, 2) and t[0] == 1 else mix
+            body[out._kind.dtype](input._ptr, out._ptr, ta, fa, 0, planes)
 
 
 @map_axes.gradient
