@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 
 from numbagrad import dtypes as dt
+from numbagrad.kernel import tape
 from numbagrad.kernel.jit import kernel, load
 from numbagrad.op import Sample, function
 from numbagrad.op.call import broadcast_shapes
@@ -35,24 +36,34 @@ def _reference(pointwise):
 
 @kernel
 def outside_unit(x: "*T", found: "*i8", start: int, stop: int):
-    """Count into ``found[0]`` the elements that are not in [0, 1]."""
+    """Set ``found[0]`` to -1, or to how many elements are not in [0, 1]."""
     count = 0
     for i in range(start, stop):
         v = load(x[i])
         count += 0 if (v >= 0 and v <= 1) else 1
-    found[0] = count
+    found[0] = count if count else -1
 
 
-_found = np.zeros(1, np.int64)
-_found_address = _found.ctypes.data
+class _Unit:
+    """The check that all elements of an argument lie in [0, 1]."""
+
+    def __init__(self, what):
+        self.what, self.found = what, np.full(1, -1, np.int64)
+        self.address = tape.flag(self.found, self.raises)
+
+    def raises(self):
+        if self.found[0] != -1:
+            self.found[0] = -1
+            raise RuntimeError(f"all elements of {self.what} should be between 0 and 1")
+
+    def __call__(self, t):
+        if t._kind.cpu:
+            t = t if t._strides is None else t.detach().contiguous()
+            outside_unit[t._kind.dtype](t._ptr, self.address, 0, t._n)
+            self.raises()
 
 
-def _check_unit(t, what):
-    if t._kind.cpu:
-        t = t if t._strides is None else t.detach().contiguous()
-        outside_unit[t._kind.dtype](t._ptr, _found_address, 0, t._n)
-        if _found[0]:
-            raise RuntimeError(f"all elements of {what} should be between 0 and 1")
+_check_input, _check_target = _Unit("input"), _Unit("target")
 
 
 def _apply(op, fused, tensors, reduction, numbers=()):
@@ -153,8 +164,8 @@ def binary_cross_entropy(input, target, weight=None, size_average=None, reduce=N
     if target._kind is not input._kind:
         raise RuntimeError(f"Found dtype {dt.scalar_name(target._kind.dtype)} but expected "
                            f"{dt.scalar_name(input._kind.dtype)}")
-    _check_unit(input, "input")
-    _check_unit(target, "target")
+    _check_input(input)
+    _check_target(target)
     if weight is None:
         return _apply(pw.binary_cross_entropy_pointwise, pw.bce_mean_fused, (input, target), reduction)
     if weight._shape != input._shape:

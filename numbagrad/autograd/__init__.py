@@ -28,10 +28,15 @@ def _one(t):
     kind = t._kind
     one = _ones.get(kind)
     if one is None:
+        from contextlib import nullcontext
+
         from ..creation import ones_like
+        from ..kernel import tape
         from ..storage import address
         from ..tensor import raw
-        out = ones_like(t)
+        recorder = tape.active()
+        with recorder.pause() if recorder is not None else nullcontext():  # kept beyond a capture: real memory
+            out = ones_like(t)
         if kind.cpu:
             _ones[kind] = out._buf.copy(), address, raw
         return out

@@ -20,7 +20,7 @@ TEXT = """def walk(header, first, last):
         if fn == 0:
             if ptr_i8(table)[0] != n:
                 return i
-        elif grain == 0 or n <= grain:
+        elif grain == 0 or n <= grain or h[7] == 0:
             call_piece(fn, table, 0, n)
         else:
             call_drive(h[7], h[6], fn, table, n, grain)

@@ -12,7 +12,7 @@ def live(calls, roots):
     """The calls whose results matter: they write memory outside of the run, or feed one that does."""
     wanted, kept = set(roots), []
     for call in reversed(calls):
-        if isinstance(call, Host) or any([b.role != TEMPORARY or b in wanted for b in call.writes]):
+        if isinstance(call, Host) or call.checks or any([b.role != TEMPORARY or b in wanted for b in call.writes]):
             kept.append(call)
             # A buffer that is written piece by piece stays wanted upwards.
             wanted.update(call.reads)
