@@ -11,6 +11,7 @@ from . import dtypes as _dtypes
 from .dtypes import (
     bfloat16,
     bool,
+    can_cast,
     cdouble,
     cfloat,
     complex64,

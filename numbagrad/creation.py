@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numbers
+import sys
 
 import numpy as np
 
@@ -19,6 +20,8 @@ def shape_of(name, size):
     try:
         out = tuple([s if s.__class__ is int else s.__index__() for s in size])
     except (AttributeError, TypeError):
+        if isinstance(size, str) or len(size) == 1 and isinstance(size[0], str):
+            raise TypeError(f"{name}(): argument 'size' (position 1) must be tuple of ints, not str") from None
         bad = next(s for s in size if not hasattr(s, "__index__"))
         raise TypeError(f"{name}(): argument 'size' must be tuple of ints, but found element of type "
                         f"{type(bad).__name__}") from None
@@ -37,6 +40,9 @@ def _finish(t, requires_grad):
 
 
 def _kind(dtype, device, like=None):
+    if dtype is not None and not isinstance(dtype, dt.dtype):
+        name = sys._getframe(1).f_code.co_name
+        raise TypeError(f"{name}(): argument 'dtype' must be torch.dtype, not {type(dtype).__name__}")
     if like is not None:
         return storage.kind_of(dtype or like._kind.dtype,
                                like._kind.device if device is None else storage.resolve_device(device))
@@ -97,7 +103,7 @@ def _infer(data):
         elif isinstance(x, numbers.Complex):
             k = complex
         elif isinstance(x, str):
-            raise TypeError("new(): invalid data type 'str'")
+            raise TypeError("new(): invalid data type 'str'") if x is data else ValueError("too many dimensions 'str'")
         else:
             raise RuntimeError(f"Could not infer dtype of {type(x).__name__}")
         if best is None or rank[k] > rank[best]:

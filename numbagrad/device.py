@@ -24,7 +24,9 @@ class device:
                 raise RuntimeError(f"Invalid device string: '{type}:{text}'")
             index = int(text)
         if type not in ("cpu", "cuda", "meta"):
-            raise RuntimeError(f"Expected one of cpu, cuda, meta device type at start of device string: {type}")
+            raise RuntimeError("Expected one of cpu, cuda, ipu, xpu, mkldnn, opengl, opencl, ideep, hip, ve, fpga, maia, xla, "
+                               "lazy, vulkan, mps, meta, hpu, mtia, privateuseone device type at start of device string: "
+                               f"{type}")
         self.type, self.index = type, index
 
     def __repr__(self):

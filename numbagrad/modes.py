@@ -182,6 +182,9 @@ class set_grad_enabled(_ContextDecorator):
     def clone(self):
         return type(self)(self.mode)
 
+    def __repr__(self):
+        return f"torch.autograd.grad_mode.set_grad_enabled(mode={self.mode})"
+
 
 class inference_mode(_ContextDecorator):
     """Context manager and decorator: no recording, and results can never take part in recording later."""

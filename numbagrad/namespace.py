@@ -74,7 +74,10 @@ def install(op, fn=None):
         for name in (op.method, *op.aliases):
             setattr(Tensor, name, fn)
     for dunder in DUNDERS.get(op.name, "").split():
-        setattr(Tensor, dunder, _guarded(fn) if dunder in ("__eq__", "__ne__") else fn)
+        if dunder in ("__neg__", "__abs__", "__pos__"):
+            setattr(Tensor, dunder, fn)
+        else:
+            setattr(Tensor, dunder, _inverted(fn) if dunder == "__invert__" else _guarded(fn))
     if op.inplace:
         from .autograd import inplace
         call = inplace.method(op)
@@ -85,11 +88,20 @@ def install(op, fn=None):
 
 
 def _guarded(fn):
-    def compare(self, other):
+    """An operator that leaves operands which cannot be part of arithmetic to Python, and to its error."""
+    def operator(self, other):
         if other is None or isinstance(other, (str, list, tuple, dict)):
             return NotImplemented
         return fn(self, other)
-    return compare
+    return operator
+
+
+def _inverted(fn):
+    def invert(self):
+        if self._kind.dtype.category > 1:
+            raise TypeError("~ (operator.invert) is only implemented on integer and Boolean-type tensors")
+        return fn(self)
+    return invert
 
 
 def _reflected(name):

@@ -203,7 +203,10 @@ class Tensor:
             return f"torch.{'' if self._kind.cpu else 'cuda.'}{dt.TYPE_NAMES[self.dtype.name]}Tensor"
         if isinstance(dtype, str):
             name = dtype.rpartition(".")[2].removesuffix("Tensor")
-            dtype = next(d for d in dt.ALL if dt.TYPE_NAMES[d.name] == name)
+            found = [d for d in dt.ALL if dt.TYPE_NAMES[d.name] == name]
+            if not found:
+                raise ValueError(f"invalid type: '{dtype}'")
+            dtype = found[0]
         return self.to(dtype=dtype)
 
     def is_inference(self):
@@ -464,6 +467,8 @@ class Tensor:
         return int(self._real_item("int64_t"))
 
     def _real_item(self, target):
+        if self._n != 1:
+            raise ValueError("only one element tensors can be converted to Python scalars")
         value = self.item()
         if value.__class__ is complex and value.imag:
             raise RuntimeError(f"value cannot be converted to type {target} without overflow")

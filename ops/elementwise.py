@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import numbers
 
 import numpy as np
 
+from numbagrad import storage
 from numbagrad.kernel import expr as s
 from numbagrad.kernel.expr import where
 from numbagrad.op import REGISTRY, Sample, elementwise
+from numbagrad.tensor import Tensor
 
 INF, NAN = math.inf, math.nan
 UNARY = (Sample((3, 4)), Sample(()), Sample((0, 3)))
@@ -54,12 +57,31 @@ def sub(input, other):
     return input - other
 
 
+TRUTH = "If you are trying to invert a mask, use the `~` or `logical_not()` operator instead."
+
+
+def _no_bools(args, compute):
+    """PyTorch's RuntimeErrors of a subtraction of bools."""
+    bools = [a._kind.dtype.category == 0 if isinstance(a, Tensor) else isinstance(a, (bool, np.bool_)) for a in args]
+    if all(bools):
+        raise RuntimeError("Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or "
+                           "`logical_xor()` operator instead.")
+    if any(bools):
+        raise RuntimeError("Subtraction, the `-` operator, with a bool tensor is not supported. " + TRUTH)
+
+
+sub.refuses(_no_bools)
+
+
 @elementwise(accepts="number", reference=lambda a, b: np.subtract(b, a), samples=BINARY, inplace=False,
              names={"tt": "RsubBackward0", "ts": "RsubBackward1"},
              keywords={"alpha": (1, lambda input, other, alpha, out=None, inplace=False: other - input * alpha)})
 def rsub(input, other):
     """Difference ``other - input``."""
     return other - input
+
+
+rsub.refuses(_no_bools)
 
 
 @elementwise(reference=np.multiply, samples=BINARY, aliases=("multiply",))
@@ -100,6 +122,18 @@ def remainder(input, other):
 def fmod(input, other):
     """Remainder with the sign of the dividend: ``input - other * trunc(input / other)``."""
     return s.fmod(input, other)
+
+
+def _no_zeros(args, compute):
+    """RuntimeError for an integer division by zero."""
+    other = args[1]
+    if compute.category == 1 and not storage.TAPE and (
+            bool((other.detach() == 0).any()) if isinstance(other, Tensor) else other == 0):
+        raise RuntimeError("ZeroDivisionError")
+
+
+for _op in (div_trunc, floor_divide, remainder, fmod):
+    _op.refuses(_no_zeros)
 
 
 @elementwise(counts_bool=True, private=True, reference=np.square, samples=UNARY, names="PowBackward0")
@@ -143,10 +177,22 @@ def pow(input, exponent):
     return s.power(input, exponent)
 
 
+@pow.refuses
+def _(args, compute):
+    if compute.category == 1 and isinstance(args[1], numbers.Integral) and args[1] < 0:
+        raise RuntimeError("Integers to negative integer powers are not allowed.")
+
+
 @elementwise(reference=np.negative, samples=UNARY, aliases=("negative",), accepts="number")
 def neg(input):
     """Negation ``-input``."""
     return -input
+
+
+@neg.refuses
+def _(args, compute):
+    if compute.category == 0:
+        raise RuntimeError("Negation, the `-` operator, on a bool tensor is not supported. " + TRUTH)
 
 
 @elementwise(accepts="number", reference=np.abs, samples=UNARY, aliases=("absolute",), points=(0.0, -0.0), result="real",

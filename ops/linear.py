@@ -107,6 +107,12 @@ class LinearNode(CustomNode):
     __slots__ = ()
     outputs = 1
 
+    @property
+    def next_functions(self):
+        """In the order of PyTorch's ``addmm(bias, input, weight)`` where the node shows as that."""
+        found = CustomNode.next_functions.fget(self)
+        return (found[2], *found[:2]) if type(self).__name__ == "AddmmBackward0" else found
+
     def tensors(self):
         saved = self.saved
         if saved is None:

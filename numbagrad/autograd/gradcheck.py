@@ -13,6 +13,7 @@ import warnings
 import numpy as np
 
 from .. import modes
+from ..op.record import REGISTRY
 from ..tensor import Tensor, from_array
 from . import grad
 
@@ -238,13 +239,12 @@ def gradgradcheck(func, inputs, grad_outputs=None, *, eps=1e-6, atol=1e-5, rtol=
     with modes.enable_grad():
         outputs = [o for o in _outputs(func, inputs) if o.requires_grad]
     if grad_outputs is None:
-        rng = np.random.default_rng(0)
         made = []
         for o in outputs:
-            v = rng.uniform(0.1, 1.0, tuple(o.shape))
-            if o.is_complex():
-                v = v + 1j * rng.uniform(0.1, 1.0, v.shape)
-            g = from_array(np.asarray(v)).to(o.device, o.dtype)
+            # Drawn as PyTorch draws them, so that what a seeded script draws next is the same.
+            g = from_array(np.empty((*o.shape, 2) if o.is_complex() else tuple(o.shape), o.dtype.to_real().np))
+            g = g.uniform_(-1, 1).to(o.device)
+            g = REGISTRY["view_as_complex"].callable(g) if o.is_complex() else g
             if gen_non_contig_grad_outputs and g.dim():
                 g = g.unsqueeze(-1).repeat(*(1,) * g.dim(), 2)[..., 0]
             made.append(g.detach().requires_grad_())

@@ -55,7 +55,7 @@ class Node:
 
     def release(self):
         """Drop what was saved for backward."""
-        if self.saved:
+        if self.saved or self.holds_more:
             self.saved = None
 
     def saved_names(self):

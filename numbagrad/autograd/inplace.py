@@ -188,6 +188,8 @@ def apply(op, t, args, kwargs):
     compute = form.compute_type(calls.common_dtype(tensors, scalars))
     if compute.is_complex and op.result == "real":
         raise RuntimeError(f"In-place {op.name} is not supported for complex tensors.")
+    if op.check is not None:
+        op.check(operands, compute)
     calls.check_dtype(op, compute)
     result = form.result_dtype(compute)
     if not dt.can_cast(result, t._kind.dtype):
@@ -214,7 +216,8 @@ def apply(op, t, args, kwargs):
         node = prepare(form, t, tensors, numbers, shape)
     calls.launch(form.forward, compute, tensors, numbers, (t,), shape)
     bump_version(t)
-    if t._kind.cpu and result is compute and (compute.category >= 2 or (compute.category and not op.params)):
+    if t._kind.cpu and result is compute and (
+            compute.category >= 2 or compute.category and not op.params and op.check is None):
         calls.remember_inplace(form, pattern, scalars, t._kind)
     if node is not None:
         finish(form, node, t)

@@ -78,6 +78,8 @@ def general(op, args, params, out=None):
         from .record import REGISTRY
         result = REGISTRY[op.complex].callable(*args, *params)
         return result if out is None else write_out(op.name, out, result, tensors)
+    if op.check is not None:
+        op.check(args, compute)
     check_dtype(op, compute)
     device = common_device(op.name, tensors)
     plain = True
@@ -90,7 +92,8 @@ def general(op, args, params, out=None):
     result_kind = storage.kind_of(form.result_dtype(compute), device)
     result = make(shape, result_kind)
     launch(form.forward, compute, tensors, scalars, (result,), shape)
-    if plain and device.type == "cpu" and compute.category and (compute.category >= 2 or not op.params):
+    if plain and device.type == "cpu" and compute.category and (
+            compute.category >= 2 or not op.params and op.check is None):
         remember(form, pattern, scalars, compute, result_kind)
     if out is not None:
         return write_out(op.name, out, result, tensors)

@@ -33,7 +33,7 @@ class Elementwise(Op):
         self.tensors = tuple(p.name for p in params if p.annotation is inspect.Parameter.empty)
         self.params = tuple(p.name for p in params if p.annotation is not inspect.Parameter.empty)
         self.defaults = {p.name: p.default for p in params if p.default is not inspect.Parameter.empty}
-        self.rule = None
+        self.rule = self.check = None
         self.forms = {}
         try:
             generate.check_names(self)
@@ -70,6 +70,13 @@ class Elementwise(Op):
         if f is None:
             f = self.forms[pattern] = Form(self, pattern)
         return f
+
+    def refuses(self, fn):
+        """Declare ``fn(args, compute)``, which raises where PyTorch refuses what the dtypes alone allow.
+
+        It runs for integers and bools only: calls on floating-point tensors may take the fast path past it."""
+        self.check = fn
+        return fn
 
     @property
     def callable(self):

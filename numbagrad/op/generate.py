@@ -172,7 +172,9 @@ def _build_entry(op):
 
 def make_node(form, name):
     """The node class of a form, with a generated first-order backward."""
-    cls = type(name, (Node,), {"__slots__": (), "op": form.op, "form": form, "__module__": "numbagrad"})
+    cls = type(name, (Node,), {"__slots__": (), "op": form.op, "form": form, "__module__": "numbagrad",
+                               # PyTorch saves the number, so that a second backward is refused; nothing is saved here.
+                               "holds_more": form.pattern == "ts" and form.op.name in ("mul", "div")})
     state = []
 
     def backward(self, g):
