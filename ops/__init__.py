@@ -36,6 +36,7 @@ from . import (  # noqa: F401
     matmul,
     median,
     moment,
+    multihead,
     norm,
     patches,
     pool,

@@ -36,14 +36,31 @@ def _readable(t):
     return t if found is not None and found[0] == 0 else contiguous_copy(t)
 
 
+# Orders in which results are laid out, and back: batch, head, row; batch, row, head; row, batch, head.
+ORDERS = (0, 1, 2, 3), (0, 2, 1, 3), (2, 0, 1, 3)
+BACK = (0, 1, 2, 3), (0, 2, 1, 3), (1, 2, 0, 3)
+
+
 def _strides(t, order=0):
-    """(batch, head, row) strides; with ``order`` the memory of ``t`` has heads and rows swapped."""
+    """(batch, head, row) strides of a tensor whose dimensions come in an order."""
     s = t._strides or contiguous_strides(t._shape)
-    return (s[0], s[2], s[1]) if order else s[:3]
+    return [s[d] for d in BACK[order][:3]]
 
 
 def _ordered(shape, order):
-    return (shape[0], shape[2], shape[1], shape[3]) if order else shape
+    return tuple([shape[d] for d in ORDERS[order]])
+
+
+def _order_of(t):
+    """The order that is nearest to the memory of ``t``."""
+    s = t._strides
+    if s is None or s[1] >= s[2]:
+        return 0
+    return 1 if s[0] >= s[2] else 2
+
+
+def _back(t, order):
+    return t.permute(BACK[order]) if order else t
 
 
 def _pieces(query, key, tasks):
@@ -63,7 +80,7 @@ def _head(query, key, value, mask):
 @custom(private=True, contiguous=False, reference=None, node="ScaledDotProductFlashAttentionForCpuBackward0")
 def attention(query, key, value, mask, *, causal: bool, scale: float, order: int):
     """Attention of (B, H, L, E) to (B, K, S, E) and (B, K, S, V), H a multiple of K, with a mask that is added: (result,
-    logarithms of the sums of the exponentials). With ``order`` 1 the result is (B, L, H, V)."""
+    logarithms of the sums of the exponentials). The result's dimensions come in an order of ``ORDERS``."""
     b, h, rows, _ = query._shape
     return [(_ordered((b, h, rows, value._shape[3]), order), query._kind), ((b, h, rows), query._kind)]
 
@@ -86,14 +103,14 @@ def _(outs, query, key, value, mask, causal, scale, order):
 @attention.gradient
 def _(g, query, key, value, mask, y0, y1, needs, causal, scale, order):
     # A gradient in the memory order of what it belongs to needs no copy on its way on.
-    orders = tuple([int(t._strides is not None) for t in (query, key, value)])
+    orders = tuple([_order_of(t) for t in (query, key, value)])
     grads = attention_gradient(g, query, key, value, mask, y0, y1, causal=causal, scale=scale, order=order, orders=orders)
-    return (*[(d.transpose(1, 2) if o else d) if need else None for d, o, need in zip(grads, orders, needs)], None)
+    return (*[_back(d, o) if need else None for d, o, need in zip(grads, orders, needs)], None)
 
 
 @custom(private=True, contiguous=False, reference=None)
 def attention_gradient(g_out, query, key, value, mask, out, lse, *, causal: bool, scale: float, order: int, orders: tuple):
-    """Gradients of ``attention`` for query, key and value, with heads and rows swapped where ``orders`` says so."""
+    """Gradients of ``attention`` for query, key and value, with their dimensions in ``orders``."""
     return [(_ordered(t._shape, o), t._kind) for t, o in zip((query, key, value), orders)]
 
 
@@ -103,6 +120,7 @@ def _(outs, g_out, query, key, value, mask, out, lse, causal, scale, order, orde
     query, key, value = _readable(query), _readable(key), _readable(value)
     s = g_out._strides
     if s is not None and (s[3] != 1 or _strides(g_out, order)[2] < g_out._shape[3]):
+        # Rows that BLAS cannot read, such as those of an expanded gradient.
         g_out = contiguous_copy(g_out)
     if out._strides is not None:
         out = contiguous_copy(out)
@@ -127,9 +145,9 @@ def _(gs, g_out, query, key, value, mask, needs, causal, scale, order, orders):
     with modes.enable_grad():
         given = [t.view_as(t) if t._rg else t.detach().requires_grad_() for t in given]
         result = composed(*given[1:], mask, causal, scale)
-        upper = given[0].transpose(1, 2) if order else given[0]
+        upper = _back(given[0], order)
         first = grad(result, given[1:], upper, create_graph=True)
-        uppers = [g.transpose(1, 2) if o else g for g, o in zip(gs, orders)]
+        uppers = [_back(g, o) for g, o in zip(gs, orders)]
         targets = [t for t, need in zip(given, needs) if need]
         second = iter(grad(first, targets, uppers, create_graph=further, allow_unused=True))
     # The result and lse are functions of the others, through which their part is counted.
@@ -147,7 +165,8 @@ def causal_mask(rows, columns, like):
 def composed(query, key, value, mask, causal, scale, p=0.0):
     """Attention in ordinary ops: any number of leading dimensions, dropout, a mask with a gradient."""
     if causal:
-        mask = causal_mask(query._shape[-2], key._shape[-2], query)
+        triangle = causal_mask(query._shape[-2], key._shape[-2], query)
+        mask = triangle if mask is None else mask + triangle
     if len(query._shape) > 2 and key._shape[-3] != query._shape[-3] and key._shape[-3] > 1:
         shared = query._shape[-3] // key._shape[-3]
         repeat = _op("repeat_interleave")
@@ -173,11 +192,11 @@ def _additive(mask, query):
         return query.new_zeros(mask._shape).masked_fill_(~mask, -math.inf)
 
 
-def _check(query, key, value, mask, causal, gqa):
+def _check(query, key, value, mask, gqa):
     q, k, v = (len(t._shape) for t in (query, key, value))
     if min(q, k, v) < 2:
-        raise RuntimeError("Expected query, key, and value to all be  at least 2 dimensional, but got query.dim(): "
-                           f"{q}, key.dim(): {k} and value.dim(): {v} instead.")
+        raise RuntimeError("Expected query, key, and value to all be  at least 2 dimensional, but got query.dim: "
+                           f"{q} key.dim: {k} and value.dim: {v} instead.")
     d = query._kind.dtype
     if any(t._kind.dtype is not d for t in (key, value)):
         names = [C_NAMES[t._kind.dtype.code] for t in (query, key, value)]
@@ -189,8 +208,6 @@ def _check(query, key, value, mask, causal, gqa):
     if d.category != 2:
         raise RuntimeError(f"scaled_dot_product_attention: expected floating point tensors, but got {d}")
     if mask is not None:
-        if causal:
-            raise RuntimeError("_scaled_dot_product_attention: Explicit attn_mask should not be set when is_causal=True")
         if mask._kind.dtype is not dt.bool and mask._kind.dtype is not d:
             raise RuntimeError("Expected attn_mask dtype to be bool or float or to match query dtype, but got attn_mask.dtype: "
                                f"{C_NAMES[mask._kind.dtype.code]} and  query.dtype: {C_NAMES[d.code]} instead.")
@@ -220,22 +237,14 @@ def _reference(q, k, v, attn_mask=None, dropout_p=0.0, is_causal=False, scale=No
 FOUR = ((2, 2, 3, 4), (2, 2, 5, 4), (2, 2, 5, 3))
 
 
-@function(namespaces=("nn.functional",), method=False, reference=_reference, samples=(
-    Sample(*FOUR), Sample(*FOUR, is_causal=True), Sample((3, 4), (5, 4), (5, 2), scale=0.3),
-    Sample((2, 3, 4), (2, 5, 4), (2, 5, 4), (3, 5)), Sample((1, 4, 2, 3), (1, 2, 3, 3), (1, 2, 3, 2), enable_gqa=True),
-    Sample(*FOUR, np.array([[True, False, True, True, False], [False, True, False, False, False], [True] * 5]))))
-def scaled_dot_product_attention(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None,
-                                 enable_gqa=False):
-    """``softmax(query @ key^T * scale + attn_mask) @ value``: (..., L, E), (..., S, E), (..., S, V) to (..., L, V).
-
-    ``scale`` is 1 / sqrt(E) unless given. A boolean mask says what takes part; ``is_causal`` lets row i see the first
-    i + 1 keys. A row that sees nothing is 0. With ``enable_gqa`` groups of query heads share a head of the keys."""
-    _check(query, key, value, attn_mask, is_causal, enable_gqa)
+def attend(query, key, value, attn_mask, dropout_p, is_causal, scale=None, enable_gqa=False, order=None):
+    """The function below; ``order`` says how the result should lie in memory where that can be chosen."""
+    _check(query, key, value, attn_mask, enable_gqa)
     d = query._kind.dtype
     if d.compute != d.code:
         mask = attn_mask if attn_mask is None or attn_mask._kind.dtype is dt.bool else attn_mask.to(dt.float32)
         wide = (t.to(dt.float32) for t in (query, key, value))
-        return scaled_dot_product_attention.callable(*wide, mask, dropout_p, is_causal, scale, enable_gqa).to(d)
+        return attend(*wide, mask, dropout_p, is_causal, scale, enable_gqa, order).to(d)
     e = query._shape[-1]
     if scale is None:
         scale = 1 / math.sqrt(e) if e else 1.0
@@ -258,8 +267,20 @@ def scaled_dot_product_attention(query, key, value, attn_mask=None, dropout_p=0.
         if not fits:
             raise RuntimeError(f"The expanded size of the tensor ({full[-1]}) must match the existing size: attn_mask of shape "
                                f"{list(mask._shape)} cannot be expanded to {list(full)}")
-    order = int(query._strides is not None)
+    order = _order_of(query) if order is None else order
     out = attention.call(query, key, value, mask, causal=bool(is_causal), scale=float(scale), order=order)[0]
-    if order:
-        out = out.transpose(1, 2)
+    out = _back(out, order)
     return out.reshape(out._shape[4 - dims:]) if lead else out
+
+
+@function(namespaces=("nn.functional",), method=False, reference=_reference, samples=(
+    Sample(*FOUR), Sample(*FOUR, is_causal=True), Sample((3, 4), (5, 4), (5, 2), scale=0.3),
+    Sample((2, 3, 4), (2, 5, 4), (2, 5, 4), (3, 5)), Sample((1, 4, 2, 3), (1, 2, 3, 3), (1, 2, 3, 2), enable_gqa=True),
+    Sample(*FOUR, np.array([[True, False, True, True, False], [False, True, False, False, False], [True] * 5]))))
+def scaled_dot_product_attention(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None,
+                                 enable_gqa=False):
+    """``softmax(query @ key^T * scale + attn_mask) @ value``: (..., L, E), (..., S, E), (..., S, V) to (..., L, V).
+
+    ``scale`` is 1 / sqrt(E) unless given. A boolean mask says what takes part; ``is_causal`` lets row i see the first
+    i + 1 keys. A row that sees nothing is 0. With ``enable_gqa`` groups of query heads share a head of the keys."""
+    return attend(query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa)

@@ -17,11 +17,15 @@ from .random import half, memory
 ALPHA = 1.7580993408473766  # -scale * alpha of SELU, with the sign turned: the value that dropped units get
 
 
-def _noise(shape, kind, p):
-    """A mask of ones with probability 1 - p."""
+def _noise(shape, kind, p, strides=None):
+    """A mask of ones with probability 1 - p; numbers are drawn in the order in which the input lies in memory."""
+    order = None
+    if strides is not None and 0 not in strides:
+        order = sorted(range(len(shape)), key=lambda d: -strides[d])
+        shape = tuple([shape[d] for d in order])
     t = make(shape, kind)
     rng.fill_bernoulli_scalar(engine_of(), memory(t), 1 - p, half(t))
-    return t
+    return t if order is None else t.permute([order.index(d) for d in range(len(order))])
 
 
 def _check(p):
@@ -39,7 +43,7 @@ def _apply(input, p, training, inplace, feature, alpha):
         zero = input.new_zeros(())
         return input.mul_(zero) if inplace else input * zero
     shape = (*input._shape[:2], *(1,) * (len(input._shape) - 2)) if feature else input._shape
-    noise = _noise(shape, input._kind, p)
+    noise = _noise(shape, input._kind, p, None if feature else input._strides)
     if not alpha:
         noise.mul_(1.0) if input._kind.dtype.category < 2 else noise.div_(1 - p)
         return input.mul_(noise) if inplace else input * noise

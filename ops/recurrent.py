@@ -34,7 +34,7 @@ def _at(t):
     return 0 if t is None else t._ptr
 
 
-@functools.lru_cache(maxsize=1024)
+@functools.cache
 def _offsets(sizes):
     """(array, address) of the first row of each time step, and one after the last."""
     array = np.concatenate(([0], np.cumsum(sizes))).astype(np.int64)

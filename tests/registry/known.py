@@ -28,6 +28,7 @@ WITHOUT = {
     "contiguous": "the tensor itself or clone; test_ops_layouts.py runs it",
     "cpu": "the tensor itself here; the tests of CUDA move tensors",
     "cuda": "needs a device; the tests of CUDA move tensors",
+    "multi_head_attention_forward": "what nn.MultiheadAttention runs: test_attention.py",
     "broadcast_shapes": "takes shapes, no tensors",
     **dict.fromkeys(("cholesky", "cholesky_solve", "cholesky_inverse", "qr", "eigh", "eigvalsh", "svd", "eig", "eigvals",
                      "lstsq"), "random samples are no positive definite or full-rank matrices: test_linalg.py"),

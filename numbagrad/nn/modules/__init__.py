@@ -2,6 +2,7 @@
 
 from . import (
     activation,
+    attention,
     batchnorm,
     container,
     conv,
@@ -16,6 +17,7 @@ from . import (
     sparse,
 )
 from .activation import *  # noqa: F403
+from .attention import *  # noqa: F403
 from .batchnorm import *  # noqa: F403
 from .container import *  # noqa: F403
 from .conv import *  # noqa: F403
@@ -33,5 +35,5 @@ from .sparse import *  # noqa: F403
 __all__ = [
     "Module", *container.__all__, *linear.__all__, *flatten.__all__, *dropout.__all__, *activation.__all__,
     *batchnorm.__all__, *instancenorm.__all__, *normalization.__all__, *sparse.__all__, *conv.__all__,
-    *pooling.__all__, *loss.__all__, *rnn.__all__,
+    *pooling.__all__, *loss.__all__, *rnn.__all__, *attention.__all__,
 ]  # fmt: skip
