@@ -210,7 +210,12 @@ class Recorder:
         values, read, written, checks = [], [], [], []
         for (name, kind), a in zip(kinds, args):
             if kind in ("i", "f"):
-                values.append(a)
+                # Kernels that call BLAS take some addresses as plain integers.
+                p = self.resolve(a) if kind == "i" and a > 1 << 32 else None
+                values.append(a if p is None else p)
+                if p is not None:
+                    read.append(p.buffer)
+                    written.append(p.buffer)
                 continue
             p = self.pointer(a, name, name in writes, checks)
             values.append(p)
@@ -343,13 +348,14 @@ class Recorder:
         finally:
             self.optimizer = before
 
-    def undo(self):
-        """Put gradients and optimizer states back as they were before the capture."""
-        for t, grad, _ in self.leaves.values():
-            t._grad = grad
-        for optimizer, state in self.optimizers.values():
-            optimizer.state.clear()
-            optimizer.state.update(state)
+
+def undo(leaves, optimizers):
+    """Put gradients and optimizer states back as they were before a capture."""
+    for t, grad in leaves:
+        t._grad = grad
+    for optimizer, state in optimizers:
+        optimizer.state.clear()
+        optimizer.state.update(state)
 
 
 def _tensors(value):

@@ -64,7 +64,9 @@ class CompiledFunction:
 
     def capture(self, args, kwargs, leaves):
         try:
-            v = Variant(self, args, kwargs).build()
+            v = Variant(self, args, kwargs)
+            v.check_held()
+            v.build()
         except CaptureError as e:
             if not self.fallback:
                 raise

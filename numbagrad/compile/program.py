@@ -10,7 +10,8 @@ import numpy as np
 
 from .. import storage
 from ..kernel import jit, threads
-from ..kernel.tape import FLAGS
+from ..kernel.tape import BASE, FLAGS
+from ..tensor import Tensor, raw
 from . import emit, memory, passes
 from .driver import walk
 from .ir import INPUT, KEPT, OUTPUT, STATE, TEMPORARY, Fold, Gemm, Host, KernelCall, Operand, Optim, Ptr, Raw
@@ -156,6 +157,8 @@ class Program:
             elif value.__class__ is float:
                 words.append(struct.unpack("=q", struct.pack("=d", value))[0])
             else:
+                if not -BASE < value < BASE:
+                    raise RuntimeError(f"ng.compile: an argument of {call.name} points to memory that only the capture had")
                 words.append(int(value))
             return at
 
@@ -238,7 +241,57 @@ class Program:
         raise RuntimeError("a kernel met bad input")
 
     def call_host(self, call):
-        raise NotImplementedError
+        """Run a host function on tensors over this run's memory."""
+        fn, template, kwargs = call.prepared
+        fn(*[self._real(v) for v in template], **kwargs)
+
+    def _real(self, v):
+        cls = v.__class__
+        if cls is Where:
+            obj, base = self._memory(v.buffer)
+            if v.kind is None:
+                return obj
+            return raw(obj, base + v.offset, v.n, v.shape, v.strides, v.kind, [0])
+        if cls in (list, tuple):
+            return cls([self._real(x) for x in v])
+        return v
+
+    def _memory(self, b):
+        """(array, address) of a buffer in the run in progress."""
+        if b in self.number:
+            k = self.number[b]
+            return self.objects[k], self.base_values[k]
+        if b.array is not None:
+            return b.array[:b.obj.size] if b.fake else b.array, storage.address(b.array)
+        return b.obj, b.base
+
+
+class Where:
+    """A tensor (or, without ``kind``, an array) that a host function is given, as a place in a buffer."""
+
+    __slots__ = ("buffer", "offset", "n", "shape", "strides", "kind")
+
+    def __init__(self, buffer, t=None):
+        self.buffer, self.kind = buffer, None
+        if t is not None:
+            self.offset, self.n, self.shape, self.strides, self.kind = (
+                t._ptr - buffer.base, t._n, t._shape, t._strides, t._kind)
+
+
+def prepare_hosts(calls, buffers):
+    """Replace the tensors in the arguments of host functions by their places, so that nothing holds fake memory."""
+    def place(v):
+        if isinstance(v, Tensor):
+            return Where(buffers[id(v._buf)], v)
+        if id(v) in buffers and not isinstance(v, (int, float)):
+            return Where(buffers[id(v)])
+        if isinstance(v, (list, tuple)) and type(v) in (list, tuple):
+            return type(v)([place(x) for x in v])
+        return v
+    for call in calls:
+        if isinstance(call, Host) and call.values is not None:
+            call.prepared = call.fn, [place(v) for v in call.values], call.kwargs
+            call.values = None
 
 
 def _touched(item):

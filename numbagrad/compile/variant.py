@@ -12,13 +12,15 @@ import numpy as np
 
 from .. import modes, storage
 from ..autograd import graph
+from ..autograd.graph import Output
 from ..kernel import jit, tape
 from ..kernel.tape import Fake
 from ..tensor import Tensor, raw
 from . import guards, passes
-from .capture import CaptureError, Refresher, recording
+from .backward import Backward
+from .capture import CaptureError, Refresher, recording, undo
 from .ir import INPUT, KEPT, OUTPUT, STATE, TEMPORARY, Host, Optim
-from .program import Program
+from .program import Program, prepare_hosts
 
 
 class Miss:
@@ -94,32 +96,44 @@ class Variant:
         fn = self.owner.fn
         self.surroundings = guards.Surroundings(fn)
         with recording() as r:
-            self.recorder = r
             for t in leaves:
                 b = r.buffer(t)
                 if id(t) not in self.surroundings.tensors:
                     b.role = INPUT
+            given, (args, kwargs) = _as_leaves(leaves, args, kwargs, self.structure)
             try:
                 result = fn(*args, **kwargs)
                 failed = None
             except BaseException as e:
                 failed = e
         if failed is not None:
-            r.undo()
+            undo([(t, g) for t, g, _ in r.leaves.values()], r.optimizers.values())
             if isinstance(failed, tape.Unlowered):
                 raise CaptureError(_unlowered(failed)) from None
             raise failed
+        del args, kwargs
         outs = []
         self.result_structure = flatten(result, outs)
         del result
         try:
-            self._finish(r, leaves, outs)
+            self._finish(r, leaves, outs, given)
         except BaseException:
-            r.undo()
+            undo([(t, g) for t, g, _ in r.leaves.values()], r.optimizers.values())
             raise
 
-    def _finish(self, r, leaves, outs):
-        self.calls = r.calls
+    def _finish(self, r, leaves, outs, given):
+        differentiable = [t for t in outs if t._rg and t._node is not None
+                          and id(graph.function_of(t._node)[0]) not in r.ran]
+        self.backward = None
+        if differentiable:
+            order = [k for k, t in enumerate(outs) if any([t is d for d in differentiable])]
+            self.backward = Backward(r, differentiable, order, given)
+        # Graphs that are left over (create_graph) hold what they saved.
+        r.ran.clear()
+        for t in outs:
+            if t._buf.__class__ is Fake:
+                t._node = None
+        prepare_hosts(r.calls, r.buffers)
         inputs, self.arguments = [], []
         for i, t in enumerate(leaves):
             b = r.buffers[id(t._buf)]
@@ -141,30 +155,32 @@ class Variant:
                 self.results.append(("same", self._given(t, leaves)))
             else:
                 self.results.append(("clone", t))
-        self.detached(outs, r)
-        self.outputs = outputs
-        calls = passes.live(r.calls, set(outputs))
-        calls, alias = passes.repeated(calls)
-        if alias:
-            calls = passes.live(calls, set(outputs))
+        roots = set(outputs)
+        if self.backward is not None:
+            roots.update([r.buffer(g) for g in self.backward.grads if g is not None])
+        calls, _ = passes.repeated(passes.live(r.calls, roots))
         self.captured = len(r.calls)
-        calls = passes.fuse(calls)
+        if self.backward is not None:
+            calls, later, saved = self.backward.divide(r, calls)
+            for b in saved:
+                if b.role == TEMPORARY:
+                    b.role = OUTPUT
+                    outputs.append(b)
+        self.outputs = outputs
+        calls = passes.fuse(passes.live(calls, set(outputs)))
         self.program = Program(calls, inputs, outputs, self.owner.progress)
+        if self.backward is not None:
+            self.backward.build(r, later, leaves, self)
         self._guards(r, leaves)
-        self.text = None
+        self.before = [(t, grad) for t, grad, _ in r.leaves.values()]
+        self.fakes = [b for b in r.buffers.values() if b.fake and b.array is None]
+        self.states = list(r.optimizers.values())
 
     def _given(self, t, leaves):
         for i, given in enumerate(leaves):
             if given is t:
                 return i
         return t
-
-    def detached(self, outs, r):
-        """Results whose graph is still there would need a backward; see ``differentiable``."""
-        for t in outs:
-            if t._rg and t._node is not None and id(graph.function_of(t._node)[0]) not in r.ran:
-                raise CaptureError("ng.compile: a result requires grad and its backward was not captured; call backward "
-                                   "inside the compiled function, return a detached tensor, or run it under no_grad")
 
     def _keep_state(self, r, outs):
         """Give real memory to what outlives the call: gradients, new optimizer states."""
@@ -189,13 +205,6 @@ class Variant:
                     del v
                 del state, p
             del before
-        out_bufs = {id(t._buf) for t in outs}
-        held = []
-        for b in r.buffers.values():
-            if b.fake and b.role == TEMPORARY and id(b.obj) not in out_bufs and sys.getrefcount(b.obj) > 2:
-                held.append(b)
-        if held:
-            self._refuse_held(held, outs)
 
     def _real(self, r, t):
         """Real memory for a tensor that was made in the capture and stays."""
@@ -207,23 +216,24 @@ class Variant:
         r.buffers[id(b.array)] = b
         t._buf = b.array
 
-    def _refuse_held(self, held, outs):
-        gc.collect()
-        held = [b for b in held if sys.getrefcount(b.obj) > 2]
-        if not held:
-            return
-        graph = set()
-        stack = [t._node for t in outs if t._node is not None]
+    def check_held(self):
+        """Refuse a capture whose tensors live on somewhere: replays could not hand out new ones there."""
+        fakes, self.fakes = self.fakes, None
+        held = [b for b in fakes if sys.getrefcount(b.obj) > 2]
+        if held:
+            gc.collect()
         for b in held:
+            if sys.getrefcount(b.obj) <= 2:
+                continue
             for holder in gc.get_referrers(b.obj):
                 if isinstance(holder, Tensor):
+                    undo(self.before, self.states)
                     users = [u for u in gc.get_referrers(holder) if not isinstance(u, (type(sys._getframe()), list))]
                     names = ", ".join(sorted({type(u).__name__ for u in users}))
                     raise CaptureError(
                         f"ng.compile: a tensor of shape {list(holder._shape)} made inside the compiled function is still "
                         f"held outside of it when it returns (by: {names or 'a local variable'}). A replay cannot hand out "
                         "new tensors that way: return it, or write into an existing tensor with copy_().")
-        del graph, stack
 
     # --- guards and the call
 
@@ -318,7 +328,8 @@ class Variant:
             env["walk"], env["header"] = p.walk, p.header_address
             body += [f"failed = walk(header, 0, {p.count})", "if failed >= 0:", "    program.failed(failed)"]
         else:
-            body.append("program.run()")
+            objects = [f"a{i}._buf, " for i, _ in self.arguments] + [f"o{k}, " for k in range(len(self.outputs))]
+            body += [f"program.objects = ({''.join(objects)})", "program.run()", "program.objects = None"]
         lines += ["    with lock:", *["        " + b for b in body]]
         for k, v in enumerate(self.versions):
             env[f"ver{k}"] = v
@@ -331,6 +342,10 @@ class Variant:
             if g is not None:
                 lines.append(f"    grad{k}._ver[0] += 1")
         made = []
+        if self.backward is not None:
+            env["node_of"] = self.backward.node
+            lines.append(f"    node = node_of(({''.join(f'o{k}, ' for k in range(len(self.outputs)))}), "
+                         f"({''.join(n + ', ' for n in names)}))")
         for k, res in enumerate(self.results):
             if res[0] == "same":
                 if isinstance(res[1], int):
@@ -349,6 +364,11 @@ class Variant:
                 ("_buf", f"o{o}"), ("_ptr", f"q{o}{f' + {offset}' if offset else ''}"), ("_n", n), ("_shape", f"rs{k}"),
                 ("_strides", f"rt{k}"), ("_kind", f"rk{k}"), ("_ver", "[0]"), ("_grad", "None"), ("_view", "None"),
                 ("_node", "None"), ("_rg", "False"))]
+            if self.backward is not None and k in self.backward.order:
+                env["Output"] = Output
+                at = self.backward.order.index(k)
+                lines += [f"    r{k}._node = {'node' if len(self.backward.order) == 1 else f'Output(node, {at})'}",
+                          f"    r{k}._rg = True"]
             if self.mode[1]:
                 env["mark_inference"] = _inference
                 lines.append(f"    mark_inference(r{k})")
@@ -371,9 +391,9 @@ class Variant:
 
     def first(self, leaves):
         """The run that belongs to the capture: gradients are put back as they were, then it is a call like any other."""
-        for t, before, _ in self.recorder.leaves.values():
+        for t, before in self.before:
             t._grad = before
-        self.recorder = None
+        self.before = self.states = None
         result = self.fast(*leaves)
         if result is MISS:
             raise RuntimeError("ng.compile: the guards of a new variant do not hold; please report this")
@@ -407,6 +427,20 @@ def _unlowered(e):
         tb = tb.tb_next
     return (f"ng.compile: {op or 'an operation'}() at {line} has no compiled form: it {e}. Its result depends on values that "
             "exist only when the step runs; keep it out of the compiled function, or pass fallback=True to run it eagerly.")
+
+
+def _as_leaves(leaves, args, kwargs, structure):
+    """The arguments with leaves in the place of tensors that have a history of their own, and what stands for what."""
+    given = {}
+    for i, t in enumerate(leaves):
+        if t._rg and t._node is not None:
+            alias = raw(t._buf, t._ptr, t._n, t._shape, t._strides, t._kind, t._ver)
+            alias._rg = True
+            given[id(alias)] = i
+            leaves = [*leaves[:i], alias, *leaves[i + 1:]]
+        else:
+            given[id(t)] = i
+    return (given, leaves), rebuild(structure, iter(leaves)) if given else (args, kwargs)
 
 
 def _inference(t):

@@ -8,7 +8,9 @@ values are never stored. Both kernels are printed from the op's expression and i
 from __future__ import annotations
 
 from ..kernel import emit, expr, jit
+from ..kernel.tape import TAPE, active
 from ..tensor import make
+from . import call as calls
 from .custom import custom
 from .fold import BLOCK
 
@@ -61,6 +63,13 @@ class Reduced:
     def forward(self, out, tensors, mean, numbers):
         """Fold the op's values into ``out``."""
         d = out._kind.dtype
+        if TAPE and active() is not None:
+            # A loop and a sum by themselves: a compiled step fuses them with what stands around.
+            from .record import REGISTRY
+            values = make(tensors[0]._shape, out._kind)
+            calls.launch(self.elementwise.form("t" * len(self.tensors)).forward, d, tensors, numbers, (values,),
+                         values._shape)
+            return REGISTRY["mean" if mean else "sum"].fold(out, values, None, False)
         run = self.made.get(d) or self._build_forward(d)
         n = tensors[0]._n
         run(*[t._ptr for t in tensors], out._ptr, *numbers, float(n) if mean else 1.0, 0, n)
@@ -83,6 +92,8 @@ class Reduced:
         kind, n = first._kind, first._n
         if not kind.cpu:
             raise NotImplementedError(f"{self.op.name} has no gradient kernel for device '{first.device}'")
+        if TAPE and active() is not None:
+            return self._recorded(g, tensors, needs, mean, numbers)
         run = self.made.get((kind.dtype, needs))
         if run is None:
             run = self._build_backward(kind.dtype, needs)
