@@ -2,16 +2,15 @@
 
 import copy
 import pickle
-import warnings
 from collections import OrderedDict
 
 import numpy as np
 import pytest
+from module_helpers import error_of, same_error
 
 import numbagrad as ng
 
 torch = pytest.importorskip("torch", reason="PyTorch is the oracle here")
-LIBRARIES = [ng, torch]
 
 
 def net(lib):
@@ -40,23 +39,6 @@ def net(lib):
 
 def array(t):
     return t.detach().numpy()
-
-
-def error_of(action):
-    """(type name, text) of what ``action`` raises, without the library's own name."""
-    with pytest.raises(Exception) as caught:
-        action()
-    return type(caught.value).__name__, str(caught.value).replace("numbagrad.", "torch.")
-
-
-def same_error(action):
-    """Both libraries raise the same error with the same text; returns it."""
-    ours, theirs = (error_of(lambda lib=lib: action(lib)) for lib in LIBRARIES)
-    assert ours == theirs
-    return ours
-
-
-# Registration
 
 
 def test_walks_match():
@@ -177,9 +159,6 @@ def test_registration_hooks():
     assert seen == ["weight", "bias"]
 
 
-# Changing the tree
-
-
 def test_train_apply_and_zero_grad():
     model = net(ng)
     assert model.eval() is model and not any(m.training for m in model.modules())
@@ -217,9 +196,6 @@ def test_to_keeps_the_parameter_objects():
     assert weight.dtype == ng.float32 and weight.is_leaf and weight.requires_grad
 
 
-# Text
-
-
 def test_repr_of_containers():
     def build(lib):
         nn = lib.nn
@@ -245,9 +221,6 @@ def test_repr_of_parameters():
         lambda lib: lib.nn.Parameter(),
     ):
         assert repr(make(ng)) == repr(make(torch))
-
-
-# State
 
 
 def test_state_dict_matches():
@@ -367,268 +340,3 @@ def test_copy_and_pickle():
     twice = ng.nn.ParameterList([shared.weight, shared.weight])
     twice = copy.deepcopy(twice)
     assert twice[0] is twice[1]
-
-
-# Hooks
-
-
-def run_hooks(lib, register, x_grad=True, two_outputs=False):
-    """The log of a small training step with hooks that ``register`` sets."""
-    log = []
-
-    class Layer(lib.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.w = lib.nn.Parameter(lib.full((2,), 3.0))
-
-        def forward(self, x, y=None):
-            return (x * self.w, x + 1) if two_outputs else x * self.w
-
-    module = Layer()
-    handles = register(module, log)
-    x = lib.tensor([1.0, 2.0], requires_grad=x_grad)
-    out = module(x, y=None)
-    out = out[0] if two_outputs else out
-    (out * out).sum().backward()
-    log.append(["grads", None if x.grad is None else x.grad.tolist(), module.w.grad.tolist()])
-    for handle in handles:
-        handle.remove()
-    assert not (module._forward_hooks or module._forward_pre_hooks or module._backward_hooks)
-    return log
-
-
-def plain(value):
-    """Tensors inside as lists, so that logs of two libraries compare."""
-    if isinstance(value, (tuple, list)):
-        return [plain(item) for item in value]
-    return value.tolist() if hasattr(value, "tolist") else value
-
-
-def same_hooks(register, **options):
-    ours = run_hooks(ng, register, **options)
-    assert ours == run_hooks(torch, register, **options)
-    return ours
-
-
-def test_forward_hooks():
-    def register(module, log):
-        return [
-            module.register_forward_pre_hook(lambda m, args: log.append(plain(args)) or args[0] * 2),
-            module.register_forward_pre_hook(
-                lambda m, args, kwargs: log.append(sorted(kwargs)) or (args, kwargs), with_kwargs=True, prepend=True
-            ),
-            module.register_forward_hook(lambda m, args, out: log.append(plain(out)) or out + 1),
-            module.register_forward_hook(
-                lambda m, args, kwargs, out: log.append([sorted(kwargs), plain(out)]), with_kwargs=True, prepend=True
-            ),
-        ]
-
-    assert same_hooks(register)
-
-
-def test_backward_hooks():
-    def register(module, log):
-        return [
-            module.register_full_backward_pre_hook(lambda m, g: log.append(["pre", plain(g)]) or (g[0] * 2,)),
-            module.register_full_backward_hook(lambda m, gi, go: log.append(["post", plain(gi), plain(go)])),
-            module.register_full_backward_hook(lambda m, gi, go: (gi[0] + 1,), prepend=True),
-        ]
-
-    assert same_hooks(register)
-    assert same_hooks(register, two_outputs=False)
-
-
-def test_backward_hook_with_two_outputs():
-    def register(module, log):
-        return [module.register_full_backward_hook(lambda m, gi, go: log.append([plain(gi), plain(go)]))]
-
-    assert same_hooks(register, two_outputs=True)
-
-
-def test_backward_hook_without_input_gradient():
-    def register(module, log):
-        return [module.register_full_backward_hook(lambda m, gi, go: log.append([plain(gi), plain(go)]))]
-
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        assert same_hooks(register, x_grad=False)
-    texts = {str(w.message) for w in caught}
-    assert len(caught) == 2 and len(texts) == 1
-
-
-def test_wrong_hook_results():
-    for register in (
-        lambda m, log: [m.register_full_backward_hook(lambda m, gi, go: (gi[0], gi[0]))],
-        lambda m, log: [m.register_full_backward_pre_hook(lambda m, go: (go[0], go[0]))],
-        lambda m, log: [m.register_forward_pre_hook(lambda m, a, k: 3, with_kwargs=True)],
-    ):
-        same_error(lambda lib, register=register: run_hooks(lib, register))
-
-    def mixed(lib):
-        module = lib.nn.Linear(1, 1)
-        module.register_full_backward_hook(lambda *args: None)
-        module.register_backward_hook(lambda *args: None)
-
-    same_error(mixed)
-
-
-def test_double_backward_through_hooks():
-    def run(lib):
-        module = lib.nn.Linear(2, 1, bias=False)
-        with lib.no_grad():
-            module.weight.fill_(2.0)
-        module.register_full_backward_hook(lambda m, gi, go: (gi[0] * 3,))
-        x = lib.tensor([[1.0, 2.0]], requires_grad=True)
-        (g,) = lib.autograd.grad(module(x).pow(2).sum(), x, create_graph=True)
-        g.sum().backward()
-        return x.grad.tolist()
-
-    assert run(ng) == run(torch)
-
-
-def test_always_called_hooks():
-    def run(lib, fail_too):
-        log = []
-
-        class Bad(lib.nn.Module):
-            def forward(self, x):
-                raise ValueError("forward failed")
-
-        def hook(module, args, out):
-            log.append(out)
-            if fail_too:
-                raise RuntimeError("hook failed")
-
-        module = Bad()
-        module.register_forward_hook(hook, always_call=True)
-        module.register_forward_hook(lambda m, a, o: log.append("never"))
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            with pytest.raises(ValueError, match="forward failed"):
-                module(1)
-        return log, [str(w.message) for w in caught]
-
-    for fail_too in (False, True):
-        assert run(ng, fail_too) == run(torch, fail_too)
-
-
-def test_global_hooks():
-    def run(lib):
-        log = []
-        module = lib.nn.modules.module
-        handles = [
-            module.register_module_forward_pre_hook(lambda m, a: log.append("pre " + type(m).__name__)),
-            module.register_module_forward_hook(lambda m, a, o: log.append("post " + type(m).__name__)),
-            module.register_module_full_backward_pre_hook(lambda m, g: log.append("bpre " + type(m).__name__)),
-            module.register_module_full_backward_hook(lambda m, gi, go: log.append("back " + type(m).__name__)),
-        ]
-        model = lib.nn.Sequential(lib.nn.Linear(1, 1), lib.nn.ReLU())
-        model(lib.ones(1, 1, requires_grad=True)).sum().backward()
-        for handle in handles:
-            handle.remove()
-        model(lib.ones(1, 1))
-        return log
-
-    assert run(ng) == run(torch)
-
-
-def test_handle_is_a_context_and_survives_pickling():
-    module = ng.nn.Identity()
-    with module.register_forward_hook(print) as handle:
-        assert len(module._forward_hooks) == 1
-        assert pickle.loads(pickle.dumps(handle)).id == handle.id
-    assert len(module._forward_hooks) == 0
-    handle.remove()
-
-
-# Containers
-
-
-def names(container):
-    return [type(m).__name__ for m in container]
-
-
-def test_sequential_as_a_list():
-    def run(lib):
-        nn = lib.nn
-        s = nn.Sequential(nn.ReLU(), nn.Tanh(), nn.Sigmoid(), nn.Flatten())
-        log = [names(s[1:3]), list(s[1:3]._modules), names(s[::2]), type(s[-1]).__name__, len(s)]
-        s.append(nn.ELU()).insert(1, nn.GELU())
-        log.append(names(s))
-        s.insert(-1, nn.SiLU())
-        s.extend([nn.Mish()])
-        log.append((names(s), list(s._modules)))
-        del s[0]
-        del s[-2:]
-        log.append((names(s), list(s._modules), type(s.pop(1)).__name__, names(s)))
-        s[0] = nn.Softplus()
-        log += [names(s + s), names(s * 2), names(2 * s)]
-        s += nn.Sequential(nn.ReLU())
-        s *= 2
-        log += [names(s), repr(s), "0" in dir(s)]
-        return log
-
-    assert run(ng) == run(torch)
-    same_error(lambda lib: lib.nn.Sequential(lib.nn.ReLU())[1])
-    same_error(lambda lib: lib.nn.Sequential(lib.nn.ReLU()) + [1])
-    same_error(lambda lib: lib.nn.Sequential(lib.nn.ReLU()).insert(5, lib.nn.ReLU()))
-    same_error(lambda lib: lib.nn.Sequential(lib.nn.ReLU()).insert(0, 3))
-    same_error(lambda lib: lib.nn.Sequential(lib.nn.ReLU()) * 0)
-    same_error(lambda lib: lib.nn.Sequential(3))
-
-
-def test_module_list_and_dict():
-    def run(lib):
-        nn = lib.nn
-        m = nn.ModuleList([nn.ReLU(), nn.Tanh()])
-        m.append(nn.ELU()).extend([nn.GELU(), nn.SiLU()])
-        m.insert(1, nn.Mish())
-        m += [nn.Flatten()]
-        log = [names(m), names(m[1:4]), names(m + m[:1]), type(m.pop(2)).__name__, names(m), list(m._modules)]
-        del m[1:3]
-        m[-1] = nn.Identity()
-        log += [names(m), list(m._modules), repr(m)]
-        d = nn.ModuleDict([["a", nn.ReLU()], ["b", nn.Tanh()]])
-        d.update({"c": nn.ELU(), "b": nn.GELU()})
-        d["e"] = nn.Mish()
-        log += [list(d), type(d.pop("a")).__name__, "b" in d, len(d), list(d.keys()), names(d.values()), repr(d)]
-        del d["b"]
-        log.append([k for k, _ in d.items()])
-        d.clear()
-        return [*log, len(d)]
-
-    assert run(ng) == run(torch)
-    same_error(lambda lib: lib.nn.ModuleList([lib.nn.ReLU()])[3])
-    same_error(lambda lib: lib.nn.ModuleList().extend(3))
-    same_error(lambda lib: lib.nn.ModuleDict(3))
-    same_error(lambda lib: lib.nn.ModuleDict([["a", lib.nn.ReLU(), 3]]))
-    same_error(lambda lib: lib.nn.ModuleDict([3]))
-    same_error(lambda lib: lib.nn.ModuleDict()["a"])
-    same_error(lambda lib: lib.nn.ModuleDict({"pop": lib.nn.ReLU()}))
-    same_error(lambda lib: lib.nn.ModuleList()(3))
-
-
-def test_parameter_list_and_dict():
-    def run(lib):
-        nn = lib.nn
-        p = nn.ParameterList([lib.ones(1), nn.Parameter(lib.ones(2)), "x"])
-        p.append(lib.zeros(3)).extend([lib.zeros(4)])
-        p += [lib.zeros(5)]
-        p[0] = lib.ones(7)
-        log = [len(p), [n for n, _ in p.named_parameters()], p[2], list(p[0].shape), len(p[1:3]), repr(p)]
-        d = nn.ParameterDict({"b": lib.ones(2), "a": lib.ones(1), "n": None})
-        d["z"] = lib.zeros(3)
-        log += [list(d), d.get("q", 4), d.setdefault("n", 1), list(d.pop("a").shape), len(d), list(reversed(d))]
-        log += [d.popitem()[0], list(d.copy().keys()), list(d.fromkeys(["u", "v"], 1)), "b" in d, repr(d)]
-        log += [list(d | nn.ParameterDict({"w": 1})), [n for n, _ in d.named_parameters()]]
-        d.clear()
-        return [*log, len(d)]
-
-    ours, theirs = run(ng), run(torch)
-    assert [str(x).replace("numbagrad.", "torch.") for x in ours] == [str(x) for x in theirs]
-    same_error(lambda lib: lib.nn.ParameterList()())
-    same_error(lambda lib: lib.nn.ParameterDict()(1))
-    same_error(lambda lib: lib.nn.ParameterDict()[3])
-    same_error(lambda lib: lib.nn.ParameterDict({"a": 1})["b"])
-    same_error(lambda lib: lib.nn.ParameterDict(3))
-    same_error(lambda lib: lib.nn.ParameterList(lib.ones(2)))
