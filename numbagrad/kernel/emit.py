@@ -130,7 +130,8 @@ class Pointwise:
             loop = ["for i in range(start, stop):"]
             loop += ["    " + s for s in loads(lambda k: "i") + body + stores(lambda k: "i")]
         else:
-            loop = self._strided_loop(len(names), names, loads, body, stores, len(ins), bool(used))
+            copies = self.inputs == ("x",) and self.outputs == (expr.var("x"),)
+            loop = self._strided_loop(len(names), names, loads, body, stores, len(ins), bool(used), copies)
         if table:
             text = f"def {self.name}(table, start, stop):\n    args = ptr_i8(table)\n    fargs = ptr_f8(table)\n"
             for k, (p, letter) in enumerate(zip(params[:-2], letters)):
@@ -160,19 +161,35 @@ class Pointwise:
                 "    else:", *inner(at + body + stores(lambda k: "i"))], [*consts, f"limit = T({limit!r})"]
 
     @staticmethod
-    def _strided_loop(count, names, loads, body, stores, n_in, heavy):
-        """Rows by index arithmetic; the innermost dimension as a plain loop, or unit- and zero-stride forms of it."""
+    def _strided_loop(count, names, loads, body, stores, n_in, heavy, copies):
+        """The innermost dimension as a plain loop, or unit- and zero-stride forms of it, inside one over the dimension
+        before it; the others by index arithmetic. A copy that runs across the input's rows goes tile by tile."""
         short = [n[:-2] for n in names]
-        out = ["meta = ptr_i8(meta_a)", "nd = meta[0]", "inner = meta[nd]"]
-        out += [f"{n}_t = meta[{k + 2} * nd]" for k, n in enumerate(short)]
-        out += ["for row in range(start, stop):", "    left = row"]
-        out += [f"    {n}_o = 0" for n in short]
-        out += ["    for d in range(nd - 2, -1, -1):", "        size = meta[1 + d]", "        left_up = left // size",
+        out = ["meta = ptr_i8(meta_a)", "nd = meta[0]", "inner = meta[nd]", "rows = meta[nd - 1]"]
+        for k, n in enumerate(short):
+            # With one dimension there is one row, and the stride of rows is never used.
+            out += [f"{n}_t = meta[{k + 2} * nd]", f"{n}_r = meta[{k + 2} * nd - 1]"]
+        out += ["row = start", "while row < stop:", "    left = row // rows", "    at = row - left * rows",
+                "    count = rows - at if rows - at < stop - row else stop - row"]
+        out += [f"    {n}_o = at * {n}_r" for n in short]
+        out += ["    for d in range(nd - 3, -1, -1):", "        size = meta[1 + d]", "        left_up = left // size",
                 "        at = left - left_up * size", "        left = left_up"]
         out += [f"        {n}_o += at * meta[1 + {k + 1} * nd + d]" for k, n in enumerate(short)]
+        out += ["    row += count"]
+        if copies:
+            x, y = short
+            out += [f"    if {x}_t != 1 and {x}_r == 1 and {y}_t == 1 and count >= 8 and inner >= 8:",
+                    "        for j in range(0, count, 16):", "            for k in range(0, inner, 16):",
+                    f"                {x}_q = {x}_o + j + k * {x}_t", f"                {y}_q = {y}_o + j * {y}_r + k",
+                    "                for a in range(min(16, count - j)):",
+                    "                    for b in range(min(16, inner - k)):"]
+            out += ["                        " + s for s in loads(lambda k: f"{x}_q + a + b * {x}_t") + body
+                    + stores(lambda k: f"{y}_q + a * {y}_r + b")]
+            out += ["        continue"]
+        out += ["    for at in range(count):"]
         unit = " and ".join(f"{n}_t == 1" for n in short)
-        out += [f"    if {unit}:", "        for i in range(inner):"]
-        out += ["            " + s for s in loads(lambda k: f"{short[k]}_o + i") + body
+        out += [f"        if {unit}:", "            for i in range(inner):"]
+        out += ["                " + s for s in loads(lambda k: f"{short[k]}_o + i") + body
                 + stores(lambda k: f"{short[k]}_o + i")]
         # One operand constant along the row: the usual row and column broadcasts.
         for z in range(n_in if n_in > 1 else 0):
@@ -183,11 +200,12 @@ class Pointwise:
 
             def at(k, z=z):
                 return f"{short[k]}_o" if k == z else f"{short[k]}_o + i"
-            out += [f"    elif {cond}:", "        for i in range(inner):"]
-            out += ["            " + s for s in loads(at) + body + stores(at)]
-        out += ["    else:", "        for i in range(inner):"]
-        out += ["            " + s for s in loads(lambda k: f"{short[k]}_o + i * {short[k]}_t") + body
+            out += [f"        elif {cond}:", "            for i in range(inner):"]
+            out += ["                " + s for s in loads(at) + body + stores(at)]
+        out += ["        else:", "            for i in range(inner):"]
+        out += ["                " + s for s in loads(lambda k: f"{short[k]}_o + i * {short[k]}_t") + body
                 + stores(lambda k: f"{short[k]}_o + i * {short[k]}_t")]
+        out += [f"        {n}_o += {n}_r" for n in short]
         return out
 
     def _build(self, compute, in_codes, out_codes, strided, table, inplace):
