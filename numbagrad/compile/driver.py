@@ -52,3 +52,14 @@ def walk(nogil):
     call_piece, _, _ = threads._intrinsics()
     env = {"call_piece": call_piece, "call_drive": _call_drive()}
     return jit.compile_source(TEXT, "walk", "iii", env, "walk 1", returns=True, nogil=nogil).entry
+
+
+@functools.cache
+def walk_with(count):
+    """Native ``walk(header, last, base_0, ...)`` that stores the bases itself: with the GIL held, no lock is needed."""
+    call_piece, _, _ = threads._intrinsics()
+    env = {"call_piece": call_piece, "call_drive": _call_drive()}
+    names = "".join(f", b{i}" for i in range(count))
+    text = TEXT.replace("header, first, last", f"header, last{names}").replace("    if first == 0:\n", "".join(
+        f"    bases[{i}] = b{i}\n" for i in range(count)) + "    if h[2] > 0:\n").replace("range(first, last)", "range(last)")
+    return jit.compile_source(text, "walk", "ii" + "i" * count, env, "walk 1", returns=True).entry

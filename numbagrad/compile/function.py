@@ -22,30 +22,24 @@ class CompileWarning(UserWarning):
 class CompiledFunction:
     """What ``ng.compile`` returns; call it like the function."""
 
+    def __new__(cls, *args, **kwargs):
+        # A class of its own, whose __call__ is the generated call of the variant that ran last.
+        return object.__new__(type(cls.__name__, (cls,), {"__module__": cls.__module__, "__doc__": cls.__doc__}))
+
     def __init__(self, fn, fallback=False, variants=LIMIT):
         self.fn = fn
         self.fallback, self.limit = fallback, variants
-        self.variants, self.last, self.lock = [], None, threading.RLock()
+        self.variants, self.lock = [], threading.RLock()
         functools.update_wrapper(self, fn, updated=())
         self.progress = None
         self.eager = False
 
     def __call__(self, *args, **kwargs):
-        last = self.last
-        if last is not None and not kwargs:
-            try:
-                result = last(*args)
-            except TypeError:
-                if len(args) == last.__code__.co_argcount:
-                    raise
-                result = MISS
-            except AttributeError:
-                if all([hasattr(a, "_kind") for a in args]):
-                    raise
-                result = MISS
-            if result is not MISS:
-                return result
         return self.slow(args, kwargs)
+
+    def use(self, variant):
+        """Try ``variant`` first from now on."""
+        type(self).__call__ = variant.bound if variant.flat else CompiledFunction.__call__
 
     def slow(self, args, kwargs):
         """Look for a variant whose guards hold; capture a new one where none does."""
@@ -58,7 +52,7 @@ class CompiledFunction:
                 if v.structure == structure and len(v.leaves) == len(leaves):
                     result = v.fast(*leaves)
                     if result is not MISS:
-                        self.last = v.fast if v.flat else None
+                        self.use(v)
                         return result
             return self.capture(args, kwargs, leaves)
 
@@ -80,7 +74,7 @@ class CompiledFunction:
             warnings.warn(f"{self.__name__} was compiled more than {self.limit} times: {self.changes(v)}. The oldest form was "
                           "dropped.", CompileWarning, stacklevel=4)
         self.variants.append(v)
-        self.last = v.fast if v.flat else None
+        self.use(v)
         return v.first(leaves)
 
     def changes(self, new):

@@ -219,6 +219,8 @@ class Program:
         self.walk = walk(self.work >= NOGIL_WORK)
         self.count = len(rows)
         self.plain = len(self.segments) == 1
+        # Small programs keep the GIL from the first address to the last kernel, which makes a call atomic.
+        self.atomic = self.plain and self.work < NOGIL_WORK and len(self.number) <= 12
 
     # --- running
 

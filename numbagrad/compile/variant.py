@@ -19,6 +19,7 @@ from ..tensor import Tensor, raw
 from . import guards, passes
 from .backward import Backward
 from .capture import CaptureError, Refresher, recording, undo
+from .driver import walk_with
 from .ir import INPUT, KEPT, OUTPUT, STATE, TEMPORARY, Host, Optim
 from .program import Program, prepare_hosts
 
@@ -255,8 +256,7 @@ class Variant:
 
     def fast_text(self):
         """Source of the call: guards, addresses, the native run, results."""
-        flat = (self.structure[0][0] is tuple and self.structure[1] == (dict,)
-                and all([p == "*" for p in self.structure[0][1:]]))
+        flat = self.structure[2] == (dict,) and all([p == "*" for p in self.structure[1][1:]])
         names = [f"a{i}" for i in range(len(self.leaves))]
         env = {"MISS": MISS, "STATE": modes.STATE, "mode_key": mode_key, "MODE": self.mode, "V": self, "TAPE": tape.TAPE,
                "empty": np.empty, "peek": storage._peek, "new": object.__new__, "Tensor": Tensor, "get_ident": get_ident}
@@ -316,21 +316,29 @@ class Variant:
         env["lock"], env["bases"] = p.lock, p.base_values
         body = []
         n_in = len(p.inputs)
-        for k, (i, offset) in enumerate(self.arguments):
-            body.append(f"bases[{k}] = a{i}._ptr{f' - {offset}' if offset else ''}")
+        given = [f"a{i}._ptr{f' - {offset}' if offset else ''}" for i, offset in self.arguments]
+        given += [f"q{k}" for k in range(len(self.outputs))]
+        if not p.atomic:
+            body += [f"bases[{k}] = {v}" for k, v in enumerate(given[:n_in])]
         for k, b in enumerate(self.outputs):
             env[f"dt{k}"], env[f"size{k}"] = b.obj.dtype, b.obj.size
             env["address"] = storage.address
             at = f"peek(id(o{k}) + {storage.DATA_FIELD})" if storage._peek else f"address(o{k})"
-            body += [f"o{k} = empty(size{k}, dt{k})", f"bases[{n_in + k}] = q{k} = {at}"]
+            body += [f"o{k} = empty(size{k}, dt{k})", f"q{k} = {at}"]
+            if not p.atomic:
+                body.append(f"bases[{n_in + k}] = q{k}")
         env["program"] = p
-        if p.plain:
+        if p.atomic:
+            env["walk"], env["header"] = walk_with(len(given)), p.header_address
+            body += [f"failed = walk(header, {p.count}{''.join(', ' + v for v in given)})", "if failed >= 0:",
+                     "    program.failed(failed)"]
+        elif p.plain:
             env["walk"], env["header"] = p.walk, p.header_address
             body += [f"failed = walk(header, 0, {p.count})", "if failed >= 0:", "    program.failed(failed)"]
         else:
             objects = [f"a{i}._buf, " for i, _ in self.arguments] + [f"o{k}, " for k in range(len(self.outputs))]
             body += [f"program.objects = ({''.join(objects)})", "program.run()", "program.objects = None"]
-        lines += ["    with lock:", *["        " + b for b in body]]
+        lines += ["    " + b for b in body] if p.atomic else ["    with lock:", *["        " + b for b in body]]
         for k, v in enumerate(self.versions):
             env[f"ver{k}"] = v
             lines.append(f"    ver{k}[0] += 1")
@@ -387,6 +395,16 @@ class Variant:
         text, env, self.flat = self.fast_text()
         self.text = text
         self.fast = jit.define(text, "call", env)
+        if self.flat:
+            # The same as the owner's own call: what does not fit goes the slow way.
+            names = [f"a{i}" for i in range(len(self.leaves))]
+            every = "".join(n + ", " for n in names)
+            bound = text[text.index("\n") + 1:].replace(
+                "        return MISS\n", f"        return self.slow(given(({every})), {{}})\n")
+            head = f"def call(self, {''.join(n + '=MISS, ' for n in names)}*more, **kwargs):\n"
+            head += f"    if more or kwargs:\n        return self.slow((*given(({every})), *more), kwargs)\n"
+            env["given"] = _given
+            self.bound = jit.define(head + bound, "call", env)
         return self
 
     def first(self, leaves):
@@ -441,6 +459,10 @@ def _as_leaves(leaves, args, kwargs, structure):
         else:
             given[id(t)] = i
     return (given, leaves), rebuild(structure, iter(leaves)) if given else (args, kwargs)
+
+
+def _given(args):
+    return tuple([a for a in args if a is not MISS])
 
 
 def _inference(t):
