@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import nullcontext
 
 from .. import modes as grad_mode
+from ..kernel.tape import TAPE, active
 from ..modes import enable_grad, inference_mode, no_grad, set_grad_enabled
 from . import engine, graph
 from .anomaly import detect_anomaly, set_detect_anomaly
@@ -27,16 +29,15 @@ def _one(t):
     """A gradient of one for a tensor with one element."""
     kind = t._kind
     one = _ones.get(kind)
-    if one is None:
-        from contextlib import nullcontext
-
+    if one is None or TAPE:
         from ..creation import ones_like
-        from ..kernel import tape
         from ..storage import address
         from ..tensor import raw
-        recorder = tape.active()
+        recorder = active()
         with recorder.pause() if recorder is not None else nullcontext():  # kept beyond a capture: real memory
             out = ones_like(t)
+        if recorder is not None:
+            recorder.buffer(out)  # kernels get its address only
         if kind.cpu:
             _ones[kind] = out._buf.copy(), address, raw
         return out
