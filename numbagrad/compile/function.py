@@ -8,9 +8,9 @@ import warnings
 
 from ..kernel import tape
 from ..nn.modules.module import Module
-from . import guards
+from . import explain
 from .capture import CaptureError
-from .variant import MISS, Variant, flatten, mode_key
+from .variant import MISS, Variant, flatten
 
 LIMIT = 16  # variants of one function
 
@@ -77,6 +77,28 @@ class CompiledFunction:
         self.use(v)
         return v.first(leaves)
 
+    def _latest(self):
+        if not self.variants:
+            raise RuntimeError(f"{self.__name__} was not compiled yet: call it once")
+        return self.variants[-1]
+
+    def explain(self, profile=False):
+        """Text: what was captured and fused, and each kernel with its shape, bytes and flops, of the latest variant.
+
+        ``profile=True`` adds the time of each kernel. It runs the kernels again on the memory of the last call, the
+        optimizer's too: use it on a model that may change."""
+        return explain.explain(self._latest(), profile)
+
+    @property
+    def source(self):
+        """Python text of the kernels of the latest variant."""
+        return explain.source(self._latest())
+
+    @property
+    def memory(self):
+        """``Memory(arena, eager_peak, temporaries)`` in bytes, of the latest variant."""
+        return explain.memory_of(self._latest())
+
     def changes(self, new):
         """What differs between a new variant and the one before, in words."""
         if not self.variants:
@@ -103,6 +125,3 @@ def compile(model=None, *, fullgraph=False, dynamic=None, backend="numba", mode=
     if not callable(model):
         raise TypeError(f"compile() expects a function or a Module, not {type(model).__name__}")
     return CompiledFunction(model, fallback)
-
-
-__all__ = ["CompileWarning", "CompiledFunction", "compile", "guards", "mode_key"]

@@ -26,6 +26,18 @@ def plan(lifetimes):
     return top, offsets
 
 
+def peak(spans):
+    """Most bytes alive at once."""
+    events = []
+    for b, (first, last) in spans.items():
+        events += [(first, b.nbytes), (last + 1, -b.nbytes)]
+    most = now = 0
+    for _, change in sorted(events):
+        now += change
+        most = max(most, now)
+    return most
+
+
 def lifetimes(calls):
     """{temporary: (first, last)} over the positions of the calls that touch it."""
     found = {}

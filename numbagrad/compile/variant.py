@@ -16,7 +16,7 @@ from ..autograd.graph import Output
 from ..kernel import jit, tape
 from ..kernel.tape import Fake
 from ..tensor import Tensor, raw
-from . import guards, passes
+from . import explain, guards, passes
 from .backward import Backward
 from .capture import CaptureError, Refresher, recording, undo
 from .driver import walk_with
@@ -156,11 +156,12 @@ class Variant:
                 self.results.append(("same", self._given(t, leaves)))
             else:
                 self.results.append(("clone", t))
+        self.eager_peak = explain.eager_peak(r.calls)
         roots = set(outputs)
         if self.backward is not None:
             roots.update([r.buffer(g) for g in self.backward.grads if g is not None])
         calls, _ = passes.repeated(passes.live(r.calls, roots))
-        self.captured = len(r.calls)
+        self.captured, self.dropped = len(r.calls), len(r.calls) - len(calls)
         if self.backward is not None:
             calls, later, saved = self.backward.divide(r, calls)
             for b in saved:
@@ -216,6 +217,32 @@ class Variant:
         t._ptr = storage.address(b.array) + (t._ptr - b.base)
         r.buffers[id(b.array)] = b
         t._buf = b.array
+
+    def kernel_names(self):
+        """One name per different kernel (several names may be equal calls)."""
+        return [item.source or (item.call.name, getattr(item.call, "key", None)) for item in self.program.items]
+
+    def difference(self, other):
+        """What a new variant was made for, compared with ``other``, in words."""
+        if self.structure != other.structure or len(self.leaves) != len(other.leaves):
+            return "other arguments, or other values of arguments that are no tensors"
+        for i, (mine, theirs) in enumerate(zip(self.leaves, other.leaves)):
+            for what, a, b in zip(("class", "dtype or device", "shape", "strides", "requires_grad"), mine, theirs):
+                if a != b and a is not b:
+                    show = (lambda x: list(x) if isinstance(x, tuple) else getattr(x, "dtype", x))  # noqa: E731
+                    return f"{what} of tensor argument {i} changed from {show(b)} to {show(a)}"
+        if self.mode != other.mode:
+            return f"the grad or inference mode changed from {other.mode} to {self.mode}"
+        if other.module_guard is not None and (changed := other.module_guard.difference()):
+            return changed
+        s, t = self.surroundings, other.surroundings
+        for (_, name, a), (_, _, b) in zip([*s.names, *s.fields], [*t.names, *t.fields]):
+            if a != b:
+                return f"{name} changed from {b!r} to {a!r}"
+        for (_, a), (_, b) in zip(s.cells, t.cells):
+            if a != b:
+                return f"a variable of the enclosing function changed from {b!r} to {a!r}"
+        return "a tensor that the function uses was replaced, or its requires_grad or gradient changed"
 
     def check_held(self):
         """Refuse a capture whose tensors live on somewhere: replays could not hand out new ones there."""
