@@ -207,6 +207,9 @@ def raw_scalars(compute, scalars):
     return [int(s) for s in scalars] if compute.category < 2 else [float(s) for s in scalars]
 
 
+_plans: dict = {}  # (shape, geometry of each operand) -> strided plan: finding the strides takes longer than a small loop
+
+
 def launch(pointwise, compute, ins, scalars, outs, shape):
     """Run a pointwise kernel: contiguous or strided, on one thread or several, on the CPU or a GPU."""
     if TAPE:
@@ -233,7 +236,13 @@ def launch(pointwise, compute, ins, scalars, outs, shape):
             return _parallel(pointwise, compute, in_codes, out_codes, False, [*pointers, *values], n, LIMIT[0] // 2,
                              bool(ins) and outs[0]._ptr == ins[0]._ptr and in_codes[0] == out_codes[0])
         return pointwise.native(compute.compute, in_codes, out_codes).entry(*pointers, *values, 0, n)
-    meta, address, rows = emit.plan(shape, tuple([expanded_strides(t, shape) for t in tensors]))
+    key = (shape, *[(t._shape, t._strides) for t in tensors])
+    found = _plans.get(key)
+    if found is None:
+        if len(_plans) >= 8192:
+            _plans.clear()
+        found = _plans[key] = emit.plan(shape, tuple([expanded_strides(t, shape) for t in tensors]))
+    meta, address, rows = found
     if n >= LIMIT[0] and rows > 1:
         return _parallel(pointwise, compute, in_codes, out_codes, True, [*pointers, *values, address], rows,
                          max(1, LIMIT[0] * rows // (2 * n)))
