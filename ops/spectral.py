@@ -11,6 +11,7 @@ from numbagrad.op import Sample, custom, function
 from numbagrad.op.call import write_out
 from numbagrad.tensor import wrap_dim
 
+from .cholesky import triangular
 from .gemm import conj
 from .linalg import (
     SPACES,
@@ -25,7 +26,6 @@ from .linalg import (
     real,
     real_kind,
     row,
-    triangular,
 )
 from .matmul import matmul
 from .sort import result

@@ -76,6 +76,7 @@ torch.zeros('a')
 torch.zeros(2, dtype='float')
 torch.ones(2, dtype=3)
 torch.ones(3).type('torch.FooTensor')
+F.pad(torch.ones(1, 2, 4, 4), (1, 1), mode="reflect")
 torch.can_cast(torch.float, torch.int); torch.can_cast(torch.int, torch.float)
 x = torch.ones(2).double().requires_grad_(); torch.autograd.gradgradcheck(torch.exp, x); torch.rand(2)
 type(nn.Linear(2, 2)(torch.ones(1, 2, requires_grad=True).exp()).grad_fn.next_functions[0][0]).__name__
