@@ -31,7 +31,6 @@ class CompiledFunction:
         self.fallback, self.limit = fallback, variants
         self.variants, self.lock = [], threading.RLock()
         functools.update_wrapper(self, fn, updated=())
-        self.progress = None
         self.eager = False
 
     def __call__(self, *args, **kwargs):

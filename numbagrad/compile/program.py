@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import threading
 from array import array
@@ -15,7 +16,10 @@ from ..tensor import Tensor, raw
 from . import emit, memory, passes
 from .driver import walk
 from .ir import INPUT, KEPT, OUTPUT, STATE, TEMPORARY, Fold, Gemm, Host, KernelCall, Operand, Optim, Ptr, Raw
+from .progress import Progress
 
+# A debugging aid: freed arena slots are overwritten, so that a value used after its slot was given away shows.
+POISON = os.environ.get("NUMBAGRAD_COMPILE_POISON", "0") not in ("", "0")
 NOGIL_WORK = 1 << 17  # elements from which a program lets other threads of Python run
 
 
@@ -85,7 +89,7 @@ def lower(call, needed):
 class Program:
     """A compiled run: call it with the base addresses of its inputs and outputs."""
 
-    def __init__(self, calls, inputs, outputs, progress=None):
+    def __init__(self, calls, inputs, outputs, name="step"):
         self.calls, self.inputs, self.outputs = calls, inputs, outputs
         self.lock = threading.Lock()
         readers = passes.needed_by(calls)
@@ -102,7 +106,7 @@ class Program:
         used = [c if isinstance(c, Host) else _touched(item) for c, item in zip(calls, lowered)]
         self._place(calls, used)
         self.natives = {}
-        self._assemble(lowered, progress)
+        self._assemble(lowered, name)
 
     # --- memory
 
@@ -141,7 +145,7 @@ class Program:
 
     # --- tables
 
-    def _assemble(self, lowered, progress):
+    def _assemble(self, lowered, name):
         words, relocations, rows, self.live = [], [], [], []
         self.row_of = []
 
@@ -189,9 +193,14 @@ class Program:
         start = storage.address(self.memory)
         for i, w in enumerate(words):
             self.memory[i] = start + 8 * w[1] if w.__class__ is tuple else w
-        bar = progress(sum([p[0] == "call" for p in plans])) if progress else None
+        bar = Progress(sum([p[0] == "call" for p in plans]), name)
         first = 0
+        parts = []  # (first row, last row, host function) of each call
         for p in plans:
+            if p[0] == "check":
+                parts[-1] = (parts[-1][0], len(rows) + 1, None)
+            else:
+                parts.append((len(rows), len(rows) + (p[0] == "call"), p[1] if p[0] == "host" else None))
             if p[0] == "host":
                 self.segments.append((first, len(rows), p[1]))
                 first = len(rows)
@@ -204,9 +213,10 @@ class Program:
             rows.append((item.make(), start + 8 * head, n, grain))
             self.row_of.append(item)
             self.items.append(item)
-            if bar:
-                bar()
+            bar()
+        bar.close()
         self.segments.append((first, len(rows), None))
+        self.parts = parts
         self.rows = np.array(rows, np.int64).reshape(-1, 4)
         self.relocations = np.array(relocations, np.int64).reshape(-1, 3)
         self.base_values = array("q", [0] * max(len(self.number), 1))
@@ -218,7 +228,7 @@ class Program:
         self.work = sum([b.nbytes // 4 for c in self.calls for b in c.buffers()])
         self.walk = walk(self.work >= NOGIL_WORK)
         self.count = len(rows)
-        self.plain = len(self.segments) == 1
+        self.plain = len(self.segments) == 1 and not POISON
         # Small programs keep the GIL from the first address to the last kernel, which makes a call atomic.
         self.atomic = self.plain and self.work < NOGIL_WORK and len(self.number) <= 12
 
@@ -226,6 +236,8 @@ class Program:
 
     def run(self):
         """One run, after ``bases`` were set; the caller holds the lock."""
+        if POISON:
+            return self.run_poisoned()
         for first, last, host in self.segments:
             if last > first:
                 failed = self.walk(self.header_address, first, last)
@@ -235,6 +247,25 @@ class Program:
                 self.walk(self.header_address, 0, 0)
             if host is not None:
                 self.call_host(host)
+
+    def run_poisoned(self):
+        """One call after the other; arena slots are filled with NaN before their first and after their last use."""
+        ends = {}
+        for b, (_, last) in self.spans.items():
+            ends.setdefault(last, []).append(b)
+        shift = self.arena_base - storage.address(self.arena)
+        self.arena.fill(255)
+        self.walk(self.header_address, 0, 0)
+        for i, (first, last, host) in enumerate(self.parts):
+            for row in range(first, last):
+                # Row 0 would fill in the addresses again, which does no harm.
+                if self.walk(self.header_address, row, row + 1) >= 0:
+                    self.failed(row)
+            if host is not None:
+                self.call_host(host)
+            for b in ends.get(i, ()):
+                at = shift + self.offsets[b]
+                self.arena[at:at + b.nbytes].fill(255)
 
     def failed(self, row):
         """Raise what the kernel before a check found."""

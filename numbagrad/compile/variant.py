@@ -170,7 +170,7 @@ class Variant:
                     outputs.append(b)
         self.outputs = outputs
         calls = passes.fuse(passes.live(calls, set(outputs)))
-        self.program = Program(calls, inputs, outputs, self.owner.progress)
+        self.program = Program(calls, inputs, outputs, getattr(self.owner, "__name__", "step"))
         if self.backward is not None:
             self.backward.build(r, later, leaves, self)
         self._guards(r, leaves)
