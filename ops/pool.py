@@ -389,10 +389,10 @@ for _n in (1, 2, 3):
     _boxes(x, k, stride, 0, 1, ceil_mode, 2, 0.0) ** p).sum(-1) ** (1 / p), domain=(0.5, 2.0),
     samples=(Sample((2, 3, 6, 4), 2, 2), Sample((1, 2, 5, 5), 3, (2, 3), 1)), **SPACES)
 def lp_pool2d(input, norm_type: float, kernel_size: object, stride: object = None, ceil_mode: bool = False):
-    """Power mean without the division: the p-norm of every window over the last two dimensions."""
+    """The p-norm of every window over the last two dimensions; one cut off by the border is scaled up to its full size."""
     if not isinstance(input, Tensor):
         raise TypeError(f"lp_pool2d(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
     kernel = _sizes("lp_pool2d", "kernel_size", kernel_size, 2)
-    mean = REGISTRY["avg_pool2d"].fn(input ** norm_type, kernel, stride, 0, ceil_mode, True, 1)
-    return (REGISTRY["sign"].call(mean) * REGISTRY["relu"].callable(abs(mean))) ** (1.0 / norm_type)
+    mean = REGISTRY["avg_pool2d"].fn(input ** norm_type, kernel, stride, 0, ceil_mode, True)
+    return (REGISTRY["sign"].call(mean) * REGISTRY["relu"].callable(abs(mean)) * (kernel[0] * kernel[1])) ** (1.0 / norm_type)
 

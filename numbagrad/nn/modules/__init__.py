@@ -6,13 +6,17 @@ from . import (
     batchnorm,
     container,
     conv,
+    conv_transpose,
+    distance,
     dropout,
     flatten,
     instancenorm,
     linear,
     loss,
     normalization,
+    padding,
     pooling,
+    resample,
     rnn,
     sparse,
 )
@@ -21,6 +25,8 @@ from .attention import *  # noqa: F403
 from .batchnorm import *  # noqa: F403
 from .container import *  # noqa: F403
 from .conv import *  # noqa: F403
+from .conv_transpose import *  # noqa: F403
+from .distance import *  # noqa: F403
 from .dropout import *  # noqa: F403
 from .flatten import *  # noqa: F403
 from .instancenorm import *  # noqa: F403
@@ -28,7 +34,9 @@ from .linear import *  # noqa: F403
 from .loss import *  # noqa: F403
 from .module import Module
 from .normalization import *  # noqa: F403
+from .padding import *  # noqa: F403
 from .pooling import *  # noqa: F403
+from .resample import *  # noqa: F403
 from .rnn import *  # noqa: F403
 from .sparse import *  # noqa: F403
 
@@ -36,4 +44,5 @@ __all__ = [
     "Module", *container.__all__, *linear.__all__, *flatten.__all__, *dropout.__all__, *activation.__all__,
     *batchnorm.__all__, *instancenorm.__all__, *normalization.__all__, *sparse.__all__, *conv.__all__,
     *pooling.__all__, *loss.__all__, *rnn.__all__, *attention.__all__,
+    *conv_transpose.__all__, *distance.__all__, *padding.__all__, *resample.__all__,
 ]  # fmt: skip

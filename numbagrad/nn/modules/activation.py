@@ -11,7 +11,7 @@ from .module import Module, Slot
 
 __all__ = [
     "CELU", "ELU", "GELU", "GLU", "Hardshrink", "Hardsigmoid", "Hardswish", "Hardtanh", "LeakyReLU", "LogSigmoid",
-    "LogSoftmax", "Mish", "PReLU", "ReLU", "ReLU6", "SELU", "SiLU", "Sigmoid", "Softmax", "Softmax2d", "Softmin",
+    "LogSoftmax", "Mish", "PReLU", "RReLU", "ReLU", "ReLU6", "SELU", "SiLU", "Sigmoid", "Softmax", "Softmax2d", "Softmin",
     "Softplus", "Softshrink", "Softsign", "Tanh", "Tanhshrink", "Threshold",
 ]  # fmt: skip
 
@@ -194,6 +194,20 @@ class LeakyReLU(_InPlace):
 
     def extra_repr(self):
         return self._with_inplace(f"negative_slope={self.negative_slope}")
+
+
+class RReLU(_InPlace):
+    """x where x > 0, else x times a slope: drawn from [lower, upper] while training, their mean otherwise."""
+
+    def __init__(self, lower=1.0 / 8, upper=1.0 / 3, inplace=False):
+        super().__init__(inplace)
+        self.lower, self.upper = lower, upper
+
+    def forward(self, input):
+        return F.rrelu(input, self.lower, self.upper, self.training, self.inplace)
+
+    def extra_repr(self):
+        return self._with_inplace(f"lower={self.lower}, upper={self.upper}")
 
 
 class ELU(_InPlace):

@@ -24,6 +24,7 @@ class _Conv(Module):
 
     _dims = 0
     _op = None
+    _transposed = False
 
     weight = Slot()
     bias = Slot()
@@ -63,7 +64,8 @@ class _Conv(Module):
         self.kernel_size, self.stride, self.padding, self.dilation = kernel_size, stride, padding, dilation
         self.transposed, self.output_padding, self.padding_mode = False, (0,) * self._dims, padding_mode
         self._reversed_padding_repeated_twice = self._pad_widths()
-        weight = ng.empty((out_channels, in_channels // groups, *kernel_size), device=device, dtype=dtype)
+        channels = (in_channels, out_channels // groups) if self._transposed else (out_channels, in_channels // groups)
+        weight = ng.empty((*channels, *kernel_size), device=device, dtype=dtype)
         self.weight = Parameter(weight)
         self.register_parameter("bias", Parameter(ng.empty(out_channels, device=device, dtype=dtype)) if bias else None)
         self.reset_parameters()
@@ -103,6 +105,8 @@ class _Conv(Module):
             text += f", padding={self.padding}"
         if self.dilation != (1,) * self._dims:
             text += f", dilation={self.dilation}"
+        if self.output_padding != (0,) * self._dims:
+            text += f", output_padding={self.output_padding}"
         if self.groups != 1:
             text += f", groups={self.groups}"
         if self.bias is None:

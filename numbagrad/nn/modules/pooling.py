@@ -5,8 +5,8 @@ from .conv import _tuple_of
 from .module import Module
 
 __all__ = [
-    "AdaptiveAvgPool1d", "AdaptiveAvgPool2d", "AdaptiveMaxPool1d", "AdaptiveMaxPool2d", "AvgPool1d", "AvgPool2d",
-    "MaxPool1d", "MaxPool2d",
+    "AdaptiveAvgPool1d", "AdaptiveAvgPool2d", "AdaptiveAvgPool3d", "AdaptiveMaxPool1d", "AdaptiveMaxPool2d",
+    "AdaptiveMaxPool3d", "AvgPool1d", "AvgPool2d", "AvgPool3d", "LPPool2d", "MaxPool1d", "MaxPool2d", "MaxPool3d",
 ]  # fmt: skip
 
 
@@ -49,6 +49,12 @@ class MaxPool2d(_MaxPool):
     _op = "max_pool2d"
 
 
+class MaxPool3d(_MaxPool):
+    """The largest value of each window of an (N, C, D, H, W) or (C, D, H, W) input; see :class:`MaxPool1d`."""
+
+    _op = "max_pool3d"
+
+
 class AvgPool1d(Module):
     """The mean of each window of an (N, C, L) or (C, L) input."""
 
@@ -71,6 +77,8 @@ class AvgPool1d(Module):
 class AvgPool2d(Module):
     """The mean of each window of an (N, C, H, W) or (C, H, W) input; ``divisor_override`` replaces the count."""
 
+    _op = "avg_pool2d"
+
     def __init__(
         self, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None
     ):
@@ -79,7 +87,7 @@ class AvgPool2d(Module):
         self.ceil_mode, self.count_include_pad, self.divisor_override = ceil_mode, count_include_pad, divisor_override
 
     def forward(self, input):
-        return F.avg_pool2d(
+        return getattr(F, self._op)(
             input,
             self.kernel_size,
             self.stride,
@@ -91,6 +99,29 @@ class AvgPool2d(Module):
 
     def extra_repr(self):
         return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
+
+
+class AvgPool3d(AvgPool2d):
+    """The mean of each window of an (N, C, D, H, W) or (C, D, H, W) input; see :class:`AvgPool2d`."""
+
+    _op = "avg_pool3d"
+
+
+class LPPool2d(Module):
+    """(sum of x**norm_type over each window)**(1 / norm_type) of an (N, C, H, W) or (C, H, W) input."""
+
+    def __init__(self, norm_type, kernel_size, stride=None, ceil_mode=False):
+        super().__init__()
+        self.norm_type, self.kernel_size, self.stride, self.ceil_mode = norm_type, kernel_size, stride, ceil_mode
+
+    def forward(self, input):
+        return F.lp_pool2d(input, float(self.norm_type), self.kernel_size, self.stride, self.ceil_mode)
+
+    def extra_repr(self):
+        return (
+            f"norm_type={self.norm_type}, kernel_size={self.kernel_size}, stride={self.stride}, "
+            f"ceil_mode={self.ceil_mode}"
+        )
 
 
 class _Adaptive(Module):
@@ -119,6 +150,12 @@ class AdaptiveAvgPool2d(_Adaptive):
     _op = "adaptive_avg_pool2d"
 
 
+class AdaptiveAvgPool3d(_Adaptive):
+    """The mean of windows chosen so that the output has ``output_size`` (D, H, W); None keeps the input's size."""
+
+    _op = "adaptive_avg_pool3d"
+
+
 class _AdaptiveMax(_Adaptive):
     def __init__(self, output_size, return_indices=False):
         super().__init__(output_size)
@@ -138,3 +175,9 @@ class AdaptiveMaxPool2d(_AdaptiveMax):
     """The largest value of windows chosen so that the output has ``output_size`` (H, W)."""
 
     _op = "adaptive_max_pool2d"
+
+
+class AdaptiveMaxPool3d(_AdaptiveMax):
+    """The largest value of windows chosen so that the output has ``output_size`` (D, H, W)."""
+
+    _op = "adaptive_max_pool3d"
