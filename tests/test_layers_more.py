@@ -144,3 +144,12 @@ def test_same_errors(call):
                 text = f"{type(error).__name__}: {error}"
         found.append((text, [str(w.message) for w in caught]))
     assert found[0] == found[1]
+
+
+def test_former_name_of_clip_grad_norm():
+    for lib in LIBRARIES:
+        p = lib.ones(2, requires_grad=True)
+        p.grad = lib.tensor([3.0, 4.0])
+        with pytest.warns(FutureWarning, match="`torch.nn.utils.clip_grad_norm` is now deprecated in favor of"):
+            assert lib.nn.utils.clip_grad_norm([p], 1.0).item() == 5.0
+        assert np.allclose(p.grad.numpy(), [0.6, 0.8])
