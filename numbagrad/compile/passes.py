@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from ..kernel import expr
-from .ir import TEMPORARY, Host, Operand, Pointwise
+from .. import dtypes
+from ..kernel import expr, threads
+from ..tensor import contiguous_strides, numel
+from . import emit, emit_fold
+from .ir import TEMPORARY, Fold, Gemm, Host, KernelCall, Operand, Pointwise
 
 MOST_OPERANDS = 24  # of one fused loop: beyond, registers and prefetchers run out
 
@@ -21,31 +24,66 @@ def live(calls, roots):
 
 
 def repeated(calls):
-    """Drop elementwise calls that compute again what an earlier one left in memory that nobody wrote since."""
+    """Drop calls that compute again what an earlier one left in memory that nobody wrote since.
+
+    Returns (calls, {buffer that is gone: buffer that stands for it})."""
     writes = {}
-    for i, call in enumerate(calls):
-        for b in call.writes:
-            writes.setdefault(b, []).append(i)
-    seen, alias, out = {}, {}, []
-    version = {}
+    for call in calls:
+        for b in set(call.writes):
+            writes[b] = writes.get(b, 0) + 1
+    seen, alias, out, version = {}, {}, [], {}
     for call in calls:
         if alias:
             _rename(call, alias)
-        if isinstance(call, Pointwise) and all(
-                [b.role == TEMPORARY and len(writes[b]) == 1 for b in call.writes]):
-            key = (call.expressions, tuple(call.inputs), tuple(call.scalars), call.compute, call.shape,
-                   tuple([(o.key, version.get(o.buffer, 0)) for o in call.ins]), tuple(map(repr, call.values)),
-                   tuple([(o.offset, o.strides, o.dtype) for o in call.outs]))
-            first = seen.get(key)
-            if first is not None and all([a.buffer.nbytes == b.buffer.nbytes for a, b in zip(first.outs, call.outs)]):
-                for a, b in zip(first.outs, call.outs):
-                    alias[b.buffer] = a.buffer
+        made = set(call.writes)
+        if made and not made & set(call.reads) and all([b.role == TEMPORARY and writes[b] == 1 for b in made]):
+            key = _meaning(call, made, version)
+            first = seen.get(key) if key is not None else None
+            if first is not None:
+                alias.update(zip(_made(call, made), _made(first, set(first.writes))))
                 continue
-            seen[key] = call
-        for b in call.writes:
+            if key is not None:
+                seen[key] = call
+        for b in made:
             version[b] = version.get(b, 0) + 1
         out.append(call)
     return out, alias
+
+
+def _made(call, made):
+    """The buffers a call makes, in the order of its arguments."""
+    found = [p.buffer for p in _arguments(call) if getattr(p, "buffer", None) in made]
+    return list(dict.fromkeys(found))
+
+
+def _arguments(call):
+    if isinstance(call, Pointwise):
+        return (*call.ins, *call.outs)
+    if isinstance(call, Fold):
+        return (call.x, call.out)
+    if isinstance(call, Gemm):
+        return (call.a, call.b, call.c)
+    return call.values
+
+
+def _meaning(call, made, version):
+    """A key that equal calls share, without the memory they write to; None for calls that are not compared."""
+    def place(p):
+        b = p.buffer
+        where = ("made", b.nbytes) if b in made else (b.index, version.get(b, 0))
+        return (*where, *p.key[1:]) if isinstance(p, Operand) else (*where, p.offset)
+
+    if isinstance(call, Pointwise):
+        head = (call.expressions, call.inputs, call.scalars, call.compute, call.shape, tuple(map(repr, call.values)))
+    elif isinstance(call, Fold):
+        head = (call.op, call.key, tuple(call.numbers))
+    elif isinstance(call, Gemm):
+        head = (call.code, call.sizes, call.lds, call.flags, call.alpha, call.beta, call.batch, call.strides)
+    elif isinstance(call, KernelCall) and not call.checks:
+        head = (call.kernel, call.dtype, call.items, tuple([repr(v) for v in call.values if not hasattr(v, "buffer")]))
+    else:
+        return None
+    return (type(call), *head, tuple([place(p) for p in _arguments(call) if hasattr(p, "buffer")]))
 
 
 def _rename(call, alias):
@@ -72,13 +110,14 @@ class Group:
     def __init__(self, call):
         self.calls, self.compute, self.shape = [], call.compute.compute, call.shape
         self.reads, self.writes, self.results = set(), set(), {}
+        self.folds, self.form = [], None
         self.label, self.phase, self.checks = call.label, call.phase, ()
         self.name = call.name
         self.add(call)
 
     def accepts(self, call):
         """Whether ``call`` may run inside this loop: it meets the group's memory only element by element."""
-        if call.compute.compute != self.compute or call.shape != self.shape:
+        if call.compute.compute != self.compute or call.shape != self.shape or self.folds:
             return False
         operands = {o.key[:1] + o.key[1:] for c in self.calls for o in (*c.ins, *c.outs)}
         if len(operands | {o.key for o in (*call.ins, *call.outs)}) > MOST_OPERANDS:
@@ -99,6 +138,36 @@ class Group:
         self.calls.append(call)
         self.reads.update(call.reads)
         self.writes.update(call.writes)
+
+    def take(self, fold):
+        """Add a sum over what this loop makes, if its form allows that; whether it did."""
+        if self.compute not in ("f4", "f8") or self.compute != fold.key[1]:
+            return False
+        form = emit_fold.form_of(fold)
+        made = [o for c in self.calls for o in c.outs if o.buffer is fold.x.buffer]
+        if form is None or len(made) != 1 or made[0].offset != fold.x.offset:
+            return False
+        operands = [o for c in self.calls for o in (*c.ins, *c.outs)]
+        if form[0] == "all":
+            sizes, _ = emit.collapse(self.shape, [o.strides for o in operands])
+            if len(sizes) > 2:
+                return False
+            form = ("all", [1, *sizes][-2:])
+        if (self.form or form) != form:
+            return False
+        o = made[0]
+        if o.dtype.code != fold.key[1] or o.strides != contiguous_strides(o.shape) or numel(o.shape) != fold.numbers[-1]:
+            return False
+        if form[0] == "all" and fold.numbers[-1] >= threads.LIMIT[0]:
+            return False  # by itself it would be cut over the threads
+        if emit_fold.parts(self.shape, [o.strides for o in operands], form[1]) is None:
+            return False
+        self.form = form
+        out = Operand(fold.out.buffer, fold.out.offset, (1,), (1,), dtypes.BY_CODE[fold.key[2]])
+        self.folds.append((out, o, fold.op, fold.numbers[2]))
+        self.writes.add(fold.out.buffer)
+        self.folded = getattr(self, "folded", 0) + 1
+        return True
 
     def buffers(self):
         return self.reads | self.writes
@@ -129,13 +198,14 @@ class Group:
                 current[o.key] = e
                 outs[o.key] = o
         kept = [(o, current[k]) for k, o in outs.items() if needed(o.buffer)]
-        used = set(expr.variables([e for _, e in kept]))
+        sums = [current[term.key] for _, term, _, _ in self.folds]
+        used = set(expr.variables([e for _, e in kept] + sums))
         ins = [(n, o) for n, o in inputs.values() if n in used]
         numbers = [(s, v) for s, v in zip(scalars, values) if s in used]
         # Names in the order of use make equal loops equal text.
         table = {expr.var(n): expr.var(f"a{i}") for i, (n, _) in enumerate(ins)}
         table.update({expr.var(s): expr.var(f"v{i}") for i, (s, _) in enumerate(numbers)})
-        expressions = _substitute([e for _, e in kept], table)
+        expressions = _substitute([e for _, e in kept] + sums, table)
         return ([o for _, o in ins], [o for o, _ in kept], [f"a{i}" for i in range(len(ins))],
                 [f"v{i}" for i in range(len(numbers))], [v for _, v in numbers], expressions)
 
@@ -176,6 +246,29 @@ def fuse(calls):
         else:
             target.add(call)
     return out
+
+
+def fuse_sums(calls):
+    """Let each sum ride on the loop that makes its terms, where nothing in between stands in the way."""
+    out = []
+    for call in calls:
+        if isinstance(call, Fold):
+            target = None
+            for other in reversed(out):
+                if isinstance(other, Group) and call.x.buffer in other.writes:
+                    target = other
+                    break
+                if isinstance(other, Host) or call.out.buffer in other.buffers() or call.x.buffer in other.writes:
+                    break
+            if target is not None and call.out.buffer not in target.buffers() and target.take(call):
+                continue
+        out.append(call)
+    return out
+
+
+def optimize(calls):
+    """All fusion passes."""
+    return fuse_sums(fuse(calls))
 
 
 def needed_by(calls):

@@ -13,7 +13,7 @@ from .. import storage
 from ..kernel import jit, threads
 from ..kernel.tape import BASE, FLAGS
 from ..tensor import Tensor, raw
-from . import emit, memory, passes
+from . import emit, emit_fold, memory, passes
 from .driver import walk
 from .ir import INPUT, KEPT, OUTPUT, STATE, TEMPORARY, Fold, Gemm, Host, KernelCall, Operand, Optim, Ptr, Raw
 from .progress import Progress
@@ -43,10 +43,17 @@ def lower(call, needed):
     if isinstance(call, passes.Group):
         ins, outs, inputs, scalars, values, expressions = call.fused(needed)
         name = call.calls[0].name.removeprefix("loop_") if len(call.calls) == 1 else "chain"
-        loop = emit.Loop(name, call.compute, ins, outs, scalars, values, expressions, inputs, call.shape)
+        if call.folds:
+            folds = [(out, e, op, total) for (out, _, op, total), e in zip(call.folds, expressions[len(outs):])]
+            name = (name if name != "chain" else "") + "_".join(["", *[f[2].name for f in folds]])
+            loop = emit_fold.FoldLoop(name.lstrip("_"), call.compute, ins, outs, scalars, values, expressions[:len(outs)],
+                                      inputs, call.shape, *call.form, folds)
+        else:
+            loop = emit.Loop(name, call.compute, ins, outs, scalars, values, expressions, inputs, call.shape)
+        fast = jit.REDUCE if call.folds else jit.FAST
         text, key, env = loop.text()
         call.loop = loop
-        return Item(call, lambda: emit.compiled(text, key, env, loop.name).address, loop.words(lambda o: o), loop.items,
+        return Item(call, lambda: emit.compiled(text, key, env, loop.name, fast).address, loop.words(lambda o: o), loop.items,
                     grain(loop.items, loop.elements), text)
     if isinstance(call, Fold):
         x, out = call.x, call.out

@@ -169,7 +169,7 @@ class Variant:
                     b.role = OUTPUT
                     outputs.append(b)
         self.outputs = outputs
-        calls = passes.fuse(passes.live(calls, set(outputs)))
+        calls = passes.optimize(passes.live(calls, set(outputs)))
         self.program = Program(calls, inputs, outputs, getattr(self.owner, "__name__", "step"))
         if self.backward is not None:
             self.backward.build(r, later, leaves, self)
