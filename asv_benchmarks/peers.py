@@ -1,10 +1,12 @@
 """numbagrad against PyTorch (and JAX) on the same work.
 
     python asv_benchmarks/peers.py [--rounds 9] [--threads 1] [--only NAME ...] [--without LIBRARY ...] [--markdown]
+    python asv_benchmarks/peers.py --compiled [--rounds 9] [--threads 1] [--only NAME ...] [--no-processes]
 
 One process per library, started once and asked in turn: round after round, every library times the case for a fixed
 share of a second, so a slow phase of the machine meets all of them. The figure is the ratio of the medians; only ratios
-of one run are comparable. Libraries that are not installed are left out and named.
+of one run are comparable. Libraries that are not installed are left out and named. ``--compiled`` measures ``ng.compile``
+on whole training steps instead, see ``compiled_steps``.
 """
 
 from __future__ import annotations
@@ -213,10 +215,15 @@ def main():
                         help="leave out a library though it is installed")
     parser.add_argument("--markdown", action="store_true", help="the table as in README.md")
     parser.add_argument("--no-processes", action="store_true", help="leave out import time and first steps")
+    parser.add_argument("--compiled", action="store_true", help="training steps with ng.compile, torch.compile, jax.jit")
     options = parser.parse_args()
     if options.worker:
         return worker(options.worker, options.threads)
     sys.path.insert(0, HERE)
+    if options.compiled:
+        from compiled_steps import compare
+        wrong = compare.main(options, machine())
+        return parser.error(wrong) if wrong else None
     from peer_cases import CASES, PROCESSES
     names = [n for n in installed() if n not in options.without]
     missing = [n for n in PACKAGES if n not in names and n not in options.without]

@@ -69,7 +69,9 @@ def test_the_suite_measures_what_it_should(suite):
         "sizes.Sizes.time_forward_backward", "sizes.Matmul.time_forward_backward", "sizes.Chain.time_chain_of_1000",
         "sizes.Chain.time_three_ops", "training.Training.time_step", "training.Training.peakmem_steps",
         "startup.Startup.time_import", "startup.Startup.time_first_gradient_warm",
-        "startup.ColdStart.time_first_gradient_cold"}
+        "startup.ColdStart.time_first_gradient_cold", "compiled.Compiled.time_step", "compiled.Compiled.track_arena",
+        "compiled.Compiled.track_calls", "compiled.CompiledStart.time_first_step_warm",
+        "compiled.CompiledStart.time_first_step_cold"}
 
 
 @pytest.mark.parametrize("name", ["add", "sum", "mm", "split", "argmax", "cross_entropy", "dropout"])
@@ -83,7 +85,8 @@ def test_op_benchmarks_run(suite, name):
 
 @pytest.mark.parametrize("module, cls, params", [
     ("sizes", "Sizes", ("softmax", 8, 1)), ("sizes", "Matmul", (8, 2)), ("sizes", "Chain", ()), ("ops", "Control", ()),
-    ("training", "Training", ("mlp_32x64x64x10", 1)), ("training", "Training", ("conv_64x1x28x28", 1))])
+    ("training", "Training", ("mlp_32x64x64x10", 1)), ("training", "Training", ("conv_64x1x28x28", 1)),
+    ("compiled", "Compiled", ("mlp_32x64x64x10", 1))])
 def test_other_benchmarks_run(suite, module, cls, params):
     b = getattr(suite[module], cls)()
     b.setup(*params)
