@@ -16,6 +16,7 @@ from ..tensor import Tensor, raw
 from . import emit, emit_fold, memory, passes
 from .driver import walk
 from .ir import INPUT, KEPT, OUTPUT, STATE, TEMPORARY, Fold, Gemm, Host, KernelCall, Operand, Optim, Ptr, Raw
+from .parallel import make_all
 from .progress import Progress
 
 # A debugging aid: freed arena slots are overwritten, so that a value used after its slot was given away shows.
@@ -31,6 +32,17 @@ class Item:
     def __init__(self, call, make, words, items, grain=0, source=None, rows=None, live=None):
         self.call, self.make, self.words, self.items, self.grain = call, make, words, items, grain
         self.source, self.rows, self.live = source, rows, live
+
+    def identity(self):
+        """Equal for items with the same native function."""
+        call = self.call
+        if self.source is not None:
+            return self.source
+        if isinstance(call, (KernelCall, Optim)):
+            return id(call.kernel), call.dtype, call.items is None if isinstance(call, KernelCall) else None
+        if isinstance(call, Fold):
+            return id(call.op), call.key
+        return (Gemm, call.code) if isinstance(call, Gemm) else id(call)
 
 
 def lower(call, needed):
@@ -200,7 +212,13 @@ class Program:
         start = storage.address(self.memory)
         for i, w in enumerate(words):
             self.memory[i] = start + 8 * w[1] if w.__class__ is tuple else w
-        bar = Progress(sum([p[0] == "call" for p in plans]), name)
+        makers = {}
+        for p in plans:
+            if p[0] == "call":
+                makers.setdefault(p[1].identity(), p[1].make)
+        bar = Progress(len(makers), name)
+        make_all(list(makers.values()), bar)
+        bar.close()
         first = 0
         parts = []  # (first row, last row, host function) of each call
         for p in plans:
@@ -220,8 +238,6 @@ class Program:
             rows.append((item.make(), start + 8 * head, n, grain))
             self.row_of.append(item)
             self.items.append(item)
-            bar()
-        bar.close()
         self.segments.append((first, len(rows), None))
         self.parts = parts
         self.rows = np.array(rows, np.int64).reshape(-1, 4)
