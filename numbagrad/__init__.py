@@ -94,6 +94,7 @@ def _start():
     """Install the ops and what depends on them."""
     import importlib
 
+    from . import untyped
     from .autograd import inplace
     for name in ("special", "linalg"):
         importlib.import_module("." + name, __name__)
@@ -101,6 +102,7 @@ def _start():
     from .namespace import install_all
     creation.install()
     inplace.install()
+    untyped.install()
     install_all()
 
 

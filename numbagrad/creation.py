@@ -103,7 +103,12 @@ def _infer(data):
         elif isinstance(x, numbers.Complex):
             k = complex
         elif isinstance(x, str):
-            raise TypeError("new(): invalid data type 'str'") if x is data else ValueError("too many dimensions 'str'")
+            first = data
+            while isinstance(first, (list, tuple)) and first:
+                first = first[0]
+            if isinstance(first, str) and first is not data:
+                raise ValueError("too many dimensions 'str'")
+            raise TypeError("new(): invalid data type 'str'")
         else:
             raise RuntimeError(f"Could not infer dtype of {type(x).__name__}")
         if best is None or rank[k] > rank[best]:

@@ -11,74 +11,15 @@ from . import dtypes as dt
 from . import modes, storage
 from .autograd import graph
 from .device import device as Device
+from .geometry import Size, contiguous_strides, is_contiguous, numel, wrap_dim
 from .kernel.tape import TAPE, active, clears, seen
+from .tensor_values import Values
 
 new = object.__new__
-_warned: list = []
 backward = None  # autograd.backward, which needs this module first
 
 
-class Size(tuple):
-    """A tensor's shape: a tuple that prints as ``torch.Size([2, 3])`` and knows its number of elements."""
-
-    __slots__ = ()
-
-    def numel(self):
-        """Product of the sizes."""
-        n = 1
-        for s in self:
-            n *= s
-        return n
-
-    def __repr__(self):
-        return f"torch.Size([{', '.join(map(str, self))}])"
-
-    def __getitem__(self, i):
-        out = tuple.__getitem__(self, i)
-        return Size(out) if isinstance(i, slice) else out
-
-    def __add__(self, other):
-        return Size(tuple.__add__(self, tuple(other)))
-
-    def __mul__(self, n):
-        return Size(tuple.__mul__(self, n))
-
-    __rmul__ = __mul__
-
-
-def contiguous_strides(shape):
-    """Strides in elements of a row-major array of this shape."""
-    out, step = [], 1
-    for s in reversed(shape):
-        out.append(step)
-        step *= max(s, 1)
-    return tuple(reversed(out))
-
-
-def is_contiguous(shape, strides):
-    """Whether strides describe a row-major array; strides of dimensions of size one do not matter."""
-    if len(shape) == 2:  # the usual case, spelled out because every transpose asks
-        rows, columns = shape
-        return (columns == 1 or strides[1] == 1) and (rows == 1 or strides[0] == columns) or rows == 0 or columns == 0
-    step = 1
-    for s, k in zip(reversed(shape), reversed(strides)):
-        if s == 0:
-            return True
-        if s != 1:
-            if k != step:
-                return False
-            step *= s
-    return True
-
-
-def numel(shape):
-    n = 1
-    for s in shape:
-        n *= s
-    return n
-
-
-class Tensor:
+class Tensor(Values):
     """A multi-dimensional array that records the operations on it when ``requires_grad`` is set.
 
     Memory is ``_n`` elements reached from address ``_ptr`` by ``_strides`` (None when row-major), kept alive by
@@ -396,153 +337,6 @@ class Tensor:
             raise RuntimeError("post accumulate grad hooks cannot be registered on non-leaf tensors")
         return graph.removable(graph.hooks_on_leaf(self, "post_acc"), hook)
 
-    # --- values ----------------------------------------------------------------------------------------------------
-
-    def item(self):
-        """The value of a one-element tensor as a Python number."""
-        if self._n != 1:
-            raise RuntimeError(f"a Tensor with {self._n} elements cannot be converted to Scalar")
-        if self._kind.dtype.code in ("f2", "bf") or not self._kind.cpu:
-            return self.detach().to(dtype=dt.float32 if self._kind.dtype.code in ("f2", "bf") else self.dtype,
-                                    device="cpu").item()
-        if TAPE:
-            on_host(self, "item")
-        return self._buf.item((self._ptr - storage.address(self._buf)) // self._kind.itemsize)
-
-    def array(self):
-        """A NumPy array on the same CPU memory, in the storage type (``uint16`` for the half types)."""
-        if not self._kind.cpu:
-            raise TypeError(f"can't convert {self.device} device type tensor to numpy. Use Tensor.cpu() to copy the "
-                            "tensor to host memory first.")
-        if self._n == 0:
-            return np.empty(self._shape, self._kind.np)
-        if TAPE:
-            on_host(self, "array")
-        size = self._kind.itemsize
-        strides = None if self._strides is None else tuple(s * size for s in self._strides)
-        return np.ndarray(self._shape, self._kind.np, self._buf, self._ptr - storage.address(self._buf), strides)
-
-    def numpy(self, *, force=False):
-        """A NumPy array that shares this tensor's memory; ``force=True`` detaches and copies to the CPU first."""
-        if force:
-            return self.detach().cpu().numpy()
-        if self._rg:
-            raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
-        d = self._kind.dtype
-        if d.code == "bf":
-            raise TypeError("Got unsupported ScalarType BFloat16")
-        return self.array().view(d.numpy) if d.code == "f2" else self.array()
-
-    def __array__(self, dtype=None, copy=None):
-        a = self.numpy()
-        return a if dtype is None else a.astype(dtype, copy=bool(copy))
-
-    def tolist(self):
-        """The values as nested Python lists (a number for a 0-d tensor)."""
-        t = self.detach()
-        if t._kind.dtype.code in ("f2", "bf"):
-            t = t.float()
-        return t.cpu().array().tolist()
-
-    def __len__(self):
-        if not self._shape:
-            raise TypeError("len() of a 0-d tensor")
-        return self._shape[0]
-
-    def __bool__(self):
-        if self._n == 1:
-            return bool(self.item())
-        if self._n == 0:
-            raise RuntimeError("Boolean value of Tensor with no values is ambiguous")
-        raise RuntimeError("Boolean value of Tensor with more than one value is ambiguous")
-
-    def __float__(self):
-        if self._rg and not _warned:
-            _warned.append(True)
-            warnings.warn("Converting a tensor with requires_grad=True to a scalar may lead to unexpected "
-                          "behavior.\nConsider using tensor.detach() first.", UserWarning, stacklevel=2)
-        return float(self._real_item("double"))
-
-    def __int__(self):
-        return int(self._real_item("int64_t"))
-
-    def _real_item(self, target):
-        if self._n != 1:
-            raise ValueError("only one element tensors can be converted to Python scalars")
-        value = self.item()
-        if value.__class__ is complex and value.imag:
-            raise RuntimeError(f"value cannot be converted to type {target} without overflow")
-        return value.real
-
-    def __complex__(self):
-        return complex(self.item())
-
-    def __index__(self):
-        if self._n != 1 or self._kind.dtype.category > 1:
-            raise TypeError("only integer tensors of a single element can be converted to an index")
-        return int(self.item())
-
-    def __hash__(self):
-        return id(self)
-
-    def __contains__(self, element):
-        if isinstance(element, (Tensor, int, float, complex)):
-            return bool((element == self).any())
-        raise RuntimeError(f"Tensor.__contains__ only supports Tensor or scalar, but you passed in a {type(element)}.")
-
-    def __iter__(self):
-        if not self._shape:
-            raise TypeError("iteration over a 0-d tensor")
-        return iter(self.unbind(0))
-
-    def __repr__(self, *, tensor_contents=None):
-        from .printing import tensor_repr
-        return tensor_repr(self)
-
-    def __format__(self, spec):
-        if self._shape == () and spec:
-            return format(self.item(), spec)
-        return object.__format__(self, spec)
-
-    def __deepcopy__(self, memo):
-        if self._node is not None:
-            raise RuntimeError("Only Tensors created explicitly by the user (graph leaves) support the deepcopy "
-                               "protocol at the moment.  If you were attempting to deepcopy a module, this may be "
-                               "because of a torch.nn.utils.weight_norm usage, see "
-                               "https://github.com/pytorch/pytorch/pull/103001")
-        if id(self) in memo:
-            return memo[id(self)]
-        with modes.no_grad():
-            out = self.detach().clone()
-        out = as_class(out, type(self))
-        out._rg = self._rg
-        memo[id(self)] = out
-        if self._grad is not None:
-            out._grad = self._grad.__deepcopy__(memo)
-        return out
-
-    def __reduce_ex__(self, protocol):
-        a = self.detach().cpu().contiguous().array()
-        return (_rebuild, (type(self), a, self.dtype, str(self.device), self._rg))
-
-    def __dir__(self):
-        return sorted(set(object.__dir__(self)))
-
-    @classmethod
-    def as_subclass_of(cls, t):
-        return as_class(t, cls)
-
-    def as_subclass(self, cls):
-        """The same memory as an instance of the given Tensor subclass."""
-        return as_class(self.detach(), cls)
-
-
-def on_host(t, what):
-    """Refuse, during a capture, to hand out values that each run computes anew."""
-    recorder = active()
-    if recorder is not None:
-        recorder.reads(t, what)
-
 
 def _become(self, other):
     for name in ("_buf", "_ptr", "_n", "_shape", "_strides", "_kind", "_ver"):
@@ -643,14 +437,6 @@ def mark_inference(t):
     if modes.current().inference:
         t.__dict__["_inference"] = True
         t._ver = INFERENCE_VERSION
-
-
-def wrap_dim(dim, ndim, name=None):
-    """A dimension number brought into range; IndexError outside [-ndim, ndim)."""
-    n = ndim or 1
-    if not -n <= dim < n:
-        raise IndexError(f"Dimension out of range (expected to be in range of [{-n}, {n - 1}], but got {dim})")
-    return dim + n if dim < 0 else dim
 
 
 def bump_version(t, where=None):

@@ -5,9 +5,9 @@ import warnings
 
 import numpy as np
 import pytest
-from numbagrad.ops import recurrent as ops
 
 import numbagrad as ng
+from numbagrad.ops import recurrent as ops
 
 torch = pytest.importorskip("torch", reason="PyTorch is the oracle here")
 LIBRARIES = [ng, torch]

@@ -241,3 +241,12 @@ def test_triangle_indices(row, col, offset):
     assert lower.dtype is ng.int64 and ng.triu_indices(row, col, dtype=ng.int32).dtype is ng.int32
     with pytest.raises(RuntimeError, match="must be non-negative"):
         ng.tril_indices(-1, 2)
+
+
+def test_untyped_storage_is_shared_by_views():
+    def run(lib):
+        x = lib.arange(6.0)
+        a, b, c = (t.untyped_storage() for t in (x, x[2:].view(2, 2), x.clone()))
+        return [a.data_ptr() == b.data_ptr(), a.data_ptr() == c.data_ptr(), b.nbytes(), len(c), x[2:].data_ptr() - b.data_ptr()]
+    assert run(ng) == [True, False, 24, 24, 8]
+    assert run(pytest.importorskip("torch", reason="PyTorch is the oracle here")) == run(ng)

@@ -1,0 +1,71 @@
+"""Shapes, strides and dimension numbers."""
+
+from __future__ import annotations
+
+
+class Size(tuple):
+    """A tensor's shape: a tuple that prints as ``torch.Size([2, 3])`` and knows its number of elements."""
+
+    __slots__ = ()
+
+    def numel(self):
+        """Product of the sizes."""
+        n = 1
+        for s in self:
+            n *= s
+        return n
+
+    def __repr__(self):
+        return f"torch.Size([{', '.join(map(str, self))}])"
+
+    def __getitem__(self, i):
+        out = tuple.__getitem__(self, i)
+        return Size(out) if isinstance(i, slice) else out
+
+    def __add__(self, other):
+        return Size(tuple.__add__(self, tuple(other)))
+
+    def __mul__(self, n):
+        return Size(tuple.__mul__(self, n))
+
+    __rmul__ = __mul__
+
+
+def contiguous_strides(shape):
+    """Strides in elements of a row-major array of this shape."""
+    out, step = [], 1
+    for s in reversed(shape):
+        out.append(step)
+        step *= max(s, 1)
+    return tuple(reversed(out))
+
+
+def is_contiguous(shape, strides):
+    """Whether strides describe a row-major array; strides of dimensions of size one do not matter."""
+    if len(shape) == 2:  # the usual case, spelled out because every transpose asks
+        rows, columns = shape
+        return (columns == 1 or strides[1] == 1) and (rows == 1 or strides[0] == columns) or rows == 0 or columns == 0
+    step = 1
+    for s, k in zip(reversed(shape), reversed(strides)):
+        if s == 0:
+            return True
+        if s != 1:
+            if k != step:
+                return False
+            step *= s
+    return True
+
+
+def numel(shape):
+    n = 1
+    for s in shape:
+        n *= s
+    return n
+
+
+def wrap_dim(dim, ndim, name=None):
+    """A dimension number brought into range; IndexError outside [-ndim, ndim)."""
+    n = ndim or 1
+    if not -n <= dim < n:
+        raise IndexError(f"Dimension out of range (expected to be in range of [{-n}, {n - 1}], but got {dim})")
+    return dim + n if dim < 0 else dim
