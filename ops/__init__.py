@@ -45,6 +45,7 @@ from . import (  # noqa: F401
     pool,
     random,
     recurrent,
+    recurrent_layers,
     reduce,
     region,
     repeat,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from numbagrad.kernel.jit import LANES, REDUCE, T, exp, inline, kernel, lanes, log
 
-from .recurrent_kernels import gemm
+from .inner_products import gemm
 
 BLOCK = 64  # query rows that are worked on together
 

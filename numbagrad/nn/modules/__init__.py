@@ -19,6 +19,7 @@ from . import (
     resample,
     rnn,
     sparse,
+    transformer,
 )
 from .activation import *  # noqa: F403
 from .attention import *  # noqa: F403
@@ -39,10 +40,11 @@ from .pooling import *  # noqa: F403
 from .resample import *  # noqa: F403
 from .rnn import *  # noqa: F403
 from .sparse import *  # noqa: F403
+from .transformer import *  # noqa: F403
 
 __all__ = [
     "Module", *container.__all__, *linear.__all__, *flatten.__all__, *dropout.__all__, *activation.__all__,
     *batchnorm.__all__, *instancenorm.__all__, *normalization.__all__, *sparse.__all__, *conv.__all__,
     *pooling.__all__, *loss.__all__, *rnn.__all__, *attention.__all__,
-    *conv_transpose.__all__, *distance.__all__, *padding.__all__, *resample.__all__,
+    *conv_transpose.__all__, *distance.__all__, *padding.__all__, *resample.__all__, *transformer.__all__,
 ]  # fmt: skip
