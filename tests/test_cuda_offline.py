@@ -153,6 +153,32 @@ def test_strided(dims):
     lint(pointwise(form.forward, "f4", dims=dims, small=False), HOPPER, False)
 
 
+def test_loops_of_a_compiled_step():
+    """What ng.compile fuses for the CPU is emitted for CUDA from the same expressions."""
+    import numbagrad.nn.functional as F
+    from numbagrad import nn
+    ng.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 5), nn.GELU(), nn.LayerNorm(5), nn.Linear(5, 3), nn.Tanh())
+    scale = ng.randn(3)
+    opt = ng.optim.SGD(model.parameters(), lr=0.1)
+
+    @ng.compile
+    def step(x, y):
+        opt.zero_grad()
+        out = (model(x) * scale).sigmoid() * 2
+        loss = F.mse_loss(out, y) + (out.exp() - out).mean()
+        loss.backward()
+        opt.step()
+        return loss
+    step(ng.randn(4, 6), ng.rand(4, 3))
+    loops = step.loops()
+    assert len(loops) >= 3 and any(len(loop.outputs) > 1 for loop, *_ in loops)
+    for loop, compute, in_codes, out_codes, dims in loops:
+        used = functions(loop)
+        lint(launch.pointwise_source(loop, compute, in_codes, out_codes, dims, True), HOPPER, bool(used & WIDE),
+             bool(used & STACK))
+
+
 def test_numbers_arrive_in_their_width():
     """A float32 kernel takes its scalars as float32, so that not even the conversion is in float64."""
     op = REGISTRY["mul"]

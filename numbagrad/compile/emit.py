@@ -49,6 +49,12 @@ class Loop:
                 words += st
         return words
 
+    def pointwise(self):
+        """(loop, compute type, input codes, output codes, dimensions or 0 when dense), without this device's text."""
+        loop = emit.Pointwise(self.name, self.inputs, self.scalars, self.expressions)
+        return (loop, self.compute, tuple([o.dtype.code for o in self.ins]), tuple([o.dtype.code for o in self.outs]),
+                0 if self.flat else len(self.sizes))
+
     def text(self):
         """(source, key of what its names mean, environment)."""
         compute, T = self.compute, "T"

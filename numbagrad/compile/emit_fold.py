@@ -87,6 +87,12 @@ class FoldLoop:
             words += st
         return words
 
+    def pointwise(self):
+        """The elementwise part with the terms of the sums as further outputs; see ``emit.Loop.pointwise``."""
+        loop = emit.Pointwise(self.name, self.inputs, self.scalars, (*self.expressions, *[f[1] for f in self.folds]))
+        return (loop, self.compute, tuple([o.dtype.code for o in self.ins]),
+                (*[o.dtype.code for o in self.outs], *[self.compute] * len(self.folds)), len(self.sizes))
+
     def text(self):
         """(source, key of what its names mean, environment)."""
         c = self.compute

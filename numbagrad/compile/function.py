@@ -98,6 +98,11 @@ class CompiledFunction:
         """``Memory(arena, eager_peak, temporaries)`` in bytes, of the latest variant."""
         return explain.memory_of(self._latest())
 
+    def loops(self):
+        """The fused elementwise loops of the latest variant as [(``emit.Pointwise``, compute type, input codes, output
+        codes, dimensions)]: the form from which the emitters of both devices print kernels."""
+        return [c.loop.pointwise() for c in self._latest().program.calls if getattr(c, "loop", None) is not None]
+
     def changes(self, new):
         """What differs between a new variant and the one before, in words."""
         if not self.variants:
