@@ -78,9 +78,9 @@ def addmm(input, mat1, mat2, *, beta=1, alpha=1, out=None):
     for name, t in (("mat1", mat1), ("mat2", mat2)):
         if len(t._shape) != 2:
             raise RuntimeError(f"{name} must be a matrix, got {len(t._shape)}-D tensor")
-    for t in (input, mat1):
+    for name, t in (("self", input), ("mat1", mat1)):
         if t._kind.dtype is not mat2._kind.dtype:
-            raise RuntimeError(f"self and mat2 must have the same dtype, but got {dt.scalar_name(t._kind.dtype)} and "
+            raise RuntimeError(f"{name} and mat2 must have the same dtype, but got {dt.scalar_name(t._kind.dtype)} and "
                                f"{dt.scalar_name(mat2._kind.dtype)}")
     check_matrices(mat1, mat2)
     return finish("addmm", add_product(input, mat1, mat2, beta, alpha), out, input, mat1, mat2)

@@ -239,12 +239,12 @@ def _checked(name, n, input, weight, bias, stride, padding, dilation, groups, tr
     if kinds[0].device is not kinds[1].device:
         raise RuntimeError(f"Input type ({_tensor_type(kinds[0])}) and weight type ({_tensor_type(kinds[1])}) should be the "
                            "same")
-    if kinds[0].dtype is not kinds[1].dtype:
-        raise RuntimeError(f"expected scalar type {dt.scalar_name(kinds[0].dtype)} but found "
-                           f"{dt.scalar_name(kinds[1].dtype)}")
     if bias is not None and bias._kind is not kinds[0]:
         raise RuntimeError(f"Input type ({KIND[kinds[0].dtype.code]}) and bias type ({KIND[bias._kind.dtype.code]}) should "
                            "be the same")
+    if kinds[0].dtype is not kinds[1].dtype:
+        raise RuntimeError(f"expected scalar type {dt.scalar_name(kinds[0].dtype)} but found "
+                           f"{dt.scalar_name(kinds[1].dtype)}")
     if not isinstance(padding, str) and min(padding) < 0:
         raise RuntimeError("negative padding is not supported")
     if min(stride) <= 0:

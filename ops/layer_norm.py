@@ -220,8 +220,7 @@ def mixed(input, *parameters):
     for t in parameters:
         if t is not None and t._kind is not input._kind:
             if input._kind.dtype.code not in ("f2", "bf") or t._kind.dtype is not dt.float32:
-                raise RuntimeError(f"expected scalar type {dt.scalar_name(input._kind.dtype)} but found "
-                                   f"{dt.scalar_name(t._kind.dtype)}")
+                raise RuntimeError("mixed dtype (CPU): all inputs must share same datatype.")
             mixed = True
     return mixed
 

@@ -41,9 +41,9 @@ def linear_nd(input, weight, bias=None):
         raise RuntimeError(f"mat1 and mat2 shapes cannot be multiplied ({rows}x{p[-1]} and {q[1]}x{q[0]})")
     shape = (*p[:-1], *q[:-1])
     if bias is not None:
-        for t in (input, bias):
+        for name, t in (("self", bias), ("mat1", input)):
             if t._kind.dtype is not weight._kind.dtype:
-                raise RuntimeError(f"self and mat2 must have the same dtype, but got {dt.scalar_name(t._kind.dtype)} "
+                raise RuntimeError(f"{name} and mat2 must have the same dtype, but got {dt.scalar_name(t._kind.dtype)} "
                                    f"and {dt.scalar_name(weight._kind.dtype)}")
         expandable(bias._shape, shape if len(p) != 1 else (1, *shape))
     if input._kind is not weight._kind:

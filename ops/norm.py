@@ -324,8 +324,7 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
                 wide = batch_norm(input.to(dtype=dt.float32), running_mean, running_var, weight, bias, training,
                                   momentum, eps)
                 return wide.to(dtype=kind.dtype)
-            raise RuntimeError(f"expected scalar type {dt.scalar_name(kind.dtype)} but found "
-                               f"{dt.scalar_name(t._kind.dtype)}")
+            raise RuntimeError("mixed dtype (CPU): all inputs must share same datatype.")
     if input._n == 0:
         return input * 1
     out = batch_norm_fused.call(input, weight, bias, running_mean, running_var, training=bool(training),
