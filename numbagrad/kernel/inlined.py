@@ -1,31 +1,35 @@
 """Compiling functions that only other compiled functions call: Numba's front end without its back end.
 
 Numba optimises each function that a kernel calls, and turns it into machine code, before it does both again for the
-kernel that takes it in. Only the kernel's own turn matters: leaving out the others takes a third off a cold start.
+kernel that takes it in. Scalar functions need neither, and none needs machine code: leaving that out halves a cold start.
 """
 
 import functools
 
 
-def njit(**options):
-    """``numba.njit`` for functions that are called from compiled code only."""
+def njit(optimized=False, **options):
+    """``numba.njit`` for functions that are called from compiled code only.
+
+    ``optimized`` ones, those with loops, are optimised before they are called too: an array on the stack, for one, comes to
+    lie in registers only in the round after the one that unrolled the loops over it."""
     import numba
 
-    return numba.njit(pipeline_class=_pipeline(), no_cpython_wrapper=True, no_cfunc_wrapper=True, **options)
+    return numba.njit(pipeline_class=_pipeline(optimized), no_cpython_wrapper=True, no_cfunc_wrapper=True, **options)
 
 
 @functools.cache
-def _pipeline():
+def _pipeline(optimized):
     from numba.core.codegen import JITCodeLibrary
     from numba.core.compiler import CompilerBase, DefaultPassBuilder
     from numba.core.compiler_machinery import register_pass
     from numba.core.typed_passes import NativeLowering
 
     class Inlined(JITCodeLibrary):
-        """LLVM code as it was lowered, with that of the functions it calls."""
+        """LLVM code with that of the functions it calls, and no machine code."""
 
         def _optimize_final_module(self):
-            pass
+            if optimized:
+                super()._optimize_final_module()
 
         def _finalize_final_module(self):
             self._finalize_dynamic_globals()

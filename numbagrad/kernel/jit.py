@@ -370,7 +370,9 @@ class Kernel:
         body = pytypes.FunctionType(self.fn.__code__, {**self.fn.__globals__,
                                                        **{k: v for k, v in overrides.items() if k in used}},
                                     self.fn.__name__)
-        inner = inlined.njit(forceinline=True, error_model="numpy", fastmath=set(self.fast) if self.fast else False)(body)
+        key.append("optimised twice")
+        inner = inlined.njit(True, forceinline=True, error_model="numpy",
+                             fastmath=set(self.fast) if self.fast else False)(body)
         return (wrap or self._wrap)(inner, letters, "\n".join(key))
 
     def parameters(self, letters):

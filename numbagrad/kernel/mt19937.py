@@ -85,7 +85,7 @@ def _resolve():
 
     names = {**globals(), "fma": fma}
     for fn in _helpers:
-        names[fn.__name__] = inlined.njit(error_model="numpy")(_named(fn, names))
+        names[fn.__name__] = inlined.njit(True, error_model="numpy")(_named(fn, names))
     return names
 
 
