@@ -99,11 +99,11 @@ def _prepare_copy(input, dim, index, source):
     if source._shape and index._n != source._shape[at]:
         raise IndexError(f"index_copy_(): Number of indices ({index._n}) should be equal to source.size(dim) "
                          f"({source._shape[at]})")
+    return source, ix.plan_along(shape, at, index, _outside_copy, False), False
 
-    def fail(i, d, size):
-        raise IndexError(f"index_copy_(): index {i} is out of bounds for dimension {d} with size {size}")
-    plan = ix.plan_along(shape, at, index, fail, False)
-    return source, plan, False
+
+def _outside_copy(index, dim, size):
+    raise IndexError(f"index_copy_(): index {index} is out of bounds for dimension {dim} with size {size}")
 
 
 def _set(a, dim, index, values):
@@ -189,12 +189,13 @@ def _flat_index(name, index):
 
 def _flat(input, index):
     total = input._n
-
-    def fail(i, dim, size):
-        raise IndexError(f"out of range: tried to access index {i} on a tensor of {total} elements.")
     if total == 0 and index._n:
         raise IndexError("take(): tried to take from an empty tensor")
-    return ix.Plan(ix.lines([(index, 0, total)], index._shape, fail), None, 0, 1, (total,), index._shape)
+    return ix.Plan(ix.lines([(index, 0, total)], index._shape, _outside_row), None, 0, 1, (total,), index._shape)
+
+
+def _outside_row(index, dim, size):
+    raise IndexError(f"out of range: tried to access index {index} on a tensor of {size} elements.")
 
 
 @function(dtypes="any", samples=(Sample((3, 4), ("int64", (2, 3), 0, 12)),), reference=np.take)

@@ -18,8 +18,8 @@ MOVE = {1: dt.uint8, 2: dt.int16, 4: dt.int32, 8: dt.int64, 16: dt.complex128}
 # index out of range looked for.
 
 @kernel
-def resolve(index: "*i8", out: "*i8", size: int, stride: int, more: int, negative: int, n: int, start: int, stop: int):
-    """out (+)= wrapped index * stride; the two places behind the n numbers get (1, the first index out of range)."""
+def resolve(index: "*i8", out: "*i8", found: "*i8", size: int, stride: int, more: int, negative: int, start: int, stop: int):
+    """out (+)= wrapped index * stride; ``found`` gets (1, the first index out of range) where there is one."""
     wrap = size if negative != 0 else 0
     bad = 0
     if more == 0:
@@ -34,13 +34,13 @@ def resolve(index: "*i8", out: "*i8", size: int, stride: int, more: int, negativ
             w = v + wrap if v < 0 else v
             bad |= (1 if w < 0 else 0) | (1 if w >= size else 0)
             out[i] += w * stride
-    if bad != 0 and out[n] == 0:
+    if bad != 0 and found[0] < 1:
         for i in range(start, stop):
             v = index[i]
             w = v + wrap if v < 0 else v
-            if out[n] == 0 and (w < 0 or w >= size):
-                out[n] = 1
-                out[n + 1] = v
+            if found[0] < 1 and (w < 0 or w >= size):
+                found[0] = 1
+                found[1] = v
 
 
 @kernel
@@ -74,10 +74,11 @@ def check_saved(index, size, dim=0, fail=index_error, ignore=0):
 
 
 @kernel
-def resolve_along(index: "*i8", out: "*i8", meta: "*i8", nd: int, dim: int, size: int, n: int, start: int, stop: int):
+def resolve_along(index: "*i8", out: "*i8", found: "*i8", meta: "*i8", nd: int, dim: int, size: int, start: int, stop: int):
     """Offsets for gather and scatter: the position of each index element, with coordinate ``dim`` replaced.
 
-    ``meta`` holds the index's sizes, then the strides of the indexed tensor; rows of the last dimension are looped."""
+    ``meta`` holds the index's sizes, then the strides of the indexed tensor; rows of the last dimension are looped.
+    ``found`` gets (1, the first index out of range) where there is one."""
     inner = meta[nd - 1]
     step = 0 if dim == nd - 1 else meta[2 * nd - 1]
     along = meta[nd + dim]
@@ -96,12 +97,12 @@ def resolve_along(index: "*i8", out: "*i8", meta: "*i8", nd: int, dim: int, size
             v = index[first + i]
             bad |= (1 if v < 0 else 0) | (1 if v >= size else 0)
             out[first + i] = base + i * step + v * along
-    if bad != 0 and out[n] == 0:
+    if bad != 0 and found[0] < 1:
         for i in range(start * inner, stop * inner):
             v = index[i]
-            if out[n] == 0 and (v < 0 or v >= size):
-                out[n] = 1
-                out[n + 1] = v
+            if found[0] < 1 and (v < 0 or v >= size):
+                found[0] = 1
+                found[1] = v
 
 
 @kernel

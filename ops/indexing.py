@@ -16,6 +16,7 @@ from numbagrad import dtypes as dt
 from numbagrad import storage
 from numbagrad.autograd import graph, inplace
 from numbagrad.copying import contiguous_copy, copy_into
+from numbagrad.kernel import tape
 from numbagrad.modes import is_grad_enabled
 from numbagrad.op import call as calls
 from numbagrad.op.call import raw_view
@@ -83,11 +84,12 @@ def as_index(t):
 def lines(entries, index_shape, fail, negative=True):
     """Row-major element numbers for [(index tensor, dim, size)] over the broadcast index shape: (array, address)."""
     n = numel(index_shape)
-    lin, where = checked_row(n)
+    captured = tape.TAPE and tape.active() is not None
+    lin, where = captured_row(n) if captured else checked_row(n)
     if n == 0:
         return lin, where
-    run = _resolve or _start()
-    stride = 1
+    run = resolve[dt.int64] if captured else _resolve or _start()
+    stride, found = 1, where + 8 * n
     for _, _, size in entries:
         stride *= size
     for k, (t, dim, size) in enumerate(entries):
@@ -96,8 +98,10 @@ def lines(entries, index_shape, fail, negative=True):
             t = as_index(t)
         if t._shape != index_shape:
             t = contiguous_copy(raw(t._buf, t._ptr, n, index_shape, calls.expanded_strides(t, index_shape), t._kind, t._ver))
-        run(t._ptr, where, size, stride, 1 if k else 0, 1 if negative else 0, n, 0, n)
-        if lin[n]:
+        if captured:
+            found = range_flag(fail, dim, size)
+        run(t._ptr, where, found, size, stride, 1 if k else 0, 1 if negative else 0, 0, n)
+        if not captured and lin[n]:
             fail(int(lin[n + 1]), dim, size)
     return lin, where
 
@@ -116,6 +120,29 @@ def checked_row(n):
     lin = np.empty(n + 2, np.int64)
     lin[n] = 0
     return lin, storage.address(lin)
+
+
+def captured_row(n):
+    """Memory for n numbers of a step that is being captured: (owner, address)."""
+    return storage.kind_of(dt.int64).alloc(n)
+
+
+def range_flag(fail, dim, size):
+    """Address of two words in which a captured kernel leaves an index out of range, for the replay to raise ``fail``."""
+    key = fail, dim, size
+    address = _range_flags.get(key)
+    if address is None:
+        found = np.full(2, -1, np.int64)
+
+        def check():
+            if found[0] != -1:
+                found[0] = -1
+                fail(int(found[1]), dim, size)
+        address = _range_flags[key] = tape.flag(found, check)
+    return address
+
+
+_range_flags: dict = {}
 
 
 def plan_along(shape, dim, index, fail=out_of_bounds, negative=True):
@@ -154,7 +181,8 @@ def plan_dim(shape, dim, index, fail):
     """Plan of gather and scatter: for every element of ``index`` its place in a tensor of ``shape``."""
     index = as_index(index)
     n = index._n
-    numbers = lin, where = checked_row(n)
+    captured = tape.TAPE and tape.active() is not None
+    numbers = lin, where = captured_row(n) if captured else checked_row(n)
     if n:
         key = (index._shape, shape)
         meta = _metas.get(key)
@@ -163,10 +191,13 @@ def plan_dim(shape, dim, index, fail):
                 _metas.clear()
             array = np.array((*(index._shape or (1,)), *(contiguous_strides(shape) or (1,))), np.int64)
             meta = _metas[key] = (array, array.ctypes.data)
+        if captured:
+            storage.address(meta[0])  # the compiled step keeps it
         sizes = index._shape or (1,)
         size = shape[dim] if shape else 1
-        resolve_along[dt.int64](index._ptr, where, meta[1], len(sizes), dim, size, n, 0, n // sizes[-1])
-        if lin[n]:
+        found = range_flag(fail, dim, size) if captured else where + 8 * n
+        resolve_along[dt.int64](index._ptr, where, found, meta[1], len(sizes), dim, size, 0, n // sizes[-1])
+        if not captured and lin[n]:
             fail(int(lin[n + 1]), dim, size)
     return Plan(numbers, None, 0, 1, (numel(shape),), index._shape)
 

@@ -14,10 +14,10 @@ from numbagrad import dtypes as dt
 from numbagrad import storage
 from numbagrad.copying import contiguous_copy
 from numbagrad.kernel.jit import kernel
-from numbagrad.op import Sample, function
+from numbagrad.op import Sample, custom, function
 from numbagrad.op import call as calls
 from numbagrad.op.call import raw_view
-from numbagrad.tensor import from_array, wrap_dim
+from numbagrad.tensor import wrap_dim
 
 from . import indexing as ix
 from .index import collect
@@ -121,28 +121,55 @@ def wide_order(t, n, descending):
     return (n - 1 - np.argsort(a[:, ::-1], axis=1, kind="stable"))[:, ::-1]
 
 
-def order_of(t, n, descending):
-    """int64 positions (rows, n) that sort each row."""
-    if t._n == 0:
-        return np.empty((0, n), np.int64)
+def first_of(t, n, k, descending, in_order):
+    """(positions or keys, whether they are keys) of the k first elements of each row in the given order."""
     keys = keys_of(t, n, descending)
     if keys is None:
-        return wide_order(t, n, descending)
-    keys.sort(axis=1)
-    return low_half(keys)
+        return wide_order(t, n, descending)[:, :k], False
+    if k == n:
+        keys.sort(axis=1)
+        return keys, True
+    if k <= 32:
+        found = np.empty((keys.shape[0], k), np.uint64)
+        least_keys[dt.int64](storage.address(keys), storage.address(found), n, k, 0, keys.shape[0])
+        return found, True
+    keys.partition(k - 1, axis=1)
+    keys = keys[:, :k]
+    return (np.sort(keys, axis=1) if in_order else keys), True
 
 
-def low_half(keys):
-    return (keys & np.uint64(0xFFFFFFFF)).astype(np.int64)
+def nth_of(t, n, k):
+    """(positions or keys, whether they are keys) of the k-th smallest element of each row."""
+    keys = keys_of(t, n, False)
+    if keys is None:
+        return wide_order(t, n, False)[:, k - 1:k], False
+    keys.partition(k - 1, axis=1)
+    return keys[:, k - 1:k], True
 
 
-def back(positions, shape, order):
-    """Positions per row as an int64 tensor in the input's order of dimensions."""
-    t = from_array(np.ascontiguousarray(positions).reshape(shape))
-    if order == sorted(order):
-        return t
-    inverse = sorted(range(len(order)), key=lambda i: order[i])
-    return contiguous_copy(raw_view(t, inverse))
+@custom(private=True, contiguous=False, reference=None, dtypes="any", differentiable=False)
+def positions(input, dim: int, k: int, descending: bool = False, in_order: bool = True, alone: bool = False):
+    """int64 positions along ``dim`` of the ``k`` first elements; with ``alone`` of the ``k``-th smallest only."""
+    shape = input._shape
+    return (*shape[:dim], 1 if alone else k, *shape[dim + 1:]) if shape else (), INT64
+
+
+@positions.cpu
+def _(out, input, dim, k, descending, in_order, alone):
+    if out._n == 0:
+        return
+    t, order = rows_of(input, dim)
+    n = input._shape[dim] if input._shape else 1
+    found, packed = nth_of(t, n, k) if alone else first_of(t, n, k, descending, in_order)
+    to = (raw_view(out, order) if len(order) > 1 and order[-1] != len(order) - 1 else out).array()
+    found = found.reshape(to.shape)
+    if packed:
+        np.bitwise_and(found, LOW, out=to.view(np.uint64))
+    else:
+        to[...] = found
+
+
+INT64, LOW = storage.kind_of(dt.int64), np.uint64(0xFFFFFFFF)
 
 
 def along(input, dim, indices):
@@ -171,9 +198,7 @@ def _first_reference(a, places, dim, descending=False):
 
 def sorted_order(input, dim, descending):
     """The int64 tensor of positions that sorts ``input`` along a wrapped ``dim``."""
-    t, order = rows_of(input, dim)
-    n = input._shape[dim] if input._shape else 1
-    return back(order_of(t, n, descending), t._shape, order)
+    return positions.call(input, dim, input._shape[dim] if input._shape else 1, bool(descending))
 
 
 @function(dtypes="any", reference=lambda a, dim=-1, descending=False: _reference(a, dim, descending),
@@ -204,26 +229,6 @@ def msort(input, *, out=None):
     return values if out is None else calls.write_out("msort", out, values, (input,))
 
 
-def first_of(t, n, k, descending, in_order):
-    """Positions (rows, k) of the k first elements of each row in the given order."""
-    rows = t._n // n if n else 0
-    if rows == 0 or k == 0:
-        return np.empty((rows, k), np.int64)
-    keys = keys_of(t, n, descending)
-    if keys is None:
-        return np.ascontiguousarray(wide_order(t, n, descending)[:, :k])
-    if k <= 32:
-        found = np.empty((rows, k), np.uint64)
-        least_keys[dt.int64](storage.address(keys), storage.address(found), n, k, 0, rows)
-        return low_half(found)
-    if k < n:
-        keys.partition(k - 1, axis=1)
-        keys = keys[:, :k]
-    if in_order:
-        keys = np.sort(keys, axis=1)
-    return low_half(keys)
-
-
 @function(dtypes="any", reference=lambda a, k, dim=-1, largest=True: _first_reference(a, range(k), dim, largest),
           samples=(Sample((3, 5), 2), Sample((3, 5), 2, 0), Sample((6,), 3, 0, False)))
 def topk(input, k, dim=-1, largest=True, sorted=True, *, out=None):
@@ -233,8 +238,7 @@ def topk(input, k, dim=-1, largest=True, sorted=True, *, out=None):
     n = input._shape[at] if input._shape else 1
     if not 0 <= k <= n:
         raise RuntimeError("selected index k out of range")
-    t, order = rows_of(input, at)
-    indices = back(first_of(t, n, k, largest, sorted), (*t._shape[:-1], k) if t._shape else (), order)
+    indices = positions.call(input, at, k, bool(largest), bool(sorted))
     values = _topk(input, along(input, at, indices))
     if out is not None:
         values, indices = (calls.write_out("topk", o, r, (input,)) for o, r in zip(out, (values, indices)))
@@ -251,16 +255,7 @@ def kthvalue(input, k, dim=-1, keepdim=False, *, out=None):
     n = input._shape[at] if input._shape else 1
     if not 1 <= k <= n:
         raise RuntimeError(f"kthvalue(): selected number k out of range for dimension {at}")
-    t, order = rows_of(input, at)
-    rows = t._n // n if n else 0
-    keys = keys_of(t, n, False) if rows else np.empty((0, n), np.uint64)
-    if keys is None:
-        found = wide_order(t, n, False)[:, k - 1:k]
-    else:
-        keys.partition(k - 1, axis=1)
-        found = low_half(keys[:, k - 1:k])
-    shape = (*t._shape[:-1], 1) if t._shape else ()
-    indices = back(found, shape, order)
+    indices = positions.call(input, at, k, alone=True)
     values = _kth(input, along(input, at, indices))
     if not keepdim and input._shape:
         flat = input._shape[:at] + input._shape[at + 1:]
