@@ -11,6 +11,7 @@ from numbagrad.tensor import wrap_dim
 
 from .cross_entropy import legacy
 from .loss import SIGNS, SPACE, _reduce, _reference, finish
+from .refusal import refusal
 from .vector_norm import vector_norm_of
 
 _renamed: dict = {}
@@ -191,6 +192,9 @@ def _np_multi_margin(x, t, p=1, margin=1.0, weight=None, reduction="mean"):
     return _reduce(z.sum(1) / x.shape[1], reduction)
 
 
+_refuse_target = refusal(RuntimeError, "target out of range")
+
+
 @function(**SPACE, reference=_np_multi_margin,
           samples=(Sample((3, 4), ("int64", (3,), 0, 4)), Sample((3, 4), ("int64", (3,), 0, 4), 2, reduction="none"),
                    Sample((3, 4), ("int64", (3,), 0, 4), 1, 0.5, np.array([0.5, 1.0, 2.0, 0.25]))))
@@ -217,9 +221,7 @@ def multi_margin_loss(input, target, p=1, margin=1.0, weight=None, size_average=
     n = x._shape[1]
     if weight is not None and weight._n != n:
         raise RuntimeError(f"inconsistent weight size, expected {n} but got {list(weight._shape)}")
-    outside = (t < 0) | (t >= n)
-    if bool(outside.any()):
-        raise RuntimeError("target out of range")
+    _refuse_target(((t < 0) | (t >= n)).any())
     z = (margin - x.gather(1, t) + x).clamp_min(0)
     z = z * z if p == 2 else z
     others = (arange(n, device=x.device).reshape((1, n)) != t).to(dtype=x.dtype)

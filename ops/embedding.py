@@ -6,11 +6,12 @@ import numpy as np
 
 from numbagrad import dtypes as dt
 from numbagrad import modes, storage
+from numbagrad.copying import contiguous_copy
 from numbagrad.kernel import tape
 from numbagrad.kernel.jit import T, kernel, load, store
 from numbagrad.op import REGISTRY, Sample, custom, function
 from numbagrad.op.custom import invoke
-from numbagrad.tensor import Tensor, make, numel
+from numbagrad.tensor import Tensor, make
 
 from .index_kernels import check_saved
 
@@ -209,22 +210,46 @@ def one_hot(tensor, num_classes=-1):
         if num_classes <= 0:
             raise RuntimeError("Can not infer total number of classes from empty tensor.")
         return tensor.new_zeros((*tensor._shape, num_classes))
-    low, high = (int(REGISTRY[f"a{m}"].callable(tensor).item()) for m in ("min", "max"))
-    if low < 0:
-        raise RuntimeError("Class values must be non-negative.")
     if num_classes == -1:
+        low, high = (int(REGISTRY[f"a{m}"].callable(tensor).item()) for m in ("min", "max"))
+        if low < 0:
+            _report_class(0)
         num_classes = high + 1
-    elif high >= num_classes:
-        raise RuntimeError("Class values must be smaller than num_classes.")
-    elif num_classes < 1:
-        raise RuntimeError("num_classes should be positive")
+    places = tensor if tensor._strides is None else contiguous_copy(tensor)
+    if num_classes < 1:
+        _report_class(0 if int(REGISTRY["amin"].callable(tensor).item()) < 0 else 1)
     out = tensor.new_zeros((*tensor._shape, num_classes))
-    places = tensor.contiguous()
-    ones[places._kind.dtype](places._ptr, out._ptr, num_classes, 0, numel(tensor._shape))
+    ones[places._kind.dtype](places._ptr, out._ptr, num_classes, _class_address, 0, places._n)
+    if not (tape.TAPE and tape.active() is not None):
+        _check_class()
     return out
 
 
+def _report_class(kind):
+    raise RuntimeError("Class values must be smaller than num_classes." if kind else "Class values must be non-negative.")
+
+
+_class = np.full(1, -1, np.int64)
+
+
+def _check_class():
+    if _class[0] != -1:
+        kind = _class[0]
+        _class[0] = -1
+        _report_class(kind)
+
+
+_class_address = tape.flag(_class, _check_class)
+
+
 @kernel
-def ones(at: "*T", y: "*T", classes: int, start: int, stop: int):
+def ones(at: "*T", y: "*T", classes: int, bad: "*i8", start: int, stop: int):
+    """A one at every index; ``bad`` becomes 0 for a negative index, 1 for one that is too large."""
     for i in range(start, stop):
-        y[i * classes + at[i]] = 1
+        if at[i] < 0:
+            bad[0] = 0
+        elif at[i] >= classes:
+            if bad[0] < 0:
+                bad[0] = 1
+        else:
+            y[i * classes + at[i]] = 1

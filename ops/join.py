@@ -261,19 +261,15 @@ def combinations(input, r=2, with_replacement=False):
     """All choices of ``r`` elements of a 1-D tensor in their order, as rows."""
     from numbagrad.creation import from_numpy
 
-    from .mask import masked_select
+    from .index_along import index_select
     if len(input._shape) != 1:
         raise RuntimeError(f"Expect a 1D vector, but got shape {list(input._shape)}")
     if r < 0:
         raise RuntimeError(f"Expect a non-negative number, but got {r}")
     if r == 0:
         return input.new_empty((0,))
-    places = np.indices((input._n,) * r)
-    mask = np.ones((input._n,) * r, bool)
-    for a, b in zip(places, places[1:]):
-        mask &= a <= b if with_replacement else a < b
-    mask = from_numpy(mask)
-    return stack.fn([masked_select.fn(g, mask) for g in meshgrid.fn(*[input] * r, indexing="ij")], 1)
+    places = np.array(list(_choices(range(input._n), r, with_replacement)), np.int64).reshape(-1, r).T
+    return stack.fn([index_select.fn(input, 0, from_numpy(np.ascontiguousarray(p))) for p in places], 1)
 
 
 def _choices(items, r, with_replacement):

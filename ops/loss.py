@@ -14,6 +14,7 @@ from numbagrad.op.call import broadcast_shapes
 
 from . import pointwise_loss as pw
 from .cross_entropy import legacy
+from .refusal import refusal
 
 CONSTANT = np.array([[0.5, 1.0, 2.0, 0.25], [1.5, 0.75, 1.25, 0.1], [0.3, 0.6, 0.9, 1.2]])
 SIGNS = np.array([[1.0, -1.0, 1.0, 1.0], [-1.0, -1.0, 1.0, -1.0], [1.0, 1.0, -1.0, -1.0]])
@@ -300,6 +301,9 @@ def _np_gaussian(x, t, var, full=False, eps=1e-6):
     return 0.5 * (np.log(np.maximum(var, eps)) + (x - t)**2 / np.maximum(var, eps)) + (0.5 * np.log(2 * np.pi) * full)
 
 
+_refuse_negative = refusal(ValueError, "var has negative entry/entries")
+
+
 @function(**SPACE, reference=_reference(_np_gaussian), domain=(0.3, 2.0),
           samples=(Sample((3, 4), (3, 4), (3, 4)), Sample((3, 4), (3, 4), (3, 4), full=True, reduction="none")))
 def gaussian_nll_loss(input, target, var, full=False, eps=1e-06, reduction="mean"):
@@ -311,8 +315,8 @@ def gaussian_nll_loss(input, target, var, full=False, eps=1e-06, reduction="mean
             raise ValueError("var has negative entry/entries")
         from numbagrad import ones_like
         var = ones_like(input) * var
-    elif bool((var.detach() < 0).any()):
-        raise ValueError("var has negative entry/entries")
+    else:
+        _refuse_negative((var.detach() < 0).any())
     if var._shape != input._shape:
         if input._shape[:-1] == var._shape:
             var = var.reshape((*var._shape, 1))

@@ -8,6 +8,7 @@ from numbagrad import dtypes as dt
 from numbagrad.kernel import expr as s
 from numbagrad.kernel.expr import where
 from numbagrad.kernel.jit import STRIP, T, kernel, load, store, strip
+from numbagrad.kernel.tape import TAPE, active
 from numbagrad.op import Sample, custom, function, reduction
 from numbagrad.op.reduction import merged, normalize_dims
 from numbagrad.tensor import make, numel
@@ -184,7 +185,8 @@ def _(g, input, y, shape, dim, keepdim):
     if not shape:
         return g * 1
     wide = expand_back(g, shape, dim, keepdim)
-    if not bool((input.detach() == 0).any()):
+    # What a captured step computes may not depend on values.
+    if not (TAPE and active() is not None) and not bool((input.detach() == 0).any()):
         return wide * expand_back(y, shape, dim, keepdim) / input
     # With zeros the product of the others comes from both sides.
     flat = dim is None

@@ -12,6 +12,7 @@ from numbagrad.op.call import write_out
 from numbagrad.tensor import numel, wrap_dim
 
 from .index_kernels import check_saved
+from .recurrence import linear_recurrence, shifted
 from .sort import result
 
 CummaxResult, CumminResult = result("cummax", "values", "indices"), result("cummin", "values", "indices")
@@ -189,18 +190,9 @@ def _(out, input, dim):
 def _(g, input, y, dim):
     if not input._shape:
         return g
-    if not bool((input.detach() == 0).any()):
-        return cumsum_fused.call(g * y, dim, True) / input
-    # With zeros: d out[j] / d x[i] is the product over the others up to j, summed for each i from the front.
-    from numbagrad import cat, ones_like
-    n = input._shape[dim]
-    parts = []
-    one = ones_like(input.narrow(dim, 0, 1))
-    for i in range(n):
-        before = y.narrow(dim, i - 1, 1) if i else one
-        after = cumprod_fused.call(cat([one, input.narrow(dim, i + 1, n - i - 1)], dim), dim)
-        parts.append((before * after * g.narrow(dim, i, n - i)).sum(dim, True))
-    return cat(parts, dim)
+    # d out[j] / d x[i] is the product over the others up to j: no division, so zeros are like other values.
+    later = linear_recurrence.call(g, shifted(input, dim, True), dim, True)
+    return later * shifted(y, dim, False, 1)
 
 
 @function(reference=_axis(np.cumprod), samples=ALONG, domain=(0.3, 2.0), dtypes="any", inplace=True)
