@@ -221,8 +221,8 @@ def main():
         return worker(options.worker, options.threads)
     sys.path.insert(0, HERE)
     if options.compiled:
-        from compiled_steps import compare
-        wrong = compare.main(options, machine())
+        from compiled_steps import compare as steps
+        wrong = steps.main(options, machine())
         return parser.error(wrong) if wrong else None
     from peer_cases import CASES, PROCESSES
     names = [n for n in installed() if n not in options.without]
