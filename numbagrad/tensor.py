@@ -12,7 +12,7 @@ from . import modes, storage
 from .autograd import graph
 from .device import device as Device
 from .geometry import Size, contiguous_strides, is_contiguous, numel, wrap_dim
-from .kernel.tape import TAPE, active, clears, seen
+from .kernel.tape import TAPE, active, born, clears, seen
 from .tensor_values import Values
 
 new = object.__new__
@@ -181,6 +181,8 @@ class Tensor(Values):
             raise RuntimeError("only Tensors of floating point dtype can require gradients")
         if requires_grad and "_inference" in self.__dict__ and not modes.is_inference_mode_enabled():
             raise RuntimeError("Setting requires_grad=True on inference tensor outside InferenceMode is not allowed.")
+        if TAPE:
+            born(self)
         self._rg = bool(requires_grad)
         return self
 

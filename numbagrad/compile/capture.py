@@ -40,6 +40,7 @@ class Recorder:
         self.label = None       # op whose launcher runs
         self.versions = {}      # id of a version list -> list
         self.inside = 0
+        self.born = {}          # leaves that were made during the capture
         self.given = {}         # memory that became a leaf's gradient
         self.ran = {}           # nodes whose backward was captured
         self.runs = {}          # optimizer -> updates so far

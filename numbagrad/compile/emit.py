@@ -8,6 +8,7 @@ is walked one by one ("1"), stands still ("0") or jumps ("s") along the innermos
 from __future__ import annotations
 
 from ..kernel import emit, expr, jit
+from .scopes import Operands
 
 
 def collapse(shape, strides):
@@ -61,13 +62,8 @@ class Loop:
         consts, body, results, used = expr.lines(self.expressions, compute)
         read = set(expr.variables(self.expressions))
         codes_in, codes_out = [o.dtype.code for o in self.ins], [o.dtype.code for o in self.outs]
-        head, k = [], 0
-        for n, c in zip(self.inputs, codes_in):
-            head.append(f"{n}_p = ptr_{c}(args[{k}])")
-            k += 1
-        for i, c in enumerate(codes_out):
-            head.append(f"o{i}_p = ptr_{c}(args[{k}])")
-            k += 1
+        operands = Operands(self.inputs, self.ins, self.outs)
+        head, k = operands.pointers()
         for s in self.scalars:
             if compute[0] == "c":
                 head.append(f"{s} = T(complex(fargs[{k}], fargs[{k + 1}]))")
@@ -91,14 +87,13 @@ class Loop:
             lines = []
             for j, n in enumerate(self.inputs):
                 if n in read and last[j] == 0:
-                    lines.append(f"{pad}{n} = load_{codes_in[j]}({n}_p[{at(j, origins[j])}])")
+                    lines.append(f"{pad}{n} = {operands.load(n, at(j, origins[j]))}")
             lines.append(f"{pad}for i in range({bounds}):")
-            inner = [f"{n} = load_{codes_in[j]}({n}_p[{at(j, origins[j])}])" for j, n in enumerate(self.inputs)
+            inner = [f"{n} = {operands.load(n, at(j, origins[j]))}" for j, n in enumerate(self.inputs)
                      if n in read and last[j] != 0]
             inner += body
             m = len(self.inputs)
-            inner += [f"o{i}_p[{at(m + i, origins[m + i])}] = store_{c}({r})"
-                      for i, (r, c) in enumerate(zip(results, codes_out))]
+            inner += [operands.store(f"o{i}", at(m + i, origins[m + i]), r) for i, r in enumerate(results)]
             return lines + [f"{pad}    {line}" for line in inner]
 
         if self.flat:
@@ -129,7 +124,8 @@ class Loop:
         text += "".join(f"    {line}\n" for line in head + lines)
         env, key = emit.functions(used, compute)
         env["T"], t_key = jit._Cast.get("T", compute)
-        keys = [key, t_key]
+        keys = [key, t_key, operands.key]
+        env.update(operands.env)
         for c in sorted(set(codes_in)):
             env["load_" + c], q = jit._Cast.get("load", c)
             keys.append(q)

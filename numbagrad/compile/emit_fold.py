@@ -7,9 +7,11 @@ evenly in each part. Terms of a block are added in the compute type, blocks in f
 from __future__ import annotations
 
 from ..kernel import emit, expr, jit
+from .scopes import Operands
 
 BLOCK = 1024  # terms added before they go into the wide accumulator
 ROWS = 64     # the same over rows, for columns
+NARROW = 256  # columns below which a sum over rows is not fused
 TILE = 512    # columns with accumulators on the stack
 
 
@@ -57,7 +59,8 @@ def form_of(fold):
         return ("all", None)
     if form == "rows":
         return ("rows", [n // count, count]) if count * (n // count) == n else None
-    return ("columns", [count, inner]) if count * inner == n else None
+    # Narrow rows cost more in loop overhead than the pass over memory that fusing saves.
+    return ("columns", [count, inner]) if count * inner == n and inner >= NARROW else None
 
 
 def _plain_finish(op):
@@ -101,10 +104,8 @@ class FoldLoop:
         read = set(expr.variables(every))
         names = [*self.inputs, *[f"o{i}" for i in range(len(self.outs))]]
         codes = [o.dtype.code for o in (*self.ins, *self.outs)]
-        head, k = [], 0
-        for n, code in zip(names, codes):
-            head.append(f"{n}_p = ptr_{code}(args[{k}])")
-            k += 1
+        operands = Operands(self.inputs, self.ins, self.outs)
+        head, k = operands.pointers()
         for i, f in enumerate(self.folds):
             head.append(f"f{i}_p = ptr_{f[0].dtype.code}(args[{k}])")
             k += 1
@@ -128,15 +129,15 @@ class FoldLoop:
             n = names[j]
             return f"{n}_o" if steps[j] == 0 else f"{n}_o + {i}" if steps[j] == 1 else f"{n}_o + {i} * {n}_t"
 
-        loads = [(j, f"{n} = load_{codes[j]}({n}_p[{{}}])") for j, n in enumerate(self.inputs) if n in read]
+        loads = [(j, n) for j, n in enumerate(self.inputs) if n in read]
         m, e = len(self.inputs), len(self.expressions)
         sums = results[e:]
 
         def element(i):
-            lines = [t.format(at(j, i)) for j, t in loads if steps[j] != 0] + body
-            return lines + [f"o{q}_p[{at(m + q, i)}] = store_{codes[m + q]}({r})" for q, r in enumerate(results[:e])]
+            lines = [f"{n} = {operands.load(n, at(j, i))}" for j, n in loads if steps[j] != 0] + body
+            return lines + [operands.store(f"o{q}", at(m + q, i), r) for q, r in enumerate(results[:e])]
 
-        still = [t.format(at(j, "")) for j, t in loads if steps[j] == 0]
+        still = [f"{n} = {operands.load(n, at(j, ''))}" for j, n in loads if steps[j] == 0]
         finish = [self._finish(i, f) for i, f in enumerate(self.folds)]
         folds = range(len(self.folds))
         tail = []
@@ -179,7 +180,8 @@ class FoldLoop:
         text += "".join(f"    {line}\n" for line in head + loop + ["    " + t for t in inner] + tail)
         env, key = emit.functions(used, c)
         env["T"], t_key = jit._Cast.get("T", c)
-        keys = [key, t_key]
+        keys = [key, t_key, operands.key]
+        env.update(operands.env)
         for kind, which in (("load", codes[:m]), ("store", codes[m:] + [f[0].dtype.code for f in self.folds])):
             for code in sorted(set(which)):
                 env[f"{kind}_{code}"], q = jit._Cast.get(kind, code)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from .ir import TEMPORARY
 
 ALIGN = 64
+# Arrays of equal size at distances of whole pages fall into the same sets of the first-level cache: a loop over a dozen of
+# them would evict its own operands. A few cache lines between them spread them out.
+PAGE, SKEW = 4096, 5 * 64
 
 
 def plan(lifetimes):
@@ -13,6 +16,8 @@ def plan(lifetimes):
     order = sorted(lifetimes.items(), key=lambda e: (-e[0].nbytes, e[1]))
     for b, (first, last) in order:
         size = max(ALIGN, -(-b.nbytes // ALIGN) * ALIGN)
+        if size >= PAGE:
+            size += SKEW
         at = 0
         for start, end, f, q in placed:
             if f <= last and first <= q:

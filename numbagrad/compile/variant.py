@@ -188,6 +188,10 @@ class Variant:
         """Give real memory to what outlives the call: gradients, new optimizer states."""
         kept = set()
         self.gradients = []
+        known = self.surroundings.tensors
+        for key, (t, _, _) in list(r.leaves.items()):
+            if t._buf.__class__ is Fake or (id(t) in r.born and id(t) not in known):
+                del r.leaves[key]  # made inside: nobody can look at its gradient afterwards
         for t, before, _ in r.leaves.values():
             g = t._grad
             if g is not before:

@@ -94,3 +94,10 @@ def seen(t):
     recorder = active()
     if recorder is not None:
         recorder.leaf(t)
+
+
+def born(t):
+    """Tell a capture that ``t`` becomes a leaf that requires grad (or stops to)."""
+    recorder = active()
+    if recorder is not None:
+        recorder.born[id(t)] = t
