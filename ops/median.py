@@ -6,10 +6,11 @@ import numpy as np
 
 from numbagrad import dtypes as dt
 from numbagrad import storage
+from numbagrad.copying import copy_into
 from numbagrad.kernel.jit import kernel, load
 from numbagrad.op import REGISTRY, Sample, custom, function
 from numbagrad.op.call import write_out
-from numbagrad.tensor import from_array, make, wrap_dim
+from numbagrad.tensor import make, wrap_dim
 
 from .extremum import _both_out, _check, _reduced, _split, pick_along, pick_rows, place_along
 from .index_kernels import check_saved
@@ -20,10 +21,23 @@ ModeResult = result("mode", "values", "indices")
 
 
 def _ranked(name, input, dim, keepdim, skip_nan):
-    """(values, indices) of the lower median along ``dim``."""
+    """Positions of the lower median along ``dim``, on the input's device."""
+    return _positions.call(input.cpu(), dim, keepdim, skip_nan, name).to(device=input.device)
+
+
+@custom(private=True, contiguous=False, reference=None, dtypes="any", differentiable=False)
+def _positions(input, dim: int, keepdim: bool, skip_nan: bool, name: str):
+    """Positions of the lower median along ``dim``."""
     if input._shape and input._shape[dim] == 0:
         raise IndexError(f"{name}(): Expected reduction dim {dim} to have non-zero size.")
-    a = np.moveaxis(np.atleast_1d(_array_float(input.detach().cpu())), dim if input._shape else 0, -1)
+    return _reduced(input._shape, dim, keepdim), INT64
+
+
+@_positions.cpu
+def _(out, input, dim, keepdim, skip_nan, name):
+    if out._n == 0:
+        return
+    a = np.moveaxis(np.atleast_1d(_array_float(input)), dim if input._shape else 0, -1)
     n = a.shape[-1]
     nan = np.isnan(a) if a.dtype.kind == "f" else None
     if skip_nan and nan is not None and nan.any():
@@ -40,15 +54,16 @@ def _ranked(name, input, dim, keepdim, skip_nan):
         if nan is not None and nan.any():
             # Without skipping NaN is the median wherever there is one.
             picked = np.where(nan.any(-1), nan.argmax(-1), picked)
-    shape = _reduced(input._shape, dim, keepdim)
-    return np.array(picked, np.int64).reshape(shape)
+    out.array()[...] = picked.reshape(out._shape)
+
+
+INT64 = storage.kind_of(dt.int64)
 
 
 def _array_float(t):
     """The values as a NumPy array that sorts as they do (half types widened)."""
+    t = t.detach()
     return (t.to(dtype=dt.float32) if t._kind.dtype.code in ("f2", "bf") else t).contiguous().array()
-
-
 
 
 def _median(name, skip_nan, cls):
@@ -60,11 +75,11 @@ def _median(name, skip_nan, cls):
                     raise RuntimeError(f"{name}() operation does not have an identity for empty input")
                 return input.sum() * float("nan")
             flat = input.reshape((input._n,))
-            index = from_array(_ranked(name, flat, 0, False, skip_nan)).to(device=input.device)
+            index = _ranked(name, flat, 0, False, skip_nan)
             value = _full_median.call(input, pick_along.call(flat.detach(), index, dim=0), name=name)
             return value if out is None else write_out(name, out, value, (input,))
         at = wrap_dim(dim, len(input._shape))
-        index = from_array(_ranked(name, input, at, bool(keepdim), skip_nan)).to(device=input.device)
+        index = _ranked(name, input, at, bool(keepdim), skip_nan)
         values = _picked.call(input, index, dim=at, name=name)
         return _both_out(name, out, (values, index), input, cls)
     call.__name__ = call.__qualname__ = name
@@ -127,7 +142,6 @@ def _full_median(input, value, *, name: str):
 
 @_full_median.cpu
 def _(out, input, value, name):
-    from numbagrad.copying import copy_into
     copy_into(out, value)
 
 
@@ -169,6 +183,22 @@ def mode_rows(x: "*T", order: "*i8", indices: "*i8", n: int, start: int, stop: i
         indices[row] = at
 
 
+@custom(private=True, contiguous=False, reference=None, dtypes="any", differentiable=False)
+def _most_frequent(input, dim: int):
+    """Positions along ``dim`` of the most frequent values, which stays as a dimension of one."""
+    return _reduced(input._shape, dim, True) or (1,), INT64
+
+
+@_most_frequent.cpu
+def _(out, input, dim):
+    t = input.transpose(dim, -1).contiguous() if input._shape else input.reshape((1,))
+    n = t._shape[-1]
+    order = np.ascontiguousarray(np.argsort(_array_float(t), axis=-1, kind="stable"))
+    index = make((*t._shape[:-1], 1), INT64)
+    mode_rows[t._kind.dtype](t._ptr, storage.address(order), index._ptr, n, 0, t._n // n)
+    copy_into(out, index.transpose(dim, -1) if input._shape else index)
+
+
 @function(reference=_mode_reference, samples=(Sample((3, 4)), Sample((3, 4), 0, True)), dtypes="any")
 def mode(input, dim=-1, keepdim=False, *, out=None):
     """The most frequent value along a dimension (the smallest of several), with its last index."""
@@ -176,13 +206,7 @@ def mode(input, dim=-1, keepdim=False, *, out=None):
     at = wrap_dim(dim, len(input._shape))
     if input._shape and input._shape[at] == 0:
         raise IndexError(f"mode(): Expected reduction dim {at} to have non-zero size.")
-    t = input.detach().transpose(at, -1).contiguous() if input._shape else input.detach().reshape((1,))
-    n = t._shape[-1]
-    order = from_array(np.ascontiguousarray(np.argsort(_array_float(t), axis=-1, kind="stable")))
-    index = make((*t._shape[:-1], 1), storage.kind_of(dt.int64))
-    mode_rows[t._kind.dtype](t._ptr, order._ptr, index._ptr, n, 0, t._n // n)
-    index = index.transpose(at, -1).contiguous() if input._shape else index
-    index = index.reshape(_reduced(input._shape, at, keepdim))
+    index = _most_frequent.call(input.detach(), at).reshape(_reduced(input._shape, at, keepdim))
     values = _mode_picked.call(input, index, dim=at)
     return _both_out("mode", out, (values, index), input, ModeResult)
 

@@ -9,7 +9,7 @@ from numbagrad import storage
 from numbagrad.copying import contiguous_copy
 from numbagrad.creation import from_numpy
 from numbagrad.kernel.jit import T, kernel, load
-from numbagrad.op import Sample, function
+from numbagrad.op import Sample, custom, function
 from numbagrad.op import call as calls
 from numbagrad.tensor import Tensor, from_array, make, set_all, wrap_dim
 
@@ -60,6 +60,26 @@ def histogram(x: "*T", out: "*T", bins: int, low: float, high: float, start: int
             out[min(k, bins - 1)] += T(1)
 
 
+@custom(private=True, reference=None, differentiable=False)
+def counted(input, bins: int, low: float, high: float):
+    """Counts in equal bins."""
+    return (bins,), input._kind
+
+
+@counted.cpu
+def _(out, input, bins, low, high):
+    if low == high and input._n:
+        low, high = float(input.array().min()), float(input.array().max())
+    if low == high:
+        low, high = low - 1, high + 1
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise RuntimeError(f"torch.histc: range of [{low:g}, {high:g}] is not finite")
+    if low > high:
+        raise RuntimeError("torch.histc: max must be larger than min")
+    set_all(out, 0)
+    histogram[input._kind.dtype](input._ptr, out._ptr, bins, low, high, 0, input._n)
+
+
 @function(differentiable=False, reference=lambda a, bins=100, min=0, max=0: np.histogram(
     a, bins, (min, max) if min != max else None)[0].astype(float), samples=(Sample((50,), 5), Sample((50,), 4, -1.0, 1.5)))
 def histc(input, bins=100, min=0, max=0, *, out=None):
@@ -72,18 +92,7 @@ def histc(input, bins=100, min=0, max=0, *, out=None):
     x = input.detach()
     half = d.itemsize == 2
     x = x.float() if half else x if x._strides is None else contiguous_copy(x)
-    low, high = float(min), float(max)
-    if low == high and x._n:
-        low, high = float(x.array().min()), float(x.array().max())
-    if low == high:
-        low, high = low - 1, high + 1
-    if not (np.isfinite(low) and np.isfinite(high)):
-        raise RuntimeError(f"torch.histc: range of [{low:g}, {high:g}] is not finite")
-    if low > high:
-        raise RuntimeError("torch.histc: max must be larger than min")
-    result = make((bins,), x._kind)
-    set_all(result, 0)
-    histogram[x._kind.dtype](x._ptr, result._ptr, bins, low, high, 0, x._n)
+    result = counted.call(x, int(bins), float(min), float(max))
     result = result.to(dtype=d) if half else result
     return result if out is None else calls.write_out("histc", out, result, ())
 
@@ -155,9 +164,22 @@ def isin(elements, test_elements, *, assume_unique=False, invert=False):
             isinstance(elements, Tensor) or calls.is_number(elements))):
         raise TypeError(f"isin() received an invalid combination of arguments - got ({type(elements).__name__}, "
                         f"{type(test_elements).__name__}), but expected tensors, or one tensor and one number")
-    a = _plain(elements)[0] if isinstance(elements, Tensor) else elements
-    b = _plain(test_elements)[0] if isinstance(test_elements, Tensor) else test_elements
-    return from_array(np.asarray(np.isin(a, b, invert=invert)))
+    if not isinstance(test_elements, Tensor):
+        return among.call(elements, number=test_elements, invert=bool(invert))
+    a = elements if isinstance(elements, Tensor) else _number(elements, test_elements)
+    return among.call(a, test_elements, invert=bool(invert))
+
+
+@custom(private=True, contiguous=False, reference=None, dtypes="any", differentiable=False)
+def among(input, others=None, number: object = None, invert: bool = False):
+    """Whether each element occurs among the others, or is the number."""
+    return input._shape, storage.kind_of(dt.bool_)
+
+
+@among.cpu
+def _(out, input, others, number, invert):
+    if out._n:
+        out.array()[...] = np.isin(_plain(input)[0], number if others is None else _plain(others)[0], invert=invert)
 
 
 # --- sorted sequences -------------------------------------------------------------------------------------------------

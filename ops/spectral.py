@@ -301,16 +301,26 @@ def pinverse(input, rcond=1e-15):
     return pseudo_inverse(input, None, rcond)
 
 
+@custom(private=True, reference=None, differentiable=False)
+def rank_of(A, atol: object, rtol: object):
+    """Number of singular values above the cutoff."""
+    return A._shape[:-2], storage.kind_of(dt.int64)
+
+
+@rank_of.cpu
+def _(out, A, atol, rtol):
+    a = A.array()
+    s = np.linalg.svd(a, compute_uv=False)
+    out.array()[...] = (s > cutoff(s, a.shape, atol, rtol, np.finfo(a.dtype).eps)).sum(-1)
+
+
 @function(reference=np.linalg.matrix_rank, samples=(Sample((4, 3)), Sample((2, 3, 3))), differentiable=False, **SPACES)
 def matrix_rank(A, tol=None, hermitian=False, *, atol=None, rtol=None, out=None):
     """Number of singular values above max(atol, rtol * largest)."""
     checked("linalg.matrix_rank", A, False)
-    a = A.detach().cpu().contiguous().array()
-    s = np.linalg.svd(a, compute_uv=False)
     if tol is not None:
         atol, rtol = tol, 0.0
-    from numbagrad.creation import tensor
-    y = tensor((s > cutoff(s, a.shape, atol, rtol, np.finfo(a.dtype).eps)).sum(-1).astype(np.int64), device=A.device)
+    y = rank_of(A.cpu(), atol, rtol).to(device=A.device)
     return y if out is None else write_out("linalg_matrix_rank", out, y, (A,))
 
 
