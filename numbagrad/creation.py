@@ -10,7 +10,7 @@ import numpy as np
 from . import dtypes as dt
 from . import storage
 from .kernel.tape import constant
-from .tensor import Size, Tensor, from_array, make
+from .tensor import Size, Tensor, from_array, make, too_large
 
 
 def shape_of(name, size):
@@ -188,7 +188,10 @@ def make_zeros(shape, kind):
     count = 1
     for s in shape:
         count *= s
-    t._buf, t._ptr = kind.zeros(count)
+    try:
+        t._buf, t._ptr = kind.zeros(count)
+    except (ValueError, MemoryError) as e:
+        raise too_large(e, shape, count * kind.itemsize) from None
     t._n, t._shape = count, shape
     return t
 

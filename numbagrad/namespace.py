@@ -110,10 +110,20 @@ def _reflected(name):
     return method
 
 
+# The in-place methods that are functions of the module too.
+INPLACE_FUNCTIONS = """abs acos acosh arccos arccosh arcsin arcsinh arctan arctanh asin asinh atan atanh ceil clamp clamp_max
+clamp_min clip cos cosh deg2rad detach erf erfc exp exp2 expm1 fill fix floor frac gcd i0 index_put lcm
+ldexp log log10 log1p log2 logit nan_to_num neg negative rad2deg reciprocal relu round rsqrt sigmoid sin
+sinc sinh sqrt square tan tanh trunc xlogy zero""".split()
+
+
 def install_all():
     """Install every registered op, then the reflected operators."""
     for op in list(REGISTRY.values()):
         install(op)
+    package = importlib.import_module(__package__)
+    for name in INPLACE_FUNCTIONS:
+        setattr(package, name + "_", getattr(Tensor, name + "_"))
     Tensor.__rsub__ = lambda self, other: REGISTRY["rsub"].callable(self, other)
     Tensor.__rtruediv__ = lambda self, other: REGISTRY["reciprocal"].callable(self) * other
     for dunder, name in (("__rpow__", "pow"), ("__rfloordiv__", "floor_divide"),

@@ -363,11 +363,23 @@ def raw(buf, ptr, n, shape, strides, kind, ver):
 def make(shape, kind):
     """A new uninitialised contiguous tensor."""
     n = numel(shape)
-    buf, ptr = kind.alloc(n)
+    try:
+        buf, ptr = kind.alloc(n)
+    except (ValueError, MemoryError) as e:
+        raise too_large(e, shape, n * kind.itemsize) from None
     out = raw(buf, ptr, n, shape, None, kind, [0])
     if modes.STATE:
         mark_inference(out)
     return out
+
+
+def too_large(error, shape, size):
+    """PyTorch's error of an allocation that failed."""
+    if size >= 1 << 63:
+        return RuntimeError(f"Storage size calculation overflowed with sizes={list(shape)}")
+    if isinstance(error, MemoryError):
+        return RuntimeError(f"DefaultCPUAllocator: can't allocate memory: you tried to allocate {size} bytes.")
+    return error
 
 
 def set_all(t, value):

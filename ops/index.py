@@ -39,6 +39,9 @@ def _(g, shape, plan):
     return spread.call(g, plan, shape)
 
 
+collect.node_class.holds_more = True  # PyTorch saves the index and refuses a second backward
+
+
 @custom(private=True, contiguous=False, reference=None, dtypes="any")
 def spread(g, plan: object, shape: tuple):
     """Zeros with ``g`` added at the places that a plan names: the gradient of ``collect``."""

@@ -45,6 +45,7 @@ def index_select(input, dim, index):
 
 
 _index_copy, _index_fill = putter("IndexCopyBackward0"), putter("IndexFillBackward0", "IndexFillBackward1")
+_index_select.node_class.holds_more = True
 _take, _put = collect.recorded_as("TakeBackward0"), putter("PutBackward0")
 
 

@@ -19,6 +19,7 @@ from .index_along import both, outside
 from .shape import expanded
 
 _gather = collect.recorded_as("GatherBackward0")
+_gather.node_class.holds_more = True
 
 
 def _check_index(name, input, dim, index, source=None):

@@ -66,6 +66,10 @@ torch.searchsorted(torch.arange(3.), torch.tensor([1.]), sorter=torch.tensor([0,
 torch.searchsorted(torch.arange(3.), torch.tensor([1.]), sorter=torch.tensor([0, 1, 2], dtype=torch.int32))
 torch.arange(4.).unfold(0, 5, 1)
 torch.select_scatter(torch.arange(4.), torch.tensor(1.), 0, 4)
+torch.empty(2**61)
+torch.zeros(2**40, 2**40)
+torch.ones(4).expand(2**62, 4)
+torch.ones(4).expand(2**40, 4).shape
 """.strip().splitlines()
 
 
@@ -81,6 +85,12 @@ def test_offsets_that_pytorch_does_not_check():
         ng.nn.functional.embedding_bag(index, weight, ng.tensor([0, 2, 1]))
     with pytest.raises(RuntimeError, match="the last offset has to be the number of indices, 3, but got 2"):
         ng.nn.functional.embedding_bag(index, weight, ng.tensor([0, 1, 2]), include_last_offset=True)
+
+
+def test_memory_that_cannot_be_had():
+    for make in (ng.empty, ng.zeros, ng.ones):
+        with pytest.raises(RuntimeError, match="can't allocate memory: you tried to allocate 1125899906842624 bytes"):
+            make(2**48)
 
 
 F = ng.nn.functional

@@ -391,3 +391,11 @@ def test_random_programs(order):
             if a is not None:
                 np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12, err_msg=str(seed))
     assert finished > 30
+
+
+def test_in_place_functions_of_the_module():
+    def run(lib):
+        x = lib.tensor([0.25, 0.5])
+        return [f(x) is x for f in (lib.sigmoid_, lib.exp_, lib.neg_, lib.abs_, lib.sqrt_, lib.zero_)] + [x.tolist()]
+    assert run(ng) == [True] * 6 + [[0.0, 0.0]]
+    assert run(pytest.importorskip("torch", reason="PyTorch is the oracle here")) == run(ng)

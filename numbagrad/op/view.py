@@ -120,6 +120,8 @@ def settle(geometry, memo=None, key=None):
     if strides is not None and is_contiguous(shape, strides):
         strides = None
     found = (shape, strides, offset, numel(shape))
+    if found[3] >= 1 << 63:
+        raise RuntimeError("numel: integer multiplication overflow")
     if key is not None:
         if len(memo) >= 4096:
             memo.clear()
