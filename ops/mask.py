@@ -7,16 +7,18 @@ import numpy as np
 from numbagrad import dtypes as dt
 from numbagrad import storage
 from numbagrad.broadcast import sum_to_size
-from numbagrad.copying import contiguous_copy
+from numbagrad.copying import contiguous_copy, copy_into
 from numbagrad.creation import from_numpy
-from numbagrad.op import Sample, custom, function
+from numbagrad.kernel import tape
+from numbagrad.kernel.jit import kernel
+from numbagrad.op import REGISTRY, Sample, custom, function
 from numbagrad.op import call as calls
 from numbagrad.op.custom import Custom, CustomNode
 from numbagrad.overlap import check_partial
-from numbagrad.tensor import Tensor, numel
+from numbagrad.tensor import Tensor
 
 from . import indexing as ix
-from .index import collect, spread
+from .index import collect
 from .index_kernels import count_true, find_coordinates
 from .logic import where_else, where_number, where_tensors
 from .shape import expanded, reshaped
@@ -126,47 +128,100 @@ def masked_select(input, mask, *, out=None):
     return result if out is None else calls.write_out("masked_select", out, result, (input,))
 
 
+@kernel
+def place_in_order(x: "*T", mask: "*u1", source: "*T", size: int, n: int, short: "*i8", start: int, stop: int):
+    """x = the next of ``source`` where the mask holds; nothing is written, but ``short`` is, if they do not suffice."""
+    count = 0
+    for i in range(n):
+        count += 1 if mask[i] != 0 else 0
+    if count > size:
+        short[0] = 1
+    else:
+        k = 0
+        for i in range(n):
+            if mask[i] != 0:
+                x[i] = source[k]
+                k += 1
+
+
+@kernel
+def take_in_order(x: "*T", mask: "*u1", out: "*T", size: int, n: int, start: int, stop: int):
+    """out = the elements of ``x`` where the mask holds, then zeros."""
+    k = 0
+    for i in range(n):
+        if mask[i] != 0 and k < size:
+            out[k] = x[i]
+            k += 1
+    for i in range(k, size):
+        out[i] = 0
+
+
+_short = np.full(1, -1, np.int64)
+
+
+def _check_short():
+    if _short[0] != -1:
+        _short[0] = -1
+        raise RuntimeError("Number of elements of source < number of ones in mask")
+
+
+_short_address = tape.flag(_short, _check_short)
+
+
 @custom(private=True, contiguous=False, node="MaskedScatterBackward0", dtypes="any", reference=None)
-def scattered_by_mask(input, source, plan: object):
-    """A copy of ``input`` with the first elements of ``source`` at the places of a plan."""
+def scattered_by_mask(input, source, mask):
+    """A copy of ``input`` with the first elements of ``source`` where the mask holds."""
     return input._shape, input._kind
 
 
-def _take_in(t, source, plan):
-    s = source if source._strides is None else contiguous_copy(source)
-    row = ix.raw(s._buf, s._ptr, plan.n, (plan.n,), None, s._kind, s._ver)
-    ix.write(t, ix.separate(row, t), plan)
+def _take_in(t, source, mask):
+    s, m = (x if x._strides is None else contiguous_copy(x) for x in (ix.separate(source, t), mask))
+    to = t if t._strides is None else contiguous_copy(t)
+    if t._n:
+        place_in_order[ix.MOVE[t._kind.itemsize]](to._ptr, m._ptr, s._ptr, s._n, t._n, _short_address, 0, 1)
+        if not (tape.TAPE and tape.active() is not None):
+            _check_short()
+    if to is not t:
+        copy_into(t, to)
 
 
 @scattered_by_mask.cpu
-def _(out, input, source, plan):
-    from numbagrad.copying import copy_into
+def _(out, input, source, mask):
     copy_into(out, input)
-    _take_in(out, source, plan)
+    _take_in(out, source, mask)
 
 
 @scattered_by_mask.gradient
-def _(g, needs, shapes, plan):
-    from .index import put_at
-    own = put_at.call(g, g.new_zeros(()), plan, False) if needs[0] else None
-    if not needs[1]:
-        return own, None
-    n = numel(shapes[1])
-    first = ix.flat_plan(np.arange(plan.n), n)
-    return own, reshaped(spread.call(collect.call(g, plan), first, (n,)), shapes[1])
+def _(g, needs, shapes, mask):
+    own = where_else(mask, g, 0) if needs[0] else None
+    return own, taken_by_mask.call(g, mask, shapes[1]) if needs[1] else None, None
 
 
-def _mask_plan(name, input, mask, source, shape):
+@custom(private=True, node="MaskedScatterBackward0", dtypes="any", reference=None)
+def taken_by_mask(input, mask, shape: tuple):
+    """The elements of ``input`` where the mask holds, in order, then zeros, in a tensor of ``shape``."""
+    return shape, input._kind
+
+
+@taken_by_mask.cpu
+def _(out, input, mask, shape):
+    if out._n:
+        take_in_order[ix.MOVE[out._kind.itemsize]](input._ptr, mask._ptr, out._ptr, out._n, input._n, 0, 1)
+
+
+@taken_by_mask.gradient
+def _(g, shapes, mask):
+    full = REGISTRY["cat"].callable([reshaped(g, (g._n,)), g.new_zeros((max(0, mask._n - g._n),))])
+    return scattered_by_mask.call(g.new_zeros(shapes[0]), full, mask), None
+
+
+def _full_mask(input, mask, source, shape):
     if mask._kind.dtype is not dt.bool_:
         raise RuntimeError(f"masked_scatter_ only supports boolean masks, but got mask with dtype {_c_name(mask)}")
     if source._kind.dtype is not input._kind.dtype:
         raise RuntimeError("masked_scatter: expected self and source to have same dtypes but got "
                            f"{dt.scalar_name(input.dtype)} and {dt.scalar_name(source.dtype)}")
-    m = mask if mask._shape == shape else expanded.call(mask, shape)
-    plan = ix.flat_plan_of_mask(m)
-    if plan.n > source._n:
-        raise RuntimeError("Number of elements of source < number of ones in mask")
-    return plan
+    return mask if mask._shape == shape else expanded.call(mask, shape)
 
 
 def _scatter_reference(a, mask, source):
@@ -182,14 +237,14 @@ def masked_scatter(input, mask, source):
     """A copy of ``input`` with the elements of ``source``, in order, where the mask holds."""
     shape = calls.broadcast_shapes("masked_scatter", [input, mask])
     x = input if input._shape == shape else expanded.call(input, shape)
-    return scattered_by_mask.call(x, source, _mask_plan("masked_scatter", input, mask, source, shape))
+    return scattered_by_mask.call(x, source, _full_mask(input, mask, source, shape))
 
 
 def masked_scatter_(self, mask, source):
     """In-place form of ``masked_scatter``."""
     _fits("masked_scatter_", self, mask)
-    plan = _mask_plan("masked_scatter_", self, mask, source, self._shape)
-    return ix.modify(scattered_by_mask, self, (source,), (plan,), lambda t: _take_in(t, source, plan), "masked_scatter_")
+    full = _full_mask(self, mask, source, self._shape)
+    return ix.modify(scattered_by_mask, self, (source, full), (), lambda t: _take_in(t, source, full), "masked_scatter_")
 
 
 Tensor.masked_fill_, Tensor.masked_scatter_ = masked_fill_, masked_scatter_

@@ -6,6 +6,7 @@ import numpy as np
 
 from numbagrad import dtypes as dt
 from numbagrad.copying import contiguous_copy, copy_into
+from numbagrad.kernel import tape
 from numbagrad.kernel.jit import kernel
 from numbagrad.op import Sample, custom, function
 from numbagrad.tensor import Tensor, contiguous_strides, make, raw, wrap_dim
@@ -76,8 +77,7 @@ def repeat_interleave(input, repeats=None, dim=None, *, output_size=None):
     from .index_along import index_select
     from .indexing import as_index
     if repeats is None:
-        counts = as_index(input).array()
-        return _counted(counts, output_size)
+        return _counted(as_index(input), output_size)
     if dim is None:
         input, dim = reshaped(input, (input._n,)), 0
     dim = wrap_dim(dim, len(input._shape))
@@ -101,19 +101,58 @@ def repeat_interleave(input, repeats=None, dim=None, *, output_size=None):
     if repeats._n != input._shape[dim]:
         raise RuntimeError("repeats must have the same size as input along dim, but got repeats.size(0) = "
                            f"{repeats._n} and input.size({dim}) = {input._shape[dim]}")
-    return index_select.fn(input, dim, _counted(as_index(repeats).array(), output_size))
+    return index_select.fn(input, dim, _counted(as_index(repeats), output_size))
 
 
 OTHER_SIZE = "allocated size does not match required size"
 
 
 def _counted(counts, output_size):
-    from numbagrad.creation import from_numpy
-    if counts.size and counts.min() < 0:
-        raise RuntimeError("repeats can not be negative")
-    if output_size not in (None, counts.sum()):
-        raise RuntimeError(OTHER_SIZE)
-    return from_numpy(np.repeat(np.arange(counts.size), counts))
+    """0, 1, 2 ... each as often as ``counts``, contiguous int64, says."""
+    if output_size is None:
+        output_size = int(np.maximum(counts.array(), 0).sum())
+    return numbered.call(counts, output_size)
+
+
+@kernel
+def number_runs(counts: "*i8", out: "*i8", n: int, size: int, bad: "*i8", start: int, stop: int):
+    """Each number as often as its count; ``bad`` becomes 1 for a negative count, 2 for another sum than ``size``."""
+    k, low = 0, 0
+    for i in range(n):
+        low = min(low, counts[i])
+        for _ in range(counts[i]):
+            if k < size:
+                out[k] = i
+            k += 1
+    if low < 0:
+        bad[0] = 1
+    elif k != size:
+        bad[0] = 2
+
+
+_bad = np.full(1, -1, np.int64)
+
+
+def _check_runs():
+    kind, _bad[0] = int(_bad[0]), -1
+    if kind != -1:
+        raise RuntimeError("repeats can not be negative" if kind == 1 else OTHER_SIZE)
+
+
+_bad_address = tape.flag(_bad, _check_runs)
+
+
+@custom(private=True, reference=None, dtypes="int", differentiable=False)
+def numbered(counts, size: int):
+    """0, 1, 2 ... each as often as ``counts`` says, ``size`` numbers in all."""
+    return (size,), counts._kind
+
+
+@numbered.cpu
+def _(out, counts, size):
+    number_runs[dt.int64](counts._ptr, out._ptr, counts._n, size, _bad_address, 0, 1)
+    if not (tape.TAPE and tape.active() is not None):
+        _check_runs()
 
 
 # --- reversing and turning --------------------------------------------------------------------------------------------

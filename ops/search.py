@@ -14,6 +14,7 @@ from numbagrad.op import call as calls
 from numbagrad.tensor import Tensor, from_array, make, set_all, wrap_dim
 
 from . import indexing as ix
+from .refusal import refusal
 
 
 @kernel
@@ -230,6 +231,7 @@ def _number(value, like):
     return scalar_tensor(value, d)
 
 
+_refuse_sorter = refusal(RuntimeError, "torch.searchsorted(): sorter index out of range")
 EDGES = np.array([-1.0, 0.0, 0.0, 0.5, 1.5])
 
 
@@ -259,9 +261,7 @@ def searchsorted(sorted_sequence, input, *, out_int32=False, right=False, side=N
         if sorter._kind.dtype is not dt.int64:
             raise RuntimeError("torch.searchsorted(): sorter must be a tensor of long dtype but got dtype "
                                f"{dt.scalar_name(sorter.dtype)}")
-        places = sorter.detach().array()
-        if places.size and (places.min() < 0 or places.max() >= a[-1]):
-            raise RuntimeError("torch.searchsorted(): sorter index out of range")
+        _refuse_sorter(((sorter < 0) | (sorter >= a[-1])).any())
         sorted_sequence = sorted_sequence.detach().gather(-1, sorter)
     return _search("searchsorted", sorted_sequence, x, out_int32, right, out)
 
