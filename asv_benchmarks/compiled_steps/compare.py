@@ -69,6 +69,7 @@ class Result:
     def __init__(self, name):
         self.name, self.spec = name, SPECS[name]
         self.seconds, self.losses, self.cold, self.warm, self.failed, self.busy = {}, {}, {}, {}, {}, {}
+        self.unstarted = {}  # library -> why no new process made its first step
 
     def fastest(self):
         """(peer, seconds) of the fastest peer that ran; None when none did."""
@@ -123,7 +124,9 @@ def starts(result, libraries, threads):
                 w = Worker(library, threads, cache)
                 answer = w.ask("start", result.name)
                 w.close()
-                if not isinstance(answer, str):
+                if isinstance(answer, str):
+                    result.unstarted[library] = answer
+                else:
                     into[library] = answer
             shutil.rmtree(cache, ignore_errors=True)
             os.makedirs(cache)
@@ -206,6 +209,8 @@ def main(options, machine):
     for r in results:
         for n, why in r.failed.items():
             print(f"{r.name}: {n}: {why}")
+        for n, why in r.unstarted.items():
+            print(f"{r.name}: {n} in a new process: {why}")
         for n, d in different(r.losses).items():
             print(f"{r.name}: the losses of {n} differ by {d:.1e} from the median: not the same work")
         for n, b in r.busy.items():
