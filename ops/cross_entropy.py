@@ -11,11 +11,11 @@ import numpy as np
 from numbagrad import dtypes as dt
 from numbagrad import storage
 from numbagrad.kernel import tape
-from numbagrad.kernel.jit import LANES
+from numbagrad.kernel.jit import LANES, STRIP
 from numbagrad.op import Sample, custom, function
 from numbagrad.tensor import make, numel
 
-from .cross_entropy_kernels import ce_columns, ce_gradient, ce_rows, nll, nll_gradient
+from .cross_entropy_kernels import ce_columns, ce_gradient, ce_plain, ce_plain_gradient, ce_rows, nll, nll_gradient
 from .index_kernels import check_saved
 
 NONE, MEAN, SUM = 0, 1, 2
@@ -175,10 +175,17 @@ def cross_entropy_fused(input, target, weight=None, *, reduction: int, ignore_in
     return _outputs(input, target, weight, reduction, 2)
 
 
+def _is_plain(kind, weight, label_smoothing, n, inner):
+    return weight is None and label_smoothing == 0.0 and inner == 1 and 0 < n <= STRIP and kind.dtype.code in ("f4", "f8")
+
+
 @cross_entropy_fused.cpu
 def _(outs, input, target, weight, reduction, ignore_index, label_smoothing, node_name):
     out, aux = outs
     rows, n, inner = _geometry(input._shape)
+    if _is_plain(input._kind, weight, label_smoothing, n, inner):
+        ce_plain[input._kind.dtype](input._ptr, target._ptr, out._ptr, aux._ptr, _bad_address, n, reduction, ignore_index, rows)
+        return check_bad()
     run = ce_rows if inner == 1 else ce_columns
     run[input._kind.dtype](input._ptr, target._ptr, 0 if weight is None else weight._ptr, out._ptr, aux._ptr,
                            _bad_address, n, inner, weight is not None, reduction, ignore_index, label_smoothing,
@@ -197,6 +204,10 @@ def _(g, input, target, weight, y1, reduction, ignore_index, label_smoothing):
     if not out._kind.cpu:
         raise NotImplementedError(f"cross_entropy has no gradient kernel for device '{input.device}'")
     check_saved(target, n, fail=outside_classes, ignore=ignore_index)
+    if _is_plain(input._kind, weight, label_smoothing, n, inner):
+        ce_plain_gradient.run(input._kind.dtype, (g._ptr, input._ptr, target._ptr, y1._ptr, out._ptr, n, reduction,
+                                                  ignore_index, rows), rows, out._n)
+        return out, None, None
     ce_gradient.run(input._kind.dtype, (
         g._ptr, input._ptr, target._ptr, 0 if weight is None else weight._ptr, y1._ptr, out._ptr, n, inner,
         weight is not None, reduction, ignore_index, label_smoothing, rows * inner), rows * -(-inner // LANES), out._n)

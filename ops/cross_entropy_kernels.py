@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from numbagrad.kernel.jit import LANES, REDUCE, T, exp, kernel, lanes, load, log, store
+from numbagrad.kernel.jit import LANES, REDUCE, STRIP, T, exp, kernel, lanes, load, log, store, strip
 
 # ``bad[0]`` receives the index, negative ones less one so that -1 can mean that all is well.
 
@@ -66,6 +66,88 @@ def ce_rows(x: "*T", target: "*i8", w: "*T", out: "*T", aux: "*f8", bad: "*i8", 
         out[0] = store(T(sum_loss / sum_weight))
     elif reduce == 2:
         out[0] = store(T(sum_loss))
+
+
+# The usual case: no class weights, no smoothing, at most STRIP classes. Rows are taken together until they fill a strip, so
+# that exponentials run over long stretches even for ten classes.
+
+@kernel(fast=REDUCE)
+def ce_plain(x: "*T", target: "*i8", out: "*T", aux: "*f8", bad: "*i8", n: int, reduce: int, ignore: int, rows: int):
+    s, sums = strip(), lanes()
+    per = min(STRIP // n, LANES)
+    sum_loss = 0.0
+    valid = 0
+    for first in range(0, rows, per):
+        m = min(per, rows - first)
+        for r in range(m):
+            base = (first + r) * n
+            top = load(x[base])
+            for i in range(base + 1, base + n):
+                v = load(x[i])
+                top = v if v > top else top
+            aux[2 * (first + r)] = top
+            for i in range(n):
+                s[r * n + i] = load(x[base + i]) - top
+        for i in range(m * n):
+            s[i] = exp(s[i])
+        for r in range(m):
+            total = T(0)
+            for i in range(r * n, r * n + n):
+                total += s[i]
+            sums[r] = total
+        for r in range(m):
+            sums[r] = log(sums[r])
+        for r in range(m):
+            row = first + r
+            aux[2 * row + 1] = sums[r]
+            t = target[row]
+            loss = T(0)
+            if t != ignore:
+                if t < 0 or t >= n:
+                    bad[0] = t if t >= 0 else t - 1
+                else:
+                    loss = sums[r] - (load(x[row * n + t]) - T(aux[2 * row]))
+                    valid += 1
+            if reduce == 0:
+                out[row] = store(loss)
+            else:
+                sum_loss += loss
+    aux[2 * rows] = valid
+    if reduce == 1:
+        out[0] = store(T(sum_loss / valid))
+    elif reduce == 2:
+        out[0] = store(T(sum_loss))
+
+
+@kernel
+def ce_plain_gradient(g: "*T", x: "*T", target: "*i8", aux: "*f8", out: "*T", n: int, reduce: int, ignore: int, rows: int,
+                      start: int, stop: int):
+    scale = T(1)
+    if reduce == 1:
+        scale = T(1.0 / aux[2 * rows])
+    if reduce != 0:
+        scale *= load(g[0])
+    per = max(1, 4 * STRIP // n)
+    for first in range(start, stop, per):
+        end = min(first + per, stop)
+        for row in range(first, end):
+            top = T(aux[2 * row])
+            log_sum = T(aux[2 * row + 1])
+            for i in range(row * n, row * n + n):
+                out[i] = (x[i] - top) - log_sum
+        for i in range(first * n, end * n):
+            out[i] = scale * exp(out[i])
+        for row in range(first, end):
+            t = target[row]
+            if t == ignore:
+                for i in range(row * n, row * n + n):
+                    out[i] = T(0)
+            elif reduce == 0:
+                for i in range(row * n, row * n + n):
+                    out[i] = g[row] * out[i]
+                out[row * n + t] -= g[row]
+            else:
+                out[row * n + t] -= scale
 
 
 @kernel
