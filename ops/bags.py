@@ -6,10 +6,9 @@ import numpy as np
 
 from numbagrad import dtypes as dt
 from numbagrad import modes, storage
+from numbagrad.kernel import tape
 from numbagrad.kernel.jit import T, kernel, load, store
 from numbagrad.op import REGISTRY, Sample, custom, function
-from numbagrad.op.custom import invoke
-from numbagrad.tensor import from_array
 
 from .embedding import INDICES, SPACES, check_indices, renormalise, rows_of, sum_rows
 from .gemm import reshape
@@ -18,16 +17,104 @@ from .pool import to_places
 INT64 = storage.kind_of(dt.int64)
 
 
-class Bags:
-    """Where the bags lie in the flat indices: bounds (n + 1), the bag of every index, sizes without the padding."""
+@kernel
+def lay_out(at: "*i8", offsets: "*i8", bounds: "*i8", of: "*i8", sizes: "*i8", n: int, bags: int, given: int, last: int,
+            skip: int, rows: int, bad: "*i8", start: int, stop: int):
+    """Bounds of the bags (offsets, or equal parts with ``given`` 0), the bag of each index, sizes without the padding.
 
-    def __init__(self, at, bounds, skip):
-        self.bounds = np.array(bounds, np.int64)
-        self.count = len(bounds) - 1
-        self.of = np.repeat(np.arange(self.count), np.diff(self.bounds)).astype(np.int64)
-        self.skip = skip
-        used = np.ones(len(at), np.int64) if skip < 0 else (at != skip).astype(np.int64)
-        self.sizes = np.bincount(self.of, used, self.count).astype(np.int64)
+    ``bad`` gets (kind, a number, its place, n, rows): 0 the first offset, 1 the last one, 2 the last one with ``last``,
+    3 offsets that fall, 4 one below zero, 5 an index outside the table."""
+    kind = -1
+    if given == 0:
+        for b in range(bags + 1):
+            bounds[b] = b * (n // max(bags, 1))
+    else:
+        for b in range(bags + last):
+            bounds[b] = offsets[b]
+        if bags + last > 0:
+            end = offsets[bags + last - 1]
+            if offsets[0] != 0:
+                kind = 0
+                bad[1] = offsets[0]
+            elif end > n:
+                kind = 1
+                bad[1] = end
+            elif last != 0 and end != n:
+                kind = 2
+                bad[1] = end
+            else:
+                for b in range(1, bags + last):
+                    if offsets[b] < offsets[b - 1]:
+                        kind = max(kind, 3)
+                    if offsets[b] < 0:
+                        kind = 4
+        if last == 0:
+            bounds[bags] = n if bags > 0 else 0
+    if kind < 0:
+        for i in range(n):
+            of[i] = 0
+            if kind < 0 and (at[i] < 0 or at[i] >= rows):
+                kind = 5
+                bad[1] = at[i]
+                bad[2] = i
+        for b in range(bags):
+            used = 0
+            for i in range(bounds[b], bounds[b + 1]):
+                of[i] = b
+                used += 1 if at[i] != skip else 0
+            sizes[b] = used
+    if kind >= 0:
+        bad[0] = kind
+        bad[3] = n
+        bad[4] = rows
+
+
+@custom(private=True, reference=None, dtypes="int", differentiable=False)
+def layout(input, offsets=None, bags: int = 0, last: bool = False, skip: int = -1, rows: int = 0, mode: str = "sum"):
+    """Where the bags lie in flat indices: bounds (bags + 1), the bag of every index, sizes without the padding."""
+    return [((bags + 1,), INT64), (input._shape, INT64), ((bags,), INT64)]
+
+
+@layout.cpu
+def _(outs, input, offsets, bags, last, skip, rows, mode):
+    bounds, of, sizes = outs
+    check, address = _flags[mode == "max"]
+    lay_out[dt.int64](input._ptr, input._ptr if offsets is None else offsets._ptr, bounds._ptr, of._ptr, sizes._ptr, input._n,
+                      bags, int(offsets is not None), int(last), skip, rows, address, 0, 1)
+    check()
+
+
+def _flag(mode):
+    """(check, address) of the words that report a bad layout."""
+    bad = np.full(5, -1, np.int64)
+
+    def check():
+        if bad[0] != -1:
+            found = bad.tolist()
+            bad[0] = -1
+            _refuse(*found, mode)
+    return check, tape.flag(bad, check)
+
+
+def _refuse(kind, value, place, length, rows, mode):
+    if kind == 0:
+        raise RuntimeError("offsets[0] has to be 0, i.e., the first sequence in the mini-batch has to start from position 0. "
+                           f"However, got {value}")
+    if kind == 1:
+        raise RuntimeError(f"offsets[-1] can not be greater than input's length {length} but got offsets[-1] of {value}")
+    if kind == 2:
+        raise RuntimeError(f"embedding_bag: with include_last_offset the last offset has to be the number of indices, "
+                           f"{length}, but got {value}")
+    if kind == 3:
+        raise RuntimeError("embedding_bag: offsets have to ascend")
+    if kind == 4:
+        raise IndexError("index out of range in self")
+    if mode == "max":
+        raise RuntimeError(f"embedding_bag: Expected idx >= 0 && idx < num_embeddings but found idx to be {value}")
+    raise RuntimeError(f"Index {place} of input takes value {value} which is not in the valid range [0, {rows})")
+
+
+_flags = _flag("sum"), _flag("max")
 
 
 @kernel
@@ -58,85 +145,45 @@ def max_bags(w: "*T", at: "*i8", y: "*T", where: "*i8", bounds: "*i8", skip: int
 
 
 @custom(private=True, node="EmbeddingBagBackward0", reference=None, save_for={"weight": ("scale",)})
-def bag_sums(weight, input, scale=None, bags: object = None, mean: bool = False, freq: bool = False):
+def bag_sums(weight, input, scale=None, bounds=None, of=None, sizes=None, skip: int = -1, mean: bool = False,
+             freq: bool = False):
     """Sums or means of the bags of rows, each row times its element of ``scale``."""
-    return (bags.count, weight._shape[1]), weight._kind
+    return (*sizes._shape, weight._shape[1]), weight._kind
 
 
 @bag_sums.cpu
-def _(out, weight, input, scale, bags, mean, freq):
-    check_range(weight, input)
+def _(out, weight, input, scale, bounds, of, sizes, skip, mean, freq):
     sum_bags[weight._kind.dtype](weight._ptr, input._ptr, weight._ptr if scale is None else scale._ptr, out._ptr,
-                                 storage.address(bags.bounds), storage.address(bags.sizes), bags.skip, weight._shape[1],
-                                 int(scale is not None), int(mean), 0, bags.count)
-
-
-def check_range(weight, input, name="sum"):
-    """PyTorch's errors of an index outside the table: one text for maxima, one for the rest."""
-    a, rows = input.array(), weight._shape[0]
-    if a.size and (a.min() < 0 or a.max() >= rows):
-        i = int(np.argmax((a < 0) | (a >= rows)))
-        if name == "max":
-            raise RuntimeError(f"embedding_bag: Expected idx >= 0 && idx < num_embeddings but found idx to be {a[i]}")
-        raise RuntimeError(f"Index {i} of input takes value {a[i]} which is not in the valid range [0, {rows})")
-
-
-def _bounds(input, offsets, include_last_offset):
-    """Where the bags of a 1-D input begin and end."""
-    if len(offsets._shape) != 1:
-        raise ValueError("offsets has to be a 1D Tensor")
-    check_indices(offsets, "embedding_bag")
-    bounds = [int(v) for v in offsets.tolist()]
-    if not bounds:
-        if include_last_offset:
-            raise RuntimeError("include_last_offset: numBags should be at least 1")
-        return [0]
-    if bounds[0] != 0:
-        raise RuntimeError("offsets[0] has to be 0, i.e., the first sequence in the mini-batch has to start from position 0. "
-                           f"However, got {bounds[0]}")
-    if bounds[-1] > input._n:
-        raise RuntimeError(f"offsets[-1] can not be greater than input's length {input._n} but got offsets[-1] of "
-                           f"{bounds[-1]}")
-    if not include_last_offset:
-        bounds.append(input._n)
-    elif bounds[-1] != input._n:
-        raise RuntimeError(f"embedding_bag: with include_last_offset the last offset has to be the number of indices, "
-                           f"{input._n}, but got {bounds[-1]}")
-    if any(b < a for a, b in zip(bounds, bounds[1:])):
-        if min(bounds) < 0:
-            raise IndexError("index out of range in self")
-        raise RuntimeError(f"embedding_bag: offsets have to ascend, but got {offsets.tolist()}")
-    return bounds
+                                 bounds._ptr, sizes._ptr, skip, weight._shape[1], int(scale is not None), int(mean), 0,
+                                 sizes._n)
 
 
 @bag_sums.gradient
-def _(g, weight, input, scale, bags, mean, freq, needs, shapes):
+def _(g, weight, input, scale, of, sizes, skip, mean, freq, needs, shapes):
     if mean:
-        sizes = np.maximum(bags.sizes, 1).astype(np.float64)
-        g = g / from_array(sizes[:, None]).to(device=g.device, dtype=g.dtype)
-    rows = rows_of(g, from_array(bags.of))
+        g = g / reshape(sizes.clamp(min=1), (-1, 1)).to(device=g.device, dtype=g.dtype)
+    rows = rows_of(g, of)
     gw = gs = None
     if needs[0]:
-        gw = sum_rows(rows if scale is None else rows * reshape(scale, (-1, 1)), input, shapes[0][0], bags.skip, freq)
+        gw = sum_rows(rows if scale is None else rows * reshape(scale, (-1, 1)), input, shapes[0][0], skip, freq)
     if needs[2]:
         gs = REGISTRY["sum"].callable(rows * rows_of(weight, input), 1)
-        if bags.skip >= 0:
-            gs = gs * REGISTRY["ne"].callable(input, bags.skip).to(gs.dtype)
-    return gw, None, gs
+        if skip >= 0:
+            gs = gs * REGISTRY["ne"].callable(input, skip).to(gs.dtype)
+    return gw, None, gs, None, None, None
 
 
 @custom(private=True, node="EmbeddingBagBackward0", reference=None)
-def bag_maxima(weight, input, bags: object = None):
+def bag_maxima(weight, input, bounds, skip: int):
     """Maxima of the bags of rows, and the row each comes from."""
-    shape = (bags.count, weight._shape[1])
+    shape = (bounds._n - 1, weight._shape[1])
     return [(shape, weight._kind), (shape, INT64)]
 
 
 @bag_maxima.cpu
-def _(outs, weight, input, bags):
-    check_range(weight, input, "max")
-    max_bags[weight._kind.dtype](weight._ptr, input._ptr, outs[0]._ptr, outs[1]._ptr, storage.address(bags.bounds), bags.skip,
-                                 weight._shape[1], 0, bags.count)
+def _(outs, weight, input, bounds, skip):
+    max_bags[weight._kind.dtype](weight._ptr, input._ptr, outs[0]._ptr, outs[1]._ptr, bounds._ptr, skip, weight._shape[1], 0,
+                                 bounds._n - 1)
 
 
 @bag_maxima.gradient
@@ -146,7 +193,7 @@ def _(g, y1, shape):
     empty = REGISTRY["lt"].callable(where, 0)
     g = g * (1 - empty.to(g.dtype))
     # A plane per column of the table; an empty bag adds its zero to row 0.
-    return transpose(to_places(transpose(g, 0, 1), transpose(where.clamp(0), 0, 1), (shape[0],)), 0, 1), None
+    return transpose(to_places(transpose(g, 0, 1), transpose(where.clamp(0), 0, 1), (shape[0],)), 0, 1), None, None
 
 
 def _bag_reference(input, weight, offsets=None, max_norm=None, norm_type=2, scale_grad_by_freq=False, mode="mean",
@@ -198,12 +245,17 @@ def embedding_bag(input, weight, offsets=None, max_norm: float = None, norm_type
         if offsets is not None:
             raise ValueError("if input is 2D, then offsets has to be None, as input is treated is a mini-batch of fixed "
                              f"length sequences. However, found offsets of type {type(offsets)}")
-        count, length = input._shape
-        bounds = [i * length for i in range(count + 1)]
+        count, places = input._shape[0], None
     elif len(input._shape) == 1:
         if offsets is None:
             raise ValueError("offsets has to be a 1D Tensor but got None")
-        bounds = _bounds(input, offsets, include_last_offset)
+        if len(offsets._shape) != 1:
+            raise ValueError("offsets has to be a 1D Tensor")
+        check_indices(offsets, "embedding_bag")
+        count = offsets._n - (1 if include_last_offset else 0)
+        if count < 0:
+            raise RuntimeError("include_last_offset: numBags should be at least 1")
+        places = offsets if offsets._kind is INT64 else offsets.to(dtype=dt.int64)
     else:
         raise ValueError(f"input has to be 1D or 2D Tensor, but got Tensor of dimension {len(input._shape)}")
     skip = -1
@@ -216,8 +268,8 @@ def embedding_bag(input, weight, offsets=None, max_norm: float = None, norm_type
     if max_norm is not None:
         with modes.no_grad():
             renormalise(weight, flat, max_norm, norm_type)
-    bags = Bags(flat.numpy(), bounds, skip)
+    bounds, of, sizes = layout.call(flat, places, count, bool(include_last_offset), skip, weight._shape[0], mode)
     if mode == "max":
-        return invoke(bag_maxima, (weight, flat), (bags,))[0]
+        return bag_maxima.call(weight, flat, bounds, skip)[0]
     scale = None if per_sample_weights is None else reshape(per_sample_weights, (input._n,))
-    return invoke(bag_sums, (weight, flat, scale), (bags, mode == "mean", scale_grad_by_freq))
+    return bag_sums.call(weight, flat, scale, bounds, of, sizes, skip, mode == "mean", scale_grad_by_freq)

@@ -9,6 +9,7 @@ import numpy as np
 from numbagrad import dtypes as dt
 from numbagrad.autograd import inplace
 from numbagrad.copying import copy_into
+from numbagrad.kernel import tape
 from numbagrad.modes import is_grad_enabled
 from numbagrad.op import call as calls
 from numbagrad.op import custom
@@ -235,6 +236,11 @@ def basic(x, index):
     return alias.call(x) if x is start else x
 
 
+def _alone(item, items):
+    """Whether a capture may take a number in a tensor as an index tensor: its value is known in each run only."""
+    return tape.active() is not None and not any([isinstance(i, Tensor) for i in items if i is not item])
+
+
 def parse(x, index):
     """Apply the basic part of a tuple index: (view, index tensors per dimension of the view or None)."""
     items = []
@@ -274,7 +280,8 @@ def parse(x, index):
                 from numbagrad.creation import tensor
                 item = tensor(item)
             d = item._kind.dtype
-            if not item._shape and d.category == 1 and d is not dt.uint8 and not item._rg:
+            if not item._shape and d.category == 1 and d is not dt.uint8 and not item._rg and not (
+                    tape.TAPE and _alone(item, items)):
                 x = _at(x, int(item.item()), dim)
                 continue
             if d not in (dt.int64, dt.int32, dt.bool_, dt.uint8):
@@ -359,7 +366,8 @@ def setitem(self, index, value):
     if tensors is None:
         assign(x, value, self)
         return
-    if len(tensors) == 1 and value.__class__ in (int, float) and _fill_where(x, tensors, value):
+    if len(tensors) == 1 and (value.__class__ in (int, float) or tape.TAPE and getattr(value, "_n", 0) == 1 and
+                              tape.active() is not None) and _fill_where(x, tensors, value):
         return
     plan = plan_for(x, tensors)
     value = as_value(value, x, self)
@@ -379,7 +387,8 @@ def setitem(self, index, value):
 def _fill_where(x, tensors, value):
     """``x[mask] = number`` without history, in one pass; False where that does not apply."""
     (dim, mask), = tensors.items()
-    if mask._kind.dtype is not dt.bool_ or x._rg and is_grad_enabled() or not x._kind.cpu:
+    captured = tape.TAPE and tape.active() is not None  # a capture cannot list the places that a mask names
+    if mask._kind.dtype is not dt.bool_ or x._rg and is_grad_enabled() and not captured or not x._kind.cpu:
         return False
     ix.allow_write(x, "index_put_")
     check_apart(x, (mask,))
@@ -388,6 +397,9 @@ def _fill_where(x, tensors, value):
     if rest:
         strides = mask._strides or contiguous_strides(shape)
         mask = raw(mask._buf, mask._ptr, mask._n, (*shape, *(1,) * rest), (*strides, *(0,) * rest), mask._kind, mask._ver)
+    if captured:
+        x.masked_fill_(mask, value.reshape(()) if isinstance(value, Tensor) else value)
+        return True
     from .logic import where_else
     where_else.cpu_launch(x, mask, x, value)
     bump_version(x)

@@ -100,6 +100,7 @@ def lines(entries, index_shape, fail, negative=True):
             t = contiguous_copy(raw(t._buf, t._ptr, n, index_shape, calls.expanded_strides(t, index_shape), t._kind, t._ver))
         if captured:
             found = range_flag(fail, dim, size)
+            tape.active().buffer(t)
         run(t._ptr, where, found, size, stride, 1 if k else 0, 1 if negative else 0, 0, n)
         if not captured and lin[n]:
             fail(int(lin[n + 1]), dim, size)
@@ -192,6 +193,7 @@ def plan_dim(shape, dim, index, fail):
             array = np.array((*(index._shape or (1,)), *(contiguous_strides(shape) or (1,))), np.int64)
             meta = _metas[key] = (array, array.ctypes.data)
         if captured:
+            tape.active().buffer(index)
             storage.address(meta[0])  # the compiled step keeps it
         sizes = index._shape or (1,)
         size = shape[dim] if shape else 1

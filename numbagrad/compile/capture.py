@@ -244,7 +244,7 @@ class Recorder:
                 # A table that the host made from shapes: as constant as they are.
                 b = self.buffers.get(id(array)) or self._real(array)
                 return Ptr(b, value - b.base)
-        return value
+        raise Unlowered(f"reads memory that the capture does not know ('{name}')")
 
     def gemm(self, code, a, b, c, m, n, k, lda, ldb, ldc, ta, tb, alpha, beta, batch, sa, sb, sc):
         pa, pb, pc = (self.pointer(v, "matrix", False, ()) for v in (a, b, c))

@@ -317,6 +317,8 @@ class Program:
         if b in self.number:
             k = self.number[b]
             return self.objects[k], self.base_values[k]
+        if b.role == KEPT:
+            self.address(b)  # no native call may have asked for it
         if b.array is not None:
             return b.array[:b.obj.size] if b.fake else b.array, storage.address(b.array)
         return b.obj, b.base
