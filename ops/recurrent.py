@@ -34,9 +34,8 @@ def _at(t):
 
 @functools.cache
 def _offsets(sizes):
-    """(array, address) of the first row of each time step, and one after the last."""
-    array = np.concatenate(([0], np.cumsum(sizes))).astype(np.int64)
-    return array, storage.address(array)
+    """The first row of each time step, and one after the last."""
+    return np.concatenate(([0], np.cumsum(sizes))).astype(np.int64)
 
 
 def _few(weight, batch):
@@ -93,7 +92,7 @@ def _(outs, gates, h0, c0, weight, bias, mode, sizes, reverse):
     y, hn, cn, saved = outs
     rows, n = y._shape
     d, size = gates._kind.dtype, gates._kind.itemsize
-    batch, steps, offsets = sizes[0], len(sizes), _offsets(sizes)[1]
+    batch, steps, offsets = sizes[0], len(sizes), storage.address(_offsets(sizes))
     h, acts, few = _at(h0), _aligned(saved), _few(weight, batch)
     turned = _turned(weight, y._ptr if mode[:3] == "RNN" else acts) if few else weight
     w = turned._ptr
@@ -144,7 +143,7 @@ def _weight_gradient(dhidden, h0, y, sizes, reverse):
 def _before(sizes, reverse):
     """For each row the row of (initial states, outputs) that holds the state before it."""
     from numbagrad.creation import tensor
-    offsets, batch, out = _offsets(sizes)[0], sizes[0], []
+    offsets, batch, out = _offsets(sizes), sizes[0], []
     for t, size in enumerate(sizes):
         s = t + 1 if reverse else t - 1
         for b in range(size):
@@ -168,7 +167,7 @@ def _(outs, gy, ghn, gcn, gates, h0, c0, weight, bias, y, saved, mode, sizes, re
     dgates, dhidden, dh0, dc0 = outs
     rows, n = y._shape
     d, size = y._kind.dtype, y._kind.itemsize
-    batch, steps, offsets = sizes[0], len(sizes), _offsets(sizes)[1]
+    batch, steps, offsets = sizes[0], len(sizes), storage.address(_offsets(sizes))
     acts, few = _aligned(saved), _few(weight, batch)
     if mode == "LSTM":
         args = (gy._ptr, weight._ptr, ghn._ptr, gcn._ptr, _at(c0), acts, acts + 4 * rows * n * size, dgates._ptr, dh0._ptr,
@@ -212,7 +211,7 @@ def _(gs, gy, ghn, gcn, gates, h0, c0, weight, bias, needs, mode, sizes, reverse
 def composed(gates, h, c, weight, bias, mode, sizes, reverse, probe=None):
     """``recurrent`` in ordinary ops; ``probe`` is added to the states' part of the gates."""
     narrow, cat = _op("narrow"), _op("cat")
-    offsets = _offsets(sizes)[0].tolist()
+    offsets = _offsets(sizes).tolist()
     n = weight._shape[1]
     order = range(len(sizes) - 1, -1, -1) if reverse else range(len(sizes))
     outputs, ended = {}, []  # ended: states of the rows that were over at earlier steps, last rows first
