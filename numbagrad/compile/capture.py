@@ -8,6 +8,7 @@ objects over ``Buffer`` objects; nothing of Python is left in them.
 from __future__ import annotations
 
 import contextlib
+import sys
 from bisect import bisect_right, insort
 from threading import get_ident
 
@@ -118,8 +119,8 @@ class Recorder:
             if self.inside:
                 raise Unlowered("reads values on the host")
             return
-        raise CaptureError(f"ng.compile: {what}() of a tensor of shape {list(t._shape)} at {graph.user_line()}: its values "
-                           "exist only when the step runs. Keep values that Python decides on out of the compiled function, "
+        raise CaptureError(f"ng.compile: {_asked(what)}() at {graph.user_line()} needs the values of a tensor of shape "
+                           f"{list(t._shape)}, which exist only when the step runs. Keep values that Python decides on out of the compiled function, "
                            "use ng.where for choices by value, or pass fallback=True to run it eagerly.")
 
     def _is_constant(self, t):
@@ -348,6 +349,14 @@ class Recorder:
             return step(optimizer, *args, **kwargs)
         finally:
             self.optimizer = before
+
+
+def _asked(what):
+    """The function that the user called when code on the host came to ask for a tensor's values."""
+    f = sys._getframe(2)
+    while f is not None and (f.f_globals.get("__name__", "") + ".").startswith(graph.INSIDE):
+        what, f = f.f_code.co_name, f.f_back
+    return what.strip("_")
 
 
 def undo(leaves, optimizers):
