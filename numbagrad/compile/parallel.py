@@ -1,7 +1,7 @@
 """Compiling a program's kernels on two cores: a forked child works through the list from its end.
 
 What the child compiles goes into the disk cache, from where the parent loads it. A program whose kernels are all
-cached never forks: the first third of a second tells.
+cached never forks.
 """
 
 from __future__ import annotations
@@ -17,17 +17,24 @@ import warnings
 
 from ..kernel import cache
 
-COLD = 0.3      # seconds after which kernels are evidently not in the cache
+COLD = 0.03     # seconds that a kernel from the cache never takes
 PATIENCE = 60.0  # seconds without progress after which a child is given up
 
 
 def make_all(makers, done=lambda: None):
-    """Call every function of the list (kernels are kept where they belong by the functions themselves)."""
-    start, child = time.perf_counter(), None
+    """Call every function of the list (kernels are kept where they belong by the functions themselves).
+
+    The list is sorted by cost, cheapest first."""
+    makers = _shared(makers)
+    last, child, tried = time.perf_counter(), None, False
     try:
         for i, make in enumerate(makers):
-            if child is None and time.perf_counter() - start > COLD and len(makers) - i >= 3 and _may_fork():
-                child = Child(makers, i)
+            now = time.perf_counter()
+            if not tried and i and now - last > COLD and len(makers) - i >= 3:
+                tried = True
+                if _may_fork():
+                    child = Child(makers, i)
+            last = time.perf_counter()
             if child is not None:
                 if i >= child.position():
                     child.wait()
@@ -39,6 +46,12 @@ def make_all(makers, done=lambda: None):
     finally:
         if child is not None:
             child.stop()
+
+
+def _shared(makers):
+    """The cheapest first, to see whether the cache knows it; then the dear ones, every other one from the end."""
+    first, rest = list(makers[:1]), list(makers[1:])[::-1]
+    return first + rest[::2] + rest[1::2][::-1]
 
 
 def _may_fork():
