@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import struct
 import threading
@@ -32,6 +33,14 @@ class Item:
     def __init__(self, call, make, words, items, grain=0, source=None, rows=None, live=None):
         self.call, self.make, self.words, self.items, self.grain = call, make, words, items, grain
         self.source, self.rows, self.live = source, rows, live
+
+    def cost(self):
+        """Roughly, compile time: the length of the text."""
+        if self.source is not None:
+            return len(self.source)
+        if isinstance(self.call, (KernelCall, Optim)):
+            return 2 * len(self.call.kernel.fn.__code__.co_code)
+        return 2000
 
     def identity(self):
         """Equal for items with the same native function."""
@@ -215,9 +224,9 @@ class Program:
         makers = {}
         for p in plans:
             if p[0] == "call":
-                makers.setdefault(p[1].identity(), p[1].make)
+                makers.setdefault(p[1].identity(), (p[1].cost(), p[1].make))
         bar = Progress(len(makers), name)
-        make_all(list(makers.values()), bar)
+        make_all([make for _, make in sorted(makers.values(), key=lambda m: m[0])], bar)
         bar.close()
         first = 0
         parts = []  # (first row, last row, host function) of each call
@@ -249,13 +258,17 @@ class Program:
                                 threads.driver_address() if threads.get_num_threads() > 1 else 0), np.int64)
         self.header_address = address(self.header)
         self.work = sum([b.nbytes // 4 for c in self.calls for b in c.buffers()])
-        self.walk = walk(self.work >= NOGIL_WORK)
         self.count = len(rows)
         self.plain = len(self.segments) == 1 and not POISON
         # Small programs keep the GIL from the first address to the last kernel, which makes a call atomic.
         self.atomic = self.plain and self.work < NOGIL_WORK and len(self.number) <= 12
 
     # --- running
+
+    @functools.cached_property
+    def walk(self):
+        """The native walk over a range of rows."""
+        return walk(self.work >= NOGIL_WORK)
 
     def run(self):
         """One run, after ``bases`` were set; the caller holds the lock."""
