@@ -39,7 +39,7 @@ class Recorder:
         self.optimizers = {}    # id -> (optimizer, copy of its state before)
         self.optimizer = None
         self.label = None       # op whose launcher runs
-        self.versions = {}      # id of a version list -> list
+        self.versions = {}      # id of a version list -> (list, count before)
         self.inside = 0
         self.born = {}          # leaves that were made during the capture
         self.given = {}         # memory that became a leaf's gradient
@@ -120,8 +120,9 @@ class Recorder:
                 raise Unlowered("reads values on the host")
             return
         raise CaptureError(f"ng.compile: {_asked(what)}() at {graph.user_line()} needs the values of a tensor of shape "
-                           f"{list(t._shape)}, which exist only when the step runs. Keep values that Python decides on out of the compiled function, "
-                           "use ng.where for choices by value, or pass fallback=True to run it eagerly.")
+                           f"{list(t._shape)}, which exist only when the step runs. Keep values that Python decides on "
+                           "out of the compiled function, use ng.where for choices by value, or pass fallback=True to run it "
+                           "eagerly.")
 
     def _is_constant(self, t):
         """Whether a tensor was made from Python data during this capture."""
@@ -305,8 +306,14 @@ class Recorder:
             self.add(Optim(kernel, kind.dtype, rows, list(shared), read, written, self.optimizer, run))
 
     def written(self, t):
-        """Note that a tensor's version counter must go up in every run."""
-        self.versions[id(t._ver)] = t._ver
+        """A tensor's version counter has just gone up; it will in every run."""
+        if id(t._ver) not in self.versions:
+            self.versions[id(t._ver)] = t._ver, t._ver[0] - 1
+
+    def restore_versions(self):
+        """Version counters as they were: nothing was written yet."""
+        for version, before in self.versions.values():
+            version[0] = before
 
     # --- leaves and optimizers
 

@@ -108,6 +108,7 @@ class Variant:
             except BaseException as e:
                 failed = e
         if failed is not None:
+            r.restore_versions()
             undo([(t, g) for t, g, _ in r.leaves.values()], r.optimizers.values())
             if isinstance(failed, tape.Unlowered):
                 raise CaptureError(_unlowered(failed)) from None
@@ -119,6 +120,7 @@ class Variant:
         try:
             self._finish(r, leaves, outs, given)
         except BaseException:
+            r.restore_versions()
             undo([(t, g) for t, g, _ in r.leaves.values()], r.optimizers.values())
             raise
 
@@ -278,11 +280,12 @@ class Variant:
         self.module_guard = guards.ModuleGuard(s.modules.values()) if s.modules else None
         self.grads = [(t, before) for t, before, reads in r.leaves.values() if reads]
         self.optimizers = [o for o, _ in r.optimizers.values()]
-        self.versions = []
-        written = list(r.versions.values())
         by_version = {id(t._ver): i for i, t in enumerate(leaves)}
-        self.written_args = [by_version[id(v)] for v in written if id(v) in by_version]
-        self.versions = [v for v in written if id(v) not in by_version]
+        written = [(v, v[0] - before) for v, before in r.versions.values()]
+        # (number of the argument, count) and (version, count): how often each is written in a run.
+        self.written_args = [(by_version[id(v)], n) for v, n in written if id(v) in by_version]
+        self.versions = [(v, n) for v, n in written if id(v) not in by_version]
+        r.restore_versions()
         self.keep = [b.obj for b in r.buffers.values() if b.role == STATE]
 
     def fast_text(self):
@@ -370,11 +373,11 @@ class Variant:
             objects = [f"a{i}._buf, " for i, _ in self.arguments] + [f"o{k}, " for k in range(len(self.outputs))]
             body += [f"program.objects = ({''.join(objects)})", "program.run()", "program.objects = None"]
         lines += ["    " + b for b in body] if p.atomic else ["    with lock:", *["        " + b for b in body]]
-        for k, v in enumerate(self.versions):
+        for k, (v, n) in enumerate(self.versions):
             env[f"ver{k}"] = v
-            lines.append(f"    ver{k}[0] += 1")
-        for i in self.written_args:
-            lines.append(f"    a{i}._ver[0] += 1")
+            lines.append(f"    ver{k}[0] += {n}")
+        for i, n in self.written_args:
+            lines.append(f"    a{i}._ver[0] += {n}")
         for k, (t, g) in enumerate(self.gradients):
             env[f"leaf{k}"], env[f"grad{k}"] = t, g
             lines.append(f"    leaf{k}._grad = grad{k}")
