@@ -5,7 +5,7 @@ from __future__ import annotations
 from .. import dtypes
 from ..kernel import expr, threads
 from ..tensor import contiguous_strides, numel
-from . import emit, emit_fold
+from . import emit, emit_fold, products
 from .ir import TEMPORARY, Fold, Gemm, Host, KernelCall, Operand, Pointwise
 
 MOST_OPERANDS = 24  # of one fused loop: beyond, registers and prefetchers run out
@@ -268,7 +268,7 @@ def fuse_sums(calls):
 
 def optimize(calls):
     """All fusion passes."""
-    return fuse_sums(fuse(calls))
+    return fuse_sums(fuse(products.turn(calls)))
 
 
 def needed_by(calls):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 from array import array
-from collections import defaultdict
+from collections import Counter, defaultdict
 from threading import get_ident
 
 import numpy as np
@@ -154,10 +154,8 @@ class Variant:
                 outputs.append(b)
             if b.role == OUTPUT:
                 self.results.append((outputs.index(b), t._ptr - b.base, t._n, t._shape, t._strides, t._kind, type(t)))
-            elif b.role in (STATE, INPUT):
-                self.results.append(("same", self._given(t, leaves)))
             else:
-                self.results.append(("clone", t))
+                self.results.append(self._alias(t, b, r, leaves, given[0]))
         self.eager_peak = explain.eager_peak(r.calls)
         roots = set(outputs)
         if self.backward is not None:
@@ -180,11 +178,18 @@ class Variant:
         self.fakes = [b for b in r.buffers.values() if b.fake and b.array is None]
         self.states = list(r.optimizers.values())
 
-    def _given(self, t, leaves):
-        for i, given in enumerate(leaves):
-            if given is t:
-                return i
-        return t
+    def _alias(self, t, b, r, leaves, given):
+        """How to make a result that lies in memory which is not this call's own."""
+        if id(t) in given:
+            return ("argument", given[id(t)])
+        if b.role == KEPT or id(t._buf) in r.constants:
+            return ("copy", b.array if b.role == KEPT else t._buf, t._ptr - b.base, t)
+        if b.role == STATE and t._view is None:
+            return ("object", t)
+        for i, leaf in enumerate(leaves):
+            if leaf._buf is t._buf:
+                return ("view", i, t._ptr - leaf._ptr, t)
+        return ("view", None, t._ptr, t)
 
     def _keep_state(self, r, outs):
         """Give real memory to what outlives the call: gradients, new optimizer states."""
@@ -388,23 +393,39 @@ class Variant:
             env["node_of"] = self.backward.node
             lines.append(f"    node = node_of(({''.join(f'o{k}, ' for k in range(len(self.outputs)))}), "
                          f"({''.join(n + ', ' for n in names)}))")
+        shared, counted = Counter([res[0] for res in self.results]), set()
         for k, res in enumerate(self.results):
-            if res[0] == "same":
-                if isinstance(res[1], int):
-                    made.append(f"a{res[1]}")
-                else:
-                    env[f"r{k}"] = res[1]
-                    made.append(f"r{k}")
+            if res[0] == "argument":
+                made.append(f"a{res[1]}")
                 continue
-            if res[0] == "clone":
+            if res[0] == "object":
                 env[f"r{k}"] = res[1]
-                made.append(f"r{k}.detach().clone()")
+                made.append(f"r{k}")
                 continue
-            o, offset, n, shape, strides, kind, cls = res
-            env[f"rs{k}"], env[f"rt{k}"], env[f"rk{k}"], env[f"rc{k}"] = shape, strides, kind, cls
+            if res[0] == "copy":
+                env[f"fixed{k}"] = _fixed(*res[1:])
+                made.append(f"fixed{k}.clone()")
+                continue
+            if res[0] == "view":
+                _, i, offset, t = res
+                n, shape, strides, kind = t._n, t._shape, t._strides, t._kind
+                if i is None:
+                    env[f"rb{k}"], env[f"rv{k}"] = t._buf, t._ver
+                    memory = f"rb{k}", offset, f"rv{k}"
+                else:
+                    memory = f"a{i}._buf", f"a{i}._ptr{f' + {offset}' if offset else ''}", f"a{i}._ver"
+            else:
+                o, offset, n, shape, strides, kind, _ = res
+                memory = f"o{o}", f"q{o}{f' + {offset}' if offset else ''}", "[0]"
+                if shared[o] > 1:  # results that share memory share its version
+                    if o not in counted:
+                        lines.append(f"    w{o} = [0]")
+                    counted.add(o)
+                    memory = (*memory[:2], f"w{o}")
+            env[f"rs{k}"], env[f"rt{k}"], env[f"rk{k}"] = shape, strides, kind
             lines += [f"    r{k} = new(Tensor)"] + [f"    r{k}.{f} = {v}" for f, v in (
-                ("_buf", f"o{o}"), ("_ptr", f"q{o}{f' + {offset}' if offset else ''}"), ("_n", n), ("_shape", f"rs{k}"),
-                ("_strides", f"rt{k}"), ("_kind", f"rk{k}"), ("_ver", "[0]"), ("_grad", "None"), ("_view", "None"),
+                ("_buf", memory[0]), ("_ptr", memory[1]), ("_n", n), ("_shape", f"rs{k}"),
+                ("_strides", f"rt{k}"), ("_kind", f"rk{k}"), ("_ver", memory[2]), ("_grad", "None"), ("_view", "None"),
                 ("_node", "None"), ("_rg", "False"))]
             if self.backward is not None and k in self.backward.order:
                 env["Output"] = Output
@@ -497,6 +518,11 @@ def _as_leaves(leaves, args, kwargs, structure):
 
 def _given(args):
     return tuple([a for a in args if a is not MISS])
+
+
+def _fixed(array, offset, t):
+    """A tensor like ``t`` in memory that stays, ``offset`` bytes from its start."""
+    return raw(array, storage.address(array) + offset, t._n, t._shape, t._strides, t._kind, [0])
 
 
 def _inference(t):
