@@ -10,7 +10,8 @@ from ..kernel import tape
 from ..nn.modules.module import Module
 from . import explain
 from .capture import CaptureError
-from .variant import MISS, Variant, flatten
+from .structure import MISS, flatten
+from .variant import Variant
 
 LIMIT = 16  # variants of one function
 

@@ -4,80 +4,20 @@ from __future__ import annotations
 
 import gc
 import sys
-from array import array
-from collections import Counter, defaultdict
-from threading import get_ident
 
 import numpy as np
 
-from .. import modes, storage
+from .. import storage
 from ..autograd import graph
-from ..autograd.graph import Output
-from ..kernel import jit, tape
+from ..kernel import tape
 from ..kernel.tape import Fake
 from ..tensor import Tensor, raw
-from . import explain, guards, passes
+from . import call, explain, guards, passes
 from .backward import Backward
 from .capture import CaptureError, Refresher, recording, undo
-from .driver import walk_with
-from .ir import INPUT, KEPT, OUTPUT, STATE, TEMPORARY, Host, Optim
+from .ir import INPUT, KEPT, OUTPUT, STATE, TEMPORARY
 from .program import Program, prepare_hosts
-
-
-class Miss:
-    """Returned by a variant whose guards do not hold."""
-
-
-MISS = Miss()
-
-
-def flatten(value, leaves):
-    """Nested arguments or results as a hashable structure; its tensors are appended to ``leaves``."""
-    if isinstance(value, Tensor):
-        leaves.append(value)
-        return "*"
-    if isinstance(value, (list, tuple)):
-        kind = type(value)
-        return (kind, *[flatten(v, leaves) for v in value])
-    if isinstance(value, dict):
-        return (type(value), *[(k, flatten(v, leaves)) for k, v in value.items()])
-    if isinstance(value, guards.PLAIN):
-        return (type(value).__name__, value)
-    return ("object", _Same(value))
-
-
-class _Same:
-    """An argument that is compared by identity."""
-
-    def __init__(self, value):
-        self.value = value
-
-    def __eq__(self, other):
-        return other.__class__ is _Same and other.value is self.value
-
-    def __hash__(self):
-        return id(self.value)
-
-
-def rebuild(structure, leaves):
-    """The nested value of a structure, its tensors taken from the iterator ``leaves``."""
-    if structure == "*":
-        return next(leaves)
-    kind = structure[0]
-    if kind == "object":
-        return structure[1].value
-    if isinstance(kind, str):
-        return structure[1]
-    if issubclass(kind, dict):
-        return kind((k, rebuild(v, leaves)) for k, v in structure[1:])
-    parts = [rebuild(v, leaves) for v in structure[1:]]
-    return kind(*parts) if hasattr(kind, "_fields") else kind(parts)
-
-
-def mode_key():
-    """The modes that decide what a call records."""
-    mode = modes.current()
-    return mode.grad, mode.inference
+from .structure import MISS, flatten, mode_key, rebuild
 
 
 class Variant:
@@ -293,173 +233,9 @@ class Variant:
         r.restore_versions()
         self.keep = [b.obj for b in r.buffers.values() if b.role == STATE]
 
-    def fast_text(self):
-        """Source of the call: guards, addresses, the native run, results."""
-        flat = self.structure[2] == (dict,) and all([p == "*" for p in self.structure[1][1:]])
-        names = [f"a{i}" for i in range(len(self.leaves))]
-        env = {"MISS": MISS, "STATE": modes.STATE, "mode_key": mode_key, "MODE": self.mode, "V": self, "TAPE": tape.TAPE,
-               "empty": np.empty, "peek": storage._peek, "new": object.__new__, "Tensor": Tensor, "get_ident": get_ident}
-        p = self.program
-        head = f"def call({''.join(n + ', ' for n in names)}):\n"
-        checks = []
-        for i, (cls, kind, shape, strides, rg) in enumerate(self.leaves):
-            env[f"C{i}"], env[f"K{i}"], env[f"S{i}"] = cls, kind, shape
-            checks += [f"a{i}.__class__ is C{i}", f"a{i}._kind is K{i}", f"a{i}._shape == S{i}",
-                       f"a{i}._strides is None" if strides is None else f"a{i}._strides == {strides!r}",
-                       f"a{i}._rg is {rg!r}"]
-        for i, j, distance in self.aliases:
-            checks.append(f"a{j}._ptr - a{i}._ptr == {distance}" if distance is not None
-                          else f"a{i}._buf is not a{j}._buf")
-        s = self.surroundings
-        for k, (cell, v) in enumerate(s.cells):
-            env[f"cell{k}"], env[f"cv{k}"] = cell, v
-            checks.append(f"(cell{k}.cell_contents is cv{k} or cell{k}.cell_contents == cv{k})")
-        for k, (table, name, v) in enumerate([*s.names, *s.fields]):
-            env[f"table{k}"], env[f"tv{k}"] = table, v
-            checks.append(f"(table{k}.get({name!r}) is tv{k} or table{k}.get({name!r}) == tv{k})")
-        if self.tensors:
-            for k, t in enumerate(self.tensors):
-                env[f"t{k}"] = t
-            now = ", ".join(f"t{k}._ptr, t{k}._rg" for k in range(len(self.tensors)))
-            env["POINTERS"] = tuple([v for t in self.tensors for v in (t._ptr, t._rg)])
-            checks.append(f"({now}) == POINTERS")
-        for k, (t, before) in enumerate(self.grads):
-            env[f"g{k}"], env[f"gv{k}"] = t, before
-            checks.append(f"g{k}._grad is gv{k}")
-            if before is not None:
-                env[f"gp{k}"] = before._ptr
-                checks.append(f"gv{k}._ptr == gp{k}")
-        lines = [f"    if not ({' and '.join(checks) or 'True'}):", "        return MISS"]
-        plain = self.mode == (True, False)
-        lines += [f"    if {'STATE and ' if plain else ''}(mode_key() != MODE or TAPE):" if plain else
-                  "    if not STATE or mode_key() != MODE or TAPE:", "        return MISS"]
-        if self.module_guard is not None:
-            from ..nn.modules import module
-            env["CHANGED"], env["GUARD"] = module.CHANGED, self.module_guard
-            lines += ["    if CHANGED[0] != GUARD.version and not GUARD.holds():", "        return MISS"]
-        for k, o in enumerate(self.optimizers):
-            env[f"SET{k}"] = cell = [None]
-            keys, values = [], []
-            for j, group in enumerate(o.param_groups):
-                env[f"G{k}_{j}"] = group
-                for name, v in group.items():
-                    if name not in guards.SETTINGS_SKIP:
-                        keys.append(f"G{k}_{j}[{name!r}]")
-                        values.append(v)
-            if any([isinstance(v, Tensor) for v in values]):
-                lines.append(f"    V.refresh({k})")
-            else:
-                cell[0] = tuple(values)
-                lines += [f"    settings = ({', '.join(keys)},)", f"    if settings != SET{k}[0]:",
-                          f"        V.refresh({k})", f"        SET{k}[0] = settings"]
-        env["lock"], env["bases"] = p.lock, p.base_values
-        body = []
-        n_in = len(p.inputs)
-        given = [f"a{i}._ptr{f' - {offset}' if offset else ''}" for i, offset in self.arguments]
-        given += [f"q{k}" for k in range(len(self.outputs))]
-        if not p.atomic:
-            body += [f"bases[{k}] = {v}" for k, v in enumerate(given[:n_in])]
-        for k, b in enumerate(self.outputs):
-            env[f"dt{k}"], env[f"size{k}"] = b.obj.dtype, b.obj.size
-            env["address"] = storage.address
-            at = f"peek(id(o{k}) + {storage.DATA_FIELD})" if storage._peek else f"address(o{k})"
-            body += [f"o{k} = empty(size{k}, dt{k})", f"q{k} = {at}"]
-            if not p.atomic:
-                body.append(f"bases[{n_in + k}] = q{k}")
-        env["program"] = p
-        if p.atomic:
-            env["walk"], env["header"] = walk_with(len(given)), p.header_address
-            body += [f"failed = walk(header, {p.count}{''.join(', ' + v for v in given)})", "if failed >= 0:",
-                     "    program.failed(failed)"]
-        elif p.plain:
-            env["walk"], env["header"] = p.walk, p.header_address
-            body += [f"failed = walk(header, 0, {p.count})", "if failed >= 0:", "    program.failed(failed)"]
-        else:
-            objects = [f"a{i}._buf, " for i, _ in self.arguments] + [f"o{k}, " for k in range(len(self.outputs))]
-            body += [f"program.objects = ({''.join(objects)})", "program.run()", "program.objects = None"]
-        lines += ["    " + b for b in body] if p.atomic else ["    with lock:", *["        " + b for b in body]]
-        for k, (v, n) in enumerate(self.versions):
-            env[f"ver{k}"] = v
-            lines.append(f"    ver{k}[0] += {n}")
-        for i, n in self.written_args:
-            lines.append(f"    a{i}._ver[0] += {n}")
-        for k, (t, g) in enumerate(self.gradients):
-            env[f"leaf{k}"], env[f"grad{k}"] = t, g
-            lines.append(f"    leaf{k}._grad = grad{k}")
-            if g is not None:
-                lines.append(f"    grad{k}._ver[0] += 1")
-        made = []
-        if self.backward is not None:
-            env["node_of"] = self.backward.node
-            lines.append(f"    node = node_of(({''.join(f'o{k}, ' for k in range(len(self.outputs)))}), "
-                         f"({''.join(n + ', ' for n in names)}))")
-        shared, counted = Counter([res[0] for res in self.results]), set()
-        for k, res in enumerate(self.results):
-            if res[0] == "argument":
-                made.append(f"a{res[1]}")
-                continue
-            if res[0] == "object":
-                env[f"r{k}"] = res[1]
-                made.append(f"r{k}")
-                continue
-            if res[0] == "copy":
-                env[f"fixed{k}"] = _fixed(*res[1:])
-                made.append(f"fixed{k}.clone()")
-                continue
-            if res[0] == "view":
-                _, i, offset, t = res
-                n, shape, strides, kind = t._n, t._shape, t._strides, t._kind
-                if i is None:
-                    env[f"rb{k}"], env[f"rv{k}"] = t._buf, t._ver
-                    memory = f"rb{k}", offset, f"rv{k}"
-                else:
-                    memory = f"a{i}._buf", f"a{i}._ptr{f' + {offset}' if offset else ''}", f"a{i}._ver"
-            else:
-                o, offset, n, shape, strides, kind, _ = res
-                memory = f"o{o}", f"q{o}{f' + {offset}' if offset else ''}", "[0]"
-                if shared[o] > 1:  # results that share memory share its version
-                    if o not in counted:
-                        lines.append(f"    w{o} = [0]")
-                    counted.add(o)
-                    memory = (*memory[:2], f"w{o}")
-            env[f"rs{k}"], env[f"rt{k}"], env[f"rk{k}"] = shape, strides, kind
-            lines += [f"    r{k} = new(Tensor)"] + [f"    r{k}.{f} = {v}" for f, v in (
-                ("_buf", memory[0]), ("_ptr", memory[1]), ("_n", n), ("_shape", f"rs{k}"),
-                ("_strides", f"rt{k}"), ("_kind", f"rk{k}"), ("_ver", memory[2]), ("_grad", "None"), ("_view", "None"),
-                ("_node", "None"), ("_rg", "False"))]
-            if self.backward is not None and k in self.backward.order:
-                env["Output"] = Output
-                at = self.backward.order.index(k)
-                lines += [f"    r{k}._node = {'node' if len(self.backward.order) == 1 else f'Output(node, {at})'}",
-                          f"    r{k}._rg = True"]
-            if self.mode[1]:
-                env["mark_inference"] = _inference
-                lines.append(f"    mark_inference(r{k})")
-            made.append(f"r{k}")
-        if self.result_structure == "*":
-            lines.append(f"    return {made[0]}")
-        elif self.result_structure == ("NoneType", None):
-            lines.append("    return None")
-        else:
-            env["rebuild"], env["RESULT"] = rebuild, self.result_structure
-            lines.append(f"    return rebuild(RESULT, iter(({''.join(m + ', ' for m in made)})))")
-        return head + "\n".join(lines) + "\n", env, flat
-
     def build(self):
-        """Make ``fast`` (given the tensors of the arguments)."""
-        text, env, self.flat = self.fast_text()
-        self.text = text
-        self.fast = jit.define(text, "call", env)
-        if self.flat:
-            # The same as the owner's own call: what does not fit goes the slow way.
-            names = [f"a{i}" for i in range(len(self.leaves))]
-            every = "".join(n + ", " for n in names)
-            bound = text[text.index("\n") + 1:].replace(
-                "        return MISS\n", f"        return self.slow(given(({every})), {{}})\n")
-            head = f"def call(self, {''.join(n + '=MISS, ' for n in names)}*more, **kwargs):\n"
-            head += f"    if more or kwargs:\n        return self.slow((*given(({every})), *more), kwargs)\n"
-            env["given"] = _given
-            self.bound = jit.define(head + bound, "call", env)
+        """Make ``fast`` (given the tensors of the arguments) and, for plain arguments, ``bound``, the owner's own call."""
+        call.build(self)
         return self
 
     def first(self, leaves):
@@ -516,20 +292,6 @@ def _as_leaves(leaves, args, kwargs, structure):
     return (given, leaves), rebuild(structure, iter(leaves)) if given else (args, kwargs)
 
 
-def _given(args):
-    return tuple([a for a in args if a is not MISS])
-
-
-def _fixed(array, offset, t):
-    """A tensor like ``t`` in memory that stays, ``offset`` bytes from its start."""
-    return raw(array, storage.address(array) + offset, t._n, t._shape, t._strides, t._kind, [0])
-
-
-def _inference(t):
-    from ..tensor import mark_inference
-    mark_inference(t)
-
-
 def _aliases(leaves):
     """Pairs of arguments that share memory, with their distance, or (None) must not."""
     out = []
@@ -541,6 +303,3 @@ def _aliases(leaves):
             elif a._kind is b._kind:
                 out.append((i, j, None))
     return out
-
-
-__all__ = ["MISS", "Variant", "defaultdict", "Host", "Optim", "array", "raw"]
