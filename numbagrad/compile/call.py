@@ -23,7 +23,7 @@ def text_of(self):
     flat = self.structure[2] == (dict,) and all([p == "*" for p in self.structure[1][1:]])
     names = [f"a{i}" for i in range(len(self.leaves))]
     env = {"MISS": MISS, "STATE": modes.STATE, "mode_key": mode_key, "MODE": self.mode, "V": self, "TAPE": tape.TAPE,
-           "empty": np.empty, "peek": storage._peek, "new": object.__new__, "Tensor": Tensor, "get_ident": get_ident}
+           "empty": np.empty, "peek": storage._peek, "new": object.__new__, "Tensor": Tensor}
     p = self.program
     head = f"def call({''.join(n + ', ' for n in names)}):\n"
     checks = []
