@@ -193,6 +193,8 @@ class Reduction(Custom):
             return cuda.fold(self, t, out, steps)
         total = max(t._n // out._n, 1) if t._n else 0
         recorder = active() if TAPE else None
+        if recorder is not None:
+            recorder.buffer(t)  # its address is found by the memory that it lies in
         d = t._kind.dtype
         acc = self.accumulator(d)
         x, code, n, keep = t._ptr, d.code, t._n, []
