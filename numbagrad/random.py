@@ -12,6 +12,7 @@ import numpy as np
 from .device import CPU
 from .device import device as _device
 from .kernel.mt19937 import MT19937
+from .kernel.tape import refuse
 
 __all__ = ["Generator", "default_generator", "fork_rng", "get_rng_state", "initial_seed", "manual_seed", "seed",
            "set_rng_state"]
@@ -38,6 +39,7 @@ class Generator:
 
     def manual_seed(self, seed):
         """Restart from ``seed``, an int in [-2^63, 2^64); negative ones count from 2^64 down. Returns the generator."""
+        refuse("seeds a random generator, which replays would not do")
         if not isinstance(seed, (int, np.integer)) or isinstance(seed, bool):
             raise RuntimeError(f"manual_seed expected a long, but got {type(seed).__name__}")
         if not -(1 << 63) <= seed < 1 << 64:
@@ -62,6 +64,7 @@ class Generator:
 
     def set_state(self, new_state):
         """Continue from a state that ``get_state`` returned, here or in PyTorch."""
+        refuse("sets the state of a random generator, which replays would not do")
         self.engine.set_state(_state_bytes(new_state))
 
     def clone_state(self):

@@ -101,3 +101,9 @@ def born(t):
     recorder = active()
     if recorder is not None:
         recorder.born[id(t)] = t
+
+
+def refuse(what):
+    """Refuse, during a capture, Python code with a lasting effect that replays would not have."""
+    if active() is not None:
+        raise Unlowered(what)
