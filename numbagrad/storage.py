@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from weakref import WeakValueDictionary
+
 import numpy as np
 
 from . import dtypes as dt
@@ -108,6 +110,17 @@ def address(buf):
     if _peek is not None:
         return _peek(id(buf) + DATA_FIELD)
     return buf.ctypes.data
+
+
+# Address -> array of tables that kernels read and that are made once: a compiled step that uses one keeps it.
+TABLES = WeakValueDictionary()
+
+
+def table(array):
+    """The address of an array whose values never change from now on."""
+    where = array.ctypes.data
+    TABLES[where] = array
+    return where
 
 
 def fill(buf, ptr, kind, n, value):

@@ -7,6 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from numbagrad import storage
 from numbagrad.kernel.jit import T, kernel, load, store
 from numbagrad.op import custom
 from numbagrad.op.custom import CustomNode
@@ -169,7 +170,7 @@ def plan(axes):
         table += [i for row in positions for i in row]
         weights += [1.0] * len(positions) if w is None else [v for row in w for v in row]
     t, f = np.array(table, np.int64), np.array(weights, np.float64)
-    return t, f, t.ctypes.data, f.ctypes.data, all(w is None for _, w in found)
+    return t, f, storage.table(t), storage.table(f), all(w is None for _, w in found)
 
 
 @custom(private=True, node="UpsampleNearest2DBackward0", reference=None, dtypes="any")

@@ -119,9 +119,9 @@ def _(out, g_rows, input, rows, padding_idx, scale_grad_by_freq):
 
 def _add(out, g, input, rows, width, skip, scale):
     check_saved(input, rows, fail=outside_table)
-    count = np.empty(rows if scale else 1, np.int64)
+    count = storage.kind_of(dt.int64).alloc(rows if scale else 1)
     add_to_rows[out._kind.dtype, input._kind.dtype](g._ptr, input._ptr, out._ptr, rows, width, skip, int(scale),
-                                                    storage.address(count), 0, input._n)
+                                                    count[1], 0, input._n)
 
 
 @sum_rows.gradient

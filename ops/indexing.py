@@ -191,10 +191,9 @@ def plan_dim(shape, dim, index, fail):
             if len(_metas) >= 1024:
                 _metas.clear()
             array = np.array((*(index._shape or (1,)), *(contiguous_strides(shape) or (1,))), np.int64)
-            meta = _metas[key] = (array, array.ctypes.data)
+            meta = _metas[key] = (array, storage.table(array))
         if captured:
             tape.active().buffer(index)
-            storage.address(meta[0])  # the compiled step keeps it
         sizes = index._shape or (1,)
         size = shape[dim] if shape else 1
         found = range_flag(fail, dim, size) if captured else where + 8 * n

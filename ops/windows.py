@@ -6,6 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from numbagrad import storage
 from numbagrad.kernel.jit import T, kernel, load, store
 
 # A plan is an int64 array: (input, output) sizes of depth, height, width, then the step inside a window per axis, then
@@ -159,4 +160,4 @@ def plan(axes):
         steps.append(args[3] if args else 1)
         windows += [v for window in rule(size, out, *args) for v in window]
     table = np.array([*sizes, *outs, *steps, *windows], np.int64)
-    return table, table.ctypes.data
+    return table, storage.table(table)

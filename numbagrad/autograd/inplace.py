@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from .. import dtypes as dt
 from .. import modes
+from ..kernel.tape import TAPE, active
 from ..op import call as calls
 from ..overlap import check_partial, check_single
 from ..tensor import Tensor, bump_version, contiguous_strides
@@ -355,7 +356,11 @@ def fill_(self, value, cls=None):
             edges.append(graph.edge(src) if src._rg else None)
         node = calls.new_node(cls or (FillBackward2 if src is None else FillBackward3), tuple(edges))
         node.ctx = None if src is None else src._kind
-    _fill(self, value if src is None else src.item())
+    if TAPE and active() is not None and src is not None:
+        from .. import copying
+        copying.copy_into(self, src)
+    else:
+        _fill(self, value if src is None else src.item())
     bump_version(self)
     if node is not None:
         rebase(self, node)
@@ -368,6 +373,10 @@ def _fill(t, value):
         from ..creation import scalar_tensor
         return copying.copy_into(t, scalar_tensor(value, t.dtype).to(t.device))
     d = t._kind.dtype
+    if TAPE:
+        recorder = active()
+        if recorder is not None and not (d.category < 3 and isinstance(value, complex)):
+            return recorder.fill_with(t, value)
     if d.code in ("f2", "bf"):
         from .. import copying
         from ..creation import scalar_tensor

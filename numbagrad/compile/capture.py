@@ -12,6 +12,8 @@ import sys
 from bisect import bisect_right, insort
 from threading import get_ident
 
+import numpy as np
+
 from .. import modes, storage
 from ..autograd import graph
 from ..kernel import emit, expr, tape
@@ -154,12 +156,19 @@ class Recorder:
 
     def fill(self, buf, ptr, kind, n, value):
         """All elements of new memory become one value (given in the storage type)."""
-        if kind.dtype.code in ("f2", "bf") and value != 0:
-            raise Unlowered("fills half-precision memory on the host")
+        if kind.dtype.code in ("f2", "bf"):
+            bits = np.array([value], kind.np).view(np.uint16)
+            value = float(bits.view(np.float16)[0] if kind.dtype.code == "f2" else
+                          (bits.astype(np.uint32) << 16).view(np.float32)[0])
         if n:
             b = self.buffers.get(id(buf)) or self._real(buf)
             o = Operand(b, ptr - b.base, (n,), (1,), kind.dtype)
             self.add(Pointwise(FILL, kind.dtype, [], [value], [o], (n,)))
+
+    def fill_with(self, t, value):
+        """All elements of a tensor become a number."""
+        if t._n:
+            self.pointwise(FILL, t._kind.dtype, (), (value,), (t,), t._shape)
 
     def fold(self, op, key, numbers, items):
         """One stage of a reduction."""
@@ -246,7 +255,10 @@ class Recorder:
                 # A table that the host made from shapes: as constant as they are.
                 b = self.buffers.get(id(array)) or self._real(array)
                 return Ptr(b, value - b.base)
-        raise Unlowered(f"reads memory that the capture does not know ('{name}')")
+        array = storage.TABLES.get(value)
+        if array is None:
+            raise Unlowered(f"reads memory that the capture does not know ('{name}')")
+        return Ptr(self.buffers.get(id(array)) or self._real(array), 0)
 
     def gemm(self, code, a, b, c, m, n, k, lda, ldb, ldc, ta, tb, alpha, beta, batch, sa, sb, sc):
         pa, pb, pc = (self.pointer(v, "matrix", False, ()) for v in (a, b, c))
