@@ -27,14 +27,19 @@ def text_of(self):
     p = self.program
     head = f"def call({''.join(n + ', ' for n in names)}):\n"
     checks = []
-    for i, (cls, kind, shape, strides, rg) in enumerate(self.leaves):
+    for i, (cls, kind, shape, strides, rg, leaf) in enumerate(self.leaves):
         env[f"C{i}"], env[f"K{i}"], env[f"S{i}"] = cls, kind, shape
         checks += [f"a{i}.__class__ is C{i}", f"a{i}._kind is K{i}", f"a{i}._shape == S{i}",
                    f"a{i}._strides is None" if strides is None else f"a{i}._strides == {strides!r}",
                    f"a{i}._rg is {rg!r}"]
-    for i, j, distance in self.aliases:
-        checks.append(f"a{j}._ptr - a{i}._ptr == {distance}" if distance is not None
-                      else f"a{i}._buf is not a{j}._buf")
+        if rg:
+            checks.append(f"a{i}._node is {'None' if leaf else 'not None'}")
+    for i, j, one in self.aliases:
+        checks.append(f"a{j} is a{i}" if one else f"a{i}._buf is not a{j}._buf")
+    for i, t in self.fixed.items():
+        env[f"fix{i}"] = t
+        checks.append(f"a{i} is fix{i}")
+    checks += [f"a{i}._grad is None" for i in self.no_gradient]
     s = self.surroundings
     for k, (cell, v) in enumerate(s.cells):
         env[f"cell{k}"], env[f"cv{k}"] = cell, v
@@ -165,6 +170,10 @@ def text_of(self):
             env["mark_inference"] = _inference
             lines.append(f"    mark_inference(r{k})")
         made.append(f"r{k}")
+    lines += [f"    a{i}._grad = None" for i in self.cleared]
+    if self.gradient_of:
+        lines += [f"    a{i}._grad = {m}" for i, m in zip(self.gradient_of, made[-len(self.gradient_of):])]
+        del made[-len(self.gradient_of):]
     if self.result_structure == "*":
         lines.append(f"    return {made[0]}")
     elif self.result_structure == ("NoneType", None):

@@ -23,8 +23,8 @@ def live(calls, roots):
     return kept[::-1]
 
 
-def repeated(calls):
-    """Drop calls that compute again what an earlier one left in memory that nobody wrote since.
+def repeated(calls, keep=()):
+    """Drop calls that compute again what an earlier one left in memory that nobody wrote since; not into ``keep``.
 
     Returns (calls, {buffer that is gone: buffer that stands for it})."""
     writes = {}
@@ -36,7 +36,8 @@ def repeated(calls):
         if alias:
             _rename(call, alias)
         made = set(call.writes)
-        if made and not made & set(call.reads) and all([b.role == TEMPORARY and writes[b] == 1 for b in made]):
+        if made and not made & set(call.reads) and all(
+                [b.role == TEMPORARY and writes[b] == 1 and b not in keep for b in made]):
             key = _meaning(call, made, version)
             first = seen.get(key) if key is not None else None
             if first is not None:

@@ -11,7 +11,7 @@ from .. import storage
 from ..autograd import graph
 from ..kernel import tape
 from ..kernel.tape import Fake
-from ..tensor import Tensor, raw
+from ..tensor import Tensor, contiguous_strides, raw
 from . import call, explain, guards, passes
 from .backward import Backward
 from .capture import CaptureError, Refresher, recording, undo
@@ -37,10 +37,7 @@ class Variant:
         fn = self.owner.fn
         self.surroundings = guards.Surroundings(fn)
         with recording() as r:
-            for t in leaves:
-                b = r.buffer(t)
-                if id(t) not in self.surroundings.tensors:
-                    b.role = INPUT
+            swapped = self._stand_in(r, leaves)
             given, (args, kwargs) = _as_leaves(leaves, args, kwargs, self.structure)
             try:
                 result = fn(*args, **kwargs)
@@ -48,6 +45,7 @@ class Variant:
             except BaseException as e:
                 failed = e
         if failed is not None:
+            _restore(swapped)
             r.restore_versions()
             undo([(t, g) for t, g, _ in r.leaves.values()], r.optimizers.values())
             if isinstance(failed, tape.Unlowered):
@@ -58,13 +56,33 @@ class Variant:
         self.result_structure = flatten(result, outs)
         del result
         try:
-            self._finish(r, leaves, outs, given)
+            self._finish(r, leaves, outs, given, swapped)
         except BaseException:
             r.restore_versions()
             undo([(t, g) for t, g, _ in r.leaves.values()], r.optimizers.values())
             raise
+        finally:
+            _restore(swapped)
 
-    def _finish(self, r, leaves, outs, given):
+    def _stand_in(self, r, leaves):
+        """Give the arguments memory of their own for the capture, so that no address of theirs is taken for another's.
+
+        Arguments that the function also reaches by name stay as they are: the variant is for them alone."""
+        swapped, self.fixed = {}, {}
+        for i, t in enumerate(leaves):
+            if id(t) in self.surroundings.tensors:
+                self.fixed[i] = t
+                r.buffer(t)
+            elif id(t) not in swapped:
+                swapped[id(t)] = t, t._buf, t._ptr
+                b = r.buffer(t)  # refuses other devices
+                if b.array is None and b.role == STATE:
+                    size = 1 + sum([(s - 1) * k for s, k in zip(t._shape, t._strides or contiguous_strides(t._shape))])
+                    t._buf, t._ptr = r.alloc(t._kind, size if t._n else 0)
+                    r.buffers[id(t._buf)].role = INPUT
+        return list(swapped.values())
+
+    def _finish(self, r, leaves, outs, given, swapped):
         differentiable = [t for t in outs if t._rg and t._node is not None
                           and id(graph.function_of(t._node)[0]) not in r.ran]
         self.backward = None
@@ -83,8 +101,10 @@ class Variant:
             if b.role == INPUT and b not in inputs:
                 inputs.append(b)
                 self.arguments.append((i, t._ptr - b.base))
-        self.leaves = [(type(t), t._kind, t._shape, t._strides, t._rg) for t in leaves]
-        self.aliases = _aliases(leaves)
+        # For tensors that require grad, also whether they are leaves.
+        self.leaves = [(type(t), t._kind, t._shape, t._strides, t._rg, t._rg and t._node is None) for t in leaves]
+        outs = [*outs, *self._argument_gradients(r, leaves, given)]
+        self.aliases = _aliases(leaves, {b for c in r.calls for b in c.writes}, r, swapped)
         self._keep_state(r, outs)
         outputs, self.results = [], []
         for t in outs:
@@ -100,7 +120,7 @@ class Variant:
         roots = set(outputs)
         if self.backward is not None:
             roots.update([r.buffer(g) for g in self.backward.grads if g is not None])
-        calls, _ = passes.repeated(passes.live(r.calls, roots))
+        calls, _ = passes.repeated(passes.live(r.calls, roots), roots)
         self.captured, self.dropped = len(r.calls), len(r.calls) - len(calls)
         if self.backward is not None:
             calls, later, saved = self.backward.divide(r, calls)
@@ -115,8 +135,36 @@ class Variant:
             self.backward.build(r, later, leaves, self)
         self._guards(r, leaves)
         self.before = [(t, grad) for t, grad, _ in r.leaves.values()]
-        self.fakes = [b for b in r.buffers.values() if b.fake and b.array is None]
+        self.fakes = [b for b in r.buffers.values() if b.fake and b.array is None and b not in inputs]
         self.states = list(r.optimizers.values())
+
+    def _argument_gradients(self, r, leaves, given):
+        """Gradients that the call leaves at its own arguments, as further results; ``gradient_of`` says whose."""
+        self.gradient_of, self.no_gradient, self.cleared, found = [], [], [], []
+        for i, t in enumerate(given[1]):
+            entry = r.leaves.get(id(t))
+            if entry is None or i in self.fixed or any([t is s for s in given[1][:i]]):
+                continue
+            if t is not leaves[i]:
+                if t._grad is not None:
+                    raise CaptureError(f"ng.compile: backward inside the compiled function reaches tensor argument {i}, which "
+                                       "has a history outside of it; detach it, or call backward outside")
+                del r.leaves[id(t)]
+                continue
+            _, before, reads = entry
+            if reads and before is not None:
+                raise CaptureError(f"ng.compile: tensor argument {i} has a gradient already, to which the compiled function "
+                                   "would add; set it to None first")
+            if reads:
+                self.no_gradient.append(i)
+            if t._grad is not None and t._grad is not before:
+                self.gradient_of.append(i)
+                found.append(t._grad)
+            elif t._grad is None and not reads:
+                self.cleared.append(i)
+            t._grad = before
+            del r.leaves[id(t)]
+        return found
 
     def _alias(self, t, b, r, leaves, given):
         """How to make a result that lies in memory which is not this call's own."""
@@ -178,7 +226,7 @@ class Variant:
         if self.structure != other.structure or len(self.leaves) != len(other.leaves):
             return "other arguments, or other values of arguments that are no tensors"
         for i, (mine, theirs) in enumerate(zip(self.leaves, other.leaves)):
-            for what, a, b in zip(("class", "dtype or device", "shape", "strides", "requires_grad"), mine, theirs):
+            for what, a, b in zip(("class", "dtype or device", "shape", "strides", "requires_grad", "leaf"), mine, theirs):
                 if a != b and a is not b:
                     show = (lambda x: list(x) if isinstance(x, tuple) else getattr(x, "dtype", x))  # noqa: E731
                     return f"{what} of tensor argument {i} changed from {show(b)} to {show(a)}"
@@ -292,14 +340,23 @@ def _as_leaves(leaves, args, kwargs, structure):
     return (given, leaves), rebuild(structure, iter(leaves)) if given else (args, kwargs)
 
 
-def _aliases(leaves):
-    """Pairs of arguments that share memory, with their distance, or (None) must not."""
-    out = []
+def _restore(swapped):
+    """Give the arguments their memory back."""
+    for t, buf, ptr in swapped:
+        t._buf, t._ptr = buf, ptr
+
+
+def _aliases(leaves, written, r, swapped):
+    """Pairs of arguments that are one tensor (True), or must not share memory because one of them is written (False)."""
+    out, memory = [], {id(t): buf for t, buf, _ in swapped}
     for i, a in enumerate(leaves):
         for j in range(i + 1, len(leaves)):
             b = leaves[j]
-            if a._buf is b._buf:
-                out.append((i, j, b._ptr - a._ptr))
-            elif a._kind is b._kind:
-                out.append((i, j, None))
+            if a is b:
+                out.append((i, j, True))
+            elif r.buffers[id(a._buf)] in written or r.buffers[id(b._buf)] in written:
+                if memory.get(id(a), a._buf) is memory.get(id(b), b._buf):
+                    raise CaptureError(f"ng.compile: tensor arguments {i} and {j} are views of one memory, and the compiled "
+                                       "function writes into one of them; pass one tensor and take its views inside")
+                out.append((i, j, False))
     return out
