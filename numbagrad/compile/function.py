@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import threading
 import warnings
@@ -32,10 +33,25 @@ class CompiledFunction:
         self.fallback, self.limit = fallback, variants
         self.variants, self.lock = [], threading.RLock()
         functools.update_wrapper(self, fn, updated=())
+        self.__name__ = getattr(fn, "__name__", type(fn).__name__)
         self.eager = False
 
     def __call__(self, *args, **kwargs):
         return self.slow(args, kwargs)
+
+    def __set_name__(self, owner, name):
+        self.attribute = name
+
+    def __get__(self, instance, owner=None):
+        """A method: each instance gets a compiled function of its own."""
+        if instance is None:
+            return self
+        found = CompiledFunction(self.fn.__get__(instance), self.fallback, self.limit)
+        vars(instance)[getattr(self, "attribute", self.__name__)] = found
+        return found
+
+    def __deepcopy__(self, memo):
+        return CompiledFunction(copy.deepcopy(self.fn, memo), self.fallback, self.limit)
 
     def use(self, variant):
         """Try ``variant`` first from now on."""
@@ -126,7 +142,7 @@ def compile(model=None, *, fullgraph=False, dynamic=None, backend="numba", mode=
         return model
     if isinstance(model, Module):
         from .module import OptimizedModule
-        return OptimizedModule(model, fallback)
+        return OptimizedModule(model, CompiledFunction(model, fallback))
     if not callable(model):
         raise TypeError(f"compile() expects a function or a Module, not {type(model).__name__}")
     return CompiledFunction(model, fallback)
