@@ -1,40 +1,32 @@
-"""``ng.compile(model)``: a Module whose call is compiled and whose parts are the model's own."""
+"""Compiled modules."""
 
 from __future__ import annotations
 
 from ..nn.modules.module import Module
+from .function import CompiledFunction
 
 
 class OptimizedModule(Module):
-    """A compiled Module; what it does not have itself is looked up in the module it was made from, ``_orig_mod``."""
+    """A module whose calls run compiled; everything else is the original's, which stays at ``_orig_mod``."""
 
-    def __init__(self, module, compiled):
+    def __init__(self, module, fallback=False):
         super().__init__()
         self._orig_mod = module
-        self.__dict__["compiled"] = compiled
-        self.__dict__["training"] = module.training
-
-    def __call__(self, *args, **kwargs):
-        return self.__dict__["compiled"](*args, **kwargs)
+        self.training = module.training
+        object.__setattr__(self, "compiled", CompiledFunction(module.__call__, fallback))
 
     def forward(self, *args, **kwargs):
-        return self(*args, **kwargs)
-
-    def train(self, mode=True):
-        super().train(mode)
-        return self
+        """The original's call as one native call."""
+        return self.compiled(*args, **kwargs)
 
     def __getattr__(self, name):
-        if name == "_orig_mod":
-            return self._modules["_orig_mod"]
-        return getattr(self._modules["_orig_mod"], name)
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if name == "_orig_mod" or "_modules" not in self.__dict__:
+                raise
+            return getattr(self._orig_mod, name)
 
-    def __deepcopy__(self, memo):
-        import copy
-
-        from .function import CompiledFunction
-        module = copy.deepcopy(self._modules["_orig_mod"], memo)
-        return OptimizedModule(module, CompiledFunction(module, self.compiled.fallback, self.compiled.limit))
-
-
-__all__ = ["OptimizedModule"]
+    def explain(self, profile=False):
+        """See ``CompiledFunction.explain``."""
+        return self.compiled.explain(profile)
