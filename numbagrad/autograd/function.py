@@ -240,26 +240,27 @@ class Function(FunctionCtx, metaclass=FunctionMeta):
             bound.apply_defaults()
             args = bound.args if separate else bound.args[1:]
         mode = modes.current()
+        grad = mode.grad  # the object changes with the mode
         needs, edges, record = [], [], False
         for a in args:
             need = isinstance(a, Tensor) and a.requires_grad
             needs.append(need)
             record = record or need
-        record = record and mode.grad and not mode.inference
+        record = record and grad and not mode.inference
         ctx = cls._ctx_cls()
         ctx.needs_input_grad = tuple(needs)
         if record:
             # The edges are those of the inputs before forward, which may modify them in place.
             edges = tuple([graph.edge(a) if need else None for a, need in zip(args, needs)])
             ins = tuple([(a._shape, a._kind) if isinstance(a, Tensor) else None for a in args])
-        if mode.grad:
+        if grad:
             modes.change(grad=False)
         try:
             result = cls.forward(*args) if separate else cls.forward(ctx, *args)
             if separate:
                 cls.setup_context(ctx, args, result)
         finally:
-            if mode.grad:
+            if grad:
                 modes.change(grad=True)
         outputs = result if isinstance(result, tuple) else (result,)
         node = None
