@@ -280,7 +280,7 @@ def _strided_geometry(input, size, stride, storage_offset):
     item = input._kind.itemsize
     own = (input._ptr - storage_address(input)) // item
     first = own if storage_offset is None else storage_offset
-    check_bounds(size, stride, first, input._buf.size * input._buf.itemsize // item, item)
+    check_bounds(size, stride, first, input._buf.nbytes // item, item)
     return size, stride, first, own
 
 
