@@ -15,7 +15,7 @@ from ..kernel import jit, threads
 from ..kernel.tape import BASE, FLAGS
 from ..tensor import Tensor, raw
 from . import emit, emit_fold, memory, passes
-from .driver import walk
+from .driver import walk, walk_with
 from .ir import INPUT, KEPT, OUTPUT, STATE, TEMPORARY, Fold, Gemm, Host, KernelCall, Operand, Optim, Ptr, Raw
 from .parallel import make_all
 from .progress import Progress
@@ -225,6 +225,11 @@ class Program:
         for p in plans:
             if p[0] == "call":
                 makers.setdefault(p[1].identity(), (p[1].cost(), p[1].make))
+        self.work = sum([b.nbytes // 4 for c in self.calls for b in c.buffers()])
+        self.plain = not POISON and not any([isinstance(c, Host) for c in self.calls])
+        # Small programs keep the GIL from the first address to the last kernel, which makes a call atomic.
+        self.atomic = self.plain and self.work < NOGIL_WORK and len(self.number) <= 12
+        makers["walk"] = 1000, lambda: walk_with(len(self.number)) if self.atomic else self.walk
         bar = Progress(len(makers), name)
         make_all([make for _, make in sorted(makers.values(), key=lambda m: m[0])], bar)
         bar.close()
@@ -257,11 +262,7 @@ class Program:
                                 self.base_values.buffer_info()[0], start, threads.state_address(),
                                 threads.driver_address() if threads.get_num_threads() > 1 else 0), np.int64)
         self.header_address = address(self.header)
-        self.work = sum([b.nbytes // 4 for c in self.calls for b in c.buffers()])
         self.count = len(rows)
-        self.plain = len(self.segments) == 1 and not POISON
-        # Small programs keep the GIL from the first address to the last kernel, which makes a call atomic.
-        self.atomic = self.plain and self.work < NOGIL_WORK and len(self.number) <= 12
 
     # --- running
 
