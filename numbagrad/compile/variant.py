@@ -171,7 +171,8 @@ class Variant:
         if id(t) in given:
             return ("argument", given[id(t)])
         if b.role == KEPT or id(t._buf) in r.constants:
-            return ("copy", b.array if b.role == KEPT else t._buf, t._ptr - b.base, t)
+            array = b.array if b.role == KEPT else t._buf
+            return ("copy", array, t._ptr - (storage.address(array) if t._buf is array else b.base), t)
         if b.role == STATE and t._view is None:
             return ("object", t)
         for i, leaf in enumerate(leaves):
