@@ -36,6 +36,9 @@ def text_of(self):
             checks.append(f"a{i}._node is {'None' if leaf else 'not None'}")
     for i, j, one in self.aliases:
         checks.append(f"a{j} is a{i}" if one else f"a{i}._buf is not a{j}._buf")
+    for i, others in self.apart:
+        env[f"others{i}"] = others
+        checks.append(f"id(a{i}._buf) not in others{i}")
     for i, t in self.fixed.items():
         env[f"fix{i}"] = t
         checks.append(f"a{i} is fix{i}")
@@ -43,10 +46,23 @@ def text_of(self):
     s = self.surroundings
     for k, (cell, v) in enumerate(s.cells):
         env[f"cell{k}"], env[f"cv{k}"] = cell, v
-        checks.append(f"(cell{k}.cell_contents is cv{k} or cell{k}.cell_contents == cv{k})")
+        checks.append(f"(cell{k}.cell_contents is cv{k} or cell{k}.cell_contents == cv{k} and "
+                      f"cell{k}.cell_contents.__class__ is {type(v).__name__})")
+    for k, (cell, v) in enumerate(s.held_cells):
+        env[f"held{k}"], env[f"hv{k}"] = cell, v
+        checks.append(f"held{k}.cell_contents is hv{k}")
     for k, (table, name, v) in enumerate([*s.names, *s.fields]):
         env[f"table{k}"], env[f"tv{k}"] = table, v
-        checks.append(f"(table{k}.get({name!r}) is tv{k} or table{k}.get({name!r}) == tv{k})")
+        env[f"key{k}"] = name
+        key = repr(name) if isinstance(name, str) else f"key{k}"
+        checks.append(f"(table{k}.get({key}) is tv{k} or table{k}.get({key}) == tv{k} and "
+                      f"table{k}.get({key}).__class__ is {type(v).__name__})")
+    for k, (table, name, v) in enumerate(s.held):
+        env[f"place{k}"], env[f"pk{k}"], env[f"pv{k}"] = table, name, v
+        checks.append(f"place{k}.get({repr(name) if isinstance(name, str) else f'pk{k}'}) is pv{k}")
+    for k, (x, v) in enumerate(s.sequences):
+        env["same"], env[f"list{k}"], env[f"lv{k}"] = guards.same, x, v
+        checks.append(f"same(list{k}, lv{k})")
     if self.tensors:
         for k, t in enumerate(self.tensors):
             env[f"t{k}"] = t

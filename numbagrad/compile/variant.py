@@ -35,13 +35,15 @@ class Variant:
 
     def _capture(self, args, kwargs, leaves):
         fn = self.owner.fn
-        self.surroundings = guards.Surroundings(fn)
+        self.surroundings = guards.Surroundings(fn, (args, kwargs))
+        modules_before = guards.ModuleGuard(self.surroundings.modules.values())
         with recording() as r:
             swapped = self._stand_in(r, leaves)
             given, (args, kwargs) = _as_leaves(leaves, args, kwargs, self.structure)
             try:
                 result = fn(*args, **kwargs)
-                failed = None
+                changed = self.surroundings.changed() or modules_before.difference()
+                failed = None if changed is None else _side_effect(changed)
             except BaseException as e:
                 failed = e
         if failed is not None:
@@ -104,7 +106,8 @@ class Variant:
         # For tensors that require grad, also whether they are leaves.
         self.leaves = [(type(t), t._kind, t._shape, t._strides, t._rg, t._rg and t._node is None) for t in leaves]
         outs = [*outs, *self._argument_gradients(r, leaves, given)]
-        self.aliases = _aliases(leaves, {b for c in r.calls for b in c.writes}, r, swapped)
+        written = {b for c in r.calls for b in c.writes}
+        self.aliases = _aliases(leaves, written, r, swapped)
         self._keep_state(r, outs)
         outputs, self.results = [], []
         for t in outs:
@@ -134,6 +137,7 @@ class Variant:
         if self.backward is not None:
             self.backward.build(r, later, leaves, self)
         self._guards(r, leaves)
+        self._apart(r, leaves, written, swapped)
         self.before = [(t, grad) for t, grad, _ in r.leaves.values()]
         self.fakes = [b for b in r.buffers.values() if b.fake and b.array is None and b not in inputs]
         self.states = list(r.optimizers.values())
@@ -282,6 +286,23 @@ class Variant:
         r.restore_versions()
         self.keep = [b.obj for b in r.buffers.values() if b.role == STATE]
 
+    def _apart(self, r, leaves, written, swapped):
+        """Arguments must not lie in memory that the function reaches by name where one of the two is written."""
+        touched = {b for c in r.calls for b in c.buffers()}
+        found = [(id(b.array) if b.role == KEPT else id(b.obj), b in written) for b in touched
+                 if b.role == STATE or b.role == KEPT and b.array is not None]
+        changed, every = frozenset([i for i, w in found if w]), frozenset([i for i, _ in found])
+        memory = {id(t): buf for t, buf, _ in swapped}
+        self.apart = []
+        for i, t in enumerate(leaves):
+            if i not in self.fixed:
+                others = every if r.buffers[id(t._buf)] in written else changed
+                if id(memory.get(id(t), t._buf)) in others:
+                    raise CaptureError(f"ng.compile: tensor argument {i} is a view of memory that the compiled function also "
+                                       "reaches by name, and one of the two is written; pass the whole tensor")
+                if others:
+                    self.apart.append((i, others))
+
     def build(self):
         """Make ``fast`` (given the tensors of the arguments) and, for plain arguments, ``bound``, the owner's own call."""
         call.build(self)
@@ -325,6 +346,11 @@ def _unlowered(e):
         tb = tb.tb_next
     return (f"ng.compile: {op or 'an operation'}() at {line} has no compiled form: it {e}. Its result depends on values that "
             "exist only when the step runs; keep it out of the compiled function, or pass fallback=True to run it eagerly.")
+
+
+def _side_effect(what):
+    return CaptureError(f"ng.compile: the compiled function has an effect in Python: {what}. A replay would not have it: "
+                        "return the value, keep it in a tensor, or change it outside of the compiled function")
 
 
 def _as_leaves(leaves, args, kwargs, structure):
