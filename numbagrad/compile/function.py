@@ -142,7 +142,7 @@ def compile(model=None, *, fullgraph=False, dynamic=None, backend="numba", mode=
         return model
     if isinstance(model, Module):
         from .module import OptimizedModule
-        return OptimizedModule(model, CompiledFunction(model, fallback))
+        return OptimizedModule(model, fallback)
     if not callable(model):
         raise TypeError(f"compile() expects a function or a Module, not {type(model).__name__}")
     return CompiledFunction(model, fallback)
