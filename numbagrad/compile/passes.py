@@ -7,6 +7,7 @@ from ..kernel import expr, threads
 from ..tensor import contiguous_strides, numel
 from . import emit, emit_fold, products
 from .ir import TEMPORARY, Fold, Gemm, Host, KernelCall, Operand, Pointwise
+from .recompute import recompute
 
 MOST_OPERANDS = 24  # of one fused loop: beyond, registers and prefetchers run out
 
@@ -269,7 +270,7 @@ def fuse_sums(calls):
 
 def optimize(calls):
     """All fusion passes."""
-    return fuse_sums(fuse(products.turn(calls)))
+    return fuse_sums(live(recompute(fuse(products.turn(calls)), Group), ()))
 
 
 def needed_by(calls):

@@ -1,0 +1,97 @@
+"""Values that are cheaper to compute again than to store and load: ``1 - t * t`` beside a stored ``t``."""
+
+from __future__ import annotations
+
+from ..kernel import expr
+from .ir import TEMPORARY, Pointwise
+
+CHEAP = {"add", "sub", "mul", "neg", "abs", "where", "lt", "le", "gt", "ge", "eq", "ne", "square"}
+MOST = 3  # operations that a load and a store are worth
+
+
+def recompute(calls, group):
+    """Move cheap results of loops into the loops that read them, where that saves more operands than it adds.
+
+    ``group`` is the class of fused loops. Whatever becomes dead by it is left for ``live``."""
+    readers, writers = {}, {}
+    for i, call in enumerate(calls):
+        for b in call.reads:
+            readers.setdefault(b, set()).add(i)
+        for b in call.writes:
+            writers.setdefault(b, set()).add(i)
+    for i, call in enumerate(calls):
+        if isinstance(call, group):
+            for o in _candidates(call, i, calls, readers, writers, group):
+                _move(call, i, o, calls, readers, writers)
+    return calls
+
+
+def _candidates(loop, i, calls, readers, writers, group):
+    """Results of a loop that only later loops of the same elements read."""
+    outs = {o.key: o for c in loop.calls for o in c.outs}
+    for o in list(outs.values()):
+        b = o.buffer
+        later = readers.get(b, set()) - {i}
+        if b.role != TEMPORARY or writers[b] != {i} or not later or min(later) < i or o.dtype.code != loop.compute:
+            continue
+        if all([isinstance(calls[j], group) and calls[j].shape == loop.shape and calls[j].compute == loop.compute
+                and all([x.key == o.key for c in calls[j].calls for x in c.ins if x.buffer is b]) for j in later]):
+            yield o
+
+
+def _move(loop, i, o, calls, readers, writers):
+    ins, outs, inputs, scalars, values, expressions = loop.fused(lambda b: True)
+    mine = next(e for x, e in zip(outs, expressions) if x.key == o.key)
+    last = max(readers[o.buffer])
+    kept = {}
+    for k, (x, e) in enumerate(zip(outs, expressions)):
+        stays = x.buffer.role != TEMPORARY or readers.get(x.buffer, set()) - {i}
+        if x.key != o.key and stays and e.args and x.dtype.code == loop.compute:
+            kept.setdefault(e, (expr.var(f"r{k}"), x))
+    rewritten, = _replace(mine, {e: v for e, (v, _) in kept.items()})
+    order = expr.topological([rewritten])
+    work = [e for e in order if e.args]
+    if not work or len(work) > MOST or any([e.op not in CHEAP for e in work]):
+        return
+    places = dict(zip(inputs, ins))
+    places.update({v.value: x for v, x in kept.values()})
+    names = [e.value for e in order if e.op == "var"]
+    leaves = [(n, places[n]) for n in names if n in places]
+    written = loop.writes
+    for n, x in leaves:
+        changed = {w for w in writers.get(x.buffer, ()) if i < w <= last}
+        if changed or (n in inputs and x.buffer in written):
+            return
+    if not 1 <= len(leaves) <= 2:
+        return
+    for j in readers[o.buffer] - {i}:
+        have = {x.key for c in calls[j].calls for x in c.ins}
+        if len([1 for _, x in leaves if x.key not in have]) > 1:
+            return
+    numbers = dict(zip(scalars, values))
+    used = [n for n in names if n in numbers]
+    for j in sorted(readers[o.buffer] - {i}):
+        reader = calls[j]
+        reader.calls.insert(0, _call(loop, [n for n, _ in leaves], [x for _, x in leaves], used,
+                                     [numbers[n] for n in used], rewritten, o))
+        reader.reads.discard(o.buffer)
+        for _, x in leaves:
+            reader.reads.add(x.buffer)
+            readers.setdefault(x.buffer, set()).add(j)
+    readers[o.buffer] = {i}
+
+
+def _replace(e, table):
+    new = {}
+    for x in expr.topological([e]):
+        new[x] = table[x] if x in table else expr.apply(x.op, *[new[a] for a in x.args]) if x.args else x
+    return (new[e],)
+
+
+def _call(loop, inputs, ins, scalars, values, expression, out):
+    """An elementwise call inside a loop that makes ``out`` again."""
+    call = object.__new__(Pointwise)
+    call.name, call.compute, call.shape = "again", loop.calls[0].compute, loop.shape
+    call.ins, call.outs, call.values = ins, [out], values
+    call.inputs, call.scalars, call.expressions = tuple(inputs), tuple(scalars), (expression,)
+    return call
