@@ -10,12 +10,13 @@ import numbagrad as ng
 
 
 def options(description, **defaults):
-    """Parser with --device, --seed and --out; keyword arguments become options with these defaults."""
+    """Parser with --device, --seed, --out and --compile; keyword arguments become options with these defaults."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--seed", type=int, default=1, help="seed of the random numbers")
     parser.add_argument("--out", default=os.path.join(os.path.dirname(os.path.abspath(__file__)), "out"),
                         help="folder for pictures and checkpoints")
+    parser.add_argument("--compile", action="store_true", help="run each training step as one compiled call (CPU)")
     for name, value in defaults.items():
         parser.add_argument("--" + name.replace("_", "-"), type=type(value), default=value, help=HELP.get(name, " "))
     return parser
@@ -42,6 +43,11 @@ def start(parser, argv=None, needs=()):
     ng.manual_seed(args.seed)
     os.makedirs(args.out, exist_ok=True)
     return args, device
+
+
+def compiled(args, step):
+    """The training step, compiled where --compile asks for it."""
+    return ng.compile(step) if args.compile else step
 
 
 def bar(steps, **kwargs):

@@ -7,7 +7,7 @@ import os
 import time
 
 import numpy as np
-from common import bar, figure, options, save, start
+from common import bar, compiled, figure, options, save, start
 
 import numbagrad as ng
 from numbagrad import nn
@@ -79,16 +79,21 @@ def train(name, args, device):
         set_random_state(state["random"], device)
         history, first = state["history"], state["epoch"]
         print(f"{name}: resumed after epoch {first} from {path}")
+
+    def step(x, y):
+        optimizer.zero_grad()
+        loss = loss_fn(model(x), y)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    step = compiled(args, step)
     begin = time.perf_counter()
     epochs = bar(range(first, args.epochs), desc=name)
     for epoch in epochs:
         total = 0.0
         for batch_x, batch_y in loader:
-            optimizer.zero_grad()
-            loss = loss_fn(model(batch_x), batch_y)
-            loss.backward()
-            optimizer.step()
-            total += loss.item() * len(batch_y)
+            total += step(batch_x, batch_y).item() * len(batch_y)
         accuracy, _ = evaluate(model, test_x, test_y)
         history.append((total / len(y), accuracy))
         # One file with everything that the next epoch depends on; save replaces the old one in a single step.

@@ -1,7 +1,7 @@
 """A frozen backbone with a new head: train on the digits 0-4, then only a new last layer on 5-9."""
 
 import numpy as np
-from common import bar, figure, options, save, start
+from common import bar, compiled, figure, options, save, start
 
 import numbagrad as ng
 from numbagrad import nn
@@ -33,17 +33,22 @@ def data(low, high, device):
     return DataLoader(TensorDataset(x[train], y[train]), batch_size=32, shuffle=True), x[test], y[test]
 
 
-def train(model, loader, parameters, lr, epochs, label):
+def train(args, model, loader, parameters, lr, epochs, label):
     optimizer = ng.optim.SGD(parameters, lr=lr, momentum=0.9)
     loss_fn = nn.CrossEntropyLoss()
+
+    def step(x, y):
+        optimizer.zero_grad()
+        loss = loss_fn(model(x), y)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    step = compiled(args, step)
     losses = []
     for _ in bar(epochs, desc=label):
         for x, y in loader:
-            optimizer.zero_grad()
-            loss = loss_fn(model(x), y)
-            loss.backward()
-            optimizer.step()
-            losses.append(loss.item())
+            losses.append(step(x, y).item())
     return losses
 
 
@@ -56,7 +61,7 @@ def main(argv=None):
     args, device = start(options(__doc__, epochs=10, head_epochs=60, lr=0.05, head_lr=0.1), argv, needs=("sklearn",))
     loader, x, y = data(0, 5, device)
     model = Net().to(device)
-    first = train(model, loader, model.parameters(), args.lr, args.epochs, "whole network, digits 0-4")
+    first = train(args, model, loader, model.parameters(), args.lr, args.epochs, "whole network, digits 0-4")
     before = accuracy(model, x, y)
 
     for parameter in model.parameters():
@@ -65,7 +70,7 @@ def main(argv=None):
     frozen = model.backbone[0].weight.detach().clone()
     loader, x, y = data(5, 10, device)
     untrained = accuracy(model, x, y)
-    second = train(model, loader, model.fc.parameters(), args.head_lr, args.head_epochs, "new head, digits 5-9")
+    second = train(args, model, loader, model.fc.parameters(), args.head_lr, args.head_epochs, "new head, digits 5-9")
     after = accuracy(model, x, y)
     if not bool((model.backbone[0].weight == frozen).all()):
         raise AssertionError("the frozen backbone changed")

@@ -1,6 +1,6 @@
 """Linear regression by hand: y = x.mm(w) + b, squared error, gradient descent written out."""
 
-from common import bar, figure, options, save, start
+from common import bar, compiled, figure, options, save, start
 
 import numbagrad as ng
 
@@ -12,18 +12,24 @@ def main(argv=None):
     w = ng.rand(1, 1, device=device, requires_grad=True)
     b = ng.zeros(1, 1, device=device, requires_grad=True)
     losses, lines = [], []
-    steps = bar(args.steps)
-    for _ in steps:
+
+    def train():
         y_pred = x.mm(w) + b.expand_as(y)
         loss = 0.5 * (y_pred - y) ** 2
         loss = loss.mean()
-        lines.append((w.item() / 20, b.item()))
         loss.backward()
         with ng.no_grad():
-            w -= args.lr * w.grad
-            b -= args.lr * b.grad
+            w.sub_(args.lr * w.grad)
+            b.sub_(args.lr * b.grad)
             w.grad.zero_()
             b.grad.zero_()
+        return loss
+
+    train = compiled(args, train)
+    steps = bar(args.steps)
+    for _ in steps:
+        lines.append((w.item() / 20, b.item()))
+        loss = train()
         losses.append(loss.item())
         steps.set_postfix(loss=f"{losses[-1]:.4f}")
     lines.append((w.item() / 20, b.item()))

@@ -1,7 +1,7 @@
 """Logistic regression on two Gaussian clouds; draws the decision line as it moves and stops at 99 % accuracy."""
 
 import numpy as np
-from common import bar, figure, options, save, start
+from common import bar, compiled, figure, options, save, start
 
 import numbagrad as ng
 from numbagrad import nn
@@ -21,13 +21,19 @@ def main(argv=None):
     loss_fn = nn.BCELoss()
     optimizer = ng.optim.SGD(net.parameters(), lr=args.lr, momentum=0.9)
     lines = []
-    steps = bar(args.steps)
-    for step in steps:
-        y_pred = net(train_x)
-        loss = loss_fn(y_pred.squeeze(), train_y)
+
+    def train(x, y):
+        y_pred = net(x)
+        loss = loss_fn(y_pred.squeeze(), y)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
+        return y_pred, loss
+
+    train = compiled(args, train)
+    steps = bar(args.steps)
+    for step in steps:
+        y_pred, loss = train(train_x, train_y)
         if step % 20 == 0:
             mask = y_pred.ge(0.5).float().squeeze()
             accuracy = (mask == train_y).sum().item() / train_y.size(0)

@@ -1,6 +1,6 @@
 """A two-layer network with its own autograd Function (MyReLU), trained by hand on random data."""
 
-from common import bar, figure, options, save, start
+from common import bar, compiled, figure, options, save, start
 
 import numbagrad as ng
 
@@ -28,18 +28,23 @@ def main(argv=None):
     w1 = ng.randn(args.inputs, args.hidden, device=device, requires_grad=True)
     w2 = ng.randn(args.hidden, args.outputs, device=device, requires_grad=True)
     losses = []
-    steps = bar(args.steps)
-    for _ in steps:
+
+    def train():
         relu = MyReLU.apply
         y_pred = relu(x.mm(w1)).mm(w2)
         loss = (y_pred - y).pow(2).sum()
         loss.backward()
         with ng.no_grad():
-            w1 -= args.lr * w1.grad
-            w2 -= args.lr * w2.grad
+            w1.sub_(args.lr * w1.grad)
+            w2.sub_(args.lr * w2.grad)
             w1.grad.zero_()
             w2.grad.zero_()
-        losses.append(loss.item())
+        return loss
+
+    train = compiled(args, train)
+    steps = bar(args.steps)
+    for _ in steps:
+        losses.append(train().item())
         steps.set_postfix(loss=f"{losses[-1]:.3e}")
     print(f"loss: first {losses[0]:.1f}, last {losses[-1]:.3e}")
     fig, axis = figure(6, 4)

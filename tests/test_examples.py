@@ -168,6 +168,21 @@ def test_help_names_every_option(example, capsys, name):
     assert e.value.code == 0 and all(option in out for option in ("--device", "--seed", "--out", "--lr"))
 
 
+def numbers(text):
+    """The numbers of what an example prints, but for times."""
+    return [float(n) for n in re.findall(r"-?\d+\.?\d*(?:e-?\d+)?", re.sub(r"in [\d.]+ s|picture: .*", "", text))]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_compiled_examples_print_the_same(example, name):
+    few = {"digits": ("--epochs", 2), "finetune_head": ("--epochs", 3, "--head-epochs", 3),
+           "two_layer_net": ("--steps", 60)}.get(name, ())
+    plain, compiled = (example(name, *few, *more)[1] for more in ((), ("--compile",)))
+    assert re.sub(r"[\d.e-]+", "#", compiled) == re.sub(r"[\d.e-]+", "#", plain)
+    # Losses are printed to four digits; sums in another order change the last of them, and may turn one scan of 450.
+    assert numbers(compiled) == pytest.approx(numbers(plain), rel=2e-3, abs=0.23 if name == "digits" else 2e-4)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_same_seed_same_result(example, name):
     few = {"digits": ("--epochs", 1, "--model", "mlp"), "finetune_head": ("--epochs", 1, "--head-epochs", 1)}.get(
