@@ -16,7 +16,7 @@ from numbagrad import dtypes as dt
 from numbagrad import storage
 from numbagrad.autograd import graph, inplace
 from numbagrad.copying import contiguous_copy, copy_into
-from numbagrad.kernel import tape
+from numbagrad.kernel.tape import TAPE, active, flag
 from numbagrad.modes import is_grad_enabled
 from numbagrad.op import call as calls
 from numbagrad.op.call import raw_view
@@ -84,7 +84,7 @@ def as_index(t):
 def lines(entries, index_shape, fail, negative=True):
     """Row-major element numbers for [(index tensor, dim, size)] over the broadcast index shape: (array, address)."""
     n = numel(index_shape)
-    captured = tape.TAPE and tape.active() is not None
+    captured = TAPE and active() is not None
     lin, where = captured_row(n) if captured else checked_row(n)
     if n == 0:
         return lin, where
@@ -100,7 +100,7 @@ def lines(entries, index_shape, fail, negative=True):
             t = contiguous_copy(raw(t._buf, t._ptr, n, index_shape, calls.expanded_strides(t, index_shape), t._kind, t._ver))
         if captured:
             found = range_flag(fail, dim, size)
-            tape.active().buffer(t)
+            active().buffer(t)
         run(t._ptr, where, found, size, stride, 1 if k else 0, 1 if negative else 0, 0, n)
         if not captured and lin[n]:
             fail(int(lin[n + 1]), dim, size)
@@ -139,7 +139,7 @@ def range_flag(fail, dim, size):
             if found[0] != -1:
                 found[0] = -1
                 fail(int(found[1]), dim, size)
-        address = _range_flags[key] = tape.flag(found, check)
+        address = _range_flags[key] = flag(found, check)
     return address
 
 
@@ -182,7 +182,7 @@ def plan_dim(shape, dim, index, fail):
     """Plan of gather and scatter: for every element of ``index`` its place in a tensor of ``shape``."""
     index = as_index(index)
     n = index._n
-    captured = tape.TAPE and tape.active() is not None
+    captured = TAPE and active() is not None
     numbers = lin, where = captured_row(n) if captured else checked_row(n)
     if n:
         key = (index._shape, shape)
@@ -193,7 +193,7 @@ def plan_dim(shape, dim, index, fail):
             array = np.array((*(index._shape or (1,)), *(contiguous_strides(shape) or (1,))), np.int64)
             meta = _metas[key] = (array, storage.table(array))
         if captured:
-            tape.active().buffer(index)
+            active().buffer(index)
         sizes = index._shape or (1,)
         size = shape[dim] if shape else 1
         found = range_flag(fail, dim, size) if captured else where + 8 * n

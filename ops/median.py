@@ -191,12 +191,15 @@ def _most_frequent(input, dim: int):
 
 @_most_frequent.cpu
 def _(out, input, dim):
-    t = input.transpose(dim, -1).contiguous() if input._shape else input.reshape((1,))
+    t = input.detach()
+    t = t.transpose(dim, -1).contiguous() if dim < len(input._shape) - 1 else t.contiguous().reshape(input._shape or (1,))
     n = t._shape[-1]
     order = np.ascontiguousarray(np.argsort(_array_float(t), axis=-1, kind="stable"))
-    index = make((*t._shape[:-1], 1), INT64)
+    direct = dim == len(input._shape) - 1 or not input._shape
+    index = out if direct else make((*t._shape[:-1], 1), INT64)
     mode_rows[t._kind.dtype](t._ptr, storage.address(order), index._ptr, n, 0, t._n // n)
-    copy_into(out, index.transpose(dim, -1) if input._shape else index)
+    if not direct:
+        copy_into(out, index.transpose(dim, -1))
 
 
 @function(reference=_mode_reference, samples=(Sample((3, 4)), Sample((3, 4), 0, True)), dtypes="any")
@@ -206,7 +209,7 @@ def mode(input, dim=-1, keepdim=False, *, out=None):
     at = wrap_dim(dim, len(input._shape))
     if input._shape and input._shape[at] == 0:
         raise IndexError(f"mode(): Expected reduction dim {at} to have non-zero size.")
-    index = _most_frequent.call(input.detach(), at).reshape(_reduced(input._shape, at, keepdim))
+    index = _most_frequent.call(input, at).reshape(_reduced(input._shape, at, keepdim))
     values = _mode_picked.call(input, index, dim=at)
     return _both_out("mode", out, (values, index), input, ModeResult)
 

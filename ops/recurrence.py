@@ -58,3 +58,47 @@ def shifted(x, dim, reverse, first=0):
     edge = x.new_full((*x._shape[:dim], min(n, 1), *x._shape[dim + 1:]), first)
     rest = narrow(x, dim, 1 if reverse else 0, max(n - 1, 0))
     return cat((rest, edge) if reverse else (edge, rest), dim)
+
+
+# --- running products -------------------------------------------------------------------------------------------------
+
+@kernel(fast=())
+def product_back(g: "*T", x: "*T", y: "*T", out: "*T", n: int, inner: int, start: int, stop: int):
+    for row in range(start, stop):
+        for k in range(inner):
+            at = (row * n + n - 1) * inner + k
+            later = load(g[at])
+            for _ in range(1, n):
+                out[at] = store(load(y[at - inner]) * later)
+                later = T(load(g[at - inner]) + load(x[at]) * later)
+                at -= inner
+            out[at] = store(later)
+
+
+def _product_reference(g, x, y, dim):
+    later = _reference(g, np.roll(x, -1, dim), dim, True)
+    before = np.moveaxis(np.roll(y, 1, dim), dim, 0).copy()
+    before[:1] = 1
+    return later * np.moveaxis(before, 0, dim)
+
+
+@custom(private=True, reference=_product_reference, node="CumprodBackwardBackward0", samples=(
+    Sample((3, 4), (3, 4), (3, 4), 1), Sample((3, 4), (3, 4), (3, 4), 0)))
+def product_gradient(upstream, input, y, dim: int):
+    """Gradient of the running product ``y`` of ``input``: y[i - 1] * s[i], with s[i] = g[i] + input[i + 1] * s[i + 1]."""
+    return input._shape, input._kind
+
+
+@product_gradient.cpu
+def _(out, upstream, input, y, dim):
+    shape = out._shape
+    if out._n:
+        product_back[out._kind.dtype](upstream._ptr, input._ptr, y._ptr, out._ptr, shape[dim], numel(shape[dim + 1:]), 0,
+                                      numel(shape[:dim]))
+
+
+@product_gradient.gradient
+def _(g, upstream, input, y, dim):
+    later = linear_recurrence.call(upstream, shifted(input, dim, True), dim, True)
+    own = linear_recurrence.call(g * shifted(y, dim, False, 1), input, dim, False)
+    return own, shifted(own, dim, False) * later, shifted(g * later, dim, True)

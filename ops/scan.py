@@ -12,7 +12,7 @@ from numbagrad.op.call import write_out
 from numbagrad.tensor import numel, wrap_dim
 
 from .index_kernels import check_saved
-from .recurrence import linear_recurrence, shifted
+from .recurrence import product_gradient
 from .sort import result
 
 CummaxResult, CumminResult = result("cummax", "values", "indices"), result("cummin", "values", "indices")
@@ -191,8 +191,7 @@ def _(g, input, y, dim):
     if not input._shape:
         return g
     # d out[j] / d x[i] is the product over the others up to j: no division, so zeros are like other values.
-    later = linear_recurrence.call(g, shifted(input, dim, True), dim, True)
-    return later * shifted(y, dim, False, 1)
+    return product_gradient.call(g, input, y, dim)
 
 
 @function(reference=_axis(np.cumprod), samples=ALONG, domain=(0.3, 2.0), dtypes="any", inplace=True)
