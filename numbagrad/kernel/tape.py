@@ -41,9 +41,10 @@ class Fake:
 def active():
     """The recorder of the calling thread's capture, or None."""
     if TAPE:
-        recorder = TAPE[-1]
-        if recorder.thread == get_ident() and not recorder.paused:
-            return recorder
+        ident = get_ident()
+        for recorder in reversed(TAPE):  # several threads may capture at once
+            if recorder.thread == ident:
+                return None if recorder.paused else recorder
     return None
 
 
