@@ -25,7 +25,11 @@ def text_of(self):
     env = {"MISS": MISS, "STATE": modes.STATE, "mode_key": mode_key, "MODE": self.mode, "V": self, "TAPE": tape.TAPE,
            "empty": np.empty, "peek": storage._peek, "new": object.__new__, "Tensor": Tensor}
     p = self.program
-    head = f"def call({''.join(n + ', ' for n in names)}):\n"
+    public = len(self.leaves) - len(self.hidden)
+    head = f"def call({''.join(n + ', ' for n in names[:public])}):\n"
+    for k, i in enumerate(self.hidden):
+        env[f"C{i}"] = self.leaves[i][0]
+        head += f"    a{public + k} = a{i}._grad if a{i}.__class__ is C{i} else None\n"
     checks = []
     for i, (cls, kind, shape, strides, rg, leaf) in enumerate(self.leaves):
         env[f"C{i}"], env[f"K{i}"], env[f"S{i}"] = cls, kind, shape
@@ -207,7 +211,7 @@ def build(self):
     self.fast = jit.define(text, "call", env)
     if self.flat:
         # The same as the owner's own call: what does not fit goes the slow way.
-        names = [f"a{i}" for i in range(len(self.leaves))]
+        names = [f"a{i}" for i in range(len(self.leaves) - len(self.hidden))]
         every = "".join(n + ", " for n in names)
         bound = text[text.index("\n") + 1:].replace(
             "        return MISS\n", f"        return self.slow(given(({every})), {{}})\n")

@@ -65,7 +65,7 @@ class CompiledFunction:
         structure = flatten((args, kwargs), leaves)
         with self.lock:
             for v in reversed(self.variants):
-                if v.structure == structure and len(v.leaves) == len(leaves):
+                if v.structure == structure and len(v.leaves) - len(v.hidden) == len(leaves):
                     result = v.fast(*leaves)
                     if result is not MISS:
                         self.use(v)

@@ -37,8 +37,12 @@ class Variant:
         fn = self.owner.fn
         self.surroundings = guards.Surroundings(fn, (args, kwargs))
         modules_before = guards.ModuleGuard(self.surroundings.modules.values())
+        # Gradients that leaves among the arguments have already are further, hidden arguments.
+        self.hidden = [i for i, t in enumerate(leaves) if t._rg and t._node is None and t._grad is not None
+                       and id(t) not in self.surroundings.tensors and not any([t is s for s in leaves[:i]])]
+        every = [*leaves, *[leaves[i]._grad for i in self.hidden]]
         with recording() as r:
-            swapped = self._stand_in(r, leaves)
+            swapped = self._stand_in(r, every)
             given, (args, kwargs) = _as_leaves(leaves, args, kwargs, self.structure)
             try:
                 result = fn(*args, **kwargs)
@@ -58,7 +62,7 @@ class Variant:
         self.result_structure = flatten(result, outs)
         del result
         try:
-            self._finish(r, leaves, outs, given, swapped)
+            self._finish(r, every, outs, given, swapped)
         except BaseException:
             r.restore_versions()
             undo([(t, g) for t, g, _ in r.leaves.values()], r.optimizers.values())
@@ -156,10 +160,7 @@ class Variant:
                 del r.leaves[id(t)]
                 continue
             _, before, reads = entry
-            if reads and before is not None:
-                raise CaptureError(f"ng.compile: tensor argument {i} has a gradient already, to which the compiled function "
-                                   "would add; set it to None first")
-            if reads:
+            if reads and before is None:
                 self.no_gradient.append(i)
             if t._grad is not None and t._grad is not before:
                 self.gradient_of.append(i)
