@@ -283,12 +283,6 @@ class Recorder:
             words.append(value if p is None else p)
         self.add(Raw(fn, words, buffers, n, grain))
 
-    def native(self, make, words, reads, writes, items, work, name):
-        """A generated kernel in its table form: ``make()`` compiles it."""
-        resolved = [self.pointer(w, name, False, ()) if i in reads or i in writes else w for i, w in enumerate(words)]
-        self.add(Raw(make, resolved, None, items, 0, reads=[resolved[i].buffer for i in reads],
-                     writes=[resolved[i].buffer for i in writes], work=work, name=name))
-
     def optimize(self, kernel, tables, changed, shared):
         """An optimizer's update of one group."""
         for state in self.optimizer.state.values():

@@ -168,7 +168,6 @@ class Group:
         out = Operand(fold.out.buffer, fold.out.offset, (1,), (1,), dtypes.BY_CODE[fold.key[2]])
         self.folds.append((out, o, fold.op, fold.numbers[2]))
         self.writes.add(fold.out.buffer)
-        self.folded = getattr(self, "folded", 0) + 1
         return True
 
     def buffers(self):

@@ -1,0 +1,338 @@
+"""What a capture refuses, what is left after a failure, and errors in replays."""
+
+from __future__ import annotations
+
+import re
+import warnings
+
+import numpy as np
+import pytest
+
+import numbagrad as ng
+import numbagrad.nn.functional as F
+from numbagrad import nn
+from numbagrad.compile import CaptureError, CompileWarning
+
+SCALE = 2.0
+TABLE = {"factor": 3.0, "list": [1.0, 2.0]}
+WEIGHTS = [ng.tensor([1.0, 2.0]), ng.tensor([3.0, 4.0])]
+
+
+def values(t):
+    return t.detach().numpy().copy()
+
+
+def line_of(text):
+    """Pattern of the message that names the line of this file with ``text`` in it."""
+    with open(__file__) as f:
+        number = next(i for i, line in enumerate(f, 1) if text in line)
+    return re.escape(f"{__file__}:{number}")
+
+
+# --- values asked for, and state after a failure ----------------------------------------------------------------------
+
+def asks_item(x):
+    return x * x.sum().item()  # asks: item
+
+
+def asks_bool(x):
+    return x if x.sum() > 0 else -x  # asks: bool
+
+
+def asks_print(x):
+    print(x + 1)  # asks: repr
+    return x
+
+
+def asks_numpy(x):
+    return ng.from_numpy((x * 2).numpy())  # asks: numpy
+
+
+def asks_list(x):
+    return sum((x * 2).tolist())  # asks: tolist
+
+
+def asks_float(x):
+    return x * float(x[0])  # asks: float
+
+
+def asks_format(x):
+    return f"{x.sum():.2f}"  # asks: format
+
+
+def asks_shape(x):
+    return x[x > 0]  # asks: getitem
+
+
+def asks_range(x):
+    return [x * i for i in range(x.sum().long())]  # asks: index
+
+
+@pytest.mark.parametrize("f", [asks_item, asks_bool, asks_print, asks_numpy, asks_list, asks_float, asks_format, asks_shape,
+                               asks_range], ids=lambda f: f.__name__)
+def test_values_that_python_asks_for_raise_with_the_line(f):
+    what = f.__name__.removeprefix("asks_")
+    name = {"print": "repr", "list": "tolist", "shape": "getitem", "range": "index"}.get(what, what)
+    with pytest.raises(CaptureError, match=f"^ng\\.compile: {name}\\(\\) at {line_of(f'# asks: {name}')} "):
+        ng.compile(f)(ng.tensor([1.0, 2.0]))
+
+
+@pytest.mark.parametrize("kind", [ng.optim.SGD, ng.optim.Adam])
+@pytest.mark.parametrize("error", [CaptureError, ZeroDivisionError])
+def test_a_failed_capture_leaves_everything_as_it_was(kind, error):
+    model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+    opt = kind(model.parameters(), lr=0.1)
+    x = ng.randn(4, 3)
+    model(x).sum().backward()
+    before = [(p.grad, values(p.grad), values(p), p._version) for p in model.parameters()]
+    buffers = [values(b) for b in model.buffers()]
+
+    @ng.compile
+    def step(x):
+        opt.zero_grad()
+        loss = model(x).pow(2).sum()
+        loss.backward()
+        opt.step()
+        if error is ZeroDivisionError:
+            return 1 / 0
+        return loss.item()
+    ng.manual_seed(4)
+    wanted = ng.get_rng_state()
+    for _ in range(2):
+        with pytest.raises(error):
+            step(x)
+    assert ng.equal(ng.get_rng_state(), wanted) and ng.is_grad_enabled()
+    assert not opt.state
+    for p, (grad, was, value, version) in zip(model.parameters(), before):
+        assert p.grad is grad and p._version == version
+        np.testing.assert_array_equal(values(p.grad), was)
+        np.testing.assert_array_equal(values(p), value)
+    for b, was in zip(model.buffers(), buffers):
+        np.testing.assert_array_equal(values(b), was)
+    assert (x * 2 + 1).sum().item() == pytest.approx((2 * x.numpy() + 1).sum(), rel=1e-5)  # eager code runs on
+
+
+def test_fallback_warns_once_and_runs():
+    def f(x):
+        return x * x.sum().item()
+    step = ng.compile(f, fallback=True)
+    with pytest.warns(CompileWarning, match="runs eagerly"):
+        assert step(ng.tensor([1.0, 2.0])).tolist() == [3.0, 6.0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert step(ng.tensor([1.0, 3.0])).tolist() == [4.0, 12.0]
+
+
+def test_tensors_that_leak_out_raise():
+    kept = []
+
+    def leaks(x):
+        y = x * 2
+        kept.append(y)
+        return y.sum()
+    with pytest.raises(CaptureError, match="a list of 0 items changes"):
+        ng.compile(leaks)(ng.ones(3))
+    holder = {}
+
+    def stores(x):
+        holder["last"] = x + 1
+        return x
+    with pytest.raises(CaptureError, match="a dict of 0 items changes"):
+        ng.compile(stores)(ng.ones(3))
+
+    class Hidden:
+        __slots__ = ("last",)
+    hidden = Hidden()
+
+    def hides(x):
+        hidden.last = x + 1
+        return x
+    with pytest.raises(CaptureError, match="still held outside"):
+        ng.compile(hides)(ng.ones(3))
+
+
+def test_python_side_effects_raise():
+    count, state = 0, {"calls": 0}
+
+    def counts(x):
+        nonlocal count
+        count += 1
+        return x
+
+    def notes(x):
+        state["calls"] += 1
+        return x
+
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.calls = 0
+
+        def forward(self, x):
+            self.calls += 1
+            return x
+    with pytest.raises(CaptureError, match="a variable of the enclosing function changes from 0 to 1"):
+        ng.compile(counts)(ng.ones(2))
+    with pytest.raises(CaptureError, match="'calls' changes from 0 to 1"):
+        ng.compile(notes)(ng.ones(2))
+    with pytest.raises(CaptureError, match="calls changed from 0 to 1"):
+        ng.compile(Model())(ng.ones(2))
+
+
+def test_other_attributes_may_change():
+    """Only what the function names is guarded."""
+    class Trainer:
+        def __init__(self):
+            self.epoch, self.history, self.w = 0, [], ng.ones(2, requires_grad=True)
+
+        def loss(self, x):
+            return (x * self.w).sum()
+    trainer = Trainer()
+    step = ng.compile(lambda x: trainer.loss(x) * 2)
+    for k in range(5):
+        trainer.epoch = k
+        trainer.history.append(step(ng.full((2,), float(k))).item())
+    assert trainer.history == [0.0, 4.0, 8.0, 12.0, 16.0] and len(step.variants) == 1
+
+
+def test_globals_of_methods_and_of_other_modules():
+    import types
+    tools = types.ModuleType("tools_of_the_test")
+    exec("SHIFT = 1.0\ndef shifted(x):\n    return x + SHIFT\n", vars(tools))
+    for f in ("shifted",):
+        getattr(tools, f).__module__ = "tools_of_the_test"
+
+    class Model(nn.Module):
+        def forward(self, x):
+            return self.scaled(x)
+
+        def scaled(self, x):
+            return tools.shifted(x) * SCALE
+    global SCALE
+    step = ng.compile(Model())
+    try:
+        assert step(ng.ones(2)).tolist() == [4.0, 4.0] == step(ng.ones(2)).tolist()
+        SCALE = 3.0
+        assert step(ng.ones(2)).tolist() == [6.0, 6.0]
+        tools.SHIFT = 4.0
+        assert step(ng.ones(2)).tolist() == [15.0, 15.0]
+    finally:
+        SCALE = 2.0
+
+
+def test_rebound_models_and_optimizers():
+    model = nn.Linear(2, 2)
+    step = ng.compile(lambda x: model(x))
+    x = ng.ones(1, 2)
+    for _ in range(3):
+        np.testing.assert_allclose(values(step(x)), values(model(x)), rtol=1e-6)
+        model = nn.Linear(2, 2)
+
+
+# --- errors of bad values in replays ----------------------------------------------------------------------------------
+
+BAD = {
+    "cross_entropy": (lambda x, i: F.cross_entropy(x, i), (4, 3), 3, IndexError),
+    "embedding": (lambda x, i: F.embedding(i, x), (4, 3), 4, IndexError),
+    "index_select": (lambda x, i: x.index_select(0, i), (4, 3), 4, IndexError),
+    "getitem": (lambda x, i: x[i], (4, 3), 4, IndexError),
+    "gather": (lambda x, i: x.gather(0, i.reshape(-1, 1)), (4, 3), 4, RuntimeError),
+    "scatter_add": (lambda x, i: x.scatter_add(0, i.reshape(-1, 1), ng.ones(4, 1)), (4, 3), 4, RuntimeError),
+    "one_hot": (lambda x, i: F.one_hot(i, 3) + x.sum(), (4, 3), 3, RuntimeError),
+    "multi_margin_loss": (lambda x, i: F.multi_margin_loss(x, i), (4, 3), 3, RuntimeError),
+    "embedding_bag": (lambda x, i: F.embedding_bag(i.reshape(2, 2), x), (4, 3), 4, RuntimeError),
+    "gaussian_nll_loss": (lambda x, i: F.gaussian_nll_loss(x[:, 0], x[:, 1], 2 - i), (4, 3), 3, ValueError),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_values_raise_in_replays_as_in_eager(name):
+    f, shape, bad, error = BAD[name]
+    x = ng.rand(*shape)
+    good = ng.tensor([0, 2, 1, 0])
+    wrong = ng.tensor([0, 2, bad, 0])
+    step = ng.compile(f)
+    for _ in range(2):
+        np.testing.assert_allclose(values(step(x, good)), values(f(x, good)), rtol=1e-6)
+        with pytest.raises(error) as eager:
+            f(x, wrong)
+        with pytest.raises(error) as compiled:
+            step(x, wrong)
+        assert str(compiled.value) == str(eager.value)
+
+
+def test_bad_values_in_the_first_call():
+    step = ng.compile(lambda x, i: x[i])
+    x = ng.arange(3.0)
+    with pytest.raises(IndexError, match="index 3 is out of bounds"):
+        step(x, ng.tensor([3]))
+    assert step(x, ng.tensor([2])).tolist() == [2.0]
+
+
+def test_wrong_arguments():
+    step = ng.compile(lambda x: x + 1)
+    for _ in range(2):
+        assert step(ng.ones(1)).tolist() == [2.0]
+        with pytest.raises(TypeError):
+            step()
+        with pytest.raises(TypeError):
+            step(ng.ones(1), ng.ones(1))
+        with pytest.raises(TypeError):
+            step(y=ng.ones(1))
+        assert step(x=ng.ones(1)).tolist() == [2.0]
+        assert step(3) == 4
+    with pytest.raises(TypeError, match="expects a function or a Module"):
+        ng.compile(3)
+
+
+# --- instances --------------------------------------------------------------------------------------------------------
+
+def test_methods_of_two_instances_do_not_share_a_capture():
+    class Counter:
+        def __init__(self, by):
+            self.by, self.total = by, ng.zeros(2)
+
+        @ng.compile
+        def add(self, x):
+            self.total.add_(x * self.by)
+            return self.total.clone()
+    one, two = Counter(1.0), Counter(10.0)
+    for k in range(1, 4):
+        assert one.add(ng.ones(2)).tolist() == [1.0 * k] * 2
+        assert two.add(ng.ones(2)).tolist() == [10.0 * k] * 2
+    one.by = 2.0
+    assert one.add(ng.ones(2)).tolist() == [5.0] * 2
+    bound = ng.compile(two.add)
+    assert bound(ng.ones(2)).tolist() == [40.0] * 2
+
+
+def test_instances_passed_as_arguments():
+    @ng.compile
+    def forward(model, x):
+        return model(x)
+    one, two = nn.Linear(2, 2), nn.Linear(2, 2)
+    x = ng.ones(1, 2)
+    for model in (one, two, one, two):
+        np.testing.assert_allclose(values(forward(model, x)), values(model(x)), rtol=1e-6)
+        with ng.no_grad():
+            model.weight.add_(1)
+
+
+def test_compiled_function_inside_a_compiled_function():
+    inner = ng.compile(lambda x: x * 2)
+    outer = ng.compile(lambda x: inner(x) + 1)
+    for k in range(3):
+        assert outer(ng.full((2,), float(k))).tolist() == [2.0 * k + 1] * 2
+        assert inner(ng.full((2,), float(k))).tolist() == [2.0 * k] * 2
+
+
+def test_random_draws_differ_from_call_to_call():
+    step = ng.compile(lambda x: (x + ng.randn(3), ng.rand(2), ng.randint(0, 9, (4,)), F.dropout(x, 0.5), ng.randperm(5)))
+    ng.manual_seed(7)
+    found = [step(ng.ones(3)) for _ in range(3)]
+    ng.manual_seed(7)
+    for row in found:
+        x = ng.ones(3)
+        want = (x + ng.randn(3), ng.rand(2), ng.randint(0, 9, (4,)), F.dropout(x, 0.5), ng.randperm(5))
+        for a, b in zip(row, want):
+            assert ng.equal(a, b)
