@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 import numbagrad as ng
+import numbagrad.nn.functional as F
 from numbagrad import nn
 
 STEPS = 100
