@@ -188,7 +188,7 @@ class Variant:
     def _keep_state(self, r, outs):
         """Give real memory to what outlives the call: gradients, new optimizer states."""
         kept = set()
-        self.gradients = []
+        self.gradients, self.states_of = [], set()
         known = self.surroundings.tensors
         for key, (t, _, _) in list(r.leaves.items()):
             if t._buf.__class__ is Fake or (id(t) in r.born and id(t) not in known):
@@ -209,6 +209,7 @@ class Variant:
                         self.once = True
                     if isinstance(v, Tensor):
                         self.surroundings.tensors[id(v)] = v
+                        self.states_of.add(id(v))
                     del v
                 del state, p
             del before
@@ -275,7 +276,9 @@ class Variant:
         known = {id(b.obj) for b in r.buffers.values() if b.role == STATE} | {
             id(b.array) for b in r.buffers.values() if b.role == KEPT}
         given = {id(t) for t in leaves}
-        self.tensors = [t for t in s.tensors.values() if id(t._buf) in known or id(t) in given or t._rg]
+        # An optimizer's state is replaced as a whole, which is looked at by itself.
+        self.tensors = [t for t in s.tensors.values() if id(t) not in self.states_of and (
+            id(t._buf) in known or id(t) in given or t._rg)]
         self.module_guard = guards.ModuleGuard(s.modules.values()) if s.modules else None
         self.grads = [(t, before) for t, before, reads in r.leaves.values() if reads]
         self.optimizers = [o for o, _ in r.optimizers.values()]
