@@ -143,7 +143,6 @@ class Recorder:
 
     def add(self, call):
         call.label = self.label
-        call.phase = self.optimizer is not None
         self.calls.append(call)
 
     def pointwise(self, kernel, compute, ins, scalars, outs, shape):

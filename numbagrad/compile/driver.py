@@ -6,9 +6,8 @@ import functools
 
 from ..kernel import jit, threads
 
-# Words of the header: see ``Program``.
-HEADER = ("rows", "table", "relocations", "relocation_table", "bases", "memory", "state", "drive")
-
+# Words of the header: number of rows, rows, number of relocations, relocations, bases, memory, state and function of
+# ``threads.parallel_for`` (0: run on this thread alone).
 TEXT = """def walk(header, first, last):
     h = ptr_i8(header)
     rows, memory, bases, place = ptr_i8(h[1]), ptr_i8(h[5]), ptr_i8(h[4]), ptr_i8(h[3])
@@ -49,17 +48,19 @@ def _call_drive():
 @functools.cache
 def walk(nogil):
     """Native ``walk(header, first, last)``: -1, or the row of the check that failed."""
-    call_piece, _, _ = threads._intrinsics()
-    env = {"call_piece": call_piece, "call_drive": _call_drive()}
-    return jit.compile_source(TEXT, "walk", "iii", env, "walk 1", returns=True, nogil=nogil).entry
+    return _compiled(TEXT, "iii", nogil)
 
 
 @functools.cache
 def walk_with(count):
     """Native ``walk(header, last, base_0, ...)`` that stores the bases itself: with the GIL held, no lock is needed."""
-    call_piece, _, _ = threads._intrinsics()
-    env = {"call_piece": call_piece, "call_drive": _call_drive()}
     names = "".join(f", b{i}" for i in range(count))
     text = TEXT.replace("header, first, last", f"header, last{names}").replace("    if first == 0:\n", "".join(
         f"    bases[{i}] = b{i}\n" for i in range(count)) + "    if h[2] > 0:\n").replace("range(first, last)", "range(last)")
-    return jit.compile_source(text, "walk", "ii" + "i" * count, env, "walk 1", returns=True).entry
+    return _compiled(text, "ii" + "i" * count, False)
+
+
+def _compiled(text, letters, nogil):
+    call_piece, _, _ = threads._intrinsics()
+    env = {"call_piece": call_piece, "call_drive": _call_drive()}
+    return jit.compile_source(text, "walk", letters, env, "walk 1", returns=True, nogil=nogil).entry

@@ -8,21 +8,8 @@ is walked one by one ("1"), stands still ("0") or jumps ("s") along the innermos
 from __future__ import annotations
 
 from ..kernel import emit, expr, jit
+from ..tensor import numel
 from .scopes import Operands
-
-
-def collapse(shape, strides):
-    """(sizes, strides per operand) with neighbouring dimensions merged where every operand walks them as one."""
-    dims = [(s, tuple([st[d] for st in strides])) for d, s in enumerate(shape) if s != 1]
-    merged = []
-    for s, st in dims:
-        if merged and all([p == q * s for p, q in zip(merged[-1][1], st)]):
-            merged[-1] = (merged[-1][0] * s, st)
-        else:
-            merged.append((s, st))
-    if not merged:
-        merged = [(1, (0,) * len(strides))]
-    return [s for s, _ in merged], [[st[k] for _, st in merged] for k in range(len(strides))]
 
 
 class Loop:
@@ -31,11 +18,11 @@ class Loop:
     def __init__(self, name, compute, ins, outs, scalars, values, expressions, inputs, shape):
         self.name = "fused_" + name
         self.ins, self.outs, self.values = ins, outs, values
-        sizes, strides = collapse(shape, [o.strides for o in (*ins, *outs)])
+        sizes, strides = emit.collapse(shape, [o.strides for o in (*ins, *outs)])
         self.sizes, self.strides = sizes, strides
         self.flat = len(sizes) == 1 and all([st[0] in (0, 1) for st in strides])
-        self.items = sizes[0] if self.flat else _product(sizes[:-1])
-        self.elements = _product(sizes)
+        self.items = sizes[0] if self.flat else numel(sizes[:-1])
+        self.elements = numel(sizes)
         self.compute, self.expressions, self.inputs, self.scalars = compute, expressions, inputs, scalars
 
     def words(self, pointer):
@@ -123,16 +110,8 @@ class Loop:
         text = f"def {self.name}(table, start, stop):\n    args = ptr_i8(table)\n    fargs = ptr_f8(table)\n"
         text += "".join(f"    {line}\n" for line in head + lines)
         env, key = emit.functions(used, compute)
-        env["T"], t_key = jit._Cast.get("T", compute)
-        keys = [key, t_key, operands.key]
-        env.update(operands.env)
-        for c in sorted(set(codes_in)):
-            env["load_" + c], q = jit._Cast.get("load", c)
-            keys.append(q)
-        for c in sorted(set(codes_out)):
-            env["store_" + c], q = jit._Cast.get("store", c)
-            keys.append(q)
-        return text, "\n".join(keys), env
+        more, keys = emit.casts(compute, codes_in, codes_out)
+        return text, "\n".join([key, *keys, operands.key]), {**env, **more, **operands.env}
 
 
 _made: dict = {}
@@ -144,10 +123,3 @@ def compiled(text, key, env, name, fast=jit.FAST):
     if found is None:
         found = _made[text, key] = jit.compile_source(text, name, "iii", env, key, fast)
     return found
-
-
-def _product(sizes):
-    n = 1
-    for s in sizes:
-        n *= s
-    return n

@@ -179,13 +179,9 @@ class FoldLoop:
         text = f"def {self.name}(table, start, stop):\n    args = ptr_i8(table)\n    fargs = ptr_f8(table)\n"
         text += "".join(f"    {line}\n" for line in head + loop + ["    " + t for t in inner] + tail)
         env, key = emit.functions(used, c)
-        env["T"], t_key = jit._Cast.get("T", c)
-        keys = [key, t_key, operands.key]
-        env.update(operands.env)
-        for kind, which in (("load", codes[:m]), ("store", codes[m:] + [f[0].dtype.code for f in self.folds])):
-            for code in sorted(set(which)):
-                env[f"{kind}_{code}"], q = jit._Cast.get(kind, code)
-                keys.append(q)
+        more, keys = emit.casts(c, codes[:m], codes[m:] + [f[0].dtype.code for f in self.folds])
+        env.update({**more, **operands.env})
+        keys = [key, *keys, operands.key]
         if self.form == "columns":
             for i in folds:
                 env[f"wide{i}"], env[f"part{i}"] = jit.nb().stack("f8", TILE), jit.nb().stack(c, TILE)

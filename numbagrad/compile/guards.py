@@ -250,13 +250,3 @@ class ModuleGuard:
 
 
 SETTINGS_SKIP = ("params", "param_names", "foreach", "fused", "capturable", "differentiable", "initial_lr")
-
-
-def settings(optimizer):
-    """The hyperparameters of an optimizer as they are now."""
-    return tuple([tuple([_plain(v) for k, v in group.items() if k not in SETTINGS_SKIP])
-                  for group in optimizer.param_groups])
-
-
-def _plain(v):
-    return v.item() if isinstance(v, Tensor) else tuple([_plain(x) for x in v]) if isinstance(v, (tuple, list)) else v

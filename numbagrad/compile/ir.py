@@ -16,12 +16,12 @@ class Buffer:
     an argument's, known at each call; output: new in each call; kept: made once for the variant (gradients, memory of
     host functions)."""
 
-    __slots__ = ("index", "obj", "base", "nbytes", "fake", "role", "slot", "array")
+    __slots__ = ("index", "obj", "base", "nbytes", "fake", "role", "array")
 
     def __init__(self, index, obj, base, nbytes, fake):
         self.index, self.obj, self.base, self.nbytes, self.fake = index, obj, base, nbytes, fake
         self.role = TEMPORARY if fake else STATE
-        self.slot = self.array = None
+        self.array = None
 
     def __repr__(self):
         return f"%{self.index}"
@@ -62,7 +62,6 @@ class Call:
 
     reads = writes = ()
     label = None
-    phase = False
     checks = ()
 
     def buffers(self):
@@ -117,12 +116,13 @@ class Gemm(Call):
 
 
 class Raw(Call):
-    """A native loop ``fn(table, start, stop)``; ``fn`` is an address, or a function that compiles and returns it."""
+    """A native loop at an address, ``fn(table, start, stop)``, that may read and write all of its buffers."""
 
-    def __init__(self, fn, words, buffers, items, grain, reads=None, writes=None, work=0, name="loop"):
-        self.fn, self.words, self.items, self.grain, self.work, self.name = fn, words, items, grain, work, name
-        self.reads = buffers if reads is None else reads
-        self.writes = buffers if writes is None else writes
+    name = "loop"
+
+    def __init__(self, fn, words, buffers, items, grain):
+        self.fn, self.words, self.items, self.grain = fn, words, items, grain
+        self.reads = self.writes = buffers
 
 
 class Optim(Call):

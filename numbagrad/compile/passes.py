@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from .. import dtypes
-from ..kernel import expr, threads
+from ..kernel import emit, expr, threads
 from ..tensor import contiguous_strides, numel
-from . import emit, emit_fold, products
+from . import emit_fold, products
 from .ir import TEMPORARY, Fold, Gemm, Host, KernelCall, Operand, Pointwise
 from .recompute import recompute
 
@@ -113,7 +113,7 @@ class Group:
         self.calls, self.compute, self.shape = [], call.compute.compute, call.shape
         self.reads, self.writes, self.results = set(), set(), {}
         self.folds, self.form = [], None
-        self.label, self.phase, self.checks = call.label, call.phase, ()
+        self.label, self.checks = call.label, ()
         self.name = call.name
         self.add(call)
 
@@ -194,7 +194,7 @@ class Group:
                     values.append(v)
                 table[expr.var(name)] = expr.var(f"s{same}")
             # Renamed at once: a call's own names may be those of the loop.
-            results = _substitute(call.expressions, table)
+            results = expr.substitute(call.expressions, table)
             for o, e in zip(call.outs, results):
                 current[o.key] = e
                 outs[o.key] = o
@@ -206,19 +206,9 @@ class Group:
         # Names in the order of use make equal loops equal text.
         table = {expr.var(n): expr.var(f"a{i}") for i, (n, _) in enumerate(ins)}
         table.update({expr.var(s): expr.var(f"v{i}") for i, (s, _) in enumerate(numbers)})
-        expressions = _substitute([e for _, e in kept] + sums, table)
+        expressions = expr.substitute([e for _, e in kept] + sums, table)
         return ([o for _, o in ins], [o for o, _ in kept], [f"a{i}" for i in range(len(ins))],
                 [f"v{i}" for i in range(len(numbers))], [v for _, v in numbers], expressions)
-
-
-def _substitute(outputs, table):
-    new = {}
-    for e in expr.topological(list(outputs)):
-        if e in table:
-            new[e] = table[e]
-        else:
-            new[e] = expr.apply(e.op, *[new[a] for a in e.args]) if e.args else e
-    return tuple([new[o] for o in outputs])
 
 
 def _passes(o, compute):

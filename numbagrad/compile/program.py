@@ -28,7 +28,7 @@ NOGIL_WORK = 1 << 17  # elements from which a program lets other threads of Pyth
 class Item:
     """A native call: ``make()`` returns the function's address; words are ints, floats, ``Ptr`` and ``Operand``."""
 
-    __slots__ = ("call", "make", "words", "items", "grain", "start", "source", "rows", "live")
+    __slots__ = ("call", "make", "words", "items", "grain", "source", "rows", "live")
 
     def __init__(self, call, make, words, items, grain=0, source=None, rows=None, live=None):
         self.call, self.make, self.words, self.items, self.grain = call, make, words, items, grain
@@ -94,23 +94,15 @@ def lower(call, needed):
         return Item(call, lambda: jit.table_form(call.kernel, call.dtype, ranged).address, words, items, g)
     if isinstance(call, Gemm):
         from ..kernel import blas
-        m, n, k = call.sizes
-        work, least = m * n * k, threads.SERIAL_BELOW["gemm"]
-        rows = columns = 1
-        many = threads.get_num_threads() if blas.is_serial() else 1
-        if many > call.batch and work * call.batch > least:
-            rows, columns = blas._grid(m, n, min(-(-many // call.batch), max(1, work // least)))
-        units = call.batch * rows * columns
-        g = 0 if work * call.batch <= least or many == 1 else max(1, least * rows * columns // max(work, 1))
-        words = [call.a, call.b, call.c, m, n, k, *call.lds, *call.flags, *call.strides, rows, columns,
+        rows, columns, units, g = blas.pieces(*call.sizes, call.batch)
+        words = [call.a, call.b, call.c, *call.sizes, *call.lds, *call.flags, *call.strides, rows, columns,
                  float(call.alpha), float(call.beta)]
         return Item(call, lambda: blas._piece_address(call.code), words, units, g)
     if isinstance(call, Optim):
         return Item(call, lambda: jit.table_form(call.kernel, call.dtype, True).address, [], 0, rows=call.rows,
                     live=call.shared)
     if isinstance(call, Raw):
-        make = call.fn if callable(call.fn) else lambda: call.fn
-        return Item(call, make, call.words, call.items, call.grain or grain(call.items, call.work))
+        return Item(call, lambda: call.fn, call.words, call.items, call.grain)
     raise TypeError(f"no native form for {type(call).__name__}")
 
 
@@ -122,18 +114,13 @@ class Program:
         self.lock = threading.Lock()
         readers = passes.needed_by(calls)
         self.items, self.segments = [], []
-        index_of = {id(c): i for i, c in enumerate(calls)}
 
-        def needed_in(call):
-            at = index_of[id(call)]
+        def needed_beside(at):
             return lambda b: b.role != TEMPORARY or any([r != at for r in readers.get(b, ())])
 
-        lowered = []
-        for call in calls:
-            lowered.append(None if isinstance(call, Host) else lower(call, needed_in(call)))
+        lowered = [None if isinstance(c, Host) else lower(c, needed_beside(i)) for i, c in enumerate(calls)]
         used = [c if isinstance(c, Host) else _touched(item) for c, item in zip(calls, lowered)]
         self._place(calls, used)
-        self.natives = {}
         self._assemble(lowered, name)
 
     # --- memory
@@ -202,14 +189,13 @@ class Program:
             if item.rows is not None:
                 cells = [put(v) for v in item.rows]
                 head = len(words)
-                words.append(None)
-                words.append(len(item.rows) // call.kernel.rows)
+                n = len(item.rows) // call.kernel.rows
+                words += [None, n]
                 kinds = [k for _, k in call.kernel.parameters({})[call.kernel.rows:]]
                 live = [put(float(v) if k == "f" else int(v)) for v, k in zip(item.live, kinds)]
                 words[head] = ("self", cells[0])
                 self.live.append((call, live, kinds))
-                n = len(item.rows) // call.kernel.rows
-                plans.append(("call", item, head, n, 0 if n < 2 else 0))
+                plans.append(("call", item, head, n, 0))
             else:
                 head = len(words)
                 for v in item.words:

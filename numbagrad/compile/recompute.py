@@ -48,7 +48,7 @@ def _move(loop, i, o, calls, readers, writers):
         stays = x.buffer.role != TEMPORARY or readers.get(x.buffer, set()) - {i}
         if x.key != o.key and stays and e.args and x.dtype.code == loop.compute:
             kept.setdefault(e, (expr.var(f"r{k}"), x))
-    rewritten, = _replace(mine, {e: v for e, (v, _) in kept.items()})
+    rewritten, = expr.substitute((mine,), {e: v for e, (v, _) in kept.items()})
     order = expr.topological([rewritten])
     work = [e for e in order if e.args]
     if not work or len(work) > MOST or any([e.op not in CHEAP for e in work]):
@@ -79,13 +79,6 @@ def _move(loop, i, o, calls, readers, writers):
             reader.reads.add(x.buffer)
             readers.setdefault(x.buffer, set()).add(j)
     readers[o.buffer] = {i}
-
-
-def _replace(e, table):
-    new = {}
-    for x in expr.topological([e]):
-        new[x] = table[x] if x in table else expr.apply(x.op, *[new[a] for a in x.args]) if x.args else x
-    return (new[e],)
 
 
 def _call(loop, inputs, ins, scalars, values, expression, out):

@@ -187,7 +187,6 @@ class Variant:
 
     def _keep_state(self, r, outs):
         """Give real memory to what outlives the call: gradients, new optimizer states."""
-        kept = set()
         self.gradients, self.states_of = [], set()
         known = self.surroundings.tensors
         for key, (t, _, _) in list(r.leaves.items()):
@@ -198,14 +197,12 @@ class Variant:
             if g is not before:
                 self.gradients.append((t, g))
                 if g is not None and g._buf.__class__ is Fake:
-                    kept.add(id(g._buf))
                     self._real(r, g)
         for optimizer, before in r.optimizers.values():
             for p, state in optimizer.state.items():
                 for v in state.values() if isinstance(state, dict) else ():
                     if isinstance(v, Tensor) and v._buf.__class__ is Fake:
                         self._real(r, v)
-                        kept.add(id(v._buf))
                         self.once = True
                     if isinstance(v, Tensor):
                         self.surroundings.tensors[id(v)] = v

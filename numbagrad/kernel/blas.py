@@ -129,12 +129,6 @@ def _load():
     return _module
 
 
-def is_serial():
-    """Whether BLAS could be held at one thread, so that products may be cut over threads."""
-    _load()
-    return _serial_blas
-
-
 def core_type():
     """Name of the CPU core OpenBLAS optimises for, or None where SciPy uses another BLAS."""
     name = _control(_load().__file__, "get_corename", result=ctypes.c_char_p)
@@ -200,16 +194,25 @@ def gemm(code, a, b, c, m, n, k, lda, ldb, ldc, ta, tb, alpha, beta, batch=1, sa
             _entry(f"gemm_batched_{code}")(a, b, c, m, n, k, lda, ldb, ldc, ta, tb, alpha, beta, batch, sa, sb, sc)
         return
     run = _piece_address(code)
-    rows = columns = 1
-    many = threads.get_num_threads() if _serial_blas else 1
-    if many > batch:
-        rows, columns = _grid(m, n, min(-(-many // batch), max(1, work // grain)))
-    units = batch * rows * columns
+    rows, columns, units, grain = pieces(m, n, k, batch)
     table = np.array(
         (a, b, c, m, n, k, lda, ldb, ldc, ta, tb, sa, sb, sc, rows, columns, *_bits(alpha, beta)), np.int64
     )
+    threads.parallel_for(run, table, units, grain)
+
+
+def pieces(m, n, k, batch):
+    """(rows, columns, units, grain) into which a product is cut for ``gemm_piece`` and ``threads.parallel_for``."""
+    _load()
+    work, least = m * n * k, threads.SERIAL_BELOW["gemm"]
     # BLAS with threads of its own gets its work whole.
-    threads.parallel_for(run, table, units, units if many == 1 else max(1, grain * rows * columns // work))
+    many = threads.get_num_threads() if _serial_blas else 1
+    if many == 1 or work * batch <= least:
+        return 1, 1, batch, batch
+    rows = columns = 1
+    if many > batch:
+        rows, columns = _grid(m, n, min(-(-many // batch), max(1, work // least)))
+    return rows, columns, batch * rows * columns, max(1, least * rows * columns // work)
 
 
 def _bits(*values):

@@ -211,20 +211,41 @@ class Pointwise:
     def _build(self, compute, in_codes, out_codes, strided, table, inplace):
         text, letters, used = self.source(compute, in_codes, out_codes, strided, table, inplace)
         env, key = functions(used, compute)
-        env["T"], t_key = jit._Cast.get("T", compute)
-        keys = [key, t_key]
-        for code in sorted(set(in_codes)):
-            env["load_" + code], k = jit._Cast.get("load", code)
+        more, keys = casts(compute, in_codes, out_codes)
+        return jit.compile_source(text, self.name, letters, {**env, **more}, "\n".join([key, *keys]))
+
+
+def casts(compute, in_codes, out_codes):
+    """({name: kernel function}, key texts) of the compute type and of the loads and stores of a loop's operands."""
+    env, keys = {}, []
+    env["T"], k = jit._Cast.get("T", compute)
+    keys.append(k)
+    for kind, codes in (("load", in_codes), ("store", out_codes)):
+        for code in sorted(set(codes)):
+            env[f"{kind}_{code}"], k = jit._Cast.get(kind, code)
             keys.append(k)
-        for code in sorted(set(out_codes)):
-            env["store_" + code], k = jit._Cast.get("store", code)
-            keys.append(k)
-        return jit.compile_source(text, self.name, letters, env, "\n".join(keys))
+    return env, keys
 
 
 # --- strided plans -------------------------------------------------------------------------------------------------------
 
 _plans: dict = {}
+
+
+def collapse(shape, strides):
+    """(sizes, strides of each operand) with adjacent dimensions merged that every operand walks alike."""
+    merged = []
+    for d, s in enumerate(shape):
+        if s == 1:
+            continue
+        st = tuple([k[d] for k in strides])
+        if merged and all([p == q * s for p, q in zip(merged[-1][1], st)]):
+            merged[-1] = (merged[-1][0] * s, st)
+        else:
+            merged.append((s, st))
+    if not merged:
+        merged = [(1, (1,) * len(strides))]
+    return [s for s, _ in merged], [[st[k] for _, st in merged] for k in range(len(strides))]
 
 
 def plan(shape, strides):
@@ -236,19 +257,10 @@ def plan(shape, strides):
     if found is None:
         if len(_plans) > 8192:
             _plans.clear()
-        dims = [(s, tuple(st[d] for st in strides)) for d, s in enumerate(shape) if s != 1]
-        merged = []
-        for s, st in dims:
-            if merged and all(p == q * s for p, q in zip(merged[-1][1], st)):
-                merged[-1] = (merged[-1][0] * s, st)
-            else:
-                merged.append((s, st))
-        if not merged:
-            merged = [(1, (1,) * len(strides))]
-        sizes = [s for s, _ in merged]
-        meta = [len(merged), *sizes]
-        for k in range(len(strides)):
-            meta += [st[k] for _, st in merged]
+        sizes, steps = collapse(shape, strides)
+        meta = [len(sizes), *sizes]
+        for st in steps:
+            meta += st
         array = np.array(meta, np.int64)
         rows = 1
         for s in sizes[:-1]:

@@ -318,21 +318,15 @@ class Kernel:
                 table[i] = a
         threads.parallel_for(self.natives[key].address, table, items, max(1, items * (limit // 2) // work))
 
-    def _wrap_table(self, inner, letters, key):
-        """The kernel as ``fn(table, start, stop)``, the form that ``threads.parallel_for`` calls."""
-        params = self.parameters(letters)[:-2]
-        source = f"def {self.name}(table, start, stop):\n    args = ptr_i8(table)\n    fargs = ptr_f8(table)\n"
-        call = "".join(f"fargs[{i}], " if k == "f" else f"args[{i}], " if k == "i" else f"ptr_{k}(args[{i}]), "
-                       for i, (_, k) in enumerate(params))
-        source += f"    body({call}start, stop)\n"
-        return compile_source(source, self.name, "iii", {"body": inner}, key, self.fast, nogil=self.nogil)
+    def _wrap_table(self, inner, letters, key, ranged=True):
+        """The kernel as ``fn(table, start, stop)``, the form that ``threads.parallel_for`` calls.
 
-    def _wrap_whole(self, inner, letters, key):
-        """The same with all arguments in the table; the range is not looked at."""
+        Without ``ranged`` all of its arguments are in the table, and the range is not looked at."""
+        params = self.parameters(letters)
         source = f"def {self.name}(table, start, stop):\n    args = ptr_i8(table)\n    fargs = ptr_f8(table)\n"
-        call = ", ".join(f"fargs[{i}]" if k == "f" else f"args[{i}]" if k == "i" else f"ptr_{k}(args[{i}])"
-                         for i, (_, k) in enumerate(self.parameters(letters)))
-        source += f"    body({call})\n"
+        call = [f"fargs[{i}]" if k == "f" else f"args[{i}]" if k == "i" else f"ptr_{k}(args[{i}])"
+                for i, (_, k) in enumerate(params[:-2] if ranged else params)]
+        source += f"    body({', '.join(call + ['start', 'stop'] * ranged)})\n"
         return compile_source(source, self.name, "iii", {"body": inner}, key, self.fast, nogil=self.nogil)
 
     def _build(self, dtype, wrap=None):
@@ -407,7 +401,7 @@ def table_form(kernel, dtype, ranged):
     key = (dtype, "table", ranged)
     found = kernel.natives.get(key)
     if found is None:
-        wrap = getattr(kernel, "wrap_rows", None) or (kernel._wrap_table if ranged else kernel._wrap_whole)
+        wrap = getattr(kernel, "wrap_rows", None) or partial(kernel._wrap_table, ranged=ranged)
         found = kernel.natives[key] = kernel._build(dtype, wrap)
     return found
 
