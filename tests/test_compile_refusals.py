@@ -7,6 +7,7 @@ import warnings
 
 import numpy as np
 import pytest
+from registry.steps import values
 
 import numbagrad as ng
 import numbagrad.nn.functional as F
@@ -14,12 +15,6 @@ from numbagrad import nn
 from numbagrad.compile import CaptureError, CompileWarning
 
 SCALE = 2.0
-TABLE = {"factor": 3.0, "list": [1.0, 2.0]}
-WEIGHTS = [ng.tensor([1.0, 2.0]), ng.tensor([3.0, 4.0])]
-
-
-def values(t):
-    return t.detach().numpy().copy()
 
 
 def line_of(text):

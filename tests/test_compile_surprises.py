@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 
 import numpy as np
 import pytest
+from registry.steps import values
 
 import numbagrad as ng
 from numbagrad import nn
@@ -15,17 +15,6 @@ from numbagrad.compile import CaptureError, CompileWarning
 SCALE = 2.0
 TABLE = {"factor": 3.0, "list": [1.0, 2.0]}
 WEIGHTS = [ng.tensor([1.0, 2.0]), ng.tensor([3.0, 4.0])]
-
-
-def values(t):
-    return t.detach().numpy().copy()
-
-
-def line_of(text):
-    """Pattern of the message that names the line of this file with ``text`` in it."""
-    with open(__file__) as f:
-        number = next(i for i, line in enumerate(f, 1) if text in line)
-    return re.escape(f"{__file__}:{number}")
 
 
 # --- results belong to the caller -------------------------------------------------------------------------------------

@@ -28,6 +28,10 @@ def state(model):
     return [v.detach().numpy().copy() for v in model.state_dict().values()]
 
 
+def values(t):
+    return t.detach().numpy().copy()
+
+
 def assert_same(a, b, **limits):
     for x, y in zip(a, b, strict=True):
         np.testing.assert_allclose(x, y, **(limits or CLOSE))
