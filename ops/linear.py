@@ -66,10 +66,7 @@ def _(out, input, weight, bias):
     elif len(p) > 2:
         input = raw.reshaped(input if input._strides is None else raw.contiguous_copy(input), (rows, p[-1]))
     if bias is not None:
-        if bias._shape == q[:-1]:
-            raw.fill_bias(out, bias)
-        else:
-            raw.copy_into(out, bias)
+        raw.copy_into(out, bias)
     flat = raw.reshaped(out, (rows, out._n // rows if rows else 0))
     raw.multiply(flat, input, w, 0, 0, 1.0, 0.0 if bias is None else 1.0)
 

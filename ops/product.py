@@ -10,7 +10,7 @@ from numbagrad import dtypes as dt
 from numbagrad import storage
 from numbagrad.copying import contiguous_copy, copy_into
 from numbagrad.kernel import jit, threads
-from numbagrad.kernel.jit import T, kernel, load, store
+from numbagrad.kernel.jit import T, kernel
 from numbagrad.op.call import expanded_strides, raw_view
 from numbagrad.tensor import contiguous_strides, make, raw
 
@@ -130,13 +130,6 @@ def integer_product(a: "*T", b: "*T", c: "*T", n: int, k: int, ai: int, ak: int,
             c[i * n + j] = T(old + T(acc * T(alpha)))
 
 
-@kernel
-def fill_rows(row: "*T", out: "*T", n: int, start: int, stop: int):
-    for i in range(start, stop):
-        for j in range(n):
-            out[i * n + j] = store(load(row[j]))
-
-
 def converted(t, kind):
     """The values of ``t`` in another dtype, outside the graph."""
     out = make(t._shape, kind)
@@ -245,11 +238,3 @@ def _integers(out, a, b, alpha, beta):
         pa, pb, pc = (p._ptr + size * sum(i * dim[j] for i, dim in zip(index, dims))
                       for j, p in ((1, a), (2, b), (3, out)))
         run(pa, pb, pc, n, k, sa[-2], sa[-1], sb[-2], sb[-1], int(alpha), int(beta), 0, m)
-
-
-def fill_bias(out, bias):
-    """Every row of row-major ``out`` becomes ``bias`` (any stride), as a start for a product with ``beta`` 1."""
-    n = bias._n
-    if out._n:
-        source = bias if bias._strides is None else contiguous_copy(bias)
-        fill_rows[out._kind.dtype](source._ptr, out._ptr, n, 0, out._n // n)

@@ -58,7 +58,7 @@ class Loop:
             else:
                 head.append(f"{s} = {T}({'args' if compute[0] in 'iub' else 'fargs'}[{k}])")
                 k += 1
-        names = [*self.inputs, *[f"o{i}" for i in range(len(codes_out))]]
+        names = operands.places
         last = [st[-1] for st in self.strides]
         head += consts
 
@@ -89,21 +89,21 @@ class Loop:
             nd = len(self.sizes)
             base = k + 1
             head += [f"n{d} = args[{base + d}]" for d in range(nd)]
-            for j, n in enumerate(names):
+            for j, n in operands.distinct():
                 row = base + nd + j * nd
                 head += [f"{n}_s{d} = args[{row + d}]" for d in range(nd - 1)]
                 if last[j] not in (0, 1):
                     head.append(f"{n}_t = args[{row + nd - 1}]")
             lines = ["for row in range(start, stop):"]
             if nd == 1:
-                lines += [f"    {n}_o = 0" for n in names]
+                lines += [f"    {n}_o = 0" for n in operands.order]
             elif nd == 2:
-                lines += [f"    {n}_o = row * {n}_s0" for n in names]
+                lines += [f"    {n}_o = row * {n}_s0" for n in operands.order]
             else:
                 lines.append("    left = row")
                 for d in range(nd - 2, 0, -1):
                     lines += [f"    up{d} = left // n{d}", f"    c{d} = left - up{d} * n{d}", f"    left = up{d}"]
-                for n in names:
+                for n in operands.order:
                     parts = [f"left * {n}_s0"] + [f"c{d} * {n}_s{d}" for d in range(1, nd - 1)]
                     lines.append(f"    {n}_o = {' + '.join(parts)}")
             lines += loop("    ", [f"{n}_o" for n in names], f"n{nd - 1}")

@@ -102,9 +102,9 @@ class FoldLoop:
         every = [*self.expressions, *[f[1] for f in self.folds]]
         consts, body, results, used = expr.lines(every, c)
         read = set(expr.variables(every))
-        names = [*self.inputs, *[f"o{i}" for i in range(len(self.outs))]]
         codes = [o.dtype.code for o in (*self.ins, *self.outs)]
         operands = Operands(self.inputs, self.ins, self.outs)
+        names = operands.places
         head, k = operands.pointers()
         for i, f in enumerate(self.folds):
             head.append(f"f{i}_p = ptr_{f[0].dtype.code}(args[{k}])")
@@ -119,7 +119,7 @@ class FoldLoop:
         head += [f"inner = args[{k + 1}]"] if self.form == "columns" else [f"rows = args[{k}]"] if self.form == "all" else []
         k += 2
         steps = [st[-1] for st in self.strides]
-        for j, n in enumerate(names):
+        for j, n in operands.distinct():
             head.append(f"{n}_r = args[{k + 2 * j}]")
             if steps[j] not in (0, 1):
                 head.append(f"{n}_t = args[{k + 2 * j + 1}]")
@@ -148,7 +148,7 @@ class FoldLoop:
             if one:
                 head += start
             loop = ["for row in range(rows):" if one else "for row in range(start, stop):"]
-            inner = [f"{n}_o = row * {n}_r" for n in names] + still + ([] if one else start)
+            inner = [f"{n}_o = row * {n}_r" for n in operands.order] + still + ([] if one else start)
             inner += [f"for first in range(0, count, {BLOCK}):"] + [f"    part{i} = T(0)" for i in folds]
             inner += [f"    for i in range(first, min(first + {BLOCK}, count)):"]
             inner += ["        " + t for t in element("i")] + [f"        part{i} += {sums[i]}" for i in folds]
@@ -167,7 +167,7 @@ class FoldLoop:
             inner += [f"for first in range(0, count, {ROWS}):", "    for j in range(width):"]
             inner += [f"        some{i}[j] = T(0)" for i in folds]
             inner += [f"    for row in range(first, min(first + {ROWS}, count)):"]
-            for j, n in enumerate(names):
+            for j, n in operands.distinct():
                 shift = "" if steps[j] == 0 else " + left" if steps[j] == 1 else f" + left * {n}_t"
                 inner.append(f"        {n}_o = row * {n}_r{shift}")
             inner += ["        " + t for t in still] + ["        for j in range(width):"]

@@ -6,6 +6,11 @@ which it writes; that is all that the passes in ``passes`` and ``memory`` need t
 
 from __future__ import annotations
 
+import functools
+import itertools
+
+from ..kernel.tape import Fake
+
 TEMPORARY, STATE, INPUT, OUTPUT, KEPT = "temporary", "state", "input", "output", "kept"
 
 
@@ -16,15 +21,24 @@ class Buffer:
     an argument's, known at each call; output: new in each call; kept: made once for the variant (gradients, memory of
     host functions)."""
 
-    __slots__ = ("index", "obj", "base", "nbytes", "fake", "role", "array")
+    __slots__ = ("index", "obj", "base", "nbytes", "fake", "role", "array", "home")
 
     def __init__(self, index, obj, base, nbytes, fake):
         self.index, self.obj, self.base, self.nbytes, self.fake = index, obj, base, nbytes, fake
         self.role = TEMPORARY if fake else STATE
         self.array = None
+        self.home = self  # whose slot of the arena a temporary has
 
     def __repr__(self):
         return f"%{self.index}"
+
+
+_number = functools.partial(next, itertools.count(-1, -1))
+
+
+def new_buffer(n, dtype):
+    """A temporary of ``n`` elements that the capture did not see."""
+    return Buffer(_number(), Fake(0, n, dtype.np), 0, n * dtype.itemsize, True)
 
 
 class Ptr:
@@ -139,3 +153,22 @@ class Host(Call):
     def __init__(self, name, fn, values, buffers, kwargs=None):
         self.name, self.fn, self.values, self.kwargs = name, fn, values, kwargs or {}
         self.reads = self.writes = buffers
+
+
+def rename(call, alias):
+    """Let a call use other buffers: {buffer: the one in its place}."""
+    if isinstance(call, Pointwise):
+        for o in (*call.ins, *call.outs):
+            o.buffer = alias.get(o.buffer, o.buffer)
+        return
+    for name in ("reads", "writes"):
+        setattr(call, name, [alias.get(b, b) for b in getattr(call, name)])
+    for name in ("a", "b", "c", "x", "out"):
+        p = getattr(call, name, None)
+        if p is not None and p.buffer in alias:
+            p.buffer = alias[p.buffer]
+    for name in ("values", "words", "rows"):
+        for p in getattr(call, name, None) or ():
+            b = getattr(p, "buffer", None)
+            if b is not None and b in alias:
+                p.buffer = alias[b]

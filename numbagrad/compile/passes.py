@@ -5,8 +5,8 @@ from __future__ import annotations
 from .. import dtypes
 from ..kernel import emit, expr, threads
 from ..tensor import contiguous_strides, numel
-from . import emit_fold, products
-from .ir import TEMPORARY, Fold, Gemm, Host, KernelCall, Operand, Pointwise
+from . import emit_fold, inplace, products
+from .ir import TEMPORARY, Fold, Gemm, Host, KernelCall, Operand, Pointwise, rename
 from .recompute import recompute
 
 MOST_OPERANDS = 24  # of one fused loop: beyond, registers and prefetchers run out
@@ -18,6 +18,8 @@ def live(calls, roots):
     for call in reversed(calls):
         if isinstance(call, Host) or call.checks or any([b.role != TEMPORARY or b in wanted for b in call.writes]):
             kept.append(call)
+            if isinstance(call, Group):
+                call.settle(lambda b: b.role != TEMPORARY or b in wanted)
             # A buffer that is written piece by piece stays wanted upwards.
             wanted.update(call.reads)
             wanted.update(call.writes)
@@ -35,7 +37,7 @@ def repeated(calls, keep=()):
     seen, alias, out, version = {}, {}, [], {}
     for call in calls:
         if alias:
-            _rename(call, alias)
+            rename(call, alias)
         made = set(call.writes)
         if made and not made & set(call.reads) and all(
                 [b.role == TEMPORARY and writes[b] == 1 and b not in keep for b in made]):
@@ -88,30 +90,12 @@ def _meaning(call, made, version):
     return (type(call), *head, tuple([place(p) for p in _arguments(call) if hasattr(p, "buffer")]))
 
 
-def _rename(call, alias):
-    if isinstance(call, Pointwise):
-        for o in (*call.ins, *call.outs):
-            o.buffer = alias.get(o.buffer, o.buffer)
-        return
-    for name in ("reads", "writes"):
-        setattr(call, name, [alias.get(b, b) for b in getattr(call, name)])
-    for name in ("a", "b", "c", "x", "out"):
-        p = getattr(call, name, None)
-        if p is not None and p.buffer in alias:
-            p.buffer = alias[p.buffer]
-    for name in ("values", "words", "rows"):
-        for p in getattr(call, name, None) or ():
-            b = getattr(p, "buffer", None)
-            if b is not None and b in alias:
-                p.buffer = alias[b]
-
-
 class Group:
     """Elementwise calls of one shape and compute type that become one loop."""
 
     def __init__(self, call):
         self.calls, self.compute, self.shape = [], call.compute.compute, call.shape
-        self.reads, self.writes, self.results = set(), set(), {}
+        self.reads, self.writes, self.made = set(), set(), set()
         self.folds, self.form = [], None
         self.label, self.checks = call.label, ()
         self.name = call.name
@@ -121,7 +105,7 @@ class Group:
         """Whether ``call`` may run inside this loop: it meets the group's memory only element by element."""
         if call.compute.compute != self.compute or call.shape != self.shape or self.folds:
             return False
-        operands = {o.key[:1] + o.key[1:] for c in self.calls for o in (*c.ins, *c.outs)}
+        operands = {o.key for c in self.calls for o in (*c.ins, *c.outs)}
         if len(operands | {o.key for o in (*call.ins, *call.outs)}) > MOST_OPERANDS:
             return False
         mine = [o for c in self.calls for o in c.outs]
@@ -138,7 +122,9 @@ class Group:
 
     def add(self, call):
         self.calls.append(call)
-        self.reads.update(call.reads)
+        # What the loop makes itself stays in registers.
+        self.reads.update([o.buffer for o in call.ins if o.key not in self.made])
+        self.made.update([o.key for o in call.outs])
         self.writes.update(call.writes)
 
     def take(self, fold):
@@ -169,6 +155,10 @@ class Group:
         self.folds.append((out, o, fold.op, fold.numbers[2]))
         self.writes.add(fold.out.buffer)
         return True
+
+    def settle(self, needed):
+        """Forget what the loop would read for results that nobody needs."""
+        self.reads = {o.buffer for o in self.fused(needed)[0]}
 
     def buffers(self):
         return self.reads | self.writes
@@ -259,7 +249,10 @@ def fuse_sums(calls):
 
 def optimize(calls):
     """All fusion passes."""
-    return fuse_sums(live(recompute(fuse(products.turn(calls)), Group), ()))
+    calls = fuse(products.shaped(inplace.versions(calls)))
+    for _ in range(2):  # a value that moved may leave its operands with fewer readers
+        calls = live(recompute(calls, Group), ())
+    return fuse_sums(calls)
 
 
 def needed_by(calls):

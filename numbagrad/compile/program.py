@@ -13,8 +13,8 @@ import numpy as np
 from .. import storage
 from ..kernel import jit, threads
 from ..kernel.tape import BASE, FLAGS
-from ..tensor import Tensor, raw
-from . import emit, emit_fold, memory, passes
+from ..tensor import Tensor, numel, raw
+from . import emit, emit_fold, inplace, memory, passes
 from .driver import walk, walk_with
 from .ir import INPUT, KEPT, OUTPUT, STATE, TEMPORARY, Fold, Gemm, Host, KernelCall, Operand, Optim, Ptr, Raw
 from .parallel import make_all
@@ -22,7 +22,9 @@ from .progress import Progress
 
 # A debugging aid: freed arena slots are overwritten, so that a value used after its slot was given away shows.
 POISON = os.environ.get("NUMBAGRAD_COMPILE_POISON", "0") not in ("", "0")
-NOGIL_WORK = 1 << 17  # elements from which a program lets other threads of Python run
+# Nanoseconds that an element read or written and a multiply-add take at best, and from which sum of them on a program lets
+# other threads of Python run.
+ELEMENT, MULTIPLY_ADD, RELEASE = 0.04, 0.02, 100_000
 
 
 class Item:
@@ -42,6 +44,15 @@ class Item:
             return 2 * len(self.call.kernel.fn.__code__.co_code)
         return 2000
 
+    def work(self):
+        """Nanoseconds of its memory and products, at best."""
+        flops = numel(self.call.sizes) * self.call.batch if isinstance(self.call, Gemm) else 0
+        return sum([b.nbytes // 4 for b in self.buffers()]) * ELEMENT + flops * MULTIPLY_ADD
+
+    def buffers(self):
+        """Buffers whose memory the call is given."""
+        return {w.buffer for w in (self.words if self.rows is None else self.rows) if w.__class__ in (Ptr, Operand)}
+
     def identity(self):
         """Equal for items with the same native function."""
         call = self.call
@@ -54,8 +65,9 @@ class Item:
         return (Gemm, call.code) if isinstance(call, Gemm) else id(call)
 
 
-def lower(call, needed):
-    """The native form of one call."""
+def lower(call, needed, begins, ends):
+    """The native form of one call. Of a buffer, ``needed``: a later call reads it; ``begins``, ``ends``: no call touches it
+    before, after this one."""
     limit = 2 * threads.SERIAL_BELOW["elementwise"]
 
     def grain(items, work):
@@ -63,6 +75,7 @@ def lower(call, needed):
 
     if isinstance(call, passes.Group):
         ins, outs, inputs, scalars, values, expressions = call.fused(needed)
+        inplace.share(ins, outs, begins, ends)
         name = call.calls[0].name.removeprefix("loop_") if len(call.calls) == 1 else "chain"
         if call.folds:
             folds = [(out, e, op, total) for (out, _, op, total), e in zip(call.folds, expressions[len(outs):])]
@@ -112,14 +125,20 @@ class Program:
     def __init__(self, calls, inputs, outputs, name="step"):
         self.calls, self.inputs, self.outputs = calls, inputs, outputs
         self.lock = threading.Lock()
-        readers = passes.needed_by(calls)
+        for call in calls:
+            if isinstance(call, Host):
+                for b in call.buffers():
+                    if b.role == TEMPORARY:
+                        b.role = KEPT
+        readers, touched = passes.needed_by(calls), memory.lifetimes(calls)
         self.items, self.segments = [], []
 
-        def needed_beside(at):
-            return lambda b: b.role != TEMPORARY or any([r != at for r in readers.get(b, ())])
+        def lowered_at(i, call):
+            return lower(call, lambda b: b.role != TEMPORARY or any([r > i for r in readers.get(b, ())]),
+                         lambda b: touched[b][0] == i, lambda b: touched[b][1] == i)
 
-        lowered = [None if isinstance(c, Host) else lower(c, needed_beside(i)) for i, c in enumerate(calls)]
-        used = [c if isinstance(c, Host) else _touched(item) for c, item in zip(calls, lowered)]
+        lowered = [None if isinstance(c, Host) else lowered_at(i, c) for i, c in enumerate(calls)]
+        used = [c if isinstance(c, Host) else item for c, item in zip(calls, lowered)]
         self._place(calls, used)
         self._assemble(lowered, name)
 
@@ -127,19 +146,15 @@ class Program:
 
     def _place(self, calls, used):
         """Give every buffer its address, or its number among those that change from call to call."""
-        for call in calls:
-            if isinstance(call, Host):
-                for b in call.buffers():
-                    if b.role == TEMPORARY:
-                        b.role = KEPT
-        spans = {}
+        spans, every = {}, set()
         for i, u in enumerate(used):
-            for b in u.buffers() if isinstance(u, Host) else u:
+            for b in u.buffers():
                 if b.role == TEMPORARY:
-                    spans[b] = (spans.get(b, (i, i))[0], i)
+                    every.add(b)
+                    spans[b.home] = (spans.get(b.home, (i, i))[0], i)
         self.spans = spans
         self.arena_bytes, offsets = memory.plan(spans)
-        self.total_bytes = sum([b.nbytes for b in spans])
+        self.total_bytes = sum([b.nbytes for b in every])
         # Numbers of the first slots vary by variant; a cache line before keeps neighbours apart.
         self.arena = np.empty(self.arena_bytes + 128, np.uint8)
         base = -(-storage.address(self.arena) // 64) * 64
@@ -149,7 +164,7 @@ class Program:
     def address(self, b):
         """The fixed address of a buffer that has one."""
         if b.role == TEMPORARY:
-            return self.arena_base + self.offsets[b]
+            return self.arena_base + self.offsets[b.home]
         if b.role == KEPT:
             if b.array is None:
                 b.array = np.empty(max(b.obj.size, 1), b.obj.dtype)
@@ -211,10 +226,10 @@ class Program:
         for p in plans:
             if p[0] == "call":
                 makers.setdefault(p[1].identity(), (p[1].cost(), p[1].make))
-        self.work = sum([b.nbytes // 4 for c in self.calls for b in c.buffers()])
+        self.work = sum([item.work() for item in lowered if item is not None])
         self.plain = not POISON and not any([isinstance(c, Host) for c in self.calls])
         # Small programs keep the GIL from the first address to the last kernel, which makes a call atomic.
-        self.atomic = self.plain and self.work < NOGIL_WORK and len(self.number) <= 12
+        self.atomic = self.plain and self.work < RELEASE and len(self.number) <= 12
         makers["walk"] = 1000, lambda: walk_with(len(self.number)) if self.atomic else self.walk
         bar = Progress(len(makers), name)
         make_all([make for _, make in sorted(makers.values(), key=lambda m: m[0])], bar)
@@ -255,7 +270,7 @@ class Program:
     @functools.cached_property
     def walk(self):
         """The native walk over a range of rows."""
-        return walk(self.work >= NOGIL_WORK)
+        return walk(self.work >= RELEASE)
 
     def run(self):
         """One run, after ``bases`` were set; the caller holds the lock."""
@@ -350,9 +365,3 @@ def prepare_hosts(calls, buffers):
         if isinstance(call, Host) and call.values is not None:
             call.prepared = call.fn, [place(v) for v in call.values], call.kwargs
             call.values = None
-
-
-def _touched(item):
-    """Buffers whose memory a native call is given."""
-    words = item.words if item.rows is None else item.rows
-    return {w.buffer for w in words if w.__class__ in (Ptr, Operand)}

@@ -6,7 +6,8 @@ from ..kernel import expr
 from .ir import TEMPORARY, Pointwise
 
 CHEAP = {"add", "sub", "mul", "neg", "abs", "where", "lt", "le", "gt", "ge", "eq", "ne", "square"}
-MOST = 3  # operations that a load and a store are worth
+# Operations that a load and a store are worth: in the first-level cache, and beyond it.
+CACHED, MOST_CACHED, MOST = 1 << 14, 3, 8
 
 
 def recompute(calls, group):
@@ -28,7 +29,7 @@ def recompute(calls, group):
 
 def _candidates(loop, i, calls, readers, writers, group):
     """Results of a loop that only later loops of the same elements read."""
-    outs = {o.key: o for c in loop.calls for o in c.outs}
+    outs = {o.key: o for c in loop.calls for o in c.outs if o.buffer in loop.writes}
     for o in list(outs.values()):
         b = o.buffer
         later = readers.get(b, set()) - {i}
@@ -51,7 +52,7 @@ def _move(loop, i, o, calls, readers, writers):
     rewritten, = expr.substitute((mine,), {e: v for e, (v, _) in kept.items()})
     order = expr.topological([rewritten])
     work = [e for e in order if e.args]
-    if not work or len(work) > MOST or any([e.op not in CHEAP for e in work]):
+    if not work or len(work) > (MOST_CACHED if o.buffer.nbytes <= CACHED else MOST) or any([e.op not in CHEAP for e in work]):
         return
     places = dict(zip(inputs, ins))
     places.update({v.value: x for v, x in kept.values()})
@@ -62,11 +63,12 @@ def _move(loop, i, o, calls, readers, writers):
         changed = {w for w in writers.get(x.buffer, ()) if i < w <= last}
         if changed or (n in inputs and x.buffer in written):
             return
-    if not 1 <= len(leaves) <= 2:
+    whole = [x for _, x in leaves if _is_whole(x)]
+    if not leaves or len(whole) > 2 or len(leaves) > 4:
         return
     for j in readers[o.buffer] - {i}:
         have = {x.key for c in calls[j].calls for x in c.ins}
-        if len([1 for _, x in leaves if x.key not in have]) > 1:
+        if len([x for x in whole if x.key not in have]) > 1:
             return
     numbers = dict(zip(scalars, values))
     used = [n for n in names if n in numbers]
@@ -75,10 +77,16 @@ def _move(loop, i, o, calls, readers, writers):
         reader.calls.insert(0, _call(loop, [n for n, _ in leaves], [x for _, x in leaves], used,
                                      [numbers[n] for n in used], rewritten, o))
         reader.reads.discard(o.buffer)
+        reader.made.add(o.key)
         for _, x in leaves:
             reader.reads.add(x.buffer)
             readers.setdefault(x.buffer, set()).add(j)
-    readers[o.buffer] = {i}
+    readers[o.buffer] = set()
+
+
+def _is_whole(x):
+    """Whether an operand has an element for each of the loop's: broadcast ones cost next to nothing."""
+    return all([k != 0 or s == 1 for s, k in zip(x.shape, x.strides)])
 
 
 def _call(loop, inputs, ins, scalars, values, expression, out):

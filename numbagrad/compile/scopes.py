@@ -59,10 +59,12 @@ class Operands:
         self.names = [*inputs, *[f"o{i}" for i in range(len(outs))]]
         keys = {}
         for n, o in zip(inputs, ins):
-            keys.setdefault(o.key, n)
-        # An output in the place of an input is the same pointer.
-        self.shared = {f"o{i}": keys[o.key] for i, o in enumerate(outs) if o.key in keys}
+            keys.setdefault((o.buffer.home, *o.key[1:]), n)
+        # An output in the place of an input has its pointer and strides: LLVM must see that the addresses are equal.
+        places = [(o.buffer.home, *o.key[1:]) for o in outs]
+        self.shared = {f"o{i}": keys[p] for i, p in enumerate(places) if p in keys}
         self.order = [n for n in self.names if n not in self.shared]
+        self.places = [self.shared.get(n, n) for n in self.names]
         self.scoped = all([c in PLAIN for c in self.codes])
         self.env, self.key = {}, ""
         if self.scoped:
@@ -78,6 +80,10 @@ class Operands:
             other = self.shared.get(n)
             lines.append(f"{n}_p = {other}_p" if other else f"{n}_p = ptr_{c}(args[{k}])")
         return lines, len(self.names)
+
+    def distinct(self):
+        """(number, name) of the operands that are places of their own."""
+        return [(j, n) for j, n in enumerate(self.names) if n not in self.shared]
 
     def load(self, n, i):
         c = self.codes[self.names.index(n)]

@@ -157,6 +157,11 @@ def gemm_piece(code):
         a, b, c, m, n, k, lda, ldb, ldc, ta, tb = t[0], t[1], t[2], t[3], t[4], t[5], t[6], t[7], t[8], t[9], t[10]
         rows, columns = t[14], t[15]
         alpha, beta = real(table)[16], real(table)[17]
+        if rows * columns == 1:  # divisions take longer than a small product's call
+            for unit in range(start, stop):
+                one(a + size * t[11] * unit, b + size * t[12] * unit, c + size * t[13] * unit,
+                    m, n, k, lda, ldb, ldc, ta, tb, alpha, beta)  # fmt: skip
+            return
         for unit in range(start, stop):
             item, part = unit // (rows * columns), unit % (rows * columns)
             i, j = part // columns, part % columns

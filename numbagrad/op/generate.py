@@ -144,6 +144,12 @@ def _build_entry(op):
         env["DEFAULT_" + k] = op.keywords[k][0]
         text += [f"    if {k} is not DEFAULT_{k}:",
                  f"        return KEYWORDS[{k!r}][1]({', '.join(names)}, {k}, out=out)"]
+    if op.special:  # a float exponent makes an integer tensor a float one
+        a, b = op.tensors
+        text += [f"    c = {b}.__class__", f"    if (c is float or c is int) and {b} in SPECIAL and out is None:",
+                 "        try:", f"            k = {a}._kind",
+                 "            if c is int or k.dtype.category >= 2:", f"                return SPECIAL[{b}]({a})",
+                 "        except AttributeError:", "            pass"]
     text += ["    record = True if not STATE else recording()", "    if out is None and record is not None:"]
     pad = " " * 8
     if len(op.tensors) == 2 and not op.params:
@@ -153,9 +159,6 @@ def _build_entry(op):
         text += [f"{pad}c = {b}.__class__", f"{pad}if c is float or c is int:"]
         text += [f"{pad}    try:",
                  f"{pad}        k = {a}._kind", f"{pad}    except AttributeError:", f"{pad}        k = None"]
-        if op.special:  # a float exponent makes an integer tensor a float one
-            text += [f"{pad}    if {b} in SPECIAL and k is not None and (c is int or k.dtype.category >= 2):",
-                     f"{pad}        return SPECIAL[{b}]({a})"]
         text += [f"{pad}    t = FLOATS if c is float else INTS"]
         text += [line.replace("NodeClass", "NodeTS") for line in _fast_text(ts, pad + "    ", "t")]
         text += [f"{pad}    return general(OP, ({a}, {b}), (), out)"]
