@@ -49,9 +49,10 @@ def make_all(makers, done=lambda: None):
 
 
 def _shared(makers):
-    """The cheapest first, to see whether the cache knows it; then the dear ones, every other one from the end."""
-    first, rest = list(makers[:1]), list(makers[1:])[::-1]
-    return first + rest[::2] + rest[1::2][::-1]
+    """The cheapest first, to see whether the cache knows it; then the two dearest, which often call the same functions, and
+    each process compiles those anew; the others so that the dear ones come first from the end, where the child begins."""
+    rest = makers[:0:-1]
+    return [*makers[:1], *rest[:2], *rest[:1:-1]]
 
 
 def _may_fork():

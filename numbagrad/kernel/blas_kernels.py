@@ -5,6 +5,8 @@ Plain loops for tiny matrices were tried: OpenBLAS is as fast at 4 x 4 and faste
 
 import numpy as np
 
+from . import inlined
+
 LETTERS = {"f4": "s", "f8": "d", "c8": "c", "c16": "z"}
 _MATRIX = ", ".join(["int64"] * 11 + ["float64"] * 2)
 _CALLS = {"error_model": "numpy", "fastmath": {"contract"}}
@@ -90,26 +92,21 @@ def _function(fn, signature=None, **options):
     return dispatcher
 
 
-def gemm(code):
-    """Dispatcher of ``gemm_X`` (see ``blas.py``)."""
+def _product(code):
+    """``gemm_X`` (see ``blas.py``) as Python."""
     real = code in ("f4", "f8")
     at, cast = pointer(code), np.dtype(code).type
     xgemm = fortran(f"numbagrad_blas_{LETTERS[code]}gemm", "ttiiispipispi", code)
     xgemv = fortran(f"numbagrad_blas_{LETTERS[code]}gemv", "tiispipispi", code) if real else None
 
-    def scale(c, m, n, ldc, beta):
-        out = at(c)
-        for i in range(m):
-            for j in range(n):
-                out[i * ldc + j] = out[i * ldc + j] * cast(beta) if beta != 0.0 else cast(0)
-
-    scale = _function(scale)
-
     def product(a, b, c, m, n, k, lda, ldb, ldc, ta, tb, alpha, beta):
         if m == 0 or n == 0:
             return
         if k == 0:
-            scale(c, m, n, ldc, beta)
+            out = at(c)
+            for i in range(m):
+                for j in range(n):
+                    out[i * ldc + j] = out[i * ldc + j] * cast(beta) if beta != 0.0 else cast(0)
         elif real and n == 1:
             # BLAS is column-major: it sees every stored matrix transposed.
             if ta == 0:
@@ -125,12 +122,22 @@ def gemm(code):
             # C^T = op(B)^T op(A)^T
             xgemm((tb, ta, n, m, k, alpha, b, ldb, a, lda, beta, c, ldc))
 
-    return _function(product, f"void({_MATRIX})")
+    return product
+
+
+def gemm(code):
+    """Dispatcher of ``gemm_X`` (see ``blas.py``)."""
+    return _function(_product(code), f"void({_MATRIX})")
+
+
+def _inner(code):
+    """``gemm_X`` for callers that are compiled too."""
+    return inlined.njit(**_CALLS)(_product(code))
 
 
 def gemm_batched(code):
     """Dispatcher of ``gemm_batched_X``."""
-    one = gemm(code)
+    one = _inner(code)
     size = np.dtype(code).itemsize
 
     def batched(a, b, c, m, n, k, lda, ldb, ldc, ta, tb, alpha, beta, batch, sa, sb, sc):
@@ -148,7 +155,7 @@ def gemm_piece(code):
     Table: a, b, c, m, n, k, lda, ldb, ldc, ta, tb, batch strides sa, sb, sc, parts along m and n, alpha, beta (the
     last two as the bits of float64).
     """
-    one = gemm(code)
+    one = _inner(code)
     size = np.dtype(code).itemsize
     word, real = pointer("i8"), pointer("f8")
 
@@ -157,17 +164,14 @@ def gemm_piece(code):
         a, b, c, m, n, k, lda, ldb, ldc, ta, tb = t[0], t[1], t[2], t[3], t[4], t[5], t[6], t[7], t[8], t[9], t[10]
         rows, columns = t[14], t[15]
         alpha, beta = real(table)[16], real(table)[17]
-        if rows * columns == 1:  # divisions take longer than a small product's call
-            for unit in range(start, stop):
-                one(a + size * t[11] * unit, b + size * t[12] * unit, c + size * t[13] * unit,
-                    m, n, k, lda, ldb, ldc, ta, tb, alpha, beta)  # fmt: skip
-            return
         for unit in range(start, stop):
-            item, part = unit // (rows * columns), unit % (rows * columns)
-            i, j = part // columns, part % columns
-            # Cuts at multiples of 16 keep BLAS's register blocks whole.
-            top, bottom = min(m, (m * i // rows + 15) // 16 * 16), min(m, (m * (i + 1) // rows + 15) // 16 * 16)
-            left, right = min(n, (n * j // columns + 15) // 16 * 16), min(n, (n * (j + 1) // columns + 15) // 16 * 16)
+            item, top, bottom, left, right = unit, 0, m, 0, n
+            if rows * columns > 1:  # divisions take longer than the call of a small product
+                item, part = unit // (rows * columns), unit % (rows * columns)
+                i, j = part // columns, part % columns
+                # Cuts at multiples of 16 keep BLAS's register blocks whole.
+                top, bottom = (m * i // rows + 15) // 16 * 16, min(m, (m * (i + 1) // rows + 15) // 16 * 16)
+                left, right = (n * j // columns + 15) // 16 * 16, min(n, (n * (j + 1) // columns + 15) // 16 * 16)
             if top < bottom and left < right:
                 one(
                     a + size * (t[11] * item + top * (lda if ta == 0 else 1)),
