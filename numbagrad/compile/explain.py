@@ -7,6 +7,7 @@ import time
 from typing import NamedTuple
 
 from ..kernel import expr
+from .branches import Stretch
 from .ir import Fold, Gemm, Host, KernelCall, Optim, Ptr
 from .memory import lifetimes, peak
 from .passes import Group
@@ -82,7 +83,10 @@ def _flops(n):
 def times(program, rounds=50):
     """Seconds of each native row: the least of ``rounds`` runs of it by itself, on the memory of the last call."""
     found = []
-    for i in range(program.count):
+    for i, what in enumerate(program.row_of):
+        if isinstance(what, Stretch):
+            found.append(0.0)  # its rows run one by one here
+            continue
         best = float("inf")
         for _ in range(rounds):
             start = time.perf_counter()
@@ -108,6 +112,9 @@ def explain(variant, profile=False):
     lines = [f"captured {variant.captured} launches; {variant.dropped} dead or repeated; {fused} elementwise ones in {loops} "
              f"loops; {len(calls)} calls, {len(set(variant.kernel_names()))} different kernels",
              f"memory: {memory_of(variant)}"]
+    if p.stretches:
+        lines.append("several threads: " + ", ".join([f"calls {s.first} to {s.last - 1}" for s in p.stretches])
+                     + " run as tasks, each when those it needs are done")
     spent = None
     if profile:
         with p.lock:
@@ -117,7 +124,7 @@ def explain(variant, profile=False):
     by_item = {}
     if spent:
         for t, item in zip(spent, p.row_of):
-            if not isinstance(item, int):
+            if hasattr(item, "call"):
                 by_item[id(item.call)] = t
     for i, call in enumerate(calls):
         name, shape, moved, flops = describe(call)

@@ -14,8 +14,8 @@ from .. import storage
 from ..kernel import jit, threads
 from ..kernel.tape import BASE, FLAGS
 from ..tensor import Tensor, numel, raw
-from . import emit, emit_fold, inplace, memory, passes
-from .driver import walk, walk_with
+from . import branches, emit, emit_fold, inplace, memory, passes
+from .driver import tasks, walk, walk_with
 from .ir import INPUT, KEPT, OUTPUT, STATE, TEMPORARY, Fold, Gemm, Host, KernelCall, Operand, Optim, Ptr, Raw
 from .parallel import make_all
 from .progress import Progress
@@ -123,7 +123,7 @@ class Program:
     """A compiled run: call it with the base addresses of its inputs and outputs."""
 
     def __init__(self, calls, inputs, outputs, name="step"):
-        self.calls, self.inputs, self.outputs = calls, inputs, outputs
+        self.inputs, self.outputs = inputs, outputs
         self.lock = threading.Lock()
         for call in calls:
             if isinstance(call, Host):
@@ -138,20 +138,24 @@ class Program:
                          lambda b: touched[b][0] == i, lambda b: touched[b][1] == i)
 
         lowered = [None if isinstance(c, Host) else lowered_at(i, c) for i, c in enumerate(calls)]
-        used = [c if isinstance(c, Host) else item for c, item in zip(calls, lowered)]
-        self._place(calls, used)
+        order, self.stretches = ([*range(len(calls))], []) if POISON else branches.arrange(lowered)
+        self.calls, lowered = [calls[i] for i in order], [lowered[i] for i in order]
+        self._place([c if isinstance(c, Host) else item for c, item in zip(self.calls, lowered)])
         self._assemble(lowered, name)
 
     # --- memory
 
-    def _place(self, calls, used):
+    def _place(self, used):
         """Give every buffer its address, or its number among those that change from call to call."""
         spans, every = {}, set()
+        # What tasks use is alive as long as any of them runs.
+        ends = {i: (s.first, s.last - 1) for s in self.stretches for i in range(s.first, s.last)}
         for i, u in enumerate(used):
+            first, last = ends.get(i, (i, i))
             for b in u.buffers():
                 if b.role == TEMPORARY:
                     every.add(b)
-                    spans[b.home] = (spans.get(b.home, (i, i))[0], i)
+                    spans[b.home] = (spans.get(b.home, (first, first))[0], last)
         self.spans = spans
         self.arena_bytes, offsets = memory.plan(spans)
         self.total_bytes = sum([b.nbytes for b in every])
@@ -196,8 +200,10 @@ class Program:
                 words.append(int(value))
             return at
 
-        plans = []
-        for item, call in zip(lowered, self.calls):
+        plans, starts = [], {s.first: s for s in self.stretches}
+        for at, (item, call) in enumerate(zip(lowered, self.calls)):
+            if at in starts:
+                plans.append(("tasks", starts[at]))
             if item is None:
                 plans.append(("host", call))
                 continue
@@ -228,18 +234,22 @@ class Program:
                 makers.setdefault(p[1].identity(), (p[1].cost(), p[1].make))
         self.work = sum([item.work() for item in lowered if item is not None])
         self.plain = not POISON and not any([isinstance(c, Host) for c in self.calls])
-        # Small programs keep the GIL from the first address to the last kernel, which makes a call atomic.
-        self.atomic = self.plain and self.work < RELEASE and len(self.number) <= 12
+        # Small programs keep the GIL from the first address to the last kernel, which makes a call atomic. The threading
+        # layers release it.
+        threaded = self.stretches or any([item is not None and branches.is_cut(item) for item in lowered])
+        self.atomic = self.plain and self.work < RELEASE and len(self.number) <= 12 and not threaded
         makers["walk"] = 1000, lambda: walk_with(len(self.number)) if self.atomic else self.walk
+        if self.stretches:
+            makers["tasks"] = 1000, lambda: tasks().address
         bar = Progress(len(makers), name)
         make_all([make for _, make in sorted(makers.values(), key=lambda m: m[0])], bar)
         bar.close()
-        first = 0
+        first, waiting = 0, []
         parts = []  # (first row, last row, host function) of each call
         for p in plans:
             if p[0] == "check":
                 parts[-1] = (parts[-1][0], len(rows) + 1, None)
-            else:
+            elif p[0] != "tasks":
                 parts.append((len(rows), len(rows) + (p[0] == "call"), p[1] if p[0] == "host" else None))
             if p[0] == "host":
                 self.segments.append((first, len(rows), p[1]))
@@ -249,6 +259,11 @@ class Program:
                 rows.append((0, p[1], -1, 0))
                 self.row_of.append(p[1])
                 continue
+            if p[0] == "tasks":
+                waiting.append((len(rows), p[1]))
+                rows.append((1, 0, p[1].last - p[1].first, 0))
+                self.row_of.append(p[1])
+                continue
             _, item, head, n, grain = p
             rows.append((item.make(), start + 8 * head, n, grain))
             self.row_of.append(item)
@@ -256,14 +271,28 @@ class Program:
         self.segments.append((first, len(rows), None))
         self.parts = parts
         self.rows = np.array(rows, np.int64).reshape(-1, 4)
+        self.tables = [self._tasks(row, s) for row, s in waiting]
         self.relocations = np.array(relocations, np.int64).reshape(-1, 3)
         self.base_values = array("q", [0] * max(len(self.number), 1))
         address = storage.address
         self.header = np.array((len(rows), address(self.rows), len(relocations), address(self.relocations),
                                 self.base_values.buffer_info()[0], start, threads.state_address(),
-                                threads.driver_address() if threads.get_num_threads() > 1 else 0), np.int64)
+                                threads.driver_address() if threads.get_num_threads() > 1 else 0,
+                                tasks().address if self.stretches else 0), np.int64)
         self.header_address = address(self.header)
         self.count = len(rows)
+
+    def _tasks(self, row, stretch):
+        """The arrays behind a row of tasks, which must stay where they are."""
+        address = storage.address
+        offsets = np.cumsum([0, *map(len, stretch.waits)], dtype=np.int64)
+        waits = np.array([k for found in stretch.waits for k in found] or [0], np.int64)
+        count = stretch.last - stretch.first
+        done, table = np.zeros(count, np.int64), np.zeros(32, np.int64)
+        table = table[-address(table) % 64 // 8:]
+        table[:5] = address(self.rows) + 32 * (row + 1), count, address(offsets), address(waits), address(done)
+        self.rows[row, 1], self.rows[row, 3] = address(table), min(threads.get_num_threads(), count)
+        return table, offsets, waits, done
 
     # --- running
 
