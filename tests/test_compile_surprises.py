@@ -167,13 +167,47 @@ def test_shapes_dtypes_strides_and_gradients_are_guarded():
             assert a.dtype == b.dtype and a.requires_grad == b.requires_grad and ng.equal(a, b)
 
 
-def test_many_variants_are_told():
-    step = ng.compile(lambda x: x + 1)
+def sizes_told(limit, **options):
+    """What a function warns of when the size of its argument keeps changing, once more often than ``limit``."""
+    step = ng.compile(lambda x: x + 1, **options)
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
-        for n in range(1, 20):
+        for n in range(1, limit + 2):
             assert step(ng.zeros(n)).tolist() == [1.0] * n
-    assert any(issubclass(w.category, CompileWarning) and "compiled more than" in str(w.message) for w in seen)
+        assert len(step.variants) == limit
+        told = [str(w.message) for w in seen if issubclass(w.category, CompileWarning)]
+        assert step(ng.zeros(limit)).shape == (limit,) and len(step.variants) == limit
+    return told
+
+
+def test_many_sizes_are_told():
+    for limit, options in ((16, {"dynamic": False}), (128, {}), (128, {"dynamic": True})):
+        (told,) = sizes_told(limit, **options)
+        assert f"compiled more than {limit} times: shape of tensor argument 0 changed from [{limit}]" in told
+
+
+def test_many_values_are_told():
+    step = ng.compile(lambda x, k: x + k)
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        for k in range(17):
+            assert step(ng.zeros(2), k).tolist() == [k, k]
+    assert len(step.variants) == 16
+    assert ["compiled more than 16 times" in str(w.message) for w in seen] == [True]
+
+
+def test_sizes_share_one_arena():
+    """Memory of a function whose sizes keep changing is that of its largest, not the sum."""
+    step = ng.compile(lambda x: (x @ x).tanh() @ x)
+    sizes = range(200, 260, 4)
+    for n in sizes:
+        x = ng.randn(n, n)
+        np.testing.assert_allclose(step(x).numpy(), ((x @ x).tanh() @ x).numpy(), rtol=1e-3, atol=1e-3)
+    bases = {id(v.program.arena.base) for v in step.variants}
+    assert len(step.variants) == len(sizes) and len(bases) <= 3
+    for n in (200, 256, 204):
+        x = ng.randn(n, n)
+        np.testing.assert_allclose(step(x).numpy(), ((x @ x).tanh() @ x).numpy(), rtol=1e-3, atol=1e-3)
 
 
 # --- aliases ----------------------------------------------------------------------------------------------------------

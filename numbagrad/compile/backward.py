@@ -107,7 +107,8 @@ class Backward:
             self.made.append((b, g._ptr - b.base, g._n, g._shape, g._kind))
         self.outputs = outputs
         self.inputs = inputs
-        self.program = Program(passes.optimize(passes.live(calls, set(outputs))), inputs, outputs)
+        self.program = Program(passes.optimize(passes.live(calls, set(outputs))), inputs, outputs,
+                               variant.owner.arena)
         self.edges = [self.given.get(id(t), t) for t in self.leaves]
         state = {id(b.obj) for b in recorder.buffers.values() if b.role == STATE and b in used}
         self.state = [t for t in variant.surroundings.tensors.values() if id(t._buf) in state]

@@ -11,10 +11,12 @@ from ..kernel import tape
 from ..nn.modules.module import Module
 from . import explain
 from .capture import CaptureError
+from .memory import Arena
 from .structure import MISS, flatten
 from .variant import Variant
 
-LIMIT = 16  # variants of one function
+LIMIT = 16    # variants of one function for one combination of shapes
+SHAPES = 128  # variants in all, where shapes may change
 
 
 class CompileWarning(UserWarning):
@@ -28,10 +30,11 @@ class CompiledFunction:
         # A class of its own, whose __call__ is the generated call of the variant that ran last.
         return object.__new__(type(cls.__name__, (cls,), {"__module__": cls.__module__, "__doc__": cls.__doc__}))
 
-    def __init__(self, fn, fallback=False, variants=LIMIT):
+    def __init__(self, fn, fallback=False, dynamic=None):
         self.fn = fn
-        self.fallback, self.limit = fallback, variants
+        self.options = {"fallback": fallback, "dynamic": dynamic}
         self.variants, self.lock = [], threading.RLock()
+        self.by_shapes, self.arena = {}, Arena()
         functools.update_wrapper(self, fn, updated=())
         self.__name__ = getattr(fn, "__name__", type(fn).__name__)
         self.eager = False
@@ -46,12 +49,12 @@ class CompiledFunction:
         """A method: each instance gets a compiled function of its own."""
         if instance is None:
             return self
-        found = CompiledFunction(self.fn.__get__(instance), self.fallback, self.limit)
+        found = CompiledFunction(self.fn.__get__(instance), **self.options)
         vars(instance)[getattr(self, "attribute", self.__name__)] = found
         return found
 
     def __deepcopy__(self, memo):
-        return CompiledFunction(copy.deepcopy(self.fn, memo), self.fallback, self.limit)
+        return CompiledFunction(copy.deepcopy(self.fn, memo), **self.options)
 
     def use(self, variant):
         """Try ``variant`` first from now on."""
@@ -64,7 +67,7 @@ class CompiledFunction:
         leaves = []
         structure = flatten((args, kwargs), leaves)
         with self.lock:
-            for v in reversed(self.variants):
+            for v in reversed(self.by_shapes.get(tuple([t._shape for t in leaves]), ())):
                 if v.structure == structure and len(v.leaves) - len(v.hidden) == len(leaves):
                     result = v.fast(*leaves)
                     if result is not MISS:
@@ -78,18 +81,23 @@ class CompiledFunction:
             v.check_held()
             v.build()
         except CaptureError as e:
-            if not self.fallback:
+            if not self.options["fallback"]:
                 raise
             warnings.warn(f"{e}; it runs eagerly from now on (fallback=True)", CompileWarning, stacklevel=4)
             self.eager = True
             return self.fn(*args, **kwargs)
         if v.once:
             return v.first(leaves)
-        if len(self.variants) >= self.limit:
-            self.variants.pop(0)
-            warnings.warn(f"{self.__name__} was compiled more than {self.limit} times: {self.changes(v)}. The oldest form was "
-                          "dropped.", CompileWarning, stacklevel=4)
+        same = self.by_shapes.setdefault(v.shapes, [])
+        most = LIMIT if self.options["dynamic"] is False else SHAPES
+        if len(same) >= LIMIT or len(self.variants) >= most:
+            oldest = (same if len(same) >= LIMIT else self.variants)[0]
+            warnings.warn(f"{self.__name__} was compiled more than {LIMIT if len(same) >= LIMIT else most} times: "
+                          f"{self.changes(v)}. The oldest form was dropped.", CompileWarning, stacklevel=4)
+            self.variants.remove(oldest)
+            self.by_shapes[oldest.shapes].remove(oldest)
         self.variants.append(v)
+        same.append(v)
         self.use(v)
         return v.first(leaves)
 
@@ -133,8 +141,9 @@ def compile(model=None, *, fullgraph=False, dynamic=None, backend="numba", mode=
 
     Works as a decorator, with or without arguments. ``fallback=True`` runs what cannot be captured eagerly, with a
     warning, where otherwise ``CaptureError`` (a RuntimeError) names the line. ``disable=True`` returns ``model`` itself.
-    ``fullgraph``, ``dynamic``, ``backend``, ``mode`` and ``options`` are accepted for PyTorch's sake: there is one
-    backend, and graphs are always whole."""
+    A function keeps up to 128 combinations of argument shapes, each captured in milliseconds without compiling anything;
+    with ``dynamic=False`` it keeps 16, and warns of more. ``fullgraph``, ``backend``, ``mode`` and ``options`` are
+    accepted for PyTorch's sake: there is one backend, and graphs are always whole."""
     if model is None:
         return functools.partial(compile, fullgraph=fullgraph, dynamic=dynamic, backend=backend, mode=mode,
                                  options=options, disable=disable, fallback=fallback)
@@ -142,7 +151,7 @@ def compile(model=None, *, fullgraph=False, dynamic=None, backend="numba", mode=
         return model
     if isinstance(model, Module):
         from .module import OptimizedModule
-        return OptimizedModule(model, fallback)
+        return OptimizedModule(model, fallback=fallback, dynamic=dynamic)
     if not callable(model):
         raise TypeError(f"compile() expects a function or a Module, not {type(model).__name__}")
-    return CompiledFunction(model, fallback)
+    return CompiledFunction(model, fallback, dynamic)

@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+import threading
+
+import numpy as np
+
 from .ir import TEMPORARY
 
 ALIGN = 64
 # Arrays of equal size at distances of whole pages fall into the same sets of the first-level cache: a loop over a dozen of
 # them would evict its own operands. A few cache lines between them spread them out.
 PAGE, SKEW = 4096, 5 * 64
+
+
+class Arena:
+    """Memory that the programs of one function share; they run one at a time, under its lock."""
+
+    def __init__(self):
+        self.lock, self.array = threading.Lock(), np.empty(0, np.uint8)
+
+    def take(self, n):
+        """``n`` bytes, the same ones as for other programs where there are as many."""
+        if self.array.size < n:
+            # Sizes that grow step by step leave few arrays behind.
+            self.array = np.empty(max(n, self.array.size * 3 // 2), np.uint8)
+        return self.array[:n]
 
 
 def plan(lifetimes):

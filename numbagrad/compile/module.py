@@ -9,11 +9,11 @@ from .function import CompiledFunction
 class OptimizedModule(Module):
     """A module whose calls run compiled; everything else is the original's, which stays at ``_orig_mod``."""
 
-    def __init__(self, module, fallback=False):
+    def __init__(self, module, **options):
         super().__init__()
         self._orig_mod = module
         self.training = module.training
-        object.__setattr__(self, "compiled", CompiledFunction(module.__call__, fallback))
+        object.__setattr__(self, "compiled", CompiledFunction(module.__call__, **options))
 
     def forward(self, *args, **kwargs):
         """The original's call as one native call."""

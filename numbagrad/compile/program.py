@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import os
 import struct
-import threading
 from array import array
 
 import numpy as np
@@ -122,9 +121,8 @@ def lower(call, needed, begins, ends):
 class Program:
     """A compiled run: call it with the base addresses of its inputs and outputs."""
 
-    def __init__(self, calls, inputs, outputs, name="step"):
+    def __init__(self, calls, inputs, outputs, shared, name="step"):
         self.inputs, self.outputs = inputs, outputs
-        self.lock = threading.Lock()
         for call in calls:
             if isinstance(call, Host):
                 for b in call.buffers():
@@ -140,12 +138,21 @@ class Program:
         lowered = [None if isinstance(c, Host) else lowered_at(i, c) for i, c in enumerate(calls)]
         order, self.stretches = ([*range(len(calls))], []) if POISON else branches.arrange(lowered)
         self.calls, lowered = [calls[i] for i in order], [lowered[i] for i in order]
-        self._place([c if isinstance(c, Host) else item for c, item in zip(self.calls, lowered)])
+        self.work = sum([item.work() for item in lowered if item is not None])
+        self.plain = not POISON and not any([isinstance(c, Host) for c in self.calls])
+        # Small programs keep the GIL from the first address to the last kernel, which makes a call atomic. The threading
+        # layers release it.
+        threaded = self.stretches or any([item is not None and branches.is_cut(item) for item in lowered])
+        self.atomic = self.plain and self.work < RELEASE and len(inputs) + len(outputs) <= 12 and not threaded
+        # Others take turns; a lock of their own and small arenas are what those that are atomic need.
+        shared = memory.Arena() if self.atomic else shared
+        self.lock = shared.lock
+        self._place(shared, [c if isinstance(c, Host) else item for c, item in zip(self.calls, lowered)])
         self._assemble(lowered, name)
 
     # --- memory
 
-    def _place(self, used):
+    def _place(self, shared, used):
         """Give every buffer its address, or its number among those that change from call to call."""
         spans, every = {}, set()
         # What tasks use is alive as long as any of them runs.
@@ -160,7 +167,7 @@ class Program:
         self.arena_bytes, offsets = memory.plan(spans)
         self.total_bytes = sum([b.nbytes for b in every])
         # Numbers of the first slots vary by variant; a cache line before keeps neighbours apart.
-        self.arena = np.empty(self.arena_bytes + 128, np.uint8)
+        self.arena = shared.take(self.arena_bytes + 128)
         base = -(-storage.address(self.arena) // 64) * 64
         self.offsets, self.arena_base = offsets, base
         self.number = {b: i for i, b in enumerate((*self.inputs, *self.outputs))}
@@ -232,12 +239,6 @@ class Program:
         for p in plans:
             if p[0] == "call":
                 makers.setdefault(p[1].identity(), (p[1].cost(), p[1].make))
-        self.work = sum([item.work() for item in lowered if item is not None])
-        self.plain = not POISON and not any([isinstance(c, Host) for c in self.calls])
-        # Small programs keep the GIL from the first address to the last kernel, which makes a call atomic. The threading
-        # layers release it.
-        threaded = self.stretches or any([item is not None and branches.is_cut(item) for item in lowered])
-        self.atomic = self.plain and self.work < RELEASE and len(self.number) <= 12 and not threaded
         makers["walk"] = 1000, lambda: walk_with(len(self.number)) if self.atomic else self.walk
         if self.stretches:
             makers["tasks"] = 1000, lambda: tasks().address

@@ -27,6 +27,7 @@ class Variant:
         self.owner = owner
         leaves = []
         self.structure = flatten((args, kwargs), leaves)
+        self.shapes = tuple([t._shape for t in leaves])
         self.mode = mode_key()
         self.once = False
         self._capture(args, kwargs, leaves)
@@ -137,7 +138,7 @@ class Variant:
                     outputs.append(b)
         self.outputs = outputs
         calls = passes.optimize(passes.live(calls, set(outputs)))
-        self.program = Program(calls, inputs, outputs, getattr(self.owner, "__name__", "step"))
+        self.program = Program(calls, inputs, outputs, self.owner.arena, getattr(self.owner, "__name__", "step"))
         if self.backward is not None:
             self.backward.build(r, later, leaves, self)
         self._guards(r, leaves)
