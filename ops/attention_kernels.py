@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from numbagrad.kernel.jit import LANES, REDUCE, T, exp, inline, kernel, lanes, log
 
-from .inner_products import gemm
+from .inner_products import NO, YES, gemm
 
 BLOCK = 64  # query rows that are worked on together
 
@@ -67,7 +67,7 @@ def attention_forward(mask: "*T", out: "*T", lse: "*T", scratch: "*T", meta: "*i
             k_head = h // shared
             o = b * ob + h * oh + top_row * ors
             gemm(q_at + (b * qb + h * qh + top_row * qr) * size, k_at + (b * kb + k_head * kh) * size,
-                 scratch_at + own * size, rows, cols, e, qr, kr, cols, 0, 1, scale, 0.0)
+                 scratch_at + own * size, rows, cols, e, qr, kr, cols, NO, YES, scale, 0.0)
             for r in range(rows):
                 at = own + r * cols
                 seen = min(cols, top_row + r + 1) if causal else cols
@@ -91,7 +91,7 @@ def attention_forward(mask: "*T", out: "*T", lse: "*T", scratch: "*T", meta: "*i
                     scratch[i] = T(0)
                 lse[(b * heads + h) * rows_q + top_row + r] = top + log(total)
             gemm(scratch_at + own * size, v_at + (b * vb + k_head * vh) * size, out_at + o * size, rows, ev, cols, cols, vr,
-                 ors, 0, 0, 1.0, 0.0)
+                 ors, NO, NO, 1.0, 0.0)
 
 
 @kernel(fast=REDUCE)
@@ -130,8 +130,8 @@ def attention_backward(mask: "*T", g: "*T", out: "*T", lse: "*T", dk: "*T", dv: 
                     other = own + rows * cols
                     query = q_at + (b * qb + h * qh + top_row * qr) * size
                     upper = b * gb + h * gh + top_row * gr
-                    gemm(query, key, scratch_at + own * size, rows, cols, e, qr, kr, cols, 0, 1, scale, 0.0)
-                    gemm(g_at + upper * size, value, scratch_at + other * size, rows, cols, ev, gr, vr, cols, 0, 1, 1.0, 0.0)
+                    gemm(query, key, scratch_at + own * size, rows, cols, e, qr, kr, cols, NO, YES, scale, 0.0)
+                    gemm(g_at + upper * size, value, scratch_at + other * size, rows, cols, ev, gr, vr, cols, NO, YES, 1.0, 0.0)
                     for r in range(rows):
                         at, ds = own + r * cols, other + r * cols
                         seen = min(cols, top_row + r + 1) if causal else cols
@@ -150,7 +150,7 @@ def attention_backward(mask: "*T", g: "*T", out: "*T", lse: "*T", dk: "*T", dv: 
                             scratch[at + i] = T(0)
                             scratch[ds + i] = T(0)
                     weights, slopes = scratch_at + own * size, scratch_at + other * size
-                    gemm(weights, g_at + upper * size, dv_at + into_v * size, cols, ev, rows, cols, gr, dvr, 1, 0, 1.0, 1.0)
-                    gemm(slopes, key, dq_at + (b * dqb + h * dqh + top_row * dqr) * size, rows, e, cols, cols, kr, dqr, 0, 0,
+                    gemm(weights, g_at + upper * size, dv_at + into_v * size, cols, ev, rows, cols, gr, dvr, YES, NO, 1.0, 1.0)
+                    gemm(slopes, key, dq_at + (b * dqb + h * dqh + top_row * dqr) * size, rows, e, cols, cols, kr, dqr, NO, NO,
                          scale, 0.0)
-                    gemm(slopes, query, dk_at + into_k * size, cols, e, rows, cols, qr, dkr, 1, 0, scale, 1.0)
+                    gemm(slopes, query, dk_at + into_k * size, cols, e, rows, cols, qr, dkr, YES, NO, scale, 1.0)

@@ -21,6 +21,7 @@ import numpy as np
 
 from numbagrad import storage
 from numbagrad.kernel import jit, threads
+from numbagrad.kernel.tape import TAPE, active
 from numbagrad.tensor import make
 
 from .convolve_pieces import (
@@ -43,6 +44,8 @@ POINT, FLAT, GENERAL, TAPS = 0, 1, 2, 3
 # Placeholders that each specialisation replaces: pointer constructors, BLAS's product, bytes per element.
 ptr = ptr_i8 = one = None
 SIZE = 0
+# A literal in a call would be a type of its own, and each combination of them another compilation of what is called.
+NO, YES, FLIP = np.int64(0), np.int64(1), np.int64(2)
 
 
 # --- the three products ---
@@ -64,7 +67,7 @@ def output(table, start, stop):
         res = edge + (SIZE * c * hp * wp if padded else 0)
         if form == 3:
             for g in range(groups):
-                pack(ptr(t[1] + SIZE * g * o * k), ptr(cols + SIZE * g * o * k), o, c, taps, False)
+                pack(ptr(t[1] + SIZE * g * o * k), ptr(cols + SIZE * g * o * k), o, c, taps, NO)
         for item in range(n_ * unit // t[6] * groups, n_ * (unit + 1) // t[6] * groups):
             g = item % groups
             x, y, w, b = t[0] + SIZE * item * c * plane, t[3] + SIZE * item * o * p, t[1] + SIZE * g * o * k, t[2]
@@ -76,12 +79,12 @@ def output(table, start, stop):
                     source = edge
                 if form == 1:
                     shift(ptr(source), ptr(cols), c, hp * wp, wp, t[15], t[16], t[27], t[28], ld, ld)
-                    product(w, cols, res, o, ld, k, k, ld, ld, 0, 0.0, t[33])
+                    product(w, cols, res, o, ld, k, k, ld, ld, NO, 0.0, t[33])
                 else:
                     w = cols + SIZE * g * o * k
                     for i in range(t[15]):
                         for j in range(t[16]):
-                            product(w, source + SIZE * (i * t[27] * wp + j * t[28]), res, o, ld, c, c, hp * wp, ld, 0,
+                            product(w, source + SIZE * (i * t[27] * wp + j * t[28]), res, o, ld, c, c, hp * wp, ld, NO,
                                     1.0 if i + j > 0 else 0.0, t[33])
                             w += SIZE * o * c
                 compress(ptr(res), ptr(y), ptr(b), bias, o, t[18], t[19], wp, ld)
@@ -95,7 +98,7 @@ def output(table, start, stop):
                     for i in range(o):
                         for j in range(p):
                             out[i * p + j] = add[i]
-                product(w, source, y, o, p, k, k, p, p, 0, 1.0 if bias else 0.0, t[33])
+                product(w, source, y, o, p, k, k, p, p, NO, 1.0 if bias else 0.0, t[33])
 
 
 def input_gradient(table, start, stop):
@@ -111,7 +114,7 @@ def input_gradient(table, start, stop):
         res = edge + (SIZE * c * hp * wp if padded else 0)
         if form == 3:
             for g in range(groups):
-                pack(ptr(t[1] + SIZE * g * o * k), ptr(cols + SIZE * g * o * k), o, c, taps, True)
+                pack(ptr(t[1] + SIZE * g * o * k), ptr(cols + SIZE * g * o * k), o, c, taps, FLIP)
         for item in range(n_ * unit // t[6] * groups, n_ * (unit + 1) // t[6] * groups):
             g = item % groups
             x, y, w = t[0] + SIZE * item * c * plane, t[3] + SIZE * item * o * p, t[1] + SIZE * g * o * k
@@ -120,23 +123,23 @@ def input_gradient(table, start, stop):
                 source = edge if padded else x
                 fill(ptr(source), c * hp * wp)
                 if form == 1:
-                    product(w, res, cols, k, ld, o, k, ld, ld, 2, 0.0, t[33])
+                    product(w, res, cols, k, ld, o, k, ld, ld, FLIP, 0.0, t[33])
                     unshift(ptr(cols), ptr(source), c, hp * wp, wp, t[15], t[16], t[27], t[28], ld, ld)
                 else:
                     w = cols + SIZE * g * o * k
                     for i in range(t[15]):
                         for j in range(t[16]):
-                            product(w, res, source + SIZE * (i * t[27] * wp + j * t[28]), c, ld, o, o, ld, hp * wp, 0, 1.0,
+                            product(w, res, source + SIZE * (i * t[27] * wp + j * t[28]), c, ld, o, o, ld, hp * wp, NO, 1.0,
                                     t[33])
                             w += SIZE * o * c
                 if padded:
                     extract(ptr(edge), ptr(x), c, t[12], t[13], t[24], t[25], hp, wp)
             elif form == 2:
-                product(w, y, cols, k, p, o, k, p, p, 2, 0.0, t[33])
+                product(w, y, cols, k, p, o, k, p, p, FLIP, 0.0, t[33])
                 fill(ptr(x), c * plane)
                 scatter(ptr(cols), ptr(x), t)
             else:
-                product(w, y, x, k, p, o, k, p, p, 2, 0.0, t[33])
+                product(w, y, x, k, p, o, k, p, p, FLIP, 0.0, t[33])
 
 
 def weight_gradient(table, start, stop):
@@ -174,19 +177,19 @@ def weight_gradient(table, start, stop):
                 transpose(ptr(y), ptr(res), o, t[18], t[19], wp)
                 for i in range(t[15]):
                     for j in range(t[16]):
-                        product(source + SIZE * (i * t[27] * wp + j * t[28]), res, w, c, o, ld, hp * wp, o, o, 0, 1.0, t[33])
+                        product(source + SIZE * (i * t[27] * wp + j * t[28]), res, w, c, o, ld, hp * wp, o, o, NO, 1.0, t[33])
                         w += SIZE * o * c
             elif t[34] != 0:
                 if form == 1:
                     transpose(ptr(y), ptr(res), o, t[18], t[19], wp)
                 else:
-                    transpose(ptr(y), ptr(res), o, 1, p, p)
-                product(source, res, w, k, o, width, width, o, o, 0, 1.0, t[33])
+                    transpose(ptr(y), ptr(res), o, YES, p, p)
+                product(source, res, w, k, o, width, width, o, o, NO, 1.0, t[33])
             else:
                 if form == 1:
                     spread(ptr(y), ptr(res), o, t[18], t[19], wp, ld)
                     y = res
-                one(y, source, w, o, k, width, width, width, k, 0, 2, 1.0, 1.0)
+                one(y, source, w, o, k, width, width, width, k, NO, FLIP, 1.0, 1.0)
 
 
 # --- specialisation and launch ---
@@ -195,22 +198,40 @@ _made: dict = {}
 
 
 def native(fn, code):
-    """Address of a product kernel compiled for a dtype code."""
+    """Address of a product kernel compiled for a dtype code; during a capture, what will compile it with others."""
     found = _made.get((fn, code))
     if found is None:
-        from numbagrad.kernel import blas, blas_kernels, cache
-        n = jit.nb()
-        blas._load()
-        one_ = blas_kernels.gemm(code)
-        env = {"ptr": n.pointers[code], "ptr_i8": n.pointers["i8"], "one": one_, "SIZE": np.dtype(code).itemsize}
-        key = [code, cache.fingerprint(one_.py_func)]
-        for piece in PIECES:
-            key.append(cache.fingerprint(piece, {name: name for name in env}))
-            env[piece.__name__] = n.njit(error_model="numpy", fastmath=set(jit.FAST))(_with(piece, env))
-        key.append(cache.fingerprint(fn, {name: name for name in env}))
-        made = jit._compile(_with(fn, env), "iii", "\n".join(key), jit.FAST, False, True, "")
-        found = _made[fn, code] = made.address
+        later = _maker(fn, code)
+        return later if TAPE and active() is not None else later()
     return found
+
+
+@lru_cache(None)
+def _maker(fn, code):
+    def make_():
+        from numbagrad.kernel import cache
+        env, key = _pieces(code)
+        key = [*key, cache.fingerprint(fn, {name: name for name in env})]
+        made = jit._compile(_with(fn, env), "iii", "\n".join(key), jit.FAST, False, True, "")
+        _made[fn, code] = made.address
+        return made.address
+    return make_
+
+
+@lru_cache(8)
+def _pieces(code):
+    """({name: what the kernels of a dtype call}, texts that pin its meaning)."""
+    from numbagrad.kernel import blas, blas_kernels, cache, inlined
+    n = jit.nb()
+    blas._load()
+    one_ = blas_kernels.inner(code)
+    env = {"ptr": n.pointers[code], "ptr_i8": n.pointers["i8"], "one": one_, "SIZE": np.dtype(code).itemsize,
+           "NO": NO, "YES": YES, "FLIP": FLIP}
+    key = [code, cache.fingerprint(one_.py_func)]
+    for piece in PIECES:
+        key.append(cache.fingerprint(piece, {name: name for name in env}))
+        env[piece.__name__] = inlined.njit(error_model="numpy", fastmath=set(jit.FAST))(_with(piece, env))
+    return env, key
 
 
 def _with(fn, env):

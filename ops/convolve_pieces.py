@@ -6,7 +6,7 @@ They are compiled with the kernels of ``convolve`` that call them, which see the
 from __future__ import annotations
 
 # Placeholders that each specialisation replaces: BLAS's product, bytes per element.
-one = None
+one = NO = None
 SIZE = 0
 
 
@@ -199,7 +199,7 @@ def product(a, b, c, m, n, k, lda, ldb, ldc, ta, beta, small):
 
     OpenBLAS has kernels for small products that skip the copying of the operands and then run at full speed."""
     if m * n * k <= small:
-        one(a, b, c, m, n, k, lda, ldb, ldc, ta, 0, 1.0, beta)
+        one(a, b, c, m, n, k, lda, ldb, ldc, ta, NO, 1.0, beta)
     else:
         kb, mb = even(k, 160), even(m, 64)
         nb = min(n, max(16, small // (mb * kb) // 16 * 16))
@@ -207,7 +207,7 @@ def product(a, b, c, m, n, k, lda, ldb, ldc, ta, beta, small):
             for i in range(0, m, mb):
                 for p in range(0, k, kb):
                     one(a + SIZE * (i * (lda if ta == 0 else 1) + p * (1 if ta == 0 else lda)), b + SIZE * (p * ldb + j),
-                        c + SIZE * (i * ldc + j), min(mb, m - i), min(nb, n - j), min(kb, k - p), lda, ldb, ldc, ta, 0, 1.0,
+                        c + SIZE * (i * ldc + j), min(mb, m - i), min(nb, n - j), min(kb, k - p), lda, ldb, ldc, ta, NO, 1.0,
                         beta if p == 0 else 1.0)
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from numbagrad.kernel.jit import STRIP, T, kernel, sigmoid, strip, tanh
 
-from .inner_products import clear, gemm, rows_product
+from .inner_products import NO, YES, clear, gemm, rows_product
 
 # Where the state before a step lies. Walking forwards every row of step t had a step t - 1; walking backwards only the
 # rows that are as long as step t + 1 did, the others begin here.
@@ -42,10 +42,10 @@ def lstm_forward(gates: "*T", h0: "*T", c0: "*T", w: "*T", y: "*T", hn: "*T", cn
         else:
             if carried > start:
                 gemm(y_at + (before + start) * n * size, w_at, acts_at + (top + start) * wide * size, carried - start,
-                     wide, n, n, n, wide, 0, 1, 1.0, 0.0)
+                     wide, n, n, n, wide, NO, YES, 1.0, 0.0)
             if last > carried and h0_at != 0:
                 gemm(h0_at + carried * n * size, w_at, acts_at + (top + carried) * wide * size, last - carried, wide,
-                     n, n, n, wide, 0, 1, 1.0, 0.0)
+                     n, n, n, wide, NO, YES, 1.0, 0.0)
         for b in range(start, last):
             row = (top + b) * n
             a = (top + b) * wide
@@ -142,7 +142,7 @@ def lstm_gradient(gy: "*T", w: "*T", ghn: "*T", gcn: "*T", c0: "*T", acts: "*T",
             rows_product(dgates, (top + start) * wide, w, dh0, start * n, last - start, n, wide, n)
         else:
             gemm(dgates_at + (top + start) * wide * size, w_at, dh0_at + start * n * size, last - start, n, wide, wide, n, n,
-                 0, 0,
+                 NO, NO,
                  1.0, 0.0)
 
 
@@ -173,10 +173,10 @@ def gru_forward(gates: "*T", h0: "*T", w: "*T", bias: "*T", y: "*T", hn: "*T", a
         else:
             if carried > start:
                 gemm(y_at + (before + start) * n * size, w_at, acts_at + (top + start) * wide * size, carried - start,
-                     3 * n, n, n, n, wide, 0, 1, 1.0, 0.0)
+                     3 * n, n, n, n, wide, NO, YES, 1.0, 0.0)
             if last > carried and h0_at != 0:
                 gemm(h0_at + carried * n * size, w_at, acts_at + (top + carried) * wide * size, last - carried, 3 * n,
-                     n, n, n, wide, 0, 1, 1.0, 0.0)
+                     n, n, n, wide, NO, YES, 1.0, 0.0)
         for b in range(start, last):
             row = (top + b) * n
             a = (top + b) * wide
@@ -269,7 +269,7 @@ def gru_gradient(gy: "*T", w: "*T", ghn: "*T", h0: "*T", y: "*T", acts: "*T", dg
             rows_product(dhidden, (top + start) * 3 * n, w, dh0, start * n, last - start, n, 3 * n, n)
         else:
             gemm(dhidden_at + (top + start) * 3 * n * size, w_at, dh0_at + start * n * size, last - start, n, 3 * n, 3 * n, n,
-                 n, 0, 0,
+                 n, NO, NO,
                  1.0, 1.0)
 
 
@@ -296,10 +296,10 @@ def rnn_forward(gates: "*T", h0: "*T", w: "*T", y: "*T", hn: "*T", offsets: "*i8
         else:
             if carried > start:
                 gemm(y_at + (before + start) * n * size, w_at, y_at + (top + start) * n * size, carried - start,
-                     n, n, n, n, n, 0, 1, 1.0, 0.0)
+                     n, n, n, n, n, NO, YES, 1.0, 0.0)
             if last > carried and h0_at != 0:
                 gemm(h0_at + carried * n * size, w_at, y_at + (top + carried) * n * size, last - carried, n,
-                     n, n, n, n, 0, 1, 1.0, 0.0)
+                     n, n, n, n, NO, YES, 1.0, 0.0)
             elif last > carried:
                 clear(y, (top + carried) * n, last - carried, n, n)
         if rectified:
@@ -343,5 +343,5 @@ def rnn_gradient(gy: "*T", w: "*T", ghn: "*T", y: "*T", dgates: "*T", dh0: "*T",
             clear(dh0, start * n, last - start, n, n)
             rows_product(dgates, row, w, dh0, start * n, last - start, n, n, n)
         else:
-            gemm(dgates_at + row * size, w_at, dh0_at + start * n * size, last - start, n, n, n, n, n, 0, 0,
+            gemm(dgates_at + row * size, w_at, dh0_at + start * n * size, last - start, n, n, n, n, n, NO, NO,
                  1.0, 0.0)

@@ -130,7 +130,7 @@ class Gemm(Call):
 
 
 class Raw(Call):
-    """A native loop at an address, ``fn(table, start, stop)``, that may read and write all of its buffers."""
+    """A native loop ``fn(table, start, stop)`` that may read and write all of its buffers: an address, or what makes one."""
 
     name = "loop"
 

@@ -41,7 +41,7 @@ class Item:
             return len(self.source)
         if isinstance(self.call, (KernelCall, Optim)):
             return 2 * len(self.call.kernel.fn.__code__.co_code)
-        return 2000
+        return 20_000 if isinstance(self.call, Raw) else 2000
 
     def work(self):
         """Nanoseconds of its memory and products, at best."""
@@ -61,7 +61,7 @@ class Item:
             return id(call.kernel), call.dtype, call.items is None if isinstance(call, KernelCall) else None
         if isinstance(call, Fold):
             return id(call.op), call.key
-        return (Gemm, call.code) if isinstance(call, Gemm) else id(call)
+        return (Gemm, call.code) if isinstance(call, Gemm) else call.fn
 
 
 def lower(call, needed, begins, ends):
@@ -114,7 +114,7 @@ def lower(call, needed, begins, ends):
         return Item(call, lambda: jit.table_form(call.kernel, call.dtype, True).address, [], 0, rows=call.rows,
                     live=call.shared)
     if isinstance(call, Raw):
-        return Item(call, lambda: call.fn, call.words, call.items, call.grain)
+        return Item(call, call.fn if callable(call.fn) else lambda: call.fn, call.words, call.items, call.grain)
     raise TypeError(f"no native form for {type(call).__name__}")
 
 

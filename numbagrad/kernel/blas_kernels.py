@@ -3,6 +3,8 @@
 Plain loops for tiny matrices were tried: OpenBLAS is as fast at 4 x 4 and faster from 8 x 8 on.
 """
 
+import functools
+
 import numpy as np
 
 from . import inlined
@@ -130,14 +132,15 @@ def gemm(code):
     return _function(_product(code), f"void({_MATRIX})")
 
 
-def _inner(code):
+@functools.cache
+def inner(code):
     """``gemm_X`` for callers that are compiled too."""
     return inlined.njit(**_CALLS)(_product(code))
 
 
 def gemm_batched(code):
     """Dispatcher of ``gemm_batched_X``."""
-    one = _inner(code)
+    one = inner(code)
     size = np.dtype(code).itemsize
 
     def batched(a, b, c, m, n, k, lda, ldb, ldc, ta, tb, alpha, beta, batch, sa, sb, sc):
@@ -155,7 +158,7 @@ def gemm_piece(code):
     Table: a, b, c, m, n, k, lda, ldb, ldc, ta, tb, batch strides sa, sb, sc, parts along m and n, alpha, beta (the
     last two as the bits of float64).
     """
-    one = _inner(code)
+    one = inner(code)
     size = np.dtype(code).itemsize
     word, real = pointer("i8"), pointer("f8")
 
