@@ -16,7 +16,9 @@ import numbagrad as ng
 import numbagrad.nn.functional as F
 from numbagrad import nn
 from numbagrad.compile import program as programs
+from numbagrad.compile.effects import effects
 from numbagrad.compile.ir import Host, Optim
+from numbagrad.kernel.jit import inline, kernel
 from numbagrad.op.sampling import flat
 
 
@@ -152,6 +154,25 @@ def test_host_calls():
                       "linalg_solve_triangular", "linalg_qr", "linalg_svd", "linalg_pinv", "rank_of", "linalg_cholesky",
                       "linalg_eigh", "linalg_eig", "cholesky_solve"}
     assert found <= linear_algebra | {"positions", "_positions", "_most_frequent", "counted", "among"}
+
+
+@inline
+def add_table(out, table, k):
+    out[k] += table[k]
+
+
+@kernel
+def with_a_table(x: "*T", table: "*i8", out: "*T", n: int):
+    for k in range(n):
+        add_table(out, table, k)
+        other = x
+        out[k] += other[k]
+
+
+def test_effects_of_kernels():
+    """What a kernel reads and writes, also in the inline functions that it calls; a second name counts as both."""
+    reads, writes = effects(with_a_table.fn)
+    assert {"x", "table", "out"} <= reads and writes & {"x", "table", "out"} == {"x", "out"}
 
 
 # --- memory -----------------------------------------------------------------------------------------------------------

@@ -13,11 +13,11 @@ from ..kernel import expr, jit, threads
 from .ir import Fold, Gemm, KernelCall, Optim
 from .passes import Group
 
-# Nanoseconds: to start threads (measured: 10 if they have just run, 18 after 0.1 ms), to hand a result to another core and
-# for each of its bytes, of one call, of one exp or tanh; elements of hand-written kernels do more than be moved.
+# Nanoseconds: to start threads (measured: 10 us if they have just run, 18 us after 0.1 ms), to hand a result to another core
+# and for each of its bytes, of one call, of one exp or tanh; elements of hand-written kernels do more than be moved.
 START, HAND, BYTE, CALL, MATH, KERNEL = 18_000, 150, 0.05, 50, 0.4, 4
 SMALL = 100_000  # nanoseconds from which a call is left to be cut
-MOST = 400       # calls of a stretch: planning takes their square
+MOST = 400       # calls of a stretch: planning takes up to 0.1 ms for each
 WORTH = 0.85     # of its time otherwise, at most, that a stretch may take to be worth it
 
 
@@ -126,18 +126,25 @@ def schedule(costs, needs, hands, workers):
         for d in needs[i]:
             rank[d] = max(rank[d], costs[d] + rank[i])
     free, end, by, order = [0.0] * workers, {}, {}, []
-    left = set(range(len(costs)))
-    while left:
+    open_, after = [len(found) for found in needs], {}
+    for i, found in enumerate(needs):
+        for d in found:
+            after.setdefault(d, []).append(i)
+    ready = [i for i, n in enumerate(open_) if n == 0]
+    while ready:
         w = min(range(workers), key=free.__getitem__)
         best = None
-        for i in left:
-            if all([d in end for d in needs[i]]):
-                start = max([free[w], *[end[d] + (hands[d] if by[d] != w else 0) for d in needs[i]]])
-                if best is None or (start, -rank[i]) < best[:2]:
-                    best = start, -rank[i], i
+        for i in ready:
+            start = max([free[w], *[end[d] + (hands[d] if by[d] != w else 0) for d in needs[i]]])
+            if best is None or (start, -rank[i]) < best[:2]:
+                best = start, -rank[i], i
         start, _, i = best
         end[i] = free[w] = start + costs[i]
         by[i] = w
-        left.remove(i)
         order.append((start, len(order), i))
+        ready.remove(i)
+        for k in after.get(i, ()):
+            open_[k] -= 1
+            if open_[k] == 0:
+                ready.append(k)
     return [i for *_, i in sorted(order)], max(end.values())

@@ -1,4 +1,4 @@
-"""Which pointer arguments a hand-written kernel reads and which it writes, from its source."""
+"""Which pointer arguments a hand-written kernel reads and which it writes, from its source and that of what it calls."""
 
 from __future__ import annotations
 
@@ -12,21 +12,35 @@ _known: dict = {}
 def effects(fn):
     """(names read, names written) of a kernel function's parameters.
 
-    A pointer that is passed on to another function, or gets a second name, counts as both."""
+    A pointer that gets a second name, or is passed on to anything but a function declared with ``jit.inline``, counts as
+    both."""
     key = fn.__code__
     found = _known.get(key)
     if found is None:
         source = getattr(fn, "__source__", None) or inspect.getsource(fn)
         tree = ast.parse(textwrap.dedent(source))
-        found = _known[key] = _scan(tree, set(fn.__code__.co_varnames[:fn.__code__.co_argcount]))
+        found = _known[key] = _scan(tree, set(_parameters(fn)), fn.__globals__)
     return found
 
 
-def _scan(tree, names):
-    reads, writes, subscripted = set(), set(), set()
+def _parameters(fn):
+    return fn.__code__.co_varnames[:fn.__code__.co_argcount]
+
+
+def _scan(tree, names, space):
+    reads, writes, known = set(), set(), set()
     for node in ast.walk(tree):
+        called = getattr(space.get(node.func.id), "fn", None) if isinstance(node, ast.Call) and isinstance(
+            node.func, ast.Name) else None
+        if called is not None:
+            read, written = effects(called)
+            for given, name in zip(node.args, _parameters(called)):
+                if isinstance(given, ast.Name) and given.id in names:
+                    known.add(id(given))
+                    reads.update({given.id} if name in read else ())
+                    writes.update({given.id} if name in written else ())
         if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id in names:
-            subscripted.add(id(node.value))
+            known.add(id(node.value))
             if isinstance(node.ctx, ast.Store):
                 writes.add(node.value.id)
             else:
@@ -35,7 +49,7 @@ def _scan(tree, names):
                 node.target.value, ast.Name):
             reads.add(node.target.value.id)
     for node in ast.walk(tree):
-        if isinstance(node, ast.Name) and node.id in names and id(node) not in subscripted and isinstance(
+        if isinstance(node, ast.Name) and node.id in names and id(node) not in known and isinstance(
                 node.ctx, ast.Load):
             reads.add(node.id)
             writes.add(node.id)

@@ -142,8 +142,9 @@ class Program:
         self.plain = not POISON and not any([isinstance(c, Host) for c in self.calls])
         # Small programs keep the GIL from the first address to the last kernel, which makes a call atomic. The threading
         # layers release it.
-        threaded = self.stretches or any([item is not None and branches.is_cut(item) for item in lowered])
-        self.atomic = self.plain and self.work < RELEASE and len(inputs) + len(outputs) <= 12 and not threaded
+        threaded = threads.get_num_threads() > 1 and any([item is not None and branches.is_cut(item) for item in lowered])
+        self.atomic = self.plain and self.work < RELEASE and len(inputs) + len(outputs) <= 12 and not (
+            threaded or self.stretches)
         # Others take turns; a lock of their own and small arenas are what those that are atomic need.
         shared = memory.Arena() if self.atomic else shared
         self.lock = shared.lock
