@@ -7,9 +7,10 @@ Several query heads may share one head of the keys. A kernel is cut into pieces,
 
 from __future__ import annotations
 
+from numbagrad.kernel.blas_kernels import NO, YES
 from numbagrad.kernel.jit import LANES, REDUCE, T, exp, inline, kernel, lanes, log
 
-from .inner_products import NO, YES, gemm
+from .inner_products import gemm
 
 BLOCK = 64  # query rows that are worked on together
 

@@ -21,6 +21,7 @@ import numpy as np
 
 from numbagrad import storage
 from numbagrad.kernel import jit, threads
+from numbagrad.kernel.blas_kernels import FLIP, NO, YES
 from numbagrad.kernel.tape import TAPE, active
 from numbagrad.tensor import make
 
@@ -44,8 +45,6 @@ POINT, FLAT, GENERAL, TAPS = 0, 1, 2, 3
 # Placeholders that each specialisation replaces: pointer constructors, BLAS's product, bytes per element.
 ptr = ptr_i8 = one = None
 SIZE = 0
-# A literal in a call would be a type of its own, and each combination of them another compilation of what is called.
-NO, YES, FLIP = np.int64(0), np.int64(1), np.int64(2)
 
 
 # --- the three products ---

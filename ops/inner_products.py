@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from numbagrad.kernel import blas, blas_kernels, cache
 from numbagrad.kernel.jit import FAST, Inline, T, inline, nb
-
-# A literal in a call would be a type of its own, and each combination of them another compilation of what is called.
-NO, YES = np.int64(0), np.int64(1)
 
 
 class Called(Inline):

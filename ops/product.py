@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from itertools import product as every
 
-import numpy as np
-
 from numbagrad import dtypes as dt
 from numbagrad import storage
 from numbagrad.copying import contiguous_copy, copy_into
@@ -74,9 +72,6 @@ SOURCE = """def mm(a, b, c, m, n, k, flags):
 
 SOURCE = {text[4:text.index("(")]: text for text in SOURCE}
 
-# A literal in a call would be a type of its own, and each combination of them another compilation of ``one``.
-FLAGS = {"NO": np.int64(0), "YES": np.int64(1)}
-
 
 class Small:
     """Native entries for one kind: see ``SOURCE``. Each is compiled when it is first asked for."""
@@ -93,7 +88,7 @@ class Small:
         from numbagrad.kernel import blas, blas_kernels, cache
         blas._load()
         one = blas_kernels.gemm(self.code)
-        env = {"one": one, "ptr": jit.nb().pointers[self.code], **FLAGS}
+        env = {"one": one, "ptr": jit.nb().pointers[self.code], "NO": blas_kernels.NO, "YES": blas_kernels.YES}
         source = SOURCE[name].replace("SIZE", str(self.itemsize))
         letters = "i" * (source[:source.index(")")].count(",") + 1)
         entry = jit.compile_source(source, name, letters, env, cache.fingerprint(one.py_func) + self.code).entry

@@ -11,9 +11,10 @@ are written out in each kernel: as functions that the kernels share they ran 2 t
 
 from __future__ import annotations
 
+from numbagrad.kernel.blas_kernels import NO, YES
 from numbagrad.kernel.jit import STRIP, T, kernel, sigmoid, strip, tanh
 
-from .inner_products import NO, YES, clear, gemm, rows_product
+from .inner_products import clear, gemm, rows_product
 
 # Where the state before a step lies. Walking forwards every row of step t had a step t - 1; walking backwards only the
 # rows that are as long as step t + 1 did, the others begin here.

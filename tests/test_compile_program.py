@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from registry.draw import cases, ops
+from registry.steps import training_step, values
 from test_compile_ops import BY_VALUE, derivatives
 
 import numbagrad as ng
@@ -20,10 +21,6 @@ from numbagrad.compile.effects import effects
 from numbagrad.compile.ir import Host, Optim
 from numbagrad.kernel.jit import inline, kernel
 from numbagrad.op.sampling import flat
-
-
-def values(t):
-    return t.detach().numpy().copy()
 
 
 def compiled(f, *args):
@@ -39,15 +36,7 @@ def trained(opt=lambda p: ng.optim.Adam(p, lr=0.01), sizes=(6, 8, 8, 3), **optio
     for a, b in zip(sizes, sizes[1:]):
         layers += [nn.Linear(a, b), nn.ReLU()]
     model = nn.Sequential(*layers[:-1])
-    optimizer = opt(model.parameters())
-
-    def step(x, y):
-        optimizer.zero_grad()
-        loss = F.cross_entropy(model(x), y)
-        loss.backward()
-        optimizer.step()
-        return loss
-    step = ng.compile(step, **options)
+    step = ng.compile(training_step(model, opt(model.parameters())), **options)
     x, y = ng.randn(16, sizes[0]), ng.randint(0, sizes[-1], (16,))
     for _ in range(2):
         step(x, y)
@@ -367,12 +356,11 @@ def graph(plan):
     return run
 
 
-@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
-@given(plan=st.lists(STEP, min_size=1, max_size=10))
-def test_random_graphs(plan):
+def assert_runs_as_eager(plan, calls):
+    """The graph of a plan, compiled, gives what it gives eagerly, call after call."""
     f = graph(plan)
     step = ng.compile(f)
-    for k in range(2):
+    for k in range(calls):
         rng = np.random.default_rng(k)
         given_ = [rng.standard_normal((3, 3)) for _ in range(3)]
         wanted, found = (g(*[ng.tensor(a, requires_grad=True) for a in given_]) for g in (f, step))
@@ -381,3 +369,9 @@ def test_random_graphs(plan):
             if a is not None:
                 np.testing.assert_allclose(values(a), values(b), rtol=1e-9, atol=1e-9)
     assert_apart(step.variants[0].program)
+
+
+@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@given(plan=st.lists(STEP, min_size=1, max_size=10))
+def test_random_graphs(plan):
+    assert_runs_as_eager(plan, 2)

@@ -6,7 +6,7 @@ import copy
 
 import numpy as np
 import pytest
-from registry.steps import assert_same, batches, both, data, mlp, state, trainer, variants
+from registry.steps import assert_same, batches, both, data, mlp, state, trainer, training_step, variants
 
 import numbagrad as ng
 import numbagrad.nn.functional as F
@@ -30,15 +30,7 @@ def test_optimizers(name):
     def make(wrap):
         model = mlp()
         opt = OPTIMIZERS[name](model.parameters())
-
-        @wrap
-        def step(x, y):
-            opt.zero_grad()
-            loss = F.cross_entropy(model(x), y)
-            loss.backward()
-            opt.step()
-            return loss
-        return batches(step), model
+        return batches(wrap(training_step(model, opt))), model
     both(make)
 
 
@@ -65,15 +57,7 @@ def test_batch_norm_and_dropout():
     def make(wrap):
         model = mlp(0, nn.BatchNorm1d(8), nn.Dropout(0.3))
         opt = ng.optim.Adam(model.parameters(), lr=0.01)
-
-        @wrap
-        def step(x, y):
-            opt.zero_grad()
-            loss = F.cross_entropy(model(x), y)
-            loss.backward()
-            opt.step()
-            return loss
-        return batches(step), model
+        return batches(wrap(training_step(model, opt))), model
     both(make)
 
 

@@ -34,7 +34,7 @@ class CompiledFunction:
         self.fn = fn
         self.options = {"fallback": fallback, "dynamic": dynamic}
         self.variants, self.lock = [], threading.RLock()
-        self.by_shapes, self.arena = {}, Arena()
+        self.arena = Arena()
         functools.update_wrapper(self, fn, updated=())
         self.__name__ = getattr(fn, "__name__", type(fn).__name__)
         self.eager = False
@@ -67,8 +67,9 @@ class CompiledFunction:
         leaves = []
         structure = flatten((args, kwargs), leaves)
         with self.lock:
-            for v in reversed(self.by_shapes.get(tuple([t._shape for t in leaves]), ())):
-                if v.structure == structure and len(v.leaves) - len(v.hidden) == len(leaves):
+            shapes = tuple([t._shape for t in leaves])
+            for v in reversed(self.variants):
+                if v.shapes == shapes and v.structure == structure:
                     result = v.fast(*leaves)
                     if result is not MISS:
                         self.use(v)
@@ -88,16 +89,14 @@ class CompiledFunction:
             return self.fn(*args, **kwargs)
         if v.once:
             return v.first(leaves)
-        same = self.by_shapes.setdefault(v.shapes, [])
+        same = [w for w in self.variants if w.shapes == v.shapes]
         most = LIMIT if self.options["dynamic"] is False else SHAPES
         if len(same) >= LIMIT or len(self.variants) >= most:
             oldest = (same if len(same) >= LIMIT else self.variants)[0]
             warnings.warn(f"{self.__name__} was compiled more than {LIMIT if len(same) >= LIMIT else most} times: "
                           f"{self.changes(v)}. The oldest form was dropped.", CompileWarning, stacklevel=4)
             self.variants.remove(oldest)
-            self.by_shapes[oldest.shapes].remove(oldest)
         self.variants.append(v)
-        same.append(v)
         self.use(v)
         return v.first(leaves)
 

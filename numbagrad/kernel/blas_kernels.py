@@ -9,6 +9,9 @@ import numpy as np
 
 from . import inlined
 
+# Flags for calls from kernels. A literal in a call would be a type of its own, and each combination of them another
+# compilation of what is called.
+NO, YES, FLIP = np.int64(0), np.int64(1), np.int64(2)
 LETTERS = {"f4": "s", "f8": "d", "c8": "c", "c16": "z"}
 _MATRIX = ", ".join(["int64"] * 11 + ["float64"] * 2)
 _CALLS = {"error_model": "numpy", "fastmath": {"contract"}}

@@ -60,15 +60,20 @@ def variants(step):
     return len(step.variants)
 
 
-def trainer(compiled, opt=lambda p: ng.optim.SGD(p, lr=0.1, momentum=0.9), model=None):
-    """(step, model, optimizer) of a classifier."""
-    model = model or mlp()
-    opt = opt(model.parameters())
-
+def training_step(model, opt):
+    """A whole step of a classifier."""
     def step(x, y):
         opt.zero_grad()
         loss = F.cross_entropy(model(x), y)
         loss.backward()
         opt.step()
         return loss
+    return step
+
+
+def trainer(compiled, opt=lambda p: ng.optim.SGD(p, lr=0.1, momentum=0.9), model=None):
+    """(step, model, optimizer) of a classifier."""
+    model = model or mlp()
+    opt = opt(model.parameters())
+    step = training_step(model, opt)
     return (ng.compile(step) if compiled else step), model, opt
