@@ -84,7 +84,9 @@ from .random import (
 
 dtype = _dtypes.dtype
 strided = "torch.strided"
-contiguous_format, preserve_format, channels_last = "contiguous_format", "preserve_format", "channels_last"
+memory_format = _dtypes.memory_format
+contiguous_format, preserve_format = _dtypes.contiguous_format, _dtypes.preserve_format
+channels_last, channels_last_3d = _dtypes.channels_last, _dtypes.channels_last_3d
 inf, nan, pi, e = float64.np.type("inf").item(), float64.np.type("nan").item(), 3.141592653589793, 2.718281828459045
 
 __version__ = "0.1.0"

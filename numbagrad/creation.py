@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 import sys
 
 import numpy as np
 
+from . import arguments, storage
 from . import dtypes as dt
-from . import storage
 from .kernel.tape import constant
 from .tensor import Size, Tensor, from_array, make, too_large
 
 
 def shape_of(name, size):
     """A shape from ``f(2, 3)`` or ``f((2, 3))``; TypeError for anything but integers, RuntimeError for negatives."""
-    if len(size) == 1 and isinstance(size[0], (tuple, list)):
-        size = size[0]
-    try:
-        out = tuple([s if s.__class__ is int else s.__index__() for s in size])
-    except (AttributeError, TypeError):
-        if isinstance(size, str) or len(size) == 1 and isinstance(size[0], str):
-            raise TypeError(f"{name}(): argument 'size' (position 1) must be tuple of ints, not str") from None
-        bad = next(s for s in size if not hasattr(s, "__index__"))
-        raise TypeError(f"{name}(): argument 'size' must be tuple of ints, but found element of type "
-                        f"{type(bad).__name__}") from None
+    out = arguments.sizes(name, size)
     for s in out:
         if s < 0:
             raise RuntimeError(f"Trying to create tensor with negative dimension {s}: {list(out)}")
@@ -32,7 +24,9 @@ def shape_of(name, size):
 
 
 def _finish(t, requires_grad):
-    if requires_grad:
+    if requires_grad is False:
+        return t
+    if arguments.check_bool(requires_grad, sys._getframe(1).f_code.co_name, "requires_grad", 6):
         if t._kind.dtype.category < 2:
             raise RuntimeError("Only Tensors of floating point and complex dtype can require gradients")
         t._rg = True
@@ -40,10 +34,11 @@ def _finish(t, requires_grad):
 
 
 def _kind(dtype, device, like=None):
-    if dtype is not None and not isinstance(dtype, dt.dtype):
-        name = sys._getframe(1).f_code.co_name
-        raise TypeError(f"{name}(): argument 'dtype' must be torch.dtype, not {type(dtype).__name__}")
+    if dtype is not None and dtype.__class__ is not dt.dtype:
+        dtype = arguments.check_dtype(dtype, sys._getframe(1).f_code.co_name, "dtype", 2)
     if like is not None:
+        if not isinstance(like, Tensor):
+            raise arguments.wrong(like, "Tensor", sys._getframe(1).f_code.co_name, "input", 1)
         return storage.kind_of(dtype or like._kind.dtype,
                                like._kind.device if device is None else storage.resolve_device(device))
     return storage.kind_of(dtype or dt.get_default_dtype(), storage.resolve_device(device))
@@ -221,22 +216,26 @@ def full(size, fill_value, *, out=None, dtype=None, layout=None, device=None, re
 
 def empty_like(input, *, dtype=None, layout=None, device=None, requires_grad=False, memory_format=None):
     """An uninitialised tensor with the shape of ``input``."""
-    return _finish(make(input._shape, _kind(dtype, device, input)), requires_grad)
+    kind = _kind(dtype, device, input)
+    return _finish(make(input._shape, kind), requires_grad)
 
 
 def zeros_like(input, *, dtype=None, layout=None, device=None, requires_grad=False, memory_format=None):
     """Zeros with the shape of ``input``."""
-    return _filled("zeros_like", input._shape, _kind(dtype, device, input), 0, requires_grad)
+    kind = _kind(dtype, device, input)
+    return _filled("zeros_like", input._shape, kind, 0, requires_grad)
 
 
 def ones_like(input, *, dtype=None, layout=None, device=None, requires_grad=False, memory_format=None):
     """Ones with the shape of ``input``."""
-    return _filled("ones_like", input._shape, _kind(dtype, device, input), 1, requires_grad)
+    kind = _kind(dtype, device, input)
+    return _filled("ones_like", input._shape, kind, 1, requires_grad)
 
 
 def full_like(input, fill_value, *, dtype=None, layout=None, device=None, requires_grad=False, memory_format=None):
     """One value with the shape of ``input``."""
-    return _filled("full_like", input._shape, _kind(dtype, device, input), fill_value, requires_grad)
+    kind = _kind(dtype, device, input)
+    return _filled("full_like", input._shape, kind, fill_value, requires_grad)
 
 
 def new_zeros(self, *size, dtype=None, device=None, requires_grad=False):
@@ -269,14 +268,21 @@ def arange(start, end=None, step=1, *, out=None, dtype=None, layout=None, device
     """Values from ``start`` (0 when only one bound is given) in steps up to, not including, ``end``."""
     if end is None:
         start, end = 0, start
-    start, end, step = (x.item() if isinstance(x, Tensor) else x for x in (start, end, step))
+    start, end, step = (x if x.__class__ is int else arguments.check_number(x, "arange", n, i + 1)
+                        for i, (x, n) in enumerate(zip((start, end, step), ("start", "end", "step"))))
+    if isinstance(start, complex) or isinstance(end, complex) or isinstance(step, complex):
+        raise RuntimeError("value cannot be converted to type double without overflow")
     if step == 0:
         raise RuntimeError("step must be nonzero")
     if (step > 0 and end < start) or (step < 0 and end > start):
         raise RuntimeError("upper bound and lower bound inconsistent with step sign")
     if dtype is None:
         dtype = dt.int64 if all(isinstance(x, int) for x in (start, end, step)) else dt.get_default_dtype()
-    n = int(np.ceil((end - start) / step))
+    dtype = arguments.check_dtype(dtype, "arange", "dtype", 4)
+    if not all(math.isfinite(x) for x in (start, end, step)):
+        raise RuntimeError(f"unsupported range: {start} -> {end}")
+    n = math.ceil((end - start) / step)
+    make((n,), storage.kind_of(dtype))  # PyTorch's error where there is no memory for it
     a = start + np.arange(n, dtype=np.int64 if dtype.category < 2 and isinstance(step, int) and isinstance(start, int)
                           else np.float64) * step
     t = from_array(np.ascontiguousarray(a)).to(device=storage.resolve_device(device), dtype=dtype)
@@ -286,7 +292,10 @@ def arange(start, end=None, step=1, *, out=None, dtype=None, layout=None, device
 @constant
 def linspace(start, end, steps, *, out=None, dtype=None, layout=None, device=None, requires_grad=False):
     """``steps`` evenly spaced values from ``start`` to ``end``, both included."""
-    start, end = (x.item() if isinstance(x, Tensor) else x for x in (start, end))
+    start, end = (arguments.check_number(x, "linspace", n, i) for x, n, i in ((start, "start", 1), (end, "end", 2)))
+    steps = arguments.check_int(steps, "linspace", "steps", 3)
+    if dtype is not None:
+        dtype = arguments.check_dtype(dtype, "linspace", "dtype", 4)
     if steps < 0:
         raise RuntimeError("number of steps must be non-negative")
     d = dtype or (dt.default_complex() if isinstance(start, complex) or isinstance(end, complex)
@@ -323,7 +332,8 @@ def logspace(start, end, steps, base=10.0, *, out=None, dtype=None, layout=None,
 @constant
 def eye(n, m=None, *, out=None, dtype=None, layout=None, device=None, requires_grad=False):
     """Ones on the diagonal, zeros elsewhere."""
-    m = n if m is None else m
+    n = arguments.check_int(n, "eye", "n", 1)
+    m = n if m is None else arguments.check_int(m, "eye", "m", 2)
     if n < 0 or m < 0:
         raise RuntimeError(f"n must be greater or equal to 0, got {min(n, m)}")
     t = _filled("eye", (n, m), _kind(dtype, device), 0, False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from . import arguments
+
 
 class Size(tuple):
     """A tensor's shape: a tuple that prints as ``torch.Size([2, 3])`` and knows its number of elements."""
@@ -65,6 +67,8 @@ def numel(shape):
 
 def wrap_dim(dim, ndim, name=None):
     """A dimension number brought into range; IndexError outside [-ndim, ndim)."""
+    if dim.__class__ is not int:
+        dim = arguments.check_int(dim, name or "wrap_dim", "dim", 1)
     n = ndim or 1
     if not -n <= dim < n:
         raise IndexError(f"Dimension out of range (expected to be in range of [{-n}, {n - 1}], but got {dim})")

@@ -273,7 +273,7 @@ def attend(query, key, value, attn_mask, dropout_p, is_causal, scale=None, enabl
     return out.reshape(out._shape[4 - dims:]) if lead else out
 
 
-@function(namespaces=("nn.functional",), method=False, reference=_reference, samples=(
+@function(kinds={"value": "tensor"}, namespaces=("nn.functional",), method=False, reference=_reference, samples=(
     Sample(*FOUR), Sample(*FOUR, is_causal=True), Sample((3, 4), (5, 4), (5, 2), scale=0.3),
     Sample((2, 3, 4), (2, 5, 4), (2, 5, 4), (3, 5)), Sample((1, 4, 2, 3), (1, 2, 3, 3), (1, 2, 3, 2), enable_gqa=True),
     Sample(*FOUR, np.array([[True, False, True, True, False], [False, True, False, False, False], [True] * 5]))))

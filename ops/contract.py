@@ -13,7 +13,7 @@ from .matmul import mm
 from .shape import unsafe_view, view
 
 
-@function(reference=np.inner, samples=(Sample((4,), (4,)), Sample((2, 3, 4), (5, 4))), dtypes="any")
+@function(kinds={"other": "tensor"}, reference=np.inner, samples=(Sample((4,), (4,)), Sample((2, 3, 4), (5, 4))), dtypes="any")
 def inner(input, other, *, out=None):
     """Sums of products over the last dimensions of both; ``input * other`` when one has no dimension."""
     p, q = input._shape, other._shape
@@ -75,7 +75,8 @@ def contract(a, b, ia, ib):
     return view(mm(left, right), (*sizes_a, *sizes_b))
 
 
-@function(reference=np.kron, samples=(Sample((2, 3), (3, 2)), Sample((2,), (2, 3)), Sample((), (2,))), dtypes="any")
+@function(kinds={"other": "tensor"},
+          reference=np.kron, samples=(Sample((2, 3), (3, 2)), Sample((2,), (2, 3)), Sample((), (2,))), dtypes="any")
 def kron(input, other, *, out=None):
     """Kronecker product: every element of ``input`` times the whole of ``other``."""
     n = max(len(input._shape), len(other._shape))

@@ -118,7 +118,7 @@ def cuda(input, device=None, non_blocking=False, memory_format=None):
     return to(input, device="cuda" if device is None else device)
 
 
-@function(namespaces=(), dtypes="any", differentiable=False)
+@function(kinds={"other": "tensor"}, namespaces=(), dtypes="any", differentiable=False)
 def type_as(input, other):
     """The tensor in the dtype of another one."""
     return to(input, dtype=other.dtype, device=other.device)

@@ -83,7 +83,7 @@ def permute(input, *dims):
     return permuted.call(input, numbers("permute", dims, "dims"))
 
 
-@function(dtypes="any", aliases=("moveaxis",), reference=np.moveaxis,
+@function(kinds={"source": "ints", "destination": "ints"}, dtypes="any", aliases=("moveaxis",), reference=np.moveaxis,
           samples=(Sample((2, 3, 4), 0, 2), Sample((2, 3, 4), [0, 1], [-1, 0])))
 def movedim(input, source, destination):
     """Dimensions ``source`` moved to the places ``destination``, the others in their order."""
@@ -163,7 +163,8 @@ _squeeze_all, _squeeze_one = _squeeze("squeeze_all", "SqueezeBackward0"), _squee
 _squeeze_some = _squeeze("squeeze_some", "SqueezeBackward2")
 
 
-@function(dtypes="any", reference=lambda a, dim=None: np.squeeze(a, dim if dim is None or isinstance(dim, int) else tuple(
+@function(kinds={"dim": "ints"},
+          dtypes="any", reference=lambda a, dim=None: np.squeeze(a, dim if dim is None or isinstance(dim, int) else tuple(
     d for d in dim if a.shape[d] == 1)), samples=(Sample((2, 1, 3, 1)), Sample((2, 1, 3), 1), Sample((1, 2, 1), [0, 1, 2])))
 def squeeze(input, dim=None):
     """Without the dimensions of size one: all of them, or those among ``dim``."""

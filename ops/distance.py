@@ -87,7 +87,7 @@ def _np_response(x, size, alpha=1e-4, beta=0.75, k=1.0):
     return x / (k + alpha * mean) ** beta
 
 
-@function(namespaces=("nn.functional",), method=False, reference=_np_response,
+@function(kinds={"size": "int", "k": "number"}, namespaces=("nn.functional",), method=False, reference=_np_response,
           samples=(Sample((2, 5, 3), 3), Sample((2, 4, 2, 2), 2, alpha=0.5, beta=0.5, k=2.0)))
 def local_response_norm(input, size, alpha=1e-4, beta=0.75, k=1.0):
     """``input / (k + alpha * mean of squares) ** beta``, the mean over ``size`` neighbouring channels (zeros outside)."""
@@ -195,7 +195,7 @@ def _np_multi_margin(x, t, p=1, margin=1.0, weight=None, reduction="mean"):
 _refuse_target = refusal(RuntimeError, "target out of range")
 
 
-@function(**SPACE, reference=_np_multi_margin,
+@function(kinds={"p": "number", "margin": "number"}, **SPACE, reference=_np_multi_margin,
           samples=(Sample((3, 4), ("int64", (3,), 0, 4)), Sample((3, 4), ("int64", (3,), 0, 4), 2, reduction="none"),
                    Sample((3, 4), ("int64", (3,), 0, 4), 1, 0.5, np.array([0.5, 1.0, 2.0, 0.25]))))
 def multi_margin_loss(input, target, p=1, margin=1.0, weight=None, size_average=None, reduce=None, reduction="mean"):

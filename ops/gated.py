@@ -44,7 +44,8 @@ def rrelu_with_noise(input, noise):
     return input * noise
 
 
-@function(namespaces=BOTH, method=False, samples=(*UNARY, Sample((3, 4), 0.1, 0.5)), points=POINTS[:4],
+@function(kinds={"upper": "number"},
+          namespaces=BOTH, method=False, samples=(*UNARY, Sample((3, 4), 0.1, 0.5)), points=POINTS[:4],
           reference=lambda x, lower=1 / 8, upper=1 / 3: np.where(x > 0, x, x * (lower + upper) / 2))
 def rrelu(input, lower=1 / 8, upper=1 / 3, training=False, inplace=False):
     """``input`` where positive, else times a slope: uniform in [lower, upper] while training, else their mean."""
@@ -77,7 +78,7 @@ def _(g, input, slope):
     return where(input > 0, g, g * slope)
 
 
-@function(namespaces=BOTH, method=False, differentiable=False)
+@function(kinds={"upper": "number"}, namespaces=BOTH, method=False, differentiable=False)
 def rrelu_(input, lower=1 / 8, upper=1 / 3, training=False):
     """In-place form of ``rrelu``."""
     return rrelu(input, lower, upper, training, True)

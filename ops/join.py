@@ -212,7 +212,8 @@ column_stack = _stacker("column_stack", lambda ts: [reshaped(t, (t._n, 1)) if le
 
 # --- grids and products -----------------------------------------------------------------------------------------------
 
-@function(method=False, dtypes="any", reference=lambda ts, indexing="ij": np.meshgrid(*ts, indexing=indexing),
+@function(kinds={"indexing": "str"},
+          method=False, dtypes="any", reference=lambda ts, indexing="ij": np.meshgrid(*ts, indexing=indexing),
           samples=(Sample([(2,), (3,)], indexing="ij"), Sample([(2,), (3,)], indexing="xy")))
 def meshgrid(*tensors, indexing=None):
     """Coordinates of a grid: each 1-D tensor expanded along the dimensions of the others."""

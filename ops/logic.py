@@ -195,7 +195,8 @@ isclose_kernel = elementwise(_isclose_kernel, name="isclose_kernel", result="boo
                              reference=_isclose_reference)
 
 
-@function(dtypes="any", differentiable=False, reference=_isclose_reference, points=(0.0, INF, -INF, NAN),
+@function(kinds={"other": "tensor"},
+          dtypes="any", differentiable=False, reference=_isclose_reference, points=(0.0, INF, -INF, NAN),
           samples=(Sample((3, 4), (3, 4)), Sample((3, 4), (4,), 0.5, 0.1), Sample((3,), (3,), equal_nan=True)))
 def isclose(input, other, rtol=1e-05, atol=1e-08, equal_nan=False):
     """Whether ``|input - other| <= atol + rtol * |other|``, elementwise; equal infinities are close."""
@@ -217,14 +218,16 @@ def isclose(input, other, rtol=1e-05, atol=1e-08, equal_nan=False):
     return isclose_kernel(input, other, rtol, atol, int(equal_nan))
 
 
-@function(dtypes="any", differentiable=False, samples=(Sample((3, 4), (3, 4)), Sample((2,), (2,), 10.0)),
+@function(kinds={"other": "tensor"},
+          dtypes="any", differentiable=False, samples=(Sample((3, 4), (3, 4)), Sample((2,), (2,), 10.0)),
           reference=lambda a, b, *args: np.allclose(a, b, *args))
 def allclose(input, other, rtol=1e-05, atol=1e-08, equal_nan=False):
     """Whether all elements are close (see ``isclose``), as a Python bool."""
     return bool(isclose(input, other, rtol, atol, equal_nan).all())
 
 
-@function(dtypes="any", differentiable=False, samples=(Sample((3, 4), (3, 4)), Sample((3,), (4,)), Sample((0,), (0,))),
+@function(kinds={"other": "tensor"},
+          dtypes="any", differentiable=False, samples=(Sample((3, 4), (3, 4)), Sample((3,), (4,)), Sample((0,), (0,))),
           reference=np.array_equal)
 def equal(input, other):
     """Whether two tensors have the same shape and elements, as a Python bool."""

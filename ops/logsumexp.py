@@ -129,7 +129,7 @@ def _(g, input, y, shape, dim, keepdim):
     return out
 
 
-@function(namespaces=("torch", "special"), reference=_np_logsumexp,
+@function(kinds={"dim": "ints"}, namespaces=("torch", "special"), reference=_np_logsumexp,
           samples=(Sample((3, 4), 1), Sample((2, 3, 4), (0, 2), True), Sample((2, 3, 4), 1)))
 def logsumexp(input, dim, keepdim=False, *, out=None):
     """log(sum(exp(input))) over dimensions, without overflow."""

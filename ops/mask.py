@@ -87,7 +87,7 @@ def _filled_reference(a, mask, value):
     return np.where(mask, value, a)
 
 
-@function(dtypes="any", reference=_filled_reference, samples=(
+@function(kinds={"value": "any"}, dtypes="any", reference=_filled_reference, samples=(
     Sample((3, 4), ("bool", (3, 4)), 2.5), Sample((3, 4), ("bool", (4,)), -1.0)))
 def masked_fill(input, mask, value):
     """A copy of ``input`` with ``value`` (a number or a 0-d tensor) where the mask, which broadcasts, holds."""

@@ -274,7 +274,7 @@ def _variance_call(name, root, both, doc):
         f = np.std if root else np.var
         value = f(x, axis=dim, ddof=correction, keepdims=keepdim)
         return (value, np.mean(x, axis=dim, keepdims=keepdim)) if both else value
-    return function(call, reference=reference,
+    return function(call, kinds={"dim": "ints", "unbiased": "bool"}, reference=reference,
                     samples=(Sample((3, 4)), Sample((3, 4), 1), Sample((2, 3, 4), (0, 2), keepdim=True),
                              Sample((2, 3, 4), 1, correction=0), Sample((3, 4), 0, False)), method=not both)
 

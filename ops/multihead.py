@@ -186,7 +186,7 @@ def run(query, key, value, embed_dim_to_check, num_heads, in_proj_weight, in_pro
     return out, weights
 
 
-@function(namespaces=("nn.functional",), method=False)
+@function(kinds={"value": "tensor", "k": "any"}, namespaces=("nn.functional",), method=False)
 def multi_head_attention_forward(query, key, value, embed_dim_to_check, num_heads, in_proj_weight, in_proj_bias, bias_k, bias_v,
                                  add_zero_attn, dropout_p, out_proj_weight, out_proj_bias, training=True,
                                  key_padding_mask=None, need_weights=True, attn_mask=None, use_separate_proj_weight=False,

@@ -293,7 +293,8 @@ def check_channels(input, channels, **tensors):
             raise RuntimeError(f"{name} should contain {channels} elements not {t._n}")
 
 
-@function(namespaces=("nn.functional",), method=False, reference=_channel_reference,
+@function(kinds={"running_mean": "tensor?", "running_var": "tensor?"}, namespaces=("nn.functional",), method=False,
+          reference=_channel_reference,
           samples=(Sample((4, 3), None, None, (3,), (3,), training=True),
                    Sample((2, 3, 4, 2), None, None, training=True),
                    Sample((4, 3, 2), np.array([0.1, 0.2, 0.3]), np.array([1.1, 0.9, 1.3]), (3,), (3,))))

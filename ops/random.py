@@ -8,6 +8,7 @@ import numpy as np
 
 from numbagrad import dtypes as dt
 from numbagrad import storage
+from numbagrad.arguments import check_int
 from numbagrad.autograd import graph, inplace
 from numbagrad.copying import contiguous_copy, copy_into
 from numbagrad.creation import shape_of
@@ -148,7 +149,7 @@ def _integers(name, args, kwargs):
         low = rest.pop() if rest else 0
     if rest:
         raise TypeError(f"{name}() received an invalid combination of arguments - got too many numbers")
-    return int(low), int(high), size
+    return check_int(low, name, "low", 1), check_int(high, name, "high", 2), size
 
 
 @function(samples=(Sample(5, [3, 4]), Sample(-2, 5, [6])), **OPTIONS)
@@ -218,7 +219,7 @@ def _any_negative(t):
     return bool(((t.float() if half(t) else t).array() < 0).any())
 
 
-@function(samples=(Sample((3, 4), 0.5), Sample(1.0, 2.0, [3])), **OPTIONS)
+@function(kinds={"size": "any"}, samples=(Sample((3, 4), 0.5), Sample(1.0, 2.0, [3])), **OPTIONS)
 def normal(mean, std=1.0, size=None, *, generator=None, out=None, dtype=None, layout=None, device=None,
            requires_grad=False, pin_memory=False):
     """Normal numbers with mean and standard deviation given as tensors, a tensor and a number, or two numbers and a size."""
@@ -244,7 +245,7 @@ def normal(mean, std=1.0, size=None, *, generator=None, out=None, dtype=None, la
     return _record(f"NormalBackward{3 if len(tensors) == 2 else 1 if mean is tensors[0] else 2}", t, tensors)
 
 
-@function(method="bernoulli", **{k: v for k, v in OPTIONS.items() if k != "method"}, domain=(0.1, 0.9),
+@function(kinds={"p": "any"}, method="bernoulli", **{k: v for k, v in OPTIONS.items() if k != "method"}, domain=(0.1, 0.9),
           samples=(Sample((3, 4)), Sample((3, 4), 0.3)))
 def bernoulli(input, p=None, *, generator=None, out=None):
     """1 with the probability that ``input`` holds (or ``p``), else 0, in the shape and dtype of ``input``."""

@@ -236,8 +236,9 @@ def _make(mode, name, text):
     def of_cell(x, hx, *params):
         h, c = _cell_reference(mode, x, *(hx if mode == "LSTM" else (hx, None)), *params)
         return (h, c) if mode == "LSTM" else h
-    return (function(layer, method=False, reference=_reference(mode), samples=_samples(mode), domain=domain),
-            function(cell, method=False, reference=of_cell, samples=_cell_samples(mode), domain=domain))
+    kinds = {"hx": "any"}  # a pair of states for LSTMs
+    return (function(layer, kinds=kinds, method=False, reference=_reference(mode), samples=_samples(mode), domain=domain),
+            function(cell, kinds=kinds, method=False, reference=of_cell, samples=_cell_samples(mode), domain=domain))
 
 
 rnn_tanh, rnn_tanh_cell = _make("RNN_TANH", "rnn_tanh", "``tanh`` units")

@@ -149,7 +149,7 @@ def _(g, input, shape, dim, keepdim):
     return expand_back(g, shape, dim, keepdim) * (input == input).to(dtype=g.dtype)
 
 
-@function(reference=_numpy(np.nanmean), samples=REDUCE)
+@function(kinds={"dim": "ints"}, reference=_numpy(np.nanmean), samples=REDUCE)
 def nanmean(input, dim=None, keepdim=False, *, dtype=None, out=None):
     """Arithmetic mean of what is not NaN over all or the given dimensions."""
     if input._kind.dtype.category < 2:
@@ -172,7 +172,8 @@ def count_nonzero(acc, x):
     return acc + x
 
 
-@reduction(start=1.0, wide=True, result="sum", names=("ProdBackward0", "ProdBackward1"), domain=(0.3, 2.0),
+@reduction(kinds={"dim": "int"},
+           start=1.0, wide=True, result="sum", names=("ProdBackward0", "ProdBackward1"), domain=(0.3, 2.0),
            reference=_numpy(np.prod),
            samples=(Sample((3, 4)), Sample((3, 4), 1), Sample((2, 3, 4), 1, True), Sample(())))
 def prod(acc, x):

@@ -104,7 +104,8 @@ def sliced(shape, strides, dim, start, stop, step):
             start * k if length else 0)
 
 
-@view_op(reference=lambda a, dim, index: np.take(a, index, dim), samples=(Sample((2, 3, 4), 1, 2), Sample((3,), 0, -1)))
+@view_op(kinds={"index": "int"},
+         reference=lambda a, dim, index: np.take(a, index, dim), samples=(Sample((2, 3, 4), 1, 2), Sample((3,), 0, -1)))
 def select(input, dim, index):
     """The slice at ``index`` along ``dim``, without that dimension."""
     shape = input._shape
@@ -127,7 +128,8 @@ def _(g, shape, dim, index):
     return embed.call(g, shape, *selected(shape, contiguous_strides(shape), dim, index))
 
 
-@view_op(name="slice", namespaces=(), method=False, node="SliceBackward0", samples=(Sample((5, 4), 0, 1, 4, 2),),
+@view_op(name="slice", kinds={"start": "int?", "end": "int?"},
+         namespaces=(), method=False, node="SliceBackward0", samples=(Sample((5, 4), 0, 1, 4, 2),),
          reference=lambda a, dim, start, stop, step: a[(slice(None),) * dim + (slice(start, stop, step),)])
 def slice_(input, dim=0, start=None, end=None, step=1):
     """Elements ``start`` to ``end`` (not included) of a dimension in steps of ``step``."""
@@ -284,7 +286,8 @@ def _strided_geometry(input, size, stride, storage_offset):
     return size, stride, first, own
 
 
-@function(dtypes="any", samples=(Sample((2, 3), [2, 2], [3, 1]), Sample((6,), [3, 3], [1, 1])),
+@function(kinds={"size": "list of ints", "stride": "list of ints"},
+          dtypes="any", samples=(Sample((2, 3), [2, 2], [3, 1]), Sample((6,), [3, 3], [1, 1])),
           reference=lambda a, size, stride: np.lib.stride_tricks.as_strided(a, size, [8 * k for k in stride]))
 def as_strided(input, size, stride, storage_offset=None):
     """A view of the storage with any sizes, strides and offset (in elements from the start of the storage).
@@ -398,7 +401,8 @@ def unfold_geometry(shape, strides, dimension, size, step):
             (*strides[:d], strides[d] * step, *strides[d + 1:], strides[d]), 0)
 
 
-@view_op(namespaces=(), samples=(Sample((7, 2), 0, 3, 2), Sample((2, 6), 1, 2, 3)), reference=lambda a, d, size, step:
+@view_op(kinds={"size": "int"},
+         namespaces=(), samples=(Sample((7, 2), 0, 3, 2), Sample((2, 6), 1, 2, 3)), reference=lambda a, d, size, step:
          np.lib.stride_tricks.sliding_window_view(a, size, d)[(slice(None),) * d + (slice(None, None, step),)])
 def unfold(input, dimension, size, step):
     """Windows of ``size`` elements every ``step`` along a dimension; the window is a new last dimension."""

@@ -70,7 +70,7 @@ def tile(input, *dims):
     return repeated.call(input, (1,) * (len(input._shape) - len(dims)) + dims)
 
 
-@function(dtypes="any", reference=lambda a, n, dim=None: np.repeat(a, n, dim),
+@function(kinds={"output_size": "int"}, dtypes="any", reference=lambda a, n, dim=None: np.repeat(a, n, dim),
           samples=(Sample((2, 3), 2), Sample((2, 3), 2, 1), Sample((2, 3), ("int64", (2,), 0, 3), 0)))
 def repeat_interleave(input, repeats=None, dim=None, *, output_size=None):
     """Each element (each slice along ``dim``) repeated ``repeats`` times in place."""
@@ -257,7 +257,8 @@ def _(g, shifts, dims):
     return rolled.call(g, tuple([-s for s in shifts]), dims)
 
 
-@function(dtypes="any", reference=np.roll, samples=(Sample((4, 3), 1), Sample((4, 3), 5, 0), Sample((4, 3), [1, -1], [0, 1])))
+@function(kinds={"dims": "ints"},
+          dtypes="any", reference=np.roll, samples=(Sample((4, 3), 1), Sample((4, 3), 5, 0), Sample((4, 3), [1, -1], [0, 1])))
 def roll(input, shifts, dims=()):
     """Elements moved cyclically by ``shifts`` along ``dims``; without ``dims`` over all elements in a row."""
     shifts = (shifts,) if isinstance(shifts, int) else tuple(shifts)
@@ -303,7 +304,7 @@ def _(g, k, dims):
     return turned.call(g, 4 - k, dims)
 
 
-@function(dtypes="any", reference=lambda a, k=1, dims=(0, 1): np.rot90(a, k, dims),
+@function(kinds={"dims": "list of ints"}, dtypes="any", reference=lambda a, k=1, dims=(0, 1): np.rot90(a, k, dims),
           samples=(Sample((2, 3)), Sample((2, 3), 2), Sample((2, 3, 4), 3, [1, 2])))
 def rot90(input, k=1, dims=(0, 1)):
     """The plane of two dimensions turned by ``k`` quarter turns."""

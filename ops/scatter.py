@@ -159,7 +159,7 @@ def scatter(input, dim, index, src=None, *, value=None, reduce=None):
     return _scatter_call(0)(input, dim, index, src, value=value, reduce=reduce)
 
 
-scatter = function(scatter, dtypes="any", reference=_scatter_reference, samples=(
+scatter = function(scatter, kinds={"src": "any"}, dtypes="any", reference=_scatter_reference, samples=(
     Sample((3, 4), 1, ("int64", (3, 1), 0, 4), ("float64", (3, 1))), Sample((3, 4), 0, ("int64", (1, 4), 0, 3), 2.5)))
 
 
@@ -386,7 +386,7 @@ def _check_reduce(name, reduce):
         raise RuntimeError(f"reduce argument must be either sum, prod, mean, amax or amin, got {reduce}")
 
 
-@function(dtypes="any", reference=_reduce_reference, samples=tuple(
+@function(kinds={"reduce": "str"}, dtypes="any", reference=_reduce_reference, samples=tuple(
     Sample((3, 4), 1, ("int64", (3, 3), 0, 4), ("float64", (3, 3)), r, include_self=b)
     for r in REDUCTIONS for b in (True, False)))
 def scatter_reduce(input, dim, index, src, reduce, *, include_self=True):
@@ -415,7 +415,7 @@ def _index_reduce_reference(a, dim, index, source, reduce):
     return _reduce_reference(a, dim, where, source, reduce)
 
 
-@function(dtypes="any", reference=_index_reduce_reference, samples=(
+@function(kinds={"reduce": "str"}, dtypes="any", reference=_index_reduce_reference, samples=(
     Sample((4, 3), 0, ("int64", (5,), 0, 4), ("float64", (5, 3)), "amax"),
     Sample((4, 3), 1, ("int64", (2,), 0, 3), ("float64", (4, 2)), "prod")))
 def index_reduce(input, dim, index, source, reduce, *, include_self=True):

@@ -81,7 +81,8 @@ def _(out, input, bins, low, high):
     histogram[input._kind.dtype](input._ptr, out._ptr, bins, low, high, 0, input._n)
 
 
-@function(differentiable=False, reference=lambda a, bins=100, min=0, max=0: np.histogram(
+@function(kinds={"min": "number", "max": "number"},
+          differentiable=False, reference=lambda a, bins=100, min=0, max=0: np.histogram(
     a, bins, (min, max) if min != max else None)[0].astype(float), samples=(Sample((50,), 5), Sample((50,), 4, -1.0, 1.5)))
 def histc(input, bins=100, min=0, max=0, *, out=None):
     """Counts in equal bins between ``min`` and ``max`` (when equal: the extremes of the data)."""

@@ -6,24 +6,11 @@ import numpy as np
 
 from numbagrad import dtypes as dt
 from numbagrad import storage
+from numbagrad.arguments import sizes as numbers
 from numbagrad.op import REGISTRY, Sample, function
 from numbagrad.op import call as calls
 from numbagrad.op import view as view_op
 from numbagrad.tensor import Tensor, contiguous_strides, is_contiguous, numel, raw, wrap_dim
-
-
-def numbers(name, size, argument="size"):
-    """A tuple of ints from ``f(2, 3)`` or ``f((2, 3))``."""
-    if len(size) == 1 and isinstance(size[0], (tuple, list)):
-        size = size[0]
-    for i, s in enumerate(size):
-        if s.__class__ is not int:
-            try:
-                return tuple([s.__index__() for s in size])
-            except (AttributeError, TypeError):
-                raise TypeError(f"{name}(): argument '{argument}' (position 1) must be tuple of ints, but found element of "
-                                f"type {type(s).__name__} at pos {i}") from None
-    return tuple(size)
 
 
 def infer(shape, n, name="view"):
@@ -204,14 +191,14 @@ def reshape(input, *shape):
     return reshaped(input, numbers("reshape", shape, "shape"))
 
 
-@function(namespaces=(), dtypes="any", reference=lambda a, b: np.reshape(a, b.shape),
+@function(kinds={"other": "tensor"}, namespaces=(), dtypes="any", reference=lambda a, b: np.reshape(a, b.shape),
           samples=(Sample((3, 4), ("float64", (2, 6))),))
 def reshape_as(input, other):
     """``input`` in the shape of ``other``."""
     return reshaped(input, other._shape)
 
 
-@function(namespaces=(), dtypes="any", reference=lambda a, b: np.reshape(a, b.shape),
+@function(kinds={"other": "tensor"}, namespaces=(), dtypes="any", reference=lambda a, b: np.reshape(a, b.shape),
           samples=(Sample((3, 4), ("float64", (2, 6))),))
 def view_as(input, other):
     """``input`` viewed in the shape of ``other``."""
@@ -233,7 +220,8 @@ def flatten(input, start_dim: int = 0, end_dim: int = -1):
     return reshaped(input, (*shape[:first], numel(shape[first:last + 1]), *shape[last + 1:]))
 
 
-@function(dtypes="any", reference=lambda a, dim, sizes: a.reshape(*a.shape[:dim], *sizes, *a.shape[dim + 1:]),
+@function(kinds={"sizes": "any", "dim": "int"},
+          dtypes="any", reference=lambda a, dim, sizes: a.reshape(*a.shape[:dim], *sizes, *a.shape[dim + 1:]),
           samples=(Sample((2, 6), 1, [2, 3]), Sample((2, 6), 1, [-1, 3])))
 def unflatten(input, dim, sizes):
     """Dimension ``dim`` divided into several sizes."""
@@ -306,7 +294,7 @@ def expand(input, *size, implicit=False):
     return expanded.call(input, numbers("expand", size))
 
 
-@function(namespaces=(), dtypes="any", reference=lambda a, b: np.broadcast_to(a, b.shape),
+@function(kinds={"other": "tensor"}, namespaces=(), dtypes="any", reference=lambda a, b: np.broadcast_to(a, b.shape),
           samples=(Sample((1, 3), ("float64", (4, 3))),))
 def expand_as(input, other):
     """``input`` expanded to the shape of ``other``."""

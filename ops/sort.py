@@ -201,7 +201,7 @@ def sorted_order(input, dim, descending):
     return positions.call(input, dim, input._shape[dim] if input._shape else 1, bool(descending))
 
 
-@function(dtypes="any", reference=lambda a, dim=-1, descending=False: _reference(a, dim, descending),
+@function(kinds={"stable": "bool"}, dtypes="any", reference=lambda a, dim=-1, descending=False: _reference(a, dim, descending),
           samples=(Sample((3, 4)), Sample((3, 4), 0), Sample((5,), 0, True), Sample(())))
 def sort(input, dim=-1, descending=False, stable=False, *, out=None):
     """(values, indices) in ascending or descending order along ``dim``; equal elements keep their order, NaN is largest."""
@@ -214,7 +214,7 @@ def sort(input, dim=-1, descending=False, stable=False, *, out=None):
     return SortResult(values, indices)
 
 
-@function(differentiable=False, dtypes="any", samples=(Sample((3, 4)), Sample((3, 4), 0, True)),
+@function(kinds={"stable": "bool"}, differentiable=False, dtypes="any", samples=(Sample((3, 4)), Sample((3, 4), 0, True)),
           reference=lambda a, dim=-1, descending=False: np.argsort(-a if descending else a, dim, kind="stable"))
 def argsort(input, dim=-1, descending=False, stable=False):
     """The positions that sort ``input`` along ``dim``."""

@@ -170,7 +170,7 @@ def _polygamma_method(input, n):
     return polygamma(n, input)
 
 
-@function(aliases=(), namespaces=("torch",), samples=(Sample((3, 4), 2),), domain=(1.5, 5.0),
+@function(kinds={"p": "int"}, aliases=(), namespaces=("torch",), samples=(Sample((3, 4), 2),), domain=(1.5, 5.0),
           reference=lambda x, p: np.vectorize(lambda v: _scipy("multigammaln")(v, p))(x))
 def mvlgamma(input, p):
     """Logarithm of the multivariate gamma function of dimension ``p``."""

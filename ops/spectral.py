@@ -194,7 +194,7 @@ def _(gs, y0, y1, y2, shape, full):
     return ga
 
 
-@function(reference=None, **SPACES)
+@function(kinds={"full_matrices": "bool"}, reference=None, **SPACES)
 def svd(A, full_matrices=True, *, driver=None, out=None):
     """(U, S, Vh) with ``A = U diag(S) Vh``, singular values descending."""
     return Svd(*singular_factors(A, bool(full_matrices)))
@@ -288,7 +288,8 @@ def _(g, A, y):
     return matmul(matmul(k, gh), matmul(p, h)) + matmul(matmul(h, p), matmul(gh, m)) - matmul(matmul(h, g), h)
 
 
-@function(reference=lambda a: np.linalg.pinv(a), samples=(Sample((4, 3)), Sample((2, 3, 3))), domain=(0.2, 2.0), **SPACES)
+@function(kinds={"rcond": "any", "atol": "any", "rtol": "any"},
+          reference=lambda a: np.linalg.pinv(a), samples=(Sample((4, 3)), Sample((2, 3, 3))), domain=(0.2, 2.0), **SPACES)
 def pinv(A, rcond=None, hermitian=False, *, atol=None, rtol=None, out=None):
     """Moore-Penrose inverses; singular values up to max(atol, rtol * largest) count as zero."""
     y = pseudo_inverse(A, atol, rcond if rtol is None else rtol, hermitian)
@@ -314,7 +315,8 @@ def _(out, A, atol, rtol):
     out.array()[...] = (s > cutoff(s, a.shape, atol, rtol, np.finfo(a.dtype).eps)).sum(-1)
 
 
-@function(reference=np.linalg.matrix_rank, samples=(Sample((4, 3)), Sample((2, 3, 3))), differentiable=False, **SPACES)
+@function(kinds={"atol": "any", "rtol": "any"},
+          reference=np.linalg.matrix_rank, samples=(Sample((4, 3)), Sample((2, 3, 3))), differentiable=False, **SPACES)
 def matrix_rank(A, tol=None, hermitian=False, *, atol=None, rtol=None, out=None):
     """Number of singular values above max(atol, rtol * largest)."""
     checked("linalg.matrix_rank", A, False)
@@ -348,7 +350,7 @@ def _norm_reference(a, ord="fro", dim=(-2, -1), keepdim=False):
     return np.linalg.norm(a, ord, tuple(dim), keepdim)
 
 
-@function(reference=_norm_reference, **SPACES, domain=(0.2, 2.0), samples=(
+@function(kinds={"dim": "ints"}, reference=_norm_reference, **SPACES, domain=(0.2, 2.0), samples=(
     Sample((3, 4)), Sample((2, 3, 4), 1), Sample((2, 3, 4), float("inf")), Sample((3, 4), "nuc"), Sample((3, 4), 2),
     Sample((3, 4), -2), Sample((3, 4), -1)))
 def matrix_norm(A, ord: object = "fro", dim: object = (-2, -1), keepdim: bool = False, *, dtype=None, out=None):
@@ -385,7 +387,7 @@ def matrix_norm(A, ord: object = "fro", dim: object = (-2, -1), keepdim: bool = 
     return y if out is None else write_out("linalg_matrix_norm", out, y, (A,))
 
 
-@function(name="linalg_norm", namespaces=(), method=False, domain=(0.2, 2.0), torch_name="linalg.norm",
+@function(kinds={"dim": "ints"}, name="linalg_norm", namespaces=(), method=False, domain=(0.2, 2.0), torch_name="linalg.norm",
           reference=lambda a, ord=None, dim=None, keepdim=False: np.linalg.norm(a, ord, dim, keepdim),
           samples=(Sample((3, 4)), Sample((3, 4), "nuc"), Sample((3,), 3), Sample((3, 4), 2, 1)))
 def linalg_norm(A, ord: object = None, dim: object = None, keepdim: bool = False, *, out=None, dtype=None):
@@ -405,7 +407,8 @@ def linalg_norm(A, ord: object = None, dim: object = None, keepdim: bool = False
 space.norm = linalg_norm.fn
 
 
-@function(reference=lambda a, p=None: np.linalg.cond(a, p), samples=(Sample((3, 3)), Sample((2, 3, 3), -2)), domain=(0.2, 2.0),
+@function(kinds={"p": "any"},
+          reference=lambda a, p=None: np.linalg.cond(a, p), samples=(Sample((3, 3)), Sample((2, 3, 3), -2)), domain=(0.2, 2.0),
           **SPACES)
 def cond(A, p: object = None, *, out=None):
     """Condition number: the norm of a matrix times that of its inverse; for 2 the ratio of extreme singular values."""

@@ -112,7 +112,7 @@ def chunk(input, chunks, dim=0):
     return _even.call(input, (0,) * chunks if n == 0 else _even_sizes(n, -(-n // chunks)), dim)
 
 
-@function(dtypes="any", reference=lambda a, n, dim=0: np.array_split(a, n, dim),
+@function(kinds={"indices": "any"}, dtypes="any", reference=lambda a, n, dim=0: np.array_split(a, n, dim),
           samples=(Sample((5, 2), 2), Sample((5, 2), [1, 3]), Sample((2, 5), 3, 1)))
 def tensor_split(input, indices_or_sections=None, dim=0, *, indices=None, sections=None):
     """Parts of a dimension: a number of nearly equal ones, or cut at the given places."""

@@ -246,7 +246,8 @@ def linalg_cross(input, other, *, dim=-1, out=None):
 linalg.cross = linalg_cross
 
 
-@function(dtypes="any", reference=lambda a, b, dim=None: np.cross(a, b, axis=-1 if dim is None else dim),
+@function(kinds={"other": "tensor"},
+          dtypes="any", reference=lambda a, b, dim=None: np.cross(a, b, axis=-1 if dim is None else dim),
           samples=(Sample((2, 3), ("float64", (2, 3)), 1),))
 def cross(input, other, dim=None, *, out=None):
     """Cross product along ``dim`` (default: the first dimension of size three)."""

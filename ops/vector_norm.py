@@ -140,7 +140,7 @@ NORMS = (Sample((3, 4)), Sample((3, 4), 1), Sample((3, 4), 3, 1), Sample((2, 3, 
          Sample((3, 4), -INF, 0), Sample((3, 4), 0), Sample((3, 4), 1.5, 1))
 
 
-@function(namespaces=("linalg",), method=False, reference=_np_norm, samples=NORMS, domain=(0.2, 2.0))
+@function(kinds={"dim": "ints"}, namespaces=("linalg",), method=False, reference=_np_norm, samples=NORMS, domain=(0.2, 2.0))
 def vector_norm(x, ord=2, dim=None, keepdim=False, *, dtype=None, out=None):
     """(sum |x| ** ord) ** (1 / ord); the largest size for inf, the smallest for -inf, the count of non-zeros for 0."""
     if dtype is not None:
@@ -156,7 +156,7 @@ def _np_torch_norm(x, p="fro", dim=None, keepdim=False):
     return _np_norm(x, 2 if p in ("fro", None) else p, dim, keepdim)
 
 
-@function(reference=_np_torch_norm, domain=(0.2, 2.0),
+@function(kinds={"dim": "ints", "p": "any"}, reference=_np_torch_norm, domain=(0.2, 2.0),
           samples=(Sample((3, 4)), Sample((3, 4), 1), Sample((3, 4), 2, 1, True), Sample((3, 4), "fro", (0, 1))))
 def norm(input, p="fro", dim=None, keepdim=False, out=None, dtype=None):
     """The vector norm of order ``p`` over all or the given dimensions; "fro" is 2, "nuc" the sum of singular values."""

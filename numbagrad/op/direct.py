@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .. import modes, storage
+from .. import arguments, modes, storage
 from ..autograd import graph
 from ..autograd.graph import Output
 from ..kernel import jit
@@ -23,7 +23,9 @@ def build(op, node_class=None):
            "Tensor": Tensor, "new": object.__new__, "rule": op.fn, "empty": np.empty, "refresh": graph.refresh,
            "make": make, "sequence": graph.sequence, "save_output": graph.save_output, "row_major": row_major,
            "NONE": {}, "peek": storage._peek or calls.storage_peek}
-    text = [f"def {op.name}({op._head()}):"]
+    env.update(arguments.ENVIRONMENT)
+    text = [f"def {op.name}({op._head()}):", *arguments.lines(op.name, op.signature.parameters, {
+        n: kind for n, kind in op.kinds.items() if n in op.params})]
     if len(t) == 1 and op.lists == t and not {t[0], "ys"} & set(op.rule_names) and not op.keyword_only:
         text += _list_text(op, t[0], general, params)
     elif not op.lists and {"gs", *NUMBERED} & set(op.rule_names) and "ys" not in op.rule_names:

@@ -11,7 +11,7 @@ import re
 
 import numpy as np
 
-from .. import modes, storage
+from .. import arguments, modes, storage
 from ..autograd import graph
 from ..autograd.graph import Node
 from ..kernel import emit, expr, jit
@@ -150,6 +150,9 @@ def _build_entry(op):
                  "        try:", f"            k = {a}._kind",
                  "            if c is int or k.dtype.category >= 2:", f"                return SPECIAL[{b}]({a})",
                  "        except AttributeError:", "            pass"]
+    if op.params:
+        env.update(arguments.ENVIRONMENT)
+        text += arguments.lines(op.name, op.signature.parameters, {n: op.kinds.get(n, "any") for n in op.params})
     text += ["    record = True if not STATE else recording()", "    if out is None and record is not None:"]
     pad = " " * 8
     if len(op.tensors) == 2 and not op.params:

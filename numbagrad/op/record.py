@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 
+from .. import arguments
+
 REGISTRY: dict[str, Op] = {}
 
 
@@ -28,13 +30,14 @@ class Op:
 
     ``name`` is the function's name, ``namespaces`` where it appears ("torch", "nn.functional", "special", "linalg"),
     ``method`` its Tensor method name or None, ``inplace`` whether ``name_`` exists. ``samples``, ``domain``, ``points``
-    and ``reference`` feed the tests; ``differentiable`` says whether gradients are tested."""
+    and ``reference`` feed the tests; ``differentiable`` says whether gradients are tested; ``kinds`` gives the kind of a
+    parameter that its annotation and name do not tell right (``arguments``)."""
 
     kind = "function"
 
     def __init__(self, fn, *, name=None, namespaces=("torch",), method=True, inplace=False, aliases=(), samples=(),
                  domain=(-2.0, 2.0), points=(), reference=None, differentiable=True, dtypes="float", torch_name=None,
-                 second_order=True, random=False, private=False, tolerance=None):
+                 second_order=True, random=False, private=False, tolerance=None, kinds=None):
         self.fn = fn
         self.name = name or fn.__name__
         self.doc = inspect.getdoc(fn) or ""
@@ -46,6 +49,9 @@ class Op:
         self.reference, self.differentiable, self.dtypes = reference, differentiable, dtypes
         self.torch_name = torch_name or self.name
         self.second_order, self.random, self.private, self.tolerance = second_order, random, private, tolerance
+        # Private ops are called with arguments that public ones have checked.
+        self.kinds = {} if private else {n: arguments.kind_of(p) for n, p in self.signature.parameters.items()}
+        self.kinds.update(kinds or {})
         self.family = fn.__module__.rpartition(".")[2]
         if self.name in REGISTRY:
             raise ValueError(f"an op named '{self.name}' is registered already ({REGISTRY[self.name].family})")
@@ -111,15 +117,28 @@ class Function(Op):
                 else:
                     defaults[p.name] = p.default
                     head.append(f"{p.name}=DEFAULTS_[{p.name!r}]")
-        if not pass_on or pass_on[0].startswith("*"):
+        if not pass_on:
             return self.fn
         args = ", ".join(pass_on)
-        text = (f"def {self.name}({', '.join(head)}):\n    try:\n        return fn_({args})\n"
-                f"    except (AttributeError, TypeError) as error_:\n        refuse_(OP_, {pass_on[0]}, error_)\n"
-                "        raise\n")
-        fn = jit.define(text, self.name, {"DEFAULTS_": defaults, "fn_": self.fn, "OP_": self, "refuse_": refuse})
+        first = next(iter(self.signature.parameters))
+        kinds = {n: kind for n, kind in self.kinds.items() if n != first or kind != "tensor"}
+        checks = "".join(line + "\n" for line in arguments.lines(self.name, self.signature.parameters, kinds))
+        text = f"def {self.name}({', '.join(head)}):\n{checks}"
+        if pass_on[0].startswith("*"):
+            text += f"    return fn_({args})\n"
+        else:
+            text += (f"    try:\n        return fn_({args})\n"
+                     f"    except (AttributeError, TypeError) as error_:\n        refuse_(OP_, {pass_on[0]}, error_)\n"
+                     "        raise\n")
+        fn = jit.define(text, self.name, {**arguments.ENVIRONMENT, "DEFAULTS_": defaults, "fn_": self.fn, "OP_": self,
+                                          "refuse_": refuse, "Tensor_": tensor_class()})
         fn.__doc__, fn.__module__, fn.__qualname__ = self.doc, "numbagrad", self.name
         return fn
+
+
+def tensor_class():
+    from ..tensor import Tensor
+    return Tensor
 
 
 def refuse(op, value, error):

@@ -18,8 +18,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from .. import arguments, storage
 from .. import dtypes as dt
-from .. import storage
 from ..kernel import jit
 from ..kernel.tape import TAPE, active
 from ..tensor import Tensor, is_contiguous, make, numel, raw, wrap_dim
@@ -49,6 +49,8 @@ class Reduction(Custom):
         shape_rule.__module__ = fn.__module__
         shape_rule.__qualname__ = fn_name
         options.setdefault("dtypes", "float" if accepts == "float" else "any")
+        if not options.get("private"):
+            options["kinds"] = {"dim": "ints", **options.get("kinds", {})}
         super().__init__(shape_rule, name=fn_name, node=names[0] if names else None, contiguous=False, **options)
         by_dim = names[1] if names else grad_name(fn_name)
         self.node_class = type(self.node_class.__name__, (ReductionNode,),
@@ -109,8 +111,10 @@ class Reduction(Custom):
             out._rg = False
             out._node = None
 """
+        checks = "".join(line + "\n" for line in arguments.lines(self.name, self.signature.parameters, {
+            n: kind for n, kind in self.kinds.items() if n != "input"}))
         text = f"""def {self.name}(input, dim=None, keepdim=False, *, dtype=None, out=None, axis=None, keepdims=None):
-    if dtype is not None or out is not None or axis is not None or keepdims is not None:
+{checks}    if dtype is not None or out is not None or axis is not None or keepdims is not None:
         return general(OP, input, dim if axis is None else axis, keepdim if keepdims is None else keepdims, dtype, out)
     try:
         plan = PLANS.get((input._shape, dim, keepdim, input._kind))
@@ -135,7 +139,8 @@ class Reduction(Custom):
     return general(OP, input, dim, keepdim, dtype, out)
 """.replace("total_n(input)", "input._n")
         env = generate.namespace(None)
-        env.update(OP=self, PLANS=self.plans, Full=self.node_class, ByDim=self.node_by_dim, general=general)
+        env.update(arguments.ENVIRONMENT, OP=self, PLANS=self.plans, Full=self.node_class, ByDim=self.node_by_dim,
+                   general=general)
         fn = jit.define(text, self.name, env)
         fn.__doc__, fn.__module__, fn.__qualname__ = self.doc, "numbagrad", self.name
         return fn
@@ -254,11 +259,11 @@ def general(op, input, dim, keepdim, dtype, out):
     """Call a reduction on any tensor, and remember the plan when the fast path can do it next time."""
     if not isinstance(input, Tensor):
         raise TypeError(f"{op.name}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
-    if dtype is not None and dtype is not input._kind.dtype:
+    if dtype is not None and arguments.check_dtype(dtype, op.name, "dtype", 4) is not input._kind.dtype:
         input = input.to(dtype=dtype)
-    if isinstance(dim, list):
-        dim = tuple(dim)
-    keepdim = bool(keepdim)
+    if dim is not None:
+        dim = arguments.check_ints(dim, op.name, "dim", 2)
+    keepdim = arguments.check_bool(keepdim, op.name, "keepdim", 3)
     if op.accumulate and input._kind.dtype.is_complex:  # any, all and count_nonzero look at truth, not at numbers
         input = REGISTRY["ne"].callable(input.detach(), 0)
     shape, kind = op.infer(input, dim, keepdim)

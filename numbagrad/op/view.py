@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import inspect
 
-from .. import modes
+from .. import arguments, modes
 from ..autograd import graph
 from ..autograd.graph import Node, Output, View, sequence
 from ..kernel import jit
@@ -62,7 +62,9 @@ class ViewOp(Op):
         params = "".join(n + ", " for n in args[1:])
         settled = "settle_all" if self.several else "settle"
         # Geometry depends on shape, strides and arguments alone, so one computed before is looked up.
-        text = (f"def {self.name}({', '.join(head)}):\n"
+        kinds = {n: kind for n, kind in self.kinds.items() if n in self.params}
+        checks = "".join(line + "\n" for line in arguments.lines(self.name, self.signature.parameters, kinds))
+        text = (f"def {self.name}({', '.join(head)}):\n{checks}"
                 "    try:\n"
                 f"        key_ = ({args[0]}._shape, {args[0]}._strides, {params})\n"
                 "        found_ = MEMO.get(key_)\n"
@@ -74,8 +76,8 @@ class ViewOp(Op):
                 f"        found_ = {settled}(geometry({call}), MEMO, key_)\n"
                 f"    return {'make_views' if self.several else 'place'}(OP, {args[0]}, found_, ({params}))\n")
         fn = jit.define(text, self.name,
-                        {"DEFAULTS": defaults, "make_views": make_views, "OP": self, "place": place, "MEMO": {},
-                         "geometry": self.fn, "settle": settle, "settle_all": settle_all, "Tensor": Tensor,
+                        {**arguments.ENVIRONMENT, "DEFAULTS": defaults, "make_views": make_views, "OP": self, "place": place,
+                         "MEMO": {}, "geometry": self.fn, "settle": settle, "settle_all": settle_all, "Tensor": Tensor,
                          "not_a_tensor": not_a_tensor})
         fn.__doc__, fn.__module__, fn.__qualname__ = self.doc, "numbagrad", self.name
         return fn

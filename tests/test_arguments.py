@@ -1,0 +1,146 @@
+"""Plain arguments of every op: what is accepted, what is refused and how, from the declarations."""
+
+import numpy as np
+import pytest
+from registry.draw import Case, ids, ops
+
+import numbagrad as ng
+from numbagrad.op import REGISTRY
+
+PUBLIC = [op for op in ops() if not op.private]
+# Samples of what is not of a kind; an object and a list with one are none of any.
+WRONG = {"int": (1.5, True, "x", np.float64(1), np.array(1), [1, 2]), "bool": (1, 0.0, "x", np.bool_(True)),
+         "number": ("x", np.array([1.0]), [1.0]), "float": ("x", 1j, np.array([1.0]), [1.0]),
+         "ints": ("x", 1.5, np.array([1])), "ints or None": ("x", 1.5, np.array([1])), "list of ints": ("x", 1.5, 1, np.array([1])), "floats": ("x", 1j, np.array([1.0])),
+         "str": (1, 1.5), "dtype": ("float32", 1, np.float32), "device": (1.5, True), "generator": (1, "x"),
+         "memory_format": (1, "x"), "tensor": ("x", 1, [1.0])}
+
+
+def checked(op):
+    """(parameter, kind) of the arguments that the op's call checks itself, and that a sample can be called with."""
+    plain = op.params if op.kind in ("elementwise", "custom", "view") else None
+    for i, p in enumerate(op.signature.parameters.values()):
+        kind = op.kinds[p.name]
+        if kind != "any" and (plain is None or p.name in plain) and not (i == 0 and kind == "tensor"):
+            yield p, kind.rstrip("?")
+
+
+def call_with(op, case, name, value):
+    """The op called as the sample says, with one argument replaced."""
+    positional = [case.tensors()[a.number] if hasattr(a, "number") else a for a in case.args]
+    parameters = list(op.signature.parameters.values())
+    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        return op.callable(*positional, **{**case.kwargs, name: value})
+    if op.name.endswith("_scatter"):  # the same call for any number of arguments: by position only
+        return op.callable(*[value if p.name == name else a for p, a in zip(parameters, positional)])
+    given = {p.name: a for p, a in zip(parameters, positional)} | case.kwargs | {name: value}
+    first = [given.pop(p.name) for p in parameters if p.kind is p.POSITIONAL_ONLY]
+    return op.callable(*first, **given)
+
+
+@pytest.mark.parametrize("op", PUBLIC, ids=ids)
+def test_wrong_types_are_refused(op):
+    """PyTorch's TypeError names the op, the argument and the type, before anything else happens."""
+    case = Case(op, 0)
+    for p, kind in checked(op):
+        for wrong in (object(), [object()], *WRONG[kind]):
+            if kind == "ints" and isinstance(wrong, list) or kind == "list of ints" and isinstance(wrong, list):
+                said = "tuple of ints"
+            else:
+                said = "must be"
+            with pytest.raises(TypeError, match=said) as info:
+                call_with(op, case, p.name, wrong)
+            assert op.name in str(info.value) and f"'{p.name}'" in str(info.value)
+
+
+@pytest.mark.parametrize("op", PUBLIC, ids=ids)
+def test_sizes_beyond_64_bits(op):
+    """An int that does not fit 64 bits is refused by name."""
+    case = Case(op, 0)
+    for p, kind in checked(op):
+        for wrong in (1 << 63, -(1 << 64)):
+            if kind in ("int", "ints", "ints or None"):
+                with pytest.raises(ValueError, match=f"'{p.name}'.*Overflow when unpacking long long"):
+                    call_with(op, case, p.name, wrong)
+            if kind in ("ints", "ints or None", "list of ints"):
+                with pytest.raises(TypeError, match=f"'{p.name}'.*Overflow when unpacking long long"):
+                    call_with(op, case, p.name, [wrong])
+
+
+@pytest.mark.parametrize("value", [np.int64(1), np.uint8(1), np.int32(1), ng.tensor(1), ng.tensor(1, dtype=ng.uint8)])
+def test_numbers_that_stand_for_ints(value):
+    """NumPy integers and 0-d integer tensors are ints, alone and in lists."""
+    x = ng.arange(24.0).reshape(2, 3, 4)
+    for a, b in ((x.roll(value), x.roll(1)), (x.squeeze(value), x.squeeze(1)), (x.unsqueeze(value), x.unsqueeze(1)),
+                 (x.sum(value), x.sum(1)), (x.sum([value, 2]), x.sum([1, 2])), (x.narrow(value, 0, value), x.narrow(1, 0, 1)),
+                 (x.view(value, -1), x.view(1, -1)), (ng.ones(value, 2), ng.ones(1, 2)), (x.tril(value), x.tril(1)),
+                 (ng.nn.functional.max_pool2d(x, value), ng.nn.functional.max_pool2d(x, 1)), (x.cumsum(value), x.cumsum(1)),
+                 (ng.nn.functional.pad(x, (value, 0)), ng.nn.functional.pad(x, (1, 0))), (x.flip([value]), x.flip([1])),
+                 (ng.eye(value), ng.eye(1)), (ng.linspace(0, 1, value), ng.linspace(0, 1, 1)),
+                 (x.transpose(value, 0), x.transpose(1, 0)), (x.topk(value)[0], x.topk(1)[0])):
+        assert ng.equal(a, b)
+    assert [len(t) for t in x.split(value, 1)] == [2, 2, 2]
+    w = ng.ones(2, 2, 1, 1)
+    assert ng.equal(ng.conv2d(x[None, :, :2], w, stride=value), ng.conv2d(x[None, :, :2], w, stride=1))
+
+
+def test_types_that_compare_equal_are_told_apart():
+    """1, 1.0 and True find the same entry of a memo: the check comes before the look-up."""
+    x = ng.ones(2, 3)
+    x.sum(1), x.unsqueeze(1), x.select(1, 1), x.sum((0, 1))
+    for call in (lambda: x.sum(1.0), lambda: x.sum(True), lambda: x.unsqueeze(1.0), lambda: x.unsqueeze(True),
+                 lambda: x.select(1, True), lambda: x.sum((0.0, 1)), lambda: x.sum(1, 1), lambda: x.size(1.0)):
+        with pytest.raises(TypeError):
+            call()
+
+
+@pytest.mark.parametrize("call", [
+    lambda: ng.zeros(2.0), lambda: ng.zeros(True), lambda: ng.zeros("2"), lambda: ng.zeros(None), lambda: ng.zeros(np.array([2])),
+    lambda: ng.zeros(2, dtype=1), lambda: ng.zeros(2, dtype="float32"), lambda: ng.zeros(2, device=1.0),
+    lambda: ng.zeros(2, requires_grad=1), lambda: ng.eye(2.0), lambda: ng.arange("a"), lambda: ng.arange(None),
+    lambda: ng.linspace(0, 1, 2.0), lambda: ng.linspace("a", 1, 2), lambda: ng.zeros_like(1), lambda: ng.randint(0, 3.5, (2,)),
+    lambda: ng.randint(0, 3, (2,), dtype=1), lambda: ng.rand(2, generator=1), lambda: ng.randperm(2.0)])
+def test_creation(call):
+    """Functions that make tensors refuse what is no size, dtype, device or number."""
+    with pytest.raises(TypeError, match="must be|received an invalid"):
+        call()
+
+
+def test_creation_that_cannot_be():
+    for call in (lambda: ng.zeros(1 << 62), lambda: ng.zeros(1 << 32, 1 << 32), lambda: ng.arange(1 << 40),
+                 lambda: ng.ones(1 << 44), lambda: ng.empty(1 << 50), lambda: ng.rand(1 << 44), lambda: ng.eye(1 << 40)):
+        with pytest.raises(RuntimeError, match="overflowed|can't allocate memory"):
+            call()
+    with pytest.raises(RuntimeError, match="unsupported range"):
+        ng.arange(float("inf"))
+    with pytest.raises(TypeError, match="Overflow"):
+        ng.zeros(1 << 63)
+
+
+EXPECTED = {"int": {"int"}, "bool": {"bool"}, "number": {"number", "float"}, "float": {"float", "number"}, "ints": {"int[]", "int"},
+            "ints or None": {"int[]", "int"}, "list of ints": {"int[]"}, "str": {"str"}, "dtype": {"int"}, "device": {"Device"}, "generator": {"Generator"},
+            "memory_format": {"int"}, "tensor": {"Tensor"}, "floats": {"float[]", "float"}}
+
+
+def test_kinds_are_those_of_pytorch():
+    """The kind of every parameter agrees with PyTorch's schema, where there is one of that name."""
+    torch = pytest.importorskip("torch", reason="kinds are compared with PyTorch's schemas")
+    types = {}
+    for schema in torch._C._jit_get_all_schemas():
+        space, _, name = schema.name.partition("::")
+        if space == "aten":
+            for a in schema.arguments:
+                text = str(a.type).replace("Optional[", "").replace("]", "").replace("List[", "")
+                types.setdefault((name, a.name), set()).add(text + "[]" * ("List[" in str(a.type)))
+    compared, wrong = 0, []
+    for op in REGISTRY.values():
+        for name, kind in op.kinds.items():
+            found = types.get((op.torch_name, name), set()) | types.get(("linalg_" + op.name, name), set())
+            if kind == "any" or not found or op.private:
+                continue
+            compared += 1
+            if not found <= EXPECTED[kind.rstrip("?")]:
+                wrong.append((op.name, name, kind, found))
+    assert compared > 500
+    # PyTorch's own function takes the mode by name and hands on a number.
+    assert [w for w in wrong if w[:2] != ("embedding_bag", "mode")] == []
