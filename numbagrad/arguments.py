@@ -1,9 +1,10 @@
 """What a caller may pass for an argument: one check per kind, printed into every public call from its declaration.
 
 A parameter has a *kind*: what the op's ``kinds`` option says, else its annotation, else what its name says (names are
-PyTorch's, and mean the same nearly everywhere). None is accepted where it is the default or the kind ends in "?". The generated call tests the class of each argument inline; whatever is not
-exactly that class goes to the check of its kind, which returns the plain value (NumPy numbers and 0-d tensors count as
-numbers, as in PyTorch) or raises PyTorch's TypeError. Sizes and dimensions fit 64 bits after it.
+PyTorch's, and mean the same nearly everywhere). None is accepted where it is the default or the kind ends in "?". The
+generated call tests the class of each argument inline; whatever is not exactly that class goes to the check of its kind,
+which returns the plain value (NumPy numbers and 0-d tensors count as numbers, as in PyTorch) or raises PyTorch's TypeError.
+Sizes and dimensions fit 64 bits after it.
 """
 
 from __future__ import annotations
