@@ -56,9 +56,14 @@ def name_of(value):
     return "Tensor" if is_tensor(value) else cls.__name__
 
 
+def at(position):
+    """How PyTorch's messages name a place; arguments that go by keyword alone have none."""
+    return f" (position {position})" if position else ""
+
+
 def wrong(value, wanted, name, argument, position):
     """The TypeError of an argument of another type."""
-    return TypeError(f"{name}(): argument '{argument}' (position {position}) must be {wanted}, not {name_of(value)}")
+    return TypeError(f"{name}(): argument '{argument}'{at(position)} must be {wanted}, not {name_of(value)}")
 
 
 def is_tensor(value):
@@ -91,7 +96,7 @@ def check_int(value, name, argument, position):
     if found is None:
         raise wrong(value, "int", name, argument, position)
     if not -MOST <= found <= MOST:
-        raise ValueError(f"{name}(): argument '{argument}' (position {position}): Overflow when unpacking long long")
+        raise ValueError(f"{name}(): argument '{argument}'{at(position)}: Overflow when unpacking long long")
     return found
 
 
@@ -117,7 +122,7 @@ def check_number(value, name, argument, position):
     if found is None:
         raise wrong(value, "Number", name, argument, position)
     if found.__class__ is int and not -MOST - 1 <= found <= 2 * MOST + 1:
-        raise OverflowError(f"{name}(): argument '{argument}' (position {position}): int too big to convert")
+        raise OverflowError(f"{name}(): argument '{argument}'{at(position)}: int too big to convert")
     return found
 
 
@@ -130,7 +135,7 @@ def check_float(value, name, argument, position):
         try:
             float(found)
         except OverflowError:
-            raise OverflowError(f"{name}(): argument '{argument}' (position {position}): int too large to convert to "
+            raise OverflowError(f"{name}(): argument '{argument}'{at(position)}: int too large to convert to "
                                 "float") from None
     return found
 
@@ -145,7 +150,7 @@ def check_list_of_ints(value, name, argument, position):
             # As PyTorch, which takes a bool for a number where the first element is none.
             found = int(v) if i and isinstance(v, bool) else as_int(v)
             if found is None:
-                raise TypeError(f"{name}(): argument '{argument}' (position {position}) must be tuple of ints, but found "
+                raise TypeError(f"{name}(): argument '{argument}'{at(position)} must be tuple of ints, but found "
                                 f"element of type {name_of(v)} at pos {i}")
             v = found
         if not -MOST <= v <= MOST:
@@ -275,6 +280,7 @@ def lines(name, parameters, kinds):
         usual = USUAL.get(kind)
         tests = [f"{p.name} is not None"] if optional else []
         tests += [f"not ({usual.format(n=p.name)})"] if usual else []
+        place = 0 if p.kind is p.KEYWORD_ONLY else i + 1
         out += [f"    if {' and '.join(tests) or 'True'}:",
-                f"        {p.name} = check_{kind.replace(' ', '_')}_({p.name}, {name!r}, {p.name!r}, {i + 1})"]
+                f"        {p.name} = check_{kind.replace(' ', '_')}_({p.name}, {name!r}, {p.name!r}, {place})"]
     return out

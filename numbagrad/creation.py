@@ -26,7 +26,7 @@ def shape_of(name, size):
 def _finish(t, requires_grad):
     if requires_grad is False:
         return t
-    if arguments.check_bool(requires_grad, sys._getframe(1).f_code.co_name, "requires_grad", 6):
+    if arguments.check_bool(requires_grad, sys._getframe(1).f_code.co_name, "requires_grad", 0):
         if t._kind.dtype.category < 2:
             raise RuntimeError("Only Tensors of floating point and complex dtype can require gradients")
         t._rg = True
@@ -35,7 +35,7 @@ def _finish(t, requires_grad):
 
 def _kind(dtype, device, like=None):
     if dtype is not None and dtype.__class__ is not dt.dtype:
-        dtype = arguments.check_dtype(dtype, sys._getframe(1).f_code.co_name, "dtype", 2)
+        dtype = arguments.check_dtype(dtype, sys._getframe(1).f_code.co_name, "dtype", 0)
     if like is not None:
         if not isinstance(like, Tensor):
             raise arguments.wrong(like, "Tensor", sys._getframe(1).f_code.co_name, "input", 1)
@@ -278,7 +278,7 @@ def arange(start, end=None, step=1, *, out=None, dtype=None, layout=None, device
         raise RuntimeError("upper bound and lower bound inconsistent with step sign")
     if dtype is None:
         dtype = dt.int64 if all(isinstance(x, int) for x in (start, end, step)) else dt.get_default_dtype()
-    dtype = arguments.check_dtype(dtype, "arange", "dtype", 4)
+    dtype = arguments.check_dtype(dtype, "arange", "dtype", 0)
     if not all(math.isfinite(x) for x in (start, end, step)):
         raise RuntimeError(f"unsupported range: {start} -> {end}")
     n = math.ceil((end - start) / step)
@@ -295,7 +295,7 @@ def linspace(start, end, steps, *, out=None, dtype=None, layout=None, device=Non
     start, end = (arguments.check_number(x, "linspace", n, i) for x, n, i in ((start, "start", 1), (end, "end", 2)))
     steps = arguments.check_int(steps, "linspace", "steps", 3)
     if dtype is not None:
-        dtype = arguments.check_dtype(dtype, "linspace", "dtype", 4)
+        dtype = arguments.check_dtype(dtype, "linspace", "dtype", 0)
     if steps < 0:
         raise RuntimeError("number of steps must be non-negative")
     d = dtype or (dt.default_complex() if isinstance(start, complex) or isinstance(end, complex)

@@ -259,7 +259,7 @@ def general(op, input, dim, keepdim, dtype, out):
     """Call a reduction on any tensor, and remember the plan when the fast path can do it next time."""
     if not isinstance(input, Tensor):
         raise TypeError(f"{op.name}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
-    if dtype is not None and arguments.check_dtype(dtype, op.name, "dtype", 4) is not input._kind.dtype:
+    if dtype is not None and arguments.check_dtype(dtype, op.name, "dtype", 0) is not input._kind.dtype:
         input = input.to(dtype=dtype)
     if dim is not None:
         dim = arguments.check_ints(dim, op.name, "dim", 2)
