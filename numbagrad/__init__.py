@@ -90,24 +90,14 @@ inf, nan, pi, e = float64.np.type("inf").item(), float64.np.type("nan").item(), 
 __version__ = "0.1.0"
 
 
-def _load_ops():
-    """``numbagrad.ops``; in a source folder that comes first on the path the catalogue lies beside the package."""
+def _beside():
+    """The folder to look for ``ops`` in: none where it is installed, else the source folder that comes first on the path."""
     import importlib.util
     import os
-    import sys
 
-    name = __name__ + ".ops"
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as e:
-        folder = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "ops")
-        if e.name != name or not os.path.exists(os.path.join(folder, "__init__.py")):
-            raise
-    spec = importlib.util.spec_from_file_location(name, os.path.join(folder, "__init__.py"),
-                                                  submodule_search_locations=[folder])
-    sys.modules[name] = globals()["ops"] = module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    if importlib.util.find_spec(__name__ + ".ops") is not None:
+        return []
+    return [os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
 
 
 def _start():
@@ -118,8 +108,10 @@ def _start():
     from .autograd import inplace
     for name in ("special", "linalg"):
         importlib.import_module("." + name, __name__)
-    from . import nn  # noqa: F401
-    _load_ops()
+    usual = __path__[:]
+    __path__.extend(_beside())
+    from . import nn, ops  # noqa: F401
+    __path__[:] = usual
     from .namespace import install_all
     creation.install()
     inplace.install()

@@ -57,7 +57,7 @@ def require():
     """Raise CudaUnavailable unless CUDA can be used."""
     reason = why_not()
     if reason is not None:
-        raise CudaUnavailable(f"Torch not compiled with CUDA enabled: numbagrad cannot use a CUDA device here, because "
+        raise CudaUnavailable("Torch not compiled with CUDA enabled: numbagrad cannot use a CUDA device here, because "
                               + (reason if INSTALL in reason else f"{reason}. The CUDA packages come with: {INSTALL}"))
 
 
