@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import os
 import platform
 import sys
@@ -11,28 +12,25 @@ import sys
 
 def main(argv=None):
     argv = sys.argv[1:] if argv is None else list(argv)
-    parser = argparse.ArgumentParser(prog="python -m numbagrad", description=__doc__)
+    from . import __version__
+    parser = argparse.ArgumentParser(prog=_name(), description=__doc__.replace("``", "'"))
+    parser.add_argument("--version", action="version", version=f"numbagrad {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
-    p = commands.add_parser("run", help="run a PyTorch script on numbagrad",
-                            description="Run a PyTorch script; 'import torch' gives numbagrad.")
-    p.add_argument("script")
+    p = commands.add_parser("run", help="run a PyTorch script on numbagrad", usage="%(prog)s [-h] (script | -m module) ...",
+                            description="Run a PyTorch script or module; 'import torch' gives numbagrad.")
+    p.add_argument("-m", dest="module", help="run a module of the search path, as python -m does")
+    p.add_argument("script", nargs="?", help="a file, or a folder with __main__.py")
     p.add_argument("args", nargs=argparse.REMAINDER, help="what the script finds in sys.argv")
     commands.add_parser("info", help="print CPU features, BLAS core, threading layer, cache and CUDA state")
     p = commands.add_parser("warmup", help="compile the common kernels into the disk cache")
-    p.add_argument("--dtype", choices=["float32", "float64", "all"], default="float32")
+    p.add_argument("--dtype", choices=["float32", "float64", "all"], default="float32",
+                   help="floating dtype of the kernels (default: float32)")
     p.add_argument("--all", action="store_true", help="every op, not only those of everyday training (minutes)")
     commands.add_parser("api", help="print docs/api.md: every op, from the registry")
-    if len(argv) > 1 and argv[0] == "run" and not argv[1].startswith("-"):
-        # Not parsed: argparse would swallow a "--" meant for the script.
-        options = argparse.Namespace(command="run", script=argv[1], args=argv[2:])
-    else:
-        options = parser.parse_args(argv)
+    options = parser.parse_args(_without_script(argv))
     if options.command == "run":
-        if not os.path.exists(options.script):
-            parser.error(f"no such script: '{options.script}'")
-        from . import script
-        script.run(options.script, options.args)
-    elif options.command == "info":
+        return _run(parser, argv[1:])
+    if options.command == "info":
         print("\n".join(f"{k:<16}{v}" for k, v in info().items()))
     elif options.command == "api":
         from .apidoc import page
@@ -42,33 +40,90 @@ def main(argv=None):
     return 0
 
 
+def _name():
+    return "python -m numbagrad" if os.path.basename(sys.argv[0] or "") in ("__main__.py", "-m", "-c") else "numbagrad"
+
+
+def _without_script(argv):
+    """The arguments without those of the script to run: argparse would swallow a "--" meant for it."""
+    if argv[:1] != ["run"]:
+        return argv
+    if argv[1:2] == ["-m"]:
+        return argv[:3]
+    return argv[:2]
+
+
+def _run(parser, argv):
+    """``run script ...`` and ``run -m module ...``."""
+    from . import script
+    if not argv:
+        parser.error("run needs a script, or -m and the name of a module")
+    if not argv[0].startswith("-m"):
+        try:
+            script.check(argv[0])
+        except OSError as e:
+            parser.error(str(e))
+        script.run(argv[0], argv[1:])
+        return 0
+    name, rest = (argv[1], argv[2:]) if argv[0] == "-m" else (argv[0][2:], argv[1:])
+    try:
+        spec = script.find_module(name, rest)
+    except ModuleNotFoundError as e:
+        if e.name != name:  # what the package imports
+            raise
+        parser.error(str(e))
+    script.run_module(spec)
+    return 0
+
+
 def info():
     """What this machine and installation look like to numbagrad, as a dict of text."""
-    import llvmlite
-    import llvmlite.binding as llvm
-    import numba
-    import numpy
-    import scipy
-
     from . import __version__
-    from .kernel import blas, cache, threads
-    features = llvm.get_host_cpu_features()
-    shown = [f for f in ("sse4.2", "avx", "avx2", "fma", "avx512f", "avx512bw", "avx512vl", "neon", "sve")
-             if features.get(f)]
-    c = cache.cache_info()
-    out = {
-        "numbagrad": __version__,
-        "python": f"{platform.python_version()} ({platform.machine()}, {platform.system()})",
-        "numba": f"{numba.__version__} (llvmlite {llvmlite.__version__}, numpy {numpy.__version__}, scipy "
-                 f"{scipy.__version__})",
-        "cpu": f"{llvm.get_host_cpu_name()}, {os.cpu_count()} cores",
-        "features": " ".join(shown),
-        "blas core": blas.core_type(),
-        "threads": f"{threads.get_num_threads()}, layer {threads.layer()}",
-        "cache": f"{c['path']} ({c['files']} files, {c['bytes'] / 1e6:.1f} MB)",
-        "cuda": _cuda_text(),
-    }
+    out = {"numbagrad": __version__, "python": f"{platform.python_version()} ({platform.machine()}, {platform.system()})"}
+    out["numba"] = f"{_version('numba')} ({', '.join(f'{n} {_version(n)}' for n in ('llvmlite', 'numpy', 'scipy'))})"
+    for name, text in (("cpu", _cpu), ("features", _features), ("blas core", _blas), ("threads", _threads),
+                       ("cache", _cache), ("cuda", _cuda_text)):
+        try:
+            out[name] = text()
+        except ImportError as e:  # what is missing is part of what to say
+            out[name] = f"not available: {e}"
     return out
+
+
+def _version(name):
+    from .requires import NEEDED, install
+    try:
+        return importlib.import_module(name).__version__
+    except ImportError as e:
+        return f"missing: {install(name) if name in NEEDED else e}"
+
+
+def _cpu():
+    from llvmlite.binding import get_host_cpu_name
+    return f"{get_host_cpu_name()}, {os.cpu_count()} cores"
+
+
+def _features():
+    from llvmlite.binding import get_host_cpu_features
+    features = get_host_cpu_features()
+    return " ".join(f for f in ("sse4.2", "avx", "avx2", "fma", "avx512f", "avx512bw", "avx512vl", "neon", "sve")
+                    if features.get(f))
+
+
+def _blas():
+    from .kernel import blas
+    return blas.core_type() or "not OpenBLAS"
+
+
+def _threads():
+    from .kernel import threads
+    return f"{threads.get_num_threads()}, layer {threads.layer()}"
+
+
+def _cache():
+    from .kernel import cache
+    c = cache.cache_info()
+    return f"{c['path'] or 'no folder is writable'} ({c['files']} files, {c['bytes'] / 1e6:.1f} MB)"
 
 
 def _cuda_text():

@@ -9,13 +9,13 @@ import importlib.util
 import io
 import os
 import re
-import runpy
 import sys
 import types
 
 PACKAGE = __package__ or "numbagrad"
 PYTORCH = "2.13.0"  # the release whose behaviour is followed: scripts compare torch.__version__
 SCRIPT = "NUMBAGRAD_SCRIPT"  # environment variable: which script a spawned process belongs to
+MODULE = "NUMBAGRAD_MODULE"  # the same of a module that was run by its name
 
 
 class _Loader(importlib.abc.Loader):
@@ -74,37 +74,92 @@ def compiled(path):
 
 def run(path, args):
     """Execute the script at ``path`` as ``__main__`` with the given command-line arguments, as ``python path`` would."""
+    check(path)
+    _prepare([path, *args])
+    folder = os.path.realpath(path)
+    if os.path.isdir(path):
+        path = os.path.join(path, "__main__.py")
+    else:
+        folder = os.path.dirname(folder)
+    _put_first(folder)
+    code = compiled(path)
+    loader = importlib.machinery.SourceFileLoader("__main__", code.co_filename)
+    _execute(code, loader, None, {SCRIPT: code.co_filename})
+
+
+def check(path):
+    """OSError, which says why, unless there is a script at ``path``."""
     if not os.path.exists(path):
         raise FileNotFoundError(f"no such script: '{path}'")
-    stand_in()
-    sys.argv = [path, *args]
     if os.path.isdir(path):
-        runpy.run_path(path, run_name="__main__")
+        if not os.path.exists(os.path.join(path, "__main__.py")):
+            raise IsADirectoryError(f"'{path}' is a folder without __main__.py: name the script to run")
+    elif not os.access(path, os.R_OK):
+        raise PermissionError(f"the script '{path}' cannot be read")
+
+
+def find_module(name, args):
+    """Make the process ready for a module, or the ``__main__`` of a package: its spec; ModuleNotFoundError without one."""
+    _prepare([name, *args])
+    _put_first(os.getcwd())
+    try:
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.submodule_search_locations is not None:
+            spec = importlib.util.find_spec(name + ".__main__")
+    except ModuleNotFoundError as e:
+        if not (name + ".").startswith(f"{e.name}."):
+            raise
+        spec = None
+    if spec is None or getattr(spec.loader, "get_code", lambda _: None)(spec.name) is None:
+        raise ModuleNotFoundError(f"no module named '{name}' that can be run", name=name)
+    sys.argv[0] = spec.origin
+    return spec
+
+
+def run_module(spec):
+    """Execute what ``find_module`` found as ``__main__``, as ``python -m`` would."""
+    _execute(spec.loader.get_code(spec.name), spec.loader, spec.parent, {SCRIPT: spec.origin, MODULE: spec.name})
+
+
+def _prepare(argv):
+    """PyTorch's stand-in, the arguments, and tracebacks that start at the script."""
+    stand_in()
+    here = os.path.dirname(os.path.abspath(__file__))
+    # The console command is a file of its own, which calls numbagrad.__main__.
+    sys.excepthook = _report(sys.excepthook, here, getattr(sys.modules["__main__"], "__file__", None))
+    sys.argv = argv
+
+
+def _put_first(folder):
+    """Begin ``sys.path`` with the folder that Python would put there.
+
+    ``python -m`` put the current folder there and the console command its own; a script starts with its folder."""
+    if getattr(sys.flags, "safe_path", False):
         return
-    sys.excepthook = _report(sys.excepthook, os.path.dirname(os.path.abspath(__file__)))
-    # python -m put the current folder first; a script starts with its own.
-    if not getattr(sys.flags, "safe_path", False):
-        folder = os.path.dirname(os.path.realpath(path))
-        if sys.path and sys.path[0] in ("", os.getcwd()):
-            sys.path[0] = folder
-        else:
-            sys.path.insert(0, folder)
-    code = compiled(path)
+    command = getattr(sys.modules["__main__"], "__file__", None) or ""
+    if sys.path and sys.path[0] in ("", os.getcwd(), os.path.dirname(command), os.path.dirname(os.path.realpath(command))):
+        sys.path[0] = folder
+    else:
+        sys.path.insert(0, folder)
+
+
+def _execute(code, loader, package, variables):
+    """Run code as ``__main__``; the environment variables tell a spawned process what to import."""
     main = types.ModuleType("__main__")
     main.__file__, main.__cached__ = code.co_filename, None
-    main.__loader__ = importlib.machinery.SourceFileLoader("__main__", code.co_filename)
+    main.__loader__, main.__package__ = loader, package
     main.__builtins__ = sys.modules["builtins"]
     # A process started by multiprocessing's "spawn" imports what this names, which runs the script again as __mp_main__.
     main.__spec__ = importlib.machinery.ModuleSpec(PACKAGE + ".spawned", None)
-    os.environ[SCRIPT] = code.co_filename
+    os.environ.update(variables)
     sys.modules["__main__"] = main
     exec(code, main.__dict__)
 
 
-def _report(previous, here):
+def _report(previous, here, command):
     """An exception hook that starts the traceback at the script and says ``torch`` where the script did."""
     def hook(kind, error, traceback):
-        while traceback is not None and _is_runner(traceback.tb_frame.f_code.co_filename, here):
+        while traceback is not None and _is_runner(traceback.tb_frame.f_code.co_filename, here, command):
             traceback = traceback.tb_next
         error.__traceback__ = traceback
         seen, e = set(), error
@@ -116,9 +171,9 @@ def _report(previous, here):
     return hook
 
 
-def _is_runner(filename, here):
+def _is_runner(filename, here, command):
     name = os.path.basename(filename)
-    return filename.startswith("<frozen") or name == "runpy.py" or (
+    return filename.startswith("<frozen") or name == "runpy.py" or filename == command or (
         os.path.dirname(filename) == here and name in ("__main__.py", "script.py"))
 
 

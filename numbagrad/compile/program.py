@@ -11,6 +11,7 @@ import numpy as np
 
 from .. import storage
 from ..kernel import jit, threads
+from ..kernel.progress import covered
 from ..kernel.tape import BASE, FLAGS
 from ..tensor import Tensor, numel, raw
 from . import branches, emit, emit_fold, inplace, memory, passes
@@ -244,7 +245,8 @@ class Program:
         if self.stretches:
             makers["tasks"] = 1000, lambda: tasks().address
         bar = Progress(len(makers), name)
-        make_all([make for _, make in sorted(makers.values(), key=lambda m: m[0])], bar)
+        with covered():
+            make_all([make for _, make in sorted(makers.values(), key=lambda m: m[0])], bar)
         bar.close()
         first, waiting = 0, []
         parts = []  # (first row, last row, host function) of each call

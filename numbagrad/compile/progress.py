@@ -1,9 +1,11 @@
-"""A progress bar for compilations that take long."""
+"""A progress bar for compilations that take long, where ``kernel.progress.wanted``."""
 
 from __future__ import annotations
 
 import sys
 import time
+
+from ..kernel.progress import wanted
 
 PATIENCE = 2.0  # seconds before it shows
 
@@ -18,7 +20,7 @@ class Progress:
     def __call__(self):
         self.done += 1
         spent = time.perf_counter() - self.start
-        if spent < PATIENCE:
+        if spent < PATIENCE or not wanted():
             return
         if self.bar is None:
             try:

@@ -24,6 +24,7 @@ import threading
 
 import numpy as np
 
+from .. import requires
 from . import blas_kernels, threads
 from .tape import TAPE, active
 
@@ -80,8 +81,7 @@ def _import_cython_blas():
     import importlib.machinery
     import importlib.util
 
-    import scipy
-
+    scipy = requires.load("scipy", "matrix products")
     core = _better_core()
     if core:
         # Only while the library loads: child processes choose for themselves.

@@ -89,11 +89,11 @@ def _function(fn, signature=None, **options):
     """`fn` as a disk-cached dispatcher, compiled when a signature is given."""
     from numba import njit
 
-    from . import cache
+    from . import cache, progress
 
     dispatcher = cache.attach(njit(**{**_CALLS, **options})(fn), cache.fingerprint(fn))
     if signature:
-        dispatcher.compile(signature)
+        progress.compile_signature(dispatcher, signature)
     return dispatcher
 
 

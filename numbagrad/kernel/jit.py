@@ -24,8 +24,8 @@ from functools import partial
 import numpy as np
 
 from .. import dtypes as dt
-from .. import storage
-from . import inlined, threads
+from .. import requires, storage
+from . import inlined, progress, threads
 from .tape import TAPE, active
 
 # nnan and ninf are left out on purpose: NaN and infinity must come out right.
@@ -46,7 +46,7 @@ class _Numba:
     """What the rest needs of Numba, imported on first use."""
 
     def __init__(self):
-        import numba
+        numba = requires.load_numba()
         from numba import types
         from numba.extending import intrinsic
 
@@ -150,7 +150,7 @@ def _compile(fn, args, key, fast, returns, nogil, source):
     dispatcher = n.njit(fastmath=set(fast) if fast else False, error_model="numpy", nogil=nogil)(fn)
     cache.attach(dispatcher, key + repr((args, tuple(sorted(fast)), returns, nogil)))
     sig = (n.i8 if returns else n.types.void)(*[n.i8 if a == "i" else n.f8 for a in args])
-    dispatcher.compile(sig)
+    progress.compile_signature(dispatcher, sig)
     cres = dispatcher.overloads[tuple(sig.args)]
     return Native(dispatcher, cres, source)
 

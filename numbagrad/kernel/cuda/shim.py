@@ -44,7 +44,7 @@ def why_not():
         return None if _installed("numba.cuda") else "this Numba has no CUDA simulator"
     for name in ("numba_cuda", "cuda.core"):
         if not _installed(name):
-            return f"the package {name.replace('_', '-')} is not installed"
+            return f"the package {name.replace('_', '-').replace('.', '-')} is not installed: {INSTALL}"
     try:
         if numba_cuda().is_available():
             return None
@@ -57,8 +57,8 @@ def require():
     """Raise CudaUnavailable unless CUDA can be used."""
     reason = why_not()
     if reason is not None:
-        raise CudaUnavailable(f"Torch not compiled with CUDA enabled: numbagrad cannot use a CUDA device here, because "
-                              f"{reason}. The CUDA packages come with: {INSTALL}")
+        raise CudaUnavailable("Torch not compiled with CUDA enabled: numbagrad cannot use a CUDA device here, because "
+                              + (reason if INSTALL in reason else f"{reason}. The CUDA packages come with: {INSTALL}"))
 
 
 def numba_cuda():
