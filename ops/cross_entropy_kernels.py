@@ -63,7 +63,8 @@ def ce_rows(x: "*T", target: "*i8", w: "*T", out: "*T", aux: "*f8", bad: "*i8", 
             sum_loss += loss
     aux[2 * rows] = sum_weight
     if reduce == 1:
-        out[0] = store(T(sum_loss / sum_weight))
+        # PyTorch adds a smoothed part to 0 / 0.
+        out[0] = store(T((sum_loss if sum_weight != 0.0 else 0.0) / sum_weight))
     elif reduce == 2:
         out[0] = store(T(sum_loss))
 
@@ -204,7 +205,8 @@ def ce_columns(x: "*T", target: "*i8", w: "*T", out: "*T", aux: "*f8", bad: "*i8
                 sum_loss += loss
     aux[2 * rows] = sum_weight
     if reduce == 1:
-        out[0] = store(T(sum_loss / sum_weight))
+        # PyTorch adds a smoothed part to 0 / 0.
+        out[0] = store(T((sum_loss if sum_weight != 0.0 else 0.0) / sum_weight))
     elif reduce == 2:
         out[0] = store(T(sum_loss))
 
@@ -256,11 +258,11 @@ def ce_gradient(g: "*T", x: "*T", target: "*i8", w: "*T", aux: "*f8", out: "*T",
             continue
         for k in range(width):
             t = target[place + k]
-            a = scale if reduce != 0 else load(g[place + k])
-            share = T(0)
+            # Where all are ignored the scale is infinite, and must not meet a zero.
+            factor[k] = T(0)
             if t != ignore:
-                share = keep * (load(w[t]) if weighted else T(1)) + even * shares
-            factor[k] = a * share
+                a = scale if reduce != 0 else load(g[place + k])
+                factor[k] = a * (keep * (load(w[t]) if weighted else T(1)) + even * shares)
             top[k] = T(aux[2 * (place + k)])
             shift[k] = T(aux[2 * (place + k) + 1])
         for i in range(n):
