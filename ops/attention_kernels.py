@@ -8,14 +8,14 @@ Several query heads may share one head of the keys. A kernel is cut into pieces,
 from __future__ import annotations
 
 from numbagrad.kernel.blas_kernels import NO, YES
-from numbagrad.kernel.jit import LANES, REDUCE, T, exp, inline, kernel, lanes, log
+from numbagrad.kernel.jit import LANES, T, accumulate, exp, inline, kernel, lanes, log
 
 from .inner_products import gemm
 
 BLOCK = 64  # query rows that are worked on together
 
 
-@inline(fast=REDUCE)
+@inline
 def largest(x, first, last, s):
     """The largest of ``x[first:last]``, by the running maxima ``s``; NaN where one is the only element."""
     whole = (last - first) - (last - first) % LANES
@@ -44,7 +44,7 @@ def add_mask(scores, at, mask, first, step, n):
             scores[at + j] += mask[first + j * step]
 
 
-@kernel(fast=REDUCE)
+@kernel
 def attention_forward(mask: "*T", out: "*T", lse: "*T", scratch: "*T", meta: "*i8", q_at: int, k_at: int, v_at: int,
                       out_at: int, scratch_at: int, scale: float, size: int, masked: int, causal: int, pieces: int,
                       start: int, stop: int):
@@ -84,7 +84,7 @@ def attention_forward(mask: "*T", out: "*T", lse: "*T", scratch: "*T", meta: "*i
                 for i in range(at, at + seen):
                     p = exp(scratch[i] - top)
                     scratch[i] = p
-                    total += p
+                    total = accumulate(total, p)
                 share = T(1) / total
                 for i in range(at, at + seen):
                     scratch[i] *= share
@@ -95,7 +95,7 @@ def attention_forward(mask: "*T", out: "*T", lse: "*T", scratch: "*T", meta: "*i
                  ors, NO, NO, 1.0, 0.0)
 
 
-@kernel(fast=REDUCE)
+@kernel
 def attention_backward(mask: "*T", g: "*T", out: "*T", lse: "*T", dk: "*T", dv: "*T", scratch: "*T", meta: "*i8", q_at: int,
                        k_at: int, v_at: int, g_at: int, dq_at: int, dk_at: int, dv_at: int, scratch_at: int, scale: float,
                        size: int, masked: int, causal: int, pieces: int, start: int, stop: int):
@@ -142,7 +142,7 @@ def attention_backward(mask: "*T", g: "*T", out: "*T", lse: "*T", dk: "*T", dv: 
                         o, u = b * ob + h * oh + (top_row + r) * ors, upper + r * gr
                         mean = T(0)
                         for i in range(ev):
-                            mean += out[o + i] * g[u + i]
+                            mean = accumulate(mean, out[o + i] * g[u + i])
                         for i in range(seen):
                             p = exp(scratch[at + i] - level)
                             scratch[at + i] = p

@@ -357,7 +357,7 @@ def add_rows(x: "*T", out: "*T", rows: int, n: int, start: int, stop: int):
             out[j] += x[i * n + j]
 
 
-@jit.kernel(fast=jit.REDUCE)
+@jit.kernel
 def channel_sums(g: "*T", out: "*T", samples: int, channels: int, plane: int, start: int, stop: int):
     for c in range(start, stop):
         total = jit_load(g[0]) * 0
@@ -365,9 +365,9 @@ def channel_sums(g: "*T", out: "*T", samples: int, channels: int, plane: int, st
             part = jit_load(g[0]) * 0
             p = (n * channels + c) * plane
             for i in range(plane):
-                part += jit_load(g[p + i])
+                part = accumulate(part, jit_load(g[p + i]))
             total += part
         out[c] = jit_store(total)
 
 
-jit_load, jit_store = jit.load, jit.store
+jit_load, jit_store, accumulate = jit.load, jit.store, jit.accumulate

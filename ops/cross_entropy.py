@@ -219,7 +219,7 @@ cross_entropy_fused.node_for = _Named(cross_entropy_fused)
 
 def _composed_gradient(g, input, target, weight, reduction, ignore_index, label_smoothing):
     """The same gradient from differentiable ops."""
-    from numbagrad import arange
+    from numbagrad import arange, where
 
     from .softmax import softmax_forward
     shape = input._shape
@@ -236,7 +236,8 @@ def _composed_gradient(g, input, target, weight, reduction, ignore_index, label_
     w = 1.0 if weight is None else weight.detach().reshape(spread)
     even = label_smoothing / n
     share = (picked * w).sum(at, True)
-    total = 1.0 / share.sum() if reduction == MEAN else 1.0
+    # What is ignored has a zero gradient, even where weights of zero make that of others NaN.
+    total = where(target != ignore_index, 1.0 / share.sum(), 0.0) if reduction == MEAN else 1.0
     shares = float(n) if weight is None else w.sum()
     factor = (share * (1 - label_smoothing) + valid * shares * even) * total
     minus = (picked * w * (1 - label_smoothing) + valid * w * even) * total

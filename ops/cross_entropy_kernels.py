@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
-from numbagrad.kernel.jit import LANES, REDUCE, STRIP, T, exp, kernel, lanes, load, log, store, strip
+from numbagrad.kernel.jit import LANES, STRIP, T, accumulate, exp, kernel, lanes, load, log, store, strip
 
 # ``bad[0]`` receives the index, negative ones less one so that -1 can mean that all is well.
 
-@kernel(fast=REDUCE)
+@kernel
 def ce_rows(x: "*T", target: "*i8", w: "*T", out: "*T", aux: "*f8", bad: "*i8", n: int, inner: int, weighted: int,
             reduce: int, ignore: int, smoothing: float, rows: int, start: int, stop: int):
     s = lanes()
@@ -35,7 +35,7 @@ def ce_rows(x: "*T", target: "*i8", w: "*T", out: "*T", aux: "*f8", bad: "*i8", 
             top = v if v > top else top
         total = T(0)
         for i in range(base, base + n):
-            total += exp(load(x[i]) - top)
+            total = accumulate(total, exp(load(x[i]) - top))
         shift = log(total)
         aux[2 * row] = top
         aux[2 * row + 1] = shift
@@ -51,10 +51,10 @@ def ce_rows(x: "*T", target: "*i8", w: "*T", out: "*T", aux: "*f8", bad: "*i8", 
                     spread = T(0)
                     if weighted:
                         for i in range(n):
-                            spread += load(w[i]) * (shift - (load(x[base + i]) - top))
+                            spread = accumulate(spread, load(w[i]) * (shift - (load(x[base + i]) - top)))
                     else:
                         for i in range(n):
-                            spread += shift - (load(x[base + i]) - top)
+                            spread = accumulate(spread, shift - (load(x[base + i]) - top))
                     loss += even * spread
                 sum_weight += share
         if reduce == 0:
@@ -63,7 +63,8 @@ def ce_rows(x: "*T", target: "*i8", w: "*T", out: "*T", aux: "*f8", bad: "*i8", 
             sum_loss += loss
     aux[2 * rows] = sum_weight
     if reduce == 1:
-        out[0] = store(T(sum_loss / sum_weight))
+        # PyTorch adds a smoothed part to 0 / 0.
+        out[0] = store(T((sum_loss if sum_weight != 0.0 else 0.0) / sum_weight))
     elif reduce == 2:
         out[0] = store(T(sum_loss))
 
@@ -71,7 +72,7 @@ def ce_rows(x: "*T", target: "*i8", w: "*T", out: "*T", aux: "*f8", bad: "*i8", 
 # The usual case: no class weights, no smoothing, at most STRIP classes. Rows are taken together until they fill a strip, so
 # that exponentials run over long stretches even for ten classes.
 
-@kernel(fast=REDUCE)
+@kernel
 def ce_plain(x: "*T", target: "*i8", out: "*T", aux: "*f8", bad: "*i8", n: int, reduce: int, ignore: int, rows: int):
     s, sums = strip(), lanes()
     per = min(STRIP // n, LANES)
@@ -93,7 +94,7 @@ def ce_plain(x: "*T", target: "*i8", out: "*T", aux: "*f8", bad: "*i8", n: int, 
         for r in range(m):
             total = T(0)
             for i in range(r * n, r * n + n):
-                total += s[i]
+                total = accumulate(total, s[i])
             sums[r] = total
         for r in range(m):
             sums[r] = log(sums[r])
@@ -204,7 +205,8 @@ def ce_columns(x: "*T", target: "*i8", w: "*T", out: "*T", aux: "*f8", bad: "*i8
                 sum_loss += loss
     aux[2 * rows] = sum_weight
     if reduce == 1:
-        out[0] = store(T(sum_loss / sum_weight))
+        # PyTorch adds a smoothed part to 0 / 0.
+        out[0] = store(T((sum_loss if sum_weight != 0.0 else 0.0) / sum_weight))
     elif reduce == 2:
         out[0] = store(T(sum_loss))
 
@@ -220,7 +222,7 @@ def ce_gradient(g: "*T", x: "*T", target: "*i8", w: "*T", aux: "*f8", out: "*T",
     if weighted:
         shares = T(0)
         for i in range(n):
-            shares += load(w[i])
+            shares = accumulate(shares, load(w[i]))
     scale = T(1)
     if reduce == 1:
         scale = T(1.0 / aux[2 * rows])
@@ -256,11 +258,11 @@ def ce_gradient(g: "*T", x: "*T", target: "*i8", w: "*T", aux: "*f8", out: "*T",
             continue
         for k in range(width):
             t = target[place + k]
-            a = scale if reduce != 0 else load(g[place + k])
-            share = T(0)
+            # Where all are ignored the scale is infinite, and must not meet a zero.
+            factor[k] = T(0)
             if t != ignore:
-                share = keep * (load(w[t]) if weighted else T(1)) + even * shares
-            factor[k] = a * share
+                a = scale if reduce != 0 else load(g[place + k])
+                factor[k] = a * (keep * (load(w[t]) if weighted else T(1)) + even * shares)
             top[k] = T(aux[2 * (place + k)])
             shift[k] = T(aux[2 * (place + k) + 1])
         for i in range(n):

@@ -6,7 +6,7 @@ import numpy as np
 
 from numbagrad import dtypes as dt
 from numbagrad import storage
-from numbagrad.kernel.jit import REDUCE, T, kernel, load, store
+from numbagrad.kernel.jit import T, kernel, load, store
 
 # Kernels that only move elements are compiled per width, not per dtype.
 MOVE = {1: dt.uint8, 2: dt.int16, 4: dt.int32, 8: dt.int64, 16: dt.complex128}
@@ -188,7 +188,7 @@ def add_rows(x: "*T", lin: "*i8", v: "*T", n: int, outer_step: int, step: int, i
             b += 1
 
 
-@kernel(fast=REDUCE)
+@kernel
 def count_true(x: "*T", out: "*i8", start: int, stop: int):
     c = 0
     for i in range(start, stop):

@@ -6,7 +6,7 @@ import numpy as np
 
 from numbagrad import dtypes as dt
 from numbagrad import storage
-from numbagrad.kernel.jit import REDUCE, STRIP, T, kernel, load, store, strip, wide_strip
+from numbagrad.kernel.jit import STRIP, T, accumulate, kernel, load, store, strip, wide_strip
 from numbagrad.op import Sample, custom, function
 from numbagrad.tensor import make, numel
 
@@ -45,7 +45,7 @@ def ln_forward(x: "*T", w: "*T", b: "*T", out: "*T", aux: "*f8", n: int, centere
                 out[base + i] = store((load(x[base + i]) - center) * scale)
 
 
-@kernel(fast=REDUCE)
+@kernel
 def ln_gradient(g: "*T", x: "*T", w: "*T", aux: "*f8", dx: "*T", n: int, centered: int, scaled: int, start: int,
                 stop: int):
     for row in range(start, stop):
@@ -60,13 +60,13 @@ def ln_gradient(g: "*T", x: "*T", w: "*T", aux: "*f8", dx: "*T", n: int, centere
             if scaled:
                 for i in range(first, min(first + 1024, n)):
                     v = load(g[base + i]) * load(w[i])
-                    a += v
-                    d += v * (load(x[base + i]) - mean)
+                    a = accumulate(a, v)
+                    d = accumulate(d, v * (load(x[base + i]) - mean))
             else:
                 for i in range(first, min(first + 1024, n)):
                     v = load(g[base + i])
-                    a += v
-                    d += v * (load(x[base + i]) - mean)
+                    a = accumulate(a, v)
+                    d = accumulate(d, v * (load(x[base + i]) - mean))
             total += a
             dot += d
         shift = T(total / n) if centered else T(0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from numbagrad import dtypes as dt
-from numbagrad.kernel.jit import REDUCE, STRIP, T, exp, kernel, load, log, store, strip
+from numbagrad.kernel.jit import STRIP, T, accumulate, exp, kernel, load, log, store, strip
 from numbagrad.op import Sample, custom, function
 from numbagrad.op.call import write_out
 from numbagrad.tensor import make, set_all
@@ -14,7 +14,7 @@ from .moment import Fold, reduced_shape
 from .reduce import expand_back
 
 
-@kernel(fast=REDUCE)
+@kernel
 def lse(x: "*T", out: "*T", count: int, inner: int, start: int, stop: int):
     tiles = (inner + STRIP - 1) // STRIP
     top, total = strip(), strip()
@@ -45,7 +45,7 @@ def lse(x: "*T", out: "*T", count: int, inner: int, start: int, stop: int):
             high = high if high - high == T(0) else T(0)
             t = T(0)
             for i in range(first, first + count):
-                t += exp(load(x[i]) - high)
+                t = accumulate(t, exp(load(x[i]) - high))
             out[row] = store(log(t) + high)
             continue
         for k in range(width):

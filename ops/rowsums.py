@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from numbagrad.kernel.jit import REDUCE, T, inline, load
+from numbagrad.kernel.jit import T, accumulate, inline, load
 
 BLOCK = 1024
 
 
-@inline(fast=REDUCE)
+@inline
 def sum_of(x, first, last):
     total = 0.0
     for a in range(first, last, BLOCK):
         part = T(0)
         for i in range(a, min(a + BLOCK, last)):
-            part += load(x[i])
+            part = accumulate(part, load(x[i]))
         total += part
     return total
 
 
-@inline(fast=REDUCE)
+@inline
 def squares_of(x, first, last, mean):
     """Sum of ``(x - mean) ** 2``."""
     total = 0.0
@@ -26,18 +26,18 @@ def squares_of(x, first, last, mean):
         part = T(0)
         for i in range(a, min(a + BLOCK, last)):
             d = load(x[i]) - mean
-            part += d * d
+            part = accumulate(part, d * d)
         total += part
     return total
 
 
-@inline(fast=REDUCE)
+@inline
 def product_of(g, x, first, last, mean):
     """Sum of ``g * (x - mean)``."""
     total = 0.0
     for a in range(first, last, BLOCK):
         part = T(0)
         for i in range(a, min(a + BLOCK, last)):
-            part += load(g[i]) * (load(x[i]) - mean)
+            part = accumulate(part, load(g[i]) * (load(x[i]) - mean))
         total += part
     return total

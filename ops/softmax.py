@@ -9,7 +9,7 @@ import numpy as np
 from numbagrad import dtypes as dt
 from numbagrad import storage
 from numbagrad.copying import copy_into
-from numbagrad.kernel.jit import LANES, REDUCE, T, exp, kernel, lanes, load, log, store
+from numbagrad.kernel.jit import LANES, T, accumulate, exp, kernel, lanes, load, log, store
 from numbagrad.op import Sample, custom, function
 from numbagrad.tensor import Tensor, make, numel, wrap_dim
 
@@ -24,7 +24,7 @@ def geometry(shape, dim):
     return numel(shape[:dim]), shape[dim], numel(shape[dim + 1:])
 
 
-@kernel(fast=REDUCE)
+@kernel
 def softmax_rows(x: "*T", out: "*T", n: int, start: int, stop: int):
     s = lanes()
     whole = n - n % LANES
@@ -47,13 +47,13 @@ def softmax_rows(x: "*T", out: "*T", n: int, start: int, stop: int):
         for i in range(base, base + n):
             e = exp(load(x[i]) - top)
             out[i] = store(e)
-            total += e
+            total = accumulate(total, e)
         scale = T(1) / total
         for i in range(base, base + n):
             out[i] = store(load(out[i]) * scale)
 
 
-@kernel(fast=REDUCE)
+@kernel
 def log_softmax_rows(x: "*T", out: "*T", n: int, start: int, stop: int):
     s = lanes()
     whole = n - n % LANES
@@ -74,7 +74,7 @@ def log_softmax_rows(x: "*T", out: "*T", n: int, start: int, stop: int):
             top = v if v > top else top
         total = T(0)
         for i in range(base, base + n):
-            total += exp(load(x[i]) - top)
+            total = accumulate(total, exp(load(x[i]) - top))
         shift = log(total)
         for i in range(base, base + n):
             out[i] = store((load(x[i]) - top) - shift)
@@ -123,7 +123,7 @@ def softmax_columns(x: "*T", out: "*T", n: int, inner: int, logarithm: int, star
                     out[base + k] = store(load(out[base + k]) * total[k])
 
 
-@kernel(fast=REDUCE)
+@kernel
 def softmax_gradient(g: "*T", y: "*T", out: "*T", n: int, inner: int, logarithm: int, start: int, stop: int):
     total = lanes()
     if inner == 1:
@@ -132,12 +132,12 @@ def softmax_gradient(g: "*T", y: "*T", out: "*T", n: int, inner: int, logarithm:
             sum_ = T(0)
             if logarithm:
                 for i in range(base, base + n):
-                    sum_ += load(g[i])
+                    sum_ = accumulate(sum_, load(g[i]))
                 for i in range(base, base + n):
                     out[i] = store(load(g[i]) - exp(load(y[i])) * sum_)
             else:
                 for i in range(base, base + n):
-                    sum_ += load(g[i]) * load(y[i])
+                    sum_ = accumulate(sum_, load(g[i]) * load(y[i]))
                 for i in range(base, base + n):
                     out[i] = store(load(y[i]) * (load(g[i]) - sum_))
         return

@@ -28,8 +28,10 @@ from .. import requires, storage
 from . import inlined, progress, threads
 from .tape import TAPE, active
 
-# nnan and ninf are left out on purpose: NaN and infinity must come out right.
-FAST = ("contract", "arcp", "afn", "nsz")
+# Left out on purpose: nnan and ninf, as NaN and infinity must come out right; arcp, as x * (1 / d) is not x / d; reassoc,
+# as (x - top) - shift is not x - (top + shift). Only ``accumulate`` has the last one, which SIMD needs in sums.
+FAST = ("contract", "afn", "nsz")
+ACCUMULATE = (*FAST, "reassoc")
 POINTEE = {"b1": "uint8", "f2": "uint16", "bf": "uint16", "u1": "uint8", "i1": "int8", "i2": "int16", "i4": "int32",
            "i8": "int64", "f4": "float32", "f8": "float64", "c8": "complex64", "c16": "complex128", "u4": "uint32",
            "u8": "uint64"}
@@ -68,6 +70,7 @@ class _Numba:
         self.stacks = {}
         for code, name in POINTEE.items():
             self.pointers[code] = make(code, getattr(types, name))
+        self.accumulate = _accumulate(types, intrinsic)
 
     def stack(self, code, size):
         """A kernel function without arguments: pointer to ``size`` elements of a dtype code on the stack.
@@ -90,6 +93,29 @@ class _Numba:
                 return pointer(), codegen
             found = self.stacks[code, size] = stack
         return found
+
+
+def _accumulate(types, intrinsic):
+    """The kernel function ``accumulate(total, x)``: ``total + x``, of which the order of additions is free."""
+    def add(context, builder, kind, total, x):
+        if isinstance(kind, types.Complex):
+            a, b = context.make_complex(builder, kind, total), context.make_complex(builder, kind, x)
+            a.real = builder.fadd(a.real, b.real, flags=ACCUMULATE)
+            a.imag = builder.fadd(a.imag, b.imag, flags=ACCUMULATE)
+            return a._getvalue()
+        if isinstance(kind, types.Float):
+            return builder.fadd(total, x, flags=ACCUMULATE)
+        return builder.add(total, x)
+
+    @intrinsic
+    def accumulate(typingctx, total, x):
+        kind = typingctx.unify_types(types.unliteral(total), types.unliteral(x))
+
+        def codegen(context, builder, signature, args):
+            total, x = [context.cast(builder, a, t, kind) for a, t in zip(args, signature.args)]
+            return add(context, builder, kind, total, x)
+        return kind(total, x), codegen
+    return accumulate
 
 
 def nb():
@@ -138,6 +164,7 @@ def compile_source(source, name, args, env=None, key="", fast=FAST, returns=Fals
     what those names mean, for the disk cache."""
     n = _nb or nb()
     namespace = {"ptr_" + code: p for code, p in n.pointers.items()}
+    namespace["accumulate"] = n.accumulate
     namespace.update(env or {})
     namespace["__name__"] = "numbagrad.kernel.generated"
     fn = define(source, name, namespace)
@@ -174,6 +201,7 @@ store = Placeholder("store")  # compute -> storage type
 lanes = Placeholder("lanes")  # lanes(): pointer to LANES elements of the compute type on the stack
 strip = Placeholder("strip")  # strip(): pointer to STRIP elements of the compute type on the stack
 wide_strip = Placeholder("wide_strip")  # the same of float64
+accumulate = Placeholder("accumulate")  # accumulate(total, x): total + x, of which the order of additions is free
 MATH = ("exp exp2 expm1 log log2 log10 log1p sin cos tan sinh cosh tanh asin acos atan atan2 asinh acosh atanh erf "
         "erfc erfinv pow sqrt rsqrt sigmoid floor ceil trunc round fabs").split()
 _placeholders = {name: Placeholder(name) for name in MATH}
@@ -264,6 +292,7 @@ def environment(code):
     env["lanes"], texts["lanes"] = nb().stack(compute, LANES), f"lanes {LANES} {compute}"
     env["strip"], texts["strip"] = nb().stack(compute, STRIP), f"strip {STRIP} {compute}"
     env["wide_strip"], texts["wide_strip"] = nb().stack("f8", STRIP), f"strip {STRIP} f8"
+    env["accumulate"], texts["accumulate"] = nb().accumulate, f"accumulate {ACCUMULATE}"
     math_code = {"c8": None, "c16": None}.get(compute, compute if compute in ("f4", "f8") else "f8")
     return env, texts, math_code, vecmath
 
@@ -446,6 +475,4 @@ def inline(fn=None, *, fast=FAST):
     return Inline(fn, fast)
 
 
-# Reductions may reassociate, which SIMD needs; elementwise kernels may not.
-REDUCE = (*FAST, "reassoc")
 IDENTIFIER = re.compile(r"[A-Za-z_]\w*")

@@ -1,7 +1,8 @@
 """The loops of a reduction: printed from its scalar functions and compiled.
 
-*rows* folds the innermost dimension, *columns* an outer one. Sums (``wide``) add a block in the compute type, which may
-be reassociated for SIMD, and the blocks in a wider type. Other folds keep independent accumulators on the stack.
+*rows* folds the innermost dimension, *columns* an outer one. Sums (``wide``) add a block in the compute type, whose order
+is free for SIMD (of the combination alone: not of what maps the elements), and the blocks in a wider type. Other folds keep
+independent accumulators on the stack.
 """
 
 from __future__ import annotations
@@ -175,9 +176,9 @@ def build(self, form, code, out_code, acc, first, last, table):
     for name, (text, c) in parts.items():
         fn = jit.define(text, text[4:text.index("(")], {**env, "T": jit._Cast.get("T", c)[0],
                                                       "__name__": "numbagrad.kernel.generated"})
-        env[name] = inlined.njit(forceinline=True, error_model="numpy", fastmath=set(
-            jit.REDUCE if self.wide else jit.FAST))(fn)
-        keys.append(text + c)
+        fast = jit.ACCUMULATE if self.wide and name in ("combine", "part") else jit.FAST
+        env[name] = inlined.njit(forceinline=True, error_model="numpy", fastmath=set(fast))(fn)
+        keys.append(f"{text}{c}{fast}")
     env["load"], k1 = jit._Cast.get("load", code)
     env["store"], k2 = jit._Cast.get("store", out_code)
     env["C"], env["A"] = jit._Cast.get("T", compute)[0], jit._Cast.get("T", acc)[0]
@@ -208,7 +209,8 @@ def build(self, form, code, out_code, acc, first, last, table):
     else:
         head = f"def fold({', '.join(names)}, start, stop):\n"
     return jit.compile_source(head + body, "fold", "iii" if table else "i" * 8, env,
-                              "\n".join([*keys, k1, k2, str(size)]), jit.REDUCE if self.wide else jit.FAST)
+                              "\n".join([*keys, k1, k2, str(size)]))
+
 
 def scalar_source(name, fn, args, code, used):
     """Source of a kernel function for a scalar function, and the code of its type."""

@@ -19,7 +19,7 @@ FORWARD = """    total = 0.0
         part = T(0)
         for i in range(first, min(first + {block}, stop)):
 {body}
-            part += {result}
+            part = accumulate(part, {result})
         total += part
     o_p[0] = store(T(total / divisor))
 """
@@ -80,7 +80,7 @@ class Reduced:
         text += self._pointers((*self.tensors, "o"), d) + values[1]
         text += FORWARD.format(block=BLOCK, body="\n".join("            " + s for s in body), result=result[0])
         letters = "i" * (len(self.tensors) + 1) + "f" * (len(self.numbers) + 1) + "ii"
-        native = jit.compile_source(text, "fold", letters, env, key, jit.REDUCE)
+        native = jit.compile_source(text, "fold", letters, env, key)
         self.made[d] = native.entry
         return native.entry
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from .. import arguments, storage
 from .. import dtypes as dt
-from ..kernel import jit
+from ..kernel import expr, jit
 from ..kernel.tape import TAPE, active
 from ..tensor import Tensor, is_contiguous, make, numel, raw, wrap_dim
 from . import call as calls
@@ -37,6 +37,9 @@ class Reduction(Custom):
     def __init__(self, fn, *, start, finish=None, map=None, wide=False, result=None, accepts="any", empty=True,
                  names=None, accumulate=None, order=None, **options):
         self.combine = fn
+        if wide and not _plain(fn):
+            raise TypeError(f"{fn.__name__}: a combination of which the order is free is one operation on acc and x alone; "
+                            "what happens to x before belongs into map")
         self.start, self.finish_fn, self.map_fn, self.wide = start, finish, map, wide
         self.result, self.accepts, self.allows_empty = result, accepts, empty
         self.accumulate, self.order = accumulate, order
@@ -364,11 +367,18 @@ def normalize_dims(dim, ndim):
     return sorted(out) if ndim else []
 
 
+def _plain(fn):
+    """Whether ``fn(acc, x)`` is a single operation, so that freedom of order concerns nothing else."""
+    acc, x = expr.var("acc"), expr.var("x")
+    (made,) = expr.trace(fn, ["acc", "x"])
+    return made.op in ("add", "mul") and set(made.args) == {acc, x}
+
+
 def reduction(fn=None, **options):
     """Declare a reduction: ``fn(acc, x)`` combines; ``start`` is a number or a function of the dtype;
     ``finish(acc, n)`` and ``map(x)`` are optional scalar functions.
 
-    ``wide`` accumulates in a wider type and may reassociate (sums); ``accumulate`` names the accumulator's dtype code
+    ``wide`` accumulates in a wider type and in any order (sums and products: one operation on ``acc`` and ``x``); ``accumulate`` names the accumulator's dtype code
     where it does not follow from the input's; ``order`` ("max" or "min") says that ``fn`` keeps the extreme one."""
     if fn is None:
         return lambda f: reduction(f, **options)
