@@ -34,7 +34,8 @@ class Op:
 
     def __init__(self, fn, *, name=None, namespaces=("torch",), method=True, inplace=False, aliases=(), samples=(),
                  domain=(-2.0, 2.0), points=(), reference=None, differentiable=True, dtypes="float", torch_name=None,
-                 second_order=True, random=False, private=False, tolerance=None):
+                 second_order=True, random=False, private=False, tolerance=None,
+                 registered=True):
         self.fn = fn
         self.name = name or fn.__name__
         self.doc = inspect.getdoc(fn) or ""
@@ -47,9 +48,10 @@ class Op:
         self.torch_name = torch_name or self.name
         self.second_order, self.random, self.private, self.tolerance = second_order, random, private, tolerance
         self.family = fn.__module__.rpartition(".")[2]
-        if self.name in REGISTRY:
-            raise ValueError(f"an op named '{self.name}' is registered already ({REGISTRY[self.name].family})")
-        REGISTRY[self.name] = self
+        if registered:
+            if self.name in REGISTRY:
+                raise ValueError(f"an op named '{self.name}' is registered already ({REGISTRY[self.name].family})")
+            REGISTRY[self.name] = self
         self.__doc__ = self.doc
         self.__name__ = self.name
 
