@@ -30,13 +30,14 @@ def _in_place(name):
 
 
 def _activation(name=None, torch_name=None, **options):
-    """An elementwise op of ``nn.functional`` with an ``inplace`` argument and no integer kernel."""
+    """An elementwise op of ``nn.functional`` with an ``inplace`` argument, no integer kernel and a ``..._backward``."""
     def declare(fn):
         options.setdefault("namespaces", FUNCTIONAL)
         options.setdefault("method", False)
         options.setdefault("accepts", "realfloat")
         options.setdefault("samples", UNARY)
         options.setdefault("points", POINTS)
+        options.setdefault("fused", True)
         return elementwise(fn, keywords=_in_place(fn.__name__), inplace=False, dtypes="float", **options)
     return declare
 
@@ -56,7 +57,7 @@ def _in_place_function(name, namespaces):
 # --- piecewise linear ----------------------------------------------------------------------------------------------------
 
 @elementwise(namespaces=BOTH, accepts="ordered", samples=UNARY, points=POINTS, reference=lambda x: np.maximum(x, 0),
-             keywords=_in_place("relu"))
+             keywords=_in_place("relu"), fused=True)
 def relu(input):
     """``max(input, 0)``; NaN stays NaN."""
     return where(input <= 0, 0, input)
@@ -76,7 +77,7 @@ def relu6(input):
 
 @relu6.gradient
 def _(g, input):
-    return where((input > 0) & (input < 6), g, 0)
+    return where((input <= 0) | (input >= 6), 0, g)
 
 
 @_activation(reference=lambda x, negative_slope=0.01: np.where(x > 0, x, negative_slope * x),
@@ -101,7 +102,7 @@ def hardtanh(input, min_val: float = -1.0, max_val: float = 1.0):
 
 @hardtanh.gradient
 def _(g, input, min_val, max_val):
-    return where((input > min_val) & (input < max_val), g, 0)
+    return where((input <= min_val) | (input >= max_val), 0, g)
 
 
 @_activation(reference=lambda x: np.clip(x + 3, 0, 6) / 6, domain=(-5.0, 5.0), points=(*POINTS, 3.0, -3.0))
@@ -126,7 +127,7 @@ def _(g, input):
     return where(input <= -3, 0, where(input < 3, g * (input / 3 + 0.5), g))
 
 
-@elementwise(namespaces=BOTH, accepts="realfloat", inplace=False, points=(*POINTS, 0.5, -0.5),
+@elementwise(namespaces=BOTH, accepts="realfloat", inplace=False, fused=True, points=(*POINTS, 0.5, -0.5),
              samples=(*UNARY, Sample((3, 4), 1.0)), dtypes="float",
              reference=lambda x, lambd=0.5: np.where((x >= -lambd) & (x <= lambd), 0, x))
 def hardshrink(input, lambd: float = 0.5):
@@ -136,11 +137,11 @@ def hardshrink(input, lambd: float = 0.5):
 
 @hardshrink.gradient
 def _(g, input, lambd):
-    return where((input > lambd) | (input < -lambd), g, 0)
+    return where((input >= -lambd) & (input <= lambd), 0, g)
 
 
 @elementwise(private=True, accepts="realfloat", inplace=False, points=(*POINTS, 0.5, -0.5), names="SoftshrinkBackward0",
-             samples=(Sample((3, 4), 0.5),), dtypes="float", torch_name="softshrink",
+             fused=True, samples=(Sample((3, 4), 0.5),), dtypes="float", torch_name="softshrink",
              reference=lambda x, lambd: np.sign(x) * np.maximum(np.abs(x) - lambd, 0))
 def softshrink_kernel(input, lambd: float):
     """``softshrink`` after the check of its parameter."""
@@ -149,7 +150,7 @@ def softshrink_kernel(input, lambd: float):
 
 @softshrink_kernel.gradient
 def _(g, input, lambd):
-    return where((input > lambd) | (input < -lambd), g, 0)
+    return where((input >= -lambd) & (input <= lambd), 0, g)
 
 
 @function(namespaces=FUNCTIONAL, method=False, samples=(*UNARY, Sample((3, 4), 1.0)), points=(*POINTS, 0.5, -0.5),
@@ -174,7 +175,7 @@ def _(g, input, threshold):
     return where(input <= threshold, 0, g)
 
 
-@elementwise(private=True, accepts="realfloat", inplace=False, names="PreluKernelBackward0", dtypes="float",
+@elementwise(private=True, accepts="realfloat", inplace=False, names="PreluKernelBackward0", dtypes="float", fused=True,
              samples=(Sample((2, 3, 4), (3, 1)),), reference=lambda x, w: np.where(x > 0, x, w * x))
 def prelu_kernel(input, weight):
     """``input`` where positive, else ``weight * input``, with plain broadcasting."""
@@ -183,7 +184,7 @@ def prelu_kernel(input, weight):
 
 @prelu_kernel.gradient
 def _(g, input, weight):
-    return where(input > 0, g, weight * g), where(input > 0, 0, input * g)
+    return where(input > 0, g, weight * g), where(input >= 0, 0, input * g)
 
 
 def _prelu_reference(x, w):
@@ -323,7 +324,7 @@ def _(g, input):
 
 
 @elementwise(namespaces=FUNCTIONAL, method=False, accepts="realfloat", inplace=False, domain=(-4.0, 4.0), dtypes="float",
-             points=(*POINTS, 19.9, 20.1), reference=_softplus, samples=(*UNARY, Sample((3, 4), 2.0, 3.0)))
+             points=(*POINTS, 19.9, 20.1), reference=_softplus, fused=True, samples=(*UNARY, Sample((3, 4), 2.0, 3.0)))
 def softplus(input, beta: float = 1.0, threshold: float = 20.0):
     """``log(1 + exp(beta * input)) / beta``, and ``input`` itself where ``beta * input > threshold``."""
     return where(input * beta > threshold, input, s.log1pexp(input * beta) / beta)
@@ -380,9 +381,14 @@ def elu(input, alpha: float = 1.0):
     return where(input <= 0, alpha * s.expm1(input), input)
 
 
+def _exp_below(x):
+    """exp(x) up to 0, whose own slope is taken as 0 from there on."""
+    return s.exp(where(x >= 0, 0, x))
+
+
 @elu.gradient
 def _(g, input, alpha):
-    return where(input <= 0, g * (alpha * s.exp(input)), g)
+    return where(input <= 0, g * (alpha * _exp_below(input)), g)
 
 
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
@@ -397,11 +403,11 @@ def selu(input):
 
 @selu.gradient
 def _(g, input):
-    return where(input <= 0, g * ((SELU_SCALE * SELU_ALPHA) * s.exp(input)), g * SELU_SCALE)
+    return where(input <= 0, g * ((SELU_SCALE * SELU_ALPHA) * _exp_below(input)), g * SELU_SCALE)
 
 
 @elementwise(private=True, accepts="realfloat", points=POINTS, samples=(Sample((3, 4), 1.0), Sample((3, 4), 0.5)),
-             names="CeluBackward0", dtypes="float", torch_name="celu",
+             names="CeluBackward0", dtypes="float", torch_name="celu", fused=True,
              reference=lambda x, alpha: np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0) / alpha)))
 def celu_kernel(input, alpha: float):
     """``celu`` after the check of its parameter."""
@@ -410,7 +416,7 @@ def celu_kernel(input, alpha: float):
 
 @celu_kernel.gradient
 def _(g, input, alpha):
-    return where(input <= 0, g * s.exp(input / alpha), g)
+    return where(input <= 0, g * _exp_below(input / alpha), g)
 
 
 def _nonzero(alpha):

@@ -218,4 +218,5 @@ _nodes: dict = {}
 
 
 def _node(name):
-    return _nodes.get(name) or _nodes.setdefault(name, node_class(name, CustomNode, map_axes))
+    # The gradient of a resized image depends on its size alone, that of a padded one is connected to the input.
+    return _nodes.get(name) or _nodes.setdefault(name, node_class(name, CustomNode, map_axes, connected="Pad" in name))

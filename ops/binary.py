@@ -86,7 +86,7 @@ def _(g, y, input, other):
     return g * (input / y), g * (other / y)
 
 
-@elementwise(accepts="float", reference=np.copysign, samples=BINARY, names={"tt": "CopysignBackward0",
+@elementwise(accepts="float", reference=np.copysign, samples=BINARY, fused=True, names={"tt": "CopysignBackward0",
                                                                           "ts": "CopysignBackward1"})
 def copysign(input, other):
     """``|input|`` with the sign of ``other``, that of a zero included."""
@@ -137,10 +137,11 @@ def _(g, tensor1, tensor2, value):
     return g, d, -(d * (tensor1 / tensor2))
 
 
-@elementwise(reference=np.heaviside, samples=BINARY[:4], accepts="real", differentiable=False, points=(0.0,))
+@elementwise(reference=np.heaviside, samples=BINARY[:4], accepts="real", differentiable=False, underived=True,
+             points=(0.0,))
 def heaviside(input, values):
     """0 below zero, 1 above, ``values`` at zero."""
-    return where(input == 0, values, where(input < 0, 0, where(input > 0, 1, input)))
+    return where(input == 0, values, where(input > 0, 1, 0))
 
 
 @elementwise(reference=np.deg2rad, samples=UNARY, accepts="float", domain=(-180.0, 180.0), names="Deg2RadBackward0")

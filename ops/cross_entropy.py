@@ -125,7 +125,7 @@ class _Named:
         return cls
 
 
-@custom(private=True, node="NllLossBackward0", reference=None)
+@custom(private=True, node="NllLossBackward0", reference=None, connected=True)
 def nll_fused(input, target, weight=None, *, reduction: int, ignore_index: int, node_name: str = None):
     """Minus the picked entries, weighted; the second output is the sum of their weights."""
     return _outputs(input, target, weight, reduction, 0)
@@ -168,7 +168,7 @@ def _(g, target, weight, reduction, ignore_index):
 nll_fused.node_for = _Named(nll_fused)
 
 
-@custom(private=True, node="NllLossBackward0", reference=None)
+@custom(private=True, node="NllLossBackward0", reference=None, connected=True)
 def cross_entropy_fused(input, target, weight=None, *, reduction: int, ignore_index: int, label_smoothing: float,
                         node_name: str = None):
     """Cross entropy with class indices; the second output is what backward needs: (maximum, log of the sum) per row."""

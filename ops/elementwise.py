@@ -37,7 +37,7 @@ def _rounded(input, other, rounding_mode, out=None, inplace=False):
     if rounding_mode not in ("trunc", "floor"):
         raise RuntimeError("div expected rounding_mode to be one of None, 'trunc', or 'floor' but found "
                            f"'{rounding_mode}'")
-    op = div_trunc if rounding_mode == "trunc" else REGISTRY["floor_divide"]
+    op = div_trunc if rounding_mode == "trunc" else div_floor
     if inplace:
         from numbagrad.autograd.inplace import apply
         return apply(op, input, (other,), {})
@@ -98,27 +98,35 @@ def div(input, other):
 
 
 @elementwise(accepts="real", reference=lambda a, b: np.trunc(np.divide(a, b)), samples=BINARY, domain=(0.5, 4.0),
-             private=True, second_order=False)
+             private=True, second_order=False, names="DivBackward2")
 def div_trunc(input, other):
     """Quotient rounded towards zero."""
     return s.trunc(input / other)
 
 
-@elementwise(accepts="ordered", reference=np.floor_divide, samples=BINARY, domain=(0.5, 4.0), differentiable=False)
+@elementwise(accepts="ordered", reference=np.floor_divide, samples=BINARY, domain=(0.5, 4.0), private=True,
+             second_order=False, names="DivBackward2")
+def div_floor(input, other):
+    """Quotient rounded towards minus infinity, with a gradient of zeros."""
+    return s.floor_divide(input, other)
+
+
+@elementwise(accepts="ordered", reference=np.floor_divide, samples=BINARY, domain=(0.5, 4.0), differentiable=False,
+             underived=True)
 def floor_divide(input, other):
     """Quotient rounded towards minus infinity."""
     return s.floor_divide(input, other)
 
 
 @elementwise(accepts="ordered", reference=np.remainder, samples=BINARY, domain=(0.5, 4.0),
-             names={"tt": "RemainderBackward1", "ts": "RemainderBackward0"})
+             names={"tt": "RemainderBackward1", "ts": "RemainderBackward0"}, fused=True)
 def remainder(input, other):
     """Remainder with the sign of the divisor: ``input - other * floor(input / other)``."""
     return s.remainder(input, other)
 
 
 @elementwise(accepts="ordered", reference=np.fmod, samples=BINARY, domain=(0.5, 4.0),
-             names={"tt": "FmodBackward1", "ts": "FmodBackward0"})
+             names={"tt": "FmodBackward1", "ts": "FmodBackward0"}, fused=True)
 def fmod(input, other):
     """Remainder with the sign of the dividend: ``input - other * trunc(input / other)``."""
     return s.fmod(input, other)
@@ -132,7 +140,7 @@ def _no_zeros(args, compute):
         raise RuntimeError("ZeroDivisionError")
 
 
-for _op in (div_trunc, floor_divide, remainder, fmod):
+for _op in (div_trunc, div_floor, floor_divide, remainder, fmod):
     _op.refuses(_no_zeros)
 
 
@@ -175,6 +183,12 @@ def _(g, y):
 def pow(input, exponent):
     """Power ``input ** exponent``."""
     return s.power(input, exponent)
+
+
+@pow.gradient
+def _(g, y, input, exponent):
+    return (where(exponent == 0, 0, g * (exponent * s.power(input, exponent - 1))),
+            g * where((input == 0) & (exponent >= 0), 0, y * s.log(input)))
 
 
 @pow.refuses
@@ -339,7 +353,14 @@ def _(g, input, other):
     return where(input > other, 0, half), where(other > input, 0, half)
 
 
-@elementwise(accepts="float", reference=np.arctan2, samples=BINARY[:4], domain=(0.3, 2.0), aliases=("arctan2",))
+@elementwise(accepts="float", reference=np.arctan2, samples=BINARY[:4], domain=(0.3, 2.0), aliases=("arctan2",),
+             points=(0.0, -0.0, 1.0, INF), fused=True)
 def atan2(input, other):
     """Angle of the point (other, input), in radians in [-pi, pi]."""
     return s.atan2(input, other)
+
+
+@atan2.gradient
+def _(g, input, other):
+    square = input * input + other * other
+    return where(square == 0, 0, g * (other / square)), where(square == 0, 0, -(g * (input / square)))

@@ -289,7 +289,8 @@ def _arg(name, largest):
         if dim is None:
             if input._n == 0:
                 raise IndexError(f"{name}(): Expected reduction dim to be specified for input.numel() == 0.")
-            t = input.detach().reshape((input._n,))
+            # Flattened evenly spaced memory is still a view with a stride, that of an expanded number one of stride 0.
+            t = input.detach().contiguous().reshape((input._n,))
             at, result_shape = 0, (1,) * len(shape) if keepdim else ()
         else:
             t, at = input.detach().contiguous(), wrap_dim(dim, len(shape))

@@ -37,7 +37,7 @@ def count_negative(x: "*T", out: "*i8", n: int, start: int, stop: int):
         out[0] = k
 
 
-@elementwise(private=True, accepts="realfloat", names="RreluWithNoiseBackward0", dtypes="float",
+@elementwise(private=True, accepts="realfloat", names="RreluWithNoiseBackward0", dtypes="float", fused=True,
              samples=(Sample((3, 4), (3, 4)),), domain=(0.1, 2.0), reference=np.multiply)
 def rrelu_with_noise(input, noise):
     """``input * noise``: the slopes of ``rrelu`` come as a tensor that gets no gradient of its own."""
@@ -66,7 +66,7 @@ def rrelu(input, lower=1 / 8, upper=1 / 3, training=False, inplace=False):
     return inplace_ops.apply(rrelu_with_noise, input, (noise,), {}) if inplace else rrelu_with_noise(input, noise)
 
 
-@elementwise(private=True, accepts="realfloat", names="RreluWithNoiseBackward0", dtypes="float",
+@elementwise(private=True, accepts="realfloat", names="RreluWithNoiseBackward0", dtypes="float", fused=True,
              samples=(Sample((3, 4), 0.25),), reference=lambda x, slope: np.where(x > 0, x, slope * x))
 def rrelu_kernel(input, slope: float):
     """``input`` where positive, else ``slope * input``."""

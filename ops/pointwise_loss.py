@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from numbagrad.kernel import expr as s
@@ -9,6 +11,7 @@ from numbagrad.kernel.expr import where
 from numbagrad.op import Sample, elementwise
 from numbagrad.op.pairwise import Reduced
 
+NAN = math.nan
 BOTH = (Sample((3, 4), (3, 4)),)
 REDUCED = (Sample((3, 4), (3, 4), mean=True), Sample((3, 4), (3, 4), mean=False))
 
@@ -46,7 +49,7 @@ def l1_loss_pointwise(input, target):
     return s.absolute(input - target)
 
 
-@elementwise(private=True, accepts="realfloat", dtypes="float", names="SmoothL1LossBackward0",
+@elementwise(private=True, accepts="realfloat", dtypes="float", names="SmoothL1LossBackward0", fused=True,
              samples=(Sample((3, 4), (3, 4), 1.0371),),
              reference=np_smooth)
 def smooth_l1_loss_pointwise(input, target, beta: float = 1.0):
@@ -56,7 +59,15 @@ def smooth_l1_loss_pointwise(input, target, beta: float = 1.0):
     return where(a < beta, 0.5 * d * d / beta, a - 0.5 * beta)
 
 
-@elementwise(private=True, accepts="realfloat", dtypes="float", names="HuberLossBackward0",
+@smooth_l1_loss_pointwise.gradient
+def _(g, input, target, beta):
+    d = input - target
+    a = s.absolute(d)
+    slope = where(a < beta, g * (d / beta), where(a >= beta, g * s.sign(d), g * NAN))
+    return slope, -slope
+
+
+@elementwise(private=True, accepts="realfloat", dtypes="float", names="HuberLossBackward0", fused=True,
              samples=(Sample((3, 4), (3, 4), 1.0371),),
              reference=np_huber)
 def huber_loss_pointwise(input, target, delta: float = 1.0):
@@ -64,6 +75,14 @@ def huber_loss_pointwise(input, target, delta: float = 1.0):
     d = input - target
     a = s.absolute(d)
     return where(a < delta, 0.5 * d * d, delta * (a - 0.5 * delta))
+
+
+@huber_loss_pointwise.gradient
+def _(g, input, target, delta):
+    d = input - target
+    a = s.absolute(d)
+    slope = where(a < delta, g * d, where(a >= delta, g * (delta * s.sign(d)), g * NAN))
+    return slope, -slope
 
 
 def _bce(input, target):

@@ -7,7 +7,7 @@ import numpy as np
 from numbagrad import dtypes as dt
 from numbagrad import storage
 from numbagrad.op import REGISTRY, Sample, custom, function
-from numbagrad.op.custom import CustomNode, invoke
+from numbagrad.op.custom import invoke
 from numbagrad.tensor import Tensor, numel
 
 from . import windows as win
@@ -28,7 +28,7 @@ def _planes(t, n):
 
 # --- maxima ---
 
-@custom(private=True, node="MaxPool2DWithIndicesBackward0", reference=None)
+@custom(private=True, node="MaxPool2DWithIndicesBackward0", reference=None, connected=True)
 def max_windows(input, axes: tuple):
     """Maxima over windows and where they lie in their plane; ``axes`` describes the windows of the last dimensions."""
     shape = (*input._shape[:-len(axes)], *[a[1] for a in axes])
@@ -100,7 +100,7 @@ def _(g, where, shape, n):
 
 # --- means ---
 
-@custom(private=True, node="AvgPool2DBackward0", reference=None)
+@custom(private=True, node="AvgPool2DBackward0", reference=None, connected=True)
 def mean_windows(input, axes: tuple, divisor: int = 0):
     """Means over windows; ``divisor`` replaces the number of elements."""
     return (*input._shape[:-len(axes)], *[a[1] for a in axes]), input._kind
@@ -135,12 +135,12 @@ def _(g, axes, divisor):
     return mean_windows(g, axes, divisor)
 
 
-NODES = {name: node_class(name, CustomNode, op) for op, names in (
+NODES = {name: node_class(name, op.node_class, op) for op, names in (
     (max_windows, ("MaxPool3DWithIndicesBackward0", "AdaptiveMaxPool2DBackward0", "AdaptiveMaxPool3DBackward0",
                    "SqueezeBackward1")),
     (mean_windows, ("AvgPool3DBackward0", "AdaptiveAvgPool2DBackward0", "AdaptiveAvgPool3DBackward0")))
     for name in names}
-MEAN_1D = node_class("SqueezeBackward1", CustomNode, mean_windows)
+MEAN_1D = node_class("SqueezeBackward1", mean_windows.node_class, mean_windows)
 
 
 # --- arguments ---

@@ -53,7 +53,7 @@ def _(g, input, other):
 
 
 @elementwise(accepts="float", samples=BINARY, reference=_scipy("xlogy"), domain=(0.2, 2.0), namespaces=BOTH,
-             points=(0.0, INF, NAN), names={"tt": "XlogyBackward0", "st": "XlogyBackward1", "ts": "XlogyBackward2"})
+             points=(0.0, INF, NAN), fused=True, names={"tt": "XlogyBackward0", "st": "XlogyBackward1", "ts": "XlogyBackward2"})
 def xlogy(input, other):
     """``input * log(other)``, 0 where ``input`` is 0 and ``other`` is no NaN."""
     return where((input == 0) & (other == other), 0, input * s.log(other))
@@ -65,7 +65,7 @@ def _(g, input, other):
 
 
 @elementwise(accepts="float", samples=BINARY, reference=_scipy("xlog1py"), domain=(-0.5, 2.0), namespaces=("special",),
-             method=False, inplace=False, points=(0.0, INF, NAN),
+             method=False, inplace=False, points=(0.0, INF, NAN), fused=True,
              names={"tt": "SpecialXlog1PyBackward0", "st": "SpecialXlog1PyBackward1", "ts": "SpecialXlog1PyBackward2"})
 def xlog1py(input, other):
     """``input * log1p(other)``, 0 where ``input`` is 0 and ``other`` is no NaN."""
@@ -86,8 +86,8 @@ def sinc(input):
 
 @sinc.gradient
 def _(g, input):
-    x = input * math.pi
-    return where(input == 0, 0, g * ((x * s.cos(x) - s.sin(x)) / (x * where(input == 0, 1, input))))
+    x, square = input * math.pi, input * input * math.pi
+    return where(square == 0, 0, g * ((x * s.cos(x) - s.sin(x)) / square))
 
 
 def _logit_form(input, eps, out=None, inplace=False):
@@ -103,7 +103,7 @@ def _logit_reference(x, eps=None):
 
 
 @elementwise(accepts="float", samples=(*UNARY, Sample((3, 4), eps=0.2)), reference=_logit_reference, domain=(0.1, 0.9),
-             namespaces=BOTH, points=(0.0, 1.0, 1.5), keywords={"eps": (None, _logit_form)})
+             namespaces=BOTH, points=(0.0, 1.0, 1.5), keywords={"eps": (None, _logit_form)}, fused=True)
 def logit(input):
     """``log(input / (1 - input))``; ``eps`` first brings ``input`` into [eps, 1 - eps]."""
     return s.log(input / (1 - input))
@@ -111,7 +111,7 @@ def logit(input):
 
 @logit.gradient
 def _(g, input):
-    return where((input < 0) | (input > 1), NAN, g / (input * (1 - input)))
+    return where((input < 0) | (input > 1), NAN, where((input == 0) | (input == 1), g * INF, g / (input * (1 - input))))
 
 
 @elementwise(private=True, accepts="float", samples=(Sample((3, 4), 0.2),), reference=_logit_reference, domain=(0.0, 1.0),
@@ -202,7 +202,7 @@ def _bessel(name, formula, doc, node):
     fn.__name__ = fn.__qualname__ = name
     fn.__module__, fn.__doc__ = __name__, doc
     return elementwise(fn, accepts="float", samples=UNARY, reference=_scipy(name), domain=(0.4, 4.0), points=(0.0, 5.0),
-                       namespaces=("special",), method=False, inplace=False, names=node)
+                       namespaces=("special",), method=False, inplace=False, names=node, fused=True)
 
 
 i0e = _bessel("i0e", s.i0e, "``exp(-|input|) * i0(input)``.", "SpecialI0EBackward0")

@@ -274,7 +274,7 @@ prim("trunc", 1, lambda a, y: (0,))
 prim("round", 1, lambda a, y: (0,))
 # C's fmod and Python's remainder: a - b * trunc(a / b) and a - b * floor(a / b).
 prim("fmod", 2, lambda a, b, y: (1, -apply("trunc", a / b)))
-prim("remainder", 2, lambda a, b, y: (1, -apply("floor", a / b)))
+prim("remainder", 2, lambda a, b, y: (1, -apply("floor_divide", a, b)))
 prim("copysign", 2, lambda a, b, y: (where(apply("eq", a, 0), 0, y / a), 0))
 # NaN wins in min and max as in PyTorch; at a tie each side gets half the gradient.
 prim("max", 2, lambda a, b, y: (where(apply("gt", a, b), 1, where(apply("eq", a, b), 0.5, 0)),
@@ -313,6 +313,9 @@ prim("bitnot", 1, lambda a, y: (0,), "(~{})")
 prim("shl", 2, lambda a, b, y: (0, 0), "({} << {})")
 prim("shr", 2, lambda a, b, y: (0, 0), "({} >> {})")
 
+# Functions of integers, which have no derivative.
+STEPS = frozenset(("gcd", "bitand", "bitor", "bitxor", "bitnot", "shl", "shr"))
+
 NAMED = [n for n in PRIMS if n.isidentifier() and n not in ("and", "or", "not", "where", "lambda")]
 for _name in NAMED:
     if _name not in ("add", "sub", "mul", "div", "neg"):
@@ -347,9 +350,10 @@ def topological(outputs):
 def adjoints(y, seed, names, complex_=False):
     """Reverse-mode derivatives of ``y`` times ``seed`` with respect to the named variables.
 
-    Returns one expression per name, or None where ``y`` does not depend on it. With ``complex_`` the partials are
-    conjugated, which is PyTorch's convention for holomorphic functions of complex tensors."""
-    adj = {y: lift(seed)}
+    Returns one expression per name: the constant 0 where ``y`` depends on it in steps only (through ``floor``), None where
+    it depends on it not at all or through truth values alone. With ``complex_`` the partials are conjugated, which is
+    PyTorch's convention for holomorphic functions of complex tensors."""
+    adj, zero = {y: lift(seed)}, const(0)
     for e in reversed(topological([y])):
         g = adj.get(e)
         if g is None or not e.args:
@@ -357,6 +361,10 @@ def adjoints(y, seed, names, complex_=False):
         if e.op == "where":
             c, a, b = e.args
             parts = (None, where(c, g, 0), where(c, 0, g))
+        elif PRIMS[e.op].boolean or e.op in STEPS:
+            continue
+        elif g is zero:
+            parts = (zero,) * len(e.args)
         elif e.op == "conj":
             parts = (apply("conj", g),)
         elif e.op == "real":
@@ -371,7 +379,7 @@ def adjoints(y, seed, names, complex_=False):
             for d in partials(*e.args, e):
                 d = lift(d)
                 if is_const(d, 0):
-                    parts.append(None)
+                    parts.append(zero)
                 else:
                     parts.append(_times(g, apply("conj", d) if complex_ and d.op != "const" else d))
         for arg, part in zip(e.args, parts):
@@ -382,12 +390,14 @@ def adjoints(y, seed, names, complex_=False):
 
 
 def _times(g, d):
+    # Where nothing was chosen the result is zero, however large the other factor is.
+    if d.op == "where" and all(is_const(x) for x in d.args[1:]):
+        return where(d.args[0], *[_times(g, x) if not is_const(x, 0) else const(0) for x in d.args[1:]])
+    if g.op == "where" and any(is_const(x, 0) for x in g.args[1:]):
+        return where(g.args[0], *[_times(x, d) if not is_const(x, 0) else const(0) for x in g.args[1:]])
     # A quotient keeps its division last: g * (1 / a) costs a rounding more than g / a.
     if d.op == "div" and is_const(d.args[0], 1):
         return g / d.args[1]
-    if d.op == "where" and all(is_const(x) for x in d.args[1:]):
-        pick = [_times(g, x) if not is_const(x, 0) else const(0) for x in d.args[1:]]
-        return where(d.args[0], *pick)
     return g * d
 
 

@@ -25,7 +25,7 @@ def polygamma(n, x):
     k, y, sign, add = np.float64(n), np.float64(x), 1.0, 0.0
     s = k + 1.0
     if y <= 0.0 and y == math.floor(y):
-        return T(np.inf if k % 2.0 == 1.0 else np.nan)
+        return T(np.inf if k % 2.0 == 1.0 else -np.inf)
     if k == 1.0 and y < 0.5:
         add = (math.pi / math.sin(math.pi * (y - np.rint(y)))) ** 2
         y, sign = 1.0 - y, -1.0

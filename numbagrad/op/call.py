@@ -380,15 +380,27 @@ def backward_graph(node, g):
     values["g"] = g
     values.update(zip(form.scalars, _numbers(node)))
     wanted = form.outputs_of(mask, complex_)
-    results = expr.evaluate([r for _, r in wanted], values, tensor_function)
+    if form.op.fused and not complex_:
+        results = [recorded_gradient(form, i, r, values) for i, r in wanted]
+    else:
+        results = expr.evaluate([r for _, r in wanted], values, tensor_function)
     grads = [None] * len(form.tensors)
     c = node.ctx
     for (i, _), r in zip(wanted, results):
-        if not isinstance(r, Tensor):
-            r = g * 0 + r
+        if not isinstance(r, Tensor):  # zeros that depend on nothing
+            r = g.detach().new_full(g._shape, r)
         shape = c.shapes[i] if c.__class__ is Slow and c.shapes is not None else None
         grads[i] = r if shape is None else sum_to_size(r, shape)
     return tuple(grads)
+
+
+def recorded_gradient(form, i, rule, values):
+    """The gradient of tensor ``i`` by the op that the form has for it."""
+    if rule.op in ("var", "const"):
+        return values["g"] if rule.op == "var" else rule.value
+    op = form.recorded(i)
+    saved = [values["y" if n == op.y else n] for n in op.saved]
+    return op.call(values["g"], *saved, *[values[n] for n in op.numbers])
 
 
 def write_out(name, out, result, tensors):

@@ -30,7 +30,7 @@ from ..autograd import graph
 from ..autograd.graph import Node, Output
 from ..kernel import jit
 from ..kernel.tape import TAPE, active
-from ..tensor import Tensor, make, mark_inference
+from ..tensor import Tensor, make, mark_inference, raw
 from . import call as calls
 from . import direct
 from .direct import first, make_zero, materialize
@@ -42,7 +42,7 @@ class Custom(Op):
 
     kind = "custom"
 
-    def __init__(self, fn, *, node=None, contiguous=True, save_for=None, **options):
+    def __init__(self, fn, *, node=None, contiguous=True, save_for=None, connected=False, **options):
         super().__init__(fn, **options)
         self.contiguous, self.save_for = contiguous, save_for or {}
         params = list(self.signature.parameters.values())
@@ -54,7 +54,8 @@ class Custom(Op):
         self.rule = self.cpu_launch = self.cuda_launch = None
         self.rule_names, self.evaluators = (), None
         name = node or grad_name(self.name)
-        self.node_class = type(name, (CustomNode,), {"__slots__": (), "op": self, "__module__": "numbagrad"})
+        self.node_class = type(name, (CustomNode,), {"__slots__": (), "op": self, "__module__": "numbagrad",
+                                                     "connected": connected})
         self.call = self._entry()
 
     def node_for(self, params):
@@ -153,9 +154,15 @@ class CustomNode(Node):
         op = self.op
         return (op.evaluators or direct.evaluators(op))[0](self, g)
 
+    connected = False
+
     def backward_graph(self, g):
         op = self.op
-        return (op.evaluators or direct.evaluators(op))[1](self, g)
+        grads = (op.evaluators or direct.evaluators(op))[1](self, g)
+        if self.connected:
+            return tuple([r if r is None or e is None else connect(r, e, shape)
+                          for r, e, shape in zip(grads, self.next, self.ctx[1])])
+        return grads
 
     def evaluate(self, g, unpack):
         """The gradient rule on saved tensors without history (first order) or with it (recorded)."""
@@ -203,8 +210,28 @@ class CustomNode(Node):
         return len(self.ctx[3])
 
 
+class Connected(Node):
+    """Node of a recorded gradient that is linear in what arrived: the input it belongs to gets a gradient of zeros."""
+
+    __slots__ = ()
+
+    def backward(self, g):
+        return g, g.detach().new_zeros(self.ctx)
+
+
+def connect(r, edge, shape):
+    """``r`` on the same memory, recorded as computed from the input (of the given shape) behind ``edge`` too."""
+    out = raw(r._buf, r._ptr, r._n, r._shape, r._strides, r._kind, r._ver)
+    node = calls.new_node(Connected, (graph.edge(r) if r._rg else None, edge))
+    node.ctx = shape
+    out._node, out._rg = node, True
+    return out
+
+
 def custom(fn=None, **options):
-    """Declare an op with kernels of its own (see the module text)."""
+    """Declare an op with kernels of its own (see the module text).
+
+    With ``connected`` a recorded gradient is connected to its input, with second derivatives of zero, as in PyTorch."""
     if fn is None:
         return lambda f: custom(f, **options)
     return Custom(fn, **options)

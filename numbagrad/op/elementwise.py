@@ -21,12 +21,13 @@ class Elementwise(Op):
     kind = "elementwise"
 
     def __init__(self, fn, *, result=None, accepts="any", names=None, inplace=True, keywords=None, special=None,
-                 counts_bool=False, complex=None, **options):
+                 counts_bool=False, complex=None, fused=False, underived=False,
+                 **options):
         options.setdefault("dtypes", "float" if accepts == "float" else "any")
         self._traced = None
         super().__init__(fn, inplace=inplace and result != "bool", **options)
         self.result, self.accepts, self.counts_bool = result, accepts, counts_bool
-        self.complex = complex
+        self.complex, self.fused, self.underived = complex, fused, underived
         self.names = names or {}
         self.keywords, self.special = keywords or {}, special or {}
         params = list(self.signature.parameters.values())
@@ -56,6 +57,8 @@ class Elementwise(Op):
 
     def gradients(self, complex_):
         """One expression per tensor argument (None: no gradient), in ``g``, ``y`` and the arguments."""
+        if self.underived:
+            return (None,) * len(self.tensors)
         if self.rule is not None and not complex_:  # rules leave out the conjugates that complex gradients need
             return expr.trace(self.rule, list(inspect.signature(self.rule).parameters))
         y = self.expression
@@ -96,9 +99,10 @@ class Form:
         self.scalars = tuple(n for n, p in zip(op.tensors, pattern) if p == "s") + op.params
         self.forward = emit.Pointwise(op.name, self.tensors, self.scalars, (op.expression,))
         name = op.names.get(pattern) if isinstance(op.names, dict) else op.names
-        self.differentiable = op.differentiable and op.result != "bool"
+        self.differentiable = (op.differentiable or op.underived) and op.result != "bool"
         self._rules = {}
         self._backward = {}
+        self._recorded = {}
         self.fast = {}           # kind -> (entry, storage dtype, result kind)
         self.fast_inplace = {}   # the same for the in-place form: kind -> entry
         self.fast_backward = [None] + [{} for _ in range((1 << len(self.tensors)) - 1)]
@@ -118,8 +122,17 @@ class Form:
 
     def saves(self, mask, complex_=False):
         """Names saved for backward when the inputs of ``mask`` need gradients: tensor arguments and "y"."""
+        # What a fused gradient is connected to does not depend on which inputs need one.
+        mask = -1 if self.op.fused else mask
         used = set(expr.variables([r for _, r in self.outputs_of(mask, complex_)]))
         return tuple(n for n in (*self.tensors, "y") if n in used)
+
+    def recorded(self, index):
+        """The gradient of tensor ``index`` as an op (see ``Recorded``)."""
+        found = self._recorded.get(index)
+        if found is None:
+            found = self._recorded[index] = Recorded(self, index)
+        return found
 
     def backward_kernel(self, mask, complex_=False):
         """The fused gradient loop: (Pointwise, input names, indices of computed gradients, indices equal to ``g``)."""
@@ -147,14 +160,44 @@ class Form:
         return dt.bool_ if self.op.result == "bool" else d.to_real() if self.op.result == "real" else d
 
 
+class Recorded(Elementwise):
+    """The gradient of a ``fused`` op for one of its tensors, as an op of ``upstream`` and of what the form saves.
+
+    It is connected to all of them: with derivatives of zero where it depends on them in a choice only."""
+
+    def __init__(self, form, index):
+        self.depth = getattr(form.op, "depth", 0) + 1
+        self.g, self.y = f"upstream{self.depth}", f"result{self.depth}"
+        table = {expr.var("g"): expr.var(self.g), expr.var("y"): expr.var(self.y)}
+        expression, = expr.substitute((form.rules()[index],), table)
+        used = expr.variables((expression,))
+        plain, kind = inspect.Parameter.empty, inspect.Parameter.POSITIONAL_OR_KEYWORD
+        self.saved = tuple(self.y if n == "y" else n for n in form.saves(-1))
+        self.numbers = tuple(n for n in form.scalars if n in used)
+
+        def fn():
+            raise NotImplementedError
+        fn.__name__ = f"{form.name}_backward"
+        fn.__signature__ = inspect.Signature(
+            [inspect.Parameter(n, kind, annotation=plain) for n in (self.g, *self.saved)]
+            + [inspect.Parameter(n, kind, annotation=float) for n in self.numbers])
+        super().__init__(fn, private=True, registered=False, inplace=False, accepts=form.op.accepts, fused=True,
+                         names=form.node_class.__name__ + "Backward0")
+        self._traced = expression
+
+    def gradients(self, complex_):
+        return tuple(expr.const(0) if f is None else f for f in super().gradients(complex_))
+
+
 def elementwise(fn=None, **options):
     """Declare an elementwise op: a function of scalars in plain arithmetic and ``kernel.expr`` functions.
 
     Unannotated parameters are tensors (or numbers), annotated ones are numbers. ``keywords`` maps a keyword to its default
     and what runs for any other value (``alpha``, ``rounding_mode``); ``special`` maps numbers to cheaper ops (``x ** 2``).
     ``accepts="float"`` promotes integers to the default floating dtype, ``counts_bool`` computes bools in int64,
-    ``complex`` names the op that stands in for complex tensors, ``result="bool"`` makes comparisons; ``domain``, ``points``
-    and ``reference`` feed the tests; ``names`` overrides the printed node name."""
+    ``complex`` names the op that stands in for complex tensors, ``result="bool"`` makes comparisons; with ``fused`` the
+    recorded gradient is one op as well, where PyTorch has a ``..._backward`` of it, and not the tensor operations that its
+    formula names; the result of an ``underived`` op requires grad, and backward refuses it; ``domain``, ``points`` and ``reference`` feed the tests; ``names`` overrides the printed node name."""
     if fn is None:
         return lambda f: elementwise(f, **options)
     return Elementwise(fn, **options)

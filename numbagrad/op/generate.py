@@ -176,8 +176,16 @@ def _build_entry(op):
     return fn
 
 
+def refuse(node, g):
+    """Backward of an op that has no derivative, as PyTorch says it."""
+    raise RuntimeError(f"derivative for aten::{node.op.name} is not implemented")
+
+
 def make_node(form, name):
     """The node class of a form, with a generated first-order backward."""
+    if form.op.underived:
+        return type("NotImplemented", (Node,), {"__slots__": (), "op": form.op, "form": form, "__module__": "numbagrad",
+                                                "backward": refuse, "captured": refuse, "backward_graph": refuse})
     cls = type(name, (Node,), {"__slots__": (), "op": form.op, "form": form, "__module__": "numbagrad",
                                # PyTorch saves the number, so that a second backward is refused; nothing is saved here.
                                "holds_more": form.pattern == "ts" and form.op.name in ("mul", "div")})

@@ -109,9 +109,14 @@ class Reduced:
         values.update(zip(self.numbers, numbers))
         values["g"] = g / tensors[0]._n if mean else g
         rules = self.elementwise.gradients(False)
-        results = expr.evaluate([r for r, k in zip(rules, needs) if k and r is not None], values, tensor_function)
-        found = iter(results)
-        out = [next(found) if k and r is not None else None for r, k in zip(rules, needs)]
+        wanted = [i for i, (r, k) in enumerate(zip(rules, needs)) if k and r is not None]
+        if self.elementwise.fused:
+            form = self.elementwise.form("t" * len(tensors))
+            results = [calls.recorded_gradient(form, i, rules[i], values) for i in wanted]
+        else:
+            results = expr.evaluate([rules[i] for i in wanted], values, tensor_function)
+        found = dict(zip(wanted, results))
+        out = [found.get(i) for i in range(len(tensors))]
         return [r if r is None or r._shape == tensors[0]._shape else r.expand(tensors[0]._shape) for r in out]
 
     def _build_backward(self, d, needs):

@@ -37,7 +37,7 @@ class Op:
 
     def __init__(self, fn, *, name=None, namespaces=("torch",), method=True, inplace=False, aliases=(), samples=(),
                  domain=(-2.0, 2.0), points=(), reference=None, differentiable=True, dtypes="float", torch_name=None,
-                 second_order=True, random=False, private=False, tolerance=None, kinds=None):
+                 second_order=True, random=False, private=False, tolerance=None, registered=True, kinds=None):
         self.fn = fn
         self.name = name or fn.__name__
         self.doc = inspect.getdoc(fn) or ""
@@ -53,9 +53,10 @@ class Op:
         self.kinds = {} if private else {n: arguments.kind_of(p) for n, p in self.signature.parameters.items()}
         self.kinds.update(kinds or {})
         self.family = fn.__module__.rpartition(".")[2]
-        if self.name in REGISTRY:
-            raise ValueError(f"an op named '{self.name}' is registered already ({REGISTRY[self.name].family})")
-        REGISTRY[self.name] = self
+        if registered:
+            if self.name in REGISTRY:
+                raise ValueError(f"an op named '{self.name}' is registered already ({REGISTRY[self.name].family})")
+            REGISTRY[self.name] = self
         self.__doc__ = self.doc
         self.__name__ = self.name
 
