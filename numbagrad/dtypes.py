@@ -101,6 +101,55 @@ def c_name(d):
     return C_NAMES[d.code]
 
 
+_FLOAT_MAX = {"f2": 65504.0, "bf": 3.3895313892515355e38, "f4": 3.4028234663852886e38, "c8": 3.4028234663852886e38}
+_FIXED = {"i1": "int8_t", "u1": "uint8_t", "i2": "int16_t", "i4": "int", "i8": "int64_t"}
+_LIMITS = {d.code: (builtins.int(np.iinfo(d.np).min), builtins.int(np.iinfo(d.np).max)) for d in ALL if d.category == 1}
+_LIMITS["u1"] = (-255, 255)  # PyTorch lets negative numbers wrap
+
+
+def fit(value, d, loose=False):
+    """A Python or NumPy number as the number that memory of dtype ``d`` can hold; RuntimeError where it holds none.
+
+    ``loose``: what is too large for a floating dtype becomes infinite."""
+    c = value.__class__
+    if c is builtins.float and d.code == "f8" or c is builtins.bool:
+        return value
+    if c not in _PLAIN:
+        value = value.item() if isinstance(value, np.generic) else value
+        if value.__class__ not in _PLAIN:
+            return value
+    if d is bool_:
+        return value != 0
+    if d.category < 3 and value.__class__ is builtins.complex:
+        if value.imag:
+            raise _too_large(d)
+        value = value.real
+    if d.category == 1:
+        low, high = _LIMITS[d.code]
+        if value != value or not low <= value <= (high + 1 if d is int64 and value.__class__ is builtins.float else high):
+            raise _too_large(d)
+        value = builtins.int(value)
+        if value < 0 and d is uint8:
+            return value + 256
+        return value if value <= high else -high - 1
+    if value.__class__ is builtins.int:
+        value = builtins.float(value)
+    most = _FLOAT_MAX.get(d.code)
+    if most is not None and not loose:
+        for part in (value.real, value.imag):
+            if most < abs(part) < inf:
+                raise _too_large(d)
+    return value
+
+
+inf = builtins.float("inf")
+_PLAIN = frozenset((builtins.bool, builtins.int, builtins.float, builtins.complex))
+
+
+def _too_large(d):
+    return RuntimeError(f"value cannot be converted to type {_FIXED.get(d.code) or C_NAMES[d.code]} without overflow")
+
+
 def get_default_dtype():
     """The dtype of new floating-point tensors made from Python numbers (float32 at start)."""
     return _default[0]

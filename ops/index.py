@@ -14,7 +14,7 @@ from numbagrad.modes import is_grad_enabled
 from numbagrad.op import call as calls
 from numbagrad.op import custom
 from numbagrad.op.view import place, settle
-from numbagrad.overlap import check_apart
+from numbagrad.overlap import check_apart, is_several
 from numbagrad.tensor import Tensor, bump_version, contiguous_strides, raw, set_all
 
 from . import indexing as ix
@@ -388,7 +388,8 @@ def _fill_where(x, tensors, value):
     """``x[mask] = number`` without history, in one pass; False where that does not apply."""
     (dim, mask), = tensors.items()
     captured = tape.TAPE and tape.active() is not None  # a capture cannot list the places that a mask names
-    if mask._kind.dtype is not dt.bool_ or x._rg and is_grad_enabled() and not captured or not x._kind.cpu:
+    if mask._kind.dtype is not dt.bool_ or x._rg and is_grad_enabled() and not captured or not x._kind.cpu or (
+            is_several(x)):
         return False
     ix.allow_write(x, "index_put_")
     check_apart(x, (mask,))

@@ -203,6 +203,7 @@ def _prepare_index_add(input, dim, index, source, *, alpha=1, name="index_add_")
     if source._shape != plan.shape and source._shape:
         raise RuntimeError("source tensor shape must match self tensor shape, excluding the specified dimension. Got "
                            f"self.shape = {list(input._shape)} source.shape = {list(source._shape)}")
+    alpha = dt.fit(alpha, source._kind.dtype)
     return source if alpha == 1 else source * alpha, plan, True
 
 

@@ -31,6 +31,7 @@ class Op:
     and ``reference`` feed the tests; ``differentiable`` says whether gradients are tested."""
 
     kind = "function"
+    write_several = None  # what the in-place form does to a target some of whose elements are one in memory
 
     def __init__(self, fn, *, name=None, namespaces=("torch",), method=True, inplace=False, aliases=(), samples=(),
                  domain=(-2.0, 2.0), points=(), reference=None, differentiable=True, dtypes="float", torch_name=None,
