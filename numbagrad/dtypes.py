@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import numbers
 
 import numpy as np
 
@@ -110,14 +111,17 @@ _LIMITS["u1"] = (-255, 255)  # PyTorch lets negative numbers wrap
 def fit(value, d, loose=False):
     """A Python or NumPy number as the number that memory of dtype ``d`` can hold; RuntimeError where it holds none.
 
-    ``loose``: what is too large for a floating dtype becomes infinite."""
+    ``loose``: what is too large for a half type becomes infinite."""
     c = value.__class__
-    if c is builtins.float and d.code == "f8" or c is builtins.bool:
-        return value
+    if c is builtins.bool or c is builtins.float and d.category > 1 and -65504.0 <= value <= 65504.0 or (
+            c is builtins.int and d.category and 0 <= value <= 127):
+        return value  # the usual case: every dtype holds it
     if c not in _PLAIN:
-        value = value.item() if isinstance(value, np.generic) else value
+        value = value.item() if hasattr(value, "item") else value
         if value.__class__ not in _PLAIN:
-            return value
+            if not isinstance(value, numbers.Number):
+                raise TypeError(f"value must be Number, not {type(value).__name__}")
+            value = builtins.complex(value) if not hasattr(value, "__float__") else builtins.float(value)
     if d is bool_:
         return value != 0
     if d.category < 3 and value.__class__ is builtins.complex:
@@ -133,17 +137,27 @@ def fit(value, d, loose=False):
             return value + 256
         return value if value <= high else -high - 1
     if value.__class__ is builtins.int:
-        value = builtins.float(value)
+        try:
+            value = builtins.float(value)
+        except OverflowError:
+            raise _too_large(d) from None
     most = _FLOAT_MAX.get(d.code)
-    if most is not None and not loose:
+    if most is not None and not (loose and d.itemsize == 2):
         for part in (value.real, value.imag):
             if most < abs(part) < inf:
                 raise _too_large(d)
+    elif most is not None and value.__class__ is builtins.float and abs(value) > most:
+        return inf if value > 0 else -inf
     return value
 
 
 inf = builtins.float("inf")
 _PLAIN = frozenset((builtins.bool, builtins.int, builtins.float, builtins.complex))
+
+
+def limits(d):
+    """The least and the largest Python integer that memory of an integer dtype takes."""
+    return _LIMITS[d.code]
 
 
 def _too_large(d):

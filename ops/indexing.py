@@ -375,6 +375,7 @@ def separate(values, t):
 def scalar_like(value, t):
     """A number as a 0-d tensor of the kind of ``t``, outside the graph."""
     kind = t._kind
+    value = dt.fit(value, kind.dtype)
     if kind.cpu and kind.dtype.category > 1 and kind.itemsize > 2 and value.__class__ in (int, float):
         buf = np.array((value,), kind.np)
         return raw(buf, storage.address(buf), 1, (), None, kind, [0])

@@ -67,10 +67,10 @@ def _mask_and_value(input, mask, value):
     if mask._kind.dtype is not dt.bool_:
         raise RuntimeError(f"masked_fill_ only supports boolean masks, but got mask with dtype {_c_name(mask)}")
     if not isinstance(value, Tensor):
-        d = input._kind.dtype
-        if isinstance(value, complex) and not d.is_complex:
-            raise RuntimeError(f"value cannot be converted to type {_c_name(input)} without overflow")
-        return None, value
+        if not calls.is_number(value):
+            raise TypeError(f"masked_fill(): argument 'value' (position 2) must be Tensor or Number, not "
+                            f"{type(value).__name__}")
+        return None, dt.fit(value, input._kind.dtype)
     if value._shape:
         raise RuntimeError("masked_fill_ only supports a 0-dimensional value tensor, but got tensor with "
                            f"{len(value._shape)} dimension(s).")
