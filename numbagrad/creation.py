@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import numbers
+import operator
 import sys
 
 import numpy as np
@@ -46,6 +46,8 @@ def _kind(dtype, device, like=None):
 
 def tensor(data, *, dtype=None, device=None, requires_grad=False, pin_memory=False):
     """A new leaf tensor with a copy of ``data`` (numbers, nested sequences, arrays, tensors)."""
+    if dtype is not None and dtype.__class__ is not dt.dtype:
+        raise TypeError(f"tensor(): argument 'dtype' must be torch.dtype, not {type(dtype).__name__}")
     if isinstance(data, Tensor):
         import warnings
         warnings.warn("To copy construct from a tensor, it is recommended to use sourceTensor.detach().clone() or "
@@ -58,79 +60,168 @@ def tensor(data, *, dtype=None, device=None, requires_grad=False, pin_memory=Fal
 
 @constant
 def _from_data(data, dtype, device, copy):
-    if isinstance(data, np.ndarray) or isinstance(data, np.generic):
-        a = np.asarray(data)
-        if a.dtype.kind in "OSU":
-            raise TypeError(f"can't convert np.ndarray of type {a.dtype}. The only supported types are: float64, float32, "
-                            "float16, complex64, complex128, int64, int32, int16, int8, uint8, and bool.")
+    if isinstance(data, np.ndarray):
+        a = _array(data, copy)
         t = from_array(np.array(a) if copy else a)
-        d = t.dtype
+        target = dtype or t.dtype
     else:
-        d = _infer(data)
-        a = _nested(data, d)
-        t = from_array(a)
-        d = dt.get_default_dtype() if d is float else dt.default_complex() if d is complex else t.dtype
-    target = dtype or d
+        shape, items, dtypes = _levels(data)
+        target = dtype if dtype is not None else _dtype_of(items, dtypes)
+        t = from_array(_values(items, target).reshape(shape))
     return t if t.dtype is target and device is None and storage.get_default_device().type == "cpu" else t.to(
         device=storage.resolve_device(device), dtype=target)
 
 
-def _infer(data):
-    """float, complex, int or bool: what kind of numbers nested data holds."""
-    rank = {bool: 0, int: 1, float: 2, complex: 3}
-    best = None
-    stack = [data]
-    while stack:
-        x = stack.pop()
-        if isinstance(x, (list, tuple)):
-            stack.extend(x)
-            continue
-        if isinstance(x, Tensor):
-            k = (bool, int, float, complex)[x.dtype.category]
-        elif isinstance(x, np.ndarray):
-            k = (bool, int, float, complex)[dt.from_numpy(x.dtype).category]
-        elif isinstance(x, (bool, np.bool_)):
-            k = bool
-        elif isinstance(x, numbers.Integral):
-            k = int
-        elif isinstance(x, numbers.Real):
-            k = float
-        elif isinstance(x, numbers.Complex):
-            k = complex
-        elif isinstance(x, str):
-            first = data
-            while isinstance(first, (list, tuple)) and first:
-                first = first[0]
-            if isinstance(first, str) and first is not data:
-                raise ValueError("too many dimensions 'str'")
-            raise TypeError("new(): invalid data type 'str'")
+def _array(data, copy=False):
+    """An array or NumPy scalar as an array that a tensor can be made of; PyTorch's errors and warning."""
+    a = np.asarray(data)
+    if not a.dtype.isnative:
+        raise ValueError("given numpy array has byte order different from the native byte order. Conversion between byte "
+                         "orders is currently not supported.")
+    dt.from_numpy(a.dtype)
+    if any(s < 0 for s in a.strides) and a.size:
+        raise ValueError("At least one stride in the given numpy array is negative, and tensors with negative strides are "
+                         "not currently supported. (You can probably work around this by making a copy of your array  with "
+                         "array.copy().) ")
+    if not copy and not a.flags.writeable and isinstance(data, np.ndarray) and not _warned:
+        import warnings
+        _warned.append(True)
+        warnings.warn("The given NumPy array is not writable, and PyTorch does not support non-writable tensors. This means "
+                      "writing to this tensor will result in undefined behavior. You may want to copy the array to protect "
+                      "its data or make it writable before converting it to a tensor. This type of warning will be "
+                      "suppressed for the rest of this program.", UserWarning, stacklevel=3)
+    return a
+
+
+_warned: list = []
+
+
+def _is_sequence(x):
+    """Whether a value stands for a dimension of nested data."""
+    c = x.__class__
+    if c in _LEAVES:
+        return False
+    if c is list or c is tuple:
+        return True
+    if isinstance(x, np.ndarray):
+        return x.ndim > 0
+    return not isinstance(x, Tensor) and hasattr(c, "__getitem__") and hasattr(c, "__len__") and not isinstance(x, (str, bytes, dict, np.generic))
+
+
+_LEAVES = frozenset((bool, int, float, complex, str, type(None)))
+
+
+def _levels(data):
+    """(shape, all elements in a row, dtypes of arrays among them) of nested sequences, level by level."""
+    shape, items, dtypes, above, kept = [], [data], set(), set(), []
+    while _is_sequence(items[0]):
+        n, at = len(items[0]), len(shape)
+        ids = set(map(id, items))
+        if at == 64 or ids & above:  # a list that contains itself has no end
+            raise ValueError(f"too many dimensions '{type(data).__name__}'")
+        above |= ids
+        kept.append(items)  # no other object may get the number of one that was seen
+        row = []
+        for x in items:
+            if not _is_sequence(x):
+                raise TypeError("not a sequence")
+            if len(x) != n:
+                raise ValueError(f"expected sequence of length {n} at dim {at} (got {len(x)})")
+            if isinstance(x, np.ndarray):
+                dtypes.add(dt.from_numpy(x.dtype))
+                x = x.tolist()
+            elif x.__class__ not in _SIMPLE:
+                x = [x[i] for i in range(n)]
+            row.extend(x)
+        shape.append(n)
+        items = row
+        if n == 0:
+            break
+    if items and items[0].__class__ in (str, bytes):
+        name = type(items[0]).__name__
+        raise ValueError(f"too many dimensions '{name}'") if shape else TypeError(f"new(): invalid data type '{name}'")
+    return tuple(shape), items, dtypes
+
+
+_SIMPLE = frozenset((list, tuple, range, bytearray))
+
+
+def _dtype_of(items, dtypes):
+    """The dtype that holds all elements, NumPy's scalars, arrays and tensors keeping theirs."""
+    found = set(dtypes)
+    for c in set(map(type, items)):
+        if c in (bool, int, float, complex):
+            if not dtypes or c is not float and c is not complex:
+                found.add(dt.of_number(c(0)))
+                continue
+            # Numbers out of an array say nothing; Python's own floats beside it have the default dtype.
+            found.add(dt.float32 if c is float else dt.complex64)
+        elif issubclass(c, Tensor):
+            found.update([x.dtype for x in items if x.__class__ is c])
+        elif issubclass(c, np.ndarray):
+            found.update([dt.from_numpy(x.dtype) for x in items if x.__class__ is c])
+        elif issubclass(c, np.generic):
+            found.add(dt.from_numpy(np.dtype(c)))
+        elif issubclass(c, (int, float, complex)):
+            found.add(dt.of_number(next(x for x in items if x.__class__ is c)))
+        elif issubclass(c, (str, bytes)):
+            raise TypeError(f"new(): invalid data type '{c.__name__}'")
+        elif hasattr(c, "__getitem__") and hasattr(c, "__len__") and c is not dict:
+            raise TypeError(f"'{c.__name__}' object cannot be interpreted as a number")
         else:
-            raise RuntimeError(f"Could not infer dtype of {type(x).__name__}")
-        if best is None or rank[k] > rank[best]:
-            best = k
-    return float if best is None else best
+            raise RuntimeError(f"Could not infer dtype of {c.__name__}")
+    best = None
+    for d in found:
+        best = d if best is None else dt.promote_types(best, d)
+    return dt.get_default_dtype() if best is None else best
 
 
-def _nested(data, kind):
-    def check(x, depth):
-        if isinstance(x, (list, tuple)):
-            for y in x:
-                if isinstance(y, (list, tuple)) and isinstance(x[0], (list, tuple)) and len(y) != len(x[0]):
-                    raise ValueError(f"expected sequence of length {len(x[0])} at dim {depth + 1} (got {len(y)})")
-                check(y, depth + 1)
-    check(data, 0)
+def _values(items, d):
+    """The elements as an array of the widest type of ``d``'s category; those that ``d`` cannot hold are refused."""
+    kinds = set(map(type, items))
+    if kinds - _LEAVES:
+        items = [_number(x, d) if isinstance(x, Tensor) else x.item() if isinstance(x, (np.ndarray, np.generic)) else x
+                 for x in items]
+        kinds = set(map(type, items))
+    if d.category == 1:
+        return _integers(items, kinds, d)
+    if d.category == 0:
+        return np.array([bool(x) for x in items], np.bool_)
+    if d.category == 3:
+        return np.array(items, np.complex128)
+    if complex in kinds:
+        raise TypeError("must be real number, not complex")
+    return np.array(items if kinds <= {int, float, bool} else [float(x) for x in items], np.float64)
 
-    def plain(x):
-        if isinstance(x, (list, tuple)):
-            return [plain(y) for y in x]
-        return x.tolist() if isinstance(x, Tensor) else x
-    np_type = {bool: np.bool_, int: np.int64, float: np.float64, complex: np.complex128}[kind]
+
+def _number(t, d):
+    """The value of a tensor in a list, which stands for a number."""
+    if t._n == 1:
+        return t.item()
+    if d.category < 2:
+        raise TypeError("only integer tensors of a single element can be converted to an index")
+    raise ValueError("only one element tensors can be converted to Python scalars")
+
+
+def _integers(items, kinds, d):
+    """The elements as int64, cut towards zero."""
+    low, high = dt.limits(d)
+    whole = items if kinds <= {int, bool} else [_whole(x, d, low, high) for x in items]
     try:
-        return np.array(plain(data), dtype=np_type)
+        a = np.array(whole, np.int64)
     except OverflowError:
-        raise RuntimeError("Overflow when unpacking long long") from None
-    except ValueError as e:
-        raise ValueError(f"tensor(): nested data has no regular shape ({e})") from None
+        raise ValueError("Overflow when unpacking long long") from None
+    if a.size and not low <= a.min() <= a.max() <= high:
+        raise RuntimeError(f"value cannot be converted to type {d.name} without overflow")
+    return a
+
+
+def _whole(x, d, low, high):
+    if not isinstance(x, float):
+        return operator.index(x)
+    if not low <= x <= high:
+        raise RuntimeError(f"value cannot be converted to type {d.name} without overflow")
+    return min(int(x), high)
 
 
 def as_tensor(data, dtype=None, device=None):
@@ -150,13 +241,16 @@ def asarray(obj, *, dtype=None, device=None, copy=None, requires_grad=False):
 def from_numpy(ndarray):
     """A tensor that shares the memory of a NumPy array."""
     if not isinstance(ndarray, np.ndarray):
-        raise TypeError(f"expected np.ndarray (got {type(ndarray).__name__})")
-    return from_array(ndarray)
+        name = type(ndarray).__name__
+        raise TypeError(f"expected np.ndarray (got {'numpy.' * isinstance(ndarray, np.generic)}{name})")
+    return from_array(_array(ndarray))
 
 
 def scalar_tensor(value, dtype=None, *, device=None, requires_grad=False):
     """A 0-d tensor of a number."""
-    return full((), value, dtype=dtype or dt.get_default_dtype(), device=device, requires_grad=requires_grad)
+    d = dtype or dt.get_default_dtype()
+    value = value if isinstance(value, Tensor) else dt.fit(value, d, True)
+    return full((), value, dtype=d, device=device, requires_grad=requires_grad)
 
 
 def empty(*size, out=None, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False,
@@ -166,6 +260,8 @@ def empty(*size, out=None, dtype=None, layout=None, device=None, requires_grad=F
 
 
 def _filled(name, shape, kind, value, requires_grad):
+    if not isinstance(value, Tensor):
+        value = dt.fit(value, kind.dtype)
     if value == 0:
         n = make_zeros(shape, kind)
     elif kind.cpu and kind.dtype.np.kind != "u" and not isinstance(value, complex):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import numbers
 
 import numpy as np
 
@@ -99,6 +100,68 @@ C_NAMES = {"b1": "bool", "u1": "unsigned char", "i1": "signed char", "i2": "shor
 def c_name(d):
     """The C++ type that some of PyTorch's error messages name: ``long int`` for int64."""
     return C_NAMES[d.code]
+
+
+_FLOAT_MAX = {"f2": 65504.0, "bf": 3.3895313892515355e38, "f4": 3.4028234663852886e38, "c8": 3.4028234663852886e38}
+_FIXED = {"i1": "int8_t", "u1": "uint8_t", "i2": "int16_t", "i4": "int", "i8": "int64_t"}
+_LIMITS = {d.code: (builtins.int(np.iinfo(d.np).min), builtins.int(np.iinfo(d.np).max)) for d in ALL if d.category == 1}
+_LIMITS["u1"] = (-255, 255)  # PyTorch lets negative numbers wrap
+
+
+def fit(value, d, loose=False):
+    """A Python or NumPy number as the number that memory of dtype ``d`` can hold; RuntimeError where it holds none.
+
+    ``loose``: what is too large for a half type becomes infinite."""
+    c = value.__class__
+    if c is builtins.bool or c is builtins.float and d.category > 1 and -65504.0 <= value <= 65504.0 or (
+            c is builtins.int and d.category and 0 <= value <= 127):
+        return value  # the usual case: every dtype holds it
+    if c not in _PLAIN:
+        value = value.item() if hasattr(value, "item") else value
+        if value.__class__ not in _PLAIN:
+            if not isinstance(value, numbers.Number):
+                raise TypeError(f"value must be Number, not {type(value).__name__}")
+            value = builtins.complex(value) if not hasattr(value, "__float__") else builtins.float(value)
+    if d is bool_:
+        return value != 0
+    if d.category < 3 and value.__class__ is builtins.complex:
+        if value.imag:
+            raise _too_large(d)
+        value = value.real
+    if d.category == 1:
+        low, high = _LIMITS[d.code]
+        if value != value or not low <= value <= (high + 1 if d is int64 and value.__class__ is builtins.float else high):
+            raise _too_large(d)
+        value = builtins.int(value)
+        if value < 0 and d is uint8:
+            return value + 256
+        return value if value <= high else -high - 1
+    if value.__class__ is builtins.int:
+        try:
+            value = builtins.float(value)
+        except OverflowError:
+            raise _too_large(d) from None
+    most = _FLOAT_MAX.get(d.code)
+    if most is not None and not (loose and d.itemsize == 2):
+        for part in (value.real, value.imag):
+            if most < abs(part) < inf:
+                raise _too_large(d)
+    elif most is not None and value.__class__ is builtins.float and abs(value) > most:
+        return inf if value > 0 else -inf
+    return value
+
+
+inf = builtins.float("inf")
+_PLAIN = frozenset((builtins.bool, builtins.int, builtins.float, builtins.complex))
+
+
+def limits(d):
+    """The least and the largest Python integer that memory of an integer dtype takes."""
+    return _LIMITS[d.code]
+
+
+def _too_large(d):
+    return RuntimeError(f"value cannot be converted to type {_FIXED.get(d.code) or C_NAMES[d.code]} without overflow")
 
 
 def get_default_dtype():

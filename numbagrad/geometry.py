@@ -58,6 +58,16 @@ def is_contiguous(shape, strides):
     return True
 
 
+def distinct(shape, strides):
+    """Whether no two elements of a geometry share memory, by the simple sufficient test on sorted strides."""
+    reach = 0
+    for k, s in sorted((k, s) for s, k in zip(shape, strides) if s > 1):
+        if k <= reach:
+            return False
+        reach += (s - 1) * k
+    return True
+
+
 def numel(shape):
     n = 1
     for s in shape:

@@ -1,11 +1,14 @@
 """Which tensors may be written while others are read: the checks of in-place operations and of ``out=``.
 
-Only what is cheap to know is refused, as in PyTorch: a target one of whose elements is plainly written several times,
-and dense operands whose memory overlaps the target's. The other cases are left to the caller, who copies.
+A target several of whose elements are one is refused, and dense operands whose memory overlaps the target's (as in
+PyTorch: what is cheap to know). The other cases are left to the caller, who copies.
 """
 
 from __future__ import annotations
 
+import numpy as np
+
+from .geometry import distinct
 from .tensor import contiguous_strides
 
 SEVERAL = ("unsupported operation: more than one element of the written-to tensor refers to a single memory location. Please "
@@ -31,9 +34,35 @@ def is_expanded(t):
     return t._strides is not None and t._n > 1 and any(k == 0 and s > 1 for s, k in zip(t._shape, t._strides))
 
 
+_several: dict = {}
+
+
+def is_several(t):
+    """Whether elements of ``t`` are one in memory: with strides of 0, or overlapping like sliding windows."""
+    if t._strides is None or t._n < 2:
+        return False
+    key = t._shape, t._strides
+    found = _several.get(key)
+    if found is None:
+        if len(_several) >= 4096:
+            _several.clear()
+        found = _several[key] = is_expanded(t) or not distinct(*key) and _meet(*key)
+    return found
+
+
+def _meet(shape, strides):
+    """Whether two elements of a geometry share memory, by looking at every place."""
+    places = np.zeros((), np.int64)
+    for s, k in zip(shape, strides):
+        places = np.add.outer(places, np.arange(s, dtype=np.int64) * k)
+    return np.unique(places).size < places.size
+
+
 def check_single(t):
-    """RuntimeError if several elements of the target ``t`` are plainly one."""
-    if is_expanded(t):
+    """RuntimeError if several elements of the target ``t`` are one: what is computed would depend on the order.
+
+    PyTorch looks at strides of 0 only, and its result for other overlapping targets depends on how it loops."""
+    if t._strides is not None and is_several(t):
         raise RuntimeError(SEVERAL)
 
 

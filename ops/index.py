@@ -14,8 +14,8 @@ from numbagrad.modes import is_grad_enabled
 from numbagrad.op import call as calls
 from numbagrad.op import custom
 from numbagrad.op.view import place, settle
-from numbagrad.overlap import check_apart
-from numbagrad.tensor import Tensor, bump_version, contiguous_strides, raw, set_all
+from numbagrad.overlap import check_apart, is_several
+from numbagrad.tensor import Tensor, bump_version, contiguous_strides, from_array, raw, set_all
 
 from . import indexing as ix
 from .dims import unsqueeze
@@ -124,8 +124,7 @@ def to_index(item):
     if isinstance(item, Tensor):
         return item
     if isinstance(item, np.ndarray):
-        from numbagrad.creation import from_numpy
-        return from_numpy(np.ascontiguousarray(item))
+        return from_array(np.ascontiguousarray(item))
     if isinstance(item, (list, tuple, range)):
         from numbagrad.creation import tensor
         item = list(item)
@@ -136,6 +135,8 @@ def to_index(item):
 
 
 def _slice_bounds(item):
+    if not all([i is None or hasattr(i, "__index__") for i in (item.start, item.stop, item.step)]):
+        raise TypeError("slice indices must be integers or None or have an __index__ method")
     step = 1 if item.step is None else item.step.__index__()
     if step < 1:
         raise ValueError("slice step cannot be zero" if step == 0 else "step must be greater than zero")
@@ -388,8 +389,10 @@ def _fill_where(x, tensors, value):
     """``x[mask] = number`` without history, in one pass; False where that does not apply."""
     (dim, mask), = tensors.items()
     captured = tape.TAPE and tape.active() is not None  # a capture cannot list the places that a mask names
-    if mask._kind.dtype is not dt.bool_ or x._rg and is_grad_enabled() and not captured or not x._kind.cpu:
+    if mask._kind.dtype is not dt.bool_ or x._rg and is_grad_enabled() and not captured or not x._kind.cpu or (
+            is_several(x)):
         return False
+    value = dt.fit(value, x._kind.dtype, True)
     ix.allow_write(x, "index_put_")
     check_apart(x, (mask,))
     shape = mask._shape
@@ -411,17 +414,16 @@ def as_value(value, x, whole):
     if isinstance(value, Tensor):
         return value
     if calls.is_number(value):
-        return ix.scalar_like(value, x)
+        return ix.scalar_like(dt.fit(value, x._kind.dtype, True), x)
     if isinstance(value, np.ndarray):
-        from numbagrad.creation import from_numpy
-        return from_numpy(np.ascontiguousarray(value)).to(device=x.device, dtype=x.dtype)
+        return from_array(np.ascontiguousarray(value)).to(device=x.device, dtype=x.dtype)
     raise TypeError(f"can't assign a {type(value).__name__} to a torch.{dt.scalar_name(whole.dtype)}Tensor")
 
 
 def assign(x, value, whole):
     """Write a number or tensor into a view."""
     if value.__class__ in (int, float, bool):
-        inplace.fill_(x, value)
+        inplace.fill_(x, dt.fit(value, x._kind.dtype, True))
         return
     value = as_value(value, x, whole)
     while len(value._shape) > len(x._shape) and value._shape[0] == 1:

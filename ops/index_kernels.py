@@ -189,6 +189,46 @@ def add_rows(x: "*T", lin: "*i8", v: "*T", n: int, outer_step: int, step: int, i
 
 
 @kernel
+def offsets(numbers: "*i8", out: "*i8", meta: "*i8", nd: int, given: int, start: int, stop: int):
+    """out = places in memory of row-major element numbers (of 0, 1, 2... unless ``given``); ``meta``: sizes, then strides."""
+    for i in range(start, stop):
+        left = numbers[i] if given != 0 else i
+        place = 0
+        for d in range(nd - 1, 0, -1):
+            up = left // meta[d]
+            place += (left - up * meta[d]) * meta[nd + d]
+            left = up
+        out[i] = place + left * meta[nd]
+
+
+@kernel
+def put_places(x: "*T", outer: "*i8", lin: "*i8", inside: "*i8", v: "*T", n: int, inner: int, v_outer: int, v_step: int,
+               v_inner: int, start: int, stop: int):
+    """``put_rows`` for a tensor whose elements lie where three tables of places say."""
+    for row in range(start, stop):
+        b = row // n
+        j = row - b * n
+        base = outer[b] + lin[j]
+        src = b * v_outer + j * v_step
+        for a in range(inner):
+            x[base + inside[a]] = v[src + a * v_inner]
+
+
+@kernel
+def add_places(x: "*T", outer: "*i8", lin: "*i8", inside: "*i8", v: "*T", n: int, inner: int, v_outer: int, v_step: int,
+               v_inner: int, start: int, stop: int):
+    """``add_rows`` for a tensor whose elements lie where three tables of places say."""
+    for row in range(start, stop):
+        b = row // n
+        j = row - b * n
+        base = outer[b] + lin[j]
+        src = b * v_outer + j * v_step
+        for a in range(inner):
+            p = base + inside[a]
+            x[p] = store(load(x[p]) + load(v[src + a * v_inner]))
+
+
+@kernel
 def count_true(x: "*T", out: "*i8", start: int, stop: int):
     c = 0
     for i in range(start, stop):

@@ -15,21 +15,24 @@ import numpy as np
 from numbagrad import dtypes as dt
 from numbagrad import storage
 from numbagrad.autograd import graph, inplace
-from numbagrad.copying import contiguous_copy, copy_into
+from numbagrad.copying import contiguous_copy
 from numbagrad.kernel.tape import TAPE, active, flag
 from numbagrad.modes import is_grad_enabled
 from numbagrad.op import call as calls
 from numbagrad.op.call import raw_view
 from numbagrad.op.custom import _record
-from numbagrad.overlap import is_expanded
+from numbagrad.overlap import SEVERAL, is_expanded
 from numbagrad.tensor import bump_version, contiguous_strides, make, numel, raw
 
 from .index_kernels import (
     add_one,
+    add_places,
     add_rows,
     count_true,
     find_true,
+    offsets,
     put_one,
+    put_places,
     put_rows,
     resolve,
     resolve_along,
@@ -291,6 +294,38 @@ def read(out, t, plan):
                         plan.outer * plan.n)
 
 
+def _row(sizes, strides, numbers=None, count=None):
+    """int64 memory with the places that element numbers (all of them without) have in dimensions: (owner, address)."""
+    n = numel(sizes) if numbers is None else count
+    lin, where = captured_row(n) if TAPE and active() is not None else checked_row(n)
+    key = (tuple(sizes), tuple(strides))
+    meta = _geometries.get(key)
+    if meta is None:
+        if len(_geometries) >= 1024:
+            _geometries.clear()
+        array = np.array((*(sizes or (1,)), *(strides or (0,))), np.int64)
+        meta = _geometries[key] = (array, storage.table(array))
+    offsets[dt.int64](where if numbers is None else numbers, where, meta[1], len(sizes) or 1, 0 if numbers is None else 1,
+                      0, n)
+    return lin, where
+
+
+_geometries: dict = {}
+
+
+def places(t, plan):
+    """Places in memory of the (outer, indexed, inner) elements of ``t`` that a plan names: three (owner, address) pairs.
+
+    For tensors whose dimensions do not merge. Nothing is copied, so elements that are one in memory stay one."""
+    sizes, strides = t._shape, t._strides or contiguous_strides(t._shape)
+    b, e = plan.before, plan.before + plan.indexed
+    if sizes != plan.in_shape:  # a plan that takes all dimensions as one
+        b, e = 0, len(sizes)
+    elif plan.order is not None:
+        sizes, strides = tuple([sizes[d] for d in plan.order]), tuple([strides[d] for d in plan.order])
+    return (_row(sizes[:b], strides[:b]), _row(sizes[b:e], strides[b:e], plan.address, plan.n), _row(sizes[e:], strides[e:]))
+
+
 def write(t, values, plan, body=put_rows, one=put_one, typed=False):
     """t[plan] = values with a kernel of rows or of single elements; ``values`` broadcasts to the plan's shape."""
     if plan.n == 0 or plan.outer == 0 or plan.inner == 0:
@@ -302,17 +337,16 @@ def write(t, values, plan, body=put_rows, one=put_one, typed=False):
     else:
         values, parts = _spaced(values, plan)
     steps = steps_of(t, plan)
-    target = t
-    if steps is None:
-        target, steps = _arranged(t, plan), (plan.total * plan.inner, plan.inner, 1)
     kind = t._kind.dtype if typed else MOVE[t._kind.itemsize]
-    if plan.outer == 1 and plan.inner == 1:
-        one[kind](target._ptr, plan.address, values._ptr, steps[1], parts[1], 0, plan.n)
+    if steps is None:
+        outer, lines_, inner = places(t, plan)
+        body = add_places if typed else put_places
+        body[kind](t._ptr, outer[1], lines_[1], inner[1], values._ptr, plan.n, plan.inner, *parts, 0, plan.outer * plan.n)
+    elif plan.outer == 1 and plan.inner == 1:
+        one[kind](t._ptr, plan.address, values._ptr, steps[1], parts[1], 0, plan.n)
     else:
-        body[kind](target._ptr, plan.address, values._ptr, plan.n, steps[0], steps[1], plan.inner, steps[2], *parts, 0,
+        body[kind](t._ptr, plan.address, values._ptr, plan.n, steps[0], steps[1], plan.inner, steps[2], *parts, 0,
                    plan.outer * plan.n)
-    if target is not t:
-        copy_into(t if plan.order is None or t._shape != plan.in_shape else raw_view(t, plan.order), target)
 
 
 def _spaced(values, plan):
@@ -341,6 +375,7 @@ def separate(values, t):
 def scalar_like(value, t):
     """A number as a 0-d tensor of the kind of ``t``, outside the graph."""
     kind = t._kind
+    value = dt.fit(value, kind.dtype)
     if kind.cpu and kind.dtype.category > 1 and kind.itemsize > 2 and value.__class__ in (int, float):
         buf = np.array((value,), kind.np)
         return raw(buf, storage.address(buf), 1, (), None, kind, [0])
@@ -355,10 +390,12 @@ _LENIENT = {"index_put_": "tensor[indices] = tensor", "masked_fill_": "tensor[ma
 
 
 def allow_write(t, name):
-    """``inplace.check`` of an indexed write."""
-    if name not in _LENIENT or not is_expanded(t):
-        return inplace.check(t, name)
+    """``inplace.check`` of an indexed write; windows that overlap may be written, as places in memory are."""
     inplace.check_mode(t)
+    if not is_expanded(t):
+        return
+    if name not in _LENIENT:
+        raise RuntimeError(SEVERAL)
     warnings.warn(f"Use of {name} on expanded tensors is deprecated. Please clone() the tensor before performing this "
                   f"operation. This also applies to advanced indexing e.g. {_LENIENT[name]}", UserWarning, stacklevel=4)
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from numbagrad import storage
 from numbagrad.copying import copy_into
+from numbagrad.creation import zeros
 from numbagrad.kernel.jit import kernel
 from numbagrad.op import Sample, custom, function
 from numbagrad.op import call as calls
@@ -315,6 +316,8 @@ def block_diag(*tensors):
     """Matrices (vectors as rows, numbers as 1 x 1) along the diagonal of a matrix of zeros."""
     from .shape import tensor_list
     tensors = tensor_list("block_diag", tensors)
+    if not tensors:
+        return zeros(1, 0)
     for i, t in enumerate(tensors):
         if len(t._shape) > 2:
             raise RuntimeError(f"torch.block_diag: Input tensors must have 2 or fewer dimensions. Input {i} has "

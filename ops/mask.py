@@ -14,7 +14,7 @@ from numbagrad.kernel.jit import kernel
 from numbagrad.op import REGISTRY, Sample, custom, function
 from numbagrad.op import call as calls
 from numbagrad.op.custom import Custom, CustomNode
-from numbagrad.overlap import check_partial
+from numbagrad.overlap import check_partial, check_single, is_several
 from numbagrad.tensor import Tensor
 
 from . import indexing as ix
@@ -67,10 +67,10 @@ def _mask_and_value(input, mask, value):
     if mask._kind.dtype is not dt.bool_:
         raise RuntimeError(f"masked_fill_ only supports boolean masks, but got mask with dtype {_c_name(mask)}")
     if not isinstance(value, Tensor):
-        d = input._kind.dtype
-        if isinstance(value, complex) and not d.is_complex:
-            raise RuntimeError(f"value cannot be converted to type {_c_name(input)} without overflow")
-        return None, value
+        if not calls.is_number(value):
+            raise TypeError(f"masked_fill(): argument 'value' (position 2) must be Tensor or Number, not "
+                            f"{type(value).__name__}")
+        return None, dt.fit(value, input._kind.dtype)
     if value._shape:
         raise RuntimeError("masked_fill_ only supports a 0-dimensional value tensor, but got tensor with "
                            f"{len(value._shape)} dimension(s).")
@@ -99,8 +99,15 @@ def masked_fill_(self, mask, value):
     value, number = _mask_and_value(self, mask, value)
     _fits("masked_fill_", self, mask)
     check_partial(self, (mask,))
-    return ix.modify(filled, self, (mask, value), (number,), lambda t: _fill_masked(
-        t, t, mask, value if value is None else ix.separate(value, t), number), "masked_fill_")
+
+    def change(t):
+        given = value if value is None else ix.separate(value, t)
+        if is_several(t) and not (tape.TAPE and tape.active() is not None):
+            # Reading what stays and writing it back could undo a write through another element.
+            whole = mask if mask._shape == t._shape else expanded.call(mask.detach(), t._shape)
+            return ix.write(t, ix.scalar_like(number, t) if given is None else given, ix.flat_plan_of_mask(whole))
+        return _fill_masked(t, t, mask, given, number)
+    return ix.modify(filled, self, (mask, value), (number,), change, "masked_fill_")
 
 
 def _fits(name, t, mask):
@@ -242,6 +249,7 @@ def masked_scatter(input, mask, source):
 
 def masked_scatter_(self, mask, source):
     """In-place form of ``masked_scatter``."""
+    check_single(self)
     _fits("masked_scatter_", self, mask)
     full = _full_mask(self, mask, source, self._shape)
     return ix.modify(scattered_by_mask, self, (source, full), (), lambda t: _take_in(t, source, full), "masked_scatter_")

@@ -6,6 +6,7 @@ import numpy as np
 
 from numbagrad import storage
 from numbagrad.copying import copy_into
+from numbagrad.geometry import distinct
 from numbagrad.kernel.jit import kernel, load, store
 from numbagrad.op import Sample, custom, function
 from numbagrad.op import view as view_op
@@ -245,16 +246,6 @@ def _(out, g, size, shape, strides, offset):
 @pile.gradient
 def _(g, shape, strides, offset):
     return strided.call(g.contiguous(), tuple(shape), tuple(strides), offset)
-
-
-def distinct(shape, strides):
-    """Whether no two elements of a geometry share memory, by the simple sufficient test on sorted strides."""
-    reach = 0
-    for k, s in sorted((k, s) for s, k in zip(shape, strides) if s > 1):
-        if k <= reach:
-            return False
-        reach += (s - 1) * k
-    return True
 
 
 @view_op(private=True, node="AsStridedBackward0", samples=(Sample((2, 3), [2, 2], [3, 1], 1), Sample((6,), [3, 3], [1, 1], 0)),

@@ -16,7 +16,7 @@ from numbagrad.tensor import Tensor, make, set_all, wrap_dim
 from . import indexing as ix
 from .index import collect, put_at, putter, spread
 from .index_along import both, outside
-from .shape import expanded
+from .shape import expanded, reshaped
 
 _gather = collect.recorded_as("GatherBackward0")
 _gather.node_class.holds_more = True
@@ -96,6 +96,8 @@ def _narrowed(source, index):
     """The part of the source that the index covers."""
     if source._shape == index._shape:
         return source
+    if not source._shape or not index._shape:  # a number and a vector of one are alike
+        return reshaped(source if source._n == index._n else source.narrow(0, 0, index._n), index._shape)
     for d, n in enumerate(index._shape):
         if source._shape[d] != n:
             source = source.narrow(d, 0, n)
@@ -203,6 +205,7 @@ def _prepare_index_add(input, dim, index, source, *, alpha=1, name="index_add_")
     if source._shape != plan.shape and source._shape:
         raise RuntimeError("source tensor shape must match self tensor shape, excluding the specified dimension. Got "
                            f"self.shape = {list(input._shape)} source.shape = {list(source._shape)}")
+    alpha = dt.fit(alpha, source._kind.dtype)
     return source if alpha == 1 else source * alpha, plan, True
 
 

@@ -8,14 +8,14 @@ from numbagrad import dtypes as dt
 from numbagrad import linalg, storage
 from numbagrad.broadcast import sum_to_size
 from numbagrad.copying import contiguous_copy, copy_into
-from numbagrad.creation import from_numpy
+from numbagrad.creation import from_numpy, full
 from numbagrad.kernel.jit import kernel, load, store
 from numbagrad.op import REGISTRY, Sample, custom, function
 from numbagrad.op import call as calls
 from numbagrad.op.call import write_out
 from numbagrad.tensor import contiguous_strides, set_all, wrap_dim
 
-from .indexing import MOVE
+from .indexing import MOVE, flat_plan_of_mask, scalar_like, write
 from .join import stack
 from .region import diagonal, diagonal_geometry, embed, region
 from .shape import expanded
@@ -66,6 +66,12 @@ def _triangle(name, body, reference, doc):
     @op.gradient
     def _(g, diagonal):
         return op.call(g, diagonal)
+
+    def zeros_only(t, diagonal=0):
+        # PyTorch's in-place form writes nothing but zeros, whatever shares memory.
+        kept = op.call(full(t._shape, True), diagonal)
+        write(t, scalar_like(0, t), flat_plan_of_mask(REGISTRY["logical_not"].callable(kept)))
+    op.write_several = zeros_only
     return op
 
 

@@ -9,7 +9,7 @@ from .. import dtypes as dt
 from .. import modes
 from ..kernel.tape import TAPE, active
 from ..op import call as calls
-from ..overlap import check_partial, check_single
+from ..overlap import check_partial, check_single, is_expanded, is_several
 from ..tensor import Tensor, bump_version, contiguous_strides
 from . import graph
 from .graph import Node
@@ -135,8 +135,11 @@ def elementwise_method(op):
 def apply_function(op, t, args, kwargs):
     """In-place form of any other op: run it on the old value, then make the result this tensor's value and history."""
     check_mode(t)
-    if op.name not in ("tril", "triu"):  # those write expanded tensors, as PyTorch's do
-        check_single(t)
+    if op.write_several is not None and is_several(t) and not t._rg and (len(t._shape) == 2 or is_expanded(t)):
+        op.write_several(t, *args, **kwargs)
+        bump_version(t)
+        return t
+    check_single(t)
     if op.name == "clamp":
         check_partial(t, [a for a in (*args, *kwargs.values()) if isinstance(a, Tensor)])
     return replace(t, op.callable(old_self(t), *args, **kwargs), op.name + "_")
@@ -368,6 +371,7 @@ def fill_(self, value, cls=None):
 
 
 def _fill(t, value):
+    value = dt.fit(value, t._kind.dtype)
     if not t._kind.cpu:
         from .. import copying
         from ..creation import scalar_tensor
@@ -375,14 +379,12 @@ def _fill(t, value):
     d = t._kind.dtype
     if TAPE:
         recorder = active()
-        if recorder is not None and not (d.category < 3 and isinstance(value, complex)):
+        if recorder is not None:
             return recorder.fill_with(t, value)
     if d.code in ("f2", "bf"):
         from .. import copying
         from ..creation import scalar_tensor
         return copying.copy_into(t, scalar_tensor(float(value), dt.float32))
-    if d.category < 3 and isinstance(value, complex):
-        raise RuntimeError(f"value cannot be converted to type {dt.scalar_name(d).lower()} without overflow")
     t.array().fill(value)
     return None
 

@@ -34,6 +34,7 @@ class Op:
     parameter that its annotation and name do not tell right (``arguments``)."""
 
     kind = "function"
+    write_several = None  # what the in-place form does to a target some of whose elements are one in memory
 
     def __init__(self, fn, *, name=None, namespaces=("torch",), method=True, inplace=False, aliases=(), samples=(),
                  domain=(-2.0, 2.0), points=(), reference=None, differentiable=True, dtypes="float", torch_name=None,
