@@ -23,7 +23,8 @@ def refusal(exception, text):
 
     def refuse(condition):
         if tape.TAPE and tape.active() is not None:
-            note_true[dt.bool_](condition._ptr, flag.take().address, 0, 1)
+            found = flag.take()
+            note_true[dt.bool_](condition._ptr, found.address, 0, 1)
         elif condition.item():
             raise exception(text)
     return refuse
