@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from numbagrad import dtypes as dt
@@ -78,22 +80,10 @@ def layout(input, offsets=None, bags: int = 0, last: bool = False, skip: int = -
 @layout.cpu
 def _(outs, input, offsets, bags, last, skip, rows, mode):
     bounds, of, sizes = outs
-    check, address = _flags[mode == "max"]
+    bad = _flags[mode == "max"].take()
     lay_out[dt.int64](input._ptr, input._ptr if offsets is None else offsets._ptr, bounds._ptr, of._ptr, sizes._ptr, input._n,
-                      bags, int(offsets is not None), int(last), skip, rows, address, 0, 1)
-    check()
-
-
-def _flag(mode):
-    """(check, address) of the words that report a bad layout."""
-    bad = np.full(5, -1, np.int64)
-
-    def check():
-        if bad[0] != -1:
-            found = bad.tolist()
-            bad[0] = -1
-            _refuse(*found, mode)
-    return check, tape.flag(bad, check)
+                      bags, int(offsets is not None), int(last), skip, rows, bad.address, 0, 1)
+    bad.check()
 
 
 def _refuse(kind, value, place, length, rows, mode):
@@ -114,7 +104,7 @@ def _refuse(kind, value, place, length, rows, mode):
     raise RuntimeError(f"Index {place} of input takes value {value} which is not in the valid range [0, {rows})")
 
 
-_flags = _flag("sum"), _flag("max")
+_flags = tuple([tape.Flag(partial(_refuse, mode=mode), 5) for mode in ("sum", "max")])
 
 
 @kernel

@@ -21,25 +21,16 @@ from .index_kernels import check_saved
 NONE, MEAN, SUM = 0, 1, 2
 REDUCTIONS = {"none": NONE, "mean": MEAN, "sum": SUM}
 F8 = storage.kind_of(dt.float64)
-# Where a kernel writes a class index that is out of range, for the launcher to raise.
-_bad = np.full(1, -1, np.int64)
 LABELS = ("int64", (3,), 0, 4)
 WEIGHTS = np.array([0.5, 1.0, 2.0, 0.25])
-
-
-def check_bad():
-    """Raise PyTorch's error if the kernel that just ran met a class index out of range."""
-    value = int(_bad[0])
-    if value != -1:
-        _bad[0] = -1
-        outside_classes(value if value >= 0 else value + 1)
 
 
 def outside_classes(value, *_):
     raise IndexError(f"Target {value} is out of bounds.")
 
 
-_bad_address = tape.flag(_bad, check_bad)
+# Kernels leave a class index that is out of range here, negative ones less one.
+_class = tape.Flag(lambda value: outside_classes(value if value >= 0 else value + 1))
 
 
 def reduction_code(reduction):
@@ -135,9 +126,10 @@ def nll_fused(input, target, weight=None, *, reduction: int, ignore_index: int, 
 def _(outs, input, target, weight, reduction, ignore_index, node_name):
     out, aux = outs
     rows, n, inner = _geometry(input._shape)
+    bad = _class.take()
     nll[input._kind.dtype](input._ptr, target._ptr, 0 if weight is None else weight._ptr, out._ptr, aux._ptr,
-                           _bad_address, n, inner, weight is not None, reduction, ignore_index, rows * inner)
-    check_bad()
+                           bad.address, n, inner, weight is not None, reduction, ignore_index, rows * inner)
+    bad.check()
 
 
 @nll_fused.gradient
@@ -183,14 +175,15 @@ def _is_plain(kind, weight, label_smoothing, n, inner):
 def _(outs, input, target, weight, reduction, ignore_index, label_smoothing, node_name):
     out, aux = outs
     rows, n, inner = _geometry(input._shape)
+    bad = _class.take()
     if _is_plain(input._kind, weight, label_smoothing, n, inner):
-        ce_plain[input._kind.dtype](input._ptr, target._ptr, out._ptr, aux._ptr, _bad_address, n, reduction, ignore_index, rows)
-        return check_bad()
+        ce_plain[input._kind.dtype](input._ptr, target._ptr, out._ptr, aux._ptr, bad.address, n, reduction, ignore_index, rows)
+        return bad.check()
     run = ce_rows if inner == 1 else ce_columns
     run[input._kind.dtype](input._ptr, target._ptr, 0 if weight is None else weight._ptr, out._ptr, aux._ptr,
-                           _bad_address, n, inner, weight is not None, reduction, ignore_index, label_smoothing,
+                           bad.address, n, inner, weight is not None, reduction, ignore_index, label_smoothing,
                            rows * inner, 0, rows * -(-inner // LANES))
-    check_bad()
+    bad.check()
 
 
 @cross_entropy_fused.gradient

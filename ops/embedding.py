@@ -69,27 +69,17 @@ def rows_of(weight, input, padding_idx: int = -1, scale_grad_by_freq: bool = Fal
 def _(out, weight, input, padding_idx, scale_grad_by_freq):
     if not input._n:
         return
-    look_up[weight._kind.dtype, input._kind.dtype](weight._ptr, input._ptr, out._ptr, *weight._shape, _bad_address, 0,
+    bad = _row.take()
+    look_up[weight._kind.dtype, input._kind.dtype](weight._ptr, input._ptr, out._ptr, *weight._shape, bad.address, 0,
                                                    input._n)
-    check_bad()
+    bad.check()
 
 
 def outside_table(*_):
     raise IndexError("index out of range in self")
 
 
-# Where the kernel writes an index that is out of range, for the launcher to raise.
-_bad = np.full(1, -1, np.int64)
-
-
-def check_bad():
-    """Raise PyTorch's error if the kernel that just ran met an index out of range."""
-    if _bad[0] != -1:
-        _bad[0] = -1
-        outside_table()
-
-
-_bad_address = tape.flag(_bad, check_bad)
+_row = tape.Flag(outside_table)
 
 
 @rows_of.gradient
@@ -219,9 +209,9 @@ def one_hot(tensor, num_classes=-1):
     if num_classes < 1:
         _report_class(0 if int(REGISTRY["amin"].callable(tensor).item()) < 0 else 1)
     out = tensor.new_zeros((*tensor._shape, num_classes))
-    ones[places._kind.dtype](places._ptr, out._ptr, num_classes, _class_address, 0, places._n)
-    if not (tape.TAPE and tape.active() is not None):
-        _check_class()
+    bad = _class.take()
+    ones[places._kind.dtype](places._ptr, out._ptr, num_classes, bad.address, 0, places._n)
+    bad.check()
     return out
 
 
@@ -229,17 +219,7 @@ def _report_class(kind):
     raise RuntimeError("Class values must be smaller than num_classes." if kind else "Class values must be non-negative.")
 
 
-_class = np.full(1, -1, np.int64)
-
-
-def _check_class():
-    if _class[0] != -1:
-        kind = _class[0]
-        _class[0] = -1
-        _report_class(kind)
-
-
-_class_address = tape.flag(_class, _check_class)
+_class = tape.Flag(_report_class)
 
 
 @kernel

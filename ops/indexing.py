@@ -15,8 +15,8 @@ import numpy as np
 from numbagrad import dtypes as dt
 from numbagrad import storage
 from numbagrad.autograd import graph, inplace
-from numbagrad.copying import contiguous_copy
-from numbagrad.kernel.tape import TAPE, active, flag
+from numbagrad.copying import contiguous_copy, copy_into
+from numbagrad.kernel.tape import TAPE, Flag, active
 from numbagrad.modes import is_grad_enabled
 from numbagrad.op import call as calls
 from numbagrad.op.call import raw_view
@@ -102,7 +102,8 @@ def lines(entries, index_shape, fail, negative=True):
         if t._shape != index_shape:
             t = contiguous_copy(raw(t._buf, t._ptr, n, index_shape, calls.expanded_strides(t, index_shape), t._kind, t._ver))
         if captured:
-            found = range_flag(fail, dim, size)
+            words = range_flag(fail, dim, size)
+            found = words.address
             active().buffer(t)
         run(t._ptr, where, found, size, stride, 1 if k else 0, 1 if negative else 0, 0, n)
         if not captured and lin[n]:
@@ -132,21 +133,8 @@ def captured_row(n):
 
 
 def range_flag(fail, dim, size):
-    """Address of two words in which a captured kernel leaves an index out of range, for the replay to raise ``fail``."""
-    key = fail, dim, size
-    address = _range_flags.get(key)
-    if address is None:
-        found = np.full(2, -1, np.int64)
-
-        def check():
-            if found[0] != -1:
-                found[0] = -1
-                fail(int(found[1]), dim, size)
-        address = _range_flags[key] = flag(found, check)
-    return address
-
-
-_range_flags: dict = {}
+    """Two words in which a captured kernel leaves (1, an index out of range), for the replay to raise ``fail``."""
+    return Flag(lambda _, index: fail(index, dim, size), 2).take()
 
 
 def plan_along(shape, dim, index, fail=out_of_bounds, negative=True):
@@ -199,7 +187,8 @@ def plan_dim(shape, dim, index, fail):
             active().buffer(index)
         sizes = index._shape or (1,)
         size = shape[dim] if shape else 1
-        found = range_flag(fail, dim, size) if captured else where + 8 * n
+        words = range_flag(fail, dim, size) if captured else None
+        found = words.address if captured else where + 8 * n
         resolve_along[dt.int64](index._ptr, where, found, meta[1], len(sizes), dim, size, 0, n // sizes[-1])
         if not captured and lin[n]:
             fail(int(lin[n + 1]), dim, size)

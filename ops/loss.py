@@ -49,19 +49,17 @@ class _Unit:
     """The check that all elements of an argument lie in [0, 1]."""
 
     def __init__(self, what):
-        self.what, self.found = what, np.full(1, -1, np.int64)
-        self.address = tape.flag(self.found, self.raises)
+        self.what, self.flag = what, tape.Flag(self.raises)
 
-    def raises(self):
-        if self.found[0] != -1:
-            self.found[0] = -1
-            raise RuntimeError(f"all elements of {self.what} should be between 0 and 1")
+    def raises(self, count):
+        raise RuntimeError(f"all elements of {self.what} should be between 0 and 1")
 
     def __call__(self, t):
         if t._kind.cpu:
             t = t if t._strides is None else t.detach().contiguous()
-            outside_unit[t._kind.dtype](t._ptr, self.address, 0, t._n)
-            self.raises()
+            found = self.flag.take()
+            outside_unit[t._kind.dtype](t._ptr, found.address, 0, t._n)
+            found.check()
 
 
 _check_input, _check_target = _Unit("input"), _Unit("target")

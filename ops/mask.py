@@ -163,16 +163,11 @@ def take_in_order(x: "*T", mask: "*u1", out: "*T", size: int, n: int, start: int
         out[i] = 0
 
 
-_short = np.full(1, -1, np.int64)
+def _too_few(*_):
+    raise RuntimeError("Number of elements of source < number of ones in mask")
 
 
-def _check_short():
-    if _short[0] != -1:
-        _short[0] = -1
-        raise RuntimeError("Number of elements of source < number of ones in mask")
-
-
-_short_address = tape.flag(_short, _check_short)
+_short = tape.Flag(_too_few)
 
 
 @custom(private=True, contiguous=False, node="MaskedScatterBackward0", dtypes="any", reference=None)
@@ -185,9 +180,9 @@ def _take_in(t, source, mask):
     s, m = (x if x._strides is None else contiguous_copy(x) for x in (ix.separate(source, t), mask))
     to = t if t._strides is None else contiguous_copy(t)
     if t._n:
-        place_in_order[ix.MOVE[t._kind.itemsize]](to._ptr, m._ptr, s._ptr, s._n, t._n, _short_address, 0, 1)
-        if not (tape.TAPE and tape.active() is not None):
-            _check_short()
+        short = _short.take()
+        place_in_order[ix.MOVE[t._kind.itemsize]](to._ptr, m._ptr, s._ptr, s._n, t._n, short.address, 0, 1)
+        short.check()
     if to is not t:
         copy_into(t, to)
 

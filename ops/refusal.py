@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from numbagrad import dtypes as dt
 from numbagrad.kernel import tape
 from numbagrad.kernel.jit import kernel
@@ -19,17 +17,14 @@ def note_true(x: "*u1", found: "*i8", start: int, stop: int):
 
 def refusal(exception, text):
     """A function ``refuse(condition)`` that raises ``exception(text)`` if a bool tensor of one element is true."""
-    found = np.full(1, -1, np.int64)
-
-    def check():
-        if found[0] != -1:
-            found[0] = -1
-            raise exception(text)
-    address = tape.flag(found, check)
+    def raises(*_):
+        raise exception(text)
+    flag = tape.Flag(raises)
 
     def refuse(condition):
         if tape.TAPE and tape.active() is not None:
-            note_true[dt.bool_](condition._ptr, address, 0, 1)
+            found = flag.take()
+            note_true[dt.bool_](condition._ptr, found.address, 0, 1)
         elif condition.item():
             raise exception(text)
     return refuse

@@ -130,16 +130,11 @@ def number_runs(counts: "*i8", out: "*i8", n: int, size: int, bad: "*i8", start:
         bad[0] = 2
 
 
-_bad = np.full(1, -1, np.int64)
+def _refuse_runs(kind):
+    raise RuntimeError("repeats can not be negative" if kind == 1 else OTHER_SIZE)
 
 
-def _check_runs():
-    kind, _bad[0] = int(_bad[0]), -1
-    if kind != -1:
-        raise RuntimeError("repeats can not be negative" if kind == 1 else OTHER_SIZE)
-
-
-_bad_address = tape.flag(_bad, _check_runs)
+_runs = tape.Flag(_refuse_runs)
 
 
 @custom(private=True, reference=None, dtypes="int", differentiable=False)
@@ -150,9 +145,9 @@ def numbered(counts, size: int):
 
 @numbered.cpu
 def _(out, counts, size):
-    number_runs[dt.int64](counts._ptr, out._ptr, counts._n, size, _bad_address, 0, 1)
-    if not (tape.TAPE and tape.active() is not None):
-        _check_runs()
+    bad = _runs.take()
+    number_runs[dt.int64](counts._ptr, out._ptr, counts._n, size, bad.address, 0, 1)
+    bad.check()
 
 
 # --- reversing and turning --------------------------------------------------------------------------------------------

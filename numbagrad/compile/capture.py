@@ -244,8 +244,9 @@ class Recorder:
         p = self.resolve(value)
         if p is not None:
             return p
-        if value in tape.FLAGS:
-            checks.append(value)
+        words = tape.FLAGS.get(value)
+        if words is not None:
+            checks.append(words)
             return value
         if written:
             raise Unlowered(f"takes results of a kernel ('{name}') to the host")

@@ -12,7 +12,7 @@ import numpy as np
 from .. import storage
 from ..kernel import jit, threads
 from ..kernel.progress import covered
-from ..kernel.tape import BASE, FLAGS
+from ..kernel.tape import BASE
 from ..tensor import Tensor, numel, raw
 from . import branches, emit, emit_fold, inplace, memory, passes
 from .driver import tasks, walk, walk_with
@@ -230,8 +230,8 @@ class Program:
                 for v in item.words:
                     put(v)
                 plans.append(("call", item, head, item.items, item.grain))
-            for address in call.checks:
-                plans.append(("check", address))
+            for flag in call.checks:
+                plans.append(("check", flag))
         self.memory = np.zeros(max(len(words), 1), np.int64)
         start = storage.address(self.memory)
         for i, w in enumerate(words):
@@ -259,7 +259,7 @@ class Program:
                 first = len(rows)
                 continue
             if p[0] == "check":
-                rows.append((0, p[1], -1, 0))
+                rows.append((0, p[1].address, -1, 0))
                 self.row_of.append(p[1])
                 continue
             if p[0] == "tasks":
@@ -339,8 +339,7 @@ class Program:
 
     def failed(self, row):
         """Raise what the kernel before a check found."""
-        array, raises = FLAGS[int(self.rows[row, 1])]
-        raises()
+        self.row_of[row].report()
         raise RuntimeError("a kernel met bad input")
 
     def call_host(self, call):

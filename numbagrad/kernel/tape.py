@@ -8,11 +8,14 @@ the checks that launches make cost one truth test of a list.
 from __future__ import annotations
 
 import functools
+from array import array
+from collections import deque
 from threading import get_ident
+from weakref import WeakValueDictionary
 
 TAPE: list = []
 BASE = 1 << 60  # fake addresses begin here: above every real one, below the sign bit
-FLAGS: dict = {}  # address of an int64 that a kernel sets on bad input -> function that raises then
+FLAGS = WeakValueDictionary()  # address -> Words of a captured launch, whose kernel sets them on bad input
 
 
 class Unlowered(RuntimeError):
@@ -48,11 +51,50 @@ def active():
     return None
 
 
-def flag(array, raises):
-    """Declare that kernels write bad input into element 0 of ``array`` (-1: none) and that ``raises()`` reports it."""
-    address = array.ctypes.data
-    FLAGS[address] = array, raises
-    return address
+class Words:
+    """Where the kernels of one call leave what is wrong with its input: element 0 is -1 while nothing is."""
+
+    __slots__ = ("view", "address", "raises", "home", "__weakref__")
+
+    def __init__(self, size, raises, home):
+        self.view, self.raises, self.home = array("q", [-1]) * size, raises, home
+        self.address = self.view.buffer_info()[0]
+
+    def check(self):
+        """Raise what a kernel found; the words are free again."""
+        if self.view[0] != -1:
+            self.report()
+        self.home.append(self)
+
+    def report(self):
+        """Hand what was found to ``raises(*words)``."""
+        found = self.view.tolist()
+        self.view[0] = -1
+        self.home.append(self)
+        self.raises(*found)
+
+
+class Flag:
+    """Reports of bad input by kernels: a call takes words, gives their address to its kernels, and checks them.
+
+    Each call has words of its own, so that other threads, signal handlers and destructors may call the same op meanwhile.
+    Those of a captured launch belong to the program, which checks them in every run."""
+
+    __slots__ = ("raises", "size", "free")
+
+    def __init__(self, raises, size=1):
+        self.raises, self.size, self.free = raises, size, []
+
+    def take(self):
+        """``Words`` for one call."""
+        if TAPE and active() is not None:
+            words = Words(self.size, self.raises, deque(maxlen=0))
+            FLAGS[words.address] = words
+            return words
+        try:
+            return self.free.pop()
+        except IndexError:
+            return Words(self.size, self.raises, self.free)
 
 
 def host(fn):
