@@ -18,6 +18,10 @@ __all__ = ["Archive", "ZIP_MAGIC", "replacing", "write_archive"]
 ZIP_MAGIC = b"PK\x03\x04"
 _ALIGNMENT = 64
 _CHUNK = 1 << 22
+# Without the name.
+_LOCAL_HEADER = 30
+# Files of `save` and of PyTorch are not compressed at all; one packed by hand may be, but a few bytes must not fill memory.
+_UNPACKED, _UNPACKED_RATIO = 1 << 26, 20
 
 
 class _Sink:
@@ -105,6 +109,7 @@ class Archive:
         self.name, self._file, self._mapped = name, file, mapped
         with self._errors("reading zip archive"):
             self._zip = zipfile.ZipFile(file)
+            self._check_records()
         names = self._zip.namelist()
         if not names or "/" not in names[0]:
             raise RuntimeError(f"{name}: file in archive is not in a subdirectory: {names[:1]}")
@@ -116,10 +121,33 @@ class Archive:
     def _errors(self, doing):
         try:
             yield
-        except (zipfile.BadZipFile, EOFError, NotImplementedError, zlib.error, struct.error, ValueError) as error:
+        except (zipfile.BadZipFile, EOFError, NotImplementedError, OverflowError, zlib.error, struct.error,
+                ValueError) as error:
             raise RuntimeError(
                 f"{self.name}: PytorchStreamReader failed {doing}: {error}. The file is truncated or corrupt."
             ) from error
+
+    def _check_records(self):
+        """ValueError when the directory promises what the file cannot hold: nothing is allocated on its word alone."""
+        end, names, unpacked = self._zip.start_dir, set(), 0
+        # Each record ends before the next one starts, the last one before the directory.
+        for info in sorted(self._zip.infolist(), key=lambda info: info.header_offset, reverse=True):
+            what = f"record {info.filename[:100]!r}"
+            if info.filename in names:
+                raise ValueError(f"{what} is there twice")
+            names.add(info.filename)
+            if info.flag_bits & 1:
+                raise ValueError(f"{what} is encrypted")
+            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise ValueError(f"{what} is compressed by method {info.compress_type}, neither stored nor deflated")
+            if info.compress_type == zipfile.ZIP_STORED and info.file_size != info.compress_size:
+                raise ValueError(f"{what} has two sizes, {info.compress_size} and {info.file_size}")
+            if info.header_offset < 0 or info.header_offset + _LOCAL_HEADER + info.compress_size > end:
+                raise ValueError(f"{what} of {info.compress_size} bytes at {info.header_offset} ends behind {end}")
+            end = info.header_offset
+            unpacked += info.file_size
+        if unpacked > _UNPACKED + _UNPACKED_RATIO * self._zip.start_dir:
+            raise ValueError(f"its records would unpack to {unpacked} bytes, more than {_UNPACKED_RATIO} times the file")
 
     def has(self, record):
         return f"{self._root}/{record}" in self._zip.NameToInfo

@@ -14,6 +14,7 @@ import functools
 import io
 import os
 import pickle
+import struct
 import sys
 from collections import OrderedDict
 
@@ -22,6 +23,7 @@ import numpy as np
 from .archive import ZIP_MAGIC, Archive, replacing, write_archive
 from .device import device
 from .dtypes import dtype
+from .limits import shown
 from .tensor import Size, Tensor, raw, storage_address
 from .unpickling import (
     INTERNAL_ATTRIBUTES,
@@ -45,8 +47,8 @@ __all__ = [
     "save",
 ]
 
-# Start of the files which PyTorch wrote before version 1.6: a pickled long.
-_LEGACY_MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
+# Near the start of the files which PyTorch wrote before version 1.6, first of all as tar archives: a pickled long.
+_LEGACY_MAGIC = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 
 
 # ---------------------------------------------------------------------------------------------------------- saving
@@ -217,7 +219,7 @@ def _restore(storage, location, map_location):
     elif map_location is not None:
         location = map_location
     if str(location).split(":")[0] not in ("cpu", "cuda"):
-        raise RuntimeError(f"don't know how to restore data location of a storage (tagged with {location})")
+        raise RuntimeError(f"don't know how to restore data location of a storage (tagged with {str(location)[:100]})")
     return storage.to(_checked(device(location)))
 
 
@@ -248,13 +250,20 @@ def _storage_loader(archive, map_location):
     """The unpickler's function from a storage id to a Storage; every storage is read once."""
     order = archive.read("byteorder") if archive.has("byteorder") else b"little"
     if order not in (b"little", b"big"):
-        raise ValueError(f"{archive.name}: Unknown endianness type: {order!r}")
+        raise ValueError(f"{archive.name}: Unknown endianness type: {shown(order)}")
     storages = {}
 
     def persistent_load(saved_id):
-        kind, element, key, location, numel = saved_id
-        if kind != "storage" or not isinstance(key, str) or numel < 0:
-            raise pickle.UnpicklingError(f"unknown kind of data {kind!r}")
+        if type(saved_id) is not tuple or len(saved_id) != 5 or saved_id[0] != "storage":
+            kind = saved_id[0] if type(saved_id) is tuple and saved_id else saved_id
+            raise pickle.UnpicklingError(f"unknown kind of data {shown(kind)}")
+        _, element, key, location, numel = saved_id
+        if type(element) is not dtype or type(key) is not str or type(location) is not str or type(numel) is not int:
+            raise pickle.UnpicklingError(
+                f"a storage has type {shown(element)}, key {shown(key)}, location {shown(location)}, "
+                f"{shown(numel)} elements")
+        if not 0 <= numel < 1 << 63:
+            raise pickle.UnpicklingError(f"a storage has {shown(numel)} elements")
         if key not in storages:
             raw = archive.array(f"data/{key}", numel * element.itemsize)
             if raw.ctypes.data % element.itemsize:
@@ -297,11 +306,11 @@ def load(f, map_location=None, pickle_module=None, *, weights_only=None, mmap=No
     name = os.fspath(f) if is_path else getattr(f, "name", f"<{type(f).__name__}>")
     with open(f, "rb") if is_path else contextlib.nullcontext(f) as file:
         start = file.tell()
-        magic = file.read(len(_LEGACY_MAGIC))
+        magic = file.read(512)
         file.seek(start)
         if not magic:
             raise EOFError(f"{name}: the file is empty")
-        if magic == _LEGACY_MAGIC:
+        if _LEGACY_MAGIC in magic or magic[257:262] == b"ustar":
             raise pickle.UnpicklingError(f"{name}: this file has the format which PyTorch wrote before version 1.6; "
                                          "load it with PyTorch and save it again")
         if not magic.startswith(ZIP_MAGIC):
@@ -309,14 +318,33 @@ def load(f, map_location=None, pickle_module=None, *, weights_only=None, mmap=No
         archive = Archive(file, name, np.memmap(f, np.uint8, "c").view(np.ndarray) if mmap else None)
         loader = _storage_loader(archive, map_location)
         program = io.BytesIO(archive.read("data.pkl"))
-        try:
-            if not weights_only:
-                return Full(program, loader, **pickle_load_args).load()
-            return Restricted(program, loader, **pickle_load_args).load()
-        except pickle.UnpicklingError as error:
-            how = "Weights only load failed" if weights_only else "load failed"
-            raise pickle.UnpicklingError(f"{how}: {name}: {error}") from error
-        except (ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, TypeError, ValueError) as error:
-            if not weights_only and not isinstance(error, EOFError):
-                raise
-            raise pickle.UnpicklingError(f"{name}: the pickle is corrupt: {error!r}") from error
+        if not weights_only:
+            return _trusted(name, Full(program, loader, **pickle_load_args))
+        return _restricted(name, Restricted(program, loader, **pickle_load_args))
+
+
+def _trusted(name, unpickler):
+    """What the file makes when it may run anything: its errors are its own."""
+    try:
+        return unpickler.load()
+    except pickle.UnpicklingError as error:
+        raise pickle.UnpicklingError(f"load failed: {name}: {error}") from error
+    except EOFError as error:
+        raise pickle.UnpicklingError(f"{name}: the pickle is corrupt: {error!r}") from error
+
+
+def _restricted(name, unpickler):
+    """What the file holds; RuntimeError for tensors that cannot be, else pickle.UnpicklingError."""
+    try:
+        return unpickler.load()
+    except RecursionError as error:
+        raise pickle.UnpicklingError(f"{name}: the pickle is nested too deeply") from error
+    except RuntimeError as error:
+        raise RuntimeError(str(error) if name in str(error) else f"{name}: {error}") from error
+    except pickle.UnpicklingError as error:
+        raise pickle.UnpicklingError(f"Weights only load failed: {name}: {error}") from error
+    except (ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, TypeError, ValueError,
+            struct.error) as error:
+        # An error may hold a value of the file, which can take for ever to print.
+        text = error.args[0] if error.args and isinstance(error.args[0], str) else ""
+        raise pickle.UnpicklingError(f"{name}: the pickle is corrupt: {type(error).__name__}: {text[:300]}") from error

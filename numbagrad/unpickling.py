@@ -16,11 +16,13 @@ import importlib
 import math
 import operator
 import pickle
+import re
 
 import numpy as np
 
 from .device import device
 from .dtypes import BY_NAME
+from .limits import Budget, check_depth, shown
 from .modes import no_grad
 from .tensor import Size, Tensor, from_storage
 
@@ -42,6 +44,7 @@ STORAGE_NAMES = {
 }
 # What Tensor keeps in its __dict__ beside the user's attributes.
 INTERNAL_ATTRIBUTES = {"_numbagrad", "_inference"}
+_MAX_RANK = 64
 _BLOCKED_MODULES = {"sys", "os", "posix", "nt"}
 _user_globals: dict[str, object] = {}
 
@@ -89,7 +92,7 @@ class Storage:
 
     def __init__(self, buf, dtype_name, device="cpu"):
         self.buf, self.dtype_name, self.device = buf, dtype_name, device
-        self._base = None
+        self._base, self._derived = None, {}
 
     def __len__(self):
         return len(self.buf)
@@ -108,12 +111,17 @@ class Storage:
 
     def tensor(self, offset, size, stride):
         """A tensor on this storage; raises RuntimeError when it would reach outside."""
-        offset, size, stride = operator.index(offset), _sizes(size), _sizes(stride)
-        if offset < 0 or len(size) != len(stride) or min((*size, *stride), default=0) < 0:
+        offset, size, stride = _index(offset), _sizes(size), _sizes(stride)
+        if len(size) > _MAX_RANK:
+            raise RuntimeError(f"a saved tensor has {len(size)} dimensions, more than {_MAX_RANK}")
+        if len(size) != len(stride) or min((offset, *size, *stride)) < 0:
             raise RuntimeError(f"a saved tensor has sizes {list(size)}, strides {list(stride)}, offset {offset}")
-        if math.prod(size) >= 1 << 63:
-            raise RuntimeError(f"numel: integer multiplication overflow of sizes {list(size)}")
-        span = 0 if 0 in size else 1 + offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
+        limit = (1 << 63) // self.buf.itemsize
+        numel = math.prod(size)
+        if numel >= limit or max((offset, *size, *stride)) >= limit:
+            raise RuntimeError(f"numel: integer multiplication overflow of sizes {list(size)}, strides {list(stride)}, "
+                               f"offset {offset}, itemsize {self.buf.itemsize}")
+        span = 1 + offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True)) if numel else 0
         if span > len(self.buf):
             raise RuntimeError(
                 f"setStorage: sizes {list(size)}, strides {list(stride)}, storage offset {offset}, and itemsize "
@@ -129,21 +137,47 @@ class Storage:
             return self._base.as_strided(size, stride, offset).detach()
 
 
+    def derived(self, key, make):
+        """A storage made from this one, once: any number of tensors can ask for it."""
+        if key not in self._derived:
+            buf, name = make()
+            self._derived[key] = Storage(buf, name, self.device)
+        return self._derived[key]
+
+
 def _sizes(values):
-    return tuple(operator.index(value) for value in values)
+    if not isinstance(values, (tuple, list)):
+        raise RuntimeError(f"a saved tensor has sizes or strides of type {type(values).__name__}")
+    return tuple(map(_index, values))
+
+
+def _index(value):
+    if not isinstance(value, int) or value.bit_length() > 64:
+        raise RuntimeError(f"a saved tensor has {shown(value)} among its sizes, strides and offset"
+                           + " (Overflow when unpacking long)" * isinstance(value, int))
+    return operator.index(value)
 
 
 def _rebuild_tensor(storage, offset, size, stride, requires_grad=False, hooks=None, metadata=None):
+    if type(storage) is not Storage:
+        raise pickle.UnpicklingError(f"a tensor cannot lie in {shown(storage)}")
     # PyTorch conjugates and negates complex views by a flag on the same memory; here the memory gets the values.
     for flag, operation in (("conj", np.conj), ("neg", np.negative)):
         if metadata and metadata.get(flag):
-            storage = Storage(operation(storage.buf), storage.dtype_name, storage.device)
+            storage = storage.derived(flag, lambda: (operation(storage.buf), storage.dtype_name))  # noqa: B023
     result = storage.tensor(offset, size, stride)
     return result.requires_grad_() if requires_grad else result
 
 
 def _rebuild_tensor_v3(storage, offset, size, stride, requires_grad, hooks, dtype, metadata=None):
-    typed = Storage(storage.buf.view(dtype.np), dtype.name, storage.device)
+    if type(storage) is not Storage or type(dtype) is not type(BY_NAME["uint8"]):
+        raise pickle.UnpicklingError(f"a tensor of type {shown(dtype)} cannot lie in {shown(storage)}")
+
+    def make():
+        buf = storage.buf.view(dtype.np)
+        return normal_bools(buf.copy()) if dtype.name == "bool" else buf, dtype.name
+
+    typed = storage.derived(dtype.name, make)
     return _rebuild_tensor(typed, offset, size, stride, requires_grad, hooks, metadata)
 
 
@@ -160,12 +194,15 @@ def _rebuild_parameter_with_state(data, requires_grad, hooks, state):
 def _rebuild_from_type(rebuild, cls, args, state):
     from .nn.parameter import Parameter
 
-    if rebuild not in _table()[1].values():
-        raise pickle.UnpicklingError(f"a tensor cannot be rebuilt by {rebuild}")
+    if not any(rebuild is known for known in _REBUILDS):
+        raise pickle.UnpicklingError(f"a tensor cannot be rebuilt by {shown(rebuild)}")
     result = rebuild(*args)
     if cls not in (Tensor, Parameter, type(result)):
         result = result.as_subclass(cls)
     return _set_attributes(result, state)
+
+
+_REBUILDS = _rebuild_tensor, _rebuild_tensor_v3, _rebuild_parameter, _rebuild_parameter_with_state
 
 
 def _set_attributes(obj, state):
@@ -173,14 +210,14 @@ def _set_attributes(obj, state):
     state, slots = state if isinstance(state, tuple) else (state, None)
     for name, value in {**(state or {}), **(slots or {})}.items():
         if not isinstance(name, str) or name in INTERNAL_ATTRIBUTES or hasattr(type(obj), name):
-            raise pickle.UnpicklingError(f"attribute {name!r} of a {type(obj).__name__} cannot be set by a checkpoint")
+            raise pickle.UnpicklingError(f"attribute {shown(name)} of a {type(obj).__name__} cannot be set by a checkpoint")
         setattr(obj, name, value)
     return obj
 
 
 def _encode(text, encoding):
     if encoding not in ("latin1", "latin-1"):
-        raise pickle.UnpicklingError(f"bytes in an unknown encoding {encoding!r}")
+        raise pickle.UnpicklingError(f"bytes in an unknown encoding {shown(encoding)}")
     return text.encode("latin1")
 
 
@@ -232,6 +269,28 @@ def _current_name(module, name):
     return _compat_pickle.IMPORT_MAPPING.get(module, module), name
 
 
+_HASHING = (set, frozenset, collections.Counter, collections.OrderedDict)
+# What a call copies, however often it is made with the same value.
+_COPIED = (str, bytes, bytearray, tuple, list, dict, set, frozenset)
+_UNSUPPORTED = {
+    "_rebuild_sparse_tensor": "sparse tensors", "_rebuild_sparse_csr_tensor": "sparse tensors",
+    "_rebuild_qtensor": "quantized tensors", "_rebuild_nested_tensor": "nested tensors",
+    "_rebuild_wrapper_subclass": "subclasses of Tensor without memory of their own",
+    "_rebuild_meta_tensor_no_storage": "tensors on the meta device",
+    "_rebuild_device_tensor_from_numpy": "tensors of other devices",
+    "_rebuild_device_tensor_from_cpu_tensor": "tensors of other devices",
+}
+
+
+def _refuse_unsupported(name):
+    """pickle.UnpicklingError for names of PyTorch that only stand for something which numbagrad does not have."""
+    what = _UNSUPPORTED.get(name)
+    if name.endswith("Storage") or re.fullmatch("(float|bfloat|complex|u?int|bits|q?u?int)[0-9a-z_]*", name):
+        what = f"the dtype of {name}"
+    if what:
+        raise pickle.UnpicklingError(f"the file holds {what} (torch name {name}), which numbagrad does not support")
+
+
 class _Opcodes(dict):
     def __missing__(self, code):
         raise pickle.UnpicklingError(f"Unsupported operand {code}")
@@ -253,11 +312,22 @@ class Restricted(pickle._Unpickler):
 
     def __init__(self, file, persistent_load, encoding="utf-8"):
         super().__init__(file, encoding=encoding)
+        self._size = len(file.getbuffer())
+        self._budget = Budget(self._size)
         self.persistent_load = persistent_load
         self._values, self._functions = _table()
         self._user = dict(_user_globals)
 
+    def load(self):
+        result = super().load()
+        # Each level takes a byte at least.
+        if self._size > 1000:
+            check_depth(result)
+        return result
+
     def find_class(self, module, name):
+        if type(module) is not str or type(name) is not str or len(module) + len(name) > 1000:
+            raise pickle.UnpicklingError(f"a global has the name {shown(module)}, {shown(name)}")
         module, name = _current_name(module, name)
         full = f"{module}.{name}"
         if module in _BLOCKED_MODULES:
@@ -267,10 +337,12 @@ class Restricted(pickle._Unpickler):
         for known in (self._values, self._functions, self._user):
             if full in known:
                 return known[full]
-        shown = full.removeprefix("builtins.")
+        if full.startswith("torch."):
+            _refuse_unsupported(name)
+        short = full.removeprefix("builtins.")
         raise pickle.UnpicklingError(
-            f"Unsupported global: GLOBAL {shown} was not an allowed global by default. If you trust the file, allow it "
-            f"with `torch.serialization.add_safe_globals([{shown}])` or load with `weights_only=False`."
+            f"Unsupported global: GLOBAL {short} was not an allowed global by default. If you trust the file, allow it "
+            f"with `torch.serialization.add_safe_globals([{short}])` or load with `weights_only=False`."
         )
 
     def _is_user(self, value):
@@ -279,14 +351,22 @@ class Restricted(pickle._Unpickler):
     def _reduce(self):
         args, function = self.stack.pop(), self.stack[-1]
         if not any(function is allowed for allowed in self._functions.values()) and not self._is_user(function):
-            raise pickle.UnpicklingError(f"Trying to call reduce for unrecognized function {function}")
+            raise pickle.UnpicklingError(f"Trying to call reduce for unrecognized function {shown(function)}")
+        if type(args) is not tuple:
+            raise pickle.UnpicklingError(f"{shown(function)} is called with {shown(args)} for arguments")
+        for arg in args:
+            if isinstance(arg, _COPIED):
+                self._budget.charge(len(arg))
+        if function in _HASHING and args and isinstance(args[0], (tuple, list, set, frozenset)):
+            for item in args[0]:
+                self._budget.key(item)
         self.stack[-1] = function(*args)
 
     def _newobj(self):
         args, cls = self.stack.pop(), self.stack.pop()
         if not self._is_user(cls):
             raise pickle.UnpicklingError(
-                f"Can only create new object for classes allowlisted via `add_safe_globals` but got {cls}"
+                f"Can only create new object for classes allowlisted via `add_safe_globals` but got {shown(cls)}"
             )
         self.append(cls.__new__(cls, *args))
 
@@ -309,17 +389,32 @@ class Restricted(pickle._Unpickler):
 
     def _setitem(self):
         self._expect(-3, dict)
+        self._budget.key(self.stack[-2])
         self.load_setitem()
 
     def _many(self, kind):
         items = self.pop_mark()
         self._expect(-1, kind)
         target = self.stack[-1]
+        for key in () if kind is list else items[::2] if kind is dict else items:
+            self._budget.key(key)
         if kind is dict:
             target.update(zip(items[::2], items[1::2], strict=True))
         else:
             (target.extend if kind is list else target.update)(items)
 
+    def _frozenset(self):
+        items = self.pop_mark()
+        for item in items:
+            self._budget.key(item)
+        self.append(frozenset(items))
+
+    def _global_from_stack(self):
+        name, module = self.stack.pop(), self.stack.pop()
+        self.append(self.find_class(module, name))
+
+    dispatch[pickle.FROZENSET[0]] = _frozenset
+    dispatch[pickle.STACK_GLOBAL[0]] = _global_from_stack
     dispatch[pickle.REDUCE[0]] = _reduce
     dispatch[pickle.NEWOBJ[0]] = _newobj
     dispatch[pickle.BUILD[0]] = _build

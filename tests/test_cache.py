@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from numbagrad.kernel import cache
+from numbagrad.kernel import cache, entry, trust
 
 SIGNATURE = "int64(int64, int64)"
 ROOT = str(Path(cache.__file__).resolve().parents[2])
@@ -129,30 +129,88 @@ def test_damaged_file_is_compiled_again(place, damage):
     assert counts() == (1, 2)
 
 
-def test_sound_file_with_unusable_content_is_compiled_again(place):
-    import hashlib
-    import pickle
+def rewrite(file, payload):
+    """Give a file of the cache another content, with its checksum."""
+    file.write_bytes(cache.MAGIC + cache._checksum(file.name, payload) + payload)
 
+
+def test_sound_file_with_unusable_content_is_compiled_again(place):
     compiled(define())
     (file,) = files(place)
-    payload = pickle.dumps("no compile result")
-    file.write_bytes(cache.MAGIC + hashlib.sha256(payload).digest() + payload)
-    assert compiled(define())(2, 3) == 23
-    assert counts() == (0, 2)
+    good = file.read_bytes()[cache._HEADER :]
+    header = slice(24, 24 + int.from_bytes(good[:8], "little"))
+    contents = [b"", b"no compile result", b"\xff" * 200, good[:100], good[: len(good) // 2], good[:8] + b"\xff" * 100]
+    for old, new in ((__name__.encode(), b"x" * len(__name__)), (b'"int64"', b'"int65"'), (b'"qualname"', b'"__doc__" '),
+                     (b'"mangled_name"', b'"qualname"    '), (b"{", b"["), (b"[", b"{"), (b'"', b"'")):
+        assert old in good[header]
+        contents.append(good[:24] + good[header].replace(old, new) + good[header.stop :])
+    for content in contents:
+        rewrite(file, content)
+        assert compiled(define())(2, 3) == 23
+    assert counts() == (0, 1 + len(contents))
 
 
 def test_symbol_that_does_not_exist_is_a_miss(place):
-    import hashlib
-    import pickle
-
     compiled(define())
     (file,) = files(place)
-    symbols, starters, parts = pickle.loads(file.read_bytes()[cache._HEADER :])
-    payload = pickle.dumps((["numbagrad_no_such_symbol", *symbols], starters, parts))
-    file.write_bytes(cache.MAGIC + hashlib.sha256(payload).digest() + payload)
+    symbols, starters, parts = entry.load(memoryview(file.read_bytes())[cache._HEADER :])
+    rewrite(file, entry.dump(["numbagrad_no_such_symbol", *symbols], starters, parts))
     # Linking such code would end the process.
     assert compiled(define())(2, 3) == 23
     assert counts() == (0, 2)
+
+
+def test_entries_hold_what_numba_needs_and_no_pickle(place):
+    import numba
+    from numba import types
+
+    def fill(out, pair, flag):
+        if flag:
+            out[0] = pair[0] + pair[1]
+        return out[0], 1.5
+
+    key = cache.fingerprint(fill)
+    sig = types.Tuple((types.complex64, types.float64))(
+        types.Array(types.complex64, 1, "C", readonly=False, aligned=False), types.UniTuple(types.uint8, 2), types.boolean)
+    for hit in (False, True):
+        dispatcher = cache.attach(numba.njit(fill), key)
+        dispatcher.compile(sig)
+        assert counts()[0] == hit
+        (result,) = dispatcher.overloads.values()
+        assert result.signature == sig and result.fndesc.argtypes == sig.args
+    (file,) = files(place)
+    data = file.read_bytes()
+    assert b"cnumba" not in data and b"_rebuild" not in data and b"_reconstructor" not in data
+    first = entry.load(memoryview(data)[cache._HEADER :])
+    again = entry.load(memoryview(entry.dump(*first)))
+    assert again[0] == first[0] and again[2][0] == first[2][0] and again[2][3].args == sig.args
+
+
+def test_what_an_entry_cannot_hold_is_compiled_in_every_process(place):
+    import numba
+
+    dispatcher = cache.attach(numba.njit(lambda text: len(text)), "takes text")
+    assert dispatcher("abc") == 3
+    assert files(place) == []
+
+
+def test_a_file_under_another_name_is_refused(place):
+    compiled(define())
+    compiled(define("a - b"))
+    first, second = files(place)
+    kept = first.read_bytes(), second.read_bytes()
+    first.write_bytes(kept[1])
+    second.write_bytes(kept[0])
+    assert compiled(define())(2, 3) == 23 and compiled(define("a - b"))(2, 3) == -1
+    assert counts() == (0, 4)
+    assert compiled(define())(2, 3) == 23 and compiled(define("a - b"))(2, 3) == -1
+    assert counts() == (2, 4)
+    cache.write_bytes("one", b"1")
+    cache.write_bytes("two", b"2")
+    assert bytes(cache.read_bytes("one")) == b"1"
+    folder = first.parent
+    os.replace(folder / ("one" + cache.SUFFIX), folder / ("two" + cache.SUFFIX))
+    assert cache.read_bytes("two") is None and cache.read_bytes("one") is None
 
 
 def test_damaged_file_in_a_read_only_directory(place, monkeypatch):
@@ -173,7 +231,6 @@ def test_unwritable_directory_falls_back_with_one_warning(tmp_path, monkeypatch)
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("NUMBAGRAD_CACHE_DIR", str(tmp_path / "file" / "below"))
     monkeypatch.setattr(cache, "_places", {})
-    monkeypatch.setattr(cache, "_warned", False)
     monkeypatch.setattr(cache, "_temp_dir", lambda: str(tmp_path / "mine"))
     with pytest.warns(RuntimeWarning, match="cannot write its kernel cache"):
         compiled(define())
@@ -188,22 +245,141 @@ def test_no_directory_at_all_still_compiles(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("NUMBAGRAD_CACHE_DIR", str(tmp_path / "file" / "below"))
     monkeypatch.setattr(cache, "_places", {})
-    monkeypatch.setattr(cache, "_warned", False)
     monkeypatch.setattr(cache, "_temp_dir", lambda: str(tmp_path / "file" / "too"))
     with pytest.warns(RuntimeWarning, match="compiled again in every process"):
         assert compiled(define())(2, 3) == 23
     assert cache.cache_info()["path"] is None and cache.clear() == 0
 
 
-@pytest.mark.skipif(not hasattr(os, "getuid"), reason="POSIX permissions")
-def test_shared_temporary_directory_is_not_trusted(tmp_path):
-    mine, theirs = tmp_path / "mine", tmp_path / "theirs"
-    mine.mkdir(mode=0o700)
-    theirs.mkdir()
-    theirs.chmod(0o777)
-    (tmp_path / "link").symlink_to(mine)
-    assert cache._trusted(mine)
-    assert not cache._trusted(theirs) and not cache._trusted(tmp_path / "link") and not cache._trusted(tmp_path / "no")
+# ------------------------------------------------------------------------------------------------ who else may write
+
+posix = pytest.mark.skipif(not hasattr(os, "getuid"), reason="POSIX permissions")
+
+
+def info(mode, uid=None, gid=54321):
+    return SimpleNamespace(st_mode=mode, st_uid=os.geteuid() if uid is None else uid, st_gid=gid)
+
+
+@posix
+def test_who_may_write(monkeypatch):
+    monkeypatch.setattr(trust.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(trust, "_unmapped", lambda: None)
+    for mode in (0o755, 0o700, 0o644, 0o400, 0o1755):
+        assert trust.problem(info(mode)) is None and trust.problem(info(mode, 0)) is None
+        assert "belongs to user 1234, this is user 1000" in trust.problem(info(mode, 1234))
+        assert "belongs to user 1234" in trust.problem(info(mode, 1234), above=True)
+    for mode in (0o777, 0o775, 0o757, 0o602):
+        for uid in (0, 1000):
+            assert f"(mode {mode:04o})" in trust.problem(info(mode, uid))
+            assert "other users" in trust.problem(info(mode, uid), above=True)
+            assert "other users" in trust.problem(info(mode | 0o1000, uid))
+            assert trust.problem(info(mode | 0o1000, uid), above=True) is None, "/tmp"
+    # The group that some systems make for each user.
+    monkeypatch.setattr(trust, "_private", lambda group: group == 1000)
+    assert trust.problem(info(0o775, gid=1000)) is None
+    assert "other users" in trust.problem(info(0o775, gid=100))
+    assert "other users" in trust.problem(info(0o777, gid=1000))
+    # Outside of a container everything seems to belong to one user.
+    monkeypatch.setattr(trust, "_unmapped", lambda: 65534)
+    assert trust.problem(info(0o755, 65534), above=True) is None
+    assert "belongs" in trust.problem(info(0o755, 65534))
+
+
+@posix
+def test_directories_above_count_up_to_the_home_directory(tmp_path, monkeypatch):
+    home = tmp_path / "open" / "home"
+    (home / "a").mkdir(parents=True)
+    (tmp_path / "open").chmod(0o777)
+    assert str(tmp_path / "open") in trust.path_problem(home / "a")
+    assert str(tmp_path / "open") in trust.path_problem(home / "a" / "missing" / "deeper")
+    monkeypatch.setenv("HOME", str(home))
+    assert trust.path_problem(home / "a") is None
+    (home / "a").chmod(0o777)
+    assert str(home / "a") in trust.path_problem(home / "a")
+    assert str(home / "a") in trust.path_problem(home / "a" / "missing")
+    (tmp_path / "link").symlink_to(home / "a")
+    assert str(home / "a") in trust.path_problem(tmp_path / "link" / "b")
+
+
+@posix
+@pytest.mark.parametrize("which", ["directory", "above"])
+def test_a_directory_that_others_can_change_is_not_used(tmp_path, monkeypatch, which):
+    place = tmp_path / "kernels"
+    monkeypatch.setenv("NUMBAGRAD_CACHE_DIR", str(place))
+    monkeypatch.setattr(cache, "_temp_dir", lambda: str(tmp_path / "mine"))
+    with monkeypatch.context() as patch:
+        patch.setattr(cache, "_places", {})
+        compiled(define())
+    (file,) = files(place)
+    (file.parent if which == "directory" else place).chmod(0o777)
+    monkeypatch.setattr(cache, "_places", {})
+    before = cache._counts["hits"]
+    wrong = file.parent if which == "directory" else place
+    with pytest.warns(RuntimeWarning, match=f"{wrong} can be written by other users .mode 0777.*yours alone") as caught:
+        assert compiled(define())(2, 3) == 23
+        assert compiled(define())(2, 3) == 23
+    assert len(caught) == 1
+    assert cache._counts["hits"] == before + 1 and len(files(tmp_path / "mine")) == 1
+    assert files(place) == [file]
+
+
+@posix
+def test_an_entry_that_others_can_change_is_not_used(place, monkeypatch):
+    monkeypatch.setattr(cache, "_refused", set())
+    compiled(define())
+    compiled(define("a - b"))
+    for file in files(place):
+        file.chmod(0o666)
+    with pytest.warns(RuntimeWarning, match="others can change: .*mode 0666.*Remove such files") as caught:
+        assert compiled(define())(2, 3) == 23 and compiled(define("a - b"))(2, 3) == -1
+    assert len(caught) == 1 and counts() == (0, 4)
+    # They were replaced by files of our own.
+    assert compiled(define())(2, 3) == 23 and counts() == (1, 4)
+    assert all(not f.stat().st_mode & 0o022 for f in files(place))
+
+
+@posix
+def test_links_and_pipes_are_no_entries(place, tmp_path):
+    compiled(define())
+    (file,) = files(place)
+    file.rename(tmp_path / "elsewhere")
+    file.symlink_to(tmp_path / "elsewhere")
+    assert compiled(define())(2, 3) == 23 and not file.is_symlink()
+    file.unlink()
+    os.mkfifo(file)
+    assert compiled(define())(2, 3) == 23
+    file.unlink(missing_ok=True)
+    file.mkdir()
+    assert compiled(define())(2, 3) == 23
+
+
+@posix
+def test_what_is_made_is_closed_to_others_whatever_the_umask(tmp_path, monkeypatch):
+    monkeypatch.setenv("NUMBAGRAD_CACHE_DIR", str(tmp_path / "a" / "b"))
+    umask = os.umask(0)
+    try:
+        compiled(define())
+    finally:
+        os.umask(umask)
+    made = [p for p in tmp_path.rglob("*")]
+    assert len(made) == 4 and not [p for p in made if p.stat().st_mode & 0o022]
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root gives files away")
+def test_files_of_another_user_are_not_loaded(place, monkeypatch):
+    monkeypatch.setattr(cache, "_refused", set())
+    compiled(define())
+    (file,) = files(place)
+    os.chown(file, 1234, 1234)
+    with pytest.warns(RuntimeWarning, match=f"{file} belongs to user 1234, this is user 0"):
+        assert compiled(define())(2, 3) == 23
+    assert counts() == (0, 2) and file.stat().st_uid == 0
+    os.chown(place, 1234, 1234)
+    monkeypatch.setattr(cache, "_places", {})
+    monkeypatch.setattr(cache, "_temp_dir", lambda: str(place / "below"))
+    with pytest.warns(RuntimeWarning, match=f"{place} belongs to user 1234, this is user 0.*compiled again in every"):
+        assert compiled(define())(2, 3) == 23
+    assert counts() == (0, 3)
 
 
 def test_two_processes_cold_at_once(place):
@@ -312,18 +488,25 @@ def test_clear_and_info(place):
 
 
 def test_least_recently_used_files_are_swept(tmp_path):
-    folder = tmp_path / "versions"
+    folder = tmp_path / cache._versions()
     folder.mkdir()
+    # A directory that the user named holds other things, which are none of ours.
+    (tmp_path / "work").mkdir()
+    others = [tmp_path / "work" / "old.tmp", tmp_path / "work" / ("old" + cache.SUFFIX), folder / "old.tmp"]
+    for other in others:
+        other.write_bytes(b"x" * 1000)
+        os.utime(other, (1e8, 1e8))
     for age in range(8):
         file = folder / f"{age}{cache.SUFFIX}"
         file.write_bytes(b"x" * 100)
         os.utime(file, (1e9 - age, 1e9 - age))
-    (folder / "dead.tmp").write_bytes(b"x")
-    os.utime(folder / "dead.tmp", (1e9, 1e9))
-    (folder / "live.tmp").write_bytes(b"x")
+    dead, live = folder / "dead-1-abc-0.tmp", folder / "live-1-abc-1.tmp"
+    dead.write_bytes(b"x")
+    os.utime(dead, (1e9, 1e9))
+    live.write_bytes(b"x")
     cache._sweep(str(folder), 800)
     assert len(list(folder.glob("*" + cache.SUFFIX))) == 8
-    assert (folder / "live.tmp").exists() and not (folder / "dead.tmp").exists()
+    assert live.exists() and not dead.exists() and all(other.exists() for other in others)
     cache._sweep(str(folder), 799)
     assert sorted(f.name for f in folder.glob("*" + cache.SUFFIX)) == [f"{i}{cache.SUFFIX}" for i in range(5)]
 

@@ -3,13 +3,16 @@
 A file is found by the hash of everything its machine code depends on, so nothing is ever invalidated: a changed
 kernel, library version, CPU or option is simply another file. Files are written beside their final name and moved
 into place in one step, so any number of processes may share a directory without locks. A file that does not carry
-its own checksum is dropped and compiled again.
+the checksum of its content and name is dropped and compiled again: damaged ones, and ones that were renamed.
+
+Loading a file runs the machine code in it. So directories and files are used only if nobody else can write to them
+(`trust`), and what is read around the machine code is plain data (`entry`).
 """
 
+import contextlib
 import hashlib
 import itertools
 import os
-import pickle
 import re
 import stat
 import sys
@@ -17,12 +20,12 @@ import threading
 import time
 import warnings
 
-from . import link
+from . import entry, link, trust
 from .fingerprint import callees, fingerprint
 
 __all__ = ["attach", "cache_dir", "cache_info", "clear", "fingerprint", "read_bytes", "seal", "write_bytes"]
 
-FORMAT = 1
+FORMAT = 2
 MAGIC = b"NGKERNEL%04d" % FORMAT
 SUFFIX = ".ngk"
 LIMIT_BYTES = 2 << 30
@@ -31,11 +34,17 @@ _HEADER = len(MAGIC) + 32
 _SWEEP_EVERY = 256
 _TOUCH_AFTER = 3600.0
 _SEALED = re.compile("_h[0-9a-f]{16}$")
+# Names that this module gives; whatever else lies in a directory that a user named is left alone.
+_FOLDER = re.compile(r".+-numba.+-llvmlite.+-numpy.+-v\d+")
+_TEMPORARY = re.compile(r"[0-9a-z]{1,16}-\d+-[0-9a-f]+-\d+\.tmp")
+# A pipe must not be waited for, a link not followed.
+_READ = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_BINARY", "O_CLOEXEC", "O_NOFOLLOW", "O_NONBLOCK"))
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | sum(getattr(os, name, 0) for name in ("O_BINARY", "O_CLOEXEC"))
 
 _counts = {"hits": 0, "misses": 0}
 _lock = threading.Lock()
 _places = {}
-_warned = False
+_refused = set()
 _writes = 0
 
 
@@ -59,35 +68,42 @@ def _temp_dir():
     return os.path.join(tempfile.gettempdir(), f"numbagrad-{user}")
 
 
-def _trusted(path):
-    # Loading runs machine code from the file: a shared temporary directory must be ours alone.
-    if not hasattr(os, "getuid"):
-        return True
-    try:
-        info = os.lstat(path)
-    except OSError:
-        return False
-    return stat.S_ISDIR(info.st_mode) and info.st_uid == os.getuid() and not info.st_mode & 0o022
-
-
 _serial = itertools.count()
+
+
+def _make(directory):
+    """Make a directory and those above it, open to this user alone."""
+    if os.path.isdir(directory):
+        return
+    parent = os.path.dirname(directory)
+    if parent and parent != directory:
+        _make(parent)
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(directory, 0o700)
 
 
 def _create(directory, stem):
     """Open a new file in `directory` (made when missing) under a name no other writer uses."""
-    os.makedirs(directory, mode=0o700, exist_ok=True)
+    _make(directory)
     name = os.path.join(directory, f"{stem}-{os.getpid()}-{time.time_ns():x}-{next(_serial)}.tmp")
-    return open(name, "xb"), name
+    return open(os.open(name, _CREATE, 0o644), "wb"), name
 
 
-def _writable(path):
+def _inspect(directory):
+    """(may be read, may be written, what is wrong) of a directory, which is made when it is missing."""
+    wrong = trust.path_problem(directory)
+    if wrong:
+        return False, False, wrong
     try:
-        file, name = _create(path, "probe")
-        file.close()
+        file, name = _create(directory, "probe")
+        with file:
+            wrong = trust.problem(os.fstat(file.fileno()))
         os.unlink(name)
-    except OSError:
-        return False
-    return True
+    except OSError as error:
+        return True, False, str(error)
+    # A file system without owners or permissions shows itself only now.
+    wrong = trust.path_problem(directory) or wrong and f"a new file in it {wrong}"
+    return wrong is None, wrong is None, wrong
 
 
 def _versions():
@@ -101,35 +117,30 @@ def _versions():
 
 def _find_places():
     """(directories to read, directory to write or None) for the present environment, found once per setting."""
-    global _warned
     chosen = os.environ.get("NUMBAGRAD_CACHE_DIR")
     key = (chosen, os.environ.get("XDG_CACHE_HOME"), os.environ.get("HOME"), os.environ.get("TMPDIR"))
     found = _places.get(key)
     if found is not None:
         return found
-    first = os.path.join(chosen or _platform_dir(), _versions())
-    reads, write = [first], None
-    if _writable(first):
-        write = first
-    else:
-        second = _temp_dir()
-        try:
-            os.makedirs(second, mode=0o700, exist_ok=True)
-        except OSError:
-            pass
-        if _trusted(second) and _writable(os.path.join(second, _versions())):
-            write = os.path.join(second, _versions())
-            reads.append(write)
-        if not _warned:
-            _warned = True
-            instead = f"using {write}" if write else "kernels will be compiled again in every process"
-            warnings.warn(
-                f"numbagrad cannot write its kernel cache in {first}: {instead}; "
-                "set NUMBAGRAD_CACHE_DIR to a writable directory",
-                RuntimeWarning,
-                stacklevel=2,
-            )
+    first = os.path.abspath(os.path.join(chosen or _platform_dir(), _versions()))
+    readable, writable, wrong = _inspect(first)
+    reads, write = [first] * readable, first if writable else None
+    if write is None:
+        second = os.path.join(_temp_dir(), _versions())
+        # Others may make links in a shared temporary directory.
+        if not os.path.islink(os.path.dirname(second)) and _inspect(second)[1]:
+            write = second
+            reads.append(second)
     _places[key] = reads, write
+    if not writable:
+        instead = f"using {write}" if write else "kernels will be compiled again in every process"
+        cannot = "cannot write its kernel cache" if readable else "does not use a kernel cache that others can change,"
+        warnings.warn(
+            f"numbagrad {cannot} in {first} ({wrong}): {instead}; set NUMBAGRAD_CACHE_DIR to a directory of your own"
+            + ("" if readable else ", or make this one yours alone (chown, chmod go-w)"),
+            RuntimeWarning,
+            stacklevel=2,
+        )
     return reads, write
 
 
@@ -142,15 +153,16 @@ def cache_dir():
 
 
 def _entries(path):
+    """(path, size, time of last use) of this module's files in a directory."""
     try:
         with os.scandir(path) as listing:
-            for entry in listing:
-                if entry.name.endswith((SUFFIX, ".tmp")):
+            for file in listing:
+                if file.name.endswith(SUFFIX) or _TEMPORARY.fullmatch(file.name):
                     try:
-                        info = entry.stat()
+                        info = file.stat(follow_symlinks=False)
                     except OSError:
                         continue
-                    yield entry.path, info.st_size, info.st_mtime
+                    yield file.path, info.st_size, info.st_mtime
     except OSError:
         return
 
@@ -185,7 +197,7 @@ def _sweep(path, limit):
     kept, total = [], 0
     parent = os.path.dirname(path)
     try:
-        folders = [os.path.join(parent, name) for name in os.listdir(parent)]
+        folders = [os.path.join(parent, name) for name in os.listdir(parent) if _FOLDER.fullmatch(name)]
     except OSError:
         return
     for folder in folders:
@@ -209,24 +221,51 @@ def _sweep(path, limit):
 # ----------------------------------------------------------------------------------------------------------- files
 
 
-def _read(path):
-    """The payload stored in `path`, or None; a damaged file is removed."""
+def _checksum(name, payload):
+    """Of content and name, so that a file is good under its own name only."""
+    digest = hashlib.sha256(name.encode() + b"\0")
+    digest.update(payload)
+    return digest.digest()
+
+
+def _read(directory, name):
+    """The payload stored under `name`, or None; a damaged file is removed, one that others can change is not used."""
+    path = os.path.join(directory, name)
     try:
-        with open(path, "rb") as file:
-            data = file.read()
-            used = os.fstat(file.fileno()).st_mtime
+        with open(os.open(path, _READ), "rb", buffering=0) as file:
+            info = os.fstat(file.fileno())
+            if not stat.S_ISREG(info.st_mode) or not _accepted(path, info):
+                return None
+            data = file.readall()
     except OSError:
         return None
     payload = memoryview(data)[_HEADER:]
-    if data[: len(MAGIC)] != MAGIC or hashlib.sha256(payload).digest() != data[len(MAGIC) : _HEADER]:
+    if data[: len(MAGIC)] != MAGIC or _checksum(name, payload) != data[len(MAGIC) : _HEADER]:
         _unlink(path)
         return None
-    if time.time() - used > _TOUCH_AFTER:
+    if time.time() - info.st_mtime > _TOUCH_AFTER:
         try:
             os.utime(path)
         except OSError:
             pass
     return payload
+
+
+def _accepted(path, info):
+    """Whether nobody else can write to an opened file; the first that fails in a directory is reported."""
+    wrong = trust.problem(info)
+    if not wrong:
+        return True
+    directory = os.path.dirname(path)
+    if directory not in _refused:
+        _refused.add(directory)
+        warnings.warn(
+            f"numbagrad does not use kernels that others can change: {path} {wrong}; it is compiled again. Remove such "
+            f"files from {directory}, or set NUMBAGRAD_CACHE_DIR to a directory of your own",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    return False
 
 
 def _write(directory, name, payload):
@@ -237,7 +276,7 @@ def _write(directory, name, payload):
         return
     try:
         with file:
-            file.write(MAGIC + hashlib.sha256(payload).digest())
+            file.write(MAGIC + _checksum(name, payload))
             file.write(payload)
         os.replace(temporary, os.path.join(directory, name))
     except OSError:
@@ -254,7 +293,7 @@ def _write(directory, name, payload):
 def read_bytes(name):
     """What `write_bytes` stored under `name` (a hash of all that it depends on), or None."""
     for directory in _find_places()[0]:
-        found = _read(os.path.join(directory, name + SUFFIX))
+        found = _read(directory, name + SUFFIX)
         if found is not None:
             _counts["hits"] += 1
             return found
@@ -365,21 +404,21 @@ class KernelCache:
         found = None
         if name is not None:
             for directory in _find_places()[0]:
-                found = self._load(os.path.join(directory, name), target_context)
+                found = self._load(directory, name, target_context)
                 if found is not None:
                     break
         _counts["misses" if found is None else "hits"] += 1
         return found
 
-    def _load(self, path, target_context):
-        payload = _read(path)
+    def _load(self, directory, name, target_context):
+        payload = _read(directory, name)
         if payload is None:
             return None
         try:
-            return link.rebuild(target_context, *pickle.loads(payload))
+            return link.rebuild(target_context, *entry.load(payload))
         except Exception:
             # The checksum held, yet the content does not load (a module that it names is gone, say): compile anew.
-            _unlink(path)
+            _unlink(os.path.join(directory, name))
             return None
 
     def save_overload(self, sig, cres):
@@ -390,10 +429,8 @@ class KernelCache:
         directory = cache_dir()
         if name is None or directory is None:
             return
-        from numba.core.serialize import dumps
-
         try:
-            payload = dumps(link.reduce(cres))
+            payload = entry.dump(*link.reduce(cres))
         except Exception:
             return
         _write(directory, name, payload)

@@ -6,12 +6,11 @@ kernel) before stored machine code may run. Here each waits until something asks
 
 import functools
 
-_KIND = "numbagrad"
 _resolved = set()
 
 
 def reduce(cres):
-    """(external symbols, functions that must run before linking, parts) of a CompileResult, to be pickled."""
+    """(external symbols, functions that must run before linking, parts) of a CompileResult, to be stored by `entry`."""
     module = cres.library._final_module
     defined = [v.name for v in (*module.functions, *module.global_variables) if not v.is_declaration]
     symbols = [f.name for f in module.functions if f.is_declaration and not f.name.startswith("llvm.")]
@@ -20,7 +19,7 @@ def reduce(cres):
     # A module also declares what it does not use; a symbol in use is named in the object file. The other prefix is
     # of Numba's own late linking.
     symbols = [s for s in symbols if s.encode() in machine_code and not s.startswith(".numba.unresolved$")]
-    return symbols, cres.reload_init, ((label, _KIND, (machine_code, bitcode, defined)), *rest)
+    return symbols, cres.reload_init, ((label, (machine_code, bitcode, defined)), *rest)
 
 
 def rebuild(target_context, symbols, starters, parts):
@@ -54,10 +53,7 @@ def _loaded_library():
 
         @classmethod
         def _unserialize(cls, codegen, state):
-            name, kind, data = state
-            if kind != _KIND:
-                return super()._unserialize(codegen, state)
-            machine_code, bitcode, defined = data
+            name, (machine_code, bitcode, defined) = state
             self = cls(codegen, name)
             self.enable_object_caching()
             self._set_compiled_object(machine_code)
