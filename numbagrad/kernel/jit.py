@@ -30,6 +30,14 @@ from .tape import TAPE, active
 
 # nnan and ninf are left out on purpose: NaN and infinity must come out right.
 FAST = ("contract", "arcp", "afn", "nsz")
+
+
+def loop_flags(compute):
+    """Fast-math flags of an elementwise loop: none for complex numbers, whose branch cuts follow the sign of a zero and
+    where a fused product would leave ``z * conj(z)`` an imaginary part."""
+    return () if compute[0] == "c" else FAST
+
+
 POINTEE = {"b1": "uint8", "f2": "uint16", "bf": "uint16", "u1": "uint8", "i1": "int8", "i2": "int16", "i4": "int32",
            "i8": "int64", "f4": "float32", "f8": "float64", "c8": "complex64", "c16": "complex128", "u4": "uint32",
            "u8": "uint64"}
