@@ -349,6 +349,26 @@ def device_function(name, code):
     return _specialise("c_" + name, code) if name in NAMES else None
 
 
+def quotient(a, b):
+    """Stands for ``a / b`` of any numbers in hand-written kernels."""
+    return a / b
+
+
+@functools.cache
+def divide():
+    """``quotient`` for kernels: the division above where one of the numbers is complex, the plain one elsewhere."""
+    from numba import types
+    from numba.extending import overload
+
+    @overload(quotient, inline="never", jit_options={"forceinline": True, "error_model": "numpy"})
+    def of_types(a, b):
+        if isinstance(a, types.Complex) or isinstance(b, types.Complex):
+            narrow = {types.complex64, types.float32}
+            return _specialise("c_div", "c8" if {a, b} <= narrow else "c16").py_func
+        return lambda a, b: a / b
+    return quotient
+
+
 def _specialise(name, code):
     """The function compiled for kernels, with what it calls, for one width of ``T``."""
     found = _made.get((name, code))

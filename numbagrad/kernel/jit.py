@@ -373,7 +373,12 @@ class Kernel:
                                                        **{k: v for k, v in overrides.items() if k in used}},
                                     self.fn.__name__)
         key.append("optimised twice")
-        inner = inlined.njit(True, forceinline=True, error_model="numpy",
+        divide = None
+        if any(code[0] == "c" for code in letters.values()):
+            from . import complexmath
+            divide = complexmath.divide()
+            key.append(complexmath.key())
+        inner = inlined.njit(True, divide, forceinline=True, error_model="numpy",
                              fastmath=set(self.fast) if self.fast else False)(body)
         return (wrap or self._wrap)(inner, letters, "\n".join(key))
 
