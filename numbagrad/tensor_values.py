@@ -34,7 +34,11 @@ class Values:
                                     device="cpu").item()
         if TAPE:
             on_host(self, "item")
-        return self._buf.item((self._ptr - storage.address(self._buf)) // self._kind.itemsize)
+        buf, kind = self._buf, self._kind
+        if buf.dtype is kind.np:
+            return buf.item((self._ptr - storage.address(buf)) // kind.itemsize)
+        # A view in another dtype: the array that owns the memory counts in elements of its own.
+        return self.array().item()
 
     def array(self):
         """A NumPy array on the same CPU memory, in the storage type (``uint16`` for the half types)."""

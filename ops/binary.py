@@ -169,8 +169,7 @@ def sgn(input):
 
 
 _size = emit.Pointwise("size", ("x",), (), (s.absolute(expr.var("x")),))
-_safe = expr.where(s.absolute(expr.var("x")) == 0, 1, s.absolute(expr.var("x")))
-_unit = emit.Pointwise("unit", ("x",), (), (expr.var("x") / _safe,))
+_unit = emit.Pointwise("unit", ("x",), (), (s.sign(expr.var("x")),))
 
 
 @custom(private=True, contiguous=False, node="AbsBackward0", dtypes="complex", reference=np.abs, samples=UNARY)

@@ -30,7 +30,7 @@ def half(t):
 
 def memory(t):
     """The elements of a contiguous tensor as a 1-D array in storage type."""
-    return t._buf if t._buf.size == t._n else t.array().reshape(-1)
+    return t._buf if t._buf.size == t._n and t._buf.dtype is t._kind.np else t.array().reshape(-1)
 
 
 def new(shape, dtype, device, like=None):

@@ -286,7 +286,7 @@ def as_strided(input, size, stride, storage_offset=None):
     The gradient is that of a row-major input; elements that appear several times add up. RuntimeError if the view would
     reach outside the storage."""
     size, stride, first, own = _strided_geometry(input, size, stride, storage_offset)
-    if input._rg and (input._strides is not None or own or input._n != input._buf.size):
+    if input._rg and (input._strides is not None or own or input._n * input._kind.itemsize != input._buf.nbytes):
         # Gradients flow to where the elements lie in the row-major base, not in this view of it.
         view = input._view
         if view is not None and view.base._rg and view.base._strides is None:

@@ -363,7 +363,9 @@ def fill_(self, value, cls=None):
         from .. import copying
         copying.copy_into(self, src)
     else:
-        _fill(self, value if src is None else src.item())
+        if src is not None:
+            value = (src if src._kind.dtype.is_complex <= self._kind.dtype.is_complex else src.detach().to(self.dtype)).item()
+        _fill(self, value)
     bump_version(self)
     if node is not None:
         rebase(self, node)

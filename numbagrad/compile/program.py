@@ -84,9 +84,10 @@ def lower(call, needed, begins, ends):
                                       inputs, call.shape, *call.form, folds)
         else:
             loop = emit.Loop(name, call.compute, ins, outs, scalars, values, expressions, inputs, call.shape)
+        fast = jit.loop_flags(call.compute)
         text, key, env = loop.text()
         call.loop = loop
-        return Item(call, lambda: emit.compiled(text, key, env, loop.name).address, loop.words(lambda o: o), loop.items,
+        return Item(call, lambda: emit.compiled(text, key, env, loop.name, fast).address, loop.words(lambda o: o), loop.items,
                     grain(loop.items, loop.elements), text)
     if isinstance(call, Fold):
         x, out = call.x, call.out

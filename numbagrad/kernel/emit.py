@@ -26,10 +26,6 @@ HELPERS = {
     "remainder_int": "def remainder(a, b):\n    return T(a - b * (a // b)) if b != 0 else T(-1)\n",
     "fmod_int": ("def fmod(a, b):\n    q = abs(a) // abs(b) if b != 0 else T(0)\n"
                  "    q = -q if (a < 0) != (b < 0) else q\n    return T(a - b * q)\n"),
-    "rsqrt_complex": "def rsqrt(x):\n    return T(1) / np.sqrt(x)\n",
-    "sigmoid_complex": "def sigmoid(x):\n    return T(1) / (T(1) + np.exp(-x))\n",
-    "pow_complex": "def pow(x, y):\n    return T(x ** y)\n",
-    "abs_complex": "def abs(x):\n    return np.abs(x)\n",
     "floor_int": "def floor(x):\n    return x\n", "ceil_int": "def ceil(x):\n    return x\n",
     "trunc_int": "def trunc(x):\n    return x\n", "round_int": "def round(x):\n    return x\n",
 }
@@ -39,12 +35,18 @@ _helpers: dict = {}
 
 def functions(names, code):
     """({name: callable for kernels}, key text) of the scalar functions that an expression uses."""
-    from . import vecmath
+    from . import complexmath, vecmath
     env, key = {}, []
+    if code[0] == "c":
+        for name in names:
+            env[name] = complexmath.device_function(name, code)
+            if env[name] is None:
+                raise NotImplementedError(f"'{name}' is not implemented for dtype code '{code}'")
+        return env, complexmath.key() if names else ""
     T, _ = jit._Cast.get("T", code)
     width = code if code in ("f4", "f8") else None
     for name in names:
-        variant = name + ("_complex" if code[0] == "c" else "_int" if code[0] in "iub" else "")
+        variant = name + ("_int" if code[0] in "iub" else "")
         text = HELPERS.get(variant) or HELPERS.get(name)
         if text is not None:
             made = _helpers.get((variant, code))
@@ -59,10 +61,6 @@ def functions(names, code):
             if name in NEAR:
                 env[name + "_near"] = vecmath.near_function(name, width)[0]
             key.append(vecmath.sources(name, width))
-        elif code[0] == "c":
-            env[name] = getattr(np, {"asin": "arcsin", "acos": "arccos", "atan": "arctan", "asinh": "arcsinh",
-                                     "acosh": "arccosh", "atanh": "arctanh"}.get(name, name))
-            key.append("numpy." + name)
         else:
             raise NotImplementedError(f"'{name}' is not implemented for dtype code '{code}'")
     return env, "\n".join(key)
@@ -212,7 +210,7 @@ class Pointwise:
         text, letters, used = self.source(compute, in_codes, out_codes, strided, table, inplace)
         env, key = functions(used, compute)
         more, keys = casts(compute, in_codes, out_codes)
-        return jit.compile_source(text, self.name, letters, {**env, **more}, "\n".join([key, *keys]))
+        return jit.compile_source(text, self.name, letters, {**env, **more}, "\n".join([key, *keys]), jit.loop_flags(compute))
 
 
 def casts(compute, in_codes, out_codes):

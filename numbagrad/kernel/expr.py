@@ -229,7 +229,7 @@ prim("div", 2, lambda a, b, y: (1 / b, -y / b), "({} / {})", lambda a, b: a / b)
 prim("neg", 1, lambda a, y: (-1,), "(-{})", lambda a: -a)
 prim("pow", 2, lambda a, b, y: (
     where(apply("eq", b, 0), 0, b * apply("pow", a, b - 1)) if not is_const(b) else b * apply("pow", a, b - 1),
-    where(apply("and", apply("eq", a, 0), apply("ge", b, 0)), 0, y * apply("log", a))), "pow({}, {})")
+    where(apply("and", apply("eq", a, 0), apply("ge", apply("real", b), 0)), 0, y * apply("log", a))), "pow({}, {})")
 prim("exp", 1, lambda a, y: (y,))
 prim("exp2", 1, lambda a, y: (y * math.log(2),))
 prim("expm1", 1, lambda a, y: (y + 1,))
@@ -294,8 +294,8 @@ prim("gcd", 2, lambda a, b, y: (0, 0))
 prim("where", 3, None, "({1} if {0} else {2})")
 prim("cast", 1, lambda a, y: (1,), "{0}")
 prim("conj", 1, None, "{0}.conjugate()")
-prim("real", 1, None, "{0}.real")
-prim("imag", 1, None, "{0}.imag")
+prim("real", 1, None, "{0}.real", lambda a: a.real)
+prim("imag", 1, None, "{0}.imag", lambda a: a.imag)
 prim("floor_divide", 2, lambda a, b, y: (0, 0), "({} // {})")
 for _name, _sym, _f in (("lt", "<", lambda a, b: a < b), ("le", "<=", lambda a, b: a <= b),
                         ("gt", ">", lambda a, b: a > b), ("ge", ">=", lambda a, b: a >= b),
@@ -456,6 +456,25 @@ def number(op, *args):
 
 # --- printing ----------------------------------------------------------------------------------------------------------
 
+# Comparisons of size: of complex numbers only those that are real, a norm for one, have one.
+ORDER = ("lt", "le", "gt", "ge")
+
+
+ARITHMETIC = {"add", "sub", "mul", "neg", "conj", "real", "imag", "cast", "where", "eq", "ne", "and", "or", "xor", "not"}
+
+
+def takes_complex(outputs):
+    """Whether the expressions have a meaning for complex variables."""
+    from .complexmath import NAMES
+    real = {}
+    for e in topological(list(outputs)):
+        real[e] = (e.op in ("abs", "real", "imag") or e.op == "const" and not isinstance(e.value, complex)
+                   or bool(e.args) and all(real[a] for a in (e.args[1:] if e.op == "where" else e.args)))
+        if e.args and not (e.op in ARITHMETIC or e.op in NAMES or e.op in ORDER and all(real[a] for a in e.args)):
+            return False
+    return True
+
+
 def lines(outputs, code, prefix="t", constant="k", rename=None):
     """Straight-line Python for the outputs in compute type ``code``.
 
@@ -479,6 +498,17 @@ def lines(outputs, code, prefix="t", constant="k", rename=None):
                 functions.append(e.op)
             if e.op == "abs" and code[0] in "fc":
                 functions.append("abs")
+            if code[0] == "c":
+                if e.op == "div":
+                    # Numba's division of complex numbers raises inside the kernel, whatever the error model.
+                    text = f"div({', '.join(args)})"
+                    functions.append("div")
+                elif e.op == "neg":
+                    text = f"(T(0) - {args[0]})"  # as PyTorch: a zero part keeps its plus sign
+                elif e.op in ORDER:
+                    text = p.text.format(*[a + ".real" for a in args])
+            elif e.op in ("real", "conj"):
+                text = args[0]
             if e.op == "abs" and code[0] == "u":
                 text = args[0]
             if e.op == "pow" and integer:

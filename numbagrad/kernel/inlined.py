@@ -7,22 +7,24 @@ kernel that takes it in. Scalar functions need neither, and none needs machine c
 import functools
 
 
-def njit(optimized=False, **options):
+def njit(optimized=False, divide=None, **options):
     """``numba.njit`` for functions that are called from compiled code only.
 
     ``optimized`` ones, those with loops, are optimised before they are called too: an array on the stack, for one, comes to
-    lie in registers only in the round after the one that unrolled the loops over it."""
+    lie in registers only in the round after the one that unrolled the loops over it. ``divide`` is a function of two numbers
+    that stands for every ``/`` in the function's text."""
     import numba
 
-    return numba.njit(pipeline_class=_pipeline(optimized), no_cpython_wrapper=True, no_cfunc_wrapper=True, **options)
+    return numba.njit(pipeline_class=_pipeline(optimized, divide), no_cpython_wrapper=True, no_cfunc_wrapper=True, **options)
 
 
 @functools.cache
-def _pipeline(optimized):
+def _pipeline(optimized, divide=None):
     from numba.core.codegen import JITCodeLibrary
     from numba.core.compiler import CompilerBase, DefaultPassBuilder
     from numba.core.compiler_machinery import register_pass
     from numba.core.typed_passes import NativeLowering
+    from numba.core.untyped_passes import TranslateByteCode
 
     class Inlined(JITCodeLibrary):
         """LLVM code with that of the functions it calls, and no machine code."""
@@ -62,7 +64,47 @@ def _pipeline(optimized):
             manager = DefaultPassBuilder.define_nopython_pipeline(self.state)
             manager.passes = [(InlinedLowering if step is NativeLowering else step, text)
                               for step, text in manager.passes]
+            if divide is not None:
+                manager.add_pass_after(_divisions(divide), TranslateByteCode)
             manager.finalize()
             return [manager]
 
     return InlinedCompiler
+
+
+@functools.cache
+def _divisions(divide):
+    """A pass that turns every ``/`` into a call of ``divide``."""
+    import operator
+
+    from numba.core import ir
+    from numba.core.compiler_machinery import FunctionPass, register_pass
+
+    @register_pass(mutates_CFG=False, analysis_only=False)
+    class Divisions(FunctionPass):
+        _name = "numbagrad_divisions"
+
+        def __init__(self):
+            FunctionPass.__init__(self)
+
+        def run_pass(self, state):
+            changed = False
+            for block in state.func_ir.blocks.values():
+                body = []
+                for step in block.body:
+                    e = step.value if isinstance(step, ir.Assign) else None
+                    if isinstance(e, ir.Expr) and e.op in ("binop", "inplace_binop") and e.fn in (
+                            operator.truediv, operator.itruediv):
+                        name = block.scope.redefine("$divide", step.loc)
+                        value = ir.Global("divide", divide, step.loc)
+                        body.append(ir.Assign(value, name, step.loc))
+                        step = ir.Assign(ir.Expr.call(name, (e.lhs, e.rhs), (), step.loc), step.target, step.loc)
+                        changed = True
+                    body.append(step)
+                block.body = body
+            if changed:
+                from numba.core.ir_utils import build_definitions
+                state.func_ir._definitions = build_definitions(state.func_ir.blocks)
+            return changed
+
+    return Divisions

@@ -32,6 +32,14 @@ from .tape import TAPE, active
 # as (x - top) - shift is not x - (top + shift). Only ``accumulate`` has the last one, which SIMD needs in sums.
 FAST = ("contract", "afn", "nsz")
 ACCUMULATE = (*FAST, "reassoc")
+
+
+def loop_flags(compute):
+    """Fast-math flags of an elementwise loop: none for complex numbers, whose branch cuts follow the sign of a zero and
+    where a fused product would leave ``z * conj(z)`` an imaginary part."""
+    return () if compute[0] == "c" else FAST
+
+
 POINTEE = {"b1": "uint8", "f2": "uint16", "bf": "uint16", "u1": "uint8", "i1": "int8", "i2": "int16", "i4": "int32",
            "i8": "int64", "f4": "float32", "f8": "float64", "c8": "complex64", "c16": "complex128", "u4": "uint32",
            "u8": "uint64"}
@@ -394,7 +402,12 @@ class Kernel:
                                                        **{k: v for k, v in overrides.items() if k in used}},
                                     self.fn.__name__)
         key.append("optimised twice")
-        inner = inlined.njit(True, forceinline=True, error_model="numpy",
+        divide = None
+        if any(code[0] == "c" for code in letters.values()):
+            from . import complexmath
+            divide = complexmath.divide()
+            key.append(complexmath.key())
+        inner = inlined.njit(True, divide, forceinline=True, error_model="numpy",
                              fastmath=set(self.fast) if self.fast else False)(body)
         return (wrap or self._wrap)(inner, letters, "\n".join(key))
 

@@ -151,7 +151,7 @@ def check_dtype(op, d):
     ok = {"any": True, "float": d.category >= 2, "real": d.category < 3, "realfloat": d.category == 2,
           "int": d.category <= 1, "number": d.category >= 1, "integer": d.category == 1,
           "ordered": 1 <= d.category < 3, "inexact": d.category >= 2}[op.accepts]
-    if not ok:
+    if not ok or d.is_complex and not op.takes_complex:
         raise NotImplementedError(f"\"{op.name}\" not implemented for '{dt.scalar_name(d)}'")
 
 

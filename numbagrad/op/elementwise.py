@@ -7,6 +7,7 @@ row-major, default mode) goes from Python to native code without looking anythin
 
 from __future__ import annotations
 
+import functools
 import inspect
 
 from .. import dtypes as dt
@@ -48,6 +49,11 @@ class Elementwise(Op):
         if self._traced is None:
             self._traced = expr.trace(self.fn, [*self.tensors, *self.params])[0]
         return self._traced
+
+    @functools.cached_property
+    def takes_complex(self):
+        """Whether the scalar function has a meaning for complex numbers."""
+        return expr.takes_complex((self.expression,))
 
     def gradient(self, fn):
         """Override the derived gradient: a scalar function of ``g``, ``y`` (the output) and any inputs by name that

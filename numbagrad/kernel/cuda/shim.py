@@ -157,6 +157,7 @@ def _device_function(function):
 
 def device_value(value):
     """What stands for a plain function, a module or a constant inside compiled device code."""
+    value = getattr(value, "py_func", value)
     if value is np:
         return _numpy_names()
     if isinstance(value, pytypes.FunctionType) and value is not rint:
