@@ -15,7 +15,7 @@ import numpy as np
 from numbagrad import dtypes as dt
 from numbagrad import storage
 from numbagrad.autograd import graph, inplace
-from numbagrad.copying import contiguous_copy, copy_into
+from numbagrad.copying import contiguous_copy
 from numbagrad.kernel.tape import TAPE, Flag, active
 from numbagrad.modes import is_grad_enabled
 from numbagrad.op import call as calls

@@ -1,7 +1,6 @@
 """Calls from seeds: a registry sample with some of its tensors, numbers and options replaced."""
 
 import numpy as np
-
 from registry.draw import REGISTRY, Case
 
 FLOATS = ("float32", "float64", "float16", "bfloat16")

@@ -4,7 +4,6 @@ import linecache
 import traceback
 
 import numpy as np
-
 from registry.oracle import torch_function
 
 from .play import numbers
