@@ -192,7 +192,7 @@ def sizes(name, size, argument="size"):
         if not isinstance(size, (tuple, list)):
             size = (check_ints(size, name, argument, 1),)
     for s in size:
-        if s.__class__ is not int or not -MOST <= s <= MOST:
+        if s.__class__ is not int:
             return check_list_of_ints(size, name, argument, 1)
     return size if size.__class__ is tuple else tuple(size)
 
@@ -254,6 +254,8 @@ USUAL = {"int": "{n}.__class__ is int and -MOST_ <= {n} <= MOST_", "bool": "{n}.
          "number": "{n}.__class__ is float", "float": "{n}.__class__ is float", "str": "{n}.__class__ is str",
          "ints": "{n}.__class__ is int and -MOST_ <= {n} <= MOST_", "tensor": "isinstance({n}, Tensor_)",
          "dtype": "{n}.__class__ is dtype_"}
+# For calls that then look up what an equal call did: the class tells 1 from 1.0 and True, and the rest was checked then.
+QUICK = {**USUAL, "int": "{n}.__class__ is int", "ints": "({n}.__class__ is int or {n}.__class__ is tuple)"}
 ENVIRONMENT = {"MOST_": MOST, "dtype_": dt.dtype, **{f"check_{k.replace(' ', '_')}_": f for k, f in CHECKS.items()}}
 ANNOTATED = {"int": "int", "bool": "bool", "str": "str", "float": "float", "tuple": "list of ints"}
 
@@ -268,19 +270,20 @@ def kind_of(parameter):
     return named if noted is None or noted == "float" and named == "number" else noted
 
 
-def lines(name, parameters, kinds):
-    """Lines of text that check the arguments of a call; ``kinds`` maps a parameter's name to its kind."""
-    out = []
+def text(name, parameters, kinds, usual=USUAL, pad="    "):
+    """Lines of text that check the arguments of a call; ``kinds`` maps a parameter's name to its kind.
+
+    ``usual`` has the tests that need no further look: ``QUICK`` where a look-up of what was checked before follows."""
+    out = ""
     for i, p in enumerate(parameters.values()):
         kind = kinds.get(p.name, "any")
         if kind == "any":
             continue
         optional = p.default is None or kind[-1] == "?"
         kind = kind.rstrip("?")
-        usual = USUAL.get(kind)
         tests = [f"{p.name} is not None"] if optional else []
-        tests += [f"not ({usual.format(n=p.name)})"] if usual else []
+        tests += [f"not ({usual[kind].format(n=p.name)})"] if kind in usual else []
         place = 0 if p.kind is p.KEYWORD_ONLY else i + 1
-        out += [f"    if {' and '.join(tests) or 'True'}:",
-                f"        {p.name} = check_{kind.replace(' ', '_')}_({p.name}, {name!r}, {p.name!r}, {place})"]
+        out += (f"{pad}if {' and '.join(tests) or 'True'}:\n"
+                f"{pad}    {p.name} = check_{kind.replace(' ', '_')}_({p.name}, {name!r}, {p.name!r}, {place})\n")
     return out

@@ -18,7 +18,8 @@ def shape_of(name, size):
     """A shape from ``f(2, 3)`` or ``f((2, 3))``; TypeError for anything but integers, RuntimeError for negatives."""
     out = arguments.sizes(name, size)
     for s in out:
-        if s < 0:
+        if not 0 <= s <= arguments.MOST:
+            arguments.check_list_of_ints(out, name, "size", 1)
             raise RuntimeError(f"Trying to create tensor with negative dimension {s}: {list(out)}")
     return out
 

@@ -24,8 +24,8 @@ def build(op, node_class=None):
            "make": make, "sequence": graph.sequence, "save_output": graph.save_output, "row_major": row_major,
            "NONE": {}, "peek": storage._peek or calls.storage_peek}
     env.update(arguments.ENVIRONMENT)
-    text = [f"def {op.name}({op._head()}):", *arguments.lines(op.name, op.signature.parameters, {
-        n: kind for n, kind in op.kinds.items() if n in op.params})]
+    checks = arguments.text(op.name, op.signature.parameters, {n: kind for n, kind in op.kinds.items() if n in op.params})
+    text = [f"def {op.name}({op._head()}):", *checks.splitlines()]
     if len(t) == 1 and op.lists == t and not {t[0], "ys"} & set(op.rule_names) and not op.keyword_only:
         text += _list_text(op, t[0], general, params)
     elif not op.lists and {"gs", *NUMBERED} & set(op.rule_names) and "ys" not in op.rule_names:

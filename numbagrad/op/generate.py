@@ -152,7 +152,8 @@ def _build_entry(op):
                  "        except AttributeError:", "            pass"]
     if op.params:
         env.update(arguments.ENVIRONMENT)
-        text += arguments.lines(op.name, op.signature.parameters, {n: op.kinds.get(n, "any") for n in op.params})
+        kinds = {n: op.kinds.get(n, "any") for n in op.params}
+        text += arguments.text(op.name, op.signature.parameters, kinds).splitlines()
     text += ["    record = True if not STATE else recording()", "    if out is None and record is not None:"]
     pad = " " * 8
     if len(op.tensors) == 2 and not op.params:

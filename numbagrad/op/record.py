@@ -124,7 +124,7 @@ class Function(Op):
         args = ", ".join(pass_on)
         first = next(iter(self.signature.parameters))
         kinds = {n: kind for n, kind in self.kinds.items() if n != first or kind != "tensor"}
-        checks = "".join(line + "\n" for line in arguments.lines(self.name, self.signature.parameters, kinds))
+        checks = arguments.text(self.name, self.signature.parameters, kinds)
         text = f"def {self.name}({', '.join(head)}):\n{checks}"
         if pass_on[0].startswith("*"):
             text += f"    return fn_({args})\n"

@@ -114,8 +114,8 @@ class Reduction(Custom):
             out._rg = False
             out._node = None
 """
-        checks = "".join(line + "\n" for line in arguments.lines(self.name, self.signature.parameters, {
-            n: kind for n, kind in self.kinds.items() if n != "input"}))
+        kinds = {n: kind for n, kind in self.kinds.items() if n != "input"}
+        checks = arguments.text(self.name, self.signature.parameters, kinds, arguments.QUICK)
         text = f"""def {self.name}(input, dim=None, keepdim=False, *, dtype=None, out=None, axis=None, keepdims=None):
 {checks}    if dtype is not None or out is not None or axis is not None or keepdims is not None:
         return general(OP, input, dim if axis is None else axis, keepdim if keepdims is None else keepdims, dtype, out)

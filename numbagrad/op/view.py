@@ -63,8 +63,9 @@ class ViewOp(Op):
         settled = "settle_all" if self.several else "settle"
         # Geometry depends on shape, strides and arguments alone, so one computed before is looked up.
         kinds = {n: kind for n, kind in self.kinds.items() if n in self.params}
-        checks = "".join(line + "\n" for line in arguments.lines(self.name, self.signature.parameters, kinds))
-        text = (f"def {self.name}({', '.join(head)}):\n{checks}"
+        quick = arguments.text(self.name, self.signature.parameters, kinds, arguments.QUICK)
+        checks = arguments.text(self.name, self.signature.parameters, kinds, pad="        ")
+        text = (f"def {self.name}({', '.join(head)}):\n{quick}"
                 "    try:\n"
                 f"        key_ = ({args[0]}._shape, {args[0]}._strides, {params})\n"
                 "        found_ = MEMO.get(key_)\n"
@@ -72,7 +73,7 @@ class ViewOp(Op):
                 "        found_ = key_ = None\n"
                 "    if found_ is None:\n"
                 f"        if not isinstance({args[0]}, Tensor):\n"
-                f"            not_a_tensor(OP, {args[0]})\n"
+                f"            not_a_tensor(OP, {args[0]})\n{checks}"
                 f"        found_ = {settled}(geometry({call}), MEMO, key_)\n"
                 f"    return {'make_views' if self.several else 'place'}(OP, {args[0]}, found_, ({params}))\n")
         fn = jit.define(text, self.name,
