@@ -69,6 +69,8 @@ def _array_float(t):
 def _median(name, skip_nan, cls):
     def call(input, dim=None, keepdim=False, *, out=None):
         _check(name, input)
+        if input._kind.dtype.category == 0:
+            raise NotImplementedError(f"\"{'median_cpu' if dim is None else 'median_out'}\" not implemented for 'Bool'")
         if dim is None:
             if input._n == 0:
                 if input._kind.dtype.category < 2:
@@ -147,7 +149,7 @@ def _(out, input, value, name):
 
 @_full_median.gradient
 def _(g, input, y):
-    return REGISTRY["extremum_gradient"].call(g, input, y, dim=None, keepdim=False), None
+    return REGISTRY["extremum_gradient"].call(g, input, y, dim=None, keepdim=False, nan=True), None
 
 
 _named_nodes(_full_median, 0, "{}Backward0")

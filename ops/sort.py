@@ -234,6 +234,8 @@ def msort(input, *, out=None):
 def topk(input, k, dim=-1, largest=True, sorted=True, *, out=None):
     """(values, indices) of the ``k`` largest or smallest elements along ``dim``, in order if ``sorted``."""
     _check("topk", input)
+    if input._kind.dtype.category == 0:
+        raise RuntimeError("topk does not support bool dtypes on CPU")
     at = wrap_dim(dim, len(input._shape))
     n = input._shape[at] if input._shape else 1
     if not 0 <= k <= n:
@@ -251,6 +253,8 @@ def topk(input, k, dim=-1, largest=True, sorted=True, *, out=None):
 def kthvalue(input, k, dim=-1, keepdim=False, *, out=None):
     """(values, indices) of the ``k``-th smallest element along ``dim``."""
     _check("kthvalue", input)
+    if input._kind.dtype.category == 0:
+        raise NotImplementedError("\"kthvalue_cpu\" not implemented for 'Bool'")
     at = wrap_dim(dim, len(input._shape))
     n = input._shape[at] if input._shape else 1
     if not 1 <= k <= n:

@@ -143,11 +143,11 @@ NORMS = (Sample((3, 4)), Sample((3, 4), 1), Sample((3, 4), 3, 1), Sample((2, 3, 
 @function(namespaces=("linalg",), method=False, reference=_np_norm, samples=NORMS, domain=(0.2, 2.0))
 def vector_norm(x, ord=2, dim=None, keepdim=False, *, dtype=None, out=None):
     """(sum |x| ** ord) ** (1 / ord); the largest size for inf, the smallest for -inf, the count of non-zeros for 0."""
-    if dtype is not None:
-        x = x.to(dtype=dtype)
     if x._kind.dtype.category < 2:
         raise RuntimeError("linalg.vector_norm: Expected a floating point or complex tensor as input. Got "
                            f"{dt.scalar_name(x._kind.dtype)}")
+    if dtype is not None:
+        x = x.to(dtype=dtype)
     result = vector_norm_of(x, ord, dim, keepdim)
     return result if out is None else write_out("linalg_vector_norm", out, result, [x])
 
@@ -160,7 +160,7 @@ def _np_torch_norm(x, p="fro", dim=None, keepdim=False):
           samples=(Sample((3, 4)), Sample((3, 4), 1), Sample((3, 4), 2, 1, True), Sample((3, 4), "fro", (0, 1))))
 def norm(input, p="fro", dim=None, keepdim=False, out=None, dtype=None):
     """The vector norm of order ``p`` over all or the given dimensions; "fro" is 2, "nuc" the sum of singular values."""
-    if dtype is not None:
+    if dtype is not None and input._kind.dtype.category >= 2:
         input = input.to(dtype=dtype)
     if p == "nuc":
         from numbagrad import linalg
