@@ -8,12 +8,13 @@ from numbagrad import dtypes as dt
 from numbagrad import storage
 from numbagrad.copying import copy_into
 from numbagrad.kernel.jit import kernel, load
-from numbagrad.op import REGISTRY, Sample, custom, function
+from numbagrad.op import Sample, custom, function
 from numbagrad.op.call import write_out
 from numbagrad.tensor import make, wrap_dim
 
 from .extremum import _both_out, _check, _reduced, _split, pick_along, pick_rows, place_along
 from .index_kernels import check_saved
+from .reduce import shared_gradient
 from .select_kernels import STACK, sort_rows
 from .sort import result
 
@@ -150,7 +151,7 @@ def _(out, input, value, name):
 
 @_full_median.gradient
 def _(g, input, y):
-    return REGISTRY["extremum_gradient"].call(g, input, y, dim=None, keepdim=False, nan=True), None
+    return shared_gradient(g, input, y, None, False, True), None
 
 
 _named_nodes(_full_median, 0, "{}Backward0")

@@ -247,8 +247,13 @@ def _extremum(name, combine, start, word, reference, node, private=False, nan=Fa
 
     @op.gradient
     def rule(g, input, y, dim, keepdim):
-        return extremum_gradient.call(g, input, y, dim=dim, keepdim=keepdim, nan=nan)
+        return shared_gradient(g, input, y, dim, keepdim, nan)
     return op
+
+
+def shared_gradient(g, input, y, dim, keepdim, nan):
+    """The gradient of the extremum ``y``, which depends on ``input`` in a choice only: connected to ``g`` alone."""
+    return extremum_gradient.call(g, input.detach(), y.detach(), dim=dim, keepdim=keepdim, nan=nan)
 
 
 @kernel
@@ -317,7 +322,7 @@ def _(out, upstream, input, y, dim, keepdim, nan):
     at = [i for i, (_, f) in enumerate(groups) if f]
     if not input._n:
         return
-    if len(at) > 1:
+    if len(at) > 1 or nan and at and at[0] != len(groups) - 1:
         g, top = (expand_back(t.detach(), shape, dim, keepdim) for t in (upstream, y))
         mask = equal_to(input, top, nan).to(dtype=g.dtype)
         copy_into(out, g * mask / mask.sum(dim, True))

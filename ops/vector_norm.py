@@ -17,7 +17,7 @@ from numbagrad.op.reduction import normalize_dims
 from numbagrad.tensor import make
 
 from .moment import Fold, reduced_shape
-from .reduce import expand_back, extremum_gradient
+from .reduce import expand_back, shared_gradient
 
 INF = math.inf
 
@@ -68,7 +68,7 @@ def _one_gradient(g, input, shape, dim, keepdim):
 
 
 def _inf_gradient(g, input, y, dim, keepdim):
-    return extremum_gradient.call(g, input.abs(), y, dim=dim, keepdim=keepdim) * input.sign()
+    return shared_gradient(g, input.abs(), y, dim, keepdim, True) * input.sign()
 
 
 norm_two = _norm_op("norm_two", lambda acc, x: acc + x, _two_gradient, start=0.0, wide=True, map=lambda x: x * x,
