@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from registry.draw import cases, floats, flat, ids, ops
+from registry.draw import cases, flat, floats, ids, ops
 from registry.oracle import torch_arguments, torch_function, torch_values
 
 import numbagrad as ng

@@ -78,7 +78,8 @@ LINEAR = {
     "replicate": lambda lib, F, x: F.pad(x[None], (1, 1), "replicate"), "circular": lambda lib, F, x: F.pad(
         x[None], (1, 1), "circular"),
     **{f"{kind}_pool{n}d": (lambda lib, F, x, kind=kind, n=n: getattr(F, f"{kind}_pool{n}d")(
-        x.reshape(1, 1, *(1,) * (n - 1), 4).expand(1, 1, *(2,) * (n - 1), 4), 2)) for kind in ("max", "avg") for n in (1, 2, 3)},
+        x.reshape(1, 1, *(1,) * (n - 1), 4).expand(1, 1, *(2,) * (n - 1), 4), 2))
+       for kind in ("max", "avg") for n in (1, 2, 3)},
     "adaptive_avg": lambda lib, F, x: F.adaptive_avg_pool1d(x[None], 3), "adaptive_max": lambda lib, F, x:
     F.adaptive_max_pool1d(x[None], 3)}
 
@@ -103,7 +104,8 @@ def test_steps_have_gradients_of_zeros(name):
         assert x.grad.tolist() == [0.0] * 5
 
 
-@pytest.mark.parametrize("call", [lambda x: x // 2, lambda x: ng.floor_divide(x, ng.ones(2)), lambda x: x.heaviside(x.detach())])
+@pytest.mark.parametrize("call", [lambda x: x // 2, lambda x: ng.floor_divide(x, ng.ones(2)),
+                                  lambda x: x.heaviside(x.detach())])
 def test_missing_derivatives_are_refused_in_backward(call):
     x = ng.tensor([1.0, 2.0], requires_grad=True)
     y = call(x)
