@@ -140,6 +140,11 @@ def angle_real(input):
     return s.where(input < 0, math.pi, s.where(input != input, input, 0))
 
 
+@angle_real.gradient
+def _(g):
+    return 0
+
+
 @function(dtypes="any", samples=(Sample((3,)), Sample(("complex128", (3,)))), reference=np.angle)
 def angle(input):
     """The argument of complex numbers; of a real number 0, or pi if it is negative."""

@@ -10,7 +10,7 @@ from numbagrad.op import REGISTRY, Sample, function
 from numbagrad.tensor import wrap_dim
 
 from .cross_entropy import legacy
-from .loss import SIGNS, SPACE, _reduce, _reference, finish
+from .loss import SIGNS, SPACE, _reduce, _reference, at_least, finish
 from .refusal import refusal
 from .vector_norm import vector_norm_of
 
@@ -26,12 +26,6 @@ def renamed(t, name):
             _renamed[key] = type(name, (node.__class__,), {"__slots__": (), "__module__": "numbagrad"})
         node.__class__ = _renamed[key]
     return t
-
-
-def at_least(t, eps):
-    """``t`` raised to ``eps`` where it is smaller, its gradient unchanged."""
-    low = t.detach()
-    return t + (low.clamp(min=eps) - low)
 
 
 def _np_cosine(a, b, dim=1, eps=1e-8):
@@ -222,7 +216,8 @@ def multi_margin_loss(input, target, p=1, margin=1.0, weight=None, size_average=
     if weight is not None and weight._n != n:
         raise RuntimeError(f"inconsistent weight size, expected {n} but got {list(weight._shape)}")
     _refuse_target(((t < 0) | (t >= n)).any())
-    z = (margin - x.gather(1, t) + x).clamp_min(0)
+    z = margin - x.gather(1, t) + x
+    z = REGISTRY["where"].callable(z > 0, z, 0)
     z = z * z if p == 2 else z
     others = (arange(n, device=x.device).reshape((1, n)) != t).to(dtype=x.dtype)
     z = z * others

@@ -12,7 +12,7 @@ from numbagrad.op.call import write_out
 from numbagrad.tensor import Tensor, make, numel, wrap_dim
 
 from .index_kernels import check_saved
-from .reduce import amax, amin, extremum_gradient, max_all, min_all
+from .reduce import amax, amin, max_all, min_all, shared_gradient
 from .sort import result
 
 BLOCK = 8 * LANES
@@ -330,8 +330,8 @@ def _(outs, input, dim, keepdim):
 
 @aminmax_fused.gradient
 def _(gs, input, y0, y1, dim, keepdim):
-    return (extremum_gradient.call(gs[0], input, y0, dim=dim, keepdim=keepdim)
-            + extremum_gradient.call(gs[1], input, y1, dim=dim, keepdim=keepdim))
+    return (shared_gradient(gs[0], input, y0, dim, keepdim, False)
+            + shared_gradient(gs[1], input, y1, dim, keepdim, False))
 
 
 @function(reference=lambda x, dim=None, keepdim=False: (np.min(x, axis=dim, keepdims=keepdim),

@@ -72,7 +72,6 @@ def spread_lse(g: "*T", x: "*T", y: "*T", out: "*T", count: int, inner: int, sta
         for row in range(start, stop):
             scale = load(g[row])
             shift = load(y[row])
-            shift = shift if shift - shift == T(0) else T(0)
             for i in range(row * count, (row + 1) * count):
                 out[i] = store(scale * exp(load(x[i]) - shift))
         return
@@ -84,8 +83,7 @@ def spread_lse(g: "*T", x: "*T", y: "*T", out: "*T", count: int, inner: int, sta
         width = min(STRIP, inner - left)
         small = row * inner + left
         for k in range(width):
-            v = load(y[small + k])
-            shift[k] = v if v - v == T(0) else T(0)
+            shift[k] = load(y[small + k])
         base = row * count * inner + left
         for _ in range(count):
             for k in range(width):

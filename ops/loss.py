@@ -9,7 +9,7 @@ import numpy as np
 from numbagrad import dtypes as dt
 from numbagrad.kernel import tape
 from numbagrad.kernel.jit import kernel, load
-from numbagrad.op import Sample, function
+from numbagrad.op import REGISTRY, Sample, function
 from numbagrad.op.call import broadcast_shapes
 
 from . import pointwise_loss as pw
@@ -302,6 +302,12 @@ def _np_gaussian(x, t, var, full=False, eps=1e-6):
 _refuse_negative = refusal(ValueError, "var has negative entry/entries")
 
 
+def at_least(t, eps):
+    """``t`` raised to ``eps`` where it is smaller, its gradient unchanged."""
+    low = t.detach()
+    return t + REGISTRY["where"].callable(low < eps, eps - low, 0)
+
+
 @function(**SPACE, reference=_reference(_np_gaussian), domain=(0.3, 2.0),
           samples=(Sample((3, 4), (3, 4), (3, 4)), Sample((3, 4), (3, 4), (3, 4), full=True, reduction="none")))
 def gaussian_nll_loss(input, target, var, full=False, eps=1e-06, reduction="mean"):
@@ -323,8 +329,7 @@ def gaussian_nll_loss(input, target, var, full=False, eps=1e-06, reduction="mean
     if reduction not in ("none", "mean", "sum"):
         raise ValueError(reduction + " is not valid")
     # The clamp passes the variance's gradient on unchanged, as PyTorch's does.
-    low = var.detach()
-    var = var + (low.clamp(min=eps) - low)
+    var = at_least(var, eps)
     loss = 0.5 * (var.log() + (input - target)**2 / var)
     if full:
         loss = loss + 0.9189385332046727

@@ -8,12 +8,14 @@ from numbagrad import dtypes as dt
 from numbagrad import storage
 from numbagrad.copying import copy_into
 from numbagrad.kernel.jit import kernel, load
-from numbagrad.op import REGISTRY, Sample, custom, function
+from numbagrad.op import Sample, custom, function
 from numbagrad.op.call import write_out
 from numbagrad.tensor import make, wrap_dim
 
 from .extremum import _both_out, _check, _reduced, _split, pick_along, pick_rows, place_along
 from .index_kernels import check_saved
+from .reduce import shared_gradient
+from .select_kernels import STACK, sort_rows
 from .sort import result
 
 MedianResult, NanmedianResult = result("median", "values", "indices"), result("nanmedian", "values", "indices")
@@ -69,6 +71,8 @@ def _array_float(t):
 def _median(name, skip_nan, cls):
     def call(input, dim=None, keepdim=False, *, out=None):
         _check(name, input)
+        if input._kind.dtype.category == 0:
+            raise NotImplementedError(f"\"{'median_cpu' if dim is None else 'median_out'}\" not implemented for 'Bool'")
         if dim is None:
             if input._n == 0:
                 if input._kind.dtype.category < 2:
@@ -147,7 +151,7 @@ def _(out, input, value, name):
 
 @_full_median.gradient
 def _(g, input, y):
-    return REGISTRY["extremum_gradient"].call(g, input, y, dim=None, keepdim=False), None
+    return shared_gradient(g, input, y, None, False, True), None
 
 
 _named_nodes(_full_median, 0, "{}Backward0")
@@ -172,13 +176,13 @@ def mode_rows(x: "*T", order: "*i8", indices: "*i8", n: int, start: int, stop: i
         at = 0
         i = 0
         while i < n:
-            v = load(x[base + order[base + i]])
+            v = load(x[order[base + i]])
             j = i + 1
-            while j < n and load(x[base + order[base + j]]) == v:
+            while j < n and load(x[order[base + j]]) == v:
                 j += 1
             if j - i > most:
                 most = j - i
-                at = order[base + j - 1]
+                at = order[base + j - 1] - base
             i = j
         indices[row] = at
 
@@ -194,7 +198,8 @@ def _(out, input, dim):
     t = input.detach()
     t = t.transpose(dim, -1).contiguous() if dim < len(input._shape) - 1 else t.contiguous().reshape(input._shape or (1,))
     n = t._shape[-1]
-    order = np.ascontiguousarray(np.argsort(_array_float(t), axis=-1, kind="stable"))
+    order, stack = np.empty(t._n, np.int64), np.empty(STACK, np.int64)
+    sort_rows[t._kind.dtype](t._ptr, storage.address(stack), storage.address(order), n, 2, 0, t._n // n)
     direct = dim == len(input._shape) - 1 or not input._shape
     index = out if direct else make((*t._shape[:-1], 1), INT64)
     mode_rows[t._kind.dtype](t._ptr, storage.address(order), index._ptr, n, 0, t._n // n)

@@ -197,7 +197,13 @@ def kl_div_log_pointwise(input, target):
 def hinge_embedding_loss_pointwise(input, target, margin: float = 1.0):
     """input where the target is 1, max(0, margin - input) where it is -1."""
     left = margin - input
-    return (where(s.apply("ne", target, 1), where(left >= 0, left, 0), 0) + where(s.apply("ne", target, -1), input, 0))
+    return (where(s.apply("ne", target, 1), where(left < 0, 0, left), 0) + where(s.apply("ne", target, -1), input, 0))
+
+
+@hinge_embedding_loss_pointwise.gradient
+def _(g, input, target, margin):
+    near = s.apply("ne", target, 1) & (margin - input >= 0)
+    return where(near, -g, 0) + where(s.apply("ne", target, -1), g, 0), None
 
 
 @elementwise(private=True, accepts="realfloat", dtypes="float", names="ClampMinBackward0",
@@ -206,7 +212,14 @@ def hinge_embedding_loss_pointwise(input, target, margin: float = 1.0):
 def margin_ranking_loss_pointwise(input1, input2, target, margin: float = 0.0):
     """max(0, -target * (input1 - input2) + margin)."""
     z = -target * (input1 - input2) + margin
-    return where(z >= 0, z, 0)
+    return where(z < 0, 0, z)
+
+
+@margin_ranking_loss_pointwise.gradient
+def _(g, input1, input2, target, margin):
+    d = input1 - input2
+    h = where(-target * d + margin >= 0, g, 0)
+    return -(h * target), h * target, -(h * d)
 
 
 def _fused(op, *names, **options):

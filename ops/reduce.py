@@ -236,7 +236,7 @@ def highest(d):
     return 1 if d.category == 0 else int(np.iinfo(d.np).max)
 
 
-def _extremum(name, combine, start, word, reference, node, private=False):
+def _extremum(name, combine, start, word, reference, node, private=False, nan=False):
     def fn(acc, x):
         return combine(x, acc)
     fn.__name__, fn.__module__ = name, __name__
@@ -248,18 +248,32 @@ def _extremum(name, combine, start, word, reference, node, private=False):
 
     @op.gradient
     def rule(g, input, y, dim, keepdim):
-        return extremum_gradient.call(g, input, y, dim=dim, keepdim=keepdim)
+        return shared_gradient(g, input, y, dim, keepdim, nan)
     return op
 
 
+def shared_gradient(g, input, y, dim, keepdim, nan):
+    """The gradient of the extremum ``y``, which depends on ``input`` in a choice only: connected to ``g`` alone."""
+    return extremum_gradient.call(g, input.detach(), y.detach(), dim=dim, keepdim=keepdim, nan=nan)
+
+
 @kernel
-def share_equal(g: "*T", x: "*T", y: "*T", out: "*T", count: int, inner: int, start: int, stop: int):
+def share_equal(g: "*T", x: "*T", y: "*T", out: "*T", count: int, inner: int, nan: int, start: int, stop: int):
     hits = strip()
     if inner == 1:
         for row in range(start, stop):
             base = row * count
             top = load(y[row])
             n = T(0)
+            if nan != 0 and top != top:
+                for i in range(base, base + count):
+                    v = load(x[i])
+                    n += T(1) if v != v else T(0)
+                share = load(g[row]) / n
+                for i in range(base, base + count):
+                    v = load(x[i])
+                    out[i] = store(share if v != v else T(0))
+                continue
             for i in range(base, base + count):
                 n += T(1) if load(x[i]) == top else T(0)
             share = load(g[row]) / n
@@ -286,14 +300,22 @@ def share_equal(g: "*T", x: "*T", y: "*T", out: "*T", count: int, inner: int, st
                 out[base + k] = store(hits[k] * (T(1) if load(x[base + k]) == load(y[small + k]) else T(0)))
 
 
+def equal_to(input, top, nan):
+    """Where ``input`` is the extremum ``top``; with ``nan`` NaN equals NaN."""
+    found = input.detach() == top
+    return found | ((top != top) & (input.detach() != input.detach())) if nan else found
+
+
 @custom(private=True, contiguous=False, reference=None, node="EvenlyDistributeBackward0", second_order=False)
-def extremum_gradient(upstream, input, y, *, dim: object, keepdim: bool):
-    """The gradient of an extremum: shared by the elements that equal it."""
+def extremum_gradient(upstream, input, y, *, dim: object, keepdim: bool, nan: bool = False):
+    """The gradient of an extremum: shared by the elements that equal it.
+
+    Of NaN among all elements PyTorch gives it to the NaN (``nan``), along dimensions everything becomes NaN."""
     return input._shape, input._kind
 
 
 @extremum_gradient.cpu
-def _(out, upstream, input, y, dim, keepdim):
+def _(out, upstream, input, y, dim, keepdim, nan):
     from numbagrad.copying import copy_into
     shape = input._shape
     dims = normalize_dims(dim, len(shape))
@@ -301,28 +323,28 @@ def _(out, upstream, input, y, dim, keepdim):
     at = [i for i, (_, f) in enumerate(groups) if f]
     if not input._n:
         return
-    if len(at) > 1:
+    if len(at) > 1 or nan and at and at[0] != len(groups) - 1:
         g, top = (expand_back(t.detach(), shape, dim, keepdim) for t in (upstream, y))
-        mask = (input.detach() == top).to(dtype=g.dtype)
+        mask = equal_to(input, top, nan).to(dtype=g.dtype)
         copy_into(out, g * mask / mask.sum(dim, True))
         return
     count = groups[at[0]][0] if at else 1
     inner = numel([s_ for s_, _ in groups[at[0] + 1:]]) if at else 1
     outer = input._n // (count * inner)
     x, g, top = (t if t._strides is None else t.detach().contiguous() for t in (input, upstream, y))
-    share_equal.run(input._kind.dtype, (g._ptr, x._ptr, top._ptr, out._ptr, count, inner),
+    share_equal.run(input._kind.dtype, (g._ptr, x._ptr, top._ptr, out._ptr, count, inner, nan),
                     outer if inner == 1 else outer * -(-inner // STRIP), input._n)
 
 
 @extremum_gradient.gradient
-def _(g, upstream, input, y, dim, keepdim):
+def _(g, upstream, input, y, dim, keepdim, nan):
     shape = input._shape
-    mask = (input.detach() == expand_back(y.detach(), shape, dim, True if keepdim else False)).to(dtype=g.dtype)
+    mask = equal_to(input, expand_back(y.detach(), shape, dim, True if keepdim else False), nan).to(dtype=g.dtype)
     share = mask / mask.sum(dim, True)
     return (g * share).sum(dim, keepdim), None, None
 
 
 amax = _extremum("amax", s.maximum, lowest, "largest element", np.amax, "AmaxBackward0")
 amin = _extremum("amin", s.minimum, highest, "smallest element", np.amin, "AminBackward0")
-max_all = _extremum("max_all", s.maximum, lowest, "largest element", np.amax, "MaxBackward1", private=True)
-min_all = _extremum("min_all", s.minimum, highest, "smallest element", np.amin, "MinBackward1", private=True)
+max_all = _extremum("max_all", s.maximum, lowest, "largest element", np.amax, "MaxBackward1", private=True, nan=True)
+min_all = _extremum("min_all", s.minimum, highest, "smallest element", np.amin, "MinBackward1", private=True, nan=True)

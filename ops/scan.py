@@ -152,6 +152,8 @@ def _prepared(name, input, dim, dtype):
     """(input in the dtype that is summed, wrapped dim)."""
     if dtype is None and input._kind.dtype.category < 2:
         dtype = dt.int64
+    if dtype is dt.bool_:
+        raise NotImplementedError(f"\"{name}_out_cpu\" not implemented for 'Bool'")
     if dtype is not None and dtype is not input._kind.dtype:
         input = input.to(dtype=dtype)
     return input, wrap_dim(dim, len(input._shape))
@@ -308,7 +310,7 @@ def _(g, input, y, dim):
     # d y[j] / d x[i] = exp(x[i] - y[j]) for j >= i; as y never falls, the sum over j is a stable recurrence.
     if not input._shape:
         return g * 1
-    return (input - y).exp().nan_to_num(0.0) * decayed_sum.call(g, y, dim, True)
+    return (input - y).exp() * decayed_sum.call(g, y, dim, True)
 
 
 @kernel(fast=())
@@ -324,9 +326,13 @@ def decay_along(g: "*T", y: "*T", out: "*T", n: int, inner: int, reverse: int, s
             for k in range(inner):
                 d = load(y[at + k]) - load(y[at - step + k])
                 d = d if reverse else -d
-                # Two equal infinities: nothing came before.
-                w = exp(d) if d == d else T(0)
-                out[at + k] = store(load(g[at + k]) + w * load(out[at - step + k]))
+                # Two equal infinities: nothing came before. NaN goes on to all that it was part of.
+                a = load(y[at + k])
+                b = load(y[at - step + k])
+                w = exp(d) if d == d or a != a or b != b else T(0)
+                # What has no weight counts as nothing, an infinity or NaN too.
+                rest = w * load(out[at - step + k]) if w != T(0) else T(0)
+                out[at + k] = store(load(g[at + k]) + rest)
 
 
 @custom(private=True, samples=(Sample((3, 4), (3, 4), 1, True), Sample((3, 4), (3, 4), 0, False)),

@@ -21,6 +21,7 @@ from numbagrad.tensor import wrap_dim
 
 from . import indexing as ix
 from .index import collect
+from .select_kernels import STACK, first_rows, kth_rows
 
 
 def result(name, *fields):
@@ -66,24 +67,6 @@ def integer_keys(x: "*T", keys: "*u8", n: int, down: int, low: int, start: int, 
             keys[row * n + i] = (np.uint64(u) << np.uint64(32)) | np.uint64(i)
 
 
-@kernel(fast=())
-def least_keys(keys: "*u8", out: "*u8", n: int, k: int, start: int, stop: int):
-    """The k smallest keys of each row in order, for small k."""
-    for row in range(start, stop):
-        a, b = row * n, row * k
-        held = 0
-        for i in range(n):
-            v = keys[a + i]
-            if held < k or v < out[b + k - 1]:
-                j = held if held < k else k - 1
-                while j > 0 and out[b + j - 1] > v:
-                    out[b + j] = out[b + j - 1]
-                    j -= 1
-                out[b + j] = v
-                if held < k:
-                    held += 1
-
-
 def rows_of(input, dim):
     """``input`` with ``dim`` last as contiguous memory outside the graph, and the order of its dimensions."""
     n = len(input._shape)
@@ -121,46 +104,50 @@ def wide_order(t, n, descending):
     return (n - 1 - np.argsort(a[:, ::-1], axis=1, kind="stable"))[:, ::-1]
 
 
-def first_of(t, n, k, descending, in_order):
-    """(positions or keys, whether they are keys) of the k first elements of each row in the given order."""
+def in_order_of(t, n, descending):
+    """(positions or keys, whether they are keys) of the elements of each row in the given order, which is stable."""
     keys = keys_of(t, n, descending)
     if keys is None:
-        return wide_order(t, n, descending)[:, :k], False
-    if k == n:
-        keys.sort(axis=1)
-        return keys, True
-    if k <= 32:
-        found = np.empty((keys.shape[0], k), np.uint64)
-        least_keys[dt.int64](storage.address(keys), storage.address(found), n, k, 0, keys.shape[0])
-        return found, True
-    keys.partition(k - 1, axis=1)
-    keys = keys[:, :k]
-    return (np.sort(keys, axis=1) if in_order else keys), True
+        return wide_order(t, n, descending), False
+    keys.sort(axis=1)
+    return keys, True
+
+
+def first_of(t, n, k, descending, in_order):
+    """Positions of the k first elements of each row, those that PyTorch's selection leaves of equal ones."""
+    rows = t._n // n
+    found, queue, stack = np.empty((rows, k), np.int64), np.empty(n, np.int64), np.empty(STACK, np.int64)
+    first_rows[t._kind.dtype](t._ptr, *map(storage.address, (queue, stack, found)), n, k, int(descending), int(in_order), 0,
+                              rows)
+    return found, False
 
 
 def nth_of(t, n, k):
-    """(positions or keys, whether they are keys) of the k-th smallest element of each row."""
-    keys = keys_of(t, n, False)
-    if keys is None:
-        return wide_order(t, n, False)[:, k - 1:k], False
-    keys.partition(k - 1, axis=1)
-    return keys[:, k - 1:k], True
+    """Position of the k-th smallest element of each row."""
+    rows = t._n // n
+    found, queue = np.empty((rows, 1), np.int64), np.empty(n, np.int64)
+    kth_rows[t._kind.dtype](t._ptr, storage.address(queue), storage.address(found), n, k - 1, 0, rows)
+    return found, False
 
 
 @custom(private=True, contiguous=False, reference=None, dtypes="any", differentiable=False)
-def positions(input, dim: int, k: int, descending: bool = False, in_order: bool = True, alone: bool = False):
+def positions(input, dim: int, k: int, descending: bool = False, in_order: bool = True, alone: bool = False,
+              stable: bool = True):
     """int64 positions along ``dim`` of the ``k`` first elements; with ``alone`` of the ``k``-th smallest only."""
     shape = input._shape
     return (*shape[:dim], 1 if alone else k, *shape[dim + 1:]) if shape else (), INT64
 
 
 @positions.cpu
-def _(out, input, dim, k, descending, in_order, alone):
+def _(out, input, dim, k, descending, in_order, alone, stable):
     if out._n == 0:
         return
     t, order = rows_of(input, dim)
     n = input._shape[dim] if input._shape else 1
-    found, packed = nth_of(t, n, k) if alone else first_of(t, n, k, descending, in_order)
+    if alone:
+        found, packed = nth_of(t, n, k)
+    else:
+        found, packed = in_order_of(t, n, descending) if stable else first_of(t, n, k, descending, in_order)
     to = (raw_view(out, order) if len(order) > 1 and order[-1] != len(order) - 1 else out).array()
     found = found.reshape(to.shape)
     if packed:
@@ -234,11 +221,13 @@ def msort(input, *, out=None):
 def topk(input, k, dim=-1, largest=True, sorted=True, *, out=None):
     """(values, indices) of the ``k`` largest or smallest elements along ``dim``, in order if ``sorted``."""
     _check("topk", input)
+    if input._kind.dtype.category == 0:
+        raise RuntimeError("topk does not support bool dtypes on CPU")
     at = wrap_dim(dim, len(input._shape))
     n = input._shape[at] if input._shape else 1
     if not 0 <= k <= n:
         raise RuntimeError("selected index k out of range")
-    indices = positions.call(input, at, k, bool(largest), bool(sorted))
+    indices = positions.call(input, at, k, bool(largest), bool(sorted), stable=False)
     values = _topk(input, along(input, at, indices))
     if out is not None:
         values, indices = (calls.write_out("topk", o, r, (input,)) for o, r in zip(out, (values, indices)))
@@ -251,6 +240,8 @@ def topk(input, k, dim=-1, largest=True, sorted=True, *, out=None):
 def kthvalue(input, k, dim=-1, keepdim=False, *, out=None):
     """(values, indices) of the ``k``-th smallest element along ``dim``."""
     _check("kthvalue", input)
+    if input._kind.dtype.category == 0:
+        raise NotImplementedError("\"kthvalue_cpu\" not implemented for 'Bool'")
     at = wrap_dim(dim, len(input._shape))
     n = input._shape[at] if input._shape else 1
     if not 1 <= k <= n:

@@ -17,7 +17,7 @@ from numbagrad.op.reduction import normalize_dims
 from numbagrad.tensor import make
 
 from .moment import Fold, reduced_shape
-from .reduce import expand_back, extremum_gradient
+from .reduce import expand_back, shared_gradient
 
 INF = math.inf
 
@@ -68,7 +68,7 @@ def _one_gradient(g, input, shape, dim, keepdim):
 
 
 def _inf_gradient(g, input, y, dim, keepdim):
-    return extremum_gradient.call(g, input.abs(), y, dim=dim, keepdim=keepdim) * input.sign()
+    return shared_gradient(g, input.abs(), y, dim, keepdim, True) * input.sign()
 
 
 norm_two = _norm_op("norm_two", lambda acc, x: acc + x, _two_gradient, start=0.0, wide=True, map=lambda x: x * x,
@@ -143,11 +143,11 @@ NORMS = (Sample((3, 4)), Sample((3, 4), 1), Sample((3, 4), 3, 1), Sample((2, 3, 
 @function(kinds={"dim": "ints"}, namespaces=("linalg",), method=False, reference=_np_norm, samples=NORMS, domain=(0.2, 2.0))
 def vector_norm(x, ord=2, dim=None, keepdim=False, *, dtype=None, out=None):
     """(sum |x| ** ord) ** (1 / ord); the largest size for inf, the smallest for -inf, the count of non-zeros for 0."""
-    if dtype is not None:
-        x = x.to(dtype=dtype)
     if x._kind.dtype.category < 2:
         raise RuntimeError("linalg.vector_norm: Expected a floating point or complex tensor as input. Got "
                            f"{dt.scalar_name(x._kind.dtype)}")
+    if dtype is not None:
+        x = x.to(dtype=dtype)
     result = vector_norm_of(x, ord, dim, keepdim)
     return result if out is None else write_out("linalg_vector_norm", out, result, [x])
 
@@ -160,7 +160,7 @@ def _np_torch_norm(x, p="fro", dim=None, keepdim=False):
           samples=(Sample((3, 4)), Sample((3, 4), 1), Sample((3, 4), 2, 1, True), Sample((3, 4), "fro", (0, 1))))
 def norm(input, p="fro", dim=None, keepdim=False, out=None, dtype=None):
     """The vector norm of order ``p`` over all or the given dimensions; "fro" is 2, "nuc" the sum of singular values."""
-    if dtype is not None:
+    if dtype is not None and input._kind.dtype.category >= 2:
         input = input.to(dtype=dtype)
     if p == "nuc":
         from numbagrad import linalg

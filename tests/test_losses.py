@@ -39,7 +39,7 @@ def compare(call, *arrays, names=True, rtol=1e-10):
             rest = a if b is None else b
             assert rest is None or float(abs(rest).max()) == 0
         else:
-            np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=rtol, atol=1e-12)
+            np.testing.assert_allclose(a.numpy(), b.numpy(force=True), rtol=rtol, atol=1e-12)
     if names:
         assert name == expected_name
 

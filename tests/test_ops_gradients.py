@@ -135,6 +135,12 @@ def test_gradients_at_special_points_match_torch(op):
     if f is None:
         pytest.skip(f"PyTorch has no function for {op.name}")
     case, values = point_case(op)
+    # In threes: at NaN PyTorch's loops over vectors and those over single elements differ, and these count.
+    for i in range(0, len(values[0]), 3):
+        points_match_torch(torch, f, op, case, [np.ascontiguousarray(v[i:i + 3]) for v in values])
+
+
+def points_match_torch(torch, f, op, case, values):
     wanted = list(range(len(values)))
     theirs_in, ours_in = torch_arguments(case, True, arrays=values), case.tensors(requires_grad=True, arrays=values)
     theirs, ours = torch_values(case.call(theirs_in, f)), floats(case.call(ours_in))

@@ -277,10 +277,12 @@ def general(op, input, dim, keepdim, dtype, out):
         op.cuda_launch(result, input, dim, keepdim)
     else:
         raise NotImplementedError(f"{op.name} has no kernel for device '{kind.device}' and dtype {kind.dtype}")
+    if dtype is not None and dtype.category < 2 and op.result == "sum":
+        result = result.to(dtype=dtype)  # summed in int64, which wraps around to the same bits
     if out is not None:
         return calls.write_out(op.name, out, result, [input])
     _record(op, [result], (input,), [input], (dim, keepdim))
-    if input._strides is None and kind.cpu and input._n and result._n and not TAPE:
+    if input._strides is None and kind.cpu and input._n and result._n and not TAPE and result._kind is kind:
         dims = normalize_dims(dim, len(input._shape))
         steps = stages(input._shape, tuple(i in dims for i in range(len(input._shape))))
         if len(steps) == 1 and type(dim) in (int, tuple, type(None)):

@@ -1,0 +1,240 @@
+"""The order that PyTorch leaves equal elements in: selections and sorts of the C++ library, step by step.
+
+``topk``, ``kthvalue`` and ``mode`` name one of several equal elements. Which one follows from the algorithm, so these are
+libstdc++'s ``nth_element``, ``partial_sort`` and ``sort``, and PyTorch's quick select. They work on positions ``q`` of the
+elements ``x``; ``down`` is 1 for descending order with NaN first, 0 for ascending with NaN last, 2 for a plain ``<``.
+"""
+
+from __future__ import annotations
+
+from numbagrad.kernel.jit import inline, kernel, load
+
+SMALL = 16  # elements that a sort leaves to insertion
+STACK = 3 * 130  # places for the parts that wait: fewer than twice the bits of a size
+
+
+@inline(fast=())
+def before(x, i, j, down):
+    a, b = load(x[i]), load(x[j])
+    if down == 0:
+        return a < b or (a == a and b != b)
+    if down == 1:
+        return a > b or (a != a and b == b)
+    return a < b
+
+
+@inline(fast=())
+def swap(q, i, j):
+    kept = q[i]
+    q[i] = q[j]
+    q[j] = kept
+
+
+@inline(fast=())
+def insert(x, q, first, i, down):
+    """Move the element at ``i`` to its place among those before it, which are in order."""
+    v = q[i]
+    while i > first and before(x, v, q[i - 1], down):
+        q[i] = q[i - 1]
+        i -= 1
+    q[i] = v
+
+
+@inline(fast=())
+def insertion_sort(x, q, first, last, down):
+    for i in range(first + 1, last):
+        v = q[i]
+        if before(x, v, q[first], down):
+            for j in range(i, first, -1):
+                q[j] = q[j - 1]
+            q[first] = v
+        else:
+            insert(x, q, first, i, down)
+
+
+@inline(fast=())
+def sift(x, q, first, hole, n, v, down):
+    """Put ``v`` into the heap of ``n`` elements at ``hole``, whose value is free."""
+    top = hole
+    child = hole
+    while child < (n - 1) // 2:
+        child = 2 * (child + 1)
+        if before(x, q[first + child], q[first + child - 1], down):
+            child -= 1
+        q[first + hole] = q[first + child]
+        hole = child
+    if n % 2 == 0 and child == (n - 2) // 2 and n > 1:
+        child = 2 * (child + 1)
+        q[first + hole] = q[first + child - 1]
+        hole = child - 1
+    while hole > top and before(x, q[first + (hole - 1) // 2], v, down):
+        q[first + hole] = q[first + (hole - 1) // 2]
+        hole = (hole - 1) // 2
+    q[first + hole] = v
+
+
+@inline(fast=())
+def heap_select(x, q, first, middle, last, down):
+    """The elements that come first, as a heap in [first, middle)."""
+    n = middle - first
+    for parent in range((n - 2) // 2, -1, -1):
+        sift(x, q, first, parent, n, q[first + parent], down)
+    for i in range(middle, last):
+        if before(x, q[i], q[first], down):
+            v = q[i]
+            q[i] = q[first]
+            sift(x, q, first, 0, n, v, down)
+
+
+@inline(fast=())
+def partial_sort(x, q, first, middle, last, down):
+    heap_select(x, q, first, middle, last, down)
+    for end in range(middle - 1, first, -1):
+        v = q[end]
+        q[end] = q[first]
+        sift(x, q, first, 0, end - first, v, down)
+
+
+@inline(fast=())
+def partition(x, q, first, last, down):
+    """Part [first, last) by the median of three of its elements; returns where the second part begins."""
+    a, b, c = q[first + 1], q[first + (last - first) // 2], q[last - 1]
+    at = first + (last - first) // 2
+    if before(x, a, b, down):
+        if not before(x, b, c, down):
+            at = last - 1 if before(x, a, c, down) else first + 1
+    elif before(x, a, c, down):
+        at = first + 1
+    elif before(x, b, c, down):
+        at = last - 1
+    swap(q, first, at)
+    pivot = q[first]
+    i, j = first + 1, last
+    while True:
+        # The bounds hold of themselves unless NaN meets a plain <.
+        while i < last - 1 and before(x, q[i], pivot, down):
+            i += 1
+        j -= 1
+        while j > first and before(x, pivot, q[j], down):
+            j -= 1
+        if i >= j:
+            return i
+        swap(q, i, j)
+        i += 1
+
+
+@inline(fast=())
+def depth_of(n):
+    depth = 0
+    while n > 1:
+        n //= 2
+        depth += 2
+    return depth
+
+
+@inline(fast=())
+def nth_element(x, q, first, nth, last, down):
+    depth = depth_of(last - first)
+    while last - first > 3:
+        if depth == 0:
+            heap_select(x, q, first, nth + 1, last, down)
+            swap(q, first, nth)
+            return
+        depth -= 1
+        cut = partition(x, q, first, last, down)
+        if cut <= nth:
+            first = cut
+        else:
+            last = cut
+    insertion_sort(x, q, first, last, down)
+
+
+@inline(fast=())
+def sort_range(x, q, first, last, down, stack):
+    """Quick sort of parts above ``SMALL``, which wait on ``stack`` with their depths, then insertion of all."""
+    stack[0], stack[1], stack[2] = first, last, depth_of(last - first)
+    held = 1
+    while held > 0:
+        held -= 1
+        a, b, depth = stack[3 * held], stack[3 * held + 1], stack[3 * held + 2]
+        while b - a > SMALL:
+            if depth == 0:
+                partial_sort(x, q, a, b, b, down)
+                break
+            depth -= 1
+            cut = partition(x, q, a, b, down)
+            stack[3 * held], stack[3 * held + 1], stack[3 * held + 2] = cut, b, depth
+            held += 1
+            b = cut
+    insertion_sort(x, q, first, min(last, first + SMALL), down)
+    for i in range(first + SMALL, last):
+        insert(x, q, first, i, down)
+
+
+@inline(fast=())
+def quick_select(x, q, k, n):
+    """PyTorch's selection of the k-th smallest."""
+    left, right = 0, n - 1
+    while right > left:
+        if right == left + 1:
+            if before(x, q[left], q[right], 1):
+                swap(q, left, right)
+            return
+        swap(q, left + (right - left) // 2, left + 1)
+        if before(x, q[left + 1], q[right], 1):
+            swap(q, left + 1, right)
+        if before(x, q[left], q[right], 1):
+            swap(q, left, right)
+        if before(x, q[left + 1], q[left], 1):
+            swap(q, left + 1, left)
+        i, j, pivot = left + 1, right, q[left]
+        while True:
+            i += 1
+            while before(x, pivot, q[i], 1):
+                i += 1
+            j -= 1
+            while before(x, q[j], pivot, 1):
+                j -= 1
+            if j < i:
+                break
+            swap(q, i, j)
+        swap(q, left, j)
+        if j <= k:
+            left = i
+        if j >= k:
+            right = j - 1
+
+
+@kernel(fast=())
+def kth_rows(x: "*T", q: "*i8", out: "*i8", n: int, k: int, start: int, stop: int):
+    """Position of the k-th smallest (k from 0) of each row; ``q`` is scratch for one row."""
+    for row in range(start, stop):
+        for i in range(n):
+            q[i] = row * n + i
+        quick_select(x, q, k, n)
+        out[row] = q[k] - row * n
+
+
+@kernel(fast=())
+def first_rows(x: "*T", q: "*i8", stack: "*i8", out: "*i8", n: int, k: int, down: int, in_order: int, start: int, stop: int):
+    """Positions of the k first elements of each row; ``q`` is scratch for one row."""
+    for row in range(start, stop):
+        for i in range(n):
+            q[i] = row * n + i
+        if k * 64 <= n:
+            partial_sort(x, q, 0, k, n, down)
+        else:
+            nth_element(x, q, 0, k - 1, n, down)
+            if in_order and k > 1:
+                sort_range(x, q, 0, k - 1, down, stack)
+        for i in range(k):
+            out[row * k + i] = q[i] - row * n
+
+
+@kernel(fast=())
+def sort_rows(x: "*T", stack: "*i8", out: "*i8", n: int, down: int, start: int, stop: int):
+    """Positions of the elements of each row in order, from the beginning of ``x``."""
+    for i in range(start * n, stop * n):
+        out[i] = i
+    for row in range(start, stop):
+        sort_range(x, out, row * n, row * n + n, down, stack)
