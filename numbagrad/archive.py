@@ -124,7 +124,7 @@ class Archive:
         except (zipfile.BadZipFile, EOFError, NotImplementedError, OverflowError, zlib.error, struct.error,
                 ValueError) as error:
             raise RuntimeError(
-                f"{self.name}: PytorchStreamReader failed {doing}: {error}. The file is truncated or corrupt."
+                f"{self.name}: PytorchStreamReader failed {doing}: {str(error)[:300]}. The file is truncated or corrupt."
             ) from error
 
     def _check_records(self):

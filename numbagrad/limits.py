@@ -92,6 +92,8 @@ def shown(value):
         return repr(value if len(value) <= 100 else value[:100]) + ("..." if len(value) > 100 else "")
     if value is None or isinstance(value, (bool, float)) or isinstance(value, int) and value.bit_length() <= 64:
         return repr(value)
+    if isinstance(value, int):
+        return f"an integer of {value.bit_length()} bits"
     if isinstance(value, type) or callable(value) and hasattr(value, "__qualname__"):
         return value.__qualname__
     return f"a value of type {type(value).__name__}"

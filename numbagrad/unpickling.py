@@ -181,9 +181,15 @@ def _rebuild_tensor_v3(storage, offset, size, stride, requires_grad, hooks, dtyp
     return _rebuild_tensor(typed, offset, size, stride, requires_grad, hooks, metadata)
 
 
+def _size(values=()):
+    return Size(_sizes(values))
+
+
 def _rebuild_parameter(data, requires_grad, hooks):
     from .nn.parameter import Parameter
 
+    if not isinstance(data, Tensor):
+        raise pickle.UnpicklingError(f"a parameter cannot be made of {shown(data)}")
     return Parameter(data, bool(requires_grad))
 
 
@@ -247,7 +253,7 @@ def _table():
         "torch._utils._rebuild_parameter": _rebuild_parameter,
         "torch._utils._rebuild_parameter_with_state": _rebuild_parameter_with_state,
         "torch._tensor._rebuild_from_type_v2": _rebuild_from_type,
-        "torch.Size": Size,
+        "torch.Size": _size,
         "torch.device": device,
         "collections.OrderedDict": collections.OrderedDict,
         "collections.Counter": collections.Counter,
@@ -375,7 +381,10 @@ class Restricted(pickle._Unpickler):
         if self._is_user(type(target)):
             self.load_build()
         elif type(target) is collections.OrderedDict:
-            _set_attributes(target, self.stack.pop())
+            state = self.stack.pop()
+            # Setting an attribute takes as long as visiting several items.
+            self._budget.charge(8 * len(state) if isinstance(state, dict) else 1)
+            _set_attributes(target, state)
         else:
             raise pickle.UnpicklingError(f"Can only set the state of an OrderedDict, but got {type(target)}")
 

@@ -6,6 +6,7 @@ import os
 import pickle
 import struct
 import sys
+import tarfile
 import zipfile
 
 import numpy as np
@@ -173,6 +174,79 @@ def test_attributes_of_tensors_both_ways(torch, tmp_path):
     assert [t.note for t in torch.load(path, weights_only=True)] == ["a", "b"]
     torch.save(torch.load(path, weights_only=True), path)
     assert [t.note for t in load(path)] == ["a", "b"]
+
+
+def test_common_objects_of_pytorch(torch, tmp_path):
+    path = tmp_path / "a.pt"
+    base = torch.arange(24.0).reshape(4, 6)
+    model = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.BatchNorm2d(2), torch.nn.LSTM(4, 3))
+    optimizers = [torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9), torch.optim.AdamW(model.parameters()),
+                  torch.optim.RMSprop(model.parameters(), centered=True)]
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    for optimizer in optimizers:
+        optimizer.step()
+    state = {"model": model.state_dict(), "optimizers": [o.state_dict() for o in optimizers],
+             "views": [base, base.t(), base[1:, ::2], base[2, 3], base[:0], base.expand(2, 4, 6), base.view(torch.int32)[:1]],
+             "dtypes": {str(d): torch.ones(3).to(getattr(torch, str(d).split(".")[1])) for d in
+                        (torch.float16, torch.bfloat16, torch.int8, torch.uint8, torch.int16, torch.bool, torch.complex64)},
+             "plain": [torch.Size([1, 2]), torch.device("cpu"), torch.float64, {1, 2}, (None, 1 << 80, b"x", 1j)]}
+    del state["views"][-1]
+    for protocol in (2, 3, 4, 5):
+        torch.save(state, path, pickle_protocol=protocol)
+        for found in (load(path), load(path, mmap=True), load(path, map_location="cpu"), load(path, weights_only=False)):
+            same(found, state)
+            assert found["views"][0].data_ptr() == found["views"][1].data_ptr()
+            assert found["views"][2].data_ptr() == found["views"][0].data_ptr() + 24
+
+
+def same(ours, theirs):
+    """Containers, values, dtypes, shapes and strides of both are equal."""
+    if hasattr(theirs, "untyped_storage"):
+        assert str(ours.dtype).split(".")[-1] == str(theirs.dtype).split(".")[-1]
+        assert tuple(ours.size()) == tuple(theirs.size()) and ours.stride() == theirs.stride()
+        assert ours.tolist() == theirs.tolist() and ours.requires_grad == theirs.requires_grad
+    elif isinstance(theirs, dict):
+        assert list(ours) == list(theirs)
+        for key in theirs:
+            same(ours[key], theirs[key])
+    elif isinstance(theirs, (list, tuple)):
+        assert len(ours) == len(theirs)
+        for one, other in zip(ours, theirs, strict=True):
+            same(one, other)
+    elif type(theirs).__module__ == "torch":
+        assert str(ours).split(".")[-1] == str(theirs).split(".")[-1]
+    else:
+        assert ours == theirs
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_what_there_is_no_counterpart_for_is_named(torch, tmp_path):
+    path = tmp_path / "a.pt"
+    ones = torch.ones(2, 2)
+    cases = [(ones.to_sparse(), "sparse tensors"), (ones.to_sparse_csr(), "sparse tensors"),
+             (torch.quantize_per_tensor(ones, 1.0, 0, torch.qint8), "quantized tensors"),
+             (ones.to("meta"), "meta device"), (ones.to(torch.uint16), "dtype of uint16"),
+             (ones.to(torch.float8_e4m3fn), "dtype of float8_e4m3fn"), (torch.uint32, "dtype of uint32"),
+             (torch.complex32, "dtype of complex32")]
+    for value, what in cases:
+        torch.save({"a": value}, path)
+        with pytest.raises(pickle.UnpicklingError, match=f"a.pt.*{what}.*numbagrad does not support"):
+            load(path)
+    torch.save(torch.nn.Linear(1, 1), path)
+    with pytest.raises(pickle.UnpicklingError, match="GLOBAL torch.nn.modules.linear.Linear was not an allowed global"):
+        load(path)
+
+
+def test_formats_before_zip_are_named(torch, tmp_path):
+    for protocol in (2, 4):
+        torch.save([1], tmp_path / "a.pt", _use_new_zipfile_serialization=False, pickle_protocol=protocol)
+        with pytest.raises(pickle.UnpicklingError, match="before version 1.6"):
+            load(tmp_path / "a.pt")
+    with tarfile.open(tmp_path / "b.pt", "w", format=tarfile.PAX_FORMAT) as archive:
+        archive.addfile(tarfile.TarInfo("storages"))
+    with pytest.raises(pickle.UnpicklingError, match="before version 1.6"):
+        load(tmp_path / "b.pt")
 
 
 # ---------------------------------------------------------------------------------------------- what is kept, without
