@@ -1,4 +1,4 @@
-"""Handwritten digits: real 8x8 scans, a small conv net and an MLP, learning curves and mistakes in one picture.
+"""Handwritten digits: real 8x8 scans, a small conv net and an MLP, learning curves and the hardest scans in one picture.
 
 The checkpoint is written after every epoch, atomically; ``--resume`` goes on from it.
 """
@@ -7,7 +7,7 @@ import os
 import time
 
 import numpy as np
-from common import bar, compiled, figure, options, save, start
+from common import bar, compiled, figure, finite, options, save, start
 
 import numbagrad as ng
 from numbagrad import nn
@@ -26,6 +26,7 @@ def mlp():
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10))
 
 
+LIMIT = 100 * np.log(10)  # a loss that only diverged training comes to: guessing gives log(10)
 MODELS = {"conv": conv_net, "mlp": mlp}
 
 
@@ -41,12 +42,12 @@ def load(device):
 
 
 def evaluate(model, x, y):
-    """(accuracy, predicted digits) on the test scans."""
+    """(accuracy, probability of each digit) on the test scans."""
     model.eval()
     with ng.no_grad():
-        predicted = model(x).argmax(1)
+        probabilities = model(x).softmax(1)
     model.train()
-    return (predicted == y).float().mean().item(), predicted
+    return (probabilities.argmax(1) == y).float().mean().item(), probabilities
 
 
 def random_state(device):
@@ -93,23 +94,23 @@ def train(name, args, device):
     for epoch in epochs:
         total = 0.0
         for batch_x, batch_y in loader:
-            total += step(batch_x, batch_y).item() * len(batch_y)
+            total += finite(step(batch_x, batch_y).item(), "--lr", args.lr, LIMIT) * len(batch_y)
         accuracy, _ = evaluate(model, test_x, test_y)
         history.append((total / len(y), accuracy))
         # One file with everything that the next epoch depends on; save replaces the old one in a single step.
         ng.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "epoch": epoch + 1,
                  "history": history, "random": random_state(device), "settings": settings}, path)
         epochs.set_postfix(loss=f"{history[-1][0]:.4f}", test=f"{accuracy:.2%}")
-    accuracy, predicted = evaluate(model, test_x, test_y)
+    accuracy, probabilities = evaluate(model, test_x, test_y)
     print(f"{name}: test accuracy {accuracy:.2%} after {args.epochs} epochs in {time.perf_counter() - begin:.1f} s, "
           f"{sum(p.numel() for p in model.parameters())} parameters")
-    return history, accuracy, (test_x.cpu(), test_y.cpu(), predicted.cpu())
+    return history, accuracy, (test_x.cpu(), test_y.cpu(), probabilities.cpu())
 
 
 def picture(args, results):
     fig, _ = figure(11, 7)
     fig.clear()
-    curves, mistakes = fig.subfigures(2, 1, height_ratios=(2, 1))
+    curves, hardest = fig.subfigures(2, 1, height_ratios=(2, 1))
     loss_axis, accuracy_axis = curves.subplots(1, 2)
     for name, (history, accuracy, _) in results.items():
         losses, accuracies = zip(*history)
@@ -122,22 +123,22 @@ def picture(args, results):
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.legend()
     name = "conv" if "conv" in results else next(iter(results))
-    x, y, predicted = results[name][2]
-    wrong = np.flatnonzero((predicted != y).numpy())
-    for column, axis in enumerate(mistakes.subplots(1, 8)):
+    x, y, probabilities = (t.numpy() for t in results[name][2])
+    predicted, truth = probabilities.argmax(1), probabilities[np.arange(len(y)), y]
+    # The scans whose digit got the least probability: mistakes, and what came near to one.
+    for i, axis in zip(np.argsort(truth), hardest.subplots(1, 8).flat):
         axis.axis("off")
-        if column < len(wrong):
-            i = int(wrong[column])
-            axis.imshow(x[i, 0].numpy(), cmap="gray_r")
-            axis.set_title(f"{int(y[i])} read as {int(predicted[i])}", fontsize=9)
+        axis.imshow(x[i, 0], cmap="gray_r")
+        axis.set_title(f"{y[i]} read as {predicted[i]}\nP({y[i]}) = {truth[i]:.0%}", fontsize=9,
+                       color="black" if predicted[i] == y[i] else "red")
     curves.suptitle("Digits: 8x8 scans")
-    mistakes.suptitle(f"Misclassified by the {name} net: {len(wrong)} of {len(y)}")
+    hardest.suptitle(f"Hardest scans of the {name} net ({(predicted != y).sum()} of {len(y)} misclassified, red)")
     save(fig, args, "digits.png")
 
 
 def main(argv=None):
     parser = options(__doc__.split("\n")[0], epochs=20, batch=32, lr=2e-3)
-    parser.add_argument("--model", choices=[*MODELS, "both"], default="both")
+    parser.add_argument("--model", choices=[*MODELS, "both"], default="both", help="the network to train")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
     args, device = start(parser, argv, needs=("sklearn",))
     names = list(MODELS) if args.model == "both" else [args.model]

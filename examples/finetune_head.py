@@ -1,11 +1,13 @@
 """A frozen backbone with a new head: train on the digits 0-4, then only a new last layer on 5-9."""
 
 import numpy as np
-from common import bar, compiled, figure, options, save, start
+from common import bar, compiled, figure, finite, options, save, start
 
 import numbagrad as ng
 from numbagrad import nn
 from numbagrad.utils.data import DataLoader, TensorDataset
+
+LIMIT = 100 * np.log(5)  # a loss that only diverged training comes to: guessing gives log(5)
 
 
 class Net(nn.Module):
@@ -33,7 +35,9 @@ def data(low, high, device):
     return DataLoader(TensorDataset(x[train], y[train]), batch_size=32, shuffle=True), x[test], y[test]
 
 
-def train(args, model, loader, parameters, lr, epochs, label):
+def train(args, model, loader, test, parameters, option, epochs, label):
+    """(loss of every step, test accuracy before the first epoch and after each)."""
+    lr = getattr(args, option)
     optimizer = ng.optim.SGD(parameters, lr=lr, momentum=0.9)
     loss_fn = nn.CrossEntropyLoss()
 
@@ -45,11 +49,12 @@ def train(args, model, loader, parameters, lr, epochs, label):
         return loss
 
     step = compiled(args, step)
-    losses = []
+    losses, accuracies = [], [accuracy(model, *test)]
     for _ in bar(epochs, desc=label):
         for x, y in loader:
-            losses.append(step(x, y).item())
-    return losses
+            losses.append(finite(step(x, y).item(), "--" + option.replace("_", "-"), lr, LIMIT))
+        accuracies.append(accuracy(model, *test))
+    return losses, accuracies
 
 
 def accuracy(model, x, y):
@@ -61,30 +66,40 @@ def main(argv=None):
     args, device = start(options(__doc__, epochs=10, head_epochs=60, lr=0.05, head_lr=0.1), argv, needs=("sklearn",))
     loader, x, y = data(0, 5, device)
     model = Net().to(device)
-    first = train(args, model, loader, model.parameters(), args.lr, args.epochs, "whole network, digits 0-4")
-    before = accuracy(model, x, y)
+    first = train(args, model, loader, (x, y), model.parameters(), "lr", args.epochs, "whole network, digits 0-4")
 
     for parameter in model.parameters():
         parameter.requires_grad = False
     model.fc = nn.Linear(256, 5).to(device)
     frozen = model.backbone[0].weight.detach().clone()
     loader, x, y = data(5, 10, device)
-    untrained = accuracy(model, x, y)
-    second = train(args, model, loader, model.fc.parameters(), args.head_lr, args.head_epochs, "new head, digits 5-9")
-    after = accuracy(model, x, y)
+    second = train(args, model, loader, (x, y), model.fc.parameters(), "head_lr", args.head_epochs, "new head, digits 5-9")
+    before, untrained, after = first[1][-1], second[1][0], second[1][-1]
     if not bool((model.backbone[0].weight == frozen).all()):
         raise AssertionError("the frozen backbone changed")
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     total = sum(p.numel() for p in model.parameters())
     print(f"digits 0-4: {before:.2%}; digits 5-9: {untrained:.2%} with the new head untrained, {after:.2%} after training "
           f"{trained} of {total} parameters")
-    fig, axis = figure(7, 4)
-    axis.plot(first, lw=0.8, label=f"whole network, digits 0-4: {before:.1%}")
-    axis.plot(range(len(first), len(first) + len(second)), second, lw=0.8, label=f"new head, digits 5-9: {after:.1%}")
-    axis.set(xlabel="step", ylabel="training loss", yscale="log", title="A frozen backbone with a new head")
-    axis.legend()
-    save(fig, args, "finetune_head.png")
+    picture(args, {"whole network, digits 0-4": first, "new head, digits 5-9": second})
     return before, untrained, after
+
+
+def picture(args, phases):
+    """Loss of every step and test accuracy of every epoch, one phase after the other."""
+    fig, (left, right) = figure(10, 4, 1, 2)
+    step = epoch = 0
+    for label, (losses, accuracies) in phases.items():
+        left.semilogy(range(step, step + len(losses)), losses, lw=0.8, label=label)
+        right.plot(range(epoch, epoch + len(accuracies)), [100 * a for a in accuracies], ".-",
+                   label=f"{label}: {accuracies[-1]:.1%}")
+        step, epoch = step + len(losses), epoch + len(accuracies) - 1
+    left.set(xlabel="step", ylabel="training loss")
+    right.set(xlabel="epoch", ylabel="test accuracy, %")
+    for axis in (left, right):
+        axis.legend()
+    fig.suptitle("A frozen backbone with a new head")
+    save(fig, args, "finetune_head.png")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Linear regression by hand: y = x.mm(w) + b, squared error, gradient descent written out."""
 
-from common import bar, compiled, figure, options, save, start
+from common import bar, compiled, figure, finite, options, save, start
 
 import numbagrad as ng
 
@@ -30,7 +30,7 @@ def main(argv=None):
     for _ in steps:
         lines.append((w.item() / 20, b.item()))
         loss = train()
-        losses.append(loss.item())
+        losses.append(finite(loss.item(), "--lr", args.lr))
         steps.set_postfix(loss=f"{losses[-1]:.4f}")
     lines.append((w.item() / 20, b.item()))
     slope, intercept = lines[-1]

@@ -1,7 +1,7 @@
 """Logistic regression on two Gaussian clouds; draws the decision line as it moves and stops at 99 % accuracy."""
 
 import numpy as np
-from common import bar, compiled, figure, options, save, start
+from common import bar, compiled, figure, finite, options, save, start
 
 import numbagrad as ng
 from numbagrad import nn
@@ -34,6 +34,7 @@ def main(argv=None):
     steps = bar(args.steps)
     for step in steps:
         y_pred, loss = train(train_x, train_y)
+        finite(loss.item(), "--lr", args.lr)
         if step % 20 == 0:
             mask = y_pred.ge(0.5).float().squeeze()
             accuracy = (mask == train_y).sum().item() / train_y.size(0)
@@ -44,6 +45,7 @@ def main(argv=None):
                 break
     steps.close()
     step, w0, w1, b, loss, accuracy = lines[-1]
+    finite(loss, "--lr", args.lr, max(lines[0][4], 10 * np.log(2)))  # guessing gives log(2)
     print(f"stopped at step {step}: loss {loss:.4f}, accuracy {accuracy:.2%}, line {w0:.2f} x + {w1:.2f} y + {b:.2f} = 0")
     picture(args, x0, x1, lines)
     return lines[-1]

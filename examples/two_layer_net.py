@@ -1,6 +1,6 @@
 """A two-layer network with its own autograd Function (MyReLU), trained by hand on random data."""
 
-from common import bar, compiled, figure, options, save, start
+from common import bar, compiled, figure, finite, options, save, start
 
 import numbagrad as ng
 
@@ -27,7 +27,15 @@ def main(argv=None):
     y = ng.randn(args.batch, args.outputs, device=device)
     w1 = ng.randn(args.inputs, args.hidden, device=device, requires_grad=True)
     w2 = ng.randn(args.hidden, args.outputs, device=device, requires_grad=True)
-    losses = []
+    # As many examples again, for the validation: the targets are random, so what is learnt of them is of no use here.
+    new_x = ng.randn(args.batch, args.inputs, device=device)
+    new_y = ng.randn(args.batch, args.outputs, device=device)
+    losses, checked, validation = [], [], []
+
+    def validate(step):
+        with ng.no_grad():
+            checked.append(step)
+            validation.append((new_x.mm(w1).clamp(min=0).mm(w2) - new_y).pow(2).sum().item())
 
     def train():
         relu = MyReLU.apply
@@ -43,13 +51,18 @@ def main(argv=None):
 
     train = compiled(args, train)
     steps = bar(args.steps)
-    for _ in steps:
-        losses.append(train().item())
+    for step in steps:
+        if step % max(1, args.steps // 50) == 0:
+            validate(step)
+        losses.append(finite(train().item(), "--lr", args.lr))
         steps.set_postfix(loss=f"{losses[-1]:.3e}")
-    print(f"loss: first {losses[0]:.1f}, last {losses[-1]:.3e}")
+    validate(args.steps)
+    print(f"loss: first {losses[0]:.1f}, last {losses[-1]:.3e}; on new random data {validation[-1]:.1f}")
     fig, axis = figure(6, 4)
-    axis.semilogy(losses)
-    axis.set(xlabel="step", ylabel="sum of squared errors", title="Two layers, MyReLU, random data")
+    axis.semilogy(losses, label="training")
+    axis.semilogy(checked, validation, label="validation, new random data")
+    axis.set(xlabel="step", ylabel="sum of squared errors", title="Two layers, MyReLU: random targets are learnt by heart")
+    axis.legend()
     save(fig, args, "two_layer_net.png")
     return losses
 

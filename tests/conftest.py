@@ -6,6 +6,8 @@ import pytest
 
 # One thread each: results do not depend on it, and the machine may be shared.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Tests compare the standard error of processes, whose kernels may be compiled or come from the cache.
+os.environ.setdefault("NUMBAGRAD_QUIET", "1")
 
 
 @pytest.fixture

@@ -220,6 +220,78 @@ def test_missing_script_and_wrong_command():
     assert "script" in run("--help").stdout
 
 
+def test_version_and_help(tmp_path):
+    assert python("-m", "numbagrad", "--version").stdout == f"numbagrad {ng.__version__}\n"
+    assert "-m MODULE" in run("--help").stdout
+    code = "import sys; sys.argv = ['/somewhere/bin/numbagrad']; from numbagrad.__main__ import main; main(['--help'])"
+    assert python("-c", code).stdout.startswith("usage: numbagrad ")
+
+
+def test_what_cannot_be_run_is_one_clear_line(tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "package").mkdir()
+    write(tmp_path / "package", "", "__init__.py")
+    for args, message in [((), "run needs a script, or -m and the name of a module"),
+                          (("empty",), "'empty' is a folder without __main__.py: name the script to run"),
+                          (("-m", "nowhere.at_all"), "no module named 'nowhere.at_all' that can be run"),
+                          (("-m", "package"), "no module named 'package' that can be run"),
+                          (("-m",), "argument -m: expected one argument")]:
+        done = run(*args, cwd=tmp_path, check=False)
+        assert done.returncode == 2 and done.stderr.splitlines()[-1].endswith("error: " + message), done.stderr
+        assert "Traceback" not in done.stderr and not done.stdout
+
+
+INSIDE = """
+import os, sys, torch
+from . import VALUE
+from .other import double
+print(__name__, __package__, sys.argv[1:], os.path.basename(sys.argv[0]), sys.path[0], VALUE, torch.__name__)
+if __name__ == "__main__" and sys.argv[1:] == ["spawn"]:
+    import multiprocessing
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        print(pool.map(double, [2]), pool.map(here, [3]) if "here" in globals() else "")
+"""
+
+
+def package(folder):
+    (folder / "package").mkdir()
+    write(folder / "package", "VALUE = 7\n", "__init__.py")
+    write(folder / "package", "def double(x):\n    return 2 * x\n", "other.py")
+    write(folder / "package", INSIDE, "__main__.py")
+    write(folder / "package", INSIDE.replace("if __name__", "def here(x):\n    return x + 1\nif __name__"), "module.py")
+
+
+@pytest.mark.parametrize("name, file", [("package", "__main__.py"), ("package.module", "module.py")])
+def test_modules_run_as_python_runs_them(tmp_path, name, file):
+    package(tmp_path)
+    args = ("--help", "--", "-m")
+    out = run("-m", name, *args, cwd=tmp_path).stdout
+    assert out == f"__main__ package {list(args)} {file} {os.path.realpath(tmp_path)} 7 numbagrad\n"
+    (tmp_path / "torch.py").write_text("__name__ = 'numbagrad'\n")
+    assert python("-m", name, *args, cwd=tmp_path).stdout == out
+
+
+def test_processes_spawned_by_a_module(tmp_path):
+    package(tmp_path)
+    out = run("-m", "package.module", "spawn", cwd=tmp_path).stdout
+    assert "__mp_main__ package" in out and "[4] [4]" in out
+
+
+def test_folder_with_main_runs(tmp_path):
+    (tmp_path / "app").mkdir()
+    write(tmp_path / "app", "import sys, torch\nprint(__name__, sys.argv[1:], sys.path[0], torch.__name__)\n", "__main__.py")
+    out = run("app", "-x", cwd=tmp_path).stdout
+    assert out == f"__main__ ['-x'] {os.path.realpath(tmp_path / 'app')} numbagrad\n"
+
+
+def test_missing_import_of_a_module_is_not_taken_for_the_module(tmp_path):
+    (tmp_path / "broken").mkdir()
+    write(tmp_path / "broken", "import nothing_of_the_kind\n", "__init__.py")
+    write(tmp_path / "broken", "", "m.py")
+    done = run("-m", "broken.m", cwd=tmp_path, check=False)
+    assert done.returncode == 1 and done.stderr.splitlines()[-1] == "ModuleNotFoundError: No module named 'nothing_of_the_kind'"
+
+
 def test_pytorch_that_is_imported_already_is_refused(tmp_path):
     code = ("import sys, types; sys.modules['torch'] = types.ModuleType('torch')\n"
             "from numbagrad import script\nscript.run(sys.argv[1], [])")

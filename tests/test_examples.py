@@ -84,7 +84,7 @@ def test_logistic_regression(example):
 def test_finetune_head(example):
     (before, untrained, after), out, folder = example("finetune_head")
     assert before > 0.98 and untrained < 0.5 and after > 0.9
-    assert "1285 of 83717 parameters" in out and png_size(folder / "finetune_head.png") == (700, 400)
+    assert "1285 of 83717 parameters" in out and png_size(folder / "finetune_head.png") == (1000, 400)
 
 
 def test_digits(example):
@@ -166,6 +166,9 @@ def test_help_names_every_option(example, capsys, name):
         example(name, "--help")
     out = capsys.readouterr().out
     assert e.value.code == 0 and all(option in out for option in ("--device", "--seed", "--out", "--lr"))
+    # Every option's text starts with a word: after the option, or in the next line where the option is long.
+    for text in re.findall(r"^  (--[\w-]+ ?.*(?:\n {10,}.*)*)", out, re.M):
+        assert re.match(r"--[\w-]+( [A-Z_]+| \{[\w,]+\})?\s+[a-z]", text), text
 
 
 def numbers(text):
@@ -198,6 +201,77 @@ def test_device_without_cuda_is_a_clear_message(example):
         example("linear_regression", "--device", "cuda")
     with pytest.raises(SystemExit, match="--device toaster: "):
         example("linear_regression", "--device", "toaster")
+
+
+@pytest.mark.parametrize("name, option", [
+    ("linear_regression", "--steps"), ("linear_regression", "--points"), ("linear_regression", "--lr"),
+    ("two_layer_net", "--batch"), ("logistic_regression", "--samples"), ("finetune_head", "--epochs"),
+    ("finetune_head", "--head-epochs"), ("digits", "--epochs")])
+@pytest.mark.parametrize("value", ["0", "-1", "nan", "many"])
+def test_sizes_must_be_positive(example, capsys, name, option, value):
+    with pytest.raises(SystemExit) as e:
+        example(name, option, value)
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert e.value.code == 2 and f"error: argument {option}: " in last and value in last
+
+
+@pytest.mark.parametrize("name, args", [
+    ("linear_regression", ("--lr", "1e9")), ("linear_regression", ("--lr", "1e9", "--compile")),
+    ("two_layer_net", ("--lr", "1e9")), ("logistic_regression", ("--lr", "1e9")), ("finetune_head", ("--lr", "1e9")),
+    ("finetune_head", ("--epochs", "1", "--head-lr", "1e9")), ("digits", ("--model", "mlp", "--lr", "1e9"))])
+def test_training_that_diverges_ends_in_one_line(example, capsys, name, args):
+    option, value = next((a, b) for a, b in zip(args, args[1:]) if a.endswith("lr"))
+    with pytest.raises(SystemExit, match=f"^training diverged, the loss is .*: {option} 1e\\+09 is too large$"):
+        example(name, *args)
+    assert value == "1e9" and "picture" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_folder_that_cannot_be_written_is_a_clear_message(example, monkeypatch, tmp_path, name):
+    file = tmp_path / "file"
+    file.write_text("")
+    module = importlib.import_module(name)
+    for folder in (file, file / "below"):
+        with pytest.raises(SystemExit, match="--out .*file.*: cannot write there: "):
+            module.main(["--out", str(folder)])
+
+    def full(**kwargs):
+        raise OSError(28, "No space left on device")
+    monkeypatch.setattr(sys.modules["common"].tempfile, "TemporaryFile", full)
+    with pytest.raises(SystemExit, match="cannot write there: No space left on device"):
+        module.main(["--out", str(tmp_path / "new")])
+
+
+def axes(monkeypatch, example, name, *args):
+    """The axes of the picture that an example draws."""
+    module, drawn = importlib.import_module(name), []
+    monkeypatch.setattr(module, "save", lambda fig, args, name: drawn.append(fig))
+    example(name, *args)
+    (fig,) = drawn
+    return fig.get_axes()
+
+
+@pytest.mark.parametrize("name, args, labels", [
+    ("finetune_head", ("--epochs", 2, "--head-epochs", 2), ["training loss", "test accuracy, %"]),
+    ("two_layer_net", ("--steps", 60), ["sum of squared errors"])])
+def test_pictures_have_a_validation_curve_and_labels(example, monkeypatch, name, args, labels):
+    found = axes(monkeypatch, example, name, *args)
+    assert [a.get_ylabel() for a in found] == labels and all(a.get_xlabel() in ("step", "epoch") for a in found)
+    shown = [text.get_text() for a in found for text in a.get_legend().get_texts()]
+    assert shown == (["training", "validation, new random data"] if name == "two_layer_net" else
+                     ["whole network, digits 0-4", "new head, digits 5-9", *shown[2:]])
+    # accuracy before training and after each epoch, for both phases; validation at the first step and after the last
+    lines = [line.get_xdata() for line in found[-1].get_lines()]
+    assert ([list(x) for x in lines] == [[0, 1, 2], [2, 3, 4]] if name == "finetune_head" else
+            (lines[1][0], lines[1][-1]) == (0, 60))
+
+
+def test_digits_picture_has_no_empty_panel(example, monkeypatch):
+    found = axes(monkeypatch, example, "digits", "--model", "mlp", "--epochs", 1)
+    panels = [a for a in found if a.get_images()]
+    assert len(found) == 10 and len(panels) == 8
+    chances = [int(re.search(r"P\(\d\) = (\d+)%", a.get_title())[1]) for a in panels]
+    assert chances == sorted(chances) and all(a.get_images()[0].get_array().shape == (8, 8) for a in panels)
 
 
 @pytest.mark.parametrize("name, package", [("linear_regression", "tqdm"), ("two_layer_net", "matplotlib"),
