@@ -31,7 +31,7 @@ def renamed(t, name):
 def at_least(t, eps):
     """``t`` raised to ``eps`` where it is smaller, its gradient unchanged."""
     low = t.detach()
-    return t + (low.clamp(min=eps) - low)
+    return t + (eps - low).clamp_min(0)
 
 
 def _np_cosine(a, b, dim=1, eps=1e-8):
@@ -200,7 +200,7 @@ _refuse_target = refusal(RuntimeError, "target out of range")
                    Sample((3, 4), ("int64", (3,), 0, 4), 1, 0.5, np.array([0.5, 1.0, 2.0, 0.25]))))
 def multi_margin_loss(input, target, p=1, margin=1.0, weight=None, size_average=None, reduce=None, reduction="mean"):
     """Sum over the other classes of max(0, margin - input[target] + input[class]) ** p, divided by their number."""
-    from numbagrad import arange
+    from numbagrad import arange, where
     if size_average is not None or reduce is not None:
         reduction = legacy(size_average, reduce)
     if p not in (1, 2):
@@ -222,10 +222,9 @@ def multi_margin_loss(input, target, p=1, margin=1.0, weight=None, size_average=
     if weight is not None and weight._n != n:
         raise RuntimeError(f"inconsistent weight size, expected {n} but got {list(weight._shape)}")
     _refuse_target(((t < 0) | (t >= n)).any())
-    z = (margin - x.gather(1, t) + x).clamp_min(0)
+    z = margin - x.gather(1, t) + x
+    z = where((z > 0) & (arange(n, device=x.device).reshape((1, n)) != t), z, 0.0)
     z = z * z if p == 2 else z
-    others = (arange(n, device=x.device).reshape((1, n)) != t).to(dtype=x.dtype)
-    z = z * others
     if weight is not None:
         z = z * weight[t.reshape((-1,))].reshape((-1, 1))
     values = z.sum(1) / n

@@ -11,7 +11,7 @@ from numbagrad.op import Sample, custom, function
 from numbagrad.tensor import make, numel
 
 from .norm import _address
-from .rowsums import squares_of, sum_of
+from .rowsums import deviations, moments_of
 
 FLUSH = 32  # rows whose weight gradients are added in the compute type before they go into float64
 
@@ -23,11 +23,12 @@ def ln_forward(x: "*T", w: "*T", b: "*T", out: "*T", aux: "*f8", n: int, centere
                eps: float, start: int, stop: int):
     for row in range(start, stop):
         base = row * n
-        mean = 0.0
         if centered:
-            mean = sum_of(x, base, base + n) / n
+            mean, squares = moments_of(x, base, base + n, 0.0)
+        else:
+            mean, squares = 0.0, deviations(x, base, base + n, T(0), 0.0)[1]
         center = T(mean)
-        inverse = 1.0 / (squares_of(x, base, base + n, center) / n + eps) ** 0.5
+        inverse = 1.0 / (squares / n + eps) ** 0.5
         aux[2 * row] = mean
         aux[2 * row + 1] = inverse
         scale = T(inverse)

@@ -10,7 +10,7 @@ from numbagrad.kernel.jit import STRIP, T, kernel, load, store, strip, wide_stri
 from numbagrad.op import Sample, custom, function
 from numbagrad.tensor import make, numel
 
-from .rowsums import product_of, squares_of, sum_of
+from .rowsums import deviations, product_of, sum_of
 
 F8 = storage.kind_of(dt.float64)
 
@@ -28,11 +28,17 @@ def bn_forward(x: "*T", w: "*T", b: "*T", rm: "*T", rv: "*T", out: "*T", aux: "*
             for row in range(n):
                 base = (row * channels + c) * inner
                 total += sum_of(x, base, base + inner)
-            mean = total / count
+            center = T(total / count)
+            off = 0.0
             total = 0.0
             for row in range(n):
                 base = (row * channels + c) * inner
-                total += squares_of(x, base, base + inner, T(mean))
+                d, square = deviations(x, base, base + inner, center, 0.0)
+                off += d
+                total += square
+            # What the first pass has rounded off: equal elements have no deviations.
+            mean = np.float64(center) + off / count
+            total = max(total - off * off / count, 0.0)
             var = total / count
             if tracked:
                 rm[c] = store(T((1.0 - momentum) * load(rm[c]) + momentum * mean))

@@ -56,6 +56,13 @@ def smooth_l1_loss_pointwise(input, target, beta: float = 1.0):
     return where(a < beta, 0.5 * d * d / beta, a - 0.5 * beta)
 
 
+@smooth_l1_loss_pointwise.gradient
+def _(g, input, target, beta):
+    d = input - target
+    r = where(d <= -beta, -g, where(d >= beta, g, g * d / beta))
+    return r, -r
+
+
 @elementwise(private=True, accepts="realfloat", dtypes="float", names="HuberLossBackward0",
              samples=(Sample((3, 4), (3, 4), 1.0371),),
              reference=np_huber)
@@ -64,6 +71,13 @@ def huber_loss_pointwise(input, target, delta: float = 1.0):
     d = input - target
     a = s.absolute(d)
     return where(a < delta, 0.5 * d * d, delta * (a - 0.5 * delta))
+
+
+@huber_loss_pointwise.gradient
+def _(g, input, target, delta):
+    d = input - target
+    r = where(d <= -delta, -g * delta, where(d >= delta, g * delta, g * d))
+    return r, -r
 
 
 def _bce(input, target):
@@ -178,7 +192,13 @@ def kl_div_log_pointwise(input, target):
 def hinge_embedding_loss_pointwise(input, target, margin: float = 1.0):
     """input where the target is 1, max(0, margin - input) where it is -1."""
     left = margin - input
-    return (where(s.apply("ne", target, 1), where(left >= 0, left, 0), 0) + where(s.apply("ne", target, -1), input, 0))
+    return (where(s.apply("ne", target, 1), where(left < 0, 0, left), 0) + where(s.apply("ne", target, -1), input, 0))
+
+
+@hinge_embedding_loss_pointwise.gradient
+def _(g, input, target, margin):
+    near = where(margin - input >= 0, -g, 0)
+    return where(s.apply("ne", target, 1), near, 0) + where(s.apply("ne", target, -1), g, 0), None
 
 
 @elementwise(private=True, accepts="realfloat", dtypes="float", names="ClampMinBackward0",
@@ -187,7 +207,14 @@ def hinge_embedding_loss_pointwise(input, target, margin: float = 1.0):
 def margin_ranking_loss_pointwise(input1, input2, target, margin: float = 0.0):
     """max(0, -target * (input1 - input2) + margin)."""
     z = -target * (input1 - input2) + margin
-    return where(z >= 0, z, 0)
+    return where(z < 0, 0, z)
+
+
+@margin_ranking_loss_pointwise.gradient
+def _(g, input1, input2, target, margin):
+    d = input1 - input2
+    r = where(margin - target * d >= 0, g, 0)
+    return -(r * target), r * target, -(r * d)
 
 
 def _fused(op, *names, **options):
