@@ -226,6 +226,12 @@ def mixed(input, *parameters):
     return mixed
 
 
+def _of_nothing(input, weight, bias=None):
+    """The result for rows of no elements, with the history of all that takes part."""
+    out = input * 1 if weight is None else input * weight
+    return out if bias is None else out + bias
+
+
 @function(namespaces=("torch", "nn.functional"), method=False, reference=_layer_reference,
           samples=(Sample((3, 4), (4,)), Sample((2, 3, 4), [3, 4], (3, 4), (3, 4)),
                    Sample((3, 70), [70], (70,), (70,))))
@@ -234,6 +240,8 @@ def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-05, cudnn
     tail = _normalized("layer_norm", input, normalized_shape, weight, bias)
     if mixed(input, weight, bias):
         return layer_norm(input.to(dtype=dt.float32), tail, weight, bias, eps).to(dtype=input.dtype)
+    if not numel(tail):
+        return _of_nothing(input, weight, bias)
     return layer_norm_fused.call(input, weight, bias, n=numel(tail), centered=True, eps=float(eps))[0]
 
 
@@ -266,4 +274,6 @@ def rms_norm(input, normalized_shape, weight=None, eps=None):
         return rms_norm(input.to(dtype=dt.float32), tail, weight, eps).to(dtype=input.dtype)
     if eps is None:
         eps = dt.finfo(dt.float32 if input._kind.dtype.code in ("f2", "bf") else input._kind.dtype).eps
+    if not numel(tail):
+        return _of_nothing(input, weight)
     return layer_norm_fused.call(input, weight, None, n=numel(tail), centered=False, eps=float(eps))[0]
