@@ -119,11 +119,12 @@ def pad(input, pad: object, mode: str = "constant", value: float = None):
                                f"but got: padding ({before}, {after}) at dimension {len(shape) - 1 - i} of input {list(shape)}")
         if mode == "circular" and (before > size or after > size):
             raise RuntimeError("Padding value causes wrapping around more than once.")
-        if mode == "circular" and (size + before + after < 0 or max(before, after) > 0 >= size + min(before, 0) + min(after, 0)):
+        kept = size + min(before, 0) + min(after, 0)
+        if mode == "circular" and (size + before + after < 0 or max(before, after) > 0 >= kept):
             raise RuntimeError("Negative padding value is resulting in an empty dimension")
         if mode != "circular" and not size:
-            raise RuntimeError("Expected an input with possibly 0 batch size and other non-zero dimensions for padding, but got: "
-                               f"{list(shape)}")
+            raise RuntimeError("Expected an input with possibly 0 batch size and other non-zero dimensions for padding, but "
+                               f"got: {list(shape)}")
         if size + before + after < 1 and mode != "circular":
             raise RuntimeError(f"input (size {size}) with padding ({before}, {after}) gives an empty dimension")
         axes.insert(0, (size, size + before + after, padded, (before, after, mode)))
