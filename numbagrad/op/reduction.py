@@ -374,8 +374,8 @@ def reduction(fn=None, **options):
     ``finish(acc, n)`` and ``map(x)`` are optional scalar functions.
 
     ``wide`` accumulates in a wider type and in any order (sums and products: one operation on ``acc`` and ``x``);
-    ``accumulate`` names the accumulator's dtype code
-    where it does not follow from the input's; ``order`` ("max" or "min") says that ``fn`` keeps the extreme one."""
+    ``accumulate`` names the accumulator's dtype code where it does not follow from the input's; ``order`` ("max" or "min")
+    says that ``fn`` keeps the extreme one."""
     if fn is None:
         return lambda f: reduction(f, **options)
     return Reduction(fn, **options)
