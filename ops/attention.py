@@ -213,7 +213,7 @@ def _check(query, key, value, mask, gqa):
                                f"{C_NAMES[mask._kind.dtype.code]} and  query.dtype: {C_NAMES[d.code]} instead.")
     if gqa and min(q, k, v) > 2:
         h, hk, hv = (t._shape[-3] for t in (query, key, value))
-        if h % hk or h % hv:
+        if any(h != n and (not n or h % n) for n in (hk, hv)):
             raise RuntimeError("Number of heads in key and value must divide the number of heads in query, but got "
                                f"{h}, {hk} and {hv}")
     shapes = f"query {list(query._shape)}, key {list(key._shape)} and value {list(value._shape)}"

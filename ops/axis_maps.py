@@ -110,7 +110,9 @@ def padded(size, before, after, mode):
     if mode == "reflect":
         return [[_reflect(i, size)] for i in positions], None
     if mode == "circular":
-        return [[i % size] for i in positions], None
+        # What a negative number cuts does not come round again.
+        first, kept = max(-before, 0), size + min(before, 0) + min(after, 0)
+        return [[first + (i - first) % kept] for i in positions], None
     return [[min(max(i, 0), size - 1)] for i in positions], None
 
 

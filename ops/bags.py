@@ -221,6 +221,8 @@ def embedding_bag(input, weight, offsets=None, max_norm: float = None, norm_type
         raise ValueError(f"embedding_bag(): 'weight' must be 2-D, but got {list(weight._shape)}")
     if mode not in ("sum", "mean", "max"):
         raise ValueError("mode has to be one of sum or mean")
+    if mode == "max" and scale_grad_by_freq:
+        raise ValueError("max mode does not support scaling the gradient by the frequency")
     if sparse:
         raise NotImplementedError("embedding_bag(): sparse=True is not available: numbagrad has no sparse gradients")
     if per_sample_weights is not None:

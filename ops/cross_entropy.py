@@ -303,7 +303,16 @@ def cross_entropy(input, target, weight=None, size_average=None, ignore_index=-1
         raise IndexError("Dimension out of range (expected to be in range of [-1, 0], but got 1)")
     if not 0.0 <= label_smoothing <= 1.0:
         raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing:g}")
+    if target._shape == shape and target._kind.dtype.category < 2 and len(shape) > 1:
+        raise RuntimeError("Expected floating point type for target with class probabilities, got "
+                           f"{dt.scalar_name(target._kind.dtype)}")
     if target._shape == shape and target._kind.dtype.category >= 2:
+        if ignore_index >= 0:
+            raise RuntimeError("ignore_index is not supported for floating point target")
+        classes = shape[0] if len(shape) == 1 else shape[1]
+        if weight is not None and weight._shape != (classes,):
+            raise RuntimeError(f"cross_entropy: weight tensor should be defined either for all {classes} classes or no classes "
+                               f"but got weight tensor of shape: {list(weight._shape)}")
         return _probabilities(input, target, weight, code, label_smoothing)
     _check(input, target, weight)
     if target._kind.dtype is not dt.int64 or len(shape) == 1:

@@ -194,7 +194,7 @@ _refuse_target = refusal(RuntimeError, "target out of range")
                    Sample((3, 4), ("int64", (3,), 0, 4), 1, 0.5, np.array([0.5, 1.0, 2.0, 0.25]))))
 def multi_margin_loss(input, target, p=1, margin=1.0, weight=None, size_average=None, reduce=None, reduction="mean"):
     """Sum over the other classes of max(0, margin - input[target] + input[class]) ** p, divided by their number."""
-    from numbagrad import arange
+    from numbagrad import arange, where
     if size_average is not None or reduce is not None:
         reduction = legacy(size_average, reduce)
     if p not in (1, 2):
@@ -217,10 +217,8 @@ def multi_margin_loss(input, target, p=1, margin=1.0, weight=None, size_average=
         raise RuntimeError(f"inconsistent weight size, expected {n} but got {list(weight._shape)}")
     _refuse_target(((t < 0) | (t >= n)).any())
     z = margin - x.gather(1, t) + x
-    z = REGISTRY["where"].callable(z > 0, z, 0)
+    z = where((z > 0) & (arange(n, device=x.device).reshape((1, n)) != t), z, 0.0)
     z = z * z if p == 2 else z
-    others = (arange(n, device=x.device).reshape((1, n)) != t).to(dtype=x.dtype)
-    z = z * others
     if weight is not None:
         z = z * weight[t.reshape((-1,))].reshape((-1, 1))
     values = z.sum(1) / n

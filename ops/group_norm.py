@@ -12,7 +12,7 @@ from numbagrad.tensor import make, numel
 
 from .layer_norm import mixed
 from .norm import _address
-from .rowsums import product_of, squares_of, sum_of
+from .rowsums import moments_of, product_of, sum_of
 
 # ``aux`` holds (mean, inverse deviation) of each group.
 
@@ -23,9 +23,9 @@ def gn_forward(x: "*T", w: "*T", b: "*T", out: "*T", aux: "*f8", groups: int, si
     n = size * inner
     for row in range(start, stop):
         base = row * n
-        mean = sum_of(x, base, base + n) / n
+        mean, squares = moments_of(x, base, base + n, 0.0)
         center = T(mean)
-        inverse = 1.0 / (squares_of(x, base, base + n, center) / n + eps) ** 0.5
+        inverse = 1.0 / (squares / n + eps) ** 0.5
         aux[2 * row] = mean
         aux[2 * row + 1] = inverse
         first = (row % groups) * size

@@ -11,7 +11,7 @@ from numbagrad.op import Sample, custom, function
 from numbagrad.tensor import make, numel
 
 from .norm import _address
-from .rowsums import squares_of, sum_of
+from .rowsums import deviations, moments_of
 
 FLUSH = 32  # rows whose weight gradients are added in the compute type before they go into float64
 
@@ -23,11 +23,12 @@ def ln_forward(x: "*T", w: "*T", b: "*T", out: "*T", aux: "*f8", n: int, centere
                eps: float, start: int, stop: int):
     for row in range(start, stop):
         base = row * n
-        mean = 0.0
         if centered:
-            mean = sum_of(x, base, base + n) / n
+            mean, squares = moments_of(x, base, base + n, 0.0)
+        else:
+            mean, squares = 0.0, deviations(x, base, base + n, T(0), 0.0)[1]
         center = T(mean)
-        inverse = 1.0 / (squares_of(x, base, base + n, center) / n + eps) ** 0.5
+        inverse = 1.0 / (squares / n + eps) ** 0.5
         aux[2 * row] = mean
         aux[2 * row + 1] = inverse
         scale = T(inverse)
@@ -225,6 +226,12 @@ def mixed(input, *parameters):
     return mixed
 
 
+def _of_nothing(input, weight, bias=None):
+    """The result for rows of no elements, with the history of all that takes part."""
+    out = input * 1 if weight is None else input * weight
+    return out if bias is None else out + bias
+
+
 @function(namespaces=("torch", "nn.functional"), method=False, reference=_layer_reference,
           samples=(Sample((3, 4), (4,)), Sample((2, 3, 4), [3, 4], (3, 4), (3, 4)),
                    Sample((3, 70), [70], (70,), (70,))))
@@ -233,6 +240,8 @@ def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-05, cudnn
     tail = _normalized("layer_norm", input, normalized_shape, weight, bias)
     if mixed(input, weight, bias):
         return layer_norm(input.to(dtype=dt.float32), tail, weight, bias, eps).to(dtype=input.dtype)
+    if not numel(tail):
+        return _of_nothing(input, weight, bias)
     return layer_norm_fused.call(input, weight, bias, n=numel(tail), centered=True, eps=float(eps))[0]
 
 
@@ -265,4 +274,6 @@ def rms_norm(input, normalized_shape, weight=None, eps=None):
         return rms_norm(input.to(dtype=dt.float32), tail, weight, eps).to(dtype=input.dtype)
     if eps is None:
         eps = dt.finfo(dt.float32 if input._kind.dtype.code in ("f2", "bf") else input._kind.dtype).eps
+    if not numel(tail):
+        return _of_nothing(input, weight)
     return layer_norm_fused.call(input, weight, None, n=numel(tail), centered=False, eps=float(eps))[0]

@@ -14,7 +14,7 @@ from numbagrad.op.reduction import merged, normalize_dims
 from numbagrad.tensor import make, numel
 
 from .reduce import expand_back
-from .rowsums import squares_of, sum_of
+from .rowsums import moments_of
 
 INF = math.inf
 
@@ -77,18 +77,20 @@ def reduced_shape(shape, dim, keepdim):
     return plan(shape, dim)[2 if keepdim else 1]
 
 
+# Sums of squares below it are taken in float64, where squares of small float32 values do not underflow.
+SMALL = 1e-30
+
 # --- variance ---------------------------------------------------------------------------------------------------------
 
 @kernel
 def moments(x: "*T", value: "*T", mean: "*T", count: int, inner: int, divisor: float, root: int, start: int, stop: int):
     """Variance (its root with ``root``) and mean, in two passes over each row."""
     total, square = wide_strip(), wide_strip()
-    center = strip()
     if inner == 1:
         for row in range(start, stop):
             base = row * count
-            m = sum_of(x, base, base + count) / count
-            v = squares_of(x, base, base + count, T(m)) / divisor
+            m, v = moments_of(x, base, base + count, SMALL)
+            v = v / divisor
             value[row] = store(T(v ** 0.5 if root else v))
             mean[row] = store(T(m))
         return
@@ -108,11 +110,10 @@ def moments(x: "*T", value: "*T", mean: "*T", count: int, inner: int, divisor: f
             base += inner
         for k in range(width):
             total[k] = total[k] / count
-            center[k] = T(total[k])
         base = first
         for _ in range(count):
             for k in range(width):
-                d = load(x[base + k]) - center[k]
+                d = np.float64(load(x[base + k])) - total[k]
                 square[k] = square[k] + d * d
             base += inner
         base = row * inner + left

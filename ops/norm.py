@@ -10,7 +10,7 @@ from numbagrad.kernel.jit import STRIP, T, kernel, load, store, strip, wide_stri
 from numbagrad.op import Sample, custom, function
 from numbagrad.tensor import make, numel
 
-from .rowsums import product_of, squares_of, sum_of
+from .rowsums import deviations, product_of, sum_of
 
 F8 = storage.kind_of(dt.float64)
 
@@ -28,11 +28,17 @@ def bn_forward(x: "*T", w: "*T", b: "*T", rm: "*T", rv: "*T", out: "*T", aux: "*
             for row in range(n):
                 base = (row * channels + c) * inner
                 total += sum_of(x, base, base + inner)
-            mean = total / count
+            center = T(total / count)
+            off = 0.0
             total = 0.0
             for row in range(n):
                 base = (row * channels + c) * inner
-                total += squares_of(x, base, base + inner, T(mean))
+                d, square = deviations(x, base, base + inner, center, 0.0)
+                off += d
+                total += square
+            # What the first pass has rounded off: equal elements have no deviations.
+            mean = np.float64(center) + off / count
+            total = max(total - off * off / count, 0.0)
             var = total / count
             if tracked:
                 rm[c] = store(T((1.0 - momentum) * load(rm[c]) + momentum * mean))
@@ -303,6 +309,12 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
 
     With ``training`` mean and variance are those of the batch, and the running ones move towards them by ``momentum``
     in place (the variance without bias); otherwise the running ones are used."""
+    if eps <= 0.0 if training else eps < 0.0:
+        raise ValueError(f"batch_norm eps must be {'positive during training' if training else 'non-negative'}, but got {eps}")
+    return _batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
+
+
+def _batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps):
     shape = input._shape
     if len(shape) < 2:
         check_channels(input, 0, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
@@ -310,8 +322,10 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
                          f"[{-max(len(shape), 1)}, {max(len(shape), 1) - 1}], but got 1)")
     channels = shape[1]
     if training:
-        if input._n == channels:
+        if numel((shape[0], *shape[2:])) == 1:
             raise ValueError(f"Expected more than 1 value per channel when training, got input size {input.shape}")
+        if (running_mean is None) != (running_var is None):
+            raise ValueError("running_mean and running_var must either both be None or neither be None")
     elif running_mean is None or running_var is None:
         raise RuntimeError(f"{'running_mean' if running_mean is None else 'running_var'} must be defined in evaluation "
                            "mode")
@@ -322,7 +336,7 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
     for t in (weight, bias, running_mean, running_var):
         if t is not None and t._kind is not kind:
             if kind.dtype.code in ("f2", "bf") and t._kind.dtype is dt.float32:
-                wide = batch_norm(input.to(dtype=dt.float32), running_mean, running_var, weight, bias, training,
+                wide = _batch_norm(input.to(dtype=dt.float32), running_mean, running_var, weight, bias, training,
                                   momentum, eps)
                 return wide.to(dtype=kind.dtype)
             raise RuntimeError("mixed dtype (CPU): all inputs must share same datatype.")
@@ -361,7 +375,7 @@ def instance_norm(input, running_mean=None, running_var=None, weight=None, bias=
     def repeated(t):
         return None if t is None else t.reshape((1, channels)).expand((n, channels)).reshape((n * channels,))
     mean, var = (None if t is None else repeated(t.detach()).clone() for t in (running_mean, running_var))
-    out = batch_norm(input.reshape((1, n * channels, *shape[2:])), mean, var, repeated(weight), repeated(bias),
+    out = _batch_norm(input.reshape((1, n * channels, *shape[2:])), mean, var, repeated(weight), repeated(bias),
                      use_input_stats, momentum, eps)
     if use_input_stats:
         for kept, new in ((running_mean, mean), (running_var, var)):

@@ -62,9 +62,8 @@ def smooth_l1_loss_pointwise(input, target, beta: float = 1.0):
 @smooth_l1_loss_pointwise.gradient
 def _(g, input, target, beta):
     d = input - target
-    a = s.absolute(d)
-    slope = where(a < beta, g * (d / beta), where(a >= beta, g * s.sign(d), g * NAN))
-    return slope, -slope
+    r = where(d <= -beta, -g, where(d >= beta, g, g * d / beta))
+    return r, -r
 
 
 @elementwise(private=True, accepts="realfloat", dtypes="float", names="HuberLossBackward0", fused=True,
@@ -80,9 +79,8 @@ def huber_loss_pointwise(input, target, delta: float = 1.0):
 @huber_loss_pointwise.gradient
 def _(g, input, target, delta):
     d = input - target
-    a = s.absolute(d)
-    slope = where(a < delta, g * d, where(a >= delta, g * (delta * s.sign(d)), g * NAN))
-    return slope, -slope
+    r = where(d <= -delta, -g * delta, where(d >= delta, g * delta, g * d))
+    return r, -r
 
 
 def _bce(input, target):
@@ -202,8 +200,8 @@ def hinge_embedding_loss_pointwise(input, target, margin: float = 1.0):
 
 @hinge_embedding_loss_pointwise.gradient
 def _(g, input, target, margin):
-    near = s.apply("ne", target, 1) & (margin - input >= 0)
-    return where(near, -g, 0) + where(s.apply("ne", target, -1), g, 0), None
+    near = where(margin - input >= 0, -g, 0)
+    return where(s.apply("ne", target, 1), near, 0) + where(s.apply("ne", target, -1), g, 0), None
 
 
 @elementwise(private=True, accepts="realfloat", dtypes="float", names="ClampMinBackward0",
@@ -218,8 +216,8 @@ def margin_ranking_loss_pointwise(input1, input2, target, margin: float = 0.0):
 @margin_ranking_loss_pointwise.gradient
 def _(g, input1, input2, target, margin):
     d = input1 - input2
-    h = where(-target * d + margin >= 0, g, 0)
-    return -(h * target), h * target, -(h * d)
+    r = where(margin - target * d >= 0, g, 0)
+    return -(r * target), r * target, -(r * d)
 
 
 def _fused(op, *names, **options):

@@ -119,8 +119,12 @@ def pad(input, pad: object, mode: str = "constant", value: float = None):
                                f"but got: padding ({before}, {after}) at dimension {len(shape) - 1 - i} of input {list(shape)}")
         if mode == "circular" and (before > size or after > size):
             raise RuntimeError("Padding value causes wrapping around more than once.")
-        if mode == "circular" and size + before + after < 0:
+        kept = size + min(before, 0) + min(after, 0)
+        if mode == "circular" and (size + before + after < 0 or max(before, after) > 0 >= kept):
             raise RuntimeError("Negative padding value is resulting in an empty dimension")
+        if mode != "circular" and not size:
+            raise RuntimeError("Expected an input with possibly 0 batch size and other non-zero dimensions for padding, but "
+                               f"got: {list(shape)}")
         if size + before + after < 1 and mode != "circular":
             raise RuntimeError(f"input (size {size}) with padding ({before}, {after}) gives an empty dimension")
         axes.insert(0, (size, size + before + after, padded, (before, after, mode)))
@@ -162,6 +166,8 @@ def _target(spatial, size, scale_factor, recompute):
     if size is not None:
         return ((int(size),) * n if isinstance(size, int) else tuple([int(s) for s in size])), None
     scales = (float(scale_factor),) * n if isinstance(scale_factor, (int, float)) else tuple(map(float, scale_factor))
+    if not all(map(math.isfinite, scales)):
+        raise RuntimeError(f"interpolate(): scale_factor {scale_factor} gives no output size")
     return tuple([int(math.floor(s * f)) for s, f in zip(spatial, scales)]), None if recompute else scales
 
 
@@ -187,11 +193,15 @@ def interpolate(input, size: object = None, scale_factor: object = None, mode: s
         raise ValueError("either size or scale_factor should be defined")
     for given, what in ((size, "size"), (scale_factor, "scale_factor")):
         if isinstance(given, (tuple, list)) and len(given) != n:
-            raise ValueError("Input and output must have the same number of spatial dimensions, but got input with spatial "
-                             f"dimensions of {list(shape[2:])} and {'output size' if what == 'size' else what} of {given}. "
+            part, named = ("output", "output size") if what == "size" else (what, what)
+            raise ValueError(f"Input and {part} must have the same number of spatial dimensions, but got input with spatial "
+                             f"dimensions of {list(shape[2:])} and {named} of {given}. "
                              "Please provide input tensor in (N, C, d1, d2, ...,dK) format and "
                              + ("output size in (o1, o2, ...,oK) format." if what == "size" else
                                 "scale_factor in (s1, s2, ...,sK) format."))
+    if antialias and (mode not in ("bilinear", "bicubic", "lanczos") or n != 2):
+        raise ValueError("Anti-alias option is restricted to bilinear, bicubic, and lanczos modes and requires a 4-D tensor as "
+                         "input")
     if antialias:
         raise NotImplementedError("interpolate(): antialias=True is not available in numbagrad")
     if recompute_scale_factor and size is not None:
@@ -203,7 +213,7 @@ def interpolate(input, size: object = None, scale_factor: object = None, mode: s
     if len(shape) not in MODES[mode]:
         raise NotImplementedError(f"Got {len(shape)}D input, but {mode} mode needs {MODES[mode][0]}D input")
     out, scales = _target(shape[2:], size, scale_factor, recompute_scale_factor)
-    if min(out) <= 0:
+    if min(out) <= 0 or min(shape[2:]) <= 0:
         raise RuntimeError(f"Input and output sizes should be greater than 0, but got input ({', '.join(map(str, shape[2:]))}) "
                            f"output ({', '.join(map(str, out))})")
     if mode == "area":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from numbagrad.kernel.jit import T, accumulate, inline, load
 
 BLOCK = 1024
@@ -15,20 +17,44 @@ def sum_of(x, first, last):
         for i in range(a, min(a + BLOCK, last)):
             part = accumulate(part, load(x[i]))
         total += part
+    if total - total != 0.0:
+        # A block may overflow where the mean of its elements does not.
+        total = 0.0
+        for i in range(first, last):
+            total += np.float64(load(x[i]))
     return total
 
 
 @inline
-def squares_of(x, first, last, mean):
-    """Sum of ``(x - mean) ** 2``."""
-    total = 0.0
+def deviations(x, first, last, center, small):
+    """Sums of ``d`` and ``d ** 2`` with ``d = x - center``; in float64 where the squares overflow or add up to less
+    than ``small``."""
+    total, squares = 0.0, 0.0
     for a in range(first, last, BLOCK):
-        part = T(0)
+        part, square = T(0), T(0)
         for i in range(a, min(a + BLOCK, last)):
-            d = load(x[i]) - mean
-            part = accumulate(part, d * d)
+            d = load(x[i]) - center
+            part = accumulate(part, d)
+            square = accumulate(square, d * d)
         total += part
-    return total
+        squares += square
+    if squares - squares != 0.0 or squares < small:
+        total, squares = 0.0, 0.0
+        for i in range(first, last):
+            e = np.float64(load(x[i])) - np.float64(center)
+            total += e
+            squares += e * e
+    return total, squares
+
+
+@inline
+def moments_of(x, first, last, small):
+    """(mean, sum of squared deviations from it): what the first pass has rounded off the second one finds, so that equal
+    elements have no deviations."""
+    n = last - first
+    center = T(sum_of(x, first, last) / n)
+    total, squares = deviations(x, first, last, center, small)
+    return np.float64(center) + total / n, max(squares - total * total / n, 0.0)
 
 
 @inline

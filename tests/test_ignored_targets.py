@@ -9,7 +9,8 @@ import numbagrad as ng
 
 torch = pytest.importorskip("torch")
 
-SHAPES = {"row": (3,), "rows": (4, 3), "sequence": (2, 3, 4), "image": (2, 3, 2, 2), "volume": (2, 3, 2, 1, 2), "wide": (4, 600)}
+SHAPES = {"row": (3,), "rows": (4, 3), "sequence": (2, 3, 4), "image": (2, 3, 2, 2), "volume": (2, 3, 2, 1, 2),
+          "wide": (4, 600)}
 WEIGHTS = {"none": None, "ones": lambda n: np.ones(n), "zeros": lambda n: np.zeros(n), "ramp": lambda n: np.arange(n) * 0.5}
 
 
@@ -32,8 +33,8 @@ def _run(T, name, x, t, weight, create_graph, options):
     g, = T.autograd.grad(loss.sum(), x, create_graph=create_graph)
     out = [loss, g]
     if create_graph:
-        out += T.autograd.grad((g * T.tensor(np.linspace(-1, 1, x.detach().numpy().size, dtype=np.float64)).reshape(x.shape)).sum(),
-                               x, allow_unused=True)
+        along = T.tensor(np.linspace(-1, 1, int(np.prod(x.shape)))).reshape(x.shape)
+        out += T.autograd.grad((g * along).sum(), x, allow_unused=True)
     return [v if v is None else v.detach().numpy() for v in out]
 
 

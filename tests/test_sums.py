@@ -122,7 +122,8 @@ def test_losses_of_small_differences_of_large_numbers(name, offset):
     torch = _torch()
     x, y = (X + offset).astype(np.float32), (X[::-1] + offset).astype(np.float32)
     for reduction in ("mean", "sum", "none"):
-        right = getattr(torch.nn.functional, name)(torch.tensor(x).double(), torch.tensor(y.copy()).double(), reduction=reduction)
+        given = [torch.tensor(v.copy()).double() for v in (x, y)]
+        right = getattr(torch.nn.functional, name)(*given, reduction=reduction)
         got = getattr(ng.nn.functional, name)(ng.tensor(x), ng.tensor(y.copy()), reduction=reduction)
         np.testing.assert_allclose(got.numpy(), right.numpy(), 2e-6)
 

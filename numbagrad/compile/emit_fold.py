@@ -151,7 +151,8 @@ class FoldLoop:
             inner = [f"{n}_o = row * {n}_r" for n in operands.order] + still + ([] if one else start)
             inner += [f"for first in range(0, count, {BLOCK}):"] + [f"    part{i} = T(0)" for i in folds]
             inner += [f"    for i in range(first, min(first + {BLOCK}, count)):"]
-            inner += ["        " + t for t in element("i")] + [f"        part{i} = accumulate(part{i}, {sums[i]})" for i in folds]
+            inner += ["        " + t for t in element("i")]
+            inner += [f"        part{i} = accumulate(part{i}, {sums[i]})" for i in folds]
             inner += [f"    acc{i} += part{i}" for i in folds]
             for i in folds:
                 end = finish[i]("0" if one else "row", f"acc{i}")

@@ -380,8 +380,9 @@ def reduction(fn=None, **options):
     """Declare a reduction: ``fn(acc, x)`` combines; ``start`` is a number or a function of the dtype;
     ``finish(acc, n)`` and ``map(x)`` are optional scalar functions.
 
-    ``wide`` accumulates in a wider type and in any order (sums and products: one operation on ``acc`` and ``x``); ``accumulate`` names the accumulator's dtype code
-    where it does not follow from the input's; ``order`` ("max" or "min") says that ``fn`` keeps the extreme one."""
+    ``wide`` accumulates in a wider type and in any order (sums and products: one operation on ``acc`` and ``x``);
+    ``accumulate`` names the accumulator's dtype code where it does not follow from the input's; ``order`` ("max" or "min")
+    says that ``fn`` keeps the extreme one."""
     if fn is None:
         return lambda f: reduction(f, **options)
     return Reduction(fn, **options)
