@@ -5,6 +5,8 @@ An in-place op on a tensor that is no view gets a new node in front of the old o
 
 from __future__ import annotations
 
+import numpy as np
+
 from .. import dtypes as dt
 from .. import modes
 from ..kernel.tape import TAPE, active
@@ -93,8 +95,27 @@ def method(op):
     return inplace
 
 
-def elementwise_method(op):
+def operator(op):
+    """``x += y``: the in-place method, which leaves operands that it cannot take to Python."""
+    if op.kind == "elementwise":
+        return elementwise_method(op, apply_or_leave)
+
+    def inplace(self, other):
+        return NotImplemented if isinstance(other, REFUSED) else apply_function(op, self, (other,), {})
+    return inplace
+
+
+REFUSED = (str, list, tuple, dict, type(None), np.ndarray)
+
+
+def apply_or_leave(op, t, args, kwargs):
+    """``apply`` for an operator: NotImplemented where the operand cannot be part of arithmetic."""
+    return NotImplemented if isinstance(args[0], REFUSED) else apply(op, t, args, kwargs)
+
+
+def elementwise_method(op, apply=None):
     """``x.add_(y)``: straight to the kernel where nothing is recorded and nothing has to be converted."""
+    apply = apply or globals()["apply"]
     if len(op.tensors) != 2 or op.params:
         def inplace(self, *args, **kwargs):
             return apply(op, self, args, kwargs)
