@@ -39,6 +39,21 @@ def _finish(t, requires_grad):
     return t
 
 
+def _into(name, out, t):
+    from .op.call import write_new
+    return write_new(name, out, t)
+
+
+def _dtype_for(name, out, dtype):
+    """The dtype of what is made for an ``out=`` tensor: its own."""
+    if not isinstance(out, Tensor):
+        raise TypeError(f"{name}(): argument 'out' must be Tensor, not {type(out).__name__}")
+    if dtype is not None and out._kind.dtype is not dtype:
+        raise RuntimeError(f"dtype {dt.scalar_name(dtype)} does not match dtype of out parameter "
+                           f"({dt.scalar_name(out._kind.dtype)})")
+    return out._kind.dtype
+
+
 def _kind(dtype, device, like=None):
     if dtype is not None and not isinstance(dtype, dt.dtype):
         name = sys._getframe(1).f_code.co_name
@@ -294,25 +309,28 @@ def make_zeros(shape, kind):
 
 def zeros(*size, out=None, dtype=None, layout=None, device=None, requires_grad=False):
     """A tensor of zeros."""
+    dtype = dtype if out is None else _dtype_for("zeros", out, dtype)
     t = _filled("zeros", shape_of("zeros", size), _kind(dtype, device), 0, requires_grad)
-    return t if out is None else out.copy_(t)
+    return t if out is None else _into("zeros", out, t)
 
 
 def ones(*size, out=None, dtype=None, layout=None, device=None, requires_grad=False):
     """A tensor of ones."""
+    dtype = dtype if out is None else _dtype_for("ones", out, dtype)
     t = _filled("ones", shape_of("ones", size), _kind(dtype, device), 1, requires_grad)
-    return t if out is None else out.copy_(t)
+    return t if out is None else _into("ones", out, t)
 
 
 def full(size, fill_value, *, out=None, dtype=None, layout=None, device=None, requires_grad=False):
     """A tensor of one value; the dtype follows the value."""
+    dtype = dtype if out is None else _dtype_for("full", out, dtype)
     if isinstance(fill_value, Tensor):
         fill_value = fill_value.item()
     if dtype is None:
         dtype = dt.of_number(fill_value)
     size = (size,) if isinstance(size, int) else tuple(size)
     t = _filled("full", shape_of("full", (size,)), _kind(dtype, device), fill_value, requires_grad)
-    return t if out is None else out.copy_(t)
+    return t if out is None else _into("full", out, t)
 
 
 def empty_like(input, *, dtype=None, layout=None, device=None, requires_grad=False, memory_format=None):
@@ -363,6 +381,7 @@ def new_tensor(self, data, *, dtype=None, device=None, requires_grad=False):
 @constant
 def arange(start, end=None, step=1, *, out=None, dtype=None, layout=None, device=None, requires_grad=False):
     """Values from ``start`` (0 when only one bound is given) in steps up to, not including, ``end``."""
+    dtype = dtype if out is None else _dtype_for("arange", out, dtype)
     if end is None:
         start, end = 0, start
     start, end, step = (x.item() if isinstance(x, Tensor) else x for x in (start, end, step))
@@ -376,12 +395,13 @@ def arange(start, end=None, step=1, *, out=None, dtype=None, layout=None, device
     a = start + np.arange(n, dtype=np.int64 if dtype.category < 2 and isinstance(step, int) and isinstance(start, int)
                           else np.float64) * step
     t = from_array(np.ascontiguousarray(a)).to(device=storage.resolve_device(device), dtype=dtype)
-    return _finish(t, requires_grad) if out is None else out.copy_(t)
+    return _finish(t, requires_grad) if out is None else _into("arange", out, t)
 
 
 @constant
 def linspace(start, end, steps, *, out=None, dtype=None, layout=None, device=None, requires_grad=False):
     """``steps`` evenly spaced values from ``start`` to ``end``, both included."""
+    dtype = dtype if out is None else _dtype_for("linspace", out, dtype)
     start, end = (x.item() if isinstance(x, Tensor) else x for x in (start, end))
     if steps < 0:
         raise RuntimeError("number of steps must be non-negative")
@@ -400,7 +420,7 @@ def linspace(start, end, steps, *, out=None, dtype=None, layout=None, device=Non
             end, -step, steps - 1 - i)
         a = np.where(i < steps // 2, low, high)
     t = from_array(np.ascontiguousarray(a)).to(device=storage.resolve_device(device), dtype=d)
-    return _finish(t, requires_grad) if out is None else out.copy_(t)
+    return _finish(t, requires_grad) if out is None else _into("linspace", out, t)
 
 
 def _fma32(a, b, i):
@@ -411,14 +431,16 @@ def _fma32(a, b, i):
 @constant
 def logspace(start, end, steps, base=10.0, *, out=None, dtype=None, layout=None, device=None, requires_grad=False):
     """``steps`` values spaced evenly on a log scale from base**start to base**end."""
+    dtype = dtype if out is None else _dtype_for("logspace", out, dtype)
     t = linspace(start, end, steps, dtype=dt.float64, device=device)
     t = (base ** t).to(dtype=dtype or dt.get_default_dtype())
-    return _finish(t, requires_grad) if out is None else out.copy_(t)
+    return _finish(t, requires_grad) if out is None else _into("logspace", out, t)
 
 
 @constant
 def eye(n, m=None, *, out=None, dtype=None, layout=None, device=None, requires_grad=False):
     """Ones on the diagonal, zeros elsewhere."""
+    dtype = dtype if out is None else _dtype_for("eye", out, dtype)
     m = n if m is None else m
     if n < 0 or m < 0:
         raise RuntimeError(f"n must be greater or equal to 0, got {min(n, m)}")
@@ -426,7 +448,7 @@ def eye(n, m=None, *, out=None, dtype=None, layout=None, device=None, requires_g
     if min(n, m):
         t.as_strided((min(n, m),), (m + 1,), 0).fill_(1)
         t._ver = [0]
-    return _finish(t, requires_grad) if out is None else out.copy_(t)
+    return _finish(t, requires_grad) if out is None else _into("eye", out, t)
 
 
 METHODS = (new_zeros, new_ones, new_empty, new_full, new_tensor)

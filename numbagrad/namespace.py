@@ -154,8 +154,7 @@ def install_all():
     for name in INPLACE_FUNCTIONS:
         setattr(package, name + "_", getattr(Tensor, name + "_"))
     Tensor.__rsub__ = _guarded(REGISTRY["rsub"].callable)
-    Tensor.__rtruediv__ = lambda self, other: NotImplemented if isinstance(other, REFUSED) else (
-        REGISTRY["reciprocal"].callable(self) * other)
+    Tensor.__rtruediv__ = lambda self, other: REGISTRY["reciprocal"].callable(self) * other
     for dunder, name in (("__rpow__", "pow"), ("__rfloordiv__", "floor_divide"),
                          ("__rmod__", "remainder"), ("__rmatmul__", "matmul"), ("__rlshift__", "bitwise_left_shift"),
                          ("__rrshift__", "bitwise_right_shift")):

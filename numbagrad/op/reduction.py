@@ -270,7 +270,7 @@ def general(op, input, dim, keepdim, dtype, out):
     else:
         raise NotImplementedError(f"{op.name} has no kernel for device '{kind.device}' and dtype {kind.dtype}")
     if out is not None:
-        return calls.write_out(op.name, out, result, [input])
+        return calls.write_out(op.name, out, result, [input], True)
     _record(op, [result], (input,), [input], (dim, keepdim))
     if input._strides is None and kind.cpu and input._n and result._n and not TAPE:
         dims = normalize_dims(dim, len(input._shape))
