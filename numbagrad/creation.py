@@ -226,7 +226,7 @@ def _number(t, d):
 def _integers(items, kinds, d):
     """The elements as int64, cut towards zero."""
     low, high = dt.limits(d)
-    whole = items if kinds <= {int, bool} else [_whole(x, d, low, high) for x in items]
+    whole = items if kinds <= {int, bool} else [_whole(x, d) for x in items]
     try:
         a = np.array(whole, np.int64)
     except OverflowError:
@@ -236,9 +236,10 @@ def _integers(items, kinds, d):
     return a
 
 
-def _whole(x, d, low, high):
+def _whole(x, d):
     if not isinstance(x, float):
         return operator.index(x)
+    low, high = dt.limits(d, x)
     if not low <= x <= high:
         raise RuntimeError(f"value cannot be converted to type {d.name} without overflow")
     return min(int(x), high)
