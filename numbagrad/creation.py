@@ -34,6 +34,21 @@ def _finish(t, requires_grad):
     return t
 
 
+def _into(name, out, t):
+    from .op.call import write_new
+    return write_new(name, out, t)
+
+
+def _dtype_for(name, out, dtype):
+    """The dtype of what is made for an ``out=`` tensor: its own."""
+    if not isinstance(out, Tensor):
+        raise TypeError(f"{name}(): argument 'out' must be Tensor, not {type(out).__name__}")
+    if dtype is not None and out._kind.dtype is not dtype:
+        raise RuntimeError(f"dtype {dt.scalar_name(dtype)} does not match dtype of out parameter "
+                           f"({dt.scalar_name(out._kind.dtype)})")
+    return out._kind.dtype
+
+
 def _kind(dtype, device, like=None):
     if dtype is not None and dtype.__class__ is not dt.dtype:
         dtype = arguments.check_dtype(dtype, sys._getframe(1).f_code.co_name, "dtype", 0)
@@ -207,7 +222,7 @@ def _number(t, d):
 def _integers(items, kinds, d):
     """The elements as int64, cut towards zero."""
     low, high = dt.limits(d)
-    whole = items if kinds <= {int, bool} else [_whole(x, d, low, high) for x in items]
+    whole = items if kinds <= {int, bool} else [_whole(x, d) for x in items]
     try:
         a = np.array(whole, np.int64)
     except OverflowError:
@@ -217,9 +232,10 @@ def _integers(items, kinds, d):
     return a
 
 
-def _whole(x, d, low, high):
+def _whole(x, d):
     if not isinstance(x, float):
         return operator.index(x)
+    low, high = dt.limits(d, x)
     if not low <= x <= high:
         raise RuntimeError(f"value cannot be converted to type {d.name} without overflow")
     return min(int(x), high)
@@ -290,25 +306,28 @@ def make_zeros(shape, kind):
 
 def zeros(*size, out=None, dtype=None, layout=None, device=None, requires_grad=False):
     """A tensor of zeros."""
+    dtype = dtype if out is None else _dtype_for("zeros", out, dtype)
     t = _filled("zeros", shape_of("zeros", size), _kind(dtype, device), 0, requires_grad)
-    return t if out is None else out.copy_(t)
+    return t if out is None else _into("zeros", out, t)
 
 
 def ones(*size, out=None, dtype=None, layout=None, device=None, requires_grad=False):
     """A tensor of ones."""
+    dtype = dtype if out is None else _dtype_for("ones", out, dtype)
     t = _filled("ones", shape_of("ones", size), _kind(dtype, device), 1, requires_grad)
-    return t if out is None else out.copy_(t)
+    return t if out is None else _into("ones", out, t)
 
 
 def full(size, fill_value, *, out=None, dtype=None, layout=None, device=None, requires_grad=False):
     """A tensor of one value; the dtype follows the value."""
+    dtype = dtype if out is None else _dtype_for("full", out, dtype)
     if isinstance(fill_value, Tensor):
         fill_value = fill_value.item()
     if dtype is None:
         dtype = dt.of_number(fill_value)
     size = (size,) if isinstance(size, int) else tuple(size)
     t = _filled("full", shape_of("full", (size,)), _kind(dtype, device), fill_value, requires_grad)
-    return t if out is None else out.copy_(t)
+    return t if out is None else _into("full", out, t)
 
 
 def empty_like(input, *, dtype=None, layout=None, device=None, requires_grad=False, memory_format=None):
@@ -363,6 +382,7 @@ def new_tensor(self, data, *, dtype=None, device=None, requires_grad=False):
 @constant
 def arange(start, end=None, step=1, *, out=None, dtype=None, layout=None, device=None, requires_grad=False):
     """Values from ``start`` (0 when only one bound is given) in steps up to, not including, ``end``."""
+    dtype = dtype if out is None else _dtype_for("arange", out, dtype)
     if end is None:
         start, end = 0, start
     start, end, step = (x if x.__class__ is int else arguments.check_number(x, "arange", n, i + 1)
@@ -383,7 +403,7 @@ def arange(start, end=None, step=1, *, out=None, dtype=None, layout=None, device
     a = start + np.arange(n, dtype=np.int64 if dtype.category < 2 and isinstance(step, int) and isinstance(start, int)
                           else np.float64) * step
     t = from_array(np.ascontiguousarray(a)).to(device=storage.resolve_device(device), dtype=dtype)
-    return _finish(t, requires_grad) if out is None else out.copy_(t)
+    return _finish(t, requires_grad) if out is None else _into("arange", out, t)
 
 
 @constant
@@ -393,6 +413,7 @@ def linspace(start, end, steps, *, out=None, dtype=None, layout=None, device=Non
     steps = arguments.check_int(steps, "linspace", "steps", 3)
     if dtype is not None:
         dtype = arguments.check_dtype(dtype, "linspace", "dtype", 0)
+    dtype = dtype if out is None else _dtype_for("linspace", out, dtype)
     if steps < 0:
         raise RuntimeError("number of steps must be non-negative")
     d = dtype or (dt.default_complex() if isinstance(start, complex) or isinstance(end, complex)
@@ -410,7 +431,7 @@ def linspace(start, end, steps, *, out=None, dtype=None, layout=None, device=Non
             end, -step, steps - 1 - i)
         a = np.where(i < steps // 2, low, high)
     t = from_array(np.ascontiguousarray(a)).to(device=storage.resolve_device(device), dtype=d)
-    return _finish(t, requires_grad) if out is None else out.copy_(t)
+    return _finish(t, requires_grad) if out is None else _into("linspace", out, t)
 
 
 def _fma32(a, b, i):
@@ -421,14 +442,16 @@ def _fma32(a, b, i):
 @constant
 def logspace(start, end, steps, base=10.0, *, out=None, dtype=None, layout=None, device=None, requires_grad=False):
     """``steps`` values spaced evenly on a log scale from base**start to base**end."""
+    dtype = dtype if out is None else _dtype_for("logspace", out, dtype)
     t = linspace(start, end, steps, dtype=dt.float64, device=device)
     t = (base ** t).to(dtype=dtype or dt.get_default_dtype())
-    return _finish(t, requires_grad) if out is None else out.copy_(t)
+    return _finish(t, requires_grad) if out is None else _into("logspace", out, t)
 
 
 @constant
 def eye(n, m=None, *, out=None, dtype=None, layout=None, device=None, requires_grad=False):
     """Ones on the diagonal, zeros elsewhere."""
+    dtype = dtype if out is None else _dtype_for("eye", out, dtype)
     n = arguments.check_int(n, "eye", "n", 1)
     m = n if m is None else arguments.check_int(m, "eye", "m", 2)
     if n < 0 or m < 0:
@@ -437,7 +460,7 @@ def eye(n, m=None, *, out=None, dtype=None, layout=None, device=None, requires_g
     if min(n, m):
         t.as_strided((min(n, m),), (m + 1,), 0).fill_(1)
         t._ver = [0]
-    return _finish(t, requires_grad) if out is None else out.copy_(t)
+    return _finish(t, requires_grad) if out is None else _into("eye", out, t)
 
 
 METHODS = (new_zeros, new_ones, new_empty, new_full, new_tensor)

@@ -129,7 +129,7 @@ def fit(value, d, loose=False):
             raise _too_large(d)
         value = value.real
     if d.category == 1:
-        low, high = _LIMITS[d.code]
+        low, high = limits(d, value)
         if value != value or not low <= value <= (high + 1 if d is int64 and value.__class__ is builtins.float else high):
             raise _too_large(d)
         value = builtins.int(value)
@@ -155,9 +155,10 @@ inf = builtins.float("inf")
 _PLAIN = frozenset((builtins.bool, builtins.int, builtins.float, builtins.complex))
 
 
-def limits(d):
-    """The least and the largest Python integer that memory of an integer dtype takes."""
-    return _LIMITS[d.code]
+def limits(d, value=0):
+    """The least and the largest number like ``value`` that memory of an integer dtype takes."""
+    low, high = _LIMITS[d.code]
+    return (0 if d is uint8 and isinstance(value, builtins.float) else low), high
 
 
 def _too_large(d):

@@ -6,9 +6,12 @@ import importlib
 import inspect
 import re
 
+import numpy as np
+
+from .autograd.inplace import REFUSED
 from .kernel import jit
 from .op.record import REGISTRY
-from .tensor import Tensor
+from .tensor import Tensor, from_array
 
 MODULES = {"torch": "numbagrad", "nn.functional": "numbagrad.nn.functional", "special": "numbagrad.special",
            "linalg": "numbagrad.linalg", "fft": "numbagrad.fft"}
@@ -82,32 +85,44 @@ def install(op, fn=None):
         else:
             # The left side of an operator is a tensor: a function needs no guard that finds out.
             setattr(Tensor, dunder, _inverted(fn) if dunder == "__invert__" else
-                    _guarded(op.fn if op.kind == "function" else fn))
+                    _guarded(op.fn if op.kind == "function" else fn, op.name in ("eq", "ne")))
     if op.inplace:
         from .autograd import inplace
         call = inplace.method(op)
         for name in names:
             setattr(Tensor, name + "_", call)
         if INPLACE_DUNDERS.get(op.name):
-            setattr(Tensor, INPLACE_DUNDERS[op.name], call)
+            setattr(Tensor, INPLACE_DUNDERS[op.name], inplace.operator(op))
 
 
-REFUSED = (str, list, tuple, dict, type(None))
 SLOW_WAY = re.compile(r"return ((?:general|slow)\(.*)")
 
 
-def _guarded(fn):
-    """An operator that leaves operands which cannot be part of arithmetic to Python, and to its error."""
+def _guarded(fn, equality=False):
+    """An operator that leaves operands which cannot be part of arithmetic to Python, and to its error.
+
+    Arrays are left to NumPy, which hands its result to ``Tensor.__array_wrap__``; equality takes them as tensors."""
     source = getattr(fn, "__source__", None)
+    refuse = _compared if equality else _left
     if source is not None and SLOW_WAY.search(source):
         # The same text with the test where the fast way has been left: a wrapper would add a fifth to a small sum.
-        other = list(inspect.signature(fn).parameters)[1]
-        text = SLOW_WAY.sub(rf"return NotImplemented if isinstance({other}, REFUSED) else \1", source)
-        return jit.define(text, fn.__name__, {**fn.__globals__, "REFUSED": REFUSED})
+        first, other = list(inspect.signature(fn).parameters)[:2]
+        text = SLOW_WAY.sub(rf"return refuse({first}, {other}, FN) if isinstance({other}, REFUSED) else \1", source)
+        return jit.define(text, fn.__name__, {**fn.__globals__, "REFUSED": REFUSED, "refuse": refuse, "FN": fn})
 
     def operator(self, other):
-        return NotImplemented if isinstance(other, REFUSED) else fn(self, other)
+        return refuse(self, other, fn) if isinstance(other, REFUSED) else fn(self, other)
     return operator
+
+
+def _left(self, other, fn):
+    return NotImplemented
+
+
+def _compared(self, other, fn):
+    if not isinstance(other, np.ndarray):
+        return NotImplemented
+    return fn(self, from_array(np.ascontiguousarray(other)).to(self.device))
 
 
 def _inverted(fn):
@@ -120,7 +135,7 @@ def _inverted(fn):
 
 def _reflected(name):
     def method(self, other):
-        return REGISTRY[name].callable(other, self)
+        return NotImplemented if isinstance(other, REFUSED) else REGISTRY[name].callable(other, self)
     return method
 
 
@@ -138,7 +153,7 @@ def install_all():
     package = importlib.import_module(__package__)
     for name in INPLACE_FUNCTIONS:
         setattr(package, name + "_", getattr(Tensor, name + "_"))
-    Tensor.__rsub__ = lambda self, other: REGISTRY["rsub"].callable(self, other)
+    Tensor.__rsub__ = _guarded(REGISTRY["rsub"].callable)
     Tensor.__rtruediv__ = lambda self, other: REGISTRY["reciprocal"].callable(self) * other
     for dunder, name in (("__rpow__", "pow"), ("__rfloordiv__", "floor_divide"),
                          ("__rmod__", "remainder"), ("__rmatmul__", "matmul"), ("__rlshift__", "bitwise_left_shift"),

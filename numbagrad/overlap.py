@@ -39,19 +39,22 @@ _several: dict = {}
 
 def is_several(t):
     """Whether elements of ``t`` are one in memory: with strides of 0, or overlapping like sliding windows."""
-    if t._strides is None or t._n < 2:
-        return False
-    key = t._shape, t._strides
+    return t._strides is not None and t._n > 1 and _is_several((t._shape, t._strides))
+
+
+def _is_several(key):
     found = _several.get(key)
     if found is None:
         if len(_several) >= 4096:
             _several.clear()
-        found = _several[key] = is_expanded(t) or not distinct(*key) and _meet(*key)
+        found = _several[key] = 0 not in key[0] and not distinct(*key) and _meet(*key)
     return found
 
 
 def _meet(shape, strides):
     """Whether two elements of a geometry share memory, by looking at every place."""
+    if any(k == 0 and s > 1 for s, k in zip(shape, strides)):
+        return True
     places = np.zeros((), np.int64)
     for s, k in zip(shape, strides):
         places = np.add.outer(places, np.arange(s, dtype=np.int64) * k)
@@ -69,6 +72,12 @@ def check_single(t):
 def same_elements(a, b):
     """Whether two tensors on one storage are the same elements in the same order (given that they begin and end alike)."""
     return a._kind is b._kind and (a._strides or contiguous_strides(a._shape)) == (b._strides or contiguous_strides(b._shape))
+
+
+def check_geometry_single(shape, strides):
+    """RuntimeError if several elements of a geometry that is to be written are one."""
+    if _is_several((shape, strides)):
+        raise RuntimeError(SEVERAL)
 
 
 def check_partial(t, others):

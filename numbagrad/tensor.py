@@ -159,7 +159,7 @@ class Tensor(Values):
     @property
     def requires_grad(self):
         """Whether operations on this tensor are recorded."""
-        if self._view is not None:
+        if self._view is not None and not self._rg:
             graph.refresh(self)
         return self._rg
 

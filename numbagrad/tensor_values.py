@@ -68,6 +68,11 @@ class Values:
         a = self.numpy()
         return a if dtype is None else a.astype(dtype, copy=bool(copy))
 
+    def __array_wrap__(self, array, context=None, return_scalar=False):
+        """The result of a NumPy function on this tensor as a tensor (truth values as uint8, as PyTorch has it)."""
+        from .creation import from_numpy
+        return from_numpy(array.astype(np.uint8) if array.dtype == bool else array)
+
     def tolist(self):
         """The values as nested Python lists (a number for a 0-d tensor)."""
         t = self.detach()

@@ -71,7 +71,7 @@ def normalize(input, p=2.0, dim=1, eps=1e-12, out=None):
     if out is None:
         return result
     from numbagrad.op.call import write_out
-    return write_out("div", out, result, [input])
+    return write_out("div", out, result, [input], True)
 
 
 def _np_response(x, size, alpha=1e-4, beta=0.75, k=1.0):

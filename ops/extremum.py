@@ -8,7 +8,7 @@ from numbagrad import dtypes as dt
 from numbagrad import storage
 from numbagrad.kernel.jit import LANES, STRIP, T, kernel, lanes, load, store, strip, wide_strip
 from numbagrad.op import REGISTRY, Sample, custom, function
-from numbagrad.op.call import write_out
+from numbagrad.op.call import write_out, write_outs
 from numbagrad.tensor import Tensor, make, numel, wrap_dim
 
 from .index_kernels import check_saved
@@ -238,7 +238,7 @@ def _both_out(name, out, found, input, cls):
     """Write a pair of results into ``out=`` (a pair of tensors)."""
     if out is None:
         return cls(*found)
-    return cls(*[write_out(name, o, f, (input,)) for o, f in zip(out, found)])
+    return cls(*write_outs(name, out, found, (input,)))
 
 
 def _extreme(name, largest, full, cls, other_op):
@@ -255,7 +255,7 @@ def _extreme(name, largest, full, cls, other_op):
                                    "Specify the reduction dim with the 'dim' argument.")
             _check(name + "_all", input)
             value = full.call(input)
-            return value if out is None else write_out(name, out, value, (input,))
+            return value if out is None else write_out(name, out, value, (input,), True)
         dim = wrap_dim(dim, len(input._shape))
         found = extremum.call(input, dim=dim, keepdim=bool(keepdim), largest=largest, name=name)
         return _both_out(name, out, found, input, cls)
@@ -342,4 +342,4 @@ def aminmax(input, *, dim=None, keepdim=False, out=None):
     found = aminmax_fused.call(input, dim=dim, keepdim=bool(keepdim))
     if out is None:
         return AminmaxResult(*found)
-    return AminmaxResult(*[write_out("aminmax", o, f, (input,)) for o, f in zip(out, found)])
+    return AminmaxResult(*write_outs("aminmax", out, found, (input,)))

@@ -124,7 +124,7 @@ def cat(tensors, dim=0, *, out=None, axis=None):
             shape = t._shape
     dim = wrap_dim(dim, len(tensors[0]._shape if shape is None else shape))
     result = joined.call(_promoted("cat", tensors), dim)
-    return result if out is None else write_out("cat", out, result, tensors)
+    return result if out is None else write_out("cat", out, result, tensors, True)
 
 
 def _promoted(name, tensors):
@@ -183,7 +183,7 @@ def stack(tensors, dim=0, *, out=None):
             raise TypeError(f"expected Tensor as element {i} in argument 0, but got {type(t).__name__}")
     dim = wrap_dim(dim, len(tensors[0]._shape) + 1)
     result = stacked.call(_promoted("stack", tensors), dim)
-    return result if out is None else write_out("stack", out, result, tensors)
+    return result if out is None else write_out("stack", out, result, tensors, True)
 
 
 def _stacker(name, prepare, axis, doc, reference, samples):

@@ -8,7 +8,7 @@ from numbagrad import dtypes as dt
 from numbagrad import storage
 from numbagrad.broadcast import sum_to_size
 from numbagrad.op import REGISTRY, Sample, custom, function
-from numbagrad.op.call import write_out
+from numbagrad.op.call import write_out, write_outs
 from numbagrad.tensor import Tensor
 
 from .gemm import conj
@@ -287,7 +287,8 @@ def _(gs, A, y0):
 @function(reference=lambda a: np.linalg.slogdet(a), samples=(Sample((3, 3)), Sample((2, 2, 2))), **SPACES)
 def slogdet(A, *, out=None):
     """(sign, logabsdet): sign (or phase) and logarithm of the absolute value of determinants."""
-    return Slogdet(*log_determinant(A))
+    found = log_determinant(A)
+    return Slogdet(*(found if out is None else write_outs("linalg_slogdet", out, found, (A,))))
 
 
 @function(reference=lambda a: np.log(np.linalg.det(a)), samples=(Sample(np.array([[2.0, 0.5], [0.3, 1.5]])),))

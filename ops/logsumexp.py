@@ -135,4 +135,4 @@ def logsumexp(input, dim, keepdim=False, *, out=None):
         input = input.to(dtype=dt.get_default_dtype())
     dim = tuple(dim) if isinstance(dim, list) else dim
     result = logsumexp_fused.call(input, dim=dim, keepdim=bool(keepdim))
-    return result if out is None else write_out("logsumexp", out, result, [input])
+    return result if out is None else write_out("logsumexp", out, result, [input], True)

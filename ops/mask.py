@@ -276,7 +276,7 @@ def nonzero(input, *, out=None, as_tuple=False):
         rows = coordinates(input if input._shape else input.view(1))
         return tuple([from_numpy(np.ascontiguousarray(rows[:, d])) for d in range(rows.shape[1])])
     result = from_numpy(coordinates(input))
-    return result if out is None else calls.write_out("nonzero", out, result, ())
+    return result if out is None else calls.write_out("nonzero", out, result, (input,))
 
 
 @function(differentiable=False, dtypes="any", reference=np.argwhere, samples=(Sample(("bool", (3, 4))),))

@@ -81,7 +81,7 @@ def _median(name, skip_nan, cls):
             flat = input.reshape((input._n,))
             index = _ranked(name, flat, 0, False, skip_nan)
             value = _full_median.call(input, pick_along.call(flat.detach(), index, dim=0), name=name)
-            return value if out is None else write_out(name, out, value, (input,))
+            return value if out is None else write_out(name, out, value, (input,), True)
         at = wrap_dim(dim, len(input._shape))
         index = _ranked(name, input, at, bool(keepdim), skip_nan)
         values = _picked.call(input, index, dim=at, name=name)

@@ -9,7 +9,7 @@ import numpy as np
 from numbagrad.copying import contiguous_copy, copy_into
 from numbagrad.kernel.jit import STRIP, T, kernel, load, store, strip, wide_strip
 from numbagrad.op import Sample, custom, function
-from numbagrad.op.call import raw_view, write_out
+from numbagrad.op.call import raw_view, write_out, write_outs
 from numbagrad.op.reduction import merged, normalize_dims
 from numbagrad.tensor import make, numel
 
@@ -255,7 +255,7 @@ def _variance_call(name, root, both, doc):
             value = value + variance.call(input.imag, dim=dim, correction=correction, keepdim=bool(keepdim), root=False,
                                           name=node)[0]
             value = value.sqrt() if root else value
-            return value if out is None else write_out(name, out, value, [input])
+            return value if out is None else write_out(name, out, value, [input], True)
         n = plan(input._shape, dim)[0]
         if n - correction <= 0:
             import warnings
@@ -263,8 +263,8 @@ def _variance_call(name, root, both, doc):
                           "reduction factor (input numel divided by output numel).", stacklevel=2)
         found = variance.call(input, dim=dim, correction=correction, keepdim=bool(keepdim), root=root, name=node)
         if both:
-            return found if out is None else tuple(write_out(name, o, f, [input]) for o, f in zip(out, found))
-        return found[0] if out is None else write_out(name, out, found[0], [input])
+            return found if out is None else tuple(write_outs(name, out, found, [input], True))
+        return found[0] if out is None else write_out(name, out, found[0], [input], True)
     call.__name__ = call.__qualname__ = name
     call.__module__ = __name__
     call.__doc__ = doc + ("\n\nThe sum of squared deviations is divided by n - correction (``unbiased=False`` is "

@@ -16,7 +16,7 @@ from numbagrad.kernel import rng
 from numbagrad.modes import is_grad_enabled
 from numbagrad.op import Sample, function
 from numbagrad.op import call as calls
-from numbagrad.op.call import raw_view, write_out
+from numbagrad.op.call import raw_view, write_new, write_out
 from numbagrad.random import engine_of
 from numbagrad.tensor import Tensor, bump_version, make, raw
 
@@ -46,7 +46,7 @@ def finish(t, place, out, requires_grad, name):
     if place.type != "cpu":
         t = t.to(device=place)
     if out is not None:
-        return write_out(name, out, t, ())
+        return write_new(name, out, t)
     return t.requires_grad_() if requires_grad else t
 
 
@@ -241,7 +241,7 @@ def normal(mean, std=1.0, size=None, *, generator=None, out=None, dtype=None, la
         draw_normal(t, generator, 0.0, std)
         t = t + plain[0]
     if out is not None:
-        return write_out("normal", out, t, tensors)
+        return write_out("normal", out, t, tensors, True)
     return _record(f"NormalBackward{3 if len(tensors) == 2 else 1 if mean is tensors[0] else 2}", t, tensors)
 
 
@@ -275,7 +275,7 @@ def multinomial(input, num_samples, replacement=False, *, generator=None, out=No
     result = from_numpy(rng.multinomial(engine_of(generator), weights, num_samples, replacement, half(x)))
     if len(input._shape) == 1:
         result = from_numpy(result.numpy().reshape(-1))
-    return result if out is None else write_out("multinomial", out, result, ())
+    return result if out is None else write_out("multinomial", out, result, (input,))
 
 
 # --- filling in place -------------------------------------------------------------------------------------------------

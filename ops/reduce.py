@@ -161,7 +161,7 @@ def nanmean(input, dim=None, keepdim=False, *, dtype=None, out=None):
     if out is None:
         return result
     from numbagrad.op.call import write_out
-    return write_out("nanmean", out, result, [input])
+    return write_out("nanmean", out, result, [input], True)
 
 
 @reduction(name="count_nonzero", start=0, wide=True, result="int", map=lambda x: where(s.apply("ne", x, 0), 1, 0),

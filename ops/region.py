@@ -11,6 +11,7 @@ from numbagrad.kernel.jit import kernel, load, store
 from numbagrad.op import Sample, custom, function
 from numbagrad.op import view as view_op
 from numbagrad.op.record import grad_name
+from numbagrad.overlap import check_geometry_single
 from numbagrad.tensor import Tensor, contiguous_strides, is_contiguous, numel, raw, set_all, storage_address, wrap_dim
 
 from .dims import change_geometry
@@ -266,6 +267,30 @@ def _(g, shape, size, stride, offset):
     return pile.call(g, shape, size, stride, offset)
 
 
+@view_op(private=True, node="AsStridedBackward0", reference=None)
+def strided_from(input, size, stride, offset, own):
+    """``strided`` of an input that is not a row-major piece of memory, with strides ``own``."""
+    return tuple(size), tuple(stride), offset
+
+
+@strided_from.gradient
+def _(g, shape, size, stride, offset, own):
+    # Through a row of the memory that input and view lie in, as PyTorch does it.
+    if numel(size) == 0 or numel(shape) == 0:
+        return g.new_zeros(shape)
+    start = max(-offset, 0)
+    span = max(_extent(shape, own) + start, _extent(size, stride) + offset + start)
+    row = strided.rule(g, (span,), tuple(size), tuple(stride), offset + start)
+    if not distinct(shape, own):  # elements of the input that are one share the gradient
+        count = g.new_ones(shape, dtype=g.dtype.to_real())
+        row = row / pile.call(count, (span,), shape, own, start).clamp(min=1)
+    return strided.call(row, shape, own, start).contiguous()
+
+
+def _extent(shape, strides):
+    return 1 + sum([(s - 1) * k for s, k in zip(shape, strides)])
+
+
 def _strided_geometry(input, size, stride, storage_offset):
     """(size, stride, first element in the storage, the input's own first element) of a checked call."""
     size, stride = numbers("as_strided", (size,)), numbers("as_strided", (stride,), "stride")
@@ -283,7 +308,7 @@ def _strided_geometry(input, size, stride, storage_offset):
 def as_strided(input, size, stride, storage_offset=None):
     """A view of the storage with any sizes, strides and offset (in elements from the start of the storage).
 
-    The gradient is that of a row-major input; elements that appear several times add up. RuntimeError if the view would
+    In the gradient, elements that appear several times add up. RuntimeError if the view would
     reach outside the storage."""
     size, stride, first, own = _strided_geometry(input, size, stride, storage_offset)
     if input._rg and (input._strides is not None or own or input._n * input._kind.itemsize != input._buf.nbytes):
@@ -292,6 +317,7 @@ def as_strided(input, size, stride, storage_offset=None):
         if view is not None and view.base._rg and view.base._strides is None:
             start = (view.base._ptr - storage_address(input)) // input._kind.itemsize
             return strided.call(view.base, size, stride, first - start)
+        return strided_from.call(input, size, stride, first - own, input._strides or contiguous_strides(input._shape))
     return strided.call(input, size, stride, first - own)
 
 
@@ -310,37 +336,50 @@ def _scatter_reference(a, src, size, stride, offset=0):
     return out
 
 
-@custom(dtypes="any", node="AsStridedScatterBackward0", reference=_scatter_reference,
+@custom(private=True, dtypes="any", node="AsStridedScatterBackward0", reference=_scatter_reference,
         samples=(Sample((2, 3), (2, 2), [2, 2], [3, 1], 1),))
-def as_strided_scatter(input, src, size: tuple, stride: tuple, storage_offset: int = None):
-    """A copy of ``input`` with ``src`` written into the region that size, stride and offset describe."""
+def with_region(input, src, size: tuple, stride: tuple, storage_offset: int = None):
+    """A copy of ``input`` with ``src``, of its dtype, written into the region that size, stride and offset describe."""
     check_region(src, input._shape, size, stride, storage_offset or 0)
+    check_geometry_single(tuple(size), tuple(stride))
     return input._shape, input._kind
 
 
-@as_strided_scatter.cpu
+@with_region.cpu
 def _(out, input, src, size, stride, storage_offset):
     copy_into(out, input)
     copy_into(region(out, tuple(size), tuple(stride), storage_offset or 0), src)
 
 
-@as_strided_scatter.gradient
+@with_region.gradient
 def _(g, needs, size, stride, storage_offset):
     g, at = g.contiguous(), storage_offset or 0
-    own = as_strided_scatter.call(g, g.new_zeros(size), size, stride, at) if needs[0] else None
+    own = with_region.call(g, g.new_zeros(size), size, stride, at) if needs[0] else None
     return own, strided.call(g, tuple(size), tuple(stride), at) if needs[1] else None
+
+
+def _alike(src, input):
+    """``src`` in the dtype of ``input``, recorded: its gradient comes back in its own."""
+    return src if src._kind is input._kind else src.to(device=input.device, dtype=input.dtype)
+
+
+@function(dtypes="any", reference=_scatter_reference, samples=(Sample((2, 3), (2, 2), [2, 2], [3, 1], 1),))
+def as_strided_scatter(input, src, size, stride, storage_offset=None):
+    """A copy of ``input`` with ``src`` written into the region that size, stride and offset describe."""
+    size, stride = numbers("as_strided_scatter", (size,)), numbers("as_strided_scatter", (stride,), "stride")
+    return with_region.call(input, _alike(src, input), size, stride, storage_offset)
 
 
 def _write_part(name, geometry, doc, samples, reference):
     """A function that copies its input and writes ``src`` into one part of it."""
-    run = as_strided_scatter.recorded_as(grad_name(name))
+    run = with_region.recorded_as(grad_name(name))
 
     def fn(input, src, *args, **kwargs):
         shape, strides, offset = geometry(input._shape, contiguous_strides(input._shape), *args, **kwargs)
         if src._shape != shape:
             raise RuntimeError("expected src to have a size equal to the slice of self. src size = "
                                f"{list(src._shape)}, slice size = {list(shape)}")
-        return run(input, src, shape, strides, offset)
+        return run(input, _alike(src, input), shape, strides, offset)
     fn.__name__ = fn.__qualname__ = name
     fn.__module__, fn.__doc__ = __name__, doc
     return function(fn, dtypes="any", samples=samples, reference=reference)

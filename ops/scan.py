@@ -8,7 +8,7 @@ from numbagrad import dtypes as dt
 from numbagrad import storage
 from numbagrad.kernel.jit import T, exp, kernel, load, log1p, store
 from numbagrad.op import Sample, custom, function
-from numbagrad.op.call import write_out
+from numbagrad.op.call import write_out, write_outs
 from numbagrad.tensor import numel, wrap_dim
 
 from .index_kernels import check_saved
@@ -160,7 +160,7 @@ def _prepared(name, input, dim, dtype):
 
 
 def _finish(name, out, value, input):
-    return value if out is None else write_out(name, out, value, [input])
+    return value if out is None else write_out(name, out, value, [input], True)
 
 
 def _axis(f):
@@ -270,7 +270,7 @@ def _(g, indices, dim):
 def _cumulative(name, largest, cls):
     def call(input, dim, *, out=None):
         found = cumulative_extremum.call(input, dim=wrap_dim(dim, len(input._shape)), largest=largest)
-        return cls(*found) if out is None else cls(*[write_out(name, o, f, [input]) for o, f in zip(out, found)])
+        return cls(*found) if out is None else cls(*write_outs(name, out, found, [input]))
     call.__name__ = call.__qualname__ = name
     call.__module__ = __name__
     call.__doc__ = (f"Running {'maximum' if largest else 'minimum'} along ``dim``, with the index it was met at (the "

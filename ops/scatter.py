@@ -71,7 +71,7 @@ def take_along_dim(input, indices, dim=None, *, out=None):
         raise RuntimeError("torch.take_along_dim(): dtype of indices should be Long but got "
                            f"{dt.scalar_name(indices.dtype)}")
     if dim is None:
-        return gather.fn(input.reshape(-1), 0, indices.reshape(-1))
+        return gather.fn(input.reshape(-1), 0, indices.reshape(-1), out=out)
     if len(input._shape) != len(indices._shape):
         raise RuntimeError("torch.take_along_dim(): input and indices should have the same number of dimensions, but got "
                            f"{len(input._shape)} dimensions for input, and {len(indices._shape)} dimensions for indices")
@@ -87,7 +87,7 @@ def take_along_dim(input, indices, dim=None, *, out=None):
     index = indices if tuple(b) == indices._shape else expanded.call(indices, tuple(b))
     if a[at]:  # PyTorch takes these indices modulo the size
         index = index.remainder(a[at])
-    return gather.fn(x, at, index)
+    return gather.fn(x, at, index, out=out)
 
 
 # --- scatter ----------------------------------------------------------------------------------------------------------

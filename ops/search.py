@@ -96,7 +96,7 @@ def histc(input, bins=100, min=0, max=0, *, out=None):
     x = x.float() if half else x if x._strides is None else contiguous_copy(x)
     result = counted.call(x, int(bins), float(min), float(max))
     result = result.to(dtype=d) if half else result
-    return result if out is None else calls.write_out("histc", out, result, ())
+    return result if out is None else calls.write_out("histc", out, result, (input.detach(),))
 
 
 # --- distinct values --------------------------------------------------------------------------------------------------
@@ -221,7 +221,7 @@ def _search(name, edges, x, out_int32, right, out):
     if v._n:
         bisect[v._kind.dtype](edges._ptr, v._ptr, result._ptr, n, per_row, int(shared), int(right), 0, v._n // per_row)
     result = result.to(dtype=dt.int32) if out_int32 else result
-    return result if out is None else calls.write_out(name, out, result, ())
+    return result if out is None else calls.write_out(name, out, result, (edges, x))
 
 
 def _number(value, like):

@@ -197,7 +197,7 @@ def sort(input, dim=-1, descending=False, stable=False, *, out=None):
     indices = sorted_order(input, at, descending)
     values = _sort(input, along(input, at, indices))
     if out is not None:
-        values, indices = (calls.write_out("sort", o, r, (input,)) for o, r in zip(out, (values, indices)))
+        values, indices = calls.write_outs("sort", out, (values, indices), (input,))
     return SortResult(values, indices)
 
 
@@ -230,7 +230,7 @@ def topk(input, k, dim=-1, largest=True, sorted=True, *, out=None):
     indices = positions.call(input, at, k, bool(largest), bool(sorted), stable=False)
     values = _topk(input, along(input, at, indices))
     if out is not None:
-        values, indices = (calls.write_out("topk", o, r, (input,)) for o, r in zip(out, (values, indices)))
+        values, indices = calls.write_outs("topk", out, (values, indices), (input,))
     return TopkResult(values, indices)
 
 
@@ -251,7 +251,8 @@ def kthvalue(input, k, dim=-1, keepdim=False, *, out=None):
     if not keepdim and input._shape:
         flat = input._shape[:at] + input._shape[at + 1:]
         values, indices = _without(values, flat), indices.view(flat)
-    return KthResult(values, indices)
+    return KthResult(values, indices) if out is None else KthResult(
+        *calls.write_outs("kthvalue", out, (values, indices), (input,)))
 
 
 def _without(values, shape):

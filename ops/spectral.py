@@ -293,7 +293,7 @@ def _(g, A, y):
 def pinv(A, rcond=None, hermitian=False, *, atol=None, rtol=None, out=None):
     """Moore-Penrose inverses; singular values up to max(atol, rtol * largest) count as zero."""
     y = pseudo_inverse(A, atol, rcond if rtol is None else rtol, hermitian)
-    return y if out is None else write_out("linalg_pinv", out, y, (A,))
+    return y if out is None else write_out("linalg_pinv", out, y, (A,), True)
 
 
 @function(name="pinverse", reference=lambda a: np.linalg.pinv(a), samples=(Sample((4, 3)),), domain=(0.2, 2.0))
@@ -323,7 +323,7 @@ def matrix_rank(A, tol=None, hermitian=False, *, atol=None, rtol=None, out=None)
     if tol is not None:
         atol, rtol = tol, 0.0
     y = rank_of(A.cpu(), atol, rtol).to(device=A.device)
-    return y if out is None else write_out("linalg_matrix_rank", out, y, (A,))
+    return y if out is None else write_out("linalg_matrix_rank", out, y, (A,), True)
 
 
 @function(reference=None, **SPACES)
@@ -425,4 +425,4 @@ def cond(A, p: object = None, *, out=None):
                 raise
             y = matrix_norm.fn(A, p) * float("inf")
         y = op("nan_to_num")(y, float("inf"), float("inf"), float("-inf"))
-    return y if out is None else write_out("linalg_cond", out, y, (A,))
+    return y if out is None else write_out("linalg_cond", out, y, (A,), True)

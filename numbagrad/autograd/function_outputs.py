@@ -7,24 +7,41 @@ import warnings
 from ..tensor import Tensor, bump_version, raw
 from . import graph
 from .graph import Node, Output, View
-from .views import rebase
+from .views import forbidden, rebase
 
 
 def _is_in(t, tensors):
     return any(t is x for x in tensors)
 
 
+def _only_tensors(text, marked):
+    for i, t in enumerate(marked):
+        if not isinstance(t, Tensor):
+            raise RuntimeError(text.format(i, type(t).__name__))
+
+
+def _check_view(t):
+    """Raise if a view that forward modified in place may not be, by where it comes from."""
+    view = t._view
+    if view.mode is not None and (view.base._rg or t._rg):
+        raise RuntimeError(forbidden(t, view.mode))
+    if view.base._rg and view.base._node is None:
+        raise RuntimeError("a view of a leaf Variable that requires grad is being used in an in-place operation.")
+
+
 def wrap(node, ctx, args, outputs):
     """Check the marks on outputs; an input that comes back unmodified is replaced by a view of it."""
     inputs = [a for a in args if isinstance(a, Tensor)]
     dirty = ctx._dirty
+    _only_tensors("mark_dirty can only accept variables, but argument {0} is of type {1}", dirty)
+    _only_tensors("mark_non_differentiable only accepts variable arguments, but got {1}", ctx._no_grad_outputs)
     for t in dirty:
+        if not _is_in(t, outputs):
+            raise RuntimeError("Some elements marked as dirty during the forward method were not returned as output. "
+                               "The inputs that are modified inplace must all be outputs of the Function.")
         if not _is_in(t, inputs):
             warnings.warn("ctx.mark_dirty() received a tensor that was not an input. Only input Tensors that have been "
                           "mutated should be passed to ctx.mark_dirty().", UserWarning, stacklevel=3)
-        elif not _is_in(t, outputs):
-            raise RuntimeError("Some elements marked as dirty during the forward method were not returned as output. "
-                               "The inputs that are modified inplace must all be outputs of the Function.")
     result, ctx._kept = [], []
     for o in outputs:
         if not isinstance(o, Tensor):
@@ -37,6 +54,8 @@ def wrap(node, ctx, args, outputs):
             if node is not None:
                 if o._rg and o._node is None:
                     raise RuntimeError("a leaf Variable that requires grad has been used in an in-place operation.")
+                if o._view is not None:
+                    _check_view(o)
                 if o._view is not None and len(outputs) > 1:
                     raise RuntimeError("If your Function modifies inplace an input that is a view of another Tensor, "
                                        "your Function cannot return more than one Tensor. This is not supported by the "
@@ -85,7 +104,7 @@ def attach(node, ctx, args, outputs):
             continue
         if o._view is not None:
             o._view.version = o._ver[0]
-            o._view.mode = "function"
+            o._view.mode = "multi" if sum([k is not None for k in ctx._kept]) > 1 else "function"
         o._node, o._rg = e, True
     del ctx._kept
 

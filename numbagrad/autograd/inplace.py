@@ -5,6 +5,8 @@ An in-place op on a tensor that is no view gets a new node in front of the old o
 
 from __future__ import annotations
 
+import numpy as np
+
 from .. import dtypes as dt
 from .. import modes
 from ..kernel.tape import TAPE, active
@@ -13,7 +15,7 @@ from ..overlap import check_partial, check_single, is_expanded, is_several
 from ..tensor import Tensor, bump_version, contiguous_strides
 from . import graph
 from .graph import Node
-from .views import rebase
+from .views import forbidden, rebase
 
 
 def check(t, name="", others=()):
@@ -44,34 +46,6 @@ def check_mode(t, others=()):
         raise RuntimeError("a leaf Variable that requires grad is being used in an in-place operation.")
 
 
-UNCLEAR = ("Given that this use case is ambiguous and error-prone, it is forbidden. You can clarify your code by "
-           "moving both the view and the inplace either both inside the {0} block (if you don't want the inplace to be "
-           "tracked) or both outside (if you want the inplace to be tracked).")
-
-
-def forbidden(t, mode):
-    """Why a view of this origin may not be modified in place."""
-    if mode == "no_grad":
-        return "A view was created in no_grad mode and is being modified inplace with grad mode enabled. " + (
-            UNCLEAR.format("no_grad"))
-    if mode == "inference":
-        return "A view was created in inference mode and is being modified inplace in normal mode. " + (
-            UNCLEAR.format("inference_mode"))
-    name, index = "Unknown", 0
-    if t._node is not None:
-        node, index = graph.function_of(t._node)
-        name = graph.short_name(node)
-    head = f"Output {index} of {name} is a view and is being modified inplace. "
-    if mode == "function":
-        return head + ("This view was created inside a custom Function (or because an input was returned as-is) and "
-                       "the autograd logic to handle view+inplace would override the custom backward associated with "
-                       "the custom Function, leading to incorrect gradients. This behavior is forbidden. You can fix "
-                       "this by cloning the output of the custom Function.")
-    return head + ("This view is the output of a function that returns multiple views. Such functions do not allow the "
-                   "output views to be modified inplace. You should replace the inplace operation by an out-of-place "
-                   "one.")
-
-
 def old_self(t):
     """A copy of ``t`` as it is now, with its history: what an in-place op saves of the value it overwrites."""
     from ..copying import contiguous_copy
@@ -93,8 +67,27 @@ def method(op):
     return inplace
 
 
-def elementwise_method(op):
+def operator(op):
+    """``x += y``: the in-place method, which leaves operands that it cannot take to Python."""
+    if op.kind == "elementwise":
+        return elementwise_method(op, apply_or_leave)
+
+    def inplace(self, other):
+        return NotImplemented if isinstance(other, REFUSED) else apply_function(op, self, (other,), {})
+    return inplace
+
+
+REFUSED = (str, list, tuple, dict, type(None), np.ndarray)
+
+
+def apply_or_leave(op, t, args, kwargs):
+    """``apply`` for an operator: NotImplemented where the operand cannot be part of arithmetic."""
+    return NotImplemented if isinstance(args[0], REFUSED) else apply(op, t, args, kwargs)
+
+
+def elementwise_method(op, apply=None):
     """``x.add_(y)``: straight to the kernel where nothing is recorded and nothing has to be converted."""
+    apply = apply or globals()["apply"]
     if len(op.tensors) != 2 or op.params:
         def inplace(self, *args, **kwargs):
             return apply(op, self, args, kwargs)

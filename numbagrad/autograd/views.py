@@ -138,8 +138,40 @@ def refresh(t):
     if view.version != version:
         base = view.base
         if base._rg and (t._rg or base._node is not None) and t._kind.dtype.category >= 2:
+            if view.mode is not None:
+                mode = modes.current()
+                if not mode.grad or mode.inference:
+                    return  # nothing is recorded now; a later use with gradients is refused
+                raise RuntimeError(forbidden(t, view.mode, "its base or another view of its base has been"))
             t._node, t._rg = remake(base, t), True
         view.version = version
+
+
+UNCLEAR = ("Given that this use case is ambiguous and error-prone, it is forbidden. You can clarify your code by "
+           "moving both the view and the inplace either both inside the {0} block (if you don't want the inplace to be "
+           "tracked) or both outside (if you want the inplace to be tracked).")
+
+
+def forbidden(t, mode, what="is being"):
+    """Why a view of this origin, or its base, may not be modified in place."""
+    if mode == "inference":
+        return f"A view was created in inference mode and {what} modified inplace in normal mode. " + (
+            UNCLEAR.format("inference_mode"))
+    if mode == "no_grad" or t._node is None:
+        head = f"A view was created in no_grad mode and {what} modified inplace with grad mode enabled. "
+    else:
+        node, index = graph.function_of(t._node)
+        head = f"Output {index} of {graph.short_name(node)} is a view and {what} modified inplace. "
+    if mode == "no_grad":
+        return head + UNCLEAR.format("no_grad")
+    if mode == "function":
+        return head + ("This view was created inside a custom Function (or because an input was returned as-is) and "
+                       "the autograd logic to handle view+inplace would override the custom backward associated with "
+                       "the custom Function, leading to incorrect gradients. This behavior is forbidden. You can fix "
+                       "this by cloning the output of the custom Function.")
+    return head + ("This view is the output of a function that returns multiple views. Such functions do not allow the "
+                   "output views to be modified inplace. You should replace the inplace operation by an out-of-place "
+                   "one.")
 
 
 def rebase(t, node):

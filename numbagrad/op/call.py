@@ -6,6 +6,7 @@ The common case (equal kinds and shapes, row-major, default mode) never comes he
 from __future__ import annotations
 
 import numbers
+import warnings
 from itertools import starmap
 
 import numpy as np
@@ -16,7 +17,7 @@ from ..autograd import graph
 from ..kernel import emit
 from ..kernel.tape import TAPE, active
 from ..kernel.threads import LIMIT
-from ..overlap import check_partial
+from ..overlap import check_partial, check_single
 from ..tensor import Tensor, bump_version, contiguous_strides, is_contiguous, make, mark_inference, raw
 
 
@@ -71,13 +72,15 @@ def general(op, args, params, out=None):
     tensors = [a for a, p in zip(args, pattern) if p == "t"]
     scalars = [a for a, p in zip(args, pattern) if p == "s"]
     if out is not None:
+        if not isinstance(out, Tensor):
+            raise TypeError(f"{op.name}(): argument 'out' must be Tensor, not {type(out).__name__}")
         check_partial(out, tensors)
     common = common_dtype(tensors, scalars)
     compute = form.compute_type(common)
     if op.complex is not None and compute.is_complex:
         from .record import REGISTRY
         result = REGISTRY[op.complex].callable(*args, *params)
-        return result if out is None else write_out(op.name, out, result, tensors)
+        return result if out is None else write_out(op.name, out, result, tensors, True)
     if op.check is not None:
         op.check(args, compute)
     check_dtype(op, compute)
@@ -96,7 +99,7 @@ def general(op, args, params, out=None):
             compute.category >= 2 or not op.params and op.check is None):
         remember(form, pattern, scalars, compute, result_kind)
     if out is not None:
-        return write_out(op.name, out, result, tensors)
+        return write_out(op.name, out, result, tensors, True)
     record(form, tensors, scalars, result, shape)
     return result
 
@@ -403,17 +406,61 @@ def recorded_gradient(form, i, rule, values):
     return op.call(values["g"], *saved, *[values[n] for n in op.numbers])
 
 
-def write_out(name, out, result, tensors):
-    """Put a result into the ``out=`` tensor (resized if its shape differs) and return it."""
-    if modes.is_grad_enabled() and (out._rg or any(t._rg for t in tensors)):
-        raise RuntimeError(f"{name}(): functions with out=... arguments don't support automatic differentiation, but one "
-                           "of the arguments requires grad.")
-    if not dt.can_cast(result._kind.dtype, out._kind.dtype):
-        raise RuntimeError(f"result type {dt.scalar_name(result.dtype)} can't be cast to the desired output type "
-                           f"{dt.scalar_name(out.dtype)}")
+def write_out(name, out, result, tensors, cast=False):
+    """Put a result into the ``out=`` tensor (resized if its shape differs) and return it; see ``check_out``."""
+    check_out(name, out, result, tensors, cast)
+    return _put(out, result)
+
+
+def write_outs(name, outs, results, tensors, cast=False):
+    """``write_out`` for several results: all are checked before the first is written."""
+    if not isinstance(outs, (tuple, list)):
+        raise TypeError(f"{name}(): argument 'out' must be tuple of Tensors, not {type(outs).__name__}")
+    if len(outs) != len(results):
+        raise TypeError(f"expected tuple of {len(results)} elements but got {len(outs)}")
+    for out, result in zip(outs, results):
+        check_out(name, out, result, tensors, cast)
+    return [_put(out, result) for out, result in zip(outs, results)]
+
+
+def write_new(name, out, result):
+    """Put what a factory function made into the ``out=`` tensor, which takes its shape."""
+    check_out(name, out, result, (), True)
     if out._shape != result._shape:
         resize(out, result._shape)
-    out.copy_(result)
+    return _put(out, result)
+
+
+def check_out(name, out, result, tensors, cast=False):
+    """Raise unless ``result``, which was made of ``tensors``, may be written into ``out``; ``cast``: with a conversion."""
+    if not isinstance(out, Tensor):
+        raise TypeError(f"{name}(): argument 'out' must be Tensor, not {type(out).__name__}")
+    d, to = result._kind.dtype, out._kind.dtype
+    if modes.is_grad_enabled() and (out._rg or d.category > 1 and any([t._rg for t in tensors])):
+        raise RuntimeError(f"{name}(): functions with out=... arguments don't support automatic differentiation, but one "
+                           "of the arguments requires grad.")
+    if out._kind.device is not result._kind.device:
+        raise RuntimeError(f"Expected out tensor to be on the same device as the result of {name}(), but found "
+                           f"{out._kind.device} and {result._kind.device}")
+    if not dt.can_cast(d, to):
+        raise RuntimeError(f"result type {dt.scalar_name(d)} can't be cast to the desired output type {dt.scalar_name(to)}")
+    if not cast and d is not to:
+        raise RuntimeError(f"Expected out tensor to have dtype {dt.c_name(d)}, but got {dt.c_name(to)} instead")
+    if out._shape == result._shape:
+        check_single(out)
+    check_partial(out, tensors)
+
+
+def _put(out, result):
+    if out._shape != result._shape:
+        if out._n:
+            warnings.warn(f"An output with one or more elements was resized since it had shape {list(out._shape)}, which "
+                          f"does not match the required output shape {list(result._shape)}. This behavior is deprecated, "
+                          "and in a future PyTorch release outputs will not be resized unless they have zero elements. You "
+                          "can explicitly reuse an out tensor t by resizing it, inplace, to zero elements with "
+                          "t.resize_(0).", UserWarning, stacklevel=3)
+        resize(out, result._shape)
+    out.copy_(result.detach())
     return out
 
 

@@ -280,7 +280,7 @@ def general(op, input, dim, keepdim, dtype, out):
     if dtype is not None and dtype.category < 2 and op.result == "sum":
         result = result.to(dtype=dtype)  # summed in int64, which wraps around to the same bits
     if out is not None:
-        return calls.write_out(op.name, out, result, [input])
+        return calls.write_out(op.name, out, result, [input], True)
     _record(op, [result], (input,), [input], (dim, keepdim))
     if input._strides is None and kind.cpu and input._n and result._n and not TAPE and result._kind is kind:
         dims = normalize_dims(dim, len(input._shape))

@@ -201,7 +201,7 @@ def _in_mode(op, out, input, params):
     m = modes.current()
     out._node, out._rg = None, False
     if not m.grad or m.inference:
-        out._view.mode = out._view.mode or ("inference" if m.inference else "no_grad")
+        out._view.mode = "inference" if m.inference else "no_grad"
     elif input._rg:
         node = calls.new_node(op.node_class, (input._node or input,))
         node.ctx = (input._shape, params)

@@ -1,0 +1,213 @@
+"""Tensors from Python and NumPy data, numbers into tensors of every dtype, operators with arrays: as PyTorch has it."""
+
+import array
+import collections
+import operator
+
+import numpy as np
+import pytest
+from snippets import said
+
+import numbagrad as ng
+
+SNIPPETS = """
+torch.tensor(np.float64(1))
+torch.tensor([np.float64(1)])
+torch.tensor([np.float32(1), 2.])
+torch.tensor([np.float16(1), np.float32(2)])
+torch.tensor([1, np.int8(2)])
+torch.tensor([np.int8(1), np.uint8(2)])
+torch.tensor([np.float64(1), 1j])
+torch.tensor([np.complex64(1), 1.])
+torch.tensor([[np.float64(2)], [1]])
+torch.tensor([np.ones(3).mean(), np.ones(3).std()])
+torch.tensor(np.array([1., 2]).astype('>f8'))
+torch.from_numpy(np.array([1., 2]).astype('>f8'))
+torch.from_numpy(np.arange(4.)[::-1])
+torch.tensor(np.arange(4.)[::-1])
+torch.as_tensor(np.arange(4.)[::-1])
+torch.from_numpy(np.float64(3))
+torch.from_numpy(np.array(3.))
+torch.from_numpy([1])
+torch.from_numpy(np.arange(6.).reshape(2, 3)[:, ::2])
+torch.tensor(np.arange(6.).reshape(2, 3).T).stride()
+torch.tensor(range(3))
+torch.tensor([range(3), range(3)])
+torch.tensor(range(0))
+torch.Tensor(range(3))
+torch.as_tensor(range(3))
+torch.LongTensor(range(3))
+torch.ones(3).new_tensor(range(3))
+torch.tensor(collections.deque([1, 2]))
+torch.tensor(array.array('d', [1, 2]))
+torch.tensor(array.array('i', [1, 2]))
+torch.tensor(bytearray(b'ab'))
+torch.tensor(memoryview(b'ab'))
+torch.tensor(b'ab')
+torch.tensor({1: 2})
+torch.tensor({1, 2})
+torch.tensor(iter([1]))
+torch.tensor(None)
+torch.tensor([None])
+torch.tensor('abc')
+torch.tensor(['abc'])
+torch.tensor([1, 'a'])
+torch.tensor([[1], 2])
+torch.tensor([[1, 2], [3]])
+torch.tensor([[], []])
+torch.tensor([[[]]])
+torch.tensor([torch.tensor(1.), 2])
+torch.tensor([torch.tensor([1, 2]), torch.tensor([3, 4])])
+torch.tensor([torch.tensor([1.]), torch.tensor([2], dtype=torch.float64)])
+torch.tensor([np.arange(2), [3., 4.]])
+torch.tensor([np.arange(2), np.arange(3)])
+torch.tensor([2.7], dtype=torch.int64)
+torch.tensor([-2.7], dtype=torch.int8)
+torch.tensor([0.5, 0., float('nan')], dtype=torch.bool)
+torch.tensor([float('nan')], dtype=torch.int32)
+torch.tensor([float('inf')], dtype=torch.int64)
+torch.tensor([1e19], dtype=torch.int64)
+torch.tensor(2**63)
+torch.tensor([2**63], dtype=torch.float32)
+torch.tensor([2**63], dtype=torch.int64)
+torch.tensor([2**63 - 1, -2**63])
+torch.tensor([300], dtype=torch.int8)
+torch.tensor(np.int64(300), dtype=torch.int8)
+torch.tensor(np.array([300]), dtype=torch.int8)
+torch.tensor([-1, -255], dtype=torch.uint8)
+torch.tensor([-256], dtype=torch.uint8)
+torch.tensor([1j], dtype=torch.float32)
+torch.tensor([1e39])
+torch.tensor([1e6], dtype=torch.float16)
+torch.tensor([True, 2.5])
+torch.tensor(5, dtype='float32')
+torch.ones(3)[1.0:2]
+torch.ones(3)['a':]
+torch.ones(3)[:None:1.5]
+torch.ones(3)[np.int64(1):np.int64(3)]
+torch.ones(3).__setitem__(slice(1.0, 2), 1)
+torch.zeros(3).scatter_(0, torch.tensor([1]), torch.tensor(5.))
+torch.zeros(3).scatter(0, torch.tensor([1]), torch.tensor(5.))
+torch.zeros(3).scatter_(0, torch.tensor(1), torch.tensor([5.]))
+torch.zeros(3).scatter_add_(0, torch.tensor([1]), torch.tensor(5.))
+torch.block_diag()
+torch.full((2,), 2**63)
+torch.full((2,), np.float64(2)).dtype
+a = torch.ones(3, dtype=torch.int8); a[0] = 300
+a = torch.ones(3, dtype=torch.float16); a[0] = 70000; a
+torch.tensor([3, 3]) + np.array([3, 4])
+torch.tensor([3., 3.]) == np.array([3, 4])
+np.array([3, 4]) == torch.tensor([3., 3.])
+torch.tensor([3., 3.]) < np.array([3, 4])
+np.array([3, 4]) + torch.tensor([3., 3.])
+np.array([3., 4]) ** torch.tensor([3., 3.])
+torch.tensor([3., 3.]) + [1]
+a = torch.ones(2); a += [1]
+torch.ones(2, requires_grad=True) + np.ones(2)
+torch.ones(2).bfloat16() + np.ones(2)
+torch.ones(2).add(np.ones(2)).foo
+np.concatenate([torch.ones(2), torch.ones(1)])
+""".strip().splitlines()
+NAMES = "import numpy as np, collections, array; "
+
+
+@pytest.mark.parametrize("text", SNIPPETS)
+def test_like_torch(text):
+    torch = pytest.importorskip("torch", reason="PyTorch is the oracle here")
+    ours, theirs = (said(lib, NAMES + text).replace("numpy.ndarray", "ndarray").split("\n")[0] for lib in (ng, torch))
+    if "invalid combination" in theirs or ".foo" in text:
+        assert ours.split(":")[0] == theirs.split(":")[0]
+    else:
+        assert ours == theirs
+
+
+def test_lists_that_contain_themselves():
+    """PyTorch ends its process in the second and third."""
+    one, two, three = [], [], []
+    one.append(one)
+    two += [two, two]
+    three.append([three])
+    for data in (one, two, three, [one], (two,)):
+        with pytest.raises(ValueError, match="too many dimensions"):
+            ng.tensor(data)
+
+
+def test_the_same_row_several_times():
+    row = [1.0, 2.0]
+    assert ng.tensor([row] * 3).tolist() == [row] * 3
+    deque = collections.deque(row)
+    assert ng.tensor([deque, deque, array.array("f", row)]).tolist() == [row] * 3
+
+
+NUMBERS = {"int8": (127, -128, 128, -129, 2.9, 127.5, 128.5, float("nan"), 1 + 0j, 1j), "uint8": (255, -255, 256, -256, -1.5),
+           "int16": (2**15, -2**15), "int32": (2**31, -2**31, 2147483648.5, float("inf")), "int64": (2**63 - 1, -2**63, 2**63),
+           "bool": (2, 0.5, 1j, False), "float16": (65504, 70000, float("inf"), 1e6), "bfloat16": (3e38, 1e39),
+           "float32": (3.4e38, 1e39, float("-inf"), float("nan"), 1j, 2 + 0j), "complex64": (1e39, 1e39j, 1 + 2j)}
+WAYS = {"fill_": lambda T, d, v: T.zeros(2, dtype=d).fill_(v), "full": lambda T, d, v: T.full((2,), v, dtype=d),
+        "new_full": lambda T, d, v: T.zeros(2, dtype=d).new_full((2,), v),
+        "masked_fill": lambda T, d, v: T.zeros(2, dtype=d).masked_fill(T.tensor([True, False]), v),
+        "tensor": lambda T, d, v: T.tensor([v], dtype=d), "scalar_tensor": lambda T, d, v: T.scalar_tensor(v, dtype=d)}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", NUMBERS)
+def test_numbers_outside_a_dtype(torch, name, way):
+    for v in NUMBERS[name]:
+        results = []
+        for lib in (torch, ng):
+            try:
+                t = WAYS[way](lib, getattr(lib, name), v)
+                results.append((str(t.dtype).rpartition(".")[2], str(t.tolist())))
+            except (RuntimeError, TypeError, ValueError) as e:
+                results.append(f"{type(e).__name__}: {e}")
+        assert results[0] == results[1], f"{v!r}"
+
+
+def test_a_refused_number_changes_nothing():
+    t = ng.ones(3, dtype=ng.int8)
+    for write in (lambda: t.fill_(300), lambda: operator.setitem(t, 0, -129), lambda: operator.setitem(t, slice(0, 2), 128.0),
+                  lambda: operator.setitem(t, ng.tensor([0]), 300), lambda: operator.setitem(t, t == 1, 300),
+                  lambda: t.masked_fill_(t == 1, 1000), lambda: t.index_fill_(0, ng.tensor([1]), 2**40)):
+        with pytest.raises(RuntimeError, match="value cannot be converted to type int8_t without overflow"):
+            write()
+    assert t.tolist() == [1, 1, 1] and t._version == 0
+    for v in (None, "a"):
+        with pytest.raises(TypeError):
+            ng.full((2,), v)
+        with pytest.raises(TypeError):
+            t.fill_(v)
+
+
+@pytest.mark.parametrize("name", "add sub mul truediv pow floordiv mod matmul iadd isub imul itruediv ipow".split())
+def test_operators_with_arrays(torch, name):
+    f = getattr(operator, name)
+    for a in (np.array([1.0, 2.0]), np.array([1, 2]), np.array([1.0, 2.0], np.float32), np.array(2.0)):
+        if a.ndim == 0 and name == "matmul":
+            continue
+        for d in ("float32", "int64"):
+            ours = f(ng.tensor([3, 4]).to(getattr(ng, d)), a)
+            with pytest.warns(DeprecationWarning, match="__array_wrap__"):
+                theirs = f(torch.tensor([3, 4]).to(getattr(torch, d)), a)
+            assert type(ours) is ng.Tensor and str(ours.dtype) == str(theirs.dtype) and ours.tolist() == theirs.tolist()
+
+
+def test_functions_of_numpy_give_tensors():
+    x = ng.tensor([3.0, 4.0])
+    for f in (np.exp, np.abs, np.negative):
+        assert type(f(x)) is ng.Tensor and np.array_equal(f(x).numpy(), f(x.numpy()))
+    assert np.isnan(x).dtype is ng.uint8
+    assert (1 / x).tolist() == (np.float32(1) / x.numpy()).tolist()
+    y = x
+    y += np.ones(2)
+    assert y is not x and x.tolist() == [3, 4] and y.dtype is ng.float64
+
+
+def test_arrays_that_cannot_be_written(monkeypatch):
+    from numbagrad import creation
+    monkeypatch.setattr(creation, "_warned", [])
+    a = np.arange(3.0)
+    a.flags.writeable = False
+    with pytest.warns(UserWarning, match="The given NumPy array is not writable"):
+        ng.from_numpy(a)
+    assert ng.from_numpy(a).tolist() == ng.as_tensor(a).tolist() == ng.tensor(a).tolist() == [0, 1, 2]
+    ng.ones(3)[np.broadcast_to(np.array(1), (2,))]
