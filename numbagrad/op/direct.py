@@ -8,7 +8,7 @@ from .. import modes, storage
 from ..autograd import graph
 from ..autograd.graph import Output
 from ..kernel import jit
-from ..tensor import Tensor, make, raw
+from ..tensor import Tensor, make, raw, too_large
 from . import call as calls
 
 NUMBERED = tuple(f"y{i}" for i in range(8))  # names of the outputs in gradient rules of ops with several
@@ -22,7 +22,7 @@ def build(op, node_class=None):
     env = {"DEFAULTS": op._defaults(), "invoke": invoke, "OP": op, "NODE": node_class, "STATE": modes.STATE,
            "Tensor": Tensor, "new": object.__new__, "rule": op.fn, "empty": np.empty, "refresh": graph.refresh,
            "make": make, "sequence": graph.sequence, "save_output": graph.save_output, "row_major": row_major,
-           "NONE": {}, "peek": storage._peek or calls.storage_peek}
+           "NONE": {}, "too_large": too_large, "peek": storage._peek or calls.storage_peek}
     text = [f"def {op.name}({op._head()}):"]
     if len(t) == 1 and op.lists == t and not {t[0], "ys"} & set(op.rule_names) and not op.keyword_only:
         text += _list_text(op, t[0], general, params)
