@@ -379,6 +379,14 @@ def new_tensor(self, data, *, dtype=None, device=None, requires_grad=False):
     return tensor(data, dtype=dtype or self.dtype, device=device or self.device, requires_grad=requires_grad)
 
 
+def counted(n, dtype):
+    """0, 1, ... n - 1 as an array; PyTorch's error where memory does not hold them."""
+    try:
+        return np.arange(n, dtype=dtype)
+    except (ValueError, MemoryError) as e:
+        raise too_large(e, (n,), n * np.dtype(dtype).itemsize) from None
+
+
 @constant
 def arange(start, end=None, step=1, *, out=None, dtype=None, layout=None, device=None, requires_grad=False):
     """Values from ``start`` (0 when only one bound is given) in steps up to, not including, ``end``."""
@@ -399,9 +407,8 @@ def arange(start, end=None, step=1, *, out=None, dtype=None, layout=None, device
     if not all(math.isfinite(x) for x in (start, end, step)):
         raise RuntimeError(f"unsupported range: {start} -> {end}")
     n = math.ceil((end - start) / step)
-    make((n,), storage.kind_of(dtype))  # PyTorch's error where there is no memory for it
-    a = start + np.arange(n, dtype=np.int64 if dtype.category < 2 and isinstance(step, int) and isinstance(start, int)
-                          else np.float64) * step
+    a = start + counted(n, np.int64 if dtype.category < 2 and isinstance(step, int) and isinstance(start, int)
+                        else np.float64) * step
     t = from_array(np.ascontiguousarray(a)).to(device=storage.resolve_device(device), dtype=dtype)
     return _finish(t, requires_grad) if out is None else _into("arange", out, t)
 
@@ -425,7 +432,7 @@ def linspace(start, end, steps, *, out=None, dtype=None, layout=None, device=Non
         # Symmetric as in PyTorch: the upper half counts down from ``end``. In float32 the step itself is float32.
         work = np.float32 if d.code == "f4" else wide
         step = work((work(end) - work(start)) / work(max(steps - 1, 1)))
-        i = np.arange(steps)
+        i = counted(steps, np.int64)
         low = (work(start) + step * i.astype(work)) if work is not np.float32 else _fma32(start, step, i)
         high = (work(end) - step * (steps - 1 - i).astype(work)) if work is not np.float32 else _fma32(
             end, -step, steps - 1 - i)

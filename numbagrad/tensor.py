@@ -256,7 +256,7 @@ class Tensor(Values):
         """How often the memory was modified in place."""
         if self._ver is INFERENCE_VERSION:
             raise RuntimeError("Inference tensors do not track version counter.")
-        return self._ver[0]
+        return self._ver[0] % graph.EXCHANGE
 
     @property
     def _base(self):
@@ -302,6 +302,9 @@ class Tensor(Values):
             raise TypeError(f"Variable data has to be a tensor, but got {type(value).__name__}")
         if value._kind.dtype.category < 2 and self._rg:
             raise RuntimeError("data set to a tensor that requires gradients must be floating point or complex dtype")
+        if (value._shape != self._shape or value._strides != self._strides or value._kind is not self._kind) and (
+                self._ver is not INFERENCE_VERSION):
+            graph.exchanged(self)
         self._buf, self._ptr, self._n = value._buf, value._ptr, value._n
         self._shape, self._strides, self._kind = value._shape, value._strides, value._kind
 

@@ -232,6 +232,9 @@ def embedding_bag(input, weight, offsets=None, max_norm: float = None, norm_type
         if per_sample_weights._shape != input._shape:
             raise ValueError(f"embedding_bag: If per_sample_weights ({list(per_sample_weights._shape)}) is not None, then it "
                              f"must have the same shape as the input ({list(input._shape)})")
+        if per_sample_weights._kind is not weight._kind:
+            raise RuntimeError("embedding_bag(): expected 'weight' and 'per_sample_weights' to have the same dtype and device, "
+                               f"but got {weight.dtype} and {per_sample_weights.dtype}")
     check_indices(input, "embedding_bag")
     if len(input._shape) == 2:
         if offsets is not None:

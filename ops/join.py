@@ -18,6 +18,8 @@ from .indexing import MOVE
 from .region import region, slice_
 from .shape import expanded, reshaped
 
+MOST_BYTES = 1 << 36  # of a result whose elements Python lists first
+
 
 @kernel
 def copy_block(x: "*T", out: "*T", width: int, step: int, start: int, stop: int):
@@ -270,8 +272,26 @@ def combinations(input, r=2, with_replacement=False):
         raise RuntimeError(f"Expect a non-negative number, but got {r}")
     if r == 0:
         return input.new_empty((0,))
+    # The elements are known before any is made: a number of terms that memory cannot hold would be counted for years.
+    count = _choice_count(input._n, r, with_replacement)
+    if count * r * 8 > MOST_BYTES:
+        raise RuntimeError(f"combinations(): {count} choices of {r} elements take {count * r * 8} bytes, more than {MOST_BYTES}")
     places = np.array(list(_choices(range(input._n), r, with_replacement)), np.int64).reshape(-1, r).T
     return stack.fn([index_select.fn(input, 0, from_numpy(np.ascontiguousarray(p))) for p in places], 1)
+
+
+def _choice_count(n, r, with_replacement):
+    """How many choices there are, or a number above any memory."""
+    if with_replacement:
+        n = n + r - 1 if n else 0
+    if r > n:
+        return 0
+    count = 1
+    for i in range(min(r, n - r)):
+        count = count * (n - i) // (i + 1)
+        if count > MOST_BYTES:
+            break
+    return count
 
 
 def _choices(items, r, with_replacement):

@@ -224,6 +224,9 @@ def _(g, input):
 
 def _cofactors(a):
     """conj(det A) A^-H, by singular values, so that singular matrices are no exception."""
+    finite = np.isfinite(a).all((-2, -1))[..., None, None]
+    if not finite.all():  # LAPACK does not return from infinities
+        return np.where(finite, _cofactors(np.where(finite, a, 0)), np.nan).astype(a.dtype)
     u, s, vh = np.linalg.svd(a)
     n = s.shape[-1]
     # The product of all singular values but one.

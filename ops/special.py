@@ -178,6 +178,8 @@ def mvlgamma(input, p):
         raise TypeError(f"mvlgamma(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
     if p < 1:
         raise RuntimeError(f"p has to be greater than or equal to 1, but got {p}")
+    if p > 1 << 16:
+        raise RuntimeError(f"mvlgamma(): p = {p} is too large: the result is a sum of p terms, at most {1 << 16} here")
     total = p * (p - 1) * math.log(math.pi) / 4
     for j in range(p):
         total = lgamma(input - j / 2) + total

@@ -19,6 +19,7 @@ from .linalg import (
     checked,
     column,
     diagonal,
+    element,
     eye_like,
     mh,
     of_dtype,
@@ -98,6 +99,11 @@ def qr(A, mode="reduced", *, out=None):
 
 # --- eigenvalues of Hermitian matrices ---
 
+def first_of(bad, a):
+    """The words for the first bad matrix of a batch."""
+    return element(int(np.argmax(bad.reshape(-1))), a.ndim)
+
+
 @custom(name="linalg_eigh", private=True, node="LinalgEighBackward0", reference=None)
 def hermitian_eigen(A, upper: bool = False):
     """(eigenvalues ascending, eigenvectors) of Hermitian matrices, of which one triangle is read."""
@@ -107,6 +113,11 @@ def hermitian_eigen(A, upper: bool = False):
 
 @hermitian_eigen.cpu
 def _(outs, A, upper):
+    a = A.array()
+    bad = ~np.isfinite((np.triu if upper else np.tril)(a)).all((-2, -1))
+    if bad.any():  # LAPACK may not return
+        raise LinAlgError(f"linalg.eigh: {first_of(bad, a)}The algorithm failed to converge because the input matrix contained "
+                          "non-finite values.")
     try:
         outs[0].array()[...], outs[1].array()[...] = np.linalg.eigh(A.array(), "U" if upper else "L")
     except np.linalg.LinAlgError:
@@ -144,6 +155,26 @@ def eigvalsh(A, UPLO="L", *, out=None):
 
 # --- singular values ---
 
+def svd_of(a, full=False, vectors=True):
+    """``np.linalg.svd`` of finite matrices: PyTorch's error for one with NaN, NaN for one with infinities."""
+    bad = ~np.isfinite(a).all((-2, -1))
+    if bad.any():  # LAPACK does not return from infinities
+        nan = np.isnan(a).any((-2, -1))
+        if nan.any():
+            raise LinAlgError(f"linalg.svd: {first_of(nan, a)}The algorithm failed to converge because the input matrix "
+                              "contained non-finite values.")
+        a = np.where(bad[..., None, None], 0, a)
+    try:
+        found = np.linalg.svd(a, full, vectors)
+    except np.linalg.LinAlgError:
+        raise LinAlgError("linalg.svd: The algorithm failed to converge because the input matrix is ill-conditioned or has "
+                          "too many repeated singular values.") from None
+    if bad.any():
+        for part in found if vectors else (found,):
+            part[bad] = np.nan
+    return found
+
+
 @custom(name="linalg_svd", private=True, node="LinalgSvdBackward0", reference=None)
 def singular_factors(A, full: bool = False):
     """(U, S, V^H)."""
@@ -155,12 +186,7 @@ def singular_factors(A, full: bool = False):
 
 @singular_factors.cpu
 def _(outs, A, full):
-    try:
-        found = np.linalg.svd(A.array(), full)
-    except np.linalg.LinAlgError:
-        raise LinAlgError("linalg.svd: The algorithm failed to converge because the input matrix is ill-conditioned or has "
-                          "too many repeated singular values.") from None
-    for o, v in zip(outs, found):
+    for o, v in zip(outs, svd_of(A.array(), full)):
         o.array()[...] = v
 
 
@@ -219,7 +245,10 @@ def eigen(A):
 
 @eigen.cpu
 def _(outs, A):
-    outs[0].array()[...], outs[1].array()[...] = np.linalg.eig(A.array())
+    a = A.array()
+    if not np.isfinite(a).all():
+        raise RuntimeError("torch.linalg.eig: input tensor should not contain infs or NaNs.")
+    outs[0].array()[...], outs[1].array()[...] = np.linalg.eig(a)
 
 
 @eigen.gradient
@@ -274,9 +303,9 @@ def cutoff(s, shape, atol, rtol, eps):
 @pseudo_inverse.cpu
 def _(out, A, atol, rtol, hermitian):
     a = A.array()
-    u, s, vh = np.linalg.svd(a, full_matrices=False)
-    with np.errstate(divide="ignore"):
-        inverse = np.where(s > cutoff(s, a.shape, atol, rtol, np.finfo(a.dtype).eps), 1 / s, 0).astype(s.dtype)
+    u, s, vh = svd_of(a)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        inverse = np.where(~(s <= cutoff(s, a.shape, atol, rtol, np.finfo(a.dtype).eps)), 1 / s, 0).astype(s.dtype)
     out.array()[...] = np.swapaxes(vh, -1, -2).conj() @ (inverse[..., None] * np.swapaxes(u, -1, -2).conj())
 
 
@@ -311,7 +340,7 @@ def rank_of(A, atol: object, rtol: object):
 @rank_of.cpu
 def _(out, A, atol, rtol):
     a = A.array()
-    s = np.linalg.svd(a, compute_uv=False)
+    s = svd_of(a, vectors=False)
     out.array()[...] = (s > cutoff(s, a.shape, atol, rtol, np.finfo(a.dtype).eps)).sum(-1)
 
 

@@ -340,6 +340,9 @@ def _leaf(t, r, captured, accumulate, create_graph, own):
 
 def accumulate_grad(t, r, create_graph, own):
     """Add ``r`` to ``t.grad``; ``own`` says that ``t`` may keep ``r`` itself."""
+    if r._shape != t._shape:
+        raise RuntimeError(f"AccumulateGrad got an invalid gradient - got {list(r._shape)} but expected shape compatible with "
+                           f"{list(t._shape)}: the leaf's data was exchanged between forward and backward")
     if TAPE:
         recorder = active()
         if recorder is not None:

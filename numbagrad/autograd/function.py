@@ -84,6 +84,7 @@ class BackwardCFunction(Node):
 
     __slots__ = ()
     takes_none = holds_more = True
+    trusts_saved = False
     _forward_cls = None
 
     @property

@@ -32,6 +32,7 @@ class Node:
     op = None
     is_leaf_edge = False
     holds_more = False  # whether release has something to drop that is not in ``saved``
+    trusts_saved = True  # whether what comes back from the user's hooks must have the form that was saved
     takes_none = False  # whether backward wants to run even when no gradient arrived at any output
 
     def name(self):
@@ -370,9 +371,11 @@ class MultiHook:
 
 
 from .saved import (  # noqa: E402
+    EXCHANGE,
     Packed,
     allow_mutation_on_saved_tensors,
     disable_saved_tensors_hooks,
+    exchanged,
     freed,
     modified,
     save_input,
@@ -386,4 +389,4 @@ from .saved import (  # noqa: E402
 
 __all__ = ["saved_tensors_hooks", "save_on_cpu", "disable_saved_tensors_hooks", "register_multi_grad_hook",
            "allow_mutation_on_saved_tensors", "Node", "GradientEdge", "get_gradient_edge", "increment_version",
-           "Packed", "freed", "modified", "save_input", "save_output", "unpack", "unpack_plain", "with_edge"]
+           "EXCHANGE", "Packed", "exchanged", "freed", "modified", "save_input", "save_output", "unpack", "unpack_plain", "with_edge"]

@@ -9,17 +9,58 @@ from __future__ import annotations
 from .. import modes
 
 
+# Versions count in-place changes; every exchange of a tensor's memory for another form (``x.data = other``) adds this.
+EXCHANGE = 1 << 40
+
+
 class Packed:
-    """A saved tensor that went through the user's pack hook."""
+    """A saved tensor that went through the user's pack hook, and the form that kernels expect of it."""
 
-    __slots__ = ("value", "unpack", "edge", "is_output", "index")
+    __slots__ = ("value", "unpack", "shape", "kind", "edge", "is_output", "index")
 
-    def __init__(self, value, unpack, edge, is_output, index=0):
-        self.value, self.unpack, self.edge, self.is_output, self.index = value, unpack, edge, is_output, index
+    def __init__(self, value, unpack, shape, kind, edge, is_output, index=0):
+        self.value, self.unpack, self.shape, self.kind = value, unpack, shape, kind
+        self.edge, self.is_output, self.index = edge, is_output, index
+
+
+def exchanged(t):
+    """Note that ``t`` is about to get memory of another form: what was saved of it is compared when backward wants it."""
+    from .graph import extra
+    version = t._ver[0]
+    extra(t).setdefault("forms", {})[version // EXCHANGE] = t._shape, t._kind
+    t._ver = [version + EXCHANGE]
+    if t._view is not None and t._view.version == version:
+        t._view.version = t._ver[0]
+
+
+def _after_exchange(node, t, version, which):
+    """A saved input whose memory was exchanged since; the in-place error where a change is what happened."""
+    now = t._ver[0]
+    if now // EXCHANGE == version // EXCHANGE or now % EXCHANGE != version % EXCHANGE:
+        modified(node, t._shape, t._kind, t._ver, version, which, False, t)
+    return fitting(node, t, *t.__dict__["_numbagrad"]["forms"][version // EXCHANGE], which)
+
+
+def fitting(node, t, shape, kind, which):
+    """``t`` as the saved tensor of this shape and kind that a backward relies on; RuntimeError where it cannot be that."""
+    if not node.trusts_saved:
+        return t
+    if t._shape == shape and t._kind is kind:
+        return t.contiguous()  # native backwards of row-major inputs do not look at strides
+    name = f"{type(node).__name__}: the tensor saved" + (f" as '{which}'" if which else "")
+    if t._shape != shape:
+        raise RuntimeError(f"{name} had the sizes {list(shape)}, but backward finds {list(t._shape)}: the size of the tensors "
+                           "must match")
+    if t._kind.device is not kind.device:
+        raise RuntimeError(f"Expected all tensors to be on the same device, but {name} was on {kind.device} and is now on "
+                           f"{t._kind.device}")
+    if t._kind.dtype.is_complex and not kind.dtype.is_complex:
+        raise RuntimeError(f"{name} had the dtype {kind.dtype}, but backward finds {t._kind.dtype}")
+    return t.to(kind.dtype).contiguous()
 
 
 def _pack(t):
-    """The value of the innermost pack hook for ``t``, and its unpack hook."""
+    """The value of the innermost pack hook for ``t``, its unpack hook, and the form of ``t``."""
     pack, unpack = modes.current().hooks[-1]
     plain = t.detach()
     version = t._ver[0]
@@ -30,7 +71,7 @@ def _pack(t):
                            "pack hook can not be modified by in-place operations as this can lead to unexpected "
                            "side-effects. Please open an issue if you need to perform in-place operations on the input "
                            "to a pack hook.")
-    return value, unpack
+    return value, unpack, t._shape, t._kind
 
 
 def save_input(t):
@@ -69,11 +110,11 @@ def unpack(node, obj, version, which=""):
         out._node, out._rg = _own_edge(node, obj[7]), True
         return out
     if cls is Packed:
-        out = _unpacked(obj)
+        out = _unpacked(node, obj, which)
         e = _own_edge(node, obj.index) if obj.is_output else obj.edge
         return out if e is None else with_edge(out, e)
     if obj._ver[0] != version:
-        modified(node, obj._shape, obj._kind, obj._ver, version, which, False, obj)
+        return _after_exchange(node, obj, version, which)
     return obj
 
 
@@ -86,21 +127,21 @@ def unpack_plain(node, obj, version, which=""):
             modified(node, obj[3], obj[4], obj[5], version, which or "result", True)
         return raw(obj[0], obj[1], obj[2], obj[3], obj[6], obj[4], obj[5])
     if cls is Packed:
-        return _unpacked(obj)
+        return _unpacked(node, obj, which)
     if obj._ver[0] != version:
-        modified(node, obj._shape, obj._kind, obj._ver, version, which, False, obj)
+        obj = _after_exchange(node, obj, version, which)
     if obj._rg:
         return raw(obj._buf, obj._ptr, obj._n, obj._shape, obj._strides, obj._kind, obj._ver)
     return obj
 
 
-def _unpacked(packed):
+def _unpacked(node, packed, which):
     from ..tensor import Tensor
     out = packed.unpack(packed.value)
     if not isinstance(out, Tensor):
         raise TypeError("Output of saved tensor unpack_hook expected to be a Tensor but got result of type "
                         f"{type(out).__name__}")
-    return out.detach()
+    return fitting(node, out.detach(), packed.shape, packed.kind, which)
 
 
 def with_edge(t, edge):
@@ -139,8 +180,8 @@ def modified(node, shape, kind, ver, version, which, is_output, tensor=None):
     prefix = "torch.cuda." if kind.device.type == "cuda" else "torch."
     raise RuntimeError(
         "one of the variables needed for gradient computation has been modified by an inplace operation: "
-        f"[{prefix}{scalar_name(kind.dtype)}Tensor {list(shape)}]{producer} is at version {ver[0]}; expected version "
-        f"{version} instead. The tensor was{what}{where}. Hint: enable anomaly detection to find the operation that "
+        f"[{prefix}{scalar_name(kind.dtype)}Tensor {list(shape)}]{producer} is at version {ver[0] % EXCHANGE}; expected version "
+        f"{version % EXCHANGE} instead. The tensor was{what}{where}. Hint: enable anomaly detection to find the operation that "
         "failed to compute its gradient, with torch.autograd.set_detect_anomaly(True, check_nan=False).")
 
 

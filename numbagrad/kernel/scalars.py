@@ -35,8 +35,12 @@ def polygamma(n, x):
         return T(0.0) if k % 2.0 == 1.0 else T(-0.0)
     total, limit = 0.0, 15.0 + s
     while y < limit:
-        total += y ** -s
+        term = y ** -s
+        total += term
         y += 1.0
+        if y > 2.0 and term <= abs(total) * 1e-19:  # high orders: what follows does not count
+            value = sign * total * math.gamma(s) + add
+            return T(value if k % 2.0 == 1.0 else -value)
     p, r = y ** -s, 1.0 / (y * y)
     total += p * y / k + 0.5 * p
     # B_2j / (2j)! times s (s + 1) ... (s + 2j - 2) y^(-s - 2j + 1)

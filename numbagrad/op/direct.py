@@ -8,7 +8,7 @@ from .. import arguments, modes, storage
 from ..autograd import graph
 from ..autograd.graph import Output
 from ..kernel import jit
-from ..tensor import Tensor, make, raw
+from ..tensor import Tensor, make, raw, too_large
 from . import call as calls
 
 NUMBERED = tuple(f"y{i}" for i in range(8))  # names of the outputs in gradient rules of ops with several
@@ -22,7 +22,7 @@ def build(op, node_class=None):
     env = {"DEFAULTS": op._defaults(), "invoke": invoke, "OP": op, "NODE": node_class, "STATE": modes.STATE,
            "Tensor": Tensor, "new": object.__new__, "rule": op.fn, "empty": np.empty, "refresh": graph.refresh,
            "make": make, "sequence": graph.sequence, "save_output": graph.save_output, "row_major": row_major,
-           "NONE": {}, "peek": storage._peek or calls.storage_peek}
+           "NONE": {}, "too_large": too_large, "peek": storage._peek or calls.storage_peek}
     env.update(arguments.ENVIRONMENT)
     checks = arguments.text(op.name, op.signature.parameters, {n: kind for n, kind in op.kinds.items() if n in op.params})
     text = [f"def {op.name}({op._head()}):", *checks.splitlines()]

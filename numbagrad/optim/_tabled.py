@@ -5,7 +5,7 @@ import numbagrad as ng
 from ..dtypes import float32, float64, get_default_dtype
 from ..storage import F4 as FLOAT32
 from ..tensor import Tensor
-from .optimizer import _PLAIN, Optimizer, _are_plain, _check_options, _closure_loss, _number, _run
+from .optimizer import _PLAIN, Optimizer, _are_plain, _check_counts, _check_options, _closure_loss, _number, _run
 
 
 def check_lr(lr):
@@ -96,8 +96,9 @@ class Tabled(Optimizer):
                 own = self._state_of(p, group)
                 tensors = [own[name] for name in self._tensors if name in own]
                 if len(tensors) < len(self._tensors):
-                    tensors = [own.get(name, tensors[0]) for name in self._tensors]
+                    tensors = [own[name] if self._needs(name, group) else tensors[0] for name in self._tensors]
                 scalars = [own[name] for name, _ in self._scalars]
+                _check_counts(*scalars)
                 if not _are_plain(p, g, *tensors) or any(s._kind is not FLOAT32 for s in scalars):
                     if not p._kind.cpu:
                         raise NotImplementedError(f"{type(self).__name__} has no kernel for device '{p.device}'")

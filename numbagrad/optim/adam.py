@@ -6,7 +6,17 @@ from ..dtypes import float32, get_default_dtype
 from ..storage import F4 as FLOAT32
 from ..tensor import Tensor
 from . import _kernels
-from .optimizer import _PLAIN, Optimizer, _are_plain, _check_fused, _check_options, _closure_loss, _number, _run
+from .optimizer import (
+    _PLAIN,
+    Optimizer,
+    _are_plain,
+    _check_counts,
+    _check_fused,
+    _check_options,
+    _closure_loss,
+    _number,
+    _run,
+)
 
 __all__ = ["Adam"]
 
@@ -128,6 +138,8 @@ class Adam(Optimizer):
                 own = self._state_of(p, group)
                 m, v, step = own["exp_avg"], own["exp_avg_sq"], own["step"]
                 v_max = own["max_exp_avg_sq"] if amsgrad else v
+                if step._n != 1:
+                    _check_counts(step)
                 if _are_plain(p, g, m, v, v_max) and step._kind is FLOAT32:
                     tables[p._kind] += p._ptr, g._ptr, m._ptr, v._ptr, v_max._ptr, step._ptr, p._n
                     changed.append(p)

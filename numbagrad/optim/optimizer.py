@@ -351,8 +351,31 @@ _PLAIN = kind_of(float32), kind_of(float64)
 
 
 def _are_plain(*tensors):
-    kind = tensors[0]._kind
-    return kind in _PLAIN and all(t._kind is kind and t._strides is None for t in tensors)
+    """Whether one kernel call may take the parameter (the first), its gradient and its state tensors as they are."""
+    kind, shape = tensors[0]._kind, tensors[0]._shape
+    plain = kind in _PLAIN
+    for t in tensors:
+        if t._shape != shape:
+            _misfit(tensors)
+        if t._kind is not kind or t._strides is not None:
+            plain = False
+    return plain
+
+
+def _misfit(tensors):
+    """RuntimeError for a gradient (the second) or state of another shape than its parameter (the first)."""
+    for i, t in enumerate(tensors):
+        if t._shape != tensors[0]._shape:
+            what = "gradient" if i == 1 else "state"
+            raise RuntimeError(f"The sizes of a parameter and of its {what} must match in an optimizer's step, but got "
+                               f"{list(tensors[0]._shape)} and {list(t._shape)}")
+
+
+def _check_counts(*counts):
+    """RuntimeError for a step count that is not one number."""
+    for t in counts:
+        if t._n != 1:
+            raise RuntimeError(f"a Tensor with {t._n} elements cannot be converted to Scalar (a step count of an optimizer)")
 
 
 def _run(kernel, tables, changed, *shared):

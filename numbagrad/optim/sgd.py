@@ -79,6 +79,8 @@ class SGD(Optimizer):
                 g = p._grad
                 if g is None:
                     continue
+                if p._shape != g._shape:  # before a buffer is made
+                    _are_plain(p, g)
                 if momentum != 0.0:
                     state = self.state[p]
                     buf = state.get("momentum_buffer")
@@ -91,11 +93,12 @@ class SGD(Optimizer):
                     kind in _PLAIN
                     and kind is g._kind
                     and p._strides is g._strides is None
-                    and (buf is None or _are_plain(p, buf))
+                    and (buf is None or _are_plain(p, g, buf))
                 ):
                     tables[kind] += p._ptr, g._ptr, buf_ptr, p._n, first
                     changed.append(p)
                 else:
+                    _are_plain(p, g, g if buf is None else buf)
                     _composed(p, g, buf, first, *settings)
             _run(_kernels.sgd, tables, changed, *settings)
         return loss
