@@ -13,11 +13,10 @@ import pickle
 import re
 import stat
 import sys
-import threading
 import time
 import warnings
 
-from . import link
+from . import guard, link
 from .fingerprint import callees, fingerprint
 
 __all__ = ["attach", "cache_dir", "cache_info", "clear", "fingerprint", "read_bytes", "seal", "write_bytes"]
@@ -33,7 +32,6 @@ _TOUCH_AFTER = 3600.0
 _SEALED = re.compile("_h[0-9a-f]{16}$")
 
 _counts = {"hits": 0, "misses": 0}
-_lock = threading.Lock()
 _places = {}
 _warned = False
 _writes = 0
@@ -91,6 +89,7 @@ def _writable(path):
 
 
 def _versions():
+    guard.load()
     import llvmlite
     import numba
     import numpy
@@ -244,7 +243,7 @@ def _write(directory, name, payload):
         # A full disk, or on Windows a reader holding the old file: the kernel stays in memory.
         _unlink(temporary)
         return
-    with _lock:
+    with guard.LOCK:
         _writes += 1
         due = _writes % _SWEEP_EVERY == 1
     if due:
