@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 import stat
 import struct
 import zipfile
 import zlib
 
 import numpy as np
+
+from .leftovers import remove_leftovers, temporary_name
 
 __all__ = ["Archive", "ZIP_MAGIC", "replacing", "write_archive"]
 
@@ -79,7 +80,8 @@ def replacing(path):
         with open(target, "wb") as file:
             yield file
         return
-    temporary = os.path.join(folder, f".saving-{secrets.token_hex(8)}.tmp")
+    remove_leftovers(folder)
+    temporary = os.path.join(folder, temporary_name())
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     try:
         with open(os.open(temporary, flags, 0o666), "wb") as file:

@@ -4,13 +4,19 @@ import io
 import os
 import pickle
 import stat
+import subprocess
 import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from numbagrad import leftovers
 from numbagrad.serialization import load, save
 from numbagrad.tensor import from_array
+
+ENV = {**os.environ, "PYTHONPATH": str(Path(leftovers.__file__).resolve().parents[1])}
 
 
 def unpicklable():
@@ -92,3 +98,57 @@ def test_wrong_targets(tmp_path):
         load(3)
     with pytest.raises(FileNotFoundError):
         load(tmp_path / "a.pt")
+
+
+ENDLESS = """
+import sys, numpy as np
+from numbagrad.serialization import save
+from numbagrad.tensor import from_array
+x = from_array(np.ones(4_000_000))
+print("ready", flush=True)
+while True:
+    save(x, sys.argv[1])
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs to see that a process is dead")
+def test_killed_saves_are_cleaned_up_by_the_next(tmp_path):
+    path = tmp_path / "a.pt"
+    for _ in range(20):
+        writer = subprocess.Popen([sys.executable, "-c", ENDLESS, str(path)], stdout=subprocess.PIPE, env=ENV)
+        writer.stdout.readline()
+        end = time.time() + 10
+        while time.time() < end and not any(name.startswith(".saving-") for name in os.listdir(tmp_path)):
+            pass
+        writer.kill()
+        writer.wait()
+        writer.stdout.close()
+        if any(name.startswith(".saving-") for name in os.listdir(tmp_path)):
+            break
+    else:
+        pytest.fail("no kill fell into a save")
+    save(1, path)
+    assert os.listdir(tmp_path) == ["a.pt"] and load(path) == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs to see that a process is dead")
+def test_only_files_of_dead_writers_are_removed(tmp_path):
+    ours = leftovers.temporary_name()
+    place, _, start = ours.removeprefix(".saving-").split("-")[:3]
+    elsewhere = "0" * 8 if place != "0" * 8 else "1" * 8
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    token = "0123456789abcdef"
+    names = {ours: True, f".saving-{place}-{dead.pid}-{start}-{token}.tmp": False,
+             f".saving-{elsewhere}-{dead.pid}-{start}-{token}.tmp": True, f".saving-{token}.tmp": True,
+             f".saving-{place}-{dead.pid}-{start}-{token}.tmp.keep": True, ".saving-mine.tmp": True, "model.tmp": True}
+    if int(start):  # the number was given to another process since
+        names[f".saving-{place}-{os.getpid()}-{int(start) - 1}-{token}.tmp"] = False
+    old = {f".saving-{elsewhere}-{dead.pid}-{start}-{token[::-1]}.tmp": False, f".saving-{token[::-1]}.tmp": False,
+           ".saving-theirs.tmp": True}
+    for name in (*names, *old):
+        (tmp_path / name).write_bytes(b"x")
+    for name in old:
+        os.utime(tmp_path / name, (1e9, 1e9))
+    save(1, tmp_path / "a.pt")
+    assert sorted(os.listdir(tmp_path)) == sorted([name for name, stays in {**names, **old, "a.pt": True}.items() if stays])

@@ -10,6 +10,7 @@ that differs from the default slows every operation); it is switched off around 
 from __future__ import annotations
 
 import itertools
+import os
 import threading
 from heapq import heappop, heappush
 from sys import getrefcount
@@ -22,6 +23,16 @@ from .graph import Output
 
 # Two threads may run backward into one leaf; re-entrant, because a destructor may run user code meanwhile.
 LOCK = threading.RLock()
+
+
+def _after_fork():
+    # A thread that is not in the child may have held it.
+    if not LOCK._is_owned():
+        LOCK._at_fork_reinit()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 _numbers = itertools.count(1)
 
 

@@ -20,18 +20,17 @@ import functools
 import os
 import struct
 import sys
-import threading
 
 import numpy as np
 
 from .. import requires
 from . import blas_kernels, threads
+from .guard import guarded
 from .tape import TAPE, active
 
 __all__ = ["address", "core_type", "gemm", "matmul_args"]
 
 _INT_MAX = 2**31 - 1
-_lock = threading.RLock()
 _module = None
 _serial_blas = False
 _natives = {}
@@ -110,22 +109,26 @@ def _import_cython_blas():
 
 def _load():
     """Load BLAS, hold it at one thread, and make its functions known to LLVM by name."""
-    global _module, _serial_blas
-    with _lock:
-        if _module is None:
-            from llvmlite.binding import add_symbol
+    return _module or _first_load()
 
-            module = _import_cython_blas()
-            get_name = ctypes.pythonapi.PyCapsule_GetName
-            get_name.restype, get_name.argtypes = ctypes.c_char_p, [ctypes.py_object]
-            get_pointer = ctypes.pythonapi.PyCapsule_GetPointer
-            get_pointer.restype, get_pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
-            capsules = module.__pyx_capi__
-            for routine in [x + "gemm" for x in "sdcz"] + [x + y for x in "sd" for y in ("gemv", "ger", "dot")]:
-                capsule = capsules[routine]
-                add_symbol(f"numbagrad_blas_{routine}", get_pointer(capsule, get_name(capsule)))
-            _serial_blas = _control(module.__file__, "set_num_threads", 1) is not None
-            _module = module
+
+@guarded
+def _first_load():
+    global _module, _serial_blas
+    if _module is None:
+        from llvmlite.binding import add_symbol
+
+        module = _import_cython_blas()
+        get_name = ctypes.pythonapi.PyCapsule_GetName
+        get_name.restype, get_name.argtypes = ctypes.c_char_p, [ctypes.py_object]
+        get_pointer = ctypes.pythonapi.PyCapsule_GetPointer
+        get_pointer.restype, get_pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+        capsules = module.__pyx_capi__
+        for routine in [x + "gemm" for x in "sdcz"] + [x + y for x in "sd" for y in ("gemv", "ger", "dot")]:
+            capsule = capsules[routine]
+            add_symbol(f"numbagrad_blas_{routine}", get_pointer(capsule, get_name(capsule)))
+        _serial_blas = _control(module.__file__, "set_num_threads", 1) is not None
+        _module = module
     return _module
 
 
@@ -139,14 +142,16 @@ def core_type():
 
 
 def _native(name):
-    found = _natives.get(name)
-    if found is None:
-        with _lock:
-            _load()
-            kind, _, code = name.rpartition("_")
-            (found,) = getattr(blas_kernels, kind)(code).overloads.values()
-            _natives[name] = found
-    return found
+    return _natives.get(name) or _first_native(name)
+
+
+@guarded
+def _first_native(name):
+    if name not in _natives:
+        _load()
+        kind, _, code = name.rpartition("_")
+        (_natives[name],) = getattr(blas_kernels, kind)(code).overloads.values()
+    return _natives[name]
 
 
 _NAMES = {f"{kind}_{code}" for kind in ("gemm", "gemm_batched", "gemm_piece") for code in blas_kernels.LETTERS}
@@ -164,6 +169,7 @@ def _entry(name):
     return globals().get(name) or __getattr__(name)
 
 
+@guarded
 def address(name):
     """Address of the C function of a kernel (``gemm_f4``...), its arguments as in the list above."""
     compiled = _native(name)

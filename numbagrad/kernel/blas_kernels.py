@@ -8,6 +8,7 @@ import functools
 import numpy as np
 
 from . import inlined
+from .guard import guarded
 
 # Flags for calls from kernels. A literal in a call would be a type of its own, and each combination of them another
 # compilation of what is called.
@@ -85,6 +86,7 @@ def pointer(code):
     return at
 
 
+@guarded
 def _function(fn, signature=None, **options):
     """`fn` as a disk-cached dispatcher, compiled when a signature is given."""
     from numba import njit

@@ -16,11 +16,10 @@ import os
 import re
 import stat
 import sys
-import threading
 import time
 import warnings
 
-from . import entry, link, trust
+from . import entry, guard, link, trust
 from .fingerprint import callees, fingerprint
 
 __all__ = ["attach", "cache_dir", "cache_info", "clear", "fingerprint", "read_bytes", "seal", "write_bytes"]
@@ -42,7 +41,6 @@ _READ = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_BINARY", "O_CLOEX
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | sum(getattr(os, name, 0) for name in ("O_BINARY", "O_CLOEXEC"))
 
 _counts = {"hits": 0, "misses": 0}
-_lock = threading.Lock()
 _places = {}
 _refused = set()
 _writes = 0
@@ -107,6 +105,7 @@ def _inspect(directory):
 
 
 def _versions():
+    guard.load()
     import llvmlite
     import numba
     import numpy
@@ -283,7 +282,7 @@ def _write(directory, name, payload):
         # A full disk, or on Windows a reader holding the old file: the kernel stays in memory.
         _unlink(temporary)
         return
-    with _lock:
+    with guard.LOCK:
         _writes += 1
         due = _writes % _SWEEP_EVERY == 1
     if due:

@@ -13,6 +13,7 @@ import math
 import numpy as np
 
 from . import expr, inlined, jit, scalars
+from .guard import guarded
 
 # Functions with a cheaper form for arguments that are not huge.
 NEAR = ("sin", "cos", "tan")
@@ -81,10 +82,13 @@ class Pointwise:
         ``inplace`` is the contiguous form whose first output is its first input: LLVM vectorises the loop only when it
         sees one pointer, because two that turn out equal fail its overlap check."""
         key = (compute, in_codes, out_codes, strided, table, inplace)
-        native = self.made.get(key)
-        if native is None:
-            native = self.made[key] = self._build(*key)
-        return native
+        return self.made.get(key) or self._make(key)
+
+    @guarded
+    def _make(self, key):
+        if key not in self.made:
+            self.made[key] = self._build(*key)
+        return self.made[key]
 
     def source(self, compute, in_codes, out_codes, strided=False, table=False, inplace=False):
         """(text, parameter letters, function names used)."""

@@ -26,6 +26,7 @@ import numpy as np
 from .. import dtypes as dt
 from .. import requires, storage
 from . import inlined, progress, threads
+from .guard import guarded
 from .tape import TAPE, active
 
 # Left out on purpose: nnan and ninf, as NaN and infinity must come out right; arcp, as x * (1 / d) is not x / d; reassoc,
@@ -127,28 +128,46 @@ def _accumulate(types, intrinsic):
 
 
 def nb():
+    return _nb or _start()
+
+
+@guarded
+def _start():
     global _nb
     if _nb is None:
-        _nb = _Numba()
-        peek = compile_source("def peek(address_):\n    return ptr_i8(address_)[0]\n", "peek", "i", returns=True)
+        # Other threads and a later call see it when all of it is there.
+        numba = _Numba()
+        peek = compile_source("def peek(address_):\n    return ptr_i8(address_)[0]\n", "peek", "i", returns=True, numba=numba)
         storage.use_reader(peek.entry)
         storage.keep_freed_memory()
+        _nb = numba
     return _nb
 
 
 class Native:
     """A compiled kernel: ``entry`` is callable from Python with raw arguments; ``address`` is its C function."""
 
-    __slots__ = ("entry", "cres", "dispatcher", "source")
+    __slots__ = ("entry", "cres", "dispatcher", "source", "_address")
 
     def __init__(self, dispatcher, cres, source):
         self.dispatcher, self.cres, self.source = dispatcher, cres, source
-        self.entry = cres.entry_point
+        self.entry, self._address = cres.entry_point, None
 
     @property
     def address(self):
         """Address of the C function with the same arguments."""
-        return self.cres.library.get_pointer_to_function(self.cres.fndesc.llvm_cfunc_wrapper_name)
+        return self._address or self._find_address()
+
+    @guarded
+    def _find_address(self):
+        self._address = c_address(self.cres)
+        return self._address
+
+
+@guarded
+def c_address(cres):
+    """Address of the C function of a compiled one."""
+    return cres.library.get_pointer_to_function(cres.fndesc.llvm_cfunc_wrapper_name)
 
 
 _counter = iter(range(1 << 60))
@@ -165,23 +184,25 @@ def define(source, name, env):
     return fn
 
 
-def compile_source(source, name, args, env=None, key="", fast=FAST, returns=False, nogil=False):
+@guarded
+def compile_source(source, name, args, env=None, key="", fast=FAST, returns=False, nogil=False, numba=None):
     """Compile generated source text; ``args`` has one letter per parameter ("i" int64, "f" float64).
 
     Every global name the text may use is in ``env`` (vecmath functions, constants); ``key`` is the text that pins
     what those names mean, for the disk cache."""
-    n = _nb or nb()
-    namespace = {"ptr_" + code: p for code, p in n.pointers.items()}
-    namespace["accumulate"] = n.accumulate
+    numba = numba or nb()
+    namespace = {"ptr_" + code: p for code, p in numba.pointers.items()}
+    namespace["accumulate"] = numba.accumulate
     namespace.update(env or {})
     namespace["__name__"] = "numbagrad.kernel.generated"
     fn = define(source, name, namespace)
-    return _compile(fn, args, source + "\n#" + key, fast, returns, nogil, source)
+    return _compile(fn, args, source + "\n#" + key, fast, returns, nogil, source, numba)
 
 
-def _compile(fn, args, key, fast, returns, nogil, source):
+@guarded
+def _compile(fn, args, key, fast, returns, nogil, source, numba=None):
     from . import cache
-    n = _nb or nb()
+    n = numba or nb()
     dispatcher = n.njit(fastmath=set(fast) if fast else False, error_model="numpy", nogil=nogil)(fn)
     cache.attach(dispatcher, key + repr((args, tuple(sorted(fast)), returns, nogil)))
     sig = (n.i8 if returns else n.types.void)(*[n.i8 if a == "i" else n.f8 for a in args])
@@ -328,9 +349,14 @@ class Kernel:
 
     def native(self, dtype):
         """The compiled form for ``dtype`` (one dtype, or a tuple for kernels with ``*T`` and ``*U``)."""
-        if dtype not in self.natives:
-            self.natives[dtype] = self._build(dtype)
-        return self.natives[dtype]
+        return self.natives.get(dtype) or self._make(dtype, dtype)
+
+    @guarded
+    def _make(self, key, dtype, wrap=None):
+        """The compiled form under ``key``, built by the first thread that asks."""
+        if key not in self.natives:
+            self.natives[key] = self._build(dtype, wrap)
+        return self.natives[key]
 
     def run(self, dtype, arguments, items, work):
         """Call the kernel on ``range(items)``, on several threads where ``work`` (in elements) is worth it.
@@ -344,8 +370,7 @@ class Kernel:
         if work < limit or items < 2:
             return (self.entries.get(dtype) or self[dtype])(*arguments, 0, items)
         key = (dtype, "table")
-        if key not in self.natives:
-            self.natives[key] = self._build(dtype, self._wrap_table)
+        native = self.natives.get(key) or self._make(key, dtype, self._wrap_table)
         table = np.empty(len(arguments), np.int64)
         floats = table.view(np.float64)
         for i, (a, (_, kind)) in enumerate(zip(arguments, self.parameters({}))):
@@ -353,7 +378,7 @@ class Kernel:
                 floats[i] = a
             else:
                 table[i] = a
-        threads.parallel_for(self.natives[key].address, table, items, max(1, items * (limit // 2) // work))
+        threads.parallel_for(native.address, table, items, max(1, items * (limit // 2) // work))
 
     def _wrap_table(self, inner, letters, key, ranged=True):
         """The kernel as ``fn(table, start, stop)``, the form that ``threads.parallel_for`` calls.
@@ -444,7 +469,7 @@ def table_form(kernel, dtype, ranged):
     found = kernel.natives.get(key)
     if found is None:
         wrap = getattr(kernel, "wrap_rows", None) or partial(kernel._wrap_table, ranged=ranged)
-        found = kernel.natives[key] = kernel._build(dtype, wrap)
+        found = kernel._make(key, dtype, wrap)
     return found
 
 

@@ -17,6 +17,7 @@ import weakref
 import numpy as np
 
 from . import inlined
+from .guard import guarded
 
 N, M = 624, 397
 CHUNK = 1024  # words per block: the block stays in the first-level cache between the draw and its use
@@ -32,7 +33,6 @@ _TWO_PI, _TWO_PI32 = 2.0 * math.pi, np.float32(2.0 * math.pi)
 
 _helpers: list = []
 _namespace: dict = {}
-_compile_lock = threading.RLock()
 
 
 def _inline(fn):
@@ -54,12 +54,15 @@ class kernel:
             self._compile()
         return self.compiled(*args)
 
+    @guarded
     def _compile(self):
         from . import cache
-        with _compile_lock:
+        if self.compiled is None:
             if not _namespace:
                 _namespace.update(_resolve())
             compiled = _jit(self.fn, _namespace, nogil=True)
+            # Numba's dispatcher calls it for types that it has no code for.
+            compiled._compile_for_args = guarded(compiled._compile_for_args)
             self.compiled = cache.attach(compiled, cache.fingerprint(compiled))
 
 

@@ -3,7 +3,8 @@
 Kernels never contain a parallel loop. A parallel kernel is a C function ``void fn(int64 table, int64 start,
 int64 stop)`` that handles a range of its work; :func:`parallel_for` cuts the work into one piece per thread.
 
-Layers: TBB where its library is found, since it survives ``fork`` and calls from several Python threads. Else OpenMP,
+Layers: TBB where its library is found, since it survives ``fork`` and calls from several Python threads (a child that was
+forked beside other threads runs serially). Else OpenMP,
 whose GNU build ends a forked child that uses it: children run serially. Else Numba's workqueue, which aborts when two
 threads use it at once: a flag lets one caller run in parallel and the others meanwhile serially; children run
 serially. A layer that the user chose (``NUMBA_THREADING_LAYER``) or already started is kept, under the same rules.
@@ -15,8 +16,8 @@ no oversubscription.
 import ctypes
 import os
 import sys
-import threading
 
+from .guard import guarded
 from .tape import TAPE, active
 
 __all__ = [
@@ -30,9 +31,9 @@ SERIAL_BELOW = {"elementwise": 32768, "math": 8192, "reduce": 65536, "gather": 1
 # Shared with native code: number of threads, whether callers exclude each other, whether one is inside.
 _state = (ctypes.c_int64 * 3)(0, 0, 0)
 _state_address = ctypes.addressof(_state)
-_start_lock = threading.RLock()
 _layer = None
 _child = False
+_left_behind = False
 _driver = None
 _invoke = None
 
@@ -73,7 +74,7 @@ def set_num_threads(n):
 
 
 def _publish():
-    _state[0] = 1 if _child and _layer not in (None, "tbb") else _threads
+    _state[0] = 1 if _child and (_layer not in (None, "tbb") or _left_behind) else _threads
     LIMIT[0] = 1 << 62 if _state[0] == 1 else 2 * SERIAL_BELOW["elementwise"]
 
 
@@ -81,15 +82,25 @@ _publish()
 
 
 def _after_fork():
-    global _child, _start_lock
+    global _child
     _child = True
-    _start_lock = threading.RLock()
     _state[2] = 0
     _publish()
 
 
+def _before_fork():
+    # TBB cannot stop its workers for the fork while other threads may use them: a child would wait for some it lacks.
+    global _left_behind
+    _left_behind = _left_behind or (_layer == "tbb" and len(sys._current_frames()) > 1)
+
+
+def _after_fork_in_parent():
+    global _left_behind
+    _left_behind = _child and _left_behind
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork)
 
 
 # ---------------------------------------------------------------------------------------------------------- layers
@@ -146,10 +157,10 @@ def _start_layer():
     return _layer
 
 
+@guarded
 def layer():
     """Name of the threading layer in use ("tbb", "omp" or "workqueue"); starts it."""
-    with _start_lock:
-        return _start_layer()
+    return _start_layer()
 
 
 # ---------------------------------------------------------------------------------------------------------- driver
@@ -242,23 +253,23 @@ def _make_drive(call_piece, peek, exchange):
     return drive
 
 
+@guarded
 def _start_invoke():
     global _invoke
-    with _start_lock:
-        if _invoke is None:
-            _invoke = _compile(_make_invoke, "void(int64, int64, int64, int64)").entry_point
+    if _invoke is None:
+        _invoke = _compile(_make_invoke, "void(int64, int64, int64, int64)").entry_point
     return _invoke
 
 
+@guarded
 def _start_driver():
     global _driver
-    with _start_lock:
-        if _driver is None:
-            _start_layer()
-            # A forked child runs serially under some layers. Linking new code there can wait forever: libgcc's lock
-            # on unwind tables may have been copied while another thread, just ending, held it.
-            _start_invoke()
-            _driver = _compile(_make_drive, "void(int64, int64, int64, int64, int64)", parallel=True)
+    if _driver is None:
+        _start_layer()
+        # A forked child runs serially under some layers. Linking new code there can wait forever: libgcc's lock
+        # on unwind tables may have been copied while another thread, just ending, held it.
+        _start_invoke()
+        _driver = _compile(_make_drive, "void(int64, int64, int64, int64, int64)", parallel=True)
     return _driver
 
 
@@ -285,6 +296,7 @@ def parallel_for(fn, table, n, grain):
         _driver.entry_point(_state_address, fn, table, n, grain)
 
 
+@guarded
 def driver_address():
     """C function ``void(state, fn, table, n, grain)``, all int64: :func:`parallel_for` for native callers."""
     compiled = _driver or _start_driver()

@@ -15,6 +15,7 @@ from .. import arguments, modes, storage
 from ..autograd import graph
 from ..autograd.graph import Node
 from ..kernel import emit, expr, jit
+from ..kernel.guard import LOCK
 from ..kernel.threads import LIMIT
 from ..tensor import Tensor
 from .call import Slow, backward_graph, general, slow_backward, storage_peek
@@ -190,13 +191,11 @@ def make_node(form, name):
     cls = type(name, (Node,), {"__slots__": (), "op": form.op, "form": form, "__module__": "numbagrad",
                                # PyTorch saves the number, so that a second backward is refused; nothing is saved here.
                                "holds_more": form.pattern == "ts" and form.op.name in ("mul", "div")})
-    state = []
 
     def backward(self, g):
-        if not state:
-            state.append(True)
-            if form.differentiable:
-                cls.backward = _build_backward(form)
+        with LOCK:
+            if cls.backward is backward:
+                cls.backward = _build_backward(form) if form.differentiable else slow_backward
         return cls.backward(self, g)
 
     cls.backward, cls.captured = backward, slow_backward

@@ -21,6 +21,7 @@ import numpy as np
 from .. import arguments, storage
 from .. import dtypes as dt
 from ..kernel import expr, jit
+from ..kernel.guard import guarded
 from ..kernel.tape import TAPE, active
 from ..tensor import Tensor, is_contiguous, make, numel, raw, wrap_dim
 from . import call as calls
@@ -245,10 +246,13 @@ class Reduction(Custom):
 
     def native(self, form, code, out_code, acc, first=True, last=True, table=False):
         key = (form, code, out_code, acc, first, last, table)
-        found = self.made.get(key)
-        if found is None:
-            found = self.made[key] = fold.build(self, *key)
-        return found
+        return self.made.get(key) or self._make(key)
+
+    @guarded
+    def _make(self, key):
+        if key not in self.made:
+            self.made[key] = fold.build(self, *key)
+        return self.made[key]
 
 
 class ReductionNode(CustomNode):

@@ -146,7 +146,7 @@ def numpy_seed(base_seed, worker_id):
     return np.random.SeedSequence([worker_id, base_seed & mask, base_seed >> 32, 0]).generate_state(4)
 
 
-def loop(setup, worker_id, index_queue, results, done_event):
+def loop(setup, worker_id, index_queue, results, is_done):
     """Fetch what ``index_queue`` asks for and send it to ``results``, until None comes or the parent is gone."""
     global _info
     try:
@@ -186,7 +186,7 @@ def loop(setup, worker_id, index_queue, results, done_event):
                 if failure is None:
                     fetcher = new_fetcher()
                 continue
-            if done_event.is_set():
+            if is_done.value:
                 continue
             number, index = task
             if failure is not None:

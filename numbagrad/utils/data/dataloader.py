@@ -264,13 +264,13 @@ class _Worker:
     others whole.
     """
 
-    def __init__(self, context, setup, number, done_event):
+    def __init__(self, context, setup, number, is_done):
         self.number = number
         self.tasks = context.Queue()
         self.tasks.cancel_join_thread()
         self.results, far_end = context.Pipe(duplex=False)
         self.process = context.Process(
-            target=_worker.loop, args=(setup, number, self.tasks, far_end, done_event), daemon=True
+            target=_worker.loop, args=(setup, number, self.tasks, far_end, is_done), daemon=True
         )
         try:
             self.process.start()
@@ -283,10 +283,11 @@ class _WithWorkers(_Iterator):
     def __init__(self, loader):
         super().__init__(loader)
         context = loader.multiprocessing_context or multiprocessing.get_context()
-        done_event = context.Event()
+        # No Event: its lock would stay with a worker that is killed while it looks.
+        is_done = context.RawValue("b", 0)
         self.workers = []
         # Not __del__: in a reference cycle the queues could be taken down before it runs.
-        self.finalizer = weakref.finalize(self, _stop, self.workers, done_event, os.getpid())
+        self.finalizer = weakref.finalize(self, _stop, self.workers, is_done, os.getpid())
         setup = _worker.Setup(
             loader.dataset,
             loader._auto_collation,
@@ -297,7 +298,7 @@ class _WithWorkers(_Iterator):
             loader.num_workers,
         )
         for number in range(loader.num_workers):
-            self.workers.append(_Worker(context, setup, number, done_event))
+            self.workers.append(_Worker(context, setup, number, is_done))
         self._begin()
 
     def _begin(self):
@@ -396,10 +397,10 @@ class _WithWorkers(_Iterator):
         self.finalizer()
 
 
-def _stop(workers, done_event, pid):
+def _stop(workers, is_done, pid):
     if pid != os.getpid():  # a forked child has copies of these objects, but no say
         return
-    done_event.set()
+    is_done.value = 1
     for worker in workers:
         worker.tasks.put(None)
         worker.results.close()  # a worker that is sending now stops at once
