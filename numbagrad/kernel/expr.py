@@ -268,6 +268,8 @@ prim("i1e", 1, lambda a, y: (apply("i0e", a) - y * (apply("sign", a) + where(app
                              - where(apply("eq", a, 0), 0.5, 0),))
 prim("abs", 1, lambda a, y: (apply("sign", a),), "abs({})")
 prim("sign", 1, lambda a, y: (0,))
+# z / |z| of complex numbers, whose gradient is a matter of both parts: that of ``sgn_complex``.
+prim("sgn", 1)
 prim("floor", 1, lambda a, y: (0,))
 prim("ceil", 1, lambda a, y: (0,))
 prim("trunc", 1, lambda a, y: (0,))
@@ -363,6 +365,8 @@ def adjoints(y, seed, names, complex_=False):
             parts = (g,)
         elif e.op == "imag":
             parts = (g * const(1j),)
+        elif e.op == "abs" and complex_:
+            parts = (apply("real", g) * apply("sgn", e.args[0]),)
         else:
             partials = PRIMS[e.op].partials
             if partials is None:

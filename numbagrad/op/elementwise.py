@@ -52,7 +52,7 @@ class Elementwise(Op):
     @functools.cached_property
     def takes_complex(self):
         """Whether the scalar function has a meaning for complex numbers."""
-        return expr.takes_complex((self.expression,))
+        return self.complex is not False and expr.takes_complex((self.expression,))
 
     def gradient(self, fn):
         """Override the derived gradient: a scalar function of ``g``, ``y`` (the output) and any inputs by name that
@@ -159,7 +159,7 @@ def elementwise(fn=None, **options):
     Unannotated parameters are tensors (or numbers), annotated ones are numbers. ``keywords`` maps a keyword to its default
     and what runs for any other value (``alpha``, ``rounding_mode``); ``special`` maps numbers to cheaper ops (``x ** 2``).
     ``accepts="float"`` promotes integers to the default floating dtype, ``counts_bool`` computes bools in int64,
-    ``complex`` names the op that stands in for complex tensors, ``result="bool"`` makes comparisons; ``domain``, ``points``
+    ``complex`` names the op that stands in for complex tensors (False: they are refused), ``result="bool"`` makes comparisons; ``domain``, ``points``
     and ``reference`` feed the tests; ``names`` overrides the printed node name."""
     if fn is None:
         return lambda f: elementwise(f, **options)
