@@ -10,6 +10,7 @@ from numbagrad import dtypes as dt
 from numbagrad.kernel import expr as s
 from numbagrad.kernel.expr import where
 from numbagrad.op import REGISTRY, Sample, elementwise, function
+from numbagrad.op.call import write_out
 from numbagrad.tensor import Tensor
 
 from .elementwise import BINARY, INF, NAN, UNARY
@@ -261,6 +262,10 @@ def nan_to_num(input, nan=None, posinf=None, neginf=None, *, out=None):
     d = input._kind.dtype
     if d.category < 2:
         return input.clone() if out is None else out.copy_(input)
+    if d.is_complex:
+        parts = [nan_to_num(REGISTRY[p].callable(input), nan, posinf, neginf) for p in ("real", "imag")]
+        result = REGISTRY["complex"].callable(*parts)
+        return result if out is None else write_out("nan_to_num", out, result, [input])
     limits = dt.finfo(d)
     return nan_to_num_kernel(input, 0.0 if nan is None else nan, limits.max if posinf is None else posinf,
                              limits.min if neginf is None else neginf, out=out)
