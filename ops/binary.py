@@ -143,7 +143,8 @@ def heaviside(input, values):
     return where(input == 0, values, where(input < 0, 0, where(input > 0, 1, input)))
 
 
-@elementwise(reference=np.deg2rad, samples=UNARY, accepts="float", complex=False, domain=(-180.0, 180.0), names="Deg2RadBackward0")
+@elementwise(reference=np.deg2rad, samples=UNARY, accepts="float", complex=False,
+             domain=(-180.0, 180.0), names="Deg2RadBackward0")
 def deg2rad(input):
     """Degrees to radians."""
     return input * (math.pi / 180)

@@ -23,7 +23,8 @@ REFUSED = {
 # What PyTorch refuses, wholly or in backward, and is computed here (no reason against it is known): differences judge it.
 ACCEPTED = {
     "as_strided_scatter": "PyTorch keeps the gradient of what was overwritten (see known.py)",
-    "bilinear": "", "bincount": "", "embedding": "", "embedding_bag": "", "index_reduce": "", "interpolate": "", "silu": "", "nan_to_num": "",
+    "bilinear": "", "bincount": "", "embedding": "", "embedding_bag": "", "index_reduce": "", "interpolate": "", "silu": "",
+    "nan_to_num": "",
     "local_response_norm": "", "scatter_reduce": "", "select_scatter": "", "slice_scatter": "", "vander": "",
     "im2col": "no public function there", "slice": "no public function there",
 }

@@ -376,6 +376,9 @@ def adjoints(y, seed, names, complex_=False):
                 d = lift(d)
                 if is_const(d, 0):
                     parts.append(None)
+                elif complex_ and d.op == "div" and d.args[0].op == "const":
+                    # A quotient as a whole, as above: an infinity times a complex one would be NaN.
+                    parts.append(g * d.args[0].value.conjugate() / apply("conj", d.args[1]))
                 else:
                     parts.append(_times(g, apply("conj", d) if complex_ and d.op != "const" else d))
         for arg, part in zip(e.args, parts):
@@ -497,8 +500,6 @@ def lines(outputs, code, prefix="t", constant="k", rename=None):
                     # Numba's division of complex numbers raises inside the kernel, whatever the error model.
                     text = f"div({', '.join(args)})"
                     functions.append("div")
-                elif e.op == "neg":
-                    text = f"(T(0) - {args[0]})"  # as PyTorch: a zero part keeps its plus sign
                 elif e.op in ORDER:
                     text = p.text.format(*[a + ".real" for a in args])
             elif e.op in ("real", "conj"):

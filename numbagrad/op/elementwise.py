@@ -159,8 +159,8 @@ def elementwise(fn=None, **options):
     Unannotated parameters are tensors (or numbers), annotated ones are numbers. ``keywords`` maps a keyword to its default
     and what runs for any other value (``alpha``, ``rounding_mode``); ``special`` maps numbers to cheaper ops (``x ** 2``).
     ``accepts="float"`` promotes integers to the default floating dtype, ``counts_bool`` computes bools in int64,
-    ``complex`` names the op that stands in for complex tensors (False: they are refused), ``result="bool"`` makes comparisons; ``domain``, ``points``
-    and ``reference`` feed the tests; ``names`` overrides the printed node name."""
+    ``complex`` names the op that stands in for complex tensors (False: they are refused), ``result="bool"`` makes comparisons;
+    ``domain``, ``points`` and ``reference`` feed the tests; ``names`` overrides the printed node name."""
     if fn is None:
         return lambda f: elementwise(f, **options)
     return Elementwise(fn, **options)
