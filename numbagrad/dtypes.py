@@ -50,7 +50,7 @@ class dtype:
         return {"complex64": float32, "complex128": float64}.get(self.name, self)
 
     def to_complex(self):
-        return {"float32": complex64, "float64": complex128, "float16": complex64}.get(self.name, self)
+        return {"float32": complex64, "float64": complex128, "float16": complex64, "bfloat16": complex64}.get(self.name, self)
 
 
 bool = bool_ = dtype("bool", "b1", "b1", "bool", 0, 0)

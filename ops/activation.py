@@ -292,7 +292,8 @@ def _(g, input):
     return g * (0.5 * (1 + t) + 0.5 * input * ((1 - t * t) * slope))
 
 
-@_activation(reference=lambda x: x / (1 + np.exp(-x)), domain=(-4.0, 4.0), points=(0.0, -0.0, 90.0, -90.0, INF, NAN))
+@_activation(reference=lambda x: x / (1 + np.exp(-x)), domain=(-4.0, 4.0), accepts="inexact",
+             points=(0.0, -0.0, 90.0, -90.0, INF, NAN))
 def silu(input):
     """``input * sigmoid(input)``."""
     return input * s.sigmoid(input)

@@ -163,12 +163,19 @@ def addr(input, vec1, vec2, *, beta: object = 1, alpha: object = 1):
     if vec1._kind is not vec2._kind or input._kind is not vec1._kind:
         raise RuntimeError(f"addr(): expected input, vec1 and vec2 of one dtype, but got "
                            f"{', '.join(dt.scalar_name(t._kind.dtype) for t in (input, vec1, vec2))}")
+    for name, factor in (("beta", beta), ("alpha", alpha)):
+        if isinstance(factor, complex) and not input._kind.dtype.is_complex:
+            raise RuntimeError(f"For non-complex input tensors, argument {name} must not be a complex number.")
     expandable(input._shape, (vec1._n, vec2._n))
     return (vec1._n, vec2._n), input._kind
 
 
 @addr.cpu
 def _(out, input, vec1, vec2, beta, alpha):
+    if isinstance(alpha, complex) or isinstance(beta, complex):
+        product = vec1.detach()[:, None] * (vec2.detach() * alpha)
+        raw.copy_into(out, input.detach() * beta + product if beta else product)
+        return
     if beta:
         raw.copy_into(out, input)
     raw.multiply(out, raw.column(vec1), raw.row(vec2), 0, 0, alpha, beta)

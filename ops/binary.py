@@ -124,7 +124,7 @@ def _(g, tensor1, tensor2, value):
     return g, g * (tensor2 * value), g * (tensor1 * value)
 
 
-@elementwise(reference=lambda a, b, c, value=1: a + value * b / c, accepts="realfloat", dtypes="float", domain=(0.4, 2.0),
+@elementwise(reference=lambda a, b, c, value=1: a + value * b / c, accepts="inexact", dtypes="float", domain=(0.4, 2.0),
              samples=(Sample((3, 4), (3, 4), (3, 4)), Sample((3, 4), (4,), (3, 1), value=0.5)))
 def addcdiv(input, tensor1, tensor2, value: float = 1):
     """``input + value * tensor1 / tensor2``."""
@@ -144,13 +144,14 @@ def heaviside(input, values):
     return where(input == 0, values, where(input > 0, 1, 0))
 
 
-@elementwise(reference=np.deg2rad, samples=UNARY, accepts="float", domain=(-180.0, 180.0), names="Deg2RadBackward0")
+@elementwise(reference=np.deg2rad, samples=UNARY, accepts="float", complex=False,
+             domain=(-180.0, 180.0), names="Deg2RadBackward0")
 def deg2rad(input):
     """Degrees to radians."""
     return input * (math.pi / 180)
 
 
-@elementwise(reference=np.rad2deg, samples=UNARY, accepts="float", names="Rad2DegBackward0")
+@elementwise(reference=np.rad2deg, samples=UNARY, accepts="float", complex=False, names="Rad2DegBackward0")
 def rad2deg(input):
     """Radians to degrees."""
     return input * (180 / math.pi)
@@ -169,7 +170,7 @@ def sgn(input):
 
 
 _size = emit.Pointwise("size", ("x",), (), (s.absolute(expr.var("x")),))
-_unit = emit.Pointwise("unit", ("x",), (), (s.sign(expr.var("x")),))
+_unit = emit.Pointwise("unit", ("x",), (), (s.sgn(expr.var("x")),))
 
 
 @custom(private=True, contiguous=False, node="AbsBackward0", dtypes="complex", reference=np.abs, samples=UNARY)

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from numbagrad import dtypes as dt
 from numbagrad.op import REGISTRY, Sample, function
 from numbagrad.tensor import wrap_dim
 
@@ -37,6 +38,9 @@ def _np_cosine(a, b, dim=1, eps=1e-8):
           samples=(Sample((3, 4), (3, 4)), Sample((3, 4), (3, 4), 0), Sample((2, 3, 4), (3, 4), -1)))
 def cosine_similarity(x1, x2, dim=1, eps=1e-8):
     """x1 . x2 / (max(|x1|, eps) * max(|x2|, eps)) along ``dim``."""
+    common = dt.promote_types(x1._kind.dtype, x2._kind.dtype)
+    if common.is_complex:
+        raise RuntimeError(f"expected common dtype to be floating point, yet common dtype is {dt.scalar_name(common)}")
     if x1._shape != x2._shape:
         from numbagrad import broadcast_tensors
         x1, x2 = broadcast_tensors(x1, x2)

@@ -6,7 +6,7 @@ import numpy as np
 
 from numbagrad import dtypes as dt
 from numbagrad.kernel.jit import STRIP, T, accumulate, exp, kernel, load, log, store, strip
-from numbagrad.op import Sample, custom, function
+from numbagrad.op import REGISTRY, Sample, custom, function
 from numbagrad.op.call import write_out
 from numbagrad.tensor import make, set_all
 
@@ -127,6 +127,16 @@ def _(g, input, y, shape, dim, keepdim):
     return out
 
 
+def _complex_logsumexp(input, dim, keepdim):
+    """The sum shifted by the largest real part, which no gradient flows through."""
+    if not input._n:
+        return input.exp().sum(dim, keepdim).log()
+    top = REGISTRY["amax"].callable(input.detach().real, dim, True)
+    top = top.masked_fill(top.abs() == np.inf, 0)
+    result = (input - top).exp().sum(dim, True).log() + top
+    return result if keepdim else result.reshape(reduced_shape(input._shape, dim, False))
+
+
 @function(kinds={"dim": "ints"}, namespaces=("torch", "special"), reference=_np_logsumexp,
           samples=(Sample((3, 4), 1), Sample((2, 3, 4), (0, 2), True), Sample((2, 3, 4), 1)))
 def logsumexp(input, dim, keepdim=False, *, out=None):
@@ -134,5 +144,8 @@ def logsumexp(input, dim, keepdim=False, *, out=None):
     if input._kind.dtype.category < 2:
         input = input.to(dtype=dt.get_default_dtype())
     dim = tuple(dim) if isinstance(dim, list) else dim
+    if input._kind.dtype.is_complex:
+        result = _complex_logsumexp(input, dim, bool(keepdim))
+        return result if out is None else write_out("logsumexp", out, result, [input], True)
     result = logsumexp_fused.call(input, dim=dim, keepdim=bool(keepdim))
     return result if out is None else write_out("logsumexp", out, result, [input], True)

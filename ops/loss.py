@@ -118,6 +118,9 @@ def l1_loss(input, target, size_average=None, reduce=None, reduction="mean", wei
             raise ValueError("Weights and input must have the same size.")
         values = pw.l1_loss_pointwise.call(input, target) * weight
         return values.sum() / weight.sum() if reduction == "mean" else values.sum() if reduction == "sum" else values
+    if input._kind.dtype.is_complex or target._kind.dtype.is_complex:
+        values = (input - target).abs()
+        return values.mean() if reduction == "mean" else values.sum() if reduction == "sum" else values
     return _apply(pw.l1_loss_pointwise, pw.l1_fused, (input, target), reduction)
 
 

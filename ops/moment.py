@@ -248,13 +248,14 @@ def _variance_call(name, root, both, doc):
         dim, keepdim = dim if axis is None else axis, keepdim if keepdims is None else keepdims
         dim, correction = _correction(dim, unbiased, correction)
         if input._kind.dtype.is_complex:
-            if both:
-                raise NotImplementedError(f"{name} has no kernel for complex tensors")
             value = variance.call(input.real, dim=dim, correction=correction, keepdim=bool(keepdim), root=False,
                                   name=node)[0]
             value = value + variance.call(input.imag, dim=dim, correction=correction, keepdim=bool(keepdim), root=False,
                                           name=node)[0]
             value = value.sqrt() if root else value
+            if both:
+                found = (value, input.mean(dim, bool(keepdim)))
+                return found if out is None else tuple(write_outs(name, out, found, [input], True))
             return value if out is None else write_out(name, out, value, [input], True)
         n = plan(input._shape, dim)[0]
         if n - correction <= 0:

@@ -99,6 +99,7 @@ def _(out, upstream, input, y, dim):
 
 @product_gradient.gradient
 def _(g, upstream, input, y, dim):
+    upstream, input, y = [REGISTRY["conj"].callable(t) for t in (upstream, input, y)]
     later = linear_recurrence.call(upstream, shifted(input, dim, True), dim, True)
     own = linear_recurrence.call(g * shifted(y, dim, False, 1), input, dim, False)
     return own, shifted(own, dim, False) * later, shifted(g * later, dim, True)

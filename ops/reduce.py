@@ -9,7 +9,7 @@ from numbagrad.kernel import expr as s
 from numbagrad.kernel.expr import where
 from numbagrad.kernel.jit import STRIP, T, kernel, load, store, strip
 from numbagrad.kernel.tape import TAPE, active
-from numbagrad.op import Sample, custom, function, reduction
+from numbagrad.op import REGISTRY, Sample, custom, function, reduction
 from numbagrad.op.reduction import merged, normalize_dims
 from numbagrad.tensor import make, numel
 
@@ -188,11 +188,14 @@ def _(g, input, y, shape, dim, keepdim):
     wide = expand_back(g, shape, dim, keepdim)
     # What a captured step computes may not depend on values.
     if not (TAPE and active() is not None) and not bool((input.detach() == 0).any()):
+        if input._kind.dtype.is_complex:
+            return wide * REGISTRY["conj"].callable(expand_back(y, shape, dim, keepdim) / input)
         return wide * expand_back(y, shape, dim, keepdim) / input
     # With zeros the product of the others comes from both sides.
     flat = dim is None
     rows = input.reshape((1, input._n)) if flat else input.transpose(dim, -1)
-    return wide * (product_of_others(rows).reshape(shape) if flat else product_of_others(rows).transpose(dim, -1))
+    others = product_of_others(rows).reshape(shape) if flat else product_of_others(rows).transpose(dim, -1)
+    return wide * REGISTRY["conj"].callable(others)
 
 
 def product_of_others(x):

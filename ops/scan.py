@@ -11,6 +11,7 @@ from numbagrad.op import Sample, custom, function
 from numbagrad.op.call import write_out, write_outs
 from numbagrad.tensor import numel, wrap_dim
 
+from .gemm import conj
 from .index_kernels import check_saved
 from .recurrence import product_gradient
 from .sort import result
@@ -193,7 +194,7 @@ def _(g, input, y, dim):
     if not input._shape:
         return g
     # d out[j] / d x[i] is the product over the others up to j: no division, so zeros are like other values.
-    return product_gradient.call(g, input, y, dim)
+    return product_gradient.call(g, conj(input), conj(y), dim)
 
 
 @function(reference=_axis(np.cumprod), samples=ALONG, domain=(0.3, 2.0), dtypes="any", inplace=True)

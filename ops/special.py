@@ -10,6 +10,7 @@ from numbagrad import dtypes as dt
 from numbagrad.kernel import expr as s
 from numbagrad.kernel.expr import where
 from numbagrad.op import REGISTRY, Sample, elementwise, function
+from numbagrad.op.call import write_out
 from numbagrad.tensor import Tensor
 
 from .elementwise import BINARY, INF, NAN, UNARY
@@ -52,7 +53,7 @@ def _(g, input, other):
     return g / (1 + s.exp2(other - input)), g / (1 + s.exp2(input - other))
 
 
-@elementwise(accepts="float", samples=BINARY, reference=_scipy("xlogy"), domain=(0.2, 2.0), namespaces=BOTH,
+@elementwise(accepts="float", samples=BINARY, reference=_scipy("xlogy"), complex=False, domain=(0.2, 2.0), namespaces=BOTH,
              points=(0.0, INF, NAN), fused=True, names={"tt": "XlogyBackward0", "st": "XlogyBackward1", "ts": "XlogyBackward2"})
 def xlogy(input, other):
     """``input * log(other)``, 0 where ``input`` is 0 and ``other`` is no NaN."""
@@ -64,7 +65,7 @@ def _(g, input, other):
     return where((input == 0) & (other <= 0), 0, g * s.log(other)), g * (input / other)
 
 
-@elementwise(accepts="float", samples=BINARY, reference=_scipy("xlog1py"), domain=(-0.5, 2.0), namespaces=("special",),
+@elementwise(accepts="float", samples=BINARY, reference=_scipy("xlog1py"), complex=False, domain=(-0.5, 2.0), namespaces=("special",),
              method=False, inplace=False, points=(0.0, INF, NAN), fused=True,
              names={"tt": "SpecialXlog1PyBackward0", "st": "SpecialXlog1PyBackward1", "ts": "SpecialXlog1PyBackward2"})
 def xlog1py(input, other):
@@ -102,7 +103,7 @@ def _logit_reference(x, eps=None):
     return np.log(x / (1 - x))
 
 
-@elementwise(accepts="float", samples=(*UNARY, Sample((3, 4), eps=0.2)), reference=_logit_reference, domain=(0.1, 0.9),
+@elementwise(accepts="float", samples=(*UNARY, Sample((3, 4), eps=0.2)), reference=_logit_reference, complex=False, domain=(0.1, 0.9),
              namespaces=BOTH, points=(0.0, 1.0, 1.5), keywords={"eps": (None, _logit_form)}, fused=True)
 def logit(input):
     """``log(input / (1 - input))``; ``eps`` first brings ``input`` into [eps, 1 - eps]."""
@@ -114,7 +115,8 @@ def _(g, input):
     return where((input < 0) | (input > 1), NAN, where((input == 0) | (input == 1), g * INF, g / (input * (1 - input))))
 
 
-@elementwise(private=True, accepts="float", samples=(Sample((3, 4), 0.2),), reference=_logit_reference, domain=(0.0, 1.0),
+@elementwise(private=True, accepts="float", samples=(Sample((3, 4), 0.2),), reference=_logit_reference, complex=False,
+             domain=(0.0, 1.0),
              names="LogitBackward0", torch_name="logit")
 def logit_between(input, eps: float):
     """``logit`` of ``input`` brought into [eps, 1 - eps]."""
@@ -263,6 +265,10 @@ def nan_to_num(input, nan=None, posinf=None, neginf=None, *, out=None):
     d = input._kind.dtype
     if d.category < 2:
         return input.clone() if out is None else out.copy_(input)
+    if d.is_complex:
+        parts = [nan_to_num(REGISTRY[p].callable(input), nan, posinf, neginf) for p in ("real", "imag")]
+        result = REGISTRY["complex"].callable(*parts)
+        return result if out is None else write_out("nan_to_num", out, result, [input])
     limits = dt.finfo(d)
     return nan_to_num_kernel(input, 0.0 if nan is None else nan, limits.max if posinf is None else posinf,
                              limits.min if neginf is None else neginf, out=out)

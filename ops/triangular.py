@@ -230,8 +230,9 @@ def _(out, input, other, dim):
 
 @crossed.gradient
 def _(g, input, other, dim, needs):
-    return (sum_to_size(crossed.call(other, g, dim), input._shape) if needs[0] else None,
-            sum_to_size(crossed.call(g, input, dim), other._shape) if needs[1] else None)
+    conj = REGISTRY["conj"].callable
+    return (sum_to_size(crossed.call(conj(other), g, dim), input._shape) if needs[0] else None,
+            sum_to_size(crossed.call(g, conj(input), dim), other._shape) if needs[1] else None)
 
 
 @function(private=True, torch_name="linalg.cross", dtypes="any", reference=np.cross,

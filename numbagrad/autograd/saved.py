@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from .. import modes
 
-
 # Versions count in-place changes; every exchange of a tensor's memory for another form (``x.data = other``) adds this.
 EXCHANGE = 1 << 40
 

@@ -47,7 +47,7 @@ def c_abs(z):
     return math.hypot(z.real, z.imag)
 
 
-def c_sign(z):
+def c_sgn(z):
     size = math.hypot(z.real, z.imag)
     return T(0) if size == 0 else T(complex(z.real / size, z.imag / size))
 
@@ -333,7 +333,7 @@ def c_pow(x, y):
     return c_exp(v * complex(c_lognorm(w.real, w.imag), math.atan2(w.imag, w.real)))
 
 
-NAMES = ("div", "reciprocal", "abs", "sign", "sqrt", "rsqrt", "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sin",
+NAMES = ("div", "reciprocal", "abs", "sgn", "sqrt", "rsqrt", "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sin",
          "cos", "tan", "sinh", "cosh", "tanh", "asin", "acos", "atan", "asinh", "acosh", "atanh", "sigmoid", "pow")
 _made: dict = {}
 

@@ -132,7 +132,7 @@ class Pointwise:
             loop = ["for i in range(start, stop):"]
             loop += ["    " + s for s in loads(lambda k: "i") + body + stores(lambda k: "i")]
         else:
-            copies = self.inputs == ("x",) and self.outputs == (expr.var("x"),)
+            copies = self.inputs == ("x",) and len(self.outputs) == 1 and self.outputs[0] is expr.var("x")
             loop = self._strided_loop(len(names), names, loads, body, stores, len(ins), bool(used), copies)
         if table:
             text = f"def {self.name}(table, start, stop):\n    args = ptr_i8(table)\n    fargs = ptr_f8(table)\n"

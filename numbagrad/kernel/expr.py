@@ -268,6 +268,8 @@ prim("i1e", 1, lambda a, y: (apply("i0e", a) - y * (apply("sign", a) + where(app
                              - where(apply("eq", a, 0), 0.5, 0),))
 prim("abs", 1, lambda a, y: (apply("sign", a),), "abs({})")
 prim("sign", 1, lambda a, y: (0,))
+# z / |z| of complex numbers, whose gradient is a matter of both parts: that of ``sgn_complex``.
+prim("sgn", 1)
 prim("floor", 1, lambda a, y: (0,))
 prim("ceil", 1, lambda a, y: (0,))
 prim("trunc", 1, lambda a, y: (0,))
@@ -371,6 +373,8 @@ def adjoints(y, seed, names, complex_=False):
             parts = (g,)
         elif e.op == "imag":
             parts = (g * const(1j),)
+        elif e.op == "abs" and complex_:
+            parts = (apply("real", g) * apply("sgn", e.args[0]),)
         else:
             partials = PRIMS[e.op].partials
             if partials is None:
@@ -380,6 +384,9 @@ def adjoints(y, seed, names, complex_=False):
                 d = lift(d)
                 if is_const(d, 0):
                     parts.append(zero)
+                elif complex_ and d.op == "div" and d.args[0].op == "const":
+                    # A quotient as a whole, as above: an infinity times a complex one would be NaN.
+                    parts.append(g * d.args[0].value.conjugate() / apply("conj", d.args[1]))
                 else:
                     parts.append(_times(g, apply("conj", d) if complex_ and d.op != "const" else d))
         for arg, part in zip(e.args, parts):
@@ -503,8 +510,6 @@ def lines(outputs, code, prefix="t", constant="k", rename=None):
                     # Numba's division of complex numbers raises inside the kernel, whatever the error model.
                     text = f"div({', '.join(args)})"
                     functions.append("div")
-                elif e.op == "neg":
-                    text = f"(T(0) - {args[0]})"  # as PyTorch: a zero part keeps its plus sign
                 elif e.op in ORDER:
                     text = p.text.format(*[a + ".real" for a in args])
             elif e.op in ("real", "conj"):

@@ -401,6 +401,9 @@ class Kernel:
             if letter in letters:
                 env[letter] = _Cast.get("T", letters[letter])[0]
         overrides = {}
+        if math_code is None and any(isinstance(self.fn.__globals__.get(n), Placeholder) and self.fn.__globals__[n].name
+                                     in _placeholders for n in _names(self.fn.__code__)):
+            raise self.refusal(letters)
         for name, value in self.fn.__globals__.items():
             if isinstance(value, Placeholder):
                 if value.name in env:
@@ -434,7 +437,18 @@ class Kernel:
             key.append(complexmath.key())
         inner = inlined.njit(True, divide, forceinline=True, error_model="numpy",
                              fastmath=set(self.fast) if self.fast else False)(body)
-        return (wrap or self._wrap)(inner, letters, "\n".join(key))
+        if divide is None:
+            return (wrap or self._wrap)(inner, letters, "\n".join(key))
+        from numba.core.errors import NumbaError
+        try:
+            return (wrap or self._wrap)(inner, letters, "\n".join(key))
+        except NumbaError as error:  # an order of numbers, for one, which complex ones do not have
+            raise self.refusal(letters) from error
+
+    def refusal(self, letters):
+        """The error of a kernel that has no meaning for complex numbers."""
+        d = next(dt.BY_CODE[code] for code in letters.values() if code[0] == "c")
+        return NotImplementedError(f"\"{self.name}\" not implemented for '{dt.scalar_name(d)}'")
 
     def parameters(self, letters):
         """[(name, kind)] with kind "i", "f" or a pointer dtype code."""

@@ -77,7 +77,7 @@ def general(op, args, params, out=None):
         check_partial(out, tensors)
     common = common_dtype(tensors, scalars)
     compute = form.compute_type(common)
-    if op.complex is not None and compute.is_complex:
+    if op.complex and compute.is_complex:
         from .record import REGISTRY
         result = REGISTRY[op.complex].callable(*args, *params)
         return result if out is None else write_out(op.name, out, result, tensors, True)

@@ -53,7 +53,7 @@ class Elementwise(Op):
     @functools.cached_property
     def takes_complex(self):
         """Whether the scalar function has a meaning for complex numbers."""
-        return expr.takes_complex((self.expression,))
+        return self.complex is not False and expr.takes_complex((self.expression,))
 
     def gradient(self, fn):
         """Override the derived gradient: a scalar function of ``g``, ``y`` (the output) and any inputs by name that
@@ -201,7 +201,8 @@ def elementwise(fn=None, **options):
     Unannotated parameters are tensors (or numbers), annotated ones are numbers. ``keywords`` maps a keyword to its default
     and what runs for any other value (``alpha``, ``rounding_mode``); ``special`` maps numbers to cheaper ops (``x ** 2``).
     ``accepts="float"`` promotes integers to the default floating dtype, ``counts_bool`` computes bools in int64,
-    ``complex`` names the op that stands in for complex tensors, ``result="bool"`` makes comparisons. With ``fused`` the
+    ``complex`` names the op that stands in for complex tensors (False: they are refused), ``result="bool"`` makes
+    comparisons. With ``fused`` the
     recorded gradient is one op as well, where PyTorch has a ``..._backward``, and not the tensor operations that its formula
     names. The result of an ``underived`` op requires grad, and backward refuses it. ``domain``, ``points`` and ``reference``
     feed the tests; ``names`` overrides the printed node name."""
