@@ -101,7 +101,7 @@ def test_extreme_values(name, dtype):
                     continue
                 with np.errstate(all="ignore"):
                     r = torch.tensor(r).to(getattr(torch, dtype)).to(torch.float64).numpy()
-                    scale = 1e-2 * max((np.abs(v[np.isfinite(v)]).max(initial=0) for v in (e, r)))
+                    scale = 1e-2 * max(np.abs(v[np.isfinite(v)]).max(initial=0) for v in (e, r))
                 ok = _near(o, e, TOLERANCE[dtype], scale) | _near(o, r, TOLERANCE[dtype], scale)
                 at = tuple(np.argwhere(~ok)[0]) if not ok.all() else ()
                 assert ok.all(), f"{kind} / {other}: {part} {o[at]}, torch {e[at]}, float64 {r[at]}"
