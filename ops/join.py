@@ -275,7 +275,8 @@ def combinations(input, r=2, with_replacement=False):
     # The elements are known before any is made: a number of terms that memory cannot hold would be counted for years.
     count = _choice_count(input._n, r, with_replacement)
     if count * r * 8 > MOST_BYTES:
-        raise RuntimeError(f"combinations(): {count} choices of {r} elements take {count * r * 8} bytes, more than {MOST_BYTES}")
+        raise RuntimeError(f"combinations(): {count} choices of {r} elements take {count * r * 8} bytes, more "
+                           f"than {MOST_BYTES}")
     places = np.array(list(_choices(range(input._n), r, with_replacement)), np.int64).reshape(-1, r).T
     return stack.fn([index_select.fn(input, 0, from_numpy(np.ascontiguousarray(p))) for p in places], 1)
 

@@ -65,7 +65,8 @@ def _(g, input, other):
     return where((input == 0) & (other <= 0), 0, g * s.log(other)), g * (input / other)
 
 
-@elementwise(accepts="float", samples=BINARY, reference=_scipy("xlog1py"), complex=False, domain=(-0.5, 2.0), namespaces=("special",),
+@elementwise(accepts="float", samples=BINARY, reference=_scipy("xlog1py"), complex=False,
+             domain=(-0.5, 2.0), namespaces=("special",),
              method=False, inplace=False, points=(0.0, INF, NAN), fused=True,
              names={"tt": "SpecialXlog1PyBackward0", "st": "SpecialXlog1PyBackward1", "ts": "SpecialXlog1PyBackward2"})
 def xlog1py(input, other):
@@ -103,7 +104,8 @@ def _logit_reference(x, eps=None):
     return np.log(x / (1 - x))
 
 
-@elementwise(accepts="float", samples=(*UNARY, Sample((3, 4), eps=0.2)), reference=_logit_reference, complex=False, domain=(0.1, 0.9),
+@elementwise(accepts="float", samples=(*UNARY, Sample((3, 4), eps=0.2)), reference=_logit_reference, complex=False,
+             domain=(0.1, 0.9),
              namespaces=BOTH, points=(0.0, 1.0, 1.5), keywords={"eps": (None, _logit_form)}, fused=True)
 def logit(input):
     """``log(input / (1 - input))``; ``eps`` first brings ``input`` into [eps, 1 - eps]."""

@@ -10,7 +10,8 @@ OPTIMIZERS = ("SGD", "Adam", "AdamW", "Adagrad", "Adadelta", "Adamax", "NAdam", 
 FORWARDS = {
     "mul": lambda lib, x: x * x, "add": lambda lib, x: x + 1, "sin": lambda lib, x: x.sin(), "matmul": lambda lib, x: x @ x.t(),
     "sum": lambda lib, x: (x ** 2).sum(), "norm": lambda lib, x: x.norm(), "softmax": lambda lib, x: x.softmax(1),
-    "prod": lambda lib, x: x.prod(1), "cumsum": lambda lib, x: (x.cumsum(0) * x), "linear": lambda lib, x: lib.nn.functional.linear(x, x),
+    "prod": lambda lib, x: x.prod(1), "cumsum": lambda lib, x: (x.cumsum(0) * x),
+    "linear": lambda lib, x: lib.nn.functional.linear(x, x),
     "cat": lambda lib, x: lib.cat([x, x]).exp(), "layer_norm": lambda lib, x: lib.nn.functional.layer_norm(x, (4,)),
 }
 START = np.linspace(-1, 1, 12).reshape(3, 4)
@@ -59,7 +60,8 @@ def test_unpack_hooks_may_return_another_dtype(name, dtype, torch):
     grads = []
     for lib in (ng, torch):
         x = lib.tensor(START.astype("f4"), requires_grad=True)
-        with lib.autograd.graph.saved_tensors_hooks(lambda t, lib=lib: t.to(getattr(lib, dtype)) if t.is_floating_point() else t,
+        with lib.autograd.graph.saved_tensors_hooks(
+                lambda t, lib=lib: t.to(getattr(lib, dtype)) if t.is_floating_point() else t,
                                                     lambda t: t.float() if name in ("linear", "matmul") else t):
             y = FORWARDS[name](lib, x).sum()
         y.backward()

@@ -389,4 +389,5 @@ from .saved import (  # noqa: E402
 
 __all__ = ["saved_tensors_hooks", "save_on_cpu", "disable_saved_tensors_hooks", "register_multi_grad_hook",
            "allow_mutation_on_saved_tensors", "Node", "GradientEdge", "get_gradient_edge", "increment_version",
-           "EXCHANGE", "Packed", "exchanged", "freed", "modified", "save_input", "save_output", "unpack", "unpack_plain", "with_edge"]
+           "EXCHANGE", "Packed", "exchanged", "freed", "modified", "save_input", "save_output", "unpack",
+            "unpack_plain", "with_edge"]

@@ -179,8 +179,8 @@ def modified(node, shape, kind, ver, version, which, is_output, tensor=None):
     prefix = "torch.cuda." if kind.device.type == "cuda" else "torch."
     raise RuntimeError(
         "one of the variables needed for gradient computation has been modified by an inplace operation: "
-        f"[{prefix}{scalar_name(kind.dtype)}Tensor {list(shape)}]{producer} is at version {ver[0] % EXCHANGE}; expected version "
-        f"{version % EXCHANGE} instead. The tensor was{what}{where}. Hint: enable anomaly detection to find the operation that "
+        f"[{prefix}{scalar_name(kind.dtype)}Tensor {list(shape)}]{producer} is at version {ver[0] % EXCHANGE}; expected "
+        f"version {version % EXCHANGE} instead. The tensor was{what}{where}. Hint: enable anomaly detection to find the operation that "
         "failed to compute its gradient, with torch.autograd.set_detect_anomaly(True, check_nan=False).")
 
 

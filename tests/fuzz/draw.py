@@ -127,7 +127,8 @@ def mutated_tensor(t, rng):
         if shape == list(t.shape):
             at = int(rng.integers(len(shape) or 1))
             change = pick(rng, ("zero", "one", "more", "drop", "add"))
-            shape[at:at + 1] = {"zero": [0], "one": [1], "more": [(shape + [1])[at] + 1], "drop": [], "add": [1, *shape[at:at + 1]]}[change]
+            shape[at:at + 1] = {"zero": [0], "one": [1], "more": [(shape + [1])[at] + 1], "drop": [],
+                                  "add": [1, *shape[at:at + 1]]}[change]
         return T(fitted(t.values, shape, t.dtype, rng), t.dtype, shape, None, 0, t.grad)
     if what == "layout":
         return laid_out(t, rng)
@@ -147,7 +148,8 @@ def mutated_value(v, rng):
     if isinstance(v, bool):
         return pick(rng, (not v, None, 1, "x", np.bool_(True)))
     if isinstance(v, int):
-        return pick(rng, (*INTS, np.int64(v), np.int32(1), True, 1.0, 1.5, None, "x", (v, v), T(np.ones(1, "int64"), "int64", ()),
+        return pick(rng, (*INTS, np.int64(v), np.int32(1), True, 1.0, 1.5, None, "x", (v, v),
+                          T(np.ones(1, "int64"), "int64", ()),
                           float("nan"), np.array(1)))
     if isinstance(v, float):
         return pick(rng, (*FLOAT_VALUES, np.float32(0.5), np.float64(v), 1, 2**62, 2**63, True, None, "x",
@@ -167,7 +169,8 @@ def drawn(seed, number, names=()):
         base = "float32" if rng.integers(3) else "float64"
         made = []
         for i, a in enumerate(case.arrays):
-            dtype = {"float64": base, "complex128": "complex64" if base == "float32" else "complex128"}.get(a.dtype.name, a.dtype.name)
+            dtype = {"float64": base, "complex128": "complex64" if base == "float32" else "complex128"}.get(
+                a.dtype.name, a.dtype.name)
             made.append(T(a.reshape(-1).astype(dtype), dtype, a.shape, None, 0, i in grads or a.dtype.kind == "c"))
         args, kwargs = case.fill(made)
     else:

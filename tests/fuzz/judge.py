@@ -92,7 +92,8 @@ def difference(name, a, other, b):
     with np.errstate(all="ignore"):
         finite = np.isfinite(a) & np.isfinite(b)
         same = np.array_equal(a[~finite], b[~finite], equal_nan=a.dtype.kind in "fc")
-        x, y = a[finite].astype("c16" if a.dtype.kind == "c" else "f8"), b[finite].astype("c16" if a.dtype.kind == "c" else "f8")
+        wide = "c16" if a.dtype.kind == "c" else "f8"
+        x, y = a[finite].astype(wide), b[finite].astype(wide)
         scale = np.abs(y).max(initial=0)
         off = np.abs(x - y).max(initial=0)
     if not same:
