@@ -121,8 +121,8 @@ def _is_sequence(x):
         return True
     if isinstance(x, np.ndarray):
         return x.ndim > 0
-    return (hasattr(c, "__getitem__") and hasattr(c, "__len__")
-            and not isinstance(x, (Tensor, str, bytes, dict, np.generic)))
+    return hasattr(c, "__getitem__") and hasattr(c, "__len__") and not isinstance(
+        x, (Tensor, str, bytes, dict, np.generic))
 
 
 _LEAVES = frozenset((bool, int, float, complex, str, type(None)))

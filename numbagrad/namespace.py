@@ -153,7 +153,8 @@ def install_all():
     package = importlib.import_module(__package__)
     for name in INPLACE_FUNCTIONS:
         setattr(package, name + "_", getattr(Tensor, name + "_"))
-    Tensor.__rsub__ = _guarded(REGISTRY["rsub"].callable)
+    Tensor.__rsub__ = lambda self, other: NotImplemented if isinstance(other, np.ndarray) else (
+        REGISTRY["rsub"].callable(self, other))
     Tensor.__rtruediv__ = lambda self, other: REGISTRY["reciprocal"].callable(self) * other
     for dunder, name in (("__rpow__", "pow"), ("__rfloordiv__", "floor_divide"),
                          ("__rmod__", "remainder"), ("__rmatmul__", "matmul"), ("__rlshift__", "bitwise_left_shift"),

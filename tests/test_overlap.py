@@ -70,7 +70,7 @@ y = torch.zeros(5); y.as_strided((3, 2), (1, 1)).scatter_(1, torch.tensor([[1], 
 y = torch.zeros(5); y.as_strided((3, 2), (1, 1)).put_(torch.tensor([1, 4]), torch.tensor([3., 4.])); y
 y = torch.zeros(24).view(4, 3, 2).permute(2, 0, 1); y[:, [0, 2], [1, 1]] = torch.tensor([5., 6.]); y
 y = torch.zeros(24).view(4, 3, 2).permute(1, 0, 2)[::2]; y.index_copy_(1, torch.tensor([3, 1]), torch.ones(2, 2, 2)); y
-y = torch.zeros(24).view(4, 3, 2).transpose(0, 2); i = torch.tensor([1, 1]); y.index_put_((i, i + 1), torch.ones(2, 4), True); y
+i = torch.tensor([1, 1]); y = torch.zeros(24).view(4, 3, 2).transpose(0, 2); y.index_put_((i, i), torch.ones(2, 4), True); y
 y = torch.arange(1., 5).expand(3, 4).tril_(); y
 y = torch.arange(1., 4).view(3, 1).expand(3, 4).triu_(); y
 y = torch.arange(1., 7); y.as_strided((3, 4), (1, 1)).tril_(); y

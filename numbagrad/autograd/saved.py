@@ -180,8 +180,8 @@ def modified(node, shape, kind, ver, version, which, is_output, tensor=None):
     raise RuntimeError(
         "one of the variables needed for gradient computation has been modified by an inplace operation: "
         f"[{prefix}{scalar_name(kind.dtype)}Tensor {list(shape)}]{producer} is at version {ver[0] % EXCHANGE}; expected "
-        f"version {version % EXCHANGE} instead. The tensor was{what}{where}. Hint: enable anomaly detection to find the operation "
-        "that failed to compute its gradient, with torch.autograd.set_detect_anomaly(True, check_nan=False).")
+        f"version {version % EXCHANGE} instead. The tensor was{what}{where}. Hint: enable anomaly detection to find the "
+        "operation that failed to compute its gradient, with torch.autograd.set_detect_anomaly(True, check_nan=False).")
 
 
 # --- hooks ------------------------------------------------------------------------------------------------------------
