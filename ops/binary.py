@@ -37,7 +37,7 @@ def _decimals(input, decimals, out=None, inplace=False):
         raise NotImplementedError(f"\"round_cpu\" not implemented for '{dt.scalar_name(input._kind.dtype)}' "
                                   "with decimals")
     op = round_up if decimals > 0 else round_down
-    scale = 10.0 ** builtins.abs(decimals)
+    scale = 10.0 ** builtins.abs(decimals) if builtins.abs(decimals) < 309 else INF
     if inplace:
         from numbagrad.autograd.inplace import apply
         return apply(op, input, (scale,), {})

@@ -93,6 +93,8 @@ def local_response_norm(input, size, alpha=1e-4, beta=0.75, k=1.0):
     if len(input._shape) < 3:
         raise ValueError(f"Expected 3D or higher dimensionality                          input (got {len(input._shape)} "
                          "dimensions)")
+    if not input._n:
+        return input
     shape, channels = input._shape, input._shape[1]
     parts = [input * input]
     for at, n in ((0, size // 2), (2, (size - 1) // 2)):

@@ -181,4 +181,10 @@ def fold(input, output_size: object, kernel_size: object, dilation: object = 1, 
                            f"{show(padding)}, stride={show(stride)}, expected size of input's dimension 2 to match the "
                            f"calculated number of sliding blocks {blocks[0]} * {blocks[1]} = {numel(blocks)}, but got "
                            f"input.size(2)={shape[-1]}.")
+    kind = input._kind
+    if kind.dtype.category == 1:
+        raise NotImplementedError(f"\"col2im\" not implemented for '{dt.scalar_name(kind.dtype)}'")
+    if kind.dtype is dt.bool_:  # a sum of bools: whether there is one
+        input = input.to(dtype=dt.float32)
+        return invoke(from_columns, (input,), ((kernel, blocks, stride, padding, dilation), size)).to(dtype=kind.dtype)
     return invoke(from_columns, (input,), ((kernel, blocks, stride, padding, dilation), size))

@@ -67,7 +67,7 @@ def repeat(input, *repeats):
 def tile(input, *dims):
     """Copies of the tensor side by side; missing repeats are ones."""
     dims = numbers("tile", dims, "dims")
-    return repeated.call(input, (1,) * (len(input._shape) - len(dims)) + dims)
+    return repeat.fn(input, (1,) * (len(input._shape) - len(dims)) + dims)
 
 
 @function(kinds={"output_size": "int"}, dtypes="any", reference=lambda a, n, dim=None: np.repeat(a, n, dim),

@@ -150,3 +150,21 @@ def test_kinds_are_those_of_pytorch():
     assert compared > 500
     # PyTorch's own function takes the mode by name and hands on a number.
     assert [w for w in wrong if w[:2] != ("embedding_bag", "mode")] == []
+
+
+def test_sizes_of_repeats_and_blocks():
+    """What once ran for ever or ended inside: sizes that are refused, and none at all."""
+    for wrong in ((-1, -1), (2, -3)):
+        with pytest.raises(RuntimeError, match="negative dimension"):
+            ng.ones(2, 3).tile(wrong)
+    with pytest.raises(RuntimeError, match="overflow|can't allocate"):
+        ng.ones(2, 3).tile(1 << 40, 1 << 40)
+    empty = ng.ones(1, 2, 0)
+    assert ng.nn.functional.local_response_norm(empty, 1 << 62).shape == (1, 2, 0)
+    x = ng.tensor([1.5, 2.25])
+    for decimals in (400, -400):
+        assert x.round(decimals=decimals).isnan().all()
+    blocks = ng.ones(1, 4, 1, dtype=ng.bool)
+    assert ng.nn.functional.fold(blocks, (2, 2), (2, 2)).tolist() == [[[[True, True], [True, True]]]]
+    with pytest.raises(NotImplementedError, match="col2im.*Long"):
+        ng.nn.functional.fold(blocks.long(), (2, 2), (2, 2))

@@ -48,8 +48,11 @@ def fitting(node, t, shape, kind, which):
         return t.contiguous()  # native backwards of row-major inputs do not look at strides
     name = f"{type(node).__name__}: the tensor saved" + (f" as '{which}'" if which else "")
     if t._shape != shape:
-        raise RuntimeError(f"{name} had the sizes {list(shape)}, but backward finds {list(t._shape)}: the size of the tensors "
-                           "must match")
+        at = max((i for i, (a, b) in enumerate(zip(shape, t._shape)) if a != b), default=0)
+        where = (f"The size of tensor a ({shape[at]}) must match the size of tensor b ({t._shape[at]}) at non-singleton "
+                 f"dimension {at}: " if len(shape) == len(t._shape) else "")
+        raise RuntimeError(f"{where}{name} had the sizes {list(shape)}, but backward finds {list(t._shape)}: the size of the "
+                           "tensors must match")
     if t._kind.device is not kind.device:
         raise RuntimeError(f"Expected all tensors to be on the same device, but {name} was on {kind.device} and is now on "
                            f"{t._kind.device}")
