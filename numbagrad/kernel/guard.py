@@ -15,6 +15,8 @@ import signal
 import sys
 import threading
 
+from .. import requires
+
 __all__ = ["LOCK", "guarded", "load"]
 
 LOCK = threading.RLock()
@@ -31,6 +33,7 @@ def load():
     if _loaded:
         return
     with LOCK:
+        requires.load_numba()
         import llvmlite.binding  # noqa: F401
         import numba.core.compiler
         import numba.extending  # noqa: F401
