@@ -271,7 +271,7 @@ def _extreme(name, largest, full, cls, other_op):
         if dim is None:
             return np_values(x)
         return np_values(x, axis=dim, keepdims=keepdim), np_places(x, axis=dim, keepdims=keepdim)
-    return function(call, reference=reference, dtypes="any",
+    return function(call, kinds={"dim": "any"}, reference=reference, dtypes="any",  # two tensors are its arguments too
                     samples=(Sample((3, 4)), Sample((3, 4), 1), Sample((2, 3, 4), 1, True)))
 
 

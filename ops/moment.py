@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from numbagrad.arguments import check_ints
 from numbagrad.copying import contiguous_copy, copy_into
 from numbagrad.kernel.jit import STRIP, T, kernel, load, store, strip, wide_strip
 from numbagrad.op import Sample, custom, function
@@ -231,8 +232,8 @@ def _correction(dim, unbiased, correction):
     """(dim, correction) of the two ways to call: ``(dim, unbiased, keepdim)`` and ``(dim, *, correction, keepdim)``."""
     if isinstance(dim, bool):
         dim, unbiased = None, dim
-    if isinstance(dim, list):
-        dim = tuple(dim)
+    elif dim is not None:
+        dim = check_ints(dim, "var", "dim", 2)
     if unbiased is not None:
         return dim, 1.0 if unbiased else 0.0
     return dim, 1.0 if correction is None else float(correction)
@@ -276,7 +277,7 @@ def _variance_call(name, root, both, doc):
         f = np.std if root else np.var
         value = f(x, axis=dim, ddof=correction, keepdims=keepdim)
         return (value, np.mean(x, axis=dim, keepdims=keepdim)) if both else value
-    return function(call, kinds={"dim": "ints", "unbiased": "bool"}, reference=reference,
+    return function(call, kinds={"dim": "any", "unbiased": "bool"}, reference=reference,
                     samples=(Sample((3, 4)), Sample((3, 4), 1), Sample((2, 3, 4), (0, 2), keepdim=True),
                              Sample((2, 3, 4), 1, correction=0), Sample((3, 4), 0, False)), method=not both)
 

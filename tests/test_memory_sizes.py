@@ -51,11 +51,18 @@ def test_derivative_of_a_determinant_of_infinities_returns():
     assert x.grad[1].isnan().any() and x.grad[0].tolist() == np.eye(3).tolist()
 
 
-@pytest.mark.parametrize("n", [1, 2, 5, 20, 60, 150, 200, 1000, 2**20, 2**40])
+@pytest.mark.parametrize("n", [1, 2, 5, 20, 60, 150, 200, 1000, 2**20])
 def test_polygamma_of_any_order(n, torch):
     x = [1.0, 1.2, 2.0, 100.0, -1.5, -0.3, 1e30, 7.5]
     ours, theirs = (lib.polygamma(n, lib.tensor(x, dtype=lib.float64)).numpy() for lib in (ng, torch))
-    np.testing.assert_allclose(ours, theirs, rtol=1e-8)
+    known = ~np.isnan(theirs)  # PyTorch multiplies infinities by zeros at high orders
+    np.testing.assert_allclose(ours[known], theirs[known], rtol=1e-8)
+
+
+def test_polygamma_of_huge_order():
+    """n! x^-(n + 1) as its logarithm says, where PyTorch has infinities for every x; both poles beside -1.5 are infinite."""
+    found = ng.polygamma(2**40, ng.tensor([1.0, 1.2, 7.5, 1e30, -1.5], dtype=ng.float64)).tolist()
+    assert found[:4] == [-np.inf, -np.inf, -np.inf, -0.0] and np.isnan(found[4])
 
 
 @pytest.mark.parametrize("call", [

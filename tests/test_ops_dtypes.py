@@ -152,7 +152,7 @@ def test_broadcasting(op):
                                ng.tensor(np.ascontiguousarray(np.broadcast_arrays(a, b)[1])))
         assert tuple(out.shape) == np.broadcast_shapes(sa, sb)
         ulps(out.detach().numpy(), expected.numpy(), np.float64, 4, op.name)
-        if out.requires_grad:
+        if out.requires_grad and not op.underived:
             ga, gb = ng.autograd.grad(out.sum(), [ta, tb], allow_unused=True)
             assert (ga is None or tuple(ga.shape) == sa) and (gb is None or tuple(gb.shape) == sb)
 

@@ -177,7 +177,7 @@ def test_in_place_form(op):
         out = case.call([target, *changed[1:]], getattr(ng.Tensor, op.name + "_"))
         assert out is target and target._version == before + 1
         ulps(to_numpy(target), to_numpy(expected), np.float64, 4, repr(case))
-        if expected.requires_grad:
+        if expected.requires_grad and not getattr(op, "underived", False):
             w = ng.tensor(weights([tuple(expected.shape)], 0)[0])
             first = ng.autograd.grad(expected, plain, w, allow_unused=True)
             second = ng.autograd.grad(out, changed, w, allow_unused=True)

@@ -10,6 +10,7 @@ Loading a file runs the machine code in it. So directories and files are used on
 """
 
 import contextlib
+import functools
 import hashlib
 import itertools
 import os
@@ -327,6 +328,17 @@ _CONFIG = ("OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "BOUNDSCHECK", "ENABLE_AVX"
            "DEBUGINFO_DEFAULT", "LLVM_PASS_TIMINGS", "LLVM_REFPRUNE_PASS", "DIVISION_BY_ZERO_ERROR")  # fmt: skip
 
 
+@functools.cache
+def _compiler():
+    """Hash of the files that turn a kernel's text into machine code: two releases may compile one text differently."""
+    folder = os.path.dirname(os.path.abspath(__file__))
+    digest = hashlib.sha256()
+    for name in ("jit.py", "inlined.py", "link.py", "entry.py"):
+        with open(os.path.join(folder, name), "rb") as file:
+            digest.update(file.read())
+    return digest.hexdigest()
+
+
 def _environment(codegen):
     """Everything outside the function that shapes its machine code: versions, options of Numba, CPU and features."""
     from numba.core import config
@@ -335,7 +347,7 @@ def _environment(codegen):
     # A codegen's CPU and features are fixed when it is made, so its text is made once per set of options.
     known = codegen.__dict__.setdefault("_numbagrad_environment", {})
     if options not in known:
-        known[options] = "\n".join((_versions(), sys.version, repr(options), *map(str, codegen.magic_tuple())))
+        known[options] = "\n".join((_versions(), _compiler(), sys.version, repr(options), *map(str, codegen.magic_tuple())))
     return known[options]
 
 

@@ -34,14 +34,18 @@ def polygamma(n, x):
     if y > 1e300:
         return T(0.0) if k % 2.0 == 1.0 else T(-0.0)
     total, limit = 0.0, 15.0 + s
+    # n! overflows at 171: terms are then relative to the first one, and multiplied by n! as logarithms.
+    unit, factor = 1.0, math.gamma(s)
+    if s > 170.0 and y > 0.0:
+        unit, factor = y, math.exp(math.lgamma(s) - s * math.log(y))
     while y < limit:
-        term = y ** -s
+        term = (y / unit) ** -s
         total += term
         y += 1.0
-        if y > 2.0 and term <= abs(total) * 1e-19:  # high orders: what follows does not count
-            value = sign * total * math.gamma(s) + add
+        if y > 2.0 and not term > abs(total) * 1e-19:  # high orders: what follows does not count, nor after NaN
+            value = sign * total * factor + add
             return T(value if k % 2.0 == 1.0 else -value)
-    p, r = y ** -s, 1.0 / (y * y)
+    p, r = (y / unit) ** -s, 1.0 / (y * y)
     total += p * y / k + 0.5 * p
     # B_2j / (2j)! times s (s + 1) ... (s + 2j - 2) y^(-s - 2j + 1)
     c = s * p / y
@@ -58,7 +62,7 @@ def polygamma(n, x):
     total -= c * 5.284190138687491e-10
     c *= (s + 11.0) * (s + 12.0) * r
     total += c * 1.3382536530684685e-11
-    value = sign * total * math.gamma(s) + add
+    value = sign * total * factor + add
     return T(value if k % 2.0 == 1.0 else -value)
 
 

@@ -122,9 +122,7 @@ class Function(Op):
         if not pass_on:
             return self.fn
         args = ", ".join(pass_on)
-        first = next(iter(self.signature.parameters))
-        kinds = {n: kind for n, kind in self.kinds.items() if n != first or kind != "tensor"}
-        checks = arguments.text(self.name, self.signature.parameters, kinds)
+        checks = arguments.text(self.name, self.signature.parameters, self.kinds)
         text = f"def {self.name}({', '.join(head)}):\n{checks}"
         if pass_on[0].startswith("*"):
             text += f"    return fn_({args})\n"

@@ -110,7 +110,7 @@ def adam(
     correct1 = 1.0 - beta1**t
     correct2 = 1.0 - beta2**t
     sign = T(-1.0) if maximize else T(1.0)
-    rate, unroot2, small = T(lr / correct1), T(1.0 / correct2**0.5), T(eps)
+    rate, root2, small = T(lr / correct1), T(correct2**0.5), T(eps)
     new1, keep2, new2 = T(1.0 - beta1), T(beta2), T(1.0 - beta2)
     decay = T(0.0) if decoupled else T(weight_decay)
     shrink = T(1.0 - lr * weight_decay) if decoupled else T(1.0)
@@ -126,7 +126,7 @@ def adam(
             m[i] = mean
             v[i] = square
             v_max[i] = largest
-            p[i] = x - rate * (mean / (sqrt(largest) * unroot2 + small))
+            p[i] = x - rate * (mean / (sqrt(largest) / root2 + small))
     else:
         for i in range(n):
             x = p[i] * shrink
@@ -135,4 +135,4 @@ def adam(
             square = keep2 * v[i] + new2 * d * d
             m[i] = mean
             v[i] = square
-            p[i] = x - rate * (mean / (sqrt(square) * unroot2 + small))
+            p[i] = x - rate * (mean / (sqrt(square) / root2 + small))

@@ -81,7 +81,7 @@ def nadam(
     so_far = float(product[0])
     of_g, of_m = T(lr * (1.0 - mu) / (1.0 - so_far)), T(lr * following / (1.0 - so_far * following))
     sign = T(-1.0) if maximize else T(1.0)
-    uncorrect2, small = T(1.0 / (1.0 - beta2**t)), T(eps)
+    correct2, small = T(1.0 - beta2**t), T(eps)
     new1, keep2, new2 = T(1.0 - beta1), T(beta2), T(1.0 - beta2)
     decay = T(0.0) if decoupled else T(weight_decay)
     shrink = T(1.0 - lr * weight_decay) if decoupled else T(1.0)
@@ -92,8 +92,8 @@ def nadam(
         square = keep2 * v[i] + new2 * d * d
         m[i] = mean
         v[i] = square
-        size = sqrt(square * uncorrect2) + small
-        p[i] = x - (of_g * d + of_m * mean) / size
+        size = sqrt(square / correct2) + small
+        p[i] = x - of_g * (d / size) - of_m * (mean / size)
 
 
 @table(6)
