@@ -55,7 +55,8 @@ def test_derivative_of_a_determinant_of_infinities_returns():
 def test_polygamma_of_any_order(n, torch):
     x = [1.0, 1.2, 2.0, 100.0, -1.5, -0.3, 1e30, 7.5]
     ours, theirs = (lib.polygamma(n, lib.tensor(x, dtype=lib.float64)).numpy() for lib in (ng, torch))
-    known = ~np.isnan(theirs)  # PyTorch multiplies infinities by zeros at high orders
+    # PyTorch multiplies infinities by zeros at high orders, and n! overflows where its product does not.
+    known = ~np.isnan(theirs) & ~(np.isinf(theirs) & np.isfinite(ours))
     np.testing.assert_allclose(ours[known], theirs[known], rtol=1e-8)
 
 
