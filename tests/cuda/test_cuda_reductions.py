@@ -45,6 +45,8 @@ def test_forms(name):
     op = REGISTRY[name]
     for shape, dim in CASES:
         a = values(op, shape)
+        if isinstance(dim, tuple) and op.kinds.get("dim") == "int":
+            continue  # PyTorch takes one dimension here
         want = op.callable(a) if dim is None else op.callable(a, dim)
         x = a.cuda()
         got = op.callable(x) if dim is None else op.callable(x, dim)
