@@ -1,5 +1,9 @@
 """Every reduction of the registry on the device: rows, columns, both cut into pieces, stages, layouts, dtypes."""
 
+import importlib
+import threading
+import time
+
 import numpy as np
 import pytest
 from cuda_twin import arguments, assert_close, assert_same, call, grads, move, ops
@@ -99,3 +103,23 @@ def test_empty():
     x = ng.zeros(0, 3, device="cuda")
     assert x.sum().item() == 0 and x.sum(0).tolist() == [0, 0, 0] and x.sum(1).shape == (0,)
     assert np.isnan(x.mean().item())
+
+
+def test_the_simulator_gives_a_block_one_shared_array(monkeypatch):
+    """Numba's own looks it up and makes it in two steps, between which another thread may come."""
+    cuda.target()
+    shared = importlib.import_module("numba.cuda.simulator.kernelapi").FakeCUDAShared(0)
+    empty, start, got = np.empty, threading.Barrier(8), []
+
+    def slow(*args):
+        time.sleep(0.01)
+        return empty(*args)
+
+    def ask():
+        start.wait()
+        got.append(shared.array(3, np.dtype(np.float32)))
+    monkeypatch.setattr(np, "empty", slow)
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    [t.start() for t in threads]
+    [t.join() for t in threads]
+    assert len(got) == 8 and all(a is got[0] for a in got)

@@ -6,8 +6,10 @@ starts as 0xFF bytes (NaN in every floating type), so that reading what nothing 
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import sys
+import threading
 
 import numpy as np
 
@@ -18,6 +20,23 @@ from .address import DeviceMemory
 # Outside of what a processor can address, and far from a null pointer plus offset.
 FIRST_ADDRESS = 0x7A00_0000_0000_0000
 ALIGNMENT = 512
+
+
+def share_arrays():
+    """Give every thread of a block the same shared array: Numba's simulator looks an array up and makes it in two steps,
+    so that two threads that come at once may each get one of their own."""
+    from numba.np.numpy_support import as_dtype
+    lock = threading.Lock()
+
+    def array(self, shape, dtype):
+        caller = sys._getframe(1)
+        place = caller.f_code.co_filename, caller.f_lineno
+        with lock:
+            found = self._allocations.get(place)
+            if found is None:
+                found = self._allocations[place] = np.empty(shape, dtype if isinstance(dtype, np.dtype) else as_dtype(dtype))
+            return found
+    importlib.import_module("numba.cuda.simulator.kernelapi").FakeCUDAShared.array = array
 
 
 class Memory(DeviceMemory):
@@ -50,6 +69,7 @@ class Simulator:
     shuffles = False
 
     def __init__(self):
+        share_arrays()
         self._addresses = itertools.count(FIRST_ADDRESS, 1 << 40)
 
     def allocate(self, nbytes, index, free):
