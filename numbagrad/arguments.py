@@ -80,7 +80,9 @@ def as_int(value):
     """The int that an integer, NumPy integer or 0-d integer tensor stands for, or None."""
     if value.__class__ is int:
         return value
-    if isinstance(value, (bool, np.bool_, np.ndarray)):
+    if isinstance(value, (bool, np.bool_)):
+        return None
+    if isinstance(value, np.ndarray) and (value.ndim or value.dtype.kind not in "iu"):
         return None
     if is_tensor(value):
         return value.item() if single(value) and value._kind.dtype.category == 1 else None

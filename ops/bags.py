@@ -219,6 +219,9 @@ def embedding_bag(input, weight, offsets=None, max_norm: float = None, norm_type
     ``per_sample_weights`` scales the rows (mode "sum" only); ``padding_idx`` is left out of its bag."""
     if len(weight._shape) != 2:
         raise ValueError(f"embedding_bag(): 'weight' must be 2-D, but got {list(weight._shape)}")
+    if weight._kind.dtype.category != 2:
+        raise RuntimeError("embedding_bag(): expected 'weight' to have a floating-point dtype, but got "
+                           f"{dt.scalar_name(weight.dtype)}")
     if mode not in ("sum", "mean", "max"):
         raise ValueError("mode has to be one of sum or mean")
     if mode == "max" and scale_grad_by_freq:

@@ -107,6 +107,13 @@ def lerp(input, end, weight):
     return where(s.absolute(weight) < 0.5, input + weight * d, end - d * (1 - weight))
 
 
+@lerp.refuses
+def _(args, compute):
+    for name, a in zip(("end", "weight"), args[1:]):
+        if isinstance(a, Tensor) and (a._shape or name == "end") and a._kind.dtype is not args[0]._kind.dtype:
+            raise RuntimeError(f"lerp(): expected dtype {args[0].dtype} for `{name}` but got dtype {a.dtype}")
+
+
 @lerp.gradient
 def _(g, input, end, weight):
     return g * (1 - weight), g * weight, g * (end - input)

@@ -249,4 +249,5 @@ def multilabel_soft_margin_loss(input, target, weight=None, size_average=None, r
         loss = loss * weight
     if not input._shape:
         raise IndexError("Dimension specified as -1 but tensor has no dimensions")
-    return finish(loss.sum(-1) / input._shape[-1], reduction)
+    classes = len(input._shape) - 1  # counted in the input, as PyTorch does, where the target has more dimensions
+    return finish(loss.sum(classes) / input._shape[classes], reduction)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
+
 import numpy as np
 
 from numbagrad import dtypes as dt
 from numbagrad.op import Sample, function
 from numbagrad.op import call as calls
+from numbagrad.op.record import Function
 from numbagrad.overlap import check_apart
 from numbagrad.tensor import Tensor, wrap_dim
 
@@ -58,8 +61,10 @@ def tensors_in(args):
             yield from tensors_in(a)
 
 
-def both(name, prepare, forms, doc, samples, reference):
+def both(name, prepare, forms, doc, samples, reference, kinds=None):
     """Register ``name`` and set ``Tensor.name_``; ``prepare`` checks the call and gives (values, plan, accumulate)."""
+    kinds = {"accumulate": "bool", **(kinds or {})}
+
     def apart(input, *args, **kwargs):
         values, plan, accumulate = prepare(input, *args, **kwargs)
         return forms[0](input, values, plan, accumulate)
@@ -72,8 +77,9 @@ def both(name, prepare, forms, doc, samples, reference):
     within.__name__ = within.__qualname__ = name + "_"
     apart.__module__ = within.__module__ = __name__
     apart.__doc__, within.__doc__ = doc, f"In-place form of ``{name}``."
-    setattr(Tensor, name + "_", within)
-    return function(apart, dtypes="any", samples=samples, reference=reference)
+    apart.__signature__ = within.__signature__ = inspect.signature(prepare)
+    setattr(Tensor, name + "_", Function(within, registered=False, kinds=kinds).callable)
+    return function(apart, dtypes="any", samples=samples, reference=reference, kinds=kinds)
 
 
 def same_kind(name, input, values):
@@ -133,7 +139,7 @@ def _prepare_fill(input, dim, index, value):
 
 index_fill = both("index_fill", _prepare_fill, _index_fill,
                   "A copy of ``input`` whose slices along ``dim`` named by ``index`` are ``value``.",
-                  (Sample((4, 3), 0, ("int64", (2,), 1, 3), 2.5),), _set)
+                  (Sample((4, 3), 0, ("int64", (2,), 1, 3), 2.5),), _set, {"value": "any"})
 
 
 # --- several index tensors, flat indices ------------------------------------------------------------------------------
@@ -180,7 +186,7 @@ index_put = both("index_put", _prepare_put, _index_put,
                  "A copy of ``input`` with ``values`` at the places that a tuple of index tensors names; with ``accumulate`` "
                  "they are added.", (Sample((4, 3), [("int64", (1,), 0, 4)], ("float64", (3,))),
                                      Sample((4, 3), [("int64", (5,), 0, 4), ("int64", (5,), 0, 3)], ("float64", (5,)), True)),
-                 _put_reference)
+                 _put_reference, {"indices": "any"})
 
 
 def _flat_index(name, index):

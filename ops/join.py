@@ -232,6 +232,10 @@ def meshgrid(*tensors, indexing=None):
     if indexing not in ("ij", "xy"):
         raise RuntimeError(f'torch.meshgrid: indexing must be one of "xy" or "ij", but received: {indexing}')
     for t in tensors:
+        if t._kind is not tensors[0]._kind:
+            raise RuntimeError("torch.meshgrid expects all tensors to have the same dtype and device, but got "
+                               f"{t._kind.dtype} on {t._kind.device} beside {tensors[0]._kind.dtype} on "
+                               f"{tensors[0]._kind.device}")
         if len(t._shape) > 1:
             raise RuntimeError(f"torch.meshgrid: Expected 0D or 1D tensor in the tensor list but got: {list(t._shape)}")
     swap = indexing == "xy" and len(tensors) >= 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from numbagrad import arguments
 from numbagrad import dtypes as dt
 from numbagrad.op import REGISTRY, Sample, function
 from numbagrad.tensor import Tensor
@@ -12,6 +13,7 @@ from .dropout import dropout
 from .gemm import reshape
 from .linear import linear
 from .recurrent import GATES, composed, recurrent
+from .shape import tensor_list
 
 
 def _op(name):
@@ -128,9 +130,14 @@ def _call(mode, input, second, third, rest):
         hx, (params, *rest) = third, rest
     else:
         hx, params = second, third
+    if mode == "LSTM":
+        hx = tensor_list("lstm", (hx,), 1)
+        if len(hx) != 2:
+            raise RuntimeError("lstm expects two hidden states")
+    elif not isinstance(hx, Tensor):
+        raise arguments.wrong(hx, "Tensor", mode.lower(), "hx", 2)
     h0, c0 = hx if mode == "LSTM" else (hx, None)
-    if mode == "LSTM" and len(hx) != 2:
-        raise RuntimeError("lstm expects two hidden states")
+    params = tensor_list(mode.lower(), (params,), 2)
     if packed:
         y, h, c = run_packed(mode, input, second, h0, c0, params, *rest)
     else:

@@ -307,13 +307,13 @@ def broadcast_to(input, *size):
     return expanded.call(input, numbers("broadcast_to", size))
 
 
-def tensor_list(name, tensors, argument="tensors"):
+def tensor_list(name, tensors, argument=0):
     """The tensors of ``f(a, b)`` or ``f([a, b])``, checked."""
     if len(tensors) == 1 and isinstance(tensors[0], (tuple, list)):
         tensors = tensors[0]
     for i, t in enumerate(tensors):
         if not isinstance(t, Tensor):
-            raise TypeError(f"{name}(): expected Tensor as element {i} in argument 0, but got {type(t).__name__}")
+            raise TypeError(f"{name}(): expected Tensor as element {i} in argument {argument}, but got {type(t).__name__}")
     return tuple(tensors)
 
 

@@ -8,7 +8,7 @@ from numbagrad import dtypes as dt
 from numbagrad import linalg as space
 from numbagrad import storage
 from numbagrad.op import Sample, custom, function
-from numbagrad.op.call import write_out
+from numbagrad.op.call import write_out, write_outs
 from numbagrad.tensor import wrap_dim
 
 from .cholesky import triangular
@@ -88,13 +88,18 @@ def _square_qr(gq, gr, q, r):
     return mh(triangular(r, mh(gq + matmul(q, sym)), True))
 
 
+def _written(name, kind, results, out, A):
+    """The named tuple ``kind`` of results, or of the tensors of ``out`` with the results in them."""
+    return kind(*(results if out is None else write_outs(name, out, results, (A,))))
+
+
 @function(reference=None, **SPACES)
 def qr(A, mode="reduced", *, out=None):
     """(Q, R) with ``A = Q R``: ``mode`` "reduced", "complete", or "r" (an empty Q)."""
     if mode not in ("reduced", "complete", "r"):
         raise RuntimeError(f"qr received unrecognized mode '{mode}' but expected one of 'reduced' (default), 'r', or "
                            "'complete'")
-    return Qr(*qr_factors(A, mode))
+    return _written("linalg_qr", Qr, qr_factors(A, mode), out, A)
 
 
 # --- eigenvalues of Hermitian matrices ---
@@ -143,7 +148,7 @@ def eigh(A, UPLO="L", *, out=None):
     """(eigenvalues, eigenvectors) of Hermitian matrices, ascending; ``UPLO`` is the triangle that is read."""
     if str(UPLO).upper() not in ("L", "U"):
         raise RuntimeError(f"Expected UPLO argument to be 'L' or 'U', but got {UPLO}")
-    return Eigh(*hermitian_eigen(A, str(UPLO).upper() == "U"))
+    return _written("linalg_eigh", Eigh, hermitian_eigen(A, str(UPLO).upper() == "U"), out, A)
 
 
 @function(reference=None, **SPACES)
@@ -223,7 +228,7 @@ def _(gs, y0, y1, y2, shape, full):
 @function(kinds={"full_matrices": "bool"}, reference=None, **SPACES)
 def svd(A, full_matrices=True, *, driver=None, out=None):
     """(U, S, Vh) with ``A = U diag(S) Vh``, singular values descending."""
-    return Svd(*singular_factors(A, bool(full_matrices)))
+    return _written("linalg_svd", Svd, singular_factors(A, bool(full_matrices)), out, A)
 
 
 @function(reference=lambda a: np.linalg.svd(a, compute_uv=False), samples=(Sample((3, 4)), Sample((2, 3, 3))), **SPACES)
@@ -271,7 +276,7 @@ def _(gs, A, y0, y1):
 @function(reference=None, **SPACES)
 def eig(A, *, out=None):
     """(eigenvalues, eigenvectors) of square matrices, as complex tensors; eigenvectors have norm one."""
-    return Eig(*eigen(A))
+    return _written("linalg_eig", Eig, eigen(A), out, A)
 
 
 @function(reference=None, **SPACES)

@@ -140,7 +140,8 @@ NORMS = (Sample((3, 4)), Sample((3, 4), 1), Sample((3, 4), 3, 1), Sample((2, 3, 
          Sample((3, 4), -INF, 0), Sample((3, 4), 0), Sample((3, 4), 1.5, 1))
 
 
-@function(kinds={"dim": "ints"}, namespaces=("linalg",), method=False, reference=_np_norm, samples=NORMS, domain=(0.2, 2.0))
+@function(kinds={"dim": "ints", "ord": "number"}, namespaces=("linalg",), method=False, reference=_np_norm,
+          samples=NORMS, domain=(0.2, 2.0))
 def vector_norm(x, ord=2, dim=None, keepdim=False, *, dtype=None, out=None):
     """(sum |x| ** ord) ** (1 / ord); the largest size for inf, the smallest for -inf, the count of non-zeros for 0."""
     if x._kind.dtype.category < 2:

@@ -185,6 +185,8 @@ def apply(op, t, args, kwargs):
     compute = form.compute_type(calls.common_dtype(tensors, scalars))
     if compute.is_complex and op.result == "real":
         raise RuntimeError(f"In-place {op.name} is not supported for complex tensors.")
+    if compute.is_complex and op.complex:
+        return replace(t, op.callable(old_self(t), *args, **kwargs), op.name + "_")
     if op.check is not None:
         op.check(operands, compute)
     calls.check_dtype(op, compute)

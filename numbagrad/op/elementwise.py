@@ -83,7 +83,8 @@ class Elementwise(Op):
     def refuses(self, fn):
         """Declare ``fn(args, compute)``, which raises where PyTorch refuses what the dtypes alone allow.
 
-        It runs for integers and bools only: calls on floating-point tensors may take the fast path past it."""
+        It runs for integers, bools and mixed dtypes only: calls on floating-point tensors may take the fast path past
+        it."""
         self.check = fn
         return fn
 

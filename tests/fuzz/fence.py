@@ -42,7 +42,7 @@ def memory(nbytes):
 
 
 def empty(shape, dtype=float, *rest, **options):
-    """``np.empty`` in fenced memory (arrays of objects, other orders and large ones are NumPy's)."""
+    """``np.empty`` in fenced memory (arrays of objects or of nothing, other orders and large ones are NumPy's)."""
     dtype = np.dtype(dtype)
     try:
         sizes = tuple(map(int, shape)) if hasattr(shape, "__len__") else (int(shape),)
@@ -51,7 +51,7 @@ def empty(shape, dtype=float, *rest, **options):
     count = 1
     for n in sizes:
         count *= n
-    if rest or options or min(sizes, default=1) < 0 or count * dtype.itemsize > LIMIT or dtype.hasobject:
+    if rest or options or min(sizes, default=1) < 0 or count * dtype.itemsize > LIMIT or dtype.hasobject or not dtype.itemsize:
         return plain_empty(shape, dtype, *rest, **options)
     return memory(count * dtype.itemsize).view(dtype).reshape(sizes)
 
