@@ -163,7 +163,7 @@ def peers(*args):
                           timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 
-@pytest.mark.parametrize("without", [("jax",), ("jax", "pytorch"), ()])
+@pytest.mark.parametrize("without", [("jax", "pytorch"), ()])
 def test_peers_prints_a_table(without):
     args = ["--without", *without] if without else []
     done = peers("--only", "add_8x8", "mlp_32", "--rounds", "1", "--markdown", *args)

@@ -112,7 +112,7 @@ def test_a_step_with_calls_cut_over_threads_is_not_atomic(two_threads):
     assert step.variants[-1].program.atomic
 
 
-@settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=20, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(plan=st.lists(STEP, min_size=3, max_size=12))
 def test_random_graphs_as_tasks(always, plan):
     assert_runs_as_eager(plan, 3)

@@ -371,7 +371,7 @@ def assert_runs_as_eager(plan, calls):
     assert_apart(step.variants[0].program)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(plan=st.lists(STEP, min_size=1, max_size=10))
 def test_random_graphs(plan):
     assert_runs_as_eager(plan, 2)

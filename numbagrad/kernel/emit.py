@@ -68,12 +68,16 @@ def functions(names, code):
 
 
 class Pointwise:
-    """One pointwise loop, before dtypes are known."""
+    """One pointwise loop, before dtypes are known.
 
-    def __init__(self, name, inputs, scalars, outputs):
+    ``constant`` names the inputs for which the strided form has a loop of its own where they do not change along a row (all,
+    if None): each is one more copy of the body to compile."""
+
+    def __init__(self, name, inputs, scalars, outputs, constant=None):
         # The prefix keeps the loop's name apart from the scalar function it calls.
         self.name = "loop_" + name
         self.inputs, self.scalars, self.outputs = tuple(inputs), tuple(scalars), tuple(outputs)
+        self.constant = self.inputs if constant is None else constant
         self.made = {}
 
     def native(self, compute, in_codes, out_codes, strided=False, table=False, inplace=False):
@@ -162,8 +166,7 @@ class Pointwise:
                 "    if far == 0:", *inner(at + near_body + stores(lambda k: "i")),
                 "    else:", *inner(at + body + stores(lambda k: "i"))], [*consts, f"limit = T({limit!r})"]
 
-    @staticmethod
-    def _strided_loop(count, names, loads, body, stores, n_in, heavy, copies):
+    def _strided_loop(self, count, names, loads, body, stores, n_in, heavy, copies):
         """The innermost dimension as a plain loop, or unit- and zero-stride forms of it, inside one over the dimension
         before it; the others by index arithmetic. A copy that runs across the input's rows goes tile by tile."""
         short = [n[:-2] for n in names]
@@ -195,6 +198,8 @@ class Pointwise:
                 + stores(lambda k: f"{short[k]}_o + i")]
         # One operand constant along the row: the usual row and column broadcasts.
         for z in range(n_in if n_in > 1 else 0):
+            if self.inputs[z] not in self.constant:
+                continue
             if heavy and not any(k != z and n != "g" for k, n in enumerate(short[:n_in])):
                 # All that is left in the loop would be a product with g; LLVM takes minutes to find that out of a pow.
                 continue

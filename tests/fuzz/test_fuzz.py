@@ -13,5 +13,5 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="ne
 @pytest.mark.parametrize("seed, threads", [(1, 1), (2, 2)])
 def test_drawn_calls_stay_in_their_memory(seed, threads):
     found = [f"{kind}: {call}\n{text}\npython -m tests.fuzz --seed {seed} --threads {threads} --only {number} --memory"
-             for number, kind, text, call in findings(seed, 0, 400, threads, compare=False, seconds=12) if kind in FATAL]
+             for number, kind, text, call in findings(seed, 0, 400, threads, compare=False, seconds=6) if kind in FATAL]
     assert not found, "\n".join(found)
