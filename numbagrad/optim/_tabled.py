@@ -73,11 +73,9 @@ class Tabled(Optimizer):
     def _state_of(self, p, group):
         own = self.state[p]
         if not own:
-            for name, value in reversed(self._scalars):
-                own[name] = self._scalar(p, group, value)
-            for name in self._tensors:
-                if self._needs(name, group):
-                    own[name] = self._start(p, group, name)
+            made = {name: self._scalar(p, group, value) for name, value in reversed(self._scalars)}
+            made.update((name, self._start(p, group, name)) for name in self._tensors if self._needs(name, group))
+            own.update(made)  # all at once: later steps would take a part for the whole
         return own
 
     def _settings(self, group):

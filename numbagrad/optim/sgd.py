@@ -74,6 +74,9 @@ class SGD(Optimizer):
             if group["fused"]:
                 _check_fused(group["params"])
             tables, changed = {kind: [] for kind in _PLAIN}, []
+            # Buffers without values yet. They become state when the kernel has filled them: after an error or an
+            # interrupt before that the next step must not read them.
+            fresh = []
             buf, first, buf_ptr = None, False, 0
             for p in group["params"]:
                 g = p._grad
@@ -86,7 +89,8 @@ class SGD(Optimizer):
                     buf = state.get("momentum_buffer")
                     first = buf is None
                     if first:
-                        buf = state["momentum_buffer"] = ng.empty_like(p, requires_grad=False)
+                        buf = ng.empty_like(p, requires_grad=False)
+                        fresh.append((state, buf))
                     buf_ptr = buf._ptr
                 kind = p._kind
                 if (
@@ -100,7 +104,11 @@ class SGD(Optimizer):
                 else:
                     _are_plain(p, g, g if buf is None else buf)
                     _composed(p, g, buf, first, *settings)
+                    if first:
+                        state["momentum_buffer"] = buf
             _run(_kernels.sgd, tables, changed, *settings)
+            for state, buf in fresh:
+                state["momentum_buffer"] = buf
         return loss
 
 
