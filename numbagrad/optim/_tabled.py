@@ -107,11 +107,17 @@ class Tabled(Optimizer):
                 pointers = [t._ptr for t in (p, g, *tensors, *scalars)]
                 tables[p._kind] += *pointers, p._n
             _run(self._kernel, tables, changed, *settings)
-            with ng.no_grad():
-                for t, copy in others:
-                    if t is not None:
-                        t.copy_(copy)
+            if others:
+                _write_back(others)
         return loss
+
+
+@ng.no_grad()
+def _write_back(pairs):
+    """The values of copies to the tensors that they stand for."""
+    for t, copy in pairs:
+        if t is not None:
+            t.copy_(copy)
 
 
 def _plain(p, g, tensors, scalars):

@@ -74,8 +74,6 @@ class SGD(Optimizer):
             if group["fused"]:
                 _check_fused(group["params"])
             tables, changed = {kind: [] for kind in _PLAIN}, []
-            # Buffers without values yet. They become state when the kernel has filled them: after an error or an
-            # interrupt before that the next step must not read them.
             fresh = []
             buf, first, buf_ptr = None, False, 0
             for p in group["params"]:
@@ -89,8 +87,13 @@ class SGD(Optimizer):
                     buf = state.get("momentum_buffer")
                     first = buf is None
                     if first:
-                        buf = ng.empty_like(p, requires_grad=False)
-                        fresh.append((state, buf))
+                        # An error or an interrupt may come before the kernel fills it: to the next step zeros are the
+                        # same as none; with a dampening they are not, and it becomes state afterwards.
+                        buf = ng.zeros_like(p, requires_grad=False)
+                        if dampening == 0.0:
+                            state["momentum_buffer"] = buf
+                        else:
+                            fresh.append((state, buf))
                     buf_ptr = buf._ptr
                 kind = p._kind
                 if (
