@@ -34,6 +34,8 @@ DEFAULT = Mode()
 class _Leaving:
     """Removes a thread's entry when the thread ends, because thread idents are used again."""
 
+    ident = None  # an interrupt may come before it is set
+
     def __init__(self, ident):
         self.ident = ident
 

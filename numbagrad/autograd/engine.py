@@ -62,11 +62,11 @@ def run(roots, gradients, keep_graph, create_graph, inputs=None, accumulate=True
     arrived.
     """
     previous = _local.task
-    _local.task = (previous[0] or next(_numbers), inputs is not None)
     switch = create_graph and not modes.current().grad
-    if switch:
-        modes.change(grad=True)
-    try:
+    try:  # from here on, so that an interrupt finds all to be put back
+        _local.task = (previous[0] or next(_numbers), inputs is not None)
+        if switch:
+            modes.change(grad=True)
         return _run(roots, gradients, keep_graph, create_graph, inputs, accumulate)
     finally:
         _local.task = previous

@@ -73,11 +73,9 @@ class Tabled(Optimizer):
     def _state_of(self, p, group):
         own = self.state[p]
         if not own:
-            for name, value in reversed(self._scalars):
-                own[name] = self._scalar(p, group, value)
-            for name in self._tensors:
-                if self._needs(name, group):
-                    own[name] = self._start(p, group, name)
+            made = {name: self._scalar(p, group, value) for name, value in reversed(self._scalars)}
+            made.update((name, self._start(p, group, name)) for name in self._tensors if self._needs(name, group))
+            own.update(made)  # all at once: later steps would take a part for the whole
         return own
 
     def _settings(self, group):
@@ -109,11 +107,17 @@ class Tabled(Optimizer):
                 pointers = [t._ptr for t in (p, g, *tensors, *scalars)]
                 tables[p._kind] += *pointers, p._n
             _run(self._kernel, tables, changed, *settings)
-            with ng.no_grad():
-                for t, copy in others:
-                    if t is not None:
-                        t.copy_(copy)
+            if others:
+                _write_back(others)
         return loss
+
+
+@ng.no_grad()
+def _write_back(pairs):
+    """The values of copies to the tensors that they stand for."""
+    for t, copy in pairs:
+        if t is not None:
+            t.copy_(copy)
 
 
 def _plain(p, g, tensors, scalars):

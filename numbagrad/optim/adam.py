@@ -107,11 +107,9 @@ class Adam(Optimizer):
     def _state_of(self, p, group):
         own = self.state[p]
         if not own:
-            own["step"] = _step_count(group, p)
-            own["exp_avg"] = ng.zeros_like(p, requires_grad=False)
-            own["exp_avg_sq"] = ng.zeros_like(p, requires_grad=False)
-            if group["amsgrad"]:
-                own["max_exp_avg_sq"] = ng.zeros_like(p, requires_grad=False)
+            names = ["exp_avg", "exp_avg_sq"] + ["max_exp_avg_sq"] * bool(group["amsgrad"])
+            # All at once: an interrupt in between would leave a state that later steps take for a whole one.
+            own.update({"step": _step_count(group, p), **{name: ng.zeros_like(p, requires_grad=False) for name in names}})
         return own
 
     def step(self, closure=None):

@@ -384,8 +384,7 @@ def _run(kernel, tables, changed, *shared):
     if recorder is not None:
         recorder.optimize(kernel, tables, changed, shared)
         tables = {}
-    for kind, cells in tables.items():
-        kernel.run(kind.dtype, cells, *shared)
+    # Counted first: an interrupt after the kernel must not leave new values under an old version.
     if changed:
         where = (user_line(),)
         for param in changed:
@@ -394,3 +393,5 @@ def _run(kernel, tables, changed, *shared):
             version[1:] = where
             if recorder is not None:
                 recorder.written(param)
+    for kind, cells in tables.items():
+        kernel.run(kind.dtype, cells, *shared)

@@ -74,6 +74,7 @@ class SGD(Optimizer):
             if group["fused"]:
                 _check_fused(group["params"])
             tables, changed = {kind: [] for kind in _PLAIN}, []
+            fresh = []
             buf, first, buf_ptr = None, False, 0
             for p in group["params"]:
                 g = p._grad
@@ -86,7 +87,13 @@ class SGD(Optimizer):
                     buf = state.get("momentum_buffer")
                     first = buf is None
                     if first:
-                        buf = state["momentum_buffer"] = ng.empty_like(p, requires_grad=False)
+                        # An error or an interrupt may come before the kernel fills it: to the next step zeros are the
+                        # same as none; with a dampening they are not, and it becomes state afterwards.
+                        buf = ng.zeros_like(p, requires_grad=False)
+                        if dampening == 0.0:
+                            state["momentum_buffer"] = buf
+                        else:
+                            fresh.append((state, buf))
                     buf_ptr = buf._ptr
                 kind = p._kind
                 if (
@@ -100,7 +107,11 @@ class SGD(Optimizer):
                 else:
                     _are_plain(p, g, g if buf is None else buf)
                     _composed(p, g, buf, first, *settings)
+                    if first:
+                        state["momentum_buffer"] = buf
             _run(_kernels.sgd, tables, changed, *settings)
+            for state, buf in fresh:
+                state["momentum_buffer"] = buf
         return loss
 
 

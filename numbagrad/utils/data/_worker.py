@@ -6,6 +6,7 @@ import random
 import sys
 import traceback
 from dataclasses import dataclass
+from multiprocessing.reduction import ForkingPickler
 
 import numpy as np
 
@@ -181,7 +182,7 @@ def loop(setup, worker_id, index_queue, results, is_done):
             if task is None:
                 return
             if isinstance(task, Resume):
-                results.send((task, None))
+                results.send(task)
                 exhausted = False
                 if failure is None:
                     fetcher = new_fetcher()
@@ -200,11 +201,14 @@ def loop(setup, worker_id, index_queue, results, is_done):
                     exhausted = isinstance(error, StopIteration) and fetcher.iterator is not None
                     data = Exhausted(worker_id) if exhausted else Failure(where)
             try:
-                results.send((number, data))
+                content = ForkingPickler.dumps(data)
+            except Exception:  # what was fetched cannot be pickled
+                content = ForkingPickler.dumps(Failure(where))
+            try:
+                results.send(number)  # by itself, so that a batch that cannot be read back has a number
+                results.send_bytes(content)
             except (BrokenPipeError, ConnectionResetError):
                 return
-            except Exception:  # what was fetched cannot be pickled
-                results.send((number, Failure(where)))
-            del data
+            del data, content
     except KeyboardInterrupt:
         return  # the main process gets it too, and reports it

@@ -4,6 +4,8 @@ import itertools
 import math
 import multiprocessing
 import os
+import pickle
+import time
 import warnings
 import weakref
 from multiprocessing.connection import wait
@@ -280,7 +282,11 @@ class _Worker:
 
 
 class _WithWorkers(_Iterator):
+    broken = None  # why the pass ended before its time
+
     def __init__(self, loader):
+        if loader.prefetch_factor < 1:
+            raise AssertionError("a DataLoader with workers must ask for batches ahead: prefetch_factor must be positive")
         super().__init__(loader)
         context = loader.multiprocessing_context or multiprocessing.get_context()
         # No Event: its lock would stay with a worker that is killed while it looks.
@@ -337,6 +343,8 @@ class _WithWorkers(_Iterator):
         self.sent += 1
 
     def _next_data(self):
+        if self.broken:
+            raise RuntimeError(self.broken)
         while not self.closed:
             if self.given in self.ready:
                 number = self.given
@@ -361,16 +369,16 @@ class _WithWorkers(_Iterator):
         raise StopIteration
 
     def _receive(self):
-        """Wait for one message of any worker; RuntimeError when one died or the time is over."""
-        by_pipe = {worker.results: worker for worker in self.workers}
-        ready = wait(by_pipe, timeout=self.loader.timeout or None)
-        if not ready:
-            raise RuntimeError(f"DataLoader timed out after {self.loader.timeout} seconds")
-        pipe = ready[0]
+        """Take one message of any worker; RuntimeError when one died or the time is over."""
+        pipe, worker = self._wait()
         try:
-            number, data = pipe.recv()
+            number = pipe.recv()
+            data = None if isinstance(number, _worker.Resume) else self._data(pipe)
         except (EOFError, ConnectionResetError):
-            self._died(by_pipe[pipe])
+            self._died(worker)
+        except BaseException:  # an interrupt: the rest of the message would be taken for the next one
+            self._break("DataLoader was interrupted in the middle of a batch; iterate anew")
+            raise
         if isinstance(number, _worker.Resume):
             return
         worker = self.owner.pop(number)
@@ -379,13 +387,43 @@ class _WithWorkers(_Iterator):
             worker.active = False
             self._send()
 
+    def _wait(self):
+        """(pipe, worker) of a worker that sent something or ended."""
+        by_pipe = {worker.results: worker for worker in self.workers}
+        timeout = self.loader.timeout
+        end = time.monotonic() + timeout if timeout else math.inf
+        while True:
+            left = end - time.monotonic()
+            ready = wait(by_pipe, timeout=max(0.0, min(left, _worker.CHECK_SECONDS)))
+            if ready:
+                return ready[0], by_pipe[ready[0]]
+            # A pipe outlives its worker while another process holds a copy of its end: one that the worker forked.
+            dead = next((worker for worker in self.workers if not worker.process.is_alive()), None)
+            if dead is not None and not dead.results.poll():
+                self._died(dead)
+            if left <= _worker.CHECK_SECONDS:
+                raise RuntimeError(f"DataLoader timed out after {timeout} seconds")
+
+    def _data(self, pipe):
+        """The second part of a message; what cannot be read back is the batch's failure, not the iterator's."""
+        content = pipe.recv_bytes()
+        try:
+            return pickle.loads(content)
+        except Exception:
+            return _worker.Failure("while unpickling a batch in the main process")
+
+    def _break(self, why):
+        """Stop; from now on every call says why, since a pass that ends early must not look like a whole one."""
+        self.broken = why
+        self.close()
+
     def _died(self, worker):
         worker.process.join(timeout=1)
         code = worker.process.exitcode
         how = f" by signal {-code}" if code is not None and code < 0 else f" with exit code {code}"
         pid = worker.process.pid
-        self.close()
-        raise RuntimeError(f"DataLoader worker (pid(s) {pid}) exited unexpectedly{how}")
+        self._break(f"DataLoader worker (pid(s) {pid}) exited unexpectedly{how}")
+        raise RuntimeError(self.broken)
 
     @property
     def closed(self):
