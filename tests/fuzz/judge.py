@@ -78,6 +78,8 @@ KNOWN = (
     Known("refused", "must be int, not numpy.ndarray", (), "PyTorch takes an array for some ints and not for others"),
     Known("refused", "Expected A and B to have the same dtype", ("solve_triangular",),
           "PyTorch casts B to the dtype of A unasked"),
+    Known("refused", "argument 'input' .* must be Tensor, not (int|float|bool)", ("mul", "div", "add", "sub"),
+          "an elementwise op needs a tensor"),
     Known("refused", "Overflow when unpacking long long", (), "-2**63 has no absolute value in 64 bits"),
 )
 
