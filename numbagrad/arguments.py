@@ -94,7 +94,7 @@ def as_int(value):
 
 def check_int(value, name, argument, position):
     """An int that fits 64 bits."""
-    found = as_int(value)
+    found = None if isinstance(value, np.ndarray) else as_int(value)  # an array may stand for a size alone
     if found is None:
         raise wrong(value, "int", name, argument, position)
     if not -MOST <= found <= MOST:
@@ -166,9 +166,10 @@ def check_ints(value, name, argument, position):
     """An int, or a tuple of ints."""
     if isinstance(value, (tuple, list)):
         return check_list_of_ints(value, name, argument, position)
-    if as_int(value) is None:
+    found = as_int(value)
+    if found is None:
         raise wrong(value, "tuple of ints", name, argument, position)
-    return check_int(value, name, argument, position)
+    return check_int(found, name, argument, position)
 
 
 def check_ints_or_none(value, name, argument, position):
@@ -216,6 +217,18 @@ def check_dtype(value, name, argument, position):
 
 
 PYTHON_TYPES = {bool: dt.bool_, int: dt.int64, float: dt.float64, complex: dt.complex128}
+
+
+def checked(name, signature, kinds, values):
+    """The values of a bound call after the checks of their kinds, for calls that no generated text checks."""
+    out, places = [], list(signature.parameters)
+    for n, value in values.items():
+        kind = kinds.get(n, "any")
+        p = signature.parameters[n]
+        if kind != "any" and not (value is None and (p.default is None or kind[-1] == "?")):
+            value = CHECKS[kind.rstrip("?")](value, name, n, 0 if p.kind is p.KEYWORD_ONLY else places.index(n) + 1)
+        out.append(value)
+    return out
 
 
 def check_device(value, name, argument, position):

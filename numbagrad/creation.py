@@ -139,7 +139,7 @@ def _levels(data):
         above |= ids
         kept.append(items)  # no other object may get the number of one that was seen
         row = []
-        for x in items:
+        for x in items if n else ():  # behind an empty first one PyTorch looks at no other
             if not _is_sequence(x):
                 raise TypeError("not a sequence")
             if len(x) != n:

@@ -7,8 +7,8 @@ import math
 
 import numpy as np
 
+from numbagrad import arguments, storage
 from numbagrad import dtypes as dt
-from numbagrad import storage
 from numbagrad.kernel import emit, expr
 from numbagrad.kernel import expr as s
 from numbagrad.kernel.expr import where
@@ -36,6 +36,7 @@ def _decimals(input, decimals, out=None, inplace=False):
     if input._kind.dtype.category < 2:
         raise NotImplementedError(f"\"round_cpu\" not implemented for '{dt.scalar_name(input._kind.dtype)}' "
                                   "with decimals")
+    decimals = arguments.check_int(decimals, "round", "decimals", 0)
     op = round_up if decimals > 0 else round_down
     scale = 10.0 ** builtins.abs(decimals) if builtins.abs(decimals) < 309 else INF
     if inplace:
@@ -110,6 +111,8 @@ def lerp(input, end, weight):
 @lerp.refuses
 def _(args, compute):
     for name, a in zip(("end", "weight"), args[1:]):
+        if not isinstance(args[0], Tensor):
+            raise TypeError(f"lerp(): argument 'input' (position 1) must be Tensor, not {arguments.name_of(args[0])}")
         if isinstance(a, Tensor) and (a._shape or name == "end") and a._kind.dtype is not args[0]._kind.dtype:
             raise RuntimeError(f"lerp(): expected dtype {args[0].dtype} for `{name}` but got dtype {a.dtype}")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from numbagrad import dtypes as dt
 from numbagrad.broadcast import sum_to_size
 from numbagrad.op import Sample, custom, function
 from numbagrad.op.call import write_out
@@ -13,19 +14,27 @@ from .matmul import matmul
 
 
 def _cholesky(a):
+    """The factors; NaN, which LAPACK hands through, counts as not positive-definite."""
     try:
-        return np.linalg.cholesky(a)
+        y = np.linalg.cholesky(a)
     except np.linalg.LinAlgError:
-        flat = a.reshape(-1, *a.shape[-2:])
-        for i, m in enumerate(flat):
-            for k in range(1, len(m) + 1):
-                try:
-                    np.linalg.cholesky(m[:k, :k])
-                except np.linalg.LinAlgError:
-                    raise LinAlgError(f"linalg.cholesky: {element(i, a.ndim)}The factorization could not be completed because "
-                                      f"the input is not positive-definite (the leading minor of order {k} is not "
-                                      "positive-definite).") from None
-        raise
+        y = None
+    if y is not None and not np.isnan(y).any():
+        return y
+    for i, m in enumerate(a.reshape(-1, *a.shape[-2:])):
+        for k in range(1, len(m) + 1):
+            if not _definite(m[:k, :k]):
+                raise LinAlgError(f"linalg.cholesky: {element(i, a.ndim)}The factorization could not be completed because the "
+                                  f"input is not positive-definite (the leading minor of order {k} is not "
+                                  "positive-definite).")
+    return y
+
+
+def _definite(m):
+    try:
+        return not np.isnan(np.linalg.cholesky(m)).any()
+    except np.linalg.LinAlgError:
+        return False
 
 
 @custom(name="linalg_cholesky", private=True, node="LinalgCholeskyExBackward0", reference=None)
@@ -109,6 +118,9 @@ def solve_triangular(A, B, *, upper, left=True, unitriangular=False, out=None):
     if len(B._shape) < 2:
         raise RuntimeError("linalg.solve_triangular: The input tensor B must have at least 2 dimensions, but got "
                            f"{list(B._shape)}")
+    if A._kind is not B._kind:
+        raise RuntimeError(f"linalg.solve_triangular: Expected A and B to have the same dtype, but found A of type "
+                           f"{dt.scalar_name(A._kind.dtype)} and B of type {dt.scalar_name(B._kind.dtype)} instead")
     if B._shape[-2 if left else -1] != A._shape[-1]:
         raise RuntimeError(f"linalg.solve_triangular: Incompatible shapes of A and B for the equation "
                            f"{'AX = B' if left else 'XA = B'} ({A._shape[-2]}x{A._shape[-1]} and {B._shape[-2]}x"

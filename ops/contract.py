@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from numbagrad import arguments
 from numbagrad.op import REGISTRY, Sample, function
 from numbagrad.tensor import Tensor, numel, wrap_dim
 
@@ -30,24 +31,31 @@ def inner(input, other, *, out=None):
     return finish("inner", result, out, input, other)
 
 
-def _dim_list(dim):
-    return [dim] if isinstance(dim, int) else [int(d) for d in dim]
+def _dim_list(dims, argument):
+    """The dimensions of one side, given as one or as several."""
+    found = arguments.check_ints(dims, "tensordot", argument, 3)
+    return [found] if found.__class__ is int else list(found)
 
 
-@function(method=False, reference=np.tensordot, dtypes="any",
+@function(kinds={"b": "tensor"}, method=False, reference=np.tensordot, dtypes="any",
           samples=(Sample((2, 3, 4), (3, 4, 5)), Sample((3, 2), (4, 3), ((0,), (1,))), Sample((2, 3), (4,), 0)))
 def tensordot(a, b, dims=2, out=None):
     """Sum of products over ``dims``: the last ones of ``a`` and first ones of ``b``, or a pair of lists."""
     if isinstance(dims, Tensor):
         dims = dims.tolist()
-    if isinstance(dims, int):
+    if isinstance(dims, (int, np.integer, np.bool_)):
+        dims = int(dims)
         if dims < 0:
             raise RuntimeError(f"tensordot expects dims >= 0, but got dims={dims}")
         if dims > min(len(a._shape), len(b._shape)):
             raise RuntimeError(f"tensordot expects dims < ndim_a or ndim_b, but got dims={dims}")
         da, db = list(range(-dims, 0)), list(range(dims))
     else:
-        da, db = map(_dim_list, dims)
+        if not isinstance(dims, (tuple, list)):
+            raise RuntimeError("tensordot expects dims to be int or tuple[list[int], list[int]] or list[list[int]] containing "
+                               f"two lists, but got dims={dims}")
+        da, db = dims
+        da, db = _dim_list(da, "dims_self"), _dim_list(db, "dims_other")
         for t, dims_ in ((a, da), (b, db)):
             for d in dims_:
                 wrap_dim(d, len(t._shape))

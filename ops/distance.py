@@ -39,8 +39,9 @@ def _np_cosine(a, b, dim=1, eps=1e-8):
 def cosine_similarity(x1, x2, dim=1, eps=1e-8):
     """x1 . x2 / (max(|x1|, eps) * max(|x2|, eps)) along ``dim``."""
     common = dt.promote_types(x1._kind.dtype, x2._kind.dtype)
-    if common.is_complex:
+    if common.category != 2:
         raise RuntimeError(f"expected common dtype to be floating point, yet common dtype is {dt.scalar_name(common)}")
+    x1, x2 = (v if v._kind.dtype is common else v.to(dtype=common) for v in (x1, x2))
     if x1._shape != x2._shape:
         from numbagrad import broadcast_tensors
         x1, x2 = broadcast_tensors(x1, x2)

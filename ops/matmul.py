@@ -161,7 +161,7 @@ def _(g, input, tensor, needs):
     return g * conj(tensor) if needs[0] else None, g * conj(input) if needs[1] else None
 
 
-@custom(contiguous=False, reference=np.vdot, samples=(Sample((4,), (4,)),), dtypes="any",
+@custom(kinds={"other": "tensor"}, contiguous=False, reference=np.vdot, samples=(Sample((4,), (4,)),), dtypes="any",
         save_for={"input": ("other",), "other": ("input",)})
 def vdot(input, other):
     """Sum of ``conj(input) * other`` of two vectors."""

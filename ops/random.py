@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
+from numbagrad import arguments, storage
 from numbagrad import dtypes as dt
-from numbagrad import storage
 from numbagrad.arguments import check_int
 from numbagrad.autograd import graph, inplace
 from numbagrad.copying import contiguous_copy, copy_into
@@ -224,6 +224,8 @@ def normal(mean, std=1.0, size=None, *, generator=None, out=None, dtype=None, la
            requires_grad=False, pin_memory=False):
     """Normal numbers with mean and standard deviation given as tensors, a tensor and a number, or two numbers and a size."""
     tensors = [t for t in (mean, std) if isinstance(t, Tensor)]
+    mean, std = (v if isinstance(v, Tensor) else arguments.check_float(v, "normal", n, i + 1)
+                 for i, (n, v) in enumerate((("mean", mean), ("std", std))))
     if not tensors:
         if size is None:
             raise TypeError("normal() received an invalid combination of arguments: two numbers need a size")
@@ -256,6 +258,8 @@ def bernoulli(input, p=None, *, generator=None, out=None):
             raise NotImplementedError(f"\"bernoulli_tensor_cpu_p_\" not implemented for '{dt.scalar_name(t.dtype)}'")
         rng.fill_bernoulli_tensor(engine_of(generator), memory(t), memory(x), half(t), half(x))
     else:
+        if t._kind.dtype.is_complex:
+            raise NotImplementedError(f"\"bernoulli_scalar_cpu_\" not implemented for '{dt.scalar_name(t.dtype)}'")
         rng.fill_bernoulli_scalar(engine_of(generator), memory(t), p, half(t))
     return write_out("bernoulli", out, t, (input,)) if out is not None else _record("BernoulliBackward0", t, (input,))
 
@@ -282,6 +286,8 @@ def multinomial(input, num_samples, replacement=False, *, generator=None, out=No
 
 def _fill(self, name, node, draw):
     """Check, draw into the memory in the order PyTorch visits it, count the change and cut the history."""
+    if self._kind.dtype.is_complex and name not in ("normal_", "uniform_"):
+        raise NotImplementedError(f"{name}() is not implemented for '{dt.scalar_name(self._kind.dtype)}'")
     inplace.check(self, name)
     recording = self._rg and is_grad_enabled()
     record = _node(node, (self,)) if recording else None

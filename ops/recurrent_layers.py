@@ -123,6 +123,18 @@ def run_packed(mode, data, batch_sizes, h0, c0, params, has_biases, num_layers, 
     return y, _stacked(hs), _stacked(cs) if mode == "LSTM" else None
 
 
+REST = (("has_biases", "bool"), ("num_layers", "int"), ("dropout", "float"), ("train", "bool"), ("bidirectional", "bool"),
+        ("batch_first", "bool"))
+
+
+def _checked_rest(name, rest, packed):
+    """The options behind the tensors after the checks of their kinds; packed rows have no ``batch_first``."""
+    wanted = REST[:-1] if packed else REST
+    if len(rest) != len(wanted):
+        raise TypeError(f"{name}(): expected the options {', '.join(n for n, _ in wanted)}, but got {len(rest)} of them")
+    return [arguments.CHECKS[kind](v, name, n, i + 4) for i, ((n, kind), v) in enumerate(zip(wanted, rest))]
+
+
 def _call(mode, input, second, third, rest):
     """Both forms of a call: (input, hx, params, ..., batch_first), and (data, batch_sizes, hx, params, ...)."""
     packed = isinstance(second, Tensor) and (isinstance(third, Tensor) or mode == "LSTM")
@@ -138,6 +150,7 @@ def _call(mode, input, second, third, rest):
         raise arguments.wrong(hx, "Tensor", mode.lower(), "hx", 2)
     h0, c0 = hx if mode == "LSTM" else (hx, None)
     params = tensor_list(mode.lower(), (params,), 2)
+    rest = _checked_rest(mode.lower(), rest, packed)
     if packed:
         y, h, c = run_packed(mode, input, second, h0, c0, params, *rest)
     else:

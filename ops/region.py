@@ -370,19 +370,17 @@ def as_strided_scatter(input, src, size, stride, storage_offset=None):
     return with_region.call(input, _alike(src, input), size, stride, storage_offset)
 
 
-def _write_part(name, geometry, doc, samples, reference):
+def _write_part(name, geometry):
     """A function that copies its input and writes ``src`` into one part of it."""
     run = with_region.recorded_as(grad_name(name))
 
-    def fn(input, src, *args, **kwargs):
-        shape, strides, offset = geometry(input._shape, contiguous_strides(input._shape), *args, **kwargs)
+    def write(input, src, *args):
+        shape, strides, offset = geometry(input._shape, contiguous_strides(input._shape), *args)
         if src._shape != shape:
             raise RuntimeError("expected src to have a size equal to the slice of self. src size = "
                                f"{list(src._shape)}, slice size = {list(shape)}")
         return run(input, _alike(src, input), shape, strides, offset)
-    fn.__name__ = fn.__qualname__ = name
-    fn.__module__, fn.__doc__ = __name__, doc
-    return function(fn, dtypes="any", samples=samples, reference=reference)
+    return write
 
 
 def _assign(a, src, index):
@@ -397,18 +395,29 @@ def _diagonal_assign(a, src):
     return out
 
 
-select_scatter = _write_part(
-    "select_scatter", _checked_select,
-    "A copy of ``input`` with ``src`` at ``index`` of a dimension.", (Sample((3, 4), ("float64", (4,)), 0, 1),),
-    lambda a, src, dim, index: _assign(a, src, (slice(None),) * dim + (index,)))
-slice_scatter = _write_part(
-    "slice_scatter", _checked_slice,
-    "A copy of ``input`` with ``src`` in a slice of a dimension.", (Sample((3, 4), ("float64", (2, 4)), 0, 1),),
-    lambda a, src, dim, start: _assign(a, src, slice(start, None)))
-diagonal_scatter = _write_part(
-    "diagonal_scatter", lambda shape, strides, offset=0, dim1=0, dim2=1:
-    diagonal_geometry(shape, strides, offset, dim1, dim2),
-    "A copy of ``input`` with ``src`` on a diagonal.", (Sample((3, 4), ("float64", (3,))),), _diagonal_assign)
+_write_select = _write_part("select_scatter", _checked_select)
+_write_slice = _write_part("slice_scatter", _checked_slice)
+_write_diagonal = _write_part("diagonal_scatter", diagonal_geometry)
+
+
+@function(kinds={"index": "int"}, dtypes="any", samples=(Sample((3, 4), ("float64", (4,)), 0, 1),),
+          reference=lambda a, src, dim, index: _assign(a, src, (slice(None),) * dim + (index,)))
+def select_scatter(input, src, dim, index):
+    """A copy of ``input`` with ``src`` at ``index`` of a dimension."""
+    return _write_select(input, src, dim, index)
+
+
+@function(kinds={"start": "int?", "end": "int?"}, dtypes="any", samples=(Sample((3, 4), ("float64", (2, 4)), 0, 1),),
+          reference=lambda a, src, dim, start: _assign(a, src, slice(start, None)))
+def slice_scatter(input, src, dim=0, start=None, end=None, step=1):
+    """A copy of ``input`` with ``src`` in a slice of a dimension."""
+    return _write_slice(input, src, dim, start, end, step)
+
+
+@function(dtypes="any", samples=(Sample((3, 4), ("float64", (3,))),), reference=_diagonal_assign)
+def diagonal_scatter(input, src, offset=0, dim1=0, dim2=1):
+    """A copy of ``input`` with ``src`` on a diagonal."""
+    return _write_diagonal(input, src, offset, dim1, dim2)
 
 
 # --- sliding windows --------------------------------------------------------------------------------------------------

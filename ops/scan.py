@@ -9,7 +9,7 @@ from numbagrad import storage
 from numbagrad.kernel.jit import T, exp, kernel, load, log1p, store
 from numbagrad.op import Sample, custom, function
 from numbagrad.op.call import write_out, write_outs
-from numbagrad.tensor import numel, wrap_dim
+from numbagrad.tensor import Tensor, numel, wrap_dim
 
 from .gemm import conj
 from .index_kernels import check_saved
@@ -149,8 +149,10 @@ def _(g, dim, reverse):
     return cumsum_fused.call(g, dim, not reverse)
 
 
-def _prepared(name, input, dim, dtype):
-    """(input in the dtype that is summed, wrapped dim)."""
+def _prepared(name, input, dim, dtype, out):
+    """(input in the dtype that is summed, wrapped dim); without ``dtype`` that of ``out``."""
+    if dtype is None and isinstance(out, Tensor):
+        dtype = out._kind.dtype
     if dtype is None and input._kind.dtype.category < 2:
         dtype = dt.int64
     if dtype is dt.bool_:
@@ -171,7 +173,7 @@ def _axis(f):
 @function(reference=_axis(np.cumsum), samples=ALONG, dtypes="any", inplace=True)
 def cumsum(input, dim, *, dtype=None, out=None):
     """Running sum along ``dim``; integers are summed in int64."""
-    x, dim = _prepared("cumsum", input, dim, dtype)
+    x, dim = _prepared("cumsum", input, dim, dtype, out)
     return _finish("cumsum", out, cumsum_fused.call(x, dim, False), input)
 
 
@@ -200,7 +202,7 @@ def _(g, input, y, dim):
 @function(reference=_axis(np.cumprod), samples=ALONG, domain=(0.3, 2.0), dtypes="any", inplace=True)
 def cumprod(input, dim, *, dtype=None, out=None):
     """Running product along ``dim``; integers are multiplied in int64."""
-    x, dim = _prepared("cumprod", input, dim, dtype)
+    x, dim = _prepared("cumprod", input, dim, dtype, out)
     return _finish("cumprod", out, cumprod_fused.call(x, dim), input)
 
 

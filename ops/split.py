@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from numbagrad import arguments
 from numbagrad.op import Sample, function
 from numbagrad.op import view as view_op
 from numbagrad.tensor import Tensor, contiguous_strides, wrap_dim
@@ -112,6 +113,13 @@ def chunk(input, chunks, dim=0):
     return _even.call(input, (0,) * chunks if n == 0 else _even_sizes(n, -(-n // chunks)), dim)
 
 
+def _cuts(name, cuts, argument="indices_or_sections"):
+    """A number of parts or a tuple of places, which may come as a tensor."""
+    if isinstance(cuts, Tensor):
+        cuts = cuts.tolist()
+    return arguments.check_ints(cuts, name, argument, 2)
+
+
 @function(kinds={"indices": "any"}, dtypes="any", reference=lambda a, n, dim=0: np.array_split(a, n, dim),
           samples=(Sample((5, 2), 2), Sample((5, 2), [1, 3]), Sample((2, 5), 3, 1)))
 def tensor_split(input, indices_or_sections=None, dim=0, *, indices=None, sections=None):
@@ -122,8 +130,7 @@ def tensor_split(input, indices_or_sections=None, dim=0, *, indices=None, sectio
         raise RuntimeError("tensor_split expected at least a 1-dimensional tensor, but got a tensor with 0 dims")
     dim = wrap_dim(dim, len(shape))
     n = shape[dim]
-    if isinstance(cuts, Tensor):
-        cuts = cuts.tolist()
+    cuts = _cuts("tensor_split", cuts)
     if isinstance(cuts, int):
         if cuts <= 0:
             raise RuntimeError(f"number of sections must be larger than 0, got {cuts}")
@@ -142,6 +149,7 @@ def _split_along(name, axis, least, doc, samples, reference):
             raise RuntimeError(f"torch.{name} requires a tensor with at least {least} dimension, but got a tensor with {n} "
                                "dimensions!")
         dim = 0 if name == "hsplit" and n == 1 else axis
+        indices_or_sections = arguments.check_ints(indices_or_sections, name, "indices_or_sections", 2)
         if isinstance(indices_or_sections, int):
             size = input._shape[dim]
             if indices_or_sections == 0 or size % indices_or_sections:

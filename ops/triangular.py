@@ -280,6 +280,7 @@ def vander(x, N=None, increasing=False):
         raise RuntimeError("N must be non-negative.")
     if n == 0:
         return x.new_empty((x._n, 0))
+    x = x if x._kind.dtype.category > 1 else x.to(dt.int64)
     columns = [x * 0 + 1]
     for _ in range(n - 1):
         columns.append(columns[-1] * x)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from .. import arguments, modes
 from .. import dtypes as dt
-from .. import modes
 from ..kernel.tape import TAPE, active
 from ..op import call as calls
 from ..overlap import check_partial, check_single, is_expanded, is_several
@@ -173,7 +173,7 @@ def apply(op, t, args, kwargs):
         bound.apply_defaults()
         values = bound.arguments
         operands = [values[n] for n in op.tensors]
-        params = [values[n] for n in op.params]
+        params = arguments.checked(op.name + "_", op.signature, op.kinds, {n: values[n] for n in op.params})
     pattern = "".join("t" if isinstance(a, Tensor) else "s" for a in operands)
     for n, a, p in zip(op.tensors, operands, pattern):
         if p == "s" and not calls.is_number(a):

@@ -50,6 +50,8 @@ class Custom(Op):
         self.tensors = tuple(p.name for p in params
                              if p.annotation is inspect.Parameter.empty or p.name in self.lists)
         self.params = tuple(p.name for p in params if p.name not in self.tensors)
+        # Rules of private ops are called with None for what is absent.
+        self.required = () if self.private else {p.name for p in params if p.default is p.empty and p.name in self.tensors}
         self.keyword_only = {p.name for p in params if p.kind is p.KEYWORD_ONLY}
         self.rule = self.cpu_launch = self.cuda_launch = None
         self.rule_names, self.evaluators = (), None
@@ -248,7 +250,7 @@ def flatten_inputs(op, args):
                                     f"{type(t).__name__}")
             flat.extend(a)
         else:
-            if a is not None and not isinstance(a, Tensor):
+            if not isinstance(a, Tensor) and (a is not None or name in op.required):
                 raise TypeError(f"{op.name}(): argument '{name}' (position {op.tensors.index(name) + 1}) must be Tensor, "
                                 f"not {type(a).__name__}")
             flat.append(a)

@@ -262,10 +262,17 @@ class ReductionNode(CustomNode):
     captured = CustomNode.backward
 
 
+def _follows(op, d, to):
+    """Whether a sum, product or mean of ``d`` is computed in the dtype ``to`` of ``out=``, as with ``dtype=``."""
+    return op.result == "sum" if op.accepts == "any" else d.category > 1 and to.category > 1
+
+
 def general(op, input, dim, keepdim, dtype, out):
     """Call a reduction on any tensor, and remember the plan when the fast path can do it next time."""
     if not isinstance(input, Tensor):
         raise TypeError(f"{op.name}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
+    if dtype is None and isinstance(out, Tensor) and _follows(op, input._kind.dtype, out._kind.dtype):
+        dtype = out._kind.dtype
     if dtype is not None and arguments.check_dtype(dtype, op.name, "dtype", 0) is not input._kind.dtype:
         input = input.to(dtype=dtype)
     if dim is not None:
