@@ -171,8 +171,7 @@ def soft_margin_loss_pointwise(input, target):
 
 @soft_margin_loss_pointwise.gradient
 def _(g, input, target):
-    p = s.sigmoid(-target * input)
-    return -(g * target * p), -(g * input * p)
+    return -(g * target * s.sigmoid(-target * input)), None
 
 
 @elementwise(private=True, accepts="realfloat", dtypes="float", names="SubBackward0", samples=BOTH, domain=(0.1, 2.0),
