@@ -48,6 +48,7 @@ def _scaled(name, swapped=False):
         if name == "sub":
             _no_bools((first, second), None)
         d = _checked_alpha(first, second, alpha)
+        alpha = alpha if d.category else bool(alpha)
         # In the dtype of the result: an integer tensor times a float would be float32 beside a float64 input.
         second = second.to(dtype=d) * alpha if isinstance(second, Tensor) and second._shape else second * alpha
         if inplace:

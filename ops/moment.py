@@ -191,7 +191,7 @@ def _(given, input, y0, y1, shape, dim, correction, keepdim, root):
     gv, gm = given  # one that did not arrive is None: zeros times infinity would be NaN
     n = plan(shape, dim)[0]
     divisor = float(max(n - correction, 0))
-    if not input._kind.cpu or input._rg or any([g is not None and g._rg for g in given]):
+    if gv is None or not input._kind.cpu or input._rg or any([g is not None and g._rg for g in given]):
         total = None
         if gv is not None:
             if root:

@@ -171,7 +171,8 @@ def soft_margin_loss_pointwise(input, target):
 
 @soft_margin_loss_pointwise.gradient
 def _(g, input, target):
-    return -(g * target * s.sigmoid(-target * input)), None
+    p = s.sigmoid(-target * input)
+    return -(g * target * p), -(g * input * p)
 
 
 @elementwise(private=True, accepts="realfloat", dtypes="float", names="SubBackward0", samples=BOTH, domain=(0.1, 2.0),
