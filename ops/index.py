@@ -11,7 +11,6 @@ from numbagrad.autograd import inplace
 from numbagrad.copying import copy_into
 from numbagrad.kernel import tape
 from numbagrad.modes import is_grad_enabled
-from numbagrad.op import call as calls
 from numbagrad.op import custom
 from numbagrad.op.view import place, settle
 from numbagrad.overlap import check_apart, is_several
