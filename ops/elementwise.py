@@ -11,6 +11,7 @@ from numbagrad import storage
 from numbagrad.kernel import expr as s
 from numbagrad.kernel.expr import where
 from numbagrad.op import REGISTRY, Sample, elementwise
+from numbagrad.op import call as calls
 from numbagrad.tensor import Tensor
 
 INF, NAN = math.inf, math.nan
@@ -18,17 +19,41 @@ UNARY = (Sample((3, 4)), Sample(()), Sample((0, 3)))
 BINARY = (Sample((3, 4), (3, 4)), Sample((3, 4), (4,)), Sample((2, 1, 3), (4, 1)), Sample((3,), ()), Sample((2, 3), 1.5))
 
 
-def _scaled(name):
-    """``input op alpha * other`` for the ``alpha`` keyword."""
+def _checked_alpha(first, second, alpha):
+    """The dtype in which ``first op alpha * second`` is computed, after PyTorch's checks of ``alpha``."""
+    both = (first, second)
+    d = calls.common_dtype([a for a in both if isinstance(a, Tensor)], [a for a in both if not isinstance(a, Tensor)])
+    if isinstance(alpha, (bool, np.bool_)):
+        if d.category:
+            raise RuntimeError("Boolean alpha only supported for Boolean results.")
+    elif d.category < 2 and not isinstance(alpha, numbers.Integral):
+        raise RuntimeError("For integral input tensors, argument alpha must not be a floating point number.")
+    elif not d.is_complex and not isinstance(alpha, numbers.Real):
+        raise RuntimeError("For non-complex input tensors, argument alpha must not be a complex number.")
+    return d
+
+
+def _scaled(name, swapped=False):
+    """``input op alpha * other`` for the ``alpha`` keyword; ``swapped``: ``other op alpha * input``."""
     def run(input, other, alpha, out=None, inplace=False):
-        d = getattr(other, "dtype", None)
-        if isinstance(alpha, float) and d is not None and d.category < 2:
-            raise RuntimeError("For integral input tensors, argument alpha must not be a floating point number.")
+        first, second = (other, input) if swapped else (input, other)
+        if isinstance(alpha, Tensor) and not alpha._shape and not alpha._rg:
+            alpha = alpha.item()
         op = REGISTRY[name]
-        other = other * alpha
+        if not all(isinstance(a, Tensor) or calls.is_number(a) for a in (first, second)):
+            return calls.general(op, (first, second), ())  # which raises the TypeError
+        if not calls.is_number(alpha):
+            called = "rsub" if swapped else name + "_" if inplace else name
+            raise TypeError(f"{called}(): argument 'alpha' must be Number, not {type(alpha).__name__}")
+        if name == "sub":
+            _no_bools((first, second), None)
+        d = _checked_alpha(first, second, alpha)
+        alpha = alpha if d.category else bool(alpha)
+        # In the dtype of the result: an integer tensor times a float would be float32 beside a float64 input.
+        second = second.to(dtype=d) * alpha if isinstance(second, Tensor) and second._shape else second * alpha
         if inplace:
-            return getattr(input, op.name + "_")(other)
-        return op.call(input, other, out=out)
+            return getattr(input, op.name + "_")(second)
+        return op.call(first, second, out=out)
     return run
 
 
@@ -75,7 +100,7 @@ sub.refuses(_no_bools)
 
 @elementwise(accepts="number", reference=lambda a, b: np.subtract(b, a), samples=BINARY, inplace=False,
              names={"tt": "RsubBackward0", "ts": "RsubBackward1"},
-             keywords={"alpha": (1, lambda input, other, alpha, out=None, inplace=False: other - input * alpha)})
+             keywords={"alpha": (1, _scaled("sub", True))})
 def rsub(input, other):
     """Difference ``other - input``."""
     return other - input

@@ -11,7 +11,6 @@ from numbagrad.autograd import inplace
 from numbagrad.copying import copy_into
 from numbagrad.kernel import tape
 from numbagrad.modes import is_grad_enabled
-from numbagrad.op import call as calls
 from numbagrad.op import custom
 from numbagrad.op.view import place, settle
 from numbagrad.overlap import check_apart, is_several
@@ -413,11 +412,11 @@ def as_value(value, x, whole):
     """The value of an assignment as a tensor of the target's kind (tensors as they are)."""
     if isinstance(value, Tensor):
         return value
-    if calls.is_number(value):
+    if isinstance(value, (int, float, complex, np.integer)):
         return ix.scalar_like(dt.fit(value, x._kind.dtype, True), x)
-    if isinstance(value, np.ndarray):
-        return from_array(np.ascontiguousarray(value)).to(device=x.device, dtype=x.dtype)
-    raise TypeError(f"can't assign a {type(value).__name__} to a torch.{dt.scalar_name(whole.dtype)}Tensor")
+    kind = type(value)
+    name = f"numpy.{kind.__name__}" if kind.__module__ == "numpy" else kind.__name__
+    raise TypeError(f"can't assign a {name} to a torch.{dt.scalar_name(whole.dtype)}Tensor")
 
 
 def assign(x, value, whole):

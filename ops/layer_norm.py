@@ -209,7 +209,7 @@ def _normalized(name, input, normalized_shape, weight, bias):
         comma = "" if name == "rms_norm" else ", "
         raise RuntimeError(f"Given normalized_shape={list(tail)}, expected input with shape "
                            f"[*{comma}{', '.join(map(str, tail))}], but got input of size{list(shape)}")
-    if input._kind.dtype.category != 2:
+    if input._kind.dtype.category != (3 if name == "rms_norm" and input._kind.dtype.is_complex else 2):
         raise NotImplementedError(f"\"LayerNormKernelImpl\" not implemented for "
                                   f"'{dt.scalar_name(input._kind.dtype)}'")
     return tail
@@ -276,4 +276,9 @@ def rms_norm(input, normalized_shape, weight=None, eps=None):
         eps = dt.finfo(dt.float32 if input._kind.dtype.code in ("f2", "bf") else input._kind.dtype).eps
     if not numel(tail):
         return _of_nothing(input, weight)
+    if input._kind.dtype.is_complex:
+        # As PyTorch composes it: the square is that of the complex number, not of its absolute value.
+        dims = tuple(range(len(input._shape) - len(tail), len(input._shape)))
+        result = input * (input.pow(2).mean(dims, True) + float(eps)).rsqrt()
+        return result if weight is None else result * weight
     return layer_norm_fused.call(input, weight, None, n=numel(tail), centered=False, eps=float(eps))[0]

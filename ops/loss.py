@@ -14,7 +14,7 @@ from numbagrad.op.call import broadcast_shapes
 
 from . import pointwise_loss as pw
 from .cross_entropy import legacy
-from .refusal import refusal
+from .refusal import constant, refusal
 
 CONSTANT = np.array([[0.5, 1.0, 2.0, 0.25], [1.5, 0.75, 1.25, 0.1], [0.3, 0.6, 0.9, 1.2]])
 SIGNS = np.array([[1.0, -1.0, 1.0, 1.0], [-1.0, -1.0, 1.0, -1.0], [1.0, 1.0, -1.0, -1.0]])
@@ -206,6 +206,7 @@ def soft_margin_loss(input, target, size_average=None, reduce=None, reduction="m
     """log(1 + exp(-target * input)) for targets 1 and -1."""
     if size_average is not None or reduce is not None:
         reduction = legacy(size_average, reduce)
+    constant("soft_margin_loss", "target", target)
     if target._shape != input._shape:
         shape = broadcast_shapes("soft_margin_loss", (input, target))
         if shape != input._shape:

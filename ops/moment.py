@@ -187,11 +187,11 @@ def _(outs, input, dim, correction, keepdim, root, name):
 
 
 @variance.gradient
-def _(gs, input, y0, y1, shape, dim, correction, keepdim, root):
-    gv, gm = gs
+def _(given, input, y0, y1, shape, dim, correction, keepdim, root):
+    gv, gm = given  # one that did not arrive is None: zeros times infinity would be NaN
     n = plan(shape, dim)[0]
     divisor = float(max(n - correction, 0))
-    if not input._kind.cpu or input._rg or any([g is not None and g._rg for g in gs]):
+    if gv is None or not input._kind.cpu or input._rg or any([g is not None and g._rg for g in given]):
         total = None
         if gv is not None:
             if root:
@@ -207,7 +207,7 @@ def _(gs, input, y0, y1, shape, dim, correction, keepdim, root):
     out = make(shape, input._kind)
     f = Fold(input, dim)
     target = f.output(out)
-    gv, gm = (None if g is None else g.contiguous() for g in gs)
+    gv, gm = (None if g is None else g.contiguous() for g in given)
     spread_moments.run(input._kind.dtype, (
         0 if gv is None else gv._ptr, 0 if gm is None else gm._ptr, f.t._ptr, y0._ptr, y1._ptr, target._ptr, f.count,
         f.inner, divisor, root, gv is not None, gm is not None), f.items, input._n)

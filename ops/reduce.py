@@ -138,7 +138,7 @@ mean.fast_gradient(_spread_gradient(True))
 # --- sums without NaN, counts, products, logic ------------------------------------------------------------------------
 
 @reduction(start=0.0, wide=True, result="sum", map=lambda x: where(s.apply("eq", x, x), x, 0), accepts="real",
-           names=("NansumBackward0", "NansumBackward0"), reference=_numpy(np.nansum), samples=REDUCE)
+           names=("NansumBackward0", "NansumBackward0"), reference=_numpy(np.nansum), samples=REDUCE, whole="sum")
 def nansum(acc, x):
     """Sum over all or the given dimensions, NaN counting as zero."""
     return acc + x

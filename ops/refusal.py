@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from numbagrad import dtypes as dt
+from numbagrad import modes
 from numbagrad.kernel import tape
 from numbagrad.kernel.jit import kernel
 
@@ -13,6 +14,13 @@ def note_true(x: "*u1", found: "*i8", start: int, stop: int):
     for i in range(start, stop):
         if x[i] != 0:
             found[0] = 1
+
+
+def constant(name, argument, t):
+    """Refuse a tensor that requires a gradient where the function has none for it."""
+    if t._rg and modes.is_grad_enabled():
+        raise RuntimeError(f"The function '{name}' is not differentiable with respect to argument '{argument}'. This input "
+                           "cannot have requires_grad True.")
 
 
 def refusal(exception, text):

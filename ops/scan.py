@@ -7,7 +7,7 @@ import numpy as np
 from numbagrad import dtypes as dt
 from numbagrad import storage
 from numbagrad.kernel.jit import T, exp, kernel, load, log1p, store
-from numbagrad.op import Sample, custom, function
+from numbagrad.op import REGISTRY, Sample, custom, function
 from numbagrad.op.call import write_out, write_outs
 from numbagrad.tensor import Tensor, numel, wrap_dim
 
@@ -369,12 +369,25 @@ def _np_decayed(g, y, dim, reverse):
     return np.moveaxis(out, -1, dim)
 
 
+def _complex_logcumsumexp(input, dim):
+    """y[i] = log(exp(x[i]) + exp(y[i - 1])), one place after the other, each recorded."""
+    if not input._n or not input._shape:
+        return input * 1
+    rows = [input.narrow(dim, i, 1) for i in range(input._shape[dim])]
+    found = rows[:1]
+    for x in rows[1:]:
+        found.append(REGISTRY["logaddexp"].callable(x, found[-1]))
+    return REGISTRY["cat"].callable(found, dim)
+
+
 @function(reference=_axis(lambda x, axis: np.log(np.cumsum(np.exp(x), axis))), samples=ALONG)
 def logcumsumexp(input, dim, *, out=None):
     """Running log(sum(exp(input))) along ``dim``, without overflow."""
-    if input._kind.dtype.category != 2:
+    if input._kind.dtype.category < 2:
         raise NotImplementedError(f"\"logcumsumexp_out_cpu\" not implemented for "
                                   f"'{dt.scalar_name(input._kind.dtype)}'")
+    if input._kind.dtype.is_complex:
+        return _finish("logcumsumexp", out, _complex_logcumsumexp(input, wrap_dim(dim, len(input._shape))), input)
     return _finish("logcumsumexp", out, logcumsumexp_fused.call(input, wrap_dim(dim, len(input._shape))), input)
 
 

@@ -354,7 +354,8 @@ def _(g, input, source, y, needs, plan, reduce, include_self):
         theirs = (source.detach() == at(y.detach())).to(dtype=g.dtype)
         if not include_self:
             mine = put_at.call(mine, mine.new_zeros(()), plan, False)
-        share = g / (mine + spread.call(theirs, plan, input._shape)).clamp(min=1)
+        # A place whose result is NaN equals none of its values: 0 / 0 is NaN for all of them, as in PyTorch.
+        share = g / (mine + spread.call(theirs, plan, input._shape))
         own, other = share * mine, theirs * at(share) if needs[1] else None
     if needs[0] and not include_self:
         own = put_at.call(own, own.new_zeros(()), plan, False)

@@ -27,7 +27,7 @@ def _scipy(name):
 
 
 @elementwise(accepts="realfloat", samples=BINARY[:4], reference=np.logaddexp, inplace=False, dtypes="float",
-             points=(0.0, 500.0, -500.0, INF, -INF, NAN))
+             complex="logaddexp_complex", points=(0.0, 500.0, -500.0, INF, -INF, NAN))
 def logaddexp(input, other):
     """``log(exp(input) + exp(other))`` without overflow."""
     m, d = s.maximum(input, other), s.absolute(input - other)
@@ -38,6 +38,16 @@ def logaddexp(input, other):
 def _(g, input, other):
     p = s.sigmoid(input - other)
     return g * p, g * s.sigmoid(other - input)
+
+
+@function(private=True, reference=np.logaddexp, dtypes="complex")
+def logaddexp_complex(input, other):
+    """m + log(1 + exp(n - m)), m the operand of the larger real part and n the other."""
+    swap = input.real < other.real
+    m, n = REGISTRY["where"].callable(swap, other, input), REGISTRY["where"].callable(swap, input, other)
+    # Two zeros: nothing is subtracted from the infinity that is their logarithm.
+    d = (n - m).masked_fill(m.real.detach() == -INF, -INF)
+    return m + (d.exp() + 1).log()
 
 
 @elementwise(accepts="realfloat", samples=BINARY[:4], reference=np.logaddexp2, inplace=False, dtypes="float",

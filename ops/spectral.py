@@ -131,10 +131,16 @@ def _(outs, A, upper):
 
 
 @hermitian_eigen.gradient
-def _(gs, y0, y1):
+def _(given, y0, y1):
     values, v = y0, y1
-    inner = op("diag_embed")(of_dtype(gs[0], v))
-    inner = inner + matmul(mh(v), gs[1]) / of_dtype(_gaps(values), v)
+    g, gv = given
+    if gv is None:  # the values alone: no gaps, so that repeated ones have a finite gradient
+        return matmul(v * row(of_dtype(g, v)), mh(v))
+    turned = matmul(mh(v), gv)
+    # Eigenvectors move by skew-Hermitian matrices.
+    inner = (turned - mh(turned)) / of_dtype(2 * _gaps(values), v)
+    if g is not None:
+        inner = inner + op("diag_embed")(of_dtype(g, v))
     return matmul(matmul(v, inner), mh(v))
 
 
@@ -196,14 +202,19 @@ def _(outs, A, full):
 
 
 @singular_factors.gradient
-def _(gs, y0, y1, y2, shape, full):
+def _(given, y0, y1, y2, shape, full):
     m, n = shape[-2:]
     k = min(m, n)
     u, s, vh = y0, y1, y2
-    gu, g, gvh = gs
+    gu, g, gvh = given
     if full and m != n:
         u, vh = op("narrow")(u, -1, 0, k), op("narrow")(vh, -2, 0, k)
-        gu, gvh = op("narrow")(gu, -1, 0, k), op("narrow")(gvh, -2, 0, k)
+        gu = None if gu is None else op("narrow")(gu, -1, 0, k)
+        gvh = None if gvh is None else op("narrow")(gvh, -2, 0, k)
+    if gu is None and gvh is None:  # the values alone: no gaps, so that repeated ones have a finite gradient
+        return matmul(u * row(of_dtype(g, u)), vh)
+    gu = u.new_zeros(u._shape) if gu is None else gu
+    gvh = vh.new_zeros(vh._shape) if gvh is None else gvh
     complex_ = u._kind.dtype.is_complex
     s2 = s * s
     e = of_dtype(_gaps(s2), u)
@@ -214,7 +225,8 @@ def _(gs, y0, y1, y2, shape, full):
     if complex_:
         turn = diagonal(uu)
         inner = inner + op("diag_embed")((turn - conj(turn)) / (2 * sc))
-    inner = inner + op("diag_embed")(of_dtype(g, u))
+    if g is not None:
+        inner = inner + op("diag_embed")(of_dtype(g, u))
     ga = matmul(u, matmul(inner, vh))
     if m > k:
         rest = gu / row(sc)
@@ -257,9 +269,12 @@ def _(outs, A):
 
 
 @eigen.gradient
-def _(gs, A, y0, y1):
+def _(given, A, y0, y1):
     values, v = y0, y1
-    g, gv = gs
+    g, gv = given
+    if gv is None:  # the values alone: no gaps, so that repeated ones have a finite gradient
+        ga = op("linalg_solve")(mh(v), column(g) * mh(v))
+        return ga if A._kind.dtype.is_complex else op("real")(ga)
     inner = matmul(mh(v), gv)
     # Eigenvectors have norm one: what would change their length does not count.
     lengths = op("diag_embed")(of_dtype(real(diagonal(inner)), v))
@@ -268,7 +283,9 @@ def _(gs, A, y0, y1):
     n = values._shape[-1]
     gaps = gaps + eye_like(gaps, n)
     off = inner / gaps
-    off = off - op("diag_embed")(diagonal(off)) + op("diag_embed")(g)
+    off = off - op("diag_embed")(diagonal(off))
+    if g is not None:
+        off = off + op("diag_embed")(g)
     ga = op("linalg_solve")(mh(v), matmul(off, mh(v)))
     return ga if A._kind.dtype.is_complex else op("real")(ga)
 

@@ -15,10 +15,9 @@ STEP = 1e-3
 CLEAR = (RuntimeError, TypeError, ValueError, IndexError)
 # What PyTorch computes for complex numbers and is refused here, by name of the op.
 REFUSED = {
-    **dict.fromkeys(("logaddexp", "logcumsumexp"), "no complex form of the running logarithm yet"),
     **dict.fromkeys(("lstm", "gru", "rnn_tanh", "lstm_cell", "gru_cell", "rnn_tanh_cell"), "one real kernel for all steps"),
     **dict.fromkeys(("adaptive_avg_pool1d", "adaptive_avg_pool2d"), "PyTorch computes only output_size 1, as a mean"),
-    "rms_norm": "one kernel of real statistics", "soft_margin_loss": "a real kernel; a complex loss has no minimum",
+    "soft_margin_loss": "a real kernel; a complex loss has no minimum",
 }
 # What PyTorch refuses, wholly or in backward, and is computed here (no reason against it is known): differences judge it.
 ACCEPTED = {

@@ -14,7 +14,8 @@
         return flip(cumsum(flip(g, dim), dim), dim)
 
 Unannotated parameters are tensors (None where the default is None), ``: list`` is a list of tensors, other annotated ones
-are plain values. A gradient rule names what it needs: ``g`` (``gs`` for several outputs), ``y`` / ``ys`` (outputs),
+are plain values. A gradient rule names what it needs: ``g`` (``gs`` for several outputs, or ``given``, with None instead of
+zeros where no gradient arrived), ``y`` / ``ys`` (outputs),
 tensors, values, ``shape`` / ``shapes`` (of the inputs), ``needs`` (which inputs need a gradient). Only tensors and
 outputs that it names are saved; ``save_for={"weight": ("input",)}`` says that ``weight`` is used for the gradient of
 ``input`` alone: it is None in the rule, and free to change, when that is not wanted. The rule is written in ops, so the
@@ -68,7 +69,7 @@ class Custom(Op):
 
     def gradient(self, fn):
         self.rule, self.rule_names, self.evaluators = fn, tuple(inspect.signature(fn).parameters), None
-        known = {"g", "gs", "y", "ys", "shape", "shapes", "needs", *self.tensors, *self.params}
+        known = {"g", "gs", "given", "y", "ys", "shape", "shapes", "needs", *self.tensors, *self.params}
         known |= {f"y{i}" for i in range(8)}
         unknown = set(self.rule_names) - known
         if unknown:
@@ -179,6 +180,8 @@ class CustomNode(Node):
                 values[name] = g if len(outs) == 1 else first(g)
             elif name == "gs":
                 values[name] = materialize(g, outs) if len(outs) > 1 else [g]
+            elif name == "given":
+                values[name] = g if len(outs) > 1 else [g]
             elif name == "needs":
                 values[name] = needs
             elif name == "shape":

@@ -28,7 +28,7 @@ def build(op, node_class=None):
     text = [f"def {op.name}({op._head()}):", *checks.splitlines()]
     if len(t) == 1 and op.lists == t and not {t[0], "ys"} & set(op.rule_names) and not op.keyword_only:
         text += _list_text(op, t[0], general, params)
-    elif not op.lists and {"gs", *NUMBERED} & set(op.rule_names) and "ys" not in op.rule_names:
+    elif not op.lists and {"gs", "given", *NUMBERED} & set(op.rule_names) and "ys" not in op.rule_names:
         text += _several_text(op, env, general, params, node_class)
     elif op.lists or op.rule_names and {"ys", *NUMBERED} & set(op.rule_names):
         text.append(f"    return {general}")
@@ -152,7 +152,7 @@ def evaluators(op):
 def _evaluator(op, unpack):
     # How many outputs there are is known from the node alone.
     special = {"g": "g if len(outs) == 1 else first(g)", "gs": "materialize(g, outs) if len(outs) > 1 else [g]",
-               "needs": "needs", "shape": "shapes[0]", "shapes": "shapes"}
+               "given": "g if len(outs) > 1 else [g]", "needs": "needs", "shape": "shapes[0]", "shapes": "shapes"}
     text = ["def backward(node, g):", "    saved = node.saved", "    if saved is None:", "        freed()",
             "    params, shapes, needs, outs, lists = node.ctx"]
     values, j = [], 0

@@ -36,14 +36,14 @@ class Reduction(Custom):
     kind = "reduction"
 
     def __init__(self, fn, *, start, finish=None, map=None, wide=False, result=None, accepts="any", empty=True,
-                 names=None, accumulate=None, order=None, **options):
+                 names=None, accumulate=None, order=None, whole=None, **options):
         self.combine = fn
         if wide and not _plain(fn):
             raise TypeError(f"{fn.__name__}: a combination of which the order is free is one operation on acc and x alone; "
                             "what happens to x before belongs into map")
         self.start, self.finish_fn, self.map_fn, self.wide = start, finish, map, wide
         self.result, self.accepts, self.allows_empty = result, accepts, empty
-        self.accumulate, self.order = accumulate, order
+        self.accumulate, self.order, self.whole = accumulate, order, whole
         self.plans, self.made = {}, {}
         fn_name = options.pop("name", None) or fn.__name__
 
@@ -273,6 +273,8 @@ def general(op, input, dim, keepdim, dtype, out):
         raise TypeError(f"{op.name}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
     if dtype is None and isinstance(out, Tensor) and _follows(op, input._kind.dtype, out._kind.dtype):
         dtype = out._kind.dtype
+    if op.whole is not None and dtype is not None and input._kind.dtype.category < 2:
+        return general(REGISTRY[op.whole], input, dim, keepdim, dtype, out)
     if dtype is not None and arguments.check_dtype(dtype, op.name, "dtype", 0) is not input._kind.dtype:
         input = input.to(dtype=dtype)
     if dim is not None:
@@ -393,7 +395,7 @@ def reduction(fn=None, **options):
 
     ``wide`` accumulates in a wider type and in any order (sums and products: one operation on ``acc`` and ``x``);
     ``accumulate`` names the accumulator's dtype code where it does not follow from the input's; ``order`` ("max" or "min")
-    says that ``fn`` keeps the extreme one."""
+    says that ``fn`` keeps the extreme one. ``whole`` names the op that computes integers to a ``dtype``."""
     if fn is None:
         return lambda f: reduction(f, **options)
     return Reduction(fn, **options)

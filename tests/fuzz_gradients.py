@@ -1,0 +1,126 @@
+"""Gradients of every op with samples, for random calls: ``python tests/fuzz_gradients.py [rounds] [word]``.
+
+A call is a sample with new numbers of one of these kinds: plain, with repeated values, with zeros, strided, complex. First and
+second derivatives along a random direction are held against PyTorch's, for float64 and complex128."""
+
+import sys
+import warnings
+
+import numpy as np
+from parity import torch as pytorch
+from registry.draw import REGISTRY, cases, flat, ops
+from registry.known import GRADIENTS
+from registry.oracle import torch_function, torch_values
+
+import numbagrad as ng
+
+__all__ = ["REGISTRY", "calls", "differences"]
+KINDS = ("plain", "repeated", "zeros", "strided", "complex")
+TOLERANCE = 1e-7
+
+
+def values(a, kind, rng):
+    """New numbers for ``a``: those of the sample (its domain counts) in another order, changed as the kind says."""
+    a = rng.permutation(a.ravel()).reshape(a.shape) if a.size > 1 else a.copy()
+    if kind == "repeated" and a.size:
+        a = np.full(a.shape, a.ravel()[0])
+    elif kind == "zeros" and a.size:
+        a = np.where(rng.random(a.shape) < 0.4, 0.0, a)
+    elif kind == "complex":
+        a = a + 1j * rng.uniform(-1, 1, a.shape)
+    return a
+
+
+def leaf(library, a, kind):
+    t = library.tensor(a.tolist(), dtype=library.complex128 if a.dtype.kind == "c" else library.float64)
+    t = t.reshape(a.shape)
+    if kind == "strided" and a.ndim > 1:  # the same numbers in column-major memory
+        order = tuple(reversed(range(a.ndim)))
+        t = t.permute(order).contiguous().permute(order)
+    return t.detach().requires_grad_()
+
+
+def constant(library, a):
+    return library.tensor(np.array(a)) if library is ng else library.from_numpy(np.array(a))
+
+
+def array(t):
+    return t.detach().numpy() if isinstance(t, ng.Tensor) else t.detach().resolve_conj().resolve_neg().numpy()
+
+
+def drawn(like, seed):
+    rng = np.random.default_rng(seed)
+    return [rng.uniform(0.5, 1.5, a.shape) + (1j * rng.uniform(-1, 1, a.shape) if a.dtype.kind == "c" else 0) for a in like]
+
+
+def derivatives(library, call, arrays, wanted, kind):
+    """Values, gradients and gradients of gradients of one call; what does not exist is zeros."""
+    tensors = [leaf(library, a, kind) if k in wanted else constant(library, a) for k, a in enumerate(arrays)]
+    made = (flat if library is ng else torch_values)(call(tensors))
+    outs = [o for o in made if o.requires_grad]
+    if not outs:
+        return [array(o) for o in made], None, None
+    inputs = [tensors[k] for k in wanted]
+    ws = [constant(library, w).requires_grad_() for w in drawn([array(o) for o in outs], 1)]
+    first = library.autograd.grad(outs, inputs, ws, create_graph=True, allow_unused=True)
+    pairs = [(g, constant(library, v)) for g, v in zip(first, drawn([arrays[k] for k in wanted], 9))
+             if g is not None and g.requires_grad]
+    second = [None] * (len(inputs) + len(ws))
+    if pairs:
+        second = library.autograd.grad([g for g, _ in pairs], [*inputs, *ws], [v for _, v in pairs], allow_unused=True)
+    return ([array(o) for o in made], zeros(first, inputs), zeros(second, [*inputs, *ws]))
+
+
+def zeros(grads, like):
+    return [np.zeros(tuple(t.shape), array(t).dtype) if g is None else array(g) for g, t in zip(grads, like)]
+
+
+def differences(op, case, kind, rng):
+    """What differs from PyTorch in one random call, as texts; None where either library refuses it."""
+    function = torch_function(op)
+    wanted = [k for k, (a, s) in enumerate(zip(case.arrays, case.specs)) if a.dtype.kind == "f" and s[0] != "constant"]
+    if function is None or not wanted:
+        return None
+    arrays = [values(a, kind, rng) if k in wanted else a for k, a in enumerate(case.arrays)]
+    try:
+        theirs = derivatives(pytorch(), lambda ts: case.call(ts, function), arrays, wanted, kind)
+    except Exception:
+        return None  # refused there, wholly or in a derivative
+    try:
+        ours = derivatives(ng, case.call, arrays, wanted, kind)
+    except (RuntimeError, TypeError, ValueError, IndexError, NotImplementedError) as error:
+        return [f"refused here: {str(error)[:120]}"]
+    found = []
+    for what, a, b in zip(("value", "first derivative", "second derivative"), ours, theirs):
+        if (a is None) != (b is None):
+            found.append(f"{what}: only one library has it")
+        elif a is not None and not all(x.shape == y.shape and np.allclose(x, y, TOLERANCE, TOLERANCE, equal_nan=True)
+                                       for x, y in zip(a, b)):
+            found.append(f"{what}: {a}\n  PyTorch {b}")
+    return found
+
+
+def calls(rounds=1, word=""):
+    """(op, case, kind, seed) of all random calls."""
+    for seed in range(rounds):
+        for op in ops(private=False):
+            if word in op.name and op.differentiable and op.name not in GRADIENTS and op.dtypes in ("any", "float"):
+                for case in cases(op):
+                    for kind in KINDS:
+                        yield op, case, kind, seed
+
+
+def main(rounds=1, word=""):
+    warnings.simplefilter("ignore")
+    tried = bad = 0
+    for op, case, kind, seed in calls(int(rounds), word):
+        found = differences(op, case, kind, np.random.default_rng(seed))
+        tried += found is not None
+        if found:
+            bad += 1
+            print(f"{case} {kind} {seed}: " + "\n  ".join(found), flush=True)
+    print(f"{bad} of {tried} calls differ")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
