@@ -186,7 +186,12 @@ scatter_add = both("scatter_add", _prepare_add, _scatter_add,
                    lambda a, dim, index, src: _scatter_reference(a, dim, index, src, True))
 
 
-def _prepare_index_add(input, dim, index, source, *, alpha=1, name="index_add_"):
+def _prepare_index_add(input, dim, index, source, *, alpha=1):
+    return _along("index_add_", input, dim, index, source, alpha)
+
+
+def _along(name, input, dim, index, source, alpha=1):
+    """(values, plan, accumulate) of what ``source`` brings to the slices that ``index`` names, checked."""
     at = wrap_dim(dim, len(input._shape))
     if len(index._shape) > 1:
         raise IndexError(f"{name}(): Index is supposed to be a vector, but got dim: "
@@ -426,5 +431,5 @@ def index_reduce(input, dim, index, source, reduce, *, include_self=True):
     """A copy of ``input`` with slices of ``source`` combined into those that ``index`` names along ``dim``."""
     if reduce not in ("prod", "mean", "amax", "amin"):
         raise RuntimeError(f"index_reduce(): Expected reduce to be one of prod, mean, amax or amin but got {reduce}.")
-    values, plan, _ = _prepare_index_add(input, dim, index, source, name="index_reduce_")
+    values, plan, _ = _along("index_reduce_", input, dim, index, source)
     return _index_reduce(input, values, plan, reduce, include_self)
