@@ -110,9 +110,8 @@ def lerp(input, end, weight):
 
 @lerp.refuses
 def _(args, compute):
+    arguments.check_tensor(args[0], "lerp", "input", 1)
     for name, a in zip(("end", "weight"), args[1:]):
-        if not isinstance(args[0], Tensor):
-            raise TypeError(f"lerp(): argument 'input' (position 1) must be Tensor, not {arguments.name_of(args[0])}")
         if isinstance(a, Tensor) and (a._shape or name == "end") and a._kind.dtype is not args[0]._kind.dtype:
             raise RuntimeError(f"lerp(): expected dtype {args[0].dtype} for `{name}` but got dtype {a.dtype}")
 

@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 
 from numbagrad import dtypes as dt
+from numbagrad.arguments import name_of
 from numbagrad.autograd import inplace
 from numbagrad.copying import copy_into
 from numbagrad.kernel import tape
@@ -414,9 +415,7 @@ def as_value(value, x, whole):
         return value
     if isinstance(value, (int, float, complex, np.integer)):
         return ix.scalar_like(dt.fit(value, x._kind.dtype, True), x)
-    kind = type(value)
-    name = f"numpy.{kind.__name__}" if kind.__module__ == "numpy" else kind.__name__
-    raise TypeError(f"can't assign a {name} to a torch.{dt.scalar_name(whole.dtype)}Tensor")
+    raise TypeError(f"can't assign a {name_of(value)} to a torch.{dt.scalar_name(whole.dtype)}Tensor")
 
 
 def assign(x, value, whole):

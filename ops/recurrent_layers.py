@@ -146,9 +146,9 @@ def _call(mode, input, second, third, rest):
         hx = tensor_list("lstm", (hx,), 1)
         if len(hx) != 2:
             raise RuntimeError("lstm expects two hidden states")
-    elif not isinstance(hx, Tensor):
-        raise arguments.wrong(hx, "Tensor", mode.lower(), "hx", 2)
-    h0, c0 = hx if mode == "LSTM" else (hx, None)
+        h0, c0 = hx
+    else:
+        h0, c0 = arguments.check_tensor(hx, mode.lower(), "hx", 2), None
     params = tensor_list(mode.lower(), (params,), 2)
     rest = _checked_rest(mode.lower(), rest, packed)
     if packed:

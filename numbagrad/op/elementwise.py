@@ -150,10 +150,10 @@ class Form:
             passed = [i for i, r in wanted if r is expr.var("g")]
             computed = [(i, r) for i, r in wanted if r is not expr.var("g")]
             used = set(expr.variables([r for _, r in computed]))
-            names, op = tuple(n for n in ("g", *self.tensors, "y") if n in used), self.op
+            names = tuple(n for n in ("g", *self.tensors, "y") if n in used)
             scalars = tuple(s for s in self.scalars if s in used)
-            kernel = emit.Pointwise(self.name + "_backward", names, scalars, tuple(r for _, r in computed),
-                                    op.constant and ("g", *op.constant))
+            constant = self.op.constant and ("g", *self.op.constant)
+            kernel = emit.Pointwise(self.name + "_backward", names, scalars, tuple(r for _, r in computed), constant)
             self._backward[key] = (kernel, names, [i for i, _ in computed], passed, scalars)
         return self._backward[key]
 
