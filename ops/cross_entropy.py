@@ -17,6 +17,7 @@ from numbagrad.tensor import make, numel
 
 from .cross_entropy_kernels import ce_columns, ce_gradient, ce_plain, ce_plain_gradient, ce_rows, nll, nll_gradient
 from .index_kernels import check_saved
+from .refusal import constant
 
 NONE, MEAN, SUM = 0, 1, 2
 REDUCTIONS = {"none": NONE, "mean": MEAN, "sum": SUM}
@@ -79,6 +80,7 @@ def _check(input, target, weight):
         if weight._kind.dtype is not input._kind.dtype:
             raise RuntimeError(f"expected scalar type {dt.scalar_name(input._kind.dtype)} but found "
                                f"{dt.scalar_name(weight._kind.dtype)}")
+        constant("nll_loss_forward" if n <= 2 else "nll_loss2d_forward", "weight", weight)
 
 
 def _nll_reference(x, t, weight=None, *, reduction, ignore_index):

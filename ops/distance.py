@@ -12,7 +12,7 @@ from numbagrad.tensor import wrap_dim
 
 from .cross_entropy import legacy
 from .loss import SIGNS, SPACE, _reduce, _reference, at_least, finish
-from .refusal import refusal
+from .refusal import constant, refusal
 from .vector_norm import vector_norm_of
 
 _renamed: dict = {}
@@ -222,6 +222,8 @@ def multi_margin_loss(input, target, p=1, margin=1.0, weight=None, size_average=
     n = x._shape[1]
     if weight is not None and weight._n != n:
         raise RuntimeError(f"inconsistent weight size, expected {n} but got {list(weight._shape)}")
+    if weight is not None:
+        constant("multi_margin_loss", "weight", weight)
     _refuse_target(((t < 0) | (t >= n)).any())
     z = margin - x.gather(1, t) + x
     z = where((z > 0) & (arange(n, device=x.device).reshape((1, n)) != t), z, 0.0)

@@ -184,3 +184,24 @@ def test_half_types_compute_in_float32(dtype):
         got, expected = call(x), call(wide)
         assert got.dtype is getattr(ng, dtype)
         assert bool((got == expected.to(got.dtype)).all())
+
+
+CONSTANTS = {
+    "nll_loss_forward": lambda F, L, w: F.nll_loss(L.ones(2, 3), L.tensor([0, 1]), w),
+    "nll_loss2d_forward": lambda F, L, w: F.cross_entropy(L.ones(2, 3, 4), L.zeros(2, 4).long(), w, label_smoothing=0.1),
+    "multi_margin_loss": lambda F, L, w: F.multi_margin_loss(L.ones(2, 3), L.tensor([0, 1]), weight=w),
+    "running_mean": lambda F, L, w: F.batch_norm(L.ones(2, 3), w, L.ones(3)),
+    "running_var": lambda F, L, w: F.instance_norm(L.ones(2, 3, 4), L.zeros(3), w),
+}
+
+
+@pytest.mark.parametrize("name", CONSTANTS)
+def test_weights_and_statistics_without_a_gradient_are_refused(torch, name):
+    texts = []
+    for library in (ng, torch):
+        with pytest.raises(RuntimeError, match=f"not differentiable with respect to .*{name}|{name}.* is not diff") as caught:
+            CONSTANTS[name](library.nn.functional, library, library.ones(3, requires_grad=True))
+        texts.append(str(caught.value))
+        with library.no_grad():
+            CONSTANTS[name](library.nn.functional, library, library.ones(3, requires_grad=True))
+    assert texts[0] == texts[1]

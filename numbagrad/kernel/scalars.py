@@ -24,6 +24,8 @@ def polygamma(n, x):
     # (-1)^(n+1) n! zeta(n + 1, x): terms up to a large argument, then Euler and Maclaurin; n = 1 reflects below 1/2.
     k, y, sign, add = np.float64(n), np.float64(x), 1.0, 0.0
     s = k + 1.0
+    if k == 1.0 and y == -np.inf:
+        return T(np.nan)
     if y <= 0.0 and y == math.floor(y):
         return T(np.inf if k % 2.0 == 1.0 else -np.inf)
     if k == 1.0 and y < 0.5:
