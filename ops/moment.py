@@ -183,14 +183,14 @@ def _(outs, input, dim, correction, keepdim, root, name):
             o._buf[:] = np.array(np.nan).astype(o._buf.dtype) if o._kind.dtype.compute == o._kind.dtype.code else 0x7FFF
         return
     moments.run(input._kind.dtype, (f.t._ptr, outs[0]._ptr, outs[1]._ptr, f.count, f.inner,
-                                    float(max(f.count - correction, 0)), root), f.items, input._n)
+                                    float(max(0, f.count - correction)), root), f.items, input._n)
 
 
 @variance.gradient
 def _(given, input, y0, y1, shape, dim, correction, keepdim, root):
     gv, gm = given  # one that did not arrive is None: zeros times infinity would be NaN
     n = plan(shape, dim)[0]
-    divisor = float(max(n - correction, 0))
+    divisor = float(max(n - correction, 0))  # NaN if correction is
     if gv is None or not input._kind.cpu or input._rg or any([g is not None and g._rg for g in given]):
         total = None
         if gv is not None:
@@ -231,6 +231,8 @@ variance.node_for = _variance_node
 def _correction(dim, unbiased, correction):
     """(dim, correction) of the two ways to call: ``(dim, unbiased, keepdim)`` and ``(dim, *, correction, keepdim)``."""
     if isinstance(dim, bool):
+        if unbiased is not None or correction is not None:
+            raise TypeError("var(): argument 'dim' (position 2) must be tuple of ints, not bool")
         dim, unbiased = None, dim
     elif dim is not None:
         dim = check_ints(dim, "var", "dim", 2)

@@ -186,7 +186,7 @@ def _polygamma_method(input, n):
 
 @function(kinds={"p": "int"}, aliases=(), namespaces=("torch",), samples=(Sample((3, 4), 2),), domain=(1.5, 5.0),
           reference=lambda x, p: np.vectorize(lambda v: _scipy("multigammaln")(v, p))(x))
-def mvlgamma(input, p):
+def mvlgamma(input, p, *, out=None):
     """Logarithm of the multivariate gamma function of dimension ``p``."""
     if not isinstance(input, Tensor):
         raise TypeError(f"mvlgamma(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
@@ -197,7 +197,7 @@ def mvlgamma(input, p):
     total = p * (p - 1) * math.log(math.pi) / 4
     for j in range(p):
         total = lgamma(input - j / 2) + total
-    return total
+    return total if out is None else write_out("mvlgamma", out, total, [input])
 
 
 @elementwise(accepts="float", samples=UNARY, reference=_scipy("i0"), domain=(-4.0, 4.0), points=(0.0, 40.0),

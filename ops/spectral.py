@@ -464,7 +464,10 @@ space.norm = linalg_norm.fn
 def cond(A, p: object = None, *, out=None):
     """Condition number: the norm of a matrix times that of its inverse; for 2 the ratio of extreme singular values."""
     checked("linalg.cond", A, p not in (None, 2, -2))
-    if p in (None, 2, -2):
+    if not A._n:
+        from numbagrad.creation import zeros
+        y = zeros(A._shape[:-2], dtype=A._kind.dtype.to_real())
+    elif p in (None, 2, -2):
         s = singular_factors(A)[1]
         high, low = op("narrow")(s, -1, 0, 1), op("narrow")(s, -1, s._shape[-1] - 1, 1)
         y = op("squeeze")(low / high if p == -2 else high / low, -1)

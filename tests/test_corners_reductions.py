@@ -173,3 +173,20 @@ def test_integer_dtype_of_the_result(name, dtype):
             except (RuntimeError, NotImplementedError) as error:
                 found.append((type(error), str(error)))
         assert found[0] == found[1], f"{name} of {source}"
+
+
+def test_degrees_of_freedom_that_are_no_number():
+    x = ng.arange(3.0)
+    assert ng.var(x, 0, correction=float("nan")).item() == float("inf")
+    for f in (ng.var, ng.std_mean):
+        assert f(x, True) is not None
+        for args, kwargs in (((True, True), {}), ((True,), {"correction": 0})):
+            with pytest.raises(TypeError, match="must be tuple of ints, not bool"):
+                f(x, *args, **kwargs)
+
+
+@pytest.mark.parametrize("shape", [(0, 2), (2, 0), (3, 0, 0)])
+@pytest.mark.parametrize("p", [None, 2, -2])
+def test_condition_of_an_empty_matrix(shape, p):
+    found = ng.linalg.cond(ng.zeros(shape, dtype=ng.complex128), p)
+    assert found.shape == shape[:-2] and found.dtype is ng.float64 and not found.any()

@@ -70,7 +70,8 @@ def play(number, call, other):
             theirs = outcome(other, call, function)
             theirs = None if theirs is Absent else theirs
     if ours is not Absent:
-        difference = judge.verdict(ours, theirs, ng, other and other.lib, call.mode == "twice")
+        difference = judge.verdict(ours, theirs, ng, other and other.lib, call.mode == "twice",
+                                   {t.dtype for t in call.tensors()})
         if difference and not judge.known(call.op.name, *difference):
             found.append(difference)
     for kind, text in found:
