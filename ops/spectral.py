@@ -7,6 +7,7 @@ import numpy as np
 from numbagrad import dtypes as dt
 from numbagrad import linalg as space
 from numbagrad import storage
+from numbagrad.creation import zeros
 from numbagrad.op import Sample, custom, function
 from numbagrad.op.call import write_out, write_outs
 from numbagrad.tensor import wrap_dim
@@ -465,7 +466,6 @@ def cond(A, p: object = None, *, out=None):
     """Condition number: the norm of a matrix times that of its inverse; for 2 the ratio of extreme singular values."""
     checked("linalg.cond", A, p not in (None, 2, -2))
     if not A._n:
-        from numbagrad.creation import zeros
         y = zeros(A._shape[:-2], dtype=A._kind.dtype.to_real())
     elif p in (None, 2, -2):
         s = singular_factors(A)[1]

@@ -2,9 +2,9 @@
 
 import warnings
 
-import fuzz_gradients as fuzz
 import numpy as np
 import pytest
+from fuzz import gradients as fuzz
 from parity import agrees
 from registry.draw import cases
 

@@ -1,4 +1,4 @@
-"""Gradients of every op with samples, for random calls: ``python tests/fuzz_gradients.py [rounds] [word]``.
+"""Gradients of every op with samples, for random calls: ``python -m tests.fuzz.gradients [rounds] [word]``.
 
 A call is a sample with new numbers of one of these kinds: plain, with repeated values, with zeros, strided, complex. First and
 second derivatives along a random direction are held against PyTorch's, for float64 and complex128."""
