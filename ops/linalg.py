@@ -227,12 +227,26 @@ def _cofactors(a):
     finite = np.isfinite(a).all((-2, -1))[..., None, None]
     if not finite.all():  # LAPACK does not return from infinities
         return np.where(finite, _cofactors(np.where(finite, a, 0)), np.nan).astype(a.dtype)
+    u, s, vh, sign = _signed_svd(a)
+    return sign * ((u * _products_without(s, 1)[..., None, :]) @ vh)
+
+
+def _signed_svd(a):
+    """(U, S, V^H, conj(det(U) det(V^H)))."""
     u, s, vh = np.linalg.svd(a)
+    return u, s, vh, np.conj(np.linalg.det(u) * np.linalg.det(vh))[..., None, None]
+
+
+def _products_without(s, count):
+    """Products of all elements but the i-th (``count`` 1), or but the i-th and the j-th, 0 where they are one (2)."""
     n = s.shape[-1]
-    # The product of all singular values but one.
-    others = np.stack([np.prod(np.delete(s, i, -1), -1) for i in range(n)], -1) if n else s
-    sign = np.conj(np.linalg.det(u) * np.linalg.det(vh))
-    return sign[..., None, None] * ((u * others[..., None, :]) @ vh)
+    if count == 1:
+        return np.stack([np.prod(np.delete(s, i, -1), -1) for i in range(n)], -1) if n else s
+    out = np.zeros((*s.shape, n), s.dtype)
+    for i in range(n):
+        for j in range(i):
+            out[..., i, j] = out[..., j, i] = np.prod(np.delete(s, (i, j), -1), -1)
+    return out
 
 
 @custom(private=True, node="LinalgDetBackwardBackward0", reference=_cofactors, samples=(Sample((3, 3)), Sample((2, 2, 2))))
@@ -248,11 +262,39 @@ def _(out, input):
 
 @cofactors.gradient
 def _(g, input):
-    # d (conj(det) A^-H), written with the inverse: singular matrices have no second derivative here.
+    if not (g._rg or input._rg):
+        return cofactors_gradient(g, input)
+    # d (conj(det) A^-H), written with the inverse: singular matrices have no third derivative here.
     h = mh(inverse_of(input))
     det = column(column(conj(determinant(input))))
     inner = op("sum")(conj(g) * h, (-2, -1), True)
     return det * (inner * h - matmul(matmul(h, mh(g)), h))
+
+
+def _cofactors_gradient(g, a):
+    """With H = conj(sign) U^H g V: U Y V^H, where Y_ji = -conj(H_ij) p_ij and Y_jj is the sum of conj(H_ii) p_ij."""
+    finite = np.isfinite(a).all((-2, -1))[..., None, None]
+    if not finite.all():
+        return np.where(finite, _cofactors_gradient(g, np.where(finite, a, 0)), np.nan).astype(a.dtype)
+    u, s, vh, sign = _signed_svd(a)
+    turned = sign * (vh @ np.conj(np.swapaxes(g, -1, -2)) @ u)  # H^H
+    products = _products_without(s, 2)
+    y = -products * turned
+    diagonal = np.einsum("...ii->...i", y)
+    diagonal[...] = (products @ np.einsum("...ii->...i", turned)[..., None])[..., 0]
+    return u @ y @ vh
+
+
+@custom(private=True, differentiable=False, reference=_cofactors_gradient,
+        samples=(Sample((3, 3), (3, 3)), Sample((2, 2, 2), (2, 2, 2))))
+def cofactors_gradient(g, input):
+    """The derivative of the cofactors along ``g``; singular matrices are no exception."""
+    return input._shape, input._kind
+
+
+@cofactors_gradient.cpu
+def _(out, g, input):
+    out.array()[...] = _cofactors_gradient(g.array(), input.array())
 
 
 @function(reference=np.linalg.det, samples=(Sample((3, 3)), Sample((2, 2, 2))), **SPACES)

@@ -78,3 +78,11 @@ def test_least_squares():
 def test_not_positive_definite():
     with pytest.raises(ng.linalg.LinAlgError, match="positive"):
         ng.linalg.cholesky(t(-SPD))
+
+
+@pytest.mark.parametrize("a", [[[1.0, 2.0], [2.0, 4.0]], np.ones((3, 3)), np.zeros((3, 3)), np.arange(9.0).reshape(3, 3),
+                               np.outer([1, 1j, 2], [1, -1j, 0.5]), np.zeros((0, 0))], ids=range(6))
+def test_determinants_of_singular_matrices_differentiate_twice(a):
+    """Determinants are polynomials of the elements: their derivatives exist everywhere."""
+    x = ng.tensor(np.array(a)).requires_grad_()
+    assert ng.autograd.gradcheck(ng.linalg.det, x) and ng.autograd.gradgradcheck(ng.linalg.det, x)
