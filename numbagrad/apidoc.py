@@ -48,9 +48,9 @@ def signature(op):
     """The call as text, without annotations and private parameters."""
     if op.kind in ("elementwise", "reduction"):  # the call is generated at the first use
         extra = {k: v[0] for k, v in getattr(op, "keywords", {}).items()} if op.kind == "elementwise" else {"dtype": None}
-        parameters = [*op.signature.parameters.values(),
-                      *(inspect.Parameter(k, inspect.Parameter.KEYWORD_ONLY, default=v)
-                        for k, v in {**extra, "out": None}.items())]
+        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD if getattr(op, "by_position", False) else inspect.Parameter.KEYWORD_ONLY
+        parameters = [*op.signature.parameters.values(), *(inspect.Parameter(k, kind, default=v) for k, v in extra.items()),
+                      inspect.Parameter("out", inspect.Parameter.KEYWORD_ONLY, default=None)]
     else:
         parameters = inspect.signature(op.callable).parameters.values()
     kept = [p.replace(annotation=inspect.Parameter.empty) for p in parameters if not p.name.startswith("_")]

@@ -124,7 +124,7 @@ def logit(input):
 
 @logit.gradient
 def _(g, input):
-    return where((input < 0) | (input > 1), NAN, where((input == 0) | (input == 1), g * INF, g / (input * (1 - input))))
+    return where((input < 0) | (input > 1), NAN, g / (input * (1 - input)))
 
 
 @elementwise(private=True, accepts="float", samples=(Sample((3, 4), 0.2),), reference=_logit_reference, complex=False,
@@ -138,7 +138,9 @@ def logit_between(input, eps: float):
 
 @logit_between.gradient
 def _(g, input, eps):
-    return where((input < eps) | (input > 1 - eps), 0, g / (input * (1 - input)))
+    outside = (input < eps) | (input > 1 - eps)
+    x = where(outside, 0.5, input)  # second derivatives outside are 0 and not NaN
+    return where(outside, 0, g / (x * (1 - x)))
 
 
 @elementwise(accepts="float", samples=UNARY, reference=_scipy("gammaln"), domain=(0.3, 4.0), points=(1.0, 2.0, 0.0, -1.5))

@@ -107,3 +107,17 @@ def test_elementwise_at_special_points(op):
         for arrays in chunks(case):
             assert_equal(derivatives(ng, case, arrays), derivatives(torch, case, arrays, f),
                          f"{op.name} at {[a.tolist() for a in arrays]}")
+
+
+def test_logit_at_its_ends(torch):
+    """Infinite gradients at 0 and 1, the second one NaN as in PyTorch; ``eps`` goes by position and cuts both off."""
+    def derivatives(lib, *eps):
+        x = lib.tensor([0.0, -0.0, 1.0, 0.5, -0.1, 1.2, 0.001], dtype=lib.float64, requires_grad=True)
+        g, = lib.autograd.grad(lib.logit(x, *eps).sum(), x, create_graph=True)
+        return g.detach().numpy(), lib.autograd.grad(g.sum(), x)[0].numpy()
+    for found, wanted in zip(derivatives(ng), derivatives(torch)):
+        np.testing.assert_allclose(found, wanted, rtol=1e-14)
+    first, second = derivatives(ng, 0.001)
+    np.testing.assert_allclose(first, derivatives(torch, 0.001)[0], rtol=1e-14)
+    assert second[:6].tolist() == [0.0] * 6
+    assert ng.tensor([0.3]).logit_(0.4).item() == torch.tensor([0.3]).logit_(0.4).item()

@@ -161,6 +161,9 @@ def replace(t, result, name):
 
 def apply(op, t, args, kwargs):
     """Run an elementwise op with its first argument as the output."""
+    if op.by_position and len(args) == len(op.signature.parameters):
+        *args, value = args
+        kwargs = {**kwargs, next(iter(op.keywords)): value}
     if op.keywords:
         given = {k: kwargs.pop(k) for k in list(kwargs) if k in op.keywords}
         if any(v is not op.keywords[k][0] for k, v in given.items()):

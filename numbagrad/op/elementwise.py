@@ -15,6 +15,8 @@ from ..kernel import emit, expr, jit
 from . import generate
 from .record import REGISTRY, Op, grad_name
 
+BY_POSITION = {"inplace", "eps"}  # the keywords that PyTorch also takes by position
+
 
 class Elementwise(Op):
     """An elementwise op; see ``elementwise`` for the options."""
@@ -32,6 +34,7 @@ class Elementwise(Op):
         self.complex, self.fused, self.underived = complex, fused, underived
         self.names = names or {}
         self.keywords, self.special = keywords or {}, special or {}
+        self.by_position = not BY_POSITION.isdisjoint(self.keywords)
         params = list(self.signature.parameters.values())
         self.tensors = tuple(p.name for p in params if p.annotation is inspect.Parameter.empty)
         self.params = tuple(p.name for p in params if p.annotation is not inspect.Parameter.empty)

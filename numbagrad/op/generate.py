@@ -138,8 +138,9 @@ def _build_entry(op):
     env.update(DEFAULTS=op.defaults, OP=op, FAST=full.fast)
     extra = "".join(f", {k}=KEYWORDS[{k!r}][0]" for k in op.keywords)
     env["KEYWORDS"], env["SPECIAL"] = op.keywords, op.special
-    star = ", *, out=None" if "inplace" in op.keywords else f", *{extra}, out=None"
-    if "inplace" in op.keywords:  # the one option that PyTorch also takes by position
+    star = f", *{extra}, out=None"
+    if op.by_position:
+        star = ", *, out=None"
         head += extra.split(", ")[1:]
     text = [f"def {op.name}({', '.join(head)}{star}):"]
     for k in op.keywords:
