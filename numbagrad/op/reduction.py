@@ -210,8 +210,8 @@ class Reduction(Custom):
         limit = calls.LIMIT[0]
         if n >= limit and out._n == 1 and len(steps) == 1 and recorder is None:
             # One long row is cut into a piece per thread first.
-            pieces = max(1, min(2 * n // limit, 64))
-            size = -(-n // pieces)
+            size = -(-n // max(1, min(2 * n // limit, 64)))
+            pieces = -(-n // size)  # as many as begin inside
             steps = (("rows", size, 1, pieces, pieces), ("rows", pieces, 1, 1, 1))
         for k, (form, count, inner, items, results) in enumerate(steps):
             last = k == len(steps) - 1
