@@ -7,12 +7,13 @@ import numbers
 
 import numpy as np
 
-from numbagrad import storage
 from numbagrad.kernel import expr as s
 from numbagrad.kernel.expr import where
 from numbagrad.op import REGISTRY, Sample, elementwise
 from numbagrad.op import call as calls
 from numbagrad.tensor import Tensor
+
+from .refusal import refusal
 
 INF, NAN = math.inf, math.nan
 UNARY = (Sample((3, 4)), Sample(()), Sample((0, 3)))
@@ -157,11 +158,17 @@ def fmod(input, other):
     return s.fmod(input, other)
 
 
+_refuse_zeros = refusal(RuntimeError, "ZeroDivisionError")
+
+
 def _no_zeros(args, compute):
     """RuntimeError for an integer division by zero."""
     other = args[1]
-    if compute.category == 1 and not storage.TAPE and (
-            bool((other.detach() == 0).any()) if isinstance(other, Tensor) else other == 0):
+    if compute.category != 1:
+        return
+    if isinstance(other, Tensor):
+        _refuse_zeros((other.detach() == 0).any())
+    elif other == 0:
         raise RuntimeError("ZeroDivisionError")
 
 

@@ -50,9 +50,11 @@ def parts(shape, strides, targets):
 
 def form_of(fold):
     """(parts of the sum's input, items) when a fused loop can take this sum; None otherwise."""
-    op, (form, code, _, acc, _, _) = fold.op, fold.key
+    op, (form, code, _, acc, first, _) = fold.op, fold.key
     count, inner, _, n = fold.numbers
-    if not op.wide or op.map_fn is not None or acc != "f8" or code not in ("f4", "f8") or n == 0 or not _plain_finish(op):
+    if not op.additive or op.map_fn is not None or not _plain_finish(op) or not first or n == 0:
+        return None
+    if acc != "f8" or code not in ("f4", "f8"):
         return None
     if form == "rows" and count == n:
         # The rows of the loop's own operands are found when they are known.
@@ -71,7 +73,7 @@ def _plain_finish(op):
 
 
 class FoldLoop:
-    """Like ``emit.Loop``, with sums ``folds`` [(output operand, expression, op, total)] of one form."""
+    """Like ``emit.Loop``, with sums ``folds`` [(output operand, expression, op, total, whether the last stage)] of one form."""
 
     def __init__(self, name, compute, ins, outs, scalars, values, expressions, inputs, shape, form, sizes, folds):
         self.name = "fused_" + name
@@ -192,8 +194,8 @@ class FoldLoop:
     @staticmethod
     def _finish(i, fold):
         """Lines that store a finished sum."""
-        out, _, op, _ = fold
-        made = expr.trace(op.finish_fn, ["acc", "n"]) if op.finish_fn else (expr.var("acc"),)
+        out, _, op, _, last = fold
+        made = expr.trace(op.finish_fn, ["acc", "n"]) if op.finish_fn and last else (expr.var("acc"),)
         table = {expr.var("acc"): expr.var(f"whole{i}"), expr.var("n"): expr.var(f"n{i}")}
         made = expr.substitute(made, table)
         consts, body, results, _ = expr.lines(made, "f8", f"u{i}_", f"k{i}_")

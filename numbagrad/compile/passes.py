@@ -152,7 +152,7 @@ class Group:
             return False
         self.form = form
         out = Operand(fold.out.buffer, fold.out.offset, (1,), (1,), dtypes.BY_CODE[fold.key[2]])
-        self.folds.append((out, o, fold.op, fold.numbers[2]))
+        self.folds.append((out, o, fold.op, fold.numbers[2], fold.key[-1]))
         self.writes.add(fold.out.buffer)
         return True
 
@@ -189,7 +189,7 @@ class Group:
                 current[o.key] = e
                 outs[o.key] = o
         kept = [(o, current[k]) for k, o in outs.items() if needed(o.buffer)]
-        sums = [current[term.key] for _, term, _, _ in self.folds]
+        sums = [current[f[1].key] for f in self.folds]
         used = set(expr.variables([e for _, e in kept] + sums))
         ins = [(n, o) for n, o in inputs.values() if n in used]
         numbers = [(s, v) for s, v in zip(scalars, values) if s in used]
@@ -252,7 +252,19 @@ def optimize(calls):
     calls = fuse(products.shaped(inplace.versions(calls)))
     for _ in range(2):  # a value that moved may leave its operands with fewer readers
         calls = live(recompute(calls, Group), ())
-    return fuse_sums(calls)
+    return read(fuse_sums(calls))
+
+
+def read(calls):
+    """The calls without loops whose results nobody reads, as a later call writes all of them anew."""
+    wanted, kept = set(), []
+    for call in reversed(calls):
+        if isinstance(call, Group) and not (call.folds or call.checks or any(
+                [b.role != TEMPORARY or b in wanted for b in call.writes])):
+            continue
+        kept.append(call)
+        wanted.update(call.reads)
+    return kept[::-1]
 
 
 def needed_by(calls):

@@ -78,7 +78,7 @@ def lower(call, needed, begins, ends):
         inplace.share(ins, outs, begins, ends)
         name = call.calls[0].name.removeprefix("loop_") if len(call.calls) == 1 else "chain"
         if call.folds:
-            folds = [(out, e, op, total) for (out, _, op, total), e in zip(call.folds, expressions[len(outs):])]
+            folds = [(out, e, *rest) for (out, _, *rest), e in zip(call.folds, expressions[len(outs):])]
             name = (name if name != "chain" else "") + "_".join(["", *[f[2].name for f in folds]])
             loop = emit_fold.FoldLoop(name.lstrip("_"), call.compute, ins, outs, scalars, values, expressions[:len(outs)],
                                       inputs, call.shape, *call.form, folds)

@@ -38,10 +38,12 @@ class Reduction(Custom):
     def __init__(self, fn, *, start, finish=None, map=None, wide=False, result=None, accepts="any", empty=True,
                  names=None, accumulate=None, order=None, whole=None, **options):
         self.combine = fn
-        if wide and not _plain(fn):
+        operation = _plain(fn)
+        if wide and operation is None:
             raise TypeError(f"{fn.__name__}: a combination of which the order is free is one operation on acc and x alone; "
                             "what happens to x before belongs into map")
         self.start, self.finish_fn, self.map_fn, self.wide = start, finish, map, wide
+        self.additive = operation == "add" and start == 0
         self.result, self.accepts, self.allows_empty = result, accepts, empty
         self.accumulate, self.order, self.whole = accumulate, order, whole
         self.plans, self.made = {}, {}
@@ -383,10 +385,10 @@ def normalize_dims(dim, ndim):
 
 
 def _plain(fn):
-    """Whether ``fn(acc, x)`` is a single operation, so that freedom of order concerns nothing else."""
+    """"add" or "mul" if ``fn(acc, x)`` is that alone, so that freedom of order concerns nothing else; or None."""
     acc, x = expr.var("acc"), expr.var("x")
     (made,) = expr.trace(fn, ["acc", "x"])
-    return made.op in ("add", "mul") and set(made.args) == {acc, x}
+    return made.op if made.op in ("add", "mul") and set(made.args) == {acc, x} else None
 
 
 def reduction(fn=None, **options):

@@ -20,6 +20,7 @@ TOLERANCE = 1e-7
 NO_COMPLEX = "no complex kernels: refused by name"
 # Differences that are meant: (op, kind of call) and the reason.
 KNOWN = {
+    ("logit", "zeros"): "outside of eps the derivative is 0 to every order; PyTorch divides by 0 there",
     ("prelu", "zeros"): "PyTorch's second derivative takes the slope 1 at 0, its first one the weight, which both are here",
     ("atan2", "zeros"): "at (0, 0) the first derivative is 0 by definition and so is the second; NaN in PyTorch",
     ("copysign", "zeros"): "the derivative at 0 is 0 by definition; PyTorch's second one divides by 0",
