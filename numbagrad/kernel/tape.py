@@ -120,6 +120,7 @@ def constant(fn):
                     out = fn(*args, **kwargs)
                 if hasattr(out, "_buf"):
                     recorder.constants[id(out._buf)] = out._buf
+                    recorder.buffer(out)  # kernels of rules may be given its address
                 return out
         return fn(*args, **kwargs)
     return call
