@@ -206,9 +206,9 @@ def isclose(input, other, rtol=1e-05, atol=1e-08, equal_nan=False):
     d = input._kind.dtype
     if other._kind.dtype is not d:
         raise RuntimeError(f"{dt.scalar_name(d)} did not match {dt.scalar_name(other._kind.dtype)}")
-    if rtol < 0:
+    if not rtol >= 0:
         raise RuntimeError(f"rtol must be greater than or equal to zero, but got {rtol}")
-    if atol < 0:
+    if not atol >= 0:
         raise RuntimeError(f"atol must be greater than or equal to zero, but got {atol}")
     if d.is_complex:
         near = REGISTRY["le"].callable(abs(input - other), REGISTRY["abs"].callable(other) * rtol + atol)

@@ -281,7 +281,9 @@ def vander(x, N=None, increasing=False):
     if n == 0:
         return x.new_empty((x._n, 0))
     x = x if x._kind.dtype.category > 1 else x.to(dt.int64)
-    columns = [x * 0 + 1]
-    for _ in range(n - 1):
+    # Ones that hang on x, infinite elements too; the first power is x itself.
+    columns = [x.masked_fill(x.new_ones(x._shape, dtype=dt.bool_), 1), x]
+    while len(columns) < n:
         columns.append(columns[-1] * x)
+    columns = columns[:n]
     return stack.fn(columns if increasing else columns[::-1], 1)

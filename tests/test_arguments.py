@@ -168,3 +168,47 @@ def test_sizes_of_repeats_and_blocks():
     assert ng.nn.functional.fold(blocks, (2, 2), (2, 2)).tolist() == [[[[True, True], [True, True]]]]
     with pytest.raises(NotImplementedError, match="col2im.*Long"):
         ng.nn.functional.fold(blocks.long(), (2, 2), (2, 2))
+
+
+STATE = {"lstm_cell": lambda L: (L.ones(2, 3), L.ones(2, 3)), "gru_cell": lambda L: L.ones(2, 3)}
+REFUSED = {
+    "adaptive_avg_pool1d": lambda L, F: F.adaptive_avg_pool1d(L.ones(3, 8), None),
+    "adaptive_max_pool1d": lambda L, F: F.adaptive_max_pool1d(L.ones(3, 8), (None,)),
+    "adaptive_max_pool1d of two": lambda L, F: F.adaptive_max_pool1d(L.ones(3, 8), (2, 2)),
+    "adaptive_avg_pool2d": lambda L, F: F.adaptive_avg_pool2d(L.ones(3, 4, 4), None),
+    "adaptive_max_pool3d": lambda L, F: F.adaptive_max_pool3d(L.ones(3, 4, 4, 4), None),
+    "index_put of None": lambda L, F: L.index_put(L.ones(4, 3), [None], L.ones(3)),
+    "index_put in place": lambda L, F: L.ones(4, 3).index_put_([None, L.tensor([0])], L.ones(4)),
+    "index_put of a word": lambda L, F: L.index_put(L.ones(4, 3), "x", L.ones(3)),
+    "lstm_cell of one tensor": lambda L, F: L.lstm_cell(L.ones(2, 2), L.ones(2, 2, 3), L.ones(12, 2), L.ones(12, 3)),
+    "lstm_cell of three": lambda L, F: L.lstm_cell(L.ones(2, 2), [L.ones(2, 3)] * 3, L.ones(12, 2), L.ones(12, 3)),
+    "lstm_cell of None": lambda L, F: L.lstm_cell(L.ones(2, 2), (L.ones(2, 3), None), L.ones(12, 2), L.ones(12, 3)),
+    "rnn_tanh_cell": lambda L, F: L.rnn_tanh_cell(L.ones(2, 2), "x", L.ones(3, 2), L.ones(3, 3)),
+    "rnn_relu_cell": lambda L, F: L.rnn_relu_cell(L.ones(2, 2), np.ones((2, 3)), L.ones(3, 2), L.ones(3, 3)),
+    "gru_cell": lambda L, F: L.gru_cell(L.ones(2, 2), (L.ones(2, 3),), L.ones(9, 2), L.ones(9, 3)),
+    "any": lambda L, F: L.any(L.ones(2, 3), 1, out=L.empty(2)), "all": lambda L, F: L.all(L.ones(2, 3), out=L.empty(())),
+    "isclose": lambda L, F: L.isclose(L.ones(2), L.ones(2), float("nan")),
+    "allclose": lambda L, F: L.allclose(L.ones(2), L.ones(2), 0.1, float("nan")),
+    **{f"{name} in place": lambda L, F, name=name: getattr(F, name)(2, inplace=True) for name in (
+        "hardswish", "relu", "relu6", "hardsigmoid", "silu", "mish", "selu", "elu", "celu", "leaky_relu", "hardtanh", "rrelu",
+        "dropout", "alpha_dropout", "feature_alpha_dropout")},
+    "threshold in place": lambda L, F: F.threshold(2, 1.0, 0.0, inplace=True)}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused_as_in_pytorch(name, torch):
+    kinds = []
+    for library in (torch, ng):
+        with pytest.raises((TypeError, RuntimeError)) as caught:
+            REFUSED[name](library, library.nn.functional)
+        kinds.append(caught.type)
+    assert kinds[0] is kinds[1]
+
+
+def test_any_of_bytes_into_bools(torch):
+    for library in (ng, torch):
+        x = library.tensor([[0, 2], [0, 0]], dtype=library.uint8)
+        out = library.empty(2, dtype=library.bool)
+        assert library.any(x, 1, out=out) is out
+        assert out.tolist() == [True, False]
+        assert library.any(x, 1, out=library.empty(2, dtype=library.uint8)).tolist() == [1, 0]

@@ -11,6 +11,7 @@ from .. import arguments, modes
 from .. import dtypes as dt
 from ..kernel.tape import TAPE, active
 from ..op import call as calls
+from ..op.generate import POSITIONAL
 from ..overlap import check_partial, check_single, is_expanded, is_several
 from ..tensor import Tensor, bump_version, contiguous_strides
 from . import graph
@@ -162,6 +163,9 @@ def replace(t, result, name):
 def apply(op, t, args, kwargs):
     """Run an elementwise op with its first argument as the output."""
     if op.keywords:
+        if len(args) == len(op.signature.parameters) and op.keywords.keys() & POSITIONAL:
+            *args, option = args
+            kwargs = {**kwargs, next(iter(op.keywords)): option}
         given = {k: kwargs.pop(k) for k in list(kwargs) if k in op.keywords}
         if any(v is not op.keywords[k][0] for k, v in given.items()):
             (k, v), = given.items()
@@ -176,7 +180,7 @@ def apply(op, t, args, kwargs):
         params = arguments.checked(op.name + "_", op.signature, op.kinds, {n: values[n] for n in op.params})
     pattern = "".join("t" if isinstance(a, Tensor) else "s" for a in operands)
     for n, a, p in zip(op.tensors, operands, pattern):
-        if p == "s" and not calls.is_number(a):
+        if p == "s" and (a is t or not calls.is_number(a)):
             raise TypeError(f"{op.name}_(): argument '{n}' must be Tensor, not {type(a).__name__}")
     form = op.form(pattern)
     tensors = [a for a, p in zip(operands, pattern) if p == "t"]

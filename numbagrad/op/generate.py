@@ -92,6 +92,9 @@ TEMPORARY = re.compile(r"[acko]\d+(_\w)?|t\d+|(load|store|ptr)_\w+")
 SUFFIXES = ("_a", "_i", "_o", "_p", "_r", "_s", "_t", "_near")
 
 
+POSITIONAL = {"inplace", "eps"}  # the options that PyTorch also takes by position
+
+
 def check_names(op):
     """ValueError if a parameter of an elementwise op is called like something in the generated code."""
     names = tuple(op.signature.parameters)
@@ -138,8 +141,8 @@ def _build_entry(op):
     env.update(DEFAULTS=op.defaults, OP=op, FAST=full.fast)
     extra = "".join(f", {k}=KEYWORDS[{k!r}][0]" for k in op.keywords)
     env["KEYWORDS"], env["SPECIAL"] = op.keywords, op.special
-    star = ", *, out=None" if "inplace" in op.keywords else f", *{extra}, out=None"
-    if "inplace" in op.keywords:  # the one option that PyTorch also takes by position
+    star = ", *, out=None" if op.keywords.keys() & POSITIONAL else f", *{extra}, out=None"
+    if op.keywords.keys() & POSITIONAL:
         head += extra.split(", ")[1:]
     text = [f"def {op.name}({', '.join(head)}{star}):"]
     for k in op.keywords:
