@@ -357,7 +357,10 @@ def gaussian_nll_loss(input, target, var, full=False, eps=1e-06, reduction="mean
     """Negative log-likelihood of normal distributions: (log(var) + (input - target) ** 2 / var) / 2.
 
     The variance counts as at least ``eps``; ``full`` adds log(2 * pi) / 2."""
-    if isinstance(var, (int, float)):
+    if not isinstance(var, Tensor):
+        if not isinstance(var, float):
+            raise TypeError(f"gaussian_nll_loss(): argument 'var' (position 3) must be Tensor or float, not "
+                            f"{arguments.name_of(var)}")
         if var < 0:
             raise ValueError("var has negative entry/entries")
         from numbagrad import ones_like

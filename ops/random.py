@@ -17,6 +17,7 @@ from numbagrad.modes import is_grad_enabled
 from numbagrad.op import Sample, function
 from numbagrad.op import call as calls
 from numbagrad.op.call import raw_view, write_new, write_out
+from numbagrad.op.record import add_method
 from numbagrad.random import engine_of
 from numbagrad.tensor import Tensor, bump_version, make, raw
 
@@ -306,7 +307,7 @@ def _fill(self, name, node, draw):
 
 def uniform_(self, from_=0.0, to=1.0, *, generator=None, **kwargs):
     """Fill with uniform numbers on [from, to)."""
-    low = kwargs.pop("from", from_)
+    low = arguments.check_float(kwargs.pop("from", from_), "uniform_", "from", 1)
     return _fill(self, "uniform_", "UniformBackward0", lambda t, c: draw_uniform(t, generator, low, to))
 
 
@@ -325,9 +326,10 @@ def _simple(name, fill, doc, node, defaults):
             if k not in values:
                 raise TypeError(f"{name}() got an unexpected keyword argument '{k}'")
             values[k] = v
-        for k, v in values.items():
+        for i, (k, v) in enumerate(values.items(), 1):
             if v is None:
                 raise TypeError(f"{name}() missing 1 required positional arguments: \"{k}\"")
+            values[k] = arguments.check_float(v, name, k, i)
         return _fill(self, name, node, lambda t, c: fill(engine_of(generator), memory(t), *values.values(), dtype=half(t)))
     method.__name__ = method.__qualname__ = name
     method.__doc__ = doc
@@ -355,6 +357,7 @@ def random_(self, *args, generator=None, **kwargs):
             high = args[0]
         else:
             low = args[0]
+    low, high = (None if v is None else arguments.check_int(v, "random_", n, 0) for n, v in (("from", low), ("to", high)))
     if low is None and high is None:
         return _fill(self, "random_", "RandomBackward2",
                      lambda t, c: rng.fill_random(engine_of(generator), memory(t), half(t)))
@@ -365,6 +368,7 @@ def random_(self, *args, generator=None, **kwargs):
 def bernoulli_(self, p=0.5, *, generator=None):
     """Fill with ones of probability ``p`` (a number or a tensor) and zeros."""
     if not isinstance(p, Tensor):
+        p = arguments.check_float(p, "bernoulli_", "p", 1)
         return _fill(self, "bernoulli_", "BernoulliBackward2", lambda t, c: rng.fill_bernoulli_scalar(
             engine_of(generator), memory(t), p, half(t)))
     from .shape import expanded
@@ -377,4 +381,4 @@ def bernoulli_(self, p=0.5, *, generator=None):
 
 
 for _f in (uniform_, normal_, random_, bernoulli_):
-    setattr(Tensor, _f.__name__, _f)
+    add_method(_f, from_="float", to="float", mean="float", std="float", p="any")

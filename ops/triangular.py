@@ -281,8 +281,7 @@ def vander(x, N=None, increasing=False):
     if n == 0:
         return x.new_empty((x._n, 0))
     x = x if x._kind.dtype.category > 1 else x.to(dt.int64)
-    # Ones that hang on x, infinite elements too; the first power is x itself.
-    columns = [x.masked_fill(x.new_ones(x._shape, dtype=dt.bool_), 1), x]
+    columns = [x.new_ones(x._shape), x]  # not x ** 0, which is NaN for infinite elements
     while len(columns) < n:
         columns.append(columns[-1] * x)
     columns = columns[:n]
