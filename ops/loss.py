@@ -6,11 +6,13 @@ import warnings
 
 import numpy as np
 
+from numbagrad import arguments
 from numbagrad import dtypes as dt
 from numbagrad.kernel import tape
 from numbagrad.kernel.jit import kernel, load
 from numbagrad.op import REGISTRY, Sample, function
 from numbagrad.op.call import broadcast_shapes
+from numbagrad.tensor import Tensor
 
 from . import pointwise_loss as pw
 from .cross_entropy import legacy

@@ -153,6 +153,11 @@ def _integers(name, args, kwargs):
     return check_int(low, name, "low", 1), check_int(high, name, "high", 2), size
 
 
+def _no_complex(t):
+    if t._kind.dtype.is_complex:
+        raise RuntimeError("check_random_bounds handles only integral, floating-point and boolean types")
+
+
 @function(samples=(Sample(5, [3, 4]), Sample(-2, 5, [6])), **OPTIONS)
 def randint(*args, generator=None, out=None, dtype=None, layout=None, device=None, requires_grad=False, **kwargs):
     """Integers from ``low`` (default 0) up to, not including, ``high``: ``randint(high, size)``,
@@ -163,6 +168,7 @@ def randint(*args, generator=None, out=None, dtype=None, layout=None, device=Non
     if kwargs:
         raise TypeError(f"randint() got an unexpected keyword argument '{next(iter(kwargs))}'")
     t, place = new(shape_of("randint", (size,)), dtype or dt.int64, device)
+    _no_complex(t)
     rng.fill_randint(engine_of(generator), memory(t), low, high, half(t))
     return finish(t, place, out, requires_grad, "randint")
 
@@ -173,6 +179,7 @@ def randint_like(input, *args, generator=None, dtype=None, layout=None, device=N
     """Integers from ``low`` (default 0) up to, not including, ``high`` in the shape and dtype of ``input``."""
     low, high, _ = _integers("randint_like", args, kwargs)
     t, place = new(input._shape, dtype, device, input)
+    _no_complex(t)
     rng.fill_randint(engine_of(generator), memory(t), low, high, half(t))
     return finish(_laid_out(t, input), place, None, requires_grad, "randint_like")
 
@@ -183,6 +190,8 @@ def randperm(n, *, generator=None, out=None, dtype=None, layout=None, device=Non
     if n < 0:
         raise RuntimeError(f"Trying to create tensor with negative dimension {n}: [{n}]")
     t, place = new((n,), dtype or dt.int64, device)
+    if t._kind.dtype.category in (0, 3):
+        raise NotImplementedError(f"\"randperm\" not implemented for '{dt.scalar_name(t._kind.dtype)}'")
     rng.fill_randperm(engine_of(generator), memory(t), half(t))
     return finish(t, place, out, requires_grad, "randperm")
 

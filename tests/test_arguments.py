@@ -192,6 +192,26 @@ REFUSED = {
     **{f"{name} in place": lambda L, F, name=name: getattr(F, name)(2, inplace=True) for name in (
         "hardswish", "relu", "relu6", "hardsigmoid", "silu", "mish", "selu", "elu", "celu", "leaky_relu", "hardtanh", "rrelu",
         "dropout", "alpha_dropout", "feature_alpha_dropout")},
+    "view_as_complex": lambda L, F: L.view_as_complex(L.ones(9)[1:7].view(3, 2)),
+    "view of an odd offset": lambda L, F: L.ones(9)[1:7].view(L.complex64),
+    "masked_select": lambda L, F: L.masked_select(L.ones(4), L.ones(4, dtype=L.uint8)),
+    "variance": lambda L, F: F.gaussian_nll_loss(L.ones(4), L.ones(4), 2),
+    "variance of NumPy": lambda L, F: F.gaussian_nll_loss(L.ones(4), L.ones(4), np.float32(2)),
+    "scatter_": lambda L, F: L.ones(3, 4).scatter_(1, None, 1.0),
+    "scatter_ of a float": lambda L, F: L.ones(3, 4).scatter_(1.0, L.zeros(3, 4).long(), 1.0),
+    "scatter_reduce_": lambda L, F: L.ones(4).scatter_reduce_(0, L.zeros(4).long(), L.ones(4), "sum", include_self=None),
+    "scatter_reduce_ of a word": lambda L, F: L.ones(4).scatter_reduce_(0, L.zeros(4).long(), "x", "sum"),
+    "masked_fill_": lambda L, F: L.ones(4).masked_fill_(1.5, 0.0),
+    "masked_scatter_": lambda L, F: L.ones(4).masked_scatter_(L.ones(4).bool(), 2.0),
+    "transpose_": lambda L, F: L.ones(3, 4).transpose_(0, True), "unsqueeze_": lambda L, F: L.ones(3, 4).unsqueeze_(0.0),
+    "squeeze_": lambda L, F: L.ones(3, 1).squeeze_(1.0), "swapaxes_": lambda L, F: L.ones(3, 4).swapaxes_("x", 0),
+    "as_strided_": lambda L, F: L.ones(3, 4).as_strided_((1,), 1),
+    "as_strided_ from 1.5": lambda L, F: L.ones(3, 4).as_strided_((1,), (1,), 1.5),
+    "normal_": lambda L, F: L.ones(3).normal_("x"), "uniform_": lambda L, F: L.ones(3).uniform_(0.0, "x"),
+    "random_": lambda L, F: L.ones(3).random_(1.5), "random_ to": lambda L, F: L.ones(3).random_(0, True),
+    "cauchy_": lambda L, F: L.ones(3).cauchy_("x"), "bernoulli_": lambda L, F: L.ones(3).bernoulli_("x"),
+    "requires_grad_": lambda L, F: L.ones(3).requires_grad_(1), "requires_grad": lambda L, F: setattr(
+        L.ones(3), "requires_grad", "x"),
     "threshold in place": lambda L, F: F.threshold(2, 1.0, 0.0, inplace=True)}
 
 

@@ -135,3 +135,12 @@ def test_least_squares_gives_singular_values_where_the_driver_finds_them(torch):
         x, y = (lib.linalg.lstsq(lib.tensor(TALL), lib.tensor(b), driver=driver) for lib in (ng, torch))
         np.testing.assert_allclose(x.singular_values.numpy(), y.singular_values.numpy(), rtol=1e-12)
         np.testing.assert_allclose(x.residuals.numpy(), y.residuals.numpy(), rtol=1e-10)
+
+
+def test_power_zero_has_a_gradient_of_zeros():
+    for values in (A, np.full((2, 2, 2), np.inf)):
+        x = t(values, True)
+        y = ng.linalg.matrix_power(x, 0)
+        assert y.tolist() == np.broadcast_to(np.eye(values.shape[-1]), values.shape).tolist()
+        y.sum().backward()
+        assert x.grad.tolist() == np.zeros_like(values).tolist()

@@ -193,6 +193,7 @@ def apply(op, t, args, kwargs):
         return replace(t, op.callable(old_self(t), *args, **kwargs), op.name + "_")
     if op.check is not None:
         op.check(operands, compute)
+    calls.fit_all(params, compute)
     calls.check_dtype(op, compute)
     result = form.result_dtype(compute)
     if not dt.can_cast(result, t._kind.dtype):
