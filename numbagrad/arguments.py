@@ -290,7 +290,8 @@ def text(name, parameters, kinds, usual=USUAL, pad="    "):
 
     ``usual`` has the tests that need no further look: ``QUICK`` where a look-up of what was checked before follows."""
     out = ""
-    for i, p in enumerate(parameters.values()):
+    first = 0 if next(iter(parameters), "") == "self" else 1
+    for i, p in enumerate(parameters.values(), first):
         kind = kinds.get(p.name, "any")
         if kind == "any":
             continue
@@ -298,7 +299,7 @@ def text(name, parameters, kinds, usual=USUAL, pad="    "):
         kind = kind.rstrip("?")
         tests = [f"{p.name} is not None"] if optional else []
         tests += [f"not ({usual[kind].format(n=p.name)})"] if kind in usual else []
-        place = 0 if p.kind is p.KEYWORD_ONLY else i + 1
+        place = 0 if p.kind is p.KEYWORD_ONLY else i
         out += (f"{pad}if {' and '.join(tests) or 'True'}:\n"
                 f"{pad}    {p.name} = check_{kind.replace(' ', '_')}_({p.name}, {name!r}, {p.name!r}, {place})\n")
     return out

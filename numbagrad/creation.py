@@ -405,6 +405,8 @@ def arange(start, end=None, step=1, *, out=None, dtype=None, layout=None, device
     if dtype is None:
         dtype = dt.int64 if all(isinstance(x, int) for x in (start, end, step)) else dt.get_default_dtype()
     dtype = arguments.check_dtype(dtype, "arange", "dtype", 0)
+    if dtype.category in (0, 3):
+        raise NotImplementedError(f"\"arange_cpu\" not implemented for '{dt.scalar_name(dtype)}'")
     if not all(math.isfinite(x) for x in (start, end, step)):
         raise RuntimeError(f"unsupported range: {start} -> {end}")
     n = math.ceil((end - start) / step)

@@ -7,8 +7,8 @@ import warnings
 
 import numpy as np
 
+from . import arguments, modes, storage
 from . import dtypes as dt
-from . import modes, storage
 from .autograd import graph
 from .device import device as Device
 from .geometry import Size, contiguous_strides, is_contiguous, numel, wrap_dim
@@ -165,12 +165,16 @@ class Tensor(Values):
 
     @requires_grad.setter
     def requires_grad(self, value):
+        if value.__class__ is not bool:
+            raise RuntimeError("requires_grad must be a bool")
         if value and self._kind.dtype.category < 2:
             raise RuntimeError("only Tensors of floating point and complex dtype can require gradients")
         self.requires_grad_(value)
 
     def requires_grad_(self, requires_grad=True):
         """Set ``requires_grad`` of a leaf; only floating and complex dtypes may require gradients."""
+        if requires_grad.__class__ is not bool:
+            raise arguments.wrong(requires_grad, "bool", "requires_grad_", "requires_grad", 1)
         if self._node is not None:
             if not requires_grad:
                 raise RuntimeError("you can only change requires_grad flags of leaf variables. If you want to use a "

@@ -43,6 +43,7 @@ from . import (  # noqa: F401
     patches,
     pixels,
     pool,
+    pseudo_inverse,
     random,
     recurrent,
     recurrent_layers,

@@ -7,6 +7,7 @@ import numpy as np
 from numbagrad.kernel import expr as s
 from numbagrad.kernel.expr import where
 from numbagrad.op import Sample, elementwise, function
+from numbagrad.op import call as calls
 from numbagrad.tensor import Tensor
 
 from .activation import POINTS
@@ -36,6 +37,9 @@ def clamp_between(input, min, max):
     return s.minimum(s.maximum(input, min), max)
 
 
+clamp_between.refuses(calls.fit_all)
+
+
 @clamp_between.gradient
 def _(g, input, min, max):
     return (where((input >= min) & (input <= max), g, 0), where((min < max) & (input < min), g, 0),
@@ -57,6 +61,7 @@ def _one_sided(name, private, suffix):
     chosen.__doc__ = f"``{'max(input, min)' if low else 'min(input, max)'}``, elementwise; NaN stays NaN."
     op = elementwise(chosen, private=private, accepts="real", names=suffix, reference=np.maximum if low else np.minimum,
                      points=(*POINTS, 0.5), samples=(Sample((3, 4), 0.5), Sample((3, 4), (4,)), Sample((), -0.5)))
+    op.refuses(calls.fit_all)
     if low:
         @op.gradient
         def _(g, input, min):

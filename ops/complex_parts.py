@@ -78,6 +78,8 @@ def view_as_complex(input):
         raise RuntimeError("Input tensor must have one or more dimensions")
     if shape[-1] != 2:
         raise RuntimeError("Tensor must have a last dimension of size 2")
+    if input.storage_offset() % 2:
+        raise RuntimeError("Tensor must have a storage_offset divisible by 2")
     strides = input._strides or contiguous_strides(shape)
     if strides[-1] != 1:
         raise RuntimeError("Tensor must have a last dimension with stride 1")

@@ -11,6 +11,7 @@ from numbagrad.autograd.inplace import check_mode
 from numbagrad.op import REGISTRY, Sample, function
 from numbagrad.op import call as calls
 from numbagrad.op import view as view_op
+from numbagrad.op.record import add_method
 from numbagrad.tensor import Tensor, bump_version, contiguous_strides, is_contiguous, numel, wrap_dim
 
 from .shape import numbers, reshaped, tensor_list, view_shape
@@ -265,5 +266,5 @@ def squeeze_(self, dim=None):
 
 
 for _f in (transpose_, t_, unsqueeze_, squeeze_):
-    setattr(Tensor, _f.__name__, _f)
-Tensor.swapdims_ = Tensor.swapaxes_ = transpose_
+    add_method(_f, dim0="int", dim1="int", dim="ints?" if _f is squeeze_ else "int")
+Tensor.swapdims_ = Tensor.swapaxes_ = Tensor.transpose_

@@ -58,7 +58,8 @@ def _expected(a, p=0.5, training=True, inplace=False):
     return np.zeros_like(a) if training and p == 1 else np.array(a)
 
 
-OPTIONS = dict(namespaces=("nn.functional",), method=False, random=True, reference=_expected)
+OPTIONS = dict(namespaces=("nn.functional",), method=False, random=True, reference=_expected,
+               kinds={"input": "tensor"})
 CERTAIN = (Sample((3, 4), 0.5, False), Sample((3, 4), 0.0, True), Sample((3, 4), 1.0, True))
 
 

@@ -49,6 +49,7 @@ def _scaled(name, swapped=False):
         if name == "sub":
             _no_bools((first, second), None)
         d = _checked_alpha(first, second, alpha)
+        calls.fit_all((alpha if name == "add" else -alpha,), d)
         alpha = alpha if d.category else bool(alpha)
         # In the dtype of the result: an integer tensor times a float would be float32 beside a float64 input.
         second = second.to(dtype=d) * alpha if isinstance(second, Tensor) and second._shape else second * alpha
@@ -64,6 +65,11 @@ def _rounded(input, other, rounding_mode, out=None, inplace=False):
         raise RuntimeError("div expected rounding_mode to be one of None, 'trunc', or 'floor' but found "
                            f"'{rounding_mode}'")
     op = div_trunc if rounding_mode == "trunc" else div_floor
+    both = (input, other)
+    tensors = [a for a in both if isinstance(a, Tensor)]
+    if op is div_trunc and tensors and all(isinstance(a, Tensor) or calls.is_number(a) for a in both) and (
+            calls.common_dtype(tensors, [a for a in both if not isinstance(a, Tensor)]).category == 1):
+        op = div_whole
     if inplace:
         from numbagrad.autograd.inplace import apply
         return apply(op, input, (other,), {})
@@ -130,6 +136,14 @@ def div_trunc(input, other):
     return s.trunc(input / other)
 
 
+@elementwise(accepts="int", reference=lambda a, b: np.trunc(np.divide(a, b)),
+             samples=(Sample(("int64", (3, 4), -9, 9), ("int64", (4,), 1, 5)),), private=True, differentiable=False,
+             dtypes="int")
+def div_whole(input, other):
+    """Quotient of integers rounded towards zero, without the doubles that cannot hold all of them."""
+    return s.floor_divide(input - s.fmod(input, other), other)
+
+
 @elementwise(accepts="ordered", reference=np.floor_divide, samples=BINARY, domain=(0.5, 4.0), private=True,
              second_order=False, names="DivBackward2")
 def div_floor(input, other):
@@ -172,7 +186,7 @@ def _no_zeros(args, compute):
         raise RuntimeError("ZeroDivisionError")
 
 
-for _op in (div_trunc, div_floor, floor_divide, remainder, fmod):
+for _op in (div_trunc, div_whole, div_floor, floor_divide, remainder, fmod):
     _op.refuses(_no_zeros)
 
 
@@ -227,6 +241,7 @@ def _(g, y, input, exponent):
 def _(args, compute):
     if compute.category == 1 and isinstance(args[1], numbers.Integral) and args[1] < 0:
         raise RuntimeError("Integers to negative integer powers are not allowed.")
+    calls.fit_all(args[1:], compute)
 
 
 @elementwise(reference=np.negative, samples=UNARY, aliases=("negative",), accepts="number")

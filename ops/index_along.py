@@ -15,6 +15,7 @@ from numbagrad.tensor import Tensor, wrap_dim
 
 from . import indexing as ix
 from .index import _index_put, _width, check_values, collect, parse, plan_for, putter
+from .shape import tensor_list
 
 # --- one index along one dimension ------------------------------------------------------------------------------------
 
@@ -145,6 +146,9 @@ index_fill = both("index_fill", _prepare_fill, _index_fill,
 # --- several index tensors, flat indices ------------------------------------------------------------------------------
 
 def _prepare_put(input, indices, values, accumulate=False):
+    indices = tensor_list("index_put", (indices,), 1)
+    if not indices:
+        raise IndexError("index_put(): expected at least one index tensor")
     if len(indices) > len(input._shape):
         raise IndexError(f"too many indices for tensor of dimension {len(input._shape)} (got {len(indices)})")
     x, tensors = parse(input, tuple([slice(None) if i is None else i for i in indices]))

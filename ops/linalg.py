@@ -357,7 +357,8 @@ def matrix_power(A, n, *, out=None):
         raise RuntimeError(f"linalg.matrix_power: A must be batches of square matrices, but they are {A._shape[-2]} by "
                            f"{A._shape[-1]} matrices")
     if n == 0:
-        y = op("expand")(eye_like(A, A._shape[-1]), A._shape).clone()
+        zero = op("masked_fill")(A, A.new_ones((), dtype=dt.bool_), 0)  # which hangs on A, as in PyTorch
+        y = zero + eye_like(A, A._shape[-1])
     else:
         base, count = inverse_of(A) if n < 0 else A, abs(n)
         y = base.clone() if n == 1 else None

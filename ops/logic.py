@@ -87,6 +87,7 @@ def _same_kind(condition, *values):
     d = calls.common_dtype(tensors, [v for v in values if not isinstance(v, Tensor)])
     device = calls.common_device("where", (condition, *tensors))
     kind = storage.kind_of(d, device)
+    calls.fit_all(values, d)
     return [v if not isinstance(v, Tensor) or v._kind is kind else v.to(device=device, dtype=d) for v in values], kind
 
 
@@ -206,9 +207,9 @@ def isclose(input, other, rtol=1e-05, atol=1e-08, equal_nan=False):
     d = input._kind.dtype
     if other._kind.dtype is not d:
         raise RuntimeError(f"{dt.scalar_name(d)} did not match {dt.scalar_name(other._kind.dtype)}")
-    if rtol < 0:
+    if not rtol >= 0:
         raise RuntimeError(f"rtol must be greater than or equal to zero, but got {rtol}")
-    if atol < 0:
+    if not atol >= 0:
         raise RuntimeError(f"atol must be greater than or equal to zero, but got {atol}")
     if d.is_complex:
         near = REGISTRY["le"].callable(abs(input - other), REGISTRY["abs"].callable(other) * rtol + atol)

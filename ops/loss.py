@@ -6,11 +6,13 @@ import warnings
 
 import numpy as np
 
+from numbagrad import arguments
 from numbagrad import dtypes as dt
 from numbagrad.kernel import tape
 from numbagrad.kernel.jit import kernel, load
 from numbagrad.op import REGISTRY, Sample, function
 from numbagrad.op.call import broadcast_shapes
+from numbagrad.tensor import Tensor
 
 from . import pointwise_loss as pw
 from .cross_entropy import legacy
@@ -65,11 +67,11 @@ class _Unit:
 _check_input, _check_target = _Unit("input"), _Unit("target")
 
 
-def _apply(op, fused, tensors, reduction, numbers=()):
-    """The reduced loss: fused for tensors of one kind and shape, composed for others."""
+def _apply(op, fused, tensors, reduction, numbers=(), kept=None):
+    """The reduced loss: fused for tensors of one kind and shape, composed for others, in the dtype of ``kept`` if given."""
     first = tensors[0]
     if reduction == "none":
-        return op.call(*tensors, *numbers)
+        return _kept(op.call(*tensors, *numbers), kept)
     if reduction != "mean" and reduction != "sum":
         raise ValueError(f"{reduction} is not a valid value for reduction")
     kind, shape = first._kind, first._shape
@@ -79,8 +81,20 @@ def _apply(op, fused, tensors, reduction, numbers=()):
     else:
         if kind.dtype.category == 2 and first._n:
             return fused.op.call(*tensors, mean=reduction == "mean", **dict(zip(fused.numbers, numbers)))
-    values = op.call(*tensors, *numbers)
+    values = _kept(op.call(*tensors, *numbers), kept)
     return values.mean() if reduction == "mean" else values.sum()
+
+
+def _check_cast(given, wanted):
+    """PyTorch's error where a loss is kept in a tensor that its values cannot be cast to."""
+    if not dt.can_cast(given, wanted):
+        raise RuntimeError(f"result type {dt.scalar_name(given)} can't be cast to the desired output type "
+                           f"{dt.scalar_name(wanted)}")
+
+
+def _kept(values, like):
+    """The values of a loss that PyTorch keeps in the dtype of one of its tensors, or in what it promotes to."""
+    return values if like is None or values._kind is like._kind else values.to(dtype=like.dtype)
 
 
 def _warn_size(input, target):
@@ -113,6 +127,9 @@ def l1_loss(input, target, size_average=None, reduce=None, reduction="mean", wei
         reduction = legacy(size_average, reduce)
     if target._shape != input._shape:
         _warn_size(input, target)
+    if target._kind is not input._kind and dt.bool_ in (input._kind.dtype, target._kind.dtype):
+        raise RuntimeError("Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying to invert a "
+                           "mask, use the `~` or `logical_not()` operator instead.")
     if weight is not None:
         if weight._shape != input._shape:
             raise ValueError("Weights and input must have the same size.")
@@ -149,10 +166,13 @@ def huber_loss(input, target, reduction="mean", delta=1.0, weight=None):
         _warn_size(input, target)
     if delta <= 0:
         raise RuntimeError("huber_loss does not support non-positive values for delta.")
+    if target._kind is not input._kind:
+        d = input._kind.dtype
+        _check_cast(dt.promote_types(d, target._kind.dtype), d)
     if weight is not None:
-        values = pw.huber_loss_pointwise.call(input, target, float(delta)) * weight
+        values = _kept(pw.huber_loss_pointwise.call(input, target, float(delta)), input) * weight
         return values.sum() / weight.sum() if reduction == "mean" else values.sum() if reduction == "sum" else values
-    return _apply(pw.huber_loss_pointwise, pw.huber_fused, (input, target), reduction, (float(delta),))
+    return _apply(pw.huber_loss_pointwise, pw.huber_fused, (input, target), reduction, (float(delta),), input)
 
 
 @function(**SPACE, reference=_reference(pw.np_bce), samples=PAIR, domain=(0.1, 0.9))
@@ -175,6 +195,17 @@ def binary_cross_entropy(input, target, weight=None, size_average=None, reduce=N
     return _apply(pw.binary_cross_entropy_weighted, pw.bce_weighted_fused, (input, target, weight), reduction)
 
 
+def _check_logits(input, target):
+    """PyTorch's errors for types that ``log_sigmoid(input)`` and ``(1 - target) * input``, kept as ``target``, do not have."""
+    d, given = input._kind.dtype, target._kind.dtype
+    if given is dt.bool_:
+        raise RuntimeError("Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or "
+                           "`logical_xor()` operator instead.")
+    if d.category < 2:
+        raise NotImplementedError(f"\"log_sigmoid_cpu\" not implemented for '{dt.scalar_name(d)}'")
+    _check_cast(dt.promote_types(d, given), given)
+
+
 @function(**SPACE, aliases=(), reference=_reference(pw.np_logits),
           samples=(*PAIR, Sample((3, 4), (3, 4), CONSTANT, pos_weight=CONSTANT[1])))
 def binary_cross_entropy_with_logits(input, target, weight=None, size_average=None, reduce=None, reduction="mean",
@@ -186,18 +217,20 @@ def binary_cross_entropy_with_logits(input, target, weight=None, size_average=No
         reduction = legacy(size_average, reduce)
     if target._shape != input._shape:
         raise ValueError(f"Target size ({target.shape}) must be the same as input size ({input.shape})")
+    if target._kind is not input._kind:
+        _check_logits(input, target)
     if weight is None and pos_weight is None:
-        return _apply(pw.bce_with_logits_pointwise, pw.logits_fused, (input, target), reduction)
+        return _apply(pw.bce_with_logits_pointwise, pw.logits_fused, (input, target), reduction, kept=target)
     if weight is not None and weight._shape != input._shape:
         weight = weight.expand(input._shape)
     if pos_weight is None:
-        return _apply(pw.bce_with_logits_weighted, pw.logits_weighted_fused, (input, target, weight), reduction)
+        return _apply(pw.bce_with_logits_weighted, pw.logits_weighted_fused, (input, target, weight), reduction, kept=target)
     if pos_weight._shape != input._shape:
         pos_weight = pos_weight.expand(input._shape)
     if weight is None:
         from numbagrad import ones_like
         weight = ones_like(input)
-    return _apply(pw.bce_with_logits_full, pw.logits_full_fused, (input, target, weight, pos_weight), reduction)
+    return _apply(pw.bce_with_logits_full, pw.logits_full_fused, (input, target, weight, pos_weight), reduction, kept=target)
 
 
 @function(**SPACE, reference=_reference(lambda x, t: np.log1p(np.exp(-t * x))),
@@ -207,6 +240,14 @@ def soft_margin_loss(input, target, size_average=None, reduce=None, reduction="m
     if size_average is not None or reduce is not None:
         reduction = legacy(size_average, reduce)
     constant("soft_margin_loss", "target", target)
+    d, given = input._kind.dtype, target._kind.dtype
+    if given is dt.bool_:
+        raise RuntimeError("Negation, the `-` operator, on a bool tensor is not supported. If you are trying to invert a mask, "
+                           "use the `~` or `logical_not()` operator instead.")
+    _check_cast(given, d)
+    _check_cast(dt.get_default_dtype() if d.category < 2 else d, d)
+    if given is not d:
+        target = target.to(dtype=d)
     if target._shape != input._shape:
         shape = broadcast_shapes("soft_margin_loss", (input, target))
         if shape != input._shape:
@@ -250,7 +291,7 @@ def hinge_embedding_loss(input, target, margin=1.0, size_average=None, reduce=No
     """input where the target is 1, max(0, margin - input) where it is -1."""
     if size_average is not None or reduce is not None:
         reduction = legacy(size_average, reduce)
-    return _apply(pw.hinge_embedding_loss_pointwise, pw.hinge_fused, (input, target), reduction, (float(margin),))
+    return _apply(pw.hinge_embedding_loss_pointwise, pw.hinge_fused, (input, target), reduction, (float(margin),), input)
 
 
 def finish(values, reduction):
@@ -318,7 +359,10 @@ def gaussian_nll_loss(input, target, var, full=False, eps=1e-06, reduction="mean
     """Negative log-likelihood of normal distributions: (log(var) + (input - target) ** 2 / var) / 2.
 
     The variance counts as at least ``eps``; ``full`` adds log(2 * pi) / 2."""
-    if isinstance(var, (int, float)):
+    if not isinstance(var, Tensor):
+        if not isinstance(var, float):
+            raise TypeError(f"gaussian_nll_loss(): argument 'var' (position 3) must be Tensor or float, not "
+                            f"{arguments.name_of(var)}")
         if var < 0:
             raise ValueError("var has negative entry/entries")
         from numbagrad import ones_like

@@ -14,6 +14,7 @@ from numbagrad.kernel.jit import kernel
 from numbagrad.op import REGISTRY, Sample, custom, function
 from numbagrad.op import call as calls
 from numbagrad.op.custom import Custom, CustomNode
+from numbagrad.op.record import add_method
 from numbagrad.overlap import check_partial, check_single, is_several
 from numbagrad.tensor import Tensor
 
@@ -126,7 +127,7 @@ _masked_select = collect.recorded_as("MaskedSelectBackward0")
     samples=(Sample((3, 4), ("bool", (3, 4))), Sample((3, 4), ("bool", (4,)))))
 def masked_select(input, mask, *, out=None):
     """The elements of ``input`` where the mask holds, as one row."""
-    if mask._kind.dtype not in (dt.bool_, dt.uint8):
+    if mask._kind.dtype is not dt.bool_:
         raise RuntimeError("masked_select: expected BoolTensor for mask")
     shape = calls.broadcast_shapes("masked_select", [input, mask])
     x = input if input._shape == shape else expanded.call(input, shape)
@@ -250,7 +251,8 @@ def masked_scatter_(self, mask, source):
     return ix.modify(scattered_by_mask, self, (source, full), (), lambda t: _take_in(t, source, full), "masked_scatter_")
 
 
-Tensor.masked_fill_, Tensor.masked_scatter_ = masked_fill_, masked_scatter_
+add_method(masked_fill_, value="any")
+add_method(masked_scatter_)
 
 
 # --- nonzero ----------------------------------------------------------------------------------------------------------

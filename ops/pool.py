@@ -342,9 +342,10 @@ def _adaptive(kind, n, op, node):
             if len(shape) <= n and isinstance(output_size, (tuple, list)):
                 raise ValueError(f"{name}(): Input dimension should be at least {n + 1}, but got {list(shape)}")
             raise RuntimeError(f"{name}(): Expected {n + 1}D or {n + 2}D tensor, but got{':' * (kind == 'max')} {list(shape)}")
-        size = (output_size,) * n if isinstance(output_size, int) or output_size is None else tuple(output_size)
+        size = (output_size,) * n if isinstance(output_size, int) else tuple(output_size)
         if len(size) != n:
-            raise RuntimeError(f"{name}: output_size must be {n}")
+            raise RuntimeError(f"{name}() argument 'output_size' should contain one int (got {len(size)})" if n == 1 else
+                               f"{name}: output_size must be {n}")
         size = tuple([s if o is None else int(o) for o, s in zip(size, shape[-n:])])
         if min(size) < 0:
             raise RuntimeError(f"{name}: elements of output_size must be greater than or equal to 0 but received "
@@ -377,7 +378,8 @@ def _adaptive(kind, n, op, node):
         return x
     samples = {1: (Sample((2, 3, 7), 3), Sample((3, 8), 1)), 2: (Sample((2, 3, 7, 5), (3, 2)), Sample((3, 4, 4), 1)),
                3: (Sample((1, 2, 4, 5, 3), (2, 3, 1)),)}[n]
-    return function(pool, kinds={"output_size": "ints or None"}, reference=reference, samples=samples, **SPACES)
+    kinds = {"output_size": "ints" if n == 1 else "ints or None"}
+    return function(pool, kinds=kinds, reference=reference, samples=samples, **SPACES)
 
 
 for _n in (1, 2, 3):

@@ -17,6 +17,7 @@ from numbagrad.modes import is_grad_enabled
 from numbagrad.op import Sample, function
 from numbagrad.op import call as calls
 from numbagrad.op.call import raw_view, write_new, write_out
+from numbagrad.op.record import add_method
 from numbagrad.random import engine_of
 from numbagrad.tensor import Tensor, bump_version, make, raw
 
@@ -152,6 +153,11 @@ def _integers(name, args, kwargs):
     return check_int(low, name, "low", 1), check_int(high, name, "high", 2), size
 
 
+def _no_complex(t):
+    if t._kind.dtype.is_complex:
+        raise RuntimeError("check_random_bounds handles only integral, floating-point and boolean types")
+
+
 @function(samples=(Sample(5, [3, 4]), Sample(-2, 5, [6])), **OPTIONS)
 def randint(*args, generator=None, out=None, dtype=None, layout=None, device=None, requires_grad=False, **kwargs):
     """Integers from ``low`` (default 0) up to, not including, ``high``: ``randint(high, size)``,
@@ -162,6 +168,7 @@ def randint(*args, generator=None, out=None, dtype=None, layout=None, device=Non
     if kwargs:
         raise TypeError(f"randint() got an unexpected keyword argument '{next(iter(kwargs))}'")
     t, place = new(shape_of("randint", (size,)), dtype or dt.int64, device)
+    _no_complex(t)
     rng.fill_randint(engine_of(generator), memory(t), low, high, half(t))
     return finish(t, place, out, requires_grad, "randint")
 
@@ -172,6 +179,7 @@ def randint_like(input, *args, generator=None, dtype=None, layout=None, device=N
     """Integers from ``low`` (default 0) up to, not including, ``high`` in the shape and dtype of ``input``."""
     low, high, _ = _integers("randint_like", args, kwargs)
     t, place = new(input._shape, dtype, device, input)
+    _no_complex(t)
     rng.fill_randint(engine_of(generator), memory(t), low, high, half(t))
     return finish(_laid_out(t, input), place, None, requires_grad, "randint_like")
 
@@ -182,6 +190,8 @@ def randperm(n, *, generator=None, out=None, dtype=None, layout=None, device=Non
     if n < 0:
         raise RuntimeError(f"Trying to create tensor with negative dimension {n}: [{n}]")
     t, place = new((n,), dtype or dt.int64, device)
+    if t._kind.dtype.category in (0, 3):
+        raise NotImplementedError(f"\"randperm\" not implemented for '{dt.scalar_name(t._kind.dtype)}'")
     rng.fill_randperm(engine_of(generator), memory(t), half(t))
     return finish(t, place, out, requires_grad, "randperm")
 
@@ -306,7 +316,7 @@ def _fill(self, name, node, draw):
 
 def uniform_(self, from_=0.0, to=1.0, *, generator=None, **kwargs):
     """Fill with uniform numbers on [from, to)."""
-    low = kwargs.pop("from", from_)
+    low = arguments.check_float(kwargs.pop("from", from_), "uniform_", "from", 1)
     return _fill(self, "uniform_", "UniformBackward0", lambda t, c: draw_uniform(t, generator, low, to))
 
 
@@ -325,9 +335,10 @@ def _simple(name, fill, doc, node, defaults):
             if k not in values:
                 raise TypeError(f"{name}() got an unexpected keyword argument '{k}'")
             values[k] = v
-        for k, v in values.items():
+        for i, (k, v) in enumerate(values.items(), 1):
             if v is None:
                 raise TypeError(f"{name}() missing 1 required positional arguments: \"{k}\"")
+            values[k] = arguments.check_float(v, name, k, i)
         return _fill(self, name, node, lambda t, c: fill(engine_of(generator), memory(t), *values.values(), dtype=half(t)))
     method.__name__ = method.__qualname__ = name
     method.__doc__ = doc
@@ -355,6 +366,7 @@ def random_(self, *args, generator=None, **kwargs):
             high = args[0]
         else:
             low = args[0]
+    low, high = (None if v is None else arguments.check_int(v, "random_", n, 0) for n, v in (("from", low), ("to", high)))
     if low is None and high is None:
         return _fill(self, "random_", "RandomBackward2",
                      lambda t, c: rng.fill_random(engine_of(generator), memory(t), half(t)))
@@ -365,6 +377,7 @@ def random_(self, *args, generator=None, **kwargs):
 def bernoulli_(self, p=0.5, *, generator=None):
     """Fill with ones of probability ``p`` (a number or a tensor) and zeros."""
     if not isinstance(p, Tensor):
+        p = arguments.check_float(p, "bernoulli_", "p", 1)
         return _fill(self, "bernoulli_", "BernoulliBackward2", lambda t, c: rng.fill_bernoulli_scalar(
             engine_of(generator), memory(t), p, half(t)))
     from .shape import expanded
@@ -377,4 +390,4 @@ def bernoulli_(self, p=0.5, *, generator=None):
 
 
 for _f in (uniform_, normal_, random_, bernoulli_):
-    setattr(Tensor, _f.__name__, _f)
+    add_method(_f, from_="float", to="float", mean="float", std="float", p="any")

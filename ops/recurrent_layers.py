@@ -230,6 +230,12 @@ def _make(mode, name, text):
         return _call(mode, input, hx, params, rest)
 
     def cell(input, hx, w_ih, w_hh, b_ih=None, b_hh=None):
+        if mode == "LSTM":
+            if not isinstance(hx, (tuple, list)):
+                raise arguments.wrong(hx, "tuple of Tensors", "lstm_cell", "hx", 2)
+            hx = tensor_list("lstm_cell", (hx,), 1)
+            if len(hx) != 2:
+                raise RuntimeError("lstm_cell expects two hidden states")
         h, c = hx if mode == "LSTM" else (hx, None)
         if len(input._shape) != 2 or len(h._shape) != 2:
             raise RuntimeError(f"{name}_cell: expected an input and a state of 2 dimensions, but got shapes "
@@ -256,9 +262,10 @@ def _make(mode, name, text):
     def of_cell(x, hx, *params):
         h, c = _cell_reference(mode, x, *(hx if mode == "LSTM" else (hx, None)), *params)
         return (h, c) if mode == "LSTM" else h
-    kinds = {"hx": "any"}  # a pair of states for LSTMs
+    kinds = {"hx": "any"}  # a pair of states for LSTMs, batch sizes for packed rows
+    of_one = {"input": "tensor", "hx": "any" if mode == "LSTM" else "tensor"}
     return (function(layer, kinds=kinds, method=False, reference=_reference(mode), samples=_samples(mode), domain=domain),
-            function(cell, kinds=kinds, method=False, reference=of_cell, samples=_cell_samples(mode), domain=domain))
+            function(cell, kinds=of_one, method=False, reference=of_cell, samples=_cell_samples(mode), domain=domain))
 
 
 rnn_tanh, rnn_tanh_cell = _make("RNN_TANH", "rnn_tanh", "``tanh`` units")

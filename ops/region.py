@@ -10,9 +10,9 @@ from numbagrad.geometry import distinct
 from numbagrad.kernel.jit import kernel, load, store
 from numbagrad.op import Sample, custom, function
 from numbagrad.op import view as view_op
-from numbagrad.op.record import grad_name
+from numbagrad.op.record import add_method, grad_name
 from numbagrad.overlap import check_geometry_single
-from numbagrad.tensor import Tensor, contiguous_strides, is_contiguous, numel, raw, set_all, storage_address, wrap_dim
+from numbagrad.tensor import contiguous_strides, is_contiguous, numel, raw, set_all, storage_address, wrap_dim
 
 from .dims import change_geometry
 from .shape import numbers
@@ -327,7 +327,7 @@ def as_strided_(self, size, stride, storage_offset=None):
     return change_geometry(self, strided, "AsStridedBackward0", size, stride, first - own)
 
 
-Tensor.as_strided_ = as_strided_
+add_method(as_strided_, size="list of ints", stride="list of ints")
 
 
 def _scatter_reference(a, src, size, stride, offset=0):

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from numbagrad import dtypes as dt
 from numbagrad.copying import copy_into
 from numbagrad.op import REGISTRY, Sample, custom, function
 from numbagrad.op.custom import invoke
@@ -46,6 +47,8 @@ def constant_pad_nd(input, pad: tuple, value: float = 0):
     if n > len(shape):
         raise RuntimeError("Length of pad should be no more than twice the number of dimensions of the input. Pad length is "
                            f"{len(pad)} while the input has {len(shape)} dimensions.")
+    if input._kind.dtype is dt.uint8 and value < 0:
+        raise RuntimeError("value cannot be converted to type uint8_t without overflow")
     for i in range(n):
         before, after = pad[2 * i], pad[2 * i + 1]
         size = shape[-1 - i]

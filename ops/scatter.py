@@ -10,6 +10,7 @@ from numbagrad.copying import contiguous_copy, copy_into
 from numbagrad.kernel.jit import T, kernel, load, store
 from numbagrad.op import Sample, custom, function
 from numbagrad.op import call as calls
+from numbagrad.op.record import add_method
 from numbagrad.overlap import check_apart
 from numbagrad.tensor import Tensor, make, set_all, wrap_dim
 
@@ -170,7 +171,7 @@ def scatter_(self, dim, index, src=None, *, value=None, reduce=None):
     return _scatter_call(1)(self, dim, index, src, value=value, reduce=reduce)
 
 
-Tensor.scatter_ = scatter_
+add_method(scatter_, src="any")
 
 
 def _prepare_add(input, dim, index, src):
@@ -415,7 +416,7 @@ def scatter_reduce_(self, dim, index, src, reduce, *, include_self=True):
     return reduce_in_place(self, values, plan, reduce, include_self, "scatter_reduce_")
 
 
-Tensor.scatter_reduce_ = scatter_reduce_
+add_method(scatter_reduce_, reduce="str")
 _index_reduce = reduced_at.recorded_as("IndexReduceBackward0")
 
 

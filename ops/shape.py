@@ -163,9 +163,13 @@ def view_dtype(input, dtype):
             shape, strides = (*shape[:-1], shape[-1] * r), (*[k * r for k in strides[:-1]], 1)
         else:
             r = b // a
-            if shape[-1] % r or any(k % r for k in strides[:-1]) or input.storage_offset() % r:
-                raise RuntimeError(f"self.size(-1) must be divisible by {r} to view {dt.scalar_name(kind.dtype)} as "
-                                   f"{dt.scalar_name(dtype)} (different element sizes), but got {shape[-1]}")
+            offset = input.storage_offset()
+            for what, bad in (("self.size(-1)", shape[-1] if shape[-1] % r else None),
+                              ("self.storage_offset()", offset if offset % r else None),
+                              *((f"self.stride({i})", k if k % r else None) for i, k in enumerate(strides[:-1]))):
+                if bad is not None:
+                    raise RuntimeError(f"{what} must be divisible by {r} to view {dt.scalar_name(kind.dtype)} as "
+                                       f"{dt.scalar_name(dtype)} (different element sizes), but got {bad}")
             shape, strides = (*shape[:-1], shape[-1] // r), (*[k // r for k in strides[:-1]], 1)
     out = raw(input._buf, input._ptr, numel(shape), shape, None if is_contiguous(shape, strides) else strides,
               storage.kind_of(dtype, kind.device), input._ver)

@@ -132,15 +132,16 @@ def _(g, input):
              names="LogitBackward0", torch_name="logit")
 def logit_between(input, eps: float):
     """``logit`` of ``input`` brought into [eps, 1 - eps]."""
-    x = s.minimum(s.maximum(input, eps), 1 - eps)
+    x = where(input < eps, eps, where(input > 1 - eps, 1 - eps, input))
     return s.log(x / (1 - x))
 
 
 @logit_between.gradient
 def _(g, input, eps):
+    # PyTorch forgets a negative eps here.
     outside = (input < eps) | (input > 1 - eps)
     x = where(outside, 0.5, input)  # second derivatives outside are 0 and not NaN
-    return where(outside, 0, g / (x * (1 - x)))
+    return where(eps < 0, logit.rule(g, input), where(outside, 0, g / (x * (1 - x))))
 
 
 @elementwise(accepts="float", samples=UNARY, reference=_scipy("gammaln"), domain=(0.3, 4.0), points=(1.0, 2.0, 0.0, -1.5))

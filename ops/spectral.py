@@ -35,8 +35,7 @@ from .sort import result
 space.LinAlgError = LinAlgError
 Qr, Eigh, Svd = result("linalg_qr", "Q", "R"), result("linalg_eigh", "eigenvalues", "eigenvectors"), result(
     "linalg_svd", "U", "S", "Vh")
-Eig, Lstsq = result("linalg_eig", "eigenvalues", "eigenvectors"), result(
-    "linalg_lstsq", "solution", "residuals", "rank", "singular_values")
+Eig = result("linalg_eig", "eigenvalues", "eigenvectors")
 
 
 # --- QR ---
@@ -117,18 +116,22 @@ def hermitian_eigen(A, upper: bool = False):
     return [(A._shape[:-1], real_kind(A._kind)), (A._shape, A._kind)]
 
 
-@hermitian_eigen.cpu
-def _(outs, A, upper):
-    a = A.array()
+def eigh_of(a, upper=False):
+    """``np.linalg.eigh`` of one triangle of finite matrices, with PyTorch's errors."""
     bad = ~np.isfinite((np.triu if upper else np.tril)(a)).all((-2, -1))
     if bad.any():  # LAPACK may not return
         raise LinAlgError(f"linalg.eigh: {first_of(bad, a)}The algorithm failed to converge because the input matrix contained "
                           "non-finite values.")
     try:
-        outs[0].array()[...], outs[1].array()[...] = np.linalg.eigh(A.array(), "U" if upper else "L")
+        return np.linalg.eigh(a, "U" if upper else "L")
     except np.linalg.LinAlgError:
         raise LinAlgError("linalg.eigh: The algorithm failed to converge because the input matrix is ill-conditioned or has "
                           "too many repeated eigenvalues.") from None
+
+
+@hermitian_eigen.cpu
+def _(outs, A, upper):
+    outs[0].array()[...], outs[1].array()[...] = eigh_of(A.array(), upper)
 
 
 @hermitian_eigen.gradient
@@ -238,15 +241,23 @@ def _(given, y0, y1, y2, shape, full):
     return ga
 
 
+def _no_driver(name, driver):
+    if driver is not None:
+        raise RuntimeError(f"torch.linalg.{name}: keyword argument `driver=` is only supported on CUDA inputs with cuSOLVER "
+                           "backend.")
+
+
 @function(kinds={"full_matrices": "bool"}, reference=None, **SPACES)
 def svd(A, full_matrices=True, *, driver=None, out=None):
     """(U, S, Vh) with ``A = U diag(S) Vh``, singular values descending."""
+    _no_driver("svd", driver)
     return _written("linalg_svd", Svd, singular_factors(A, bool(full_matrices)), out, A)
 
 
 @function(reference=lambda a: np.linalg.svd(a, compute_uv=False), samples=(Sample((3, 4)), Sample((2, 3, 3))), **SPACES)
 def svdvals(A, *, driver=None, out=None):
     """Singular values, descending."""
+    _no_driver("svd", driver)
     y = singular_factors(A)[1]
     return y if out is None else write_out("linalg_svdvals", out, y, (A,))
 
@@ -302,98 +313,6 @@ def eigvals(A, *, out=None):
     """Eigenvalues of square matrices, as a complex tensor."""
     y = eigen(A)[0]
     return y if out is None else write_out("linalg_eigvals", out, y, (A,))
-
-
-# --- pseudo-inverse, rank, least squares ---
-
-@custom(name="linalg_pinv", private=True, node="LinalgPinvBackward0", reference=lambda a: np.linalg.pinv(a),
-        samples=(Sample((4, 3)), Sample((2, 3, 3))), domain=(0.2, 2.0))
-def pseudo_inverse(A, atol: float = None, rtol: float = None, hermitian: bool = False):
-    """Moore-Penrose inverses."""
-    if len(A._shape) < 2 or A._kind.dtype.category < 2:
-        raise RuntimeError(f"linalg.pinv({dt.scalar_name(A._kind.dtype)}{{{list(A._shape)}}}): expected a tensor with 2 or "
-                           "more dimensions of float, double, cfloat or cdouble types")
-    return (*A._shape[:-2], A._shape[-1], A._shape[-2]), A._kind
-
-
-def cutoff(s, shape, atol, rtol, eps):
-    """Singular values up to this count as zero."""
-    if rtol is None:
-        rtol = 0.0 if atol else max(shape[-2:]) * eps
-    return np.maximum(atol or 0.0, rtol * s[..., :1])
-
-
-@pseudo_inverse.cpu
-def _(out, A, atol, rtol, hermitian):
-    a = A.array()
-    u, s, vh = svd_of(a)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        inverse = np.where(~(s <= cutoff(s, a.shape, atol, rtol, np.finfo(a.dtype).eps)), 1 / s, 0).astype(s.dtype)
-    out.array()[...] = np.swapaxes(vh, -1, -2).conj() @ (inverse[..., None] * np.swapaxes(u, -1, -2).conj())
-
-
-@pseudo_inverse.gradient
-def _(g, A, y):
-    p, h, gh = y, mh(y), mh(g)
-    k = eye_like(A, A._shape[-2]) - matmul(A, p)
-    m = eye_like(A, A._shape[-1]) - matmul(p, A)
-    return matmul(matmul(k, gh), matmul(p, h)) + matmul(matmul(h, p), matmul(gh, m)) - matmul(matmul(h, g), h)
-
-
-@function(kinds={"rcond": "any", "atol": "any", "rtol": "any"},
-          reference=lambda a: np.linalg.pinv(a), samples=(Sample((4, 3)), Sample((2, 3, 3))), domain=(0.2, 2.0), **SPACES)
-def pinv(A, rcond=None, hermitian=False, *, atol=None, rtol=None, out=None):
-    """Moore-Penrose inverses; singular values up to max(atol, rtol * largest) count as zero."""
-    y = pseudo_inverse(A, atol, rcond if rtol is None else rtol, hermitian)
-    return y if out is None else write_out("linalg_pinv", out, y, (A,), True)
-
-
-@function(name="pinverse", reference=lambda a: np.linalg.pinv(a), samples=(Sample((4, 3)),), domain=(0.2, 2.0))
-def pinverse(input, rcond=1e-15):
-    """``linalg.pinv``."""
-    return pseudo_inverse(input, None, rcond)
-
-
-@custom(private=True, reference=None, differentiable=False)
-def rank_of(A, atol: object, rtol: object):
-    """Number of singular values above the cutoff."""
-    return A._shape[:-2], storage.kind_of(dt.int64)
-
-
-@rank_of.cpu
-def _(out, A, atol, rtol):
-    a = A.array()
-    s = svd_of(a, vectors=False)
-    out.array()[...] = (s > cutoff(s, a.shape, atol, rtol, np.finfo(a.dtype).eps)).sum(-1)
-
-
-@function(kinds={"atol": "any", "rtol": "any"},
-          reference=np.linalg.matrix_rank, samples=(Sample((4, 3)), Sample((2, 3, 3))), differentiable=False, **SPACES)
-def matrix_rank(A, tol=None, hermitian=False, *, atol=None, rtol=None, out=None):
-    """Number of singular values above max(atol, rtol * largest)."""
-    checked("linalg.matrix_rank", A, False)
-    if tol is not None:
-        atol, rtol = tol, 0.0
-    y = rank_of(A.cpu(), atol, rtol).to(device=A.device)
-    return y if out is None else write_out("linalg_matrix_rank", out, y, (A,), True)
-
-
-@function(reference=None, **SPACES)
-def lstsq(A, B, rcond=None, *, driver=None):
-    """Least-squares solutions of ``A X = B``: (solution, residuals, rank, singular_values)."""
-    checked("linalg.lstsq", A, False)
-    vector = len(B._shape) == len(A._shape) - 1
-    b = column(B) if vector else B
-    if b._shape[-2] != A._shape[-2]:
-        raise RuntimeError("torch.linalg.lstsq: input.size(-2) should match other.size(-2)")
-    x = matmul(pseudo_inverse(A, None, rcond), b)
-    m, n = A._shape[-2:]
-    rank = matrix_rank.fn(A, rtol=rcond)
-    residuals = x.new_zeros((0,))
-    if m > n and bool(op("all")(op("eq")(rank, n))):
-        r = matmul(A, x) - b
-        residuals = op("sum")(real(conj(r) * r), -2)
-    return Lstsq(op("squeeze")(x, -1) if vector else x, residuals, rank, x.new_zeros((0,)))
 
 
 # --- norms of matrices ---

@@ -281,7 +281,8 @@ def vander(x, N=None, increasing=False):
     if n == 0:
         return x.new_empty((x._n, 0))
     x = x if x._kind.dtype.category > 1 else x.to(dt.int64)
-    columns = [x * 0 + 1]
-    for _ in range(n - 1):
+    columns = [x.new_ones(x._shape), x]  # not x ** 0, which is NaN for infinite elements
+    while len(columns) < n:
         columns.append(columns[-1] * x)
+    columns = columns[:n]
     return stack.fn(columns if increasing else columns[::-1], 1)

@@ -168,3 +168,67 @@ def test_sizes_of_repeats_and_blocks():
     assert ng.nn.functional.fold(blocks, (2, 2), (2, 2)).tolist() == [[[[True, True], [True, True]]]]
     with pytest.raises(NotImplementedError, match="col2im.*Long"):
         ng.nn.functional.fold(blocks.long(), (2, 2), (2, 2))
+
+
+STATE = {"lstm_cell": lambda L: (L.ones(2, 3), L.ones(2, 3)), "gru_cell": lambda L: L.ones(2, 3)}
+REFUSED = {
+    "adaptive_avg_pool1d": lambda L, F: F.adaptive_avg_pool1d(L.ones(3, 8), None),
+    "adaptive_max_pool1d": lambda L, F: F.adaptive_max_pool1d(L.ones(3, 8), (None,)),
+    "adaptive_max_pool1d of two": lambda L, F: F.adaptive_max_pool1d(L.ones(3, 8), (2, 2)),
+    "adaptive_avg_pool2d": lambda L, F: F.adaptive_avg_pool2d(L.ones(3, 4, 4), None),
+    "adaptive_max_pool3d": lambda L, F: F.adaptive_max_pool3d(L.ones(3, 4, 4, 4), None),
+    "index_put of None": lambda L, F: L.index_put(L.ones(4, 3), [None], L.ones(3)),
+    "index_put in place": lambda L, F: L.ones(4, 3).index_put_([None, L.tensor([0])], L.ones(4)),
+    "index_put of a word": lambda L, F: L.index_put(L.ones(4, 3), "x", L.ones(3)),
+    "lstm_cell of one tensor": lambda L, F: L.lstm_cell(L.ones(2, 2), L.ones(2, 2, 3), L.ones(12, 2), L.ones(12, 3)),
+    "lstm_cell of three": lambda L, F: L.lstm_cell(L.ones(2, 2), [L.ones(2, 3)] * 3, L.ones(12, 2), L.ones(12, 3)),
+    "lstm_cell of None": lambda L, F: L.lstm_cell(L.ones(2, 2), (L.ones(2, 3), None), L.ones(12, 2), L.ones(12, 3)),
+    "rnn_tanh_cell": lambda L, F: L.rnn_tanh_cell(L.ones(2, 2), "x", L.ones(3, 2), L.ones(3, 3)),
+    "rnn_relu_cell": lambda L, F: L.rnn_relu_cell(L.ones(2, 2), np.ones((2, 3)), L.ones(3, 2), L.ones(3, 3)),
+    "gru_cell": lambda L, F: L.gru_cell(L.ones(2, 2), (L.ones(2, 3),), L.ones(9, 2), L.ones(9, 3)),
+    "any": lambda L, F: L.any(L.ones(2, 3), 1, out=L.empty(2)), "all": lambda L, F: L.all(L.ones(2, 3), out=L.empty(())),
+    "isclose": lambda L, F: L.isclose(L.ones(2), L.ones(2), float("nan")),
+    "allclose": lambda L, F: L.allclose(L.ones(2), L.ones(2), 0.1, float("nan")),
+    **{f"{name} in place": lambda L, F, name=name: getattr(F, name)(2, inplace=True) for name in (
+        "hardswish", "relu", "relu6", "hardsigmoid", "silu", "mish", "selu", "elu", "celu", "leaky_relu", "hardtanh", "rrelu",
+        "dropout", "alpha_dropout", "feature_alpha_dropout")},
+    "view_as_complex": lambda L, F: L.view_as_complex(L.ones(9)[1:7].view(3, 2)),
+    "view of an odd offset": lambda L, F: L.ones(9)[1:7].view(L.complex64),
+    "masked_select": lambda L, F: L.masked_select(L.ones(4), L.ones(4, dtype=L.uint8)),
+    "variance": lambda L, F: F.gaussian_nll_loss(L.ones(4), L.ones(4), 2),
+    "variance of NumPy": lambda L, F: F.gaussian_nll_loss(L.ones(4), L.ones(4), np.float32(2)),
+    "scatter_": lambda L, F: L.ones(3, 4).scatter_(1, None, 1.0),
+    "scatter_ of a float": lambda L, F: L.ones(3, 4).scatter_(1.0, L.zeros(3, 4).long(), 1.0),
+    "scatter_reduce_": lambda L, F: L.ones(4).scatter_reduce_(0, L.zeros(4).long(), L.ones(4), "sum", include_self=None),
+    "scatter_reduce_ of a word": lambda L, F: L.ones(4).scatter_reduce_(0, L.zeros(4).long(), "x", "sum"),
+    "masked_fill_": lambda L, F: L.ones(4).masked_fill_(1.5, 0.0),
+    "masked_scatter_": lambda L, F: L.ones(4).masked_scatter_(L.ones(4).bool(), 2.0),
+    "transpose_": lambda L, F: L.ones(3, 4).transpose_(0, True), "unsqueeze_": lambda L, F: L.ones(3, 4).unsqueeze_(0.0),
+    "squeeze_": lambda L, F: L.ones(3, 1).squeeze_(1.0), "swapaxes_": lambda L, F: L.ones(3, 4).swapaxes_("x", 0),
+    "as_strided_": lambda L, F: L.ones(3, 4).as_strided_((1,), 1),
+    "as_strided_ from 1.5": lambda L, F: L.ones(3, 4).as_strided_((1,), (1,), 1.5),
+    "normal_": lambda L, F: L.ones(3).normal_("x"), "uniform_": lambda L, F: L.ones(3).uniform_(0.0, "x"),
+    "random_": lambda L, F: L.ones(3).random_(1.5), "random_ to": lambda L, F: L.ones(3).random_(0, True),
+    "cauchy_": lambda L, F: L.ones(3).cauchy_("x"), "bernoulli_": lambda L, F: L.ones(3).bernoulli_("x"),
+    "requires_grad_": lambda L, F: L.ones(3).requires_grad_(1), "requires_grad": lambda L, F: setattr(
+        L.ones(3), "requires_grad", "x"),
+    "threshold in place": lambda L, F: F.threshold(2, 1.0, 0.0, inplace=True)}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused_as_in_pytorch(name, torch):
+    kinds = []
+    for library in (torch, ng):
+        with pytest.raises((TypeError, RuntimeError)) as caught:
+            REFUSED[name](library, library.nn.functional)
+        kinds.append(caught.type)
+    assert kinds[0] is kinds[1]
+
+
+def test_any_of_bytes_into_bools(torch):
+    for library in (ng, torch):
+        x = library.tensor([[0, 2], [0, 0]], dtype=library.uint8)
+        out = library.empty(2, dtype=library.bool)
+        assert library.any(x, 1, out=out) is out
+        assert out.tolist() == [True, False]
+        assert library.any(x, 1, out=library.empty(2, dtype=library.uint8)).tolist() == [1, 0]

@@ -121,3 +121,29 @@ def test_logit_at_its_ends(torch):
     np.testing.assert_allclose(first, derivatives(torch, 0.001)[0], rtol=1e-14)
     assert second[:6].tolist() == [0.0] * 6
     assert ng.tensor([0.3]).logit_(0.4).item() == torch.tensor([0.3]).logit_(0.4).item()
+
+
+def test_logit_between_bounds_that_cross():
+    """The lower bound counts where eps is above a half, as PyTorch's clamp has it, and a NaN is no bound."""
+    values = np.array([0.1, 0.3, 0.5, 0.7, 0.9, 1.5, np.nan])
+    for eps in (0.2, 0.5, 0.7, 1.0, -0.2, np.nan):
+        x, y = ng.tensor(values, requires_grad=True), torch.tensor(values, requires_grad=True)
+        a, b = ng.logit(x, eps), torch.logit(y, eps)
+        a.nan_to_num(0.0, 0.0, 0.0).sum().backward()
+        b.nan_to_num(0.0, 0.0, 0.0).sum().backward()
+        np.testing.assert_allclose(a.detach().numpy(), b.detach().numpy(), RTOL, ATOL)
+        np.testing.assert_allclose(x.grad.numpy(), y.grad.numpy(), RTOL, ATOL)
+        assert x.detach().clone().logit_(eps).isnan().tolist() == a.isnan().tolist()
+
+
+def test_powers_of_infinite_elements():
+    values = np.array([2.0, np.inf, -np.inf, np.nan])
+    for increasing in (False, True):
+        for n in (0, 1, 2, 4):
+            x = ng.tensor(values, requires_grad=True)
+            y = ng.vander(x, n, increasing)
+            expected = torch.vander(torch.tensor(values), n, increasing).numpy()
+            np.testing.assert_array_equal(y.detach().numpy(), expected)
+            if n > 1:
+                y.sum().backward()
+                assert x.grad[0] == sum(k * 2.0**(k - 1) for k in range(n))

@@ -86,3 +86,69 @@ def test_determinants_of_singular_matrices_differentiate_twice(a):
     """Determinants are polynomials of the elements: their derivatives exist everywhere."""
     x = ng.tensor(np.array(a)).requires_grad_()
     assert ng.autograd.gradcheck(ng.linalg.det, x) and ng.autograd.gradgradcheck(ng.linalg.det, x)
+
+
+GRADED = RNG.standard_normal((3, 4, 4)) * np.array([1.0, 1e-2, 1e-5, 1e-9])
+TOLERANCES = [
+    {}, {"rtol": 1e-3}, {"atol": 1e-3}, {"atol": 1e-3, "rtol": 0.1}, {"rtol": True}, {"atol": float("nan")},
+    {"rtol": (np.float32, [1e-6])}, {"atol": (np.float64, [[1e-3], [1e-7]])}, {"atol": (np.int64, 0)}, {"hermitian": True},
+    {"hermitian": True, "atol": 1e-3}, {"rtol": (np.complex64, 1)}, {"rtol": "x"}, {"atol": [1.0]}]
+
+
+def outcome(lib, name, a, options):
+    """What a decomposition with tolerances gives (its gradient too), or the kind of its error."""
+    x = lib.tensor(a, requires_grad=name == "pinv")
+    given = {k: lib.tensor(np.array(v[1], v[0])) if isinstance(v, tuple) else v for k, v in options.items()}
+    try:
+        y = getattr(lib.linalg, name)(x, **given)
+    except (TypeError, RuntimeError) as e:
+        return type(e).__name__
+    if name == "pinv" and np.isfinite(y.detach().numpy()).all():
+        (y * y).sum().backward()
+        return y.detach().numpy(), x.grad.numpy()
+    return (y.detach().numpy(),)
+
+
+@pytest.mark.filterwarnings("ignore:An output with one or more elements was resized")
+@pytest.mark.parametrize("name", ["pinv", "matrix_rank"])
+@pytest.mark.parametrize("options", TOLERANCES, ids=str)
+def test_tolerances(name, options, torch):
+    for a in (GRADED, GRADED[:, :, :3], GRADED.astype(np.float32)[0], np.zeros((2, 0, 3))):
+        ours, theirs = outcome(ng, name, a, options), outcome(torch, name, a, options)
+        if isinstance(theirs, str):
+            assert ours == theirs
+            continue
+        for x, y in zip(ours, theirs, strict=True):
+            assert x.shape == y.shape
+            rtol = 1e-2 if a.dtype == np.float32 else 1e-5
+            np.testing.assert_allclose(x, y, rtol=rtol, atol=rtol * np.abs(y).max(initial=0, where=np.isfinite(y)))
+
+
+@pytest.mark.parametrize("call", [
+    lambda x, lib: lib.linalg.pinv(x.to(dtype=lib.float16)), lambda x, lib: lib.linalg.pinv(x.to(dtype=lib.bfloat16)),
+    lambda x, lib: lib.linalg.pinv(x, 0.1, rtol=0.1), lambda x, lib: lib.linalg.matrix_rank(x, 0.1, atol=0.1),
+    lambda x, lib: lib.linalg.pinv(x, atol=lib.tensor(0.1, requires_grad=True)),
+    lambda x, lib: lib.linalg.lstsq(x, x, driver="best"), lambda x, lib: lib.linalg.lstsq(x, x.double()),
+    lambda x, lib: lib.linalg.svd(x, driver="gesvd"), lambda x, lib: lib.linalg.svdvals(x, driver="gesvd")])
+def test_refused(call, torch):
+    with pytest.raises((TypeError, RuntimeError)) as theirs:
+        call(torch.eye(3), torch)
+    with pytest.raises(theirs.type):
+        call(ng.eye(3), ng)
+
+
+def test_least_squares_gives_singular_values_where_the_driver_finds_them(torch):
+    b = RNG.standard_normal((5, 2))
+    for driver in ("gels", "gelsd", "gelss"):
+        x, y = (lib.linalg.lstsq(lib.tensor(TALL), lib.tensor(b), driver=driver) for lib in (ng, torch))
+        np.testing.assert_allclose(x.singular_values.numpy(), y.singular_values.numpy(), rtol=1e-12)
+        np.testing.assert_allclose(x.residuals.numpy(), y.residuals.numpy(), rtol=1e-10)
+
+
+def test_power_zero_has_a_gradient_of_zeros():
+    for values in (A, np.full((2, 2, 2), np.inf)):
+        x = t(values, True)
+        y = ng.linalg.matrix_power(x, 0)
+        assert y.tolist() == np.broadcast_to(np.eye(values.shape[-1]), values.shape).tolist()
+        y.sum().backward()
+        assert x.grad.tolist() == np.zeros_like(values).tolist()

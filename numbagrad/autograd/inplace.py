@@ -179,7 +179,7 @@ def apply(op, t, args, kwargs):
         params = arguments.checked(op.name + "_", op.signature, op.kinds, {n: values[n] for n in op.params})
     pattern = "".join("t" if isinstance(a, Tensor) else "s" for a in operands)
     for n, a, p in zip(op.tensors, operands, pattern):
-        if p == "s" and not calls.is_number(a):
+        if p == "s" and (a is t or not calls.is_number(a)):
             raise TypeError(f"{op.name}_(): argument '{n}' must be Tensor, not {type(a).__name__}")
     form = op.form(pattern)
     tensors = [a for a, p in zip(operands, pattern) if p == "t"]
@@ -192,6 +192,7 @@ def apply(op, t, args, kwargs):
         return replace(t, op.callable(old_self(t), *args, **kwargs), op.name + "_")
     if op.check is not None:
         op.check(operands, compute)
+    calls.fit_all(params, compute)
     calls.check_dtype(op, compute)
     result = form.result_dtype(compute)
     if not dt.can_cast(result, t._kind.dtype):

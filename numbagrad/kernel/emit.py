@@ -24,9 +24,12 @@ HELPERS = {
              "        if x == -1:\n            return T(1) if n % 2 == 0 else T(-1)\n        return T(0)\n"
              "    b = x\n    while n > 0:\n        if n & 1:\n            r = T(r * b)\n        b = T(b * b)\n"
              "        n >>= 1\n    return r\n"),
-    "remainder_int": "def remainder(a, b):\n    return T(a - b * (a // b)) if b != 0 else T(-1)\n",
-    "fmod_int": ("def fmod(a, b):\n    q = abs(a) // abs(b) if b != 0 else T(0)\n"
-                 "    q = -q if (a < 0) != (b < 0) else q\n    return T(a - b * q)\n"),
+    # The smallest integer has no absolute value and no quotient by -1.
+    "remainder_int": ("def remainder(a, b):\n    if b == -1:\n        return T(0)\n"
+                      "    return T(a - b * (a // b)) if b != 0 else T(-1)\n"),
+    "fmod_int": ("def fmod(a, b):\n    if b == 0 or b == -1:\n        return T(a) if b == 0 else T(0)\n"
+                 "    r = T(a - b * (a // b))\n"
+                 "    return T(r - b) if r != 0 and (r < 0) != (a < 0) else r\n"),
     "floor_int": "def floor(x):\n    return x\n", "ceil_int": "def ceil(x):\n    return x\n",
     "trunc_int": "def trunc(x):\n    return x\n", "round_int": "def round(x):\n    return x\n",
 }

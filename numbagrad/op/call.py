@@ -83,6 +83,8 @@ def general(op, args, params, out=None):
         return result if out is None else write_out(op.name, out, result, tensors, True)
     if op.check is not None:
         op.check(args, compute)
+    if params and compute.category == 1:
+        fit_all(params, compute)
     check_dtype(op, compute)
     device = common_device(op.name, tensors)
     plain = True
@@ -102,6 +104,14 @@ def general(op, args, params, out=None):
         return write_out(op.name, out, result, tensors, True)
     record(form, tensors, scalars, result, shape)
     return result
+
+
+def fit_all(values, compute):
+    """PyTorch's error for a number among the values that an integer dtype cannot hold."""
+    if compute.category == 1:
+        for v in values:
+            if not isinstance(v, Tensor):
+                dt.fit(v, compute)
 
 
 def remember(form, pattern, scalars, compute, result_kind):

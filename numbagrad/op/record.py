@@ -136,6 +136,11 @@ class Function(Op):
         return fn
 
 
+def add_method(fn, **kinds):
+    """Make ``fn(self, ...)`` a method of Tensor behind the checks of its arguments; ``kinds`` as in ``Op``."""
+    setattr(tensor_class(), fn.__name__, Function(fn, registered=False, kinds=kinds).callable)
+
+
 def tensor_class():
     from ..tensor import Tensor
     return Tensor

@@ -284,6 +284,8 @@ def general(op, input, dim, keepdim, dtype, out):
     keepdim = arguments.check_bool(keepdim, op.name, "keepdim", 3)
     if op.accumulate and input._kind.dtype.is_complex:  # any, all and count_nonzero look at truth, not at numbers
         input = REGISTRY["ne"].callable(input.detach(), 0)
+    if isinstance(out, Tensor) and op.result == "bool" and out._kind.dtype not in (dt.bool_, dt.uint8):
+        raise RuntimeError(f"{op.name} only supports bool tensor for result, got: {dt.scalar_name(out._kind.dtype)}")
     shape, kind = op.infer(input, dim, keepdim)
     result = make(shape, kind)
     if kind.cpu:
@@ -295,6 +297,8 @@ def general(op, input, dim, keepdim, dtype, out):
     if dtype is not None and dtype.category < 2 and op.result == "sum":
         result = result.to(dtype=dtype)  # summed in int64, which wraps around to the same bits
     if out is not None:
+        if op.result == "bool" and out._kind.dtype is dt.bool_ and result._kind.dtype is dt.uint8:
+            result = REGISTRY["ne"].callable(result, 0)  # uint8 does not cast to bool, but here is 0 or 1
         return calls.write_out(op.name, out, result, [input], True)
     _record(op, [result], (input,), [input], (dim, keepdim))
     if input._strides is None and kind.cpu and input._n and result._n and not TAPE and result._kind is kind:
