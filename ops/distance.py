@@ -45,6 +45,8 @@ def cosine_similarity(x1, x2, dim=1, eps=1e-8):
     if x1._shape != x2._shape:
         from numbagrad import broadcast_tensors
         x1, x2 = broadcast_tensors(x1, x2)
+    if eps < 0:
+        raise RuntimeError(f"cosine_similarity: eps must be non-negative, got: {eps}")
     dim = wrap_dim(dim, len(x1._shape))
     n1, n2 = (at_least(vector_norm_of(v, 2, dim, True), eps) for v in (x1, x2))
     return (x1 / n1 * (x2 / n2)).sum(dim)

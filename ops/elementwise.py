@@ -7,6 +7,7 @@ import numbers
 
 import numpy as np
 
+from numbagrad import dtypes as dt
 from numbagrad import storage
 from numbagrad.kernel import expr as s
 from numbagrad.kernel.expr import where
@@ -19,17 +20,22 @@ UNARY = (Sample((3, 4)), Sample(()), Sample((0, 3)))
 BINARY = (Sample((3, 4), (3, 4)), Sample((3, 4), (4,)), Sample((2, 1, 3), (4, 1)), Sample((3,), ()), Sample((2, 3), 1.5))
 
 
+def check_factor(name, factor, d):
+    """PyTorch's checks of ``alpha`` or ``beta`` beside tensors of dtype ``d``."""
+    if isinstance(factor, (bool, np.bool_)):
+        if d.category:
+            raise RuntimeError(f"Boolean {name} only supported for Boolean results.")
+    elif d.category < 2 and not isinstance(factor, numbers.Integral):
+        raise RuntimeError(f"For integral input tensors, argument {name} must not be a floating point number.")
+    elif not d.is_complex and not isinstance(factor, numbers.Real):
+        raise RuntimeError(f"For non-complex input tensors, argument {name} must not be a complex number.")
+
+
 def _checked_alpha(first, second, alpha):
     """The dtype in which ``first op alpha * second`` is computed, after PyTorch's checks of ``alpha``."""
     both = (first, second)
     d = calls.common_dtype([a for a in both if isinstance(a, Tensor)], [a for a in both if not isinstance(a, Tensor)])
-    if isinstance(alpha, (bool, np.bool_)):
-        if d.category:
-            raise RuntimeError("Boolean alpha only supported for Boolean results.")
-    elif d.category < 2 and not isinstance(alpha, numbers.Integral):
-        raise RuntimeError("For integral input tensors, argument alpha must not be a floating point number.")
-    elif not d.is_complex and not isinstance(alpha, numbers.Real):
-        raise RuntimeError("For non-complex input tensors, argument alpha must not be a complex number.")
+    check_factor("alpha", alpha, d)
     return d
 
 
@@ -48,7 +54,7 @@ def _scaled(name, swapped=False):
         if name == "sub":
             _no_bools((first, second), None)
         d = _checked_alpha(first, second, alpha)
-        alpha = alpha if d.category else bool(alpha)
+        alpha = dt.parameter(alpha, d) if d.category else bool(alpha)
         # In the dtype of the result: an integer tensor times a float would be float32 beside a float64 input.
         second = second.to(dtype=d) * alpha if isinstance(second, Tensor) and second._shape else second * alpha
         if inplace:
@@ -161,7 +167,7 @@ def _no_zeros(args, compute):
     """RuntimeError for an integer division by zero."""
     other = args[1]
     if compute.category == 1 and not storage.TAPE and (
-            bool((other.detach() == 0).any()) if isinstance(other, Tensor) else other == 0):
+            bool((other.detach() == 0).any()) if isinstance(other, Tensor) else not int(other) % 256 ** compute.itemsize):
         raise RuntimeError("ZeroDivisionError")
 
 
@@ -218,8 +224,10 @@ def _(g, y, input, exponent):
 
 @pow.refuses
 def _(args, compute):
-    if compute.category == 1 and isinstance(args[1], numbers.Integral) and args[1] < 0:
-        raise RuntimeError("Integers to negative integer powers are not allowed.")
+    if compute.category == 1 and isinstance(args[1], numbers.Integral):
+        if args[1] < 0:
+            raise RuntimeError("Integers to negative integer powers are not allowed.")
+        dt.fit(args[1], compute)
 
 
 @elementwise(reference=np.negative, samples=UNARY, aliases=("negative",), accepts="number")

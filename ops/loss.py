@@ -250,7 +250,8 @@ def hinge_embedding_loss(input, target, margin=1.0, size_average=None, reduce=No
     """input where the target is 1, max(0, margin - input) where it is -1."""
     if size_average is not None or reduce is not None:
         reduction = legacy(size_average, reduce)
-    return _apply(pw.hinge_embedding_loss_pointwise, pw.hinge_fused, (input, target), reduction, (float(margin),))
+    margin = dt.parameter(float(margin), input._kind.dtype)
+    return _apply(pw.hinge_embedding_loss_pointwise, pw.hinge_fused, (input, target), reduction, (margin,))
 
 
 def finish(values, reduction):
@@ -308,7 +309,7 @@ _refuse_negative = refusal(ValueError, "var has negative entry/entries")
 
 def at_least(t, eps):
     """``t`` raised to ``eps`` where it is smaller, its gradient unchanged."""
-    low = t.detach()
+    low, eps = t.detach(), dt.parameter(eps, t._kind.dtype)
     return t + REGISTRY["where"].callable(low < eps, eps - low, 0)
 
 

@@ -107,3 +107,15 @@ def test_elementwise_at_special_points(op):
         for arrays in chunks(case):
             assert_equal(derivatives(ng, case, arrays), derivatives(torch, case, arrays, f),
                          f"{op.name} at {[a.tolist() for a in arrays]}")
+
+
+@pytest.mark.parametrize("call", [lambda t: ng.histc(t, 3), lambda t: ng.histc(t / 8, 100),
+                                  lambda t: ng.histc(t, 5, -2e38, 2e38)])
+def test_histograms_whose_range_overflows(call):
+    with pytest.raises(RuntimeError, match="overflows in torch.float32"):
+        call(ng.tensor([3e38, -3e38, 1.0]))
+
+
+def test_elu_of_zero_with_an_infinite_factor():
+    x = ng.tensor([0.0, -0.0, 1.0])
+    assert ng.nn.functional.elu(x, math.inf).tolist() == [0, 0, 1] and ng.nn.functional.celu(x, math.inf).tolist() == [0, 0, 1]

@@ -188,8 +188,9 @@ def apply(op, t, args, kwargs):
     if compute.is_complex and op.complex:
         return replace(t, op.callable(old_self(t), *args, **kwargs), op.name + "_")
     if op.check is not None:
-        op.check(operands, compute)
+        op.check((*operands, *params), compute)
     calls.check_dtype(op, compute)
+    numbers = calls.fitted(form, [*scalars, *params], compute)
     result = form.result_dtype(compute)
     if not dt.can_cast(result, t._kind.dtype):
         raise RuntimeError(f"result type {dt.scalar_name(result)} can't be cast to the desired output type "
@@ -210,7 +211,6 @@ def apply(op, t, args, kwargs):
             tensors[i] = a.clone()
     record = modes.records() and form.differentiable and any(a._rg for a in tensors)
     node = None
-    numbers = [*scalars, *params]
     if record:
         node = prepare(form, t, tensors, numbers, shape)
     calls.launch(form.forward, compute, tensors, numbers, (t,), shape)
