@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from numbagrad import arguments
 from numbagrad import dtypes as dt
 from numbagrad.broadcast import sum_to_size
 from numbagrad.op import REGISTRY, Sample, custom, function
@@ -11,7 +12,6 @@ from numbagrad.op.call import common_dtype
 from numbagrad.op.custom import CustomNode, invoke
 
 from . import product as raw
-from .elementwise import check_factor
 from .gemm import check_batches, check_matrices, check_tensors, conj, finish, node_class, product_gradients, reshape
 from .matmul import matmul, mv
 
@@ -205,7 +205,7 @@ def addr(input, vec1, vec2, *, beta=1, alpha=1, out=None):
             raise RuntimeError(f"addr: Expected 1-D argument {name}, but got {len(t._shape)}-D")
     d = common_dtype(tensors, ())
     for name, factor in (("beta", beta), ("alpha", alpha)):
-        check_factor(name, factor, d)
+        arguments.check_factor(name, factor, d)
     same = [t if t._kind.dtype is d else t.to(dtype=d) for t in tensors]
     beta, alpha = factors(beta, alpha, d)
     return finish("addr", addr_alike(*same, beta=beta, alpha=alpha), out, *tensors)

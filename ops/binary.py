@@ -113,6 +113,7 @@ def _(args, compute):
     arguments.check_tensor(args[0], "lerp", "input", 1)
     if args[0]._kind.dtype.category < 2:
         raise NotImplementedError(f"\"lerp_kernel_scalar\" not implemented for '{dt.scalar_name(args[0]._kind.dtype)}'")
+    arguments.check_tensor(args[1], "lerp", "end", 2)
     for name, a in zip(("end", "weight"), args[1:]):
         if isinstance(a, Tensor) and (a._shape or name == "end") and a._kind.dtype is not args[0]._kind.dtype:
             raise RuntimeError(f"lerp(): expected dtype {args[0].dtype} for `{name}` but got dtype {a.dtype}")

@@ -7,8 +7,8 @@ import numbers
 
 import numpy as np
 
+from numbagrad import arguments, storage
 from numbagrad import dtypes as dt
-from numbagrad import storage
 from numbagrad.kernel import expr as s
 from numbagrad.kernel.expr import where
 from numbagrad.op import REGISTRY, Sample, elementwise
@@ -20,22 +20,11 @@ UNARY = (Sample((3, 4)), Sample(()), Sample((0, 3)))
 BINARY = (Sample((3, 4), (3, 4)), Sample((3, 4), (4,)), Sample((2, 1, 3), (4, 1)), Sample((3,), ()), Sample((2, 3), 1.5))
 
 
-def check_factor(name, factor, d):
-    """PyTorch's checks of ``alpha`` or ``beta`` beside tensors of dtype ``d``."""
-    if isinstance(factor, (bool, np.bool_)):
-        if d.category:
-            raise RuntimeError(f"Boolean {name} only supported for Boolean results.")
-    elif d.category < 2 and not isinstance(factor, numbers.Integral):
-        raise RuntimeError(f"For integral input tensors, argument {name} must not be a floating point number.")
-    elif not d.is_complex and not isinstance(factor, numbers.Real):
-        raise RuntimeError(f"For non-complex input tensors, argument {name} must not be a complex number.")
-
-
 def _checked_alpha(first, second, alpha):
     """The dtype in which ``first op alpha * second`` is computed, after PyTorch's checks of ``alpha``."""
     both = (first, second)
     d = calls.common_dtype([a for a in both if isinstance(a, Tensor)], [a for a in both if not isinstance(a, Tensor)])
-    check_factor("alpha", alpha, d)
+    arguments.check_factor("alpha", alpha, d)
     return d
 
 

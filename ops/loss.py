@@ -6,11 +6,13 @@ import warnings
 
 import numpy as np
 
+from numbagrad import arguments
 from numbagrad import dtypes as dt
 from numbagrad.kernel import tape
 from numbagrad.kernel.jit import kernel, load
 from numbagrad.op import REGISTRY, Sample, function
 from numbagrad.op.call import broadcast_shapes
+from numbagrad.tensor import Tensor
 
 from . import pointwise_loss as pw
 from .cross_entropy import legacy
@@ -65,11 +67,13 @@ class _Unit:
 _check_input, _check_target = _Unit("input"), _Unit("target")
 
 
-def _apply(op, fused, tensors, reduction, numbers=()):
-    """The reduced loss: fused for tensors of one kind and shape, composed for others."""
+def _apply(op, fused, tensors, reduction, numbers=(), like=None):
+    """The reduced loss: fused for tensors of one kind and shape, composed for others.
+
+    ``like`` is the number of the tensor in whose dtype PyTorch stores the values of mixed dtypes."""
     first = tensors[0]
     if reduction == "none":
-        return op.call(*tensors, *numbers)
+        return _stored(op.call(*tensors, *numbers), tensors, like)
     if reduction != "mean" and reduction != "sum":
         raise ValueError(f"{reduction} is not a valid value for reduction")
     kind, shape = first._kind, first._shape
@@ -79,8 +83,18 @@ def _apply(op, fused, tensors, reduction, numbers=()):
     else:
         if kind.dtype.category == 2 and first._n:
             return fused.op.call(*tensors, mean=reduction == "mean", **dict(zip(fused.numbers, numbers)))
-    values = op.call(*tensors, *numbers)
+    values = _stored(op.call(*tensors, *numbers), tensors, like)
     return values.mean() if reduction == "mean" else values.sum()
+
+
+def _stored(values, tensors, like):
+    """``values`` in the dtype of tensor number ``like``; RuntimeError where that is of a lower kind."""
+    if like is None or values._kind is tensors[like]._kind:
+        return values
+    d, to = values._kind.dtype, tensors[like]._kind.dtype
+    if not dt.can_cast(d, to):
+        raise RuntimeError(f"result type {dt.scalar_name(d)} can't be cast to the desired output type {dt.scalar_name(to)}")
+    return values.to(dtype=to)
 
 
 def _warn_size(input, target):
@@ -118,7 +132,7 @@ def l1_loss(input, target, size_average=None, reduce=None, reduction="mean", wei
             raise ValueError("Weights and input must have the same size.")
         values = pw.l1_loss_pointwise.call(input, target) * weight
         return values.sum() / weight.sum() if reduction == "mean" else values.sum() if reduction == "sum" else values
-    if input._kind.dtype.is_complex or target._kind.dtype.is_complex:
+    if dt.promote_types(input._kind.dtype, target._kind.dtype).category != 2:
         values = (input - target).abs()
         return values.mean() if reduction == "mean" else values.sum() if reduction == "sum" else values
     return _apply(pw.l1_loss_pointwise, pw.l1_fused, (input, target), reduction)
@@ -152,7 +166,7 @@ def huber_loss(input, target, reduction="mean", delta=1.0, weight=None):
     if weight is not None:
         values = pw.huber_loss_pointwise.call(input, target, float(delta)) * weight
         return values.sum() / weight.sum() if reduction == "mean" else values.sum() if reduction == "sum" else values
-    return _apply(pw.huber_loss_pointwise, pw.huber_fused, (input, target), reduction, (float(delta),))
+    return _apply(pw.huber_loss_pointwise, pw.huber_fused, (input, target), reduction, (float(delta),), 0)
 
 
 @function(**SPACE, reference=_reference(pw.np_bce), samples=PAIR, domain=(0.1, 0.9))
@@ -186,18 +200,20 @@ def binary_cross_entropy_with_logits(input, target, weight=None, size_average=No
         reduction = legacy(size_average, reduce)
     if target._shape != input._shape:
         raise ValueError(f"Target size ({target.shape}) must be the same as input size ({input.shape})")
+    if input._kind.dtype.category != 2:
+        raise NotImplementedError(f"\"log_sigmoid_cpu\" not implemented for '{dt.scalar_name(input._kind.dtype)}'")
     if weight is None and pos_weight is None:
-        return _apply(pw.bce_with_logits_pointwise, pw.logits_fused, (input, target), reduction)
+        return _apply(pw.bce_with_logits_pointwise, pw.logits_fused, (input, target), reduction, (), 1)
     if weight is not None and weight._shape != input._shape:
         weight = weight.expand(input._shape)
     if pos_weight is None:
-        return _apply(pw.bce_with_logits_weighted, pw.logits_weighted_fused, (input, target, weight), reduction)
+        return _apply(pw.bce_with_logits_weighted, pw.logits_weighted_fused, (input, target, weight), reduction, (), 1)
     if pos_weight._shape != input._shape:
         pos_weight = pos_weight.expand(input._shape)
     if weight is None:
         from numbagrad import ones_like
         weight = ones_like(input)
-    return _apply(pw.bce_with_logits_full, pw.logits_full_fused, (input, target, weight, pos_weight), reduction)
+    return _apply(pw.bce_with_logits_full, pw.logits_full_fused, (input, target, weight, pos_weight), reduction, (), 1)
 
 
 @function(**SPACE, reference=_reference(lambda x, t: np.log1p(np.exp(-t * x))),
@@ -211,7 +227,7 @@ def soft_margin_loss(input, target, size_average=None, reduce=None, reduction="m
         shape = broadcast_shapes("soft_margin_loss", (input, target))
         if shape != input._shape:
             raise RuntimeError(f"output with shape {list(input._shape)} doesn't match the broadcast shape {list(shape)}")
-    return _apply(pw.soft_margin_loss_pointwise, pw.soft_margin_fused, (input, target), reduction)
+    return _apply(pw.soft_margin_loss_pointwise, pw.soft_margin_fused, (input, target), reduction, (), 0)
 
 
 def _np_kl(x, t, reduction="mean", log_target=False):
@@ -233,6 +249,9 @@ def kl_div(input, target, size_average=None, reduce=None, reduction="mean", log_
                       "'batchmean' divides only by the batch size, and aligns with the KL div math definition."
                       "'mean' will be changed to behave the same as 'batchmean' in the next major release.",
                       stacklevel=3)
+    for t in (input, target):
+        if t._kind.dtype.category != 2:
+            raise RuntimeError(f"kl_div: {'Complex' if t._kind.dtype.is_complex else 'Integral'} inputs not supported.")
     op, fused = (pw.kl_div_log_pointwise, pw.kl_log_fused) if log_target else (pw.kl_div_pointwise, pw.kl_fused)
     if reduction == "batchmean":
         loss = _apply(op, fused, (input, target), "sum")
@@ -251,7 +270,7 @@ def hinge_embedding_loss(input, target, margin=1.0, size_average=None, reduce=No
     if size_average is not None or reduce is not None:
         reduction = legacy(size_average, reduce)
     margin = dt.parameter(float(margin), input._kind.dtype)
-    return _apply(pw.hinge_embedding_loss_pointwise, pw.hinge_fused, (input, target), reduction, (margin,))
+    return _apply(pw.hinge_embedding_loss_pointwise, pw.hinge_fused, (input, target), reduction, (margin,), 0)
 
 
 def finish(values, reduction):
@@ -319,7 +338,8 @@ def gaussian_nll_loss(input, target, var, full=False, eps=1e-06, reduction="mean
     """Negative log-likelihood of normal distributions: (log(var) + (input - target) ** 2 / var) / 2.
 
     The variance counts as at least ``eps``; ``full`` adds log(2 * pi) / 2."""
-    if isinstance(var, (int, float)):
+    if not isinstance(var, Tensor):
+        var = arguments.check_float(var, "gaussian_nll_loss", "var", 3)
         if var < 0:
             raise ValueError("var has negative entry/entries")
         from numbagrad import ones_like
@@ -329,10 +349,12 @@ def gaussian_nll_loss(input, target, var, full=False, eps=1e-06, reduction="mean
     if var._shape != input._shape:
         if input._shape[:-1] == var._shape:
             var = var.reshape((*var._shape, 1))
-        elif not (input._shape[:-1] == var._shape[:-1] and var._shape[-1] == 1):
+        elif len(input._shape) != len(var._shape) or sum(v for n, v in zip(input._shape, var._shape) if n != v) != 1:
             raise ValueError("var is of incorrect size")
     if reduction not in ("none", "mean", "sum"):
         raise ValueError(reduction + " is not valid")
+    if var._kind.dtype.category < 2:
+        raise RuntimeError(f"result type Float can't be cast to the desired output type {dt.c_name(var._kind.dtype)}")
     # The clamp passes the variance's gradient on unchanged, as PyTorch's does.
     var = at_least(var, eps)
     loss = 0.5 * (var.log() + (input - target)**2 / var)

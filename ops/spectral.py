@@ -381,6 +381,11 @@ def matrix_rank(A, tol=None, hermitian=False, *, atol=None, rtol=None, out=None)
 def lstsq(A, B, rcond=None, *, driver=None):
     """Least-squares solutions of ``A X = B``: (solution, residuals, rank, singular_values)."""
     checked("linalg.lstsq", A, False)
+    if len(B._shape) < 1:
+        raise RuntimeError("torch.linalg.lstsq: other must have at least 1 dimension.")
+    if not 0 <= len(A._shape) - len(B._shape) <= 1:
+        raise RuntimeError("torch.linalg.lstsq: input.dim() must be greater or equal to other.dim() and (input.dim() - "
+                           f"other.dim()) <= 1, but they are {len(A._shape)} and {len(B._shape)}")
     vector = len(B._shape) == len(A._shape) - 1
     b = column(B) if vector else B
     if b._shape[-2] != A._shape[-2]:

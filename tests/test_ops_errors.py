@@ -114,6 +114,16 @@ CALLS = [
      {"rounding_mode": "up"}),
     ("sin", lambda t: (3,), "must be Tensor, not int"),
     ("add", lambda t: (t.ones(2), "x"), "must be Tensor, not str"),
+    ("view_as_complex", lambda t: (t.ones(7)[1:].reshape(3, 2),), "storage_offset divisible by 2"),
+    ("linalg.lstsq", lambda t: (t.ones(3, 3), t.ones(1, 3, 1)), r"input.dim\(\) must be greater or equal to other.dim"),
+    ("lerp", lambda t: (t.ones(2), 1.5, 0.5), "lerp"),
+    ("lerp", lambda t: (t.ones(2, dtype=t.int64), t.ones(2, dtype=t.int64), 0.5), "not implemented for 'Long'"),
+    ("einsum", lambda t: (3, t.ones(2)), "argument 'equation' .* must be str, not int"),
+    ("conv2d", lambda t: (t.ones(1, 1, 3, 3), t.ones(1, 1, 2, 2), None, 1, (1.5, 0)), "conv2d"),
+    ("conv2d", lambda t: (t.ones(1, 1, 3, 3), t.ones(1, 1, 2, 2), None, 1, None), "conv2d"),
+    ("addr", lambda t: (t.ones(2, 2, dtype=t.int64), t.ones(2, dtype=t.int64), t.ones(2, dtype=t.int64)),
+     "argument beta must not be a floating point", {"beta": 0.5}),
+    ("cosine_similarity", lambda t: (t.ones(2), t.ones(2), 0, -1.0), "eps must be non-negative"),
 ]
 
 
