@@ -6,6 +6,7 @@ import inspect
 
 import numpy as np
 
+from numbagrad import arguments
 from numbagrad import dtypes as dt
 from numbagrad.op import Sample, function
 from numbagrad.op import call as calls
@@ -15,6 +16,7 @@ from numbagrad.tensor import Tensor, wrap_dim
 
 from . import indexing as ix
 from .index import _index_put, _width, check_values, collect, parse, plan_for, putter
+from .shape import tensor_list
 
 # --- one index along one dimension ------------------------------------------------------------------------------------
 
@@ -145,9 +147,14 @@ index_fill = both("index_fill", _prepare_fill, _index_fill,
 # --- several index tensors, flat indices ------------------------------------------------------------------------------
 
 def _prepare_put(input, indices, values, accumulate=False):
+    if not isinstance(indices, (tuple, list)):
+        raise arguments.wrong(indices, "tuple of Tensors", "index_put", "indices", 2)
+    tensor_list("index_put", (indices,), 1)
+    if not indices:
+        raise RuntimeError("index_put(): expected at least one index tensor")
     if len(indices) > len(input._shape):
         raise IndexError(f"too many indices for tensor of dimension {len(input._shape)} (got {len(indices)})")
-    x, tensors = parse(input, tuple([slice(None) if i is None else i for i in indices]))
+    parse(input, tuple(indices))  # which checks them
     if values._kind is not input._kind:
         raise RuntimeError("Index put requires the source and destination dtypes match, got "
                            f"{dt.scalar_name(input.dtype)} for the destination and {dt.scalar_name(values.dtype)} for the "
@@ -156,9 +163,8 @@ def _prepare_put(input, indices, values, accumulate=False):
     given = {}
     at = 0
     for i in indices:
-        if i is not None:
-            given[at] = i
-        at += 1 if i is None else _width(i)
+        given[at] = i
+        at += _width(i)
     try:
         plan = plan_for(input, given)
     except IndexError:

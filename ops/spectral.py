@@ -309,7 +309,7 @@ def eigvals(A, *, out=None):
         samples=(Sample((4, 3)), Sample((2, 3, 3))), domain=(0.2, 2.0))
 def pseudo_inverse(A, atol: float = None, rtol: float = None, hermitian: bool = False):
     """Moore-Penrose inverses."""
-    if len(A._shape) < 2 or A._kind.dtype.category < 2:
+    if len(A._shape) < 2 or A._kind.dtype.category < 2 or A._kind.dtype.code in ("f2", "bf"):
         raise RuntimeError(f"linalg.pinv({dt.scalar_name(A._kind.dtype)}{{{list(A._shape)}}}): expected a tensor with 2 or "
                            "more dimensions of float, double, cfloat or cdouble types")
     return (*A._shape[:-2], A._shape[-1], A._shape[-2]), A._kind

@@ -123,6 +123,15 @@ CALLS = [
     ("conv2d", lambda t: (t.ones(1, 1, 3, 3), t.ones(1, 1, 2, 2), None, 1, None), "conv2d"),
     ("addr", lambda t: (t.ones(2, 2, dtype=t.int64), t.ones(2, dtype=t.int64), t.ones(2, dtype=t.int64)),
      "argument beta must not be a floating point", {"beta": 0.5}),
+    ("index_put", lambda t: (t.ones(2), [None], t.ones(2)), "expected Tensor as element 0"),
+    ("index_put", lambda t: (t.ones(2), [], t.ones(2)), "at least one index tensor"),
+    ("nn.functional.bilinear", lambda t: (t.ones(2, 3), t.ones(2, 4), t.ones(5, 3, 4), t.ones(5, dtype=t.int8)),
+     "All tensors must have the same dtype"),
+    ("Tensor.float_power_", lambda t: (t.ones(2), 2), "the operation's result requires dtype Double"),
+    ("nn.functional.normalize", lambda t: (t.ones(3, dtype=t.int32), 2, 0), "Expected a floating point or complex tensor"),
+    ("gru_cell", lambda t: (t.ones(2, 2), -1.5, t.ones(9, 2), t.ones(9, 3)), "argument 'hx' .* must be Tensor, not float"),
+    ("nn.functional.multi_margin_loss", lambda t: (t.ones(1, 2), t.tensor([0]), 1, 1.0, t.ones(2, dtype=t.int64)),
+     "expected scalar type Float"),
     ("cosine_similarity", lambda t: (t.ones(2), t.ones(2), 0, -1.0), "eps must be non-negative"),
 ]
 

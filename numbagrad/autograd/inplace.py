@@ -135,7 +135,11 @@ def apply_function(op, t, args, kwargs):
     check_single(t)
     if op.name == "clamp":
         check_partial(t, [a for a in (*args, *kwargs.values()) if isinstance(a, Tensor)])
-    return replace(t, op.callable(old_self(t), *args, **kwargs), op.name + "_")
+    result = op.callable(old_self(t), *args, **kwargs)
+    if op.name == "float_power" and result._kind is not t._kind:
+        raise RuntimeError(f"the base given to float_power_ has dtype {dt.scalar_name(t._kind.dtype)} but the operation's "
+                           f"result requires dtype {dt.scalar_name(result._kind.dtype)}")
+    return replace(t, result, op.name + "_")
 
 
 def replace(t, result, name):

@@ -17,6 +17,7 @@ INSIDE = ("KeyError", "OverflowError", "ZeroDivisionError", "AttributeError", "U
 WORDS = ("Placeholder", "fingerprint", "nopython", "NoneType' object", "numpy", "ndarray", "truth value", "C long", "C int")
 TOLERANCE = {"float16": 1e-2, "bfloat16": 6e-2, "float32": 2e-4, "complex64": 2e-4, "float64": 2e-7, "complex128": 2e-7,
              "float": 2e-4, "complex": 2e-4}
+TINY = r"((-?\d(\.\d+)?e-0[6-9]|-?0)(, )?)+"  # numbers below 1e-5
 
 
 class Known(NamedTuple):
@@ -79,12 +80,26 @@ KNOWN = (
     Known("refused", "Expected A and B to have the same dtype", ("solve_triangular",),
           "PyTorch casts B to the dtype of A unasked"),
     Known("value", "result 2: (float32|complex64)", ("det",), "PyTorch's second derivative divides by the determinant"),
-    Known("value", "not finite", ("slogdet", "logdet", "det"), "as the order of eliminations has it"),
-    Known("value", "result 1: not finite: .*nan.* for ", ("i1",), "PyTorch's derivative at NaN is 1/2"),
-    Known("value", r"result \d: float32\[((-?\d(\.\d+)?e-0[6-9]|-?0)(, )?)+\] for float32\[((-?\d(\.\d+)?e-0[6-9]|-?0)(, )?)+\]",
-          ("cosine_similarity", "copysign"), "derivatives of which nothing is left but rounding errors"),
+    Known("value", "not finite", ("slogdet", "logdet", "det", "matrix_power"), "as the order of eliminations has it"),
+    Known("value", "result 1: not finite: .*nan.* for ", ("i1",), "PyTorch has 1/2 at NaN"),
+    Known("value", r"result 1: not finite: float32\[.*inf.* for float32\[.*-inf", ("logit",), "PyTorch has two answers at -0"),
+    Known("value", r"not finite: float\d+\[[^a-z]*\] for .*inf", ("hypot", "softplus"),
+          "PyTorch's intermediates overflow"),
+    Known("value", r"not finite: complex.*inf.* for .*inf\+nanj", ("log", "log2", "log10"),
+          "an infinite quotient of complex numbers is one of several"),
+    Known("value", rf"result \d: float32\[{TINY}\] for float32\[{TINY}\]",
+          ("cosine_similarity", "copysign"), "derivatives of which rounding errors are left"),
     Known("accepted", "'split_sizes' .* must be tuple of ints, not numpy", ("split",), "NumPy's integers are sizes too"),
     Known("accepted", "descriptor 'where' for", ("where_method",), "numbers stand for tensors in every operand"),
+    Known("accepted", "expected scalar_type Double but found Float", ("logcumsumexp",),
+          "what can be cast to the dtype of out= is, in every op"),
+    Known("accepted", "Subtraction, the `-` operator, with a bool tensor", ("logaddexp", "logaddexp2", "pow"),
+          "PyTorch's gradient fails for bools"),
+    Known("accepted", r"adaptive_max_pool\dd_backward\(\): Expected grad_output to have non-zero size", (),
+          "PyTorch's gradient of empty images fails"),
+    Known("refused", r"adaptive_avg_pool2d\(\): Expected 3D or 4D", ("adaptive_avg_pool2d",),
+          "PyTorch does not look at the dimensions where the output is one element"),
+    Known("refused", r"argument 'return_indices' .* must be bool", (), "PyTorch asks for the truth of any value here"),
     Known("accepted", r"derivative for aten::(remainder|fmod) is not implemented", ("remainder", "fmod"),
           "the remainder of a number has a derivative"),
     Known("accepted", r"_backward\" not implemented for '(BFloat16|Half)'", (), "derivatives in half precision too"),
