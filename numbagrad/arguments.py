@@ -142,6 +142,17 @@ def check_float(value, name, argument, position):
     return found
 
 
+def check_factor(name, factor, d):
+    """PyTorch's checks of ``alpha`` or ``beta`` beside tensors of dtype ``d``."""
+    if isinstance(factor, (bool, np.bool_)):
+        if d.category:
+            raise RuntimeError(f"Boolean {name} only supported for Boolean results.")
+    elif d.category < 2 and not isinstance(factor, numbers.Integral):
+        raise RuntimeError(f"For integral input tensors, argument {name} must not be a floating point number.")
+    elif not d.is_complex and not isinstance(factor, numbers.Real):
+        raise RuntimeError(f"For non-complex input tensors, argument {name} must not be a complex number.")
+
+
 def check_list_of_ints(value, name, argument, position):
     """A tuple of ints that fit 64 bits, from a list or tuple."""
     if not isinstance(value, (tuple, list)):
@@ -170,6 +181,11 @@ def check_ints(value, name, argument, position):
     if found is None:
         raise wrong(value, "tuple of ints", name, argument, position)
     return check_int(found, name, argument, position)
+
+
+def check_ints_or_str(value, name, argument, position):
+    """A string, an int, or a tuple of ints."""
+    return value if isinstance(value, str) else check_ints(value, name, argument, position)
 
 
 def check_ints_or_none(value, name, argument, position):
@@ -261,7 +277,7 @@ def check_tensor(value, name, argument, position):
 
 
 CHECKS = {"int": check_int, "bool": check_bool, "number": check_number, "float": check_float, "ints": check_ints,
-          "ints or None": check_ints_or_none,
+          "ints or None": check_ints_or_none, "ints or str": check_ints_or_str,
           "list of ints": check_list_of_ints, "floats": check_floats, "str": check_str, "dtype": check_dtype,
           "device": check_device, "generator": check_generator, "memory_format": check_memory_format, "tensor": check_tensor}
 # Tests that the usual argument passes, and that cost less than a call: {n} is the argument's name.

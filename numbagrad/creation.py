@@ -409,6 +409,8 @@ def arange(start, end=None, step=1, *, out=None, dtype=None, layout=None, device
         raise NotImplementedError(f"\"arange_cpu\" not implemented for '{dt.scalar_name(dtype)}'")
     if not all(math.isfinite(x) for x in (start, end, step)):
         raise RuntimeError(f"unsupported range: {start} -> {end}")
+    for x in (start, end, step):
+        dt.parameter(x, dt.int64 if dtype.category == 1 else dt.float32 if dtype.itemsize == 2 else dt.float64)
     n = math.ceil((end - start) / step)
     a = start + counted(n, np.int64 if dtype.category < 2 and isinstance(step, int) and isinstance(start, int)
                         else np.float64) * step
@@ -428,6 +430,7 @@ def linspace(start, end, steps, *, out=None, dtype=None, layout=None, device=Non
         raise RuntimeError("number of steps must be non-negative")
     d = dtype or (dt.default_complex() if isinstance(start, complex) or isinstance(end, complex)
                   else dt.get_default_dtype())
+    start, end = dt.fit(start, d), dt.fit(end, d)
     wide = np.complex128 if d.is_complex else np.float64
     if steps == 1:
         a = np.array([start], wide)
@@ -446,7 +449,8 @@ def linspace(start, end, steps, *, out=None, dtype=None, layout=None, device=Non
 
 def _fma32(a, b, i):
     """a + b * i with one rounding to float32 (exact in float64 for the sizes that occur)."""
-    return (np.float64(np.float32(a)) + np.float64(np.float32(b)) * i).astype(np.float32)
+    with np.errstate(all="ignore"):  # infinite ends
+        return (np.float64(np.float32(a)) + np.float64(np.float32(b)) * i).astype(np.float32)
 
 
 @constant

@@ -102,7 +102,8 @@ def c_name(d):
     return C_NAMES[d.code]
 
 
-_FLOAT_MAX = {"f2": 65504.0, "bf": 3.3895313892515355e38, "f4": 3.4028234663852886e38, "c8": 3.4028234663852886e38}
+MOST = 3.4028234663852886e38  # the largest number in float32
+_FLOAT_MAX = {"f2": 65504.0, "bf": 3.3895313892515355e38, "f4": MOST, "c8": MOST}
 _FIXED = {"i1": "int8_t", "u1": "uint8_t", "i2": "int16_t", "i4": "int", "i8": "int64_t"}
 _LIMITS = {d.code: (builtins.int(np.iinfo(d.np).min), builtins.int(np.iinfo(d.np).max)) for d in ALL if d.category == 1}
 _LIMITS["u1"] = (-255, 255)  # PyTorch lets negative numbers wrap
@@ -149,6 +150,11 @@ def fit(value, d, loose=False):
     elif most is not None and value.__class__ is builtins.float and abs(value) > most:
         return inf if value > 0 else -inf
     return value
+
+
+def parameter(value, d):
+    """A number as arithmetic in dtype ``d`` takes it, in float32 for half types; RuntimeError where it holds none."""
+    return fit(value, float32 if d.itemsize == 2 and d.category == 2 else d)
 
 
 inf = builtins.float("inf")

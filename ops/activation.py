@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from numbagrad import dtypes as dt
 from numbagrad.autograd import inplace as inplace_ops
 from numbagrad.kernel import expr as s
 from numbagrad.kernel.expr import where
@@ -92,12 +93,20 @@ def _(g, input, negative_slope):
     return where(input > 0, g, g * negative_slope)
 
 
-@_activation(names="HardtanhBackward0", accepts="ordered", points=(*POINTS, 1.0, -1.0),
+@_activation(names="HardtanhBackward0", accepts="ordered", usual="min_val <= max_val", points=(*POINTS, 1.0, -1.0),
              reference=lambda x, min_val=-1.0, max_val=1.0: np.clip(x, min_val, max_val),
              samples=(*UNARY, Sample((3, 4), -0.5, 1.5)))
 def hardtanh(input, min_val: float = -1.0, max_val: float = 1.0):
     """``input`` brought into [min_val, max_val]."""
     return s.minimum(s.maximum(input, min_val), max_val)
+
+
+@hardtanh.refuses
+def _(args, compute):
+    if args[1] > args[2]:
+        raise ValueError(f"min_val cannot be greater than max_val (hardtanh with {args[1]} and {args[2]})")
+    if compute is dt.uint8 and args[1] < 0:
+        raise RuntimeError("cannot do hardtanh on an unsigned type with negative limits")
 
 
 @hardtanh.gradient
@@ -157,9 +166,10 @@ def _(g, input, lambd):
           reference=lambda x, lambd=0.5: np.where(x == x, np.sign(x) * np.maximum(np.abs(x) - lambd, 0), x))
 def softshrink(input, lambd=0.5):
     """``input`` moved towards zero by ``lambd``, zero between -lambd and lambd."""
-    if lambd < 0:
-        raise RuntimeError(f"lambda must be greater or equal to 0, but found to be {lambd:g}. (softshrink of shape "
-                           f"{list(input._shape)})")
+    d = input._kind.dtype
+    most = dt.finfo(d).max if d.category == 2 else INF
+    if not 0 <= lambd <= most:
+        raise RuntimeError(f"lambda must be in range [0, {most:g}] for input dtype {dt.scalar_name(d)}, but found {lambd:g}")
     return softshrink_kernel(input, lambd)
 
 
@@ -379,7 +389,7 @@ def _(g, input):
              samples=(*UNARY, Sample((3, 4), 0.5)))
 def elu(input, alpha: float = 1.0):
     """``input`` where positive, else ``alpha * (exp(input) - 1)``."""
-    return where(input <= 0, alpha * s.expm1(input), input)
+    return where(input < 0, alpha * s.expm1(input), input)
 
 
 def _exp_below(x):
@@ -408,11 +418,11 @@ def _(g, input):
 
 
 @elementwise(private=True, accepts="realfloat", points=POINTS, samples=(Sample((3, 4), 1.0), Sample((3, 4), 0.5)),
-             names="CeluBackward0", dtypes="float", torch_name="celu", fused=True,
+             names="CeluBackward0", dtypes="float", torch_name="celu", fused=True, fits=("alpha",),
              reference=lambda x, alpha: np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0) / alpha)))
 def celu_kernel(input, alpha: float):
     """``celu`` after the check of its parameter."""
-    return where(input <= 0, alpha * s.expm1(input / alpha), input)
+    return where(input < 0, alpha * s.expm1(input / alpha), input)
 
 
 @celu_kernel.gradient

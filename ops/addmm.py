@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from numbagrad import arguments
 from numbagrad import dtypes as dt
 from numbagrad.broadcast import sum_to_size
 from numbagrad.op import REGISTRY, Sample, custom, function
+from numbagrad.op.call import common_dtype
 from numbagrad.op.custom import CustomNode, invoke
 
 from . import product as raw
@@ -61,7 +63,13 @@ BaddbmmBackward0 = node_class("BaddbmmBackward0", CustomNode, gemm_add)
 AddbmmBackward0 = node_class("AddbmmBackward0", CustomNode, gemm_add)
 
 
+def factors(beta, alpha, d):
+    """``beta`` and ``alpha`` as products of dtype ``d`` take them."""
+    return (beta, alpha) if beta == 1 == alpha else (dt.parameter(beta, d), dt.parameter(alpha, d))
+
+
 def add_product(input, a, b, beta, alpha, cls=None):
+    beta, alpha = factors(beta, alpha, a._kind.dtype)
     if isinstance(alpha, complex) or isinstance(beta, complex):
         return beta * input + alpha * matmul(a, b)
     if a._kind.dtype.category < 2:
@@ -131,11 +139,13 @@ def addmv(input, mat, vec, *, beta: object = 1, alpha: object = 1):
         raise RuntimeError("addmv input tensors must have the same dtype, but got "
                            f"{dt.scalar_name(input._kind.dtype)}, {dt.scalar_name(mat._kind.dtype)}, and "
                            f"{dt.scalar_name(vec._kind.dtype)}")
+    factors(beta, alpha, mat._kind.dtype)
     return (p[0],), mat._kind
 
 
 @addmv.cpu
 def _(out, input, mat, vec, beta, alpha):
+    beta, alpha = factors(beta, alpha, out._kind.dtype)
     if beta:
         raw.copy_into(out, input)
     raw.multiply(raw.column(out), mat, raw.column(vec), 0, 0, alpha, beta)
@@ -152,25 +162,20 @@ def _(g, mat, vec, beta, alpha, needs, shapes):
     return own, *mv.rule(scaled(g, alpha), mat, vec, needs[1:])
 
 
-@custom(reference=lambda c, a, b, beta=1, alpha=1: beta * c + alpha * np.outer(a, b), inplace=True, dtypes="any",
-        contiguous=False, samples=(Sample((3, 4), (3,), (4,)), Sample((4,), (3,), (4,), beta=0.5, alpha=2.0)),
+def _addr_reference(c, a, b, beta=1, alpha=1):
+    return beta * c + alpha * np.outer(a, b)
+
+
+@custom(private=True, node="AddrBackward0", reference=_addr_reference, dtypes="any", contiguous=False,
+        samples=(Sample((3, 4), (3,), (4,)), Sample((4,), (3,), (4,), beta=0.5, alpha=2.0)),
         save_for={"vec1": ("vec2",), "vec2": ("vec1",)})
-def addr(input, vec1, vec2, *, beta: object = 1, alpha: object = 1):
-    """``beta * input + alpha * outer(vec1, vec2)``."""
-    for name, t in (("vec1", vec1), ("vec2", vec2)):
-        if len(t._shape) != 1:
-            raise RuntimeError(f"addr: Expected 1-D argument {name}, but got {len(t._shape)}-D")
-    if vec1._kind is not vec2._kind or input._kind is not vec1._kind:
-        raise RuntimeError(f"addr(): expected input, vec1 and vec2 of one dtype, but got "
-                           f"{', '.join(dt.scalar_name(t._kind.dtype) for t in (input, vec1, vec2))}")
-    for name, factor in (("beta", beta), ("alpha", alpha)):
-        if isinstance(factor, complex) and not input._kind.dtype.is_complex:
-            raise RuntimeError(f"For non-complex input tensors, argument {name} must not be a complex number.")
+def addr_alike(input, vec1, vec2, *, beta: object = 1, alpha: object = 1):
+    """``addr`` of tensors of one dtype."""
     expandable(input._shape, (vec1._n, vec2._n))
     return (vec1._n, vec2._n), input._kind
 
 
-@addr.cpu
+@addr_alike.cpu
 def _(out, input, vec1, vec2, beta, alpha):
     if isinstance(alpha, complex) or isinstance(beta, complex):
         product = vec1.detach()[:, None] * (vec2.detach() * alpha)
@@ -181,12 +186,29 @@ def _(out, input, vec1, vec2, beta, alpha):
     raw.multiply(out, raw.column(vec1), raw.row(vec2), 0, 0, alpha, beta)
 
 
-@addr.gradient
+@addr_alike.gradient
 def _(g, vec1, vec2, beta, alpha, needs, shapes):
     own = scaled(sum_to_size(g, shapes[0]), beta) if needs[0] else None
     g = scaled(g, alpha) if needs[1] or needs[2] else g
     return (own, matmul(g, conj(vec2)) if needs[1] else None,
             matmul(REGISTRY["transpose"].callable(g, 0, 1), conj(vec1)) if needs[2] else None)
+
+
+@function(inplace=True, reference=_addr_reference, dtypes="any",
+          samples=(Sample((3, 4), (3,), (4,)), Sample((4,), (3,), (4,), beta=0.5, alpha=2.0)))
+def addr(input, vec1, vec2, *, beta=1, alpha=1, out=None):
+    """``beta * input + alpha * outer(vec1, vec2)``."""
+    check_tensors("addr", input=input, vec1=vec1, vec2=vec2)
+    tensors = (input, vec1, vec2)
+    for name, t in (("vec1", vec1), ("vec2", vec2)):
+        if len(t._shape) != 1:
+            raise RuntimeError(f"addr: Expected 1-D argument {name}, but got {len(t._shape)}-D")
+    d = common_dtype(tensors, ())
+    for name, factor in (("beta", beta), ("alpha", alpha)):
+        arguments.check_factor(name, factor, d)
+    same = [t if t._kind.dtype is d else t.to(dtype=d) for t in tensors]
+    beta, alpha = factors(beta, alpha, d)
+    return finish("addr", addr_alike(*same, beta=beta, alpha=alpha), out, *tensors)
 
 
 @function(reference=np.outer, samples=(Sample((3,), (4,)),), aliases=("ger",), dtypes="any")

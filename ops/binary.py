@@ -99,7 +99,7 @@ def _(g, y, input):
     return where(input == 0, 0, g * (y / input)), 0
 
 
-@elementwise(reference=lambda a, b, w: a + w * (b - a), accepts="inexact", inplace=True,
+@elementwise(reference=lambda a, b, w: a + w * (b - a), accepts="inexact", fits=("weight",),
              samples=(Sample((3, 4), (3, 4), 0.3), Sample((3, 4), (3, 4), 0.8), Sample((3, 4), (4,), (3, 1))),
              names={"tts": "LerpBackward0", "ttt": "LerpBackward1"}, dtypes="float")
 def lerp(input, end, weight):
@@ -111,6 +111,9 @@ def lerp(input, end, weight):
 @lerp.refuses
 def _(args, compute):
     arguments.check_tensor(args[0], "lerp", "input", 1)
+    if args[0]._kind.dtype.category < 2:
+        raise NotImplementedError(f"\"lerp_kernel_scalar\" not implemented for '{dt.scalar_name(args[0]._kind.dtype)}'")
+    arguments.check_tensor(args[1], "lerp", "end", 2)
     for name, a in zip(("end", "weight"), args[1:]):
         if isinstance(a, Tensor) and (a._shape or name == "end") and a._kind.dtype is not args[0]._kind.dtype:
             raise RuntimeError(f"lerp(): expected dtype {args[0].dtype} for `{name}` but got dtype {a.dtype}")

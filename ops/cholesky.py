@@ -9,7 +9,8 @@ from numbagrad.broadcast import sum_to_size
 from numbagrad.op import Sample, custom, function
 from numbagrad.op.call import write_out
 
-from .linalg import SPACES, LinAlgError, _solve_reference, checked, diagonal, element, eye_like, mh, op
+from .gemm import check_tensors
+from .linalg import SPACES, LinAlgError, _solve_reference, batch_shape, checked, diagonal, element, eye_like, mh, op
 from .matmul import matmul
 
 
@@ -72,8 +73,7 @@ def cholesky(A, *, upper=False, out=None):
         samples=(Sample((3, 3), (3, 2), True), Sample((3, 3), (3, 2), False, True)))
 def triangular(A, B, upper: bool, unit: bool = False, left: bool = True):
     """``X`` with ``A X = B`` (``X A = B``) for triangular A; its other triangle, and its diagonal if ``unit``, is not read."""
-    batch = np.broadcast_shapes(A._shape[:-2], B._shape[:-2])
-    return (*batch, *B._shape[-2:]), A._kind
+    return (*batch_shape("linalg.solve_triangular", A, B), *B._shape[-2:]), A._kind
 
 
 @triangular.cpu
@@ -132,6 +132,19 @@ def solve_triangular(A, B, *, upper, left=True, unitriangular=False, out=None):
 @function(reference=None)
 def cholesky_solve(input, L, upper=False, *, out=None):
     """``X`` with ``A X = input`` for the matrix A whose Cholesky factor is ``L``."""
+    check_tensors("cholesky_solve", input=input, L=L)
+    if len(input._shape) < 2:
+        raise RuntimeError(f"cholesky_solve(): b should have at least 2 dimensions, but has {len(input._shape)} dimensions "
+                           "instead")
+    checked("cholesky_solve", L)
+    if L._kind is not input._kind:
+        raise RuntimeError(f"cholesky_solve(): Expected b and A to have the same dtype, but found b of type "
+                           f"{dt.scalar_name(input._kind.dtype)} and A of type {dt.scalar_name(L._kind.dtype)} instead.")
+    n = L._shape[-1]
+    if input._shape[-2] != n:
+        raise RuntimeError(f"Incompatible matrix sizes for cholesky_solve: each A matrix is {n} by {n} but each b matrix is "
+                           f"{input._shape[-2]} by {input._shape[-1]}")
+    batch_shape("cholesky_solve", input, L)
     x = triangular(mh(L), triangular(L, input, False), True) if not upper else triangular(
         L, triangular(mh(L), input, False), True)
     return x if out is None else write_out("cholesky_solve", out, x, (input, L))
@@ -140,5 +153,6 @@ def cholesky_solve(input, L, upper=False, *, out=None):
 @function(reference=None)
 def cholesky_inverse(L, upper=False, *, out=None):
     """The inverse of the matrix whose Cholesky factor is ``L``."""
+    checked("cholesky_inverse", L)
     y = cholesky_solve.fn(eye_like(L, L._shape[-1]), L, upper)
     return y if out is None else write_out("cholesky_inverse", out, y, (L,))

@@ -45,6 +45,8 @@ def cosine_similarity(x1, x2, dim=1, eps=1e-8):
     if x1._shape != x2._shape:
         from numbagrad import broadcast_tensors
         x1, x2 = broadcast_tensors(x1, x2)
+    if eps < 0:
+        raise RuntimeError(f"cosine_similarity: eps must be non-negative, got: {eps}")
     dim = wrap_dim(dim, len(x1._shape))
     n1, n2 = (at_least(vector_norm_of(v, 2, dim, True), eps) for v in (x1, x2))
     return (x1 / n1 * (x2 / n2)).sum(dim)
@@ -72,6 +74,9 @@ def _np_normalize(x, p=2.0, dim=1, eps=1e-12):
           samples=(Sample((3, 4)), Sample((3, 4), 1.0, 0), Sample((2, 3, 4), 3.0, -1)))
 def normalize(input, p=2.0, dim=1, eps=1e-12, out=None):
     """``input / max(|input|_p, eps)`` with the p-norm over ``dim``."""
+    if input._kind.dtype.category < 2:
+        raise RuntimeError("normalize(): linalg.vector_norm: Expected a floating point or complex tensor as input. Got "
+                           f"{dt.scalar_name(input._kind.dtype)}")
     result = input / vector_norm_of(input, p, dim, True).clamp_min(eps)
     if out is None:
         return result
@@ -131,8 +136,8 @@ def cosine_embedding_loss(input1, input2, target, margin=0, size_average=None, r
     dot = (input1 * input2).sum(-1)
     size1, size2 = (input1 * input1).sum(-1) + 1e-12, (input2 * input2).sum(-1) + 1e-12
     cos = dot / (size1 * size2).sqrt()
-    positive, negative = (target == 1).to(dtype=cos.dtype), (target == -1).to(dtype=cos.dtype)
-    return finish(positive * (1 - cos) + negative * (cos - margin).clamp_min(0), reduction)
+    from numbagrad import where
+    return finish(where(target == 1, 1 - cos, 0.0) + where(target == -1, (cos - margin).clamp_min(0), 0.0), reduction)
 
 
 def _np_triplet(a, p, n, margin=1.0, swap=False):
@@ -224,6 +229,9 @@ def multi_margin_loss(input, target, p=1, margin=1.0, weight=None, size_average=
         raise RuntimeError(f"inconsistent weight size, expected {n} but got {list(weight._shape)}")
     if weight is not None:
         constant("multi_margin_loss", "weight", weight)
+        if weight._kind.dtype is not input._kind.dtype:
+            raise RuntimeError(f"multi_margin_loss(): expected scalar type {dt.scalar_name(input._kind.dtype)} for the weight "
+                               f"but found {dt.scalar_name(weight._kind.dtype)}")
     _refuse_target(((t < 0) | (t >= n)).any())
     z = margin - x.gather(1, t) + x
     z = where((z > 0) & (arange(n, device=x.device).reshape((1, n)) != t), z, 0.0)

@@ -7,6 +7,8 @@ import numbers
 
 import numpy as np
 
+from numbagrad import arguments
+from numbagrad import dtypes as dt
 from numbagrad.kernel import expr as s
 from numbagrad.kernel.expr import where
 from numbagrad.op import REGISTRY, Sample, elementwise
@@ -24,13 +26,7 @@ def _checked_alpha(first, second, alpha):
     """The dtype in which ``first op alpha * second`` is computed, after PyTorch's checks of ``alpha``."""
     both = (first, second)
     d = calls.common_dtype([a for a in both if isinstance(a, Tensor)], [a for a in both if not isinstance(a, Tensor)])
-    if isinstance(alpha, (bool, np.bool_)):
-        if d.category:
-            raise RuntimeError("Boolean alpha only supported for Boolean results.")
-    elif d.category < 2 and not isinstance(alpha, numbers.Integral):
-        raise RuntimeError("For integral input tensors, argument alpha must not be a floating point number.")
-    elif not d.is_complex and not isinstance(alpha, numbers.Real):
-        raise RuntimeError("For non-complex input tensors, argument alpha must not be a complex number.")
+    arguments.check_factor("alpha", alpha, d)
     return d
 
 
@@ -49,8 +45,7 @@ def _scaled(name, swapped=False):
         if name == "sub":
             _no_bools((first, second), None)
         d = _checked_alpha(first, second, alpha)
-        calls.fit_all((alpha if name == "add" else -alpha,), d)
-        alpha = alpha if d.category else bool(alpha)
+        alpha = dt.parameter(alpha, d) if d.category else bool(alpha)
         # In the dtype of the result: an integer tensor times a float would be float32 beside a float64 input.
         second = second.to(dtype=d) * alpha if isinstance(second, Tensor) and second._shape else second * alpha
         if inplace:
@@ -182,7 +177,7 @@ def _no_zeros(args, compute):
         return
     if isinstance(other, Tensor):
         _refuse_zeros((other.detach() == 0).any())
-    elif other == 0:
+    elif not int(other) % 256 ** compute.itemsize:
         raise RuntimeError("ZeroDivisionError")
 
 
@@ -239,9 +234,10 @@ def _(g, y, input, exponent):
 
 @pow.refuses
 def _(args, compute):
-    if compute.category == 1 and isinstance(args[1], numbers.Integral) and args[1] < 0:
-        raise RuntimeError("Integers to negative integer powers are not allowed.")
-    calls.fit_all(args[1:], compute)
+    if compute.category == 1 and isinstance(args[1], numbers.Integral):
+        if args[1] < 0:
+            raise RuntimeError("Integers to negative integer powers are not allowed.")
+        dt.fit(args[1], compute)
 
 
 @elementwise(reference=np.negative, samples=UNARY, aliases=("negative",), accepts="number")

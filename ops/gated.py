@@ -71,7 +71,7 @@ def rrelu(input, lower=1 / 8, upper=1 / 3, training=False, inplace=False):
 
 
 @elementwise(private=True, accepts="realfloat", names="RreluWithNoiseBackward0", dtypes="float", fused=True,
-             samples=(Sample((3, 4), 0.25),), reference=lambda x, slope: np.where(x > 0, x, slope * x))
+             fits=("slope",), samples=(Sample((3, 4), 0.25),), reference=lambda x, slope: np.where(x > 0, x, slope * x))
 def rrelu_kernel(input, slope: float):
     """``input`` where positive, else ``slope * input``."""
     return where(input > 0, input, slope * input)

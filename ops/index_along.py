@@ -148,10 +148,10 @@ index_fill = both("index_fill", _prepare_fill, _index_fill,
 def _prepare_put(input, indices, values, accumulate=False):
     indices = tensor_list("index_put", (indices,), 1)
     if not indices:
-        raise IndexError("index_put(): expected at least one index tensor")
+        raise RuntimeError("index_put(): expected at least one index tensor")
     if len(indices) > len(input._shape):
         raise IndexError(f"too many indices for tensor of dimension {len(input._shape)} (got {len(indices)})")
-    x, tensors = parse(input, tuple([slice(None) if i is None else i for i in indices]))
+    parse(input, tuple(indices))  # which checks them
     if values._kind is not input._kind:
         raise RuntimeError("Index put requires the source and destination dtypes match, got "
                            f"{dt.scalar_name(input.dtype)} for the destination and {dt.scalar_name(values.dtype)} for the "
@@ -160,9 +160,8 @@ def _prepare_put(input, indices, values, accumulate=False):
     given = {}
     at = 0
     for i in indices:
-        if i is not None:
-            given[at] = i
-        at += 1 if i is None else _width(i)
+        given[at] = i
+        at += _width(i)
     try:
         plan = plan_for(input, given)
     except IndexError:

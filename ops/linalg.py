@@ -79,6 +79,15 @@ def checked(name, a, square=True, what="A"):
         raise RuntimeError(f"{name}: Low precision dtypes not supported. Got {dt.scalar_name(d)}")
 
 
+def batch_shape(name, a, b):
+    """The batch dimensions that two tensors of matrices broadcast to."""
+    try:
+        return np.broadcast_shapes(a._shape[:-2], b._shape[:-2])
+    except ValueError:
+        raise RuntimeError(f"{name}: the batch dimensions of tensors of shapes {list(a._shape)} and {list(b._shape)} do not "
+                           "broadcast") from None
+
+
 def element(index, ndim):
     return f"(Batch element {index}): " if ndim > 2 else ""
 
@@ -142,7 +151,7 @@ def solution(A, B, left: bool = True):
     """``X`` with ``A X = B`` (``X A = B``) for matrices in the last two dimensions, or vectors B of A's batch shape."""
     if len(B._shape) < len(A._shape) and B._shape == A._shape[:-1]:
         return B._shape, A._kind
-    return (*np.broadcast_shapes(A._shape[:-2], B._shape[:-2]), *B._shape[-2:]), A._kind
+    return (*batch_shape("linalg.solve", A, B), *B._shape[-2:]), A._kind
 
 
 @solution.cpu
@@ -316,6 +325,8 @@ def log_determinant(A):
 @log_determinant.cpu
 def _(outs, A):
     sign, log = np.linalg.slogdet(A.array())
+    if not A._kind.dtype.is_complex:
+        sign = np.where(np.isnan(log), 0, sign)  # as in PyTorch, where NaN has no sign
     outs[0].array()[...], outs[1].array()[...] = sign, log
 
 

@@ -298,6 +298,10 @@ def bilinear(input1, input2, weight, bias=None):
     if bias is not None and bias._shape[0] != w[0]:
         raise RuntimeError(f"bilinear(): bias size does not match weight size: got {bias._shape[0]} but expected "
                            f"{w[0]}")
+    given = {"input1": input1, "input2": input2, "weight": weight} | ({} if bias is None else {"bias": bias})
+    if any(t._kind.dtype is not input1._kind.dtype for t in given.values()):
+        raise RuntimeError("bilinear(): All tensors must have the same dtype, got " + ", ".join(
+            f"{name}: {dt.c_name(t._kind.dtype)}" for name, t in given.items()))
     o, i, j = w
     rows = numel(p[:-1])
     right = linear(reshape(input2, (rows, j)), reshape(weight, (o * i, j)))

@@ -87,8 +87,8 @@ def _same_kind(condition, *values):
     d = calls.common_dtype(tensors, [v for v in values if not isinstance(v, Tensor)])
     device = calls.common_device("where", (condition, *tensors))
     kind = storage.kind_of(d, device)
-    calls.fit_all(values, d)
-    return [v if not isinstance(v, Tensor) or v._kind is kind else v.to(device=device, dtype=d) for v in values], kind
+    return [dt.fit(v, d, True) if not isinstance(v, Tensor) else v if v._kind is kind else v.to(device=device, dtype=d)
+            for v in values], kind
 
 
 @function(method=False, reference=np.where, dtypes="any",

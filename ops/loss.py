@@ -94,7 +94,10 @@ def _check_cast(given, wanted):
 
 def _kept(values, like):
     """The values of a loss that PyTorch keeps in the dtype of one of its tensors, or in what it promotes to."""
-    return values if like is None or values._kind is like._kind else values.to(dtype=like.dtype)
+    if like is None or values._kind is like._kind:
+        return values
+    _check_cast(values.dtype, like.dtype)
+    return values.to(dtype=like.dtype)
 
 
 def _warn_size(input, target):
@@ -135,7 +138,7 @@ def l1_loss(input, target, size_average=None, reduce=None, reduction="mean", wei
             raise ValueError("Weights and input must have the same size.")
         values = pw.l1_loss_pointwise.call(input, target) * weight
         return values.sum() / weight.sum() if reduction == "mean" else values.sum() if reduction == "sum" else values
-    if input._kind.dtype.is_complex or target._kind.dtype.is_complex:
+    if dt.promote_types(input._kind.dtype, target._kind.dtype).category != 2:
         values = (input - target).abs()
         return values.mean() if reduction == "mean" else values.sum() if reduction == "sum" else values
     return _apply(pw.l1_loss_pointwise, pw.l1_fused, (input, target), reduction)
@@ -241,9 +244,6 @@ def soft_margin_loss(input, target, size_average=None, reduce=None, reduction="m
         reduction = legacy(size_average, reduce)
     constant("soft_margin_loss", "target", target)
     d, given = input._kind.dtype, target._kind.dtype
-    if given is dt.bool_:
-        raise RuntimeError("Negation, the `-` operator, on a bool tensor is not supported. If you are trying to invert a mask, "
-                           "use the `~` or `logical_not()` operator instead.")
     _check_cast(given, d)
     _check_cast(dt.get_default_dtype() if d.category < 2 else d, d)
     if given is not d:
@@ -274,6 +274,9 @@ def kl_div(input, target, size_average=None, reduce=None, reduction="mean", log_
                       "'batchmean' divides only by the batch size, and aligns with the KL div math definition."
                       "'mean' will be changed to behave the same as 'batchmean' in the next major release.",
                       stacklevel=3)
+    for t in (input, target):
+        if t._kind.dtype.category != 2:
+            raise RuntimeError(f"kl_div: {'Complex' if t._kind.dtype.is_complex else 'Integral'} inputs not supported.")
     op, fused = (pw.kl_div_log_pointwise, pw.kl_log_fused) if log_target else (pw.kl_div_pointwise, pw.kl_fused)
     if reduction == "batchmean":
         loss = _apply(op, fused, (input, target), "sum")
@@ -291,7 +294,8 @@ def hinge_embedding_loss(input, target, margin=1.0, size_average=None, reduce=No
     """input where the target is 1, max(0, margin - input) where it is -1."""
     if size_average is not None or reduce is not None:
         reduction = legacy(size_average, reduce)
-    return _apply(pw.hinge_embedding_loss_pointwise, pw.hinge_fused, (input, target), reduction, (float(margin),), input)
+    margin = dt.parameter(float(margin), input._kind.dtype)
+    return _apply(pw.hinge_embedding_loss_pointwise, pw.hinge_fused, (input, target), reduction, (margin,), input)
 
 
 def finish(values, reduction):
@@ -349,7 +353,7 @@ _refuse_negative = refusal(ValueError, "var has negative entry/entries")
 
 def at_least(t, eps):
     """``t`` raised to ``eps`` where it is smaller, its gradient unchanged."""
-    low = t.detach()
+    low, eps = t.detach(), dt.parameter(eps, t._kind.dtype)
     return t + REGISTRY["where"].callable(low < eps, eps - low, 0)
 
 
@@ -372,10 +376,12 @@ def gaussian_nll_loss(input, target, var, full=False, eps=1e-06, reduction="mean
     if var._shape != input._shape:
         if input._shape[:-1] == var._shape:
             var = var.reshape((*var._shape, 1))
-        elif not (input._shape[:-1] == var._shape[:-1] and var._shape[-1] == 1):
+        elif len(input._shape) != len(var._shape) or sum(v for n, v in zip(input._shape, var._shape) if n != v) != 1:
             raise ValueError("var is of incorrect size")
     if reduction not in ("none", "mean", "sum"):
         raise ValueError(reduction + " is not valid")
+    if var._kind.dtype.category < 2:
+        raise RuntimeError(f"result type Float can't be cast to the desired output type {dt.c_name(var._kind.dtype)}")
     # The clamp passes the variance's gradient on unchanged, as PyTorch's does.
     var = at_least(var, eps)
     loss = 0.5 * (var.log() + (input - target)**2 / var)

@@ -8,7 +8,7 @@ import numpy as np
 
 from numbagrad.kernel import expr as s
 from numbagrad.kernel.expr import where
-from numbagrad.op import Sample, elementwise
+from numbagrad.op import REGISTRY, Sample, elementwise
 from numbagrad.op.pairwise import Reduced
 
 NAN = math.nan
@@ -47,6 +47,11 @@ def mse_loss_pointwise(input, target):
 def l1_loss_pointwise(input, target):
     """|input - target|."""
     return s.absolute(input - target)
+
+
+@l1_loss_pointwise.refuses
+def _(args, compute):
+    REGISTRY["sub"].check(args, compute)
 
 
 @elementwise(private=True, accepts="realfloat", dtypes="float", names="SmoothL1LossBackward0", fused=True,

@@ -165,6 +165,11 @@ def lstsq(A, B, rcond=None, *, driver=None):
     if A._kind.dtype is not B._kind.dtype:
         raise RuntimeError("torch.linalg.lstsq: Expected input and other to have the same dtype, but got input's dtype "
                            f"{dt.scalar_name(A._kind.dtype)} and other's dtype {dt.scalar_name(B._kind.dtype)}")
+    if len(B._shape) < 1:
+        raise RuntimeError("torch.linalg.lstsq: other must have at least 1 dimension.")
+    if not 0 <= len(A._shape) - len(B._shape) <= 1:
+        raise RuntimeError("torch.linalg.lstsq: input.dim() must be greater or equal to other.dim() and (input.dim() - "
+                           f"other.dim()) <= 1, but they are {len(A._shape)} and {len(B._shape)}")
     if driver is not None and driver not in DRIVERS:
         raise RuntimeError(f"torch.linalg.lstsq: parameter `driver` should be one of ({', '.join(DRIVERS)})")
     vector = len(B._shape) == len(A._shape) - 1

@@ -236,7 +236,9 @@ def _make(mode, name, text):
             hx = tensor_list("lstm_cell", (hx,), 1)
             if len(hx) != 2:
                 raise RuntimeError("lstm_cell expects two hidden states")
-        h, c = hx if mode == "LSTM" else (hx, None)
+            h, c = hx
+        else:
+            h, c = arguments.check_tensor(hx, f"{name}_cell", "hx", 2), None
         if len(input._shape) != 2 or len(h._shape) != 2:
             raise RuntimeError(f"{name}_cell: expected an input and a state of 2 dimensions, but got shapes "
                                f"{list(input._shape)} and {list(h._shape)}")

@@ -77,6 +77,8 @@ def _(out, input, bins, low, high):
         raise RuntimeError(f"torch.histc: range of [{low:g}, {high:g}] is not finite")
     if low > high:
         raise RuntimeError("torch.histc: max must be larger than min")
+    if (high - low) * bins > dt.finfo(input._kind.dtype).max:
+        raise RuntimeError(f"histc(): {bins} times the range of [{low:g}, {high:g}] overflows in {input.dtype}")
     set_all(out, 0)
     histogram[input._kind.dtype](input._ptr, out._ptr, bins, low, high, 0, input._n)
 
@@ -91,6 +93,7 @@ def histc(input, bins=100, min=0, max=0, *, out=None):
         raise NotImplementedError(f"\"histogram_cpu\" not implemented for '{dt.scalar_name(d)}'")
     if bins <= 0:
         raise RuntimeError(f"torch.histogram(): bins must be > 0, but got {bins} for dimension 0")
+    min, max = dt.parameter(min, d), dt.parameter(max, d)
     x = input.detach()
     half = d.itemsize == 2
     x = x.float() if half else x if x._strides is None else contiguous_copy(x)

@@ -15,6 +15,15 @@ from numbagrad.tensor import Tensor, contiguous_strides, wrap_dim
 from .join import cat, stack
 from .region import slice_
 
+MOST_PARTS = 1 << 24  # views of which memory holds no more than so many
+
+
+def _countable(name, n):
+    """``n``, a number of results, if it is one that memory holds."""
+    if n > MOST_PARTS:
+        raise RuntimeError(f"{name}(): {n} results are more than memory holds")
+    return n
+
 
 @view_op(several=True, reference=lambda a, dim=0: [np.take(a, i, dim) for i in range(a.shape[dim])],
          samples=(Sample((2, 3)), Sample((2, 3), 1)))
@@ -26,7 +35,7 @@ def unbind(input, dim=0):
     dim = wrap_dim(dim, len(shape))
     strides = input._strides or contiguous_strides(shape)
     sizes, steps, k = shape[:dim] + shape[dim + 1:], strides[:dim] + strides[dim + 1:], strides[dim]
-    return [(sizes, steps, i * k) for i in range(shape[dim])]
+    return [(sizes, steps, i * k) for i in range(_countable("unbind", shape[dim]))]
 
 
 @unbind.gradient
@@ -60,6 +69,7 @@ _even, _sized = _split_op("split_even", "SplitBackward0"), _split_op("split_size
 
 def _even_sizes(n, size):
     full, rest = divmod(n, size)
+    _countable("split", full)
     return (size,) * full + ((rest,) if rest else ())
 
 
@@ -110,7 +120,7 @@ def chunk(input, chunks, dim=0):
         raise RuntimeError(f"chunk expects `chunks` to be greater than 0, got: {chunks}")
     dim = wrap_dim(dim, len(shape))
     n = shape[dim]
-    return _even.call(input, (0,) * chunks if n == 0 else _even_sizes(n, -(-n // chunks)), dim)
+    return _even.call(input, (0,) * _countable("chunk", chunks) if n == 0 else _even_sizes(n, -(-n // chunks)), dim)
 
 
 def _cuts(name, cuts, argument="indices_or_sections"):
@@ -134,9 +144,9 @@ def tensor_split(input, indices_or_sections=None, dim=0, *, indices=None, sectio
     if isinstance(cuts, int):
         if cuts <= 0:
             raise RuntimeError(f"number of sections must be larger than 0, got {cuts}")
+        _countable("tensor_split", cuts)
         small, extra = divmod(n, cuts)
-        sizes = [small + 1] * extra + [small] * (cuts - extra)
-        ends = [sum(sizes[:i]) for i in range(cuts + 1)]
+        ends = [i * small + min(i, extra) for i in range(cuts + 1)]
         return tuple([slice_.call(input, dim, a, b, 1) for a, b in zip(ends, ends[1:])])
     ends = [0, *cuts, n]
     return tuple([slice_.call(input, dim, a, b, 1) for a, b in zip(ends, ends[1:])])

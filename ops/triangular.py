@@ -61,6 +61,7 @@ def _triangle(name, body, reference, doc):
     def _(out, input, diagonal):
         rows, columns = input._shape[-2:]
         if input._n:
+            diagonal = max(-rows, min(diagonal, columns))  # further ones might overflow
             body[MOVE[input._kind.itemsize]](input._ptr, out._ptr, rows, columns, diagonal, 0, input._n // columns)
 
     @op.gradient
@@ -84,6 +85,7 @@ def _corners(name, numpy, doc):
         if row < 0 or col < 0:
             which, value = ("row", row) if row < 0 else ("col", col)
             raise RuntimeError(f"{which} must be non-negative, got{value}")
+        offset = max(-row, min(offset, col))
         t = from_numpy(np.ascontiguousarray(np.stack(numpy(row, offset, col))).astype(np.int64, copy=False))
         return t.to(device=storage.resolve_device(device), dtype=dtype)
     fn.__name__ = fn.__qualname__ = name

@@ -116,6 +116,8 @@ def vector_norm_of(input, ord, dim, keepdim):
     if input._kind.dtype.is_complex:
         input = input.abs()
     op = _norms.get(float(ord))
+    if op is None and input._n and all([input._shape[i] == 1 for i in normalize_dims(dim, input.ndim)]):
+        op = norm_inf  # of one element, whatever the order; powers might overflow
     if op is not None:
         if op in (norm_inf, norm_low) and input._n == 0:
             if op is norm_low or not input._n and any([input._shape[i] == 0 for i in normalize_dims(dim, input.ndim)]):

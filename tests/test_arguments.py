@@ -12,7 +12,8 @@ PUBLIC = [op for op in ops() if not op.private]
 ARRAY, FLOATS = np.array([1]), np.array([1.0])
 WRONG = {"int": (1.5, True, "x", np.float64(1), np.array(1), [1, 2]), "bool": (1, 0.0, "x", np.bool_(True)),
          "number": ("x", FLOATS, [1.0]), "float": ("x", 1j, FLOATS, [1.0]), "floats": ("x", 1j, FLOATS),
-         "ints": ("x", 1.5, ARRAY), "ints or None": ("x", 1.5, ARRAY), "list of ints": ("x", 1.5, 1, ARRAY),
+         "ints": ("x", 1.5, ARRAY), "ints or None": ("x", 1.5, ARRAY), "ints or str": (1.5, None, ARRAY),
+         "list of ints": ("x", 1.5, 1, ARRAY),
          "str": (1, 1.5), "dtype": ("float32", 1, np.float32), "device": (1.5, True), "generator": (1, "x"),
          "memory_format": (1, "x"), "tensor": ("x", 1, [1.0])}
 
@@ -123,6 +124,7 @@ def test_creation_that_cannot_be():
 
 EXPECTED = {"int": {"int"}, "bool": {"bool"}, "number": {"number", "float"}, "float": {"float", "number"},
             "floats": {"float[]", "float"}, "ints": {"int[]", "int"}, "ints or None": {"int[]", "int"},
+            "ints or str": {"int[]", "int", "str"},
             "list of ints": {"int[]"}, "str": {"str"}, "dtype": {"int"}, "device": {"Device"}, "generator": {"Generator"},
             "memory_format": {"int"}, "tensor": {"Tensor"}}
 

@@ -163,6 +163,56 @@ def test_numbers_outside_a_dtype(torch, name, way):
         assert results[0] == results[1], f"{v!r}"
 
 
+PARAMETERS = {
+    "clamp": lambda lib, F, x, v: x.clamp(-v, v), "clamp_min": lambda lib, F, x, v: x.clamp_min(v),
+    "clamp_max_": lambda lib, F, x, v: x.clamp_max_(v), "hardtanh": lambda lib, F, x, v: F.hardtanh(x, -1, v),
+    "leaky_relu": lambda lib, F, x, v: F.leaky_relu(x, v), "leaky_relu_": lambda lib, F, x, v: F.leaky_relu(x, v, inplace=True),
+    "elu": lambda lib, F, x, v: F.elu(x, v), "celu": lambda lib, F, x, v: F.celu(x, v),
+    "softplus": lambda lib, F, x, v: F.softplus(x, 1, v), "threshold": lambda lib, F, x, v: F.threshold(x, 0, v),
+    "hardshrink": lambda lib, F, x, v: F.hardshrink(x, v), "softshrink": lambda lib, F, x, v: F.softshrink(x, v),
+    "rrelu": lambda lib, F, x, v: F.rrelu(x, v, v), "add": lambda lib, F, x, v: lib.add(x, x, alpha=v),
+    "rsub": lambda lib, F, x, v: lib.rsub(x, x, alpha=v / 2 if v == np.inf else v - 1), "pow": lambda lib, F, x, v: x ** v,
+    "addcmul": lambda lib, F, x, v: lib.addcmul(x, x, x, value=v),
+    "lerp": lambda lib, F, x, v: lib.lerp(x, x, v),
+    "where": lambda lib, F, x, v: lib.where(x > 0, x, v),
+    "addmm": lambda lib, F, x, v: lib.addmm(x, x[:, None], x[None], alpha=v),
+    "addmv": lambda lib, F, x, v: lib.addmv(x, x[:, None], x[:1], beta=v),
+    "addr": lambda lib, F, x, v: lib.addr(x, x, x, alpha=v),
+    "histc": lambda lib, F, x, v: lib.histc(x, 1, -v / 8, v / 8) if x.is_floating_point() else x,
+    "hinge": lambda lib, F, x, v: F.hinge_embedding_loss(x, x, v) if x.is_floating_point() else x,
+    "cosine": lambda lib, F, x, v: F.cosine_similarity(x, x, 0, v), "floordiv": lambda lib, F, x, v: x // v,
+    "mod": lambda lib, F, x, v: x % v, "linspace": lambda lib, F, x, v: lib.linspace(0, v, 3, dtype=x.dtype),
+    "arange": lambda lib, F, x, v: lib.arange(0, v, v, dtype=x.dtype),
+}
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_parameters_outside_a_dtype(torch, name):
+    """Numbers that PyTorch converts to the tensor's dtype are refused as there where it holds none such."""
+    for dtype, values in (("float32", (1e39, -1e300, 1e38, np.inf)), ("int32", (2**31, 2**40, 3e9, 1e300, 1000)),
+                          ("uint8", (256, 255, 1 << 32)), ("int64", (1e19, 2**40))):
+        for v in values:
+            results = []
+            for lib in (torch, ng):
+                try:
+                    t = PARAMETERS[name](lib, lib.nn.functional, lib.tensor([1, 2, 0]).to(getattr(lib, dtype)), v)
+                    results.append((str(t.dtype).rpartition(".")[2], str(t.flatten().tolist())))
+                except (RuntimeError, TypeError, ValueError, NotImplementedError) as e:
+                    results.append(type(e).__name__)
+            assert results[0] == results[1] or "float" in results[0][0] and np.allclose(
+                *(np.array(r[1].strip("[]").split(","), float) for r in results), 1e-6, equal_nan=True), f"{dtype} {v!r}"
+
+
+def test_bounds_of_hardtanh_in_the_wrong_order():
+    x = ng.tensor([0.5, np.nan])
+    F = ng.nn.functional
+    for f in (F.hardtanh, F.hardtanh_, lambda *a: F.hardtanh(*a, inplace=True)):
+        for low, high in ((2.0, 1), (np.inf, 1.5)):
+            with pytest.raises(ValueError, match="min_val cannot be greater than max_val"):
+                f(x, low, high)
+    assert x[0].item() == 0.5 and x._version == 0
+
+
 def test_a_refused_number_changes_nothing():
     t = ng.ones(3, dtype=ng.int8)
     for write in (lambda: t.fill_(300), lambda: operator.setitem(t, 0, -129), lambda: operator.setitem(t, slice(0, 2), 128.0),

@@ -147,3 +147,15 @@ def test_powers_of_infinite_elements():
             if n > 1:
                 y.sum().backward()
                 assert x.grad[0] == sum(k * 2.0**(k - 1) for k in range(n))
+
+
+@pytest.mark.parametrize("call", [lambda t: ng.histc(t, 3), lambda t: ng.histc(t / 8, 100),
+                                  lambda t: ng.histc(t, 5, -2e38, 2e38)])
+def test_histograms_whose_range_overflows(call):
+    with pytest.raises(RuntimeError, match="overflows in torch.float32"):
+        call(ng.tensor([3e38, -3e38, 1.0]))
+
+
+def test_elu_of_zero_with_an_infinite_factor():
+    x = ng.tensor([0.0, -0.0, 1.0])
+    assert ng.nn.functional.elu(x, math.inf).tolist() == [0, 0, 1] and ng.nn.functional.celu(x, math.inf).tolist() == [0, 0, 1]

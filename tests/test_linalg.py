@@ -152,3 +152,29 @@ def test_power_zero_has_a_gradient_of_zeros():
         assert y.tolist() == np.broadcast_to(np.eye(values.shape[-1]), values.shape).tolist()
         y.sum().backward()
         assert x.grad.tolist() == np.zeros_like(values).tolist()
+
+
+@pytest.mark.parametrize("call", [
+    lambda lib, t: lib.cholesky_solve(t, t), lambda lib, t: lib.cholesky_inverse(t), lambda lib, t: lib.linalg.pinv(t),
+    lambda lib, t: lib.linalg.matrix_rank(t), lambda lib, t: lib.linalg.solve_triangular(t, t, upper=True),
+    lambda lib, t: lib.linalg.inv(t), lambda lib, t: lib.linalg.lstsq(t, t), lambda lib, t: lib.logdet(t)])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "int64", "bool"])
+def test_decompositions_of_other_dtypes_are_refused(torch, call, dtype):
+    for lib in (ng, torch):
+        with pytest.raises(RuntimeError):
+            call(lib, lib.eye(3).to(getattr(lib, dtype)))
+
+
+SYSTEMS = (lambda lib, b, a: lib.cholesky_solve(b, a), lambda lib, b, a: lib.linalg.solve_triangular(a, b, upper=True),
+           lambda lib, b, a: lib.linalg.solve(a, b))
+
+
+@pytest.mark.parametrize("b, a", [((4, 1), (3, 3)), ((3, 3), (3, 2)), ((2, 3, 1), (4, 3, 3))])
+def test_shapes_that_no_system_has(torch, b, a):
+    for solve in SYSTEMS:
+        for lib in (ng, torch):
+            with pytest.raises(RuntimeError):
+                solve(lib, lib.ones(b), lib.ones(a))
+    for left in (ng.ones(3), ng.ones(3, 3).double()):
+        with pytest.raises(RuntimeError, match="at least 2 dimensions|same dtype"):
+            ng.cholesky_solve(left, ng.ones(3, 3))

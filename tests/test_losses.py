@@ -242,3 +242,36 @@ def test_dtype_of_a_loss_of_two_dtypes(name):
             half = {"bfloat16": 2e-2, "float16": 3e-3, "float32": 1e-6}
             rtol = max(half.get(d, 1e-7) for d in types)
             np.testing.assert_allclose(a, b, rtol, rtol * np.abs(b).max(), err_msg=str(types))
+
+
+PAIRS = ("l1_loss", "mse_loss", "smooth_l1_loss", "huber_loss", "kl_div", "poisson_nll_loss", "gaussian_nll_loss",
+         "soft_margin_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits", "hinge_embedding_loss")
+
+
+@pytest.mark.parametrize("reduction", ["sum", "none"])
+@pytest.mark.parametrize("name", PAIRS)
+def test_mixed_dtypes(name, reduction):
+    """The dtype of the result, or that it is refused (hinge_embedding_loss of integers is not there)."""
+    for first in ("float32", "float64", "float16", "bool", "int64"):
+        for second in ("float32", "float64", "float16", "bool", "int64"):
+            if first == "int64" and name == "hinge_embedding_loss":
+                continue
+            said = []
+            for lib in (torch, ng):
+                a, b = (lib.tensor([0.25, 1.0, 0.5]).to(getattr(lib, d)) for d in (first, second))
+                try:
+                    t = getattr(lib.nn.functional, name)(a, b, *[b] * (name == "gaussian_nll_loss"), reduction=reduction)
+                    said.append((str(t.dtype).rpartition(".")[2], np.round(t.double().numpy(), 2).tolist()))
+                except RuntimeError:  # of which NotImplementedError is one
+                    said.append("refused")
+            assert said[0] == said[1], (first, second)
+
+
+def test_variances_of_gaussian_nll_loss():
+    x, y = X[:, :3], Y[:, :3]
+    for var in (0.5, np.float64(0.5), P[:, :1], P[:1, :3], P[:, :3], P[:, 0]):
+        ours, theirs = (lib.nn.functional.gaussian_nll_loss(lib.tensor(x), lib.tensor(y), lib.tensor(var) if np.ndim(var)
+                                                            else var) for lib in (ng, torch))
+        assert ours.item() == pytest.approx(theirs.item(), rel=1e-12)
+    with pytest.raises(TypeError, match="argument 'var'"):
+        ng.nn.functional.gaussian_nll_loss(ng.tensor(x), ng.tensor(y), "x")

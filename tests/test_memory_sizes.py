@@ -68,6 +68,8 @@ def test_polygamma_of_huge_order():
 
 @pytest.mark.parametrize("call", [
     lambda: ng.arange(2**44), lambda: ng.linspace(0, 1, 2**44), lambda: ng.eye(2**24), lambda: ng.combinations(ng.ones(40), 20),
+    lambda: ng.hsplit(ng.ones(0), 2**40), lambda: ng.chunk(ng.ones(0), 2**62), lambda: ng.ones(1).expand(2**40).unbind(),
+    lambda: ng.ones(1).expand(2**40).split(1), lambda: ng.tensor_split(ng.ones(3), 2**63 - 1),
     lambda: ng.combinations(ng.ones(3), 2**40, with_replacement=True), lambda: ng.mvlgamma(ng.full((2,), 1e9), 2**31),
 ])
 def test_sizes_that_no_memory_holds(call):
@@ -79,3 +81,21 @@ def test_combinations_that_fit():
     assert ng.combinations(ng.arange(5), 2).tolist() == [[i, j] for i in range(5) for j in range(i + 1, 5)]
     assert ng.combinations(ng.arange(2), 3, True).tolist() == [[0, 0, 0], [0, 0, 1], [0, 1, 1], [1, 1, 1]]
     assert ng.combinations(ng.arange(3), 2**40).numel() == 0
+
+
+@pytest.mark.parametrize("k", [2**63 - 1, 2**62, 4, 3, -3, -4, -2**62, -2**63 + 1])
+def test_triangles_of_far_diagonals(k):
+    near = max(-4, min(k, 5))
+    for name in ("tril", "triu"):
+        numpy, ours = getattr(np, name), getattr(ng, name)
+        assert ours(ng.ones(3, 4), k).tolist() == numpy(np.ones((3, 4)), near).tolist()
+        assert getattr(ng, name + "_indices")(3, 4, k).tolist() == [
+            a.tolist() for a in getattr(np, name + "_indices")(3, near, 4)]
+
+
+@pytest.mark.parametrize("p", [-1e300, 1e300, 1e39, -0.5, 3.0])
+def test_norm_of_one_element_is_its_size(p):
+    x = ng.tensor([[-3.0, 2.0, 1e38]], requires_grad=True)
+    y = ng.linalg.vector_norm(x, p, 0)
+    y.backward(ng.ones(3))
+    assert y.tolist() == x.abs().tolist()[0] and x.grad.tolist() == [[-1, 1, 1]]

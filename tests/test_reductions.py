@@ -71,6 +71,17 @@ def test_threads_do_not_change_the_result(name, shape, monkeypatch):
     assert whole == pytest.approx(data.sum(), rel=1e-13)
 
 
+@pytest.mark.parametrize("n", [2, 24, 25, 49, 200, 1599, 1601])
+def test_pieces_of_a_short_row_end_with_it(n):
+    data, before = ng.arange(1.0, 2 * n + 1)[:n], threads.LIMIT[0]
+    threads.LIMIT[0] = 2
+    try:
+        assert data.sum().item() == n * (n + 1) // 2
+        assert data.amax().item() == n
+    finally:
+        threads.LIMIT[0] = before
+
+
 def test_float32_sums_are_accumulated_in_float64():
     ones = ng.full((1 << 24,), 0.1, dtype=ng.float32)
     assert ones.sum().item() == pytest.approx(float(np.float32(0.1)) * (1 << 24), rel=1e-6)

@@ -135,7 +135,11 @@ def apply_function(op, t, args, kwargs):
     check_single(t)
     if op.name == "clamp":
         check_partial(t, [a for a in (*args, *kwargs.values()) if isinstance(a, Tensor)])
-    return replace(t, op.callable(old_self(t), *args, **kwargs), op.name + "_")
+    result = op.callable(old_self(t), *args, **kwargs)
+    if op.name == "float_power" and result._kind is not t._kind:
+        raise RuntimeError(f"the base given to float_power_ has dtype {dt.scalar_name(t._kind.dtype)} but the operation's "
+                           f"result requires dtype {dt.scalar_name(result._kind.dtype)}")
+    return replace(t, result, op.name + "_")
 
 
 def replace(t, result, name):
@@ -191,9 +195,9 @@ def apply(op, t, args, kwargs):
     if compute.is_complex and op.complex:
         return replace(t, op.callable(old_self(t), *args, **kwargs), op.name + "_")
     if op.check is not None:
-        op.check(operands, compute)
-    calls.fit_all(params, compute)
+        op.check((*operands, *params), compute)
     calls.check_dtype(op, compute)
+    numbers = calls.fitted(form, [*scalars, *params], compute)
     result = form.result_dtype(compute)
     if not dt.can_cast(result, t._kind.dtype):
         raise RuntimeError(f"result type {dt.scalar_name(result)} can't be cast to the desired output type "
@@ -214,7 +218,6 @@ def apply(op, t, args, kwargs):
             tensors[i] = a.clone()
     record = modes.records() and form.differentiable and any(a._rg for a in tensors)
     node = None
-    numbers = [*scalars, *params]
     if record:
         node = prepare(form, t, tensors, numbers, shape)
     calls.launch(form.forward, compute, tensors, numbers, (t,), shape)

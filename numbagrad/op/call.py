@@ -82,10 +82,9 @@ def general(op, args, params, out=None):
         result = REGISTRY[op.complex].callable(*args, *params)
         return result if out is None else write_out(op.name, out, result, tensors, True)
     if op.check is not None:
-        op.check(args, compute)
-    if params and compute.category == 1:
-        fit_all(params, compute)
+        op.check((*args, *params), compute)
     check_dtype(op, compute)
+    scalars = fitted(form, [*scalars, *params], compute)
     device = common_device(op.name, tensors)
     plain = True
     for i, t in enumerate(tensors):
@@ -93,7 +92,6 @@ def general(op, args, params, out=None):
             tensors[i] = t.to(device=device, dtype=compute)
             plain = False
     shape = broadcast_shapes(op.name, tensors)
-    scalars = [*scalars, *params]
     result_kind = storage.kind_of(form.result_dtype(compute), device)
     result = make(shape, result_kind)
     launch(form.forward, compute, tensors, scalars, (result,), shape)
@@ -106,12 +104,10 @@ def general(op, args, params, out=None):
     return result
 
 
-def fit_all(values, compute):
-    """PyTorch's error for a number among the values that an integer dtype cannot hold."""
-    if compute.category == 1:
-        for v in values:
-            if not isinstance(v, Tensor):
-                dt.fit(v, compute)
+def fitted(form, numbers, compute):
+    """The numbers of a call, those that have to fit (see ``elementwise``) as ``compute`` holds them."""
+    fits = form.op.fits
+    return [dt.parameter(v, compute) if n in fits else v for n, v in zip(form.scalars, numbers)] if fits else numbers
 
 
 def remember(form, pattern, scalars, compute, result_kind):
@@ -126,7 +122,7 @@ def remember(form, pattern, scalars, compute, result_kind):
     elif pattern == "ts":
         if type(scalars[0]) is float and compute.category == 2:
             form.fast.setdefault("f", {})[kind] = entry
-        if type(scalars[0]) is int:
+        if type(scalars[0]) is int and (compute.category == 2 or not form.op.fits):
             form.fast.setdefault("i", {})[kind] = entry
 
 
@@ -138,7 +134,7 @@ def remember_inplace(form, pattern, scalars, kind):
     entry = form.forward.native(kind.dtype.compute, codes, codes[:1], inplace=True).entry
     if "s" not in pattern:
         form.fast_inplace[kind] = entry
-    elif pattern == "ts":
+    elif pattern == "ts" and not form.op.fits:
         if type(scalars[0]) is float and kind.dtype.category == 2:
             form.fast_inplace.setdefault("f", {})[kind] = entry
         if type(scalars[0]) is int:

@@ -25,7 +25,7 @@ class Elementwise(Op):
     constant = None  # see ``emit.Pointwise``
 
     def __init__(self, fn, *, result=None, accepts="any", names=None, inplace=True, keywords=None, special=None,
-                 counts_bool=False, complex=None, fused=False, underived=False,
+                 counts_bool=False, complex=None, fused=False, underived=False, fits=(), usual="True",
                  **options):
         options.setdefault("dtypes", "float" if accepts == "float" else "any")
         self._traced = None
@@ -39,6 +39,8 @@ class Elementwise(Op):
         self.tensors = tuple(p.name for p in params if p.annotation is inspect.Parameter.empty)
         self.params = tuple(p.name for p in params if p.annotation is not inspect.Parameter.empty)
         self.defaults = {p.name: p.default for p in params if p.default is not inspect.Parameter.empty}
+        self.fits = frozenset(fits) | {n for n in self.params if self.kinds.get(n) == "number"}
+        self.usual = usual
         self.rule = self.check = None
         self.forms = {}
         try:
@@ -87,8 +89,8 @@ class Elementwise(Op):
     def refuses(self, fn):
         """Declare ``fn(args, compute)``, which raises where PyTorch refuses what the dtypes alone allow.
 
-        It runs for integers, bools and mixed dtypes only: calls on floating-point tensors may take the fast path past
-        it."""
+        It runs for integers, bools, mixed dtypes and numbers that are not ``usual``: other calls on floating-point tensors
+        may take the fast path past it."""
         self.check = fn
         return fn
 
@@ -213,7 +215,11 @@ def elementwise(fn=None, **options):
     comparisons. With ``fused`` the
     recorded gradient is one op as well, where PyTorch has a ``..._backward``, and not the tensor operations that its formula
     names. The result of an ``underived`` op requires grad, and backward refuses it. ``domain``, ``points`` and ``reference``
-    feed the tests; ``names`` overrides the printed node name."""
+    feed the tests; ``names`` overrides the printed node name.
+
+    ``fits`` names arguments whose numbers are refused where the dtype of the result holds none such, as PyTorch does with
+    its parameters (all of kind "number" are) and not with operands; ``usual`` is a condition on the parameters, without which
+    the fast path is not taken."""
     if fn is None:
         return lambda f: elementwise(f, **options)
     return Elementwise(fn, **options)

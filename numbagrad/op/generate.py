@@ -12,6 +12,7 @@ import re
 import numpy as np
 
 from .. import arguments, modes, storage
+from .. import dtypes as dt
 from ..autograd import graph
 from ..autograd.graph import Node
 from ..kernel import emit, expr, jit
@@ -128,6 +129,13 @@ def make_entry(op):
     return entry
 
 
+def _narrow(op, names):
+    """What keeps numbers away from the fast path that a floating-point tensor may not hold, or that are not usual."""
+    tests = [f"-{dt.MOST} <= {n} <= {dt.MOST}" for n in names if n in op.fits]
+    tests += [op.usual] if op.usual != "True" else []
+    return f" if {' and '.join(tests)} else None" if tests else ""
+
+
 def _build_entry(op):
     names = list(op.signature.parameters)
     head = []
@@ -164,14 +172,14 @@ def _build_entry(op):
         ts = op.form("ts")
         env.update(FLOATS=ts.fast.setdefault("f", {}), INTS=ts.fast.setdefault("i", {}), NodeTS=ts.node_class)
         text += [f"{pad}c = {b}.__class__", f"{pad}if c is float or c is int:"]
-        text += [f"{pad}    try:",
-                 f"{pad}        k = {a}._kind", f"{pad}    except AttributeError:", f"{pad}        k = None"]
+        text += [f"{pad}    try:", f"{pad}        k = {a}._kind{_narrow(op, [b])}",
+                 f"{pad}    except AttributeError:", f"{pad}        k = None"]
         text += [f"{pad}    t = FLOATS if c is float else INTS"]
         text += [line.replace("NodeClass", "NodeTS") for line in _fast_text(ts, pad + "    ", "t")]
         text += [f"{pad}    return general(OP, ({a}, {b}), (), out)"]
-    text += [f"{pad}try:", f"{pad}    k = {op.tensors[0]}._kind"]
+    text += [f"{pad}try:", f"{pad}    k = {op.tensors[0]}._kind{_narrow(op, op.params)}"]
     text += [f"{pad}    {n}._kind" for n in op.tensors[1:]]
-    text += [f"{pad}except AttributeError:", f"{pad}    k = None"]
+    text += [f"{pad}except (AttributeError, TypeError):", f"{pad}    k = None"]  # complex numbers have no order
     text += _fast_text(full, pad)
     text += [f"    return general(OP, ({', '.join(op.tensors)},), ({''.join(n + ', ' for n in op.params)}), out)"]
     fn = jit.define("\n".join(text) + "\n", op.name, env)

@@ -211,9 +211,9 @@ class Reduction(Custom):
         x, code, n, keep = t._ptr, d.code, t._n, []
         limit = calls.LIMIT[0]
         if n >= limit and out._n == 1 and len(steps) == 1 and recorder is None:
-            # One long row is cut into a piece per thread first.
-            size = -(-n // max(1, min(2 * n // limit, 64)))
-            pieces = -(-n // size)  # as many as begin inside
+            # One long row is cut into a piece per thread first. The last may end early, as short rows may not.
+            size = max(-(-n // max(1, min(2 * n // limit, 64))), fold.SHORT + 1)
+            pieces = -(-n // size)
             steps = (("rows", size, 1, pieces, pieces), ("rows", pieces, 1, 1, 1))
         for k, (form, count, inner, items, results) in enumerate(steps):
             last = k == len(steps) - 1
