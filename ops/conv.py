@@ -403,7 +403,7 @@ def _transposed_reference(x, w, b=None, stride=1, padding=0, output_padding=0, g
 SPACES = {"namespaces": ("torch", "nn.functional"), "method": False, "dtypes": "any"}
 
 
-@function(kinds={"padding": "any"}, reference=_reference, **SPACES,
+@function(kinds={"padding": "ints or str"}, reference=_reference, **SPACES,
           samples=(Sample((2, 3, 7), (4, 3, 3), (4,)), Sample((2, 4, 7), (4, 2, 3), None, 2, 1, 1, 2),
                    Sample((3, 7), (4, 3, 2))))
 def conv1d(input, weight, bias=None, stride: object = 1, padding: object = 0, dilation: object = 1, groups: int = 1):
@@ -413,7 +413,7 @@ def conv1d(input, weight, bias=None, stride: object = 1, padding: object = 0, di
     return _conv("conv1d", 1, input, weight, bias, stride, padding, dilation, groups)
 
 
-@function(kinds={"padding": "any"}, reference=_reference, **SPACES,
+@function(kinds={"padding": "ints or str"}, reference=_reference, **SPACES,
           samples=(Sample((2, 3, 5, 6), (4, 3, 3, 3), (4,)), Sample((2, 3, 5, 6), (4, 3, 3, 2), (4,), (2, 1), (1, 0), (1, 2)),
                    Sample((2, 4, 5, 5), (4, 2, 1, 1), None, 1, 0, 1, 2), Sample((3, 5, 5), (2, 3, 3, 3), None, 1, 1)))
 def conv2d(input, weight, bias=None, stride: object = 1, padding: object = 0, dilation: object = 1, groups: int = 1):
@@ -423,7 +423,7 @@ def conv2d(input, weight, bias=None, stride: object = 1, padding: object = 0, di
     return _conv("conv2d", 2, input, weight, bias, stride, padding, dilation, groups)
 
 
-@function(kinds={"padding": "any"}, reference=_reference, **SPACES,
+@function(kinds={"padding": "ints or str"}, reference=_reference, **SPACES,
           samples=(Sample((2, 2, 3, 4, 4), (3, 2, 2, 3, 3), (3,)), Sample((1, 2, 4, 4, 5), (2, 1, 2, 2, 2), None, 2, 1, 1, 2)))
 def conv3d(input, weight, bias=None, stride: object = 1, padding: object = 0, dilation: object = 1, groups: int = 1):
     """Cross-correlation of ``input (n, c, d, h, w)`` with ``weight (o, c / groups, kd, kh, kw)`` plus ``bias (o,)``."""

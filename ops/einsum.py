@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from numbagrad import arguments
 from numbagrad.op import REGISTRY, Sample, function
 from numbagrad.tensor import Tensor, numel
 
@@ -40,6 +41,8 @@ def _subscripts(text, operand=None):
 
 def _parse(equation, count):
     """(labels of every operand, labels of the output or None)."""
+    if not isinstance(equation, str):
+        raise arguments.wrong(equation, "str", "einsum", "equation", 1)
     left, arrow, right = equation.partition("->")
     parts = left.split(",")
     if len(parts) > count:

@@ -274,6 +274,8 @@ def kl_div(input, target, size_average=None, reduce=None, reduction="mean", log_
                       "'batchmean' divides only by the batch size, and aligns with the KL div math definition."
                       "'mean' will be changed to behave the same as 'batchmean' in the next major release.",
                       stacklevel=3)
+    if input._kind.dtype.category < 2 or target._kind.dtype.category < 2:
+        raise RuntimeError("kl_div: Integral inputs not supported.")
     op, fused = (pw.kl_div_log_pointwise, pw.kl_log_fused) if log_target else (pw.kl_div_pointwise, pw.kl_fused)
     if reduction == "batchmean":
         loss = _apply(op, fused, (input, target), "sum")
