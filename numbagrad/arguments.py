@@ -183,16 +183,16 @@ def check_ints(value, name, argument, position):
     return check_int(found, name, argument, position)
 
 
-def check_ints_or_str(value, name, argument, position):
-    """A string, an int, or a tuple of ints."""
-    return value if isinstance(value, str) else check_ints(value, name, argument, position)
-
-
 def check_ints_or_none(value, name, argument, position):
     """An int, or a tuple of ints and of None for sizes that stay."""
     if not isinstance(value, (tuple, list)):
         return None if value is None else check_ints(value, name, argument, position)
     return tuple([None if v is None else check_list_of_ints((v,), name, argument, position)[0] for v in value])
+
+
+def check_ints_or_str(value, name, argument, position):
+    """An int, a tuple of ints, or a word."""
+    return value if isinstance(value, str) else check_ints(value, name, argument, position)
 
 
 def check_floats(value, name, argument, position):
@@ -283,7 +283,8 @@ CHECKS = {"int": check_int, "bool": check_bool, "number": check_number, "float":
 # Tests that the usual argument passes, and that cost less than a call: {n} is the argument's name.
 USUAL = {"int": "{n}.__class__ is int and -MOST_ <= {n} <= MOST_", "bool": "{n}.__class__ is bool",
          "number": "{n}.__class__ is float", "float": "{n}.__class__ is float", "str": "{n}.__class__ is str",
-         "ints": "{n}.__class__ is int and -MOST_ <= {n} <= MOST_", "tensor": "isinstance({n}, Tensor_)",
+         "ints": "{n}.__class__ is int and -MOST_ <= {n} <= MOST_",
+         "ints or str": "{n}.__class__ is int and -MOST_ <= {n} <= MOST_", "tensor": "isinstance({n}, Tensor_)",
          "dtype": "{n}.__class__ is dtype_"}
 # For calls that then look up what an equal call did: the class tells 1 from 1.0 and True, and the rest was checked then.
 QUICK = {**USUAL, "int": "{n}.__class__ is int", "ints": "({n}.__class__ is int or {n}.__class__ is tuple)"}

@@ -164,6 +164,15 @@ _squeeze_all, _squeeze_one = _squeeze("squeeze_all", "SqueezeBackward0"), _squee
 _squeeze_some = _squeeze("squeeze_some", "SqueezeBackward2")
 
 
+def _distinct(dims, n):
+    """The dimensions of a list, each named once."""
+    out = tuple([wrap_dim(d, n) for d in dims])
+    for i, d in enumerate(out):
+        if d in out[:i]:
+            raise RuntimeError(f"dim {d} appears multiple times in the list of dims")
+    return out
+
+
 @function(kinds={"dim": "ints"},
           dtypes="any", reference=lambda a, dim=None: np.squeeze(a, dim if dim is None or isinstance(dim, int) else tuple(
     d for d in dim if a.shape[d] == 1)), samples=(Sample((2, 1, 3, 1)), Sample((2, 1, 3), 1), Sample((1, 2, 1), [0, 1, 2])))
@@ -174,7 +183,7 @@ def squeeze(input, dim=None):
         return _squeeze_all.call(input, tuple(range(n)))
     if isinstance(dim, int):
         return _squeeze_one.call(input, (wrap_dim(dim, n),))
-    return _squeeze_some.call(input, tuple([wrap_dim(d, n) for d in dim]))
+    return _squeeze_some.call(input, _distinct(dim, n))
 
 
 @view_op(reference=np.expand_dims, samples=(Sample((2, 3), 0), Sample((2, 3), -1), Sample((), 0)))
@@ -262,7 +271,7 @@ def squeeze_(self, dim=None):
         return change_geometry(self, _squeeze_all, "SqueezeBackward3", tuple(range(n)))
     if isinstance(dim, int):
         return change_geometry(self, _squeeze_one, "SqueezeBackward4", (wrap_dim(dim, n),))
-    return change_geometry(self, _squeeze_some, "SqueezeBackward5", tuple([wrap_dim(d, n) for d in dim]))
+    return change_geometry(self, _squeeze_some, "SqueezeBackward5", _distinct(dim, n))
 
 
 for _f in (transpose_, t_, unsqueeze_, squeeze_):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from numbagrad import storage
+from numbagrad import arguments, storage
 from numbagrad.copying import copy_into
 from numbagrad.geometry import distinct
 from numbagrad.kernel.jit import kernel, load, store
@@ -165,7 +165,7 @@ def narrow(input, dim, start, length):
     at = wrap_dim(dim, len(shape))
     if length < 0:
         raise RuntimeError("narrow(): length must be non-negative.")
-    start = int(start)
+    start = arguments.check_int(start, "narrow", "start", 3)
     if not -shape[at] <= start <= shape[at]:
         raise IndexError(f"start out of range (expected to be in range of [{-shape[at]}, {shape[at]}], but got {start})")
     start = start + shape[at] if start < 0 else start

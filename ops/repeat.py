@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from numbagrad import arguments
 from numbagrad import dtypes as dt
 from numbagrad.copying import contiguous_copy, copy_into
 from numbagrad.kernel import tape
@@ -77,11 +78,14 @@ def repeat_interleave(input, repeats=None, dim=None, *, output_size=None):
     from .index_along import index_select
     from .indexing import as_index
     if repeats is None:
+        if dim is not None:
+            raise TypeError("repeat_interleave() received an invalid combination of arguments: dim goes with repeats")
         return _counted(as_index(input), output_size)
     if dim is None:
         input, dim = reshaped(input, (input._n,)), 0
     dim = wrap_dim(dim, len(input._shape))
     if not isinstance(repeats, Tensor):
+        repeats = arguments.check_int(repeats, "repeat_interleave", "repeats", 2)
         if repeats < 0:
             raise RuntimeError("Repeats must be non-negative")
         shape = input._shape

@@ -30,6 +30,7 @@ from .linalg import (
     row,
 )
 from .matmul import matmul
+from .refusal import refusal
 from .sort import result
 
 space.LinAlgError = LinAlgError
@@ -134,6 +135,26 @@ def _(outs, A, upper):
     outs[0].array()[...], outs[1].array()[...] = eigh_of(A.array(), upper)
 
 
+def _free(what):
+    """Refuses a loss that depends on the phase of complex vectors, which no factorisation fixes (as PyTorch says it)."""
+    name, vectors, why = what
+    refuse = refusal(RuntimeError, f"{name}_backward: The {vectors} in the complex case are specified up to multiplication "
+                     f"by e^{{i phi}}. The specified loss function depends on this {why}.")
+
+    def check(inner):
+        """``inner``: how the loss changes with the vectors, seen from themselves."""
+        if inner._kind.dtype.is_complex:
+            turn = op("imag")(diagonal(inner.detach()))
+            refuse(op("gt")(op("abs")(turn), 1e-2).any())
+    return check
+
+
+_free_eigh, _free_eig, _free_svd = map(_free, (
+    ("linalg_eigh", "eigenvectors", "quantity, so it is ill-defined"),
+    ("linalg_eig", "eigenvectors", "quantity, so it is ill-defined"),
+    ("svd", "singular vectors", "phase term, making it ill-defined")))
+
+
 @hermitian_eigen.gradient
 def _(given, y0, y1):
     values, v = y0, y1
@@ -141,6 +162,7 @@ def _(given, y0, y1):
     if gv is None:  # the values alone: no gaps, so that repeated ones have a finite gradient
         return matmul(v * row(of_dtype(g, v)), mh(v))
     turned = matmul(mh(v), gv)
+    _free_eigh(turned)
     # Eigenvectors move by skew-Hermitian matrices.
     inner = (turned - mh(turned)) / of_dtype(2 * _gaps(values), v)
     if g is not None:
@@ -224,6 +246,7 @@ def _(given, y0, y1, y2, shape, full):
     e = of_dtype(_gaps(s2), u)
     sc = of_dtype(s, u)
     uu, vv = matmul(mh(u), gu), matmul(vh, mh(gvh))
+    _free_svd(uu + vv)
     # Skew parts, divided by the gaps of the squared singular values.
     inner = ((uu - mh(uu)) / e) * row(sc) + column(sc) * ((vv - mh(vv)) / e)
     if complex_:
@@ -288,6 +311,7 @@ def _(given, A, y0, y1):
         ga = op("linalg_solve")(mh(v), column(g) * mh(v))
         return ga if A._kind.dtype.is_complex else op("real")(ga)
     inner = matmul(mh(v), gv)
+    _free_eig(inner)
     # Eigenvectors have norm one: what would change their length does not count.
     lengths = op("diag_embed")(of_dtype(real(diagonal(inner)), v))
     inner = inner - matmul(matmul(mh(v), v), lengths)

@@ -176,6 +176,8 @@ def trace(input):
     if len(input._shape) != 2:
         raise RuntimeError(f"trace: expected a matrix, but got tensor with dim {len(input._shape)}")
     d = input._kind.dtype
+    if d is dt.bool_:
+        raise NotImplementedError("\"trace\" not implemented for 'Bool'")
     return (), input._kind if d.category >= 2 else storage.kind_of(dt.int64, input._kind.device)
 
 

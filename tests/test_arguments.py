@@ -12,7 +12,7 @@ PUBLIC = [op for op in ops() if not op.private]
 ARRAY, FLOATS = np.array([1]), np.array([1.0])
 WRONG = {"int": (1.5, True, "x", np.float64(1), np.array(1), [1, 2]), "bool": (1, 0.0, "x", np.bool_(True)),
          "number": ("x", FLOATS, [1.0]), "float": ("x", 1j, FLOATS, [1.0]), "floats": ("x", 1j, FLOATS),
-         "ints": ("x", 1.5, ARRAY), "ints or None": ("x", 1.5, ARRAY), "ints or str": (1.5, None, ARRAY),
+         "ints": ("x", 1.5, ARRAY), "ints or None": ("x", 1.5, ARRAY), "ints or str": (True, 1.5, None, ARRAY),
          "list of ints": ("x", 1.5, 1, ARRAY),
          "str": (1, 1.5), "dtype": ("float32", 1, np.float32), "device": (1.5, True), "generator": (1, "x"),
          "memory_format": (1, "x"), "tensor": ("x", 1, [1.0])}
@@ -214,6 +214,16 @@ REFUSED = {
     "cauchy_": lambda L, F: L.ones(3).cauchy_("x"), "bernoulli_": lambda L, F: L.ones(3).bernoulli_("x"),
     "requires_grad_": lambda L, F: L.ones(3).requires_grad_(1), "requires_grad": lambda L, F: setattr(
         L.ones(3), "requires_grad", "x"),
+    "padding": lambda L, F: F.conv3d(L.ones(1, 1, 3, 3, 3), L.ones(1, 1, 2, 2, 2), None, 1, True),
+    "padding of a bool": lambda L, F: F.conv1d(L.ones(1, 1, 3), L.ones(1, 1, 2), None, 1, (True,)),
+    "narrow": lambda L, F: L.narrow(L.ones(3), 0, 1.0, 1), "narrow from a bool": lambda L, F: L.narrow(L.ones(3), 0, True, 1),
+    "repeat_interleave": lambda L, F: L.repeat_interleave(L.ones(3), True),
+    "repeat_interleave of nothing": lambda L, F: L.repeat_interleave(L.tensor([1, 2]), None, 0),
+    "squeeze": lambda L, F: L.squeeze(L.ones(1, 1), (0, -2)), "squeeze_ twice": lambda L, F: L.ones(1, 1).squeeze_((0, 0)),
+    "kl_div": lambda L, F: F.kl_div(L.ones(3), L.ones(3).long(), reduction="sum"),
+    "einsum": lambda L, F: L.einsum(0.5, L.ones(2)), "float_power_": lambda L, F: L.ones(2).float_power_(2),
+    "round": lambda L, F: L.round([], decimals=3), "round of an array": lambda L, F: L.round(np.ones(3), decimals=3),
+    "gelu": lambda L, F: F.gelu(np.ones(3), approximate="tanh"), "logit": lambda L, F: L.logit("x", eps=0.25),
     "threshold in place": lambda L, F: F.threshold(2, 1.0, 0.0, inplace=True)}
 
 
@@ -234,3 +244,9 @@ def test_any_of_bytes_into_bools(torch):
         assert library.any(x, 1, out=out) is out
         assert out.tolist() == [True, False]
         assert library.any(x, 1, out=library.empty(2, dtype=library.uint8)).tolist() == [1, 0]
+
+
+def test_trace_of_bools_is_refused(torch):
+    for library in (torch, ng):
+        with pytest.raises(NotImplementedError, match="\"trace\" not implemented for 'Bool'"):
+            library.trace(library.ones(2, 2, dtype=library.bool))

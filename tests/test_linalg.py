@@ -178,3 +178,25 @@ def test_shapes_that_no_system_has(torch, b, a):
     for left in (ng.ones(3), ng.ones(3, 3).double()):
         with pytest.raises(RuntimeError, match="at least 2 dimensions|same dtype"):
             ng.cholesky_solve(left, ng.ones(3, 3))
+
+
+COMPLEX = RNG.standard_normal((2, 3, 3)) @ np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1j]]) + RNG.standard_normal((2, 3, 3)) * 1j
+PHASES = {"eig": lambda lib, x: lib.linalg.eig(x)[1],
+          "eigh": lambda lib, x: lib.linalg.eigh(x + x.mH)[1], "left": lambda lib, x: lib.linalg.svd(x)[0],
+          "right": lambda lib, x: lib.linalg.svd(x)[2]}
+
+
+@pytest.mark.parametrize("name", PHASES)
+def test_a_loss_that_depends_on_the_phase_of_vectors_is_refused(name, torch):
+    for lib in (torch, ng):
+        x = lib.tensor(COMPLEX, requires_grad=True)
+        vectors = PHASES[name](lib, x)
+        weights = lib.arange(1.0, 10.0).reshape(3, 3)
+        with pytest.raises(RuntimeError, match="specified up to multiplication by"):
+            (vectors * weights).sum().real.backward(retain_graph=True)
+    found = []
+    for lib in (torch, ng):  # what does not depend on it has a gradient
+        x = lib.tensor(COMPLEX, requires_grad=True)
+        (PHASES[name](lib, x).abs()**3 * lib.arange(9.0).reshape(3, 3)).sum().backward()
+        found.append(x.grad.numpy())
+    np.testing.assert_allclose(*found[::-1], rtol=1e-6, atol=1e-8)

@@ -154,6 +154,8 @@ def _build_entry(op):
     for k in op.keywords:
         env["DEFAULT_" + k] = op.keywords[k][0]
         text += [f"    if {k} is not DEFAULT_{k}:",
+                 *([f"        if not isinstance({names[0]}, Tensor):", f"            general(OP, ({names[0]},), (), None)"]
+                   if len(op.tensors) == 1 else []),  # which raises the TypeError
                  f"        return KEYWORDS[{k!r}][1]({', '.join(names)}, {k}, out=out)"]
     if op.special:  # a float exponent makes an integer tensor a float one
         a, b = op.tensors
