@@ -314,14 +314,23 @@ def _fill(self, name, node, draw):
     return self
 
 
+def _floats(name, values):
+    """The values of a table of real numbers after their check."""
+    return [arguments.check_float(v, name, k, i) for i, (k, v) in enumerate(values.items(), 1)]
+
+
 def uniform_(self, from_=0.0, to=1.0, *, generator=None, **kwargs):
     """Fill with uniform numbers on [from, to)."""
-    low = arguments.check_float(kwargs.pop("from", from_), "uniform_", "from", 1)
+    low = kwargs.pop("from", from_)
+    if kwargs:
+        raise TypeError(f"uniform_() got an unexpected keyword argument '{next(iter(kwargs))}'")
+    low, to = _floats("uniform_", {"from": low, "to": to})
     return _fill(self, "uniform_", "UniformBackward0", lambda t, c: draw_uniform(t, generator, low, to))
 
 
 def normal_(self, mean=0.0, std=1.0, *, generator=None):
     """Fill with normal numbers of the given mean and standard deviation."""
+    mean, std = _floats("normal_", {"mean": mean, "std": std})
     return _fill(self, "normal_", "NormalBackward0", lambda t, c: draw_normal(t, generator, mean, std, c))
 
 
@@ -338,8 +347,8 @@ def _simple(name, fill, doc, node, defaults):
         for i, (k, v) in enumerate(values.items(), 1):
             if v is None:
                 raise TypeError(f"{name}() missing 1 required positional arguments: \"{k}\"")
-            values[k] = arguments.check_float(v, name, k, i)
-        return _fill(self, name, node, lambda t, c: fill(engine_of(generator), memory(t), *values.values(), dtype=half(t)))
+        numbers = _floats(name, values)
+        return _fill(self, name, node, lambda t, c: fill(engine_of(generator), memory(t), *numbers, dtype=half(t)))
     method.__name__ = method.__qualname__ = name
     method.__doc__ = doc
     setattr(Tensor, name, method)
@@ -354,19 +363,29 @@ _simple("log_normal_", rng.fill_log_normal, "Fill with exponentials of normal nu
         {"mean": 1.0, "std": 2.0})
 
 
+def _whole(value, argument, position):
+    """An int of 64 bits."""
+    found = None if isinstance(value, np.ndarray) else arguments.as_int(value)
+    if found is None:
+        raise arguments.wrong(value, "int", "random_", argument, position)
+    if not -arguments.MOST - 1 <= found <= arguments.MOST:
+        raise ValueError(f"random_(): argument '{argument}' (position {position}): Overflow when unpacking long long")
+    return found
+
+
 def random_(self, *args, generator=None, **kwargs):
     """Fill with integers: ``random_()`` over the dtype's range, ``random_(to)`` below it, ``random_(from, to)``."""
-    low, high = kwargs.pop("from", None), kwargs.pop("to", None)
+    given = {k: kwargs.pop(k) for k in ("from", "to") if k in kwargs}
     if kwargs:
         raise TypeError(f"random_() got an unexpected keyword argument '{next(iter(kwargs))}'")
-    if len(args) == 2:
-        low, high = args
-    elif len(args) == 1:
-        if high is None and low is None:
-            high = args[0]
-        else:
-            low = args[0]
-    low, high = (None if v is None else arguments.check_int(v, "random_", n, 0) for n, v in (("from", low), ("to", high)))
+    places = ("from", "to") if len(args) == 2 or "to" in given else ("to",)
+    if len(args) > len(places) or args and (args[0] is None or set(places[:len(args)]) & set(given)) or (
+            given and not args and "to" not in given):
+        raise TypeError("random_() received an invalid combination of arguments - got ("
+                        + ", ".join([*map(arguments.name_of, args), *given]) + ")")
+    given.update(zip(places, args))
+    low, high = given.get("from"), given.get("to")
+    low, high = (None if v is None else _whole(v, k, i) for i, (k, v) in enumerate((("from", low), ("to", high)), 1))
     if low is None and high is None:
         return _fill(self, "random_", "RandomBackward2",
                      lambda t, c: rng.fill_random(engine_of(generator), memory(t), half(t)))

@@ -136,3 +136,33 @@ def test_dropout_like_torch():
             assert results[0][0] == results[1][0]
             for t, n in zip(results[0][1:], results[1][1:]):
                 np.testing.assert_allclose(n, t, rtol=2e-7, atol=2e-7)
+
+
+WRONG_NUMBERS = [("normal_", ("x",)), ("normal_", (0.5, None)), ("normal_", (np.array(0.5),)), ("uniform_", (1j,)),
+                 ("uniform_", (0.0, [1])), ("exponential_", ("x",)), ("cauchy_", (0.0, "x")), ("log_normal_", ([1],)),
+                 ("geometric_", (None,)), ("bernoulli_", ("x",)), ("random_", (None,)), ("random_", (1.5,)),
+                 ("random_", (True,)),
+                 ("random_", (0, float("inf"))), ("random_", (0, 1, 2)), ("random_", (ng.tensor(0.5),))]
+
+
+@pytest.mark.parametrize("name, args", WRONG_NUMBERS)
+def test_wrong_numbers_are_refused_before_anything_is_drawn(name, args):
+    ng.manual_seed(0)
+    x, state = ng.zeros(4), ng.get_rng_state().tolist()
+    with pytest.raises(TypeError):
+        getattr(x, name)(*args)
+    assert x.tolist() == [0] * 4 and x._version == 0 and ng.get_rng_state().tolist() == state
+
+
+def test_ranges_of_random_():
+    x = ng.zeros(200, dtype=ng.int64)
+    for args, options, low, high in (((5,), {}, 0, 5), ((2, 5), {}, 2, 5), ((), {"to": 5}, 0, 5), ((2,), {"to": 5}, 2, 5),
+                                     ((), {"from": -2, "to": 1}, -2, 1)):
+        assert sorted(set(x.random_(*args, **options).tolist())) == list(range(low, high))
+    for args, options in (((), {"from": 5}), ((1, 2), {"to": 3}), ((1,), {"up_to": 3})):
+        with pytest.raises(TypeError):
+            x.random_(*args, **options)
+    with pytest.raises(ValueError, match="Overflow"):
+        x.random_(2**63)
+    with pytest.raises(TypeError, match="unexpected keyword"):
+        ng.zeros(2).uniform_(0, 1, upto=2)
