@@ -344,7 +344,7 @@ def _simple(name, fill, doc, node, defaults):
             if k not in values:
                 raise TypeError(f"{name}() got an unexpected keyword argument '{k}'")
             values[k] = v
-        for i, (k, v) in enumerate(values.items(), 1):
+        for k, v in values.items():
             if v is None:
                 raise TypeError(f"{name}() missing 1 required positional arguments: \"{k}\"")
         numbers = _floats(name, values)
