@@ -291,3 +291,35 @@ def test_versions_protect_saved_tensors():
         x.add_(1)
         with pytest.raises(RuntimeError, match="modified by an inplace operation"):
             out.backward()
+
+
+@pytest.mark.parametrize("make, changes", [
+    (lambda p: ng.optim.SGD(p, lr=0.1), [{"momentum": 0.9}, {"momentum": 0.5}, {"momentum": 0.0},
+                                         {"momentum": 0.9, "nesterov": True}]),
+    (lambda p: ng.optim.SGD(p, lr=ng.tensor(0.1)), [{"momentum": 0.9}, {"lr": 0.01}]),
+    (lambda p: ng.optim.Adam(p, lr=0.1), [{"weight_decay": 0.1}, {"betas": (0.8, 0.99)}, {"lr": 0.01}])],
+    ids=["SGD", "tensor", "Adam"])
+@pytest.mark.parametrize("late", [False, True])
+def test_settings_that_need_other_memory(make, changes, late):
+    """A momentum that is set between calls makes its buffer in a program of its own; going back finds the first one."""
+    def train(compiled):
+        w = ng.tensor([0.5, -1.0, 2.0], requires_grad=True)
+        optimizer = make([w])
+
+        def step(x):
+            if not late:
+                optimizer.zero_grad()
+            loss = (w * x).pow(2).sum()
+            loss.backward()
+            optimizer.step()
+            if late:
+                optimizer.zero_grad()
+            return loss
+        run, found = ng.compile(step) if compiled else step, []
+        for change in ({}, *changes, *changes):
+            optimizer.param_groups[0].update(change)
+            found += [run(ng.tensor([1.0, -2.0, 0.5])).item() for _ in range(3)]
+        return [*found, *w.tolist()], run
+    (found, step), (wanted, _) = train(True), train(False)
+    np.testing.assert_allclose(found, wanted, rtol=1e-5)
+    assert len(step.variants) <= 4

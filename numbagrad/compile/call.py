@@ -100,12 +100,13 @@ def text_of(self):
                 if name not in guards.SETTINGS_SKIP:
                     keys.append(f"G{k}_{j}[{name!r}]")
                     values.append(v)
-        if any([isinstance(v, Tensor) for v in values]):
+        plain = [(key, v) for key, v in zip(keys, values) if not isinstance(v, Tensor)]
+        cell[:] = tuple([v for _, v in plain]), None  # those of the tables, and some that need another program
+        lines += [f"    settings = ({''.join([key + ', ' for key, _ in plain])})", f"    if settings != SET{k}[0]:",
+                  f"        if settings == SET{k}[1] or not V.refresh({k}, True):",
+                  f"            SET{k}[1] = settings", "            return MISS", f"        SET{k}[0] = settings"]
+        if len(plain) < len(values):
             lines.append(f"    V.refresh({k})")
-        else:
-            cell[0] = tuple(values)
-            lines += [f"    settings = ({', '.join(keys)},)", f"    if settings != SET{k}[0]:",
-                      f"        V.refresh({k})", f"        SET{k}[0] = settings"]
     env["lock"], env["bases"] = p.lock, p.base_values
     body = []
     n_in = len(p.inputs)

@@ -309,7 +309,8 @@ class Recorder:
                     read.append(p.buffer)
                 if name in writes:
                     written.append(p.buffer)
-            self.add(Optim(kernel, kind.dtype, rows, list(shared), read, written, self.optimizer, run))
+            self.add(Optim(kernel, kind.dtype, rows, list(shared), read, written, self.optimizer, run, _layout(kernel, tables),
+                           list(changed)))
 
     def written(self, t):
         """A tensor's version counter has just gone up; it will in every run."""
@@ -389,15 +390,22 @@ def _tensors(value):
             yield from _tensors(v)
 
 
+def _layout(kernel, tables):
+    """Which addresses in an optimizer's tables are null, by kind: memory that other settings need is another program."""
+    addresses = [kind not in ("i", "f") for _, kind in kernel.parameters({})[:kernel.rows]]
+    return {kind: [not v for i, v in enumerate(cells) if addresses[i % kernel.rows]] for kind, cells in tables.items()}
+
+
 class Refresher(Recorder):
     """Runs an optimizer's step for its settings alone."""
 
     def __init__(self):
         super().__init__()
-        self.shared = []
+        self.shared, self.layouts = [], []
 
     def optimize(self, kernel, tables, changed, shared):
         self.shared.append(shared)
+        self.layouts.append(_layout(kernel, tables))
         changed.clear()
 
     def leaf(self, t, reads=True):

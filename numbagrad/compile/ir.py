@@ -142,9 +142,10 @@ class Raw(Call):
 class Optim(Call):
     """An optimizer's table kernel over the parameters of a group; ``shared`` are its settings at capture."""
 
-    def __init__(self, kernel, dtype, rows, shared, reads, writes, optimizer, run):
+    def __init__(self, kernel, dtype, rows, shared, reads, writes, optimizer, run, layout, changed):
         self.kernel, self.dtype, self.rows, self.shared, self.optimizer = kernel, dtype, rows, shared, optimizer
         self.reads, self.writes, self.name, self.run = reads, writes, kernel.name, run
+        self.layout, self.changed = layout, changed  # null addresses by kind, and the parameters
 
 
 class Host(Call):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import sys
 
@@ -320,19 +321,41 @@ class Variant:
             raise RuntimeError("ng.compile: the guards of a new variant do not hold; please report this")
         return result
 
-    def refresh(self, k):
-        """Take the settings of optimizer ``k`` into the tables again."""
+    def refresh(self, k, others=False):
+        """Take the settings of optimizer ``k`` into the tables again.
+
+        With ``others`` they are not only new values of the tensors among them: False if they need other memory (a momentum
+        for the first time), which is another program."""
         optimizer = self.optimizers[k]
-        with recording(Refresher()) as r:
+        mine = [live for live in self.program.live if live[0].optimizer is optimizer]
+        with recording(Refresher()) as r, _stand_ins(optimizer, mine) if others else contextlib.nullcontext():
             optimizer.step()
+        if others:
+            undo((), r.optimizers.values())
+            if any([call.run >= len(r.layouts) or call.layout != r.layouts[call.run] for call, _, _ in mine]):
+                return False
         with self.program.lock:
-            for call, slots, kinds in self.program.live:
-                if call.optimizer is optimizer:
-                    for slot, v, kind in zip(slots, r.shared[call.run], kinds):
-                        if kind == "f":
-                            self.program.memory.view(np.float64)[slot] = v
-                        else:
-                            self.program.memory[slot] = int(v)
+            for call, slots, kinds in mine:
+                for slot, v, kind in zip(slots, r.shared[call.run], kinds):
+                    if kind == "f":
+                        self.program.memory.view(np.float64)[slot] = v
+                    else:
+                        self.program.memory[slot] = int(v)
+        return True
+
+
+@contextlib.contextmanager
+def _stand_ins(optimizer, live):
+    """Gradients for the parameters that had one in the captured step, and only for them."""
+    had = {id(p) for call, _, _ in live for p in call.changed}
+    before = [(p, p._grad) for group in optimizer.param_groups for p in group["params"]]
+    try:
+        for p, _ in before:
+            p._grad = p.detach() if id(p) in had else None
+        yield
+    finally:
+        for p, grad in before:
+            p._grad = grad
 
 
 def _unlowered(e):
