@@ -219,7 +219,7 @@ REFUSED = {
     "narrow": lambda L, F: L.narrow(L.ones(3), 0, 1.0, 1), "narrow from a bool": lambda L, F: L.narrow(L.ones(3), 0, True, 1),
     "repeat_interleave": lambda L, F: L.repeat_interleave(L.ones(3), True),
     "repeat_interleave of nothing": lambda L, F: L.repeat_interleave(L.tensor([1, 2]), None, 0),
-    "squeeze": lambda L, F: L.squeeze(L.ones(1, 1), (0, -2)), "squeeze_": lambda L, F: L.ones(1, 1).squeeze_((0, 0)),
+    "squeeze": lambda L, F: L.squeeze(L.ones(1, 1), (0, -2)), "squeeze_ twice": lambda L, F: L.ones(1, 1).squeeze_((0, 0)),
     "kl_div": lambda L, F: F.kl_div(L.ones(3), L.ones(3).long(), reduction="sum"),
     "einsum": lambda L, F: L.einsum(0.5, L.ones(2)), "float_power_": lambda L, F: L.ones(2).float_power_(2),
     "round": lambda L, F: L.round([], decimals=3), "round of an array": lambda L, F: L.round(np.ones(3), decimals=3),
