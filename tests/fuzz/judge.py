@@ -78,8 +78,8 @@ KNOWN = (
     Known("refused", "must be int, not numpy.ndarray", (), "PyTorch takes an array for some ints and not for others"),
     Known("refused", "Expected A and B to have the same dtype", ("solve_triangular",),
           "PyTorch casts B to the dtype of A unasked"),
-    Known("refused", "argument 'input' .* must be Tensor, not (int|float|bool)", ("mul", "div", "add", "sub"),
-          "an elementwise op needs a tensor"),
+    Known("refused", "argument 'input' .* must be Tensor, not (int|float|bool)",
+          ("mul", "div", "add", "sub", "floor_divide"), "an elementwise op needs a tensor"),
     Known("refused", "Overflow when unpacking long long", (), "-2**63 has no absolute value in 64 bits"),
     Known("value", r"e\+(0[5-9]|[1-9]\d)", ("pinverse",), "PyTorch inverts singular values that are rounding alone"),
     Known("value", r"not finite: float\d+\[(?!.*(nan|inf).* for)", ("gelu",), "its slope at infinity is 0 or 1, not 0 * inf"),
@@ -127,6 +127,8 @@ KNOWN = (
     Known("accepted", r"got \((int|float|bool|numpy\.\w+), Tensor\)", ("rsub",), "as in subtraction"),
     Known("accepted", "NoneType", ("bernoulli",), "None stands for what is not given"),
     Known("accepted", "OverflowError: int too big to convert", (), "ints of any size beside floating-point numbers"),
+    Known("accepted", r"got \(Tensor, NoneType", ("pinv", "matrix_rank"), "None stands for what is not given"),
+    Known("value", "", ("rand_like", "randn_like", "randint_like"), "the drawn numbers depend on how a layout is walked"),
     Known("accepted", "\"i1e_backward\" not implemented for '(BFloat16|Half)'", ("i0e",), "half types compute in float32"),
 )
 
