@@ -99,7 +99,7 @@ KNOWN = (
     Known("refused", "must be int, not Tensor", ("randint",), "a tensor of one dimension is no number"),
     Known("refused", "mixed dtype|not implemented for 'Complex", ("instance_norm", "batch_norm"), "PyTorch skips empty inputs"),
     Known("refused", "not implemented for 'Complex", ("adaptive_avg_pool1d",), "no pooling of complex numbers"),
-    Known("internal", r"OverflowError: (\w+\(\): argument '\w+'.*)?int too big to convert", (),
+    Known("internal", r"OverflowError: (\w+\(\): argument '\w+'.*)?int too (big|large) to convert", (),
           "ints of more than 64 bits are refused, those of more than 63 where PyTorch wraps them"),
     Known("accepted", r"value cannot be converted to type (float|int|int64_t|at::Half|c10::\w+) without overflow", (),
           "numbers beyond a floating dtype are infinite; sizes of windows have 64 bits"),
@@ -129,6 +129,7 @@ KNOWN = (
     Known("accepted", "OverflowError: int too big to convert", (), "ints of any size beside floating-point numbers"),
     Known("accepted", r"got \(Tensor, NoneType", ("pinv", "matrix_rank"), "None stands for what is not given"),
     Known("value", "", ("rand_like", "randn_like", "randint_like"), "the drawn numbers depend on how a layout is walked"),
+    Known("value", r"nan.* for ", ("i1", "i1e"), "at infinity and NaN PyTorch's derivatives are 0.5 or NaN"),
     Known("accepted", "\"i1e_backward\" not implemented for '(BFloat16|Half)'", ("i0e",), "half types compute in float32"),
 )
 
