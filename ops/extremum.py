@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from numbagrad import arguments, storage
 from numbagrad import dtypes as dt
-from numbagrad import storage
 from numbagrad.kernel.jit import LANES, STRIP, T, kernel, lanes, load, store, strip, wide_strip
 from numbagrad.op import REGISTRY, Sample, custom, function
 from numbagrad.op.call import write_out, write_outs
@@ -245,6 +245,8 @@ def _extreme(name, largest, full, cls, other_op):
     def call(input, dim=None, keepdim=False, *, other=None, out=None, axis=None, keepdims=None):
         if not isinstance(input, Tensor):
             raise TypeError(f"{name}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
+        if isinstance(dim, Tensor) and keepdim is not False:
+            dim = arguments.check_int(dim, name, "dim", 2)  # what goes with keepdim is no second operand
         other = dim if isinstance(dim, Tensor) else other
         if other is not None:
             return REGISTRY[other_op].callable(input, other, out=out)

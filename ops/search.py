@@ -170,6 +170,10 @@ def isin(elements, test_elements, *, assume_unique=False, invert=False):
             isinstance(elements, Tensor) or calls.is_number(elements))):
         raise TypeError(f"isin() received an invalid combination of arguments - got ({type(elements).__name__}, "
                         f"{type(test_elements).__name__}), but expected tensors, or one tensor and one number")
+    for t in (elements, test_elements):
+        d = t._kind.dtype if isinstance(t, Tensor) else dt.of_number(t)
+        if d.category in (0, 3):
+            raise RuntimeError(f"Unsupported input type encountered for isin(): {dt.scalar_name(d)}")
     if not isinstance(test_elements, Tensor):
         return among.call(elements, number=test_elements, invert=bool(invert))
     a = elements if isinstance(elements, Tensor) else _number(elements, test_elements)

@@ -232,7 +232,8 @@ i1 = _bessel("i1", lambda x: s.i1e(x) * s.exp(s.absolute(x)), "Modified Bessel f
 
 @i1.gradient
 def _(g, input):
-    ratio = where(input == 0, 0.5, s.i1e(input) / where(input == 0, 1, input))
+    tiny = s.absolute(input) < 1e-30
+    ratio = where(tiny, 0.5, s.i1e(input) / where(tiny, 1, input))
     return g * ((s.i0e(input) - ratio) * s.exp(s.absolute(input)))
 
 

@@ -123,8 +123,15 @@ def vector_norm_of(input, ord, dim, keepdim):
             if op is norm_low or not input._n and any([input._shape[i] == 0 for i in normalize_dims(dim, input.ndim)]):
                 raise RuntimeError(f"linalg.vector_norm cannot compute the {float(ord):g} norm on an empty tensor "
                                    "because the operation does not have an identity")
-        return op.call(input, dim, keepdim)
-    return norm_p.call(input, p=float(ord), dim=dim, keepdim=bool(keepdim))
+        return _of_one(op.call(input, dim, keepdim), input, ord)
+    return _of_one(norm_p.call(input, p=float(ord), dim=dim, keepdim=bool(keepdim)), input, ord)
+
+
+def _of_one(y, input, ord):
+    """The norm ``y``; where each is of one element it is the size of that, whose power may not be a number of the dtype."""
+    if y._n == input._n and ord and y._n:
+        copy_into(y, input.detach().abs().reshape(y._shape))
+    return y
 
 
 def _np_norm(x, ord=2, dim=None, keepdim=False):

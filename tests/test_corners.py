@@ -159,3 +159,17 @@ def test_histograms_whose_range_overflows(call):
 def test_elu_of_zero_with_an_infinite_factor():
     x = ng.tensor([0.0, -0.0, 1.0])
     assert ng.nn.functional.elu(x, math.inf).tolist() == [0, 0, 1] and ng.nn.functional.celu(x, math.inf).tolist() == [0, 0, 1]
+
+
+@pytest.mark.parametrize("name", ["i0", "i1", "i0e", "i1e"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_bessel_functions_of_numbers_near_zero(name, dtype):
+    values = np.array([0.0, -0.0, 1e-45, -1e-40, 1e-38, 1e-31, -1e-29, 1e-10, 1e-4], dtype)
+    found = []
+    for lib in (ng, torch):
+        x = lib.tensor(values, requires_grad=True)
+        y = getattr(lib.special, name)(x)
+        y.sum().backward()
+        found.append((y.detach().numpy(), x.grad.numpy()))
+    for a, b in zip(*found):
+        np.testing.assert_allclose(a, b, 2e-6 if dtype == "float32" else 1e-10, 1e-37)

@@ -190,3 +190,28 @@ def test_degrees_of_freedom_that_are_no_number():
 def test_condition_of_an_empty_matrix(shape, p):
     found = ng.linalg.cond(ng.zeros(shape, dtype=ng.complex128), p)
     assert found.shape == shape[:-2] and found.dtype is ng.float64 and not found.any()
+
+
+def test_norms_of_one_element_are_its_size(torch):
+    """No power is taken that the dtype does not hold."""
+    values = np.array([[3.0], [-1e-30], [0.0], [-1e30], [np.inf], [np.nan]], np.float32)
+    for order in (2, 3, 0.5, -5.0, 1e-30, 2**31 - 1, 1e30, np.inf, -np.inf, np.nan, 0):
+        for options in ({"dim": 1}, {"dim": (1,), "keepdim": True}):
+            x, y = (lib.linalg.vector_norm(lib.tensor(values), order, **options) for lib in (ng, torch))
+            np.testing.assert_array_equal(x.numpy(), y.numpy())
+        for v in values:
+            x, y = (lib.norm(lib.tensor(v), order) for lib in (ng, torch))
+            np.testing.assert_array_equal(x.numpy(), y.numpy())
+    z = ng.tensor(values[:2], requires_grad=True)
+    ng.linalg.vector_norm(z, 2, dim=1).sum().backward()
+    assert z.grad.tolist() == [[1.0], [-1.0]]
+    assert ng.linalg.vector_norm(ng.tensor([3e30 + 4e30j]), 2).item() == pytest.approx(5e30)
+
+
+def test_least_along_a_dimension_that_is_a_tensor(torch):
+    for lib in (ng, torch):
+        x = lib.tensor([[3.0, -1.0], [0.5, 2.0]])
+        values, indices = lib.min(x, lib.tensor(1), True)
+        assert values.tolist() == [[-1.0], [0.5]] and indices.tolist() == [[1], [0]]
+        with pytest.raises(RuntimeError, match="Unsupported input type encountered for isin"):
+            lib.isin(x, x > 0)

@@ -213,6 +213,11 @@ def _function(name):
     return f
 
 
+def _tiny(a):
+    """Whether |a| is so small that 1 / a may be infinite."""
+    return apply("lt", apply("abs", a), 1e-30)
+
+
 def where(condition, a, b):
     """``a`` where the condition holds, else ``b``; both sides are evaluated."""
     return apply("where", condition, a, b)
@@ -264,8 +269,8 @@ prim("digamma", 1, lambda a, y: (apply("polygamma", 1, a),))
 prim("polygamma", 2, lambda n, a, y: (0, apply("polygamma", n + 1, a)))
 # Modified Bessel functions, the exponentially scaled ones as primitives.
 prim("i0e", 1, lambda a, y: (apply("i1e", a) - apply("sign", a) * y,))
-prim("i1e", 1, lambda a, y: (apply("i0e", a) - y * (apply("sign", a) + where(apply("eq", a, 0), 0, 1 / a))
-                             - where(apply("eq", a, 0), 0.5, 0),))
+# Near 0, where 1 / a may be infinite, y / a is 0.5.
+prim("i1e", 1, lambda a, y: (apply("i0e", a) - y * (apply("sign", a) + where(_tiny(a), 0, 1 / a)) - where(_tiny(a), 0.5, 0),))
 prim("abs", 1, lambda a, y: (apply("sign", a),), "abs({})")
 prim("sign", 1, lambda a, y: (0,))
 # z / |z| of complex numbers, whose gradient is a matter of both parts: that of ``sgn_complex``.
