@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from numbagrad import arguments, storage
 from numbagrad import dtypes as dt
-from numbagrad import storage
 from numbagrad.kernel.jit import LANES, STRIP, T, kernel, lanes, load, store, strip, wide_strip
 from numbagrad.op import REGISTRY, Sample, custom, function
 from numbagrad.op.call import write_out, write_outs
@@ -245,7 +245,11 @@ def _extreme(name, largest, full, cls, other_op):
     def call(input, dim=None, keepdim=False, *, other=None, out=None, axis=None, keepdims=None):
         if not isinstance(input, Tensor):
             raise TypeError(f"{name}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
-        other = dim if isinstance(dim, Tensor) else other
+        if isinstance(dim, Tensor):
+            if keepdim:  # which a second operand does not go with
+                dim = arguments.check_int(dim, name, "dim", 2)
+            else:
+                other = dim
         if other is not None:
             return REGISTRY[other_op].callable(input, other, out=out)
         dim, keepdim = dim if axis is None else axis, keepdim if keepdims is None else keepdims

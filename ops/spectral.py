@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from numbagrad import arguments, storage
 from numbagrad import dtypes as dt
 from numbagrad import linalg as space
-from numbagrad import storage
 from numbagrad.op import Sample, custom, function
 from numbagrad.op.call import write_out, write_outs
-from numbagrad.tensor import wrap_dim
+from numbagrad.tensor import Tensor, wrap_dim
 
 from .cholesky import triangular
 from .gemm import conj
@@ -322,6 +322,15 @@ def cutoff(s, shape, atol, rtol, eps):
     return np.maximum(atol or 0.0, rtol * s[..., :1])
 
 
+def tolerance(value, name, argument):
+    """A tolerance as a number; PyTorch also takes tensors of several."""
+    if value is None or not isinstance(value, Tensor):
+        return None if value is None else arguments.check_float(value, name, argument, 0)
+    if value._n != 1:
+        raise NotImplementedError(f"{name}(): a tensor of several tolerances '{argument}' is not available in numbagrad")
+    return float(value.item())
+
+
 @pseudo_inverse.cpu
 def _(out, A, atol, rtol, hermitian):
     a = A.array()
@@ -343,7 +352,8 @@ def _(g, A, y):
           reference=lambda a: np.linalg.pinv(a), samples=(Sample((4, 3)), Sample((2, 3, 3))), domain=(0.2, 2.0), **SPACES)
 def pinv(A, rcond=None, hermitian=False, *, atol=None, rtol=None, out=None):
     """Moore-Penrose inverses; singular values up to max(atol, rtol * largest) count as zero."""
-    y = pseudo_inverse(A, atol, rcond if rtol is None else rtol, hermitian)
+    atol, rtol = (tolerance(v, "linalg_pinv", n) for v, n in ((atol, "atol"), (rcond if rtol is None else rtol, "rtol")))
+    y = pseudo_inverse(A, atol, rtol, hermitian)
     return y if out is None else write_out("linalg_pinv", out, y, (A,), True)
 
 
@@ -373,6 +383,7 @@ def matrix_rank(A, tol=None, hermitian=False, *, atol=None, rtol=None, out=None)
     checked("linalg.matrix_rank", A, False)
     if tol is not None:
         atol, rtol = tol, 0.0
+    atol, rtol = (tolerance(v, "linalg_matrix_rank", n) for v, n in ((atol, "atol"), (rtol, "rtol")))
     y = rank_of(A.cpu(), atol, rtol).to(device=A.device)
     return y if out is None else write_out("linalg_matrix_rank", out, y, (A,), True)
 
@@ -386,6 +397,7 @@ def lstsq(A, B, rcond=None, *, driver=None):
     if not 0 <= len(A._shape) - len(B._shape) <= 1:
         raise RuntimeError("torch.linalg.lstsq: input.dim() must be greater or equal to other.dim() and (input.dim() - "
                            f"other.dim()) <= 1, but they are {len(A._shape)} and {len(B._shape)}")
+    rcond = tolerance(rcond, "linalg_lstsq", "rcond")
     vector = len(B._shape) == len(A._shape) - 1
     b = column(B) if vector else B
     if b._shape[-2] != A._shape[-2]:

@@ -146,8 +146,9 @@ def _build_entry(op):
     env.update(DEFAULTS=op.defaults, OP=op, FAST=full.fast)
     extra = "".join(f", {k}=KEYWORDS[{k!r}][0]" for k in op.keywords)
     env["KEYWORDS"], env["SPECIAL"] = op.keywords, op.special
-    star = ", *, out=None" if "inplace" in op.keywords else f", *{extra}, out=None"
-    if "inplace" in op.keywords:  # the one option that PyTorch also takes by position
+    by_place = {"inplace", "eps"} & set(op.keywords)  # the options that PyTorch also takes by position
+    star = ", *, out=None" if by_place else f", *{extra}, out=None"
+    if by_place:
         head += extra.split(", ")[1:]
     text = [f"def {op.name}({', '.join(head)}{star}):"]
     for k in op.keywords:
