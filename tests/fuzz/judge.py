@@ -99,6 +99,7 @@ KNOWN = (
           "PyTorch's gradient of empty images fails"),
     Known("refused", "take_along_dim.*: dtype of indices should be Long", ("take_along_dim",),
           "PyTorch does not look at the dtype of empty indices"),
+    Known("accepted", "must match the size of tensor", ("normal",), "out= takes the shape of the result, in every op"),
     Known("value", "not finite", ("cumprod",), "PyTorch divides by elements that are infinite or NaN"),
     Known("value", "not finite", ("var", "std", "var_mean", "std_mean"), "the order of sums says which of inf and NaN"),
     Known("value", "inf.* for ", ("mvlgamma", "multigammaln"), "at the poles PyTorch divides by the sine of a rounded pi"),
