@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from numbagrad import arguments
 from numbagrad import dtypes as dt
 from numbagrad.autograd import inplace as inplace_ops
 from numbagrad.kernel import expr as s
@@ -26,6 +27,10 @@ def _in_place(name):
     def run(input, *args, out=None, inplace=False):
         op = REGISTRY[name]
         *args, flag = args
+        if flag:
+            arguments.check_tensor(input, name, "input", 1)
+        if flag and out is not None:
+            raise TypeError(f"{name}() got an unexpected keyword argument 'out' beside inplace=True")
         return inplace_ops.apply(op, input, args, {}) if flag else op.call(input, *args, out=out)
     return {"inplace": (False, run)}
 
@@ -366,6 +371,12 @@ def softsign(input):
     return input / (1 + s.absolute(input))
 
 
+@softsign.refuses
+def _(args, compute):
+    if args[0]._kind.dtype is dt.bool_:
+        raise NotImplementedError("\"abs_cpu\" not implemented for 'Bool' (in softsign)")
+
+
 @softsign.gradient
 def _(g, input):
     d = 1 + s.absolute(input)
@@ -377,6 +388,11 @@ def _(g, input):
 def tanhshrink(input):
     """``input - tanh(input)``."""
     return input - s.tanh(input)
+
+
+@tanhshrink.refuses
+def _(args, compute):
+    REGISTRY["sub"].check((args[0], 1.0), compute)
 
 
 @tanhshrink.gradient

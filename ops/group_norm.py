@@ -154,6 +154,8 @@ def group_norm(input, num_groups, weight=None, bias=None, eps=1e-05, cudnn_enabl
     shape = input._shape
     if len(shape) < 2:
         raise RuntimeError(f"Expected at least 2 dimensions for input tensor but received {len(shape)}")
+    if input._kind.dtype.category != 2:
+        raise NotImplementedError(f"\"GroupNormKernelImpl\" not implemented for '{dt.scalar_name(input._kind.dtype)}'")
     if num_groups <= 0:
         raise RuntimeError(f"Expected num groups to be greater than 0, got {num_groups}")
     if shape[0] * shape[1] // num_groups * numel(shape[2:]) == 1:

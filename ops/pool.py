@@ -204,7 +204,7 @@ def _find_axes(name, n, shape, kernel_size, stride, padding, dilation, ceil_mode
     if len(shape) not in (n + 1, n + 2) or 0 in shape[1 - len(shape):]:
         _wrong_shape(name, n, shape)
     for k, p, d in zip(kernel, padding, dilation):
-        if p < 0 or p > (d * (k - 1) + 1) // 2:
+        if p < 0 or p > (k if one else d * (k - 1) + 1) // 2:
             if one:
                 raise RuntimeError("max_pool1d() padding should be at most half of kernel size, but got padding="
                                    f"{p} and kernel_size={k}")

@@ -23,6 +23,8 @@ def _op(name):
 def check(mode, x, states, params, batch):
     """RuntimeError unless the parameters of one direction fit the rows ``x`` and its states (batch, units)."""
     name, gates = mode.lower(), GATES[mode.removesuffix("_cell")]
+    if x._kind.dtype.category != 2:
+        raise RuntimeError(f"{name}: expected a floating-point input, but got {x._kind.dtype}")
     hidden = params[1]._shape
     if len(hidden) != 2 or hidden[0] != gates * hidden[1]:
         raise RuntimeError(f"{name}: expected a hidden weight of shape ({gates} * units, units), but got {list(hidden)}")

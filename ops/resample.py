@@ -221,6 +221,9 @@ def interpolate(input, size: object = None, scale_factor: object = None, mode: s
                            f"output ({', '.join(map(str, out))})")
     if mode == "area":
         return REGISTRY[f"adaptive_avg_pool{n}d"].fn(input, out)
+    d = input._kind.dtype
+    if d.category != 2 and (smooth or d is not dt.uint8):  # weights are fractions
+        raise NotImplementedError(f"\"upsample_{mode.replace('-', '_')}{n}d\" not implemented for '{dt.scalar_name(d)}'")
     rule = {"nearest": nearest, "nearest-exact": nearest, "bicubic": cubic}.get(mode, linear)
     flag = mode == "nearest-exact" if rule is nearest else bool(align_corners)
     axes = tuple([(s, o, rule, (o, 1 / scales[i] if scales else s / o, flag)) for i, (s, o) in enumerate(zip(shape[2:], out))])

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from numbagrad import arguments
 from numbagrad import dtypes as dt
 from numbagrad.kernel import expr as s
 from numbagrad.kernel.expr import where
@@ -103,6 +104,7 @@ def _(g, input):
 
 
 def _logit_form(input, eps, out=None, inplace=False):
+    eps = arguments.check_float(eps, "logit", "eps", 2)
     if inplace:
         from numbagrad.autograd.inplace import apply
         return apply(logit_between, input, (eps,), {})

@@ -132,6 +132,17 @@ CALLS = [
     ("gru_cell", lambda t: (t.ones(2, 2), -1.5, t.ones(9, 2), t.ones(9, 3)), "argument 'hx' .* must be Tensor, not float"),
     ("nn.functional.multi_margin_loss", lambda t: (t.ones(1, 2), t.tensor([0]), 1, 1.0, t.ones(2, dtype=t.int64)),
      "expected scalar type Float"),
+    ("nn.functional.softsign", lambda t: (t.ones(2) > 0,), "not implemented for 'Bool'"),
+    ("nn.functional.tanhshrink", lambda t: (t.ones(2) > 0,), "with a bool tensor is not supported"),
+    ("gru_cell", lambda t: tuple(t.ones(s, dtype=t.int64) for s in ((2, 2), (2, 3), (9, 2), (9, 3))), "floating-point input"),
+    ("nn.functional.group_norm", lambda t: (t.ones(2, 4, 3, dtype=t.int64), 2), "not implemented for 'Long'"),
+    ("nn.functional.interpolate", lambda t: (t.ones(1, 1, 3, 3, dtype=t.int64), (4, 4)), "not implemented for 'Long'",
+     {"mode": "bilinear"}),
+    ("nn.functional.interpolate", lambda t: (t.ones(1, 1, 3, 3, dtype=t.bool), (4, 4)), "not implemented for 'Bool'"),
+    ("nn.functional.max_pool1d", lambda t: (t.ones(1, 1, 20), 3, 1, 2, 2), "padding should be at most half"),
+    ("linalg.matrix_rank", lambda t: (t.ones(3, 3), "x"), "must be float, not str|invalid combination"),
+    ("linalg.pinv", lambda t: (t.ones(3, 3),), "must be float, not list", {"rtol": [1]}),
+    ("pow", lambda t: (t.ones(2, dtype=t.int64), 2**63), "without overflow"),
     ("cosine_similarity", lambda t: (t.ones(2), t.ones(2), 0, -1.0), "eps must be non-negative"),
 ]
 
@@ -208,3 +219,28 @@ def test_unknown_keyword_is_a_type_error():
         case = Case(op, 0)
         with pytest.raises(TypeError):
             case.call(case.tensors(), lambda *a, op=op, **k: op.callable(*a, **k, no_such_option=1))
+
+
+@pytest.mark.parametrize("name", ["mish", "relu", "silu", "hardswish", "elu"])
+def test_in_place_and_out_together_are_refused(name):
+    x, out = ng.tensor([-1.0, 2.0]), ng.empty(2)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'out'"):
+        getattr(ng.nn.functional, name)(x, inplace=True, out=out)
+    assert x.tolist() == [-1, 2] and x._version == 0
+    with pytest.raises(TypeError, match="must be Tensor, not bool"):
+        getattr(ng.nn.functional, name)(True, inplace=True)
+
+
+def test_interpolation_of_bytes_between_them_is_refused():
+    for mode in ("bilinear", "bicubic"):
+        with pytest.raises(NotImplementedError, match="not implemented for 'Byte'"):
+            ng.nn.functional.interpolate(ng.ones(1, 1, 3, 3, dtype=ng.uint8), (4, 4), mode=mode)
+    assert ng.nn.functional.interpolate(ng.ones(1, 1, 3, 3, dtype=ng.uint8), (4, 4)).sum().item() == 16
+
+
+def test_numbers_beyond_64_bits_beside_integers():
+    x = ng.tensor([1, 2])
+    for f in (lambda: x + 2**63, lambda: x != 2**64, lambda: ng.bitwise_left_shift(x, 2**63), lambda: x.mul_(-2**63 - 1)):
+        with pytest.raises(RuntimeError, match="value cannot be converted to type int64_t without overflow"):
+            f()
+    assert x.tolist() == [1, 2] and (x + 2**62).tolist() == [2**62 + 1, 2**62 + 2]

@@ -102,6 +102,15 @@ def test_nan(name, dim, dtype):
         np.testing.assert_allclose(g.numpy(), e.numpy(), rtol=limit, atol=limit if name == "nansum" else 0)
 
 
+@pytest.mark.parametrize("name", ["max", "min"])
+def test_dimension_as_a_tensor(name):
+    found = [[t.tolist() for t in getattr(lib, name)(lib.tensor([[1.0, 5.0], [3.0, 2.0]]), lib.tensor(1), True)]
+             for lib in (ng, torch)]
+    assert found[0] == found[1]
+    with pytest.raises(TypeError, match="argument 'dim'"):
+        getattr(ng, name)(ng.ones(2, 2), ng.ones(2, 2), True)
+
+
 @pytest.mark.parametrize("call", [lambda lib, x: lib.max(x, 1), lambda lib, x: x.min(0), lambda lib, x: lib.aminmax(x),
                                   lambda lib, x: x.median(1), lambda lib, x: x.mode(1), lambda lib, x: x.cummax(1)])
 def test_printed_results(call):

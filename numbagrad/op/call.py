@@ -213,7 +213,9 @@ def raw_scalars(compute, scalars):
             s = complex(s)
             flat += [s.real, s.imag]
         return flat
-    return [int(s) for s in scalars] if compute.category < 2 else [float(s) for s in scalars]
+    if compute.category > 1:
+        return [float(s) for s in scalars]
+    return [s if s.__class__ is int and -127 <= s <= 127 else dt.fit(int(s), dt.int64) for s in scalars]
 
 
 _plans: dict = {}  # (shape, geometry of each operand) -> strided plan: finding the strides takes longer than a small loop
