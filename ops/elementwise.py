@@ -37,6 +37,10 @@ def _scaled(name, swapped=False):
         if isinstance(alpha, Tensor) and not alpha._shape and not alpha._rg:
             alpha = alpha.item()
         op = REGISTRY[name]
+        if alpha.__class__ is float and isinstance(second, Tensor) and isinstance(first, Tensor) and (
+                first._kind is second._kind and first._kind.dtype.category == 2 and -65504.0 <= alpha <= 65504.0):
+            second = second * alpha  # the usual case, which passes all of the following
+            return getattr(input, op.name + "_")(second) if inplace else op.call(first, second, out=out)
         if not all(isinstance(a, Tensor) or calls.is_number(a) for a in (first, second)):
             return calls.general(op, (first, second), ())  # which raises the TypeError
         if not calls.is_number(alpha):
