@@ -103,7 +103,7 @@ def text_of(self):
         plain = [(key, v) for key, v in zip(keys, values) if not isinstance(v, Tensor)]
         cell[:] = tuple([v for _, v in plain]), None  # those of the tables, and some that need another program
         lines += [f"    settings = ({''.join([key + ', ' for key, _ in plain])})", f"    if settings != SET{k}[0]:",
-                  f"        if settings == SET{k}[1] or not V.refresh({k}, True):",
+                  f"        if settings == SET{k}[1] or not V.refresh({k}, settings):",
                   f"            SET{k}[1] = settings", "            return MISS", f"        SET{k}[0] = settings"]
         if len(plain) < len(values):
             lines.append(f"    V.refresh({k})")

@@ -281,6 +281,7 @@ class Variant:
         self.module_guard = guards.ModuleGuard(s.modules.values()) if s.modules else None
         self.grads = [(t, before) for t, before, reads in r.leaves.values() if reads]
         self.optimizers = [o for o, _ in r.optimizers.values()]
+        self.forms = {}  # number of an optimizer: which of its settings are zero, when its memory was last compared
         by_version = {id(t._ver): i for i, t in enumerate(leaves)}
         written = [(v, v[0] - before) for v, before in r.versions.values()]
         # (number of the argument, count) and (version, count): how often each is written in a run.
@@ -321,11 +322,15 @@ class Variant:
             raise RuntimeError("ng.compile: the guards of a new variant do not hold; please report this")
         return result
 
-    def refresh(self, k, others=False):
-        """Take the settings of optimizer ``k`` into the tables again.
+    def refresh(self, k, settings=None):
+        """Take the settings of optimizer ``k`` into the tables again; ``settings`` are those that are no tensors, if changed.
 
-        With ``others`` they are not only new values of the tensors among them: False if they need other memory (a momentum
-        for the first time), which is another program."""
+        False if they need other memory (a momentum for the first time), which is another program. Numbers that stay zero or
+        not need none."""
+        others = False
+        if settings is not None:
+            form = [v != 0 if v.__class__ in (int, float) else v for v in settings]
+            others = form != self.forms.get(k)
         optimizer = self.optimizers[k]
         mine = [live for live in self.program.live if live[0].optimizer is optimizer]
         with recording(Refresher()) as r, _stand_ins(optimizer, mine) if others else contextlib.nullcontext():
@@ -334,6 +339,7 @@ class Variant:
             undo((), r.optimizers.values())
             if any([call.run >= len(r.layouts) or call.layout != r.layouts[call.run] for call, _, _ in mine]):
                 return False
+            self.forms[k] = form
         with self.program.lock:
             for call, slots, kinds in mine:
                 for slot, v, kind in zip(slots, r.shared[call.run], kinds):
