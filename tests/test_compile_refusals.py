@@ -236,7 +236,7 @@ BAD = {
     "one_hot": (lambda x, i: F.one_hot(i, 3) + x.sum(), (4, 3), 3, RuntimeError),
     "multi_margin_loss": (lambda x, i: F.multi_margin_loss(x, i), (4, 3), 3, RuntimeError),
     "embedding_bag": (lambda x, i: F.embedding_bag(i.reshape(2, 2), x), (4, 3), 4, RuntimeError),
-    "gaussian_nll_loss": (lambda x, i: F.gaussian_nll_loss(x[:, 0], x[:, 1], 2 - i), (4, 3), 3, ValueError),
+    "gaussian_nll_loss": (lambda x, i: F.gaussian_nll_loss(x[:, 0], x[:, 1], (2 - i).float()), (4, 3), 3, ValueError),
 }
 
 

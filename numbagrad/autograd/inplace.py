@@ -108,7 +108,10 @@ def elementwise_method(op, apply=None):
                 e = (floats if c is float else ints).get(kind)
                 if e is not None and (record is False or (
                         record and not self._rg and self._view is None)) and other not in op.special:
-                    e(self._ptr, self._ptr, other, 0, self._n)
+                    try:
+                        e(self._ptr, self._ptr, other, 0, self._n)
+                    except OverflowError:  # an int of more than 64 bits
+                        return apply(op, self, (other,), kwargs)
                     bump_version(self)
                     return self
             elif hasattr(other, "_kind") and other._kind is kind and other._strides is None and (

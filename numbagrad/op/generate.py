@@ -177,7 +177,10 @@ def _build_entry(op):
         text += [f"{pad}    try:", f"{pad}        k = {a}._kind{_narrow(op, [b])}",
                  f"{pad}    except AttributeError:", f"{pad}        k = None"]
         text += [f"{pad}    t = FLOATS if c is float else INTS"]
-        text += [line.replace("NodeClass", "NodeTS") for line in _fast_text(ts, pad + "    ", "t")]
+        text += [f"{pad}    try:"]
+        text += [line.replace("NodeClass", "NodeTS") for line in _fast_text(ts, pad + "        ", "t")]
+        # An int of more than 64 bits: the general path says so.
+        text += [f"{pad}    except OverflowError:", f"{pad}        pass"]
         text += [f"{pad}    return general(OP, ({a}, {b}), (), out)"]
     text += [f"{pad}try:", f"{pad}    k = {op.tensors[0]}._kind{_narrow(op, op.params)}"]
     text += [f"{pad}    {n}._kind" for n in op.tensors[1:]]
