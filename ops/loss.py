@@ -267,6 +267,7 @@ def kl_div(input, target, size_average=None, reduce=None, reduction="mean", log_
     """Kullback-Leibler divergence: target * (log(target) - input), where ``input`` holds log-probabilities.
 
     With ``log_target`` the target does too. "batchmean" divides the sum by the batch size."""
+    by_batch = reduction == "batchmean"  # which PyTorch looks at after the older options too
     if size_average is not None or reduce is not None:
         reduction = legacy(size_average, reduce)
     if reduction == "mean":
@@ -278,10 +279,8 @@ def kl_div(input, target, size_average=None, reduce=None, reduction="mean", log_
         if t._kind.dtype.category != 2:
             raise RuntimeError(f"kl_div: {'Complex' if t._kind.dtype.is_complex else 'Integral'} inputs not supported.")
     op, fused = (pw.kl_div_log_pointwise, pw.kl_log_fused) if log_target else (pw.kl_div_pointwise, pw.kl_fused)
-    if reduction == "batchmean":
-        loss = _apply(op, fused, (input, target), "sum")
-        return loss / input._shape[0] if input._shape else loss
-    return _apply(op, fused, (input, target), reduction)
+    loss = _apply(op, fused, (input, target), "sum" if reduction == "batchmean" else reduction)
+    return loss / input._shape[0] if by_batch and input._shape and input._shape[0] else loss
 
 
 def _np_hinge(x, t, margin=1.0):

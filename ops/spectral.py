@@ -354,7 +354,7 @@ def matrix_norm(A, ord: object = "fro", dim: object = (-2, -1), keepdim: bool = 
         A = A.to(dtype=dtype)
     if len(A._shape) < 2:
         raise RuntimeError("linalg.matrix_norm: The input tensor A must have at least 2 dimensions.")
-    dim = tuple(dim)
+    dim = tuple(dim) if isinstance(dim, (tuple, list)) else (dim,)
     if len(dim) != 2:
         raise RuntimeError("linalg.matrix_norm: dim must be a 2-tuple. Got " + " ".join(map(str, dim)))
     first, second = (wrap_dim(d, len(A._shape)) for d in dim)
