@@ -399,13 +399,14 @@ def _layout(kernel, tables):
 class Refresher(Recorder):
     """Runs an optimizer's step for its settings alone."""
 
-    def __init__(self):
+    def __init__(self, compare):
         super().__init__()
-        self.shared, self.layouts = [], []
+        self.compare, self.shared, self.layouts = compare, [], []
 
     def optimize(self, kernel, tables, changed, shared):
         self.shared.append(shared)
-        self.layouts.append(_layout(kernel, tables))
+        if self.compare:
+            self.layouts.append(_layout(kernel, tables))
         changed.clear()
 
     def leaf(self, t, reads=True):

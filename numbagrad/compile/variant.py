@@ -333,7 +333,7 @@ class Variant:
             others = form != self.forms.get(k)
         optimizer = self.optimizers[k]
         mine = [live for live in self.program.live if live[0].optimizer is optimizer]
-        with recording(Refresher()) as r, _stand_ins(optimizer, mine) if others else contextlib.nullcontext():
+        with recording(Refresher(others)) as r, _stand_ins(optimizer, mine) if others else contextlib.nullcontext():
             optimizer.step()
         if others:
             undo((), r.optimizers.values())
