@@ -85,8 +85,6 @@ def view_as_complex(input):
         raise RuntimeError("Tensor must have a last dimension with stride 1")
     if any(k % 2 for k, s in zip(strides[:-1], shape) if s > 1):
         raise RuntimeError("Tensor must have a stride divisible by 2 for all but last dimension")
-    if input.storage_offset() % 2:
-        raise RuntimeError("Tensor must have a storage_offset divisible by 2")
     return _other_kind(_complex_pairs, input, storage.kind_of(d.to_complex(), input._kind.device), shape[:-1],
                        tuple([k // 2 for k in strides[:-1]]))
 

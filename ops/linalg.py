@@ -237,7 +237,10 @@ def _cofactors(a):
     if not finite.all():  # LAPACK does not return from infinities
         return np.where(finite, _cofactors(np.where(finite, a, 0)), np.nan).astype(a.dtype)
     u, s, vh, sign = _signed_svd(a)
-    return sign * ((u * _products_without(s, 1)[..., None, :]) @ vh)
+    n = s.shape[-1]
+    # The product of all singular values but one.
+    others = np.stack([np.prod(np.delete(s, i, -1), -1) for i in range(n)], -1) if n else s
+    return sign * ((u * others[..., None, :]) @ vh)
 
 
 def _signed_svd(a):
@@ -246,11 +249,9 @@ def _signed_svd(a):
     return u, s, vh, np.conj(np.linalg.det(u) * np.linalg.det(vh))[..., None, None]
 
 
-def _products_without(s, count):
-    """Products of all elements but the i-th (``count`` 1), or but the i-th and the j-th, 0 where they are one (2)."""
+def _without_pairs(s):
+    """Products of all elements but the i-th and the j-th, 0 where these are one."""
     n = s.shape[-1]
-    if count == 1:
-        return np.stack([np.prod(np.delete(s, i, -1), -1) for i in range(n)], -1) if n else s
     out = np.zeros((*s.shape, n), s.dtype)
     for i in range(n):
         for j in range(i):
@@ -287,7 +288,7 @@ def _cofactors_gradient(g, a):
         return np.where(finite, _cofactors_gradient(g, np.where(finite, a, 0)), np.nan).astype(a.dtype)
     u, s, vh, sign = _signed_svd(a)
     turned = sign * (vh @ np.conj(np.swapaxes(g, -1, -2)) @ u)  # H^H
-    products = _products_without(s, 2)
+    products = _without_pairs(s)
     y = -products * turned
     diagonal = np.einsum("...ii->...i", y)
     diagonal[...] = (products @ np.einsum("...ii->...i", turned)[..., None])[..., 0]

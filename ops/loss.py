@@ -130,9 +130,6 @@ def l1_loss(input, target, size_average=None, reduce=None, reduction="mean", wei
         reduction = legacy(size_average, reduce)
     if target._shape != input._shape:
         _warn_size(input, target)
-    if target._kind is not input._kind and dt.bool_ in (input._kind.dtype, target._kind.dtype):
-        raise RuntimeError("Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying to invert a "
-                           "mask, use the `~` or `logical_not()` operator instead.")
     if weight is not None:
         if weight._shape != input._shape:
             raise ValueError("Weights and input must have the same size.")
@@ -169,9 +166,6 @@ def huber_loss(input, target, reduction="mean", delta=1.0, weight=None):
         _warn_size(input, target)
     if delta <= 0:
         raise RuntimeError("huber_loss does not support non-positive values for delta.")
-    if target._kind is not input._kind:
-        d = input._kind.dtype
-        _check_cast(dt.promote_types(d, target._kind.dtype), d)
     if weight is not None:
         values = _kept(pw.huber_loss_pointwise.call(input, target, float(delta)), input) * weight
         return values.sum() / weight.sum() if reduction == "mean" else values.sum() if reduction == "sum" else values

@@ -315,6 +315,12 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
     return _batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
 
 
+def _constants(running_mean, running_var):
+    for name, t in (("running_mean", running_mean), ("running_var", running_var)):
+        if t is not None:
+            constant("native_batch_norm", name, t)
+
+
 def _batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps):
     shape = input._shape
     if len(shape) < 2:
@@ -334,9 +340,7 @@ def _batch_norm(input, running_mean, running_var, weight, bias, training, moment
     if kind.dtype.category != 2:
         raise NotImplementedError(f"\"batch_norm\" not implemented for '{dt.scalar_name(kind.dtype)}'")
     check_channels(input, channels, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
-    if running_mean is not None:
-        constant("native_batch_norm", "running_mean", running_mean)
-        constant("native_batch_norm", "running_var", running_var)
+    _constants(running_mean, running_var)
     for t in (weight, bias, running_mean, running_var):
         if t is not None and t._kind is not kind:
             if kind.dtype.code in ("f2", "bf") and t._kind.dtype is dt.float32:
@@ -378,9 +382,7 @@ def instance_norm(input, running_mean=None, running_var=None, weight=None, bias=
 
     def repeated(t):
         return None if t is None else t.reshape((1, channels)).expand((n, channels)).reshape((n * channels,))
-    for name, t in (("running_mean", running_mean), ("running_var", running_var)):
-        if t is not None:
-            constant("native_batch_norm", name, t)
+    _constants(running_mean, running_var)
     mean, var = (None if t is None else repeated(t.detach()).clone() for t in (running_mean, running_var))
     out = _batch_norm(input.reshape((1, n * channels, *shape[2:])), mean, var, repeated(weight), repeated(bias),
                      use_input_stats, momentum, eps)

@@ -136,10 +136,6 @@ def apply_function(op, t, args, kwargs):
         bump_version(t)
         return t
     check_single(t)
-    if op.name == "float_power" and t._kind.dtype not in (dt.float64, dt.complex128):
-        wide = "ComplexDouble" if t._kind.dtype.is_complex else "Double"
-        raise RuntimeError(f"the base given to float_power_ has dtype {dt.scalar_name(t._kind.dtype)} but the operation's "
-                           f"result requires dtype {wide}")
     if op.name == "clamp":
         check_partial(t, [a for a in (*args, *kwargs.values()) if isinstance(a, Tensor)])
     result = op.callable(old_self(t), *args, **kwargs)
