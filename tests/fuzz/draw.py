@@ -34,6 +34,8 @@ class T:
             text += f", values={self.values.tolist()}"
         elif not np.isfinite(self.values).all():
             text += ", nan or inf"
+        elif self.values.dtype.kind in "fc" and (np.abs(self.values) > 1e20).any():
+            text += ", huge"
         return text + (", grad)" if self.grad else ")")
 
 

@@ -28,18 +28,24 @@ class Known(NamedTuple):
     text: str
     ops: tuple
     reason: str
+    call: str = ""  # what the call as text must show
 
-    def covers(self, op, kind, text):
-        return kind == self.kind and (not self.ops or op in self.ops) and re.search(self.text, text) is not None
+    def covers(self, op, kind, text, call):
+        return (kind == self.kind and (not self.ops or op in self.ops) and re.search(self.text, text) is not None
+                and re.search(self.call, call) is not None)
+
+
+NUMBERS = r"result \d+: (not finite: )?\w+\["  # other numbers, of the same dtype and shape
+EXTREME = r"nan|inf|huge|e\+[23]\d"  # among the inputs
 
 
 KNOWN = (
-    Known("value", "", ("empty", "empty_like", "new_empty", "empty_strided", "resize", "resize_as"),
+    Known("value", NUMBERS, ("empty", "empty_like", "new_empty", "empty_strided", "resize", "resize_as"),
           "the values are whatever was in memory"),
-    Known("value", "", ("svd", "eig", "eigh", "qr", "lstsq"), "factors are unique up to signs and order only"),
-    Known("value", "", ("dropout", "alpha_dropout", "feature_dropout", "rrelu", "dropout1d", "dropout2d", "dropout3d"),
+    Known("value", NUMBERS, ("svd", "eig", "eigh", "qr", "lstsq"), "factors are unique up to signs and order only"),
+    Known("value", NUMBERS, ("dropout", "alpha_dropout", "feature_dropout", "rrelu", "dropout1d", "dropout2d", "dropout3d"),
           "the drawn numbers depend on how a layout is walked"),
-    Known("value", "", ("polar",), "PyTorch's gradient of a negative modulus has the wrong sign"),
+    Known("value", NUMBERS, ("polar",), "PyTorch's gradient of a negative modulus has the wrong sign"),
     Known("value", "inf.* for .*nan", ("polygamma", "polygamma_method"),
           "n! overflows where PyTorch multiplies it with a zeta function of 0"),
     Known("accepted", "unexpected keyword argument 'out'|got \\(.*out=Tensor.*\\)|missing 1 required positional arguments: "
@@ -59,7 +65,8 @@ KNOWN = (
     Known("value", "inf.* for ", ("polygamma", "polygamma_method"), "at its poles PyTorch divides by the sine of a rounded pi"),
     Known("value", r"\[0\] for float(32|64)\[nan\]", ("mish",),
           "the second derivative is 0 far from 0, where PyTorch's intermediates overflow"),
-    Known("value", "not finite", ("addbmm", "inv", "solve"), "the order of sums and eliminations says which of inf and NaN"),
+    Known("value", "not finite", ("addbmm", "inv", "solve"), "the order of sums and eliminations says which of inf and NaN",
+          EXTREME),
     Known("value", r"result \d+: float\d+ for NoneType", ("pairwise_distance",), "gradients of p = 0 are zeros, not absent"),
     Known("accepted", "dtype of out: .* should be same as input", (), "what can be cast to the dtype of out= is, in every op"),
     Known("accepted", "can't allocate memory", (), "how much memory there is at the time"),
@@ -81,7 +88,8 @@ KNOWN = (
     Known("refused", "Expected A and B to have the same dtype", ("solve_triangular",),
           "PyTorch casts B to the dtype of A unasked"),
     Known("value", "result 2: (float32|complex64)", ("det",), "PyTorch's second derivative divides by the determinant"),
-    Known("value", "not finite", ("slogdet", "logdet", "det", "matrix_power"), "as the order of eliminations has it"),
+    Known("value", "not finite", ("slogdet", "logdet", "det", "matrix_power"), "as the order of eliminations has it",
+          EXTREME),
     Known("value", "result 1: not finite: .*nan.* for ", ("i1",), "PyTorch has 1/2 at NaN"),
     Known("value", r"result 1: not finite: float32\[.*inf.* for float32\[.*-inf", ("logit",), "PyTorch has two answers at -0"),
     Known("value", r"not finite: float\d+\[[^a-z]*\] for .*inf", ("hypot", "softplus"),
@@ -101,10 +109,11 @@ KNOWN = (
     Known("refused", "take_along_dim.*: dtype of indices should be Long", ("take_along_dim",),
           "PyTorch does not look at the dtype of empty indices"),
     Known("accepted", "must match the size of tensor", ("normal",), "out= takes the shape of the result, in every op"),
-    Known("value", "not finite", ("cumprod",), "PyTorch divides by elements that are infinite or NaN"),
-    Known("value", "not finite", ("var", "std", "var_mean", "std_mean"), "the order of sums says which of inf and NaN"),
+    Known("value", "not finite", ("cumprod",), "PyTorch divides by elements that are infinite or NaN", EXTREME),
+    Known("value", "not finite", ("var", "std", "var_mean", "std_mean"), "the order of sums says which of inf and NaN",
+          EXTREME),
     Known("value", "inf.* for ", ("mvlgamma", "multigammaln"), "at the poles PyTorch divides by the sine of a rounded pi"),
-    Known("value", r"result 1: float32\[", ("atan2",), "PyTorch squares small integers, which wrap around"),
+    Known("value", r"result 1: float32\[", ("atan2",), "PyTorch squares small integers, which wrap around", r"u?int(8|16)"),
     Known("accepted", "normal does not support automatic differentiation", ("normal",), "its gradient is zero as for others"),
     Known("accepted", r"got \(Tensor, \w+, NoneType\)", ("var", "std", "var_mean", "std_mean"), "None is the default"),
     Known("refused", "converted to type int64_t without overflow", (), "PyTorch wraps 2**63 to 2**64 around"),
@@ -151,7 +160,7 @@ KNOWN = (
     Known("value", "result [12]", ("svdvals", "cond", "pinv", "matrix_rank"),
           "the derivative of a singular value of 0 depends on the vectors that LAPACK chose"),
     Known("value", "not finite", ("tensordot", "matmul", "mm", "bmm", "addmm", "baddbmm", "einsum", "linear", "inner", "dot",
-                                    "mv"), "which of inf and NaN a sum of huge products gives depends on its order"),
+                                    "mv"), "which of inf and NaN a sum of huge products gives depends on its order", EXTREME),
     Known("value", r"e\+(0[5-9]|[1-9]\d)", ("pinverse",), "PyTorch inverts singular values that are rounding alone"),
     Known("value", r"not finite: float\d+\[(?!.*(nan|inf).* for)", ("gelu",), "its slope at infinity is 0 or 1, not 0 * inf"),
     Known("value", r"not finite: .* for float\d+\[.*nan", ("logaddexp",), "an operand of -inf counts for nothing in the second "
@@ -195,15 +204,15 @@ KNOWN = (
     Known("accepted", "NoneType", ("bernoulli",), "None stands for what is not given"),
     Known("accepted", "OverflowError: int too big to convert", (), "ints of any size beside floating-point numbers"),
     Known("accepted", r"got \(Tensor, NoneType", ("pinv", "matrix_rank"), "None stands for what is not given"),
-    Known("value", "", ("rand_like", "randn_like", "randint_like"), "the drawn numbers depend on how a layout is walked"),
+    Known("value", NUMBERS, ("rand_like", "randn_like", "randint_like"), "the drawn numbers depend on how a layout is walked"),
     Known("value", r"nan.* for ", ("i1", "i1e"), "at infinity and NaN PyTorch's derivatives are 0.5 or NaN"),
     Known("accepted", "\"i1e_backward\" not implemented for '(BFloat16|Half)'", ("i0e",), "half types compute in float32"),
 )
 
 
-def known(op, kind, text):
-    """Whether a difference is meant."""
-    return any(k.covers(op, kind, text) for k in KNOWN)
+def known(op, kind, text, call):
+    """Whether a difference is meant; ``call`` is the call as text."""
+    return any(k.covers(op, kind, text, call) for k in KNOWN)
 
 
 class Failure:
