@@ -13,8 +13,13 @@ SPECIAL = (0.0, -0.0, np.nan, np.inf, -np.inf, 1e-40, 3e38, -1.0, 1.0, 0.5)
 SHAPES = ((), (0,), (1,), (2,), (5,), (2, 0), (0, 3), (1, 1), (2, 3), (3, 2), (3, 3), (2, 3, 4), (1, 3, 1), (2, 0, 3),
           (1, 2, 3, 4), (2, 1, 4, 4), (0, 2, 3, 3), (1, 2, 3, 3, 3))
 MODES = ("forward", "forward", "backward", "backward", "twice", "inplace", "out")
-# Decompositions have no samples, since their tests draw positive definite or full-rank matrices themselves.
-MATRICES = ("cholesky", "qr", "eigh", "eigvalsh", "svd", "svdvals", "pinv", "eig", "eigvals", "lstsq", "matrix_rank", "cond")
+# Ops without samples and how many matrices they take: decompositions, since their tests draw positive definite or full-rank
+# matrices themselves, conversions of the dtype and activations in place.
+MATRICES = {**dict.fromkeys(("cholesky", "cholesky_inverse", "qr", "eigh", "eigvalsh", "svd", "svdvals", "pinv", "eig",
+                             "eigvals", "matrix_rank", "cond", "float", "double", "half", "bfloat16", "int", "long", "short",
+                             "char", "byte", "bool", "cfloat", "cdouble", "contiguous", "celu_", "relu_", "leaky_relu_",
+                             "elu_", "hardtanh_", "selu_", "rrelu_"), 1),
+            **dict.fromkeys(("lstsq", "cholesky_solve", "type_as", "logical_and_", "logical_or_", "logical_xor_"), 2)}
 # Where values, shapes or the process itself are the point: nothing to mutate.
 LEFT_OUT = {"cuda", "multi_head_attention_forward"}
 
@@ -150,7 +155,7 @@ def mutated_value(v, rng):
     if isinstance(v, bool):
         return pick(rng, (not v, None, 1, "x", np.bool_(True)))
     if isinstance(v, int):
-        return pick(rng, (*INTS, np.int64(v), np.int32(1), True, 1.0, 1.5, None, "x", (v, v),
+        return pick(rng, (*INTS, np.int64(v) if -2**63 <= v < 2**63 else v, np.int32(1), True, 1.0, 1.5, None, "x", (v, v),
                           T(np.ones(1, "int64"), "int64", ()),
                           float("nan"), np.array(1)))
     if isinstance(v, float):
@@ -177,9 +182,8 @@ def drawn(seed, number, names=()):
         args, kwargs = case.fill(made)
     else:
         shape = pick(rng, ((3, 3), (4, 3), (2, 3, 3), (0, 3)))
-        args = [T(fitted(np.zeros(0), shape, "float64", rng), "float64", shape, None, 0, True)]
-        if op.name == "lstsq":
-            args.append(T(fitted(np.zeros(0), shape, "float64", rng), "float64", shape, None, 0, True))
+        args = [T(fitted(np.zeros(0), shape, "float64", rng), "float64", shape, None, 0, True)
+                for _ in range(MATRICES[op.name])]
         kwargs = {}
     mode = pick(rng, MODES)
     keys = list(kwargs)

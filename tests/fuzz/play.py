@@ -94,6 +94,8 @@ def numbers(x, lib):
         return "", np.array(str(x).replace("torch.", "").replace("numbagrad.", ""), object)
     x = x.detach()
     name = str(x.dtype).rpartition(".")[2]
+    if not x.numel():
+        return name, np.array(str(tuple(x.shape)), object)  # NumPy has no shapes like (0, 2**62)
     x = x.float() if name in ("float16", "bfloat16") else x
     x = x.resolve_conj().resolve_neg() if hasattr(x, "resolve_conj") else x
     return name, np.array(x.numpy())
