@@ -111,7 +111,7 @@ class Backward:
                                variant.owner.arena)
         self.edges = [self.given.get(id(t), t) for t in self.leaves]
         state = {id(b.obj) for b in recorder.buffers.values() if b.role == STATE and b in used}
-        self.state = [t for t in variant.surroundings.tensors.values() if id(t._buf) in state]
+        self.state = [t for t in variant.observer.tensors.values() if id(t._buf) in state]
         self.incoming = [(g._shape, g._kind) for g in self.incoming]
         self.results = len(self.results)
         self.leaves = self.grads = None

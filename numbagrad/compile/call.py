@@ -13,9 +13,12 @@ from .. import modes, storage
 from ..autograd.graph import Output
 from ..kernel import jit, tape
 from ..tensor import Tensor, raw
-from . import guards
 from .driver import walk_with
 from .structure import MISS, mode_key, rebuild
+from .words import compare
+
+# Settings of optimizers that change nothing, or are looked at elsewhere.
+SETTINGS_SKIP = ("params", "param_names", "foreach", "fused", "capturable", "differentiable", "initial_lr")
 
 
 def text_of(self):
@@ -47,46 +50,12 @@ def text_of(self):
         env[f"fix{i}"] = t
         checks.append(f"a{i} is fix{i}")
     checks += [f"a{i}._grad is None" for i in self.no_gradient]
-    s = self.surroundings
-    for k, (cell, v) in enumerate(s.cells):
-        env[f"cell{k}"], env[f"cv{k}"] = cell, v
-        checks.append(f"(cell{k}.cell_contents is cv{k} or cell{k}.cell_contents == cv{k} and "
-                      f"cell{k}.cell_contents.__class__ is {type(v).__name__})")
-    for k, (cell, v) in enumerate(s.held_cells):
-        env[f"held{k}"], env[f"hv{k}"] = cell, v
-        checks.append(f"held{k}.cell_contents is hv{k}")
-    for k, (table, name, v) in enumerate([*s.names, *s.fields]):
-        env[f"table{k}"], env[f"tv{k}"] = table, v
-        env[f"key{k}"] = name
-        key = repr(name) if isinstance(name, str) else f"key{k}"
-        checks.append(f"(table{k}.get({key}) is tv{k} or table{k}.get({key}) == tv{k} and "
-                      f"table{k}.get({key}).__class__ is {type(v).__name__})")
-    for k, (table, name, v) in enumerate(s.held):
-        env[f"place{k}"], env[f"pk{k}"], env[f"pv{k}"] = table, name, v
-        checks.append(f"place{k}.get({repr(name) if isinstance(name, str) else f'pk{k}'}) is pv{k}")
-    for k, (x, v) in enumerate(s.sequences):
-        env["same"], env[f"list{k}"], env[f"lv{k}"] = guards.same, x, v
-        checks.append(f"same(list{k}, lv{k})")
-    if self.tensors:
-        for k, t in enumerate(self.tensors):
-            env[f"t{k}"] = t
-        now = ", ".join(f"t{k}._ptr, t{k}._rg" for k in range(len(self.tensors)))
-        env["POINTERS"] = tuple([v for t in self.tensors for v in (t._ptr, t._rg)])
-        checks.append(f"({now}) == POINTERS")
-    for k, (t, before) in enumerate(self.grads):
-        env[f"g{k}"], env[f"gv{k}"] = t, before
-        checks.append(f"g{k}._grad is gv{k}")
-        if before is not None:
-            env[f"gp{k}"] = before._ptr
-            checks.append(f"gv{k}._ptr == gp{k}")
-    lines = [f"    if not ({' and '.join(checks) or 'True'}):", "        return MISS"]
+    guards = self.guards
+    env.update(same=compare(), TABLE=guards.table.address, hold=guards.hold, ASKED=guards.asked, ask=guards.ask)
+    lines = [f"    if not ({' and '.join(checks) or 'True'}):", "        return MISS", "    if not same(TABLE) and not hold() or ASKED and not ask():", "        return MISS"]
     plain = self.mode == (True, False)
     lines += [f"    if {'STATE and ' if plain else ''}(mode_key() != MODE or TAPE):" if plain else
               "    if not STATE or mode_key() != MODE or TAPE:", "        return MISS"]
-    if self.module_guard is not None:
-        from ..nn.modules import module
-        env["CHANGED"], env["GUARD"] = module.CHANGED, self.module_guard
-        lines += ["    if CHANGED[0] != GUARD.version and not GUARD.holds():", "        return MISS"]
     for k, o in enumerate(self.optimizers):
         env[f"SET{k}"] = cell = [None]
         # load_state_dict puts other groups and another state in place.
@@ -97,7 +66,7 @@ def text_of(self):
         for j, group in enumerate(o.param_groups):
             env[f"G{k}_{j}"] = group
             for name, v in group.items():
-                if name not in guards.SETTINGS_SKIP:
+                if name not in SETTINGS_SKIP:
                     keys.append(f"G{k}_{j}[{name!r}]")
                     values.append(v)
         plain = [(key, v) for key, v in zip(keys, values) if not isinstance(v, Tensor)]

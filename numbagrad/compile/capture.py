@@ -17,7 +17,7 @@ import numpy as np
 from .. import modes, storage
 from ..autograd import graph
 from ..kernel import emit, expr, tape
-from ..kernel.tape import BASE, Fake, Unlowered
+from ..kernel.tape import BASE, Fake, Refusal, Unlowered
 from ..tensor import Tensor, contiguous_strides
 from .effects import effects
 from .ir import Buffer, Fold, Gemm, Host, KernelCall, Operand, Optim, Pointwise, Ptr, Raw
@@ -53,7 +53,7 @@ class Recorder:
 
     def alloc(self, kind, n):
         if not kind.cpu:
-            raise CaptureError("ng.compile captures CPU tensors; CUDA steps run eagerly")
+            raise Refusal("ng.compile captures CPU tensors; CUDA steps run eagerly")
         fake = Fake(self.next, n, kind.np)
         self.next += (fake.nbytes + 127) // 64 * 64
         self.fakes.append(self._add(fake, fake.base, fake.nbytes, True))
@@ -69,7 +69,7 @@ class Recorder:
         if found is None:
             obj = t._buf
             if not t._kind.cpu:
-                raise CaptureError("ng.compile captures CPU tensors; CUDA steps run eagerly")
+                raise Refusal("ng.compile captures CPU tensors; CUDA steps run eagerly")
             with self.pause():
                 base = storage.address(obj)
             found = self._add(obj, base, obj.nbytes, False)
@@ -121,7 +121,7 @@ class Recorder:
             if self.inside:
                 raise Unlowered("reads values on the host")
             return
-        raise CaptureError(f"ng.compile: {_asked(what)}() at {graph.user_line()} needs the values of a tensor of shape "
+        raise Refusal(f"ng.compile: {_asked(what)}() at {graph.user_line()} needs the values of a tensor of shape "
                            f"{list(t._shape)}, which exist only when the step runs. Keep values that Python decides on "
                            "out of the compiled function, use ng.where for choices by value, or pass fallback=True to run it "
                            "eagerly.")
@@ -355,7 +355,7 @@ class Recorder:
         from ..optim import optimizer as o
         if (optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks or o._global_pre_hooks
                 or o._global_post_hooks):
-            raise CaptureError("ng.compile: an optimizer with step hooks runs Python code in every step; remove the hooks, or "
+            raise Refusal("ng.compile: an optimizer with step hooks runs Python code in every step; remove the hooks, or "
                                "call its step outside of the compiled function")
         self.stepping(optimizer)
         before, self.optimizer = self.optimizer, optimizer
@@ -369,7 +369,9 @@ def _asked(what):
     """The function that the user called when code on the host came to ask for a tensor's values."""
     f = sys._getframe(2)
     while f is not None and (f.f_globals.get("__name__", "") + ".").startswith(graph.INSIDE):
-        what, f = f.f_code.co_name, f.f_back
+        if f.f_globals["__name__"] != "numbagrad.compile.observe":
+            what = f.f_code.co_name
+        f = f.f_back
     return what.strip("_")
 
 

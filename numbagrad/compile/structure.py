@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .. import modes
 from ..tensor import Tensor
-from . import guards
+from .places import PLAIN
 
 
 class Miss:
@@ -24,7 +24,7 @@ def flatten(value, leaves):
         return (kind, *[flatten(v, leaves) for v in value])
     if isinstance(value, dict):
         return (type(value), *[(k, flatten(v, leaves)) for k, v in value.items()])
-    if isinstance(value, guards.PLAIN):
+    if isinstance(value, PLAIN):
         return (type(value).__name__, value)
     return ("object", _Same(value))
 

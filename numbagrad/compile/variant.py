@@ -13,12 +13,18 @@ from ..autograd import graph
 from ..kernel import tape
 from ..kernel.tape import Fake
 from ..tensor import Tensor, contiguous_strides, raw
-from . import call, explain, guards, passes
+from . import call, explain, passes
 from .backward import Backward
-from .capture import CaptureError, Refresher, recording, undo
+from .capture import CaptureError, Recorder, Refresher, recording, undo
+from .guards import Guards
 from .ir import INPUT, KEPT, OUTPUT, STATE, TEMPORARY
+from .observe import Again, Observer
+from .places import ABSENT, PLAIN, Hooks, Member, State, alike
 from .program import Program, prepare_hosts
 from .structure import MISS, flatten, mode_key, rebuild
+
+
+MOST_RUNS = 1000  # of one capture: each finds functions that the one before did not know
 
 
 class Variant:
@@ -36,41 +42,55 @@ class Variant:
     # --- capture
 
     def _capture(self, args, kwargs, leaves):
-        fn = self.owner.fn
-        self.surroundings = guards.Surroundings(fn, (args, kwargs))
-        modules_before = guards.ModuleGuard(self.surroundings.modules.values())
+        self.observer, self.reached = Observer(), set()
+        for _ in range(MOST_RUNS):
+            try:
+                self._run(args, kwargs, leaves)
+                return
+            except Again:
+                self.observer.again()
+            except tape.Refusal as refusal:
+                raise CaptureError(_refused(refusal)) from None
+        raise CaptureError(f"ng.compile: the compiled function goes on entering new functions after {MOST_RUNS} captures")
+
+    def _run(self, args, kwargs, leaves):
+        """One run of the function on memory that does not exist; whatever happens in it, all is as before afterwards."""
+        o = self.observer
         # Gradients that leaves among the arguments have already are further, hidden arguments.
         self.hidden = [i for i, t in enumerate(leaves) if t._rg and t._node is None and t._grad is not None
-                       and id(t) not in self.surroundings.tensors and not any([t is s for s in leaves[:i]])]
+                       and id(t) not in self.reached and not any([t is s for s in leaves[:i]])]
         every = [*leaves, *[leaves[i]._grad for i in self.hidden]]
-        with recording() as r:
-            swapped = self._stand_in(r, every)
-            given, (args, kwargs) = _as_leaves(leaves, args, kwargs, self.structure)
-            try:
-                result = fn(*args, **kwargs)
-                changed = self.surroundings.changed() or modules_before.difference()
-                failed = None if changed is None else _side_effect(changed)
-            except BaseException as e:
-                failed = e
-        if failed is not None:
-            _restore(swapped)
-            r.restore_versions()
-            undo([(t, g) for t, g, _ in r.leaves.values()], r.optimizers.values())
-            if isinstance(failed, tape.Unlowered):
-                raise CaptureError(_unlowered(failed)) from None
-            raise failed
-        del args, kwargs
-        outs = []
-        self.result_structure = flatten(result, outs)
-        del result
+        swapped, outs, r = [], [], Recorder()
         try:
+            with recording(r), o.watching():
+                swapped = self._stand_in(r, every)
+                given, (args, kwargs) = _as_leaves(leaves, args, kwargs, self.structure)
+                o.give((args, kwargs))
+                result = o.call(self.owner.fn, args, kwargs)
+                del args, kwargs
+                self.result_structure = flatten(result, outs)
+                del result
+                self._differentiable(r, outs, given)
+            if o.refusal is not None:
+                raise o.refusal
+            for place, before, now in o.effects():
+                if not alike(now, before):
+                    raise _side_effect(place, before, now)
+            o.undo()
             self._finish(r, every, outs, given, swapped)
+            found = [t for t in leaves if id(t) in o.tensors and id(t) not in self.reached]
+            if found:  # they stay as they are in the next run
+                self.reached.update(map(id, found))
+                raise Again
         except BaseException:
+            o.undo()
             r.restore_versions()
             undo([(t, g) for t, g, _ in r.leaves.values()], r.optimizers.values())
             raise
         finally:
             _restore(swapped)
+        self.guards = Guards([*o.reads.values(), *self._of_tensors()])
+        self.observer = None
 
     def _stand_in(self, r, leaves):
         """Give the arguments memory of their own for the capture, so that no address of theirs is taken for another's.
@@ -78,7 +98,7 @@ class Variant:
         Arguments that the function also reaches by name stay as they are: the variant is for them alone."""
         swapped, self.fixed = {}, {}
         for i, t in enumerate(leaves):
-            if id(t) in self.surroundings.tensors:
+            if id(t) in self.reached:
                 self.fixed[i] = t
                 r.buffer(t)
             elif id(t) not in swapped:
@@ -90,13 +110,16 @@ class Variant:
                     r.buffers[id(t._buf)].role = INPUT
         return list(swapped.values())
 
-    def _finish(self, r, leaves, outs, given, swapped):
+    def _differentiable(self, r, outs, given):
+        """Capture the backward of results that can still be differentiated."""
         differentiable = [t for t in outs if t._rg and t._node is not None
                           and id(graph.function_of(t._node)[0]) not in r.ran]
         self.backward = None
         if differentiable:
             order = [k for k, t in enumerate(outs) if any([t is d for d in differentiable])]
             self.backward = Backward(r, differentiable, order, given)
+
+    def _finish(self, r, leaves, outs, given, swapped):
         # Graphs that are left over (create_graph) hold what they saved.
         r.ran.clear()
         for t in outs:
@@ -190,7 +213,7 @@ class Variant:
     def _keep_state(self, r, outs):
         """Give real memory to what outlives the call: gradients, new optimizer states."""
         self.gradients, self.states_of = [], set()
-        known = self.surroundings.tensors
+        known = self.observer.tensors
         for key, (t, _, _) in list(r.leaves.items()):
             if t._buf.__class__ is Fake or (id(t) in r.born and id(t) not in known):
                 del r.leaves[key]  # made inside: nobody can look at its gradient afterwards
@@ -207,7 +230,7 @@ class Variant:
                         self._real(r, v)
                         self.once = True
                     if isinstance(v, Tensor):
-                        self.surroundings.tensors[id(v)] = v
+                        known[id(v)] = v
                         self.states_of.add(id(v))
                     del v
                 del state, p
@@ -238,15 +261,10 @@ class Variant:
                     return f"{what} of tensor argument {i} changed from {show(b)} to {show(a)}"
         if self.mode != other.mode:
             return f"the grad or inference mode changed from {other.mode} to {self.mode}"
-        if other.module_guard is not None and (changed := other.module_guard.difference()):
-            return changed
-        s, t = self.surroundings, other.surroundings
-        for (_, name, a), (_, _, b) in zip([*s.names, *s.fields], [*t.names, *t.fields]):
-            if a != b:
-                return f"{name} changed from {b!r} to {a!r}"
-        for (_, a), (_, b) in zip(s.cells, t.cells):
-            if a != b:
-                return f"a variable of the enclosing function changed from {b!r} to {a!r}"
+        changed = other.guards.difference()
+        if changed is not None:
+            place, value = changed
+            return f"{place.text()} changed from {value!r} to {place.get()!r}"
         return "a tensor that the function uses was replaced, or its requires_grad or gradient changed"
 
     def check_held(self):
@@ -260,6 +278,9 @@ class Variant:
                 continue
             for holder in gc.get_referrers(b.obj):
                 if isinstance(holder, Tensor):
+                    import os
+                    if os.environ.get("DBG"):
+                        import sys as S; S.path.insert(0,"/tmp"); import dbg; dbg.why(holder)
                     undo(self.before, self.states)
                     users = [u for u in gc.get_referrers(holder) if not isinstance(u, (type(sys._getframe()), list))]
                     names = ", ".join(sorted({type(u).__name__ for u in users}))
@@ -271,14 +292,13 @@ class Variant:
     # --- guards and the call
 
     def _guards(self, r, leaves):
-        s = self.surroundings
+        reached = self.observer.tensors
         known = {id(b.obj) for b in r.buffers.values() if b.role == STATE} | {
             id(b.array) for b in r.buffers.values() if b.role == KEPT}
         given = {id(t) for t in leaves}
         # An optimizer's state is replaced as a whole, which is looked at by itself.
-        self.tensors = [t for t in s.tensors.values() if id(t) not in self.states_of and (
+        self.tensors = [t for t in reached.values() if id(t) not in self.states_of and (
             id(t._buf) in known or id(t) in given or t._rg)]
-        self.module_guard = guards.ModuleGuard(s.modules.values()) if s.modules else None
         self.grads = [(t, before) for t, before, reads in r.leaves.values() if reads]
         self.optimizers = [o for o, _ in r.optimizers.values()]
         self.forms = {}  # number of an optimizer: which of its settings are zero, when its memory was last compared
@@ -289,6 +309,16 @@ class Variant:
         self.versions = [(v, n) for v, n in written if id(v) not in by_version]
         r.restore_versions()
         self.keep = [b.obj for b in r.buffers.values() if b.role == STATE]
+
+    def _of_tensors(self):
+        """(place, value) of the tensors that the step reaches by name: what they are, their hooks and gradients."""
+        for t in self.tensors:
+            for place in (State(t), *([Hooks(t)] if t._rg and t._node is None else [])):
+                yield place, place.get()
+        for t, before in self.grads:
+            yield Member(t, Tensor._grad), before
+            if before is not None:
+                yield State(before), State(before).get()
 
     def _apart(self, r, leaves, written, swapped):
         """Arguments must not lie in memory that the function reaches by name where one of the two is written."""
@@ -319,7 +349,9 @@ class Variant:
         self.before = self.states = None
         result = self.fast(*leaves)
         if result is MISS:
-            raise RuntimeError("ng.compile: the guards of a new variant do not hold; please report this")
+            changed = self.guards.difference()
+            changed = f" ({changed[0].text()} was {changed[1]!r}, is {changed[0].get()!r})" if changed else ""
+            raise RuntimeError(f"ng.compile: the guards of a new variant do not hold{changed}; please report this")
         return result
 
     def refresh(self, k, settings=None):
@@ -364,8 +396,10 @@ def _stand_ins(optimizer, live):
             p._grad = grad
 
 
-def _unlowered(e):
-    """The message for something without a compiled form, from where it was raised."""
+def _refused(e):
+    """The message of a refused capture; for something without a compiled form, from where it was raised."""
+    if not isinstance(e, tape.Unlowered):
+        return str(e)
     op, line, tb = None, None, e.__traceback__
     while tb is not None:
         code = tb.tb_frame.f_code
@@ -379,9 +413,16 @@ def _unlowered(e):
             "exist only when the step runs; keep it out of the compiled function, or pass fallback=True to run it eagerly.")
 
 
-def _side_effect(what):
-    return CaptureError(f"ng.compile: the compiled function has an effect in Python: {what}. A replay would not have it: "
-                        "return the value, keep it in a tensor, or change it outside of the compiled function")
+def _side_effect(place, before, now):
+    what = "" if isinstance(before, tuple) and not isinstance(now, str) or _shown(now) is None or _shown(before) is None else (
+        f" from {_shown(before)} to {_shown(now)}")
+    return CaptureError(f"ng.compile: the compiled function has an effect in Python: {place.text()} changes{what}. A replay would "
+                        "not have it: return the value, keep it in a tensor, or change it outside of the compiled function")
+
+
+def _shown(x):
+    """A value in a message, if it is short and has one without its tensors' values."""
+    return repr(x) if isinstance(x, PLAIN) else "a tensor" if isinstance(x, Tensor) else str(x) if x is ABSENT else None
 
 
 def _as_leaves(leaves, args, kwargs, structure):

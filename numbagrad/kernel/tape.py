@@ -18,7 +18,11 @@ BASE = 1 << 60  # fake addresses begin here: above every real one, below the sig
 FLAGS = WeakValueDictionary()  # address -> Words of a captured launch, whose kernel sets them on bad input
 
 
-class Unlowered(RuntimeError):
+class Refusal(BaseException):
+    """A capture that cannot go on; no handler of the user's may take it for an error of theirs."""
+
+
+class Unlowered(Refusal):
     """Something in a captured step needs values that exist only when the step runs."""
 
 

@@ -1,0 +1,348 @@
+"""Places: where a step read a Python value from, and what must still be there when it runs again.
+
+A place knows how to look (``get``) and, for what steps write, how to put a value there (``put``). What was read is compared
+by identity; numbers, strings and the like, which have none that matters, by type and value, where 0.0 is not -0.0 and 1 not
+True (``alike``)."""
+
+from __future__ import annotations
+
+import collections
+import operator
+import struct
+import types
+
+import numpy as np
+
+
+TABLES = ("hooks", "acc_prehooks", "post_acc", "acc_hooks")  # of hooks of a leaf
+
+
+class Absent:
+    """What a place without a value holds."""
+
+    def __repr__(self):
+        return "(nothing)"
+
+
+ABSENT = Absent()
+PLAIN = (bool, int, float, complex, str, bytes, type(None))
+_PLAIN = frozenset(PLAIN) | {types.EllipsisType, types.NotImplementedType}
+_pack = struct.Struct("d").pack
+
+
+def alike(now, then):
+    """Whether a value is what it was."""
+    if now is then:
+        return True
+    cls = now.__class__
+    if cls is not then.__class__:
+        return False
+    if cls is float:
+        return _pack(now) == _pack(then)
+    if cls is complex:
+        return _pack(now.real) + _pack(now.imag) == _pack(then.real) + _pack(then.imag)
+    if cls in _PLAIN:
+        return now == then
+    if isinstance(now, np.generic):
+        return now.dtype == then.dtype and now.tobytes() == then.tobytes()
+    if isinstance(now, tuple):
+        return len(now) == len(then) and all([alike(a, b) for a, b in zip(now, then)])
+    if cls is frozenset:
+        return now == then and all([isinstance(x, PLAIN) for x in now])
+    if cls is slice:
+        return alike((now.start, now.stop, now.step), (then.start, then.stop, then.step))
+    if cls is types.MethodType:
+        return now.__func__ is then.__func__ and now.__self__ is then.__self__
+    if cls is types.FunctionType:  # an op's function is replaced by a faster one at its first use
+        return now.__module__ == "numbagrad" == then.__module__ and now.__qualname__ == then.__qualname__
+    if cls is range or isinstance(now, (np.dtype,)):
+        return now == then
+    return False
+
+
+class Place:
+    """Something that can be read again. ``root`` is the object that it belongs to; equal keys are equal places."""
+
+    __slots__ = ("root", "name")
+
+    def __init__(self, root, name=None):
+        self.root, self.name = root, name
+
+    @property
+    def key(self):
+        return type(self), id(self.root), self.name
+
+    def holds(self, then):
+        """Whether what was read is still there."""
+        return alike(self.get(), then)
+
+    def save(self):
+        """What ``put`` needs to make the place as it is now."""
+        return self.get()
+
+    def __repr__(self):
+        return f"{type(self).__name__}({type(self.root).__name__}, {self.name!r})"
+
+
+class Entry(Place):
+    """An item of a dict: an instance's attribute, a module's global name, a registered parameter, an item of the user's."""
+
+    __slots__ = ("owner",)
+
+    def __init__(self, table, name, owner=None):
+        self.root, self.name, self.owner = table, name, owner
+
+    @property
+    def key(self):
+        return Entry, id(self.root), self.name.__class__, self.name
+
+    def get(self):
+        return dict.get(self.root, self.name, ABSENT)
+
+    def put(self, value):
+        if value is ABSENT:
+            dict.pop(self.root, self.name, None)
+        else:
+            dict.__setitem__(self.root, self.name, value)
+
+    def text(self):
+        """The place in words."""
+        if isinstance(self.owner, types.ModuleType):
+            return f"{self.owner.__name__}.{self.name}"
+        return f"the global variable '{self.name}'" if self.owner == "globals" else (
+            f"item {self.name!r} of a dict" if self.owner is None else f"{type(self.owner).__name__}.{self.name}")
+
+
+class Item(Place):
+    """An item of a list, or of another sequence without code of its own."""
+
+    __slots__ = ()
+
+    def get(self):
+        try:
+            return self.root[self.name]
+        except (IndexError, KeyError):
+            return ABSENT
+
+    def text(self):
+        return f"item {self.name} of a {type(self.root).__name__}"
+
+
+class Cell(Place):
+    """A variable of an enclosing function."""
+
+    __slots__ = ()
+
+    def get(self):
+        try:
+            return self.root.cell_contents
+        except ValueError:
+            return ABSENT
+
+    def put(self, value):
+        if value is ABSENT:
+            del self.root.cell_contents
+        else:
+            self.root.cell_contents = value
+
+    def text(self):
+        return f"the variable '{self.name}' of the enclosing function"
+
+    @property
+    def key(self):
+        return Cell, id(self.root)
+
+
+class Member(Place):
+    """An attribute that C code keeps: a slot (``name`` is its descriptor)."""
+
+    __slots__ = ()
+
+    def get(self):
+        try:
+            return self.name.__get__(self.root)
+        except AttributeError:
+            return ABSENT
+
+    def put(self, value):
+        if value is ABSENT:
+            self.name.__delete__(self.root)
+        else:
+            self.name.__set__(self.root, value)
+
+    @property
+    def key(self):
+        return Member, id(self.root), id(self.name)
+
+    def text(self):
+        return f"{type(self.root).__name__}.{self.name.__name__}"
+
+
+class Lookup(Place):
+    """A name looked up in a class and its bases."""
+
+    __slots__ = ()
+
+    def get(self):
+        for c in self.root.__mro__:
+            if self.name in c.__dict__:
+                return c.__dict__[self.name]
+        return ABSENT
+
+    def text(self):
+        return f"the class attribute {self.root.__name__}.{self.name}"
+
+
+class Protocols(Place):
+    """All special methods of a class (``name``: theirs)."""
+
+    __slots__ = ()
+
+    def get(self):
+        mro = [c.__dict__ for c in self.root.__mro__]
+        return tuple([next((t[n] for t in mro if n in t), ABSENT) for n in self.name])
+
+    @property
+    def key(self):
+        return Protocols, id(self.root)
+
+    def text(self):
+        return f"the special methods of {self.root.__name__}"
+
+
+class ClassEntry(Place):
+    """An attribute of one class, as written."""
+
+    __slots__ = ()
+
+    def get(self):
+        return self.root.__dict__.get(self.name, ABSENT)
+
+    def put(self, value):
+        if value is ABSENT:
+            type.__delattr__(self.root, self.name)
+        else:
+            type.__setattr__(self.root, self.name, value)
+
+    text = Lookup.text
+
+
+class Field(Place):
+    """A field of a function, such as its code and defaults."""
+
+    __slots__ = ()
+
+    def get(self):
+        return getattr(self.root, self.name)
+
+    def text(self):
+        return f"{self.name} of {self.root.__qualname__}()"
+
+
+class Length(Place):
+    """How many items a container has."""
+
+    __slots__ = ()
+
+    def get(self):
+        return len(self.root)
+
+    def text(self):
+        return f"the length of a {type(self.root).__name__}"
+
+
+class Global(Place):
+    """A value that a function of the library tells, such as the default dtype; ``root`` is the function."""
+
+    __slots__ = ()
+
+    def get(self):
+        return self.root()
+
+    def text(self):
+        return self.name
+
+
+def items_of(x):
+    """The items of a container, as they are now."""
+    if isinstance(x, dict):
+        return tuple([v for pair in dict.items(x) for v in pair])
+    if isinstance(x, list):
+        return tuple(list.__iter__(x))
+    return tuple(x)
+
+
+class Content(Place):
+    """All items of a container."""
+
+    __slots__ = ()
+
+    def get(self):
+        return items_of(self.root)
+
+    def holds(self, then):
+        now = items_of(self.root)
+        return len(now) == len(then) and all([a is b or alike(a, b) for a, b in zip(now, then)])
+
+    def put(self, value):
+        x = self.root
+        if isinstance(x, dict):
+            dict.clear(x)
+            for k, v in zip(value[::2], value[1::2]):
+                dict.__setitem__(x, k, v)
+        elif isinstance(x, list):
+            list.__setitem__(x, slice(None), value)
+        elif isinstance(x, (set, bytearray)):
+            x.clear()
+            (x.update if isinstance(x, set) else x.extend)(value)
+        else:
+            x.clear()
+            x.extend(value)
+
+    def text(self):
+        return f"a {type(self.root).__name__} of {len(self.root)} items"
+
+
+class Numbers(Place):
+    """The numbers in a NumPy array."""
+
+    __slots__ = ()
+
+    def get(self):
+        a = self.root
+        return a.shape, a.dtype.str, a.tobytes()
+
+    def text(self):
+        return f"a NumPy array of shape {self.root.shape}"
+
+
+class State(Place):
+    """What a tensor is: its memory, form and place in a graph."""
+
+    __slots__ = ()
+    FIELDS = ("_buf", "_ptr", "_shape", "_strides", "_kind", "_rg")
+
+    def get(self):
+        t = self.root
+        return (*[getattr(t, n) for n in self.FIELDS], t._node is None)
+
+    def text(self):
+        return f"the memory, shape, strides, dtype or requires_grad of a tensor of shape {list(self.root._shape)}"
+
+
+class Hooks(Place):
+    """The hooks of a leaf."""
+
+    __slots__ = ()
+
+    def get(self):
+        more = self.root.__dict__.get("_numbagrad")
+        return () if more is None else tuple([(n, *more[n].values()) for n in TABLES if more.get(n)])
+
+    def text(self):
+        return "the hooks of a tensor"
+
+
+CONTAINERS = (dict, list, set, collections.deque, bytearray)
+MUTABLE = (*CONTAINERS, np.ndarray)
+keys_of = operator.methodcaller("keys")

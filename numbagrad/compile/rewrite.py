@@ -1,0 +1,590 @@
+"""Functions rewritten so that whatever they read, call, write and look into passes through a hook.
+
+Before a capture runs a function, its code is replaced by one compiled from the same source, in which every attribute, item,
+global name, free variable, call, iteration and truth test goes through a function of ``observe.HOOKS``: ``a.b`` becomes
+``attribute(a, "b")``. Lines, names and meaning stay what they are, and hooks do nothing but the operation itself in threads
+that capture nothing. The hooks stand in the code's constants, so that no name of the user's can meet theirs.
+"""
+
+from __future__ import annotations
+
+import __future__
+
+import ast
+import functools
+import inspect
+import linecache
+import sys
+import types
+import warnings
+
+from .bindings import Names
+
+FUTURE = functools.reduce(int.__or__, [getattr(__future__, n).compiler_flag for n in __future__.all_feature_names])
+MARK = "\0hook "  # before the name of a hook, where the code has it among its constants
+CELLS, GLOBALS = MARK + "closure", MARK + "globals"
+# Functions that look at the frame which calls them.
+OF_THE_FRAME = ("locals", "globals", "vars", "dir", "eval", "exec", "super")
+SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+
+
+class NoSource(Exception):
+    """A function whose source is not there, or is not what was compiled."""
+
+
+def rewritten(fn):
+    """The code of a function with hooks in it; NoSource where its source cannot be found."""
+    code, hooks = _template(fn.__code__, _lines(fn)), _hooks()
+    return _filled(code, {**hooks, CELLS: fn.__closure__ or (), GLOBALS: fn.__globals__})
+
+
+def _hooks():
+    from . import observe
+    return {MARK + name: hook for name, hook in observe.HOOKS.items()}
+
+
+def _filled(code, table):
+    """The code with what stands for its marks in the place of them."""
+    consts = tuple([table.get(c, c) if c.__class__ is str else _filled(c, table) if isinstance(c, types.CodeType) else c
+                    for c in code.co_consts])
+    return code.replace(co_consts=consts)
+
+
+def _lines(fn):
+    name = fn.__code__.co_filename
+    linecache.checkcache(name)
+    lines = linecache.getlines(name, fn.__globals__)
+    if not lines and name == "<string>" and fn.__globals__.get("__name__") == "__main__" and "-c" in sys.orig_argv[:-1]:
+        lines = sys.orig_argv[sys.orig_argv.index("-c") + 1].splitlines(True)
+    if not lines:
+        raise NoSource(f"the source of {fn.__qualname__}() cannot be read ({name})")
+    return tuple(lines)
+
+
+_templates: dict = {}
+
+
+def _template(code, lines):
+    """``code`` with marks for its hooks; made once for each code object."""
+    kept, found = _templates.get(id(code), (None, None))
+    if kept is not code:
+        node, within, imports = _find(code, lines)
+        found = _compiled(node, within, code, imports, Rewriter(code.co_freevars, _class_of(within)))
+        found = _like(found, code)
+        _templates[id(code)] = code, found
+    return found
+
+
+def _like(new, code):
+    changes = {"co_name": code.co_name}
+    if hasattr(code, "co_qualname"):
+        changes["co_qualname"] = code.co_qualname
+    if new.co_freevars != code.co_freevars:
+        raise NoSource(f"the free variables of {code.co_name}() differ from those of its source")
+    return new.replace(**changes)
+
+
+@functools.lru_cache(64)
+def _tree(lines):
+    """(node, nodes around it) of each function in a file, and the imports at its top: calls of imported names compile to
+    other instructions."""
+    tree = ast.parse("".join(lines))
+    found = []
+
+    def walk(node, around):
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, SCOPES):
+                found.append((child, around))
+            walk(child, (*around, child) if isinstance(child, (*SCOPES, ast.ClassDef)) else around)
+    walk(tree, ())
+    imports = Names(tree).imports
+    return found, imports
+
+
+def _find(code, lines):
+    """(node, nodes around it, imports of its file) of a function, whose source must compile to the code that runs."""
+    try:
+        every, imports = _tree(lines)
+    except SyntaxError as error:
+        raise NoSource(f"the source of {code.co_name}() cannot be parsed: {error}") from None
+    name = code.co_name
+    fits = [(node, around) for node, around in every if _first_line(node) == code.co_firstlineno
+            and getattr(node, "name", "<lambda>") == name]
+    for node, around in fits:
+        try:
+            plain = _compiled(node, around, code, imports, None)
+        except (SyntaxError, NoSource):
+            continue
+        if _equal(plain, code):
+            return node, around, imports
+    if len(fits) == 1 and _has_asserts(fits[0][0]) and _similar(fits[0][0], code):
+        return *fits[0], imports  # a test framework may have rewritten its assertions
+    raise NoSource(f"the source of {name}() in {code.co_filename}:{code.co_firstlineno} is not what runs; was the file changed?")
+
+
+def _first_line(node):
+    return min([d.lineno for d in getattr(node, "decorator_list", ())] + [node.lineno])
+
+
+def _has_asserts(node):
+    return any(isinstance(n, ast.Assert) for n in ast.walk(node))
+
+
+def _similar(node, code):
+    a = node.args
+    names = [p.arg for p in (*a.posonlyargs, *a.args, *a.kwonlyargs)]
+    return tuple(names) == code.co_varnames[:len(names)] and any(n.startswith("@") for n in code.co_names)
+
+
+def _equal(a, b):
+    """Whether two codes do the same, wherever they stand."""
+    same = ("co_code", "co_names", "co_varnames", "co_freevars", "co_cellvars", "co_argcount", "co_kwonlyargcount",
+            "co_posonlyargcount")
+    if (a.co_flags ^ b.co_flags) & ~inspect.CO_NESTED or any(getattr(a, n) != getattr(b, n) for n in same) or len(a.co_consts) != len(b.co_consts):
+        return False
+    return all([_equal(x, y) if isinstance(x, types.CodeType) and isinstance(y, types.CodeType) else
+                type(x) is type(y) and repr(x) == repr(y) for x, y in zip(a.co_consts, b.co_consts)])
+
+
+def _class_of(around):
+    """The innermost class around a function, whose name its private names carry."""
+    return next((n.name for n in reversed(around) if isinstance(n, ast.ClassDef)), None)
+
+
+def _compiled(node, around, code, imports, rewriter):
+    """The code of one function: compiled inside of a function that has its free variables (and its class)."""
+    copy = _copy(node)
+    if not isinstance(copy, ast.Lambda):
+        copy.decorator_list, copy.returns = [], None
+        if hasattr(copy, "type_params"):
+            copy.type_params = []
+    for p in (*copy.args.posonlyargs, *copy.args.args, *copy.args.kwonlyargs, copy.args.vararg, copy.args.kwarg):
+        if p is not None:
+            p.annotation = None
+    copy.args.defaults = [ast.Constant(None) for _ in copy.args.defaults]
+    copy.args.kw_defaults = [d and ast.Constant(None) for d in copy.args.kw_defaults]
+    if rewriter is not None:
+        copy = rewriter.function(copy)
+    name = "<lambda>"
+    if isinstance(copy, ast.Lambda):
+        inner = ast.Expr(copy)
+    else:
+        inner, copy.name = copy, (name := "_____" + copy.name)  # the function's own name stays free
+    of_class, cls = bool(around) and isinstance(around[-1], ast.ClassDef), _class_of(around)
+    if cls is not None:
+        cls = "_____" + cls  # private names are the same, and the class's own name stays free
+    free = [n for n in code.co_freevars if not (of_class and n == "__class__")]
+    binds = [ast.Assign([ast.Name(n, ast.Store())], ast.Constant(None)) for n in free]
+    body = [*binds, ast.ClassDef(cls, [], [], [inner], [], **_params())] if of_class else [*binds, inner]
+    none = ast.arguments([], [], None, [], [], None, [])
+    outer = ast.FunctionDef("outer", none, body, [], None, **_params())
+    top = outer if of_class or cls is None else ast.ClassDef(cls, [], [], [outer], [], **_params())
+    module = ast.Module([*imports, top], [])
+    ast.fix_missing_locations(module)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SyntaxWarning)
+        made = compile(module, code.co_filename, "exec", code.co_flags & FUTURE, True)
+    return _inner(made, name, 3 if of_class or cls is not None else 2)
+
+
+def _params():
+    return {"type_params": []} if "type_params" in ast.FunctionDef._fields else {}
+
+
+def _inner(code, name, depth):
+    for c in code.co_consts:
+        if isinstance(c, types.CodeType):
+            if depth == 1:
+                if c.co_name == name:
+                    return c
+            else:
+                found = _inner(c, name, depth - 1)
+                if found is not None:
+                    return found
+    return None
+
+
+def _copy(node):
+    """A copy that keeps what is not changed in place: every node once, with its line."""
+    if isinstance(node, ast.AST):
+        new = type(node)(**{f: _copy(getattr(node, f)) for f in node._fields if hasattr(node, f)})
+        return ast.copy_location(new, node) if hasattr(node, "lineno") else new
+    return [_copy(n) for n in node] if isinstance(node, list) else node
+
+
+def hook(name, *args, keywords=(), at=None):
+    """A call of a hook as a node at the place of another."""
+    node = ast.Call(ast.Constant(MARK + name), list(args), list(keywords))
+    if at is not None:
+        for n in ast.walk(node):
+            if not hasattr(n, "lineno"):
+                ast.copy_location(n, at)
+    return node
+
+
+class Rewriter(ast.NodeTransformer):
+    """Puts hooks into one function and the functions inside of it."""
+
+    def __init__(self, free, cls):
+        self.free, self.cls, self.names = {n: i for i, n in enumerate(free)}, cls, []
+
+    def function(self, node):
+        """The rewritten outermost function."""
+        return self._scope(node)
+
+    # --- names
+
+    def _kind(self, name):
+        """Where a name lives: "inside" (of the function), "cell" or "global"."""
+        name = self._private(name)
+        for depth, scope in enumerate(reversed(self.names)):
+            if scope.is_class and depth:
+                continue  # methods do not see the names of their class
+            if name in scope.globals:
+                return "global"
+            if name in scope.bound:
+                return "inside"
+        return "cell" if name in self.free else "global"
+
+    def _private(self, name):
+        if self.cls and name.startswith("__") and not name.endswith("__") and "." not in name:
+            return f"_{self.cls.lstrip('_')}{name}" if self.cls.strip("_") else name
+        return name
+
+    def visit_Name(self, node):
+        if not isinstance(node.ctx, ast.Load):
+            return node
+        kind, name = self._kind(node.id), self._private(node.id)
+        if kind == "global":
+            return hook("name", ast.Constant(GLOBALS), ast.Constant(name), node, at=node)
+        if kind == "cell":
+            return hook("free", ast.Constant(CELLS), ast.Constant(self.free[name]), ast.Constant(name), node, at=node)
+        return node
+
+    def _announced(self, node, stmts):
+        """Statements with notes before them of the global names and free variables that they bind."""
+        notes = []
+        for name, reads in _bound_by(node):
+            kind, name = self._kind(name), self._private(name)
+            if kind == "global":
+                notes.append(("binds_name", ast.Constant(GLOBALS), ast.Constant(name), ast.Constant(reads)))
+            elif kind == "cell":
+                notes.append(("binds_free", ast.Constant(CELLS), ast.Constant(self.free[name]), ast.Constant(name),
+                              ast.Constant(reads)))
+        return [*[ast.copy_location(ast.Expr(hook(*n, at=node)), node) for n in notes], *stmts]
+
+    # --- scopes
+
+    def _scope(self, node):
+        self.names.append(Names(node, self._private))
+        if isinstance(node, ast.Lambda):
+            node.body = self.visit(node.body)
+        else:
+            node.body = self._body(node.body)
+        self.names.pop()
+        return node
+
+    def _signature(self, node):
+        a = node.args
+        a.defaults = [self.visit(d) for d in a.defaults]
+        a.kw_defaults = [d and self.visit(d) for d in a.kw_defaults]
+        if not isinstance(node, ast.Lambda):
+            node.decorator_list = [self.visit(d) for d in node.decorator_list]
+            for p in (*a.posonlyargs, *a.args, *a.kwonlyargs, a.vararg, a.kwarg):
+                if p is not None:
+                    p.annotation = None
+            node.returns = None
+
+    def visit_FunctionDef(self, node):
+        self._signature(node)
+        return self._announced(ast.copy_location(ast.Assign([ast.Name(node.name, ast.Store())], node), node),
+                               [self._scope(node)])
+
+    def visit_Lambda(self, node):
+        self._signature(node)
+        return hook("made", self._scope(node), at=node)
+
+    def visit_ClassDef(self, node):
+        self._signature_of_class(node)
+        self.names.append(Names(node, self._private))
+        before, self.cls = self.cls, node.name
+        node.body = self._body(node.body)
+        self.cls = before
+        self.names.pop()
+        return node
+
+    def _signature_of_class(self, node):
+        node.bases = [self.visit(b) for b in node.bases]
+        node.keywords = [self.visit(k) for k in node.keywords]
+        node.decorator_list = [self.visit(d) for d in node.decorator_list]
+
+    def _comprehension(self, node):
+        first = node.generators[0]
+        first.iter = self._iterated(first.iter, first.target)
+        self.names.append(Names(node, self._private))
+        for k, g in enumerate(node.generators):
+            if g.is_async:
+                self._refused(node, "asynchronous code")
+            if k:
+                g.iter = self._iterated(g.iter, g.target)
+            g.target = self.visit(g.target)
+            g.ifs = [self._content(i) for i in g.ifs]
+        for field in ("elt", "key", "value"):
+            if hasattr(node, field):
+                setattr(node, field, self.visit(getattr(node, field)))
+        self.names.pop()
+        return hook("made", node, at=node)
+
+    visit_ListComp = visit_SetComp = visit_DictComp = visit_GeneratorExp = _comprehension
+
+    # --- statements
+
+    def _body(self, body):
+        out = []
+        for k, stmt in enumerate(body):
+            if k == 0 and isinstance(stmt, ast.Expr) and isinstance(stmt.value, ast.Constant):
+                out.append(stmt)  # a docstring
+                continue
+            new = self.visit(stmt)
+            out.extend(new if isinstance(new, list) else [new])
+        return out
+
+    def generic_visit(self, node):
+        bound = _bound_by(node) if isinstance(node, ast.stmt) else ()
+        for field, old in ast.iter_fields(node):
+            if isinstance(old, list) and old and isinstance(old[0], ast.stmt):
+                setattr(node, field, self._body(old))
+            elif isinstance(old, list):
+                setattr(node, field, [self.visit(x) if isinstance(x, ast.AST) else x for x in old])
+            elif isinstance(old, ast.AST):
+                setattr(node, field, self.visit(old))
+        return self._announced(node, [node]) if bound else node
+
+    def visit_Assign(self, node):
+        unpacks = any(isinstance(t, (ast.Tuple, ast.List)) for t in node.targets)
+        node.value = self._iterated(node.value, None) if unpacks and not isinstance(node.value, ast.Tuple) else self.visit(
+            node.value)
+        node.targets = [self.visit(t) for t in node.targets]
+        return self._announced(node, [node])
+
+    def visit_AnnAssign(self, node):
+        if node.value is not None:
+            node.value = self.visit(node.value)
+        if not isinstance(node.target, ast.Name):
+            node.target = self.visit(node.target)
+        node.annotation = ast.copy_location(ast.Constant(None), node)
+        return self._announced(node, [node])
+
+    def visit_AugAssign(self, node):
+        value, op = self._content(node.value), type(node.op).__name__
+        if isinstance(node.target, ast.Name):
+            old = self.visit(ast.copy_location(ast.Name(node.target.id, ast.Load()), node.target))
+            new = ast.Assign([node.target], hook("update", ast.Constant(op), old, value, at=node))
+            return self._announced(node, [ast.copy_location(new, node)])
+        target = node.target
+        if isinstance(target, ast.Attribute):
+            target.value = hook("updates", self.visit(target.value), ast.Constant(self._private(target.attr)), at=target)
+        else:
+            target.value = hook("puts", self.visit(target.value), at=target)
+            target.slice = self.visit(target.slice)
+        node.value = value
+        return self._announced(node, [node])
+
+    def visit_For(self, node):
+        announced = _bound_by(node)
+        node.iter = self._iterated(node.iter, node.target)
+        node.target = self.visit(node.target)
+        node.body, node.orelse = self._body(node.body), self._body(node.orelse)
+        return self._announced(node, [node]) if announced else node
+
+    def visit_If(self, node):
+        node.test = self._content(node.test)
+        node.body, node.orelse = self._body(node.body), self._body(node.orelse)
+        return self._announced(node, [node])
+
+    visit_While = visit_If
+
+    def visit_Assert(self, node):
+        node.test = self._content(node.test)
+        node.msg = node.msg and self.visit(node.msg)
+        return node
+
+    def visit_With(self, node):
+        for item in node.items:
+            item.context_expr = hook("context", self.visit(item.context_expr), at=item.context_expr)
+            if item.optional_vars is not None:
+                item.optional_vars = self.visit(item.optional_vars)
+        node.body = self._body(node.body)
+        return self._announced(node, [node])
+
+    def visit_ExceptHandler(self, node):
+        node.type = node.type and self.visit(node.type)
+        node.body = self._body(node.body)
+        node.body.insert(0, ast.copy_location(ast.Expr(hook("handled", at=node)), node))
+        return node
+
+    def visit_Match(self, node):
+        before = []
+        for p in ast.walk(ast.Module([ast.Expr(ast.Constant(None)), *[ast.Expr(c.pattern) for c in node.cases]], [])):
+            if isinstance(p, ast.MatchClass):
+                self._refused(node, "a class pattern")
+            if isinstance(p, ast.MatchValue):
+                before.append(ast.copy_location(ast.Expr(self.visit(_copy(p.value))), node))
+        node.subject = self._content(node.subject)
+        for case in node.cases:
+            case.guard = case.guard and self._content(case.guard)
+            case.body = self._body(case.body)
+        return self._announced(node, [*before, node])
+
+    def visit_ImportFrom(self, node):
+        notes = [ast.copy_location(ast.Expr(hook("imported", ast.Constant(GLOBALS), ast.Constant(node.module or ""),
+                                                 ast.Constant(a.name), ast.Constant(node.level), at=node)), node)
+                 for a in node.names]
+        return self._announced(node, [node, *notes])
+
+    def _refused(self, node, what):
+        raise NoSource(f"{what} in line {node.lineno} is not followed by ng.compile")
+
+    def visit_AsyncFunctionDef(self, node):
+        self._refused(node, "asynchronous code")
+
+    visit_Await = visit_AsyncFor = visit_AsyncWith = visit_AsyncFunctionDef
+
+    # --- expressions
+
+    def _content(self, node):
+        """An operand that C code looks into."""
+        new = self.visit(node)
+        if self._fresh(node) or isinstance(node, (ast.Constant, ast.Compare, ast.JoinedStr)) or (
+                isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not)):
+            return new
+        return hook("content", new, at=node)
+
+    def _fresh(self, node):
+        """Whether a name is that of arguments which every call collects anew."""
+        return isinstance(node, ast.Name) and bool(self.names) and node.id in self.names[-1].fresh
+
+    def _iterated(self, node, target):
+        if self._fresh(node):
+            return self.visit(node)
+        deep = ast.Constant(isinstance(target, (ast.Tuple, ast.List)))
+        return hook("iterated", self.visit(node), deep, at=node)
+
+    def visit_Attribute(self, node):
+        value, name = self.visit(node.value), self._private(node.attr)
+        if isinstance(node.ctx, ast.Load):
+            return hook("attribute", value, ast.Constant(name), at=node)
+        node.value = hook("writes", value, ast.Constant(name), at=node)
+        return node
+
+    def visit_Subscript(self, node):
+        value = self.visit(node.value)
+        if isinstance(node.ctx, ast.Load):
+            return hook("item", value, self._index(node.slice), at=node)
+        node.value = hook("puts", value, at=node)
+        node.slice = self.visit(node.slice)
+        return node
+
+    def _index(self, node):
+        """An index as an expression: ``a:b`` is no expression where no brackets are."""
+        if isinstance(node, ast.Slice):
+            parts = [ast.Constant(None) if p is None else self.visit(p) for p in (node.lower, node.upper, node.step)]
+            return hook("slice", *parts, at=node)
+        if isinstance(node, ast.Tuple):
+            node.elts = [self._index(e) for e in node.elts]
+            return node
+        return self.visit(node)
+
+    def visit_Call(self, node):
+        f = node.func
+        if isinstance(f, ast.Name) and f.id in OF_THE_FRAME and self._kind(f.id) == "global":
+            node.args, node.keywords = [self.visit(a) for a in node.args], [self.visit(k) for k in node.keywords]
+            if f.id != "super" and not (node.args and f.id in ("vars", "dir")):
+                node.func = hook("of_the_frame", f, at=node)
+                return node
+            if f.id == "super":
+                return node
+        func = self.visit(f)
+        args = [self.visit(a) for a in node.args]
+        keywords = [ast.keyword(k.arg, self.visit(k.value) if k.arg else self._content(k.value)) for k in node.keywords]
+        return hook("call", func, *args, keywords=keywords, at=node)
+
+    def visit_Starred(self, node):
+        node.value = self._iterated(node.value, None) if isinstance(node.ctx, ast.Load) else self.visit(node.value)
+        return node
+
+    def visit_YieldFrom(self, node):
+        node.value = self._iterated(node.value, None)
+        return node
+
+    def visit_BinOp(self, node):
+        node.left, node.right = self._content(node.left), self._content(node.right)
+        return hook("combined", node, at=node)
+
+    def visit_UnaryOp(self, node):
+        node.operand = self._content(node.operand)
+        return node
+
+    def visit_BoolOp(self, node):
+        node.values = [*[self._content(v) for v in node.values[:-1]], self.visit(node.values[-1])]
+        return node
+
+    def visit_IfExp(self, node):
+        node.test, node.body, node.orelse = self._content(node.test), self.visit(node.body), self.visit(node.orelse)
+        return node
+
+    def visit_Compare(self, node):
+        if len(node.ops) == 1 and isinstance(node.ops[0], (ast.In, ast.NotIn)):
+            node.left = self.visit(node.left)
+            found = hook("contains", node.left, self.visit(node.comparators[0]), at=node)
+            return found if isinstance(node.ops[0], ast.In) else ast.copy_location(ast.UnaryOp(ast.Not(), found), node)
+        if all(isinstance(op, (ast.Is, ast.IsNot)) for op in node.ops):
+            node.left, node.comparators = self.visit(node.left), [self.visit(c) for c in node.comparators]
+            return node
+        node.left, node.comparators = self._content(node.left), [self._content(c) for c in node.comparators]
+        return node
+
+    def visit_FormattedValue(self, node):
+        node.value = self._content(node.value)
+        node.format_spec = node.format_spec and self.visit(node.format_spec)
+        return node
+
+    def visit_Dict(self, node):
+        node.values = [self._content(v) if k is None else self.visit(v) for k, v in zip(node.keys, node.values)]
+        node.keys = [k and self.visit(k) for k in node.keys]
+        return hook("made", node, at=node)
+
+    def visit_List(self, node):
+        node.elts = [self.visit(e) for e in node.elts]
+        return hook("made", node, at=node) if isinstance(node.ctx, ast.Load) else node
+
+    def visit_Set(self, node):
+        node.elts = [self.visit(e) for e in node.elts]
+        return hook("made", node, at=node)
+
+
+def _bound_by(node):
+    """(name, whether it is read as well) of the names that a statement itself binds or deletes."""
+    found = {}
+
+    def walk(n, top):
+        if isinstance(n, SCOPES) and not top:
+            return
+        if isinstance(n, ast.Name) and not isinstance(n.ctx, ast.Load):
+            found.setdefault(n.id, False)
+        elif isinstance(n, (ast.FunctionDef, ast.ClassDef)):
+            found.setdefault(n.name, False)
+            if not top or isinstance(n, ast.FunctionDef):
+                return
+        elif isinstance(n, (ast.Import, ast.ImportFrom)):
+            for a in n.names:
+                found.setdefault((a.asname or a.name).partition(".")[0], False)
+        elif isinstance(n, ast.ExceptHandler) and n.name:
+            found.setdefault(n.name, False)
+        if isinstance(n, ast.AugAssign) and isinstance(n.target, ast.Name):
+            found[n.target.id] = True
+        for child in ast.iter_child_nodes(n):
+            if not isinstance(child, ast.stmt):
+                walk(child, False)
+    walk(node, True)
+    return list(found.items())
