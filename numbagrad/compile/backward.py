@@ -51,6 +51,42 @@ class CompiledBackward(Node):
                            "derivative inside of it (with create_graph=True), or call the function uncompiled")
 
 
+class SpentBackward(Node):
+    """Stands for a graph that the compiled function has used up itself; ``ctx`` is the error of using it again."""
+
+    __slots__ = ()
+
+    @property
+    def outputs(self):
+        return len(self.ctx[0])
+
+    def backward(self, g):
+        raise type(self.ctx[1])(*self.ctx[1].args)
+
+
+class Spent:
+    """The backward of results whose graph is used up: nobody may ask for it, and who does gets eager's error."""
+
+    grads = ()
+
+    def __init__(self, order, error):
+        self.order, self.error = order, error.with_traceback(None)
+
+    def divide(self, recorder, calls):
+        """As of ``Backward``: all is forward."""
+        return calls, [], []
+
+    def build(self, recorder, calls, leaves, variant):
+        """Nothing is compiled."""
+
+    def node(self, memory, arguments):
+        """The node of one call's results."""
+        node = object.__new__(SpentBackward)
+        node.next, node.saved, node.seq, node.hooks = (), (), graph.sequence(), None
+        node.ctx = self.order, self.error
+        return node
+
+
 class Backward:
     """The backward part of a captured function."""
 

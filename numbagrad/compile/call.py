@@ -14,6 +14,7 @@ from ..autograd.graph import Output
 from ..kernel import jit, tape
 from ..tensor import Tensor, raw
 from .driver import walk_with
+from .places import PLAIN, Cell, Entry, Hooks, Itself
 from .structure import MISS, mode_key, rebuild
 from .words import compare
 
@@ -28,11 +29,13 @@ def text_of(self):
     env = {"MISS": MISS, "STATE": modes.STATE, "mode_key": mode_key, "MODE": self.mode, "V": self, "TAPE": tape.TAPE,
            "empty": np.empty, "peek": storage._peek, "new": object.__new__, "Tensor": Tensor}
     p = self.program
-    public = len(self.leaves) - len(self.hidden)
+    public = len(self.leaves) - len(self.hidden) - len(self.places)
     head = f"def call({''.join(n + ', ' for n in names[:public])}):\n"
     for k, i in enumerate(self.hidden):
         env[f"C{i}"] = self.leaves[i][0]
         head += f"    a{public + k} = a{i}._grad if a{i}.__class__ is C{i} else None\n"
+    for k, place in enumerate(self.places, public + len(self.hidden)):
+        head += f"    a{k} = {_fetched(place, k, env)}\n"
     checks = []
     for i, (cls, kind, shape, strides, rg, leaf) in enumerate(self.leaves):
         env[f"C{i}"], env[f"K{i}"], env[f"S{i}"] = cls, kind, shape
@@ -41,6 +44,9 @@ def text_of(self):
                    f"a{i}._rg is {rg!r}"]
         if rg:
             checks.append(f"a{i}._node is {'None' if leaf else 'not None'}")
+        if leaf and i not in self.fixed:
+            checks.append(f"('_numbagrad' not in a{i}.__dict__ or not Hooks(a{i}).get())")
+            env["Hooks"] = Hooks
     for i, j, one in self.aliases:
         checks.append(f"a{j} is a{i}" if one else f"a{i}._buf is not a{j}._buf")
     for i, others in self.apart:
@@ -69,6 +75,9 @@ def text_of(self):
                 if name not in SETTINGS_SKIP:
                     keys.append(f"G{k}_{j}[{name!r}]")
                     values.append(v)
+        # A list may change without becoming another one.
+        keys = [f"tuple({key})" if isinstance(v, list) else key for key, v in zip(keys, values)]
+        values = [tuple(v) if isinstance(v, list) else v for v in values]
         plain = [(key, v) for key, v in zip(keys, values) if not isinstance(v, Tensor)]
         cell[:] = tuple([v for _, v in plain]), None  # those of the tables, and some that need another program
         lines += [f"    settings = ({''.join([key + ', ' for key, _ in plain])})", f"    if settings != SET{k}[0]:",
@@ -164,9 +173,22 @@ def text_of(self):
     if self.gradient_of:
         lines += [f"    a{i}._grad = {m}" for i, m in zip(self.gradient_of, made[-len(self.gradient_of):])]
         del made[-len(self.gradient_of):]
+    at = len(made) - sum([e.count for e in self.effects])
+    for k, e in enumerate(self.effects):
+        env[f"effect{k}"], env["rebuild"] = e.apply, rebuild
+        if e.structure == "*":
+            value = made[at]
+        elif e.count == 0 and e.structure[0] in ("object", *[c.__name__ for c in PLAIN]):
+            env[f"value{k}"] = rebuild(e.structure, iter(()))
+            value = f"value{k}"
+        else:
+            env[f"value{k}"] = e.structure
+            value = f"rebuild(value{k}, iter(({''.join(m + ', ' for m in made[at:at + e.count])})))"
+        at += e.count
+        lines.append(f"    effect{k}({value})")
     if self.result_structure == "*":
         lines.append(f"    return {made[0]}")
-    elif self.result_structure == ("NoneType", None):
+    elif self.result_structure[0] == "NoneType":
         lines.append("    return None")
     else:
         env["rebuild"], env["RESULT"] = rebuild, self.result_structure
@@ -181,7 +203,7 @@ def build(self):
     self.fast = jit.define(text, "call", env)
     if self.flat:
         # The same as the owner's own call: what does not fit goes the slow way.
-        names = [f"a{i}" for i in range(len(self.leaves) - len(self.hidden))]
+        names = [f"a{i}" for i in range(len(self.leaves) - len(self.hidden) - len(self.places))]
         every = "".join(n + ", " for n in names)
         bound = text[text.index("\n") + 1:].replace(
             "        return MISS\n", f"        return self.slow(given(({every})), {{}})\n")
@@ -189,6 +211,14 @@ def build(self):
         head += f"    if more or kwargs:\n        return self.slow((*given(({every})), *more), kwargs)\n"
         env["given"] = _given
         self.bound = jit.define(head + bound, "call", env)
+
+
+def _fetched(place, k, env):
+    """An expression for what is at a place now."""
+    env[f"place{k}"] = place.root if place.__class__ in (Entry, Itself, Cell) else place
+    if place.__class__ is Entry and isinstance(place.name, str):
+        return f"place{k}.get({place.name!r})"
+    return f"place{k}" if place.__class__ is Itself else f"place{k}.cell_contents" if place.__class__ is Cell else f"place{k}.get()"
 
 
 def _given(args):

@@ -343,26 +343,23 @@ class Recorder:
     def stepping(self, optimizer):
         """An optimizer's step begins."""
         if id(optimizer) not in self.optimizers:
-            state = {k: dict(v) if isinstance(v, dict) else v for k, v in optimizer.state.items()}
+            state = {k: (v, dict(v)) if isinstance(v, dict) else (v, None) for k, v in optimizer.state.items()}
             self.optimizers[id(optimizer)] = optimizer, state
         for group in optimizer.param_groups:
             for p in group["params"]:
                 self.leaf(p)
                 self.buffer(p)
 
-    def step(self, optimizer, step, args, kwargs):
-        """An optimizer's step, in the place of ``step(*args)``."""
-        from ..optim import optimizer as o
-        if (optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks or o._global_pre_hooks
-                or o._global_post_hooks):
-            raise Refusal("ng.compile: an optimizer with step hooks runs Python code in every step; remove the hooks, or "
-                               "call its step outside of the compiled function")
-        self.stepping(optimizer)
-        before, self.optimizer = self.optimizer, optimizer
-        try:
-            return step(optimizer, *args, **kwargs)
-        finally:
-            self.optimizer = before
+    def steps(self, step):
+        """What stands for an optimizer's ``step`` function."""
+        def run(optimizer, *args, **kwargs):
+            self.stepping(optimizer)
+            before, self.optimizer = self.optimizer, optimizer
+            try:
+                return step(optimizer, *args, **kwargs)
+            finally:
+                self.optimizer = before
+        return run
 
 
 def _asked(what):
@@ -381,7 +378,11 @@ def undo(leaves, optimizers):
         t._grad = grad
     for optimizer, state in optimizers:
         optimizer.state.clear()
-        optimizer.state.update(state)
+        for k, (v, items) in state.items():
+            if items is not None:
+                v.clear()
+                v.update(items)
+            optimizer.state[k] = v
 
 
 def _tensors(value):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import functools
+import inspect
 import threading
+import types
 import warnings
 
 from ..kernel import tape
@@ -23,6 +25,19 @@ class CompileWarning(UserWarning):
     """A compiled function runs slower than it might: it recompiles often, or falls back to eager."""
 
 
+METHODS = "_compiled_methods"  # where an instance keeps them
+
+
+class Methods(dict):
+    """The compiled methods of one instance; copies of the instance and files have none."""
+
+    def __reduce__(self):
+        return Methods, ()
+
+    def __deepcopy__(self, memo):
+        return Methods()
+
+
 class CompiledFunction:
     """What ``ng.compile`` returns; call it like the function."""
 
@@ -37,24 +52,36 @@ class CompiledFunction:
         self.arena = Arena()
         functools.update_wrapper(self, fn, updated=())
         self.__name__ = getattr(fn, "__name__", type(fn).__name__)
-        self.eager = False
+        self.eager = inspect.isgeneratorfunction(inspect.unwrap(getattr(fn, "__func__", fn)))
+        if self.eager:
+            warnings.warn(f"{self.__name__} is a generator function, which runs piece by piece: it runs eagerly", CompileWarning,
+                          stacklevel=3)
 
     def __call__(self, *args, **kwargs):
         return self.slow(args, kwargs)
 
-    def __set_name__(self, owner, name):
-        self.attribute = name
-
     def __get__(self, instance, owner=None):
-        """A method: each instance gets a compiled function of its own."""
+        """A method: each instance (or class, for a class method) gets a compiled function of its own."""
         if instance is None:
             return self
-        found = CompiledFunction(self.fn.__get__(instance), **self.options)
-        vars(instance)[getattr(self, "attribute", self.__name__)] = found
+        try:
+            kept = vars(instance).get(METHODS)
+        except TypeError:  # an instance of slots keeps nothing: it is an argument of one function for all
+            return types.MethodType(self, instance)
+        found = None if kept is None else kept.get(self)
+        if found is None:
+            if isinstance(instance, type):
+                return types.MethodType(self, instance)
+            if kept is None:
+                kept = vars(instance)[METHODS] = Methods()
+            found = kept[self] = CompiledFunction(self.fn.__get__(instance), **self.options)
         return found
 
     def __deepcopy__(self, memo):
         return CompiledFunction(copy.deepcopy(self.fn, memo), **self.options)
+
+    def __reduce__(self):
+        return CompiledFunction, (self.fn, *self.options.values())
 
     def use(self, variant):
         """Try ``variant`` first from now on."""

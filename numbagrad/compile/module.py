@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+
 from ..nn.modules.module import Module
 from .function import CompiledFunction
+
+
+_OWN = ("training", "_orig_mod", "forward")
 
 
 class OptimizedModule(Module):
@@ -11,9 +16,39 @@ class OptimizedModule(Module):
 
     def __init__(self, module, **options):
         super().__init__()
-        self._orig_mod = module
-        self.training = module.training
-        object.__setattr__(self, "compiled", CompiledFunction(module.__call__, **options))
+        fields = self.__dict__
+        fields["_modules"]["_orig_mod"] = module
+        del fields["training"]  # the original's
+        fields["_options"] = options
+        fields["compiled"] = CompiledFunction(module.__call__, **options)
+
+    def __reduce__(self):
+        return OptimizedModule._made, (self._orig_mod, self._options)
+
+    @staticmethod
+    def _made(module, options):
+        return OptimizedModule(module, **options)
+
+    def __deepcopy__(self, memo):
+        return OptimizedModule(copy.deepcopy(self._orig_mod, memo), **self._options)
+
+    @property
+    def training(self):
+        """Whether the original is in training mode."""
+        return self._orig_mod.training
+
+    @training.setter
+    def training(self, value):
+        self._orig_mod.training = value
+
+    def __setattr__(self, name, value):
+        if name in _OWN:
+            super().__setattr__(name, value)
+        else:
+            setattr(self._orig_mod, name, value)
+
+    def __delattr__(self, name):
+        delattr(self._orig_mod, name)
 
     def forward(self, *args, **kwargs):
         """The original's call as one native call."""

@@ -25,12 +25,14 @@ import numpy as np
 
 from .. import dtypes, storage
 from ..autograd import graph
+from ..autograd.function import FunctionCtx
 from ..kernel.tape import Fake, Refusal
 from ..tensor import Tensor
 from . import pure
-from .places import (ABSENT, CONTAINERS, PLAIN, Cell, ClassEntry, Content, Entry, Field, Item, Length, Lookup, Member,
+from .places import (ABSENT, CONTAINERS, PLAIN, Cell, ClassEntry, Content, Entry, Field, Item, Itself, Length, Lookup, Member,
                      Numbers, Protocols)
 from .rewrite import NoSource, rewritten
+from .structure import fields_of, is_record
 
 WATCHING: dict = {}  # thread -> Observer
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -87,11 +89,14 @@ def trusted(filename):
 class Observer:
     """Notes of one run. ``reads`` is {key: (place, value)}, ``written`` {key: (place, value before)}."""
 
-    def __init__(self, swapped=()):
+    def __init__(self, swapped=(), dynamic=()):
         self.reads, self.written, self.tensors = {}, {}, {}
         self.inside, self.given, self.arguments = {}, {}, {}
         self.swapped, self.known, self.met = list(swapped), set(), set()
         self.libraries, self.followed, self.quiet, self.unread = set(), set(), set(), {}
+        self.calls = {}  # id of a container -> [(method, arguments)], if that is all that changed it
+        self.dynamic = dynamic  # key -> place whose tensor is an input of the step
+        self.moving = {id(p.root) for p in dict(dynamic).values() if p.__class__ is Itself}
         self.refusal = None
         for place in (Item(dtypes._default, 0), Item(storage._default_device, 0)):
             self.note(place, place.get())
@@ -120,7 +125,7 @@ class Observer:
     def again(self):
         """Forget what a run that starts anew has noted, except which functions it came to."""
         self.undo()
-        self.__init__(self.swapped)
+        self.__init__(self.swapped, self.dynamic)
         functions, self.swapped = [f for f, _, _ in self.swapped], []
         with self.watching():
             for f in functions:
@@ -148,9 +153,11 @@ class Observer:
         """Tensors and containers of the arguments: what is in them is compared by structure."""
         if isinstance(x, Tensor):
             self.arguments[id(x)] = x
-        elif isinstance(x, (list, tuple, dict)):
+        elif isinstance(x, (list, tuple, dict)) or is_record(x):
             self.given[id(x)] = x
-            for y in x.values() if isinstance(x, dict) else x:
+            if is_record(x):
+                self.given[id(_table(x))] = _table(x)
+            for y in x.values() if isinstance(x, dict) else fields_of(x) if is_record(x) else x:
                 self.give(y)
 
     # --- frames
@@ -265,6 +272,8 @@ class Observer:
         if root in self.inside or root in self.given:
             return
         key = place.key
+        if key in self.dynamic:
+            return
         if key not in self.reads and key not in self.written:
             self.reads[key] = place, value
             self._reached(value)
@@ -277,6 +286,8 @@ class Observer:
         if isinstance(value, Tensor):
             if value._buf.__class__ is Fake and id(value) not in self.arguments:
                 return  # made by the run
+            if id(value) in self.moving:
+                return
             self.tensors[id(value)] = value
         elif value.__class__ is tuple:
             for v in value:
@@ -288,8 +299,6 @@ class Observer:
             return
         key = place.key
         if key not in self.written:
-            if place.__class__ is Content:
-                self.content(place.root)
             self.written[key] = place, place.save()
 
     def own(self, x):
@@ -305,7 +314,7 @@ class Observer:
 
     def is_outside(self, x):
         """Whether an object was there before the run and is not looked at with the arguments."""
-        if isinstance(x, Tensor) and (x._buf.__class__ is Fake or id(x) in self.arguments):
+        if isinstance(x, Tensor) and (x._buf.__class__ is Fake or id(x) in self.arguments) or isinstance(x, (graph.Node, FunctionCtx)):
             return False
         return id(x) not in self.inside and id(x) not in self.given
 
@@ -536,13 +545,20 @@ class Observer:
             if self.is_outside(x):
                 self.write(Entry(table, name, x))
 
-    def puts(self, x):
-        """Items of ``x`` are about to change."""
+    def puts(self, x, call=None):
+        """Items of ``x`` are about to change, by (name of a method, arguments) ``call`` if that can be done again."""
         if isinstance(x, Tensor):
             return
         if isinstance(x, CONTAINERS):
             self.meet(type(x))
+            if id(x) in self.inside:
+                return
+            first = Content(x).key not in self.written
             self.write(Content(x))
+            if call is not None and (first or id(x) in self.calls):
+                self.calls.setdefault(id(x), []).append(call)
+            else:
+                self.calls.pop(id(x), None)
         elif isinstance(x, np.ndarray):
             if self.is_outside(x):
                 self.refuse(f"writes into a NumPy array of shape {x.shape}; use a tensor")
@@ -743,7 +759,13 @@ class Observer:
     def _container(self, x, name, rest):
         """Note what a method of a container does to it."""
         if pure.changes(x, name):
-            self.puts(x)
+            if isinstance(x, dict) and name in ("pop", "setdefault", "__delitem__", "move_to_end") and rest:
+                self.item(x, rest[0])
+            elif name not in _BLIND:
+                self.content(x)
+            again = name in _AGAIN and type(x) in (list, collections.deque)
+            self.puts(x, (name, [list(rest[0])] if name.startswith("extend") and again and not isinstance(
+                rest[0], pure.ITERATORS) else list(rest)) if again and not isinstance(rest[0], pure.ITERATORS) else None)
         elif isinstance(x, dict) and name in ("get", "__getitem__", "__contains__") and rest:
             self.item(x, rest[0])
         elif name == "__len__":
@@ -858,6 +880,10 @@ _SIMPLE = _SIMPLE | {dtypes.float32.__class__}
 _VIEWS = (type({}.keys()), type({}.values()), type({}.items()))
 _SEQUENCE_ITEMS = (list.__getitem__, collections.deque.__getitem__, bytearray.__getitem__)
 _ARRAY_CHANGES = ("fill", "sort", "put", "itemset", "partition", "resize", "setfield", "setflags", "__setitem__", "byteswap")
+# Methods that look at nothing of their container, and those of them that a replay can call again.
+_BLIND = ("append", "appendleft", "extend", "extendleft", "add", "update", "discard", "__setitem__", "__iadd__", "__ior__",
+          "difference_update")
+_AGAIN = ("append", "appendleft", "extend", "extendleft")
 _NEW = (list, dict, set, collections.deque, bytearray, *pure.ITERATORS, collections.OrderedDict, collections.defaultdict)
 _PURE_MODULES = ("_abc", "_operator", "math", "cmath", "_functools_pure", "_struct", "_statistics", "unicodedata", "_string")
 
@@ -930,6 +956,21 @@ def _update(op, x, y):
         if isinstance(x, CONTAINERS):
             o.puts(x)
     return UPDATES[op](x, y)
+
+
+def _update_item(op, x, i, value, later):
+    o = _watching()
+    if o is not None:
+        o.item(x, i)
+    old = x[i]
+    if later:
+        value = value()
+    if o is not None:
+        if isinstance(old, CONTAINERS):
+            o.content(old)
+            o.puts(old)
+        o.puts(x)
+    x[i] = UPDATES[op](old, value)
 
 
 def _updates(o, x, name):
@@ -1021,6 +1062,7 @@ HOOKS = {
     "of_the_frame": _hooked(_of_the_frame)(_first),
     "call": _call,
     "update": _update,
+    "update_item": _update_item,
     "handled": _handled,
     "slice": slice,
 }

@@ -316,6 +316,18 @@ class Numbers(Place):
         return f"a NumPy array of shape {self.root.shape}"
 
 
+class Itself(Place):
+    """A tensor that stays the same object while its memory changes (``data = ...``)."""
+
+    __slots__ = ()
+
+    def get(self):
+        return self.root
+
+    def text(self):
+        return "a tensor"
+
+
 class State(Place):
     """What a tensor is: its memory, form and place in a graph."""
 

@@ -384,11 +384,14 @@ class Rewriter(ast.NodeTransformer):
         target = node.target
         if isinstance(target, ast.Attribute):
             target.value = hook("updates", self.visit(target.value), ast.Constant(self._private(target.attr)), at=target)
-        else:
-            target.value = hook("puts", self.visit(target.value), at=target)
-            target.slice = self.visit(target.slice)
-        node.value = value
-        return self._announced(node, [node])
+            node.value = value
+            return self._announced(node, [node])
+        # The item is read before the value is computed, which may change it.
+        none = ast.arguments([], [], None, [], [], None, [])
+        later = not any(isinstance(n, (ast.Yield, ast.YieldFrom, ast.NamedExpr)) for n in ast.walk(value))
+        new = hook("update_item", ast.Constant(op), self.visit(target.value), self._index(target.slice),
+                   ast.Lambda(none, value) if later else value, ast.Constant(later), at=node)
+        return self._announced(node, [ast.copy_location(ast.Expr(new), node)])
 
     def visit_For(self, node):
         announced = _bound_by(node)

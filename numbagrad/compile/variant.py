@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import sys
+import types
 
 import numpy as np
 
@@ -12,16 +13,18 @@ from .. import storage
 from ..autograd import graph
 from ..kernel import tape
 from ..kernel.tape import Fake
+from ..optim import optimizer as optimizers
 from ..tensor import Tensor, contiguous_strides, raw
 from . import call, explain, passes
-from .backward import Backward
+from .backward import Backward, Spent
 from .capture import CaptureError, Recorder, Refresher, recording, undo
 from .guards import Guards
 from .ir import INPUT, KEPT, OUTPUT, STATE, TEMPORARY
 from .observe import Again, Observer
-from .places import ABSENT, PLAIN, Hooks, Member, State, alike
+from .places import PLAIN, Content, Entry, Hooks, Itself, Member, State, alike
 from .program import Program, prepare_hosts
-from .structure import MISS, flatten, mode_key, rebuild
+from .replays import plan
+from .structure import MISS, fields_of, flatten, is_record, mode_key, rebuild
 
 
 MOST_RUNS = 1000  # of one capture: each finds functions that the one before did not know
@@ -42,7 +45,11 @@ class Variant:
     # --- capture
 
     def _capture(self, args, kwargs, leaves):
-        self.observer, self.reached = Observer(), set()
+        # Arguments with hooks stay as they are, too: the hooks are part of the step.
+        self.dynamic, self.reached = {}, {id(t) for t in leaves if Hooks(t).get()}
+        for v in self.owner.variants:
+            self._learn(v)
+        self.observer = Observer(dynamic=self.dynamic)
         for _ in range(MOST_RUNS):
             try:
                 self._run(args, kwargs, leaves)
@@ -53,13 +60,55 @@ class Variant:
                 raise CaptureError(_refused(refusal)) from None
         raise CaptureError(f"ng.compile: the compiled function goes on entering new functions after {MOST_RUNS} captures")
 
+    def _learn(self, other):
+        """What changed since another variant was captured will change again: tensors at such places are inputs."""
+        self.dynamic.update(other.dynamic)
+        for place, value in other.guards.pairs:
+            if place.__class__ is State:
+                now = place.get()
+                if not alike(now[:2], value[:2]) and alike(now[2:], value[2:]):
+                    self._open(Itself(place.root))
+            elif isinstance(value, Tensor) and not place.holds(value):
+                self._open(place)
+
+    def _open(self, place):
+        """Let the tensor at a place be an input, if it is none that gathers gradients and has no history."""
+        t = place.get()
+        if not isinstance(t, Tensor) or t._rg or t._node is not None:
+            return False
+        return self.dynamic.setdefault(place.key, place) is place
+
+    def _returned(self, o, x):
+        """Refuse results that each call would have to make anew."""
+        if isinstance(x, (list, tuple)):
+            for y in x:
+                self._returned(o, y)
+        elif isinstance(x, dict) or is_record(x):
+            for y in x.values() if isinstance(x, dict) else fields_of(x):
+                self._returned(o, y)
+        elif id(x) in o.inside and not isinstance(x, (type, types.FunctionType, Tensor, *PLAIN, np.generic)):
+            raise tape.Refusal(f"ng.compile: the compiled function returns a {type(x).__name__} that it made, which a replay cannot "
+                               "make again: return tensors, numbers, tuples, lists, dicts or dataclasses of them")
+
+    def _opened(self, o):
+        """Whether the run showed more places to be inputs: those that it reads and then binds to other tensors."""
+        more = [self._open(o.reads[key][0]) for key in o.written if key in o.reads and isinstance(o.reads[key][1], Tensor)]
+        mine = {id(p.get()) for p in self.dynamic.values()}
+        more += [self._open(p) for p, v in o.reads.values() if isinstance(v, Tensor) and id(v) in mine]
+        return any(more)
+
     def _run(self, args, kwargs, leaves):
         """One run of the function on memory that does not exist; whatever happens in it, all is as before afterwards."""
         o = self.observer
         # Gradients that leaves among the arguments have already are further, hidden arguments.
         self.hidden = [i for i, t in enumerate(leaves) if t._rg and t._node is None and t._grad is not None
                        and id(t) not in self.reached and not any([t is s for s in leaves[:i]])]
-        every = [*leaves, *[leaves[i]._grad for i in self.hidden]]
+        for key, place in list(self.dynamic.items()):
+            t = place.get()
+            if not isinstance(t, Tensor) or t._rg or t._node is not None or id(t) in self.reached:
+                del self.dynamic[key]
+        self.places = list(self.dynamic.values())
+        every = [*leaves, *[leaves[i]._grad for i in self.hidden], *[p.get() for p in self.places]]
         swapped, outs, r = [], [], Recorder()
         try:
             with recording(r), o.watching():
@@ -68,17 +117,19 @@ class Variant:
                 o.give((args, kwargs))
                 result = o.call(self.owner.fn, args, kwargs)
                 del args, kwargs
-                self.result_structure = flatten(result, outs)
+                self.result_structure = flatten(result, outs, lambda x: not o.is_outside(x))
+                self._returned(o, result)
                 del result
+                self.effects = plan(o, outs)
                 self._differentiable(r, outs, given)
             if o.refusal is not None:
                 raise o.refusal
-            for place, before, now in o.effects():
-                if not alike(now, before):
-                    raise _side_effect(place, before, now)
+            opened = self._opened(o)
             o.undo()
+            if opened:
+                raise Again
             self._finish(r, every, outs, given, swapped)
-            found = [t for t in leaves if id(t) in o.tensors and id(t) not in self.reached]
+            found = [t for t in every if id(t) in o.tensors and id(t) not in self.reached]
             if found:  # they stay as they are in the next run
                 self.reached.update(map(id, found))
                 raise Again
@@ -117,7 +168,14 @@ class Variant:
         self.backward = None
         if differentiable:
             order = [k for k, t in enumerate(outs) if any([t is d for d in differentiable])]
-            self.backward = Backward(r, differentiable, order, given)
+            first = len(r.calls)
+            try:
+                self.backward = Backward(r, differentiable, order, given)
+            except RuntimeError as error:
+                if "a second time" not in str(error):
+                    raise
+                del r.calls[first:]
+                self.backward = Spent(order, error)
 
     def _finish(self, r, leaves, outs, given, swapped):
         # Graphs that are left over (create_graph) hold what they saved.
@@ -278,9 +336,6 @@ class Variant:
                 continue
             for holder in gc.get_referrers(b.obj):
                 if isinstance(holder, Tensor):
-                    import os
-                    if os.environ.get("DBG"):
-                        import sys as S; S.path.insert(0,"/tmp"); import dbg; dbg.why(holder)
                     undo(self.before, self.states)
                     users = [u for u in gc.get_referrers(holder) if not isinstance(u, (type(sys._getframe()), list))]
                     names = ", ".join(sorted({type(u).__name__ for u in users}))
@@ -311,10 +366,19 @@ class Variant:
         self.keep = [b.obj for b in r.buffers.values() if b.role == STATE]
 
     def _of_tensors(self):
-        """(place, value) of the tensors that the step reaches by name: what they are, their hooks and gradients."""
-        for t in self.tensors:
+        """(place, value) of the tensors and optimizers that the step reaches: what they are, hooks, gradients, states."""
+        for t in [*self.tensors, *self.fixed.values()]:
             for place in (State(t), *([Hooks(t)] if t._rg and t._node is None else [])):
                 yield place, place.get()
+        for optimizer, _ in self.states:
+            containers = [optimizer.state, optimizer.param_groups, *[g["params"] for g in optimizer.param_groups],
+                          *[x for x in optimizer.state.values() if isinstance(x, dict)],
+                          optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks,
+                          optimizers._global_pre_hooks, optimizers._global_post_hooks]
+            for x in containers:
+                yield Content(x), Content(x).get()
+            for g in optimizer.param_groups:
+                yield Entry(g, "params"), g["params"]
         for t, before in self.grads:
             yield Member(t, Tensor._grad), before
             if before is not None:
@@ -411,18 +475,6 @@ def _refused(e):
         tb = tb.tb_next
     return (f"ng.compile: {op or 'an operation'}() at {line} has no compiled form: it {e}. Its result depends on values that "
             "exist only when the step runs; keep it out of the compiled function, or pass fallback=True to run it eagerly.")
-
-
-def _side_effect(place, before, now):
-    what = "" if isinstance(before, tuple) and not isinstance(now, str) or _shown(now) is None or _shown(before) is None else (
-        f" from {_shown(before)} to {_shown(now)}")
-    return CaptureError(f"ng.compile: the compiled function has an effect in Python: {place.text()} changes{what}. A replay would "
-                        "not have it: return the value, keep it in a tensor, or change it outside of the compiled function")
-
-
-def _shown(x):
-    """A value in a message, if it is short and has one without its tensors' values."""
-    return repr(x) if isinstance(x, PLAIN) else "a tensor" if isinstance(x, Tensor) else str(x) if x is ABSENT else None
 
 
 def _as_leaves(leaves, args, kwargs, structure):

@@ -18,7 +18,8 @@ import numpy as np
 
 from ..kernel import jit
 from ..tensor import Tensor
-from .places import ABSENT, Cell, Content, Entry, Field, Hooks, Item, Length, Lookup, Member, Protocols, State
+from .places import (ABSENT, PLAIN, Cell, Content, Entry, Field, Hooks, Item, Length, Lookup, Member, Protocols,
+                     State)
 
 NEW = sys.version_info >= (3, 11)
 USED, KEYS, VALUES = 16, 32, 40             # of a dict
@@ -93,14 +94,20 @@ def _entry_words(d, name, value):
     head = [(id(d) + KEYS, keys), (id(d) + VALUES, values)]
     if value is ABSENT:
         return [(id(d) + USED, dict.__len__(d)), *head, (keys + ENTRIES_USED, word(keys + ENTRIES_USED))]
-    key = name if name.__class__ is str and sys.intern(name) is name else next((k for k in dict.keys(d) if k == name), None)
     first, size = _entries(d)
-    for i in range(word(keys + ENTRIES_USED)):
-        at = first + i * size
-        if word(at) == id(key):
-            slot = values + FIRST_VALUE + 8 * i if values else at + 8
-            return [*head, (at, id(key)), (slot, id(value))]
-    return None
+    count = word(keys + ENTRIES_USED)
+    ids = np.frombuffer((ctypes.c_int64 * (count * size // 8)).from_address(first), np.int64)[::size // 8]
+    found = np.flatnonzero(ids == id(name))
+    if not len(found):  # an equal key, but another object
+        key = next((k for k in dict.keys(d) if k.__class__ is name.__class__ and isinstance(k, PLAIN) and k == name), None)
+        found = np.flatnonzero(ids == id(key))
+        if not len(found):
+            return None
+        name = key
+    i = int(found[0])
+    at = first + i * size
+    slot = values + FIRST_VALUE + 8 * i if values else at + 8
+    return [*head, (at, id(name)), (slot, id(value))]
 
 
 def _entry(place, value):

@@ -62,14 +62,12 @@ def _with_hooks(step):
 
     @functools.wraps(step)
     def hooked(self, *args, **kwargs):
-        if TAPE:
-            recorder = active()
-            if recorder is not None:
-                return recorder.step(self, step, args, kwargs)
+        recorder = active() if TAPE else None
+        run = step if recorder is None else recorder.steps(step)
         fields = self.__dict__
         own_pre, own_post = fields["_optimizer_step_pre_hooks"], fields["_optimizer_step_post_hooks"]
         if not (own_pre or own_post or _global_pre_hooks or _global_post_hooks):
-            return step(self, *args, **kwargs)
+            return run(self, *args, **kwargs)
         args = (self, *args)
         for hook in (*_global_pre_hooks.values(), *own_pre.values()):
             result = hook(self, args, kwargs)
@@ -79,7 +77,7 @@ def _with_hooks(step):
                         f"{step} must return None or a tuple of (new_args, new_kwargs), but got {result}."
                     )
                 args, kwargs = result
-        out = step(*args, **kwargs)
+        out = run(*args, **kwargs)
         for hook in (*own_post.values(), *_global_post_hooks.values()):
             hook(self, args, kwargs)
         return out

@@ -1,0 +1,131 @@
+"""Effects: what a step leaves changed in Python objects that others can see, done again in every call.
+
+A capture finds them by comparing each place that was written with what was there before. A value may be a constant, an object
+that was there before, a tensor of the step, or lists, tuples and dicts of these."""
+
+from __future__ import annotations
+
+from ..kernel.tape import Refusal
+from ..tensor import Tensor
+from .places import ABSENT, CONTAINERS, PLAIN, Content
+from .structure import fields_of, flatten, is_record
+
+
+class Effect:
+    """``apply(value)`` does it; ``structure`` is that of the value, ``count`` how many tensors of the call are in it."""
+
+    def __init__(self, apply, value, outs, new):
+        self.apply = apply
+        before = len(outs)
+        self.structure = flatten(value, outs, new)
+        self.count = len(outs) - before
+
+
+def plan(observer, outs):
+    """The effects of a run; tensors in them are appended to ``outs``."""
+    found, new = [], lambda x: id(x) in observer.inside
+    for place, before, now in observer.effects():
+        if place.__class__ is Content:
+            found += _of_container(observer, place, before, now, outs, new)
+        else:
+            _check(observer, place, now)
+            if now is ABSENT:
+                found.append(Effect(_Removal(place), None, outs, new))
+            else:
+                found.append(Effect(place.put, now, outs, new))
+    return found
+
+
+class _Removal:
+    def __init__(self, place):
+        self.place = place
+
+    def __call__(self, _):
+        self.place.put(ABSENT)
+
+
+def _check(observer, place, value, depth=0):
+    """Refuse values that a replay could not make."""
+    if isinstance(value, (Tensor, *PLAIN)) or value is ABSENT:
+        return
+    if isinstance(value, tuple) or id(value) in observer.inside and (type(value) in (list, dict) or is_record(value)):
+        for x in value.values() if isinstance(value, dict) else fields_of(value) if is_record(value) else value:
+            _check(observer, place, x, depth + 1)
+        return
+    if id(value) in observer.inside:
+        raise Refusal(f"ng.compile: the compiled function keeps a {type(value).__name__} that it made in {place.text()}, which a "
+                      "replay cannot make again: keep numbers and tensors, or do it outside of the compiled function")
+
+
+def _of_container(observer, place, before, now, outs, new):
+    x = place.root
+    for v in now:
+        _check(observer, place, v)
+    calls = observer.calls.get(id(x))
+    if calls is not None:
+        return [Effect(_Calls(x, [name for name, _ in calls]), [list(args) for _, args in calls], outs, _top(new))]
+    if isinstance(x, dict):
+        old, late = dict(zip(before[::2], before[1::2])), dict(zip(now[::2], now[1::2]))
+        gone = [k for k in old if k not in late]
+        changed = {k: v for k, v in late.items() if k not in old or old[k] is not v}
+        return [*[Effect(_Removed(x), k, outs, new) for k in gone], *([Effect(_Set(x), changed, outs, _top(new))] if changed else [])]
+    if isinstance(x, set):
+        old, late = set(before), set(now)
+        return [Effect(_Members(x), [list(late - old), list(old - late)], outs, _top(new))]
+    if len(now) == len(before) and isinstance(x, list):
+        changed = [(i, v) for i, (v, w) in enumerate(zip(now, before)) if v is not w]
+        return [Effect(_Items(x), changed, outs, _top(new))]
+    if (Content, id(x), None) not in observer.reads:
+        raise Refusal(f"ng.compile: the compiled function changes {place.text()} in a way that a replay cannot repeat")
+    return [Effect(place.put, list(now), outs, _top(new))]
+
+
+def _top(new):
+    """``new`` for values inside of lists that were made here: those lists are new too."""
+    depth = []
+
+    def is_new(x):
+        if not depth:
+            depth.append(x)
+            return True
+        return new(x) or any([x is y for y in depth]) or x.__class__ is list and depth[0].__class__ is list and any(
+            [x is y for y in depth[0]])
+    return is_new
+
+
+class _On:
+    def __init__(self, x, names=()):
+        self.x, self.names = x, names
+
+
+class _Calls(_On):
+    """Call the methods that the step called, with what it gave them."""
+
+    def __call__(self, given):
+        for name, args in zip(self.names, given):
+            getattr(self.x, name)(*args)
+
+
+class _Removed(_On):
+    def __call__(self, key):
+        self.x.pop(key, None)
+
+
+class _Set(_On):
+    def __call__(self, changed):
+        self.x.update(changed)
+
+
+class _Members(_On):
+    def __call__(self, found):
+        self.x.update(found[0])
+        self.x.difference_update(found[1])
+
+
+class _Items(_On):
+    def __call__(self, changed):
+        for i, v in changed:
+            self.x[i] = v
+
+
+__all__ = ["CONTAINERS", "Effect", "plan"]
