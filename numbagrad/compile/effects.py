@@ -6,6 +6,8 @@ import ast
 import inspect
 import textwrap
 
+from ..kernel.tape import Untraced
+
 _known: dict = {}
 
 
@@ -17,9 +19,10 @@ def effects(fn):
     key = fn.__code__
     found = _known.get(key)
     if found is None:
-        source = getattr(fn, "__source__", None) or inspect.getsource(fn)
-        tree = ast.parse(textwrap.dedent(source))
-        found = _known[key] = _scan(tree, set(_parameters(fn)), fn.__globals__)
+        with Untraced():
+            source = getattr(fn, "__source__", None) or inspect.getsource(fn)
+            tree = ast.parse(textwrap.dedent(source))
+            found = _known[key] = _scan(tree, set(_parameters(fn)), fn.__globals__)
     return found
 
 

@@ -26,7 +26,7 @@ import numpy as np
 from .. import dtypes, storage
 from ..autograd import graph
 from ..autograd.function import FunctionCtx
-from ..kernel.tape import Fake, Refusal
+from ..kernel.tape import Fake, Refusal, Untraced
 from ..tensor import Tensor
 from . import pure
 from .places import (ABSENT, CONTAINERS, PLAIN, Cell, ClassEntry, Content, Entry, Field, Item, Itself, Length, Lookup, Member,
@@ -106,16 +106,16 @@ class Observer:
     @contextlib.contextmanager
     def watching(self):
         """Observe what this thread does in the block."""
-        ident, profile, collects = get_ident(), sys.getprofile(), gc.isenabled()
+        ident, trace, collects = get_ident(), sys.gettrace(), gc.isenabled()
         gc.disable()  # a collection may run code of anybody's
         for f, _, new in self.swapped:
             f.__code__ = new
         WATCHING[ident] = self
-        sys.setprofile(self._profile)
+        sys.settrace(self._called)
         try:
             yield self
         finally:
-            sys.setprofile(profile)
+            sys.settrace(trace)
             del WATCHING[ident]
             for f, code, _ in reversed(self.swapped):
                 f.__code__ = code
@@ -162,17 +162,22 @@ class Observer:
 
     # --- frames
 
-    def _profile(self, frame, event, arg):
-        if event == "call":
-            code = frame.f_code
-            if id(code) not in self.known:
-                self._entered(frame)
-            elif id(code) in self.libraries and self._for_core(frame):
-                self.quiet.add(id(frame))
-            elif id(code) in self.unread:
-                self._read(*self.unread.pop(id(code)), frame)
-        elif event == "return" and self.quiet:
+    def _called(self, frame, event, arg):
+        """Trace function: a Python frame is entered."""
+        code = id(frame.f_code)
+        if code not in self.known:
+            self._entered(frame)
+        elif code in self.libraries and self._for_core(frame):
+            self.quiet.add(id(frame))
+            return self._left
+        elif code in self.unread:
+            self._read(*self.unread.pop(code), frame)
+        return None
+
+    def _left(self, frame, event, arg):
+        if event == "return":
             self.quiet.discard(id(frame))
+        return self._left
 
     def _for_core(self, frame):
         """Whether a frame of a library works for the engine."""
@@ -233,7 +238,8 @@ class Observer:
             self._know(code)
         else:
             try:
-                new = rewritten(f)
+                with Untraced():
+                    new = rewritten(f)
             except NoSource as reason:
                 self.refuse(f"calls {f.__qualname__}(), which cannot be followed: {reason}")
             self._know(new, kind_of_file(code.co_filename))

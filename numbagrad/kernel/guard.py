@@ -16,6 +16,7 @@ import sys
 import threading
 
 from .. import requires
+from .tape import Untraced
 
 __all__ = ["LOCK", "guarded", "load"]
 
@@ -92,8 +93,9 @@ def _uncollected(fn, args, kwargs):
     enabled = gc.isenabled()
     gc.disable()
     try:
-        load()
-        return fn(*args, **kwargs)
+        with Untraced():
+            load()
+            return fn(*args, **kwargs)
     finally:
         if enabled:
             gc.enable()

@@ -8,6 +8,7 @@ the checks that launches make cost one truth test of a list.
 from __future__ import annotations
 
 import functools
+import sys
 from array import array
 from collections import deque
 from threading import get_ident
@@ -53,6 +54,21 @@ def active():
             if recorder.thread == ident:
                 return None if recorder.paused else recorder
     return None
+
+
+class Untraced:
+    """A block of the engine's in which a capture need not follow calls: compilers make a hundred thousand of them."""
+
+    __slots__ = ("trace",)
+
+    def __enter__(self):
+        self.trace = sys.gettrace() if TAPE else None
+        if self.trace is not None:
+            sys.settrace(None)
+
+    def __exit__(self, *error):
+        if self.trace is not None:
+            sys.settrace(self.trace)
 
 
 class Words:
