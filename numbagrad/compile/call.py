@@ -58,7 +58,8 @@ def text_of(self):
     checks += [f"a{i}._grad is None" for i in self.no_gradient]
     guards = self.guards
     env.update(same=compare(), TABLE=guards.table.address, hold=guards.hold, ASKED=guards.asked, ask=guards.ask)
-    lines = [f"    if not ({' and '.join(checks) or 'True'}):", "        return MISS", "    if not same(TABLE) and not hold() or ASKED and not ask():", "        return MISS"]
+    lines = [f"    if not ({' and '.join(checks) or 'True'}):", "        return MISS",
+             "    if not same(TABLE) and not hold() or ASKED and not ask():", "        return MISS"]
     plain = self.mode == (True, False)
     lines += [f"    if {'STATE and ' if plain else ''}(mode_key() != MODE or TAPE):" if plain else
               "    if not STATE or mode_key() != MODE or TAPE:", "        return MISS"]
@@ -218,7 +219,7 @@ def _fetched(place, k, env):
     env[f"place{k}"] = place.root if place.__class__ in (Entry, Itself, Cell) else place
     if place.__class__ is Entry and isinstance(place.name, str):
         return f"place{k}.get({place.name!r})"
-    return f"place{k}" if place.__class__ is Itself else f"place{k}.cell_contents" if place.__class__ is Cell else f"place{k}.get()"
+    return f"place{k}" + {Itself: "", Cell: ".cell_contents"}.get(place.__class__, ".get()")
 
 
 def _given(args):

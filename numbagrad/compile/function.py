@@ -54,8 +54,8 @@ class CompiledFunction:
         self.__name__ = getattr(fn, "__name__", type(fn).__name__)
         self.eager = inspect.isgeneratorfunction(inspect.unwrap(getattr(fn, "__func__", fn)))
         if self.eager:
-            warnings.warn(f"{self.__name__} is a generator function, which runs piece by piece: it runs eagerly", CompileWarning,
-                          stacklevel=3)
+            warnings.warn(f"{self.__name__} is a generator function, which runs piece by piece: it runs eagerly",
+                          CompileWarning, stacklevel=3)
 
     def __call__(self, *args, **kwargs):
         return self.slow(args, kwargs)

@@ -7,7 +7,6 @@ import copy
 from ..nn.modules.module import Module
 from .function import CompiledFunction
 
-
 _OWN = ("training", "_orig_mod", "forward")
 
 
@@ -49,6 +48,11 @@ class OptimizedModule(Module):
 
     def __delattr__(self, name):
         delattr(self._orig_mod, name)
+
+    def __call__(self, *args, **kwargs):
+        if self._forward_hooks or self._forward_pre_hooks or self._backward_hooks or self._backward_pre_hooks:
+            return super().__call__(*args, **kwargs)
+        return self.compiled(*args, **kwargs)  # hooks of all modules run on the original
 
     def forward(self, *args, **kwargs):
         """The original's call as one native call."""

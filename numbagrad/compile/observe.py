@@ -29,8 +29,24 @@ from ..autograd.function import FunctionCtx
 from ..kernel.tape import Fake, Refusal, Untraced
 from ..tensor import Tensor
 from . import pure
-from .places import (ABSENT, CONTAINERS, PLAIN, Cell, ClassEntry, Content, Entry, Field, Item, Itself, Length, Lookup, Member,
-                     Numbers, Protocols)
+from .places import (
+    ABSENT,
+    CONTAINERS,
+    PLAIN,
+    Cell,
+    ClassEntry,
+    Content,
+    Entry,
+    Field,
+    Item,
+    Itself,
+    Kind,
+    Length,
+    Lookup,
+    Member,
+    Numbers,
+    Protocols,
+)
 from .rewrite import NoSource, rewritten
 from .structure import fields_of, is_record
 
@@ -55,12 +71,12 @@ UPDATES = {"Add": operator.iadd, "Sub": operator.isub, "Mult": operator.imul, "M
            "BitAnd": operator.iand}
 _GETSET = (types.GetSetDescriptorType,)
 _SLOT = types.MemberDescriptorType
-PROTOCOLS = tuple(["__%s__" % n for n in """add radd sub rsub mul rmul truediv rtruediv floordiv rfloordiv mod rmod pow rpow
-matmul rmatmul and rand or ror xor rxor lshift rshift neg pos abs invert iadd isub imul itruediv imatmul ior iand eq ne lt le
-gt ge bool len iter next getitem setitem delitem contains reversed call enter exit index int float complex hash str repr format
-missing getattribute getattr setattr delattr get set delete round length_hint instancecheck subclasscheck iter array""".split()])
-
-
+PROTOCOLS = tuple([f"__{n}__" for n in """
+add radd sub rsub mul rmul truediv rtruediv floordiv rfloordiv mod rmod pow rpow matmul
+rmatmul and rand or ror xor rxor lshift rshift neg pos abs invert iadd isub imul itruediv imatmul ior iand eq ne lt le gt ge
+bool
+len iter next getitem setitem delitem contains reversed call enter exit index int float complex hash str repr format missing
+getattribute getattr setattr delattr get set delete round length_hint instancecheck subclasscheck array""".split()])
 _PROTOCOLS = frozenset(PROTOCOLS)
 
 
@@ -255,6 +271,8 @@ class Observer:
         self.note(Field(f, "__code__"), code)
         self.note(Field(f, "__defaults__"), f.__defaults__)
         self.note(Field(f, "__kwdefaults__"), f.__kwdefaults__)
+        if f.__kwdefaults__:
+            self.content(f.__kwdefaults__)
         if f.__name__ in _PROTOCOLS and code.co_argcount:
             cls = type(frame.f_locals[code.co_varnames[0]])
             if _lookup(cls, f.__name__) is f:
@@ -268,7 +286,7 @@ class Observer:
         if f.__name__ in ("__new__", "<lambda>") and "_tuple_new" in code.co_names + code.co_freevars:
             return True
         return f.__name__ in ("__init__", "__eq__", "__repr__", "__hash__", "__lt__", "__le__", "__gt__", "__ge__",
-                              "__create_fn__") and code.co_filename == "<string>"
+                              "__setattr__", "__delattr__") and code.co_filename == "<string>"
 
     # --- notes
 
@@ -320,7 +338,9 @@ class Observer:
 
     def is_outside(self, x):
         """Whether an object was there before the run and is not looked at with the arguments."""
-        if isinstance(x, Tensor) and (x._buf.__class__ is Fake or id(x) in self.arguments) or isinstance(x, (graph.Node, FunctionCtx)):
+        if isinstance(x, Tensor) and (x._buf.__class__ is Fake or id(x) in self.arguments):
+            return False
+        if isinstance(x, (graph.Node, FunctionCtx)):
             return False
         return id(x) not in self.inside and id(x) not in self.given
 
@@ -349,6 +369,8 @@ class Observer:
         cls = type(x)
         self.meet(cls)
         raw = _lookup(cls, name)
+        if cls.__flags__ & _HEAP and self.is_outside(x):
+            self.note(Kind(x), cls)
         if id(cls) not in self.inside:
             self.note(Lookup(cls, name), raw)
         get, data = self._descriptor(raw)
@@ -532,7 +554,8 @@ class Observer:
         setter = _lookup(cls, "__setattr__")
         if setter.__class__ is types.FunctionType:
             self.follow(setter)
-            return
+            if not self._is_generated(setter):
+                return
         self.store(x, name)
 
     def store(self, x, name):
@@ -883,7 +906,7 @@ _C_CALLABLES = (types.BuiltinFunctionType, types.MethodDescriptorType, types.Wra
                 types.ClassMethodDescriptorType)
 _SIMPLE = frozenset((*PLAIN, tuple().__class__, types.EllipsisType, range, slice)) - {tuple}
 _SIMPLE = _SIMPLE | {dtypes.float32.__class__}
-_VIEWS = (type({}.keys()), type({}.values()), type({}.items()))
+_VIEWS = tuple([type(v) for d in ({}, collections.OrderedDict()) for v in (d.keys(), d.values(), d.items())])
 _SEQUENCE_ITEMS = (list.__getitem__, collections.deque.__getitem__, bytearray.__getitem__)
 _ARRAY_CHANGES = ("fill", "sort", "put", "itemset", "partition", "resize", "setfield", "setflags", "__setitem__", "byteswap")
 # Methods that look at nothing of their container, and those of them that a replay can call again.

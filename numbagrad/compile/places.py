@@ -13,7 +13,6 @@ import types
 
 import numpy as np
 
-
 TABLES = ("hooks", "acc_prehooks", "post_acc", "acc_hooks")  # of hooks of a leaf
 
 
@@ -178,6 +177,18 @@ class Member(Place):
         return f"{type(self.root).__name__}.{self.name.__name__}"
 
 
+class Kind(Place):
+    """The class of an object."""
+
+    __slots__ = ()
+
+    def get(self):
+        return type(self.root)
+
+    def text(self):
+        return f"the class of a {type(self.root).__name__}"
+
+
 class Lookup(Place):
     """A name looked up in a class and its bases."""
 
@@ -266,7 +277,8 @@ class Global(Place):
 def items_of(x):
     """The items of a container, as they are now."""
     if isinstance(x, dict):
-        return tuple([v for pair in dict.items(x) for v in pair])
+        pairs = collections.OrderedDict.items(x) if isinstance(x, collections.OrderedDict) else dict.items(x)
+        return tuple([v for pair in pairs for v in pair])
     if isinstance(x, list):
         return tuple(list.__iter__(x))
     return tuple(x)

@@ -46,10 +46,10 @@ CHANGES = {
 }
 CHANGES = {cls: frozenset(names.split()) for cls, names in CHANGES.items()}
 # Iterators: those made in the step may be advanced, others are refused.
-ITERATORS = (type(iter([])), type(iter(())), type(iter({})), type(iter({}.values())), type(iter({}.items())), type(iter(set())),
-             type(iter("")), type(iter(range(0))), type(reversed([])), type(reversed({})), enumerate, zip, map, filter,
-             types.GeneratorType, *[c for c in vars(itertools).values() if isinstance(c, type)], type(iter(collections.deque())),
-             type(iter(range(1 << 70))), type(iter(int, 0)))
+ITERATORS = (*[type(iter(x)) for x in ([], (), {}, {}.values(), {}.items(), set(), "", b"", range(0), range(1 << 70),
+                                       collections.deque())],
+             type(reversed([])), type(reversed({})), type(iter(int, 0)), enumerate, zip, map, filter, types.GeneratorType,
+             *[c for c in vars(itertools).values() if isinstance(c, type)])
 
 
 def changes(x, name):

@@ -53,8 +53,8 @@ def _check(observer, place, value, depth=0):
             _check(observer, place, x, depth + 1)
         return
     if id(value) in observer.inside:
-        raise Refusal(f"ng.compile: the compiled function keeps a {type(value).__name__} that it made in {place.text()}, which a "
-                      "replay cannot make again: keep numbers and tensors, or do it outside of the compiled function")
+        raise Refusal(f"ng.compile: the compiled function keeps a {type(value).__name__} that it made in {place.text()}, which "
+                      "a replay cannot make again: keep numbers and tensors, or do it outside of the compiled function")
 
 
 def _of_container(observer, place, before, now, outs, new):
@@ -68,7 +68,8 @@ def _of_container(observer, place, before, now, outs, new):
         old, late = dict(zip(before[::2], before[1::2])), dict(zip(now[::2], now[1::2]))
         gone = [k for k in old if k not in late]
         changed = {k: v for k, v in late.items() if k not in old or old[k] is not v}
-        return [*[Effect(_Removed(x), k, outs, new) for k in gone], *([Effect(_Set(x), changed, outs, _top(new))] if changed else [])]
+        found = [Effect(_Removed(x), k, outs, new) for k in gone]
+        return [*found, Effect(_Set(x), changed, outs, _top(new))] if changed else found
     if isinstance(x, set):
         old, late = set(before), set(now)
         return [Effect(_Members(x), [list(late - old), list(old - late)], outs, _top(new))]

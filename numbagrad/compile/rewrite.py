@@ -7,7 +7,6 @@ that capture nothing. The hooks stand in the code's constants, so that no name o
 """
 
 from __future__ import annotations
-
 import __future__
 
 import ast
@@ -119,7 +118,8 @@ def _find(code, lines):
             return node, around, imports
     if len(fits) == 1 and _has_asserts(fits[0][0]) and _similar(fits[0][0], code):
         return *fits[0], imports  # a test framework may have rewritten its assertions
-    raise NoSource(f"the source of {name}() in {code.co_filename}:{code.co_firstlineno} is not what runs; was the file changed?")
+    raise NoSource(f"the source of {name}() in {code.co_filename}:{code.co_firstlineno} is not what runs; was the file "
+                   "changed?")
 
 
 def _first_line(node):
@@ -140,7 +140,9 @@ def _equal(a, b):
     """Whether two codes do the same, wherever they stand."""
     same = ("co_code", "co_names", "co_varnames", "co_freevars", "co_cellvars", "co_argcount", "co_kwonlyargcount",
             "co_posonlyargcount")
-    if (a.co_flags ^ b.co_flags) & ~inspect.CO_NESTED or any(getattr(a, n) != getattr(b, n) for n in same) or len(a.co_consts) != len(b.co_consts):
+    if (a.co_flags ^ b.co_flags) & ~inspect.CO_NESTED or any(getattr(a, n) != getattr(b, n) for n in same):
+        return False
+    if len(a.co_consts) != len(b.co_consts):
         return False
     return all([_equal(x, y) if isinstance(x, types.CodeType) and isinstance(y, types.CodeType) else
                 type(x) is type(y) and repr(x) == repr(y) for x, y in zip(a.co_consts, b.co_consts)])

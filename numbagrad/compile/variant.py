@@ -26,7 +26,6 @@ from .program import Program, prepare_hosts
 from .replays import plan
 from .structure import MISS, fields_of, flatten, is_record, mode_key, rebuild
 
-
 MOST_RUNS = 1000  # of one capture: each finds functions that the one before did not know
 
 
@@ -87,8 +86,8 @@ class Variant:
             for y in x.values() if isinstance(x, dict) else fields_of(x):
                 self._returned(o, y)
         elif id(x) in o.inside and not isinstance(x, (type, types.FunctionType, Tensor, *PLAIN, np.generic)):
-            raise tape.Refusal(f"ng.compile: the compiled function returns a {type(x).__name__} that it made, which a replay cannot "
-                               "make again: return tensors, numbers, tuples, lists, dicts or dataclasses of them")
+            raise tape.Refusal(f"ng.compile: the compiled function returns a {type(x).__name__} that it made, which a replay "
+                               "cannot make again: return tensors, numbers, tuples, lists, dicts or dataclasses of them")
 
     def _opened(self, o):
         """Whether the run showed more places to be inputs: those that it reads and then binds to other tensors."""

@@ -18,8 +18,7 @@ import numpy as np
 
 from ..kernel import jit
 from ..tensor import Tensor
-from .places import (ABSENT, PLAIN, Cell, Content, Entry, Field, Hooks, Item, Length, Lookup, Member, Protocols,
-                     State)
+from .places import ABSENT, PLAIN, Cell, Content, Entry, Field, Hooks, Item, Kind, Length, Lookup, Member, Protocols, State
 
 NEW = sys.version_info >= (3, 11)
 USED, KEYS, VALUES = 16, 32, 40             # of a dict
@@ -114,6 +113,10 @@ def _entry(place, value):
     return _entry_words(place.root, place.name, value)
 
 
+def _kind(place, value):
+    return [(id(place.root) + 8, id(value))] if _layout().slots else None
+
+
 def _cell(place, value):
     return [(id(place.root) + CONTENT, 0 if value is ABSENT else id(value))]
 
@@ -193,7 +196,7 @@ def _hooks(place, value):
 
 
 _MAKERS = {Entry: _entry, Cell: _cell, Member: _member, Lookup: _of_class, Protocols: _of_class, Field: _field, Item: _item,
-           Length: _length, Content: _content, State: _state, Hooks: _hooks}
+           Length: _length, Content: _content, State: _state, Hooks: _hooks, Kind: _kind}
 
 
 class _Probe:
@@ -212,7 +215,8 @@ def _layout():
     found.dicts = _try_dicts()
     p = _Probe()
     p.b = object()
-    found.slots = word(id(p) + slot_of(_Probe.b)) == id(p.b) and word(id(p) + slot_of(_Probe.a)) == 0
+    found.slots = (word(id(p) + 8) == id(_Probe) and word(id(p) + slot_of(_Probe.b)) == id(p.b)
+                   and word(id(p) + slot_of(_Probe.a)) == 0)
     found.classes = _try_classes()
     found.fields = _try_functions()
     return found

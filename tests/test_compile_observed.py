@@ -1,0 +1,687 @@
+"""What a compiled step relies on is what its capture read: each program here changes something between calls, or leaves something
+changed, and must go on as it does eagerly. A program takes ``C``, which compiles or does nothing, and returns what it saw."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import dataclasses
+import functools
+import itertools
+import operator
+import types
+import weakref
+
+import numpy as np
+import pytest
+
+import numbagrad as ng
+from numbagrad import nn
+from numbagrad.compile import CaptureError
+
+PROGRAMS = {}
+GLOBAL, TABLE = 1.0, {"k": 1.0, "list": [1.0]}
+
+
+def program(f):
+    PROGRAMS[f.__name__] = f
+    return f
+
+
+def one():
+    return ng.ones(1)
+
+
+def changes(C, f, *between):
+    """Results of ``f`` before and after each change."""
+    f, out = C(f), []
+    for change in (lambda: None, lambda: None, *between, lambda: None):
+        change()
+        out.append(f(one()).item())
+    return out
+
+
+# --- classes, instances, functions
+
+@program
+def class_attributes(C):
+    class Base:
+        k = 1.0
+
+    class Child(Base):
+        pass
+    c = Child()
+    return [changes(C, lambda x: x * Child.k, lambda: setattr(Base, "k", 2.0), lambda: setattr(Child, "k", 3.0),
+                    lambda: delattr(Child, "k")),
+            changes(C, lambda x: x * c.k, lambda: setattr(Base, "k", 5.0), lambda: setattr(c, "k", 6.0), lambda: delattr(c, "k"))]
+
+
+@program
+def inserted_base(C):
+    class A:
+        k = 1.0
+
+    class B:
+        k = 2.0
+
+    class D(A):
+        pass
+    return changes(C, lambda x: x * D.k, lambda: setattr(D, "__bases__", (B,)))
+
+
+@program
+def class_of_an_instance(C):
+    class A:
+        def go(self, x):
+            return x * 2
+
+    class B:
+        def go(self, x):
+            return x * 3
+    a = A()
+    return changes(C, lambda x: a.go(x), lambda: setattr(a, "__class__", B))
+
+
+@program
+def slots_and_properties(C):
+    class S:
+        __slots__ = ("a", "_b")
+
+        @property
+        def b(self):
+            return self._b * 2
+    s = S()
+    s.a, s._b = 1.0, 1.0
+    return changes(C, lambda x: x * s.a + s.b, lambda: setattr(s, "a", 2.0), lambda: setattr(s, "_b", 4.0),
+                   lambda: setattr(S, "b", property(lambda self: 100.0)))
+
+
+@program
+def descriptors_and_getattr(C):
+    class Doubled:
+        def __get__(self, instance, owner):
+            return instance.raw * 2
+
+    class H:
+        d = Doubled()
+
+        def __init__(self):
+            self.raw, self.hidden = 1.0, {"z": 1.0}
+
+        def __getattr__(self, name):
+            return self.hidden[name]
+    h = H()
+    return changes(C, lambda x: x * h.d + h.z, lambda: setattr(h, "raw", 3.0), lambda: h.hidden.update(z=5.0),
+                   lambda: setattr(h, "z", 7.0), lambda: setattr(Doubled, "__get__", lambda *a: 0.5))
+
+
+@program
+def operators_of_a_class(C):
+    class V:
+        def __init__(self, v):
+            self.v = v
+
+        def __add__(self, other):
+            return V(self.v + other.v)
+
+        def __bool__(self):
+            return self.v > 2
+
+        def __getitem__(self, i):
+            return self.v * i
+
+        def __len__(self):
+            return int(self.v)
+
+        def __iter__(self):
+            return iter([self.v, self.v])
+
+        def __eq__(self, other):
+            return self.v == other
+    a, b = V(1.0), V(2.0)
+    return [changes(C, lambda x: x * (a + b).v, lambda: setattr(a, "v", 2.0), lambda: setattr(V, "__add__", lambda s, o: V(9.0))),
+            changes(C, lambda x: x * 2 if b else x, lambda: setattr(b, "v", 3.0), lambda: setattr(V, "__bool__", lambda s: False)),
+            changes(C, lambda x: x * a[2] * len(a) + sum(a) + (a == 2.0), lambda: setattr(a, "v", 3.0))]
+
+
+@program
+def functions_that_change(C):
+    def p(x, k=1.0, *, m=1.0):
+        return x * k * m
+
+    def q(x, k=1.0, *, m=1.0):
+        return x + 10
+    return changes(C, lambda x: p(x), lambda: setattr(p, "__defaults__", (3.0,)), lambda: p.__kwdefaults__.update(m=2.0),
+                   lambda: setattr(p, "__kwdefaults__", {"m": 5.0}), lambda: setattr(p, "__code__", q.__code__))
+
+
+@program
+def partials_caches_and_getters(C):
+    table = {"k": 1.0}
+    ns = types.SimpleNamespace(a=types.SimpleNamespace(b=1.0))
+
+    @functools.lru_cache
+    def cached(n):
+        return table["k"] * n
+    scaled = functools.partial(lambda k, x: x * k["k"], table)
+    path, key = operator.attrgetter("a.b"), operator.itemgetter("k")
+    out = changes(C, lambda x: scaled(x) * path(ns) * key(table), lambda: table.update(k=2.0), lambda: setattr(ns.a, "b", 3.0))
+    return [out, changes(C, lambda x: x * cached(2))]
+
+
+@program
+def cached_properties(C):
+    class P:
+        t = 1.0
+
+        @functools.cached_property
+        def beta(self):
+            return self.t * 2
+    p = P()
+
+    def again():
+        p.t = 5.0
+        del p.beta
+    return [changes(C, lambda x: x * p.beta, again), p.__dict__]
+
+
+@program
+def weak_references(C):
+    class T:
+        k = 1.0
+    t = T()
+    r = weakref.ref(t)
+    return changes(C, lambda x: x * r().k, lambda: setattr(t, "k", 4.0))
+
+
+# --- containers
+
+@program
+def containers(C):
+    deep = {"a": [{"b": (1.0, [2.0])}]}
+    q, s, od = collections.deque([1.0, 2.0]), {1.0, 2.0}, collections.OrderedDict(a=1.0, b=2.0)
+    dd, array = collections.defaultdict(lambda: 3.0, a=1.0), bytearray(b"\x01\x02")
+    return [changes(C, lambda x: x * deep["a"][0]["b"][1][0], lambda: deep["a"][0]["b"][1].__setitem__(0, 5.0),
+                    lambda: deep["a"].__setitem__(0, {"b": (1.0, [7.0])})),
+            changes(C, lambda x: x * sum(q) + q[-1], lambda: q.append(3.0), lambda: q.rotate(1)),
+            changes(C, lambda x: x * len(s) + sum(s) + (5.0 in s), lambda: s.add(5.0), lambda: s.discard(1.0)),
+            changes(C, lambda x: x * next(iter(od.values())), lambda: od.move_to_end("a"), lambda: od.update(b=9.0)),
+            changes(C, lambda x: x * dd["a"], lambda: dd.update(a=2.0)),
+            changes(C, lambda x: x * array[0], lambda: array.__setitem__(0, 9))]
+
+
+@program
+def keys_and_absence(C):
+    d, x0 = {}, types.SimpleNamespace()
+    return [changes(C, lambda x: x * d.get("k", 1.0), lambda: d.update(k=2.0), lambda: d.pop("k")),
+            changes(C, lambda x: x * (2 if "k" in d else 3), lambda: d.update(k=None), d.clear),
+            changes(C, lambda x: x * getattr(x0, "k", 1.0), lambda: setattr(x0, "k", 5.0), lambda: delattr(x0, "k")),
+            changes(C, lambda x: x * (2 if hasattr(x0, "z") else 3), lambda: setattr(x0, "z", 1))]
+
+
+@program
+def iterations(C):
+    d, items, pairs = {"a": 1.0, "b": 2.0}, [1.0, 2.0, 3.0], [[1.0, 2.0], [3.0, 4.0]]
+    return [changes(C, lambda x: x * sum(v for k, v in d.items() if k != "b"), lambda: d.update(c=5.0), lambda: d.pop("a")),
+            changes(C, lambda x: sum([x * a * b for a, b in zip(items, reversed(items))]), lambda: items.append(4.0)),
+            changes(C, lambda x: x * sum(a - b for a, b in pairs), lambda: pairs[0].__setitem__(0, 9.0)),
+            changes(C, lambda x: x * [*items, 7.0][0] + max(items) + sorted(items)[-1], lambda: items.insert(0, 8.0)),
+            changes(C, lambda x: x * functools.reduce(lambda a, b: a * b, items) + any(v > 8 for v in items), lambda: items.pop()),
+            changes(C, lambda x: x * (items == [1.0]) + x, lambda: items.__setitem__(slice(None), [1.0]))]
+
+
+@program
+def numbers_of_other_types(C):
+    box = [1]
+    signs = [0.0]
+    return [changes(C, lambda x: x / box[0] if type(box[0]) is int else x * 7, lambda: box.__setitem__(0, True),
+                    lambda: box.__setitem__(0, 1.0)),
+            changes(C, lambda x: x.new_tensor(1.0) / (x * signs[0]), lambda: signs.__setitem__(0, -0.0)),
+            changes(C, lambda x: x * (3.0 if signs[0] != signs[0] else 2.0), lambda: signs.__setitem__(0, float("nan")))]
+
+
+@program
+def numpy_values(C):
+    a, scalar = np.array([1.0, 2.0], np.float32), [np.float64(0.5)]
+    return [changes(C, lambda x: x * float(a[0]) + float(a.sum()), lambda: a.__setitem__(0, 5.0), lambda: a.fill(3.0)),
+            changes(C, lambda x: x * ng.tensor(a)[1], lambda: a.__setitem__(1, 9.0)),
+            changes(C, lambda x: x * scalar[0], lambda: scalar.__setitem__(0, np.float64(2.5)))]
+
+
+# --- names
+
+@program
+def globals_and_cells(C):
+    global GLOBAL
+    k = 1.0
+
+    def set_global(v):
+        global GLOBAL
+        GLOBAL = v
+
+    def set_cell(v):
+        nonlocal k
+        k = v
+    inner = functools.partial(lambda x: x * k * GLOBAL)
+    out = changes(C, lambda x: inner(x), lambda: set_global(2.0), lambda: set_cell(3.0))
+    set_global(1.0)
+    return out
+
+
+@program
+def builtins_hidden_by_globals(C):
+    f = lambda x: x * len(TABLE["list"])  # noqa: E731
+    out = changes(C, f, lambda: f.__globals__.__setitem__("len", lambda x: 9), lambda: f.__globals__.__delitem__("len"))
+    return out
+
+
+@program
+def modules_of_python(C):
+    pkg, sub = types.ModuleType("pkg_of_test"), types.ModuleType("pkg_of_test.sub")
+    pkg.sub, sub.K = sub, 1.0
+    return changes(C, lambda x: x * pkg.sub.K, lambda: setattr(sub, "K", 4.0),
+                   lambda: setattr(pkg, "sub", types.SimpleNamespace(K=6.0)))
+
+
+@program
+def library_functions_replaced(C):
+    import numbagrad.nn.functional as F
+    relu = F.relu
+    try:
+        return changes(C, lambda x: F.relu(x), lambda: setattr(F, "relu", lambda x: x * 5), lambda: setattr(F, "relu", relu))
+    finally:
+        F.relu = relu
+
+
+# --- modules, tensors, optimizers
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self._cfg = nn.Linear(1, 1), nn.Sequential(nn.ReLU(), nn.Identity()), {"k": 1.0}
+        self.register_buffer("buf", ng.ones(1))
+        ng.nn.init.ones_(self.a.weight)
+        ng.nn.init.zeros_(self.a.bias)
+
+    def forward(self, x):
+        return self.b(self.a(x)) * self.buf * self._cfg["k"]
+
+
+@program
+def tables_of_modules(C):
+    def run(*between):
+        m = Net()
+        return changes(C, m, *[functools.partial(f, m) for f in between])
+    return [run(lambda m: m._buffers.update(buf=ng.full((1,), 3.0))), run(lambda m: m.b._modules.update({"0": nn.Tanh()})),
+            run(lambda m: m.a._parameters.update(weight=nn.Parameter(ng.full((1, 1), 2.0)))),
+            run(lambda m: m._cfg.update(k=4.0)), run(lambda m: setattr(m, "forward", lambda x: x * 6)),
+            run(lambda m: m.__dict__.update(buf=ng.full((1,), 7.0))), run(lambda m: setattr(m, "b", nn.Softplus())),
+            run(lambda m: setattr(m.a, "bias", None)), run(lambda m: m.a.weight.data.fill_(3.0))]
+
+
+@program
+def hooks_of_modules(C):
+    def run(register):
+        m = Net()
+        handles = []
+        return changes(C, m, lambda: handles.append(register(m)), lambda: handles.pop().remove())
+    scale = [2.0]
+    return [run(lambda m: m.a.register_forward_hook(lambda mod, a, out: out * scale[0])),
+            run(lambda m: m.register_forward_pre_hook(lambda mod, a: (a[0] * 3,))),
+            run(lambda m: m.b[1].register_forward_hook(lambda mod, a, k, out: out + 1, with_kwargs=True)),
+            run(lambda m: nn.modules.module.register_module_forward_hook(lambda mod, a, out: out * 2)),
+            run(lambda m: nn.modules.module.register_module_forward_pre_hook(lambda mod, a: (a[0] + 1,)))]
+
+
+@program
+def hooks_of_gradients(C):
+    def run(add):
+        w = nn.Parameter(ng.ones(1))
+        m = nn.Linear(1, 1, bias=False)
+        ng.nn.init.ones_(m.weight)
+
+        def step(x):
+            w.grad = m.weight.grad = None
+            (m(w * x) * 3).sum().backward()
+            return w.grad + m.weight.grad
+        handles = []
+        return changes(C, step, lambda: handles.append(add(w, m)), lambda: handles.pop().remove())
+    return [run(lambda w, m: w.register_hook(lambda g: g * 2)), run(lambda w, m: m.weight.register_hook(lambda g: g * 5)),
+            run(lambda w, m: w.register_post_accumulate_grad_hook(lambda p: p.grad.mul_(7))),
+            run(lambda w, m: m.register_full_backward_hook(lambda mod, gi, go: (gi[0] * 4,))),
+            run(lambda w, m: m.register_full_backward_pre_hook(lambda mod, go: (go[0] * 6,)))]
+
+
+@program
+def forms_of_tensors(C):
+    def run(shape, change):
+        w = ng.arange(4.0).reshape(shape)
+        f = C(lambda x: x @ w if w.shape == (2, 2) else x[0, :1] * w)
+        out = [f(ng.ones(1, 2)).tolist()]
+        change(w)
+        return [*out, f(ng.ones(1, 2)).tolist(), f(ng.ones(1, 2)).tolist()]
+    big = ng.arange(16.0)
+    return [run((2, 2), lambda w: w.t_()), run((2, 2), lambda w: setattr(w, "data", w.t())),
+            run((2, 2), lambda w: setattr(w, "data", big[4:8].reshape(2, 2))), run((4,), lambda w: w.unsqueeze_(1)),
+            run((4,), lambda w: setattr(w, "data", big)), run((4,), lambda w: setattr(w, "data", w.double()))]
+
+
+@program
+def optimizers(C):
+    def run(make, *between):
+        w, v = nn.Parameter(ng.ones(2)), nn.Parameter(ng.ones(2))
+        o = make([w, v])
+
+        def step(x):
+            o.zero_grad()
+            ((w + v * 2) * x).pow(2).sum().backward()
+            o.step()
+            return w.sum() + v.sum()
+        return changes(C, step, *[functools.partial(f, o, w, v) for f in between])
+    SGD, Adam = (lambda p: ng.optim.SGD(p, lr=0.01)), (lambda p: ng.optim.Adam(p, lr=0.01))
+    counted = []
+    return [run(SGD, lambda o, w, v: o.param_groups[0].update(lr=0.1), lambda o, w, v: o.param_groups[0].update(momentum=0.9)),
+            run(SGD, lambda o, w, v: o.param_groups[0]["params"].remove(w), lambda o, w, v: o.add_param_group({"params": [w]})),
+            run(Adam, lambda o, w, v: o.state.clear(), lambda o, w, v: o.state[w].update(exp_avg=ng.ones(2))),
+            run(Adam, lambda o, w, v: o.state.pop(v), lambda o, w, v: o.param_groups[0].update(betas=[0.5, 0.9]),
+                lambda o, w, v: o.param_groups[0]["betas"].__setitem__(0, 0.1)),
+            run(Adam, lambda o, w, v: o.register_step_post_hook(lambda *a: counted.append(1)), lambda o, w, v: None), len(counted)]
+
+
+@program
+def default_dtype(C):
+    try:
+        f = C(lambda x: ng.zeros(2) + x)
+        out = [str(f(one()).dtype)]
+        ng.set_default_dtype(ng.float64)
+        return [*out, str(f(one()).dtype)]
+    finally:
+        ng.set_default_dtype(ng.float32)
+
+
+# --- effects
+
+@program
+def effects_on_attributes(C):
+    class T:
+        def __init__(self):
+            self.n, self.last, self.log, self.best = 0, None, [], None
+            self.d, self.seen, self.t = {}, set(), (0, None)
+
+        def step(self, x):
+            self.n += 1
+            self.last = x * 2
+            self.log.append((x.sum(), "sum"))
+            self.d["x"] = {"y": x + 1, "n": 3}
+            self.seen.add(("a", 1))
+            self.t = (x - 1, [x, 2])
+            if self.best is None:
+                self.best = x.max()
+            return x
+    t = T()
+    f, out = C(t.step), []
+    for k in range(4):
+        out.append(f(ng.full((1,), float(k))).item())
+    return [out, t.n, t.last.item(), [(a.item(), b) for a, b in t.log], t.d["x"]["y"].item(), t.seen, t.t[0].item(),
+            t.t[1][0].item(), t.best.item()]
+
+
+@program
+def effects_on_containers(C):
+    lists, q, d = [[0.0] for _ in range(6)], collections.deque(maxlen=3), {"a": 1, "b": 2}
+
+    def step(x):
+        lists[0].append(1.0)
+        lists[1].extend([x, x])
+        lists[2] += [2.0]
+        lists[3][0] = x * 3
+        lists[4].insert(0, 5.0)
+        lists[5].clear()
+        q.appendleft(x)
+        d.pop("a", None)
+        d.update(c=x, b=7)
+        return x
+    f = C(step)
+    for k in range(3):
+        f(ng.full((1,), float(k)))
+    plain = lambda v: v.item() if isinstance(v, ng.Tensor) else v  # noqa: E731
+    return [[[plain(v) for v in x] for x in lists], [plain(v) for v in q], {k: plain(v) for k, v in d.items()}]
+
+
+@program
+def effects_through_names(C):
+    count, last = 0, None
+    box = types.SimpleNamespace()
+
+    class Holder:
+        total = 0
+        __slots__ = ("v",)
+    h = Holder()
+
+    def step(x):
+        nonlocal count, last
+        count += 1
+        last = x * 2
+        Holder.total = 5
+        h.v = x + 1
+        box.x = x
+        setattr(box, "y", (x, 1))
+        TABLE["set by a step"] = 3
+        return x
+    f = C(step)
+    for k in range(3):
+        f(ng.full((1,), float(k)))
+    return [count, last.item(), Holder.total, h.v.item(), box.x.item(), box.y[0].item(), TABLE.pop("set by a step")]
+
+
+@program
+def deleted_attributes(C):
+    box, d = types.SimpleNamespace(a=1, b=2), {"k": 1}
+
+    def step(x):
+        if hasattr(box, "a"):
+            del box.a
+        d.pop("k", None)
+        return x
+    f = C(step)
+    f(one()), f(one())
+    return [vars(box), d]
+
+
+@program
+def rebound_states(C):
+    class R(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("run", ng.zeros(2))
+            self.w, self.h = nn.Linear(2, 2), ng.zeros(2)
+            ng.nn.init.constant_(self.w.weight, 0.5)
+            ng.nn.init.zeros_(self.w.bias)
+
+        def forward(self, x):
+            self.run = self.run * 0.5 + x
+            self.h = (self.w(x) + self.h).tanh().detach()
+            return x - self.run + self.h
+    m = R()
+    f = C(m)
+    return [[round(v, 4) for v in f(ng.full((2,), float(k))).tolist()] for k in range(5)] + [m.state_dict()["run"].tolist()]
+
+
+# --- arguments and results
+
+@dataclasses.dataclass
+class Batch:
+    x: object
+    k: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Frozen:
+    x: object
+    extra: tuple = ()
+
+
+Point = collections.namedtuple("Point", "a b")
+
+
+@program
+def nested_arguments_and_results(C):
+    def step(batch, table, *rest, **more):
+        y = batch.x * batch.k + table["a"][0]
+        return Batch(y, 2.0), Point(y + 1, [rest[0], {"z": more["m"] * 2}]), Frozen(y, (1, y))
+    f, out = C(step), []
+    for k in range(3):
+        b, p, z = f(Batch(ng.full((1,), float(k))), {"a": [one()]}, one() * 3, m=one())
+        out += [b.x.item(), b.k, p.a.item(), p.b[0].item(), p.b[1]["z"].item(), z.x.item(), z.extra[0], type(z).__name__]
+    return out
+
+
+@program
+def results_that_are_there_already(C):
+    kept, table = [1, 2], {"a": 1}
+    f = C(lambda x: (x, kept, table, GLOBAL))
+    return [f(one())[1] is kept, f(one())[1] is kept, f(one())[2] is table]
+
+
+@program
+def contexts_and_generators(C):
+    depth = []
+
+    @contextlib.contextmanager
+    def scaled(k):
+        depth.append(k)
+        yield k * 2
+        depth.pop()
+
+    def pieces(x, n):
+        for i in range(n):
+            yield x * i
+
+    def step(x):
+        with scaled(3) as k, ng.no_grad():
+            y = x * k
+        return sum(pieces(y, 3)) + list(itertools.accumulate([1, 2, 3]))[-1]
+    return changes(C, step)
+
+
+@program
+def exceptions_inside(C):
+    def step(x):
+        try:
+            {}["missing"]
+        except KeyError as error:
+            x = x * len(error.args)
+        try:
+            raise ValueError("mine")
+        except (TypeError, ValueError):
+            x = x + 1
+        finally:
+            x = x * 2
+        return x
+    return changes(C, step)
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_programs(name):
+    wanted = PROGRAMS[name](lambda f: f)
+    assert str(PROGRAMS[name](ng.compile)) == str(wanted)
+
+
+def test_what_is_not_read_may_change():
+    """Counters, histories and vocabularies of other methods cost nothing and cause nothing."""
+    class Trainer:
+        def __init__(self):
+            self.w, self.epoch, self.history, self.vocab = ng.ones(1), 0, [], {str(i): i for i in range(1000)}
+
+        def step(self, x):
+            return x * self.w
+
+        def fit(self):
+            self.epoch += 1
+            self.history.append(self.run(one()).item())
+            self.vocab[f"new {self.epoch}"] = 1
+    t = Trainer()
+    t.run = ng.compile(t.step)
+    for _ in range(5):
+        t.fit()
+    assert len(t.run.variants) == 1 and t.run.variants[0].guards.table.header[1] < 60
+
+
+def test_rebound_tensors_need_one_more_variant():
+    w = ng.ones(2)
+    f = ng.compile(lambda x: x * w)
+    for k in range(6):
+        w = ng.full((2,), float(k))
+        assert f(ng.ones(2)).tolist() == [k, k]
+    assert len(f.variants) == 2
+
+
+REFUSED = {
+    "locals": lambda x: x * len(locals()),
+    "print": lambda x: (print("x"), x)[1],
+    "open": lambda x: (open(__file__), x)[1],
+    "input": lambda x: (input(), x)[1],
+    "eval": lambda x: x * eval("2"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_calls_that_are_not_followed_raise_before_they_run(what):
+    with pytest.raises(CaptureError, match=rf"{what}\(\).* at .*test_compile_observed\.py:\d+"):
+        ng.compile(REFUSED[what])(one())
+
+
+@pytest.mark.filterwarnings("ignore::numbagrad.compile.function.CompileWarning")
+def test_no_handler_takes_a_refusal_for_an_error():
+    """The branch of the handler is not what eager code runs."""
+    def step(x):
+        try:
+            return x * x.sum().item()
+        except BaseException:
+            return x * 100
+
+    def suppressed(x):
+        with contextlib.suppress(Exception):
+            return x * x.sum().item()
+        return x * 100
+    for f in (step, suppressed):
+        with pytest.raises(CaptureError, match="item"):
+            ng.compile(f)(one())
+        assert ng.compile(f, fallback=True)(ng.full((1,), 2.0)).item() == 4.0
+
+
+@pytest.mark.filterwarnings("ignore::numbagrad.compile.function.CompileWarning")
+def test_after_a_refusal_all_is_as_before():
+    class M(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("run", ng.zeros(1))
+            self.n, self.log = 0, []
+
+        def forward(self, x):
+            self.run = self.run + x
+            self.n += 1
+            self.log.append(x)
+            self.extra = x
+            return x * x.sum().item()
+    m = M()
+    before = m.run
+    with pytest.raises(CaptureError):
+        ng.compile(m)(one())
+    assert m.run is before and m.n == 0 and m.log == [] and not hasattr(m, "extra")
+    assert ng.compile(m, fallback=True)(ng.full((1,), 3.0)).item() == 9.0
+    assert m.run.item() == 3.0 and m.n == 1 and m.extra.item() == 3.0 and m.log[0].item() == 3.0
+
+
+def test_functions_have_their_own_code_afterwards():
+    def inner(x):
+        return x * 2
+
+    def step(x):
+        return inner(x)
+    codes = inner.__code__, step.__code__, nn.Module.__call__.__code__
+    m = nn.Identity()
+    ng.compile(lambda x: m(step(x)))(one())
+    with pytest.raises(CaptureError):
+        ng.compile(lambda x: step(x).item())(one())
+    assert (inner.__code__, step.__code__, nn.Module.__call__.__code__) == codes
