@@ -118,6 +118,8 @@ def fit(value, d, loose=False):
             c is builtins.int and d.category and 0 <= value <= 127):
         return value  # the usual case: every dtype holds it
     if c not in _PLAIN:
+        if hasattr(value, "symbolic"):  # a number that a compiled step is given in each call
+            return value.symbolic(d)
         value = value.item() if hasattr(value, "item") else value
         if value.__class__ not in _PLAIN:
             if not isinstance(value, numbers.Number):

@@ -13,6 +13,7 @@ from .. import modes, storage
 from ..autograd.graph import Output
 from ..kernel import jit, tape
 from ..tensor import Tensor, raw
+from . import symbols
 from .driver import walk_with
 from .places import PLAIN, Cell, Entry, Hooks, Itself
 from .structure import MISS, mode_key, rebuild
@@ -24,19 +25,22 @@ SETTINGS_SKIP = ("params", "param_names", "foreach", "fused", "capturable", "dif
 
 def text_of(self):
     """Source of the call: guards, addresses, the native run, results."""
-    flat = self.structure[2] == (dict,) and all([p == "*" for p in self.structure[1][1:]])
+    flat = self.structure[2] == (dict,) and all([p == "*" or p[0] == "#" for p in self.structure[1][1:]])
     names = [f"a{i}" for i in range(len(self.leaves))]
     env = {"MISS": MISS, "STATE": modes.STATE, "mode_key": mode_key, "MODE": self.mode, "V": self, "TAPE": tape.TAPE,
            "empty": np.empty, "peek": storage._peek, "new": object.__new__, "Tensor": Tensor}
     p = self.program
     public = len(self.leaves) - len(self.hidden) - len(self.places)
-    head = f"def call({''.join(n + ', ' for n in names[:public])}):\n"
+    numbers = [f"n{k}" for k in range(len(self.given_numbers))]
+    head = f"def call({''.join(n + ', ' for n in (*names[:public], *numbers))}):\n"
     for k, i in enumerate(self.hidden):
         env[f"C{i}"] = self.leaves[i][0]
         head += f"    a{public + k} = a{i}._grad if a{i}.__class__ is C{i} else None\n"
     for k, place in enumerate(self.places, public + len(self.hidden)):
         head += f"    a{k} = {_fetched(place, k, env)}\n"
-    checks = []
+    for k, place in enumerate(self.counters, len(numbers)):
+        head += f"    n{k} = {_fetched(place, f'n{k}', env)}\n"
+    checks = [f"n{k}.__class__ is {t}" for k, t in enumerate(self.number_types)]
     for i, (cls, kind, shape, strides, rg, leaf) in enumerate(self.leaves):
         env[f"C{i}"], env[f"K{i}"], env[f"S{i}"] = cls, kind, shape
         checks += [f"a{i}.__class__ is C{i}", f"a{i}._kind is K{i}", f"a{i}._shape == S{i}",
@@ -63,6 +67,7 @@ def text_of(self):
     plain = self.mode == (True, False)
     lines += [f"    if {'STATE and ' if plain else ''}(mode_key() != MODE or TAPE):" if plain else
               "    if not STATE or mode_key() != MODE or TAPE:", "        return MISS"]
+    at_numbers = len(lines)
     for k, o in enumerate(self.optimizers):
         env[f"SET{k}"] = cell = [None]
         # load_state_dict puts other groups and another state in place.
@@ -111,7 +116,11 @@ def text_of(self):
     else:
         objects = [f"a{i}._buf, " for i, _ in self.arguments] + [f"o{k}, " for k in range(len(self.outputs))]
         body += [f"program.objects = ({''.join(objects)})", "program.run()", "program.objects = None"]
-    lines += ["    " + b for b in body] if p.atomic else ["    with lock:", *["        " + b for b in body]]
+    used = [name for _, name in p.symbolic]
+    if used:
+        env["NUMBERS"] = p.memory.data.cast("B").cast("d")
+        body = [*[f"NUMBERS[{slot}] = {name}" for slot, name in p.symbolic], *body]
+    lines += ["    " + b for b in body] if p.atomic and not used else ["    with lock:", *["        " + b for b in body]]
     for k, (v, n) in enumerate(self.versions):
         env[f"ver{k}"] = v
         lines.append(f"    ver{k}[0] += {n}")
@@ -127,8 +136,12 @@ def text_of(self):
         env["node_of"] = self.backward.node
         lines.append(f"    node = node_of(({''.join(f'o{k}, ' for k in range(len(self.outputs)))}), "
                      f"({''.join(n + ', ' for n in names)}))")
+    used += [res[1] for res in self.results if res[0] == "number"]
     shared, counted = Counter([res[0] for res in self.results]), set()
     for k, res in enumerate(self.results):
+        if res[0] == "number":
+            made.append(res[1])
+            continue
         if res[0] == "argument":
             made.append(f"a{res[1]}")
             continue
@@ -194,6 +207,8 @@ def text_of(self):
     else:
         env["rebuild"], env["RESULT"] = rebuild, self.result_structure
         lines.append(f"    return rebuild(RESULT, iter(({''.join(m + ', ' for m in made)})))")
+    if self.numbers is not None:
+        lines[at_numbers:at_numbers] = symbols.text_of(self.numbers, used, env)
     return head + "\n".join(lines) + "\n", env, flat
 
 
@@ -204,7 +219,9 @@ def build(self):
     self.fast = jit.define(text, "call", env)
     if self.flat:
         # The same as the owner's own call: what does not fit goes the slow way.
-        names = [f"a{i}" for i in range(len(self.leaves) - len(self.hidden) - len(self.places))]
+        tensors = iter([f"a{i}" for i in range(len(self.leaves))])
+        numbers = iter([f"n{k}" for k in range(len(self.given_numbers))])
+        names = [next(tensors) if p == "*" else next(numbers) for p in self.structure[1][1:]]
         every = "".join(n + ", " for n in names)
         bound = text[text.index("\n") + 1:].replace(
             "        return MISS\n", f"        return self.slow(given(({every})), {{}})\n")

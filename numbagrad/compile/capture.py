@@ -19,6 +19,7 @@ from ..autograd import graph
 from ..kernel import emit, expr, tape
 from ..kernel.tape import BASE, Fake, Refusal, Unlowered
 from ..tensor import Tensor, contiguous_strides
+from . import symbols
 from .effects import effects
 from .ir import Buffer, Fold, Gemm, Host, KernelCall, Operand, Optim, Pointwise, Ptr, Raw
 
@@ -150,6 +151,9 @@ class Recorder:
         for s in shape:
             n *= s
         if n:
+            if symbols.any_in(scalars):
+                scalars = [symbols.float_of(s) if isinstance(s, symbols.Symbol) and compute.compute in ("f4", "f8") else
+                           symbols.settled(s) for s in scalars]
             self.add(Pointwise(kernel, compute, [self.operand(t, shape) for t in ins], list(scalars),
                                [self.operand(t, shape) for t in outs], shape))
 

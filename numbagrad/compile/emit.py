@@ -10,6 +10,7 @@ from __future__ import annotations
 from ..kernel import emit, expr, jit
 from ..tensor import numel
 from .scopes import Operands
+from .symbols import Symbol
 
 
 class Loop:
@@ -30,7 +31,7 @@ class Loop:
         words = [pointer(o) for o in (*self.ins, *self.outs)]
         for v in self.values:
             words += [float(v.real), float(v.imag)] if self.compute[0] == "c" else [
-                int(v) if self.compute[0] in "iub" else float(v)]
+                int(v) if self.compute[0] in "iub" else v if isinstance(v, Symbol) else float(v)]
         if not self.flat:
             words += [len(self.sizes), *self.sizes]
             for st in self.strides:

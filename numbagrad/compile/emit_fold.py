@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from ..kernel import emit, expr, jit
 from .scopes import Operands
+from .symbols import Symbol
 
 BLOCK = 1024  # terms added before they go into the wide accumulator
 ROWS = 64     # the same over rows, for columns
@@ -87,7 +88,7 @@ class FoldLoop:
     def words(self, pointer):
         """The table, with ``pointer(operand)`` for addresses."""
         words = [pointer(o) for o in (*self.ins, *self.outs)] + [pointer(f[0]) for f in self.folds]
-        words += [float(v) for v in self.values] + [int(f[3]) for f in self.folds] + list(self.sizes)
+        words += [v if isinstance(v, Symbol) else float(v) for v in self.values] + [int(f[3]) for f in self.folds] + list(self.sizes)
         for st in self.strides:
             words += st
         return words

@@ -14,7 +14,7 @@ from ..nn.modules.module import Module
 from . import explain
 from .capture import CaptureError
 from .memory import Arena
-from .structure import MISS, flatten
+from .structure import MISS, changed_numbers, flatten, opened
 from .variant import Variant
 
 LIMIT = 16    # variants of one function for one combination of shapes
@@ -49,6 +49,7 @@ class CompiledFunction:
         self.fn = fn
         self.options = {"fallback": fallback, "dynamic": dynamic}
         self.variants, self.lock = [], threading.RLock()
+        self.open = set()  # places of the numbers among the arguments that have differed
         self.arena = Arena()
         functools.update_wrapper(self, fn, updated=())
         self.__name__ = getattr(fn, "__name__", type(fn).__name__)
@@ -92,18 +93,25 @@ class CompiledFunction:
         if tape.TAPE and tape.active() is not None or self.eager:
             return self.fn(*args, **kwargs)
         leaves = []
-        structure = flatten((args, kwargs), leaves)
+        structure, numbers = flatten((args, kwargs), leaves), []
+        if self.open:
+            structure = opened(structure, numbers, self.open)
         with self.lock:
             shapes = tuple([t._shape for t in leaves])
             for v in reversed(self.variants):
                 if v.shapes == shapes and v.structure == structure:
-                    result = v.fast(*leaves)
+                    result = v.fast(*leaves, *numbers)
                     if result is not MISS:
                         self.use(v)
                         return result
-            return self.capture(args, kwargs, leaves)
+            return self.capture(args, kwargs, leaves, structure)
 
-    def capture(self, args, kwargs, leaves):
+    def capture(self, args, kwargs, leaves, structure):
+        for v in self.variants:
+            # Numbers among the arguments that differ from call to call are inputs from now on.
+            more = changed_numbers(v.structure, structure) if v.structure != structure else None
+            if more:
+                self.open.update(more)
         try:
             v = Variant(self, args, kwargs)
             v.check_held()
@@ -115,7 +123,7 @@ class CompiledFunction:
             self.eager = True
             return self.fn(*args, **kwargs)
         if v.once:
-            return v.first(leaves)
+            return v.first(leaves, v.given_numbers)
         same = [w for w in self.variants if w.shapes == v.shapes]
         most = LIMIT if self.options["dynamic"] is False else SHAPES
         if len(same) >= LIMIT or len(self.variants) >= most:
@@ -125,7 +133,7 @@ class CompiledFunction:
             self.variants.remove(oldest)
         self.variants.append(v)
         self.use(v)
-        return v.first(leaves)
+        return v.first(leaves, v.given_numbers)
 
     def _latest(self):
         if not self.variants:

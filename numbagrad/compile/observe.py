@@ -28,7 +28,7 @@ from ..autograd import graph
 from ..autograd.function import FunctionCtx
 from ..kernel.tape import Fake, Refusal, Untraced
 from ..tensor import Tensor
-from . import pure
+from . import pure, symbols
 from .places import (
     ABSENT,
     CONTAINERS,
@@ -111,6 +111,7 @@ class Observer:
         self.swapped, self.known, self.met = list(swapped), set(), set()
         self.libraries, self.followed, self.quiet, self.unread = set(), set(), set(), {}
         self.calls = {}  # id of a container -> [(method, arguments)], if that is all that changed it
+        self.numbers = None  # of the run, where some are followed
         self.dynamic = dynamic  # key -> place whose tensor is an input of the step
         self.moving = {id(p.root) for p in dict(dynamic).values() if p.__class__ is Itself}
         self.refusal = None
@@ -299,6 +300,8 @@ class Observer:
         if key in self.dynamic:
             return
         if key not in self.reads and key not in self.written:
+            if place.__class__ is Content and symbols.any_in(value):
+                value = symbols.settled(value)
             self.reads[key] = place, value
             self._reached(value)
             if place.__class__ is Content:
@@ -601,8 +604,20 @@ class Observer:
         out = self._call(f, args, kwargs)
         return self.new(out)
 
+    def _settled(self, f, args, kwargs):
+        """Arguments for code that does not follow numbers."""
+        return symbols.settled(args), {k: symbols.settled(v) for k, v in kwargs.items()}
+
     def _call(self, f, args, kwargs):
         kind = f.__class__
+        if self.numbers and symbols.any_in((*args, *kwargs.values())) and kind is not types.FunctionType and (
+                kind is not types.MethodType) and not isinstance(f, functools.partial):
+            known, out = symbols.call(f, args, kwargs)
+            if known and out is not None:
+                return out
+            keeps = isinstance(getattr(f, "__self__", None), CONTAINERS) and f.__name__ in ("append", "appendleft", "insert")
+            if not known and not keeps and not (isinstance(f, type) and f.__flags__ & _HEAP or kind.__flags__ & _HEAP):
+                args, kwargs = self._settled(f, args, kwargs)
         if kind is types.FunctionType:
             return self._python(f, args, kwargs)
         if kind is types.MethodType:
@@ -638,6 +653,8 @@ class Observer:
 
     def _python(self, f, args, kwargs):
         if trusted(f.__code__.co_filename):
+            if self.numbers and symbols.any_in((*args, *kwargs.values())):
+                args, kwargs = _whole(args), {k: _whole(v) for k, v in kwargs.items()}
             for a in (*args, *kwargs.values()):
                 self._argument(a)
             self._know(f.__code__)
@@ -805,6 +822,15 @@ class Observer:
         return True
 
 
+def _whole(x):
+    """Arguments of the library's functions: floats may stay symbols, ints are sizes and the like."""
+    if isinstance(x, symbols.SymInt):
+        return x.fix()
+    if x.__class__ in (tuple, list):
+        return symbols.settled(x) if symbols.any_in(x) else x
+    return x
+
+
 def _lookup(cls, name):
     for c in cls.__mro__:
         if name in c.__dict__:
@@ -905,7 +931,7 @@ _HEAP = 1 << 9
 _C_CALLABLES = (types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType, types.MethodWrapperType,
                 types.ClassMethodDescriptorType)
 _SIMPLE = frozenset((*PLAIN, tuple().__class__, types.EllipsisType, range, slice)) - {tuple}
-_SIMPLE = _SIMPLE | {dtypes.float32.__class__}
+_SIMPLE = _SIMPLE | {dtypes.float32.__class__, symbols.SymFloat, symbols.SymInt}
 _VIEWS = tuple([type(v) for d in ({}, collections.OrderedDict()) for v in (d.keys(), d.values(), d.items())])
 _SEQUENCE_ITEMS = (list.__getitem__, collections.deque.__getitem__, bytearray.__getitem__)
 _ARRAY_CHANGES = ("fill", "sort", "put", "itemset", "partition", "resize", "setfield", "setflags", "__setitem__", "byteswap")
@@ -950,8 +976,10 @@ def _renewed(do):
         o = _watching()
         if o is None:
             return do(*args)
-        o.item(*args)
-        out = do(*args)
+        x, i = args
+        i = symbols.settled(i) if o.numbers else i
+        o.item(x, i)
+        out = do(x, i)
         return o.new(out)
     return hook
 
@@ -961,6 +989,16 @@ def _combined(x):
     if o is not None and x.__class__ not in _SIMPLE and sys.getrefcount(x) <= _NOBODY - 1:
         o.own(x)
     return x
+
+
+def _repeated(op, x, y):
+    if _watching() is not None:
+        if isinstance(x, (list, tuple, str, bytes, bytearray)):
+            y = symbols.settled(y)
+        elif isinstance(y, (list, tuple, str, bytes, bytearray)):
+            x = symbols.settled(x)
+        return _combined(x * y if op == "Mult" else x % y)
+    return x * y if op == "Mult" else x % y
 
 
 def _nobody():
@@ -990,6 +1028,7 @@ def _update(op, x, y):
 def _update_item(op, x, i, value, later):
     o = _watching()
     if o is not None:
+        i = symbols.settled(i)
         o.item(x, i)
     old = x[i]
     if later:
@@ -1094,4 +1133,6 @@ HOOKS = {
     "update_item": _update_item,
     "handled": _handled,
     "slice": slice,
+    "index": lambda i: symbols.settled(i) if _watching() is not None else i,
+    "repeated": _repeated,
 }

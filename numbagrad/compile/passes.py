@@ -8,6 +8,7 @@ from ..tensor import contiguous_strides, numel
 from . import emit_fold, inplace, products
 from .ir import TEMPORARY, Fold, Gemm, Host, KernelCall, Operand, Pointwise, rename
 from .recompute import recompute
+from .symbols import key
 
 MOST_OPERANDS = 24  # of one fused loop: beyond, registers and prefetchers run out
 
@@ -41,13 +42,13 @@ def repeated(calls, keep=()):
         made = set(call.writes)
         if made and not made & set(call.reads) and all(
                 [b.role == TEMPORARY and writes[b] == 1 and b not in keep for b in made]):
-            key = _meaning(call, made, version)
-            first = seen.get(key) if key is not None else None
+            meaning = _meaning(call, made, version)
+            first = seen.get(meaning) if meaning is not None else None
             if first is not None:
                 alias.update(zip(_made(call, made), _made(first, set(first.writes))))
                 continue
-            if key is not None:
-                seen[key] = call
+            if meaning is not None:
+                seen[meaning] = call
         for b in made:
             version[b] = version.get(b, 0) + 1
         out.append(call)
@@ -78,13 +79,13 @@ def _meaning(call, made, version):
         return (*where, *p.key[1:]) if isinstance(p, Operand) else (*where, p.offset)
 
     if isinstance(call, Pointwise):
-        head = (call.expressions, call.inputs, call.scalars, call.compute, call.shape, tuple(map(repr, call.values)))
+        head = (call.expressions, call.inputs, call.scalars, call.compute, call.shape, tuple(map(key, call.values)))
     elif isinstance(call, Fold):
         head = (call.op, call.key, tuple(call.numbers))
     elif isinstance(call, Gemm):
         head = (call.code, call.sizes, call.lds, call.flags, call.alpha, call.beta, call.batch, call.strides)
     elif isinstance(call, KernelCall) and not call.checks:
-        head = (call.kernel, call.dtype, call.items, tuple([repr(v) for v in call.values if not hasattr(v, "buffer")]))
+        head = (call.kernel, call.dtype, call.items, tuple([key(v) for v in call.values if not hasattr(v, "buffer")]))
     else:
         return None
     return (type(call), *head, tuple([place(p) for p in _arguments(call) if hasattr(p, "buffer")]))
@@ -177,7 +178,7 @@ class Group:
                     made = expr.var(found[0])
                 table[expr.var(name)] = made
             for name, v in zip(call.scalars, call.values):
-                same = next((i for i, w in enumerate(values) if type(w) is type(v) and repr(w) == repr(v)), None)
+                same = next((i for i, w in enumerate(values) if type(w) is type(v) and key(w) == key(v)), None)
                 if same is None:
                     same = len(values)
                     scalars.append(f"s{same}")

@@ -123,6 +123,9 @@ class Item(Place):
         except (IndexError, KeyError):
             return ABSENT
 
+    def put(self, value):
+        self.root[self.name] = value
+
     def text(self):
         return f"item {self.name} of a {type(self.root).__name__}"
 

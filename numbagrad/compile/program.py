@@ -19,6 +19,7 @@ from .driver import tasks, walk, walk_with
 from .ir import INPUT, KEPT, OUTPUT, STATE, TEMPORARY, Fold, Gemm, Host, KernelCall, Operand, Optim, Ptr, Raw
 from .parallel import make_all
 from .progress import Progress
+from .symbols import Symbol
 
 # A debugging aid: freed arena slots are overwritten, so that a value used after its slot was given away shows.
 POISON = os.environ.get("NUMBAGRAD_COMPILE_POISON", "0") not in ("", "0")
@@ -189,12 +190,15 @@ class Program:
     # --- tables
 
     def _assemble(self, lowered, name):
-        words, relocations, rows, self.live = [], [], [], []
+        words, relocations, rows, self.live, self.symbolic = [], [], [], [], []
         self.row_of = []
 
         def put(value):
             at = len(words)
-            if value.__class__ in (Ptr, Operand):
+            if isinstance(value, Symbol):
+                self.symbolic.append((at, value.name))
+                words.append(struct.unpack("=q", struct.pack("=d", value.plain))[0])
+            elif value.__class__ in (Ptr, Operand):
                 b = value.buffer
                 if b.role in (INPUT, OUTPUT):
                     relocations.append((at, self.number[b], value.offset))

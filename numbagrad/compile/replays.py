@@ -25,6 +25,9 @@ def plan(observer, outs):
     """The effects of a run; tensors in them are appended to ``outs``."""
     found, new = [], lambda x: id(x) in observer.inside
     for place, before, now in observer.effects():
+        if id(place.root) in observer.given:
+            raise Refusal(f"ng.compile: the compiled function changes {place.text()} among its arguments, where each call has "
+                          "others: return the value instead")
         if place.__class__ is Content:
             found += _of_container(observer, place, before, now, outs, new)
         else:

@@ -487,7 +487,7 @@ class Rewriter(ast.NodeTransformer):
         if isinstance(node.ctx, ast.Load):
             return hook("item", value, self._index(node.slice), at=node)
         node.value = hook("puts", value, at=node)
-        node.slice = self.visit(node.slice)
+        node.slice = hook("index", self._index(node.slice), at=node)
         return node
 
     def _index(self, node):
@@ -524,6 +524,8 @@ class Rewriter(ast.NodeTransformer):
 
     def visit_BinOp(self, node):
         node.left, node.right = self._content(node.left), self._content(node.right)
+        if isinstance(node.op, (ast.Mult, ast.Mod)):  # of sequences and texts, too
+            return hook("repeated", ast.Constant(type(node.op).__name__), node.left, node.right, at=node)
         return hook("combined", node, at=node)
 
     def visit_UnaryOp(self, node):

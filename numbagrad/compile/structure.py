@@ -9,6 +9,7 @@ import numpy as np
 from .. import modes
 from ..tensor import Tensor
 from .places import PLAIN, alike
+from .symbols import Symbol
 
 
 class Miss:
@@ -16,6 +17,67 @@ class Miss:
 
 
 MISS = Miss()
+
+
+def opened(structure, numbers, open_):
+    """(structure, numbers) of arguments: those floats and ints whose place, counted over all numbers, is in ``open_`` are taken
+    out of it."""
+    count = [0]
+
+    def walk(s):
+        if s.__class__ is not tuple or not s or s == "*":
+            return s
+        if s[0] in ("float", "int") and s[1].__class__ is Exactly:
+            k = count[0]
+            count[0] += 1
+            if k in open_:
+                numbers.append(s[1].value)
+                return ("#", s[0])
+            return s
+        return (s[0], *[(p[0], walk(p[1])) if isinstance(s[0], type) and issubclass(s[0], dict) else walk(p) for p in s[1:]])
+    return walk(structure)
+
+
+def changed_numbers(one, other):
+    """Places of the floats and ints in which two structures differ, if that is all; None otherwise."""
+    count, found = [0], []
+
+    def walk(a, b):
+        if a.__class__ is not tuple or b.__class__ is not tuple or len(a) != len(b) or not a:
+            return a == b
+        if a[0] in ("float", "int") and a[1].__class__ is Exactly:
+            k = count[0]
+            count[0] += 1
+            if a != b and a[0] == b[0]:
+                found.append(k)
+                return True
+            return a == b
+        if a[0] == "#" or b[0] == "#":
+            count[0] += 1
+            return a == b
+        if isinstance(a[0], type) and issubclass(a[0], dict):
+            return a[0] is b[0] and all([x[0] == y[0] and walk(x[1], y[1]) for x, y in zip(a[1:], b[1:])])
+        return a[0] == b[0] and all([walk(x, y) for x, y in zip(a[1:], b[1:])])
+    return found if walk(one, other) else None
+
+
+def with_symbols(value, structure, symbols):
+    """Arguments with symbols in the place of their open numbers; containers without any stay themselves."""
+    if structure.__class__ is not tuple or not structure or not _has_open(structure):
+        return value
+    if structure[0] == "#":
+        return next(symbols)
+    if structure[0] is Record:
+        return dataclasses.replace(value, **{f.name: with_symbols(getattr(value, f.name), s, symbols)
+                                             for f, s in zip(dataclasses.fields(value), structure[2:])})
+    if isinstance(value, dict):
+        return type(value)((k, with_symbols(value[k], s, symbols)) for k, s in structure[1:])
+    parts = [with_symbols(v, s, symbols) for v, s in zip(value, structure[1:])]
+    return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+
+
+def _has_open(s):
+    return s.__class__ is tuple and bool(s) and (s[0] == "#" or any([_has_open(p) for p in s[1:]]))
 
 
 def is_record(x):
@@ -32,7 +94,7 @@ def flatten(value, leaves, new=lambda x: True):
     """Nested arguments or results as a hashable structure; its tensors are appended to ``leaves``.
 
     Containers and dataclasses for which ``new`` does not hold count as the objects that they are."""
-    if isinstance(value, Tensor):
+    if isinstance(value, (Tensor, Symbol)):
         leaves.append(value)
         return "*"
     if isinstance(value, PLAIN):
@@ -84,23 +146,25 @@ class _Same:
         return id(self.value)
 
 
-def rebuild(structure, leaves):
+def rebuild(structure, leaves, numbers=None):
     """The nested value of a structure, its tensors taken from the iterator ``leaves``."""
     if structure == "*":
         return next(leaves)
     kind = structure[0]
+    if kind == "#":
+        return next(numbers)
     if isinstance(kind, str):
         return structure[1].value
     if kind is Record:
         made = object.__new__(structure[1])
         for f, v in zip(dataclasses.fields(structure[1]), structure[2:]):
-            value = rebuild(v, leaves)
+            value = rebuild(v, leaves, numbers)
             if value is not MISS:
                 object.__setattr__(made, f.name, value)
         return made
     if issubclass(kind, dict):
-        return kind((k, rebuild(v, leaves)) for k, v in structure[1:])
-    parts = [rebuild(v, leaves) for v in structure[1:]]
+        return kind((k, rebuild(v, leaves, numbers)) for k, v in structure[1:])
+    parts = [rebuild(v, leaves, numbers) for v in structure[1:]]
     return kind(*parts) if hasattr(kind, "_fields") else kind(parts)
 
 

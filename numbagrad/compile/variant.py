@@ -24,7 +24,8 @@ from .observe import Again, Observer
 from .places import PLAIN, Content, Entry, Hooks, Itself, Member, State, alike
 from .program import Program, prepare_hosts
 from .replays import plan
-from .structure import MISS, fields_of, flatten, is_record, mode_key, rebuild
+from .structure import MISS, fields_of, flatten, is_record, mode_key, opened, rebuild, with_symbols
+from .symbols import Numbers
 
 MOST_RUNS = 1000  # of one capture: each finds functions that the one before did not know
 
@@ -34,8 +35,8 @@ class Variant:
 
     def __init__(self, owner, args, kwargs):
         self.owner = owner
-        leaves = []
-        self.structure = flatten((args, kwargs), leaves)
+        leaves, self.given_numbers = [], []
+        self.structure = opened(flatten((args, kwargs), leaves), self.given_numbers, owner.open)
         self.shapes = tuple([t._shape for t in leaves])
         self.mode = mode_key()
         self.once = False
@@ -67,13 +68,12 @@ class Variant:
                 now = place.get()
                 if not alike(now[:2], value[:2]) and alike(now[2:], value[2:]):
                     self._open(Itself(place.root))
-            elif isinstance(value, Tensor) and not place.holds(value):
+            elif isinstance(value, (Tensor, int, float)) and not place.holds(value):
                 self._open(place)
 
     def _open(self, place):
-        """Let the tensor at a place be an input, if it is none that gathers gradients and has no history."""
-        t = place.get()
-        if not isinstance(t, Tensor) or t._rg or t._node is not None:
+        """Let what is at a place be an input: a number, or a tensor that gathers no gradients and has no history."""
+        if not self._may_open(place):
             return False
         return self.dynamic.setdefault(place.key, place) is place
 
@@ -89,10 +89,17 @@ class Variant:
             raise tape.Refusal(f"ng.compile: the compiled function returns a {type(x).__name__} that it made, which a replay "
                                "cannot make again: return tensors, numbers, tuples, lists, dicts or dataclasses of them")
 
+    def _may_open(self, place):
+        x = place.get()
+        if type(x) in (int, float):
+            return hasattr(place, "put") and place.__class__ is not Content
+        return isinstance(x, Tensor) and not x._rg and x._node is None and id(x) not in self.reached
+
     def _opened(self, o):
-        """Whether the run showed more places to be inputs: those that it reads and then binds to other tensors."""
-        more = [self._open(o.reads[key][0]) for key in o.written if key in o.reads and isinstance(o.reads[key][1], Tensor)]
-        mine = {id(p.get()) for p in self.dynamic.values()}
+        """Whether the run showed more places to be inputs: those that it reads and then binds to others."""
+        more = [self._open(o.reads[key][0]) for key in o.written if key in o.reads and isinstance(
+            o.reads[key][1], (Tensor, int, float))]
+        mine = {id(p.get()) for p in self.places}
         more += [self._open(p) for p, v in o.reads.values() if isinstance(v, Tensor) and id(v) in mine]
         return any(more)
 
@@ -103,16 +110,22 @@ class Variant:
         self.hidden = [i for i, t in enumerate(leaves) if t._rg and t._node is None and t._grad is not None
                        and id(t) not in self.reached and not any([t is s for s in leaves[:i]])]
         for key, place in list(self.dynamic.items()):
-            t = place.get()
-            if not isinstance(t, Tensor) or t._rg or t._node is not None or id(t) in self.reached:
+            if not self._may_open(place):
                 del self.dynamic[key]
-        self.places = list(self.dynamic.values())
+        self.places = [p for p in self.dynamic.values() if isinstance(p.get(), Tensor)]
+        self.counters = [p for p in self.dynamic.values() if not isinstance(p.get(), Tensor)]
         every = [*leaves, *[leaves[i]._grad for i in self.hidden], *[p.get() for p in self.places]]
-        swapped, outs, r = [], [], Recorder()
+        swapped, outs, r, planted = [], [], Recorder(), []
+        self.numbers = o.numbers = Numbers() if self.given_numbers or self.counters else None
         try:
             with recording(r), o.watching():
                 swapped = self._stand_in(r, every)
-                given, (args, kwargs) = _as_leaves(leaves, args, kwargs, self.structure)
+                given, (args, kwargs) = _as_leaves(leaves, args, kwargs, self.structure, self.given_numbers)
+                if self.numbers is not None:
+                    args, kwargs = with_symbols((args, kwargs), self.structure, map(self.numbers.input, self.given_numbers))
+                    for place in self.counters:
+                        planted.append((place, place.get()))
+                        place.put(self.numbers.input(place.get()))
                 o.give((args, kwargs))
                 result = o.call(self.owner.fn, args, kwargs)
                 del args, kwargs
@@ -123,9 +136,9 @@ class Variant:
                 self._differentiable(r, outs, given)
             if o.refusal is not None:
                 raise o.refusal
-            opened = self._opened(o)
             o.undo()
-            if opened:
+            _restore_numbers(planted)
+            if self._opened(o):
                 raise Again
             self._finish(r, every, outs, given, swapped)
             found = [t for t in every if id(t) in o.tensors and id(t) not in self.reached]
@@ -134,11 +147,13 @@ class Variant:
                 raise Again
         except BaseException:
             o.undo()
+            _restore_numbers(planted)
             r.restore_versions()
             undo([(t, g) for t, g, _ in r.leaves.values()], r.optimizers.values())
             raise
         finally:
             _restore(swapped)
+        self.number_types = [type(v).__name__ for v in self.given_numbers] + [type(p.get()).__name__ for p in self.counters]
         self.guards = Guards([*o.reads.values(), *self._of_tensors()])
         self.observer = None
 
@@ -162,7 +177,7 @@ class Variant:
 
     def _differentiable(self, r, outs, given):
         """Capture the backward of results that can still be differentiated."""
-        differentiable = [t for t in outs if t._rg and t._node is not None
+        differentiable = [t for t in outs if isinstance(t, Tensor) and t._rg and t._node is not None
                           and id(graph.function_of(t._node)[0]) not in r.ran]
         self.backward = None
         if differentiable:
@@ -180,7 +195,7 @@ class Variant:
         # Graphs that are left over (create_graph) hold what they saved.
         r.ran.clear()
         for t in outs:
-            if t._buf.__class__ is Fake:
+            if isinstance(t, Tensor) and t._buf.__class__ is Fake:
                 t._node = None
         prepare_hosts(r.calls, r.buffers)
         inputs, self.arguments = [], []
@@ -197,6 +212,9 @@ class Variant:
         self._keep_state(r, outs)
         outputs, self.results = [], []
         for t in outs:
+            if not isinstance(t, Tensor):
+                self.results.append(("number", t.name))
+                continue
             b = r.buffer(t)
             if b.role == TEMPORARY:
                 b.role = OUTPUT
@@ -405,12 +423,12 @@ class Variant:
         call.build(self)
         return self
 
-    def first(self, leaves):
+    def first(self, leaves, numbers=()):
         """The run that belongs to the capture: gradients are put back as they were, then it is a call like any other."""
         for t, before in self.before:
             t._grad = before
         self.before = self.states = None
-        result = self.fast(*leaves)
+        result = self.fast(*leaves, *numbers)
         if result is MISS:
             changed = self.guards.difference()
             changed = f" ({changed[0].text()} was {changed[1]!r}, is {changed[0].get()!r})" if changed else ""
@@ -476,18 +494,26 @@ def _refused(e):
             "exist only when the step runs; keep it out of the compiled function, or pass fallback=True to run it eagerly.")
 
 
-def _as_leaves(leaves, args, kwargs, structure):
+def _as_leaves(leaves, args, kwargs, structure, numbers):
     """The arguments with leaves in the place of tensors that have a history of their own, and what stands for what."""
-    given = {}
+    given, replaced = {}, False
     for i, t in enumerate(leaves):
         if t._rg and t._node is not None:
             alias = raw(t._buf, t._ptr, t._n, t._shape, t._strides, t._kind, t._ver)
             alias._rg = True
             given[id(alias)] = i
             leaves = [*leaves[:i], alias, *leaves[i + 1:]]
+            replaced = True
         else:
             given[id(t)] = i
-    return (given, leaves), rebuild(structure, iter(leaves)) if given else (args, kwargs)
+    return (given, leaves), rebuild(structure, iter(leaves), iter(numbers)) if replaced else (args, kwargs)
+
+
+def _restore_numbers(planted):
+    """Put plain numbers back in their places."""
+    for place, value in planted:
+        place.put(value)
+    planted.clear()
 
 
 def _restore(swapped):

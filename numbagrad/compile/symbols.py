@@ -1,0 +1,229 @@
+"""Numbers that change from call to call, followed through Python's arithmetic.
+
+In a capture such a number (an argument, an attribute, a counter) is a ``SymFloat`` or ``SymInt``: a float or an int that knows
+how it was computed. Arithmetic makes further ones; where one becomes the scalar of a kernel, an effect or a result, every call
+computes it anew. Whatever turns it into something fixed (a comparison, a truth value, an index, an int) is noted as a check:
+in a call where it comes out otherwise, the step is another one."""
+
+from __future__ import annotations
+
+import math
+import operator
+
+
+from .places import alike
+
+
+class Numbers:
+    """The arithmetic of one capture, in its order: ``lines`` are (name or None for a check, expression, names that it uses,
+    outcome of a check)."""
+
+    def __init__(self):
+        self.lines, self.checked, self.inputs, self.constants = [], set(), [], {}
+
+    def input(self, value):
+        """A number that each call is given."""
+        name = f"n{len(self.inputs)}"
+        self.inputs.append(name)
+        return self._made(value, name, frozenset([name]))
+
+    def _made(self, value, name, roots):
+        cls = SymFloat if type(value) is float else SymInt
+        s = cls(value)
+        s.numbers, s.name, s.roots, s.plain = self, name, roots, value
+        return s
+
+    def constant(self, value):
+        """The text of a number that stays."""
+        if type(value) is int and abs(value) < 1 << 62:
+            return repr(value) if value >= 0 else f"({value!r})"
+        name = f"c{len(self.constants)}"
+        self.constants[name] = value
+        return name
+
+    def make(self, pattern, value, *operands):
+        """The symbol of ``value``, computed as ``pattern`` of the operands; other kinds of numbers count as fixed."""
+        texts = [s.name if isinstance(s, Symbol) else self.constant(s) for s in operands]
+        mine = [s for s in operands if isinstance(s, Symbol)]
+        text = pattern.format(*texts)
+        if type(value) not in (int, float):
+            return self.fixed(text, value, mine)
+        name = f"t{len(self.lines)}"
+        self.lines.append((name, text, [s.name for s in mine], None))
+        return self._made(value, name, frozenset().union(*[s.roots for s in mine]))
+
+    def fixed(self, text, outcome, symbols):
+        """``outcome`` of an expression decided something: calls in which it differs are other steps."""
+        if text not in self.checked:
+            self.checked.add(text)
+            self.lines.append((None, text, [s.name for s in symbols], outcome))
+        return outcome
+
+
+class Symbol:
+    """What the symbolic numbers share."""
+
+    __slots__ = ()
+    __array_ufunc__ = None  # NumPy's numbers leave the arithmetic to these
+    __hash__ = None
+
+    def fix(self):
+        """The plain number, which the step relies on from now on."""
+        return self.numbers.fixed(self.name, self.plain, [self])
+
+    def symbolic(self, d):
+        """As a scalar of dtype ``d``."""
+        if d.category == 2 and d.itemsize > 2:
+            return self if isinstance(self, float) else float_of(self)
+        return self.fix()
+
+    def __reduce_ex__(self, protocol):
+        return type(self.plain), (self.fix(),)
+
+    def __copy__(self):
+        return self
+
+    def __deepcopy__(self, memo):
+        return self
+
+
+def plain(x):
+    """The number itself, without relying on it."""
+    return x.plain if isinstance(x, Symbol) else x
+
+
+def float_of(s):
+    """``float(s)``."""
+    return s if isinstance(s, SymFloat) else s.numbers.make("float({})", float(s.plain), s)
+
+
+def _numbers_of(a, b=None):
+    return (a if isinstance(a, Symbol) else b).numbers
+
+
+def _binary(op, sign, swapped):
+    def method(self, other):
+        if type(other) not in (int, float, bool) and not isinstance(other, Symbol):
+            if hasattr(other, "dtype") and not hasattr(other, "_buf"):  # a number of NumPy's
+                other = other.item()
+            if type(other) not in (int, float, bool):
+                return NotImplemented
+        a, b = (other, self) if swapped else (self, other)
+        return self.numbers.make(f"({{}} {sign} {{}})", op(plain(a), plain(b)), a, b)
+    return method
+
+
+def _compared(op, sign):
+    def method(self, other):
+        if type(other) not in (int, float, bool) and not isinstance(other, Symbol):
+            return NotImplemented
+        outcome = op(self.plain, plain(other))
+        text = f"({self.name} {sign} {other.name if isinstance(other, Symbol) else self.numbers.constant(other)})"
+        return self.numbers.fixed(text, outcome, [s for s in (self, other) if isinstance(s, Symbol)])
+    return method
+
+
+def _unary(pattern, op):
+    def method(self):
+        return self.numbers.make(pattern, op(self.plain), self)
+    return method
+
+
+def _fixing(op):
+    def method(self, *args):
+        return op(self.fix(), *args)
+    return method
+
+
+_SIGNS = {"add": "+", "sub": "-", "mul": "*", "truediv": "/", "floordiv": "//", "mod": "%", "pow": "**"}
+_BITS = {"and_": "&", "or_": "|", "xor": "^", "lshift": "<<", "rshift": ">>"}
+_COMPARED = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
+_METHODS = {"__neg__": _unary("(-{})", operator.neg), "__pos__": _unary("(+{})", operator.pos), "__abs__": _unary("abs({})", abs),
+            "__bool__": lambda self: self.numbers.fixed(f"bool({self.name})", bool(self.plain), [self]),
+            **{f"__{n}__": _fixing(f) for n, f in (
+                ("float", float), ("int", int), ("index", operator.index), ("trunc", math.trunc), ("floor", math.floor),
+                ("ceil", math.ceil), ("round", round), ("repr", repr), ("str", str), ("format", format), ("hash", hash),
+                ("divmod", divmod), ("complex", complex))}}
+for _name, _sign in {**_SIGNS, **_BITS}.items():
+    _op, _name = getattr(operator, _name), _name.strip("_")
+    _METHODS[f"__{_name}__"], _METHODS[f"__r{_name}__"] = _binary(_op, _sign, False), _binary(_op, _sign, True)
+for _name, _sign in _COMPARED.items():
+    _METHODS[f"__{_name}__"] = _compared(getattr(operator, _name), _sign)
+
+_OWN = {"real": property(lambda self: self), "imag": property(lambda self: 0), "conjugate": lambda self: self}
+_FLOAT = {n: _fixing(getattr(float, n)) for n in ("is_integer", "as_integer_ratio", "hex")}
+_INT = {n: _fixing(getattr(int, n)) for n in ("bit_length", "to_bytes", "as_integer_ratio")}
+SymFloat = type("SymFloat", (Symbol, float), {**{k: v for k, v in _METHODS.items() if k.strip("_").lstrip("r") not in (
+    "and", "or", "xor", "lshift", "rshift", "shift")}, **_OWN, **_FLOAT, "__doc__": "A float that changes from call to call."})
+SymInt = type("SymInt", (Symbol, int), {**_METHODS, **_OWN, **_INT, "numerator": property(lambda self: self),
+                                        "__invert__": _unary("(~{})", operator.invert),
+                                        "__doc__": "An int that changes from call to call."})
+
+_MATH = {f: f"math.{n}({{}})" for n, f in vars(math).items() if callable(f) and n not in (
+    "fsum", "prod", "dist", "hypot", "gcd", "lcm", "isclose", "pow", "fmod", "atan2", "copysign", "ldexp", "remainder", "log",
+    "comb", "perm", "nextafter", "ulp", "sumprod", "fma", "isqrt", "factorial", "modf", "frexp", "isnan", "isinf", "isfinite")}
+_TWO = {getattr(math, n): f"math.{n}({{}}, {{}})" for n in ("pow", "fmod", "atan2", "copysign", "ldexp", "remainder", "log")}
+
+
+def call(f, args, kwargs):
+    """(whether it is known how, result) of calling a function of Python with symbols among its arguments."""
+    if kwargs:
+        return False, None
+    if len(args) == 1 and f in (float, int):
+        s, = args
+        return True, float_of(s) if f is float else s if isinstance(s, SymInt) else s.numbers.make("int({})", int(s.plain), s)
+    if f is type and len(args) == 1:
+        return True, type(args[0].plain)
+    if f in (math.isnan, math.isinf, math.isfinite) and len(args) == 1:
+        s, = args
+        return True, s.numbers.fixed(f"math.{f.__name__}({s.name})", f(s.plain), [s])
+    pattern = {1: _MATH, 2: _TWO}.get(len(args), {}).get(f) if f.__class__ is type(math.sin) else None
+    if pattern is not None and all([type(plain(a)) in (int, float, bool) for a in args]):
+        s = next(a for a in args if isinstance(a, Symbol))
+        return True, s.numbers.make(pattern, f(*map(plain, args)), *args)
+    if f in (round, divmod) or f is math.log:
+        return False, None
+    return f in (abs, min, max, isinstance, operator.add, operator.sub, operator.mul, operator.truediv, operator.neg), None
+
+
+def settled(x):
+    """``x`` with plain numbers in the place of symbols, also in tuples, lists and slices."""
+    if isinstance(x, Symbol):
+        return x.fix()
+    if x.__class__ in (tuple, list) and any([isinstance(y, Symbol) or y.__class__ in (tuple, list, slice) for y in x]):
+        return x.__class__([settled(y) for y in x])
+    if x.__class__ is slice:
+        return slice(settled(x.start), settled(x.stop), settled(x.step))
+    return x
+
+
+def any_in(values):
+    """Whether a symbol is among values, or in tuples and lists of them."""
+    return any([isinstance(x, Symbol) or x.__class__ in (tuple, list) and any_in(x) for x in values])
+
+
+def key(v):
+    """Equal for numbers that are the same in every call."""
+    return v.name if isinstance(v, Symbol) else repr(v)
+
+
+def text_of(numbers, used, env):
+    """Lines of Python that compute what is needed and check what was taken for granted, in the order of the capture."""
+    wanted, kept = set(used), []
+    for name, text, uses, outcome in reversed(numbers.lines):
+        if name is None or name in wanted:
+            wanted.update(uses)
+            kept.append((name, text, outcome))
+    lines = []
+    for k, (name, text, outcome) in enumerate(reversed(kept)):
+        if name is not None:
+            lines.append(f"    {name} = {text}")
+            continue
+        if outcome is True or outcome is False:
+            test = f"({text}) is {outcome}"
+        else:
+            env[f"outcome{k}"], env["alike"] = outcome, alike
+            test = f"alike({text}, outcome{k})"
+        lines += [f"    if not {test}:", "        return MISS"]
+    env.update(numbers.constants, math=math)
+    return lines
