@@ -1,5 +1,5 @@
-"""What a compiled step relies on is what its capture read: each program here changes something between calls, or leaves something
-changed, and must go on as it does eagerly. A program takes ``C``, which compiles or does nothing, and returns what it saw."""
+"""What a compiled step relies on is what its capture read: each program here changes something between calls, or leaves
+something changed, and must go on as it does eagerly. A program takes ``C``, which compiles or does nothing, and returns what it saw."""
 
 from __future__ import annotations
 
@@ -53,7 +53,8 @@ def class_attributes(C):
     c = Child()
     return [changes(C, lambda x: x * Child.k, lambda: setattr(Base, "k", 2.0), lambda: setattr(Child, "k", 3.0),
                     lambda: delattr(Child, "k")),
-            changes(C, lambda x: x * c.k, lambda: setattr(Base, "k", 5.0), lambda: setattr(c, "k", 6.0), lambda: delattr(c, "k"))]
+            changes(C, lambda x: x * c.k, lambda: setattr(Base, "k", 5.0), lambda: setattr(c, "k", 6.0),
+                    lambda: delattr(c, "k"))]
 
 
 @program
@@ -139,8 +140,10 @@ def operators_of_a_class(C):
         def __eq__(self, other):
             return self.v == other
     a, b = V(1.0), V(2.0)
-    return [changes(C, lambda x: x * (a + b).v, lambda: setattr(a, "v", 2.0), lambda: setattr(V, "__add__", lambda s, o: V(9.0))),
-            changes(C, lambda x: x * 2 if b else x, lambda: setattr(b, "v", 3.0), lambda: setattr(V, "__bool__", lambda s: False)),
+    return [changes(C, lambda x: x * (a + b).v, lambda: setattr(a, "v", 2.0),
+                    lambda: setattr(V, "__add__", lambda s, o: V(9.0))),
+            changes(C, lambda x: x * 2 if b else x, lambda: setattr(b, "v", 3.0),
+                    lambda: setattr(V, "__bool__", lambda s: False)),
             changes(C, lambda x: x * a[2] * len(a) + sum(a) + (a == 2.0), lambda: setattr(a, "v", 3.0))]
 
 
@@ -226,7 +229,8 @@ def iterations(C):
             changes(C, lambda x: sum([x * a * b for a, b in zip(items, reversed(items))]), lambda: items.append(4.0)),
             changes(C, lambda x: x * sum(a - b for a, b in pairs), lambda: pairs[0].__setitem__(0, 9.0)),
             changes(C, lambda x: x * [*items, 7.0][0] + max(items) + sorted(items)[-1], lambda: items.insert(0, 8.0)),
-            changes(C, lambda x: x * functools.reduce(lambda a, b: a * b, items) + any(v > 8 for v in items), lambda: items.pop()),
+            changes(C, lambda x: x * functools.reduce(lambda a, b: a * b, items) + any(v > 8 for v in items),
+                    lambda: items.pop()),
             changes(C, lambda x: x * (items == [1.0]) + x, lambda: items.__setitem__(slice(None), [1.0]))]
 
 
@@ -385,7 +389,8 @@ def optimizers(C):
             run(Adam, lambda o, w, v: o.state.clear(), lambda o, w, v: o.state[w].update(exp_avg=ng.ones(2))),
             run(Adam, lambda o, w, v: o.state.pop(v), lambda o, w, v: o.param_groups[0].update(betas=[0.5, 0.9]),
                 lambda o, w, v: o.param_groups[0]["betas"].__setitem__(0, 0.1)),
-            run(Adam, lambda o, w, v: o.register_step_post_hook(lambda *a: counted.append(1)), lambda o, w, v: None), len(counted)]
+            run(Adam, lambda o, w, v: o.register_step_post_hook(lambda *a: counted.append(1)), lambda o, w, v: None),
+            len(counted)]
 
 
 @program
@@ -465,7 +470,7 @@ def effects_through_names(C):
         Holder.total = 5
         h.v = x + 1
         box.x = x
-        setattr(box, "y", (x, 1))
+        box.y = x, 1
         TABLE["set by a step"] = 3
         return x
     f = C(step)

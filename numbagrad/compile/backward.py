@@ -68,6 +68,7 @@ class Spent:
     """The backward of results whose graph is used up: nobody may ask for it, and who does gets eager's error."""
 
     grads = ()
+    symbolic = ()
 
     def __init__(self, order, error):
         self.order, self.error = order, error.with_traceback(None)
@@ -79,7 +80,7 @@ class Spent:
     def build(self, recorder, calls, leaves, variant):
         """Nothing is compiled."""
 
-    def node(self, memory, arguments):
+    def node(self, memory, arguments, numbers=()):
         """The node of one call's results."""
         node = object.__new__(SpentBackward)
         node.next, node.saved, node.seq, node.hooks = (), (), graph.sequence(), None
@@ -145,6 +146,7 @@ class Backward:
         self.inputs = inputs
         self.program = Program(passes.optimize(passes.live(calls, set(outputs))), inputs, outputs,
                                variant.owner.arena)
+        self.words = self.program.memory.data.cast("B").cast("d")
         self.edges = [self.given.get(id(t), t) for t in self.leaves]
         state = {id(b.obj) for b in recorder.buffers.values() if b.role == STATE and b in used}
         self.state = [t for t in variant.observer.tensors.values() if id(t._buf) in state]
@@ -152,19 +154,24 @@ class Backward:
         self.results = len(self.results)
         self.leaves = self.grads = None
 
-    def node(self, memory, arguments):
-        """The node of one call's results."""
+    @property
+    def symbolic(self):
+        """(slot, name) of the program's numbers that change from call to call."""
+        return self.program.symbolic
+
+    def node(self, memory, arguments, numbers=()):
+        """The node of one call's results; ``numbers`` are those of ``program.symbolic``."""
         node = object.__new__(CompiledBackward)
         node.next = tuple([graph.edge(arguments[e]) if e.__class__ is int else graph.edge(e) for e in self.edges])
         node.saved, node.seq, node.hooks = (True,), graph.sequence(), None
         watched = [*[arguments[i] for i, _ in self.arguments], *self.state]
-        node.ctx = (self, ([memory[k] for k in self.saved], [arguments[i] for i, _ in self.arguments]),
+        node.ctx = (self, ([memory[k] for k in self.saved], [arguments[i] for i, _ in self.arguments], numbers),
                     [(t._ver, t._ver[0], t._shape, t._kind) for t in watched])
         return node
 
     def run(self, memory, incoming):
         """Gradients of the leaves, in new memory."""
-        saved, arguments = memory
+        saved, arguments, numbers = memory
         p = self.program
         full = [contiguous_copy(g) if g is not None and g._strides is not None else make_zero(*k) if g is None else g
                 for g, k in zip(incoming, self.incoming)]
@@ -180,6 +187,8 @@ class Backward:
             for k, address in enumerate(bases):
                 p.base_values[k] = address
             p.objects = objects
+            for (slot, _), v in zip(p.symbolic, numbers):
+                self.words[slot] = v
             p.run()
             p.objects = None
         where = dict(zip((*self.inputs, *self.outputs), zip(objects, bases)))

@@ -134,8 +134,10 @@ def text_of(self):
     made = []
     if self.backward is not None:
         env["node_of"] = self.backward.node
+        later = [name for _, name in self.backward.symbolic]
+        used += later
         lines.append(f"    node = node_of(({''.join(f'o{k}, ' for k in range(len(self.outputs)))}), "
-                     f"({''.join(n + ', ' for n in names)}))")
+                     f"({''.join(n + ', ' for n in names)}){', (' + ''.join(n + ', ' for n in later) + ')' if later else ''})")
     used += [res[1] for res in self.results if res[0] == "number"]
     shared, counted = Counter([res[0] for res in self.results]), set()
     for k, res in enumerate(self.results):

@@ -88,7 +88,8 @@ class FoldLoop:
     def words(self, pointer):
         """The table, with ``pointer(operand)`` for addresses."""
         words = [pointer(o) for o in (*self.ins, *self.outs)] + [pointer(f[0]) for f in self.folds]
-        words += [v if isinstance(v, Symbol) else float(v) for v in self.values] + [int(f[3]) for f in self.folds] + list(self.sizes)
+        words += [v if isinstance(v, Symbol) else float(v) for v in self.values]
+        words += [int(f[3]) for f in self.folds] + list(self.sizes)
         for st in self.strides:
             words += st
         return words

@@ -69,6 +69,10 @@ UPDATES = {"Add": operator.iadd, "Sub": operator.isub, "Mult": operator.imul, "M
            "Div": operator.itruediv, "FloorDiv": operator.ifloordiv, "Mod": operator.imod, "Pow": operator.ipow,
            "LShift": operator.ilshift, "RShift": operator.irshift, "BitOr": operator.ior, "BitXor": operator.ixor,
            "BitAnd": operator.iand}
+BINARY = {n: getattr(operator, f.__name__.lstrip("i")) if n not in ("BitOr", "BitAnd") else f for n, f in UPDATES.items()}
+BINARY.update(BitOr=operator.or_, BitAnd=operator.and_)
+COMPARED = {"Eq": operator.eq, "NotEq": operator.ne, "Lt": operator.lt, "LtE": operator.le, "Gt": operator.gt,
+            "GtE": operator.ge}
 _GETSET = (types.GetSetDescriptorType,)
 _SLOT = types.MemberDescriptorType
 PROTOCOLS = tuple([f"__{n}__" for n in """
@@ -299,7 +303,7 @@ class Observer:
         key = place.key
         if key in self.dynamic:
             return
-        if key not in self.reads and key not in self.written:
+        if key not in self.reads and not self._is_own(key, value):
             if place.__class__ is Content and symbols.any_in(value):
                 value = symbols.settled(value)
             self.reads[key] = place, value
@@ -307,6 +311,14 @@ class Observer:
             if place.__class__ is Content:
                 for v in value:
                     self._reached(v)
+
+    def _is_own(self, key, value):
+        """Whether a place holds something else than before the run, which has written it (or is about to)."""
+        if key not in self.written:
+            return False
+        before = self.written[key][1]
+        return not (value is before or key[0] is Content and len(value) == len(before) and all(
+            [a is b for a, b in zip(value, before)]))
 
     def _reached(self, value):
         """A tensor that a step reaches by name is one that it relies on."""
@@ -616,7 +628,8 @@ class Observer:
             if known and out is not None:
                 return out
             keeps = isinstance(getattr(f, "__self__", None), CONTAINERS) and f.__name__ in ("append", "appendleft", "insert")
-            if not known and not keeps and not (isinstance(f, type) and f.__flags__ & _HEAP or kind.__flags__ & _HEAP):
+            python = isinstance(f, type) and f.__flags__ & _HEAP or kind.__flags__ & _HEAP
+            if not known and not keeps and f is not sum and not python:
                 args, kwargs = self._settled(f, args, kwargs)
         if kind is types.FunctionType:
             return self._python(f, args, kwargs)
@@ -782,6 +795,11 @@ class Observer:
             for a in args:
                 if isinstance(a, pure.ITERATORS):
                     self.iterated(a, False)
+            if run and self.numbers and any([isinstance(a, pure.ITERATORS) for a in args]):
+                # What an iterator hands to C code may be numbers that are followed.
+                args = [list(a) if isinstance(a, pure.ITERATORS) else a for a in args]
+                if symbols.any_in(args):
+                    return self._call(f, args, kwargs)
         elif name in ("__init__", "__new__", "__init_subclass__", "__subclasshook__", "__reduce_ex__", "__reduce__", "__dir__",
                       "__format__", "__eq__", "__ne__", "__hash__", "__repr__", "__str__", "__class_getitem__") and (
                           getattr(f, "__objclass__", None) in (object, type) or isinstance(owner, type)
@@ -918,6 +936,17 @@ def _isinstance(self, args, kwargs):
     return isinstance(*args)
 
 
+def _sum(self, args, kwargs):
+    self._look(args, kwargs)
+    self.iterated(args[0], False)
+    if self.numbers is None:
+        return sum(*args, **kwargs)
+    total = args[1] if len(args) > 1 else kwargs.get("start", 0)
+    for x in args[0]:
+        total = _arithmetic(self, "Add", total, x, BINARY)
+    return total
+
+
 def _reduce(self, args, kwargs):
     self._look(args, kwargs)
     for a in args:
@@ -926,7 +955,7 @@ def _reduce(self, args, kwargs):
 
 
 _SPECIAL = {getattr: _getattr, hasattr: _hasattr, setattr: _setattr, delattr: _delattr, next: _next, iter: _iter, len: _len,
-            vars: _vars, isinstance: _isinstance, functools.reduce: _reduce}
+            vars: _vars, isinstance: _isinstance, functools.reduce: _reduce, sum: _sum}
 _HEAP = 1 << 9
 _C_CALLABLES = (types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType, types.MethodWrapperType,
                 types.ClassMethodDescriptorType)
@@ -984,23 +1013,6 @@ def _renewed(do):
     return hook
 
 
-def _combined(x):
-    o = _watching()
-    if o is not None and x.__class__ not in _SIMPLE and sys.getrefcount(x) <= _NOBODY - 1:
-        o.own(x)
-    return x
-
-
-def _repeated(op, x, y):
-    if _watching() is not None:
-        if isinstance(x, (list, tuple, str, bytes, bytearray)):
-            y = symbols.settled(y)
-        elif isinstance(y, (list, tuple, str, bytes, bytearray)):
-            x = symbols.settled(x)
-        return _combined(x * y if op == "Mult" else x % y)
-    return x * y if op == "Mult" else x % y
-
-
 def _nobody():
     """The reference count, seen from ``Observer.new``, of an object that only its caller holds."""
     class Probe:
@@ -1016,13 +1028,27 @@ def _nobody():
 _NOBODY = _nobody()
 
 
+def _arithmetic(o, op, x, y, table):
+    """The result of an operator, after a look at its operands; symbols before all, as floats would take them for ints."""
+    if o.numbers and (isinstance(x, symbols.Symbol) or isinstance(y, symbols.Symbol)):
+        if isinstance(x, (list, tuple, str, bytes, bytearray)) or isinstance(y, (list, tuple, str, bytes, bytearray)):
+            return table[op](symbols.settled(x), symbols.settled(y))
+        found = symbols.arithmetic(op, x, y)
+        if found is not NotImplemented:
+            return found
+    o.content(x)
+    o.content(y)
+    return table[op](x, y)
+
+
 def _update(op, x, y):
     o = _watching()
-    if o is not None:
+    if o is None:
+        return UPDATES[op](x, y)
+    if isinstance(x, CONTAINERS):
         o.content(x)
-        if isinstance(x, CONTAINERS):
-            o.puts(x)
-    return UPDATES[op](x, y)
+        o.puts(x)
+    return _arithmetic(o, op, x, y, UPDATES)
 
 
 def _update_item(op, x, i, value, later):
@@ -1034,19 +1060,45 @@ def _update_item(op, x, i, value, later):
     if later:
         value = value()
     if o is not None:
+        new = _update(op, old, value) if not isinstance(old, CONTAINERS) else None
         if isinstance(old, CONTAINERS):
             o.content(old)
             o.puts(old)
+            new = UPDATES[op](old, value)
         o.puts(x)
-    x[i] = UPDATES[op](old, value)
+        x[i] = new
+    else:
+        x[i] = UPDATES[op](old, value)
 
 
-def _updates(o, x, name):
-    o.attribute(x, name)
-    o.writes(x, name)
-    value = getattr(x, name)
-    if isinstance(value, CONTAINERS):
-        o.puts(value)
+def _update_attribute(op, x, name, value, later):
+    o = _watching()
+    if o is not None:
+        o.attribute(x, name)
+    old = getattr(x, name)
+    if later:
+        value = value()
+    if o is None:
+        new = UPDATES[op](old, value)
+    else:
+        if isinstance(old, CONTAINERS):
+            o.content(old)
+            o.puts(old)
+        new = _arithmetic(o, op, old, value, UPDATES)
+        o.writes(x, name)
+    setattr(x, name, new)
+
+
+def _binary(op, x, y):
+    o = _watching()
+    if o is None:
+        return BINARY[op](x, y)
+    return o.new(_arithmetic(o, op, x, y, BINARY))
+
+
+def _compared(op, x, y):
+    o = _watching()
+    return COMPARED[op](x, y) if o is None else _arithmetic(o, op, x, y, COMPARED)
 
 
 def _puts(o, x):
@@ -1113,7 +1165,6 @@ def _ignore(*args):
 HOOKS = {
     "attribute": _hooked(Observer.attribute)(getattr),
     "item": _renewed(operator.getitem),
-    "combined": _combined,
     "contains": _hooked(Observer.contains)(lambda item, x: item in x),
     "content": _hooked(Observer.content)(_first),
     "iterated": _hooked(Observer.iterated)(_first),
@@ -1123,7 +1174,6 @@ HOOKS = {
     "binds_free": _hooked(_binds_free)(_ignore),
     "imported": _hooked(_imported)(_ignore),
     "writes": _hooked(Observer.writes)(_first),
-    "updates": _hooked(_updates)(_first),
     "puts": _hooked(_puts)(_first),
     "made": _hooked(Observer.own)(_first),
     "context": _hooked(_context)(_first),
@@ -1131,8 +1181,10 @@ HOOKS = {
     "call": _call,
     "update": _update,
     "update_item": _update_item,
+    "update_attribute": _update_attribute,
+    "binary": _binary,
+    "compared": _compared,
     "handled": _handled,
     "slice": slice,
     "index": lambda i: symbols.settled(i) if _watching() is not None else i,
-    "repeated": _repeated,
 }

@@ -383,16 +383,12 @@ class Rewriter(ast.NodeTransformer):
             old = self.visit(ast.copy_location(ast.Name(node.target.id, ast.Load()), node.target))
             new = ast.Assign([node.target], hook("update", ast.Constant(op), old, value, at=node))
             return self._announced(node, [ast.copy_location(new, node)])
-        target = node.target
-        if isinstance(target, ast.Attribute):
-            target.value = hook("updates", self.visit(target.value), ast.Constant(self._private(target.attr)), at=target)
-            node.value = value
-            return self._announced(node, [node])
-        # The item is read before the value is computed, which may change it.
-        none = ast.arguments([], [], None, [], [], None, [])
+        # The old value is read before the new one is computed, which may change it.
+        target, none = node.target, ast.arguments([], [], None, [], [], None, [])
         later = not any(isinstance(n, (ast.Yield, ast.YieldFrom, ast.NamedExpr)) for n in ast.walk(value))
-        new = hook("update_item", ast.Constant(op), self.visit(target.value), self._index(target.slice),
-                   ast.Lambda(none, value) if later else value, ast.Constant(later), at=node)
+        place = ast.Constant(self._private(target.attr)) if isinstance(target, ast.Attribute) else self._index(target.slice)
+        new = hook("update_attribute" if isinstance(target, ast.Attribute) else "update_item", ast.Constant(op),
+                   self.visit(target.value), place, ast.Lambda(none, value) if later else value, ast.Constant(later), at=node)
         return self._announced(node, [ast.copy_location(ast.Expr(new), node)])
 
     def visit_For(self, node):
@@ -523,10 +519,7 @@ class Rewriter(ast.NodeTransformer):
         return node
 
     def visit_BinOp(self, node):
-        node.left, node.right = self._content(node.left), self._content(node.right)
-        if isinstance(node.op, (ast.Mult, ast.Mod)):  # of sequences and texts, too
-            return hook("repeated", ast.Constant(type(node.op).__name__), node.left, node.right, at=node)
-        return hook("combined", node, at=node)
+        return hook("binary", ast.Constant(type(node.op).__name__), self.visit(node.left), self.visit(node.right), at=node)
 
     def visit_UnaryOp(self, node):
         node.operand = self._content(node.operand)
@@ -548,7 +541,11 @@ class Rewriter(ast.NodeTransformer):
         if all(isinstance(op, (ast.Is, ast.IsNot)) for op in node.ops):
             node.left, node.comparators = self.visit(node.left), [self.visit(c) for c in node.comparators]
             return node
-        node.left, node.comparators = self._content(node.left), [self._content(c) for c in node.comparators]
+        if len(node.ops) == 1:
+            return hook("compared", ast.Constant(type(node.ops[0]).__name__), self.visit(node.left),
+                        self.visit(node.comparators[0]), at=node)
+        node.left, *node.comparators = [hook("content", hook("index", self.visit(c), at=c), at=c)
+                                        for c in (node.left, *node.comparators)]
         return node
 
     def visit_FormattedValue(self, node):

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import operator
 
-
 from .places import alike
 
 
@@ -138,7 +137,8 @@ def _fixing(op):
 _SIGNS = {"add": "+", "sub": "-", "mul": "*", "truediv": "/", "floordiv": "//", "mod": "%", "pow": "**"}
 _BITS = {"and_": "&", "or_": "|", "xor": "^", "lshift": "<<", "rshift": ">>"}
 _COMPARED = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
-_METHODS = {"__neg__": _unary("(-{})", operator.neg), "__pos__": _unary("(+{})", operator.pos), "__abs__": _unary("abs({})", abs),
+_METHODS = {"__neg__": _unary("(-{})", operator.neg), "__pos__": _unary("(+{})", operator.pos),
+            "__abs__": _unary("abs({})", abs),
             "__bool__": lambda self: self.numbers.fixed(f"bool({self.name})", bool(self.plain), [self]),
             **{f"__{n}__": _fixing(f) for n, f in (
                 ("float", float), ("int", int), ("index", operator.index), ("trunc", math.trunc), ("floor", math.floor),
@@ -165,6 +165,31 @@ _MATH = {f: f"math.{n}({{}})" for n, f in vars(math).items() if callable(f) and 
 _TWO = {getattr(math, n): f"math.{n}({{}}, {{}})" for n in ("pow", "fmod", "atan2", "copysign", "ldexp", "remainder", "log")}
 
 
+_OPERATORS = {"Add": "add", "Sub": "sub", "Mult": "mul", "Div": "truediv", "FloorDiv": "floordiv", "Mod": "mod", "Pow": "pow",
+              "BitAnd": "and", "BitOr": "or", "BitXor": "xor", "LShift": "lshift", "RShift": "rshift", "Eq": "eq",
+              "NotEq": "ne", "Lt": "lt", "LtE": "le", "Gt": "gt", "GtE": "ge"}
+_SWAPPED = {"lt": "gt", "le": "ge", "gt": "lt", "ge": "le", "eq": "eq", "ne": "ne"}
+
+
+def arithmetic(op, x, y):
+    """``x op y`` where one of them is a symbol; NotImplemented where the other is no number."""
+    name = _OPERATORS.get(op)
+    if name is None:
+        return NotImplemented
+    if isinstance(x, Symbol):
+        return getattr(x, f"__{name}__", lambda y: NotImplemented)(y)
+    return getattr(y, f"__{_SWAPPED[name]}__" if name in _SWAPPED else f"__r{name}__", lambda x: NotImplemented)(x)
+
+
+def _most(op, args):
+    best = args[0]
+    for x in args[1:]:
+        if arithmetic(op, x, best) if isinstance(x, Symbol) or isinstance(best, Symbol) else (
+                x > best if op == "Gt" else x < best):
+            best = x
+    return best
+
+
 def call(f, args, kwargs):
     """(whether it is known how, result) of calling a function of Python with symbols among its arguments."""
     if kwargs:
@@ -183,7 +208,11 @@ def call(f, args, kwargs):
         return True, s.numbers.make(pattern, f(*map(plain, args)), *args)
     if f in (round, divmod) or f is math.log:
         return False, None
-    return f in (abs, min, max, isinstance, operator.add, operator.sub, operator.mul, operator.truediv, operator.neg), None
+    if f in (min, max):
+        items = args[0] if len(args) == 1 else args
+        if items.__class__ in (tuple, list) and items and all([type(plain(x)) in (int, float, bool) for x in items]):
+            return True, _most("Gt" if f is max else "Lt", items)
+    return f in (abs, isinstance, operator.neg), None
 
 
 def settled(x):

@@ -95,9 +95,9 @@ class Variant:
             return hasattr(place, "put") and place.__class__ is not Content
         return isinstance(x, Tensor) and not x._rg and x._node is None and id(x) not in self.reached
 
-    def _opened(self, o):
+    def _opened(self, o, written):
         """Whether the run showed more places to be inputs: those that it reads and then binds to others."""
-        more = [self._open(o.reads[key][0]) for key in o.written if key in o.reads and isinstance(
+        more = [self._open(o.reads[key][0]) for key in written if key in o.reads and isinstance(
             o.reads[key][1], (Tensor, int, float))]
         mine = {id(p.get()) for p in self.places}
         more += [self._open(p) for p, v in o.reads.values() if isinstance(v, Tensor) and id(v) in mine]
@@ -136,9 +136,10 @@ class Variant:
                 self._differentiable(r, outs, given)
             if o.refusal is not None:
                 raise o.refusal
+            written = list(o.written)
             o.undo()
             _restore_numbers(planted)
-            if self._opened(o):
+            if self._opened(o, written):
                 raise Again
             self._finish(r, every, outs, given, swapped)
             found = [t for t in every if id(t) in o.tensors and id(t) not in self.reached]

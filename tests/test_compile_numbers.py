@@ -1,0 +1,248 @@
+"""Numbers that change from call to call: arguments, attributes, counters, schedules. Each program gives and leaves what it does
+eagerly, with few captures."""
+
+from __future__ import annotations
+
+import math
+import types
+
+import numpy as np
+import pytest
+
+import numbagrad as ng
+import numbagrad.nn.functional as F
+from numbagrad import nn
+
+PROGRAMS = {}
+COUNT = 0
+
+
+def program(captures=2):
+    def note(f):
+        PROGRAMS[f.__name__] = f, captures
+        return f
+    return note
+
+
+def calls(f, *more, n=8):
+    """Results of calls with the numbers that ``more`` makes of 0, 1, 2 ..."""
+    out = []
+    for k in range(n):
+        y = f(ng.full((2,), 1.0 + k), *[m(k) for m in more])
+        out.append([round(v, 5) for v in y.tolist()])
+    return out
+
+
+@program()
+def float_argument(C):
+    f = C(lambda x, beta: x * beta + beta ** 2 / (1 + beta))
+    return calls(f, lambda k: 0.1 * k), f
+
+
+@program()
+def int_argument_in_arithmetic(C):
+    f = C(lambda x, step: x * (0.5 ** step) + step / 7)
+    return calls(f, lambda k: k + 2), f
+
+
+@program(5)
+def int_argument_as_size(C):
+    f = C(lambda x, n: x.repeat(n)[:2] * n)
+    return calls(f, lambda k: 1 + k % 3), f
+
+
+@program()
+def numbers_in_containers(C):
+    f = C(lambda x, cfg: x * cfg["a"] - cfg["b"][0])
+    return calls(f, lambda k: {"a": 0.5 * k, "b": [k * 2.0]}), f
+
+
+@program()
+def attribute_schedule(C):
+    s = types.SimpleNamespace(beta=0.0)
+    f = C(lambda x: x * s.beta + math.exp(-s.beta))
+    out = []
+    for k in range(8):
+        s.beta = 0.25 * k
+        out += calls(f, n=1)
+    return out, f
+
+
+@program(1)
+def counter_of_an_object(C):
+    class T:
+        def __init__(self):
+            self.n, self.total = 0, 0.0
+
+        def step(self, x):
+            self.n += 1
+            self.total += 0.5 * self.n
+            return x * self.n / (1 + self.total)
+    t = T()
+    f = C(t.step)
+    return (calls(f), t.n, t.total), f
+
+
+@program(2)
+def counters_by_name(C):
+    global COUNT
+    COUNT, cell, table = 0, 1.5, {"n": 0}
+
+    def step(x):
+        global COUNT
+        nonlocal cell
+        COUNT += 2
+        cell = cell * 1.5
+        table["n"] -= 1
+        return x * COUNT + cell - table["n"]
+    f = C(step)
+    return (calls(f), COUNT, cell, table), f
+
+
+@program(3)
+def branches_on_a_counter(C):
+    class T:
+        n = 0
+
+        def step(self, x):
+            self.n += 1
+            if self.n % 4 == 0:
+                return x * 0
+            return x if self.n > 2 else -x
+    t = T()
+    t.n = 0
+    f = C(t.step)
+    return (calls(f, n=16), t.n), f
+
+
+@program(4)
+def annealing_in_math(C):
+    s = types.SimpleNamespace(step=0)
+
+    def f(x):
+        t = min(1.0, s.step / 10)
+        w = 0.5 * (1 + math.cos(math.pi * t)) + math.sqrt(t) + abs(t - 0.5) + max(0.25, t) + float(s.step) + pow(t, 2)
+        return x * w
+    g, out = C(f), []
+    for k in range(4):
+        s.step = k + 1
+        out += calls(g, n=1)
+    return out, g
+
+
+@program()
+def numbers_returned(C):
+    def f(x, b):
+        return x * b, b * 2, {"b": b + 1}
+    g, out = C(f), []
+    for k in range(5):
+        y, b, d = g(ng.ones(2), 0.5 * k)
+        out.append((y.tolist(), b, type(b).__name__, d["b"], type(d["b"]).__name__))
+    return out, g
+
+
+@program()
+def numbers_kept(C):
+    log, last = [], types.SimpleNamespace()
+
+    def f(x, b):
+        log.append(b * 2)
+        last.b = (b, x.sum())
+        return x * b
+    g = C(f)
+    return (calls(g, lambda k: 0.5 * k), log, last.b[0], last.b[1].item()), g
+
+
+@program(99)
+def numbers_that_python_looks_into(C):
+    names = ["a", "b", "c", "d", "e", "f", "g", "h", "i"]
+
+    def f(x, n, v):
+        text = f"{v:.1f}{n}" + "%d" % n + str(v)  # noqa: UP031
+        y = x * len(names[n]) + [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0][n] + len(text)
+        return y + len([0] * n) + sum(range(n)) + int(v) + round(v) + math.floor(v) + (n in (2, 3)) + {1: 5.0}.get(n, 0.0)
+    g = C(f)
+    return calls(g, lambda k: k, lambda k: 0.75 * k), g
+
+
+@program()
+def numpy_numbers(C):
+    s = types.SimpleNamespace(k=0.0)
+
+    def f(x):
+        return x * (np.float64(2.0) * s.k) + np.float32(0.5) + s.k * np.float64(3.0)
+    g, out = C(f), []
+    for k in range(5):
+        s.k = 0.5 * k
+        out += calls(g, n=1)
+    return out, g
+
+
+@program(99)
+def division_by_what_may_be_zero(C):
+    def f(x, n):
+        return x / n if n else x * 7
+    g = C(f)
+    return calls(g, lambda k: k % 3), g
+
+
+@program(99)
+def signs_and_types(C):
+    g = C(lambda x, v: x / v if type(v) is float else x * v)
+    return [*calls(g, lambda k: [0.0, -0.0, 1, 1.0, True, 2][k % 6])], g
+
+
+@program(99)
+def learning_rate_read_in_python(C):
+    w = nn.Parameter(ng.ones(2))
+    o = ng.optim.SGD([w], lr=0.1)
+    s = ng.optim.lr_scheduler.ExponentialLR(o, 0.5)
+
+    def f(x):
+        g, = ng.autograd.grad((w * x).sum(), w)
+        with ng.no_grad():
+            w.sub_(g * o.param_groups[0]["lr"])
+        return w * s.get_last_lr()[0]
+    g, out = C(f), []
+    for _ in range(6):
+        out += calls(g, n=1)
+        o.step()
+        s.step()
+    return out, g
+
+
+@program(99)
+def scalars_of_operations(C):
+    def f(x, p):
+        return (F.leaky_relu(x - 4, p) + ng.clamp(x, max=p) + x.add(x, alpha=p) + ng.lerp(x, x * 2, p) + x.pow(p)
+                + ng.full((2,), p) + F.softplus(x, beta=1 + p) + x.masked_fill(x > 3, p) + F.layer_norm(x, (2,), eps=p + 0.1))
+    g = C(f)
+    return calls(g, lambda k: 0.25 * k + 0.5), g
+
+
+@program()
+def gradients_outside(C):
+    g = C(lambda x, b: (x * b).tanh() * b)
+    out = []
+    for k in range(5):
+        x, y = ng.ones(2, requires_grad=True), ng.ones(2, requires_grad=True)
+        a, b = g(x, 0.1 * k), g(y, 0.2 * k)
+        a.sum().backward()
+        b.sum().backward()
+        out.append([round(v, 5) for v in (*x.grad.tolist(), *y.grad.tolist())])
+    return out, g
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_programs(name):
+    f, captures = PROGRAMS[name]
+    wanted, _ = f(lambda f: f)
+    found, step = f(ng.compile)
+    assert str(found) == str(wanted)
+    assert len(step.variants) <= captures
+
+
+def test_a_number_of_a_keyword():
+    f = ng.compile(lambda x, *, k: x * k)
+    assert [f(ng.ones(1), k=0.5 * k).item() for k in range(5)] == [0.0, 0.5, 1.0, 1.5, 2.0]
+    assert len(f.variants) == 2
