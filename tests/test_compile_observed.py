@@ -1,5 +1,6 @@
 """What a compiled step relies on is what its capture read: each program here changes something between calls, or leaves
-something changed, and must go on as it does eagerly. A program takes ``C``, which compiles or does nothing, and returns what it saw."""
+something changed, and must go on as it does eagerly. A program takes ``C``, which compiles or does nothing, and returns what
+it saw."""
 
 from __future__ import annotations
 

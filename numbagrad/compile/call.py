@@ -91,6 +91,7 @@ def text_of(self):
                   f"            SET{k}[1] = settings", "            return MISS", f"        SET{k}[0] = settings"]
         if len(plain) < len(values):
             lines.append(f"    V.refresh({k})")
+    at_run = len(lines)
     env["lock"], env["bases"] = p.lock, p.base_values
     body = []
     n_in = len(p.inputs)
@@ -210,7 +211,10 @@ def text_of(self):
         env["rebuild"], env["RESULT"] = rebuild, self.result_structure
         lines.append(f"    return rebuild(RESULT, iter(({''.join(m + ', ' for m in made)})))")
     if self.numbers is not None:
-        lines[at_numbers:at_numbers] = symbols.text_of(self.numbers, used, env)
+        more = symbols.text_of(self.numbers, used, env)
+        lines[at_numbers:at_numbers] = more
+        at_run += len(more)
+    self.probe = head + "\n".join(lines[:at_run]) + "\n    return None\n"
     return head + "\n".join(lines) + "\n", env, flat
 
 
@@ -218,7 +222,7 @@ def build(self):
     """Make ``fast`` (given the tensors of the arguments)."""
     text, env, self.flat = text_of(self)
     self.text = text
-    self.fast = jit.define(text, "call", env)
+    self.fast, self.ready = jit.define(text, "call", env), jit.define(self.probe, "call", env)
     if self.flat:
         # The same as the owner's own call: what does not fit goes the slow way.
         tensors = iter([f"a{i}" for i in range(len(self.leaves))])

@@ -143,7 +143,7 @@ class Recorder:
     # --- launches
 
     def add(self, call):
-        call.label = self.label
+        call.label, call.line = self.label, graph.user_place()
         self.calls.append(call)
 
     def pointwise(self, kernel, compute, ins, scalars, outs, shape):

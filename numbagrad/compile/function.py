@@ -49,6 +49,7 @@ class CompiledFunction:
         self.fn = fn
         self.options = {"fallback": fallback, "dynamic": dynamic}
         self.variants, self.lock = [], threading.RLock()
+        self.closed = set()  # numbers that cannot be followed
         self.open = set()  # places of the numbers among the arguments that have differed
         self.arena = Arena()
         functools.update_wrapper(self, fn, updated=())
@@ -86,7 +87,8 @@ class CompiledFunction:
 
     def use(self, variant):
         """Try ``variant`` first from now on."""
-        type(self).__call__ = variant.bound if variant.flat else CompiledFunction.__call__
+        proven = variant.flat and variant.signature is None
+        type(self).__call__ = variant.bound if proven else CompiledFunction.__call__
 
     def slow(self, args, kwargs):
         """Look for a variant whose guards hold; capture a new one where none does."""
@@ -100,27 +102,52 @@ class CompiledFunction:
             shapes = tuple([t._shape for t in leaves])
             for v in reversed(self.variants):
                 if v.shapes == shapes and v.structure == structure:
+                    if v.signature is not None:
+                        if v.ready(*leaves, *numbers) is MISS:
+                            continue
+                        if not self.confirmed(v, args, kwargs, leaves, numbers):
+                            break
                     result = v.fast(*leaves, *numbers)
                     if result is not MISS:
                         self.use(v)
                         return result
+            if self.eager:
+                return self.fn(*args, **kwargs)
+            if self.open:
+                structure = opened(flatten((args, kwargs), []), [], self.open)
             return self.capture(args, kwargs, leaves, structure)
+
+    def confirmed(self, v, args, kwargs, leaves, numbers):
+        """Whether a second capture found what the first did; if not, the variant is dropped."""
+        try:
+            if v.confirm(args, kwargs, leaves, numbers):
+                return True
+        except CaptureError as e:
+            self.variants.remove(v)
+            self._refused(e)
+            return False
+        self.variants.remove(v)
+        return False
+
+    def _refused(self, e):
+        """Raise a refusal, or run eagerly from now on."""
+        if not self.options["fallback"]:
+            raise e
+        warnings.warn(f"{e}; it runs eagerly from now on (fallback=True)", CompileWarning, stacklevel=5)
+        self.eager = True
 
     def capture(self, args, kwargs, leaves, structure):
         for v in self.variants:
             # Numbers among the arguments that differ from call to call are inputs from now on.
             more = changed_numbers(v.structure, structure) if v.structure != structure else None
             if more:
-                self.open.update(more)
+                self.open.update(set(more) - self.closed)
         try:
             v = Variant(self, args, kwargs)
             v.check_held()
             v.build()
         except CaptureError as e:
-            if not self.options["fallback"]:
-                raise
-            warnings.warn(f"{e}; it runs eagerly from now on (fallback=True)", CompileWarning, stacklevel=4)
-            self.eager = True
+            self._refused(e)
             return self.fn(*args, **kwargs)
         if v.once:
             return v.first(leaves, v.given_numbers)
@@ -166,7 +193,7 @@ class CompiledFunction:
         """What differs between a new variant and the one before, in words."""
         if not self.variants:
             return "first call"
-        return new.difference(self.variants[-1])
+        return new.differs(self.variants[-1])
 
 
 def compile(model=None, *, fullgraph=False, dynamic=None, backend="numba", mode=None, options=None, disable=False,

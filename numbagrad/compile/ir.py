@@ -75,7 +75,7 @@ class Call:
     """One kernel launch; ``reads`` and ``writes`` are lists of buffers."""
 
     reads = writes = ()
-    label = None
+    label = line = None
     checks = ()
 
     def buffers(self):

@@ -24,6 +24,7 @@ from .observe import Again, Observer
 from .places import PLAIN, Content, Entry, Hooks, Itself, Member, State, alike
 from .program import Program, prepare_hosts
 from .replays import plan
+from .signature import difference, signature
 from .structure import MISS, fields_of, flatten, is_record, mode_key, opened, rebuild, with_symbols
 from .symbols import Numbers
 
@@ -42,17 +43,50 @@ class Variant:
         self.once = False
         self._capture(args, kwargs, leaves)
 
+    def confirm(self, args, kwargs, leaves, numbers):
+        """Capture the call once more and compare, before the first replay: what came out otherwise changes by itself.
+
+        Whether it is the same; a number that is followed has to have another value once, so that it shows where it was not."""
+        other = object.__new__(Variant)
+        other.owner, other.structure, other.mode, other.given_numbers = self.owner, self.structure, self.mode, list(numbers)
+        now = [*numbers, *[p.get() for p in self.counters]]
+        moved = {k for k, (a, b) in enumerate(zip(now, self.first_numbers)) if not alike(a, b)} & self.unproven
+        if self.proven and not moved:
+            return True
+        other._capture(args, kwargs, leaves, self)
+        found = difference(self.signature, other.signature)
+        if found is None and self.result_structure != other.result_structure:
+            found = "a result", None
+        if found is None:
+            self.proven, self.unproven = True, self.unproven - moved
+            if not self.unproven:
+                self.signature = None
+            return True
+        if moved:  # followed numbers went ways that are not followed: they are fixed from now on
+            self.owner.closed.update([k if k < len(numbers) else self.counters[k - len(numbers)].key for k in moved])
+            self.owner.open -= self.owner.closed
+            return False
+        label, line = found
+        where = "" if line is None else " at {}:{}".format(*line)
+        raise CaptureError(f"ng.compile: {label}{where} came out otherwise when the same call was captured a second time: "
+                           "something in it changes by itself. Keep it out of the compiled function, or pass fallback=True to "
+                           "run it eagerly.")
+
     # --- capture
 
-    def _capture(self, args, kwargs, leaves):
+    def _capture(self, args, kwargs, leaves, again=None):
+        """Find out what the call does; ``again``: a variant that found it out before."""
         # Arguments with hooks stay as they are, too: the hooks are part of the step.
         self.dynamic, self.reached = {}, {id(t) for t in leaves if Hooks(t).get()}
-        for v in self.owner.variants:
-            self._learn(v)
+        if again is not None:
+            self.dynamic, self.reached = dict(again.dynamic), set(again.reached)
+        else:
+            for v in self.owner.variants:
+                self._learn(v)
         self.observer = Observer(dynamic=self.dynamic)
         for _ in range(MOST_RUNS):
             try:
-                self._run(args, kwargs, leaves)
+                self._run(args, kwargs, leaves, again is not None)
                 return
             except Again:
                 self.observer.again()
@@ -92,7 +126,7 @@ class Variant:
     def _may_open(self, place):
         x = place.get()
         if type(x) in (int, float):
-            return hasattr(place, "put") and place.__class__ is not Content
+            return hasattr(place, "put") and place.__class__ is not Content and place.key not in self.owner.closed
         return isinstance(x, Tensor) and not x._rg and x._node is None and id(x) not in self.reached
 
     def _opened(self, o, written):
@@ -103,7 +137,7 @@ class Variant:
         more += [self._open(p) for p, v in o.reads.values() if isinstance(v, Tensor) and id(v) in mine]
         return any(more)
 
-    def _run(self, args, kwargs, leaves):
+    def _run(self, args, kwargs, leaves, only=False):
         """One run of the function on memory that does not exist; whatever happens in it, all is as before afterwards."""
         o = self.observer
         # Gradients that leaves among the arguments have already are further, hidden arguments.
@@ -139,8 +173,13 @@ class Variant:
             written = list(o.written)
             o.undo()
             _restore_numbers(planted)
-            if self._opened(o, written):
+            if not only and self._opened(o, written):
                 raise Again
+            self.signature = signature(r, [*o.tensors.values(), *self.fixed.values()])
+            if only:
+                r.restore_versions()
+                undo([(t, g) for t, g, _ in r.leaves.values()], r.optimizers.values())
+                return
             self._finish(r, every, outs, given, swapped)
             found = [t for t in every if id(t) in o.tensors and id(t) not in self.reached]
             if found:  # they stay as they are in the next run
@@ -154,6 +193,8 @@ class Variant:
             raise
         finally:
             _restore(swapped)
+        self.first_numbers = [*self.given_numbers, *[p.get() for p in self.counters]]
+        self.proven, self.unproven = False, set(range(len(self.first_numbers)))
         self.number_types = [type(v).__name__ for v in self.given_numbers] + [type(p.get()).__name__ for p in self.counters]
         self.guards = Guards([*o.reads.values(), *self._of_tensors()])
         self.observer = None
@@ -326,7 +367,7 @@ class Variant:
         """One name per different kernel (several names may be equal calls)."""
         return [item.source or (item.call.name, getattr(item.call, "key", None)) for item in self.program.items]
 
-    def difference(self, other):
+    def differs(self, other):
         """What a new variant was made for, compared with ``other``, in words."""
         if self.structure != other.structure or len(self.leaves) != len(other.leaves):
             return "other arguments, or other values of arguments that are no tensors"
