@@ -3,7 +3,10 @@ eagerly, with few captures."""
 
 from __future__ import annotations
 
+import itertools
 import math
+import random
+import time
 import types
 
 import numpy as np
@@ -12,6 +15,7 @@ import pytest
 import numbagrad as ng
 import numbagrad.nn.functional as F
 from numbagrad import nn
+from numbagrad.compile import CaptureError, CompileWarning
 
 PROGRAMS = {}
 COUNT = 0
@@ -231,6 +235,80 @@ def gradients_outside(C):
         b.sum().backward()
         out.append([round(v, 5) for v in (*x.grad.tolist(), *y.grad.tolist())])
     return out, g
+
+
+# --- numbers drawn from outside
+
+@program(99)
+def random_numbers(C):
+    random.seed(3)
+    np.random.seed(3)
+    own, old, new = random.Random(4), np.random.RandomState(5), np.random.default_rng(6)
+
+    def f(x):
+        y = x * random.random() + np.random.rand() - own.gauss(0.0, 1.0) * old.randn()
+        return y + new.random() + new.integers(10) + random.uniform(2.0, 3.0)
+    g = C(f)
+    return (calls(g), random.random(), np.random.rand(), own.random(), old.rand(), new.random()), g
+
+
+@program(2)
+def branches_on_random_numbers(C):
+    random.seed(1)
+    g = C(lambda x: x * 2 if random.random() < 0.5 else x * 3 + random.random())
+    return (calls(g, n=20), random.random()), g
+
+
+@program(99)
+def random_integers_and_choices(C):
+    random.seed(2)
+    g = C(lambda x: x * random.randint(1, 3) + random.choice([1.0, 2.0]))
+    return (calls(g, n=12), random.random()), g
+
+
+@program(1)
+def iterators(C):
+    it, cycle, count = iter([1.0, 2.0, 3.0, 4.0] * 3), itertools.cycle([1, 2, 3]), itertools.count()
+    made = (v * 2 for v in range(100))
+    g = C(lambda x: x * next(it) + next(cycle) - next(count) + next(made))
+    return (calls(g), next(it), next(cycle), next(count), next(made)), g
+
+
+def test_the_end_of_an_iterator():
+    it = iter([1.0, 2.0, 3.0])
+    f = ng.compile(lambda x: x * next(it))
+    assert [f(ng.ones(1)).item() for _ in range(3)] == [1.0, 2.0, 3.0]
+    with pytest.raises(StopIteration):
+        f(ng.ones(1))
+
+
+def test_a_refusal_draws_nothing():
+    random.seed(0)
+    wanted = random.Random(0).random()
+    with pytest.raises(CaptureError, match="item"):
+        ng.compile(lambda x: x * random.random() * x.sum().item())(ng.ones(1))
+    assert random.random() == wanted
+    items = [1, 2, 3]
+    with pytest.raises(CaptureError, match="draws a ndarray"):
+        ng.compile(lambda x: x * np.random.rand(3).sum())(ng.ones(1))
+    with pytest.raises(CaptureError, match="iterator"):
+        it = iter(items)
+        ng.compile(lambda x: x * sum(it))(ng.ones(1))
+
+
+def test_what_changes_by_itself_is_found_in_the_second_capture(monkeypatch):
+    """Whatever the list of pure functions gets wrong: a clock among them is noticed."""
+    from numbagrad.compile import pure
+    monkeypatch.setitem(pure.FUNCTIONS, id(time.perf_counter), time.perf_counter)
+    f = ng.compile(lambda x: x * time.perf_counter())
+    f(ng.ones(1))
+    with pytest.raises(CaptureError, match=r"mul.* at .*test_compile_numbers.py:\d+ came out otherwise"):
+        f(ng.ones(1))
+    with pytest.warns(CompileWarning, match="came out otherwise"):
+        g = ng.compile(lambda x: x * time.perf_counter(), fallback=True)
+        g(ng.ones(1))
+        a = g(ng.ones(1)).item()
+    assert g(ng.ones(1)).item() > a
 
 
 @pytest.mark.parametrize("name", PROGRAMS)

@@ -25,7 +25,7 @@ SETTINGS_SKIP = ("params", "param_names", "foreach", "fused", "capturable", "dif
 
 def text_of(self):
     """Source of the call: guards, addresses, the native run, results."""
-    flat = self.structure[2] == (dict,) and all([p == "*" or p[0] == "#" for p in self.structure[1][1:]])
+    flat = not self.draws and self.structure[2] == (dict,) and all([p == "*" or p[0] == "#" for p in self.structure[1][1:]])
     names = [f"a{i}" for i in range(len(self.leaves))]
     env = {"MISS": MISS, "STATE": modes.STATE, "mode_key": mode_key, "MODE": self.mode, "V": self, "TAPE": tape.TAPE,
            "empty": np.empty, "peek": storage._peek, "new": object.__new__, "Tensor": Tensor}
@@ -62,6 +62,8 @@ def text_of(self):
     checks += [f"a{i}._grad is None" for i in self.no_gradient]
     guards = self.guards
     env.update(same=compare(), TABLE=guards.table.address, hold=guards.hold, ASKED=guards.asked, ask=guards.ask)
+    if self.draws:
+        env["take"], env["again"], env["done"] = self.owner.drawn.take, self.owner.drawn.again, self.owner.drawn.done
     lines = [f"    if not ({' and '.join(checks) or 'True'}):", "        return MISS",
              "    if not same(TABLE) and not hold() or ASKED and not ask():", "        return MISS"]
     plain = self.mode == (True, False)
@@ -203,6 +205,8 @@ def text_of(self):
             value = f"rebuild(value{k}, iter(({''.join(m + ', ' for m in made[at:at + e.count])})))"
         at += e.count
         lines.append(f"    effect{k}({value})")
+    if self.draws:
+        lines.append("    done()")
     if self.result_structure == "*":
         lines.append(f"    return {made[0]}")
     elif self.result_structure[0] == "NoneType":
@@ -212,6 +216,8 @@ def text_of(self):
         lines.append(f"    return rebuild(RESULT, iter(({''.join(m + ', ' for m in made)})))")
     if self.numbers is not None:
         more = symbols.text_of(self.numbers, used, env)
+        if self.draws:
+            more.insert(0, "    again()")
         lines[at_numbers:at_numbers] = more
         at_run += len(more)
     self.probe = head + "\n".join(lines[:at_run]) + "\n    return None\n"

@@ -13,6 +13,7 @@ from ..kernel import tape
 from ..nn.modules.module import Module
 from . import explain
 from .capture import CaptureError
+from .draws import Drawn
 from .memory import Arena
 from .structure import MISS, changed_numbers, flatten, opened
 from .variant import Variant
@@ -50,6 +51,7 @@ class CompiledFunction:
         self.options = {"fallback": fallback, "dynamic": dynamic}
         self.variants, self.lock = [], threading.RLock()
         self.closed = set()  # numbers that cannot be followed
+        self.drawn = Drawn()
         self.open = set()  # places of the numbers among the arguments that have differed
         self.arena = Arena()
         functools.update_wrapper(self, fn, updated=())
@@ -99,6 +101,7 @@ class CompiledFunction:
         if self.open:
             structure = opened(structure, numbers, self.open)
         with self.lock:
+            self.drawn.done()
             shapes = tuple([t._shape for t in leaves])
             for v in reversed(self.variants):
                 if v.shapes == shapes and v.structure == structure:

@@ -29,6 +29,7 @@ from ..autograd.function import FunctionCtx
 from ..kernel.tape import Fake, Refusal, Untraced
 from ..tensor import Tensor
 from . import pure, symbols
+from .draws import Draw, Drawn, may_draw
 from .places import (
     ABSENT,
     CONTAINERS,
@@ -109,13 +110,14 @@ def trusted(filename):
 class Observer:
     """Notes of one run. ``reads`` is {key: (place, value)}, ``written`` {key: (place, value before)}."""
 
-    def __init__(self, swapped=(), dynamic=()):
+    def __init__(self, swapped=(), dynamic=(), drawn=None):
         self.reads, self.written, self.tensors = {}, {}, {}
+        self.drawn = Drawn() if drawn is None else drawn
         self.inside, self.given, self.arguments = {}, {}, {}
         self.swapped, self.known, self.met = list(swapped), set(), set()
         self.libraries, self.followed, self.quiet, self.unread = set(), set(), set(), {}
         self.calls = {}  # id of a container -> [(method, arguments)], if that is all that changed it
-        self.numbers = None  # of the run, where some are followed
+        self.numbers, self.draws = None, False  # of the run, where some are followed
         self.dynamic = dynamic  # key -> place whose tensor is an input of the step
         self.moving = {id(p.root) for p in dict(dynamic).values() if p.__class__ is Itself}
         self.refusal = None
@@ -146,7 +148,8 @@ class Observer:
     def again(self):
         """Forget what a run that starts anew has noted, except which functions it came to."""
         self.undo()
-        self.__init__(self.swapped, self.dynamic)
+        self.__init__(self.swapped, self.dynamic, self.drawn)
+        self.drawn.again()
         functions, self.swapped = [f for f, _, _ in self.swapped], []
         with self.watching():
             for f in functions:
@@ -162,6 +165,15 @@ class Observer:
         """End the run: the step does ``what``, which a compiled step cannot do."""
         self.refusal = Refusal(f"ng.compile: the compiled function {what} at {graph.user_line()}")
         raise self.refusal
+
+    def draw(self, f, args, kwargs):
+        """A number drawn from something that was there before: every call draws anew."""
+        draw = Draw(f, args, kwargs)
+        value = self.drawn.take(draw)
+        if self.numbers is None:
+            self.numbers = symbols.Numbers()
+        self.draws = True
+        return self.numbers.draw(draw, value)
 
     def unknown(self, f):
         """Refuse a function in C."""
@@ -633,6 +645,11 @@ class Observer:
                 args, kwargs = self._settled(f, args, kwargs)
         if kind is types.FunctionType:
             return self._python(f, args, kwargs)
+        if may_draw(f, args) and self.is_outside(f.__self__) and not isinstance(
+                getattr(f, "__func__", None), types.FunctionType):
+            args, kwargs = self._settled(f, args, kwargs)
+            self._look(args, kwargs)
+            return self.draw(f, args, kwargs)
         if kind is types.MethodType:
             self._argument(f.__self__)
             inner = f.__func__
@@ -903,7 +920,10 @@ def _delattr(self, args, kwargs):
 
 
 def _next(self, args, kwargs):
-    self.iterated(args[0], False)
+    x = args[0]
+    if len(args) == 1 and isinstance(x, pure.ITERATORS) and self.is_outside(x) and not self._is_new(x):
+        return self.draw(next, args, kwargs)
+    self.iterated(x, False)
     return next(*args)
 
 

@@ -26,6 +26,12 @@ class Numbers:
         self.inputs.append(name)
         return self._made(value, name, frozenset([name]))
 
+    def draw(self, draw, value):
+        """A number that each call draws, at this place among its arithmetic and checks."""
+        s = self.input(value)
+        self.lines.append((s.name, draw, [], type(value).__name__))
+        return s
+
     def _made(self, value, name, roots):
         cls = SymFloat if type(value) is float else SymInt
         s = cls(value)
@@ -240,11 +246,15 @@ def text_of(numbers, used, env):
     """Lines of Python that compute what is needed and check what was taken for granted, in the order of the capture."""
     wanted, kept = set(used), []
     for name, text, uses, outcome in reversed(numbers.lines):
-        if name is None or name in wanted:
+        if name is None or name in wanted or outcome is not None:
             wanted.update(uses)
             kept.append((name, text, outcome))
     lines = []
     for k, (name, text, outcome) in enumerate(reversed(kept)):
+        if name is not None and outcome is not None:
+            env[f"draw_{name}"] = text
+            lines += [f"    {name} = take(draw_{name})", f"    if {name}.__class__ is not {outcome}:", "        return MISS"]
+            continue
         if name is not None:
             lines.append(f"    {name} = {text}")
             continue

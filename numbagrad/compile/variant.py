@@ -83,7 +83,8 @@ class Variant:
         else:
             for v in self.owner.variants:
                 self._learn(v)
-        self.observer = Observer(dynamic=self.dynamic)
+        self.owner.drawn.again()
+        self.observer = Observer(dynamic=self.dynamic, drawn=self.owner.drawn)
         for _ in range(MOST_RUNS):
             try:
                 self._run(args, kwargs, leaves, again is not None)
@@ -91,6 +92,7 @@ class Variant:
             except Again:
                 self.observer.again()
             except tape.Refusal as refusal:
+                self.owner.drawn.put_back()
                 raise CaptureError(_refused(refusal)) from None
         raise CaptureError(f"ng.compile: the compiled function goes on entering new functions after {MOST_RUNS} captures")
 
@@ -166,6 +168,7 @@ class Variant:
                 self.result_structure = flatten(result, outs, lambda x: not o.is_outside(x))
                 self._returned(o, result)
                 del result
+                self.numbers, self.draws = o.numbers, o.draws
                 self.effects = plan(o, outs)
                 self._differentiable(r, outs, given)
             if o.refusal is not None:
