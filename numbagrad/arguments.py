@@ -186,8 +186,9 @@ def check_ints(value, name, argument, position):
 def check_ints_or_none(value, name, argument, position):
     """An int, or a tuple of ints and of None for sizes that stay."""
     if not isinstance(value, (tuple, list)):
-        return None if value is None else check_ints(value, name, argument, position)
-    return tuple([None if v is None else check_list_of_ints((v,), name, argument, position)[0] for v in value])
+        return check_ints(value, name, argument, position)
+    found = iter(check_list_of_ints([0 if v is None else v for v in value], name, argument, position))
+    return tuple([None if v is None else n for v, n in zip(value, found)])
 
 
 def check_ints_or_str(value, name, argument, position):

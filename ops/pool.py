@@ -330,6 +330,14 @@ avg_pool2d = _avg_pool(2, None, (Sample((2, 3, 6, 4), 2), Sample((2, 7, 6), (3, 
 avg_pool3d = _avg_pool(3, NODES["AvgPool3DBackward0"], (Sample((1, 2, 4, 4, 4), 2), Sample((1, 2, 3, 5, 4), (2, 3, 2), 1, 1)))
 
 
+def _not_empty(name, shape, last):
+    """Raise if one of the last dimensions of the input is empty."""
+    if 0 in shape[-last:]:
+        at = len(shape) - last + shape[-last:].index(0)
+        raise RuntimeError(f"{name}(): Expected input to have non-zero size for non-batch dimensions, but input has sizes "
+                           f"{list(shape)} with dimension {at} being empty")
+
+
 def _adaptive(kind, n, op, node):
     name = f"adaptive_{kind}_pool{n}d"
 
@@ -346,10 +354,12 @@ def _adaptive(kind, n, op, node):
         if len(size) != n:
             raise RuntimeError(f"{name}() argument 'output_size' should contain one int (got {len(size)})" if n == 1 else
                                f"{name}: output_size must be {n}")
-        size = tuple([s if o is None else int(o) for o, s in zip(size, shape[-n:])])
+        size = tuple([s if o is None else o for o, s in zip(size, shape[-n:])])
         if min(size) < 0:
             raise RuntimeError(f"{name}: elements of output_size must be greater than or equal to 0 but received "
                                f"{{{', '.join(map(str, size))}}}")
+        if min(size) != 1 or max(size) != 1 or kind == "max":  # one mean of everything needs no window with elements
+            _not_empty(name, shape, n if kind == "avg" and n < 3 else len(shape) - 1)
         if input._kind.dtype.category != 2:
             raise RuntimeError(f"\"{name}\" not implemented for '{dt.scalar_name(input._kind.dtype)}'")
         return tuple([(s, o, win.adaptive, ()) for s, o in zip(shape[-n:], size)])
@@ -361,8 +371,8 @@ def _adaptive(kind, n, op, node):
     else:
         def pool(input, output_size: object):
             axes = axes_of(input, output_size)
-            if n == 2 and all(a[1] == 1 for a in axes):
-                return REGISTRY["mean"].callable(input, (-2, -1), True)
+            if n > 1 and all(a[1] == 1 for a in axes):
+                return REGISTRY["mean"].callable(input, tuple(range(-n, 0)), True)
             return invoke(mean_windows, (input,), (axes, 0), MEAN_1D if n == 1 else NODES[node])
     pool.__name__ = pool.__qualname__ = name
     pool.__doc__ = (f"{'Maximum' if kind == 'max' else 'Mean'} over windows that spread evenly over the last {n} "
