@@ -133,6 +133,8 @@ def check_float(value, name, argument, position):
     found = _plain(value)
     if found is None or isinstance(found, complex):
         raise wrong(value, "float", name, argument, position)
+    if found.__class__ is bool:
+        return float(found)
     if found.__class__ is int:
         try:
             float(found)

@@ -405,14 +405,14 @@ def elu(input, alpha: float = 1.0):
     return where(input < 0, alpha * s.expm1(input), input)
 
 
-def _exp_below(x):
-    """exp(x) up to 0, whose own slope is taken as 0 from there on."""
-    return s.exp(where(x >= 0, 0, x))
+def _below(x):
+    """x up to 0, with a slope of 0 from there on."""
+    return where(x >= 0, 0, x)
 
 
 @elu.gradient
 def _(g, input, alpha):
-    return where(input <= 0, g * (alpha * _exp_below(input)), g)
+    return where(input <= 0, g * (alpha * s.exp(_below(input))), g)
 
 
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
@@ -427,7 +427,7 @@ def selu(input):
 
 @selu.gradient
 def _(g, input):
-    return where(input <= 0, g * ((SELU_SCALE * SELU_ALPHA) * _exp_below(input)), g * SELU_SCALE)
+    return where(input <= 0, g * ((SELU_SCALE * SELU_ALPHA) * s.exp(_below(input))), g * SELU_SCALE)
 
 
 @elementwise(private=True, accepts="realfloat", points=POINTS, samples=(Sample((3, 4), 1.0), Sample((3, 4), 0.5)),
@@ -440,7 +440,7 @@ def celu_kernel(input, alpha: float):
 
 @celu_kernel.gradient
 def _(g, input, alpha):
-    return where(input <= 0, g * _exp_below(input / alpha), g)
+    return where(input <= 0, g * s.exp(_below(input) / alpha), g)
 
 
 def _nonzero(alpha):

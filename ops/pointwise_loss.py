@@ -67,7 +67,7 @@ def smooth_l1_loss_pointwise(input, target, beta: float = 1.0):
 @smooth_l1_loss_pointwise.gradient
 def _(g, input, target, beta):
     d = input - target
-    r = where(d <= -beta, -g, where(d >= beta, g, g * d / beta))
+    r = where(d <= -beta, -g, where(d >= beta, g, where(s.apply("eq", d, d), g * d / beta, NAN)))
     return r, -r
 
 
@@ -84,7 +84,7 @@ def huber_loss_pointwise(input, target, delta: float = 1.0):
 @huber_loss_pointwise.gradient
 def _(g, input, target, delta):
     d = input - target
-    r = where(d <= -delta, -g * delta, where(d >= delta, g * delta, g * d))
+    r = where(d <= -delta, -g * delta, where(d >= delta, g * delta, where(s.apply("eq", d, d), g * d, NAN)))
     return r, -r
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from numbagrad import dtypes as dt
@@ -404,6 +406,12 @@ def lp_pool2d(input, norm_type: float, kernel_size: object, stride: object = Non
     """The p-norm of every window over the last two dimensions; one cut off by the border is scaled up to its full size."""
     if not isinstance(input, Tensor):
         raise TypeError(f"lp_pool2d(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
+    if norm_type in (math.inf, -math.inf):
+        most = REGISTRY["max_pool2d"].callable
+        at_most = (kernel_size, stride, 0, 1, ceil_mode)
+        return most(abs(input), *at_most) if norm_type > 0 else -most(-abs(input), *at_most)
+    if norm_type == 0:
+        raise ZeroDivisionError("float division by zero")
     kernel = _sizes("lp_pool2d", "kernel_size", kernel_size, 2)
     mean = REGISTRY["avg_pool2d"].fn(input ** norm_type, kernel, stride, 0, ceil_mode, True)
     return (REGISTRY["sign"].call(mean) * REGISTRY["relu"].callable(abs(mean)) * (kernel[0] * kernel[1])) ** (1.0 / norm_type)

@@ -77,3 +77,66 @@ def test_empty_tensors_of_vast_sizes():
         alike(f"L.empty(0, 2**62){text}")
     alike("L.empty(2, 0, 3).tolist()")
     alike("L.empty(0, 2**62).unflatten(1, [2**31, 2**31])")
+
+
+LOGIC = ("logical_and_(L.tensor([1.0, 0.0]))", "logical_or_(L.tensor([1.0, 0.0]))", "logical_xor_(L.tensor([1.0, 0.0]))",
+         "logical_not_()")
+
+
+@pytest.mark.parametrize("call", LOGIC)
+def test_logic_in_place_is_not_seen_by_autograd(call):
+    x = "x = L.tensor([[0.3, 0.0], [0.7, 0.2]], requires_grad=True)"
+    for text in (f"x.{call}", f"x[0].{call}; x", f"y = x * 2; y.{call}; (y, y._version)",
+                 f"y = x * 2; y.{call}; y.sum().backward(); x.grad", f"y = x.exp(); y.{call}; y.sum().backward(); x.grad",
+                 f"y = x.unbind()[0]; y.{call}; y.sum().backward(); x.grad", f"y = x[0]; y.{call}; y.sum().backward(); x.grad",
+                 f"y = (x * 1)[0]; y.{call}; y.sum().backward(); (x.grad, y)", f"L.zeros(1).expand(2).{call}",
+                 f"x.to(L.int8).{call}", f"x.to(L.complex64).{call}"):
+        alike(f"{x}; {text}")
+
+
+@pytest.mark.parametrize("alpha", [-2.0, -1.0, -0.5, 0.5, 2.0])
+def test_celu_of_any_sign(alpha):
+    """The gradient is exp(x / alpha) below zero, whatever the sign of alpha."""
+    def derivatives(library):
+        x = library.tensor([-2.0, -0.5, -0.0, 0.0, 0.5, 2.0], dtype=library.float64, requires_grad=True)
+        y = library.nn.functional.celu(x, alpha)
+        g, = library.autograd.grad(y.sum(), x, create_graph=True)
+        h, = library.autograd.grad((g * g).sum(), x)
+        return [t.tolist() for t in (y, g, h)]
+    for ours, theirs in zip(derivatives(ng), derivatives(torch)):
+        assert ours == pytest.approx(theirs, rel=1e-12, abs=1e-15)
+
+
+NOT_A_NUMBER = ["F.smooth_l1_loss(L.ones(3), L.zeros(3), beta={})", "F.huber_loss(L.ones(3), L.zeros(3), delta={})",
+                "F.cosine_similarity(L.ones(2, 3), L.ones(2, 3), eps={})", "F.dropout(L.ones(3), {}, training=False)",
+                "F.dropout3d(L.ones(0, 3, 4, 5, 6), {}, False)", "F.alpha_dropout(L.ones(3), {}, training=True)",
+                "F.gaussian_nll_loss(L.ones(3), L.zeros(3), L.ones(3), eps={})", "F.rrelu(L.ones(3), {}, 0.3)",
+                "F.multi_margin_loss(L.ones(2, 3), L.tensor([0, 1]), margin={})", "F.layer_norm(L.ones(2, 3), (3,), eps={})",
+                "F.cosine_embedding_loss(L.ones(2, 3), L.ones(2, 3), L.ones(2), margin={})",
+                "F.normalize(L.ones(2, 3), eps={})", "F.triplet_margin_loss(L.ones(2, 3), L.ones(2, 3), L.ones(2, 3), {})",
+                "F.hinge_embedding_loss(L.ones(3), L.ones(3), margin={})", "F.lp_pool2d(L.ones(1, 4, 4), {}, 2)",
+                "L.ones(3).bernoulli_({})", "L.ones(3).exponential_({})", "L.ones(3).uniform_({}, 1)"]
+
+
+@pytest.mark.parametrize("text", NOT_A_NUMBER)
+def test_numbers_outside_of_their_range(text):
+    for value in ("nan", "-1.0", "True", "0.0"):
+        alike(text.format(value))
+
+
+def test_pooling_with_infinite_norms():
+    for p in ("inf", "-inf"):
+        alike(f"F.lp_pool2d(L.arange(24.0).reshape(1, 2, 3, 4).sub(9.5), {p}, 2)")
+        alike(f"F.lp_pool2d(L.arange(24.0).reshape(1, 2, 3, 4).sub(9.5), {p}, (2, 3), 1, True)")
+
+
+@pytest.mark.parametrize("p", [0.5, -0.5, 2, 3, 2.0])
+def test_powers_that_have_a_form_of_their_own(p):
+    x = "x = L.tensor([4.0, 0.25, 16.0], dtype=L.float64, requires_grad=True)"
+    alike(f"L.tensor([-inf, nan, -0.0, inf, 4.0]).pow({p})")
+    alike(f"L.tensor([-inf, nan, -0.0, inf, 4.0]).pow_({p})")
+    alike(f"L.tensor([1, 2, 3]).pow_({p})")
+    alike(f"L.tensor([True, False]).pow_({p})")
+    alike(f"{x}; y = (x * 1).pow_({p}); L.autograd.grad(y.sum(), x)[0]")
+    alike(f"{x}; y = x * 1; z = y[1:].pow_({p}); L.autograd.grad(y.sum(), x)[0]")
+    alike(f"{x}; g = L.autograd.grad(x.pow({p}).sum(), x, create_graph=True)[0]; L.autograd.grad(g.sum(), x)[0]")

@@ -176,6 +176,9 @@ def apply(op, t, args, kwargs):
         if any(v is not op.keywords[k][0] for k, v in given.items()):
             (k, v), = given.items()
             return op.keywords[k][1](t, *args, v, inplace=True)
+    if op.special and not kwargs and len(args) == 1 and args[0].__class__ is (
+            float if t._kind.dtype.category > 1 else int) and args[0] in op.special:
+        return apply(op.special[args[0]], t, (), {})
     if not kwargs and not op.params and len(args) + 1 == len(op.tensors):
         operands, params = (t, *args), ()
     else:
