@@ -372,7 +372,7 @@ def fill_(self, value, cls=None):
         copying.copy_into(self, src)
     else:
         if src is not None:
-            value = (src if src._kind.dtype.is_complex <= self._kind.dtype.is_complex else src.detach().to(self.dtype)).item()
+            value = (src if src._kind.dtype is self._kind.dtype else src.detach().to(self.dtype)).item()
         _fill(self, value)
     bump_version(self)
     if node is not None:
