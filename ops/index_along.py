@@ -132,7 +132,7 @@ def _prepare_fill(input, dim, index, value):
         if value._shape:
             raise RuntimeError("index_fill_ only supports a 0-dimensional value tensor, but got tensor with "
                                f"{len(value._shape)} dimension(s).")
-        value = value if value._kind is input._kind else value.to(device=input.device, dtype=input.dtype)
+        value = ix.value_like(value, input)
     else:
         value = ix.scalar_like(value, input)
     return value, ix.plan_along(input._shape, at, index), False

@@ -140,3 +140,23 @@ def test_powers_that_have_a_form_of_their_own(p):
     alike(f"{x}; y = (x * 1).pow_({p}); L.autograd.grad(y.sum(), x)[0]")
     alike(f"{x}; y = x * 1; z = y[1:].pow_({p}); L.autograd.grad(y.sum(), x)[0]")
     alike(f"{x}; g = L.autograd.grad(x.pow({p}).sum(), x, create_graph=True)[0]; L.autograd.grad(g.sum(), x)[0]")
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "int32", "int64", "bool", "float16", "float32"])
+def test_single_values_that_a_dtype_cannot_hold(dtype):
+    """Fills refuse them where a tensor stands for a number, copies wrap them around."""
+    for value in ("nan", "-inf", "300.5", "-1.5", "300", "2**40", "1e30", "1j", "True"):
+        x, mask = f"x = L.ones(2, dtype=L.{dtype})", "L.tensor([True, False])"
+        for text in (f"x.masked_fill({mask}, L.tensor({value}))", f"x.masked_fill_({mask}, L.tensor({value}))",
+                     f"x.index_fill(0, L.tensor([0]), L.tensor({value}))", f"x[{mask}] = L.tensor({value}); x",
+                     f"x[{mask}] = L.tensor([{value}]); x", f"x[0] = L.tensor({value}); x", f"x.fill_(L.tensor({value}))"):
+            alike(f"{x}; {text}")
+
+
+@pytest.mark.parametrize("name", ["clamp", "clip", "clamp_", "clip_"])
+def test_bounds_of_which_one_is_a_single_tensor(name):
+    for dtype in ("float32", "int64", "float16"):
+        for bounds in ("L.tensor(0.5), 1.0", "0.5, L.tensor(1.0)", "L.tensor(0), 1", "L.tensor([0.5]), 1.0", "min=L.tensor(0.5), "
+                       "max=1", "L.tensor(0.5, requires_grad=True), 1.0", "L.tensor(True), 1", "L.tensor(nan), 1.0"):
+            alike(f"(L.arange(3) - 1).to(L.{dtype}).{name}({bounds})")
+    alike(f"x = (L.arange(3.0) - 1).requires_grad_(); y = (x * 1).{name}(L.tensor(0.5), 1.0); y.sum().backward(); (x.grad, y)")
