@@ -218,6 +218,12 @@ def margin_ranking_loss_pointwise(input1, input2, target, margin: float = 0.0):
     return where(z < 0, 0, z)
 
 
+@margin_ranking_loss_pointwise.refuses
+def _(args, compute):
+    REGISTRY["sub"].check(args[:2], compute)
+    REGISTRY["neg"].check(args[2:3], args[2]._kind.dtype)
+
+
 @margin_ranking_loss_pointwise.gradient
 def _(g, input1, input2, target, margin):
     d = input1 - input2

@@ -156,7 +156,79 @@ def test_single_values_that_a_dtype_cannot_hold(dtype):
 @pytest.mark.parametrize("name", ["clamp", "clip", "clamp_", "clip_"])
 def test_bounds_of_which_one_is_a_single_tensor(name):
     for dtype in ("float32", "int64", "float16"):
-        for bounds in ("L.tensor(0.5), 1.0", "0.5, L.tensor(1.0)", "L.tensor(0), 1", "L.tensor([0.5]), 1.0", "min=L.tensor(0.5), "
-                       "max=1", "L.tensor(0.5, requires_grad=True), 1.0", "L.tensor(True), 1", "L.tensor(nan), 1.0"):
+        for bounds in ("L.tensor(0.5), 1.0", "0.5, L.tensor(1.0)", "L.tensor(0), 1", "L.tensor([0.5]), 1.0",
+                       "min=L.tensor(0.5), max=1", "L.tensor(0.5, requires_grad=True), 1.0", "L.tensor(True), 1",
+                       "L.tensor(nan), 1.0"):
             alike(f"(L.arange(3) - 1).to(L.{dtype}).{name}({bounds})")
     alike(f"x = (L.arange(3.0) - 1).requires_grad_(); y = (x * 1).{name}(L.tensor(0.5), 1.0); y.sum().backward(); (x.grad, y)")
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64", "complex64", "int64"])
+def test_numbers_are_drawn_in_the_dtype_of_out(dtype):
+    x = f"x = L.zeros(20, dtype=L.{dtype})"
+    for call in ("rand(20, out=x)", "randn(20, out=x)", "normal(0.5, 2.0, (20,), out=x)", "randint(0, 9, (20,), out=x)",
+                 "randperm(20, out=x)", "bernoulli(L.full((20,), 0.5), out=x)"):
+        alike(f"{x}; L.{call}.tolist()")
+    if dtype != "int64":
+        for call in ("normal(L.ones(20), 2.0, out=x)", "normal(L.ones(20), L.full((20,), 2.0), out=x)", "normal(x, 2.0)",
+                     "normal(x, L.full((20,), 2.0, dtype=L.float64))", "normal(0.5, x)"):
+            alike(f"{x}; L.{call}.tolist()")
+
+
+@pytest.mark.parametrize("n", [3, 15, 16, 40])
+def test_means_of_complex_normal_numbers(n):
+    """PyTorch adds the mean to real and imaginary parts alike."""
+    for dtype in ("complex64", "complex128"):
+        x = f"L.zeros({n}, dtype=L.{dtype})"
+        for y in (x, f"{x}[::2]", f"L.zeros({n}, 2, dtype=L.{dtype}).T"):
+            alike(f"{y}.normal_(0.5, 2.0).tolist()")
+            alike(f"{y}.normal_(0.5, 0.0).tolist()")
+        alike(f"L.normal(L.full(({n},), 1 + 2j, dtype=L.{dtype}), 0.5).tolist()")
+        alike(f"L.normal(0.5, L.full(({n},), 0.5, dtype=L.{dtype}))")
+
+
+def test_choices_of_nothing_keep_the_graph():
+    for n, r in ((0, 2), (0, 1), (0, 0), (3, 4), (3, 3), (1, 2)):
+        for again in (False, True):
+            x = f"x = L.arange({n}, dtype=L.float64).requires_grad_()"
+            alike(f"{x}; y = L.combinations(x, {r}, {again}); (y.tolist(), y.shape, y.requires_grad)")
+    alike("x = L.ones(3, requires_grad=True); y = L.combinations(x, 4); L.autograd.grad(y.sum(), x)")
+
+
+def test_ranking_of_bools_is_refused_as_their_difference():
+    bools, numbers = "L.tensor([True, False])", "L.tensor([0.5, 1.0])"
+    for a, b, c in ((bools, numbers, numbers), (numbers, bools, numbers), (bools, bools, numbers), (numbers, numbers, bools)):
+        for reduction in ("none", "mean"):
+            assert alike(f"F.margin_ranking_loss({a}, {b}, {c}, 0.5, reduction='{reduction}')") == "RuntimeError"
+    alike(f"F.margin_ranking_loss({numbers}, {numbers}, L.tensor([1, -1])).item()")
+
+
+FACTOR = "L.tensor([[2.0, 0.0, 0.0], [1.0, 4.0, 0.0], [0.5, -1.0, 1.0]], dtype=L.float64)"
+
+
+def test_factors_with_a_zero_on_the_diagonal():
+    for place in ("0, 0", "1, 1", "2, 2"):
+        for upper in (False, True):
+            assert alike(f"x = {FACTOR}; x[{place}] = -0.0; L.cholesky_inverse(x, {upper})") == "LinAlgError"
+    alike(f"x = {FACTOR}; x[0, 1] = 3.0; (L.cholesky_inverse(x) * 64).round().tolist()")
+    alike("L.cholesky_inverse(L.zeros(2, 0, 0)).shape")
+    with pytest.raises(ng.linalg.LinAlgError, match=r"\(Batch element 1\): The diagonal element 2 is zero"):
+        ng.cholesky_inverse(ng.stack([ng.eye(2), ng.tensor([[1.0, 0.0], [0.0, 0.0]])]))
+
+
+def test_gradients_of_factors_count_one_triangle():
+    """Finite differences know that the other triangle is not read; PyTorch gives it a gradient."""
+    x = ng.tensor([[2.0, 0.3, -0.4], [1.0, 3.0, 0.7], [0.5, -1.0, 1.5]], dtype=ng.float64, requires_grad=True)
+    for upper in (False, True):
+        assert ng.autograd.gradcheck(lambda a: ng.cholesky_inverse(a, upper), (x,))
+        assert ng.autograd.gradcheck(lambda a: ng.cholesky_solve(ng.ones(3, 2, dtype=ng.float64), a, upper), (x,))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex64"])
+def test_out_takes_what_it_can_be_cast_to(dtype):
+    out = f"out = L.empty(0, dtype=L.{dtype})"
+    for call in (f"cholesky_inverse({FACTOR}, out=out)", f"cholesky_solve(L.ones(3, 2, dtype=L.float64), {FACTOR}, out=out)",
+                 f"matrix_power({FACTOR}, 1, out=out)", f"matrix_power({FACTOR}, 4, out=out)",
+                 "mvlgamma(L.full((2,), 3.0, dtype=L.float64), 2, out=out)",
+                 "addr(L.ones(2, 2, dtype=L.float64), L.ones(2, dtype=L.float64), L.ones(2, dtype=L.float64), out=out)"):
+        alike(f"{out}; L.{call}; (out.dtype, (out * 64).real.round().tolist())")
