@@ -220,8 +220,8 @@ def test_gradients_of_factors_count_one_triangle():
     """Finite differences know that the other triangle is not read; PyTorch gives it a gradient."""
     x = ng.tensor([[2.0, 0.3, -0.4], [1.0, 3.0, 0.7], [0.5, -1.0, 1.5]], dtype=ng.float64, requires_grad=True)
     for upper in (False, True):
-        assert ng.autograd.gradcheck(lambda a: ng.cholesky_inverse(a, upper), (x,))
-        assert ng.autograd.gradcheck(lambda a: ng.cholesky_solve(ng.ones(3, 2, dtype=ng.float64), a, upper), (x,))
+        assert ng.autograd.gradcheck(lambda a, u=upper: ng.cholesky_inverse(a, u), (x,))
+        assert ng.autograd.gradcheck(lambda a, u=upper: ng.cholesky_solve(ng.ones(3, 2, dtype=ng.float64), a, u), (x,))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "complex64"])
