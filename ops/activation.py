@@ -105,6 +105,8 @@ def hardtanh(input, min_val: float = -1.0, max_val: float = 1.0):
 
 @hardtanh.refuses
 def _(args, compute):
+    if isinstance(args[1], complex) or isinstance(args[2], complex):
+        raise NotImplementedError("\"hardtanh\" not implemented for complex bounds")
     if args[1] > args[2]:
         raise ValueError(f"min_val cannot be greater than max_val (hardtanh with {args[1]} and {args[2]})")
     if compute is dt.uint8 and args[1] < 0:
@@ -170,6 +172,8 @@ def softshrink(input, lambd=0.5):
     """``input`` moved towards zero by ``lambd``, zero between -lambd and lambd."""
     d = input._kind.dtype
     most = dt.finfo(d).max if d.category == 2 else INF
+    if isinstance(lambd, complex):
+        raise RuntimeError("value cannot be converted to type double without overflow")
     if not 0 <= lambd <= most:
         raise RuntimeError(f"lambda must be in range [0, {most:g}] for input dtype {dt.scalar_name(d)}, but found {lambd:g}")
     return softshrink_kernel(input, lambd)

@@ -136,8 +136,7 @@ def l1_loss(input, target, size_average=None, reduce=None, reduction="mean", wei
         values = pw.l1_loss_pointwise.call(input, target) * weight
         return values.sum() / weight.sum() if reduction == "mean" else values.sum() if reduction == "sum" else values
     if dt.promote_types(input._kind.dtype, target._kind.dtype).category != 2:
-        values = (input - target).abs()
-        return values.mean() if reduction == "mean" else values.sum() if reduction == "sum" else values
+        return finish((input - target).abs(), reduction)
     return _apply(pw.l1_loss_pointwise, pw.l1_fused, (input, target), reduction)
 
 

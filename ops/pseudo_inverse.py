@@ -174,7 +174,7 @@ def lstsq(A, B, rcond=None, *, driver=None):
                            f"other.dim()) <= 1, but they are {len(A._shape)} and {len(B._shape)}")
     if driver is not None and driver not in DRIVERS:
         raise RuntimeError(f"torch.linalg.lstsq: parameter `driver` should be one of ({', '.join(DRIVERS)})")
-    vector = len(B._shape) == len(A._shape) - 1
+    vector = B._shape == A._shape[:-1]
     b = column(B) if vector else B
     if b._shape[-2] != A._shape[-2]:
         raise RuntimeError("torch.linalg.lstsq: input.size(-2) should match other.size(-2)")

@@ -238,6 +238,8 @@ def _any_negative(t):
 def normal(mean, std=1.0, size=None, *, generator=None, out=None, dtype=None, layout=None, device=None,
            requires_grad=False, pin_memory=False):
     """Normal numbers with mean and standard deviation given as tensors, a tensor and a number, or two numbers and a size."""
+    if size is not None:  # numbers, for which 0-d tensors may stand
+        mean, std = (arguments.check_float(v, "normal", n, i + 1) for i, (n, v) in enumerate((("mean", mean), ("std", std))))
     tensors = [t for t in (mean, std) if isinstance(t, Tensor)]
     mean, std = (v if isinstance(v, Tensor) else arguments.check_float(v, "normal", n, i + 1)
                  for i, (n, v) in enumerate((("mean", mean), ("std", std))))

@@ -232,3 +232,50 @@ def test_out_takes_what_it_can_be_cast_to(dtype):
                  "mvlgamma(L.full((2,), 3.0, dtype=L.float64), 2, out=out)",
                  "addr(L.ones(2, 2, dtype=L.float64), L.ones(2, dtype=L.float64), L.ones(2, dtype=L.float64), out=out)"):
         alike(f"{out}; L.{call}; (out.dtype, (out * 64).real.round().tolist())")
+
+
+@pytest.mark.parametrize("text", [
+    "L.searchsorted(L.ones(5), None)", "L.searchsorted(L.ones(5), [])", "L.bucketize(None, L.ones(5))",
+    "F.hardtanh(L.ones(3), L.tensor(1j), 1.5)", "F.softshrink(L.ones(3), 1j)", "F.rrelu(L.ones(3), 1j, 0.3)",
+    "F.l1_loss(L.ones(3), L.ones(3) * 1j, reduction='x')", "F.l1_loss(L.ones(3) * 1j, L.ones(3), reduction=-100)",
+    "L.normal(L.ones(3), 2.0, [3])", "L.normal(L.ones(3), 2.0, True)", "L.normal(1.0, L.ones(2), (3,))",
+    "L.ones(2, 0).repeat(1, 2**63)", "L.linalg.lstsq(L.ones(1, 3, 1), L.ones(4, 3))",
+    "L.mean(L.tensor([1 - 1j]), out=L.zeros(1))"])
+def test_refused_with_a_reason(text):
+    assert alike(text).endswith("Error")
+
+
+def test_sizes_beside_single_tensors_for_normal():
+    for mean, std in (("L.tensor(1.0)", "2.0"), ("L.tensor(1.0)", "L.tensor(2.0)"), ("1.0", "L.tensor(2.0)")):
+        alike(f"L.normal({mean}, {std}, (3,)).tolist()")
+        alike(f"L.normal({mean}, {std}).tolist()")
+
+
+@pytest.mark.parametrize("order", ["-2**31", "-1.0", "-0.5", "-inf", "inf", "0", "2", "0.5"])
+def test_norms_of_nothing(order):
+    for dim in ("0", "1", "None", "(0, 1)", "()"):
+        alike(f"L.linalg.vector_norm(L.ones(0, 3), {order}, dim={dim})")
+        alike(f"L.norm(L.ones(0, 3), {order}, dim={dim})")
+    alike(f"L.linalg.norm(L.ones(0), {order})")
+
+
+def test_order_0_has_no_slope_beside_nan():
+    x = "x = L.tensor([[0.5, nan], [1.0, inf]], requires_grad=True)"
+    alike(f"{x}; L.autograd.grad(F.normalize(x, 0.0, -1).sum(), x)[0]")
+
+
+@pytest.mark.parametrize("correction", [1, 3, 4, 6, 100, 3.5, "inf", "nan"])
+def test_variances_with_more_corrections_than_elements(correction):
+    """The gradient divides by n - correction, whatever its sign; over all elements it is infinite."""
+    for name in ("var", "std", "var_mean", "std_mean"):
+        for dim in ("1", "0", "(0, 1)", "None"):
+            x = "x = L.tensor([[1.0, -2.0, 4.0], [0.5, 2.0, 8.0]], dtype=L.float64, requires_grad=True)"
+            y = f"y = L.{name}(x, {dim}, correction={correction}); y = y if L.is_tensor(y) else y[0] + 2 * y[1]"
+            alike(f"{x}; {y}; L.autograd.grad(y.sum(), x)[0] + 0.0")
+
+
+@pytest.mark.parametrize("driver", [None, "gels", "gelsy", "gelsd", "gelss"])
+def test_what_least_squares_tell(driver):
+    for a, b in (("5, 3", "5, 2"), ("5, 3", "5"), ("2, 5, 3", "2, 5, 2"), ("2, 5, 3", "2, 5"), ("3, 5", "3, 2")):
+        alike(f"L.manual_seed(1); a = L.randn({a}, dtype=L.float64); r = L.linalg.lstsq(a, L.randn({b}, dtype=L.float64), "
+              f"driver={driver!r}); [(t.shape, t.dtype) for t in r]")
