@@ -240,7 +240,7 @@ def _wrong_shape(name, n, shape):
 def _max(name, n, node, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices):
     axes = _axes(name, n, input, kernel_size, stride, padding, dilation, ceil_mode, False)
     if input._kind.dtype.is_complex or input._kind.dtype.category == 0:
-        raise RuntimeError(f"\"max_pool{n}d\" not implemented for '{dt.scalar_name(input._kind.dtype)}'")
+        raise NotImplementedError(f"\"max_pool{n}d\" not implemented for '{dt.scalar_name(input._kind.dtype)}'")
     found = invoke(max_windows, (input,), (axes,), NODES.get(node))
     return found if return_indices else found[0]
 
@@ -307,7 +307,7 @@ def _avg_pool(n, node, samples):
             raise RuntimeError("divisor must be not zero")
         axes = _axes(name, n, input, kernel_size, stride, padding, 1, ceil_mode, not count_include_pad)
         if input._kind.dtype.category != 2:
-            raise RuntimeError(f"\"avg_pool{n}d\" not implemented for '{dt.scalar_name(input._kind.dtype)}'")
+            raise NotImplementedError(f"\"avg_pool{n}d\" not implemented for '{dt.scalar_name(input._kind.dtype)}'")
         return invoke(mean_windows, (input,), (axes, divisor or 0), node)
 
     def one(input, kernel_size: object, stride: object = None, padding: object = 0, ceil_mode: bool = False,
@@ -360,10 +360,11 @@ def _adaptive(kind, n, op, node):
         if min(size) < 0:
             raise RuntimeError(f"{name}: elements of output_size must be greater than or equal to 0 but received "
                                f"{{{', '.join(map(str, size))}}}")
-        if min(size) != 1 or max(size) != 1 or kind == "max":  # one mean of everything needs no window with elements
+        one = kind == "avg" and min(size) == max(size) == 1  # a mean, of no elements or of complex ones too
+        if not one:
             _not_empty(name, shape, n if kind == "avg" and n < 3 else len(shape) - 1)
-        if input._kind.dtype.category != 2:
-            raise RuntimeError(f"\"{name}\" not implemented for '{dt.scalar_name(input._kind.dtype)}'")
+        if not (one and n > 1) and input._kind.dtype.category != 2:
+            raise NotImplementedError(f"\"{name}\" not implemented for '{dt.scalar_name(input._kind.dtype)}'")
         return tuple([(s, o, win.adaptive, ()) for s, o in zip(shape[-n:], size)])
 
     if kind == "max":

@@ -279,3 +279,27 @@ def test_what_least_squares_tell(driver):
     for a, b in (("5, 3", "5, 2"), ("5, 3", "5"), ("2, 5, 3", "2, 5, 2"), ("2, 5, 3", "2, 5"), ("3, 5", "3, 2")):
         alike(f"L.manual_seed(1); a = L.randn({a}, dtype=L.float64); r = L.linalg.lstsq(a, L.randn({b}, dtype=L.float64), "
               f"driver={driver!r}); [(t.shape, t.dtype) for t in r]")
+
+
+def test_a_contracted_size_of_one_stands_for_any():
+    for a, b, dims in (("3, 2", "1, 1", "([0], [1])"), ("3, 2", "1, 4", "([0], [0])"), ("1, 2", "3, 4", "([0], [0])"),
+                       ("1, 2", "3, 2", "2"), ("3, 1", "1, 2", "2"), ("2, 1", "3, 3", "1"), ("3, 2", "2, 4", "([0], [0])")):
+        for dtype in ("float32", "int32"):
+            alike(f"L.tensordot(L.arange({a[0]} * {a[-1]}).reshape({a}).to(L.{dtype}), L.ones({b}, dtype=L.{dtype}), {dims})")
+    alike("a, b = L.ones(3, 2, requires_grad=True), L.ones(1, 4, requires_grad=True); y = L.tensordot(a, b, ([0], [0])); "
+          "L.autograd.grad(y.sum(), (a, b))")
+
+
+def test_kernels_without_elements():
+    for text in ("L.conv1d(L.ones(1, 1, 4), L.ones(1, 1, 0))", "L.conv2d(L.ones(1, 1, 4, 4), L.ones(1, 1, 0, 2), padding=1)",
+                 "L.conv3d(L.ones(1, 1, 4, 4, 4), L.ones(1, 1, 0, 2, 2))", "L.conv_transpose1d(L.ones(1, 1, 4), L.ones(1, 1, 0))",
+                 "L.conv_transpose2d(L.ones(1, 1, 4, 4), L.ones(1, 1, 2, 0))"):
+        assert alike(text) == "RuntimeError"
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16", "complex64"])
+def test_root_mean_squares_with_weights_of_another_dtype(dtype):
+    for weight in ("float64", "float32", "float16", "int64"):
+        for eps in ("", ", 1.0"):
+            x, w = f"L.arange(1, 7).reshape(2, 3).to(L.{dtype})", f"L.tensor([1, 2, 4]).to(L.{weight})"
+            alike(f"y = F.rms_norm({x}, (3,), {w}{eps}); (y.dtype, (y.to(L.complex64).real * 64).round())")
