@@ -187,6 +187,14 @@ def kl_div_pointwise(input, target):
     return where(s.apply("eq", target, 0), 0, target * s.log(target)) - target * input
 
 
+@kl_div_pointwise.gradient
+def _(g, input, target):
+    # PyTorch's slope of target * log(target) is log(target) + target / target: NaN at 0 and infinity.
+    zero = s.apply("eq", target, 0)
+    one = where(zero | s.apply("ne", target - target, 0), NAN, 1)
+    return -(g * target), g * (where(zero, 0, s.log(target)) + one - input)
+
+
 @elementwise(private=True, accepts="realfloat", dtypes="float", names="MulBackward0", samples=BOTH,
              reference=lambda x, t: np.exp(t) * (t - x))
 def kl_div_log_pointwise(input, target):

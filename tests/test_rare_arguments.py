@@ -292,7 +292,8 @@ def test_a_contracted_size_of_one_stands_for_any():
 
 def test_kernels_without_elements():
     for text in ("L.conv1d(L.ones(1, 1, 4), L.ones(1, 1, 0))", "L.conv2d(L.ones(1, 1, 4, 4), L.ones(1, 1, 0, 2), padding=1)",
-                 "L.conv3d(L.ones(1, 1, 4, 4, 4), L.ones(1, 1, 0, 2, 2))", "L.conv_transpose1d(L.ones(1, 1, 4), L.ones(1, 1, 0))",
+                 "L.conv3d(L.ones(1, 1, 4, 4, 4), L.ones(1, 1, 0, 2, 2))",
+                 "L.conv_transpose1d(L.ones(1, 1, 4), L.ones(1, 1, 0))",
                  "L.conv_transpose2d(L.ones(1, 1, 4, 4), L.ones(1, 1, 2, 0))"):
         assert alike(text) == "RuntimeError"
 
@@ -303,3 +304,10 @@ def test_root_mean_squares_with_weights_of_another_dtype(dtype):
         for eps in ("", ", 1.0"):
             x, w = f"L.arange(1, 7).reshape(2, 3).to(L.{dtype})", f"L.tensor([1, 2, 4]).to(L.{weight})"
             alike(f"y = F.rms_norm({x}, (3,), {w}{eps}); (y.dtype, (y.to(L.complex64).real * 64).round())")
+
+
+def test_slope_of_the_divergence_at_a_target_of_zero():
+    for reduction in ("none", "mean", "batchmean"):
+        for target in ("[0.25, 0.0]", "[0.25, -0.0]", "[0.5, 1.0]"):
+            alike(f"x = L.tensor([0.5, -1.0], requires_grad=True); t = L.tensor({target}, requires_grad=True); "
+                  f"y = F.kl_div(x, t, reduction='{reduction}'); L.autograd.grad(y.sum(), (x, t))")
