@@ -175,6 +175,8 @@ def lstsq(A, B, rcond=None, *, driver=None):
     if driver is not None and driver not in DRIVERS:
         raise RuntimeError(f"torch.linalg.lstsq: parameter `driver` should be one of ({', '.join(DRIVERS)})")
     vector = B._shape == A._shape[:-1]
+    if not vector and len(B._shape) < 2:
+        raise RuntimeError("torch.linalg.lstsq: input.size(-2) should match other.size(-1)")
     b = column(B) if vector else B
     if b._shape[-2] != A._shape[-2]:
         raise RuntimeError("torch.linalg.lstsq: input.size(-2) should match other.size(-2)")

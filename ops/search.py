@@ -177,7 +177,7 @@ def isin(elements, test_elements, *, assume_unique=False, invert=False):
             raise RuntimeError(f"Unsupported input type encountered for isin(): {dt.scalar_name(d)}")
     if not isinstance(test_elements, Tensor):
         return among.call(elements, number=test_elements, invert=bool(invert))
-    a = elements if isinstance(elements, Tensor) else _number(elements, test_elements)
+    a = elements if isinstance(elements, Tensor) else _number("isin", "elements", elements, test_elements)
     return among.call(a, test_elements, invert=bool(invert))
 
 

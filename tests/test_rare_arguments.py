@@ -239,10 +239,16 @@ def test_out_takes_what_it_can_be_cast_to(dtype):
     "F.hardtanh(L.ones(3), L.tensor(1j), 1.5)", "F.softshrink(L.ones(3), 1j)", "F.rrelu(L.ones(3), 1j, 0.3)",
     "F.l1_loss(L.ones(3), L.ones(3) * 1j, reduction='x')", "F.l1_loss(L.ones(3) * 1j, L.ones(3), reduction=-100)",
     "L.normal(L.ones(3), 2.0, [3])", "L.normal(L.ones(3), 2.0, True)", "L.normal(1.0, L.ones(2), (3,))",
-    "L.ones(2, 0).repeat(1, 2**63)", "L.linalg.lstsq(L.ones(1, 3, 1), L.ones(4, 3))",
+    "L.ones(2, 0).repeat(1, 2**63)", "L.linalg.lstsq(L.ones(1, 3, 1), L.ones(4, 3))", "L.linalg.lstsq(L.ones(3, 3), L.ones(0))",
     "L.mean(L.tensor([1 - 1j]), out=L.zeros(1))"])
 def test_refused_with_a_reason(text):
     assert alike(text).endswith("Error")
+
+
+def test_numbers_among_the_values_to_find():
+    for text in ("L.isin(1e30, L.tensor([2, 1]))", "L.isin(2, L.tensor([2, 1]))", "L.searchsorted(L.tensor([1, 3]), 2)",
+                 "L.bucketize(2.5, L.tensor([1, 3]))"):
+        alike(text)
 
 
 def test_sizes_beside_single_tensors_for_normal():
