@@ -92,12 +92,12 @@ def as_int(value):
         return None
 
 
-def check_int(value, name, argument, position):
-    """An int that fits 64 bits."""
+def check_int(value, name, argument, position, least=-MOST):
+    """An int that fits 64 bits; PyTorch takes the least of them in a few places only."""
     found = None if isinstance(value, np.ndarray) else as_int(value)  # an array may stand for a size alone
     if found is None:
         raise wrong(value, "int", name, argument, position)
-    if not -MOST <= found <= MOST:
+    if not least <= found <= MOST:
         raise ValueError(f"{name}(): argument '{argument}'{at(position)}: Overflow when unpacking long long")
     return found
 

@@ -375,16 +375,6 @@ _simple("log_normal_", rng.fill_log_normal, "Fill with exponentials of normal nu
         {"mean": 1.0, "std": 2.0})
 
 
-def _whole(value, argument, position):
-    """An int of 64 bits."""
-    found = None if isinstance(value, np.ndarray) else arguments.as_int(value)
-    if found is None:
-        raise arguments.wrong(value, "int", "random_", argument, position)
-    if not -arguments.MOST - 1 <= found <= arguments.MOST:
-        raise ValueError(f"random_(): argument '{argument}' (position {position}): Overflow when unpacking long long")
-    return found
-
-
 def random_(self, *args, generator=None, **kwargs):
     """Fill with integers: ``random_()`` over the dtype's range, ``random_(to)`` below it, ``random_(from, to)``."""
     given = {k: kwargs.pop(k) for k in ("from", "to") if k in kwargs}
@@ -397,7 +387,8 @@ def random_(self, *args, generator=None, **kwargs):
                         + ", ".join([*map(arguments.name_of, args), *given]) + ")")
     given.update(zip(places, args))
     low, high = given.get("from"), given.get("to")
-    low, high = (None if v is None else _whole(v, k, i) for i, (k, v) in enumerate((("from", low), ("to", high)), 1))
+    low, high = (None if v is None else check_int(v, "random_", k, i, -arguments.MOST - 1)
+                 for i, (k, v) in enumerate((("from", low), ("to", high)), 1))
     if low is None and high is None:
         return _fill(self, "random_", "RandomBackward2",
                      lambda t, c: rng.fill_random(engine_of(generator), memory(t), half(t)))
