@@ -260,6 +260,7 @@ KNOWN = (
     Known("refused", r"linalg\.inv: ", ("slogdet", "logdet", "det"), "matrices with infinite elements have no inverse",
           EXTREME),
     Known("refused", r"argument 'p' .* must be float, not NoneType", ("normalize",), "None is no order"),
+    Known("accepted", "The size of tensor a", ("lstsq",), "batches of right sides are broadcast"),
     Known("accepted", "expects dims to be int", ("tensordot",), "NumPy's integers are integers", r"np\.int"),
     Known("accepted", "split_size can only be 0", ("chunk",), "PyTorch's quotient rounded up wraps around", str(2**63 - 1)),
     Known("accepted", "Promotion for uint16", ("rrelu",), "numbers of more than 63 bits are numbers", str(2**63)),
