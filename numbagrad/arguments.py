@@ -92,12 +92,12 @@ def as_int(value):
         return None
 
 
-def check_int(value, name, argument, position):
-    """An int that fits 64 bits."""
+def check_int(value, name, argument, position, least=-MOST):
+    """An int that fits 64 bits; PyTorch takes the least of them in a few places only."""
     found = None if isinstance(value, np.ndarray) else as_int(value)  # an array may stand for a size alone
     if found is None:
         raise wrong(value, "int", name, argument, position)
-    if not -MOST <= found <= MOST:
+    if not least <= found <= MOST:
         raise ValueError(f"{name}(): argument '{argument}'{at(position)}: Overflow when unpacking long long")
     return found
 
@@ -133,6 +133,8 @@ def check_float(value, name, argument, position):
     found = _plain(value)
     if found is None or isinstance(found, complex):
         raise wrong(value, "float", name, argument, position)
+    if found.__class__ is bool:
+        return float(found)
     if found.__class__ is int:
         try:
             float(found)
@@ -186,8 +188,9 @@ def check_ints(value, name, argument, position):
 def check_ints_or_none(value, name, argument, position):
     """An int, or a tuple of ints and of None for sizes that stay."""
     if not isinstance(value, (tuple, list)):
-        return None if value is None else check_ints(value, name, argument, position)
-    return tuple([None if v is None else check_list_of_ints((v,), name, argument, position)[0] for v in value])
+        return check_ints(value, name, argument, position)
+    found = iter(check_list_of_ints([0 if v is None else v for v in value], name, argument, position))
+    return tuple([None if v is None else n for v, n in zip(value, found)])
 
 
 def check_ints_or_str(value, name, argument, position):

@@ -11,7 +11,7 @@ import numpy as np
 from . import arguments, storage
 from . import dtypes as dt
 from .kernel.tape import constant
-from .tensor import Size, Tensor, from_array, make, too_large
+from .tensor import Size, Tensor, check_empty, from_array, make, too_large
 
 
 def shape_of(name, size):
@@ -297,6 +297,8 @@ def make_zeros(shape, kind):
     count = 1
     for s in shape:
         count *= s
+    if not count:
+        check_empty(shape)
     try:
         t._buf, t._ptr = kind.zeros(count)
     except (ValueError, MemoryError) as e:

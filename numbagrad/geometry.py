@@ -75,6 +75,12 @@ def numel(shape):
     return n
 
 
+def check_empty(shape):
+    """Raise if the strides of a shape without elements take more than 64 bits."""
+    if numel([s for s in shape if s]) >= 1 << 63:
+        raise RuntimeError(f"Stride calculation overflowed with sizes={list(shape)}")
+
+
 def wrap_dim(dim, ndim, name=None):
     """A dimension number brought into range; IndexError outside [-ndim, ndim)."""
     if dim.__class__ is not int:

@@ -272,6 +272,8 @@ def tensor_repr(tensor):
 
 
 def _shown_values(tensor):
+    if not tensor.numel():
+        return np.empty(0, np.float32)  # NumPy has no shapes like (0, 2**62)
     array = (tensor.detach().cpu() if tensor.is_cuda else tensor).array()
     if is_summarized(array.shape) and array.ndim:
         array = array[np.ix_(*summary_indices(array.shape))]

@@ -11,7 +11,7 @@ from . import arguments, modes, storage
 from . import dtypes as dt
 from .autograd import graph
 from .device import device as Device
-from .geometry import Size, contiguous_strides, is_contiguous, numel, wrap_dim
+from .geometry import Size, check_empty, contiguous_strides, is_contiguous, numel, wrap_dim
 from .kernel.tape import TAPE, active, born, clears, seen
 from .tensor_values import Values
 
@@ -370,6 +370,8 @@ def raw(buf, ptr, n, shape, strides, kind, ver):
 def make(shape, kind):
     """A new uninitialised contiguous tensor."""
     n = numel(shape)
+    if not n:
+        check_empty(shape)
     try:
         buf, ptr = kind.alloc(n)
     except (ValueError, MemoryError) as e:

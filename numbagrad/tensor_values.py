@@ -20,6 +20,11 @@ def on_host(t, what):
         recorder.reads(t, what)
 
 
+def nothing(shape):
+    """The nested lists of a tensor without elements, of sizes that NumPy may not have."""
+    return [nothing(shape[1:]) for _ in range(shape[0])] if shape[0] else []
+
+
 class Values:
     """The part of ``Tensor`` that hands its values to Python."""
 
@@ -78,6 +83,8 @@ class Values:
         t = self.detach()
         if t._kind.dtype.code in ("f2", "bf"):
             t = t.float()
+        if not t._n:
+            return nothing(t._shape)
         return t.cpu().array().tolist()
 
     def __len__(self):

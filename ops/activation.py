@@ -105,6 +105,8 @@ def hardtanh(input, min_val: float = -1.0, max_val: float = 1.0):
 
 @hardtanh.refuses
 def _(args, compute):
+    if isinstance(args[1], complex) or isinstance(args[2], complex):
+        raise NotImplementedError("\"hardtanh\" not implemented for complex bounds")
     if args[1] > args[2]:
         raise ValueError(f"min_val cannot be greater than max_val (hardtanh with {args[1]} and {args[2]})")
     if compute is dt.uint8 and args[1] < 0:
@@ -170,6 +172,8 @@ def softshrink(input, lambd=0.5):
     """``input`` moved towards zero by ``lambd``, zero between -lambd and lambd."""
     d = input._kind.dtype
     most = dt.finfo(d).max if d.category == 2 else INF
+    if isinstance(lambd, complex):
+        raise RuntimeError("value cannot be converted to type double without overflow")
     if not 0 <= lambd <= most:
         raise RuntimeError(f"lambda must be in range [0, {most:g}] for input dtype {dt.scalar_name(d)}, but found {lambd:g}")
     return softshrink_kernel(input, lambd)
@@ -405,14 +409,14 @@ def elu(input, alpha: float = 1.0):
     return where(input < 0, alpha * s.expm1(input), input)
 
 
-def _exp_below(x):
-    """exp(x) up to 0, whose own slope is taken as 0 from there on."""
-    return s.exp(where(x >= 0, 0, x))
+def _below(x):
+    """x up to 0, with a slope of 0 from there on."""
+    return where(x >= 0, 0, x)
 
 
 @elu.gradient
 def _(g, input, alpha):
-    return where(input <= 0, g * (alpha * _exp_below(input)), g)
+    return where(input <= 0, g * (alpha * s.exp(_below(input))), g)
 
 
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
@@ -427,7 +431,7 @@ def selu(input):
 
 @selu.gradient
 def _(g, input):
-    return where(input <= 0, g * ((SELU_SCALE * SELU_ALPHA) * _exp_below(input)), g * SELU_SCALE)
+    return where(input <= 0, g * ((SELU_SCALE * SELU_ALPHA) * s.exp(_below(input))), g * SELU_SCALE)
 
 
 @elementwise(private=True, accepts="realfloat", points=POINTS, samples=(Sample((3, 4), 1.0), Sample((3, 4), 0.5)),
@@ -440,7 +444,7 @@ def celu_kernel(input, alpha: float):
 
 @celu_kernel.gradient
 def _(g, input, alpha):
-    return where(input <= 0, g * _exp_below(input / alpha), g)
+    return where(input <= 0, g * s.exp(_below(input) / alpha), g)
 
 
 def _nonzero(alpha):

@@ -6,12 +6,14 @@ import numpy as np
 
 from numbagrad import dtypes as dt
 from numbagrad.broadcast import sum_to_size
+from numbagrad.kernel.tape import TAPE, active
 from numbagrad.op import Sample, custom, function
 from numbagrad.op.call import write_out
 
 from .gemm import check_tensors
 from .linalg import SPACES, LinAlgError, _solve_reference, batch_shape, checked, diagonal, element, eye_like, mh, op
 from .matmul import matmul
+from .refusal import refusal
 
 
 def _cholesky(a):
@@ -147,12 +149,29 @@ def cholesky_solve(input, L, upper=False, *, out=None):
     batch_shape("cholesky_solve", input, L)
     x = triangular(mh(L), triangular(L, input, False), True) if not upper else triangular(
         L, triangular(mh(L), input, False), True)
-    return x if out is None else write_out("cholesky_solve", out, x, (input, L))
+    return x if out is None else write_out("cholesky_solve", out, x, (input, L), True)
+
+
+_refuse_singular = refusal(LinAlgError, "cholesky_inverse: The inversion could not be completed because the input matrix is "
+                           "singular.")
+
+
+def _no_zeros(L):
+    """Refuse factors with a zero on the diagonal, by their place where values can be read."""
+    zero = diagonal(L.detach()) == 0
+    if TAPE and active() is not None:
+        return _refuse_singular(zero.any())
+    places = np.argwhere(zero.array().reshape(-1, zero._shape[-1])) if zero._n else ()
+    if len(places):
+        raise LinAlgError(f"cholesky_inverse: {element(places[0][0], len(L._shape))}The diagonal element {places[0][1] + 1} is "
+                          "zero, the inversion could not be completed because the input matrix is singular.")
+    return None
 
 
 @function(reference=None)
 def cholesky_inverse(L, upper=False, *, out=None):
     """The inverse of the matrix whose Cholesky factor is ``L``."""
     checked("cholesky_inverse", L)
+    _no_zeros(L)
     y = cholesky_solve.fn(eye_like(L, L._shape[-1]), L, upper)
-    return y if out is None else write_out("cholesky_inverse", out, y, (L,))
+    return y if out is None else write_out("cholesky_inverse", out, y, (L,), True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from numbagrad import arguments
 from numbagrad.kernel import expr as s
 from numbagrad.kernel.expr import where
 from numbagrad.op import Sample, elementwise, function
@@ -90,6 +91,8 @@ def clamp(input, min=None, max=None, *, out=None):
         return clamp_low(input, min, out=out)
     if min is None:
         return clamp_high(input, max, out=out)
+    if isinstance(min, Tensor) != isinstance(max, Tensor):
+        min, max = (b.item() if arguments.single(b) else b for b in (min, max))  # a 0-d tensor stands for a number too
     if isinstance(min, Tensor) != isinstance(max, Tensor):
         raise TypeError("clamp() received an invalid combination of arguments - got (Tensor, "
                         f"{type(min).__name__}, {type(max).__name__}): 'min' and 'max' must both be Tensors or both be "

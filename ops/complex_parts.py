@@ -72,8 +72,8 @@ def view_as_complex(input):
     """A real tensor with a last dimension of size two as a complex one."""
     d, shape = input._kind.dtype, input._shape
     if d not in (dt.float32, dt.float64):
-        raise RuntimeError("view_as_complex is only supported for half, float and double tensors, but got a tensor of "
-                           f"scalar type: {dt.scalar_name(d)}")
+        raise RuntimeError("view_as_complex is only supported for float and double tensors (there is no complex32), but got a "
+                           f"tensor of scalar type: {dt.scalar_name(d)}")
     if not shape:
         raise RuntimeError("Input tensor must have one or more dimensions")
     if shape[-1] != 2:

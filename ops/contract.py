@@ -65,7 +65,11 @@ def tensordot(a, b, dims=2, out=None):
         raise RuntimeError("both dimension lists should have same length")
     ia, ib = [wrap_dim(d, len(a._shape)) for d in da], [wrap_dim(d, len(b._shape)) for d in db]
     for i, j, x, y in zip(ia, ib, da, db):
-        if a._shape[i] != b._shape[j]:
+        if a._shape[i] != b._shape[j] == 1:  # a single element stands for as many as there are on the other side
+            a = a.sum(i, True, dtype=a.dtype)
+        elif b._shape[j] != a._shape[i] == 1:
+            b = b.sum(j, True, dtype=b.dtype)
+        elif a._shape[i] != b._shape[j]:
             raise RuntimeError(f"contracted dimensions need to match, but first has size {a._shape[i]} in dim {x} and "
                                f"second has size {b._shape[j]} in dim {y}")
     result = contract(a, b, ia, ib)

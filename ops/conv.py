@@ -253,6 +253,8 @@ def _checked(name, n, input, weight, bias, stride, padding, dilation, groups, tr
         raise RuntimeError(f"dilation should be greater than zero, but got {list(dilation)}")
     if groups <= 0:
         raise RuntimeError("non-positive groups is not supported")
+    if 0 in w[2:]:
+        raise RuntimeError(f"kernel size should be greater than zero, but got weight of size {list(w)}")
     if w[0] < groups:
         raise RuntimeError(f"Given groups={groups}, expected weight to be at least {groups} at dimension 0, but got weight "
                            f"of size {list(w)} instead")

@@ -45,7 +45,7 @@ def cosine_similarity(x1, x2, dim=1, eps=1e-8):
     if x1._shape != x2._shape:
         from numbagrad import broadcast_tensors
         x1, x2 = broadcast_tensors(x1, x2)
-    if eps < 0:
+    if not eps >= 0:
         raise RuntimeError(f"cosine_similarity: eps must be non-negative, got: {eps}")
     dim = wrap_dim(dim, len(x1._shape))
     n1, n2 = (at_least(vector_norm_of(v, 2, dim, True), eps) for v in (x1, x2))
@@ -203,7 +203,7 @@ def _np_multi_margin(x, t, p=1, margin=1.0, weight=None, reduction="mean"):
 _refuse_target = refusal(RuntimeError, "target out of range")
 
 
-@function(kinds={"p": "number", "margin": "number"}, **SPACE, reference=_np_multi_margin,
+@function(kinds={"p": "number"}, **SPACE, reference=_np_multi_margin,
           samples=(Sample((3, 4), ("int64", (3,), 0, 4)), Sample((3, 4), ("int64", (3,), 0, 4), 2, reduction="none"),
                    Sample((3, 4), ("int64", (3,), 0, 4), 1, 0.5, np.array([0.5, 1.0, 2.0, 0.25]))))
 def multi_margin_loss(input, target, p=1, margin=1.0, weight=None, size_average=None, reduce=None, reduction="mean"):

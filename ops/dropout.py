@@ -29,8 +29,8 @@ def _noise(shape, kind, p, strides=None):
 
 
 def _check(p):
-    if p < 0.0 or p > 1.0:
-        raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
+    if not 0.0 <= p <= 1.0:
+        raise (RuntimeError if p != p else ValueError)(f"dropout probability has to be between 0 and 1, but got {p}")
 
 
 def _apply(input, p, training, inplace, feature, alpha):

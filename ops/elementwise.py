@@ -222,9 +222,21 @@ def _(g, y):
     return g * (0.5 / y)
 
 
+@elementwise(private=True, accepts="float", reference=lambda a: a**-0.5, samples=UNARY, domain=(0.1, 4.0),
+             names="PowBackward0")
+def pow_minus_half(input):
+    """Power minus one half."""
+    return s.rsqrt(input)
+
+
+@pow_minus_half.gradient
+def _(g, y):
+    return g * (-0.5 * (y * y * y))
+
+
 @elementwise(reference=np.power, samples=(*BINARY, Sample((2, 3), 3), Sample((2, 3), -0.7)), domain=(0.3, 2.0),
              names={"ts": "PowBackward0", "tt": "PowBackward1", "st": "PowBackward2"},
-             special={2: pow_2, 3: pow_3, 0.5: pow_half}, accepts="number")
+             special={2: pow_2, 3: pow_3, 0.5: pow_half, -0.5: pow_minus_half}, accepts="number")
 def pow(input, exponent):
     """Power ``input ** exponent``."""
     return s.power(input, exponent)

@@ -51,6 +51,8 @@ def rrelu_with_noise(input, noise):
           reference=lambda x, lower=1 / 8, upper=1 / 3: np.where(x > 0, x, x * (lower + upper) / 2))
 def rrelu(input, lower=1 / 8, upper=1 / 3, training=False, inplace=False):
     """``input`` where positive, else times a slope: uniform in [lower, upper] while training, else their mean."""
+    if isinstance(lower, complex) or isinstance(upper, complex):
+        raise RuntimeError("value cannot be converted to type double without overflow")
     if not (math.isfinite(lower) and math.isfinite(upper)):
         raise RuntimeError(f"rrelu: the bounds must be finite, got {lower} and {upper}")
     if lower > upper:

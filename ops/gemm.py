@@ -253,7 +253,7 @@ def check_tensors(name, **tensors):
 
 
 def finish(name, result, out, *tensors):
-    return result if out is None else write_out(name, out, result, tensors, name in ("outer", "kron"))
+    return result if out is None else write_out(name, out, result, tensors, name in ("outer", "kron", "addr"))
 
 
 def check_matrices(a, b):

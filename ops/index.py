@@ -375,7 +375,7 @@ def setitem(self, index, value):
     check_apart(x, (value, *tensors.values()))
     if value._kind is not x._kind:
         if value._n == 1 and len(tensors) == 1 and next(iter(tensors.values()))._kind.dtype is dt.bool_:
-            value = value.to(device=x.device, dtype=x.dtype)
+            value = ix.value_like(value, x)
         else:
             raise RuntimeError("Index put requires the source and destination dtypes match, got "
                                f"{dt.scalar_name(x.dtype)} for the destination and {dt.scalar_name(value.dtype)} for the "

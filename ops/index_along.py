@@ -128,11 +128,14 @@ index_copy = both("index_copy", _prepare_copy, _index_copy,
 def _prepare_fill(input, dim, index, value):
     at = wrap_dim(dim, len(input._shape))
     _vector("index_fill_", index)
+    if not input._kind.dtype.is_complex and (value._kind.dtype.is_complex if isinstance(value, Tensor)
+                                             else isinstance(value, complex)):
+        raise RuntimeError("index_fill_(): Converting complex Scalar to non-complex type is not supported")
     if isinstance(value, Tensor):
         if value._shape:
             raise RuntimeError("index_fill_ only supports a 0-dimensional value tensor, but got tensor with "
                                f"{len(value._shape)} dimension(s).")
-        value = value if value._kind is input._kind else value.to(device=input.device, dtype=input.dtype)
+        value = ix.value_like(value, input)
     else:
         value = ix.scalar_like(value, input)
     return value, ix.plan_along(input._shape, at, index), False

@@ -373,6 +373,15 @@ def scalar_like(value, t):
     return out
 
 
+def value_like(value, t):
+    """A tensor of one element in the dtype and on the device of ``t``; RuntimeError where that holds no such number."""
+    if value._kind is t._kind:
+        return value
+    if not TAPE or active() is None:
+        dt.fit(value.detach().item(), t._kind.dtype)
+    return value.to(device=t.device, dtype=t.dtype)
+
+
 # PyTorch writes expanded targets of these with a warning where all other in-place operations refuse.
 _LENIENT = {"index_put_": "tensor[indices] = tensor", "masked_fill_": "tensor[mask] = scalar",
             "index_fill_": "tensor[mask] = scalar"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from numbagrad import dtypes as dt
 from numbagrad import storage
 from numbagrad.copying import copy_into
 from numbagrad.creation import zeros
@@ -281,8 +282,8 @@ def combinations(input, r=2, with_replacement=False):
     if count * r * 8 > MOST_BYTES:
         raise RuntimeError(f"combinations(): {count} choices of {r} elements take {count * r * 8} bytes, more "
                            f"than {MOST_BYTES}")
-    if r > input._n and not with_replacement:
-        return input.new_empty(0, r)
+    if not count:
+        return index_select.fn(input, 0, input.new_empty((0,), dtype=dt.int64)).reshape((0, r))
     places = np.array(list(_choices(range(input._n), r, with_replacement)), np.int64).reshape(-1, r).T
     return stack.fn([index_select.fn(input, 0, from_numpy(np.ascontiguousarray(p))) for p in places], 1)
 

@@ -270,8 +270,9 @@ def rms_norm(input, normalized_shape, weight=None, eps=None):
 
     ``eps`` is the dtype's machine epsilon unless given."""
     tail = _normalized("rms_norm", input, normalized_shape, weight, None)
-    if mixed(input, weight):
-        return rms_norm(input.to(dtype=dt.float32), tail, weight, eps).to(dtype=input.dtype)
+    if weight is not None and weight._kind is not input._kind:  # as PyTorch composes it, in the dtype of the input
+        x = input.to(dtype=dt.float32) if input._kind.dtype.code in ("f2", "bf") else input
+        return (rms_norm(x, tail, None, eps) * weight).to(dtype=input.dtype)
     if eps is None:
         eps = dt.finfo(dt.float32 if input._kind.dtype.code in ("f2", "bf") else input._kind.dtype).eps
     if not numel(tail):

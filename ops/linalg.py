@@ -379,7 +379,7 @@ def matrix_power(A, n, *, out=None):
                 y = base if y is None else matmul(y, base)
             count //= 2
             base = matmul(base, base) if count else base
-    return y if out is None else write_out("matrix_power", out, y, (A,))
+    return y if out is None else write_out("matrix_power", out, y, (A,), True)
 
 
 def _block_exponential(a, g):

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from numbagrad import dtypes as dt
-from numbagrad import storage
+from numbagrad import modes, storage
 from numbagrad.broadcast import sum_to_size
 from numbagrad.kernel import emit, expr
 from numbagrad.kernel import expr as s
@@ -253,9 +253,12 @@ def _logical(name, symbol, reference, formula):
 
 
 def _logical_in_place(op):
-    """``logical_and_``: the result as 0 and 1 in the tensor's own dtype."""
+    """``logical_and_``: the result as 0 and 1 in the tensor's own dtype.
+
+    As in PyTorch autograd does not see it: leaves may be written, and histories stay as they are."""
     def fn(input, *other):
-        return input.copy_(op.callable(input, *other).to(dtype=input.dtype))
+        with modes.no_grad():
+            return input.copy_(op.callable(input, *other).to(dtype=input.dtype))
     fn.__name__ = fn.__qualname__ = op.name + "_"
     fn.__module__, fn.__doc__ = __name__, f"In-place form of ``{op.name}``."
     function(fn, namespaces=(), differentiable=False, dtypes="any")

@@ -136,8 +136,7 @@ def l1_loss(input, target, size_average=None, reduce=None, reduction="mean", wei
         values = pw.l1_loss_pointwise.call(input, target) * weight
         return values.sum() / weight.sum() if reduction == "mean" else values.sum() if reduction == "sum" else values
     if dt.promote_types(input._kind.dtype, target._kind.dtype).category != 2:
-        values = (input - target).abs()
-        return values.mean() if reduction == "mean" else values.sum() if reduction == "sum" else values
+        return finish((input - target).abs(), reduction)
     return _apply(pw.l1_loss_pointwise, pw.l1_fused, (input, target), reduction)
 
 
@@ -150,7 +149,7 @@ def smooth_l1_loss(input, target, size_average=None, reduce=None, reduction="mea
         reduction = legacy(size_average, reduce)
     if target._shape != input._shape:
         _warn_size(input, target)
-    if beta < 0:
+    if not beta >= 0:
         raise RuntimeError("smooth_l1_loss does not support negative values for beta.")
     if beta == 0:
         return _apply(pw.l1_loss_pointwise, pw.l1_fused, (input, target), reduction)
@@ -164,7 +163,7 @@ def huber_loss(input, target, reduction="mean", delta=1.0, weight=None):
     """d**2 / 2 where d = |input - target| is below delta, delta * (d - delta / 2) elsewhere."""
     if target._shape != input._shape:
         _warn_size(input, target)
-    if delta <= 0:
+    if not delta > 0:
         raise RuntimeError("huber_loss does not support non-positive values for delta.")
     if weight is not None:
         values = _kept(pw.huber_loss_pointwise.call(input, target, float(delta)), input) * weight
@@ -347,7 +346,7 @@ _refuse_negative = refusal(ValueError, "var has negative entry/entries")
 def at_least(t, eps):
     """``t`` raised to ``eps`` where it is smaller, its gradient unchanged."""
     low, eps = t.detach(), dt.parameter(eps, t._kind.dtype)
-    return t + REGISTRY["where"].callable(low < eps, eps - low, 0)
+    return t + REGISTRY["where"].callable(low >= eps, 0, eps - low)
 
 
 @function(**SPACE, reference=_reference(_np_gaussian), domain=(0.3, 2.0),

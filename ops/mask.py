@@ -75,7 +75,7 @@ def _mask_and_value(input, mask, value):
     if value._shape:
         raise RuntimeError("masked_fill_ only supports a 0-dimensional value tensor, but got tensor with "
                            f"{len(value._shape)} dimension(s).")
-    return value if value._kind is input._kind else value.to(device=input.device, dtype=input.dtype), None
+    return ix.value_like(value, input), None
 
 
 def _c_name(t):

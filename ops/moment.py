@@ -9,7 +9,7 @@ import numpy as np
 from numbagrad.arguments import check_ints
 from numbagrad.copying import contiguous_copy, copy_into
 from numbagrad.kernel.jit import STRIP, T, kernel, load, store, strip, wide_strip
-from numbagrad.op import Sample, custom, function
+from numbagrad.op import REGISTRY, Sample, custom, function
 from numbagrad.op.call import raw_view, write_out, write_outs
 from numbagrad.op.reduction import merged, normalize_dims
 from numbagrad.tensor import make, numel
@@ -17,7 +17,7 @@ from numbagrad.tensor import make, numel
 from .reduce import expand_back
 from .rowsums import moments_of
 
-INF = math.inf
+INF, NAN = math.inf, math.nan
 
 
 _plans: dict = {}
@@ -190,16 +190,18 @@ def _(outs, input, dim, correction, keepdim, root, name):
 def _(given, input, y0, y1, shape, dim, correction, keepdim, root):
     gv, gm = given  # one that did not arrive is None: zeros times infinity would be NaN
     n = plan(shape, dim)[0]
-    divisor = float(max(n - correction, 0))  # NaN if correction is
-    if gv is None or not input._kind.cpu or input._rg or any([g is not None and g._rg for g in given]):
+    divisor = float(n - correction)
+    singular = divisor <= 0 and (dim is None or dim == ())  # as PyTorch: one infinity for all, but negative divisors else
+    if singular or gv is None or not input._kind.cpu or input._rg or any([g is not None and g._rg for g in given]):
         total = None
         if gv is not None:
             if root:
                 # The root's slope is infinite where the deviation is zero; the gradient there is defined as zero.
                 zero = (y0.detach() == 0).to(dtype=y0.dtype)
                 gv = gv * (1 - zero) / (y0 + zero) * 0.5
-            total = expand_back(gv, shape, dim, keepdim) * (2 / divisor if divisor else INF) * (input
-                                                                                               - input.mean(dim, True))
+            rest = input - input.mean(dim, True)
+            slope = REGISTRY["where"].callable(rest == 0, NAN, INF) if singular else rest * (2 / divisor if divisor else INF)
+            total = expand_back(gv, shape, dim, keepdim) * slope
         if gm is not None:
             part = expand_back(gm, shape, dim, keepdim) / n
             total = part if total is None else total + part

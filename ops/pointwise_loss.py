@@ -67,7 +67,7 @@ def smooth_l1_loss_pointwise(input, target, beta: float = 1.0):
 @smooth_l1_loss_pointwise.gradient
 def _(g, input, target, beta):
     d = input - target
-    r = where(d <= -beta, -g, where(d >= beta, g, g * d / beta))
+    r = where(d <= -beta, -g, where(d >= beta, g, where(s.apply("eq", d, d), g * d / beta, NAN)))
     return r, -r
 
 
@@ -84,7 +84,7 @@ def huber_loss_pointwise(input, target, delta: float = 1.0):
 @huber_loss_pointwise.gradient
 def _(g, input, target, delta):
     d = input - target
-    r = where(d <= -delta, -g * delta, where(d >= delta, g * delta, g * d))
+    r = where(d <= -delta, -g * delta, where(d >= delta, g * delta, where(s.apply("eq", d, d), g * d, NAN)))
     return r, -r
 
 
@@ -187,6 +187,14 @@ def kl_div_pointwise(input, target):
     return where(s.apply("eq", target, 0), 0, target * s.log(target)) - target * input
 
 
+@kl_div_pointwise.gradient
+def _(g, input, target):
+    # PyTorch's slope of target * log(target) is log(target) + target / target: NaN at 0 and infinity.
+    zero = s.apply("eq", target, 0)
+    one = where(zero | s.apply("ne", target - target, 0), NAN, 1)
+    return -(g * target), g * (where(zero, 0, s.log(target)) + one - input)
+
+
 @elementwise(private=True, accepts="realfloat", dtypes="float", names="MulBackward0", samples=BOTH,
              reference=lambda x, t: np.exp(t) * (t - x))
 def kl_div_log_pointwise(input, target):
@@ -216,6 +224,12 @@ def margin_ranking_loss_pointwise(input1, input2, target, margin: float = 0.0):
     """max(0, -target * (input1 - input2) + margin)."""
     z = -target * (input1 - input2) + margin
     return where(z < 0, 0, z)
+
+
+@margin_ranking_loss_pointwise.refuses
+def _(args, compute):
+    REGISTRY["sub"].check(args[:2], compute)
+    REGISTRY["neg"].check(args[2:3], args[2]._kind.dtype)
 
 
 @margin_ranking_loss_pointwise.gradient

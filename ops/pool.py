@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from numbagrad import dtypes as dt
@@ -238,7 +240,7 @@ def _wrong_shape(name, n, shape):
 def _max(name, n, node, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices):
     axes = _axes(name, n, input, kernel_size, stride, padding, dilation, ceil_mode, False)
     if input._kind.dtype.is_complex or input._kind.dtype.category == 0:
-        raise RuntimeError(f"\"max_pool{n}d\" not implemented for '{dt.scalar_name(input._kind.dtype)}'")
+        raise NotImplementedError(f"\"max_pool{n}d\" not implemented for '{dt.scalar_name(input._kind.dtype)}'")
     found = invoke(max_windows, (input,), (axes,), NODES.get(node))
     return found if return_indices else found[0]
 
@@ -305,7 +307,7 @@ def _avg_pool(n, node, samples):
             raise RuntimeError("divisor must be not zero")
         axes = _axes(name, n, input, kernel_size, stride, padding, 1, ceil_mode, not count_include_pad)
         if input._kind.dtype.category != 2:
-            raise RuntimeError(f"\"avg_pool{n}d\" not implemented for '{dt.scalar_name(input._kind.dtype)}'")
+            raise NotImplementedError(f"\"avg_pool{n}d\" not implemented for '{dt.scalar_name(input._kind.dtype)}'")
         return invoke(mean_windows, (input,), (axes, divisor or 0), node)
 
     def one(input, kernel_size: object, stride: object = None, padding: object = 0, ceil_mode: bool = False,
@@ -330,6 +332,14 @@ avg_pool2d = _avg_pool(2, None, (Sample((2, 3, 6, 4), 2), Sample((2, 7, 6), (3, 
 avg_pool3d = _avg_pool(3, NODES["AvgPool3DBackward0"], (Sample((1, 2, 4, 4, 4), 2), Sample((1, 2, 3, 5, 4), (2, 3, 2), 1, 1)))
 
 
+def _not_empty(name, shape, last):
+    """Raise if one of the last dimensions of the input is empty."""
+    if 0 in shape[-last:]:
+        at = len(shape) - last + shape[-last:].index(0)
+        raise RuntimeError(f"{name}(): Expected input to have non-zero size for non-batch dimensions, but input has sizes "
+                           f"{list(shape)} with dimension {at} being empty")
+
+
 def _adaptive(kind, n, op, node):
     name = f"adaptive_{kind}_pool{n}d"
 
@@ -346,12 +356,15 @@ def _adaptive(kind, n, op, node):
         if len(size) != n:
             raise RuntimeError(f"{name}() argument 'output_size' should contain one int (got {len(size)})" if n == 1 else
                                f"{name}: output_size must be {n}")
-        size = tuple([s if o is None else int(o) for o, s in zip(size, shape[-n:])])
+        size = tuple([s if o is None else o for o, s in zip(size, shape[-n:])])
         if min(size) < 0:
             raise RuntimeError(f"{name}: elements of output_size must be greater than or equal to 0 but received "
                                f"{{{', '.join(map(str, size))}}}")
-        if input._kind.dtype.category != 2:
-            raise RuntimeError(f"\"{name}\" not implemented for '{dt.scalar_name(input._kind.dtype)}'")
+        one = kind == "avg" and min(size) == max(size) == 1  # a mean, of no elements or of complex ones too
+        if not one:
+            _not_empty(name, shape, n if kind == "avg" and n < 3 else len(shape) - 1)
+        if not (one and n > 1) and input._kind.dtype.category != 2:
+            raise NotImplementedError(f"\"{name}\" not implemented for '{dt.scalar_name(input._kind.dtype)}'")
         return tuple([(s, o, win.adaptive, ()) for s, o in zip(shape[-n:], size)])
 
     if kind == "max":
@@ -361,8 +374,8 @@ def _adaptive(kind, n, op, node):
     else:
         def pool(input, output_size: object):
             axes = axes_of(input, output_size)
-            if n == 2 and all(a[1] == 1 for a in axes):
-                return REGISTRY["mean"].callable(input, (-2, -1), True)
+            if n > 1 and all(a[1] == 1 for a in axes):
+                return REGISTRY["mean"].callable(input, tuple(range(-n, 0)), True)
             return invoke(mean_windows, (input,), (axes, 0), MEAN_1D if n == 1 else NODES[node])
     pool.__name__ = pool.__qualname__ = name
     pool.__doc__ = (f"{'Maximum' if kind == 'max' else 'Mean'} over windows that spread evenly over the last {n} "
@@ -394,6 +407,12 @@ def lp_pool2d(input, norm_type: float, kernel_size: object, stride: object = Non
     """The p-norm of every window over the last two dimensions; one cut off by the border is scaled up to its full size."""
     if not isinstance(input, Tensor):
         raise TypeError(f"lp_pool2d(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
+    if norm_type in (math.inf, -math.inf):
+        most = REGISTRY["max_pool2d"].callable
+        at_most = (kernel_size, stride, 0, 1, ceil_mode)
+        return most(abs(input), *at_most) if norm_type > 0 else -most(-abs(input), *at_most)
+    if norm_type == 0:
+        raise ZeroDivisionError("float division by zero")
     kernel = _sizes("lp_pool2d", "kernel_size", kernel_size, 2)
     mean = REGISTRY["avg_pool2d"].fn(input ** norm_type, kernel, stride, 0, ceil_mode, True)
     return (REGISTRY["sign"].call(mean) * REGISTRY["relu"].callable(abs(mean)) * (kernel[0] * kernel[1])) ** (1.0 / norm_type)

@@ -160,7 +160,9 @@ def matrix_rank(A, tol=None, hermitian=False, *, atol=None, rtol=None, out=None)
 
 @function(reference=None, **SPACES)
 def lstsq(A, B, rcond=None, *, driver=None):
-    """Least-squares solutions of ``A X = B``: (solution, residuals, rank, singular_values)."""
+    """Least-squares solutions of ``A X = B``: (solution, residuals, rank, singular_values).
+
+    As in PyTorch the default driver, "gelsy", tells no residuals, and "gels" no rank."""
     checked("linalg.lstsq", A, False)
     if A._kind.dtype is not B._kind.dtype:
         raise RuntimeError("torch.linalg.lstsq: Expected input and other to have the same dtype, but got input's dtype "
@@ -172,15 +174,17 @@ def lstsq(A, B, rcond=None, *, driver=None):
                            f"other.dim()) <= 1, but they are {len(A._shape)} and {len(B._shape)}")
     if driver is not None and driver not in DRIVERS:
         raise RuntimeError(f"torch.linalg.lstsq: parameter `driver` should be one of ({', '.join(DRIVERS)})")
-    vector = len(B._shape) == len(A._shape) - 1
+    vector = B._shape == A._shape[:-1]
+    if not vector and len(B._shape) < 2:
+        raise RuntimeError("torch.linalg.lstsq: input.size(-2) should match other.size(-1)")
     b = column(B) if vector else B
     if b._shape[-2] != A._shape[-2]:
         raise RuntimeError("torch.linalg.lstsq: input.size(-2) should match other.size(-2)")
     x = matmul(inverse_of(A, None, rcond), b)
     m, n = A._shape[-2:]
-    rank = matrix_rank.fn(A, rtol=rcond)
+    rank = A.new_zeros((0,), dtype=dt.int64) if driver == "gels" else matrix_rank.fn(A, rtol=rcond)
     residuals = x.new_zeros((0,))
-    if m > n and bool(op("all")(op("eq")(rank, n))):
+    if m > n and driver not in (None, "gelsy") and bool(op("all")(op("eq")(rank, n))):
         r = matmul(A, x) - b
         residuals = op("sum")(real(conj(r) * r), -2)
     values = singular_factors(A.detach())[1] if driver in DRIVERS[2:] else x.new_zeros((0,))

@@ -11,7 +11,7 @@ from numbagrad import dtypes as dt
 from numbagrad.arguments import check_int
 from numbagrad.autograd import graph, inplace
 from numbagrad.copying import contiguous_copy, copy_into
-from numbagrad.creation import shape_of
+from numbagrad.creation import _dtype_for, shape_of
 from numbagrad.kernel import rng
 from numbagrad.modes import is_grad_enabled
 from numbagrad.op import Sample, function
@@ -68,12 +68,10 @@ def draw_uniform(t, generator, low=0.0, high=1.0):
 def draw_normal(t, generator, mean=0.0, std=1.0, contiguous=True):
     gen = engine_of(generator)
     if t._kind.dtype.is_complex:
-        a = pairs(t)
         if std < 0:
             raise RuntimeError(f"normal expects std >= 0.0, but found std {std:g}")
-        rng.fill_normal(gen, a, 0.0, std / math.sqrt(2.0))
-        if mean:
-            memory(t)[...] += mean
+        # Real and imaginary parts alike have the mean, as in PyTorch.
+        rng.fill_normal(gen, pairs(t), mean, std / math.sqrt(2.0), contiguous=contiguous)
     else:
         rng.fill_normal(gen, memory(t), mean, std, half(t), contiguous)
 
@@ -86,7 +84,7 @@ OPTIONS = dict(method=False, differentiable=False, random=True, dtypes="any", re
 @function(samples=(Sample(3, 4), Sample([2, 3])), **OPTIONS)
 def rand(*size, generator=None, out=None, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False):
     """Uniform numbers on [0, 1)."""
-    t, place = new(shape_of("rand", size), dtype, device)
+    t, place = new(shape_of("rand", size), dtype if out is None else _dtype_for("rand", out, dtype), device)
     draw_uniform(t, generator)
     return finish(t, place, out, requires_grad, "rand")
 
@@ -94,7 +92,7 @@ def rand(*size, generator=None, out=None, dtype=None, layout=None, device=None, 
 @function(samples=(Sample(3, 4), Sample([2, 3])), **OPTIONS)
 def randn(*size, generator=None, out=None, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False):
     """Normal numbers with mean 0 and variance 1."""
-    t, place = new(shape_of("randn", size), dtype, device)
+    t, place = new(shape_of("randn", size), dtype if out is None else _dtype_for("randn", out, dtype), device)
     draw_normal(t, generator)
     return finish(t, place, out, requires_grad, "randn")
 
@@ -167,6 +165,7 @@ def randint(*args, generator=None, out=None, dtype=None, layout=None, device=Non
         raise TypeError("randint() missing 1 required positional arguments: \"size\"")
     if kwargs:
         raise TypeError(f"randint() got an unexpected keyword argument '{next(iter(kwargs))}'")
+    dtype = dtype if out is None else _dtype_for("randint", out, dtype)
     t, place = new(shape_of("randint", (size,)), dtype or dt.int64, device)
     _no_complex(t)
     rng.fill_randint(engine_of(generator), memory(t), low, high, half(t))
@@ -189,6 +188,7 @@ def randperm(n, *, generator=None, out=None, dtype=None, layout=None, device=Non
     """A random permutation of 0 .. n-1."""
     if n < 0:
         raise RuntimeError(f"Trying to create tensor with negative dimension {n}: [{n}]")
+    dtype = dtype if out is None else _dtype_for("randperm", out, dtype)
     t, place = new((n,), dtype or dt.int64, device)
     if t._kind.dtype.category in (0, 3):
         raise NotImplementedError(f"\"randperm\" not implemented for '{dt.scalar_name(t._kind.dtype)}'")
@@ -224,6 +224,11 @@ def _record(name, out, inputs):
     return out
 
 
+def _drawn_in(out, kind):
+    """The kind that numbers are drawn in: that of a floating-point ``out``, as PyTorch fills it."""
+    return out._kind if isinstance(out, Tensor) and out._kind.cpu and out._kind.dtype.category >= 2 else kind
+
+
 def _any_negative(t):
     t = t.detach()
     return bool(((t.float() if half(t) else t).array() < 0).any())
@@ -233,25 +238,30 @@ def _any_negative(t):
 def normal(mean, std=1.0, size=None, *, generator=None, out=None, dtype=None, layout=None, device=None,
            requires_grad=False, pin_memory=False):
     """Normal numbers with mean and standard deviation given as tensors, a tensor and a number, or two numbers and a size."""
+    if size is not None:  # numbers, for which 0-d tensors may stand
+        mean, std = (arguments.check_float(v, "normal", n, i + 1) for i, (n, v) in enumerate((("mean", mean), ("std", std))))
     tensors = [t for t in (mean, std) if isinstance(t, Tensor)]
     mean, std = (v if isinstance(v, Tensor) else arguments.check_float(v, "normal", n, i + 1)
                  for i, (n, v) in enumerate((("mean", mean), ("std", std))))
     if not tensors:
         if size is None:
             raise TypeError("normal() received an invalid combination of arguments: two numbers need a size")
-        t, place = new(shape_of("normal", (size,)), dtype, device)
+        t, place = new(shape_of("normal", (size,)), dtype if out is None else _dtype_for("normal", out, dtype), device)
         draw_normal(t, generator, mean, std)
         return finish(t, place, out, requires_grad, "normal")
     if isinstance(std, Tensor) and _any_negative(std):
         raise RuntimeError("normal expects all elements of std >= 0.0")
-    t = make(calls.broadcast_shapes("normal", tensors), tensors[0]._kind)
+    if isinstance(std, Tensor) and std._kind.dtype.is_complex:
+        raise RuntimeError("normal expects standard deviation to be non-complex")
+    t = make(calls.broadcast_shapes("normal", tensors), _drawn_in(out, tensors[0]._kind))
     plain = [x.detach() if isinstance(x, Tensor) else x for x in (mean, std)]
     if isinstance(std, Tensor):
         draw_normal(t, generator)
-        t = t * plain[1] + plain[0]
+        drawn = t * plain[1] + plain[0]
     else:
         draw_normal(t, generator, 0.0, std)
-        t = t + plain[0]
+        drawn = t + plain[0]
+    t = drawn if out is not None or drawn._kind is t._kind else drawn.to(dtype=t.dtype)
     if out is not None:
         return write_out("normal", out, t, tensors, True)
     return _record(f"NormalBackward{3 if len(tensors) == 2 else 1 if mean is tensors[0] else 2}", t, tensors)
@@ -261,17 +271,19 @@ def normal(mean, std=1.0, size=None, *, generator=None, out=None, dtype=None, la
           samples=(Sample((3, 4)), Sample((3, 4), 0.3)))
 def bernoulli(input, p=None, *, generator=None, out=None):
     """1 with the probability that ``input`` holds (or ``p``), else 0, in the shape and dtype of ``input``."""
-    t = make(input._shape, input._kind)
+    t = make(input._shape, out._kind if isinstance(out, Tensor) and out._kind.cpu else input._kind)
     if p is None:
         x = input if input._strides is None else contiguous_copy(input)
-        if t._kind.dtype.category != 2:
-            raise NotImplementedError(f"\"bernoulli_tensor_cpu_p_\" not implemented for '{dt.scalar_name(t.dtype)}'")
+        if input._kind.dtype.category != 2:
+            raise NotImplementedError(f"\"bernoulli_tensor_cpu_p_\" not implemented for '{dt.scalar_name(input.dtype)}'")
+        if t._kind.dtype.is_complex:
+            raise NotImplementedError(f"\"bernoulli_tensor_cpu_self_\" not implemented for '{dt.scalar_name(t.dtype)}'")
         rng.fill_bernoulli_tensor(engine_of(generator), memory(t), memory(x), half(t), half(x))
     else:
         if t._kind.dtype.is_complex:
             raise NotImplementedError(f"\"bernoulli_scalar_cpu_\" not implemented for '{dt.scalar_name(t.dtype)}'")
         rng.fill_bernoulli_scalar(engine_of(generator), memory(t), p, half(t))
-    return write_out("bernoulli", out, t, (input,)) if out is not None else _record("BernoulliBackward0", t, (input,))
+    return write_out("bernoulli", out, t, (input,), True) if out is not None else _record("BernoulliBackward0", t, (input,))
 
 
 @function(method="multinomial", **{k: v for k, v in OPTIONS.items() if k != "method"}, domain=(0.1, 0.9),
@@ -363,16 +375,6 @@ _simple("log_normal_", rng.fill_log_normal, "Fill with exponentials of normal nu
         {"mean": 1.0, "std": 2.0})
 
 
-def _whole(value, argument, position):
-    """An int of 64 bits."""
-    found = None if isinstance(value, np.ndarray) else arguments.as_int(value)
-    if found is None:
-        raise arguments.wrong(value, "int", "random_", argument, position)
-    if not -arguments.MOST - 1 <= found <= arguments.MOST:
-        raise ValueError(f"random_(): argument '{argument}' (position {position}): Overflow when unpacking long long")
-    return found
-
-
 def random_(self, *args, generator=None, **kwargs):
     """Fill with integers: ``random_()`` over the dtype's range, ``random_(to)`` below it, ``random_(from, to)``."""
     given = {k: kwargs.pop(k) for k in ("from", "to") if k in kwargs}
@@ -385,7 +387,8 @@ def random_(self, *args, generator=None, **kwargs):
                         + ", ".join([*map(arguments.name_of, args), *given]) + ")")
     given.update(zip(places, args))
     low, high = given.get("from"), given.get("to")
-    low, high = (None if v is None else _whole(v, k, i) for i, (k, v) in enumerate((("from", low), ("to", high)), 1))
+    low, high = (None if v is None else check_int(v, "random_", k, i, -arguments.MOST - 1)
+                 for i, (k, v) in enumerate((("from", low), ("to", high)), 1))
     if low is None and high is None:
         return _fill(self, "random_", "RandomBackward2",
                      lambda t, c: rng.fill_random(engine_of(generator), memory(t), half(t)))

@@ -53,7 +53,7 @@ def _(g, shape, repeats):
 @function(namespaces=(), dtypes="any", reference=np.tile, samples=(Sample((2, 3), [2, 1, 2]), Sample((3,), [0])))
 def repeat(input, *repeats):
     """Copies of the tensor side by side, ``repeats[d]`` along dimension ``d``."""
-    repeats = numbers("repeat", repeats, "repeats")
+    repeats = arguments.check_list_of_ints(numbers("repeat", repeats, "repeats"), "repeat", "repeats", 1)
     lead = len(repeats) - len(input._shape)
     if lead < 0:
         raise RuntimeError("Number of dimensions of repeat dims can not be smaller than number of dimensions of tensor")

@@ -6,6 +6,7 @@ import numpy as np
 
 from numbagrad import dtypes as dt
 from numbagrad import storage
+from numbagrad.arguments import name_of
 from numbagrad.copying import contiguous_copy
 from numbagrad.creation import from_numpy
 from numbagrad.kernel.jit import T, kernel, load
@@ -176,7 +177,7 @@ def isin(elements, test_elements, *, assume_unique=False, invert=False):
             raise RuntimeError(f"Unsupported input type encountered for isin(): {dt.scalar_name(d)}")
     if not isinstance(test_elements, Tensor):
         return among.call(elements, number=test_elements, invert=bool(invert))
-    a = elements if isinstance(elements, Tensor) else _number(elements, test_elements)
+    a = elements if isinstance(elements, Tensor) else _number("isin", "elements", elements, test_elements)
     return among.call(a, test_elements, invert=bool(invert))
 
 
@@ -232,9 +233,11 @@ def _search(name, edges, x, out_int32, right, out):
     return result if out is None else calls.write_out(name, out, result, (edges, x))
 
 
-def _number(value, like):
+def _number(name, argument, value, like):
     if isinstance(value, Tensor):
         return value
+    if not calls.is_number(value):
+        raise TypeError(f"{name}(): argument '{argument}' must be Tensor or Number, not {name_of(value)}")
     d = like.dtype if like.dtype.category >= dt.of_number(value).category else dt.get_default_dtype()
     from numbagrad.creation import scalar_tensor
     return scalar_tensor(value, d)
@@ -257,7 +260,7 @@ def searchsorted(sorted_sequence, input, *, out_int32=False, right=False, side=N
             raise RuntimeError("torch.searchsorted(): side and right can't be set to opposites, got side of left while right "
                                "was True")
         right = side == "right"
-    x = _number(input, sorted_sequence)
+    x = _number("searchsorted", "input", input, sorted_sequence)
     a, b = sorted_sequence._shape, x._shape
     if len(a) != 1 and (len(a) != len(b) or a[:-1] != b[:-1]):
         raise RuntimeError("torch.searchsorted(): boundaries tensor should be 1 dimension or the first N-1 dimensions of "
@@ -282,4 +285,4 @@ def bucketize(input, boundaries, *, out_int32=False, right=False, out=None):
     """The number of the bucket between ascending 1-D boundaries that each value falls into."""
     if len(boundaries._shape) != 1:
         raise RuntimeError(f"boundaries tensor must be 1 dimension, but got dim({len(boundaries._shape)})")
-    return _search("bucketize", boundaries, _number(input, boundaries), out_int32, right, out)
+    return _search("bucketize", boundaries, _number("bucketize", "input", input, boundaries), out_int32, right, out)

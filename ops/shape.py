@@ -224,12 +224,12 @@ def flatten(input, start_dim: int = 0, end_dim: int = -1):
     return reshaped(input, (*shape[:first], numel(shape[first:last + 1]), *shape[last + 1:]))
 
 
-@function(kinds={"sizes": "any", "dim": "int"},
+@function(kinds={"sizes": "list of ints", "dim": "int"},
           dtypes="any", reference=lambda a, dim, sizes: a.reshape(*a.shape[:dim], *sizes, *a.shape[dim + 1:]),
           samples=(Sample((2, 6), 1, [2, 3]), Sample((2, 6), 1, [-1, 3])))
 def unflatten(input, dim, sizes):
     """Dimension ``dim`` divided into several sizes."""
-    shape, sizes = input._shape, tuple(sizes)
+    shape = input._shape
     at = wrap_dim(dim, len(shape))
     if not sizes:
         raise RuntimeError("unflatten: sizes must be non-empty")

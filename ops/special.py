@@ -202,7 +202,7 @@ def mvlgamma(input, p, *, out=None):
     total = p * (p - 1) * math.log(math.pi) / 4
     for j in range(p):
         total = lgamma(input - j / 2) + total
-    return total if out is None else write_out("mvlgamma", out, total, [input])
+    return total if out is None else write_out("mvlgamma", out, total, [input], True)
 
 
 @elementwise(accepts="float", samples=UNARY, reference=_scipy("i0"), domain=(-4.0, 4.0), points=(0.0, 40.0),

@@ -336,7 +336,7 @@ def eig(A, *, out=None):
 def eigvals(A, *, out=None):
     """Eigenvalues of square matrices, as a complex tensor."""
     y = eigen(A)[0]
-    return y if out is None else write_out("linalg_eigvals", out, y, (A,))
+    return y if out is None else write_out("linalg_eigvals", out, y, (A,), True)
 
 
 # --- norms of matrices ---

@@ -80,7 +80,7 @@ norm_inf = _norm_op("norm_inf", lambda acc, x: s.maximum(x, acc), _inf_gradient,
                     reference=lambda x, dim, keep: np.abs(x).max(axis=dim, keepdims=keep))
 norm_low = _norm_op("norm_low", lambda acc, x: s.minimum(x, acc), _inf_gradient, start=INF, map=s.absolute, empty=False,
                     reference=lambda x, dim, keep: np.abs(x).min(axis=dim, keepdims=keep))
-norm_zero = _norm_op("norm_zero", lambda acc, x: acc + x, lambda g, input: input * 0, start=0.0, wide=True,
+norm_zero = _norm_op("norm_zero", lambda acc, x: acc + x, lambda g, shape: g.new_zeros(shape), start=0.0, wide=True,
                      map=lambda x: where(s.apply("ne", x, 0), 1, 0),
                      reference=lambda x, dim, keep: (x != 0).sum(axis=dim, keepdims=keep).astype(float))
 _norms = {2.0: norm_two, 1.0: norm_one, INF: norm_inf, -INF: norm_low, 0.0: norm_zero}
@@ -109,20 +109,29 @@ def _(g, input, y, shape, p, dim, keepdim):
     return (input * size if p == 3 else input.sign() * size.pow(p - 1.0)) * scale
 
 
+def _check_identity(shape, ord, dim):
+    """Refuse norms of no elements of which there is no smallest or largest."""
+    if dim is None or dim == ():
+        raise RuntimeError(f"linalg.vector_norm cannot compute the {ord:g} norm on an empty tensor because the operation does "
+                           "not have an identity")
+    for i in normalize_dims(dim, len(shape)):
+        if not shape[i]:
+            raise RuntimeError(f"linalg.vector_norm cannot compute the {ord:g} norm on the dimension {i} because this "
+                               "dimension is empty and the operation does not have an identity")
+
+
 def vector_norm_of(input, ord, dim, keepdim):
     """The norm of a real or complex tensor for any order."""
     if isinstance(dim, list):
         dim = tuple(dim)
     if input._kind.dtype.is_complex:
         input = input.abs()
+    if not input._n and (ord < 0 or ord == INF):
+        _check_identity(input._shape, float(ord), dim)
     op = _norms.get(float(ord))
     if op is None and input._n and all([input._shape[i] == 1 for i in normalize_dims(dim, input.ndim)]):
         op = norm_inf  # of one element, whatever the order; powers might overflow
     if op is not None:
-        if op in (norm_inf, norm_low) and input._n == 0:
-            if op is norm_low or not input._n and any([input._shape[i] == 0 for i in normalize_dims(dim, input.ndim)]):
-                raise RuntimeError(f"linalg.vector_norm cannot compute the {float(ord):g} norm on an empty tensor "
-                                   "because the operation does not have an identity")
         return _of_one(op.call(input, dim, keepdim), input, ord)
     return _of_one(norm_p.call(input, p=float(ord), dim=dim, keepdim=bool(keepdim)), input, ord)
 

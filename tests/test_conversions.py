@@ -2,6 +2,7 @@
 
 import array
 import collections
+import math
 import operator
 
 import numpy as np
@@ -261,3 +262,22 @@ def test_arrays_that_cannot_be_written(monkeypatch):
         ng.from_numpy(a)
     assert ng.from_numpy(a).tolist() == ng.as_tensor(a).tolist() == ng.tensor(a).tolist() == [0, 1, 2]
     ng.ones(3)[np.broadcast_to(np.array(1), (2,))]
+
+
+@pytest.mark.parametrize("target", ["int8", "uint8", "int16", "int32", "int64", "bool"])
+@pytest.mark.parametrize("source", ["float16", "bfloat16", "float32", "float64"])
+def test_numbers_that_small_integers_cannot_hold_wrap_around(source, target):
+    """At every place of a vector, in its rest, in strided loops and in loops that compute something."""
+    torch = pytest.importorskip("torch")
+    values = [math.nan, math.inf, -math.inf, 1e30, -1e30, 3e9, -3e9, 7e4, -7e4, 4e4, -4e4, 300.0, -300.0, 200.0, -200.0, 128.0,
+              -129.0, -1.5, -0.5, 255.0, 256.0, 65535.0, 65536.0, -1.0]
+
+    def conversions(library):
+        x = library.tensor([v for v in values for _ in range(9)], dtype=library.float64).to(getattr(library, source))
+        d = getattr(library, target)
+        y = library.zeros(len(x), dtype=d)
+        y[::3].copy_(x[::3])
+        filled = [library.zeros(1, dtype=d).fill_(library.tensor(v)).item() for v in values]
+        return [x.to(d).tolist(), library.stack([x, x], 1)[:, 0].to(d).tolist(), x[:1].to(d).tolist(), y.tolist(), filled]
+    for ours, theirs in zip(conversions(ng), conversions(torch)):
+        assert ours == theirs

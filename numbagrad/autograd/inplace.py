@@ -176,6 +176,9 @@ def apply(op, t, args, kwargs):
         if any(v is not op.keywords[k][0] for k, v in given.items()):
             (k, v), = given.items()
             return op.keywords[k][1](t, *args, v, inplace=True)
+    if op.special and not kwargs and len(args) == 1 and args[0].__class__ is (
+            float if t._kind.dtype.category > 1 else int) and args[0] in op.special:
+        return apply(op.special[args[0]], t, (), {})
     if not kwargs and not op.params and len(args) + 1 == len(op.tensors):
         operands, params = (t, *args), ()
     else:
@@ -369,7 +372,7 @@ def fill_(self, value, cls=None):
         copying.copy_into(self, src)
     else:
         if src is not None:
-            value = (src if src._kind.dtype.is_complex <= self._kind.dtype.is_complex else src.detach().to(self.dtype)).item()
+            value = (src if src._kind.dtype is self._kind.dtype else src.detach().to(self.dtype)).item()
         _fill(self, value)
     bump_version(self)
     if node is not None:

@@ -269,6 +269,10 @@ class _Cast:
             text = F2_LOAD if kind == "load" else F2_STORE
         elif kind == "load":
             text = "def f(v):\n    return v\n"
+        elif code in ("u1", "i1", "i2"):
+            # LLVM leaves floats that small integers cannot hold undefined (they came out saturated, or 0, by their place in
+            # a vector); through 32 bits they wrap around, as in PyTorch.
+            text = "def f(v):\n    return S(np.int32(v))\n"
         else:
             text = "def f(v):\n    return S(v)\n"
         fn = define(text, "f", {"np": np, "S": scalar, "__name__": "numbagrad.kernel.generated"})

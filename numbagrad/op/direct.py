@@ -8,7 +8,7 @@ from .. import arguments, modes, storage
 from ..autograd import graph
 from ..autograd.graph import Output
 from ..kernel import jit
-from ..tensor import Tensor, make, raw, too_large
+from ..tensor import Tensor, check_empty, make, raw, too_large
 from . import call as calls
 
 NUMBERED = tuple(f"y{i}" for i in range(8))  # names of the outputs in gradient rules of ops with several
@@ -22,7 +22,7 @@ def build(op, node_class=None):
     env = {"DEFAULTS": op._defaults(), "invoke": invoke, "OP": op, "NODE": node_class, "STATE": modes.STATE,
            "Tensor": Tensor, "new": object.__new__, "rule": op.fn, "empty": np.empty, "refresh": graph.refresh,
            "make": make, "sequence": graph.sequence, "save_output": graph.save_output, "row_major": row_major,
-           "NONE": {}, "too_large": too_large, "peek": storage._peek or calls.storage_peek}
+           "NONE": {}, "too_large": too_large, "check_empty": check_empty, "peek": storage._peek or calls.storage_peek}
     env.update(arguments.ENVIRONMENT)
     checks = arguments.text(op.name, op.signature.parameters, {n: kind for n, kind in op.kinds.items() if n in op.params})
     text = [f"def {op.name}({op._head()}):", *checks.splitlines()]
@@ -40,7 +40,8 @@ def build(op, node_class=None):
                  f"    spec_ = rule({op._pass()})", "    if spec_.__class__ is list:", f"        return {general}",
                  "    shape_, kind_ = spec_", "    launch_ = OP.cpu_launch", "    if launch_ is None or not kind_.cpu:",
                  f"        return {general}", "    n_ = 1", "    for s_ in shape_:", "        n_ *= s_",
-                 "    try:", "        buf_ = empty(n_, kind_.np)", "    except (ValueError, MemoryError) as error_:",
+                 "    if not n_:", "        check_empty(shape_)", "    try:", "        buf_ = empty(n_, kind_.np)",
+                 "    except (ValueError, MemoryError) as error_:",
                  "        raise too_large(error_, shape_, n_ * kind_.itemsize) from None",
                  f"    ptr_ = peek(id(buf_) + {storage.DATA_FIELD})",
                  "    out_ = new(Tensor)", "    out_._buf = buf_", "    out_._ptr = ptr_", "    out_._n = n_",

@@ -266,7 +266,7 @@ class ReductionNode(CustomNode):
 
 def _follows(op, d, to):
     """Whether a sum, product or mean of ``d`` is computed in the dtype ``to`` of ``out=``, as with ``dtype=``."""
-    return op.result == "sum" if op.accepts == "any" else d.category > 1 and to.category > 1
+    return op.result == "sum" if op.accepts == "any" else d.category > 1 and to.category > 1 and dt.can_cast(d, to)
 
 
 def general(op, input, dim, keepdim, dtype, out):

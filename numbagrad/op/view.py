@@ -20,7 +20,7 @@ from .. import arguments, modes
 from ..autograd import graph
 from ..autograd.graph import Node, Output, View, sequence
 from ..kernel import jit
-from ..tensor import Tensor, is_contiguous, numel, raw
+from ..tensor import Tensor, check_empty, is_contiguous, numel, raw
 from . import call as calls
 from .custom import make_zero
 from .record import Op, grad_name
@@ -123,7 +123,9 @@ def settle(geometry, memo=None, key=None):
     if strides is not None and is_contiguous(shape, strides):
         strides = None
     found = (shape, strides, offset, numel(shape))
-    if found[3] >= 1 << 63:
+    if not found[3]:
+        check_empty(shape)
+    elif found[3] >= 1 << 63:
         raise RuntimeError("numel: integer multiplication overflow")
     if key is not None:
         if len(memo) >= 4096:
