@@ -19,6 +19,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from numbagrad import dtypes as dt
 from numbagrad import storage
 from numbagrad.kernel import jit, threads
 from numbagrad.kernel.blas_kernels import FLIP, NO, YES
@@ -279,6 +280,7 @@ class Plan:
 
 
 _plans: dict = {}
+BYTES = storage.kind_of(dt.uint8)
 
 
 def launch(fn, x, w, b, y, geometry):
@@ -292,7 +294,7 @@ def launch(fn, x, w, b, y, geometry):
         if len(_plans) > 4096:
             _plans.clear()
         plan = _plans[key] = Plan(fn, kind.dtype.code, kind.itemsize, *key[2:])
-    memory = np.empty(plan.units * plan.scratch + 64, np.uint8)
+    memory, scratch = BYTES.alloc(plan.units * plan.scratch + 64)
     parts = None
     if fn is weight_gradient:
         b = w._ptr
@@ -300,7 +302,7 @@ def launch(fn, x, w, b, y, geometry):
             parts = make((plan.units, w._n), kind)
             b = parts._ptr
     table = plan.table.copy()
-    table[:5] = (x._ptr, w._ptr, b, y._ptr, (storage.address(memory) + 63) // 64 * 64)
+    table[:5] = (x._ptr, w._ptr, b, y._ptr, (scratch + 63) // 64 * 64)
     threads.parallel_for(native(fn, kind.dtype.code), storage.address(table), plan.units, 1)
     if plan.turned:
         if plan.units > 1:
@@ -309,6 +311,7 @@ def launch(fn, x, w, b, y, geometry):
         turn[kind.dtype](parts._ptr, w._ptr, *plan.sizes)
     elif parts is not None:
         add_rows[kind.dtype](parts._ptr, w._ptr, plan.units, w._n, 0, w._n)
+    del memory  # held until here
 
 
 UNLIMITED = 1 << 62

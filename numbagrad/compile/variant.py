@@ -425,7 +425,8 @@ class Variant:
         self.written_args = [(by_version[id(v)], n) for v, n in written if id(v) in by_version]
         self.versions = [(v, n) for v, n in written if id(v) not in by_version]
         r.restore_versions()
-        self.keep = [b.obj for b in r.buffers.values() if b.role == STATE]
+        touched = {b for c in r.calls for b in c.buffers()}
+        self.keep = [b.obj for b in touched if b.role == STATE]
 
     def _of_tensors(self):
         """(place, value) of the tensors and optimizers that the step reaches: what they are, hooks, gradients, states."""

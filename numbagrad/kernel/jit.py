@@ -19,6 +19,7 @@ from __future__ import annotations
 import linecache
 import re
 import types as pytypes
+import weakref
 from functools import partial
 
 import numpy as np
@@ -181,6 +182,7 @@ def define(source, name, env):
     exec(compile(source, filename, "exec"), env)
     fn = env[name]
     fn.__source__ = source
+    weakref.finalize(fn, linecache.cache.pop, filename, None)
     return fn
 
 
