@@ -38,7 +38,7 @@ class Variant:
         self.owner = owner
         leaves, self.given_numbers = [], []
         self.structure = opened(flatten((args, kwargs), leaves), self.given_numbers, owner.open)
-        self.shapes = tuple([t._shape for t in leaves])
+        self.shapes, self.shared = tuple([t._shape for t in leaves]), shared(leaves)
         self.mode = mode_key()
         self.once = False
         self._capture(args, kwargs, leaves)
@@ -51,7 +51,7 @@ class Variant:
         other.owner, other.structure, other.mode, other.given_numbers = self.owner, self.structure, self.mode, list(numbers)
         now = [*numbers, *[p.get() for p in self.counters]]
         moved = {k for k, (a, b) in enumerate(zip(now, self.first_numbers)) if not alike(a, b)} & self.unproven
-        if self.proven and not moved:
+        if self.proven and not moved or self._overlaps(leaves):
             return True
         other._capture(args, kwargs, leaves, self)
         found = difference(self.signature, other.signature)
@@ -73,6 +73,13 @@ class Variant:
                            "run it eagerly.")
 
     # --- capture
+
+    def _overlaps(self, leaves):
+        """Whether arguments are one, or one that the function reaches by name, where they were not in the capture: another
+        capture would look different, and this one serves as well."""
+        known = {id(t._buf) for t in self.tensors}
+        return shared(leaves) != self.shared or any(
+            [id(t._buf) in known for i, t in enumerate(leaves) if i not in self.fixed])
 
     def _capture(self, args, kwargs, leaves, again=None):
         """Find out what the call does; ``again``: a variant that found it out before."""
@@ -538,6 +545,12 @@ def _refused(e):
         tb = tb.tb_next
     return (f"ng.compile: {op or 'an operation'}() at {line} has no compiled form: it {e}. Its result depends on values that "
             "exist only when the step runs; keep it out of the compiled function, or pass fallback=True to run it eagerly.")
+
+
+def shared(leaves):
+    """Which arguments lie in the memory of which earlier ones."""
+    first = {}
+    return tuple([first.setdefault(id(t._buf), i) for i, t in enumerate(leaves)])
 
 
 def _as_leaves(leaves, args, kwargs, structure, numbers):
