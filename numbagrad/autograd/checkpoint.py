@@ -13,6 +13,7 @@ import warnings
 import weakref
 
 from .. import modes
+from ..kernel.tape import TAPE, Refusal, active
 from ..tensor import Tensor
 from . import backward, engine, graph
 from .function import Function
@@ -249,6 +250,11 @@ def checkpoint(function, *args, use_reentrant=None, context_fn=noop_context_fn, 
             raise ValueError("Unexpected keyword arguments: " + ",".join(kwargs))
         if context_fn is not noop_context_fn:
             raise ValueError("Passing `context_fn` or `debug` is only supported when use_reentrant=False.")
+        if TAPE and active() is not None:
+            check_backward_validity(args)
+            differentiable = any([isinstance(t, Tensor) and t.requires_grad for t in args])
+            with contextlib.nullcontext() if differentiable else modes.no_grad():
+                return _captured(function, args, {}, preserve)
         return CheckpointFunction.apply(function, preserve, *args)
     if determinism_check not in ("default", "none"):
         raise ValueError(f"determinism_check should be one of ['default', 'none'] but got {determinism_check}")
@@ -256,11 +262,25 @@ def checkpoint(function, *args, use_reentrant=None, context_fn=noop_context_fn, 
     if not modes.is_grad_enabled():
         with forward_context:
             return function(*args, **kwargs)
+    if TAPE and active() is not None:
+        with forward_context:
+            return _captured(function, args, kwargs, preserve)
     stop = early_stop if _early_stop[0] is None else _early_stop[0]
     check = determinism_check == "default"
     frame = _Frame(function, kwargs, _Random(preserve, args), recompute_context, stop, check, args)
     with graph.saved_tensors_hooks(frame.pack, frame.unpack), forward_context:
         return function(*args, **kwargs)
+
+
+def _captured(function, args, kwargs, preserve):
+    """In a compiled step nothing is computed again: its memory is planned as a whole, and the values are the same."""
+    recorder = active()
+    before = recorder.drawn
+    out = function(*args, **kwargs)
+    if not preserve and recorder.drawn != before:
+        raise Refusal(f"ng.compile: checkpoint(preserve_rng_state=False) at {graph.user_line()} draws other random numbers when "
+                      "it computes again, which a compiled step does not do")
+    return out
 
 
 def checkpoint_sequential(functions, segments, input, use_reentrant=None, **kwargs):

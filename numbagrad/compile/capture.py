@@ -48,6 +48,7 @@ class Recorder:
         self.given = {}         # memory that became a leaf's gradient
         self.ran = {}           # nodes whose backward was captured
         self.runs = {}          # optimizer -> updates so far
+        self.drawn = 0          # fills from random streams
         self.constants = {}     # id -> memory made from Python data during the capture
 
     # --- memory
@@ -200,6 +201,7 @@ class Recorder:
 
     def host(self, fn, gen, out, args, kwargs):
         """A fill from a random stream, or other work on the host."""
+        self.drawn += 1
         values = (gen, out, *args)
         buffers = []
         for v in values:

@@ -86,16 +86,30 @@ class _BatchNorm(_NormBase):
     def forward(self, input):
         self._check_input_dim(input)
         tracked = self.track_running_stats
-        momentum = 0.0 if self.momentum is None else self.momentum
+        momentum, average = self.momentum, False
         if self.training and tracked and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
-            if self.momentum is None:  # the plain average over all batches so far
-                momentum = 1.0 / float(self.num_batches_tracked)
+            average = momentum is None
         mean, var = self.running_mean, self.running_var
+        if average and mean is not None:
+            return self._averaged(input, mean, var)
+        momentum = 0.0 if momentum is None else momentum
         use_batch = self.training or (mean is None and var is None)
         if self.training and not tracked:
             mean = var = None
         return F.batch_norm(input, mean, var, self.weight, self.bias, use_batch, momentum, self.eps)
+
+
+    def _averaged(self, input, mean, var):
+        """Batch statistics, and running ones that are the plain average over all batches so far."""
+        with ng.no_grad():
+            now = mean.clone(), var.clone()
+        out = F.batch_norm(input, *now, self.weight, self.bias, True, 1.0, self.eps)
+        with ng.no_grad():
+            share = 1.0 / self.num_batches_tracked.to(mean.dtype)  # a tensor: nothing waits for its value
+            mean.mul_(1.0 - share).add_(now[0] * share)
+            var.mul_(1.0 - share).add_(now[1] * share)
+        return out
 
 
 class BatchNorm1d(_BatchNorm):
