@@ -278,8 +278,8 @@ def _captured(function, args, kwargs, preserve):
     before = recorder.drawn
     out = function(*args, **kwargs)
     if not preserve and recorder.drawn != before:
-        raise Refusal(f"ng.compile: checkpoint(preserve_rng_state=False) at {graph.user_line()} draws other random numbers when "
-                      "it computes again, which a compiled step does not do")
+        raise Refusal(f"ng.compile: checkpoint(preserve_rng_state=False) at {graph.user_line()} draws other random numbers "
+                      "when it computes again, which a compiled step does not do")
     return out
 
 

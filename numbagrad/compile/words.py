@@ -69,7 +69,7 @@ class Table:
 def words_of(place, value):
     """(address, word) pairs of a place that holds ``value``; None where it has to be asked."""
     maker = _MAKERS.get(place.__class__)
-    if maker is None:
+    if maker is None or not place.holds(value):
         return None
     pairs = maker(place, value)
     return pairs if pairs is not None and all([word(a) == w for a, w in pairs]) else None

@@ -5,7 +5,7 @@ import warnings
 
 import numbagrad as ng
 
-from ...kernel.tape import TAPE, active
+from ...kernel.tape import active
 from ...ops import multihead as _ops
 from .. import functional as F
 from .. import init
@@ -40,7 +40,7 @@ def _causal_mask(size, device=None, dtype=None):
 
 def _is_causal(mask, hint, length):
     """The hint, or whether ``mask`` is the causal one of this length."""
-    if hint is not None or mask is None or TAPE and active() is not None:
+    if hint is not None or mask is None or active() is not None:
         return hint is True  # (in a compiled step the mask has no values yet, and serves as it is)
     if mask.dtype is ng.bool:
         expected = ng.ones(length, length, dtype=ng.bool, device=mask.device).triu(1)
