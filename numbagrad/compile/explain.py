@@ -103,6 +103,18 @@ def _time_empty(program):
     return time.perf_counter() - start
 
 
+def _relied_on(variant):
+    """What the variant looks at in each call, in words."""
+    words, asked = int(variant.guards.table.header[1]), len(variant.guards.asked)
+    more = f", {asked} of them asked one by one" if asked else ""
+    found = [f"{len(variant.guards.pairs)} places in {words} words of memory{more}"]
+    if variant.first_numbers:
+        found.append(f"{len(variant.first_numbers)} numbers that change")
+    found += ["numbers drawn anew"] * bool(variant.draws)
+    found += [f"{len(variant.effects)} effects on Python objects"] * bool(variant.effects)
+    return "; ".join(found) + ("; captured twice, alike" if variant.proven else "; captured once so far")
+
+
 def explain(variant, profile=False):
     """The text of ``step.explain()``."""
     p = variant.program
@@ -111,7 +123,7 @@ def explain(variant, profile=False):
     fused = sum([len(c.calls) for c in calls if isinstance(c, Group)])
     lines = [f"captured {variant.captured} launches; {variant.dropped} dead or repeated; {fused} elementwise ones in {loops} "
              f"loops; {len(calls)} calls, {len(set(variant.kernel_names()))} different kernels",
-             f"memory: {memory_of(variant)}"]
+             f"memory: {memory_of(variant)}", f"relies on {_relied_on(variant)}"]
     if p.stretches:
         lines.append("several threads: " + ", ".join([f"calls {s.first} to {s.last - 1}" for s in p.stretches])
                      + " run as tasks, each when those it needs are done")

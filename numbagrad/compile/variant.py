@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import os
 import sys
+import threading
 import types
 
 import numpy as np
@@ -29,6 +31,17 @@ from .structure import MISS, fields_of, flatten, is_record, mode_key, opened, re
 from .symbols import Numbers
 
 MOST_RUNS = 1000  # of one capture: each finds functions that the one before did not know
+
+
+LOCK = [threading.RLock()]  # captures put hooks into functions that others may come to, too: one at a time
+
+
+def _renew_lock():
+    LOCK[0] = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 class Variant:
@@ -83,6 +96,10 @@ class Variant:
 
     def _capture(self, args, kwargs, leaves, again=None):
         """Find out what the call does; ``again``: a variant that found it out before."""
+        with LOCK[0]:
+            self._captured(args, kwargs, leaves, again)
+
+    def _captured(self, args, kwargs, leaves, again):
         # Arguments with hooks stay as they are, too: the hooks are part of the step.
         self.dynamic, self.reached = {}, {id(t) for t in leaves if Hooks(t).get()}
         if again is not None:
