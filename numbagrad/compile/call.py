@@ -67,8 +67,9 @@ def text_of(self):
     lines = [f"    if not ({' and '.join(checks) or 'True'}):", "        return MISS",
              "    if not same(TABLE) and not hold() or ASKED and not ask():", "        return MISS"]
     plain = self.mode == (True, False)
-    lines += [f"    if {'STATE and ' if plain else ''}(mode_key() != MODE or TAPE):" if plain else
-              "    if not STATE or mode_key() != MODE or TAPE:", "        return MISS"]
+    other = "mode_key() != MODE or TAPE and active() is not None"
+    env["active"] = tape.active
+    lines += [f"    if STATE and ({other}):" if plain else f"    if not STATE or {other}:", "        return MISS"]
     at_numbers = len(lines)
     for k, o in enumerate(self.optimizers):
         env[f"SET{k}"] = cell = [None]

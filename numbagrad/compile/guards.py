@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .places import ORIGINALS
 from .words import Table, words_of
 
 FICKLE = 4  # times that a place has other words and the same value before it is asked at once
@@ -35,6 +36,8 @@ class Guards:
         """Whether everything holds what it held, though some words differ."""
         if self.difference() is not None:
             return False
+        if ORIGINALS:  # another thread captures, and has code of its own in some places
+            return True
         for k, (place, _) in enumerate(self.pairs):
             value = place.get()
             if k in self.places and words_of(place, value) != self.places[k]:

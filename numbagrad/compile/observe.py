@@ -33,6 +33,7 @@ from .draws import Draw, Drawn, may_draw
 from .places import (
     ABSENT,
     CONTAINERS,
+    ORIGINALS,
     PLAIN,
     Cell,
     ClassEntry,
@@ -131,8 +132,8 @@ class Observer:
         """Observe what this thread does in the block."""
         ident, trace, collects = get_ident(), sys.gettrace(), gc.isenabled()
         gc.disable()  # a collection may run code of anybody's
-        for f, _, new in self.swapped:
-            f.__code__ = new
+        for f, code, new in self.swapped:
+            self._swap(f, code, new)
         WATCHING[ident] = self
         sys.settrace(self._called)
         try:
@@ -140,8 +141,9 @@ class Observer:
         finally:
             sys.settrace(trace)
             del WATCHING[ident]
-            for f, code, _ in reversed(self.swapped):
+            for f, code, new in reversed(self.swapped):
                 f.__code__ = code
+                ORIGINALS.pop(id(new), None)
             if collects:
                 gc.enable()
 
@@ -281,7 +283,12 @@ class Observer:
         else:
             self.unread[id(new)] = f, code
             self.swapped.append((f, code, new))
-            f.__code__ = new
+            self._swap(f, code, new)
+
+    @staticmethod
+    def _swap(f, code, new):
+        ORIGINALS[id(new)] = code
+        f.__code__ = new
 
     def _read(self, f, code, frame):
         """A followed function is entered for the first time: the step relies on its code and defaults."""

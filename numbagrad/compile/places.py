@@ -241,13 +241,17 @@ class ClassEntry(Place):
     text = Lookup.text
 
 
+ORIGINALS: dict = {}  # id of a code with hooks, while a capture has it in its place -> the code itself
+
+
 class Field(Place):
     """A field of a function, such as its code and defaults."""
 
     __slots__ = ()
 
     def get(self):
-        return getattr(self.root, self.name)
+        found = getattr(self.root, self.name)
+        return ORIGINALS.get(id(found), found)
 
     def text(self):
         return f"{self.name} of {self.root.__qualname__}()"
