@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import itertools
 import operator
+import threading
 import types
 import weakref
 
@@ -691,3 +692,23 @@ def test_functions_have_their_own_code_afterwards():
     with pytest.raises(CaptureError):
         ng.compile(lambda x: step(x).item())(one())
     assert (inner.__code__, step.__code__, nn.Module.__call__.__code__) == codes
+
+
+def test_threads_that_capture_and_replay_with_one_model():
+    """Each thread's capture has hooks in functions that the others' steps rely on, too."""
+    model = nn.Sequential(*[nn.Linear(3, 3) for _ in range(4)])
+    failed = []
+
+    def work(step, k):
+        try:
+            for i in range(4):
+                x = ng.ones(1 + i, 3)
+                assert ng.allclose(step(x), model(x) * k)
+        except BaseException as error:
+            failed.append(error)
+    threads = [threading.Thread(target=work, args=(ng.compile(lambda x, k=k: model(x) * k), k)) for k in range(6)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not failed

@@ -368,11 +368,14 @@ class Recorder:
         return run
 
 
+OBSERVING = tuple([f"numbagrad.compile.{n}" for n in ("observe", "hooks", "calls", "reads", "arithmetic")])
+
+
 def _asked(what):
     """The function that the user called when code on the host came to ask for a tensor's values."""
     f = sys._getframe(2)
     while f is not None and (f.f_globals.get("__name__", "") + ".").startswith(graph.INSIDE):
-        if f.f_globals["__name__"] != "numbagrad.compile.observe":
+        if f.f_globals["__name__"] not in OBSERVING:
             what = f.f_code.co_name
         f = f.f_back
     return what.strip("_")

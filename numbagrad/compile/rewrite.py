@@ -1,7 +1,7 @@
 """Functions rewritten so that whatever they read, call, write and look into passes through a hook.
 
 Before a capture runs a function, its code is replaced by one compiled from the same source, in which every attribute, item,
-global name, free variable, call, iteration and truth test goes through a function of ``observe.HOOKS``: ``a.b`` becomes
+global name, free variable, call, iteration and truth test goes through a function of ``hooks.HOOKS``: ``a.b`` becomes
 ``attribute(a, "b")``. Lines, names and meaning stay what they are, and hooks do nothing but the operation itself in threads
 that capture nothing. The hooks stand in the code's constants, so that no name of the user's can meet theirs.
 """
@@ -38,8 +38,8 @@ def rewritten(fn):
 
 
 def _hooks():
-    from . import observe
-    return {MARK + name: hook for name, hook in observe.HOOKS.items()}
+    from .hooks import HOOKS
+    return {MARK + name: hook for name, hook in HOOKS.items()}
 
 
 def _filled(code, table):

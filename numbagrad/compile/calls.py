@@ -1,0 +1,353 @@
+"""What a run calls: Python functions are followed, known C functions taken, others refused."""
+
+from __future__ import annotations
+
+import collections
+import functools
+import operator
+import types
+import weakref
+
+import numpy as np
+
+from ..tensor import Tensor
+from . import pure, symbols
+from .arithmetic import BINARY, arithmetic
+from .draws import may_draw
+from .files import trusted
+from .objects import C_CALLABLES, HEAP, NEW, SIMPLE, lookup, of_library
+from .places import CONTAINERS, Length, Lookup
+
+_ARRAY_CHANGES = ("fill", "sort", "put", "itemset", "partition", "resize", "setfield", "setflags", "__setitem__", "byteswap")
+# Methods that look at nothing of their container, and those of them that a replay can call again.
+_BLIND = ("append", "appendleft", "extend", "extendleft", "add", "update", "discard", "__setitem__", "__iadd__", "__ior__",
+          "difference_update")
+_AGAIN = ("append", "appendleft", "extend", "extendleft")
+_PURE_MODULES = ("_abc", "_operator", "math", "cmath", "_struct", "_statistics", "unicodedata", "_string")
+
+
+class Calls:
+    """The part of an observer that makes the run's calls."""
+
+    # --- calls
+
+    def call(self, f, args, kwargs):
+        """The result of a call, which is followed, known, or refused."""
+        out = self._call(f, args, kwargs)
+        return self.new(out)
+
+    def _settled(self, f, args, kwargs):
+        """Arguments for code that does not follow numbers."""
+        return symbols.settled(args), {k: symbols.settled(v) for k, v in kwargs.items()}
+
+    def _call(self, f, args, kwargs):
+        kind = f.__class__
+        if self.numbers and symbols.any_in((*args, *kwargs.values())) and kind is not types.FunctionType and (
+                kind is not types.MethodType) and not isinstance(f, functools.partial):
+            known, out = symbols.call(f, args, kwargs)
+            if known and out is not None:
+                return out
+            keeps = isinstance(getattr(f, "__self__", None), CONTAINERS) and f.__name__ in ("append", "appendleft", "insert")
+            python = isinstance(f, type) and f.__flags__ & HEAP or kind.__flags__ & HEAP
+            if not known and not keeps and f is not sum and not python:
+                args, kwargs = self._settled(f, args, kwargs)
+        if kind is types.FunctionType:
+            return self._python(f, args, kwargs)
+        if may_draw(f, args) and self.is_outside(f.__self__) and not isinstance(
+                getattr(f, "__func__", None), types.FunctionType):
+            args, kwargs = self._settled(f, args, kwargs)
+            self._look(args, kwargs)
+            return self.draw(f, args, kwargs)
+        if kind is types.MethodType:
+            self._argument(f.__self__)
+            inner = f.__func__
+            if inner.__class__ is types.FunctionType:
+                return self._python(inner, (f.__self__, *args), kwargs)
+            return self._call(inner, (f.__self__, *args), kwargs)
+        if isinstance(f, type):
+            return self._construct(f, args, kwargs)
+        if isinstance(f, functools.partial):
+            return self._call(f.func, (*f.args, *args), {**f.keywords, **kwargs})
+        if isinstance(f, functools._lru_cache_wrapper):
+            return self._call(f.__wrapped__, args, kwargs)
+        if kind in C_CALLABLES:
+            return self._c_function(f, args, kwargs, True)
+        if kind is weakref.ref:
+            return f()
+        if kind in (operator.attrgetter, operator.itemgetter, operator.methodcaller):
+            return self._getter(f, *args, **kwargs)
+        from .function import CompiledFunction
+        if isinstance(f, CompiledFunction):
+            return self._call(f.fn, args, kwargs)
+        method = lookup(kind, "__call__")
+        if method.__class__ is types.FunctionType:
+            self.note(Lookup(kind, "__call__"), method)
+            self.meet(kind)
+            return self._python(method, (f, *args), kwargs)
+        if pure.numpy_made(f):
+            self._look(args, kwargs)
+            return f(*args, **kwargs)
+        return self.unknown(f)
+
+    def _python(self, f, args, kwargs):
+        if trusted(f.__code__.co_filename):
+            if self.numbers and symbols.any_in((*args, *kwargs.values())):
+                args, kwargs = _whole(args), {k: _whole(v) for k, v in kwargs.items()}
+            for a in (*args, *kwargs.values()):
+                self._argument(a)
+            self._know(f.__code__)
+            out = f(*args, **kwargs)
+            return self.own(out) if out.__class__ is types.GeneratorType else out
+        self.follow(f)
+        return f(*args, **kwargs)
+
+    def _argument(self, x, depth=0):
+        """What is handed to code that is not followed."""
+        if x.__class__ is types.FunctionType:
+            if not trusted(x.__code__.co_filename):
+                self.follow(x)
+        elif x.__class__ is types.MethodType:
+            self._argument(x.__func__)
+        elif isinstance(x, functools.partial):
+            self._argument(x.func)
+        elif x.__class__ in C_CALLABLES:
+            if not self._is_pure(x):
+                self.unknown(x)
+        elif isinstance(x, (*CONTAINERS, tuple, np.ndarray)):
+            self.content(x)
+            if depth < 4:
+                for y in x.values() if isinstance(x, dict) else x if not isinstance(x, np.ndarray) else ():
+                    self._argument(y, depth + 1)
+        elif isinstance(x, pure.ITERATORS):
+            self.iterated(x, False)
+        elif x.__class__ not in SIMPLE and not isinstance(x, Tensor) and not isinstance(x, type):
+            self.meet(type(x))
+
+    def _look(self, args, kwargs):
+        for a in (*args, *kwargs.values()):
+            self._argument(a)
+
+    def _construct(self, cls, args, kwargs):
+        """A call of a class: something new."""
+        if cls is type and len(args) == 1:
+            return type(args[0])
+        if id(cls) in pure.FUNCTIONS or issubclass(cls, pure.IMMUTABLE) and not cls.__flags__ & HEAP or issubclass(
+                cls, (BaseException, np.generic)) and not cls.__flags__ & HEAP or pure.numpy_made(cls):
+            self._look(args, kwargs)
+            if cls in pure.ITERATORS or cls in (list, tuple, set, dict, frozenset, collections.deque):
+                for a in args:
+                    self.iterated(a, False)
+            return self.own(cls(*args, **kwargs))
+        if not cls.__flags__ & HEAP:
+            return self.refuse(f"makes a {cls.__module__}.{cls.__qualname__}")
+        self._argument_types(cls)
+        if isinstance(cls, type) and cls.__module__.partition(".")[0] == "numbagrad" or pure.numpy_made(cls):
+            self._look(args, kwargs)
+        made = cls(*args, **kwargs)
+        if not isinstance(made, Tensor) and made.__class__ is cls:
+            self.own(made)
+        return made
+
+    def _argument_types(self, cls):
+        self.meet(cls)
+        for name in ("__new__", "__init__", "__post_init__", "__init_subclass__"):
+            found = lookup(cls, name)
+            found = getattr(found, "__func__", found)
+            if found.__class__ is types.FunctionType and not trusted(found.__code__.co_filename):
+                self.follow(found)
+            if id(cls) not in self.inside:
+                self.note(Lookup(cls, name), lookup(cls, name))
+        meta = lookup(type(cls), "__call__")
+        if meta.__class__ is types.FunctionType and not trusted(meta.__code__.co_filename):
+            self.follow(meta)
+
+    def _getter(self, f, x):
+        what = f.__reduce__()[1]
+        if isinstance(f, operator.methodcaller):
+            self.attribute(x, what[0])
+            return self.call(getattr(x, what[0]), what[1:], f.__reduce__()[0].keywords if len(f.__reduce__()) > 2 else {})
+        for path in what:
+            y = x
+            for name in path.split(".") if isinstance(f, operator.attrgetter) else [path]:
+                if isinstance(f, operator.attrgetter):
+                    self.attribute(y, name)
+                    y = getattr(y, name)
+                else:
+                    self.item(y, name)
+        return f(x)
+
+    def _is_pure(self, f):
+        if id(f) in pure.FUNCTIONS:
+            return True
+        if f.__class__ in (types.MethodDescriptorType, types.WrapperDescriptorType, types.ClassMethodDescriptorType):
+            return f.__objclass__ in (*pure.IMMUTABLE, *CONTAINERS, object, type) or pure.numpy_made(f.__objclass__)
+        owner = getattr(f, "__self__", None)
+        if owner is None or isinstance(owner, types.ModuleType):
+            return pure.numpy_made(f) or getattr(f, "__module__", "").partition(".")[0] in _PURE_MODULES
+        return isinstance(owner, (*pure.IMMUTABLE, type)) or isinstance(owner, CONTAINERS) and not pure.changes(
+            owner, f.__name__)
+
+    def _c_function(self, f, args, kwargs, run=False):
+        """A function or method in C: what it looks into is noted, what it is not known for is refused."""
+        special = _SPECIAL.get(f)
+        if special is not None:
+            return special(self, args, kwargs)
+        owner, rest = getattr(f, "__self__", None), args
+        if f.__class__ in (types.MethodDescriptorType, types.WrapperDescriptorType) and args:
+            owner, rest = args[0], args[1:]
+        name = getattr(f, "__name__", "")
+        if name == "__setattr__" and not isinstance(owner, type):
+            self.store(owner, rest[0])
+        elif name == "__delattr__" and not isinstance(owner, type):
+            self.store(owner, rest[0])
+        elif name == "__getattribute__":
+            self.attribute(owner, rest[0])
+        elif isinstance(owner, CONTAINERS) and self._container(owner, name, rest):
+            self._look(rest, kwargs)
+        elif isinstance(owner, np.ndarray) and (name in _ARRAY_CHANGES or "out" in kwargs):
+            self.puts(owner)
+            self._look(rest, kwargs)
+        elif isinstance(owner, np.ndarray):
+            self.content(owner)
+            self._look(rest, kwargs)
+        elif isinstance(owner, pure.ITERATORS):
+            if self.is_outside(owner) and not self._is_new(owner):
+                self.refuse(f"advances a {type(owner).__name__} that was there before")
+        elif isinstance(owner, Tensor) or of_library(f, owner):
+            self._look(args, kwargs)
+        elif self._is_pure(f):
+            self._look(args, kwargs)
+            for a in args:
+                if isinstance(a, pure.ITERATORS):
+                    self.iterated(a, False)
+            if run and self.numbers and any([isinstance(a, pure.ITERATORS) for a in args]):
+                # What an iterator hands to C code may be numbers that are followed.
+                args = [list(a) if isinstance(a, pure.ITERATORS) else a for a in args]
+                if symbols.any_in(args):
+                    return self._call(f, args, kwargs)
+        elif name in ("__init__", "__new__", "__init_subclass__", "__subclasshook__", "__reduce_ex__", "__reduce__", "__dir__",
+                      "__format__", "__eq__", "__ne__", "__hash__", "__repr__", "__str__", "__class_getitem__") and (
+                          getattr(f, "__objclass__", None) in (object, type) or isinstance(owner, type)
+                          or f.__class__ is types.MethodWrapperType):
+            self._look(args, kwargs)
+        elif f.__class__ is types.MethodWrapperType and owner.__class__ in (types.FunctionType, types.MethodType):
+            return self.call(owner, args, kwargs) if name == "__call__" else f(*args, **kwargs)
+        elif isinstance(owner, BaseException) or name in ("mro", "__subclasses__", "__instancecheck__", "__subclasscheck__",
+                                                           "__prepare__"):
+            self._look(args, kwargs)
+        else:
+            self.unknown(f)
+        if not run:
+            return None
+        out = f(*args, **kwargs)
+        if out.__class__ in NEW and name not in ("get", "pop", "popleft", "setdefault", "popitem", "__getitem__", "__next__",
+                                                   "next"):
+            self.own(out)
+        return out
+
+    def _container(self, x, name, rest):
+        """Note what a method of a container does to it."""
+        if pure.changes(x, name):
+            if isinstance(x, dict) and name in ("pop", "setdefault", "__delitem__", "move_to_end") and rest:
+                self.item(x, rest[0])
+            elif name not in _BLIND:
+                self.content(x)
+            again = name in _AGAIN and type(x) in (list, collections.deque)
+            self.puts(x, (name, [list(rest[0])] if name.startswith("extend") and again and not isinstance(
+                rest[0], pure.ITERATORS) else list(rest)) if again and not isinstance(rest[0], pure.ITERATORS) else None)
+        elif isinstance(x, dict) and name in ("get", "__getitem__", "__contains__") and rest:
+            self.item(x, rest[0])
+        elif name == "__len__":
+            if self.is_outside(x):
+                self.note(Length(x), len(x))
+        elif name != "__class_getitem__":
+            self.content(x)
+        return True
+
+
+def _whole(x):
+    """Arguments of the library's functions: floats may stay symbols, ints are sizes and the like."""
+    if isinstance(x, symbols.SymInt):
+        return x.fix()
+    if x.__class__ in (tuple, list):
+        return symbols.settled(x) if symbols.any_in(x) else x
+    return x
+
+
+def _getattr(self, args, kwargs):
+    self.attribute(*args[:2])
+    return getattr(*args)
+
+
+def _hasattr(self, args, kwargs):
+    self.attribute(*args)
+    return hasattr(*args)
+
+
+def _setattr(self, args, kwargs):
+    self.writes(*args[:2])
+    return setattr(*args)
+
+
+def _delattr(self, args, kwargs):
+    self.writes(*args[:2])
+    return delattr(*args)
+
+
+def _next(self, args, kwargs):
+    x = args[0]
+    if len(args) == 1 and isinstance(x, pure.ITERATORS) and self.is_outside(x) and not self._is_new(x):
+        return self.draw(next, args, kwargs)
+    self.iterated(x, False)
+    return next(*args)
+
+
+def _iter(self, args, kwargs):
+    if len(args) == 2:
+        self._argument(args[0])
+    else:
+        self.iterated(args[0], False)
+    return self.own(iter(*args))
+
+
+def _len(self, args, kwargs):
+    x, = args
+    if isinstance(x, CONTAINERS):
+        if self.is_outside(x):
+            self.note(Length(x), len(x))
+        self.meet(type(x))
+    else:
+        self.content(x)
+    return len(x)
+
+
+def _vars(self, args, kwargs):
+    return vars(*args)
+
+
+def _isinstance(self, args, kwargs):
+    for cls in args[1] if isinstance(args[1], tuple) else (args[1],):
+        self.meet(type(cls))
+    return isinstance(*args)
+
+
+def _sum(self, args, kwargs):
+    self._look(args, kwargs)
+    self.iterated(args[0], False)
+    if self.numbers is None:
+        return sum(*args, **kwargs)
+    total = args[1] if len(args) > 1 else kwargs.get("start", 0)
+    for x in args[0]:
+        total = arithmetic(self, "Add", total, x, BINARY)
+    return total
+
+
+def _reduce(self, args, kwargs):
+    self._look(args, kwargs)
+    for a in args:
+        self.iterated(a, False)
+    return functools.reduce(*args)
+
+
+_SPECIAL = {getattr: _getattr, hasattr: _hasattr, setattr: _setattr, delattr: _delattr, next: _next, iter: _iter, len: _len,
+            vars: _vars, isinstance: _isinstance, functools.reduce: _reduce, sum: _sum}

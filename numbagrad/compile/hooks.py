@@ -1,0 +1,204 @@
+"""The hooks in rewritten functions: each does its operation, noted where the thread's run is observed."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import operator
+import sys
+from threading import get_ident
+
+from ..kernel.tape import Refusal
+from . import symbols
+from .arithmetic import BINARY, COMPARED, UPDATES, arithmetic
+from .objects import HEAP, of_library
+from .observe import WATCHING, Again, Observer
+from .places import ABSENT, CONTAINERS, Cell, Entry
+
+
+def _watching():
+    """The observer of the run that the hook's caller belongs to, or None."""
+    o = WATCHING.get(get_ident())
+    return None if o is None or o.quiet and id(sys._getframe(2)) in o.quiet else o
+
+
+def _hooked(note):
+    def make(do):
+        def hook(*args):
+            o = _watching()
+            if o is not None:
+                note(o, *args)
+            return do(*args)
+        return hook
+    return make
+
+
+def _call(f, /, *args, **kwargs):
+    o = _watching()
+    return f(*args, **kwargs) if o is None else o.call(f, args, kwargs)
+
+
+def _first(x, *rest):
+    return x
+
+
+def _renewed(do):
+    def hook(*args):
+        o = _watching()
+        if o is None:
+            return do(*args)
+        x, i = args
+        i = symbols.settled(i) if o.numbers else i
+        o.item(x, i)
+        out = do(x, i)
+        return o.new(out)
+    return hook
+
+
+def _update(op, x, y):
+    o = _watching()
+    if o is None:
+        return UPDATES[op](x, y)
+    if isinstance(x, CONTAINERS):
+        o.content(x)
+        o.puts(x)
+    return arithmetic(o, op, x, y, UPDATES)
+
+
+def _update_item(op, x, i, value, later):
+    o = _watching()
+    if o is not None:
+        i = symbols.settled(i)
+        o.item(x, i)
+    old = x[i]
+    if later:
+        value = value()
+    if o is not None:
+        new = _update(op, old, value) if not isinstance(old, CONTAINERS) else None
+        if isinstance(old, CONTAINERS):
+            o.content(old)
+            o.puts(old)
+            new = UPDATES[op](old, value)
+        o.puts(x)
+        x[i] = new
+    else:
+        x[i] = UPDATES[op](old, value)
+
+
+def _update_attribute(op, x, name, value, later):
+    o = _watching()
+    if o is not None:
+        o.attribute(x, name)
+    old = getattr(x, name)
+    if later:
+        value = value()
+    if o is None:
+        new = UPDATES[op](old, value)
+    else:
+        if isinstance(old, CONTAINERS):
+            o.content(old)
+            o.puts(old)
+        new = arithmetic(o, op, old, value, UPDATES)
+        o.writes(x, name)
+    setattr(x, name, new)
+
+
+def _binary(op, x, y):
+    o = _watching()
+    if o is None:
+        return BINARY[op](x, y)
+    return o.new(arithmetic(o, op, x, y, BINARY))
+
+
+def _compared(op, x, y):
+    o = _watching()
+    return COMPARED[op](x, y) if o is None else arithmetic(o, op, x, y, COMPARED)
+
+
+def _puts(o, x):
+    o.puts(x)
+
+
+def _name(o, table, name, value):
+    found = table.get(name, ABSENT)
+    o.note(Entry(table, name, "globals"), found)
+    if found is ABSENT:
+        builtins = table["__builtins__"]
+        builtins = builtins if isinstance(builtins, dict) else vars(builtins)
+        o.note(Entry(builtins, name, "globals"), builtins.get(name, ABSENT))
+
+
+def _free(o, closure, i, name, value):
+    o.note(Cell(closure[i], name), value)
+
+
+def _binds_name(o, table, name, reads):
+    place = Entry(table, name, "globals")
+    if reads:
+        o.note(place, place.get())
+    o.write(place)
+
+
+def _binds_free(o, closure, i, name, reads):
+    place = Cell(closure[i], name)
+    if reads:
+        o.note(place, place.get())
+    o.write(place)
+
+
+def _context(o, x):
+    o.meet(type(x))
+    if isinstance(x, contextlib._GeneratorContextManager) and o.is_outside(x):
+        o.refuse("enters a context that was made before: it can be entered once, not in every call")
+    if type(x).__flags__ & HEAP or of_library(None, x) or type(x).__module__ == "numbagrad":
+        return
+    o.refuse(f"enters a {type(x).__module__}.{type(x).__qualname__}")
+
+
+def _handled():
+    error = sys.exc_info()[1]
+    if isinstance(error, (Refusal, Again)):
+        raise error
+
+
+def _imported(o, table, module, name, level):
+    full = importlib.util.resolve_name("." * level + module, table.get("__package__")) if level else module
+    found = sys.modules.get(full)
+    if found is not None and name != "*":
+        o.note(Entry(vars(found), name, found), vars(found).get(name, ABSENT))
+
+
+def _of_the_frame(o, f):
+    o.refuse(f"calls {f.__name__}(), which looks at the frame that calls it")
+
+
+def _ignore(*args):
+    return None
+
+
+HOOKS = {
+    "attribute": _hooked(Observer.attribute)(getattr),
+    "item": _renewed(operator.getitem),
+    "contains": _hooked(Observer.contains)(lambda item, x: item in x),
+    "content": _hooked(Observer.content)(_first),
+    "iterated": _hooked(Observer.iterated)(_first),
+    "name": _hooked(_name)(lambda table, name, value: value),
+    "free": _hooked(_free)(lambda closure, i, name, value: value),
+    "binds_name": _hooked(_binds_name)(_ignore),
+    "binds_free": _hooked(_binds_free)(_ignore),
+    "imported": _hooked(_imported)(_ignore),
+    "writes": _hooked(Observer.writes)(_first),
+    "puts": _hooked(_puts)(_first),
+    "made": _hooked(Observer.own)(_first),
+    "context": _hooked(_context)(_first),
+    "of_the_frame": _hooked(_of_the_frame)(_first),
+    "call": _call,
+    "update": _update,
+    "update_item": _update_item,
+    "update_attribute": _update_attribute,
+    "binary": _binary,
+    "compared": _compared,
+    "handled": _handled,
+    "slice": slice,
+    "index": lambda i: symbols.settled(i) if _watching() is not None else i,
+}

@@ -1,0 +1,261 @@
+"""What a run reads from and writes to objects: attributes, items, contents."""
+
+from __future__ import annotations
+
+import collections
+import operator
+import types
+
+import numpy as np
+
+from ..tensor import Tensor
+from . import pure
+from .files import trusted
+from .objects import HEAP, PROTOCOLS, SIMPLE, SLOT, VIEWS, lookup, mapping_of, table_of
+from .places import ABSENT, CONTAINERS, ClassEntry, Content, Entry, Item, Kind, Lookup, Member, Numbers, Protocols
+
+_SEQUENCE_ITEMS = (list.__getitem__, collections.deque.__getitem__, bytearray.__getitem__)
+
+
+class Reads:
+    """The part of an observer that looks at objects before an operation does."""
+
+    # --- names, attributes, items
+
+    def attribute(self, x, name):
+        cls = x.__class__
+        if cls in SIMPLE:
+            return
+        if isinstance(x, types.ModuleType):
+            self.note(Entry(vars(x), name, x), vars(x).get(name, ABSENT))
+            return
+        if isinstance(x, type):
+            self._of_class(x, name)
+            return
+        cls = type(x)
+        self.meet(cls)
+        raw = lookup(cls, name)
+        if cls.__flags__ & HEAP and self.is_outside(x):
+            self.note(Kind(x), cls)
+        if id(cls) not in self.inside:
+            self.note(Lookup(cls, name), raw)
+        get, data = self._descriptor(raw)
+        if data:
+            if isinstance(raw, property):
+                self._accessor(raw.fget)
+            elif raw.__class__ is SLOT:
+                place = Member(x, raw)
+                self.note(place, place.get())
+            elif get is not None:
+                self._accessor(get)
+            return
+        table = table_of(x)
+        if table is not None:
+            value = dict.get(table, name, ABSENT)
+            if self.is_outside(x):
+                self.note(Entry(table, name, x), value)
+            if value is not ABSENT:
+                return
+        if raw is ABSENT:
+            self._accessor(lookup(cls, "__getattr__"))
+        elif get is not None and raw.__class__ not in (types.FunctionType, classmethod, staticmethod):
+            self._accessor(get)
+
+    def _descriptor(self, raw):
+        """(``__get__`` written in Python or None, whether a descriptor comes before the instance's own attributes)."""
+        cls = type(raw)
+        if raw is ABSENT or cls is types.FunctionType:
+            return None, False
+        get = lookup(cls, "__get__")
+        data = get is not ABSENT and (lookup(cls, "__set__") is not ABSENT or lookup(cls, "__delete__") is not ABSENT)
+        return get if get.__class__ is types.FunctionType else None, data
+
+    def _accessor(self, f):
+        if f.__class__ is types.FunctionType:
+            self.follow(f)
+        elif f is not ABSENT and f is not None and f.__class__ in (types.BuiltinFunctionType, types.MethodDescriptorType):
+            self._c_function(f, (), {})
+
+    def _of_class(self, cls, name):
+        self.note(Lookup(cls, name), raw := lookup(cls, name))
+        meta = type(cls)
+        if meta is not type:
+            self.note(Lookup(meta, name), found := lookup(meta, name))
+            if isinstance(found, property):
+                self._accessor(found.fget)
+        get, _ = self._descriptor(raw)
+        if get is not None:
+            self._accessor(get)
+
+    def meet(self, cls):
+        """Put hooks into what operators and built-in functions call of a class of the user's."""
+        if cls in self.met or cls in SIMPLE:
+            return
+        self.met.add(cls)
+        for c in cls.__mro__:
+            if c.__flags__ & HEAP:
+                table = c.__dict__
+                for name in PROTOCOLS:
+                    f = table.get(name)
+                    if f.__class__ is types.FunctionType and not trusted(f.__code__.co_filename):
+                        self.follow(f)
+
+    def operated(self, cls):
+        """C code may call any of a class's special methods."""
+        self.meet(cls)
+        if cls.__flags__ & HEAP and id(cls) not in self.inside:
+            place = Protocols(cls, PROTOCOLS)
+            if place.key not in self.reads:
+                self.note(place, place.get())
+
+    def item(self, x, i):
+        if x.__class__ in SIMPLE or isinstance(x, Tensor):
+            return
+        if isinstance(x, dict):
+            if type(x).__getitem__ is dict.__getitem__ or type(x).__getitem__ is collections.OrderedDict.__getitem__:
+                try:
+                    self.note(Entry(x, i), dict.get(x, i, ABSENT))
+                except TypeError:
+                    return
+                missing = lookup(type(x), "__missing__")
+                if missing is not ABSENT and i not in x:
+                    if isinstance(x, collections.defaultdict):
+                        self.write(Content(x))
+                        self._argument(x.default_factory)
+                    self._accessor(missing)
+            self.operated(type(x))
+        elif isinstance(x, (list, collections.deque, bytearray)) and type(x).__getitem__ in _SEQUENCE_ITEMS:
+            try:
+                at = operator.index(i)
+            except TypeError:
+                self.content(x)
+                return
+            if self.is_outside(x):
+                value = x[at] if -len(x) <= at < len(x) else ABSENT
+                self.note(Item(x, at), value)
+        elif isinstance(x, np.ndarray):
+            self.content(x)
+        else:
+            self.operated(type(x))
+
+    def contains(self, item, x):
+        if isinstance(x, dict) and type(x).__contains__ in (dict.__contains__, collections.OrderedDict.__contains__):
+            try:
+                self.note(Entry(x, item), dict.get(x, item, ABSENT))
+            except TypeError:
+                pass
+        else:
+            self.content(x)
+        self.content(item)
+
+    def content(self, x):
+        """C code is about to look into ``x``."""
+        cls = x.__class__
+        if cls in SIMPLE or isinstance(x, Tensor):
+            return
+        if isinstance(x, CONTAINERS):
+            self.operated(type(x))
+            if self.is_outside(x):
+                place = Content(x)
+                if place.key not in self.written:
+                    self.note(place, self._original(place))
+        elif isinstance(x, np.ndarray):
+            if self.is_outside(x):
+                if x.nbytes > 1 << 20:
+                    self.refuse(f"reads the numbers of a NumPy array of shape {x.shape}; give it as a tensor")
+                place = Numbers(x)
+                self.note(place, place.get())
+        elif isinstance(x, tuple):
+            for y in x:
+                self.content(y)
+        elif isinstance(x, types.MappingProxyType):
+            self.refuse("looks into the attributes of a class as a whole")
+        elif cls in VIEWS:
+            self.content(mapping_of(x))
+        else:
+            self.operated(cls)
+
+    def _original(self, place):
+        """What was in a container before the run wrote single items of it."""
+        x = place.root
+        mine = [(p, before) for p, before in self.written.values() if p.root is x]
+        if not mine or not isinstance(x, dict):
+            return place.get()
+        before = dict(x)
+        for p, value in mine:
+            if value is ABSENT:
+                before.pop(p.name, None)
+            else:
+                before[p.name] = value
+        return Content(before).get()
+
+    def iterated(self, x, deep):
+        if isinstance(x, pure.ITERATORS) and self.is_outside(x) and not self._is_new(x):
+            self.refuse(f"takes items of an iterator ({type(x).__name__}) that was there before: they would be taken once, not "
+                        "in every call")
+        self.content(x)
+        if deep and isinstance(x, (list, tuple)):
+            for y in x:
+                self.content(y)
+
+    def _is_new(self, x):
+        """Whether a generator runs code with hooks, which only the run has."""
+        return x.__class__ is types.GeneratorType and id(x.gi_code) in self.followed
+
+    # --- writes
+
+    def writes(self, x, name):
+        if isinstance(x, Tensor):
+            if name not in dir(Tensor):
+                self.write(Entry(x.__dict__, name, x))
+            return
+        if isinstance(x, types.ModuleType):
+            self.write(Entry(vars(x), name, x))
+            return
+        if isinstance(x, type):
+            self.write(ClassEntry(x, name))
+            return
+        cls = type(x)
+        self.meet(cls)
+        setter = lookup(cls, "__setattr__")
+        if setter.__class__ is types.FunctionType:
+            self.follow(setter)
+            if not self._is_generated(setter):
+                return
+        self.store(x, name)
+
+    def store(self, x, name):
+        """``object.__setattr__`` is about to set an attribute."""
+        raw = lookup(type(x), name)
+        if isinstance(raw, property):
+            self._accessor(raw.fset)
+        elif raw.__class__ is SLOT:
+            self.write(Member(x, raw))
+        elif raw is not ABSENT and lookup(type(raw), "__set__") is not ABSENT:
+            self._accessor(lookup(type(raw), "__set__"))
+        else:
+            table = table_of(x)
+            if table is None:
+                self.refuse(f"sets '{name}' of a {type(x).__name__}")
+            if self.is_outside(x):
+                self.write(Entry(table, name, x))
+
+    def puts(self, x, call=None):
+        """Items of ``x`` are about to change, by (name of a method, arguments) ``call`` if that can be done again."""
+        if isinstance(x, Tensor):
+            return
+        if isinstance(x, CONTAINERS):
+            self.meet(type(x))
+            if id(x) in self.inside:
+                return
+            first = Content(x).key not in self.written
+            self.write(Content(x))
+            if call is not None and (first or id(x) in self.calls):
+                self.calls.setdefault(id(x), []).append(call)
+            else:
+                self.calls.pop(id(x), None)
+        elif isinstance(x, np.ndarray):
+            if self.is_outside(x):
+                self.refuse(f"writes into a NumPy array of shape {x.shape}; use a tensor")
+        else:
+            self.meet(type(x))
