@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import ctypes
 import dataclasses
 import functools
 import itertools
@@ -199,7 +200,97 @@ def weak_references(C):
     return changes(C, lambda x: x * r().k, lambda: setattr(t, "k", 4.0))
 
 
+@program
+def methods_of_bases(C):
+    class A:
+        def go(self, x):
+            return x * 2
+
+        @property
+        def p(self):
+            return 1.0
+
+    class B(A):
+        def go(self, x):
+            return super().go(x) + super().p
+    b = B()
+    return changes(C, lambda x: b.go(x), lambda: setattr(A, "go", lambda self, x: x * 5),
+                   lambda: setattr(A, "p", property(lambda self: 7.0)), lambda: setattr(B, "go", lambda self, x: x))
+
+
+@program
+def classes_asked_for(C):
+    class A:
+        pass
+
+    class B(A):
+        pass
+    a = A()
+    f = lambda x: x * (2 if isinstance(a, B) else 3) + (type(a) is A)  # noqa: E731
+    return changes(C, f, lambda: setattr(a, "__class__", B), lambda: setattr(a, "__class__", A))
+
+
+@program
+def attributes_in_c(C):
+    array = np.zeros((2, 3))
+
+    class Point(ctypes.Structure):
+        _fields_ = [("a", ctypes.c_double)]
+    p = Point(1.0)
+
+    def h(x):
+        return x
+
+    def bound(self):
+        return self
+    method = types.MethodType(bound, 3)
+    bound.k = 1.0
+    return [changes(C, lambda x: x * array.shape[0], lambda: setattr(array, "shape", (3, 2))),
+            changes(C, lambda x: x * p.a, lambda: setattr(p, "a", 5.0)),
+            changes(C, lambda x: x * len(h.__name__), lambda: setattr(h, "__name__", "longer")),
+            changes(C, lambda x: x * method.k, lambda: setattr(bound, "k", 4.0))]
+
+
 # --- containers
+
+@program
+def containers_of_the_users(C):
+    class D(dict):
+        def __getitem__(self, k):
+            return super().__getitem__(k) * 2
+
+        def __missing__(self, k):
+            return 9.0
+
+    class E(dict):
+        def __missing__(self, k):
+            return self["default"]
+
+    class L(list):
+        def __getitem__(self, i):
+            return super().__getitem__(i) + 1
+
+        def __iter__(self):
+            return iter([v * 10 for v in super().__iter__()])
+
+        def __contains__(self, v):
+            return len(self) > 2
+    d, e, items = D(k=1.0), E(default=1.0), L([1.0, 2.0])
+    return [changes(C, lambda x: x * d["k"], lambda: d.update(k=2.0), lambda: setattr(D, "__getitem__", lambda s, k: 0.5)),
+            changes(C, lambda x: x * e["z"], lambda: e.update(default=3.0), lambda: e.update(z=4.0)),
+            changes(C, lambda x: x * items[0] + sum(items) + (7 in items), lambda: items.__setitem__(0, 5.0),
+                    lambda: items.append(1.0))]
+
+
+@program
+def comparisons_look_deep(C):
+    a, b, text = [[1], {"k": [2]}], [[1], {"k": [2]}], [["a"]]
+    return [changes(C, lambda x: x * (2 if a == b else 3), lambda: a[1]["k"].append(3), lambda: b[1]["k"].append(3)),
+            changes(C, lambda x: x * (2 if [1, 5] in a else 3), lambda: a[0].append(5)),
+            changes(C, lambda x: x * len(f"{text}"), lambda: text[0].append("longer")),
+            changes(C, lambda x: x * len(str(text)), lambda: text[0].pop()),
+            changes(C, lambda x: x * max([[[a[0]]]])[0][0][0], lambda: a[0].__setitem__(0, 8))]
+
 
 @program
 def containers(C):

@@ -24,6 +24,7 @@ def arithmetic(o, op, x, y, table):
         found = symbols.arithmetic(op, x, y)
         if found is not NotImplemented:
             return found
-    o.content(x)
-    o.content(y)
+    look = o.deep if table is COMPARED else o.content
+    look(x)
+    look(y)
     return table[op](x, y)

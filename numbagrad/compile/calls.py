@@ -101,7 +101,7 @@ class Calls:
         self.follow(f)
         return f(*args, **kwargs)
 
-    def _argument(self, x, depth=0):
+    def _argument(self, x, seen=None):
         """What is handed to code that is not followed."""
         if x.__class__ is types.FunctionType:
             if not trusted(x.__code__.co_filename):
@@ -115,9 +115,11 @@ class Calls:
                 self.unknown(x)
         elif isinstance(x, (*CONTAINERS, tuple, np.ndarray)):
             self.content(x)
-            if depth < 4:
-                for y in x.values() if isinstance(x, dict) else x if not isinstance(x, np.ndarray) else ():
-                    self._argument(y, depth + 1)
+            seen = set() if seen is None else seen
+            if id(x) not in seen and not isinstance(x, np.ndarray):
+                seen.add(id(x))
+                for y in dict.values(x) if isinstance(x, dict) else list(x):
+                    self._argument(y, seen)
         elif isinstance(x, pure.ITERATORS):
             self.iterated(x, False)
         elif x.__class__ not in SIMPLE and not isinstance(x, Tensor) and not isinstance(x, type):
@@ -130,6 +132,7 @@ class Calls:
     def _construct(self, cls, args, kwargs):
         """A call of a class: something new."""
         if cls is type and len(args) == 1:
+            self.class_of(args[0])
             return type(args[0])
         if id(cls) in pure.FUNCTIONS or issubclass(cls, pure.IMMUTABLE) and not cls.__flags__ & HEAP or issubclass(
                 cls, (BaseException, np.generic)) and not cls.__flags__ & HEAP or pure.numpy_made(cls):
@@ -249,14 +252,14 @@ class Calls:
         """Note what a method of a container does to it."""
         if pure.changes(x, name):
             if isinstance(x, dict) and name in ("pop", "setdefault", "__delitem__", "move_to_end") and rest:
-                self.item(x, rest[0])
+                self.own_item(x, rest[0])
             elif name not in _BLIND:
                 self.content(x)
             again = name in _AGAIN and type(x) in (list, collections.deque)
             self.puts(x, (name, [list(rest[0])] if name.startswith("extend") and again and not isinstance(
                 rest[0], pure.ITERATORS) else list(rest)) if again and not isinstance(rest[0], pure.ITERATORS) else None)
-        elif isinstance(x, dict) and name in ("get", "__getitem__", "__contains__") and rest:
-            self.item(x, rest[0])
+        elif name == "__getitem__" and rest or isinstance(x, dict) and name in ("get", "__contains__") and rest:
+            self.own_item(x, rest[0])
         elif name == "__len__":
             if self.is_outside(x):
                 self.note(Length(x), len(x))
@@ -326,6 +329,7 @@ def _vars(self, args, kwargs):
 
 
 def _isinstance(self, args, kwargs):
+    self.class_of(args[0])
     for cls in args[1] if isinstance(args[1], tuple) else (args[1],):
         self.meet(type(cls))
     return isinstance(*args)

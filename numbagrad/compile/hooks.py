@@ -180,6 +180,7 @@ HOOKS = {
     "attribute": _hooked(Observer.attribute)(getattr),
     "item": _renewed(operator.getitem),
     "contains": _hooked(Observer.contains)(lambda item, x: item in x),
+    "deep": _hooked(Observer.deep)(_first),
     "content": _hooked(Observer.content)(_first),
     "iterated": _hooked(Observer.iterated)(_first),
     "name": _hooked(_name)(lambda table, name, value: value),

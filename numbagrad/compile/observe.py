@@ -305,7 +305,7 @@ class Observer(Reads, Calls):
         """Whether an object was there before the run and is not looked at with the arguments."""
         if isinstance(x, Tensor) and (x._buf.__class__ is Fake or id(x) in self.arguments):
             return False
-        if isinstance(x, (graph.Node, FunctionCtx)):
+        if isinstance(x, (graph.Node, FunctionCtx, BaseException)):
             return False
         return id(x) not in self.inside and id(x) not in self.given
 

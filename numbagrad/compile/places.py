@@ -118,8 +118,9 @@ class Item(Place):
     __slots__ = ()
 
     def get(self):
+        x = self.root
         try:
-            return self.root[self.name]
+            return next(c for c in (list, collections.deque, bytearray) if isinstance(x, c)).__getitem__(x, self.name)
         except (IndexError, KeyError):
             return ABSENT
 
@@ -205,6 +206,43 @@ class Lookup(Place):
 
     def text(self):
         return f"the class attribute {self.root.__name__}.{self.name}"
+
+
+class After(Place):
+    """A name looked up in the classes behind another among the bases of a class, as ``super()`` does; ``name``: (that class,
+    name)."""
+
+    __slots__ = ()
+
+    def get(self):
+        this, name = self.name
+        mro = self.root.__mro__
+        for c in mro[mro.index(this) + 1:] if this in mro else ():
+            if name in c.__dict__:
+                return c.__dict__[name]
+        return ABSENT
+
+    @property
+    def key(self):
+        return After, id(self.root), id(self.name[0]), self.name[1]
+
+    def text(self):
+        return f"{self.name[1]} of the classes that {self.root.__name__} is derived from"
+
+
+class Getter(Place):
+    """An attribute that C code computes."""
+
+    __slots__ = ()
+
+    def get(self):
+        try:
+            return getattr(self.root, self.name)
+        except Exception:
+            return ABSENT
+
+    def text(self):
+        return f"{type(self.root).__name__}.{self.name}"
 
 
 class Protocols(Place):

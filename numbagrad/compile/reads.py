@@ -12,9 +12,23 @@ from ..tensor import Tensor
 from . import pure
 from .files import trusted
 from .objects import HEAP, PROTOCOLS, SIMPLE, SLOT, VIEWS, lookup, mapping_of, table_of
-from .places import ABSENT, CONTAINERS, ClassEntry, Content, Entry, Item, Kind, Lookup, Member, Numbers, Protocols
+from .places import (
+    ABSENT,
+    CONTAINERS,
+    After,
+    ClassEntry,
+    Content,
+    Entry,
+    Getter,
+    Item,
+    Kind,
+    Lookup,
+    Member,
+    Numbers,
+    Protocols,
+)
 
-_SEQUENCE_ITEMS = (list.__getitem__, collections.deque.__getitem__, bytearray.__getitem__)
+_ITEMS = tuple([c.__getitem__ for c in (list, dict, collections.OrderedDict, collections.deque, bytearray)])
 
 
 class Reads:
@@ -32,11 +46,14 @@ class Reads:
         if isinstance(x, type):
             self._of_class(x, name)
             return
+        if cls is types.MethodType and name not in ("__func__", "__self__"):
+            return self.attribute(x.__func__, name)
+        if type(x) is super:
+            return self._of_super(x, name)
         cls = type(x)
         self.meet(cls)
         raw = lookup(cls, name)
-        if cls.__flags__ & HEAP and self.is_outside(x):
-            self.note(Kind(x), cls)
+        self.class_of(x)
         if id(cls) not in self.inside:
             self.note(Lookup(cls, name), raw)
         get, data = self._descriptor(raw)
@@ -48,6 +65,10 @@ class Reads:
                 self.note(place, place.get())
             elif get is not None:
                 self._accessor(get)
+            elif name not in ("__dict__", "__class__", "__weakref__") and not isinstance(x, (Tensor, tuple)) and (
+                    self.is_outside(x)):
+                place = Getter(x, name)
+                self.note(place, place.get())
             return
         table = table_of(x)
         if table is not None:
@@ -60,6 +81,19 @@ class Reads:
             self._accessor(lookup(cls, "__getattr__"))
         elif get is not None and raw.__class__ not in (types.FunctionType, classmethod, staticmethod):
             self._accessor(get)
+
+    def _of_super(self, x, name):
+        """An attribute of ``super()``: of the classes behind this one."""
+        cls = x.__self_class__
+        if cls is not None and id(cls) not in self.inside:
+            place = After(cls, (x.__thisclass__, name))
+            self.note(place, raw := place.get())
+            if isinstance(raw, property):
+                self._accessor(raw.fget)
+            else:
+                get, _ = self._descriptor(raw)
+                if get is not None:
+                    self._accessor(get)
 
     def _descriptor(self, raw):
         """(``__get__`` written in Python or None, whether a descriptor comes before the instance's own attributes)."""
@@ -87,6 +121,11 @@ class Reads:
         if get is not None:
             self._accessor(get)
 
+    def class_of(self, x):
+        """The class of an object is looked at."""
+        if type(x).__flags__ & HEAP and self.is_outside(x):
+            self.note(Kind(x), type(x))
+
     def meet(self, cls):
         """Put hooks into what operators and built-in functions call of a class of the user's."""
         if cls in self.met or cls in SIMPLE:
@@ -111,32 +150,37 @@ class Reads:
     def item(self, x, i):
         if x.__class__ in SIMPLE or isinstance(x, Tensor):
             return
-        if isinstance(x, dict):
-            if type(x).__getitem__ is dict.__getitem__ or type(x).__getitem__ is collections.OrderedDict.__getitem__:
-                try:
-                    self.note(Entry(x, i), dict.get(x, i, ABSENT))
-                except TypeError:
-                    return
+        if isinstance(x, CONTAINERS) and type(x).__getitem__ in _ITEMS:
+            if isinstance(x, dict):
                 missing = lookup(type(x), "__missing__")
-                if missing is not ABSENT and i not in x:
+                if missing is not ABSENT and not dict.__contains__(x, i):
                     if isinstance(x, collections.defaultdict):
                         self.write(Content(x))
                         self._argument(x.default_factory)
                     self._accessor(missing)
-            self.operated(type(x))
-        elif isinstance(x, (list, collections.deque, bytearray)) and type(x).__getitem__ in _SEQUENCE_ITEMS:
-            try:
-                at = operator.index(i)
-            except TypeError:
-                self.content(x)
-                return
-            if self.is_outside(x):
-                value = x[at] if -len(x) <= at < len(x) else ABSENT
-                self.note(Item(x, at), value)
+                self.operated(type(x))
+            self.own_item(x, i)
         elif isinstance(x, np.ndarray):
             self.content(x)
         else:
             self.operated(type(x))
+
+    def own_item(self, x, i):
+        """An item of a built-in container, whatever its class makes of it."""
+        if isinstance(x, dict):
+            try:
+                self.note(Entry(x, i), dict.get(x, i, ABSENT))
+            except TypeError:
+                pass
+            return
+        try:
+            at = operator.index(i)
+        except TypeError:
+            self.content(x)
+            return
+        if self.is_outside(x):
+            base = next(c for c in (list, collections.deque, bytearray) if isinstance(x, c))
+            self.note(Item(x, at), base.__getitem__(x, at) if -len(x) <= at < len(x) else ABSENT)
 
     def contains(self, item, x):
         if isinstance(x, dict) and type(x).__contains__ in (dict.__contains__, collections.OrderedDict.__contains__):
@@ -145,8 +189,20 @@ class Reads:
             except TypeError:
                 pass
         else:
-            self.content(x)
-        self.content(item)
+            self.deep(x)
+        self.deep(item)
+
+    def deep(self, x, seen=None):
+        """C code is about to look into ``x`` and all that is in it."""
+        if x.__class__ in SIMPLE or isinstance(x, Tensor):
+            return
+        self.content(x)
+        if isinstance(x, (*CONTAINERS, tuple)) and not isinstance(x, bytearray):
+            seen = set() if seen is None else seen
+            if id(x) not in seen:
+                seen.add(id(x))
+                for y in (*dict.keys(x), *dict.values(x)) if isinstance(x, dict) else list(x):
+                    self.deep(y, seen)
 
     def content(self, x):
         """C code is about to look into ``x``."""

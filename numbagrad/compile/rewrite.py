@@ -549,7 +549,7 @@ class Rewriter(ast.NodeTransformer):
         return node
 
     def visit_FormattedValue(self, node):
-        node.value = self._content(node.value)
+        node.value = hook("deep", self.visit(node.value), at=node)
         node.format_spec = node.format_spec and self.visit(node.format_spec)
         return node
 

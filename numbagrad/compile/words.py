@@ -18,7 +18,23 @@ import numpy as np
 
 from ..kernel import jit
 from ..tensor import Tensor
-from .places import ABSENT, PLAIN, Cell, Content, Entry, Field, Hooks, Item, Kind, Length, Lookup, Member, Protocols, State
+from .places import (
+    ABSENT,
+    PLAIN,
+    After,
+    Cell,
+    Content,
+    Entry,
+    Field,
+    Hooks,
+    Item,
+    Kind,
+    Length,
+    Lookup,
+    Member,
+    Protocols,
+    State,
+)
 
 NEW = sys.version_info >= (3, 11)
 USED, KEYS, VALUES = 16, 32, 40             # of a dict
@@ -195,8 +211,8 @@ def _hooks(place, value):
         "_numbagrad" not in place.root.__dict__) else None
 
 
-_MAKERS = {Entry: _entry, Cell: _cell, Member: _member, Lookup: _of_class, Protocols: _of_class, Field: _field, Item: _item,
-           Length: _length, Content: _content, State: _state, Hooks: _hooks, Kind: _kind}
+_MAKERS = {Entry: _entry, Cell: _cell, Member: _member, Lookup: _of_class, After: _of_class, Protocols: _of_class, Field: _field,
+           Item: _item, Length: _length, Content: _content, State: _state, Hooks: _hooks, Kind: _kind}
 
 
 class _Probe:
