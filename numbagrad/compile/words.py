@@ -211,8 +211,8 @@ def _hooks(place, value):
         "_numbagrad" not in place.root.__dict__) else None
 
 
-_MAKERS = {Entry: _entry, Cell: _cell, Member: _member, Lookup: _of_class, After: _of_class, Protocols: _of_class, Field: _field,
-           Item: _item, Length: _length, Content: _content, State: _state, Hooks: _hooks, Kind: _kind}
+_MAKERS = {Entry: _entry, Cell: _cell, Member: _member, Lookup: _of_class, After: _of_class, Protocols: _of_class,
+           Field: _field, Item: _item, Length: _length, Content: _content, State: _state, Hooks: _hooks, Kind: _kind}
 
 
 class _Probe:
