@@ -95,7 +95,6 @@ class Calls:
                 args, kwargs = _whole(args), {k: _whole(v) for k, v in kwargs.items()}
             for a in (*args, *kwargs.values()):
                 self._argument(a)
-            self._know(f.__code__)
             out = f(*args, **kwargs)
             return self.own(out) if out.__class__ is types.GeneratorType else out
         self.follow(f)

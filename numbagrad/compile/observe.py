@@ -31,6 +31,7 @@ from .rewrite import NoSource, rewritten
 from .structure import fields_of, is_record
 
 WATCHING: dict = {}  # thread -> Observer
+CORE_CODES: dict = {}  # id -> code of the engine's that was entered in a capture: its calls need no look
 _INSIDE = (__file__, *[__file__.replace("observe.py", n) for n in ("hooks.py", "calls.py", "arithmetic.py", "reads.py")])
 _PROTOCOLS = frozenset(PROTOCOLS)
 
@@ -131,6 +132,8 @@ class Observer(Reads, Calls):
     def _called(self, frame, event, arg):
         """Trace function: a Python frame is entered."""
         code = id(frame.f_code)
+        if code in CORE_CODES:
+            return None
         if code not in self.known:
             self._entered(frame)
         elif code in self.libraries and self._for_core(frame):
@@ -164,7 +167,10 @@ class Observer(Reads, Calls):
     def _entered(self, frame):
         code = frame.f_code
         kind = kind_of_file(code.co_filename)
-        if kind is CORE or code.co_name == "<module>":
+        if kind is CORE:
+            CORE_CODES[id(code)] = code
+            return
+        if code.co_name == "<module>":
             self._know(code)
             return
         if kind is LIBRARY and self._for_core(frame):
@@ -198,7 +204,7 @@ class Observer(Reads, Calls):
         if id(code) in self.known:
             return
         if trusted(code.co_filename):
-            self._know(code)
+            CORE_CODES[id(code)] = code
             return
         if self._is_generated(f):
             self._know(code)

@@ -28,6 +28,7 @@ from .places import (
     Protocols,
 )
 
+_PROTOCOLS = frozenset(PROTOCOLS)
 _ITEMS = tuple([c.__getitem__ for c in (list, dict, collections.OrderedDict, collections.deque, bytearray)])
 
 
@@ -134,8 +135,8 @@ class Reads:
         for c in cls.__mro__:
             if c.__flags__ & HEAP:
                 table = c.__dict__
-                for name in PROTOCOLS:
-                    f = table.get(name)
+                for name in _PROTOCOLS & table.keys():
+                    f = table[name]
                     if f.__class__ is types.FunctionType and not trusted(f.__code__.co_filename):
                         self.follow(f)
 

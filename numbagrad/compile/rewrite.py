@@ -33,7 +33,7 @@ class NoSource(Exception):
 
 def rewritten(fn):
     """The code of a function with hooks in it; NoSource where its source cannot be found."""
-    code, hooks = _template(fn.__code__, _lines(fn)), _hooks()
+    code, hooks = _template(fn), _hooks()
     return _filled(code, {**hooks, CELLS: fn.__closure__ or (), GLOBALS: fn.__globals__})
 
 
@@ -63,11 +63,12 @@ def _lines(fn):
 _templates: dict = {}
 
 
-def _template(code, lines):
-    """``code`` with marks for its hooks; made once for each code object."""
+def _template(fn):
+    """The code of ``fn`` with marks for its hooks; made once for each code object."""
+    code = fn.__code__
     kept, found = _templates.get(id(code), (None, None))
     if kept is not code:
-        node, within, imports = _find(code, lines)
+        node, within, imports = _find(code, _lines(fn))
         found = _compiled(node, within, code, imports, Rewriter(code.co_freevars, _class_of(within)))
         found = _like(found, code)
         _templates[id(code)] = code, found
