@@ -5,4 +5,5 @@
 """
 
 from .capture import CaptureError  # noqa: F401
+from .check import CompileMismatch  # noqa: F401
 from .function import CompiledFunction, CompileWarning, compile  # noqa: F401

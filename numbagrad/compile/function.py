@@ -13,6 +13,7 @@ from ..kernel import tape
 from ..nn.modules.module import Module
 from . import explain
 from .capture import CaptureError
+from .check import ALWAYS, checked
 from .draws import Drawn
 from .memory import Arena
 from .structure import MISS, changed_numbers, flatten, opened
@@ -46,9 +47,10 @@ class CompiledFunction:
         # A class of its own, whose __call__ is the generated call of the variant that ran last.
         return object.__new__(type(cls.__name__, (cls,), {"__module__": cls.__module__, "__doc__": cls.__doc__}))
 
-    def __init__(self, fn, fallback=False, dynamic=None):
+    def __init__(self, fn, fallback=False, dynamic=None, check=False):
         self.fn = fn
-        self.options = {"fallback": fallback, "dynamic": dynamic}
+        self.options = {"fallback": fallback, "dynamic": dynamic, "check": check}
+        self.checks = check or ALWAYS
         self.variants, self.lock = [], threading.RLock()
         self.closed = set()  # numbers that cannot be followed
         self.drawn = Drawn()
@@ -89,7 +91,7 @@ class CompiledFunction:
 
     def use(self, variant):
         """Try ``variant`` first from now on."""
-        proven = variant.flat and variant.signature is None
+        proven = variant.flat and variant.signature is None and not self.checks
         type(self).__call__ = variant.bound if proven else CompiledFunction.__call__
 
     def slow(self, args, kwargs):
@@ -110,6 +112,10 @@ class CompiledFunction:
                             continue
                         if not self.confirmed(v, args, kwargs, leaves, numbers):
                             break
+                    if self.checks:
+                        if v.ready(*leaves, *numbers) is MISS:
+                            continue
+                        return self.check(v, args, kwargs, functools.partial(v.fast, *leaves, *numbers))
                     result = v.fast(*leaves, *numbers)
                     if result is not MISS:
                         self.use(v)
@@ -119,6 +125,10 @@ class CompiledFunction:
             if self.open:
                 structure = opened(flatten((args, kwargs), []), [], self.open)
             return self.capture(args, kwargs, leaves, structure)
+
+    def check(self, v, args, kwargs, run):
+        """A call that is compared with eager code."""
+        return checked(self.__name__, self.fn, args, kwargs, v, run)
 
     def confirmed(self, v, args, kwargs, leaves, numbers):
         """Whether a second capture found what the first did; if not, the variant is dropped."""
@@ -152,8 +162,11 @@ class CompiledFunction:
         except CaptureError as e:
             self._refused(e)
             return self.fn(*args, **kwargs)
+        first = functools.partial(v.first, leaves, v.given_numbers)
+        if self.checks:
+            first = functools.partial(self.check, v, args, kwargs, first)
         if v.once:
-            return v.first(leaves, v.given_numbers)
+            return first()
         same = [w for w in self.variants if w.shapes == v.shapes]
         most = LIMIT if self.options["dynamic"] is False else SHAPES
         if len(same) >= LIMIT or len(self.variants) >= most:
@@ -163,7 +176,7 @@ class CompiledFunction:
             self.variants.remove(oldest)
         self.variants.append(v)
         self.use(v)
-        return v.first(leaves, v.given_numbers)
+        return first()
 
     def _latest(self):
         if not self.variants:
@@ -200,22 +213,24 @@ class CompiledFunction:
 
 
 def compile(model=None, *, fullgraph=False, dynamic=None, backend="numba", mode=None, options=None, disable=False,
-            fallback=False):
+            fallback=False, check=False):
     """Compile a function of tensors, or a Module: the first call captures it, later ones run as one native call.
 
     Works as a decorator, with or without arguments. ``fallback=True`` runs what cannot be captured eagerly, with a
     warning, where otherwise ``CaptureError`` (a RuntimeError) names the line. ``disable=True`` returns ``model`` itself.
     A function keeps up to 128 combinations of argument shapes, each captured in milliseconds without compiling anything;
-    with ``dynamic=False`` it keeps 16, and warns of more. ``fullgraph``, ``backend``, ``mode`` and ``options`` are
+    with ``dynamic=False`` it keeps 16, and warns of more. ``check=True`` (or ``NUMBAGRAD_COMPILE_CHECK=1``) runs each call
+    eagerly, too, in a forked process, and raises ``CompileMismatch`` where results, gradients, states or effects differ.
+    ``fullgraph``, ``backend``, ``mode`` and ``options`` are
     accepted for PyTorch's sake: there is one backend, and graphs are always whole."""
     if model is None:
         return functools.partial(compile, fullgraph=fullgraph, dynamic=dynamic, backend=backend, mode=mode,
-                                 options=options, disable=disable, fallback=fallback)
+                                 options=options, disable=disable, fallback=fallback, check=check)
     if disable:
         return model
     if isinstance(model, Module):
         from .module import OptimizedModule
-        return OptimizedModule(model, fallback=fallback, dynamic=dynamic)
+        return OptimizedModule(model, fallback=fallback, dynamic=dynamic, check=check)
     if not callable(model):
         raise TypeError(f"compile() expects a function or a Module, not {type(model).__name__}")
-    return CompiledFunction(model, fallback, dynamic)
+    return CompiledFunction(model, fallback, dynamic, check)

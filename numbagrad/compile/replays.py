@@ -14,8 +14,8 @@ from .structure import fields_of, flatten, is_record
 class Effect:
     """``apply(value)`` does it; ``structure`` is that of the value, ``count`` how many tensors of the call are in it."""
 
-    def __init__(self, apply, value, outs, new):
-        self.apply = apply
+    def __init__(self, apply, value, outs, new, place=None):
+        self.apply, self.place = apply, place
         before = len(outs)
         self.structure = flatten(value, outs, new)
         self.count = len(outs) - before
@@ -29,13 +29,16 @@ def plan(observer, outs):
             raise Refusal(f"ng.compile: the compiled function changes {place.text()} among its arguments, where each call has "
                           "others: return the value instead")
         if place.__class__ is Content:
-            found += _of_container(observer, place, before, now, outs, new)
+            more = _of_container(observer, place, before, now, outs, new)
+            for effect in more:
+                effect.place = place
+            found += more
         else:
             _check(observer, place, now)
             if now is ABSENT:
-                found.append(Effect(_Removal(place), None, outs, new))
+                found.append(Effect(_Removal(place), None, outs, new, place))
             else:
-                found.append(Effect(place.put, now, outs, new))
+                found.append(Effect(place.put, now, outs, new, place))
     return found
 
 
