@@ -75,9 +75,9 @@ def test_differences_are_found():
 
     def error(out):
         raise ValueError("mine")
-    for spoil, text in ((result, r"the result\[0\] .*off by 1"), (kind, r"the result\[0\] .*float64"), (number, "4 instead of 3"),
-                        (state, "a tensor of the function"), (effect, "number of results or states|items"),
-                        (error, "compiled raises ValueError, eager gives")):
+    for spoil, text in ((result, r"the result\[0\] .*off by 1"), (kind, r"the result\[0\] .*float64"),
+                        (number, "4 instead of 3"), (state, "a tensor of the function"),
+                        (effect, "number of results or states|items"), (error, "compiled raises ValueError, eager gives")):
         with pytest.raises(CompileMismatch, match=text):
             broken(step, spoil)(ng.ones(2))
 
