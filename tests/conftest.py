@@ -12,6 +12,8 @@ gc.set_threshold(20_000, 20, 20)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Tests compare the standard error of processes, whose kernels may be compiled or come from the cache.
 os.environ.setdefault("NUMBAGRAD_QUIET", "1")
+# Compiled steps are looked at after each pass.
+os.environ.setdefault("NUMBAGRAD_COMPILE_VERIFY", "1")
 
 
 @pytest.fixture

@@ -375,3 +375,31 @@ def assert_runs_as_eager(plan, calls):
 @given(plan=st.lists(STEP, min_size=1, max_size=10))
 def test_random_graphs(plan):
     assert_runs_as_eager(plan, 2)
+
+
+# --- the verifier -----------------------------------------------------------------------------------------------------
+
+def test_the_verifier_finds_what_passes_must_not_leave():
+    import sys
+    verify = sys.modules["numbagrad.compile.verify"]
+    assert verify.VERIFY  # tests run with it
+    passes = sys.modules["numbagrad.compile.passes"]
+    taken = []
+    optimize, passes.optimize = passes.optimize, lambda calls: optimize(taken.extend(calls) or calls)
+    try:
+        ng.compile(lambda x, w: ((x @ w).exp() * 2).sum(0))(ng.ones(4, 3), ng.ones(3, 2))
+    finally:
+        passes.optimize = optimize
+    product = next(c for c in taken if c.name == "gemm")
+    loop = next(c for c in taken if hasattr(c, "expressions"))
+    verify.verified(taken, "nothing")
+    with pytest.raises(verify.Invalid, match="which nothing has written"):
+        verify.verified([c for c in taken if c is not product], "a test")
+    for part, name, value, text in ((product, "sizes", (4, 2, 30), "ends at"), (loop, "inputs", ("other",), "is not given"),
+                                    (loop, "shape", (4, 3), "in a loop of shape"), (loop.ins[0], "offset", 400, "bytes 400"),
+                                    (loop, "expressions", (), "differ in number")):
+        before = getattr(part, name)
+        setattr(part, name, value)
+        with pytest.raises(verify.Invalid, match=text):
+            verify.verified(taken, "a test")
+        setattr(part, name, before)

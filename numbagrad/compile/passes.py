@@ -9,6 +9,7 @@ from . import emit_fold, inplace, products
 from .ir import TEMPORARY, Fold, Gemm, Host, KernelCall, Operand, Pointwise, rename
 from .recompute import recompute
 from .symbols import key
+from .verify import verified
 
 MOST_OPERANDS = 24  # of one fused loop: beyond, registers and prefetchers run out
 
@@ -250,10 +251,13 @@ def fuse_sums(calls):
 
 def optimize(calls):
     """All fusion passes."""
-    calls = fuse(products.shaped(inplace.versions(calls)))
+    calls = verified(calls, "the capture")
+    calls = verified(inplace.versions(calls), "versions")
+    calls = verified(products.shaped(calls), "products")
+    calls = verified(fuse(calls), "fusion")
     for _ in range(2):  # a value that moved may leave its operands with fewer readers
-        calls = live(recompute(calls, Group), ())
-    return read(fuse_sums(calls))
+        calls = verified(live(recompute(calls, Group), ()), "recomputing")
+    return verified(read(verified(fuse_sums(calls), "fusion of sums")), "dropping what nobody reads")
 
 
 def read(calls):
