@@ -82,5 +82,6 @@ def _product(call, where):
     for p, (rows, columns), ld, step in zip((call.a, call.b, call.c), shapes, call.lds, call.strides):
         if rows and columns:
             end = p.offset + size * ((call.batch - 1) * step + (rows - 1) * ld + columns)
-            if ld < columns and rows > 1 or end > p.buffer.nbytes:
-                raise Invalid(f"{where}: a {rows} x {columns} matrix, rows {ld} apart, ends at {end} of {p.buffer.nbytes} bytes")
+            have = p.buffer.nbytes
+            if ld < columns and rows > 1 or end > have:
+                raise Invalid(f"{where}: a {rows} x {columns} matrix (rows {ld} apart) ends at {end} of {have} bytes")
