@@ -11,6 +11,7 @@ from numbagrad.kernel import tape
 from numbagrad.kernel.jit import T, kernel, load, store
 from numbagrad.op import REGISTRY, Sample, custom, function
 from numbagrad.op.custom import invoke
+from numbagrad.op.direct import make_zero
 from numbagrad.tensor import Tensor, make
 
 from .index_kernels import check_saved
@@ -159,10 +160,22 @@ def embedding(input, weight, padding_idx=None, max_norm=None, norm_type=2.0, sca
     return invoke(rows_of, (weight, input), (padding_idx, scale_grad_by_freq))
 
 
+BYTE = storage.kind_of(dt.uint8)
+
+
 @kernel
-def shorten(w: "*T", at: "*i8", width: int, limit: float, p: float, start: int, stop: int):
+def shorten(w: "*T", at: "*i8", seen: "*u1", bad: "*i8", rows: int, width: int, limit: float, p: float, start: int,
+            stop: int):
+    """Scale rows w[at] down to norm ``limit``, each once (``seen``: a byte per row); nothing if one is outside (``bad``)."""
+    for i in range(start, stop):
+        if at[i] < 0 or at[i] >= rows:
+            bad[0] = i
+            stop = start
     for i in range(start, stop):
         row = at[i] * width
+        if seen[at[i]] != 0:
+            continue
+        seen[at[i]] = 1
         total = 0.0
         for j in range(width):
             v = abs(float(load(w[row + j])))
@@ -178,14 +191,18 @@ def renormalise(weight, input, max_norm, norm_type):
     """Shorten the rows that will be used to ``max_norm``, in place."""
     from numbagrad.autograd import inplace
     from numbagrad.tensor import bump_version
-    rows = np.unique(input.numpy()).astype(np.int64)
-    if rows.size and (rows[0] < 0 or rows[-1] >= weight._shape[0]):
-        raise IndexError("index out of range in self")
     if weight._strides is not None:
         raise RuntimeError("embedding(): max_norm needs a contiguous weight")
     inplace.check(weight, "embedding_renorm_")
-    shorten[weight._kind.dtype](weight._ptr, storage.address(rows), weight._shape[1], float(max_norm), float(norm_type), 0,
-                                rows.size)
+    at = input.to(dt.int64).contiguous()
+    seen = make_zero((weight._shape[0],), BYTE)
+    recorder = tape.active() if tape.TAPE else None
+    if recorder is not None:
+        recorder.buffer(weight), recorder.buffer(at)
+    bad = _row.take()
+    shorten[weight._kind.dtype](weight._ptr, at._ptr, seen._ptr, bad.address, *weight._shape, float(max_norm), float(norm_type),
+                                0, at._n)
+    bad.check()
     bump_version(weight)
 
 

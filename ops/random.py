@@ -13,6 +13,7 @@ from numbagrad.autograd import graph, inplace
 from numbagrad.copying import contiguous_copy, copy_into
 from numbagrad.creation import _dtype_for, shape_of
 from numbagrad.kernel import rng
+from numbagrad.kernel.tape import TAPE, active
 from numbagrad.modes import is_grad_enabled
 from numbagrad.op import Sample, function
 from numbagrad.op import call as calls
@@ -22,6 +23,9 @@ from numbagrad.random import engine_of
 from numbagrad.tensor import Tensor, bump_version, make, raw
 
 HALF = {"f2": "float16", "bf": "bfloat16"}
+
+
+INT64 = storage.kind_of(dt.int64)
 
 
 def half(t):
@@ -295,12 +299,10 @@ def multinomial(input, num_samples, replacement=False, *, generator=None, out=No
     if input._kind.dtype.category != 2:
         raise RuntimeError("multinomial only supports floating-point dtypes for input, got: "
                            f"{dt.scalar_name(input.dtype)}")
-    x = input if input._strides is None else contiguous_copy(input)
-    weights = memory(x).reshape(x._shape if len(x._shape) == 2 else (1, -1))
-    from numbagrad.creation import from_numpy
-    result = from_numpy(rng.multinomial(engine_of(generator), weights, num_samples, replacement, half(x)))
-    if len(input._shape) == 1:
-        result = from_numpy(result.numpy().reshape(-1))
+    x = input if input._strides is None and input._buf.size == input._n else contiguous_copy(input)
+    rng.check_multinomial(num_samples, replacement, input._shape[-1])
+    result = make((*input._shape[:-1], num_samples), INT64)
+    rng.fill_multinomial(engine_of(generator), result._buf, memory(x), input._shape[-1], replacement, half(x))
     return result if out is None else write_out("multinomial", out, result, (input,))
 
 
@@ -313,7 +315,11 @@ def _fill(self, name, node, draw):
     inplace.check(self, name)
     recording = self._rg and is_grad_enabled()
     record = _node(node, (self,)) if recording else None
-    if self._strides is None:
+    if self._strides is None and self._buf.size != self._n and TAPE and active() is not None:
+        fresh = make(self._shape, self._kind)  # a part of memory that has no values yet
+        draw(fresh, True)
+        copy_into(self, fresh)
+    elif self._strides is None:
         draw(self, True)
     else:
         permuted = raw_view(self, _memory_order(self))

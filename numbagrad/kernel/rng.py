@@ -368,6 +368,24 @@ def fill_randperm(gen, out, dtype=None):
         _store(out, name, values)
 
 
+def check_multinomial(n, replacement, categories):
+    """RuntimeError for counts that cannot be drawn."""
+    if n <= 0:
+        raise RuntimeError("cannot sample n_sample <= 0 samples")
+    if not replacement and n > categories:
+        raise RuntimeError("cannot sample n_sample > prob_dist.size(-1) samples without replacement")
+    if categories > 1 << 24:
+        raise RuntimeError("number of categories cannot exceed 2^24")
+
+
+@host
+def fill_multinomial(gen, out, probs, categories, replacement=False, dtype=None):
+    """``multinomial`` of weights in a row (rows * categories) into ``out`` (rows * n)."""
+    if out.size:
+        rows = probs.size // categories
+        out[:] = multinomial(gen, probs.reshape(rows, categories), out.size // rows, replacement, dtype).reshape(-1)
+
+
 def multinomial(gen, probs, n, replacement=False, dtype=None):
     """Category indices, shape (rows, n), drawn with weights ``probs`` (rows, categories): ``multinomial``.
 
@@ -375,12 +393,7 @@ def multinomial(gen, probs, n, replacement=False, dtype=None):
     keys (zero weights, half types) the lower category comes first; PyTorch leaves that order open."""
     rows, categories = probs.shape
     name = _floating(np.ascontiguousarray(probs).reshape(-1), dtype, "multinomial")
-    if n <= 0:
-        raise RuntimeError("cannot sample n_sample <= 0 samples")
-    if not replacement and n > categories:
-        raise RuntimeError("cannot sample n_sample > prob_dist.size(-1) samples without replacement")
-    if categories > 1 << 24:
-        raise RuntimeError("number of categories cannot exceed 2^24")
+    check_multinomial(n, replacement, categories)
     out = np.empty((rows, n), np.int64)
     if out.size == 0:
         return out

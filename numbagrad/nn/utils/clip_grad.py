@@ -5,6 +5,7 @@ import warnings
 
 import numbagrad as ng
 
+from ...ops.refusal import refusal
 from ...tensor import Tensor
 
 __all__ = ["clip_grad_norm", "clip_grad_norm_", "clip_grad_value_", "clip_grads_with_norm_", "get_total_norm"]
@@ -29,12 +30,13 @@ def get_total_norm(tensors, norm_type=2.0, error_if_nonfinite=False, foreach=Non
         device = tensors[0].device
         norms = [ng.linalg.vector_norm(t, norm_type).to(device) for t in tensors]
         total = ng.linalg.vector_norm(ng.stack(norms), norm_type)
-    if error_if_nonfinite and not bool(ng.isfinite(total)):
-        raise RuntimeError(
+    if error_if_nonfinite:
+        refusal(
+            RuntimeError,
             f"The total norm of order {norm_type} for gradients from `parameters` is non-finite, so it cannot be "
             "clipped. To disable this error and scale the gradients by the non-finite norm anyway, set "
-            "`error_if_nonfinite=False`"
-        )
+            "`error_if_nonfinite=False`",
+        )(~ng.isfinite(total))
     return total
 
 
