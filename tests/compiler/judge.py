@@ -22,7 +22,7 @@ from numbagrad.compile import CaptureError
 
 SIMPLE = (int, float, complex, bool, str, bytes, type(None), slice, range, enum.Enum, np.generic, type(ng.float32))
 SKIPPED = ("_compiled_methods", "__weakref__", "__dict__", "_numbagrad", "__module__", "__doc__", "__firstlineno__")
-RELATIVE, ABSOLUTE = 1e-4, 1e-5
+RELATIVE, ABSOLUTE = 1e-3, 1e-5
 
 
 class View:
