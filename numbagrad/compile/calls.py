@@ -369,5 +369,6 @@ def _count(self, args, kwargs):
     return collections._count_elements(*args, **kwargs)
 
 
-_SPECIAL = {collections._count_elements: _count, getattr: _getattr, hasattr: _hasattr, setattr: _setattr, delattr: _delattr, next: _next,
-            iter: _iter, len: _len, vars: _vars, isinstance: _isinstance, functools.reduce: _reduce, sum: _sum}
+_SPECIAL = {collections._count_elements: _count, getattr: _getattr, hasattr: _hasattr, setattr: _setattr,
+            delattr: _delattr, next: _next, iter: _iter, len: _len,
+            vars: _vars, isinstance: _isinstance, functools.reduce: _reduce, sum: _sum}

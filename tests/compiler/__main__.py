@@ -21,7 +21,8 @@ class Child:
     """One child and the lines it says."""
 
     def __init__(self, *arguments):
-        environment = {**os.environ, "PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore", "NUMBAGRAD_NUM_THREADS": "1"}
+        environment = {**os.environ, "PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore",
+                "NUMBAGRAD_NUM_THREADS": "1"}
         self.errors = tempfile.TemporaryFile()
         self.process = subprocess.Popen([sys.executable, "-m", "compiler.child", *map(str, arguments)], stdout=subprocess.PIPE,
                                         stderr=self.errors, env=environment, cwd=TESTS)
@@ -106,7 +107,8 @@ def main():
     counts, kinds = collections.Counter(), collections.Counter()
     for number, kind, what, text in findings(given.seed, first, last, not given.whole, counts):
         kinds[kind] += 1
-        shown = text.partition("\n_made")[0].partition("checkpoint import checkpoint\n")[2] + "...\n" + text[text.index("def program"):]
+        own = text.partition("\n_made")[0].partition("checkpoint import checkpoint\n")[2]
+        shown = own + "...\n" + text[text.index("def program"):]
         print(f"=== {kind}: {what}\n    python -m tests.compiler --seed {given.seed} --only {number}\n{shown}", flush=True)
     for name, n in counts.most_common():
         print(n, name)

@@ -1,4 +1,4 @@
-"""Runs drawn programs and says so, a line of JSON each: ["start", number, text], ["fine", calls, refusals], ["found", kind, text]."""
+"""Runs drawn programs and says so in lines of JSON: ["start", number, text], ["fine", calls, refusals], ["found", kind, ...]."""
 
 import faulthandler
 import json

@@ -20,12 +20,16 @@ from numbagrad.nn import functional as F
 from numbagrad.utils.checkpoint import checkpoint
 """
 NUMBERS = ["0.5", "1.5", "2.0", "-1.0", "0", "3", "0.25", "1.0", "2"]
-WRAPS = ["{}", "{}", "{}", "{}", "{}", "{}", "with ng.no_grad():\n    {}", "for _ in range(2):\n    {}", "if s > 0:\n    {}", "if k > 1:\n    {}", "try:\n    {}\nfinally:\n    s = s + 1",
-         "if x.shape[0] > 2:\n    {}", "def local():\n    nonlocal h, s\n    {}\nlocal()", "with contextlib.ExitStack():\n    {}", "if ng.is_grad_enabled():\n    {}",
+WRAPS = ["{}", "{}", "{}", "{}", "{}", "{}", "with ng.no_grad():\n    {}", "for _ in range(2):\n    {}", "if s > 0:\n    {}",
+    "if k > 1:\n    {}", "try:\n    {}\nfinally:\n    s = s + 1",
+         "if x.shape[0] > 2:\n    {}", "def local():\n    nonlocal h, s\n    {}\nlocal()",
+         "with contextlib.ExitStack():\n    {}", "if ng.is_grad_enabled():\n    {}",
          "try:\n    {}\nexcept KeyError:\n    h = h + 5", "for i in range(len(out) + 1):\n    {}"]
 CALLS = ["x={}, k=1.5", "x={}, k=2.5", "x={}, k=0.5", "x={}, k=1", "x={}, k=True", "x={}, k=2", "x={}, k=-1.5"]
-INPUTS = ["data(2)", "data(2)", "data(2)", "data(2)", "data(3)", "data(2, 'double')", "data(2, 'grad')", "data(2, 'turned')", "data(2, 'steps')", "kept", "data(2, 'spread')", "data(1)"]
-RETURNS = ["h", "h, s, out", "{'h': h.sum(), 's': s, 'out': out}", "h.mean()", "out", "None", "h, h", "s", "(h, [h.detach(), s])", "h.detach(), out"]
+INPUTS = ["data(2)", "data(2)", "data(2)", "data(2)", "data(3)", "data(2, 'double')", "data(2, 'grad')", "data(2, 'turned')",
+    "data(2, 'steps')", "kept", "data(2, 'spread')", "data(1)"]
+RETURNS = ["h", "h, s, out", "{'h': h.sum(), 's': s, 'out': out}", "h.mean()", "out", "None", "h, h", "s",
+    "(h, [h.detach(), s])", "h.detach(), out"]
 
 
 @dataclasses.dataclass
@@ -52,7 +56,8 @@ class Program:
         globs = [n for n in names if n[0] in "GW"]
         cells = [n for n in names if n[0] not in "GW"]
         setup = [p.text for p in self.parts if p.where == "setup"]
-        lines = ["def program(see):", "    kept = data(2)", *[_indented(t) for t in setup], "", "    def step(x, y=None, k=1.0):"]
+        lines = ["def program(see):", "    kept = data(2)", *[_indented(t) for t in setup], "",
+                "    def step(x, y=None, k=1.0):"]
         lines += [f"        global {', '.join(globs)}"] * bool(globs) + [f"        nonlocal {', '.join(cells)}"] * bool(cells)
         lines += ["        h, s, out = x, 1.5, []", *[_indented(t, 8) for t in body], ""]
         lines += ["    call = see.compiled(step)"]
@@ -100,7 +105,8 @@ def drawn(seed, number):
     """The program of this number."""
     rng = random.Random(f"{seed} {number}")
     kinds = rng.choices(list(PIECES), k=rng.randint(1, 3))
-    pieces = [PIECES[k] for k in kinds] + [models.module(rng.choice(models.MODULES)) for _ in range(rng.choice([0, 0, 1, 1, 2]))]
+    pieces = [PIECES[k] for k in kinds] + [models.module(rng.choice(models.MODULES)) for _ in range(rng.choice([0, 0, 1, 1,
+            2]))]
     rng.shuffle(pieces)
     parts, changes, body = [], [], []
     for n, piece in enumerate(pieces):
@@ -142,7 +148,8 @@ def _trained(parts, body, rng):
     """Add a training step; returns the piece of its changes."""
     model, opt = rng.choice(models.MODULES), rng.choice(models.OPTIMIZERS)
     text = _filled(models.module(model.replace("@", "9")).top, 9, rng)
-    parts += [Part("top", text), Part("setup", f"model, ticks = {model.replace('@', '9')}, types.SimpleNamespace(n=0, hooked=0)"),
+    parts += [Part("top", text), Part("setup",
+            f"model, ticks = {model.replace('@', '9')}, types.SimpleNamespace(n=0, hooked=0)"),
               Part("setup", f"opt = {opt}"), Part("setup", f"sched = {rng.choice(models.SCHEDULERS)}")]
     body.insert(rng.randrange(len(body) + 1), Part("body", "h = model(h)"))
     step, loss = rng.choice(models.STEPS), rng.choice(models.LOSSES)

@@ -146,7 +146,8 @@ class See:
 
     def __init__(self, module, eager=None):
         self.module, self.eager, self.views, self.kept, self.refusals = module, eager, [], [], []
-        self.graphs = not re.search(r"backward\(\)|grad\(|checkpoint\(", inspect.getsource(module.program))  # still whole after the step
+        self.graphs = not re.search(r"backward\(\)|grad\(|checkpoint\(",
+                inspect.getsource(module.program))  # still whole after the step
 
     def compiled(self, f):
         self.f = f
@@ -154,8 +155,10 @@ class See:
 
     def view(self, names):
         own = {n: v for n, v in vars(self.module).items() if not n.startswith("_") and n not in self.module.BEFORE}
-        names = {**own, **{f"local {n}": v for n, v in names.items() if n not in ("see", "step", "call")}, "results": self.kept}
-        names["state"] = (random.getstate()[1], np.random.get_state()[1].tolist(), ng.get_rng_state().tolist(), ng.is_grad_enabled(), str(ng.get_default_dtype()))
+        names = {**own, **{f"local {n}": v for n, v in names.items() if n not in ("see", "step", "call")},
+                "results": self.kept}
+        names["state"] = (random.getstate()[1], np.random.get_state()[1].tolist(), ng.get_rng_state().tolist(),
+            ng.is_grad_enabled(), str(ng.get_default_dtype()))
         return View(names, self.graphs)
 
     def __call__(self, call, names, **given):
@@ -199,6 +202,8 @@ class See:
         self.refusals.append(str(e))
         if not re.search(r"\.py:\d+", str(e)):
             raise Found(i, f"a refusal without a line: {e}")
+        if "next(" in inspect.getsource(self.f):  # an iterator does not take an item back
+            raise Stop
         text = differs(before, self.view(names))
         if text is not None:
             raise Found(i, f"not as before after {e}: {text}")
@@ -249,7 +254,8 @@ def played(path, name, eager=None):
     return see
 
 
-BEFORE = frozenset("collections contextlib copy dataclasses enum functools itertools math operator random types typing np ng nn F checkpoint data program "
+BEFORE = frozenset("collections contextlib copy dataclasses enum functools itertools math operator random "
+                   "types typing np ng nn F checkpoint data program "
                    "BEFORE".split())
 
 
@@ -264,7 +270,9 @@ def judged(text, path, name):
     try:
         compiled = played(path, name, eager)
     except Found as e:
-        return ("refusal" if "refusal without" in e.text or "not as before" in e.text else "error" if "compiled Failed" in e.text else "wrong"), f"call {e.at}: {e.text}"
+        kind = "refusal" if "refusal without" in e.text or "not as before" in e.text else (
+            "error" if "compiled Failed" in e.text else "wrong")
+        return kind, f"call {e.at}: {e.text}"
     except Exception as e:
         return "outside", f"{type(e).__name__}: {e}"
     finally:
