@@ -1,4 +1,4 @@
-"""Runs drawn programs and says so in lines of JSON: ["start", number, text], ["fine", calls, refusals], ["found", kind, ...]."""
+"""Runs drawn programs and says so as JSON: ["start", number, text], ["fine", calls, refusals], ["found", kind, ...]."""
 
 import faulthandler
 import json
