@@ -918,6 +918,16 @@ def test_after_a_refusal_all_is_as_before():
     assert m.run.item() == 3.0 and m.n == 1 and m.extra.item() == 3.0 and m.log[0].item() == 3.0
 
 
+def test_after_a_refusal_iterators_of_lists_give_the_same_items():
+    it, other = iter([1.0, 2.0, 3.0]), iter((4.0, 5.0))
+
+    def step(x):
+        return x * next(it) * next(other) * (x.sum().item() > 0)
+    with pytest.raises(CaptureError, match=r"\.py:\d+"):
+        ng.compile(step)(one())
+    assert list(it) == [1.0, 2.0, 3.0] and list(other) == [4.0, 5.0]
+
+
 def test_functions_have_their_own_code_afterwards():
     def inner(x):
         return x * 2
