@@ -928,6 +928,18 @@ def test_after_a_refusal_iterators_of_lists_give_the_same_items():
     assert list(it) == [1.0, 2.0, 3.0] and list(other) == [4.0, 5.0]
 
 
+@pytest.mark.parametrize("later", [True, False])
+def test_hooks_of_leaves_run_once_in_a_backward_outside(later):
+    w, f = ng.ones(2, requires_grad=True), ng.compile(lambda x: x * w)
+    if later:
+        f(ng.ones(2)), f(ng.ones(2))
+    w.register_hook(lambda g: g * 1.5)
+    for _ in range(3):
+        assert ng.autograd.grad(f(ng.ones(2)).sum(), w)[0].tolist() == [1.5, 1.5]
+    f(ng.ones(2)).sum().backward()
+    assert w.grad.tolist() == [1.5, 1.5]
+
+
 def test_functions_have_their_own_code_afterwards():
     def inner(x):
         return x * 2
