@@ -192,6 +192,153 @@ def cached_properties(C):
 
 
 @program
+def writes_that_change_nothing(C):
+    """What a write leaves as it was is written again where the caller has changed it."""
+    class S:
+        __slots__ = ("a",)
+
+    class K:
+        a = None
+    o, slot, d, items, members, cell = types.SimpleNamespace(a=None), S(), {"a": None}, [None, 1.0], {1}, None
+    m = nn.Sequential(nn.Linear(1, 1))
+    slot.a = None
+
+    def step(x):
+        nonlocal cell
+        o.a = slot.a = d["a"] = K.a = items[0] = cell = None
+        d.update(b=True)
+        items[-1] = 1.0
+        members.add(1)
+        members.discard(2)
+        d["t"] = 1
+        del d["t"]
+        m.eval()
+        m.train()
+        return x * 2
+    f, out = C(step), []
+    for _ in range(4):
+        f(one())
+        out.append([o.a, slot.a, K.a, dict(d), list(items), set(members), cell, m[0].training])
+        o.a = slot.a = d["a"] = K.a = items[0] = d["b"] = d["t"] = items[1] = cell = 5
+        members.clear()
+        members.add(2)
+        m[0].eval()
+    return out
+
+
+@program
+def dicts_with_methods_of_their_own(C):
+    class Loud(dict):
+        def update(self, *args, **kwargs):
+            raise AssertionError
+
+        def pop(self, *args):
+            raise AssertionError
+    counts, ordered, loud = collections.Counter(a=1), collections.OrderedDict(a=1.0, b=2.0, c=3.0), Loud(a=1.0, b=2.0)
+    missing = collections.defaultdict(float)
+
+    def step(x):
+        counts["a"] += 1
+        counts.update(["b"])
+        missing["n"] += 1.0
+        ordered.move_to_end("a")
+        ordered["d"] = len(counts)
+        loud["a"] = loud["a"] + 1
+        loud["c"] = 1.0
+        del loud["c"]
+        return x
+    f, out = C(step), []
+    for _ in range(4):
+        f(one())
+        out.append([dict(counts), dict(missing), list(ordered.items()), list(reversed(ordered)), dict(loud)])
+        ordered["c"] = ordered.pop("c")
+    return out
+
+
+@program
+def order_of_a_dict(C):
+    d = {"a": 1.0, "b": 2.0, "c": 3.0}
+
+    def step(x):
+        d["a"] = d.pop("a") + 1
+        return x * d["a"]
+    f = C(step)
+    return [(f(one()).item(), list(d.items())) for _ in range(4)]
+
+
+@program
+def class_attributes_that_are_written(C):
+    class A:
+        k = 1.0
+
+    class B(A):
+        def go(self):
+            return super().k
+    b = B()
+
+    def step(x):
+        A.k += 1
+        return x * b.k + b.go()
+    return changes(C, step, lambda: setattr(A, "k", 7.0), lambda: setattr(B, "k", 2.0))
+
+
+@program
+def containers_read_after_they_were_written(C):
+    """What is still there from before the step is relied on, what the step has written is not."""
+    def total(o, x):
+        o["a"] = 5.0
+        return x * sum(o.values()) + len(o)
+
+    def added(o, x):
+        o["c"] = 5.0
+        return x * len(o) + ("d" in o)
+
+    def product(o, x):
+        o[0] = 5.0
+        for v in o:
+            x = x * v
+        return x * o[-1] + o[0]
+
+    def member(o, x):
+        o.add(5.0)
+        return x * len(o) + sum(o)
+
+    def grown(o, x):
+        o.append(5.0)
+        return x * len(o) + o[-1] + o[-2] + o[0]
+
+    def pushed(o, x):
+        o.appendleft(5.0)
+        return x * o[1] + sum(o)
+
+    def shifted(o, x):
+        del o[0]
+        o.append(5.0)
+        return x * o[0]
+
+    def inserted(o, x):
+        o.insert(0, 1.0)
+        return x * o[1]
+
+    def cut(o, x):
+        o[1:] = [3.0]
+        return x * o[0] * o[-1]
+    out = []
+    for f, o, *between in [
+            (total, {"a": 1.0, "b": 2.0}, lambda o: o.update(b=3.0), lambda o: o.update(q=1.0)),
+            (added, {"a": 1.0}, lambda o: o.update(d=3.0), lambda o: o.pop("c")),
+            (product, [1.0, 2.0], lambda o: o.append(3.0), lambda o: o.__setitem__(1, 7.0)),
+            (member, {1.0, 2.0}, lambda o: o.add(3.0), lambda o: o.clear()),
+            (grown, [1.0, 2.0], lambda o: o.__setitem__(-1, 3.0), lambda o: o.__setitem__(0, 3.0)),
+            (pushed, collections.deque([1.0, 2.0], maxlen=3), lambda o: o.appendleft(3.0)),
+            (shifted, [1.0, 2.0, 3.0], lambda o: o.__setitem__(1, 7.0)),
+            (inserted, [1.0, 2.0], lambda o: o.__setitem__(0, 3.0)),
+            (cut, [1.0, 2.0, 3.0], lambda o: o.__setitem__(0, 7.0))]:
+        out.append((changes(C, lambda x, f=f, o=o: f(o, x), *[lambda c=c, o=o: c(o) for c in between]), o))
+    return out
+
+
+@program
 def weak_references(C):
     class T:
         k = 1.0
@@ -769,6 +916,28 @@ def test_after_a_refusal_all_is_as_before():
     assert m.run is before and m.n == 0 and m.log == [] and not hasattr(m, "extra")
     assert ng.compile(m, fallback=True)(ng.full((1,), 3.0)).item() == 9.0
     assert m.run.item() == 3.0 and m.n == 1 and m.extra.item() == 3.0 and m.log[0].item() == 3.0
+
+
+def test_after_a_refusal_iterators_of_lists_give_the_same_items():
+    it, other = iter([1.0, 2.0, 3.0]), iter((4.0, 5.0))
+
+    def step(x):
+        return x * next(it) * next(other) * (x.sum().item() > 0)
+    with pytest.raises(CaptureError, match=r"\.py:\d+"):
+        ng.compile(step)(one())
+    assert list(it) == [1.0, 2.0, 3.0] and list(other) == [4.0, 5.0]
+
+
+@pytest.mark.parametrize("later", [True, False])
+def test_hooks_of_leaves_run_once_in_a_backward_outside(later):
+    w, f = ng.ones(2, requires_grad=True), ng.compile(lambda x: x * w)
+    if later:
+        f(ng.ones(2)), f(ng.ones(2))
+    w.register_hook(lambda g: g * 1.5)
+    for _ in range(3):
+        assert ng.autograd.grad(f(ng.ones(2)).sum(), w)[0].tolist() == [1.5, 1.5]
+    f(ng.ones(2)).sum().backward()
+    assert w.grad.tolist() == [1.5, 1.5]
 
 
 def test_functions_have_their_own_code_afterwards():

@@ -6,6 +6,8 @@ holds it until backward runs.
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 
 from .. import storage
@@ -88,6 +90,17 @@ class Spent:
         return node
 
 
+@contextlib.contextmanager
+def _without_hooks(leaves):
+    """Hooks of leaves run where the gradients arrive: in the backward outside, not in what was compiled of it as well."""
+    tables = [(t, t.__dict__.pop("_numbagrad")) for t in leaves if "_numbagrad" in t.__dict__]
+    try:
+        yield
+    finally:
+        for t, table in tables:
+            t.__dict__["_numbagrad"] = table
+
+
 class Backward:
     """The backward part of a captured function."""
 
@@ -98,7 +111,7 @@ class Backward:
         self.split = len(recorder.calls)
         roots = [graph.edge(t) for t in results]
         self.leaves = _leaves_of(roots)
-        with recording(recorder):
+        with recording(recorder), _without_hooks(self.leaves):
             self.incoming = [make(t._shape, t._kind) for t in results]
             grads = engine.run(roots, self.incoming, True, False, self.leaves, False) if self.leaves else []
             self.grads = [None if g is None else g if g._strides is None else contiguous_copy(g) for g in grads]

@@ -44,7 +44,9 @@ class Calls:
         kind = f.__class__
         if self.numbers and symbols.any_in((*args, *kwargs.values())) and kind is not types.FunctionType and (
                 kind is not types.MethodType) and not isinstance(f, functools.partial):
-            known, out = symbols.call(f, args, kwargs)
+            for a in (*args, *kwargs.values()) if f is not len else ():
+                self.items(a)
+            known, out = symbols.call(f, args, kwargs) if f is not len else (True, None)
             if known and out is not None:
                 return out
             keeps = isinstance(getattr(f, "__self__", None), CONTAINERS) and f.__name__ in ("append", "appendleft", "insert")
@@ -204,7 +206,7 @@ class Calls:
             self.store(owner, rest[0])
         elif name == "__getattribute__":
             self.attribute(owner, rest[0])
-        elif isinstance(owner, CONTAINERS) and self._container(owner, name, rest):
+        elif isinstance(owner, CONTAINERS) and self._container(owner, name, rest, kwargs):
             self._look(rest, kwargs)
         elif isinstance(owner, np.ndarray) and (name in _ARRAY_CHANGES or "out" in kwargs):
             self.puts(owner)
@@ -247,16 +249,22 @@ class Calls:
             self.own(out)
         return out
 
-    def _container(self, x, name, rest):
+    def _container(self, x, name, rest, kwargs):
         """Note what a method of a container does to it."""
         if pure.changes(x, name):
             if isinstance(x, dict) and name in ("pop", "setdefault", "__delitem__", "move_to_end") and rest:
                 self.own_item(x, rest[0])
-            elif name not in _BLIND:
+            elif name not in _BLIND or any([isinstance(y, pure.ITERATORS) for y in rest]) and not isinstance(x, list):
                 self.content(x)
             again = name in _AGAIN and type(x) in (list, collections.deque)
             self.puts(x, (name, [list(rest[0])] if name.startswith("extend") and again and not isinstance(
                 rest[0], pure.ITERATORS) else list(rest)) if again and not isinstance(rest[0], pure.ITERATORS) else None)
+            if isinstance(x, list) and name not in ("__setitem__", "append", "extend"):
+                self.shifted.add(id(x))
+            if name in ("add", "discard", "__setitem__"):
+                self.stores(x, rest[:1])
+            elif name in ("update", "difference_update") and not any([isinstance(y, pure.ITERATORS) for y in rest]):
+                self.stores(x, dict(*rest, **kwargs) if isinstance(x, dict) else [v for y in rest for v in y])
         elif name == "__getitem__" and rest or isinstance(x, dict) and name in ("get", "__contains__") and rest:
             self.own_item(x, rest[0])
         elif name == "__len__":
@@ -352,5 +360,14 @@ def _reduce(self, args, kwargs):
     return functools.reduce(*args)
 
 
-_SPECIAL = {getattr: _getattr, hasattr: _hasattr, setattr: _setattr, delattr: _delattr, next: _next, iter: _iter, len: _len,
+def _count(self, args, kwargs):
+    """What ``collections.Counter`` counts with."""
+    self.content(args[0])
+    self.iterated(args[1], False)
+    self.puts(args[0])
+    return collections._count_elements(*args, **kwargs)
+
+
+_SPECIAL = {collections._count_elements: _count, getattr: _getattr, hasattr: _hasattr, setattr: _setattr,
+            delattr: _delattr, next: _next, iter: _iter, len: _len,
             vars: _vars, isinstance: _isinstance, functools.reduce: _reduce, sum: _sum}

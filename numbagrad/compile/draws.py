@@ -15,6 +15,7 @@ from ..kernel.tape import Refusal, Untraced, active
 GENERATORS = (random.Random, np.random.RandomState, np.random.Generator)
 
 
+SEQUENCES = (type(iter([])), type(iter(())))  # iterators that can go back
 STATES = ("seed", "setstate", "set_state", "getstate", "get_state", "shuffle", "bytes", "randbytes", "spawn")
 
 
@@ -53,7 +54,7 @@ class Drawn:
             if not before.same(draw):
                 raise Refusal("ng.compile: the compiled function draws other numbers in another order than it did before")
         else:
-            self._remember(getattr(draw.fn, "__self__", None))
+            self._remember(draw.args[0] if draw.fn is next else getattr(draw.fn, "__self__", None))
             recorder = active()
             with Untraced(), contextlib.nullcontext() if recorder is None else recorder.pause():
                 value = draw.fn(*draw.args, **draw.kwargs)
@@ -73,6 +74,8 @@ class Drawn:
             state = (generator.getstate() if isinstance(generator, random.Random) else generator.get_state() if isinstance(
                 generator, np.random.RandomState) else generator.bit_generator.state)
             self.states.append((generator, state))
+        elif isinstance(generator, SEQUENCES) and not any([g is generator for g, _ in self.states]):
+            self.states.append((generator, generator.__reduce__()[2]))
 
     def put_back(self):
         """Generators as they were: the call has not happened."""
@@ -81,6 +84,8 @@ class Drawn:
                 generator.setstate(state)
             elif isinstance(generator, np.random.RandomState):
                 generator.set_state(state)
+            elif isinstance(generator, SEQUENCES):
+                generator.__setstate__(state)
             else:
                 generator.bit_generator.state = state
         self.done()

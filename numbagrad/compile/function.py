@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
+import re
 import threading
 import types
 import warnings
@@ -144,8 +145,10 @@ class CompiledFunction:
 
     def _refused(self, e):
         """Raise a refusal, or run eagerly from now on."""
+        if not re.search(r":\d+", str(e)):
+            e = CaptureError(f"{e} ({_defined(self.fn)})")
         if not self.options["fallback"]:
-            raise e
+            raise e from None
         warnings.warn(f"{e}; it runs eagerly from now on (fallback=True)", CompileWarning, stacklevel=5)
         self.eager = True
 
@@ -210,6 +213,13 @@ class CompiledFunction:
         if not self.variants:
             return "first call"
         return new.differs(self.variants[-1])
+
+
+def _defined(f):
+    """Where a function that is compiled was written."""
+    f = getattr(f, "func", getattr(f, "__func__", f))
+    code = getattr(inspect.unwrap(f) if callable(f) else f, "__code__", getattr(type(f).__call__, "__code__", None))
+    return f"in {f!r}" if code is None else f"in {code.co_name}() at {code.co_filename}:{code.co_firstlineno}"
 
 
 def compile(model=None, *, fullgraph=False, dynamic=None, backend="numba", mode=None, options=None, disable=False,

@@ -80,6 +80,7 @@ def _update_item(op, x, i, value, later):
             o.puts(old)
             new = UPDATES[op](old, value)
         o.puts(x)
+        o.stores(x, (i,))
         x[i] = new
     else:
         x[i] = UPDATES[op](old, value)
@@ -117,6 +118,27 @@ def _compared(op, x, y):
 
 def _puts(o, x):
     o.puts(x)
+    o.storing.append(x)
+
+
+def _stored(i):
+    o = _watching()
+    if o is None:
+        return i
+    i = symbols.settled(i)
+    if o.storing:
+        o.stores(o.storing.pop(), (i,))
+    return i
+
+
+def _removed(i):
+    o = _watching()
+    if o is None:
+        return i
+    i = symbols.settled(i)
+    if o.storing:
+        o.removes(o.storing.pop(), i)
+    return i
 
 
 def _name(o, table, name, value):
@@ -202,4 +224,6 @@ HOOKS = {
     "handled": _handled,
     "slice": slice,
     "index": lambda i: symbols.settled(i) if _watching() is not None else i,
+    "stored": _stored,
+    "removed": _removed,
 }

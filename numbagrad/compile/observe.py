@@ -25,7 +25,7 @@ from .calls import Calls
 from .draws import Draw, Drawn
 from .files import CORE, LIBRARY, kind_of_file, trusted
 from .objects import PROTOCOLS, SIMPLE, lookup, named, table_of
-from .places import ORIGINALS, Content, Field, Item, Itself, Lookup
+from .places import ABSENT, ORIGINALS, After, ClassEntry, Content, Entry, Field, Item, Itself, Length, Lookup
 from .reads import Reads
 from .rewrite import NoSource, rewritten
 from .structure import fields_of, is_record
@@ -49,6 +49,8 @@ class Observer(Reads, Calls):
         self.inside, self.given, self.arguments = {}, {}, {}
         self.swapped, self.known, self.met = list(swapped), set(), set()
         self.libraries, self.followed, self.quiet, self.unread = set(), set(), set(), {}
+        self.tables, self.shifted = {}, set()  # dicts as they were; ids of lists whose items were moved
+        self.storing, self.stored, self.unchanged = [], {}, []  # stored: {id of a container: keys, indices, members written}
         self.calls = {}  # id of a container -> [(method, arguments)], if that is all that changed it
         self.numbers, self.draws = None, False  # of the run, where some are followed
         self.dynamic = dynamic  # key -> place whose tensor is an input of the step
@@ -259,14 +261,34 @@ class Observer(Reads, Calls):
         key = place.key
         if key in self.dynamic:
             return
-        if key not in self.reads and not self._is_own(key, value):
-            if place.__class__ is Content and symbols.any_in(value):
+        if self.written and (Content, root, None) in self.written and place.__class__ in (Entry, Item, Length, Content):
+            return self.after_write(place)
+        if self.written and place.__class__ in (Lookup, After):
+            value = self._looked_up(place)
+        self.relies(place, value)
+
+    def relies(self, place, value):
+        """``place`` held ``value`` before the run."""
+        key = place.key
+        if key not in self.reads and key not in self.dynamic and not self._is_own(key, value):
+            # A number in an item that is an input by another index, too.
+            if isinstance(value, symbols.Symbol) or place.__class__ is Content and symbols.any_in(value):
                 value = symbols.settled(value)
             self.reads[key] = place, value
             self._reached(value)
             if place.__class__ is Content:
                 for v in value:
                     self._reached(v)
+
+    def _looked_up(self, place):
+        """What a lookup in classes found before the run wrote any attribute of theirs."""
+        classes, name = place.classes()
+        for c in classes:
+            entry = self.written.get(ClassEntry(c, name).key)
+            found = c.__dict__.get(name, ABSENT) if entry is None else entry[1]
+            if found is not ABSENT:
+                return found
+        return ABSENT
 
     def _is_own(self, key, value):
         """Whether a place holds something else than before the run, which has written it (or is about to)."""
@@ -316,13 +338,19 @@ class Observer(Reads, Calls):
         return id(x) not in self.inside and id(x) not in self.given
 
     def effects(self):
-        """(place, value before, value now) of what the run has left changed."""
+        """(place, value before, value now) of what the run has left changed.
+
+        What a write has left as it was (``unchanged``) is relied on like what was read: elsewhere it would be a change."""
         found = []
         for place, before in self.written.values():
             now = place.save()
-            if not (len(now) == len(before) and all([a is b for a, b in zip(now, before)])
-                    if place.__class__ is Content else now is before):
+            if place.__class__ is Content:
+                if id(place.root) in self.stored or len(now) != len(before) or any([a is not b for a, b in zip(now, before)]):
+                    found.append((place, before, now))
+            elif now is not before:
                 found.append((place, before, now))
+            elif place.key not in self.reads and place.key not in self.dynamic:
+                self.unchanged.append((place, before))
         return found
 
 

@@ -100,9 +100,9 @@ class Entry(Place):
 
     def put(self, value):
         if value is ABSENT:
-            dict.pop(self.root, self.name, None)
+            dict_of(self.root).pop(self.root, self.name, None)
         else:
-            dict.__setitem__(self.root, self.name, value)
+            dict_of(self.root).__setitem__(self.root, self.name, value)
 
     def text(self):
         """The place in words."""
@@ -198,6 +198,10 @@ class Lookup(Place):
 
     __slots__ = ()
 
+    def classes(self):
+        """The classes that are looked at, and for which name."""
+        return self.root.__mro__, self.name
+
     def get(self):
         for c in self.root.__mro__:
             if self.name in c.__dict__:
@@ -214,10 +218,14 @@ class After(Place):
 
     __slots__ = ()
 
-    def get(self):
+    def classes(self):
         this, name = self.name
         mro = self.root.__mro__
-        for c in mro[mro.index(this) + 1:] if this in mro else ():
+        return mro[mro.index(this) + 1:] if this in mro else (), name
+
+    def get(self):
+        classes, name = self.classes()
+        for c in classes:
             if name in c.__dict__:
                 return c.__dict__[name]
         return ABSENT
@@ -307,6 +315,18 @@ class Length(Place):
         return f"the length of a {type(self.root).__name__}"
 
 
+class Keys(Place):
+    """The keys of a dict, in their order."""
+
+    __slots__ = ()
+
+    def get(self):
+        return tuple(items_of(self.root)[::2])
+
+    def text(self):
+        return "the keys of a dict"
+
+
 class Global(Place):
     """A value that a function of the library tells, such as the default dtype; ``root`` is the function."""
 
@@ -317,6 +337,11 @@ class Global(Place):
 
     def text(self):
         return self.name
+
+
+def dict_of(x):
+    """The class in C whose methods change a dict, whatever its own class makes of them."""
+    return collections.OrderedDict if isinstance(x, collections.OrderedDict) else dict
 
 
 def items_of(x):
@@ -344,9 +369,9 @@ class Content(Place):
     def put(self, value):
         x = self.root
         if isinstance(x, dict):
-            dict.clear(x)
+            dict_of(x).clear(x)
             for k, v in zip(value[::2], value[1::2]):
-                dict.__setitem__(x, k, v)
+                dict_of(x).__setitem__(x, k, v)
         elif isinstance(x, list):
             list.__setitem__(x, slice(None), value)
         elif isinstance(x, (set, bytearray)):

@@ -21,7 +21,9 @@ from .places import (
     Entry,
     Getter,
     Item,
+    Keys,
     Kind,
+    Length,
     Lookup,
     Member,
     Numbers,
@@ -158,13 +160,24 @@ class Reads:
                     if isinstance(x, collections.defaultdict):
                         self.write(Content(x))
                         self._argument(x.default_factory)
-                    self._accessor(missing)
+                    if missing is not collections.defaultdict.__missing__:
+                        self._accessor(missing)
                 self.operated(type(x))
             self.own_item(x, i)
         elif isinstance(x, np.ndarray):
             self.content(x)
         else:
             self.operated(type(x))
+
+    def items(self, x):
+        """All items of a list with numbers that are followed are read, one by one."""
+        if x.__class__ is list and self.is_outside(x):
+            self.note(Length(x), len(x))
+            for i, v in enumerate(x):
+                self.note(Item(x, i), v)
+        if x.__class__ in (list, tuple):
+            for v in x:
+                self.items(v)
 
     def own_item(self, x, i):
         """An item of a built-in container, whatever its class makes of it."""
@@ -214,8 +227,7 @@ class Reads:
             self.operated(type(x))
             if self.is_outside(x):
                 place = Content(x)
-                if place.key not in self.written:
-                    self.note(place, self._original(place))
+                self.note(place, self._original(place))
         elif isinstance(x, np.ndarray):
             if self.is_outside(x):
                 if x.nbytes > 1 << 20:
@@ -231,6 +243,61 @@ class Reads:
             self.content(mapping_of(x))
         else:
             self.operated(cls)
+
+    def after_write(self, place):
+        """A container that the run has written is read: what is still there from before is relied on."""
+        x = place.root
+        before = self.written[Content(x).key][1]
+        if place.__class__ is Entry:
+            old = self._table_before(x, before).get(place.name, ABSENT)
+            if place.get() is old:
+                self.relies(place, old)
+        elif place.__class__ is Item and isinstance(x, list) and id(x) not in self.shifted:
+            self._item_after_write(x, place.name, before)
+        elif place.__class__ is Length and isinstance(x, (list, collections.deque)) and (
+                id(x) in self.calls or self._only_stored(x, before)):
+            self.relies(place, len(before))
+        else:
+            self._whole_after_write(x, before)
+
+    def _item_after_write(self, x, i, before):
+        """An item of a list to which the run has only appended, and set items of."""
+        at = i if i >= 0 else i + len(x)
+        if not 0 <= at < len(before):
+            if i >= 0:
+                self.relies(Length(x), len(before))
+        elif list.__getitem__(x, at) is before[at]:
+            self.relies(Item(x, i if i >= 0 else at - len(before)), before[at])
+
+    def _whole_after_write(self, x, before):
+        """All that is in a container is read, after the run has written it."""
+        if isinstance(x, dict):
+            table = self._table_before(x, before)
+            self.relies(Keys(x), tuple(table))
+            for k, v in table.items():
+                if dict.get(x, k, ABSENT) is v:
+                    self.relies(Entry(x, k), v)
+        elif isinstance(x, list) and self._only_stored(x, before):
+            self.relies(Length(x), len(before))
+            for i, v in enumerate(before):
+                if list.__getitem__(x, i) is v:
+                    self.relies(Item(x, i), v)
+        else:
+            self.relies(Content(x), before)
+
+    def _only_stored(self, x, before):
+        """Whether the run has only set single items of a list, which are where they were."""
+        if not isinstance(x, list) or len(x) != len(before):
+            return False
+        stored = {i + len(before) if i < 0 else i for i in self.stored.get(id(x), ()) if isinstance(i, int)}
+        return id(x) not in self.shifted and all([a is b or i in stored for i, (a, b) in enumerate(zip(x, before))])
+
+    def _table_before(self, x, before):
+        """What a dict held before the run."""
+        found = self.tables.get(id(x))
+        if found is None:
+            found = self.tables[id(x)] = dict(zip(before[::2], before[1::2]))
+        return found
 
     def _original(self, place):
         """What was in a container before the run wrote single items of it."""
@@ -296,6 +363,25 @@ class Reads:
                 self.refuse(f"sets '{name}' of a {type(x).__name__}")
             if self.is_outside(x):
                 self.write(Entry(table, name, x))
+
+    def stores(self, x, keys):
+        """Items of ``x`` are about to be set, whatever they were: every call sets them."""
+        if isinstance(x, (dict, list, set)) and id(x) not in self.inside:
+            known = self.stored.setdefault(id(x), [])
+            for k in keys:
+                if isinstance(k, slice) and Content(x).key in self.written:
+                    self.relies(Content(x), self.written[Content(x).key][1])
+                    self.shifted.add(id(x))
+                else:
+                    known.append(k)
+
+    def removes(self, x, i):
+        """An item of ``x`` is about to be deleted."""
+        if isinstance(x, dict):
+            self.stores(x, (i,))
+            self.own_item(x, i)
+        else:
+            self.stores(x, (slice(None),))
 
     def puts(self, x, call=None):
         """Items of ``x`` are about to change, by (name of a method, arguments) ``call`` if that can be done again."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ..kernel.tape import Refusal
 from ..tensor import Tensor
-from .places import ABSENT, CONTAINERS, PLAIN, Content
+from .places import ABSENT, CONTAINERS, PLAIN, Content, Entry, dict_of
 from .structure import fields_of, flatten, is_record
 
 
@@ -70,21 +70,45 @@ def _of_container(observer, place, before, now, outs, new):
     calls = observer.calls.get(id(x))
     if calls is not None:
         return [Effect(_Calls(x, [name for name, _ in calls]), [list(args) for _, args in calls], outs, _top(new))]
+    stored, whole = observer.stored.get(id(x), ()), (Content, id(x), None) in observer.reads
     if isinstance(x, dict):
         old, late = dict(zip(before[::2], before[1::2])), dict(zip(now[::2], now[1::2]))
-        gone = [k for k in old if k not in late]
-        changed = {k: v for k, v in late.items() if k not in old or old[k] is not v}
+        moved = _moved(old, late)
+        if not all([(Entry, id(x), k.__class__, k) in observer.reads or whole for k in moved if k in old]):
+            raise _unrepeatable(place)
+        gone = [k for k in old if k not in late or k in moved] + [k for k in stored if k not in late and k not in old]
+        changed = {k: v for k, v in late.items() if k in moved or k in stored or k not in old or old[k] is not v}
         found = [Effect(_Removed(x), k, outs, new) for k in gone]
         return [*found, Effect(_Set(x), changed, outs, _top(new))] if changed else found
     if isinstance(x, set):
         old, late = set(before), set(now)
-        return [Effect(_Members(x), [list(late - old), list(old - late)], outs, _top(new))]
+        stored = set(stored)
+        return [Effect(_Members(x), [list(late - old | late & stored), list((old | stored) - late)], outs, _top(new))]
     if len(now) == len(before) and isinstance(x, list):
-        changed = [(i, v) for i, (v, w) in enumerate(zip(now, before)) if v is not w]
+        always = {i + len(now) if i < 0 else i for i in stored}
+        changed = [(i, v) for i, (v, w) in enumerate(zip(now, before)) if v is not w or i in always]
         return [Effect(_Items(x), changed, outs, _top(new))]
-    if (Content, id(x), None) not in observer.reads:
-        raise Refusal(f"ng.compile: the compiled function changes {place.text()} in a way that a replay cannot repeat")
+    if not whole:
+        raise _unrepeatable(place)
     return [Effect(place.put, list(now), outs, _top(new))]
+
+
+def _moved(old, late):
+    """Keys of a dict that were taken out and put in again, or have come behind such a key, so that their order is another."""
+    places, keys, last, new = {k: i for i, k in enumerate(old)}, list(late), -1, None
+    for i, k in enumerate(keys):
+        at = places.get(k)
+        if at is None:
+            new = i if new is None else new
+        elif new is not None or at < last:
+            return keys[i if new is None else new:]
+        else:
+            last = at
+    return ()
+
+
+def _unrepeatable(place):
+    return Refusal(f"ng.compile: the compiled function changes {place.text()} in a way that a replay cannot repeat")
 
 
 def _top(new):
@@ -115,12 +139,12 @@ class _Calls(_On):
 
 class _Removed(_On):
     def __call__(self, key):
-        self.x.pop(key, None)
+        dict_of(self.x).pop(self.x, key, None)
 
 
 class _Set(_On):
     def __call__(self, changed):
-        self.x.update(changed)
+        dict_of(self.x).update(self.x, changed)
 
 
 class _Members(_On):

@@ -484,7 +484,7 @@ class Rewriter(ast.NodeTransformer):
         if isinstance(node.ctx, ast.Load):
             return hook("item", value, self._index(node.slice), at=node)
         node.value = hook("puts", value, at=node)
-        node.slice = hook("index", self._index(node.slice), at=node)
+        node.slice = hook("stored" if isinstance(node.ctx, ast.Store) else "removed", self._index(node.slice), at=node)
         return node
 
     def _index(self, node):

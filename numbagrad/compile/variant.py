@@ -223,7 +223,7 @@ class Variant:
         self.first_numbers = [*self.given_numbers, *[p.get() for p in self.counters]]
         self.proven, self.unproven = False, set(range(len(self.first_numbers)))
         self.number_types = [type(v).__name__ for v in self.given_numbers] + [type(p.get()).__name__ for p in self.counters]
-        self.guards = Guards([*o.reads.values(), *self._of_tensors()])
+        self.guards = Guards([*o.reads.values(), *o.unchanged, *self._of_tensors()])
         self.observer = None
 
     def _stand_in(self, r, leaves):

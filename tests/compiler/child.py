@@ -1,0 +1,38 @@
+"""Runs drawn programs and says so as JSON: ["start", number, text], ["fine", calls, refusals], ["found", kind, ...]."""
+
+import faulthandler
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+from .draw import drawn
+from .judge import judged
+from .shrink import shrunk
+
+
+def main(seed, first, last, small):
+    faulthandler.enable()
+    with tempfile.TemporaryDirectory() as folder:
+        for number in range(first, last):
+            program = drawn(seed, number)
+            text = program.text()
+            say("start", number, text)
+            kind, found = judged(text, Path(folder, f"case{number}.py"), f"case{number}")
+            if kind == "fine":
+                say("fine", *found)
+            elif kind == "invalid":
+                say("invalid", found)
+            else:
+                say("found", kind, found, text)
+                if small:
+                    say("small", *shrunk(program, kind, found, Path(folder)))
+    say("done")
+
+
+def say(*what):
+    print(json.dumps(what), flush=True)
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))
