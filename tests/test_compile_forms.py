@@ -161,3 +161,26 @@ def test_no_warnings_in_ordinary_use():
         step, _, _ = trainer(True)
         for i in range(3):
             step(*data(i))
+
+
+def test_errors_of_a_backward_that_nobody_asks_for():
+    """Parameters written after the forward: the result is there, and its backward raises what eager code raises."""
+    found = []
+    for compiled in (False, True):
+        ng.manual_seed(0)
+        model = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
+
+        def step(x, model=model):
+            h = model(x)
+            with ng.no_grad():
+                for p in model.parameters():
+                    p.mul_(0.99)
+            return h.pow(2).sum()
+        f, out = ng.compile(step) if compiled else step, []
+        for k in range(3):
+            loss = f(ng.arange(6.0).reshape(2, 3) * k)
+            with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+                loss.backward()
+            out.append((round(loss.item(), 4), loss.requires_grad))
+        found.append(out)
+    assert found[0] == found[1]

@@ -254,9 +254,7 @@ class Variant:
             first = len(r.calls)
             try:
                 self.backward = Backward(r, differentiable, order, given)
-            except RuntimeError as error:
-                if "a second time" not in str(error):
-                    raise
+            except RuntimeError as error:  # a used graph, or a saved tensor that was written since: said to who asks
                 del r.calls[first:]
                 self.backward = Spent(order, error)
 
