@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
+import pytest
 from registry.steps import assert_same, data, mlp, state, trainer, variants
 
 import numbagrad as ng
