@@ -185,3 +185,24 @@ def test_errors_of_a_backward_that_nobody_asks_for():
             out.append((round(loss.item(), 4), loss.requires_grad))
         found.append(out)
     assert found[0] == found[1]
+
+
+def test_calls_of_other_forms_find_their_variants():
+    """Keywords in another order, other keys, constants of other types, missing and further arguments."""
+    def step(x, *rest, k=1.0, table=None, flag=True):
+        y = x * k if flag else x - k
+        for r in rest:
+            y = y + r
+        return y + (sum(v * len(name) for name, v in table.items()) if table else 0)
+    f, x = ng.compile(step), ng.ones(2)
+    calls = [lambda g, c: g(x), lambda g, c: g(x, k=2.0), lambda g, c: g(x, flag=False, k=c), lambda g, c: g(x, k=c, flag=False),
+             lambda g, c: g(x, x, x * c), lambda g, c: g(x, table={"a": x, "bb": x * c}),
+             lambda g, c: g(x, table={"bb": x, "a": x * c}), lambda g, c: g(x, table={"a": x}, k=1), lambda g, c: g(x, k=True),
+             lambda g, c: g(x, flag=1), lambda g, c: g(x, 2, k=c), lambda g, c: g(x=x), lambda g, c: g(x, table={})]
+    for c in (1.0, 2.0, 0.5):
+        for call in (*calls, *reversed(calls)):
+            assert ng.equal(call(f, c), call(step, c))
+    with pytest.raises(TypeError):
+        f()
+    with pytest.raises(TypeError):
+        f(x, z=1)

@@ -17,6 +17,7 @@ from . import symbols
 from .driver import walk_with
 from .places import PLAIN, Cell, Entry, Hooks, Itself
 from .structure import MISS, mode_key, rebuild
+from .unpack import SLOW, unpacked
 from .words import compare
 
 # Settings of optimizers that change nothing, or are looked at elsewhere.
@@ -230,7 +231,12 @@ def build(self):
     text, env, self.flat = text_of(self)
     self.text = text
     self.fast, self.ready = jit.define(text, "call", env), jit.define(self.probe, "call", env)
-    if self.flat:
+    lines = None if self.flat or self.draws else unpacked(self.structure, env)
+    if lines is not None:
+        bound = text[text.index("\n") + 1:].replace("        return MISS\n", SLOW + "\n")
+        self.bound = jit.define("def call(self, *args, **kwargs):\n" + "\n".join(lines) + "\n" + bound, "call", env)
+        self.flat = True
+    elif self.flat:
         # The same as the owner's own call: what does not fit goes the slow way.
         tensors = iter([f"a{i}" for i in range(len(self.leaves))])
         numbers = iter([f"n{k}" for k in range(len(self.given_numbers))])
