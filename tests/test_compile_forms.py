@@ -195,8 +195,9 @@ def test_calls_of_other_forms_find_their_variants():
             y = y + r
         return y + (sum(v * len(name) for name, v in table.items()) if table else 0)
     f, x = ng.compile(step), ng.ones(2)
-    calls = [lambda g, c: g(x), lambda g, c: g(x, k=2.0), lambda g, c: g(x, flag=False, k=c), lambda g, c: g(x, k=c, flag=False),
-             lambda g, c: g(x, x, x * c), lambda g, c: g(x, table={"a": x, "bb": x * c}),
+    calls = [lambda g, c: g(x), lambda g, c: g(x, k=2.0), lambda g, c: g(x, flag=False, k=c),
+             lambda g, c: g(x, k=c, flag=False), lambda g, c: g(x, x, x * c),
+             lambda g, c: g(x, table={"a": x, "bb": x * c}),
              lambda g, c: g(x, table={"bb": x, "a": x * c}), lambda g, c: g(x, table={"a": x}, k=1), lambda g, c: g(x, k=True),
              lambda g, c: g(x, flag=1), lambda g, c: g(x, 2, k=c), lambda g, c: g(x=x), lambda g, c: g(x, table={})]
     for c in (1.0, 2.0, 0.5):
