@@ -18,8 +18,9 @@ COUNT = 0
 def test_a_training_step_passes():
     global COUNT
     COUNT, log, kept = 0, [], {}
+    ng.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.BatchNorm1d(8), nn.Linear(8, 3))
-    opt = ng.optim.Adam(model.parameters())
+    opt = ng.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
 
     def step(x, y, weight):
         global COUNT

@@ -13,8 +13,8 @@ from ..tensor import Tensor
 from .places import PLAIN, State, alike
 from .structure import fields_of, is_record
 
-# Relative to the largest element: sums in another order differ by so much.
-TOLERANCE = {"f4": 2e-5, "f8": 1e-11, "c8": 2e-5, "c16": 1e-11, "f2": 4e-3, "bf": 3e-2}
+# Relative to the largest element: sums in another order differ by so much, also after an optimizer has divided by them.
+TOLERANCE = {"f4": 2e-4, "f8": 1e-10, "c8": 2e-4, "c16": 1e-10, "f2": 1e-2, "bf": 5e-2}
 ALWAYS = os.environ.get("NUMBAGRAD_COMPILE_CHECK", "0") not in ("", "0")
 
 
