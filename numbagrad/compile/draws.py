@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import types
 
 import numpy as np
 
@@ -16,6 +17,7 @@ GENERATORS = (random.Random, np.random.RandomState, np.random.Generator)
 
 
 SEQUENCES = (type(iter([])), type(iter(())))  # iterators that can go back
+_METHODS = (types.MethodType, types.BuiltinFunctionType)
 STATES = ("seed", "setstate", "set_state", "getstate", "get_state", "shuffle", "bytes", "randbytes", "spawn")
 
 
@@ -93,4 +95,5 @@ class Drawn:
 
 def may_draw(f, args):
     """Whether a method of a generator of random numbers draws from it."""
-    return isinstance(getattr(f, "__self__", None), GENERATORS) and f.__name__ not in STATES
+    # (An object of the user's is not asked for "__self__", which may run code of its own.)
+    return f.__class__ in _METHODS and isinstance(f.__self__, GENERATORS) and f.__name__ not in STATES
