@@ -430,6 +430,22 @@ def containers_of_the_users(C):
 
 
 @program
+def operators_that_give_what_was_there(C):
+    class U:
+        def __init__(self):
+            self.kept = [1.0]
+
+        def __add__(self, other):
+            return self.kept
+
+        def __getitem__(self, i):
+            return self.kept
+    u = U()
+    return [changes(C, lambda x: x * (u + 1)[0], lambda: u.kept.__setitem__(0, 5.0)),
+            changes(C, lambda x: x * u[3][0], lambda: u.kept.__setitem__(0, 7.0))]
+
+
+@program
 def comparisons_look_deep(C):
     a, b, text = [[1], {"k": [2]}], [[1], {"k": [2]}], [["a"]]
     return [changes(C, lambda x: x * (2 if a == b else 3), lambda: a[1]["k"].append(3), lambda: b[1]["k"].append(3)),

@@ -36,7 +36,7 @@ class Calls:
         out = self._call(f, args, kwargs)
         return self.new(out)
 
-    def _settled(self, f, args, kwargs):
+    def _settled(self, args, kwargs):
         """Arguments for code that does not follow numbers."""
         return symbols.settled(args), {k: symbols.settled(v) for k, v in kwargs.items()}
 
@@ -52,12 +52,12 @@ class Calls:
             keeps = isinstance(getattr(f, "__self__", None), CONTAINERS) and f.__name__ in ("append", "appendleft", "insert")
             python = isinstance(f, type) and f.__flags__ & HEAP or kind.__flags__ & HEAP
             if not known and not keeps and f is not sum and not python:
-                args, kwargs = self._settled(f, args, kwargs)
+                args, kwargs = self._settled(args, kwargs)
         if kind is types.FunctionType:
             return self._python(f, args, kwargs)
         if may_draw(f, args) and self.is_outside(f.__self__) and not isinstance(
                 getattr(f, "__func__", None), types.FunctionType):
-            args, kwargs = self._settled(f, args, kwargs)
+            args, kwargs = self._settled(args, kwargs)
             self._look(args, kwargs)
             return self.draw(f, args, kwargs)
         if kind is types.MethodType:
@@ -200,9 +200,7 @@ class Calls:
         if f.__class__ in (types.MethodDescriptorType, types.WrapperDescriptorType) and args:
             owner, rest = args[0], args[1:]
         name = getattr(f, "__name__", "")
-        if name == "__setattr__" and not isinstance(owner, type):
-            self.store(owner, rest[0])
-        elif name == "__delattr__" and not isinstance(owner, type):
+        if name in ("__setattr__", "__delattr__") and not isinstance(owner, type):
             self.store(owner, rest[0])
         elif name == "__getattribute__":
             self.attribute(owner, rest[0])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import operator
 import sys
 from threading import get_ident
 
@@ -22,15 +21,13 @@ def _watching():
     return None if o is None or o.quiet and id(sys._getframe(2)) in o.quiet else o
 
 
-def _hooked(note):
-    def make(do):
-        def hook(*args):
-            o = _watching()
-            if o is not None:
-                note(o, *args)
-            return do(*args)
-        return hook
-    return make
+def _hooked(note, do):
+    def hook(*args):
+        o = _watching()
+        if o is not None:
+            note(o, *args)
+        return do(*args)
+    return hook
 
 
 def _call(f, /, *args, **kwargs):
@@ -42,27 +39,27 @@ def _first(x, *rest):
     return x
 
 
-def _renewed(do):
-    def hook(*args):
-        o = _watching()
-        if o is None:
-            return do(*args)
-        x, i = args
-        i = symbols.settled(i) if o.numbers else i
-        o.item(x, i)
-        out = do(x, i)
-        return o.new(out)
-    return hook
-
-
-def _update(op, x, y):
+def _item(x, i):
     o = _watching()
     if o is None:
-        return UPDATES[op](x, y)
+        return x[i]
+    i = symbols.settled(i) if o.numbers else i
+    o.item(x, i)
+    out = x[i]
+    return o.new(out)
+
+
+def _changed(o, op, x, y):
+    """``x op= y``, which changes a container in its place."""
     if isinstance(x, CONTAINERS):
         o.content(x)
         o.puts(x)
     return arithmetic(o, op, x, y, UPDATES)
+
+
+def _update(op, x, y):
+    o = _watching()
+    return UPDATES[op](x, y) if o is None else _changed(o, op, x, y)
 
 
 def _update_item(op, x, i, value, later):
@@ -71,19 +68,14 @@ def _update_item(op, x, i, value, later):
         i = symbols.settled(i)
         o.item(x, i)
     old = x[i]
-    if later:
-        value = value()
-    if o is not None:
-        new = _update(op, old, value) if not isinstance(old, CONTAINERS) else None
-        if isinstance(old, CONTAINERS):
-            o.content(old)
-            o.puts(old)
-            new = UPDATES[op](old, value)
+    value = value() if later else value
+    if o is None:
+        new = UPDATES[op](old, value)
+    else:
+        new = _changed(o, op, old, value)
         o.puts(x)
         o.stores(x, (i,))
-        x[i] = new
-    else:
-        x[i] = UPDATES[op](old, value)
+    x[i] = new
 
 
 def _update_attribute(op, x, name, value, later):
@@ -91,15 +83,11 @@ def _update_attribute(op, x, name, value, later):
     if o is not None:
         o.attribute(x, name)
     old = getattr(x, name)
-    if later:
-        value = value()
+    value = value() if later else value
     if o is None:
         new = UPDATES[op](old, value)
     else:
-        if isinstance(old, CONTAINERS):
-            o.content(old)
-            o.puts(old)
-        new = arithmetic(o, op, old, value, UPDATES)
+        new = _changed(o, op, old, value)
         o.writes(x, name)
     setattr(x, name, new)
 
@@ -108,7 +96,8 @@ def _binary(op, x, y):
     o = _watching()
     if o is None:
         return BINARY[op](x, y)
-    return o.new(arithmetic(o, op, x, y, BINARY))
+    out = arithmetic(o, op, x, y, BINARY)
+    return o.new(out)
 
 
 def _compared(op, x, y):
@@ -121,24 +110,17 @@ def _puts(o, x):
     o.storing.append(x)
 
 
-def _stored(i):
-    o = _watching()
-    if o is None:
+def _at(note):
+    """The hook around the index of an item that is set or deleted, behind the one around its container."""
+    def hook(i):
+        o = _watching()
+        if o is None:
+            return i
+        i = symbols.settled(i)
+        if o.storing:
+            note(o, o.storing.pop(), i)
         return i
-    i = symbols.settled(i)
-    if o.storing:
-        o.stores(o.storing.pop(), (i,))
-    return i
-
-
-def _removed(i):
-    o = _watching()
-    if o is None:
-        return i
-    i = symbols.settled(i)
-    if o.storing:
-        o.removes(o.storing.pop(), i)
-    return i
+    return hook
 
 
 def _name(o, table, name, value):
@@ -154,15 +136,7 @@ def _free(o, closure, i, name, value):
     o.note(Cell(closure[i], name), value)
 
 
-def _binds_name(o, table, name, reads):
-    place = Entry(table, name, "globals")
-    if reads:
-        o.note(place, place.get())
-    o.write(place)
-
-
-def _binds_free(o, closure, i, name, reads):
-    place = Cell(closure[i], name)
+def _binds(o, place, reads):
     if reads:
         o.note(place, place.get())
     o.write(place)
@@ -199,22 +173,22 @@ def _ignore(*args):
 
 
 HOOKS = {
-    "attribute": _hooked(Observer.attribute)(getattr),
-    "item": _renewed(operator.getitem),
-    "contains": _hooked(Observer.contains)(lambda item, x: item in x),
-    "deep": _hooked(Observer.deep)(_first),
-    "content": _hooked(Observer.content)(_first),
-    "iterated": _hooked(Observer.iterated)(_first),
-    "name": _hooked(_name)(lambda table, name, value: value),
-    "free": _hooked(_free)(lambda closure, i, name, value: value),
-    "binds_name": _hooked(_binds_name)(_ignore),
-    "binds_free": _hooked(_binds_free)(_ignore),
-    "imported": _hooked(_imported)(_ignore),
-    "writes": _hooked(Observer.writes)(_first),
-    "puts": _hooked(_puts)(_first),
-    "made": _hooked(Observer.own)(_first),
-    "context": _hooked(_context)(_first),
-    "of_the_frame": _hooked(_of_the_frame)(_first),
+    "attribute": _hooked(Observer.attribute, getattr),
+    "item": _item,
+    "contains": _hooked(Observer.contains, lambda item, x: item in x),
+    "deep": _hooked(Observer.deep, _first),
+    "content": _hooked(Observer.content, _first),
+    "iterated": _hooked(Observer.iterated, _first),
+    "name": _hooked(_name, lambda table, name, value: value),
+    "free": _hooked(_free, lambda closure, i, name, value: value),
+    "binds_name": _hooked(lambda o, table, name, reads: _binds(o, Entry(table, name, "globals"), reads), _ignore),
+    "binds_free": _hooked(lambda o, closure, i, name, reads: _binds(o, Cell(closure[i], name), reads), _ignore),
+    "imported": _hooked(_imported, _ignore),
+    "writes": _hooked(Observer.writes, _first),
+    "puts": _hooked(_puts, _first),
+    "made": _hooked(Observer.own, _first),
+    "context": _hooked(_context, _first),
+    "of_the_frame": _hooked(_of_the_frame, _first),
     "call": _call,
     "update": _update,
     "update_item": _update_item,
@@ -224,6 +198,6 @@ HOOKS = {
     "handled": _handled,
     "slice": slice,
     "index": lambda i: symbols.settled(i) if _watching() is not None else i,
-    "stored": _stored,
-    "removed": _removed,
+    "stored": _at(lambda o, x, i: o.stores(x, (i,))),
+    "removed": _at(Observer.removes),
 }

@@ -8,7 +8,7 @@ import types
 
 from .. import dtypes
 from . import pure, symbols
-from .places import ABSENT, PLAIN
+from .places import PLAIN, found_in
 
 HEAP = 1 << 9  # flag of classes that are made at run time
 SLOT = types.MemberDescriptorType
@@ -18,6 +18,7 @@ rmatmul and rand or ror xor rxor lshift rshift neg pos abs invert iadd isub imul
 bool
 len iter next getitem setitem delitem contains reversed call enter exit index int float complex hash str repr format missing
 getattribute getattr setattr delattr get set delete round length_hint instancecheck subclasscheck array""".split()])
+SPECIAL_NAMES = frozenset(PROTOCOLS)
 C_CALLABLES = (types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType, types.MethodWrapperType,
                types.ClassMethodDescriptorType)
 # Values that hold nothing.
@@ -27,10 +28,8 @@ NEW = (list, dict, set, collections.deque, bytearray, *pure.ITERATORS, collectio
 
 
 def lookup(cls, name):
-    for c in cls.__mro__:
-        if name in c.__dict__:
-            return c.__dict__[name]
-    return ABSENT
+    """An attribute of a class or its bases, as it lies there; ABSENT if there is none."""
+    return found_in(cls.__mro__, name)
 
 
 def table_of(x):

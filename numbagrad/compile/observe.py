@@ -1,9 +1,10 @@
 """Observation: what a captured run reads, writes and calls, noted while it happens.
 
-``Observer.run`` calls a function whose code, and that of every Python function it comes to, has hooks in it (``rewrite``).
-What was there before the run ("outside") is noted as a ``Place`` with the value that was read: together they are what the
-compiled step relies on, no more and no less. What the run itself made ("inside") needs no note. Writes are journaled, so that
-the run can be undone. Calls of C code are taken if ``pure`` knows them; everything else is refused.
+``Observer.call``, while ``watching``, calls a function whose code, and that of every Python function it comes to, has hooks
+in it (``rewrite``). What was there before the run ("outside") is noted as a ``Place`` with the value that was read:
+together they are what the compiled step relies on, no more and no less. What the run itself made ("inside") needs no note.
+Writes are journaled, so that the run can be undone. Calls of C code are taken if ``pure`` knows them; everything else is
+refused.
 
 The library's own code is trusted to tell what it reads, except its layers, which are followed like the user's."""
 
@@ -24,7 +25,7 @@ from . import symbols
 from .calls import Calls
 from .draws import Draw, Drawn
 from .files import CORE, LIBRARY, kind_of_file, trusted
-from .objects import PROTOCOLS, SIMPLE, lookup, named, table_of
+from .objects import SIMPLE, SPECIAL_NAMES, lookup, named, table_of
 from .places import ABSENT, ORIGINALS, After, ClassEntry, Content, Entry, Field, Item, Itself, Length, Lookup
 from .reads import Reads
 from .rewrite import NoSource, rewritten
@@ -33,7 +34,6 @@ from .structure import fields_of, is_record
 WATCHING: dict = {}  # thread -> Observer
 CORE_CODES: dict = {}  # id -> code of the engine's that was entered in a capture: its calls need no look
 _INSIDE = (__file__, *[__file__.replace("observe.py", n) for n in ("hooks.py", "calls.py", "arithmetic.py", "reads.py")])
-_PROTOCOLS = frozenset(PROTOCOLS)
 
 
 class Again(BaseException):
@@ -236,7 +236,7 @@ class Observer(Reads, Calls):
         self.note(Field(f, "__kwdefaults__"), f.__kwdefaults__)
         if f.__kwdefaults__:
             self.content(f.__kwdefaults__)
-        if f.__name__ in _PROTOCOLS and code.co_argcount:
+        if f.__name__ in SPECIAL_NAMES and code.co_argcount:
             cls = type(frame.f_locals[code.co_varnames[0]])
             if lookup(cls, f.__name__) is f:
                 self.note(Lookup(cls, f.__name__), f)
@@ -324,7 +324,9 @@ class Observer(Reads, Calls):
         return x
 
     def new(self, x):
-        """``x`` came out of an operation: if nobody else holds it, it was made by the run."""
+        """``x`` came out of an operation: if nobody else holds it, it was made by the run.
+
+        The caller has it in a variable, which counts as one holder."""
         if x.__class__ not in SIMPLE and sys.getrefcount(x) <= _NOBODY and not isinstance(x, Tensor):
             self.inside[id(x)] = x
         return x

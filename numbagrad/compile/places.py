@@ -7,7 +7,6 @@ True (``alike``)."""
 from __future__ import annotations
 
 import collections
-import operator
 import struct
 import types
 
@@ -181,6 +180,14 @@ class Member(Place):
         return f"{type(self.root).__name__}.{self.name.__name__}"
 
 
+def found_in(classes, name):
+    """What the first of some classes that has an attribute of this name holds under it."""
+    for c in classes:
+        if name in c.__dict__:
+            return c.__dict__[name]
+    return ABSENT
+
+
 class Kind(Place):
     """The class of an object."""
 
@@ -203,10 +210,7 @@ class Lookup(Place):
         return self.root.__mro__, self.name
 
     def get(self):
-        for c in self.root.__mro__:
-            if self.name in c.__dict__:
-                return c.__dict__[self.name]
-        return ABSENT
+        return found_in(*self.classes())
 
     def text(self):
         return f"the class attribute {self.root.__name__}.{self.name}"
@@ -224,11 +228,7 @@ class After(Place):
         return mro[mro.index(this) + 1:] if this in mro else (), name
 
     def get(self):
-        classes, name = self.classes()
-        for c in classes:
-            if name in c.__dict__:
-                return c.__dict__[name]
-        return ABSENT
+        return found_in(*self.classes())
 
     @property
     def key(self):
@@ -259,8 +259,7 @@ class Protocols(Place):
     __slots__ = ()
 
     def get(self):
-        mro = [c.__dict__ for c in self.root.__mro__]
-        return tuple([next((t[n] for t in mro if n in t), ABSENT) for n in self.name])
+        return tuple([found_in(self.root.__mro__, n) for n in self.name])
 
     @property
     def key(self):
@@ -327,18 +326,6 @@ class Keys(Place):
         return "the keys of a dict"
 
 
-class Global(Place):
-    """A value that a function of the library tells, such as the default dtype; ``root`` is the function."""
-
-    __slots__ = ()
-
-    def get(self):
-        return self.root()
-
-    def text(self):
-        return self.name
-
-
 def dict_of(x):
     """The class in C whose methods change a dict, whatever its own class makes of them."""
     return collections.OrderedDict if isinstance(x, collections.OrderedDict) else dict
@@ -347,8 +334,7 @@ def dict_of(x):
 def items_of(x):
     """The items of a container, as they are now."""
     if isinstance(x, dict):
-        pairs = collections.OrderedDict.items(x) if isinstance(x, collections.OrderedDict) else dict.items(x)
-        return tuple([v for pair in pairs for v in pair])
+        return tuple([v for pair in dict_of(x).items(x) for v in pair])
     if isinstance(x, list):
         return tuple(list.__iter__(x))
     return tuple(x)
@@ -438,5 +424,3 @@ class Hooks(Place):
 
 
 CONTAINERS = (dict, list, set, collections.deque, bytearray)
-MUTABLE = (*CONTAINERS, np.ndarray)
-keys_of = operator.methodcaller("keys")

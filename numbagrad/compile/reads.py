@@ -11,7 +11,7 @@ import numpy as np
 from ..tensor import Tensor
 from . import pure
 from .files import trusted
-from .objects import HEAP, PROTOCOLS, SIMPLE, SLOT, VIEWS, lookup, mapping_of, table_of
+from .objects import HEAP, PROTOCOLS, SIMPLE, SLOT, SPECIAL_NAMES, VIEWS, lookup, mapping_of, table_of
 from .places import (
     ABSENT,
     CONTAINERS,
@@ -30,7 +30,6 @@ from .places import (
     Protocols,
 )
 
-_PROTOCOLS = frozenset(PROTOCOLS)
 _ITEMS = tuple([c.__getitem__ for c in (list, dict, collections.OrderedDict, collections.deque, bytearray)])
 
 
@@ -137,7 +136,7 @@ class Reads:
         for c in cls.__mro__:
             if c.__flags__ & HEAP:
                 table = c.__dict__
-                for name in _PROTOCOLS & table.keys():
+                for name in SPECIAL_NAMES & table.keys():
                     f = table[name]
                     if f.__class__ is types.FunctionType and not trusted(f.__code__.co_filename):
                         self.follow(f)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ..kernel.tape import Refusal
 from ..tensor import Tensor
-from .places import ABSENT, CONTAINERS, PLAIN, Content, Entry, dict_of
+from .places import ABSENT, PLAIN, Content, Entry, dict_of
 from .structure import fields_of, flatten, is_record
 
 
@@ -50,13 +50,13 @@ class _Removal:
         self.place.put(ABSENT)
 
 
-def _check(observer, place, value, depth=0):
+def _check(observer, place, value):
     """Refuse values that a replay could not make."""
     if isinstance(value, (Tensor, *PLAIN)) or value is ABSENT:
         return
     if isinstance(value, tuple) or id(value) in observer.inside and (type(value) in (list, dict) or is_record(value)):
         for x in value.values() if isinstance(value, dict) else fields_of(value) if is_record(value) else value:
-            _check(observer, place, x, depth + 1)
+            _check(observer, place, x)
         return
     if id(value) in observer.inside:
         raise Refusal(f"ng.compile: the compiled function keeps a {type(value).__name__} that it made in {place.text()}, which "
@@ -158,5 +158,3 @@ class _Items(_On):
         for i, v in changed:
             self.x[i] = v
 
-
-__all__ = ["CONTAINERS", "Effect", "plan"]

@@ -8,6 +8,9 @@ optimizers, containers, attributes and random states. A compiled step may refuse
 leaves everything as before the call); any other difference is a finding, which ``shrink`` makes smaller. Programs run in
 child processes (``child``) under a watchdog."""
 
+import sys
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parent.parent
+if str(TESTS) not in sys.path:
+    sys.path.insert(0, str(TESTS))

@@ -2,60 +2,12 @@
 
 import argparse
 import collections
-import json
-import os
 import re
-import select
-import signal
-import subprocess
 import sys
-import tempfile
-import time
 
-from . import TESTS
+from watched import Child
 
 SECONDS = 240  # without a word
-
-
-class Child:
-    """One child and the lines it says."""
-
-    def __init__(self, *arguments):
-        environment = {**os.environ, "PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore",
-                "NUMBAGRAD_NUM_THREADS": "1"}
-        self.errors = tempfile.TemporaryFile()
-        self.process = subprocess.Popen([sys.executable, "-m", "compiler.child", *map(str, arguments)], stdout=subprocess.PIPE,
-                                        stderr=self.errors, env=environment, cwd=TESTS)
-        self.rest = b""
-
-    def lines(self):
-        """What the child says until it ends; ["found", "hang" or "crash", last words] is added here."""
-        since = time.monotonic()
-        while True:
-            if select.select([self.process.stdout], [], [], 1.0)[0]:
-                piece = os.read(self.process.stdout.fileno(), 1 << 16)
-                if not piece:
-                    yield ["found", "crash", f"{self.process.wait()}: {self.last_words()}", ""]
-                    return
-                *whole, self.rest = (self.rest + piece).split(b"\n")
-                yield from map(json.loads, whole)
-                since = time.monotonic()
-            elif time.monotonic() - since > SECONDS:
-                self.process.send_signal(signal.SIGABRT)
-                self.process.wait()
-                yield ["found", "hang", self.last_words(), ""]
-                return
-
-    def last_words(self):
-        self.errors.seek(0)
-        return self.errors.read().decode(errors="replace")[-1500:]
-
-    def end(self):
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
-        self.process.stdout.close()
-        self.errors.close()
 
 
 def findings(seed, first, last, small=True, counts=None):
@@ -63,7 +15,9 @@ def findings(seed, first, last, small=True, counts=None):
     counts = collections.Counter() if counts is None else counts
     at, text = first, ""
     while at < last:
-        child, pending = Child(seed, at, last, int(small)), None
+        child = Child("compiler.child", (seed, at, last, int(small)),
+                      {"OMP_NUM_THREADS": "1", "NUMBAGRAD_NUM_THREADS": "1"}, SECONDS)
+        pending = None
         try:
             for what, *more in child.lines():
                 if what == "start":
@@ -80,6 +34,8 @@ def findings(seed, first, last, small=True, counts=None):
                     counts["invalid: " + re.sub(r"case\d+", "case", more[0])[:80]] += 1
                 elif what == "found":
                     pending = at, more[0], more[1], more[2] or text
+                elif what in ("hang", "crash"):
+                    pending = at, what, " ".join(map(str, more)), text
                 elif what == "small":
                     pending = at, *more
                 elif what == "done":

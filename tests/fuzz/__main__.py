@@ -2,72 +2,14 @@
 
 import argparse
 import collections
-import json
-import os
-import select
-import signal
-import subprocess
 import sys
-import tempfile
 import time
 
-from . import TESTS
+from watched import Child
+
 from .judge import FATAL
 
 CPU_SECONDS, WALL_SECONDS = 40, 240
-TICKS = os.sysconf("SC_CLK_TCK")
-
-
-def cpu_seconds(pid):
-    try:
-        with open(f"/proc/{pid}/stat") as f:
-            fields = f.read().rpartition(")")[2].split()
-    except OSError:
-        return 0.0
-    return (int(fields[11]) + int(fields[12])) / TICKS
-
-
-class Child:
-    """One child and the lines it says."""
-
-    def __init__(self, seed, first, last, threads, compare, names):
-        environment = {**os.environ, "PYTHONPATH": str(TESTS), "MALLOC_PERTURB_": "165", "OMP_NUM_THREADS": str(threads),
-                       "PYTHONWARNINGS": "ignore", "NUMBAGRAD_KEEP_FREED_MEMORY": "0"}
-        command = [sys.executable, "-m", "fuzz.child", *map(str, (seed, first, last, threads, int(compare))), *names]
-        self.errors = tempfile.TemporaryFile()
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.errors, env=environment, cwd=TESTS)
-        self.rest = b""
-
-    def lines(self):
-        """What the child says until it ends; ["hang"] and ["crash", signal or status, last words] are added here."""
-        cpu, wall = cpu_seconds(self.process.pid), time.monotonic()
-        while True:
-            if select.select([self.process.stdout], [], [], 1.0)[0]:
-                piece = os.read(self.process.stdout.fileno(), 1 << 16)
-                if not piece:
-                    yield ["crash", self.process.wait(), self.last_words()]
-                    return
-                *whole, self.rest = (self.rest + piece).split(b"\n")
-                yield from map(json.loads, whole)
-                cpu, wall = cpu_seconds(self.process.pid), time.monotonic()
-            elif cpu_seconds(self.process.pid) - cpu > CPU_SECONDS or time.monotonic() - wall > WALL_SECONDS:
-                self.process.send_signal(signal.SIGABRT)  # faulthandler prints where it is
-                self.process.wait()
-                yield ["hang", self.last_words()]
-                return
-
-    def last_words(self):
-        self.errors.seek(0)
-        text = self.errors.read().decode(errors="replace")
-        frames = [line.strip() for line in text.splitlines() if "File " in line]
-        return " < ".join(frames[:3]) or text[-300:]
-
-    def end(self):
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
-        self.process.stdout.close()
-        self.errors.close()
 
 
 def findings(seed, first, last, threads=1, compare=True, names=(), seconds=None):
@@ -75,7 +17,8 @@ def findings(seed, first, last, threads=1, compare=True, names=(), seconds=None)
     stop = None if seconds is None else time.monotonic() + seconds
     at, text, ours = first, "", True
     while at < last:
-        child = Child(seed, at, last, threads, compare, names)
+        environment = {"MALLOC_PERTURB_": "165", "OMP_NUM_THREADS": str(threads), "NUMBAGRAD_KEEP_FREED_MEMORY": "0"}
+        child = Child("fuzz.child", (seed, at, last, threads, int(compare), *names), environment, WALL_SECONDS, CPU_SECONDS)
         try:
             for what, *more in child.lines():
                 if what == "start":
