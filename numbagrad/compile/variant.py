@@ -179,6 +179,7 @@ class Variant:
         self.numbers = o.numbers = Numbers() if self.given_numbers or self.counters else None
         try:
             with recording(r), o.watching():
+                r.aside = o.frames.aside
                 swapped = self._stand_in(r, every)
                 given, (args, kwargs) = _as_leaves(leaves, args, kwargs, self.structure, self.given_numbers)
                 if self.numbers is not None:
