@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import os
 import sys
@@ -13,7 +14,7 @@ import numpy as np
 
 from .. import storage
 from ..autograd import graph
-from ..kernel import tape
+from ..kernel import jit, tape
 from ..kernel.tape import Fake
 from ..optim import optimizer as optimizers
 from ..tensor import Tensor, contiguous_strides, raw
@@ -22,6 +23,7 @@ from .backward import Backward, Spent
 from .capture import CaptureError, Recorder, Refresher, recording, undo
 from .guards import Guards
 from .ir import INPUT, KEPT, OUTPUT, STATE, TEMPORARY
+from .kin import MOST, Form
 from .observe import Again, Observer
 from .places import PLAIN, Content, Entry, Hooks, Itself, Member, State, alike
 from .program import Program, prepare_hosts
@@ -29,6 +31,7 @@ from .replays import plan
 from .signature import difference, signature
 from .structure import MISS, fields_of, flatten, is_record, mode_key, opened, rebuild, with_symbols
 from .symbols import Numbers
+from .words import compare
 
 MOST_RUNS = 1000  # of one capture: each finds functions that the one before did not know
 
@@ -74,6 +77,8 @@ class Variant:
             self.proven, self.unproven = True, self.unproven - moved
             if not self.unproven:
                 self.signature = None
+                self.owner.forms = [*self.owner.forms, self.form][-MOST:]
+                self.form = None
             return True
         if moved:  # followed numbers went ways that are not followed: they are fixed from now on
             self.owner.closed.update([k if k < len(numbers) else self.counters[k - len(numbers)].key for k in moved])
@@ -105,7 +110,7 @@ class Variant:
         if again is not None:
             self.dynamic, self.reached = dict(again.dynamic), set(again.reached)
         else:
-            for v in self.owner.variants:
+            for v in {id(v.guards): v for v in self.owner.variants}.values():
                 self._learn(v)
         self.owner.drawn.again()
         self.observer = Observer(dynamic=self.dynamic, drawn=self.owner.drawn)
@@ -123,7 +128,8 @@ class Variant:
     def _learn(self, other):
         """What changed since another variant was captured will change again: tensors at such places are inputs."""
         self.dynamic.update(other.dynamic)
-        for place, value in other.guards.pairs:
+        guards = other.guards
+        for place, value in guards.asked if compare()(guards.table.address) else guards.pairs:
             if place.__class__ is State:
                 now = place.get()
                 if not alike(now[:2], value[:2]) and alike(now[2:], value[2:]):
@@ -224,8 +230,18 @@ class Variant:
         self.first_numbers = [*self.given_numbers, *[p.get() for p in self.counters]]
         self.proven, self.unproven = False, set(range(len(self.first_numbers)))
         self.number_types = [type(v).__name__ for v in self.given_numbers] + [type(p.get()).__name__ for p in self.counters]
-        self.guards = Guards([*o.reads.values(), *o.unchanged, *self._of_tensors()])
+        self._guarded(o, [*o.reads.values(), *o.unchanged, *self._of_tensors()])
         self.observer = None
+
+    def _guarded(self, o, pairs):
+        """Guard what was read; a proven variant of the same form proves this one, and lends it its guards."""
+        self.form = form = Form(self, pairs, o.log)
+        kin = [f for f in self.owner.forms if f.places == form.places]
+        kin = next((f for f in reversed(kin) if f.holds(form)), None)
+        self.guards = form.guards = Guards(pairs) if kin is None else kin.guards
+        if kin is not None and self.numbers is None and any(
+                [f.proves(form) for f in self.owner.forms if f.guards is kin.guards]):
+            self.proven, self.signature, self.form = True, None, None
 
     def _stand_in(self, r, leaves):
         """Give the arguments memory of their own for the capture, so that no address of theirs is taken for another's.
@@ -277,7 +293,7 @@ class Variant:
         outs = [*outs, *self._argument_gradients(r, leaves, given)]
         written = {b for c in r.calls for b in c.writes}
         self.aliases = _aliases(leaves, written, r, swapped)
-        self._keep_state(r, outs)
+        self._keep_state(r, outs, swapped)
         outputs, self.results = [], []
         for t in outs:
             if not isinstance(t, Tensor):
@@ -353,19 +369,21 @@ class Variant:
                 return ("view", i, t._ptr - leaf._ptr, t)
         return ("view", None, t._ptr, t)
 
-    def _keep_state(self, r, outs):
+    def _keep_state(self, r, outs, swapped):
         """Give real memory to what outlives the call: gradients, new optimizer states."""
         self.gradients, self.states_of = [], set()
         known = self.observer.tensors
         for key, (t, _, _) in list(r.leaves.items()):
             if t._buf.__class__ is Fake or (id(t) in r.born and id(t) not in known):
                 del r.leaves[key]  # made inside: nobody can look at its gradient afterwards
+        touched = {id(b.obj) for c in r.calls for b in c.buffers()} | {id(t._buf) for t in outs if isinstance(t, Tensor)} | {
+            id(buf) for _, buf, _ in swapped}
         for t, before, _ in r.leaves.values():
             g = t._grad
             if g is not before:
-                self.gradients.append((t, g))
                 if g is not None and g._buf.__class__ is Fake:
-                    self._real(r, g)
+                    g = t._grad = self._gradient(r, t, g, touched)
+                self.gradients.append((t, g))
         for optimizer, before in r.optimizers.values():
             for p, state in optimizer.state.items():
                 for v in state.values() if isinstance(state, dict) else ():
@@ -378,6 +396,22 @@ class Variant:
                     del v
                 del state, p
             del before
+
+    def _gradient(self, r, leaf, g, touched):
+        """What stays as the gradient of ``leaf`` in the place of ``g``: the tensor that other variants leave there, if it is of
+        the same form and the run (or one of its arguments or results) does not touch it; so they are each other's "before"."""
+        b = r.buffers[id(g._buf)]
+        _, kept, array = self.owner.gradients.get(id(leaf), (leaf, None, None))
+        if kept is not None and kept._buf is array and id(array) not in touched and b.array is None and _form(
+                kept, array, storage.address(array)) == _form(g, b.obj, b.base):
+            b.role, b.array = KEPT, array
+            r.buffers[id(array)] = b
+            touched.add(id(array))
+            return kept
+        self._real(r, g)
+        if kept is None:
+            self.owner.gradients[id(leaf)] = leaf, g, g._buf
+        return g
 
     def _real(self, r, t):
         """Real memory for a tensor that was made in the capture and stays."""
@@ -492,6 +526,11 @@ class Variant:
         call.build(self)
         return self
 
+    @functools.cached_property
+    def ready(self):
+        """The guards alone: None, or MISS."""
+        return jit.define_again(self.probe, "call", dict(self.env))
+
     def first(self, leaves, numbers=()):
         """The run that belongs to the capture: gradients are put back as they were, then it is a call like any other."""
         for t, before in self.before:
@@ -582,6 +621,11 @@ def _as_leaves(leaves, args, kwargs, structure, numbers):
         else:
             given[id(t)] = i
     return (given, leaves), rebuild(structure, iter(leaves), iter(numbers)) if replaced else (args, kwargs)
+
+
+def _form(t, memory, base):
+    """What a tensor is beside its memory."""
+    return (t.__class__, t._shape, t._strides, t._kind, t._rg, t._node, t._ptr - base, memory.size)
 
 
 def _restore_numbers(planted):
