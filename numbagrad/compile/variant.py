@@ -17,11 +17,12 @@ from ..kernel import tape
 from ..kernel.tape import Fake
 from ..optim import optimizer as optimizers
 from ..tensor import Tensor, contiguous_strides, raw
-from . import call, explain, passes
+from . import call, explain, late, passes
 from .backward import Backward, Spent
 from .capture import CaptureError, Recorder, Refresher, recording, undo
 from .guards import Guards
 from .ir import INPUT, KEPT, OUTPUT, STATE, TEMPORARY
+from .lines import Missed
 from .observe import Again, Observer
 from .places import PLAIN, Content, Entry, Hooks, Itself, Member, State, alike
 from .program import Program, prepare_hosts
@@ -47,8 +48,8 @@ if hasattr(os, "register_at_fork"):
 class Variant:
     """A captured and compiled call; ``fast(*args)`` runs it or returns ``MISS``."""
 
-    def __init__(self, owner, args, kwargs):
-        self.owner = owner
+    def __init__(self, owner, args, kwargs, forced=()):
+        self.owner, self.forced = owner, forced
         leaves, self.given_numbers = [], []
         self.structure = opened(flatten((args, kwargs), leaves), self.given_numbers, owner.open)
         self.shapes, self.shared = tuple([t._shape for t in leaves]), shared(leaves)
@@ -62,6 +63,7 @@ class Variant:
         Whether it is the same; a number that is followed has to have another value once, so that it shows where it was not."""
         other = object.__new__(Variant)
         other.owner, other.structure, other.mode, other.given_numbers = self.owner, self.structure, self.mode, list(numbers)
+        other.forced = self.decisions
         now = [*numbers, *[p.get() for p in self.counters]]
         moved = {k for k, (a, b) in enumerate(zip(now, self.first_numbers)) if not alike(a, b)} & self.unproven
         if self.proven and not moved or self._overlaps(leaves):
@@ -84,6 +86,10 @@ class Variant:
         raise CaptureError(f"ng.compile: {label}{where} came out otherwise when the same call was captured a second time: "
                            "something in it changes by itself. Keep it out of the compiled function, or pass fallback=True to "
                            "run it eagerly.")
+
+    def may_decide(self, known):
+        """Whether values of tensors may decide as they did in the capture, where some outcomes are known."""
+        return all([a == b for a, b in zip(self.decisions, known)])
 
     # --- capture
 
@@ -108,7 +114,8 @@ class Variant:
             for v in self.owner.variants:
                 self._learn(v)
         self.owner.drawn.again()
-        self.observer = Observer(dynamic=self.dynamic, drawn=self.owner.drawn)
+        self.guessed = None
+        self.observer = Observer(dynamic=self.dynamic, drawn=self.owner.drawn, forced=self.forced)
         for _ in range(MOST_RUNS):
             try:
                 self._run(args, kwargs, leaves, again is not None)
@@ -176,7 +183,8 @@ class Variant:
         self.counters = [p for p in self.dynamic.values() if not isinstance(p.get(), Tensor)]
         every = [*leaves, *[leaves[i]._grad for i in self.hidden], *[p.get() for p in self.places]]
         swapped, outs, r, planted = [], [], Recorder(), []
-        self.numbers = o.numbers = Numbers() if self.given_numbers or self.counters else None
+        self.numbers = o.numbers = Numbers(self.forced) if self.given_numbers or self.counters else None
+        r.observer = o
         try:
             with recording(r), o.watching():
                 swapped = self._stand_in(r, every)
@@ -193,6 +201,7 @@ class Variant:
                 self._returned(o, result)
                 del result
                 self.numbers, self.draws = o.numbers, o.draws
+                self.decisions = [] if o.numbers is None else list(o.numbers.decisions)
                 self.effects = plan(o, outs)
                 self._differentiable(r, outs, given)
             if o.refusal is not None:
@@ -201,8 +210,11 @@ class Variant:
             o.undo()
             _restore_numbers(planted)
             if not only and self._opened(o, written):
+                self.guessed = None
                 raise Again
             self.signature = signature(r, [*o.tensors.values(), *self.fixed.values()])
+            if not only and o.numbers is not None and o.numbers.cells:
+                self._guess(o)
             if only:
                 r.restore_versions()
                 undo([(t, g) for t, g, _ in r.leaves.values()], r.optimizers.values())
@@ -211,8 +223,10 @@ class Variant:
             found = [t for t in every if id(t) in o.tensors and id(t) not in self.reached]
             if found:  # they stay as they are in the next run
                 self.reached.update(map(id, found))
+                self.guessed = None
                 raise Again
         except BaseException:
+            self.owner.assumed = [] if o.numbers is None else list(o.numbers.decisions)
             o.undo()
             _restore_numbers(planted)
             r.restore_versions()
@@ -225,6 +239,17 @@ class Variant:
         self.number_types = [type(v).__name__ for v in self.given_numbers] + [type(p.get()).__name__ for p in self.counters]
         self.guards = Guards([*o.reads.values(), *o.unchanged, *self._of_tensors()])
         self.observer = None
+
+    def _guess(self, o):
+        """Values of tensors are not known yet, and another guess for them must lead to the same step: run once more with it."""
+        seen = self.signature, self.result_structure, [e.structure for e in self.effects]
+        if self.guessed is None:
+            self.guessed, o.shift, o.forced = seen, 1, self.decisions
+            raise Again
+        if seen[1:] != self.guessed[1:] or (found := difference(self.guessed[0], seen[0])):
+            label, line = found if seen[1:] == self.guessed[1:] else ("an effect or a result", None)
+            raise tape.Refusal(f"ng.compile: {label}{'' if line is None else ' at {}:{}'.format(*line)} needs the values of a "
+                               "tensor in a way that is not followed. Keep them tensors, or pass fallback=True to run it eagerly")
 
     def _stand_in(self, r, leaves):
         """Give the arguments memory of their own for the capture, so that no address of theirs is taken for another's.
@@ -290,6 +315,8 @@ class Variant:
                 self.results.append((outputs.index(b), t._ptr - b.base, t._n, t._shape, t._strides, t._kind, type(t)))
             else:
                 self.results.append(self._alias(t, b, r, leaves, given[0]))
+        if self.numbers is not None:
+            late.forget(self.numbers, outs, r.calls)
         self.eager_peak = explain.eager_peak(r.calls)
         roots = set(outputs)
         if self.backward is not None:
@@ -303,8 +330,8 @@ class Variant:
                     b.role = OUTPUT
                     outputs.append(b)
         self.outputs = outputs
-        calls = passes.optimize(passes.live(calls, set(outputs)))
-        self.program = Program(calls, inputs, outputs, self.owner.arena, getattr(self.owner, "__name__", "step"))
+        calls, first, cells = late.divided(passes.live(calls, set(outputs)), self.numbers)
+        self.program = Program(calls, inputs, outputs, self.owner.arena, getattr(self.owner, "__name__", "step"), first, cells)
         if self.backward is not None:
             self.backward.build(r, later, leaves, self)
         self._guards(r, leaves)
@@ -495,8 +522,10 @@ class Variant:
         """The run that belongs to the capture: gradients are put back as they were, then it is a call like any other."""
         for t, before in self.before:
             t._grad = before
-        self.before = self.states = None
+        states, self.before, self.states = self.states, None, None
         result = self.fast(*leaves, *numbers)
+        if result.__class__ is Missed:
+            undo((), states)
         if result is MISS:
             changed = self.guards.difference()
             changed = f" ({changed[0].text()} was {changed[1]!r}, is {changed[0].get()!r})" if changed else ""
