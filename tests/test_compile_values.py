@@ -152,8 +152,8 @@ def texts(t, x, y):
     t.skipped += 1
     v = loss.item()
     t.log.append(f"{t.skipped:>3}: {v:.4f} {v!r} {loss:.2f}")
-    t.log.append("%d: %.3f" % (t.skipped, v) + " %5.1f" % v)
-    t.log.append("loss {:.3e} of {n}".format(v, n=t.skipped) + str(v))
+    t.log.append("%d: %.3f" % (t.skipped, v) + " %5.1f" % v)  # noqa: UP031
+    t.log.append(f"loss {v:.3e} of {t.skipped}" + str(v))
     return "a" + repr(v) + f"{x.shape[0]}"
 
 
@@ -260,7 +260,8 @@ def test_values_need_no_variants(step, capsys):
 def test_numbers_are_exact():
     f = ng.compile(lambda x, i, h: (x[0].item(), x.sum().item(), i.max().item(), i.tolist(), h.item()))
     for k in range(3):
-        x, i, h = ng.tensor([0.1 * k, 1e-30], dtype=ng.float32), ng.tensor([2**53 + k, -5]), ng.tensor(0.1 * k, dtype=ng.bfloat16)
+        x, i = ng.tensor([0.1 * k, 1e-30], dtype=ng.float32), ng.tensor([2**53 + k, -5])
+        h = ng.tensor(0.1 * k, dtype=ng.bfloat16)
         assert f(x, i, h) == (x[0].item(), x.sum().item(), 2**53 + k, [2**53 + k, -5], h.item())
 
 
@@ -350,3 +351,55 @@ def test_results_of_one_variant_do_not_wait_for_the_next_call():
     f = ng.compile(lambda x: (x.sum().item(), x.sum()))
     kept = [f(ng.full((3,), float(k))) for k in range(4)]
     assert [v for v, _ in kept] == [t.item() for _, t in kept] == [0, 3, 6, 9]
+
+
+# --- gradients that somebody holds ------------------------------------------------------------------------------------
+
+def holding(keep, compiled, calls=6):
+    ng.manual_seed(0)
+    model = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1))
+    opt = ng.optim.SGD(model.parameters(), lr=0.1)
+
+    def step(x):
+        opt.zero_grad()
+        loss = model(x).pow(2).sum()
+        loss.backward()
+        opt.step()
+        return loss.detach()
+    f, held = ng.compile(step) if compiled else step, []
+    for k in range(calls):
+        f(ng.full((1, 2), 1.0 + k))
+        keep(held, model, k)
+    return [np.array(h) for h in held], [p.grad.numpy() for p in model.parameters()], [
+        p.detach().numpy() for p in model.parameters()]
+
+
+@pytest.mark.parametrize("keep", [
+    lambda held, m, k: held.extend([p.grad for p in m.parameters()]),
+    lambda held, m, k: held.append(m[0].weight.grad.detach()),
+    lambda held, m, k: held.append(m[0].weight.grad[1:]),
+    lambda held, m, k: held.append(m[0].bias.grad.numpy()),
+    lambda held, m, k: held.append(m[2].weight.grad) if k == 2 else None,
+    lambda held, m, k: (held.append(m[2].weight.grad), m.zero_grad()) if k < 5 else None,
+    lambda held, m, k: (held.append(m[2].weight.grad), held.pop(0)) if k else held.append(m[0].weight.grad),
+], ids=["all", "detached", "a view", "an array", "one", "dropped", "the last"])
+def test_gradients_that_are_held_stay_as_they_are(keep):
+    for a, b in zip(holding(keep, True), holding(keep, False)):
+        assert len(a) == len(b)
+        for x, y in zip(a, b):
+            np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6)
+
+
+def test_gradients_that_nobody_holds_keep_their_memory():
+    model = nn.Linear(2, 2)
+
+    @ng.compile
+    def step(x):
+        model.zero_grad()
+        model(x).sum().backward()
+    step(ng.ones(1, 2))
+    places = set()
+    for _ in range(5):
+        step(ng.ones(1, 2))
+        places.add(model.weight.grad.data_ptr())
+    assert len(places) == 1

@@ -123,8 +123,8 @@ def text_of(self):
         body += [f"failed = walk(header, 0, {p.count})", "if failed >= 0:", "    program.failed(failed)"]
     else:
         objects = [f"a{i}._buf, " for i, _ in self.arguments] + [f"o{k}, " for k in range(len(self.outputs))]
-        body += [f"program.objects = ({''.join(objects)})", *(
-            ["program.run()"] if not p.first else [SAVE, "program.run(0)", BETWEEN, "program.run(1)"]), "program.objects = None"]
+        runs = [SAVE, "program.run(0)", BETWEEN, "program.run(1)"] if p.first else ["program.run()"]
+        body += [f"program.objects = ({''.join(objects)})", *runs, "program.objects = None"]
     used = [name for _, name in p.symbolic]
     if used or p.middle:
         env["NUMBERS"] = p.memory.data.cast("B").cast("d")
@@ -167,7 +167,7 @@ def text_of(self):
             made.append(f"r{k}")
             continue
         if res[0] == "copy":
-            env[f"fixed{k}"] = _fixed(*res[1:])
+            env[f"fixed{k}"] = fixed(*res[1:])
             made.append(f"fixed{k}.clone()")
             continue
         if res[0] == "view":
@@ -293,7 +293,7 @@ def _given(args):
     return tuple([a for a in args if a is not MISS])
 
 
-def _fixed(array, offset, t):
+def fixed(array, offset, t):
     """A tensor like ``t`` in memory that stays, ``offset`` bytes from its start."""
     return raw(array, storage.address(array) + offset, t._n, t._shape, t._strides, t._kind, [0])
 

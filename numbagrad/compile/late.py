@@ -45,13 +45,14 @@ def values(recorder, t):
     b = recorder.buffers[id(kept._buf)]
     b.role, b.array = KEPT, np.zeros(max(kept._n, 1), kind.replace("?", "i") + "8")
     numbers = o.symbolic()
-    label = next((c.label or c.name for c in reversed(recorder.calls[:-1]) if recorder.buffers[id(t._buf)] in c.writes), None)
+    made = recorder.buffers[id(t._buf)]
+    label = next((c.label or c.name for c in reversed(recorder.calls[:-1]) if made in c.writes), None)
     found = [numbers.read(guess(len(numbers.cells), kind, label, o.shift), b, i) for i in range(kept._n)]
     return [numbers.fixed(f"bool({s.name})", bool(s.plain), [s]) for s in found] if kind == "?" else found
 
 
 def forget(numbers, outs, calls):
-    """Let what is read into memory for numbers that nobody needs be dropped: neither results ``outs``, nor calls, nor decisions."""
+    """Drop what is read into memory for numbers that nobody needs: neither results ``outs``, nor calls, nor decisions."""
     taken = [v for c in calls for v in (*(getattr(c, "values", None) or ()), *(getattr(c, "shared", None) or ()))]
     needed = set(numbers.deciding).union(*[s.roots for s in (*outs, *taken) if isinstance(s, Symbol)])
     for b in {*numbers.cells.values()} - {b for name, b in numbers.cells.items() if name in needed}:

@@ -194,7 +194,7 @@ class Program:
 
     def _assemble(self, lowered, name):
         words, relocations, rows, self.live, self.symbolic, self.middle = [], [], [], [], [], []
-        self.row_of = []
+        self.row_of, self.slots = [], {}  # slots: places of the addresses of memory that is kept
 
         def put(value):
             at = len(words)
@@ -207,6 +207,8 @@ class Program:
                     relocations.append((at, self.number[b], value.offset))
                     words.append(0)
                 else:
+                    if b.role == KEPT:
+                        self.slots.setdefault(b, []).append(at)
                     words.append(self.address(b) + value.offset)
             elif value.__class__ is float:
                 words.append(struct.unpack("=q", struct.pack("=d", value))[0])
@@ -311,6 +313,11 @@ class Program:
         table[:5] = address(self.rows) + 32 * (row + 1), count, address(offsets), address(waits), address(done)
         self.rows[row, 1], self.rows[row, 3] = address(table), min(threads.get_num_threads(), count)
         return table, offsets, waits, done
+
+    def move(self, b, by):
+        """Kept memory lies elsewhere from now on; the caller holds the lock."""
+        for at in self.slots.get(b, ()):
+            self.memory[at] += by
 
     # --- running
 

@@ -20,8 +20,8 @@ class Numbers:
     """The arithmetic of one capture, in its order: ``lines`` are (name or None for a check, expression, names that it uses,
     outcome of a check).
 
-    Numbers read from tensors are there only when their kernels have run (``cells``: {name: buffer they are read from}; ``late``:
-    their names and those of what is computed from them). Truth values of these are ``decisions``: what they are in a call is
+    Numbers read from tensors are there only when their kernels have run (``cells``: {name: buffer they are read from};
+    ``late``: their names and those of what is computed from them). Truth values of these are ``decisions``: what they are in a call is
     not known when it is captured, so one outcome is assumed (those in ``forced`` first), and looked at in every run."""
 
     def __init__(self, forced=()):
@@ -87,14 +87,14 @@ class Numbers:
     def _decided(self, outcome, symbols):
         """The outcome that a capture takes for a truth value which exists only when the step has run."""
         if type(outcome) is not bool:
-            raise Refusal(f"ng.compile: a number read from a tensor at {graph.user_line()} needs the values of that tensor, which "
-                          "exist only when the step runs: it may be computed with, compared, stored, printed and returned, but "
-                          "not be a size, an index or a key. Keep it out of the compiled function, or pass fallback=True to "
-                          "run it eagerly")
+            raise Refusal(f"ng.compile: a number read from a tensor at {graph.user_line()} needs the values of that tensor, "
+                          "which exist only when the step runs: it may be computed with, compared, stored, printed and "
+                          "returned, but not be a size, an index or a key. Keep it out of the compiled function, or pass "
+                          "fallback=True to run it eagerly")
         k = len(self.decisions)
         if k == MOST_DECISIONS:
-            raise Refusal(f"ng.compile: the compiled function decides on values of tensors more than {MOST_DECISIONS} times, last "
-                          f"at {graph.user_line()}. Use ng.where for choices by value, or pass fallback=True to run it eagerly")
+            raise Refusal("ng.compile: the compiled function decides on values of tensors more than "
+                          f"{MOST_DECISIONS} times, last at {graph.user_line()}. Use ng.where for choices by value, or pass fallback=True to run it eagerly")
         self.decisions.append(self.forced[k] if k < len(self.forced) else outcome)
         self.deciding.update(*[s.roots for s in symbols])
         return self.decisions[k]
@@ -139,7 +139,9 @@ def plain(x):
 
 def float_of(s):
     """``float(s)``."""
-    return s if isinstance(s, SymFloat) else float(s) if not isinstance(s, Symbol) else s.numbers.make("float({})", float(s.plain), s)
+    if not isinstance(s, Symbol):
+        return float(s)
+    return s if isinstance(s, SymFloat) else s.numbers.make("float({})", float(s.plain), s)
 
 
 def guess(f, *args):
@@ -217,8 +219,8 @@ SymInt = type("SymInt", (Symbol, int), {**_METHODS, **_OWN, **_INT, "numerator":
                                         "__invert__": _unary("(~{})", operator.invert),
                                         "__doc__": "An int that changes from call to call."})
 _TEXT = {n: _fixing(getattr(str, n)) for n in dir(str) if callable(getattr(str, n)) and n not in (
-    "__new__", "__init__", "__class__", "__init_subclass__", "__subclasshook__", "__getattribute__", "__setattr__", "__delattr__",
-    "__dir__", "__getnewargs__", "__reduce__", "__reduce_ex__", "__sizeof__", "__getstate__")}
+    "__new__", "__init__", "__class__", "__init_subclass__", "__subclasshook__", "__getattribute__", "__setattr__",
+    "__delattr__", "__dir__", "__getnewargs__", "__reduce__", "__reduce_ex__", "__sizeof__", "__getstate__")}
 SymStr = type("SymStr", (Symbol, str), {**_TEXT, "__doc__": "A text with numbers in it that change from call to call."})
 
 _MATH = {f: f"math.{n}({{}})" for n, f in vars(math).items() if callable(f) and n not in (

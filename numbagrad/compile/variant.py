@@ -17,7 +17,7 @@ from ..kernel import tape
 from ..kernel.tape import Fake
 from ..optim import optimizer as optimizers
 from ..tensor import Tensor, contiguous_strides, raw
-from . import call, explain, late, passes
+from . import call, explain, held, late, passes
 from .backward import Backward, Spent
 from .capture import CaptureError, Recorder, Refresher, recording, undo
 from .guards import Guards
@@ -246,10 +246,12 @@ class Variant:
         if self.guessed is None:
             self.guessed, o.shift, o.forced = seen, 1, self.decisions
             raise Again
-        if seen[1:] != self.guessed[1:] or (found := difference(self.guessed[0], seen[0])):
-            label, line = found if seen[1:] == self.guessed[1:] else ("an effect or a result", None)
-            raise tape.Refusal(f"ng.compile: {label}{'' if line is None else ' at {}:{}'.format(*line)} needs the values of a "
-                               "tensor in a way that is not followed. Keep them tensors, or pass fallback=True to run it eagerly")
+        found = difference(self.guessed[0], seen[0]) if seen[1:] == self.guessed[1:] else ("an effect or a result", None)
+        if found is not None:
+            label, line = found
+            where = "" if line is None else " at {}:{}".format(*line)
+            raise tape.Refusal(f"ng.compile: {label}{where} needs the values of a tensor in a way that is not followed. Keep "
+                               "them tensors, or pass fallback=True to run it eagerly")
 
     def _stand_in(self, r, leaves):
         """Give the arguments memory of their own for the capture, so that no address of theirs is taken for another's.
@@ -476,6 +478,7 @@ class Variant:
         r.restore_versions()
         touched = {b for c in r.calls for b in c.buffers()}
         self.keep = [b.obj for b in touched if b.role == STATE]
+        self.kept = {b for b in r.buffers.values() if b.role == KEPT and b.array is not None}
 
     def _of_tensors(self):
         """(place, value) of the tensors and optimizers that the step reaches: what they are, hooks, gradients, states."""
@@ -516,7 +519,20 @@ class Variant:
     def build(self):
         """Make ``fast`` (given the tensors of the arguments) and, for plain arguments, ``bound``, the owner's own call."""
         call.build(self)
+        self.guards.watch(held.watch(self))
         return self
+
+    def renewed(self, before, now):
+        """Kept memory was replaced."""
+        env = self.fast.__globals__
+        for k, (i, others) in enumerate(self.apart):
+            if id(before) in others:
+                self.apart[k] = i, others - {id(before)} | {id(now)}
+                env[f"others{i}"] = self.apart[k][1]
+        for k, res in enumerate(self.results):
+            if res[0] == "copy" and res[1] is before:
+                self.results[k] = "copy", now, *res[2:]
+                env[f"fixed{k}"] = call.fixed(*self.results[k][1:])
 
     def first(self, leaves, numbers=()):
         """The run that belongs to the capture: gradients are put back as they were, then it is a call like any other."""

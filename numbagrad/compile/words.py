@@ -51,6 +51,13 @@ TEXT = """def same(header):
     for i in range(h[1]):
         if ptr_i8(words[2 * i])[0] != words[2 * i + 1]:
             return 0
+    rows = ptr_i8(h[2])
+    for i in range(h[3]):
+        count = rows[6 * i + 1]
+        if ptr_i8(rows[6 * i + 2])[0] == rows[6 * i + 3]:
+            count += 1
+        if ptr_i8(rows[6 * i])[0] != count or ptr_i8(rows[6 * i + 4])[0] != rows[6 * i + 5]:
+            return 0
     return 1
 """
 
@@ -67,19 +74,21 @@ def _byte(address):
 @functools.cache
 def compare():
     """Native ``same(header)`` of a ``Table``: 1 if all words are as they were."""
-    return jit.compile_source(TEXT, "same", "i", {}, "words 1", returns=True).entry
+    return jit.compile_source(TEXT, "same", "i", {}, "words 2", returns=True).entry
 
 
 class Table:
-    """(address, word) pairs that one native call compares."""
+    """(address, word) pairs that one native call compares, and ``rows`` of gradients (see ``held``): the address of a count of
+    references, what it is but for one if the word at the third is the fourth; another such address, what it is."""
 
     def __init__(self):
-        self.header = np.zeros(2, np.int64)
+        self.header = np.zeros(4, np.int64)
         self.address = self.header.ctypes.data
 
-    def fill(self, pairs):
+    def fill(self, pairs, rows=()):
         self.words = np.array([w for pair in dict.fromkeys(pairs) for w in pair], np.int64)
-        self.header[:] = self.words.ctypes.data, len(self.words) // 2
+        self.rows = np.array(rows, np.int64).reshape(-1)
+        self.header[:] = self.words.ctypes.data, len(self.words) // 2, self.rows.ctypes.data, len(self.rows) // 6
 
 
 def words_of(place, value):
@@ -236,6 +245,19 @@ def _layout():
     found.classes = _try_classes()
     found.fields = _try_functions()
     return found
+
+
+def counts_are_known():
+    """Whether the first word of an object counts the references to it."""
+    layout = _layout()
+    if not hasattr(layout, "counts"):
+        x = object()
+        seen = [word(id(x))]
+        y = [x, x]
+        seen.append(word(id(x)))
+        del y
+        layout.counts = layout.slots and [*seen, word(id(x))] == [seen[0], seen[0] + 2, seen[0]]
+    return layout.counts
 
 
 def _try_lists():
