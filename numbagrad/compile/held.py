@@ -10,7 +10,8 @@ import numpy as np
 
 from .. import storage
 from ..tensor import Tensor, raw
-from .words import counts_are_known, slot_of, word
+from .places import Member
+from .words import slot_of, word
 
 
 class Gradient:
@@ -24,11 +25,13 @@ class Gradient:
         """Take the references of now, all of which are the step's own but that of the leaf, for what they have to be."""
         t = self.variant.gradients[self.number][0]
         at, memory = id(self.variant.gradients[self.number][1]), id(self.buffer.array)
-        self.row = [at, word(at) - (id(t._grad) == at), id(t) + slot_of(Tensor._grad), at, memory, word(memory)]
+        # The leaf's, and that of a call which is given the gradient that was there before.
+        more = 1 + (Member(t, Tensor._grad).key in self.variant.dynamic)
+        self.row = [at, word(at) - (id(t._grad) == at), id(t) + slot_of(Tensor._grad), more, memory, word(memory)]
 
     def held(self):
-        at, count, slot, _, memory, others = self.row
-        return word(at) != count + (word(slot) == at) or word(memory) != others
+        at, count, slot, more, memory, others = self.row
+        return word(at) != count + more * (word(slot) == at) or word(memory) != others
 
     def renew(self):
         """Other memory, and another tensor, for what the next call computes."""
@@ -55,6 +58,3 @@ def watch(variant):
             found.append((k, by_array[id(g._buf)]))
         del g
     return [Gradient(variant, k, b) for k, b in found]
-
-
-__all__ = ["Gradient", "counts_are_known", "watch"]

@@ -52,7 +52,7 @@ def values(recorder, t):
 
 
 def forget(numbers, outs, calls):
-    """Drop what is read into memory for numbers that nobody needs: neither results ``outs``, nor calls, nor decisions."""
+    """Drop what is read for numbers that nobody needs: neither results ``outs``, nor calls, nor decisions."""
     taken = [v for c in calls for v in (*(getattr(c, "values", None) or ()), *(getattr(c, "shared", None) or ()))]
     needed = set(numbers.deciding).union(*[s.roots for s in (*outs, *taken) if isinstance(s, Symbol)])
     for b in {*numbers.cells.values()} - {b for name, b in numbers.cells.items() if name in needed}:
@@ -69,8 +69,8 @@ def divided(calls, numbers):
     first, second = front(calls, cells)
     for c in first:
         if any([isinstance(v, Symbol) and v.late for v in getattr(c, "values", None) or ()]):
-            raise Refusal(f"ng.compile: {c.label or c.name} at {c.line} computes with a number that was read from a tensor, and "
-                          "another such number depends on its result; keep them tensors, or pass fallback=True")
+            raise Refusal(f"ng.compile: {c.label or c.name} at {c.line} computes with a number that was read from a tensor, "
+                          "and another such number depends on its result; keep them tensors, or pass fallback=True")
     # What one part hands to the other is memory like any other that somebody reads.
     between = {b for c in first for b in c.writes if b.role == TEMPORARY} & {b for c in second for b in c.buffers()}
     for b in between:

@@ -21,8 +21,9 @@ class Numbers:
     outcome of a check).
 
     Numbers read from tensors are there only when their kernels have run (``cells``: {name: buffer they are read from};
-    ``late``: their names and those of what is computed from them). Truth values of these are ``decisions``: what they are in a call is
-    not known when it is captured, so one outcome is assumed (those in ``forced`` first), and looked at in every run."""
+    ``late``: their names and those of what is computed from them). Truth values of these are ``decisions``: what they are
+    in a call is not known when it is captured, so one outcome is assumed (those in ``forced`` first), and looked at in every
+    run."""
 
     def __init__(self, forced=()):
         self.lines, self.checked, self.inputs, self.constants = [], {}, [], {}
@@ -94,7 +95,8 @@ class Numbers:
         k = len(self.decisions)
         if k == MOST_DECISIONS:
             raise Refusal("ng.compile: the compiled function decides on values of tensors more than "
-                          f"{MOST_DECISIONS} times, last at {graph.user_line()}. Use ng.where for choices by value, or pass fallback=True to run it eagerly")
+                          f"{MOST_DECISIONS} times, last at {graph.user_line()}. Use ng.where for choices by value, or pass "
+                          "fallback=True to run it eagerly")
         self.decisions.append(self.forced[k] if k < len(self.forced) else outcome)
         self.deciding.update(*[s.roots for s in symbols])
         return self.decisions[k]

@@ -21,10 +21,10 @@ from . import call, explain, held, late, passes
 from .backward import Backward, Spent
 from .capture import CaptureError, Recorder, Refresher, recording, undo
 from .guards import Guards
-from .ir import INPUT, KEPT, OUTPUT, STATE, TEMPORARY
+from .ir import INPUT, KEPT, OUTPUT, STATE, TEMPORARY, Host
 from .lines import Missed
 from .observe import Again, Observer
-from .places import PLAIN, Content, Entry, Hooks, Itself, Member, State, alike
+from .places import PLAIN, Content, Entry, Gradient, Hooks, Itself, Member, State, alike
 from .program import Program, prepare_hosts
 from .replays import plan
 from .signature import difference, signature
@@ -135,6 +135,8 @@ class Variant:
                 now = place.get()
                 if not alike(now[:2], value[:2]) and alike(now[2:], value[2:]):
                     self._open(Itself(place.root))
+            elif place.__class__ is Gradient and value is not None and place.get() is not None and not place.holds(value):
+                self._open(Member(place.root, Tensor._grad))
             elif isinstance(value, (Tensor, int, float)) and not place.holds(value):
                 self._open(place)
 
@@ -467,7 +469,9 @@ class Variant:
         # An optimizer's state is replaced as a whole, which is looked at by itself.
         self.tensors = [t for t in reached.values() if id(t) not in self.states_of and (
             id(t._buf) in known or id(t) in given or t._rg)]
-        self.grads = [(t, before) for t, before, reads in r.leaves.values() if reads]
+        self.grads = [(t, Gradient.form(before)) for t, before, reads in r.leaves.values() if reads and (
+            Member(t, Tensor._grad).key not in self.dynamic)]
+        mine = {id(before._buf) for _, before, _ in r.leaves.values() if before is not None}
         self.optimizers = [o for o, _ in r.optimizers.values()]
         self.forms = {}  # number of an optimizer: which of its settings are zero, when its memory was last compared
         by_version = {id(t._ver): i for i, t in enumerate(leaves)}
@@ -477,7 +481,11 @@ class Variant:
         self.versions = [(v, n) for v, n in written if id(v) not in by_version]
         r.restore_versions()
         touched = {b for c in r.calls for b in c.buffers()}
-        self.keep = [b.obj for b in touched if b.role == STATE]
+        self.keep = [b.obj for b in touched if b.role == STATE and id(b.obj) not in mine]
+        hosts = {b for c in r.calls if isinstance(c, Host) for b in c.buffers()}
+        for b in r.buffers.values():
+            if id(b.obj) in mine and b not in hosts:  # gradients are not held
+                b.obj = tape.Fake(b.base, b.obj.size, b.obj.dtype)
         self.kept = {b for b in r.buffers.values() if b.role == KEPT and b.array is not None}
 
     def _of_tensors(self):
@@ -495,9 +503,7 @@ class Variant:
             for g in optimizer.param_groups:
                 yield Entry(g, "params"), g["params"]
         for t, before in self.grads:
-            yield Member(t, Tensor._grad), before
-            if before is not None:
-                yield State(before), State(before).get()
+            yield Gradient(t), before
 
     def _apart(self, r, leaves, written, swapped):
         """Arguments must not lie in memory that the function reaches by name where one of the two is written."""

@@ -26,6 +26,7 @@ from .places import (
     Content,
     Entry,
     Field,
+    Gradient,
     Hooks,
     Item,
     Kind,
@@ -54,8 +55,8 @@ TEXT = """def same(header):
     rows = ptr_i8(h[2])
     for i in range(h[3]):
         count = rows[6 * i + 1]
-        if ptr_i8(rows[6 * i + 2])[0] == rows[6 * i + 3]:
-            count += 1
+        if ptr_i8(rows[6 * i + 2])[0] == rows[6 * i]:
+            count += rows[6 * i + 3]
         if ptr_i8(rows[6 * i])[0] != count or ptr_i8(rows[6 * i + 4])[0] != rows[6 * i + 5]:
             return 0
     return 1
@@ -78,8 +79,8 @@ def compare():
 
 
 class Table:
-    """(address, word) pairs that one native call compares, and ``rows`` of gradients (see ``held``): the address of a count of
-    references, what it is but for one if the word at the third is the fourth; another such address, what it is."""
+    """(address, word) pairs that one native call compares, and ``rows`` of gradients (see ``held``): the address of an object,
+    how many references it has, where it may stand, how many more it has then; the address of its memory, how many that has."""
 
     def __init__(self):
         self.header = np.zeros(4, np.int64)
@@ -215,13 +216,21 @@ def _slots_of_tensors():
     return [(n, getattr(Tensor, n)) for n in State.FIELDS]
 
 
+def _gradient(place, value):
+    at = id(place.root) + slot_of(Tensor._grad)
+    if not _layout().slots:
+        return None
+    return [(at, id(None))] if value is None else [(at, id(value[0]())), *_state(State(place.root._grad), None)]
+
+
 def _hooks(place, value):
     return None if value else _entry_words(place.root.__dict__, "_numbagrad", ABSENT) if (
         "_numbagrad" not in place.root.__dict__) else None
 
 
 _MAKERS = {Entry: _entry, Cell: _cell, Member: _member, Lookup: _of_class, After: _of_class, Protocols: _of_class,
-           Field: _field, Item: _item, Length: _length, Content: _content, State: _state, Hooks: _hooks, Kind: _kind}
+           Field: _field, Item: _item, Length: _length, Content: _content, State: _state, Hooks: _hooks,
+           Gradient: _gradient, Kind: _kind}
 
 
 class _Probe:
