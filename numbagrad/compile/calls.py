@@ -27,6 +27,9 @@ _AGAIN = ("append", "appendleft", "extend", "extendleft")
 _PURE_MODULES = ("_abc", "_operator", "math", "cmath", "_struct", "_statistics", "unicodedata", "_string")
 
 
+_HOLD_NOTHING = SIMPLE | {Tensor}
+
+
 class Calls:
     """The part of an observer that makes the run's calls."""
 
@@ -100,15 +103,21 @@ class Calls:
         return self.unknown(f)
 
     def _python(self, f, args, kwargs):
-        if trusted(f.__code__.co_filename):
-            if self.numbers and symbols.any_in((*args, *kwargs.values())):
-                args, kwargs = tuple(map(_whole, args)), {k: _whole(v) for k, v in kwargs.items()}
-            for a in (*args, *kwargs.values()):
-                self._argument(a)
-            out = f(*args, **kwargs)
-            return self.own(out) if out.__class__ is types.GeneratorType else out
-        self.follow(f)
-        return f(*args, **kwargs)
+        own = trusted(f.__code__.co_filename)
+        if own and self.numbers and symbols.any_in((*args, *kwargs.values())):
+            args, kwargs = tuple(map(_whole, args)), {k: _whole(v) for k, v in kwargs.items()}
+        try:
+            self.frames.aside(1)
+            if own:
+                for a in (*args, *kwargs.values()):
+                    if a.__class__ not in _HOLD_NOTHING:
+                        self._argument(a)
+            else:
+                self.follow(f)
+        finally:
+            self.frames.aside(0)
+        out = f(*args, **kwargs)
+        return self.own(out) if own and out.__class__ is types.GeneratorType else out
 
     def _argument(self, x, seen=None):
         """What is handed to code that is not followed."""

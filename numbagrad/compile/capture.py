@@ -21,6 +21,7 @@ from ..kernel.tape import BASE, Fake, Refusal, Unlowered
 from ..tensor import Tensor, contiguous_strides
 from . import late, symbols
 from .effects import effects
+from .files import trusted
 from .ir import Buffer, Fold, Gemm, Host, KernelCall, Operand, Optim, Pointwise, Ptr, Raw
 
 FILL = emit.Pointwise("fill", (), ("value",), (expr.var("value"),))
@@ -28,6 +29,10 @@ FILL = emit.Pointwise("fill", (), ("value",), (expr.var("value"),))
 
 class CaptureError(RuntimeError):
     """A step cannot be compiled as it is written; the message names the line."""
+
+
+def _nothing(on):
+    return None
 
 
 class Recorder:
@@ -51,6 +56,7 @@ class Recorder:
         self.drawn = 0          # fills from random streams
         self.constants = {}     # id -> memory made from Python data during the capture
         self.observer = None    # of the run that is captured, where one is observed
+        self.aside = _nothing   # holds back the look at frames (1) while only the engine's own can be entered, or not (0)
 
     # --- memory
 
@@ -73,8 +79,11 @@ class Recorder:
             obj = t._buf
             if not t._kind.cpu:
                 raise Refusal("ng.compile captures CPU tensors; CUDA steps run eagerly")
-            with self.pause():
+            self.paused += 1
+            try:
                 base = storage.address(obj)
+            finally:
+                self.paused -= 1
             found = self._add(obj, base, obj.nbytes, False)
             insort(self.real, (base, found.index, found))
         return found
@@ -200,13 +209,19 @@ class Recorder:
         before, label = len(self.calls), self.label
         self.label = op.name
         self.inside += 1
+        code = getattr(launch, "__code__", None)
+        own = code is not None and trusted(code.co_filename)
         try:
+            if own:
+                self.aside(1)
             launch(out, *order)
         except Unlowered:
             del self.calls[before:]
             order = symbols.settled(tuple(order))
             self.add(Host(op.name, launch, (out, *order), [self.buffer(t) for t in _tensors((out, order))]))
         finally:
+            if own:
+                self.aside(0)
             self.inside -= 1
             self.label = label
 

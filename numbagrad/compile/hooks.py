@@ -23,9 +23,13 @@ def _watching():
 
 def _hooked(note, do):
     def hook(*args):
-        o = _watching()
-        if o is not None:
-            note(o, *args)
+        o = WATCHING.get(get_ident())
+        if o is not None and not (o.quiet and id(sys._getframe(1)) in o.quiet):
+            try:
+                o.frames.aside(1)
+                note(o, *args)
+            finally:
+                o.frames.aside(0)
         return do(*args)
     return hook
 
@@ -142,6 +146,8 @@ def _at(note):
 
 
 def _name(o, table, name, value):
+    if o.is_known((Entry, id(table), str, name)):
+        return
     found = table.get(name, ABSENT)
     o.note(Entry(table, name, "globals"), found)
     if found is ABSENT:
@@ -151,7 +157,8 @@ def _name(o, table, name, value):
 
 
 def _free(o, closure, i, name, value):
-    o.note(Cell(closure[i], name), value)
+    if not o.is_known((Cell, id(closure[i]))):
+        o.note(Cell(closure[i], name), value)
 
 
 def _binds(o, place, reads):

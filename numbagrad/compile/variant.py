@@ -189,6 +189,7 @@ class Variant:
         r.observer = o
         try:
             with recording(r), o.watching():
+                r.aside = o.frames.aside
                 swapped = self._stand_in(r, every)
                 given, (args, kwargs) = _as_leaves(leaves, args, kwargs, self.structure, self.given_numbers)
                 if self.numbers is not None:
