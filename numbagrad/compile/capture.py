@@ -19,7 +19,7 @@ from ..autograd import graph
 from ..kernel import emit, expr, tape
 from ..kernel.tape import BASE, Fake, Refusal, Unlowered
 from ..tensor import Tensor, contiguous_strides
-from . import symbols
+from . import late, symbols
 from .effects import effects
 from .files import trusted
 from .ir import Buffer, Fold, Gemm, Host, KernelCall, Operand, Optim, Pointwise, Ptr, Raw
@@ -55,6 +55,7 @@ class Recorder:
         self.runs = {}          # optimizer -> updates so far
         self.drawn = 0          # fills from random streams
         self.constants = {}     # id -> memory made from Python data during the capture
+        self.observer = None    # of the run that is captured, where one is observed
         self.aside = _nothing   # holds back the look at frames (1) while only the engine's own can be entered, or not (0)
 
     # --- memory
@@ -125,6 +126,15 @@ class Recorder:
             self.paused -= 1
 
     # --- values that do not exist yet
+
+    def values(self, t, what):
+        """Code on the host asks for a tensor's values: numbers that each run reads, or None where the values are known."""
+        if t._buf.__class__ is not Fake and not self.inside and self._is_constant(t):
+            return None
+        found = late.values(self, t)
+        if found is None:
+            self.reads(t, what)
+        return found
 
     def reads(self, t, what):
         """Code on the host asks for a tensor's values."""
@@ -207,6 +217,7 @@ class Recorder:
             launch(out, *order)
         except Unlowered:
             del self.calls[before:]
+            order = symbols.settled(tuple(order))
             self.add(Host(op.name, launch, (out, *order), [self.buffer(t) for t in _tensors((out, order))]))
         finally:
             if own:
@@ -217,7 +228,7 @@ class Recorder:
     def host(self, fn, gen, out, args, kwargs):
         """A fill from a random stream, or other work on the host."""
         self.drawn += 1
-        values = (gen, out, *args)
+        values, kwargs = (gen, out, *symbols.settled(args)), {k: symbols.settled(v) for k, v in kwargs.items()}
         buffers = []
         for v in values:
             if hasattr(v, "nbytes") and (v.__class__ is Fake or hasattr(v, "ctypes")):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from .places import ORIGINALS
-from .words import Table, words_of
+from .words import Table, counts_are_known, words_of
 
 FICKLE = 4  # times that a place has other words and the same value before it is asked at once
 
@@ -11,10 +13,16 @@ FICKLE = 4  # times that a place has other words and the same value before it is
 class Guards:
     """(place, value) pairs; ``table`` compares those that are words of memory, ``asked`` are the others."""
 
-    def __init__(self, pairs):
-        self.pairs, self.table, self.misses = list(pairs), Table(), {}
-        self.asked = []
-        self._build()
+    def __init__(self, pairs, like=None):
+        self.table, self.misses = Table(), {}
+        self.asked, self.gradients = [], []
+        if like is None:
+            self.pairs = list(pairs)
+            self._build()
+        else:  # others of the same places, which hold what they held
+            self.pairs, self.places, self.asked = list(like.pairs), dict(like.places), [
+                (p, v) for p, v in like.asked if p.__class__ is not Renewed]
+            self.table.fill(like.table.words)
 
     def _build(self):
         words, self.asked[:] = [], []
@@ -26,7 +34,18 @@ class Guards:
             else:
                 self.places[k] = found
                 words += found
-        self.table.fill(words)
+        self.table.fill(np.array([w for pair in dict.fromkeys(words) for w in pair], np.int64))
+        self._look_at_gradients()
+
+    def _look_at_gradients(self):
+        self.table.fill(self.table.words, [g.row for g in self.gradients])
+        if self.gradients and not counts_are_known():
+            self.asked.append((Renewed(self.gradients), True))
+
+    def watch(self, gradients):
+        """Gradients get other memory before a call where somebody else holds them."""
+        self.gradients = gradients
+        self._look_at_gradients()
 
     def ask(self):
         """Whether the places without words hold what they held."""
@@ -36,6 +55,9 @@ class Guards:
         """Whether everything holds what it held, though some words differ."""
         if self.difference() is not None:
             return False
+        for g in self.gradients:
+            if g.held():
+                g.renew()
         if ORIGINALS:  # another thread captures, and has code of its own in some places
             return True
         for k, (place, _) in enumerate(self.pairs):
@@ -49,3 +71,15 @@ class Guards:
     def difference(self):
         """The first (place, value) that does not hold any more, or None."""
         return next(((place, value) for place, value in self.pairs if not place.holds(value)), None)
+
+
+class Renewed:
+    """Stands for gradients where no counts of references are known: they get other memory before every call."""
+
+    def __init__(self, gradients):
+        self.gradients = gradients
+
+    def holds(self, value):
+        for g in self.gradients:
+            g.renew()
+        return value

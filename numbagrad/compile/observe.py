@@ -49,7 +49,7 @@ class Again(BaseException):
 class Observer(Reads, Calls):
     """Notes of one run. ``reads`` is {key: (place, value)}, ``written`` {key: (place, value before)}."""
 
-    def __init__(self, swapped=(), dynamic=(), drawn=None):
+    def __init__(self, swapped=(), dynamic=(), drawn=None, forced=(), shift=0):
         self.reads, self.written, self.tensors = {}, {}, {}
         self.drawn = Drawn() if drawn is None else drawn
         self.inside, self.given, self.arguments = {}, {}, {}
@@ -60,6 +60,8 @@ class Observer(Reads, Calls):
         self.storing, self.stored, self.unchanged = [], {}, []  # stored: {id of a container: keys, indices, members written}
         self.calls = {}  # id of a container -> [(method, arguments)], if that is all that changed it
         self.numbers, self.draws = None, False  # of the run, where some are followed
+        # Outcomes of its first decisions on values of tensors; what its guesses for them are moved by; what it prints.
+        self.forced, self.shift, self.said = forced, shift, []
         self.dynamic = dynamic  # key -> place whose tensor is an input of the step
         self.moving = {id(p.root) for p in dict(dynamic).values() if p.__class__ is Itself}
         self.refusal = None
@@ -96,7 +98,7 @@ class Observer(Reads, Calls):
     def again(self):
         """Forget what a run that starts anew has noted, except which functions it came to."""
         self.undo()
-        self.__init__(self.swapped, self.dynamic, self.drawn)
+        self.__init__(self.swapped, self.dynamic, self.drawn, self.forced, self.shift)
         self.drawn.again()
         functions, self.swapped = [f for f, _, _ in self.swapped], []
         with self.watching():
@@ -118,10 +120,14 @@ class Observer(Reads, Calls):
         """A number drawn from something that was there before: every call draws anew."""
         draw = Draw(f, args, kwargs)
         value = self.drawn.take(draw)
-        if self.numbers is None:
-            self.numbers = symbols.Numbers()
         self.draws = True
-        return self.numbers.draw(draw, value)
+        return self.symbolic().draw(draw, value)
+
+    def symbolic(self):
+        """The arithmetic of the run."""
+        if self.numbers is None:
+            self.numbers = symbols.Numbers(self.forced)
+        return self.numbers
 
     def unknown(self, f):
         """Refuse a function in C."""

@@ -556,14 +556,14 @@ class Rewriter(ast.NodeTransformer):
         if len(node.ops) == 1:
             return hook("compared", ast.Constant(type(node.ops[0]).__name__), self.visit(node.left),
                         self.visit(node.comparators[0]), at=node)
-        node.left, *node.comparators = [hook("content", hook("index", self.visit(c), at=c), at=c)
+        node.left, *node.comparators = [hook("content", hook("chained", self.visit(c), at=c), at=c)
                                         for c in (node.left, *node.comparators)]
         return node
 
-    def visit_FormattedValue(self, node):
-        node.value = hook("deep", self.visit(node.value), at=node)
-        node.format_spec = node.format_spec and self.visit(node.format_spec)
-        return node
+    def visit_JoinedStr(self, node):
+        parts = [ast.Tuple([self.visit(p.value), ast.Constant(p.conversion), self.visit(p.format_spec) if p.format_spec else
+                            ast.Constant("")], ast.Load()) if isinstance(p, ast.FormattedValue) else p for p in node.values]
+        return hook("joined", *parts, at=node)
 
     def visit_Dict(self, node):
         node.values = [self._content(v) if k is None else self.visit(v) for k, v in zip(node.keys, node.values)]
