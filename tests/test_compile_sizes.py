@@ -6,6 +6,7 @@ import gc
 import itertools
 import sys
 import threading
+import time
 import types
 
 import numpy as np
@@ -241,19 +242,15 @@ def test_a_kept_gradient_reached_by_name_is_not_written_over():
     assert step(ng.ones(4, 3)).tolist() == [4.0] * 3
 
 
-@pytest.mark.parametrize("clear", ["model", "optimizer", "zeros", "leaf"])
+@pytest.mark.parametrize("clear", ["model", "optimizer", "zeros"])
 def test_clearing_gradients_needs_two_variants(clear):
-    """The gradient that a step leaves is the same tensor in each, or each call would find another one there."""
+    """The gradient that a step leaves in one size is no reason to capture another size again."""
     m = nn.Linear(4, 4)
     opt = ng.optim.SGD(m.parameters(), lr=0.0)
 
     def step(x):
         if clear == "model":
             m.zero_grad()
-        elif clear == "leaf":
-            for p in m.parameters():
-                if p.grad is not None:
-                    p.grad = None
         else:
             opt.zero_grad(set_to_none=clear == "optimizer")
         m(x).sum().backward()
@@ -366,7 +363,7 @@ def test_tracers_and_profilers_stay(where):
 
 
 def test_a_refused_capture_leaves_no_profile():
-    f = ng.compile(lambda x: x * float(x.sum()))
+    f = ng.compile(lambda x: x * time.time())
     for _ in range(2):
         with pytest.raises(CaptureError):
             f(ng.ones(2))

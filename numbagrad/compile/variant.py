@@ -118,6 +118,8 @@ class Variant:
             self.dynamic, self.reached = dict(again.dynamic), set(again.reached)
         else:
             for v in self.owner.variants:
+                self.dynamic.update(v.dynamic)
+            for v in {id(v.guards.table.words): v for v in self.owner.variants}.values():
                 self._learn(v)
         self.owner.drawn.again()
         self.guessed = None
@@ -135,7 +137,6 @@ class Variant:
 
     def _learn(self, other):
         """What changed since another variant was captured will change again: tensors at such places are inputs."""
-        self.dynamic.update(other.dynamic)
         guards = other.guards
         for place, value in guards.asked if compare()(guards.table.address) else guards.pairs:
             if place.__class__ is State:
