@@ -58,36 +58,17 @@ class SpentBackward(Node):
 
     __slots__ = ()
 
-    @property
-    def outputs(self):
-        return len(self.ctx[0])
-
     def backward(self, g):
-        raise type(self.ctx[1])(*self.ctx[1].args)
+        kind, args = self.ctx
+        raise kind(*args)
 
 
-class Spent:
-    """The backward of results whose graph is used up: nobody may ask for it, and who does gets eager's error."""
-
-    grads = ()
-    symbolic = ()
-
-    def __init__(self, order, error):
-        self.order, self.error = order, error.with_traceback(None)
-
-    def divide(self, recorder, calls):
-        """As of ``Backward``: all is forward."""
-        return calls, [], []
-
-    def build(self, recorder, calls, leaves, variant):
-        """Nothing is compiled."""
-
-    def node(self, memory, arguments, numbers=()):
-        """The node of one call's results."""
-        node = object.__new__(SpentBackward)
-        node.next, node.saved, node.seq, node.hooks = (), (), graph.sequence(), None
-        node.ctx = self.order, self.error
-        return node
+def spent(error):
+    """The node of all results, of whatever call, whose differentiation is this error."""
+    node = object.__new__(SpentBackward)
+    node.next, node.saved, node.seq, node.hooks = (), (), graph.sequence(), None
+    node.ctx = type(error), error.args
+    return node
 
 
 @contextlib.contextmanager

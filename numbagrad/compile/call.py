@@ -186,6 +186,9 @@ def text_of(self):
             at = self.backward.order.index(k)
             lines += [f"    r{k}._node = {'node' if len(self.backward.order) == 1 else f'Output(node, {at})'}",
                       f"    r{k}._rg = True"]
+        elif k in self.spent:
+            env[f"spent{k}"] = self.spent[k]
+            lines += [f"    r{k}._node = spent{k}", f"    r{k}._rg = True"]
         if self.mode[1]:
             env["mark_inference"] = _inference
             lines.append(f"    mark_inference(r{k})")

@@ -18,7 +18,7 @@ from ..kernel.tape import Fake
 from ..optim import optimizer as optimizers
 from ..tensor import Tensor, contiguous_strides, raw
 from . import call, explain, passes
-from .backward import Backward, Spent
+from .backward import Backward, spent
 from .capture import CaptureError, Recorder, Refresher, recording, undo
 from .guards import Guards
 from .ir import INPUT, KEPT, OUTPUT, STATE, TEMPORARY
@@ -246,21 +246,31 @@ class Variant:
 
     def _differentiable(self, r, outs, given):
         """Capture the backward of results that can still be differentiated."""
-        differentiable = [t for t in outs if isinstance(t, Tensor) and t._rg and t._node is not None
-                          and id(graph.function_of(t._node)[0]) not in r.ran]
-        self.backward = None
-        if differentiable:
-            order = [k for k, t in enumerate(outs) if any([t is d for d in differentiable])]
-            first = len(r.calls)
-            try:
-                self.backward = Backward(r, differentiable, order, given)
-            except RuntimeError as error:  # a used graph, or a saved tensor that was written since: said to who asks
+        every = [k for k, t in enumerate(outs) if isinstance(t, Tensor) and t._rg and t._node is not None]
+        self.backward, self.spent = None, {}
+        try:
+            self._backward_of(r, every, outs, given)
+        except RuntimeError:  # a used graph, or a saved tensor that was written since: said to who asks
+            for k in every:
+                try:
+                    self._backward_of(r, [k], outs, given, False)
+                except RuntimeError as error:
+                    self.spent[k] = spent(error)
+            self._backward_of(r, [k for k in every if k not in self.spent], outs, given)
+
+    def _backward_of(self, r, order, outs, given, keep=True):
+        """Capture the backward of the results ``order``; RuntimeError where their graph is used up."""
+        first, done = len(r.calls), False
+        try:
+            self.backward = Backward(r, [outs[k] for k in order], order, given) if order else None
+            done = keep
+        finally:
+            if not done:
                 del r.calls[first:]
-                self.backward = Spent(order, error)
+                self.backward = None
 
     def _finish(self, r, leaves, outs, given, swapped):
         # Graphs that are left over (create_graph) hold what they saved.
-        r.ran.clear()
         for t in outs:
             if isinstance(t, Tensor) and t._buf.__class__ is Fake:
                 t._node = None
