@@ -18,7 +18,7 @@ from .check import ALWAYS, checked
 from .draws import Drawn
 from .memory import Arena
 from .structure import MISS, changed_numbers, flatten, opened
-from .variant import Variant
+from .variant import StepFailed, Variant
 
 LIMIT = 16    # variants of one function for one combination of shapes
 SHAPES = 128  # variants in all, where shapes may change
@@ -99,6 +99,24 @@ class CompiledFunction:
         """Look for a variant whose guards hold; capture a new one where none does."""
         if tape.TAPE and tape.active() is not None or self.eager:
             return self.fn(*args, **kwargs)
+        try:
+            return self.compiled(args, kwargs)
+        except StepFailed as failed:
+            error = failed.error
+        return self.failed(error, args, kwargs)
+
+    def failed(self, error, args, kwargs):
+        """A call that raised an error in its capture, which has left nothing behind: run eagerly, it raises the error again and
+        leaves what it had done before it."""
+        text = f"{type(error).__name__}: {error}"
+        del error
+        result = self.fn(*args, **kwargs)
+        warnings.warn(f"{self.__name__} raised {text} when it was captured, but not when it was run eagerly instead; "
+                      "please report this", CompileWarning, stacklevel=4)
+        return result
+
+    def compiled(self, args, kwargs):
+        """A call by a variant that is there or is captured now."""
         leaves = []
         structure, numbers = flatten((args, kwargs), leaves), []
         if self.open:

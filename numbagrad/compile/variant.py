@@ -27,10 +27,17 @@ from .places import PLAIN, Content, Entry, Hooks, Itself, Member, State, alike
 from .program import Program, prepare_hosts
 from .replays import plan
 from .signature import difference, signature
-from .structure import MISS, fields_of, flatten, is_record, mode_key, opened, rebuild, with_symbols
+from .structure import MISS, Met, fields_of, flatten, is_record, mode_key, opened, rebuild, with_symbols
 from .symbols import Numbers
 
 MOST_RUNS = 1000  # of one capture: each finds functions that the one before did not know
+
+
+class StepFailed(BaseException):
+    """A captured function raised ``error``; nothing of the capture is left."""
+
+    def __init__(self, error):
+        self.error = error
 
 
 LOCK = [threading.RLock()]  # captures put hooks into functions that others may come to, too: one at a time
@@ -118,6 +125,11 @@ class Variant:
             except tape.Refusal as refusal:
                 self.owner.drawn.put_back()
                 raise CaptureError(_refused(refusal)) from None
+            except BaseException as error:
+                self.owner.drawn.put_back()
+                if isinstance(error, CaptureError) or not isinstance(error, Exception):
+                    raise
+                raise StepFailed(error) from None
         raise CaptureError(f"ng.compile: the compiled function goes on entering new functions after {MOST_RUNS} captures")
 
     def _learn(self, other):
@@ -189,11 +201,12 @@ class Variant:
                 o.give((args, kwargs))
                 result = o.call(self.owner.fn, args, kwargs)
                 del args, kwargs
-                self.result_structure = flatten(result, outs, lambda x: not o.is_outside(x))
+                self.met = Met()
+                self.result_structure = flatten(result, outs, lambda x: not o.is_outside(x), self.met)
                 self._returned(o, result)
                 del result
                 self.numbers, self.draws = o.numbers, o.draws
-                self.effects = plan(o, outs)
+                self.effects = plan(o, outs, self.met)
                 self._differentiable(r, outs, given)
             if o.refusal is not None:
                 raise o.refusal
@@ -224,7 +237,7 @@ class Variant:
         self.proven, self.unproven = False, set(range(len(self.first_numbers)))
         self.number_types = [type(v).__name__ for v in self.given_numbers] + [type(p.get()).__name__ for p in self.counters]
         self.guards = Guards([*o.reads.values(), *o.unchanged, *self._of_tensors()])
-        self.observer = None
+        self.observer, self.met = None, self.met.again
 
     def _stand_in(self, r, leaves):
         """Give the arguments memory of their own for the capture, so that no address of theirs is taken for another's.
@@ -246,7 +259,7 @@ class Variant:
 
     def _differentiable(self, r, outs, given):
         """Capture the backward of results that can still be differentiated."""
-        every = [k for k, t in enumerate(outs) if isinstance(t, Tensor) and t._rg and t._node is not None]
+        every = [k for k, t in _firsts(outs) if t._rg and t._node is not None]
         self.backward, self.spent = None, {}
         try:
             self._backward_of(r, every, outs, given)
@@ -287,10 +300,13 @@ class Variant:
         written = {b for c in r.calls for b in c.writes}
         self.aliases = _aliases(leaves, written, r, swapped)
         self._keep_state(r, outs)
-        outputs, self.results = [], []
-        for t in outs:
+        outputs, self.results, first = [], [], {id(t): k for k, t in _firsts(outs)}
+        for k, t in enumerate(outs):
             if not isinstance(t, Tensor):
                 self.results.append(("number", t.name))
+                continue
+            if first[id(t)] < k:
+                self.results.append(("again", first[id(t)]))
                 continue
             b = r.buffer(t)
             if b.role == TEMPORARY:
@@ -576,6 +592,15 @@ def shared(leaves):
     """Which arguments lie in the memory of which earlier ones."""
     first = {}
     return tuple([first.setdefault(id(t._buf), i) for i, t in enumerate(leaves)])
+
+
+def _firsts(outs):
+    """(place, tensor) of the tensors among results, each once."""
+    found = {}
+    for k, t in enumerate(outs):
+        if isinstance(t, Tensor):
+            found.setdefault(id(t), (k, t))
+    return list(found.values())
 
 
 def _as_leaves(leaves, args, kwargs, structure, numbers):

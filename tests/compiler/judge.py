@@ -5,7 +5,6 @@ from __future__ import annotations
 import collections
 import dataclasses
 import enum
-import gc
 import importlib.util
 import inspect
 import itertools
@@ -72,7 +71,7 @@ class View:
         elif isinstance(x, np.random.Generator):
             self.add(path, "state", repr(x.bit_generator.state))
         elif isinstance(x, ng.Generator):
-            self.add(path, "state", x.get_state().tolist())
+            self.add(path, "state", x.get_state().numpy().tobytes())
         elif isinstance(x, (itertools.count, type(iter([])))):
             self.add(path, "state", repr(x.__reduce__()[1:]))
         elif isinstance(x, type):
@@ -161,8 +160,8 @@ class See:
         own = {n: v for n, v in vars(self.module).items() if not n.startswith("_") and n not in self.module.BEFORE}
         names = {**own, **{f"local {n}": v for n, v in names.items() if n not in ("see", "step", "call")},
                 "results": self.kept}
-        names["state"] = (random.getstate()[1], np.random.get_state()[1].tolist(), ng.get_rng_state().tolist(),
-            ng.is_grad_enabled(), str(ng.get_default_dtype()))
+        names["state"] = (hash(random.getstate()), np.random.get_state()[1].tobytes(), np.random.get_state()[2],
+            ng.get_rng_state().numpy().tobytes(), ng.is_grad_enabled(), str(ng.get_default_dtype()))
         return View(names, self.graphs)
 
     def __call__(self, call, names, **given):
@@ -303,6 +302,7 @@ def _doubled(text):
 def _judged(text, path, name, timed):
     path.write_text(text)
     warnings.simplefilter("ignore")
+    warnings.filterwarnings("error", ".*please report this")
     try:
         eager = played(path, name)
     except Exception as e:
@@ -316,8 +316,6 @@ def _judged(text, path, name, timed):
         return kind, f"call {e.at}: {e.text}"
     except Exception as e:
         return "outside", f"{type(e).__name__}: {e}"
-    finally:
-        gc.collect()
     if ratio is not None and ratio[0] > SLOWER * ratio[1] + LEAST:
         return "slow", "compiled {:.1f} us, eager {:.1f} us".format(*[t * 1e6 for t in ratio])
     return "fine", (len(eager.views), compiled.refusals, ratio)
