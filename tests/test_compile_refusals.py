@@ -75,8 +75,7 @@ def test_values_that_python_asks_for_raise_with_the_line(f):
 
 
 @pytest.mark.parametrize("kind", [ng.optim.SGD, ng.optim.Adam])
-@pytest.mark.parametrize("error", [CaptureError, ZeroDivisionError])
-def test_a_failed_capture_leaves_everything_as_it_was(kind, error):
+def test_a_failed_capture_leaves_everything_as_it_was(kind):
     model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
     opt = kind(model.parameters(), lr=0.1)
     x = ng.randn(4, 3)
@@ -90,13 +89,11 @@ def test_a_failed_capture_leaves_everything_as_it_was(kind, error):
         loss = model(x).pow(2).sum()
         loss.backward()
         opt.step()
-        if error is ZeroDivisionError:
-            return 1 / 0
         return loss.item()
     ng.manual_seed(4)
     wanted = ng.get_rng_state()
     for _ in range(2):
-        with pytest.raises(error):
+        with pytest.raises(CaptureError):
             step(x)
     assert ng.equal(ng.get_rng_state(), wanted) and ng.is_grad_enabled()
     assert not opt.state

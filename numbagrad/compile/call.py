@@ -126,6 +126,10 @@ def text_of(self):
         env["NUMBERS"] = p.memory.data.cast("B").cast("d")
         body = [*[f"NUMBERS[{slot}] = {name}" for slot, name in p.symbolic], *body]
     lines += ["    " + b for b in body] if p.atomic and not used else ["    with lock:", *["        " + b for b in body]]
+    for k, (t, value) in enumerate(self.flags):
+        name = t if t.__class__ is str else f"flag{k}"
+        env[name] = t
+        lines.append(f"    {name}._rg = {value}")
     for k, (v, n) in enumerate(self.versions):
         env[f"ver{k}"] = v
         lines.append(f"    ver{k}[0] += {n}")

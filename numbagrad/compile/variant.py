@@ -198,6 +198,8 @@ class Variant:
                     for place in self.counters:
                         planted.append((place, place.get()))
                         place.put(self.numbers.input(place.get()))
+                for t in (*given[1], *every):
+                    o.keep(t)
                 o.give((args, kwargs))
                 result = o.call(self.owner.fn, args, kwargs)
                 del args, kwargs
@@ -207,11 +209,13 @@ class Variant:
                 del result
                 self.numbers, self.draws = o.numbers, o.draws
                 self.effects = plan(o, outs, self.met)
+                flags = o.flagged()
                 self._differentiable(r, outs, given)
             if o.refusal is not None:
                 raise o.refusal
             written = list(o.written)
             o.undo()
+            self._flags(flags, every)
             _restore_numbers(planted)
             if not only and self._opened(o, written):
                 raise Again
@@ -238,6 +242,11 @@ class Variant:
         self.number_types = [type(v).__name__ for v in self.given_numbers] + [type(p.get()).__name__ for p in self.counters]
         self.guards = Guards([*o.reads.values(), *o.unchanged, *self._of_tensors()])
         self.observer, self.met = None, self.met.again
+
+    def _flags(self, flags, leaves):
+        """``requires_grad`` that the run has set, of arguments and of tensors that it reaches by name."""
+        number = {id(t): i for i, t in reversed(list(enumerate(leaves)))}
+        self.flags = [(f"a{number[id(t)]}" if id(t) in number else t, value) for t, value in flags]
 
     def _stand_in(self, r, leaves):
         """Give the arguments memory of their own for the capture, so that no address of theirs is taken for another's.
