@@ -917,6 +917,48 @@ def graphs_used_inside(C):
     return out
 
 
+@program
+def several_results_differentiated_apart(C):
+    """No gradient is not a gradient of zeros, and zero times infinity is NaN."""
+    w, v = ng.ones(2, requires_grad=True), ng.ones(2, requires_grad=True)
+
+    def step(x):
+        h = (w * x).tanh()
+        return h, h.sum(), (v * x).sum(), ((w * 0).log() * x).sum()
+    f, out = C(step), []
+    for k in range(6):
+        w.grad = v.grad = None
+        h, a, b, c = f(ng.ones(2) * (k + 1))
+        if k == 4:
+            (a * 2 + b).backward()
+        elif k == 5:
+            (h.sum() + a + b + c).backward()
+        else:
+            (h.sum(), a, b, c)[k].backward()
+            if k == 2:
+                a.backward()  # shares nothing with the graph of b
+            if k == 1:
+                with pytest.raises(RuntimeError, match="second time"):
+                    h.sum().backward()
+        out.append([None if t.grad is None else [round(v, 5) for v in t.grad.tolist()] for t in (w, v)])
+    return out
+
+
+@program
+def many_results_differentiated_apart(C):
+    w, v = ng.ones(2, requires_grad=True), ng.ones(2, requires_grad=True)
+
+    def step(x):
+        return [(w * x * i).sum() for i in range(10)], (v * x).sum()
+    f, out = C(step), []
+    for k in range(3):
+        w.grad = v.grad = None
+        many, one = f(ng.ones(2) * (k + 1))
+        (sum(many[k:]) if k else one).backward()
+        out.append([None if t.grad is None else t.grad.tolist() for t in (w, v)])
+    return out
+
+
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_programs(name):
     wanted = PROGRAMS[name](lambda f: f)

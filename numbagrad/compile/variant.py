@@ -326,13 +326,14 @@ class Variant:
             else:
                 self.results.append(self._alias(t, b, r, leaves, given[0]))
         self.eager_peak = explain.eager_peak(r.calls)
-        roots = set(outputs)
+        roots, more = set(outputs), set()
         if self.backward is not None:
-            roots.update([r.buffer(g) for g in self.backward.grads if g is not None])
-        calls, _ = passes.repeated(passes.live(r.calls, roots), roots)
+            made, more = self.backward.roots(r)
+            roots |= made
+        calls, gone = passes.repeated(passes.live(r.calls, roots | more), roots)
         self.captured, self.dropped = len(r.calls), len(r.calls) - len(calls)
         if self.backward is not None:
-            calls, later, saved = self.backward.divide(r, calls)
+            calls, saved = self.backward.divide(r, calls, gone)
             for b in saved:
                 if b.role == TEMPORARY:
                     b.role = OUTPUT
@@ -341,7 +342,7 @@ class Variant:
         calls = passes.optimize(passes.live(calls, set(outputs)))
         self.program = Program(calls, inputs, outputs, self.owner.arena, getattr(self.owner, "__name__", "step"))
         if self.backward is not None:
-            self.backward.build(r, later, leaves, self)
+            self.backward.build(r, leaves, self)
         self._guards(r, leaves)
         self._apart(r, leaves, written, swapped)
         self.before = [(t, grad) for t, grad, _ in r.leaves.values()]
