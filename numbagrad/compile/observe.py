@@ -125,8 +125,8 @@ class Observer(Reads, Calls):
     def draw(self, f, args, kwargs):
         """A number drawn from something that was there before: every call draws anew."""
         if self.numbers is not None and self.numbers.decisions:
-            self.refuse(f"calls {getattr(f, '__name__', f)}() after a value of a tensor has decided: numbers are drawn at the start "
-                        "of each call, so draw it before,")
+            self.refuse(f"calls {getattr(f, '__name__', f)}() after a value of a tensor has decided: numbers are drawn at the "
+                        "start of each call, so draw it before,")
         draw = Draw(f, args, kwargs)
         value = self.drawn.take(draw)
         self.draws = True
