@@ -10,9 +10,11 @@ import ctypes
 import dataclasses
 import functools
 import itertools
+import math
 import operator
 import runpy
 import threading
+import time
 import types
 import weakref
 
@@ -1124,3 +1126,25 @@ def test_changes_of_what_a_tensor_is_are_refused_and_undone(change, given, tmp_p
         (w * 2).sum().backward()
         assert w.grad.tolist() == [2, 2]
         w.grad = None
+
+
+def test_functions_that_are_marked_as_pure_are_not_followed():
+    calls = []
+
+    @ng.compiler.assume_constant_result
+    def table(n, k=1):
+        calls.append(n)
+        return [math.sin(i * time.time() * 0 + k) for i in range(n)]
+
+    def step(x, n):
+        return x * sum(table(n)) + ng.compiler.is_compiling()
+    f = ng.compile(step)
+    wanted = sum([math.sin(1)] * 3)
+    assert [round(f(one(), 3).item() - wanted, 5) for _ in range(4)] == [1.0] * 4
+    assert set(calls) == {3} and len(calls) == 2  # of the capture, and of its comparison
+    assert not ng.compiler.is_compiling() and f(one(), 2).item() == pytest.approx(2 * math.sin(1) + 1)
+    assert ng.compiler.allow_in_graph([table]) == [table]
+    with pytest.raises(CaptureError, match="assume_constant_result"):
+        ng.compile(lambda x: x * time.perf_counter_ns())(one())
+    with pytest.raises(TypeError, match="expects a function"):
+        ng.compiler.assume_constant_result(3)

@@ -95,6 +95,16 @@ class Observer(Reads, Calls):
             if collects:
                 gc.enable()
 
+    @contextlib.contextmanager
+    def unwatched(self):
+        """Hooks note nothing in the block."""
+        ident = get_ident()
+        before = WATCHING.pop(ident)
+        try:
+            yield
+        finally:
+            WATCHING[ident] = before
+
     def again(self):
         """Forget what a run that starts anew has noted, except which functions it came to."""
         self.undo()
@@ -142,7 +152,8 @@ class Observer(Reads, Calls):
         """Refuse a function in C."""
         self.refusal = Refusal(f"ng.compile: {named(f)} at {graph.user_line()} is not known to depend on its arguments alone, "
                                "so its result cannot be taken for the same in every call. Call it outside of the compiled "
-                               "function and pass its result in, or pass fallback=True to run it eagerly")
+                               "function and pass its result in, mark it with ng.compiler.assume_constant_result if it does "
+                               "depend on them alone, or pass fallback=True to run it eagerly")
         raise self.refusal
 
     def give(self, x):
