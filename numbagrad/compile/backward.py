@@ -18,12 +18,12 @@ from ..op.direct import make_zero
 from ..tensor import make, raw
 from . import passes
 from .capture import recording
-from .ir import INPUT, OUTPUT, STATE, TEMPORARY
-from .program import Program
+from .ir import INPUT, OUTPUT, STATE, TEMPORARY, rename
+from .program import Program, prepare_hosts
 
 
 class CompiledBackward(Node):
-    """Backward of one call; ``ctx`` is (backward, memory by buffer, versions)."""
+    """Backward of one call; ``ctx`` is [backward, memory by buffer, versions, results that are used up, those used last]."""
 
     __slots__ = ()
 
@@ -36,17 +36,22 @@ class CompiledBackward(Node):
         return True
 
     def release(self):
-        self.saved = None
-        self.ctx = (self.ctx[0], None, None)
+        plan, _, _, used, last = self.ctx
+        used.update(*[plan.shares[k] for k in last])
+        if len(used) == plan.results:
+            self.saved = None
+            self.ctx[1] = self.ctx[2] = None
 
     def backward(self, g):
-        if self.ctx[1] is None:
+        plan, memory, versions, used, _ = self.ctx
+        g = g if isinstance(g, list) else [g]
+        self.ctx[4] = last = [k for k, x in enumerate(g) if x is not None]
+        if not used.isdisjoint(last):
             graph.freed()
-        plan, memory, versions = self.ctx
         for ver, count, shape, kind in versions:
             if ver[0] != count:
                 graph.modified(self, shape, kind, ver, count, "a tensor of the compiled function", False)
-        return plan.run(memory, g if isinstance(g, list) else [g])
+        return plan.run(memory, g, last)
 
     def backward_graph(self, g):
         raise RuntimeError("ng.compile: a compiled function cannot be differentiated twice from outside; take the first "
@@ -58,36 +63,17 @@ class SpentBackward(Node):
 
     __slots__ = ()
 
-    @property
-    def outputs(self):
-        return len(self.ctx[0])
-
     def backward(self, g):
-        raise type(self.ctx[1])(*self.ctx[1].args)
+        kind, args = self.ctx
+        raise kind(*args)
 
 
-class Spent:
-    """The backward of results whose graph is used up: nobody may ask for it, and who does gets eager's error."""
-
-    grads = ()
-    symbolic = ()
-
-    def __init__(self, order, error):
-        self.order, self.error = order, error.with_traceback(None)
-
-    def divide(self, recorder, calls):
-        """As of ``Backward``: all is forward."""
-        return calls, [], []
-
-    def build(self, recorder, calls, leaves, variant):
-        """Nothing is compiled."""
-
-    def node(self, memory, arguments, numbers=()):
-        """The node of one call's results."""
-        node = object.__new__(SpentBackward)
-        node.next, node.saved, node.seq, node.hooks = (), (), graph.sequence(), None
-        node.ctx = self.order, self.error
-        return node
+def spent(error):
+    """The node of all results, of whatever call, whose differentiation is this error."""
+    node = object.__new__(SpentBackward)
+    node.next, node.saved, node.seq, node.hooks = (), (), graph.sequence(), None
+    node.ctx = type(error), error.args
+    return node
 
 
 @contextlib.contextmanager
@@ -101,51 +87,45 @@ def _without_hooks(leaves):
             t.__dict__["_numbagrad"] = table
 
 
-class Backward:
-    """The backward part of a captured function."""
+MOST = 8  # results each of which has a backward of its own, beside that of all
 
-    def __init__(self, recorder, results, order, given):
-        """Capture it: ``results`` are the differentiable results, ``order`` their places among all results, ``given``
-        ({id: number}, list) the arguments that the function saw."""
-        self.results, self.order, self.given = results, order, given[0]
-        self.split = len(recorder.calls)
-        roots = [graph.edge(t) for t in results]
-        self.leaves = _leaves_of(roots)
-        with recording(recorder), _without_hooks(self.leaves):
-            self.incoming = [make(t._shape, t._kind) for t in results]
-            grads = engine.run(roots, self.incoming, True, False, self.leaves, False) if self.leaves else []
-            self.grads = [None if g is None else g if g._strides is None else contiguous_copy(g) for g in grads]
 
-    def divide(self, recorder, calls):
-        """(forward calls, backward calls, buffers of the forward that the backward reads)."""
-        later = {id(c) for c in recorder.calls[self.split:]}
-        first = [c for c in calls if id(c) not in later]
-        second = [c for c in calls if id(c) in later]
-        made = {b for c in first for b in c.writes}
-        read = {b for c in second for b in c.buffers()}
-        read.update([recorder.buffer(g) for g in self.grads if g is not None])
-        return first, second, [b for b in sorted(read & made, key=lambda b: b.index) if b.role in (TEMPORARY, OUTPUT)]
+class Part:
+    """The backward of some results (``which``): in a call that differentiates others, too, it is another one, as a gradient of
+    zeros is not the same as none."""
 
-    def build(self, recorder, calls, leaves, variant):
-        """Compile the backward calls; ``variant`` has the forward program already."""
-        saved = [b for b in variant.outputs]
-        arguments = [recorder.buffers[id(t._buf)] for t in leaves]
-        self.arguments = []  # (number of the argument, its offset) of those the backward reads
-        used = {b for c in calls for b in c.buffers()} | {recorder.buffer(g) for g in self.grads if g is not None}
-        inputs = []
-        for b in saved:
-            b.role = INPUT
+    def __init__(self, recorder, roots, leaves, incoming, which):
+        self.which, self.incoming = which, [incoming[k] for k in which]
+        first = len(recorder.calls)
+        grads = engine.run([roots[k] for k in which], self.incoming, True, False, leaves, False) if leaves else []
+        self.grads = [None if g is None else g if g._strides is None else contiguous_copy(g) for g in grads]
+        self.calls, self.program = recorder.calls[first:], None
+
+    def wants(self, recorder):
+        """The buffers of its gradients."""
+        return {recorder.buffer(g) for g in self.grads if g is not None}
+
+    def reads(self, recorder):
+        """The buffers that it needs, those that it makes among them."""
+        wanted = self.wants(recorder)
+        self.calls = passes.live(self.calls, wanted)
+        return {b for c in self.calls for b in c.buffers()} | wanted
+
+    def plan(self, recorder, saved, arguments, leaves):
+        """Find out where in a call everything is; ``compiled`` makes the program of it."""
+        used = self.reads(recorder)
         self.saved = [k for k, b in enumerate(saved) if b in used]
-        inputs += [saved[k] for k in self.saved]
+        self.inputs = [saved[k] for k in self.saved]
+        self.arguments = []  # (number of the argument, its offset) of those the backward reads
         for i, b in enumerate(arguments):
-            if b in used and b.role == INPUT and b not in inputs:
-                inputs.append(b)
+            if b in used and b.role == INPUT and b not in self.inputs:
+                self.inputs.append(b)
                 self.arguments.append((i, leaves[i]._ptr - b.base))
         for g in self.incoming:
             b = recorder.buffer(g)
             b.role = INPUT
-            inputs.append(b)
-        outputs, self.made = [], []
+            self.inputs.append(b)
+        self.outputs, self.made = [], []
         for g in self.grads:
             if g is None:
                 self.made.append(None)
@@ -153,44 +133,31 @@ class Backward:
             b = recorder.buffer(g)
             if b.role == TEMPORARY:
                 b.role = OUTPUT
-                outputs.append(b)
+                self.outputs.append(b)
             self.made.append((b, g._ptr - b.base, g._n, g._shape, g._kind))
-        self.outputs = outputs
-        self.inputs = inputs
-        self.program = Program(passes.optimize(passes.live(calls, set(outputs))), inputs, outputs,
-                               variant.owner.arena)
-        self.words = self.program.memory.data.cast("B").cast("d")
-        self.edges = [self.given.get(id(t), t) for t in self.leaves]
-        state = {id(b.obj) for b in recorder.buffers.values() if b.role == STATE and b in used}
-        self.state = [t for t in variant.observer.tensors.values() if id(t._buf) in state]
         self.incoming = [(g._shape, g._kind) for g in self.incoming]
-        self.results = len(self.results)
-        self.leaves = self.grads = None
+        self.grads = None
+        return used
 
-    @property
-    def symbolic(self):
-        """(slot, name) of the program's numbers that change from call to call."""
-        return self.program.symbolic
+    def compiled(self, arena):
+        """The program, made when it is first needed."""
+        if self.program is None:
+            calls = passes.optimize(passes.live(self.calls, set(self.outputs)))
+            self.program = Program(calls, self.inputs, self.outputs, arena)
+            self.words = self.program.memory.data.cast("B").cast("d")
+            self.calls = None
+        return self.program
 
-    def node(self, memory, arguments, numbers=()):
-        """The node of one call's results; ``numbers`` are those of ``program.symbolic``."""
-        node = object.__new__(CompiledBackward)
-        node.next = tuple([graph.edge(arguments[e]) if e.__class__ is int else graph.edge(e) for e in self.edges])
-        node.saved, node.seq, node.hooks = (True,), graph.sequence(), None
-        watched = [*[arguments[i] for i, _ in self.arguments], *self.state]
-        node.ctx = (self, ([memory[k] for k in self.saved], [arguments[i] for i, _ in self.arguments], numbers),
-                    [(t._ver, t._ver[0], t._shape, t._kind) for t in watched])
-        return node
-
-    def run(self, memory, incoming):
+    def run(self, memory, given, arena):
         """Gradients of the leaves, in new memory."""
         saved, arguments, numbers = memory
-        p = self.program
+        p = self.compiled(arena)
         full = [contiguous_copy(g) if g is not None and g._strides is not None else make_zero(*k) if g is None else g
-                for g, k in zip(incoming, self.incoming)]
-        objects = [*saved, *[t._buf for t in arguments], *[g._buf for g in full]]
-        bases = [*[storage.address(b) for b in saved],
-                 *[t._ptr - offset for t, (_, offset) in zip(arguments, self.arguments)], *[g._ptr for g in full]]
+                for g, k in zip([given[k] for k in self.which], self.incoming)]
+        mine = [saved[k] for k in self.saved]
+        objects = [*mine, *[arguments[i]._buf for i, _ in self.arguments], *[g._buf for g in full]]
+        bases = [*[storage.address(b) for b in mine], *[arguments[i]._ptr - offset for i, offset in self.arguments],
+                 *[g._ptr for g in full]]
         fresh = {}
         for b in self.outputs:
             fresh[b] = buf = np.empty(b.obj.size, b.obj.dtype)
@@ -200,8 +167,8 @@ class Backward:
             for k, address in enumerate(bases):
                 p.base_values[k] = address
             p.objects = objects
-            for (slot, _), v in zip(p.symbolic, numbers):
-                self.words[slot] = v
+            for slot, name in p.symbolic:
+                self.words[slot] = numbers[name]
             p.run()
             p.objects = None
         where = dict(zip((*self.inputs, *self.outputs), zip(objects, bases)))
@@ -214,11 +181,107 @@ class Backward:
             obj, base = where[b] if b in where else (b.obj, b.base)
             t = raw(obj, base + offset, n, shape, None, kind, [0])
             out.append(t if b in fresh else contiguous_copy(t))
-        return tuple(out)
+        return out
 
 
-def _leaves_of(roots):
-    found, seen, stack = [], set(), [engine._target(e) for e in roots]
+class Backward:
+    """The backward part of a captured function."""
+
+    def __init__(self, recorder, results, order, given):
+        """Capture it: ``results`` are the differentiable results, ``order`` their places among all results, ``given``
+        ({id: number}, list) the arguments that the function saw."""
+        self.order, self.given, self.results = order, given[0], len(results)
+        self.split = len(recorder.calls)
+        roots = [graph.edge(t) for t in results]
+        self.leaves = _leaves_of(roots)
+        walks = [_nodes_of([root]) for root in roots]
+        self.reached = [{id(leaf) for leaf in leaves} for _, leaves in walks]
+        # A backward uses up what it shares with that of other results.
+        self.shares = [[j for j, (other, _) in enumerate(walks) if j == k or not other.isdisjoint(nodes)]
+                       for k, (nodes, _) in enumerate(walks)]
+        every = range(self.results)
+        with recording(recorder), _without_hooks(self.leaves):
+            incoming = [make(t._shape, t._kind) for t in results]
+            self.parts = [Part(recorder, roots, self.leaves, incoming, every)]
+            last = len(recorder.calls)
+            if 1 < self.results <= MOST:
+                self.parts += [Part(recorder, roots, self.leaves, incoming, [k]) for k in every]
+            prepare_hosts(recorder.calls[last:], recorder.buffers)
+            del recorder.calls[last:]
+
+    def roots(self, recorder):
+        """Buffers that the backward of all results leaves, and those that the others need."""
+        return self.parts[0].wants(recorder), set().union(*[part.reads(recorder) for part in self.parts[1:]])
+
+    def divide(self, recorder, calls, gone):
+        """(forward calls, buffers of the forward that the backward reads); ``gone``: buffers that others stand for."""
+        later = {id(c) for c in recorder.calls[self.split:]}
+        first = [c for c in calls if id(c) not in later]
+        whole, *single = self.parts
+        whole.calls = [c for c in calls if id(c) in later]
+        for part in single:
+            for call in part.calls:
+                rename(call, gone)
+        made = {b for c in first for b in c.writes}
+        read = set().union(*[part.reads(recorder) for part in self.parts])
+        return first, [b for b in sorted(read & made, key=lambda b: b.index) if b.role in (TEMPORARY, OUTPUT)]
+
+    def build(self, recorder, leaves, variant):
+        """Plan the backward calls; ``variant`` has the forward program already."""
+        saved, self.arena = [b for b in variant.outputs], variant.owner.arena
+        arguments = [recorder.buffers[id(t._buf)] for t in leaves]
+        for b in saved:
+            b.role = INPUT
+        used = set().union(*[part.plan(recorder, saved, arguments, leaves) for part in self.parts])
+        self.parts[0].compiled(self.arena)
+        if self.parts[0].program.symbolic:
+            for part in self.parts:
+                part.compiled(self.arena)
+        self.symbolic = sorted({(0, name) for part in self.parts if part.program for _, name in part.program.symbolic})
+        self.edges = [self.given.get(id(t), t) for t in self.leaves]
+        state = {id(b.obj) for b in recorder.buffers.values() if b.role == STATE and b in used}
+        self.state = [t for t in variant.observer.tensors.values() if id(t._buf) in state]
+        self.saved = sorted({k for part in self.parts for k in part.saved})
+        self.arguments = sorted({i for part in self.parts for i, _ in part.arguments})
+        self.reached = [[id(t) in reached for t in self.leaves] for reached in self.reached]
+        self.leaves = None
+
+    def node(self, memory, arguments, numbers=()):
+        """The node of one call's results; ``numbers`` are those of ``symbolic``."""
+        node = object.__new__(CompiledBackward)
+        node.next = tuple([graph.edge(arguments[e]) if e.__class__ is int else graph.edge(e) for e in self.edges])
+        node.saved, node.seq, node.hooks = (True,), graph.sequence(), None
+        mine = {i: arguments[i] for i in self.arguments}
+        node.ctx = [self, ({k: memory[k] for k in self.saved}, mine, dict(zip([name for _, name in self.symbolic], numbers))),
+                    [(t._ver, t._ver[0], t._shape, t._kind) for t in (*mine.values(), *self.state)], set(), ()]
+        return node
+
+    def run(self, memory, given, which):
+        """Gradients of the leaves from those of the results ``which``, all others being None."""
+        if len(which) == self.results or len(self.parts) == 1:
+            found = self.parts[0].run(memory, given, self.arena)
+            if len(which) < self.results:
+                found = [g if any([self.reached[k][i] for k in which]) else None for i, g in enumerate(found)]
+                _check_zeros(found)
+            return tuple(found)
+        found = [None] * len(self.edges)
+        for k in which:
+            more = self.parts[1 + k].run(memory, given, self.arena)
+            found = [g if m is None else m if g is None else g + m for g, m in zip(found, more)]
+        return tuple(found)
+
+
+def _check_zeros(grads):
+    """Refuse what may come of the zeros for results that are not differentiated: zero times infinity is NaN."""
+    for g in grads:
+        if g is not None and g._kind.dtype.category > 1 and not g.isfinite().all().item():
+            raise RuntimeError(f"ng.compile: gradients are not finite, and only some of more than {MOST} results are "
+                               "differentiated: return fewer, or detach those that are not")
+
+
+def _nodes_of(roots):
+    """(ids of the nodes behind some edges that have saved something, leaves behind them)."""
+    nodes, found, seen, stack = set(), [], set(), [engine._target(e) for e in roots]
     while stack:
         node = stack.pop()
         if id(node) in seen:
@@ -227,6 +290,11 @@ def _leaves_of(roots):
         if node.is_leaf_edge:
             found.append(node)
             continue
+        if node.saved or node.holds_more:
+            nodes.add(id(node))
         stack.extend([engine._target(e) for e in node.next if e is not None])
-    return found
+    return nodes, found
 
+
+def _leaves_of(roots):
+    return _nodes_of(roots)[1]

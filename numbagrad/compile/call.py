@@ -136,6 +136,10 @@ def text_of(self):
     if self.decisions:
         lines += ["    if missed is not None:", "        return missed"]
     at_end = len(lines)
+    for k, (t, value) in enumerate(self.flags):
+        name = t if t.__class__ is str else f"flag{k}"
+        env[name] = t
+        lines.append(f"    {name}._rg = {value}")
     for k, (v, n) in enumerate(self.versions):
         env[f"ver{k}"] = v
         lines.append(f"    ver{k}[0] += {n}")
@@ -159,6 +163,9 @@ def text_of(self):
         if res[0] == "number":
             made.append(res[1])
             continue
+        if res[0] == "again":
+            made.append(made[res[1]])
+            continue
         if res[0] == "argument":
             made.append(f"a{res[1]}")
             continue
@@ -168,7 +175,8 @@ def text_of(self):
             continue
         if res[0] == "copy":
             env[f"fixed{k}"] = fixed(*res[1:])
-            made.append(f"fixed{k}.clone()")
+            lines.append(f"    r{k} = fixed{k}.clone()")
+            made.append(f"r{k}")
             continue
         if res[0] == "view":
             _, i, offset, t = res
@@ -196,6 +204,9 @@ def text_of(self):
             at = self.backward.order.index(k)
             lines += [f"    r{k}._node = {'node' if len(self.backward.order) == 1 else f'Output(node, {at})'}",
                       f"    r{k}._rg = True"]
+        elif k in self.spent:
+            env[f"spent{k}"] = self.spent[k]
+            lines += [f"    r{k}._node = spent{k}", f"    r{k}._rg = True"]
         if self.mode[1]:
             env["mark_inference"] = _inference
             lines.append(f"    mark_inference(r{k})")
@@ -205,6 +216,10 @@ def text_of(self):
         lines += [f"    a{i}._grad = {m}" for i, m in zip(self.gradient_of, made[-len(self.gradient_of):])]
         del made[-len(self.gradient_of):]
     at = len(made) - sum([e.count for e in self.effects])
+    built = ""
+    if self.met:  # a container comes more than once: the result is made first, as in the capture
+        env["rebuild"], env["RESULT"], built = rebuild, self.result_structure, ", None, built"
+        lines += ["    built = []", f"    result = rebuild(RESULT, iter(({''.join(m + ', ' for m in made)})){built})"]
     for k, e in enumerate(self.effects):
         env[f"effect{k}"], env["rebuild"] = e.apply, rebuild
         if e.structure == "*":
@@ -214,12 +229,14 @@ def text_of(self):
             value = f"value{k}"
         else:
             env[f"value{k}"] = e.structure
-            value = f"rebuild(value{k}, iter(({''.join(m + ', ' for m in made[at:at + e.count])})))"
+            value = f"rebuild(value{k}, iter(({''.join(m + ', ' for m in made[at:at + e.count])})){built})"
         at += e.count
         lines.append(f"    effect{k}({value})")
     if self.draws:
         lines.append("    done()")
-    if self.result_structure == "*":
+    if self.met:
+        lines.append("    return result")
+    elif self.result_structure == "*":
         lines.append(f"    return {made[0]}")
     elif self.result_structure[0] == "NoneType":
         lines.append("    return None")

@@ -102,7 +102,20 @@ class Calls:
             return f(*args, **kwargs)
         return self.unknown(f)
 
+    def _marked(self, f, args, kwargs):
+        """A function that its author calls pure: it runs as it is."""
+        args, kwargs = self._settled(args, kwargs)
+        self._look(args, kwargs)
+        self.frames.aside(1)
+        try:
+            with self.unwatched():
+                return f(*args, **kwargs)
+        finally:
+            self.frames.aside(0)
+
     def _python(self, f, args, kwargs):
+        if id(f) in pure.MARKED:
+            return self._marked(f, args, kwargs)
         own = trusted(f.__code__.co_filename)
         if own and self.numbers and symbols.any_in((*args, *kwargs.values())):
             args, kwargs = tuple(map(_whole, args)), {k: _whole(v) for k, v in kwargs.items()}
@@ -213,6 +226,8 @@ class Calls:
         special = _SPECIAL.get(f)
         if special is not None:
             return special(self, args, kwargs)
+        if run and id(f) in pure.MARKED:
+            return self._marked(f, args, kwargs)
         owner, rest = getattr(f, "__self__", None), args
         if f.__class__ in (types.MethodDescriptorType, types.WrapperDescriptorType) and args:
             owner, rest = args[0], args[1:]

@@ -51,7 +51,6 @@ class Recorder:
         self.inside = 0
         self.born = {}          # leaves that were made during the capture
         self.given = {}         # memory that became a leaf's gradient
-        self.ran = {}           # nodes whose backward was captured
         self.runs = {}          # optimizer -> updates so far
         self.drawn = 0          # fills from random streams
         self.constants = {}     # id -> memory made from Python data during the capture
@@ -157,7 +156,6 @@ class Recorder:
             return t.item()
 
     def backward(self, node, g, create_graph):
-        self.ran[id(node)] = node
         return node.backward_graph(g) if create_graph else node.captured(g)
 
     # --- launches

@@ -19,7 +19,7 @@ from .draws import Drawn
 from .lines import Missed
 from .memory import Arena
 from .structure import MISS, changed_numbers, flatten, opened
-from .variant import Variant
+from .variant import StepFailed, Variant
 
 LIMIT = 16     # variants of one function for one combination of shapes
 SHAPES = 1024  # variants in all, where shapes may change
@@ -105,6 +105,25 @@ class CompiledFunction:
         """Look for a variant whose guards hold; capture a new one where none does."""
         if tape.TAPE and tape.active() is not None or self.eager:
             return self.fn(*args, **kwargs)
+        try:
+            return self.compiled(args, kwargs)
+        except StepFailed as failed:
+            error = failed.error
+        return self.failed(error, args, kwargs)
+
+    def failed(self, error, args, kwargs):
+        """A call that raised an error in its capture, which has left nothing behind: run eagerly, it raises the error again and
+        leaves what it had done before it."""
+        # (Its text may have numbers in it that are not there yet.)
+        text = " ".join([type(error).__name__, *[a for a in error.args if a.__class__ is str]])
+        del error
+        result = self.fn(*args, **kwargs)
+        warnings.warn(f"{self.__name__} raised an error when it was captured ({text}), but not when it was run eagerly "
+                      "instead; please report this", CompileWarning, stacklevel=4)
+        return result
+
+    def compiled(self, args, kwargs):
+        """A call by a variant that is there or is captured now."""
         leaves = []
         structure, numbers = flatten((args, kwargs), leaves), []
         if self.open:
@@ -182,23 +201,15 @@ class CompiledFunction:
             except CaptureError as e:
                 self._refused(e)
                 return self.fn(*args, **kwargs)
-            except Exception as error:
+            except StepFailed:
                 if len(self.assumed) == len(known):
-                    return self._failed(error, args, kwargs)
+                    raise
                 known = [*self.assumed[:-1], not self.assumed[-1]]  # no value may decide so
                 continue
             result = self._first(v, args, kwargs, leaves)
             if result.__class__ is not Missed:
                 return result
             known = result.outcomes
-
-    def _failed(self, error, args, kwargs):
-        """A step that raises an error does so eagerly, with all that it does before."""
-        self.drawn.put_back()
-        result = self.fn(*args, **kwargs)
-        warnings.warn(f"{self.__name__} ran eagerly, as its capture raised {type(error).__name__}: {error}", CompileWarning,
-                      stacklevel=5)
-        return result
 
     def _first(self, v, args, kwargs, leaves):
         first = functools.partial(v.first, leaves, v.given_numbers)

@@ -81,6 +81,7 @@ class Form:
         self.key = (variant.structure, variant.mode, variant.result_structure, variant.backward is None, [
             (cls, kind, len(shape), strides is None, rg, leaf) for cls, kind, shape, strides, rg, leaf in variant.leaves])
         self.effects = [(None if e.place is None else e.place.key, e.structure) for e in variant.effects]
+        self.effects += [(t if isinstance(t, str) else id(t), value) for t, value in variant.flags]
         self.places = {place.key for place, _ in pairs}
         self.guards = None
 

@@ -28,7 +28,7 @@ from .files import CORE, LIBRARY, kind_of_file, trusted
 from .frames import Codes, Frames
 from .kin import Log
 from .objects import SIMPLE, SPECIAL_NAMES, lookup, named, table_of
-from .places import ABSENT, ORIGINALS, After, ClassEntry, Content, Entry, Field, Item, Itself, Length, Lookup
+from .places import ABSENT, ORIGINALS, After, ClassEntry, Content, Entry, Field, Hooks, Item, Itself, Length, Lookup, State
 from .reads import Reads
 from .rewrite import NoSource, rewritten
 from .structure import fields_of, is_record
@@ -36,6 +36,7 @@ from .structure import fields_of, is_record
 WATCHING: dict = {}  # thread -> Observer
 CORE_CODES: dict = {}  # id -> code of the engine's that was entered in a capture: its calls need no look
 CORE_TABLE = Codes()  # their ids
+_FORM = (*State.FIELDS, "_node", "_n", "_view")  # what undo puts back
 _INSIDE = (__file__, *[__file__.replace("observe.py", n) for n in ("hooks.py", "calls.py", "arithmetic.py", "reads.py")])
 
 
@@ -62,6 +63,7 @@ class Observer(Reads, Calls):
         self.numbers, self.draws = None, False  # of the run, where some are followed
         # Outcomes of its first decisions on values of tensors; what its guesses for them are moved by; what it prints.
         self.forced, self.shift, self.said = forced, shift, []
+        self.forms = {}  # id of a tensor -> (tensor, what it was, hooks of a leaf, tables of hooks), before the run
         self.dynamic = dynamic  # key -> place whose tensor is an input of the step
         self.moving = {id(p.root) for p in dict(dynamic).values() if p.__class__ is Itself}
         self.refusal = None
@@ -95,6 +97,16 @@ class Observer(Reads, Calls):
             if collects:
                 gc.enable()
 
+    @contextlib.contextmanager
+    def unwatched(self):
+        """Hooks note nothing in the block."""
+        ident = get_ident()
+        before = WATCHING.pop(ident)
+        try:
+            yield
+        finally:
+            WATCHING[ident] = before
+
     def again(self):
         """Forget what a run that starts anew has noted, except which functions it came to."""
         self.undo()
@@ -110,6 +122,12 @@ class Observer(Reads, Calls):
         for place, before in reversed(self.written.values()):
             place.put(before)
         self.written = {}
+        for t, form, hooks, tables in self.forms.values():
+            for name, value in zip(_FORM, form):
+                setattr(t, name, value)
+            if hooks is not None and Hooks(t).get() != hooks:
+                Hooks(t).put(tables)
+        self.forms = {}  # (what was there before a run does not outlast it: arguments have memory of their own in it)
 
     def refuse(self, what):
         """End the run: the step does ``what``, which a compiled step cannot do."""
@@ -118,6 +136,9 @@ class Observer(Reads, Calls):
 
     def draw(self, f, args, kwargs):
         """A number drawn from something that was there before: every call draws anew."""
+        if self.numbers is not None and self.numbers.decisions:
+            self.refuse(f"calls {getattr(f, '__name__', f)}() after a value of a tensor has decided: numbers are drawn at the "
+                        "start of each call, so draw it before,")
         draw = Draw(f, args, kwargs)
         value = self.drawn.take(draw)
         self.draws = True
@@ -133,7 +154,8 @@ class Observer(Reads, Calls):
         """Refuse a function in C."""
         self.refusal = Refusal(f"ng.compile: {named(f)} at {graph.user_line()} is not known to depend on its arguments alone, "
                                "so its result cannot be taken for the same in every call. Call it outside of the compiled "
-                               "function and pass its result in, or pass fallback=True to run it eagerly")
+                               "function and pass its result in, mark it with ng.compiler.assume_constant_result if it does "
+                               "depend on them alone, or pass fallback=True to run it eagerly")
         raise self.refusal
 
     def give(self, x):
@@ -337,9 +359,36 @@ class Observer(Reads, Calls):
             if id(value) in self.moving:
                 return
             self.tensors[id(value)] = value
+            self.keep(value)
         elif value.__class__ is tuple:
             for v in value:
                 self._reached(v)
+
+    def keep(self, t):
+        """What a tensor that was there before the run is now, and its hooks where it is a leaf."""
+        if id(t) not in self.forms:
+            leaf = t._rg and t._node is None
+            hooks = (Hooks(t).get(), Hooks(t).save()) if leaf else (None, None)
+            self.forms[id(t)] = (t, [getattr(t, n) for n in _FORM], *hooks)
+
+    def flagged(self):
+        """[(tensor, its requires_grad now)] where the run has set that; other changes of what a tensor is are refused."""
+        found = []
+        for t, form, hooks, _ in self.forms.values():
+            what = f"a tensor of shape {list(form[2])} that was there before"
+            now = [getattr(t, n) for n in _FORM[1:5]]
+            if form[0] is not t._buf or any([a is not b and a != b for a, b in zip(form[1:5], now)]):
+                raise Refusal(f"ng.compile: the compiled function gives {what} other memory, another shape or dtype, which a "
+                              "replay does not do: write into it with copy_(), or do it outside of the compiled function")
+            if t._node is not form[6]:
+                raise Refusal(f"ng.compile: the compiled function writes values that require grad into {what}, so that it "
+                              "becomes part of a graph, which a replay does not do: detach them, or use a new tensor")
+            if hooks is not None and Hooks(t).get() != hooks:
+                raise Refusal(f"ng.compile: the compiled function leaves other hooks at {what}, which a replay does not do: "
+                              "register and remove them outside of the compiled function")
+            if t._rg is not form[5]:
+                found.append((t, t._rg))
+        return found
 
     def write(self, place):
         """A place is about to be written."""

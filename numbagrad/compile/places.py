@@ -441,6 +441,19 @@ class Hooks(Place):
         more = self.root.__dict__.get("_numbagrad")
         return () if more is None else tuple([(n, *more[n].values()) for n in TABLES if more.get(n)])
 
+    def save(self):
+        more = self.root.__dict__.get("_numbagrad", {})
+        return {n: dict(more[n]) for n in TABLES if n in more}
+
+    def put(self, tables):
+        more = self.root.__dict__.get("_numbagrad", {})
+        for n in TABLES:
+            if n in more:  # the table itself is what a handle refers to
+                more[n].clear()
+                more[n].update(tables.get(n, ()))
+        if not any(more.values()):
+            self.root.__dict__.pop("_numbagrad", None)
+
     def text(self):
         return "the hooks of a tensor"
 

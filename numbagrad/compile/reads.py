@@ -44,8 +44,8 @@ def _special_names(cls):
     found = _specials.get(version)
     if found is None:
         found = [(i, name) for i, c in enumerate(cls.__mro__) if c.__flags__ & HEAP
-                 for name in SPECIAL_NAMES & c.__dict__.keys() if not (
-                     c.__dict__[name].__class__ is types.FunctionType and trusted(c.__dict__[name].__code__.co_filename))]
+                 for name in SPECIAL_NAMES & c.__dict__.keys()
+                 if not (c.__dict__[name].__class__ is types.FunctionType and trusted(c.__dict__[name].__code__.co_filename))]
         if version:  # (a class that changes gets a version that no class ever had)
             if len(_specials) > 1000:
                 _specials.clear()

@@ -13,13 +13,12 @@ import types
 import numpy as np
 
 from .. import storage
-from ..autograd import graph
 from ..kernel import jit, tape
 from ..kernel.tape import Fake
 from ..optim import optimizer as optimizers
 from ..tensor import Tensor, contiguous_strides, raw
 from . import call, explain, held, late, passes
-from .backward import Backward, Spent
+from .backward import Backward, spent
 from .capture import CaptureError, Recorder, Refresher, recording, undo
 from .guards import Guards
 from .ir import INPUT, KEPT, OUTPUT, STATE, TEMPORARY, Host
@@ -30,11 +29,18 @@ from .places import PLAIN, Content, Entry, Gradient, Hooks, Itself, Member, Stat
 from .program import Program, prepare_hosts
 from .replays import plan
 from .signature import difference, signature
-from .structure import MISS, fields_of, flatten, is_record, mode_key, opened, rebuild, with_symbols
+from .structure import MISS, Met, fields_of, flatten, is_record, mode_key, opened, rebuild, with_symbols
 from .symbols import Numbers
 from .words import compare
 
 MOST_RUNS = 1000  # of one capture: each finds functions that the one before did not know
+
+
+class StepFailed(BaseException):
+    """A captured function raised ``error``; nothing of the capture is left."""
+
+    def __init__(self, error):
+        self.error = error
 
 
 LOCK = [threading.RLock()]  # captures put hooks into functions that others may come to, too: one at a time
@@ -133,6 +139,11 @@ class Variant:
             except tape.Refusal as refusal:
                 self.owner.drawn.put_back()
                 raise CaptureError(_refused(refusal)) from None
+            except BaseException as error:
+                self.owner.drawn.put_back()
+                if isinstance(error, CaptureError) or not isinstance(error, Exception):
+                    raise
+                raise StepFailed(error) from None
         raise CaptureError(f"ng.compile: the compiled function goes on entering new functions after {MOST_RUNS} captures")
 
     def _learn(self, other):
@@ -205,20 +216,25 @@ class Variant:
                     for place in self.counters:
                         planted.append((place, place.get()))
                         place.put(self.numbers.input(place.get()))
+                for t in (*given[1], *every):
+                    o.keep(t)
                 o.give((args, kwargs))
                 result = o.call(self.owner.fn, args, kwargs)
                 del args, kwargs
-                self.result_structure = flatten(result, outs, lambda x: not o.is_outside(x))
+                self.met = Met()
+                self.result_structure = flatten(result, outs, lambda x: not o.is_outside(x), self.met)
                 self._returned(o, result)
                 del result
                 self.numbers, self.draws = o.numbers, o.draws
                 self.decisions = [] if o.numbers is None else list(o.numbers.decisions)
-                self.effects = plan(o, outs)
+                self.effects = plan(o, outs, self.met)
+                flags = o.flagged()
                 self._differentiable(r, outs, given)
             if o.refusal is not None:
                 raise o.refusal
             written = list(o.written)
             o.undo()
+            self._flags(flags, every)
             _restore_numbers(planted)
             if not only and self._opened(o, written):
                 self.guessed = None
@@ -249,7 +265,12 @@ class Variant:
         self.proven, self.unproven = False, set(range(len(self.first_numbers)))
         self.number_types = [type(v).__name__ for v in self.given_numbers] + [type(p.get()).__name__ for p in self.counters]
         self._guarded(o, [*o.reads.values(), *o.unchanged, *self._of_tensors()])
-        self.observer = None
+        self.observer, self.met = None, self.met.again
+
+    def _flags(self, flags, leaves):
+        """``requires_grad`` that the run has set, of arguments and of tensors that it reaches by name."""
+        number = {id(t): i for i, t in reversed(list(enumerate(leaves)))}
+        self.flags = [(f"a{number[id(t)]}" if id(t) in number else t, value) for t, value in flags]
 
     def _guarded(self, o, pairs):
         """Guard what was read; a proven variant of the same form proves this one, and what it relies on is known."""
@@ -292,21 +313,31 @@ class Variant:
 
     def _differentiable(self, r, outs, given):
         """Capture the backward of results that can still be differentiated."""
-        differentiable = [t for t in outs if isinstance(t, Tensor) and t._rg and t._node is not None
-                          and id(graph.function_of(t._node)[0]) not in r.ran]
-        self.backward = None
-        if differentiable:
-            order = [k for k, t in enumerate(outs) if any([t is d for d in differentiable])]
-            first = len(r.calls)
-            try:
-                self.backward = Backward(r, differentiable, order, given)
-            except RuntimeError as error:  # a used graph, or a saved tensor that was written since: said to who asks
+        every = [k for k, t in _firsts(outs) if t._rg and t._node is not None]
+        self.backward, self.spent = None, {}
+        try:
+            self._backward_of(r, every, outs, given)
+        except RuntimeError:  # a used graph, or a saved tensor that was written since: said to who asks
+            for k in every:
+                try:
+                    self._backward_of(r, [k], outs, given, False)
+                except RuntimeError as error:
+                    self.spent[k] = spent(error)
+            self._backward_of(r, [k for k in every if k not in self.spent], outs, given)
+
+    def _backward_of(self, r, order, outs, given, keep=True):
+        """Capture the backward of the results ``order``; RuntimeError where their graph is used up."""
+        first, done = len(r.calls), False
+        try:
+            self.backward = Backward(r, [outs[k] for k in order], order, given) if order else None
+            done = keep
+        finally:
+            if not done:
                 del r.calls[first:]
-                self.backward = Spent(order, error)
+                self.backward = None
 
     def _finish(self, r, leaves, outs, given, swapped):
         # Graphs that are left over (create_graph) hold what they saved.
-        r.ran.clear()
         for t in outs:
             if isinstance(t, Tensor) and t._buf.__class__ is Fake:
                 t._node = None
@@ -323,10 +354,13 @@ class Variant:
         written = {b for c in r.calls for b in c.writes}
         self.aliases = _aliases(leaves, written, r, swapped)
         self._keep_state(r, outs)
-        outputs, self.results = [], []
-        for t in outs:
+        outputs, self.results, first = [], [], {id(t): k for k, t in _firsts(outs)}
+        for k, t in enumerate(outs):
             if not isinstance(t, Tensor):
                 self.results.append(("number", t.name))
+                continue
+            if first[id(t)] < k:
+                self.results.append(("again", first[id(t)]))
                 continue
             b = r.buffer(t)
             if b.role == TEMPORARY:
@@ -339,13 +373,14 @@ class Variant:
         if self.numbers is not None:
             late.forget(self.numbers, outs, r.calls)
         self.eager_peak = explain.eager_peak(r.calls)
-        roots = set(outputs)
+        roots, more = set(outputs), set()
         if self.backward is not None:
-            roots.update([r.buffer(g) for g in self.backward.grads if g is not None])
-        calls, _ = passes.repeated(passes.live(r.calls, roots), roots)
+            made, more = self.backward.roots(r)
+            roots |= made
+        calls, gone = passes.repeated(passes.live(r.calls, roots | more), roots)
         self.captured, self.dropped = len(r.calls), len(r.calls) - len(calls)
         if self.backward is not None:
-            calls, later, saved = self.backward.divide(r, calls)
+            calls, saved = self.backward.divide(r, calls, gone)
             for b in saved:
                 if b.role == TEMPORARY:
                     b.role = OUTPUT
@@ -354,7 +389,7 @@ class Variant:
         calls, first, cells = late.divided(passes.live(calls, set(outputs)), self.numbers)
         self.program = Program(calls, inputs, outputs, self.owner.arena, getattr(self.owner, "__name__", "step"), first, cells)
         if self.backward is not None:
-            self.backward.build(r, later, leaves, self)
+            self.backward.build(r, leaves, self)
         self._guards(r, leaves)
         self._apart(r, leaves, written, swapped)
         self.before = [(t, grad) for t, grad, _ in r.leaves.values()]
@@ -644,6 +679,15 @@ def shared(leaves):
     """Which arguments lie in the memory of which earlier ones."""
     first = {}
     return tuple([first.setdefault(id(t._buf), i) for i, t in enumerate(leaves)])
+
+
+def _firsts(outs):
+    """(place, tensor) of the tensors among results, each once."""
+    found = {}
+    for k, t in enumerate(outs):
+        if isinstance(t, Tensor):
+            found.setdefault(id(t), (k, t))
+    return list(found.values())
 
 
 def _as_leaves(leaves, args, kwargs, structure, numbers):
