@@ -87,7 +87,8 @@ class Form:
 
     def holds(self, other):
         """Whether a later capture relies on the same places, which are as this one found them."""
-        return self.places == other.places and bool(compare()(self.guards.table.address)) and self.guards.ask()
+        guards = self.guards
+        return self.places == other.places and (bool(compare()(guards.table.address)) and guards.ask() or guards.hold())
 
     def proves(self, other):
         """Whether a later capture, for which ``holds`` is true, differs in sizes alone."""
