@@ -26,6 +26,7 @@ from .calls import Calls
 from .draws import Draw, Drawn
 from .files import CORE, LIBRARY, kind_of_file, trusted
 from .frames import Codes, Frames
+from .kin import Log
 from .objects import SIMPLE, SPECIAL_NAMES, lookup, named, table_of
 from .places import ABSENT, ORIGINALS, After, ClassEntry, Content, Entry, Field, Hooks, Item, Itself, Length, Lookup, State
 from .reads import Reads
@@ -66,6 +67,7 @@ class Observer(Reads, Calls):
         self.dynamic = dynamic  # key -> place whose tensor is an input of the step
         self.moving = {id(p.root) for p in dict(dynamic).values() if p.__class__ is Itself}
         self.refusal = None
+        self.log = Log()
         for place in (Item(dtypes._default, 0), Item(storage._default_device, 0)):
             self.note(place, place.get())
 
