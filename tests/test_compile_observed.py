@@ -959,6 +959,49 @@ def many_results_differentiated_apart(C):
     return out
 
 
+def _first_and_last(x, made, k):
+    x[0], x[-1] = k, made
+
+
+def _last_and_first(x, made, k):
+    x[-1] = k
+    x[0] = made
+
+
+def _set_what_was_appended(x, made, k):
+    x.append(made)
+    x[-1] = k
+    x[0] += k
+    x.append(made)
+
+
+def _last(x, made, k):
+    x[-1] += k
+
+
+@program
+def items_set_by_either_index(C):
+    """A list or deque of another length has other first and last items."""
+    out = []
+    for kind in (list, functools.partial(collections.deque, maxlen=9)):
+        for change in (_first_and_last, _last_and_first, _last) + (_set_what_was_appended,) * (kind is list):
+            x = kind([1.0, 2.0])
+
+            def step(t, k, x=x, change=change):
+                change(x, t.sum(), k)
+                return t * k
+            f = C(step)
+            for i, more in enumerate([0, 0, 0, 1, 0, -1, -1, 2, 0]):
+                if more > 0:
+                    x.extend([7.0] * more)
+                elif more and len(x) > 1:
+                    x.pop()
+                out.append([f(one() * i, float(i)).item(), [float(v) for v in x]])
+            if C is ng.compile:
+                assert len(f.variants) <= 6
+    return out
+
+
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_programs(name):
     wanted = PROGRAMS[name](lambda f: f)
