@@ -1002,6 +1002,45 @@ def items_set_by_either_index(C):
     return out
 
 
+@program
+def constants_written_in_a_step(C):
+    """What is made from Python data is made anew in every call, whatever the step then does to it."""
+    w = ng.ones(2, requires_grad=True)
+
+    def step(x):
+        c = ng.tensor([1.0, 2.0])
+        c.add_(x)
+        before = c * 2
+        c += 1
+        i = ng.tensor([1, 2])
+        i[0] = 7
+        v = ng.tensor([1.0, 3.0], requires_grad=True)
+        g, = ng.autograd.grad((v * x).sum(), v)
+        with ng.no_grad():
+            v -= g
+        w.grad = ng.tensor([1.0, 2.0])
+        (w * x).sum().backward()
+        return c, before, c[0], c.view(2, 1), i * x, v.detach().clone(), w.grad.clone()
+    f = C(step)
+    return [[t.tolist() for t in f(ng.ones(2) * k)] for k in range(4)]
+
+
+def test_values_of_constants_that_the_step_has_written_are_refused():
+    def step(x):
+        c = ng.tensor([1.0, 2.0])
+        c.add_(3.0)
+        return x * c[0].item()
+    with pytest.raises(CaptureError, match="item"):
+        ng.compile(step)(ng.ones(2))
+
+    def shared(x):
+        c = ng.from_numpy(np.ones(2, dtype=np.float32))
+        c.add_(1)
+        return x * c
+    with pytest.raises(CaptureError, match="NumPy array"):
+        ng.compile(shared)(ng.ones(2))
+
+
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_programs(name):
     wanted = PROGRAMS[name](lambda f: f)

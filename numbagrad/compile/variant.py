@@ -210,6 +210,7 @@ class Variant:
                 self.numbers, self.draws = o.numbers, o.draws
                 self.effects = plan(o, outs, self.met)
                 flags = o.flagged()
+                r.renew()
                 self._differentiable(r, outs, given)
             if o.refusal is not None:
                 raise o.refusal
@@ -399,7 +400,7 @@ class Variant:
             g = t._grad
             if g is not before:
                 self.gradients.append((t, g))
-                if g is not None and g._buf.__class__ is Fake:
+                if g is not None and (g._buf.__class__ is Fake or r.buffer(g).role == TEMPORARY):
                     self._real(r, g)
         for optimizer, before in r.optimizers.values():
             for p, state in optimizer.state.items():
@@ -419,7 +420,7 @@ class Variant:
         b = r.buffers[id(t._buf)]
         b.role = KEPT
         if b.array is None:
-            b.array = np.zeros(max(b.obj.size, 1), b.obj.dtype)
+            b.array = np.zeros(max(b.obj.size, 1), b.obj.dtype) if b.fake else b.obj
         t._ptr = storage.address(b.array) + (t._ptr - b.base)
         r.buffers[id(b.array)] = b
         t._buf = b.array
