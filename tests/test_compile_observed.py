@@ -1041,6 +1041,55 @@ def test_values_of_constants_that_the_step_has_written_are_refused():
         ng.compile(shared)(ng.ones(2))
 
 
+@program
+def sets_bound_anew(C):
+    o, names, out = types.SimpleNamespace(met={1, 2}), frozenset(), []
+
+    def step(x, k):
+        nonlocal names
+        o.met = o.met | {k, len(o.met)}
+        names = frozenset(["a", str(k)])
+        return x * len(o.met), {k}, names
+    f = C(step)
+    for k in (1, 2, 2, 5, 5, 5):
+        y, made, found = f(one(), k)
+        out.append([y.item(), made, sorted(found), sorted(o.met), found is names])
+        made.add(9)
+    return out
+
+
+@program
+def counters_of_classes(C):
+    class A:
+        count, k = 0, 1.5
+
+    class B(A):
+        pass
+
+    class Net(nn.Module):
+        steps, gain = 0, 1.0
+
+        def forward(self, x):
+            Net.steps += 1
+            return x * self.gain / self.steps
+    b, net, out = B(), Net(), []
+
+    def step(x):
+        A.count += 1
+        return net(x) * b.k * B.count
+    f = C(step)
+    changes = {4: lambda: setattr(A, "k", 2.0), 6: lambda: setattr(B, "count", 7), 8: lambda: delattr(B, "count"),
+               9: lambda: setattr(b, "k", 4.0)}
+    for i in range(12):
+        changes.get(i, lambda: None)()
+        if i > 3:
+            Net.gain = float(i)
+        out.append([f(one()).item(), A.count, Net.steps])
+    if C is ng.compile:
+        assert len(f.variants) <= 4  # not one for each value of the counter
+    return out
+
+
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_programs(name):
     wanted = PROGRAMS[name](lambda f: f)

@@ -267,7 +267,7 @@ class Observer(Reads, Calls):
         if root in self.inside or root in self.given:
             return
         key = place.key
-        if key in self.dynamic:
+        if key in self.dynamic or place.__class__ is Lookup and self.dynamic and self._in_class(place):
             return
         if self.written and (Content, root, None) in self.written and place.__class__ in (Entry, Item, Length, Content):
             return self.after_write(place)
@@ -287,6 +287,17 @@ class Observer(Reads, Calls):
             if place.__class__ is Content:
                 for v in value:
                     self._reached(v)
+
+    def _in_class(self, place):
+        """Whether a lookup finds a number that is followed: then the step relies on where it is found, not on what."""
+        for i, c in enumerate(place.root.__mro__):
+            if place.name in c.__dict__:
+                if ClassEntry(c, place.name).key not in self.dynamic:
+                    return False
+                for e in place.root.__mro__[:i]:
+                    self.relies(ClassEntry(e, place.name), ABSENT)
+                return True
+        return False
 
     def _looked_up(self, place):
         """What a lookup in classes found before the run wrote any attribute of theirs."""

@@ -58,6 +58,8 @@ def _check(observer, place, value):
         for x in value.values() if isinstance(value, dict) else fields_of(value) if is_record(value) else value:
             _check(observer, place, x)
         return
+    if type(value) in (set, frozenset) and all([isinstance(v, PLAIN) for v in value]):
+        return
     if id(value) in observer.inside:
         raise Refusal(f"ng.compile: the compiled function keeps a {type(value).__name__} that it made in {place.text()}, which "
                       "a replay cannot make again: keep numbers and tensors, or do it outside of the compiled function")
