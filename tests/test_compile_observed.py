@@ -961,6 +961,137 @@ def many_results_differentiated_apart(C):
     return out
 
 
+def _first_and_last(x, made, k):
+    x[0], x[-1] = k, made
+
+
+def _last_and_first(x, made, k):
+    x[-1] = k
+    x[0] = made
+
+
+def _set_what_was_appended(x, made, k):
+    x.append(made)
+    x[-1] = k
+    x[0] += k
+    x.append(made)
+
+
+def _last(x, made, k):
+    x[-1] += k
+
+
+@program
+def items_set_by_either_index(C):
+    """A list or deque of another length has other first and last items."""
+    out = []
+    for kind in (list, functools.partial(collections.deque, maxlen=9)):
+        for change in (_first_and_last, _last_and_first, _last) + (_set_what_was_appended,) * (kind is list):
+            x = kind([1.0, 2.0])
+
+            def step(t, k, x=x, change=change):
+                change(x, t.sum(), k)
+                return t * k
+            f = C(step)
+            for i, more in enumerate([0, 0, 0, 1, 0, -1, -1, 2, 0]):
+                if more > 0:
+                    x.extend([7.0] * more)
+                elif more and len(x) > 1:
+                    x.pop()
+                out.append([f(one() * i, float(i)).item(), [float(v) for v in x]])
+            if C is ng.compile:
+                assert len(f.variants) <= 6
+    return out
+
+
+@program
+def constants_written_in_a_step(C):
+    """What is made from Python data is made anew in every call, whatever the step then does to it."""
+    w = ng.ones(2, requires_grad=True)
+
+    def step(x):
+        c = ng.tensor([1.0, 2.0])
+        c.add_(x)
+        before = c * 2
+        c += 1
+        i = ng.tensor([1, 2])
+        i[0] = 7
+        v = ng.tensor([1.0, 3.0], requires_grad=True)
+        g, = ng.autograd.grad((v * x).sum(), v)
+        with ng.no_grad():
+            v -= g
+        w.grad = ng.tensor([1.0, 2.0])
+        (w * x).sum().backward()
+        return c, before, c[0], c.view(2, 1), i * x, v.detach().clone(), w.grad.clone()
+    f = C(step)
+    return [[t.tolist() for t in f(ng.ones(2) * k)] for k in range(4)]
+
+
+def test_values_of_constants_that_the_step_has_written_are_refused():
+    def step(x):
+        c = ng.tensor([1.0, 2.0])
+        c.add_(3.0)
+        return x * c[0].item()
+    with pytest.raises(CaptureError, match="item"):
+        ng.compile(step)(ng.ones(2))
+
+    def shared(x):
+        c = ng.from_numpy(np.ones(2, dtype=np.float32))
+        c.add_(1)
+        return x * c
+    with pytest.raises(CaptureError, match="NumPy array"):
+        ng.compile(shared)(ng.ones(2))
+
+
+@program
+def sets_bound_anew(C):
+    o, names, out = types.SimpleNamespace(met={1, 2}), frozenset(), []
+
+    def step(x, k):
+        nonlocal names
+        o.met = o.met | {k, len(o.met)}
+        names = frozenset(["a", str(k)])
+        return x * len(o.met), {k}, names
+    f = C(step)
+    for k in (1, 2, 2, 5, 5, 5):
+        y, made, found = f(one(), k)
+        out.append([y.item(), made, sorted(found), sorted(o.met), found is names])
+        made.add(9)
+    return out
+
+
+@program
+def counters_of_classes(C):
+    class A:
+        count, k = 0, 1.5
+
+    class B(A):
+        pass
+
+    class Net(nn.Module):
+        steps, gain = 0, 1.0
+
+        def forward(self, x):
+            Net.steps += 1
+            return x * self.gain / self.steps
+    b, net, out = B(), Net(), []
+
+    def step(x):
+        A.count += 1
+        return net(x) * b.k * B.count
+    f = C(step)
+    changes = {4: lambda: setattr(A, "k", 2.0), 6: lambda: setattr(B, "count", 7), 8: lambda: delattr(B, "count"),
+               9: lambda: setattr(b, "k", 4.0)}
+    for i in range(12):
+        changes.get(i, lambda: None)()
+        if i > 3:
+            Net.gain = float(i)
+        out.append([f(one()).item(), A.count, Net.steps])
+    if C is ng.compile:
+        assert len(f.variants) <= 4  # not one for each value of the counter
+    return out
+
+
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_programs(name):
     wanted = PROGRAMS[name](lambda f: f)

@@ -18,6 +18,7 @@ from .draws import may_draw
 from .files import trusted
 from .objects import C_CALLABLES, HEAP, NEW, SIMPLE, lookup, of_library
 from .places import CONTAINERS, PLAIN, Length, Lookup
+from .reads import STORE
 
 _ARRAY_CHANGES = ("fill", "sort", "put", "itemset", "partition", "resize", "setfield", "setflags", "__setitem__", "byteswap")
 # Methods that look at nothing of their container, and those of them that a replay can call again.
@@ -287,8 +288,9 @@ class Calls:
             elif name not in _BLIND or any([isinstance(y, pure.ITERATORS) for y in rest]) and not isinstance(x, list):
                 self.content(x)
             again = name in _AGAIN and type(x) in (list, collections.deque)
-            self.puts(x, (name, [list(rest[0])] if name.startswith("extend") and again and not isinstance(
-                rest[0], pure.ITERATORS) else list(rest)) if again and not isinstance(rest[0], pure.ITERATORS) else None)
+            again = again and not isinstance(rest[0], pure.ITERATORS)
+            self.puts(x, STORE if name == "__setitem__" else None if not again else (
+                name, [list(rest[0])] if name.startswith("extend") else list(rest)))
             if isinstance(x, list) and name not in ("__setitem__", "append", "extend"):
                 self.shifted.add(id(x))
             if name in ("add", "discard", "__setitem__"):

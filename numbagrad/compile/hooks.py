@@ -13,6 +13,7 @@ from .arithmetic import BINARY, COMPARED, UPDATES, arithmetic
 from .objects import HEAP, of_library
 from .observe import WATCHING, Again, Observer
 from .places import ABSENT, CONTAINERS, Cell, Entry
+from .reads import STORE
 
 
 def _watching():
@@ -89,7 +90,7 @@ def _update_item(op, x, i, value, later):
         new = UPDATES[op](old, value)
     else:
         new = _changed(o, op, old, value)
-        o.puts(x)
+        o.puts(x, STORE)
         o.stores(x, (i,))
     x[i] = new
 
@@ -142,7 +143,7 @@ def _compared(op, x, y):
 
 def _puts(o, x):
     o.log.given((x,))
-    o.puts(x)
+    o.puts(x, STORE)
     o.storing.append(x)
 
 

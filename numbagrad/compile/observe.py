@@ -304,9 +304,9 @@ class Observer(Reads, Calls):
         if root in self.inside or root in self.given:
             return
         key = place.key
+        if key in self.dynamic or place.__class__ is Lookup and self.dynamic and self._in_class(place):
+            return
         if self.written:
-            if key in self.dynamic:
-                return
             if (Content, root, None) in self.written and place.__class__ in (Entry, Item, Length, Content):
                 return self.after_write(place)
             if place.__class__ in (Lookup, After):
@@ -332,6 +332,17 @@ class Observer(Reads, Calls):
                 for v in value:
                     if v.__class__ not in SIMPLE:
                         self._reached(v)
+
+    def _in_class(self, place):
+        """Whether a lookup finds a number that is followed: then the step relies on where it is found, not on what."""
+        for i, c in enumerate(place.root.__mro__):
+            if place.name in c.__dict__:
+                if ClassEntry(c, place.name).key not in self.dynamic:
+                    return False
+                for e in place.root.__mro__[:i]:
+                    self.relies(ClassEntry(e, place.name), ABSENT)
+                return True
+        return False
 
     def _looked_up(self, place):
         """What a lookup in classes found before the run wrote any attribute of theirs."""

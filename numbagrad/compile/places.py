@@ -53,7 +53,8 @@ def alike(now, then):
     if cls is types.MethodType:
         return now.__func__ is then.__func__ and now.__self__ is then.__self__
     if cls is types.FunctionType:  # an op's function is replaced by a faster one at its first use
-        return now.__module__ == "numbagrad" == then.__module__ and now.__qualname__ == then.__qualname__
+        return now.__qualname__ == then.__qualname__ and all([(f.__module__ or "").partition(".")[0] == "numbagrad"
+                                                              for f in (now, then)])
     if cls is range or isinstance(now, (np.dtype,)):
         return now == then
     return False

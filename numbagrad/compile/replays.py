@@ -58,6 +58,8 @@ def _check(observer, place, value):
         for x in value.values() if isinstance(value, dict) else fields_of(value) if is_record(value) else value:
             _check(observer, place, x)
         return
+    if type(value) in (set, frozenset) and all([isinstance(v, PLAIN) for v in value]):
+        return
     if id(value) in observer.inside:
         raise Refusal(f"ng.compile: the compiled function keeps a {type(value).__name__} that it made in {place.text()}, which "
                       "a replay cannot make again: keep numbers and tensors, or do it outside of the compiled function")
@@ -67,10 +69,10 @@ def _of_container(observer, place, before, now, outs, new, met):
     x = place.root
     for v in now:
         _check(observer, place, v)
-    calls = observer.calls.get(id(x))
-    if calls is not None:
+    calls, stored = observer.calls.get(id(x)), observer.stored.get(id(x), ())
+    if calls and not stored:
         return [Effect(_Calls(x, [name for name, _ in calls]), [list(args) for _, args in calls], outs, _top(new), met)]
-    stored, whole = observer.stored.get(id(x), ()), (Content, id(x), None) in observer.reads
+    whole = (Content, id(x), None) in observer.reads
     if isinstance(x, dict):
         old, late = dict(zip(before[::2], before[1::2])), dict(zip(now[::2], now[1::2]))
         moved = _moved(old, late)
@@ -84,10 +86,13 @@ def _of_container(observer, place, before, now, outs, new, met):
         old, late = set(before), set(now)
         stored = set(stored)
         return [Effect(_Members(x), [list(late - old | late & stored), list((old | stored) - late)], outs, _top(new), met)]
-    if len(now) == len(before) and isinstance(x, list):
-        always = {i + len(now) if i < 0 else i for i in stored}
-        changed = [(i, v) for i, (v, w) in enumerate(zip(now, before)) if v is not w or i in always]
-        return [Effect(_Items(x), changed, outs, _top(new), met)]
+    n, appended = len(before), bool(calls) and all([name in ("append", "extend") for name, _ in calls])
+    if isinstance(x, list) and (len(now) == n or appended) or calls == [] and len(now) == n:
+        places = {i % n for i in stored}
+        changed = [(i, v) for i, (v, w) in enumerate(zip(now, before)) if v is not w and i not in places]
+        changed += [(i, now[i % n]) for i in stored]
+        found = [Effect(_Items(x), changed, outs, _top(new), met)]
+        return [*found, Effect(x.extend, list(now[n:]), outs, _top(new), met)] if len(now) > n else found
     if not whole:
         raise _unrepeatable(place)
     return [Effect(place.put, list(now), outs, _top(new), met)]

@@ -123,6 +123,8 @@ def _flat(value, leaves, new, met):
         if isinstance(value, dict):
             return (kind, *[(k, flatten(v, leaves, new, met)) for k, v in value.items()])
         return (kind, *[flatten(v, leaves, new, met) for v in value])
+    if met is not None and type(value) in (set, frozenset) and new(value) and all([isinstance(v, PLAIN) for v in value]):
+        return (type(value), *[flatten(v, leaves, new, met) for v in value])
     if is_record(value) and new(value):
         return (Record, type(value), *[flatten(v, leaves, new, met) for v in fields_of(value)])
     if isinstance(value, np.generic):

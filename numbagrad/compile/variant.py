@@ -24,8 +24,9 @@ from .guards import Guards
 from .ir import INPUT, KEPT, OUTPUT, STATE, TEMPORARY, Host
 from .kin import MOST, Form
 from .lines import Missed
+from .objects import HEAP
 from .observe import Again, Observer
-from .places import PLAIN, Content, Entry, Gradient, Hooks, Itself, Member, State, alike
+from .places import PLAIN, ClassEntry, Content, Entry, Gradient, Hooks, Itself, Lookup, Member, State, alike
 from .program import Program, prepare_hosts
 from .replays import plan
 from .signature import difference, signature
@@ -161,6 +162,11 @@ class Variant:
 
     def _open(self, place):
         """Let what is at a place be an input: a number, or a tensor that gathers no gradients and has no history."""
+        if place.__class__ is Lookup:  # of the class that has it
+            owner = next((c for c in place.root.__mro__ if place.name in c.__dict__), None)
+            if owner is None or not owner.__flags__ & HEAP:
+                return False
+            place = ClassEntry(owner, place.name)
         if not self._may_open(place):
             return False
         return self.dynamic.setdefault(place.key, place) is place
@@ -173,6 +179,8 @@ class Variant:
         elif isinstance(x, dict) or is_record(x):
             for y in x.values() if isinstance(x, dict) else fields_of(x):
                 self._returned(o, y)
+        elif type(x) in (set, frozenset) and all([isinstance(y, PLAIN) for y in x]):
+            return
         elif id(x) in o.inside and not isinstance(x, (type, types.FunctionType, Tensor, *PLAIN, np.generic)):
             raise tape.Refusal(f"ng.compile: the compiled function returns a {type(x).__name__} that it made, which a replay "
                                "cannot make again: return tensors, numbers, tuples, lists, dicts or dataclasses of them")
@@ -187,6 +195,8 @@ class Variant:
         """Whether the run showed more places to be inputs: those that it reads and then binds to others."""
         more = [self._open(o.reads[key][0]) for key in written if key in o.reads and isinstance(
             o.reads[key][1], (Tensor, int, float))]
+        more += [self._open(p) for p, v in o.reads.values() if p.__class__ is Lookup and isinstance(v, (int, float)) and any(
+            [(ClassEntry, id(c), p.name) in written for c in p.root.__mro__])]
         mine = {id(p.get()) for p in self.places}
         more += [self._open(p) for p, v in o.reads.values() if isinstance(v, Tensor) and id(v) in mine]
         return any(more)
@@ -229,6 +239,7 @@ class Variant:
                 self.decisions = [] if o.numbers is None else list(o.numbers.decisions)
                 self.effects = plan(o, outs, self.met)
                 flags = o.flagged()
+                r.renew()
                 self._differentiable(r, outs, given)
             if o.refusal is not None:
                 raise o.refusal
@@ -446,7 +457,7 @@ class Variant:
             g = t._grad
             if g is not before:
                 self.gradients.append((t, g))
-                if g is not None and g._buf.__class__ is Fake:
+                if g is not None and (g._buf.__class__ is Fake or r.buffer(g).role == TEMPORARY):
                     self._real(r, g)
         for optimizer, before in r.optimizers.values():
             for p, state in optimizer.state.items():
@@ -466,7 +477,7 @@ class Variant:
         b = r.buffers[id(t._buf)]
         b.role = KEPT
         if b.array is None:
-            b.array = np.zeros(max(b.obj.size, 1), b.obj.dtype)
+            b.array = np.zeros(max(b.obj.size, 1), b.obj.dtype) if b.fake else b.obj
         t._ptr = storage.address(b.array) + (t._ptr - b.base)
         r.buffers[id(b.array)] = b
         t._buf = b.array
