@@ -142,7 +142,8 @@ class Part:
     def compiled(self, arena):
         """The program, made when it is first needed."""
         if self.program is None:
-            self.program = Program(passes.optimize(passes.live(self.calls, set(self.outputs))), self.inputs, self.outputs, arena)
+            calls = passes.optimize(passes.live(self.calls, set(self.outputs)))
+            self.program = Program(calls, self.inputs, self.outputs, arena)
             self.words = self.program.memory.data.cast("B").cast("d")
             self.calls = None
         return self.program

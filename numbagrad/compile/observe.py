@@ -19,12 +19,13 @@ from threading import get_ident
 from .. import dtypes, storage
 from ..autograd import graph
 from ..autograd.function import FunctionCtx
-from ..kernel.tape import Fake, Refusal, Untraced
+from ..kernel.tape import Fake, Refusal
 from ..tensor import Tensor
 from . import symbols
 from .calls import Calls
 from .draws import Draw, Drawn
 from .files import CORE, LIBRARY, kind_of_file, trusted
+from .frames import Codes, Frames
 from .objects import SIMPLE, SPECIAL_NAMES, lookup, named, table_of
 from .places import ABSENT, ORIGINALS, After, ClassEntry, Content, Entry, Field, Hooks, Item, Itself, Length, Lookup, State
 from .reads import Reads
@@ -33,8 +34,12 @@ from .structure import fields_of, is_record
 
 WATCHING: dict = {}  # thread -> Observer
 CORE_CODES: dict = {}  # id -> code of the engine's that was entered in a capture: its calls need no look
+CORE_TABLE = Codes()  # their ids
 _FORM = (*State.FIELDS, "_node", "_n", "_view")  # what undo puts back
 _INSIDE = (__file__, *[__file__.replace("observe.py", n) for n in ("hooks.py", "calls.py", "arithmetic.py", "reads.py")])
+
+
+_OF_THE_RUN = (Tensor, graph.Node, FunctionCtx, BaseException)
 
 
 class Again(BaseException):
@@ -44,16 +49,19 @@ class Again(BaseException):
 class Observer(Reads, Calls):
     """Notes of one run. ``reads`` is {key: (place, value)}, ``written`` {key: (place, value before)}."""
 
-    def __init__(self, swapped=(), dynamic=(), drawn=None):
+    def __init__(self, swapped=(), dynamic=(), drawn=None, forced=(), shift=0):
         self.reads, self.written, self.tensors = {}, {}, {}
         self.drawn = Drawn() if drawn is None else drawn
         self.inside, self.given, self.arguments = {}, {}, {}
         self.swapped, self.known, self.met = list(swapped), set(), set()
         self.libraries, self.followed, self.quiet, self.unread = set(), set(), set(), {}
+        self.frames = Frames(self._called, self._left, CORE_TABLE)
         self.tables, self.shifted = {}, set()  # dicts as they were; ids of lists whose items were moved
         self.storing, self.stored, self.unchanged = [], {}, []  # stored: {id of a container: keys, indices, members written}
         self.calls = {}  # id of a container -> [(method, arguments)], if that is all that changed it
         self.numbers, self.draws = None, False  # of the run, where some are followed
+        # Outcomes of its first decisions on values of tensors; what its guesses for them are moved by; what it prints.
+        self.forced, self.shift, self.said = forced, shift, []
         self.forms = {}  # id of a tensor -> (tensor, what it was, hooks of a leaf, tables of hooks), before the run
         self.dynamic = dynamic  # key -> place whose tensor is an input of the step
         self.moving = {id(p.root) for p in dict(dynamic).values() if p.__class__ is Itself}
@@ -66,27 +74,41 @@ class Observer(Reads, Calls):
     @contextlib.contextmanager
     def watching(self):
         """Observe what this thread does in the block."""
-        ident, trace, collects = get_ident(), sys.gettrace(), gc.isenabled()
+        ident, collects = get_ident(), gc.isenabled()
+        outer = WATCHING.get(ident)
         gc.disable()  # a collection may run code of anybody's
         for f, code, new in self.swapped:
             self._swap(f, code, new)
         WATCHING[ident] = self
-        sys.settrace(self._called)
+        self.frames.start()
         try:
             yield self
         finally:
-            sys.settrace(trace)
-            del WATCHING[ident]
+            self.frames.stop()
+            if outer is None:
+                del WATCHING[ident]
+            else:
+                WATCHING[ident] = outer
             for f, code, new in reversed(self.swapped):
                 f.__code__ = code
                 ORIGINALS.pop(id(new), None)
             if collects:
                 gc.enable()
 
+    @contextlib.contextmanager
+    def unwatched(self):
+        """Hooks note nothing in the block."""
+        ident = get_ident()
+        before = WATCHING.pop(ident)
+        try:
+            yield
+        finally:
+            WATCHING[ident] = before
+
     def again(self):
         """Forget what a run that starts anew has noted, except which functions it came to."""
         self.undo()
-        self.__init__(self.swapped, self.dynamic, self.drawn)
+        self.__init__(self.swapped, self.dynamic, self.drawn, self.forced, self.shift)
         self.drawn.again()
         functions, self.swapped = [f for f, _, _ in self.swapped], []
         with self.watching():
@@ -112,18 +134,26 @@ class Observer(Reads, Calls):
 
     def draw(self, f, args, kwargs):
         """A number drawn from something that was there before: every call draws anew."""
+        if self.numbers is not None and self.numbers.decisions:
+            self.refuse(f"calls {getattr(f, '__name__', f)}() after a value of a tensor has decided: numbers are drawn at the "
+                        "start of each call, so draw it before,")
         draw = Draw(f, args, kwargs)
         value = self.drawn.take(draw)
-        if self.numbers is None:
-            self.numbers = symbols.Numbers()
         self.draws = True
-        return self.numbers.draw(draw, value)
+        return self.symbolic().draw(draw, value)
+
+    def symbolic(self):
+        """The arithmetic of the run."""
+        if self.numbers is None:
+            self.numbers = symbols.Numbers(self.forced)
+        return self.numbers
 
     def unknown(self, f):
         """Refuse a function in C."""
         self.refusal = Refusal(f"ng.compile: {named(f)} at {graph.user_line()} is not known to depend on its arguments alone, "
                                "so its result cannot be taken for the same in every call. Call it outside of the compiled "
-                               "function and pass its result in, or pass fallback=True to run it eagerly")
+                               "function and pass its result in, mark it with ng.compiler.assume_constant_result if it does "
+                               "depend on them alone, or pass fallback=True to run it eagerly")
         raise self.refusal
 
     def give(self, x):
@@ -139,24 +169,24 @@ class Observer(Reads, Calls):
 
     # --- frames
 
-    def _called(self, frame, event, arg):
-        """Trace function: a Python frame is entered."""
+    def _called(self, frame):
+        """A Python frame is entered whose code is new, or that of a library."""
         code = id(frame.f_code)
         if code in CORE_CODES:
-            return None
-        if code not in self.known:
+            self.frames.add(code)
+        elif code not in self.known:
             self._entered(frame)
         elif code in self.libraries and self._for_core(frame):
             self.quiet.add(id(frame))
-            return self._left
+            self.frames.want_ends(True)
         elif code in self.unread:
             self._read(*self.unread.pop(code), frame)
-        return None
+        elif code not in self.libraries:
+            self.frames.add(code)
 
-    def _left(self, frame, event, arg):
-        if event == "return":
-            self.quiet.discard(id(frame))
-        return self._left
+    def _left(self, frame):
+        self.quiet.discard(id(frame))
+        self.frames.want_ends(bool(self.quiet))
 
     def _for_core(self, frame):
         """Whether a frame of a library works for the engine."""
@@ -178,7 +208,7 @@ class Observer(Reads, Calls):
         code = frame.f_code
         kind = kind_of_file(code.co_filename)
         if kind is CORE:
-            CORE_CODES[id(code)] = code
+            self._trust(code)
             return
         if code.co_name == "<module>":
             self._know(code)
@@ -196,6 +226,12 @@ class Observer(Reads, Calls):
         if id(users[0].__code__) != id(code):
             raise Again
 
+    def _trust(self, code):
+        """A code of the engine's was met."""
+        CORE_CODES[id(code)] = code
+        CORE_TABLE.add(id(code))
+        self.frames.add(id(code))
+
     def _know(self, code, followed=None):
         """A code and those inside of it need no hooks, or have them (``followed``: whose code it is)."""
         self.known.add(id(code))
@@ -205,7 +241,7 @@ class Observer(Reads, Calls):
             if followed is LIBRARY:
                 self.libraries.add(id(code))
         for c in code.co_consts:
-            if isinstance(c, types.CodeType):
+            if c.__class__ is types.CodeType:
                 self._know(c, followed)
 
     def follow(self, f):
@@ -214,14 +250,13 @@ class Observer(Reads, Calls):
         if id(code) in self.known:
             return
         if trusted(code.co_filename):
-            CORE_CODES[id(code)] = code
+            self._trust(code)
             return
         if self._is_generated(f):
             self._know(code)
         else:
             try:
-                with Untraced():
-                    new = rewritten(f)
+                new = rewritten(f, self.known)
             except NoSource as reason:
                 self.refuse(f"calls {f.__qualname__}(), which cannot be followed: {reason}")
             self._know(new, kind_of_file(code.co_filename))
@@ -267,26 +302,36 @@ class Observer(Reads, Calls):
         if root in self.inside or root in self.given:
             return
         key = place.key
-        if key in self.dynamic or place.__class__ is Lookup and self.dynamic and self._in_class(place):
+        if place.__class__ is Lookup and self.dynamic and self._in_class(place):
             return
-        if self.written and (Content, root, None) in self.written and place.__class__ in (Entry, Item, Length, Content):
-            return self.after_write(place)
-        if self.written and place.__class__ in (Lookup, After):
-            value = self._looked_up(place)
-        self.relies(place, value)
+        if self.written:
+            if key in self.dynamic:
+                return
+            if (Content, root, None) in self.written and place.__class__ in (Entry, Item, Length, Content):
+                return self.after_write(place)
+            if place.__class__ in (Lookup, After):
+                value = self._looked_up(place)
+        self.relies(place, value, key)
 
-    def relies(self, place, value):
+    def is_known(self, key):
+        """Whether a place of this key was read before, and nothing was written that another look could meet."""
+        return key in self.reads and not self.written
+
+    def relies(self, place, value, key=None):
         """``place`` held ``value`` before the run."""
-        key = place.key
-        if key not in self.reads and key not in self.dynamic and not self._is_own(key, value):
+        key = key or place.key
+        if key not in self.reads and key not in self.dynamic and not (self.written and self._is_own(key, value)):
             # A number in an item that is an input by another index, too.
-            if isinstance(value, symbols.Symbol) or place.__class__ is Content and symbols.any_in(value):
+            if self.numbers is not None and (isinstance(value, symbols.Symbol) or place.__class__ is Content
+                                             and symbols.any_in(value)):
                 value = symbols.settled(value)
             self.reads[key] = place, value
-            self._reached(value)
+            if value.__class__ not in SIMPLE:
+                self._reached(value)
             if place.__class__ is Content:
                 for v in value:
-                    self._reached(v)
+                    if v.__class__ not in SIMPLE:
+                        self._reached(v)
 
     def _in_class(self, place):
         """Whether a lookup finds a number that is followed: then the step relies on where it is found, not on what."""
@@ -334,22 +379,24 @@ class Observer(Reads, Calls):
         """What a tensor that was there before the run is now, and its hooks where it is a leaf."""
         if id(t) not in self.forms:
             leaf = t._rg and t._node is None
-            self.forms[id(t)] = (t, [getattr(t, n) for n in _FORM], *((Hooks(t).get(), Hooks(t).save()) if leaf else (None, None)))
+            hooks = (Hooks(t).get(), Hooks(t).save()) if leaf else (None, None)
+            self.forms[id(t)] = (t, [getattr(t, n) for n in _FORM], *hooks)
 
     def flagged(self):
         """[(tensor, its requires_grad now)] where the run has set that; other changes of what a tensor is are refused."""
         found = []
         for t, form, hooks, _ in self.forms.values():
             what = f"a tensor of shape {list(form[2])} that was there before"
-            if any([a is not b and a != b for a, b in zip(form[1:5], [getattr(t, n) for n in _FORM[1:5]])]) or form[0] is not t._buf:
-                raise Refusal(f"ng.compile: the compiled function gives {what} other memory, another shape or dtype, which a replay "
-                              "does not do: write into it with copy_(), or do it outside of the compiled function")
+            now = [getattr(t, n) for n in _FORM[1:5]]
+            if form[0] is not t._buf or any([a is not b and a != b for a, b in zip(form[1:5], now)]):
+                raise Refusal(f"ng.compile: the compiled function gives {what} other memory, another shape or dtype, which a "
+                              "replay does not do: write into it with copy_(), or do it outside of the compiled function")
             if t._node is not form[6]:
-                raise Refusal(f"ng.compile: the compiled function writes values that require grad into {what}, so that it becomes "
-                              "part of a graph, which a replay does not do: detach them, or use a new tensor")
+                raise Refusal(f"ng.compile: the compiled function writes values that require grad into {what}, so that it "
+                              "becomes part of a graph, which a replay does not do: detach them, or use a new tensor")
             if hooks is not None and Hooks(t).get() != hooks:
-                raise Refusal(f"ng.compile: the compiled function leaves other hooks at {what}, which a replay does not do: register "
-                              "and remove them outside of the compiled function")
+                raise Refusal(f"ng.compile: the compiled function leaves other hooks at {what}, which a replay does not do: "
+                              "register and remove them outside of the compiled function")
             if t._rg is not form[5]:
                 found.append((t, t._rg))
         return found
@@ -377,11 +424,12 @@ class Observer(Reads, Calls):
 
     def is_outside(self, x):
         """Whether an object was there before the run and is not looked at with the arguments."""
-        if isinstance(x, Tensor) and (x._buf.__class__ is Fake or id(x) in self.arguments):
+        i = id(x)
+        if i in self.inside or i in self.given:
             return False
-        if isinstance(x, (graph.Node, FunctionCtx, BaseException)):
-            return False
-        return id(x) not in self.inside and id(x) not in self.given
+        if isinstance(x, _OF_THE_RUN):
+            return isinstance(x, Tensor) and not (x._buf.__class__ is Fake or i in self.arguments)
+        return True
 
     def effects(self):
         """(place, value before, value now) of what the run has left changed.
