@@ -1095,6 +1095,51 @@ def counters_of_classes(C):
     return out
 
 
+@program
+def counters_kept_by_c_code(C):
+    """Numbers that change are followed through setattr, extend, update and setdefault."""
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.calls, self.log, self.d = 0, [], {}
+
+        def forward(self, x):
+            self.calls += 1
+            self.log.extend([self.calls])
+            self.d.update(a=self.calls)
+            self.d.setdefault("b", self.calls)
+            setattr(self, "twice", self.calls * 2)
+            object.__setattr__(self, "own", self.calls)
+            return x * self.calls + self.twice
+    net, out = Net(), []
+    f = C(lambda x: net(x))
+    for _ in range(6):
+        out.append([f(one()).item(), net.calls, list(net.log), dict(net.d), net.twice, net.own])
+    if C is ng.compile:
+        assert len(f.variants) == 2
+    return out
+
+
+@program
+def keywords_made_anew(C):
+    """Each call has other dicts of keywords, which no variant is tied to."""
+    @dataclasses.dataclass
+    class D:
+        a: float = 1.0
+        b: float = 2.0
+    d = D()
+
+    def filled(**given):
+        if "b" not in given:
+            given["b"] = d.b
+        return given["a"] * given["b"]
+    f = C(lambda x: x * dataclasses.replace(d, a=3.0).a * filled(a=2.0))
+    out = changes(lambda _: f, f, lambda: setattr(d, "b", 5.0))
+    if C is ng.compile:
+        assert len(f.variants) <= 3
+    return out
+
+
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_programs(name):
     wanted = PROGRAMS[name](lambda f: f)

@@ -53,7 +53,7 @@ class Recorder:
         self.given = {}         # memory that became a leaf's gradient
         self.runs = {}          # optimizer -> updates so far
         self.drawn = 0          # fills from random streams
-        self.constants = {}     # id of memory made from Python data during the capture -> (tensor, array that it shares or None)
+        self.constants = {}     # id of memory made from Python data -> (tensor, array that it shares or None)
         self.observer = None    # of the run that is captured, where one is observed
         self.aside = _nothing   # holds back the look at frames (1) while only the engine's own can be entered, or not (0)
 
@@ -171,8 +171,8 @@ class Recorder:
             b = self.buffers[id(whole._buf)]
             if b in written and id(whole._buf) not in kept:
                 if shared is not None:
-                    raise Refusal("ng.compile: the compiled function writes into a tensor that shares the memory of a NumPy array "
-                                  "made or read in it; use ng.tensor(), which copies")
+                    raise Refusal("ng.compile: the compiled function writes into a tensor that shares the memory of a NumPy "
+                                  "array made or read in it; use ng.tensor(), which copies")
                 with self.pause():
                     before = whole._buf.copy()
                     whole_before = raw(before, storage.address(before), whole._n, whole._shape, None, whole._kind, [0])
