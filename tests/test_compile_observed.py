@@ -915,6 +915,8 @@ def graphs_used_inside(C):
         with pytest.raises(RuntimeError, match="second time"):
             loss.backward()
         kept.backward()
+        with pytest.raises(RuntimeError, match="second time"):
+            ng.autograd.grad(loss, w, allow_unused=True)
         out.append([loss.requires_grad, loss.is_leaf, kept.requires_grad, w.grad.tolist()])
     return out
 
@@ -1108,7 +1110,7 @@ def counters_kept_by_c_code(C):
             self.log.extend([self.calls])
             self.d.update(a=self.calls)
             self.d.setdefault("b", self.calls)
-            setattr(self, "twice", self.calls * 2)
+            self.twice = self.calls * 2
             object.__setattr__(self, "own", self.calls)
             return x * self.calls + self.twice
     net, out = Net(), []

@@ -22,8 +22,8 @@ from .capture import CaptureError, Recorder, Refresher, recording, undo
 from .guards import Guards
 from .ir import INPUT, KEPT, OUTPUT, STATE, TEMPORARY, Host
 from .lines import Missed
-from .observe import Again, Observer
 from .objects import HEAP
+from .observe import Again, Observer
 from .places import PLAIN, ClassEntry, Content, Entry, Gradient, Hooks, Itself, Lookup, Member, State, alike
 from .program import Program, prepare_hosts
 from .replays import plan
@@ -322,7 +322,7 @@ class Variant:
                 try:
                     self._backward_of(r, [k], outs, given, False)
                 except RuntimeError as error:
-                    self.spent[k] = spent(error)
+                    self.spent[k] = spent(error, outs[k], given[0])
             self._backward_of(r, [k for k in every if k not in self.spent], outs, given)
 
     def _backward_of(self, r, order, outs, given, keep=True):
