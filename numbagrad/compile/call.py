@@ -279,16 +279,15 @@ def _divided(lines, at_body, at_end, variant, between, env):
 def build(self):
     """Make ``fast`` (given the tensors of the arguments)."""
     text, env, self.flat = text_of(self)
-    self.text = text
+    self.fast, self.env = jit.define_again(text, "call", env), env
     looked = [f"n{k}" for k in range(len(self.first_numbers))]
     if looked:  # a variant's own call is trusted with the numbers that it was captured with, and with those that were tried
         env["UNPROVEN"] = self.unproven
         text = text.replace(SAME, f"    if UNPROVEN and V.moved({', '.join(looked)}):\n        return MISS\n{SAME}")
-    self.fast, self.ready = jit.define(self.text, "call", env), jit.define(self.probe, "call", env)
     lines = None if self.flat or self.draws else unpacked(self.structure, env)
     if lines is not None:
         bound = MISSED.sub(SLOW + "\n", text[text.index("\n") + 1:])
-        self.bound = jit.define("def call(self, *args, **kwargs):\n" + "\n".join(lines) + "\n" + bound, "call", env)
+        self.bound = jit.define_again("def call(self, *args, **kwargs):\n" + "\n".join(lines) + "\n" + bound, "call", env)
         self.flat = True
     elif self.flat:
         # The same as the owner's own call: what does not fit goes the slow way.
@@ -300,7 +299,7 @@ def build(self):
         head = f"def call(self, {''.join(n + '=MISS, ' for n in names)}*more, **kwargs):\n"
         head += f"    if more or kwargs:\n        return self.slow((*given(({every})), *more), kwargs)\n"
         env["given"] = _given
-        self.bound = jit.define(head + bound, "call", env)
+        self.bound = jit.define_again(head + bound, "call", env)
 
 
 def _fetched(place, k, env):

@@ -53,7 +53,7 @@ class Recorder:
         self.given = {}         # memory that became a leaf's gradient
         self.runs = {}          # optimizer -> updates so far
         self.drawn = 0          # fills from random streams
-        self.constants = {}     # id of memory made from Python data -> (tensor, array that it shares or None)
+        self.constants = {}     # id of memory made from Python data in the capture -> (tensor, array that it shares or None)
         self.observer = None    # of the run that is captured, where one is observed
         self.aside = _nothing   # holds back the look at frames (1) while only the engine's own can be entered, or not (0)
 

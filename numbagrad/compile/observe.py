@@ -26,6 +26,7 @@ from .calls import Calls
 from .draws import Draw, Drawn
 from .files import CORE, LIBRARY, kind_of_file, trusted
 from .frames import Codes, Frames
+from .kin import Log
 from .objects import SIMPLE, SPECIAL_NAMES, lookup, named, table_of
 from .places import ABSENT, ORIGINALS, After, ClassEntry, Content, Entry, Field, Hooks, Item, Itself, Length, Lookup, State
 from .reads import Reads
@@ -66,6 +67,7 @@ class Observer(Reads, Calls):
         self.dynamic = dynamic  # key -> place whose tensor is an input of the step
         self.moving = {id(p.root) for p in dict(dynamic).values() if p.__class__ is Itself}
         self.refusal = None
+        self.log = Log()
         for place in (Item(dtypes._default, 0), Item(storage._default_device, 0)):
             self.note(place, place.get())
 
@@ -302,11 +304,9 @@ class Observer(Reads, Calls):
         if root in self.inside or root in self.given:
             return
         key = place.key
-        if place.__class__ is Lookup and self.dynamic and self._in_class(place):
+        if key in self.dynamic or place.__class__ is Lookup and self.dynamic and self._in_class(place):
             return
         if self.written:
-            if key in self.dynamic:
-                return
             if (Content, root, None) in self.written and place.__class__ in (Entry, Item, Length, Content):
                 return self.after_write(place)
             if place.__class__ in (Lookup, After):

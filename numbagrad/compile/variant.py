@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import os
 import sys
@@ -12,7 +13,7 @@ import types
 import numpy as np
 
 from .. import storage
-from ..kernel import tape
+from ..kernel import jit, tape
 from ..kernel.tape import Fake
 from ..optim import optimizer as optimizers
 from ..tensor import Tensor, contiguous_strides, raw
@@ -21,6 +22,7 @@ from .backward import Backward, spent
 from .capture import CaptureError, Recorder, Refresher, recording, undo
 from .guards import Guards
 from .ir import INPUT, KEPT, OUTPUT, STATE, TEMPORARY, Host
+from .kin import MOST, Form
 from .lines import Missed
 from .objects import HEAP
 from .observe import Again, Observer
@@ -30,6 +32,7 @@ from .replays import plan
 from .signature import difference, signature
 from .structure import MISS, Met, fields_of, flatten, is_record, mode_key, opened, rebuild, with_symbols
 from .symbols import Numbers
+from .words import compare
 
 MOST_RUNS = 1000  # of one capture: each finds functions that the one before did not know
 
@@ -88,6 +91,9 @@ class Variant:
             self.unproven -= moved
             if not self.unproven:
                 self.signature = None
+                self.form.guards = Guards((), self.guards)
+                self.owner.forms = [*self.owner.forms, self.form][-MOST:]
+                self.form = None
             return True
         if moved:  # followed numbers went ways that are not followed: they are fixed from now on
             self.owner.closed.update([k if k < len(numbers) else self.counters[k - len(numbers)].key for k in moved])
@@ -124,6 +130,8 @@ class Variant:
             self.dynamic, self.reached = dict(again.dynamic), set(again.reached)
         else:
             for v in self.owner.variants:
+                self.dynamic.update(v.dynamic)
+            for v in {id(v.guards.table.words): v for v in self.owner.variants}.values():
                 self._learn(v)
         self.owner.drawn.again()
         self.guessed = None
@@ -146,8 +154,8 @@ class Variant:
 
     def _learn(self, other):
         """What changed since another variant was captured will change again: tensors at such places are inputs."""
-        self.dynamic.update(other.dynamic)
-        for place, value in other.guards.pairs:
+        guards = other.guards
+        for place, value in guards.asked if compare()(guards.table.address) else guards.pairs:
             if place.__class__ is State:
                 now = place.get()
                 if not alike(now[:2], value[:2]) and alike(now[2:], value[2:]):
@@ -272,13 +280,21 @@ class Variant:
         self.first_numbers = [*self.given_numbers, *[p.get() for p in self.counters]]
         self.proven, self.unproven = False, set(range(len(self.first_numbers)))
         self.number_types = [type(v).__name__ for v in self.given_numbers] + [type(p.get()).__name__ for p in self.counters]
-        self.guards = Guards([*o.reads.values(), *o.unchanged, *self._of_tensors()])
+        self._guarded(o, [*o.reads.values(), *o.unchanged, *self._of_tensors()])
         self.observer, self.met = None, self.met.again
 
     def _flags(self, flags, leaves):
         """``requires_grad`` that the run has set, of arguments and of tensors that it reaches by name."""
         number = {id(t): i for i, t in reversed(list(enumerate(leaves)))}
         self.flags = [(f"a{number[id(t)]}" if id(t) in number else t, value) for t, value in flags]
+
+    def _guarded(self, o, pairs):
+        """Guard what was read; a proven variant of the same form proves this one, and what it relies on is known."""
+        self.form = form = Form(self, pairs, o.log)
+        kin = [f for f in reversed(self.owner.forms) if f.holds(form)]
+        self.guards = Guards(pairs, kin[0].guards if kin else None)
+        if self.numbers is None and any([f.proves(form) for f in kin]):
+            self.proven, self.signature, self.form = True, None, None
 
     def _guess(self, o):
         """Values of tensors are not known yet, and another guess for them must lead to the same step: run once more with it."""
@@ -579,6 +595,16 @@ class Variant:
         call.build(self)
         self.guards.watch(held.watch(self))
         return self
+
+    @functools.cached_property
+    def nbytes(self):
+        """About how much memory it takes."""
+        return 4096 * self.program.count + sum([b.array.nbytes for b in self.kept])
+
+    @functools.cached_property
+    def ready(self):
+        """The guards alone: None, or MISS."""
+        return jit.define_again(self.probe, "call", self.env)
 
     def renewed(self, before, now):
         """Kept memory was replaced."""
