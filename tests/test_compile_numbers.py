@@ -324,3 +324,12 @@ def test_a_number_of_a_keyword():
     f = ng.compile(lambda x, *, k: x * k)
     assert [f(ng.ones(1), k=0.5 * k).item() for k in range(5)] == [0.0, 0.5, 1.0, 1.5, 2.0]
     assert len(f.variants) == 2
+
+
+def test_a_number_that_stays_for_long_does_not_slow_the_call():
+    """A number that changed once is followed; while it stays, calls are those of a variant, and it is tried when it moves."""
+    f, x = ng.compile(lambda x, k: x * k), ng.ones(2)
+    found = [f(x, k).tolist() for k in (1.0, 2.0, 2.0, 2.0)]
+    assert type(f).__call__ is f.variants[-1].bound
+    found += [f(x, k).tolist() for k in (3.0, 3.0, 4.0)]
+    assert found == [[k, k] for k in (1.0, 2.0, 2.0, 2.0, 3.0, 3.0, 4.0)] and len(f.variants) == 2

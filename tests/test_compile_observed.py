@@ -915,6 +915,8 @@ def graphs_used_inside(C):
         with pytest.raises(RuntimeError, match="second time"):
             loss.backward()
         kept.backward()
+        with pytest.raises(RuntimeError, match="second time"):
+            ng.autograd.grad(loss, w, allow_unused=True)
         out.append([loss.requires_grad, loss.is_leaf, kept.requires_grad, w.grad.tolist()])
     return out
 
@@ -1027,14 +1029,17 @@ def constants_written_in_a_step(C):
     return [[t.tolist() for t in f(ng.ones(2) * k)] for k in range(4)]
 
 
-def test_values_of_constants_that_the_step_has_written_are_refused():
+@program
+def values_of_constants_written_in_a_step(C):
     def step(x):
         c = ng.tensor([1.0, 2.0])
-        c.add_(3.0)
-        return x * c[0].item()
-    with pytest.raises(CaptureError, match="item"):
-        ng.compile(step)(ng.ones(2))
+        c.add_(x)
+        return (x * 2 if c[0].item() > 2.5 else x) * c[1].item(), c[0].item()
+    f = C(step)
+    return [[v if isinstance(v, float) else v.tolist() for v in f(ng.ones(2) * k)] for k in (0, 0, 1, 2, 3, 2)]
 
+
+def test_a_constant_that_shares_memory_is_not_written():
     def shared(x):
         c = ng.from_numpy(np.ones(2, dtype=np.float32))
         c.add_(1)
@@ -1089,6 +1094,51 @@ def counters_of_classes(C):
         out.append([f(one()).item(), A.count, Net.steps])
     if C is ng.compile:
         assert len(f.variants) <= 4  # not one for each value of the counter
+    return out
+
+
+@program
+def counters_kept_by_c_code(C):
+    """Numbers that change are followed through setattr, extend, update and setdefault."""
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.calls, self.log, self.d = 0, [], {}
+
+        def forward(self, x):
+            self.calls += 1
+            self.log.extend([self.calls])
+            self.d.update(a=self.calls)
+            self.d.setdefault("b", self.calls)
+            self.twice = self.calls * 2
+            object.__setattr__(self, "own", self.calls)
+            return x * self.calls + self.twice
+    net, out = Net(), []
+    f = C(lambda x: net(x))
+    for _ in range(6):
+        out.append([f(one()).item(), net.calls, list(net.log), dict(net.d), net.twice, net.own])
+    if C is ng.compile:
+        assert len(f.variants) == 2
+    return out
+
+
+@program
+def keywords_made_anew(C):
+    """Each call has other dicts of keywords, which no variant is tied to."""
+    @dataclasses.dataclass
+    class D:
+        a: float = 1.0
+        b: float = 2.0
+    d = D()
+
+    def filled(**given):
+        if "b" not in given:
+            given["b"] = d.b
+        return given["a"] * given["b"]
+    f = C(lambda x: x * dataclasses.replace(d, a=3.0).a * filled(a=2.0))
+    out = changes(lambda _: f, f, lambda: setattr(d, "b", 5.0))
+    if C is ng.compile:
+        assert len(f.variants) <= 3
     return out
 
 

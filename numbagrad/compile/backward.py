@@ -14,6 +14,7 @@ from .. import storage
 from ..autograd import engine, graph
 from ..autograd.graph import Node
 from ..copying import contiguous_copy
+from ..kernel.tape import Fake
 from ..op.direct import make_zero
 from ..tensor import make, raw
 from . import passes
@@ -68,10 +69,13 @@ class SpentBackward(Node):
         raise kind(*args)
 
 
-def spent(error):
-    """The node of all results, of whatever call, whose differentiation is this error."""
+def spent(error, t, given):
+    """The node of all results, of whatever call, that stand for ``t``, whose differentiation is this error; from it the leaves
+    are reached that are not among the arguments (``given``) of a call."""
     node = object.__new__(SpentBackward)
-    node.next, node.saved, node.seq, node.hooks = (), (), graph.sequence(), None
+    node.next = tuple([leaf for leaf in _leaves_of([graph.edge(t)]) if id(leaf) not in given
+                       and leaf._buf.__class__ is not Fake])
+    node.saved, node.seq, node.hooks = (), graph.sequence(), None
     node.ctx = type(error), error.args
     return node
 

@@ -24,6 +24,7 @@ from .words import compare
 # Settings of optimizers that change nothing, or are looked at elsewhere.
 SAVE, BETWEEN = "# save", "# between"
 MISSED = re.compile(r"        return (MISS|missed)\n")
+SAME = "    if not same(TABLE) and not hold() or ASKED and not ask():"
 SETTINGS_SKIP = ("params", "param_names", "foreach", "fused", "capturable", "differentiable", "initial_lr")
 
 
@@ -69,7 +70,7 @@ def text_of(self):
     if self.draws:
         env["take"], env["again"], env["done"] = self.owner.drawn.take, self.owner.drawn.again, self.owner.drawn.done
     lines = [f"    if not ({' and '.join(checks) or 'True'}):", "        return MISS",
-             "    if not same(TABLE) and not hold() or ASKED and not ask():", "        return MISS"]
+             SAME, "        return MISS"]
     plain = self.mode == (True, False)
     other = "mode_key() != MODE or TAPE and active() is not None"
     env["active"] = tape.active
@@ -279,6 +280,10 @@ def build(self):
     """Make ``fast`` (given the tensors of the arguments)."""
     text, env, self.flat = text_of(self)
     self.fast, self.env = jit.define_again(text, "call", env), env
+    looked = [f"n{k}" for k in range(len(self.first_numbers))]
+    if looked:  # a variant's own call is trusted with the numbers that it was captured with, and with those that were tried
+        env["UNPROVEN"] = self.unproven
+        text = text.replace(SAME, f"    if UNPROVEN and V.moved({', '.join(looked)}):\n        return MISS\n{SAME}")
     lines = None if self.flat or self.draws else unpacked(self.structure, env)
     if lines is not None:
         bound = MISSED.sub(SLOW + "\n", text[text.index("\n") + 1:])

@@ -25,6 +25,9 @@ _ARRAY_CHANGES = ("fill", "sort", "put", "itemset", "partition", "resize", "setf
 _BLIND = ("append", "appendleft", "extend", "extendleft", "add", "update", "discard", "__setitem__", "__iadd__", "__ior__",
           "difference_update")
 _AGAIN = ("append", "appendleft", "extend", "extendleft")
+# Methods that move what they are given, without a look at it; but for so many arguments.
+_MOVES = {"append": 0, "appendleft": 0, "extend": 0, "extendleft": 0, "update": 0, "insert": 1, "__setitem__": 1,
+          "setdefault": 1}
 _PURE_MODULES = ("_abc", "_operator", "math", "cmath", "_struct", "_statistics", "unicodedata", "_string")
 
 
@@ -60,10 +63,15 @@ class Calls:
             known, out = symbols.call(f, args, kwargs) if f is not len else (True, None)
             if known and out is not None:
                 return out
-            keeps = isinstance(getattr(f, "__self__", None), CONTAINERS) and f.__name__ in ("append", "appendleft", "insert")
+            owner = getattr(f, "__self__", None)
+            keeps = 2 if f is setattr or f is object.__setattr__ else _MOVES.get(f.__name__) if isinstance(
+                owner, CONTAINERS) and not isinstance(owner, set) else 1 if (
+                    kind is types.MethodWrapperType and f.__name__ == "__setattr__") else None
+            if keeps:
+                args = (*symbols.settled(args[:keeps]), *args[keeps:])
             # (Errors keep what they are given, as classes of Python do.)
             python = isinstance(f, type) and (f.__flags__ & HEAP or issubclass(f, BaseException)) or kind.__flags__ & HEAP
-            if not known and not keeps and f is not sum and f is not print and not python:
+            if not known and keeps is None and f is not sum and f is not print and not python:
                 args, kwargs = self._settled(args, kwargs)
         if kind is types.FunctionType:
             return self._python(f, args, kwargs)
@@ -290,7 +298,7 @@ class Calls:
             again = name in _AGAIN and type(x) in (list, collections.deque)
             again = again and not isinstance(rest[0], pure.ITERATORS)
             self.puts(x, STORE if name == "__setitem__" else None if not again else (
-                name, [list(rest[0])] if name.startswith("extend") else list(rest)))
+                name, [self.own(list(rest[0]))] if name.startswith("extend") else list(rest)))
             if isinstance(x, list) and name not in ("__setitem__", "append", "extend"):
                 self.shifted.add(id(x))
             if name in ("add", "discard", "__setitem__"):

@@ -98,7 +98,7 @@ class CompiledFunction:
 
     def use(self, variant):
         """Try ``variant`` first from now on."""
-        proven = variant.flat and variant.signature is None and not self.checks
+        proven = variant.flat and variant.proven and not self.checks
         type(self).__call__ = variant.bound if proven else CompiledFunction.__call__
 
     def slow(self, args, kwargs):

@@ -295,6 +295,9 @@ class Rewriter(ast.NodeTransformer):
             node.body = self.visit(node.body)
         else:
             node.body = self._body(node.body)
+            if node.args.kwarg is not None:  # a dict that every call makes anew
+                made = hook("made", ast.Name(node.args.kwarg.arg, ast.Load()), at=node.body[0])
+                node.body.insert(1 if _is_text(node.body[0]) else 0, ast.copy_location(ast.Expr(made), node.body[0]))
         self.names.pop()
         return node
 
@@ -356,7 +359,7 @@ class Rewriter(ast.NodeTransformer):
     def _body(self, body):
         out = []
         for k, stmt in enumerate(body):
-            if k == 0 and isinstance(stmt, ast.Expr) and isinstance(stmt.value, ast.Constant):
+            if k == 0 and _is_text(stmt):
                 out.append(stmt)  # a docstring
                 continue
             new = self.visit(stmt)
@@ -577,6 +580,11 @@ class Rewriter(ast.NodeTransformer):
     def visit_Set(self, node):
         node.elts = [self.visit(e) for e in node.elts]
         return hook("made", node, at=node)
+
+
+def _is_text(stmt):
+    """Whether the first statement of a body is a docstring."""
+    return isinstance(stmt, ast.Expr) and isinstance(stmt.value, ast.Constant)
 
 
 def _bound_by(node):

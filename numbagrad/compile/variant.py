@@ -67,6 +67,10 @@ class Variant:
         self.once = False
         self._capture(args, kwargs, leaves)
 
+    def moved(self, *numbers):
+        """Whether a number that is followed, and had one value in all calls so far, has another."""
+        return any([not alike(numbers[k], self.first_numbers[k]) for k in self.unproven])
+
     def confirm(self, args, kwargs, leaves, numbers):
         """Capture the call once more and compare, before the first replay: what came out otherwise changes by itself.
 
@@ -83,7 +87,8 @@ class Variant:
         if found is None and self.result_structure != other.result_structure:
             found = "a result", None
         if found is None:
-            self.proven, self.unproven = True, self.unproven - moved
+            self.proven = True
+            self.unproven -= moved
             if not self.unproven:
                 self.signature = None
                 self.form.guards = Guards((), self.guards)
@@ -333,7 +338,7 @@ class Variant:
                 try:
                     self._backward_of(r, [k], outs, given, False)
                 except RuntimeError as error:
-                    self.spent[k] = spent(error)
+                    self.spent[k] = spent(error, outs[k], given[0])
             self._backward_of(r, [k for k in every if k not in self.spent], outs, given)
 
     def _backward_of(self, r, order, outs, given, keep=True):
