@@ -139,7 +139,7 @@ def text_of(self):
     made = []
     if self.backward is not None:
         env["node_of"] = self.backward.node
-        later = [name for _, name in self.backward.symbolic]
+        later = self.backward.names
         used += later
         lines.append(f"    node = node_of(({''.join(f'o{k}, ' for k in range(len(self.outputs)))}), "
                      f"({''.join(n + ', ' for n in names)}){', (' + ''.join(n + ', ' for n in later) + ')' if later else ''})")
@@ -177,14 +177,17 @@ def text_of(self):
                 counted.add(o)
                 memory = (*memory[:2], f"w{o}")
         env[f"rs{k}"], env[f"rt{k}"], env[f"rk{k}"] = shape, strides, kind
+        spent = k in self.spent
+        if spent:
+            env[f"spent{k}"] = self.spent[k]
         lines += [f"    r{k} = new(Tensor)"] + [f"    r{k}.{f} = {v}" for f, v in (
             ("_buf", memory[0]), ("_ptr", memory[1]), ("_n", n), ("_shape", f"rs{k}"),
             ("_strides", f"rt{k}"), ("_kind", f"rk{k}"), ("_ver", memory[2]), ("_grad", "None"), ("_view", "None"),
-            ("_node", "None"), ("_rg", "False"))]
+            ("_node", f"spent{k}" if spent else "None"), ("_rg", f"{spent}"))]
         if self.backward is not None and k in self.backward.order:
             env["Output"] = Output
-            at = self.backward.order.index(k)
-            lines += [f"    r{k}._node = {'node' if len(self.backward.order) == 1 else f'Output(node, {at})'}",
+            at = self.backward.order[k]
+            lines += [f"    r{k}._node = {'node' if self.backward.results == 1 else f'Output(node, {at})'}",
                       f"    r{k}._rg = True"]
         if self.mode[1]:
             env["mark_inference"] = _inference

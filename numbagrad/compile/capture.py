@@ -50,6 +50,7 @@ class Recorder:
         self.runs = {}          # optimizer -> updates so far
         self.drawn = 0          # fills from random streams
         self.constants = {}     # id -> memory made from Python data during the capture
+        self.reached = {}       # id -> tensor that the run has read by name
 
     # --- memory
 
@@ -92,12 +93,22 @@ class Recorder:
             at = bisect_right(self.fakes, value, key=lambda b: b.base) - 1
             b = self.fakes[at]
             return Ptr(b, value - b.base)
+        return self._real_place(value) or (self._real_place(value) if self._meet() else None)
+
+    def _real_place(self, value):
         at = bisect_right(self.real, (value, 1 << 60)) - 1
         if at >= 0:
             base, _, b = self.real[at]
             if value - base <= b.nbytes and (value - base < b.nbytes or b.nbytes == 0):
                 return Ptr(b, value - base)
         return None
+
+    def _meet(self):
+        """Take up the memory of tensors that no launch was given yet, only their addresses; whether there was any."""
+        new = [t for t in self.reached.values() if id(t._buf) not in self.buffers and t._kind.cpu]
+        for t in new:
+            self.buffer(t)
+        return bool(new)
 
     def address(self, array):
         """``storage.address`` of an array that is not a tensor's: kept, as kernels may be given it."""

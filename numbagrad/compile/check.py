@@ -116,7 +116,7 @@ def _difference(a, b):
     """How two values differ, in words, or None."""
     if not (isinstance(a, tuple) and isinstance(b, tuple)):
         return None if alike(a, b) else f"{a!r} instead of {b!r}"
-    if a[:2] != b[:2] or a[2] and not b[2]:  # (what a step has differentiated itself comes out without its used graph)
+    if a[:3] != b[:3]:
         return f"dtype, shape and requires_grad {a[:3]} instead of {b[:3]}"
     x, y = a[3], b[3]
     allowed = TOLERANCE.get(a[4], 0.0)

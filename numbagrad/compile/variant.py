@@ -18,10 +18,10 @@ from ..kernel.tape import Fake
 from ..optim import optimizer as optimizers
 from ..tensor import Tensor, contiguous_strides, raw
 from . import call, explain, passes
-from .backward import Backward, Spent
+from .backward import Backward, spent
 from .capture import CaptureError, Recorder, Refresher, recording, undo
 from .guards import Guards
-from .ir import INPUT, KEPT, OUTPUT, STATE, TEMPORARY
+from .ir import INPUT, KEPT, OUTPUT, STATE, TEMPORARY, rename
 from .observe import Again, Observer
 from .places import PLAIN, Content, Entry, Hooks, Itself, Member, State, alike
 from .program import Program, prepare_hosts
@@ -176,6 +176,7 @@ class Variant:
         self.counters = [p for p in self.dynamic.values() if not isinstance(p.get(), Tensor)]
         every = [*leaves, *[leaves[i]._grad for i in self.hidden], *[p.get() for p in self.places]]
         swapped, outs, r, planted = [], [], Recorder(), []
+        r.reached = o.tensors
         self.numbers = o.numbers = Numbers() if self.given_numbers or self.counters else None
         try:
             with recording(r), o.watching():
@@ -246,17 +247,36 @@ class Variant:
 
     def _differentiable(self, r, outs, given):
         """Capture the backward of results that can still be differentiated."""
-        differentiable = [t for t in outs if isinstance(t, Tensor) and t._rg and t._node is not None
-                          and id(graph.function_of(t._node)[0]) not in r.ran]
-        self.backward = None
-        if differentiable:
-            order = [k for k, t in enumerate(outs) if any([t is d for d in differentiable])]
+        self.backward, self.spent, results = None, {}, []
+        for t in outs:
+            if isinstance(t, Tensor) and t._rg and t._node is not None and not any([t is s for s in results]):
+                results.append(t)
+        nodes = {}
+        while len(nodes) < len(results) and self.backward is None:
+            left = [t for t in results if id(t) not in nodes]
+            try:
+                self.backward = Backward(r, left, given)
+            except RuntimeError as error:  # a used graph, or a saved tensor that was written since: said to who asks
+                nodes.update(self._used_up(r, left, given) or {id(t): spent(error) for t in left})
+        places = {id(t): n for n, t in enumerate([t for t in results if id(t) not in nodes])}
+        for k, t in enumerate(outs):
+            if id(t) in nodes:
+                self.spent[k] = nodes[id(t)]
+            elif id(t) in places:
+                self.backward.order[k] = places[id(t)]
+
+    @staticmethod
+    def _used_up(r, results, given):
+        """{id: node} of the results that have no backward, found one by one."""
+        found = {}
+        for t in results if len(results) > 1 else ():
             first = len(r.calls)
             try:
-                self.backward = Backward(r, differentiable, order, given)
-            except RuntimeError as error:  # a used graph, or a saved tensor that was written since: said to who asks
-                del r.calls[first:]
-                self.backward = Spent(order, error)
+                Backward(r, [t], given)
+            except RuntimeError as error:
+                found[id(t)] = spent(error)
+            del r.calls[first:]
+        return found
 
     def _finish(self, r, leaves, outs, given, swapped):
         # Graphs that are left over (create_graph) hold what they saved.
@@ -264,7 +284,8 @@ class Variant:
         for t in outs:
             if isinstance(t, Tensor) and t._buf.__class__ is Fake:
                 t._node = None
-        prepare_hosts(r.calls, r.buffers)
+        parts = self.backward.parts if self.backward is not None else ()
+        prepare_hosts([*r.calls, *[c for p in parts for c in p.calls]], r.buffers)
         inputs, self.arguments = [], []
         for i, t in enumerate(leaves):
             b = r.buffers[id(t._buf)]
@@ -294,7 +315,12 @@ class Variant:
         roots = set(outputs)
         if self.backward is not None:
             roots.update([r.buffer(g) for g in self.backward.grads if g is not None])
-        calls, _ = passes.repeated(passes.live(r.calls, roots), roots)
+        apart = self.backward.parts if self.backward is not None else ()
+        read = self.backward.reads() if apart else set()
+        calls, alias = passes.repeated(passes.live(r.calls, roots | read), roots)
+        for p in apart:
+            for c in p.calls:
+                rename(c, alias)
         self.captured, self.dropped = len(r.calls), len(r.calls) - len(calls)
         if self.backward is not None:
             calls, later, saved = self.backward.divide(r, calls)
