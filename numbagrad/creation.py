@@ -71,6 +71,8 @@ def tensor(data, *, dtype=None, device=None, requires_grad=False, pin_memory=Fal
                       UserWarning, stacklevel=2)
         out = data.detach().clone()
         return _finish(out.to(device=device or out.device, dtype=dtype or out.dtype), requires_grad)
+    if hasattr(data, "symbolic"):  # a number that a compiled step is given in each call
+        return _finish(full((), data, dtype=dtype, device=device), requires_grad)
     return _finish(_from_data(data, dtype, device, True), requires_grad)
 
 

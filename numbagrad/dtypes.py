@@ -159,6 +159,12 @@ def parameter(value, d):
     return fit(value, float32 if d.itemsize == 2 and d.category == 2 else d)
 
 
+def as_float(value):
+    """``float(value)``, where a number that a compiled step is given in each call stays one."""
+    return value if value.__class__ is builtins.float else value.symbolic(float64) if hasattr(value, "symbolic") else (
+        builtins.float(value))
+
+
 inf = builtins.float("inf")
 _PLAIN = frozenset((builtins.bool, builtins.int, builtins.float, builtins.complex))
 

@@ -20,9 +20,20 @@ def on_host(t, what):
         recorder.reads(t, what)
 
 
+def followed(t, what):
+    """During a capture, a list of numbers that stand for the values of a tensor, where those are not there yet."""
+    recorder = active()
+    return None if recorder is None else recorder.values(t, what)
+
+
 def nothing(shape):
     """The nested lists of a tensor without elements, of sizes that NumPy may not have."""
     return [nothing(shape[1:]) for _ in range(shape[0])] if shape[0] else []
+
+
+def nested(flat, shape):
+    """Nested lists of a shape, filled from an iterator."""
+    return [nested(flat, shape[1:]) for _ in range(shape[0])] if shape else next(flat)
 
 
 class Values:
@@ -38,7 +49,9 @@ class Values:
             return self.detach().to(dtype=dt.float32 if self._kind.dtype.code in ("f2", "bf") else self.dtype,
                                     device="cpu").item()
         if TAPE:
-            on_host(self, "item")
+            found = followed(self, "item")
+            if found is not None:
+                return found[0]
         buf, kind = self._buf, self._kind
         if buf.dtype is kind.np:
             return buf.item((self._ptr - storage.address(buf)) // kind.itemsize)
@@ -85,6 +98,10 @@ class Values:
             t = t.float()
         if not t._n:
             return nothing(t._shape)
+        if TAPE:
+            found = followed(t, "tolist")
+            if found is not None:
+                return nested(iter(found), t._shape)
         return t.cpu().array().tolist()
 
     def __len__(self):

@@ -268,7 +268,7 @@ def attend(query, key, value, attn_mask, dropout_p, is_causal, scale=None, enabl
             raise RuntimeError(f"The expanded size of the tensor ({full[-1]}) must match the existing size: attn_mask of shape "
                                f"{list(mask._shape)} cannot be expanded to {list(full)}")
     order = _order_of(query) if order is None else order
-    out = attention.call(query, key, value, mask, causal=bool(is_causal), scale=float(scale), order=order)[0]
+    out = attention.call(query, key, value, mask, causal=bool(is_causal), scale=dt.as_float(scale), order=order)[0]
     out = _back(out, order)
     return out.reshape(out._shape[4 - dims:]) if lead else out
 

@@ -321,7 +321,7 @@ def cross_entropy(input, target, weight=None, size_average=None, ignore_index=-1
         target = _labels(target, input)
     name = "AddBackward0" if label_smoothing else None if len(shape) <= 2 else _node_name(shape, code)
     return cross_entropy_fused.call(input, target, weight, reduction=code, ignore_index=ignore_index,
-                                    label_smoothing=float(label_smoothing), node_name=name)[0]
+                                    label_smoothing=dt.as_float(label_smoothing), node_name=name)[0]
 
 
 def _probabilities(input, target, weight, code, label_smoothing):

@@ -170,4 +170,4 @@ def group_norm(input, num_groups, weight=None, bias=None, eps=1e-05, cudnn_enabl
                                f"got {what} of shape {list(t._shape)} and input of shape {list(shape)}")
     if mixed(input, weight, bias):
         return group_norm(input.to(dtype=dt.float32), num_groups, weight, bias, eps).to(dtype=input.dtype)
-    return group_norm_fused.call(input, weight, bias, groups=num_groups, eps=float(eps))[0]
+    return group_norm_fused.call(input, weight, bias, groups=num_groups, eps=dt.as_float(eps))[0]

@@ -242,7 +242,7 @@ def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-05, cudnn
         return layer_norm(input.to(dtype=dt.float32), tail, weight, bias, eps).to(dtype=input.dtype)
     if not numel(tail):
         return _of_nothing(input, weight, bias)
-    return layer_norm_fused.call(input, weight, bias, n=numel(tail), centered=True, eps=float(eps))[0]
+    return layer_norm_fused.call(input, weight, bias, n=numel(tail), centered=True, eps=dt.as_float(eps))[0]
 
 
 class _Rms:
@@ -280,6 +280,6 @@ def rms_norm(input, normalized_shape, weight=None, eps=None):
     if input._kind.dtype.is_complex:
         # As PyTorch composes it: the square is that of the complex number, not of its absolute value.
         dims = tuple(range(len(input._shape) - len(tail), len(input._shape)))
-        result = input * (input.pow(2).mean(dims, True) + float(eps)).rsqrt()
+        result = input * (input.pow(2).mean(dims, True) + dt.as_float(eps)).rsqrt()
         return result if weight is None else result * weight
-    return layer_norm_fused.call(input, weight, None, n=numel(tail), centered=False, eps=float(eps))[0]
+    return layer_norm_fused.call(input, weight, None, n=numel(tail), centered=False, eps=dt.as_float(eps))[0]

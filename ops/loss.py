@@ -153,7 +153,7 @@ def smooth_l1_loss(input, target, size_average=None, reduce=None, reduction="mea
         raise RuntimeError("smooth_l1_loss does not support negative values for beta.")
     if beta == 0:
         return _apply(pw.l1_loss_pointwise, pw.l1_fused, (input, target), reduction)
-    return _apply(pw.smooth_l1_loss_pointwise, pw.smooth_fused, (input, target), reduction, (float(beta),))
+    return _apply(pw.smooth_l1_loss_pointwise, pw.smooth_fused, (input, target), reduction, (dt.as_float(beta),))
 
 
 @function(**SPACE, reference=_reference(pw.np_huber),
@@ -166,9 +166,9 @@ def huber_loss(input, target, reduction="mean", delta=1.0, weight=None):
     if not delta > 0:
         raise RuntimeError("huber_loss does not support non-positive values for delta.")
     if weight is not None:
-        values = _kept(pw.huber_loss_pointwise.call(input, target, float(delta)), input) * weight
+        values = _kept(pw.huber_loss_pointwise.call(input, target, dt.as_float(delta)), input) * weight
         return values.sum() / weight.sum() if reduction == "mean" else values.sum() if reduction == "sum" else values
-    return _apply(pw.huber_loss_pointwise, pw.huber_fused, (input, target), reduction, (float(delta),), input)
+    return _apply(pw.huber_loss_pointwise, pw.huber_fused, (input, target), reduction, (dt.as_float(delta),), input)
 
 
 @function(**SPACE, reference=_reference(pw.np_bce), samples=PAIR, domain=(0.1, 0.9))
@@ -286,7 +286,7 @@ def hinge_embedding_loss(input, target, margin=1.0, size_average=None, reduce=No
     """input where the target is 1, max(0, margin - input) where it is -1."""
     if size_average is not None or reduce is not None:
         reduction = legacy(size_average, reduce)
-    margin = dt.parameter(float(margin), input._kind.dtype)
+    margin = dt.parameter(dt.as_float(margin), input._kind.dtype)
     return _apply(pw.hinge_embedding_loss_pointwise, pw.hinge_fused, (input, target), reduction, (margin,), input)
 
 
@@ -310,7 +310,7 @@ def margin_ranking_loss(input1, input2, target, margin=0, size_average=None, red
     if len(input1._shape) != len(input2._shape) or len(input1._shape) != len(target._shape):
         raise RuntimeError("margin_ranking_loss : All input tensors should have same dimension but got sizes: "
                            f"input1: {input1.shape}, input2: {input2.shape}, target: {target.shape} ")
-    return finish(pw.margin_ranking_loss_pointwise.call(input1, input2, target, float(margin)), reduction)
+    return finish(pw.margin_ranking_loss_pointwise.call(input1, input2, target, dt.as_float(margin)), reduction)
 
 
 def _np_poisson(x, t, log_input=True, full=False, eps=1e-8):

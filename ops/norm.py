@@ -351,7 +351,7 @@ def _batch_norm(input, running_mean, running_var, weight, bias, training, moment
     if input._n == 0:
         return input * 1
     out = batch_norm_fused.call(input, weight, bias, running_mean, running_var, training=bool(training),
-                                momentum=float(momentum), eps=float(eps))[0]
+                                momentum=dt.as_float(momentum), eps=dt.as_float(eps))[0]
     if training and running_mean is not None:
         running_mean._ver[0] += 1
         running_var._ver[0] += 1

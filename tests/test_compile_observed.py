@@ -879,7 +879,6 @@ def test_rebound_tensors_need_one_more_variant():
 
 REFUSED = {
     "locals": lambda x: x * len(locals()),
-    "print": lambda x: (print("x"), x)[1],
     "open": lambda x: (open(__file__), x)[1],
     "input": lambda x: (input(), x)[1],
     "eval": lambda x: x * eval("2"),
@@ -897,16 +896,16 @@ def test_no_handler_takes_a_refusal_for_an_error():
     """The branch of the handler is not what eager code runs."""
     def step(x):
         try:
-            return x * x.sum().item()
+            return x * x.sum().numpy()
         except BaseException:
             return x * 100
 
     def suppressed(x):
         with contextlib.suppress(Exception):
-            return x * x.sum().item()
+            return x * x.sum().numpy()
         return x * 100
     for f in (step, suppressed):
-        with pytest.raises(CaptureError, match="item"):
+        with pytest.raises(CaptureError, match="numpy"):
             ng.compile(f)(one())
         assert ng.compile(f, fallback=True)(ng.full((1,), 2.0)).item() == 4.0
 
@@ -924,7 +923,7 @@ def test_after_a_refusal_all_is_as_before():
             self.n += 1
             self.log.append(x)
             self.extra = x
-            return x * x.sum().item()
+            return x * x.sum().numpy()
     m = M()
     before = m.run
     with pytest.raises(CaptureError):
@@ -938,7 +937,7 @@ def test_after_a_refusal_iterators_of_lists_give_the_same_items():
     it, other = iter([1.0, 2.0, 3.0]), iter((4.0, 5.0))
 
     def step(x):
-        return x * next(it) * next(other) * (x.sum().item() > 0)
+        return x * next(it) * next(other) * x.sum().numpy()
     with pytest.raises(CaptureError, match=r"\.py:\d+"):
         ng.compile(step)(one())
     assert list(it) == [1.0, 2.0, 3.0] and list(other) == [4.0, 5.0]
@@ -966,7 +965,7 @@ def test_functions_have_their_own_code_afterwards():
     m = nn.Identity()
     ng.compile(lambda x: m(step(x)))(one())
     with pytest.raises(CaptureError):
-        ng.compile(lambda x: step(x).item())(one())
+        ng.compile(lambda x: step(x).numpy())(one())
     assert (inner.__code__, step.__code__, nn.Module.__call__.__code__) == codes
 
 

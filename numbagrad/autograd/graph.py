@@ -276,13 +276,18 @@ PACKAGE = __name__.rpartition(".")[0].rpartition(".")[0]
 INSIDE = PACKAGE + "."
 
 
+_inside_names = {PACKAGE}  # names of modules of this package that were met
+
+
 def user_place():
     """(file, line) of the innermost caller outside this package."""
     f = sys._getframe(1)
     while f is not None:
         name = f.f_globals.get("__name__", "")
-        if not name.startswith(INSIDE) and name != PACKAGE:
-            return f.f_code.co_filename, f.f_lineno
+        if name not in _inside_names:
+            if not name.startswith(INSIDE):
+                return f.f_code.co_filename, f.f_lineno
+            _inside_names.add(name)
         f = f.f_back
     return "an unknown file", 0
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import operator
 
-from . import symbols
+from ..tensor import Tensor
+from . import symbols, texts
 
 UPDATES = {"Add": operator.iadd, "Sub": operator.isub, "Mult": operator.imul, "MatMult": operator.imatmul,
            "Div": operator.itruediv, "FloorDiv": operator.ifloordiv, "Mod": operator.imod, "Pow": operator.ipow,
@@ -18,12 +19,21 @@ COMPARED = {"Eq": operator.eq, "NotEq": operator.ne, "Lt": operator.lt, "LtE": o
 
 def arithmetic(o, op, x, y, table):
     """The result of an operator, after a look at its operands; symbols before all, as floats would take them for ints."""
+    if op == "Mod" and isinstance(x, str):
+        y = texts.numbers(x, y if y.__class__ is tuple else (y,), True) if y.__class__ is tuple or isinstance(y, Tensor) else y
     if o.numbers and (isinstance(x, symbols.Symbol) or isinstance(y, symbols.Symbol)):
+        if isinstance(x, str) and op == "Add" and isinstance(y, str):
+            return texts.added(x, y)
+        if isinstance(x, str) and op == "Mod":
+            return texts.percent(x, y)
         if isinstance(x, (list, tuple, str, bytes, bytearray)) or isinstance(y, (list, tuple, str, bytes, bytearray)):
             return table[op](symbols.settled(x), symbols.settled(y))
         found = symbols.arithmetic(op, x, y)
         if found is not NotImplemented:
             return found
+    if o.numbers and op == "Mod" and isinstance(x, str) and y.__class__ is tuple and symbols.any_in(y):
+        o.deep(y)
+        return texts.percent(x, y)
     look = o.deep if table is COMPARED else o.content
     look(x)
     look(y)

@@ -14,6 +14,7 @@ from .. import storage
 from ..autograd import engine, graph
 from ..autograd.graph import Node
 from ..copying import contiguous_copy, copy_into
+from ..kernel.tape import Fake
 from ..overlap import is_dense
 from ..tensor import make, raw
 from . import passes
@@ -74,12 +75,19 @@ class SpentBackward(Node):
         raise self.ctx[0](*self.ctx[1])
 
 
-def spent(error):
-    """The node of results whose graph is used up: nobody may ask for their gradients, and who does gets eager's error."""
-    node = object.__new__(SpentBackward)
-    node.next, node.saved, node.seq, node.hooks = (), (), graph.sequence(), None
-    node.ctx = type(error), error.args  # the error itself holds on to what was there
-    return node
+def spent(error, results, given):
+    """What stands for the graph of results that is used up: nobody may ask for their gradients, and who does gets eager's
+    error. A node, or a function of the arguments that makes one where gradients of these would be asked for."""
+    edges = [given[0].get(id(t), t) for t in _leaves_of([graph.edge(t) for t in results])]
+    edges = [e for e in edges if e.__class__ is int or e._buf.__class__ is not Fake]
+    what = type(error), error.args  # the error itself holds on to what was there
+
+    def node(arguments):
+        made = object.__new__(SpentBackward)
+        made.next = tuple([graph.edge(arguments[e] if e.__class__ is int else e) for e in edges])
+        made.saved, made.seq, made.hooks, made.ctx = (), graph.sequence(), None, what
+        return made
+    return node if any([e.__class__ is int for e in edges]) else node(())
 
 
 @contextlib.contextmanager

@@ -28,8 +28,15 @@ class Stretch:
         self.first, self.last, self.waits = first, last, waits
 
 
-def arrange(lowered):
-    """(order, stretches): the positions of the calls in a better order, and what of it may run side by side."""
+def arrange(lowered, part=0):
+    """(order, stretches): the positions of the calls in a better order, and what of it may run side by side.
+
+    The first ``part`` of them come before all others."""
+    if part:
+        order, stretches = arrange(lowered[:part])
+        more, others = arrange(lowered[part:])
+        return ([*order, *[part + i for i in more]],
+                [*stretches, *[Stretch(part + s.first, part + s.last, s.waits) for s in others]])
     order, stretches = list(range(len(lowered))), []
     workers = min(threads.get_num_threads(), 4)
     first = 0

@@ -5,6 +5,7 @@ The text is generated because its Python costs as much as a small step's kernels
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 
 import numpy as np
@@ -13,14 +14,16 @@ from .. import modes, storage
 from ..autograd.graph import Output
 from ..kernel import jit, tape
 from ..tensor import Tensor, raw
-from . import symbols
 from .driver import walk_with
+from .lines import lines_of
 from .places import PLAIN, Cell, Entry, Hooks, Itself
 from .structure import MISS, mode_key, rebuild
 from .unpack import SLOW, unpacked
 from .words import compare
 
 # Settings of optimizers that change nothing, or are looked at elsewhere.
+SAVE, BETWEEN = "# save", "# between"
+MISSED = re.compile(r"        return (MISS|missed)\n")
 SETTINGS_SKIP = ("params", "param_names", "foreach", "fused", "capturable", "differentiable", "initial_lr")
 
 
@@ -115,17 +118,24 @@ def text_of(self):
         env["walk"], env["header"] = walk_with(len(given)), p.header_address
         body += [f"failed = walk(header, {p.count}{''.join(', ' + v for v in given)})", "if failed >= 0:",
                  "    program.failed(failed)"]
-    elif p.plain:
+    elif p.plain and not p.first:
         env["walk"], env["header"] = p.walk, p.header_address
         body += [f"failed = walk(header, 0, {p.count})", "if failed >= 0:", "    program.failed(failed)"]
     else:
         objects = [f"a{i}._buf, " for i, _ in self.arguments] + [f"o{k}, " for k in range(len(self.outputs))]
-        body += [f"program.objects = ({''.join(objects)})", "program.run()", "program.objects = None"]
+        runs = [SAVE, "program.run(0)", BETWEEN, "program.run(1)"] if p.first else ["program.run()"]
+        body += [f"program.objects = ({''.join(objects)})", *runs, "program.objects = None"]
     used = [name for _, name in p.symbolic]
-    if used:
+    if used or p.middle:
         env["NUMBERS"] = p.memory.data.cast("B").cast("d")
         body = [*[f"NUMBERS[{slot}] = {name}" for slot, name in p.symbolic], *body]
+    at_body = len(lines)
+    if self.decisions:  # the lock is released before another variant runs
+        body = ["missed = None", "while True:", *["    " + b for b in body], "    break"]
     lines += ["    " + b for b in body] if p.atomic and not used else ["    with lock:", *["        " + b for b in body]]
+    if self.decisions:
+        lines += ["    if missed is not None:", "        return missed"]
+    at_end = len(lines)
     for k, (v, n) in enumerate(self.versions):
         env[f"ver{k}"] = v
         lines.append(f"    ver{k}[0] += {n}")
@@ -157,7 +167,7 @@ def text_of(self):
             made.append(f"r{k}")
             continue
         if res[0] == "copy":
-            env[f"fixed{k}"] = _fixed(*res[1:])
+            env[f"fixed{k}"] = fixed(*res[1:])
             made.append(f"fixed{k}.clone()")
             continue
         if res[0] == "view":
@@ -177,13 +187,15 @@ def text_of(self):
                 counted.add(o)
                 memory = (*memory[:2], f"w{o}")
         env[f"rs{k}"], env[f"rt{k}"], env[f"rk{k}"] = shape, strides, kind
-        spent = k in self.spent
+        spent = k in self.spent and f"spent{k}"
         if spent:
-            env[f"spent{k}"] = self.spent[k]
+            env[spent] = self.spent[k]
+            if not hasattr(self.spent[k], "next"):
+                spent += f"(({''.join(n + ', ' for n in names)}))"
         lines += [f"    r{k} = new(Tensor)"] + [f"    r{k}.{f} = {v}" for f, v in (
             ("_buf", memory[0]), ("_ptr", memory[1]), ("_n", n), ("_shape", f"rs{k}"),
             ("_strides", f"rt{k}"), ("_kind", f"rk{k}"), ("_ver", memory[2]), ("_grad", "None"), ("_view", "None"),
-            ("_node", f"spent{k}" if spent else "None"), ("_rg", f"{spent}"))]
+            ("_node", spent or "None"), ("_rg", bool(spent)))]
         if self.backward is not None and k in self.backward.order:
             env["Output"] = Output
             at = self.backward.order[k]
@@ -220,13 +232,35 @@ def text_of(self):
         env["rebuild"], env["RESULT"] = rebuild, self.result_structure
         lines.append(f"    return rebuild(RESULT, iter(({''.join(m + ', ' for m in made)})))")
     if self.numbers is not None:
-        more = symbols.text_of(self.numbers, used, env)
+        more, between, after = lines_of(self.numbers, used, [name for _, name in p.middle], env)
         if self.draws:
             more.insert(0, "    again()")
+        lines[at_end:at_end] = after
+        lines = _divided(lines, at_body, at_end, self, between, env)
         lines[at_numbers:at_numbers] = more
         at_run += len(more)
     self.probe = head + "\n".join(lines[:at_run]) + "\n    return None\n"
     return head + "\n".join(lines) + "\n", env, flat
+
+
+def _divided(lines, at_body, at_end, variant, between, env):
+    """The lines of a call with those between the two parts of the program in their place."""
+    p, out = variant.program, lines[:at_body]
+    env["undo"] = p.undo
+    for line in lines[at_body:at_end]:
+        room = line[:len(line) - len(line.lstrip()) - 4]
+        if line.endswith(SAVE):
+            out += [f"{room}    undo.save(program)"] if p.undo and variant.decisions else []
+        elif line.endswith(BETWEEN):
+            for more in between:
+                if more == "        break":
+                    out += [f"{room}        undo.restore(program)"] if p.undo else []
+                    out.append(f"{room}        program.objects = None")
+                out.append(room + more)
+            out += [f"{room}    NUMBERS[{slot}] = {name}" for slot, name in p.middle]
+        else:
+            out.append(line)
+    return [*out, *lines[at_end:]]
 
 
 def build(self):
@@ -236,7 +270,7 @@ def build(self):
     self.fast, self.ready = jit.define(text, "call", env), jit.define(self.probe, "call", env)
     lines = None if self.flat or self.draws else unpacked(self.structure, env)
     if lines is not None:
-        bound = text[text.index("\n") + 1:].replace("        return MISS\n", SLOW + "\n")
+        bound = MISSED.sub(SLOW + "\n", text[text.index("\n") + 1:])
         self.bound = jit.define("def call(self, *args, **kwargs):\n" + "\n".join(lines) + "\n" + bound, "call", env)
         self.flat = True
     elif self.flat:
@@ -245,8 +279,7 @@ def build(self):
         numbers = iter([f"n{k}" for k in range(len(self.given_numbers))])
         names = [next(tensors) if p == "*" else next(numbers) for p in self.structure[1][1:]]
         every = "".join(n + ", " for n in names)
-        bound = text[text.index("\n") + 1:].replace(
-            "        return MISS\n", f"        return self.slow(given(({every})), {{}})\n")
+        bound = MISSED.sub(f"        return self.slow(given(({every})), {{}})\n", text[text.index("\n") + 1:])
         head = f"def call(self, {''.join(n + '=MISS, ' for n in names)}*more, **kwargs):\n"
         head += f"    if more or kwargs:\n        return self.slow((*given(({every})), *more), kwargs)\n"
         env["given"] = _given
@@ -265,7 +298,7 @@ def _given(args):
     return tuple([a for a in args if a is not MISS])
 
 
-def _fixed(array, offset, t):
+def fixed(array, offset, t):
     """A tensor like ``t`` in memory that stays, ``offset`` bytes from its start."""
     return raw(array, storage.address(array) + offset, t._n, t._shape, t._strides, t._kind, [0])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import functools
+import math
 import operator
 import types
 import weakref
@@ -11,12 +12,12 @@ import weakref
 import numpy as np
 
 from ..tensor import Tensor
-from . import pure, symbols
+from . import pure, symbols, texts
 from .arithmetic import BINARY, arithmetic
 from .draws import may_draw
 from .files import trusted
 from .objects import C_CALLABLES, HEAP, NEW, SIMPLE, lookup, of_library
-from .places import CONTAINERS, Length, Lookup
+from .places import CONTAINERS, PLAIN, Length, Lookup
 
 _ARRAY_CHANGES = ("fill", "sort", "put", "itemset", "partition", "resize", "setfield", "setflags", "__setitem__", "byteswap")
 # Methods that look at nothing of their container, and those of them that a replay can call again.
@@ -24,6 +25,9 @@ _BLIND = ("append", "appendleft", "extend", "extendleft", "add", "update", "disc
           "difference_update")
 _AGAIN = ("append", "appendleft", "extend", "extendleft")
 _PURE_MODULES = ("_abc", "_operator", "math", "cmath", "_struct", "_statistics", "unicodedata", "_string")
+
+
+_HOLD_NOTHING = SIMPLE | {Tensor}
 
 
 class Calls:
@@ -42,6 +46,12 @@ class Calls:
 
     def _call(self, f, args, kwargs):
         kind = f.__class__
+        if args and isinstance(args[0], Tensor) and len(args) <= 2 and id(f) in _OF_NUMBERS and args[0]._n == 1:
+            args = (args[0].item(), *args[1:])
+        if kind is types.BuiltinMethodType and f.__name__ == "format" and f.__self__.__class__ is str:
+            args = texts.numbers(f.__self__, args)
+            if symbols.any_in((*args, *kwargs.values())) and not any([isinstance(a, (tuple, list)) for a in args]):
+                return texts.formatted(f.__self__, args, kwargs)
         if self.numbers and symbols.any_in((*args, *kwargs.values())) and kind is not types.FunctionType and (
                 kind is not types.MethodType) and not isinstance(f, functools.partial):
             for a in (*args, *kwargs.values()) if f is not len else ():
@@ -50,8 +60,9 @@ class Calls:
             if known and out is not None:
                 return out
             keeps = isinstance(getattr(f, "__self__", None), CONTAINERS) and f.__name__ in ("append", "appendleft", "insert")
-            python = isinstance(f, type) and f.__flags__ & HEAP or kind.__flags__ & HEAP
-            if not known and not keeps and f is not sum and not python:
+            # (Errors keep what they are given, as classes of Python do.)
+            python = isinstance(f, type) and (f.__flags__ & HEAP or issubclass(f, BaseException)) or kind.__flags__ & HEAP
+            if not known and not keeps and f is not sum and f is not print and not python:
                 args, kwargs = self._settled(args, kwargs)
         if kind is types.FunctionType:
             return self._python(f, args, kwargs)
@@ -92,15 +103,21 @@ class Calls:
         return self.unknown(f)
 
     def _python(self, f, args, kwargs):
-        if trusted(f.__code__.co_filename):
-            if self.numbers and symbols.any_in((*args, *kwargs.values())):
-                args, kwargs = _whole(args), {k: _whole(v) for k, v in kwargs.items()}
-            for a in (*args, *kwargs.values()):
-                self._argument(a)
-            out = f(*args, **kwargs)
-            return self.own(out) if out.__class__ is types.GeneratorType else out
-        self.follow(f)
-        return f(*args, **kwargs)
+        own = trusted(f.__code__.co_filename)
+        if own and self.numbers and symbols.any_in((*args, *kwargs.values())):
+            args, kwargs = tuple(map(_whole, args)), {k: _whole(v) for k, v in kwargs.items()}
+        try:
+            self.frames.aside(1)
+            if own:
+                for a in (*args, *kwargs.values()):
+                    if a.__class__ not in _HOLD_NOTHING:
+                        self._argument(a)
+            else:
+                self.follow(f)
+        finally:
+            self.frames.aside(0)
+        out = f(*args, **kwargs)
+        return self.own(out) if own and out.__class__ is types.GeneratorType else out
 
     def _argument(self, x, seen=None):
         """What is handed to code that is not followed."""
@@ -275,7 +292,7 @@ class Calls:
 
 def _whole(x):
     """Arguments of the library's functions: floats may stay symbols, ints are sizes and the like."""
-    if isinstance(x, symbols.SymInt):
+    if isinstance(x, (symbols.SymInt, symbols.SymStr)):
         return x.fix()
     if x.__class__ in (tuple, list):
         return symbols.settled(x) if symbols.any_in(x) else x
@@ -366,6 +383,31 @@ def _count(self, args, kwargs):
     return collections._count_elements(*args, **kwargs)
 
 
-_SPECIAL = {collections._count_elements: _count, getattr: _getattr, hasattr: _hasattr, setattr: _setattr,
+def _print(self, args, kwargs):
+    """Printed when the step has run."""
+    for name, v in kwargs.items():
+        if name == "file" and v is not None:
+            self.meet(type(v))
+        elif not isinstance(v, PLAIN):
+            self.refuse(f"prints with {name}= of a {type(v).__name__}")
+    self.said.append(([_said(self, a) for a in args], dict(kwargs)))
+
+
+def _said(self, x):
+    """What is printed, as it is now."""
+    if isinstance(x, (symbols.Symbol, *PLAIN)) or isinstance(x, tuple) and all([isinstance(v, PLAIN) for v in x]):
+        return x
+    if isinstance(x, Tensor):
+        if x._rg:
+            self.refuse("prints a tensor that requires grad: print its item(), or detach() it")
+        return x.clone()
+    if type(x) in (list, tuple, dict):
+        self.content(x)
+        return self.own({k: _said(self, v) for k, v in x.items()} if type(x) is dict else type(x)([_said(self, v) for v in x]))
+    return self.refuse(f"prints a {type(x).__name__}: print numbers, texts, tensors, or lists of them")
+
+
+_OF_NUMBERS = {id(f) for f in (float, int, round, *[f for f in vars(math).values() if callable(f)])}
+_SPECIAL = {print: _print, collections._count_elements: _count, getattr: _getattr, hasattr: _hasattr, setattr: _setattr,
             delattr: _delattr, next: _next, iter: _iter, len: _len,
             vars: _vars, isinstance: _isinstance, functools.reduce: _reduce, sum: _sum}

@@ -16,6 +16,7 @@ from . import explain
 from .capture import CaptureError
 from .check import ALWAYS, checked
 from .draws import Drawn
+from .lines import Missed
 from .memory import Arena
 from .structure import MISS, changed_numbers, flatten, opened
 from .variant import Variant
@@ -56,6 +57,7 @@ class CompiledFunction:
         self.closed = set()  # numbers that cannot be followed
         self.drawn = Drawn()
         self.open = set()  # places of the numbers among the arguments that have differed
+        self.assumed = []  # how values of tensors were taken to decide in a capture that failed
         self.arena = Arena()
         functools.update_wrapper(self, fn, updated=())
         self.__name__ = getattr(fn, "__name__", type(fn).__name__)
@@ -105,9 +107,9 @@ class CompiledFunction:
             structure = opened(structure, numbers, self.open)
         with self.lock:
             self.drawn.done()
-            shapes = tuple([t._shape for t in leaves])
+            shapes, known = tuple([t._shape for t in leaves]), []
             for v in reversed(self.variants):
-                if v.shapes == shapes and v.structure == structure:
+                if v.shapes == shapes and v.structure == structure and v.may_decide(known):
                     if v.signature is not None:
                         if v.ready(*leaves, *numbers) is MISS:
                             continue
@@ -116,16 +118,19 @@ class CompiledFunction:
                     if self.checks:
                         if v.ready(*leaves, *numbers) is MISS:
                             continue
-                        return self.check(v, args, kwargs, functools.partial(v.fast, *leaves, *numbers))
-                    result = v.fast(*leaves, *numbers)
-                    if result is not MISS:
+                        result = self.check(v, args, kwargs, functools.partial(v.fast, *leaves, *numbers))
+                    else:
+                        result = v.fast(*leaves, *numbers)
+                    if result.__class__ is Missed:
+                        known = max(known, result.outcomes, key=len)
+                    elif result is not MISS:
                         self.use(v)
                         return result
             if self.eager:
                 return self.fn(*args, **kwargs)
             if self.open:
                 structure = opened(flatten((args, kwargs), []), [], self.open)
-            return self.capture(args, kwargs, leaves, structure)
+            return self.capture(args, kwargs, leaves, structure, known)
 
     def check(self, v, args, kwargs, run):
         """A call that is compared with eager code."""
@@ -152,19 +157,40 @@ class CompiledFunction:
         warnings.warn(f"{e}; it runs eagerly from now on (fallback=True)", CompileWarning, stacklevel=5)
         self.eager = True
 
-    def capture(self, args, kwargs, leaves, structure):
+    def capture(self, args, kwargs, leaves, structure, known):
+        """A new variant runs the call; ``known``: how values of tensors decide in it, as far as that is known."""
         for v in self.variants:
             # Numbers among the arguments that differ from call to call are inputs from now on.
             more = changed_numbers(v.structure, structure) if v.structure != structure else None
             if more:
                 self.open.update(set(more) - self.closed)
-        try:
-            v = Variant(self, args, kwargs)
-            v.check_held()
-            v.build()
-        except CaptureError as e:
-            self._refused(e)
-            return self.fn(*args, **kwargs)
+        while True:
+            try:
+                v = Variant(self, args, kwargs, known)
+                v.check_held()
+                v.build()
+            except CaptureError as e:
+                self._refused(e)
+                return self.fn(*args, **kwargs)
+            except Exception as error:
+                if len(self.assumed) == len(known):
+                    return self._failed(error, args, kwargs)
+                known = [*self.assumed[:-1], not self.assumed[-1]]  # no value may decide so
+                continue
+            result = self._first(v, args, kwargs, leaves)
+            if result.__class__ is not Missed:
+                return result
+            known = result.outcomes
+
+    def _failed(self, error, args, kwargs):
+        """A step that raises an error does so eagerly, with all that it does before."""
+        self.drawn.put_back()
+        result = self.fn(*args, **kwargs)
+        warnings.warn(f"{self.__name__} ran eagerly, as its capture raised {type(error).__name__}: {error}", CompileWarning,
+                      stacklevel=5)
+        return result
+
+    def _first(self, v, args, kwargs, leaves):
         first = functools.partial(v.first, leaves, v.given_numbers)
         if self.checks:
             first = functools.partial(self.check, v, args, kwargs, first)

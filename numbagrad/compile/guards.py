@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .places import ORIGINALS
-from .words import Table, words_of
+from .words import Table, counts_are_known, words_of
 
 FICKLE = 4  # times that a place has other words and the same value before it is asked at once
 
@@ -13,7 +13,7 @@ class Guards:
 
     def __init__(self, pairs):
         self.pairs, self.table, self.misses = list(pairs), Table(), {}
-        self.asked = []
+        self.asked, self.gradients = [], []
         self._build()
 
     def _build(self):
@@ -26,7 +26,14 @@ class Guards:
             else:
                 self.places[k] = found
                 words += found
-        self.table.fill(words)
+        self.table.fill(words, [g.row for g in self.gradients])
+
+    def watch(self, gradients):
+        """Gradients get other memory before a call where somebody else holds them."""
+        self.gradients = gradients
+        if not counts_are_known():
+            self.asked.append((Renewed(gradients), True))
+        self._build()
 
     def ask(self):
         """Whether the places without words hold what they held."""
@@ -36,6 +43,9 @@ class Guards:
         """Whether everything holds what it held, though some words differ."""
         if self.difference() is not None:
             return False
+        for g in self.gradients:
+            if g.held():
+                g.renew()
         if ORIGINALS:  # another thread captures, and has code of its own in some places
             return True
         for k, (place, _) in enumerate(self.pairs):
@@ -49,3 +59,15 @@ class Guards:
     def difference(self):
         """The first (place, value) that does not hold any more, or None."""
         return next(((place, value) for place, value in self.pairs if not place.holds(value)), None)
+
+
+class Renewed:
+    """Stands for gradients where no counts of references are known: they get other memory before every call."""
+
+    def __init__(self, gradients):
+        self.gradients = gradients
+
+    def holds(self, value):
+        for g in self.gradients:
+            g.renew()
+        return value

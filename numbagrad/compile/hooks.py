@@ -8,7 +8,7 @@ import sys
 from threading import get_ident
 
 from ..kernel.tape import Refusal
-from . import symbols
+from . import symbols, texts
 from .arithmetic import BINARY, COMPARED, UPDATES, arithmetic
 from .objects import HEAP, of_library
 from .observe import WATCHING, Again, Observer
@@ -23,9 +23,13 @@ def _watching():
 
 def _hooked(note, do):
     def hook(*args):
-        o = _watching()
-        if o is not None:
-            note(o, *args)
+        o = WATCHING.get(get_ident())
+        if o is not None and not (o.quiet and id(sys._getframe(1)) in o.quiet):
+            try:
+                o.frames.aside(1)
+                note(o, *args)
+            finally:
+                o.frames.aside(0)
         return do(*args)
     return hook
 
@@ -100,6 +104,24 @@ def _binary(op, x, y):
     return o.new(out)
 
 
+def _joined(*parts):
+    """An f-string: its parts are strings and (value, conversion, format)."""
+    o = _watching()
+    if o is not None:
+        parts = [(texts.number(p[0], p[2]), *p[1:]) if p.__class__ is tuple else p for p in parts]
+        values = [v for p in parts if p.__class__ is tuple for v in (p[0], p[2])]
+        for v in values:
+            o.deep(v)
+        if o.numbers and any([isinstance(v, symbols.Symbol) for v in values]):
+            return texts.joined(parts)
+    return "".join([p if p.__class__ is str else format(texts.CONVERT[p[1]](p[0]), p[2]) for p in parts])
+
+
+def _chained(x):
+    """An operand of a chain of comparisons: floats compare with followed ints as with plain ones."""
+    return x if x.__class__ is symbols.SymFloat or _watching() is None else symbols.settled(x)
+
+
 def _compared(op, x, y):
     o = _watching()
     return COMPARED[op](x, y) if o is None else arithmetic(o, op, x, y, COMPARED)
@@ -124,6 +146,8 @@ def _at(note):
 
 
 def _name(o, table, name, value):
+    if o.is_known((Entry, id(table), str, name)):
+        return
     found = table.get(name, ABSENT)
     o.note(Entry(table, name, "globals"), found)
     if found is ABSENT:
@@ -133,7 +157,8 @@ def _name(o, table, name, value):
 
 
 def _free(o, closure, i, name, value):
-    o.note(Cell(closure[i], name), value)
+    if not o.is_known((Cell, id(closure[i]))):
+        o.note(Cell(closure[i], name), value)
 
 
 def _binds(o, place, reads):
@@ -197,6 +222,8 @@ HOOKS = {
     "compared": _compared,
     "handled": _handled,
     "slice": slice,
+    "joined": _joined,
+    "chained": _chained,
     "index": lambda i: symbols.settled(i) if _watching() is not None else i,
     "stored": _at(lambda o, x, i: o.stores(x, (i,))),
     "removed": _at(Observer.removes),

@@ -19,12 +19,13 @@ from threading import get_ident
 from .. import dtypes, storage
 from ..autograd import graph
 from ..autograd.function import FunctionCtx
-from ..kernel.tape import Fake, Refusal, Untraced
+from ..kernel.tape import Fake, Refusal
 from ..tensor import Tensor
 from . import symbols
 from .calls import Calls
 from .draws import Draw, Drawn
 from .files import CORE, LIBRARY, kind_of_file, trusted
+from .frames import Codes, Frames
 from .objects import SIMPLE, SPECIAL_NAMES, lookup, named, table_of
 from .places import ABSENT, ORIGINALS, After, ClassEntry, Content, Entry, Field, Item, Itself, Length, Lookup
 from .reads import Reads
@@ -33,7 +34,11 @@ from .structure import fields_of, is_record
 
 WATCHING: dict = {}  # thread -> Observer
 CORE_CODES: dict = {}  # id -> code of the engine's that was entered in a capture: its calls need no look
+CORE_TABLE = Codes()  # their ids
 _INSIDE = (__file__, *[__file__.replace("observe.py", n) for n in ("hooks.py", "calls.py", "arithmetic.py", "reads.py")])
+
+
+_OF_THE_RUN = (Tensor, graph.Node, FunctionCtx, BaseException)
 
 
 class Again(BaseException):
@@ -43,16 +48,19 @@ class Again(BaseException):
 class Observer(Reads, Calls):
     """Notes of one run. ``reads`` is {key: (place, value)}, ``written`` {key: (place, value before)}."""
 
-    def __init__(self, swapped=(), dynamic=(), drawn=None):
+    def __init__(self, swapped=(), dynamic=(), drawn=None, forced=(), shift=0):
         self.reads, self.written, self.tensors = {}, {}, {}
         self.drawn = Drawn() if drawn is None else drawn
         self.inside, self.given, self.arguments = {}, {}, {}
         self.swapped, self.known, self.met = list(swapped), set(), set()
         self.libraries, self.followed, self.quiet, self.unread = set(), set(), set(), {}
+        self.frames = Frames(self._called, self._left, CORE_TABLE)
         self.tables, self.shifted = {}, set()  # dicts as they were; ids of lists whose items were moved
         self.storing, self.stored, self.unchanged = [], {}, []  # stored: {id of a container: keys, indices, members written}
         self.calls = {}  # id of a container -> [(method, arguments)], if that is all that changed it
         self.numbers, self.draws = None, False  # of the run, where some are followed
+        # Outcomes of its first decisions on values of tensors; what its guesses for them are moved by; what it prints.
+        self.forced, self.shift, self.said = forced, shift, []
         self.dynamic = dynamic  # key -> place whose tensor is an input of the step
         self.moving = {id(p.root) for p in dict(dynamic).values() if p.__class__ is Itself}
         self.refusal = None
@@ -64,17 +72,21 @@ class Observer(Reads, Calls):
     @contextlib.contextmanager
     def watching(self):
         """Observe what this thread does in the block."""
-        ident, trace, collects = get_ident(), sys.gettrace(), gc.isenabled()
+        ident, collects = get_ident(), gc.isenabled()
+        outer = WATCHING.get(ident)
         gc.disable()  # a collection may run code of anybody's
         for f, code, new in self.swapped:
             self._swap(f, code, new)
         WATCHING[ident] = self
-        sys.settrace(self._called)
+        self.frames.start()
         try:
             yield self
         finally:
-            sys.settrace(trace)
-            del WATCHING[ident]
+            self.frames.stop()
+            if outer is None:
+                del WATCHING[ident]
+            else:
+                WATCHING[ident] = outer
             for f, code, new in reversed(self.swapped):
                 f.__code__ = code
                 ORIGINALS.pop(id(new), None)
@@ -84,7 +96,7 @@ class Observer(Reads, Calls):
     def again(self):
         """Forget what a run that starts anew has noted, except which functions it came to."""
         self.undo()
-        self.__init__(self.swapped, self.dynamic, self.drawn)
+        self.__init__(self.swapped, self.dynamic, self.drawn, self.forced, self.shift)
         self.drawn.again()
         functions, self.swapped = [f for f, _, _ in self.swapped], []
         with self.watching():
@@ -106,10 +118,14 @@ class Observer(Reads, Calls):
         """A number drawn from something that was there before: every call draws anew."""
         draw = Draw(f, args, kwargs)
         value = self.drawn.take(draw)
-        if self.numbers is None:
-            self.numbers = symbols.Numbers()
         self.draws = True
-        return self.numbers.draw(draw, value)
+        return self.symbolic().draw(draw, value)
+
+    def symbolic(self):
+        """The arithmetic of the run."""
+        if self.numbers is None:
+            self.numbers = symbols.Numbers(self.forced)
+        return self.numbers
 
     def unknown(self, f):
         """Refuse a function in C."""
@@ -131,24 +147,24 @@ class Observer(Reads, Calls):
 
     # --- frames
 
-    def _called(self, frame, event, arg):
-        """Trace function: a Python frame is entered."""
+    def _called(self, frame):
+        """A Python frame is entered whose code is new, or that of a library."""
         code = id(frame.f_code)
         if code in CORE_CODES:
-            return None
-        if code not in self.known:
+            self.frames.add(code)
+        elif code not in self.known:
             self._entered(frame)
         elif code in self.libraries and self._for_core(frame):
             self.quiet.add(id(frame))
-            return self._left
+            self.frames.want_ends(True)
         elif code in self.unread:
             self._read(*self.unread.pop(code), frame)
-        return None
+        elif code not in self.libraries:
+            self.frames.add(code)
 
-    def _left(self, frame, event, arg):
-        if event == "return":
-            self.quiet.discard(id(frame))
-        return self._left
+    def _left(self, frame):
+        self.quiet.discard(id(frame))
+        self.frames.want_ends(bool(self.quiet))
 
     def _for_core(self, frame):
         """Whether a frame of a library works for the engine."""
@@ -170,7 +186,7 @@ class Observer(Reads, Calls):
         code = frame.f_code
         kind = kind_of_file(code.co_filename)
         if kind is CORE:
-            CORE_CODES[id(code)] = code
+            self._trust(code)
             return
         if code.co_name == "<module>":
             self._know(code)
@@ -188,6 +204,12 @@ class Observer(Reads, Calls):
         if id(users[0].__code__) != id(code):
             raise Again
 
+    def _trust(self, code):
+        """A code of the engine's was met."""
+        CORE_CODES[id(code)] = code
+        CORE_TABLE.add(id(code))
+        self.frames.add(id(code))
+
     def _know(self, code, followed=None):
         """A code and those inside of it need no hooks, or have them (``followed``: whose code it is)."""
         self.known.add(id(code))
@@ -197,7 +219,7 @@ class Observer(Reads, Calls):
             if followed is LIBRARY:
                 self.libraries.add(id(code))
         for c in code.co_consts:
-            if isinstance(c, types.CodeType):
+            if c.__class__ is types.CodeType:
                 self._know(c, followed)
 
     def follow(self, f):
@@ -206,14 +228,13 @@ class Observer(Reads, Calls):
         if id(code) in self.known:
             return
         if trusted(code.co_filename):
-            CORE_CODES[id(code)] = code
+            self._trust(code)
             return
         if self._is_generated(f):
             self._know(code)
         else:
             try:
-                with Untraced():
-                    new = rewritten(f)
+                new = rewritten(f, self.known)
             except NoSource as reason:
                 self.refuse(f"calls {f.__qualname__}(), which cannot be followed: {reason}")
             self._know(new, kind_of_file(code.co_filename))
@@ -259,26 +280,34 @@ class Observer(Reads, Calls):
         if root in self.inside or root in self.given:
             return
         key = place.key
-        if key in self.dynamic:
-            return
-        if self.written and (Content, root, None) in self.written and place.__class__ in (Entry, Item, Length, Content):
-            return self.after_write(place)
-        if self.written and place.__class__ in (Lookup, After):
-            value = self._looked_up(place)
-        self.relies(place, value)
+        if self.written:
+            if key in self.dynamic:
+                return
+            if (Content, root, None) in self.written and place.__class__ in (Entry, Item, Length, Content):
+                return self.after_write(place)
+            if place.__class__ in (Lookup, After):
+                value = self._looked_up(place)
+        self.relies(place, value, key)
 
-    def relies(self, place, value):
+    def is_known(self, key):
+        """Whether a place of this key was read before, and nothing was written that another look could meet."""
+        return key in self.reads and not self.written
+
+    def relies(self, place, value, key=None):
         """``place`` held ``value`` before the run."""
-        key = place.key
-        if key not in self.reads and key not in self.dynamic and not self._is_own(key, value):
+        key = key or place.key
+        if key not in self.reads and key not in self.dynamic and not (self.written and self._is_own(key, value)):
             # A number in an item that is an input by another index, too.
-            if isinstance(value, symbols.Symbol) or place.__class__ is Content and symbols.any_in(value):
+            if self.numbers is not None and (isinstance(value, symbols.Symbol) or place.__class__ is Content
+                                             and symbols.any_in(value)):
                 value = symbols.settled(value)
             self.reads[key] = place, value
-            self._reached(value)
+            if value.__class__ not in SIMPLE:
+                self._reached(value)
             if place.__class__ is Content:
                 for v in value:
-                    self._reached(v)
+                    if v.__class__ not in SIMPLE:
+                        self._reached(v)
 
     def _looked_up(self, place):
         """What a lookup in classes found before the run wrote any attribute of theirs."""
@@ -333,11 +362,12 @@ class Observer(Reads, Calls):
 
     def is_outside(self, x):
         """Whether an object was there before the run and is not looked at with the arguments."""
-        if isinstance(x, Tensor) and (x._buf.__class__ is Fake or id(x) in self.arguments):
+        i = id(x)
+        if i in self.inside or i in self.given:
             return False
-        if isinstance(x, (graph.Node, FunctionCtx, BaseException)):
-            return False
-        return id(x) not in self.inside and id(x) not in self.given
+        if isinstance(x, _OF_THE_RUN):
+            return isinstance(x, Tensor) and not (x._buf.__class__ is Fake or i in self.arguments)
+        return True
 
     def effects(self):
         """(place, value before, value now) of what the run has left changed.

@@ -17,7 +17,7 @@ import warnings
 
 from ..kernel import cache
 
-COLD = 0.03     # seconds that a kernel from the cache never takes
+COLD = 0.03     # seconds of processor time that a kernel from the cache never takes
 PATIENCE = 60.0  # seconds without progress after which a child is given up
 
 
@@ -26,15 +26,15 @@ def make_all(makers, done=lambda: None):
 
     The list is sorted by cost, cheapest first."""
     makers = _shared(makers)
-    last, child, tried = time.perf_counter(), None, False
+    last, child, tried = time.thread_time(), None, False
     try:
         for i, make in enumerate(makers):
-            now = time.perf_counter()
+            now = time.thread_time()
             if not tried and i and now - last > COLD and len(makers) - i >= 3:
                 tried = True
                 if _may_fork():
                     child = Child(makers, i)
-            last = time.perf_counter()
+            last = time.thread_time()
             if child is not None:
                 if i >= child.position():
                     child.wait()

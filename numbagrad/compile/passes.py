@@ -84,7 +84,7 @@ def _meaning(call, made, version):
     elif isinstance(call, Fold):
         head = (call.op, call.key, tuple(call.numbers))
     elif isinstance(call, Gemm):
-        head = (call.code, call.sizes, call.lds, call.flags, call.alpha, call.beta, call.batch, call.strides)
+        head = (call.code, call.sizes, call.lds, call.flags, key(call.alpha), key(call.beta), call.batch, call.strides)
     elif isinstance(call, KernelCall) and not call.checks:
         head = (call.kernel, call.dtype, call.items, tuple([key(v) for v in call.values if not hasattr(v, "buffer")]))
     else:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import collections
 import struct
 import types
+import weakref
 
 import numpy as np
 
@@ -408,6 +409,27 @@ class State(Place):
 
     def text(self):
         return f"the memory, shape, strides, dtype or requires_grad of a tensor of shape {list(self.root._shape)}"
+
+
+class Gradient(Place):
+    """The gradient that a leaf has. Who relies on it does not hold it: steps look at who holds gradients (``held``)."""
+
+    __slots__ = ()
+
+    @staticmethod
+    def form(g):
+        """What is compared of a gradient."""
+        return None if g is None else (weakref.ref(g), id(g._buf), *[getattr(g, n) for n in State.FIELDS[1:]])
+
+    def get(self):
+        return self.form(self.root._grad)
+
+    def holds(self, then):
+        g = self.root._grad
+        return g is None if then is None else g is not None and then[0]() is g and alike(self.get()[1:], then[1:])
+
+    def text(self):
+        return f"the gradient of a tensor of shape {list(self.root._shape)}"
 
 
 class Hooks(Place):

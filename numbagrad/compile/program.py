@@ -17,9 +17,10 @@ from ..tensor import Tensor, numel, raw
 from . import branches, emit, emit_fold, inplace, memory, passes
 from .driver import tasks, walk, walk_with
 from .ir import INPUT, KEPT, OUTPUT, STATE, TEMPORARY, Fold, Gemm, Host, KernelCall, Operand, Optim, Ptr, Raw
+from .late import Undo
 from .parallel import make_all
 from .progress import Progress
-from .symbols import Symbol
+from .symbols import Symbol, float_of
 
 # A debugging aid: freed arena slots are overwritten, so that a value used after its slot was given away shows.
 POISON = os.environ.get("NUMBAGRAD_COMPILE_POISON", "0") not in ("", "0")
@@ -104,13 +105,13 @@ def lower(call, needed, begins, ends):
             items, ranged, g = 1, False, 0
         else:
             g = grain(items, call.work)
-        words = [float(v) if k == "f" else v for v, k in zip(values, call.kinds)]
+        words = [float_of(v) if k == "f" else v for v, k in zip(values, call.kinds)]
         return Item(call, lambda: jit.table_form(call.kernel, call.dtype, ranged).address, words, items, g)
     if isinstance(call, Gemm):
         from ..kernel import blas
         rows, columns, units, g = blas.pieces(*call.sizes, call.batch)
         words = [call.a, call.b, call.c, *call.sizes, *call.lds, *call.flags, *call.strides, rows, columns,
-                 float(call.alpha), float(call.beta)]
+                 float_of(call.alpha), float_of(call.beta)]
         return Item(call, lambda: blas._piece_address(call.code), words, units, g)
     if isinstance(call, Optim):
         return Item(call, lambda: jit.table_form(call.kernel, call.dtype, True).address, [], 0, rows=call.rows,
@@ -123,8 +124,10 @@ def lower(call, needed, begins, ends):
 class Program:
     """A compiled run: call it with the base addresses of its inputs and outputs."""
 
-    def __init__(self, calls, inputs, outputs, shared, name="step"):
-        self.inputs, self.outputs = inputs, outputs
+    def __init__(self, calls, inputs, outputs, shared, name="step", first=0, cells=()):
+        """``first``: so many calls are a part of their own, after which Python looks at what is in ``cells``."""
+        self.inputs, self.outputs, self.first = inputs, outputs, first
+        self.undo = Undo(calls[:first], cells, {b: i for i, b in enumerate((*inputs, *outputs))})
         for call in calls:
             if isinstance(call, Host):
                 for b in call.buffers():
@@ -138,14 +141,14 @@ class Program:
                          lambda b: touched[b][0] == i, lambda b: touched[b][1] == i)
 
         lowered = [None if isinstance(c, Host) else lowered_at(i, c) for i, c in enumerate(calls)]
-        order, self.stretches = ([*range(len(calls))], []) if POISON else branches.arrange(lowered)
+        order, self.stretches = ([*range(len(calls))], []) if POISON else branches.arrange(lowered, first)
         self.calls, lowered = [calls[i] for i in order], [lowered[i] for i in order]
         self.work = sum([item.work() for item in lowered if item is not None])
         self.plain = not POISON and not any([isinstance(c, Host) for c in self.calls])
         # Small programs keep the GIL from the first address to the last kernel, which makes a call atomic. The threading
         # layers release it.
         threaded = threads.get_num_threads() > 1 and any([item is not None and branches.is_cut(item) for item in lowered])
-        self.atomic = self.plain and self.work < RELEASE and len(inputs) + len(outputs) <= 12 and not (
+        self.atomic = not first and self.plain and self.work < RELEASE and len(inputs) + len(outputs) <= 12 and not (
             threaded or self.stretches)
         # Others take turns; a lock of their own and small arenas are what those that are atomic need.
         shared = memory.Arena() if self.atomic else shared
@@ -190,13 +193,13 @@ class Program:
     # --- tables
 
     def _assemble(self, lowered, name):
-        words, relocations, rows, self.live, self.symbolic = [], [], [], [], []
-        self.row_of = []
+        words, relocations, rows, self.live, self.symbolic, self.middle = [], [], [], [], [], []
+        self.row_of, self.slots = [], {}  # slots: places of the addresses of memory that is kept
 
         def put(value):
             at = len(words)
             if isinstance(value, Symbol):
-                self.symbolic.append((at, value.name))
+                (self.middle if value.late else self.symbolic).append((at, value.name))
                 words.append(struct.unpack("=q", struct.pack("=d", value.plain))[0])
             elif value.__class__ in (Ptr, Operand):
                 b = value.buffer
@@ -204,6 +207,8 @@ class Program:
                     relocations.append((at, self.number[b], value.offset))
                     words.append(0)
                 else:
+                    if b.role == KEPT:
+                        self.slots.setdefault(b, []).append(at)
                     words.append(self.address(b) + value.offset)
             elif value.__class__ is float:
                 words.append(struct.unpack("=q", struct.pack("=d", value))[0])
@@ -252,13 +257,18 @@ class Program:
         with covered():
             make_all([make for _, make in sorted(makers.values(), key=lambda m: m[0])], bar)
         bar.close()
-        first, waiting = 0, []
+        first, waiting, self.divided = 0, [], None
         parts = []  # (first row, last row, host function) of each call
         for p in plans:
             if p[0] == "check":
                 parts[-1] = (parts[-1][0], len(rows) + 1, None)
             elif p[0] != "tasks":
                 parts.append((len(rows), len(rows) + (p[0] == "call"), p[1] if p[0] == "host" else None))
+            if p[0] not in ("check", "tasks") and self.first and len(parts) == self.first + 1 or p[0] == "tasks" and (
+                    self.first and len(parts) == self.first):
+                if self.divided is None:  # here the second part begins
+                    self.segments.append((first, len(rows), None))
+                    self.divided, first = len(self.segments), len(rows)
             if p[0] == "host":
                 self.segments.append((first, len(rows), p[1]))
                 first = len(rows)
@@ -277,6 +287,8 @@ class Program:
             self.row_of.append(item)
             self.items.append(item)
         self.segments.append((first, len(rows), None))
+        if self.divided is None:
+            self.divided = len(self.segments)
         self.parts = parts
         self.rows = np.array(rows, np.int64).reshape(-1, 4)
         self.tables = [self._tasks(row, s) for row, s in waiting]
@@ -302,6 +314,11 @@ class Program:
         self.rows[row, 1], self.rows[row, 3] = address(table), min(threads.get_num_threads(), count)
         return table, offsets, waits, done
 
+    def move(self, b, by):
+        """Kept memory lies elsewhere from now on; the caller holds the lock."""
+        for at in self.slots.get(b, ()):
+            self.memory[at] += by
+
     # --- running
 
     @functools.cached_property
@@ -309,11 +326,12 @@ class Program:
         """The native walk over a range of rows."""
         return walk(self.work >= RELEASE)
 
-    def run(self):
-        """One run, after ``bases`` were set; the caller holds the lock."""
+    def run(self, part=None):
+        """One run, after ``bases`` were set, or one of its two parts; the caller holds the lock."""
         if POISON:
-            return self.run_poisoned()
-        for first, last, host in self.segments:
+            return self.run_poisoned(part)
+        for first, last, host in (self.segments if part is None else self.segments[self.divided:] if part else
+                                  self.segments[:self.divided]):
             if last > first:
                 failed = self.walk(self.header_address, first, last)
                 if failed >= 0:
@@ -323,15 +341,18 @@ class Program:
             if host is not None:
                 self.call_host(host)
 
-    def run_poisoned(self):
+    def run_poisoned(self, part=None):
         """One call after the other; arena slots are filled with NaN before their first and after their last use."""
         ends = {}
         for b, (_, last) in self.spans.items():
             ends.setdefault(last, []).append(b)
         shift = self.arena_base - storage.address(self.arena)
-        self.arena.fill(255)
-        self.walk(self.header_address, 0, 0)
+        if part != 1:
+            self.arena.fill(255)
+            self.walk(self.header_address, 0, 0)
         for i, (first, last, host) in enumerate(self.parts):
+            if part is not None and part != (i >= self.first):
+                continue
             for row in range(first, last):
                 # Row 0 would fill in the addresses again, which does no harm.
                 if self.walk(self.header_address, row, row + 1) >= 0:

@@ -29,8 +29,27 @@ from .places import (
     Numbers,
     Protocols,
 )
+from .words import version_of
 
 _ITEMS = tuple([c.__getitem__ for c in (list, dict, collections.OrderedDict, collections.deque, bytearray)])
+
+
+_OWN_WAY = (types.ModuleType, type, super, types.MethodType)  # whose attributes are not looked up as usual
+_specials: dict = {}  # version of a class -> what _special_names found
+
+
+def _special_names(cls):
+    """[(number of a class among the bases of ``cls``, name)] of special methods that may not be the engine's."""
+    version = version_of(cls)
+    found = _specials.get(version)
+    if found is None:
+        found = [(i, name) for i, c in enumerate(cls.__mro__) if c.__flags__ & HEAP for name in SPECIAL_NAMES & c.__dict__.keys()
+                 if not (c.__dict__[name].__class__ is types.FunctionType and trusted(c.__dict__[name].__code__.co_filename))]
+        if version:  # (a class that changes gets a version that no class ever had)
+            if len(_specials) > 1000:
+                _specials.clear()
+            _specials[version] = found
+    return found
 
 
 class Reads:
@@ -42,23 +61,25 @@ class Reads:
         cls = x.__class__
         if cls in SIMPLE:
             return
-        if isinstance(x, types.ModuleType):
-            self.note(Entry(vars(x), name, x), vars(x).get(name, ABSENT))
-            return
-        if isinstance(x, type):
-            self._of_class(x, name)
-            return
-        if cls is types.MethodType and name not in ("__func__", "__self__"):
-            return self.attribute(x.__func__, name)
-        if type(x) is super:
-            return self._of_super(x, name)
+        if isinstance(x, _OWN_WAY):
+            if isinstance(x, types.ModuleType):
+                self.note(Entry(vars(x), name, x), vars(x).get(name, ABSENT))
+                return
+            if isinstance(x, type):
+                self._of_class(x, name)
+                return
+            if type(x) is super:
+                return self._of_super(x, name)
+            if cls is types.MethodType and name not in ("__func__", "__self__"):
+                return self.attribute(x.__func__, name)
         cls = type(x)
-        self.meet(cls)
+        if cls not in self.met:
+            self.meet(cls)
         raw = lookup(cls, name)
         self.class_of(x)
-        if id(cls) not in self.inside:
+        if id(cls) not in self.inside and not self.is_known((Lookup, id(cls), name)):
             self.note(Lookup(cls, name), raw)
-        get, data = self._descriptor(raw)
+        get, data = (None, False) if raw is ABSENT else self._descriptor(raw)
         if data:
             if isinstance(raw, property):
                 self._accessor(raw.fget)
@@ -75,7 +96,7 @@ class Reads:
         table = table_of(x)
         if table is not None:
             value = dict.get(table, name, ABSENT)
-            if self.is_outside(x):
+            if not self.is_known((Entry, id(table), name.__class__, name)) and self.is_outside(x):
                 self.note(Entry(table, name, x), value)
             if value is not ABSENT:
                 return
@@ -125,7 +146,7 @@ class Reads:
 
     def class_of(self, x):
         """The class of an object is looked at."""
-        if type(x).__flags__ & HEAP and self.is_outside(x):
+        if type(x).__flags__ & HEAP and not self.is_known((Kind, id(x), None)) and self.is_outside(x):
             self.note(Kind(x), type(x))
 
     def meet(self, cls):
@@ -133,13 +154,10 @@ class Reads:
         if cls in self.met or cls in SIMPLE:
             return
         self.met.add(cls)
-        for c in cls.__mro__:
-            if c.__flags__ & HEAP:
-                table = c.__dict__
-                for name in SPECIAL_NAMES & table.keys():
-                    f = table[name]
-                    if f.__class__ is types.FunctionType and not trusted(f.__code__.co_filename):
-                        self.follow(f)
+        for i, name in _special_names(cls):
+            f = cls.__mro__[i].__dict__[name]
+            if f.__class__ is types.FunctionType:
+                self.follow(f)
 
     def operated(self, cls):
         """C code may call any of a class's special methods."""

@@ -39,7 +39,7 @@ def plan(observer, outs):
                 found.append(Effect(_Removal(place), None, outs, new, place))
             else:
                 found.append(Effect(place.put, now, outs, new, place))
-    return found
+    return found + [Effect(_Print(kwargs), args, outs, _top(new)) for args, kwargs in observer.said]
 
 
 class _Removal:
@@ -122,6 +122,14 @@ def _top(new):
         return new(x) or any([x is y for y in depth]) or x.__class__ is list and depth[0].__class__ is list and any(
             [x is y for y in depth[0]])
     return is_new
+
+
+class _Print:
+    def __init__(self, kwargs):
+        self.kwargs = kwargs
+
+    def __call__(self, args):
+        print(*args, **self.kwargs)
 
 
 class _On:

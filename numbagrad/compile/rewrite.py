@@ -17,6 +17,7 @@ import sys
 import types
 import warnings
 
+from ..kernel.tape import Untraced
 from .bindings import Names
 
 FUTURE = functools.reduce(int.__or__, [getattr(__future__, n).compiler_flag for n in __future__.all_feature_names])
@@ -31,12 +32,20 @@ class NoSource(Exception):
     """A function whose source is not there, or is not what was compiled."""
 
 
-def rewritten(fn):
-    """The code of a function with hooks in it; NoSource where its source cannot be found."""
-    code, hooks = _template(fn), _hooks()
-    return _filled(code, {**hooks, CELLS: fn.__closure__ or (), GLOBALS: fn.__globals__})
+def rewritten(fn, known):
+    """The code of a function with hooks in it, whose id is not ``known``; NoSource where its source cannot be found."""
+    kept = _template(fn)
+    if fn.__closure__ is not None:
+        return _filled(kept[1], {CELLS: fn.__closure__, GLOBALS: fn.__globals__})
+    if kept[2] is fn.__globals__ and id(kept[3]) not in known:
+        return kept[3]
+    new = _filled(kept[1], {CELLS: (), GLOBALS: fn.__globals__})
+    if kept[2] is not fn.__globals__:
+        kept[2:] = fn.__globals__, new
+    return new
 
 
+@functools.cache
 def _hooks():
     from .hooks import HOOKS
     return {MARK + name: hook for name, hook in HOOKS.items()}
@@ -64,15 +73,17 @@ _templates: dict = {}
 
 
 def _template(fn):
-    """The code of ``fn`` with marks for its hooks; made once for each code object."""
+    """[code of ``fn``, the same with hooks and marks for its globals and cells, and, for a function without cells, these globals
+    and the code with them]; made once for each code object."""
     code = fn.__code__
-    kept, found = _templates.get(id(code), (None, None))
-    if kept is not code:
-        node, within, imports = _find(code, _lines(fn))
-        found = _compiled(node, within, code, imports, Rewriter(code.co_freevars, _class_of(within)))
-        found = _like(found, code)
-        _templates[id(code)] = code, found
-    return found
+    kept = _templates.get(id(code))
+    if kept is None or kept[0] is not code:
+        with Untraced():
+            node, within, imports = _find(code, _lines(fn))
+            found = _compiled(node, within, code, imports, Rewriter(code.co_freevars, _class_of(within)))
+            found = _filled(_like(found, code), _hooks())
+        kept = _templates[id(code)] = [code, found, None, None]
+    return kept
 
 
 def _like(new, code):
@@ -545,14 +556,14 @@ class Rewriter(ast.NodeTransformer):
         if len(node.ops) == 1:
             return hook("compared", ast.Constant(type(node.ops[0]).__name__), self.visit(node.left),
                         self.visit(node.comparators[0]), at=node)
-        node.left, *node.comparators = [hook("content", hook("index", self.visit(c), at=c), at=c)
+        node.left, *node.comparators = [hook("content", hook("chained", self.visit(c), at=c), at=c)
                                         for c in (node.left, *node.comparators)]
         return node
 
-    def visit_FormattedValue(self, node):
-        node.value = hook("deep", self.visit(node.value), at=node)
-        node.format_spec = node.format_spec and self.visit(node.format_spec)
-        return node
+    def visit_JoinedStr(self, node):
+        parts = [ast.Tuple([self.visit(p.value), ast.Constant(p.conversion), self.visit(p.format_spec) if p.format_spec else
+                            ast.Constant("")], ast.Load()) if isinstance(p, ast.FormattedValue) else p for p in node.values]
+        return hook("joined", *parts, at=node)
 
     def visit_Dict(self, node):
         node.values = [self._content(v) if k is None else self.visit(v) for k, v in zip(node.keys, node.values)]

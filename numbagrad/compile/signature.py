@@ -47,8 +47,8 @@ def signature(recorder, tensors):
         elif isinstance(call, Fold):
             what = (call.name, call.key, *map(word, (call.x, call.out, *call.numbers)))
         elif isinstance(call, Gemm):
-            what = (call.code, call.sizes, call.lds, call.flags, call.alpha, call.beta, call.batch, call.strides,
-                    *map(word, (call.a, call.b, call.c)))
+            what = (call.code, call.sizes, call.lds, call.flags, call.batch, call.strides,
+                    *map(word, (call.a, call.b, call.c, call.alpha, call.beta)))
         elif isinstance(call, KernelCall):
             what = (call.name, call.dtype, call.items, *map(word, call.values))
         elif isinstance(call, Optim):

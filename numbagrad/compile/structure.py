@@ -82,7 +82,7 @@ def _has_open(s):
 
 def is_record(x):
     """Whether an object is what its fields are: an instance of a dataclass."""
-    return dataclasses.is_dataclass(x) and not isinstance(x, type)
+    return hasattr(type(x), "__dataclass_fields__")
 
 
 def fields_of(x):

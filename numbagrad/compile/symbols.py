@@ -10,20 +10,37 @@ from __future__ import annotations
 import math
 import operator
 
-from .places import alike
+from ..autograd import graph
+from ..kernel.tape import Refusal
+
+MOST_DECISIONS = 16  # of one step: each may be a variant of its own
 
 
 class Numbers:
     """The arithmetic of one capture, in its order: ``lines`` are (name or None for a check, expression, names that it uses,
-    outcome of a check)."""
+    outcome of a check).
 
-    def __init__(self):
-        self.lines, self.checked, self.inputs, self.constants = [], set(), [], {}
+    Numbers read from tensors are there only when their kernels have run (``cells``: {name: buffer they are read from};
+    ``late``: their names and those of what is computed from them). Truth values of these are ``decisions``: what they are
+    in a call is not known when it is captured, so one outcome is assumed (those in ``forced`` first), and looked at in every
+    run."""
+
+    def __init__(self, forced=()):
+        self.lines, self.checked, self.inputs, self.constants = [], {}, [], {}
+        self.cells, self.late, self.forced, self.decisions, self.deciding = {}, set(), forced, [], set()
 
     def input(self, value):
         """A number that each call is given."""
         name = f"n{len(self.inputs)}"
         self.inputs.append(name)
+        return self._made(value, name, frozenset([name]))
+
+    def read(self, value, buffer, index):
+        """A number that the step computes, which will be element ``index`` of a buffer; ``value`` is a guess."""
+        name = f"l{len(self.cells)}"
+        self.cells[name] = buffer
+        self.late.add(name)
+        self.lines.append((name, f"{name}_cell[{index}]", [], None))
         return self._made(value, name, frozenset([name]))
 
     def draw(self, draw, value):
@@ -33,7 +50,7 @@ class Numbers:
         return s
 
     def _made(self, value, name, roots):
-        cls = SymFloat if type(value) is float else SymInt
+        cls = SymFloat if type(value) is float else SymInt if type(value) is int else SymStr
         s = cls(value)
         s.numbers, s.name, s.roots, s.plain = self, name, roots, value
         return s
@@ -51,18 +68,38 @@ class Numbers:
         texts = [s.name if isinstance(s, Symbol) else self.constant(s) for s in operands]
         mine = [s for s in operands if isinstance(s, Symbol)]
         text = pattern.format(*texts)
-        if type(value) not in (int, float):
+        if type(value) not in (int, float, str):
             return self.fixed(text, value, mine)
         name = f"t{len(self.lines)}"
         self.lines.append((name, text, [s.name for s in mine], None))
+        if any([s.late for s in mine]):
+            self.late.add(name)
         return self._made(value, name, frozenset().union(*[s.roots for s in mine]))
 
     def fixed(self, text, outcome, symbols):
         """``outcome`` of an expression decided something: calls in which it differs are other steps."""
         if text not in self.checked:
-            self.checked.add(text)
+            if any([s.late for s in symbols]):
+                outcome = self._decided(outcome, symbols)
+            self.checked[text] = outcome
             self.lines.append((None, text, [s.name for s in symbols], outcome))
-        return outcome
+        return self.checked[text]
+
+    def _decided(self, outcome, symbols):
+        """The outcome that a capture takes for a truth value which exists only when the step has run."""
+        if type(outcome) is not bool:
+            raise Refusal(f"ng.compile: a number read from a tensor at {graph.user_line()} needs the values of that tensor, "
+                          "which exist only when the step runs: it may be computed with, compared, stored, printed and "
+                          "returned, but not be a size, an index or a key. Keep it out of the compiled function, or pass "
+                          "fallback=True to run it eagerly")
+        k = len(self.decisions)
+        if k == MOST_DECISIONS:
+            raise Refusal("ng.compile: the compiled function decides on values of tensors more than "
+                          f"{MOST_DECISIONS} times, last at {graph.user_line()}. Use ng.where for choices by value, or pass "
+                          "fallback=True to run it eagerly")
+        self.decisions.append(self.forced[k] if k < len(self.forced) else outcome)
+        self.deciding.update(*[s.roots for s in symbols])
+        return self.decisions[k]
 
 
 class Symbol:
@@ -71,6 +108,11 @@ class Symbol:
     __slots__ = ()
     __array_ufunc__ = None  # NumPy's numbers leave the arithmetic to these
     __hash__ = None
+
+    @property
+    def late(self):
+        """Whether it is there only when kernels of the step have run."""
+        return self.name in self.numbers.late
 
     def fix(self):
         """The plain number, which the step relies on from now on."""
@@ -99,11 +141,19 @@ def plain(x):
 
 def float_of(s):
     """``float(s)``."""
+    if not isinstance(s, Symbol):
+        return float(s)
     return s if isinstance(s, SymFloat) else s.numbers.make("float({})", float(s.plain), s)
 
 
-def _numbers_of(a, b=None):
-    return (a if isinstance(a, Symbol) else b).numbers
+def guess(f, *args):
+    """``f`` of plain numbers; the guesses for late ones may be where it has no value, which says nothing."""
+    try:
+        return f(*map(plain, args))
+    except (ArithmeticError, ValueError):
+        if any([isinstance(a, Symbol) and a.late for a in args]):
+            return 1.0
+        raise
 
 
 def _binary(op, sign, swapped):
@@ -114,7 +164,7 @@ def _binary(op, sign, swapped):
             if type(other) not in (int, float, bool):
                 return NotImplemented
         a, b = (other, self) if swapped else (self, other)
-        return self.numbers.make(f"({{}} {sign} {{}})", op(plain(a), plain(b)), a, b)
+        return self.numbers.make(f"({{}} {sign} {{}})", guess(op, a, b), a, b)
     return method
 
 
@@ -130,7 +180,13 @@ def _compared(op, sign):
 
 def _unary(pattern, op):
     def method(self):
-        return self.numbers.make(pattern, op(self.plain), self)
+        return self.numbers.make(pattern, guess(op, self), self)
+    return method
+
+
+def _shown(pattern, op):
+    def method(self, *args):
+        return self.numbers.make(pattern, op(self.plain, *args), self, *args)
     return method
 
 
@@ -148,8 +204,8 @@ _METHODS = {"__neg__": _unary("(-{})", operator.neg), "__pos__": _unary("(+{})",
             "__bool__": lambda self: self.numbers.fixed(f"bool({self.name})", bool(self.plain), [self]),
             **{f"__{n}__": _fixing(f) for n, f in (
                 ("float", float), ("int", int), ("index", operator.index), ("trunc", math.trunc), ("floor", math.floor),
-                ("ceil", math.ceil), ("round", round), ("repr", repr), ("str", str), ("format", format), ("hash", hash),
-                ("divmod", divmod), ("complex", complex))}}
+                ("ceil", math.ceil), ("round", round), ("hash", hash), ("divmod", divmod), ("complex", complex),
+                ("repr", repr), ("str", str), ("format", format))}}
 for _name, _sign in {**_SIGNS, **_BITS}.items():
     _op, _name = getattr(operator, _name), _name.strip("_")
     _METHODS[f"__{_name}__"], _METHODS[f"__r{_name}__"] = _binary(_op, _sign, False), _binary(_op, _sign, True)
@@ -164,10 +220,14 @@ SymFloat = type("SymFloat", (Symbol, float), {**{k: v for k, v in _METHODS.items
 SymInt = type("SymInt", (Symbol, int), {**_METHODS, **_OWN, **_INT, "numerator": property(lambda self: self),
                                         "__invert__": _unary("(~{})", operator.invert),
                                         "__doc__": "An int that changes from call to call."})
+_TEXT = {n: _fixing(getattr(str, n)) for n in dir(str) if callable(getattr(str, n)) and n not in (
+    "__new__", "__init__", "__class__", "__init_subclass__", "__subclasshook__", "__getattribute__", "__setattr__",
+    "__delattr__", "__dir__", "__getnewargs__", "__reduce__", "__reduce_ex__", "__sizeof__", "__getstate__")}
+SymStr = type("SymStr", (Symbol, str), {**_TEXT, "__doc__": "A text with numbers in it that change from call to call."})
 
 _MATH = {f: f"math.{n}({{}})" for n, f in vars(math).items() if callable(f) and n not in (
-    "fsum", "prod", "dist", "hypot", "gcd", "lcm", "isclose", "pow", "fmod", "atan2", "copysign", "ldexp", "remainder", "log",
-    "comb", "perm", "nextafter", "ulp", "sumprod", "fma", "isqrt", "factorial", "modf", "frexp", "isnan", "isinf", "isfinite")}
+    "fsum", "prod", "dist", "hypot", "gcd", "lcm", "isclose", "pow", "fmod", "atan2", "copysign", "ldexp", "remainder", "comb",
+    "perm", "nextafter", "ulp", "sumprod", "fma", "isqrt", "factorial", "modf", "frexp", "isnan", "isinf", "isfinite")}
 _TWO = {getattr(math, n): f"math.{n}({{}}, {{}})" for n in ("pow", "fmod", "atan2", "copysign", "ldexp", "remainder", "log")}
 
 
@@ -188,6 +248,10 @@ def arithmetic(op, x, y):
 
 
 def _most(op, args):
+    late = [x for x in args if isinstance(x, Symbol) and x.late]
+    if late and len({type(plain(x)) for x in args}) == 1:  # a number of the same type, whichever it is
+        f = max if op == "Gt" else min
+        return late[0].numbers.make(f"{f.__name__}({', '.join(['{}'] * len(args))})", f(map(plain, args)), *args)
     best = args[0]
     for x in args[1:]:
         if arithmetic(op, x, best) if isinstance(x, Symbol) or isinstance(best, Symbol) else (
@@ -200,19 +264,23 @@ def call(f, args, kwargs):
     """(whether it is known how, result) of calling a function of Python with symbols among its arguments."""
     if kwargs:
         return False, None
-    if len(args) == 1 and f in (float, int):
-        s, = args
-        return True, float_of(s) if f is float else s if isinstance(s, SymInt) else s.numbers.make("int({})", int(s.plain), s)
+    s = args[0] if args and isinstance(args[0], Symbol) else None
+    if len(args) == 1 and f in (float, int) and not isinstance(s, SymStr):
+        return True, float_of(s) if f is float else s if isinstance(s, SymInt) else s.numbers.make("int({})", guess(int, s), s)
     if f is type and len(args) == 1:
-        return True, type(args[0].plain)
+        return True, type(s.plain)
+    if s is not None and (f in (str, repr, ascii) and len(args) == 1 or f is format and len(args) <= 2):
+        return True, s.numbers.make(f"{f.__name__}({', '.join(['{}'] * len(args))})", f(*map(plain, args)), *args)
+    if f is round and s is not None and all([type(a) is int for a in args[1:]]):
+        return True, s.numbers.make(f"round({', '.join(['{}'] * len(args))})", guess(round, *args), *args)
     if f in (math.isnan, math.isinf, math.isfinite) and len(args) == 1:
         s, = args
         return True, s.numbers.fixed(f"math.{f.__name__}({s.name})", f(s.plain), [s])
     pattern = {1: _MATH, 2: _TWO}.get(len(args), {}).get(f) if f.__class__ is type(math.sin) else None
     if pattern is not None and all([type(plain(a)) in (int, float, bool) for a in args]):
         s = next(a for a in args if isinstance(a, Symbol))
-        return True, s.numbers.make(pattern, f(*map(plain, args)), *args)
-    if f in (round, divmod) or f is math.log:
+        return True, s.numbers.make(pattern, guess(f, *args), *args)
+    if f in (round, divmod):
         return False, None
     if f in (min, max):
         items = args[0] if len(args) == 1 else args
@@ -240,29 +308,3 @@ def any_in(values):
 def key(v):
     """Equal for numbers that are the same in every call."""
     return v.name if isinstance(v, Symbol) else repr(v)
-
-
-def text_of(numbers, used, env):
-    """Lines of Python that compute what is needed and check what was taken for granted, in the order of the capture."""
-    wanted, kept = set(used), []
-    for name, text, uses, outcome in reversed(numbers.lines):
-        if name is None or name in wanted or outcome is not None:
-            wanted.update(uses)
-            kept.append((name, text, outcome))
-    lines = []
-    for k, (name, text, outcome) in enumerate(reversed(kept)):
-        if name is not None and outcome is not None:
-            env[f"draw_{name}"] = text
-            lines += [f"    {name} = take(draw_{name})", f"    if {name}.__class__ is not {outcome}:", "        return MISS"]
-            continue
-        if name is not None:
-            lines.append(f"    {name} = {text}")
-            continue
-        if outcome is True or outcome is False:
-            test = f"({text}) is {outcome}"
-        else:
-            env[f"outcome{k}"], env["alike"] = outcome, alike
-            test = f"alike({text}, outcome{k})"
-        lines += [f"    if not {test}:", "        return MISS"]
-    env.update(numbers.constants, math=math)
-    return lines

@@ -12,18 +12,18 @@ import types
 import numpy as np
 
 from .. import storage
-from ..autograd import graph
 from ..kernel import tape
 from ..kernel.tape import Fake
 from ..optim import optimizer as optimizers
 from ..tensor import Tensor, contiguous_strides, raw
-from . import call, explain, passes
+from . import call, explain, held, late, passes
 from .backward import Backward, spent
 from .capture import CaptureError, Recorder, Refresher, recording, undo
 from .guards import Guards
-from .ir import INPUT, KEPT, OUTPUT, STATE, TEMPORARY, rename
+from .ir import INPUT, KEPT, OUTPUT, STATE, TEMPORARY, Host, rename
+from .lines import Missed
 from .observe import Again, Observer
-from .places import PLAIN, Content, Entry, Hooks, Itself, Member, State, alike
+from .places import PLAIN, Content, Entry, Gradient, Hooks, Itself, Member, State, alike
 from .program import Program, prepare_hosts
 from .replays import plan
 from .signature import difference, signature
@@ -47,8 +47,8 @@ if hasattr(os, "register_at_fork"):
 class Variant:
     """A captured and compiled call; ``fast(*args)`` runs it or returns ``MISS``."""
 
-    def __init__(self, owner, args, kwargs):
-        self.owner = owner
+    def __init__(self, owner, args, kwargs, forced=()):
+        self.owner, self.forced = owner, forced
         leaves, self.given_numbers = [], []
         self.structure = opened(flatten((args, kwargs), leaves), self.given_numbers, owner.open)
         self.shapes, self.shared = tuple([t._shape for t in leaves]), shared(leaves)
@@ -62,6 +62,7 @@ class Variant:
         Whether it is the same; a number that is followed has to have another value once, so that it shows where it was not."""
         other = object.__new__(Variant)
         other.owner, other.structure, other.mode, other.given_numbers = self.owner, self.structure, self.mode, list(numbers)
+        other.forced = self.decisions
         now = [*numbers, *[p.get() for p in self.counters]]
         moved = {k for k, (a, b) in enumerate(zip(now, self.first_numbers)) if not alike(a, b)} & self.unproven
         if self.proven and not moved or self._overlaps(leaves):
@@ -84,6 +85,10 @@ class Variant:
         raise CaptureError(f"ng.compile: {label}{where} came out otherwise when the same call was captured a second time: "
                            "something in it changes by itself. Keep it out of the compiled function, or pass fallback=True to "
                            "run it eagerly.")
+
+    def may_decide(self, known):
+        """Whether values of tensors may decide as they did in the capture, where some outcomes are known."""
+        return all([a == b for a, b in zip(self.decisions, known)])
 
     # --- capture
 
@@ -108,7 +113,8 @@ class Variant:
             for v in self.owner.variants:
                 self._learn(v)
         self.owner.drawn.again()
-        self.observer = Observer(dynamic=self.dynamic, drawn=self.owner.drawn)
+        self.guessed = None
+        self.observer = Observer(dynamic=self.dynamic, drawn=self.owner.drawn, forced=self.forced)
         for _ in range(MOST_RUNS):
             try:
                 self._run(args, kwargs, leaves, again is not None)
@@ -128,6 +134,8 @@ class Variant:
                 now = place.get()
                 if not alike(now[:2], value[:2]) and alike(now[2:], value[2:]):
                     self._open(Itself(place.root))
+            elif place.__class__ is Gradient and value is not None and place.get() is not None and not place.holds(value):
+                self._open(Member(place.root, Tensor._grad))
             elif isinstance(value, (Tensor, int, float)) and not place.holds(value):
                 self._open(place)
 
@@ -176,10 +184,11 @@ class Variant:
         self.counters = [p for p in self.dynamic.values() if not isinstance(p.get(), Tensor)]
         every = [*leaves, *[leaves[i]._grad for i in self.hidden], *[p.get() for p in self.places]]
         swapped, outs, r, planted = [], [], Recorder(), []
-        r.reached = o.tensors
-        self.numbers = o.numbers = Numbers() if self.given_numbers or self.counters else None
+        self.numbers = o.numbers = Numbers(self.forced) if self.given_numbers or self.counters else None
+        r.observer = o
         try:
             with recording(r), o.watching():
+                r.aside = o.frames.aside
                 swapped = self._stand_in(r, every)
                 given, (args, kwargs) = _as_leaves(leaves, args, kwargs, self.structure, self.given_numbers)
                 if self.numbers is not None:
@@ -194,6 +203,7 @@ class Variant:
                 self._returned(o, result)
                 del result
                 self.numbers, self.draws = o.numbers, o.draws
+                self.decisions = [] if o.numbers is None else list(o.numbers.decisions)
                 self.effects = plan(o, outs)
                 self._differentiable(r, outs, given)
             if o.refusal is not None:
@@ -202,8 +212,11 @@ class Variant:
             o.undo()
             _restore_numbers(planted)
             if not only and self._opened(o, written):
+                self.guessed = None
                 raise Again
             self.signature = signature(r, [*o.tensors.values(), *self.fixed.values()])
+            if not only and o.numbers is not None and o.numbers.cells:
+                self._guess(o)
             if only:
                 r.restore_versions()
                 undo([(t, g) for t, g, _ in r.leaves.values()], r.optimizers.values())
@@ -212,8 +225,10 @@ class Variant:
             found = [t for t in every if id(t) in o.tensors and id(t) not in self.reached]
             if found:  # they stay as they are in the next run
                 self.reached.update(map(id, found))
+                self.guessed = None
                 raise Again
         except BaseException:
+            self.owner.assumed = [] if o.numbers is None else list(o.numbers.decisions)
             o.undo()
             _restore_numbers(planted)
             r.restore_versions()
@@ -226,6 +241,19 @@ class Variant:
         self.number_types = [type(v).__name__ for v in self.given_numbers] + [type(p.get()).__name__ for p in self.counters]
         self.guards = Guards([*o.reads.values(), *o.unchanged, *self._of_tensors()])
         self.observer = None
+
+    def _guess(self, o):
+        """Values of tensors are not known yet, and another guess for them must lead to the same step: run once more with it."""
+        seen = self.signature, self.result_structure, [e.structure for e in self.effects]
+        if self.guessed is None:
+            self.guessed, o.shift, o.forced = seen, 1, self.decisions
+            raise Again
+        found = difference(self.guessed[0], seen[0]) if seen[1:] == self.guessed[1:] else ("an effect or a result", None)
+        if found is not None:
+            label, line = found
+            where = "" if line is None else " at {}:{}".format(*line)
+            raise tape.Refusal(f"ng.compile: {label}{where} needs the values of a tensor in a way that is not followed. Keep "
+                               "them tensors, or pass fallback=True to run it eagerly")
 
     def _stand_in(self, r, leaves):
         """Give the arguments memory of their own for the capture, so that no address of theirs is taken for another's.
@@ -257,7 +285,7 @@ class Variant:
             try:
                 self.backward = Backward(r, left, given)
             except RuntimeError as error:  # a used graph, or a saved tensor that was written since: said to who asks
-                nodes.update(self._used_up(r, left, given) or {id(t): spent(error) for t in left})
+                nodes.update(self._used_up(r, left, given) or {id(t): spent(error, [t], given) for t in left})
         places = {id(t): n for n, t in enumerate([t for t in results if id(t) not in nodes])}
         for k, t in enumerate(outs):
             if id(t) in nodes:
@@ -274,7 +302,7 @@ class Variant:
             try:
                 Backward(r, [t], given)
             except RuntimeError as error:
-                found[id(t)] = spent(error)
+                found[id(t)] = spent(error, [t], given)
             del r.calls[first:]
         return found
 
@@ -311,14 +339,15 @@ class Variant:
                 self.results.append((outputs.index(b), t._ptr - b.base, t._n, t._shape, t._strides, t._kind, type(t)))
             else:
                 self.results.append(self._alias(t, b, r, leaves, given[0]))
+        if self.numbers is not None:
+            late.forget(self.numbers, outs, r.calls)
         self.eager_peak = explain.eager_peak(r.calls)
         roots = set(outputs)
         if self.backward is not None:
             roots.update([r.buffer(g) for g in self.backward.grads if g is not None])
-        apart = self.backward.parts if self.backward is not None else ()
-        read = self.backward.reads() if apart else set()
+        read = self.backward.reads() if parts else set()
         calls, alias = passes.repeated(passes.live(r.calls, roots | read), roots)
-        for p in apart:
+        for p in parts:
             for c in p.calls:
                 rename(c, alias)
         self.captured, self.dropped = len(r.calls), len(r.calls) - len(calls)
@@ -329,8 +358,8 @@ class Variant:
                     b.role = OUTPUT
                     outputs.append(b)
         self.outputs = outputs
-        calls = passes.optimize(passes.live(calls, set(outputs)))
-        self.program = Program(calls, inputs, outputs, self.owner.arena, getattr(self.owner, "__name__", "step"))
+        calls, first, cells = late.divided(passes.live(calls, set(outputs)), self.numbers)
+        self.program = Program(calls, inputs, outputs, self.owner.arena, getattr(self.owner, "__name__", "step"), first, cells)
         if self.backward is not None:
             self.backward.build(r, later, leaves, self)
         self._guards(r, leaves)
@@ -464,7 +493,9 @@ class Variant:
         # An optimizer's state is replaced as a whole, which is looked at by itself.
         self.tensors = [t for t in reached.values() if id(t) not in self.states_of and (
             id(t._buf) in known or id(t) in given or t._rg)]
-        self.grads = [(t, before) for t, before, reads in r.leaves.values() if reads]
+        self.grads = [(t, Gradient.form(before)) for t, before, reads in r.leaves.values() if reads and (
+            Member(t, Tensor._grad).key not in self.dynamic)]
+        mine = {id(before._buf) for _, before, _ in r.leaves.values() if before is not None}
         self.optimizers = [o for o, _ in r.optimizers.values()]
         self.forms = {}  # number of an optimizer: which of its settings are zero, when its memory was last compared
         by_version = {id(t._ver): i for i, t in enumerate(leaves)}
@@ -473,8 +504,14 @@ class Variant:
         self.written_args = [(by_version[id(v)], n) for v, n in written if id(v) in by_version]
         self.versions = [(v, n) for v, n in written if id(v) not in by_version]
         r.restore_versions()
-        touched = {b for c in r.calls for b in c.buffers()}
-        self.keep = [b.obj for b in touched if b.role == STATE]
+        calls = [*r.calls, *[c for p in (self.backward.parts if self.backward is not None else ()) for c in p.calls]]
+        touched = {b for c in calls for b in c.buffers()}
+        self.keep = [b.obj for b in touched if b.role == STATE and id(b.obj) not in mine]
+        hosts = {b for c in calls if isinstance(c, Host) for b in c.buffers()}
+        for b in r.buffers.values():
+            if id(b.obj) in mine and b not in hosts:  # gradients are not held
+                b.obj = tape.Fake(b.base, b.obj.size, b.obj.dtype)
+        self.kept = {b for b in r.buffers.values() if b.role == KEPT and b.array is not None}
 
     def _of_tensors(self):
         """(place, value) of the tensors and optimizers that the step reaches: what they are, hooks, gradients, states."""
@@ -491,13 +528,12 @@ class Variant:
             for g in optimizer.param_groups:
                 yield Entry(g, "params"), g["params"]
         for t, before in self.grads:
-            yield Member(t, Tensor._grad), before
-            if before is not None:
-                yield State(before), State(before).get()
+            yield Gradient(t), before
 
     def _apart(self, r, leaves, written, swapped):
         """Arguments must not lie in memory that the function reaches by name where one of the two is written."""
-        touched = {b for c in r.calls for b in c.buffers()}
+        calls = [*r.calls, *[c for p in (self.backward.parts if self.backward is not None else ()) for c in p.calls]]
+        touched = {b for c in calls for b in c.buffers()}
         found = [(id(b.array) if b.role == KEPT else id(b.obj), b in written) for b in touched
                  if b.role == STATE or b.role == KEPT and b.array is not None]
         changed, every = frozenset([i for i, w in found if w]), frozenset([i for i, _ in found])
@@ -515,14 +551,29 @@ class Variant:
     def build(self):
         """Make ``fast`` (given the tensors of the arguments) and, for plain arguments, ``bound``, the owner's own call."""
         call.build(self)
+        self.guards.watch(held.watch(self))
         return self
+
+    def renewed(self, before, now):
+        """Kept memory was replaced."""
+        env = self.fast.__globals__
+        for k, (i, others) in enumerate(self.apart):
+            if id(before) in others:
+                self.apart[k] = i, others - {id(before)} | {id(now)}
+                env[f"others{i}"] = self.apart[k][1]
+        for k, res in enumerate(self.results):
+            if res[0] == "copy" and res[1] is before:
+                self.results[k] = "copy", now, *res[2:]
+                env[f"fixed{k}"] = call.fixed(*self.results[k][1:])
 
     def first(self, leaves, numbers=()):
         """The run that belongs to the capture: gradients are put back as they were, then it is a call like any other."""
         for t, before in self.before:
             t._grad = before
-        self.before = self.states = None
+        states, self.before, self.states = self.states, None, None
         result = self.fast(*leaves, *numbers)
+        if result.__class__ is Missed:
+            undo((), states)
         if result is MISS:
             changed = self.guards.difference()
             changed = f" ({changed[0].text()} was {changed[1]!r}, is {changed[0].get()!r})" if changed else ""

@@ -26,6 +26,7 @@ from .places import (
     Content,
     Entry,
     Field,
+    Gradient,
     Hooks,
     Item,
     Kind,
@@ -51,6 +52,13 @@ TEXT = """def same(header):
     for i in range(h[1]):
         if ptr_i8(words[2 * i])[0] != words[2 * i + 1]:
             return 0
+    rows = ptr_i8(h[2])
+    for i in range(h[3]):
+        count = rows[6 * i + 1]
+        if ptr_i8(rows[6 * i + 2])[0] == rows[6 * i]:
+            count += rows[6 * i + 3]
+        if ptr_i8(rows[6 * i])[0] != count or ptr_i8(rows[6 * i + 4])[0] != rows[6 * i + 5]:
+            return 0
     return 1
 """
 
@@ -67,19 +75,21 @@ def _byte(address):
 @functools.cache
 def compare():
     """Native ``same(header)`` of a ``Table``: 1 if all words are as they were."""
-    return jit.compile_source(TEXT, "same", "i", {}, "words 1", returns=True).entry
+    return jit.compile_source(TEXT, "same", "i", {}, "words 2", returns=True).entry
 
 
 class Table:
-    """(address, word) pairs that one native call compares."""
+    """(address, word) pairs that one native call compares, and ``rows`` of gradients (see ``held``): the address of an object,
+    how many references it has, where it may stand, how many more it has then; the address of its memory, how many that has."""
 
     def __init__(self):
-        self.header = np.zeros(2, np.int64)
+        self.header = np.zeros(4, np.int64)
         self.address = self.header.ctypes.data
 
-    def fill(self, pairs):
+    def fill(self, pairs, rows=()):
         self.words = np.array([w for pair in dict.fromkeys(pairs) for w in pair], np.int64)
-        self.header[:] = self.words.ctypes.data, len(self.words) // 2
+        self.rows = np.array(rows, np.int64).reshape(-1)
+        self.header[:] = self.words.ctypes.data, len(self.words) // 2, self.rows.ctypes.data, len(self.rows) // 6
 
 
 def words_of(place, value):
@@ -146,6 +156,11 @@ def _member(place, value):
     return [(id(place.root) + slot_of(place.name), 0 if value is ABSENT else id(value))] if _layout().slots else None
 
 
+def version_of(cls):
+    """A number that no class, this one included, has once this one or a base of it changes; 0 if there is none."""
+    return word(id(cls) + VERSION) & 0xffffffff if _layout().classes else 0
+
+
 def _of_class(place, value):
     cls = place.root
     getattr(cls, "__doc__", None)  # a class gets its number at a lookup
@@ -206,13 +221,21 @@ def _slots_of_tensors():
     return [(n, getattr(Tensor, n)) for n in State.FIELDS]
 
 
+def _gradient(place, value):
+    at = id(place.root) + slot_of(Tensor._grad)
+    if not _layout().slots:
+        return None
+    return [(at, id(None))] if value is None else [(at, id(value[0]())), *_state(State(place.root._grad), None)]
+
+
 def _hooks(place, value):
     return None if value else _entry_words(place.root.__dict__, "_numbagrad", ABSENT) if (
         "_numbagrad" not in place.root.__dict__) else None
 
 
 _MAKERS = {Entry: _entry, Cell: _cell, Member: _member, Lookup: _of_class, After: _of_class, Protocols: _of_class,
-           Field: _field, Item: _item, Length: _length, Content: _content, State: _state, Hooks: _hooks, Kind: _kind}
+           Field: _field, Item: _item, Length: _length, Content: _content, State: _state, Hooks: _hooks,
+           Gradient: _gradient, Kind: _kind}
 
 
 class _Probe:
@@ -236,6 +259,19 @@ def _layout():
     found.classes = _try_classes()
     found.fields = _try_functions()
     return found
+
+
+def counts_are_known():
+    """Whether the first word of an object counts the references to it."""
+    layout = _layout()
+    if not hasattr(layout, "counts"):
+        x = object()
+        seen = [word(id(x))]
+        y = [x, x]
+        seen.append(word(id(x)))
+        del y
+        layout.counts = layout.slots and [*seen, word(id(x))] == [seen[0], seen[0] + 2, seen[0]]
+    return layout.counts
 
 
 def _try_lists():
@@ -281,6 +317,8 @@ def _try_classes():
     seen = []
     for i in range(3):
         A.x = i
+        if seen and word(id(B) + VERSION) == seen[-1]:
+            return False
         B.x  # noqa: B018  (a lookup numbers the class)
         seen.append(word(id(B) + VERSION))
         if word(id(B) + VERSION) != seen[-1] or not seen[-1] & 0xffffffff:

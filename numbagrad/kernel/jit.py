@@ -335,6 +335,8 @@ def environment(code):
 class Kernel:
     """A hand-written kernel; index it with a dtype to get the callable for raw arguments."""
 
+    _plain = None  # parameters whatever the dtype
+
     def __init__(self, fn, fast=FAST, nogil=False):
         self.fn, self.fast, self.nogil = fn, fast, nogil
         self.name = fn.__name__
@@ -458,6 +460,14 @@ class Kernel:
 
     def parameters(self, letters):
         """[(name, kind)] with kind "i", "f" or a pointer dtype code."""
+        if letters or self._plain is None:
+            found = self._parameters(letters)
+            if letters:
+                return found
+            self._plain = found
+        return self._plain
+
+    def _parameters(self, letters):
         notes = self.fn.__annotations__
         out = []
         for name in self.fn.__code__.co_varnames[:self.fn.__code__.co_argcount]:

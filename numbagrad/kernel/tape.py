@@ -8,13 +8,13 @@ the checks that launches make cost one truth test of a list.
 from __future__ import annotations
 
 import functools
-import sys
 from array import array
 from collections import deque
 from threading import get_ident
 from weakref import WeakValueDictionary
 
 TAPE: list = []
+WATCHES: dict = {}  # thread -> what looks at the frames that it enters while a function is captured
 BASE = 1 << 60  # fake addresses begin here: above every real one, below the sign bit
 FLAGS = WeakValueDictionary()  # address -> Words of a captured launch, whose kernel sets them on bad input
 
@@ -59,16 +59,16 @@ def active():
 class Untraced:
     """A block of the engine's in which a capture need not follow calls: compilers make a hundred thousand of them."""
 
-    __slots__ = ("trace",)
+    __slots__ = ("watch",)
 
     def __enter__(self):
-        self.trace = sys.gettrace() if TAPE else None
-        if self.trace is not None:
-            sys.settrace(None)
+        self.watch = WATCHES.get(get_ident()) if TAPE else None
+        if self.watch is not None:
+            self.watch.pause()
 
     def __exit__(self, *error):
-        if self.trace is not None:
-            sys.settrace(self.trace)
+        if self.watch is not None:
+            self.watch.resume()
 
 
 class Words:

@@ -8,9 +8,10 @@ from copy import deepcopy
 
 import numbagrad as ng
 
+from ..autograd.gradients import zero_grad
 from ..autograd.graph import user_line
 from ..dtypes import float32, float64
-from ..kernel.tape import TAPE, active, clears
+from ..kernel.tape import TAPE, active
 from ..nn.modules.module import _typename
 from ..storage import kind_of
 from ..tensor import Tensor
@@ -176,16 +177,7 @@ class Optimizer:
         """Drop the gradients of all parameters, or fill them with zeros."""
         for group in self.param_groups:
             for param in group["params"]:
-                grad = param._grad
-                if TAPE:
-                    clears(param, set_to_none)
-                if grad is None:
-                    continue
-                if set_to_none:
-                    param._grad = None
-                else:
-                    grad.detach_() if grad.grad_fn is not None else grad.requires_grad_(False)
-                    grad.zero_()
+                zero_grad(param, set_to_none)
 
     def __repr__(self):
         text = f"{type(self).__name__} ("

@@ -74,7 +74,8 @@ def main():
         for op, sample, form, kind, words, text in findings(names[i:i + CHUNK], forms, given.samples, counts):
             kinds[kind] += 1
             print(f"=== {kind}: {op} sample {sample} {form}\n{words}\n{text}", flush=True)
-        print(f"--- {min(i + CHUNK, len(names))} ops, {counts['programs']} forms, {time.perf_counter() - began:.0f} s, {dict(kinds)}",
+        seconds = time.perf_counter() - began
+        print(f"--- {min(i + CHUNK, len(names))} ops, {counts['programs']} forms, {seconds:.0f} s, {dict(kinds)}",
               flush=True)
     for name, count in counts.most_common():
         print(count, name)

@@ -17,7 +17,8 @@ class Program:
     ``body`` are the lines of the step with the parameters ``params``, ``before`` lines that run once, ``state`` names what
     is looked at after each call, ``after`` an expression of the result ``r`` and of the arguments that runs outside."""
 
-    def __init__(self, params, body, calls, before=(), state="", after="", build="compile(step)", variants=1, loose=1.0, wide=False):
+    def __init__(self, params, body, calls, before=(), state="", after="", build="compile(step)", variants=1, loose=1.0,
+                 wide=False):
         self.params, self.body, self.calls, self.before = params, body, calls, before
         self.state, self.after, self.build, self.variants, self.loose = state, after, build, variants, loose
         self.wide = wide  # terms that cancel may be as large as squares of the arguments
@@ -134,7 +135,8 @@ def one_gradient(s):
     if len(s.grads) < 2:
         return None
     last = s.grads[-1:]
-    body = [f"y = {s.call()}", "if not any(t.requires_grad for t in [" + ", ".join(p for p, _ in s.tops) + "]):", "    return y"]
+    tops = ", ".join(p for p, _ in s.tops)
+    body = [f"y = {s.call()}", f"if not any(t.requires_grad for t in [{tops}]):", "    return y"]
     loss = " + ".join(f"(({p}.real if {p}.is_complex() else {p}) * 1.5).sum()" for p, _ in s.tops[:1])
     return Program(s.names, [*body, f"return {grad_of([s.names[last[0]]], loss)}"], three(s, grad=last))
 
@@ -292,7 +294,8 @@ def buffer(s):
     """The result is written into a slice of a tensor that was there before."""
     if not s.outs:
         return None
-    before = [f"b{i} = ng.zeros({(3, *t.shape)}, dtype={t.dtype!r}".replace("torch.", "ng.") + ")" for i, (_, t) in enumerate(s.outs)]
+    makers = [f"ng.zeros({(3, *t.shape)}, dtype={t.dtype!r})".replace("torch.", "ng.") for _, t in s.outs]
+    before = [f"b{i} = {m}" for i, m in enumerate(makers)]
     body = [f"y = {s.call()}"]
     for i, (p, _) in enumerate(s.outs):
         body += [f"b{i}[1] = {p}", f"b{i}[2].add_(b{i}[1])" if s.outs[i][1].dtype is not ng.bool else f"b{i}[2].copy_(b{i}[1])"]

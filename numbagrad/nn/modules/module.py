@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 
+from ...autograd.gradients import zero_grad
 from ...tensor import Tensor
 from ..parameter import Buffer, Parameter
 from . import _hooks
@@ -373,14 +374,7 @@ class Module(_State, _Hooks, _Conversion):
     def zero_grad(self, set_to_none=True):
         """Drop the gradients of all parameters, or fill them with zeros."""
         for param in self.parameters():
-            grad = param.grad
-            if grad is None:
-                continue
-            if set_to_none:
-                param.grad = None
-            else:
-                grad.detach_() if grad.grad_fn is not None else grad.requires_grad_(False)
-                grad.zero_()
+            zero_grad(param, set_to_none)
 
     # Text
 
