@@ -31,8 +31,7 @@ def findings(names, forms="", samples="first", counts=None):
                 elif what == "fine":
                     counts["calls"] += more[0]
                     counts["seconds"] += more[2]
-                    if more[1]:
-                        yield (*at, "refusal", more[1][0], "")
+                    counts["refused"] += len(more[1])
                 elif what == "found":
                     yield (*at, *more)
                 elif what in ("hang", "crash"):

@@ -17,10 +17,15 @@ from numbagrad.compile import CaptureError
 from .subject import Given
 
 # Of the largest number of a result. Fused loops contract other products and sums ride on loops in another order.
-CLOSE = {"float64": 1e-12, "complex128": 1e-12, "float32": 1e-6, "complex64": 1e-6, "float16": 2e-3, "bfloat16": 1.6e-2}
+CLOSE = {"float64": 1e-12, "complex128": 1e-12, "float32": 1e-6, "complex64": 1e-6, "float16": 4e-3, "bfloat16": 1.6e-2}
 
 
 FLOOR = 1e-3  # gradients that are zero but for rounding, as of what is normalized: of the terms that cancel
+
+
+# Ops whose result is a Python value (each is a variant) or has a shape that depends on values (refused, with the line).
+BY_VALUE = ("equal", "allclose", "nonzero", "argwhere", "unique", "unique_consecutive", "bincount", "masked_select", "one_hot",
+            "repeat_interleave", "is_nonzero", "item")
 
 
 class Found(Exception):
@@ -99,6 +104,12 @@ def outcome(step, after, state, call, k):
     return shown
 
 
+def dense(facts):
+    """Whether a tensor fills its memory without gaps."""
+    sizes = sorted((s, n) for n, s in zip(facts[1], facts[2] or ()) if s is not None)
+    return all(s == int(np.prod([n for _, n in sizes[:i]])) for i, (s, _) in enumerate(sizes))
+
+
 def differs(a, b, limits, path="result"):
     """(kind, words) of the first difference of what eager and compiled code show, or None."""
     if type(a) is not type(b):
@@ -130,7 +141,7 @@ FACTS = ("dtype", "shape", "strides", "requires_grad", "identity", "memory share
 
 def tensors(a, b, limits, path):
     for name, x, y in zip(FACTS, a.facts, b.facts):
-        if x != y:
+        if x != y and not (name == "strides" and path.startswith("outside") and not dense(a.facts)):  # it is copied
             return name, f"{path}: {name} {x} became {y}"
     x, y = a.values, b.values
     if x.dtype.kind not in "fc":
@@ -149,13 +160,13 @@ def tensors(a, b, limits, path):
     if bad.any():
         return "values", f"{path}: off by {np.abs(p - q).max():.3g}, allowed {limit.max():.3g}\n{x}\nbecame\n{y}"
     zeros = (p == 0) & (q == 0)
-    if not np.array_equal(np.signbit(p[zeros]), np.signbit(q[zeros])):
+    if limits[1] == FLOOR and not np.array_equal(np.signbit(p[zeros]), np.signbit(q[zeros])):
         return "sign of zero", f"{path}:\n{x}\nbecame\n{y}"
     return None
 
 
 def judged(subject, program, path):
-    """("fine", refusals) or ("found", kind, words)."""
+    """("fine", refusals that are right) or ("found", kind, words)."""
     path.write_text(program.text())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -173,7 +184,6 @@ def played(subject, program, path):
     eager, compiled = loaded(path, subject), loaded(path, subject)
     plain, plain_state = eager.program(lambda f: f)
     step, state = compiled.program(ng.compile)
-    refusals = []
     for k, call in enumerate(program.calls):
         wanted = outcome(plain, eager.after, plain_state, call, k)
         try:
@@ -181,8 +191,9 @@ def played(subject, program, path):
         except CaptureError as e:
             if not re.search(r"\.py:\d+", str(e)):
                 raise Found("refusal without a line", k, str(e)) from None
-            refusals.append(str(e))
-            return refusals
+            if subject.op.name not in BY_VALUE:
+                raise Found("refusal", k, str(e)) from None
+            return [str(e)]
         if Raised in (type(wanted), type(got)):
             found = differs(wanted, got, (1, 0))
         else:
@@ -192,6 +203,6 @@ def played(subject, program, path):
         if found:
             raise Found(found[0], k, found[1])
     count = len(getattr(step, "compiled", step).variants)
-    if count > program.variants and not isinstance(got, Raised):
+    if count > program.variants and not isinstance(got, Raised) and subject.op.name not in BY_VALUE:
         raise Found("variants", k, f"{count} variants, {program.variants} expected")
-    return refusals
+    return []
