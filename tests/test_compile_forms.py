@@ -312,6 +312,21 @@ def test_kernels_that_a_function_runs_itself_on_a_tensor_it_reaches_by_name(op):
         assert ng.equal(*[r[0] if isinstance(r, tuple) else r for r in (a, b)])
 
 
+def test_a_tensor_found_at_a_place_comes_out_as_itself():
+    class Box:
+        x = last = None
+    box = Box()
+
+    def run():
+        box.last = box.x
+        return box.x, box.x.real, box.x.view(3, 1), box.x * 2
+    step = ng.compile(run)
+    for k in range(4):
+        box.x = x = ng.full((3,), float(k))
+        same, real, view, new = step()
+        assert same is real is box.last is x and view.data_ptr() == x.data_ptr() and new.tolist() == [2.0 * k] * 3
+
+
 @pytest.mark.parametrize("dtype", [ng.float16, ng.bfloat16, ng.float64])
 def test_choices_between_numbers_in_gradients_keep_the_dtype(dtype):
     def f(x, t):

@@ -35,6 +35,15 @@ def _nothing(on):
     return None
 
 
+HOOKS = ("hooks", "acc_prehooks", "post_acc", "acc_hooks")
+
+
+def _hooks(t):
+    """{kind: hooks} of a leaf."""
+    tables = t.__dict__.get("_numbagrad", {})
+    return {name: dict(tables[name]) for name in HOOKS if tables.get(name)}
+
+
 class Recorder:
     """The calls of one captured run, and the memory they touch."""
 
@@ -54,6 +63,7 @@ class Recorder:
         self.ran = {}           # nodes whose backward was captured
         self.runs = {}          # optimizer -> updates so far
         self.drawn = 0          # fills from random streams
+        self.hooked = {}        # id of a leaf from before -> (leaf, its hooks then, line where more were asked for)
         self.constants = {}     # id -> memory made from Python data during the capture
         self.observer = None    # of the run that is captured, where one is observed
         self.aside = _nothing   # holds back the look at frames (1) while only the engine's own can be entered, or not (0)
@@ -135,6 +145,26 @@ class Recorder:
             yield
         finally:
             self.paused -= 1
+
+    # --- hooks
+
+    def hook(self, t):
+        """Hooks of a leaf are about to change."""
+        o = self.observer
+        if o is not None and id(t) not in self.hooked and (id(t) in o.arguments or o.is_outside(t)):
+            self.hooked[id(t)] = t, _hooks(t), graph.user_line()
+
+    def settle_hooks(self):
+        """Take away the hooks that the run has left at tensors from before it, which replays would not; (tensor, line) of one
+        that had some."""
+        found = None
+        for t, before, line in self.hooked.values():
+            if _hooks(t) != before:
+                found = t, line
+                for name in HOOKS:
+                    t.__dict__["_numbagrad"].get(name, {}).clear()
+                    t.__dict__["_numbagrad"].get(name, {}).update(before.get(name, {}))
+        return found
 
     # --- values that do not exist yet
 
