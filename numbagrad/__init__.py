@@ -194,7 +194,7 @@ for _name, _d in (("FloatTensor", float32), ("DoubleTensor", float64), ("HalfTen
 
 
 def __getattr__(name):
-    if name in ("cuda", "testing", "backends", "special", "linalg"):
+    if name in ("cuda", "compiler", "testing", "backends", "special", "linalg"):
         import importlib
         return importlib.import_module("." + name, __name__)
     raise AttributeError(f"module 'numbagrad' has no attribute '{name}' (torch.{name} is not available here)")

@@ -10,8 +10,11 @@ import ctypes
 import dataclasses
 import functools
 import itertools
+import math
 import operator
+import runpy
 import threading
+import time
 import types
 import weakref
 
@@ -841,6 +844,253 @@ def exceptions_inside(C):
         return x
     return changes(C, step)
 
+# --- what a step leaves at tensors, errors, results that are one object
+
+@program
+def requires_grad_set_inside(C):
+    w, frozen, out = ng.ones(2, requires_grad=True), ng.ones(2, requires_grad=True), []
+
+    def step(x):
+        x.requires_grad_(True)
+        frozen.requires_grad_(False)
+        return ng.autograd.grad((x * x * w * frozen).sum(), x)[0]
+    f = C(step)
+    for _ in range(4):
+        x = ng.ones(2)
+        out.append((f(x).tolist(), x.requires_grad, frozen.requires_grad))
+        frozen.requires_grad_(True)
+    if C is ng.compile:
+        assert len(f.variants) == 1  # not one for each new argument
+    return out
+
+
+@program
+def effects_before_an_error(C):
+    log, out = [], []
+
+    def step(x, k):
+        log.append(k)
+        if k > 1:
+            raise ValueError("k")
+        return x * k
+    f = C(step)
+    for k in (1.0, 2.0, 1.0, 2.0, 1.0, 3.0):
+        try:
+            out.append(f(one(), k).item())
+        except ValueError as e:
+            out.append(str(e))
+    return [out, log]
+
+
+@program
+def one_object_twice(C):
+    o = types.SimpleNamespace(list=None, table={})
+
+    def step(x, k):
+        h, c = x * k, ng.tensor([k])
+        made = [h, k]
+        o.list, o.table["made"], o.h = made, made, h
+        return h, h, made, (made,), c, c, {"h": h}
+    f, out = C(step), []
+    for k in (1.0, 2.0, 3.0):
+        r = f(one().requires_grad_(), k)
+        out.append([r[0] is r[1] is o.h is r[2][0] is r[6]["h"], r[2] is r[3][0] is o.list is o.table["made"], r[4] is r[5],
+                    r[0].requires_grad, r[2][1], ng.autograd.grad(r[0], [r[1]])[0].item()])
+    return out
+
+
+@program
+def graphs_used_inside(C):
+    w = ng.ones(2, requires_grad=True)
+
+    def step(x):
+        loss = (x * w).pow(2).sum()
+        loss.backward()
+        kept = (x * w).sum()
+        kept.backward(retain_graph=True)
+        return loss, kept
+    f, out = C(step), []
+    for _ in range(3):
+        loss, kept = f(ng.ones(2))
+        with pytest.raises(RuntimeError, match="second time"):
+            loss.backward()
+        kept.backward()
+        out.append([loss.requires_grad, loss.is_leaf, kept.requires_grad, w.grad.tolist()])
+    return out
+
+
+@program
+def several_results_differentiated_apart(C):
+    """No gradient is not a gradient of zeros, and zero times infinity is NaN."""
+    w, v = ng.ones(2, requires_grad=True), ng.ones(2, requires_grad=True)
+
+    def step(x):
+        h = (w * x).tanh()
+        return h, h.sum(), (v * x).sum(), ((w * 0).log() * x).sum()
+    f, out = C(step), []
+    for k in range(6):
+        w.grad = v.grad = None
+        h, a, b, c = f(ng.ones(2) * (k + 1))
+        if k == 4:
+            (a * 2 + b).backward()
+        elif k == 5:
+            (h.sum() + a + b + c).backward()
+        else:
+            (h.sum(), a, b, c)[k].backward()
+            if k == 2:
+                a.backward()  # shares nothing with the graph of b
+            if k == 1:
+                with pytest.raises(RuntimeError, match="second time"):
+                    h.sum().backward()
+        out.append([None if t.grad is None else [round(v, 5) for v in t.grad.tolist()] for t in (w, v)])
+    return out
+
+
+@program
+def many_results_differentiated_apart(C):
+    w, v = ng.ones(2, requires_grad=True), ng.ones(2, requires_grad=True)
+
+    def step(x):
+        return [(w * x * i).sum() for i in range(10)], (v * x).sum()
+    f, out = C(step), []
+    for k in range(3):
+        w.grad = v.grad = None
+        many, one = f(ng.ones(2) * (k + 1))
+        (sum(many[k:]) if k else one).backward()
+        out.append([None if t.grad is None else t.grad.tolist() for t in (w, v)])
+    return out
+
+
+def _first_and_last(x, made, k):
+    x[0], x[-1] = k, made
+
+
+def _last_and_first(x, made, k):
+    x[-1] = k
+    x[0] = made
+
+
+def _set_what_was_appended(x, made, k):
+    x.append(made)
+    x[-1] = k
+    x[0] += k
+    x.append(made)
+
+
+def _last(x, made, k):
+    x[-1] += k
+
+
+@program
+def items_set_by_either_index(C):
+    """A list or deque of another length has other first and last items."""
+    out = []
+    for kind in (list, functools.partial(collections.deque, maxlen=9)):
+        for change in (_first_and_last, _last_and_first, _last) + (_set_what_was_appended,) * (kind is list):
+            x = kind([1.0, 2.0])
+
+            def step(t, k, x=x, change=change):
+                change(x, t.sum(), k)
+                return t * k
+            f = C(step)
+            for i, more in enumerate([0, 0, 0, 1, 0, -1, -1, 2, 0]):
+                if more > 0:
+                    x.extend([7.0] * more)
+                elif more and len(x) > 1:
+                    x.pop()
+                out.append([f(one() * i, float(i)).item(), [float(v) for v in x]])
+            if C is ng.compile:
+                assert len(f.variants) <= 6
+    return out
+
+
+@program
+def constants_written_in_a_step(C):
+    """What is made from Python data is made anew in every call, whatever the step then does to it."""
+    w = ng.ones(2, requires_grad=True)
+
+    def step(x):
+        c = ng.tensor([1.0, 2.0])
+        c.add_(x)
+        before = c * 2
+        c += 1
+        i = ng.tensor([1, 2])
+        i[0] = 7
+        v = ng.tensor([1.0, 3.0], requires_grad=True)
+        g, = ng.autograd.grad((v * x).sum(), v)
+        with ng.no_grad():
+            v -= g
+        w.grad = ng.tensor([1.0, 2.0])
+        (w * x).sum().backward()
+        return c, before, c[0], c.view(2, 1), i * x, v.detach().clone(), w.grad.clone()
+    f = C(step)
+    return [[t.tolist() for t in f(ng.ones(2) * k)] for k in range(4)]
+
+
+def test_values_of_constants_that_the_step_has_written_are_refused():
+    def step(x):
+        c = ng.tensor([1.0, 2.0])
+        c.add_(3.0)
+        return x * c[0].item()
+    with pytest.raises(CaptureError, match="item"):
+        ng.compile(step)(ng.ones(2))
+
+    def shared(x):
+        c = ng.from_numpy(np.ones(2, dtype=np.float32))
+        c.add_(1)
+        return x * c
+    with pytest.raises(CaptureError, match="NumPy array"):
+        ng.compile(shared)(ng.ones(2))
+
+
+@program
+def sets_bound_anew(C):
+    o, names, out = types.SimpleNamespace(met={1, 2}), frozenset(), []
+
+    def step(x, k):
+        nonlocal names
+        o.met = o.met | {k, len(o.met)}
+        names = frozenset(["a", str(k)])
+        return x * len(o.met), {k}, names
+    f = C(step)
+    for k in (1, 2, 2, 5, 5, 5):
+        y, made, found = f(one(), k)
+        out.append([y.item(), made, sorted(found), sorted(o.met), found is names])
+        made.add(9)
+    return out
+
+
+@program
+def counters_of_classes(C):
+    class A:
+        count, k = 0, 1.5
+
+    class B(A):
+        pass
+
+    class Net(nn.Module):
+        steps, gain = 0, 1.0
+
+        def forward(self, x):
+            Net.steps += 1
+            return x * self.gain / self.steps
+    b, net, out = B(), Net(), []
+
+    def step(x):
+        A.count += 1
+        return net(x) * b.k * B.count
+    f = C(step)
+    changes = {4: lambda: setattr(A, "k", 2.0), 6: lambda: setattr(B, "count", 7), 8: lambda: delattr(B, "count"),
+               9: lambda: setattr(b, "k", 4.0)}
+    for i in range(12):
+        changes.get(i, lambda: None)()
+        if i > 3:
+            Net.gain = float(i)
+        out.append([f(one()).item(), A.count, Net.steps])
+    if C is ng.compile:
+        assert len(f.variants) <= 4  # not one for each value of the counter
+    return out
+
 
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_programs(name):
@@ -987,3 +1237,45 @@ def test_threads_that_capture_and_replay_with_one_model():
     for t in threads:
         t.join()
     assert not failed
+
+
+@pytest.mark.parametrize("change", ["t.t_()", "t.data = t * 2", "t.mul_(w)", "t.unsqueeze_(0)", "w.register_hook(lambda g: g)"])
+@pytest.mark.parametrize("given", [True, False])
+def test_changes_of_what_a_tensor_is_are_refused_and_undone(change, given, tmp_path, monkeypatch):
+    path = tmp_path / "changes.py"
+    path.write_text(f"def step(x, t, w):\n    {change}\n    return (x * w).sum()\n\n\n"
+                    f"def named(x):\n    return step(x, T, W)\n")
+    space = runpy.run_path(str(path))
+    named = space["named"].__globals__
+    t, w = ng.ones(2, 2), ng.ones(2, requires_grad=True)
+    named.update(T=t, W=w)
+    f = ng.compile(space["step"] if given else space["named"])
+    for _ in range(2):
+        with pytest.raises(CaptureError, match="changes.py:"):
+            f(ng.ones(2), *((t, w) if given else ()))
+        assert t.shape == (2, 2) and not t.requires_grad and t.is_leaf and t.tolist() == [[1, 1], [1, 1]]
+        (w * 2).sum().backward()
+        assert w.grad.tolist() == [2, 2]
+        w.grad = None
+
+
+def test_functions_that_are_marked_as_pure_are_not_followed():
+    calls = []
+
+    @ng.compiler.assume_constant_result
+    def table(n, k=1):
+        calls.append(n)
+        return [math.sin(i * time.time() * 0 + k) for i in range(n)]
+
+    def step(x, n):
+        return x * sum(table(n)) + ng.compiler.is_compiling()
+    f = ng.compile(step)
+    wanted = sum([math.sin(1)] * 3)
+    assert [round(f(one(), 3).item() - wanted, 5) for _ in range(4)] == [1.0] * 4
+    assert set(calls) == {3} and len(calls) == 2  # of the capture, and of its comparison
+    assert not ng.compiler.is_compiling() and f(one(), 2).item() == pytest.approx(2 * math.sin(1) + 1)
+    assert ng.compiler.allow_in_graph([table]) == [table]
+    with pytest.raises(CaptureError, match="assume_constant_result"):
+        ng.compile(lambda x: x * time.perf_counter_ns())(one())
+    with pytest.raises(TypeError, match="expects a function"):
+        ng.compiler.assume_constant_result(3)

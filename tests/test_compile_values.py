@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 import sys
 import warnings
 from collections import deque
@@ -314,6 +315,26 @@ def test_what_the_first_part_wrote_is_undone():
         out = [f(ng.ones(1), 0) for _ in range(12)]
         return [None if o is None else o.item() for o in out], list(draws), ng.rand(1).item()
     assert history(step) == history(ng.compile(step)) == history(ng.compile(step, check=True))
+
+
+def test_numbers_are_drawn_before_a_decision():
+    def step(x, r):
+        r = r.random() * random.random()
+        v = (x * r).sum().item()
+        return (v, "low") if v < 1 else v + r
+
+    def history(f):
+        random.seed(2)
+        r = random.Random(3)
+        return [f(ng.full((3,), 1.0 + k), r) for k in range(9)], random.random(), r.random()
+    f = ng.compile(step)
+    close(history(f), history(step))
+    assert len(f.variants) == 2 and "1 values of tensors" in f.explain() and "1 decisions" in f.explain()
+
+    def later(x):
+        return x * random.random() if x.sum().item() > 0 else x
+    with pytest.raises(CaptureError, match=r"random\(\) after a value of a tensor has decided.* at .*\.py:\d+"):
+        ng.compile(later)(ng.ones(1))
 
 
 @pytest.mark.parametrize("use", [

@@ -15,19 +15,17 @@ from ..autograd import engine, graph
 from ..autograd.graph import Node
 from ..copying import contiguous_copy, copy_into
 from ..kernel.tape import Fake
+from ..op.direct import make_zero
 from ..overlap import is_dense
 from ..tensor import make, raw
 from . import passes
 from .capture import recording
-from .ir import INPUT, OUTPUT, STATE, TEMPORARY
-from .program import Program
-from .symbols import Symbol
-
-NOTHING = frozenset()
+from .ir import INPUT, OUTPUT, STATE, TEMPORARY, rename
+from .program import Program, prepare_hosts
 
 
 class CompiledBackward(Node):
-    """Backward of one call; ``ctx`` is (backward, memory by buffer, versions, [results used last, results used up])."""
+    """Backward of one call; ``ctx`` is [backward, memory by buffer, versions, results that are used up, those used last]."""
 
     __slots__ = ()
 
@@ -40,25 +38,24 @@ class CompiledBackward(Node):
         return True
 
     def release(self):
-        """Results that were differentiated are used up, with those that need what their graphs had saved."""
-        plan, memory, versions, state = self.ctx
-        state[1] = state[1].union(*[plan.together[i] for i in state[0]])
-        if len(state[1]) == plan.results:
+        plan, _, _, used, last = self.ctx
+        used.update(*[plan.shares[k] for k in last])
+        if len(used) == plan.results:
             self.saved = None
-            self.ctx = (plan, None, None, state)
+            self.ctx[1] = self.ctx[2] = None
 
     def backward(self, g):
-        plan, memory, versions, state = self.ctx
+        plan, memory, versions, used, _ = self.ctx
         g = g if isinstance(g, list) else [g]
-        used = state[0] = [i for i, x in enumerate(g) if x is not None]
-        if memory is None or any([i in state[1] for i in used]):
+        self.ctx[4] = last = [k for k, x in enumerate(g) if x is not None]
+        if not used.isdisjoint(last):
             graph.freed()
-        relied = plan.relied[-1] if len(used) == plan.results else set().union(*[plan.relied[i] for i in used])
-        for i in relied:
+        whole = len(last) == plan.results or len(plan.relied) == 1
+        for i in plan.relied[0] if whole else set().union(*[plan.relied[1 + k] for k in last]):
             ver, count, shape, kind = versions[i]
             if ver[0] != count:
                 graph.modified(self, shape, kind, ver, count, "a tensor of the compiled function", False)
-        return plan.run(memory, g)
+        return plan.run(memory, g, last)
 
     def backward_graph(self, g):
         raise RuntimeError("ng.compile: a compiled function cannot be differentiated twice from outside; take the first "
@@ -66,21 +63,21 @@ class CompiledBackward(Node):
 
 
 class SpentBackward(Node):
-    """Stands for a graph that the compiled function has used up itself; ``ctx`` is the error of using it again (its
-    class and arguments)."""
+    """Stands for a graph that the compiled function has used up itself; ``ctx`` is the error of using it again."""
 
     __slots__ = ()
 
     def backward(self, g):
-        raise self.ctx[0](*self.ctx[1])
+        kind, args = self.ctx
+        raise kind(*args)
 
 
-def spent(error, results, given):
-    """What stands for the graph of results that is used up: nobody may ask for their gradients, and who does gets eager's
-    error. A node, or a function of the arguments that makes one where gradients of these would be asked for."""
-    edges = [given[0].get(id(t), t) for t in _leaves_of([graph.edge(t) for t in results])]
+def spent(error, result, given):
+    """What stands for the graph of a result whose differentiation is this error: a node, or a function of the arguments that
+    makes one where their gradients could be asked for, which has to find the way to them."""
+    edges = [given[0].get(id(t), t) for t in _leaves_of([graph.edge(result)])]
     edges = [e for e in edges if e.__class__ is int or e._buf.__class__ is not Fake]
-    what = type(error), error.args  # the error itself holds on to what was there
+    what = type(error), error.args
 
     def node(arguments):
         made = object.__new__(SpentBackward)
@@ -101,27 +98,45 @@ def _without_hooks(leaves):
             t.__dict__["_numbagrad"] = table
 
 
+MOST = 8  # results each of which has a backward of its own, beside that of all
+
+
 class Part:
-    """Gradients of the leaves for those of some results: what computes them, compiled when it is first needed."""
+    """The backward of some results (``which``): in a call that differentiates others, too, it is another one, as a gradient of
+    zeros is not the same as none."""
 
-    def __init__(self, recorder, results, leaves):
+    def __init__(self, recorder, roots, leaves, incoming, which):
+        self.which, self.incoming = which, [incoming[k] for k in which]
         first = len(recorder.calls)
-        self.program = None
-        self.incoming = [make(t._shape, t._kind) for t in results]
-        try:
-            grads = engine.run([graph.edge(t) for t in results], self.incoming, True, False, leaves, False) if leaves else []
-            self.grads = [g if g is None or is_dense(g) else contiguous_copy(g) for g in grads]
-        except BaseException:
-            del recorder.calls[first:]
-            raise
-        self.calls = recorder.calls[first:]
+        grads = engine.run([roots[k] for k in which], self.incoming, True, False, leaves, False) if leaves else []
+        self.grads = [g if g is None or is_dense(g) else contiguous_copy(g) for g in grads]
+        self.calls, self.program = recorder.calls[first:], None
 
-    def settle(self, recorder):
-        """Note in which memory incoming and resulting gradients are."""
-        self.given = [recorder.buffer(g) for g in self.incoming]
-        self.made, self.outputs = [], []
-        for b in self.given:
+    def wants(self, recorder):
+        """The buffers of its gradients."""
+        return {recorder.buffer(g) for g in self.grads if g is not None}
+
+    def reads(self, recorder):
+        """The buffers that it needs, those that it makes among them."""
+        wanted = self.wants(recorder)
+        self.calls = passes.live(self.calls, wanted)
+        return {b for c in self.calls for b in c.buffers()} | wanted
+
+    def plan(self, recorder, saved, arguments, leaves):
+        """Find out where in a call everything is; ``compiled`` makes the program of it."""
+        used = self.reads(recorder)
+        self.saved = [k for k, b in enumerate(saved) if b in used]
+        self.inputs = [saved[k] for k in self.saved]
+        self.arguments = []  # (number of the argument, its offset) of those the backward reads
+        for i, b in enumerate(arguments):
+            if b in used and b.role == INPUT and b not in self.inputs:
+                self.inputs.append(b)
+                self.arguments.append((i, leaves[i]._ptr - b.base))
+        for g in self.incoming:
+            b = recorder.buffer(g)
             b.role = INPUT
+            self.inputs.append(b)
+        self.outputs, self.made = [], []
         for g in self.grads:
             if g is None:
                 self.made.append(None)
@@ -133,29 +148,27 @@ class Part:
             self.made.append((b, g._ptr - b.base, g._n, g._shape, g._strides, g._kind))
         self.incoming = [(g._shape, g._kind) for g in self.incoming]
         self.grads = None
+        return used
 
-    def buffers(self):
-        """The memory that the calls touch."""
-        return {b for c in self.calls for b in c.buffers()}
+    def compiled(self, arena):
+        """The program, made when it is first needed."""
+        if self.program is None:
+            calls = passes.optimize(passes.live(self.calls, set(self.outputs)))
+            self.program = Program(calls, self.inputs, self.outputs, arena)
+            self.words = self.program.memory.data.cast("B").cast("d")
+            self.calls = None
+        return self.program
 
-    def names(self):
-        """Of the numbers that change from call to call and that the calls take."""
-        return {v.name for c in self.calls for field in ("scalars", "values") for v in getattr(c, field, None) or ()
-                if isinstance(v, Symbol)}
-
-    def build(self, saved, arena):
-        """Compile the calls; ``saved`` are the buffers that they are given beside the incoming gradients."""
-        self.inputs = [*saved, *self.given]
-        self.program = Program(passes.optimize(passes.live(self.calls, set(self.outputs))), self.inputs, self.outputs, arena)
-        self.words = self.program.memory.data.cast("B").cast("d")
-        self.calls = None
-
-    def run(self, objects, bases, numbers, incoming):
+    def run(self, memory, given, arena):
         """Gradients of the leaves, in new memory."""
-        p = self.program
-        full = [g if g._strides is None else contiguous_copy(g) for g in incoming]
-        objects = [*objects, *[g._buf for g in full]]
-        bases = [*bases, *[g._ptr for g in full]]
+        saved, arguments, numbers = memory
+        p = self.compiled(arena)
+        full = [contiguous_copy(g) if g is not None and g._strides is not None else make_zero(*k) if g is None else g
+                for g, k in zip([given[k] for k in self.which], self.incoming)]
+        mine = [saved[k] for k in self.saved]
+        objects = [*mine, *[arguments[i]._buf for i, _ in self.arguments], *[g._buf for g in full]]
+        bases = [*[storage.address(b) for b in mine], *[arguments[i]._ptr - offset for i, offset in self.arguments],
+                 *[g._ptr for g in full]]
         fresh = {}
         for b in self.outputs:
             fresh[b] = buf = np.empty(b.obj.size, b.obj.dtype)
@@ -193,124 +206,109 @@ def _dense_copy(t):
 
 
 class Backward:
-    """The backward part of a captured function: of all results at once, and of each alone where only some are differentiated
-    (zeros in place of the others would meet infinite derivatives, and give gradients where there are none)."""
+    """The backward part of a captured function."""
 
-    def __init__(self, recorder, results, given):
-        """Capture it: ``results`` are the differentiable results, ``given`` ({id: number}, list) the arguments that the
-        function saw. Raises what eager code says of a used graph."""
-        self.given, self.results = given[0], len(results)
-        self.order = {}  # place among all results: number of the differentiable one
-        self.leaves = _leaves_of([graph.edge(t) for t in results])
+    def __init__(self, recorder, results, order, given):
+        """Capture it: ``results`` are the differentiable results, ``order`` their places among all results, ``given``
+        ({id: number}, list) the arguments that the function saw."""
+        self.order, self.given, self.results = order, given[0], len(results)
+        self.split = len(recorder.calls)
+        roots = [graph.edge(t) for t in results]
+        self.leaves = _leaves_of(roots)
+        walks = [_nodes_of([root]) for root in roots]
+        self.reached = [{id(leaf) for leaf in leaves} for _, leaves in walks]
+        # A backward uses up what it shares with that of other results.
+        self.shares = [[j for j, (other, _) in enumerate(walks) if j == k or not other.isdisjoint(nodes)]
+                       for k, (nodes, _) in enumerate(walks)]
+        every = range(self.results)
         with recording(recorder), _without_hooks(self.leaves):
-            self.parts = [Part(recorder, [t], self.leaves) for t in results] if len(results) > 1 else []
-            for p in self.parts:
-                del recorder.calls[len(recorder.calls) - len(p.calls):]
-            self.together = _together(results)
-            self.split = len(recorder.calls)
-            self.whole = Part(recorder, results, self.leaves)
+            incoming = [make(t._shape, t._kind) for t in results]
+            self.parts = [Part(recorder, roots, self.leaves, incoming, every)]
+            last = len(recorder.calls)
+            if 1 < self.results <= MOST:
+                self.parts += [Part(recorder, roots, self.leaves, incoming, [k]) for k in every]
+            prepare_hosts(recorder.calls[last:], recorder.buffers)
+            del recorder.calls[last:]
 
-    @property
-    def grads(self):
-        """The gradients that one call of the whole backward makes."""
-        return self.whole.grads
+    def roots(self, recorder):
+        """Buffers that the backward of all results leaves, and those that the others need."""
+        return self.parts[0].wants(recorder), set().union(*[part.reads(recorder) for part in self.parts[1:]])
 
-    def divide(self, recorder, calls):
-        """(forward calls, backward calls, buffers of the forward that the backward reads)."""
+    def divide(self, recorder, calls, gone):
+        """(forward calls, buffers of the forward that the backward reads); ``gone``: buffers that others stand for."""
         later = {id(c) for c in recorder.calls[self.split:]}
         first = [c for c in calls if id(c) not in later]
-        second = [c for c in calls if id(c) in later]
+        whole, *single = self.parts
+        whole.calls = [c for c in calls if id(c) in later]
+        for part in single:
+            for call in part.calls:
+                rename(call, gone)
         made = {b for c in first for b in c.writes}
-        read = {b for c in second for b in c.buffers()} | self.reads()
-        for part in (self.whole, *self.parts):
-            read.update([recorder.buffer(g) for g in part.grads if g is not None])
-        return first, second, [b for b in sorted(read & made, key=lambda b: b.index) if b.role in (TEMPORARY, OUTPUT)]
+        read = set().union(*[part.reads(recorder) for part in self.parts])
+        return first, [b for b in sorted(read & made, key=lambda b: b.index) if b.role in (TEMPORARY, OUTPUT)]
 
-    def reads(self):
-        """What the parts read or write."""
-        return set().union(*[p.buffers() for p in self.parts])
-
-    def build(self, recorder, calls, leaves, variant):
-        """Compile the backward calls; ``variant`` has the forward program already."""
-        saved = list(variant.outputs)
+    def build(self, recorder, leaves, variant):
+        """Plan the backward calls; ``variant`` has the forward program already."""
+        saved, self.arena = [b for b in variant.outputs], variant.owner.arena
         arguments = [recorder.buffers[id(t._buf)] for t in leaves]
-        self.arguments = []  # (number of the argument, its offset) of those the backward reads
-        used = {b for c in calls for b in c.buffers()} | self.reads()
-        for part in (self.whole, *self.parts):
-            used.update([recorder.buffer(g) for g in part.grads if g is not None])
         for b in saved:
             b.role = INPUT
-        self.saved = [k for k, b in enumerate(saved) if b in used]
-        inputs = [saved[k] for k in self.saved]
-        for i, b in enumerate(arguments):
-            if b in used and b.role == INPUT and b not in inputs:
-                inputs.append(b)
-                self.arguments.append((i, leaves[i]._ptr - b.base))
-        self.whole.calls = calls
-        self.names = sorted(set().union(*[p.names() for p in (self.whole, *self.parts)]))
-        for part in (self.whole, *self.parts):
-            part.settle(recorder)
-        self._rely([(recorder.buffers[id(t._buf)]) for t in leaves], recorder, variant)
-        self.inputs, self.arena = inputs, variant.owner.arena
-        self.whole.build(inputs, self.arena)
+        uses = [part.plan(recorder, saved, arguments, leaves) for part in self.parts]
+        used = set().union(*uses)
+        self.parts[0].compiled(self.arena)
+        if self.parts[0].program.symbolic:
+            for part in self.parts:
+                part.compiled(self.arena)
+        self.symbolic = sorted({(0, name) for part in self.parts if part.program for _, name in part.program.symbolic})
         self.edges = [self.given.get(id(t), t) for t in self.leaves]
+        state = {id(b.obj) for b in recorder.buffers.values() if b.role == STATE and b in used}
+        self.state = [t for t in variant.observer.tensors.values() if id(t._buf) in state]
+        self.saved = sorted({k for part in self.parts for k in part.saved})
+        self.arguments = sorted({i for part in self.parts for i, _ in part.arguments})
+        # Numbers of the tensors (arguments, then those reached by name) whose changes are errors for a part.
+        at = {id(b.obj): b for b in recorder.buffers.values() if b.role == STATE}
+        self.relied = [[*[n for n, i in enumerate(self.arguments) if i in {j for j, _ in part.arguments}],
+                        *[n for n, t in enumerate(self.state, len(self.arguments)) if at.get(id(t._buf)) in mine]]
+                       for part, mine in zip(self.parts, uses)]
+        self.reached = [[id(t) in reached for t in self.leaves] for reached in self.reached]
         self.leaves = None
 
-    def _rely(self, arguments, recorder, variant):
-        """Find the tensors whose changes between forward and backward are errors: for each part, and for the whole."""
-        state = {id(b.obj): b for b in recorder.buffers.values() if b.role == STATE}
-        used = [p.buffers() for p in (*(self.parts or [self.whole]), self.whole)]
-        every = set().union(*used)
-        self.state = [t for t in variant.observer.tensors.values() if state.get(id(t._buf)) in every]
-        watched = [*[arguments[i] for i, _ in self.arguments], *[state[id(t._buf)] for t in self.state]]
-        self.relied = [{i for i, b in enumerate(watched) if b in buffers} for buffers in used]
-
     def node(self, memory, arguments, numbers=()):
-        """The node of one call's results; ``numbers`` are those of ``names``."""
+        """The node of one call's results; ``numbers`` are those of ``symbolic``."""
         node = object.__new__(CompiledBackward)
         node.next = tuple([graph.edge(arguments[e]) if e.__class__ is int else graph.edge(e) for e in self.edges])
         node.saved, node.seq, node.hooks = (True,), graph.sequence(), None
-        watched = [*[arguments[i] for i, _ in self.arguments], *self.state]
-        node.ctx = (self, ([memory[k] for k in self.saved], [arguments[i] for i, _ in self.arguments], numbers),
-                    [(t._ver, t._ver[0], t._shape, t._kind) for t in watched], [(), NOTHING])
+        mine = {i: arguments[i] for i in self.arguments}
+        node.ctx = [self, ({k: memory[k] for k in self.saved}, mine, dict(zip([name for _, name in self.symbolic], numbers))),
+                    [(t._ver, t._ver[0], t._shape, t._kind) for t in (*mine.values(), *self.state)], set(), ()]
         return node
 
-    def run(self, memory, incoming):
-        """Gradients of the leaves for those of the results, None where nobody asked for one."""
-        saved, arguments, numbers = memory
-        objects = [*saved, *[t._buf for t in arguments]]
-        bases = [*[storage.address(b) for b in saved], *[t._ptr - offset for t, (_, offset) in zip(arguments, self.arguments)]]
-        numbers = dict(zip(self.names, numbers))
-        if not any([g is None for g in incoming]):
-            return tuple(self.whole.run(objects, bases, numbers, incoming))
-        total = None
-        for part, g in zip(self.parts, incoming):
-            if g is not None:
-                with self.whole.program.lock:  # compiled when it is first needed
-                    if part.program is None:
-                        part.build(self.inputs, self.arena)
-                found = part.run(objects, bases, numbers, [g])
-                total = found if total is None else [b if a is None else a if b is None else a + b
-                                                     for a, b in zip(total, found)]
-        return tuple(total)
+    def run(self, memory, given, which):
+        """Gradients of the leaves from those of the results ``which``, all others being None."""
+        if len(which) == self.results or len(self.parts) == 1:
+            found = self.parts[0].run(memory, given, self.arena)
+            if len(which) < self.results:
+                found = [g if any([self.reached[k][i] for k in which]) else None for i, g in enumerate(found)]
+                _check_zeros(found)
+            return tuple(found)
+        found = [None] * len(self.edges)
+        for k in which:
+            more = self.parts[1 + k].run(memory, given, self.arena)
+            found = [g if m is None else m if g is None else g + m for g, m in zip(found, more)]
+        return tuple(found)
 
 
-def _together(results):
-    """For each result the numbers of those that need something saved in its graph, itself among them."""
-    saved = []
-    for t in results:
-        seen, stack = {}, [engine._target(graph.edge(t))]
-        while stack:
-            node = stack.pop()
-            if id(node) not in seen and not node.is_leaf_edge:
-                seen[id(node)] = bool(node.saved or node.holds_more)
-                stack.extend([engine._target(e) for e in node.next if e is not None])
-        saved.append({k for k, v in seen.items() if v})
-    return [{i, *[j for j, other in enumerate(saved) if mine & other]} for i, mine in enumerate(saved)]
+def _check_zeros(grads):
+    """Refuse what may come of the zeros for results that are not differentiated: zero times infinity is NaN."""
+    for g in grads:
+        if g is not None and g._kind.dtype.category > 1 and not g.isfinite().all().item():
+            raise RuntimeError(f"ng.compile: gradients are not finite, and only some of more than {MOST} results are "
+                               "differentiated: return fewer, or detach those that are not")
 
 
-def _leaves_of(roots):
-    found, seen, stack = [], set(), [engine._target(e) for e in roots]
+def _nodes_of(roots):
+    """(ids of the nodes behind some edges that have saved something, leaves behind them)."""
+    nodes, found, seen, stack = set(), [], set(), [engine._target(e) for e in roots]
     while stack:
         node = stack.pop()
         if id(node) in seen:
@@ -319,6 +317,11 @@ def _leaves_of(roots):
         if node.is_leaf_edge:
             found.append(node)
             continue
+        if node.saved or node.holds_more:
+            nodes.add(id(node))
         stack.extend([engine._target(e) for e in node.next if e is not None])
-    return found
+    return nodes, found
 
+
+def _leaves_of(roots):
+    return _nodes_of(roots)[1]

@@ -136,6 +136,10 @@ def text_of(self):
     if self.decisions:
         lines += ["    if missed is not None:", "        return missed"]
     at_end = len(lines)
+    for k, (t, value) in enumerate(self.flags):
+        name = t if t.__class__ is str else f"flag{k}"
+        env[name] = t
+        lines.append(f"    {name}._rg = {value}")
     for k, (v, n) in enumerate(self.versions):
         env[f"ver{k}"] = v
         lines.append(f"    ver{k}[0] += {n}")
@@ -149,7 +153,7 @@ def text_of(self):
     made = []
     if self.backward is not None:
         env["node_of"] = self.backward.node
-        later = self.backward.names
+        later = [name for _, name in self.backward.symbolic]
         used += later
         lines.append(f"    node = node_of(({''.join(f'o{k}, ' for k in range(len(self.outputs)))}), "
                      f"({''.join(n + ', ' for n in names)}){', (' + ''.join(n + ', ' for n in later) + ')' if later else ''})")
@@ -158,6 +162,9 @@ def text_of(self):
     for k, res in enumerate(self.results):
         if res[0] == "number":
             made.append(res[1])
+            continue
+        if res[0] == "again":
+            made.append(made[res[1]])
             continue
         if res[0] == "argument":
             made.append(f"a{res[1]}")
@@ -168,7 +175,8 @@ def text_of(self):
             continue
         if res[0] == "copy":
             env[f"fixed{k}"] = fixed(*res[1:])
-            made.append(f"fixed{k}.clone()")
+            lines.append(f"    r{k} = fixed{k}.clone()")
+            made.append(f"r{k}")
             continue
         if res[0] == "view":
             _, i, offset, t = res
@@ -187,20 +195,19 @@ def text_of(self):
                 counted.add(o)
                 memory = (*memory[:2], f"w{o}")
         env[f"rs{k}"], env[f"rt{k}"], env[f"rk{k}"] = shape, strides, kind
-        spent = k in self.spent and f"spent{k}"
-        if spent:
-            env[spent] = self.spent[k]
-            if not hasattr(self.spent[k], "next"):
-                spent += f"(({''.join(n + ', ' for n in names)}))"
         lines += [f"    r{k} = new(Tensor)"] + [f"    r{k}.{f} = {v}" for f, v in (
             ("_buf", memory[0]), ("_ptr", memory[1]), ("_n", n), ("_shape", f"rs{k}"),
             ("_strides", f"rt{k}"), ("_kind", f"rk{k}"), ("_ver", memory[2]), ("_grad", "None"), ("_view", "None"),
-            ("_node", spent or "None"), ("_rg", bool(spent)))]
+            ("_node", "None"), ("_rg", "False"))]
         if self.backward is not None and k in self.backward.order:
             env["Output"] = Output
-            at = self.backward.order[k]
-            lines += [f"    r{k}._node = {'node' if self.backward.results == 1 else f'Output(node, {at})'}",
+            at = self.backward.order.index(k)
+            lines += [f"    r{k}._node = {'node' if len(self.backward.order) == 1 else f'Output(node, {at})'}",
                       f"    r{k}._rg = True"]
+        elif k in self.spent:
+            env[f"spent{k}"] = self.spent[k]
+            way = "" if hasattr(self.spent[k], "next") else f"(({''.join(n + ', ' for n in names)}))"
+            lines += [f"    r{k}._node = spent{k}{way}", f"    r{k}._rg = True"]
         if self.mode[1]:
             env["mark_inference"] = _inference
             lines.append(f"    mark_inference(r{k})")
@@ -210,6 +217,10 @@ def text_of(self):
         lines += [f"    a{i}._grad = {m}" for i, m in zip(self.gradient_of, made[-len(self.gradient_of):])]
         del made[-len(self.gradient_of):]
     at = len(made) - sum([e.count for e in self.effects])
+    built = ""
+    if self.met:  # a container comes more than once: the result is made first, as in the capture
+        env["rebuild"], env["RESULT"], built = rebuild, self.result_structure, ", None, built"
+        lines += ["    built = []", f"    result = rebuild(RESULT, iter(({''.join(m + ', ' for m in made)})){built})"]
     for k, e in enumerate(self.effects):
         env[f"effect{k}"], env["rebuild"] = e.apply, rebuild
         if e.structure == "*":
@@ -219,12 +230,14 @@ def text_of(self):
             value = f"value{k}"
         else:
             env[f"value{k}"] = e.structure
-            value = f"rebuild(value{k}, iter(({''.join(m + ', ' for m in made[at:at + e.count])})))"
+            value = f"rebuild(value{k}, iter(({''.join(m + ', ' for m in made[at:at + e.count])})){built})"
         at += e.count
         lines.append(f"    effect{k}({value})")
     if self.draws:
         lines.append("    done()")
-    if self.result_structure == "*":
+    if self.met:
+        lines.append("    return result")
+    elif self.result_structure == "*":
         lines.append(f"    return {made[0]}")
     elif self.result_structure[0] == "NoneType":
         lines.append("    return None")
@@ -266,12 +279,11 @@ def _divided(lines, at_body, at_end, variant, between, env):
 def build(self):
     """Make ``fast`` (given the tensors of the arguments)."""
     text, env, self.flat = text_of(self)
-    self.text = text
-    self.fast, self.ready = jit.define(text, "call", env), jit.define(self.probe, "call", env)
+    self.fast, self.env = jit.define_again(text, "call", env), env
     lines = None if self.flat or self.draws else unpacked(self.structure, env)
     if lines is not None:
         bound = MISSED.sub(SLOW + "\n", text[text.index("\n") + 1:])
-        self.bound = jit.define("def call(self, *args, **kwargs):\n" + "\n".join(lines) + "\n" + bound, "call", env)
+        self.bound = jit.define_again("def call(self, *args, **kwargs):\n" + "\n".join(lines) + "\n" + bound, "call", env)
         self.flat = True
     elif self.flat:
         # The same as the owner's own call: what does not fit goes the slow way.
@@ -283,7 +295,7 @@ def build(self):
         head = f"def call(self, {''.join(n + '=MISS, ' for n in names)}*more, **kwargs):\n"
         head += f"    if more or kwargs:\n        return self.slow((*given(({every})), *more), kwargs)\n"
         env["given"] = _given
-        self.bound = jit.define(head + bound, "call", env)
+        self.bound = jit.define_again(head + bound, "call", env)
 
 
 def _fetched(place, k, env):

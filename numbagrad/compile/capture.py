@@ -18,11 +18,11 @@ from .. import modes, storage
 from ..autograd import graph
 from ..kernel import emit, expr, tape
 from ..kernel.tape import BASE, Fake, Refusal, Unlowered
-from ..tensor import Tensor, contiguous_strides
+from ..tensor import Tensor, contiguous_strides, raw
 from . import late, symbols
 from .effects import effects
 from .files import trusted
-from .ir import Buffer, Fold, Gemm, Host, KernelCall, Operand, Optim, Pointwise, Ptr, Raw
+from .ir import TEMPORARY, Buffer, Fold, Gemm, Host, KernelCall, Operand, Optim, Pointwise, Ptr, Raw
 
 FILL = emit.Pointwise("fill", (), ("value",), (expr.var("value"),))
 
@@ -60,11 +60,10 @@ class Recorder:
         self.inside = 0
         self.born = {}          # leaves that were made during the capture
         self.given = {}         # memory that became a leaf's gradient
-        self.ran = {}           # nodes whose backward was captured
         self.runs = {}          # optimizer -> updates so far
         self.drawn = 0          # fills from random streams
         self.hooked = {}        # id of a leaf from before -> (leaf, its hooks then, line where more were asked for)
-        self.constants = {}     # id -> memory made from Python data during the capture
+        self.constants = {}     # id of memory made from Python data in the capture -> (tensor, array that it shares or None)
         self.observer = None    # of the run that is captured, where one is observed
         self.aside = _nothing   # holds back the look at frames (1) while only the engine's own can be entered, or not (0)
 
@@ -189,8 +188,38 @@ class Recorder:
                            "eagerly.")
 
     def _is_constant(self, t):
-        """Whether a tensor was made from Python data during this capture."""
-        return id(t._buf) in self.constants
+        """Whether a tensor was made from Python data during this capture, which has not written it since."""
+        if id(t._buf) not in self.constants:
+            return False
+        b = self.buffers.get(id(t._buf))
+        return b is None or not any([b in call.writes for call in self.calls])
+
+    def constant(self, t, args):
+        """A tensor was made from Python data ``args``."""
+        given = [a for a in args if isinstance(a, np.ndarray) and np.may_share_memory(a, t._buf)]
+        whole = raw(t._buf, storage.address(t._buf), t._buf.size, (t._buf.size,), None, t._kind, [0])
+        self.constants[id(t._buf)] = whole, given[0] if given else None
+        self.buffer(t)  # kernels of rules may be given its address
+
+    def renew(self):
+        """Constants that the run writes are filled at its beginning."""
+        from ..copying import copy_into
+        written = {b for call in self.calls for b in call.writes}
+        kept = {id(v._buf) for o, _ in self.optimizers.values() for s in o.state.values() if isinstance(s, dict)
+                for v in s.values() if isinstance(v, Tensor)}
+        first = len(self.calls)
+        for whole, shared in self.constants.values():
+            b = self.buffers[id(whole._buf)]
+            if b in written and id(whole._buf) not in kept:
+                if shared is not None:
+                    raise Refusal("ng.compile: the compiled function writes into a tensor that shares the memory of a NumPy "
+                                  "array made or read in it; use ng.tensor(), which copies")
+                with self.pause():
+                    before = whole._buf.copy()
+                    whole_before = raw(before, storage.address(before), whole._n, whole._shape, None, whole._kind, [0])
+                copy_into(whole, whole_before)
+                b.role = TEMPORARY
+        self.calls = self.calls[first:] + self.calls[:first]
 
     def setting(self, t):
         """An optimizer setting given as a tensor: read now, and again whenever it may have changed."""
@@ -198,7 +227,6 @@ class Recorder:
             return t.item()
 
     def backward(self, node, g, create_graph):
-        self.ran[id(node)] = node
         return node.backward_graph(g) if create_graph else node.captured(g)
 
     # --- launches

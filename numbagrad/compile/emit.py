@@ -46,11 +46,20 @@ class Loop:
 
     def text(self):
         """(source, key of what its names mean, environment)."""
+        operands = Operands(self.inputs, self.ins, self.outs)
+        steps = tuple([st[-1] if st[-1] in (0, 1) else 2 for st in self.strides])
+        form = (self.name, self.compute, tuple(map(id, self.expressions)), tuple(self.inputs), tuple(self.scalars),
+                tuple(operands.codes), tuple(operands.places), 0 if self.flat else len(self.sizes), steps)
+        found = _texts.get(form)
+        if found is None:
+            found = _texts[form] = self._text(operands), tuple(self.expressions)
+        return found[0]
+
+    def _text(self, operands):
         compute, T = self.compute, "T"
         consts, body, results, used = expr.lines(self.expressions, compute)
         read = set(expr.variables(self.expressions))
         codes_in, codes_out = [o.dtype.code for o in self.ins], [o.dtype.code for o in self.outs]
-        operands = Operands(self.inputs, self.ins, self.outs)
         head, k = operands.pointers()
         for s in self.scalars:
             if compute[0] == "c":
@@ -116,6 +125,7 @@ class Loop:
 
 
 _made: dict = {}
+_texts: dict = {}  # form of a loop -> (its text, expressions, which are told by their ids)
 
 
 def compiled(text, key, env, name, fast=jit.FAST):

@@ -111,6 +111,9 @@ def _relied_on(variant):
     if variant.first_numbers:
         found.append(f"{len(variant.first_numbers)} numbers that change")
     found += ["numbers drawn anew"] * bool(variant.draws)
+    values = 0 if variant.numbers is None else len(variant.numbers.cells)
+    found += [f"{values} values of tensors read after its kernels"] * bool(values)
+    found += [f"{len(variant.decisions)} decisions on values of tensors"] * bool(variant.decisions)
     found += [f"{len(variant.effects)} effects on Python objects"] * bool(variant.effects)
     return "; ".join(found) + ("; captured twice, alike" if variant.proven else "; captured once so far")
 

@@ -19,10 +19,12 @@ from .draws import Drawn
 from .lines import Missed
 from .memory import Arena
 from .structure import MISS, changed_numbers, flatten, opened
-from .variant import Variant
+from .variant import StepFailed, Variant
 
-LIMIT = 16    # variants of one function for one combination of shapes
-SHAPES = 128  # variants in all, where shapes may change
+LIMIT = 16     # variants of one function for one combination of shapes
+SHAPES = 1024  # variants in all, where shapes may change
+FEW = 128      # of them, however large: beyond, all have at most
+BYTES = 1 << 28  # of memory: their gradients, and some 4 KB for each native call
 
 
 class CompileWarning(UserWarning):
@@ -54,6 +56,8 @@ class CompiledFunction:
         self.options = {"fallback": fallback, "dynamic": dynamic, "check": check}
         self.checks = check or ALWAYS
         self.variants, self.lock = [], threading.RLock()
+        self.by_shapes = {}  # the same
+        self.forms = []  # of variants that were captured twice
         self.closed = set()  # numbers that cannot be followed
         self.drawn = Drawn()
         self.open = set()  # places of the numbers among the arguments that have differed
@@ -101,6 +105,25 @@ class CompiledFunction:
         """Look for a variant whose guards hold; capture a new one where none does."""
         if tape.TAPE and tape.active() is not None or self.eager:
             return self.fn(*args, **kwargs)
+        try:
+            return self.compiled(args, kwargs)
+        except StepFailed as failed:
+            error = failed.error
+        return self.failed(error, args, kwargs)
+
+    def failed(self, error, args, kwargs):
+        """A call that raised an error in its capture, which has left nothing behind: run eagerly, it raises the error again and
+        leaves what it had done before it."""
+        # (Its text may have numbers in it that are not there yet.)
+        text = " ".join([type(error).__name__, *[a for a in error.args if a.__class__ is str]])
+        del error
+        result = self.fn(*args, **kwargs)
+        warnings.warn(f"{self.__name__} raised an error when it was captured ({text}), but not when it was run eagerly "
+                      "instead; please report this", CompileWarning, stacklevel=4)
+        return result
+
+    def compiled(self, args, kwargs):
+        """A call by a variant that is there or is captured now."""
         leaves = []
         structure, numbers = flatten((args, kwargs), leaves), []
         if self.open:
@@ -108,8 +131,8 @@ class CompiledFunction:
         with self.lock:
             self.drawn.done()
             shapes, known = tuple([t._shape for t in leaves]), []
-            for v in reversed(self.variants):
-                if v.shapes == shapes and v.structure == structure and v.may_decide(known):
+            for v in reversed(self.by_shapes.get(shapes, ())):
+                if v.structure == structure and v.may_decide(known):
                     if v.signature is not None:
                         if v.ready(*leaves, *numbers) is MISS:
                             continue
@@ -142,11 +165,17 @@ class CompiledFunction:
             if v.confirm(args, kwargs, leaves, numbers):
                 return True
         except CaptureError as e:
-            self.variants.remove(v)
+            self._drop(v)
             self._refused(e)
             return False
-        self.variants.remove(v)
+        self._drop(v)
         return False
+
+    def _drop(self, v):
+        self.variants.remove(v)
+        same = self.by_shapes[v.shapes] = [w for w in self.by_shapes[v.shapes] if w is not v]
+        if not same:
+            del self.by_shapes[v.shapes]
 
     def _refused(self, e):
         """Raise a refusal, or run eagerly from now on."""
@@ -172,9 +201,9 @@ class CompiledFunction:
             except CaptureError as e:
                 self._refused(e)
                 return self.fn(*args, **kwargs)
-            except Exception as error:
+            except StepFailed:
                 if len(self.assumed) == len(known):
-                    return self._failed(error, args, kwargs)
+                    raise
                 known = [*self.assumed[:-1], not self.assumed[-1]]  # no value may decide so
                 continue
             result = self._first(v, args, kwargs, leaves)
@@ -182,28 +211,23 @@ class CompiledFunction:
                 return result
             known = result.outcomes
 
-    def _failed(self, error, args, kwargs):
-        """A step that raises an error does so eagerly, with all that it does before."""
-        self.drawn.put_back()
-        result = self.fn(*args, **kwargs)
-        warnings.warn(f"{self.__name__} ran eagerly, as its capture raised {type(error).__name__}: {error}", CompileWarning,
-                      stacklevel=5)
-        return result
-
     def _first(self, v, args, kwargs, leaves):
         first = functools.partial(v.first, leaves, v.given_numbers)
         if self.checks:
             first = functools.partial(self.check, v, args, kwargs, first)
         if v.once:
             return first()
-        same = [w for w in self.variants if w.shapes == v.shapes]
+        same = self.by_shapes.get(v.shapes, [])
         most = LIMIT if self.options["dynamic"] is False else SHAPES
+        if len(self.variants) >= FEW and sum([w.nbytes for w in self.variants]) >= BYTES:
+            most = len(self.variants)
         if len(same) >= LIMIT or len(self.variants) >= most:
             oldest = (same if len(same) >= LIMIT else self.variants)[0]
             warnings.warn(f"{self.__name__} was compiled more than {LIMIT if len(same) >= LIMIT else most} times: "
                           f"{self.changes(v)}. The oldest form was dropped.", CompileWarning, stacklevel=4)
-            self.variants.remove(oldest)
+            self._drop(oldest)
         self.variants.append(v)
+        self.by_shapes[v.shapes] = [*self.by_shapes.get(v.shapes, ()), v]
         self.use(v)
         return first()
 
@@ -254,7 +278,7 @@ def compile(model=None, *, fullgraph=False, dynamic=None, backend="numba", mode=
 
     Works as a decorator, with or without arguments. ``fallback=True`` runs what cannot be captured eagerly, with a
     warning, where otherwise ``CaptureError`` (a RuntimeError) names the line. ``disable=True`` returns ``model`` itself.
-    A function keeps up to 128 combinations of argument shapes, each captured in milliseconds without compiling anything;
+    A function keeps up to 1024 combinations of argument shapes, each captured in milliseconds without compiling anything;
     with ``dynamic=False`` it keeps 16, and warns of more. ``check=True`` (or ``NUMBAGRAD_COMPILE_CHECK=1``) runs each call
     eagerly, too, in a forked process, and raises ``CompileMismatch`` where results, gradients, states or effects differ.
     ``fullgraph``, ``backend``, ``mode`` and ``options`` are

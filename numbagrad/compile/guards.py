@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from .places import ORIGINALS
 from .words import Table, counts_are_known, words_of
 
@@ -11,10 +13,16 @@ FICKLE = 4  # times that a place has other words and the same value before it is
 class Guards:
     """(place, value) pairs; ``table`` compares those that are words of memory, ``asked`` are the others."""
 
-    def __init__(self, pairs):
-        self.pairs, self.table, self.misses = list(pairs), Table(), {}
+    def __init__(self, pairs, like=None):
+        self.table, self.misses = Table(), {}
         self.asked, self.gradients = [], []
-        self._build()
+        if like is None:
+            self.pairs = list(pairs)
+            self._build()
+        else:  # others of the same places, which hold what they held
+            self.pairs, self.places, self.asked = list(like.pairs), dict(like.places), [
+                (p, v) for p, v in like.asked if p.__class__ is not Renewed]
+            self.table.fill(like.table.words)
 
     def _build(self):
         words, self.asked[:] = [], []
@@ -26,14 +34,18 @@ class Guards:
             else:
                 self.places[k] = found
                 words += found
-        self.table.fill(words, [g.row for g in self.gradients])
+        self.table.fill(np.array([w for pair in dict.fromkeys(words) for w in pair], np.int64))
+        self._look_at_gradients()
+
+    def _look_at_gradients(self):
+        self.table.fill(self.table.words, [g.row for g in self.gradients])
+        if self.gradients and not counts_are_known():
+            self.asked.append((Renewed(self.gradients), True))
 
     def watch(self, gradients):
         """Gradients get other memory before a call where somebody else holds them."""
         self.gradients = gradients
-        if not counts_are_known():
-            self.asked.append((Renewed(gradients), True))
-        self._build()
+        self._look_at_gradients()
 
     def ask(self):
         """Whether the places without words hold what they held."""

@@ -13,6 +13,7 @@ from .arithmetic import BINARY, COMPARED, UPDATES, arithmetic
 from .objects import HEAP, of_library
 from .observe import WATCHING, Again, Observer
 from .places import ABSENT, CONTAINERS, Cell, Entry
+from .reads import STORE
 
 
 def _watching():
@@ -30,13 +31,23 @@ def _hooked(note, do):
                 note(o, *args)
             finally:
                 o.frames.aside(0)
+            return _logged(o, do(*args))
         return do(*args)
     return hook
 
 
+def _logged(o, out):
+    """A value that the step's code is given."""
+    o.log.result(out)
+    return out
+
+
 def _call(f, /, *args, **kwargs):
     o = _watching()
-    return f(*args, **kwargs) if o is None else o.call(f, args, kwargs)
+    if o is None:
+        return f(*args, **kwargs)
+    o.log.call(f, args, kwargs)
+    return _logged(o, o.call(f, args, kwargs))
 
 
 def _first(x, *rest):
@@ -48,13 +59,15 @@ def _item(x, i):
     if o is None:
         return x[i]
     i = symbols.settled(i) if o.numbers else i
+    o.log.given((x, i))
     o.item(x, i)
     out = x[i]
-    return o.new(out)
+    return _logged(o, o.new(out))
 
 
 def _changed(o, op, x, y):
     """``x op= y``, which changes a container in its place."""
+    o.log.given((x, y))
     if isinstance(x, CONTAINERS):
         o.content(x)
         o.puts(x)
@@ -63,7 +76,7 @@ def _changed(o, op, x, y):
 
 def _update(op, x, y):
     o = _watching()
-    return UPDATES[op](x, y) if o is None else _changed(o, op, x, y)
+    return UPDATES[op](x, y) if o is None else _logged(o, _changed(o, op, x, y))
 
 
 def _update_item(op, x, i, value, later):
@@ -77,7 +90,7 @@ def _update_item(op, x, i, value, later):
         new = UPDATES[op](old, value)
     else:
         new = _changed(o, op, old, value)
-        o.puts(x)
+        o.puts(x, STORE)
         o.stores(x, (i,))
     x[i] = new
 
@@ -100,8 +113,9 @@ def _binary(op, x, y):
     o = _watching()
     if o is None:
         return BINARY[op](x, y)
+    o.log.given((x, y))
     out = arithmetic(o, op, x, y, BINARY)
-    return o.new(out)
+    return _logged(o, o.new(out))
 
 
 def _joined(*parts):
@@ -124,11 +138,12 @@ def _chained(x):
 
 def _compared(op, x, y):
     o = _watching()
-    return COMPARED[op](x, y) if o is None else arithmetic(o, op, x, y, COMPARED)
+    return COMPARED[op](x, y) if o is None else _logged(o, arithmetic(o, op, x, y, COMPARED))
 
 
 def _puts(o, x):
-    o.puts(x)
+    o.log.given((x,))
+    o.puts(x, STORE)
     o.storing.append(x)
 
 
@@ -139,6 +154,7 @@ def _at(note):
         if o is None:
             return i
         i = symbols.settled(i)
+        o.log.given((i,))
         if o.storing:
             note(o, o.storing.pop(), i)
         return i

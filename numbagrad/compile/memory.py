@@ -15,10 +15,13 @@ PAGE, SKEW = 4096, 5 * 64
 
 
 class Arena:
-    """Memory that the programs of one function share; they run one at a time, under its lock."""
+    """Memory that the programs of one function share; they run one at a time, under its lock.
 
-    def __init__(self):
+    ``atomic`` is that of programs which run one at a time because they keep the GIL: others may be in their midst meanwhile."""
+
+    def __init__(self, atomic=True):
         self.lock, self.array = threading.Lock(), np.empty(0, np.uint8)
+        self.atomic = Arena(False) if atomic else None
 
     def take(self, n):
         """``n`` bytes, the same ones as for other programs where there are as many."""

@@ -26,8 +26,9 @@ from .calls import Calls
 from .draws import Draw, Drawn
 from .files import CORE, LIBRARY, kind_of_file, trusted
 from .frames import Codes, Frames
+from .kin import Log
 from .objects import SIMPLE, SPECIAL_NAMES, lookup, named, table_of
-from .places import ABSENT, ORIGINALS, After, ClassEntry, Content, Entry, Field, Item, Itself, Length, Lookup
+from .places import ABSENT, ORIGINALS, After, ClassEntry, Content, Entry, Field, Hooks, Item, Itself, Length, Lookup, State
 from .reads import Reads
 from .rewrite import NoSource, rewritten
 from .structure import fields_of, is_record
@@ -35,6 +36,7 @@ from .structure import fields_of, is_record
 WATCHING: dict = {}  # thread -> Observer
 CORE_CODES: dict = {}  # id -> code of the engine's that was entered in a capture: its calls need no look
 CORE_TABLE = Codes()  # their ids
+_FORM = (*State.FIELDS, "_node", "_n", "_view")  # what undo puts back
 _INSIDE = (__file__, *[__file__.replace("observe.py", n) for n in ("hooks.py", "calls.py", "arithmetic.py", "reads.py")])
 
 
@@ -61,9 +63,11 @@ class Observer(Reads, Calls):
         self.numbers, self.draws = None, False  # of the run, where some are followed
         # Outcomes of its first decisions on values of tensors; what its guesses for them are moved by; what it prints.
         self.forced, self.shift, self.said = forced, shift, []
+        self.forms = {}  # id of a tensor -> (tensor, what it was, hooks of a leaf, tables of hooks), before the run
         self.dynamic = dynamic  # key -> place whose tensor is an input of the step
         self.moving = {id(p.root) for p in dict(dynamic).values() if p.__class__ is Itself}
         self.refusal = None
+        self.log = Log()
         for place in (Item(dtypes._default, 0), Item(storage._default_device, 0)):
             self.note(place, place.get())
 
@@ -93,6 +97,16 @@ class Observer(Reads, Calls):
             if collects:
                 gc.enable()
 
+    @contextlib.contextmanager
+    def unwatched(self):
+        """Hooks note nothing in the block."""
+        ident = get_ident()
+        before = WATCHING.pop(ident)
+        try:
+            yield
+        finally:
+            WATCHING[ident] = before
+
     def again(self):
         """Forget what a run that starts anew has noted, except which functions it came to."""
         self.undo()
@@ -108,6 +122,12 @@ class Observer(Reads, Calls):
         for place, before in reversed(self.written.values()):
             place.put(before)
         self.written = {}
+        for t, form, hooks, tables in self.forms.values():
+            for name, value in zip(_FORM, form):
+                setattr(t, name, value)
+            if hooks is not None and Hooks(t).get() != hooks:
+                Hooks(t).put(tables)
+        self.forms = {}  # (what was there before a run does not outlast it: arguments have memory of their own in it)
 
     def refuse(self, what):
         """End the run: the step does ``what``, which a compiled step cannot do."""
@@ -116,6 +136,9 @@ class Observer(Reads, Calls):
 
     def draw(self, f, args, kwargs):
         """A number drawn from something that was there before: every call draws anew."""
+        if self.numbers is not None and self.numbers.decisions:
+            self.refuse(f"calls {getattr(f, '__name__', f)}() after a value of a tensor has decided: numbers are drawn at the "
+                        "start of each call, so draw it before,")
         draw = Draw(f, args, kwargs)
         value = self.drawn.take(draw)
         self.draws = True
@@ -131,7 +154,8 @@ class Observer(Reads, Calls):
         """Refuse a function in C."""
         self.refusal = Refusal(f"ng.compile: {named(f)} at {graph.user_line()} is not known to depend on its arguments alone, "
                                "so its result cannot be taken for the same in every call. Call it outside of the compiled "
-                               "function and pass its result in, or pass fallback=True to run it eagerly")
+                               "function and pass its result in, mark it with ng.compiler.assume_constant_result if it does "
+                               "depend on them alone, or pass fallback=True to run it eagerly")
         raise self.refusal
 
     def give(self, x):
@@ -280,9 +304,9 @@ class Observer(Reads, Calls):
         if root in self.inside or root in self.given:
             return
         key = place.key
+        if key in self.dynamic or place.__class__ is Lookup and self.dynamic and self._in_class(place):
+            return
         if self.written:
-            if key in self.dynamic:
-                return
             if (Content, root, None) in self.written and place.__class__ in (Entry, Item, Length, Content):
                 return self.after_write(place)
             if place.__class__ in (Lookup, After):
@@ -308,6 +332,17 @@ class Observer(Reads, Calls):
                 for v in value:
                     if v.__class__ not in SIMPLE:
                         self._reached(v)
+
+    def _in_class(self, place):
+        """Whether a lookup finds a number that is followed: then the step relies on where it is found, not on what."""
+        for i, c in enumerate(place.root.__mro__):
+            if place.name in c.__dict__:
+                if ClassEntry(c, place.name).key not in self.dynamic:
+                    return False
+                for e in place.root.__mro__[:i]:
+                    self.relies(ClassEntry(e, place.name), ABSENT)
+                return True
+        return False
 
     def _looked_up(self, place):
         """What a lookup in classes found before the run wrote any attribute of theirs."""
@@ -335,9 +370,36 @@ class Observer(Reads, Calls):
             if id(value) in self.moving:
                 return
             self.tensors[id(value)] = value
+            self.keep(value)
         elif value.__class__ is tuple:
             for v in value:
                 self._reached(v)
+
+    def keep(self, t):
+        """What a tensor that was there before the run is now, and its hooks where it is a leaf."""
+        if id(t) not in self.forms:
+            leaf = t._rg and t._node is None
+            hooks = (Hooks(t).get(), Hooks(t).save()) if leaf else (None, None)
+            self.forms[id(t)] = (t, [getattr(t, n) for n in _FORM], *hooks)
+
+    def flagged(self):
+        """[(tensor, its requires_grad now)] where the run has set that; other changes of what a tensor is are refused."""
+        found = []
+        for t, form, hooks, _ in self.forms.values():
+            what = f"a tensor of shape {list(form[2])} that was there before"
+            now = [getattr(t, n) for n in _FORM[1:5]]
+            if form[0] is not t._buf or any([a is not b and a != b for a, b in zip(form[1:5], now)]):
+                raise Refusal(f"ng.compile: the compiled function gives {what} other memory, another shape or dtype, which a "
+                              "replay does not do: write into it with copy_(), or do it outside of the compiled function")
+            if t._node is not form[6]:
+                raise Refusal(f"ng.compile: the compiled function writes values that require grad into {what}, so that it "
+                              "becomes part of a graph, which a replay does not do: detach them, or use a new tensor")
+            if hooks is not None and Hooks(t).get() != hooks:
+                raise Refusal(f"ng.compile: the compiled function leaves other hooks at {what}, which a replay does not do: "
+                              "register and remove them outside of the compiled function")
+            if t._rg is not form[5]:
+                found.append((t, t._rg))
+        return found
 
     def write(self, place):
         """A place is about to be written."""

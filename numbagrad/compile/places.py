@@ -53,7 +53,8 @@ def alike(now, then):
     if cls is types.MethodType:
         return now.__func__ is then.__func__ and now.__self__ is then.__self__
     if cls is types.FunctionType:  # an op's function is replaced by a faster one at its first use
-        return now.__module__ == "numbagrad" == then.__module__ and now.__qualname__ == then.__qualname__
+        return now.__qualname__ == then.__qualname__ and all([(f.__module__ or "").partition(".")[0] == "numbagrad"
+                                                              for f in (now, then)])
     if cls is range or isinstance(now, (np.dtype,)):
         return now == then
     return False
@@ -440,6 +441,19 @@ class Hooks(Place):
     def get(self):
         more = self.root.__dict__.get("_numbagrad")
         return () if more is None else tuple([(n, *more[n].values()) for n in TABLES if more.get(n)])
+
+    def save(self):
+        more = self.root.__dict__.get("_numbagrad", {})
+        return {n: dict(more[n]) for n in TABLES if n in more}
+
+    def put(self, tables):
+        more = self.root.__dict__.get("_numbagrad", {})
+        for n in TABLES:
+            if n in more:  # the table itself is what a handle refers to
+                more[n].clear()
+                more[n].update(tables.get(n, ()))
+        if not any(more.values()):
+            self.root.__dict__.pop("_numbagrad", None)
 
     def text(self):
         return "the hooks of a tensor"

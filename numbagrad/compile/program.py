@@ -150,8 +150,8 @@ class Program:
         threaded = threads.get_num_threads() > 1 and any([item is not None and branches.is_cut(item) for item in lowered])
         self.atomic = not first and self.plain and self.work < RELEASE and len(inputs) + len(outputs) <= 12 and not (
             threaded or self.stretches)
-        # Others take turns; a lock of their own and small arenas are what those that are atomic need.
-        shared = memory.Arena() if self.atomic else shared
+        # Others take turns.
+        shared = shared.atomic if self.atomic else shared
         self.lock = shared.lock
         self._place(shared, [c if isinstance(c, Host) else item for c, item in zip(self.calls, lowered)])
         self._assemble(lowered, name)

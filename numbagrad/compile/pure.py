@@ -31,6 +31,7 @@ FUNCTIONS = {id(f): f for f in (
     types.MethodType, types.GenericAlias, operator.index, operator.indexOf, sys.getsizeof, sys.intern, sys.getrecursionlimit,
     weakref.ref, weakref.proxy,
 )}
+MARKED: dict = {}  # id -> function that a user has marked as pure
 # Classes whose calls make new objects, which only the step knows.
 IMMUTABLE = (str, bytes, int, float, complex, bool, tuple, frozenset, range, slice, type(None), types.MappingProxyType,
              type(dict().keys()), type(dict().values()), type(dict().items()), property, memoryview, types.GenericAlias,

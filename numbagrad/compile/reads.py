@@ -31,6 +31,7 @@ from .places import (
 )
 from .words import version_of
 
+STORE = object()
 _ITEMS = tuple([c.__getitem__ for c in (list, dict, collections.OrderedDict, collections.deque, bytearray)])
 
 
@@ -43,7 +44,8 @@ def _special_names(cls):
     version = version_of(cls)
     found = _specials.get(version)
     if found is None:
-        found = [(i, name) for i, c in enumerate(cls.__mro__) if c.__flags__ & HEAP for name in SPECIAL_NAMES & c.__dict__.keys()
+        found = [(i, name) for i, c in enumerate(cls.__mro__) if c.__flags__ & HEAP
+                 for name in SPECIAL_NAMES & c.__dict__.keys()
                  if not (c.__dict__[name].__class__ is types.FunctionType and trusted(c.__dict__[name].__code__.co_filename))]
         if version:  # (a class that changes gets a version that no class ever had)
             if len(_specials) > 1000:
@@ -383,14 +385,29 @@ class Reads:
 
     def stores(self, x, keys):
         """Items of ``x`` are about to be set, whatever they were: every call sets them."""
-        if isinstance(x, (dict, list, set)) and id(x) not in self.inside:
+        if isinstance(x, (dict, list, set, collections.deque)) and id(x) not in self.inside:
             known = self.stored.setdefault(id(x), [])
             for k in keys:
                 if isinstance(k, slice) and Content(x).key in self.written:
                     self.relies(Content(x), self.written[Content(x).key][1])
                     self.shifted.add(id(x))
+                    self.calls.pop(id(x), None)
+                elif isinstance(x, (list, collections.deque)):
+                    self._stores_at(x, operator.index(k), known)
                 else:
                     known.append(k)
+
+    def _stores_at(self, x, i, known):
+        """Item ``i`` of a list is about to be set: counted from where the step counts it, so that a list of another length will
+        do; of two ways to say the same item, the length is relied on."""
+        n, given = len(self.written[Content(x).key][1]), i
+        i = i + len(x) - n if i < 0 else i  # the step may have appended to it
+        if n <= given or any([j % n == i % n and j != i for j in known if n]):
+            self.relies(Length(x), n)
+        if i in known:
+            known.remove(i)
+        if i < n:
+            known.append(i)
 
     def removes(self, x, i):
         """An item of ``x`` is about to be deleted."""
@@ -401,7 +418,8 @@ class Reads:
             self.stores(x, (slice(None),))
 
     def puts(self, x, call=None):
-        """Items of ``x`` are about to change, by (name of a method, arguments) ``call`` if that can be done again."""
+        """Items of ``x`` are about to change, by (name of a method, arguments) ``call`` if that can be done again, or
+        ``STORE``: by setting one."""
         if isinstance(x, Tensor):
             return
         if isinstance(x, CONTAINERS):
@@ -411,7 +429,9 @@ class Reads:
             first = Content(x).key not in self.written
             self.write(Content(x))
             if call is not None and (first or id(x) in self.calls):
-                self.calls.setdefault(id(x), []).append(call)
+                made = self.calls.setdefault(id(x), [])
+                if call is not STORE:
+                    made.append(call)
             else:
                 self.calls.pop(id(x), None)
         elif isinstance(x, np.ndarray):

@@ -14,32 +14,32 @@ from .structure import fields_of, flatten, is_record
 class Effect:
     """``apply(value)`` does it; ``structure`` is that of the value, ``count`` how many tensors of the call are in it."""
 
-    def __init__(self, apply, value, outs, new, place=None):
+    def __init__(self, apply, value, outs, new, met, place=None):
         self.apply, self.place = apply, place
         before = len(outs)
-        self.structure = flatten(value, outs, new)
+        self.structure = flatten(value, outs, new, met)
         self.count = len(outs) - before
 
 
-def plan(observer, outs):
-    """The effects of a run; tensors in them are appended to ``outs``."""
+def plan(observer, outs, met):
+    """The effects of a run; tensors in them are appended to ``outs``, containers to ``met``."""
     found, new = [], lambda x: id(x) in observer.inside
     for place, before, now in observer.effects():
         if id(place.root) in observer.given:
             raise Refusal(f"ng.compile: the compiled function changes {place.text()} among its arguments, where each call has "
                           "others: return the value instead")
         if place.__class__ is Content:
-            more = _of_container(observer, place, before, now, outs, new)
+            more = _of_container(observer, place, before, now, outs, new, met)
             for effect in more:
                 effect.place = place
             found += more
         else:
             _check(observer, place, now)
             if now is ABSENT:
-                found.append(Effect(_Removal(place), None, outs, new, place))
+                found.append(Effect(_Removal(place), None, outs, new, met, place))
             else:
-                found.append(Effect(place.put, now, outs, new, place))
-    return found + [Effect(_Print(kwargs), args, outs, _top(new)) for args, kwargs in observer.said]
+                found.append(Effect(place.put, now, outs, new, met, place))
+    return found + [Effect(_Print(kwargs), args, outs, _top(new), met) for args, kwargs in observer.said]
 
 
 class _Removal:
@@ -58,19 +58,21 @@ def _check(observer, place, value):
         for x in value.values() if isinstance(value, dict) else fields_of(value) if is_record(value) else value:
             _check(observer, place, x)
         return
+    if type(value) in (set, frozenset) and all([isinstance(v, PLAIN) for v in value]):
+        return
     if id(value) in observer.inside:
         raise Refusal(f"ng.compile: the compiled function keeps a {type(value).__name__} that it made in {place.text()}, which "
                       "a replay cannot make again: keep numbers and tensors, or do it outside of the compiled function")
 
 
-def _of_container(observer, place, before, now, outs, new):
+def _of_container(observer, place, before, now, outs, new, met):
     x = place.root
     for v in now:
         _check(observer, place, v)
-    calls = observer.calls.get(id(x))
-    if calls is not None:
-        return [Effect(_Calls(x, [name for name, _ in calls]), [list(args) for _, args in calls], outs, _top(new))]
-    stored, whole = observer.stored.get(id(x), ()), (Content, id(x), None) in observer.reads
+    calls, stored = observer.calls.get(id(x)), observer.stored.get(id(x), ())
+    if calls and not stored:
+        return [Effect(_Calls(x, [name for name, _ in calls]), [list(args) for _, args in calls], outs, _top(new), met)]
+    whole = (Content, id(x), None) in observer.reads
     if isinstance(x, dict):
         old, late = dict(zip(before[::2], before[1::2])), dict(zip(now[::2], now[1::2]))
         moved = _moved(old, late)
@@ -78,19 +80,22 @@ def _of_container(observer, place, before, now, outs, new):
             raise _unrepeatable(place)
         gone = [k for k in old if k not in late or k in moved] + [k for k in stored if k not in late and k not in old]
         changed = {k: v for k, v in late.items() if k in moved or k in stored or k not in old or old[k] is not v}
-        found = [Effect(_Removed(x), k, outs, new) for k in gone]
-        return [*found, Effect(_Set(x), changed, outs, _top(new))] if changed else found
+        found = [Effect(_Removed(x), k, outs, new, met) for k in gone]
+        return [*found, Effect(_Set(x), changed, outs, _top(new), met)] if changed else found
     if isinstance(x, set):
         old, late = set(before), set(now)
         stored = set(stored)
-        return [Effect(_Members(x), [list(late - old | late & stored), list((old | stored) - late)], outs, _top(new))]
-    if len(now) == len(before) and isinstance(x, list):
-        always = {i + len(now) if i < 0 else i for i in stored}
-        changed = [(i, v) for i, (v, w) in enumerate(zip(now, before)) if v is not w or i in always]
-        return [Effect(_Items(x), changed, outs, _top(new))]
+        return [Effect(_Members(x), [list(late - old | late & stored), list((old | stored) - late)], outs, _top(new), met)]
+    n, appended = len(before), bool(calls) and all([name in ("append", "extend") for name, _ in calls])
+    if isinstance(x, list) and (len(now) == n or appended) or calls == [] and len(now) == n:
+        places = {i % n for i in stored}
+        changed = [(i, v) for i, (v, w) in enumerate(zip(now, before)) if v is not w and i not in places]
+        changed += [(i, now[i % n]) for i in stored]
+        found = [Effect(_Items(x), changed, outs, _top(new), met)]
+        return [*found, Effect(x.extend, list(now[n:]), outs, _top(new), met)] if len(now) > n else found
     if not whole:
         raise _unrepeatable(place)
-    return [Effect(place.put, list(now), outs, _top(new))]
+    return [Effect(place.put, list(now), outs, _top(new), met)]
 
 
 def _moved(old, late):

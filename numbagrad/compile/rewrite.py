@@ -73,8 +73,8 @@ _templates: dict = {}
 
 
 def _template(fn):
-    """[code of ``fn``, the same with hooks and marks for its globals and cells, and, for a function without cells, these globals
-    and the code with them]; made once for each code object."""
+    """[code of ``fn``, the same with hooks and marks for its globals and cells, and, for a function without cells, these
+    globals and the code with them]; made once for each code object."""
     code = fn.__code__
     kept = _templates.get(id(code))
     if kept is None or kept[0] is not code:

@@ -90,10 +90,29 @@ def fields_of(x):
     return [getattr(x, f.name, MISS) for f in dataclasses.fields(x)]
 
 
-def flatten(value, leaves, new=lambda x: True):
+class Met:
+    """Containers in results and effects, in the order in which they are finished: {id: (number, container)}; ``again``: whether
+    one came more than once, and must be one object in every call."""
+
+    def __init__(self):
+        self.numbers, self.again = {}, False
+
+
+def flatten(value, leaves, new=lambda x: True, met=None):
     """Nested arguments or results as a hashable structure; its tensors are appended to ``leaves``.
 
-    Containers and dataclasses for which ``new`` does not hold count as the objects that they are."""
+    Containers and dataclasses for which ``new`` does not hold count as the objects that they are; of the others, those in
+    ``met`` as what came before."""
+    if met is not None and id(value) in met.numbers:
+        met.again = True
+        return ("&", met.numbers[id(value)][0])
+    structure = _flat(value, leaves, new, met)
+    if met is not None and structure != "*" and not isinstance(structure[0], str):
+        met.numbers[id(value)] = len(met.numbers), value
+    return structure
+
+
+def _flat(value, leaves, new, met):
     if isinstance(value, (Tensor, Symbol)):
         leaves.append(value)
         return "*"
@@ -102,10 +121,12 @@ def flatten(value, leaves, new=lambda x: True):
     if isinstance(value, tuple) or isinstance(value, (list, dict)) and new(value):
         kind = type(value)
         if isinstance(value, dict):
-            return (kind, *[(k, flatten(v, leaves, new)) for k, v in value.items()])
-        return (kind, *[flatten(v, leaves, new) for v in value])
+            return (kind, *[(k, flatten(v, leaves, new, met)) for k, v in value.items()])
+        return (kind, *[flatten(v, leaves, new, met) for v in value])
+    if met is not None and type(value) in (set, frozenset) and new(value) and all([isinstance(v, PLAIN) for v in value]):
+        return (type(value), *[flatten(v, leaves, new, met) for v in value])
     if is_record(value) and new(value):
-        return (Record, type(value), *[flatten(v, leaves, new) for v in fields_of(value)])
+        return (Record, type(value), *[flatten(v, leaves, new, met) for v in fields_of(value)])
     if isinstance(value, np.generic):
         return (type(value).__name__, Exactly(value))
     return ("object", _Same(value))
@@ -146,11 +167,21 @@ class _Same:
         return id(self.value)
 
 
-def rebuild(structure, leaves, numbers=None):
-    """The nested value of a structure, its tensors taken from the iterator ``leaves``."""
+def rebuild(structure, leaves, numbers=None, built=None):
+    """The nested value of a structure, its tensors taken from the iterator ``leaves``; ``built``: the containers so far, for
+    those that come again."""
     if structure == "*":
         return next(leaves)
     kind = structure[0]
+    if kind == "&":
+        return built[structure[1]]
+    if built is not None and not isinstance(kind, str):
+        built.append(value := _built(structure, kind, leaves, numbers, built))
+        return value
+    return _built(structure, kind, leaves, numbers, built)
+
+
+def _built(structure, kind, leaves, numbers, built):
     if kind == "#":
         return next(numbers)
     if isinstance(kind, str):
@@ -158,13 +189,13 @@ def rebuild(structure, leaves, numbers=None):
     if kind is Record:
         made = object.__new__(structure[1])
         for f, v in zip(dataclasses.fields(structure[1]), structure[2:]):
-            value = rebuild(v, leaves, numbers)
+            value = rebuild(v, leaves, numbers, built)
             if value is not MISS:
                 object.__setattr__(made, f.name, value)
         return made
     if issubclass(kind, dict):
-        return kind((k, rebuild(v, leaves, numbers)) for k, v in structure[1:])
-    parts = [rebuild(v, leaves, numbers) for v in structure[1:]]
+        return kind((k, rebuild(v, leaves, numbers, built)) for k, v in structure[1:])
+    parts = [rebuild(v, leaves, numbers, built) for v in structure[1:]]
     return kind(*parts) if hasattr(kind, "_fields") else kind(parts)
 
 

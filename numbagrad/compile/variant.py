@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import os
 import sys
@@ -12,7 +13,7 @@ import types
 import numpy as np
 
 from .. import storage
-from ..kernel import tape
+from ..kernel import jit, tape
 from ..kernel.tape import Fake
 from ..optim import optimizer as optimizers
 from ..tensor import Tensor, contiguous_strides, raw
@@ -20,17 +21,27 @@ from . import call, explain, held, late, passes
 from .backward import Backward, spent
 from .capture import CaptureError, Recorder, Refresher, recording, undo
 from .guards import Guards
-from .ir import INPUT, KEPT, OUTPUT, STATE, TEMPORARY, Host, rename
+from .ir import INPUT, KEPT, OUTPUT, STATE, TEMPORARY, Host
+from .kin import MOST, Form
 from .lines import Missed
+from .objects import HEAP
 from .observe import Again, Observer
-from .places import PLAIN, Content, Entry, Gradient, Hooks, Itself, Member, State, alike
+from .places import PLAIN, ClassEntry, Content, Entry, Gradient, Hooks, Itself, Lookup, Member, State, alike
 from .program import Program, prepare_hosts
 from .replays import plan
 from .signature import difference, signature
-from .structure import MISS, fields_of, flatten, is_record, mode_key, opened, rebuild, with_symbols
+from .structure import MISS, Met, fields_of, flatten, is_record, mode_key, opened, rebuild, with_symbols
 from .symbols import Numbers
+from .words import compare
 
 MOST_RUNS = 1000  # of one capture: each finds functions that the one before did not know
+
+
+class StepFailed(BaseException):
+    """A captured function raised ``error``; nothing of the capture is left."""
+
+    def __init__(self, error):
+        self.error = error
 
 
 LOCK = [threading.RLock()]  # captures put hooks into functions that others may come to, too: one at a time
@@ -75,6 +86,9 @@ class Variant:
             self.proven, self.unproven = True, self.unproven - moved
             if not self.unproven:
                 self.signature = None
+                self.form.guards = Guards((), self.guards)
+                self.owner.forms = [*self.owner.forms, self.form][-MOST:]
+                self.form = None
             return True
         if moved:  # followed numbers went ways that are not followed: they are fixed from now on
             self.owner.closed.update([k if k < len(numbers) else self.counters[k - len(numbers)].key for k in moved])
@@ -111,6 +125,8 @@ class Variant:
             self.dynamic, self.reached = dict(again.dynamic), set(again.reached)
         else:
             for v in self.owner.variants:
+                self.dynamic.update(v.dynamic)
+            for v in {id(v.guards.table.words): v for v in self.owner.variants}.values():
                 self._learn(v)
         self.owner.drawn.again()
         self.guessed = None
@@ -124,12 +140,17 @@ class Variant:
             except tape.Refusal as refusal:
                 self.owner.drawn.put_back()
                 raise CaptureError(_refused(refusal)) from None
+            except BaseException as error:
+                self.owner.drawn.put_back()
+                if isinstance(error, CaptureError) or not isinstance(error, Exception):
+                    raise
+                raise StepFailed(error) from None
         raise CaptureError(f"ng.compile: the compiled function goes on entering new functions after {MOST_RUNS} captures")
 
     def _learn(self, other):
         """What changed since another variant was captured will change again: tensors at such places are inputs."""
-        self.dynamic.update(other.dynamic)
-        for place, value in other.guards.pairs:
+        guards = other.guards
+        for place, value in guards.asked if compare()(guards.table.address) else guards.pairs:
             if place.__class__ is State:
                 now = place.get()
                 if not alike(now[:2], value[:2]) and alike(now[2:], value[2:]):
@@ -141,6 +162,11 @@ class Variant:
 
     def _open(self, place):
         """Let what is at a place be an input: a number, or a tensor that gathers no gradients and has no history."""
+        if place.__class__ is Lookup:  # of the class that has it
+            owner = next((c for c in place.root.__mro__ if place.name in c.__dict__), None)
+            if owner is None or not owner.__flags__ & HEAP:
+                return False
+            place = ClassEntry(owner, place.name)
         if not self._may_open(place):
             return False
         return self.dynamic.setdefault(place.key, place) is place
@@ -153,6 +179,8 @@ class Variant:
         elif isinstance(x, dict) or is_record(x):
             for y in x.values() if isinstance(x, dict) else fields_of(x):
                 self._returned(o, y)
+        elif type(x) in (set, frozenset) and all([isinstance(y, PLAIN) for y in x]):
+            return
         elif id(x) in o.inside and not isinstance(x, (type, types.FunctionType, Tensor, *PLAIN, np.generic)):
             raise tape.Refusal(f"ng.compile: the compiled function returns a {type(x).__name__} that it made, which a replay "
                                "cannot make again: return tensors, numbers, tuples, lists, dicts or dataclasses of them")
@@ -167,6 +195,8 @@ class Variant:
         """Whether the run showed more places to be inputs: those that it reads and then binds to others."""
         more = [self._open(o.reads[key][0]) for key in written if key in o.reads and isinstance(
             o.reads[key][1], (Tensor, int, float))]
+        more += [self._open(p) for p, v in o.reads.values() if p.__class__ is Lookup and isinstance(v, (int, float)) and any(
+            [(ClassEntry, id(c), p.name) in written for c in p.root.__mro__])]
         mine = {id(p.get()) for p in self.places}
         more += [self._open(p) for p, v in o.reads.values() if isinstance(v, Tensor) and id(v) in mine]
         return any(more)
@@ -196,24 +226,30 @@ class Variant:
                     for place in self.counters:
                         planted.append((place, place.get()))
                         place.put(self.numbers.input(place.get()))
+                for t in (*given[1], *every):
+                    o.keep(t)
                 o.give((args, kwargs))
                 result = o.call(self.owner.fn, args, kwargs)
                 if (left := r.settle_hooks()) is not None:
                     raise CaptureError(f"ng.compile: a hook that is registered at {left[1]} stays at a tensor of shape "
-                                       f"{list(left[0]._shape)} that was there before the call, and each call would add another; "
-                                       "remove it (handle.remove()) before the function returns, or register it outside.")
+                                       f"{list(left[0]._shape)} from before the call, and each call would add another; remove "
+                                       "it (handle.remove()) before the function returns, or register it outside.")
                 del args, kwargs
-                self.result_structure = flatten(result, outs, lambda x: not o.is_outside(x))
+                self.met = Met()
+                self.result_structure = flatten(result, outs, lambda x: not o.is_outside(x), self.met)
                 self._returned(o, result)
                 del result
                 self.numbers, self.draws = o.numbers, o.draws
                 self.decisions = [] if o.numbers is None else list(o.numbers.decisions)
-                self.effects = plan(o, outs)
+                self.effects = plan(o, outs, self.met)
+                flags = o.flagged()
+                r.renew()
                 self._differentiable(r, outs, given)
             if o.refusal is not None:
                 raise o.refusal
             written = list(o.written)
             o.undo()
+            self._flags(flags, every)
             _restore_numbers(planted)
             if not only and self._opened(o, written):
                 self.guessed = None
@@ -244,8 +280,21 @@ class Variant:
         self.first_numbers = [*self.given_numbers, *[p.get() for p in self.counters]]
         self.proven, self.unproven = False, set(range(len(self.first_numbers)))
         self.number_types = [type(v).__name__ for v in self.given_numbers] + [type(p.get()).__name__ for p in self.counters]
-        self.guards = Guards([*o.reads.values(), *o.unchanged, *self._of_tensors()])
-        self.observer = None
+        self._guarded(o, [*o.reads.values(), *o.unchanged, *self._of_tensors()])
+        self.observer, self.met = None, self.met.again
+
+    def _flags(self, flags, leaves):
+        """``requires_grad`` that the run has set, of arguments and of tensors that it reaches by name."""
+        number = {id(t): i for i, t in reversed(list(enumerate(leaves)))}
+        self.flags = [(f"a{number[id(t)]}" if id(t) in number else t, value) for t, value in flags]
+
+    def _guarded(self, o, pairs):
+        """Guard what was read; a proven variant of the same form proves this one, and what it relies on is known."""
+        self.form = form = Form(self, pairs, o.log)
+        kin = [f for f in reversed(self.owner.forms) if f.holds(form)]
+        self.guards = Guards(pairs, kin[0].guards if kin else None)
+        if self.numbers is None and any([f.proves(form) for f in kin]):
+            self.proven, self.signature, self.form = True, None, None
 
     def _guess(self, o):
         """Values of tensors are not known yet, and another guess for them must lead to the same step: run once more with it."""
@@ -280,45 +329,35 @@ class Variant:
 
     def _differentiable(self, r, outs, given):
         """Capture the backward of results that can still be differentiated."""
-        self.backward, self.spent, results = None, {}, []
-        for t in outs:
-            if isinstance(t, Tensor) and t._rg and t._node is not None and not any([t is s for s in results]):
-                results.append(t)
-        nodes = {}
-        while len(nodes) < len(results) and self.backward is None:
-            left = [t for t in results if id(t) not in nodes]
-            try:
-                self.backward = Backward(r, left, given)
-            except RuntimeError as error:  # a used graph, or a saved tensor that was written since: said to who asks
-                nodes.update(self._used_up(r, left, given) or {id(t): spent(error, [t], given) for t in left})
-        places = {id(t): n for n, t in enumerate([t for t in results if id(t) not in nodes])}
-        for k, t in enumerate(outs):
-            if id(t) in nodes:
-                self.spent[k] = nodes[id(t)]
-            elif id(t) in places:
-                self.backward.order[k] = places[id(t)]
+        every = [k for k, t in _firsts(outs) if t._rg and t._node is not None]
+        self.backward, self.spent = None, {}
+        try:
+            self._backward_of(r, every, outs, given)
+        except RuntimeError:  # a used graph, or a saved tensor that was written since: said to who asks
+            for k in every:
+                try:
+                    self._backward_of(r, [k], outs, given, False)
+                except RuntimeError as error:
+                    self.spent[k] = spent(error, outs[k], given)
+            self._backward_of(r, [k for k in every if k not in self.spent], outs, given)
 
-    @staticmethod
-    def _used_up(r, results, given):
-        """{id: node} of the results that have no backward, found one by one."""
-        found = {}
-        for t in results if len(results) > 1 else ():
-            first = len(r.calls)
-            try:
-                Backward(r, [t], given)
-            except RuntimeError as error:
-                found[id(t)] = spent(error, [t], given)
-            del r.calls[first:]
-        return found
+    def _backward_of(self, r, order, outs, given, keep=True):
+        """Capture the backward of the results ``order``; RuntimeError where their graph is used up."""
+        first, done = len(r.calls), False
+        try:
+            self.backward = Backward(r, [outs[k] for k in order], order, given) if order else None
+            done = keep
+        finally:
+            if not done:
+                del r.calls[first:]
+                self.backward = None
 
     def _finish(self, r, leaves, outs, given, swapped):
         # Graphs that are left over (create_graph) hold what they saved.
-        r.ran.clear()
         for t in outs:
             if isinstance(t, Tensor) and t._buf.__class__ is Fake:
                 t._node = None
-        parts = self.backward.parts if self.backward is not None else ()
-        prepare_hosts([*r.calls, *[c for p in parts for c in p.calls]], r.buffers)
+        prepare_hosts(r.calls, r.buffers)
         inputs, self.arguments = [], []
         for i, t in enumerate(leaves):
             b = r.buffers[id(t._buf)]
@@ -331,10 +370,13 @@ class Variant:
         written = {b for c in r.calls for b in c.writes}
         self.aliases = _aliases(leaves, written, r, swapped)
         self._keep_state(r, outs)
-        outputs, self.results = [], []
-        for t in outs:
+        outputs, self.results, first = [], [], {id(t): k for k, t in _firsts(outs)}
+        for k, t in enumerate(outs):
             if not isinstance(t, Tensor):
                 self.results.append(("number", t.name))
+                continue
+            if first[id(t)] < k:
+                self.results.append(("again", first[id(t)]))
                 continue
             b = r.buffer(t)
             if b.role == TEMPORARY:
@@ -347,17 +389,14 @@ class Variant:
         if self.numbers is not None:
             late.forget(self.numbers, outs, r.calls)
         self.eager_peak = explain.eager_peak(r.calls)
-        roots = set(outputs)
+        roots, more = set(outputs), set()
         if self.backward is not None:
-            roots.update([r.buffer(g) for g in self.backward.grads if g is not None])
-        read = self.backward.reads() if parts else set()
-        calls, alias = passes.repeated(passes.live(r.calls, roots | read), roots)
-        for p in parts:
-            for c in p.calls:
-                rename(c, alias)
+            made, more = self.backward.roots(r)
+            roots |= made
+        calls, gone = passes.repeated(passes.live(r.calls, roots | more), roots)
         self.captured, self.dropped = len(r.calls), len(r.calls) - len(calls)
         if self.backward is not None:
-            calls, later, saved = self.backward.divide(r, calls)
+            calls, saved = self.backward.divide(r, calls, gone)
             for b in saved:
                 if b.role == TEMPORARY:
                     b.role = OUTPUT
@@ -366,7 +405,7 @@ class Variant:
         calls, first, cells = late.divided(passes.live(calls, set(outputs)), self.numbers)
         self.program = Program(calls, inputs, outputs, self.owner.arena, getattr(self.owner, "__name__", "step"), first, cells)
         if self.backward is not None:
-            self.backward.build(r, later, leaves, self)
+            self.backward.build(r, leaves, self)
         self._guards(r, leaves)
         self._apart(r, leaves, written, swapped)
         self.before = [(t, grad) for t, grad, _ in r.leaves.values()]
@@ -426,7 +465,7 @@ class Variant:
             g = t._grad
             if g is not before:
                 self.gradients.append((t, g))
-                if g is not None and g._buf.__class__ is Fake:
+                if g is not None and (g._buf.__class__ is Fake or r.buffer(g).role == TEMPORARY):
                     self._real(r, g)
         for optimizer, before in r.optimizers.values():
             for p, state in optimizer.state.items():
@@ -446,7 +485,7 @@ class Variant:
         b = r.buffers[id(t._buf)]
         b.role = KEPT
         if b.array is None:
-            b.array = np.zeros(max(b.obj.size, 1), b.obj.dtype)
+            b.array = np.zeros(max(b.obj.size, 1), b.obj.dtype) if b.fake else b.obj
         t._ptr = storage.address(b.array) + (t._ptr - b.base)
         r.buffers[id(b.array)] = b
         t._buf = b.array
@@ -512,10 +551,9 @@ class Variant:
         self.written_args = [(by_version[id(v)], n) for v, n in written if id(v) in by_version]
         self.versions = [(v, n) for v, n in written if id(v) not in by_version]
         r.restore_versions()
-        calls = [*r.calls, *[c for p in (self.backward.parts if self.backward is not None else ()) for c in p.calls]]
-        touched = {b for c in calls for b in c.buffers()}
+        touched = {b for c in r.calls for b in c.buffers()}
         self.keep = [b.obj for b in touched if b.role == STATE and id(b.obj) not in mine]
-        hosts = {b for c in calls if isinstance(c, Host) for b in c.buffers()}
+        hosts = {b for c in r.calls if isinstance(c, Host) for b in c.buffers()}
         for b in r.buffers.values():
             if id(b.obj) in mine and b not in hosts:  # gradients are not held
                 b.obj = tape.Fake(b.base, b.obj.size, b.obj.dtype)
@@ -540,8 +578,7 @@ class Variant:
 
     def _apart(self, r, leaves, written, swapped):
         """Arguments must not lie in memory that the function reaches by name where one of the two is written."""
-        calls = [*r.calls, *[c for p in (self.backward.parts if self.backward is not None else ()) for c in p.calls]]
-        touched = {b for c in calls for b in c.buffers()}
+        touched = {b for c in r.calls for b in c.buffers()}
         found = [(id(b.array) if b.role == KEPT else id(b.obj), b in written) for b in touched
                  if b.role == STATE or b.role == KEPT and b.array is not None]
         changed, every = frozenset([i for i, w in found if w]), frozenset([i for i, _ in found])
@@ -561,6 +598,16 @@ class Variant:
         call.build(self)
         self.guards.watch(held.watch(self))
         return self
+
+    @functools.cached_property
+    def nbytes(self):
+        """About how much memory it takes."""
+        return 4096 * self.program.count + sum([b.array.nbytes for b in self.kept])
+
+    @functools.cached_property
+    def ready(self):
+        """The guards alone: None, or MISS."""
+        return jit.define_again(self.probe, "call", self.env)
 
     def renewed(self, before, now):
         """Kept memory was replaced."""
@@ -651,6 +698,15 @@ def shared(leaves):
     """Which arguments lie in the memory of which earlier ones."""
     first = {}
     return tuple([first.setdefault(id(t._buf), i) for i, t in enumerate(leaves)])
+
+
+def _firsts(outs):
+    """(place, tensor) of the tensors among results, each once."""
+    found = {}
+    for k, t in enumerate(outs):
+        if isinstance(t, Tensor):
+            found.setdefault(id(t), (k, t))
+    return list(found.values())
 
 
 def _as_leaves(leaves, args, kwargs, structure, numbers):

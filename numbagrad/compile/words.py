@@ -86,8 +86,8 @@ class Table:
         self.header = np.zeros(4, np.int64)
         self.address = self.header.ctypes.data
 
-    def fill(self, pairs, rows=()):
-        self.words = np.array([w for pair in dict.fromkeys(pairs) for w in pair], np.int64)
+    def fill(self, words, rows=()):
+        self.words = words
         self.rows = np.array(rows, np.int64).reshape(-1)
         self.header[:] = self.words.ctypes.data, len(self.words) // 2, self.rows.ctypes.data, len(self.rows) // 6
 

@@ -415,16 +415,39 @@ def _times(g, d):
 
 def substitute(outputs, table):
     """The outputs with every expression that is a key of ``table`` replaced by its value."""
+    outputs = tuple(outputs)
+    return _remembered((tuple(map(id, outputs)), *[(id(a), id(b)) for a, b in table.items()]), _substituted, outputs, table)
+
+
+_results: dict = {}  # ids of expressions -> (what was made of them, the expressions, which live as long)
+MOST = 4096
+
+
+def _remembered(key, make, outputs, table=None):
+    found = _results.get(key)
+    if found is None:
+        if len(_results) >= MOST:
+            _results.clear()
+        found = _results[key] = make(outputs, table), outputs, table and tuple(table.items())
+    return found[0]
+
+
+def _substituted(outputs, table):
     new = dict(table)
-    for e in topological(list(outputs)):
+    for e in topological(outputs):
         if e not in new:
             new[e] = apply(e.op, *[new[a] for a in e.args]) if e.args else e
-    return tuple(new[o] for o in outputs)
+    return tuple([new[o] for o in outputs])
 
 
 def variables(outputs):
     """Names of the variables that the outputs depend on, in order of first use."""
-    return [e.value for e in topological([o for o in outputs if o is not None]) if e.op == "var"]
+    outputs = tuple(outputs)
+    return list(_remembered(tuple(map(id, outputs)), _variables, outputs))
+
+
+def _variables(outputs, _):
+    return tuple([e.value for e in topological([o for o in outputs if o is not None]) if e.op == "var"])
 
 
 def evaluate(outputs, values, functions):

@@ -176,14 +176,37 @@ _counter = iter(range(1 << 60))
 
 def define(source, name, env):
     """Execute generated source so that tracebacks and inspection can show its lines."""
-    filename = f"<numbagrad kernel {name} {next(_counter)}>"
-    linecache.cache[filename] = (len(source), None, source.splitlines(True), filename)
-    env.setdefault("__name__", "numbagrad.generated")
-    exec(compile(source, filename, "exec"), env)
-    fn = env[name]
-    fn.__source__ = source
+    code, filename = _code(source, name)
+    fn = _executed(code, name, env, source)
     weakref.finalize(fn, linecache.cache.pop, filename, None)
     return fn
+
+
+def _code(source, name):
+    filename = f"<numbagrad kernel {name} {next(_counter)}>"
+    linecache.cache[filename] = (len(source), None, source.splitlines(True), filename)
+    return compile(source, filename, "exec"), filename
+
+
+def _executed(code, name, env, source):
+    env.setdefault("__name__", "numbagrad.generated")
+    exec(code, env)
+    fn = env[name]
+    fn.__source__ = source
+    return fn
+
+
+_codes: dict = {}  # source -> (code, file name): the last ones that were shared
+SHARED = 256
+
+
+def define_again(source, name, env):
+    """``define`` for text that is likely to come again with other objects in ``env``: it is compiled once."""
+    found = _codes.pop(source, None) or _code(source, name)
+    _codes[source] = found  # (the newest comes last)
+    if len(_codes) > SHARED:
+        linecache.cache.pop(_codes.pop(next(iter(_codes)))[1], None)
+    return _executed(found[0], name, env, source)
 
 
 @guarded

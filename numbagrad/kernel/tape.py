@@ -139,8 +139,7 @@ def constant(fn):
                 with recorder.pause():
                     out = fn(*args, **kwargs)
                 if hasattr(out, "_buf"):
-                    recorder.constants[id(out._buf)] = out._buf
-                    recorder.buffer(out)  # kernels of rules may be given its address
+                    recorder.constant(out, args)
                 return out
         return fn(*args, **kwargs)
     return call

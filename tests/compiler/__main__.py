@@ -10,12 +10,12 @@ from watched import Child
 SECONDS = 240  # without a word
 
 
-def findings(seed, first, last, small=True, counts=None):
+def findings(seed, first, last, small=True, counts=None, timed=False):
     """(number, kind, what, text) of everything found among the programs ``first`` to ``last``."""
     counts = collections.Counter() if counts is None else counts
     at, text = first, ""
     while at < last:
-        child = Child("compiler.child", (seed, at, last, int(small)),
+        child = Child("compiler.child", (seed, at, last, int(small), int(timed)),
                       {"OMP_NUM_THREADS": "1", "NUMBAGRAD_NUM_THREADS": "1"}, SECONDS)
         pending = None
         try:
@@ -56,12 +56,13 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--first", type=int, default=0, help="number of the first program")
     parser.add_argument("--only", type=int, help="run this program alone")
+    parser.add_argument("--timed", action="store_true", help="steps that are slower compiled than eager are findings, too")
     parser.add_argument("--whole", action="store_true", help="print findings as they are, not made smaller")
     given = parser.parse_args()
     first = given.first if given.only is None else given.only
     last = first + (given.programs if given.only is None else 1)
     counts, kinds = collections.Counter(), collections.Counter()
-    for number, kind, what, text in findings(given.seed, first, last, not given.whole, counts):
+    for number, kind, what, text in findings(given.seed, first, last, not given.whole, counts, given.timed):
         kinds[kind] += 1
         own = text.partition("\n_made")[0].partition("checkpoint import checkpoint\n")[2]
         shown = own + "...\n" + text[text.index("def program"):]

@@ -1,6 +1,7 @@
 """Runs drawn programs and says so as JSON: ["start", number, text], ["fine", calls, refusals], ["found", kind, ...]."""
 
 import faulthandler
+import gc
 import json
 import sys
 import tempfile
@@ -11,14 +12,17 @@ from .judge import judged
 from .shrink import shrunk
 
 
-def main(seed, first, last, small):
+def main(seed, first, last, small, timed):
     faulthandler.enable()
     with tempfile.TemporaryDirectory() as folder:
         for number in range(first, last):
             program = drawn(seed, number)
             text = program.text()
             say("start", number, text)
-            kind, found = judged(text, Path(folder, f"case{number}.py"), f"case{number}")
+            if number % 10 == 9:  # collections take longer the more modules of the libraries there are
+                gc.collect()
+                gc.freeze()
+            kind, found = judged(text, Path(folder, f"case{number}.py"), f"case{number}", timed)
             if kind == "fine":
                 say("fine", *found)
             elif kind == "invalid":
@@ -26,7 +30,7 @@ def main(seed, first, last, small):
             else:
                 say("found", kind, found, text)
                 if small:
-                    say("small", *shrunk(program, kind, found, Path(folder)))
+                    say("small", *shrunk(program, kind, found, Path(folder), timed))
     say("done")
 
 

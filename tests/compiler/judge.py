@@ -5,13 +5,13 @@ from __future__ import annotations
 import collections
 import dataclasses
 import enum
-import gc
 import importlib.util
 import inspect
 import itertools
 import random
 import re
 import sys
+import time
 import types
 import warnings
 
@@ -22,7 +22,8 @@ from numbagrad.compile import CaptureError
 
 SIMPLE = (int, float, complex, bool, str, bytes, type(None), slice, range, enum.Enum, np.generic, type(ng.float32))
 SKIPPED = ("_compiled_methods", "__weakref__", "__dict__", "_numbagrad", "__module__", "__doc__", "__firstlineno__")
-RELATIVE, ABSOLUTE = 1e-3, 1e-5
+RELATIVE = {"f": 1e-5, "d": 1e-9}  # of the largest element: sums are taken in another order
+SLOWER, LEAST = 1.3, 3e-6  # a compiled call that takes so many times what an eager one does, and so many seconds more, is slow
 
 
 class View:
@@ -30,6 +31,7 @@ class View:
 
     def __init__(self, names, graphs):
         self.lines, self.seen, self.held, self.graphs, self.tops, self.leaves = [], {}, [], graphs, [], []
+        self.memory = {}  # id of memory -> (path of the first tensor in it, its address)
         for name in sorted(names):
             self.look(name, names[name])
         for path, t in self.tops[-2:]:
@@ -52,8 +54,6 @@ class View:
         if isinstance(x, SIMPLE):
             return self.add(path, type(x).__name__, repr(x))
         if id(x) in self.seen:
-            if isinstance(x, ng.Tensor) and path.startswith("results"):
-                return self.tensor(path, x)
             return self.add(path, "same", self.seen[id(x)])
         self.seen[id(x)] = path
         self.held.append(x)
@@ -71,7 +71,7 @@ class View:
         elif isinstance(x, np.random.Generator):
             self.add(path, "state", repr(x.bit_generator.state))
         elif isinstance(x, ng.Generator):
-            self.add(path, "state", x.get_state().tolist())
+            self.add(path, "state", x.get_state().numpy().tobytes())
         elif isinstance(x, (itertools.count, type(iter([])))):
             self.add(path, "state", repr(x.__reduce__()[1:]))
         elif isinstance(x, type):
@@ -101,8 +101,9 @@ class View:
                 self.look(f"{path}[{i}]", v)
 
     def tensor(self, path, t):
-        graph = (t.requires_grad, t.is_leaf) if t.is_leaf and t.requires_grad or self.graphs else ()
-        self.add(path, "tensor", (type(t).__name__, str(t.dtype), tuple(t.shape), *graph))
+        self.add(path, "tensor", (type(t).__name__, str(t.dtype), tuple(t.shape), t.stride(), t.requires_grad, t.is_leaf))
+        first, at = self.memory.setdefault(id(t._buf), (path, t._ptr))
+        self.add(path, "memory", (first, t._ptr - at))
         if self.graphs and t.requires_grad and not t.is_leaf:
             self.tops.append((path, t))
         elif t.requires_grad:
@@ -119,21 +120,22 @@ def _slots(cls):
 
 
 def differs(a, b):
-    """The first difference of two views in words, or None."""
+    """(path, first difference of two views in words), or None."""
     for one, two in itertools.zip_longest(a.lines, b.lines):
         if one is None or two is None or one[:2] != two[:2]:
-            return f"{one} became {two}"
+            return None, f"{one} became {two}"
         x, y = one[2], two[2]
         if one[1] == "numbers":
             if x.dtype.kind in "fc" and x.size and np.isfinite(x).any():
-                scale = np.abs(x[np.isfinite(x)]).max()
-                same = np.allclose(x, y, RELATIVE, ABSOLUTE + RELATIVE * scale, equal_nan=True)
+                relative = RELATIVE["d" if x.itemsize // (1 + (x.dtype.kind == "c")) == 8 else "f"]
+                same = x.dtype == y.dtype and np.allclose(
+                    x, y, 0, relative * (1e-3 + np.abs(x[np.isfinite(x)]).max()), equal_nan=True)
             else:
                 same = np.array_equal(x, y, equal_nan=x.dtype.kind in "fc")
         else:
             same = x == y
         if not same:
-            return f"{one[0]}: {one[1]} {x} became {y}"
+            return one[1], f"{one[0]}: {one[1]} {x} became {y}"
     return None
 
 
@@ -148,6 +150,7 @@ class See:
         self.module, self.eager, self.views, self.kept, self.refusals = module, eager, [], [], []
         self.graphs = not re.search(r"backward\(\)|grad\(|checkpoint\(",
                 inspect.getsource(module.program))  # still whole after the step
+        self.last = None
 
     def compiled(self, f):
         self.f = f
@@ -157,17 +160,16 @@ class See:
         own = {n: v for n, v in vars(self.module).items() if not n.startswith("_") and n not in self.module.BEFORE}
         names = {**own, **{f"local {n}": v for n, v in names.items() if n not in ("see", "step", "call")},
                 "results": self.kept}
-        names["state"] = (random.getstate()[1], np.random.get_state()[1].tolist(), ng.get_rng_state().tolist(),
-            ng.is_grad_enabled(), str(ng.get_default_dtype()))
+        names["state"] = (hash(random.getstate()), np.random.get_state()[1].tobytes(), np.random.get_state()[2],
+            ng.get_rng_state().numpy().tobytes(), ng.is_grad_enabled(), str(ng.get_default_dtype()))
         return View(names, self.graphs)
 
     def __call__(self, call, names, **given):
-        names = {**names, "given": given}
+        names, i, self.last = {**names, "given": given}, len(self.views), (call, given)
         if self.eager is None:
             self.kept.append(result := self.outcome(call, given))
             self.views.append((self.view(names), result))
         else:
-            i = len(self.views)
             if i >= len(self.eager.views):
                 raise Found(i, "the compiled program goes on where the eager one ended")
             before = self.view(names)
@@ -178,14 +180,13 @@ class See:
                 result = self.outcome(self.f, given)
             self.kept.append(result)
             view, expected = self.eager.views[i]
-            failed, fails = isinstance(result, Failed), isinstance(expected, Failed)
-            if failed and fails and result.kind == expected.kind:
-                raise Stop
-            if failed or fails:
-                raise Found(i, f"eager {expected}, compiled {result}" if failed else f"eager {expected}, compiled none")
-            text = differs(view, self.view(names))
-            if text is not None:
-                raise Found(i, text)
+            if str(result) != str(expected) and Failed in (type(result), type(expected)):
+                raise Found(i, f"eager {expected}, compiled {result}" if isinstance(result, Failed) else
+                            f"eager {expected}, compiled none")
+            different = differs(view, self.view(names))
+            if different is not None:
+                raise Found(i, different[1] + (f" (after {result})" if isinstance(result, Failed) else ""),
+                            different[0] == "numbers")
             self.views.append(None)
         if isinstance(result, Failed):
             raise Stop
@@ -196,17 +197,35 @@ class See:
         except CaptureError:
             raise
         except Exception as e:
-            return Failed(type(e).__name__, str(e))
+            return Failed(type(e).__name__, re.sub(r"0x[0-9a-f]+", "0x", str(e)))
 
     def refused(self, i, e, before, names):
         self.refusals.append(str(e))
         if not re.search(r"\.py:\d+", str(e)):
             raise Found(i, f"a refusal without a line: {e}")
-        if "next(" in inspect.getsource(self.f):  # an iterator does not take an item back
-            raise Stop
-        text = differs(before, self.view(names))
-        if text is not None:
-            raise Found(i, f"not as before after {e}: {text}")
+        different = differs(before, self.view(names))
+        if different is not None:
+            raise Found(i, f"not as before after {e}: {different[1]}")
+
+    def seconds(self):
+        """What further calls like the last one take, or None where they raise."""
+        call, given = self.last
+        ng.set_grad_enabled(self.modes[0])
+        ng.set_default_dtype(self.modes[1])
+        found = []
+        try:
+            for _ in range(3):
+                call(**given)
+            for _ in range(8):
+                start = time.perf_counter()
+                call(**given)
+                found.append(time.perf_counter() - start)
+        except Exception:
+            return None
+        finally:
+            ng.set_grad_enabled(True)
+            ng.set_default_dtype(ng.float32)
+        return sorted(found)[1]
 
 
 @dataclasses.dataclass
@@ -218,10 +237,10 @@ class Failed:
 
 
 class Found(Exception):
-    """A difference in call ``at``."""
+    """A difference in call ``at``; ``numbers``: in numbers alone."""
 
-    def __init__(self, at, text):
-        self.at, self.text = at, text
+    def __init__(self, at, text, numbers=False):
+        self.at, self.text, self.numbers = at, text, numbers
 
 
 def loaded(path, name):
@@ -246,7 +265,8 @@ def played(path, name, eager=None):
         try:
             module.program(see)
         except Stop:
-            pass
+            see.last = None
+        see.modes = ng.is_grad_enabled(), ng.get_default_dtype()
     finally:
         sys.modules.pop(name, None)
         ng.set_default_dtype(ng.float32)
@@ -259,22 +279,58 @@ BEFORE = frozenset("collections contextlib copy dataclasses enum functools itert
                    "BEFORE".split())
 
 
-def judged(text, path, name):
-    """(kind, text) of what is wrong with a program, or ("fine", refusals), or ("invalid", error of the program)."""
+def judged(text, path, name, timed=False):
+    """(kind, text) of what is wrong with a program, or ("fine", (calls, refusals, ratio of times)), or ("invalid", error of the
+    program).
+
+    What differs in numbers alone is looked at again in float64, where another order of sums makes no difference."""
+    found = _judged(text, path, name, timed)
+    if found[0] == "numbers":
+        again = _judged(_doubled(text), path.with_name(f"{name}_double.py"), f"{name}_double", False)
+        if again[0] in ("fine", "invalid"):
+            return "fine", (0, [], None)
+        return ("wrong", f"in float64, too: {again[1]}") if again[0] == "numbers" else again
+    return found
+
+
+def _doubled(text):
+    """A program in float64."""
+    return re.sub(r"float\(\)", "double()", re.sub(r"\bfloat32\b", "float64", text)).replace(
+        "\n_made", "\nng.set_default_dtype(ng.float64)\n_made")
+
+
+def _judged(text, path, name, timed):
     path.write_text(text)
     warnings.simplefilter("ignore")
+    warnings.filterwarnings("error", ".*please report this")
     try:
         eager = played(path, name)
     except Exception as e:
         return "invalid", f"{type(e).__name__}: {e}"
     try:
         compiled = played(path, name, eager)
+        ratio = _ratio(eager, compiled) if timed else None
     except Found as e:
         kind = "refusal" if "refusal without" in e.text or "not as before" in e.text else (
-            "error" if "compiled Failed" in e.text else "wrong")
+            "error" if "compiled Failed" in e.text else "numbers" if e.numbers else "wrong")
         return kind, f"call {e.at}: {e.text}"
     except Exception as e:
         return "outside", f"{type(e).__name__}: {e}"
-    finally:
-        gc.collect()
-    return "fine", (len(eager.views), compiled.refusals)
+    if ratio is not None and ratio[0] > SLOWER * ratio[1] + LEAST:
+        return "slow", "compiled {:.1f} us, eager {:.1f} us".format(*[t * 1e6 for t in ratio])
+    return "fine", (len(eager.views), compiled.refusals, ratio)
+
+
+def _ratio(eager, compiled):
+    """(seconds of a compiled call, of an eager one) after the program; None where there are none."""
+    if eager.last is None or compiled.refusals:
+        return None
+    found = None
+    for _ in range(3):  # other work on the machine slows either
+        times = compiled.seconds(), eager.seconds()
+        if None in times:
+            return None
+        found = times if found is None else tuple(map(min, found, times))
+        if found[0] <= SLOWER * found[1] + LEAST:
+            break
+    return found

@@ -417,5 +417,8 @@ class Sq@(ng.autograd.Function):
                      "v = h.clone()\nu = v[:, :2]\nu.add_(1)\nh = v", "out.append(x)", "out.append(h)", "out.append(h.t())",
                      "out.append(h[0])", "out.append(s)", "out.append(h.sum())",
                      "out.append({'s': s, 'h': h})", "out.append((k, [s]))", "out.append(h.shape)", "out.append(None)",
-                     "x.copy_(h.detach())"]),
+                     "x.copy_(h.detach())", "c = ng.tensor([1.0, 2.0, 3.0, 4.0])\nc.add_(h.detach().mean(0))\nh = h + c",
+                     "c = ng.tensor([1.0, $, 3.0, 4.0])\nc[0] = s\nc *= 2\nout.append(c)", "x.requires_grad_()",
+                     "c = ng.zeros(4)\nc += k\nout.append((c, c))", "x.unsqueeze_(0)\nx.squeeze_(0)",
+                     "h = h + ng.tensor(1.5).mul_(2).item()"]),
 }

@@ -12,7 +12,7 @@ from .judge import judged
 _count = itertools.count()
 
 
-def shrunk(program, kind, found, folder):
+def shrunk(program, kind, found, folder, timed=False):
     """(kind, text of the finding, text) of a program without the parts that the finding does not need."""
     best = kind, found, program.text()
     going, end = True, time.monotonic() + 12
@@ -23,7 +23,7 @@ def shrunk(program, kind, found, folder):
                 return best
             name = f"small{next(_count)}"
             text = smaller.text()
-            now, what = judged(text, folder / f"{name}.py", name)
+            now, what = judged(text, folder / f"{name}.py", name, timed)
             if now == kind:
                 program, best, going = smaller, (kind, what, text), True
                 break

@@ -291,6 +291,8 @@ KNOWN = (
           "instance_norm"), "PyTorch does not look at the dtype of empty inputs", EMPTY),
     Known("refused", r"linalg\.(cond|svd): ", ("cond", "svd"), "PyTorch does not look at empty matrices", EMPTY),
     Known("refused", "Dimension out of range", ("cummin", "cummax"), "PyTorch does not look at dim for empty inputs", EMPTY),
+    Known("refused", "result type Complex.* can't be cast to the desired output type", ("mean", "logsumexp"),
+          "PyTorch writes the real part of a complex result into a real out=", "complex"),
     Known("refused", "can't be cast to the desired output type", ("hinge_embedding_loss",),
           "PyTorch mixes floating-point margins with integers", r"u?int\d"),
     Known("refused", "there is no complex32", ("view_as_complex",), "there is no complex32"),

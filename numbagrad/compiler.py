@@ -1,0 +1,33 @@
+"""``ng.compiler``: what to tell ``ng.compile`` about functions, with the names of ``torch.compiler``."""
+
+from __future__ import annotations
+
+from .compile import pure
+from .kernel import tape
+
+__all__ = ["allow_in_graph", "assume_constant_result", "is_compiling"]
+
+
+def assume_constant_result(fn):
+    """Mark a function, of Python or C, as one whose result depends on its arguments alone, and return it.
+
+    A compiled step then calls it once, when it is captured, without looking into it, and takes its result for the same in
+    every call in which the numbers and objects among its arguments are the same."""
+    if not callable(fn):
+        raise TypeError(f"assume_constant_result() expects a function, not {type(fn).__name__}")
+    pure.MARKED[id(fn)] = fn
+    return fn
+
+
+def allow_in_graph(fn):
+    """Mark a function, or a list of them, as ``assume_constant_result`` does: what it launches is part of the step."""
+    if isinstance(fn, (list, tuple)):
+        return [allow_in_graph(f) for f in fn]
+    if not callable(fn):
+        raise AssertionError("allow_in_graph expects a callable")
+    return assume_constant_result(fn)
+
+
+def is_compiling():
+    """Whether the calling thread captures a step."""
+    return bool(tape.TAPE) and tape.active() is not None
