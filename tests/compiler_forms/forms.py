@@ -125,7 +125,7 @@ def interleaved(s):
               f"def step({', '.join(s.names)}):", f"    first = compiled({', '.join(s.names)})",
               *[f"    z{i} = ({n}.detach() * 0.9375).requires_grad_()" for i, n in enumerate(s.names) if i in s.grads],
               f"    second = compiled({', '.join(f'z{i}' if i in s.grads else n for i, n in enumerate(s.names))})",
-              "    return first, second", "step.compiled = compiled"]
+              "    return first, second", "step.inner = compiled"]
     return Program(s.names, None, three(s, grad=True), before, build="step", after=grad_of(leaves(s), s.loss("r[0]")))
 
 
@@ -157,8 +157,8 @@ def accumulated(s):
 
 @form
 def hooked(s):
-    """A hook on the result changes the gradient."""
-    if not s.grads or not s.single:
+    """A hook on the result changes the gradient (one that is the argument itself would keep it: refused)."""
+    if not s.grads or not s.single or s.outs[0][1].is_leaf:
         return None
     body = [f"y = {s.call()}", "y.register_hook(lambda g: g * 2 + 1)", f"({s.loss()}).backward()", "return y.detach()"]
     return Program(s.names, body, three(s, grad=True))
@@ -537,7 +537,7 @@ def rebound(s):
     before += ["def run():", f"    y = {s.call(names)}", "    return y",
                "compiled = compile(run)",
                f"def step({', '.join(s.names)}):", *(f"    self.{n} = {n}" for n in s.names), "    return compiled()",
-               "step.compiled = compiled"]
+               "step.inner = compiled"]
     return Program(s.names, None, three(s, grad=True), before, build="step",
                    after=grad_of(leaves(s), s.loss("r")) if s.grads else "", variants=9 if s.grads else 2)
 
