@@ -44,6 +44,21 @@ def tensor_function(prim):
     return f
 
 
+def rule_function(g):
+    """``tensor_function`` for a gradient rule: a choice between two numbers has the dtype of ``g``, not the default one."""
+    def function(prim):
+        f = tensor_function(prim)
+        if prim != "where":
+            return f
+
+        def choose(condition, a, b):
+            if isinstance(condition, Tensor) and not isinstance(a, Tensor) and not isinstance(b, Tensor):
+                a = g.detach().new_full((), a)
+            return f(condition, a, b)
+        return choose
+    return function
+
+
 def _numbers_too(prim, op):
     """Like the op, but plain numbers on both sides stay numbers."""
     from .kernel import expr

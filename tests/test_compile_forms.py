@@ -207,3 +207,135 @@ def test_calls_of_other_forms_find_their_variants():
         f()
     with pytest.raises(TypeError):
         f(x, z=1)
+
+
+def test_results_that_are_not_differentiated_have_no_part():
+    """Not even zeros, which an infinite derivative would turn into NaN, and None where there is no path."""
+    def f(x, w):
+        return x * 2, x.sqrt(), x * w
+    step = ng.compile(f)
+    for k in range(3):
+        x, w = ng.full((3,), 0.0 + k, requires_grad=True), ng.ones(3, requires_grad=True)
+        for pick in (lambda r: r[0].sum(), lambda r: (r[0] * r[2]).sum(), lambda r: r[2].exp().sum() + r[0].sum(),
+                     lambda r: sum(t.sum() for t in r)):
+            wanted = ng.autograd.grad(pick(f(x, w)), [x, w], allow_unused=True)
+            found = ng.autograd.grad(pick(step(x, w)), [x, w], allow_unused=True)
+            assert [g is None for g in found] == [g is None for g in wanted]
+            for a, b in zip(found, wanted):
+                assert a is None or np.allclose(a.numpy(), b.numpy(), 1e-6, 1e-6, equal_nan=True)
+    x, w = ng.zeros(3, requires_grad=True), ng.ones(3, requires_grad=True)
+    step(x, w)[0].sum().backward()
+    assert x.grad.tolist() == [2.0] * 3 and w.grad is None
+
+
+def test_results_whose_graph_is_used_up():
+    """They require gradients as in eager code, and using them again is the same error; a graph that was kept goes on."""
+    def step(x, w):
+        y = (x * w).tanh()
+        z = (x * w).exp()
+        loss = (y * y).sum()
+        loss.backward(retain_graph=True)
+        z.sum().backward()
+        return loss, z, x * 2, loss
+    compiled = ng.compile(step)
+    for _ in range(3):
+        found = []
+        for f in (step, compiled):
+            x, w = ng.arange(3.0).requires_grad_(), ng.full((3,), 0.5, requires_grad=True)
+            loss, z, double, again = f(x, w)
+            assert loss.requires_grad and z.requires_grad and double.requires_grad
+            with pytest.raises(RuntimeError, match="backward through the graph a second time"):
+                z.sum().backward()
+            for t in (x, w):
+                with pytest.raises(RuntimeError, match="backward through the graph a second time"):
+                    ng.autograd.grad(z.sum(), t, allow_unused=True)
+            x.grad = w.grad = None
+            (loss + double.sum() + again).backward()
+            found.append([x.grad.numpy(), w.grad.numpy()])
+        assert_same(found[1], found[0])
+
+
+def test_results_are_differentiated_one_after_the_other():
+    """What one of them used up, and what was changed since, matters for those alone that need it."""
+    v, w = ng.full((3,), 0.5, requires_grad=True), ng.full((3,), 2.0, requires_grad=True)
+
+    def f(x):
+        h = (x * v).tanh()
+        return h * v, x * w, h.exp()
+    step = ng.compile(f)
+    for _ in range(3):
+        found = []
+        for g in (f, step):
+            first, second, third = g(ng.arange(3.0))
+            first.sum().backward()
+            with ng.no_grad():
+                v.mul_(1.0)  # another version
+            second.sum().backward()
+            for used in (first, second, third):
+                with pytest.raises(RuntimeError, match="a second time"):
+                    used.sum().backward()
+            found.append([t.grad.numpy().copy() for t in (v, w)])
+            v.grad = w.grad = None
+            first, _, third = g(ng.arange(3.0))
+            third.sum().backward(retain_graph=True)
+            first.sum().backward(retain_graph=True)
+            with ng.no_grad():
+                v.mul_(1.0)
+            with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+                first.sum().backward()
+            v.grad = None
+        assert_same(found[1], found[0])
+
+
+def test_gradients_from_outside_keep_their_strides():
+    def f(x):
+        return x.transpose(0, 2) * 2
+    step, x = ng.compile(f), ng.randn(2, 3, 4, requires_grad=True)
+    for w in (ng.randn(4, 3, 2), ng.randn(4, 3, 2), ng.ones(4, 3, 2)):
+        a, = ng.autograd.grad((f(x) * w).sum(), x)
+        b, = ng.autograd.grad((step(x) * w).sum(), x)
+        assert ng.equal(a, b) and a.stride() == b.stride() == (1, 2, 6)
+
+
+@pytest.mark.parametrize("op", ["argmin", "argmax", "median", "mode"])
+def test_kernels_that_a_function_runs_itself_on_a_tensor_it_reaches_by_name(op):
+    class Box:
+        pass
+    box = Box()
+
+    def run():
+        return getattr(ng, op)(box.x)
+    step = ng.compile(run)
+    for k in range(4):
+        box.x = ng.from_numpy(np.random.default_rng(k).integers(0, 9, 7))
+        a, b = step(), run()
+        assert ng.equal(*[r[0] if isinstance(r, tuple) else r for r in (a, b)])
+
+
+def test_a_tensor_found_at_a_place_comes_out_as_itself():
+    class Box:
+        x = last = None
+    box = Box()
+
+    def run():
+        box.last = box.x
+        return box.x, box.x.real, box.x.view(3, 1), box.x * 2
+    step = ng.compile(run)
+    for k in range(4):
+        box.x = x = ng.full((3,), float(k))
+        same, real, view, new = step()
+        assert same is real is box.last is x and view.data_ptr() == x.data_ptr() and new.tolist() == [2.0 * k] * 3
+
+
+@pytest.mark.parametrize("dtype", [ng.float16, ng.bfloat16, ng.float64])
+def test_choices_between_numbers_in_gradients_keep_the_dtype(dtype):
+    def f(x, t):
+        return ng.autograd.grad(F.kl_div(x, t, reduction="batchmean"), [x, t], create_graph=True)
+    step = ng.compile(f)
+    for g in (f, step, step):
+        x = ng.tensor([[0.5, 0.25]], dtype=dtype, requires_grad=True)
+        t = ng.tensor([[0.0, 2.0]], dtype=dtype, requires_grad=True)
+        found = g(x, t)
+        assert [r.dtype for r in found] == [dtype] * 2
+        assert [r.tolist() for r in found] == [[[0.0, -2.0]], [[pytest.approx(float("nan"), nan_ok=True),
+                                                                 pytest.approx(np.log(2) + 0.75, rel=1e-2)]]]

@@ -403,3 +403,32 @@ def test_random_draws_differ_from_call_to_call():
         want = (x + ng.randn(3), ng.rand(2), ng.randint(0, 9, (4,)), F.dropout(x, 0.5), ng.randperm(5))
         for a, b in zip(row, want):
             assert ng.equal(a, b)
+
+
+def test_hooks_that_stay_at_a_tensor_from_before():
+    """Each eager call adds another, a replay would not; one that is removed again is no effect."""
+    p, seen = ng.ones(2, requires_grad=True), []
+
+    def lasting(x):
+        x.register_hook(lambda g: g * 2)
+        (x * 3).sum().backward()
+        return x.detach() * 2
+
+    def removed(x):
+        handle = x.register_hook(lambda g: g * 2)
+        (x * 3).sum().backward()
+        handle.remove()
+    p.register_hook(lambda g: seen.append(g.tolist()))
+    for step in (ng.compile(lasting), ng.compile(lambda: lasting(p))):
+        x = [] if step.fn is not lasting else [ng.ones(2, requires_grad=True)]
+        for _ in range(2):
+            with pytest.raises(CaptureError, match=r"a hook that is registered at .*test_compile_refusals\.py:\d+"):
+                step(*x)
+        assert p.grad is None and all(t.grad is None for t in x)
+    step = ng.compile(removed)
+    for _ in range(3):
+        x = ng.ones(2, requires_grad=True)
+        step(x)
+        assert x.grad.tolist() == [6.0, 6.0]
+    (p * 3).sum().backward()
+    assert seen[-1] == [3.0, 3.0] == p.grad.tolist()

@@ -14,6 +14,7 @@ from collections import OrderedDict
 from typing import NamedTuple
 
 from .. import modes
+from ..kernel.tape import TAPE, hooked
 
 # Counts down: the newest node has the smallest number, which is the order in which a min-heap must release them.
 sequence = itertools.count(0, -1).__next__
@@ -236,6 +237,8 @@ def hooks_on_output(node, index):
 
 def hooks_on_leaf(tensor, which):
     """A table of hooks of a leaf: "hooks", "acc_prehooks", "post_acc" or "acc_hooks"."""
+    if TAPE:
+        hooked(tensor)
     return extra(tensor).setdefault(which, OrderedDict())
 
 

@@ -13,9 +13,10 @@ import numpy as np
 from .. import storage
 from ..autograd import engine, graph
 from ..autograd.graph import Node
-from ..copying import contiguous_copy
+from ..copying import contiguous_copy, copy_into
 from ..kernel.tape import Fake
 from ..op.direct import make_zero
+from ..overlap import is_dense
 from ..tensor import make, raw
 from . import passes
 from .capture import recording
@@ -49,7 +50,9 @@ class CompiledBackward(Node):
         self.ctx[4] = last = [k for k, x in enumerate(g) if x is not None]
         if not used.isdisjoint(last):
             graph.freed()
-        for ver, count, shape, kind in versions:
+        whole = len(last) == plan.results or len(plan.relied) == 1
+        for i in plan.relied[0] if whole else set().union(*[plan.relied[1 + k] for k in last]):
+            ver, count, shape, kind = versions[i]
             if ver[0] != count:
                 graph.modified(self, shape, kind, ver, count, "a tensor of the compiled function", False)
         return plan.run(memory, g, last)
@@ -69,15 +72,19 @@ class SpentBackward(Node):
         raise kind(*args)
 
 
-def spent(error, t, given):
-    """The node of all results, of whatever call, that stand for ``t``, whose differentiation is this error; from it the leaves
-    are reached that are not among the arguments (``given``) of a call."""
-    node = object.__new__(SpentBackward)
-    node.next = tuple([leaf for leaf in _leaves_of([graph.edge(t)]) if id(leaf) not in given
-                       and leaf._buf.__class__ is not Fake])
-    node.saved, node.seq, node.hooks = (), graph.sequence(), None
-    node.ctx = type(error), error.args
-    return node
+def spent(error, result, given):
+    """What stands for the graph of a result whose differentiation is this error: a node, or a function of the arguments that
+    makes one where their gradients could be asked for, which has to find the way to them."""
+    edges = [given[0].get(id(t), t) for t in _leaves_of([graph.edge(result)])]
+    edges = [e for e in edges if e.__class__ is int or e._buf.__class__ is not Fake]
+    what = type(error), error.args
+
+    def node(arguments):
+        made = object.__new__(SpentBackward)
+        made.next = tuple([graph.edge(arguments[e] if e.__class__ is int else e) for e in edges])
+        made.saved, made.seq, made.hooks, made.ctx = (), graph.sequence(), None, what
+        return made
+    return node if any([e.__class__ is int for e in edges]) else node(())
 
 
 @contextlib.contextmanager
@@ -102,7 +109,7 @@ class Part:
         self.which, self.incoming = which, [incoming[k] for k in which]
         first = len(recorder.calls)
         grads = engine.run([roots[k] for k in which], self.incoming, True, False, leaves, False) if leaves else []
-        self.grads = [None if g is None else g if g._strides is None else contiguous_copy(g) for g in grads]
+        self.grads = [g if g is None or is_dense(g) else contiguous_copy(g) for g in grads]
         self.calls, self.program = recorder.calls[first:], None
 
     def wants(self, recorder):
@@ -138,7 +145,7 @@ class Part:
             if b.role == TEMPORARY:
                 b.role = OUTPUT
                 self.outputs.append(b)
-            self.made.append((b, g._ptr - b.base, g._n, g._shape, g._kind))
+            self.made.append((b, g._ptr - b.base, g._n, g._shape, g._strides, g._kind))
         self.incoming = [(g._shape, g._kind) for g in self.incoming]
         self.grads = None
         return used
@@ -181,11 +188,21 @@ class Part:
             if m is None:
                 out.append(None)
                 continue
-            b, offset, n, shape, kind = m
+            b, offset, n, shape, strides, kind = m
             obj, base = where[b] if b in where else (b.obj, b.base)
-            t = raw(obj, base + offset, n, shape, None, kind, [0])
-            out.append(t if b in fresh else contiguous_copy(t))
+            t = raw(obj, base + offset, n, shape, strides, kind, [0])
+            out.append(t if b in fresh else _dense_copy(t))
         return out
+
+
+def _dense_copy(t):
+    """The values of ``t``, which fill their memory without gaps, in new memory and the same order."""
+    if t._strides is None:
+        return contiguous_copy(t)
+    buf, ptr = t._kind.alloc(t._n)
+    out = raw(buf, ptr, t._n, t._shape, t._strides, t._kind, [0])
+    copy_into(out, t)
+    return out
 
 
 class Backward:
@@ -236,7 +253,8 @@ class Backward:
         arguments = [recorder.buffers[id(t._buf)] for t in leaves]
         for b in saved:
             b.role = INPUT
-        used = set().union(*[part.plan(recorder, saved, arguments, leaves) for part in self.parts])
+        uses = [part.plan(recorder, saved, arguments, leaves) for part in self.parts]
+        used = set().union(*uses)
         self.parts[0].compiled(self.arena)
         if self.parts[0].program.symbolic:
             for part in self.parts:
@@ -247,6 +265,11 @@ class Backward:
         self.state = [t for t in variant.observer.tensors.values() if id(t._buf) in state]
         self.saved = sorted({k for part in self.parts for k in part.saved})
         self.arguments = sorted({i for part in self.parts for i, _ in part.arguments})
+        # Numbers of the tensors (arguments, then those reached by name) whose changes are errors for a part.
+        at = {id(b.obj): b for b in recorder.buffers.values() if b.role == STATE}
+        self.relied = [[*[n for n, i in enumerate(self.arguments) if i in {j for j, _ in part.arguments}],
+                        *[n for n, t in enumerate(self.state, len(self.arguments)) if at.get(id(t._buf)) in mine]]
+                       for part, mine in zip(self.parts, uses)]
         self.reached = [[id(t) in reached for t in self.leaves] for reached in self.reached]
         self.leaves = None
 

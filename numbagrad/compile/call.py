@@ -207,7 +207,8 @@ def text_of(self):
                       f"    r{k}._rg = True"]
         elif k in self.spent:
             env[f"spent{k}"] = self.spent[k]
-            lines += [f"    r{k}._node = spent{k}", f"    r{k}._rg = True"]
+            way = "" if hasattr(self.spent[k], "next") else f"(({''.join(n + ', ' for n in names)}))"
+            lines += [f"    r{k}._node = spent{k}{way}", f"    r{k}._rg = True"]
         if self.mode[1]:
             env["mark_inference"] = _inference
             lines.append(f"    mark_inference(r{k})")

@@ -35,6 +35,15 @@ def _nothing(on):
     return None
 
 
+HOOKS = ("hooks", "acc_prehooks", "post_acc", "acc_hooks")
+
+
+def _hooks(t):
+    """{kind: hooks} of a leaf."""
+    tables = t.__dict__.get("_numbagrad", {})
+    return {name: dict(tables[name]) for name in HOOKS if tables.get(name)}
+
+
 class Recorder:
     """The calls of one captured run, and the memory they touch."""
 
@@ -53,6 +62,7 @@ class Recorder:
         self.given = {}         # memory that became a leaf's gradient
         self.runs = {}          # optimizer -> updates so far
         self.drawn = 0          # fills from random streams
+        self.hooked = {}        # id of a leaf from before -> (leaf, its hooks then, line where more were asked for)
         self.constants = {}     # id of memory made from Python data in the capture -> (tensor, array that it shares or None)
         self.observer = None    # of the run that is captured, where one is observed
         self.aside = _nothing   # holds back the look at frames (1) while only the engine's own can be entered, or not (0)
@@ -101,12 +111,23 @@ class Recorder:
             at = bisect_right(self.fakes, value, key=lambda b: b.base) - 1
             b = self.fakes[at]
             return Ptr(b, value - b.base)
+        return self._real_place(value) or (self._real_place(value) if self._meet() else None)
+
+    def _real_place(self, value):
         at = bisect_right(self.real, (value, 1 << 60)) - 1
         if at >= 0:
             base, _, b = self.real[at]
             if value - base <= b.nbytes and (value - base < b.nbytes or b.nbytes == 0):
                 return Ptr(b, value - base)
         return None
+
+    def _meet(self):
+        """Take up the memory of tensors that no launch was given yet, only their addresses; whether there was any."""
+        reached = self.observer.tensors.values() if self.observer is not None else ()
+        new = [t for t in reached if id(t._buf) not in self.buffers and t._kind.cpu]
+        for t in new:
+            self.buffer(t)
+        return bool(new)
 
     def address(self, array):
         """``storage.address`` of an array that is not a tensor's: kept, as kernels may be given it."""
@@ -123,6 +144,26 @@ class Recorder:
             yield
         finally:
             self.paused -= 1
+
+    # --- hooks
+
+    def hook(self, t):
+        """Hooks of a leaf are about to change."""
+        o = self.observer
+        if o is not None and id(t) not in self.hooked and (id(t) in o.arguments or o.is_outside(t)):
+            self.hooked[id(t)] = t, _hooks(t), graph.user_line()
+
+    def settle_hooks(self):
+        """Take away the hooks that the run has left at tensors from before it, which replays would not; (tensor, line) of one
+        that had some."""
+        found = None
+        for t, before, line in self.hooked.values():
+            if _hooks(t) != before:
+                found = t, line
+                for name in HOOKS:
+                    t.__dict__["_numbagrad"].get(name, {}).clear()
+                    t.__dict__["_numbagrad"].get(name, {}).update(before.get(name, {}))
+        return found
 
     # --- values that do not exist yet
 

@@ -235,6 +235,10 @@ class Variant:
                     o.keep(t)
                 o.give((args, kwargs))
                 result = o.call(self.owner.fn, args, kwargs)
+                if (left := r.settle_hooks()) is not None:
+                    raise CaptureError(f"ng.compile: a hook that is registered at {left[1]} stays at a tensor of shape "
+                                       f"{list(left[0]._shape)} from before the call, and each call would add another; remove "
+                                       "it (handle.remove()) before the function returns, or register it outside.")
                 del args, kwargs
                 self.met = Met()
                 self.result_structure = flatten(result, outs, lambda x: not o.is_outside(x), self.met)
@@ -269,6 +273,7 @@ class Variant:
                 self.guessed = None
                 raise Again
         except BaseException:
+            r.settle_hooks()
             self.owner.assumed = [] if o.numbers is None else list(o.numbers.decisions)
             o.undo()
             _restore_numbers(planted)
@@ -338,7 +343,7 @@ class Variant:
                 try:
                     self._backward_of(r, [k], outs, given, False)
                 except RuntimeError as error:
-                    self.spent[k] = spent(error, outs[k], given[0])
+                    self.spent[k] = spent(error, outs[k], given)
             self._backward_of(r, [k for k in every if k not in self.spent], outs, given)
 
     def _backward_of(self, r, order, outs, given, keep=True):
@@ -441,6 +446,9 @@ class Variant:
         """How to make a result that lies in memory which is not this call's own."""
         if id(t) in given:
             return ("argument", given[id(t)])
+        for i, leaf in enumerate(leaves):  # one that the function found at a place
+            if leaf is t:
+                return ("argument", i)
         if b.role == KEPT or id(t._buf) in r.constants:
             array = b.array if b.role == KEPT else t._buf
             return ("copy", array, t._ptr - (storage.address(array) if t._buf is array else b.base), t)

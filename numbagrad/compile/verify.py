@@ -70,7 +70,7 @@ def _inside(o, where):
         last = sum([(s - 1) * k for s, k in zip(o.shape, o.strides) if k > 0]) + 1
         start += sum([(s - 1) * k for s, k in zip(o.shape, o.strides) if k < 0]) * o.dtype.itemsize
         end += last * o.dtype.itemsize
-    if start < 0 or end > b.nbytes:
+    if start < 0 or end > b.nbytes and (b.nbytes or end > o.offset):  # (a place in memory without bytes has none after it)
         raise Invalid(f"{where}: bytes {start} to {end} of {b}, which has {b.nbytes}")
 
 

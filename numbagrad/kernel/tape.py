@@ -166,6 +166,13 @@ def born(t):
         recorder.born[id(t)] = t
 
 
+def hooked(t):
+    """Tell a capture that the hooks of a leaf are about to change."""
+    recorder = active()
+    if recorder is not None:
+        recorder.hook(t)
+
+
 def refuse(what):
     """Refuse, during a capture, Python code with a lasting effect that replays would not have."""
     if active() is not None:

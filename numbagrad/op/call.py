@@ -382,7 +382,7 @@ def backward_graph(node, g):
     """Recorded backward: the same gradient expressions evaluated with tensor operations."""
     from ..broadcast import sum_to_size
     from ..kernel import expr
-    from ..namespace import tensor_function
+    from ..namespace import rule_function
     form, mask = node.form, _mask(node)
     if node.saved is None:
         graph.freed()
@@ -394,7 +394,7 @@ def backward_graph(node, g):
     if form.op.fused and not complex_:
         results = [recorded_gradient(form, i, r, values) for i, r in wanted]
     else:
-        results = expr.evaluate([r for _, r in wanted], values, tensor_function)
+        results = expr.evaluate([r for _, r in wanted], values, rule_function(values["g"]))
     grads = [None] * len(form.tensors)
     c = node.ctx
     for (i, _), r in zip(wanted, results):

@@ -104,7 +104,7 @@ class Reduced:
         return results
 
     def _recorded(self, g, tensors, needs, mean, numbers):
-        from ..namespace import tensor_function
+        from ..namespace import rule_function
         values = dict(zip(self.tensors, tensors))
         values.update(zip(self.numbers, numbers))
         values["g"] = g / tensors[0]._n if mean else g
@@ -114,7 +114,7 @@ class Reduced:
             form = self.elementwise.form("t" * len(tensors))
             results = [calls.recorded_gradient(form, i, rules[i], values) for i in wanted]
         else:
-            results = expr.evaluate([rules[i] for i in wanted], values, tensor_function)
+            results = expr.evaluate([rules[i] for i in wanted], values, rule_function(values["g"]))
         found = dict(zip(wanted, results))
         out = [found.get(i) for i in range(len(tensors))]
         return [r if r is None or r._shape == tensors[0]._shape else r.expand(tensors[0]._shape) for r in out]
