@@ -395,7 +395,7 @@ def attributes_in_c(C):
         return self
     method = types.MethodType(bound, 3)
     bound.k = 1.0
-    return [changes(C, lambda x: x * array.shape[0], lambda: setattr(array, "shape", (3, 2))),
+    return [changes(C, lambda x: x * array.shape[0], lambda: array.resize((3, 2), refcheck=False)),
             changes(C, lambda x: x * p.a, lambda: setattr(p, "a", 5.0)),
             changes(C, lambda x: x * len(h.__name__), lambda: setattr(h, "__name__", "longer")),
             changes(C, lambda x: x * method.k, lambda: setattr(bound, "k", 4.0))]

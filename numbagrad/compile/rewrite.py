@@ -79,9 +79,9 @@ def _template(fn):
     kept = _templates.get(id(code))
     if kept is None or kept[0] is not code:
         with Untraced():
-            node, within, imports = _find(code, _lines(fn))
+            node, within, imports, names = _find(code, _lines(fn))
             found = _compiled(node, within, code, imports, Rewriter(code.co_freevars, _class_of(within)))
-            found = _filled(_like(found, code), _hooks())
+            found = _filled(_like(found, code), {**names, **_hooks()})
         kept = _templates[id(code)] = [code, found, None, None]
     return kept
 
@@ -126,10 +126,11 @@ def _find(code, lines):
             plain = _compiled(node, around, code, imports, None)
         except (SyntaxError, NoSource):
             continue
-        if _equal(plain, code):
-            return node, around, imports
+        names = {}
+        if _equal(plain, code, names):
+            return node, around, imports, names
     if len(fits) == 1 and _has_asserts(fits[0][0]) and _similar(fits[0][0], code):
-        return *fits[0], imports  # a test framework may have rewritten its assertions
+        return *fits[0], imports, {}  # a test framework may have rewritten its assertions
     raise NoSource(f"the source of {name}() in {code.co_filename}:{code.co_firstlineno} is not what runs; was the file "
                    "changed?")
 
@@ -148,16 +149,24 @@ def _similar(node, code):
     return tuple(names) == code.co_varnames[:len(names)] and any(n.startswith("@") for n in code.co_names)
 
 
-def _equal(a, b):
-    """Whether two codes do the same, wherever they stand."""
+def _equal(a, b, names):
+    """Whether two codes do the same, wherever they stand; ``names`` is filled with the names of functions inside of them, which
+    are constants before Python 3.11: {in the one: in the other}."""
     same = ("co_code", "co_names", "co_varnames", "co_freevars", "co_cellvars", "co_argcount", "co_kwonlyargcount",
             "co_posonlyargcount")
     if (a.co_flags ^ b.co_flags) & ~inspect.CO_NESTED or any(getattr(a, n) != getattr(b, n) for n in same):
         return False
     if len(a.co_consts) != len(b.co_consts):
         return False
-    return all([_equal(x, y) if isinstance(x, types.CodeType) and isinstance(y, types.CodeType) else
-                type(x) is type(y) and repr(x) == repr(y) for x, y in zip(a.co_consts, b.co_consts)])
+    if not hasattr(a, "co_qualname"):
+        for k, x in enumerate(a.co_consts[:-1]):
+            if isinstance(x, types.CodeType):
+                one, other = a.co_consts[k + 1], b.co_consts[k + 1]
+                if one.__class__ is str is other.__class__ and one.endswith(x.co_name) and other.endswith(x.co_name):
+                    names[one] = other
+    return all([_equal(x, y, names) if isinstance(x, types.CodeType) and isinstance(y, types.CodeType) else
+                type(x) is type(y) and (repr(x) == repr(y) or x.__class__ is str and names.get(x) == y)
+                for x, y in zip(a.co_consts, b.co_consts)])
 
 
 def _class_of(around):
