@@ -12,8 +12,8 @@ from numbagrad.compile import CaptureError
 pytestmark = pytest.mark.filterwarnings("ignore")  # what the ops warn of is tested elsewhere
 
 # Results whose shape depends on values, and Python values: (op, numbers of the samples).
-BY_VALUE = {("one_hot", 1), ("masked_select", 0), ("masked_select", 1), ("nonzero", 0), ("nonzero", 1), ("argwhere", 0), ("repeat_interleave", 2), ("bincount", 0),
-            ("bincount", 1), ("unique", 0), ("unique_consecutive", 0)}
+BY_VALUE = {("one_hot", 1), ("masked_select", 0), ("masked_select", 1), ("nonzero", 0), ("nonzero", 1), ("argwhere", 0),
+            ("repeat_interleave", 2), ("bincount", 0), ("bincount", 1), ("unique", 0), ("unique_consecutive", 0)}
 # Truth values: each way that they come out is a variant.
 DECISIONS = ("allclose", "equal")
 # The first sample goes to second order, the last one (or the first again) through the rules of first order alone.
