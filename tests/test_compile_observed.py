@@ -1329,3 +1329,17 @@ def test_functions_that_are_marked_as_pure_are_not_followed():
         ng.compile(lambda x: x * time.perf_counter_ns())(one())
     with pytest.raises(TypeError, match="expects a function"):
         ng.compiler.assume_constant_result(3)
+
+
+def test_other_memory_between_a_call_and_its_backward_is_an_error():
+    w = ng.ones(2, requires_grad=True)
+    f = ng.compile(lambda x: (x * w).sum())
+    for k in range(3):
+        x = ng.ones(2, requires_grad=True)
+        y = f(x)
+        w.data = ng.full((2,), 2.0 + k)
+        with pytest.raises(RuntimeError, match="given other memory"):
+            y.backward()
+    y = f(x)
+    y.backward()
+    assert x.grad.tolist() == [4.0, 4.0]

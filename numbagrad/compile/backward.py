@@ -52,7 +52,10 @@ class CompiledBackward(Node):
             graph.freed()
         whole = len(last) == plan.results or len(plan.relied) == 1
         for i in plan.relied[0] if whole else set().union(*[plan.relied[1 + k] for k in last]):
-            ver, count, shape, kind = versions[i]
+            ver, count, shape, kind, t, ptr = versions[i]
+            if t._ptr != ptr:
+                raise RuntimeError(f"ng.compile: a tensor of shape {list(shape)} that the backward of a compiled function reads "
+                                   "was given other memory (.data = ...) after the call; do that before it or after backward")
             if ver[0] != count:
                 graph.modified(self, shape, kind, ver, count, "a tensor of the compiled function", False)
         return plan.run(memory, g, last)
@@ -280,7 +283,7 @@ class Backward:
         node.saved, node.seq, node.hooks = (True,), graph.sequence(), None
         mine = {i: arguments[i] for i in self.arguments}
         node.ctx = [self, ({k: memory[k] for k in self.saved}, mine, dict(zip([name for _, name in self.symbolic], numbers))),
-                    [(t._ver, t._ver[0], t._shape, t._kind) for t in (*mine.values(), *self.state)], set(), ()]
+                    [(t._ver, t._ver[0], t._shape, t._kind, t, t._ptr) for t in (*mine.values(), *self.state)], set(), ()]
         return node
 
     def run(self, memory, given, which):
