@@ -15,7 +15,6 @@ FOLLOWED = tuple([os.path.join(PACKAGE, *p) for p in (("nn", "modules"), ("nn", 
 _OPS = os.path.dirname(os.path.abspath(sys.modules["numbagrad.ops"].__file__)) if "numbagrad.ops" in sys.modules else PACKAGE
 _NUMPY = os.path.dirname(np.__file__)
 _STDLIB = os.path.dirname(os.__file__)
-# Python code of the standard library that keeps nothing between calls but caches, or whose only effect is a warning.
 _SITE = tuple([os.path.join(p, "") for p in sys.path if p.endswith(("site-packages", "dist-packages"))])
 # Python code of the standard library that keeps nothing between calls but caches, or whose only effect is a warning.
 _TRUSTED = tuple([os.path.join(_STDLIB, n) for n in ("abc.py", "_collections_abc.py", "enum.py", "typing.py", "warnings.py",
