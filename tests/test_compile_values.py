@@ -424,3 +424,21 @@ def test_gradients_that_nobody_holds_keep_their_memory():
         step(ng.ones(1, 2))
         places.add(model.weight.grad.data_ptr())
     assert len(places) == 1
+
+
+def test_values_reach_a_backward_outside():
+    w = ng.ones(3, requires_grad=True)
+
+    def step(x):
+        h = x * w * (1 / x.abs().max().item())
+        return h.sum() * x.sum().item(), (h * x.min().item()).sum() if x.sum().item() < 8 else h.sum()
+
+    def history(f):
+        out = []
+        for k in range(6):
+            x, w.grad = ng.tensor([1.0, 2.0, 3.0 + k], requires_grad=True), None
+            a, b = f(x)
+            (a + 2 * b).backward()
+            out.append([a.item(), b.item(), x.grad, w.grad.clone()])
+        return out
+    close(history(ng.compile(step)), history(step))

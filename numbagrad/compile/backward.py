@@ -181,7 +181,7 @@ class Part:
             for k, address in enumerate(bases):
                 p.base_values[k] = address
             p.objects = objects
-            for slot, name in p.symbolic:
+            for slot, name in p.numbers:
                 self.words[slot] = numbers[name]
             p.run()
             p.objects = None
@@ -259,10 +259,10 @@ class Backward:
         uses = [part.plan(recorder, saved, arguments, leaves) for part in self.parts]
         used = set().union(*uses)
         self.parts[0].compiled(self.arena)
-        if self.parts[0].program.symbolic:
+        if self.parts[0].program.numbers:
             for part in self.parts:
                 part.compiled(self.arena)
-        self.symbolic = sorted({(0, name) for part in self.parts if part.program for _, name in part.program.symbolic})
+        self.symbolic = sorted({(0, name) for part in self.parts if part.program for _, name in part.program.numbers})
         self.edges = [self.given.get(id(t), t) for t in self.leaves]
         state = {id(b.obj) for b in recorder.buffers.values() if b.role == STATE and b in used}
         self.state = [t for t in variant.observer.tensors.values() if id(t._buf) in state]

@@ -69,7 +69,8 @@ def divided(calls, numbers):
     first, second = front(calls, cells)
     for c in first:
         if any([isinstance(v, Symbol) and v.late for v in getattr(c, "values", None) or ()]):
-            raise Refusal(f"ng.compile: {c.label or c.name} at {c.line} computes with a number that was read from a tensor, "
+            where = "{}:{}".format(*c.line) if c.line else "a line of the step"
+            raise Refusal(f"ng.compile: {c.label or c.name} at {where} computes with a number that was read from a tensor, "
                           "and another such number depends on its result; keep them tensors, or pass fallback=True")
     # What one part hands to the other is memory like any other that somebody reads.
     between = {b for c in first for b in c.writes if b.role == TEMPORARY} & {b for c in second for b in c.buffers()}

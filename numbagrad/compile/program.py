@@ -156,6 +156,11 @@ class Program:
         self._place(shared, [c if isinstance(c, Host) else item for c, item in zip(self.calls, lowered)])
         self._assemble(lowered, name)
 
+    @property
+    def numbers(self):
+        """(slot, name) of all numbers that each run is given."""
+        return [*self.symbolic, *self.middle]
+
     # --- memory
 
     def _place(self, shared, used):
