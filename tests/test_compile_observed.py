@@ -4,6 +4,7 @@ it saw."""
 
 from __future__ import annotations
 
+import array
 import collections
 import contextlib
 import ctypes
@@ -1343,3 +1344,41 @@ def test_other_memory_between_a_call_and_its_backward_is_an_error():
     y = f(x)
     y.backward()
     assert x.grad.tolist() == [4.0, 4.0]
+
+
+def test_memory_of_python_is_looked_at():
+    numbers, shown, table = array.array("d", [1.0, 2.0]), memoryview(bytearray(b"abc")), {"a": 1.0}
+    c, proxy = (ctypes.c_double * 2)(1.0, 2.0), types.MappingProxyType(table)
+    for f, change in ((lambda x: x * numbers[0], lambda k: numbers.__setitem__(0, k)),
+                      (lambda x: x * sum(numbers) * len(numbers), lambda k: numbers.append(k)),
+                      (lambda x: x * shown[1], lambda k: shown.__setitem__(1, int(k))),
+                      (lambda x: x * c[1], lambda k: c.__setitem__(1, k)),
+                      (lambda x: x * proxy["a"], lambda k: table.__setitem__("a", k))):
+        g = ng.compile(f)
+        for k in range(6):
+            if k > 2:
+                change(3.0 + k)
+            assert g(one()).item() == f(one()).item()
+    for g in (lambda x: numbers.__setitem__(0, 5.0), lambda x: operator.setitem(c, 0, 1.0)):
+        with pytest.raises(CaptureError):
+            ng.compile(g)(one())
+
+    def writes(x):
+        numbers[1] = x.sum().item()
+        return x
+    with pytest.raises(CaptureError, match="sets an item of a array.array"):
+        ng.compile(writes)(one())
+    assert numbers[1] == 2.0
+
+
+@pytest.mark.parametrize("name", ["setitem", "delitem", "iadd", "iconcat", "imul"])
+def test_functions_of_operator_that_change_what_they_are_given_are_refused(name):
+    kept = [1.0, 2.0]
+    args = {"setitem": (0, 5.0), "delitem": (0,), "imul": (2,)}.get(name, ([3.0],))
+
+    def step(x):
+        getattr(operator, name)(kept, *args)
+        return x
+    with pytest.raises(CaptureError, match=rf"{name}\(\).* at .*\.py:\d+"):
+        ng.compile(step)(one())
+    assert kept == [1.0, 2.0]

@@ -54,8 +54,8 @@ class CompiledBackward(Node):
         for i in plan.relied[0] if whole else set().union(*[plan.relied[1 + k] for k in last]):
             ver, count, shape, kind, t, ptr = versions[i]
             if t._ptr != ptr:
-                raise RuntimeError(f"ng.compile: a tensor of shape {list(shape)} that the backward of a compiled function reads "
-                                   "was given other memory (.data = ...) after the call; do that before it or after backward")
+                raise RuntimeError(f"ng.compile: a tensor of shape {list(shape)} that the backward of a compiled function "
+                                   "reads was given other memory (.data = ...) after the call; do that before it or afterwards")
             if ver[0] != count:
                 graph.modified(self, shape, kind, ver, count, "a tensor of the compiled function", False)
         return plan.run(memory, g, last)

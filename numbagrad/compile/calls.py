@@ -28,7 +28,7 @@ _AGAIN = ("append", "appendleft", "extend", "extendleft")
 # Methods that move what they are given, without a look at it; but for so many arguments.
 _MOVES = {"append": 0, "appendleft": 0, "extend": 0, "extendleft": 0, "update": 0, "insert": 1, "__setitem__": 1,
           "setdefault": 1}
-_PURE_MODULES = ("_abc", "_operator", "math", "cmath", "_struct", "_statistics", "unicodedata", "_string")
+_PURE_MODULES = ("_abc", "math", "cmath", "_struct", "_statistics", "unicodedata", "_string")
 
 
 _HOLD_NOTHING = SIMPLE | {Tensor}

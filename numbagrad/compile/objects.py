@@ -32,6 +32,15 @@ def lookup(cls, name):
     return found_in(cls.__mro__, name)
 
 
+def is_memory(x):
+    """Whether an object shows memory that may change."""
+    try:
+        with memoryview(x) as m:
+            return not m.readonly or x.__class__ is memoryview
+    except TypeError:
+        return False
+
+
 def table_of(x):
     """The dict of an object's own attributes, or None."""
     try:

@@ -386,6 +386,31 @@ class Numbers(Place):
         return f"a NumPy array of shape {self.root.shape}"
 
 
+class Memory(Place):
+    """The bytes of an object that is nothing but memory: an array of Python's or of ctypes, a memoryview."""
+
+    __slots__ = ()
+
+    def get(self):
+        m = memoryview(self.root)
+        return m.format, m.shape, m.tobytes()
+
+    def text(self):
+        return f"the contents of a {type(self.root).__name__}"
+
+
+class Proxied(Place):
+    """An item of a mapping that shows another one."""
+
+    __slots__ = ()
+
+    def get(self):
+        return self.root.get(self.name, ABSENT)
+
+    def text(self):
+        return f"item {self.name!r} of a {type(self.root).__name__}"
+
+
 class Itself(Place):
     """A tensor that stays the same object while its memory changes (``data = ...``)."""
 

@@ -28,8 +28,8 @@ FUNCTIONS = {id(f): f for f in (
     *[f for f in vars(itertools).values() if callable(f)],
     functools.partial, functools.reduce, functools.cmp_to_key, operator.attrgetter, operator.itemgetter, operator.methodcaller,
     collections.deque, collections.OrderedDict, collections.defaultdict, types.SimpleNamespace, types.MappingProxyType,
-    types.MethodType, types.GenericAlias, operator.index, operator.indexOf, sys.getsizeof, sys.intern, sys.getrecursionlimit,
-    weakref.ref, weakref.proxy,
+    types.MethodType, types.GenericAlias, operator.index, operator.indexOf, operator.is_, operator.is_not,
+    operator.invert, sys.getsizeof, sys.intern, sys.getrecursionlimit, weakref.ref, weakref.proxy,
 )}
 MARKED: dict = {}  # id -> function that a user has marked as pure
 # Classes whose calls make new objects, which only the step knows.

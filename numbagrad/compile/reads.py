@@ -11,7 +11,7 @@ import numpy as np
 from ..tensor import Tensor
 from . import pure
 from .files import trusted
-from .objects import HEAP, PROTOCOLS, SIMPLE, SLOT, SPECIAL_NAMES, VIEWS, lookup, mapping_of, table_of
+from .objects import HEAP, PROTOCOLS, SIMPLE, SLOT, SPECIAL_NAMES, VIEWS, is_memory, lookup, mapping_of, table_of
 from .places import (
     ABSENT,
     CONTAINERS,
@@ -26,8 +26,10 @@ from .places import (
     Length,
     Lookup,
     Member,
+    Memory,
     Numbers,
     Protocols,
+    Proxied,
 )
 from .words import version_of
 
@@ -183,10 +185,10 @@ class Reads:
                         self._accessor(missing)
                 self.operated(type(x))
             self.own_item(x, i)
-        elif isinstance(x, np.ndarray):
-            self.content(x)
+        elif isinstance(x, types.MappingProxyType):
+            self.note(Proxied(x, i), x.get(i, ABSENT))
         else:
-            self.operated(type(x))
+            self.content(x)
 
     def items(self, x):
         """All items of a list with numbers that are followed are read, one by one."""
@@ -262,6 +264,12 @@ class Reads:
             self.content(mapping_of(x))
         else:
             self.operated(cls)
+            if self.is_outside(x) and is_memory(x):
+                place = Memory(x)
+                value = place.get()
+                if len(value[2]) > 1 << 20:
+                    self.refuse(f"reads the {len(value[2])} bytes of a {cls.__name__}; give them as a tensor")
+                self.note(place, value)
 
     def after_write(self, place):
         """A container that the run has written is read: what is still there from before is relied on."""
@@ -437,5 +445,7 @@ class Reads:
         elif isinstance(x, np.ndarray):
             if self.is_outside(x):
                 self.refuse(f"writes into a NumPy array of shape {x.shape}; use a tensor")
+        elif not isinstance(lookup(type(x), "__setitem__"), types.FunctionType) and self.is_outside(x):
+            self.refuse(f"sets an item of a {type(x).__module__}.{type(x).__qualname__}, which a replay does not do")
         else:
             self.meet(type(x))

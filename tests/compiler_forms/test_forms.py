@@ -13,13 +13,13 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="as
 
 
 def chosen():
-    """(subject, form, program) of one op in 48: the first form after its own that the op has."""
+    """(subject, form, program) of one op in 144: the first form after its own that the op has."""
     forms = list(FORMS)
     for op in sorted(ops(), key=lambda op: op.name):
         number = zlib.crc32(op.name.encode())
-        if number % 48 == 5:
+        if number % 144 == 5:
             subject = Subject(op, 0)
-            first = number // 48 % len(forms)
+            first = number // 144 % len(forms)
             yield next((subject, f, p) for f in forms[first:] + forms[:first] if (p := FORMS[f](subject)))
 
 
@@ -30,13 +30,13 @@ def test_compiled_forms_do_what_eager_ones_do(tmp_path):
         many += 1
         if kind == "found":
             found.append(f"{subject.op.name} in the form {form}: {more[0]}: {more[1]}\n{program.text()}")
-    assert many > 5
+    assert many > 1
     assert not found, "\n".join(found)
 
 
 def test_every_public_op_has_sixteen_forms():
     few = {}
-    for op in sorted(ops(), key=lambda op: op.name)[::60]:
+    for op in sorted(ops(), key=lambda op: op.name)[::150]:
         subject = Subject(op, 0)
         names = [name for name, make in FORMS.items() if make(subject)]
         if op.differentiable and not op.private and len(names) < 16:
