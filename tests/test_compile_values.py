@@ -442,3 +442,14 @@ def test_values_reach_a_backward_outside():
             out.append([a.item(), b.item(), x.grad, w.grad.clone()])
         return out
     close(history(ng.compile(step)), history(step))
+
+
+def test_values_become_the_factors_of_products():
+    def step(x):
+        return ng.addmm(ng.ones(3, 3), x, x, alpha=x.max().item(), beta=x.min().item()), ng.baddbmm(
+            x[None], x[None], x[None], alpha=x.mean().item())
+    f = ng.compile(step)
+    for k in range(4):
+        x = ng.linspace(0.3, 1.1, 9).reshape(3, 3) + k
+        close(f(x), step(x))
+    assert len(f.variants) == 1

@@ -51,9 +51,16 @@ def values(recorder, t):
     return [numbers.fixed(f"bool({s.name})", bool(s.plain), [s]) for s in found] if kind == "?" else found
 
 
+def numbers_in(call):
+    """The numbers among what a call is given that Python computes from values of tensors."""
+    given = (*(getattr(call, "values", None) or ()), *(getattr(call, "shared", None) or ()), getattr(call, "alpha", 0),
+             getattr(call, "beta", 0))
+    return [v for v in given if isinstance(v, Symbol) and v.late]
+
+
 def forget(numbers, outs, calls):
     """Drop what is read for numbers that nobody needs: neither results ``outs``, nor calls, nor decisions."""
-    taken = [v for c in calls for v in (*(getattr(c, "values", None) or ()), *(getattr(c, "shared", None) or ()))]
+    taken = [v for c in calls for v in numbers_in(c)]
     needed = set(numbers.deciding).union(*[s.roots for s in (*outs, *taken) if isinstance(s, Symbol)])
     for b in {*numbers.cells.values()} - {b for name, b in numbers.cells.items() if name in needed}:
         b.role, b.array = TEMPORARY, None
@@ -61,14 +68,13 @@ def forget(numbers, outs, calls):
 
 def divided(calls, numbers):
     """(fused calls, how many of them are the first part, buffers that Python looks at then) of a program."""
-    names = set() if numbers is None else numbers.deciding.union(*[
-        v.roots for c in calls for v in getattr(c, "values", None) or () if isinstance(v, Symbol) and v.late])
+    names = set() if numbers is None else numbers.deciding.union(*[v.roots for c in calls for v in numbers_in(c)])
     cells = {b for name, b in numbers.cells.items() if name in names} if names else ()
     if not cells:
         return passes.optimize(calls), 0, ()
     first, second = front(calls, cells)
     for c in first:
-        if any([isinstance(v, Symbol) and v.late for v in getattr(c, "values", None) or ()]):
+        if numbers_in(c):
             where = "{}:{}".format(*c.line) if c.line else "a line of the step"
             raise Refusal(f"ng.compile: {c.label or c.name} at {where} computes with a number that was read from a tensor, "
                           "and another such number depends on its result; keep them tensors, or pass fallback=True")
