@@ -22,26 +22,15 @@ from ..tensor import Tensor, contiguous_strides, raw
 from . import late, symbols
 from .effects import effects
 from .files import trusted
+from .frames import nothing
 from .ir import TEMPORARY, Buffer, Fold, Gemm, Host, KernelCall, Operand, Optim, Pointwise, Ptr, Raw
+from .places import Hooks
 
 FILL = emit.Pointwise("fill", (), ("value",), (expr.var("value"),))
 
 
 class CaptureError(RuntimeError):
     """A step cannot be compiled as it is written; the message names the line."""
-
-
-def _nothing(on):
-    return None
-
-
-HOOKS = ("hooks", "acc_prehooks", "post_acc", "acc_hooks")
-
-
-def _hooks(t):
-    """{kind: hooks} of a leaf."""
-    tables = t.__dict__.get("_numbagrad", {})
-    return {name: dict(tables[name]) for name in HOOKS if tables.get(name)}
 
 
 class Recorder:
@@ -62,10 +51,10 @@ class Recorder:
         self.given = {}         # memory that became a leaf's gradient
         self.runs = {}          # optimizer -> updates so far
         self.drawn = 0          # fills from random streams
-        self.hooked = {}        # id of a leaf from before -> (leaf, its hooks then, line where more were asked for)
+        self.hooked = {}        # id of a leaf from before -> (its hooks, what they were, line where more were asked for)
         self.constants = {}     # id of memory made from Python data in the capture -> (tensor, array that it shares or None)
         self.observer = None    # of the run that is captured, where one is observed
-        self.aside = _nothing   # holds back the look at frames (1) while only the engine's own can be entered, or not (0)
+        self.aside = nothing    # holds back the look at frames (1) while only the engine's own can be entered, or not (0)
 
     # --- memory
 
@@ -151,18 +140,17 @@ class Recorder:
         """Hooks of a leaf are about to change."""
         o = self.observer
         if o is not None and id(t) not in self.hooked and (id(t) in o.arguments or o.is_outside(t)):
-            self.hooked[id(t)] = t, _hooks(t), graph.user_line()
+            place = Hooks(t)
+            self.hooked[id(t)] = place, place.get(), place.save(), graph.user_line()
 
     def settle_hooks(self):
         """Take away the hooks that the run has left at tensors from before it, which replays would not; (tensor, line) of one
         that had some."""
         found = None
-        for t, before, line in self.hooked.values():
-            if _hooks(t) != before:
-                found = t, line
-                for name in HOOKS:
-                    t.__dict__["_numbagrad"].get(name, {}).clear()
-                    t.__dict__["_numbagrad"].get(name, {}).update(before.get(name, {}))
+        for place, before, tables, line in self.hooked.values():
+            if place.get() != before:
+                found = place.root, line
+                place.put(tables)
         return found
 
     # --- values that do not exist yet

@@ -58,7 +58,7 @@ ASIDE = """def aside(table, on):
 FEW = 1 << 11  # places for codes to begin with
 
 
-def _nothing(on):
+def nothing(on):
     return None
 
 
@@ -152,7 +152,7 @@ class Frames:
 
     def __init__(self, asked, left, codes):
         self.asked, self.left, self.codes = asked, left, Codes(codes)
-        self.native, self.aside, self.ends = None, _nothing, False
+        self.native, self.aside, self.ends = None, nothing, False
 
     def add(self, code):
         """Do not ask about a code (of this id) any more."""

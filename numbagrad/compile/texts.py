@@ -53,8 +53,8 @@ def joined(parts):
             operands.append(value)
             continue
         pieces.append(format(CONVERT[conversion](plain(value)), plain(form)))
-        name = {115: "str", 114: "repr", 97: "ascii"}.get(conversion)
-        marks += f"format({'{}' if name is None else f'{name}({{}})'}, {{}}), "
+        shown = "{}" if conversion < 0 else f"{CONVERT[conversion].__name__}({{}})"
+        marks += f"format({shown}, {{}}), "
         operands += [value, form]
     return _first(operands).numbers.make(f'"".join(({marks}))', "".join(pieces), *operands)
 
