@@ -230,7 +230,7 @@ def _pieces(code):
     key = [code, cache.fingerprint(one_.py_func)]
     for piece in PIECES:
         key.append(cache.fingerprint(piece, {name: name for name in env}))
-        env[piece.__name__] = inlined.njit(error_model="numpy", fastmath=set(jit.FAST))(_with(piece, env))
+        env[piece.__name__] = inlined.njit(jit.FAST, error_model="numpy")(_with(piece, env))
     return env, key
 
 

@@ -7,6 +7,7 @@ import pytest
 from parity import agrees, torch
 
 import numbagrad as ng
+from numbagrad.kernel import complexmath
 from numbagrad.kernel.jit import T, kernel
 
 PARTS = (0.0, -0.0, 1.0, -1.0, 0.5, -2.0, 1e-8, 1e200, -1e300, 30.0, math.inf, -math.inf, math.nan)
@@ -74,6 +75,18 @@ def test_one_zero_divisor_leaves_the_others_alone():
         z = divide(x, y)
         assert int((z == 1).sum()) == 299_999 and not ng.isfinite(z[200_000]).item()
     assert str(ng.tensor(1j) / 0) == "tensor(nan+infj)"
+
+
+def test_flags_of_the_first_caller_do_not_stay_with_a_function(monkeypatch):
+    """Numba gives a function without fast-math flags those of its caller, and keeps what it compiled."""
+    import numba
+    monkeypatch.setattr(complexmath, "_made", {})
+    reciprocal, divide = complexmath.device_function("reciprocal", "c16"), complexmath.divide()
+    for flags in ({"nsz"}, False):  # (the order matters)
+        caller = numba.njit(fastmath=flags)(lambda z: divide(reciprocal(z), z))
+        assert caller(2j) == -0.25
+        found, = caller.inspect_llvm().values()
+        assert "fdiv double" in found and "fdiv nsz" not in found and "fsub nsz" not in found
 
 
 @kernel

@@ -140,7 +140,7 @@ def gemm(code):
 @functools.cache
 def inner(code):
     """``gemm_X`` for callers that are compiled too."""
-    return inlined.njit(**_CALLS)(_product(code))
+    return inlined.njit(_CALLS["fastmath"], error_model=_CALLS["error_model"])(_product(code))
 
 
 def gemm_batched(code):

@@ -360,7 +360,7 @@ def divide():
     from numba import types
     from numba.extending import overload
 
-    @overload(quotient, inline="never", jit_options={"forceinline": True, "error_model": "numpy"})
+    @overload(quotient, inline="never", jit_options={"forceinline": True, "error_model": "numpy", "fastmath": False})
     def of_types(a, b):
         if isinstance(a, types.Complex) or isinstance(b, types.Complex):
             narrow = {types.complex64, types.float32}
@@ -379,5 +379,5 @@ def _specialise(name, code):
             if other.startswith("c_"):
                 namespace[other] = _specialise(other, code)
         copy = pytypes.FunctionType(fn.__code__, namespace, name)
-        found = _made[name, code] = inlined.njit(forceinline=True, error_model="numpy")(copy)
+        found = _made[name, code] = inlined.njit((), forceinline=True, error_model="numpy")(copy)
     return found

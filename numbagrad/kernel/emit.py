@@ -57,7 +57,7 @@ def functions(names, code):
             if made is None:
                 fn = jit.define(text, text[4:text.index("(")], {"T": T, "np": np, "math": math,
                                                                "__name__": "numbagrad.kernel.generated"})
-                made = _helpers[variant, code] = inlined.njit(forceinline=True, error_model="numpy")(fn)
+                made = _helpers[variant, code] = inlined.njit(jit.FAST, forceinline=True, error_model="numpy")(fn)
             env[name] = made
             key.append(text + code)
         elif width is not None:

@@ -7,15 +7,19 @@ kernel that takes it in. Scalar functions need neither, and none needs machine c
 import functools
 
 
-def njit(optimized=False, divide=None, **options):
+def njit(fast, *, optimized=False, divide=None, **options):
     """``numba.njit`` for functions that are called from compiled code only.
+
+    ``fast`` are its fast-math flags. They have no default: Numba gives a function without them those of whichever caller
+    compiles it first, and keeps the result for every other caller.
 
     ``optimized`` ones, those with loops, are optimised before they are called too: an array on the stack, for one, comes to
     lie in registers only in the round after the one that unrolled the loops over it. ``divide`` is a function of two numbers
     that stands for every ``/`` in the function's text."""
     import numba
 
-    return numba.njit(pipeline_class=_pipeline(optimized, divide), no_cpython_wrapper=True, no_cfunc_wrapper=True, **options)
+    return numba.njit(pipeline_class=_pipeline(optimized, divide), no_cpython_wrapper=True, no_cfunc_wrapper=True,
+                      fastmath=set(fast) if fast else False, **options)
 
 
 @functools.cache

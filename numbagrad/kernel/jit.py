@@ -301,7 +301,7 @@ class _Cast:
         else:
             text = "def f(v):\n    return S(v)\n"
         fn = define(text, "f", {"np": np, "S": scalar, "__name__": "numbagrad.kernel.generated"})
-        return inlined.njit(forceinline=True, error_model="numpy")(fn), text + scalar.__name__
+        return inlined.njit((), forceinline=True, error_model="numpy")(fn), text + scalar.__name__
 
 
 # bfloat16 is the upper half of a float32; rounding is to nearest even and NaN stays NaN.
@@ -466,8 +466,7 @@ class Kernel:
             from . import complexmath
             divide = complexmath.divide()
             key.append(complexmath.key())
-        inner = inlined.njit(True, divide, forceinline=True, error_model="numpy",
-                             fastmath=set(self.fast) if self.fast else False)(body)
+        inner = inlined.njit(self.fast, optimized=True, divide=divide, forceinline=True, error_model="numpy")(body)
         if divide is None:
             return (wrap or self._wrap)(inner, letters, "\n".join(key))
         from numba.core.errors import NumbaError

@@ -69,7 +69,7 @@ class kernel:
 def _jit(fn, names, **options):
     """``fn`` compiled without fast-math flags: one contraction more would change the last bit of a value."""
     import numba
-    return numba.njit(error_model="numpy", **options)(_named(fn, names))
+    return numba.njit(error_model="numpy", fastmath=False, **options)(_named(fn, names))
 
 
 def _named(fn, names):
@@ -88,7 +88,7 @@ def _resolve():
 
     names = {**globals(), "fma": fma}
     for fn in _helpers:
-        names[fn.__name__] = inlined.njit(True, error_model="numpy")(_named(fn, names))
+        names[fn.__name__] = inlined.njit((), optimized=True, error_model="numpy")(_named(fn, names))
     return names
 
 

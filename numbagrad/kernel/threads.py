@@ -212,7 +212,7 @@ def _compile(make, signature, **options):
 
     call_piece, peek, exchange = _intrinsics()
     fn = make(call_piece, peek, exchange)
-    dispatcher = njit(nogil=True, **options)(fn)
+    dispatcher = njit(nogil=True, fastmath=False, **options)(fn)
     cache.attach(dispatcher, cache.fingerprint(fn))
     dispatcher.compile(signature)
     (compiled,) = dispatcher.overloads.values()

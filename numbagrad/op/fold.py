@@ -149,7 +149,7 @@ def _order_keys(code, order):
         source = source.replace("SHIFT", str(bits - 1)).replace("MASK", str(mask)).replace(
             "WORST", str(mask if order == "max" else -mask - 1))
         fn = jit.define(source, name, {"I": whole, "F": real, "__name__": "numbagrad.kernel.generated"})
-        made[name] = inlined.njit(forceinline=True, error_model="numpy")(fn)
+        made[name] = inlined.njit((), forceinline=True, error_model="numpy")(fn)
         text += source
     return made, text + code
 
@@ -177,7 +177,7 @@ def build(self, form, code, out_code, acc, first, last, table):
         fn = jit.define(text, text[4:text.index("(")], {**env, "T": jit._Cast.get("T", c)[0],
                                                       "__name__": "numbagrad.kernel.generated"})
         fast = jit.ACCUMULATE if self.wide and name in ("combine", "part") else jit.FAST
-        env[name] = inlined.njit(forceinline=True, error_model="numpy", fastmath=set(fast))(fn)
+        env[name] = inlined.njit(fast, forceinline=True, error_model="numpy")(fn)
         keys.append(f"{text}{c}{fast}")
     env["load"], k1 = jit._Cast.get("load", code)
     env["store"], k2 = jit._Cast.get("store", out_code)

@@ -65,7 +65,7 @@ def _helpers(function):
 # Per target: options of the compiled form. "contract" lets the CPU fuse multiply-adds; CUDA does so by itself, and any
 # fastmath there allows approximate division.
 OPTIONS = {
-    "cpu": {"forceinline": True, "error_model": "numpy", "fastmath": {"contract"}},
+    "cpu": {"fast": {"contract"}, "forceinline": True, "error_model": "numpy"},
     "cuda": {"forceinline": True, "error_model": "numpy"},
 }
 
