@@ -215,6 +215,61 @@ def learning_rate_read_in_python(C):
     return out, g
 
 
+def _scheduled(make, plateau=False):
+    """A step that sets the learning rate of the next one itself."""
+    def run(C):
+        w = nn.Parameter(ng.ones(2))
+        o = ng.optim.AdamW([w], lr=0.1) if plateau else ng.optim.SGD([w], lr=0.1, momentum=0.9)
+        s = make(o)
+
+        def f(x):
+            o.zero_grad()
+            loss = ((w * x - 1) ** 2).sum() / x[0]
+            loss.backward()
+            o.step()
+            s.step(loss.item()) if plateau else s.step()
+            return w * s.get_last_lr()[0]
+        g, out = C(f), []
+        for _ in range(12):
+            out += calls(g, n=1) + [o.param_groups[0]["lr"], s.last_epoch]
+        return out, g
+    return run
+
+
+_S = ng.optim.lr_scheduler
+for _name, _captures, _make in (
+        ("exponential", 2, lambda o: _S.ExponentialLR(o, 0.5)), ("steps", 3, lambda o: _S.StepLR(o, 2, 0.5)),
+        ("cosine", 3, lambda o: _S.CosineAnnealingLR(o, 4)), ("linear", 3, lambda o: _S.LinearLR(o, total_iters=6)),
+        ("of_a_function", 2, lambda o: _S.LambdaLR(o, lambda e: 1 / (1 + e))),
+        ("one_cycle", 3, lambda o: _S.OneCycleLR(o, 0.1, total_steps=20)),
+        ("milestones", 5, lambda o: _S.MultiStepLR(o, [3, 5, 9])),
+        ("plateau", 5, lambda o: _S.ReduceLROnPlateau(o, patience=1, factor=0.5))):
+    program(_captures)(_scheduled(_make, _name == "plateau"))
+    PROGRAMS[f"schedule_{_name}"] = PROGRAMS.pop("run")
+
+
+@program(4)
+def members(C):
+    """A counter that is looked for in containers."""
+    table, some, texts, late = {1: "one", 4: "four"}, [0, 2, 4.0], ["a", "b"], {3, "c"}
+
+    def f(x, k):
+        return x + (k in table) + 2 * (k in some) + 4 * (k in range(3, 6)) + 8 * (k in texts) + 16 * (k in late)
+    g = C(f)
+    out = calls(g, lambda k: 100 + k)
+    some.append(107)
+    return out + calls(g, lambda k: 100 + k), g
+
+
+@program(13)
+def members_that_come_and_go(C):
+    table, some = {1: "one", 4: "four"}, [0, 2, 4.0]
+    g = C(lambda x, k: x + (k in table) + 2 * (k in some) + 4 * (k in (4, True)) + 8 * (k not in frozenset(some)))
+    out = calls(g, lambda k: k % 4)
+    table[3] = some[0] = 3
+    return out + calls(g, lambda k: k % 4) + calls(g, lambda k: float(k % 3)), g
+
+
 @program(99)
 def scalars_of_operations(C):
     def f(x, p):
@@ -318,6 +373,23 @@ def test_programs(name):
     found, step = f(ng.compile)
     assert str(found) == str(wanted)
     assert len(step.variants) <= captures
+
+
+def test_a_rate_that_is_set_before_the_optimizers_step_is_refused():
+    """Replays read settings at the start of a call."""
+    w = nn.Parameter(ng.ones(2))
+    o = ng.optim.SGD([w], lr=0.1)
+    s = ng.optim.lr_scheduler.ExponentialLR(o, 0.5)
+
+    @ng.compile
+    def step(x):
+        (w * x).sum().backward()
+        s.step()
+        o.step()
+    o.step()
+    with pytest.raises(CaptureError, match=r"sets 'lr' of an optimizer before its step at .*test_compile_numbers.py:\d+"):
+        for _ in range(3):
+            step(ng.ones(2))
 
 
 def test_a_number_of_a_keyword():

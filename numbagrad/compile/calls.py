@@ -28,6 +28,7 @@ _AGAIN = ("append", "appendleft", "extend", "extendleft")
 # Methods that move what they are given, without a look at it; but for so many arguments.
 _MOVES = {"append": 0, "appendleft": 0, "extend": 0, "extendleft": 0, "update": 0, "insert": 1, "__setitem__": 1,
           "setdefault": 1}
+_HAND_ON = {id(c) for c in (zip, enumerate, reversed, list, tuple, collections.deque)}  # do not look into what they are given
 _PURE_MODULES = ("_abc", "math", "cmath", "_struct", "_statistics", "unicodedata", "_string")
 
 
@@ -71,7 +72,7 @@ class Calls:
                 args = (*symbols.settled(args[:keeps]), *args[keeps:])
             # (Errors keep what they are given, as classes of Python do.)
             python = isinstance(f, type) and (f.__flags__ & HEAP or issubclass(f, BaseException)) or kind.__flags__ & HEAP
-            if not known and keeps is None and f is not sum and f is not print and not python:
+            if not known and keeps is None and f is not sum and f is not print and not python and id(f) not in _HAND_ON:
                 args, kwargs = self._settled(args, kwargs)
         if kind is types.FunctionType:
             return self._python(f, args, kwargs)
@@ -95,6 +96,7 @@ class Calls:
         if kind in C_CALLABLES:
             return self._c_function(f, args, kwargs, True)
         if kind is weakref.ref:
+            self.foreign = True
             return f()
         if kind in (operator.attrgetter, operator.itemgetter, operator.methodcaller):
             return self._getter(f, *args, **kwargs)
@@ -107,12 +109,14 @@ class Calls:
             self.meet(kind)
             return self._python(method, (f, *args), kwargs)
         if pure.numpy_made(f):
+            self.foreign = True
             self._look(args, kwargs)
             return f(*args, **kwargs)
         return self.unknown(f)
 
     def _marked(self, f, args, kwargs):
         """A function that its author calls pure: it runs as it is."""
+        self.foreign = True
         args, kwargs = self._settled(args, kwargs)
         self._look(args, kwargs)
         self.frames.aside(1)
@@ -176,7 +180,9 @@ class Calls:
             return type(args[0])
         if id(cls) in pure.FUNCTIONS or issubclass(cls, pure.IMMUTABLE) and not cls.__flags__ & HEAP or issubclass(
                 cls, (BaseException, np.generic)) and not cls.__flags__ & HEAP or pure.numpy_made(cls):
-            self._look(args, kwargs)
+            self.foreign |= cls not in (*CONTAINERS, tuple, range)
+            # (What those hand on they do not look into.)
+            self._look([a for a in args if a.__class__ not in (list, tuple)] if id(cls) in _HAND_ON else args, kwargs)
             if cls in pure.ITERATORS or cls in (list, tuple, set, dict, frozenset, collections.deque):
                 for a in args:
                     self.iterated(a, False)
@@ -241,6 +247,7 @@ class Calls:
         if f.__class__ in (types.MethodDescriptorType, types.WrapperDescriptorType) and args:
             owner, rest = args[0], args[1:]
         name = getattr(f, "__name__", "")
+        self.foreign |= not (isinstance(owner, (Tensor, *CONTAINERS)) or of_library(f, owner))
         if name in ("__setattr__", "__delattr__") and not isinstance(owner, type):
             self.store(owner, rest[0])
         elif name == "__getattribute__":

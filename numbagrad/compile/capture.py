@@ -24,7 +24,7 @@ from .effects import effects
 from .files import trusted
 from .frames import nothing
 from .ir import TEMPORARY, Buffer, Fold, Gemm, Host, KernelCall, Operand, Optim, Pointwise, Ptr, Raw
-from .places import Hooks
+from .places import Entry, Hooks
 
 FILL = emit.Pointwise("fill", (), ("value",), (expr.var("value"),))
 
@@ -53,6 +53,7 @@ class Recorder:
         self.drawn = 0          # fills from random streams
         self.hooked = {}        # id of a leaf from before -> (its hooks, what they were, line where more were asked for)
         self.constants = {}     # id of memory made from Python data in the capture -> (tensor, array that it shares or None)
+        self.planted = {}       # key of a place -> the number there that is followed
         self.observer = None    # of the run that is captured, where one is observed
         self.aside = nothing    # holds back the look at frames (1) while only the engine's own can be entered, or not (0)
 
@@ -444,11 +445,26 @@ class Recorder:
         def run(optimizer, *args, **kwargs):
             self.stepping(optimizer)
             before, self.optimizer = self.optimizer, optimizer
+            followed = self._followed(optimizer)
             try:
                 return step(optimizer, *args, **kwargs)
             finally:
                 self.optimizer = before
+                for group, name, value in followed:
+                    group[name] = value
         return run
+
+    def _followed(self, optimizer):
+        """Settings that are followed numbers become plain ones for its step: calls read them anew, at their start."""
+        found = [(group, name, v) for group in optimizer.param_groups for name, v in group.items()
+                 if isinstance(v, symbols.Symbol)]
+        for group, name, v in found:
+            if self.planted.get(Entry(group, name).key) is not v:
+                raise Refusal(f"ng.compile: the compiled function sets '{name}' of an optimizer before its step at "
+                              f"{graph.user_line()}, which replays read at the start of a call: set it (lr_scheduler.step()) "
+                              "after optimizer.step(), or outside of the compiled function")
+            group[name] = v.plain
+        return found
 
 
 OBSERVING = tuple([f"numbagrad.compile.{n}" for n in ("observe", "hooks", "calls", "reads", "arithmetic")])

@@ -115,7 +115,7 @@ def _relied_on(variant):
     found += [f"{values} values of tensors read after its kernels"] * bool(values)
     found += [f"{len(variant.decisions)} decisions on values of tensors"] * bool(variant.decisions)
     found += [f"{len(variant.effects)} effects on Python objects"] * bool(variant.effects)
-    return "; ".join(found) + ("; captured twice, alike" if variant.proven else "; captured once so far")
+    return "; ".join(found) + (f"; {variant.proof}" if variant.proven else "; captured once so far")
 
 
 def explain(variant, profile=False):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import importlib.util
 import sys
@@ -14,6 +15,8 @@ from .objects import HEAP, of_library
 from .observe import WATCHING, Again, Observer
 from .places import ABSENT, CONTAINERS, Cell, Entry
 from .reads import STORE
+
+_SEARCHED = (range, tuple, list, set, frozenset, dict, collections.Counter, collections.deque, collections.OrderedDict)
 
 
 def _watching():
@@ -52,6 +55,14 @@ def _call(f, /, *args, **kwargs):
 
 def _first(x, *rest):
     return x
+
+
+def _is_in(item, x):
+    if isinstance(item, symbols.Symbol) and not isinstance(item, str) and x.__class__ in _SEARCHED:
+        found = symbols.contained(item, x)
+        if found is not None:
+            return found
+    return item in x
 
 
 def _item(x, i):
@@ -216,7 +227,7 @@ def _ignore(*args):
 HOOKS = {
     "attribute": _hooked(Observer.attribute, getattr),
     "item": _item,
-    "contains": _hooked(Observer.contains, lambda item, x: item in x),
+    "contains": _hooked(Observer.contains, _is_in),
     "deep": _hooked(Observer.deep, _first),
     "content": _hooked(Observer.content, _first),
     "iterated": _hooked(Observer.iterated, _first),

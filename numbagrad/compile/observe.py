@@ -68,6 +68,7 @@ class Observer(Reads, Calls):
         self.moving = {id(p.root) for p in dict(dynamic).values() if p.__class__ is Itself}
         self.refusal = None
         self.log = Log()
+        self.foreign = False  # whether the run went through C code that is not the library's, taken at its word
         for place in (Item(dtypes._default, 0), Item(storage._default_device, 0)):
             self.note(place, place.get())
 
@@ -139,6 +140,7 @@ class Observer(Reads, Calls):
         if self.numbers is not None and self.numbers.decisions:
             self.refuse(f"calls {getattr(f, '__name__', f)}() after a value of a tensor has decided: numbers are drawn at the "
                         "start of each call, so draw it before,")
+        self.foreign = True
         draw = Draw(f, args, kwargs)
         value = self.drawn.take(draw)
         self.draws = True

@@ -9,7 +9,7 @@ import types
 import numpy as np
 
 from ..tensor import Tensor
-from . import pure
+from . import pure, symbols
 from .files import trusted
 from .objects import HEAP, PROTOCOLS, SIMPLE, SLOT, SPECIAL_NAMES, VIEWS, is_memory, lookup, mapping_of, table_of
 from .places import (
@@ -94,6 +94,7 @@ class Reads:
                 self._accessor(get)
             elif name not in ("__dict__", "__class__", "__weakref__") and not isinstance(x, (Tensor, tuple)) and (
                     self.is_outside(x)):
+                self.foreign = True
                 place = Getter(x, name)
                 self.note(place, place.get())
             return
@@ -218,7 +219,9 @@ class Reads:
             self.note(Item(x, at), base.__getitem__(x, at) if -len(x) <= at < len(x) else ABSENT)
 
     def contains(self, item, x):
-        if isinstance(x, dict) and type(x).__contains__ in (dict.__contains__, collections.OrderedDict.__contains__):
+        if isinstance(item, symbols.Symbol) and isinstance(x, (*CONTAINERS, tuple)) and len(x) <= symbols.MOST_ITEMS:
+            self.content(x)  # as a whole: the item may be another in the next call
+        elif isinstance(x, dict) and type(x).__contains__ in (dict.__contains__, collections.OrderedDict.__contains__):
             try:
                 self.note(Entry(x, item), dict.get(x, item, ABSENT))
             except TypeError:
@@ -253,6 +256,7 @@ class Reads:
             if self.is_outside(x):
                 if x.nbytes > 1 << 20:
                     self.refuse(f"reads the numbers of a NumPy array of shape {x.shape}; give it as a tensor")
+                self.foreign = True
                 place = Numbers(x)
                 self.note(place, place.get())
         elif isinstance(x, tuple):
@@ -263,6 +267,7 @@ class Reads:
         elif cls in VIEWS:
             self.content(mapping_of(x))
         else:
+            self.foreign = True
             self.operated(cls)
             if self.is_outside(x) and is_memory(x):
                 place = Memory(x)

@@ -13,6 +13,7 @@ import operator
 from ..autograd import graph
 from ..kernel.tape import Refusal
 
+MOST_ITEMS = 256     # of a container in which a followed number is looked for
 MOST_DECISIONS = 16  # of one step: each may be a variant of its own
 
 
@@ -287,6 +288,15 @@ def call(f, args, kwargs):
         if items.__class__ in (tuple, list) and items and all([type(plain(x)) in (int, float, bool) for x in items]):
             return True, _most("Gt" if f is max else "Lt", items)
     return f in (abs, isinstance, operator.neg), None
+
+
+def contained(s, x):
+    """``s in x`` of a followed number and a container of numbers and texts; None where it holds anything else, or too much."""
+    if x.__class__ is not range:
+        if len(x) > MOST_ITEMS or not all([type(v) in (int, float, bool, str, type(None)) for v in x]):
+            return None
+        x = tuple([v for v in x if type(v) in (int, float, bool)])
+    return s.numbers.fixed(f"({s.name} in {s.numbers.constant(x)})", s.plain in x, [s])
 
 
 def settled(x):

@@ -90,10 +90,7 @@ class Variant:
             self.proven = True
             self.unproven -= moved
             if not self.unproven:
-                self.signature = None
-                self.form.guards = Guards((), self.guards)
-                self.owner.forms = [*self.owner.forms, self.form][-MOST:]
-                self.form = None
+                self._prove()
             return True
         if moved:  # followed numbers went ways that are not followed: they are fixed from now on
             self.owner.closed.update([k if k < len(numbers) else self.counters[k - len(numbers)].key for k in moved])
@@ -104,6 +101,13 @@ class Variant:
         raise CaptureError(f"ng.compile: {label}{where} came out otherwise when the same call was captured a second time: "
                            "something in it changes by itself. Keep it out of the compiled function, or pass fallback=True to "
                            "run it eagerly.")
+
+    def _prove(self):
+        """No further capture is needed, and none of other sizes that differs in them alone."""
+        self.proven = True
+        self.form.guards = Guards((), self.guards)
+        self.owner.forms = [*self.owner.forms, self.form][-MOST:]
+        self.signature = self.form = None
 
     def may_decide(self, known):
         """Whether values of tensors may decide as they did in the capture, where some outcomes are known."""
@@ -231,6 +235,7 @@ class Variant:
                     for place in self.counters:
                         planted.append((place, place.get()))
                         place.put(self.numbers.input(place.get()))
+                        r.planted[place.key] = place.get()
                 for t in (*given[1], *every):
                     o.keep(t)
                 o.give((args, kwargs))
@@ -285,6 +290,10 @@ class Variant:
         self.first_numbers = [*self.given_numbers, *[p.get() for p in self.counters]]
         self.proven, self.unproven = False, set(range(len(self.first_numbers)))
         self.number_types = [type(v).__name__ for v in self.given_numbers] + [type(p.get()).__name__ for p in self.counters]
+        # What calls nothing but followed code and the library, draws nothing and leaves nothing behind has no room for a value
+        # that changes by itself: all it had to go by is guarded.
+        self.closed = o.numbers is None and not (o.foreign or o.said or r.drawn or r.optimizers or r.leaves or r.hooked
+                                                 or self.effects or flags)
         self._guarded(o, [*o.reads.values(), *o.unchanged, *self._of_tensors()])
         self.observer, self.met = None, self.met.again
 
@@ -298,8 +307,13 @@ class Variant:
         self.form = form = Form(self, pairs, o.log)
         kin = [f for f in reversed(self.owner.forms) if f.holds(form)]
         self.guards = Guards(pairs, kin[0].guards if kin else None)
+        self.proof = "captured twice, alike"
         if self.numbers is None and any([f.proves(form) for f in kin]):
             self.proven, self.signature, self.form = True, None, None
+            self.proof = "captured once, as it was captured twice, alike, in other sizes"
+        elif self.closed:
+            self._prove()
+            self.proof = "captured once, as it only calls the library, with what it looks at in each call"
 
     def _guess(self, o):
         """Values of tensors are not known yet, and another guess for them must lead to the same step: run once more with it."""

@@ -3,7 +3,6 @@
 import math
 import warnings
 
-from ..kernel.tape import refuse
 from ._scheduler import _EPOCH_WARNING, LRScheduler, _assign, _check_optimizer, _values
 
 
@@ -73,7 +72,6 @@ class ReduceLROnPlateau(LRScheduler):
 
     def step(self, metrics, epoch=None):
         """Count an epoch whose measure was ``metrics``, and lower the rates if it is time."""
-        refuse("sets learning rates by Python code, which replays do not run: call it outside of the compiled function")
         value = float(metrics)
         if epoch is not None:
             warnings.warn(_EPOCH_WARNING, UserWarning, stacklevel=2)

@@ -4,7 +4,6 @@ import functools
 import warnings
 import weakref
 
-from ..kernel.tape import refuse
 from ..tensor import Tensor
 from .optimizer import Optimizer
 
@@ -132,7 +131,6 @@ class LRScheduler:
 
     def step(self, epoch=None):
         """Go to the next epoch (or, deprecated, to ``epoch``) and set the rates."""
-        refuse("sets learning rates by Python code, which replays do not run: call it outside of the compiled function")
         if self._step_count == 1:
             if not hasattr(self.optimizer.step, "_wrapped_by_lr_sched"):
                 warnings.warn(
