@@ -11,6 +11,7 @@ The library's own code is trusted to tell what it reads, except its layers, whic
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import sys
 import types
@@ -84,6 +85,7 @@ class Observer(Reads, Calls):
             self._swap(f, code, new)
         WATCHING[ident] = self
         self.frames.start()
+        self.nobody = _nobody(self.frames.native is not None)
         try:
             yield self
         finally:
@@ -420,7 +422,7 @@ class Observer(Reads, Calls):
         """``x`` came out of an operation: if nobody else holds it, it was made by the run.
 
         The caller has it in a variable, which counts as one holder."""
-        if x.__class__ not in SIMPLE and sys.getrefcount(x) <= _NOBODY and not isinstance(x, Tensor):
+        if x.__class__ not in SIMPLE and sys.getrefcount(x) <= self.nobody and not isinstance(x, Tensor):
             self.inside[id(x)] = x
         return x
 
@@ -450,8 +452,10 @@ class Observer(Reads, Calls):
         return found
 
 
-def _nobody():
-    """The reference count, seen from ``Observer.new``, of an object that only its caller holds."""
+@functools.cache
+def _nobody(native):
+    """The reference count, seen from ``Observer.new``, of an object that only its caller holds; to be asked where frames are
+    looked at, which counts in Python 3.10."""
     class Probe:
         def new(self, x):
             return sys.getrefcount(x)
@@ -460,6 +464,3 @@ def _nobody():
             out = [1]
             return self.new(out)
     return Probe().call()
-
-
-_NOBODY = _nobody()
