@@ -534,11 +534,12 @@ class Variant:
         """Refuse a capture whose tensors live on somewhere: replays could not hand out new ones there."""
         fakes, self.fakes = self.fakes, None
         held = [b for b in fakes if sys.getrefcount(b.obj) > 2]
-        if held:
-            gc.collect()
+        for generation in range(3):  # the youngest objects first, as collecting all of a large process takes a second
+            if not held:
+                return
+            gc.collect(generation)
+            held = [b for b in held if sys.getrefcount(b.obj) > 2]
         for b in held:
-            if sys.getrefcount(b.obj) <= 2:
-                continue
             for holder in gc.get_referrers(b.obj):
                 if isinstance(holder, Tensor):
                     undo(self.before, self.states)

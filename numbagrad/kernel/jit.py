@@ -228,7 +228,8 @@ def compile_source(source, name, args, env=None, key="", fast=FAST, returns=Fals
 def _compile(fn, args, key, fast, returns, nogil, source, numba=None):
     from . import cache
     n = numba or nb()
-    dispatcher = n.njit(fastmath=set(fast) if fast else False, error_model="numpy", nogil=nogil)(fn)
+    dispatcher = n.njit(fastmath=set(fast) if fast else False, error_model="numpy", nogil=nogil,
+                        pipeline_class=inlined.kernels())(fn)
     cache.attach(dispatcher, key + repr((args, tuple(sorted(fast)), returns, nogil)))
     sig = (n.i8 if returns else n.types.void)(*[n.i8 if a == "i" else n.f8 for a in args])
     progress.compile_signature(dispatcher, sig)
