@@ -8,6 +8,7 @@ from __future__ import annotations
 import builtins
 
 from . import dtypes as _dtypes
+from .device import get_default_device, set_default_device
 from .dtypes import (
     bfloat16,
     bool,
@@ -45,7 +46,6 @@ from .modes import (
     no_grad,
     set_grad_enabled,
 )
-from .storage import get_default_device, set_default_device
 from .tensor import Size, Tensor
 
 from .device import device  # isort: skip
@@ -82,6 +82,7 @@ from .random import (
     set_rng_state,
 )
 
+Tensor._of_data, Tensor._backward = staticmethod(tensor), staticmethod(autograd.backward)
 dtype = _dtypes.dtype
 strided = "torch.strided"
 memory_format = _dtypes.memory_format

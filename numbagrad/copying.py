@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from . import storage
 from .kernel import emit, expr
 from .op import call as calls
 from .tensor import make
@@ -23,3 +24,24 @@ def contiguous_copy(t):
     out = make(t._shape, t._kind)
     copy_into(out, t)
     return out
+
+
+def transfer(dst, src):
+    """Copy ``src`` into ``dst`` on another device; dtype and layout are converted where fewer bytes have to travel."""
+    from .kernel import cuda
+    if dst._n == 0:
+        return
+    kind = src._kind
+    if src._strides is not None or src._shape != dst._shape or (
+            kind.dtype is not dst._kind.dtype and dst._kind.itemsize < kind.itemsize):
+        if dst._kind.itemsize < kind.itemsize:
+            kind = storage.kind_of(dst._kind.dtype, kind.device)
+        packed = make(src._shape, kind)
+        copy_into(packed, src)
+        src = packed
+    if dst._strides is not None or kind.dtype is not dst._kind.dtype or src._shape != dst._shape:
+        arrived = make(src._shape, storage.kind_of(kind.dtype, dst._kind.device))
+        cuda.copy_bytes(arrived, src)
+        copy_into(dst, arrived)
+    else:
+        cuda.copy_bytes(dst, src)

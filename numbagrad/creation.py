@@ -10,6 +10,7 @@ import numpy as np
 
 from . import arguments, storage
 from . import dtypes as dt
+from .device import get_default_device, resolve_device
 from .kernel.tape import constant
 from .tensor import Size, Tensor, check_empty, from_array, make, too_large
 
@@ -56,8 +57,8 @@ def _kind(dtype, device, like=None):
         if not isinstance(like, Tensor):
             raise arguments.wrong(like, "Tensor", sys._getframe(1).f_code.co_name, "input", 1)
         return storage.kind_of(dtype or like._kind.dtype,
-                               like._kind.device if device is None else storage.resolve_device(device))
-    return storage.kind_of(dtype or dt.get_default_dtype(), storage.resolve_device(device))
+                               like._kind.device if device is None else resolve_device(device))
+    return storage.kind_of(dtype or dt.get_default_dtype(), resolve_device(device))
 
 
 def tensor(data, *, dtype=None, device=None, requires_grad=False, pin_memory=False):
@@ -86,8 +87,8 @@ def _from_data(data, dtype, device, copy):
         shape, items, dtypes = _levels(data)
         target = dtype if dtype is not None else _dtype_of(items, dtypes)
         t = from_array(_values(items, target).reshape(shape))
-    return t if t.dtype is target and device is None and storage.get_default_device().type == "cpu" else t.to(
-        device=storage.resolve_device(device), dtype=target)
+    return t if t.dtype is target and device is None and get_default_device().type == "cpu" else t.to(
+        device=resolve_device(device), dtype=target)
 
 
 def _array(data, copy=False):
@@ -418,7 +419,7 @@ def arange(start, end=None, step=1, *, out=None, dtype=None, layout=None, device
     n = math.ceil((end - start) / step)
     a = start + counted(n, np.int64 if dtype.category < 2 and isinstance(step, int) and isinstance(start, int)
                         else np.float64) * step
-    t = from_array(np.ascontiguousarray(a)).to(device=storage.resolve_device(device), dtype=dtype)
+    t = from_array(np.ascontiguousarray(a)).to(device=resolve_device(device), dtype=dtype)
     return _finish(t, requires_grad) if out is None else _into("arange", out, t)
 
 
@@ -447,7 +448,7 @@ def linspace(start, end, steps, *, out=None, dtype=None, layout=None, device=Non
         high = (work(end) - step * (steps - 1 - i).astype(work)) if work is not np.float32 else _fma32(
             end, -step, steps - 1 - i)
         a = np.where(i < steps // 2, low, high)
-    t = from_array(np.ascontiguousarray(a)).to(device=storage.resolve_device(device), dtype=d)
+    t = from_array(np.ascontiguousarray(a)).to(device=resolve_device(device), dtype=d)
     return _finish(t, requires_grad) if out is None else _into("linspace", out, t)
 
 

@@ -45,13 +45,33 @@ class device:
         return (device, (self.type, self.index))
 
     def __enter__(self):
-        from . import storage
-        self._on_exit = storage.set_default_device(self)
+        self._on_exit = set_default_device(self)
         return self
 
     def __exit__(self, *exc):
-        from . import storage
-        storage.set_default_device(self._on_exit)
+        set_default_device(self._on_exit)
 
 
 CPU = device("cpu")
+DEFAULT = [CPU]  # the device of new tensors
+
+
+def resolve_device(d):
+    """A device object from what the user passed (None, string, index or device)."""
+    if d is None:
+        return DEFAULT[0]
+    d = d if isinstance(d, device) else device(d)
+    if d.type == "meta":
+        raise NotImplementedError("the meta device has no storage in numbagrad")
+    return d
+
+
+def set_default_device(d):
+    """Make ``d`` the device of new tensors; returns the one before."""
+    old = DEFAULT[0]
+    DEFAULT[0] = CPU if d is None else (d if isinstance(d, device) else device(d))
+    return old
+
+
+def get_default_device():
+    return DEFAULT[0]

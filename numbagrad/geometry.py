@@ -89,3 +89,11 @@ def wrap_dim(dim, ndim, name=None):
     if not -n <= dim < n:
         raise IndexError(f"Dimension out of range (expected to be in range of [{-n}, {n - 1}], but got {dim})")
     return dim + n if dim < 0 else dim
+
+
+def expanded_strides(t, shape):
+    """Strides of ``t`` seen with a shape it broadcasts to."""
+    strides = t._strides or contiguous_strides(t._shape)
+    lead = len(shape) - len(strides)
+    return (0,) * lead + tuple(0 if s == 1 and shape[lead + i] != 1 else k
+                               for i, (s, k) in enumerate(zip(t._shape, strides)))

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .geometry import distinct
-from .tensor import contiguous_strides
+from .geometry import contiguous_strides, distinct
 
 SEVERAL = ("unsupported operation: more than one element of the written-to tensor refers to a single memory location. Please "
            "clone() the tensor before performing the operation.")

@@ -13,6 +13,8 @@ import math
 
 import numpy as np
 
+from .dtypes import get_default_dtype
+
 __all__ = [
     "get_printoptions",
     "is_summarized",
@@ -23,6 +25,9 @@ __all__ = [
     "tensor_repr",
     "tensor_str",
 ]
+
+
+PLAIN = set()  # classes whose objects print as "tensor(...)"
 
 
 @dataclasses.dataclass
@@ -247,28 +252,22 @@ def tensor_str(
 
 def tensor_repr(tensor):
     """Text of a Tensor; of more than ``threshold`` elements only those which are shown are read."""
-    from .dtypes import get_default_dtype
-    from .nn.parameter import Buffer, Parameter
-    from .tensor import Tensor
-
     try:
         node = tensor.grad_fn
         grad_fn_name, requires_grad = None if node is None else type(node).__name__, tensor.requires_grad
     except RuntimeError:
         # A view made without recording and changed in place since then: asking for its node is the error.
         grad_fn_name, requires_grad = "Invalid", True
-    plain = type(tensor) in (Tensor, Parameter, Buffer)
-    text = tensor_str(
+    return tensor_str(
         _shown_values(tensor),
         tensor.dtype.name,
         str(tensor.device),
         requires_grad,
         grad_fn_name,
-        "tensor(" if plain else f"{type(tensor).__name__}(",
+        "tensor(" if type(tensor) in PLAIN else f"{type(tensor).__name__}(",
         default_dtype_name=get_default_dtype().name,
         shape=tuple(tensor.shape),
     )
-    return f"Parameter({text})" if isinstance(tensor, Parameter) and not plain else text
 
 
 def _shown_values(tensor):

@@ -89,8 +89,7 @@ class Generator:
 
 
 def _state_bytes(state):
-    from .tensor import Tensor
-    if not isinstance(state, Tensor):
+    if not hasattr(state, "_kind"):
         raise TypeError(f"expected a torch.ByteTensor, but got {type(state).__name__}")
     if state.device.type != "cpu":
         raise TypeError("RNG state must be a torch.ByteTensor")

@@ -7,7 +7,8 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from . import dtypes as dt
-from .device import CPU, device
+from .device import CPU
+from .kernel import jit
 from .kernel.tape import TAPE, active
 
 _empty = np.empty
@@ -53,7 +54,6 @@ class Kind:
 
 
 _kinds: dict = {}
-_default_device = [CPU]
 
 
 def kind_of(dtype, dev=CPU):
@@ -72,27 +72,6 @@ def kind_of(dtype, dev=CPU):
             kind = _kinds[(dtype, dev)] = Kind(dtype, dev)
         _kinds[key] = kind
     return kind
-
-
-def resolve_device(d):
-    """A device object from what the user passed (None, string, index or device)."""
-    if d is None:
-        return _default_device[0]
-    d = d if isinstance(d, device) else device(d)
-    if d.type == "meta":
-        raise NotImplementedError("the meta device has no storage in numbagrad")
-    return d
-
-
-def set_default_device(d):
-    """Make ``d`` the device of new tensors; returns the one before."""
-    old = _default_device[0]
-    _default_device[0] = CPU if d is None else (d if isinstance(d, device) else device(d))
-    return old
-
-
-def get_default_device():
-    return _default_device[0]
 
 
 # Where CPython's ndarray object keeps its data pointer; ``kernel.jit`` checks it against ``ctypes.data`` before the
@@ -155,11 +134,15 @@ def keep_freed_memory():
 
 
 def use_reader(peek):
-    """Install the native reader of an int64 at an address, if this interpreter lays arrays out as expected."""
+    """Numba has started: take its reader of an int64 at an address, if this interpreter lays arrays out as expected."""
     global _peek
     probe = np.empty(3, np.float32)
     if peek(id(probe) + DATA_FIELD) == probe.ctypes.data:
         _peek = peek
+    keep_freed_memory()
+
+
+jit.STARTS.append(use_reader)
 
 
 F4 = kind_of(dt.float32)

@@ -11,12 +11,13 @@ from . import arguments, modes, storage
 from . import dtypes as dt
 from .autograd import graph
 from .device import device as Device
+from .device import resolve_device
 from .geometry import Size, check_empty, contiguous_strides, is_contiguous, numel, wrap_dim
 from .kernel.tape import TAPE, active, born, clears, seen
+from .printing import PLAIN
 from .tensor_values import Values
 
 new = object.__new__
-backward = None  # autograd.backward, which needs this module first
 
 
 class Tensor(Values):
@@ -30,6 +31,7 @@ class Tensor(Values):
                  "__dict__", "__weakref__")
     is_leaf_edge = True
     __array_priority__ = 1000
+    _of_data = _backward = None  # ``creation.tensor`` and ``autograd.backward``, which need this module first
 
     def __new__(cls, *args, **kwargs):
         self = new(cls)
@@ -41,8 +43,7 @@ class Tensor(Values):
                 shape = tuple(args[0]) if isinstance(args[0], Size) else args
                 _become(self, empty(shape, dt.get_default_dtype(), device))
             elif len(args) == 1:
-                from .creation import tensor
-                _become(self, tensor(args[0], dtype=dt.get_default_dtype(), device=device))
+                _become(self, cls._of_data(args[0], dtype=dt.get_default_dtype(), device=device))
             else:
                 _become(self, empty((0,), dt.get_default_dtype(), device))
         return self
@@ -272,10 +273,7 @@ class Tensor(Values):
 
     def backward(self, gradient=None, retain_graph=None, create_graph=False, inputs=None):
         """Accumulate d self / d leaf, times ``gradient``, into the ``grad`` of every leaf that requires it."""
-        global backward
-        if backward is None:
-            from .autograd import backward
-        backward(self, gradient, retain_graph, create_graph, inputs=inputs)
+        self._backward(self, gradient, retain_graph, create_graph, inputs=inputs)
 
     def detach(self):
         """A tensor on the same memory that is not part of the graph; it shares the version counter."""
@@ -396,8 +394,11 @@ def set_all(t, value):
     storage.fill(t._buf, t._ptr, t._kind, t._n, value)
 
 
+PLAIN.add(Tensor)
+
+
 def empty(shape, dtype=None, device=None):
-    return make(tuple(shape), storage.kind_of(dtype or dt.get_default_dtype(), storage.resolve_device(device)))
+    return make(tuple(shape), storage.kind_of(dtype or dt.get_default_dtype(), resolve_device(device)))
 
 
 def from_array(a, dtype=None, copy=False):

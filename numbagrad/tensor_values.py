@@ -9,6 +9,7 @@ import numpy as np
 from . import dtypes as dt
 from . import modes, storage
 from .kernel.tape import TAPE, active
+from .printing import tensor_repr
 
 _warned: list = []
 
@@ -157,7 +158,6 @@ class Values:
         return iter(self.unbind(0))
 
     def __repr__(self, *, tensor_contents=None):
-        from .printing import tensor_repr
         return tensor_repr(self)
 
     def __format__(self, spec):

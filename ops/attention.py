@@ -9,9 +9,9 @@ import numpy as np
 from numbagrad import dtypes as dt
 from numbagrad import modes, storage
 from numbagrad.copying import contiguous_copy
+from numbagrad.geometry import expanded_strides
 from numbagrad.kernel import blas, threads
 from numbagrad.op import REGISTRY, Sample, custom, function
-from numbagrad.op.call import expanded_strides
 from numbagrad.tensor import contiguous_strides, make
 
 from . import attention_kernels as kernels

@@ -8,7 +8,8 @@ import numpy as np
 
 from numbagrad import dtypes as dt
 from numbagrad import storage
-from numbagrad.copying import copy_into
+from numbagrad.copying import copy_into, transfer
+from numbagrad.device import resolve_device
 from numbagrad.op import Sample, custom, function
 
 
@@ -39,8 +40,7 @@ def to_copy(input, kind: object, source: object = None):
 @to_copy.cpu
 def _(out, input, kind, source):
     if input._kind.device is not out._kind.device:
-        from numbagrad.kernel import cuda
-        return cuda.transfer(out, input)
+        return transfer(out, input)
     return copy_into(out, input)
 
 
@@ -76,7 +76,7 @@ def to(input, *args, **kwargs):
     if other is not None:
         device, dtype = other.device, other.dtype
     kind = input._kind
-    target = storage.kind_of(dtype or kind.dtype, kind.device if device is None else storage.resolve_device(device))
+    target = storage.kind_of(dtype or kind.dtype, kind.device if device is None else resolve_device(device))
     if target is kind and not copy:
         return input
     if kind.dtype.is_complex and not target.dtype.is_complex and target.dtype.category and not _warned:

@@ -16,6 +16,7 @@ from numbagrad import dtypes as dt
 from numbagrad import storage
 from numbagrad.autograd import graph, inplace
 from numbagrad.copying import contiguous_copy
+from numbagrad.geometry import expanded_strides
 from numbagrad.kernel.tape import TAPE, Flag, active
 from numbagrad.modes import is_grad_enabled
 from numbagrad.op import call as calls
@@ -100,7 +101,7 @@ def lines(entries, index_shape, fail, negative=True):
         if t._kind.dtype is not dt.int64 or t._strides is not None:
             t = as_index(t)
         if t._shape != index_shape:
-            t = contiguous_copy(raw(t._buf, t._ptr, n, index_shape, calls.expanded_strides(t, index_shape), t._kind, t._ver))
+            t = contiguous_copy(raw(t._buf, t._ptr, n, index_shape, expanded_strides(t, index_shape), t._kind, t._ver))
         if captured:
             words = range_flag(fail, dim, size)
             found = words.address
@@ -340,7 +341,7 @@ def write(t, values, plan, body=put_rows, one=put_one, typed=False):
 
 def _spaced(values, plan):
     """Values broadcast to the plan's shape and their (outer, indexed, inner) strides; a copy where there are none."""
-    strides = calls.expanded_strides(values, plan.shape)
+    strides = expanded_strides(values, plan.shape)
     b, e = plan.before if plan.order is None else 0, len(plan.shape) - (len(plan.in_shape) - plan.before - plan.indexed)
     parts = (_merged(plan.shape[:b], strides[:b]), _merged(plan.shape[b:e], strides[b:e]),
              _merged(plan.shape[e:], strides[e:]))

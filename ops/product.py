@@ -7,9 +7,10 @@ from itertools import product as every
 from numbagrad import dtypes as dt
 from numbagrad import storage
 from numbagrad.copying import contiguous_copy, copy_into
+from numbagrad.geometry import expanded_strides
 from numbagrad.kernel import jit, threads
 from numbagrad.kernel.jit import T, kernel
-from numbagrad.op.call import expanded_strides, raw_view
+from numbagrad.op.call import raw_view
 from numbagrad.tensor import contiguous_strides, make, raw
 
 # Multiply-adds up to which a product runs at once in the calling thread, holding the GIL.

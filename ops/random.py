@@ -12,6 +12,7 @@ from numbagrad.arguments import check_int
 from numbagrad.autograd import graph, inplace
 from numbagrad.copying import contiguous_copy, copy_into
 from numbagrad.creation import _dtype_for, shape_of
+from numbagrad.device import resolve_device
 from numbagrad.kernel import rng
 from numbagrad.kernel.tape import TAPE, active
 from numbagrad.modes import is_grad_enabled
@@ -41,8 +42,8 @@ def memory(t):
 def new(shape, dtype, device, like=None):
     """A fresh CPU tensor to fill, and the device it is to go to."""
     d = dtype or (like._kind.dtype if like is not None else dt.get_default_dtype())
-    place = (like._kind.device if like is not None else storage.resolve_device(None)) if device is None else (
-        storage.resolve_device(device))
+    place = (like._kind.device if like is not None else resolve_device(None)) if device is None else (
+        resolve_device(device))
     return make(shape, storage.kind_of(d)), place
 
 

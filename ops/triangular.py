@@ -9,6 +9,7 @@ from numbagrad import linalg, storage
 from numbagrad.broadcast import sum_to_size
 from numbagrad.copying import contiguous_copy, copy_into
 from numbagrad.creation import from_numpy, full
+from numbagrad.device import resolve_device
 from numbagrad.kernel.jit import kernel, load, store
 from numbagrad.op import REGISTRY, Sample, custom, function
 from numbagrad.op import call as calls
@@ -87,7 +88,7 @@ def _corners(name, numpy, doc):
             raise RuntimeError(f"{which} must be non-negative, got{value}")
         offset = max(-row, min(offset, col))
         t = from_numpy(np.ascontiguousarray(np.stack(numpy(row, offset, col))).astype(np.int64, copy=False))
-        return t.to(device=storage.resolve_device(device), dtype=dtype)
+        return t.to(device=resolve_device(device), dtype=dtype)
     fn.__name__ = fn.__qualname__ = name
     fn.__module__, fn.__doc__ = __name__, doc
     return function(fn, method=False, differentiable=False, dtypes="any")

@@ -74,6 +74,9 @@ def run(roots, gradients, keep_graph, create_graph, inputs=None, accumulate=True
             modes.change(grad=False)
 
 
+graph.AccumulateGrad.run, graph.MultiHook.current_run = staticmethod(run), staticmethod(current_run)
+
+
 def edge_of(x):
     """The edge of a tensor or of a ``GradientEdge``."""
     if x.__class__ is graph.GradientEdge:

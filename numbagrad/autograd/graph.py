@@ -163,14 +163,14 @@ class AccumulateGrad(Node):
 
     __slots__ = ("variable",)
     _made: weakref.WeakValueDictionary = weakref.WeakValueDictionary()
+    run = None  # ``engine.run``, which needs this module first
 
     def __init__(self, variable):
         self.variable, self.next, self.saved, self.hooks, self.ctx, self.seq = variable, (), (), None, None, 0
 
     def __call__(self, grad):
         """Add ``grad`` to the leaf's ``grad``."""
-        from .engine import run
-        run((self.variable,), (grad,), True, modes.is_grad_enabled())
+        self.run((self.variable,), (grad,), True, modes.is_grad_enabled())
 
     @classmethod
     def of(cls, variable):
@@ -345,6 +345,8 @@ def register_multi_grad_hook(tensors, fn, *, mode="all"):
 class MultiHook:
     """Handle of ``register_multi_grad_hook``."""
 
+    current_run = None  # the engine's
+
     def __init__(self, tensors, fn, mode):
         self.grads, self.count, self.fn, self.mode, self.run = [None] * len(tensors), 0, fn, mode, None
         self.length = len(tensors)
@@ -352,9 +354,8 @@ class MultiHook:
 
     def _hook(self, i):
         def hook(grad):
-            from . import engine
-            if self.run is not engine.current_run():
-                self.run, self.count, self.grads = engine.current_run(), 0, [None] * self.length
+            if self.run is not self.current_run():
+                self.run, self.count, self.grads = self.current_run(), 0, [None] * self.length
             self.count += 1
             if self.mode == "any":
                 if self.count == 1:

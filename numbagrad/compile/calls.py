@@ -100,8 +100,7 @@ class Calls:
             return f()
         if kind in (operator.attrgetter, operator.itemgetter, operator.methodcaller):
             return self._getter(f, *args, **kwargs)
-        from .function import CompiledFunction
-        if isinstance(f, CompiledFunction):
+        if getattr(kind, "is_compiled_function", False):
             return self._call(f.fn, args, kwargs)
         method = lookup(kind, "__call__")
         if method.__class__ is types.FunctionType:

@@ -16,6 +16,7 @@ import numpy as np
 
 from .. import modes, storage
 from ..autograd import graph
+from ..geometry import expanded_strides
 from ..kernel import emit, expr, tape
 from ..kernel.tape import BASE, Fake, Refusal, Unlowered
 from ..tensor import Tensor, contiguous_strides, raw
@@ -92,7 +93,6 @@ class Recorder:
         b = self.buffer(t)
         if shape is None or shape == t._shape:
             return Operand(b, t._ptr - b.base, t._shape, t._strides or contiguous_strides(t._shape), t._kind.dtype)
-        from ..op.call import expanded_strides
         return Operand(b, t._ptr - b.base, shape, expanded_strides(t, shape), t._kind.dtype)
 
     def resolve(self, value):

@@ -1,4 +1,4 @@
-"""The public side of ``ng.compile``."""
+"""Compiled functions: which variant runs a call, and when another one is captured."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import types
 import warnings
 
 from ..kernel import tape
-from ..nn.modules.module import Module
 from . import explain
 from .capture import CaptureError
 from .check import ALWAYS, checked
@@ -46,6 +45,8 @@ class Methods(dict):
 
 class CompiledFunction:
     """What ``ng.compile`` returns; call it like the function."""
+
+    is_compiled_function = True
 
     def __new__(cls, *args, **kwargs):
         # A class of its own, whose __call__ is the generated call of the variant that ran last.
@@ -270,27 +271,3 @@ def _defined(f):
     f = getattr(f, "func", getattr(f, "__func__", f))
     code = getattr(inspect.unwrap(f) if callable(f) else f, "__code__", getattr(type(f).__call__, "__code__", None))
     return f"in {f!r}" if code is None else f"in {code.co_name}() at {code.co_filename}:{code.co_firstlineno}"
-
-
-def compile(model=None, *, fullgraph=False, dynamic=None, backend="numba", mode=None, options=None, disable=False,
-            fallback=False, check=False):
-    """Compile a function of tensors, or a Module: the first call captures it, later ones run as one native call.
-
-    Works as a decorator, with or without arguments. ``fallback=True`` runs what cannot be captured eagerly, with a
-    warning, where otherwise ``CaptureError`` (a RuntimeError) names the line. ``disable=True`` returns ``model`` itself.
-    A function keeps up to 1024 combinations of argument shapes, each captured in milliseconds without compiling anything;
-    with ``dynamic=False`` it keeps 16, and warns of more. ``check=True`` (or ``NUMBAGRAD_COMPILE_CHECK=1``) runs each call
-    eagerly, too, in a forked process, and raises ``CompileMismatch`` where results, gradients, states or effects differ.
-    ``fullgraph``, ``backend``, ``mode`` and ``options`` are
-    accepted for PyTorch's sake: there is one backend, and graphs are always whole."""
-    if model is None:
-        return functools.partial(compile, fullgraph=fullgraph, dynamic=dynamic, backend=backend, mode=mode,
-                                 options=options, disable=disable, fallback=fallback, check=check)
-    if disable:
-        return model
-    if isinstance(model, Module):
-        from .module import OptimizedModule
-        return OptimizedModule(model, fallback=fallback, dynamic=dynamic, check=check)
-    if not callable(model):
-        raise TypeError(f"compile() expects a function or a Module, not {type(model).__name__}")
-    return CompiledFunction(model, fallback, dynamic, check)

@@ -15,6 +15,7 @@ from .objects import HEAP, of_library
 from .observe import WATCHING, Again, Observer
 from .places import ABSENT, CONTAINERS, Cell, Entry
 from .reads import STORE
+from .rewrite import HOOKS
 
 _SEARCHED = (range, tuple, list, set, frozenset, dict, collections.Counter, collections.deque, collections.OrderedDict)
 
@@ -224,7 +225,7 @@ def _ignore(*args):
     return None
 
 
-HOOKS = {
+HOOKS.update({
     "attribute": _hooked(Observer.attribute, getattr),
     "item": _item,
     "contains": _hooked(Observer.contains, _is_in),
@@ -254,4 +255,4 @@ HOOKS = {
     "index": lambda i: symbols.settled(i) if _watching() is not None else i,
     "stored": _at(lambda o, x, i: o.stores(x, (i,))),
     "removed": _at(Observer.removes),
-}
+})

@@ -1,8 +1,9 @@
-"""Compiled modules."""
+"""Compiled modules, and ``ng.compile`` itself."""
 
 from __future__ import annotations
 
 import copy
+import functools
 
 from ..nn.modules.module import Module
 from .function import CompiledFunction
@@ -69,3 +70,26 @@ class OptimizedModule(Module):
     def explain(self, profile=False):
         """See ``CompiledFunction.explain``."""
         return self.compiled.explain(profile)
+
+
+def compile(model=None, *, fullgraph=False, dynamic=None, backend="numba", mode=None, options=None, disable=False,
+            fallback=False, check=False):
+    """Compile a function of tensors, or a Module: the first call captures it, later ones run as one native call.
+
+    Works as a decorator, with or without arguments. ``fallback=True`` runs what cannot be captured eagerly, with a
+    warning, where otherwise ``CaptureError`` (a RuntimeError) names the line. ``disable=True`` returns ``model`` itself.
+    A function keeps up to 1024 combinations of argument shapes, each captured in milliseconds without compiling anything;
+    with ``dynamic=False`` it keeps 16, and warns of more. ``check=True`` (or ``NUMBAGRAD_COMPILE_CHECK=1``) runs each call
+    eagerly, too, in a forked process, and raises ``CompileMismatch`` where results, gradients, states or effects differ.
+    ``fullgraph``, ``backend``, ``mode`` and ``options`` are
+    accepted for PyTorch's sake: there is one backend, and graphs are always whole."""
+    if model is None:
+        return functools.partial(compile, fullgraph=fullgraph, dynamic=dynamic, backend=backend, mode=mode,
+                                 options=options, disable=disable, fallback=fallback, check=check)
+    if disable:
+        return model
+    if isinstance(model, Module):
+        return OptimizedModule(model, fallback=fallback, dynamic=dynamic, check=check)
+    if not callable(model):
+        raise TypeError(f"compile() expects a function or a Module, not {type(model).__name__}")
+    return CompiledFunction(model, fallback, dynamic, check)

@@ -17,9 +17,10 @@ import sys
 import types
 from threading import get_ident
 
-from .. import dtypes, storage
+from .. import dtypes
 from ..autograd import graph
 from ..autograd.function import FunctionCtx
+from ..device import DEFAULT
 from ..kernel.tape import Fake, Refusal
 from ..tensor import Tensor
 from . import symbols
@@ -70,7 +71,7 @@ class Observer(Reads, Calls):
         self.refusal = None
         self.log = Log()
         self.foreign = False  # whether the run went through C code that is not the library's, taken at its word
-        for place in (Item(dtypes._default, 0), Item(storage._default_device, 0)):
+        for place in (Item(dtypes._default, 0), Item(DEFAULT, 0)):
             self.note(place, place.get())
 
     # --- running

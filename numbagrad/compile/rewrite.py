@@ -45,9 +45,11 @@ def rewritten(fn, known):
     return new
 
 
+HOOKS: dict = {}  # name -> function, which ``hooks`` puts here
+
+
 @functools.cache
 def _hooks():
-    from .hooks import HOOKS
     return {MARK + name: hook for name, hook in HOOKS.items()}
 
 

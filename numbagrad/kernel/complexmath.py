@@ -15,9 +15,10 @@ import types as pytypes
 
 import numpy as np
 
-from . import inlined, jit
-from .jit import T
+from . import inlined
 
+WIDTHS = {"c8": np.complex64, "c16": np.complex128}
+T = np.complex128  # in each function that of its width
 LN2, LN10, HALF_PI = math.log(2.0), math.log(10.0), math.pi / 2
 LARGE, TINY = 1e153, 1e-140  # beyond, squares leave float64
 UP, DOWN = 2.0**600, 2.0**-600  # whole powers of two, exact to scale by; and their square roots
@@ -374,7 +375,7 @@ def _specialise(name, code):
     found = _made.get((name, code))
     if found is None:
         fn = globals()[name]
-        namespace = {**globals(), "T": jit._Cast.get("T", code)[0]}
+        namespace = {**globals(), "T": WIDTHS[code]}
         for other in fn.__code__.co_names:
             if other.startswith("c_"):
                 namespace[other] = _specialise(other, code)

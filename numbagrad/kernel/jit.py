@@ -25,7 +25,7 @@ from functools import partial
 import numpy as np
 
 from .. import dtypes as dt
-from .. import requires, storage
+from .. import requires
 from . import inlined, progress, threads
 from .guard import guarded
 from .tape import TAPE, active
@@ -52,6 +52,7 @@ LANES = 64
 # and many enough for long stretches of each row.
 STRIP = 512
 _nb = None
+STARTS = []  # called once Numba has started, with a native reader of an int64 at an address
 
 
 class _Numba:
@@ -139,8 +140,8 @@ def _start():
         # Other threads and a later call see it when all of it is there.
         numba = _Numba()
         peek = compile_source("def peek(address_):\n    return ptr_i8(address_)[0]\n", "peek", "i", returns=True, numba=numba)
-        storage.use_reader(peek.entry)
-        storage.keep_freed_memory()
+        for begin in STARTS:
+            begin(peek.entry)
         _nb = numba
     return _nb
 

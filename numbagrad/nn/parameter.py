@@ -2,7 +2,7 @@
 
 import numbagrad as ng
 
-from ..printing import parameter_str
+from ..printing import PLAIN, parameter_str
 from ..tensor import Tensor, as_class
 
 __all__ = ["Buffer", "Parameter", "is_lazy"]
@@ -32,7 +32,8 @@ class Parameter(Tensor):
         pass
 
     def __repr__(self, *, tensor_contents=None):
-        return parameter_str(super().__repr__(tensor_contents=tensor_contents))
+        text = super().__repr__(tensor_contents=tensor_contents)
+        return parameter_str(text if type(self) in PLAIN else f"Parameter({text})")
 
     def __deepcopy__(self, memo):
         known = memo.get(id(self))
@@ -83,6 +84,9 @@ class Buffer(Tensor):
 
 def _rebuild_buffer(cls, data, persistent):
     return cls(data, persistent=persistent)
+
+
+PLAIN.update((Parameter, Buffer))
 
 
 def is_lazy(param):

@@ -14,11 +14,13 @@ import numpy as np
 from .. import dtypes as dt
 from .. import modes, storage
 from ..autograd import graph
+from ..geometry import expanded_strides
 from ..kernel import emit
 from ..kernel.tape import TAPE, active
 from ..kernel.threads import LIMIT
 from ..overlap import check_partial, check_single
 from ..tensor import Tensor, bump_version, contiguous_strides, is_contiguous, make, mark_inference, raw
+from .rules import rule_function
 
 
 class Slow:
@@ -198,14 +200,6 @@ def broadcast_shapes(name, tensors):
     return shape
 
 
-def expanded_strides(t, shape):
-    """Strides of ``t`` seen with a shape it broadcasts to."""
-    strides = t._strides or contiguous_strides(t._shape)
-    lead = len(shape) - len(strides)
-    return (0,) * lead + tuple(0 if s == 1 and shape[lead + i] != 1 else k
-                               for i, (s, k) in enumerate(zip(t._shape, strides)))
-
-
 def raw_scalars(compute, scalars):
     if compute.is_complex:
         flat = []
@@ -382,7 +376,6 @@ def backward_graph(node, g):
     """Recorded backward: the same gradient expressions evaluated with tensor operations."""
     from ..broadcast import sum_to_size
     from ..kernel import expr
-    from ..namespace import rule_function
     form, mask = node.form, _mask(node)
     if node.saved is None:
         graph.freed()

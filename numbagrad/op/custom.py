@@ -99,7 +99,7 @@ class Custom(Op):
         def build():
             if not target:
                 jit.nb()
-                target.append(direct.build(self))
+                target.append(direct.build(self, GENERAL))
                 if self.call is entry:
                     self.call = target[0]
                     if self.namespaces or self.method:
@@ -121,7 +121,7 @@ class Custom(Op):
         def call(*args):
             if not target:
                 jit.nb()
-                target.append(direct.build(self, cls))
+                target.append(direct.build(self, GENERAL, cls))
             return target[0](*args)
         call.node_class = cls
         return call
@@ -301,6 +301,9 @@ def row_major(t):
         return t
     from ..copying import contiguous_copy
     return contiguous_copy(t)
+
+
+GENERAL = {"invoke": invoke, "row_major": row_major}  # what generated calls leave to the general path
 
 
 def _record(op, outs, args, flat, params, node_class=None):

@@ -14,14 +14,13 @@ from . import call as calls
 NUMBERED = tuple(f"y{i}" for i in range(8))  # names of the outputs in gradient rules of ops with several
 
 
-def build(op, node_class=None):
-    """The call as generated text: the same steps as ``invoke`` for one output on the CPU in the default mode."""
-    from .custom import invoke, row_major
+def build(op, general_path, node_class=None):
+    """The call as generated text: the same steps as ``custom.invoke`` for one output on the CPU in the default mode."""
     t, params = op.tensors, "".join(n + ", " for n in op.params)
     general = f"invoke(OP, ({''.join(n + ', ' for n in t)}), ({params}), NODE)"
-    env = {"DEFAULTS": op._defaults(), "invoke": invoke, "OP": op, "NODE": node_class, "STATE": modes.STATE,
+    env = {"DEFAULTS": op._defaults(), **general_path, "OP": op, "NODE": node_class, "STATE": modes.STATE,
            "Tensor": Tensor, "new": object.__new__, "rule": op.fn, "empty": np.empty, "refresh": graph.refresh,
-           "make": make, "sequence": graph.sequence, "save_output": graph.save_output, "row_major": row_major,
+           "make": make, "sequence": graph.sequence, "save_output": graph.save_output,
            "NONE": {}, "too_large": too_large, "check_empty": check_empty, "peek": storage._peek or calls.storage_peek}
     env.update(arguments.ENVIRONMENT)
     checks = arguments.text(op.name, op.signature.parameters, {n: kind for n, kind in op.kinds.items() if n in op.params})

@@ -13,6 +13,7 @@ from ..tensor import make
 from . import call as calls
 from .custom import custom
 from .fold import BLOCK
+from .rules import rule_function
 
 FORWARD = """    total = 0.0
     for first in range(start, stop, {block}):
@@ -104,7 +105,6 @@ class Reduced:
         return results
 
     def _recorded(self, g, tensors, needs, mean, numbers):
-        from ..namespace import rule_function
         values = dict(zip(self.tensors, tensors))
         values.update(zip(self.numbers, numbers))
         values["g"] = g / tensors[0]._n if mean else g

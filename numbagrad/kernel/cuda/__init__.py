@@ -16,7 +16,7 @@ from .launch import (
     synchronize,
     target,
 )
-from .memory import alloc, allocated, peak, reset_peak, transfer, zeros
+from .memory import alloc, allocated, copy_bytes, peak, reset_peak, zeros
 from .shim import CudaUnavailable, simulated, why_not
 
 
@@ -31,6 +31,6 @@ def fold(op, t, out, steps):
     run(op, t, out, steps)
 
 
-__all__ = ["CudaUnavailable", "alloc", "allocated", "available", "check_index", "current_device", "device_count",
+__all__ = ["CudaUnavailable", "alloc", "allocated", "available", "check_index", "copy_bytes", "current_device", "device_count",
            "device_name", "fold", "launch_pointwise", "peak", "reset_peak", "resolve", "set_device", "simulated",
-           "synchronize", "target", "transfer", "why_not", "zeros"]
+           "synchronize", "target", "why_not", "zeros"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 from ...device import device as Device
+from ...geometry import expanded_strides
 from . import emit, shim
 from .address import plain
 
@@ -92,7 +93,6 @@ def scalars_of(compute, scalars):
 
 def launch_pointwise(pointwise, compute, ins, scalars, outs, shape):
     """Run a pointwise loop on device tensors: contiguous where they all are, else strided with broadcasting."""
-    from ...op.call import expanded_strides
     n = 1
     for s in shape:
         n *= s

@@ -67,30 +67,7 @@ def reset_peak(index):
     counter[1] = counter[0]
 
 
-def transfer(dst, src):
-    """Copy ``src`` into ``dst`` on another device; dtype and layout are converted where fewer bytes have to travel."""
-    from ... import storage
-    from ...copying import copy_into
-    from ...tensor import make
-    if dst._n == 0:
-        return
-    kind = src._kind
-    if src._strides is not None or src._shape != dst._shape or (
-            kind.dtype is not dst._kind.dtype and dst._kind.itemsize < kind.itemsize):
-        if dst._kind.itemsize < kind.itemsize:
-            kind = storage.kind_of(dst._kind.dtype, kind.device)
-        packed = make(src._shape, kind)
-        copy_into(packed, src)
-        src = packed
-    if dst._strides is not None or kind.dtype is not dst._kind.dtype or src._shape != dst._shape:
-        arrived = make(src._shape, storage.kind_of(kind.dtype, dst._kind.device))
-        _copy_bytes(arrived, src)
-        copy_into(dst, arrived)
-    else:
-        _copy_bytes(dst, src)
-
-
-def _copy_bytes(dst, src):
+def copy_bytes(dst, src):
     """Copy between row-major tensors of one dtype and shape."""
     t = target()
     nbytes = src._n * src._kind.itemsize
