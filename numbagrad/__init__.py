@@ -82,7 +82,7 @@ from .random import (
     set_rng_state,
 )
 
-Tensor._of_data, Tensor._backward = staticmethod(tensor), staticmethod(autograd.backward)
+Tensor._of_data, Tensor._of_array, Tensor._backward = map(staticmethod, (tensor, from_numpy, autograd.backward))
 dtype = _dtypes.dtype
 strided = "torch.strided"
 memory_format = _dtypes.memory_format

@@ -7,7 +7,7 @@ def sum_to_size(g, shape):
     """Sum ``g`` over the dimensions along which ``shape`` was broadcast to ``g``'s shape."""
     if g._shape == shape:
         return g
-    from .op.record import REGISTRY
+    from .op.registry import REGISTRY
     lead = len(g._shape) - len(shape)
     dims = [*range(lead), *(lead + i for i, s in enumerate(shape) if s == 1 and g._shape[lead + i] != 1)]
     if dims:

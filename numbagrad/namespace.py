@@ -10,7 +10,7 @@ import numpy as np
 
 from .autograd.inplace import REFUSED
 from .kernel import jit
-from .op.record import REGISTRY
+from .op.registry import REGISTRY
 from .tensor import Tensor, from_array
 
 MODULES = {"torch": "numbagrad", "nn.functional": "numbagrad.nn.functional", "special": "numbagrad.special",

@@ -9,13 +9,14 @@ import numpy as np
 
 from . import arguments, modes, storage
 from . import dtypes as dt
-from .autograd import graph
+from .autograd import graph, saved
+from .autograd.graph import bump_version  # noqa: F401
 from .device import device as Device
 from .device import resolve_device
 from .geometry import Size, check_empty, contiguous_strides, is_contiguous, numel, wrap_dim
-from .kernel.tape import TAPE, active, born, clears, seen
+from .kernel.tape import TAPE, born, clears, seen
 from .printing import PLAIN
-from .tensor_values import Values
+from .tensor_values import Values, as_class, become
 
 new = object.__new__
 
@@ -31,21 +32,22 @@ class Tensor(Values):
                  "__dict__", "__weakref__")
     is_leaf_edge = True
     __array_priority__ = 1000
-    _of_data = _backward = None  # ``creation.tensor`` and ``autograd.backward``, which need this module first
+    # ``creation.tensor``, ``from_numpy`` and ``autograd.backward``, which need this module first
+    _of_data = _of_array = _backward = None
 
     def __new__(cls, *args, **kwargs):
         self = new(cls)
         if cls is Tensor or not args or isinstance(args[0], (int, Size, list, tuple, Tensor, np.ndarray)):
             device = kwargs.get("device")
             if len(args) == 1 and isinstance(args[0], Tensor):
-                _become(self, args[0].detach())
+                become(self, args[0].detach())
             elif len(args) == 1 and isinstance(args[0], Size) or args and all(isinstance(a, int) for a in args):
                 shape = tuple(args[0]) if isinstance(args[0], Size) else args
-                _become(self, empty(shape, dt.get_default_dtype(), device))
+                become(self, empty(shape, dt.get_default_dtype(), device))
             elif len(args) == 1:
-                _become(self, cls._of_data(args[0], dtype=dt.get_default_dtype(), device=device))
+                become(self, cls._of_data(args[0], dtype=dt.get_default_dtype(), device=device))
             else:
-                _become(self, empty((0,), dt.get_default_dtype(), device))
+                become(self, empty((0,), dt.get_default_dtype(), device))
         return self
 
     # --- what it is ------------------------------------------------------------------------------------------------
@@ -310,6 +312,10 @@ class Tensor(Values):
         self._buf, self._ptr, self._n = value._buf, value._ptr, value._n
         self._shape, self._strides, self._kind = value._shape, value._strides, value._kind
 
+    def __reduce_ex__(self, protocol):
+        a = self.detach().cpu().contiguous().array()
+        return (_rebuild, (type(self), a, self.dtype, str(self.device), self._rg))
+
     def retain_grad(self):
         """Keep the gradient of this non-leaf tensor in ``grad``."""
         if not self._rg:
@@ -345,24 +351,15 @@ class Tensor(Values):
         return graph.removable(graph.hooks_on_leaf(self, "post_acc"), hook)
 
 
-def _become(self, other):
-    for name in ("_buf", "_ptr", "_n", "_shape", "_strides", "_kind", "_ver"):
-        setattr(self, name, getattr(other, name))
-    self._rg, self._node, self._grad, self._view = False, None, None, None
-    return self
-
-
-def as_class(t, cls):
-    """The given tensor's memory in a new object of class ``cls``."""
-    return t if type(t) is cls else _become(new(cls), t)
-
-
 def raw(buf, ptr, n, shape, strides, kind, ver):
     """A tensor from its parts, outside any graph."""
     out = new(Tensor)
     out._buf, out._ptr, out._n, out._shape, out._strides, out._kind, out._ver = buf, ptr, n, shape, strides, kind, ver
     out._rg, out._node, out._grad, out._view = False, None, None, None
     return out
+
+
+saved.raw = raw
 
 
 def make(shape, kind):
@@ -461,19 +458,6 @@ def mark_inference(t):
     if modes.current().inference:
         t.__dict__["_inference"] = True
         t._ver = INFERENCE_VERSION
-
-
-def bump_version(t, where=None):
-    """Note an in-place change of ``t``'s memory, with the user's place for the error message."""
-    ver = t._ver
-    if ver is INFERENCE_VERSION:
-        return
-    ver[0] += 1
-    ver[1:] = (where or graph.user_place(),)
-    if TAPE:
-        recorder = active()
-        if recorder is not None:
-            recorder.written(t)
 
 
 def _rebuild(cls, a, dtype, device, requires_grad):

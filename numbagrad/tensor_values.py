@@ -37,6 +37,19 @@ def nested(flat, shape):
     return [nested(flat, shape[1:]) for _ in range(shape[0])] if shape else next(flat)
 
 
+def become(self, other):
+    """Make a new object a tensor on another's memory."""
+    for name in ("_buf", "_ptr", "_n", "_shape", "_strides", "_kind", "_ver"):
+        setattr(self, name, getattr(other, name))
+    self._rg, self._node, self._grad, self._view = False, None, None, None
+    return self
+
+
+def as_class(t, cls):
+    """The given tensor's memory in a new object of class ``cls``."""
+    return t if type(t) is cls else become(object.__new__(cls), t)
+
+
 class Values:
     """The part of ``Tensor`` that hands its values to Python."""
 
@@ -89,8 +102,7 @@ class Values:
 
     def __array_wrap__(self, array, context=None, return_scalar=False):
         """The result of a NumPy function on this tensor as a tensor (truth values as uint8, as PyTorch has it)."""
-        from .creation import from_numpy
-        return from_numpy(array.astype(np.uint8) if array.dtype == bool else array)
+        return self._of_array(array.astype(np.uint8) if array.dtype == bool else array)
 
     def tolist(self):
         """The values as nested Python lists (a number for a 0-d tensor)."""
@@ -147,8 +159,7 @@ class Values:
         return id(self)
 
     def __contains__(self, element):
-        from .tensor import Tensor
-        if isinstance(element, (Tensor, int, float, complex)):
+        if isinstance(element, (Values, int, float, complex)):
             return bool((element == self).any())
         raise RuntimeError(f"Tensor.__contains__ only supports Tensor or scalar, but you passed in a {type(element)}.")
 
@@ -166,7 +177,6 @@ class Values:
         return object.__format__(self, spec)
 
     def __deepcopy__(self, memo):
-        from .tensor import as_class
         if self._node is not None:
             raise RuntimeError("Only Tensors created explicitly by the user (graph leaves) support the deepcopy "
                                "protocol at the moment.  If you were attempting to deepcopy a module, this may be "
@@ -183,20 +193,13 @@ class Values:
             out._grad = self._grad.__deepcopy__(memo)
         return out
 
-    def __reduce_ex__(self, protocol):
-        from .tensor import _rebuild
-        a = self.detach().cpu().contiguous().array()
-        return (_rebuild, (type(self), a, self.dtype, str(self.device), self._rg))
-
     def __dir__(self):
         return sorted(set(object.__dir__(self)))
 
     @classmethod
     def as_subclass_of(cls, t):
-        from .tensor import as_class
         return as_class(t, cls)
 
     def as_subclass(self, cls):
         """The same memory as an instance of the given Tensor subclass."""
-        from .tensor import as_class
         return as_class(self.detach(), cls)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 
 from . import autograd
-from .op.record import REGISTRY
+from .op.registry import REGISTRY
 from .op.sampling import Case, flat
 
 # What most training scripts touch; the whole registry with --all. A test checks that every name exists.

@@ -12,7 +12,7 @@ from numbagrad.kernel.jit import kernel
 from numbagrad.op import Sample, custom, function
 from numbagrad.op import call as calls
 from numbagrad.op.call import write_out
-from numbagrad.op.record import REGISTRY
+from numbagrad.op.registry import REGISTRY
 from numbagrad.tensor import Tensor, contiguous_strides, numel, set_all, wrap_dim
 
 from .dims import atleast_1d, atleast_2d, atleast_3d

@@ -13,7 +13,7 @@ import pytest
 
 import numbagrad as ng
 from numbagrad import warm
-from numbagrad.op.record import REGISTRY
+from numbagrad.op.registry import REGISTRY
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SCRIPTS = sorted(os.path.basename(p)[:-3] for p in glob.glob(os.path.join(HERE, "scripts", "*.py")))

@@ -50,7 +50,7 @@ def test_only_sums_are_reassociated(kernel, compiled):
 
 @pytest.mark.parametrize("name", ["sum", "mean", "nansum", "norm_two", "prod"])
 def test_folds_map_and_finish_in_order(name, compiled):
-    from numbagrad.op.record import REGISTRY
+    from numbagrad.op.registry import REGISTRY
     op = REGISTRY[name]
     for form in ("rows", "columns"):
         from numbagrad.op import fold

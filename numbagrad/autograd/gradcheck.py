@@ -13,7 +13,7 @@ import warnings
 import numpy as np
 
 from .. import modes
-from ..op.record import REGISTRY
+from ..op.registry import REGISTRY
 from ..tensor import Tensor, from_array
 from . import grad
 

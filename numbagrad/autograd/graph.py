@@ -14,7 +14,7 @@ from collections import OrderedDict
 from typing import NamedTuple
 
 from .. import modes
-from ..kernel.tape import TAPE, hooked
+from ..kernel.tape import TAPE, active, hooked
 
 # Counts down: the newest node has the smallest number, which is the order in which a min-heap must release them.
 sequence = itertools.count(0, -1).__next__
@@ -325,9 +325,21 @@ def get_gradient_edge(tensor):
     return GradientEdge(*function_of(edge(tensor)))
 
 
+def bump_version(t, where=None):
+    """Note an in-place change of ``t``'s memory, with the user's place for the error message."""
+    ver = t._ver
+    if ver.__class__ is not list:  # of inference tensors
+        return
+    ver[0] += 1
+    ver[1:] = (where or user_place(),)
+    if TAPE:
+        recorder = active()
+        if recorder is not None:
+            recorder.written(t)
+
+
 def increment_version(tensor):
     """Count an in-place change that was made behind autograd's back; an iterable of tensors is taken too."""
-    from ..tensor import bump_version
     for t in ((tensor,) if hasattr(tensor, "_kind") else tensor):
         if "_inference" in t.__dict__:
             raise RuntimeError("Inference tensors do not track version counter.")

@@ -10,6 +10,7 @@ from .. import modes
 
 # Versions count in-place changes; every exchange of a tensor's memory for another form (``x.data = other``) adds this.
 EXCHANGE = 1 << 40
+raw = None  # ``tensor.raw``, which needs this module first
 
 
 class Packed:
@@ -103,7 +104,6 @@ def _own_edge(node, index):
 
 def unpack(node, obj, version, which=""):
     """The saved tensor behind one entry, with its history, checked against in-place changes."""
-    from ..tensor import raw
     cls = obj.__class__
     if cls is tuple:
         if obj[5][0] != version:
@@ -122,7 +122,6 @@ def unpack(node, obj, version, which=""):
 
 def unpack_plain(node, obj, version, which=""):
     """The saved tensor behind one entry outside the graph: what a backward that is not recorded works with."""
-    from ..tensor import raw
     cls = obj.__class__
     if cls is tuple:
         if obj[5][0] != version:
@@ -138,9 +137,8 @@ def unpack_plain(node, obj, version, which=""):
 
 
 def _unpacked(node, packed, which):
-    from ..tensor import Tensor
     out = packed.unpack(packed.value)
-    if not isinstance(out, Tensor):
+    if not hasattr(out, "_kind"):
         raise TypeError("Output of saved tensor unpack_hook expected to be a Tensor but got result of type "
                         f"{type(out).__name__}")
     return fitting(node, out.detach(), packed.shape, packed.kind, which)

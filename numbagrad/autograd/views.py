@@ -10,7 +10,7 @@ from __future__ import annotations
 import weakref
 
 from .. import modes
-from ..tensor import contiguous_strides, numel
+from ..geometry import contiguous_strides, numel
 from . import graph
 from .graph import Node, new_node
 
@@ -59,7 +59,7 @@ class Place:
 
 
 def _ops():
-    from ..op.record import REGISTRY
+    from ..op.registry import REGISTRY
     return REGISTRY
 
 

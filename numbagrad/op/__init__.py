@@ -7,8 +7,9 @@ method, the in-place form, gradients of every order, tests, benchmarks and a lin
 
 from .custom import custom
 from .elementwise import elementwise
-from .record import REGISTRY, Op, Sample, function
+from .record import Op, Sample, function
 from .reduction import reduction
+from .registry import REGISTRY
 from .view import view
 
 __all__ = ["REGISTRY", "Op", "Sample", "custom", "elementwise", "function", "reduction", "view"]

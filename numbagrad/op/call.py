@@ -47,7 +47,7 @@ def add_into(dst, src):
     if e is not None and dst._n < LIMIT[0] and not TAPE:
         e(dst._ptr, src._ptr, dst._ptr, 0, dst._n)
     else:
-        from .record import REGISTRY
+        from .registry import REGISTRY
         form = REGISTRY["add"].form("tt")
         globals()["_adders"] = form.fast_inplace
         if not TAPE:
@@ -80,7 +80,7 @@ def general(op, args, params, out=None):
     common = common_dtype(tensors, scalars)
     compute = form.compute_type(common)
     if op.complex and compute.is_complex:
-        from .record import REGISTRY
+        from .registry import REGISTRY
         result = REGISTRY[op.complex].callable(*args, *params)
         return result if out is None else write_out(op.name, out, result, tensors, True)
     if op.check is not None:

@@ -13,7 +13,8 @@ import inspect
 from .. import dtypes as dt
 from ..kernel import emit, expr, jit
 from . import generate
-from .record import REGISTRY, Op, grad_name
+from .record import Op, grad_name
+from .registry import REGISTRY
 
 BY_POSITION = {"inplace", "eps"}  # the keywords that PyTorch also takes by position
 

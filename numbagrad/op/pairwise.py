@@ -66,7 +66,7 @@ class Reduced:
         d = out._kind.dtype
         if TAPE and active() is not None:
             # A loop and a sum by themselves: a compiled step fuses them with what stands around.
-            from .record import REGISTRY
+            from .registry import REGISTRY
             values = make(tensors[0]._shape, out._kind)
             calls.launch(self.elementwise.form("t" * len(self.tensors)).forward, d, tensors, numbers, (values,),
                          values._shape)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import inspect
 
 from .. import arguments
-
-REGISTRY: dict[str, Op] = {}
+from ..tensor import Tensor
+from .registry import REGISTRY
 
 
 class Sample:
@@ -131,19 +131,14 @@ class Function(Op):
                      f"    except (AttributeError, TypeError) as error_:\n        refuse_(OP_, {pass_on[0]}, error_)\n"
                      "        raise\n")
         fn = jit.define(text, self.name, {**arguments.ENVIRONMENT, "DEFAULTS_": defaults, "fn_": self.fn, "OP_": self,
-                                          "refuse_": refuse, "Tensor_": tensor_class()})
+                                          "refuse_": refuse, "Tensor_": Tensor})
         fn.__doc__, fn.__module__, fn.__qualname__ = self.doc, "numbagrad", self.name
         return fn
 
 
 def add_method(fn, **kinds):
     """Make ``fn(self, ...)`` a method of Tensor behind the checks of its arguments; ``kinds`` as in ``Op``."""
-    setattr(tensor_class(), fn.__name__, Function(fn, registered=False, kinds=kinds).callable)
-
-
-def tensor_class():
-    from ..tensor import Tensor
-    return Tensor
+    setattr(Tensor, fn.__name__, Function(fn, registered=False, kinds=kinds).callable)
 
 
 def refuse(op, value, error):

@@ -27,7 +27,8 @@ from ..tensor import Tensor, is_contiguous, make, numel, raw, wrap_dim
 from . import call as calls
 from . import fold, generate
 from .custom import Custom, CustomNode, _record
-from .record import REGISTRY, grad_name
+from .record import grad_name
+from .registry import REGISTRY
 
 
 class Reduction(Custom):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..kernel import expr
 from ..tensor import Tensor
-from .record import REGISTRY
+from .registry import REGISTRY
 
 # Scalar primitives whose tensor function has another name.
 PRIMITIVES = {"max": "maximum", "min": "minimum", "and": "logical_and", "or": "logical_or", "xor": "logical_xor",
