@@ -157,7 +157,8 @@ def set_num_threads(n):
 
 def get_num_threads():
     """Threads used inside operations."""
-    from .kernel import threads
+    from .kernel import tape, threads
+    tape.refuse("reads the number of threads, which may change between calls")
     return threads.get_num_threads()
 
 

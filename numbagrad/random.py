@@ -49,16 +49,19 @@ class Generator:
 
     def seed(self):
         """Restart from 64 bits of the operating system's entropy and return them."""
+        refuse("reads or sets the state of a random generator, which replays would not do")
         value = int.from_bytes(os.urandom(8), "little")
         self.engine.seed(value)
         return value
 
     def initial_seed(self):
         """The seed that this stream was started from."""
+        refuse("reads or sets the state of a random generator, which replays would not do")
         return self.engine.initial_seed
 
     def get_state(self):
         """The state as a uint8 tensor of 5056 bytes in PyTorch's layout."""
+        refuse("reads or sets the state of a random generator, which replays would not do")
         from . import from_numpy
         return from_numpy(self.engine.get_state())
 

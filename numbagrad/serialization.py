@@ -23,6 +23,7 @@ import numpy as np
 from .archive import ZIP_MAGIC, Archive, replacing, write_archive
 from .device import device
 from .dtypes import dtype
+from .kernel.tape import refuse
 from .limits import shown
 from .tensor import Size, Tensor, raw, storage_address
 from .unpickling import (
@@ -184,6 +185,7 @@ def save(
     leaves the file that was there before. Raises what pickle raises for objects that cannot be pickled,
     RuntimeError when tensors of different dtypes share a storage or the folder does not exist.
     """
+    refuse("writes a file, which replays would not")
     if pickle_module is not pickle or not _use_new_zipfile_serialization:
         raise ValueError("save: only the standard pickle module and the zip format are supported")
     is_path = isinstance(f, (str, os.PathLike))
@@ -291,6 +293,7 @@ def load(f, map_location=None, pickle_module=None, *, weights_only=None, mmap=No
     Raises RuntimeError for a broken archive, pickle.UnpicklingError for a file that is none or asks for names that
     are not allowed, EOFError for an empty file; each names the file.
     """
+    refuse("reads a file, which may change between calls")
     weights_only = True if weights_only is None else bool(weights_only)
     if pickle_module is not None and pickle_module is not pickle:
         raise ValueError("load: only the standard pickle module is supported")

@@ -14,7 +14,7 @@ from .autograd.graph import bump_version  # noqa: F401
 from .device import device as Device
 from .device import resolve_device
 from .geometry import Size, check_empty, contiguous_strides, is_contiguous, numel, wrap_dim
-from .kernel.tape import TAPE, born, clears, seen
+from .kernel.tape import TAPE, born, clears, refuse, seen
 from .printing import PLAIN
 from .tensor_values import Values, as_class, become
 
@@ -120,6 +120,7 @@ class Tensor(Values):
 
     def data_ptr(self):
         """Address of the first element."""
+        refuse("reads the address of memory, which is another in each call")
         return self._ptr if self._kind.cpu else int.__int__(self._ptr)
 
     def is_contiguous(self, memory_format=None):
@@ -263,6 +264,7 @@ class Tensor(Values):
         """How often the memory was modified in place."""
         if self._ver is INFERENCE_VERSION:
             raise RuntimeError("Inference tensors do not track version counter.")
+        refuse("reads a version counter, which is another in each call")
         return self._ver[0] % graph.EXCHANGE
 
     @property

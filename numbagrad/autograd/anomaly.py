@@ -7,6 +7,7 @@ import traceback
 import warnings
 
 from .. import modes
+from ..kernel.tape import refuse
 from . import graph, hooks
 
 # Folders whose frames are not the user's; the catalogue of ops adds its own.
@@ -100,8 +101,10 @@ class set_detect_anomaly:
 
 
 def is_anomaly_enabled():
+    refuse("asks for the anomaly mode, which may change between calls")
     return ANOMALY.enabled
 
 
 def is_anomaly_check_nan_enabled():
+    refuse("asks for the anomaly mode, which may change between calls")
     return ANOMALY.check_nan

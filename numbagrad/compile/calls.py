@@ -377,6 +377,19 @@ def _len(self, args, kwargs):
     return len(x)
 
 
+def _id(self, args, kwargs):
+    if not self.is_outside(args[0]):
+        self.refuse("takes the id() of an object that is another one in each call")
+    return id(*args)
+
+
+def _hash(self, args, kwargs):
+    if isinstance(args[0], Tensor) and not self.is_outside(args[0]):
+        self.refuse("takes the hash() of a tensor that is another one in each call")
+    self._look(args, kwargs)
+    return hash(*args)
+
+
 def _vars(self, args, kwargs):
     return vars(*args)
 
@@ -439,6 +452,6 @@ def _said(self, x):
 
 
 _OF_NUMBERS = {id(f) for f in (float, int, round, *[f for f in vars(math).values() if callable(f)])}
-_SPECIAL = {print: _print, collections._count_elements: _count, getattr: _getattr, hasattr: _hasattr, setattr: _setattr,
-            delattr: _delattr, next: _next, iter: _iter, len: _len,
+_SPECIAL = {print: _print, id: _id, hash: _hash, collections._count_elements: _count, getattr: _getattr, hasattr: _hasattr,
+            setattr: _setattr, delattr: _delattr, next: _next, iter: _iter, len: _len,
             vars: _vars, isinstance: _isinstance, functools.reduce: _reduce, sum: _sum}

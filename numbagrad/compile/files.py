@@ -11,15 +11,16 @@ import numpy as np
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 FOLLOWED = tuple([os.path.join(PACKAGE, *p) for p in (("nn", "modules"), ("nn", "utils"), ("optim", "lr_scheduler.py"),
                                                        ("optim", "_scheduler.py"), ("optim", "_onecycle.py"),
-                                                       ("optim", "_plateau.py"))])
+                                                       ("optim", "_plateau.py"), ("utils", "data"))])
 _OPS = os.path.dirname(os.path.abspath(sys.modules["numbagrad.ops"].__file__)) if "numbagrad.ops" in sys.modules else PACKAGE
 _NUMPY = os.path.dirname(np.__file__)
 _STDLIB = os.path.dirname(os.__file__)
 _SITE = tuple([os.path.join(p, "") for p in sys.path if p.endswith(("site-packages", "dist-packages"))])
 # Python code of the standard library that keeps nothing between calls but caches, or whose only effect is a warning.
-_TRUSTED = tuple([os.path.join(_STDLIB, n) for n in ("abc.py", "_collections_abc.py", "enum.py", "typing.py", "warnings.py",
+_TRUSTED = tuple([os.path.join(_STDLIB, n) for n in ("abc.py", "enum.py", "typing.py", "warnings.py",
                                                      "linecache.py", "numbers.py", "keyword.py", "operator.py", "types.py",
                                                      "contextlib.py", "weakref.py", "_weakrefset.py")])
+_FROZEN = ("<frozen importlib", "<frozen zipimport", "<frozen abc>")
 CORE, LIBRARY, USER = "core", "library", "user"
 
 
@@ -31,8 +32,10 @@ def kind_of_file(filename):
         return USER
     if filename == "<string>":  # written by namedtuple, dataclass and the like
         return LIBRARY
-    if filename.startswith(("<numbagrad", "<frozen ", PACKAGE, _OPS, _NUMPY)) or filename in _TRUSTED:
+    if filename.startswith(("<numbagrad", *_FROZEN, PACKAGE, _OPS, _NUMPY)) or filename in _TRUSTED:
         return CORE
+    if filename.startswith("<frozen "):  # os, for one, whose functions look at the world
+        return LIBRARY
     return LIBRARY if filename.startswith((_STDLIB, *_SITE)) else USER
 
 

@@ -56,6 +56,8 @@ class Observer(Reads, Calls):
         self.reads, self.written, self.tensors = {}, {}, {}
         self.drawn = Drawn() if drawn is None else drawn
         self.inside, self.given, self.arguments = {}, {}, {}
+        # Ids of tensors that may be others in each call, and of those among them that stand for one with a history.
+        self.stood, self.cut = set(), set()
         self.swapped, self.known, self.met = list(swapped), set(), set()
         self.libraries, self.followed, self.quiet, self.unread = set(), set(), set(), {}
         self.frames = Frames(self._called, self._left, CORE_TABLE)

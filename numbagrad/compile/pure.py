@@ -11,6 +11,7 @@ import functools
 import itertools
 import math
 import operator
+import os
 import sys
 import types
 import weakref
@@ -29,7 +30,7 @@ FUNCTIONS = {id(f): f for f in (
     functools.partial, functools.reduce, functools.cmp_to_key, operator.attrgetter, operator.itemgetter, operator.methodcaller,
     collections.deque, collections.OrderedDict, collections.defaultdict, types.SimpleNamespace, types.MappingProxyType,
     types.MethodType, types.GenericAlias, operator.index, operator.indexOf, operator.is_, operator.is_not,
-    operator.invert, sys.getsizeof, sys.intern, sys.getrecursionlimit, weakref.ref, weakref.proxy,
+    operator.invert, os.fspath, sys.getsizeof, sys.intern, sys.getrecursionlimit, weakref.ref, weakref.proxy,
 )}
 MARKED: dict = {}  # id -> function that a user has marked as pure
 # Classes whose calls make new objects, which only the step knows.

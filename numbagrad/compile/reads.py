@@ -34,6 +34,9 @@ from .places import (
 from .words import version_of
 
 STORE = object()
+# What the stand-ins of a run have not, or not as their originals.
+_OF_STANDINS = frozenset(("grad_fn", "output_nr", "_base", "_is_view", "storage_offset", "untyped_storage", "_view", "_node",
+                          "_ptr", "_buf", "_ver", "__dict__"))
 _ITEMS = tuple([c.__getitem__ for c in (list, dict, collections.OrderedDict, collections.deque, bytearray)])
 
 
@@ -80,6 +83,10 @@ class Reads:
         if cls not in self.met:
             self.meet(cls)
         raw = lookup(cls, name)
+        if self.stood and id(x) in self.stood and (name in _OF_STANDINS or raw is ABSENT or name == "is_leaf" and (
+                id(x) in self.cut)):
+            self.refuse(f"reads '{name}' of a tensor that may be another one in each call (an argument, or one that is bound "
+                        "anew), which is not looked at then,")
         self.class_of(x)
         if id(cls) not in self.inside and not self.is_known((Lookup, id(cls), name)):
             self.note(Lookup(cls, name), raw)

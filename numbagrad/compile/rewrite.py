@@ -62,6 +62,8 @@ def _filled(code, table):
 
 def _lines(fn):
     name = fn.__code__.co_filename
+    if name.startswith("<frozen "):
+        name = getattr(sys.modules.get(name[8:-1]), "__file__", name)
     linecache.checkcache(name)
     lines = linecache.getlines(name, fn.__globals__)
     if not lines and name == "<string>" and fn.__globals__.get("__name__") == "__main__" and "-c" in sys.orig_argv[:-1]:

@@ -238,6 +238,8 @@ class Variant:
                         r.planted[place.key] = place.get()
                 for t in (*given[1], *every):
                     o.keep(t)
+                    o.stood.add(id(t))
+                o.cut = {id(t) for t in given[1]} - {id(t) for t in every}
                 o.give((args, kwargs))
                 result = o.call(self.owner.fn, args, kwargs)
                 if (left := r.settle_hooks()) is not None:
@@ -554,12 +556,9 @@ class Variant:
 
     def _guards(self, r, leaves):
         reached = self.observer.tensors
-        known = {id(b.obj) for b in r.buffers.values() if b.role == STATE} | {
-            id(b.array) for b in r.buffers.values() if b.role == KEPT}
-        given = {id(t) for t in leaves}
-        # An optimizer's state is replaced as a whole, which is looked at by itself.
-        self.tensors = [t for t in reached.values() if id(t) not in self.states_of and (
-            id(t._buf) in known or id(t) in given or t._rg)]
+        # All, as the step may have gone by the shape alone. An optimizer's state is replaced as a whole, which is looked at by
+        # itself.
+        self.tensors = [t for t in reached.values() if id(t) not in self.states_of]
         self.grads = [(t, Gradient.form(before)) for t, before, reads in r.leaves.values() if reads and (
             Member(t, Tensor._grad).key not in self.dynamic)]
         mine = {id(before._buf) for _, before, _ in r.leaves.values() if before is not None}

@@ -11,7 +11,7 @@ import numbagrad as ng
 from ..autograd.gradients import zero_grad
 from ..autograd.graph import user_line
 from ..dtypes import float32, float64
-from ..kernel.tape import TAPE, active
+from ..kernel.tape import TAPE, active, refuse
 from ..nn.modules.module import _typename
 from ..storage import kind_of
 from ..tensor import Tensor
@@ -180,6 +180,7 @@ class Optimizer:
                 zero_grad(param, set_to_none)
 
     def __repr__(self):
+        refuse("shows an optimizer, which changes between calls")
         text = f"{type(self).__name__} ("
         for i, group in enumerate(self.param_groups):
             text += f"\nParameter Group {i}\n"
@@ -219,6 +220,7 @@ class Optimizer:
 
         The state's tensors are the optimizer's own, not copies.
         """
+        refuse("takes the state of an optimizer, which changes between calls")
         for hook in self._optimizer_state_dict_pre_hooks.values():
             hook(self)
         number = {}
