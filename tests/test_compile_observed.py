@@ -1382,3 +1382,30 @@ def test_functions_of_operator_that_change_what_they_are_given_are_refused(name)
     with pytest.raises(CaptureError, match=rf"{name}\(\).* at .*\.py:\d+"):
         ng.compile(step)(one())
     assert kept == [1.0, 2.0]
+
+
+@pytest.mark.parametrize("make, act, between", [
+    (lambda: collections.deque([1.5] * 3, maxlen=3), lambda q, k: q.append(k), lambda q: q.appendleft(0.5)),
+    (lambda: collections.deque([1.5] * 3, maxlen=3), lambda q, k: q.extend([k, k]), lambda q: q.appendleft(0.5)),
+    (lambda: collections.deque([1.0], maxlen=3), lambda q, k: q.appendleft(k), lambda q: q.append(0.5)),
+    (lambda: [1.0, 2.0, 3.0], lambda q, k: q.sort(), lambda q: q.reverse()),
+    (lambda: [], lambda q, k: q.clear(), lambda q: q.append(2.0)),
+    (lambda: {1.5}, lambda q, k: q.add(k), lambda q: q.discard(1.5)),
+    (lambda: {2.5: 2}, lambda q, k: q.pop(k, None), lambda q: q.update({1.5: 3})),
+], ids="append extend appendleft sort clear add pop".split())
+def test_effects_that_left_a_container_as_it_was_in_the_capture(make, act, between):
+    """What fell out of a full deque may be what was appended: the next call does it again all the same."""
+    found = []
+    for compiled in (lambda f: f, ng.compile):
+        q, seen = make(), []
+
+        def step(x, k=1.5):
+            act(q, k)  # noqa: B023
+            return x * 2
+        f = compiled(step)
+        for n in (1, 1, 1, 2, 2, 2):
+            f(ng.ones(n))
+            seen.append(sorted(q) if isinstance(q, set) else list(q))
+            between(q)
+        found.append(seen)
+    assert found[0] == found[1]

@@ -446,9 +446,12 @@ class Observer(Reads, Calls):
         for place, before in self.written.values():
             now = place.save()
             if place.__class__ is Content:
-                if id(place.root) in self.stored or len(now) != len(before) or any([a is not b for a, b in zip(now, before)]):
-                    found.append((place, before, now))
-            elif now is not before:
+                # (What was appended to a full deque may be what fell out of it.)
+                changed = id(place.root) in self.stored or self.calls.get(id(place.root)) or len(now) != len(before) or any(
+                    [a is not b for a, b in zip(now, before)])
+            else:
+                changed = now is not before
+            if changed:
                 found.append((place, before, now))
             elif place.key not in self.reads and place.key not in self.dynamic:
                 self.unchanged.append((place, before))
