@@ -392,6 +392,19 @@ def test_a_rate_that_is_set_before_the_optimizers_step_is_refused():
             step(ng.ones(2))
 
 
+def test_one_item_by_two_indices():
+    items = [1.0, 2.0]
+
+    def swap(x):
+        items[0], items[-1] = items[-1], items[0]
+        return x * items[0]
+    f = ng.compile(swap)
+    assert f(ng.ones(1)).tolist() == [2.0]
+    for k in (1.5, 2.5, 3.5):
+        items[:] = [k]
+        assert f(ng.ones(1)).tolist() == [k] and items == [k] and type(items[0]) is float
+
+
 def test_a_number_of_a_keyword():
     f = ng.compile(lambda x, *, k: x * k)
     assert [f(ng.ones(1), k=0.5 * k).item() for k in range(5)] == [0.0, 0.5, 1.0, 1.5, 2.0]

@@ -453,3 +453,21 @@ def test_values_become_the_factors_of_products():
         x = ng.linspace(0.3, 1.1, 9).reshape(3, 3) + k
         close(f(x), step(x))
     assert len(f.variants) == 1
+
+
+def test_gradients_that_are_cleared_unseen():
+    """Where there was none in the capture, there may be one in the next call."""
+    w, unused = nn.Parameter(ng.ones(2)), nn.Parameter(ng.ones(2))
+    opt = ng.optim.SGD([w, unused], lr=0.1)
+
+    @ng.compile
+    def step(x):
+        opt.zero_grad()
+        (w * x).sum().backward()
+        opt.step()
+    for k in range(5):
+        step(ng.ones(2))
+        assert unused.grad is None
+        if k % 2:
+            unused.grad = ng.ones(2)
+    assert len(step.variants) <= 2

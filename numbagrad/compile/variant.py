@@ -31,7 +31,7 @@ from .program import Program, prepare_hosts
 from .replays import plan
 from .signature import difference, signature
 from .structure import MISS, Met, fields_of, flatten, is_record, mode_key, opened, rebuild, with_symbols
-from .symbols import Numbers
+from .symbols import Numbers, plain
 from .words import compare
 
 MOST_RUNS = 1000  # of one capture: each finds functions that the one before did not know
@@ -233,8 +233,9 @@ class Variant:
                 if self.numbers is not None:
                     args, kwargs = with_symbols((args, kwargs), self.structure, map(self.numbers.input, self.given_numbers))
                     for place in self.counters:
-                        planted.append((place, place.get()))
-                        place.put(self.numbers.input(place.get()))
+                        number = plain(place.get())  # (one item of a list may be two places: [0] and [-1])
+                        planted.append((place, number))
+                        place.put(self.numbers.input(number))
                         r.planted[place.key] = place.get()
                 for t in (*given[1], *every):
                     o.keep(t)
@@ -482,9 +483,9 @@ class Variant:
         for key, (t, _, _) in list(r.leaves.items()):
             if t._buf.__class__ is Fake or (id(t) in r.born and id(t) not in known):
                 del r.leaves[key]  # made inside: nobody can look at its gradient afterwards
-        for t, before, _ in r.leaves.values():
+        for t, before, reads in r.leaves.values():
             g = t._grad
-            if g is not before:
+            if g is not before or not reads:  # (cleared without a look: there may be one in the next call)
                 self.gradients.append((t, g))
                 if g is not None and (g._buf.__class__ is Fake or r.buffer(g).role == TEMPORARY):
                     self._real(r, g)
