@@ -26,6 +26,7 @@ INPLACE_DUNDERS = {"add": "__iadd__", "sub": "__isub__", "mul": "__imul__", "div
                    "bitwise_or": "__ior__", "bitwise_xor": "__ixor__", "bitwise_left_shift": "__ilshift__",
                    "bitwise_right_shift": "__irshift__"}
 
+
 def install(op, fn=None):
     """Put an op's callable where users find it."""
     fn = fn or op.callable

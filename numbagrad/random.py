@@ -18,6 +18,9 @@ __all__ = ["Generator", "default_generator", "fork_rng", "get_rng_state", "initi
            "set_rng_state"]
 
 
+_STATE = "reads or sets the state of a random generator, which replays would not do"
+
+
 class Generator:
     """A stream of pseudorandom numbers of its own: the Mersenne Twister on the CPU.
 
@@ -49,19 +52,19 @@ class Generator:
 
     def seed(self):
         """Restart from 64 bits of the operating system's entropy and return them."""
-        refuse("reads or sets the state of a random generator, which replays would not do")
+        refuse(_STATE)
         value = int.from_bytes(os.urandom(8), "little")
         self.engine.seed(value)
         return value
 
     def initial_seed(self):
         """The seed that this stream was started from."""
-        refuse("reads or sets the state of a random generator, which replays would not do")
+        refuse(_STATE)
         return self.engine.initial_seed
 
     def get_state(self):
         """The state as a uint8 tensor of 5056 bytes in PyTorch's layout."""
-        refuse("reads or sets the state of a random generator, which replays would not do")
+        refuse(_STATE)
         from . import from_numpy
         return from_numpy(self.engine.get_state())
 
@@ -92,7 +95,8 @@ class Generator:
 
 
 def _state_bytes(state):
-    if not hasattr(state, "_kind"):
+    from . import Tensor
+    if not isinstance(state, Tensor):
         raise TypeError(f"expected a torch.ByteTensor, but got {type(state).__name__}")
     if state.device.type != "cpu":
         raise TypeError("RNG state must be a torch.ByteTensor")

@@ -134,15 +134,14 @@ def keep_freed_memory():
 
 
 def use_reader(peek):
-    """Numba has started: take its reader of an int64 at an address, if this interpreter lays arrays out as expected."""
+    """Install the native reader of an int64 at an address, if this interpreter lays arrays out as expected."""
     global _peek
     probe = np.empty(3, np.float32)
     if peek(id(probe) + DATA_FIELD) == probe.ctypes.data:
         _peek = peek
-    keep_freed_memory()
 
 
-jit.STARTS.append(use_reader)
+jit.STARTS += (use_reader, lambda peek: keep_freed_memory())
 
 
 F4 = kind_of(dt.float32)

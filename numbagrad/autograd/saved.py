@@ -7,6 +7,7 @@ own output as the tuple (buf, ptr, n, shape, kind, ver, strides, index), because
 from __future__ import annotations
 
 from .. import modes
+from ..tensor_values import Values
 
 # Versions count in-place changes; every exchange of a tensor's memory for another form (``x.data = other``) adds this.
 EXCHANGE = 1 << 40
@@ -138,7 +139,7 @@ def unpack_plain(node, obj, version, which=""):
 
 def _unpacked(node, packed, which):
     out = packed.unpack(packed.value)
-    if not hasattr(out, "_kind"):
+    if not isinstance(out, Values):
         raise TypeError("Output of saved tensor unpack_hook expected to be a Tensor but got result of type "
                         f"{type(out).__name__}")
     return fitting(node, out.detach(), packed.shape, packed.kind, which)

@@ -295,9 +295,9 @@ class Variant:
         self.number_types = [type(v).__name__ for v in self.given_numbers] + [type(p.get()).__name__ for p in self.counters]
         # What calls nothing but followed code and the library, draws nothing and leaves nothing behind has no room for a value
         # that changes by itself: all it had to go by is guarded.
-        self.closed = o.numbers is None and not (o.foreign or o.said or r.drawn or r.optimizers or r.leaves or r.hooked
-                                                 or self.effects or flags)
-        self._guarded(o, [*o.reads.values(), *o.unchanged, *self._of_tensors()])
+        closed = o.numbers is None and not (o.foreign or o.said or r.drawn or r.optimizers or r.leaves or r.hooked
+                                            or self.effects or flags)
+        self._guarded(o, [*o.reads.values(), *o.unchanged, *self._of_tensors()], closed)
         self.observer, self.met = None, self.met.again
 
     def _flags(self, flags, leaves):
@@ -305,7 +305,7 @@ class Variant:
         number = {id(t): i for i, t in reversed(list(enumerate(leaves)))}
         self.flags = [(f"a{number[id(t)]}" if id(t) in number else t, value) for t, value in flags]
 
-    def _guarded(self, o, pairs):
+    def _guarded(self, o, pairs, closed):
         """Guard what was read; a proven variant of the same form proves this one, and what it relies on is known."""
         self.form = form = Form(self, pairs, o.log)
         kin = [f for f in reversed(self.owner.forms) if f.holds(form)]
@@ -314,7 +314,7 @@ class Variant:
         if self.numbers is None and any([f.proves(form) for f in kin]):
             self.proven, self.signature, self.form = True, None, None
             self.proof = "captured once, as it was captured twice, alike, in other sizes"
-        elif self.closed:
+        elif closed:
             self._prove()
             self.proof = "captured once, as it only calls the library, with what it looks at in each call"
 

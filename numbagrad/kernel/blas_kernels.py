@@ -15,7 +15,8 @@ from .guard import guarded
 NO, YES, FLIP = np.int64(0), np.int64(1), np.int64(2)
 LETTERS = {"f4": "s", "f8": "d", "c8": "c", "c16": "z"}
 _MATRIX = ", ".join(["int64"] * 11 + ["float64"] * 2)
-_CALLS = {"error_model": "numpy", "fastmath": {"contract"}}
+_FAST = {"contract"}
+_CALLS = {"error_model": "numpy", "fastmath": _FAST}
 
 
 def fortran(symbol, spec, code, returns=False):
@@ -140,7 +141,7 @@ def gemm(code):
 @functools.cache
 def inner(code):
     """``gemm_X`` for callers that are compiled too."""
-    return inlined.njit(_CALLS["fastmath"], error_model=_CALLS["error_model"])(_product(code))
+    return inlined.njit(_FAST, error_model="numpy")(_product(code))
 
 
 def gemm_batched(code):
