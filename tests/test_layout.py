@@ -8,8 +8,6 @@ from pathlib import Path
 import numbagrad
 
 ROOT = Path(numbagrad.__file__).parent
-# What is still in a circle: nodes, what they save, and views, whose nodes are made when they are asked for.
-CIRCLE = {"autograd.graph", "autograd.saved", "autograd.views"}
 
 
 def files():
@@ -72,5 +70,4 @@ def test_imports_run_one_way():
     known = files()
     edges = {name: set(imported(name, path, known)) for name, path in known.items()}
     assert len(edges) > 250 and "kernel.jit" in edges["op.elementwise"] and "ops.split" in edges["ops"]
-    found = circles(edges)
-    assert found == CIRCLE, (sorted(found - CIRCLE), sorted(CIRCLE - found))
+    assert not circles(edges)

@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from .. import modes as grad_mode
 from ..kernel.tape import TAPE, active
 from ..modes import enable_grad, inference_mode, no_grad, set_grad_enabled
+from ..user_code import user_level
 from . import engine, graph
 from .anomaly import detect_anomaly, set_detect_anomaly
 
@@ -116,7 +117,7 @@ def backward(tensors, grad_tensors=None, retain_graph=None, create_graph=False, 
                       "its gradient which can cause a memory leak. We recommend using autograd.grad when creating the "
                       "graph to avoid this. If you have to use this function, make sure to reset the .grad fields of "
                       "your parameters to None after use to break the cycle and avoid the leak.", UserWarning,
-                      stacklevel=graph.user_level())
+                      stacklevel=user_level())
     engine.run(list(map(engine.edge_of, tensors)), grads, keep, create_graph, inputs)
 
 

@@ -8,7 +8,8 @@ import warnings
 
 from .. import modes
 from ..kernel.tape import refuse
-from . import graph, hooks
+from ..user_code import user_level, user_line
+from . import hooks
 
 # Folders whose frames are not the user's; the catalogue of ops adds its own.
 FOLDERS = [os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
@@ -38,7 +39,7 @@ class _Anomaly:
     def note(self, node, shapes):
         """Remember where the user's code recorded ``node``."""
         frames = [f for f in traceback.extract_stack()[:-1] if not _is_ours(f.filename)]
-        node.__dict__["_forward"] = (traceback.format_list(frames), graph.user_line(), shapes)
+        node.__dict__["_forward"] = (traceback.format_list(frames), user_line(), shapes)
 
     def run(self, node, g, create_graph):
         try:
@@ -60,11 +61,11 @@ class _Anomaly:
         if forward is None:
             warnings.warn(f"Error detected in {node.name()}. No forward pass information available. Enable detect "
                           "anomaly during forward pass for more "
-                          "information.", UserWarning, stacklevel=graph.user_level())
+                          "information.", UserWarning, stacklevel=user_level())
         else:
             text = "".join(forward[0])
             warnings.warn(f"Error detected in {node.name()}. Traceback of forward call that caused the error:\n{text}",
-                          UserWarning, stacklevel=graph.user_level())
+                          UserWarning, stacklevel=user_level())
 
 
 ANOMALY = _Anomaly()

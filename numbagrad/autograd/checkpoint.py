@@ -15,6 +15,7 @@ import weakref
 from .. import modes
 from ..kernel.tape import TAPE, Refusal, active
 from ..tensor import Tensor
+from ..user_code import user_line
 from . import backward, engine, graph
 from .function import Function
 
@@ -278,7 +279,7 @@ def _captured(function, args, kwargs, preserve):
     before = recorder.drawn
     out = function(*args, **kwargs)
     if not preserve and recorder.drawn != before:
-        raise Refusal(f"ng.compile: checkpoint(preserve_rng_state=False) at {graph.user_line()} draws other random numbers "
+        raise Refusal(f"ng.compile: checkpoint(preserve_rng_state=False) at {user_line()} draws other random numbers "
                       "when it computes again, which a compiled step does not do")
     return out
 

@@ -6,8 +6,15 @@ own output as the tuple (buf, ptr, n, shape, kind, ver, strides, index), because
 
 from __future__ import annotations
 
+import functools
+
 from .. import modes
+from ..dtypes import scalar_name
+from ..kernel.tape import TAPE, active
 from ..tensor_values import Values
+from ..user_code import user_place
+from .node import AliasBackward0, Node, Output, extra, function_of, new_node, short_name
+from .views import edge, part_of
 
 # Versions count in-place changes; every exchange of a tensor's memory for another form (``x.data = other``) adds this.
 EXCHANGE = 1 << 40
@@ -26,7 +33,6 @@ class Packed:
 
 def exchanged(t):
     """Note that ``t`` is about to get memory of another form: what was saved of it is compared when backward wants it."""
-    from .graph import extra
     version = t._ver[0]
     extra(t).setdefault("forms", {})[version // EXCHANGE] = t._shape, t._kind
     t._ver = [version + EXCHANGE]
@@ -81,7 +87,6 @@ def _pack(t):
 def save_input(t):
     """The saved form of an input (one object; its version is saved beside it)."""
     if modes.STATE and modes.current().hooks:
-        from .graph import edge
         return Packed(*_pack(t), edge(t) if t._rg else None, False)
     return t
 
@@ -95,10 +100,8 @@ def save_output(t, index=0):
 
 def _own_edge(node, index):
     """The edge of a node's own output; that of an in-place op on a view is the view, taken out of its base."""
-    from .graph import Output
     slices = node.__dict__.get("_slices")
     if slices is not None:
-        from .views import part_of
         return part_of(slices())
     return node if node.outputs == 1 else Output(node, index)
 
@@ -145,14 +148,26 @@ def _unpacked(node, packed, which):
     return fitting(node, out.detach(), packed.shape, packed.kind, which)
 
 
-def with_edge(t, edge):
-    """Make ``edge`` the history of ``t``, a tensor outside the graph."""
-    from . import graph
-    if edge.is_leaf_edge:
+def with_edge(t, to):
+    """Make ``to`` the history of ``t``, a tensor outside the graph."""
+    if to.is_leaf_edge:
         # A leaf's own edge is the leaf itself, so another tensor with its history needs a node between them.
-        edge = graph.new_node(graph.AliasBackward0, (edge,))
-    t._node, t._rg = edge, True
+        to = new_node(AliasBackward0, (to,))
+    t._node, t._rg = to, True
     return t
+
+
+def bump_version(t, where=None):
+    """Note an in-place change of ``t``'s memory, with the user's place for the error message."""
+    ver = t._ver
+    if ver.__class__ is not list:  # of inference tensors
+        return
+    ver[0] += 1
+    ver[1:] = (where or user_place(),)
+    if TAPE:
+        recorder = active()
+        if recorder is not None:
+            recorder.written(t)
 
 
 def freed():
@@ -164,8 +179,6 @@ def freed():
 
 def modified(node, shape, kind, ver, version, which, is_output, tensor=None):
     """Raise PyTorch's in-place error, naming also the saved tensor and the line that modified it."""
-    from ..dtypes import scalar_name
-    from .graph import function_of, short_name
     producer = ""
     if is_output:
         producer = f", which is output 0 of {short_name(node)},"
@@ -184,6 +197,9 @@ def modified(node, shape, kind, ver, version, which, is_output, tensor=None):
         f"[{prefix}{scalar_name(kind.dtype)}Tensor {list(shape)}]{producer} is at version {ver[0] % EXCHANGE}; expected "
         f"version {version % EXCHANGE} instead. The tensor was{what}{where}. Hint: enable anomaly detection to find the "
         "operation that failed to compute its gradient, with torch.autograd.set_detect_anomaly(True, check_nan=False).")
+
+
+Node._unpack, Node._freed = staticmethod(unpack), staticmethod(freed)
 
 
 # --- hooks ------------------------------------------------------------------------------------------------------------
@@ -236,8 +252,6 @@ class disable_saved_tensors_hooks:
         modes.change(refuses=self.previous)
 
     def __call__(self, fn):
-        import functools
-
         @functools.wraps(fn)
         def wrapper(*args, **kwargs):
             with disable_saved_tensors_hooks(self.error_message):

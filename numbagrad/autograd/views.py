@@ -11,8 +11,7 @@ import weakref
 
 from .. import modes
 from ..geometry import contiguous_strides, numel
-from . import graph
-from .graph import Node, new_node
+from .node import Node, function_of, hooks_of, new_node, short_name
 
 
 class Place:
@@ -131,6 +130,14 @@ def part_of(slices):
     return node
 
 
+def edge(t):
+    """The edge an operation records for input ``t`` that requires grad."""
+    if t._view is not None:
+        refresh(t)
+    node = t._node
+    return t if node is None else node
+
+
 def refresh(t):
     """Give a view a new node when its base was modified in place since the view's node was made."""
     view = t._view
@@ -160,8 +167,8 @@ def forbidden(t, mode, what="is being"):
     if mode == "no_grad" or t._node is None:
         head = f"A view was created in no_grad mode and {what} modified inplace with grad mode enabled. "
     else:
-        node, index = graph.function_of(t._node)
-        head = f"Output {index} of {graph.short_name(node)} is a view and {what} modified inplace. "
+        node, index = function_of(t._node)
+        head = f"Output {index} of {short_name(node)} is a view and {what} modified inplace. "
     if mode == "no_grad":
         return head + UNCLEAR.format("no_grad")
     if mode == "function":
@@ -199,9 +206,9 @@ def _move_retained(t, edge):
     """``retain_grad`` speaks of the tensor's value after the last change: move it to the new node."""
     if t._node is None or "_numbagrad" not in t.__dict__ or "retain" not in t.__dict__["_numbagrad"]:
         return
-    node, index = graph.function_of(t._node)
+    node, index = function_of(t._node)
     if node.hooks is None or index not in node.hooks.retain:
         return
     ref = node.hooks.retain.pop(index)
-    node, index = graph.function_of(edge)
-    graph.hooks_of(node).retain[index] = ref
+    node, index = function_of(edge)
+    hooks_of(node).retain[index] = ref

@@ -15,11 +15,11 @@ from threading import get_ident
 import numpy as np
 
 from .. import modes, storage
-from ..autograd import graph
 from ..geometry import expanded_strides
 from ..kernel import emit, expr, tape
 from ..kernel.tape import BASE, Fake, Refusal, Unlowered
 from ..tensor import Tensor, contiguous_strides, raw
+from ..user_code import INSIDE, user_line, user_place
 from . import late, symbols
 from .effects import effects
 from .files import trusted
@@ -142,7 +142,7 @@ class Recorder:
         o = self.observer
         if o is not None and id(t) not in self.hooked and (id(t) in o.arguments or o.is_outside(t)):
             place = Hooks(t)
-            self.hooked[id(t)] = place, place.get(), place.save(), graph.user_line()
+            self.hooked[id(t)] = place, place.get(), place.save(), user_line()
 
     def settle_hooks(self):
         """Take away the hooks that the run has left at tensors from before it, which replays would not; (tensor, line) of one
@@ -171,7 +171,7 @@ class Recorder:
             if self.inside:
                 raise Unlowered("reads values on the host")
             return
-        raise Refusal(f"ng.compile: {_asked(what)}() at {graph.user_line()} needs the values of a tensor of shape "
+        raise Refusal(f"ng.compile: {_asked(what)}() at {user_line()} needs the values of a tensor of shape "
                            f"{list(t._shape)}, which exist only when the step runs. Keep values that Python decides on "
                            "out of the compiled function, use ng.where for choices by value, or pass fallback=True to run it "
                            "eagerly.")
@@ -221,7 +221,7 @@ class Recorder:
     # --- launches
 
     def add(self, call):
-        call.label, call.line = self.label, graph.user_place()
+        call.label, call.line = self.label, user_place()
         self.calls.append(call)
 
     def pointwise(self, kernel, compute, ins, scalars, outs, shape):
@@ -461,7 +461,7 @@ class Recorder:
         for group, name, v in found:
             if self.planted.get(Entry(group, name).key) is not v:
                 raise Refusal(f"ng.compile: the compiled function sets '{name}' of an optimizer before its step at "
-                              f"{graph.user_line()}, which replays read at the start of a call: set it (lr_scheduler.step()) "
+                              f"{user_line()}, which replays read at the start of a call: set it (lr_scheduler.step()) "
                               "after optimizer.step(), or outside of the compiled function")
             group[name] = v.plain
         return found
@@ -473,7 +473,7 @@ OBSERVING = tuple([f"numbagrad.compile.{n}" for n in ("observe", "hooks", "calls
 def _asked(what):
     """The function that the user called when code on the host came to ask for a tensor's values."""
     f = sys._getframe(2)
-    while f is not None and (f.f_globals.get("__name__", "") + ".").startswith(graph.INSIDE):
+    while f is not None and (f.f_globals.get("__name__", "") + ".").startswith(INSIDE):
         if f.f_globals["__name__"] not in OBSERVING:
             what = f.f_code.co_name
         f = f.f_back

@@ -23,6 +23,7 @@ from ..autograd.function import FunctionCtx
 from ..device import DEFAULT
 from ..kernel.tape import Fake, Refusal
 from ..tensor import Tensor
+from ..user_code import user_line
 from . import symbols
 from .calls import Calls
 from .draws import Draw, Drawn
@@ -137,7 +138,7 @@ class Observer(Reads, Calls):
 
     def refuse(self, what):
         """End the run: the step does ``what``, which a compiled step cannot do."""
-        self.refusal = Refusal(f"ng.compile: the compiled function {what} at {graph.user_line()}")
+        self.refusal = Refusal(f"ng.compile: the compiled function {what} at {user_line()}")
         raise self.refusal
 
     def draw(self, f, args, kwargs):
@@ -159,7 +160,7 @@ class Observer(Reads, Calls):
 
     def unknown(self, f):
         """Refuse a function in C."""
-        self.refusal = Refusal(f"ng.compile: {named(f)} at {graph.user_line()} is not known to depend on its arguments alone, "
+        self.refusal = Refusal(f"ng.compile: {named(f)} at {user_line()} is not known to depend on its arguments alone, "
                                "so its result cannot be taken for the same in every call. Call it outside of the compiled "
                                "function and pass its result in, mark it with ng.compiler.assume_constant_result if it does "
                                "depend on them alone, or pass fallback=True to run it eagerly")

@@ -10,8 +10,8 @@ from __future__ import annotations
 import math
 import operator
 
-from ..autograd import graph
 from ..kernel.tape import Refusal
+from ..user_code import user_line
 
 MOST_ITEMS = 256     # of a container in which a followed number is looked for
 MOST_DECISIONS = 16  # of one step: each may be a variant of its own
@@ -89,14 +89,14 @@ class Numbers:
     def _decided(self, outcome, symbols):
         """The outcome that a capture takes for a truth value which exists only when the step has run."""
         if type(outcome) is not bool:
-            raise Refusal(f"ng.compile: a number read from a tensor at {graph.user_line()} needs the values of that tensor, "
+            raise Refusal(f"ng.compile: a number read from a tensor at {user_line()} needs the values of that tensor, "
                           "which exist only when the step runs: it may be computed with, compared, stored, printed and "
                           "returned, but not be a size, an index or a key. Keep it out of the compiled function, or pass "
                           "fallback=True to run it eagerly")
         k = len(self.decisions)
         if k == MOST_DECISIONS:
             raise Refusal("ng.compile: the compiled function decides on values of tensors more than "
-                          f"{MOST_DECISIONS} times, last at {graph.user_line()}. Use ng.where for choices by value, or pass "
+                          f"{MOST_DECISIONS} times, last at {user_line()}. Use ng.where for choices by value, or pass "
                           "fallback=True to run it eagerly")
         self.decisions.append(self.forced[k] if k < len(self.forced) else outcome)
         self.deciding.update(*[s.roots for s in symbols])
