@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from . import storage
 from .kernel import emit, expr
-from .op import call as calls
+from .launch import launch
 from .tensor import make
 
 _copy = emit.Pointwise("copy", ("x",), (), (expr.var("x"),))
@@ -16,7 +16,7 @@ def copy_into(dst, src):
     """Write ``src``, broadcast to ``dst``'s shape and converted to its dtype, into ``dst``'s memory (same device)."""
     a, b = src._kind.dtype, dst._kind.dtype
     kernel = _copy if b.is_complex or not a.is_complex else _copy_real if b.category else _truth
-    calls.launch(kernel, a, (src,), (), (dst,), dst._shape)
+    launch(kernel, a, (src,), (), (dst,), dst._shape)
 
 
 def contiguous_copy(t):

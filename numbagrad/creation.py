@@ -36,7 +36,7 @@ def _finish(t, requires_grad):
 
 
 def _into(name, out, t):
-    from .op.call import write_new
+    from .out import write_new
     return write_new(name, out, t)
 
 

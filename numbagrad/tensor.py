@@ -364,6 +364,13 @@ def raw(buf, ptr, n, shape, strides, kind, ver):
 saved.raw = raw
 
 
+def raw_view(t, order):
+    """``t`` with its dimensions in another order, outside the graph."""
+    strides = t._strides or contiguous_strides(t._shape)
+    shape, strides = tuple([t._shape[i] for i in order]), tuple([strides[i] for i in order])
+    return raw(t._buf, t._ptr, t._n, shape, None if is_contiguous(shape, strides) else strides, t._kind, t._ver)
+
+
 def make(shape, kind):
     """A new uninitialised contiguous tensor."""
     n = numel(shape)

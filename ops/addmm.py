@@ -8,8 +8,8 @@ from numbagrad import arguments
 from numbagrad import dtypes as dt
 from numbagrad.broadcast import sum_to_size
 from numbagrad.op import REGISTRY, Sample, custom, function
-from numbagrad.op.call import common_dtype
 from numbagrad.op.custom import CustomNode, invoke
+from numbagrad.promotion import common_dtype
 
 from . import product as raw
 from .gemm import check_batches, check_matrices, check_tensors, conj, finish, node_class, product_gradients, reshape

@@ -12,8 +12,8 @@ from numbagrad import dtypes as dt
 from numbagrad.kernel import emit, expr
 from numbagrad.kernel import expr as s
 from numbagrad.kernel.expr import where
+from numbagrad.launch import launch
 from numbagrad.op import REGISTRY, Sample, custom, elementwise, function
-from numbagrad.op import call as calls
 from numbagrad.tensor import Tensor
 
 from .elementwise import BINARY, INF, NAN, UNARY, pow
@@ -194,7 +194,7 @@ def abs_complex(input):
 @abs_complex.cuda
 @abs_complex.cpu
 def _(out, input):
-    calls.launch(_size, input._kind.dtype, (input,), (), (out,), out._shape)
+    launch(_size, input._kind.dtype, (input,), (), (out,), out._shape)
 
 
 @abs_complex.gradient
@@ -211,7 +211,7 @@ def sgn_complex(input):
 @sgn_complex.cuda
 @sgn_complex.cpu
 def _(out, input):
-    calls.launch(_unit, input._kind.dtype, (input,), (), (out,), out._shape)
+    launch(_unit, input._kind.dtype, (input,), (), (out,), out._shape)
 
 
 @sgn_complex.gradient

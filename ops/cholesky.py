@@ -8,7 +8,7 @@ from numbagrad import dtypes as dt
 from numbagrad.broadcast import sum_to_size
 from numbagrad.kernel.tape import TAPE, active
 from numbagrad.op import Sample, custom, function
-from numbagrad.op.call import write_out
+from numbagrad.out import write_out
 
 from .gemm import check_tensors
 from .linalg import SPACES, LinAlgError, _solve_reference, batch_shape, checked, diagonal, element, eye_like, mh, op

@@ -8,12 +8,12 @@ import numpy as np
 
 from numbagrad import dtypes as dt
 from numbagrad import storage
-from numbagrad.broadcast import sum_to_size
+from numbagrad.broadcast import broadcast_shapes, sum_to_size
 from numbagrad.copying import copy_into
 from numbagrad.kernel import expr as s
 from numbagrad.op import REGISTRY, Sample, custom, elementwise, function
-from numbagrad.op import call as calls
 from numbagrad.op import view as view_op
+from numbagrad.out import write_out
 from numbagrad.tensor import Tensor, contiguous_strides
 
 from .region import select
@@ -157,7 +157,7 @@ def angle(input):
         samples=(Sample((3, 4), (4,)),))
 def from_parts(real, imag):
     """Complex numbers from tensors of real and imaginary parts."""
-    return calls.broadcast_shapes("complex", [real, imag]), storage.kind_of(real._kind.dtype.to_complex(), real._kind.device)
+    return broadcast_shapes("complex", [real, imag]), storage.kind_of(real._kind.dtype.to_complex(), real._kind.device)
 
 
 @from_parts.cpu
@@ -176,7 +176,7 @@ def _(g, shapes):
         samples=(Sample((3, 4), (4,)),), domain=(0.1, 3.0))
 def from_polar(abs, angle):
     """Complex numbers from tensors of absolute values and angles."""
-    return calls.broadcast_shapes("polar", [abs, angle]), storage.kind_of(abs._kind.dtype.to_complex(), abs._kind.device)
+    return broadcast_shapes("polar", [abs, angle]), storage.kind_of(abs._kind.dtype.to_complex(), abs._kind.device)
 
 
 @from_polar.cpu
@@ -210,14 +210,14 @@ def _two_parts(name, a, b, names):
 def complex_(real, imag, *, out=None):
     """Complex numbers from their real and imaginary parts, which broadcast."""
     result = from_parts.call(*_two_parts("complex", real, imag, ("real", "imag")))
-    return result if out is None else calls.write_out("complex", out, result, (real, imag))
+    return result if out is None else write_out("complex", out, result, (real, imag))
 
 
 @function(method=False, samples=(Sample((3, 4), (4,)),), reference=lambda a, b: a * np.exp(1j * b))
 def polar(abs, angle, *, out=None):
     """Complex numbers ``abs * (cos(angle) + i sin(angle))``."""
     result = from_polar.call(*_two_parts("polar", abs, angle, ("abs", "angle")))
-    return result if out is None else calls.write_out("polar", out, result, (abs, angle))
+    return result if out is None else write_out("polar", out, result, (abs, angle))
 
 
 @function(dtypes="any", samples=(Sample((3,)),), reference=np.array)

@@ -6,10 +6,11 @@ import warnings
 
 import numpy as np
 
+from numbagrad import modes
 from numbagrad.autograd import graph
+from numbagrad.autograd.graph import new_node
 from numbagrad.autograd.inplace import check_mode
 from numbagrad.op import REGISTRY, Sample, function
-from numbagrad.op import call as calls
 from numbagrad.op import view as view_op
 from numbagrad.op.record import add_method
 from numbagrad.tensor import Tensor, bump_version, contiguous_strides, is_contiguous, numel, wrap_dim
@@ -228,13 +229,13 @@ def change_geometry(self, op, node_name, *args):
     """Give ``self`` the geometry that view ``op`` computes and put its node on top of the history."""
     shape, strides, offset = op.fn(self, *args)
     check_mode(self)
-    old, recording = self._shape, self._rg and calls.modes.is_grad_enabled()
+    old, recording = self._shape, self._rg and modes.is_grad_enabled()
     if recording:
         cls = _nodes.get(node_name)
         if cls is None:
             cls = _nodes[node_name] = type(node_name, op.node_class.__mro__[1:2], {
                 "__slots__": (), "op": op, "__module__": "numbagrad"})
-        node = calls.new_node(cls, (graph.edge(self),))
+        node = new_node(cls, (graph.edge(self),))
         node.ctx = (old, args)
     self._shape, self._strides = shape, None if strides is None or is_contiguous(shape, strides) else strides
     self._n, self._ptr = numel(shape), self._ptr + offset * self._kind.itemsize

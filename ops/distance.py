@@ -80,7 +80,7 @@ def normalize(input, p=2.0, dim=1, eps=1e-12, out=None):
     result = input / vector_norm_of(input, p, dim, True).clamp_min(eps)
     if out is None:
         return result
-    from numbagrad.op.call import write_out
+    from numbagrad.out import write_out
     return write_out("div", out, result, [input], True)
 
 

@@ -12,7 +12,8 @@ from numbagrad import dtypes as dt
 from numbagrad.kernel import expr as s
 from numbagrad.kernel.expr import where
 from numbagrad.op import REGISTRY, Sample, elementwise
-from numbagrad.op import call as calls
+from numbagrad.op.general import general
+from numbagrad.promotion import common_dtype, is_number
 from numbagrad.tensor import Tensor
 
 from .refusal import refusal
@@ -25,7 +26,7 @@ BINARY = (Sample((3, 4), (3, 4)), Sample((3, 4), (4,)), Sample((2, 1, 3), (4, 1)
 def _checked_alpha(first, second, alpha):
     """The dtype in which ``first op alpha * second`` is computed, after PyTorch's checks of ``alpha``."""
     both = (first, second)
-    d = calls.common_dtype([a for a in both if isinstance(a, Tensor)], [a for a in both if not isinstance(a, Tensor)])
+    d = common_dtype([a for a in both if isinstance(a, Tensor)], [a for a in both if not isinstance(a, Tensor)])
     arguments.check_factor("alpha", alpha, d)
     return d
 
@@ -41,9 +42,9 @@ def _scaled(name, swapped=False):
                 first._kind is second._kind and first._kind.dtype.category == 2 and -65504.0 <= alpha <= 65504.0):
             second = second * alpha  # the usual case, which passes all of the following
             return getattr(input, op.name + "_")(second) if inplace else op.call(first, second, out=out)
-        if not all(isinstance(a, Tensor) or calls.is_number(a) for a in (first, second)):
-            return calls.general(op, (first, second), ())  # which raises the TypeError
-        if not calls.is_number(alpha):
+        if not all(isinstance(a, Tensor) or is_number(a) for a in (first, second)):
+            return general(op, (first, second), ())  # which raises the TypeError
+        if not is_number(alpha):
             called = "rsub" if swapped else name + "_" if inplace else name
             raise TypeError(f"{called}(): argument 'alpha' must be Number, not {type(alpha).__name__}")
         if name == "sub":
@@ -66,8 +67,8 @@ def _rounded(input, other, rounding_mode, out=None, inplace=False):
     op = div_trunc if rounding_mode == "trunc" else div_floor
     both = (input, other)
     tensors = [a for a in both if isinstance(a, Tensor)]
-    if op is div_trunc and tensors and all(isinstance(a, Tensor) or calls.is_number(a) for a in both) and (
-            calls.common_dtype(tensors, [a for a in both if not isinstance(a, Tensor)]).category == 1):
+    if op is div_trunc and tensors and all(isinstance(a, Tensor) or is_number(a) for a in both) and (
+            common_dtype(tensors, [a for a in both if not isinstance(a, Tensor)]).category == 1):
         op = div_whole
     if inplace:
         from numbagrad.autograd.inplace import apply

@@ -8,7 +8,7 @@ from numbagrad import arguments, storage
 from numbagrad import dtypes as dt
 from numbagrad.kernel.jit import LANES, STRIP, T, kernel, lanes, load, store, strip, wide_strip
 from numbagrad.op import REGISTRY, Sample, custom, function
-from numbagrad.op.call import write_out, write_outs
+from numbagrad.out import write_out, write_outs
 from numbagrad.tensor import Tensor, make, numel, wrap_dim
 
 from .index_kernels import check_saved

@@ -10,8 +10,8 @@ from numbagrad.autograd import graph
 from numbagrad.autograd.graph import Packed
 from numbagrad.broadcast import sum_to_size
 from numbagrad.op import REGISTRY, custom
-from numbagrad.op.call import write_out
 from numbagrad.op.custom import CustomNode
+from numbagrad.out import write_out
 from numbagrad.tensor import Tensor, make
 
 from . import product as raw

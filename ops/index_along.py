@@ -7,8 +7,8 @@ import inspect
 import numpy as np
 
 from numbagrad import dtypes as dt
+from numbagrad.broadcast import broadcast_shapes
 from numbagrad.op import Sample, function
-from numbagrad.op import call as calls
 from numbagrad.op.record import Function
 from numbagrad.overlap import check_apart
 from numbagrad.tensor import Tensor, wrap_dim
@@ -169,7 +169,7 @@ def _prepare_put(input, indices, values, accumulate=False):
         plan = plan_for(input, given)
     except IndexError:
         shape = input._shape
-        wide = calls.broadcast_shapes("index_put", list(given.values()))
+        wide = broadcast_shapes("index_put", list(given.values()))
         dims = sorted(given)
         if all(t._kind.dtype.category == 1 for t in given.values()) and dims[-1] - dims[0] == len(dims) - 1:
             fits = (*shape[:dims[0]], *wide, *shape[dims[-1] + 1:])

@@ -15,15 +15,14 @@ import numpy as np
 from numbagrad import dtypes as dt
 from numbagrad import storage
 from numbagrad.autograd import graph, inplace
+from numbagrad.broadcast import broadcast_shapes
 from numbagrad.copying import contiguous_copy
 from numbagrad.geometry import expanded_strides
 from numbagrad.kernel.tape import TAPE, Flag, active
 from numbagrad.modes import is_grad_enabled
-from numbagrad.op import call as calls
-from numbagrad.op.call import raw_view
 from numbagrad.op.custom import _record
 from numbagrad.overlap import SEVERAL, is_expanded
-from numbagrad.tensor import bump_version, contiguous_strides, make, numel, raw
+from numbagrad.tensor import bump_version, contiguous_strides, make, numel, raw, raw_view
 
 from .index_kernels import (
     add_one,
@@ -151,7 +150,7 @@ def plan_of(shape, indices):
     index_shape = used[0][0]._shape
     if len(used) > 1:
         try:
-            index_shape = calls.broadcast_shapes("index", [t for t, _, _ in used])
+            index_shape = broadcast_shapes("index", [t for t, _, _ in used])
         except RuntimeError:
             raise IndexError("shape mismatch: indexing tensors could not be broadcast together with shapes "
                              f"{', '.join(str(list(t._shape)) for t, _, _ in used)}") from None

@@ -10,9 +10,9 @@ from numbagrad.copying import copy_into
 from numbagrad.creation import zeros
 from numbagrad.kernel.jit import kernel
 from numbagrad.op import Sample, custom, function
-from numbagrad.op import call as calls
-from numbagrad.op.call import write_out
 from numbagrad.op.registry import REGISTRY
+from numbagrad.out import write_out
+from numbagrad.promotion import common_device, common_dtype
 from numbagrad.tensor import Tensor, contiguous_strides, numel, set_all, wrap_dim
 
 from .dims import atleast_1d, atleast_2d, atleast_3d
@@ -44,8 +44,8 @@ def common_kind(name, tensors):
     kind = tensors[0]._kind
     for t in tensors:
         if t._kind is not kind:
-            device = calls.common_device(name, tensors)
-            return storage.kind_of(calls.common_dtype(tensors, ()), device)
+            device = common_device(name, tensors)
+            return storage.kind_of(common_dtype(tensors, ()), device)
     return kind
 
 

@@ -8,7 +8,7 @@ from numbagrad import dtypes as dt
 from numbagrad import storage
 from numbagrad.broadcast import sum_to_size
 from numbagrad.op import REGISTRY, Sample, custom, function
-from numbagrad.op.call import write_out, write_outs
+from numbagrad.out import write_out, write_outs
 from numbagrad.tensor import Tensor
 
 from .gemm import conj

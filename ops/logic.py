@@ -8,11 +8,13 @@ import numpy as np
 
 from numbagrad import dtypes as dt
 from numbagrad import modes, storage
-from numbagrad.broadcast import sum_to_size
+from numbagrad.broadcast import broadcast_shapes, sum_to_size
 from numbagrad.kernel import emit, expr
 from numbagrad.kernel import expr as s
+from numbagrad.launch import launch
 from numbagrad.op import REGISTRY, Sample, custom, elementwise, function
-from numbagrad.op import call as calls
+from numbagrad.out import write_out
+from numbagrad.promotion import common_device, common_dtype, is_number
 from numbagrad.tensor import Tensor
 
 from .compare import BINARY
@@ -33,12 +35,12 @@ _st = emit.Pointwise("where", ("condition", "other"), ("input",), (_choice,))
         samples=(Sample(MASK, (3, 4), (4,)),))
 def where_tensors(condition, input, other):
     """``where`` of two tensors of one dtype."""
-    return calls.broadcast_shapes("where", (condition, input, other)), input._kind
+    return broadcast_shapes("where", (condition, input, other)), input._kind
 
 
 @where_tensors.cpu
 def _(out, condition, input, other):
-    calls.launch(_tt, out._kind.dtype, (condition, input, other), (), (out,), out._shape)
+    launch(_tt, out._kind.dtype, (condition, input, other), (), (out,), out._shape)
 
 
 @where_tensors.gradient
@@ -51,12 +53,12 @@ def _(g, condition, shapes, needs):
         samples=(Sample(MASK, (4,), 0.5),))
 def where_number(condition, input, other: object):
     """``where`` with a number for the false elements."""
-    return calls.broadcast_shapes("where", (condition, input)), input._kind
+    return broadcast_shapes("where", (condition, input)), input._kind
 
 
 @where_number.cpu
 def _(out, condition, input, other):
-    calls.launch(_ts, out._kind.dtype, (condition, input), (other,), (out,), out._shape)
+    launch(_ts, out._kind.dtype, (condition, input), (other,), (out,), out._shape)
 
 
 @where_number.gradient
@@ -68,12 +70,12 @@ def _(g, condition, shapes):
         samples=(Sample(MASK, (4,), 0.5),))
 def where_else(condition, other, input: object):
     """``where`` with a number for the true elements."""
-    return calls.broadcast_shapes("where", (condition, other)), other._kind
+    return broadcast_shapes("where", (condition, other)), other._kind
 
 
 @where_else.cpu
 def _(out, condition, other, input):
-    calls.launch(_st, out._kind.dtype, (condition, other), (input,), (out,), out._shape)
+    launch(_st, out._kind.dtype, (condition, other), (input,), (out,), out._shape)
 
 
 @where_else.gradient
@@ -84,8 +86,8 @@ def _(g, condition, shapes):
 def _same_kind(condition, *values):
     """Tensors among the values, in the dtype that all values promote to and on the condition's device."""
     tensors = [v for v in values if isinstance(v, Tensor)]
-    d = calls.common_dtype(tensors, [v for v in values if not isinstance(v, Tensor)])
-    device = calls.common_device("where", (condition, *tensors))
+    d = common_dtype(tensors, [v for v in values if not isinstance(v, Tensor)])
+    device = common_device("where", (condition, *tensors))
     kind = storage.kind_of(d, device)
     return [dt.fit(v, d, True) if not isinstance(v, Tensor) else v if v._kind is kind else v.to(device=device, dtype=d)
             for v in values], kind
@@ -102,7 +104,7 @@ def where(condition, input=None, other=None, *, out=None):
     if input is None and other is None:
         return condition.nonzero(as_tuple=True)
     for position, (name, v) in enumerate((("input", input), ("other", other)), 2):
-        if not isinstance(v, Tensor) and not calls.is_number(v):
+        if not isinstance(v, Tensor) and not is_number(v):
             raise TypeError(f"where(): argument '{name}' (position {position}) must be Tensor, not {type(v).__name__}")
     if condition._kind.dtype.category:
         if condition._kind.dtype is not dt.uint8:
@@ -123,7 +125,7 @@ def where(condition, input=None, other=None, *, out=None):
         d = dt.promote_types(dt.of_number(input), dt.of_number(other))
         result = where_number(condition, scalar_tensor(input, d).to(condition.device), other)
     if out is not None:
-        return calls.write_out("where", out, result, [t for t in (input, other) if isinstance(t, Tensor)])
+        return write_out("where", out, result, [t for t in (input, other) if isinstance(t, Tensor)])
     return result
 
 

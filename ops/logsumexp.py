@@ -7,7 +7,7 @@ import numpy as np
 from numbagrad import dtypes as dt
 from numbagrad.kernel.jit import STRIP, T, accumulate, exp, kernel, load, log, store, strip
 from numbagrad.op import REGISTRY, Sample, custom, function
-from numbagrad.op.call import write_out
+from numbagrad.out import write_out
 from numbagrad.tensor import make, set_all
 
 from .moment import Fold, reduced_shape

@@ -8,10 +8,10 @@ import numpy as np
 
 from numbagrad import arguments
 from numbagrad import dtypes as dt
+from numbagrad.broadcast import broadcast_shapes
 from numbagrad.kernel import tape
 from numbagrad.kernel.jit import kernel, load
 from numbagrad.op import REGISTRY, Sample, function
-from numbagrad.op.call import broadcast_shapes
 from numbagrad.tensor import Tensor
 
 from . import pointwise_loss as pw

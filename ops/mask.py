@@ -6,16 +6,17 @@ import numpy as np
 
 from numbagrad import dtypes as dt
 from numbagrad import storage
-from numbagrad.broadcast import sum_to_size
+from numbagrad.broadcast import broadcast_shapes, sum_to_size
 from numbagrad.copying import contiguous_copy, copy_into
 from numbagrad.creation import from_numpy
 from numbagrad.kernel import tape
 from numbagrad.kernel.jit import kernel
 from numbagrad.op import REGISTRY, Sample, custom, function
-from numbagrad.op import call as calls
 from numbagrad.op.custom import Custom, CustomNode
 from numbagrad.op.record import add_method
+from numbagrad.out import write_out
 from numbagrad.overlap import check_partial, check_single, is_several
+from numbagrad.promotion import is_number
 from numbagrad.tensor import Tensor
 
 from . import indexing as ix
@@ -44,7 +45,7 @@ def _declare(fn):
 @_declare
 def filled(input, mask, value=None, number: object = None):
     """``input`` with a number or a 0-d tensor where the mask holds."""
-    return calls.broadcast_shapes("masked_fill", [input, mask]), input._kind
+    return broadcast_shapes("masked_fill", [input, mask]), input._kind
 
 
 def _fill_masked(out, input, mask, value, number):
@@ -68,7 +69,7 @@ def _mask_and_value(input, mask, value):
     if mask._kind.dtype is not dt.bool_:
         raise RuntimeError(f"masked_fill_ only supports boolean masks, but got mask with dtype {_c_name(mask)}")
     if not isinstance(value, Tensor):
-        if not calls.is_number(value):
+        if not is_number(value):
             raise TypeError(f"masked_fill(): argument 'value' (position 2) must be Tensor or Number, not "
                             f"{type(value).__name__}")
         return None, dt.fit(value, input._kind.dtype)
@@ -112,7 +113,7 @@ def masked_fill_(self, mask, value):
 
 
 def _fits(name, t, mask):
-    shape = calls.broadcast_shapes(name, [t, mask])
+    shape = broadcast_shapes(name, [t, mask])
     if shape != t._shape:
         raise RuntimeError(f"output with shape {list(t._shape)} doesn't match the broadcast shape {list(shape)}")
 
@@ -129,11 +130,11 @@ def masked_select(input, mask, *, out=None):
     """The elements of ``input`` where the mask holds, as one row."""
     if mask._kind.dtype is not dt.bool_:
         raise RuntimeError("masked_select: expected BoolTensor for mask")
-    shape = calls.broadcast_shapes("masked_select", [input, mask])
+    shape = broadcast_shapes("masked_select", [input, mask])
     x = input if input._shape == shape else expanded.call(input, shape)
     m = mask if mask._shape == shape else expanded.call(mask, shape)
     result = _masked_select(x, ix.flat_plan_of_mask(m))
-    return result if out is None else calls.write_out("masked_select", out, result, (input,))
+    return result if out is None else write_out("masked_select", out, result, (input,))
 
 
 @kernel
@@ -238,7 +239,7 @@ def _scatter_reference(a, mask, source):
           samples=(Sample((3, 4), ("bool", (3, 4)), ("float64", (4, 3))), Sample((3, 4), ("bool", (4,)), ("float64", (12,)))))
 def masked_scatter(input, mask, source):
     """A copy of ``input`` with the elements of ``source``, in order, where the mask holds."""
-    shape = calls.broadcast_shapes("masked_scatter", [input, mask])
+    shape = broadcast_shapes("masked_scatter", [input, mask])
     x = input if input._shape == shape else expanded.call(input, shape)
     return scattered_by_mask.call(x, source, _full_mask(input, mask, source, shape))
 
@@ -278,7 +279,7 @@ def nonzero(input, *, out=None, as_tuple=False):
         rows = coordinates(input if input._shape else input.view(1))
         return tuple([from_numpy(np.ascontiguousarray(rows[:, d])) for d in range(rows.shape[1])])
     result = from_numpy(coordinates(input))
-    return result if out is None else calls.write_out("nonzero", out, result, (input,))
+    return result if out is None else write_out("nonzero", out, result, (input,))
 
 
 @function(differentiable=False, dtypes="any", reference=np.argwhere, samples=(Sample(("bool", (3, 4))),))

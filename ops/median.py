@@ -9,7 +9,7 @@ from numbagrad import storage
 from numbagrad.copying import copy_into
 from numbagrad.kernel.jit import kernel, load
 from numbagrad.op import Sample, custom, function
-from numbagrad.op.call import write_out
+from numbagrad.out import write_out
 from numbagrad.tensor import make, wrap_dim
 
 from .extremum import _both_out, _check, _reduced, _split, pick_along, pick_rows, place_along

@@ -10,9 +10,9 @@ from numbagrad.arguments import check_ints
 from numbagrad.copying import contiguous_copy, copy_into
 from numbagrad.kernel.jit import STRIP, T, kernel, load, store, strip, wide_strip
 from numbagrad.op import REGISTRY, Sample, custom, function
-from numbagrad.op.call import raw_view, write_out, write_outs
 from numbagrad.op.reduction import merged, normalize_dims
-from numbagrad.tensor import make, numel
+from numbagrad.out import write_out, write_outs
+from numbagrad.tensor import make, numel, raw_view
 
 from .reduce import expand_back
 from .rowsums import moments_of

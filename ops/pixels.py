@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from numbagrad.copying import copy_into
 from numbagrad.op import Sample, custom
-from numbagrad.op.call import raw_view
-from numbagrad.tensor import numel
+from numbagrad.tensor import numel, raw_view
 
 from .product import reshaped
 

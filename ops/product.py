@@ -10,8 +10,7 @@ from numbagrad.copying import contiguous_copy, copy_into
 from numbagrad.geometry import expanded_strides
 from numbagrad.kernel import jit, threads
 from numbagrad.kernel.jit import T, kernel
-from numbagrad.op.call import raw_view
-from numbagrad.tensor import contiguous_strides, make, raw
+from numbagrad.tensor import contiguous_strides, make, raw, raw_view
 
 # Multiply-adds up to which a product runs at once in the calling thread, holding the GIL.
 LIMIT = threads.SERIAL_BELOW["gemm"]

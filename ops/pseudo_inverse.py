@@ -8,9 +8,9 @@ import numpy as np
 
 from numbagrad import arguments, storage
 from numbagrad import dtypes as dt
-from numbagrad.broadcast import sum_to_size
+from numbagrad.broadcast import broadcast_shapes, sum_to_size
 from numbagrad.op import Sample, custom, function
-from numbagrad.op.call import broadcast_shapes, write_out
+from numbagrad.out import write_out
 
 from .gemm import conj
 from .linalg import SPACES, checked, column, eye_like, mh, op, real, real_kind

@@ -10,6 +10,8 @@ from numbagrad import arguments, storage
 from numbagrad import dtypes as dt
 from numbagrad.arguments import check_int
 from numbagrad.autograd import graph, inplace
+from numbagrad.autograd.graph import new_node
+from numbagrad.broadcast import broadcast_shapes
 from numbagrad.copying import contiguous_copy, copy_into
 from numbagrad.creation import _dtype_for, shape_of
 from numbagrad.device import resolve_device
@@ -17,11 +19,10 @@ from numbagrad.kernel import rng
 from numbagrad.kernel.tape import TAPE, active
 from numbagrad.modes import is_grad_enabled
 from numbagrad.op import Sample, function
-from numbagrad.op import call as calls
-from numbagrad.op.call import raw_view, write_new, write_out
 from numbagrad.op.record import add_method
+from numbagrad.out import write_new, write_out
 from numbagrad.random import engine_of
-from numbagrad.tensor import Tensor, bump_version, make, raw
+from numbagrad.tensor import Tensor, bump_version, make, raw, raw_view
 
 HALF = {"f2": "float16", "bf": "bfloat16"}
 
@@ -217,7 +218,7 @@ def _node(name, inputs):
     cls = _nodes.get(name)
     if cls is None:
         cls = _nodes[name] = type(name, (_Zero,), {"__slots__": (), "__module__": "numbagrad"})
-    node = calls.new_node(cls, tuple([graph.edge(t) if t._rg else None for t in inputs]))
+    node = new_node(cls, tuple([graph.edge(t) if t._rg else None for t in inputs]))
     node.ctx = tuple([t._shape for t in inputs])
     return node
 
@@ -258,7 +259,7 @@ def normal(mean, std=1.0, size=None, *, generator=None, out=None, dtype=None, la
         raise RuntimeError("normal expects all elements of std >= 0.0")
     if isinstance(std, Tensor) and std._kind.dtype.is_complex:
         raise RuntimeError("normal expects standard deviation to be non-complex")
-    t = make(calls.broadcast_shapes("normal", tensors), _drawn_in(out, tensors[0]._kind))
+    t = make(broadcast_shapes("normal", tensors), _drawn_in(out, tensors[0]._kind))
     plain = [x.detach() if isinstance(x, Tensor) else x for x in (mean, std)]
     if isinstance(std, Tensor):
         draw_normal(t, generator)

@@ -160,7 +160,7 @@ def nanmean(input, dim=None, keepdim=False, *, dtype=None, out=None):
     result = result / count.to(dtype=result.dtype)
     if out is None:
         return result
-    from numbagrad.op.call import write_out
+    from numbagrad.out import write_out
     return write_out("nanmean", out, result, [input], True)
 
 

@@ -9,9 +9,10 @@ from numbagrad import storage
 from numbagrad.copying import contiguous_copy, copy_into
 from numbagrad.kernel.jit import T, kernel, load, store
 from numbagrad.op import Sample, custom, function
-from numbagrad.op import call as calls
 from numbagrad.op.record import add_method
+from numbagrad.out import write_out
 from numbagrad.overlap import check_apart
+from numbagrad.promotion import is_number
 from numbagrad.tensor import Tensor, make, set_all, wrap_dim
 
 from . import indexing as ix
@@ -57,7 +58,7 @@ def gather(input, dim, index, *, sparse_grad=False, out=None):
     """``out[i][j] = input[index[i][j]][j]`` for dim 0, and so on: elements picked along one dimension."""
     at = _check_index("gather", input, dim, index)
     result = _gather(input, ix.plan_dim(input._shape, at, index, _fail))
-    return result if out is None else calls.write_out("gather", out, result, (input,))
+    return result if out is None else write_out("gather", out, result, (input,))
 
 
 def _gather_reference(a, dim, index):
@@ -145,7 +146,7 @@ def _scatter_call(which):
             if which:
                 check_apart(input, (index, src))
             return _scatter[which](input, values, plan, False, *(["scatter_"] if which else []))
-        if not calls.is_number(src):
+        if not is_number(src):
             raise TypeError(f"scatter(): argument 'src' (position 3) must be Tensor or Number, not {type(src).__name__}")
         at = _check_index("scatter", input, dim, index)
         plan = ix.plan_dim(input._shape, at, index, _fail)

@@ -11,7 +11,8 @@ from numbagrad.copying import contiguous_copy
 from numbagrad.creation import from_numpy
 from numbagrad.kernel.jit import T, kernel, load
 from numbagrad.op import Sample, custom, function
-from numbagrad.op import call as calls
+from numbagrad.out import write_out
+from numbagrad.promotion import is_number
 from numbagrad.tensor import Tensor, from_array, make, set_all, wrap_dim
 
 from . import indexing as ix
@@ -100,7 +101,7 @@ def histc(input, bins=100, min=0, max=0, *, out=None):
     x = x.float() if half else x if x._strides is None else contiguous_copy(x)
     result = counted.call(x, int(bins), float(min), float(max))
     result = result.to(dtype=d) if half else result
-    return result if out is None else calls.write_out("histc", out, result, (input.detach(),))
+    return result if out is None else write_out("histc", out, result, (input.detach(),))
 
 
 # --- distinct values --------------------------------------------------------------------------------------------------
@@ -167,8 +168,8 @@ def unique_consecutive(input, return_inverse=False, return_counts=False, dim=Non
           reference=np.isin, method=False)
 def isin(elements, test_elements, *, assume_unique=False, invert=False):
     """Whether each element occurs among the test elements."""
-    if not (isinstance(elements, Tensor) and calls.is_number(test_elements) or isinstance(test_elements, Tensor) and (
-            isinstance(elements, Tensor) or calls.is_number(elements))):
+    if not (isinstance(elements, Tensor) and is_number(test_elements) or isinstance(test_elements, Tensor) and (
+            isinstance(elements, Tensor) or is_number(elements))):
         raise TypeError(f"isin() received an invalid combination of arguments - got ({type(elements).__name__}, "
                         f"{type(test_elements).__name__}), but expected tensors, or one tensor and one number")
     for t in (elements, test_elements):
@@ -230,13 +231,13 @@ def _search(name, edges, x, out_int32, right, out):
     if v._n:
         bisect[v._kind.dtype](edges._ptr, v._ptr, result._ptr, n, per_row, int(shared), int(right), 0, v._n // per_row)
     result = result.to(dtype=dt.int32) if out_int32 else result
-    return result if out is None else calls.write_out(name, out, result, (edges, x))
+    return result if out is None else write_out(name, out, result, (edges, x))
 
 
 def _number(name, argument, value, like):
     if isinstance(value, Tensor):
         return value
-    if not calls.is_number(value):
+    if not is_number(value):
         raise TypeError(f"{name}(): argument '{argument}' must be Tensor or Number, not {name_of(value)}")
     d = like.dtype if like.dtype.category >= dt.of_number(value).category else dt.get_default_dtype()
     from numbagrad.creation import scalar_tensor

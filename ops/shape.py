@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from numbagrad import dtypes as dt
-from numbagrad import storage
+from numbagrad import modes, storage
 from numbagrad.arguments import sizes as numbers
+from numbagrad.broadcast import broadcast_shapes as common_shape
 from numbagrad.op import REGISTRY, Sample, function
-from numbagrad.op import call as calls
 from numbagrad.op import view as view_op
-from numbagrad.tensor import Tensor, contiguous_strides, is_contiguous, numel, raw, wrap_dim
+from numbagrad.tensor import Tensor, contiguous_strides, is_contiguous, mark_inference, numel, raw, wrap_dim
 
 
 def infer(shape, n, name="view"):
@@ -173,7 +173,7 @@ def view_dtype(input, dtype):
             shape, strides = (*shape[:-1], shape[-1] // r), (*[k // r for k in strides[:-1]], 1)
     out = raw(input._buf, input._ptr, numel(shape), shape, None if is_contiguous(shape, strides) else strides,
               storage.kind_of(dtype, kind.device), input._ver)
-    calls.modes.STATE and calls.mark_inference(out)
+    modes.STATE and mark_inference(out)
     return out
 
 
@@ -327,7 +327,7 @@ def broadcast_tensors(*tensors):
     tensors = tensor_list("broadcast_tensors", tensors)
     if not tensors:
         return ()
-    shape = calls.broadcast_shapes("broadcast_tensors", tensors)
+    shape = common_shape("broadcast_tensors", tensors)
     return tuple([expanded.call(t, shape) for t in tensors])
 
 

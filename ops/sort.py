@@ -15,9 +15,8 @@ from numbagrad import storage
 from numbagrad.copying import contiguous_copy
 from numbagrad.kernel.jit import kernel
 from numbagrad.op import Sample, custom, function
-from numbagrad.op import call as calls
-from numbagrad.op.call import raw_view
-from numbagrad.tensor import wrap_dim
+from numbagrad.out import write_out, write_outs
+from numbagrad.tensor import raw_view, wrap_dim
 
 from . import indexing as ix
 from .index import collect
@@ -197,7 +196,7 @@ def sort(input, dim=-1, descending=False, stable=False, *, out=None):
     indices = sorted_order(input, at, descending)
     values = _sort(input, along(input, at, indices))
     if out is not None:
-        values, indices = calls.write_outs("sort", out, (values, indices), (input,))
+        values, indices = write_outs("sort", out, (values, indices), (input,))
     return SortResult(values, indices)
 
 
@@ -213,7 +212,7 @@ def argsort(input, dim=-1, descending=False, stable=False):
 def msort(input, *, out=None):
     """``input`` sorted along its first dimension."""
     values = sort.fn(input, 0).values
-    return values if out is None else calls.write_out("msort", out, values, (input,))
+    return values if out is None else write_out("msort", out, values, (input,))
 
 
 @function(dtypes="any", reference=lambda a, k, dim=-1, largest=True: _first_reference(a, range(k), dim, largest),
@@ -230,7 +229,7 @@ def topk(input, k, dim=-1, largest=True, sorted=True, *, out=None):
     indices = positions.call(input, at, k, bool(largest), bool(sorted), stable=False)
     values = _topk(input, along(input, at, indices))
     if out is not None:
-        values, indices = calls.write_outs("topk", out, (values, indices), (input,))
+        values, indices = write_outs("topk", out, (values, indices), (input,))
     return TopkResult(values, indices)
 
 
@@ -252,7 +251,7 @@ def kthvalue(input, k, dim=-1, keepdim=False, *, out=None):
         flat = input._shape[:at] + input._shape[at + 1:]
         values, indices = _without(values, flat), indices.view(flat)
     return KthResult(values, indices) if out is None else KthResult(
-        *calls.write_outs("kthvalue", out, (values, indices), (input,)))
+        *write_outs("kthvalue", out, (values, indices), (input,)))
 
 
 def _without(values, shape):

@@ -11,7 +11,7 @@ from numbagrad import dtypes as dt
 from numbagrad.kernel import expr as s
 from numbagrad.kernel.expr import where
 from numbagrad.op import REGISTRY, Sample, elementwise, function
-from numbagrad.op.call import write_out
+from numbagrad.out import write_out
 from numbagrad.tensor import Tensor
 
 from .elementwise import BINARY, INF, NAN, UNARY

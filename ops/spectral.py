@@ -9,7 +9,7 @@ from numbagrad import linalg as space
 from numbagrad import storage
 from numbagrad.creation import zeros
 from numbagrad.op import Sample, custom, function
-from numbagrad.op.call import write_out, write_outs
+from numbagrad.out import write_out, write_outs
 from numbagrad.tensor import wrap_dim
 
 from .cholesky import triangular

@@ -6,14 +6,13 @@ import numpy as np
 
 from numbagrad import dtypes as dt
 from numbagrad import linalg, storage
-from numbagrad.broadcast import sum_to_size
+from numbagrad.broadcast import broadcast_shapes, sum_to_size
 from numbagrad.copying import contiguous_copy, copy_into
 from numbagrad.creation import from_numpy, full
 from numbagrad.device import resolve_device
 from numbagrad.kernel.jit import kernel, load, store
 from numbagrad.op import REGISTRY, Sample, custom, function
-from numbagrad.op import call as calls
-from numbagrad.op.call import write_out
+from numbagrad.out import write_out
 from numbagrad.tensor import contiguous_strides, set_all, wrap_dim
 
 from .indexing import MOVE, flat_plan_of_mask, scalar_like, write
@@ -213,7 +212,7 @@ def cross_rows(a: "*T", b: "*T", out: "*T", inner: int, start: int, stop: int):
         reference=lambda a, b, dim: np.cross(a, b, axis=dim))
 def crossed(input, other, dim: int):
     """Cross product along a dimension of size three."""
-    shape = calls.broadcast_shapes("linalg.cross", (input, other))
+    shape = broadcast_shapes("linalg.cross", (input, other))
     if input._kind is not other._kind:
         raise RuntimeError(f"linalg.cross: expected both inputs to have one dtype, but got {input.dtype} and {other.dtype}")
     return shape, input._kind

@@ -12,8 +12,8 @@ from numbagrad.kernel import expr as s
 from numbagrad.kernel.expr import where
 from numbagrad.kernel.jit import T, kernel, load, store
 from numbagrad.op import Sample, custom, function, reduction
-from numbagrad.op.call import write_out
 from numbagrad.op.reduction import normalize_dims
+from numbagrad.out import write_out
 from numbagrad.tensor import make
 
 from .moment import Fold, reduced_shape

@@ -10,6 +10,7 @@ from .. import modes
 from ..kernel.tape import refuse
 from ..user_code import user_level, user_line
 from . import hooks
+from .node import Node
 
 # Folders whose frames are not the user's; the catalogue of ops adds its own.
 FOLDERS = [os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
@@ -68,7 +69,7 @@ class _Anomaly:
                           UserWarning, stacklevel=user_level())
 
 
-ANOMALY = _Anomaly()
+ANOMALY = Node._anomaly = _Anomaly()
 
 
 class detect_anomaly:

@@ -387,7 +387,7 @@ def add_into(a, b):
     if (b._kind is a._kind and a._strides is None and b._strides is None and a._shape == b._shape
             and a._ver.__class__ is list):
         if not _native_add:
-            from ..op.call import add_into
+            from ..op.general import add_into
             _native_add.append(add_into)
         _native_add[0](a, b)
         a._ver[1:] = PLACE

@@ -9,11 +9,10 @@ import warnings
 from .. import modes
 from ..broadcast import sum_to_size
 from ..creation import make_zeros
-from ..op.call import note_forward
 from ..tensor import Tensor
 from . import graph
 from .function_outputs import attach, save, wrap
-from .graph import Node
+from .graph import Node, note_forward
 
 __all__ = ["Function", "FunctionCtx", "BackwardCFunction", "FunctionMeta", "InplaceFunction", "NestedIOFunction",
            "once_differentiable"]

@@ -16,6 +16,7 @@ from .node import (
     hooks_on_leaf,
     hooks_on_output,
     new_node,
+    note_forward,
     removable,
     sequence,
     short_name,
@@ -39,11 +40,12 @@ from .saved import (
 )
 from .views import edge, refresh
 
-__all__ = ["GradientEdge", "MultiHook", "get_gradient_edge", "increment_version", "register_multi_grad_hook",
-           "allow_mutation_on_saved_tensors", "disable_saved_tensors_hooks", "save_on_cpu", "saved_tensors_hooks", "Node",
-           "AccumulateGrad", "AliasBackward0", "EXCHANGE", "Output", "Packed", "View", "bump_version", "edge", "exchanged",
-           "extra", "freed", "function_of", "hooks_of", "hooks_on_leaf", "hooks_on_output", "modified", "new_node", "refresh",
-           "removable", "save_input", "save_output", "sequence", "short_name", "unpack", "unpack_plain", "with_edge"]
+__all__ = ["AccumulateGrad", "AliasBackward0", "allow_mutation_on_saved_tensors", "bump_version",
+           "disable_saved_tensors_hooks", "edge", "EXCHANGE", "exchanged", "extra", "freed", "function_of",
+           "get_gradient_edge", "GradientEdge", "hooks_of", "hooks_on_leaf", "hooks_on_output", "increment_version",
+           "modified", "MultiHook", "new_node", "Node", "note_forward", "Output", "Packed", "refresh",
+           "register_multi_grad_hook", "removable", "save_input", "save_on_cpu", "save_output", "saved_tensors_hooks",
+           "sequence", "short_name", "unpack", "unpack_plain", "View", "with_edge"]
 
 
 class GradientEdge(NamedTuple):

@@ -9,12 +9,16 @@ import numpy as np
 
 from .. import arguments, modes
 from .. import dtypes as dt
+from ..broadcast import broadcast_shapes
 from ..kernel.tape import TAPE, active
-from ..op import call as calls
+from ..kernel.threads import LIMIT
+from ..launch import launch
+from ..op.general import Slow, fitted, general, remember_inplace
 from ..overlap import check_partial, check_single, is_expanded, is_several
+from ..promotion import check_dtype, common_device, common_dtype, is_number
 from ..tensor import Tensor, bump_version, contiguous_strides
 from . import graph
-from .graph import Node
+from .graph import Node, new_node, note_forward
 from .views import forbidden, rebase
 
 
@@ -97,7 +101,7 @@ def elementwise_method(op, apply=None):
     both, number = op.form("tt"), op.form("ts")
     tensors = both.fast_inplace
     floats, ints = number.fast_inplace.setdefault("f", {}), number.fast_inplace.setdefault("i", {})
-    limit, state = calls.LIMIT, modes.STATE
+    limit, state = LIMIT, modes.STATE
 
     def inplace(self, other, **kwargs):
         c = other.__class__
@@ -189,33 +193,33 @@ def apply(op, t, args, kwargs):
         params = arguments.checked(op.name + "_", op.signature, op.kinds, {n: values[n] for n in op.params})
     pattern = "".join("t" if isinstance(a, Tensor) else "s" for a in operands)
     for n, a, p in zip(op.tensors, operands, pattern):
-        if p == "s" and (a is t or not calls.is_number(a)):
+        if p == "s" and (a is t or not is_number(a)):
             raise TypeError(f"{op.name}_(): argument '{n}' must be Tensor, not {type(a).__name__}")
     form = op.form(pattern)
     tensors = [a for a, p in zip(operands, pattern) if p == "t"]
     scalars = [a for a, p in zip(operands, pattern) if p == "s"]
     check(t, op.name + "_", tensors)
-    compute = form.compute_type(calls.common_dtype(tensors, scalars))
+    compute = form.compute_type(common_dtype(tensors, scalars))
     if compute.is_complex and op.result == "real":
         raise RuntimeError(f"In-place {op.name} is not supported for complex tensors.")
     if compute.is_complex and op.complex:
         return replace(t, op.callable(old_self(t), *args, **kwargs), op.name + "_")
     if op.check is not None:
         op.check((*operands, *params), compute)
-    calls.check_dtype(op, compute)
-    numbers = calls.fitted(form, [*scalars, *params], compute)
+    check_dtype(op, compute)
+    numbers = fitted(form, [*scalars, *params], compute)
     result = form.result_dtype(compute)
     if not dt.can_cast(result, t._kind.dtype):
         raise RuntimeError(f"result type {dt.scalar_name(result)} can't be cast to the desired output type "
                            f"{dt.scalar_name(t._kind.dtype)}")
-    calls.common_device(op.name + "_", tensors)
-    shape = calls.broadcast_shapes(op.name + "_", tensors)
+    common_device(op.name + "_", tensors)
+    shape = broadcast_shapes(op.name + "_", tensors)
     if shape != t._shape:
         raise RuntimeError(f"output with shape {list(t._shape)} doesn't match the broadcast shape {list(shape)} (in "
                            f"{op.name}_)")
     if compute is not t._kind.dtype:
         # Promoted arithmetic, then a conversion into the target's type.
-        out = op.call(*operands, *params) if not params else calls.general(op, operands, params)
+        out = op.call(*operands, *params) if not params else general(op, operands, params)
         return t.copy_(out)
     for i, a in enumerate(tensors):
         if a._kind is not t._kind:
@@ -226,11 +230,11 @@ def apply(op, t, args, kwargs):
     node = None
     if record:
         node = prepare(form, t, tensors, numbers, shape)
-    calls.launch(form.forward, compute, tensors, numbers, (t,), shape)
+    launch(form.forward, compute, tensors, numbers, (t,), shape)
     bump_version(t)
     if t._kind.cpu and result is compute and (
             compute.category >= 2 or compute.category and not op.params and op.check is None):
-        calls.remember_inplace(form, pattern, scalars, t._kind)
+        remember_inplace(form, pattern, scalars, t._kind)
     if node is not None:
         finish(form, node, t)
     return t
@@ -260,7 +264,7 @@ def prepare(form, t, tensors, scalars, shape):
             edges.append(graph.edge(a))
         else:
             edges.append(None)
-    node = calls.new_node(form.node_class, tuple(edges))
+    node = new_node(form.node_class, tuple(edges))
     saved = []
     for n in form.saves(mask, t._kind.dtype.is_complex):
         if n == "y":
@@ -270,8 +274,8 @@ def prepare(form, t, tensors, scalars, shape):
             saved += [old_self(a), 0] if a is t else [graph.save_input(a), a._ver[0]]
     node.saved = tuple(saved)
     shapes = None if all(a._shape == shape for a in tensors) else tuple(a._shape for a in tensors)
-    node.ctx = calls.Slow(tuple(scalars), shapes, t._kind)
-    calls.note_forward(node, tensors)
+    node.ctx = Slow(tuple(scalars), shapes, t._kind)
+    note_forward(node, tensors)
     return node
 
 
@@ -310,13 +314,13 @@ def copy_(self, src, non_blocking=False):
     if not isinstance(src, Tensor):
         raise TypeError(f"copy_(): argument 'other' (position 1) must be Tensor, not {type(src).__name__}")
     check(self, "copy_", (src,))
-    if calls.broadcast_shapes("copy_", (self, src)) != self._shape:
+    if broadcast_shapes("copy_", (self, src)) != self._shape:
         raise RuntimeError(f"output with shape {list(self._shape)} doesn't match the broadcast shape "
-                           f"{list(calls.broadcast_shapes('copy_', (self, src)))} (in copy_)")
+                           f"{list(broadcast_shapes('copy_', (self, src)))} (in copy_)")
     record = modes.records() and (self._rg or src._rg) and self._kind.dtype.category >= 2
     node = None
     if record:
-        node = calls.new_node(CopyBackwards, (graph.edge(self) if self._rg else None,
+        node = new_node(CopyBackwards, (graph.edge(self) if self._rg else None,
                                               graph.edge(src) if src._rg else None))
         node.ctx = (src._shape, src._kind)
     from .. import copying
@@ -365,7 +369,7 @@ def fill_(self, value, cls=None):
         edges = [graph.edge(self) if self._rg else None]
         if src is not None:
             edges.append(graph.edge(src) if src._rg else None)
-        node = calls.new_node(cls or (FillBackward2 if src is None else FillBackward3), tuple(edges))
+        node = new_node(cls or (FillBackward2 if src is None else FillBackward3), tuple(edges))
         node.ctx = None if src is None else src._kind
     if TAPE and active() is not None and src is not None:
         from .. import copying

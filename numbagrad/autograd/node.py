@@ -34,6 +34,7 @@ class Node:
     holds_more = False  # whether release has something to drop that is not in ``saved``
     trusts_saved = True  # whether what comes back from the user's hooks must have the form that was saved
     _unpack = _freed = None  # of ``saved``, which needs this module first
+    _anomaly = None  # of ``anomaly``, likewise
     takes_none = False  # whether backward wants to run even when no gradient arrived at any output
 
     def name(self):
@@ -149,6 +150,13 @@ def new_node(cls, edges):
     node = new(cls)
     node.next, node.saved, node.seq, node.ctx, node.hooks = edges, (), sequence(), None, None
     return node
+
+
+def note_forward(node, tensors):
+    """In anomaly mode, remember the user's line and the shapes."""
+    if "anomaly" in modes.STATE:
+        shapes = ", ".join(f"{t.dtype} {list(t._shape)}" for t in tensors)
+        Node._anomaly.note(node, f" with inputs {shapes}")
 
 
 def short_name(node):

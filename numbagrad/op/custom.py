@@ -28,11 +28,10 @@ import inspect
 
 from .. import modes
 from ..autograd import graph
-from ..autograd.graph import Node, Output
+from ..autograd.graph import Node, Output, new_node, note_forward
 from ..kernel import jit
 from ..kernel.tape import TAPE, active
 from ..tensor import Tensor, make, mark_inference, raw
-from . import call as calls
 from . import direct
 from .direct import first, make_zero, materialize
 from .record import Op, grad_name
@@ -227,7 +226,7 @@ class Connected(Node):
 def connect(r, edge, shape):
     """``r`` on the same memory, recorded as computed from the input (of the given shape) behind ``edge`` too."""
     out = raw(r._buf, r._ptr, r._n, r._shape, r._strides, r._kind, r._ver)
-    node = calls.new_node(Connected, (graph.edge(r) if r._rg else None, edge))
+    node = new_node(Connected, (graph.edge(r) if r._rg else None, edge))
     node.ctx = shape
     out._node, out._rg = node, True
     return out
@@ -335,7 +334,7 @@ def _record(op, outs, args, flat, params, node_class=None):
             needs.append(False)
     if not some:
         return
-    node = calls.new_node(node_class or op.node_for(params), tuple(edges))
+    node = new_node(node_class or op.node_for(params), tuple(edges))
     saved = []
     by_name = dict(zip(op.tensors, args))
     lists = {n: len(by_name[n]) for n in op.lists}
@@ -365,7 +364,7 @@ def _record(op, outs, args, flat, params, node_class=None):
             if o._kind.dtype.category >= 2:
                 o._node, o._rg = Output(node, i), True
     if state:
-        calls.note_forward(node, [t for t in flat if t is not None])
+        note_forward(node, [t for t in flat if t is not None])
 
 
 __all__ = ["Custom", "CustomNode", "custom", "invoke", "make_zero", "row_major", "run"]

@@ -9,7 +9,7 @@ from ..autograd import graph
 from ..autograd.graph import Output
 from ..kernel import jit
 from ..tensor import Tensor, check_empty, make, raw, too_large
-from . import call as calls
+from .general import storage_peek
 
 NUMBERED = tuple(f"y{i}" for i in range(8))  # names of the outputs in gradient rules of ops with several
 
@@ -21,7 +21,7 @@ def build(op, general_path, node_class=None):
     env = {"DEFAULTS": op._defaults(), **general_path, "OP": op, "NODE": node_class, "STATE": modes.STATE,
            "Tensor": Tensor, "new": object.__new__, "rule": op.fn, "empty": np.empty, "refresh": graph.refresh,
            "make": make, "sequence": graph.sequence, "save_output": graph.save_output,
-           "NONE": {}, "too_large": too_large, "check_empty": check_empty, "peek": storage._peek or calls.storage_peek}
+           "NONE": {}, "too_large": too_large, "check_empty": check_empty, "peek": storage._peek or storage_peek}
     env.update(arguments.ENVIRONMENT)
     checks = arguments.text(op.name, op.signature.parameters, {n: kind for n, kind in op.kinds.items() if n in op.params})
     text = [f"def {op.name}({op._head()}):", *checks.splitlines()]

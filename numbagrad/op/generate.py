@@ -19,7 +19,8 @@ from ..kernel import emit, expr, jit
 from ..kernel.guard import LOCK
 from ..kernel.threads import LIMIT
 from ..tensor import Tensor
-from .call import Slow, backward_graph, general, slow_backward, storage_peek
+from .general import Slow, general, storage_peek
+from .general_backward import backward_graph, slow_backward
 
 
 def _record_text(form, pad):

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from ..kernel import emit, expr, jit
 from ..kernel.tape import TAPE, active
+from ..launch import launch
 from ..tensor import make
-from . import call as calls
 from .custom import custom
 from .fold import BLOCK
+from .general_backward import recorded_gradient
 from .rules import rule_function
 
 FORWARD = """    total = 0.0
@@ -68,7 +69,7 @@ class Reduced:
             # A loop and a sum by themselves: a compiled step fuses them with what stands around.
             from .registry import REGISTRY
             values = make(tensors[0]._shape, out._kind)
-            calls.launch(self.elementwise.form("t" * len(self.tensors)).forward, d, tensors, numbers, (values,),
+            launch(self.elementwise.form("t" * len(self.tensors)).forward, d, tensors, numbers, (values,),
                          values._shape)
             return REGISTRY["mean" if mean else "sum"].fold(out, values, None, False)
         run = self.made.get(d) or self._build_forward(d)
@@ -112,7 +113,7 @@ class Reduced:
         wanted = [i for i, (r, k) in enumerate(zip(rules, needs)) if k and r is not None]
         if self.elementwise.fused:
             form = self.elementwise.form("t" * len(tensors))
-            results = [calls.recorded_gradient(form, i, rules[i], values) for i in wanted]
+            results = [recorded_gradient(form, i, rules[i], values) for i in wanted]
         else:
             results = expr.evaluate([rules[i] for i in wanted], values, rule_function(values["g"]))
         found = dict(zip(wanted, results))

@@ -23,8 +23,9 @@ from .. import dtypes as dt
 from ..kernel import expr, jit
 from ..kernel.guard import guarded
 from ..kernel.tape import TAPE, active
-from ..tensor import Tensor, is_contiguous, make, numel, raw, wrap_dim
-from . import call as calls
+from ..kernel.threads import LIMIT
+from ..out import write_out
+from ..tensor import Tensor, is_contiguous, make, numel, raw, raw_view, wrap_dim
 from . import fold, generate
 from .custom import Custom, CustomNode, _record
 from .record import grad_name
@@ -197,7 +198,7 @@ class Reduction(Custom):
         temporary = make(tuple(input._shape[d] for d in kept), out._kind)
         self.run_stages(t, temporary, stages(tuple(sizes), tuple(flags)))
         flat = raw(out._buf, out._ptr, out._n, tuple(input._shape[d] for d in sorted(kept)), None, out._kind, out._ver)
-        copy_into(flat, calls.raw_view(temporary, [kept.index(d) for d in sorted(kept)]))
+        copy_into(flat, raw_view(temporary, [kept.index(d) for d in sorted(kept)]))
 
     def run_stages(self, t, out, steps):
         if not t._kind.cpu:
@@ -210,7 +211,7 @@ class Reduction(Custom):
         d = t._kind.dtype
         acc = self.accumulator(d)
         x, code, n, keep = t._ptr, d.code, t._n, []
-        limit = calls.LIMIT[0]
+        limit = LIMIT[0]
         if n >= limit and out._n == 1 and len(steps) == 1 and recorder is None:
             # One long row is cut into a piece per thread first. The last may end early, as short rows may not.
             size = max(-(-n // max(1, min(2 * n // limit, 64))), fold.SHORT + 1)
@@ -300,7 +301,7 @@ def general(op, input, dim, keepdim, dtype, out):
     if out is not None:
         if op.result == "bool" and out._kind.dtype is dt.bool_ and result._kind.dtype is dt.uint8:
             result = REGISTRY["ne"].callable(result, 0)  # uint8 does not cast to bool, but here is 0 or 1
-        return calls.write_out(op.name, out, result, [input], True)
+        return write_out(op.name, out, result, [input], True)
     _record(op, [result], (input,), [input], (dim, keepdim))
     if input._strides is None and kind.cpu and input._n and result._n and not TAPE and result._kind is kind:
         dims = normalize_dims(dim, len(input._shape))

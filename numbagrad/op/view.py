@@ -18,10 +18,9 @@ import inspect
 
 from .. import arguments, modes
 from ..autograd import graph
-from ..autograd.graph import Node, Output, View, sequence
+from ..autograd.graph import Node, Output, View, new_node, note_forward, sequence
 from ..kernel import jit
 from ..tensor import Tensor, check_empty, is_contiguous, numel, raw
-from . import call as calls
 from .custom import make_zero
 from .record import Op, grad_name
 
@@ -205,10 +204,10 @@ def _in_mode(op, out, input, params):
     if not m.grad or m.inference:
         out._view.mode = "inference" if m.inference else "no_grad"
     elif input._rg:
-        node = calls.new_node(op.node_class, (input._node or input,))
+        node = new_node(op.node_class, (input._node or input,))
         node.ctx = (input._shape, params)
         out._node, out._rg = node, True
-        calls.note_forward(node, (input,))
+        note_forward(node, (input,))
     return out
 
 
