@@ -257,14 +257,6 @@ def check_device(value, name, argument, position):
     return value
 
 
-def check_generator(value, name, argument, position):
-    """A random generator."""
-    from .random import Generator
-    if not isinstance(value, Generator):
-        raise wrong(value, "torch.Generator", name, argument, position)
-    return value
-
-
 def check_memory_format(value, name, argument, position):
     """One of the memory formats."""
     if not isinstance(value, dt.memory_format):
@@ -282,7 +274,7 @@ def check_tensor(value, name, argument, position):
 CHECKS = {"int": check_int, "bool": check_bool, "number": check_number, "float": check_float, "ints": check_ints,
           "ints or None": check_ints_or_none, "ints or str": check_ints_or_str,
           "list of ints": check_list_of_ints, "floats": check_floats, "str": check_str, "dtype": check_dtype,
-          "device": check_device, "generator": check_generator, "memory_format": check_memory_format, "tensor": check_tensor}
+          "device": check_device, "memory_format": check_memory_format, "tensor": check_tensor}
 # Tests that the usual argument passes, and that cost less than a call: {n} is the argument's name.
 USUAL = {"int": "{n}.__class__ is int and -MOST_ <= {n} <= MOST_", "bool": "{n}.__class__ is bool",
          "number": "{n}.__class__ is float", "float": "{n}.__class__ is float", "str": "{n}.__class__ is str",
@@ -293,6 +285,11 @@ USUAL = {"int": "{n}.__class__ is int and -MOST_ <= {n} <= MOST_", "bool": "{n}.
 QUICK = {**USUAL, "int": "{n}.__class__ is int", "ints": "({n}.__class__ is int or {n}.__class__ is tuple)"}
 ENVIRONMENT = {"MOST_": MOST, "dtype_": dt.dtype, **{f"check_{k.replace(' ', '_')}_": f for k, f in CHECKS.items()}}
 ANNOTATED = {"int": "int", "bool": "bool", "str": "str", "float": "float", "tuple": "list of ints"}
+
+
+def add_kind(kind, check):
+    """Add a kind of argument whose type lives on a floor above."""
+    CHECKS[kind] = ENVIRONMENT[f"check_{kind}_"] = check
 
 
 def kind_of(parameter):

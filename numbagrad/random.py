@@ -9,6 +9,7 @@ import warnings
 
 import numpy as np
 
+from . import arguments
 from .device import CPU
 from .device import device as _device
 from .kernel.mt19937 import MT19937
@@ -104,6 +105,16 @@ def _state_bytes(state):
 
 
 default_generator = Generator()
+
+
+def _check_generator(value, name, argument, position):
+    """A random generator."""
+    if not isinstance(value, Generator):
+        raise arguments.wrong(value, "torch.Generator", name, argument, position)
+    return value
+
+
+arguments.add_kind("generator", _check_generator)
 default_generator.seed()
 
 

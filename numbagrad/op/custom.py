@@ -102,8 +102,7 @@ class Custom(Op):
                 if self.call is entry:
                     self.call = target[0]
                     if self.namespaces or self.method:
-                        from ..namespace import install
-                        install(self, target[0])
+                        self.publish(target[0])
             return target[0]
 
         text = (f"def {self.name}({self._head()}):\n"

@@ -114,8 +114,7 @@ def make_entry(op):
         jit.nb()
         target.append(_build_entry(op))
         op.call = target[0]
-        from ..namespace import install
-        install(op, target[0])
+        op.publish(target[0])
         return target[0]
 
     if op.params or len(op.tensors) > 2 or len(op.tensors) == 1:

@@ -61,6 +61,8 @@ class Op:
         self.__doc__ = self.doc
         self.__name__ = self.name
 
+    publish = None  # ``namespace.install``, a floor above
+
     def __call__(self, *args, **kwargs):
         return self.fn(*args, **kwargs)
 

@@ -85,8 +85,7 @@ class Reduction(Custom):
             if not target:
                 target.append(self._build_entry())
                 self.call = target[0]
-                from ..namespace import install
-                install(self, target[0])
+                self.publish(target[0])
             return target[0]
 
         def entry(*args, **kwargs):
