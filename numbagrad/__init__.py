@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import builtins
 
-from . import dtypes as _dtypes
-from .device import get_default_device, set_default_device
-from .dtypes import (
+from .base import dtypes as _dtypes
+from .base.device import get_default_device, set_default_device
+from .base.dtypes import (
     bfloat16,
     bool,
     can_cast,
@@ -38,20 +38,14 @@ from .dtypes import (
     short,
     uint8,
 )
-from .modes import (
-    enable_grad,
-    inference_mode,
-    is_grad_enabled,
-    is_inference_mode_enabled,
-    no_grad,
-    set_grad_enabled,
-)
-from .tensor import Size, Tensor
+from .base.modes import enable_grad, inference_mode, is_grad_enabled, is_inference_mode_enabled, no_grad, set_grad_enabled
+from .core.tensor import Size, Tensor
 
-from .device import device  # isort: skip
-from . import autograd, creation
+from .base.device import device  # isort: skip
+from . import autograd
 from .autograd.anomaly import is_anomaly_check_nan_enabled, is_anomaly_enabled
-from .creation import (
+from .core import creation
+from .core.creation import (
     arange,
     as_tensor,
     asarray,
@@ -71,16 +65,8 @@ from .creation import (
     zeros,
     zeros_like,
 )
-from .printing import get_printoptions, set_printoptions
-from .random import (
-    Generator,
-    default_generator,
-    get_rng_state,
-    initial_seed,
-    manual_seed,
-    seed,
-    set_rng_state,
-)
+from .core.printing import get_printoptions, set_printoptions
+from .random import Generator, default_generator, get_rng_state, initial_seed, manual_seed, seed, set_rng_state
 
 Tensor._of_data, Tensor._of_array, Tensor._backward = map(staticmethod, (tensor, from_numpy, autograd.backward))
 dtype = _dtypes.dtype
@@ -88,6 +74,8 @@ strided = "torch.strided"
 memory_format = _dtypes.memory_format
 contiguous_format, preserve_format = _dtypes.contiguous_format, _dtypes.preserve_format
 channels_last, channels_last_3d = _dtypes.channels_last, _dtypes.channels_last_3d
+for _public in (Tensor, Size, dtype, device, memory_format, finfo, iinfo, Generator):
+    _public.__module__ = __name__  # where users find them, as messages and pickles say
 inf, nan, pi, e = float64.np.type("inf").item(), float64.np.type("nan").item(), 3.141592653589793, 2.718281828459045
 
 __version__ = "0.1.0"
@@ -107,25 +95,25 @@ def _start():
     """Install the ops and what depends on them."""
     import importlib
 
-    from . import untyped
     from .autograd import inplace
+    from .core import untyped_storage
     for name in ("special", "linalg"):
         importlib.import_module("." + name, __name__)
     usual = __path__[:]
     __path__.extend(_beside())
     from . import nn, ops  # noqa: F401
     __path__[:] = usual
-    from .namespace import install_all
+    from .public.namespace import install_all
     creation.install()
     inplace.install()
-    untyped.install()
+    untyped_storage.install()
     install_all()
 
 
 _start()
 
 from . import optim, utils  # noqa: E402
-from .compile import compile  # noqa: E402
+from .compiler import compile  # noqa: E402
 from .serialization import load, save  # noqa: E402
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from .device import device as _device
+from .base.device import device as _device
 from .kernel import cuda as _backend
 from .kernel.cuda import generator as _generator
 

@@ -9,9 +9,9 @@ import warnings
 
 import numpy as np
 
-from . import arguments
-from .device import CPU
-from .device import device as _device
+from .base import arguments
+from .base.device import CPU
+from .base.device import device as _device
 from .kernel.mt19937 import MT19937
 from .kernel.tape import refuse
 

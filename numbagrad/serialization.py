@@ -20,13 +20,13 @@ from collections import OrderedDict
 
 import numpy as np
 
-from .archive import ZIP_MAGIC, Archive, replacing, write_archive
-from .device import device
-from .dtypes import dtype
+from .base.device import device
+from .base.dtypes import dtype
+from .core.tensor import Size, Tensor, raw, storage_address
 from .kernel.tape import refuse
-from .limits import shown
-from .tensor import Size, Tensor, raw, storage_address
-from .unpickling import (
+from .saving.archive import ZIP_MAGIC, Archive, replacing, write_archive
+from .saving.limits import shown
+from .saving.unpickling import (
     INTERNAL_ATTRIBUTES,
     STORAGE_NAMES,
     Full,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .creation import as_tensor
-from .tensor import Tensor
+from .core.creation import as_tensor
+from .core.tensor import Tensor
 
 # (relative, absolute) per dtype; exact for the others.
 TOLERANCES = {"float16": (1e-3, 1e-5), "bfloat16": (1.6e-2, 1e-5), "float32": (1.3e-6, 1e-5), "float64": (1e-7, 1e-7),

@@ -1,70 +1,25 @@
-"""The catalogue of operations; importing it fills the registry."""
+"""The catalogue of operations; importing it fills the registry. Every file below is found by itself."""
 
+import importlib
 import os
+import pkgutil
 
-from ..autograd import anomaly
-from . import (  # noqa: F401
-    activation,
-    addmm,
-    attention,
-    axis_maps,
-    bags,
-    binary,
-    cholesky,
-    clamp,
-    compare,
-    complex_parts,
-    contract,
-    conv,
-    copy,
-    cross_entropy,
-    dims,
-    distance,
-    dropout,
-    einsum,
-    elementwise,
-    embedding,
-    extremum,
-    gated,
-    gemm,
-    group_norm,
-    index,
-    index_along,
-    join,
-    layer_norm,
-    linalg,
-    linear,
-    logic,
-    logsumexp,
-    loss,
-    mask,
-    matmul,
-    median,
-    moment,
-    multihead,
-    norm,
-    patches,
-    pixels,
-    pool,
-    pseudo_inverse,
-    random,
-    recurrent,
-    recurrent_layers,
-    reduce,
-    region,
-    repeat,
-    resample,
-    scan,
-    scatter,
-    search,
-    shape,
-    softmax,
-    sort,
-    special,
-    spectral,
-    split,
-    triangular,
-    vector_norm,
-)
+from numbagrad.autograd import anomaly
+
+# In the order in which they may import each other; a new folder comes last until it has its place here.
+FAMILIES = ("pointwise", "view", "product", "index", "random", "rearrange", "conv", "reduce", "linalg", "recurrent", "norm",
+            "loss", "attention")
+
+
+def modules():
+    """Names of all modules of the catalogue, family by family."""
+    folders = [m.name for m in pkgutil.iter_modules(__path__) if m.ispkg]
+    for family in (*FAMILIES, *(f for f in folders if f not in FAMILIES)):
+        package = importlib.import_module(f"{__name__}.{family}")
+        yield from (f"{package.__name__}.{m.name}" for m in pkgutil.iter_modules(package.__path__))
+
+
+for _name in modules():
+    importlib.import_module(_name)
 
 anomaly.FOLDERS.append(os.path.dirname(os.path.abspath(__file__)))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from numbagrad import dtypes as dt
-from numbagrad import modes
+from numbagrad.base import dtypes as dt
+from numbagrad.base import modes
 from numbagrad.kernel import tape
 from numbagrad.kernel.jit import kernel
 

@@ -5,8 +5,8 @@ import io
 
 import numpy as np
 
-from numbagrad.archive import write_archive
-from numbagrad.tensor import from_storage
+from numbagrad.core.tensor import from_storage
+from numbagrad.saving.archive import write_archive
 
 
 def views(buf, name):

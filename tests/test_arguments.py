@@ -5,7 +5,7 @@ import pytest
 from registry.draw import Case, ids, ops
 
 import numbagrad as ng
-from numbagrad.op import REGISTRY
+from numbagrad.extend import REGISTRY
 
 PUBLIC = [op for op in ops() if not op.private]
 # Samples of what is not of a kind; an object and a list with one are none of any.

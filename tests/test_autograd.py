@@ -9,7 +9,7 @@ import pytest
 from parity import agrees
 
 import numbagrad as ng
-from numbagrad.autograd import graph
+from numbagrad.core import graph
 
 
 def leaf(T, *values):

@@ -15,7 +15,7 @@ import pytest
 from registry.known import WITHOUT
 
 import numbagrad as ng
-from numbagrad.op.registry import REGISTRY
+from numbagrad.core.registry import REGISTRY
 
 ROOT = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "asv_benchmarks")
 FILES = sorted(f[:-3] for f in os.listdir(os.path.join(ROOT, "benchmarks")) if f.endswith(".py") and f != "__init__.py")

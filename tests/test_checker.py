@@ -6,8 +6,8 @@ from registry.check import check_first, check_second, close, numeric_gradient, u
 
 import numbagrad as ng
 from numbagrad.autograd import gradcheck, gradgradcheck
+from numbagrad.extend import REGISTRY, custom, elementwise
 from numbagrad.kernel import expr as s
-from numbagrad.op import REGISTRY, custom, elementwise
 
 RNG = np.random.default_rng(5)
 X = [RNG.uniform(0.3, 1.7, (2, 3))]

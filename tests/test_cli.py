@@ -12,8 +12,8 @@ import sys
 import pytest
 
 import numbagrad as ng
-from numbagrad import warm
-from numbagrad.op.registry import REGISTRY
+from numbagrad.cli import warmup as warm
+from numbagrad.core.registry import REGISTRY
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SCRIPTS = sorted(os.path.basename(p)[:-3] for p in glob.glob(os.path.join(HERE, "scripts", "*.py")))
@@ -336,7 +336,7 @@ def test_warmup_shows_progress_and_fills_the_cache(tmp_path, tqdm):
 
 
 def test_warmup_goes_on_after_a_failure(capsys, monkeypatch):
-    from numbagrad import __main__
+    from numbagrad.cli import main as __main__
 
     def broken():
         raise ValueError("first line\nsecond line")
@@ -353,7 +353,7 @@ def test_warmup_runs_every_op():
 
 
 def test_api_page_is_up_to_date():
-    from numbagrad import apidoc
+    from numbagrad.cli import api as apidoc
     path = os.path.join(os.path.dirname(HERE), "docs", "api.md")
     with open(path, encoding="utf-8") as f:
         shown = f.read()
@@ -384,5 +384,5 @@ def test_readme_names_what_exists():
 
 
 def test_api_command():
-    assert importlib.util.find_spec("numbagrad.apidoc")
+    assert importlib.util.find_spec("numbagrad.cli.api")
     assert python("-m", "numbagrad", "api").stdout.startswith("# Operations\n")

@@ -3,7 +3,7 @@
 import pytest
 
 import numbagrad as ng
-from numbagrad.compile import CaptureError
+from numbagrad.compiler import CaptureError
 
 
 def test_row_of_a_tensor_that_the_function_reads_too():

@@ -16,7 +16,7 @@ import numbagrad as ng
 import numbagrad.nn.functional as F
 from numbagrad import nn
 
-branches = importlib.import_module("numbagrad.compile.branches")
+branches = importlib.import_module("numbagrad.compiler.branches")
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 import numbagrad as ng
 import numbagrad.nn.functional as F
 from numbagrad import nn
-from numbagrad.compile import CompileMismatch
+from numbagrad.compiler import CompileMismatch
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork()")
 COUNT = 0

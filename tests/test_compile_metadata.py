@@ -11,7 +11,7 @@ import pytest
 
 import numbagrad as ng
 from numbagrad import nn
-from numbagrad.compile import CaptureError
+from numbagrad.compiler import CaptureError
 
 W, U, P = ng.ones(3), ng.ones(2, 3), nn.Parameter(ng.ones(2))
 OPT = ng.optim.SGD([P], lr=0.1)

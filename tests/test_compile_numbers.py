@@ -15,7 +15,7 @@ import pytest
 import numbagrad as ng
 import numbagrad.nn.functional as F
 from numbagrad import nn
-from numbagrad.compile import CaptureError, CompileWarning
+from numbagrad.compiler import CaptureError, CompileWarning
 
 PROGRAMS = {}
 COUNT = 0
@@ -353,7 +353,7 @@ def test_a_refusal_draws_nothing():
 
 def test_what_changes_by_itself_is_found_in_the_second_capture(monkeypatch):
     """Whatever the list of pure functions gets wrong: a clock among them is noticed."""
-    from numbagrad.compile import pure
+    from numbagrad.compiler import pure
     clock = time.perf_counter_ns
     monkeypatch.setitem(pure.FUNCTIONS, id(clock), clock)
     f = ng.compile(lambda x: x * (clock() % 1000003))

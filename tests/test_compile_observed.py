@@ -24,7 +24,7 @@ import pytest
 
 import numbagrad as ng
 from numbagrad import nn
-from numbagrad.compile import CaptureError
+from numbagrad.compiler import CaptureError
 
 PROGRAMS = {}
 GLOBAL, TABLE = 1.0, {"k": 1.0, "list": [1.0]}
@@ -1192,7 +1192,7 @@ def test_calls_that_are_not_followed_raise_before_they_run(what):
         ng.compile(REFUSED[what])(one())
 
 
-@pytest.mark.filterwarnings("ignore::numbagrad.compile.function.CompileWarning")
+@pytest.mark.filterwarnings("ignore::numbagrad.compiler.function.CompileWarning")
 def test_no_handler_takes_a_refusal_for_an_error():
     """The branch of the handler is not what eager code runs."""
     def step(x):
@@ -1211,7 +1211,7 @@ def test_no_handler_takes_a_refusal_for_an_error():
         assert ng.compile(f, fallback=True)(ng.full((1,), 2.0)).item() == 4.0
 
 
-@pytest.mark.filterwarnings("ignore::numbagrad.compile.function.CompileWarning")
+@pytest.mark.filterwarnings("ignore::numbagrad.compiler.function.CompileWarning")
 def test_after_a_refusal_all_is_as_before():
     class M(nn.Module):
         def __init__(self):

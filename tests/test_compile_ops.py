@@ -9,7 +9,7 @@ import pytest
 from registry.draw import cases, flat, floats, ops
 
 import numbagrad as ng
-from numbagrad.compile import CaptureError
+from numbagrad.compiler import CaptureError
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # what the ops warn of is tested elsewhere
 

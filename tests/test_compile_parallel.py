@@ -11,7 +11,7 @@ import sys
 import numbagrad as ng
 import numbagrad.nn.functional as F
 from numbagrad import nn
-from numbagrad.compile import parallel
+from numbagrad.compiler import parallel
 from numbagrad.kernel import cache
 ng.set_num_threads(1)
 children = []

@@ -16,11 +16,11 @@ from test_compile_ops import BY_VALUE, derivatives
 import numbagrad as ng
 import numbagrad.nn.functional as F
 from numbagrad import nn
-from numbagrad.compile import program as programs
-from numbagrad.compile.effects import effects
-from numbagrad.compile.ir import Host, Optim
+from numbagrad.compiler import program as programs
+from numbagrad.compiler.effects import effects
+from numbagrad.compiler.ir import Host, Optim
+from numbagrad.dispatch.sampling import flat
 from numbagrad.kernel.jit import inline, kernel
-from numbagrad.op.sampling import flat
 
 
 def compiled(f, *args):
@@ -381,9 +381,9 @@ def test_random_graphs(plan):
 
 def test_the_verifier_finds_what_passes_must_not_leave():
     import sys
-    verify = sys.modules["numbagrad.compile.verify"]
+    verify = sys.modules["numbagrad.compiler.verify"]
     assert verify.VERIFY  # tests run with it
-    passes = sys.modules["numbagrad.compile.passes"]
+    passes = sys.modules["numbagrad.compiler.passes"]
     taken = []
     optimize, passes.optimize = passes.optimize, lambda calls: optimize(taken.extend(calls) or calls)
     try:

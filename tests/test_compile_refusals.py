@@ -14,7 +14,7 @@ from registry.steps import values
 import numbagrad as ng
 import numbagrad.nn.functional as F
 from numbagrad import nn
-from numbagrad.compile import CaptureError, CompileWarning
+from numbagrad.compiler import CaptureError, CompileWarning
 
 SCALE = 2.0
 

@@ -16,7 +16,7 @@ import pytest
 import numbagrad as ng
 import numbagrad.nn.functional as F
 from numbagrad import nn
-from numbagrad.compile import CaptureError, kin, variant
+from numbagrad.compiler import CaptureError, kin, variant
 
 
 @pytest.fixture
@@ -153,7 +153,7 @@ def test_what_only_calls_the_library_is_captured_once(captures):
 @pytest.fixture
 def blind(monkeypatch):
     """A function that changes by itself, and is believed to depend on its arguments alone."""
-    from numbagrad.compile import pure
+    from numbagrad.compiler import pure
     probe = types.SimpleNamespace(value=itertools.count(2).__next__)
     monkeypatch.setitem(pure.FUNCTIONS, id(probe.value), probe.value)
     kind = pure.ITERATORS

@@ -10,7 +10,7 @@ from registry.steps import values
 
 import numbagrad as ng
 from numbagrad import nn
-from numbagrad.compile import CaptureError, CompileWarning, function
+from numbagrad.compiler import CaptureError, CompileWarning, function
 
 SCALE = 2.0
 TABLE = {"factor": 3.0, "list": [1.0, 2.0]}

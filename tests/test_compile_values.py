@@ -13,7 +13,7 @@ import pytest
 
 import numbagrad as ng
 from numbagrad import nn
-from numbagrad.compile import CaptureError, CompileWarning
+from numbagrad.compiler import CaptureError, CompileWarning
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -243,7 +243,7 @@ def _is_number(w):
 
 @pytest.mark.parametrize("step", STEPS, ids=lambda f: f.__name__)
 def test_compiled_equals_eager(step, capsys, monkeypatch):
-    monkeypatch.setattr(sys.modules["numbagrad.compile.function"], "LIMIT", 40)
+    monkeypatch.setattr(sys.modules["numbagrad.compiler.function"], "LIMIT", 40)
     wanted, seen, text, _ = run(step, False, capsys)
     found, left, shown, f = run(step, True, capsys)
     close(found, wanted)

@@ -45,7 +45,7 @@ def test_like_torch(text):
 
 
 def test_discarded_imaginary_part(monkeypatch):
-    from numbagrad.ops import copy
+    from numbagrad.ops.rearrange import copy
     monkeypatch.setattr(copy, "_warned", [])
     with pytest.warns(UserWarning, match="Casting complex values to real discards the imaginary part"):
         assert ng.tensor([1 + 2j]).float().tolist() == [1.0]

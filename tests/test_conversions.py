@@ -254,7 +254,7 @@ def test_functions_of_numpy_give_tensors():
 
 
 def test_arrays_that_cannot_be_written(monkeypatch):
-    from numbagrad import creation
+    from numbagrad.core import creation
     monkeypatch.setattr(creation, "_warned", [])
     a = np.arange(3.0)
     a.flags.writeable = False

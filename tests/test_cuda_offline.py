@@ -11,10 +11,10 @@ import re
 import pytest
 
 import numbagrad as ng  # noqa: F401
-from numbagrad import dtypes as dt
+from numbagrad.base import dtypes as dt
+from numbagrad.extend import REGISTRY
 from numbagrad.kernel import emit as loops
 from numbagrad.kernel import expr, scalars
-from numbagrad.op import REGISTRY
 
 MISSING = [p for p in ("numba_cuda", "cuda", "nvidia") if importlib.util.find_spec(p) is None]
 if MISSING:

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
+from numbagrad.extend import REGISTRY
 from numbagrad.kernel import emit, expr
 from numbagrad.kernel import expr as s
-from numbagrad.op import REGISTRY
 
 x, y, g = expr.var("x"), expr.var("y"), expr.var("g")
 

@@ -18,8 +18,8 @@ import pytest
 from serialization_helpers import PLAIN, crafted, views
 
 import numbagrad as ng
+from numbagrad.core.tensor import from_array
 from numbagrad.serialization import load, save
-from numbagrad.tensor import from_array
 
 STORAGE = b"(X\x07\x00\x00\x00storagectorch\nDoubleStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x04tQ"
 

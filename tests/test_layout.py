@@ -1,13 +1,21 @@
-"""Imports run one way: no file imports, at its top or inside a function, one that imports it."""
+"""Imports run one way: downwards between floors, and no file imports, at its top or inside a function, one that imports it."""
 
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import numbagrad
 
 ROOT = Path(numbagrad.__file__).parent
+DESIGN = Path(__file__).parent.parent / "docs" / "design.md"
+# From the ground up: a file imports files of its own floor and of those below.
+FLOORS = ("base", "special linalg", "kernel", "random", "core", "dispatch", "autograd", "public", "extend",
+          *("ops." + family for family in ("refusal", *numbagrad.ops.FAMILIES)), "ops", "cuda", "nn", "utils", "optim",
+          "saving serialization", "testing backends", "compiler", "cli", "__main__")
+# What stands beside the folders: modules that PyTorch has, the face for authors, and what Python itself asks for.
+TOP = {"backends", "cuda", "linalg", "random", "serialization", "special", "testing", "extend", "__init__", "__main__"}
 
 
 def files():
@@ -61,13 +69,42 @@ def circles(edges):
     return found
 
 
+def floor(name, floors=FLOORS):
+    """The number of a module's floor: that of the longest name in the table that it begins with."""
+    fits = [(len(entry), i) for i, row in enumerate(floors) for entry in row.split()
+            if name == entry or name.startswith(entry + ".")]
+    assert fits, f"{name} has no floor"
+    return max(fits)[1]
+
+
 def test_circles_are_found():
     edges = {"a": {"b"}, "b": {"c"}, "c": {"b", "d"}, "d": set(), "e": {"a"}}
     assert circles(edges) == {"b", "c"}
 
 
+def test_floors_are_found():
+    assert [floor(n, ("a", "b.c d", "b")) for n in ("a", "a.x", "b.c.y", "d", "b.z")] == [0, 0, 1, 1, 2]
+
+
 def test_imports_run_one_way():
     known = files()
     edges = {name: set(imported(name, path, known)) for name, path in known.items()}
-    assert len(edges) > 250 and "kernel.jit" in edges["op.elementwise"] and "ops.split" in edges["ops"]
+    assert len(edges) > 250 and "kernel.jit" in edges["dispatch.elementwise"]
     assert not circles(edges)
+    up = [f"{name} -> {to}" for name, all_ in edges.items() for to in all_ if floor(to) > floor(name)]
+    assert not up, sorted(up)
+
+
+def test_a_top_level_file_is_a_module_of_pytorch():
+    assert {p.stem for p in ROOT.glob("*.py")} == TOP
+
+
+def test_the_catalogue_lists_its_families():
+    folders = {p.name for p in Path(numbagrad.ops.__file__).parent.iterdir() if (p / "__init__.py").exists()}
+    assert folders == set(numbagrad.ops.FAMILIES)
+
+
+def test_design_says_the_same():
+    listed = re.search(r"<!-- floors -->\n(.*?)\n<!-- end -->", DESIGN.read_text(), re.S)[1]
+    rows = tuple(" ".join(re.findall(r"`([\w.]+)`", line.partition(":")[0])) for line in listed.split("\n"))
+    assert rows == FLOORS

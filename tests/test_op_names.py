@@ -5,8 +5,9 @@ import ast
 import pytest
 
 import numbagrad as ng
+from numbagrad.dispatch import elementwise_fast
+from numbagrad.extend import REGISTRY, elementwise
 from numbagrad.kernel import expr
-from numbagrad.op import REGISTRY, elementwise, generate
 
 NAMES = """n k e c t buf out ptr shape storage node ver run record new start stop i row T exp pow t0 k1 a2 o0_a input_p
 input_near load_f4 LIMIT id args g y""".split()
@@ -41,10 +42,10 @@ def used(text):
 def test_the_list_is_complete(name, monkeypatch):
     """Every name in the texts generated for an op is refused, or belongs to one of its parameters."""
     texts = []
-    define = generate.jit.define
-    monkeypatch.setattr(generate.jit, "define", lambda text, *more: texts.append(text) or define(text, *more))
+    define = elementwise_fast.jit.define
+    monkeypatch.setattr(elementwise_fast.jit, "define", lambda text, *more: texts.append(text) or define(text, *more))
     op = REGISTRY[name]
-    generate._build_entry(op)
+    elementwise_fast._build_entry(op)
     for form in op.forms.values():
         for kernel in [form.forward, *[form.backward_kernel(m)[0] for m in range(1, 1 << len(form.tensors))]]:
             for code in ("f4", "i8", "c8"):
@@ -55,7 +56,7 @@ def test_the_list_is_complete(name, monkeypatch):
     mine = set(op.signature.parameters) | set(op.keywords) | {"DEFAULT_" + k for k in op.keywords}
     mine |= {"AttributeError", "TypeError"}
     functions = {n for n, p in expr.PRIMS.items() if p.text.startswith(n + "(")} | {"ipow"}
-    for n in set().union(*map(used, texts)) - mine - generate.RESERVED - functions - {n + "_near" for n in functions}:
-        temporary = generate.TEMPORARY.fullmatch(n)
-        of_parameter = any(n == m + suffix for m in {*mine, "g", "y"} for suffix in generate.SUFFIXES)
-        assert temporary or of_parameter or n in generate.BLOCKS, n
+    for n in set().union(*map(used, texts)) - mine - elementwise_fast.RESERVED - functions - {n + "_near" for n in functions}:
+        temporary = elementwise_fast.TEMPORARY.fullmatch(n)
+        of_parameter = any(n == m + suffix for m in {*mine, "g", "y"} for suffix in elementwise_fast.SUFFIXES)
+        assert temporary or of_parameter or n in elementwise_fast.BLOCKS, n

@@ -10,7 +10,7 @@ from registry.known import DTYPES
 from registry.oracle import torch_function, torch_values
 
 import numbagrad as ng
-from numbagrad.op import REGISTRY
+from numbagrad.extend import REGISTRY
 
 ELEMENTWISE = [op for op in ops(kind="elementwise") if op.dtypes != "complex"]
 NAMES = ("bool", "uint8", "int32", "int64", "float16", "float32", "float64")

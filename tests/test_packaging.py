@@ -13,7 +13,7 @@ import sys
 import pytest
 
 import numbagrad as ng
-from numbagrad import requires
+from numbagrad.base import requires
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -53,7 +53,7 @@ def test_folder_comparison_notices_a_new_one(tmp_path):
 
 
 def test_every_module_can_be_found():
-    for package in ("numbagrad.compile", "numbagrad.kernel.vecmath", "numbagrad.ops", "numbagrad.utils.data"):
+    for package in ("numbagrad.compiler", "numbagrad.kernel.vecmath", "numbagrad.ops", "numbagrad.utils.data"):
         assert importlib.util.find_spec(package).submodule_search_locations
 
 
@@ -88,7 +88,7 @@ def test_command_is_installed():
         (entry,) = [e for e in importlib.metadata.entry_points(group="console_scripts") if e.name == "numbagrad"][:1]
     except ValueError:
         pytest.skip("numbagrad is not installed, or by an older project file")
-    from numbagrad.__main__ import main
+    from numbagrad.cli.main import main
     assert entry.load() is main
 
 

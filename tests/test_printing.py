@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from numbagrad.printing import (
+from numbagrad.core.printing import (
     get_printoptions,
     is_summarized,
     parameter_str,
@@ -207,7 +207,7 @@ def test_fuzz_against_pytorch(seed):
 
 
 def test_of_tensors():
-    from numbagrad.tensor import Tensor, from_array, from_storage
+    from numbagrad.core.tensor import Tensor, from_array, from_storage
 
     assert repr(from_array(np.array([1.5, 2.0], np.float32)).requires_grad_()) == (
         "tensor([1.5000, 2.0000], requires_grad=True)")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import numbagrad as ng
-from numbagrad.ops import recurrent as ops
+from numbagrad.ops.recurrent import cells as ops
 
 torch = pytest.importorskip("torch", reason="PyTorch is the oracle here")
 LIBRARIES = [ng, torch]

@@ -82,7 +82,7 @@ def test_errors_stay_in_their_thread(name, often):
 
 def test_a_flag_of_a_call_that_is_interrupted():
     """Kernel, another call of the same op, check: as a signal handler or a destructor would do it."""
-    from numbagrad.ops import embedding
+    from numbagrad.ops.index import embedding
     words = embedding._row.take()
     words.view[0] = 3
     assert not refused(CHECKED["embedding"], True) and refused(CHECKED["embedding"], False)

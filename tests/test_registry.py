@@ -8,8 +8,8 @@ from registry.draw import Case, flat, ids
 from registry.known import WITHOUT
 
 import numbagrad as ng
-from numbagrad.namespace import MODULES
-from numbagrad.op import REGISTRY
+from numbagrad.extend import REGISTRY
+from numbagrad.public.namespace import MODULES
 
 ALL = list(REGISTRY.values())
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from numbagrad import leftovers
+from numbagrad.core.tensor import from_array
+from numbagrad.saving import leftovers
 from numbagrad.serialization import load, save
-from numbagrad.tensor import from_array
 
 ENV = {**os.environ, "PYTHONPATH": str(Path(leftovers.__file__).resolve().parents[1])}
 
@@ -103,7 +103,7 @@ def test_wrong_targets(tmp_path):
 ENDLESS = """
 import sys, numpy as np
 from numbagrad.serialization import save
-from numbagrad.tensor import from_array
+from numbagrad.core.tensor import from_array
 x = from_array(np.ones(4_000_000))
 print("ready", flush=True)
 while True:

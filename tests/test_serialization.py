@@ -14,16 +14,9 @@ import pytest
 from serialization_helpers import PLAIN, crafted, views
 
 import numbagrad as ng
-from numbagrad.archive import write_archive
-from numbagrad.serialization import (
-    add_safe_globals,
-    clear_safe_globals,
-    get_safe_globals,
-    load,
-    safe_globals,
-    save,
-)
-from numbagrad.tensor import Tensor, from_array, from_storage
+from numbagrad.core.tensor import Tensor, from_array, from_storage
+from numbagrad.saving.archive import write_archive
+from numbagrad.serialization import add_safe_globals, clear_safe_globals, get_safe_globals, load, safe_globals, save
 
 NAMES = ["bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64",
          "complex64", "complex128"]

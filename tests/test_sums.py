@@ -33,7 +33,9 @@ def compiled(monkeypatch):
 
 
 def _kernels():
-    from numbagrad.ops import cross_entropy_kernels, layer_norm, logsumexp, softmax
+    from numbagrad.ops.loss import cross_entropy_kernels
+    from numbagrad.ops.norm import layer_norm
+    from numbagrad.ops.reduce import logsumexp, softmax
     return [softmax.softmax_rows, softmax.log_softmax_rows, softmax.softmax_gradient, cross_entropy_kernels.ce_rows,
             cross_entropy_kernels.ce_plain, layer_norm.ln_forward, layer_norm.ln_gradient, logsumexp.lse]
 
@@ -50,10 +52,10 @@ def test_only_sums_are_reassociated(kernel, compiled):
 
 @pytest.mark.parametrize("name", ["sum", "mean", "nansum", "norm_two", "prod"])
 def test_folds_map_and_finish_in_order(name, compiled):
-    from numbagrad.op.registry import REGISTRY
+    from numbagrad.core.registry import REGISTRY
     op = REGISTRY[name]
     for form in ("rows", "columns"):
-        from numbagrad.op import fold
+        from numbagrad.dispatch import fold
         fold.build(op, form, "f4", "f4", "f8", True, True, False)
         lines = _float_lines(compiled[-1])
         free = [line for line in lines if "reassoc" in line]
@@ -61,7 +63,7 @@ def test_folds_map_and_finish_in_order(name, compiled):
 
 
 def test_free_order_of_a_combination_that_is_more_than_one_operation_is_refused():
-    from numbagrad.op.reduction import Reduction
+    from numbagrad.dispatch.reduction import Reduction
     with pytest.raises(TypeError, match="belongs into map"):
         Reduction(lambda acc, x: acc + x * x, start=0.0, wide=True, name="sum_of_squares_combined")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 import numbagrad as ng
-from numbagrad.op import REGISTRY
-from numbagrad.op.sampling import Case, flat
+from numbagrad.dispatch.sampling import Case, flat
+from numbagrad.extend import REGISTRY
 
 # Generated, so that a new op is tracked from the day it is registered; tests/test_benchmarks.py checks it.
 NAMES = sorted(name for name, op in REGISTRY.items() if op.samples)

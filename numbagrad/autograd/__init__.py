@@ -5,10 +5,10 @@ from __future__ import annotations
 import warnings
 from contextlib import nullcontext
 
-from .. import modes as grad_mode
+from ..base import modes as grad_mode
+from ..base.modes import enable_grad, inference_mode, no_grad, set_grad_enabled
+from ..base.user_code import user_level
 from ..kernel.tape import TAPE, active
-from ..modes import enable_grad, inference_mode, no_grad, set_grad_enabled
-from ..user_code import user_level
 from . import engine, graph
 from .anomaly import detect_anomaly, set_detect_anomaly
 
@@ -31,9 +31,9 @@ def _one(t):
     kind = t._kind
     one = _ones.get(kind)
     if one is None or TAPE:
-        from ..creation import ones_like
-        from ..storage import address
-        from ..tensor import raw
+        from ..core.creation import ones_like
+        from ..core.storage import address
+        from ..core.tensor import raw
         recorder = active()
         with recorder.pause() if recorder is not None else nullcontext():  # kept beyond a capture: real memory
             out = ones_like(t)
@@ -148,7 +148,7 @@ def grad(outputs, inputs, grad_outputs=None, retain_graph=None, create_graph=Fal
     keep = create_graph if retain_graph is None else retain_graph
     result = engine.run(list(map(engine.edge_of, outputs)), grads, keep, create_graph, inputs, accumulate=False)
     if materialize_grads:
-        from ..creation import zeros_like
+        from ..core.creation import zeros_like
         if any(r is None and not hasattr(t, "_kind") for t, r in zip(inputs, result)):
             raise RuntimeError("materialize_grads cannot be used when the given input is a GradientEdge")
         return tuple(zeros_like(t) if r is None else r for t, r in zip(inputs, result))

@@ -6,11 +6,11 @@ import os
 import traceback
 import warnings
 
-from .. import modes
+from ..base import modes
+from ..base.user_code import user_level, user_line
+from ..core.node import Node
 from ..kernel.tape import refuse
-from ..user_code import user_level, user_line
 from . import hooks
-from .node import Node
 
 # Folders whose frames are not the user's; the catalogue of ops adds its own.
 FOLDERS = [os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]

@@ -15,11 +15,13 @@ import threading
 from heapq import heappop, heappush
 from sys import getrefcount
 
-from .. import modes
+from ..base import modes
+from ..core import graph
+from ..core.graph import Output
 from ..kernel.tape import TAPE, active
-from . import graph, hooks
+from . import hooks
 from .anomaly import ANOMALY
-from .graph import Output
+from .graph import GradientEdge, MultiHook
 
 # Two threads may run backward into one leaf; re-entrant, because a destructor may run user code meanwhile.
 LOCK = threading.RLock()
@@ -74,12 +76,12 @@ def run(roots, gradients, keep_graph, create_graph, inputs=None, accumulate=True
             modes.change(grad=False)
 
 
-graph.AccumulateGrad.run, graph.MultiHook.current_run = staticmethod(run), staticmethod(current_run)
+graph.AccumulateGrad.run, MultiHook.current_run = staticmethod(run), staticmethod(current_run)
 
 
 def edge_of(x):
     """The edge of a tensor or of a ``GradientEdge``."""
-    if x.__class__ is graph.GradientEdge:
+    if x.__class__ is GradientEdge:
         node = x.node
         if node.__class__ is graph.AccumulateGrad:
             return node.variable
@@ -366,7 +368,7 @@ def accumulate_grad(t, r, create_graph, own):
         old = t._grad
         if create_graph:
             if old is None:
-                from ..creation import empty_like
+                from ..core.creation import empty_like
                 t._grad = empty_like(r, requires_grad=False).copy_(r)
             else:
                 t._grad = old + r
@@ -387,7 +389,7 @@ def add_into(a, b):
     if (b._kind is a._kind and a._strides is None and b._strides is None and a._shape == b._shape
             and a._ver.__class__ is list):
         if not _native_add:
-            from ..op.general import add_into
+            from ..dispatch.elementwise_general import add_into
             _native_add.append(add_into)
         _native_add[0](a, b)
         a._ver[1:] = PLACE

@@ -6,13 +6,13 @@ import functools
 import inspect
 import warnings
 
-from .. import modes
-from ..broadcast import sum_to_size
-from ..creation import make_zeros
-from ..tensor import Tensor
-from . import graph
+from ..base import modes
+from ..core import graph
+from ..core.broadcast import sum_to_size
+from ..core.creation import make_zeros
+from ..core.graph import Node, note_forward
+from ..core.tensor import Tensor
 from .function_outputs import attach, save, wrap
-from .graph import Node, note_forward
 
 __all__ = ["Function", "FunctionCtx", "BackwardCFunction", "FunctionMeta", "InplaceFunction", "NestedIOFunction",
            "once_differentiable"]

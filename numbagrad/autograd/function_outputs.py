@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import warnings
 
-from ..tensor import Tensor, bump_version, raw
-from . import graph
-from .graph import Node, Output, View
-from .views import forbidden, rebase
+from ..core import graph
+from ..core.graph import Node, Output, View
+from ..core.tensor import Tensor, bump_version, raw
+from ..core.view_history import forbidden, rebase
 
 
 def _is_in(t, tensors):

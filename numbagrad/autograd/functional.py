@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .. import modes
-from ..tensor import Tensor
+from ..base import modes
+from ..core.tensor import Tensor
 from . import grad
 
 __all__ = ["jacobian", "hessian", "vjp", "jvp", "vhp", "hvp"]
@@ -15,7 +15,7 @@ def _stack(rows):
 
 
 def _zeros_like(t):
-    from ..creation import zeros_like
+    from ..core.creation import zeros_like
     return zeros_like(t)
 
 

@@ -12,9 +12,9 @@ import warnings
 
 import numpy as np
 
-from .. import modes
-from ..op.registry import REGISTRY
-from ..tensor import Tensor, from_array
+from ..base import modes
+from ..core.registry import REGISTRY
+from ..core.tensor import Tensor, from_array
 from . import grad
 
 __all__ = ["gradcheck", "gradgradcheck", "GradcheckError"]
@@ -173,7 +173,7 @@ def _slow(fn, inputs, outputs, eps, atol, rtol, nondet_tol, check_grad_dtypes):
 
 def _zero_in_zero_out(outputs, inputs):
     """Backward must be linear in the incoming gradient: zeros give zeros."""
-    from ..creation import zeros_like
+    from ..core.creation import zeros_like
     wrt = [t for t in inputs if _differentiable(t)]
     grads = grad(outputs, wrt, [zeros_like(o) for o in outputs], retain_graph=True, allow_unused=True)
     for g, t in zip(grads, wrt):

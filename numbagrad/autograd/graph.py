@@ -1,51 +1,22 @@
-"""``autograd.graph``: edges, hooks on several gradients, and what the library needs of nodes, views and saved tensors."""
+"""``autograd.graph``: nodes, edges, hooks on several gradients, and hooks on what backward saves."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from .node import (
-    AccumulateGrad,
-    AliasBackward0,
+from ..core.graph import (
     Node,
-    Output,
-    View,
-    extra,
-    function_of,
-    hooks_of,
-    hooks_on_leaf,
-    hooks_on_output,
-    new_node,
-    note_forward,
-    removable,
-    sequence,
-    short_name,
-)
-from .saved import (
-    EXCHANGE,
-    Packed,
     allow_mutation_on_saved_tensors,
     bump_version,
     disable_saved_tensors_hooks,
-    exchanged,
-    freed,
-    modified,
-    save_input,
+    edge,
+    function_of,
     save_on_cpu,
-    save_output,
     saved_tensors_hooks,
-    unpack,
-    unpack_plain,
-    with_edge,
 )
-from .views import edge, refresh
 
-__all__ = ["AccumulateGrad", "AliasBackward0", "allow_mutation_on_saved_tensors", "bump_version",
-           "disable_saved_tensors_hooks", "edge", "EXCHANGE", "exchanged", "extra", "freed", "function_of",
-           "get_gradient_edge", "GradientEdge", "hooks_of", "hooks_on_leaf", "hooks_on_output", "increment_version",
-           "modified", "MultiHook", "new_node", "Node", "note_forward", "Output", "Packed", "refresh",
-           "register_multi_grad_hook", "removable", "save_input", "save_on_cpu", "save_output", "saved_tensors_hooks",
-           "sequence", "short_name", "unpack", "unpack_plain", "View", "with_edge"]
+__all__ = ["saved_tensors_hooks", "save_on_cpu", "disable_saved_tensors_hooks", "register_multi_grad_hook",
+           "allow_mutation_on_saved_tensors", "Node", "GradientEdge", "get_gradient_edge", "increment_version"]
 
 
 class GradientEdge(NamedTuple):

@@ -6,7 +6,7 @@ post-hooks. On a leaf: tensor hooks, pre-hooks of AccumulateGrad, accumulation, 
 
 from __future__ import annotations
 
-from .. import modes
+from ..base import modes
 
 LEAF_TABLES = ("hooks", "acc_prehooks", "post_acc", "acc_hooks")
 
@@ -33,7 +33,7 @@ def _name(hook):
 
 
 def _type(t):
-    from ..dtypes import scalar_name
+    from ..base.dtypes import scalar_name
     return ("torch." if t._kind.cpu else "torch.cuda.") + scalar_name(t._kind.dtype) + "Tensor"
 
 

@@ -7,19 +7,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from .. import arguments, modes
-from .. import dtypes as dt
-from ..broadcast import broadcast_shapes
+from ..base import arguments, modes
+from ..base import dtypes as dt
+from ..core import graph
+from ..core.broadcast import broadcast_shapes
+from ..core.graph import Node, new_node, note_forward
+from ..core.launch import launch
+from ..core.overlap import check_partial, check_single, is_expanded, is_several
+from ..core.promotion import check_dtype, common_device, common_dtype, is_number
+from ..core.tensor import Tensor, bump_version, contiguous_strides
+from ..core.view_history import forbidden, rebase
+from ..dispatch.elementwise_general import Slow, fitted, general, remember_inplace
 from ..kernel.tape import TAPE, active
 from ..kernel.threads import LIMIT
-from ..launch import launch
-from ..op.general import Slow, fitted, general, remember_inplace
-from ..overlap import check_partial, check_single, is_expanded, is_several
-from ..promotion import check_dtype, common_device, common_dtype, is_number
-from ..tensor import Tensor, bump_version, contiguous_strides
-from . import graph
-from .graph import Node, new_node, note_forward
-from .views import forbidden, rebase
 
 
 def check(t, name="", others=()):
@@ -52,7 +52,7 @@ def check_mode(t, others=()):
 
 def old_self(t):
     """A copy of ``t`` as it is now, with its history: what an in-place op saves of the value it overwrites."""
-    from ..copying import contiguous_copy
+    from ..core.copying import contiguous_copy
     old = contiguous_copy(t)
     if t._rg and modes.records():
         graph.with_edge(old, graph.edge(t))
@@ -162,7 +162,7 @@ def replace(t, result, name):
     if t._view is not None and result._rg:
         # The last node of ``result`` need not lead straight to the old value, as history of a view must: copying does.
         return copy_(t, result)
-    from .. import copying
+    from ..core import copying
     copying.copy_into(t, result)
     bump_version(t)
     if result._node is not None:
@@ -298,7 +298,7 @@ class CopyBackwards(Node):
         return "torch::autograd::CopyBackwards"
 
     def backward(self, g):
-        from ..broadcast import sum_to_size
+        from ..core.broadcast import sum_to_size
         shape, kind = self.ctx
         own = g.new_zeros(g._shape) if self.next[0] is not None else None
         src = None
@@ -323,7 +323,7 @@ def copy_(self, src, non_blocking=False):
         node = new_node(CopyBackwards, (graph.edge(self) if self._rg else None,
                                               graph.edge(src) if src._rg else None))
         node.ctx = (src._shape, src._kind)
-    from .. import copying
+    from ..core import copying
     source = src.detach()
     if src._buf is self._buf and overlaps(src, self):
         source = copying.contiguous_copy(source)
@@ -372,7 +372,7 @@ def fill_(self, value, cls=None):
         node = new_node(cls or (FillBackward2 if src is None else FillBackward3), tuple(edges))
         node.ctx = None if src is None else src._kind
     if TAPE and active() is not None and src is not None:
-        from .. import copying
+        from ..core import copying
         copying.copy_into(self, src)
     else:
         if src is not None:
@@ -387,8 +387,8 @@ def fill_(self, value, cls=None):
 def _fill(t, value):
     value = dt.fit(value, t._kind.dtype)
     if not t._kind.cpu:
-        from .. import copying
-        from ..creation import scalar_tensor
+        from ..core import copying
+        from ..core.creation import scalar_tensor
         return copying.copy_into(t, scalar_tensor(value, t.dtype).to(t.device))
     d = t._kind.dtype
     if TAPE:
@@ -396,8 +396,8 @@ def _fill(t, value):
         if recorder is not None:
             return recorder.fill_with(t, value)
     if d.code in ("f2", "bf"):
-        from .. import copying
-        from ..creation import scalar_tensor
+        from ..core import copying
+        from ..core.creation import scalar_tensor
         return copying.copy_into(t, scalar_tensor(float(value), dt.float32))
     t.array().fill(value)
     return None

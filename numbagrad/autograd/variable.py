@@ -2,7 +2,7 @@
 
 import warnings
 
-from ..tensor import Tensor
+from ..core.tensor import Tensor
 
 
 class _VariableMeta(type):

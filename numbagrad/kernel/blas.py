@@ -23,7 +23,7 @@ import sys
 
 import numpy as np
 
-from .. import requires
+from ..base import requires
 from . import blas_kernels, threads
 from .guard import guarded
 from .tape import TAPE, active

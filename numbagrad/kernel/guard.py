@@ -15,7 +15,7 @@ import signal
 import sys
 import threading
 
-from .. import requires
+from ..base import requires
 from .tape import Untraced
 
 __all__ = ["LOCK", "guarded", "load"]

@@ -24,8 +24,8 @@ from functools import partial
 
 import numpy as np
 
-from .. import dtypes as dt
-from .. import requires
+from ..base import dtypes as dt
+from ..base import requires
 from . import inlined, progress, threads
 from .guard import guarded
 from .tape import TAPE, active

@@ -1,4 +1,4 @@
-"""What stands between ops and memory while a step is captured (``numbagrad.compile``).
+"""What stands between ops and memory while a step is captured (``numbagrad.compiler``).
 
 A capture runs the user's function without computing anything: new tensors get ``Fake`` memory, which has an address
 range but no bytes, and every kernel launch is written down instead of run. ``TAPE`` is empty outside of captures, so

@@ -2,8 +2,8 @@
 
 import numbagrad as ng
 
-from ..printing import PLAIN, parameter_str
-from ..tensor import Tensor, as_class
+from ..core.printing import PLAIN, parameter_str
+from ..core.tensor import Tensor, as_class
 
 __all__ = ["Buffer", "Parameter", "is_lazy"]
 

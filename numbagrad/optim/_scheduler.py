@@ -4,7 +4,7 @@ import functools
 import warnings
 import weakref
 
-from ..tensor import Tensor
+from ..core.tensor import Tensor
 from .optimizer import Optimizer
 
 __all__ = ["LRScheduler"]

@@ -2,9 +2,9 @@
 
 import numbagrad as ng
 
-from ..dtypes import float32, float64, get_default_dtype
-from ..storage import F4 as FLOAT32
-from ..tensor import Tensor
+from ..base.dtypes import float32, float64, get_default_dtype
+from ..core.storage import F4 as FLOAT32
+from ..core.tensor import Tensor
 from .optimizer import _PLAIN, Optimizer, _are_plain, _check_counts, _check_options, _closure_loss, _number, _run
 
 

@@ -2,21 +2,11 @@
 
 import numbagrad as ng
 
-from ..dtypes import float32, get_default_dtype
-from ..storage import F4 as FLOAT32
-from ..tensor import Tensor
+from ..base.dtypes import float32, get_default_dtype
+from ..core.storage import F4 as FLOAT32
+from ..core.tensor import Tensor
 from . import _kernels
-from .optimizer import (
-    _PLAIN,
-    Optimizer,
-    _are_plain,
-    _check_counts,
-    _check_fused,
-    _check_options,
-    _closure_loss,
-    _number,
-    _run,
-)
+from .optimizer import _PLAIN, Optimizer, _are_plain, _check_counts, _check_fused, _check_options, _closure_loss, _number, _run
 
 __all__ = ["Adam"]
 

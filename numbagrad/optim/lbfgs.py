@@ -4,7 +4,7 @@ import math
 
 import numbagrad as ng
 
-from ..tensor import Tensor
+from ..core.tensor import Tensor
 from .optimizer import Optimizer, _number
 
 __all__ = ["LBFGS"]

@@ -9,13 +9,13 @@ from copy import deepcopy
 import numbagrad as ng
 
 from ..autograd.gradients import zero_grad
-from ..dtypes import float32, float64
+from ..base.dtypes import float32, float64
+from ..base.handles import RemovableHandle
+from ..base.user_code import user_line
+from ..core.storage import kind_of
+from ..core.tensor import Tensor
 from ..kernel.tape import TAPE, active, refuse
 from ..nn.modules.module import _typename
-from ..storage import kind_of
-from ..tensor import Tensor
-from ..user_code import user_line
-from ..utils.hooks import RemovableHandle
 
 __all__ = ["Optimizer", "register_optimizer_step_post_hook", "register_optimizer_step_pre_hook"]
 

@@ -2,7 +2,7 @@
 
 import numbagrad as ng
 
-from ..tensor import Tensor
+from ..core.tensor import Tensor
 from . import _kernels
 from .optimizer import _PLAIN, Optimizer, _are_plain, _check_fused, _check_options, _closure_loss, _number, _run
 

@@ -12,12 +12,13 @@ import functools
 import warnings
 import weakref
 
-from .. import modes
-from ..autograd import backward, engine, graph
+from ..autograd import backward, engine
 from ..autograd.function import Function
+from ..base import modes
+from ..base.user_code import user_line
+from ..core import graph
+from ..core.tensor import Tensor
 from ..kernel.tape import TAPE, Refusal, active
-from ..tensor import Tensor
-from ..user_code import user_line
 
 __all__ = ["checkpoint", "checkpoint_sequential", "CheckpointError", "CheckpointFunction", "check_backward_validity",
            "detach_variable", "noop_context_fn", "set_checkpoint_early_stop"]

@@ -18,7 +18,7 @@ import warnings
 import numpy as np
 
 import numbagrad as ng
-from numbagrad.compile import CaptureError
+from numbagrad.compiler import CaptureError
 
 SIMPLE = (int, float, complex, bool, str, bytes, type(None), slice, range, enum.Enum, np.generic, type(ng.float32))
 SKIPPED = ("_compiled_methods", "__weakref__", "__dict__", "_numbagrad", "__module__", "__doc__", "__firstlineno__")

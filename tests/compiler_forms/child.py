@@ -8,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from numbagrad.op import REGISTRY
+from numbagrad.extend import REGISTRY
 
 from .forms import FORMS
 from .judge import judged

@@ -12,7 +12,7 @@ import warnings
 import numpy as np
 
 import numbagrad as ng
-from numbagrad.compile import CaptureError
+from numbagrad.compiler import CaptureError
 
 from .subject import Given
 

@@ -9,8 +9,8 @@ import zlib
 import numpy as np
 
 import numbagrad as ng
-from numbagrad.op import REGISTRY
-from numbagrad.op.sampling import Case, Slot, flat
+from numbagrad.dispatch.sampling import Case, Slot, flat
+from numbagrad.extend import REGISTRY
 
 HEADS = {"torch": "ng.", "nn.functional": "F.", "special": "ng.special.", "linalg": "ng.linalg."}
 PLAIN = (int, float, complex, bool, str, type(None))

@@ -5,7 +5,8 @@ import warnings
 import numpy as np
 
 import numbagrad as ng
-from numbagrad.op import REGISTRY, sampling
+from numbagrad.dispatch import sampling
+from numbagrad.extend import REGISTRY
 
 # The device evaluates the same expressions in the same type. What differs is rounding: the CPU contracts a * b + c, the
 # simulator does not. Functions have at most 2 ulp, and a gradient is a handful of operations.

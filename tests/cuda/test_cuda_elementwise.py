@@ -5,7 +5,7 @@ import pytest
 from cuda_twin import arguments, assert_close, assert_same, call, grads, move, ops, tensors
 
 import numbagrad as ng
-from numbagrad.op import REGISTRY
+from numbagrad.extend import REGISTRY
 
 OPS = ops("elementwise")
 

@@ -9,8 +9,8 @@ import pytest
 from cuda_twin import arguments, assert_close, assert_same, call, grads, move, ops
 
 import numbagrad as ng
+from numbagrad.extend import REGISTRY
 from numbagrad.kernel import cuda
-from numbagrad.op import REGISTRY
 
 OPS = ops("reduction")
 # Custom ops that gradients of reductions use and that have no CUDA kernel yet.

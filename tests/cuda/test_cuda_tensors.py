@@ -7,9 +7,9 @@ import pytest
 from cuda_twin import arguments, array, assert_close, assert_same, call, grads, move, ops, tensors
 
 import numbagrad as ng
+from numbagrad.extend import REGISTRY
 from numbagrad.kernel import cuda
 from numbagrad.kernel.jit import T, kernel
-from numbagrad.op import REGISTRY
 
 
 @kernel

@@ -21,9 +21,9 @@ from pathlib import Path
 import numpy as np
 
 import numbagrad as ng
-from numbagrad.archive import write_archive
+from numbagrad.core.tensor import from_array
+from numbagrad.saving.archive import write_archive
 from numbagrad.serialization import load, save
-from numbagrad.tensor import from_array
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from serialization_helpers import PLAIN, views  # noqa: E402

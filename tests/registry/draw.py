@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from numbagrad import dtypes as dt
-from numbagrad.op import REGISTRY
-from numbagrad.op.sampling import Case, flat, is_shape, is_typed
+from numbagrad.base import dtypes as dt
+from numbagrad.dispatch.sampling import Case, flat, is_shape, is_typed
+from numbagrad.extend import REGISTRY
 
 __all__ = ["REGISTRY", "Case", "cases", "flat", "floats", "ids", "is_shape", "is_typed", "ops", "to_numpy"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 
-from ...device import device as Device
-from ...geometry import expanded_strides
+from ...base.device import device as Device
+from ...base.shapes import expanded_strides
 from . import emit, shim
 from .address import plain
 

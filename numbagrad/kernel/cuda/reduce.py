@@ -1,4 +1,4 @@
-"""CUDA kernels of reductions, from the scalar functions of ``op.reduction``.
+"""CUDA kernels of reductions, from the scalar functions of ``dispatch.reduction``.
 
 *rows* gives a block to each row: every thread folds a strided part of it, then the block merges its threads' results,
 by warp shuffles or by a tree in shared memory (the form that the simulator can run, and that accumulators without a
@@ -13,7 +13,7 @@ import re
 
 import numpy as np
 
-from ... import dtypes as dt
+from ...base import dtypes as dt
 from .. import expr, jit
 from . import emit, memory
 from .address import plain
@@ -137,7 +137,7 @@ def _scalar(name, fn, args, code):
 
 
 def run(op, t, out, steps):
-    """Run the stages of a reduction (see ``op.reduction.stages``) on row-major device memory."""
+    """Run the stages of a reduction (see ``dispatch.reduction.stages``) on row-major device memory."""
     gpu = target()
     index = out._kind.device.index
     d = t._kind.dtype

@@ -3,17 +3,7 @@ import math
 
 import numpy as np
 
-from .exponential import (
-    EXP_F8,
-    LN2_HI_F8,
-    LN2_LO_F8,
-    LOG2E_F8,
-    ROUND_BITS_F8,
-    ROUND_F8,
-    exp_normal_f4,
-    exp_wide,
-    scale_f8,
-)
+from .exponential import EXP_F8, LN2_HI_F8, LN2_LO_F8, LOG2E_F8, ROUND_BITS_F8, ROUND_F8, exp_normal_f4, exp_wide, scale_f8
 from .logarithm import log1p_wide, log_f8
 from .poly import f4, f8, poly6, poly10, poly11, poly12
 from .power import cut

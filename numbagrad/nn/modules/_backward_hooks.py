@@ -4,8 +4,8 @@ import itertools
 import warnings
 
 from ...autograd import Function
-from ...modes import is_grad_enabled
-from ...tensor import Tensor
+from ...base.modes import is_grad_enabled
+from ...core.tensor import Tensor
 
 
 class BackwardBracket:

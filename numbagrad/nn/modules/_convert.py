@@ -4,10 +4,10 @@ import warnings
 
 import numbagrad as ng
 
-from ...device import device as _device
-from ...dtypes import dtype as _dtype
-from ...dtypes import scalar_name
-from ...tensor import Tensor
+from ...base.device import device as _device
+from ...base.dtypes import dtype as _dtype
+from ...base.dtypes import scalar_name
+from ...core.tensor import Tensor
 
 
 def _typename(obj):

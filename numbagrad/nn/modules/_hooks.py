@@ -4,8 +4,8 @@ import warnings
 from collections import OrderedDict
 from typing import NamedTuple
 
-from ...tensor import Tensor
-from ...utils.hooks import RemovableHandle
+from ...base.handles import RemovableHandle
+from ...core.tensor import Tensor
 
 __all__ = [
     "register_module_buffer_registration_hook",

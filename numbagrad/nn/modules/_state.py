@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 import numbagrad as ng
 
-from ...tensor import Tensor
-from ...utils.hooks import RemovableHandle
+from ...base.handles import RemovableHandle
+from ...core.tensor import Tensor
 from ..parameter import Parameter
 
 _EXTRA_STATE = "_extra_state"

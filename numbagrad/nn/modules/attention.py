@@ -2,7 +2,7 @@
 
 import numbagrad as ng
 
-from ...ops import multihead as _ops
+from ...ops.attention import multihead as _ops
 from .. import init
 from ..parameter import Parameter
 from .linear import NonDynamicallyQuantizableLinear

@@ -3,7 +3,7 @@
 from collections import OrderedDict
 
 from ...autograd.gradients import zero_grad
-from ...tensor import Tensor
+from ...core.tensor import Tensor
 from ..parameter import Buffer, Parameter
 from . import _hooks
 from ._convert import _Conversion, _typename

@@ -6,7 +6,7 @@ import warnings
 
 import numbagrad as ng
 
-from ...ops import recurrent_layers as _ops
+from ...ops.recurrent import layers as _ops
 from .. import init
 from ..parameter import Parameter
 from ..utils.rnn import PackedSequence

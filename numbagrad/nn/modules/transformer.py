@@ -6,7 +6,7 @@ import warnings
 import numbagrad as ng
 
 from ...kernel.tape import active
-from ...ops import multihead as _ops
+from ...ops.attention import multihead as _ops
 from .. import functional as F
 from .. import init
 from .activation import GELU, ReLU

@@ -5,8 +5,8 @@ import warnings
 
 import numbagrad as ng
 
+from ...core.tensor import Tensor
 from ...ops.refusal import refusal
-from ...tensor import Tensor
 
 __all__ = ["clip_grad_norm", "clip_grad_norm_", "clip_grad_value_", "clip_grads_with_norm_", "get_total_norm"]
 

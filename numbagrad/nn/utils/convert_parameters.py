@@ -2,7 +2,7 @@
 
 import numbagrad as ng
 
-from ...tensor import Tensor
+from ...core.tensor import Tensor
 from ..modules.module import _typename
 
 __all__ = ["parameters_to_vector", "vector_to_parameters"]

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numbagrad as ng
 
-from ...tensor import Tensor
+from ...core.tensor import Tensor
 
 __all__ = [
     "PackedSequence", "invert_permutation", "pack_padded_sequence", "pack_sequence", "pad_packed_sequence", "pad_sequence",

@@ -7,7 +7,7 @@ import numpy as np
 
 import numbagrad as ng
 
-from ...tensor import Tensor
+from ...core.tensor import Tensor
 
 __all__ = ["default_collate", "default_convert"]
 

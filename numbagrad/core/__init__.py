@@ -1,0 +1,1 @@
+"""Tensors: their memory, values and history, and loops over them."""

@@ -1,0 +1,78 @@
+"""Running a pointwise kernel over tensors of any layout, on one thread or several, on the CPU or a GPU."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..base import dtypes as dt
+from ..base.shapes import expanded_strides
+from ..kernel import emit
+from ..kernel.tape import TAPE, active
+from ..kernel.threads import LIMIT
+
+
+def raw_scalars(compute, scalars):
+    if compute.is_complex:
+        flat = []
+        for s in scalars:
+            s = complex(s)
+            flat += [s.real, s.imag]
+        return flat
+    if compute.category > 1:
+        return [float(s) for s in scalars]
+    return [s if s.__class__ is int and -127 <= s <= 127 else dt.fit(int(s), dt.int64) for s in scalars]
+
+
+_plans: dict = {}  # (shape, geometry of each operand) -> strided plan: finding the strides takes longer than a small loop
+
+
+def launch(pointwise, compute, ins, scalars, outs, shape):
+    """Run a pointwise kernel: contiguous or strided, on one thread or several, on the CPU or a GPU."""
+    if TAPE:
+        recorder = active()
+        if recorder is not None:
+            return recorder.pointwise(pointwise, compute, ins, scalars, outs, shape)
+    if not outs[0]._kind.cpu:
+        from ..kernel import cuda
+        return cuda.launch_pointwise(pointwise, compute, ins, scalars, outs, shape)
+    in_codes = tuple([t._kind.dtype.code for t in ins])
+    out_codes = tuple([t._kind.dtype.code for t in outs])
+    tensors = (*ins, *outs)
+    pointers = [t._ptr for t in tensors]
+    values = raw_scalars(compute, scalars)
+    n = 1
+    for s in shape:
+        n *= s
+    if n == 0:
+        return None
+    if all([t._strides is None and t._shape == shape for t in tensors]):
+        if ins and outs[0]._ptr == ins[0]._ptr and in_codes[0] == out_codes[0] and n < LIMIT[0]:
+            return pointwise.native(compute.compute, in_codes, out_codes, inplace=True).entry(*pointers, *values, 0, n)
+        if n >= LIMIT[0]:
+            return _parallel(pointwise, compute, in_codes, out_codes, False, [*pointers, *values], n, LIMIT[0] // 2,
+                             bool(ins) and outs[0]._ptr == ins[0]._ptr and in_codes[0] == out_codes[0])
+        return pointwise.native(compute.compute, in_codes, out_codes).entry(*pointers, *values, 0, n)
+    key = (shape, *[(t._shape, t._strides) for t in tensors])
+    found = _plans.get(key)
+    if found is None:
+        if len(_plans) >= 8192:
+            _plans.clear()
+        found = _plans[key] = emit.plan(shape, tuple([expanded_strides(t, shape) for t in tensors]))
+    meta, address, rows = found
+    if n >= LIMIT[0] and rows > 1:
+        return _parallel(pointwise, compute, in_codes, out_codes, True, [*pointers, *values, address], rows,
+                         max(1, LIMIT[0] * rows // (2 * n)))
+    return pointwise.native(compute.compute, in_codes, out_codes, True).entry(*pointers, *values, address, 0, rows)
+
+
+def _parallel(pointwise, compute, in_codes, out_codes, strided, arguments, n, grain, inplace=False):
+    from ..kernel import threads
+    native = pointwise.native(compute.compute, in_codes, out_codes, strided, True, inplace)
+    table = np.empty(len(arguments), np.int64)
+    floats = table.view(np.float64)
+    for i, a in enumerate(arguments):
+        if isinstance(a, float):
+            floats[i] = a
+        else:
+            table[i] = a
+    threads.parallel_for(native.address, table, n, grain)

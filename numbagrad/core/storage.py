@@ -1,0 +1,147 @@
+"""Memory: one interned record per (dtype, device) that knows how to allocate and copy."""
+
+from __future__ import annotations
+
+from weakref import WeakValueDictionary
+
+import numpy as np
+
+from ..base import dtypes as dt
+from ..base.device import CPU
+from ..kernel import jit
+from ..kernel.tape import TAPE, active
+
+_empty = np.empty
+
+
+class Kind:
+    """An interned (dtype, device) pair; two tensors may meet in a kernel when their kinds are the same object."""
+
+    __slots__ = ("dtype", "device", "np", "itemsize", "cpu")
+
+    def __init__(self, dtype, device):
+        self.dtype, self.device = dtype, device
+        self.np, self.itemsize, self.cpu = dtype.np, dtype.itemsize, device.type == "cpu"
+
+    def __repr__(self):
+        return f"Kind({self.dtype.name}, {self.device})"
+
+    def __reduce__(self):
+        return (kind_of, (self.dtype, self.device))
+
+    def alloc(self, n):
+        """Uninitialised memory for ``n`` elements: (owner, address)."""
+        if TAPE:
+            recorder = active()
+            if recorder is not None:
+                return recorder.alloc(self, n)
+        if self.cpu:
+            buf = _empty(n, self.np)
+            return buf, address(buf)
+        from ..kernel import cuda
+        return cuda.alloc(self, n)
+
+    def zeros(self, n):
+        if self.cpu and not TAPE:
+            buf = np.zeros(n, self.np)
+            return buf, address(buf)
+        if self.cpu:
+            buf, ptr = self.alloc(n)
+            fill(buf, ptr, self, n, 0)
+            return buf, ptr
+        from ..kernel import cuda
+        return cuda.zeros(self, n)
+
+
+_kinds: dict = {}
+
+
+def kind_of(dtype, dev=CPU):
+    key = (dtype, dev)
+    kind = _kinds.get(key)
+    if kind is None:
+        if dev.type == "cuda":
+            from ..kernel import cuda
+            dev = cuda.resolve(dev)
+        elif dev.index not in (None, 0):
+            raise RuntimeError(f"Invalid device: {dev}")
+        else:
+            dev = CPU
+        kind = _kinds.get((dtype, dev))
+        if kind is None:
+            kind = _kinds[(dtype, dev)] = Kind(dtype, dev)
+        _kinds[key] = kind
+    return kind
+
+
+# Where CPython's ndarray object keeps its data pointer; ``kernel.jit`` checks it against ``ctypes.data`` before the
+# native reader is put to use.
+DATA_FIELD = 16
+_peek = None
+
+
+def address(buf):
+    """Address of a NumPy array's first byte (80 ns by the native reader, once Numba has started; 800 ns before)."""
+    if TAPE:
+        recorder = active()
+        if recorder is not None:
+            return recorder.address(buf)
+    if _peek is not None:
+        return _peek(id(buf) + DATA_FIELD)
+    return buf.ctypes.data
+
+
+# Address -> array of tables that kernels read and that are made once: a compiled step that uses one keeps it.
+TABLES = WeakValueDictionary()
+
+
+def table(array):
+    """The address of an array whose values never change from now on."""
+    where = array.ctypes.data
+    TABLES[where] = array
+    return where
+
+
+def fill(buf, ptr, kind, n, value):
+    """Set all of a CPU tensor's elements, in their storage type."""
+    if TAPE:
+        recorder = active()
+        if recorder is not None:
+            return recorder.fill(buf, ptr, kind, n, value)
+    buf.fill(value)
+    return None
+
+
+def keep_freed_memory():
+    """Let glibc keep freed blocks of up to 32 MiB for the next tensor instead of handing them back to the system.
+
+    A training step frees and allocates the same sizes over and over; every block that went back costs a page fault per
+    4 KiB when it is touched again (a thousand for a million floats: more time than most kernels take). The setting is
+    process-wide; ``NUMBAGRAD_KEEP_FREED_MEMORY=0`` leaves malloc alone, as do the user's own ``MALLOC_*_`` variables."""
+    import os
+    import sys
+    if not sys.platform.startswith("linux") or os.environ.get("NUMBAGRAD_KEEP_FREED_MEMORY") == "0" or any(
+            name in os.environ for name in ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_")):
+        return
+    import ctypes
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return  # another C library
+    m_trim_threshold, m_mmap_threshold = -1, -3
+    mallopt(m_trim_threshold, 512 << 20)
+    mallopt(m_mmap_threshold, 32 << 20)
+
+
+def use_reader(peek):
+    """Install the native reader of an int64 at an address, if this interpreter lays arrays out as expected."""
+    global _peek
+    probe = np.empty(3, np.float32)
+    if peek(id(probe) + DATA_FIELD) == probe.ctypes.data:
+        _peek = peek
+
+
+jit.STARTS += (use_reader, lambda peek: keep_freed_memory())
+
+
+F4 = kind_of(dt.float32)

@@ -1,0 +1,206 @@
+"""What a tensor is to Python: numbers, arrays, lists, text, truth, copies."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+
+from ..base import dtypes as dt
+from ..base import modes
+from ..kernel.tape import TAPE, active
+from . import storage
+from .printing import tensor_repr
+
+_warned: list = []
+
+
+def on_host(t, what):
+    """Refuse, during a capture, to hand out values that each run computes anew."""
+    recorder = active()
+    if recorder is not None:
+        recorder.reads(t, what)
+
+
+def followed(t, what):
+    """During a capture, a list of numbers that stand for the values of a tensor, where those are not there yet."""
+    recorder = active()
+    return None if recorder is None else recorder.values(t, what)
+
+
+def nothing(shape):
+    """The nested lists of a tensor without elements, of sizes that NumPy may not have."""
+    return [nothing(shape[1:]) for _ in range(shape[0])] if shape[0] else []
+
+
+def nested(flat, shape):
+    """Nested lists of a shape, filled from an iterator."""
+    return [nested(flat, shape[1:]) for _ in range(shape[0])] if shape else next(flat)
+
+
+def become(self, other):
+    """Make a new object a tensor on another's memory."""
+    for name in ("_buf", "_ptr", "_n", "_shape", "_strides", "_kind", "_ver"):
+        setattr(self, name, getattr(other, name))
+    self._rg, self._node, self._grad, self._view = False, None, None, None
+    return self
+
+
+def as_class(t, cls):
+    """The given tensor's memory in a new object of class ``cls``."""
+    return t if type(t) is cls else become(object.__new__(cls), t)
+
+
+class Values:
+    """The part of ``Tensor`` that hands its values to Python."""
+
+    __slots__ = ()
+
+    def item(self):
+        """The value of a one-element tensor as a Python number."""
+        if self._n != 1:
+            raise RuntimeError(f"a Tensor with {self._n} elements cannot be converted to Scalar")
+        if self._kind.dtype.code in ("f2", "bf") or not self._kind.cpu:
+            return self.detach().to(dtype=dt.float32 if self._kind.dtype.code in ("f2", "bf") else self.dtype,
+                                    device="cpu").item()
+        if TAPE:
+            found = followed(self, "item")
+            if found is not None:
+                return found[0]
+        buf, kind = self._buf, self._kind
+        if buf.dtype is kind.np:
+            return buf.item((self._ptr - storage.address(buf)) // kind.itemsize)
+        # A view in another dtype: the array that owns the memory counts in elements of its own.
+        return self.array().item()
+
+    def array(self):
+        """A NumPy array on the same CPU memory, in the storage type (``uint16`` for the half types)."""
+        if not self._kind.cpu:
+            raise TypeError(f"can't convert {self.device} device type tensor to numpy. Use Tensor.cpu() to copy the "
+                            "tensor to host memory first.")
+        if self._n == 0:
+            return np.empty(self._shape, self._kind.np)
+        if TAPE:
+            on_host(self, "array")
+        size = self._kind.itemsize
+        strides = None if self._strides is None else tuple(s * size for s in self._strides)
+        return np.ndarray(self._shape, self._kind.np, self._buf, self._ptr - storage.address(self._buf), strides)
+
+    def numpy(self, *, force=False):
+        """A NumPy array that shares this tensor's memory; ``force=True`` detaches and copies to the CPU first."""
+        if force:
+            return self.detach().cpu().numpy()
+        if self._rg:
+            raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
+        d = self._kind.dtype
+        if d.code == "bf":
+            raise TypeError("Got unsupported ScalarType BFloat16")
+        return self.array().view(d.numpy) if d.code == "f2" else self.array()
+
+    def __array__(self, dtype=None, copy=None):
+        a = self.numpy()
+        return a if dtype is None else a.astype(dtype, copy=bool(copy))
+
+    def __array_wrap__(self, array, context=None, return_scalar=False):
+        """The result of a NumPy function on this tensor as a tensor (truth values as uint8, as PyTorch has it)."""
+        return self._of_array(array.astype(np.uint8) if array.dtype == bool else array)
+
+    def tolist(self):
+        """The values as nested Python lists (a number for a 0-d tensor)."""
+        t = self.detach()
+        if t._kind.dtype.code in ("f2", "bf"):
+            t = t.float()
+        if not t._n:
+            return nothing(t._shape)
+        if TAPE:
+            found = followed(t, "tolist")
+            if found is not None:
+                return nested(iter(found), t._shape)
+        return t.cpu().array().tolist()
+
+    def __len__(self):
+        if not self._shape:
+            raise TypeError("len() of a 0-d tensor")
+        return self._shape[0]
+
+    def __bool__(self):
+        if self._n == 1:
+            return bool(self.item())
+        if self._n == 0:
+            raise RuntimeError("Boolean value of Tensor with no values is ambiguous")
+        raise RuntimeError("Boolean value of Tensor with more than one value is ambiguous")
+
+    def __float__(self):
+        if self._rg and not _warned:
+            _warned.append(True)
+            warnings.warn("Converting a tensor with requires_grad=True to a scalar may lead to unexpected "
+                          "behavior.\nConsider using tensor.detach() first.", UserWarning, stacklevel=2)
+        return float(self._real_item("double"))
+
+    def __int__(self):
+        return int(self._real_item("int64_t"))
+
+    def _real_item(self, target):
+        if self._n != 1:
+            raise ValueError("only one element tensors can be converted to Python scalars")
+        value = self.item()
+        if value.__class__ is complex and value.imag:
+            raise RuntimeError(f"value cannot be converted to type {target} without overflow")
+        return value.real
+
+    def __complex__(self):
+        return complex(self.item())
+
+    def __index__(self):
+        if self._n != 1 or self._kind.dtype.category > 1:
+            raise TypeError("only integer tensors of a single element can be converted to an index")
+        return int(self.item())
+
+    def __hash__(self):
+        return id(self)
+
+    def __contains__(self, element):
+        if isinstance(element, (Values, int, float, complex)):
+            return bool((element == self).any())
+        raise RuntimeError(f"Tensor.__contains__ only supports Tensor or scalar, but you passed in a {type(element)}.")
+
+    def __iter__(self):
+        if not self._shape:
+            raise TypeError("iteration over a 0-d tensor")
+        return iter(self.unbind(0))
+
+    def __repr__(self, *, tensor_contents=None):
+        return tensor_repr(self)
+
+    def __format__(self, spec):
+        if self._shape == () and spec:
+            return format(self.item(), spec)
+        return object.__format__(self, spec)
+
+    def __deepcopy__(self, memo):
+        if self._node is not None:
+            raise RuntimeError("Only Tensors created explicitly by the user (graph leaves) support the deepcopy "
+                               "protocol at the moment.  If you were attempting to deepcopy a module, this may be "
+                               "because of a torch.nn.utils.weight_norm usage, see "
+                               "https://github.com/pytorch/pytorch/pull/103001")
+        if id(self) in memo:
+            return memo[id(self)]
+        with modes.no_grad():
+            out = self.detach().clone()
+        out = as_class(out, type(self))
+        out._rg = self._rg
+        memo[id(self)] = out
+        if self._grad is not None:
+            out._grad = self._grad.__deepcopy__(memo)
+        return out
+
+    def __dir__(self):
+        return sorted(set(object.__dir__(self)))
+
+    @classmethod
+    def as_subclass_of(cls, t):
+        return as_class(t, cls)
+
+    def as_subclass(self, cls):
+        """The same memory as an instance of the given Tensor subclass."""
+        return as_class(self.detach(), cls)

@@ -1,0 +1,369 @@
+"""Ops with kernels of their own: a shape rule, a CPU launcher, optionally a CUDA one, and a gradient rule in ops.
+
+    @custom(samples=[Sample((3, 4), dim=1)], reference=...)
+    def cumsum(input, dim: int):
+        '''Cumulative sum along a dimension.'''
+        return input._shape, input._kind          # shape and kind of the output (a list of pairs for several)
+
+    @cumsum.cpu
+    def _(out, input, dim):
+        ...                                       # run kernels on addresses; allocate nothing but scratch
+
+    @cumsum.gradient
+    def _(g, dim):
+        return flip(cumsum(flip(g, dim), dim), dim)
+
+Unannotated parameters are tensors (None where the default is None), ``: list`` is a list of tensors, other annotated ones
+are plain values. A gradient rule names what it needs: ``g`` (``gs`` for several outputs, or ``given``, with None instead of
+zeros where no gradient arrived), ``y`` / ``ys`` (outputs),
+tensors, values, ``shape`` / ``shapes`` (of the inputs), ``needs`` (which inputs need a gradient). Only tensors and
+outputs that it names are saved; ``save_for={"weight": ("input",)}`` says that ``weight`` is used for the gradient of
+``input`` alone: it is None in the rule, and free to change, when that is not wanted. The rule is written in ops, so the
+recorded backward is the same code.
+"""
+
+from __future__ import annotations
+
+import inspect
+
+from ..base import modes
+from ..core import graph
+from ..core.graph import Node, Output, new_node, note_forward
+from ..core.tensor import Tensor, make, mark_inference, raw
+from ..kernel import jit
+from ..kernel.tape import TAPE, active
+from . import custom_fast
+from .custom_fast import first, make_zero, materialize
+from .op import Op, grad_name
+
+
+class Custom(Op):
+    """An op with explicit kernels; see the module text."""
+
+    kind = "custom"
+
+    def __init__(self, fn, *, node=None, contiguous=True, save_for=None, connected=False, **options):
+        super().__init__(fn, **options)
+        self.contiguous, self.save_for = contiguous, save_for or {}
+        params = list(self.signature.parameters.values())
+        self.lists = tuple(p.name for p in params if p.annotation in (list, "list"))
+        self.tensors = tuple(p.name for p in params
+                             if p.annotation is inspect.Parameter.empty or p.name in self.lists)
+        self.params = tuple(p.name for p in params if p.name not in self.tensors)
+        # Rules of private ops are called with None for what is absent.
+        self.required = () if self.private else {p.name for p in params if p.default is p.empty and p.name in self.tensors}
+        self.keyword_only = {p.name for p in params if p.kind is p.KEYWORD_ONLY}
+        self.rule = self.cpu_launch = self.cuda_launch = None
+        self.rule_names, self.evaluators = (), None
+        name = node or grad_name(self.name)
+        self.node_class = type(name, (CustomNode,), {"__slots__": (), "op": self, "__module__": "numbagrad",
+                                                     "connected": connected})
+        self.call = self._entry()
+
+    def node_for(self, params):
+        """The node class of a call (some ops have two names in PyTorch)."""
+        return self.node_class
+
+    plain_node_for = node_for
+
+    def gradient(self, fn):
+        self.rule, self.rule_names, self.evaluators = fn, tuple(inspect.signature(fn).parameters), None
+        known = {"g", "gs", "given", "y", "ys", "shape", "shapes", "needs", *self.tensors, *self.params}
+        known |= {f"y{i}" for i in range(8)}
+        unknown = set(self.rule_names) - known
+        if unknown:
+            raise TypeError(f"gradient of {self.name} asks for unknown {sorted(unknown)}")
+        return fn
+
+    def infer_spec(self, values):
+        """Call the shape rule with the arguments in signature order."""
+        if not self.keyword_only:
+            return self.fn(*values)
+        names = list(self.signature.parameters)
+        return self.fn(*[v for n, v in zip(names, values) if n not in self.keyword_only],
+                       **{n: v for n, v in zip(names, values) if n in self.keyword_only})
+
+    def cpu(self, fn):
+        self.cpu_launch = fn
+        return fn
+
+    def cuda(self, fn):
+        self.cuda_launch = fn
+        return fn
+
+    def _entry(self):
+        """The public call: on first use it builds the direct one and hands over to it."""
+        target = []
+
+        def build():
+            if not target:
+                jit.nb()
+                target.append(custom_fast.build(self, GENERAL))
+                if self.call is entry:
+                    self.call = target[0]
+                    if self.namespaces or self.method:
+                        self.publish(target[0])
+            return target[0]
+
+        text = (f"def {self.name}({self._head()}):\n"
+                f"    return (TARGET[0] if TARGET else build())({self._pass()})\n")
+        entry = jit.define(text, self.name, {"DEFAULTS": self._defaults(), "TARGET": target, "build": build})
+        entry.__doc__, entry.__module__, entry.__qualname__ = self.doc, "numbagrad", self.name
+        return entry
+
+    def recorded_as(self, name):
+        """The same call whose node has another name (some functions share their kernels)."""
+        cls = type(name, (CustomNode,), {"__slots__": (), "op": self, "__module__": "numbagrad"})
+        target = []
+
+        def call(*args):
+            if not target:
+                jit.nb()
+                target.append(custom_fast.build(self, GENERAL, cls))
+            return target[0](*args)
+        call.node_class = cls
+        return call
+
+    def _defaults(self):
+        return {p.name: p.default for p in self.signature.parameters.values() if p.default is not p.empty}
+
+    def _head(self):
+        head = []
+        for p in self.signature.parameters.values():
+            if p.kind is p.KEYWORD_ONLY and "*" not in head:
+                head.append("*")
+            head.append(p.name if p.default is p.empty else f"{p.name}=DEFAULTS[{p.name!r}]")
+        return ", ".join(head)
+
+    def _pass(self):
+        return ", ".join(f"{n}={n}" if n in self.keyword_only else n for n in self.signature.parameters)
+
+    @property
+    def callable(self):
+        return self.call
+
+    def __call__(self, *args, **kwargs):
+        return self.call(*args, **kwargs)
+
+
+class CustomNode(Node):
+    """Backward through the op's gradient rule; ``ctx`` is (params, input shapes, needs, output kinds and shapes)."""
+
+    __slots__ = ()
+
+    def backward(self, g):
+        op = self.op
+        return (op.evaluators or custom_fast.evaluators(op))[0](self, g)
+
+    connected = False
+
+    def backward_graph(self, g):
+        op = self.op
+        grads = (op.evaluators or custom_fast.evaluators(op))[1](self, g)
+        if self.connected:
+            return tuple([r if r is None or e is None else connect(r, e, shape)
+                          for r, e, shape in zip(grads, self.next, self.ctx[1])])
+        return grads
+
+    def evaluate(self, g, unpack):
+        """The gradient rule on saved tensors without history (first order) or with it (recorded)."""
+        op, ctx = self.op, self.ctx
+        if self.saved is None:
+            graph.freed()
+        params, shapes, needs, outs, lists = ctx
+        values = {}
+        saved, j = self.saved, 0
+        for name in op.rule_names:
+            if name == "g":
+                values[name] = g if len(outs) == 1 else first(g)
+            elif name == "gs":
+                values[name] = materialize(g, outs) if len(outs) > 1 else [g]
+            elif name == "given":
+                values[name] = g if len(outs) > 1 else [g]
+            elif name == "needs":
+                values[name] = needs
+            elif name == "shape":
+                values[name] = shapes[0]
+            elif name == "shapes":
+                values[name] = shapes
+            elif name in op.params:
+                values[name] = params[op.params.index(name)]
+            elif name in op.lists:
+                count = lists[name]
+                values[name] = [unpack(self, saved[j + 2 * i], saved[j + 2 * i + 1], name) for i in range(count)]
+                j += 2 * count
+            elif name == "ys":
+                values[name] = [unpack(self, saved[j + 2 * i], saved[j + 2 * i + 1], name)
+                                for i in range(len(outs))]
+                j += 2 * len(outs)
+            else:
+                values[name] = None if saved[j] is None else unpack(
+                    self, saved[j], saved[j + 1], "result" if name[0] == "y" and name not in op.tensors else name)
+                j += 2
+        grads = op.rule(**values)
+        if not isinstance(grads, (tuple, list)):
+            grads = (grads,)
+        if len(grads) != len(self.next):
+            raise RuntimeError(f"{self.name()}: the gradient rule returned {len(grads)} gradients for "
+                               f"{len(self.next)} inputs")
+        return tuple(grads)
+
+    @property
+    def outputs(self):
+        return len(self.ctx[3])
+
+
+class Connected(Node):
+    """Node of a recorded gradient that is linear in what arrived: the input it belongs to gets a gradient of zeros."""
+
+    __slots__ = ()
+
+    def backward(self, g):
+        return g, g.detach().new_zeros(self.ctx)
+
+
+def connect(r, edge, shape):
+    """``r`` on the same memory, recorded as computed from the input (of the given shape) behind ``edge`` too."""
+    out = raw(r._buf, r._ptr, r._n, r._shape, r._strides, r._kind, r._ver)
+    node = new_node(Connected, (graph.edge(r) if r._rg else None, edge))
+    node.ctx = shape
+    out._node, out._rg = node, True
+    return out
+
+
+def custom(fn=None, **options):
+    """Declare an op with kernels of its own (see the module text).
+
+    With ``connected`` a recorded gradient is connected to its input, with second derivatives of zero, as in PyTorch."""
+    if fn is None:
+        return lambda f: custom(f, **options)
+    return Custom(fn, **options)
+
+
+def flatten_inputs(op, args):
+    """The tensor arguments as one flat list, lists spread out."""
+    flat = []
+    for name, a in zip(op.tensors, args):
+        if name in op.lists:
+            for i, t in enumerate(a):
+                if not isinstance(t, Tensor):
+                    raise TypeError(f"{op.name}(): expected Tensor as element {i} in argument '{name}', but got "
+                                    f"{type(t).__name__}")
+            flat.extend(a)
+        else:
+            if not isinstance(a, Tensor) and (a is not None or name in op.required):
+                raise TypeError(f"{op.name}(): argument '{name}' (position {op.tensors.index(name) + 1}) must be Tensor, "
+                                f"not {type(a).__name__}")
+            flat.append(a)
+    return flat
+
+
+def invoke(op, args, params, node_class=None):
+    """Call a custom op: check, allocate, launch, record (``node_class`` where the usual one has the wrong name)."""
+    flat = flatten_inputs(op, args)
+    spec = op.infer_spec(_order(op, args, params))
+    several = isinstance(spec, list)
+    specs = spec if several else [spec]
+    outs = [make(tuple(shape), kind) for shape, kind in specs]
+    run(op, outs if several else outs[0], args, params)
+    _record(op, outs, args, flat, params, node_class)
+    return tuple(outs) if several else outs[0]
+
+
+def _order(op, args, params):
+    """Arguments in the order of the signature."""
+    t, p = iter(args), iter(params)
+    return [next(t) if n in op.tensors else next(p) for n in op.signature.parameters]
+
+
+def run(op, out, args, params):
+    """Launch the kernels of a custom op into ``out`` (a tensor, or a list of them)."""
+    recorder = active() if TAPE else None
+    if op.contiguous:
+        args = tuple([row_major(a) if not isinstance(a, (list, tuple)) else [row_major(t) for t in a] for a in args])
+    first = out[0] if isinstance(out, list) else out
+    launch = op.cpu_launch
+    if not first._kind.cpu:
+        launch = op.cuda_launch
+    if launch is None:
+        raise NotImplementedError(f"{op.name} has no kernel for device '{first._kind.device}' and dtype "
+                                  f"{first._kind.dtype}")
+    if recorder is not None:
+        return recorder.custom(op, out, args, params, launch, _order(op, args, params))
+    return launch(out, *_order(op, args, params))
+
+
+def row_major(t):
+    """``t``, or its values in new row-major memory."""
+    if t is None or t._strides is None:
+        return t
+    from ..core.copying import contiguous_copy
+    return contiguous_copy(t)
+
+
+GENERAL = {"invoke": invoke, "row_major": row_major}  # what generated calls leave to the general path
+
+
+def _record(op, outs, args, flat, params, node_class=None):
+    state = modes.STATE
+    if state:
+        mode = modes.current()
+        if mode.inference:
+            for o in outs:
+                mark_inference(o)
+            return
+        if not mode.grad:
+            return
+    if op.rule is None or (len(outs) == 1 and outs[0]._kind.dtype.category < 2):
+        return
+    edges, needs, some = [], [], False
+    for t in flat:
+        if t is None:
+            edges.append(None)
+            needs.append(False)
+            continue
+        if t._view is not None:
+            graph.refresh(t)
+        if t._rg:
+            edges.append(t if t._node is None else t._node)
+            needs.append(True)
+            some = True
+        else:
+            edges.append(None)
+            needs.append(False)
+    if not some:
+        return
+    node = new_node(node_class or op.node_for(params), tuple(edges))
+    saved = []
+    by_name = dict(zip(op.tensors, args))
+    lists = {n: len(by_name[n]) for n in op.lists}
+    for name in op.rule_names:
+        if name in op.lists:
+            for t in by_name[name]:
+                saved += [graph.save_input(t) if state else t, t._ver[0]]
+        elif name in by_name:
+            t = by_name[name]
+            if name in op.save_for and not any([by_name[n] is not None and by_name[n]._rg for n in op.save_for[name]]):
+                t = None
+            saved += [None, 0] if t is None else [graph.save_input(t) if state else t, t._ver[0]]
+        elif name == "y":
+            saved += [graph.save_output(outs[0]), 0]
+        elif name == "ys":
+            for i, o in enumerate(outs):
+                saved += [graph.save_output(o, i), 0]
+        elif name[0] == "y" and name[1:].isdigit() and name not in op.params:
+            saved += [graph.save_output(outs[int(name[1:])], int(name[1:])), 0]
+    node.saved = tuple(saved)
+    node.ctx = (params, tuple([None if t is None else t._shape for t in flat]), tuple(needs),
+                tuple([(o._shape, o._kind) for o in outs]), lists)
+    if len(outs) == 1:
+        outs[0]._node, outs[0]._rg = node, True
+    else:
+        for i, o in enumerate(outs):
+            if o._kind.dtype.category >= 2:
+                o._node, o._rg = Output(node, i), True
+    if state:
+        note_forward(node, [t for t in flat if t is not None])
+
+
+__all__ = ["Custom", "CustomNode", "custom", "invoke", "make_zero", "row_major", "run"]

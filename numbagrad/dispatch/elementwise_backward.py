@@ -1,0 +1,93 @@
+"""Backward of calls that took the general path: one fused kernel, or recorded operations."""
+
+from __future__ import annotations
+
+from ..core import graph
+from ..core.broadcast import sum_to_size
+from ..core.launch import launch
+from ..core.tensor import Tensor, make
+from ..kernel import expr
+from ..kernel.tape import TAPE
+from .elementwise_general import Slow
+from .rules import rule_function
+
+
+def _unpacked(node, form, mask, complex_):
+    values = {}
+    for j, n in enumerate(form.saves(mask, complex_)):
+        values[n] = graph.unpack(node, node.saved[2 * j], node.saved[2 * j + 1], "result" if n == "y" else n)
+    return values
+
+
+def _mask(node):
+    mask = 0
+    for i, e in enumerate(node.next):
+        if e is not None:
+            mask |= 1 << i
+    return mask
+
+
+def _numbers(node):
+    c = node.ctx
+    return c.scalars if c.__class__ is Slow else (c or ())
+
+
+def slow_backward(node, g):
+    """First-order backward for any layout: one fused kernel, then sums over broadcast dimensions."""
+    form, mask = node.form, _mask(node)
+    if node.saved is None:
+        graph.freed()
+    complex_ = g._kind.dtype.is_complex
+    values = _unpacked(node, form, mask, complex_)
+    values["g"] = g
+    kernel, names, computed, passed, used = form.backward_kernel(mask, complex_)
+    grads = [None] * len(form.tensors)
+    for i in passed:
+        grads[i] = g
+    if computed:
+        numbers_ = dict(zip(form.scalars, _numbers(node)))
+        outs = tuple([make(g._shape, g._kind) for _ in computed])
+        launch(kernel, g._kind.dtype, [values[n] for n in names], [numbers_[s] for s in used], outs, g._shape)
+        for i, o in zip(computed, outs):
+            grads[i] = o
+        if g._kind.cpu and not complex_ and node.ctx.__class__ is not Slow and not TAPE:
+            codes = (g._kind.dtype.code,)
+            form.fast_backward[mask][g._kind] = (kernel.native(g._kind.dtype.compute, codes * len(names),
+                                                               codes * len(outs)).entry, g._kind.np, g._kind)
+    c = node.ctx
+    if c.__class__ is Slow and c.shapes is not None:
+        grads = [None if r is None else sum_to_size(r, s) for r, s in zip(grads, c.shapes)]
+    return tuple(grads)
+
+
+def backward_graph(node, g):
+    """Recorded backward: the same gradient expressions evaluated with tensor operations."""
+    form, mask = node.form, _mask(node)
+    if node.saved is None:
+        graph.freed()
+    complex_ = g._kind.dtype.is_complex
+    values = _unpacked(node, form, mask, complex_)
+    values["g"] = g
+    values.update(zip(form.scalars, _numbers(node)))
+    wanted = form.outputs_of(mask, complex_)
+    if form.op.fused and not complex_:
+        results = [recorded_gradient(form, i, r, values) for i, r in wanted]
+    else:
+        results = expr.evaluate([r for _, r in wanted], values, rule_function(values["g"]))
+    grads = [None] * len(form.tensors)
+    c = node.ctx
+    for (i, _), r in zip(wanted, results):
+        if not isinstance(r, Tensor):  # zeros that depend on nothing
+            r = g.detach().new_full(g._shape, r)
+        shape = c.shapes[i] if c.__class__ is Slow and c.shapes is not None else None
+        grads[i] = r if shape is None else sum_to_size(r, shape)
+    return tuple(grads)
+
+
+def recorded_gradient(form, i, rule, values):
+    """The gradient of tensor ``i`` by the op that the form has for it."""
+    if rule.op in ("var", "const"):
+        return values["g"] if rule.op == "var" else rule.value
+    op = form.recorded(i)
+    saved = [values["y" if n == op.y else n] for n in op.saved]
+    return op.call(values["g"], *saved, *[values[n] for n in op.numbers])

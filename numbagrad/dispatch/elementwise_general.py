@@ -1,0 +1,169 @@
+"""The general path of an elementwise op: numbers, promotion, broadcasting, strides, devices, modes.
+
+The common case (equal kinds and shapes, row-major, default mode) never comes here: see ``elementwise_fast``.
+"""
+
+from __future__ import annotations
+
+from ..base import dtypes as dt
+from ..base import modes
+from ..core import graph, storage
+from ..core.broadcast import broadcast_shapes
+from ..core.graph import new_node, note_forward
+from ..core.launch import launch
+from ..core.out import write_out
+from ..core.overlap import check_partial
+from ..core.promotion import check_dtype, common_device, common_dtype, is_number
+from ..core.tensor import Tensor, bump_version, make, mark_inference
+from ..kernel.tape import TAPE
+from ..kernel.threads import LIMIT
+
+
+class Slow:
+    """Context of a node recorded by the general path: numbers, and the input shapes when they were broadcast."""
+
+    __slots__ = ("scalars", "shapes", "kind")
+
+    def __init__(self, scalars, shapes, kind):
+        self.scalars, self.shapes, self.kind = scalars, shapes, kind
+
+
+def storage_peek(address):
+    """Stands in for the native reader on an interpreter whose arrays are laid out differently."""
+    import ctypes
+    return ctypes.c_int64.from_address(address).value
+
+
+_adders: dict = {}  # kind -> entry, once the first sum was made
+
+
+def add_into(dst, src):
+    """``dst += src`` for two row-major tensors of one kind and shape, without recording: gradient accumulation."""
+    e = _adders.get(dst._kind)
+    if e is not None and dst._n < LIMIT[0] and not TAPE:
+        e(dst._ptr, src._ptr, dst._ptr, 0, dst._n)
+    else:
+        from ..core.registry import REGISTRY
+        form = REGISTRY["add"].form("tt")
+        globals()["_adders"] = form.fast_inplace
+        if not TAPE:
+            remember_inplace(form, "tt", (), dst._kind)
+        launch(form.forward, dst._kind.dtype, (dst, src), (), (dst,), dst._shape)
+    if TAPE:
+        bump_version(dst)
+    else:
+        dst._ver[0] += 1
+
+
+def general(op, args, params, out=None):
+    """Call an elementwise op on any mix of tensors and numbers."""
+    pattern = "".join(["t" if isinstance(a, Tensor) else "s" for a in args])
+    if "t" not in pattern or any(p == "s" and not is_number(a) for a, p in zip(args, pattern)):
+        bad = next((i for i, (a, p) in enumerate(zip(args, pattern)) if p == "s" and not is_number(a)), 0)
+        raise TypeError(f"{op.name}(): argument '{op.tensors[bad]}' (position {bad + 1}) must be Tensor, not "
+                        f"{type(args[bad]).__name__}")
+    form = op.form(pattern)
+    tensors = [a for a, p in zip(args, pattern) if p == "t"]
+    scalars = [a for a, p in zip(args, pattern) if p == "s"]
+    if out is not None:
+        if not isinstance(out, Tensor):
+            raise TypeError(f"{op.name}(): argument 'out' must be Tensor, not {type(out).__name__}")
+        check_partial(out, tensors)
+    common = common_dtype(tensors, scalars)
+    compute = form.compute_type(common)
+    if op.complex and compute.is_complex:
+        from ..core.registry import REGISTRY
+        result = REGISTRY[op.complex].callable(*args, *params)
+        return result if out is None else write_out(op.name, out, result, tensors, True)
+    if op.check is not None:
+        op.check((*args, *params), compute)
+    check_dtype(op, compute)
+    scalars = fitted(form, [*scalars, *params], compute)
+    device = common_device(op.name, tensors)
+    plain = True
+    for i, t in enumerate(tensors):
+        if t._kind.dtype is not compute or t._kind.device is not device:
+            tensors[i] = t.to(device=device, dtype=compute)
+            plain = False
+    shape = broadcast_shapes(op.name, tensors)
+    result_kind = storage.kind_of(form.result_dtype(compute), device)
+    result = make(shape, result_kind)
+    launch(form.forward, compute, tensors, scalars, (result,), shape)
+    if plain and device.type == "cpu" and compute.category and (
+            compute.category >= 2 or not op.params and op.check is None):
+        remember(form, pattern, scalars, compute, result_kind)
+    if out is not None:
+        return write_out(op.name, out, result, tensors, True)
+    record(form, tensors, scalars, result, shape)
+    return result
+
+
+def fitted(form, numbers, compute):
+    """The numbers of a call, those that have to fit (see ``elementwise``) as ``compute`` holds them."""
+    fits = form.op.fits
+    return [dt.parameter(v, compute) if n in fits else v for n, v in zip(form.scalars, numbers)] if fits else numbers
+
+
+def remember(form, pattern, scalars, compute, result_kind):
+    """Open the fast path for this kind: the general path found that it needs no conversion."""
+    if compute.is_complex or TAPE:
+        return
+    kind = storage.kind_of(compute)
+    codes = (compute.code,) * len(form.tensors)
+    entry = (form.forward.native(compute.compute, codes, (result_kind.dtype.code,)).entry, result_kind.np, result_kind)
+    if "s" not in pattern:
+        form.fast[kind] = entry
+    elif pattern == "ts":
+        if type(scalars[0]) is float and compute.category == 2:
+            form.fast.setdefault("f", {})[kind] = entry
+        if type(scalars[0]) is int and (compute.category == 2 or not form.op.fits):
+            form.fast.setdefault("i", {})[kind] = entry
+
+
+def remember_inplace(form, pattern, scalars, kind):
+    """Open the fast path of the in-place form for this kind."""
+    if not kind.cpu or kind.dtype.is_complex or TAPE:
+        return
+    codes = (kind.dtype.code,) * len(form.tensors)
+    entry = form.forward.native(kind.dtype.compute, codes, codes[:1], inplace=True).entry
+    if "s" not in pattern:
+        form.fast_inplace[kind] = entry
+    elif pattern == "ts" and not form.op.fits:
+        if type(scalars[0]) is float and kind.dtype.category == 2:
+            form.fast_inplace.setdefault("f", {})[kind] = entry
+        if type(scalars[0]) is int:
+            form.fast_inplace.setdefault("i", {})[kind] = entry
+
+
+def record(form, tensors, scalars, result, shape):
+    """Make the node of a general call, if this thread records and an input requires grad."""
+    mode = modes.current()
+    if mode.inference:
+        return mark_inference(result)
+    if not mode.grad or not form.differentiable or result._kind.dtype.category < 2:
+        return
+    mask, edges = 0, []
+    for i, t in enumerate(tensors):
+        if t._view is not None:
+            graph.refresh(t)
+        if t._rg:
+            mask |= 1 << i
+            edges.append(graph.edge(t))
+        else:
+            edges.append(None)
+    if not mask:
+        return
+    node = new_node(form.node_class, tuple(edges))
+    complex_ = result._kind.dtype.is_complex
+    saved = []
+    for n in form.saves(mask, complex_):
+        if n == "y":
+            saved += [graph.save_output(result), result._ver[0]]
+        else:
+            t = tensors[form.tensors.index(n)]
+            saved += [graph.save_input(t), t._ver[0]]
+    node.saved = tuple(saved)
+    shapes = None if all([t._shape == shape for t in tensors]) else tuple([t._shape for t in tensors])
+    node.ctx = Slow(tuple(scalars), shapes, result._kind)
+    result._node, result._rg = node, True
+    note_forward(node, tensors)

@@ -1,0 +1,150 @@
+"""Sums and means of an elementwise op, in one kernel forward and one backward: the shape of most losses.
+
+``Reduced(op)`` for an elementwise op with tensors ``input, target, ...`` and numbers gives a custom op
+``op_reduced(input, target, ..., mean=True, numbers...)``: tensors of one shape in, one number out. The elementwise
+values are never stored. Both kernels are printed from the op's expression and its gradients.
+"""
+
+from __future__ import annotations
+
+from ..core.launch import launch
+from ..core.tensor import make
+from ..kernel import emit, expr, jit
+from ..kernel.tape import TAPE, active
+from .custom import custom
+from .elementwise_backward import recorded_gradient
+from .fold import BLOCK
+from .rules import rule_function
+
+FORWARD = """    total = 0.0
+    for first in range(start, stop, {block}):
+        part = T(0)
+        for i in range(first, min(first + {block}, stop)):
+{body}
+            part = accumulate(part, {result})
+        total += part
+    o_p[0] = store(T(total / divisor))
+"""
+BACKWARD = """    g = T(load(g_p[0]) / divisor)
+    for i in range(start, stop):
+{body}
+"""
+
+
+class Reduced:
+    """Sum or mean of an elementwise op; ``names`` are the printed nodes of (sum, mean)."""
+
+    def __init__(self, op, names, samples=(), reference=None, domain=(-2.0, 2.0)):
+        self.elementwise, self.made, self.names = op, {}, names
+        self.tensors, self.numbers = op.tensors, op.params
+        args = ", ".join(self.tensors)
+        numbers = "".join(f", {n}: float" for n in self.numbers)
+        env = {"reduced": self}
+        text = f"def {op.name}_reduced({args}, *, mean: bool{numbers}):\n    return (), input._kind\n"
+        rule = "".join(f", {n}" for n in (*self.tensors, *self.numbers))
+        values = "".join(f"{n}, " for n in self.numbers)
+        text += (f"def rule(g{rule}, needs, mean):\n"
+                 f"    return reduced.gradient(g, ({args},), needs, mean, ({values}))\n")
+        text += (f"def launch(out, {args}, mean{''.join(', ' + n for n in self.numbers)}):\n"
+                 f"    reduced.forward(out, ({args},), mean, ({values}))\n")
+        jit.define(text, "rule", env)
+        fn = env[f"{op.name}_reduced"]
+        fn.__doc__ = f"Sum or mean of ``{op.name}``."
+        fn.__module__ = op.fn.__module__
+        self.op = custom(fn, private=True, node=names[0], samples=samples, reference=reference, domain=domain)
+        self.op.cpu(env["launch"])
+        self.op.gradient(env["rule"])
+        base = self.op.node_class
+        by_mean = {True: type(names[1], (base,), {"__slots__": (), "__module__": "numbagrad"}), False: base}
+        self.op.node_for = lambda params: by_mean[params[0]]
+        self.call = self.op.call
+
+    def __call__(self, *args, **kwargs):
+        return self.op.call(*args, **kwargs)
+
+    def forward(self, out, tensors, mean, numbers):
+        """Fold the op's values into ``out``."""
+        d = out._kind.dtype
+        if TAPE and active() is not None:
+            # A loop and a sum by themselves: a compiled step fuses them with what stands around.
+            from ..core.registry import REGISTRY
+            values = make(tensors[0]._shape, out._kind)
+            launch(self.elementwise.form("t" * len(self.tensors)).forward, d, tensors, numbers, (values,),
+                         values._shape)
+            return REGISTRY["mean" if mean else "sum"].fold(out, values, None, False)
+        run = self.made.get(d) or self._build_forward(d)
+        n = tensors[0]._n
+        run(*[t._ptr for t in tensors], out._ptr, *numbers, float(n) if mean else 1.0, 0, n)
+
+    def _build_forward(self, d):
+        values, body, result, env, key = self._lines((self.elementwise.expression,), d, self.tensors)
+        text = f"def fold({', '.join(n + '_a' for n in (*self.tensors, 'o'))}, {values[0]}divisor, start, stop):\n"
+        text += self._pointers((*self.tensors, "o"), d) + values[1]
+        text += FORWARD.format(block=BLOCK, body="\n".join("            " + s for s in body), result=result[0])
+        letters = "i" * (len(self.tensors) + 1) + "f" * (len(self.numbers) + 1) + "ii"
+        native = jit.compile_source(text, "fold", letters, env, key)
+        self.made[d] = native.entry
+        return native.entry
+
+    def gradient(self, g, tensors, needs, mean, numbers):
+        """Gradients of the tensors that need one: one kernel, or recorded ops when history is asked for."""
+        first = tensors[0]
+        if g._rg or any([t._rg for t in tensors]):
+            return self._recorded(g, tensors, needs, mean, numbers)
+        kind, n = first._kind, first._n
+        if not kind.cpu:
+            raise NotImplementedError(f"{self.op.name} has no gradient kernel for device '{first.device}'")
+        if TAPE and active() is not None:
+            return self._recorded(g, tensors, needs, mean, numbers)
+        run = self.made.get((kind.dtype, needs))
+        if run is None:
+            run = self._build_backward(kind.dtype, needs)
+        results = [make(first._shape, kind) if k else None for k in needs]
+        tensors = [t if t._strides is None else t.contiguous() for t in tensors]
+        run(g._ptr, *[t._ptr for t in tensors],
+            *[r._ptr for r in results if r is not None], *numbers, float(n) if mean else 1.0, 0, n)
+        return results
+
+    def _recorded(self, g, tensors, needs, mean, numbers):
+        values = dict(zip(self.tensors, tensors))
+        values.update(zip(self.numbers, numbers))
+        values["g"] = g / tensors[0]._n if mean else g
+        rules = self.elementwise.gradients(False)
+        wanted = [i for i, (r, k) in enumerate(zip(rules, needs)) if k and r is not None]
+        if self.elementwise.fused:
+            form = self.elementwise.form("t" * len(tensors))
+            results = [recorded_gradient(form, i, rules[i], values) for i in wanted]
+        else:
+            results = expr.evaluate([rules[i] for i in wanted], values, rule_function(values["g"]))
+        found = dict(zip(wanted, results))
+        out = [found.get(i) for i in range(len(tensors))]
+        return [r if r is None or r._shape == tensors[0]._shape else r.expand(tensors[0]._shape) for r in out]
+
+    def _build_backward(self, d, needs):
+        rules = [r if r is not None else expr.const(0) for r, k in zip(self.elementwise.gradients(False), needs) if k]
+        values, body, result, env, key = self._lines(tuple(rules), d, self.tensors)
+        outs = [f"o{j}" for j in range(len(rules))]
+        names = ", ".join(n + "_a" for n in ("g", *self.tensors, *outs))
+        text = f"def spread({names}, {values[0]}divisor, start, stop):\n"
+        text += self._pointers(("g", *self.tensors, *outs), d) + values[1]
+        body = body + [f"{o}_p[i] = store({r})" for o, r in zip(outs, result)]
+        text += BACKWARD.format(body="\n".join("        " + s for s in body))
+        letters = "i" * (len(self.tensors) + 1 + len(outs)) + "f" * (len(self.numbers) + 1) + "ii"
+        entry = self.made[d, needs] = jit.compile_source(text, "spread", letters, env, key).entry
+        return entry
+
+    def _lines(self, outputs, d, names):
+        consts, body, results, used = expr.lines(outputs, d.compute)
+        read = set(expr.variables(outputs))
+        env, key = emit.functions(used, d.compute)
+        env["T"] = jit._Cast.get("T", d.compute)[0]
+        env["load"], k1 = jit._Cast.get("load", d.code)
+        env["store"], k2 = jit._Cast.get("store", d.code)
+        loads = [f"{n} = load({n}_p[i])" for n in names if n in read]
+        numbers = "".join(f"{n}_s, " for n in self.numbers)
+        heads = "".join(f"    {n} = T({n}_s)\n" for n in self.numbers) + "".join(f"    {c}\n" for c in consts)
+        return (numbers, heads), loads + body, results, env, "\n".join([key, d.code, k1, k2])
+
+    @staticmethod
+    def _pointers(names, d):
+        return "".join(f"    {n}_p = ptr_{d.code}({n}_a)\n" for n in names)

@@ -1,0 +1,251 @@
+"""Views: new geometry on the same memory, and the gradient that carries back through it.
+
+    @view
+    def transpose(input, dim0, dim1):
+        '''Swap two dimensions.'''
+        return shape, strides, offset        # offset in elements from the input's first element
+
+    @transpose.gradient
+    def _(g, shape, dim0, dim1):             # ``shape`` is the input's
+        return transpose(g, dim0, dim1)
+
+With ``several=True`` the function returns a list of such triples and the rule takes ``gs``, one gradient per output.
+"""
+
+from __future__ import annotations
+
+import inspect
+
+from ..base import arguments, modes
+from ..core import graph
+from ..core.graph import Node, Output, View, new_node, note_forward, sequence
+from ..core.tensor import Tensor, check_empty, is_contiguous, numel, raw
+from ..kernel import jit
+from .custom import make_zero
+from .op import Op, grad_name
+
+new = object.__new__
+
+
+class ViewOp(Op):
+    """An op whose result shares the input's memory; see the module text."""
+
+    kind = "view"
+
+    def __init__(self, fn, *, node=None, several=False, **options):
+        options.setdefault("dtypes", "any")
+        super().__init__(fn, **options)
+        self.several = several
+        self.params = tuple(self.signature.parameters)[1:]
+        self.rule, self.rule_names = None, ()
+        self.node_class = type(node or grad_name(self.name), (MultiViewNode if several else ViewNode,),
+                               {"__slots__": (), "op": self, "__module__": "numbagrad"})
+        self.call = self._entry()
+
+    def gradient(self, fn):
+        self.rule, self.rule_names = fn, tuple(inspect.signature(fn).parameters)
+        return fn
+
+    def _entry(self):
+        head, defaults, args = [], {}, []
+        for p in self.signature.parameters.values():
+            if p.kind is p.VAR_POSITIONAL:
+                head.append("*" + p.name)
+            elif p.default is p.empty:
+                head.append(p.name)
+            else:
+                defaults[p.name] = p.default
+                head.append(f"{p.name}=DEFAULTS[{p.name!r}]")
+            args.append(p.name)
+        call = ", ".join("*" + n if h.startswith("*") else n for n, h in zip(args, head))
+        params = "".join(n + ", " for n in args[1:])
+        settled = "settle_all" if self.several else "settle"
+        # Geometry depends on shape, strides and arguments alone, so one computed before is looked up.
+        kinds = {n: kind for n, kind in self.kinds.items() if n in self.params}
+        quick = arguments.text(self.name, self.signature.parameters, kinds, arguments.QUICK)
+        checks = arguments.text(self.name, self.signature.parameters, kinds, pad="        ")
+        text = (f"def {self.name}({', '.join(head)}):\n{quick}"
+                "    try:\n"
+                f"        key_ = ({args[0]}._shape, {args[0]}._strides, {params})\n"
+                "        found_ = MEMO.get(key_)\n"
+                "    except (AttributeError, TypeError):\n"
+                "        found_ = key_ = None\n"
+                "    if found_ is None:\n"
+                f"        if not isinstance({args[0]}, Tensor):\n"
+                f"            not_a_tensor(OP, {args[0]})\n{checks}"
+                f"        found_ = {settled}(geometry({call}), MEMO, key_)\n"
+                f"    return {'make_views' if self.several else 'place'}(OP, {args[0]}, found_, ({params}))\n")
+        fn = jit.define(text, self.name,
+                        {**arguments.ENVIRONMENT, "DEFAULTS": defaults, "make_views": make_views, "OP": self, "place": place,
+                         "MEMO": {}, "geometry": self.fn, "settle": settle, "settle_all": settle_all, "Tensor": Tensor,
+                         "not_a_tensor": not_a_tensor})
+        fn.__doc__, fn.__module__, fn.__qualname__ = self.doc, "numbagrad", self.name
+        return fn
+
+    @property
+    def callable(self):
+        return self.call
+
+    def __call__(self, *args, **kwargs):
+        return self.call(*args, **kwargs)
+
+
+class ViewNode(Node):
+    """Backward of a view through its rule; ``ctx`` is (input shape, params)."""
+
+    __slots__ = ()
+
+    def backward(self, g):
+        shape, params = self.ctx
+        op = self.op
+        values = dict(zip(op.params, params))
+        values["g"], values["shape"] = g, shape
+        return (op.rule(**{n: values[n] for n in op.rule_names}),)
+
+
+def view(fn=None, **options):
+    """Declare a view (see the module text)."""
+    if fn is None:
+        return lambda f: view(f, **options)
+    return ViewOp(fn, **options)
+
+
+def not_a_tensor(op, value):
+    """The error of a view of something else."""
+    raise TypeError(f"{op.name}(): argument '{next(iter(op.signature.parameters))}' (position 1) must be Tensor, not "
+                    f"{type(value).__name__}")
+
+
+def settle(geometry, memo=None, key=None):
+    """(shape, strides or None where row-major, offset, number of elements), remembered under the key."""
+    shape, strides, offset = geometry
+    if strides is not None and is_contiguous(shape, strides):
+        strides = None
+    found = (shape, strides, offset, numel(shape))
+    if not found[3]:
+        check_empty(shape)
+    elif found[3] >= 1 << 63:
+        raise RuntimeError("numel: integer multiplication overflow")
+    if key is not None:
+        if len(memo) >= 4096:
+            memo.clear()
+        memo[key] = found
+    return found
+
+
+def settle_all(geometries, memo, key):
+    """``settle`` for an op with several views."""
+    found = [settle(g) for g in geometries]
+    if key is not None:
+        if len(memo) >= 256:
+            memo.clear()
+        memo[key] = found
+    return found
+
+
+def make_view(op, input, shape, strides, offset, params, mode=None):
+    """A tensor on ``input``'s memory with the given geometry, recorded and linked to its base."""
+    return place(op, input, settle((shape, strides, offset)), params, mode)
+
+
+def place(op, input, geometry, params, mode=None):
+    """``make_view`` for a settled geometry."""
+    shape, strides, offset, n = geometry
+    kind, ver, above = input._kind, input._ver, input._view
+    if ver.__class__ is not list:
+        return _inference_view(input, shape, strides, offset)
+    out = new(Tensor)
+    out._buf = input._buf
+    out._ptr = input._ptr + offset * kind.itemsize
+    out._kind = kind
+    out._ver = ver
+    out._grad = None
+    out._shape = shape
+    out._n = n
+    out._strides = strides
+    out._view = view = new(View)
+    view.version = version = ver[0]
+    if above is None:
+        view.base = input
+        view.mode = mode
+    else:
+        if above.version != version:
+            graph.refresh(input)
+        view.base = above.base
+        view.mode = mode or above.mode
+    if modes.STATE:
+        return _in_mode(op, out, input, params)
+    if input._rg:
+        out._node = node = new(op.node_class)
+        node.next = (input._node or input,)
+        node.saved = ()
+        node.seq = sequence()
+        node.hooks = None
+        node.ctx = (input._shape, params)
+        out._rg = True
+    else:
+        out._node = None
+        out._rg = False
+    return out
+
+
+def _inference_view(input, shape, strides, offset):
+    """A view of an inference tensor: nothing is recorded and nothing has to follow its base."""
+    out = raw(input._buf, input._ptr + offset * input._kind.itemsize, numel(shape), shape,
+              None if strides is None or is_contiguous(shape, strides) else strides, input._kind, input._ver)
+    out.__dict__["_inference"] = True
+    return out
+
+
+def _in_mode(op, out, input, params):
+    """Finish a view where some thread is in another than the default mode."""
+    m = modes.current()
+    out._node, out._rg = None, False
+    if not m.grad or m.inference:
+        out._view.mode = "inference" if m.inference else "no_grad"
+    elif input._rg:
+        node = new_node(op.node_class, (input._node or input,))
+        node.ctx = (input._shape, params)
+        out._node, out._rg = node, True
+        note_forward(node, (input,))
+    return out
+
+
+def make_views(op, input, geometries, params):
+    """Several views of one input that share one node; none of them may be modified in place."""
+    if not geometries:
+        return ()
+    first = place(op, input, geometries[0], params, "multi")
+    outs, node = [first], first._node
+    kind, buf, ptr, ver, above = first._kind, first._buf, input._ptr, first._ver, first._view
+    for shape, strides, offset, n in geometries[1:]:
+        out = raw(buf, ptr + offset * kind.itemsize, n, shape, strides, kind, ver)
+        if above is None:
+            out.__dict__["_inference"] = True
+        else:
+            out._view = View(above.base, above.version, above.mode)
+        outs.append(out)
+    if node is not None:
+        node.ctx = (input._shape, params, tuple([(g[0], kind) for g in geometries]))
+        for i, out in enumerate(outs):
+            out._node, out._rg = Output(node, i), True
+    return tuple(outs)
+
+
+class MultiViewNode(ViewNode):
+    """Backward of an op that returns several views; missing gradients are zeros."""
+
+    __slots__ = ()
+
+    @property
+    def outputs(self):
+        return len(self.ctx[2])
+
+    def backward(self, g):
+        shape, params, outs = self.ctx
+        op = self.op
+        grads = g if isinstance(g, (list, tuple)) else [g]
+        values = dict(zip(op.params, params))
+        values["shape"] = shape
+        values["gs"] = [make_zero(s, k) if g is None else g for g, (s, k) in zip(grads, outs)]
+        return (op.rule(**{n: values[n] for n in op.rule_names}),)

@@ -1,0 +1,1 @@
+"""Where users find each op."""

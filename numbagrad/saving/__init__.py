@@ -1,0 +1,1 @@
+"""Files: archives, unpickling without running code, limits, temporary files."""

@@ -1,0 +1,232 @@
+"""``pad`` and ``interpolate``: maps of the last axes."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from numbagrad.base import dtypes as dt
+from numbagrad.core.copying import copy_into
+from numbagrad.core.tensor import contiguous_strides, numel
+from numbagrad.dispatch.custom import invoke
+from numbagrad.extend import REGISTRY, Sample, custom, function
+
+from ..view.slicing import region
+from .weighted_taps import _node, cubic, linear, map_axes, nearest, padded
+
+SPACES = {"namespaces": ("nn.functional",), "method": False}
+
+
+# --- padding ---
+
+def _pad_reference(x, pad, mode="constant", value=None):
+    n = len(pad) // 2
+    width = [(pad[2 * i], pad[2 * i + 1]) for i in range(n)][::-1]
+    if mode != "constant":
+        kind = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}[mode]
+        return np.pad(x, [(0, 0)] * (x.ndim - n) + width, kind)
+    for i, (before, after) in enumerate(width):
+        axis = x.ndim - n + i
+        x = x.take(range(max(0, -before), x.shape[axis] - max(0, -after)), axis)
+        x = np.pad(x, [(max(0, before), max(0, after)) if a == axis else (0, 0) for a in range(x.ndim)],
+                   constant_values=value or 0)
+    return x
+
+
+@custom(namespaces=("torch",), method=False, contiguous=False,
+        reference=lambda x, pad, value=0: _pad_reference(x, pad, "constant", value),
+        samples=(Sample((2, 3), (1, 2)), Sample((2, 3), (-1, 2, 1, 0), 1.5)), dtypes="any")
+def constant_pad_nd(input, pad: tuple, value: float = 0):
+    """``value`` put around ``input``: ``pad`` has (before, after) of the last dimension, then of the one before it...
+
+    Negative numbers cut."""
+    shape, n = list(input._shape), len(pad) // 2
+    if len(pad) % 2:
+        raise RuntimeError("Length of pad must be even but instead it equals " + str(len(pad)))
+    if n > len(shape):
+        raise RuntimeError("Length of pad should be no more than twice the number of dimensions of the input. Pad length is "
+                           f"{len(pad)} while the input has {len(shape)} dimensions.")
+    if input._kind.dtype is dt.uint8 and value < 0:
+        raise RuntimeError("value cannot be converted to type uint8_t without overflow")
+    for i in range(n):
+        before, after = pad[2 * i], pad[2 * i + 1]
+        size = shape[-1 - i]
+        if size + min(before, 0) + min(after, 0) < 0:
+            raise RuntimeError("narrow(): length must be non-negative.")
+        shape[-1 - i] = size + before + after
+        if shape[-1 - i] < 0:
+            raise RuntimeError(f"The input size {size}, plus negative padding {before} and {after} resulted in a negative "
+                               "output size, which is invalid.")
+    return tuple(shape), input._kind
+
+
+@constant_pad_nd.cpu
+def _(out, input, pad, value):
+    whole = out._shape
+    _fill(out, value)
+    source, target = input._strides or contiguous_strides(input._shape), contiguous_strides(whole)
+    shape, a, b = list(input._shape), 0, 0
+    for i in range(len(pad) // 2):
+        before, after = pad[2 * i], pad[2 * i + 1]
+        d = len(shape) - 1 - i
+        a += max(0, -before) * source[d]
+        b += max(0, before) * target[d]
+        shape[d] += min(before, 0) + min(after, 0)
+    if numel(shape):
+        copy_into(region(out, tuple(shape), target, b), region(input, tuple(shape), source, a))
+
+
+def _fill(out, value):
+    from numbagrad.autograd.inplace import _fill as fill
+    fill(out, value)
+
+
+@constant_pad_nd.gradient
+def _(g, pad):
+    return constant_pad_nd(g, tuple([-p for p in pad]))
+
+
+@function(reference=_pad_reference, dtypes="any", **SPACES, samples=(
+    Sample((2, 3, 4), (1, 2)), Sample((2, 3, 4), (1, -1, 0, 2), "constant", 0.5), Sample((2, 3, 4), (2, 1), "reflect"),
+    Sample((2, 2, 3, 4), (2, 1, 1, 2), "reflect"), Sample((2, 2, 3, 4), (2, 1, 0, 3), "replicate"),
+    Sample((2, 2, 3, 4), (2, 1, 1, 2), "circular")))
+def pad(input, pad: object, mode: str = "constant", value: float = None):
+    """Padding of the last dimensions: ``pad`` has (before, after) of the last dimension, then of the one before it...
+
+    ``mode`` is "constant" (``value``, 0 by default), "reflect", "replicate" or "circular"; negative numbers cut."""
+    pad = tuple([int(p) for p in pad])
+    shape = input._shape
+    if len(pad) % 2:
+        raise RuntimeError("Padding length must be divisible by 2")
+    if len(pad) // 2 > len(shape):
+        raise RuntimeError("Padding length should be less than or equal to two times the input dimension but got padding "
+                           f"length {len(pad)} and input of dimension {len(shape)}")
+    if mode == "constant":
+        return constant_pad_nd(input, pad, value or 0)
+    if mode not in ("reflect", "replicate", "circular"):
+        raise NotImplementedError(f"Unrecognised padding mode {mode}")
+    if value not in (None, 0):
+        raise RuntimeError(f"Padding mode \"{mode}\" doesn't take in value argument")
+    n = len(pad) // 2
+    if len(shape) - n not in (1, 2) or n > 3:
+        raise NotImplementedError(f"Padding size {len(pad)} is not supported for {len(shape)}D input tensor.\nSupported "
+                                  "combinations for non-constant padding:\n  - 2D or 3D input: padding size = 2 (pads last "
+                                  "dimension)\n  - 3D or 4D input: padding size = 4 (pads last 2 dimensions)\n  - 4D or 5D "
+                                  "input: padding size = 6 (pads last 3 dimensions)")
+    axes = []
+    for i in range(n):
+        size, before, after = shape[-1 - i], pad[2 * i], pad[2 * i + 1]
+        if mode == "reflect" and (before >= size or after >= size):
+            raise RuntimeError(f"Argument #{4 + 2 * i}: Padding size should be less than the corresponding input dimension, "
+                               f"but got: padding ({before}, {after}) at dimension {len(shape) - 1 - i} of input {list(shape)}")
+        if mode == "circular" and (before > size or after > size):
+            raise RuntimeError("Padding value causes wrapping around more than once.")
+        kept = size + min(before, 0) + min(after, 0)
+        if mode == "circular" and (size + before + after < 0 or max(before, after) > 0 >= kept):
+            raise RuntimeError("Negative padding value is resulting in an empty dimension")
+        if mode != "circular" and not size:
+            raise RuntimeError("Expected an input with possibly 0 batch size and other non-zero dimensions for padding, but "
+                               f"got: {list(shape)}")
+        if size + before + after < 1 and mode != "circular":
+            raise RuntimeError(f"input (size {size}) with padding ({before}, {after}) gives an empty dimension")
+        axes.insert(0, (size, size + before + after, padded, (before, after, mode)))
+    name = {"reflect": "ReflectionPad", "replicate": "ReplicationPad"}.get(mode)
+    return invoke(map_axes, (input,), (tuple(axes),), _node(f"{name}{n}DBackward0" if name else "CopySlices"))
+
+
+# --- interpolation ---
+
+MODES = {"nearest": (3, 4, 5), "nearest-exact": (3, 4, 5), "linear": (3,), "bilinear": (4,), "bicubic": (4,),
+         "trilinear": (5,), "area": (3, 4, 5)}
+
+
+def _interpolate_reference(x, size=None, scale_factor=None, mode="nearest", align_corners=None, recompute_scale_factor=None,
+                           antialias=False):
+    n = x.ndim - 2
+    out, scales = _target(x.shape[2:], size, scale_factor, recompute_scale_factor)
+    for i in range(n):
+        s, o = x.shape[2 + i], out[i]
+        step = 1 / scales[i] if scales else s / o
+        matrix = np.zeros((o, s))
+        if mode == "area":
+            for j in range(o):
+                a, b = j * s // o, -((-(j + 1) * s) // o)
+                matrix[j, a:b] = 1 / (b - a)
+        else:
+            rule = {"nearest": nearest, "nearest-exact": nearest, "bicubic": cubic}.get(mode, linear)
+            positions, weights = rule(s, o, step, mode == "nearest-exact" if rule is nearest else bool(align_corners))
+            for j, row in enumerate(positions):
+                for k, p in enumerate(row):
+                    matrix[j, p] += 1 if weights is None else weights[j][k]
+        x = np.moveaxis(np.tensordot(matrix, x, (1, 2 + i)), 0, 2 + i)
+    return x
+
+
+def _target(spatial, size, scale_factor, recompute):
+    """(output sizes, scale factors or None)."""
+    n = len(spatial)
+    if size is not None:
+        return ((int(size),) * n if isinstance(size, int) else tuple([int(s) for s in size])), None
+    scales = (float(scale_factor),) * n if isinstance(scale_factor, (int, float)) else tuple(map(float, scale_factor))
+    if not all(map(math.isfinite, scales)):
+        raise RuntimeError(f"interpolate(): scale_factor {scale_factor} gives no output size")
+    return tuple([int(math.floor(s * f)) for s, f in zip(spatial, scales)]), None if recompute else scales
+
+
+@function(reference=_interpolate_reference, **SPACES, samples=(
+    Sample((1, 2, 3, 4), scale_factor=2), Sample((1, 2, 5, 4), (3, 7)), Sample((1, 2, 4), scale_factor=1.5, mode="linear"),
+    Sample((1, 2, 3, 4), (5, 6), mode="bilinear"), Sample((1, 2, 3, 4), (5, 6), mode="bilinear", align_corners=True),
+    Sample((1, 1, 4, 3), (6, 5), mode="bicubic"), Sample((1, 2, 5, 4), (3, 7), mode="nearest-exact"),
+    Sample((1, 2, 5, 4), (3, 2), mode="area"), Sample((1, 1, 2, 3, 2), scale_factor=2, mode="trilinear")))
+def interpolate(input, size: object = None, scale_factor: object = None, mode: str = "nearest", align_corners: bool = None,
+                recompute_scale_factor: bool = None, antialias: bool = False):
+    """Resampling of the spatial dimensions to ``size`` or by ``scale_factor``.
+
+    ``mode``: "nearest", "nearest-exact", "linear" (3-D input), "bilinear", "bicubic" (4-D), "trilinear" (5-D), "area"."""
+    shape = input._shape
+    smooth = mode in ("linear", "bilinear", "bicubic", "trilinear")
+    if align_corners is not None and not smooth:
+        raise ValueError("align_corners option can only be set with the interpolating modes: linear | bilinear | bicubic | "
+                         "trilinear")
+    n = len(shape) - 2
+    if size is not None and scale_factor is not None:
+        raise ValueError("only one of size or scale_factor should be defined")
+    if size is None and scale_factor is None:
+        raise ValueError("either size or scale_factor should be defined")
+    for given, what in ((size, "size"), (scale_factor, "scale_factor")):
+        if isinstance(given, (tuple, list)) and len(given) != n:
+            part, named = ("output", "output size") if what == "size" else (what, what)
+            raise ValueError(f"Input and {part} must have the same number of spatial dimensions, but got input with spatial "
+                             f"dimensions of {list(shape[2:])} and {named} of {given}. "
+                             "Please provide input tensor in (N, C, d1, d2, ...,dK) format and "
+                             + ("output size in (o1, o2, ...,oK) format." if what == "size" else
+                                "scale_factor in (s1, s2, ...,sK) format."))
+    if antialias and (mode not in ("bilinear", "bicubic", "lanczos") or n != 2):
+        raise ValueError("Anti-alias option is restricted to bilinear, bicubic, and lanczos modes and requires a 4-D tensor as "
+                         "input")
+    if antialias:
+        raise NotImplementedError("interpolate(): antialias=True is not available in numbagrad")
+    if recompute_scale_factor and size is not None:
+        raise ValueError("recompute_scale_factor is not meaningful with an explicit size.")
+    if mode not in MODES or n not in (1, 2, 3):
+        raise NotImplementedError(f"Input Error: Only 3D, 4D and 5D input Tensors supported (got {len(shape)}D) for the modes: "
+                                  "nearest | linear | bilinear | bicubic | trilinear | lanczos | area | nearest-exact (got "
+                                  f"{mode})")
+    if len(shape) not in MODES[mode]:
+        raise NotImplementedError(f"Got {len(shape)}D input, but {mode} mode needs {MODES[mode][0]}D input")
+    out, scales = _target(shape[2:], size, scale_factor, recompute_scale_factor)
+    if min(out) <= 0 or min(shape[2:]) <= 0:
+        raise RuntimeError(f"Input and output sizes should be greater than 0, but got input ({', '.join(map(str, shape[2:]))}) "
+                           f"output ({', '.join(map(str, out))})")
+    if mode == "area":
+        return REGISTRY[f"adaptive_avg_pool{n}d"].fn(input, out)
+    d = input._kind.dtype
+    if d.category != 2 and (smooth or d is not dt.uint8):  # weights are fractions
+        raise NotImplementedError(f"\"upsample_{mode.replace('-', '_')}{n}d\" not implemented for '{dt.scalar_name(d)}'")
+    rule = {"nearest": nearest, "nearest-exact": nearest, "bicubic": cubic}.get(mode, linear)
+    flag = mode == "nearest-exact" if rule is nearest else bool(align_corners)
+    axes = tuple([(s, o, rule, (o, 1 / scales[i] if scales else s / o, flag)) for i, (s, o) in enumerate(zip(shape[2:], out))])
+    name = {"nearest": f"Nearest{n}D", "nearest-exact": f"NearestExact{n}D", "linear": "Linear1D", "bilinear": "Bilinear2D",
+            "bicubic": "Bicubic2D", "trilinear": "Trilinear3D"}[mode]
+    return invoke(map_axes, (input,), (axes,), _node(f"Upsample{name}Backward0"))

@@ -1,0 +1,163 @@
+"""Kernels of the pooling ops: every output is the mean or the maximum of a box given by one window per axis."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+from numbagrad.core import storage
+from numbagrad.kernel.jit import T, kernel, load, store
+
+# A plan is an int64 array: (input, output) sizes of depth, height, width, then the step inside a window per axis, then
+# (start, stop, count) of every window of each axis in turn. Windows are clipped; ``count`` is what a mean divides by.
+HEAD = 9
+
+
+@kernel
+def box_mean(x: "*T", y: "*T", t: "*i8", divisor: int, start: int, stop: int):
+    d, h, w, od, oh, ow = t[0], t[1], t[2], t[3], t[4], t[5]
+    hs, ws = 9 + 3 * od, 9 + 3 * od + 3 * oh
+    for plane in range(start, stop):
+        q = plane * od * oh * ow
+        for z in range(od):
+            for r in range(oh):
+                for c in range(ow):
+                    acc = T(0)
+                    for i in range(t[9 + 3 * z], t[10 + 3 * z]):
+                        for j in range(t[hs + 3 * r], t[hs + 1 + 3 * r]):
+                            p = ((plane * d + i) * h + j) * w
+                            for k in range(t[ws + 3 * c], t[ws + 1 + 3 * c]):
+                                acc = T(acc + load(x[p + k]))
+                    n = divisor if divisor != 0 else t[11 + 3 * z] * t[hs + 2 + 3 * r] * t[ws + 2 + 3 * c]
+                    y[q] = store(acc / T(n))
+                    q += 1
+
+
+@kernel
+def box_mean_back(g: "*T", x: "*T", t: "*i8", divisor: int, start: int, stop: int):
+    d, h, w, od, oh, ow = t[0], t[1], t[2], t[3], t[4], t[5]
+    hs, ws = 9 + 3 * od, 9 + 3 * od + 3 * oh
+    for plane in range(start, stop):
+        for i in range(plane * d * h * w, (plane + 1) * d * h * w):
+            x[i] = store(T(0))
+        q = plane * od * oh * ow
+        for z in range(od):
+            for r in range(oh):
+                for c in range(ow):
+                    n = divisor if divisor != 0 else t[11 + 3 * z] * t[hs + 2 + 3 * r] * t[ws + 2 + 3 * c]
+                    part = T(load(g[q]) / T(n))
+                    q += 1
+                    for i in range(t[9 + 3 * z], t[10 + 3 * z]):
+                        for j in range(t[hs + 3 * r], t[hs + 1 + 3 * r]):
+                            p = ((plane * d + i) * h + j) * w
+                            for k in range(t[ws + 3 * c], t[ws + 1 + 3 * c]):
+                                x[p + k] = store(load(x[p + k]) + part)
+
+
+@kernel
+def box_max(x: "*T", y: "*T", where: "*i8", t: "*i8", start: int, stop: int):
+    d, h, w, od, oh, ow = t[0], t[1], t[2], t[3], t[4], t[5]
+    hs, ws = 9 + 3 * od, 9 + 3 * od + 3 * oh
+    for plane in range(start, stop):
+        q = plane * od * oh * ow
+        base = plane * d * h * w
+        for z in range(od):
+            for r in range(oh):
+                for c in range(ow):
+                    at = (t[9 + 3 * z] * h + t[hs + 3 * r]) * w + t[ws + 3 * c]
+                    best = load(x[base + at])
+                    i = t[9 + 3 * z]
+                    while i < t[10 + 3 * z]:
+                        j = t[hs + 3 * r]
+                        while j < t[hs + 1 + 3 * r]:
+                            k = t[ws + 3 * c]
+                            p = (i * h + j) * w
+                            while k < t[ws + 1 + 3 * c]:
+                                v = load(x[base + p + k])
+                                # The last NaN wins, as everywhere in PyTorch's pooling.
+                                if (v > best) | (v != v):
+                                    best = v
+                                    at = p + k
+                                k += t[8]
+                            j += t[7]
+                        i += t[6]
+                    y[q] = store(best)
+                    where[q] = at
+                    q += 1
+
+
+@kernel
+def max_pairs(x: "*T", y: "*T", where: "*i8", h: int, w: int, start: int, stop: int):
+    """Maximum of 2 x 2 boxes that do not overlap: the usual case, without window tables."""
+    oh, ow = h // 2, w // 2
+    for plane in range(start, stop):
+        for r in range(oh):
+            p, q = (plane * h + 2 * r) * w, (plane * oh + r) * ow
+            row = 2 * r * w
+            for c in range(ow):
+                a, b = load(x[p + 2 * c]), load(x[p + 2 * c + 1])
+                d, e = load(x[p + w + 2 * c]), load(x[p + w + 2 * c + 1])
+                # Without branches; a later NaN wins over an earlier number or NaN, at a tie the first wins.
+                right, right_below = (b > a) | (b != b), (e > d) | (e != e)
+                upper, lower = (b if right else a), (e if right_below else d)
+                below = (lower > upper) | (lower != lower)
+                i, j = (1 if right else 0), (1 if right_below else 0)
+                y[q + c] = store(lower if below else upper)
+                where[q + c] = row + 2 * c + (w + j if below else i)
+
+
+@kernel
+def scatter_planes(g: "*T", where: "*i8", x: "*T", outputs: int, inputs: int, start: int, stop: int):
+    for plane in range(start, stop):
+        base = plane * inputs
+        for i in range(base, base + inputs):
+            x[i] = store(T(0))
+        for i in range(plane * outputs, (plane + 1) * outputs):
+            p = base + where[i]
+            x[p] = store(load(x[p]) + load(g[i]))
+
+
+@kernel
+def gather_planes(x: "*T", where: "*i8", y: "*T", outputs: int, inputs: int, start: int, stop: int):
+    for plane in range(start, stop):
+        for i in range(plane * outputs, (plane + 1) * outputs):
+            y[i] = x[plane * inputs + where[i]]
+
+
+# --- plans ---
+
+def sliding(size, out, kernel_, stride, padding, dilation, clip_count):
+    """Windows of a sliding box; counted with the padding unless ``clip_count``."""
+    found = []
+    for o in range(out):
+        first = o * stride - padding
+        last = first + dilation * (kernel_ - 1) + 1
+        count = min(last, size + padding) - first
+        while first < 0:
+            first += dilation
+        last = min(last, size)
+        found.append((first, last, last - first if clip_count else count))
+    return found
+
+
+def adaptive(size, out):
+    """``out`` windows that cover ``size`` as evenly as integers allow."""
+    found = []
+    for o in range(out):
+        first, last = o * size // out, -((-(o + 1) * size) // out)
+        found.append((first, last, last - first))
+    return found
+
+
+@lru_cache(1024)
+def plan(axes):
+    """(array, address) of a plan; ``axes`` has (input size, output size, rule, its arguments) for three axes."""
+    sizes, outs, steps, windows = [], [], [], []
+    for size, out, rule, args in axes:
+        sizes.append(size)
+        outs.append(out)
+        steps.append(args[3] if args else 1)
+        windows += [v for window in rule(size, out, *args) for v in window]
+    table = np.array([*sizes, *outs, *steps, *windows], np.int64)
+    return table, storage.table(table)

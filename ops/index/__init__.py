@@ -1,0 +1,1 @@
+"""Reading and writing at places: indices, masks, searches, sorting, embedding."""

@@ -1,0 +1,437 @@
+"""Indexing: ``x[...]``, ``x[...] = v`` and the ops behind them."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+
+from numbagrad.autograd import inplace
+from numbagrad.base import dtypes as dt
+from numbagrad.base.arguments import name_of
+from numbagrad.base.modes import is_grad_enabled
+from numbagrad.core.copying import copy_into
+from numbagrad.core.overlap import check_apart, is_several
+from numbagrad.core.tensor import Tensor, bump_version, contiguous_strides, from_array, raw, set_all
+from numbagrad.dispatch.view import place, settle
+from numbagrad.extend import custom
+from numbagrad.kernel import tape
+
+from ..view.dims import unsqueeze
+from ..view.shape import alias, expanded
+from ..view.slicing import select, selected, slice_, sliced
+from . import plans as ix
+
+# --- reading and writing through a plan -------------------------------------------------------------------------------
+
+@custom(private=True, contiguous=False, node="IndexBackward0", reference=None, dtypes="any")
+def collect(input, plan: object):
+    """The elements that a plan names."""
+    return plan.shape, input._kind
+
+
+@collect.cpu
+def _(out, input, plan):
+    ix.read(out, input, plan)
+
+
+@collect.gradient
+def _(g, shape, plan):
+    return spread.call(g, plan, shape)
+
+
+collect.node_class.holds_more = True  # PyTorch saves the index and refuses a second backward
+
+
+@custom(private=True, contiguous=False, reference=None, dtypes="any")
+def spread(g, plan: object, shape: tuple):
+    """Zeros with ``g`` added at the places that a plan names: the gradient of ``collect``."""
+    return shape, g._kind
+
+
+@spread.cpu
+def _(out, g, plan, shape):
+    set_all(out, 0)
+    ix.add(out, g, plan)
+
+
+@spread.gradient
+def _(g, plan):
+    return collect.call(g, plan)
+
+
+@custom(private=True, contiguous=False, node="IndexPutBackward0", reference=None, dtypes="any")
+def put_at(input, values, plan: object, accumulate: bool):
+    """A copy of ``input`` with ``values`` written or added at the places that a plan names."""
+    check_values(values, plan.shape)
+    return input._shape, input._kind
+
+
+def check_values(values, shape):
+    """RuntimeError unless ``values`` broadcast to the shape that is indexed."""
+    if values._shape != shape:
+        lead = len(shape) - len(values._shape)
+        if lead < 0 or any(s != 1 and s != shape[lead + i] for i, s in enumerate(values._shape)):
+            raise RuntimeError(f"shape mismatch: value tensor of shape {list(values._shape)} cannot be broadcast to indexing "
+                               f"result of shape {list(shape)}")
+
+
+@put_at.cpu
+def _(out, input, values, plan, accumulate):
+    copy_into(out, input)
+    change_at(out, values, plan, accumulate)
+
+
+def change_at(t, values, plan, accumulate):
+    """Write or add values in place."""
+    (ix.add if accumulate else ix.write)(t, ix.separate(values, t), plan)
+
+
+@put_at.gradient
+def _(g, needs, shapes, plan, accumulate):
+    from numbagrad.core.broadcast import sum_to_size
+    own = None
+    if needs[0]:
+        own = g if accumulate else put_at.call(g, g.new_zeros(()), plan, False)
+    return own, sum_to_size(collect.call(g, plan), shapes[1]) if needs[1] else None
+
+
+def putter(name, differentiable_value=None):
+    """(out-of-place, in-place) forms of ``put_at`` under another node name (a second one if the value requires grad)."""
+    forms = put_at.recorded_as(name), put_at.recorded_as(differentiable_value or name)
+
+    def apart(input, values, plan, accumulate=False):
+        return forms[values._rg](input, values, plan, accumulate)
+
+    def in_place(t, values, plan, accumulate, name):
+        check_values(values, plan.shape)
+        return ix.modify(put_at, t, (values,), (plan, accumulate), lambda t: change_at(t, values, plan, accumulate), name,
+                         forms[values._rg].node_class)
+    return apart, in_place
+
+
+_index_put = putter("IndexPutBackward0")
+index_put_within = _index_put[1]
+
+
+# --- index expressions ------------------------------------------------------------------------------------------------
+
+KINDS = "only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are valid indices"
+
+
+def to_index(item):
+    """A list, array, number or tensor as an index tensor."""
+    if isinstance(item, Tensor):
+        return item
+    if isinstance(item, np.ndarray):
+        return from_array(np.ascontiguousarray(item))
+    if isinstance(item, (list, tuple, range)):
+        from numbagrad.core.creation import tensor
+        item = list(item)
+        return tensor(item) if item else tensor(item, dtype=dt.int64)
+    if isinstance(item, str):
+        raise TypeError("new(): invalid data type 'str'")
+    raise IndexError(f"{KINDS} (got {type(item).__name__})")
+
+
+def _slice_bounds(item):
+    if not all([i is None or hasattr(i, "__index__") for i in (item.start, item.stop, item.step)]):
+        raise TypeError("slice indices must be integers or None or have an __index__ method")
+    step = 1 if item.step is None else item.step.__index__()
+    if step < 1:
+        raise ValueError("slice step cannot be zero" if step == 0 else "step must be greater than zero")
+    return (None if item.start is None else item.start.__index__(), None if item.stop is None else item.stop.__index__(),
+            step)
+
+
+def _width(item):
+    """How many dimensions an index item takes up."""
+    if item is None or item is True or item is False or item is Ellipsis:
+        return 0
+    if isinstance(item, Tensor) and item._kind.dtype in (dt.bool_, dt.uint8):
+        return len(item._shape)
+    return 1
+
+
+_memo: dict = {}
+
+
+def _known(key, geometry):
+    """The settled geometry under a key, computed once."""
+    found = _memo.get(key)
+    if found is None:
+        if len(_memo) >= 4096:
+            _memo.clear()
+        found = _memo[key] = settle(geometry(*key))
+    return found
+
+
+def _at(x, i, dim):
+    """The view without dimension ``dim`` at index i."""
+    shape = x._shape
+    if not shape:
+        raise IndexError("invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in C++ to "
+                         "convert a 0-dim tensor to a number")
+    n = shape[dim]
+    if not -n <= i < n:
+        raise IndexError(f"index {i} is out of bounds for dimension {dim} with size {n}")
+    if x._strides is None and dim == 0:
+        part = x._n // n
+        return place(select, x, (shape[1:], None, (i if i >= 0 else i + n) * part, part), (0, i))
+    key = (shape, x._strides, dim, i)
+    return place(select, x, _memo.get(key) or _known(key, _at_geometry), (dim, i))
+
+
+def _at_geometry(shape, strides, dim, i):
+    return selected(shape, strides or contiguous_strides(shape), dim, i)
+
+
+def _from_to(x, item, dim):
+    shape = x._shape
+    if not shape:
+        raise IndexError("slice() cannot be applied to a 0-dim tensor.")
+    start, stop, step = item.start, item.stop, item.step
+    if step is not None or start.__class__ not in PLAIN or stop.__class__ not in PLAIN:
+        start, stop, step = _slice_bounds(item)
+    else:
+        step = 1
+    key = (shape, x._strides, dim, start, stop, step)
+    return place(slice_, x, _memo.get(key) or _known(key, _from_to_geometry), (dim, start, stop, step))
+
+
+PLAIN = (int, type(None))
+
+
+def _from_to_geometry(shape, strides, dim, start, stop, step):
+    return sliced(shape, strides or contiguous_strides(shape), dim, start, stop, step)
+
+
+SIMPLE = {int, slice, type(None), type(Ellipsis)}
+
+
+def basic(x, index):
+    """The view of a tuple of integers, slices, None and Ellipsis; None where there is something else in it."""
+    width = 0
+    for item in index:
+        c = item.__class__
+        if c is int or c is slice:
+            width += 1
+        elif c not in SIMPLE:
+            return None
+    if width > len(x._shape):
+        return None
+    dim, start, rest = 0, x, len(x._shape) - width
+    for item in index:
+        c = item.__class__
+        if c is int:
+            x = _at(x, item, dim)
+        elif c is slice:
+            if item.start is not None or item.stop is not None or item.step is not None or len(index) == 1:
+                x = _from_to(x, item, dim)
+            dim += 1
+        elif item is None:
+            x = unsqueeze.call(x, dim)
+            dim += 1
+        else:
+            dim += rest
+    return alias.call(x) if x is start else x
+
+
+def _alone(item, items):
+    """Whether a capture may take a number in a tensor as an index tensor: its value is known in each run only."""
+    return tape.active() is not None and not any([isinstance(i, Tensor) for i in items if i is not item])
+
+
+def parse(x, index):
+    """Apply the basic part of a tuple index: (view, index tensors per dimension of the view or None)."""
+    items = []
+    width = 0
+    for item in index:
+        if not (item is None or item is Ellipsis or item.__class__ in (int, bool, slice) or isinstance(item, Tensor)):
+            if isinstance(item, (bool, np.bool_)):
+                item = bool(item)
+            elif hasattr(item, "__index__") and not isinstance(item, np.ndarray):
+                item = item.__index__()
+            else:
+                item = to_index(item)
+        items.append(item)
+        width += _width(item)
+    ndim = len(x._shape)
+    if width > ndim:
+        if ndim == 0 and not any(isinstance(i, Tensor) for i in items):
+            return _at(x, 0, 0), None
+        raise IndexError(f"too many indices for tensor of dimension {ndim}")
+    dim, tensors = 0, None
+    start = x
+    for item in items:
+        c = item.__class__
+        if c is int:
+            x = _at(x, item, dim)
+        elif c is slice:
+            if item.start is not None or item.stop is not None or item.step is not None or len(items) == 1:
+                x = _from_to(x, item, dim)
+            dim += 1
+        elif item is Ellipsis:
+            dim += ndim - width
+        elif item is None:
+            x = unsqueeze.call(x, dim)
+            dim += 1
+        else:
+            if c is bool:
+                from numbagrad.core.creation import tensor
+                item = tensor(item)
+            d = item._kind.dtype
+            if not item._shape and d.category == 1 and d is not dt.uint8 and not item._rg and not (
+                    tape.TAPE and _alone(item, items)):
+                x = _at(x, int(item.item()), dim)
+                continue
+            if d not in (dt.int64, dt.int32, dt.bool_, dt.uint8):
+                raise IndexError("tensors used as indices must be long, int, byte or bool tensors")
+            if tensors is None:
+                tensors = {}
+            if d is dt.uint8:
+                warnings.warn("indexing with dtype torch.uint8 is now deprecated, please use a dtype torch.bool instead.",
+                              UserWarning, stacklevel=3)
+            if d in (dt.bool_, dt.uint8):
+                if not item._shape:
+                    x = unsqueeze.call(x, dim)
+                    item = item.view(1)
+                for i, s in enumerate(item._shape):
+                    if s != x._shape[dim + i]:
+                        raise IndexError(f"The shape of the mask {list(item._shape)} at index {i} does not match the shape of "
+                                         f"the indexed tensor {list(x._shape)} at index {dim + i}")
+                tensors[dim] = item
+                dim += len(item._shape)
+            else:
+                tensors[dim] = item
+                dim += 1
+    if x is start and tensors is None:
+        x = alias.call(x)
+    return x, tensors
+
+
+def plan_for(x, tensors):
+    """The plan of {dimension: index tensor or mask} on a tensor."""
+    if len(tensors) == 1:
+        (dim, t), = tensors.items()
+        if t._kind.dtype in (dt.bool_, dt.uint8):
+            return ix.plan_of_mask(x._shape, t, dim)
+        lin = ix.lines([(t, dim, x._shape[dim])], t._shape, ix.out_of_bounds)
+        return ix.Plan(lin, None, dim, 1, x._shape, t._shape)
+    indices = [None] * len(x._shape)
+    for dim, t in tensors.items():
+        if t._kind.dtype in (dt.bool_, dt.uint8):
+            for k, numbers in enumerate(np.unravel_index(ix.true_row(t), t._shape)):
+                indices[dim + k] = to_index(np.ascontiguousarray(numbers))
+        else:
+            indices[dim] = t
+    return ix.plan_of(x._shape, indices)
+
+
+def _is_tuple(index):
+    """Lists that hold slices, None or Ellipsis mean a tuple."""
+    return any(i is None or i is Ellipsis or isinstance(i, slice) for i in index)
+
+
+def getitem(self, index):
+    """``self[index]``: integers, slices, None, Ellipsis give views; index tensors, lists and masks copies."""
+    c = index.__class__
+    if c is int:
+        return _at(self, index, 0)
+    if c is slice:
+        return _from_to(self, index, 0)
+    if c is not tuple:
+        index = tuple(index) if c is list and _is_tuple(index) else (index,)
+    x = basic(self, index)
+    if x is not None:
+        return x
+    x, tensors = parse(self, index)
+    if tensors is None:
+        return x
+    return collect.call(x, plan_for(x, tensors))
+
+
+def setitem(self, index, value):
+    """``self[index] = value`` for a number or a tensor that broadcasts to ``self[index]``."""
+    c = index.__class__
+    if c is int:
+        x, tensors = _at(self, index, 0), None
+    elif c is slice:
+        x, tensors = _from_to(self, index, 0), None
+    else:
+        if c is not tuple:
+            index = tuple(index) if c is list and _is_tuple(index) else (index,)
+        x, tensors = basic(self, index), None
+        if x is None:
+            x, tensors = parse(self, index)
+    if tensors is None:
+        assign(x, value, self)
+        return
+    if len(tensors) == 1 and (value.__class__ in (int, float) or tape.TAPE and getattr(value, "_n", 0) == 1 and
+                              tape.active() is not None) and _fill_where(x, tensors, value):
+        return
+    plan = plan_for(x, tensors)
+    value = as_value(value, x, self)
+    check_apart(x, (value, *tensors.values()))
+    if value._kind is not x._kind:
+        if value._n == 1 and len(tensors) == 1 and next(iter(tensors.values()))._kind.dtype is dt.bool_:
+            value = ix.value_like(value, x)
+        else:
+            raise RuntimeError("Index put requires the source and destination dtypes match, got "
+                               f"{dt.scalar_name(x.dtype)} for the destination and {dt.scalar_name(value.dtype)} for the "
+                               "source.")
+    while len(value._shape) > len(plan.shape) and value._shape[0] == 1:
+        value = value.squeeze(0)
+    index_put_within(x, value, plan, False, "index_put_")
+
+
+def _fill_where(x, tensors, value):
+    """``x[mask] = number`` without history, in one pass; False where that does not apply."""
+    (dim, mask), = tensors.items()
+    captured = tape.TAPE and tape.active() is not None  # a capture cannot list the places that a mask names
+    if mask._kind.dtype is not dt.bool_ or x._rg and is_grad_enabled() and not captured or not x._kind.cpu or (
+            is_several(x)):
+        return False
+    value = dt.fit(value, x._kind.dtype, True)
+    ix.allow_write(x, "index_put_")
+    check_apart(x, (mask,))
+    shape = mask._shape
+    rest = len(x._shape) - dim - len(shape)
+    if rest:
+        strides = mask._strides or contiguous_strides(shape)
+        mask = raw(mask._buf, mask._ptr, mask._n, (*shape, *(1,) * rest), (*strides, *(0,) * rest), mask._kind, mask._ver)
+    if captured:
+        x.masked_fill_(mask, value.reshape(()) if isinstance(value, Tensor) else value)
+        return True
+    from ..pointwise.logic import where_else
+    where_else.cpu_launch(x, mask, x, value)
+    bump_version(x)
+    return True
+
+
+def as_value(value, x, whole):
+    """The value of an assignment as a tensor of the target's kind (tensors as they are)."""
+    if isinstance(value, Tensor):
+        return value
+    if isinstance(value, (int, float, complex, np.integer)):
+        return ix.scalar_like(dt.fit(value, x._kind.dtype, True), x)
+    raise TypeError(f"can't assign a {name_of(value)} to a torch.{dt.scalar_name(whole.dtype)}Tensor")
+
+
+def assign(x, value, whole):
+    """Write a number or tensor into a view."""
+    if value.__class__ in (int, float, bool):
+        inplace.fill_(x, dt.fit(value, x._kind.dtype, True))
+        return
+    value = as_value(value, x, whole)
+    while len(value._shape) > len(x._shape) and value._shape[0] == 1:
+        value = value.squeeze(0)
+    if value._shape != x._shape:
+        expanded.fn(value, x._shape)
+    if not value._shape and value._kind is x._kind and not value._rg:
+        inplace.fill_(x, value)
+    else:
+        inplace.copy_(x, value)
+
+
+Tensor.__getitem__, Tensor.__setitem__ = getitem, setitem

@@ -1,0 +1,263 @@
+"""The loops behind indexing: element numbers from indices, reads and writes of blocks, positions of nonzero elements."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from numbagrad.base import dtypes as dt
+from numbagrad.core import storage
+from numbagrad.kernel.jit import T, kernel, load, store
+from numbagrad.kernel.tape import TAPE, active
+
+# Kernels that only move elements are compiled per width, not per dtype.
+MOVE = {1: dt.uint8, 2: dt.int16, 4: dt.int32, 8: dt.int64, 16: dt.complex128}
+
+
+# --- kernels ----------------------------------------------------------------------------------------------------------
+
+# The loops over indices collect errors without branching, so that they run as vector code; only then is the first
+# index out of range looked for.
+
+@kernel
+def resolve(index: "*i8", out: "*i8", found: "*i8", size: int, stride: int, more: int, negative: int, start: int, stop: int):
+    """out (+)= wrapped index * stride; ``found`` gets (1, the first index out of range) where there is one."""
+    wrap = size if negative != 0 else 0
+    bad = 0
+    if more == 0:
+        for i in range(start, stop):
+            v = index[i]
+            w = v + wrap if v < 0 else v
+            bad |= (1 if w < 0 else 0) | (1 if w >= size else 0)
+            out[i] = w * stride
+    else:
+        for i in range(start, stop):
+            v = index[i]
+            w = v + wrap if v < 0 else v
+            bad |= (1 if w < 0 else 0) | (1 if w >= size else 0)
+            out[i] += w * stride
+    if bad != 0 and found[0] < 1:
+        for i in range(start, stop):
+            v = index[i]
+            w = v + wrap if v < 0 else v
+            if found[0] < 1 and (w < 0 or w >= size):
+                found[0] = 1
+                found[1] = v
+
+
+@kernel
+def outside(index: "*T", found: "*i8", size: int, ignore: int, start: int, stop: int):
+    """found = (1, the first index out of range) where there is one; ``ignore`` is in range."""
+    bad = 0
+    for i in range(start, stop):
+        v = int(index[i])
+        bad |= (0 if v == ignore else 1) & ((1 if v < 0 else 0) | (1 if v >= size else 0))
+    if bad != 0:
+        for i in range(start, stop):
+            v = int(index[i])
+            if found[0] == 0 and v != ignore and (v < 0 or v >= size):
+                found[0] = 1
+                found[1] = v
+
+
+def index_error(index, dim, size):
+    """The error of gather's and scatter's kernels."""
+    raise RuntimeError(f"index {index} is out of bounds for dimension {dim} with size {size}")
+
+
+def check_saved(index, size, dim=0, fail=index_error, ignore=0):
+    """Check a row-major index tensor that was saved for backward again: writes through ``.data`` are not counted."""
+    if TAPE and active() is not None:  # a captured step runs as one call: nobody writes in between
+        return
+    found = np.zeros(2, np.int64)
+    outside[index._kind.dtype](index._ptr, storage.address(found), size, ignore, 0, index._n)
+    if found[0]:
+        fail(int(found[1]), dim, size)
+
+
+@kernel
+def resolve_along(index: "*i8", out: "*i8", found: "*i8", meta: "*i8", nd: int, dim: int, size: int, start: int, stop: int):
+    """Offsets for gather and scatter: the position of each index element, with coordinate ``dim`` replaced.
+
+    ``meta`` holds the index's sizes, then the strides of the indexed tensor; rows of the last dimension are looped.
+    ``found`` gets (1, the first index out of range) where there is one."""
+    inner = meta[nd - 1]
+    step = 0 if dim == nd - 1 else meta[2 * nd - 1]
+    along = meta[nd + dim]
+    bad = 0
+    for row in range(start, stop):
+        left = row
+        base = 0
+        for d in range(nd - 2, -1, -1):
+            s = meta[d]
+            up = left // s
+            if d != dim:
+                base += (left - up * s) * meta[nd + d]
+            left = up
+        first = row * inner
+        for i in range(inner):
+            v = index[first + i]
+            bad |= (1 if v < 0 else 0) | (1 if v >= size else 0)
+            out[first + i] = base + i * step + v * along
+    if bad != 0 and found[0] < 1:
+        for i in range(start * inner, stop * inner):
+            v = index[i]
+            if found[0] < 1 and (v < 0 or v >= size):
+                found[0] = 1
+                found[1] = v
+
+
+@kernel
+def take_one(x: "*T", lin: "*i8", out: "*T", step: int, start: int, stop: int):
+    for i in range(start, stop):
+        out[i] = x[lin[i] * step]
+
+
+@kernel
+def take_rows(x: "*T", lin: "*i8", out: "*T", n: int, outer_step: int, step: int, inner: int, inner_step: int, start: int,
+              stop: int):
+    b = start // n
+    j = start - b * n
+    for row in range(start, stop):
+        base = b * outer_step + lin[j] * step
+        to = row * inner
+        if inner_step == 1:
+            for a in range(inner):
+                out[to + a] = x[base + a]
+        else:
+            for a in range(inner):
+                out[to + a] = x[base + a * inner_step]
+        j += 1
+        if j == n:
+            j = 0
+            b += 1
+
+
+@kernel
+def put_rows(x: "*T", lin: "*i8", v: "*T", n: int, outer_step: int, step: int, inner: int, inner_step: int, v_outer: int,
+             v_step: int, v_inner: int, start: int, stop: int):
+    b = start // n
+    j = start - b * n
+    for _ in range(start, stop):
+        base = b * outer_step + lin[j] * step
+        src = b * v_outer + j * v_step
+        if inner_step == 1 and v_inner == 1:
+            for a in range(inner):
+                x[base + a] = v[src + a]
+        else:
+            for a in range(inner):
+                x[base + a * inner_step] = v[src + a * v_inner]
+        j += 1
+        if j == n:
+            j = 0
+            b += 1
+
+
+@kernel
+def put_one(x: "*T", lin: "*i8", v: "*T", step: int, v_step: int, start: int, stop: int):
+    if v_step == 1:
+        for i in range(start, stop):
+            x[lin[i] * step] = v[i]
+    else:
+        for i in range(start, stop):
+            x[lin[i] * step] = v[i * v_step]
+
+
+@kernel
+def add_one(x: "*T", lin: "*i8", v: "*T", step: int, v_step: int, start: int, stop: int):
+    for i in range(start, stop):
+        p = lin[i] * step
+        x[p] = store(load(x[p]) + load(v[i * v_step]))
+
+
+@kernel
+def add_rows(x: "*T", lin: "*i8", v: "*T", n: int, outer_step: int, step: int, inner: int, inner_step: int, v_outer: int,
+             v_step: int, v_inner: int, start: int, stop: int):
+    b = start // n
+    j = start - b * n
+    for _ in range(start, stop):
+        base = b * outer_step + lin[j] * step
+        src = b * v_outer + j * v_step
+        if inner_step == 1 and v_inner == 1:
+            for a in range(inner):
+                x[base + a] = store(load(x[base + a]) + load(v[src + a]))
+        else:
+            for a in range(inner):
+                x[base + a * inner_step] = store(load(x[base + a * inner_step]) + load(v[src + a * v_inner]))
+        j += 1
+        if j == n:
+            j = 0
+            b += 1
+
+
+@kernel
+def offsets(numbers: "*i8", out: "*i8", meta: "*i8", nd: int, given: int, start: int, stop: int):
+    """out = places in memory of row-major element numbers (of 0, 1, 2... unless ``given``); ``meta``: sizes, then strides."""
+    for i in range(start, stop):
+        left = numbers[i] if given != 0 else i
+        place = 0
+        for d in range(nd - 1, 0, -1):
+            up = left // meta[d]
+            place += (left - up * meta[d]) * meta[nd + d]
+            left = up
+        out[i] = place + left * meta[nd]
+
+
+@kernel
+def put_places(x: "*T", outer: "*i8", lin: "*i8", inside: "*i8", v: "*T", n: int, inner: int, v_outer: int, v_step: int,
+               v_inner: int, start: int, stop: int):
+    """``put_rows`` for a tensor whose elements lie where three tables of places say."""
+    for row in range(start, stop):
+        b = row // n
+        j = row - b * n
+        base = outer[b] + lin[j]
+        src = b * v_outer + j * v_step
+        for a in range(inner):
+            x[base + inside[a]] = v[src + a * v_inner]
+
+
+@kernel
+def add_places(x: "*T", outer: "*i8", lin: "*i8", inside: "*i8", v: "*T", n: int, inner: int, v_outer: int, v_step: int,
+               v_inner: int, start: int, stop: int):
+    """``add_rows`` for a tensor whose elements lie where three tables of places say."""
+    for row in range(start, stop):
+        b = row // n
+        j = row - b * n
+        base = outer[b] + lin[j]
+        src = b * v_outer + j * v_step
+        for a in range(inner):
+            p = base + inside[a]
+            x[p] = store(load(x[p]) + load(v[src + a * v_inner]))
+
+
+@kernel
+def count_true(x: "*T", out: "*i8", start: int, stop: int):
+    c = 0
+    for i in range(start, stop):
+        c += 1 if load(x[i]) != T(0) else 0
+    out[0] = c
+
+
+@kernel
+def find_true(x: "*T", out: "*i8", start: int, stop: int):
+    """Numbers of the nonzero elements; one slot more than their count is written."""
+    c = 0
+    for i in range(start, stop):
+        out[c] = i
+        c += 1 if load(x[i]) != T(0) else 0
+
+
+@kernel
+def find_coordinates(x: "*T", out: "*i8", sizes: "*i8", nd: int, start: int, stop: int):
+    """Coordinates of the nonzero elements, row by row; one slot more than their count is written."""
+    inner = sizes[nd - 1]
+    c = 0
+    for row in range(start, stop):
+        for i in range(inner):
+            left = row
+            if load(x[row * inner + i]) != T(0):
+                for d in range(nd - 2, -1, -1):
+                    up = left // sizes[d]
+                    out[c + d] = left - up * sizes[d]
+                    left = up
+                out[c + nd - 1] = i
+                c += nd

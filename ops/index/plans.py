@@ -1,0 +1,417 @@
+"""What all indexing ops share: index plans and the kernels that read and write the places a plan names.
+
+A plan describes one use of index tensors on a tensor of a given shape: which dimensions are indexed, and, for every
+position of the broadcast index, the row-major number of the element within those dimensions. The tensor is seen as
+(outer, indexed, inner); kernels move blocks of ``inner`` elements. Building a plan checks every index, so nothing is
+written before all are known to be in range. Plans copy the indices: later changes of an index tensor do no harm.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+
+from numbagrad.autograd import inplace
+from numbagrad.base import dtypes as dt
+from numbagrad.base.modes import is_grad_enabled
+from numbagrad.base.shapes import expanded_strides
+from numbagrad.core import graph, storage
+from numbagrad.core.broadcast import broadcast_shapes
+from numbagrad.core.copying import contiguous_copy
+from numbagrad.core.overlap import SEVERAL, is_expanded
+from numbagrad.core.tensor import bump_version, contiguous_strides, make, numel, raw, raw_view
+from numbagrad.dispatch.custom import _record
+from numbagrad.kernel.tape import TAPE, Flag, active
+
+from .kernels import (
+    add_one,
+    add_places,
+    add_rows,
+    count_true,
+    find_true,
+    offsets,
+    put_one,
+    put_places,
+    put_rows,
+    resolve,
+    resolve_along,
+    take_one,
+    take_rows,
+)
+
+# Kernels that only move elements are compiled per width, not per dtype.
+MOVE = {1: dt.uint8, 2: dt.int16, 4: dt.int32, 8: dt.int64, 16: dt.complex128}
+
+
+# --- plans ------------------------------------------------------------------------------------------------------------
+
+class Plan:
+    """Where an index expression points; see the module text. ``order`` is None where dimensions keep their order."""
+
+    __slots__ = ("lin", "address", "n", "order", "before", "indexed", "outer", "inner", "total", "shape", "in_shape")
+
+    def __init__(self, numbers, order, before, indexed, in_shape, index_shape):
+        self.lin, self.address = numbers
+        self.order, self.before, self.indexed, self.in_shape = order, before, indexed, in_shape
+        found = _layouts.get((order, before, indexed, in_shape, index_shape))
+        if found is None:
+            sizes = in_shape if order is None else tuple([in_shape[d] for d in order])
+            end = before + indexed
+            found = (numel(index_shape), numel(sizes[:before]), numel(sizes[before:end]), numel(sizes[end:]),
+                     (*sizes[:before], *index_shape, *sizes[end:]))
+            if len(_layouts) >= 4096:
+                _layouts.clear()
+            _layouts[order, before, indexed, in_shape, index_shape] = found
+        self.n, self.outer, self.total, self.inner, self.shape = found
+
+    def __repr__(self):
+        return f"<plan for {list(self.in_shape)} -> {list(self.shape)}>"
+
+
+_layouts: dict = {}
+
+
+def out_of_bounds(index, dim, size):
+    """The usual error of an index out of range."""
+    raise IndexError(f"index {index} is out of bounds for dimension {dim} with size {size}")
+
+
+def as_index(t):
+    """An index tensor as contiguous int64 memory."""
+    if t._kind.dtype is not dt.int64:
+        t = t.detach().to(dtype=dt.int64)
+    return t if t._strides is None else contiguous_copy(t)
+
+
+def lines(entries, index_shape, fail, negative=True):
+    """Row-major element numbers for [(index tensor, dim, size)] over the broadcast index shape: (array, address)."""
+    n = numel(index_shape)
+    captured = TAPE and active() is not None
+    lin, where = captured_row(n) if captured else checked_row(n)
+    if n == 0:
+        return lin, where
+    run = resolve[dt.int64] if captured else _resolve or _start()
+    stride, found = 1, where + 8 * n
+    for _, _, size in entries:
+        stride *= size
+    for k, (t, dim, size) in enumerate(entries):
+        stride //= size or 1
+        if t._kind.dtype is not dt.int64 or t._strides is not None:
+            t = as_index(t)
+        if t._shape != index_shape:
+            t = contiguous_copy(raw(t._buf, t._ptr, n, index_shape, expanded_strides(t, index_shape), t._kind, t._ver))
+        if captured:
+            words = range_flag(fail, dim, size)
+            found = words.address
+            active().buffer(t)
+        run(t._ptr, where, found, size, stride, 1 if k else 0, 1 if negative else 0, 0, n)
+        if not captured and lin[n]:
+            fail(int(lin[n + 1]), dim, size)
+    return lin, where
+
+
+_resolve = None
+
+
+def _start():
+    global _resolve
+    _resolve = resolve[dt.int64]
+    return _resolve
+
+
+def checked_row(n):
+    """Memory for n numbers and, behind them, a mark for an index out of range: (array, its address)."""
+    lin = np.empty(n + 2, np.int64)
+    lin[n] = 0
+    return lin, storage.address(lin)
+
+
+def captured_row(n):
+    """Memory for n numbers of a step that is being captured: (owner, address)."""
+    return storage.kind_of(dt.int64).alloc(n)
+
+
+def range_flag(fail, dim, size):
+    """Two words in which a captured kernel leaves (1, an index out of range), for the replay to raise ``fail``."""
+    return Flag(lambda _, index: fail(index, dim, size), 2).take()
+
+
+def plan_along(shape, dim, index, fail=out_of_bounds, negative=True):
+    """Plan of one 1-D (or 0-d) index along one dimension of a tensor of ``shape``."""
+    size = shape[dim] if shape else 1
+    lin = lines([(index, dim, size)], (index._n,), fail, negative)
+    return Plan(lin, None, dim, 1 if shape else 0, shape, (index._n,) if shape else ())
+
+
+def plan_of(shape, indices):
+    """Plan of a list of index tensors, one per dimension or None where a dimension is not indexed."""
+    used = [(t, d, shape[d]) for d, t in enumerate(indices) if t is not None]
+    index_shape = used[0][0]._shape
+    if len(used) > 1:
+        try:
+            index_shape = broadcast_shapes("index", [t for t, _, _ in used])
+        except RuntimeError:
+            raise IndexError("shape mismatch: indexing tensors could not be broadcast together with shapes "
+                             f"{', '.join(str(list(t._shape)) for t, _, _ in used)}") from None
+    dims = [d for _, d, _ in used]
+    lin = lines(used, index_shape, out_of_bounds)
+    if dims[-1] - dims[0] == len(dims) - 1:
+        return Plan(lin, None, dims[0], len(dims), shape, index_shape)
+    order = tuple(dims + [d for d in range(len(shape)) if d not in dims])
+    return Plan(lin, order, 0, len(dims), shape, index_shape)
+
+
+def flat_plan(lin, total, index_shape=None):
+    """Plan of element numbers into a tensor of ``total`` elements, all its dimensions taken as one."""
+    if index_shape is None:
+        index_shape = lin.shape
+    return Plan((lin, storage.address(lin)), None, 0, 1, (total,), index_shape)
+
+
+def plan_dim(shape, dim, index, fail):
+    """Plan of gather and scatter: for every element of ``index`` its place in a tensor of ``shape``."""
+    index = as_index(index)
+    n = index._n
+    captured = TAPE and active() is not None
+    numbers = lin, where = captured_row(n) if captured else checked_row(n)
+    if n:
+        key = (index._shape, shape)
+        meta = _metas.get(key)
+        if meta is None:
+            if len(_metas) >= 1024:
+                _metas.clear()
+            array = np.array((*(index._shape or (1,)), *(contiguous_strides(shape) or (1,))), np.int64)
+            meta = _metas[key] = (array, storage.table(array))
+        if captured:
+            active().buffer(index)
+        sizes = index._shape or (1,)
+        size = shape[dim] if shape else 1
+        words = range_flag(fail, dim, size) if captured else None
+        found = words.address if captured else where + 8 * n
+        resolve_along[dt.int64](index._ptr, where, found, meta[1], len(sizes), dim, size, 0, n // sizes[-1])
+        if not captured and lin[n]:
+            fail(int(lin[n + 1]), dim, size)
+    return Plan(numbers, None, 0, 1, (numel(shape),), index._shape)
+
+
+_metas: dict = {}
+
+
+def true_numbers(mask):
+    """Row-major numbers of the nonzero elements of a tensor: (int64 array, one longer, address, count)."""
+    t = mask if mask._strides is None else contiguous_copy(mask)
+    n = 0
+    count = np.zeros(1, np.int64)
+    if t._n:
+        count_true[t._kind.dtype](t._ptr, storage.address(count), 0, t._n)
+        n = count.item()
+    lin = np.empty(n + 1, np.int64)
+    where = storage.address(lin)
+    if n:
+        find_true[t._kind.dtype](t._ptr, where, 0, t._n)
+    return lin, where, n
+
+
+def true_row(mask):
+    """Row-major numbers of the nonzero elements as an int64 array."""
+    lin, _, n = true_numbers(mask)
+    return lin[:n]
+
+
+def plan_of_mask(shape, mask, at):
+    """Plan of one mask over the dimensions from ``at`` on."""
+    lin, where, n = true_numbers(mask)
+    return Plan((lin, where), None, at, len(mask._shape), shape, (n,))
+
+
+def flat_plan_of_mask(mask):
+    """Plan of a mask over a tensor of its shape, all dimensions taken as one."""
+    lin, where, n = true_numbers(mask)
+    return Plan((lin, where), None, 0, 1, (mask._n,), (n,))
+
+
+# --- running ----------------------------------------------------------------------------------------------------------
+
+def _merged(sizes, strides):
+    """The one stride of several dimensions taken as one, or None."""
+    step, expect = 0, None
+    for s, k in zip(reversed(sizes), reversed(strides)):
+        if s == 1:
+            continue
+        if expect is None:
+            step = k
+        elif k != expect:
+            return None
+        expect = s * k
+    return step
+
+
+def steps_of(t, plan):
+    """(outer, indexed, inner) strides of ``t`` seen through a plan, or None where its memory has no such strides."""
+    if t._strides is None and plan.order is None:
+        return plan.total * plan.inner, plan.inner, 1
+    sizes, strides = plan.in_shape, t._strides or contiguous_strides(t._shape)
+    if t._shape != sizes:
+        return None
+    if plan.order is not None:
+        sizes, strides = [sizes[d] for d in plan.order], [strides[d] for d in plan.order]
+    b, e = plan.before, plan.before + plan.indexed
+    parts = _merged(sizes[:b], strides[:b]), _merged(sizes[b:e], strides[b:e]), _merged(sizes[e:], strides[e:])
+    return None if None in parts else parts
+
+
+def _arranged(t, plan):
+    """A contiguous copy of ``t`` in the plan's order of dimensions."""
+    if t._shape != plan.in_shape:
+        return contiguous_copy(t)
+    return contiguous_copy(t if plan.order is None else raw_view(t, plan.order))
+
+
+def read(out, t, plan):
+    """out = t[plan] for a contiguous ``out``."""
+    if out._n == 0:
+        return
+    steps = steps_of(t, plan)
+    if steps is None:
+        t, steps = _arranged(t, plan), (plan.total * plan.inner, plan.inner, 1)
+    kind = MOVE[t._kind.itemsize]
+    if plan.outer == 1 and plan.inner == 1:
+        take_one[kind](t._ptr, plan.address, out._ptr, steps[1], 0, plan.n)
+    else:
+        take_rows[kind](t._ptr, plan.address, out._ptr, plan.n, steps[0], steps[1], plan.inner, steps[2], 0,
+                        plan.outer * plan.n)
+
+
+def _row(sizes, strides, numbers=None, count=None):
+    """int64 memory with the places that element numbers (all of them without) have in dimensions: (owner, address)."""
+    n = numel(sizes) if numbers is None else count
+    lin, where = captured_row(n) if TAPE and active() is not None else checked_row(n)
+    key = (tuple(sizes), tuple(strides))
+    meta = _geometries.get(key)
+    if meta is None:
+        if len(_geometries) >= 1024:
+            _geometries.clear()
+        array = np.array((*(sizes or (1,)), *(strides or (0,))), np.int64)
+        meta = _geometries[key] = (array, storage.table(array))
+    offsets[dt.int64](where if numbers is None else numbers, where, meta[1], len(sizes) or 1, 0 if numbers is None else 1,
+                      0, n)
+    return lin, where
+
+
+_geometries: dict = {}
+
+
+def places(t, plan):
+    """Places in memory of the (outer, indexed, inner) elements of ``t`` that a plan names: three (owner, address) pairs.
+
+    For tensors whose dimensions do not merge. Nothing is copied, so elements that are one in memory stay one."""
+    sizes, strides = t._shape, t._strides or contiguous_strides(t._shape)
+    b, e = plan.before, plan.before + plan.indexed
+    if sizes != plan.in_shape:  # a plan that takes all dimensions as one
+        b, e = 0, len(sizes)
+    elif plan.order is not None:
+        sizes, strides = tuple([sizes[d] for d in plan.order]), tuple([strides[d] for d in plan.order])
+    return (_row(sizes[:b], strides[:b]), _row(sizes[b:e], strides[b:e], plan.address, plan.n), _row(sizes[e:], strides[e:]))
+
+
+def write(t, values, plan, body=put_rows, one=put_one, typed=False):
+    """t[plan] = values with a kernel of rows or of single elements; ``values`` broadcasts to the plan's shape."""
+    if plan.n == 0 or plan.outer == 0 or plan.inner == 0:
+        return
+    if values._n == 1:
+        parts = 0, 0, 0
+    elif values._strides is None and values._shape == plan.shape:
+        parts = plan.n * plan.inner, plan.inner, 1
+    else:
+        values, parts = _spaced(values, plan)
+    steps = steps_of(t, plan)
+    kind = t._kind.dtype if typed else MOVE[t._kind.itemsize]
+    if steps is None:
+        outer, lines_, inner = places(t, plan)
+        body = add_places if typed else put_places
+        body[kind](t._ptr, outer[1], lines_[1], inner[1], values._ptr, plan.n, plan.inner, *parts, 0, plan.outer * plan.n)
+    elif plan.outer == 1 and plan.inner == 1:
+        one[kind](t._ptr, plan.address, values._ptr, steps[1], parts[1], 0, plan.n)
+    else:
+        body[kind](t._ptr, plan.address, values._ptr, plan.n, steps[0], steps[1], plan.inner, steps[2], *parts, 0,
+                   plan.outer * plan.n)
+
+
+def _spaced(values, plan):
+    """Values broadcast to the plan's shape and their (outer, indexed, inner) strides; a copy where there are none."""
+    strides = expanded_strides(values, plan.shape)
+    b, e = plan.before if plan.order is None else 0, len(plan.shape) - (len(plan.in_shape) - plan.before - plan.indexed)
+    parts = (_merged(plan.shape[:b], strides[:b]), _merged(plan.shape[b:e], strides[b:e]),
+             _merged(plan.shape[e:], strides[e:]))
+    if None in parts:
+        values = contiguous_copy(raw(values._buf, values._ptr, numel(plan.shape), plan.shape, strides, values._kind,
+                                     values._ver))
+        parts = plan.n * plan.inner, plan.inner, 1
+    return values, parts
+
+
+def add(t, values, plan):
+    """t[plan] += values, places that occur several times adding up."""
+    write(t, values, plan, add_rows, add_one, True)
+
+
+def separate(values, t):
+    """``values``, copied if they share memory with ``t``."""
+    return contiguous_copy(values) if values._buf is t._buf else values
+
+
+def scalar_like(value, t):
+    """A number as a 0-d tensor of the kind of ``t``, outside the graph."""
+    kind = t._kind
+    value = dt.fit(value, kind.dtype)
+    if kind.cpu and kind.dtype.category > 1 and kind.itemsize > 2 and value.__class__ in (int, float):
+        buf = np.array((value,), kind.np)
+        return raw(buf, storage.address(buf), 1, (), None, kind, [0])
+    out = make((), kind)
+    inplace._fill(out, value)
+    return out
+
+
+def value_like(value, t):
+    """A tensor of one element in the dtype and on the device of ``t``; RuntimeError where that holds no such number."""
+    if value._kind is t._kind:
+        return value
+    if not TAPE or active() is None:
+        dt.fit(value.detach().item(), t._kind.dtype)
+    return value.to(device=t.device, dtype=t.dtype)
+
+
+# PyTorch writes expanded targets of these with a warning where all other in-place operations refuse.
+_LENIENT = {"index_put_": "tensor[indices] = tensor", "masked_fill_": "tensor[mask] = scalar",
+            "index_fill_": "tensor[mask] = scalar"}
+
+
+def allow_write(t, name):
+    """``inplace.check`` of an indexed write; windows that overlap may be written, as places in memory are."""
+    inplace.check_mode(t)
+    if not is_expanded(t):
+        return
+    if name not in _LENIENT:
+        raise RuntimeError(SEVERAL)
+    warnings.warn(f"Use of {name} on expanded tensors is deprecated. Please clone() the tensor before performing this "
+                  f"operation. This also applies to advanced indexing e.g. {_LENIENT[name]}", UserWarning, stacklevel=4)
+
+
+def modify(op, t, tensors, params, change, name=None, node_class=None):
+    """In-place form of a custom op whose rule needs neither its old value nor its result: check, record, change."""
+    allow_write(t, name or op.name + "_")
+    node = None
+    if is_grad_enabled() and t._kind.dtype.category >= 2 and (t._rg or any([x is not None and x._rg for x in tensors])):
+        old = raw(t._buf, t._ptr, t._n, t._shape, t._strides, t._kind, t._ver)
+        if t._rg:
+            e = graph.edge(t)
+            old._node, old._rg = (None, False) if e is t else (e, True)
+        dummy = raw(t._buf, t._ptr, t._n, t._shape, t._strides, t._kind, t._ver)
+        _record(op, [dummy], (old, *tensors), [old, *tensors], params, node_class)
+        node = dummy._node
+    change(t)
+    bump_version(t)
+    if node is not None:
+        inplace.rebase(t, node)
+    return t

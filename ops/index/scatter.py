@@ -1,0 +1,438 @@
+"""Reading and writing along a dimension by an index of the same rank: gather, scatter and their reductions."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from numbagrad.base import dtypes as dt
+from numbagrad.core import storage
+from numbagrad.core.copying import contiguous_copy, copy_into
+from numbagrad.core.out import write_out
+from numbagrad.core.overlap import check_apart
+from numbagrad.core.promotion import is_number
+from numbagrad.core.tensor import Tensor, make, set_all, wrap_dim
+from numbagrad.dispatch.op import add_method
+from numbagrad.extend import Sample, custom, function
+from numbagrad.kernel.jit import T, kernel, load, store
+
+from ..view.shape import expanded, reshaped
+from . import plans as ix
+from .getitem import collect, put_at, putter, spread
+from .select_put import both, outside
+
+_gather = collect.recorded_as("GatherBackward0")
+_gather.node_class.holds_more = True
+
+
+def _check_index(name, input, dim, index, source=None):
+    """Wrap ``dim`` and check ranks and sizes of gather (no source) and scatter."""
+    if index._kind.dtype not in (dt.int64, dt.int32):
+        raise RuntimeError(f"{name}(): Expected dtype int32/int64 for index")
+    shape, small = input._shape or (1,), index._shape or (1,)
+    at = wrap_dim(dim, len(shape))
+    if index._n == 0:
+        return at
+    kind = "input" if name == "gather" else "self"
+    if len(small) != len(shape):
+        raise RuntimeError(f"Index tensor must have the same number of dimensions as {kind} tensor")
+    if source is not None and len(source._shape or (1,)) != len(small):
+        raise RuntimeError("Index tensor must have the same number of dimensions as src tensor")
+    for d in range(len(shape)):
+        if d != at and small[d] > shape[d] or source is not None and small[d] > (source._shape or (1,))[d]:
+            if name == "gather":
+                raise RuntimeError(f"Size does not match at dimension {d} expected index {list(index._shape)} to be no "
+                                   f"larger than self {list(input._shape)} apart from dimension {at}")
+            more = "" if source is None else f" and to be no larger size than src {list(source._shape)}"
+            raise RuntimeError(f"Expected index {list(index._shape)} to be no larger than self {list(input._shape)} apart from "
+                               f"dimension {at}{more}")
+    return at
+
+
+def _fail(i, dim, size):
+    raise RuntimeError(f"index {i} is out of bounds for dimension {dim} with size {size}")
+
+
+@function(dtypes="any", reference=lambda a, dim, index: _gather_reference(a, dim, index),
+          samples=(Sample((3, 4), 1, ("int64", (3, 2), 0, 4)), Sample((3, 4), 0, ("int64", (5, 2), 0, 3))))
+def gather(input, dim, index, *, sparse_grad=False, out=None):
+    """``out[i][j] = input[index[i][j]][j]`` for dim 0, and so on: elements picked along one dimension."""
+    at = _check_index("gather", input, dim, index)
+    result = _gather(input, ix.plan_dim(input._shape, at, index, _fail))
+    return result if out is None else write_out("gather", out, result, (input,))
+
+
+def _gather_reference(a, dim, index):
+    return np.take_along_axis(a[tuple(slice(None) if d == dim else slice(n) for d, n in enumerate(index.shape))], index, dim)
+
+
+@function(dtypes="any", reference=lambda a, index, dim=None: np.take_along_axis(a, index, dim),
+          samples=(Sample((3, 4), ("int64", (3, 2), 0, 4), 1), Sample((3, 4), ("int64", (5,), 0, 12))))
+def take_along_dim(input, indices, dim=None, *, out=None):
+    """Elements picked along a dimension; the other dimensions of index and input are broadcast together."""
+    if indices._kind.dtype is not dt.int64:
+        raise RuntimeError("torch.take_along_dim(): dtype of indices should be Long but got "
+                           f"{dt.scalar_name(indices.dtype)}")
+    if dim is None:
+        return gather.fn(input.reshape(-1), 0, indices.reshape(-1), out=out)
+    if len(input._shape) != len(indices._shape):
+        raise RuntimeError("torch.take_along_dim(): input and indices should have the same number of dimensions, but got "
+                           f"{len(input._shape)} dimensions for input, and {len(indices._shape)} dimensions for indices")
+    at = wrap_dim(dim, len(input._shape))
+    a, b = list(input._shape), list(indices._shape)
+    for d in range(len(a)):
+        if d != at:
+            if a[d] != b[d] and 1 not in (a[d], b[d]):
+                raise RuntimeError(f"The size of tensor a ({a[d]}) must match the size of tensor b ({b[d]}) at non-singleton "
+                                   f"dimension {d} (in take_along_dim of shapes {a} and {b})")
+            a[d] = b[d] = b[d] if a[d] == 1 else a[d]
+    x = input if tuple(a) == input._shape else expanded.call(input, tuple(a))
+    index = indices if tuple(b) == indices._shape else expanded.call(indices, tuple(b))
+    if a[at]:  # PyTorch takes these indices modulo the size
+        index = index.remainder(a[at])
+    return gather.fn(x, at, index, out=out)
+
+
+# --- scatter ----------------------------------------------------------------------------------------------------------
+
+def _narrowed(source, index):
+    """The part of the source that the index covers."""
+    if source._shape == index._shape:
+        return source
+    if not source._shape or not index._shape:  # a number and a vector of one are alike
+        return reshaped(source if source._n == index._n else source.narrow(0, 0, index._n), index._shape)
+    for d, n in enumerate(index._shape):
+        if source._shape[d] != n:
+            source = source.narrow(d, 0, n)
+    return source
+
+
+def _scatter_reference(a, dim, index, src, add=False):
+    out = a.copy()
+    where = list(np.indices(index.shape))
+    where[dim] = index
+    values = src[tuple(slice(n) for n in index.shape)] if np.ndim(src) else np.broadcast_to(src, index.shape)
+    if add:
+        np.add.at(out, tuple(where), values)
+    else:
+        out[tuple(where)] = values
+    return out
+
+
+_scatter, _scatter_number, _scatter_add = (putter("ScatterBackward0"), putter("ScatterBackward1"),
+                                           putter("ScatterAddBackward0"))
+
+
+def _prepare_scatter(name, input, dim, index, src):
+    if src._kind.dtype is not input._kind.dtype:
+        raise RuntimeError(f"{name}(): Expected self.dtype to be equal to src.dtype")
+    at = _check_index(name, input, dim, index, src)
+    return _narrowed(src, index), ix.plan_dim(input._shape, at, index, _fail)
+
+
+def _scatter_call(which):
+    def run(input, dim, index, src=None, *, value=None, reduce=None):
+        src = value if src is None else src
+        if reduce is not None:
+            if reduce not in ("add", "multiply"):
+                raise RuntimeError("reduce argument must be either add or multiply.")
+            if not isinstance(src, Tensor):
+                src = expanded.call(ix.scalar_like(src, input), index._shape)
+            target = input if which else input.clone()
+            values, plan = _prepare_scatter("scatter", target, dim, index, src)
+            check_apart(target, (index, src))
+            return reduce_in_place(target, values, plan, "sum" if reduce == "add" else "prod", True, "scatter_")
+        if isinstance(src, Tensor):
+            values, plan = _prepare_scatter("scatter", input, dim, index, src)
+            if which:
+                check_apart(input, (index, src))
+            return _scatter[which](input, values, plan, False, *(["scatter_"] if which else []))
+        if not is_number(src):
+            raise TypeError(f"scatter(): argument 'src' (position 3) must be Tensor or Number, not {type(src).__name__}")
+        at = _check_index("scatter", input, dim, index)
+        plan = ix.plan_dim(input._shape, at, index, _fail)
+        if which:
+            check_apart(input, (index,))
+        return _scatter_number[which](input, ix.scalar_like(src, input), plan, False, *(["scatter_"] if which else []))
+    return run
+
+
+def scatter(input, dim, index, src=None, *, value=None, reduce=None):
+    """A copy of ``input`` with ``out[index[i][j]][j] = src[i][j]`` for dim 0, and so on; ``src`` may be a number.
+
+    ``reduce`` "add" or "multiply" combines with what is there (not differentiable)."""
+    return _scatter_call(0)(input, dim, index, src, value=value, reduce=reduce)
+
+
+scatter = function(scatter, kinds={"src": "any"}, dtypes="any", reference=_scatter_reference, samples=(
+    Sample((3, 4), 1, ("int64", (3, 1), 0, 4), ("float64", (3, 1))), Sample((3, 4), 0, ("int64", (1, 4), 0, 3), 2.5)))
+
+
+def scatter_(self, dim, index, src=None, *, value=None, reduce=None):
+    """In-place form of ``scatter``."""
+    return _scatter_call(1)(self, dim, index, src, value=value, reduce=reduce)
+
+
+add_method(scatter_, src="any")
+
+
+def _prepare_add(input, dim, index, src):
+    if not isinstance(src, Tensor):
+        raise TypeError(f"scatter_add(): argument 'src' (position 3) must be Tensor, not {type(src).__name__}")
+    return (*_prepare_scatter("scatter_add", input, dim, index, src), True)
+
+
+scatter_add = both("scatter_add", _prepare_add, _scatter_add,
+                   "A copy of ``input`` with ``out[index[i][j]][j] += src[i][j]`` for dim 0, and so on.",
+                   (Sample((3, 4), 1, ("int64", (3, 2), 0, 4), ("float64", (3, 2))),
+                    Sample((3, 4), 0, ("int64", (5, 4), 0, 3), ("float64", (5, 4)))),
+                   lambda a, dim, index, src: _scatter_reference(a, dim, index, src, True))
+
+
+def _prepare_index_add(input, dim, index, source, *, alpha=1):
+    return _along("index_add_", input, dim, index, source, alpha)
+
+
+def _along(name, input, dim, index, source, alpha=1):
+    """(values, plan, accumulate) of what ``source`` brings to the slices that ``index`` names, checked."""
+    at = wrap_dim(dim, len(input._shape))
+    if len(index._shape) > 1:
+        raise IndexError(f"{name}(): Index is supposed to be a vector, but got dim: "
+                         f"{len(index._shape)} with type: {dt.scalar_name(index.dtype)} and size: {list(index._shape)}")
+    if index._kind.dtype not in (dt.int64, dt.int32):
+        raise RuntimeError(f"{name}(): Expected dtype int32/int64 for index but got: " + dt.scalar_name(index.dtype))
+    if source._kind.dtype is not input._kind.dtype:
+        raise RuntimeError(f"{name}(): self and source must have the same scalar type")
+    if at >= max(len(source._shape), 1):
+        raise RuntimeError(f"{name}(): Indexing dim {at} is out of bounds of the source tensor with dim "
+                           f"{len(source._shape)}")
+    if index._n != (source._shape[at] if source._shape else 1):
+        raise RuntimeError(f"{name}(): Number of indices ({index._n}) should be equal to source.size(dim): "
+                           f"({source._shape[at] if source._shape else 1}), for dim: {at}")
+    plan = ix.plan_along(input._shape, at, index, _fail if len(input._shape) > 1 else outside, False)
+    if source._shape != plan.shape and source._shape:
+        raise RuntimeError("source tensor shape must match self tensor shape, excluding the specified dimension. Got "
+                           f"self.shape = {list(input._shape)} source.shape = {list(source._shape)}")
+    alpha = dt.fit(alpha, source._kind.dtype)
+    return source if alpha == 1 else source * alpha, plan, True
+
+
+def _index_add_reference(a, dim, index, source, alpha=1):
+    out = a.copy()
+    np.add.at(out, (slice(None),) * dim + (index,), source * alpha)
+    return out
+
+
+index_add = both("index_add", _prepare_index_add, putter("IndexAddBackward0"),
+                 "A copy of ``input`` with ``alpha * source`` added to the slices along ``dim`` that ``index`` names.",
+                 (Sample((4, 3), 0, ("int64", (5,), 0, 4), ("float64", (5, 3))),
+                  Sample((4, 3), 1, ("int64", (2,), 0, 3), ("float64", (4, 2)), alpha=2.5)), _index_add_reference)
+
+
+# --- reductions over what meets in one place --------------------------------------------------------------------------
+
+@kernel
+def multiply_rows(x: "*T", lin: "*i8", v: "*T", n: int, outer_step: int, inner: int, start: int, stop: int):
+    for b in range(start, stop):
+        for j in range(n):
+            for a in range(inner):
+                p = b * outer_step + lin[j] * inner + a
+                x[p] = store(load(x[p]) * load(v[(b * n + j) * inner + a]))
+
+
+@kernel
+def largest_rows(x: "*T", lin: "*i8", v: "*T", n: int, outer_step: int, inner: int, start: int, stop: int):
+    for b in range(start, stop):
+        for j in range(n):
+            for a in range(inner):
+                p = b * outer_step + lin[j] * inner + a
+                new, old = load(v[(b * n + j) * inner + a]), load(x[p])
+                if new > old or new != new:
+                    x[p] = store(new)
+
+
+@kernel
+def smallest_rows(x: "*T", lin: "*i8", v: "*T", n: int, outer_step: int, inner: int, start: int, stop: int):
+    for b in range(start, stop):
+        for j in range(n):
+            for a in range(inner):
+                p = b * outer_step + lin[j] * inner + a
+                new, old = load(v[(b * n + j) * inner + a]), load(x[p])
+                if new < old or new != new:
+                    x[p] = store(new)
+
+
+@kernel
+def divide_counts(x: "*T", count: "*i8", start: int, stop: int):
+    for i in range(start, stop):
+        if count[i] > 1:
+            x[i] = store(load(x[i]) / T(count[i]))
+
+
+@kernel
+def divide_whole(x: "*T", count: "*i8", start: int, stop: int):
+    for i in range(start, stop):
+        if count[i] > 1:
+            x[i] = store(load(x[i]) // T(count[i]))
+
+
+ROWS = {"prod": multiply_rows, "amax": largest_rows, "amin": smallest_rows}
+REDUCTIONS = ("sum", "prod", "mean", "amax", "amin")
+
+
+def _identity(reduce, d):
+    """The value that does not change a reduction."""
+    if reduce == "prod":
+        return 1
+    if reduce in ("sum", "mean"):
+        return 0
+    if d is dt.bool_:
+        return reduce == "amin"
+    if d.category == 1:
+        return int(np.iinfo(d.np).min if reduce == "amax" else np.iinfo(d.np).max)
+    return float("-inf") if reduce == "amax" else float("inf")
+
+
+def counts_of(plan, shape, start):
+    """How many values meet in each place, as int64, plus ``start``."""
+    out = make(shape, storage.kind_of(dt.int64))
+    set_all(out, start)
+    one = ix.scalar_like(1, out)
+    ix.add(out, one, plan)
+    return out
+
+
+def _reduce_into(t, source, plan, reduce, include_self):
+    """Combine values into contiguous ``t``."""
+    if not include_self:
+        ix.write(t, ix.scalar_like(_identity(reduce, t._kind.dtype), t), plan)
+    if source._n:
+        if reduce in ("sum", "mean"):
+            ix.add(t, source, plan)
+        else:
+            s = source if source._strides is None else contiguous_copy(source)
+            ROWS[reduce][t._kind.dtype](t._ptr, plan.address, s._ptr, plan.n, plan.total * plan.inner, plan.inner, 0,
+                                        plan.outer)
+    if reduce == "mean" and t._n:
+        counts = counts_of(plan, t._shape, 1 if include_self else 0)
+        (divide_counts if t._kind.dtype.category >= 2 else divide_whole)[t._kind.dtype](t._ptr, counts._ptr, 0, t._n)
+
+
+@custom(private=True, contiguous=False, node="ScatterReduceBackward0", dtypes="any", reference=None)
+def reduced_at(input, source, plan: object, reduce: str, include_self: bool):
+    """A copy of ``input`` with values combined into the places of a plan."""
+    return input._shape, input._kind
+
+
+@reduced_at.cpu
+def _(out, input, source, plan, reduce, include_self):
+    copy_into(out, input)
+    _reduce_into(out, source, plan, reduce, include_self)
+
+
+def _counts(like, plan, include_self):
+    counts = counts_of(plan, like._shape, 1 if include_self else 0)
+    return counts.clamp(min=1).to(dtype=like.dtype)
+
+
+@reduced_at.gradient
+def _(g, input, source, y, needs, plan, reduce, include_self):
+    def at(x):
+        return collect.call(x, plan)
+
+    if reduce == "sum":
+        own, other = g, at(g) if needs[1] else None
+    elif reduce == "mean":
+        share = g / _counts(g, plan, include_self)
+        own, other = share, at(share) if needs[1] else None
+    elif reduce == "prod":
+        filled = input.masked_fill(input == 0, 1)
+        own = g * reduced_at.call(filled, source, plan, reduce, include_self) / filled if needs[0] else None
+        other = None
+        if needs[1]:
+            # A place with a single zero among its values: that value's gradient is the product of the others.
+            zero = source.detach() == 0
+            many = at(spread.call(zero.to(dtype=g.dtype), plan, input._shape))
+            single = zero.logical_and(many == 1)
+            others = reduced_at.call(input, source.masked_fill(single, 1), plan, reduce, include_self)
+            other = (at(g * y) / source.masked_fill(zero, 1)).masked_fill(single, 0) + at(g * others).masked_fill(
+                single.logical_not(), 0)
+    else:
+        mine = (input.detach() == y.detach()).to(dtype=g.dtype)
+        theirs = (source.detach() == at(y.detach())).to(dtype=g.dtype)
+        if not include_self:
+            mine = put_at.call(mine, mine.new_zeros(()), plan, False)
+        # A place whose result is NaN equals none of its values: 0 / 0 is NaN for all of them, as in PyTorch.
+        share = g / (mine + spread.call(theirs, plan, input._shape))
+        own, other = share * mine, theirs * at(share) if needs[1] else None
+    if needs[0] and not include_self:
+        own = put_at.call(own, own.new_zeros(()), plan, False)
+    return own if needs[0] else None, other
+
+
+def reduce_in_place(t, source, plan, reduce, include_self, name):
+    """In-place form without history beyond what ``replace`` makes of the out-of-place op."""
+    from numbagrad.autograd import inplace
+    from numbagrad.core import graph
+    inplace.check(t, name)
+    old = inplace.old_self(t)
+    if t._rg and inplace.modes.is_grad_enabled():
+        old._node, old._rg = graph.edge(t), True
+    return inplace.replace(t, reduced_at.call(old, source, plan, reduce, include_self), name)
+
+
+def _reduce_reference(a, dim, index, src, reduce, include_self=True):
+    out = a.copy()
+    groups: dict = {}
+    for where in np.ndindex(*index.shape):
+        to = list(where)
+        to[dim] = int(index[where])
+        groups.setdefault(tuple(to), []).append(src[where])
+    for to, values in groups.items():
+        values = ([a[to]] if include_self else []) + values
+        out[to] = {"sum": np.sum, "prod": np.prod, "mean": np.mean, "amax": np.max, "amin": np.min}[reduce](values)
+    return out
+
+
+def _check_reduce(name, reduce):
+    if reduce not in REDUCTIONS:
+        raise RuntimeError(f"reduce argument must be either sum, prod, mean, amax or amin, got {reduce}")
+
+
+@function(kinds={"reduce": "str"}, dtypes="any", reference=_reduce_reference, samples=tuple(
+    Sample((3, 4), 1, ("int64", (3, 3), 0, 4), ("float64", (3, 3)), r, include_self=b)
+    for r in REDUCTIONS for b in (True, False)))
+def scatter_reduce(input, dim, index, src, reduce, *, include_self=True):
+    """A copy of ``input`` with the values of ``src`` combined into the places that ``index`` names along ``dim``.
+
+    ``reduce`` is "sum", "prod", "mean", "amax" or "amin"; without ``include_self`` what was there does not count."""
+    values, plan = _prepare_scatter("scatter_reduce", input, dim, index, src)
+    _check_reduce("scatter_reduce", reduce)
+    return reduced_at.call(input, values, plan, reduce, include_self)
+
+
+def scatter_reduce_(self, dim, index, src, reduce, *, include_self=True):
+    """In-place form of ``scatter_reduce``."""
+    values, plan = _prepare_scatter("scatter_reduce_", self, dim, index, src)
+    _check_reduce("scatter_reduce_", reduce)
+    check_apart(self, (index, src))
+    return reduce_in_place(self, values, plan, reduce, include_self, "scatter_reduce_")
+
+
+add_method(scatter_reduce_, reduce="str")
+_index_reduce = reduced_at.recorded_as("IndexReduceBackward0")
+
+
+def _index_reduce_reference(a, dim, index, source, reduce):
+    where = np.broadcast_to(index.reshape((-1,) + (1,) * (a.ndim - 1 - dim)), source.shape)
+    return _reduce_reference(a, dim, where, source, reduce)
+
+
+@function(kinds={"reduce": "str"}, dtypes="any", reference=_index_reduce_reference, samples=(
+    Sample((4, 3), 0, ("int64", (5,), 0, 4), ("float64", (5, 3)), "amax"),
+    Sample((4, 3), 1, ("int64", (2,), 0, 3), ("float64", (4, 2)), "prod")))
+def index_reduce(input, dim, index, source, reduce, *, include_self=True):
+    """A copy of ``input`` with slices of ``source`` combined into those that ``index`` names along ``dim``."""
+    if reduce not in ("prod", "mean", "amax", "amin"):
+        raise RuntimeError(f"index_reduce(): Expected reduce to be one of prod, mean, amax or amin but got {reduce}.")
+    values, plan, _ = _along("index_reduce_", input, dim, index, source)
+    return _index_reduce(input, values, plan, reduce, include_self)

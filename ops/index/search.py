@@ -1,0 +1,289 @@
+"""Counting and searching: bincount, histc, unique, searchsorted, bucketize, isin."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from numbagrad.base import dtypes as dt
+from numbagrad.base.arguments import name_of
+from numbagrad.core import storage
+from numbagrad.core.copying import contiguous_copy
+from numbagrad.core.creation import from_numpy
+from numbagrad.core.out import write_out
+from numbagrad.core.promotion import is_number
+from numbagrad.core.tensor import Tensor, from_array, make, set_all, wrap_dim
+from numbagrad.extend import Sample, custom, function
+from numbagrad.kernel.jit import T, kernel, load
+
+from ..refusal import refusal
+from . import plans as ix
+
+
+@kernel
+def count_values(x: "*i8", out: "*i8", start: int, stop: int):
+    for i in range(start, stop):
+        out[x[i]] += 1
+
+
+@function(differentiable=False, dtypes="int", reference=np.bincount,
+          samples=(Sample(("int64", (20,), 0, 6)), Sample(("int64", (5,), 0, 3), ("float64", (5,)), 7)))
+def bincount(input, weights=None, minlength=0):
+    """How often each of 0, 1, 2 ... occurs in a 1-D integer tensor, or the sum of its weights."""
+    d = input._kind.dtype
+    if d.category != 1:
+        raise NotImplementedError(f"\"bincount_cpu\" not implemented for '{dt.scalar_name(d)}'")
+    if minlength < 0:
+        raise RuntimeError("minlength should be >= 0")
+    if len(input._shape) != 1 or (input._n and bool((input.detach().array() < 0).any())):
+        raise RuntimeError("bincount only supports 1-d non-negative integral inputs.")
+    if weights is not None and (len(weights._shape) != 1 or weights._n != input._n):
+        raise RuntimeError("weights should be 1-d and have the same length as input")
+    index = ix.as_index(input)
+    n = max(minlength, int(index.array().max()) + 1 if index._n else 0)
+    if weights is None:
+        out = make((n,), storage.kind_of(dt.int64))
+        set_all(out, 0)
+        count_values[dt.int64](index._ptr, out._ptr, 0, index._n)
+        return out
+    kind = storage.kind_of(dt.float32 if weights.dtype is dt.float32 else dt.float64)
+    out = make((n,), kind)
+    set_all(out, 0)
+    ix.add(out, weights.detach().to(dtype=kind.dtype), ix.plan_along((n,), 0, index))
+    return out
+
+
+@kernel
+def histogram(x: "*T", out: "*T", bins: int, low: float, high: float, start: int, stop: int):
+    """Equal bins between low and high, the last one closed; values outside do not count."""
+    a, b, n = T(low), T(high), T(bins)
+    for i in range(start, stop):
+        v = load(x[i])
+        if v >= a and v <= b:
+            k = np.int64((v - a) * n / (b - a))
+            out[min(k, bins - 1)] += T(1)
+
+
+@custom(private=True, reference=None, differentiable=False)
+def counted(input, bins: int, low: float, high: float):
+    """Counts in equal bins."""
+    return (bins,), input._kind
+
+
+@counted.cpu
+def _(out, input, bins, low, high):
+    if low == high and input._n:
+        low, high = float(input.array().min()), float(input.array().max())
+    if low == high:
+        low, high = low - 1, high + 1
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise RuntimeError(f"torch.histc: range of [{low:g}, {high:g}] is not finite")
+    if low > high:
+        raise RuntimeError("torch.histc: max must be larger than min")
+    if (high - low) * bins > dt.finfo(input._kind.dtype).max:
+        raise RuntimeError(f"histc(): {bins} times the range of [{low:g}, {high:g}] overflows in {input.dtype}")
+    set_all(out, 0)
+    histogram[input._kind.dtype](input._ptr, out._ptr, bins, low, high, 0, input._n)
+
+
+@function(kinds={"min": "number", "max": "number"},
+          differentiable=False, reference=lambda a, bins=100, min=0, max=0: np.histogram(
+    a, bins, (min, max) if min != max else None)[0].astype(float), samples=(Sample((50,), 5), Sample((50,), 4, -1.0, 1.5)))
+def histc(input, bins=100, min=0, max=0, *, out=None):
+    """Counts in equal bins between ``min`` and ``max`` (when equal: the extremes of the data)."""
+    d = input._kind.dtype
+    if d.category != 2:
+        raise NotImplementedError(f"\"histogram_cpu\" not implemented for '{dt.scalar_name(d)}'")
+    if bins <= 0:
+        raise RuntimeError(f"torch.histogram(): bins must be > 0, but got {bins} for dimension 0")
+    min, max = dt.parameter(min, d), dt.parameter(max, d)
+    x = input.detach()
+    half = d.itemsize == 2
+    x = x.float() if half else x if x._strides is None else contiguous_copy(x)
+    result = counted.call(x, int(bins), float(min), float(max))
+    result = result.to(dtype=d) if half else result
+    return result if out is None else write_out("histc", out, result, (input.detach(),))
+
+
+# --- distinct values --------------------------------------------------------------------------------------------------
+
+def _plain(t):
+    """(array of the values, function from such an array back to a tensor)."""
+    t = t.detach()
+    d = t._kind.dtype
+    if d.itemsize == 2 and d.category == 2:
+        return t.float().array(), lambda a: from_array(np.ascontiguousarray(a)).to(dtype=d)
+    return (t if t._strides is None else contiguous_copy(t)).array(), lambda a: from_array(np.ascontiguousarray(a))
+
+
+@function(differentiable=False, dtypes="any", reference=lambda a: np.unique(a), samples=(Sample(("int64", (3, 4), 0, 5)),))
+def unique(input, sorted=True, return_inverse=False, return_counts=False, dim=None):
+    """The distinct elements (slices along ``dim``) in ascending order; also where each element went, and how often each
+    occurs."""
+    if input._kind.dtype.is_complex:
+        raise NotImplementedError(f"\"unique\" not implemented for '{dt.scalar_name(input.dtype)}'")
+    a, to_tensor = _plain(input)
+    if dim is not None:
+        dim = wrap_dim(dim, a.ndim)
+    found = np.unique(a, return_inverse=return_inverse, return_counts=return_counts, axis=dim, equal_nan=False)
+    values, *rest = found if isinstance(found, tuple) else (found,)
+    parts = [to_tensor(values)]
+    if return_inverse:
+        inverse = rest.pop(0)
+        parts.append(from_numpy(inverse.reshape(a.shape if dim is None else (a.shape[dim],)).astype(np.int64, copy=False)))
+    if return_counts:
+        parts.append(from_numpy(rest.pop(0).astype(np.int64, copy=False)))
+    return tuple(parts) if len(parts) > 1 else parts[0]
+
+
+def _consecutive_reference(a):
+    a = a.reshape(-1)
+    return a[np.concatenate([[True], a[1:] != a[:-1]])] if a.size else a
+
+
+@function(differentiable=False, dtypes="any", reference=_consecutive_reference, samples=(Sample(("int64", (12,), 0, 3)),))
+def unique_consecutive(input, return_inverse=False, return_counts=False, dim=None):
+    """``input`` without the elements (slices along ``dim``) that equal the one before."""
+    a, to_tensor = _plain(input)
+    if dim is None:
+        rows, shape = a.reshape(-1, 1), a.shape
+    else:
+        dim = wrap_dim(dim, a.ndim)
+        moved = np.moveaxis(a, dim, 0)
+        rows, shape = moved.reshape(moved.shape[0], -1), (moved.shape[0],)
+    n = rows.shape[0]
+    new = np.ones(n, bool)
+    if n:
+        new[1:] = (rows[1:] != rows[:-1]).any(1)
+    starts = np.flatnonzero(new)
+    counts = np.diff(np.append(starts, n))
+    values = rows[starts, 0] if dim is None else np.moveaxis(moved[starts], 0, dim)
+    inverse = (np.cumsum(new) - 1).reshape(shape)
+    parts = [to_tensor(values), *([from_numpy(inverse)] if return_inverse else []),
+             *([from_numpy(counts)] if return_counts else [])]
+    return tuple(parts) if len(parts) > 1 else parts[0]
+
+
+@function(kinds={"elements": "any", "test_elements": "any"}, differentiable=False, dtypes="any",
+          samples=(Sample(("int64", (3, 4), 0, 5), ("int64", (3,), 0, 5)),),
+          reference=np.isin, method=False)
+def isin(elements, test_elements, *, assume_unique=False, invert=False):
+    """Whether each element occurs among the test elements."""
+    if not (isinstance(elements, Tensor) and is_number(test_elements) or isinstance(test_elements, Tensor) and (
+            isinstance(elements, Tensor) or is_number(elements))):
+        raise TypeError(f"isin() received an invalid combination of arguments - got ({type(elements).__name__}, "
+                        f"{type(test_elements).__name__}), but expected tensors, or one tensor and one number")
+    for t in (elements, test_elements):
+        d = t._kind.dtype if isinstance(t, Tensor) else dt.of_number(t)
+        if d.category in (0, 3):
+            raise RuntimeError(f"Unsupported input type encountered for isin(): {dt.scalar_name(d)}")
+    if not isinstance(test_elements, Tensor):
+        return among.call(elements, number=test_elements, invert=bool(invert))
+    a = elements if isinstance(elements, Tensor) else _number("isin", "elements", elements, test_elements)
+    return among.call(a, test_elements, invert=bool(invert))
+
+
+@custom(private=True, contiguous=False, reference=None, dtypes="any", differentiable=False)
+def among(input, others=None, number: object = None, invert: bool = False):
+    """Whether each element occurs among the others, or is the number."""
+    return input._shape, storage.kind_of(dt.bool_)
+
+
+@among.cpu
+def _(out, input, others, number, invert):
+    if out._n:
+        out.array()[...] = np.isin(_plain(input)[0], number if others is None else _plain(others)[0], invert=invert)
+
+
+# --- sorted sequences -------------------------------------------------------------------------------------------------
+
+@kernel
+def bisect(edges: "*T", x: "*T", out: "*i8", n: int, per_row: int, shared: int, right: int, start: int, stop: int):
+    """Position of each value in its sorted row of ``n`` edges."""
+    for row in range(start, stop):
+        base = 0 if shared != 0 else row * n
+        for i in range(per_row):
+            v = load(x[row * per_row + i])
+            low, high = 0, n
+            while low < high:
+                middle = (low + high) // 2
+                e = load(edges[base + middle])
+                if right != 0:
+                    before = e <= v or v != v
+                else:
+                    before = not (e >= v)
+                if before:
+                    low = middle + 1
+                else:
+                    high = middle
+            out[row * per_row + i] = low
+
+
+def _search(name, edges, x, out_int32, right, out):
+    if edges._kind is not x._kind:
+        d = dt.promote_types(edges.dtype, x.dtype) if x._shape or isinstance(x, Tensor) else edges.dtype
+        edges, x = edges.to(dtype=d), x.to(dtype=d)
+    edges, x = edges.detach(), x.detach()
+    edges, v = (t if t._strides is None else contiguous_copy(t) for t in (edges, x))
+    result = make(x._shape, storage.kind_of(dt.int64))
+    n = edges._shape[-1]
+    shared = len(edges._shape) == 1
+    per_row = v._n if shared else v._shape[-1]
+    if v._n:
+        bisect[v._kind.dtype](edges._ptr, v._ptr, result._ptr, n, per_row, int(shared), int(right), 0, v._n // per_row)
+    result = result.to(dtype=dt.int32) if out_int32 else result
+    return result if out is None else write_out(name, out, result, (edges, x))
+
+
+def _number(name, argument, value, like):
+    if isinstance(value, Tensor):
+        return value
+    if not is_number(value):
+        raise TypeError(f"{name}(): argument '{argument}' must be Tensor or Number, not {name_of(value)}")
+    d = like.dtype if like.dtype.category >= dt.of_number(value).category else dt.get_default_dtype()
+    from numbagrad.core.creation import scalar_tensor
+    return scalar_tensor(value, d)
+
+
+_refuse_sorter = refusal(RuntimeError, "torch.searchsorted(): sorter index out of range")
+EDGES = np.array([-1.0, 0.0, 0.0, 0.5, 1.5])
+
+
+@function(differentiable=False, dtypes="any", method=False,
+          reference=lambda edges, x, right=False: np.searchsorted(edges, x, "right" if right else "left"),
+          samples=(Sample(EDGES, (3, 4)), Sample(EDGES, EDGES, right=True), Sample(EDGES, (0, 3))))
+def searchsorted(sorted_sequence, input, *, out_int32=False, right=False, side=None, out=None, sorter=None):
+    """Where each value would have to be inserted in its ascending row to keep the order; before equal ones unless
+    ``right``."""
+    if side is not None:
+        if side not in ("left", "right"):
+            raise RuntimeError(f"torch.searchsorted(): side can only be 'left' or 'right' but got {side}")
+        if side == "left" and right:
+            raise RuntimeError("torch.searchsorted(): side and right can't be set to opposites, got side of left while right "
+                               "was True")
+        right = side == "right"
+    x = _number("searchsorted", "input", input, sorted_sequence)
+    a, b = sorted_sequence._shape, x._shape
+    if len(a) != 1 and (len(a) != len(b) or a[:-1] != b[:-1]):
+        raise RuntimeError("torch.searchsorted(): boundaries tensor should be 1 dimension or the first N-1 dimensions of "
+                           f"boundaries tensor and input value tensor must match, but we got boundaries tensor {list(a)} and "
+                           f"input value tensor {list(b)}")
+    if sorter is not None:
+        if sorter._shape != a:
+            raise RuntimeError("torch.searchsorted(): boundary and sorter must have the same size, but got boundary tensor "
+                               f"{list(a)}and got sorter tensor {list(sorter._shape)}")
+        if sorter._kind.dtype is not dt.int64:
+            raise RuntimeError("torch.searchsorted(): sorter must be a tensor of long dtype but got dtype "
+                               f"{dt.scalar_name(sorter.dtype)}")
+        _refuse_sorter(((sorter < 0) | (sorter >= a[-1])).any())
+        sorted_sequence = sorted_sequence.detach().gather(-1, sorter)
+    return _search("searchsorted", sorted_sequence, x, out_int32, right, out)
+
+
+@function(differentiable=False, dtypes="any", method=False,
+          reference=lambda x, edges, right=False: np.searchsorted(edges, x, "right" if right else "left"),
+          samples=(Sample((3, 4), EDGES), Sample(EDGES, EDGES, right=True)))
+def bucketize(input, boundaries, *, out_int32=False, right=False, out=None):
+    """The number of the bucket between ascending 1-D boundaries that each value falls into."""
+    if len(boundaries._shape) != 1:
+        raise RuntimeError(f"boundaries tensor must be 1 dimension, but got dim({len(boundaries._shape)})")
+    return _search("bucketize", boundaries, _number("bucketize", "input", input, boundaries), out_int32, right, out)

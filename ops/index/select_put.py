@@ -1,0 +1,238 @@
+"""One index along a dimension, several index tensors, flat indices: index_select, index_copy, index_put, take, put."""
+
+from __future__ import annotations
+
+import inspect
+
+import numpy as np
+
+from numbagrad.base import dtypes as dt
+from numbagrad.core.broadcast import broadcast_shapes
+from numbagrad.core.overlap import check_apart
+from numbagrad.core.tensor import Tensor, wrap_dim
+from numbagrad.dispatch.op import Function
+from numbagrad.extend import Sample, function
+
+from ..view.shape import tensor_list
+from . import plans as ix
+from .getitem import _index_put, _width, check_values, collect, parse, plan_for, putter
+
+# --- one index along one dimension ------------------------------------------------------------------------------------
+
+_index_select = collect.recorded_as("IndexSelectBackward0")
+
+
+def _vector(name, index):
+    if len(index._shape) > 1:
+        raise IndexError(f"{name}(): Index is supposed to be a vector")
+    if index._kind.dtype not in (dt.int64, dt.int32):
+        raise RuntimeError(f"{name}(): Expected dtype int32 or int64 for index")
+
+
+def outside(index, dim, size):
+    """The error of an index out of range along the first dimension."""
+    raise IndexError("index out of range in self")
+
+
+def _outside_later(index, dim, size):
+    raise RuntimeError(f"INDICES element is out of DATA bounds, id={index} axis_dim={size}")
+
+
+@function(dtypes="any", samples=(Sample((4, 3), 0, ("int64", (5,), 0, 4)), Sample((2, 3, 4), 1, ("int64", (2,), 0, 3))),
+          reference=lambda a, dim, index: np.take(a, index, dim))
+def index_select(input, dim, index):
+    """The slices of ``input`` along ``dim`` that a 1-D ``index`` names."""
+    dim = wrap_dim(dim, len(input._shape))
+    _vector("index_select", index)
+    plan = ix.plan_along(input._shape, dim, index, _outside_later if dim else outside, False)
+    return _index_select(input, plan)
+
+
+_index_copy, _index_fill = putter("IndexCopyBackward0"), putter("IndexFillBackward0", "IndexFillBackward1")
+_index_select.node_class.holds_more = True
+_take, _put = collect.recorded_as("TakeBackward0"), putter("PutBackward0")
+
+
+def tensors_in(args):
+    """The tensors among arguments and in their tuples."""
+    for a in args:
+        if isinstance(a, Tensor):
+            yield a
+        elif isinstance(a, (tuple, list)):
+            yield from tensors_in(a)
+
+
+def both(name, prepare, forms, doc, samples, reference, kinds=None):
+    """Register ``name`` and set ``Tensor.name_``; ``prepare`` checks the call and gives (values, plan, accumulate)."""
+    kinds = {"accumulate": "bool", **(kinds or {})}
+
+    def apart(input, *args, **kwargs):
+        values, plan, accumulate = prepare(input, *args, **kwargs)
+        return forms[0](input, values, plan, accumulate)
+
+    def within(self, *args, **kwargs):
+        values, plan, accumulate = prepare(self, *args, **kwargs)
+        check_apart(self, tensors_in(args[:2] if name == "index_fill" else (*args, *kwargs.values())))
+        return forms[1](self, values, plan, accumulate, name + "_")
+    apart.__name__ = apart.__qualname__ = name
+    within.__name__ = within.__qualname__ = name + "_"
+    apart.__module__ = within.__module__ = __name__
+    apart.__doc__, within.__doc__ = doc, f"In-place form of ``{name}``."
+    apart.__signature__ = within.__signature__ = inspect.signature(prepare)
+    setattr(Tensor, name + "_", Function(within, registered=False, kinds=kinds).callable)
+    return function(apart, dtypes="any", samples=samples, reference=reference, kinds=kinds)
+
+
+def same_kind(name, input, values):
+    if values._kind.dtype is not input._kind.dtype:
+        raise RuntimeError(f"{name}(): self and source expected to have the same dtype, but got (self) "
+                           f"{dt.scalar_name(input.dtype)} and (source) {dt.scalar_name(values.dtype)}")
+
+
+def _prepare_copy(input, dim, index, source):
+    at = wrap_dim(dim, len(input._shape))
+    _vector("index_copy_", index)
+    same_kind("index_copy_", input, source)
+    if input._shape and source._shape and len(input._shape) != len(source._shape):
+        raise IndexError("index_copy_(): When source and destination are not scalars, their dimensionality must match. Source "
+                         f"dimensionality ({len(source._shape)}), destination dimensionality ({len(input._shape)})")
+
+    shape = input._shape
+    target, given = shape[:at] + shape[at + 1:], source._shape[:at] + source._shape[at + 1:]
+    if target != given:
+        raise RuntimeError("index_copy_(): Source/destination tensor must have same slice shapes. Destination slice shape: "
+                           f"{' '.join(map(str, target))} at dimension {at} and source slice shape: "
+                           f"{' '.join(map(str, given))} at dimension 0.")
+
+    if source._shape and index._n != source._shape[at]:
+        raise IndexError(f"index_copy_(): Number of indices ({index._n}) should be equal to source.size(dim) "
+                         f"({source._shape[at]})")
+    return source, ix.plan_along(shape, at, index, _outside_copy, False), False
+
+
+def _outside_copy(index, dim, size):
+    raise IndexError(f"index_copy_(): index {index} is out of bounds for dimension {dim} with size {size}")
+
+
+def _set(a, dim, index, values):
+    out = a.copy()
+    out[(slice(None),) * dim + (index,)] = values
+    return out
+
+
+index_copy = both("index_copy", _prepare_copy, _index_copy,
+                  "A copy of ``input`` whose slices along ``dim`` named by ``index`` come from ``source``.",
+                  (Sample((4, 3), 0, ("int64", (1,), 1, 3), ("float64", (1, 3))),), _set)
+
+
+def _prepare_fill(input, dim, index, value):
+    at = wrap_dim(dim, len(input._shape))
+    _vector("index_fill_", index)
+    if not input._kind.dtype.is_complex and (value._kind.dtype.is_complex if isinstance(value, Tensor)
+                                             else isinstance(value, complex)):
+        raise RuntimeError("index_fill_(): Converting complex Scalar to non-complex type is not supported")
+    if isinstance(value, Tensor):
+        if value._shape:
+            raise RuntimeError("index_fill_ only supports a 0-dimensional value tensor, but got tensor with "
+                               f"{len(value._shape)} dimension(s).")
+        value = ix.value_like(value, input)
+    else:
+        value = ix.scalar_like(value, input)
+    return value, ix.plan_along(input._shape, at, index), False
+
+
+index_fill = both("index_fill", _prepare_fill, _index_fill,
+                  "A copy of ``input`` whose slices along ``dim`` named by ``index`` are ``value``.",
+                  (Sample((4, 3), 0, ("int64", (2,), 1, 3), 2.5),), _set, {"value": "any"})
+
+
+# --- several index tensors, flat indices ------------------------------------------------------------------------------
+
+def _prepare_put(input, indices, values, accumulate=False):
+    indices = tensor_list("index_put", (indices,), 1)
+    if not indices:
+        raise RuntimeError("index_put(): expected at least one index tensor")
+    if len(indices) > len(input._shape):
+        raise IndexError(f"too many indices for tensor of dimension {len(input._shape)} (got {len(indices)})")
+    parse(input, tuple(indices))  # which checks them
+    if values._kind is not input._kind:
+        raise RuntimeError("Index put requires the source and destination dtypes match, got "
+                           f"{dt.scalar_name(input.dtype)} for the destination and {dt.scalar_name(values.dtype)} for the "
+                           "source.")
+    # A 0-d index tensor selects; as a plan it is a vector of one.
+    given = {}
+    at = 0
+    for i in indices:
+        given[at] = i
+        at += _width(i)
+    try:
+        plan = plan_for(input, given)
+    except IndexError:
+        shape = input._shape
+        wide = broadcast_shapes("index_put", list(given.values()))
+        dims = sorted(given)
+        if all(t._kind.dtype.category == 1 for t in given.values()) and dims[-1] - dims[0] == len(dims) - 1:
+            fits = (*shape[:dims[0]], *wide, *shape[dims[-1] + 1:])
+            check_values(values, fits)  # PyTorch looks at the shapes before it looks at the indices
+        raise
+    return values, plan, accumulate
+
+
+def _put_reference(a, indices, values, accumulate=False):
+    out = a.copy()
+    indices = tuple(np.asarray(i) for i in indices)
+    if accumulate:
+        np.add.at(out, indices, values)
+    else:
+        out[indices] = values
+    return out
+
+
+index_put = both("index_put", _prepare_put, _index_put,
+                 "A copy of ``input`` with ``values`` at the places that a tuple of index tensors names; with ``accumulate`` "
+                 "they are added.", (Sample((4, 3), [("int64", (1,), 0, 4)], ("float64", (3,))),
+                                     Sample((4, 3), [("int64", (5,), 0, 4), ("int64", (5,), 0, 3)], ("float64", (5,)), True)),
+                 _put_reference, {"indices": "any"})
+
+
+def _flat_index(name, index):
+    if index._kind.dtype is not dt.int64:
+        raise RuntimeError(f"{name}(): Expected a long tensor for index, but got {dt.scalar_name(index.dtype)}")
+
+
+def _flat(input, index):
+    total = input._n
+    if total == 0 and index._n:
+        raise IndexError("take(): tried to take from an empty tensor")
+    return ix.Plan(ix.lines([(index, 0, total)], index._shape, _outside_row), None, 0, 1, (total,), index._shape)
+
+
+def _outside_row(index, dim, size):
+    raise IndexError(f"out of range: tried to access index {index} on a tensor of {size} elements.")
+
+
+@function(dtypes="any", samples=(Sample((3, 4), ("int64", (2, 3), 0, 12)),), reference=np.take)
+def take(input, index):
+    """The elements of ``input``, seen as one row, at the positions ``index``; the shape is the index's."""
+    _flat_index("take", index)
+    return _take(input, _flat(input, index))
+
+
+def _prepare_flat_put(input, index, source, accumulate=False):
+    _flat_index("put_", index)
+    same_kind("put_", input, source)
+    if index._n != source._n:
+        raise IndexError("put_(): Expected source and index to have the same number of elements, but got source.numel() = "
+                         f"{source._n}, index.numel() = {index._n}")
+    return source.reshape(index._shape), _flat(input, index), accumulate
+
+
+def _flat_put_reference(a, index, source, accumulate=False):
+    out = a.copy()
+    np.put(out, index, source)
+    return out
+
+
+put = both("put", _prepare_flat_put, _put,
+           "A copy of ``input``, seen as one row, with ``source`` at the positions ``index``; with ``accumulate`` added.",
+           (Sample((3, 4), ("int64", (1,), 0, 12), ("float64", (1,))),), _flat_put_reference)

@@ -1,0 +1,177 @@
+"""Cholesky factors and triangular systems."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from numbagrad.base import dtypes as dt
+from numbagrad.core.broadcast import sum_to_size
+from numbagrad.core.out import write_out
+from numbagrad.extend import Sample, custom, function
+from numbagrad.kernel.tape import TAPE, active
+
+from ..product.gemm import check_tensors
+from ..product.matmul import matmul
+from ..refusal import refusal
+from .solve import SPACES, LinAlgError, _solve_reference, batch_shape, checked, diagonal, element, eye_like, mh, op
+
+
+def _cholesky(a):
+    """The factors; NaN, which LAPACK hands through, counts as not positive-definite."""
+    try:
+        y = np.linalg.cholesky(a)
+    except np.linalg.LinAlgError:
+        y = None
+    if y is not None and not np.isnan(y).any():
+        return y
+    for i, m in enumerate(a.reshape(-1, *a.shape[-2:])):
+        for k in range(1, len(m) + 1):
+            if not _definite(m[:k, :k]):
+                raise LinAlgError(f"linalg.cholesky: {element(i, a.ndim)}The factorization could not be completed because the "
+                                  f"input is not positive-definite (the leading minor of order {k} is not "
+                                  "positive-definite).")
+    return y
+
+
+def _definite(m):
+    try:
+        return not np.isnan(np.linalg.cholesky(m)).any()
+    except np.linalg.LinAlgError:
+        return False
+
+
+@custom(name="linalg_cholesky", private=True, node="LinalgCholeskyExBackward0", reference=None)
+def lower_factor(input):
+    """Lower triangular L with ``L L^H`` the input, of which the lower triangle counts."""
+    checked("linalg.cholesky", input)
+    return input._shape, input._kind
+
+
+@lower_factor.cpu
+def _(out, input):
+    out.array()[...] = _cholesky(input.array())
+
+
+@lower_factor.gradient
+def _(g, y):
+    # With Phi = lower triangle, diagonal halved: gA = L^-H Phi(L^H gL) L^-1, made Hermitian.
+    h = mh(y)
+    phi = op("tril")(matmul(h, g))
+    phi = phi - op("diag_embed")(0.5 * diagonal(phi))
+    left = triangular(h, phi, True)
+    both = mh(triangular(h, mh(left), True))
+    return 0.5 * (both + mh(both))
+
+
+@function(reference=None, **SPACES)
+def cholesky(A, *, upper=False, out=None):
+    """Lower triangular L with ``A = L L^H`` (upper: ``A = U^H U``); LinAlgError unless positive definite."""
+    y = lower_factor(mh(A) if upper else A)
+    y = mh(y) if upper else y
+    return y if out is None else write_out("linalg_cholesky", out, y, (A,))
+
+
+@custom(name="linalg_solve_triangular", private=True, node="LinalgSolveTriangularBackward0", reference=None, domain=(0.5, 2.0),
+        samples=(Sample((3, 3), (3, 2), True), Sample((3, 3), (3, 2), False, True)))
+def triangular(A, B, upper: bool, unit: bool = False, left: bool = True):
+    """``X`` with ``A X = B`` (``X A = B``) for triangular A; its other triangle, and its diagonal if ``unit``, is not read."""
+    return (*batch_shape("linalg.solve_triangular", A, B), *B._shape[-2:]), A._kind
+
+
+@triangular.cpu
+def _(out, A, B, upper, unit, left):
+    a = np.triu(A.array()) if upper else np.tril(A.array())
+    if unit:
+        a[..., range(a.shape[-1]), range(a.shape[-1])] = 1
+    b, x = B.array(), out.array()
+    if not left:
+        a, b, x, upper = np.swapaxes(a, -1, -2), np.swapaxes(b, -1, -2), np.swapaxes(x, -1, -2), not upper
+    n = a.shape[-1]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        for i in (range(n - 1, -1, -1) if upper else range(n)):
+            known = slice(i + 1, n) if upper else slice(0, i)
+            x[..., i, :] = (b[..., i, :] - (a[..., i:i + 1, known] @ x[..., known, :])[..., 0, :]) / a[..., i, i, None]
+
+
+@triangular.gradient
+def _(g, A, y, upper, unit, left, needs, shapes):
+    gb = triangular(mh(A), g, not upper, unit, left)
+    ga = None
+    if needs[0]:
+        full = -(matmul(gb, mh(y)) if left else matmul(mh(y), gb))
+        ga = op("triu" if upper else "tril")(full, (1 if upper else -1) if unit else 0)
+        ga = sum_to_size(ga, shapes[0])
+    return ga, sum_to_size(gb, shapes[1]) if needs[1] else None
+
+
+def _triangular_reference(A, B, *, upper, left=True, unitriangular=False):
+    a = np.triu(A) if upper else np.tril(A)
+    if unitriangular:
+        a[..., range(a.shape[-1]), range(a.shape[-1])] = 1
+    return _solve_reference(a, B, left)
+
+
+@function(reference=_triangular_reference, domain=(0.5, 2.0), **SPACES,
+          samples=(Sample((3, 3), (3, 2), upper=True), Sample((3, 3), (3, 2), upper=False, unitriangular=True),
+                   Sample((3, 3), (2, 3), upper=True, left=False)))
+def solve_triangular(A, B, *, upper, left=True, unitriangular=False, out=None):
+    """``X`` with ``A X = B`` (``X A = B`` without ``left``) for triangular matrices."""
+    checked("linalg.solve_triangular", A)
+    if len(B._shape) < 2:
+        raise RuntimeError("linalg.solve_triangular: The input tensor B must have at least 2 dimensions, but got "
+                           f"{list(B._shape)}")
+    if A._kind is not B._kind:
+        raise RuntimeError(f"linalg.solve_triangular: Expected A and B to have the same dtype, but found A of type "
+                           f"{dt.scalar_name(A._kind.dtype)} and B of type {dt.scalar_name(B._kind.dtype)} instead")
+    if B._shape[-2 if left else -1] != A._shape[-1]:
+        raise RuntimeError(f"linalg.solve_triangular: Incompatible shapes of A and B for the equation "
+                           f"{'AX = B' if left else 'XA = B'} ({A._shape[-2]}x{A._shape[-1]} and {B._shape[-2]}x"
+                           f"{B._shape[-1]})")
+    x = triangular(A, B, bool(upper), bool(unitriangular), bool(left))
+    return x if out is None else write_out("linalg_solve_triangular", out, x, (A, B))
+
+
+@function(reference=None)
+def cholesky_solve(input, L, upper=False, *, out=None):
+    """``X`` with ``A X = input`` for the matrix A whose Cholesky factor is ``L``."""
+    check_tensors("cholesky_solve", input=input, L=L)
+    if len(input._shape) < 2:
+        raise RuntimeError(f"cholesky_solve(): b should have at least 2 dimensions, but has {len(input._shape)} dimensions "
+                           "instead")
+    checked("cholesky_solve", L)
+    if L._kind is not input._kind:
+        raise RuntimeError(f"cholesky_solve(): Expected b and A to have the same dtype, but found b of type "
+                           f"{dt.scalar_name(input._kind.dtype)} and A of type {dt.scalar_name(L._kind.dtype)} instead.")
+    n = L._shape[-1]
+    if input._shape[-2] != n:
+        raise RuntimeError(f"Incompatible matrix sizes for cholesky_solve: each A matrix is {n} by {n} but each b matrix is "
+                           f"{input._shape[-2]} by {input._shape[-1]}")
+    batch_shape("cholesky_solve", input, L)
+    x = triangular(mh(L), triangular(L, input, False), True) if not upper else triangular(
+        L, triangular(mh(L), input, False), True)
+    return x if out is None else write_out("cholesky_solve", out, x, (input, L), True)
+
+
+_refuse_singular = refusal(LinAlgError, "cholesky_inverse: The inversion could not be completed because the input matrix is "
+                           "singular.")
+
+
+def _no_zeros(L):
+    """Refuse factors with a zero on the diagonal, by their place where values can be read."""
+    zero = diagonal(L.detach()) == 0
+    if TAPE and active() is not None:
+        return _refuse_singular(zero.any())
+    places = np.argwhere(zero.array().reshape(-1, zero._shape[-1])) if zero._n else ()
+    if len(places):
+        raise LinAlgError(f"cholesky_inverse: {element(places[0][0], len(L._shape))}The diagonal element {places[0][1] + 1} is "
+                          "zero, the inversion could not be completed because the input matrix is singular.")
+    return None
+
+
+@function(reference=None)
+def cholesky_inverse(L, upper=False, *, out=None):
+    """The inverse of the matrix whose Cholesky factor is ``L``."""
+    checked("cholesky_inverse", L)
+    _no_zeros(L)
+    y = cholesky_solve.fn(eye_like(L, L._shape[-1]), L, upper)
+    return y if out is None else write_out("cholesky_inverse", out, y, (L,), True)

@@ -1,0 +1,1 @@
+"""One number in, one number out: arithmetic, functions, activations, comparisons, choices."""

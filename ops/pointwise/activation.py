@@ -1,0 +1,471 @@
+"""Activation functions and clamps."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from numbagrad.autograd import inplace as inplace_ops
+from numbagrad.base import dtypes as dt
+from numbagrad.core.tensor import Tensor
+from numbagrad.extend import REGISTRY, Sample, elementwise, function
+from numbagrad.kernel import expr as s
+from numbagrad.kernel.expr import where
+from numbagrad.kernel.jit import T, exp, kernel, load, sigmoid, store  # noqa: F401
+
+INF, NAN = math.inf, math.nan
+UNARY = (Sample((3, 4)), Sample(()), Sample((0, 3)))
+POINTS = (0.0, -0.0, 30.0, -30.0, INF, -INF, NAN)
+FUNCTIONAL = ("nn.functional",)
+BOTH = ("torch", "nn.functional")
+
+
+def _in_place(name):
+    """What ``inplace=True`` does: the op writes into its input."""
+    def run(input, *args, out=None, inplace=False):
+        op = REGISTRY[name]
+        *args, flag = args
+        if flag and out is not None:
+            raise TypeError(f"{name}() got an unexpected keyword argument 'out' beside inplace=True")
+        return inplace_ops.apply(op, input, args, {}) if flag else op.call(input, *args, out=out)
+    return {"inplace": (False, run)}
+
+
+def _activation(name=None, torch_name=None, **options):
+    """An elementwise op of ``nn.functional`` with an ``inplace`` argument, no integer kernel and a ``..._backward``."""
+    def declare(fn):
+        options.setdefault("namespaces", FUNCTIONAL)
+        options.setdefault("method", False)
+        options.setdefault("accepts", "realfloat")
+        options.setdefault("samples", UNARY)
+        options.setdefault("points", POINTS)
+        options.setdefault("fused", True)
+        return elementwise(fn, keywords=_in_place(fn.__name__), inplace=False, dtypes="float", **options)
+    return declare
+
+
+def _in_place_function(name, namespaces):
+    """The module-level function ``name_``."""
+    op = REGISTRY[name]
+
+    def fn(input, *args, **kwargs):
+        return inplace_ops.apply(op, input, args, kwargs)
+    fn.__name__ = fn.__qualname__ = name + "_"
+    fn.__module__ = __name__
+    fn.__doc__ = f"In-place form of ``{name}``."
+    return function(fn, namespaces=namespaces, method=False, differentiable=False)
+
+
+# --- piecewise linear ----------------------------------------------------------------------------------------------------
+
+@elementwise(namespaces=BOTH, accepts="ordered", samples=UNARY, points=POINTS, reference=lambda x: np.maximum(x, 0),
+             keywords=_in_place("relu"), fused=True)
+def relu(input):
+    """``max(input, 0)``; NaN stays NaN."""
+    return where(input <= 0, 0, input)
+
+
+@relu.gradient
+def _(g, y):
+    return where(y <= 0, 0, g)
+
+
+@_activation(names="HardtanhBackward0", reference=lambda x: np.clip(x, 0, 6), domain=(-8.0, 8.0),
+             points=(*POINTS, 6.0), accepts="ordered")
+def relu6(input):
+    """``min(max(input, 0), 6)``."""
+    return s.minimum(s.maximum(input, 0), 6)
+
+
+@relu6.gradient
+def _(g, input):
+    return where((input <= 0) | (input >= 6), 0, g)
+
+
+@_activation(reference=lambda x, negative_slope=0.01: np.where(x > 0, x, negative_slope * x),
+             samples=(*UNARY, Sample((3, 4), 0.2)))
+def leaky_relu(input, negative_slope: float = 0.01):
+    """``input`` where positive, else ``negative_slope * input``."""
+    return where(input > 0, input, negative_slope * input)
+
+
+@leaky_relu.gradient
+def _(g, input, negative_slope):
+    return where(input > 0, g, g * negative_slope)
+
+
+@_activation(names="HardtanhBackward0", accepts="ordered", usual="min_val <= max_val", points=(*POINTS, 1.0, -1.0),
+             reference=lambda x, min_val=-1.0, max_val=1.0: np.clip(x, min_val, max_val),
+             samples=(*UNARY, Sample((3, 4), -0.5, 1.5)))
+def hardtanh(input, min_val: float = -1.0, max_val: float = 1.0):
+    """``input`` brought into [min_val, max_val]."""
+    return s.minimum(s.maximum(input, min_val), max_val)
+
+
+@hardtanh.refuses
+def _(args, compute):
+    if isinstance(args[1], complex) or isinstance(args[2], complex):
+        raise NotImplementedError("\"hardtanh\" not implemented for complex bounds")
+    if args[1] > args[2]:
+        raise ValueError(f"min_val cannot be greater than max_val (hardtanh with {args[1]} and {args[2]})")
+    if compute is dt.uint8 and args[1] < 0:
+        raise RuntimeError("cannot do hardtanh on an unsigned type with negative limits")
+
+
+@hardtanh.gradient
+def _(g, input, min_val, max_val):
+    return where((input <= min_val) | (input >= max_val), 0, g)
+
+
+@_activation(reference=lambda x: np.clip(x + 3, 0, 6) / 6, domain=(-5.0, 5.0), points=(*POINTS, 3.0, -3.0))
+def hardsigmoid(input):
+    """``relu6(input + 3) / 6``."""
+    return s.minimum(s.maximum(input + 3, 0), 6) / 6
+
+
+@hardsigmoid.gradient
+def _(g, input):
+    return where((input > -3) & (input < 3), g / 6, 0)
+
+
+@_activation(reference=lambda x: x * np.clip(x + 3, 0, 6) / 6, domain=(-5.0, 5.0), points=(*POINTS[:4], NAN, 3.0, -3.0))
+def hardswish(input):
+    """``input * relu6(input + 3) / 6``."""
+    return input * s.minimum(s.maximum(input + 3, 0), 6) / 6
+
+
+@hardswish.gradient
+def _(g, input):
+    return where(input <= -3, 0, where(input < 3, g * (input / 3 + 0.5), g))
+
+
+@elementwise(namespaces=BOTH, accepts="realfloat", inplace=False, fused=True, points=(*POINTS, 0.5, -0.5),
+             samples=(*UNARY, Sample((3, 4), 1.0)), dtypes="float",
+             reference=lambda x, lambd=0.5: np.where((x >= -lambd) & (x <= lambd), 0, x))
+def hardshrink(input, lambd: float = 0.5):
+    """``input`` where ``|input| > lambd``, else 0."""
+    return where((input >= -lambd) & (input <= lambd), 0, input)
+
+
+@hardshrink.gradient
+def _(g, input, lambd):
+    return where((input >= -lambd) & (input <= lambd), 0, g)
+
+
+@elementwise(private=True, accepts="realfloat", inplace=False, points=(*POINTS, 0.5, -0.5), names="SoftshrinkBackward0",
+             fused=True, samples=(Sample((3, 4), 0.5),), dtypes="float", torch_name="softshrink",
+             reference=lambda x, lambd: np.sign(x) * np.maximum(np.abs(x) - lambd, 0))
+def softshrink_kernel(input, lambd: float):
+    """``softshrink`` after the check of its parameter."""
+    return where(input > lambd, input - lambd, where(input < -lambd, input + lambd, input * 0))
+
+
+@softshrink_kernel.gradient
+def _(g, input, lambd):
+    return where((input >= -lambd) & (input <= lambd), 0, g)
+
+
+@function(namespaces=FUNCTIONAL, method=False, samples=(*UNARY, Sample((3, 4), 1.0)), points=(*POINTS, 0.5, -0.5),
+          reference=lambda x, lambd=0.5: np.where(x == x, np.sign(x) * np.maximum(np.abs(x) - lambd, 0), x))
+def softshrink(input, lambd=0.5):
+    """``input`` moved towards zero by ``lambd``, zero between -lambd and lambd."""
+    d = input._kind.dtype
+    most = dt.finfo(d).max if d.category == 2 else INF
+    if isinstance(lambd, complex):
+        raise RuntimeError("value cannot be converted to type double without overflow")
+    if not 0 <= lambd <= most:
+        raise RuntimeError(f"lambda must be in range [0, {most:g}] for input dtype {dt.scalar_name(d)}, but found {lambd:g}")
+    return softshrink_kernel(input, lambd)
+
+
+@_activation(namespaces=BOTH, accepts="ordered", samples=(Sample((3, 4), 0.5, 20.0), Sample((), 0.25, -1.0)),
+             points=(*POINTS, 0.5), reference=lambda x, threshold, value: np.where(x <= threshold, value, x))
+def threshold(input, threshold: float, value: float):
+    """``input`` where it is above ``threshold``, else ``value``."""
+    return where(input <= threshold, value, input)
+
+
+@threshold.gradient
+def _(g, input, threshold):
+    return where(input <= threshold, 0, g)
+
+
+@elementwise(private=True, accepts="realfloat", inplace=False, names="PreluKernelBackward0", dtypes="float", fused=True,
+             samples=(Sample((2, 3, 4), (3, 1)),), reference=lambda x, w: np.where(x > 0, x, w * x))
+def prelu_kernel(input, weight):
+    """``input`` where positive, else ``weight * input``, with plain broadcasting."""
+    return where(input > 0, input, weight * input)
+
+
+@prelu_kernel.gradient
+def _(g, input, weight):
+    return where(input > 0, g, weight * g), where(input >= 0, 0, input * g)
+
+
+def _prelu_reference(x, w):
+    shape = [1] * x.ndim
+    if x.ndim > 1:
+        shape[1] = w.size
+    w = w.reshape(shape) if x.ndim else w.reshape(())
+    return np.where(x > 0, x, w * x)
+
+
+@function(namespaces=BOTH, samples=(Sample((2, 3, 4), (3,)), Sample((5, 4), (1,)), Sample((4,), (1,))),
+          reference=_prelu_reference)
+def prelu(input, weight):
+    """``input`` where positive, else ``weight * input`` with one weight, or one for each channel (dimension 1)."""
+    if not isinstance(input, Tensor):
+        raise TypeError(f"prelu(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
+    if not isinstance(weight, Tensor):
+        raise TypeError(f"prelu(): argument 'weight' (position 2) must be Tensor, not {type(weight).__name__}")
+    shape = input._shape
+    if weight._kind.dtype is not input._kind.dtype:
+        raise RuntimeError(f"prelu: Type promoting not supported. Got {input.dtype} and {weight.dtype}")
+    if weight._n != 1:
+        if not shape:
+            raise RuntimeError("prelu: Not allow zero-dim input tensor.")
+        channels = shape[1] if len(shape) > 1 else 1
+        if channels != weight._n:
+            raise RuntimeError("Mismatch of parameter numbers and input channel size. Found parameter numbers = "
+                               f"{weight._n} and channel size = {channels} (prelu of shapes {list(shape)} and "
+                               f"{list(weight._shape)}).")
+    if len(weight._shape) > 1:
+        raise RuntimeError("prelu: Expected `weight` to be a scalar or 1D tensor, but got: ndim = "
+                           f"{len(weight._shape)}")
+    target = [1] * len(shape)
+    if len(shape) > 1:
+        target[1] = weight._n
+    if weight._shape != tuple(target):
+        weight = REGISTRY["view"].callable(weight.contiguous(), tuple(target))
+    return prelu_kernel(input, weight)
+
+
+# --- smooth --------------------------------------------------------------------------------------------------------------
+
+def _ndtr(x):
+    return 0.5 * np.vectorize(math.erfc, otypes=[float])(-np.asarray(x) / math.sqrt(2))
+
+
+def _softplus(x, beta=1.0, threshold=20.0):
+    return np.where(x * beta > threshold, x, np.logaddexp(0, x * beta) / beta)
+
+
+def _gelu_reference(x, approximate="none"):
+    if approximate == "none":
+        return x * _ndtr(x)
+    return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+
+
+def _gelu_form(input, approximate, out=None, inplace=False):
+    if approximate == "none":
+        return gelu.call(input, out=out)
+    if approximate != "tanh":
+        raise RuntimeError("approximate argument must be either none or tanh.")
+    return gelu_tanh(input, out=out)
+
+
+def _part(name, reference, doc):
+    """A scalar function of its own: what recorded gradients are evaluated with."""
+    def fn(input):
+        return getattr(s, name)(input)
+    fn.__name__ = fn.__qualname__ = name
+    fn.__module__, fn.__doc__ = __name__, doc
+    return elementwise(fn, private=True, accepts="realfloat", inplace=False, samples=UNARY, reference=reference,
+                       dtypes="float", domain=(-7.0, 7.0), points=(NAN, 0.0))
+
+
+_part("normal_cdf", _ndtr, "Normal distribution function.")
+_part("gelu_slope", lambda x: _ndtr(x) + x * np.exp(-0.5 * x * x) / math.sqrt(2 * math.pi), "Derivative of ``gelu``.")
+_part("log1pexp", lambda x: np.logaddexp(0, x), "``log(1 + exp(input))``.")
+
+
+@elementwise(namespaces=FUNCTIONAL, method=False, accepts="realfloat", inplace=False, domain=(-4.0, 4.0), dtypes="float",
+             points=(0.0, -0.0, 10.0, -1.0, NAN), reference=_gelu_reference, keywords={"approximate": ("none", _gelu_form)},
+             samples=(*UNARY, Sample((3, 4), approximate="tanh")))
+def gelu(input):
+    """``input * Phi(input)`` with the normal distribution function Phi; ``approximate="tanh"`` uses its tanh form."""
+    return input * s.normal_cdf(input)
+
+
+@gelu.gradient
+def _(g, input):
+    return g * s.gelu_slope(input)
+
+
+@elementwise(private=True, accepts="realfloat", inplace=False, domain=(-4.0, 4.0), names="GeluBackward0", dtypes="float",
+             points=(0.0, -0.0, 10.0, -10.0, NAN), reference=lambda x: _gelu_reference(x, "tanh"), samples=UNARY)
+def gelu_tanh(input):
+    """``input / 2 * (1 + tanh(sqrt(2 / pi) * (input + 0.044715 * input ** 3)))``."""
+    inner = math.sqrt(2 / math.pi) * (input + 0.044715 * (input * input * input))
+    return 0.5 * input * (1 + s.tanh(inner))
+
+
+@gelu_tanh.gradient
+def _(g, input):
+    t = s.tanh(math.sqrt(2 / math.pi) * (input + 0.044715 * (input * input * input)))
+    slope = math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * (input * input))
+    return g * (0.5 * (1 + t) + 0.5 * input * ((1 - t * t) * slope))
+
+
+@_activation(reference=lambda x: x / (1 + np.exp(-x)), domain=(-4.0, 4.0), accepts="inexact",
+             points=(0.0, -0.0, 90.0, -90.0, INF, NAN))
+def silu(input):
+    """``input * sigmoid(input)``."""
+    return input * s.sigmoid(input)
+
+
+@silu.gradient
+def _(g, input):
+    y = s.sigmoid(input)
+    return g * (y * (1 + input * (1 - y)))
+
+
+def _mish_tanh(x):
+    """tanh(softplus(x)) from one exponential: n / (n + 2) with n = e^x (e^x + 2)."""
+    e = s.exp(s.minimum(x, 20))
+    n = e * (e + 2)
+    return n / (n + 2)
+
+
+@_activation(reference=lambda x: x * np.tanh(_softplus(x)), domain=(-4.0, 4.0), points=(0.0, -0.0, 90.0, -80.0, INF, NAN))
+def mish(input):
+    """``input * tanh(softplus(input))``."""
+    return input * _mish_tanh(input)
+
+
+@mish.gradient
+def _(g, input):
+    t = _mish_tanh(input)
+    return g * (t + input * ((1 - t * t) * s.sigmoid(input)))
+
+
+@elementwise(namespaces=FUNCTIONAL, method=False, accepts="realfloat", inplace=False, domain=(-4.0, 4.0), dtypes="float",
+             points=(*POINTS, 19.9, 20.1), reference=_softplus, fused=True, samples=(*UNARY, Sample((3, 4), 2.0, 3.0)))
+def softplus(input, beta: float = 1.0, threshold: float = 20.0):
+    """``log(1 + exp(beta * input)) / beta``, and ``input`` itself where ``beta * input > threshold``."""
+    return where(input * beta > threshold, input, s.log1pexp(input * beta) / beta)
+
+
+@softplus.gradient
+def _(g, input, beta, threshold):
+    return where(input * beta > threshold, g, g * s.sigmoid(input * beta))
+
+
+@elementwise(namespaces=FUNCTIONAL, method=False, accepts="realfloat", inplace=False, domain=(-4.0, 4.0), dtypes="float",
+             points=(0.0, 30.0, -30.0, 100.0, -100.0, INF, -INF, NAN), reference=lambda x: -np.logaddexp(0, -x),
+             samples=UNARY, names="LogSigmoidBackward0")
+def logsigmoid(input):
+    """``log(sigmoid(input))``."""
+    return -s.log1pexp(-input)
+
+
+@logsigmoid.gradient
+def _(g, input):
+    return g * s.sigmoid(-input)
+
+
+@elementwise(namespaces=FUNCTIONAL, method=False, accepts="float", inplace=False, samples=UNARY, points=(0.0, 7.0, NAN),
+             reference=lambda x: x / (1 + np.abs(x)), names="DivBackward0")
+def softsign(input):
+    """``input / (1 + |input|)``."""
+    return input / (1 + s.absolute(input))
+
+
+@softsign.refuses
+def _(args, compute):
+    if args[0]._kind.dtype is dt.bool_:
+        raise NotImplementedError("\"abs_cpu\" not implemented for 'Bool' (in softsign)")
+
+
+@softsign.gradient
+def _(g, input):
+    d = 1 + s.absolute(input)
+    return g / (d * d)
+
+
+@elementwise(namespaces=FUNCTIONAL, method=False, accepts="float", inplace=False, samples=UNARY, points=POINTS[:5],
+             reference=lambda x: x - np.tanh(x), names="SubBackward0")
+def tanhshrink(input):
+    """``input - tanh(input)``."""
+    return input - s.tanh(input)
+
+
+@tanhshrink.refuses
+def _(args, compute):
+    REGISTRY["sub"].check((args[0], 1.0), compute)
+
+
+@tanhshrink.gradient
+def _(g, input):
+    t = s.tanh(input)
+    return g * (t * t)
+
+
+@_activation(reference=lambda x, alpha=1.0: np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0))),
+             samples=(*UNARY, Sample((3, 4), 0.5)))
+def elu(input, alpha: float = 1.0):
+    """``input`` where positive, else ``alpha * (exp(input) - 1)``."""
+    return where(input < 0, alpha * s.expm1(input), input)
+
+
+def _below(x):
+    """x up to 0, with a slope of 0 from there on."""
+    return where(x >= 0, 0, x)
+
+
+@elu.gradient
+def _(g, input, alpha):
+    return where(input <= 0, g * (alpha * s.exp(_below(input))), g)
+
+
+SELU_ALPHA, SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
+
+
+@_activation(namespaces=BOTH, names="EluBackward0",
+             reference=lambda x: SELU_SCALE * np.where(x > 0, x, SELU_ALPHA * np.expm1(np.minimum(x, 0))))
+def selu(input):
+    """``1.0507 * elu(input, 1.6733)``: the self-normalising constants of Klambauer et al. (2017)."""
+    return where(input <= 0, (SELU_SCALE * SELU_ALPHA) * s.expm1(input), SELU_SCALE * input)
+
+
+@selu.gradient
+def _(g, input):
+    return where(input <= 0, g * ((SELU_SCALE * SELU_ALPHA) * s.exp(_below(input))), g * SELU_SCALE)
+
+
+@elementwise(private=True, accepts="realfloat", points=POINTS, samples=(Sample((3, 4), 1.0), Sample((3, 4), 0.5)),
+             names="CeluBackward0", dtypes="float", torch_name="celu", fused=True, fits=("alpha",),
+             reference=lambda x, alpha: np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0) / alpha)))
+def celu_kernel(input, alpha: float):
+    """``celu`` after the check of its parameter."""
+    return where(input < 0, alpha * s.expm1(input / alpha), input)
+
+
+@celu_kernel.gradient
+def _(g, input, alpha):
+    return where(input <= 0, g * s.exp(_below(input) / alpha), g)
+
+
+def _nonzero(alpha):
+    if alpha == 0:
+        raise RuntimeError("ZeroDivisionError: alpha cannot be 0 for CELU")
+
+
+@function(namespaces=BOTH, method=False, points=POINTS, samples=(*UNARY, Sample((3, 4), 0.5)),
+          reference=lambda x, alpha=1.0: np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0) / alpha)))
+def celu(input, alpha=1.0, inplace=False):
+    """``max(0, input) + min(0, alpha * (exp(input / alpha) - 1))``."""
+    _nonzero(alpha)
+    return inplace_ops.apply(celu_kernel, input, (alpha,), {}) if inplace else celu_kernel(input, alpha)
+
+
+@function(namespaces=BOTH, method=False, differentiable=False)
+def celu_(input, alpha=1.0):
+    """In-place form of ``celu``."""
+    return celu(input, alpha, True)
+
+
+for _name, _spaces in (("relu", BOTH), ("leaky_relu", FUNCTIONAL), ("elu", FUNCTIONAL), ("hardtanh", FUNCTIONAL),
+                       ("selu", BOTH), ("threshold", BOTH)):
+    _in_place_function(_name, _spaces)

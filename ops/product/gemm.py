@@ -1,0 +1,286 @@
+"""``gemm``, the product that the gradients of all matrix products are written in, and their nodes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from numbagrad.base import dtypes as dt
+from numbagrad.base import modes
+from numbagrad.core import graph
+from numbagrad.core.broadcast import sum_to_size
+from numbagrad.core.graph import Packed
+from numbagrad.core.out import write_out
+from numbagrad.core.tensor import Tensor, make
+from numbagrad.dispatch.custom import CustomNode
+from numbagrad.extend import REGISTRY, custom
+
+from ..view.shape import reshaped
+from . import product as raw
+
+C_NAMES = {"b1": "bool", "u1": "unsigned char", "i1": "signed char", "i2": "short int", "i4": "int", "i8": "long int",
+           "f2": "c10::Half", "bf": "c10::BFloat16", "f4": "float", "f8": "double", "c8": "c10::complex<float>",
+           "c16": "c10::complex<double>"}
+
+
+def conj(t):
+    """The complex conjugate; the tensor itself when real."""
+    return REGISTRY["conj"].callable(t) if t._kind.dtype.is_complex else t
+
+
+def reshape(t, shape):
+    """``t`` in another shape: a view where the memory allows it, else a copy; itself when the shape is the same."""
+    shape = tuple(shape)
+    return t if t._shape == shape else reshaped(t, shape)
+
+
+def flip(t):
+    """The last two dimensions swapped, as a recorded view."""
+    return REGISTRY["transpose"].callable(t, -2, -1)
+
+
+def refuse_bool(d, name):
+    if d.category == 0:
+        raise NotImplementedError(f"\"{name}\" not implemented for 'Bool'")
+
+
+def node_class(name, base=CustomNode, op=None, **members):
+    """A node class for an op that PyTorch records under several names."""
+    return type(name, (base,), {"__slots__": (), "op": op, "__module__": "numbagrad", **members})
+
+
+# --- the product all gradients are written in ---
+
+@custom(private=True, contiguous=False, node="MmBackward0", reference=None, dtypes="any",
+        save_for={"a": ("b",), "b": ("a",)})
+def gemm(a, b, ta: int = 0, tb: int = 0):
+    """``op(a) op(b)`` of the matrices in the last two dimensions; ``ta``, ``tb`` say where op conjugates and transposes."""
+    p, q = a._shape, b._shape
+    m, n = p[-1] if ta else p[-2], q[-2] if tb else q[-1]
+    if len(p) == 2 == len(q):
+        return (m, n), a._kind
+    batch = p[:-2] if p[:-2] == q[:-2] else np.broadcast_shapes(p[:-2], q[:-2])
+    return (*batch, m, n), a._kind
+
+
+@gemm.cpu
+def _(out, a, b, ta, tb):
+    raw.multiply(out, a, b, ta, tb)
+
+
+@gemm.gradient
+def _(g, a, b, ta, tb, needs, shapes):
+    return product_gradients(g, a, b, ta, tb, needs, shapes)
+
+
+def product_gradients(g, a, b, ta, tb, needs, shapes):
+    """Gradients of ``gemm``; ``a`` is given when ``b`` needs one and the reverse."""
+    ga = gb = None
+    p, q = shapes
+    if needs[0]:
+        ga = sum_to_size(gemm(g, b, 0, 1 - tb) if not ta else gemm(b, g, tb, 1), p)
+    if needs[1]:
+        if len(q) == 2 and len(p) > 2 and not ta and not tb:
+            # One tall product instead of a batch of them and a sum.
+            gb = gemm(reshape(a, (-1, p[-1])), reshape(g, (-1, g._shape[-1])), 1, 0) if g._n else g.new_zeros(q)
+        else:
+            gb = sum_to_size(gemm(a, g, 1 - ta, 0) if not tb else gemm(g, a, 1, ta), q)
+    return ga, gb
+
+
+# --- two matrices ---
+
+class MmNode(CustomNode):
+    """Backward of a 2-D product: one native call when everything is small and dense, else the rule."""
+
+    __slots__ = ()
+    outputs = 1
+
+    def tensors(self):
+        saved = self.saved
+        if saved is None:
+            graph.freed()
+        a, va, b, vb = saved
+        if a is not None and (a.__class__ is Packed or a._ver[0] != va):
+            a = graph.unpack(self, a, va, "self")
+        if b is not None and (b.__class__ is Packed or b._ver[0] != vb):
+            b = graph.unpack(self, b, vb, "mat2")
+        return a, b
+
+    def backward(self, g):
+        a, b = self.tensors()
+        e = raw.SMALL.get(g._kind)
+        flags = 0
+        ga = gb = None
+        if e is not None and g._strides is None:
+            m, n = g._shape
+            pa = pb = pga = pgb = 0
+            if b is not None:
+                k = b._shape[0]
+                pb, s = b._ptr, b._strides
+                if s is not None:
+                    flags = 1 if s == (1, k) else 4
+            if a is not None:
+                k = a._shape[1]
+                pa, s = a._ptr, a._strides
+                if s is not None:
+                    flags |= 2 if s == (1, m) else 4
+            if flags < 4 and m * n * k <= raw.LIMIT:
+                kind = g._kind
+                if b is not None:
+                    ga = make((m, k), kind)
+                    pga = ga._ptr
+                if a is not None:
+                    gb = make((k, n), kind)
+                    pgb = gb._ptr
+                e.mm_backward(g._ptr, pa, pb, pga, pgb, m, n, k, flags)
+                return ga, gb
+        return self.backward_graph(g)
+
+    def backward_graph(self, g):
+        a, b = self.tensors()
+        ga = gb = None
+        if self.next[0] is not None:
+            ga = gemm(g, b, 0, 1)
+        if self.next[1] is not None:
+            gb = gemm(a, g, 1, 0)
+        return ga, gb
+
+    captured = backward_graph
+
+
+MmBackward0 = node_class("MmBackward0", MmNode, gemm)
+
+
+class ProductNode(CustomNode):
+    """Backward of a dense product of any dimensions; ``ctx`` is (batch, m, n, k, shape of a, shape of b)."""
+
+    __slots__ = ()
+    outputs = 1
+    rule = None
+    tensors = MmNode.tensors
+
+    def backward(self, g):
+        a, b = self.tensors()
+        e = raw.SMALL.get(g._kind)
+        batch, m, n, k, p, q = self.ctx
+        if e is not None and g._strides is None and batch * m * n * k <= raw.LIMIT:
+            kind = g._kind
+            ga = gb = None
+            pa = pb = pga = pgb = 0
+            if b is not None:
+                ga = make(p, kind)
+                pb, pga = b._ptr, ga._ptr
+            if a is not None:
+                gb = make(q, kind)
+                pa, pgb = a._ptr, gb._ptr
+            e.bmm_backward(g._ptr, pa, pb, pga, pgb, batch, m, n, k)
+            return ga, gb
+        return self.backward_graph(g)
+
+    def backward_graph(self, g):
+        a, b = self.tensors()
+        return self.rule(g, a, b, [e is not None for e in self.next], self.ctx[4:])
+
+    captured = backward_graph
+
+
+def recording():
+    """Whether this thread records; None when the mode asks for the general path."""
+    state = modes.STATE
+    if not state:
+        return True
+    mode = modes.current()
+    if mode.capture is not None or mode.hooks or mode.inference or "anomaly" in state:
+        return None
+    return mode.grad
+
+
+def quick(input, other, cls):
+    """The product of dense operands as one native call, recorded with node class ``cls``; None when it does not apply.
+
+    Operands are as in ``matmul``, with equal batch dimensions, or a matrix or vector on the right."""
+    kind = input._kind
+    e = raw.SMALL.get(kind)
+    if e is None or other._kind is not kind or input._strides is not None or other._strides is not None:
+        return None
+    grad = recording()
+    if grad is None:
+        return None
+    p, q = input._shape, other._shape
+    batch = n = 1
+    k = p[-1]
+    if len(q) < 3:
+        if len(q) == 2:
+            n = q[1]
+            shape = (*p[:-1], n)
+        else:
+            shape = p[:-1]
+        if q[0] != k or not k:
+            return None
+        m = input._n // k
+    elif p[:-2] == q[:-2] and q[-2] == k:
+        m, n = p[-2], q[-1]
+        for s in p[:-2]:
+            batch *= s
+        shape = (*p[:-1], n)
+    else:
+        return None
+    if batch * m * n * k > raw.LIMIT:
+        return None
+    y = make(shape, kind)
+    e.bmm(input._ptr, other._ptr, y._ptr, batch, m, n, k)
+    if grad:
+        if input._view is not None:
+            graph.refresh(input)
+        if other._view is not None:
+            graph.refresh(other)
+        if input._rg or other._rg:
+            node = object.__new__(cls)
+            node.next = ((input._node or input) if input._rg else None, (other._node or other) if other._rg else None)
+            node.saved = ((input, input._ver[0]) if other._rg else (None, 0)) + (
+                (other, other._ver[0]) if input._rg else (None, 0))
+            node.seq = graph.sequence()
+            node.ctx = (batch, m, n, k, p, q)
+            node.hooks = None
+            y._node, y._rg = node, True
+    return y
+
+
+def check_tensors(name, **tensors):
+    for i, (n, t) in enumerate(tensors.items()):
+        if not isinstance(t, Tensor):
+            raise TypeError(f"{name}(): argument '{n}' (position {i + 1}) must be Tensor, not {type(t).__name__}")
+
+
+def finish(name, result, out, *tensors):
+    return result if out is None else write_out(name, out, result, tensors, name in ("outer", "kron", "addr"))
+
+
+def check_matrices(a, b):
+    """Errors of the 2-D product."""
+    if a._shape[1] != b._shape[0]:
+        raise RuntimeError(f"mat1 and mat2 shapes cannot be multiplied ({a._shape[0]}x{a._shape[1]} and "
+                           f"{b._shape[0]}x{b._shape[1]})")
+    if a._kind is not b._kind:
+        if a._kind.device is not b._kind.device:
+            raise RuntimeError(f"Expected all tensors to be on the same device, but found at least two devices, "
+                               f"{a._kind.device} and {b._kind.device}! (in mm)")
+        raise RuntimeError(f"expected m1 and m2 to have the same dtype, but got: {C_NAMES[a._kind.dtype.code]} != "
+                           f"{C_NAMES[b._kind.dtype.code]}")
+    refuse_bool(a._kind.dtype, "addmm_impl_cpu_")
+
+
+def check_batches(a, b):
+    p, q = a._shape, b._shape
+    for i, s in enumerate((p, q)):
+        if len(s) != 3:
+            raise RuntimeError(f"batch{i + 1} must be a 3D tensor")
+    if q[0] != p[0] or q[1] != p[2]:
+        raise RuntimeError(f"Expected size for first two dimensions of batch2 tensor to be: [{p[0]}, {p[2]}] but got: "
+                           f"[{q[0]}, {q[1]}].")
+    if a._kind is not b._kind:
+        raise RuntimeError(f"expected scalar type {dt.scalar_name(a._kind.dtype)} but found "
+                           f"{dt.scalar_name(b._kind.dtype)}")
+    refuse_bool(a._kind.dtype, "bmm")
+
+

@@ -1,0 +1,424 @@
+"""Random tensors: every call takes from the generator what PyTorch's takes, so the numbers are the same."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from numbagrad.autograd import inplace
+from numbagrad.base import arguments
+from numbagrad.base import dtypes as dt
+from numbagrad.base.arguments import check_int
+from numbagrad.base.device import resolve_device
+from numbagrad.base.modes import is_grad_enabled
+from numbagrad.core import graph, storage
+from numbagrad.core.broadcast import broadcast_shapes
+from numbagrad.core.copying import contiguous_copy, copy_into
+from numbagrad.core.creation import _dtype_for, shape_of
+from numbagrad.core.graph import new_node
+from numbagrad.core.out import write_new, write_out
+from numbagrad.core.tensor import Tensor, bump_version, make, raw, raw_view
+from numbagrad.dispatch.op import add_method
+from numbagrad.extend import Sample, function
+from numbagrad.kernel import rng
+from numbagrad.kernel.tape import TAPE, active
+from numbagrad.random import engine_of
+
+HALF = {"f2": "float16", "bf": "bfloat16"}
+
+
+INT64 = storage.kind_of(dt.int64)
+
+
+def half(t):
+    """The dtype name that fills of half storage need, else None."""
+    return HALF.get(t._kind.dtype.code)
+
+
+def memory(t):
+    """The elements of a contiguous tensor as a 1-D array in storage type."""
+    return t._buf if t._buf.size == t._n and t._buf.dtype is t._kind.np else t.array().reshape(-1)
+
+
+def new(shape, dtype, device, like=None):
+    """A fresh CPU tensor to fill, and the device it is to go to."""
+    d = dtype or (like._kind.dtype if like is not None else dt.get_default_dtype())
+    place = (like._kind.device if like is not None else resolve_device(None)) if device is None else (
+        resolve_device(device))
+    return make(shape, storage.kind_of(d)), place
+
+
+def finish(t, place, out, requires_grad, name):
+    """Move a filled tensor to its device, or into ``out``; set ``requires_grad``."""
+    if place.type != "cpu":
+        t = t.to(device=place)
+    if out is not None:
+        return write_new(name, out, t)
+    return t.requires_grad_() if requires_grad else t
+
+
+def pairs(t):
+    """The memory of a complex tensor as real numbers."""
+    a = memory(t)
+    return a.view(np.float32 if a.dtype == np.complex64 else np.float64)
+
+
+def draw_uniform(t, generator, low=0.0, high=1.0):
+    gen = engine_of(generator)
+    if t._kind.dtype.is_complex:
+        rng.fill_uniform(gen, pairs(t), low, high)
+    else:
+        rng.fill_uniform(gen, memory(t), low, high, half(t))
+
+
+def draw_normal(t, generator, mean=0.0, std=1.0, contiguous=True):
+    gen = engine_of(generator)
+    if t._kind.dtype.is_complex:
+        if std < 0:
+            raise RuntimeError(f"normal expects std >= 0.0, but found std {std:g}")
+        # Real and imaginary parts alike have the mean, as in PyTorch.
+        rng.fill_normal(gen, pairs(t), mean, std / math.sqrt(2.0), contiguous=contiguous)
+    else:
+        rng.fill_normal(gen, memory(t), mean, std, half(t), contiguous)
+
+
+# --- new tensors ------------------------------------------------------------------------------------------------------
+
+OPTIONS = dict(method=False, differentiable=False, random=True, dtypes="any", reference=None)
+
+
+@function(samples=(Sample(3, 4), Sample([2, 3])), **OPTIONS)
+def rand(*size, generator=None, out=None, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False):
+    """Uniform numbers on [0, 1)."""
+    t, place = new(shape_of("rand", size), dtype if out is None else _dtype_for("rand", out, dtype), device)
+    draw_uniform(t, generator)
+    return finish(t, place, out, requires_grad, "rand")
+
+
+@function(samples=(Sample(3, 4), Sample([2, 3])), **OPTIONS)
+def randn(*size, generator=None, out=None, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False):
+    """Normal numbers with mean 0 and variance 1."""
+    t, place = new(shape_of("randn", size), dtype if out is None else _dtype_for("randn", out, dtype), device)
+    draw_normal(t, generator)
+    return finish(t, place, out, requires_grad, "randn")
+
+
+@function(samples=(Sample((3, 4)),), **OPTIONS)
+def rand_like(input, *, generator=None, dtype=None, layout=None, device=None, requires_grad=False, memory_format=None):
+    """Uniform numbers on [0, 1) in the shape of ``input``."""
+    t, place = new(input._shape, dtype, device, input)
+    draw_uniform(t, generator)
+    return finish(_laid_out(t, input), place, None, requires_grad, "rand_like")
+
+
+@function(samples=(Sample((3, 4)),), **OPTIONS)
+def randn_like(input, *, generator=None, dtype=None, layout=None, device=None, requires_grad=False, memory_format=None):
+    """Normal numbers with mean 0 and variance 1 in the shape of ``input``."""
+    t, place = new(input._shape, dtype, device, input)
+    draw_normal(t, generator, contiguous=input._strides is None or not _dense(input))
+    return finish(_laid_out(t, input), place, None, requires_grad, "randn_like")
+
+
+def _memory_order(t):
+    """Dimensions from the largest stride to the smallest."""
+    strides = t.stride()
+    return sorted(range(len(strides)), key=lambda d: -strides[d])
+
+
+def _dense(t):
+    """Whether a tensor's elements fill a block of memory in some order of dimensions."""
+    return raw_view(t, _memory_order(t))._strides is None
+
+
+def _laid_out(t, like):
+    """Fresh numbers in memory order of ``like``: a dense permuted tensor keeps its strides."""
+    if like._strides is None or not _dense(like):
+        return t
+    order = _memory_order(like)
+    shape = tuple([like._shape[d] for d in order])
+    back = sorted(range(len(order)), key=lambda i: order[i])
+    return raw_view(raw(t._buf, t._ptr, t._n, shape, None, t._kind, t._ver), back)
+
+
+def _integers(name, args, kwargs):
+    """(low, high, size) of ``randint(high, size)`` and ``randint(low, high, size)``."""
+    low, high, size = kwargs.pop("low", None), kwargs.pop("high", None), kwargs.pop("size", None)
+    rest = list(args)
+    if rest and isinstance(rest[-1], (tuple, list)) and size is None:
+        size = rest.pop()
+    if high is None:
+        if not rest:
+            raise TypeError(f"{name}() missing 1 required positional arguments: \"high\"")
+        high = rest.pop()
+    if low is None:
+        low = rest.pop() if rest else 0
+    if rest:
+        raise TypeError(f"{name}() received an invalid combination of arguments - got too many numbers")
+    return check_int(low, name, "low", 1), check_int(high, name, "high", 2), size
+
+
+def _no_complex(t):
+    if t._kind.dtype.is_complex:
+        raise RuntimeError("check_random_bounds handles only integral, floating-point and boolean types")
+
+
+@function(samples=(Sample(5, [3, 4]), Sample(-2, 5, [6])), **OPTIONS)
+def randint(*args, generator=None, out=None, dtype=None, layout=None, device=None, requires_grad=False, **kwargs):
+    """Integers from ``low`` (default 0) up to, not including, ``high``: ``randint(high, size)``,
+    ``randint(low, high, size)``; int64 unless ``dtype`` says otherwise."""
+    low, high, size = _integers("randint", args, kwargs)
+    if size is None:
+        raise TypeError("randint() missing 1 required positional arguments: \"size\"")
+    if kwargs:
+        raise TypeError(f"randint() got an unexpected keyword argument '{next(iter(kwargs))}'")
+    dtype = dtype if out is None else _dtype_for("randint", out, dtype)
+    t, place = new(shape_of("randint", (size,)), dtype or dt.int64, device)
+    _no_complex(t)
+    rng.fill_randint(engine_of(generator), memory(t), low, high, half(t))
+    return finish(t, place, out, requires_grad, "randint")
+
+
+@function(samples=(Sample((3, 4), 5), Sample((6,), -2, 5)), **OPTIONS)
+def randint_like(input, *args, generator=None, dtype=None, layout=None, device=None, requires_grad=False, memory_format=None,
+                 **kwargs):
+    """Integers from ``low`` (default 0) up to, not including, ``high`` in the shape and dtype of ``input``."""
+    low, high, _ = _integers("randint_like", args, kwargs)
+    t, place = new(input._shape, dtype, device, input)
+    _no_complex(t)
+    rng.fill_randint(engine_of(generator), memory(t), low, high, half(t))
+    return finish(_laid_out(t, input), place, None, requires_grad, "randint_like")
+
+
+@function(samples=(Sample(7),), **OPTIONS)
+def randperm(n, *, generator=None, out=None, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False):
+    """A random permutation of 0 .. n-1."""
+    if n < 0:
+        raise RuntimeError(f"Trying to create tensor with negative dimension {n}: [{n}]")
+    dtype = dtype if out is None else _dtype_for("randperm", out, dtype)
+    t, place = new((n,), dtype or dt.int64, device)
+    if t._kind.dtype.category in (0, 3):
+        raise NotImplementedError(f"\"randperm\" not implemented for '{dt.scalar_name(t._kind.dtype)}'")
+    rng.fill_randperm(engine_of(generator), memory(t), half(t))
+    return finish(t, place, out, requires_grad, "randperm")
+
+
+class _Zero(graph.Node):
+    """Backward of a draw: its parameters get zeros."""
+
+    __slots__ = ()
+
+    def backward(self, g):
+        return tuple([None if e is None else g.new_zeros(shape) for e, shape in zip(self.next, self.ctx)])
+
+
+_nodes: dict = {}
+
+
+def _node(name, inputs):
+    cls = _nodes.get(name)
+    if cls is None:
+        cls = _nodes[name] = type(name, (_Zero,), {"__slots__": (), "__module__": "numbagrad"})
+    node = new_node(cls, tuple([graph.edge(t) if t._rg else None for t in inputs]))
+    node.ctx = tuple([t._shape for t in inputs])
+    return node
+
+
+def _record(name, out, inputs):
+    """Put a node of zeros on a drawn tensor whose parameters require grad."""
+    if is_grad_enabled() and any([t._rg for t in inputs]):
+        out._node, out._rg = _node(name, inputs), True
+    return out
+
+
+def _drawn_in(out, kind):
+    """The kind that numbers are drawn in: that of a floating-point ``out``, as PyTorch fills it."""
+    return out._kind if isinstance(out, Tensor) and out._kind.cpu and out._kind.dtype.category >= 2 else kind
+
+
+def _any_negative(t):
+    t = t.detach()
+    return bool(((t.float() if half(t) else t).array() < 0).any())
+
+
+@function(kinds={"size": "any"}, samples=(Sample((3, 4), 0.5), Sample(1.0, 2.0, [3])), **OPTIONS)
+def normal(mean, std=1.0, size=None, *, generator=None, out=None, dtype=None, layout=None, device=None,
+           requires_grad=False, pin_memory=False):
+    """Normal numbers with mean and standard deviation given as tensors, a tensor and a number, or two numbers and a size."""
+    if size is not None:  # numbers, for which 0-d tensors may stand
+        mean, std = (arguments.check_float(v, "normal", n, i + 1) for i, (n, v) in enumerate((("mean", mean), ("std", std))))
+    tensors = [t for t in (mean, std) if isinstance(t, Tensor)]
+    mean, std = (v if isinstance(v, Tensor) else arguments.check_float(v, "normal", n, i + 1)
+                 for i, (n, v) in enumerate((("mean", mean), ("std", std))))
+    if not tensors:
+        if size is None:
+            raise TypeError("normal() received an invalid combination of arguments: two numbers need a size")
+        t, place = new(shape_of("normal", (size,)), dtype if out is None else _dtype_for("normal", out, dtype), device)
+        draw_normal(t, generator, mean, std)
+        return finish(t, place, out, requires_grad, "normal")
+    if isinstance(std, Tensor) and _any_negative(std):
+        raise RuntimeError("normal expects all elements of std >= 0.0")
+    if isinstance(std, Tensor) and std._kind.dtype.is_complex:
+        raise RuntimeError("normal expects standard deviation to be non-complex")
+    t = make(broadcast_shapes("normal", tensors), _drawn_in(out, tensors[0]._kind))
+    plain = [x.detach() if isinstance(x, Tensor) else x for x in (mean, std)]
+    if isinstance(std, Tensor):
+        draw_normal(t, generator)
+        drawn = t * plain[1] + plain[0]
+    else:
+        draw_normal(t, generator, 0.0, std)
+        drawn = t + plain[0]
+    t = drawn if out is not None or drawn._kind is t._kind else drawn.to(dtype=t.dtype)
+    if out is not None:
+        return write_out("normal", out, t, tensors, True)
+    return _record(f"NormalBackward{3 if len(tensors) == 2 else 1 if mean is tensors[0] else 2}", t, tensors)
+
+
+@function(kinds={"p": "any"}, method="bernoulli", **{k: v for k, v in OPTIONS.items() if k != "method"}, domain=(0.1, 0.9),
+          samples=(Sample((3, 4)), Sample((3, 4), 0.3)))
+def bernoulli(input, p=None, *, generator=None, out=None):
+    """1 with the probability that ``input`` holds (or ``p``), else 0, in the shape and dtype of ``input``."""
+    t = make(input._shape, out._kind if isinstance(out, Tensor) and out._kind.cpu else input._kind)
+    if p is None:
+        x = input if input._strides is None else contiguous_copy(input)
+        if input._kind.dtype.category != 2:
+            raise NotImplementedError(f"\"bernoulli_tensor_cpu_p_\" not implemented for '{dt.scalar_name(input.dtype)}'")
+        if t._kind.dtype.is_complex:
+            raise NotImplementedError(f"\"bernoulli_tensor_cpu_self_\" not implemented for '{dt.scalar_name(t.dtype)}'")
+        rng.fill_bernoulli_tensor(engine_of(generator), memory(t), memory(x), half(t), half(x))
+    else:
+        if t._kind.dtype.is_complex:
+            raise NotImplementedError(f"\"bernoulli_scalar_cpu_\" not implemented for '{dt.scalar_name(t.dtype)}'")
+        rng.fill_bernoulli_scalar(engine_of(generator), memory(t), p, half(t))
+    return write_out("bernoulli", out, t, (input,), True) if out is not None else _record("BernoulliBackward0", t, (input,))
+
+
+@function(method="multinomial", **{k: v for k, v in OPTIONS.items() if k != "method"}, domain=(0.1, 0.9),
+          samples=(Sample((4,), 2), Sample((3, 4), 5, True)))
+def multinomial(input, num_samples, replacement=False, *, generator=None, out=None):
+    """``num_samples`` category numbers per row of weights ``input`` (one or two dimensions)."""
+    if not 1 <= len(input._shape) <= 2:
+        raise RuntimeError("prob_dist must be 1 or 2 dim")
+    if input._kind.dtype.category != 2:
+        raise RuntimeError("multinomial only supports floating-point dtypes for input, got: "
+                           f"{dt.scalar_name(input.dtype)}")
+    x = input if input._strides is None and input._buf.size == input._n else contiguous_copy(input)
+    rng.check_multinomial(num_samples, replacement, input._shape[-1])
+    result = make((*input._shape[:-1], num_samples), INT64)
+    rng.fill_multinomial(engine_of(generator), result._buf, memory(x), input._shape[-1], replacement, half(x))
+    return result if out is None else write_out("multinomial", out, result, (input,))
+
+
+# --- filling in place -------------------------------------------------------------------------------------------------
+
+def _fill(self, name, node, draw):
+    """Check, draw into the memory in the order PyTorch visits it, count the change and cut the history."""
+    if self._kind.dtype.is_complex and name not in ("normal_", "uniform_"):
+        raise NotImplementedError(f"{name}() is not implemented for '{dt.scalar_name(self._kind.dtype)}'")
+    inplace.check(self, name)
+    recording = self._rg and is_grad_enabled()
+    record = _node(node, (self,)) if recording else None
+    if self._strides is None and self._buf.size != self._n and TAPE and active() is not None:
+        fresh = make(self._shape, self._kind)  # a part of memory that has no values yet
+        draw(fresh, True)
+        copy_into(self, fresh)
+    elif self._strides is None:
+        draw(self, True)
+    else:
+        permuted = raw_view(self, _memory_order(self))
+        fresh = make(permuted._shape, self._kind)
+        draw(fresh, False)
+        copy_into(permuted, fresh)
+    bump_version(self)
+    if recording:
+        inplace.rebase(self, record)
+    return self
+
+
+def _floats(name, values):
+    """The values of a table of real numbers after their check."""
+    return [arguments.check_float(v, name, k, i) for i, (k, v) in enumerate(values.items(), 1)]
+
+
+def uniform_(self, from_=0.0, to=1.0, *, generator=None, **kwargs):
+    """Fill with uniform numbers on [from, to)."""
+    low = kwargs.pop("from", from_)
+    if kwargs:
+        raise TypeError(f"uniform_() got an unexpected keyword argument '{next(iter(kwargs))}'")
+    low, to = _floats("uniform_", {"from": low, "to": to})
+    return _fill(self, "uniform_", "UniformBackward0", lambda t, c: draw_uniform(t, generator, low, to))
+
+
+def normal_(self, mean=0.0, std=1.0, *, generator=None):
+    """Fill with normal numbers of the given mean and standard deviation."""
+    mean, std = _floats("normal_", {"mean": mean, "std": std})
+    return _fill(self, "normal_", "NormalBackward0", lambda t, c: draw_normal(t, generator, mean, std, c))
+
+
+def _simple(name, fill, doc, node, defaults):
+    def method(self, *args, generator=None, **kwargs):
+        values = dict(defaults)
+        if len(args) > len(values):
+            raise TypeError(f"{name}() takes at most {len(values)} arguments but {len(args)} were given")
+        values.update(zip(values, args))
+        for k, v in kwargs.items():
+            if k not in values:
+                raise TypeError(f"{name}() got an unexpected keyword argument '{k}'")
+            values[k] = v
+        for k, v in values.items():
+            if v is None:
+                raise TypeError(f"{name}() missing 1 required positional arguments: \"{k}\"")
+        numbers = _floats(name, values)
+        return _fill(self, name, node, lambda t, c: fill(engine_of(generator), memory(t), *numbers, dtype=half(t)))
+    method.__name__ = method.__qualname__ = name
+    method.__doc__ = doc
+    setattr(Tensor, name, method)
+
+
+_simple("exponential_", rng.fill_exponential, "Fill with exponential numbers of rate ``lambd``.", "ExponentialBackward0",
+        {"lambd": 1.0})
+_simple("geometric_", rng.fill_geometric, "Fill with the number of trials up to the first success of probability ``p``.",
+        "GeometricBackward0", {"p": None})
+_simple("cauchy_", rng.fill_cauchy, "Fill with Cauchy numbers.", "CauchyBackward0", {"median": 0.0, "sigma": 1.0})
+_simple("log_normal_", rng.fill_log_normal, "Fill with exponentials of normal numbers.", "LogNormalBackward0",
+        {"mean": 1.0, "std": 2.0})
+
+
+def random_(self, *args, generator=None, **kwargs):
+    """Fill with integers: ``random_()`` over the dtype's range, ``random_(to)`` below it, ``random_(from, to)``."""
+    given = {k: kwargs.pop(k) for k in ("from", "to") if k in kwargs}
+    if kwargs:
+        raise TypeError(f"random_() got an unexpected keyword argument '{next(iter(kwargs))}'")
+    places = ("from", "to") if len(args) == 2 or "to" in given else ("to",)
+    if len(args) > len(places) or args and (args[0] is None or set(places[:len(args)]) & set(given)) or (
+            given and not args and "to" not in given):
+        raise TypeError("random_() received an invalid combination of arguments - got ("
+                        + ", ".join([*map(arguments.name_of, args), *given]) + ")")
+    given.update(zip(places, args))
+    low, high = given.get("from"), given.get("to")
+    low, high = (None if v is None else check_int(v, "random_", k, i, -arguments.MOST - 1)
+                 for i, (k, v) in enumerate((("from", low), ("to", high)), 1))
+    if low is None and high is None:
+        return _fill(self, "random_", "RandomBackward2",
+                     lambda t, c: rng.fill_random(engine_of(generator), memory(t), half(t)))
+    return _fill(self, "random_", "RandomBackward1" if low is None else "RandomBackward0", lambda t, c: rng.fill_randint(
+        engine_of(generator), memory(t), low or 0, high, half(t)))
+
+
+def bernoulli_(self, p=0.5, *, generator=None):
+    """Fill with ones of probability ``p`` (a number or a tensor) and zeros."""
+    if not isinstance(p, Tensor):
+        p = arguments.check_float(p, "bernoulli_", "p", 1)
+        return _fill(self, "bernoulli_", "BernoulliBackward2", lambda t, c: rng.fill_bernoulli_scalar(
+            engine_of(generator), memory(t), p, half(t)))
+    from ..view.shape import expanded
+    chances = contiguous_copy(expanded.call(p.detach(), self._shape))
+
+    def draw(t, contiguous):
+        x = chances if contiguous else contiguous_copy(raw_view(chances, _memory_order(self)))
+        rng.fill_bernoulli_tensor(engine_of(generator), memory(t), memory(x), half(t), half(x))
+    return _fill(self, "bernoulli_", "BernoulliBackward1", draw)
+
+
+for _f in (uniform_, normal_, random_, bernoulli_):
+    add_method(_f, from_="float", to="float", mean="float", std="float", p="any")

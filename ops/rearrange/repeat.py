@@ -1,0 +1,319 @@
+"""Repeating, reversing and turning: repeat, tile, repeat_interleave, flip, roll, rot90."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from numbagrad.base import arguments
+from numbagrad.base import dtypes as dt
+from numbagrad.core.copying import contiguous_copy, copy_into
+from numbagrad.core.tensor import Tensor, contiguous_strides, make, raw, wrap_dim
+from numbagrad.extend import Sample, custom, function
+from numbagrad.kernel import tape
+from numbagrad.kernel.jit import kernel
+
+from ..index.plans import MOVE
+from ..view.dims import unsqueeze
+from ..view.shape import expanded, numbers, reshaped
+from ..view.slicing import region
+
+# --- repeating --------------------------------------------------------------------------------------------------------
+
+@custom(private=True, contiguous=False, node="RepeatBackward0", dtypes="any", reference=np.tile,
+        samples=(Sample((2, 3), [2, 1, 2]),))
+def repeated(input, repeats: tuple):
+    """Copies of the tensor side by side."""
+    shape = (1,) * (len(repeats) - len(input._shape)) + input._shape
+    return tuple([a * b for a, b in zip(shape, repeats)]), input._kind
+
+
+@repeated.cpu
+def _(out, input, repeats):
+    lead = len(repeats) - len(input._shape)
+    shape = (1,) * lead + input._shape
+    strides = (0,) * lead + (input._strides or contiguous_strides(input._shape))
+    sizes, steps = [], []
+    for r, n, k in zip(repeats, shape, strides):
+        sizes += [r, n]
+        steps += [0, k]
+    if out._n:
+        view = raw(input._buf, input._ptr, out._n, tuple(sizes), tuple(steps), input._kind, input._ver)
+        copy_into(raw(out._buf, out._ptr, out._n, tuple(sizes), None, out._kind, out._ver), view)
+
+
+@repeated.gradient
+def _(g, shape, repeats):
+    if 0 in repeats:
+        return g.new_zeros(shape)
+    full = (1,) * (len(repeats) - len(shape)) + shape
+    pairs = [s for pair in zip(repeats, full) for s in pair]
+    return reshaped(g, tuple(pairs)).sum(tuple(range(0, len(pairs), 2))).reshape(shape)
+
+
+@function(namespaces=(), dtypes="any", reference=np.tile, samples=(Sample((2, 3), [2, 1, 2]), Sample((3,), [0])))
+def repeat(input, *repeats):
+    """Copies of the tensor side by side, ``repeats[d]`` along dimension ``d``."""
+    repeats = arguments.check_list_of_ints(numbers("repeat", repeats, "repeats"), "repeat", "repeats", 1)
+    lead = len(repeats) - len(input._shape)
+    if lead < 0:
+        raise RuntimeError("Number of dimensions of repeat dims can not be smaller than number of dimensions of tensor")
+    shape = [a * b for a, b in zip((1,) * lead + input._shape, repeats)]
+    for s in shape:
+        if s < 0:
+            raise RuntimeError(f"Trying to create tensor with negative dimension {s}: {shape}")
+    return repeated.call(input, repeats)
+
+
+@function(dtypes="any", reference=np.tile, samples=(Sample((2, 3), [2]), Sample((2, 3), [2, 1, 2])))
+def tile(input, *dims):
+    """Copies of the tensor side by side; missing repeats are ones."""
+    dims = numbers("tile", dims, "dims")
+    return repeat.fn(input, (1,) * (len(input._shape) - len(dims)) + dims)
+
+
+@function(kinds={"output_size": "int"}, dtypes="any", reference=lambda a, n, dim=None: np.repeat(a, n, dim),
+          samples=(Sample((2, 3), 2), Sample((2, 3), 2, 1), Sample((2, 3), ("int64", (2,), 0, 3), 0)))
+def repeat_interleave(input, repeats=None, dim=None, *, output_size=None):
+    """Each element (each slice along ``dim``) repeated ``repeats`` times in place."""
+    from ..index.plans import as_index
+    from ..index.select_put import index_select
+    if repeats is None:
+        if dim is not None:
+            raise TypeError("repeat_interleave() received an invalid combination of arguments: dim goes with repeats")
+        return _counted(as_index(input), output_size)
+    if dim is None:
+        input, dim = reshaped(input, (input._n,)), 0
+    dim = wrap_dim(dim, len(input._shape))
+    if not isinstance(repeats, Tensor):
+        repeats = arguments.check_int(repeats, "repeat_interleave", "repeats", 2)
+        if repeats < 0:
+            raise RuntimeError("Repeats must be non-negative")
+        shape = input._shape
+        if output_size not in (None, shape[dim] * repeats):
+            raise RuntimeError(f"repeat_interleave: Invalid output_size, expected {shape[dim] * repeats} but got "
+                               f"{output_size}")
+        x = expanded.call(unsqueeze.call(input, dim + 1), (*shape[:dim + 1], repeats, *shape[dim + 1:]))
+        return x.clone().reshape((*shape[:dim], shape[dim] * repeats, *shape[dim + 1:]))
+    if repeats._kind.dtype not in (dt.int64, dt.int32):
+        raise RuntimeError("repeats has to be Long or Int tensor")
+    if repeats._n == 1:
+        if output_size not in (None, input._shape[dim] * int(repeats.item())):
+            raise RuntimeError(OTHER_SIZE)
+        return repeat_interleave.fn(input, int(repeats.item()), dim)
+    if len(repeats._shape) > 1:
+        raise RuntimeError("repeats must be 0-dim or 1-dim tensor")
+    if repeats._n != input._shape[dim]:
+        raise RuntimeError("repeats must have the same size as input along dim, but got repeats.size(0) = "
+                           f"{repeats._n} and input.size({dim}) = {input._shape[dim]}")
+    return index_select.fn(input, dim, _counted(as_index(repeats), output_size))
+
+
+OTHER_SIZE = "allocated size does not match required size"
+
+
+def _counted(counts, output_size):
+    """0, 1, 2 ... each as often as ``counts``, contiguous int64, says."""
+    if output_size is None:
+        output_size = int(np.maximum(counts.array(), 0).sum())
+    return numbered.call(counts, output_size)
+
+
+@kernel
+def number_runs(counts: "*i8", out: "*i8", n: int, size: int, bad: "*i8", start: int, stop: int):
+    """Each number as often as its count; ``bad`` becomes 1 for a negative count, 2 for another sum than ``size``."""
+    k, low = 0, 0
+    for i in range(n):
+        low = min(low, counts[i])
+        for _ in range(counts[i]):
+            if k < size:
+                out[k] = i
+            k += 1
+    if low < 0:
+        bad[0] = 1
+    elif k != size:
+        bad[0] = 2
+
+
+def _refuse_runs(kind):
+    raise RuntimeError("repeats can not be negative" if kind == 1 else OTHER_SIZE)
+
+
+_runs = tape.Flag(_refuse_runs)
+
+
+@custom(private=True, reference=None, dtypes="int", differentiable=False)
+def numbered(counts, size: int):
+    """0, 1, 2 ... each as often as ``counts`` says, ``size`` numbers in all."""
+    return (size,), counts._kind
+
+
+@numbered.cpu
+def _(out, counts, size):
+    bad = _runs.take()
+    number_runs[dt.int64](counts._ptr, out._ptr, counts._n, size, bad.address, 0, 1)
+    bad.check()
+
+
+# --- reversing and turning --------------------------------------------------------------------------------------------
+
+@kernel
+def reverse_rows(x: "*T", out: "*T", n: int, start: int, stop: int):
+    for row in range(start, stop):
+        a = row * n
+        for i in range(n):
+            out[a + i] = x[a + n - 1 - i]
+
+
+@custom(private=True, contiguous=False, node="FlipBackward0", dtypes="any", reference=np.flip,
+        samples=(Sample((2, 3), [0, 1]),))
+def flipped(input, dims: tuple):
+    """The order of elements reversed along some dimensions."""
+    return input._shape, input._kind
+
+
+@flipped.cpu
+def _(out, input, dims):
+    if out._n == 0:
+        return
+    shape = input._shape
+    if input._strides is None and dims == (len(shape) - 1,):
+        reverse_rows[MOVE[input._kind.itemsize]](input._ptr, out._ptr, shape[-1], 0, out._n // shape[-1])
+        return
+    strides = input._strides or contiguous_strides(shape)
+    offset = sum([(shape[d] - 1) * strides[d] for d in dims])
+    steps = tuple([-k if d in dims else k for d, k in enumerate(strides)])
+    copy_into(out, raw(input._buf, input._ptr + offset * input._kind.itemsize, out._n, shape, steps, input._kind, [0]))
+
+
+@flipped.gradient
+def _(g, dims):
+    return flipped.call(g, dims)
+
+
+@function(dtypes="any", reference=np.flip, samples=(Sample((2, 3), [0]), Sample((2, 3, 4), [0, -1])))
+def flip(input, *dims):
+    """The order of elements reversed along the given dimensions (a copy)."""
+    dims = numbers("flip", dims, "dims")
+    wrapped = tuple([wrap_dim(d, len(input._shape)) for d in dims])
+    for d in wrapped:
+        if wrapped.count(d) > 1:
+            raise RuntimeError(f"dim {d} appears multiple times in the list of dims")
+    return flipped.call(input, wrapped if input._shape else ())
+
+
+@function(dtypes="any", reference=np.fliplr, samples=(Sample((2, 3)),))
+def fliplr(input):
+    """Columns in reverse order."""
+    if len(input._shape) < 2:
+        raise RuntimeError("Input must be >= 2-d.")
+    return flipped.call(input, (1,))
+
+
+@function(dtypes="any", reference=np.flipud, samples=(Sample((2, 3)),))
+def flipud(input):
+    """Rows in reverse order."""
+    if not input._shape:
+        raise RuntimeError("Input must be >= 1-d.")
+    return flipped.call(input, (0,))
+
+
+@custom(private=True, contiguous=False, node="RollBackward0", dtypes="any", reference=np.roll,
+        samples=(Sample((4, 3), (1, 2), (0, 1)),))
+def rolled(input, shifts: tuple, dims: tuple):
+    """Elements moved cyclically along dimensions."""
+    return input._shape, input._kind
+
+
+@rolled.cpu
+def _(out, input, shifts, dims):
+    """One dimension is two block copies; several go by way of a temporary. No dimension: all elements in a row."""
+    result = out
+    if not dims:
+        dims, shape = (0,), (input._n,)
+        input = input if input._strides is None else contiguous_copy(input)
+        input = raw(input._buf, input._ptr, input._n, shape, None, input._kind, input._ver)
+        out = raw(out._buf, out._ptr, out._n, shape, None, out._kind, out._ver)
+    for shift, dim in zip(shifts, dims):
+        n = input._shape[dim] if input._shape else 1
+        target = make(out._shape, out._kind) if len(dims) > 1 else out
+        if out._n:
+            k = shift % n
+            strides, own = contiguous_strides(out._shape), input._strides or contiguous_strides(input._shape)
+            if not strides:
+                copy_into(target, input)
+            for a, b, size in ((0, k, n - k), (n - k, 0, k)):
+                if size and strides:
+                    shape = (*out._shape[:dim], size, *out._shape[dim + 1:])
+                    copy_into(region(target, shape, strides, b * strides[dim]),
+                              region(input, shape, own, a * own[dim]))
+        input = target
+    if target is not out:
+        copy_into(result, target)
+
+
+@rolled.gradient
+def _(g, shifts, dims):
+    return rolled.call(g, tuple([-s for s in shifts]), dims)
+
+
+@function(kinds={"dims": "ints"},
+          dtypes="any", reference=np.roll, samples=(Sample((4, 3), 1), Sample((4, 3), 5, 0), Sample((4, 3), [1, -1], [0, 1])))
+def roll(input, shifts, dims=()):
+    """Elements moved cyclically by ``shifts`` along ``dims``; without ``dims`` over all elements in a row."""
+    shifts = (shifts,) if isinstance(shifts, int) else tuple(shifts)
+    dims = (dims,) if isinstance(dims, int) else tuple(dims or ())
+    if not shifts:
+        raise RuntimeError("`shifts` required")
+    if not dims and len(shifts) == 1:
+        return rolled.call(input, shifts, ())
+    if len(dims) != len(shifts):
+        raise RuntimeError(f"shifts and dimensions must align. shifts: {len(shifts)}, dims:{len(dims)}")
+    if not input._shape:
+        raise IndexError("Dimension specified as 0 but tensor has no dimensions")
+    return rolled.call(input, shifts, tuple([wrap_dim(d, len(input._shape)) for d in dims]))
+
+
+@custom(private=True, contiguous=False, node="Rot90Backward0", dtypes="any", reference=np.rot90,
+        samples=(Sample((2, 3), 1, (0, 1)),))
+def turned(input, k: int, dims: tuple):
+    """The plane of two dimensions turned by ``k`` quarter turns, k from 1 to 3."""
+    shape = list(input._shape)
+    if k != 2:
+        shape[dims[0]], shape[dims[1]] = shape[dims[1]], shape[dims[0]]
+    return tuple(shape), input._kind
+
+
+@turned.cpu
+def _(out, input, k, dims):
+    a, b = dims
+    strides = list(input._strides or contiguous_strides(input._shape))
+    back = (a, b) if k == 2 else (b,) if k == 1 else (a,)
+    offset = sum([(input._shape[d] - 1) * strides[d] for d in back])
+    for d in back:
+        strides[d] = -strides[d]
+    if k != 2:
+        strides[a], strides[b] = strides[b], strides[a]
+    if out._n:
+        copy_into(out, raw(input._buf, input._ptr + offset * input._kind.itemsize, out._n, out._shape, tuple(strides),
+                           input._kind, [0]))
+
+
+@turned.gradient
+def _(g, k, dims):
+    return turned.call(g, 4 - k, dims)
+
+
+@function(kinds={"dims": "list of ints"}, dtypes="any", reference=lambda a, k=1, dims=(0, 1): np.rot90(a, k, dims),
+          samples=(Sample((2, 3)), Sample((2, 3), 2), Sample((2, 3, 4), 3, [1, 2])))
+def rot90(input, k=1, dims=(0, 1)):
+    """The plane of two dimensions turned by ``k`` quarter turns."""
+    n = len(input._shape)
+    if len(dims) != 2:
+        raise RuntimeError(f"expected total rotation dims == 2, but got dims = {len(dims)}")
+    if n < 2:
+        raise RuntimeError(f"expected total dims >= 2, but got total dims = {n}")
+    if dims[0] == dims[1] or abs(dims[0] - dims[1]) == n:
+        raise RuntimeError(f"expected rotation dims to be different, but got dim0 = {dims[0]} and dim1 = {dims[1]}")
+    a, b = wrap_dim(dims[0], n), wrap_dim(dims[1], n)
+    k %= 4
+    return turned.call(input, k, (a, b)) if k else input.clone()

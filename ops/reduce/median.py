@@ -1,0 +1,229 @@
+"""Order statistics along a dimension: median, nanmedian, mode."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from numbagrad.base import dtypes as dt
+from numbagrad.core import storage
+from numbagrad.core.copying import copy_into
+from numbagrad.core.out import write_out
+from numbagrad.core.tensor import make, wrap_dim
+from numbagrad.extend import Sample, custom, function
+from numbagrad.kernel.jit import kernel, load
+
+from ..index.kernels import check_saved
+from ..index.select_kernels import STACK, sort_rows
+from ..index.sort import result
+from .extremum import _both_out, _check, _reduced, _split, pick_along, pick_rows, place_along
+from .sums import shared_gradient
+
+MedianResult, NanmedianResult = result("median", "values", "indices"), result("nanmedian", "values", "indices")
+ModeResult = result("mode", "values", "indices")
+
+
+def _ranked(name, input, dim, keepdim, skip_nan):
+    """Positions of the lower median along ``dim``, on the input's device."""
+    return _positions.call(input.cpu(), dim, keepdim, skip_nan, name).to(device=input.device)
+
+
+@custom(private=True, contiguous=False, reference=None, dtypes="any", differentiable=False)
+def _positions(input, dim: int, keepdim: bool, skip_nan: bool, name: str):
+    """Positions of the lower median along ``dim``."""
+    if input._shape and input._shape[dim] == 0:
+        raise IndexError(f"{name}(): Expected reduction dim {dim} to have non-zero size.")
+    return _reduced(input._shape, dim, keepdim), INT64
+
+
+@_positions.cpu
+def _(out, input, dim, keepdim, skip_nan, name):
+    if out._n == 0:
+        return
+    a = np.moveaxis(np.atleast_1d(_array_float(input)), dim if input._shape else 0, -1)
+    n = a.shape[-1]
+    nan = np.isnan(a) if a.dtype.kind == "f" else None
+    if skip_nan and nan is not None and nan.any():
+        # The rank differs from row to row. NaN sorts last.
+        missing = nan.sum(-1)
+        place = np.where(missing == n, 0, np.maximum(n - missing - 1, 0) // 2)
+        picked = np.take_along_axis(np.argsort(a, axis=-1, kind="stable"), place[..., None], -1)[..., 0]
+    else:
+        k = (n - 1) // 2
+        value = np.partition(a, k, axis=-1)[..., k:k + 1]
+        # Of equal elements the one that a stable sort would put there.
+        rank = k - (a < value).sum(-1, keepdims=True)
+        picked = (np.cumsum(a == value, axis=-1) > rank).argmax(-1)
+        if nan is not None and nan.any():
+            # Without skipping NaN is the median wherever there is one.
+            picked = np.where(nan.any(-1), nan.argmax(-1), picked)
+    out.array()[...] = picked.reshape(out._shape)
+
+
+INT64 = storage.kind_of(dt.int64)
+
+
+def _array_float(t):
+    """The values as a NumPy array that sorts as they do (half types widened)."""
+    t = t.detach()
+    return (t.to(dtype=dt.float32) if t._kind.dtype.code in ("f2", "bf") else t).contiguous().array()
+
+
+def _median(name, skip_nan, cls):
+    def call(input, dim=None, keepdim=False, *, out=None):
+        _check(name, input)
+        if input._kind.dtype.category == 0:
+            raise NotImplementedError(f"\"{'median_cpu' if dim is None else 'median_out'}\" not implemented for 'Bool'")
+        if dim is None:
+            if input._n == 0:
+                if input._kind.dtype.category < 2:
+                    raise RuntimeError(f"{name}() operation does not have an identity for empty input")
+                return input.sum() * float("nan")
+            flat = input.reshape((input._n,))
+            index = _ranked(name, flat, 0, False, skip_nan)
+            value = _full_median.call(input, pick_along.call(flat.detach(), index, dim=0), name=name)
+            return value if out is None else write_out(name, out, value, (input,), True)
+        at = wrap_dim(dim, len(input._shape))
+        index = _ranked(name, input, at, bool(keepdim), skip_nan)
+        values = _picked.call(input, index, dim=at, name=name)
+        return _both_out(name, out, (values, index), input, cls)
+    call.__name__ = call.__qualname__ = name
+    call.__module__ = __name__
+    call.__doc__ = ("The lower median" + (" of what is not NaN" if skip_nan else "")
+                    + ": of all elements, or along a dimension with its index.")
+
+    def reference(x, dim=None, keepdim=False):
+        a = x.reshape(-1) if dim is None else x
+        at = 0 if dim is None else dim
+        order = np.argsort(a, axis=at, kind="stable")
+        place = np.take(order, [(a.shape[at] - 1) // 2], axis=at)
+        values = np.take_along_axis(a, place, at)
+        if dim is None:
+            return values[0]
+        return (values, place) if keepdim else (values.squeeze(at), place.squeeze(at))
+    return function(call, reference=reference, dtypes="any",
+                    samples=(Sample((3, 4)), Sample((3, 4), 1), Sample((3, 5), 0, True)))
+
+
+def _named_nodes(op, at, pattern):
+    """Give ``op`` a node class per value of its parameter number ``at``."""
+    made = {}
+
+    def node_for(params):
+        name = params[at]
+        if name not in made:
+            made[name] = type(pattern.format(name.capitalize()), (op.node_class,),
+                              {"__slots__": (), "__module__": "numbagrad"})
+        return made[name]
+    op.node_for = node_for
+
+
+@custom(private=True, reference=None, dtypes="any")
+def _picked(input, indices, *, dim: int, name: str):
+    """The elements at the indices along ``dim``."""
+    return indices._shape, input._kind
+
+
+@_picked.cpu
+def _(out, input, indices, dim, name):
+    outer, n, inner = _split(input._shape, dim)
+    check_saved(indices, n, dim)
+    pick_rows[out._kind.dtype](input._ptr, indices._ptr, out._ptr, n, inner, 0, outer)
+
+
+@_picked.gradient
+def _(g, shape, indices, dim):
+    return place_along.call(g, indices, shape=shape, dim=dim), None
+
+
+_named_nodes(_picked, 1, "{}Backward1")
+
+
+@custom(private=True, reference=None, contiguous=False, dtypes="any")
+def _full_median(input, value, *, name: str):
+    """``value``, as a function of ``input``: the elements that equal it share the gradient."""
+    return (), input._kind
+
+
+@_full_median.cpu
+def _(out, input, value, name):
+    copy_into(out, value)
+
+
+@_full_median.gradient
+def _(g, input, y):
+    return shared_gradient(g, input, y, None, False, True), None
+
+
+_named_nodes(_full_median, 0, "{}Backward0")
+
+median = _median("median", False, MedianResult)
+nanmedian = _median("nanmedian", True, NanmedianResult)
+
+
+def _mode_reference(x, dim=-1, keepdim=False):
+    order = np.sort(x, axis=dim)
+    values = np.take(order, [0], axis=dim)
+    places = x.shape[dim] - 1 - np.argmax(np.flip(x == values, dim), axis=dim, keepdims=True)
+    return (values, places) if keepdim else (values.squeeze(dim), places.squeeze(dim))
+
+
+@kernel(fast=())
+def mode_rows(x: "*T", order: "*i8", indices: "*i8", n: int, start: int, stop: int):
+    """Last position of the most frequent value of each row (the smallest of equally frequent ones)."""
+    for row in range(start, stop):
+        base = row * n
+        most = 0
+        at = 0
+        i = 0
+        while i < n:
+            v = load(x[order[base + i]])
+            j = i + 1
+            while j < n and load(x[order[base + j]]) == v:
+                j += 1
+            if j - i > most:
+                most = j - i
+                at = order[base + j - 1] - base
+            i = j
+        indices[row] = at
+
+
+@custom(private=True, contiguous=False, reference=None, dtypes="any", differentiable=False)
+def _most_frequent(input, dim: int):
+    """Positions along ``dim`` of the most frequent values, which stays as a dimension of one."""
+    return _reduced(input._shape, dim, True) or (1,), INT64
+
+
+@_most_frequent.cpu
+def _(out, input, dim):
+    t = input.detach()
+    t = t.transpose(dim, -1).contiguous() if dim < len(input._shape) - 1 else t.contiguous().reshape(input._shape or (1,))
+    n = t._shape[-1]
+    order, stack = np.empty(t._n, np.int64), np.empty(STACK, np.int64)
+    sort_rows[t._kind.dtype](t._ptr, storage.address(stack), storage.address(order), n, 2, 0, t._n // n)
+    direct = dim == len(input._shape) - 1 or not input._shape
+    index = out if direct else make((*t._shape[:-1], 1), INT64)
+    mode_rows[t._kind.dtype](t._ptr, storage.address(order), index._ptr, n, 0, t._n // n)
+    if not direct:
+        copy_into(out, index.transpose(dim, -1))
+
+
+@function(reference=_mode_reference, samples=(Sample((3, 4)), Sample((3, 4), 0, True)), dtypes="any")
+def mode(input, dim=-1, keepdim=False, *, out=None):
+    """The most frequent value along a dimension (the smallest of several), with its last index."""
+    _check("mode", input)
+    at = wrap_dim(dim, len(input._shape))
+    if input._shape and input._shape[at] == 0:
+        raise IndexError(f"mode(): Expected reduction dim {at} to have non-zero size.")
+    index = _most_frequent.call(input, at).reshape(_reduced(input._shape, at, keepdim))
+    values = _mode_picked.call(input, index, dim=at)
+    return _both_out("mode", out, (values, index), input, ModeResult)
+
+
+@custom(private=True, reference=None, dtypes="any", node="ModeBackward0")
+def _mode_picked(input, indices, *, dim: int):
+    """The elements at the indices along ``dim``."""
+    return indices._shape, input._kind
+
+
+_mode_picked.cpu(lambda out, input, indices, dim: _picked.cpu_launch(out, input, indices, dim, "mode"))
+_mode_picked.gradient(lambda g, shape, indices, dim: (place_along.call(g, indices, shape=shape, dim=dim), None))

@@ -1,0 +1,419 @@
+"""Running folds along a dimension: cumsum, cumprod, cummax, cummin, logcumsumexp; and differences."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from numbagrad.base import dtypes as dt
+from numbagrad.core import storage
+from numbagrad.core.out import write_out, write_outs
+from numbagrad.core.tensor import Tensor, numel, wrap_dim
+from numbagrad.extend import REGISTRY, Sample, custom, function
+from numbagrad.kernel.jit import T, exp, kernel, load, log1p, store
+
+from ..index.kernels import check_saved
+from ..index.sort import result
+from ..product.gemm import conj
+from .linear_recurrence import product_gradient
+
+CummaxResult, CumminResult = result("cummax", "values", "indices"), result("cummin", "values", "indices")
+ALONG = (Sample((3, 4), 1), Sample((3, 4), 0), Sample((2, 3, 4), -2), Sample((), 0))
+
+
+def split(shape, dim):
+    """(outer, size, inner) around a wrapped dimension."""
+    return (numel(shape[:dim]), shape[dim], numel(shape[dim + 1:])) if shape else (1, 1, 1)
+
+
+@kernel(fast=())
+def sum_along(x: "*T", out: "*T", n: int, inner: int, reverse: int, start: int, stop: int):
+    for row in range(start, stop):
+        base = row * n * inner
+        if inner == 1:
+            total = T(0)
+            if reverse:
+                for i in range(base + n - 1, base - 1, -1):
+                    total = T(total + load(x[i]))
+                    out[i] = store(total)
+            else:
+                for i in range(base, base + n):
+                    total = T(total + load(x[i]))
+                    out[i] = store(total)
+            continue
+        step = -inner if reverse else inner
+        at = base + (n - 1) * inner if reverse else base
+        for k in range(inner):
+            out[at + k] = x[at + k]
+        for _ in range(1, n):
+            at += step
+            for k in range(inner):
+                out[at + k] = store(T(load(out[at - step + k]) + load(x[at + k])))
+
+
+@kernel(fast=())
+def product_along(x: "*T", out: "*T", n: int, inner: int, start: int, stop: int):
+    for row in range(start, stop):
+        base = row * n * inner
+        for k in range(inner):
+            out[base + k] = x[base + k]
+        for i in range(1, n):
+            at = base + i * inner
+            for k in range(inner):
+                out[at + k] = store(T(load(out[at - inner + k]) * load(x[at + k])))
+
+
+@kernel(fast=())
+def extremum_along(x: "*T", values: "*T", indices: "*i8", n: int, inner: int, largest: int, start: int, stop: int):
+    """Later ones of equal elements win, and NaN beats every number."""
+    for row in range(start, stop):
+        base = row * n * inner
+        for k in range(inner):
+            values[base + k] = x[base + k]
+            indices[base + k] = 0
+        for i in range(1, n):
+            at = base + i * inner
+            for k in range(inner):
+                v = load(x[at + k])
+                old = load(values[at - inner + k])
+                better = v != v or (v >= old if largest else v <= old)
+                values[at + k] = store(v if better else old)
+                indices[at + k] = i if better else indices[at - inner + k]
+
+
+@kernel(fast=())
+def lse_along(x: "*T", out: "*T", n: int, inner: int, start: int, stop: int):
+    for row in range(start, stop):
+        base = row * n * inner
+        for k in range(inner):
+            out[base + k] = x[base + k]
+        for i in range(1, n):
+            at = base + i * inner
+            for k in range(inner):
+                a = load(out[at - inner + k])
+                b = load(x[at + k])
+                high = a if a > b else b
+                low = b if a > b else a
+                if a != a or b != b:
+                    out[at + k] = store(a + b)
+                elif high == low and high - high != T(0):
+                    out[at + k] = store(high)
+                else:
+                    out[at + k] = store(high + log1p(exp(low - high)))
+
+
+@kernel(fast=())
+def scatter_sum(g: "*T", indices: "*i8", out: "*T", n: int, inner: int, start: int, stop: int):
+    for row in range(start, stop):
+        base = row * n * inner
+        for i in range(base, base + n * inner):
+            out[i] = store(T(0))
+        for i in range(n):
+            for k in range(inner):
+                at = base + indices[base + i * inner + k] * inner + k
+                out[at] = store(load(out[at]) + load(g[base + i * inner + k]))
+
+
+@kernel(fast=())
+def gather_along(x: "*T", indices: "*i8", out: "*T", n: int, inner: int, start: int, stop: int):
+    for row in range(start, stop):
+        base = row * n * inner
+        for i in range(n):
+            for k in range(inner):
+                at = base + i * inner + k
+                out[at] = x[base + indices[at] * inner + k]
+
+
+def _run(kernel_, out, x, dim, *extra):
+    outer, n, inner = split(x._shape, dim)
+    if out._n:
+        kernel_[out._kind.dtype](x._ptr, out._ptr, n, inner, *extra, 0, outer)
+
+
+# --- sums -------------------------------------------------------------------------------------------------------------
+
+@custom(private=True, node="CumsumBackward0", dtypes="any", samples=(Sample((3, 4), 1, False), Sample((3, 4), 0, True)),
+        reference=lambda x, dim, reverse: (np.flip(np.cumsum(np.flip(x, dim), dim), dim) if reverse
+                                           else np.cumsum(x, dim)))
+def cumsum_fused(input, dim: int, reverse: bool):
+    """Running sum along a dimension, from its end with ``reverse``."""
+    return input._shape, input._kind
+
+
+@cumsum_fused.cpu
+def _(out, input, dim, reverse):
+    _run(sum_along, out, input, dim, reverse)
+
+
+@cumsum_fused.gradient
+def _(g, dim, reverse):
+    return cumsum_fused.call(g, dim, not reverse)
+
+
+def _prepared(name, input, dim, dtype, out):
+    """(input in the dtype that is summed, wrapped dim); without ``dtype`` that of ``out``."""
+    if dtype is None and isinstance(out, Tensor):
+        dtype = out._kind.dtype
+    if dtype is None and input._kind.dtype.category < 2:
+        dtype = dt.int64
+    if dtype is dt.bool_:
+        raise NotImplementedError(f"\"{name}_out_cpu\" not implemented for 'Bool'")
+    if dtype is not None and dtype is not input._kind.dtype:
+        input = input.to(dtype=dtype)
+    return input, wrap_dim(dim, len(input._shape))
+
+
+def _finish(name, out, value, input):
+    return value if out is None else write_out(name, out, value, [input], True)
+
+
+def _axis(f):
+    return lambda x, dim: f(x, axis=dim) if x.ndim else f(x.reshape(1), axis=0).reshape(())
+
+
+@function(reference=_axis(np.cumsum), samples=ALONG, dtypes="any", inplace=True)
+def cumsum(input, dim, *, dtype=None, out=None):
+    """Running sum along ``dim``; integers are summed in int64."""
+    x, dim = _prepared("cumsum", input, dim, dtype, out)
+    return _finish("cumsum", out, cumsum_fused.call(x, dim, False), input)
+
+
+# --- products ---------------------------------------------------------------------------------------------------------
+
+@custom(private=True, node="CumprodBackward0", dtypes="any", samples=(Sample((3, 4), 1),), domain=(0.3, 2.0),
+        reference=lambda x, dim: np.cumprod(x, dim))
+def cumprod_fused(input, dim: int):
+    """Running product along a dimension."""
+    return input._shape, input._kind
+
+
+@cumprod_fused.cpu
+def _(out, input, dim):
+    _run(product_along, out, input, dim)
+
+
+@cumprod_fused.gradient
+def _(g, input, y, dim):
+    if not input._shape:
+        return g
+    # d out[j] / d x[i] is the product over the others up to j: no division, so zeros are like other values.
+    return product_gradient.call(g, conj(input), conj(y), dim)
+
+
+@function(reference=_axis(np.cumprod), samples=ALONG, domain=(0.3, 2.0), dtypes="any", inplace=True)
+def cumprod(input, dim, *, dtype=None, out=None):
+    """Running product along ``dim``; integers are multiplied in int64."""
+    x, dim = _prepared("cumprod", input, dim, dtype, out)
+    return _finish("cumprod", out, cumprod_fused.call(x, dim), input)
+
+
+# --- extrema ----------------------------------------------------------------------------------------------------------
+
+@custom(private=True, node="CummaxBackward0", dtypes="any", reference=None)
+def cumulative_extremum(input, *, dim: int, largest: bool):
+    """Running maximum or minimum and where it was met."""
+    if input._kind.dtype.is_complex:
+        raise NotImplementedError(f"\"cummax_cummin\" not implemented for '{dt.scalar_name(input._kind.dtype)}'")
+    return [(input._shape, input._kind), (input._shape, storage.kind_of(dt.int64, input._kind.device))]
+
+
+@cumulative_extremum.cpu
+def _(outs, input, dim, largest):
+    outer, n, inner = split(input._shape, dim)
+    if input._n:
+        extremum_along[input._kind.dtype](input._ptr, outs[0]._ptr, outs[1]._ptr, n, inner, largest, 0, outer)
+
+
+@cumulative_extremum.gradient
+def _(gs, y1, dim):
+    return add_at.call(gs[0], y1, dim=dim)
+
+
+_cummin_node = type("CumminBackward0", (cumulative_extremum.node_class,), {"__slots__": (), "__module__": "numbagrad"})
+cumulative_extremum.node_for = lambda params: cumulative_extremum.node_class if params[1] else _cummin_node
+
+
+@custom(private=True, node="ScatterAddBackward0", reference=None)
+def add_at(upstream, indices, *, dim: int):
+    """Sums of ``upstream`` over the places that each index along ``dim`` names."""
+    return upstream._shape, upstream._kind
+
+
+@add_at.cpu
+def _(out, upstream, indices, dim):
+    outer, n, inner = split(out._shape, dim)
+    if out._n:
+        check_saved(indices, n, dim)
+        scatter_sum[out._kind.dtype](upstream._ptr, indices._ptr, out._ptr, n, inner, 0, outer)
+
+
+@add_at.gradient
+def _(g, indices, dim):
+    return take_at.call(g, indices, dim=dim), None
+
+
+@custom(private=True, node="GatherBackward0", reference=None)
+def take_at(input, indices, *, dim: int):
+    """The elements at the indices along ``dim``."""
+    return input._shape, input._kind
+
+
+@take_at.cpu
+def _(out, input, indices, dim):
+    outer, n, inner = split(out._shape, dim)
+    if out._n:
+        check_saved(indices, n, dim)
+        gather_along[out._kind.dtype](input._ptr, indices._ptr, out._ptr, n, inner, 0, outer)
+
+
+@take_at.gradient
+def _(g, indices, dim):
+    return add_at.call(g, indices, dim=dim), None
+
+
+def _cumulative(name, largest, cls):
+    def call(input, dim, *, out=None):
+        found = cumulative_extremum.call(input, dim=wrap_dim(dim, len(input._shape)), largest=largest)
+        return cls(*found) if out is None else cls(*write_outs(name, out, found, [input]))
+    call.__name__ = call.__qualname__ = name
+    call.__module__ = __name__
+    call.__doc__ = (f"Running {'maximum' if largest else 'minimum'} along ``dim``, with the index it was met at (the "
+                    "last of equal ones).")
+
+    def reference(x, dim):
+        if not x.ndim:
+            return x, np.zeros((), np.int64)
+        values = (np.maximum if largest else np.minimum).accumulate(x, axis=dim)
+        shape = [1] * x.ndim
+        shape[dim] = -1
+        places = np.where(x == values, np.arange(x.shape[dim]).reshape(shape), 0)
+        return values, np.maximum.accumulate(places, axis=dim)
+    return function(call, reference=reference, samples=ALONG, dtypes="any")
+
+
+cummax = _cumulative("cummax", True, CummaxResult)
+cummin = _cumulative("cummin", False, CumminResult)
+
+
+# --- logcumsumexp -----------------------------------------------------------------------------------------------------
+
+@custom(private=True, node="LogcumsumexpBackward0", samples=(Sample((3, 4), 1),),
+        reference=lambda x, dim: np.log(np.cumsum(np.exp(x), dim)))
+def logcumsumexp_fused(input, dim: int):
+    """Running log(sum(exp(input)))."""
+    return input._shape, input._kind
+
+
+@logcumsumexp_fused.cpu
+def _(out, input, dim):
+    _run(lse_along, out, input, dim)
+
+
+@logcumsumexp_fused.gradient
+def _(g, input, y, dim):
+    # d y[j] / d x[i] = exp(x[i] - y[j]) for j >= i; as y never falls, the sum over j is a stable recurrence.
+    if not input._shape:
+        return g * 1
+    return (input - y).exp() * decayed_sum.call(g, y, dim, True)
+
+
+@kernel(fast=())
+def decay_along(g: "*T", y: "*T", out: "*T", n: int, inner: int, reverse: int, start: int, stop: int):
+    for row in range(start, stop):
+        base = row * n * inner
+        step = -inner if reverse else inner
+        at = base + (n - 1) * inner if reverse else base
+        for k in range(inner):
+            out[at + k] = g[at + k]
+        for _ in range(1, n):
+            at += step
+            for k in range(inner):
+                d = load(y[at + k]) - load(y[at - step + k])
+                d = d if reverse else -d
+                # Two equal infinities: nothing came before. NaN goes on to all that it was part of.
+                a = load(y[at + k])
+                b = load(y[at - step + k])
+                w = exp(d) if d == d or a != a or b != b else T(0)
+                # What has no weight counts as nothing, an infinity or NaN too.
+                rest = w * load(out[at - step + k]) if w != T(0) else T(0)
+                out[at + k] = store(load(g[at + k]) + rest)
+
+
+@custom(private=True, samples=(Sample((3, 4), (3, 4), 1, True), Sample((3, 4), (3, 4), 0, False)),
+        reference=lambda g, y, dim, reverse: _np_decayed(g, y, dim, reverse))
+def decayed_sum(upstream, y, dim: int, reverse: bool):
+    """Sum over j >= i of g[j] * exp(y[i] - y[j]); without ``reverse`` over j <= i of g[j] * exp(y[j] - y[i])."""
+    return upstream._shape, upstream._kind
+
+
+@decayed_sum.cpu
+def _(out, upstream, y, dim, reverse):
+    outer, n, inner = split(out._shape, dim)
+    if out._n:
+        decay_along[out._kind.dtype](upstream._ptr, y._ptr, out._ptr, n, inner, reverse, 0, outer)
+
+
+@decayed_sum.gradient
+def _(g, upstream, y, dim, reverse):
+    other = decayed_sum.call(g, y, dim, not reverse)
+    result = decayed_sum.call(upstream, y, dim, reverse)
+    change = g * result - upstream * other
+    return other, change if reverse else -change
+
+
+def _np_decayed(g, y, dim, reverse):
+    g, y = np.moveaxis(g, dim, -1), np.moveaxis(y, dim, -1)
+    n = g.shape[-1]
+    d = y[..., :, None] - y[..., None, :]
+    keep = np.triu(np.ones((n, n))) if reverse else np.tril(np.ones((n, n)))
+    out = (np.where(keep > 0, np.exp(d if reverse else -d), 0) * g[..., None, :]).sum(-1)
+    return np.moveaxis(out, -1, dim)
+
+
+def _complex_logcumsumexp(input, dim):
+    """y[i] = log(exp(x[i]) + exp(y[i - 1])), one place after the other, each recorded."""
+    if not input._n or not input._shape:
+        return input * 1
+    rows = [input.narrow(dim, i, 1) for i in range(input._shape[dim])]
+    found = rows[:1]
+    for x in rows[1:]:
+        found.append(REGISTRY["logaddexp"].callable(x, found[-1]))
+    return REGISTRY["cat"].callable(found, dim)
+
+
+@function(reference=_axis(lambda x, axis: np.log(np.cumsum(np.exp(x), axis))), samples=ALONG)
+def logcumsumexp(input, dim, *, out=None):
+    """Running log(sum(exp(input))) along ``dim``, without overflow."""
+    if input._kind.dtype.category < 2:
+        raise NotImplementedError(f"\"logcumsumexp_out_cpu\" not implemented for "
+                                  f"'{dt.scalar_name(input._kind.dtype)}'")
+    if input._kind.dtype.is_complex:
+        return _finish("logcumsumexp", out, _complex_logcumsumexp(input, wrap_dim(dim, len(input._shape))), input)
+    return _finish("logcumsumexp", out, logcumsumexp_fused.call(input, wrap_dim(dim, len(input._shape))), input)
+
+
+# --- differences ------------------------------------------------------------------------------------------------------
+
+def _np_diff(x, n=1, dim=-1, prepend=None, append=None):
+    more = {k: v for k, v in (("prepend", prepend), ("append", append)) if v is not None}
+    return np.diff(x, n, dim, **more)
+
+
+@function(reference=_np_diff, dtypes="any",
+          samples=(Sample((3, 4)), Sample((3, 4), 1, 0), Sample((3, 4), 2, 1), Sample((3, 4), 1, 1, (3, 2), (3, 1))))
+def diff(input, n=1, dim=-1, prepend=None, append=None, *, out=None):
+    """The ``n``-th differences of neighbours along ``dim``, after joining ``prepend`` and ``append`` to it."""
+    if not input._shape:
+        raise RuntimeError("diff expects input to be at least one-dimensional")
+    if n < 0:
+        raise RuntimeError(f"order must be non-negative but got {n}")
+    at = wrap_dim(dim, len(input._shape))
+    parts = [t for t in (prepend, input, append) if t is not None]
+    if len(parts) > 1:
+        from numbagrad import cat
+        input = cat(parts, at)
+    t = input if n else input.clone()
+    for _ in range(min(n, input._shape[at])):
+        size = t._shape[at] - 1
+        a, b = t.narrow(at, 1, size), t.narrow(at, 0, size)
+        t = a.logical_xor(b) if t._kind.dtype.category == 0 else a - b
+    return _finish("diff", out, t, input)

@@ -1,0 +1,1 @@
+"""New geometry on the same memory, and slices."""

@@ -1,0 +1,253 @@
+"""Complex tensors and their real and imaginary parts as views."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from numbagrad.base import dtypes as dt
+from numbagrad.core import storage
+from numbagrad.core.broadcast import broadcast_shapes, sum_to_size
+from numbagrad.core.copying import copy_into
+from numbagrad.core.out import write_out
+from numbagrad.core.tensor import Tensor, contiguous_strides
+from numbagrad.extend import REGISTRY, Sample, custom, elementwise, function
+from numbagrad.extend import view as view_op
+from numbagrad.kernel import expr as s
+
+from .slicing import select
+
+# --- complex numbers --------------------------------------------------------------------------------------------------
+
+def _other_kind(op, input, kind, shape, strides, offset=0):
+    """A view in another dtype: the geometry in units of ``kind``."""
+    from numbagrad.dispatch.view import make_view
+    out = make_view(op, input, shape, strides, 0, ())
+    out._kind = kind
+    out._ptr = input._ptr + offset * kind.itemsize
+    return out
+
+
+@view_op(private=True, node="ViewAsRealBackward0", reference=None)
+def _real_pairs(input):
+    """Marks the node of ``view_as_real``."""
+    return input._shape, input._strides, 0
+
+
+@view_op(private=True, node="ViewAsComplexBackward0", reference=None)
+def _complex_pairs(input):
+    """Marks the node of ``view_as_complex``."""
+    return input._shape, input._strides, 0
+
+
+@_real_pairs.gradient
+def _(g):
+    return view_as_complex(g.contiguous())
+
+
+@_complex_pairs.gradient
+def _(g):
+    return view_as_real(g)
+
+
+def _pairs(a):
+    return np.stack([a.real, a.imag], -1)
+
+
+@function(method=False, differentiable=False, dtypes="complex", samples=(Sample(("complex128", (3,))),), reference=_pairs)
+def view_as_real(input):
+    """A complex tensor as a real one with a last dimension of size two."""
+    d = input._kind.dtype
+    if not d.is_complex:
+        raise RuntimeError("view_as_real is only supported for complex tensors")
+    strides = input._strides or contiguous_strides(input._shape)
+    return _other_kind(_real_pairs, input, storage.kind_of(d.to_real(), input._kind.device), (*input._shape, 2),
+                       (*[2 * k for k in strides], 1))
+
+
+@function(method=False, differentiable=False, dtypes="any", samples=(Sample((3, 2)),),
+          reference=lambda a: a[..., 0] + 1j * a[..., 1])
+def view_as_complex(input):
+    """A real tensor with a last dimension of size two as a complex one."""
+    d, shape = input._kind.dtype, input._shape
+    if d not in (dt.float32, dt.float64):
+        raise RuntimeError("view_as_complex is only supported for float and double tensors (there is no complex32), but got a "
+                           f"tensor of scalar type: {dt.scalar_name(d)}")
+    if not shape:
+        raise RuntimeError("Input tensor must have one or more dimensions")
+    if shape[-1] != 2:
+        raise RuntimeError("Tensor must have a last dimension of size 2")
+    if input.storage_offset() % 2:
+        raise RuntimeError("Tensor must have a storage_offset divisible by 2")
+    strides = input._strides or contiguous_strides(shape)
+    if strides[-1] != 1:
+        raise RuntimeError("Tensor must have a last dimension with stride 1")
+    if any(k % 2 for k, s in zip(strides[:-1], shape) if s > 1):
+        raise RuntimeError("Tensor must have a stride divisible by 2 for all but last dimension")
+    return _other_kind(_complex_pairs, input, storage.kind_of(d.to_complex(), input._kind.device), shape[:-1],
+                       tuple([k // 2 for k in strides[:-1]]))
+
+
+@function(method=False, differentiable=False, dtypes="any", samples=(Sample((3,)), Sample(("complex128", (3,)))),
+          reference=np.real)
+def real(input):
+    """The real part as a view; a real tensor itself."""
+    return select.call(view_as_real(input), -1, 0) if input._kind.dtype.is_complex else input
+
+
+@function(method=False, differentiable=False, dtypes="complex", samples=(Sample(("complex128", (3,))),), reference=np.imag)
+def imag(input):
+    """The imaginary part as a view; RuntimeError for real tensors."""
+    if not input._kind.dtype.is_complex:
+        raise RuntimeError("imag is not implemented for tensors with non-complex dtypes.")
+    return select.call(view_as_real(input), -1, 1)
+
+
+@elementwise(private=True, names="ConjBackward0", reference=np.conj, samples=(Sample((3,)),), dtypes="any")
+def conj_copy(input):
+    """Complex conjugate as a copy."""
+    return s.apply("conj", input)
+
+
+@function(dtypes="any", samples=(Sample((3,)), Sample(("complex128", (3,)))), reference=np.conj, aliases=("conj_physical",))
+def conj(input):
+    """Complex conjugate; a real tensor itself."""
+    return conj_copy.call(input) if input._kind.dtype.is_complex else input
+
+
+@custom(private=True, contiguous=False, node="AngleBackward0", dtypes="complex", reference=np.angle,
+        samples=(Sample(("complex128", (3,))),))
+def angle_complex(input):
+    """The argument of complex numbers, a real tensor."""
+    return input._shape, storage.kind_of(input._kind.dtype.to_real(), input._kind.device)
+
+
+@angle_complex.cpu
+def _(out, input):
+    x = input.detach()
+    copy_into(out, REGISTRY["atan2"].callable(imag(x), real(x)))
+
+
+@angle_complex.gradient
+def _(g, input):
+    size = REGISTRY["abs"].callable(input)
+    return REGISTRY["where"].callable(size == 0, 0, g * 1j * input / (size * size))
+
+
+@elementwise(private=True, names="AngleBackward0", accepts="float", samples=(Sample((3,)),), points=(0.0, -0.0),
+             reference=lambda x: np.where(x < 0, np.pi, 0 * x))
+def angle_real(input):
+    """0 or pi."""
+    return s.where(input < 0, math.pi, s.where(input != input, input, 0))
+
+
+@angle_real.gradient
+def _(g):
+    return 0
+
+
+@function(dtypes="any", samples=(Sample((3,)), Sample(("complex128", (3,)))), reference=np.angle)
+def angle(input):
+    """The argument of complex numbers; of a real number 0, or pi if it is negative."""
+    return (angle_complex if _tensor("angle", input)._kind.dtype.is_complex else angle_real).call(input)
+
+
+@custom(private=True, contiguous=False, node="ComplexBackward0", reference=lambda a, b: a + 1j * b,
+        samples=(Sample((3, 4), (4,)),))
+def from_parts(real, imag):
+    """Complex numbers from tensors of real and imaginary parts."""
+    return broadcast_shapes("complex", [real, imag]), storage.kind_of(real._kind.dtype.to_complex(), real._kind.device)
+
+
+@from_parts.cpu
+def _(out, real, imag):
+    pairs = view_as_real(out)
+    copy_into(select.call(pairs, -1, 0), real)
+    copy_into(select.call(pairs, -1, 1), imag)
+
+
+@from_parts.gradient
+def _(g, shapes):
+    return sum_to_size(real(g), shapes[0]), sum_to_size(imag(g), shapes[1])
+
+
+@custom(private=True, contiguous=False, node="PolarBackward0", reference=lambda a, b: a * np.exp(1j * b),
+        samples=(Sample((3, 4), (4,)),), domain=(0.1, 3.0))
+def from_polar(abs, angle):
+    """Complex numbers from tensors of absolute values and angles."""
+    return broadcast_shapes("polar", [abs, angle]), storage.kind_of(abs._kind.dtype.to_complex(), abs._kind.device)
+
+
+@from_polar.cpu
+def _(out, abs, angle):
+    abs, angle = abs.detach(), angle.detach()
+    from_parts.cpu_launch(out, abs * REGISTRY["cos"].callable(angle), abs * REGISTRY["sin"].callable(angle))
+
+
+@from_polar.gradient
+def _(g, angle, y, shapes):
+    back = conj(g)
+    unit = from_parts.call(REGISTRY["cos"].callable(angle), REGISTRY["sin"].callable(angle))
+    return sum_to_size(real(back * unit), shapes[0]), sum_to_size(real(back * (y * 1j)), shapes[1])
+
+
+def _two_parts(name, a, b, names):
+    """Both parts; PyTorch's errors where they are no float tensors of one dtype."""
+    for position, (t, n) in enumerate(zip((a, b), names)):
+        if not isinstance(t, Tensor):
+            raise TypeError(f"{name}(): argument '{n}' (position {position + 1}) must be Tensor, not {type(t).__name__}")
+    if not {a._kind.dtype, b._kind.dtype} <= {dt.float32, dt.float64}:
+        raise RuntimeError("Expected both inputs to be Half, Float or Double tensors but got "
+                           f"{dt.scalar_name(a.dtype)} and {dt.scalar_name(b.dtype)}")
+    if a._kind.dtype is not b._kind.dtype:
+        raise RuntimeError(f"Expected object of scalar type {dt.scalar_name(a.dtype)} but got scalar type "
+                           f"{dt.scalar_name(b.dtype)} for second argument")
+    return a, b
+
+
+@function(name="complex", method=False, samples=(Sample((3, 4), (4,)),), reference=lambda a, b: a + 1j * b)
+def complex_(real, imag, *, out=None):
+    """Complex numbers from their real and imaginary parts, which broadcast."""
+    result = from_parts.call(*_two_parts("complex", real, imag, ("real", "imag")))
+    return result if out is None else write_out("complex", out, result, (real, imag))
+
+
+@function(method=False, samples=(Sample((3, 4), (4,)),), reference=lambda a, b: a * np.exp(1j * b))
+def polar(abs, angle, *, out=None):
+    """Complex numbers ``abs * (cos(angle) + i sin(angle))``."""
+    result = from_polar.call(*_two_parts("polar", abs, angle, ("abs", "angle")))
+    return result if out is None else write_out("polar", out, result, (abs, angle))
+
+
+@function(dtypes="any", samples=(Sample((3,)),), reference=np.array)
+def resolve_conj(input):
+    """The tensor itself: conjugation is never delayed here."""
+    return _tensor("resolve_conj", input)
+
+
+@function(dtypes="any", samples=(Sample((3,)),), reference=np.array)
+def resolve_neg(input):
+    """The tensor itself: negation is never delayed here."""
+    return _tensor("resolve_neg", input)
+
+
+def _tensor(name, input):
+    if not isinstance(input, Tensor):
+        raise TypeError(f"{name}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
+    return input
+
+
+def _part(which):
+    def get(self):
+        return real(self) if which == "real" else imag(self)
+
+    def assign(self, value):
+        part = real(self) if which == "real" else imag(self)
+        part.copy_(value) if isinstance(value, Tensor) else part.fill_(value)
+    return get, assign
+
+
+Tensor.is_conj = lambda self: False
+Tensor.is_neg = lambda self: False
+Tensor.real, Tensor.imag = property(*_part("real")), property(*_part("imag"))
