@@ -177,6 +177,8 @@ class Pointwise:
         for k, n in enumerate(short):
             # With one dimension there is one row, and the stride of rows is never used.
             out += [f"{n}_t = meta[{k + 2} * nd]", f"{n}_r = meta[{k + 2} * nd - 1]"]
+        # The sum with a zero that LLVM does not know: it would bet on a stride of one, and leave all others scalar code.
+        out += ["zero = nd >> 62", *[f"{n}_g = {n}_t + zero" for n in short]]
         out += ["row = start", "while row < stop:", "    left = row // rows", "    at = row - left * rows",
                 "    count = rows - at if rows - at < stop - row else stop - row"]
         out += [f"    {n}_o = at * {n}_r" for n in short]
@@ -213,8 +215,8 @@ class Pointwise:
             out += [f"        elif {cond}:", "            for i in range(inner):"]
             out += ["                " + s for s in loads(at) + body + stores(at)]
         out += ["        else:", "            for i in range(inner):"]
-        out += ["                " + s for s in loads(lambda k: f"{short[k]}_o + i * {short[k]}_t") + body
-                + stores(lambda k: f"{short[k]}_o + i * {short[k]}_t")]
+        out += ["                " + s for s in loads(lambda k: f"{short[k]}_o + i * {short[k]}_g") + body
+                + stores(lambda k: f"{short[k]}_o + i * {short[k]}_g")]
         out += [f"        {n}_o += {n}_r" for n in short]
         return out
 
