@@ -1,8 +1,8 @@
 """Capture: run a function on fake memory and write down every kernel launch.
 
 The recorder is called by the hooks in ``core.launch.launch``, ``dispatch.custom.run``, ``dispatch.reduction``,
-``kernel.jit.Kernel``, ``kernel.blas.gemm``, ``kernel.threads.parallel_for`` and ``optim.optimizer._run``. What it writes down are ``Call``
-objects over ``Buffer`` objects; nothing of Python is left in them.
+``kernel.jit.Kernel``, ``kernel.blas.gemm``, ``kernel.threads.parallel_for`` and ``optim.optimizer._run``. What it writes down
+are ``Call`` objects over ``Buffer`` objects; nothing of Python is left in them.
 """
 
 from __future__ import annotations
