@@ -75,6 +75,14 @@ class Custom(Op):
             raise TypeError(f"gradient of {self.name} asks for unknown {sorted(unknown)}")
         return fn
 
+    def complete(self):
+        """Before the first call: what has no gradient although it is differentiable says so in backward."""
+        if self.rule is None and self.differentiable:
+            @self.gradient
+            def missing(g):
+                raise NotImplementedError(f"derivative for {self.name} is not implemented: declare it with "
+                                          f"@{self.name}.gradient, or the op with differentiable=False")
+
     def infer_spec(self, values):
         """Call the shape rule with the arguments in signature order."""
         if not self.keyword_only:
@@ -98,6 +106,7 @@ class Custom(Op):
         def build():
             if not target:
                 jit.nb()
+                self.complete()
                 target.append(custom_fast.build(self, GENERAL))
                 if self.call is entry:
                     self.call = target[0]

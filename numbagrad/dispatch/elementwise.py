@@ -14,7 +14,7 @@ from ..base import dtypes as dt
 from ..core.registry import REGISTRY
 from ..kernel import emit, expr, jit
 from . import elementwise_fast
-from .op import Op, grad_name
+from .op import BINARY, UNARY, Op, grad_name
 
 BY_POSITION = {"inplace", "eps"}  # the keywords that PyTorch also takes by position
 
@@ -29,6 +29,9 @@ class Elementwise(Op):
                  counts_bool=False, complex=None, fused=False, underived=False, fits=(), usual="True",
                  **options):
         options.setdefault("dtypes", "float" if accepts == "float" else "any")
+        tensors = sum(p.annotation is p.empty for p in inspect.signature(fn).parameters.values())
+        if tensors in (1, 2) and not options.get("private"):
+            options.setdefault("samples", UNARY if tensors == 1 else BINARY)
         self._traced = None
         super().__init__(fn, inplace=inplace and result != "bool", **options)
         self.result, self.accepts, self.counts_bool = result, accepts, counts_bool
@@ -65,6 +68,15 @@ class Elementwise(Op):
     def gradient(self, fn):
         """Override the derived gradient: a scalar function of ``g``, ``y`` (the output) and any inputs by name that
         returns one expression per tensor argument (None where there is no gradient)."""
+        names = tuple(inspect.signature(fn).parameters)
+        unknown = set(names) - {"g", "y", *self.tensors, *self.params}
+        if unknown:
+            raise TypeError(f"gradient of {self.name} asks for unknown {sorted(unknown)}: it may use g, y and the arguments "
+                            f"{', '.join((*self.tensors, *self.params))}")
+        made = expr.trace(fn, list(names))
+        if len(made) != len(self.tensors):
+            raise TypeError(f"gradient of {self.name} returns {len(made)} expressions for {len(self.tensors)} tensor arguments "
+                            f"({', '.join(self.tensors)})")
         self.rule = fn
         return fn
 

@@ -25,6 +25,12 @@ class Sample:
         return f"Sample({', '.join(parts)})"
 
 
+# What elementwise ops of one and of two tensors and reductions are tried with, unless they bring samples of their own.
+UNARY = (Sample((3, 4)), Sample(()), Sample((0, 3)))
+BINARY = (Sample((3, 4), (3, 4)), Sample((3, 4), (4,)), Sample((2, 1, 3), (4, 1)), Sample((3,), ()), Sample((2, 3), 1.5))
+REDUCE = (Sample((3, 4)), Sample((3, 4), 1), Sample((2, 3, 4), (0, 2), True), Sample((2, 3, 4), 1), Sample(()))
+
+
 class Op:
     """What is known of one operation.
 

@@ -23,14 +23,15 @@ from ..base import dtypes as dt
 from ..core import storage
 from ..core.out import write_out
 from ..core.registry import REGISTRY
-from ..core.tensor import Tensor, is_contiguous, make, numel, raw, raw_view, wrap_dim
+from ..core.tensor import Tensor, is_contiguous, make, numel, raw, raw_view
 from ..kernel import expr, jit
 from ..kernel.guard import guarded
 from ..kernel.tape import TAPE, active
 from ..kernel.threads import LIMIT
 from . import elementwise_fast, fold
 from .custom import Custom, CustomNode, _record
-from .op import grad_name
+from .op import REDUCE, grad_name
+from .reduction_rules import check_joins, derive, normalize_dims
 
 
 class Reduction(Custom):
@@ -60,12 +61,18 @@ class Reduction(Custom):
         options.setdefault("dtypes", "float" if accepts == "float" else "any")
         if not options.get("private"):
             options["kinds"] = {"dim": "ints", **options.get("kinds", {})}
+            options.setdefault("samples", REDUCE)
         super().__init__(shape_rule, name=fn_name, node=names[0] if names else None, contiguous=False, **options)
         by_dim = names[1] if names else grad_name(fn_name)
         self.node_class = type(self.node_class.__name__, (ReductionNode,),
                                {"__slots__": (), "op": self, "__module__": "numbagrad"})
         self.node_by_dim = type(by_dim, (ReductionNode,), {"__slots__": (), "op": self, "__module__": "numbagrad"})
         self.cpu_launch = self.cuda_launch = self.fold
+        check_joins(self)
+        if self.additive and self.differentiable:
+            rule = derive(self)
+            if rule is not None:
+                self.gradient(rule)
 
     def node_for(self, params):
         return self.node_class if params[0] is None else self.node_by_dim
@@ -84,6 +91,7 @@ class Reduction(Custom):
         def build():
             jit.nb()
             if not target:
+                self.complete()
                 target.append(self._build_entry())
                 self.call = target[0]
                 self.publish(target[0])
@@ -376,18 +384,6 @@ def merged(sizes, flags):
         else:
             groups.append([s, f])
     return groups
-
-
-def normalize_dims(dim, ndim):
-    """Sorted, wrapped, distinct dimension numbers; all of them for None."""
-    if dim is None or (isinstance(dim, (tuple, list)) and not dim):
-        return list(range(ndim))
-    dims = [dim] if isinstance(dim, int) or hasattr(dim, "__index__") else list(dim)
-    out = [wrap_dim(int(d), ndim) for d in dims]
-    if len(set(out)) != len(out):
-        twice = next(d for d in out if out.count(d) > 1)
-        raise RuntimeError(f"dim {twice} appears multiple times in the list of dims")
-    return sorted(out) if ndim else []
 
 
 def _plain(fn):

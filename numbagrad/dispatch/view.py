@@ -9,7 +9,9 @@
     def _(g, shape, dim0, dim1):             # ``shape`` is the input's
         return transpose(g, dim0, dim1)
 
-With ``several=True`` the function returns a list of such triples and the rule takes ``gs``, one gradient per output.
+A view keeps to the elements from the input's first to its last, unless it is declared with ``beyond`` (and checks that itself).
+With ``several=True`` the function returns a list of such triples and the rule takes ``gs``, one gradient per output. Without a
+rule the gradient is derived: what arrives is added up at the places that the geometry names.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ import inspect
 from ..base import arguments, modes
 from ..core import graph
 from ..core.graph import Node, Output, View, new_node, note_forward, sequence
-from ..core.tensor import Tensor, check_empty, is_contiguous, numel, raw
+from ..core.registry import REGISTRY
+from ..core.tensor import Tensor, check_empty, contiguous_strides, is_contiguous, numel, raw
 from ..kernel import jit
 from .custom import make_zero
 from .op import Op, grad_name
@@ -32,10 +35,10 @@ class ViewOp(Op):
 
     kind = "view"
 
-    def __init__(self, fn, *, node=None, several=False, **options):
+    def __init__(self, fn, *, node=None, several=False, beyond=False, **options):
         options.setdefault("dtypes", "any")
         super().__init__(fn, **options)
-        self.several = several
+        self.several, self.beyond = several, beyond
         self.params = tuple(self.signature.parameters)[1:]
         self.rule, self.rule_names = None, ()
         self.node_class = type(node or grad_name(self.name), (MultiViewNode if several else ViewNode,),
@@ -45,6 +48,19 @@ class ViewOp(Op):
     def gradient(self, fn):
         self.rule, self.rule_names = fn, tuple(inspect.signature(fn).parameters)
         return fn
+
+    def derive(self):
+        """Make the rule from the geometry that the view of a row-major input has: it names the same elements."""
+        def rule(shape, g=None, gs=(), **params):
+            grads = list(gs) if self.several else [g]
+            geometry = self.fn(grads[0].new_empty(shape), *[params[n] for n in self.params])
+            rows = [REGISTRY["strided"].rule(g, (numel(shape),), tuple(size), tuple(steps or contiguous_strides(size)), offset)
+                    for g, (size, steps, offset) in zip(grads, geometry if self.several else [geometry])]
+            total = rows[0]
+            for row in rows[1:]:
+                total = total + row
+            return total.view(shape)
+        self.rule, self.rule_names = rule, ("shape", "gs" if self.several else "g", *self.params)
 
     def _entry(self):
         head, defaults, args = [], {}, []
@@ -73,7 +89,7 @@ class ViewOp(Op):
                 "    if found_ is None:\n"
                 f"        if not isinstance({args[0]}, Tensor):\n"
                 f"            not_a_tensor(OP, {args[0]})\n{checks}"
-                f"        found_ = {settled}(geometry({call}), MEMO, key_)\n"
+                f"        found_ = {settled}(geometry({call}), MEMO, key_, OP, {args[0]})\n"
                 f"    return {'make_views' if self.several else 'place'}(OP, {args[0]}, found_, ({params}))\n")
         fn = jit.define(text, self.name,
                         {**arguments.ENVIRONMENT, "DEFAULTS": defaults, "make_views": make_views, "OP": self, "place": place,
@@ -98,6 +114,8 @@ class ViewNode(Node):
     def backward(self, g):
         shape, params = self.ctx
         op = self.op
+        if op.rule is None:
+            op.derive()
         values = dict(zip(op.params, params))
         values["g"], values["shape"] = g, shape
         return (op.rule(**{n: values[n] for n in op.rule_names}),)
@@ -116,9 +134,21 @@ def not_a_tensor(op, value):
                     f"{type(value).__name__}")
 
 
-def settle(geometry, memo=None, key=None):
+def check_inside(op, input, shape, strides, offset):
+    """RuntimeError unless a geometry keeps to the elements from the input's first one to its last."""
+    own = input._strides or contiguous_strides(input._shape)
+    span = 1 + sum([(s - 1) * k for s, k in zip(input._shape, own)])
+    last = offset + sum([(s - 1) * k for s, k in zip(shape, strides or contiguous_strides(shape))])
+    if offset < 0 or last >= span:
+        raise RuntimeError(f"{op.name}(): a view of sizes {list(shape)}, strides {list(strides or ())} and offset {offset} "
+                           f"leaves its input of sizes {list(input._shape)} and strides {list(own)}, which span {span}")
+
+
+def settle(geometry, memo=None, key=None, op=None, input=None):
     """(shape, strides or None where row-major, offset, number of elements), remembered under the key."""
     shape, strides, offset = geometry
+    if op is not None and not op.beyond and 0 not in shape:
+        check_inside(op, input, shape, strides, offset)
     if strides is not None and is_contiguous(shape, strides):
         strides = None
     found = (shape, strides, offset, numel(shape))
@@ -133,9 +163,9 @@ def settle(geometry, memo=None, key=None):
     return found
 
 
-def settle_all(geometries, memo, key):
+def settle_all(geometries, memo, key, op, input):
     """``settle`` for an op with several views."""
-    found = [settle(g) for g in geometries]
+    found = [settle(g, None, None, op, input) for g in geometries]
     if key is not None:
         if len(memo) >= 256:
             memo.clear()
@@ -244,6 +274,8 @@ class MultiViewNode(ViewNode):
     def backward(self, g):
         shape, params, outs = self.ctx
         op = self.op
+        if op.rule is None:
+            op.derive()
         grads = g if isinstance(g, (list, tuple)) else [g]
         values = dict(zip(op.params, params))
         values["shape"] = shape

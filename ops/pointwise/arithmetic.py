@@ -12,15 +12,13 @@ from numbagrad.base import dtypes as dt
 from numbagrad.core.promotion import common_dtype, is_number
 from numbagrad.core.tensor import Tensor
 from numbagrad.dispatch.elementwise_general import general
-from numbagrad.extend import REGISTRY, Sample, elementwise
+from numbagrad.extend import BINARY, REGISTRY, UNARY, Sample, elementwise
 from numbagrad.kernel import expr as s
 from numbagrad.kernel.expr import where
 
 from ..refusal import refusal
 
 INF, NAN = math.inf, math.nan
-UNARY = (Sample((3, 4)), Sample(()), Sample((0, 3)))
-BINARY = (Sample((3, 4), (3, 4)), Sample((3, 4), (4,)), Sample((2, 1, 3), (4, 1)), Sample((3,), ()), Sample((2, 3), 1.5))
 
 
 def _checked_alpha(first, second, alpha):

@@ -7,13 +7,12 @@ import numpy as np
 from numbagrad.base import dtypes as dt
 from numbagrad.core.tensor import make, numel
 from numbagrad.dispatch.reduction import merged, normalize_dims
-from numbagrad.extend import REGISTRY, Sample, custom, function, reduction
+from numbagrad.extend import REDUCE, REGISTRY, Sample, custom, function, reduction
 from numbagrad.kernel import expr as s
 from numbagrad.kernel.expr import where
 from numbagrad.kernel.jit import STRIP, T, kernel, load, store, strip
 from numbagrad.kernel.tape import TAPE, active
 
-REDUCE = (Sample((3, 4)), Sample((3, 4), 1), Sample((2, 3, 4), (0, 2), True), Sample((2, 3, 4), 1), Sample(()))
 SMALL = 32768  # elements up to which a broadcast gradient is written out, so that what follows runs on plain memory
 
 

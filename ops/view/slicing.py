@@ -250,7 +250,8 @@ def _(g, shape, strides, offset):
     return strided.call(g.contiguous(), tuple(shape), tuple(strides), offset)
 
 
-@view_op(private=True, node="AsStridedBackward0", samples=(Sample((2, 3), [2, 2], [3, 1], 1), Sample((6,), [3, 3], [1, 1], 0)),
+@view_op(beyond=True, private=True, node="AsStridedBackward0",
+         samples=(Sample((2, 3), [2, 2], [3, 1], 1), Sample((6,), [3, 3], [1, 1], 0)),
          reference=lambda a, size, stride, offset: np.lib.stride_tricks.as_strided(
              a.reshape(-1)[offset:], size, [8 * k for k in stride]))
 def strided(input, size, stride, offset):
@@ -268,7 +269,7 @@ def _(g, shape, size, stride, offset):
     return pile.call(g, shape, size, stride, offset)
 
 
-@view_op(private=True, node="AsStridedBackward0", reference=None)
+@view_op(beyond=True, private=True, node="AsStridedBackward0", reference=None)
 def strided_from(input, size, stride, offset, own):
     """``strided`` of an input that is not a row-major piece of memory, with strides ``own``."""
     return tuple(size), tuple(stride), offset
