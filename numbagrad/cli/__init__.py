@@ -1,1 +1,1 @@
-"""The command line: ``python -m numbagrad run | info | warmup | api``."""
+"""The command line: ``python -m numbagrad run | info | warmup | source | api``."""
