@@ -8,6 +8,7 @@ from __future__ import annotations
 import builtins
 
 from .base import dtypes as _dtypes
+from .base import tracebacks as _tracebacks
 from .base.device import get_default_device, set_default_device
 from .base.dtypes import (
     bfloat16,
@@ -111,6 +112,7 @@ def _start():
 
 
 _start()
+_tracebacks.install()
 
 from . import optim, utils  # noqa: E402
 from .compiler import compile  # noqa: E402

@@ -70,7 +70,7 @@ def test_detect_anomaly_warns_and_restores():
         context = ng.autograd.detect_anomaly()
     with context:
         assert ng.is_anomaly_enabled() and ng.is_anomaly_check_nan_enabled()
-    assert not ng.is_anomaly_enabled() and not ng.modes.STATE
+    assert not ng.is_anomaly_enabled() and not ng.base.modes.STATE
 
 
 def test_plain_call_lasts():

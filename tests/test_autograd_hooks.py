@@ -131,7 +131,7 @@ def test_an_exception_in_a_hook_restores_the_mode():
     x.register_hook(fail)
     with pytest.raises(ValueError, match="no"):
         (x * 2).sum().backward()
-    assert ng.is_grad_enabled() and not ng.modes.STATE
+    assert ng.is_grad_enabled() and not ng.base.modes.STATE
 
 
 def test_multi_grad_hook():

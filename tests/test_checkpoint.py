@@ -116,7 +116,7 @@ def test_disabling_hooks():
             with T.autograd.graph.disable_saved_tensors_hooks("not here"):
                 pass
     agrees(inside, "RuntimeError: not here")
-    assert not ng.modes.STATE
+    assert not ng.base.modes.STATE
 
 
 def test_save_on_cpu():

@@ -229,4 +229,4 @@ def test_a_failed_backward_leaves_nothing(no_gc):
         out.backward()
     del out, error
     gc.collect()  # the traceback is a cycle of the interpreter's
-    assert ref() is None and not ng.modes.STATE
+    assert ref() is None and not ng.base.modes.STATE

@@ -104,7 +104,7 @@ def test_exceptions_restore_the_mode():
         raise ZeroDivisionError
     with pytest.raises(ZeroDivisionError):
         fail()
-    assert ng.is_grad_enabled() and not ng.modes.STATE
+    assert ng.is_grad_enabled() and not ng.base.modes.STATE
 
 
 def test_plain_calls():
@@ -115,7 +115,7 @@ def test_plain_calls():
         T.set_grad_enabled(True)
         return a, (x * 2).requires_grad
     agrees(code, "(False, True)")
-    assert not ng.modes.STATE
+    assert not ng.base.modes.STATE
 
 
 MISUSE = [
@@ -220,8 +220,8 @@ def test_each_thread_has_its_own_mode():
 
 
 def test_a_finished_thread_leaves_no_mode_behind():
-    before = dict(ng.modes.STATE)
+    before = dict(ng.base.modes.STATE)
     thread = threading.Thread(target=lambda: ng.set_grad_enabled(False))
     thread.start()
     thread.join()
-    assert ng.modes.STATE == before
+    assert ng.base.modes.STATE == before

@@ -111,7 +111,7 @@ def test_modes_stay_apart_during_backward():
             ng.autograd.grad(Look.apply(x, "recorded"), x, v, create_graph=True)
 
     in_threads(first, second)
-    assert seen == {"plain": {(False, False)}, "recorded": {(True, True)}} and not ng.modes.STATE
+    assert seen == {"plain": {(False, False)}, "recorded": {(True, True)}} and not ng.base.modes.STATE
 
 
 def test_backward_inside_backward():

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import traceback
 import warnings
 
 from ..base import modes
-from ..base.user_code import user_level, user_line
+from ..base.user_code import is_ours, user_level, user_line
 from ..core.node import Node
 from ..kernel.tape import refuse
 from . import hooks
-
-# Folders whose frames are not the user's; the catalogue of ops adds its own.
-FOLDERS = [os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
-
-
-def _is_ours(filename):
-    return filename.startswith((*[f + os.sep for f in FOLDERS], "<numbagrad "))
 
 
 def _has_nan(t):
@@ -39,7 +31,7 @@ class _Anomaly:
 
     def note(self, node, shapes):
         """Remember where the user's code recorded ``node``."""
-        frames = [f for f in traceback.extract_stack()[:-1] if not _is_ours(f.filename)]
+        frames = [f for f in traceback.extract_stack()[:-1] if not is_ours(f.filename)]
         node.__dict__["_forward"] = (traceback.format_list(frames), user_line(), shapes)
 
     def run(self, node, g, create_graph):

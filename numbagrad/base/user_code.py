@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
+# Folders whose files are not the user's; the catalogue of ops adds its own.
+FOLDERS = [os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
 PACKAGE = __name__.partition(".")[0]
 INSIDE = PACKAGE + "."
 _inside_names = {PACKAGE}  # names of modules of this package that were met
+
+
+def is_ours(filename):
+    """Whether a frame's file belongs to this package: a file of its folders, or generated text."""
+    return filename.startswith((*[f + os.sep for f in FOLDERS], "<numbagrad "))
 
 
 def user_place():

@@ -173,8 +173,8 @@ def _report(previous, here, command):
 
 def _is_runner(filename, here, command):
     name = os.path.basename(filename)
-    return filename.startswith("<frozen") or name == "runpy.py" or filename == command or (
-        os.path.dirname(filename) == here and name in ("__main__.py", "script.py"))
+    return filename.startswith("<frozen") or name == "runpy.py" or filename == command or filename in (
+        os.path.join(here, "__main__.py"), os.path.join(here, "cli", "main.py"), os.path.join(here, "cli", "run.py"))
 
 
 def _name(error):

@@ -34,7 +34,7 @@ from ..kernel import jit
 from ..kernel.tape import TAPE, active
 from . import custom_fast
 from .custom_fast import first, make_zero, materialize
-from .op import Op, grad_name
+from .op import Op, call_it, grad_name
 
 
 class Custom(Op):
@@ -67,6 +67,7 @@ class Custom(Op):
     plain_node_for = node_for
 
     def gradient(self, fn):
+        call_it(fn, f"{self.name}_gradient")
         self.rule, self.rule_names, self.evaluators = fn, tuple(inspect.signature(fn).parameters), None
         known = {"g", "gs", "given", "y", "ys", "shape", "shapes", "needs", *self.tensors, *self.params}
         known |= {f"y{i}" for i in range(8)}
@@ -92,11 +93,11 @@ class Custom(Op):
                        **{n: v for n, v in zip(names, values) if n in self.keyword_only})
 
     def cpu(self, fn):
-        self.cpu_launch = fn
+        self.cpu_launch = call_it(fn, f"{self.name}_cpu")
         return fn
 
     def cuda(self, fn):
-        self.cuda_launch = fn
+        self.cuda_launch = call_it(fn, f"{self.name}_cuda")
         return fn
 
     def _entry(self):

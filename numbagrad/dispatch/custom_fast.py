@@ -153,7 +153,7 @@ def _evaluator(op, unpack):
     # How many outputs there are is known from the node alone.
     special = {"g": "g if len(outs) == 1 else first(g)", "gs": "materialize(g, outs) if len(outs) > 1 else [g]",
                "given": "g if len(outs) > 1 else [g]", "needs": "needs", "shape": "shapes[0]", "shapes": "shapes"}
-    text = ["def backward(node, g):", "    saved = node.saved", "    if saved is None:", "        freed()",
+    text = [f"def {op.name}_backward(node, g):", "    saved = node.saved", "    if saved is None:", "        freed()",
             "    params, shapes, needs, outs, lists = node.ctx"]
     values, j = [], 0
     for name in op.rule_names:
@@ -171,8 +171,8 @@ def _evaluator(op, unpack):
              "    if grads.__class__ is not tuple:",
              "        grads = tuple(grads) if grads.__class__ is list else (grads,)",
              "    if len(grads) != len(node.next):", "        wrong(node, grads)", "    return grads"]
-    return jit.define("\n".join(text) + "\n", "backward", {
-        "freed": graph.freed, "first": first, "materialize": materialize, "unpack": unpack, "op": op, "wrong": wrong})
+    env = {"freed": graph.freed, "first": first, "materialize": materialize, "unpack": unpack, "op": op, "wrong": wrong}
+    return jit.define("\n".join(text) + "\n", f"{op.name}_backward", env, f"{op.name} backward")
 
 
 def wrong(node, grads):

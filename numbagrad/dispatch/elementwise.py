@@ -14,7 +14,7 @@ from ..base import dtypes as dt
 from ..core.registry import REGISTRY
 from ..kernel import emit, expr, jit
 from . import elementwise_fast
-from .op import BINARY, UNARY, Op, grad_name
+from .op import BINARY, UNARY, Op, call_it, grad_name
 
 BY_POSITION = {"inplace", "eps"}  # the keywords that PyTorch also takes by position
 
@@ -77,7 +77,7 @@ class Elementwise(Op):
         if len(made) != len(self.tensors):
             raise TypeError(f"gradient of {self.name} returns {len(made)} expressions for {len(self.tensors)} tensor arguments "
                             f"({', '.join(self.tensors)})")
-        self.rule = fn
+        self.rule = call_it(fn, f"{self.name}_gradient")
         return fn
 
     def gradients(self, complex_):
@@ -104,7 +104,7 @@ class Elementwise(Op):
 
         It runs for integers, bools, mixed dtypes and numbers that are not ``usual``: other calls on floating-point tensors
         may take the fast path past it."""
-        self.check = fn
+        self.check = call_it(fn, f"{self.name}_refuses")
         return fn
 
     @property

@@ -222,7 +222,7 @@ def _build_backward(form):
     """Text of the first-order backward: one branch per set of inputs that need a gradient."""
     env = namespace(form)
     env["slow_backward"] = slow_backward
-    text = ["def backward(node, g):", "    saved = node.saved", "    if saved is None:", "        freed()",
+    text = [f"def {form.name}_backward(node, g):", "    saved = node.saved", "    if saved is None:", "        freed()",
             "    if node.ctx.__class__ is not Slow and g._strides is None and g._n < LIMIT[0]:"]
     if len(form.tensors) > 1:
         text.append("        following = node.next")
@@ -266,4 +266,4 @@ def _build_backward(form):
                         ("_rg", "False"))]
         text.append(f"{pad}return ({', '.join(results)},)")
     text.append("    return slow_backward(node, g)")
-    return jit.define("\n".join(text) + "\n", "backward", env)
+    return jit.define("\n".join(text) + "\n", f"{form.name}_backward", env, f"{form.name} backward")

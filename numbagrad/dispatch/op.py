@@ -9,6 +9,15 @@ from ..core.registry import REGISTRY
 from ..core.tensor import Tensor
 
 
+def call_it(fn, name):
+    """Give a function that was written as ``_`` a name: profiles, tracebacks and reprs show it."""
+    if fn.__name__ == "_":
+        fn.__name__ = fn.__qualname__ = name
+        names = {"co_name": name, "co_qualname": name}
+        fn.__code__ = fn.__code__.replace(**{n: v for n, v in names.items() if hasattr(fn.__code__, n)})
+    return fn
+
+
 class Sample:
     """One call to test and time an op with: shapes or values of the tensor arguments, then the other arguments.
 

@@ -25,7 +25,7 @@ from ..core.registry import REGISTRY
 from ..core.tensor import Tensor, check_empty, contiguous_strides, is_contiguous, numel, raw
 from ..kernel import jit
 from .custom import make_zero
-from .op import Op, grad_name
+from .op import Op, call_it, grad_name
 
 new = object.__new__
 
@@ -46,6 +46,7 @@ class ViewOp(Op):
         self.call = self._entry()
 
     def gradient(self, fn):
+        call_it(fn, f"{self.name}_gradient")
         self.rule, self.rule_names = fn, tuple(inspect.signature(fn).parameters)
         return fn
 

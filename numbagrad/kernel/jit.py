@@ -175,16 +175,16 @@ def c_address(cres):
 _counter = iter(range(1 << 60))
 
 
-def define(source, name, env):
-    """Execute generated source so that tracebacks and inspection can show its lines."""
-    code, filename = _code(source, name)
+def define(source, name, env, title=None):
+    """Execute generated source so that tracebacks and inspection show its lines; ``title`` says of which op and part it is."""
+    code, filename = _code(source, title or name)
     fn = _executed(code, name, env, source)
     weakref.finalize(fn, linecache.cache.pop, filename, None)
     return fn
 
 
-def _code(source, name):
-    filename = f"<numbagrad kernel {name} {next(_counter)}>"
+def _code(source, title):
+    filename = f"<numbagrad {title} {next(_counter)}>"
     linecache.cache[filename] = (len(source), None, source.splitlines(True), filename)
     return compile(source, filename, "exec"), filename
 
@@ -221,7 +221,7 @@ def compile_source(source, name, args, env=None, key="", fast=FAST, returns=Fals
     namespace["accumulate"] = numba.accumulate
     namespace.update(env or {})
     namespace["__name__"] = "numbagrad.kernel.generated"
-    fn = define(source, name, namespace)
+    fn = define(source, name, namespace, f"{name} kernel")
     return _compile(fn, args, source + "\n#" + key, fast, returns, nogil, source, numba)
 
 
