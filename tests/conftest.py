@@ -16,6 +16,21 @@ os.environ.setdefault("NUMBAGRAD_QUIET", "1")
 os.environ.setdefault("NUMBAGRAD_COMPILE_VERIFY", "1")
 
 
+def pytest_configure(config):
+    """``-k NAME`` with the name of an op draws cases of that op alone."""
+    name = config.option.keyword.strip()
+    if name.isidentifier():
+        from numbagrad.extend import REGISTRY
+        if name in REGISTRY:
+            from registry import draw
+            draw.ONLY.append(name)
+
+
+def pytest_report_header(config):
+    from registry import draw
+    return f"tests from the registry are those of the op '{draw.ONLY[0]}'" if draw.ONLY else None
+
+
 @pytest.fixture
 def torch():
     """PyTorch, where it is installed."""

@@ -31,7 +31,8 @@ def hook(kind, error, trace):
     if os.environ.get("NUMBAGRAD_TRACEBACK", "") != "full":
         text, hidden = folded(kind, error, trace)
         if hidden and sys.stderr is not None:
-            sys.stderr.write(f"{text}({hidden} frames inside numbagrad are left out; NUMBAGRAD_TRACEBACK=full shows them)\n")
+            # First, so that the last line is the error, as ever.
+            sys.stderr.write(f"({hidden} frames inside numbagrad are left out; NUMBAGRAD_TRACEBACK=full shows them)\n{text}")
             return
     sys.__excepthook__(kind, error, trace)
 

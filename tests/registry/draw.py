@@ -6,7 +6,8 @@ from numbagrad.base import dtypes as dt
 from numbagrad.dispatch.sampling import Case, flat, is_shape, is_typed
 from numbagrad.extend import REGISTRY
 
-__all__ = ["REGISTRY", "Case", "cases", "flat", "floats", "ids", "is_shape", "is_typed", "ops", "to_numpy"]
+__all__ = ["ONLY", "REGISTRY", "Case", "cases", "flat", "floats", "ids", "is_shape", "is_typed", "ops", "registered",
+           "to_numpy"]
 
 
 def floats(result):
@@ -17,9 +18,17 @@ def cases(op):
     return [Case(op, i) for i in range(len(op.samples))]
 
 
+ONLY = []  # the name of one op, where ``pytest -k`` asks for that alone: 15,000 cases are not made to be left out
+
+
+def registered():
+    """All ops, or the one that was asked for."""
+    return [op for op in REGISTRY.values() if not ONLY or op.name in ONLY]
+
+
 def ops(**wanted):
     """Ops with samples, by attribute values; random ones are tested elsewhere."""
-    return [op for op in REGISTRY.values() if op.samples and not op.random
+    return [op for op in registered() if op.samples and not op.random
             and all(getattr(op, k) == v for k, v in wanted.items())]
 
 

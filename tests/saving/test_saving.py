@@ -16,7 +16,7 @@ from numbagrad.core.tensor import from_array
 from numbagrad.saving import leftovers
 from numbagrad.serialization import load, save
 
-ENV = {**os.environ, "PYTHONPATH": str(Path(leftovers.__file__).resolve().parents[1])}
+ENV = {**os.environ, "PYTHONPATH": str(Path(leftovers.__file__).resolve().parents[2])}
 
 
 def unpicklable():

@@ -11,13 +11,14 @@ import shutil
 import subprocess
 import sys
 
+import paths
 import pytest
 from registry.known import WITHOUT
 
 import numbagrad as ng
 from numbagrad.core.registry import REGISTRY
 
-ROOT = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "asv_benchmarks")
+ROOT = str(paths.ROOT / "asv_benchmarks")
 FILES = sorted(f[:-3] for f in os.listdir(os.path.join(ROOT, "benchmarks")) if f.endswith(".py") and f != "__init__.py")
 LIMITS = {"add_8x8": 0.75, "matmul_8x8": 0.75, "three_ops_8x8": 0.40, "chain_1000_sin": 0.60, "matmul_256": 0.55,
           "matmul_1024": 0.55, "mlp_32x64x64x10": 0.50, "mlp_128x784x256x10": 0.60, "logistic_200x2": 0.50,

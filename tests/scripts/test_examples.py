@@ -11,11 +11,12 @@ import subprocess
 import sys
 import time
 
+import paths
 import pytest
 
 import numbagrad as ng
 
-FOLDER = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "examples")
+FOLDER = str(paths.ROOT / "examples")
 NAMES = ["linear_regression", "two_layer_net", "logistic_regression", "finetune_head", "digits"]
 
 

@@ -3,9 +3,9 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
+import paths
 import pytest
 from registry.check import same, weights
 from registry.draw import cases, flat, floats, ids, ops
@@ -174,7 +174,7 @@ def test_inputs_on_read_only_pages():
     wanted = ("add mul sigmoid relu gelu softmax matmul linear sum mean cumsum cat index_select layer_norm conv2d "
               "cross_entropy prod max sort clamp where").split()
     here = [n for n in wanted if n in {op.name for op in ops()}]
-    code = FROZEN.format(tests=str(Path(__file__).parent), names=here)
+    code = FROZEN.format(tests=str(paths.TESTS), names=here)
     run = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=300)
     assert run.returncode == 0, f"ended with {run.returncode} after {run.stdout.split()[-1:]}:\n{run.stderr[-2000:]}"
     assert run.stdout.split()[1::2] == here
@@ -182,7 +182,7 @@ def test_inputs_on_read_only_pages():
 
 def test_no_kernel_writes_outside_its_arrays():
     """Every public op on guarded memory, with its samples, tensors of wrong shapes and indices out of range."""
-    tests = Path(__file__).parent
+    tests = paths.TESTS
     run = subprocess.run([sys.executable, str(tests / "registry" / "canary.py")], capture_output=True, text=True, timeout=900,
                          env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tests), *sys.path])})
     assert run.returncode == 0, run.stderr[-2000:]

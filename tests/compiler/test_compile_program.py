@@ -11,7 +11,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from registry.draw import cases, ops
 from registry.steps import training_step, values
-from test_compile_ops import BY_VALUE, derivatives
 
 import numbagrad as ng
 import numbagrad.nn.functional as F
@@ -21,6 +20,8 @@ from numbagrad.compiler.effects import effects
 from numbagrad.compiler.ir import Host, Optim
 from numbagrad.dispatch.sampling import flat
 from numbagrad.kernel.jit import inline, kernel
+
+from .test_compile_ops import BY_VALUE, derivatives
 
 
 def compiled(f, *args):

@@ -10,12 +10,13 @@ import subprocess
 import sys
 
 import numpy as np
+import paths
 import pytest
 import scipy.special
 
 from numbagrad.kernel import vecmath
 
-_path = pathlib.Path(__file__).parent.parent / "asv_benchmarks" / "vecmath_accuracy.py"
+_path = paths.ROOT / "asv_benchmarks" / "vecmath_accuracy.py"
 _spec = importlib.util.spec_from_file_location("vecmath_accuracy", _path)
 accuracy = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(accuracy)

@@ -1,17 +1,17 @@
 """The face for authors: examples of the page, declarations that are refused, launches that are checked."""
 
-import os
 import re
 import subprocess
 import sys
 
+import paths
 import pytest
 
 import numbagrad as ng
 from numbagrad.extend import T, custom, elementwise, kernel, load, reduction, scalar, store, view
 from numbagrad.kernel import threads
 
-PAGE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "docs", "adding_an_op.md")
+PAGE = paths.ROOT / "docs" / "adding_an_op.md"
 TRIED = """
 import numbagrad as ng
 from numbagrad.dispatch.sampling import Case

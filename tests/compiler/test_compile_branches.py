@@ -10,11 +10,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from registry.steps import values
-from test_compile_program import STEP, assert_apart, assert_runs_as_eager
 
 import numbagrad as ng
 import numbagrad.nn.functional as F
 from numbagrad import nn
+
+from .test_compile_program import STEP, assert_apart, assert_runs_as_eager
 
 branches = importlib.import_module("numbagrad.compiler.branches")
 

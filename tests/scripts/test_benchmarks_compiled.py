@@ -10,11 +10,12 @@ import subprocess
 import sys
 
 import numpy as np
+import paths
 import pytest
 
 import numbagrad as ng
 
-ROOT = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "asv_benchmarks")
+ROOT = str(paths.ROOT / "asv_benchmarks")
 LIMITS = {"mlp_32x64x64x10": 0.45, "logistic_200x2": 0.40, "mlp_128x784x256x10": 0.85, "mlp_256x1024x1024x1024x10": 0.90,
           "pinn_256x1x32x32x1": 0.50, "gpt": 0.45, "conv_64x1x28x28": 0.55, "lstm_64x128_32x32": 0.50}
 

@@ -11,9 +11,9 @@ import sys
 import time
 import tracemalloc
 import zipfile
-from pathlib import Path
 
 import numpy as np
+import paths
 import pytest
 from serialization_helpers import PLAIN, crafted, views
 
@@ -378,7 +378,7 @@ def test_truncated_everywhere():
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs limits of memory")
 def test_fuzzed_checkpoints():
-    command = [sys.executable, str(Path(__file__).parent / "fuzz" / "checkpoints.py"), "--count", "400", "--seed", "7"]
+    command = [sys.executable, str(paths.TESTS / "fuzz" / "checkpoints.py"), "--count", "400", "--seed", "7"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr[-3000:]
     assert "read" in done.stdout and "UnpicklingError" in done.stdout and "RuntimeError" in done.stdout
