@@ -86,12 +86,12 @@ def namespace(form):
 # Names that the generated calls and kernels use themselves: a parameter of that name would change what they mean.
 RESERVED = frozenset(
     "abs args at block buf c complex count d e fargs far float g i id inner int k ko left left_up limit meta meta_a n nd "
-    "node out ptr range record row rows run shape size start stop storage t table ver y DEFAULTS FAST FLOATS INTS KEYWORDS "
+    "node out ptr range record row rows run shape size start stop storage t table ver y zero DEFAULTS FAST FLOATS INTS KEYWORDS "
     "LIMIT NodeClass NodeTS OP OverflowError SPECIAL STATE Slow T Tensor empty freed general new peek recording refresh "
     "sequence".split()) | frozenset(arguments.ENVIRONMENT)
 BLOCKS = frozenset(("end", "min"))  # used only by kernels that look at blocks of elements first (``emit.NEAR``)
 TEMPORARY = re.compile(r"[acko]\d+(_\w)?|t\d+|(load|store|ptr)_\w+")
-SUFFIXES = ("_a", "_i", "_o", "_p", "_r", "_s", "_t", "_near")
+SUFFIXES = ("_a", "_g", "_i", "_o", "_p", "_r", "_s", "_t", "_near")
 
 
 def check_names(op):

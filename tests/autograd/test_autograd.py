@@ -9,7 +9,7 @@ import pytest
 from parity import agrees
 
 import numbagrad as ng
-from numbagrad.core import graph
+from numbagrad.autograd import graph
 
 
 def leaf(T, *values):

@@ -7,7 +7,7 @@ import pytest
 from parity import agrees
 
 import numbagrad as ng
-from numbagrad.core import graph
+from numbagrad.autograd import graph
 from numbagrad.utils.checkpoint import CheckpointError, checkpoint, checkpoint_sequential, set_checkpoint_early_stop
 
 
