@@ -85,8 +85,8 @@ def namespace(form):
 
 # Names that the generated calls and kernels use themselves: a parameter of that name would change what they mean.
 RESERVED = frozenset(
-    "abs args at block buf c complex count d e fargs far float g i id inner int k ko left left_up limit meta meta_a n nd "
-    "node out ptr range record row rows run shape size start stop storage t table ver y zero DEFAULTS FAST FLOATS INTS KEYWORDS "
+    "abs args at block buf c complex count d e fargs far float g i id inner int k ko left left_up limit meta meta_a n nd zero "
+    "node out ptr range record row rows run shape size start stop storage t table ver y DEFAULTS FAST FLOATS INTS KEYWORDS "
     "LIMIT NodeClass NodeTS OP OverflowError SPECIAL STATE Slow T Tensor empty freed general new peek recording refresh "
     "sequence".split()) | frozenset(arguments.ENVIRONMENT)
 BLOCKS = frozenset(("end", "min"))  # used only by kernels that look at blocks of elements first (``emit.NEAR``)
