@@ -61,8 +61,12 @@ def test_forms(name):
 def test_pieces_are_used():
     from numbagrad.kernel.cuda import reduce
     t = cuda.target()
-    assert reduce.split(t, "rows", 40, 2) > 1 and reduce.split(t, "columns", 40, 3) > 1
-    assert reduce.split(t, "rows", 5, 3) == 1
+    assert reduce.split(t, "rows", 5 * t.piece, 2) > 1 and reduce.split(t, "columns", 5 * t.piece, 3) > 1
+    assert reduce.split(t, "rows", t.piece, 3) == 1
+    # As many elements as fill several pieces, and a rest.
+    x = ng.linspace(-1.0, 2.0, 5 * t.piece + 3)
+    for name in ("sum", "mean", "amax", "amin"):
+        assert_close(REGISTRY[name].callable(x.cuda()), REGISTRY[name].callable(x), name)
 
 
 @pytest.mark.parametrize("name", OPS)
@@ -105,6 +109,7 @@ def test_empty():
     assert np.isnan(x.mean().item())
 
 
+@pytest.mark.skipif(not cuda.simulated(), reason="about the simulator")
 def test_the_simulator_gives_a_block_one_shared_array(monkeypatch):
     """Numba's own looks it up and makes it in two steps, between which another thread may come."""
     cuda.target()

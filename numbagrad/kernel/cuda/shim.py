@@ -196,8 +196,14 @@ def entry_name(text):
 
 @functools.cache
 def _versions():
-    from importlib.metadata import version
-    return ", ".join(f"{p} {version(p)}" for p in ("numba-cuda", "nvidia-nvvm", "nvidia-nvjitlink"))
+    from importlib.metadata import PackageNotFoundError, version
+
+    def of(package):
+        try:
+            return version(package)
+        except PackageNotFoundError:  # NVVM and the linker may come with the system's CUDA
+            return "of the system"
+    return ", ".join(f"{p} {of(p)}" for p in ("numba-cuda", "nvidia-nvvm", "nvidia-nvjitlink"))
 
 
 def cubin(source, cc):
