@@ -13,7 +13,7 @@ import sys
 def main(argv=None):
     argv = sys.argv[1:] if argv is None else list(argv)
     from .. import __version__
-    from ..base.dtypes import ALL
+    from .source import DTYPES, text
     parser = argparse.ArgumentParser(prog=_name(), description=__doc__.replace("``", "'"))
     parser.add_argument("--version", action="version", version=f"numbagrad {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -30,7 +30,7 @@ def main(argv=None):
     commands.add_parser("api", help="print docs/api.md: every op, from the registry")
     p = commands.add_parser("source", help="print what an op is made of: formula, gradient, generated loops and call")
     p.add_argument("name", help="an op as users call it (softmax, torch.add, nn.functional.silu)")
-    p.add_argument("--dtype", default="float32", choices=[str(d).removeprefix("torch.") for d in ALL],
+    p.add_argument("--dtype", default="float32", choices=list(DTYPES),
                    help="dtype of the operands (default: float32)")
     p.add_argument("--device", default="cpu", choices=["cpu", "cuda"], help="the device that the loops are for (default: cpu)")
     options = parser.parse_args(_without_script(argv))
@@ -39,7 +39,6 @@ def main(argv=None):
     if options.command == "info":
         print("\n".join(f"{k:<16}{v}" for k, v in info().items()))
     elif options.command == "source":
-        from .source import text
         try:
             sys.stdout.write(text(options.name, options.dtype, options.device))
         except LookupError as e:

@@ -139,6 +139,7 @@ def _reduction(op, d, device):
         else:
             from ..kernel.cuda import reduce
             yield title, _device_text(reduce.source(op, form, d.code, out.code, op.accumulator(d), True, True, 256, True))
+    op.complete()
     if op.rule is not None:
         yield "gradient", inspect.getsource(op.rule)
     jit.nb()

@@ -69,13 +69,16 @@ class Reduction(Custom):
         self.node_by_dim = type(by_dim, (ReductionNode,), {"__slots__": (), "op": self, "__module__": "numbagrad"})
         self.cpu_launch = self.cuda_launch = self.fold
         check_joins(self)
-        if self.additive and self.differentiable:
-            rule = derive(self)
-            if rule is not None:
-                self.gradient(rule)
 
     def node_for(self, params):
         return self.node_class if params[0] is None else self.node_by_dim
+
+    def complete(self):
+        if self.rule is None and self.additive and self.differentiable:
+            rule = derive(self)
+            if rule is not None:
+                self.gradient(rule)
+        super().complete()
 
     def fast_gradient(self, fn):
         """First-order backward ``fn(node, g) -> (gradient,)`` in place of the rule (which stays for recorded ones)."""

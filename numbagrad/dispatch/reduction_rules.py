@@ -6,6 +6,7 @@ import inspect
 import math
 
 from ..base import dtypes as dt
+from ..core.registry import REGISTRY
 from ..core.tensor import wrap_dim
 from ..kernel import expr
 from .elementwise import Elementwise
@@ -71,6 +72,14 @@ def normalize_dims(dim, ndim):
     return sorted(out) if ndim else []
 
 
+def expand_back(g, shape, dim, keepdim):
+    """A reduced gradient, broadcast to the shape before the reduction."""
+    if not keepdim and shape:
+        dims = normalize_dims(dim, len(shape))
+        g = REGISTRY["view"].callable(g, tuple([1 if i in dims else s for i, s in enumerate(shape)]))
+    return REGISTRY["expand"].callable(g, shape)
+
+
 def _slope(op, complex_):
     """What each element's gradient is, in ``upstream``, ``input`` and ``length``; None where it needs what was added up."""
     slope = expr.var("upstream")
@@ -96,11 +105,8 @@ def derive(op):
         complex_ = g._kind.dtype.is_complex
         if complex_ not in made:
             made[complex_] = _Slope(op, slopes[complex_])
-        dims = normalize_dims(dim, len(shape))
-        if not keepdim and shape:
-            g = g.reshape(tuple([1 if i in dims else s for i, s in enumerate(shape)]))
-        length = float(math.prod([shape[i] for i in dims]))
-        return made[complex_].call(g.expand(shape), *input[:made[complex_].reads], length)
+        length = float(math.prod([shape[i] for i in normalize_dims(dim, len(shape))]))
+        return made[complex_].call(expand_back(g, shape, dim, keepdim), *input[:made[complex_].reads], length)
 
     if "input" in expr.variables(tuple(slopes.values())):
         def rule(g, input, shape, dim, keepdim):

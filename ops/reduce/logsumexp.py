@@ -7,10 +7,10 @@ import numpy as np
 from numbagrad.base import dtypes as dt
 from numbagrad.core.out import write_out
 from numbagrad.core.tensor import make, set_all
+from numbagrad.dispatch.reduction_rules import expand_back
 from numbagrad.extend import REGISTRY, Sample, custom, function
 from numbagrad.kernel.jit import STRIP, T, accumulate, exp, kernel, load, log, store, strip
 
-from .sums import expand_back
 from .variance import Fold, reduced_shape
 
 

@@ -11,12 +11,13 @@ from numbagrad.core.copying import copy_into
 from numbagrad.core.out import write_out
 from numbagrad.core.tensor import make
 from numbagrad.dispatch.reduction import normalize_dims
+from numbagrad.dispatch.reduction_rules import expand_back
 from numbagrad.extend import Sample, custom, function, reduction
 from numbagrad.kernel import expr as s
 from numbagrad.kernel.expr import where
 from numbagrad.kernel.jit import T, kernel, load, store
 
-from .sums import expand_back, shared_gradient
+from .sums import shared_gradient
 from .variance import Fold, reduced_shape
 
 INF = math.inf

@@ -7,6 +7,7 @@ import numpy as np
 from numbagrad.base import dtypes as dt
 from numbagrad.core.tensor import make, numel
 from numbagrad.dispatch.reduction import merged, normalize_dims
+from numbagrad.dispatch.reduction_rules import expand_back
 from numbagrad.extend import REDUCE, REGISTRY, Sample, custom, function, reduction
 from numbagrad.kernel import expr as s
 from numbagrad.kernel.expr import where
@@ -44,15 +45,6 @@ def spread(g: "*T", out: "*T", count: int, inner: int, divisor: float, start: in
 def _numpy(f):
     """A NumPy reduction with this module's argument names."""
     return lambda x, dim=None, keepdim=False: f(x, axis=dim, keepdims=keepdim)
-
-
-def expand_back(g, shape, dim, keepdim):
-    """A reduced gradient, broadcast to the shape before the reduction."""
-    from ..view.shape import expand, view
-    if not keepdim and shape:
-        dims = normalize_dims(dim, len(shape))
-        g = view(g, tuple(1 if i in dims else s for i, s in enumerate(shape)))
-    return expand(g, shape)
 
 
 _spreads: dict = {}

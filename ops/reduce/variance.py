@@ -11,11 +11,11 @@ from numbagrad.core.copying import contiguous_copy, copy_into
 from numbagrad.core.out import write_out, write_outs
 from numbagrad.core.tensor import make, numel, raw_view
 from numbagrad.dispatch.reduction import merged, normalize_dims
+from numbagrad.dispatch.reduction_rules import expand_back
 from numbagrad.extend import REGISTRY, Sample, custom, function
 from numbagrad.kernel.jit import STRIP, T, kernel, load, store, strip, wide_strip
 
 from .row_sums import moments_of
-from .sums import expand_back
 
 INF, NAN = math.inf, math.nan
 
