@@ -27,9 +27,10 @@ def pytest_configure(config):
             draw.ONLY.append(name)
 
 
-def pytest_report_header(config):
+def pytest_terminal_summary(terminalreporter):
     draw = sys.modules.get("registry.draw")
-    return f"tests from the registry are those of the op '{draw.ONLY[0]}'" if draw and draw.ONLY else None
+    if draw and draw.ONLY:  # (in a header it would not be seen: the tests run with -q)
+        terminalreporter.write_line(f"of the tests from the registry only those of the op '{draw.ONLY[0]}' were drawn")
 
 
 @pytest.fixture
