@@ -17,7 +17,6 @@ import importlib.util
 import json
 import os
 import platform
-import resource
 import shutil
 import statistics
 import subprocess
@@ -33,6 +32,7 @@ PACKAGES = {"numbagrad": "numbagrad", "pytorch": "torch", "jax": "jax"}
 
 def worker(name, threads):
     sys.path.insert(0, HERE)
+    import process_memory
     if name == "jax":
         import peer_jax
         make = {n: f for n, f in peer_jax.CASES.items()}
@@ -60,7 +60,7 @@ def worker(name, threads):
                 run()
             answer = (time.perf_counter() - start) / number
         elif command == "memory":
-            answer = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+            answer = process_memory.peak()
         print(json.dumps(answer), flush=True)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import sys
 import time
 import traceback
@@ -52,12 +51,9 @@ def calibrate(step, wait, target=0.1):
         number *= 4
 
 
-def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
 def start(library, name, threads):
     """Seconds to import, to build model and optimizer, and for the first step; MiB over import, at the peak."""
+    from process_memory import peak
     begin = time.perf_counter()
     __import__({"jax": "jax", "numbagrad": "numbagrad", "eager": "numbagrad"}.get(library, "torch"))
     imported, before = time.perf_counter(), peak()

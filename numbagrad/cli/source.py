@@ -115,14 +115,15 @@ def _elementwise(op, d, device):
 
 
 def _loops(what, loop, compute, in_codes, out_codes, device):
-    """The contiguous and the strided loop of a pointwise kernel."""
-    for strided in (False, True):
-        title = f"loop{what}, {'operands of any strides' if strided else 'row-major operands'}, {device}"
-        if device == "cpu":
-            yield title, loop.source(compute.compute, in_codes, out_codes, strided)[0]
-        else:
-            from ..kernel.cuda import emit
-            yield title, _device_text(emit.pointwise(loop, compute.compute, in_codes, out_codes, 2 * strided, True))
+    """The loop of a pointwise kernel; on a GPU, operands of any strides have one of their own."""
+    if device == "cpu":
+        yield (f"loop{what}, {device} (blocks of operands of other than row-major strides: numbagrad/kernel/strided.py)",
+               loop.source(compute.compute, in_codes, out_codes)[0])
+        return
+    from ..kernel.cuda import emit
+    for dims, which in ((0, "row-major operands"), (2, "operands of any strides")):
+        yield (f"loop{what}, {which}, {device}",
+               _device_text(emit.pointwise(loop, compute.compute, in_codes, out_codes, dims, True)))
 
 
 def _reduction(op, d, device):

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from ..base import dtypes as dt
 from ..base.shapes import expanded_strides
-from ..kernel import emit
+from ..kernel import emit, threads, trampoline
 from ..kernel.tape import TAPE, active
 from ..kernel.threads import LIMIT
 
@@ -46,33 +44,26 @@ def launch(pointwise, compute, ins, scalars, outs, shape):
     if n == 0:
         return None
     if all([t._strides is None and t._shape == shape for t in tensors]):
-        if ins and outs[0]._ptr == ins[0]._ptr and in_codes[0] == out_codes[0] and n < LIMIT[0]:
-            return pointwise.native(compute.compute, in_codes, out_codes, inplace=True).entry(*pointers, *values, 0, n)
-        if n >= LIMIT[0]:
-            return _parallel(pointwise, compute, in_codes, out_codes, False, [*pointers, *values], n, LIMIT[0] // 2,
-                             bool(ins) and outs[0]._ptr == ins[0]._ptr and in_codes[0] == out_codes[0])
-        return pointwise.native(compute.compute, in_codes, out_codes).entry(*pointers, *values, 0, n)
+        inplace = bool(ins) and outs[0]._ptr == ins[0]._ptr and in_codes[0] == out_codes[0]
+        native = pointwise.native(compute.compute, in_codes, out_codes, inplace)
+        if n < LIMIT[0]:
+            return native.entry(*pointers, *values, 0, n)
+        return _parallel(trampoline.through(pointwise.letters(compute.compute)), [native.address, *pointers, *values], n,
+                         LIMIT[0] // 2)
     key = (shape, *[(t._shape, t._strides) for t in tensors])
     found = _plans.get(key)
     if found is None:
         if len(_plans) >= 8192:
             _plans.clear()
         found = _plans[key] = emit.plan(shape, tuple([expanded_strides(t, shape) for t in tensors]))
-    meta, address, rows = found
+    _, address, rows, constant = found
+    entry, walk, called, counts, constant = pointwise.walked(compute.compute, in_codes, out_codes, constant)
+    words = (*called, address, counts, constant, *pointers, *values)
     if n >= LIMIT[0] and rows > 1:
-        return _parallel(pointwise, compute, in_codes, out_codes, True, [*pointers, *values, address], rows,
-                         max(1, LIMIT[0] * rows // (2 * n)))
-    return pointwise.native(compute.compute, in_codes, out_codes, True).entry(*pointers, *values, address, 0, rows)
+        return _parallel(walk, words, rows, max(1, LIMIT[0] * rows // (2 * n)))
+    return entry(walk, *words, 0, rows)
 
 
-def _parallel(pointwise, compute, in_codes, out_codes, strided, arguments, n, grain, inplace=False):
-    from ..kernel import threads
-    native = pointwise.native(compute.compute, in_codes, out_codes, strided, True, inplace)
-    table = np.empty(len(arguments), np.int64)
-    floats = table.view(np.float64)
-    for i, a in enumerate(arguments):
-        if isinstance(a, float):
-            floats[i] = a
-        else:
-            table[i] = a
-    threads.parallel_for(native.address, table, n, grain)
+def _parallel(function, words, n, grain):
+    table = trampoline.table(words)
+    threads.parallel_for(function, table.buffer_info()[0], n, grain)

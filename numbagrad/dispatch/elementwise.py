@@ -23,7 +23,6 @@ class Elementwise(Op):
     """An elementwise op; see ``elementwise`` for the options."""
 
     kind = "elementwise"
-    constant = None  # see ``emit.Pointwise``
 
     def __init__(self, fn, *, result=None, accepts="any", names=None, inplace=True, keywords=None, special=None,
                  counts_bool=False, complex=None, fused=False, underived=False, fits=(), usual="True",
@@ -123,7 +122,7 @@ class Form:
         self.name = op.name
         self.tensors = tuple(n for n, p in zip(op.tensors, pattern) if p == "t")
         self.scalars = tuple(n for n, p in zip(op.tensors, pattern) if p == "s") + op.params
-        self.forward = emit.Pointwise(op.name, self.tensors, self.scalars, (op.expression,), op.constant)
+        self.forward = emit.Pointwise(op.name, self.tensors, self.scalars, (op.expression,))
         name = op.names.get(pattern) if isinstance(op.names, dict) else op.names
         self.differentiable = (op.differentiable or op.underived) and op.result != "bool"
         self._rules = {}
@@ -170,8 +169,7 @@ class Form:
             used = set(expr.variables([r for _, r in computed]))
             names = tuple(n for n in ("g", *self.tensors, "y") if n in used)
             scalars = tuple(s for s in self.scalars if s in used)
-            constant = self.op.constant and ("g", *self.op.constant)
-            kernel = emit.Pointwise(self.name + "_backward", names, scalars, tuple(r for _, r in computed), constant)
+            kernel = emit.Pointwise(self.name + "_backward", names, scalars, tuple(r for _, r in computed))
             self._backward[key] = (kernel, names, [i for i, _ in computed], passed, scalars)
         return self._backward[key]
 
@@ -211,8 +209,6 @@ class Recorded(Elementwise):
         super().__init__(fn, private=True, registered=False, inplace=False, accepts=form.op.accepts, fused=True,
                          names=form.node_class.__name__ + "Backward0")
         self._traced = expression
-        # Where a loss was summed, what arrives is constant; other row broadcasts are not worth a compiled loop here.
-        self.constant = (self.g,)
 
     def gradients(self, complex_):
         return tuple(expr.const(0) if f is None else f for f in super().gradients(complex_))

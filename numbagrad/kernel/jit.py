@@ -84,7 +84,7 @@ class _Numba:
         self.accumulate = _accumulate(types, intrinsic)
 
     def stack(self, code, size):
-        """A kernel function without arguments: pointer to ``size`` elements of a dtype code on the stack.
+        """A kernel function without arguments: pointer to ``size`` elements of a dtype code on the stack, not set.
 
         Such memory belongs to one call, so kernels that use it may run on several threads, and LLVM knows that
         nothing else points to it. Take it once per kernel, outside of loops."""
@@ -98,8 +98,8 @@ class _Numba:
             def stack(typingctx):
                 def codegen(context, builder, signature, args):
                     from llvmlite import ir
-                    from numba.core import cgutils
-                    slot = cgutils.alloca_once(builder, ir.ArrayType(context.get_value_type(pointee), size))
+                    with builder.goto_entry_block():  # (Numba's own helper would fill it with zeros)
+                        slot = builder.alloca(ir.ArrayType(context.get_value_type(pointee), size))
                     return builder.bitcast(slot, context.get_value_type(signature.return_type))
                 return pointer(), codegen
             found = self.stacks[code, size] = stack
@@ -349,9 +349,9 @@ def environment(code):
     env, texts = {}, {}
     for kind in ("T", "load", "store"):
         env[kind], texts[kind] = _Cast.get(kind, code)
-    env["lanes"], texts["lanes"] = nb().stack(compute, LANES), f"lanes {LANES} {compute}"
-    env["strip"], texts["strip"] = nb().stack(compute, STRIP), f"strip {STRIP} {compute}"
-    env["wide_strip"], texts["wide_strip"] = nb().stack("f8", STRIP), f"strip {STRIP} f8"
+    env["lanes"], texts["lanes"] = nb().stack(compute, LANES), f"lanes {LANES} {compute}, not set"
+    env["strip"], texts["strip"] = nb().stack(compute, STRIP), f"strip {STRIP} {compute}, not set"
+    env["wide_strip"], texts["wide_strip"] = nb().stack("f8", STRIP), f"strip {STRIP} f8, not set"
     env["accumulate"], texts["accumulate"] = nb().accumulate, f"accumulate {ACCUMULATE}"
     math_code = {"c8": None, "c16": None}.get(compute, compute if compute in ("f4", "f8") else "f8")
     return env, texts, math_code, vecmath

@@ -156,14 +156,14 @@ def test_lines_of_constants():
 
 
 def test_printed_source_is_python():
-    """The text of every elementwise op's kernels compiles as Python, both layouts."""
+    """The text of every elementwise op's kernels compiles as Python, with and without a constant operand."""
     for op in REGISTRY.values():
         if op.kind != "elementwise":
             continue
         form = op.form("t" * len(op.tensors))
-        for strided in (False, True):
+        for constant in (0, 1):
             code = "i8" if op.accepts in ("int", "integer") else "f4"
-            text, letters, _ = form.forward.source(code, (code,) * len(op.tensors), (code,), strided)
+            text, letters, _ = form.forward.source(code, (code,) * len(op.tensors), (code,), constant=constant)
             compile(text, op.name, "exec")
             assert len(letters) == text[:text.index("):")].count(",") + 1
 
@@ -176,6 +176,16 @@ def test_printed_source_is_python():
     ((), ((), ()), 1, 1),
 ])
 def test_plan_merges_dimensions(shape, strides, dims, rows):
-    array, address, found = emit.plan(shape, strides)
+    array, address, found, constant = emit.plan(shape, strides)
     assert array[0] == dims and found == rows and address == array.ctypes.data
-    assert int(np.prod(array[1:1 + dims])) == int(np.prod(shape))
+    assert int(np.prod(array[1:1 + dims])) == int(np.prod(shape)) and constant == 0
+
+
+@pytest.mark.parametrize("strides, constant", [
+    (((64, 1), (0, 1), (64, 1)), 0), (((64, 1), (1, 0), (64, 1)), 2), (((0, 0), (1, 0), (64, 1)), 3),
+    (((64, 1), (1, 0), (1, 3)), 0),                    # beside an operand of another stride it is copied
+])
+def test_plan_finds_constant_operands(strides, constant):
+    """Bits of the operands that stand still along rows that are long enough."""
+    assert emit.plan((3, 64), strides)[3] == constant
+    assert emit.plan((3, 63), tuple((63 if r == 64 else r, c) for r, c in strides))[3] == 0

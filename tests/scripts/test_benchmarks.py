@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import paths
 import pytest
 from registry.known import WITHOUT
@@ -205,8 +206,19 @@ def test_peers_judges_by_the_limit(monkeypatch):
 def test_a_worker_answers_in_turn(monkeypatch):
     monkeypatch.syspath_prepend(ROOT)
     worker = importlib.import_module("peers").Worker("numbagrad", 1)
-    assert worker.ask("prepare", "no such case") is None and worker.ask("time") is None
-    number = worker.ask("prepare", "add_8x8")
-    assert number > 100 and 0 < worker.ask("time") < 1e-3 and 20 < worker.ask("memory") < 2000
-    worker.close()
+    try:
+        assert worker.ask("prepare", "no such case") is None and worker.ask("time") is None
+        number = worker.ask("prepare", "add_8x8")
+        assert number > 100 and 0 < worker.ask("time") < 1e-3 and 20 < worker.ask("memory") < 2000
+    finally:  # (pipes left open would be the next test's warning)
+        worker.close()
     assert worker.process.returncode == 0
+
+
+def test_peak_memory_is_the_processs_own(monkeypatch):
+    """Not that of the process that started it, which Linux counts in ``ru_maxrss``."""
+    monkeypatch.syspath_prepend(ROOT)
+    held = np.ones(50_000_000)  # the parent holds 400 MB
+    done = subprocess.run([sys.executable, "-c", "import process_memory; print(process_memory.peak())"], cwd=ROOT,
+                          capture_output=True, text=True, check=True)
+    assert held.nbytes > 300 << 20 and 2 < float(done.stdout) < 100

@@ -1,0 +1,51 @@
+"""Native calls of kernels by address, their arguments from a table: one small function for each list of argument kinds.
+
+Threads, the walk over strided operands and compiled programs call ``fn(table, start, stop)``. A kernel that takes its
+arguments one by one is called through the function for its kinds, and need not be compiled a second time.
+"""
+
+from __future__ import annotations
+
+import functools
+import struct
+from array import array
+
+from . import jit
+from .guard import guarded
+
+
+@guarded
+@functools.cache
+def through(letters):
+    """Address of a function ``(table, start, stop)`` that calls the kernel whose address is the table's first word.
+
+    ``letters`` are the kinds of the kernel's arguments without its range ("i" int64, "f" float64): the table's other words."""
+    words = "".join(f"{'f' * (x == 'f')}args[{i + 1}], " for i, x in enumerate(letters))
+    text = (f"def through(table, start, stop):\n    args, fargs = ptr_i8(table), ptr_f8(table)\n"
+            f"    invoke(args[0], {words}start, stop)\n")
+    return jit.compile_source(text, "through", "iii", {"invoke": invoke(letters + "ii")}, "invoke " + letters).address
+
+
+@functools.cache
+def invoke(letters):
+    """The kernel function ``invoke(address, ...)``: a call of a C function without result."""
+    from llvmlite import ir
+    from numba import types
+    from numba.extending import intrinsic
+
+    kinds = [ir.DoubleType() if x == "f" else ir.IntType(64) for x in letters]
+
+    @intrinsic
+    def invoke(typingctx, address, *arguments):
+        def codegen(context, builder, signature, args):
+            given = [builder.extract_value(args[1], i) for i in range(len(letters))]
+            builder.call(builder.inttoptr(args[0], ir.FunctionType(ir.VoidType(), kinds).as_pointer()), given)
+            return context.get_dummy_value()
+        wanted = [types.float64 if x == "f" else types.int64 for x in letters]
+        return types.void(types.int64, types.StarArgTuple.from_types(wanted)), codegen
+    return invoke
+
+
+def table(words):
+    """Integers and floats as the words of a table."""
+    return array("q", [struct.unpack("=q", struct.pack("=d", v))[0] if v.__class__ is float else v for v in words])
