@@ -176,7 +176,9 @@ def build(self, form, code, out_code, acc, first, last, table):
     for name, (text, c) in parts.items():
         fn = jit.define(text, text[4:text.index("(")], {**env, "T": jit._Cast.get("T", c)[0],
                                                       "__name__": "numbagrad.kernel.generated"})
-        fast = jit.ACCUMULATE if self.wide and name in ("combine", "part") else jit.FAST
+        fast = jit.loop_flags(c)
+        if self.wide and name in ("combine", "part"):
+            fast = (*fast, "reassoc")
         env[name] = inlined.njit(fast, forceinline=True, error_model="numpy")(fn)
         keys.append(f"{text}{c}{fast}")
     env["load"], k1 = jit._Cast.get("load", code)

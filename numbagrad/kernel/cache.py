@@ -25,7 +25,7 @@ from .fingerprint import callees, fingerprint
 
 __all__ = ["attach", "cache_dir", "cache_info", "clear", "fingerprint", "read_bytes", "seal", "write_bytes"]
 
-FORMAT = 3
+FORMAT = 4
 MAGIC = b"NGKERNEL%04d" % FORMAT
 SUFFIX = ".ngk"
 LIMIT_BYTES = 2 << 30

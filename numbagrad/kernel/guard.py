@@ -10,6 +10,7 @@ Neither survives an exception or a call of itself at an arbitrary place. So whil
 
 import functools
 import gc
+import logging  # noqa: F401  Numba's compiler logs: before a fork our lock is taken first (the last one registered), then logging's
 import os
 import signal
 import sys

@@ -38,6 +38,18 @@ def without_idle(manager, state):
     return manager
 
 
+_internals: dict = {}
+
+
+def _own_internals(state):
+    """Give a compilation its own compiled forms of what Numba calls by itself (complex products, integer powers, floor
+    divisions). Numba keeps one for all, with the fast-math flags of whichever caller came first: a complex product that another
+    kernel had contracted would come into one without flags, and into its file in the cache."""
+    context = state.targetctx
+    key = repr(sorted(getattr(context.fastmath, "flags", ()))), context.enable_boundscheck, context.enable_debuginfo
+    context.cached_internal_func = _internals.setdefault(key, {})
+
+
 @functools.cache
 def kernels():
     """The pipeline for functions with an entry of their own."""
@@ -45,6 +57,7 @@ def kernels():
 
     class KernelCompiler(CompilerBase):
         def define_pipelines(self):
+            _own_internals(self.state)
             manager = without_idle(DefaultPassBuilder.define_nopython_pipeline(self.state), self.state)
             manager.finalize()
             return [manager]
@@ -95,6 +108,7 @@ def _pipeline(optimized, divide=None):
 
     class InlinedCompiler(CompilerBase):
         def define_pipelines(self):
+            _own_internals(self.state)
             manager = without_idle(DefaultPassBuilder.define_nopython_pipeline(self.state), self.state)
             manager.passes = [(InlinedLowering if step is NativeLowering else step, text)
                               for step, text in manager.passes]

@@ -37,7 +37,7 @@ ACCUMULATE = (*FAST, "reassoc")
 
 
 def loop_flags(compute):
-    """Fast-math flags of an elementwise loop: none for complex numbers, whose branch cuts follow the sign of a zero and
+    """Fast-math flags of a loop by its compute type: none for complex numbers, whose branch cuts follow the sign of a zero and
     where a fused product would leave ``z * conj(z)`` an imaginary part."""
     return () if compute[0] == "c" else FAST
 
@@ -413,6 +413,10 @@ class Kernel:
                 table[i] = a
         threads.parallel_for(native.address, table, items, max(1, items * (limit // 2) // work))
 
+    def flags(self, letters):
+        """Fast-math flags for dtype codes by letter."""
+        return () if any(code[0] == "c" for code in letters.values()) else self.fast
+
     def _wrap_table(self, inner, letters, key, ranged=True):
         """The kernel as ``fn(table, start, stop)``, the form that ``threads.parallel_for`` calls.
 
@@ -422,7 +426,7 @@ class Kernel:
         call = [f"fargs[{i}]" if k == "f" else f"args[{i}]" if k == "i" else f"ptr_{k}(args[{i}])"
                 for i, (_, k) in enumerate(params[:-2] if ranged else params)]
         source += f"    body({', '.join(call + ['start', 'stop'] * ranged)})\n"
-        return compile_source(source, self.name, "iii", {"body": inner}, key, self.fast, nogil=self.nogil)
+        return compile_source(source, self.name, "iii", {"body": inner}, key, self.flags(letters), nogil=self.nogil)
 
     def _build(self, dtype, wrap=None):
         from . import cache
@@ -448,7 +452,7 @@ class Kernel:
                 overrides[name] = partial(value.specialise, letters)
         used = set(_names(self.fn.__code__))
         key = [cache.fingerprint(self.fn, {k: k for k in overrides}), repr(sorted(letters.items())),
-               repr(sorted(self.fast or ()))]
+               repr(sorted(self.flags(letters)))]
         for name in sorted(used & set(overrides)):
             value = self.fn.__globals__[name]
             if isinstance(overrides[name], partial):
@@ -468,7 +472,7 @@ class Kernel:
             from . import complexmath
             divide = complexmath.divide()
             key.append(complexmath.key())
-        inner = inlined.njit(self.fast, optimized=True, divide=divide, forceinline=True, error_model="numpy")(body)
+        inner = inlined.njit(self.flags(letters), optimized=True, divide=divide, forceinline=True, error_model="numpy")(body)
         if divide is None:
             return (wrap or self._wrap)(inner, letters, "\n".join(key))
         from numba.core.errors import NumbaError
@@ -512,7 +516,7 @@ class Kernel:
         call = ", ".join(p if k in "if" else f"ptr_{k}({p})" for p, k in params)
         source = f"def {self.name}({names}):\n    body({call})\n"
         args = "".join(k if k in "if" else "i" for _, k in params)
-        return compile_source(source, self.name, args, {"body": inner}, key, self.fast, nogil=self.nogil)
+        return compile_source(source, self.name, args, {"body": inner}, key, self.flags(letters), nogil=self.nogil)
 
 
 def table_form(kernel, dtype, ranged):

@@ -32,7 +32,7 @@ class Table(Kernel):
             f"        body({', '.join(taken)}{names})\n"
         )
         letters_of_args = "ii" + "".join(kind for _, kind in shared)
-        return compile_source(source, self.name, letters_of_args, {"body": inner}, key, self.fast)
+        return compile_source(source, self.name, letters_of_args, {"body": inner}, key, self.flags(letters))
 
     def wrap_rows(self, inner, letters, key):
         """The form ``fn(table, start, stop)`` over a range of rows: table holds (address of the rows, count, shared...)."""
@@ -51,7 +51,7 @@ class Table(Kernel):
             f"        row = k * {self.rows}\n"
             f"        body({', '.join(taken + shared)})\n"
         )
-        return compile_source(source, self.name, "iii", {"body": inner}, key, self.fast)
+        return compile_source(source, self.name, "iii", {"body": inner}, key, self.flags(letters))
 
     def run(self, dtype, cells, *shared):
         """Run over the rows in the flat list ``cells`` (addresses and sizes), which this call keeps alive."""

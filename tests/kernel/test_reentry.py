@@ -297,3 +297,34 @@ os._exit(0)
 @POSIX
 def test_children_forked_beside_busy_threads_do_not_hang():
     assert run(FORKS, OMP_NUM_THREADS="2").stdout.splitlines()[-1] == "hung 0"
+
+
+COMPILING = """
+import os, threading, warnings
+warnings.simplefilter("ignore", DeprecationWarning)
+from numbagrad.kernel import jit
+done = []
+
+def work():
+    for k in range(12):
+        jit.compile_source(f"def f(x):\\n    ptr_i8(x)[0] = {k}\\n", "f", "i")
+    done.append(1)
+
+jit.nb()
+t = threading.Thread(target=work, daemon=True)
+t.start()
+forks = 0
+while not done:
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    os.waitpid(pid, 0)
+    forks += 1
+print("forks", forks > 0, flush=True)
+"""
+
+
+@POSIX
+def test_a_fork_waits_for_the_compiler_before_it_takes_loggings_lock(tmp_path):
+    """Numba's compiler logs. A fork that held the logging module's lock while it waited for the compiler waited forever."""
+    assert run(COMPILING, NUMBAGRAD_CACHE_DIR=str(tmp_path)).stdout.split() == ["forks", "True"]
