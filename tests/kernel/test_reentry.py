@@ -303,10 +303,12 @@ COMPILING = """
 import os, threading, warnings
 warnings.simplefilter("ignore", DeprecationWarning)
 from numbagrad.kernel import jit
+import logging
 done = []
 
 def work():
     for k in range(12):
+        logging.getLogger().setLevel(logging.WARNING)  # (forgets which loggers are enabled: each takes the lock to find out)
         jit.compile_source(f"def f(x):\\n    ptr_i8(x)[0] = {k}\\n", "f", "i")
     done.append(1)
 
