@@ -6,12 +6,13 @@ import functools
 import os
 import struct
 from array import array
+from functools import partial
 
 import numpy as np
 
 from ..core import storage
 from ..core.tensor import Tensor, numel, raw
-from ..kernel import jit, threads
+from ..kernel import jit, threads, trampoline
 from ..kernel.progress import covered
 from ..kernel.tape import BASE
 from . import branches, emit, emit_fold, inplace, memory, passes
@@ -29,8 +30,17 @@ POISON = os.environ.get("NUMBAGRAD_COMPILE_POISON", "0") not in ("", "0")
 ELEMENT, MULTIPLY_ADD, RELEASE = 0.04, 0.02, 100_000
 
 
+class Kernel:
+    """As the first word of a table: the address of a kernel that is not made yet."""
+
+    __slots__ = ("make",)
+
+    def __init__(self, make):
+        self.make = make
+
+
 class Item:
-    """A native call: ``make()`` returns the function's address; words are ints, floats, ``Ptr`` and ``Operand``."""
+    """A native call: ``make()`` returns the function's address; words are ints, floats, ``Ptr``, ``Operand`` and ``Kernel``."""
 
     __slots__ = ("call", "make", "words", "items", "grain", "source", "rows", "live")
 
@@ -106,7 +116,12 @@ def lower(call, needed, begins, ends):
         else:
             g = grain(items, call.work)
         words = [float_of(v) if k == "f" else v for v, k in zip(values, call.kinds)]
-        return Item(call, lambda: jit.table_form(call.kernel, call.dtype, ranged).address, words, items, g)
+        native, letters = partial(call.kernel.native, call.dtype), call.kernel.letters(ranged)
+
+        def make():
+            native()
+            return trampoline.through(letters, ranged)
+        return Item(call, make, [Kernel(lambda: native().address), *words], items, g)
     if isinstance(call, Gemm):
         from ..kernel import blas
         rows, columns, units, g = blas.pieces(*call.sizes, call.batch)
@@ -114,7 +129,7 @@ def lower(call, needed, begins, ends):
                  float_of(call.alpha), float_of(call.beta)]
         return Item(call, lambda: blas._piece_address(call.code), words, units, g)
     if isinstance(call, Optim):
-        return Item(call, lambda: jit.table_form(call.kernel, call.dtype, True).address, [], 0, rows=call.rows,
+        return Item(call, lambda: call.kernel.rows_form(call.dtype).address, [], 0, rows=call.rows,
                     live=call.shared)
     if isinstance(call, Raw):
         return Item(call, call.fn if callable(call.fn) else lambda: call.fn, call.words, call.items, call.grain)
@@ -199,6 +214,7 @@ class Program:
 
     def _assemble(self, lowered, name):
         words, relocations, rows, self.live, self.symbolic, self.middle = [], [], [], [], [], []
+        kernels = []
         self.row_of, self.slots = [], {}  # slots: places of the addresses of memory that is kept
 
         def put(value):
@@ -215,6 +231,9 @@ class Program:
                     if b.role == KEPT:
                         self.slots.setdefault(b, []).append(at)
                     words.append(self.address(b) + value.offset)
+            elif value.__class__ is Kernel:
+                kernels.append((at, value))
+                words.append(0)
             elif value.__class__ is float:
                 words.append(struct.unpack("=q", struct.pack("=d", value))[0])
             else:
@@ -262,6 +281,8 @@ class Program:
         with covered():
             make_all([make for _, make in sorted(makers.values(), key=lambda m: m[0])], bar)
         bar.close()
+        for at, kernel in kernels:
+            self.memory[at] = kernel.make()
         first, waiting, self.divided = 0, [], None
         parts = []  # (first row, last row, host function) of each call
         for p in plans:

@@ -22,8 +22,6 @@ import types as pytypes
 import weakref
 from functools import partial
 
-import numpy as np
-
 from ..base import dtypes as dt
 from ..base import requires
 from . import inlined, progress, threads
@@ -402,31 +400,20 @@ class Kernel:
         limit = threads.LIMIT[0]
         if work < limit or items < 2:
             return (self.entries.get(dtype) or self[dtype])(*arguments, 0, items)
-        key = (dtype, "table")
-        native = self.natives.get(key) or self._make(key, dtype, self._wrap_table)
-        table = np.empty(len(arguments), np.int64)
-        floats = table.view(np.float64)
-        for i, (a, (_, kind)) in enumerate(zip(arguments, self.parameters({}))):
-            if kind == "f":
-                floats[i] = a
-            else:
-                table[i] = a
-        threads.parallel_for(native.address, table, items, max(1, items * (limit // 2) // work))
+        from . import trampoline
+        table = trampoline.table([self.native(dtype).address, *[
+            float(a) if kind == "f" else int(a) for a, (_, kind) in zip(arguments, self.parameters({}))]])
+        threads.parallel_for(trampoline.through(self.letters(True)), table.buffer_info()[0], items,
+                             max(1, items * (limit // 2) // work))
+
+    def letters(self, ranged):
+        """The kinds of the arguments, without the two of a range."""
+        kinds = "".join(k if k in "if" else "i" for _, k in self.parameters({}))
+        return kinds[:-2] if ranged else kinds
 
     def flags(self, letters):
         """Fast-math flags for dtype codes by letter."""
         return () if any(code[0] == "c" for code in letters.values()) else self.fast
-
-    def _wrap_table(self, inner, letters, key, ranged=True):
-        """The kernel as ``fn(table, start, stop)``, the form that ``threads.parallel_for`` calls.
-
-        Without ``ranged`` all of its arguments are in the table, and the range is not looked at."""
-        params = self.parameters(letters)
-        source = f"def {self.name}(table, start, stop):\n    args = ptr_i8(table)\n    fargs = ptr_f8(table)\n"
-        call = [f"fargs[{i}]" if k == "f" else f"args[{i}]" if k == "i" else f"ptr_{k}(args[{i}])"
-                for i, (_, k) in enumerate(params[:-2] if ranged else params)]
-        source += f"    body({', '.join(call + ['start', 'stop'] * ranged)})\n"
-        return compile_source(source, self.name, "iii", {"body": inner}, key, self.flags(letters), nogil=self.nogil)
 
     def _build(self, dtype, wrap=None):
         from . import cache
@@ -517,18 +504,6 @@ class Kernel:
         source = f"def {self.name}({names}):\n    body({call})\n"
         args = "".join(k if k in "if" else "i" for _, k in params)
         return compile_source(source, self.name, args, {"body": inner}, key, self.flags(letters), nogil=self.nogil)
-
-
-def table_form(kernel, dtype, ranged):
-    """A kernel as ``fn(table, start, stop)``: its arguments in a table, its range from the caller (``ranged``) or there too.
-
-    For an optimizer's table kernel the range is over the rows."""
-    key = (dtype, "table", ranged)
-    found = kernel.natives.get(key)
-    if found is None:
-        wrap = getattr(kernel, "wrap_rows", None) or partial(kernel._wrap_table, ranged=ranged)
-        found = kernel._make(key, dtype, wrap)
-    return found
 
 
 class Inline:

@@ -34,7 +34,12 @@ class Table(Kernel):
         letters_of_args = "ii" + "".join(kind for _, kind in shared)
         return compile_source(source, self.name, letters_of_args, {"body": inner}, key, self.flags(letters))
 
-    def wrap_rows(self, inner, letters, key):
+    def rows_form(self, dtype):
+        """The compiled form ``fn(table, start, stop)`` over a range of rows."""
+        key = dtype, "rows"
+        return self.natives.get(key) or self._make(key, dtype, self._wrap_rows)
+
+    def _wrap_rows(self, inner, letters, key):
         """The form ``fn(table, start, stop)`` over a range of rows: table holds (address of the rows, count, shared...)."""
         params = self.parameters(letters)
         taken = []
