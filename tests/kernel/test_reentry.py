@@ -330,3 +330,30 @@ print("forks", forks > 0, flush=True)
 def test_a_fork_waits_for_the_compiler_before_it_takes_loggings_lock(tmp_path):
     """Numba's compiler logs. A fork that held the logging module's lock while it waited for the compiler waited forever."""
     assert run(COMPILING, NUMBAGRAD_CACHE_DIR=str(tmp_path)).stdout.split() == ["forks", "True"]
+
+
+@POSIX
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="older Pythons keep frames on the heap")
+def test_the_compiler_does_not_stand_at_the_end_of_a_piece_of_pythons_stack():
+    """Whatever the caller's depth, small calls inside map no memory: each would cost two page faults or more."""
+    import resource
+
+    def busy(n=2000):
+        for _ in range(n):
+            small()
+
+    def small(a=1, b=2, c=3, d=4, e=5, f=6):
+        return a
+
+    def at(depth, work):
+        return at(depth - 1, work) if depth else work()
+
+    def faults(work, depth):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        at(depth, work)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    guarded = guard.guarded(busy)
+    guarded()  # (the first one may import Numba)
+    assert max(faults(busy, d) for d in range(200)) > 1000  # so it is without
+    assert max(faults(guarded, d) for d in range(200)) < 500
