@@ -12,7 +12,7 @@ import numpy as np
 
 from ..core import storage
 from ..core.tensor import Tensor, numel, raw
-from ..kernel import jit, threads, trampoline
+from ..kernel import jit, threads
 from ..kernel.progress import covered
 from ..kernel.tape import BASE
 from . import branches, emit, emit_fold, inplace, memory, passes
@@ -120,7 +120,7 @@ def lower(call, needed, begins, ends):
 
         def make():
             native()
-            return trampoline.through(letters, ranged)
+            return jit.through(letters, ranged)
         return Item(call, make, [Kernel(lambda: native().address), *words], items, g)
     if isinstance(call, Gemm):
         from ..kernel import blas

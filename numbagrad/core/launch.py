@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..base import dtypes as dt
 from ..base.shapes import expanded_strides
-from ..kernel import emit, threads, trampoline
+from ..kernel import emit, jit, threads, trampoline
 from ..kernel.tape import TAPE, active
 from ..kernel.threads import LIMIT
 
@@ -48,7 +48,7 @@ def launch(pointwise, compute, ins, scalars, outs, shape):
         native = pointwise.native(compute.compute, in_codes, out_codes, inplace)
         if n < LIMIT[0]:
             return native.entry(*pointers, *values, 0, n)
-        return _parallel(trampoline.through(pointwise.letters(compute.compute)), [native.address, *pointers, *values], n,
+        return _parallel(jit.through(pointwise.letters(compute.compute)), [native.address, *pointers, *values], n,
                          LIMIT[0] // 2)
     key = (shape, *[(t._shape, t._strides) for t in tensors])
     found = _plans.get(key)

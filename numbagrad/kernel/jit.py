@@ -16,6 +16,7 @@ functions of that width; both are placeholders that importing modules take from 
 
 from __future__ import annotations
 
+import functools
 import linecache
 import re
 import types as pytypes
@@ -24,7 +25,7 @@ from functools import partial
 
 from ..base import dtypes as dt
 from ..base import requires
-from . import inlined, progress, threads
+from . import inlined, progress, threads, trampoline
 from .guard import guarded
 from .tape import TAPE, active
 
@@ -236,6 +237,17 @@ def _compile(fn, args, key, fast, returns, nogil, source, numba=None):
     return Native(dispatcher, cres, source)
 
 
+@guarded
+@functools.cache
+def through(letters, ranged=True):
+    """Address of a function ``(table, start, stop)`` that calls the kernel whose address is the table's first word.
+
+    ``letters`` are the kinds of the other words ("i" int64, "f" float64): the kernel's arguments, of which the last two are its
+    range and come from the caller, if it is ``ranged``."""
+    text, kinds = trampoline.source(letters, ranged)
+    return compile_source(text, "through", "iii", {"invoke": trampoline.invoke(kinds)}, "invoke " + kinds).address
+
+
 class Placeholder:
     """A name that kernels use and each specialisation replaces (``T``, ``exp``...)."""
 
@@ -400,10 +412,9 @@ class Kernel:
         limit = threads.LIMIT[0]
         if work < limit or items < 2:
             return (self.entries.get(dtype) or self[dtype])(*arguments, 0, items)
-        from . import trampoline
         table = trampoline.table([self.native(dtype).address, *[
             float(a) if kind == "f" else int(a) for a, (_, kind) in zip(arguments, self.parameters({}))]])
-        threads.parallel_for(trampoline.through(self.letters(True)), table.buffer_info()[0], items,
+        threads.parallel_for(through(self.letters(True)), table.buffer_info()[0], items,
                              max(1, items * (limit // 2) // work))
 
     def letters(self, ranged):

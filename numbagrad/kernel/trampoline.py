@@ -10,22 +10,12 @@ import functools
 import struct
 from array import array
 
-from . import jit
-from .guard import guarded
 
-
-@guarded
-@functools.cache
-def through(letters, ranged=True):
-    """Address of a function ``(table, start, stop)`` that calls the kernel whose address is the table's first word.
-
-    ``letters`` are the kinds of the other words ("i" int64, "f" float64): the kernel's arguments, of which the last two are its
-    range and come from the caller, if it is ``ranged``."""
+def source(letters, ranged):
+    """(text of ``through`` in ``jit``, the kinds of the kernel's arguments)."""
     given = [f"{'f' * (x == 'f')}args[{i + 1}]" for i, x in enumerate(letters)] + ["start", "stop"] * ranged
-    text = (f"def through(table, start, stop):\n    args, fargs = ptr_i8(table), ptr_f8(table)\n"
-            f"    invoke(args[0], {', '.join(given)})\n")
-    kinds = letters + "ii" * ranged
-    return jit.compile_source(text, "through", "iii", {"invoke": invoke(kinds)}, "invoke " + kinds).address
+    return (f"def through(table, start, stop):\n    args, fargs = ptr_i8(table), ptr_f8(table)\n"
+            f"    invoke(args[0], {', '.join(given)})\n"), letters + "ii" * ranged
 
 
 @functools.cache
