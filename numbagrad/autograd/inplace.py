@@ -386,19 +386,13 @@ def fill_(self, value, cls=None):
 
 def _fill(t, value):
     value = dt.fit(value, t._kind.dtype)
-    if not t._kind.cpu:
-        from ..core import copying
-        from ..core.creation import scalar_tensor
-        return copying.copy_into(t, scalar_tensor(value, t.dtype).to(t.device))
-    d = t._kind.dtype
     if TAPE:
         recorder = active()
         if recorder is not None:
             return recorder.fill_with(t, value)
-    if d.code in ("f2", "bf"):
+    if not t._kind.cpu or t._kind.dtype.code in ("f2", "bf"):
         from ..core import copying
-        from ..core.creation import scalar_tensor
-        return copying.copy_into(t, scalar_tensor(float(value), dt.float32))
+        return copying.fill_into(t, value)
     t.array().fill(value)
     return None
 

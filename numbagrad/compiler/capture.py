@@ -18,8 +18,9 @@ from ..base import modes
 from ..base.shapes import expanded_strides
 from ..base.user_code import INSIDE, user_line, user_place
 from ..core import storage
+from ..core.copying import FILL
 from ..core.tensor import Tensor, contiguous_strides, raw
-from ..kernel import emit, expr, tape
+from ..kernel import tape
 from ..kernel.tape import BASE, Fake, Refusal, Unlowered
 from . import late, symbols
 from .effects import effects
@@ -27,8 +28,6 @@ from .files import trusted
 from .frames import nothing
 from .ir import TEMPORARY, Buffer, Fold, Gemm, Host, KernelCall, Operand, Optim, Pointwise, Ptr, Raw
 from .places import Entry, Hooks
-
-FILL = emit.Pointwise("fill", (), ("value",), (expr.var("value"),))
 
 
 class CaptureError(RuntimeError):

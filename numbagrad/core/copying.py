@@ -9,6 +9,7 @@ from .tensor import make
 
 _copy = emit.Pointwise("copy", ("x",), (), (expr.var("x"),))
 _copy_real = emit.Pointwise("copy_real", ("x",), (), (expr.apply("real", expr.var("x")),))
+FILL = emit.Pointwise("fill", (), ("value",), (expr.var("value"),))
 _truth = emit.Pointwise("truth", ("x",), (), (expr.apply("ne", expr.var("x"), 0),))
 
 
@@ -17,6 +18,11 @@ def copy_into(dst, src):
     a, b = src._kind.dtype, dst._kind.dtype
     kernel = _copy if b.is_complex or not a.is_complex else _copy_real if b.category else _truth
     launch(kernel, a, (src,), (), (dst,), dst._shape)
+
+
+def fill_into(dst, value):
+    """Write a number, as ``dst``'s dtype holds it, into all of ``dst``'s memory."""
+    launch(FILL, dst._kind.dtype, (), (value,), (dst,), dst._shape)
 
 
 def contiguous_copy(t):

@@ -14,7 +14,7 @@ from numbagrad.base.device import resolve_device
 from numbagrad.base.modes import is_grad_enabled
 from numbagrad.core import graph, storage
 from numbagrad.core.broadcast import broadcast_shapes
-from numbagrad.core.copying import contiguous_copy, copy_into
+from numbagrad.core.copying import contiguous_copy, copy_into, transfer
 from numbagrad.core.creation import _dtype_for, shape_of
 from numbagrad.core.graph import new_node
 from numbagrad.core.out import write_new, write_out
@@ -322,6 +322,10 @@ def _fill(self, name, node, draw):
         fresh = make(self._shape, self._kind)  # a part of memory that has no values yet
         draw(fresh, True)
         copy_into(self, fresh)
+    elif not self._kind.cpu:
+        fresh = make(self._shape, storage.kind_of(self._kind.dtype))
+        draw(fresh, True)
+        transfer(self, fresh)
     elif self._strides is None:
         draw(self, True)
     else:
@@ -412,7 +416,7 @@ def bernoulli_(self, p=0.5, *, generator=None):
         return _fill(self, "bernoulli_", "BernoulliBackward2", lambda t, c: rng.fill_bernoulli_scalar(
             engine_of(generator), memory(t), p, half(t)))
     from ..view.shape import expanded
-    chances = contiguous_copy(expanded.call(p.detach(), self._shape))
+    chances = contiguous_copy(expanded.call(p.detach().to(device="cpu"), self._shape))
 
     def draw(t, contiguous):
         x = chances if contiguous else contiguous_copy(raw_view(chances, _memory_order(self)))

@@ -69,6 +69,51 @@ def test_creation():
         assert ng.tensor(1.0).is_cuda
 
 
+@pytest.fixture
+def default_device():
+    ng.set_default_device("cuda")
+    yield
+    ng.set_default_device("cpu")
+
+
+def test_the_default_device_is_where_tensors_are_filled(default_device):
+    """Each of these called itself, or the CPU's memory, by way of a number made on the default device."""
+    assert ng.ones(2).is_cuda and ng.ones(2).tolist() == [1, 1] and ng.eye(2).tolist() == [[1, 0], [0, 1]]
+    assert ng.full((2,), 2.5).tolist() == [2.5, 2.5] and ng.full_like(ng.zeros(2), 3).tolist() == [3, 3]
+    assert ng.ones_like(ng.zeros(2)).tolist() == [1, 1]
+    host = ng.zeros(2, 2, dtype=ng.bfloat16, device="cpu")
+    assert host[:, 1].fill_(1.5).tolist() == [1.5, 1.5] and host.tolist() == [[0, 1.5], [0, 1.5]]
+    layer = ng.nn.Linear(3, 2)
+    assert layer.weight.is_cuda and 0 < float(layer.weight.detach().abs().max()) <= 3 ** -0.5
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_fill_in_every_dtype_and_layout(dtype):
+    x, a = (ng.zeros(3, 4, dtype=dtype, device=d) for d in ("cuda", "cpu"))
+    for t in (x, a):
+        t.t()[1:].fill_(1)
+        t[0].fill_(2 if dtype is not ng.bool else True)
+    assert_same(x.cpu(), a)
+    if dtype.is_floating_point:
+        assert_same(x.fill_(0.1).cpu(), a.fill_(0.1))
+
+
+@pytest.mark.parametrize("name, args", [
+    ("uniform_", (-1.0, 2.0)), ("normal_", (1.0, 3.0)), ("exponential_", ()), ("geometric_", (0.3,)), ("cauchy_", ()),
+    ("log_normal_", ()), ("random_", ()), ("bernoulli_", (0.25,))])
+def test_random_fills_are_the_cpus(name, args):
+    """Drawn on the CPU and moved, through any strides."""
+    x, a = ng.zeros(4, 3, device="cuda"), ng.zeros(3, 4)
+    ng.manual_seed(3)
+    getattr(x.t(), name)(*args)
+    ng.manual_seed(3)
+    getattr(a, name)(*args)
+    assert_same(x.t().cpu(), a)
+    ng.manual_seed(3)
+    chances = ng.tensor([0.5, 0.1, 0.9], device="cuda")
+    assert set(x.bernoulli_(chances).cpu().flatten().tolist()) <= {0.0, 1.0}
+
+
 SIMULATOR = pytest.mark.skipif(not cuda.simulated(), reason="about the simulator")
 
 

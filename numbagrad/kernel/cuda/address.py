@@ -44,7 +44,7 @@ class DeviceMemory:
 
     def __getattr__(self, name):
         # Host code that expects the NumPy array of a CPU tensor.
-        if name.startswith("__") or name in self.__slots__:
+        if name.startswith("__") or name in DeviceMemory.__slots__:
             raise AttributeError(name)
         raise NotImplementedError(f"this operation has no kernel for device '{self.device}'")
 
