@@ -128,3 +128,31 @@ def test_the_simulator_gives_a_block_one_shared_array(monkeypatch):
     [t.start() for t in threads]
     [t.join() for t in threads]
     assert len(got) == 8 and all(a is got[0] for a in got)
+
+
+@pytest.mark.skipif(not cuda.simulated(), reason="GPUs always shuffle")
+@pytest.mark.parametrize("name", OPS)
+def test_warp_shuffles(name, monkeypatch):
+    """The form that GPUs run: two warps of a block pass their accumulators down, then the first passes on those of both."""
+    from numbagrad.kernel.cuda.launch import target
+    monkeypatch.setattr(target(), "shuffles", True)
+    monkeypatch.setattr(target(), "fold_block", 64)
+    op = REGISTRY[name]
+    for n in (70, 5):  # several elements for some threads; none for most
+        a = values(op, (1, n))
+        want, x = op.callable(a, 1), a.cuda()
+        assert_close(op.callable(x, 1), want, f"{name} of {n}")
+
+
+@pytest.mark.skipif(not cuda.simulated(), reason="about the simulator")
+def test_a_wrong_shuffle_shows(monkeypatch):
+    from numbagrad.kernel.cuda import reduce
+    from numbagrad.kernel.cuda.launch import target
+    monkeypatch.setattr(target(), "shuffles", True)
+    monkeypatch.setattr(target(), "fold_block", 64)
+    right = reduce._shuffle
+    monkeypatch.setattr(reduce, "_shuffle", lambda size: right(size).replace("acc, 4)", "acc, 3)"))
+    op = REGISTRY["sum"]
+    monkeypatch.setattr(op, "made", {})
+    a = ng.arange(64.0).reshape(1, 64)
+    assert op.callable(a.cuda(), 1).item() != a.sum().item()

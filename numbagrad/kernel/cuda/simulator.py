@@ -39,6 +39,45 @@ def share_arrays():
     importlib.import_module("numba.cuda.simulator.kernelapi").FakeCUDAShared.array = array
 
 
+class Warp:
+    """Where the 32 threads of a warp meet and leave values for each other."""
+
+    SIZE = 32
+
+    def __init__(self):
+        self.values, self.barrier = [None] * self.SIZE, threading.Barrier(self.SIZE)
+
+    def exchange(self, lane, value, source):
+        """Leave ``value``; returns that of lane ``source``, or the own one where there is no such lane."""
+        self.values[lane] = value
+        self._meet()
+        found = self.values[source] if 0 <= source < self.SIZE else value
+        self._meet()
+        return found
+
+    def _meet(self):
+        try:
+            self.barrier.wait(10)
+        except threading.BrokenBarrierError:
+            raise RuntimeError("a warp shuffle that not all of the warp's threads reached") from None
+
+
+def add_shuffles():
+    """Numba's simulator has no warp shuffles."""
+    lock = threading.Lock()
+
+    def shfl_down_sync(self, mask, value, delta):
+        if mask != 0xFFFFFFFF:
+            raise NotImplementedError("a shuffle of a part of a warp")
+        thread = threading.current_thread()
+        warp, lane = divmod(thread.thread_id, Warp.SIZE)
+        with lock:
+            warps = vars(thread._manager).setdefault("_warps", {})
+            place = warps.setdefault(warp, Warp())
+        return place.exchange(lane, value, lane + delta)
+    importlib.import_module("numba.cuda.simulator.kernelapi").FakeCUDAModule.shfl_down_sync = shfl_down_sync
+
+
 class Memory(DeviceMemory):
     """One simulated allocation."""
 
@@ -70,6 +109,7 @@ class Simulator:
 
     def __init__(self):
         share_arrays()
+        add_shuffles()
         self._addresses = itertools.count(FIRST_ADDRESS, 1 << 40)
 
     def allocate(self, nbytes, index, free):
