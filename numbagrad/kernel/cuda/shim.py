@@ -14,6 +14,7 @@ import types as pytypes
 import numpy as np
 
 from .. import cache, jit
+from . import prebuilt
 
 INSTALL = 'pip install "numbagrad[cuda]"'
 
@@ -207,14 +208,16 @@ def _versions():
 
 
 def cubin(source, cc):
-    """(machine code, entry name), from the disk cache or compiled and stored there."""
-    key = "\0".join((source.text, repr(source.params), source.key, architecture(cc), _versions()))
-    name = hashlib.sha256(("cubin\0" + key).encode()).hexdigest()
-    found = cache.read_bytes(name)
-    if found is not None:
-        entry, _, code = bytes(found).partition(b"\0")
-        return code, entry.decode()
-    text = ptx(source, cc)
-    code, entry = link(text, cc), entry_name(text)
-    cache.write_bytes(name, entry.encode() + b"\0" + code)
-    return code, entry
+    """(machine code, entry name): prebuilt, from the disk cache, or compiled and stored in both."""
+    key = "\0".join((source.text, repr(source.params), source.key, architecture(cc)))
+    found = prebuilt.read(key)
+    if found is None:
+        name = hashlib.sha256(("cubin\0" + key + "\0" + _versions()).encode()).hexdigest()
+        found = cache.read_bytes(name)
+        if found is None:
+            text = ptx(source, cc)
+            found = entry_name(text).encode() + b"\0" + link(text, cc)
+            cache.write_bytes(name, found)
+        prebuilt.write(key, found)
+    entry, _, code = bytes(found).partition(b"\0")
+    return code, entry.decode()
