@@ -23,46 +23,46 @@ LOG = {"b1": 0, "u1": 0, "i1": 0, "f2": 1, "bf": 1, "i2": 1, "f4": 2, "i4": 2, "
 UNITS = ("u1", "i2", "i4", "i8", "c16")  # how copies see elements of 1, 2, 4, 8 and 16 bytes
 
 # dst[a * dr + b * dt] = src[a * sr + b * st] for a < h, b < w.
-MOVE = """
-        if dt != 1:
-            if abs(sr) + abs(dr) < abs(st) + abs(dt):
-                for b in range(w):
-                    for a in range(h):
-                        d[a * dr + b * dt] = s[a * sr + b * st]
-            else:
+MOVE = """\
+    if dt != 1:
+        if abs(sr) + abs(dr) < abs(st) + abs(dt):
+            for b in range(w):
                 for a in range(h):
-                    for b in range(w):
-                        d[a * dr + b * dt] = s[a * sr + b * st]
-        elif st == 0:
-            for a in range(h):
-                v = s[a * sr]
-                for b in range(w):
-                    d[a * dr + b] = v
-        elif st == 1:
-            for a in range(h):
-                for b in range(w):
-                    d[a * dr + b] = s[a * sr + b]
-        elif h > 1 and abs(sr) < abs(st):  # eight at a time: a stretch of each row, in no more lines than a cache has ways
-            whole = w // 8 * 8
-            for k in range(0, whole, 8):
-                for a in range(h):
-                    p, q = a * dr + k, a * sr + k * st
-                    for b in range(8):
-                        d[p + b] = s[q + b * st]
-            for a in range(h):
-                for b in range(whole, w):
-                    d[a * dr + b] = s[a * sr + b * st]
+                    d[a * dr + b * dt] = s[a * sr + b * st]
         else:
             for a in range(h):
                 for b in range(w):
-                    d[a * dr + b] = s[a * sr + b * st]
+                    d[a * dr + b * dt] = s[a * sr + b * st]
+    elif st == 0:
+        for a in range(h):
+            v = s[a * sr]
+            for b in range(w):
+                d[a * dr + b] = v
+    elif st == 1:
+        for a in range(h):
+            for b in range(w):
+                d[a * dr + b] = s[a * sr + b]
+    elif h > 1 and abs(sr) < abs(st):  # eight at a time: a stretch of each row, in no more lines than a cache has ways
+        whole = w // 8 * 8
+        for k in range(0, whole, 8):
+            for a in range(h):
+                p, q = a * dr + k, a * sr + k * st
+                for b in range(8):
+                    d[p + b] = s[q + b * st]
+        for a in range(h):
+            for b in range(whole, w):
+                d[a * dr + b] = s[a * sr + b * st]
+    else:
+        for a in range(h):
+            for b in range(w):
+                d[a * dr + b] = s[a * sr + b * st]
 """
 # Words of the table: function as made by ``rows`` and kernel to call (0: the input is copied as it is), plan of ``emit.plan``,
 # ``operands``, bits of the inputs that the kernel takes as constant along a row, then the kernel's arguments.
 WALK = f"""def walk(table, start, stop):
     t = ptr_i8(table)
     kernel, meta, log, constant = t[1], ptr_i8(t[2]), ptr_i8(t[3]), t[4]
-    n_in, count, more, widest, move = log[-5], log[-4], log[-3], log[-2], log[-1]
+    n_in, count, more, widest = log[-4], log[-3], log[-2], log[-1]
     nd = meta[0]
     inner, rows = meta[nd], meta[nd - 1]
     args, at, r, c, held, filled = two(), words(), words(), words(), words(), words()
@@ -113,7 +113,7 @@ WALK = f"""def walk(table, start, stop):
         if kernel == 0:
             for j in range(0, many, h):
                 for i in range(0, inner, w):
-                    call_move(move, log[0], t[6] + (at[1] + j * r[1] + i * c[1] << log[0]), r[1], c[1],
+                    call_move(log[{OPERANDS}], t[6] + (at[1] + j * r[1] + i * c[1] << log[0]), r[1], c[1],
                               t[5] + (at[0] + j * r[0] + i * c[0] << log[0]), r[0], c[0], min(h, many - j), min(w, inner - i))
             continue
         for j in range(0, many, h):
@@ -134,13 +134,13 @@ WALK = f"""def walk(table, start, stop):
                     kept |= 1 << k
                     args[1 + k] = space + {BLOCK} * k
                     if k < n_in and not (held[k] == base and filled[k] >= high * wide):
-                        call_move(move, log[k], args[1 + k], wide, 1, here, r[k], c[k], high, wide)
+                        call_move(log[{OPERANDS} + k], args[1 + k], wide, 1, here, r[k], c[k], high, wide)
                         held[k], filled[k] = base, high * wide if r[k] == 0 else 0
                 call_rows(t[0], address(args), 1, high * wide)
                 for k in range(n_in, count):
                     if kept >> k & 1 != 0:
                         here = t[5 + k] + (at[k] + j * r[k] + i * c[k] << log[k])
-                        call_move(move, log[k], here, r[k], c[k], args[1 + k], wide, 1, high, wide)
+                        call_move(log[{OPERANDS} + k], here, r[k], c[k], args[1 + k], wide, 1, high, wide)
 """
 
 
@@ -150,18 +150,16 @@ def walk():
     """The walk, ``(table, start, stop)``, over rows of a plan."""
     stack, (room, address) = jit.nb().stack, _intrinsics()
     env = {"words": stack("i8", OPERANDS), "two": stack("i8", 2 * WORDS), "room": room, "address": address,
-           "call_rows": trampoline.invoke("iii"), "call_move": trampoline.invoke("iiiiiiiii")}
+           "call_rows": trampoline.invoke("iii"), "call_move": trampoline.invoke("iiiiiiii")}
     return jit.compile_source(WALK, "walk", "iii", env, str((BLOCK, OPERANDS, WORDS)))
 
 
 @guarded
 @functools.cache
-def move():
-    """Address of the function that copies rows and columns of elements."""
-    text = "def move(log, dst, dr, dt, src, sr, st, h, w):\n"
-    for log, unit in enumerate(UNITS):
-        text += f"    {'el' * (log > 0)}if log == {log}:\n        d, s = ptr_{unit}(dst), ptr_{unit}(src)" + MOVE
-    return jit.compile_source(text, "move", "iiiiiiiii").address
+def move(log):
+    """Address of the function that copies rows and columns of elements of ``2 ** log`` bytes."""
+    text = f"def move(dst, dr, dt, src, sr, st, h, w):\n    d, s = ptr_{UNITS[log]}(dst), ptr_{UNITS[log]}(src)\n" + MOVE
+    return jit.compile_source(text, "move", "iiiiiiii").address
 
 
 @guarded
@@ -223,12 +221,13 @@ _operands: dict = {}
 
 
 def operands(in_codes, out_codes, numbers):
-    """Address of what the walk has to know of a kernel: the logarithm of each operand's bytes; before them how many inputs,
-    operands and words of scalars there are, the largest logarithm, and ``move``."""
+    """Address of what the walk has to know of a kernel: the logarithm of each operand's bytes and, ``OPERANDS`` words on, its
+    ``move``; before them how many inputs, operands and words of scalars there are, and the largest logarithm."""
     key = in_codes, out_codes, numbers
     if key not in _operands:
         logs = [LOG[code] for code in (*in_codes, *out_codes)]
         if len(logs) > OPERANDS or len(logs) + numbers > WORDS - 8:
             raise NotImplementedError(f"a loop over {len(logs)} operands and {numbers} numbers")
-        _operands[key] = array("q", [len(in_codes), len(logs), numbers, max(logs), move(), *logs])
-    return _operands[key].buffer_info()[0] + 5 * 8
+        _operands[key] = array("q", [
+            len(in_codes), len(logs), numbers, max(logs), *logs, *[0] * (OPERANDS - len(logs)), *map(move, logs)])
+    return _operands[key].buffer_info()[0] + 4 * 8
