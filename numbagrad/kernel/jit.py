@@ -237,8 +237,8 @@ def _compile(fn, args, key, fast, returns, nogil, source, numba=None):
     return Native(dispatcher, cres, source)
 
 
-@guarded
 @functools.cache
+@guarded
 def through(letters, ranged=True):
     """Address of a function ``(table, start, stop)`` that calls the kernel whose address is the table's first word.
 

@@ -144,8 +144,8 @@ WALK = f"""def walk(table, start, stop):
 """
 
 
-@guarded
 @functools.cache
+@guarded
 def walk():
     """The walk, ``(table, start, stop)``, over rows of a plan."""
     stack, (room, address) = jit.nb().stack, _intrinsics()
@@ -154,16 +154,16 @@ def walk():
     return jit.compile_source(WALK, "walk", "iii", env, str((BLOCK, OPERANDS, WORDS)))
 
 
-@guarded
 @functools.cache
+@guarded
 def move(log):
     """Address of the function that copies rows and columns of elements of ``2 ** log`` bytes."""
     text = f"def move(dst, dr, dt, src, sr, st, h, w):\n    d, s = ptr_{UNITS[log]}(dst), ptr_{UNITS[log]}(src)\n" + MOVE
     return jit.compile_source(text, "move", "iiiiiiii").address
 
 
-@guarded
 @functools.cache
+@guarded
 def rows(letters, operands):
     """Address of a function ``(table, rows, inner)`` that calls a kernel on ``range(inner)`` for each of several rows.
 
@@ -202,8 +202,8 @@ def _intrinsics():
     return room, address
 
 
-@guarded
 @functools.cache
+@guarded
 def enter(letters):
     """The walk as Python calls it: ``(walk's address, words of its table..., start, stop)``.
 

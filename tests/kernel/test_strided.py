@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 
 import numbagrad as ng
-from numbagrad.kernel import emit, strided
+from numbagrad.kernel import emit, guard, jit, strided
 
 DTYPES = [ng.bool, ng.uint8, ng.int16, ng.int32, ng.int64, ng.float16, ng.bfloat16, ng.float32, ng.float64, ng.complex64,
           ng.complex128]
@@ -131,6 +133,21 @@ def test_copies_need_no_kernel():
     assert loop.walked("f4", ("f4",), ("f4",), 0)[2] == (0, 0) and not loop.made
     loop.walked("f4", ("f4",), ("f8",), 0)
     assert loop.made
+
+
+def test_launches_do_not_wait_for_the_compiler():
+    """What a launch asks for is made once; later launches do not come to the lock that all compilation takes (and what
+    surrounds it cost them 50 us each)."""
+    x = ng.ones(3, 4)
+    launches = [lambda: x.t().exp(), lambda: jit.through("iii"), strided.walk, lambda: strided.rows("ii", 2),
+                lambda: strided.enter("ii"), lambda: strided.move(2)]
+    for launch in launches:
+        launch()
+    later = threading.Thread(target=lambda: [launch() for launch in launches], daemon=True)
+    with guard.LOCK:
+        later.start()
+        later.join(20)
+    assert not later.is_alive()
 
 
 def test_too_many_operands_are_refused():
