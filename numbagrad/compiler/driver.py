@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 
-from ..kernel import jit, threads
+from ..kernel import jit, trampoline
 
 # Words of the header: number of rows, rows, number of relocations, relocations, bases, memory, state and function of
 # ``threads.parallel_for`` (0: run on this thread alone), function ``tasks``.
@@ -55,24 +55,6 @@ TASKS = """def tasks(table, start, stop):
         i = take(table + 64)
 """
 SPINS = 4096  # of a waiting task before it lets other threads have the core
-
-
-def _call_drive():
-    from llvmlite import ir
-    from numba import types
-    from numba.extending import intrinsic
-
-    word = ir.IntType(64)
-
-    @intrinsic
-    def call_drive(typingctx, fn, state, piece, table, n, grain):
-        """Call the C function at address ``fn`` with five words."""
-        def codegen(context, builder, signature, args):
-            kind = ir.FunctionType(ir.VoidType(), [word] * 5)
-            builder.call(builder.inttoptr(args[0], kind.as_pointer()), args[1:])
-            return context.get_dummy_value()
-        return types.void(*[types.int64] * 6), codegen
-    return call_drive
 
 
 def _atomics():
@@ -132,8 +114,8 @@ def _atomics():
 @functools.cache
 def tasks():
     """Native ``tasks(table, start, stop)``: what each thread does of a stretch of tasks."""
-    call_piece, _, _ = threads._intrinsics()
-    return jit.compile_source(TASKS, "tasks", "iii", {"call_piece": call_piece, **_atomics()}, "tasks 1", nogil=True)
+    env = {"call_piece": trampoline.invoke("iii"), **_atomics()}
+    return jit.compile_source(TASKS, "tasks", "iii", env, "tasks 1", nogil=True)
 
 
 @functools.cache
@@ -152,6 +134,5 @@ def walk_with(count):
 
 
 def _compiled(text, letters, nogil):
-    call_piece, _, _ = threads._intrinsics()
-    env = {"call_piece": call_piece, "call_drive": _call_drive()}
+    env = {"call_piece": trampoline.invoke("iii"), "call_drive": trampoline.invoke("iiiii")}
     return jit.compile_source(text, "walk", letters, env, "walk 2", returns=True, nogil=nogil).entry

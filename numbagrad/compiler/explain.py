@@ -170,7 +170,7 @@ def _kernel_source(call):
     if isinstance(call, (KernelCall, Optim)):
         return inspect.getsource(call.kernel.fn)
     if isinstance(call, Fold):
-        return call.op.native(*call.key, True).source
+        return call.op.native(*call.key).source
     if isinstance(call, Gemm):
         return f"# BLAS {call.code}: C = alpha op(A) op(B) + beta C\n"
     return f"# native loop {call.name}\n"

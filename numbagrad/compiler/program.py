@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import struct
 from array import array
 from functools import partial
 
@@ -12,7 +11,8 @@ import numpy as np
 
 from ..core import storage
 from ..core.tensor import Tensor, numel, raw
-from ..kernel import jit, threads
+from ..dispatch import fold
+from ..kernel import jit, threads, trampoline
 from ..kernel.progress import covered
 from ..kernel.tape import BASE
 from . import branches, emit, emit_fold, inplace, memory, passes
@@ -30,17 +30,17 @@ POISON = os.environ.get("NUMBAGRAD_COMPILE_POISON", "0") not in ("", "0")
 ELEMENT, MULTIPLY_ADD, RELEASE = 0.04, 0.02, 100_000
 
 
-class Kernel:
-    """As the first word of a table: the address of a kernel that is not made yet."""
+class Callee:
+    """As the first word of a table: the address of a kernel that is not made yet. ``native()`` makes it."""
 
-    __slots__ = ("make",)
+    __slots__ = ("native",)
 
-    def __init__(self, make):
-        self.make = make
+    def __init__(self, native):
+        self.native = native
 
 
 class Item:
-    """A native call: ``make()`` returns the function's address; words are ints, floats, ``Ptr``, ``Operand`` and ``Kernel``."""
+    """A native call: ``make()`` returns the function's address; words are ints, floats, ``Ptr``, ``Operand`` and ``Callee``."""
 
     __slots__ = ("call", "make", "words", "items", "grain", "source", "rows", "live")
 
@@ -77,6 +77,14 @@ class Item:
         return (Gemm, call.code) if isinstance(call, Gemm) else call.fn
 
 
+def through(call, native, letters, words, items, grain, ranged=True):
+    """The item of a kernel that takes its arguments one by one (see ``jit.through``); ``native()`` makes it."""
+    def make():
+        native()
+        return jit.through(letters, ranged)
+    return Item(call, make, [Callee(native), *words], items, grain)
+
+
 def lower(call, needed, begins, ends):
     """The native form of one call. Of a buffer, ``needed``: a later call reads it; ``begins``, ``ends``: no call touches it
     before, after this one."""
@@ -104,8 +112,8 @@ def lower(call, needed, begins, ends):
     if isinstance(call, Fold):
         x, out = call.x, call.out
         n = call.numbers[-1]
-        return Item(call, lambda: call.op.native(*call.key, True).address, [x, out, *call.numbers], call.items,
-                    grain(call.items, n))
+        return through(call, partial(call.op.native, *call.key), fold.LETTERS, [x, out, *call.numbers], call.items,
+                       grain(call.items, n))
     if isinstance(call, KernelCall):
         values, items, names = call.values, call.items, [p for p, _ in call.kernel.parameters({})]
         ranged = names[-2:] == ["start", "stop"]
@@ -116,12 +124,7 @@ def lower(call, needed, begins, ends):
         else:
             g = grain(items, call.work)
         words = [float_of(v) if k == "f" else v for v, k in zip(values, call.kinds)]
-        native, letters = partial(call.kernel.native, call.dtype), call.kernel.letters(ranged)
-
-        def make():
-            native()
-            return jit.through(letters, ranged)
-        return Item(call, make, [Kernel(lambda: native().address), *words], items, g)
+        return through(call, partial(call.kernel.native, call.dtype), call.kernel.letters(ranged), words, items, g, ranged)
     if isinstance(call, Gemm):
         from ..kernel import blas
         rows, columns, units, g = blas.pieces(*call.sizes, call.batch)
@@ -214,14 +217,14 @@ class Program:
 
     def _assemble(self, lowered, name):
         words, relocations, rows, self.live, self.symbolic, self.middle = [], [], [], [], [], []
-        kernels = []
+        callees = []
         self.row_of, self.slots = [], {}  # slots: places of the addresses of memory that is kept
 
         def put(value):
             at = len(words)
             if isinstance(value, Symbol):
                 (self.middle if value.late else self.symbolic).append((at, value.name))
-                words.append(struct.unpack("=q", struct.pack("=d", value.plain))[0])
+                words.append(trampoline.bits(value.plain))
             elif value.__class__ in (Ptr, Operand):
                 b = value.buffer
                 if b.role in (INPUT, OUTPUT):
@@ -231,11 +234,11 @@ class Program:
                     if b.role == KEPT:
                         self.slots.setdefault(b, []).append(at)
                     words.append(self.address(b) + value.offset)
-            elif value.__class__ is Kernel:
-                kernels.append((at, value))
+            elif value.__class__ is Callee:
+                callees.append((at, value))
                 words.append(0)
             elif value.__class__ is float:
-                words.append(struct.unpack("=q", struct.pack("=d", value))[0])
+                words.append(trampoline.bits(value))
             else:
                 if not -BASE < value < BASE:
                     raise RuntimeError(f"ng.compile: an argument of {call.name} points to memory that only the capture had")
@@ -281,8 +284,8 @@ class Program:
         with covered():
             make_all([make for _, make in sorted(makers.values(), key=lambda m: m[0])], bar)
         bar.close()
-        for at, kernel in kernels:
-            self.memory[at] = kernel.make()
+        for at, callee in callees:
+            self.memory[at] = callee.native().address
         first, waiting, self.divided = 0, [], None
         parts = []  # (first row, last row, host function) of each call
         for p in plans:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..base import dtypes as dt
 from ..base.shapes import expanded_strides
-from ..kernel import emit, jit, threads, trampoline
+from ..kernel import emit, jit, threads
 from ..kernel.tape import TAPE, active
 from ..kernel.threads import LIMIT
 
@@ -48,8 +48,8 @@ def launch(pointwise, compute, ins, scalars, outs, shape):
         native = pointwise.native(compute.compute, in_codes, out_codes, inplace)
         if n < LIMIT[0]:
             return native.entry(*pointers, *values, 0, n)
-        return _parallel(jit.through(pointwise.letters(compute.compute)), [native.address, *pointers, *values], n,
-                         LIMIT[0] // 2)
+        return threads.parallel_call(jit.through(pointwise.letters(compute.compute)), (native.address, *pointers, *values), n,
+                                     LIMIT[0] // 2)
     key = (shape, *[(t._shape, t._strides) for t in tensors])
     found = _plans.get(key)
     if found is None:
@@ -57,13 +57,8 @@ def launch(pointwise, compute, ins, scalars, outs, shape):
             _plans.clear()
         found = _plans[key] = emit.plan(shape, tuple([expanded_strides(t, shape) for t in tensors]))
     _, address, rows, constant = found
-    entry, walk, called, counts, constant = pointwise.walked(compute.compute, in_codes, out_codes, constant)
-    words = (*called, address, counts, constant, *pointers, *values)
+    entry, walk, called, operands, constant = pointwise.walked(compute.compute, in_codes, out_codes, constant)
+    words = (*called, address, operands, constant, *pointers, *values)
     if n >= LIMIT[0] and rows > 1:
-        return _parallel(walk, words, rows, max(1, LIMIT[0] * rows // (2 * n)))
+        return threads.parallel_call(walk, words, rows, max(1, LIMIT[0] * rows // (2 * n)))
     return entry(walk, *words, 0, rows)
-
-
-def _parallel(function, words, n, grain):
-    table = trampoline.table(words)
-    threads.parallel_for(function, table.buffer_info()[0], n, grain)

@@ -15,6 +15,7 @@ from ..base import dtypes as dt
 from ..kernel import emit, expr, inlined, jit
 
 BLOCK = 1024  # elements summed in the compute type before going into the wide accumulator
+LETTERS = "iiiiii"  # kinds of a fold's arguments, without its range
 LANES = 256   # independent accumulators of a fold that may not be reassociated
 SHORT = 24    # longest row that is not worth a loop of its own
 TILE = 512    # columns folded together, so that their accumulators stay in the first-level cache
@@ -154,7 +155,7 @@ def _order_keys(code, order):
     return made, text + code
 
 
-def build(self, form, code, out_code, acc, first, last, table):
+def build(self, form, code, out_code, acc, first, last):
     """Compile a loop of the reduction ``self``: ``first`` and ``last`` say whether it maps and finishes."""
     d = dt.BY_CODE[code]
     start = self.start(d) if callable(self.start) else self.start
@@ -203,15 +204,9 @@ def build(self, form, code, out_code, acc, first, last, table):
                               ("FINISH(acc)", "finish(acc, A(total))" if self.finish_fn and last else "acc")):
         text = text.replace(name, replacement)
     text = re.sub(r"VALUE\[([^\]]+)\]", lambda m: value.replace("@", m.group(1)), text)
-    names = ["x_a", "out_a", "count", "inner", "total", "n"]
-    body = f"    x = ptr_{code}(x_a)\n    out = ptr_{out_code}(out_a)\n    s = stack()\n" + text
-    if table:
-        head = "def fold(table, start, stop):\n    args = ptr_i8(table)\n"
-        head += "".join(f"    {name} = args[{i}]\n" for i, name in enumerate(names))
-    else:
-        head = f"def fold({', '.join(names)}, start, stop):\n"
-    return jit.compile_source(head + body, "fold", "iii" if table else "i" * 8, env,
-                              "\n".join([*keys, k1, k2, str(size)]))
+    head = (f"def fold(x_a, out_a, count, inner, total, n, start, stop):\n"
+            f"    x = ptr_{code}(x_a)\n    out = ptr_{out_code}(out_a)\n    s = stack()\n")
+    return jit.compile_source(head + text, "fold", LETTERS + "ii", env, "\n".join([*keys, k1, k2, str(size)]))
 
 
 def scalar_source(name, fn, args, code, used):

@@ -16,15 +16,13 @@ call on row-major memory needs.
 
 from __future__ import annotations
 
-import numpy as np
-
 from ..base import arguments
 from ..base import dtypes as dt
 from ..core import storage
 from ..core.out import write_out
 from ..core.registry import REGISTRY
 from ..core.tensor import Tensor, is_contiguous, make, numel, raw, raw_view
-from ..kernel import expr, jit
+from ..kernel import expr, jit, threads
 from ..kernel.guard import guarded
 from ..kernel.tape import TAPE, active
 from ..kernel.threads import LIMIT
@@ -241,9 +239,8 @@ class Reduction(Custom):
                 x, code, n = o, o_code, results
                 continue
             if n >= limit and items > 1:
-                table = np.array((x, o, count, inner, total, n), np.int64)
-                from ..kernel import threads
-                threads.parallel_for(self.native(*key, True).address, table, items, max(1, items * (limit // 2) // n))
+                threads.parallel_call(jit.through(fold.LETTERS), (self.native(*key).address, x, o, count, inner, total, n),
+                                      items, max(1, items * (limit // 2) // n))
             else:
                 self.native(*key).entry(x, o, count, inner, total, n, 0, items)
             x, code, n = o, o_code, results
@@ -259,8 +256,8 @@ class Reduction(Custom):
             return "i8"
         return "u1" if compute == "b1" else compute
 
-    def native(self, form, code, out_code, acc, first=True, last=True, table=False):
-        key = (form, code, out_code, acc, first, last, table)
+    def native(self, form, code, out_code, acc, first=True, last=True):
+        key = (form, code, out_code, acc, first, last)
         return self.made.get(key) or self._make(key)
 
     @guarded

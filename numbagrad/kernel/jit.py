@@ -412,10 +412,9 @@ class Kernel:
         limit = threads.LIMIT[0]
         if work < limit or items < 2:
             return (self.entries.get(dtype) or self[dtype])(*arguments, 0, items)
-        table = trampoline.table([self.native(dtype).address, *[
-            float(a) if kind == "f" else int(a) for a, (_, kind) in zip(arguments, self.parameters({}))]])
-        threads.parallel_for(through(self.letters(True)), table.buffer_info()[0], items,
-                             max(1, items * (limit // 2) // work))
+        words = [float(a) if kind == "f" else int(a) for a, (_, kind) in zip(arguments, self.parameters({}))]
+        threads.parallel_call(through(self.letters(True)), (self.native(dtype).address, *words), items,
+                              max(1, items * (limit // 2) // work))
 
     def letters(self, ranged):
         """The kinds of the arguments, without the two of a range."""

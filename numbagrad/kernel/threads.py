@@ -17,11 +17,13 @@ import ctypes
 import os
 import sys
 
+from . import trampoline
 from .guard import guarded
 from .tape import TAPE, active
 
 __all__ = [
-    "SERIAL_BELOW", "driver_address", "get_num_threads", "layer", "parallel_for", "set_num_threads", "state_address"
+    "SERIAL_BELOW", "driver_address", "get_num_threads", "layer", "parallel_call", "parallel_for", "set_num_threads",
+    "state_address",
 ]  # fmt: skip
 
 # Smallest piece of work, in elements (multiply-adds for "gemm"), that is worth a thread: about 10 us each, against
@@ -174,17 +176,6 @@ def _intrinsics():
     word = ir.IntType(64)
 
     @intrinsic
-    def call_piece(typingctx, fn, table, start, stop):
-        """Call the C function at address `fn`."""
-
-        def codegen(context, builder, signature, args):
-            kind = ir.FunctionType(ir.VoidType(), [word] * 3)
-            builder.call(builder.inttoptr(args[0], kind.as_pointer()), args[1:])
-            return context.get_dummy_value()
-
-        return types.void(types.int64, types.int64, types.int64, types.int64), codegen
-
-    @intrinsic
     def peek(typingctx, address):
         """The int64 at an address."""
 
@@ -202,7 +193,7 @@ def _intrinsics():
 
         return types.int64(types.int64, types.int64), codegen
 
-    return call_piece, peek, exchange
+    return trampoline.invoke("iii"), peek, exchange
 
 
 def _compile(make, signature, **options):
@@ -294,6 +285,12 @@ def parallel_for(fn, table, n, grain):
         parallel_for(fn, table, n, grain)
     else:
         _driver.entry_point(_state_address, fn, table, n, grain)
+
+
+def parallel_call(fn, words, n, grain):
+    """:func:`parallel_for` with a table of these words, integers and floats."""
+    table = trampoline.table(words)
+    parallel_for(fn, table.buffer_info()[0], n, grain)
 
 
 @guarded

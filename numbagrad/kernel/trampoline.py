@@ -38,6 +38,11 @@ def invoke(letters):
     return invoke
 
 
+def bits(number):
+    """A float as the int64 word that holds it."""
+    return struct.unpack("=q", struct.pack("=d", number))[0]
+
+
 def table(words):
     """Integers and floats as the words of a table."""
-    return array("q", [struct.unpack("=q", struct.pack("=d", v))[0] if v.__class__ is float else v for v in words])
+    return array("q", [bits(v) if v.__class__ is float else v for v in words])
