@@ -23,7 +23,8 @@ import warnings
 from . import entry, guard, link, trust
 from .fingerprint import callees, fingerprint
 
-__all__ = ["attach", "cache_dir", "cache_info", "clear", "fingerprint", "read_bytes", "seal", "write_bytes"]
+__all__ = ["attach", "cache_dir", "cache_info", "clear", "fingerprint", "read_bytes", "read_from", "seal", "write_bytes",
+           "write_to"]
 
 FORMAT = 4
 MAGIC = b"NGKERNEL%04d" % FORMAT
@@ -268,12 +269,12 @@ def _accepted(path, info):
     return False
 
 
-def _write(directory, name, payload):
-    global _writes
+def _store(directory, name, payload):
+    """Whether the payload is stored under `name` now, whole; nothing is where it cannot be."""
     try:
         file, temporary = _create(directory, name[:16])
     except OSError:
-        return
+        return False
     try:
         with file:
             file.write(MAGIC + _checksum(name, payload))
@@ -282,6 +283,13 @@ def _write(directory, name, payload):
     except OSError:
         # A full disk, or on Windows a reader holding the old file: the kernel stays in memory.
         _unlink(temporary)
+        return False
+    return True
+
+
+def _write(directory, name, payload):
+    global _writes
+    if not _store(directory, name, payload):
         return
     with guard.LOCK:
         _writes += 1
@@ -306,6 +314,16 @@ def write_bytes(name, payload):
     directory = cache_dir()
     if directory is not None:
         _write(directory, name + SUFFIX, payload)
+
+
+def read_from(directory, name):
+    """What `write_to` stored in a directory that the user named, or None."""
+    return _read(directory, name + SUFFIX)
+
+
+def write_to(directory, name, payload):
+    """Store bytes in a directory that the user named, whose other files are left alone."""
+    _store(directory, name + SUFFIX, payload)
 
 
 # ----------------------------------------------------------------------------------------------------- dispatchers

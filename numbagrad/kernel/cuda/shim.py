@@ -14,7 +14,6 @@ import types as pytypes
 import numpy as np
 
 from .. import cache, jit
-from . import prebuilt
 
 INSTALL = 'pip install "numbagrad[cuda]"'
 
@@ -208,16 +207,25 @@ def _versions():
 
 
 def cubin(source, cc):
-    """(machine code, entry name): prebuilt, from the disk cache, or compiled and stored in both."""
+    """(machine code, entry name): from the folder of ``NUMBAGRAD_CUBINS``, the disk cache, or compiled and stored in both.
+
+    In that folder a kernel is found by its text, parameters and architecture alone, whatever compiled it: a machine without a
+    GPU can fill it for one without a compiler."""
     key = "\0".join((source.text, repr(source.params), source.key, architecture(cc)))
-    found = prebuilt.read(key)
+    folder, prebuilt = os.environ.get("NUMBAGRAD_CUBINS"), _hash(key)
+    found = cache.read_from(folder, prebuilt) if folder else None
     if found is None:
-        name = hashlib.sha256(("cubin\0" + key + "\0" + _versions()).encode()).hexdigest()
+        name = _hash(key + "\0" + _versions())
         found = cache.read_bytes(name)
         if found is None:
             text = ptx(source, cc)
             found = entry_name(text).encode() + b"\0" + link(text, cc)
             cache.write_bytes(name, found)
-        prebuilt.write(key, found)
+        if folder:
+            cache.write_to(folder, prebuilt, found)
     entry, _, code = bytes(found).partition(b"\0")
     return code, entry.decode()
+
+
+def _hash(key):
+    return hashlib.sha256(("cubin\0" + key).encode()).hexdigest()
