@@ -56,7 +56,7 @@ def test_folds_map_and_finish_in_order(name, compiled):
     op = REGISTRY[name]
     for form in ("rows", "columns"):
         from numbagrad.dispatch import fold
-        fold.build(op, form, "f4", "f4", "f8", True, True, False)
+        fold.build(op, form, "f4", "f4", "f8", True, True)
         lines = _float_lines(compiled[-1])
         free = [line for line in lines if "reassoc" in line]
         assert free and all((" fmul " if name == "prod" else " fadd ") in line for line in free)
