@@ -16,6 +16,7 @@ no oversubscription.
 import ctypes
 import os
 import sys
+import time
 
 from . import trampoline
 from .guard import guarded
@@ -30,8 +31,8 @@ __all__ = [
 # 3 us for waking the threads.
 SERIAL_BELOW = {"elementwise": 32768, "math": 8192, "reduce": 65536, "gather": 16384, "gemm": 1 << 20}
 
-# Shared with native code: number of threads, whether callers exclude each other, whether one is inside.
-_state = (ctypes.c_int64 * 3)(0, 0, 0)
+# Shared with native code: number of threads, whether callers exclude each other, whether one is inside, how many are.
+_state = (ctypes.c_int64 * 4)()
 _state_address = ctypes.addressof(_state)
 _layer = None
 _child = False
@@ -86,7 +87,7 @@ _publish()
 def _after_fork():
     global _child
     _child = True
-    _state[2] = 0
+    _state[2] = _state[3] = 0
     _publish()
 
 
@@ -94,11 +95,18 @@ def _before_fork():
     # TBB cannot stop its workers for the fork while other threads may use them: a child would wait for some it lacks.
     global _left_behind
     _left_behind = _left_behind or (_layer == "tbb" and len(sys._current_frames()) > 1)
+    # Nor may it be forked while one is inside: a child that inherits a lock of TBB's pool hangs before it is told of the fork.
+    # Others compute on one thread meanwhile.
+    _state[0] = 1
+    time.sleep(0)  # (whoever still reads the old number has counted itself when this returns)
+    while _state[3]:
+        time.sleep(1e-4)
 
 
 def _after_fork_in_parent():
     global _left_behind
     _left_behind = _child and _left_behind
+    _publish()
 
 
 if hasattr(os, "register_at_fork"):
@@ -210,6 +218,24 @@ def _compile(make, signature, **options):
     return compiled
 
 
+def _adder():
+    from llvmlite import ir
+    from numba import types
+    from numba.extending import intrinsic
+
+    @intrinsic
+    def add(typingctx, address, value):
+        """Add to an int64 atomically."""
+
+        def codegen(context, builder, signature, args):
+            place = builder.inttoptr(args[0], ir.IntType(64).as_pointer())
+            return builder.atomic_rmw("add", place, args[1], "seq_cst")
+
+        return types.int64(types.int64, types.int64), codegen
+
+    return add
+
+
 def _make_invoke(call_piece, peek, exchange):
     def invoke(fn, table, start, stop):
         call_piece(fn, table, start, stop)
@@ -220,13 +246,17 @@ def _make_invoke(call_piece, peek, exchange):
 def _make_drive(call_piece, peek, exchange):
     from numba import prange
 
+    add = _adder()
+
     def drive(state, fn, table, n, grain):
+        add(state + 24, 1)
         pieces = min(peek(state), (n + grain - 1) // grain)
         exclusive = pieces > 1 and peek(state + 8) != 0
         if exclusive and exchange(state + 16, 1) != 0:
             exclusive = False
             pieces = 1
         if pieces <= 1:
+            add(state + 24, -1)
             if n > 0:
                 call_piece(fn, table, 0, n)
         else:
@@ -238,6 +268,7 @@ def _make_drive(call_piece, peek, exchange):
                 start = piece * size
                 if start < n:
                     call_piece(fn, table, start, min(start + size, n))
+            add(state + 24, -1)
         if exclusive:
             exchange(state + 16, 0)
 

@@ -181,3 +181,57 @@ def test_threads_and_fork_with_every_layer(layer, tmp_path):
         assert name == layer
     if layer == "no tbb":
         assert name != "tbb"
+
+
+BUSY_FORK = """
+import os, threading, time, warnings
+import numpy as np, numba
+from numbagrad.kernel import cache, threads
+warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of any fork in a process with threads
+_, peek, exchange = threads._intrinsics()
+
+def spin(table, start, stop):
+    exchange(table + 8, 1)
+    while exchange(table + 16 + 8 * start, 0) == 0:
+        pass
+
+spin.__module__ = "numbagrad.kernel.threads"
+dispatcher = cache.attach(numba.njit(nogil=True)(spin), cache.fingerprint(spin))
+dispatcher.compile("void(int64, int64, int64)")
+(result,) = dispatcher.overloads.values()
+address = result.library.get_pointer_to_function(result.fndesc.llvm_cfunc_wrapper_name)
+
+threads.set_num_threads(2)
+table = np.zeros(8, np.int64)
+table[2:4] = 1
+threads.parallel_for(address, table, 2, 1)  # starts the layer
+table[1] = 0
+busy = threading.Thread(target=threads.parallel_for, args=(address, table, 2, 1), daemon=True)
+busy.start()
+while not table[1]:
+    time.sleep(0.001)
+
+released = []
+
+def release():
+    time.sleep(0.5)
+    released.append(1)
+    table[2:4] = 1
+
+threading.Thread(target=release, daemon=True).start()
+pid = os.fork()
+if pid == 0:
+    os._exit(0 if threads._state[3] == 0 else 1)
+waited = bool(released)
+busy.join(20)
+status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+print(waited, not busy.is_alive(), status, threads._state[0], threads._state[3], flush=True)
+os._exit(0)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="POSIX only")
+def test_a_fork_waits_until_no_thread_is_in_the_pool():
+    """A child that inherited a lock of the pool hung before it was told of the fork."""
+    done = subprocess.run([sys.executable, "-c", BUSY_FORK], capture_output=True, text=True, timeout=100)
+    assert done.stdout.splitlines()[-1].split() == ["True", "True", "0", "2", "0"], done.stderr
