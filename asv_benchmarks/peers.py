@@ -24,6 +24,8 @@ import sys
 import tempfile
 import time
 
+import process_memory
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 PACKAGES = {"numbagrad": "numbagrad", "pytorch": "torch", "jax": "jax"}
 
@@ -32,7 +34,6 @@ PACKAGES = {"numbagrad": "numbagrad", "pytorch": "torch", "jax": "jax"}
 
 def worker(name, threads):
     sys.path.insert(0, HERE)
-    import process_memory
     if name == "jax":
         import peer_jax
         make = {n: f for n, f in peer_jax.CASES.items()}
