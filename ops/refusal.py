@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from numbagrad.base import dtypes as dt
 from numbagrad.base import modes
 from numbagrad.kernel import tape
 from numbagrad.kernel.jit import kernel
@@ -31,8 +30,8 @@ def refusal(exception, text):
 
     def refuse(condition):
         if tape.TAPE and tape.active() is not None:
-            found = flag.take()
-            note_true[dt.bool_](condition._ptr, found.address, 0, 1)
+            found = flag.take(condition._kind)
+            note_true[condition._kind](condition._ptr, found.address, 0, 1)
         elif condition.item():
             raise exception(text)
     return refuse

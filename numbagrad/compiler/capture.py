@@ -345,7 +345,7 @@ class Recorder:
                 # A table that the host made from shapes: as constant as they are.
                 b = self.buffers.get(id(array)) or self._real(array)
                 return Ptr(b, value - b.base)
-        array = storage.TABLES.get(value)
+        array = tape.TABLES.get(value)
         if array is None:
             raise Unlowered(f"reads memory that the capture does not know ('{name}')")
         return Ptr(self.buffers.get(id(array)) or self._real(array), 0)

@@ -25,6 +25,14 @@ def fill_into(dst, value):
     launch(FILL, dst._kind.dtype, (), (value,), (dst,), dst._shape)
 
 
+def set_all(t, value):
+    """Fill the memory of a new tensor with a value of its storage type."""
+    if t._kind.cpu:
+        storage.fill(t._buf, t._ptr, t._kind, t._n, value)
+    else:
+        fill_into(t, value)
+
+
 def contiguous_copy(t):
     """The values of ``t`` in new row-major memory, outside the graph."""
     out = make(t._shape, t._kind)

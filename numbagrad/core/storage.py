@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from weakref import WeakValueDictionary
-
 import numpy as np
 
 from ..base import dtypes as dt
 from ..base.device import CPU
 from ..kernel import jit
-from ..kernel.tape import TAPE, active
+from ..kernel.tape import TABLES, TAPE, active
 
 _empty = np.empty
 
@@ -52,6 +50,13 @@ class Kind:
         from ..kernel import cuda
         return cuda.zeros(self, n)
 
+    def host(self, array):
+        """What a kernel of this kind is given for an array on the host, which it may write: the caller keeps the array."""
+        if self.cpu:
+            return address(array)
+        from ..kernel import cuda
+        return cuda.Mirror(array)
+
 
 _kinds: dict = {}
 
@@ -89,10 +94,6 @@ def address(buf):
     if _peek is not None:
         return _peek(id(buf) + DATA_FIELD)
     return buf.ctypes.data
-
-
-# Address -> array of tables that kernels read and that are made once: a compiled step that uses one keeps it.
-TABLES = WeakValueDictionary()
 
 
 def table(array):

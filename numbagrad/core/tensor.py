@@ -395,11 +395,6 @@ def too_large(error, shape, size):
     return error
 
 
-def set_all(t, value):
-    """Fill the memory of a new CPU tensor with a value of its storage type."""
-    storage.fill(t._buf, t._ptr, t._kind, t._n, value)
-
-
 PLAIN.add(Tensor)
 
 

@@ -24,6 +24,7 @@ recorded backward is the same code.
 
 from __future__ import annotations
 
+import functools
 import inspect
 
 from ..base import modes
@@ -54,6 +55,7 @@ class Custom(Op):
         self.required = () if self.private else {p.name for p in params if p.default is p.empty and p.name in self.tensors}
         self.keyword_only = {p.name for p in params if p.kind is p.KEYWORD_ONLY}
         self.rule = self.cpu_launch = self.cuda_launch = None
+        self.on_host = False
         self.rule_names, self.evaluators = (), None
         name = node or grad_name(self.name)
         self.node_class = type(name, (CustomNode,), {"__slots__": (), "op": self, "__module__": "numbagrad",
@@ -95,6 +97,11 @@ class Custom(Op):
     def cpu(self, fn):
         self.cpu_launch = call_it(fn, f"{self.name}_cpu")
         return fn
+
+    def host(self, fn):
+        """A launcher that works on the host whatever the device (LAPACK, sorting): tensors of others travel there and back."""
+        self.on_host = True
+        return self.cpu(fn)
 
     def cuda(self, fn):
         self.cuda_launch = call_it(fn, f"{self.name}_cuda")
@@ -294,13 +301,45 @@ def run(op, out, args, params):
     first = out[0] if isinstance(out, list) else out
     launch = op.cpu_launch
     if not first._kind.cpu:
-        launch = op.cuda_launch
-    if launch is None:
+        launch = op.cuda_launch or functools.partial(_launch_on_device, op)
+    if op.cpu_launch is None:
         raise NotImplementedError(f"{op.name} has no kernel for device '{first._kind.device}' and dtype "
                                   f"{first._kind.dtype}")
     if recorder is not None:
         return recorder.custom(op, out, args, params, launch, _order(op, args, params))
     return launch(out, *_order(op, args, params))
+
+
+def _launch_on_device(op, out, *args):
+    """Run the CPU's launcher on tensors of another device, where its kernels are launched; what it does beside is refused."""
+    if op.on_host:
+        return _launch_on_host(op, out, args)
+    try:
+        return op.cpu_launch(out, *args)
+    except (NotImplementedError, TypeError) as error:
+        kind = (out[0] if isinstance(out, list) else out)._kind
+        raise NotImplementedError(f"{op.name} has no kernel for device '{kind.device}' and dtype {kind.dtype}: "
+                                  f"{error}") from error
+
+
+def _launch_on_host(op, out, args):
+    """Run a launcher on copies in the host's memory."""
+    from ..core import storage
+    from ..core.copying import transfer
+
+    def here(t, filled=True):
+        if isinstance(t, (list, tuple)):
+            return [here(x, filled) for x in t] if any([isinstance(x, Tensor) for x in t]) else t
+        if not isinstance(t, Tensor) or t._kind.cpu:
+            return t
+        copy = make(t._shape, storage.kind_of(t._kind.dtype))
+        if filled:
+            transfer(copy, t)
+        return copy
+    results = here(out, False)
+    op.cpu_launch(results, *map(here, args))
+    for t, r in zip(out, results) if isinstance(out, list) else ((out, results),):
+        transfer(t, r)
 
 
 def row_major(t):

@@ -65,7 +65,7 @@ class Reduced:
     def forward(self, out, tensors, mean, numbers):
         """Fold the op's values into ``out``."""
         d = out._kind.dtype
-        if TAPE and active() is not None:
+        if not out._kind.cpu or TAPE and active() is not None:
             # A loop and a sum by themselves: a compiled step fuses them with what stands around.
             from ..core.registry import REGISTRY
             values = make(tensors[0]._shape, out._kind)
@@ -92,9 +92,7 @@ class Reduced:
         if g._rg or any([t._rg for t in tensors]):
             return self._recorded(g, tensors, needs, mean, numbers)
         kind, n = first._kind, first._n
-        if not kind.cpu:
-            raise NotImplementedError(f"{self.op.name} has no gradient kernel for device '{first.device}'")
-        if TAPE and active() is not None:
+        if not kind.cpu or TAPE and active() is not None:
             return self._recorded(g, tensors, needs, mean, numbers)
         run = self.made.get((kind.dtype, needs))
         if run is None:

@@ -176,6 +176,7 @@ def address(name):
     return compiled.library.get_pointer_to_function(compiled.fndesc.llvm_cfunc_wrapper_name)
 
 
+DEVICES: dict = {}  # type of a device -> what makes products there
 _piece_address = functools.cache(lambda code: address(f"gemm_piece_{code}"))
 
 
@@ -191,6 +192,8 @@ def gemm(code, a, b, c, m, n, k, lda, ldb, ldc, ta, tb, alpha, beta, batch=1, sa
         recorder = active()
         if recorder is not None:
             return recorder.gemm(code, a, b, c, m, n, k, lda, ldb, ldc, ta, tb, alpha, beta, batch, sa, sb, sc)
+    if c.__class__ is not int:
+        return DEVICES[c.__class__.type](code, a, b, c, m, n, k, lda, ldb, ldc, ta, tb, alpha, beta, batch, sa, sb, sc)
     work = m * n * k
     grain = threads.SERIAL_BELOW["gemm"]
     if work * batch <= grain:

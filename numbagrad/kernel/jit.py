@@ -367,8 +367,27 @@ def environment(code):
     return env, texts, math_code, vecmath
 
 
+DEVICES: dict = {}  # type of a device -> class of what launches kernels there
+COMPILED = len.__class__  # the class of a compiled kernel's entry; on other devices it is a launcher
+
+
+def dtypes_of(key):
+    """The dtype, or the tuple of them, of what a kernel is indexed with."""
+    if key.__class__ is tuple:
+        return tuple([getattr(k, "dtype", k) for k in key])
+    return getattr(key, "dtype", key)
+
+
+def device_of(key):
+    """The device of what a kernel is indexed with; None for the CPU."""
+    for k in key if key.__class__ is tuple else (key,):
+        if not getattr(k, "cpu", True):
+            return k.device
+    return None
+
+
 class Kernel:
-    """A hand-written kernel; index it with a dtype to get the callable for raw arguments."""
+    """A hand-written kernel; index it with a kind to get the callable for raw arguments."""
 
     _plain = None  # parameters whatever the dtype
 
@@ -378,17 +397,26 @@ class Kernel:
         self.natives = {}
         self.entries = {}
 
-    def __getitem__(self, dtype):
+    def __getitem__(self, key):
+        """What takes addresses and numbers: ``key`` is a kind (a dtype and a device) or, on the CPU, a dtype; a tuple for
+        kernels with ``*T`` and ``*U``."""
         if TAPE:
             recorder = active()
             if recorder is not None:
-                return recorder.kernel(self, dtype)
+                return recorder.kernel(self, dtypes_of(key))
         try:
-            return self.entries[dtype]
+            return self.entries[key]
         except KeyError:
-            native = self.native(dtype)
-            self.entries[dtype] = native.entry
-            return native.entry
+            return self._entry(key)
+
+    def _entry(self, key):
+        device = device_of(key)
+        if device is None:
+            found = self.native(dtypes_of(key)).entry
+        else:
+            found = DEVICES[device.type](self, dtypes_of(key), device.index)
+        self.entries[key] = found
+        return found
 
     def native(self, dtype):
         """The compiled form for ``dtype`` (one dtype, or a tuple for kernels with ``*T`` and ``*U``)."""
@@ -401,19 +429,23 @@ class Kernel:
             self.natives[key] = self._build(dtype, wrap)
         return self.natives[key]
 
-    def run(self, dtype, arguments, items, work):
-        """Call the kernel on ``range(items)``, on several threads where ``work`` (in elements) is worth it.
+    def run(self, key, arguments, items, work):
+        """Call the kernel (``key`` as in ``kernel[key]``) on ``range(items)``, on several threads where ``work`` (in elements)
+        is worth it.
 
         For kernels that end in ``start, stop`` and whose items do not meet in memory."""
         if TAPE:
             recorder = active()
             if recorder is not None:
-                return recorder.run(self, dtype, arguments, items, work)
+                return recorder.run(self, dtypes_of(key), arguments, items, work)
+        entry = self.entries.get(key) or self._entry(key)
+        if entry.__class__ is not COMPILED:
+            return entry.run(arguments, items)
         limit = threads.LIMIT[0]
         if work < limit or items < 2:
-            return (self.entries.get(dtype) or self[dtype])(*arguments, 0, items)
+            return entry(*arguments, 0, items)
         words = [float(a) if kind == "f" else int(a) for a, (_, kind) in zip(arguments, self.parameters({}))]
-        threads.parallel_call(through(self.letters(True)), (self.native(dtype).address, *words), items,
+        threads.parallel_call(through(self.letters(True)), (self.native(dtypes_of(key)).address, *words), items,
                               max(1, items * (limit // 2) // work))
 
     def letters(self, ranged):

@@ -14,8 +14,11 @@ from threading import get_ident
 from weakref import WeakValueDictionary
 
 TAPE: list = []
+DEVICES: dict = {}  # type of a device -> class of ``Words`` there
 WATCHES: dict = {}  # thread -> what looks at the frames that it enters while a function is captured
 BASE = 1 << 60  # fake addresses begin here: above every real one, below the sign bit
+# Address -> array of tables that kernels read and that are made once: a compiled step that uses one keeps it.
+TABLES = WeakValueDictionary()
 FLAGS = WeakValueDictionary()  # address -> Words of a captured launch, whose kernel sets them on bad input
 
 
@@ -105,8 +108,10 @@ class Flag:
     def __init__(self, raises, size=1):
         self.raises, self.size, self.free = raises, size, []
 
-    def take(self):
-        """``Words`` for one call."""
+    def take(self, kind=None):
+        """``Words`` for one call, whose kernels work on tensors of ``kind`` (None: on the CPU)."""
+        if kind is not None and not kind.cpu:
+            return DEVICES[kind.device.type](self, kind.device.index)
         if TAPE and active() is not None:
             words = Words(self.size, self.raises, deque(maxlen=0))
             FLAGS[words.address] = words

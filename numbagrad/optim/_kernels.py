@@ -58,12 +58,17 @@ class Table(Kernel):
         )
         return compile_source(source, self.name, "iii", {"body": inner}, key, self.flags(letters))
 
-    def run(self, dtype, cells, *shared):
+    def run(self, kind, cells, *shared):
         """Run over the rows in the flat list ``cells`` (addresses and sizes), which this call keeps alive."""
-        if cells:
+        if not cells:
+            return
+        if kind.cpu:
             table = array("q", cells)
             address, length = table.buffer_info()
-            self[dtype](address, length // self.rows, *shared)
+            self[kind](address, length // self.rows, *shared)
+        else:
+            for row in range(0, len(cells), self.rows):
+                self[kind].elements((*cells[row : row + self.rows], *shared))
 
 
 def table(rows):

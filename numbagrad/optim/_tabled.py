@@ -1,11 +1,13 @@
 """What the optimizers share whose update is one table kernel for all dtypes and layouts."""
 
+from collections import defaultdict
+
 import numbagrad as ng
 
 from ..base.dtypes import float32, float64, get_default_dtype
 from ..core.storage import F4 as FLOAT32
 from ..core.tensor import Tensor
-from .optimizer import _PLAIN, Optimizer, _are_plain, _check_counts, _check_options, _closure_loss, _number, _run
+from .optimizer import Optimizer, _are_plain, _check_counts, _check_options, _closure_loss, _number, _run
 
 
 def check_lr(lr):
@@ -86,7 +88,7 @@ class Tabled(Optimizer):
         loss = _closure_loss(closure)
         for group in self.param_groups:
             settings = self._settings(group)
-            tables, changed, others = {kind: [] for kind in _PLAIN}, [], []
+            tables, changed, others = defaultdict(list), [], []
             for p in group["params"]:
                 g = p._grad
                 if g is None:
@@ -98,8 +100,6 @@ class Tabled(Optimizer):
                 scalars = [own[name] for name, _ in self._scalars]
                 _check_counts(*scalars)
                 if not _are_plain(p, g, *tensors) or any(s._kind is not FLOAT32 for s in scalars):
-                    if not p._kind.cpu:
-                        raise NotImplementedError(f"{type(self).__name__} has no kernel for device '{p.device}'")
                     given, p, g, tensors, scalars = _plain(p, g, tensors, scalars)
                     others += given
                 else:

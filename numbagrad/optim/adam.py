@@ -1,12 +1,14 @@
 """Adam: steps scaled by running means of the gradient and of its square."""
 
+from collections import defaultdict
+
 import numbagrad as ng
 
 from ..base.dtypes import float32, get_default_dtype
 from ..core.storage import F4 as FLOAT32
 from ..core.tensor import Tensor
 from . import _kernels
-from .optimizer import _PLAIN, Optimizer, _are_plain, _check_counts, _check_fused, _check_options, _closure_loss, _number, _run
+from .optimizer import Optimizer, _are_plain, _check_counts, _check_fused, _check_options, _closure_loss, _number, _run
 
 __all__ = ["Adam"]
 
@@ -118,7 +120,7 @@ class Adam(Optimizer):
             )
             if group["fused"]:
                 _check_fused(group["params"])
-            tables, changed = {kind: [] for kind in _PLAIN}, []
+            tables, changed = defaultdict(list), []
             for p in group["params"]:
                 g = p._grad
                 if g is None:

@@ -342,10 +342,15 @@ def _closure_loss(closure):
 _PLAIN = kind_of(float32), kind_of(float64)
 
 
+def is_plain(kind):
+    """Whether there are update kernels for a kind, on any device."""
+    return kind.dtype in (float32, float64)
+
+
 def _are_plain(*tensors):
     """Whether one kernel call may take the parameter (the first), its gradient and its state tensors as they are."""
     kind, shape = tensors[0]._kind, tensors[0]._shape
-    plain = kind in _PLAIN
+    plain = kind in _PLAIN or is_plain(kind)
     for t in tensors:
         if t._shape != shape:
             _misfit(tensors)
@@ -386,4 +391,4 @@ def _run(kernel, tables, changed, *shared):
             if recorder is not None:
                 recorder.written(param)
     for kind, cells in tables.items():
-        kernel.run(kind.dtype, cells, *shared)
+        kernel.run(kind, cells, *shared)

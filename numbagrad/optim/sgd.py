@@ -1,10 +1,12 @@
 """Stochastic gradient descent."""
 
+from collections import defaultdict
+
 import numbagrad as ng
 
 from ..core.tensor import Tensor
 from . import _kernels
-from .optimizer import _PLAIN, Optimizer, _are_plain, _check_fused, _check_options, _closure_loss, _number, _run
+from .optimizer import _PLAIN, Optimizer, _are_plain, _check_fused, _check_options, _closure_loss, _number, _run, is_plain
 
 __all__ = ["SGD"]
 
@@ -73,7 +75,7 @@ class SGD(Optimizer):
             settings = lr, momentum, dampening, decay, bool(group["nesterov"]), bool(group["maximize"])
             if group["fused"]:
                 _check_fused(group["params"])
-            tables, changed = {kind: [] for kind in _PLAIN}, []
+            tables, changed = defaultdict(list), []
             fresh = []
             buf, first, buf_ptr = None, False, 0
             for p in group["params"]:
@@ -97,7 +99,7 @@ class SGD(Optimizer):
                     buf_ptr = buf._ptr
                 kind = p._kind
                 if (
-                    kind in _PLAIN
+                    (kind in _PLAIN or is_plain(kind))
                     and kind is g._kind
                     and p._strides is g._strides is None
                     and (buf is None or _are_plain(p, g, buf))

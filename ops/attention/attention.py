@@ -96,7 +96,7 @@ def _(outs, query, key, value, mask, causal, scale, order):
     tasks = lse._n // meta[3] * -(-meta[3] // kernels.BLOCK)
     pieces, work = _pieces(query, key, tasks)
     scratch = make((pieces * kernels.BLOCK * key._shape[2],), kind)
-    kernels.attention_forward.run(kind.dtype, (
+    kernels.attention_forward.run(kind, (
         0 if mask is None else mask._ptr, out._ptr, lse._ptr, scratch._ptr, storage.address(meta), query._ptr, key._ptr,
         value._ptr, out._ptr, scratch._ptr, scale, kind.itemsize, mask is not None, causal, pieces), pieces, work)
 
@@ -131,7 +131,7 @@ def _(outs, g_out, query, key, value, mask, out, lse, causal, scale, order, orde
                      *_strides(dk, orders[1]), *_strides(dv, orders[2])], np.int64)
     pieces, work = _pieces(query, key, key._shape[0] * key._shape[1])
     scratch = make((pieces * 2 * kernels.BLOCK * key._shape[2],), kind)
-    kernels.attention_backward.run(kind.dtype, (
+    kernels.attention_backward.run(kind, (
         0 if mask is None else mask._ptr, g_out._ptr, out._ptr, lse._ptr, dk._ptr, dv._ptr, scratch._ptr,
         storage.address(meta), query._ptr, key._ptr, value._ptr, g_out._ptr, dq._ptr, dk._ptr, dv._ptr, scratch._ptr, scale,
         kind.itemsize, mask is not None, causal, pieces), pieces, 2 * work)

@@ -6,8 +6,8 @@ import numpy as np
 
 from numbagrad.base import dtypes as dt
 from numbagrad.core import storage
-from numbagrad.core.copying import copy_into
-from numbagrad.core.tensor import Tensor, make, numel, set_all
+from numbagrad.core.copying import copy_into, set_all
+from numbagrad.core.tensor import Tensor, make, numel
 from numbagrad.dispatch.custom import invoke
 from numbagrad.extend import REGISTRY, Sample, custom, function
 from numbagrad.kernel.jit import T, kernel, load, store
@@ -15,7 +15,7 @@ from numbagrad.kernel.jit import T, kernel, load, store
 from ..product.gemm import reshape
 from ..product.product import BLAS_CODES, converted
 from ..view.shape import expand, view
-from . import kernels
+from . import column_product, kernels
 
 KIND = {"f4": "float", "f8": "double", "f2": "c10::Half", "bf": "c10::BFloat16", "i8": "long int", "i4": "int",
         "i2": "short int", "i1": "signed char", "u1": "unsigned char", "b1": "bool", "c8": "c10::complex<float>",
@@ -25,14 +25,19 @@ KIND = {"f4": "float", "f8": "double", "f2": "c10::Half", "bf": "c10::BFloat16",
 def _run(fn, result, x, w, b, y, geometry):
     """Launch a product in the type it computes in; ``result`` is the one of x, w, y that is written."""
     d = result._kind.dtype
+    if d.code in BLAS_CODES and not result._kind.cpu:
+        getattr(column_product, fn.__name__)(x, w, b, y, geometry)
+        if b is not None:
+            _add_bias(y, b)
+        return None
     if d.code in BLAS_CODES:
         return kernels.launch(fn, x, w, 0 if b is None else b._ptr, y, geometry)
     if d.category < 2:
         return _integers(fn, x, w, b, y, geometry)
-    kind = storage.kind_of(dt.float32)
+    kind = storage.kind_of(dt.float32, result._kind.device)
     wide = [make(t._shape, kind) if t is result else converted(t, kind) for t in (x, w, y)]
-    bias = None if b is None else converted(b, kind)
-    kernels.launch(fn, *wide[:2], 0 if b is None else bias._ptr, wide[2], geometry)
+    to = wide[0] if result is x else wide[1] if result is w else wide[2]
+    _run(fn, to, *wide[:2], None if b is None else converted(b, kind), wide[2], geometry)
     return copy_into(result, wide[0] if result is x else wide[1] if result is w else wide[2])
 
 
@@ -125,7 +130,7 @@ def _(out, output, weight, bias, stride, padding, dilation, groups, size):
     else:
         _run(kernels.input_gradient, out, out, weight, None, output, _geometry(stride, padding, dilation, groups))
     if bias is not None:
-        add_channels[out._kind.dtype](out._ptr, bias._ptr, bias._n, numel(size), 0, out._shape[0])
+        _add_bias(out, bias)
 
 
 @convolve_input.gradient
@@ -160,6 +165,11 @@ def _(g, output, input, stride, padding, dilation, groups, needs, shapes):
             convolve_input(output, g, None, stride, padding, dilation, groups, shapes[1][2:]) if needs[1] else None)
 
 
+def _add_bias(y, bias):
+    """Add an element per channel to y (n, channels, ...)."""
+    add_channels.run(y._kind, (y._ptr, bias._ptr, bias._n, numel(y._shape[2:])), y._shape[0], y._n)
+
+
 @kernel
 def add_channels(y: "*T", b: "*T", channels: int, plane: int, start: int, stop: int):
     for i in range(start * channels, stop * channels):
@@ -180,7 +190,7 @@ def _(out, input):
     d = input._kind.dtype
     plane = numel(input._shape[2:])
     if d.code in ("f2", "bf"):
-        kind = storage.kind_of(dt.float32)
+        kind = storage.kind_of(dt.float32, input._kind.device)
         wide = make(out._shape, kind)
         channel_sums(converted(input, kind), wide, plane)
         copy_into(out, wide)
@@ -190,7 +200,7 @@ def _(out, input):
 
 def channel_sums(x, out, plane):
     if x._n:
-        kernels.channel_sums[x._kind.dtype](x._ptr, out._ptr, x._shape[0], x._shape[1], plane, 0, x._shape[1])
+        kernels.channel_sums.run(x._kind, (x._ptr, out._ptr, x._shape[0], x._shape[1], plane), x._shape[1], x._n)
     else:
         set_all(out, 0)
 

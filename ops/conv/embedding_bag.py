@@ -17,8 +17,6 @@ from ..index.embedding import INDICES, SPACES, check_indices, renormalise, rows_
 from ..product.gemm import reshape
 from .pool import to_places
 
-INT64 = storage.kind_of(dt.int64)
-
 
 @kernel
 def lay_out(at: "*i8", offsets: "*i8", bounds: "*i8", of: "*i8", sizes: "*i8", n: int, bags: int, given: int, last: int,
@@ -75,15 +73,16 @@ def lay_out(at: "*i8", offsets: "*i8", bounds: "*i8", of: "*i8", sizes: "*i8", n
 @custom(private=True, reference=None, dtypes="int", differentiable=False)
 def layout(input, offsets=None, bags: int = 0, last: bool = False, skip: int = -1, rows: int = 0, mode: str = "sum"):
     """Where the bags lie in flat indices: bounds (bags + 1), the bag of every index, sizes without the padding."""
-    return [((bags + 1,), INT64), (input._shape, INT64), ((bags,), INT64)]
+    kind = storage.kind_of(dt.int64, input._kind.device)
+    return [((bags + 1,), kind), (input._shape, kind), ((bags,), kind)]
 
 
 @layout.cpu
 def _(outs, input, offsets, bags, last, skip, rows, mode):
     bounds, of, sizes = outs
-    bad = _flags[mode == "max"].take()
-    lay_out[dt.int64](input._ptr, input._ptr if offsets is None else offsets._ptr, bounds._ptr, of._ptr, sizes._ptr, input._n,
-                      bags, int(offsets is not None), int(last), skip, rows, bad.address, 0, 1)
+    bad = _flags[mode == "max"].take(input._kind)
+    lay_out[input._kind](input._ptr, input._ptr if offsets is None else offsets._ptr, bounds._ptr, of._ptr, sizes._ptr,
+                         input._n, bags, int(offsets is not None), int(last), skip, rows, bad.address, 0, 1)
     bad.check()
 
 
@@ -144,9 +143,9 @@ def bag_sums(weight, input, scale=None, bounds=None, of=None, sizes=None, skip: 
 
 @bag_sums.cpu
 def _(out, weight, input, scale, bounds, of, sizes, skip, mean, freq):
-    sum_bags[weight._kind.dtype](weight._ptr, input._ptr, weight._ptr if scale is None else scale._ptr, out._ptr,
-                                 bounds._ptr, sizes._ptr, skip, weight._shape[1], int(scale is not None), int(mean), 0,
-                                 sizes._n)
+    sum_bags.run(weight._kind, (weight._ptr, input._ptr, weight._ptr if scale is None else scale._ptr, out._ptr, bounds._ptr,
+                                sizes._ptr, skip, weight._shape[1], int(scale is not None), int(mean)), sizes._n,
+                 input._n * weight._shape[1])
 
 
 @bag_sums.gradient
@@ -168,13 +167,13 @@ def _(g, weight, input, scale, of, sizes, skip, mean, freq, needs, shapes):
 def bag_maxima(weight, input, bounds, skip: int):
     """Maxima of the bags of rows, and the row each comes from."""
     shape = (bounds._n - 1, weight._shape[1])
-    return [(shape, weight._kind), (shape, INT64)]
+    return [(shape, weight._kind), (shape, bounds._kind)]
 
 
 @bag_maxima.cpu
 def _(outs, weight, input, bounds, skip):
-    max_bags[weight._kind.dtype](weight._ptr, input._ptr, outs[0]._ptr, outs[1]._ptr, bounds._ptr, skip, weight._shape[1], 0,
-                                 bounds._n - 1)
+    max_bags.run(weight._kind, (weight._ptr, input._ptr, outs[0]._ptr, outs[1]._ptr, bounds._ptr, skip, weight._shape[1]),
+                 bounds._n - 1, input._n * weight._shape[1])
 
 
 @bag_maxima.gradient
@@ -254,7 +253,7 @@ def embedding_bag(input, weight, offsets=None, max_norm: float = None, norm_type
         count = offsets._n - (1 if include_last_offset else 0)
         if count < 0:
             raise RuntimeError("include_last_offset: numBags should be at least 1")
-        places = offsets if offsets._kind is INT64 else offsets.to(dtype=dt.int64)
+        places = offsets if offsets.dtype is dt.int64 else offsets.to(dtype=dt.int64)
     else:
         raise ValueError(f"input has to be 1D or 2D Tensor, but got Tensor of dimension {len(input._shape)}")
     skip = -1
@@ -263,7 +262,7 @@ def embedding_bag(input, weight, offsets=None, max_norm: float = None, norm_type
             raise AssertionError("padding_idx must be within the number of embeddings")
         skip = padding_idx % weight._shape[0]
     flat = reshape(input, (input._n,))
-    flat = flat if flat._kind is INT64 else flat.to(dtype=dt.int64)
+    flat = flat if flat.dtype is dt.int64 else flat.to(dtype=dt.int64)
     if max_norm is not None:
         with modes.no_grad():
             renormalise(weight, flat, max_norm, norm_type)

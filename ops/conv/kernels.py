@@ -292,11 +292,11 @@ def launch(fn, x, w, b, y, geometry):
     threads.parallel_for(native(fn, kind.dtype.code), storage.address(table), plan.units, 1)
     if plan.turned:
         if plan.units > 1:
-            add_rows[kind.dtype](parts._ptr, parts._ptr, plan.units, w._n, 0, w._n)
+            add_rows[kind](parts._ptr, parts._ptr, plan.units, w._n, 0, w._n)
         turn = turn_taps if plan.form == TAPS else turn_groups
-        turn[kind.dtype](parts._ptr, w._ptr, *plan.sizes)
+        turn[kind](parts._ptr, w._ptr, *plan.sizes)
     elif parts is not None:
-        add_rows[kind.dtype](parts._ptr, w._ptr, plan.units, w._n, 0, w._n)
+        add_rows[kind](parts._ptr, w._ptr, plan.units, w._n, 0, w._n)
     del memory  # held until here
 
 

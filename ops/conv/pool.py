@@ -16,12 +16,11 @@ from ..index.kernels import check_saved
 from ..product.gemm import node_class
 from . import pool_kernels as win
 
-INT64 = storage.kind_of(dt.int64)
 SPACES = {"namespaces": ("nn.functional",), "method": False}
 
 
 def _int64(device):
-    return INT64 if device.type == "cpu" else storage.kind_of(dt.int64, device)
+    return storage.kind_of(dt.int64, device)
 
 
 def _planes(t, n):
@@ -48,12 +47,12 @@ PAIR = (2, 2, 0, 1, False)
 def _(outs, input, axes):
     y, where = outs
     if y._n:
-        d, planes = input._kind.dtype, _planes(input, len(axes))
+        planes = _planes(input, len(axes))
         if len(axes) == 2 and axes[0][2] is win.sliding is axes[1][2] and axes[0][3] == PAIR == axes[1][3] and (
                 axes[0][1] == axes[0][0] // 2 and axes[1][1] == axes[1][0] // 2):
-            win.max_pairs[d](input._ptr, y._ptr, where._ptr, axes[0][0], axes[1][0], 0, planes)
+            win.max_pairs.run(input._kind, (input._ptr, y._ptr, where._ptr, axes[0][0], axes[1][0]), planes, input._n)
         else:
-            win.box_max[d](input._ptr, y._ptr, where._ptr, win.plan(_three(axes))[1], 0, planes)
+            win.box_max.run(input._kind, (input._ptr, y._ptr, where._ptr, win.plan(_three(axes))[1]), planes, input._n)
 
 
 @max_windows.gradient
@@ -72,8 +71,8 @@ def _(out, input, where, size):
     if out._n:
         n = len(size)
         check_saved(where, numel(size))
-        win.scatter_planes[out._kind.dtype](input._ptr, where._ptr, out._ptr, numel(input._shape[-n:]), numel(size), 0,
-                                            _planes(input, n))
+        win.scatter_planes.run(out._kind, (input._ptr, where._ptr, out._ptr, numel(input._shape[-n:]), numel(size)),
+                               _planes(input, n), out._n)
 
 
 @to_places.gradient
@@ -91,8 +90,8 @@ def from_places(input, where, n: int):
 def _(out, input, where, n):
     if out._n:
         check_saved(where, numel(input._shape[-n:]))
-        win.gather_planes[out._kind.dtype](input._ptr, where._ptr, out._ptr, numel(where._shape[-n:]),
-                                           numel(input._shape[-n:]), 0, _planes(input, n))
+        win.gather_planes.run(out._kind, (input._ptr, where._ptr, out._ptr, numel(where._shape[-n:]),
+                                          numel(input._shape[-n:])), _planes(input, n), input._n)
 
 
 @from_places.gradient
@@ -111,7 +110,8 @@ def mean_windows(input, axes: tuple, divisor: int = 0):
 @mean_windows.cpu
 def _(out, input, axes, divisor):
     if out._n:
-        win.box_mean[out._kind.dtype](input._ptr, out._ptr, win.plan(_three(axes))[1], divisor, 0, _planes(input, len(axes)))
+        win.box_mean.run(out._kind, (input._ptr, out._ptr, win.plan(_three(axes))[1], divisor), _planes(input, len(axes)),
+                         input._n)
 
 
 @mean_windows.gradient
@@ -128,8 +128,8 @@ def spread_windows(input, axes: tuple, divisor: int = 0):
 @spread_windows.cpu
 def _(out, input, axes, divisor):
     if out._n:
-        win.box_mean_back[out._kind.dtype](input._ptr, out._ptr, win.plan(_three(axes))[1], divisor, 0,
-                                           _planes(input, len(axes)))
+        win.box_mean_back.run(out._kind, (input._ptr, out._ptr, win.plan(_three(axes))[1], divisor),
+                              _planes(input, len(axes)), out._n)
 
 
 @spread_windows.gradient

@@ -13,7 +13,7 @@ from numbagrad.extend import Sample, custom, function
 from numbagrad.kernel import threads
 
 from ..product.product import converted
-from . import kernels
+from . import column_product, kernels
 
 SPACES = {"namespaces": ("nn.functional",), "method": False}
 # Replaced by each specialisation, as in ``kernels.py``.
@@ -41,16 +41,20 @@ def uncolumns(table, start, stop):
 def _launch(fn, image, cols, result, geometry):
     d = result._kind.dtype
     if d.code in ("f2", "bf"):
-        kind = storage.kind_of(dt.float32)
+        kind = storage.kind_of(dt.float32, result._kind.device)
         wide = [make(t._shape, kind) if t is result else converted(t, kind) for t in (image, cols)]
         _launch(fn, *wide, wide[0] if result is image else wide[1], geometry)
         return copy_into(result, wide[0] if result is image else wide[1])
     kernel, size, stride, padding, dilation = geometry
+    if not result._kind.cpu:
+        one = (1,)
+        run = column_product.to_columns if fn is columns else column_product.from_columns
+        return run(image, cols, one + image._shape[-2:], one + kernel, one + size, one + stride, (0, *padding), one + dilation)
     c, h, w = image._shape[-3:]
     n = numel(image._shape[:-3])
     table = np.array((image._ptr, 0, 0, cols._ptr, 0, 0, 1, n, 1, c, c, 1, h, w, 1, *kernel, 1, *size, 1, *stride, 0,
                       *padding, 1, *dilation), np.int64)
-    threads.parallel_for(kernels.native(fn, d.code), table, n, n)
+    return threads.parallel_for(kernels.native(fn, d.code), table, n, n)
 
 
 @custom(private=True, node="Im2ColBackward0", reference=None)

@@ -187,10 +187,10 @@ def _(out, input, axes):
         t, f, ta, fa, plain = plan(axes)
         planes = numel(input._shape[:-len(axes)])
         if plain:
-            pick[out._kind.dtype](input._ptr, out._ptr, ta, 0, planes)
+            pick.run(out._kind, (input._ptr, out._ptr, ta), planes, out._n)
         else:
             body = mix_two if (t[3], *t[6:9]) == (1, 1, 2, 2) and t[0] == 1 else mix
-            body[out._kind.dtype](input._ptr, out._ptr, ta, fa, 0, planes)
+            body.run(out._kind, (input._ptr, out._ptr, ta, fa), planes, out._n)
 
 
 @map_axes.gradient
@@ -208,7 +208,7 @@ def unmap_axes(input, axes: tuple):
 def _(out, input, axes):
     if out._n:
         t, f, ta, fa, _ = plan(axes)
-        unmix[out._kind.dtype](input._ptr, out._ptr, ta, fa, 0, numel(input._shape[:-len(axes)]))
+        unmix.run(out._kind, (input._ptr, out._ptr, ta, fa), numel(input._shape[:-len(axes)]), input._n)
 
 
 @unmap_axes.gradient

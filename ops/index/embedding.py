@@ -71,9 +71,8 @@ def rows_of(weight, input, padding_idx: int = -1, scale_grad_by_freq: bool = Fal
 def _(out, weight, input, padding_idx, scale_grad_by_freq):
     if not input._n:
         return
-    bad = _row.take()
-    look_up[weight._kind.dtype, input._kind.dtype](weight._ptr, input._ptr, out._ptr, *weight._shape, bad.address, 0,
-                                                   input._n)
+    bad = _row.take(weight._kind)
+    look_up.run((weight._kind, input._kind), (weight._ptr, input._ptr, out._ptr, *weight._shape, bad.address), input._n, out._n)
     bad.check()
 
 
@@ -100,7 +99,7 @@ def _(out, g_rows, input, rows, padding_idx, scale_grad_by_freq):
     width = out._shape[1]
     if out._kind.dtype.code in ("f2", "bf"):
         from ..product.product import converted
-        kind = storage.kind_of(dt.float32)
+        kind = storage.kind_of(dt.float32, out._kind.device)
         wide = make(out._shape, kind)
         _add(wide, converted(g_rows, kind), input, rows, width, padding_idx, scale_grad_by_freq)
         from numbagrad.core.copying import copy_into
@@ -111,8 +110,8 @@ def _(out, g_rows, input, rows, padding_idx, scale_grad_by_freq):
 
 def _add(out, g, input, rows, width, skip, scale):
     check_saved(input, rows, fail=outside_table)
-    count = storage.kind_of(dt.int64).alloc(rows if scale else 1)
-    add_to_rows[out._kind.dtype, input._kind.dtype](g._ptr, input._ptr, out._ptr, rows, width, skip, int(scale),
+    count = storage.kind_of(dt.int64, out._kind.device).alloc(rows if scale else 1)
+    add_to_rows[out._kind, input._kind](g._ptr, input._ptr, out._ptr, rows, width, skip, int(scale),
                                                     count[1], 0, input._n)
 
 
@@ -161,9 +160,6 @@ def embedding(input, weight, padding_idx=None, max_norm=None, norm_type=2.0, sca
     return invoke(rows_of, (weight, input), (padding_idx, scale_grad_by_freq))
 
 
-BYTE = storage.kind_of(dt.uint8)
-
-
 @kernel
 def shorten(w: "*T", at: "*i8", seen: "*u1", bad: "*i8", rows: int, width: int, limit: float, p: float, start: int,
             stop: int):
@@ -196,12 +192,12 @@ def renormalise(weight, input, max_norm, norm_type):
         raise RuntimeError("embedding(): max_norm needs a contiguous weight")
     inplace.check(weight, "embedding_renorm_")
     at = input.to(dt.int64).contiguous()
-    seen = make_zero((weight._shape[0],), BYTE)
+    seen = make_zero((weight._shape[0],), storage.kind_of(dt.uint8, weight._kind.device))
     recorder = tape.active() if tape.TAPE else None
     if recorder is not None:
         recorder.buffer(weight), recorder.buffer(at)
-    bad = _row.take()
-    shorten[weight._kind.dtype](weight._ptr, at._ptr, seen._ptr, bad.address, *weight._shape, float(max_norm), float(norm_type),
+    bad = _row.take(weight._kind)
+    shorten[weight._kind](weight._ptr, at._ptr, seen._ptr, bad.address, *weight._shape, float(max_norm), float(norm_type),
                                 0, at._n)
     bad.check()
     bump_version(weight)
@@ -227,8 +223,8 @@ def one_hot(tensor, num_classes=-1):
     if num_classes < 1:
         _report_class(0 if int(REGISTRY["amin"].callable(tensor).item()) < 0 else 1)
     out = tensor.new_zeros((*tensor._shape, num_classes))
-    bad = _class.take()
-    ones[places._kind.dtype](places._ptr, out._ptr, num_classes, bad.address, 0, places._n)
+    bad = _class.take(places._kind)
+    ones[places._kind](places._ptr, out._ptr, num_classes, bad.address, 0, places._n)
     bad.check()
     return out
 

@@ -10,9 +10,9 @@ from numbagrad.autograd import inplace
 from numbagrad.base import dtypes as dt
 from numbagrad.base.arguments import name_of
 from numbagrad.base.modes import is_grad_enabled
-from numbagrad.core.copying import copy_into
+from numbagrad.core.copying import copy_into, set_all
 from numbagrad.core.overlap import check_apart, is_several
-from numbagrad.core.tensor import Tensor, bump_version, contiguous_strides, from_array, raw, set_all
+from numbagrad.core.tensor import Tensor, bump_version, contiguous_strides, from_array, raw
 from numbagrad.dispatch.view import place, settle
 from numbagrad.extend import custom
 from numbagrad.kernel import tape
@@ -312,6 +312,8 @@ def parse(x, index):
 
 def plan_for(x, tensors):
     """The plan of {dimension: index tensor or mask} on a tensor."""
+    if not x._kind.cpu:
+        tensors = {d: t.to(device=x.device) for d, t in tensors.items()}
     if len(tensors) == 1:
         (dim, t), = tensors.items()
         if t._kind.dtype in (dt.bool_, dt.uint8):
@@ -321,8 +323,9 @@ def plan_for(x, tensors):
     indices = [None] * len(x._shape)
     for dim, t in tensors.items():
         if t._kind.dtype in (dt.bool_, dt.uint8):
-            for k, numbers in enumerate(np.unravel_index(ix.true_row(t), t._shape)):
-                indices[dim + k] = to_index(np.ascontiguousarray(numbers))
+            rows = ix.coordinates(t)
+            for k in range(len(t._shape)):
+                indices[dim + k] = rows[:, k].contiguous()
         else:
             indices[dim] = t
     return ix.plan_of(x._shape, indices)

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-import numpy as np
+import functools
 
 from numbagrad.base import dtypes as dt
 from numbagrad.core import storage
 from numbagrad.kernel.jit import T, kernel, load, store
-from numbagrad.kernel.tape import TAPE, active
+from numbagrad.kernel.tape import TAPE, Flag, active
 
 # Kernels that only move elements are compiled per width, not per dtype.
 MOVE = {1: dt.uint8, 2: dt.int16, 4: dt.int32, 8: dt.int64, 16: dt.complex128}
 
 
+@functools.cache
+def moved(kind):
+    """The kind for which a kernel that only moves elements of ``kind`` is compiled: any of their width."""
+    return storage.kind_of(MOVE[kind.itemsize], kind.device)
+
+
 # --- kernels ----------------------------------------------------------------------------------------------------------
 
 # The loops over indices collect errors without branching, so that they run as vector code; only then is the first
-# index out of range looked for.
+# index out of range looked for. Its place becomes 0, as what reads there may run before anyone looks (on a device, in a
+# compiled step).
 
 @kernel
 def resolve(index: "*i8", out: "*i8", found: "*i8", size: int, stride: int, more: int, negative: int, start: int, stop: int):
@@ -27,14 +34,16 @@ def resolve(index: "*i8", out: "*i8", found: "*i8", size: int, stride: int, more
         for i in range(start, stop):
             v = index[i]
             w = v + wrap if v < 0 else v
-            bad |= (1 if w < 0 else 0) | (1 if w >= size else 0)
-            out[i] = w * stride
+            wrong = (1 if w < 0 else 0) | (1 if w >= size else 0)
+            bad |= wrong
+            out[i] = 0 if wrong else w * stride
     else:
         for i in range(start, stop):
             v = index[i]
             w = v + wrap if v < 0 else v
-            bad |= (1 if w < 0 else 0) | (1 if w >= size else 0)
-            out[i] += w * stride
+            wrong = (1 if w < 0 else 0) | (1 if w >= size else 0)
+            bad |= wrong
+            out[i] += 0 if wrong else w * stride
     if bad != 0 and found[0] < 1:
         for i in range(start, stop):
             v = index[i]
@@ -54,7 +63,7 @@ def outside(index: "*T", found: "*i8", size: int, ignore: int, start: int, stop:
     if bad != 0:
         for i in range(start, stop):
             v = int(index[i])
-            if found[0] == 0 and v != ignore and (v < 0 or v >= size):
+            if found[0] < 1 and v != ignore and (v < 0 or v >= size):
                 found[0] = 1
                 found[1] = v
 
@@ -64,14 +73,18 @@ def index_error(index, dim, size):
     raise RuntimeError(f"index {index} is out of bounds for dimension {dim} with size {size}")
 
 
+@functools.lru_cache(1024)
+def _saved_flag(fail, dim, size):
+    return Flag(lambda _, index: fail(index, dim, size), 2)
+
+
 def check_saved(index, size, dim=0, fail=index_error, ignore=0):
     """Check a row-major index tensor that was saved for backward again: writes through ``.data`` are not counted."""
     if TAPE and active() is not None:  # a captured step runs as one call: nobody writes in between
         return
-    found = np.zeros(2, np.int64)
-    outside[index._kind.dtype](index._ptr, storage.address(found), size, ignore, 0, index._n)
-    if found[0]:
-        fail(int(found[1]), dim, size)
+    found = _saved_flag(fail, dim, size).take(index._kind)
+    outside[index._kind](index._ptr, found.address, size, ignore, 0, index._n)
+    found.check()
 
 
 @kernel
@@ -96,8 +109,9 @@ def resolve_along(index: "*i8", out: "*i8", found: "*i8", meta: "*i8", nd: int, 
         first = row * inner
         for i in range(inner):
             v = index[first + i]
-            bad |= (1 if v < 0 else 0) | (1 if v >= size else 0)
-            out[first + i] = base + i * step + v * along
+            wrong = (1 if v < 0 else 0) | (1 if v >= size else 0)
+            bad |= wrong
+            out[first + i] = base + i * step + (0 if wrong else v * along)
     if bad != 0 and found[0] < 1:
         for i in range(start * inner, stop * inner):
             v = index[i]

@@ -5,10 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from numbagrad.base import dtypes as dt
-from numbagrad.core import storage
 from numbagrad.core.broadcast import broadcast_shapes, sum_to_size
 from numbagrad.core.copying import contiguous_copy, copy_into
-from numbagrad.core.creation import from_numpy
 from numbagrad.core.out import write_out
 from numbagrad.core.overlap import check_partial, check_single, is_several
 from numbagrad.core.promotion import is_number
@@ -23,7 +21,6 @@ from ..pointwise.logic import where_else, where_number, where_tensors
 from ..view.shape import expanded, reshaped
 from . import plans as ix
 from .getitem import collect
-from .kernels import count_true, find_coordinates
 
 # --- masked_fill ------------------------------------------------------------------------------------------------------
 
@@ -182,8 +179,8 @@ def _take_in(t, source, mask):
     s, m = (x if x._strides is None else contiguous_copy(x) for x in (ix.separate(source, t), mask))
     to = t if t._strides is None else contiguous_copy(t)
     if t._n:
-        short = _short.take()
-        place_in_order[ix.MOVE[t._kind.itemsize]](to._ptr, m._ptr, s._ptr, s._n, t._n, short.address, 0, 1)
+        short = _short.take(t._kind)
+        place_in_order[ix.moved(t._kind)](to._ptr, m._ptr, s._ptr, s._n, t._n, short.address, 0, 1)
         short.check()
     if to is not t:
         copy_into(t, to)
@@ -210,7 +207,7 @@ def taken_by_mask(input, mask, shape: tuple):
 @taken_by_mask.cpu
 def _(out, input, mask, shape):
     if out._n:
-        take_in_order[ix.MOVE[out._kind.itemsize]](input._ptr, mask._ptr, out._ptr, out._n, input._n, 0, 1)
+        take_in_order[ix.moved(out._kind)](input._ptr, mask._ptr, out._ptr, out._n, input._n, 0, 1)
 
 
 @taken_by_mask.gradient
@@ -258,27 +255,13 @@ add_method(masked_scatter_)
 
 # --- nonzero ----------------------------------------------------------------------------------------------------------
 
-def coordinates(input):
-    """int64 array (count, dimensions) of the coordinates of the nonzero elements."""
-    t = input if input._strides is None else contiguous_copy(input)
-    nd = len(t._shape)
-    if nd < 2 or t._n == 0:
-        return ix.true_row(t).reshape(-1, 1) if nd == 1 else np.empty((ix.true_row(t).size, nd), np.int64)
-    count = np.zeros(1, np.int64)
-    count_true[t._kind.dtype](t._ptr, storage.address(count), 0, t._n)
-    out = np.empty((count.item(), nd), np.int64)
-    sizes = np.array(t._shape, np.int64)
-    find_coordinates[t._kind.dtype](t._ptr, storage.address(out), storage.address(sizes), nd, 0, t._n // t._shape[-1])
-    return out
-
-
 @function(differentiable=False, dtypes="any", reference=np.argwhere, samples=(Sample(("bool", (3, 4))), Sample((5,))))
 def nonzero(input, *, out=None, as_tuple=False):
     """Coordinates of the nonzero elements, one row each; with ``as_tuple`` one tensor per dimension."""
     if as_tuple:
-        rows = coordinates(input if input._shape else input.view(1))
-        return tuple([from_numpy(np.ascontiguousarray(rows[:, d])) for d in range(rows.shape[1])])
-    result = from_numpy(coordinates(input))
+        rows = ix.coordinates(input if input._shape else input.view(1))
+        return tuple([rows[:, d].contiguous() for d in range(rows._shape[1])])
+    result = ix.coordinates(input)
     return result if out is None else write_out("nonzero", out, result, (input,))
 
 

@@ -29,7 +29,9 @@ from .kernels import (
     add_places,
     add_rows,
     count_true,
+    find_coordinates,
     find_true,
+    moved,
     offsets,
     put_one,
     put_places,
@@ -39,10 +41,6 @@ from .kernels import (
     take_one,
     take_rows,
 )
-
-# Kernels that only move elements are compiled per width, not per dtype.
-MOVE = {1: dt.uint8, 2: dt.int16, 4: dt.int32, 8: dt.int64, 16: dt.complex128}
-
 
 # --- plans ------------------------------------------------------------------------------------------------------------
 
@@ -86,12 +84,12 @@ def as_index(t):
 
 def lines(entries, index_shape, fail, negative=True):
     """Row-major element numbers for [(index tensor, dim, size)] over the broadcast index shape: (array, address)."""
-    n = numel(index_shape)
-    captured = TAPE and active() is not None
-    lin, where = captured_row(n) if captured else checked_row(n)
+    n, kind = numel(index_shape), entries[0][0]._kind
+    later = not kind.cpu or TAPE and active() is not None
+    lin, where = row(n, kind) if later else checked_row(n)
     if n == 0:
         return lin, where
-    run = resolve[dt.int64] if captured else _resolve or _start()
+    run = resolve[storage.kind_of(dt.int64, kind.device)] if later else _resolve or _start()
     stride, found = 1, where + 8 * n
     for _, _, size in entries:
         stride *= size
@@ -101,12 +99,13 @@ def lines(entries, index_shape, fail, negative=True):
             t = as_index(t)
         if t._shape != index_shape:
             t = contiguous_copy(raw(t._buf, t._ptr, n, index_shape, expanded_strides(t, index_shape), t._kind, t._ver))
-        if captured:
-            words = range_flag(fail, dim, size)
+        if later:
+            words = range_flag(fail, dim, size, t)
             found = words.address
-            active().buffer(t)
         run(t._ptr, where, found, size, stride, 1 if k else 0, 1 if negative else 0, 0, n)
-        if not captured and lin[n]:
+        if later:
+            words.check()
+        elif lin[n]:
             fail(int(lin[n + 1]), dim, size)
     return lin, where
 
@@ -127,14 +126,17 @@ def checked_row(n):
     return lin, storage.address(lin)
 
 
-def captured_row(n):
-    """Memory for n numbers of a step that is being captured: (owner, address)."""
-    return storage.kind_of(dt.int64).alloc(n)
+def row(n, kind):
+    """Memory for n numbers on the device of a kind, or of a step that is being captured: (owner, address)."""
+    return storage.kind_of(dt.int64, kind.device).alloc(n)
 
 
-def range_flag(fail, dim, size):
-    """Two words in which a captured kernel leaves (1, an index out of range), for the replay to raise ``fail``."""
-    return Flag(lambda _, index: fail(index, dim, size), 2).take()
+def range_flag(fail, dim, size, index):
+    """Two words in which a kernel leaves (1, an index out of range), for ``fail`` to be raised later: in replays of a captured
+    step, or when values are read on a device."""
+    if TAPE and active() is not None:
+        active().buffer(index)
+    return Flag(lambda _, bad: fail(bad, dim, size), 2).take(index._kind)
 
 
 def plan_along(shape, dim, index, fail=out_of_bounds, negative=True):
@@ -173,8 +175,8 @@ def plan_dim(shape, dim, index, fail):
     """Plan of gather and scatter: for every element of ``index`` its place in a tensor of ``shape``."""
     index = as_index(index)
     n = index._n
-    captured = TAPE and active() is not None
-    numbers = lin, where = captured_row(n) if captured else checked_row(n)
+    later = not index._kind.cpu or TAPE and active() is not None
+    numbers = lin, where = row(n, index._kind) if later else checked_row(n)
     if n:
         key = (index._shape, shape)
         meta = _metas.get(key)
@@ -183,14 +185,14 @@ def plan_dim(shape, dim, index, fail):
                 _metas.clear()
             array = np.array((*(index._shape or (1,)), *(contiguous_strides(shape) or (1,))), np.int64)
             meta = _metas[key] = (array, storage.table(array))
-        if captured:
-            active().buffer(index)
         sizes = index._shape or (1,)
         size = shape[dim] if shape else 1
-        words = range_flag(fail, dim, size) if captured else None
-        found = words.address if captured else where + 8 * n
-        resolve_along[dt.int64](index._ptr, where, found, meta[1], len(sizes), dim, size, 0, n // sizes[-1])
-        if not captured and lin[n]:
+        words = range_flag(fail, dim, size, index) if later else None
+        found = words.address if later else where + 8 * n
+        resolve_along[index._kind](index._ptr, where, found, meta[1], len(sizes), dim, size, 0, n // sizes[-1])
+        if later:
+            words.check()
+        elif lin[n]:
             fail(int(lin[n + 1]), dim, size)
     return Plan(numbers, None, 0, 1, (numel(shape),), index._shape)
 
@@ -201,22 +203,32 @@ _metas: dict = {}
 def true_numbers(mask):
     """Row-major numbers of the nonzero elements of a tensor: (int64 array, one longer, address, count)."""
     t = mask if mask._strides is None else contiguous_copy(mask)
-    n = 0
+    n, kind = 0, t._kind
     count = np.zeros(1, np.int64)
     if t._n:
-        count_true[t._kind.dtype](t._ptr, storage.address(count), 0, t._n)
+        count_true[kind](t._ptr, kind.host(count), 0, t._n)
         n = count.item()
-    lin = np.empty(n + 1, np.int64)
-    where = storage.address(lin)
+    lin, where = row(n + 1, kind)
     if n:
-        find_true[t._kind.dtype](t._ptr, where, 0, t._n)
+        find_true[kind](t._ptr, where, 0, t._n)
     return lin, where, n
 
 
-def true_row(mask):
-    """Row-major numbers of the nonzero elements as an int64 array."""
-    lin, _, n = true_numbers(mask)
-    return lin[:n]
+def coordinates(input):
+    """Coordinates of the nonzero elements as an int64 tensor (count, dimensions)."""
+    t = input if input._strides is None else contiguous_copy(input)
+    kind, nd = t._kind, len(t._shape)
+    count = np.zeros(1, np.int64)
+    if t._n:
+        count_true[kind](t._ptr, kind.host(count), 0, t._n)
+    n = count.item()
+    out = make((n, nd), storage.kind_of(dt.int64, kind.device))
+    if out._n and nd == 1:
+        find_true[kind](t._ptr, out._ptr, 0, t._n)
+    elif out._n:
+        sizes = np.array(t._shape, np.int64)
+        find_coordinates[kind](t._ptr, out._ptr, kind.host(sizes), nd, 0, t._n // t._shape[-1])
+    return out
 
 
 def plan_of_mask(shape, mask, at):
@@ -275,7 +287,7 @@ def read(out, t, plan):
     steps = steps_of(t, plan)
     if steps is None:
         t, steps = _arranged(t, plan), (plan.total * plan.inner, plan.inner, 1)
-    kind = MOVE[t._kind.itemsize]
+    kind = moved(t._kind)
     if plan.outer == 1 and plan.inner == 1:
         take_one[kind](t._ptr, plan.address, out._ptr, steps[1], 0, plan.n)
     else:
@@ -283,10 +295,10 @@ def read(out, t, plan):
                         plan.outer * plan.n)
 
 
-def _row(sizes, strides, numbers=None, count=None):
+def _row(kind, sizes, strides, numbers=None, count=None):
     """int64 memory with the places that element numbers (all of them without) have in dimensions: (owner, address)."""
     n = numel(sizes) if numbers is None else count
-    lin, where = captured_row(n) if TAPE and active() is not None else checked_row(n)
+    lin, where = row(n, kind)
     key = (tuple(sizes), tuple(strides))
     meta = _geometries.get(key)
     if meta is None:
@@ -294,8 +306,8 @@ def _row(sizes, strides, numbers=None, count=None):
             _geometries.clear()
         array = np.array((*(sizes or (1,)), *(strides or (0,))), np.int64)
         meta = _geometries[key] = (array, storage.table(array))
-    offsets[dt.int64](where if numbers is None else numbers, where, meta[1], len(sizes) or 1, 0 if numbers is None else 1,
-                      0, n)
+    offsets[storage.kind_of(dt.int64, kind.device)](where if numbers is None else numbers, where, meta[1], len(sizes) or 1,
+                                                    0 if numbers is None else 1, 0, n)
     return lin, where
 
 
@@ -312,7 +324,9 @@ def places(t, plan):
         b, e = 0, len(sizes)
     elif plan.order is not None:
         sizes, strides = tuple([sizes[d] for d in plan.order]), tuple([strides[d] for d in plan.order])
-    return (_row(sizes[:b], strides[:b]), _row(sizes[b:e], strides[b:e], plan.address, plan.n), _row(sizes[e:], strides[e:]))
+    kind = t._kind
+    return (_row(kind, sizes[:b], strides[:b]), _row(kind, sizes[b:e], strides[b:e], plan.address, plan.n),
+            _row(kind, sizes[e:], strides[e:]))
 
 
 def write(t, values, plan, body=put_rows, one=put_one, typed=False):
@@ -326,7 +340,7 @@ def write(t, values, plan, body=put_rows, one=put_one, typed=False):
     else:
         values, parts = _spaced(values, plan)
     steps = steps_of(t, plan)
-    kind = t._kind.dtype if typed else MOVE[t._kind.itemsize]
+    kind = t._kind if typed else moved(t._kind)
     if steps is None:
         outer, lines_, inner = places(t, plan)
         body = add_places if typed else put_places

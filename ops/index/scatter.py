@@ -6,11 +6,11 @@ import numpy as np
 
 from numbagrad.base import dtypes as dt
 from numbagrad.core import storage
-from numbagrad.core.copying import contiguous_copy, copy_into
+from numbagrad.core.copying import contiguous_copy, copy_into, set_all
 from numbagrad.core.out import write_out
 from numbagrad.core.overlap import check_apart
 from numbagrad.core.promotion import is_number
-from numbagrad.core.tensor import Tensor, make, set_all, wrap_dim
+from numbagrad.core.tensor import Tensor, make, wrap_dim
 from numbagrad.dispatch.op import add_method
 from numbagrad.extend import Sample, custom, function
 from numbagrad.kernel.jit import T, kernel, load, store
@@ -292,9 +292,9 @@ def _identity(reduce, d):
     return float("-inf") if reduce == "amax" else float("inf")
 
 
-def counts_of(plan, shape, start):
+def counts_of(plan, like, start):
     """How many values meet in each place, as int64, plus ``start``."""
-    out = make(shape, storage.kind_of(dt.int64))
+    out = make(like._shape, storage.kind_of(dt.int64, like._kind.device))
     set_all(out, start)
     one = ix.scalar_like(1, out)
     ix.add(out, one, plan)
@@ -310,11 +310,11 @@ def _reduce_into(t, source, plan, reduce, include_self):
             ix.add(t, source, plan)
         else:
             s = source if source._strides is None else contiguous_copy(source)
-            ROWS[reduce][t._kind.dtype](t._ptr, plan.address, s._ptr, plan.n, plan.total * plan.inner, plan.inner, 0,
+            ROWS[reduce][t._kind](t._ptr, plan.address, s._ptr, plan.n, plan.total * plan.inner, plan.inner, 0,
                                         plan.outer)
     if reduce == "mean" and t._n:
-        counts = counts_of(plan, t._shape, 1 if include_self else 0)
-        (divide_counts if t._kind.dtype.category >= 2 else divide_whole)[t._kind.dtype](t._ptr, counts._ptr, 0, t._n)
+        counts = counts_of(plan, t, 1 if include_self else 0)
+        (divide_counts if t._kind.dtype.category >= 2 else divide_whole)[t._kind](t._ptr, counts._ptr, 0, t._n)
 
 
 @custom(private=True, contiguous=False, node="ScatterReduceBackward0", dtypes="any", reference=None)
@@ -330,7 +330,7 @@ def _(out, input, source, plan, reduce, include_self):
 
 
 def _counts(like, plan, include_self):
-    counts = counts_of(plan, like._shape, 1 if include_self else 0)
+    counts = counts_of(plan, like, 1 if include_self else 0)
     return counts.clamp(min=1).to(dtype=like.dtype)
 
 

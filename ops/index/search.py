@@ -7,11 +7,11 @@ import numpy as np
 from numbagrad.base import dtypes as dt
 from numbagrad.base.arguments import name_of
 from numbagrad.core import storage
-from numbagrad.core.copying import contiguous_copy
+from numbagrad.core.copying import contiguous_copy, set_all
 from numbagrad.core.creation import from_numpy
 from numbagrad.core.out import write_out
 from numbagrad.core.promotion import is_number
-from numbagrad.core.tensor import Tensor, from_array, make, set_all, wrap_dim
+from numbagrad.core.tensor import Tensor, from_array, make, wrap_dim
 from numbagrad.extend import Sample, custom, function
 from numbagrad.kernel.jit import T, kernel, load
 
@@ -34,18 +34,18 @@ def bincount(input, weights=None, minlength=0):
         raise NotImplementedError(f"\"bincount_cpu\" not implemented for '{dt.scalar_name(d)}'")
     if minlength < 0:
         raise RuntimeError("minlength should be >= 0")
-    if len(input._shape) != 1 or (input._n and bool((input.detach().array() < 0).any())):
+    if len(input._shape) != 1 or (input._n and bool((input.detach().cpu().array() < 0).any())):
         raise RuntimeError("bincount only supports 1-d non-negative integral inputs.")
     if weights is not None and (len(weights._shape) != 1 or weights._n != input._n):
         raise RuntimeError("weights should be 1-d and have the same length as input")
     index = ix.as_index(input)
-    n = max(minlength, int(index.array().max()) + 1 if index._n else 0)
+    n = max(minlength, int(index.cpu().array().max()) + 1 if index._n else 0)
     if weights is None:
-        out = make((n,), storage.kind_of(dt.int64))
+        out = make((n,), index._kind)
         set_all(out, 0)
-        count_values[dt.int64](index._ptr, out._ptr, 0, index._n)
+        count_values[index._kind](index._ptr, out._ptr, 0, index._n)
         return out
-    kind = storage.kind_of(dt.float32 if weights.dtype is dt.float32 else dt.float64)
+    kind = storage.kind_of(dt.float32 if weights.dtype is dt.float32 else dt.float64, weights._kind.device)
     out = make((n,), kind)
     set_all(out, 0)
     ix.add(out, weights.detach().to(dtype=kind.dtype), ix.plan_along((n,), 0, index))
@@ -72,7 +72,7 @@ def counted(input, bins: int, low: float, high: float):
 @counted.cpu
 def _(out, input, bins, low, high):
     if low == high and input._n:
-        low, high = float(input.array().min()), float(input.array().max())
+        low, high = float(input.cpu().array().min()), float(input.cpu().array().max())
     if low == high:
         low, high = low - 1, high + 1
     if not (np.isfinite(low) and np.isfinite(high)):
@@ -82,7 +82,7 @@ def _(out, input, bins, low, high):
     if (high - low) * bins > dt.finfo(input._kind.dtype).max:
         raise RuntimeError(f"histc(): {bins} times the range of [{low:g}, {high:g}] overflows in {input.dtype}")
     set_all(out, 0)
-    histogram[input._kind.dtype](input._ptr, out._ptr, bins, low, high, 0, input._n)
+    histogram[input._kind](input._ptr, out._ptr, bins, low, high, 0, input._n)
 
 
 @function(kinds={"min": "number", "max": "number"},
@@ -108,11 +108,12 @@ def histc(input, bins=100, min=0, max=0, *, out=None):
 
 def _plain(t):
     """(array of the values, function from such an array back to a tensor)."""
-    t = t.detach()
-    d = t._kind.dtype
+    d, device = t._kind.dtype, t._kind.device
+    t = t.detach().cpu()
     if d.itemsize == 2 and d.category == 2:
-        return t.float().array(), lambda a: from_array(np.ascontiguousarray(a)).to(dtype=d)
-    return (t if t._strides is None else contiguous_copy(t)).array(), lambda a: from_array(np.ascontiguousarray(a))
+        return t.float().array(), lambda a: from_array(np.ascontiguousarray(a)).to(dtype=d, device=device)
+    return (t if t._strides is None else contiguous_copy(t)).array(), lambda a: from_array(np.ascontiguousarray(a)).to(
+        device=device)
 
 
 @function(differentiable=False, dtypes="any", reference=lambda a: np.unique(a), samples=(Sample(("int64", (3, 4), 0, 5)),))
@@ -185,10 +186,10 @@ def isin(elements, test_elements, *, assume_unique=False, invert=False):
 @custom(private=True, contiguous=False, reference=None, dtypes="any", differentiable=False)
 def among(input, others=None, number: object = None, invert: bool = False):
     """Whether each element occurs among the others, or is the number."""
-    return input._shape, storage.kind_of(dt.bool_)
+    return input._shape, storage.kind_of(dt.bool_, input._kind.device)
 
 
-@among.cpu
+@among.host
 def _(out, input, others, number, invert):
     if out._n:
         out.array()[...] = np.isin(_plain(input)[0], number if others is None else _plain(others)[0], invert=invert)
@@ -224,12 +225,12 @@ def _search(name, edges, x, out_int32, right, out):
         edges, x = edges.to(dtype=d), x.to(dtype=d)
     edges, x = edges.detach(), x.detach()
     edges, v = (t if t._strides is None else contiguous_copy(t) for t in (edges, x))
-    result = make(x._shape, storage.kind_of(dt.int64))
+    result = make(x._shape, storage.kind_of(dt.int64, v._kind.device))
     n = edges._shape[-1]
     shared = len(edges._shape) == 1
     per_row = v._n if shared else v._shape[-1]
     if v._n:
-        bisect[v._kind.dtype](edges._ptr, v._ptr, result._ptr, n, per_row, int(shared), int(right), 0, v._n // per_row)
+        bisect.run(v._kind, (edges._ptr, v._ptr, result._ptr, n, per_row, int(shared), int(right)), v._n // per_row, v._n)
     result = result.to(dtype=dt.int32) if out_int32 else result
     return result if out is None else write_out(name, out, result, (edges, x))
 

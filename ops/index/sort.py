@@ -116,7 +116,7 @@ def first_of(t, n, k, descending, in_order):
     """Positions of the k first elements of each row, those that PyTorch's selection leaves of equal ones."""
     rows = t._n // n
     found, queue, stack = np.empty((rows, k), np.int64), np.empty(n, np.int64), np.empty(STACK, np.int64)
-    first_rows[t._kind.dtype](t._ptr, *map(storage.address, (queue, stack, found)), n, k, int(descending), int(in_order), 0,
+    first_rows[t._kind](t._ptr, *map(storage.address, (queue, stack, found)), n, k, int(descending), int(in_order), 0,
                               rows)
     return found, False
 
@@ -125,7 +125,7 @@ def nth_of(t, n, k):
     """Position of the k-th smallest element of each row."""
     rows = t._n // n
     found, queue = np.empty((rows, 1), np.int64), np.empty(n, np.int64)
-    kth_rows[t._kind.dtype](t._ptr, storage.address(queue), storage.address(found), n, k - 1, 0, rows)
+    kth_rows[t._kind](t._ptr, storage.address(queue), storage.address(found), n, k - 1, 0, rows)
     return found, False
 
 
@@ -134,10 +134,10 @@ def positions(input, dim: int, k: int, descending: bool = False, in_order: bool 
               stable: bool = True):
     """int64 positions along ``dim`` of the ``k`` first elements; with ``alone`` of the ``k``-th smallest only."""
     shape = input._shape
-    return (*shape[:dim], 1 if alone else k, *shape[dim + 1:]) if shape else (), INT64
+    return (*shape[:dim], 1 if alone else k, *shape[dim + 1:]) if shape else (), storage.kind_of(dt.int64, input._kind.device)
 
 
-@positions.cpu
+@positions.host
 def _(out, input, dim, k, descending, in_order, alone, stable):
     if out._n == 0:
         return
@@ -155,7 +155,7 @@ def _(out, input, dim, k, descending, in_order, alone, stable):
         to[...] = found
 
 
-INT64, LOW = storage.kind_of(dt.int64), np.uint64(0xFFFFFFFF)
+LOW = np.uint64(0xFFFFFFFF)
 
 
 def along(input, dim, indices):

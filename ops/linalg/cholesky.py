@@ -47,7 +47,7 @@ def lower_factor(input):
     return input._shape, input._kind
 
 
-@lower_factor.cpu
+@lower_factor.host
 def _(out, input):
     out.array()[...] = _cholesky(input.array())
 
@@ -78,7 +78,7 @@ def triangular(A, B, upper: bool, unit: bool = False, left: bool = True):
     return (*batch_shape("linalg.solve_triangular", A, B), *B._shape[-2:]), A._kind
 
 
-@triangular.cpu
+@triangular.host
 def _(out, A, B, upper, unit, left):
     a = np.triu(A.array()) if upper else np.tril(A.array())
     if unit:

@@ -37,7 +37,7 @@ def qr_factors(A, mode: str):
     return [(q, A._kind), ((*b, m if mode == "complete" else k, n), A._kind)]
 
 
-@qr_factors.cpu
+@qr_factors.host
 def _(outs, A, mode):
     found = np.linalg.qr(A.array(), mode)
     if mode == "r":
@@ -116,7 +116,7 @@ def eigh_of(a, upper=False):
                           "too many repeated eigenvalues.") from None
 
 
-@hermitian_eigen.cpu
+@hermitian_eigen.host
 def _(outs, A, upper):
     outs[0].array()[...], outs[1].array()[...] = eigh_of(A.array(), upper)
 
@@ -207,7 +207,7 @@ def singular_factors(A, full: bool = False):
     return [((*b, m, m if full else k), A._kind), ((*b, k), real_kind(A._kind)), ((*b, n if full else k, n), A._kind)]
 
 
-@singular_factors.cpu
+@singular_factors.host
 def _(outs, A, full):
     for o, v in zip(outs, svd_of(A.array(), full)):
         o.array()[...] = v
@@ -281,7 +281,7 @@ def eigen(A):
     return [(A._shape[:-1], kind), (A._shape, kind)]
 
 
-@eigen.cpu
+@eigen.host
 def _(outs, A):
     a = A.array()
     if not np.isfinite(a).all():

@@ -76,7 +76,7 @@ def pseudo_inverse(A, atol, rtol, hermitian: bool):
     return (*batch("linalg.pinv", A, atol, rtol), A._shape[-1], A._shape[-2]), A._kind
 
 
-@pseudo_inverse.cpu
+@pseudo_inverse.host
 def _(out, A, atol, rtol, hermitian):
     if not A._n:
         return
@@ -131,10 +131,10 @@ def pinverse(input, rcond=1e-15):
 @custom(private=True, reference=None, differentiable=False)
 def rank_of(A, atol, rtol, hermitian: bool):
     """Number of singular values above the tolerance."""
-    return batch("linalg.matrix_rank", A, atol, rtol), storage.kind_of(dt.int64)
+    return batch("linalg.matrix_rank", A, atol, rtol), storage.kind_of(dt.int64, A._kind.device)
 
 
-@rank_of.cpu
+@rank_of.host
 def _(out, A, atol, rtol, hermitian):
     a = A.array()
     if not a.size:
@@ -154,8 +154,8 @@ def matrix_rank(A, tol=None, hermitian=False, *, atol=None, rtol=None, out=None)
     one_form("matrix_rank", "tol", A, tol, atol, rtol)
     if tol is not None:
         atol, rtol = tol, 0.0
-    A = A.detach().cpu()
-    y = rank_of(A, *tolerances("matrix_rank", A, atol, rtol), hermitian).to(device=A.device)
+    A = A.detach()
+    y = rank_of(A, *tolerances("matrix_rank", A, atol, rtol), hermitian)
     return y if out is None else write_out("linalg_matrix_rank", out, y, (A,), True)
 
 

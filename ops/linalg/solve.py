@@ -117,7 +117,7 @@ def inverse_of(input):
     return input._shape, input._kind
 
 
-@inverse_of.cpu
+@inverse_of.host
 def _(out, input):
     try:
         out.array()[...] = np.linalg.inv(input.array())
@@ -154,7 +154,7 @@ def solution(A, B, left: bool = True):
     return (*batch_shape("linalg.solve", A, B), *B._shape[-2:]), A._kind
 
 
-@solution.cpu
+@solution.host
 def _(out, A, B, left):
     a, b = A.array(), B.array()
     vector = b.ndim < a.ndim and b.shape == a.shape[:-1]
@@ -221,7 +221,7 @@ def determinant(input):
     return input._shape[:-2], input._kind
 
 
-@determinant.cpu
+@determinant.host
 def _(out, input):
     out.array()[...] = np.linalg.det(input.array())
 
@@ -265,7 +265,7 @@ def cofactors(input):
     return input._shape, input._kind
 
 
-@cofactors.cpu
+@cofactors.host
 def _(out, input):
     out.array()[...] = _cofactors(input.array())
 
@@ -302,7 +302,7 @@ def cofactors_gradient(g, input):
     return input._shape, input._kind
 
 
-@cofactors_gradient.cpu
+@cofactors_gradient.host
 def _(out, g, input):
     out.array()[...] = _cofactors_gradient(g.array(), input.array())
 
@@ -323,7 +323,7 @@ def log_determinant(A):
     return [(A._shape[:-2], A._kind), (A._shape[:-2], real_kind(A._kind))]
 
 
-@log_determinant.cpu
+@log_determinant.host
 def _(outs, A):
     sign, log = np.linalg.slogdet(A.array())
     if not A._kind.dtype.is_complex:
@@ -404,7 +404,7 @@ def matrix_exp(input):
     return input._shape, input._kind
 
 
-@matrix_exp.cpu
+@matrix_exp.host
 def _(out, input):
     if out._n:
         out.array()[...] = _expm(input.array())

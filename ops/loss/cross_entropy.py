@@ -128,9 +128,9 @@ def nll_fused(input, target, weight=None, *, reduction: int, ignore_index: int, 
 def _(outs, input, target, weight, reduction, ignore_index, node_name):
     out, aux = outs
     rows, n, inner = _geometry(input._shape)
-    bad = _class.take()
-    nll[input._kind.dtype](input._ptr, target._ptr, 0 if weight is None else weight._ptr, out._ptr, aux._ptr,
-                           bad.address, n, inner, weight is not None, reduction, ignore_index, rows * inner)
+    bad = _class.take(input._kind)
+    nll[input._kind](input._ptr, target._ptr, 0 if weight is None else weight._ptr, out._ptr, aux._ptr,
+                     bad.address, n, inner, weight is not None, reduction, ignore_index, rows * inner)
     bad.check()
 
 
@@ -150,8 +150,8 @@ def nll_spread(upstream, target, weight, aux, *, shape: tuple, reduction: int, i
 def _(out, upstream, target, weight, aux, shape, reduction, ignore_index):
     rows, n, inner = _geometry(shape)
     check_saved(target, n, fail=outside_classes, ignore=ignore_index)
-    nll_gradient[out._kind.dtype](upstream._ptr, target._ptr, 0 if weight is None else weight._ptr, aux._ptr,
-                                  out._ptr, n, inner, weight is not None, reduction, ignore_index, rows * inner)
+    nll_gradient[out._kind](upstream._ptr, target._ptr, 0 if weight is None else weight._ptr, aux._ptr,
+                            out._ptr, n, inner, weight is not None, reduction, ignore_index, rows * inner)
 
 
 @nll_spread.gradient
@@ -177,14 +177,14 @@ def _is_plain(kind, weight, label_smoothing, n, inner):
 def _(outs, input, target, weight, reduction, ignore_index, label_smoothing, node_name):
     out, aux = outs
     rows, n, inner = _geometry(input._shape)
-    bad = _class.take()
+    bad = _class.take(input._kind)
     if _is_plain(input._kind, weight, label_smoothing, n, inner):
-        ce_plain[input._kind.dtype](input._ptr, target._ptr, out._ptr, aux._ptr, bad.address, n, reduction, ignore_index, rows)
+        ce_plain[input._kind](input._ptr, target._ptr, out._ptr, aux._ptr, bad.address, n, reduction, ignore_index, rows)
         return bad.check()
     run = ce_rows if inner == 1 else ce_columns
-    run[input._kind.dtype](input._ptr, target._ptr, 0 if weight is None else weight._ptr, out._ptr, aux._ptr,
-                           bad.address, n, inner, weight is not None, reduction, ignore_index, label_smoothing,
-                           rows * inner, 0, rows * -(-inner // LANES))
+    run[input._kind](input._ptr, target._ptr, 0 if weight is None else weight._ptr, out._ptr, aux._ptr,
+                     bad.address, n, inner, weight is not None, reduction, ignore_index, label_smoothing,
+                     rows * inner, 0, rows * -(-inner // LANES))
     bad.check()
 
 
@@ -196,14 +196,12 @@ def _(g, input, target, weight, y1, reduction, ignore_index, label_smoothing):
                                 for t in (g, input, target, weight))
     rows, n, inner = _geometry(input._shape)
     out = make(input._shape, input._kind)
-    if not out._kind.cpu:
-        raise NotImplementedError(f"cross_entropy has no gradient kernel for device '{input.device}'")
     check_saved(target, n, fail=outside_classes, ignore=ignore_index)
     if _is_plain(input._kind, weight, label_smoothing, n, inner):
-        ce_plain_gradient.run(input._kind.dtype, (g._ptr, input._ptr, target._ptr, y1._ptr, out._ptr, n, reduction,
-                                                  ignore_index, rows), rows, out._n)
+        ce_plain_gradient.run(input._kind, (g._ptr, input._ptr, target._ptr, y1._ptr, out._ptr, n, reduction, ignore_index,
+                                            rows), rows, out._n)
         return out, None, None
-    ce_gradient.run(input._kind.dtype, (
+    ce_gradient.run(input._kind, (
         g._ptr, input._ptr, target._ptr, 0 if weight is None else weight._ptr, y1._ptr, out._ptr, n, inner,
         weight is not None, reduction, ignore_index, label_smoothing, rows * inner), rows * -(-inner // LANES), out._n)
     return out, None, None

@@ -59,8 +59,8 @@ class _Unit:
     def __call__(self, t):
         if t._kind.cpu:
             t = t if t._strides is None else t.detach().contiguous()
-            found = self.flag.take()
-            outside_unit[t._kind.dtype](t._ptr, found.address, 0, t._n)
+            found = self.flag.take(t._kind)
+            outside_unit[t._kind](t._ptr, found.address, 0, t._n)
             found.check()
 
 

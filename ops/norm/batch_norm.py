@@ -241,7 +241,7 @@ def _(outs, input, weight, bias, running_mean, running_var, training, momentum, 
     inner = numel(shape[2:])
     flat = inner == 1
     tracked = training and running_mean is not None
-    (bn_forward_flat if flat else bn_forward).run(input._kind.dtype, (
+    (bn_forward_flat if flat else bn_forward).run(input._kind, (
         input._ptr, _address(weight), _address(bias), _address(running_mean), _address(running_var), out._ptr, aux._ptr,
         n, channels, inner, training, weight is not None, bias is not None, tracked, momentum, eps),
         -(-channels // STRIP) if flat else channels, out._n)
@@ -251,8 +251,6 @@ def _(outs, input, weight, bias, running_mean, running_var, training, momentum, 
 def _(g, input, weight, y1, needs, training, eps):
     if g._rg or input._rg or (weight is not None and weight._rg):
         return _composed_gradient(g, input, weight, y1, needs, training, eps)
-    if not input._kind.cpu:
-        raise NotImplementedError(f"batch_norm has no gradient kernel for device '{input.device}'")
     g, input, weight = (t if t is None or t._strides is None else t.contiguous() for t in (g, input, weight))
     shape = input._shape
     n, channels = shape[0], shape[1]
@@ -261,7 +259,7 @@ def _(g, input, weight, y1, needs, training, eps):
     dx = make(shape, input._kind) if needs[0] else None
     dw = make((channels,), input._kind) if needs[1] else None
     db = make((channels,), input._kind) if needs[2] else None
-    (bn_gradient_flat if flat else bn_gradient).run(input._kind.dtype, (
+    (bn_gradient_flat if flat else bn_gradient).run(input._kind, (
         g._ptr, input._ptr, _address(weight), y1._ptr, _address(dx), _address(dw), _address(db), n, channels, inner,
         training, weight is not None, needs[0] + 2 * needs[1] + 4 * needs[2]),
         -(-channels // STRIP) if flat else channels, input._n)

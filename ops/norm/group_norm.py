@@ -93,29 +93,26 @@ def group_norm_fused(input, weight, bias, *, groups: int, eps: float):
 def _(outs, input, weight, bias, groups, eps):
     out, aux = outs
     shape = input._shape
-    gn_forward.run(input._kind.dtype, (input._ptr, _address(weight), _address(bias), out._ptr, aux._ptr, groups,
-                                       shape[1] // groups, numel(shape[2:]), weight is not None, bias is not None, eps),
-                   shape[0] * groups, input._n)
+    gn_forward.run(input._kind, (input._ptr, _address(weight), _address(bias), out._ptr, aux._ptr, groups, shape[1] // groups,
+                                 numel(shape[2:]), weight is not None, bias is not None, eps), shape[0] * groups, input._n)
 
 
 @group_norm_fused.gradient
 def _(g, input, weight, y1, needs, groups, eps):
     if g._rg or input._rg or (weight is not None and weight._rg):
         return _composed_group(g, input, weight, needs, groups, eps)
-    if not input._kind.cpu:
-        raise NotImplementedError(f"group_norm has no gradient kernel for device '{input.device}'")
     g, input, weight = (t if t is None or t._strides is None else t.contiguous() for t in (g, input, weight))
-    shape, kind, d = input._shape, input._kind, input._kind.dtype
+    shape, kind = input._shape, input._kind
     samples, channels = shape[:2]
     wants = needs[0] + 2 * needs[1] + 4 * needs[2]
-    sums = make((2 * samples * channels,), storage.kind_of(dt.float64))
+    sums = make((2 * samples * channels,), storage.kind_of(dt.float64, kind.device))
     dx = make(shape, kind) if needs[0] else None
-    gn_gradient.run(d, (g._ptr, input._ptr, _address(weight), y1._ptr, _address(dx), sums._ptr, groups,
-                        channels // groups, numel(shape[2:]), weight is not None, wants), samples * groups, input._n)
+    gn_gradient.run(kind, (g._ptr, input._ptr, _address(weight), y1._ptr, _address(dx), sums._ptr, groups, channels // groups,
+                           numel(shape[2:]), weight is not None, wants), samples * groups, input._n)
     dw = make((channels,), kind) if needs[1] else None
     db = make((channels,), kind) if needs[2] else None
     if wants & 6:
-        gn_weights[d](sums._ptr, _address(dw), _address(db), samples, channels, wants)
+        gn_weights[kind](sums._ptr, _address(dw), _address(db), samples, channels, wants)
     return dx, dw, db
 
 

@@ -136,29 +136,27 @@ def layer_norm_fused(input, weight, bias, *, n: int, centered: bool, eps: float)
 @layer_norm_fused.cpu
 def _(outs, input, weight, bias, n, centered, eps):
     out, aux = outs
-    ln_forward.run(input._kind.dtype, (input._ptr, _address(weight), _address(bias), out._ptr, aux._ptr, n, centered,
-                                       weight is not None, bias is not None, eps), input._n // n, input._n)
+    ln_forward.run(input._kind, (input._ptr, _address(weight), _address(bias), out._ptr, aux._ptr, n, centered,
+                                 weight is not None, bias is not None, eps), input._n // n, input._n)
 
 
 @layer_norm_fused.gradient
 def _(g, input, weight, y1, needs, n, centered, eps):
     if g._rg or input._rg or (weight is not None and weight._rg):
         return _composed_layer(g, input, weight, needs, n, centered, eps)
-    if not input._kind.cpu:
-        raise NotImplementedError(f"layer_norm has no gradient kernel for device '{input.device}'")
     g, input, weight = (t if t is None or t._strides is None else t.contiguous() for t in (g, input, weight))
-    d, rows = input._kind.dtype, input._n // n
+    rows = input._n // n
     dx = dw = db = None
     if needs[0]:
         dx = make(input._shape, input._kind)
-        ln_gradient.run(d, (g._ptr, input._ptr, _address(weight), y1._ptr, dx._ptr, n, centered, weight is not None), rows,
-                        input._n)
+        ln_gradient.run(input._kind, (g._ptr, input._ptr, _address(weight), y1._ptr, dx._ptr, n, centered, weight is not None),
+                        rows, input._n)
     if needs[1] or needs[2]:
         tail = _tail(input._shape, n)
         dw = make(tail, input._kind) if needs[1] else None
         db = make(tail, input._kind) if needs[2] else None
-        ln_weights.run(d, (g._ptr, input._ptr, y1._ptr, _address(dw), _address(db), n, rows, 2 * needs[1] + 4 * needs[2]),
-                       -(-n // STRIP), input._n)
+        ln_weights.run(input._kind, (g._ptr, input._ptr, y1._ptr, _address(dw), _address(db), n, rows,
+                                     2 * needs[1] + 4 * needs[2]), -(-n // STRIP), input._n)
     return dx, dw, db
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numbagrad.autograd import inplace as inplace_ops
 from numbagrad.base import dtypes as dt
 from numbagrad.base import modes
-from numbagrad.core import creation, storage
+from numbagrad.core import creation
 from numbagrad.core.tensor import wrap_dim
 from numbagrad.extend import REGISTRY, Sample, custom, elementwise, function
 from numbagrad.kernel.expr import where
@@ -65,11 +65,11 @@ def rrelu(input, lower=1 / 8, upper=1 / 3, training=False, inplace=False):
         return rrelu_kernel(input, slope)
     x = input.detach().contiguous()
     count = np.zeros(1, np.int64)
-    count_negative[x.dtype](x._ptr, storage.address(count), x._n, 0, 1)
+    count_negative[x._kind](x._ptr, x._kind.host(count), x._n, 0, 1)
     with modes.no_grad():
-        draws = creation.empty(int(count[0]), dtype=dt.float64).uniform_(lower, upper)
-        noise = creation.empty(x._shape, dtype=x.dtype)
-        spread_noise[x.dtype](x._ptr, draws._ptr, noise._ptr, x._n, 0, 1)
+        draws = creation.empty(int(count[0]), dtype=dt.float64, device=x.device).uniform_(lower, upper)
+        noise = creation.empty(x._shape, dtype=x.dtype, device=x.device)
+        spread_noise[x._kind](x._ptr, draws._ptr, noise._ptr, x._n, 0, 1)
     return inplace_ops.apply(rrelu_with_noise, input, (noise,), {}) if inplace else rrelu_with_noise(input, noise)
 
 
@@ -150,7 +150,7 @@ def glu(input, dim: int = -1):
 @glu.cpu
 def _(out, input, dim):
     outer, half = _half(input._shape, wrap_dim(dim, len(input._shape)))
-    glu_forward[input.dtype](input._ptr, out._ptr, half, 0, outer)
+    glu_forward.run(input._kind, (input._ptr, out._ptr, half), outer, out._n)
 
 
 @glu.gradient
@@ -173,7 +173,7 @@ def glu_backward(g_out, input, dim: int):
 @glu_backward.cpu
 def _(out, g_out, input, dim):
     outer, half = _half(input._shape, wrap_dim(dim, len(input._shape)))
-    glu_gradient[input.dtype](g_out._ptr, input._ptr, out._ptr, half, 0, outer)
+    glu_gradient.run(input._kind, (g_out._ptr, input._ptr, out._ptr, half), outer, out._n)
 
 
 @glu_backward.gradient

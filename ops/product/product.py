@@ -176,7 +176,7 @@ def multiply(out, a, b, ta=0, tb=0, alpha=1.0, beta=0.0):
     ``ta`` and ``tb`` say whether an operand is taken as its conjugate transpose. ``out`` is row-major."""
     d = out._kind.dtype
     if d.code in ("f2", "bf"):
-        kind = storage.kind_of(dt.float32)
+        kind = storage.kind_of(dt.float32, out._kind.device)
         wide = make(out._shape, kind)
         if beta:
             copy_into(wide, out)
@@ -223,7 +223,7 @@ def _batch(out, a, b):
 
 
 def _integers(out, a, b, alpha, beta):
-    run = integer_product[out._kind.dtype]
+    run = integer_product[out._kind]
     m, n = out._shape[-2:]
     k = a._shape[-1]
     sa, sb = a._strides or contiguous_strides(a._shape), b._strides or contiguous_strides(b._shape)

@@ -72,7 +72,19 @@ def draw_uniform(t, generator, low=0.0, high=1.0):
         rng.fill_uniform(gen, memory(t), low, high, half(t))
 
 
+def draw(t, fill):
+    """``fill(t)`` on a new tensor; that of another device gets what is drawn on the host, from its streams."""
+    if t._kind.cpu:
+        fill(t)
+    else:
+        here = make(t._shape, storage.kind_of(t._kind.dtype))
+        fill(here)
+        transfer(t, here)
+
+
 def draw_normal(t, generator, mean=0.0, std=1.0, contiguous=True):
+    if not t._kind.cpu:
+        return draw(t, lambda here: draw_normal(here, generator, mean, std, contiguous))
     gen = engine_of(generator)
     if t._kind.dtype.is_complex:
         if std < 0:
@@ -238,7 +250,7 @@ def _drawn_in(out, kind):
 
 def _any_negative(t):
     t = t.detach()
-    return bool(((t.float() if half(t) else t).array() < 0).any())
+    return bool(((t.float() if half(t) else t).cpu().array() < 0).any())
 
 
 @function(kinds={"size": "any"}, samples=(Sample((3, 4), 0.5), Sample(1.0, 2.0, [3])), **OPTIONS)
@@ -278,6 +290,10 @@ def normal(mean, std=1.0, size=None, *, generator=None, out=None, dtype=None, la
           samples=(Sample((3, 4)), Sample((3, 4), 0.3)))
 def bernoulli(input, p=None, *, generator=None, out=None):
     """1 with the probability that ``input`` holds (or ``p``), else 0, in the shape and dtype of ``input``."""
+    if not input._kind.cpu:  # drawn on the host, from its streams
+        drawn = bernoulli.fn(input.detach().cpu(), p, generator=generator).to(device=input.device)
+        return write_out("bernoulli", out, drawn, (input,), True) if out is not None else _record(
+            "BernoulliBackward0", drawn, (input,))
     t = make(input._shape, out._kind if isinstance(out, Tensor) and out._kind.cpu else input._kind)
     if p is None:
         x = input if input._strides is None else contiguous_copy(input)
@@ -302,6 +318,9 @@ def multinomial(input, num_samples, replacement=False, *, generator=None, out=No
     if input._kind.dtype.category != 2:
         raise RuntimeError("multinomial only supports floating-point dtypes for input, got: "
                            f"{dt.scalar_name(input.dtype)}")
+    if not input._kind.cpu:
+        drawn = multinomial.fn(input.detach().cpu(), num_samples, replacement, generator=generator).to(device=input.device)
+        return drawn if out is None else write_out("multinomial", out, drawn, (input,))
     x = input if input._strides is None and input._buf.size == input._n else contiguous_copy(input)
     rng.check_multinomial(num_samples, replacement, input._shape[-1])
     result = make((*input._shape[:-1], num_samples), INT64)

@@ -6,16 +6,16 @@ import numpy as np
 
 from numbagrad.base import dtypes as dt
 from numbagrad.core import storage
-from numbagrad.core.copying import copy_into
+from numbagrad.core.copying import copy_into, set_all
 from numbagrad.core.creation import zeros
 from numbagrad.core.out import write_out
 from numbagrad.core.promotion import common_device, common_dtype
 from numbagrad.core.registry import REGISTRY
-from numbagrad.core.tensor import Tensor, contiguous_strides, numel, set_all, wrap_dim
+from numbagrad.core.tensor import Tensor, contiguous_strides, numel, wrap_dim
 from numbagrad.extend import Sample, custom, function
 from numbagrad.kernel.jit import kernel
 
-from ..index.plans import MOVE
+from ..index.kernels import moved
 from ..view.dims import atleast_1d, atleast_2d, atleast_3d
 from ..view.shape import expanded, reshaped
 from ..view.slicing import region, slice_
@@ -84,7 +84,7 @@ def _(out, tensors, dim):
     inner = numel(shape[dim + 1:])
     outer, step, at = numel(shape[:dim]), shape[dim] * inner, 0
     kind, size = out._kind, out._kind.itemsize
-    run = copy_block[MOVE[size]]
+    run = copy_block[moved(kind)]
     for t in tensors:
         if t._n == 0:
             continue
@@ -159,7 +159,7 @@ def _(out, tensors, dim):
     outer, kind, size = numel(shape[:dim]), out._kind, out._kind.itemsize
     if out._n == 0:
         return
-    run = copy_block[MOVE[size]]
+    run = copy_block[moved(kind)]
     strides = contiguous_strides(out._shape)
     strides = strides[:dim] + strides[dim + 1:]
     for k, t in enumerate(tensors):
@@ -285,7 +285,7 @@ def combinations(input, r=2, with_replacement=False):
     if not count:
         return index_select.fn(input, 0, input.new_empty((0,), dtype=dt.int64)).reshape((0, r))
     places = np.array(list(_choices(range(input._n), r, with_replacement)), np.int64).reshape(-1, r).T
-    return stack.fn([index_select.fn(input, 0, from_numpy(np.ascontiguousarray(p))) for p in places], 1)
+    return stack.fn([index_select.fn(input, 0, from_numpy(np.ascontiguousarray(p)).to(device=input.device)) for p in places], 1)
 
 
 def _choice_count(n, r, with_replacement):

@@ -12,7 +12,7 @@ from numbagrad.extend import Sample, custom, function
 from numbagrad.kernel import tape
 from numbagrad.kernel.jit import kernel
 
-from ..index.plans import MOVE
+from ..index.kernels import moved
 from ..view.dims import unsqueeze
 from ..view.shape import expanded, numbers, reshaped
 from ..view.slicing import region
@@ -114,7 +114,7 @@ OTHER_SIZE = "allocated size does not match required size"
 def _counted(counts, output_size):
     """0, 1, 2 ... each as often as ``counts``, contiguous int64, says."""
     if output_size is None:
-        output_size = int(np.maximum(counts.array(), 0).sum())
+        output_size = int(np.maximum(counts.cpu().array(), 0).sum())
     return numbered.call(counts, output_size)
 
 
@@ -149,8 +149,8 @@ def numbered(counts, size: int):
 
 @numbered.cpu
 def _(out, counts, size):
-    bad = _runs.take()
-    number_runs[dt.int64](counts._ptr, out._ptr, counts._n, size, bad.address, 0, 1)
+    bad = _runs.take(counts._kind)
+    number_runs[counts._kind](counts._ptr, out._ptr, counts._n, size, bad.address, 0, 1)
     bad.check()
 
 
@@ -177,7 +177,7 @@ def _(out, input, dims):
         return
     shape = input._shape
     if input._strides is None and dims == (len(shape) - 1,):
-        reverse_rows[MOVE[input._kind.itemsize]](input._ptr, out._ptr, shape[-1], 0, out._n // shape[-1])
+        reverse_rows.run(moved(input._kind), (input._ptr, out._ptr, shape[-1]), out._n // shape[-1], out._n)
         return
     strides = input._strides or contiguous_strides(shape)
     offset = sum([(shape[d] - 1) * strides[d] for d in dims])

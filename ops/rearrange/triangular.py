@@ -9,14 +9,15 @@ from numbagrad.base import dtypes as dt
 from numbagrad.base.device import resolve_device
 from numbagrad.core import storage
 from numbagrad.core.broadcast import broadcast_shapes, sum_to_size
-from numbagrad.core.copying import contiguous_copy, copy_into
+from numbagrad.core.copying import contiguous_copy, copy_into, set_all
 from numbagrad.core.creation import from_numpy, full
 from numbagrad.core.out import write_out
-from numbagrad.core.tensor import contiguous_strides, set_all, wrap_dim
+from numbagrad.core.tensor import contiguous_strides, wrap_dim
 from numbagrad.extend import REGISTRY, Sample, custom, function
 from numbagrad.kernel.jit import kernel, load, store
 
-from ..index.plans import MOVE, flat_plan_of_mask, scalar_like, write
+from ..index.kernels import moved
+from ..index.plans import flat_plan_of_mask, scalar_like, write
 from ..view.shape import expanded
 from ..view.slicing import diagonal, diagonal_geometry, embed, region
 from .join import stack
@@ -63,7 +64,7 @@ def _triangle(name, body, reference, doc):
         rows, columns = input._shape[-2:]
         if input._n:
             diagonal = max(-rows, min(diagonal, columns))  # further ones might overflow
-            body[MOVE[input._kind.itemsize]](input._ptr, out._ptr, rows, columns, diagonal, 0, input._n // columns)
+            body[moved(input._kind)](input._ptr, out._ptr, rows, columns, diagonal, 0, input._n // columns)
 
     @op.gradient
     def _(g, diagonal):
@@ -230,7 +231,7 @@ def _(out, input, other, dim):
     for s in out._shape[dim + 1:]:
         inner *= s
     if out._n:
-        cross_rows[out._kind.dtype](ins[0]._ptr, ins[1]._ptr, out._ptr, inner, 0, out._n // (3 * inner))
+        cross_rows.run(out._kind, (ins[0]._ptr, ins[1]._ptr, out._ptr, inner), out._n // (3 * inner), out._n)
 
 
 @crossed.gradient

@@ -169,9 +169,9 @@ def run_extremum(input, values, indices, dim, largest):
     wants = (values is not None) + 2 * (indices is not None)
     v, i = 0 if values is None else values._ptr, 0 if indices is None else indices._ptr
     if inner == 1:
-        extremum_rows.run(input._kind.dtype, (input._ptr, v, i, n, largest, wants), outer, input._n)
+        extremum_rows.run(input._kind, (input._ptr, v, i, n, largest, wants), outer, input._n)
     else:
-        extremum_columns.run(input._kind.dtype, (input._ptr, v, i, n, inner, largest, wants), outer * -(-inner // STRIP),
+        extremum_columns.run(input._kind, (input._ptr, v, i, n, inner, largest, wants), outer * -(-inner // STRIP),
                              input._n)
 
 
@@ -209,7 +209,7 @@ def place_along(upstream, indices, *, shape: tuple, dim: int):
 def _(out, upstream, indices, shape, dim):
     outer, n, inner = _split(shape, dim)
     check_saved(indices, n, dim)
-    place_rows.run(out._kind.dtype, (upstream._ptr, indices._ptr, out._ptr, n, inner), outer, out._n)
+    place_rows.run(out._kind, (upstream._ptr, indices._ptr, out._ptr, n, inner), outer, out._n)
 
 
 @place_along.gradient
@@ -227,7 +227,7 @@ def pick_along(input, indices, *, dim: int):
 def _(out, input, indices, dim):
     outer, n, inner = _split(input._shape, dim)
     check_saved(indices, n, dim)
-    pick_rows[out._kind.dtype](input._ptr, indices._ptr, out._ptr, n, inner, 0, outer)
+    pick_rows.run(out._kind, (input._ptr, indices._ptr, out._ptr, n, inner), outer, out._n)
 
 
 @pick_along.gradient
@@ -300,9 +300,7 @@ def _arg(name, largest):
             if shape and shape[at] == 0:
                 raise IndexError(f"{name}(): Expected reduction dim {at} to have non-zero size.")
             result_shape = _reduced(shape, at, keepdim)
-        if not t._kind.cpu:
-            raise NotImplementedError(f"{name} has no kernel for device '{t._kind.device}' and dtype {t._kind.dtype}")
-        indices = make(result_shape, storage.kind_of(dt.int64))
+        indices = make(result_shape, storage.kind_of(dt.int64, t._kind.device))
         run_extremum(t, None, indices, at, largest)
         return indices if out is None else write_out(name, out, indices, (input,))
     call.__name__ = call.__qualname__ = name

@@ -41,8 +41,8 @@ def linear_recurrence(b, a, dim: int, reverse: bool):
 def _(out, b, a, dim, reverse):
     shape = out._shape
     if out._n:
-        recur_along[out._kind.dtype](b._ptr, a._ptr, out._ptr, shape[dim], numel(shape[dim + 1:]), reverse, 0,
-                                     numel(shape[:dim]))
+        recur_along.run(out._kind, (b._ptr, a._ptr, out._ptr, shape[dim], numel(shape[dim + 1:]), reverse),
+                        numel(shape[:dim]), out._n)
 
 
 @linear_recurrence.gradient
@@ -93,8 +93,8 @@ def product_gradient(upstream, input, y, dim: int):
 def _(out, upstream, input, y, dim):
     shape = out._shape
     if out._n:
-        product_back[out._kind.dtype](upstream._ptr, input._ptr, y._ptr, out._ptr, shape[dim], numel(shape[dim + 1:]), 0,
-                                      numel(shape[:dim]))
+        product_back.run(out._kind, (upstream._ptr, input._ptr, y._ptr, out._ptr, shape[dim], numel(shape[dim + 1:])),
+                         numel(shape[:dim]), out._n)
 
 
 @product_gradient.gradient

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from numbagrad.base import dtypes as dt
+from numbagrad.core.copying import set_all
 from numbagrad.core.out import write_out
-from numbagrad.core.tensor import make, set_all
+from numbagrad.core.tensor import make
 from numbagrad.dispatch.reduction_rules import expand_back
 from numbagrad.extend import REGISTRY, Sample, custom, function
 from numbagrad.kernel.jit import STRIP, T, accumulate, exp, kernel, load, log, store, strip
@@ -111,7 +112,7 @@ def _(out, input, dim, keepdim):
     if not input._n:
         set_all(out, -np.inf)
         return
-    lse.run(input._kind.dtype, (f.t._ptr, out._ptr, f.count, f.inner), f.items, input._n)
+    lse.run(input._kind, (f.t._ptr, out._ptr, f.count, f.inner), f.items, input._n)
 
 
 @logsumexp_fused.gradient
@@ -122,7 +123,7 @@ def _(g, input, y, shape, dim, keepdim):
     f = Fold(input, dim)
     target = f.output(out)
     g = g.contiguous()
-    spread_lse.run(input._kind.dtype, (g._ptr, f.t._ptr, y._ptr, target._ptr, f.count, f.inner), f.items, input._n)
+    spread_lse.run(input._kind, (g._ptr, f.t._ptr, y._ptr, target._ptr, f.count, f.inner), f.items, input._n)
     f.finish(target, out)
     return out
 

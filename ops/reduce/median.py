@@ -32,7 +32,7 @@ def _positions(input, dim: int, keepdim: bool, skip_nan: bool, name: str):
     """Positions of the lower median along ``dim``."""
     if input._shape and input._shape[dim] == 0:
         raise IndexError(f"{name}(): Expected reduction dim {dim} to have non-zero size.")
-    return _reduced(input._shape, dim, keepdim), INT64
+    return _reduced(input._shape, dim, keepdim), storage.kind_of(dt.int64, input._kind.device)
 
 
 @_positions.cpu
@@ -57,9 +57,6 @@ def _(out, input, dim, keepdim, skip_nan, name):
             # Without skipping NaN is the median wherever there is one.
             picked = np.where(nan.any(-1), nan.argmax(-1), picked)
     out.array()[...] = picked.reshape(out._shape)
-
-
-INT64 = storage.kind_of(dt.int64)
 
 
 def _array_float(t):
@@ -127,7 +124,7 @@ def _picked(input, indices, *, dim: int, name: str):
 def _(out, input, indices, dim, name):
     outer, n, inner = _split(input._shape, dim)
     check_saved(indices, n, dim)
-    pick_rows[out._kind.dtype](input._ptr, indices._ptr, out._ptr, n, inner, 0, outer)
+    pick_rows.run(out._kind, (input._ptr, indices._ptr, out._ptr, n, inner), outer, out._n)
 
 
 @_picked.gradient
@@ -190,19 +187,19 @@ def mode_rows(x: "*T", order: "*i8", indices: "*i8", n: int, start: int, stop: i
 @custom(private=True, contiguous=False, reference=None, dtypes="any", differentiable=False)
 def _most_frequent(input, dim: int):
     """Positions along ``dim`` of the most frequent values, which stays as a dimension of one."""
-    return _reduced(input._shape, dim, True) or (1,), INT64
+    return _reduced(input._shape, dim, True) or (1,), storage.kind_of(dt.int64, input._kind.device)
 
 
-@_most_frequent.cpu
+@_most_frequent.host
 def _(out, input, dim):
     t = input.detach()
     t = t.transpose(dim, -1).contiguous() if dim < len(input._shape) - 1 else t.contiguous().reshape(input._shape or (1,))
     n = t._shape[-1]
     order, stack = np.empty(t._n, np.int64), np.empty(STACK, np.int64)
-    sort_rows[t._kind.dtype](t._ptr, storage.address(stack), storage.address(order), n, 2, 0, t._n // n)
+    sort_rows[t._kind](t._ptr, storage.address(stack), storage.address(order), n, 2, 0, t._n // n)
     direct = dim == len(input._shape) - 1 or not input._shape
-    index = out if direct else make((*t._shape[:-1], 1), INT64)
-    mode_rows[t._kind.dtype](t._ptr, storage.address(order), index._ptr, n, 0, t._n // n)
+    index = out if direct else make((*t._shape[:-1], 1), out._kind)
+    mode_rows[t._kind](t._ptr, storage.address(order), index._ptr, n, 0, t._n // n)
     if not direct:
         copy_into(out, index.transpose(dim, -1))
 

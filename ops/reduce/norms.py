@@ -56,7 +56,7 @@ def _two_gradient(g, input, y, shape, dim, keepdim):
         out = make(shape, input._kind)
         f = Fold(input, dim)
         target, g = f.output(out), g.contiguous()
-        scale_rows.run(input._kind.dtype, (f.t._ptr, g._ptr, y._ptr, target._ptr, f.count, f.inner), f.outer, input._n)
+        scale_rows.run(input._kind, (f.t._ptr, g._ptr, y._ptr, target._ptr, f.count, f.inner), f.outer, input._n)
         f.finish(target, out)
         return out
     # Zero vectors get a zero gradient.

@@ -126,7 +126,7 @@ def gather_along(x: "*T", indices: "*i8", out: "*T", n: int, inner: int, start: 
 def _run(kernel_, out, x, dim, *extra):
     outer, n, inner = split(x._shape, dim)
     if out._n:
-        kernel_[out._kind.dtype](x._ptr, out._ptr, n, inner, *extra, 0, outer)
+        kernel_.run(out._kind, (x._ptr, out._ptr, n, inner, *extra), outer, out._n)
 
 
 # --- sums -------------------------------------------------------------------------------------------------------------
@@ -220,7 +220,7 @@ def cumulative_extremum(input, *, dim: int, largest: bool):
 def _(outs, input, dim, largest):
     outer, n, inner = split(input._shape, dim)
     if input._n:
-        extremum_along[input._kind.dtype](input._ptr, outs[0]._ptr, outs[1]._ptr, n, inner, largest, 0, outer)
+        extremum_along.run(input._kind, (input._ptr, outs[0]._ptr, outs[1]._ptr, n, inner, largest), outer, input._n)
 
 
 @cumulative_extremum.gradient
@@ -243,7 +243,7 @@ def _(out, upstream, indices, dim):
     outer, n, inner = split(out._shape, dim)
     if out._n:
         check_saved(indices, n, dim)
-        scatter_sum[out._kind.dtype](upstream._ptr, indices._ptr, out._ptr, n, inner, 0, outer)
+        scatter_sum.run(out._kind, (upstream._ptr, indices._ptr, out._ptr, n, inner), outer, out._n)
 
 
 @add_at.gradient
@@ -262,7 +262,7 @@ def _(out, input, indices, dim):
     outer, n, inner = split(out._shape, dim)
     if out._n:
         check_saved(indices, n, dim)
-        gather_along[out._kind.dtype](input._ptr, indices._ptr, out._ptr, n, inner, 0, outer)
+        gather_along.run(out._kind, (input._ptr, indices._ptr, out._ptr, n, inner), outer, out._n)
 
 
 @take_at.gradient
@@ -349,7 +349,7 @@ def decayed_sum(upstream, y, dim: int, reverse: bool):
 def _(out, upstream, y, dim, reverse):
     outer, n, inner = split(out._shape, dim)
     if out._n:
-        decay_along[out._kind.dtype](upstream._ptr, y._ptr, out._ptr, n, inner, reverse, 0, outer)
+        decay_along.run(out._kind, (upstream._ptr, y._ptr, out._ptr, n, inner, reverse), outer, out._n)
 
 
 @decayed_sum.gradient

@@ -176,22 +176,22 @@ def _forward(out, input, dim, logarithm):
     d = input._kind.dtype
     if d.compute != d.code and not logarithm:
         # The exponentials wait in the output for their sum; in a half type they would be rounded twice.
-        kind = storage.kind_of(dt.float32)
+        kind = storage.kind_of(dt.float32, input._kind.device)
         wide, result = make(input._shape, kind), make(input._shape, kind)
         copy_into(wide, input)
         _forward(result, wide, dim, logarithm)
         copy_into(out, result)
     elif inner == 1:
-        (log_softmax_rows if logarithm else softmax_rows).run(d, (input._ptr, out._ptr, n), outer, out._n)
+        (log_softmax_rows if logarithm else softmax_rows).run(input._kind, (input._ptr, out._ptr, n), outer, out._n)
     else:
-        softmax_columns.run(d, (input._ptr, out._ptr, n, inner, logarithm), outer * -(-inner // LANES), out._n)
+        softmax_columns.run(input._kind, (input._ptr, out._ptr, n, inner, logarithm), outer * -(-inner // LANES), out._n)
 
 
 def _backward(out, g, y, dim, logarithm):
     outer, n, inner = geometry(y._shape, dim)
     if out._n:
         items = outer if inner == 1 else outer * -(-inner // LANES)
-        softmax_gradient.run(y._kind.dtype, (g._ptr, y._ptr, out._ptr, n, inner, logarithm), items, out._n)
+        softmax_gradient.run(y._kind, (g._ptr, y._ptr, out._ptr, n, inner, logarithm), items, out._n)
 
 
 def _same(input, dim, name):

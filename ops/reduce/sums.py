@@ -80,15 +80,14 @@ def _spread_gradient(mean):
         if not kind.cpu or g._strides is not None or kind.dtype.category == 3 or not n or (
                 n > SMALL and not node.next[0].is_leaf_edge):
             return (node.op.rule(g=g, shape=shape, dim=dim, keepdim=keepdim),)
-        d = kind.dtype
         if len(steps) == 1:
             count, inner, outer = steps[0]
             out = make(shape, kind)
-            spread.run(d, (g._ptr, out._ptr, count, inner, divisor), outer, n)
+            spread.run(kind, (g._ptr, out._ptr, count, inner, divisor), outer, n)
             return (out,)
         for count, inner, outer in steps:
             out = make((outer * count * inner,), kind)
-            spread.run(d, (g._ptr, out._ptr, count, inner, divisor), outer, out._n)
+            spread.run(kind, (g._ptr, out._ptr, count, inner, divisor), outer, out._n)
             g, divisor = out, 1.0
         out._shape = shape
         return (out,)
@@ -328,7 +327,7 @@ def _(out, upstream, input, y, dim, keepdim, nan):
     inner = numel([s_ for s_, _ in groups[at[0] + 1:]]) if at else 1
     outer = input._n // (count * inner)
     x, g, top = (t if t._strides is None else t.detach().contiguous() for t in (input, upstream, y))
-    share_equal.run(input._kind.dtype, (g._ptr, x._ptr, top._ptr, out._ptr, count, inner, nan),
+    share_equal.run(input._kind, (g._ptr, x._ptr, top._ptr, out._ptr, count, inner, nan),
                     outer if inner == 1 else outer * -(-inner // STRIP), input._n)
 
 

@@ -182,7 +182,7 @@ def _(outs, input, dim, correction, keepdim, root, name):
         for o in outs:
             o._buf[:] = np.array(np.nan).astype(o._buf.dtype) if o._kind.dtype.compute == o._kind.dtype.code else 0x7FFF
         return
-    moments.run(input._kind.dtype, (f.t._ptr, outs[0]._ptr, outs[1]._ptr, f.count, f.inner,
+    moments.run(input._kind, (f.t._ptr, outs[0]._ptr, outs[1]._ptr, f.count, f.inner,
                                     float(max(0, f.count - correction)), root), f.items, input._n)
 
 
@@ -210,7 +210,7 @@ def _(given, input, y0, y1, shape, dim, correction, keepdim, root):
     f = Fold(input, dim)
     target = f.output(out)
     gv, gm = (None if g is None else g.contiguous() for g in given)
-    spread_moments.run(input._kind.dtype, (
+    spread_moments.run(input._kind, (
         0 if gv is None else gv._ptr, 0 if gm is None else gm._ptr, f.t._ptr, y0._ptr, y1._ptr, target._ptr, f.count,
         f.inner, divisor, root, gv is not None, gm is not None), f.items, input._n)
     f.finish(target, out)

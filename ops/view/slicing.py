@@ -6,10 +6,9 @@ import numpy as np
 
 from numbagrad.base import arguments
 from numbagrad.base.shapes import distinct
-from numbagrad.core import storage
-from numbagrad.core.copying import copy_into
+from numbagrad.core.copying import copy_into, set_all
 from numbagrad.core.overlap import check_geometry_single
-from numbagrad.core.tensor import contiguous_strides, is_contiguous, numel, raw, set_all, storage_address, wrap_dim
+from numbagrad.core.tensor import contiguous_strides, is_contiguous, numel, raw, storage_address, wrap_dim
 from numbagrad.dispatch.op import add_method, grad_name
 from numbagrad.extend import Sample, custom, function
 from numbagrad.extend import view as view_op
@@ -241,7 +240,7 @@ def _(out, g, size, shape, strides, offset):
     if not g._n:
         return
     meta = np.array((*(shape or (1,)), *(strides or (1,))), np.int64)
-    add_region[g._kind.dtype](g._ptr, out._ptr + offset * g._kind.itemsize, storage.address(meta), max(len(shape), 1), 0,
+    add_region[g._kind](g._ptr, out._ptr + offset * g._kind.itemsize, g._kind.host(meta), max(len(shape), 1), 0,
                               g._n // (shape[-1] if shape else 1))
 
 

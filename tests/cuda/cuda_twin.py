@@ -48,8 +48,9 @@ def array(t):
     return (t.float() if t.dtype in (ng.float16, ng.bfloat16) else t).numpy()
 
 
-def assert_close(got, want, what=""):
-    """Same shape, dtype and values; integers and booleans exactly, floats to the rounding of a few operations."""
+def assert_close(got, want, what="", times=1):
+    """Same shape, dtype and values; integers and booleans exactly, floats to the rounding of a few operations, or several
+    ``times`` that."""
     assert (got.shape, got.dtype) == (want.shape, want.dtype), what
     a, b = array(got), array(want)
     if want.dtype.category < 2:
@@ -59,7 +60,7 @@ def assert_close(got, want, what=""):
     finite = np.abs(b[np.isfinite(b)])
     # Sums of terms of both signs lose digits relative to their result, so an absolute part scales with the values.
     scale = finite.max() if finite.size else 0
-    np.testing.assert_allclose(a, b, rtol=RTOL[real], atol=RTOL[real] * scale, err_msg=what)
+    np.testing.assert_allclose(a, b, rtol=times * RTOL[real], atol=times * RTOL[real] * scale, err_msg=what)
 
 
 def assert_same(got, want, what=""):

@@ -1,10 +1,9 @@
 """Tensors on the device: transfers, copies, views, errors, the module ``numbagrad.cuda``, ops without a CUDA kernel."""
 
-import re
 
 import numpy as np
 import pytest
-from cuda_twin import arguments, array, assert_close, assert_same, call, grads, move, ops, tensors
+from cuda_twin import arguments, array, assert_close, assert_same, call, move, ops, tensors
 
 import numbagrad as ng
 from numbagrad.extend import REGISTRY
@@ -200,56 +199,6 @@ def test_views(name):
             assert_same(g.cpu(), w, name)
 
 
-@pytest.mark.parametrize("name", ops("custom"))
-def test_custom_ops_run_or_say_so(name):
-    """An op with kernels of its own runs on the device where it has one for it; where not, the error names the device
-    (a CPU kernel on a device address would end the process)."""
-    op = REGISTRY[name]
-    for sample in op.samples:
-        args, kwargs = arguments(op, sample)
-        there = move(args)
-        if op.cuda_launch is None:
-            with pytest.raises(NotImplementedError, match="has no kernel for device 'cuda:0'"):
-                call(op, there, move(kwargs))
-            continue
-        want, got = call(op, args, kwargs), call(op, there, move(kwargs))
-        for g, w in zip(tensors(got), tensors(want)):
-            assert_close(g, w, name)
-        for g, w in zip(grads(got, there), grads(want, args)):
-            assert_close(g, w, f"gradient of {name}")
-
-
-def test_functions_run_or_say_so():
-    """Composed ops on the device: the CPU's values, or an error that names what is missing."""
-    ran = 0
-    for name in ops("function"):
-        op = REGISTRY[name]
-        for sample in op.samples[:1]:
-            args, kwargs = arguments(op, sample, requires_grad=False)
-            if op.random or not tensors(args):
-                continue
-            try:
-                got = call(op, move(args), move(kwargs))
-            except (NotImplementedError, TypeError, AttributeError) as e:
-                # Some do their work in NumPy on the host and use PyTorch's words for that.
-                if not re.search("has no kernel for device 'cuda:0'|can't convert cuda:0 device type tensor", str(e)):
-                    # Samples of composed ops do not say which arguments are tensors: then the CPU refuses them too.
-                    with pytest.raises(type(e)):
-                        call(op, args, kwargs)
-                continue
-            for g, w in zip(tensors(got), tensors(call(op, args, kwargs))):
-                assert_close(g, w, name)
-            ran += 1
-    assert ran > 60
-
-
-def test_indexing_by_tensors_says_so():
-    x = ng.arange(6, device="cuda").float()
-    for index in (ng.tensor([1, 2], device="cuda"), x > 2):
-        with pytest.raises(NotImplementedError, match="has no kernel for device 'cuda:0'"):
-            x[index]
-
-
 def test_no_cpu_kernel_takes_a_device_address():
     """Any compiled CPU function refuses the address of a device tensor or of a view of it, alone or in a table."""
     x = ng.ones(4, device="cuda")
@@ -315,5 +264,5 @@ def test_generator_state():
 def test_the_simulator_stops_foreign_addresses():
     """Addresses are checked against their allocation, so a wrong offset cannot read a neighbour."""
     x = ng.zeros(4, device="cuda")
-    with pytest.raises(RuntimeError, match="outside of its allocation"):
-        cuda.target().pointer(x._buf, x.data_ptr() - 4, "f4")
+    with pytest.raises(RuntimeError, match="outside of what is allocated"):
+        cuda.target().pointer(x.data_ptr() - 4, "f4")

@@ -4,57 +4,12 @@ import warnings
 
 import numpy as np
 import pytest
+from layer_cases import MORE_LAYERS, MORE_LOSSES, TARGETS
 
 import numbagrad as ng
 
 torch = pytest.importorskip("torch", reason="PyTorch is the oracle here")
 LIBRARIES = [ng, torch]
-
-# (name, positional arguments, keyword arguments, shapes of the inputs)
-LAYERS = [
-    ("ConvTranspose1d", (4, 6, 3), {}, [(2, 4, 5)]),
-    ("ConvTranspose1d", (4, 6, 3, 2, 1, 1, 2), {"dilation": 2, "bias": False}, [(4, 5)]),
-    ("ConvTranspose2d", (2, 3, (3, 2)), {"stride": (2, 1), "padding": 1, "output_padding": (1, 0)}, [(2, 2, 4, 5)]),
-    ("ConvTranspose3d", (2, 2, 2), {"stride": 2}, [(1, 2, 3, 2, 2)]),
-    ("Unfold", (2,), {}, [(2, 3, 4, 5)]),
-    ("Unfold", ((2, 3),), {"dilation": 1, "padding": 1, "stride": 2}, [(2, 3, 4, 5)]),
-    ("Fold", ((4, 5), 2), {}, [(2, 12, 12)]),
-    ("Upsample", (), {"scale_factor": 2}, [(1, 2, 3, 4)]),
-    ("Upsample", ((5, 3),), {"mode": "bilinear", "align_corners": False}, [(1, 2, 3, 4)]),
-    ("Upsample", (), {"scale_factor": (2, 1.5), "mode": "bicubic"}, [(1, 2, 4, 4)]),
-    ("UpsamplingNearest2d", (), {"scale_factor": 2}, [(1, 2, 3, 4)]),
-    ("UpsamplingBilinear2d", (), {"size": (5, 6)}, [(1, 2, 3, 4)]),
-    ("PixelShuffle", (2,), {}, [(2, 8, 3, 2)]),
-    ("PixelUnshuffle", (2,), {}, [(2, 2, 4, 6)]),
-    ("MaxPool3d", (2,), {"stride": 1}, [(1, 2, 3, 4, 5)]),
-    ("AvgPool3d", (2,), {"padding": 1, "count_include_pad": False}, [(1, 2, 3, 4, 5)]),
-    ("AdaptiveAvgPool3d", ((2, None, 3),), {}, [(1, 2, 3, 4, 5)]),
-    ("AdaptiveMaxPool3d", (2,), {}, [(1, 2, 3, 4, 5)]),
-    ("LPPool2d", (2, 2), {"ceil_mode": True}, [(1, 2, 5, 4)]),
-    ("LocalResponseNorm", (2,), {"alpha": 0.1}, [(2, 5, 3, 3)]),
-    ("RReLU", (), {}, [(3, 4)]),
-    ("RReLU", (0.1, 0.2), {}, [(3, 4)]),
-    ("PairwiseDistance", (), {"p": 1.0}, [(3, 4), (3, 4)]),
-    ("CosineSimilarity", (), {}, [(3, 4), (3, 4)]),
-    *[(f"ZeroPad{n}d", (1,), {}, [(2, 3, *(4,) * n)]) for n in (1, 2, 3)],
-    *[(f"ConstantPad{n}d", (tuple(range(2 * n)), 3.5), {}, [(2, 3, *(4,) * n)]) for n in (1, 2, 3)],
-    *[(f"{kind}Pad{n}d", (2,), {}, [(2, 3, *(4,) * n)]) for kind in ("Reflection", "Replication", "Circular")
-      for n in (1, 2, 3)],
-]
-TARGETS = {"sign": np.array([[1.0, -1, 1, 1], [-1, -1, 1, -1], [1, 1, -1, 1]]), "class": np.array([2, 0, 3]),
-           "binary": np.array([[0.0, 1, 1, 0], [1, 1, 0, 0], [0, 0, 0, 1]]), "row": np.array([1.0, -1, 1]),
-           "count": np.array([[0.0, 3, 1, 2], [1, 5, 0, 0], [2, 2, 2, 1]])}
-# (name, keyword arguments, number of inputs, target or None, further arguments)
-LOSSES = [
-    ("PoissonNLLLoss", {}, 1, "count"), ("PoissonNLLLoss", {"full": True}, 1, "count"),
-    ("GaussianNLLLoss", {"full": True}, 1, "binary"),
-    ("HingeEmbeddingLoss", {"margin": 0.5}, 1, "sign"), ("SoftMarginLoss", {}, 1, "sign"),
-    ("MultiLabelSoftMarginLoss", {"weight": [0.5, 1.0, 2.0, 1.5]}, 1, "binary"),
-    ("CosineEmbeddingLoss", {"margin": 0.1}, 2, "row"), ("MarginRankingLoss", {"margin": 0.1}, 2, "sign"),
-    ("MultiMarginLoss", {"p": 2}, 1, "class"), ("MultiMarginLoss", {"weight": [0.5, 1.0, 2.0, 1.5]}, 1, "class"),
-    ("TripletMarginLoss", {"swap": True}, 3, None), ("TripletMarginWithDistanceLoss", {"margin": 0.7}, 3, None),
-]
-
 
 def build(lib, name, args, kwargs):
     lib.manual_seed(0)
@@ -77,7 +32,7 @@ def close(ours, theirs):
         assert np.allclose(a, b, rtol=2e-5, atol=2e-6 * max(1.0, np.abs(b).max(initial=0)))
 
 
-@pytest.mark.parametrize("case", LAYERS, ids=lambda c: f"{c[0]}-{c[1]}-{c[2]}")
+@pytest.mark.parametrize("case", MORE_LAYERS, ids=lambda c: f"{c[0]}-{c[1]}-{c[2]}")
 def test_layer(case):
     name, args, kwargs, shapes = case
     ours, theirs = (build(lib, name, args, kwargs) for lib in LIBRARIES)
@@ -93,7 +48,7 @@ def test_layer(case):
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
-@pytest.mark.parametrize("case", LOSSES, ids=lambda c: f"{c[0]}-{c[1]}")
+@pytest.mark.parametrize("case", MORE_LOSSES, ids=lambda c: f"{c[0]}-{c[1]}")
 def test_loss(case, reduction):
     name, kwargs, count, target = case
     kwargs = {**kwargs, "reduction": reduction}

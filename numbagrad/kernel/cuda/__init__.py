@@ -1,4 +1,4 @@
-"""The CUDA backend: devices, memory, and launches of pointwise and reduction kernels.
+"""The CUDA backend: devices, memory, and launches of pointwise, reduction and hand-written kernels.
 
 Importing it loads no CUDA package; the first use of a device does. ``shim`` is the only importer of ``numba.cuda``.
 """
@@ -16,6 +16,7 @@ from .launch import (
     synchronize,
     target,
 )
+from .launcher import Launcher, Mirror
 from .memory import alloc, allocated, copy_bytes, peak, reset_peak, zeros
 from .shim import CudaUnavailable, simulated, why_not
 
@@ -31,6 +32,6 @@ def fold(op, t, out, steps):
     run(op, t, out, steps)
 
 
-__all__ = ["CudaUnavailable", "alloc", "allocated", "available", "check_index", "copy_bytes", "current_device", "device_count",
-           "device_name", "fold", "launch_pointwise", "peak", "reset_peak", "resolve", "set_device", "simulated",
-           "synchronize", "target", "why_not", "zeros"]
+__all__ = ["CudaUnavailable", "Launcher", "Mirror", "alloc", "allocated", "available", "check_index", "copy_bytes",
+           "current_device", "device_count", "device_name", "fold", "launch_pointwise", "peak", "reset_peak", "resolve",
+           "set_device", "simulated", "synchronize", "target", "why_not", "zeros"]

@@ -12,7 +12,7 @@ plain = int.__int__
 class Address(int):
     """An address on a device; offsets keep it one, the distance of two is an ordinary number."""
 
-    device = "cuda"
+    type = device = "cuda"
 
     def __int__(self):
         raise NotImplementedError(f"this operation has no kernel for device '{self.device}'")

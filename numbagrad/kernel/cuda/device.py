@@ -33,6 +33,11 @@ class Gpu:
     fold_block = 256   # threads of a reduction block
     piece = 8192       # elements from which a reduction is split when there are too few results to fill the device
     shuffles = True
+    grid = 1 << 16     # most blocks of a grid whose blocks have work of their own
+
+    def tiles(self, code):
+        """Shape of what a block makes of a product: (rows, columns, depth of a piece, rows and columns of a thread)."""
+        return {"f4": (64, 64, 16, 4, 4), "f8": (64, 64, 8, 4, 4)}.get(code, (32, 32, 8, 2, 2))
 
     def __init__(self):
         from cuda import core
@@ -118,7 +123,7 @@ class Gpu:
         if dst_index != src_index:
             stream.sync()
 
-    def pointer(self, memory, ptr, code):
+    def pointer(self, ptr, code):
         """Kernels receive addresses as they are."""
         return ptr
 

@@ -78,12 +78,15 @@ def pointwise(loop, compute, in_codes, out_codes, dims, small):
     if dims:
         params += [(f"size{d}_", index) for d in range(1, dims)]
         params += [(f"{o}_t{d}", index) for o in operands for d in range(dims)]
+        # Strides of large tensors may be negative: the address is that of the lowest element, the first one lies behind it.
+        params += [] if small else [(o + "_first", index) for o in operands]
         left = "i_"
         for d in range(dims - 1, 0, -1):
             steps += [f"q{d}_ = U({left} // size{d}_)", f"a{d}_ = U({left} - q{d}_ * size{d}_)"]
             left = f"q{d}_"
         steps.append(f"a0_ = {left}")
         at = {o: " + ".join(f"a{d}_ * {o}_t{d}" for d in range(dims)) for o in operands}
+        at = at if small else {o: f"{o}_first + {text}" for o, text in at.items()}
     steps += [f"{n} = load_{c}({n}_p[{at[n]}])" for n, c in ins if n in read]
     steps += body
     steps += [f"{o}_p[{at[o]}] = store_{c}({r})" for o, c, r in zip(outs, out_codes, results)]

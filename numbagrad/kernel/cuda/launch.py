@@ -68,9 +68,19 @@ def device_name(index):
     return target().device_name(check_index(index))
 
 
+BEFORE_READING = []  # called with the index of a device whose values are about to be read, or that is waited for
+
+
 def synchronize(index):
-    """Wait for all work on a device."""
+    """Wait for all work on a device; raises what kernels have found wrong with their input."""
     target().synchronize(check_index(index))
+    reading(index)
+
+
+def reading(index):
+    """Values of a device are about to be read: raises what kernels have found wrong with their input."""
+    for look in BEFORE_READING:
+        look(index)
 
 
 def launch(source, args, items, index, block=None):
@@ -106,17 +116,19 @@ def launch_pointwise(pointwise, compute, ins, scalars, outs, shape):
             raise RuntimeError("Expected all tensors to be on the same device, but found at least two devices, "
                                f"{device} and {x._kind.device}! (in {pointwise.name.removeprefix('loop_')})")
     t = target()
-    args = [t.pointer(x._buf, plain(x._ptr), x._kind.dtype.code) for x in tensors]
-    args += scalars_of(compute, scalars)
-    args.append(n)
-    dims, small = 0, n < emit.SMALL
+    args = [*scalars_of(compute, scalars), n]
+    dims, small, before = 0, n < emit.SMALL, (0,) * len(tensors)
     if not all([x._strides is None and x._shape == shape for x in tensors]):
         sizes, strides = emit.collapse(shape, tuple([expanded_strides(x, shape) for x in tensors]))
         dims = len(sizes)
-        small = small and all([sum([(s - 1) * k for s, k in zip(sizes, st)]) < emit.SMALL for st in strides])
+        before = [sum([(1 - s) * k for s, k in zip(sizes, st) if k < 0]) for st in strides]
+        reach = [sum([(s - 1) * k for s, k in zip(sizes, st)]) for st in strides]
+        small = small and not any(before) and max(reach) < emit.SMALL
         args += sizes[1:]
         for st in strides:
             args += st
+        args += () if small else before
+    args[:0] = [t.pointer(plain(x._ptr) - b * x._kind.itemsize, x._kind.dtype.code) for x, b in zip(tensors, before)]
     source = pointwise_source(pointwise, compute.compute, tuple([x._kind.dtype.code for x in ins]),
                               tuple([x._kind.dtype.code for x in outs]), dims, small)
     launch(source, args, n, device.index)

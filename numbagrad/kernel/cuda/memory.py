@@ -7,7 +7,7 @@ import threading
 import numpy as np
 
 from .address import on, plain
-from .launch import target
+from .launch import reading, target
 
 _lock = threading.RLock()  # the garbage collector may free memory while this thread is counting
 _used: dict = {}   # device index -> [bytes now, peak]
@@ -74,6 +74,7 @@ def copy_bytes(dst, src):
     if src._kind.cpu:
         t.to_device(dst._buf, plain(dst._ptr), _flat(src), dst._kind.device.index)
     elif dst._kind.cpu:
+        reading(src._kind.device.index)
         t.to_host(_flat(dst), src._buf, plain(src._ptr), src._kind.device.index)
     else:
         t.device_copy(dst._buf, plain(dst._ptr), dst._kind.device.index, src._buf, plain(src._ptr),

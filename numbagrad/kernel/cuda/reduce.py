@@ -153,7 +153,8 @@ def run(op, t, out, steps):
             work.append((form, count, inner, results, length, pieces))
             count = pieces
         work.append((form, count, inner, results, count, 1))
-    memory_, ptr, code, n = t._buf, plain(t._ptr), d.code, t._n
+    ptr, code, n = plain(t._ptr), d.code, t._n
+    held = []  # what stages in between left, until the last is launched
     for k, (form, count, inner, results, length, pieces) in enumerate(work):
         first, last = k == 0, k == len(work) - 1
         items = results * pieces
@@ -163,13 +164,14 @@ def run(op, t, out, steps):
             to = memory.allocate(items * dt.BY_CODE[acc].itemsize, index)
             to_ptr, to_code = to.ptr, acc
         kernel = source(op, form, code, to_code, acc, first, last, block, gpu.shuffles, t._n < emit.SMALL)
-        args = [gpu.pointer(memory_, ptr, code), gpu.pointer(to, to_ptr, to_code)]
+        args = [gpu.pointer(ptr, code), gpu.pointer(to_ptr, to_code)]
         args += [count, inner, total, n, length, pieces, items]
         if form == "rows":
             gpu.launch(kernel, args, min(items, 64 * gpu.blocks), block, index)
         else:
             launch(kernel, args, items, index)
-        memory_, ptr, code, n = to, to_ptr, to_code, items
+        held.append(to)
+        ptr, code, n = to_ptr, to_code, items
 
 
 def split(gpu, form, count, results):

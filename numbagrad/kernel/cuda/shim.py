@@ -100,6 +100,11 @@ def number_type(code):
     return getattr(types, jit.POINTEE[code])
 
 
+def element_type(code):
+    """The type of arrays that a kernel makes, for the simulator or the compiler."""
+    return np.dtype(jit.POINTEE[code]) if simulated() else number_type(code)
+
+
 def signature(source):
     """Numba types of a kernel's parameters; pointers are raw, so that a launch passes one integer for each."""
     from numba import types

@@ -10,6 +10,7 @@ import importlib
 import itertools
 import sys
 import threading
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from .address import DeviceMemory
 
 # Outside of what a processor can address, and far from a null pointer plus offset.
 FIRST_ADDRESS = 0x7A00_0000_0000_0000
-ALIGNMENT = 512
+APART = 40  # bits between the beginnings of two allocations
 
 
 def share_arrays():
@@ -78,10 +79,24 @@ def add_shuffles():
     importlib.import_module("numba.cuda.simulator.kernelapi").FakeCUDAModule.shfl_down_sync = shfl_down_sync
 
 
+class Inside:
+    """``numba.cuda`` for functions that simulated kernels call: Numba puts it into the kernel alone."""
+
+    def __getattr__(self, name):
+        return getattr(importlib.import_module("numba.cuda.simulator.kernel")._get_kernel_context(), name)
+
+
+_inside = Inside()
+
+
+def inside():
+    return _inside
+
+
 class Memory(DeviceMemory):
     """One simulated allocation."""
 
-    __slots__ = ("bytes",)
+    __slots__ = ("bytes", "__weakref__")
 
     def __init__(self, ptr, nbytes, free, index):
         super().__init__(ptr, nbytes, free, index)
@@ -106,15 +121,24 @@ class Simulator:
     fold_block = 4     # threads of a reduction block
     piece = 6          # elements from which a reduction is split
     shuffles = False
+    grid = 2           # most blocks of a grid whose blocks have work of their own
+
+    def tiles(self, code):
+        """Shape of what a block makes of a product: (rows, columns, depth of a piece, rows and columns of a thread)."""
+        return 4, 4, 3, 2, 2
 
     def __init__(self):
         share_arrays()
         add_shuffles()
-        self._addresses = itertools.count(FIRST_ADDRESS, 1 << 40)
+        self._addresses = itertools.count(FIRST_ADDRESS, 1 << APART)
+        self._array = importlib.import_module("numba.cuda.simulator.cudadrv.devicearray").FakeCUDAArray
+        self._memories = WeakValueDictionary()  # address >> APART -> the allocation
 
     def allocate(self, nbytes, index, free):
         # Allocations lie far apart, so an address outside of one is never inside another.
-        return Memory(next(self._addresses), nbytes, free, index)
+        found = Memory(next(self._addresses), nbytes, free, index)
+        self._memories[found.ptr >> APART] = found
+        return found
 
     def fill_zero(self, memory, index):
         memory.bytes[:] = 0
@@ -128,9 +152,14 @@ class Simulator:
     def device_copy(self, dst, dst_ptr, dst_index, src, src_ptr, src_index, nbytes):
         dst.at(dst_ptr, nbytes)[:] = src.at(src_ptr, nbytes)
 
-    def pointer(self, memory, ptr, code):
-        """What a kernel receives for an address: an array that begins there."""
+    def pointer(self, ptr, code):
+        """What a kernel receives for an address: an array that begins there (an empty one for the null pointer)."""
         dtype = np.dtype(jit.POINTEE[code])
+        if not ptr:
+            return np.empty(0, dtype)
+        memory = self._memories.get(ptr >> APART)
+        if memory is None:
+            raise RuntimeError(f"simulated address {ptr:#x} lies outside of what is allocated")
         data = memory.at(ptr)
         return data[:data.size - data.size % dtype.itemsize].view(dtype)
 
@@ -149,7 +178,8 @@ class Simulator:
         interval = sys.getswitchinterval()
         sys.setswitchinterval(min(interval, 1e-4))
         try:
-            kernel[grid, block](*[a if kind[0] == "*" else np.dtype(jit.POINTEE[kind]).type(a)
+            # Arrays of the simulated device are not copied, so that two pointers to one place stay one place.
+            kernel[grid, block](*[self._array(a) if kind[0] == "*" else np.dtype(jit.POINTEE[kind]).type(a)
                                   for a, (_, kind) in zip(args, source.params)])
         finally:
             sys.setswitchinterval(interval)

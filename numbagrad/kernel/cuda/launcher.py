@@ -1,0 +1,150 @@
+"""Hand-written kernels on a device: what ``kernel[kind]`` is there, and what it takes beside addresses of tensors."""
+
+from __future__ import annotations
+
+import weakref
+
+import numpy as np
+
+from .. import blas, jit, tape
+from . import element_form, memory, thread_form
+from . import launch as launches
+from .address import Address, on, plain
+from .gemm import gemm
+from .independence import independent
+from .launch import launch, target
+
+
+class Mirror:
+    """An array on the host that a kernel on a device reads and writes: it goes there and comes back with each launch."""
+
+    __slots__ = ("array",)
+
+    def __init__(self, array):
+        self.array = array
+
+
+class Launcher:
+    """A kernel for dtypes and a device; takes what the compiled kernel of the CPU takes, with addresses of the device."""
+
+    __slots__ = ("kernel", "dtypes", "index", "kinds", "ranged", "sources", "independent")
+
+    def __init__(self, kernel, dtypes, index):
+        self.kernel, self.dtypes, self.index = kernel, dtypes, index
+        self.kinds = kernel.parameters(thread_form.letters_of(dtypes))
+        self.ranged = [n for n, _ in self.kinds[-2:]] == ["start", "stop"]
+        self.sources, self.independent = {}, None
+
+    def __call__(self, *arguments):
+        """Launch on the range of the last two arguments, on many threads where the source shows that items do not meet."""
+        if self.independent is None:
+            self.independent = self.ranged and independent(self.kernel.fn)
+        self._launch(arguments, "items" if self.independent else "serial")
+
+    def run(self, arguments, items):
+        """Launch on ``range(items)``, whose items do not meet in memory."""
+        self._launch((*arguments, 0, items), "items")
+
+    def _launch(self, arguments, form):
+        count = arguments[-1] - arguments[-2] if self.ranged else 1
+        if count <= 0:
+            return
+        source = self.sources.get(form)
+        if source is None:
+            source = self.sources[form] = thread_form.source(self.kernel, self.dtypes, form)
+        gpu, back = target(), []
+        values = self.values(gpu, arguments, back)
+        if form == "items":
+            launch(source, values, count, self.index)
+        else:
+            gpu.launch(source, values, 1, 1, self.index)
+        for array, there in back:
+            gpu.to_host(array, there, there.ptr, self.index)
+
+    def elements(self, arguments):
+        """Launch a kernel that loops over the elements of one array (see ``element_form``)."""
+        element_form.run(self, arguments)
+
+    def address(self, there):
+        """The address of memory on the launcher's device."""
+        return on(self.index)(there.ptr)
+
+    def values(self, gpu, arguments, back=None):
+        """What the target takes for arguments; ``back`` gets what is to be copied to the host afterwards."""
+        return [a if kind in ("i", "f") else self._pointer(gpu, a, name, kind, back)
+                for a, (name, kind) in zip(arguments, self.kinds)]
+
+    def _pointer(self, gpu, value, name, kind, back):
+        """What the target takes for an argument that is a pointer."""
+        if isinstance(value, Address):
+            return gpu.pointer(plain(value), kind)
+        if value.__class__ is Mirror:
+            there = memory.allocate(value.array.nbytes, self.index)
+            gpu.to_device(there, there.ptr, value.array, self.index)
+            back.append((value.array, there))
+            return gpu.pointer(there.ptr, kind)
+        if value == 0:
+            return gpu.pointer(0, kind)
+        table = tape.TABLES.get(value)
+        if table is None:
+            raise NotImplementedError(f"kernel {self.kernel.name} cannot run on device 'cuda:{self.index}': its argument "
+                                      f"'{name}' is the address of memory on the host")
+        return gpu.pointer(_table(gpu, table, self.index).ptr, kind)
+
+
+_tables: dict = {}  # (id of a table of constants, device) -> its copy there
+
+
+def _table(gpu, array, index):
+    key = id(array), index
+    found = _tables.get(key)
+    if found is None:
+        found = memory.allocate(array.nbytes, index)
+        gpu.to_device(found, found.ptr, array, index)
+        _tables[key] = found
+        weakref.finalize(array, _tables.pop, key, None)
+    return found
+
+
+# --- bad input --------------------------------------------------------------------------------------------------------
+
+
+class Words:
+    """Words on a device in which the kernels of one call leave what is wrong with its input (see ``tape.Words``).
+
+    ``check`` does not wait: what was found is raised when values are next read there, or at a synchronisation."""
+
+    __slots__ = ("memory", "address", "raises", "size", "index")
+
+    def __init__(self, flag, index):
+        self.raises, self.size, self.index = flag.raises, flag.size, index
+        self.memory = memory.allocate(8 * flag.size, index)
+        self.address = on(index)(self.memory.ptr)
+        target().to_device(self.memory, self.memory.ptr, np.full(flag.size, -1, np.int64), index)
+
+    def check(self):
+        """The call is over; its words are looked at later."""
+        open_ = _open.setdefault(self.index, [])
+        open_.append(self)
+        if len(open_) >= MOST:
+            settle(self.index)
+
+
+MOST = 256  # calls of a device whose words have not been looked at
+_open: dict = {}
+
+
+def settle(index):
+    """Raise the first thing that kernels have found wrong on a device since the last time."""
+    waiting = _open.pop(index, ())
+    for words in waiting:
+        found = np.empty(words.size, np.int64)
+        target().to_host(found, words.memory, words.memory.ptr, index)
+        if found[0] != -1:
+            words.raises(*found.tolist())
+
+
+launches.BEFORE_READING.append(settle)
+jit.DEVICES["cuda"] = Launcher
+blas.DEVICES["cuda"] = gemm
+tape.DEVICES["cuda"] = Words
