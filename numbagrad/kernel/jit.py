@@ -440,7 +440,7 @@ class Kernel:
                 return recorder.run(self, dtypes_of(key), arguments, items, work)
         entry = self.entries.get(key) or self._entry(key)
         if entry.__class__ is not COMPILED:
-            return entry.run(arguments, items)
+            return entry.run(arguments, items, work)
         limit = threads.LIMIT[0]
         if work < limit or items < 2:
             return entry(*arguments, 0, items)

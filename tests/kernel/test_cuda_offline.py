@@ -366,3 +366,61 @@ def test_encode_refuses_nothing_it_cannot_pass():
     p, a, b, n = encode(source, [np.int64(16), 0.5, 0.25, np.int32(3)])
     assert type(p) is int and type(n) is int and (p, n) == (16, 3)
     assert type(a) is ctypes.c_float and type(b) is ctypes.c_double
+
+
+# --- hand-written kernels ---------------------------------------------------------------------------------------------
+
+def hand_written():
+    """{name: kernel} of all that ops and optimizers declare."""
+    import gc
+
+    from numbagrad.kernel import jit
+    return {k.name: k for k in gc.get_objects() if isinstance(k, jit.Kernel)
+            and k.fn.__module__.startswith("numbagrad.")}
+
+
+KERNELS = hand_written()
+# They call BLAS, which has no form inside of a kernel on a device: their ops are composed there.
+WITH_BLAS = {"attention_forward", "attention_backward", "lstm_forward", "lstm_gradient", "gru_forward", "gru_gradient",
+             "rnn_forward", "rnn_gradient"}
+
+
+def sources(name):
+    """Sources of the forms of a hand-written kernel in float32 (and int64 indices)."""
+    from numbagrad.kernel.cuda import block_form, element_form, thread_form
+    kernel = KERNELS[name]
+    letters = {k for _, k in kernel.parameters({})} & {"U", "V"}
+    first = dt.int64 if name == "ones" else dt.float32  # whose elements are indices
+    dtypes = (first, *[dt.int64] * len(letters)) if letters else first
+    if hasattr(kernel, "rows"):  # of an optimizer
+        return [element_form.source(kernel, dtypes, part) for part in ("counts", "elements")]
+    ranged = kernel.parameters({})[-1][0] == "stop"
+    found = [thread_form.source(kernel, dtypes, "items" if ranged else "serial")]
+    if block_form.worth(kernel, dtypes, True):
+        found.append(block_form.source(kernel, dtypes, "block" if ranged else "one"))
+    return found
+
+
+@pytest.mark.parametrize("name", sorted(set(KERNELS) - WITH_BLAS))
+def test_hand_written_kernel(name):
+    """Every form of every kernel compiles to machine code, no register of it is spilled, and shared memory suffices."""
+    for source in sources(name):
+        registers, spills, _, shared = resources(shim.ptx(source, HOPPER), HOPPER)
+        assert spills == 0, f"{source.name}: {registers} registers, {spills} bytes spilled"
+        assert shared <= SHARED_LIMIT, source.name
+
+
+@pytest.mark.parametrize("name", sorted(WITH_BLAS))
+def test_kernels_with_blas_are_refused(name):
+    with pytest.raises(NotImplementedError, match="has no form on a device"):
+        sources(name)
+
+
+@pytest.mark.parametrize("code,ta,tb", [("f4", 0, 0), ("f4", 1, 0), ("f4", 0, 1), ("f4", 1, 1), ("f8", 0, 1), ("c8", 2, 0),
+                                        ("c16", 0, 2)])
+def test_product(code, ta, tb):
+    from numbagrad.kernel.cuda import device, gemm
+    source = gemm.source(code, ta, tb, device.Gpu.tiles(None, code))
+    registers, spills, frame, shared = resources(shim.ptx(source, HOPPER), HOPPER)
+    assert spills == 0 and frame == 0, f"{registers} registers, {spills} bytes spilled, {frame} bytes of stack"
+    assert shared <= SHARED_LIMIT

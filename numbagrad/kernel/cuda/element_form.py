@@ -18,6 +18,7 @@ from .address import Address
 from .independence import elements_apart
 from .launch import launch, target
 from .shim import Source
+from .syntax import tree_of
 
 
 class _WithoutLoops(ast.NodeTransformer):
@@ -43,7 +44,7 @@ def _is_number(target):
 @functools.cache
 def counted(fn):
     """Names of the parameters whose first element a kernel function changes."""
-    tree = thread_form.tree_of(fn)
+    tree = tree_of(fn)
     if not elements_apart(fn):
         raise NotImplementedError(f"kernel {fn.__name__} is no loop over elements that do not meet: it has no form on a device")
     return tuple(sorted({n.target.value.id for n in ast.walk(tree) if isinstance(n, ast.AugAssign) and _is_number(n.target)}))

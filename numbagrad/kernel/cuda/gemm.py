@@ -13,9 +13,9 @@ from .address import plain
 from .launch import target
 from .shim import Source
 
-TEXT = """As = cuda.shared.array((DEPTH, ROWS + 1), T_type_)
-Bs = cuda.shared.array((DEPTH, COLUMNS + 1), T_type_)
-acc = cuda.local.array(DOWN * ACROSS, T_type_)
+TEXT = """As = cuda.shared.array((DEPTH, PITCH_A), T_type_)
+Bs = cuda.shared.array((DEPTH, PITCH_B), T_type_)
+acc = cuda.local.array(KEPT, T_type_)
 thread = cuda.threadIdx.x
 first_row, first_column = thread // WIDE, thread % WIDE
 tile = cuda.blockIdx.x
@@ -23,7 +23,7 @@ while tile < tiles:
     batch = tile // (tall * wide)
     left = tile - batch * (tall * wide)
     row, column = left // wide * ROWS, left % wide * COLUMNS
-    for i in range(DOWN * ACROSS):
+    for i in range(KEPT):
         acc[i] = T(0)
     for p in range(0, k, DEPTH):
         for e in range(thread, ROWS * DEPTH, THREADS):
@@ -60,7 +60,7 @@ A_FORMS = ("e // DEPTH, e % DEPTH", "(row + i) * lda + p + q"), ("e % ROWS, e //
 B_FORMS = ("e % COLUMNS, e // COLUMNS", "(p + q) * ldb + column + j"), ("e // DEPTH, e % DEPTH", "(column + j) * ldb + p + q")
 
 
-def conjugate(x):
+def conjugated(x):
     return x.conjugate()
 
 
@@ -79,9 +79,10 @@ def source(code, ta, tb, shape):
     for name, value in forms.items():
         text = text.replace(name, value)
     made, key = emit.cast("T", code)
-    env = {"T": made, "CONJ_A": conjugate if ta == 2 else same, "CONJ_B": conjugate if tb == 2 else same, "ROWS": rows,
+    env = {"T": made, "CONJ_A": conjugated if ta == 2 else same, "CONJ_B": conjugated if tb == 2 else same, "ROWS": rows,
            "COLUMNS": columns, "DEPTH": depth, "DOWN": down, "ACROSS": across, "TALL": tall, "WIDE": wide,
-           "THREADS": tall * wide, "T_type_": shim.element_type(code)}
+           "THREADS": tall * wide, "KEPT": down * across, "PITCH_A": rows + 1, "PITCH_B": columns + 1,  # (apart in the banks)
+           "T_type_": shim.element_type(code)}
     number = "f8" if code in ("f8", "c16") else "f4"
     params = [("A", "*" + code), ("B", "*" + code), ("C", "*" + code), *[(x, "i8") for x in SIZES], ("alpha", number),
               ("beta", number)]

@@ -7,12 +7,15 @@ import weakref
 import numpy as np
 
 from .. import blas, jit, tape
-from . import element_form, memory, thread_form
+from . import block_form, element_form, memory, thread_form
 from . import launch as launches
 from .address import Address, on, plain
 from .gemm import gemm
 from .independence import independent
 from .launch import launch, target
+
+PREFER = None     # "threads" or "blocks": the form of all kernels that have it, to compare the two
+BLOCK_WORK = 64   # elements of an item from which a block works on it
 
 
 class Mirror:
@@ -27,23 +30,31 @@ class Mirror:
 class Launcher:
     """A kernel for dtypes and a device; takes what the compiled kernel of the CPU takes, with addresses of the device."""
 
-    __slots__ = ("kernel", "dtypes", "index", "kinds", "ranged", "sources", "independent")
+    __slots__ = ("kernel", "dtypes", "index", "kinds", "ranged", "sources", "apart")
 
     def __init__(self, kernel, dtypes, index):
         self.kernel, self.dtypes, self.index = kernel, dtypes, index
         self.kinds = kernel.parameters(thread_form.letters_of(dtypes))
         self.ranged = [n for n, _ in self.kinds[-2:]] == ["start", "stop"]
-        self.sources, self.independent = {}, None
+        self.sources, self.apart = {}, None
 
     def __call__(self, *arguments):
         """Launch on the range of the last two arguments, on many threads where the source shows that items do not meet."""
-        if self.independent is None:
-            self.independent = self.ranged and independent(self.kernel.fn)
-        self._launch(arguments, "items" if self.independent else "serial")
+        if self.apart is None:
+            self.apart = self.ranged and independent(self.kernel.fn)
+        if self.apart:
+            self._launch(arguments, "items")
+        else:
+            self._launch(arguments, "one" if self._shares() else "serial")
 
-    def run(self, arguments, items):
-        """Launch on ``range(items)``, whose items do not meet in memory."""
-        self._launch((*arguments, 0, items), "items")
+    def run(self, arguments, items, work):
+        """Launch on ``range(items)``, whose items do not meet in memory; ``work`` is how many elements are visited in all."""
+        long = PREFER == "blocks" or PREFER is None and work >= BLOCK_WORK * items
+        self._launch((*arguments, 0, items), "block" if long and self._shares() else "items")
+
+    def _shares(self):
+        """Whether the kernel has a form for blocks that is worth it."""
+        return PREFER != "threads" and block_form.worth(self.kernel, self.dtypes, PREFER == "blocks")
 
     def _launch(self, arguments, form):
         count = arguments[-1] - arguments[-2] if self.ranged else 1
@@ -51,13 +62,16 @@ class Launcher:
             return
         source = self.sources.get(form)
         if source is None:
-            source = self.sources[form] = thread_form.source(self.kernel, self.dtypes, form)
+            make = block_form.source if form in ("block", "one") else thread_form.source
+            source = self.sources[form] = make(self.kernel, self.dtypes, form)
         gpu, back = target(), []
         values = self.values(gpu, arguments, back)
         if form == "items":
             launch(source, values, count, self.index)
+        elif form == "block":
+            gpu.launch(source, values, min(count, gpu.grid), block_form.threads(), self.index)
         else:
-            gpu.launch(source, values, 1, 1, self.index)
+            gpu.launch(source, values, 1, block_form.threads() if form == "one" else 1, self.index)
         for array, there in back:
             gpu.to_host(array, there, there.ptr, self.index)
 

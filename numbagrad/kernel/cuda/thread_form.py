@@ -11,29 +11,16 @@ from __future__ import annotations
 
 import ast
 import inspect
-import textwrap
 
 from .. import jit, vecmath
 from . import emit, shim
 from .shim import Source
+from .syntax import SCRATCH, tree_of
 
 ITEMS = ["i_ = start_ + cuda.grid(1)", "while i_ < stop_:", "    body({args}i_, i_ + 1)", "    i_ += cuda.gridsize(1)"]
 SERIAL = ["if cuda.grid(1) == 0:", "    body({args}start_, stop_)"]
-SCRATCH = {"lanes": ("LANES_", "T_type_"), "strip": ("STRIP_", "T_type_"), "wide_strip": ("STRIP_", "f8_type_")}
 
 _made: dict = {}
-
-
-def tree_of(fn):
-    """The syntax tree of a kernel function: no decorators, no annotations, no docstring."""
-    tree = ast.parse(getattr(fn, "__source__", None) or textwrap.dedent(inspect.getsource(fn))).body[0]
-    tree.decorator_list, tree.returns = [], None
-    for a in tree.args.args:
-        a.annotation = None
-    first = tree.body[0]
-    if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and len(tree.body) > 1:
-        tree.body = tree.body[1:]
-    return tree
 
 
 def letters_of(dtypes):
@@ -78,6 +65,8 @@ def environment(fn, letters, inline):
                     raise Refused(f"{fn.__name__}: '{value.name}' is not implemented for complex numbers")
                 env[name] = vecmath.ALL[value.name][width]
         elif isinstance(value, jit.Inline):
+            if not hasattr(value, "fn"):
+                raise Refused(f"{fn.__name__} calls {name}, which has no form on a device")
             env[name] = inline(value.fn)
         elif name in fn.__globals__:
             module = getattr(value, "__module__", None) or ""
@@ -133,13 +122,19 @@ def texts(env):
 def source(kernel, dtypes, form):
     """The kernel of a form ("items" or "serial") for dtypes."""
     letters = letters_of(dtypes)
-    body = function(kernel.fn, letters)
+    return wrapped(kernel, letters, function(kernel.fn, letters), form, ITEMS if form == "items" else SERIAL)
+
+
+def wrapped(kernel, letters, body, form, skeleton):
+    """The kernel that runs a plain function on a range of items by the lines of a form."""
     params = [(n, "i8" if k == "i" else "f8" if k == "f" else "*" + k) for n, k in kernel.parameters(letters)]
     names = [n for n, _ in params]
     if names[-2:] == ["start", "stop"]:
         params[-2:] = [("start_", "i8"), ("stop_", "i8")]
         args = "".join(n + ", " for n in names[:-2])
-        lines = [line.format(args=args) for line in (ITEMS if form == "items" else SERIAL)]
+        lines = [line.format(args=args) for line in skeleton]
+    elif form == "one":
+        lines = [f"body({', '.join(names)})"]
     else:
         lines = ["if cuda.grid(1) == 0:", f"    body({', '.join(names)})"]
     return Source(f"{kernel.name}_{form}", params, lines, {"body": body}, body.key)
