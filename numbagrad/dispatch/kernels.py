@@ -14,6 +14,7 @@ from __future__ import annotations
 import numbers
 
 from ..base import dtypes as dt
+from ..core.storage import kind_of
 from ..core.tensor import Tensor
 from ..kernel import jit
 from ..kernel.guard import guarded
@@ -23,21 +24,21 @@ MOST = (1 << 63) - 1
 
 
 class Kernel(jit.Kernel):
-    """A hand-written kernel; ``launch`` runs it on tensors, ``kernel[dtype]`` is its form for addresses."""
+    """A hand-written kernel; ``launch`` runs it on tensors, ``kernel[kind]`` is its form for addresses."""
 
     def __init__(self, fn, fast=jit.FAST, nogil=False):
         check_declaration(fn)
         super().__init__(fn, fast, nogil)
-        self.plans = {}  # kinds and layouts of a launch's arguments -> (dtypes, converters)
+        self.plans = {}  # kinds and layouts of a launch's arguments -> (kinds the kernel is indexed with, converters)
 
-    def __getitem__(self, dtype):
-        entry = super().__getitem__(dtype)
+    def __getitem__(self, key):
+        entry = super().__getitem__(key)
         name = self.name
 
         def call(*arguments):
             for i, a in enumerate(arguments):
                 if isinstance(a, Tensor):
-                    raise TypeError(f"{name}[{dtype}](): argument {i + 1} is a Tensor, where addresses and numbers are taken; "
+                    raise TypeError(f"{name}[{key}](): argument {i + 1} is a Tensor, where addresses and numbers are taken; "
                                     f"{name}.launch(..., rows=...) takes tensors")
             return entry(*arguments)
         return call
@@ -51,10 +52,10 @@ class Kernel(jit.Kernel):
         plan = self.plans.get(key) or self._plan(key, arguments)
         if rows.__class__ is not int or not 0 <= rows <= MOST:
             raise TypeError(f"{self.name}.launch(): rows must be the length of the outer loop, not {rows!r}")
-        dtypes, converters = plan
+        kinds, converters = plan
         if work is None:
             work = max([a._n for a in arguments if isinstance(a, Tensor)])
-        self.run(dtypes, [a._ptr if c is None else c(a) for a, c in zip(arguments, converters)], rows, work)
+        self.run(kinds, [a._ptr if c is None else c(a) for a, c in zip(arguments, converters)], rows, work)
 
     @guarded
     def _plan(self, key, arguments):
@@ -92,10 +93,8 @@ class Kernel(jit.Kernel):
             converters.append(None)
         if device is None:
             raise TypeError(f"{self.name}.launch(): no argument is a Tensor")
-        if device.type != "cpu":
-            raise NotImplementedError(f"kernel {self.name} cannot be launched on device '{device}'")
-        dtypes = tuple([letters[x] for x in LETTERS if x in letters]) or (dt.float64,)
-        found = self.plans[key] = dtypes[0] if len(dtypes) == 1 else dtypes, tuple(converters)
+        found = [kind_of(letters[x], device) for x in LETTERS if x in letters] or [kind_of(dt.float64, device)]
+        found = self.plans[key] = found[0] if len(found) == 1 else tuple(found), tuple(converters)
         return found
 
 
