@@ -1,5 +1,6 @@
 """The face for authors: examples of the page, declarations that are refused, launches that are checked."""
 
+import os
 import re
 import subprocess
 import sys
@@ -29,13 +30,37 @@ x = ng.randn(3, 4, dtype=ng.float64, requires_grad=True)
 assert ng.autograd.gradcheck(logistic, (x,))
 print("done")
 """
+ON_DEVICE = """
+import numbagrad as ng
+from numbagrad.dispatch.sampling import Case
+import numpy as np
+for name in ("softsign_", "mean_of_squares_", "flipped_axes_", "row_scaling_"):
+    op = ng.extend.REGISTRY[name]
+    for i in range(len(op.samples)):
+        case = Case(op, i)
+        found = []
+        for device in ("cpu", "cuda"):
+            tensors = [t.detach().to(device).requires_grad_() for t in case.tensors(requires_grad=True)]
+            y = case.call(tensors)
+            assert y.device.type == device
+            y.sum().backward()
+            found.append([y.detach(), *[t.grad for t in tensors]])
+        for a, b in zip(*found):
+            assert np.allclose(a.numpy(), b.cpu().numpy(), rtol=1e-12), case
+print("done")
+"""
 
 
-def test_examples_of_the_page_run():
+def test_examples_of_the_page_run(tmp_path):
     with open(PAGE, encoding="utf-8") as f:
         blocks = re.findall(r"```python\n(.*?)```", f.read(), re.S)
     assert len(blocks) == 5
     run = subprocess.run([sys.executable, "-c", "\n".join(blocks) + TRIED], capture_output=True, text=True, timeout=300)
+    assert run.returncode == 0 and run.stdout == "done\n", run.stderr
+    file = tmp_path / "mine.py"  # a device form needs the source
+    file.write_text("\n".join(blocks) + ON_DEVICE, encoding="utf-8")
+    run = subprocess.run([sys.executable, file], capture_output=True, text=True, timeout=300,
+                         env={**os.environ, "NUMBA_ENABLE_CUDASIM": "1"})
     assert run.returncode == 0 and run.stdout == "done\n", run.stderr
 
 

@@ -33,6 +33,7 @@ class Gpu:
     fold_block = 256   # threads of a reduction block
     piece = 8192       # elements from which a reduction is split when there are too few results to fill the device
     shuffles = True
+    instead = None
     grid = 1 << 16     # most blocks of a grid whose blocks have work of their own
 
     def tiles(self, code):

@@ -97,6 +97,9 @@ def gemm(code, a, b, c, m, n, k, lda, ldb, ldc, ta, tb, alpha, beta, batch, sa, 
     if not m * n * batch:
         return
     gpu = target()
+    if gpu.instead is not None and m * n * k * batch > gpu.instead.LEAST:
+        places = [plain(p) for p in (a, b, c)]
+        return gpu.instead.product(gpu, code, places, m, n, k, (lda, ldb, ldc), (ta, tb), alpha, beta, batch, (sa, sb, sc))
     index = int(c.device.rpartition(":")[2])
     shape = gpu.tiles(code)
     rows, columns, _, down, across = shape

@@ -110,6 +110,25 @@ class Memory(DeviceMemory):
         return self.bytes[start:None if nbytes is None else start + nbytes]
 
 
+class Host:
+    """What NumPy does in place of threads: products above a size, which would take minutes. The kernel is for the others."""
+
+    LEAST = 1 << 13  # multiplications
+
+    @staticmethod
+    def product(gpu, code, places, m, n, k, leading, turned, alpha, beta, batch, steps):
+        def matrix(place, rows, columns, lead, turn, start):
+            p = gpu.pointer(place, code)[start:]
+            shape = (columns, rows) if turn else (rows, columns)
+            found = np.lib.stride_tricks.as_strided(p, shape, (lead * p.itemsize, p.itemsize))
+            return found.conj().T if turn == 2 else found.T if turn else found
+        for i in range(batch):
+            a = matrix(places[0], m, k, leading[0], turned[0], i * steps[0])
+            b = matrix(places[1], k, n, leading[1], turned[1], i * steps[1])
+            c = matrix(places[2], m, n, leading[2], 0, i * steps[2])
+            c[...] = alpha * (a @ b) + (beta * c if beta else 0)
+
+
 class Simulator:
     """Small grids: enough blocks and threads for every index path, few enough to be quick."""
 
@@ -121,6 +140,7 @@ class Simulator:
     fold_block = 4     # threads of a reduction block
     piece = 6          # elements from which a reduction is split
     shuffles = False
+    instead = Host
     grid = 2           # most blocks of a grid whose blocks have work of their own
 
     def tiles(self, code):

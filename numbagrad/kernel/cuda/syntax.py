@@ -11,7 +11,12 @@ SCRATCH = {"lanes": ("LANES_", "T_type_"), "strip": ("STRIP_", "T_type_"), "wide
 
 def tree_of(fn):
     """The syntax tree of a kernel function: no decorators, no annotations, no docstring."""
-    tree = ast.parse(getattr(fn, "__source__", None) or textwrap.dedent(inspect.getsource(fn))).body[0]
+    try:
+        source = getattr(fn, "__source__", None) or textwrap.dedent(inspect.getsource(fn))
+    except OSError:
+        raise NotImplementedError(f"kernel {fn.__name__} has no form on a device, because its source cannot be read: define it "
+                                  "in a file") from None
+    tree = ast.parse(source).body[0]
     tree.decorator_list, tree.returns = [], None
     for a in tree.args.args:
         a.annotation = None
