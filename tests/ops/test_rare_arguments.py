@@ -240,9 +240,15 @@ def test_out_takes_what_it_can_be_cast_to(dtype):
     "F.l1_loss(L.ones(3), L.ones(3) * 1j, reduction='x')", "F.l1_loss(L.ones(3) * 1j, L.ones(3), reduction=-100)",
     "L.normal(L.ones(3), 2.0, [3])", "L.normal(L.ones(3), 2.0, True)", "L.normal(1.0, L.ones(2), (3,))",
     "L.ones(2, 0).repeat(1, 2**63)", "L.linalg.lstsq(L.ones(1, 3, 1), L.ones(4, 3))", "L.linalg.lstsq(L.ones(3, 3), L.ones(0))",
-    "L.mean(L.tensor([1 - 1j]), out=L.zeros(1))"])
+    "L.mean(L.tensor([1 - 1j]), out=L.zeros(1))", "L.searchsorted(L.tensor(1.5), L.tensor(1.5))",
+    "L.searchsorted(L.ones(2, 3), L.tensor(1.5))", "L.searchsorted(L.tensor(1.5), L.ones(3))",
+    "import numpy as np; L.norm(L.ones(3), np.array(1))"])
 def test_refused_with_a_reason(text):
     assert alike(text).endswith("Error")
+
+
+def test_no_dims_may_be_said():
+    alike("L.arange(12).reshape(4, 3).roll(5, None)")
 
 
 def test_numbers_among_the_values_to_find():
