@@ -305,8 +305,8 @@ KNOWN = (
     Known("value", "result 2: float32", ("pinverse",), "PyTorch's second derivative loses more digits"),
     Known("value", r"not finite: complex.*inf[+-]0j.* for .*inf[+-]nanj", ("div", "reciprocal"),
           "PyTorch multiplies 0 with the inverse of a divisor near 0, which overflows"),
-    Known("accepted", "expected scalar type Long but found", ("multi_margin_loss",), "PyTorch's gradient fails for int32 targets",
-          "^(backward|twice)"),
+    Known("accepted", "expected scalar type Long but found", ("multi_margin_loss",),
+          "PyTorch's gradient fails for int32 targets", "^(backward|twice)"),
     Known("refused", "running_(mean|var) should contain", ("batch_norm", "instance_norm"),
           "PyTorch does not look at the sizes beside empty inputs", EMPTY),
 )
