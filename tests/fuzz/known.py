@@ -173,7 +173,7 @@ KNOWN = (
     Known("value", "not finite", ("pinv", "matrix_exp"), "all or some of the results of infinite matrices are NaN", EXTREME),
     Known("value", r"float\d+\[.*\] for float\d+\[.*\b0\b", ("ldexp",),
           "in gradients PyTorch takes 2 to an integer power in integers"),
-    Known("refused", r"argument '(full|return_indices)' \(position \d\) must be bool, not (int|numpy\.bool)",
+    Known("refused", r"argument '(full|return_indices)' \(position \d\) must be bool, not (int|str|NoneType|numpy\.bool)",
           ("gaussian_nll_loss", "adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d"),
           "PyTorch's Python functions take any value for true or false"),
     Known("refused", r"expected (input|hidden) bias of shape \[\d+\]", (*CELLS, *LAYERS), "PyTorch broadcasts biases"),
@@ -301,7 +301,7 @@ KNOWN = (
     Known("refused", "Expected reduction dim to be specified", ("max", "min"), "PyTorch's form with out= does not look", EMPTY),
     Known("refused", "normal_kernel_cpu", ("normal",), "PyTorch does not look at the dtype of empty results", EMPTY),
     Known("accepted", "add_stub\" not implemented for 'UInt64'", ("rrelu",), "bounds of 64 bits are numbers too"),
-    Known("accepted", "input_is_complex == grad_is_complex", ("logaddexp", "logaddexp2"),
+    Known("accepted", "input_is_complex == grad_is_complex", (),
           "PyTorch's gradient fails for real operands beside complex ones"),
     Known("value", "result 2: float32", ("pinverse",), "PyTorch's second derivative loses more digits"),
     Known("value", r"not finite: complex.*inf[+-]0j.* for .*inf[+-]nanj", ("div", "reciprocal"),
@@ -315,6 +315,8 @@ KNOWN = (
     Known("value", r"result 2: float\d+\[", ("i1e",), "PyTorch's slope near 0 is the constant 1/2", "nan or inf|e-4"),
     Known("value", "result [01]: ", ("slogdet", "logdet"),
           "elimination leaves 0 or a rounding error of it, as the build of LAPACK has it", "strides="),
+    Known("refused", "not implemented for 'Complex", ("hinge_embedding_loss",),
+          "PyTorch compares complex targets with 1 and -1 where the input is real"),
 )
 
 
