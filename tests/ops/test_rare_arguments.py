@@ -271,6 +271,14 @@ def test_norms_of_nothing(order):
     alike(f"L.linalg.norm(L.ones(0), {order})")
 
 
+@pytest.mark.parametrize("dim", ["None", "(0, 1)", "[1, 0]", "(1,)", "()"])
+def test_dims_of_normalize(dim):
+    x = "x = L.arange(12.0, dtype=L.float64).reshape(3, 4).requires_grad_()"
+    for order in ("1.0", "2.0", "3.0"):
+        alike(f"{x}; y = F.normalize(x, {order}, {dim}); y")
+        alike(f"{x}; y = F.normalize(x, {order}, {dim}); L.autograd.grad(y.pow(3).sum(), x)[0].mul(1e6).round() + 0.0")
+
+
 def test_order_0_has_no_slope_beside_nan():
     x = "x = L.tensor([[0.5, nan], [1.0, inf]], requires_grad=True)"
     alike(f"{x}; L.autograd.grad(F.normalize(x, 0.0, -1).sum(), x)[0]")
