@@ -242,9 +242,21 @@ def test_out_takes_what_it_can_be_cast_to(dtype):
     "L.ones(2, 0).repeat(1, 2**63)", "L.linalg.lstsq(L.ones(1, 3, 1), L.ones(4, 3))", "L.linalg.lstsq(L.ones(3, 3), L.ones(0))",
     "L.mean(L.tensor([1 - 1j]), out=L.zeros(1))", "L.searchsorted(L.tensor(1.5), L.tensor(1.5))",
     "L.searchsorted(L.ones(2, 3), L.tensor(1.5))", "L.searchsorted(L.tensor(1.5), L.ones(3))",
-    "import numpy as np; L.norm(L.ones(3), np.array(1))"])
+    "import numpy as np; L.norm(L.ones(3), np.array(1))", "F.unfold(L.ones(3, 6, 5).to(L.int8), 2)",
+    "F.unfold(L.ones(3, 6, 5).to(L.int64), 2)", "F.lp_pool2d(L.ones(1, 2, 5, 5), 0, (2, 3), -100)"])
 def test_refused_with_a_reason(text):
     assert alike(text).endswith("Error")
+
+
+@pytest.mark.parametrize("states", [0, 1, 2])
+def test_states_of_empty_batches(states):
+    for name in ("rnn_tanh", "rnn_relu"):
+        alike(f"L.{name}(L.ones(0, 2, 4), L.ones(1, {states}, 3), [L.ones(3, 4), L.ones(3, 3), L.ones(3), L.ones(3)], "
+              "True, 1, 0.0, False, False, True)[0].shape")
+
+
+def test_blocks_of_bools():
+    alike("F.unfold(L.arange(90).reshape(3, 6, 5) % 4 == 0, (2, 3), 2, 1, (2, 1))")
 
 
 def test_no_dims_may_be_said():
