@@ -203,7 +203,7 @@ KNOWN = (
     Known("accepted", "does not support automatic differentiation for outputs with complex dtype", (),
           "complex derivatives where PyTorch has none"),
     Known("accepted", "view size is not compatible", ("kron", "take_along_dim"), "PyTorch views where it has to copy"),
-    Known("accepted", "returned an invalid gradient", ("scatter_add", "scatter_reduce"),
+    Known("accepted", "returned an invalid gradient", ("scatter", "scatter_add", "scatter_reduce"),
           "PyTorch's gradient of a source that is read in part fails"),
     Known("accepted", r"relu\(\) takes 1 positional argument", ("relu",), "nn.functional's form takes inplace by position"),
     Known("accepted", r"got \((int|float|bool|numpy\.\w+), Tensor\)", ("rsub",), "as in subtraction"),
@@ -331,7 +331,9 @@ KNOWN = (
           r"\((T\(.*\)), \1"),
     Known("value", r"result 0: not finite: .*\[[^a-z]*\] for .*nan", ("remainder",), "PyTorch's quotient overflows"),
     Known("value", "result 0: not finite: .*inf.* for .*nan", ("kl_div",), "PyTorch subtracts infinity from itself", EXTREME),
-    Known("value", r"result 1: not finite: .*nan.* for .*\[0", ("prod",), "beside two zeros PyTorch does not look at NaN", "nan"),
+    Known("value", r"result 1: not finite: .*nan.* for .*\[0", ("prod",), "beside two zeros PyTorch does not look at NaN",
+          "nan"),
+    Known("value", r"result \d: ", ("median", "nanmedian"), "PyTorch reads beside the memory of expanded inputs", "strides="),
 )
 
 

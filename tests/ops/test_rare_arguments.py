@@ -243,7 +243,9 @@ def test_out_takes_what_it_can_be_cast_to(dtype):
     "L.mean(L.tensor([1 - 1j]), out=L.zeros(1))", "L.searchsorted(L.tensor(1.5), L.tensor(1.5))",
     "L.searchsorted(L.ones(2, 3), L.tensor(1.5))", "L.searchsorted(L.tensor(1.5), L.ones(3))",
     "import numpy as np; L.norm(L.ones(3), np.array(1))", "F.unfold(L.ones(3, 6, 5).to(L.int8), 2)",
-    "F.unfold(L.ones(3, 6, 5).to(L.int64), 2)", "F.lp_pool2d(L.ones(1, 2, 5, 5), 0, (2, 3), -100)"])
+    "F.unfold(L.ones(3, 6, 5).to(L.int64), 2)",
+    "L.randint_like(L.ones(2), 2, 5, (2,))", "L.randint_like(L.ones(2), 5, no=1)",
+    "F.lp_pool2d(L.ones(1, 2, 5, 5), 0, (2, 3), -100)"])
 def test_refused_with_a_reason(text):
     assert alike(text).endswith("Error")
 
@@ -304,6 +306,15 @@ def test_variances_with_more_corrections_than_elements(correction):
             x = "x = L.tensor([[1.0, -2.0, 4.0], [0.5, 2.0, 8.0]], dtype=L.float64, requires_grad=True)"
             y = f"y = L.{name}(x, {dim}, correction={correction}); y = y if L.is_tensor(y) else y[0] + 2 * y[1]"
             alike(f"{x}; {y}; L.autograd.grad(y.sum(), x)[0] + 0.0")
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float64"])
+def test_variances_of_nothing_have_gradients_of_their_dtype(dtype):
+    for name in ("var", "std"):
+        for size in ("2, 0", "1"):
+            x = f"x = L.ones({size}, dtype=L.{dtype}, requires_grad=True)"
+            alike(f"{x}; L.autograd.grad(L.{name}(x), x)[0]")
+            alike(f"{x}; L.autograd.grad(L.{name}(x), x, create_graph=True)[0].detach()")
 
 
 @pytest.mark.parametrize("driver", [None, "gels", "gelsy", "gelsd", "gelss"])
