@@ -139,7 +139,7 @@ KNOWN = (
     Known("accepted", r"derivative for aten::(remainder|fmod) is not implemented", ("remainder", "fmod"),
           "the remainder of a number has a derivative"),
     Known("accepted", r"_backward\" not implemented for '(BFloat16|Half)'", (), "derivatives in half precision too"),
-    Known("accepted", r"argument 'other' .* must be Tensor, not numpy\.bool", (), "as other numbers in an elementwise op"),
+    Known("accepted", r"argument '(input|other)' .* must be Tensor, not numpy\.bool", (), "as other numbers in an elementwise op"),
     Known("accepted", r"converted to type c10::(Half|BFloat16) without overflow", (),
           "half types compute in float32, which holds the number"),
     Known("accepted", r"argument 'dim' .* must be int, not NoneType", ("median", "nanmedian"), "None is the default"),
@@ -338,6 +338,7 @@ KNOWN = (
     Known("refused", "label_smoothing must be between", ("cross_entropy",), "PyTorch takes negative numbers and NaN for 0"),
     Known("accepted", r"linalg\.inv: .*is singular", ("matrix_power", "inv", "inverse"),
           "elimination leaves 0 or a rounding error of it, as the build of LAPACK has it", "strides="),
+    Known("value", r"result 2: float\d+ for NoneType", ("hinge_embedding_loss",), "gradients of targets are zeros, not absent"),
 )
 
 
