@@ -191,7 +191,7 @@ KNOWN = (
           "numbers stand for tensors in every operand of an elementwise op"),
     Known("accepted", r"got \((int|float|bool|numpy\.\w+), Tensor\)", ("copysign",),
           "numbers stand for tensors in every operand of an elementwise op"),
-    Known("accepted", r"got \(Tensor, (\w+, )*numpy\.ndarray|len\(\) of unsized object", (),
+    Known("accepted", r"got \(Tensor, (\w+, )*numpy\.ndarray|len\(\) of unsized object|got size with types .*numpy\.ndarray", (),
           "an array of one integer is an integer"),
     Known("accepted", r"'dim' .*must be int, not NoneType|argument 'dtype' \(position 3\) must be torch.dtype, not int",
           ("softmax", "log_softmax", "softmin"), "nn.functional takes None for dim, and _stacklevel in the third place"),
@@ -341,6 +341,8 @@ KNOWN = (
     Known("accepted", r"linalg\.inv: .*is singular", ("matrix_power", "inv", "inverse"),
           "elimination leaves 0 or a rounding error of it, as the build of LAPACK has it", "strides="),
     Known("value", r"result 2: float\d+ for NoneType", ("hinge_embedding_loss",), "gradients of targets are zeros, not absent"),
+    Known("value", r"result [12]: not finite: float\d+\[.*\] for .*nan", ("polygamma", "polygamma_method"),
+          "PyTorch's derivatives at infinity are NaN, not 0", "inf"),
 )
 
 
