@@ -191,7 +191,8 @@ KNOWN = (
           "numbers stand for tensors in every operand of an elementwise op"),
     Known("accepted", r"got \((int|float|bool|numpy\.\w+), Tensor\)", ("copysign",),
           "numbers stand for tensors in every operand of an elementwise op"),
-    Known("accepted", r"got \(Tensor, (\w+, )*numpy\.ndarray|len\(\) of unsized object|got size with types .*numpy\.ndarray", (),
+    Known("accepted", r"got \(Tensor, (\w+, )*numpy\.ndarray|len\(\) of unsized object|"
+          r"got size with types .*numpy\.ndarray", (),
           "an array of one integer is an integer"),
     Known("accepted", r"'dim' .*must be int, not NoneType|argument 'dtype' \(position 3\) must be torch.dtype, not int",
           ("softmax", "log_softmax", "softmin"), "nn.functional takes None for dim, and _stacklevel in the third place"),
