@@ -113,8 +113,10 @@ def inverse_or_nan(a):
     """Inverses one by one, with NaN for singular matrices."""
     out = np.full_like(a, np.nan)
     for i in np.ndindex(a.shape[:-2]):
-        if singular(a[i]) is None:
+        try:
             out[i] = np.linalg.inv(a[i])
+        except np.linalg.LinAlgError:
+            pass
     return out
 
 
