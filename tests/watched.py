@@ -33,7 +33,8 @@ class Child:
         self.errors = tempfile.TemporaryFile()
         self.process = subprocess.Popen(
             [sys.executable, "-m", module, *map(str, arguments)], stdout=subprocess.PIPE, stderr=self.errors, cwd=TESTS,
-            env={**os.environ, "PYTHONPATH": str(TESTS), "PYTHONWARNINGS": "ignore", **environment})
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(TESTS), os.environ.get("PYTHONPATH")))),
+                 "PYTHONWARNINGS": "ignore", **environment})
         self.rest = b""
 
     def lines(self):

@@ -411,9 +411,9 @@ def lp_pool2d(input, norm_type: float, kernel_size: object, stride: object = Non
         most = REGISTRY["max_pool2d"].callable
         at_most = (kernel_size, stride, 0, 1, ceil_mode)
         return most(abs(input), *at_most) if norm_type > 0 else -most(-abs(input), *at_most)
-    if norm_type == 0:
-        raise ZeroDivisionError("float division by zero")
     kernel = _sizes("lp_pool2d", "kernel_size", kernel_size, 2)
     mean = REGISTRY["avg_pool2d"].fn(input ** norm_type, kernel, stride, 0, ceil_mode, True)
+    if norm_type == 0:
+        raise ZeroDivisionError("float division by zero")
     return (REGISTRY["sign"].call(mean) * REGISTRY["relu"].callable(abs(mean)) * (kernel[0] * kernel[1])) ** (1.0 / norm_type)
 

@@ -147,7 +147,12 @@ def im2col(input, kernel_size: object, dilation: object = 1, padding: object = 0
         raise RuntimeError(f"Given input with spatial size {show(shape[-2:])}, kernel_size={show(kernel)}, dilation="
                            f"{show(dilation)}, padding={show(padding)}, calculated shape of the array of sliding blocks as "
                            f"{show(size)}, but its components must be at least one.")
-    return invoke(to_columns, (input,), ((kernel, size, stride, padding, dilation),))
+    kind, geometry = input._kind, (kernel, size, stride, padding, dilation)
+    if kind.dtype.category == 1:
+        raise NotImplementedError(f"\"im2col\" not implemented for '{dt.scalar_name(kind.dtype)}'")
+    if kind.dtype is dt.bool_:
+        return invoke(to_columns, (input.to(dtype=dt.float32),), (geometry,)).to(dtype=kind.dtype)
+    return invoke(to_columns, (input,), (geometry,))
 
 
 def _fold_reference(x, output_size, kernel_size, dilation=1, padding=0, stride=1):

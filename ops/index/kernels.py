@@ -253,16 +253,18 @@ def count_true(x: "*T", out: "*i8", start: int, stop: int):
 
 @kernel
 def find_true(x: "*T", out: "*i8", start: int, stop: int):
-    """Numbers of the nonzero elements; one slot more than their count is written."""
+    """Numbers of the nonzero elements."""
+    while stop > start and load(x[stop - 1]) == T(0):
+        stop -= 1
     c = 0
-    for i in range(start, stop):
+    for i in range(start, stop):  # stored without a branch: behind the last nonzero element it would be one too many
         out[c] = i
         c += 1 if load(x[i]) != T(0) else 0
 
 
 @kernel
 def find_coordinates(x: "*T", out: "*i8", sizes: "*i8", nd: int, start: int, stop: int):
-    """Coordinates of the nonzero elements, row by row; one slot more than their count is written."""
+    """Coordinates of the nonzero elements, row by row."""
     inner = sizes[nd - 1]
     c = 0
     for row in range(start, stop):

@@ -264,6 +264,11 @@ def searchsorted(sorted_sequence, input, *, out_int32=False, right=False, side=N
         right = side == "right"
     x = _number("searchsorted", "input", input, sorted_sequence)
     a, b = sorted_sequence._shape, x._shape
+    if not b and len(a) != 1:
+        raise RuntimeError("torch.searchsorted(): input value can be a scalar only when boundaries tensor dimension is 1, but "
+                           f"we got boundaries tensor dim({len(a)}) and input value's dim(0) numel(1)")
+    if not a:
+        raise RuntimeError("torch.searchsorted(): boundaries tensor should have positive dimension, but got 0 dimension")
     if len(a) != 1 and (len(a) != len(b) or a[:-1] != b[:-1]):
         raise RuntimeError("torch.searchsorted(): boundaries tensor should be 1 dimension or the first N-1 dimensions of "
                            f"boundaries tensor and input value tensor must match, but we got boundaries tensor {list(a)} and "

@@ -109,19 +109,33 @@ def singular(a):
 
 # --- inverse, solution ---
 
+def inverse_or_nan(a):
+    """Inverses one by one, with NaN for singular matrices."""
+    out = np.full_like(a, np.nan)
+    for i in np.ndindex(a.shape[:-2]):
+        try:
+            out[i] = np.linalg.inv(a[i])
+        except np.linalg.LinAlgError:
+            pass
+    return out
+
+
 @custom(name="linalg_inv", private=True, node="LinalgInvExBackward0", reference=np.linalg.inv, domain=(0.2, 2.0),
         samples=(Sample((3, 3)), Sample((2, 2, 2))))
-def inverse_of(input):
-    """Inverses of square matrices."""
+def inverse_of(input, strict: bool = True):
+    """Inverses of square matrices; of singular ones NaN unless ``strict``."""
     checked("linalg.inv", input)
     return input._shape, input._kind
 
 
 @inverse_of.host
-def _(out, input):
+def _(out, input, strict):
     try:
         out.array()[...] = np.linalg.inv(input.array())
     except np.linalg.LinAlgError:
+        if not strict:
+            out.array()[...] = inverse_or_nan(input.array())
+            return
         i, k = singular(input.array()) or (0, input._shape[-1])
         raise LinAlgError(f"linalg.inv: {element(i, len(input._shape))}The diagonal element {k} is zero, the inversion could "
                           "not be completed because the input matrix is singular.") from None
@@ -334,7 +348,7 @@ def _(outs, A):
 @log_determinant.gradient
 def _(gs, A, y0):
     g = gs[1]
-    h = mh(inverse_of(A))
+    h = mh(inverse_of(A, False))  # logabsdet of a singular matrix is -inf, its slope not finite
     if A._kind.dtype.is_complex:
         turn = op("imag")(conj(gs[0]) * y0)
         g = of_dtype(g, A) - of_dtype(turn, A) * 1j

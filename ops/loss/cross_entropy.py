@@ -223,17 +223,20 @@ def _composed_gradient(g, input, target, weight, reduction, ignore_index, label_
     along = list(shape)
     along[at] = 1
     target = target.reshape(along)
-    picked = (arange(n, device=kind.device).reshape(spread) == target).to(dtype=kind.dtype)
-    valid = (target != ignore_index).to(dtype=kind.dtype)
-    picked = picked * valid
+    valid = target != ignore_index
+    picked = (arange(n, device=kind.device).reshape(spread) == target) & valid
+    valid = valid.to(dtype=kind.dtype)
     w = 1.0 if weight is None else weight.detach().reshape(spread)
-    even = label_smoothing / n
-    share = (picked * w).sum(at, True)
+    # Chosen, not multiplied by 0: an infinite weight concerns its class alone.
+    minus = picked.to(dtype=kind.dtype) if weight is None else where(picked, w, 0.0)
+    factor = minus.sum(at, True)
     # What is ignored has a zero gradient, even where weights of zero make that of others NaN.
-    total = where(target != ignore_index, 1.0 / share.sum(), 0.0) if reduction == MEAN else 1.0
-    shares = float(n) if weight is None else w.sum()
-    factor = (share * (1 - label_smoothing) + valid * shares * even) * total
-    minus = (picked * w * (1 - label_smoothing) + valid * w * even) * total
+    total = where(target != ignore_index, 1.0 / factor.sum(), 0.0) if reduction == MEAN else 1.0
+    if label_smoothing:
+        even = label_smoothing / n
+        factor = factor * (1 - label_smoothing) + valid * (float(n) if weight is None else w.sum()) * even
+        minus = minus * (1 - label_smoothing) + valid * w * even
+    factor, minus = factor * total, minus * total
     g = g.reshape(along) if reduction == NONE else g
     return g * (factor * softmax_forward.call(input, at) - minus)
 

@@ -219,7 +219,7 @@ def ce_gradient(g: "*T", x: "*T", target: "*i8", w: "*T", aux: "*f8", out: "*T",
     even = T(smoothing / n)
     keep = T(1.0 - smoothing)
     shares = T(n)
-    if weighted:
+    if weighted and smoothing != 0.0:  # an infinite weight times no smoothing would be NaN
         shares = T(0)
         for i in range(n):
             shares = accumulate(shares, load(w[i]))

@@ -70,7 +70,7 @@ def _np_normalize(x, p=2.0, dim=1, eps=1e-12):
     return x / np.maximum((np.abs(x) ** p).sum(axis=dim, keepdims=True) ** (1 / p), eps)
 
 
-@function(namespaces=("nn.functional",), method=False, reference=_np_normalize,
+@function(kinds={"dim": "ints?"}, namespaces=("nn.functional",), method=False, reference=_np_normalize,
           samples=(Sample((3, 4)), Sample((3, 4), 1.0, 0), Sample((2, 3, 4), 3.0, -1)))
 def normalize(input, p=2.0, dim=1, eps=1e-12, out=None):
     """``input / max(|input|_p, eps)`` with the p-norm over ``dim``."""

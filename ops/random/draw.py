@@ -195,7 +195,9 @@ def randint(*args, generator=None, out=None, dtype=None, layout=None, device=Non
 def randint_like(input, *args, generator=None, dtype=None, layout=None, device=None, requires_grad=False, memory_format=None,
                  **kwargs):
     """Integers from ``low`` (default 0) up to, not including, ``high`` in the shape and dtype of ``input``."""
-    low, high, _ = _integers("randint_like", args, kwargs)
+    low, high, size = _integers("randint_like", args, kwargs)
+    if size is not None or kwargs:
+        raise TypeError(f"randint_like() got an unexpected argument {'size' if size is not None else next(iter(kwargs))!r}")
     t, place = new(input._shape, dtype, device, input)
     _no_complex(t)
     rng.fill_randint(engine_of(generator), memory(t), low, high, half(t))

@@ -256,7 +256,7 @@ def _(g, shifts, dims):
     return rolled.call(g, tuple([-s for s in shifts]), dims)
 
 
-@function(kinds={"dims": "ints"},
+@function(kinds={"dims": "ints?"},
           dtypes="any", reference=np.roll, samples=(Sample((4, 3), 1), Sample((4, 3), 5, 0), Sample((4, 3), [1, -1], [0, 1])))
 def roll(input, shifts, dims=()):
     """Elements moved cyclically by ``shifts`` along ``dims``; without ``dims`` over all elements in a row."""

@@ -108,10 +108,13 @@ def run_layers(mode, input, h0, c0, params, has_biases, num_layers, p, train, bi
         y, hs, cs = layers(mode, rows, h0, c0, params, has_biases, num_layers, p, train, bidirectional, (batch,) * steps)
         y, h, c = reshape(y, (steps, batch, y._shape[1])), _stacked(hs), _stacked(cs) if mode == "LSTM" else None
     else:
-        n = params[1]._shape[1] * (2 if bidirectional else 1)
-        y = input.new_zeros((steps, 0, n))
-        h = input.new_zeros((num_layers * (2 if bidirectional else 1), 0, params[1]._shape[1]))
-        c = h.clone()
+        directions, n = 2 if bidirectional else 1, params[1]._shape[1]
+        h = input.new_zeros((num_layers * directions, 0, n))
+        for what, t in (("hx", h0), ("cx", c0)):
+            if t is not None and t._shape != h._shape:
+                raise RuntimeError(f"{mode.lower()}: expected {what} of shape {list(h._shape)} for an empty batch, but got "
+                                   f"{list(t._shape)}")
+        y, c = input.new_zeros((steps, 0, n * directions)), h.clone()
     return y.transpose(0, 1) if batch_first else y, h, c
 
 

@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from numbagrad.base import dtypes as dt
+from numbagrad.base.arguments import check_number
 from numbagrad.core.copying import copy_into
 from numbagrad.core.out import write_out
 from numbagrad.core.tensor import make
@@ -182,6 +183,8 @@ def norm(input, p="fro", dim=None, keepdim=False, out=None, dtype=None):
     """The vector norm of order ``p`` over all or the given dimensions; "fro" is 2, "nuc" the sum of singular values."""
     if dtype is not None and input._kind.dtype.category >= 2:
         input = input.to(dtype=dtype)
+    if p is not None and not isinstance(p, (int, float, str)):
+        p = check_number(p, "linalg_vector_norm", "ord", 2)
     if p == "nuc":
         from numbagrad import linalg
         result = linalg.matrix_norm(input, "nuc", (-2, -1) if dim is None else dim, keepdim)

@@ -200,7 +200,8 @@ def _(given, input, y0, y1, shape, dim, correction, keepdim, root):
                 zero = (y0.detach() == 0).to(dtype=y0.dtype)
                 gv = gv * (1 - zero) / (y0 + zero) * 0.5
             rest = input - input.mean(dim, True)
-            slope = REGISTRY["where"].callable(rest == 0, NAN, INF) if singular else rest * (2 / divisor if divisor else INF)
+            slope = (REGISTRY["where"].callable(rest == 0, NAN, INF).to(dtype=rest.dtype) if singular else
+                     rest * (2 / divisor if divisor else INF))
             total = expand_back(gv, shape, dim, keepdim) * slope
         if gm is not None:
             part = expand_back(gm, shape, dim, keepdim) / n

@@ -272,6 +272,16 @@ def test_counting_and_searching():
     assert ng.isin(ng.tensor([1, 2, 9]), ng.tensor([9, 1])).tolist() == [True, False, True]
 
 
+@pytest.mark.parametrize("values", [[1, 0, 1, 0, 0], [0, 0, 0], [1, 1], [0, 1], [np.nan, 0.0]])
+def test_numbers_of_nonzero_elements_end_with_the_last(values):
+    from numbagrad.ops.index.kernels import find_true
+    x, out = ng.tensor(values), ng.full((len(values) + 1,), -7, dtype=ng.int64)
+    find_true[x._kind](x._ptr, out._ptr, 0, len(values))
+    wanted = np.flatnonzero(values).tolist()
+    assert out.tolist() == wanted + [-7] * (len(values) + 1 - len(wanted))
+    assert ng.nonzero(x).flatten().tolist() == wanted
+
+
 def test_nonzero_forms():
     a = np.random.default_rng(4).integers(0, 3, (4, 5, 3))
     x = ng.from_numpy(a)

@@ -154,6 +154,20 @@ def test_power_zero_has_a_gradient_of_zeros():
         assert x.grad.tolist() == np.zeros_like(values).tolist()
 
 
+@pytest.mark.parametrize("name", ["logdet", "slogdet"])
+def test_a_singular_matrix_leaves_the_gradients_of_others(torch, name):
+    a = np.array([[[1.0, 2.0], [2.0, 4.0]], [[1.0, 2.0], [0.5, 3.0]]])
+    found = []
+    for lib in (ng, torch):
+        x = lib.tensor(a, requires_grad=True)
+        y = lib.logdet(x) if name == "logdet" else lib.linalg.slogdet(x)[1]
+        assert y[0].item() == -np.inf
+        y.sum().backward()
+        assert not x.grad[0].isfinite().any()
+        found.append(x.grad[1].numpy())
+    np.testing.assert_allclose(*found, rtol=1e-12)
+
+
 @pytest.mark.parametrize("call", [
     lambda lib, t: lib.cholesky_solve(t, t), lambda lib, t: lib.cholesky_inverse(t), lambda lib, t: lib.linalg.pinv(t),
     lambda lib, t: lib.linalg.matrix_rank(t), lambda lib, t: lib.linalg.solve_triangular(t, t, upper=True),

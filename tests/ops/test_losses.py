@@ -95,6 +95,18 @@ def test_cross_entropy_with_probabilities():
     compare(lambda lib, F, x, t: F.cross_entropy(x, t, lib.tensor(WEIGHT), reduction="sum", label_smoothing=0.1), X, P)
 
 
+@pytest.mark.parametrize("weight", [np.inf, -np.inf, np.nan])
+def test_weights_that_are_not_finite_concern_their_class_alone(weight):
+    """In the recorded gradient too."""
+    x = ng.tensor(X, requires_grad=True)
+    weights = ng.tensor([*WEIGHT[:4], weight])
+    y = ng.nn.functional.cross_entropy(x, ng.tensor(LABELS), weights, reduction="none").sum()
+    plain, = ng.autograd.grad(y, x, retain_graph=True)
+    recorded, = ng.autograd.grad(y, x, create_graph=True)
+    np.testing.assert_allclose(recorded.detach().numpy(), plain.numpy(), rtol=1e-12)
+    assert np.isfinite(plain.numpy()).all(1).tolist() == (LABELS != 4).tolist()
+
+
 def test_cross_entropy_of_large_scores_keeps_its_digits():
     x = ng.tensor(np.float32([[1000.0, 1001.0, 999.0]]), requires_grad=True)
     ng.nn.functional.cross_entropy(x, ng.tensor([0])).backward()

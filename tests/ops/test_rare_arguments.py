@@ -240,9 +240,29 @@ def test_out_takes_what_it_can_be_cast_to(dtype):
     "F.l1_loss(L.ones(3), L.ones(3) * 1j, reduction='x')", "F.l1_loss(L.ones(3) * 1j, L.ones(3), reduction=-100)",
     "L.normal(L.ones(3), 2.0, [3])", "L.normal(L.ones(3), 2.0, True)", "L.normal(1.0, L.ones(2), (3,))",
     "L.ones(2, 0).repeat(1, 2**63)", "L.linalg.lstsq(L.ones(1, 3, 1), L.ones(4, 3))", "L.linalg.lstsq(L.ones(3, 3), L.ones(0))",
-    "L.mean(L.tensor([1 - 1j]), out=L.zeros(1))"])
+    "L.mean(L.tensor([1 - 1j]), out=L.zeros(1))", "L.searchsorted(L.tensor(1.5), L.tensor(1.5))",
+    "L.searchsorted(L.ones(2, 3), L.tensor(1.5))", "L.searchsorted(L.tensor(1.5), L.ones(3))",
+    "import numpy as np; L.norm(L.ones(3), np.array(1))", "F.unfold(L.ones(3, 6, 5).to(L.int8), 2)",
+    "F.unfold(L.ones(3, 6, 5).to(L.int64), 2)",
+    "L.randint_like(L.ones(2), 2, 5, (2,))", "L.randint_like(L.ones(2), 5, no=1)",
+    "F.lp_pool2d(L.ones(1, 2, 5, 5), 0, (2, 3), -100)"])
 def test_refused_with_a_reason(text):
     assert alike(text).endswith("Error")
+
+
+@pytest.mark.parametrize("states", [0, 1, 2])
+def test_states_of_empty_batches(states):
+    for name in ("rnn_tanh", "rnn_relu"):
+        alike(f"L.{name}(L.ones(0, 2, 4), L.ones(1, {states}, 3), [L.ones(3, 4), L.ones(3, 3), L.ones(3), L.ones(3)], "
+              "True, 1, 0.0, False, False, True)[0].shape")
+
+
+def test_blocks_of_bools():
+    alike("F.unfold(L.arange(90).reshape(3, 6, 5) % 4 == 0, (2, 3), 2, 1, (2, 1))")
+
+
+def test_no_dims_may_be_said():
+    alike("L.arange(12).reshape(4, 3).roll(5, None)")
 
 
 def test_numbers_among_the_values_to_find():
@@ -265,6 +285,14 @@ def test_norms_of_nothing(order):
     alike(f"L.linalg.norm(L.ones(0), {order})")
 
 
+@pytest.mark.parametrize("dim", ["None", "(0, 1)", "[1, 0]", "(1,)", "()"])
+def test_dims_of_normalize(dim):
+    x = "x = L.arange(12.0, dtype=L.float64).reshape(3, 4).requires_grad_()"
+    for order in ("1.0", "2.0", "3.0"):
+        alike(f"{x}; y = F.normalize(x, {order}, {dim}); y")
+        alike(f"{x}; y = F.normalize(x, {order}, {dim}); L.autograd.grad(y.pow(3).sum(), x)[0].mul(1e6).round() + 0.0")
+
+
 def test_order_0_has_no_slope_beside_nan():
     x = "x = L.tensor([[0.5, nan], [1.0, inf]], requires_grad=True)"
     alike(f"{x}; L.autograd.grad(F.normalize(x, 0.0, -1).sum(), x)[0]")
@@ -278,6 +306,15 @@ def test_variances_with_more_corrections_than_elements(correction):
             x = "x = L.tensor([[1.0, -2.0, 4.0], [0.5, 2.0, 8.0]], dtype=L.float64, requires_grad=True)"
             y = f"y = L.{name}(x, {dim}, correction={correction}); y = y if L.is_tensor(y) else y[0] + 2 * y[1]"
             alike(f"{x}; {y}; L.autograd.grad(y.sum(), x)[0] + 0.0")
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float64"])
+def test_variances_of_nothing_have_gradients_of_their_dtype(dtype):
+    for name in ("var", "std"):
+        for size in ("2, 0", "1"):
+            x = f"x = L.ones({size}, dtype=L.{dtype}, requires_grad=True)"
+            alike(f"{x}; L.autograd.grad(L.{name}(x), x)[0]")
+            alike(f"{x}; L.autograd.grad(L.{name}(x), x, create_graph=True)[0].detach()")
 
 
 @pytest.mark.parametrize("driver", [None, "gels", "gelsy", "gelsd", "gelss"])
