@@ -69,7 +69,8 @@ def text_of(self):
     guards = self.guards
     env.update(same=compare(), TABLE=guards.table.address, hold=guards.hold, ASKED=guards.asked, ask=guards.ask)
     if self.draws:
-        env["take"], env["again"], env["done"] = self.owner.drawn.take, self.owner.drawn.again, self.owner.drawn.done
+        drawn = self.owner.drawn
+        env.update(take=drawn.take, again=drawn.again, advance=drawn.advance, done=drawn.done)
     lines = [f"    if not ({' and '.join(checks) or 'True'}):", "        return MISS",
              SAME, "        return MISS"]
     plain = self.mode == (True, False)
@@ -101,6 +102,8 @@ def text_of(self):
         if len(plain) < len(values):
             lines.append(f"    V.refresh({k})")
     at_run = len(lines)
+    if self.draws and not self.decisions:  # (with them, another variant may still be what runs)
+        lines.append("    advance()")
     env["lock"], env["bases"] = p.lock, p.base_values
     body = []
     n_in = len(p.inputs)

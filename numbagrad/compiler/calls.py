@@ -14,7 +14,7 @@ import numpy as np
 from ..core.tensor import Tensor
 from . import pure, symbols, texts
 from .arithmetic import BINARY, arithmetic
-from .draws import may_draw
+from .draws import copied, may_draw
 from .files import trusted
 from .objects import C_CALLABLES, HEAP, NEW, SIMPLE, lookup, of_library
 from .places import CONTAINERS, PLAIN, Length, Lookup
@@ -90,6 +90,7 @@ class Calls:
         if isinstance(f, type):
             return self._construct(f, args, kwargs)
         if isinstance(f, functools.partial):
+            self._inside_partial(f)
             return self._call(f.func, (*f.args, *args), {**f.keywords, **kwargs})
         if isinstance(f, functools._lru_cache_wrapper):
             return self._call(f.__wrapped__, args, kwargs)
@@ -152,7 +153,9 @@ class Calls:
         elif x.__class__ is types.MethodType:
             self._argument(x.__func__)
         elif isinstance(x, functools.partial):
-            self._argument(x.func)
+            self._inside_partial(x)
+            for y in (x.func, *x.args, *x.keywords.values()):
+                self._argument(y, seen)
         elif x.__class__ in C_CALLABLES:
             if not self._is_pure(x):
                 self.unknown(x)
@@ -167,6 +170,11 @@ class Calls:
             self.iterated(x, False)
         elif x.__class__ not in SIMPLE and not isinstance(x, Tensor) and not isinstance(x, type):
             self.meet(type(x))
+
+    def _inside_partial(self, f):
+        for name in ("func", "args", "keywords"):
+            self.attribute(f, name)
+        self.content(f.keywords)
 
     def _look(self, args, kwargs):
         for a in (*args, *kwargs.values()):
@@ -353,6 +361,9 @@ def _delattr(self, args, kwargs):
 def _next(self, args, kwargs):
     x = args[0]
     if len(args) == 1 and isinstance(x, pure.ITERATORS) and self.is_outside(x) and not self._is_new(x):
+        if copied(x) is None:
+            self.refuse(f"takes an item of a {type(x).__name__} that was there before, which cannot be put back if the call is "
+                        "refused: take it before the call and pass it in,")
         return self.draw(next, args, kwargs)
     self.iterated(x, False)
     return next(*args)

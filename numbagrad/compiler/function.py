@@ -14,7 +14,7 @@ from ..kernel import tape
 from . import explain
 from .capture import CaptureError
 from .check import ALWAYS, checked
-from .draws import Drawn
+from .draws import Drawn, Undrawn
 from .lines import Missed
 from .memory import Arena
 from .structure import MISS, changed_numbers, flatten, opened
@@ -131,30 +131,40 @@ class CompiledFunction:
             structure = opened(structure, numbers, self.open)
         with self.lock:
             self.drawn.done()
-            shapes, known = tuple([t._shape for t in leaves]), []
-            for v in reversed(self.by_shapes.get(shapes, ())):
-                if v.structure == structure and v.may_decide(known):
-                    if v.signature is not None:
-                        if v.ready(*leaves, *numbers) is MISS:
-                            continue
-                        if not self.confirmed(v, args, kwargs, leaves, numbers):
-                            break
-                    if self.checks:
-                        if v.ready(*leaves, *numbers) is MISS:
-                            continue
-                        result = self.check(v, args, kwargs, functools.partial(v.fast, *leaves, *numbers))
-                    else:
-                        result = v.fast(*leaves, *numbers)
-                    if result.__class__ is Missed:
-                        known = max(known, result.outcomes, key=len)
-                    elif result is not MISS:
-                        self.use(v)
-                        return result
+            try:
+                result, known = self._replayed(args, kwargs, leaves, structure, numbers)
+            except Undrawn:
+                result, known = MISS, []
+            if result is not MISS:
+                return result
             if self.eager:
                 return self.fn(*args, **kwargs)
             if self.open:
                 structure = opened(flatten((args, kwargs), []), [], self.open)
             return self.capture(args, kwargs, leaves, structure, known)
+
+    def _replayed(self, args, kwargs, leaves, structure, numbers):
+        """(result of a variant that is there, or MISS; how values of tensors decide in this call, as far as that is known)."""
+        known = []
+        for v in reversed(self.by_shapes.get(tuple([t._shape for t in leaves]), ())):
+            if v.structure == structure and v.may_decide(known):
+                if v.signature is not None:
+                    if v.ready(*leaves, *numbers) is MISS:
+                        continue
+                    if not self.confirmed(v, args, kwargs, leaves, numbers):
+                        break
+                if self.checks:
+                    if v.ready(*leaves, *numbers) is MISS:
+                        continue
+                    result = self.check(v, args, kwargs, functools.partial(v.fast, *leaves, *numbers))
+                else:
+                    result = v.fast(*leaves, *numbers)
+                if result.__class__ is Missed:
+                    known = max(known, result.outcomes, key=len)
+                elif result is not MISS:
+                    self.use(v)
+                    return result, known
+        return MISS, known
 
     def check(self, v, args, kwargs, run):
         """A call that is compared with eager code."""
@@ -180,6 +190,7 @@ class CompiledFunction:
 
     def _refused(self, e):
         """Raise a refusal, or run eagerly from now on."""
+        self.drawn.put_back()
         if not re.search(r":\d+", str(e)):
             e = CaptureError(f"{e} ({_defined(self.fn)})")
         if not self.options["fallback"]:

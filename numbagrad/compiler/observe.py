@@ -330,9 +330,11 @@ class Observer(Reads, Calls):
         key = key or place.key
         if key not in self.reads and key not in self.dynamic and not (self.written and self._is_own(key, value)):
             # A number in an item that is an input by another index, too.
-            if self.numbers is not None and (isinstance(value, symbols.Symbol) or place.__class__ is Content
-                                             and symbols.any_in(value)):
-                value = symbols.settled(value)
+            if self.numbers is not None:
+                if isinstance(value, symbols.Symbol):
+                    value = symbols.settled(value)
+                elif place.__class__ is Content:  # (a list in it is compared by identity)
+                    value = tuple([symbols.settled(v) if isinstance(v, symbols.Symbol) else v for v in value])
             self.reads[key] = place, value
             if value.__class__ not in SIMPLE:
                 self._reached(value)

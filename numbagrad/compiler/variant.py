@@ -662,11 +662,13 @@ class Variant:
         not need none."""
         others = False
         if settings is not None:
+            if any([isinstance(v, Tensor) for s in settings for v in (s if s.__class__ is tuple else (s,))]):
+                return False  # a tensor is looked into in every call
             form = [v != 0 if v.__class__ in (int, float) else v for v in settings]
             others = form != self.forms.get(k)
         optimizer = self.optimizers[k]
         mine = [live for live in self.program.live if live[0].optimizer is optimizer]
-        with recording(Refresher(others)) as r, _stand_ins(optimizer, mine) if others else contextlib.nullcontext():
+        with recording(Refresher(others)) as r, _stand_ins(optimizer, mine):
             optimizer.step()
         if others:
             undo((), r.optimizers.values())
@@ -697,21 +699,28 @@ def _stand_ins(optimizer, live):
             p._grad = grad
 
 
+_UNNAMED = ("numbagrad.compiler", "numbagrad.kernel.tape")  # modules whose functions no user has called
+
+
 def _refused(e):
     """The message of a refused capture; for something without a compiled form, from where it was raised."""
     if not isinstance(e, tape.Unlowered):
         return str(e)
-    op, line, tb = None, None, e.__traceback__
+    line, layer, function, tb = None, None, None, e.__traceback__
     while tb is not None:
-        code = tb.tb_frame.f_code
-        module = tb.tb_frame.f_globals.get("__name__", "")
+        code, module = tb.tb_frame.f_code, tb.tb_frame.f_globals.get("__name__", "")
         if not module.startswith("numbagrad") and not code.co_filename.startswith("<numbagrad"):
-            line, op = f"{code.co_filename}:{tb.tb_lineno}", None
-        elif op is None and module.startswith("numbagrad.ops"):
-            op = code.co_name
+            line, layer, function = f"{code.co_filename}:{tb.tb_lineno}", None, None
+        elif module.startswith("numbagrad.nn.modules"):
+            layer = layer or code.co_name
+        elif function is None and not module.startswith(_UNNAMED):
+            function = code.co_name
         tb = tb.tb_next
-    return (f"ng.compile: {op or 'an operation'}() at {line} has no compiled form: it {e}. Its result depends on values that "
-            "exist only when the step runs; keep it out of the compiled function, or pass fallback=True to run it eagerly.")
+    what = f"ng.compile: {(function or layer or 'a function').strip('_')}() at {line}"
+    if "which" in str(e):  # something lasting, or another in each call
+        return f"{what} {e}. Keep it out of the compiled function, or pass fallback=True to run it eagerly."
+    return (f"{what} has no compiled form: it {e}. Its result depends on values that exist only when the step runs; keep it "
+            "out of the compiled function, or pass fallback=True to run it eagerly.")
 
 
 def shared(leaves):
