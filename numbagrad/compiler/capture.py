@@ -27,7 +27,7 @@ from .effects import effects
 from .files import trusted
 from .frames import nothing
 from .ir import TEMPORARY, Buffer, Fold, Gemm, Host, KernelCall, Operand, Optim, Pointwise, Ptr, Raw
-from .places import Entry, Hooks
+from .places import Content, Entry, Hooks
 
 
 class CaptureError(RuntimeError):
@@ -51,6 +51,8 @@ class Recorder:
         self.born = {}          # leaves that were made during the capture
         self.given = {}         # memory that became a leaf's gradient
         self.runs = {}          # optimizer -> updates so far
+        self.updates = {}       # optimizer -> the library's function that updates its parameters
+        self.composed = set()   # optimizers that do more with their settings than give them to table kernels
         self.drawn = 0          # fills from random streams
         self.hooked = {}        # id of a leaf from before -> (its hooks, what they were, line where more were asked for)
         self.constants = {}     # id of memory made from Python data in the capture -> (tensor, array that it shares or None)
@@ -212,6 +214,9 @@ class Recorder:
 
     def setting(self, t):
         """An optimizer setting given as a tensor: read now, and again whenever it may have changed."""
+        b = self.buffers.get(id(t._buf))
+        if b is not None and (b.fake or any([b in call.writes for call in self.calls])):
+            raise _set_before("writes a setting")
         with self.pause():
             return t.item()
 
@@ -445,26 +450,45 @@ class Recorder:
         def run(optimizer, *args, **kwargs):
             self.stepping(optimizer)
             before, self.optimizer = self.optimizer, optimizer
-            followed = self._followed(optimizer)
+            followed, runs = self._followed(optimizer), self.runs.get(id(optimizer))
             try:
                 return step(optimizer, *args, **kwargs)
             finally:
+                if trusted(step.__code__.co_filename):
+                    self.updates[id(optimizer)] = step
+                    if self.runs.get(id(optimizer)) == runs:
+                        self.compose()
                 self.optimizer = before
                 for group, name, value in followed:
                     group[name] = value
         return run
 
+    def compose(self):
+        """An update is made of tensor operations, which are given the settings as they are now."""
+        self.composed.add(id(self.optimizer))
+
     def _followed(self, optimizer):
         """Settings that are followed numbers become plain ones for its step: calls read them anew, at their start."""
         found = [(group, name, v) for group in optimizer.param_groups for name, v in group.items()
                  if isinstance(v, symbols.Symbol)]
+        written = self.observer.written if self.observer is not None else {}
+        for group in optimizer.param_groups:
+            _, whole = written.get(Content(group).key, (None, None))
+            before = None if whole is None else dict(zip(whole[::2], whole[1::2]))
+            for name, v in group.items():
+                key = Entry(group, name).key
+                was = before.get(name) if before is not None else written[key][1] if key in written else v
+                if v is not was or isinstance(v, symbols.Symbol) and self.planted.get(key) is not v:
+                    raise _set_before(f"sets '{name}'")
         for group, name, v in found:
-            if self.planted.get(Entry(group, name).key) is not v:
-                raise Refusal(f"ng.compile: the compiled function sets '{name}' of an optimizer before its step at "
-                              f"{user_line()}, which replays read at the start of a call: set it (lr_scheduler.step()) "
-                              "after optimizer.step(), or outside of the compiled function")
             group[name] = v.plain
         return found
+
+
+def _set_before(what):
+    return Refusal(f"ng.compile: the compiled function {what} of an optimizer before its step at {user_line()}, which replays "
+                   "read at the start of a call: set it (lr_scheduler.step()) after optimizer.step(), or outside of the "
+                   "compiled function")
 
 
 OBSERVING = tuple([f"{__package__}.{n}" for n in ("observe", "hooks", "calls", "reads", "arithmetic")])
