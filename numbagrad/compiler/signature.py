@@ -57,7 +57,8 @@ def signature(recorder, tensors):
     for call in recorder.calls:
         word = memory.word
         if isinstance(call, Pointwise):
-            what = (_Expressions(call.expressions), call.compute.code, call.shape, *map(word, (*call.ins, *call.outs, *call.values)))
+            what = (_Expressions(call.expressions), call.compute.code, call.shape,
+                    *map(word, (*call.ins, *call.outs, *call.values)))
         elif isinstance(call, Fold):
             what = (call.name, call.key, *map(word, (call.x, call.out, *call.numbers)))
         elif isinstance(call, Gemm):

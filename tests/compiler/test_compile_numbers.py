@@ -465,7 +465,7 @@ def test_another_op_in_the_second_capture_is_found():
         return len(seen) % 2
     f = ng.compile(lambda x: x.exp() if which() else x.sin())
     assert f(ng.zeros(1)).item() == 1.0
-    with pytest.raises(CaptureError, match=r"sin at .*test_compile_numbers.py:\d+ came out otherwise|exp at .* came out otherwise"):
+    with pytest.raises(CaptureError, match=r"at .*test_compile_numbers.py:\d+ came out otherwise"):
         f(ng.zeros(1))
 
 
