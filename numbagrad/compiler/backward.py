@@ -20,9 +20,11 @@ from ..core.tensor import make, raw
 from ..dispatch.custom_fast import make_zero
 from ..kernel.tape import Fake
 from . import passes
-from .capture import CaptureError, recording
+from .capture import recording
+from .hosts import prepare_hosts
 from .ir import INPUT, OUTPUT, STATE, TEMPORARY, rename
-from .program import Program, prepare_hosts
+from .program import Program
+from .refusals import CaptureError
 
 
 class CompiledBackward(Node):

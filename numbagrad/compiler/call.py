@@ -15,19 +15,18 @@ from ..core import storage
 from ..core.graph import Output
 from ..core.tensor import Tensor, raw
 from ..kernel import jit, tape
-from ..optim import optimizer
+from . import settings
 from .driver import walk_with
 from .lines import lines_of
-from .places import PLAIN, Cell, Entry, Hooks, Itself
+from .places import PLAIN, Cell, Entry
 from .structure import MISS, mode_key, rebuild
+from .tensor_places import Hooks, Itself
 from .unpack import SLOW, unpacked
 from .words import compare
 
-# Settings of optimizers that change nothing, or are looked at elsewhere.
 SAVE, BETWEEN = "# save", "# between"
 MISSED = re.compile(r"        return (MISS|missed)\n")
 SAME = "    if not same(TABLE) and not hold() or ASKED and not ask():"
-SETTINGS_SKIP = ("params", "param_names", "foreach", "fused", "capturable", "differentiable", "initial_lr")
 
 
 def text_of(self):
@@ -80,7 +79,7 @@ def text_of(self):
     lines += [f"    if STATE and ({other}):" if plain else f"    if not STATE or {other}:", "        return MISS"]
     at_numbers = len(lines)
     for k, o in enumerate(self.optimizers):
-        lines += _settings(self, k, o, env)
+        lines += settings.lines_of(self, k, o, env)
     at_run = len(lines)
     if self.draws and not self.decisions:  # (with them, another variant may still be what runs)
         lines.append("    advance()")
@@ -239,36 +238,6 @@ def text_of(self):
         at_run += len(more)
     self.probe = head + "\n".join(lines[:at_run]) + "\n    return None\n"
     return head + "\n".join(lines) + "\n", env, flat
-
-
-def _settings(self, k, o, env):
-    """Lines that look at the settings of optimizer ``k``, which tables of kernels hold; of a class of the user's, whose code is
-    followed, there is nothing to look at."""
-    env[f"SET{k}"] = cell = [None]
-    # load_state_dict puts other groups and another state in place.
-    env[f"O{k}"], env[f"OG{k}"], env[f"OS{k}"] = o, o.param_groups, o.state
-    lines = [f"    if O{k}.param_groups is not OG{k} or O{k}.state is not OS{k} or len(OG{k}) != {len(o.param_groups)}:",
-             "        return MISS"]
-    if id(o) not in self.updates:
-        return lines
-    composed, env["number"] = id(o) in self.composed, optimizer._number
-    keys, values = [], []
-    for j, group in enumerate(o.param_groups):
-        env[f"G{k}_{j}"] = group
-        for name, v in group.items():
-            if name not in SETTINGS_SKIP:
-                key = f"G{k}_{j}[{name!r}]"
-                # A list may change without becoming another one.
-                keys.append(f"tuple({key})" if isinstance(v, list) else f"number({key})" if composed else key)
-                values.append(tuple(v) if isinstance(v, list) else optimizer._number(v) if composed else v)
-    plain = [(key, v) for key, v in zip(keys, values) if not isinstance(v, Tensor)]
-    cell[:] = tuple([v for _, v in plain]), None  # those of the tables, and some that need another program
-    lines += [f"    settings = ({''.join([key + ', ' for key, _ in plain])})", f"    if settings != SET{k}[0]:"]
-    if composed:
-        return [*lines, "        return MISS"]
-    lines += [f"        if settings == SET{k}[1] or not V.refresh({k}, settings):",
-              f"            SET{k}[1] = settings", "            return MISS", f"        SET{k}[0] = settings"]
-    return lines + [f"    V.refresh({k})"] * (len(plain) < len(values))
 
 
 def _divided(lines, at_body, at_end, variant, between, env):

@@ -11,8 +11,9 @@ import numpy as np
 from ..core.tensor import Tensor
 from ..kernel import tape
 from .lines import Missed
-from .places import PLAIN, State, alike
+from .places import PLAIN, alike
 from .structure import fields_of, is_record
+from .tensor_places import State
 
 # Relative to the largest element: sums in another order differ by so much, also after an optimizer has divided by them.
 TOLERANCE = {"f4": 2e-4, "f8": 1e-10, "c8": 2e-4, "c16": 1e-10, "f2": 1e-2, "bf": 5e-2}

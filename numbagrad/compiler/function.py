@@ -12,13 +12,14 @@ import warnings
 
 from ..kernel import tape
 from . import explain
-from .capture import CaptureError
 from .check import ALWAYS, checked
 from .draws import Drawn, Undrawn
 from .lines import Missed
 from .memory import Arena
+from .refusals import CaptureError, defined
 from .structure import MISS, changed_numbers, flatten, opened
-from .variant import StepFailed, Variant
+from .trial import StepFailed
+from .variant import Variant
 
 LIMIT = 16     # variants of one function for one combination of shapes
 SHAPES = 1024  # variants in all, where shapes may change
@@ -192,7 +193,7 @@ class CompiledFunction:
         """Raise a refusal, or run eagerly from now on."""
         self.drawn.put_back()
         if not re.search(r":\d+", str(e)):
-            e = CaptureError(f"{e} ({_defined(self.fn)})")
+            e = CaptureError(f"{e} ({defined(self.fn)})")
         if not self.options["fallback"]:
             raise e from None
         warnings.warn(f"{e}; it runs eagerly from now on (fallback=True)", CompileWarning, stacklevel=5)
@@ -275,10 +276,3 @@ class CompiledFunction:
         if not self.variants:
             return "first call"
         return new.differs(self.variants[-1])
-
-
-def _defined(f):
-    """Where a function that is compiled was written."""
-    f = getattr(f, "func", getattr(f, "__func__", f))
-    code = getattr(inspect.unwrap(f) if callable(f) else f, "__code__", getattr(type(f).__call__, "__code__", None))
-    return f"in {f!r}" if code is None else f"in {code.co_name}() at {code.co_filename}:{code.co_firstlineno}"
