@@ -7,7 +7,6 @@ drawn from copies of iterators, which follow once it is sure that the call takes
 from __future__ import annotations
 
 import collections
-import contextlib
 import itertools
 import random
 import types
@@ -15,7 +14,7 @@ import warnings
 
 import numpy as np
 
-from ..kernel.tape import Refusal, Untraced, active
+from ..kernel.tape import TAPE, Refusal, Untraced, active
 
 GENERATORS = (random.Random, np.random.RandomState, np.random.Generator)
 # Iterators whose copies take nothing from them.
@@ -73,19 +72,22 @@ class Drawn:
 
     def take(self, draw):
         """The next number."""
-        recorder = active()
+        recorder = active() if TAPE else None
         if self.used < len(self.values):
             before, value = self.values[self.used]
             if not before.same(draw):
                 raise Refusal("ng.compile: the compiled function draws other numbers in another order than it did before")
         else:
-            try:
-                with Untraced(), contextlib.nullcontext() if recorder is None else recorder.pause():
+            if recorder is None:
+                try:
                     value = self._item(draw.args[0]) if draw.fn is next else self._random(draw)
-            except Exception:
-                if recorder is None:
+                except Exception:
                     raise Undrawn from None
-                raise
+            else:
+                with Untraced(), recorder.pause():
+                    value = self._item(draw.args[0]) if draw.fn is next else self._random(draw)
+            if isinstance(value, np.generic):
+                value = value.item()
             self.values.append((draw, value))
         self.used += 1
         if type(value) not in (int, float):
@@ -101,17 +103,18 @@ class Drawn:
             state = (generator.getstate() if isinstance(generator, random.Random) else generator.get_state() if isinstance(
                 generator, np.random.RandomState) else generator.bit_generator.state)
             self.states.append((generator, state))
-        value = draw.fn(*draw.args, **draw.kwargs)
-        return value.item() if isinstance(value, np.generic) else value
+        return draw.fn(*draw.args, **draw.kwargs)
 
     def _item(self, iterator):
-        copy = next((c for i, c in self.copies if i is iterator), None)
-        if copy is None:
+        for known, copy in self.copies:  # noqa: B007
+            if known is iterator:
+                break
+        else:
             copy = copied(iterator)
             self.copies.append((iterator, copy))
         value = next(copy)
         self.ahead.append(iterator)
-        return value.item() if isinstance(value, np.generic) else value
+        return value
 
     def put_back(self):
         """Generators as they were: the call has not happened."""
@@ -135,15 +138,16 @@ def copied(iterator):
     """An iterator over the same items that takes none from this one; None where there is no such copy."""
     cls = iterator.__class__
     if cls is itertools.count:
-        try:  # (its text is all that Python 3.14 leaves to be asked)
-            return itertools.count(*map(_number, repr(iterator)[6:-1].split(", ")))
+        text = repr(iterator)[6:-1]  # all that Python 3.14 leaves to be asked
+        try:
+            return itertools.count(int(text)) if text.isdecimal() else itertools.count(*map(_number, text.split(", ")))
         except ValueError:
             return None
     if cls in SEQUENCES:
-        make, args, *state = iterator.__reduce__()
-        copy = make(*args)
-        if state and state[0] is not None:
-            copy.__setstate__(state[0])
+        found = iterator.__reduce__()
+        copy = found[0](*found[1])
+        if len(found) > 2 and found[2]:
+            copy.__setstate__(found[2])
         return copy
     return _copied_cycle(iterator) if cls is itertools.cycle and hasattr(cls, "__setstate__") else None
 

@@ -10,6 +10,7 @@ import numpy as np
 from ..core.tensor import Tensor
 from ..optim import optimizer as optimizers
 from .capture import Recorder, recording, undo
+from .places import PLAIN
 from .updates import layout
 
 # Settings that change nothing, or are looked at elsewhere.
@@ -54,13 +55,14 @@ def refresh(variant, k, settings=None):
     not need none."""
     others = False
     if settings is not None:
-        if any([isinstance(v, Tensor) for s in settings for v in (s if s.__class__ is tuple else (s,))]):
-            return False  # a tensor is looked into in every call
+        for v in settings:
+            if v.__class__ not in PLAIN and any([isinstance(x, Tensor) for x in (v if v.__class__ is tuple else (v,))]):
+                return False  # a tensor is looked into in every call
         form = [v != 0 if v.__class__ in (int, float) else v for v in settings]
         others = form != variant.forms.get(k)
     optimizer = variant.optimizers[k]
     mine = [live for live in variant.program.live if live[0].optimizer is optimizer]
-    with recording(Refresher(others)) as r, _stand_ins(optimizer, mine):
+    with recording(Refresher(others)) as r, _stand_ins(optimizer, mine if others else ()):
         r.steps(variant.updates[id(optimizer)])(optimizer)  # once, whatever hooks and classes of the user's are around it
     if others:
         undo((), r.optimizers.values())
@@ -89,6 +91,13 @@ class Refresher(Recorder):
         if self.compare:
             self.layouts.append(layout(kernel, tables))
         changed.clear()
+
+    def stepping(self, optimizer):
+        if self.compare:
+            super().stepping(optimizer)
+
+    def buffer(self, t):
+        pass
 
     def leaf(self, t, reads=True):
         pass

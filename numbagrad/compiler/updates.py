@@ -89,7 +89,7 @@ class Updates:
         found = [(group, name, v) for group in optimizer.param_groups for name, v in group.items()
                  if isinstance(v, symbols.Symbol)]
         written = self.observer.written if self.observer is not None else {}
-        for group in optimizer.param_groups:
+        for group in optimizer.param_groups if found or written else ():
             _, whole = written.get(Content(group).key, (None, None))
             before = None if whole is None else dict(zip(whole[::2], whole[1::2]))
             for name, v in group.items():
