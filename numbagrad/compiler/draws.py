@@ -76,6 +76,8 @@ class Drawn:
         if self.used < len(self.values):
             before, value = self.values[self.used]
             if not before.same(draw):
+                if recorder is None:
+                    raise Undrawn
                 raise Refusal("ng.compile: the compiled function draws other numbers in another order than it did before")
         else:
             if recorder is None:

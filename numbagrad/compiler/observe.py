@@ -193,12 +193,7 @@ class Observer(Follows, Reads, Writes, Calls):
         """``place`` held ``value`` before the run."""
         key = key or place.key
         if key not in self.reads and key not in self.dynamic and not (self.written and self._is_own(key, value)):
-            # A number in an item that is an input by another index, too.
-            if self.numbers is not None:
-                if isinstance(value, symbols.Symbol):
-                    value = symbols.settled(value)
-                elif place.__class__ is Content:  # (a list in it is compared by identity)
-                    value = tuple([symbols.settled(v) if isinstance(v, symbols.Symbol) else v for v in value])
+            value = self._fixed(place, value)
             self.reads[key] = place, value
             if value.__class__ not in SIMPLE:
                 self._reached(value)
@@ -206,6 +201,16 @@ class Observer(Follows, Reads, Writes, Calls):
                 for v in value:
                     if v.__class__ not in SIMPLE:
                         self._reached(v)
+
+    def _fixed(self, place, value):
+        """What is compared of a value: numbers in it that are followed, as an item may be an input by another index too, become
+        what they are now."""
+        if self.numbers is not None:
+            if isinstance(value, symbols.Symbol):
+                return symbols.settled(value)
+            if place.__class__ is Content:  # (a list in it is compared by identity)
+                return tuple([symbols.settled(v) if isinstance(v, symbols.Symbol) else v for v in value])
+        return value
 
     def _in_class(self, place):
         """Whether a lookup finds a number that is followed: then the step relies on where it is found, not on what."""
@@ -321,7 +326,7 @@ class Observer(Follows, Reads, Writes, Calls):
             if changed:
                 found.append((place, before, now))
             elif place.key not in self.reads and place.key not in self.dynamic:
-                self.unchanged.append((place, before))
+                self.unchanged.append((place, self._fixed(place, before)))
         return found
 
 

@@ -182,6 +182,22 @@ def keywords_and_insides_of_partials(C):
 
 
 @program
+def followed_numbers_in_containers_that_are_left_as_they_were(C):
+    order, queue = collections.OrderedDict(u=1.0, v=2.0), [1.0, 2.0]
+
+    def moved(x):
+        order.move_to_end("u")
+        return x * order["u"]
+
+    def turned(x):
+        queue.reverse()
+        queue.reverse()
+        return x * queue[0]
+    return [changes(C, f, *[functools.partial(f_, k) for k in (2.0, 3.0, 4.0) for f_ in (
+        lambda k: order.__setitem__("u", k), lambda k: queue.__setitem__(0, k))]) for f in (moved, turned)], order, queue
+
+
+@program
 def followed_numbers_in_lists_of_lists(C):
     pairs, more = [[1.5], [2.5]], {"a": [1.0, 2.0]}
 
