@@ -45,7 +45,7 @@ def lines_of(variant, k, o, env):
         return [*lines, "        return MISS"]
     lines += [f"        if settings == SET{k}[1] or not refresh({k}, settings):",
               f"            SET{k}[1] = settings", "            return MISS", f"        SET{k}[0] = settings"]
-    return lines + [f"    refresh({k})"] * (len(plain) < len(values))
+    return lines + [f"    if not refresh({k}):", "        return MISS"] * (len(plain) < len(values))
 
 
 def refresh(variant, k, settings=None):
@@ -62,10 +62,15 @@ def refresh(variant, k, settings=None):
         others = form != variant.forms.get(k)
     optimizer = variant.optimizers[k]
     mine = [live for live in variant.program.live if live[0].optimizer is optimizer]
-    with recording(Refresher(others)) as r, _stand_ins(optimizer, mine if others else ()):
-        r.steps(variant.updates[id(optimizer)])(optimizer)  # once, whatever hooks and classes of the user's are around it
-    if others:
+    r = Refresher(others)
+    try:
+        with recording(r), _stand_ins(optimizer, mine if others else ()):
+            r.steps(variant.updates[id(optimizer)])(optimizer)  # once, whatever hooks and classes of the user's are around it
+    except Exception:  # eager code fails where it comes to it
+        return False
+    finally:
         undo((), r.optimizers.values())
+    if others:
         if any([call.layout != r.layouts[call.run % len(r.layouts)] for call, _, _ in mine]):
             return False
         variant.forms[k] = form

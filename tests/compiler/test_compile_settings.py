@@ -121,6 +121,28 @@ def test_settings_of_half_parameters(kind, number):
     compare(*[seen(wrap, KINDS[kind], one_step, number, ng.bfloat16) for wrap in (lambda f: f, ng.compile)], 2e-2)
 
 
+def test_an_update_that_fails_with_other_settings_fails_as_in_eager_code():
+    found = []
+    for wrap in (lambda f: f, ng.compile):
+        ng.manual_seed(0)
+        model, log = nn.Linear(4, 4), []
+        opt = ng.optim.RMSprop(model.parameters(), lr=0.01)
+        group, own = opt.param_groups[0], one_step(model, opt)
+        f = wrap(lambda x, log=log, own=own: log.append(own(x)))
+        for k in range(8):
+            group["momentum"] = 0.5 if k == 4 else 0
+            group["lr"] = ng.tensor(0.02) if k == 6 else "fast" if k == 7 else 0.01
+            try:
+                f(ng.ones(2, 4))
+            except Exception as e:
+                log.append(type(e).__name__)
+            log.append(model.weight.grad.sum().item())
+        found.append(log)
+    assert [v for v in found[0] if isinstance(v, str)] == ["KeyError", "ValueError"]
+    assert [v if isinstance(v, str) else round(float(v), 4) for v in found[0]] == [
+        v if isinstance(v, str) else round(float(v), 4) for v in found[1]]
+
+
 def compare(wanted, found, tolerance):
     assert found[1] == wanted[1]
     for k, (a, b) in enumerate(zip(wanted[0], found[0])):
