@@ -11,6 +11,7 @@ import tempfile
 import time
 
 TESTS = pathlib.Path(__file__).resolve().parent
+PATHS = [p for p in [os.environ.get("PYTHONPATH")] if p]  # the child tests the same package
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -33,8 +34,7 @@ class Child:
         self.errors = tempfile.TemporaryFile()
         self.process = subprocess.Popen(
             [sys.executable, "-m", module, *map(str, arguments)], stdout=subprocess.PIPE, stderr=self.errors, cwd=TESTS,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(TESTS), os.environ.get("PYTHONPATH")))),
-                 "PYTHONWARNINGS": "ignore", **environment})
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), *PATHS]), "PYTHONWARNINGS": "ignore", **environment})
         self.rest = b""
 
     def lines(self):

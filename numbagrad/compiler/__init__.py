@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from ..kernel import tape
 from . import hooks, pure  # noqa: F401 (``hooks`` is what rewritten functions call)
-from .capture import CaptureError  # noqa: F401
 from .check import CompileMismatch  # noqa: F401
 from .function import CompiledFunction, CompileWarning  # noqa: F401
 from .module import compile
+from .refusals import CaptureError  # noqa: F401
 
 __all__ = ["allow_in_graph", "assume_constant_result", "compile", "is_compiling"]
 

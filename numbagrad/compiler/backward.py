@@ -11,6 +11,7 @@ import contextlib
 import numpy as np
 
 from ..autograd import engine
+from ..base.user_code import user_line
 from ..core import graph, storage
 from ..core.copying import contiguous_copy, copy_into
 from ..core.graph import Node
@@ -20,8 +21,10 @@ from ..dispatch.custom_fast import make_zero
 from ..kernel.tape import Fake
 from . import passes
 from .capture import recording
+from .hosts import prepare_hosts
 from .ir import INPUT, OUTPUT, STATE, TEMPORARY, rename
-from .program import Program, prepare_hosts
+from .program import Program
+from .refusals import CaptureError
 
 
 class CompiledBackward(Node):
@@ -54,15 +57,16 @@ class CompiledBackward(Node):
         for i in plan.relied[0] if whole else set().union(*[plan.relied[1 + k] for k in last]):
             ver, count, shape, kind, t, ptr = versions[i]
             if t._ptr != ptr:
-                raise RuntimeError(f"ng.compile: a tensor of shape {list(shape)} that the backward of a compiled function "
-                                   "reads was given other memory (.data = ...) after the call; do that before it or afterwards")
+                raise CaptureError(f"ng.compile: a tensor of shape {list(shape)} that the backward of a compiled function "
+                                   f"reads, at {user_line()}, was given other memory (.data = ...) after the call; do that "
+                                   "before it or afterwards")
             if ver[0] != count:
                 graph.modified(self, shape, kind, ver, count, "a tensor of the compiled function", False)
         return plan.run(memory, g, last)
 
     def backward_graph(self, g):
-        raise RuntimeError("ng.compile: a compiled function cannot be differentiated twice from outside; take the first "
-                           "derivative inside of it (with create_graph=True), or call the function uncompiled")
+        raise CaptureError(f"ng.compile: a compiled function cannot be differentiated twice from outside (at {user_line()}); "
+                           "take the first derivative inside of it (with create_graph=True), or call the function uncompiled")
 
 
 class SpentBackward(Node):
@@ -305,8 +309,8 @@ def _check_zeros(grads):
     """Refuse what may come of the zeros for results that are not differentiated: zero times infinity is NaN."""
     for g in grads:
         if g is not None and g._kind.dtype.category > 1 and not g.isfinite().all().item():
-            raise RuntimeError(f"ng.compile: gradients are not finite, and only some of more than {MOST} results are "
-                               "differentiated: return fewer, or detach those that are not")
+            raise CaptureError(f"ng.compile: gradients are not finite at {user_line()}, and only some of more than {MOST} "
+                               "results are differentiated: return fewer, or detach those that are not")
 
 
 def _nodes_of(roots):

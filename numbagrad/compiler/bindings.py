@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ast
 
-SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+SCOPES = (*FUNCTIONS, ast.ClassDef)
 COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
 
@@ -67,3 +68,30 @@ class Names:
             self.outer.update(node.names)
         for child in ast.iter_child_nodes(node):
             self._walk(child)
+
+
+def bound_by(node):
+    """(name, whether it is read as well) of the names that a statement itself binds or deletes."""
+    found = {}
+
+    def walk(n, top):
+        if isinstance(n, FUNCTIONS) and not top:
+            return
+        if isinstance(n, ast.Name) and not isinstance(n.ctx, ast.Load):
+            found.setdefault(n.id, False)
+        elif isinstance(n, (ast.FunctionDef, ast.ClassDef)):
+            found.setdefault(n.name, False)
+            if not top or isinstance(n, ast.FunctionDef):
+                return
+        elif isinstance(n, (ast.Import, ast.ImportFrom)):
+            for a in n.names:
+                found.setdefault((a.asname or a.name).partition(".")[0], False)
+        elif isinstance(n, ast.ExceptHandler) and n.name:
+            found.setdefault(n.name, False)
+        if isinstance(n, ast.AugAssign) and isinstance(n.target, ast.Name):
+            found[n.target.id] = True
+        for child in ast.iter_child_nodes(n):
+            if not isinstance(child, ast.stmt):
+                walk(child, False)
+    walk(node, True)
+    return list(found.items())

@@ -15,18 +15,18 @@ from ..core import storage
 from ..core.graph import Output
 from ..core.tensor import Tensor, raw
 from ..kernel import jit, tape
+from . import settings
 from .driver import walk_with
 from .lines import lines_of
-from .places import PLAIN, Cell, Entry, Hooks, Itself
+from .places import PLAIN, Cell, Entry
 from .structure import MISS, mode_key, rebuild
+from .tensor_places import Hooks, Itself
 from .unpack import SLOW, unpacked
 from .words import compare
 
-# Settings of optimizers that change nothing, or are looked at elsewhere.
 SAVE, BETWEEN = "# save", "# between"
 MISSED = re.compile(r"        return (MISS|missed)\n")
 SAME = "    if not same(TABLE) and not hold() or ASKED and not ask():"
-SETTINGS_SKIP = ("params", "param_names", "foreach", "fused", "capturable", "differentiable", "initial_lr")
 
 
 def text_of(self):
@@ -69,7 +69,8 @@ def text_of(self):
     guards = self.guards
     env.update(same=compare(), TABLE=guards.table.address, hold=guards.hold, ASKED=guards.asked, ask=guards.ask)
     if self.draws:
-        env["take"], env["again"], env["done"] = self.owner.drawn.take, self.owner.drawn.again, self.owner.drawn.done
+        drawn = self.owner.drawn
+        env.update(take=drawn.take, again=drawn.again, advance=drawn.advance, done=drawn.done)
     lines = [f"    if not ({' and '.join(checks) or 'True'}):", "        return MISS",
              SAME, "        return MISS"]
     plain = self.mode == (True, False)
@@ -78,29 +79,10 @@ def text_of(self):
     lines += [f"    if STATE and ({other}):" if plain else f"    if not STATE or {other}:", "        return MISS"]
     at_numbers = len(lines)
     for k, o in enumerate(self.optimizers):
-        env[f"SET{k}"] = cell = [None]
-        # load_state_dict puts other groups and another state in place.
-        env[f"O{k}"], env[f"OG{k}"], env[f"OS{k}"] = o, o.param_groups, o.state
-        lines += [f"    if O{k}.param_groups is not OG{k} or O{k}.state is not OS{k} or len(OG{k}) != {len(o.param_groups)}:",
-                  "        return MISS"]
-        keys, values = [], []
-        for j, group in enumerate(o.param_groups):
-            env[f"G{k}_{j}"] = group
-            for name, v in group.items():
-                if name not in SETTINGS_SKIP:
-                    keys.append(f"G{k}_{j}[{name!r}]")
-                    values.append(v)
-        # A list may change without becoming another one.
-        keys = [f"tuple({key})" if isinstance(v, list) else key for key, v in zip(keys, values)]
-        values = [tuple(v) if isinstance(v, list) else v for v in values]
-        plain = [(key, v) for key, v in zip(keys, values) if not isinstance(v, Tensor)]
-        cell[:] = tuple([v for _, v in plain]), None  # those of the tables, and some that need another program
-        lines += [f"    settings = ({''.join([key + ', ' for key, _ in plain])})", f"    if settings != SET{k}[0]:",
-                  f"        if settings == SET{k}[1] or not V.refresh({k}, settings):",
-                  f"            SET{k}[1] = settings", "            return MISS", f"        SET{k}[0] = settings"]
-        if len(plain) < len(values):
-            lines.append(f"    V.refresh({k})")
+        lines += settings.lines_of(self, k, o, env)
     at_run = len(lines)
+    if self.draws and not self.decisions:  # (with them, another variant may still be what runs)
+        lines.append("    advance()")
     env["lock"], env["bases"] = p.lock, p.base_values
     body = []
     n_in = len(p.inputs)

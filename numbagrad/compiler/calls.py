@@ -13,12 +13,12 @@ import numpy as np
 
 from ..core.tensor import Tensor
 from . import pure, symbols, texts
-from .arithmetic import BINARY, arithmetic
+from .builtin_calls import SPECIAL
 from .draws import may_draw
 from .files import trusted
 from .objects import C_CALLABLES, HEAP, NEW, SIMPLE, lookup, of_library
-from .places import CONTAINERS, PLAIN, Length, Lookup
-from .reads import STORE
+from .places import CONTAINERS, Length, Lookup
+from .writes import STORE
 
 _ARRAY_CHANGES = ("fill", "sort", "put", "itemset", "partition", "resize", "setfield", "setflags", "__setitem__", "byteswap")
 # Methods that look at nothing of their container, and those of them that a replay can call again.
@@ -37,8 +37,6 @@ _HOLD_NOTHING = SIMPLE | {Tensor}
 
 class Calls:
     """The part of an observer that makes the run's calls."""
-
-    # --- calls
 
     def call(self, f, args, kwargs):
         """The result of a call, which is followed, known, or refused."""
@@ -90,6 +88,7 @@ class Calls:
         if isinstance(f, type):
             return self._construct(f, args, kwargs)
         if isinstance(f, functools.partial):
+            self._inside_partial(f)
             return self._call(f.func, (*f.args, *args), {**f.keywords, **kwargs})
         if isinstance(f, functools._lru_cache_wrapper):
             return self._call(f.__wrapped__, args, kwargs)
@@ -152,7 +151,9 @@ class Calls:
         elif x.__class__ is types.MethodType:
             self._argument(x.__func__)
         elif isinstance(x, functools.partial):
-            self._argument(x.func)
+            self._inside_partial(x)
+            for y in (x.func, *x.args, *x.keywords.values()):
+                self._argument(y, seen)
         elif x.__class__ in C_CALLABLES:
             if not self._is_pure(x):
                 self.unknown(x)
@@ -167,6 +168,11 @@ class Calls:
             self.iterated(x, False)
         elif x.__class__ not in SIMPLE and not isinstance(x, Tensor) and not isinstance(x, type):
             self.meet(type(x))
+
+    def _inside_partial(self, f):
+        for name in ("func", "args", "keywords"):
+            self.attribute(f, name)
+        self.content(f.keywords)
 
     def _look(self, args, kwargs):
         for a in (*args, *kwargs.values()):
@@ -237,7 +243,7 @@ class Calls:
 
     def _c_function(self, f, args, kwargs, run=False):
         """A function or method in C: what it looks into is noted, what it is not known for is refused."""
-        special = _SPECIAL.get(f)
+        special = SPECIAL.get(f)
         if special is not None:
             return special(self, args, kwargs)
         if run and id(f) in pure.MARKED:
@@ -330,128 +336,4 @@ def _whole(x):
     return x
 
 
-def _getattr(self, args, kwargs):
-    self.attribute(*args[:2])
-    return getattr(*args)
-
-
-def _hasattr(self, args, kwargs):
-    self.attribute(*args)
-    return hasattr(*args)
-
-
-def _setattr(self, args, kwargs):
-    self.writes(*args[:2])
-    return setattr(*args)
-
-
-def _delattr(self, args, kwargs):
-    self.writes(*args[:2])
-    return delattr(*args)
-
-
-def _next(self, args, kwargs):
-    x = args[0]
-    if len(args) == 1 and isinstance(x, pure.ITERATORS) and self.is_outside(x) and not self._is_new(x):
-        return self.draw(next, args, kwargs)
-    self.iterated(x, False)
-    return next(*args)
-
-
-def _iter(self, args, kwargs):
-    if len(args) == 2:
-        self._argument(args[0])
-    else:
-        self.iterated(args[0], False)
-    return self.own(iter(*args))
-
-
-def _len(self, args, kwargs):
-    x, = args
-    if isinstance(x, CONTAINERS):
-        if self.is_outside(x):
-            self.note(Length(x), len(x))
-        self.meet(type(x))
-    else:
-        self.content(x)
-    return len(x)
-
-
-def _id(self, args, kwargs):
-    if not self.is_outside(args[0]):
-        self.refuse("takes the id() of an object that is another one in each call")
-    return id(*args)
-
-
-def _hash(self, args, kwargs):
-    if isinstance(args[0], Tensor) and not self.is_outside(args[0]):
-        self.refuse("takes the hash() of a tensor that is another one in each call")
-    self._look(args, kwargs)
-    return hash(*args)
-
-
-def _vars(self, args, kwargs):
-    return vars(*args)
-
-
-def _isinstance(self, args, kwargs):
-    self.class_of(args[0])
-    for cls in args[1] if isinstance(args[1], tuple) else (args[1],):
-        self.meet(type(cls))
-    return isinstance(*args)
-
-
-def _sum(self, args, kwargs):
-    self._look(args, kwargs)
-    self.iterated(args[0], False)
-    if self.numbers is None:
-        return sum(*args, **kwargs)
-    total = args[1] if len(args) > 1 else kwargs.get("start", 0)
-    for x in args[0]:
-        total = arithmetic(self, "Add", total, x, BINARY)
-    return total
-
-
-def _reduce(self, args, kwargs):
-    self._look(args, kwargs)
-    for a in args:
-        self.iterated(a, False)
-    return functools.reduce(*args)
-
-
-def _count(self, args, kwargs):
-    """What ``collections.Counter`` counts with."""
-    self.content(args[0])
-    self.iterated(args[1], False)
-    self.puts(args[0])
-    return collections._count_elements(*args, **kwargs)
-
-
-def _print(self, args, kwargs):
-    """Printed when the step has run."""
-    for name, v in kwargs.items():
-        if name == "file" and v is not None:
-            self.meet(type(v))
-        elif not isinstance(v, PLAIN):
-            self.refuse(f"prints with {name}= of a {type(v).__name__}")
-    self.said.append(([_said(self, a) for a in args], dict(kwargs)))
-
-
-def _said(self, x):
-    """What is printed, as it is now."""
-    if isinstance(x, (symbols.Symbol, *PLAIN)) or isinstance(x, tuple) and all([isinstance(v, PLAIN) for v in x]):
-        return x
-    if isinstance(x, Tensor):
-        if x._rg:
-            self.refuse("prints a tensor that requires grad: print its item(), or detach() it")
-        return x.clone()
-    if type(x) in (list, tuple, dict):
-        self.content(x)
-        return self.own({k: _said(self, v) for k, v in x.items()} if type(x) is dict else type(x)([_said(self, v) for v in x]))
-    return self.refuse(f"prints a {type(x).__name__}: print numbers, texts, tensors, or lists of them")
-
-
 _OF_NUMBERS = {id(f) for f in (float, int, round, *[f for f in vars(math).values() if callable(f)])}
-_SPECIAL = {print: _print, id: _id, hash: _hash, collections._count_elements: _count, getattr: _getattr, hasattr: _hasattr,
-            setattr: _setattr, delattr: _delattr, next: _next, iter: _iter, len: _len,
-            vars: _vars, isinstance: _isinstance, functools.reduce: _reduce, sum: _sum}

@@ -8,7 +8,6 @@ are ``Call`` objects over ``Buffer`` objects; nothing of Python is left in them.
 from __future__ import annotations
 
 import contextlib
-import sys
 from bisect import bisect_right, insort
 from threading import get_ident
 
@@ -16,25 +15,21 @@ import numpy as np
 
 from ..base import modes
 from ..base.shapes import expanded_strides
-from ..base.user_code import INSIDE, user_line, user_place
+from ..base.user_code import user_line
 from ..core import storage
-from ..core.copying import FILL
 from ..core.tensor import Tensor, contiguous_strides, raw
 from ..kernel import tape
 from ..kernel.tape import BASE, Fake, Refusal, Unlowered
-from . import late, symbols
-from .effects import effects
-from .files import trusted
+from . import late
 from .frames import nothing
-from .ir import TEMPORARY, Buffer, Fold, Gemm, Host, KernelCall, Operand, Optim, Pointwise, Ptr, Raw
-from .places import Entry, Hooks
+from .ir import TEMPORARY, Buffer, Operand, Ptr
+from .launches import Launches
+from .refusals import asked
+from .tensor_places import Hooks
+from .updates import Updates
 
 
-class CaptureError(RuntimeError):
-    """A step cannot be compiled as it is written; the message names the line."""
-
-
-class Recorder:
+class Recorder(Launches, Updates):
     """The calls of one captured run, and the memory they touch."""
 
     def __init__(self):
@@ -51,6 +46,8 @@ class Recorder:
         self.born = {}          # leaves that were made during the capture
         self.given = {}         # memory that became a leaf's gradient
         self.runs = {}          # optimizer -> updates so far
+        self.updates = {}       # optimizer -> the library's function that updates its parameters
+        self.composed = set()   # optimizers that do more with their settings than give them to table kernels
         self.drawn = 0          # fills from random streams
         self.hooked = {}        # id of a leaf from before -> (its hooks, what they were, line where more were asked for)
         self.constants = {}     # id of memory made from Python data in the capture -> (tensor, array that it shares or None)
@@ -171,7 +168,7 @@ class Recorder:
             if self.inside:
                 raise Unlowered("reads values on the host")
             return
-        raise Refusal(f"ng.compile: {_asked(what)}() at {user_line()} needs the values of a tensor of shape "
+        raise Refusal(f"ng.compile: {asked(what)}() at {user_line()} needs the values of a tensor of shape "
                            f"{list(t._shape)}, which exist only when the step runs. Keep values that Python decides on "
                            "out of the compiled function, use ng.where for choices by value, or pass fallback=True to run it "
                            "eagerly.")
@@ -210,197 +207,8 @@ class Recorder:
                 b.role = TEMPORARY
         self.calls = self.calls[first:] + self.calls[:first]
 
-    def setting(self, t):
-        """An optimizer setting given as a tensor: read now, and again whenever it may have changed."""
-        with self.pause():
-            return t.item()
-
     def backward(self, node, g, create_graph):
         return node.backward_graph(g) if create_graph else node.captured(g)
-
-    # --- launches
-
-    def add(self, call):
-        call.label, call.line = self.label, user_place()
-        self.calls.append(call)
-
-    def pointwise(self, kernel, compute, ins, scalars, outs, shape):
-        n = 1
-        for s in shape:
-            n *= s
-        if n:
-            if symbols.any_in(scalars):
-                scalars = [symbols.float_of(s) if isinstance(s, symbols.Symbol) and compute.compute in ("f4", "f8") else
-                           symbols.settled(s) for s in scalars]
-            self.add(Pointwise(kernel, compute, [self.operand(t, shape) for t in ins], list(scalars),
-                               [self.operand(t, shape) for t in outs], shape))
-
-    def fill(self, buf, ptr, kind, n, value):
-        """All elements of new memory become one value (given in the storage type)."""
-        if kind.dtype.code in ("f2", "bf"):
-            bits = np.array([value], kind.np).view(np.uint16)
-            value = float(bits.view(np.float16)[0] if kind.dtype.code == "f2" else
-                          (bits.astype(np.uint32) << 16).view(np.float32)[0])
-        if n:
-            b = self.buffers.get(id(buf)) or self._real(buf)
-            o = Operand(b, ptr - b.base, (n,), (1,), kind.dtype)
-            self.add(Pointwise(FILL, kind.dtype, [], [value], [o], (n,)))
-
-    def fill_with(self, t, value):
-        """All elements of a tensor become a number."""
-        if t._n:
-            self.pointwise(FILL, t._kind.dtype, (), (value,), (t,), t._shape)
-
-    def fold(self, op, key, numbers, items):
-        """One stage of a reduction."""
-        x, out, *rest = numbers
-        self.add(Fold(op, key, self.pointer(x, "x", False, ()), self.pointer(out, "out", False, ()), rest, items))
-
-    def custom(self, op, out, args, params, launch, order):
-        """Lower an op with kernels of its own: its launcher runs, and the kernels it calls are written down."""
-        for t in (*(out if isinstance(out, list) else [out]), *args):
-            if isinstance(t, (list, tuple)):
-                for x in t:
-                    self.buffer(x)
-            elif t is not None:
-                self.buffer(t)
-        before, label = len(self.calls), self.label
-        self.label = op.name
-        self.inside += 1
-        code = getattr(launch, "__code__", None)
-        own = code is not None and trusted(code.co_filename)
-        try:
-            if own:
-                self.aside(1)
-            launch(out, *order)
-        except Unlowered:
-            del self.calls[before:]
-            order = symbols.settled(tuple(order))
-            self.add(Host(op.name, launch, (out, *order), [self.buffer(t) for t in _tensors((out, order))]))
-        finally:
-            if own:
-                self.aside(0)
-            self.inside -= 1
-            self.label = label
-
-    def host(self, fn, gen, out, args, kwargs):
-        """A fill from a random stream, or other work on the host."""
-        self.drawn += 1
-        values, kwargs = (gen, out, *symbols.settled(args)), {k: symbols.settled(v) for k, v in kwargs.items()}
-        buffers = []
-        for v in values:
-            if hasattr(v, "nbytes") and (v.__class__ is Fake or hasattr(v, "ctypes")):
-                buffers.append(self.buffers.get(id(v)) or self._real(v))
-        self.add(Host(fn.__name__, fn, values, buffers, kwargs))
-
-    def _real(self, array):
-        found = self._add(array, array.__array_interface__["data"][0], array.nbytes, False)
-        insort(self.real, (found.base, found.index, found))
-        return found
-
-    def kernel(self, kernel, dtype):
-        """What stands for ``kernel[dtype]``: a function that writes its call down."""
-        def call(*args):
-            self.run(kernel, dtype, args, None, 0)
-        return call
-
-    def run(self, kernel, dtype, args, items, work):
-        """``Kernel.run`` and, with ``items`` None, a direct call."""
-        kinds = kernel.parameters({})
-        reads, writes = effects(kernel.fn)
-        values, read, written, checks = [], [], [], []
-        for (name, kind), a in zip(kinds, args):
-            if kind in ("i", "f"):
-                # Kernels that call BLAS take some addresses as plain integers.
-                p = self.resolve(a) if kind == "i" and a > 1 << 32 else None
-                values.append(a if p is None else p)
-                if p is not None:
-                    read.append(p.buffer)
-                    written.append(p.buffer)
-                continue
-            p = self.pointer(a, name, name in writes, checks)
-            values.append(p)
-            if p.__class__ is Ptr:
-                if name in reads:
-                    read.append(p.buffer)
-                if name in writes:
-                    written.append(p.buffer)
-        self.add(KernelCall(kernel, dtype, values, [k for _, k in kinds], read, written, items, work, checks))
-
-    def pointer(self, value, name, written, checks):
-        value = int(value)
-        if value == 0:
-            return 0
-        p = self.resolve(value)
-        if p is not None:
-            return p
-        words = tape.FLAGS.get(value)
-        if words is not None:
-            checks.append(words)
-            return value
-        if written:
-            raise Unlowered(f"takes results of a kernel ('{name}') to the host")
-        for base, array in self.scratch.items():
-            if base <= value < base + max(array.nbytes, 1):
-                # A table that the host made from shapes: as constant as they are.
-                b = self.buffers.get(id(array)) or self._real(array)
-                return Ptr(b, value - b.base)
-        array = tape.TABLES.get(value)
-        if array is None:
-            raise Unlowered(f"reads memory that the capture does not know ('{name}')")
-        return Ptr(self.buffers.get(id(array)) or self._real(array), 0)
-
-    def gemm(self, code, a, b, c, m, n, k, lda, ldb, ldc, ta, tb, alpha, beta, batch, sa, sb, sc):
-        pa, pb, pc = (self.pointer(v, "matrix", False, ()) for v in (a, b, c))
-        self.add(Gemm(code, pa, pb, pc, (m, n, k), (lda, ldb, ldc), (ta, tb), alpha, beta, batch, (sa, sb, sc)))
-
-    def parallel_for(self, fn, table, n, grain):
-        """A native loop over a table that a launcher filled: pointers are found by their values."""
-        if type(table) is int:
-            table = self.scratch.get(table)
-            if table is None:
-                raise Unlowered("runs a native loop over a table of its own")
-        words, buffers = [], []
-        for value in table.tolist():
-            p = self.resolve(value) if value > 1 << 16 else None
-            if p is None and value > 1 << 32:
-                for base, array in self.scratch.items():
-                    if base <= value < base + array.nbytes:
-                        b = self.buffers.get(id(array)) or self._real(array)
-                        p = Ptr(b, value - b.base)
-            if p is not None:
-                buffers.append(p.buffer)
-            words.append(value if p is None else p)
-        self.add(Raw(fn, words, buffers, n, grain))
-
-    def optimize(self, kernel, tables, changed, shared):
-        """An optimizer's update of one group."""
-        for state in self.optimizer.state.values():
-            for t in state.values() if isinstance(state, dict) else ():
-                if isinstance(t, Tensor):
-                    self.buffer(t)
-        run = self.runs[id(self.optimizer)] = self.runs.get(id(self.optimizer), -1) + 1
-        for kind, cells in tables.items():
-            if not cells:
-                continue
-            kinds = kernel.parameters({})[:kernel.rows]
-            reads, writes = effects(kernel.fn)
-            rows, read, written = [], [], []
-            for i, value in enumerate(cells):
-                name, k = kinds[i % kernel.rows]
-                if k in ("i", "f") or not value:
-                    rows.append(int(value))
-                    continue
-                p = self.pointer(value, name, False, ())
-                if p.__class__ is not Ptr:
-                    raise Unlowered("updates memory that is no tensor's")
-                rows.append(p)
-                if name in reads:
-                    read.append(p.buffer)
-                if name in writes:
-                    written.append(p.buffer)
-            self.add(Optim(kernel, kind.dtype, rows, list(shared), read, written, self.optimizer, run, _layout(kernel, tables),
-                           list(changed)))
 
     def written(self, t):
         """A tensor's version counter has just gone up; it will in every run."""
@@ -412,7 +220,7 @@ class Recorder:
         for version, before in self.versions.values():
             version[0] = before
 
-    # --- leaves and optimizers
+    # --- leaves
 
     def leaf(self, t, reads=True):
         """The gradient of ``t`` is about to be read (or, with ``reads`` False, replaced)."""
@@ -430,55 +238,6 @@ class Recorder:
         self.given[id(r._buf)] = True
         return True
 
-    def stepping(self, optimizer):
-        """An optimizer's step begins."""
-        if id(optimizer) not in self.optimizers:
-            state = {k: (v, dict(v)) if isinstance(v, dict) else (v, None) for k, v in optimizer.state.items()}
-            self.optimizers[id(optimizer)] = optimizer, state
-        for group in optimizer.param_groups:
-            for p in group["params"]:
-                self.leaf(p)
-                self.buffer(p)
-
-    def steps(self, step):
-        """What stands for an optimizer's ``step`` function."""
-        def run(optimizer, *args, **kwargs):
-            self.stepping(optimizer)
-            before, self.optimizer = self.optimizer, optimizer
-            followed = self._followed(optimizer)
-            try:
-                return step(optimizer, *args, **kwargs)
-            finally:
-                self.optimizer = before
-                for group, name, value in followed:
-                    group[name] = value
-        return run
-
-    def _followed(self, optimizer):
-        """Settings that are followed numbers become plain ones for its step: calls read them anew, at their start."""
-        found = [(group, name, v) for group in optimizer.param_groups for name, v in group.items()
-                 if isinstance(v, symbols.Symbol)]
-        for group, name, v in found:
-            if self.planted.get(Entry(group, name).key) is not v:
-                raise Refusal(f"ng.compile: the compiled function sets '{name}' of an optimizer before its step at "
-                              f"{user_line()}, which replays read at the start of a call: set it (lr_scheduler.step()) "
-                              "after optimizer.step(), or outside of the compiled function")
-            group[name] = v.plain
-        return found
-
-
-OBSERVING = tuple([f"{__package__}.{n}" for n in ("observe", "hooks", "calls", "reads", "arithmetic")])
-
-
-def _asked(what):
-    """The function that the user called when code on the host came to ask for a tensor's values."""
-    f = sys._getframe(2)
-    while f is not None and (f.f_globals.get("__name__", "") + ".").startswith(INSIDE):
-        if f.f_globals["__name__"] not in OBSERVING:
-            what = f.f_code.co_name
-        f = f.f_back
-    return what.strip("_")
-
 
 def undo(leaves, optimizers):
     """Put gradients and optimizer states back as they were before a capture."""
@@ -491,40 +250,6 @@ def undo(leaves, optimizers):
                 v.clear()
                 v.update(items)
             optimizer.state[k] = v
-
-
-def _tensors(value):
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, (list, tuple)):
-        for v in value:
-            yield from _tensors(v)
-
-
-def _layout(kernel, tables):
-    """Which addresses in an optimizer's tables are null, by kind: memory that other settings need is another program."""
-    addresses = [kind not in ("i", "f") for _, kind in kernel.parameters({})[:kernel.rows]]
-    return {kind: [not v for i, v in enumerate(cells) if addresses[i % kernel.rows]] for kind, cells in tables.items()}
-
-
-class Refresher(Recorder):
-    """Runs an optimizer's step for its settings alone."""
-
-    def __init__(self, compare):
-        super().__init__()
-        self.compare, self.shared, self.layouts = compare, [], []
-
-    def optimize(self, kernel, tables, changed, shared):
-        self.shared.append(shared)
-        if self.compare:
-            self.layouts.append(_layout(kernel, tables))
-        changed.clear()
-
-    def leaf(self, t, reads=True):
-        pass
-
-    def written(self, t):
-        pass
 
 
 @contextlib.contextmanager

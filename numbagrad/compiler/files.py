@@ -22,6 +22,9 @@ _TRUSTED = tuple([os.path.join(_STDLIB, n) for n in ("abc.py", "enum.py", "typin
                                                      "contextlib.py", "weakref.py", "_weakrefset.py")])
 _FROZEN = ("<frozen importlib", "<frozen zipimport", "<frozen abc>")
 CORE, LIBRARY, USER = "core", "library", "user"
+# What stands between a step's code and what it calls.
+OBSERVING = ("hooks", "observe", "follow", "calls", "builtin_calls", "arithmetic", "reads", "writes")
+OBSERVERS = tuple([os.path.join(PACKAGE, "compiler", n + ".py") for n in OBSERVING])
 
 
 @functools.cache

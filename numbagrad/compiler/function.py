@@ -10,17 +10,20 @@ import threading
 import types
 import warnings
 
+from ..base.user_code import user_level
 from ..kernel import tape
 from . import explain
-from .capture import CaptureError
 from .check import ALWAYS, checked
-from .draws import Drawn
+from .draws import Drawn, Undrawn
 from .lines import Missed
 from .memory import Arena
+from .refusals import CaptureError, defined
 from .structure import MISS, changed_numbers, flatten, opened
-from .variant import StepFailed, Variant
+from .trial import StepFailed
+from .variant import Variant
 
 LIMIT = 16     # variants of one function for one combination of shapes
+PAUSE = 1024   # calls at most that run eagerly between two captures, where none of so many variants ever came again
 SHAPES = 1024  # variants in all, where shapes may change
 FEW = 128      # of them, however large: beyond, all have at most
 BYTES = 1 << 28  # of memory: their gradients, and some 4 KB for each native call
@@ -58,6 +61,7 @@ class CompiledFunction:
         self.checks = check or ALWAYS
         self.variants, self.lock = [], threading.RLock()
         self.by_shapes = {}  # the same
+        self.fruitless = {}  # shapes -> [captures since a variant ran once more, calls to run eagerly until the next]
         self.forms = []  # of variants that were captured twice
         self.closed = set()  # numbers that cannot be followed
         self.drawn = Drawn()
@@ -120,7 +124,7 @@ class CompiledFunction:
         del error
         result = self.fn(*args, **kwargs)
         warnings.warn(f"{self.__name__} raised an error when it was captured ({text}), but not when it was run eagerly "
-                      "instead; please report this", CompileWarning, stacklevel=4)
+                      "instead; please report this", CompileWarning, stacklevel=user_level())
         return result
 
     def compiled(self, args, kwargs):
@@ -131,30 +135,51 @@ class CompiledFunction:
             structure = opened(structure, numbers, self.open)
         with self.lock:
             self.drawn.done()
-            shapes, known = tuple([t._shape for t in leaves]), []
-            for v in reversed(self.by_shapes.get(shapes, ())):
-                if v.structure == structure and v.may_decide(known):
-                    if v.signature is not None:
-                        if v.ready(*leaves, *numbers) is MISS:
-                            continue
-                        if not self.confirmed(v, args, kwargs, leaves, numbers):
-                            break
-                    if self.checks:
-                        if v.ready(*leaves, *numbers) is MISS:
-                            continue
-                        result = self.check(v, args, kwargs, functools.partial(v.fast, *leaves, *numbers))
-                    else:
-                        result = v.fast(*leaves, *numbers)
-                    if result.__class__ is Missed:
-                        known = max(known, result.outcomes, key=len)
-                    elif result is not MISS:
-                        self.use(v)
-                        return result
-            if self.eager:
+            try:
+                result, known = self._replayed(args, kwargs, leaves, structure, numbers)
+            except Undrawn:
+                result, known = MISS, []
+            if result is not MISS:
+                return result
+            if self.eager or self._pauses(leaves):
                 return self.fn(*args, **kwargs)
             if self.open:
                 structure = opened(flatten((args, kwargs), []), [], self.open)
             return self.capture(args, kwargs, leaves, structure, known)
+
+    def _pauses(self, leaves):
+        """Whether to run a call eagerly, as so many captures were for one call each."""
+        found = self.fruitless.get(tuple([t._shape for t in leaves]))
+        if found is None or not found[1] or self.checks:
+            return False
+        found[1] -= 1
+        self.drawn.put_back()
+        return True
+
+    def _replayed(self, args, kwargs, leaves, structure, numbers):
+        """(result of a variant that is there, or MISS; how values of tensors decide in this call, as far as that is known)."""
+        known = []
+        for v in reversed(self.by_shapes.get(tuple([t._shape for t in leaves]), ())):
+            if v.structure == structure and v.may_decide(known):
+                if v.signature is not None:
+                    if v.ready(*leaves, *numbers) is MISS:
+                        continue
+                    if not self.confirmed(v, args, kwargs, leaves, numbers):
+                        break
+                if self.checks:
+                    if v.ready(*leaves, *numbers) is MISS:
+                        continue
+                    result = self.check(v, args, kwargs, functools.partial(v.fast, *leaves, *numbers))
+                else:
+                    result = v.fast(*leaves, *numbers)
+                if result.__class__ is Missed:
+                    known = max(known, result.outcomes, key=len)
+                elif result is not MISS:
+                    self.use(v)
+                    if self.fruitless:
+                        self.fruitless.pop(v.shapes, None)
+                    return result, known
+        return MISS, known
 
     def check(self, v, args, kwargs, run):
         """A call that is compared with eager code."""
@@ -177,14 +202,16 @@ class CompiledFunction:
         same = self.by_shapes[v.shapes] = [w for w in self.by_shapes[v.shapes] if w is not v]
         if not same:
             del self.by_shapes[v.shapes]
+            self.fruitless.pop(v.shapes, None)
 
     def _refused(self, e):
         """Raise a refusal, or run eagerly from now on."""
+        self.drawn.put_back()
         if not re.search(r":\d+", str(e)):
-            e = CaptureError(f"{e} ({_defined(self.fn)})")
+            e = CaptureError(f"{e} ({defined(self.fn)})")
         if not self.options["fallback"]:
             raise e from None
-        warnings.warn(f"{e}; it runs eagerly from now on (fallback=True)", CompileWarning, stacklevel=5)
+        warnings.warn(f"{e}; it runs eagerly from now on (fallback=True)", CompileWarning, stacklevel=user_level())
         self.eager = True
 
     def capture(self, args, kwargs, leaves, structure, known):
@@ -222,14 +249,23 @@ class CompiledFunction:
         most = LIMIT if self.options["dynamic"] is False else SHAPES
         if len(self.variants) >= FEW and sum([w.nbytes for w in self.variants]) >= BYTES:
             most = len(self.variants)
+        found = self.fruitless.setdefault(v.shapes, [0, 0])
+        found[0] += 1
+        if found[0] > LIMIT and not self.checks:
+            found[1] = min(LIMIT << min(found[0] - LIMIT - 1, 10), PAUSE)
         if len(same) >= LIMIT or len(self.variants) >= most:
             oldest = (same if len(same) >= LIMIT else self.variants)[0]
+            pause = f", and the next {found[1]} calls of other forms run eagerly" if found[1] else ""
             warnings.warn(f"{self.__name__} was compiled more than {LIMIT if len(same) >= LIMIT else most} times: "
-                          f"{self.changes(v)}. The oldest form was dropped.", CompileWarning, stacklevel=4)
+                          f"{self.changes(v)}. The oldest form was dropped{pause}.", CompileWarning, stacklevel=user_level())
             self._drop(oldest)
+            self.fruitless.setdefault(v.shapes, found)
         self.variants.append(v)
         self.by_shapes[v.shapes] = [*self.by_shapes.get(v.shapes, ()), v]
-        self.use(v)
+        if found[0] < LIMIT:
+            self.use(v)
+        else:  # whether it comes again shows in ``compiled``
+            type(self).__call__ = CompiledFunction.__call__
         return first()
 
     def _latest(self):
@@ -264,10 +300,3 @@ class CompiledFunction:
         if not self.variants:
             return "first call"
         return new.differs(self.variants[-1])
-
-
-def _defined(f):
-    """Where a function that is compiled was written."""
-    f = getattr(f, "func", getattr(f, "__func__", f))
-    code = getattr(inspect.unwrap(f) if callable(f) else f, "__code__", getattr(type(f).__call__, "__code__", None))
-    return f"in {f!r}" if code is None else f"in {code.co_name}() at {code.co_filename}:{code.co_firstlineno}"

@@ -11,11 +11,12 @@ from threading import get_ident
 from ..kernel.tape import Refusal
 from . import symbols, texts
 from .arithmetic import BINARY, COMPARED, UPDATES, arithmetic
+from .follow import Again
 from .objects import HEAP, of_library
-from .observe import WATCHING, Again, Observer
+from .observe import WATCHING, Observer
 from .places import ABSENT, CONTAINERS, Cell, Entry
-from .reads import STORE
 from .rewrite import HOOKS
+from .writes import STORE
 
 _SEARCHED = (range, tuple, list, set, frozenset, dict, collections.Counter, collections.deque, collections.OrderedDict)
 

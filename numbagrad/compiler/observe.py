@@ -14,7 +14,6 @@ import contextlib
 import functools
 import gc
 import sys
-import types
 from threading import get_ident
 
 from ..autograd.function import FunctionCtx
@@ -27,30 +26,22 @@ from ..kernel.tape import Fake, Refusal
 from . import symbols
 from .calls import Calls
 from .draws import Draw, Drawn
-from .files import CORE, LIBRARY, kind_of_file, trusted
-from .frames import Codes, Frames
+from .follow import CORE_TABLE, Follows
+from .frames import Frames
 from .kin import Log
-from .objects import SIMPLE, SPECIAL_NAMES, lookup, named, table_of
-from .places import ABSENT, ORIGINALS, After, ClassEntry, Content, Entry, Field, Hooks, Item, Itself, Length, Lookup, State
+from .objects import SIMPLE, named, table_of
+from .places import ABSENT, ORIGINALS, After, ClassEntry, Content, Entry, Item, Length, Lookup
 from .reads import Reads
-from .rewrite import NoSource, rewritten
 from .structure import fields_of, is_record
+from .tensor_places import Hooks, Itself, State
+from .writes import Writes
 
 WATCHING: dict = {}  # thread -> Observer
-CORE_CODES: dict = {}  # id -> code of the engine's that was entered in a capture: its calls need no look
-CORE_TABLE = Codes()  # their ids
 _FORM = (*State.FIELDS, "_node", "_n", "_view")  # what undo puts back
-_INSIDE = (__file__, *[__file__.replace("observe.py", n) for n in ("hooks.py", "calls.py", "arithmetic.py", "reads.py")])
-
-
 _OF_THE_RUN = (Tensor, graph.Node, FunctionCtx, BaseException)
 
 
-class Again(BaseException):
-    """A function was entered that had no hooks yet: the run starts anew."""
-
-
-class Observer(Reads, Calls):
+class Observer(Follows, Reads, Writes, Calls):
     """Notes of one run. ``reads`` is {key: (place, value)}, ``written`` {key: (place, value before)}."""
 
     def __init__(self, swapped=(), dynamic=(), drawn=None, forced=(), shift=0):
@@ -177,133 +168,6 @@ class Observer(Reads, Calls):
             for y in x.values() if isinstance(x, dict) else fields_of(x) if is_record(x) else x:
                 self.give(y)
 
-    # --- frames
-
-    def _called(self, frame):
-        """A Python frame is entered whose code is new, or that of a library."""
-        code = id(frame.f_code)
-        if code in CORE_CODES:
-            self.frames.add(code)
-        elif code not in self.known:
-            self._entered(frame)
-        elif code in self.libraries and self._for_core(frame):
-            self.quiet.add(id(frame))
-            self.frames.want_ends(True)
-        elif code in self.unread:
-            self._read(*self.unread.pop(code), frame)
-        elif code not in self.libraries:
-            self.frames.add(code)
-
-    def _left(self, frame):
-        self.quiet.discard(id(frame))
-        self.frames.want_ends(bool(self.quiet))
-
-    def _for_core(self, frame):
-        """Whether a frame of a library works for the engine."""
-        back = frame.f_back
-        while back is not None:
-            code = back.f_code
-            if id(back) in self.quiet:
-                return True
-            if code.co_filename not in _INSIDE:
-                if id(code) in self.followed:
-                    return False
-                kind = kind_of_file(code.co_filename)
-                if kind is not LIBRARY:
-                    return kind is CORE
-            back = back.f_back
-        return True
-
-    def _entered(self, frame):
-        code = frame.f_code
-        kind = kind_of_file(code.co_filename)
-        if kind is CORE:
-            self._trust(code)
-            return
-        if code.co_name == "<module>":
-            self._know(code)
-            return
-        if kind is LIBRARY and self._for_core(frame):
-            return
-        users = [f for f in gc.get_referrers(code) if f.__class__ is types.FunctionType and f.__code__ is code]
-        if not users:
-            self._know(code)
-            if code.co_filename == "<string>":  # generated code of namedtuple and dataclass is looked at where it is called
-                return
-            self.refuse(f"enters {code.co_name}() of {code.co_filename}:{code.co_firstlineno}, which cannot be followed")
-        for f in users:
-            self.follow(f)
-        if id(users[0].__code__) != id(code):
-            raise Again
-
-    def _trust(self, code):
-        """A code of the engine's was met."""
-        CORE_CODES[id(code)] = code
-        CORE_TABLE.add(id(code))
-        self.frames.add(id(code))
-
-    def _know(self, code, followed=None):
-        """A code and those inside of it need no hooks, or have them (``followed``: whose code it is)."""
-        self.known.add(id(code))
-        self.inside[id(code)] = code
-        if followed is not None:
-            self.followed.add(id(code))
-            if followed is LIBRARY:
-                self.libraries.add(id(code))
-        for c in code.co_consts:
-            if c.__class__ is types.CodeType:
-                self._know(c, followed)
-
-    def follow(self, f):
-        """Put hooks into a Python function, and note that it is this one that is called."""
-        code = f.__code__
-        if id(code) in self.known:
-            return
-        if trusted(code.co_filename):
-            self._trust(code)
-            return
-        if self._is_generated(f):
-            self._know(code)
-        else:
-            try:
-                new = rewritten(f, self.known)
-            except NoSource as reason:
-                self.refuse(f"calls {f.__qualname__}(), which cannot be followed: {reason}")
-            self._know(new, kind_of_file(code.co_filename))
-        if id(f.__code__) in self.known:
-            self.unread[id(code)] = f, code
-        else:
-            self.unread[id(new)] = f, code
-            self.swapped.append((f, code, new))
-            self._swap(f, code, new)
-
-    @staticmethod
-    def _swap(f, code, new):
-        ORIGINALS[id(new)] = code
-        f.__code__ = new
-
-    def _read(self, f, code, frame):
-        """A followed function is entered for the first time: the step relies on its code and defaults."""
-        self.note(Field(f, "__code__"), code)
-        self.note(Field(f, "__defaults__"), f.__defaults__)
-        self.note(Field(f, "__kwdefaults__"), f.__kwdefaults__)
-        if f.__kwdefaults__:
-            self.content(f.__kwdefaults__)
-        if f.__name__ in SPECIAL_NAMES and code.co_argcount:
-            cls = type(frame.f_locals[code.co_varnames[0]])
-            if lookup(cls, f.__name__) is f:
-                self.note(Lookup(cls, f.__name__), f)
-
-    def _is_generated(self, f):
-        """Whether a function without source is one that namedtuple or dataclass wrote: it only takes and sets fields."""
-        code = f.__code__
-        if not code.co_filename.startswith("<"):
-            return False
-        if f.__name__ in ("__new__", "<lambda>") and "_tuple_new" in code.co_names + code.co_freevars:
-            return True
-        return f.__name__ in ("__init__", "__eq__", "__repr__", "__hash__", "__lt__", "__le__", "__gt__", "__ge__",
-                              "__setattr__", "__delattr__") and code.co_filename == "<string>"
-
     # --- notes
 
     def note(self, place, value):
@@ -329,10 +193,7 @@ class Observer(Reads, Calls):
         """``place`` held ``value`` before the run."""
         key = key or place.key
         if key not in self.reads and key not in self.dynamic and not (self.written and self._is_own(key, value)):
-            # A number in an item that is an input by another index, too.
-            if self.numbers is not None and (isinstance(value, symbols.Symbol) or place.__class__ is Content
-                                             and symbols.any_in(value)):
-                value = symbols.settled(value)
+            value = self._fixed(place, value)
             self.reads[key] = place, value
             if value.__class__ not in SIMPLE:
                 self._reached(value)
@@ -340,6 +201,16 @@ class Observer(Reads, Calls):
                 for v in value:
                     if v.__class__ not in SIMPLE:
                         self._reached(v)
+
+    def _fixed(self, place, value):
+        """What is compared of a value: numbers in it that are followed, as an item may be an input by another index too, become
+        what they are now."""
+        if self.numbers is not None:
+            if isinstance(value, symbols.Symbol):
+                return symbols.settled(value)
+            if place.__class__ is Content:  # (a list in it is compared by identity)
+                return tuple([symbols.settled(v) if isinstance(v, symbols.Symbol) else v for v in value])
+        return value
 
     def _in_class(self, place):
         """Whether a lookup finds a number that is followed: then the step relies on where it is found, not on what."""
@@ -455,7 +326,7 @@ class Observer(Reads, Calls):
             if changed:
                 found.append((place, before, now))
             elif place.key not in self.reads and place.key not in self.dynamic:
-                self.unchanged.append((place, before))
+                self.unchanged.append((place, self._fixed(place, before)))
         return found
 
 

@@ -5,138 +5,28 @@ from __future__ import annotations
 import functools
 import os
 from array import array
-from functools import partial
 
 import numpy as np
 
 from ..core import storage
-from ..core.tensor import Tensor, numel, raw
-from ..dispatch import fold
-from ..kernel import jit, threads, trampoline
+from ..core.tensor import raw
+from ..kernel import threads, trampoline
 from ..kernel.progress import covered
 from ..kernel.tape import BASE
-from . import branches, emit, emit_fold, inplace, memory, passes
+from . import branches, memory, passes
 from .driver import tasks, walk, walk_with
-from .ir import INPUT, KEPT, OUTPUT, STATE, TEMPORARY, Fold, Gemm, Host, KernelCall, Operand, Optim, Ptr, Raw
+from .hosts import Where
+from .ir import INPUT, KEPT, OUTPUT, STATE, TEMPORARY, Host, Operand, Ptr
 from .late import Undo
+from .lower import Callee, lower
 from .parallel import make_all
 from .progress import Progress
-from .symbols import Symbol, float_of
+from .symbols import Symbol
 
 # A debugging aid: freed arena slots are overwritten, so that a value used after its slot was given away shows.
 POISON = os.environ.get("NUMBAGRAD_COMPILE_POISON", "0") not in ("", "0")
-# Nanoseconds that an element read or written and a multiply-add take at best, and from which sum of them on a program lets
-# other threads of Python run.
-ELEMENT, MULTIPLY_ADD, RELEASE = 0.04, 0.02, 100_000
-
-
-class Callee:
-    """As the first word of a table: the address of a kernel that is not made yet. ``native()`` makes it."""
-
-    __slots__ = ("native",)
-
-    def __init__(self, native):
-        self.native = native
-
-
-class Item:
-    """A native call: ``make()`` returns the function's address; words are ints, floats, ``Ptr``, ``Operand`` and ``Callee``."""
-
-    __slots__ = ("call", "make", "words", "items", "grain", "source", "rows", "live")
-
-    def __init__(self, call, make, words, items, grain=0, source=None, rows=None, live=None):
-        self.call, self.make, self.words, self.items, self.grain = call, make, words, items, grain
-        self.source, self.rows, self.live = source, rows, live
-
-    def cost(self):
-        """Roughly, compile time: the length of the text."""
-        if self.source is not None:
-            return len(self.source)
-        if isinstance(self.call, (KernelCall, Optim)):
-            return 2 * len(self.call.kernel.fn.__code__.co_code)
-        return 20_000 if isinstance(self.call, Raw) else 2000
-
-    def work(self):
-        """Nanoseconds of its memory and products, at best."""
-        flops = numel(self.call.sizes) * self.call.batch if isinstance(self.call, Gemm) else 0
-        return sum([b.nbytes // 4 for b in self.buffers()]) * ELEMENT + flops * MULTIPLY_ADD
-
-    def buffers(self):
-        """Buffers whose memory the call is given."""
-        return {w.buffer for w in (self.words if self.rows is None else self.rows) if w.__class__ in (Ptr, Operand)}
-
-    def identity(self):
-        """Equal for items with the same native function."""
-        call = self.call
-        if self.source is not None:
-            return self.source
-        if isinstance(call, (KernelCall, Optim)):
-            return id(call.kernel), call.dtype, call.items is None if isinstance(call, KernelCall) else None
-        if isinstance(call, Fold):
-            return id(call.op), call.key
-        return (Gemm, call.code) if isinstance(call, Gemm) else call.fn
-
-
-def through(call, native, letters, words, items, grain, ranged=True):
-    """The item of a kernel that takes its arguments one by one (see ``jit.through``); ``native()`` makes it."""
-    def make():
-        native()
-        return jit.through(letters, ranged)
-    return Item(call, make, [Callee(native), *words], items, grain)
-
-
-def lower(call, needed, begins, ends):
-    """The native form of one call. Of a buffer, ``needed``: a later call reads it; ``begins``, ``ends``: no call touches it
-    before, after this one."""
-    limit = 2 * threads.SERIAL_BELOW["elementwise"]
-
-    def grain(items, work):
-        return max(1, items * (limit // 2) // work) if items > 1 and work >= limit else 0
-
-    if isinstance(call, passes.Group):
-        ins, outs, inputs, scalars, values, expressions = call.fused(needed)
-        inplace.share(ins, outs, begins, ends)
-        name = call.calls[0].name.removeprefix("loop_") if len(call.calls) == 1 else "chain"
-        if call.folds:
-            folds = [(out, e, *rest) for (out, _, *rest), e in zip(call.folds, expressions[len(outs):])]
-            name = (name if name != "chain" else "") + "_".join(["", *[f[2].name for f in folds]])
-            loop = emit_fold.FoldLoop(name.lstrip("_"), call.compute, ins, outs, scalars, values, expressions[:len(outs)],
-                                      inputs, call.shape, *call.form, folds)
-        else:
-            loop = emit.Loop(name, call.compute, ins, outs, scalars, values, expressions, inputs, call.shape)
-        fast = jit.loop_flags(call.compute)
-        text, key, env = loop.text()
-        call.loop = loop
-        return Item(call, lambda: emit.compiled(text, key, env, loop.name, fast).address, loop.words(lambda o: o), loop.items,
-                    grain(loop.items, loop.elements), text)
-    if isinstance(call, Fold):
-        x, out = call.x, call.out
-        n = call.numbers[-1]
-        return through(call, partial(call.op.native, *call.key), fold.LETTERS, [x, out, *call.numbers], call.items,
-                       grain(call.items, n))
-    if isinstance(call, KernelCall):
-        values, items, names = call.values, call.items, [p for p, _ in call.kernel.parameters({})]
-        ranged = names[-2:] == ["start", "stop"]
-        if items is None and ranged and values[-2] == 0:
-            values, items, ranged, g = values[:-2], values[-1], True, 0
-        elif items is None:
-            items, ranged, g = 1, False, 0
-        else:
-            g = grain(items, call.work)
-        words = [float_of(v) if k == "f" else v for v, k in zip(values, call.kinds)]
-        return through(call, partial(call.kernel.native, call.dtype), call.kernel.letters(ranged), words, items, g, ranged)
-    if isinstance(call, Gemm):
-        from ..kernel import blas
-        rows, columns, units, g = blas.pieces(*call.sizes, call.batch)
-        words = [call.a, call.b, call.c, *call.sizes, *call.lds, *call.flags, *call.strides, rows, columns,
-                 float_of(call.alpha), float_of(call.beta)]
-        return Item(call, lambda: blas._piece_address(call.code), words, units, g)
-    if isinstance(call, Optim):
-        return Item(call, lambda: call.kernel.rows_form(call.dtype).address, [], 0, rows=call.rows,
-                    live=call.shared)
-    if isinstance(call, Raw):
-        return Item(call, call.fn if callable(call.fn) else lambda: call.fn, call.words, call.items, call.grain)
-    raise TypeError(f"no native form for {type(call).__name__}")
+# Nanoseconds of work from which on a program lets other threads of Python run.
+RELEASE = 100_000
 
 
 class Program:
@@ -423,31 +313,3 @@ class Program:
         if b.array is not None:
             return b.array[:b.obj.size] if b.fake else b.array, storage.address(b.array)
         return b.obj, b.base
-
-
-class Where:
-    """A tensor (or, without ``kind``, an array) that a host function is given, as a place in a buffer."""
-
-    __slots__ = ("buffer", "offset", "n", "shape", "strides", "kind")
-
-    def __init__(self, buffer, t=None):
-        self.buffer, self.kind = buffer, None
-        if t is not None:
-            self.offset, self.n, self.shape, self.strides, self.kind = (
-                t._ptr - buffer.base, t._n, t._shape, t._strides, t._kind)
-
-
-def prepare_hosts(calls, buffers):
-    """Replace the tensors in the arguments of host functions by their places, so that nothing holds fake memory."""
-    def place(v):
-        if isinstance(v, Tensor):
-            return Where(buffers[id(v._buf)], v)
-        if id(v) in buffers and not isinstance(v, (int, float)):
-            return Where(buffers[id(v)])
-        if isinstance(v, (list, tuple)) and type(v) in (list, tuple):
-            return type(v)([place(x) for x in v])
-        return v
-    for call in calls:
-        if isinstance(call, Host) and call.values is not None:
-            call.prepared = call.fn, [place(v) for v in call.values], call.kwargs
-            call.values = None

@@ -7,29 +7,19 @@ that capture nothing. The hooks stand in the code's constants, so that no name o
 """
 
 from __future__ import annotations
-import __future__
 
 import ast
 import functools
-import inspect
-import linecache
-import sys
 import types
-import warnings
 
 from ..kernel.tape import Untraced
-from .bindings import Names
+from .bindings import Names, bound_by
+from .source import NoSource, class_of, compiled, copied, find, lines_of
 
-FUTURE = functools.reduce(int.__or__, [getattr(__future__, n).compiler_flag for n in __future__.all_feature_names])
 MARK = "\0hook "  # before the name of a hook, where the code has it among its constants
 CELLS, GLOBALS = MARK + "closure", MARK + "globals"
 # Functions that look at the frame which calls them.
 OF_THE_FRAME = ("locals", "globals", "vars", "dir", "eval", "exec", "super")
-SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
-
-
-class NoSource(Exception):
-    """A function whose source is not there, or is not what was compiled."""
 
 
 def rewritten(fn, known):
@@ -60,19 +50,6 @@ def _filled(code, table):
     return code.replace(co_consts=consts)
 
 
-def _lines(fn):
-    name = fn.__code__.co_filename
-    if name.startswith("<frozen "):
-        name = getattr(sys.modules.get(name[8:-1]), "__file__", name)
-    linecache.checkcache(name)
-    lines = linecache.getlines(name, fn.__globals__)
-    if not lines and name == "<string>" and fn.__globals__.get("__name__") == "__main__" and "-c" in sys.orig_argv[:-1]:
-        lines = sys.orig_argv[sys.orig_argv.index("-c") + 1].splitlines(True)
-    if not lines:
-        raise NoSource(f"the source of {fn.__qualname__}() cannot be read ({name})")
-    return tuple(lines)
-
-
 _templates: dict = {}
 
 
@@ -83,8 +60,8 @@ def _template(fn):
     kept = _templates.get(id(code))
     if kept is None or kept[0] is not code:
         with Untraced():
-            node, within, imports, names = _find(code, _lines(fn))
-            found = _compiled(node, within, code, imports, Rewriter(code.co_freevars, _class_of(within)))
+            node, within, imports, names = find(code, lines_of(fn))
+            found = compiled(node, within, code, imports, Rewriter(code.co_freevars, class_of(within)))
             found = _filled(_like(found, code), {**names, **_hooks()})
         kept = _templates[id(code)] = [code, found, None, None]
     return kept
@@ -97,146 +74,6 @@ def _like(new, code):
     if new.co_freevars != code.co_freevars:
         raise NoSource(f"the free variables of {code.co_name}() differ from those of its source")
     return new.replace(**changes)
-
-
-@functools.lru_cache(64)
-def _tree(lines):
-    """(node, nodes around it) of each function in a file, and the imports at its top: calls of imported names compile to
-    other instructions."""
-    tree = ast.parse("".join(lines))
-    found = []
-
-    def walk(node, around):
-        for child in ast.iter_child_nodes(node):
-            if isinstance(child, SCOPES):
-                found.append((child, around))
-            walk(child, (*around, child) if isinstance(child, (*SCOPES, ast.ClassDef)) else around)
-    walk(tree, ())
-    imports = Names(tree).imports
-    return found, imports
-
-
-def _find(code, lines):
-    """(node, nodes around it, imports of its file) of a function, whose source must compile to the code that runs."""
-    try:
-        every, imports = _tree(lines)
-    except SyntaxError as error:
-        raise NoSource(f"the source of {code.co_name}() cannot be parsed: {error}") from None
-    name = code.co_name
-    fits = [(node, around) for node, around in every if _first_line(node) == code.co_firstlineno
-            and getattr(node, "name", "<lambda>") == name]
-    for node, around in fits:
-        try:
-            plain = _compiled(node, around, code, imports, None)
-        except (SyntaxError, NoSource):
-            continue
-        names = {}
-        if _equal(plain, code, names):
-            return node, around, imports, names
-    if len(fits) == 1 and _has_asserts(fits[0][0]) and _similar(fits[0][0], code):
-        return *fits[0], imports, {}  # a test framework may have rewritten its assertions
-    raise NoSource(f"the source of {name}() in {code.co_filename}:{code.co_firstlineno} is not what runs; was the file "
-                   "changed?")
-
-
-def _first_line(node):
-    return min([d.lineno for d in getattr(node, "decorator_list", ())] + [node.lineno])
-
-
-def _has_asserts(node):
-    return any(isinstance(n, ast.Assert) for n in ast.walk(node))
-
-
-def _similar(node, code):
-    a = node.args
-    names = [p.arg for p in (*a.posonlyargs, *a.args, *a.kwonlyargs)]
-    return tuple(names) == code.co_varnames[:len(names)] and any(n.startswith("@") for n in code.co_names)
-
-
-def _equal(a, b, names):
-    """Whether two codes do the same, wherever they stand; ``names`` is filled with the names of functions inside of them, which
-    are constants before Python 3.11: {in the one: in the other}."""
-    same = ("co_code", "co_names", "co_varnames", "co_freevars", "co_cellvars", "co_argcount", "co_kwonlyargcount",
-            "co_posonlyargcount")
-    if (a.co_flags ^ b.co_flags) & ~inspect.CO_NESTED or any(getattr(a, n) != getattr(b, n) for n in same):
-        return False
-    if len(a.co_consts) != len(b.co_consts):
-        return False
-    if not hasattr(a, "co_qualname"):
-        for k, x in enumerate(a.co_consts[:-1]):
-            if isinstance(x, types.CodeType):
-                one, other = a.co_consts[k + 1], b.co_consts[k + 1]
-                if one.__class__ is str is other.__class__ and one.endswith(x.co_name) and other.endswith(x.co_name):
-                    names[one] = other
-    return all([_equal(x, y, names) if isinstance(x, types.CodeType) and isinstance(y, types.CodeType) else
-                type(x) is type(y) and (repr(x) == repr(y) or x.__class__ is str and names.get(x) == y)
-                for x, y in zip(a.co_consts, b.co_consts)])
-
-
-def _class_of(around):
-    """The innermost class around a function, whose name its private names carry."""
-    return next((n.name for n in reversed(around) if isinstance(n, ast.ClassDef)), None)
-
-
-def _compiled(node, around, code, imports, rewriter):
-    """The code of one function: compiled inside of a function that has its free variables (and its class)."""
-    copy = _copy(node)
-    if not isinstance(copy, ast.Lambda):
-        copy.decorator_list, copy.returns = [], None
-        if hasattr(copy, "type_params"):
-            copy.type_params = []
-    for p in (*copy.args.posonlyargs, *copy.args.args, *copy.args.kwonlyargs, copy.args.vararg, copy.args.kwarg):
-        if p is not None:
-            p.annotation = None
-    copy.args.defaults = [ast.Constant(None) for _ in copy.args.defaults]
-    copy.args.kw_defaults = [d and ast.Constant(None) for d in copy.args.kw_defaults]
-    if rewriter is not None:
-        copy = rewriter.function(copy)
-    name = "<lambda>"
-    if isinstance(copy, ast.Lambda):
-        inner = ast.Expr(copy)
-    else:
-        inner, copy.name = copy, (name := "_____" + copy.name)  # the function's own name stays free
-    of_class, cls = bool(around) and isinstance(around[-1], ast.ClassDef), _class_of(around)
-    if cls is not None:
-        cls = "_____" + cls  # private names are the same, and the class's own name stays free
-    free = [n for n in code.co_freevars if not (of_class and n == "__class__")]
-    binds = [ast.Assign([ast.Name(n, ast.Store())], ast.Constant(None)) for n in free]
-    body = [*binds, ast.ClassDef(cls, [], [], [inner], [], **_params())] if of_class else [*binds, inner]
-    none = ast.arguments([], [], None, [], [], None, [])
-    outer = ast.FunctionDef("outer", none, body, [], None, **_params())
-    top = outer if of_class or cls is None else ast.ClassDef(cls, [], [], [outer], [], **_params())
-    module = ast.Module([*imports, top], [])
-    ast.fix_missing_locations(module)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", SyntaxWarning)
-        made = compile(module, code.co_filename, "exec", code.co_flags & FUTURE, True)
-    return _inner(made, name, 3 if of_class or cls is not None else 2)
-
-
-def _params():
-    return {"type_params": []} if "type_params" in ast.FunctionDef._fields else {}
-
-
-def _inner(code, name, depth):
-    for c in code.co_consts:
-        if isinstance(c, types.CodeType):
-            if depth == 1:
-                if c.co_name == name:
-                    return c
-            else:
-                found = _inner(c, name, depth - 1)
-                if found is not None:
-                    return found
-    return None
-
-
-def _copy(node):
-    """A copy that keeps what is not changed in place: every node once, with its line."""
-    if isinstance(node, ast.AST):
-        new = type(node)(**{f: _copy(getattr(node, f)) for f in node._fields if hasattr(node, f)})
-        return ast.copy_location(new, node) if hasattr(node, "lineno") else new
-    return [_copy(n) for n in node] if isinstance(node, list) else node
 
 
 def hook(name, *args, keywords=(), at=None):
@@ -291,7 +128,7 @@ class Rewriter(ast.NodeTransformer):
     def _announced(self, node, stmts):
         """Statements with notes before them of the global names and free variables that they bind."""
         notes = []
-        for name, reads in _bound_by(node):
+        for name, reads in bound_by(node):
             kind, name = self._kind(name), self._private(name)
             if kind == "global":
                 notes.append(("binds_name", ast.Constant(GLOBALS), ast.Constant(name), ast.Constant(reads)))
@@ -380,7 +217,7 @@ class Rewriter(ast.NodeTransformer):
         return out
 
     def generic_visit(self, node):
-        bound = _bound_by(node) if isinstance(node, ast.stmt) else ()
+        bound = bound_by(node) if isinstance(node, ast.stmt) else ()
         for field, old in ast.iter_fields(node):
             if isinstance(old, list) and old and isinstance(old[0], ast.stmt):
                 setattr(node, field, self._body(old))
@@ -420,7 +257,7 @@ class Rewriter(ast.NodeTransformer):
         return self._announced(node, [ast.copy_location(ast.Expr(new), node)])
 
     def visit_For(self, node):
-        announced = _bound_by(node)
+        announced = bound_by(node)
         node.iter = self._iterated(node.iter, node.target)
         node.target = self.visit(node.target)
         node.body, node.orelse = self._body(node.body), self._body(node.orelse)
@@ -458,7 +295,7 @@ class Rewriter(ast.NodeTransformer):
             if isinstance(p, ast.MatchClass):
                 self._refused(node, "a class pattern")
             if isinstance(p, ast.MatchValue):
-                before.append(ast.copy_location(ast.Expr(self.visit(_copy(p.value))), node))
+                before.append(ast.copy_location(ast.Expr(self.visit(copied(p.value))), node))
         node.subject = self._content(node.subject)
         for case in node.cases:
             case.guard = case.guard and self._content(case.guard)
@@ -598,30 +435,3 @@ class Rewriter(ast.NodeTransformer):
 def _is_text(stmt):
     """Whether the first statement of a body is a docstring."""
     return isinstance(stmt, ast.Expr) and isinstance(stmt.value, ast.Constant)
-
-
-def _bound_by(node):
-    """(name, whether it is read as well) of the names that a statement itself binds or deletes."""
-    found = {}
-
-    def walk(n, top):
-        if isinstance(n, SCOPES) and not top:
-            return
-        if isinstance(n, ast.Name) and not isinstance(n.ctx, ast.Load):
-            found.setdefault(n.id, False)
-        elif isinstance(n, (ast.FunctionDef, ast.ClassDef)):
-            found.setdefault(n.name, False)
-            if not top or isinstance(n, ast.FunctionDef):
-                return
-        elif isinstance(n, (ast.Import, ast.ImportFrom)):
-            for a in n.names:
-                found.setdefault((a.asname or a.name).partition(".")[0], False)
-        elif isinstance(n, ast.ExceptHandler) and n.name:
-            found.setdefault(n.name, False)
-        if isinstance(n, ast.AugAssign) and isinstance(n.target, ast.Name):
-            found[n.target.id] = True
-        for child in ast.iter_child_nodes(n):
-            if not isinstance(child, ast.stmt):
-                walk(child, False)
-    walk(node, True)
-    return list(found.items())

@@ -37,13 +37,28 @@ class _Memory:
         return key(v) if isinstance(v, (float, complex, Symbol)) or isinstance(v, int) and v < 1 << 32 else None
 
 
+class _Expressions:
+    """Expressions, of which equal ones are one object; ``==`` between them makes another."""
+
+    __slots__ = ("all",)
+
+    def __init__(self, expressions):
+        self.all = expressions
+
+    def __eq__(self, other):
+        return list(map(id, self.all)) == list(map(id, other.all))
+
+    __hash__ = None
+
+
 def signature(recorder, tensors):
     """[(description, label, line)] of the calls of a capture; ``tensors``: those that it reached by name."""
     memory, found = _Memory(recorder, tensors), []
     for call in recorder.calls:
         word = memory.word
         if isinstance(call, Pointwise):
-            what = (call.expressions, call.compute.code, call.shape, *map(word, (*call.ins, *call.outs, *call.values)))
+            what = (_Expressions(call.expressions), call.compute.code, call.shape,
+                    *map(word, (*call.ins, *call.outs, *call.values)))
         elif isinstance(call, Fold):
             what = (call.name, call.key, *map(word, (call.x, call.out, *call.numbers)))
         elif isinstance(call, Gemm):

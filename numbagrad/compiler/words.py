@@ -18,24 +18,8 @@ import numpy as np
 
 from ..core.tensor import Tensor
 from ..kernel import jit
-from .places import (
-    ABSENT,
-    PLAIN,
-    After,
-    Cell,
-    Content,
-    Entry,
-    Field,
-    Gradient,
-    Hooks,
-    Item,
-    Kind,
-    Length,
-    Lookup,
-    Member,
-    Protocols,
-    State,
-)
+from .places import ABSENT, PLAIN, After, Cell, Content, Entry, Field, Item, Kind, Length, Lookup, Member, Protocols
+from .tensor_places import Gradient, Hooks, State
 
 NEW = sys.version_info >= (3, 11)
 USED, KEYS, VALUES = 16, 32, 40             # of a dict

@@ -271,7 +271,15 @@ class ReductionNode(CustomNode):
     """Node of a reduction."""
 
     __slots__ = ()
-    captured = CustomNode.backward
+
+    def captured(self, g):
+        """By the rule; a backward by kernels gives leaves plain memory, which a view of the upstream gradient is not."""
+        grads = CustomNode.backward(self, g)
+        if type(self).backward is CustomNode.backward:
+            return grads
+        from ..core.copying import contiguous_copy
+        return tuple([contiguous_copy(r) if r is not None and r._strides is not None and e is not None and e.is_leaf_edge
+                      else r for r, e in zip(grads, self.next)])
 
 
 def _follows(op, d, to):

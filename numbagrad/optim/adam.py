@@ -8,7 +8,17 @@ from ..base.dtypes import float32, get_default_dtype
 from ..core.storage import F4 as FLOAT32
 from ..core.tensor import Tensor
 from . import _kernels
-from .optimizer import Optimizer, _are_plain, _check_counts, _check_fused, _check_options, _closure_loss, _number, _run
+from .optimizer import (
+    Optimizer,
+    _are_plain,
+    _check_counts,
+    _check_fused,
+    _check_options,
+    _closure_loss,
+    _note_composed,
+    _number,
+    _run,
+)
 
 __all__ = ["Adam"]
 
@@ -147,6 +157,7 @@ def _step_count(group, p, value=0.0):
 
 def _composed(p, g, m, v, v_max, step, lr, beta1, beta2, eps, weight_decay, decoupled, amsgrad, maximize):
     """The same update by tensor operations, for the dtypes and layouts that the kernel does not take."""
+    _note_composed()
     with ng.no_grad():
         step.add_(1)
         t = step.item()

@@ -375,6 +375,13 @@ def _check_counts(*counts):
             raise RuntimeError(f"a Tensor with {t._n} elements cannot be converted to Scalar (a step count of an optimizer)")
 
 
+def _note_composed():
+    """Tell a capture that an update is made of tensor operations, which take the settings as numbers of now."""
+    recorder = active() if TAPE else None
+    if recorder is not None:
+        recorder.compose()
+
+
 def _run(kernel, tables, changed, *shared):
     """One native call for each kind in ``tables``; the parameters in ``changed`` count as written to."""
     recorder = active() if TAPE else None

@@ -6,7 +6,18 @@ import numbagrad as ng
 
 from ..core.tensor import Tensor
 from . import _kernels
-from .optimizer import _PLAIN, Optimizer, _are_plain, _check_fused, _check_options, _closure_loss, _number, _run, is_plain
+from .optimizer import (
+    _PLAIN,
+    Optimizer,
+    _are_plain,
+    _check_fused,
+    _check_options,
+    _closure_loss,
+    _note_composed,
+    _number,
+    _run,
+    is_plain,
+)
 
 __all__ = ["SGD"]
 
@@ -119,6 +130,7 @@ class SGD(Optimizer):
 
 def _composed(p, g, buf, first, lr, momentum, dampening, weight_decay, nesterov, maximize):
     """The same update by tensor operations, for the dtypes and layouts that the kernel does not take."""
+    _note_composed()
     with ng.no_grad():
         d = -g if maximize else g
         if weight_decay != 0:

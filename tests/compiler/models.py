@@ -7,7 +7,8 @@ from .pieces import Piece
 MODULES = [
     "nn.Linear(4, 4)", "nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4))",
     "nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Dropout(0.3), nn.Linear(6, 4))",
-    "nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))", "nn.Sequential(nn.LayerNorm(4), nn.Linear(4, 4, bias=False))",
+    "nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 4))",
+    "nn.Sequential(nn.LayerNorm(4), nn.Linear(4, 4, bias=False))",
     "Net@()", "Child@()", "nn.Sequential(Net@(), nn.GELU())",
 ]
 TOP = """class Net@(nn.Module):

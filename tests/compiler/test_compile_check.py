@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import random
 
 import pytest
 
@@ -36,6 +38,17 @@ def test_a_training_step_passes():
     for k in range(5):
         f(ng.randn(6, 4), ng.randint(0, 3, (6,)), 0.5 * k)
     assert COUNT == len(log) == 5 and kept["last"].item() == pytest.approx(2 * log[-1].item())
+
+
+def test_what_is_drawn_is_drawn_by_both():
+    random.seed(1)
+    it, count, own = iter([1.0, 2.0, 3.0, 4.0]), itertools.count(), random.Random(2)
+    f = ng.compile(lambda x: x * random.random() * next(it) + next(count) * own.gauss(0, 1), check=True)
+    out = [f(ng.ones(1)).item() for _ in range(4)]
+    random.seed(1)
+    own.seed(2)
+    assert out == pytest.approx([random.random() * (k + 1) + k * own.gauss(0, 1) for k in range(4)], rel=1e-5)
+    assert next(it, None) is None and next(count) == 4
 
 
 def broken(f, spoil):

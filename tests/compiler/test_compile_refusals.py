@@ -57,6 +57,26 @@ def asks_text(x):
     return f"{x}"  # asks: text
 
 
+GENERATOR = ng.Generator()
+
+
+@pytest.mark.parametrize("f, message", [
+    (lambda x: ng.manual_seed(1), r"manual_seed\(\) at {} seeds a random generator, .*\. Keep"),
+    (lambda x: GENERATOR.initial_seed(), r"initial_seed\(\) at {} reads or sets the state"),
+    (lambda x: (x * 2).data_ptr(), r"data_ptr\(\) at {} reads the address"),
+    (lambda x: ng.save(x * 2, "/nowhere"), r"save\(\) at {} writes a file"),
+    (lambda x: ng.arange(x.sum()), r"arange\(\) at {} has no compiled form"),
+    (lambda x: ng.tensor([x.sum(), x.sum()]), r"tensor\(\) at {} has no compiled form"),
+    (lambda x: x.index_put((x > 0,), x * 2), r"index_put\(\) at {} has no compiled form"),
+    (lambda x: (x * 2).nonzero(), r"nonzero\(\) at {} has no compiled form"),
+    (lambda x: x.masked_select(x > 0), r"masked_select\(\) at {} has no compiled form"),
+], ids=lambda v: v.split("\\")[0] if isinstance(v, str) else "")
+def test_a_refusal_names_the_function_that_was_called(f, message):
+    here = re.escape(f"{__file__}:{f.__code__.co_firstlineno}")
+    with pytest.raises(CaptureError, match="ng.compile: " + message.format(here)):
+        ng.compile(f)(ng.ones(3))
+
+
 @pytest.mark.parametrize("f, name", [(asks_numpy, "numpy"), (asks_long_list, "tolist"), (asks_complex, "item"),
                                      (asks_shape, "getitem")], ids=lambda f: getattr(f, "__name__", f))
 def test_values_that_python_asks_for_raise_with_the_line(f, name):

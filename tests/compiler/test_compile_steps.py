@@ -219,6 +219,27 @@ def test_learning_rate_as_a_tensor():
     assert_same(*found)
 
 
+@pytest.mark.parametrize("kind", [ng.optim.SGD, ng.optim.AdamW, ng.optim.RMSprop])
+def test_learning_rates_become_tensors_and_numbers(kind):
+    """A tensor that takes the place of an equal number is looked into from then on; so it is where gradients were cleared, or
+    are strided."""
+    def strided(group):
+        for p in group["params"]:
+            p.grad = ng.ones(*p.shape[::-1]).t() if p.dim() == 2 else None
+    changes = {3: lambda g: g.update(lr=ng.tensor(0.01)), 5: lambda g: g["lr"].fill_(0.03), 6: lambda g: g.update(lr=0.02),
+               8: lambda g: g.update(lr=ng.tensor(0.05)), 9: lambda g: [setattr(p, "grad", None) for p in g["params"]],
+               10: lambda g: g["lr"].mul_(0.1), 11: strided, 12: lambda g: g.update(lr=0.01), 14: lambda g: g.update(lr=0.02)}
+    found = []
+    for compiled in (False, True):
+        step, model, opt = trainer(compiled, lambda p: kind(p, lr=0.01))
+        for k in range(16):
+            changes.get(k, lambda g: None)(opt.param_groups[0])
+            step(*data(k % 3))
+            found.append(state(model))
+    for k in range(16):
+        assert_same(found[k], found[16 + k])
+
+
 def test_other_batch_sizes_are_variants():
     found = []
     for compiled in (False, True):

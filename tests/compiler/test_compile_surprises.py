@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import warnings
 
 import numpy as np
@@ -195,6 +196,32 @@ def test_many_values_are_told():
             assert step(ng.zeros(2), str(k)).tolist() == [k, k]
     assert len(step.variants) == 16
     assert ["compiled more than 16 times" in str(w.message) for w in seen] == [True]
+
+
+def test_a_step_that_needs_another_form_in_every_call_runs_eagerly_in_between():
+    log, old = [], [0]
+
+    def f(x):
+        if old[0] is None:
+            log.append(len(log))
+        return x * len(log) + random.random()
+    step, runs = ng.compile(f), random.Random(0)
+    random.seed(0)
+    step(ng.zeros(2)), step(ng.zeros(2))
+    [runs.random() for _ in range(2)]
+    old[0] = None
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        for k in range(200):
+            assert step(ng.ones(2)).tolist() == pytest.approx([k + 1 + runs.random()] * 2)
+    told = [w for w in seen if "compiled more than 16 times: the length of a list" in str(w.message)]
+    assert len(told) == 5 and "next 16 calls of other forms run eagerly" in str(told[1].message)
+    assert {w.filename for w in told} == {__file__} and len(step.variants) == 16
+    old[0] = 0  # one form again: it is captured when the pause is over
+    with pytest.warns(CompileWarning, match="item 0 of a list changed"):
+        for _ in range(300):
+            assert step(ng.ones(2)).tolist() == pytest.approx([200 + runs.random()] * 2)
+    assert step.variants[-1].proven and not step.fruitless
 
 
 def test_sizes_share_one_arena():

@@ -18,10 +18,12 @@ class Program:
     is looked at after each call, ``after`` an expression of the result ``r`` and of the arguments that runs outside."""
 
     def __init__(self, params, body, calls, before=(), state="", after="", build="compile(step)", variants=1, loose=1.0,
-                 wide=False):
+                 wide=False, terms=0.0, zeros=True):
         self.params, self.body, self.calls, self.before = params, body, calls, before
         self.state, self.after, self.build, self.variants, self.loose = state, after, build, variants, loose
         self.wide = wide  # terms that cancel may be as large as squares of the arguments
+        self.terms = terms  # they may be as large as this
+        self.zeros = zeros and not wide  # whether signs of zeros are compared
 
     def text(self):
         lines = ["import numbagrad as ng", "import numbagrad.nn.functional as F", "from numbagrad import nn", "", "",
@@ -216,14 +218,15 @@ def fold_extreme(s):
 
 @form
 def loop(s):
-    """Three uses in a loop whose results are added."""
+    """Three uses in a loop whose results are added; sums in one loop do not keep the signs of zeros (``nsz``)."""
     tops = [p for p, t in s.outs if t.dtype.is_floating_point]
     if not s.floats or not tops:
         return None
     call = s.call([f"({n} * (1 - k * 0.125))" if i in s.floats else n for i, n in enumerate(s.names)])
     return Program(s.names, ["total = 0", "for k in range(3):", f"    y = {call}", f"    total = total + {tops[0]} * (k + 1)",
                              "return total"], three(s, grad=True),
-                   after=grad_of(leaves(s), "(r * (r + 1)).sum()") if s.grads and s.outs[0][1].requires_grad else "")
+                   after=grad_of(leaves(s), "(r * (r + 1)).sum()") if s.grads and s.outs[0][1].requires_grad else "",
+                   loose=4.0, zeros=False)
 
 
 @form
@@ -398,7 +401,8 @@ def in_dtype(s, dtype):
         body.append(f"return y, {grad_of(leaves(s), s.loss())}")
     else:
         body.append("return y")
-    return Program(s.names, body, three(s, grad=True, dtype=dtype))
+    # (A product that rides on another loop is not contracted there: near a pole the last digit is magnified.)
+    return Program(s.names, body, three(s, grad=True, dtype=dtype), loose=4.0, terms=1.0)
 
 
 @form

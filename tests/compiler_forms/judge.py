@@ -160,7 +160,7 @@ def tensors(a, b, limits, path):
     if bad.any():
         return "values", f"{path}: off by {np.abs(p - q).max():.3g}, allowed {limit.max():.3g}\n{x}\nbecame\n{y}"
     zeros = (p == 0) & (q == 0)
-    if limits[1] == FLOOR and not np.array_equal(np.signbit(p[zeros]), np.signbit(q[zeros])):
+    if limits[2] and not np.array_equal(np.signbit(p[zeros]), np.signbit(q[zeros])):
         return "sign of zero", f"{path}:\n{x}\nbecame\n{y}"
     return None
 
@@ -195,9 +195,9 @@ def played(subject, program, path):
                 raise Found("refusal", k, str(e)) from None
             return [str(e)]
         if Raised in (type(wanted), type(got)):
-            found = differs(wanted, got, (1, 0))
+            found = differs(wanted, got, (1, 0, False))
         else:
-            limits = program.loose, scale(call) if program.wide else FLOOR
+            limits = program.loose, scale(call) if program.wide else max(FLOOR, program.terms), program.zeros
             parts = ("result", "outside", "arguments", "state", "random state")
             found = next((f for f in (differs(a, b, limits, p) for p, a, b in zip(parts, wanted, got)) if f), None)
         if found:
