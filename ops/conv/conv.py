@@ -43,7 +43,8 @@ def _run(fn, result, x, w, b, y, geometry):
 
 @kernel
 def direct(x: "*T", w: "*T", y: "*T", t: "*i8", start: int, stop: int):
-    """Integer convolution of samples start to stop, added to y."""
+    """Integer convolution of samples start to stop of x (N, groups c, d, h, w) with w (groups o, c, kd, kh, kw), added to y
+    (N, groups o, od, oh, ow); int64 t (21,) holds these sizes, strides, padding and dilation."""
     groups, c, o, d, h, wd = t[0], t[1], t[2], t[3], t[4], t[5]
     kd, kh, kw, od, oh, ow = t[6], t[7], t[8], t[9], t[10], t[11]
     for item in range(start * groups, stop * groups):
@@ -172,6 +173,7 @@ def _add_bias(y, bias):
 
 @kernel
 def add_channels(y: "*T", b: "*T", channels: int, plane: int, start: int, stop: int):
+    """y (N, channels, plane) += b (channels,), in place."""
     for i in range(start * channels, stop * channels):
         add = load(b[i % channels])
         for j in range(i * plane, i * plane + plane):

@@ -232,6 +232,7 @@ index_add = both("index_add", _prepare_index_add, putter("IndexAddBackward0"),
 
 @kernel
 def multiply_rows(x: "*T", lin: "*i8", v: "*T", n: int, outer_step: int, inner: int, start: int, stop: int):
+    """x *= v (outer, n, inner) at the rows int64 lin (n,) of every outer part, in place."""
     for b in range(start, stop):
         for j in range(n):
             for a in range(inner):
@@ -241,6 +242,7 @@ def multiply_rows(x: "*T", lin: "*i8", v: "*T", n: int, outer_step: int, inner: 
 
 @kernel
 def largest_rows(x: "*T", lin: "*i8", v: "*T", n: int, outer_step: int, inner: int, start: int, stop: int):
+    """x = max(x, v) with v (outer, n, inner) at the rows int64 lin (n,) of every outer part, in place; NaN is the largest."""
     for b in range(start, stop):
         for j in range(n):
             for a in range(inner):
@@ -252,6 +254,7 @@ def largest_rows(x: "*T", lin: "*i8", v: "*T", n: int, outer_step: int, inner: i
 
 @kernel
 def smallest_rows(x: "*T", lin: "*i8", v: "*T", n: int, outer_step: int, inner: int, start: int, stop: int):
+    """x = min(x, v) with v (outer, n, inner) at the rows int64 lin (n,) of every outer part, in place; NaN is the smallest."""
     for b in range(start, stop):
         for j in range(n):
             for a in range(inner):
@@ -263,6 +266,7 @@ def smallest_rows(x: "*T", lin: "*i8", v: "*T", n: int, outer_step: int, inner: 
 
 @kernel
 def divide_counts(x: "*T", count: "*i8", start: int, stop: int):
+    """x (n,) /= int64 count (n,) where that is more than 1, in place."""
     for i in range(start, stop):
         if count[i] > 1:
             x[i] = store(load(x[i]) / T(count[i]))
@@ -270,6 +274,7 @@ def divide_counts(x: "*T", count: "*i8", start: int, stop: int):
 
 @kernel
 def divide_whole(x: "*T", count: "*i8", start: int, stop: int):
+    """x (n,) //= int64 count (n,) where that is more than 1, in place."""
     for i in range(start, stop):
         if count[i] > 1:
             x[i] = store(load(x[i]) // T(count[i]))

@@ -39,7 +39,7 @@ def _reference(pointwise):
 
 @kernel
 def outside_unit(x: "*T", found: "*i8", start: int, stop: int):
-    """Set ``found[0]`` to -1, or to how many elements are not in [0, 1]."""
+    """Set int64 found (1,) to -1, or to how many elements of x (n,) are not in [0, 1]."""
     count = 0
     for i in range(start, stop):
         v = load(x[i])

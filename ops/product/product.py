@@ -114,6 +114,7 @@ def small(kind):
 @kernel
 def integer_product(a: "*T", b: "*T", c: "*T", n: int, k: int, ai: int, ak: int, bk: int, bj: int, alpha: int,
                     beta: int, start: int, stop: int):
+    """c (rows, n) = beta c + alpha a b, with a (rows, k) and b (k, n) of any strides, every step rounded to T."""
     for i in range(start, stop):
         for j in range(n):
             old = T(0)

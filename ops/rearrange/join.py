@@ -25,7 +25,7 @@ MOST_BYTES = 1 << 36  # of a result whose elements Python lists first
 
 @kernel
 def copy_block(x: "*T", out: "*T", width: int, step: int, start: int, stop: int):
-    """Rows of ``width`` elements into rows ``step`` apart."""
+    """Rows of x (rows, width) into rows of out that are ``step`` elements apart."""
     for row in range(start, stop):
         a = row * width
         b = row * step

@@ -17,6 +17,7 @@ from .variance import Fold, reduced_shape
 
 @kernel
 def lse(x: "*T", out: "*T", count: int, inner: int, start: int, stop: int):
+    """Logarithms of the sums of exponentials over the middle of x (outer, count, inner), into out (outer, inner)."""
     tiles = (inner + STRIP - 1) // STRIP
     top, total = strip(), strip()
     for item in range(start, stop):
@@ -69,6 +70,7 @@ def lse(x: "*T", out: "*T", count: int, inner: int, start: int, stop: int):
 
 @kernel
 def spread_lse(g: "*T", x: "*T", y: "*T", out: "*T", count: int, inner: int, start: int, stop: int):
+    """Gradient of ``lse``: g times exp(x - y), with g and y (outer, inner), x (outer, count, inner), into out like x."""
     if inner == 1:
         for row in range(start, stop):
             scale = load(g[row])

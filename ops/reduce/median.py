@@ -166,7 +166,8 @@ def _mode_reference(x, dim=-1, keepdim=False):
 
 @kernel(fast=())
 def mode_rows(x: "*T", order: "*i8", indices: "*i8", n: int, start: int, stop: int):
-    """Last position of the most frequent value of each row (the smallest of equally frequent ones)."""
+    """Last position of the most frequent value (the smallest of equally frequent ones) of each row of x (rows, n), whose
+    elements order (rows, n) sorts, into indices (rows,), both int64."""
     for row in range(start, stop):
         base = row * n
         most = 0

@@ -35,7 +35,7 @@ def _norm_op(name, fn, gradient, reference, **options):
 
 @kernel
 def scale_rows(x: "*T", g: "*T", y: "*T", out: "*T", count: int, inner: int, start: int, stop: int):
-    """x * (g / y), zero where y is."""
+    """x (outer, count, inner) times g / y (outer, inner), zero where y is, into out like x."""
     for row in range(start, stop):
         if inner == 1:
             top = load(y[row])

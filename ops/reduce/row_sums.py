@@ -11,6 +11,7 @@ BLOCK = 1024
 
 @inline
 def sum_of(x, first, last):
+    """The sum of x[first:last] as float64."""
     total = 0.0
     for a in range(first, last, BLOCK):
         part = T(0)
@@ -27,8 +28,8 @@ def sum_of(x, first, last):
 
 @inline
 def deviations(x, first, last, center, small):
-    """Sums of ``d`` and ``d ** 2`` with ``d = x - center``; in float64 where the squares overflow or add up to less
-    than ``small``."""
+    """Sums of ``d`` and ``d ** 2`` with ``d = x[first:last] - center``; in float64 where the squares overflow or add up to
+    less than ``small``."""
     total, squares = 0.0, 0.0
     for a in range(first, last, BLOCK):
         part, square = T(0), T(0)
@@ -49,8 +50,8 @@ def deviations(x, first, last, center, small):
 
 @inline
 def moments_of(x, first, last, small):
-    """(mean, sum of squared deviations from it): what the first pass has rounded off the second one finds, so that equal
-    elements have no deviations."""
+    """(mean, sum of squared deviations from it) of x[first:last]: what the first pass has rounded off the second one finds,
+    so that equal elements have no deviations."""
     n = last - first
     center = T(sum_of(x, first, last) / n)
     total, squares = deviations(x, first, last, center, small)
@@ -59,7 +60,7 @@ def moments_of(x, first, last, small):
 
 @inline
 def product_of(g, x, first, last, mean):
-    """Sum of ``g * (x - mean)``."""
+    """Sum of ``g * (x - mean)`` over [first, last)."""
     total = 0.0
     for a in range(first, last, BLOCK):
         part = T(0)

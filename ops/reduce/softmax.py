@@ -26,6 +26,7 @@ def geometry(shape, dim):
 
 @kernel
 def softmax_rows(x: "*T", out: "*T", n: int, start: int, stop: int):
+    """Softmax of the rows of x (rows, n), into out (rows, n)."""
     s = lanes()
     whole = n - n % LANES
     for row in range(start, stop):
@@ -55,6 +56,7 @@ def softmax_rows(x: "*T", out: "*T", n: int, start: int, stop: int):
 
 @kernel
 def log_softmax_rows(x: "*T", out: "*T", n: int, start: int, stop: int):
+    """Logarithm of the softmax of the rows of x (rows, n), into out (rows, n)."""
     s = lanes()
     whole = n - n % LANES
     for row in range(start, stop):
@@ -82,6 +84,7 @@ def log_softmax_rows(x: "*T", out: "*T", n: int, start: int, stop: int):
 
 @kernel
 def softmax_columns(x: "*T", out: "*T", n: int, inner: int, logarithm: int, start: int, stop: int):
+    """Softmax over the middle of x (outer, n, inner), its logarithm with ``logarithm``, into out like x."""
     top, total = lanes(), lanes()
     tiles = (inner + LANES - 1) // LANES
     for item in range(start, stop):
@@ -125,6 +128,7 @@ def softmax_columns(x: "*T", out: "*T", n: int, inner: int, logarithm: int, star
 
 @kernel
 def softmax_gradient(g: "*T", y: "*T", out: "*T", n: int, inner: int, logarithm: int, start: int, stop: int):
+    """Gradient of softmax (of log_softmax with ``logarithm``) from g and its result y, into out, all (outer, n, inner)."""
     total = lanes()
     if inner == 1:
         for row in range(start, stop):

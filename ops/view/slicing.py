@@ -206,7 +206,8 @@ def _(g, shape, offset, dim1, dim2):
 
 @kernel
 def add_region(g: "*T", out: "*T", meta: "*i8", nd: int, start: int, stop: int):
-    """out[geometry] += g, row by row of the last dimension; ``meta`` holds sizes, then strides."""
+    """out[geometry] += g, row by row of the last dimension; int64 meta (2 nd,) holds sizes, then strides of out, g is
+    row-major."""
     inner, step = meta[nd - 1], meta[2 * nd - 1]
     for row in range(start, stop):
         left = row
