@@ -253,7 +253,7 @@ def _softplus(x, beta=1.0, threshold=20.0):
 def _gelu_reference(x, approximate="none"):
     if approximate == "none":
         return x * _ndtr(x)
-    return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+    return x / (1 + np.exp(-2 * math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
 
 
 def _gelu_form(input, approximate, out=None, inplace=False):
@@ -296,15 +296,18 @@ def _(g, input):
              points=(0.0, -0.0, 10.0, -10.0, NAN), reference=lambda x: _gelu_reference(x, "tanh"), samples=UNARY)
 def gelu_tanh(input):
     """``input / 2 * (1 + tanh(sqrt(2 / pi) * (input + 0.044715 * input ** 3)))``."""
-    inner = math.sqrt(2 / math.pi) * (input + 0.044715 * (input * input * input))
-    return 0.5 * input * (1 + s.tanh(inner))
+    return input * s.sigmoid(_twice(input))  # (1 + tanh(x) is 2 sigmoid(2 x), in which nothing cancels)
+
+
+def _twice(input):
+    return 2 * math.sqrt(2 / math.pi) * (input + 0.044715 * (input * input * input))
 
 
 @gelu_tanh.gradient
 def _(g, input):
-    t = s.tanh(math.sqrt(2 / math.pi) * (input + 0.044715 * (input * input * input)))
-    slope = math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * (input * input))
-    return g * (0.5 * (1 + t) + 0.5 * input * ((1 - t * t) * slope))
+    y = s.sigmoid(_twice(input))
+    slope = 2 * math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * (input * input))
+    return g * (y + input * ((y * (1 - y)) * slope))
 
 
 @_activation(reference=lambda x: x / (1 + np.exp(-x)), domain=(-4.0, 4.0), accepts="inexact",
