@@ -310,6 +310,8 @@ def margin_ranking_loss(input1, input2, target, margin=0, size_average=None, red
     if len(input1._shape) != len(input2._shape) or len(input1._shape) != len(target._shape):
         raise RuntimeError("margin_ranking_loss : All input tensors should have same dimension but got sizes: "
                            f"input1: {input1.shape}, input2: {input2.shape}, target: {target.shape} ")
+    if all([t._kind.dtype.category == 1 for t in (input1, input2, target)]):  # differences of integers, then a float
+        return finish((-target * (input1 - input2) + dt.as_float(margin)).clamp_min(0), reduction)
     return finish(pw.margin_ranking_loss_pointwise.call(input1, input2, target, dt.as_float(margin)), reduction)
 
 

@@ -112,12 +112,12 @@ def lerp(input, end, weight):
 @lerp.refuses
 def _(args, compute):
     arguments.check_tensor(args[0], "lerp", "input", 1)
-    if args[0]._kind.dtype.category < 2:
-        raise NotImplementedError(f"\"lerp_kernel_scalar\" not implemented for '{dt.scalar_name(args[0]._kind.dtype)}'")
     arguments.check_tensor(args[1], "lerp", "end", 2)
     for name, a in zip(("end", "weight"), args[1:]):
         if isinstance(a, Tensor) and (a._shape or name == "end") and a._kind.dtype is not args[0]._kind.dtype:
             raise RuntimeError(f"lerp(): expected dtype {args[0].dtype} for `{name}` but got dtype {a.dtype}")
+    if args[0]._kind.dtype.category < 2:
+        raise NotImplementedError(f"\"lerp_kernel_scalar\" not implemented for '{dt.scalar_name(args[0]._kind.dtype)}'")
 
 
 @lerp.gradient
@@ -142,6 +142,13 @@ def _(g, tensor1, tensor2, value):
 def addcdiv(input, tensor1, tensor2, value: float = 1):
     """``input + value * tensor1 / tensor2``."""
     return input + value * (tensor1 / tensor2)
+
+
+@addcdiv.refuses
+def _(args, compute):
+    if all([isinstance(a, Tensor) and a._kind.dtype.category < 2 for a in args[1:3]]):
+        raise RuntimeError("Integer division with addcdiv is no longer supported: divide tensor1 by tensor2 first, rounded as "
+                           "you want it, and add that")
 
 
 @addcdiv.gradient

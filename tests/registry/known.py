@@ -58,6 +58,15 @@ DTYPES = {
     ("tanhshrink", "bool"): "its composition meets a bool subtraction",
 }
 
+# Ops of several tensors that take other dtypes together than PyTorch does.
+MIXED = {
+    "heaviside": "dtypes are promoted, where PyTorch takes one alone",
+    "ldexp": "two to the power of a bool is there",
+    "bmm": "two dtypes are refused in empty products too",
+    "solve_triangular": "PyTorch casts B to the dtype of A unasked",
+    "hinge_embedding_loss": "PyTorch mixes the results of two floats with integers",
+}
+
 # Ops that take arguments which PyTorch refuses, or the other way round.
 LENIENT = {
     "adaptive_avg_pool2d": "PyTorch computes a mean for an input of two dimensions when output_size is 1",
