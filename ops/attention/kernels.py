@@ -8,30 +8,12 @@ Several query heads may share one head of the keys. A kernel is cut into pieces,
 from __future__ import annotations
 
 from numbagrad.kernel.blas_kernels import NO, YES
-from numbagrad.kernel.jit import LANES, T, accumulate, exp, inline, kernel, lanes, log
+from numbagrad.kernel.jit import T, accumulate, exp, inline, kernel, log
 
 from ..product.inner_products import gemm
+from ..reduce.row_folds import largest_of
 
 BLOCK = 64  # query rows that are worked on together
-
-
-@inline
-def largest(x, first, last, s):
-    """The largest of ``x[first:last]``, by the running maxima s (LANES,); NaN where one is the only element."""
-    whole = (last - first) - (last - first) % LANES
-    top = x[first]
-    if whole > 0:
-        for k in range(LANES):
-            s[k] = x[first + k]
-        for i in range(first + LANES, first + whole, LANES):
-            for k in range(LANES):
-                v = x[i + k]
-                s[k] = v if v > s[k] else s[k]
-        for k in range(LANES):
-            top = s[k] if s[k] > top else top
-    for i in range(first + whole, last):
-        top = x[i] if x[i] > top else top
-    return top
 
 
 @inline
@@ -51,7 +33,6 @@ def attention_forward(mask: "*T", out: "*T", lse: "*T", scratch: "*T", meta: "*i
                       start: int, stop: int):
     """softmax(scale q k^T + mask) v into out, and the logarithms of the sums into lse (B, H, L), by int64 meta; mask (0 for
     none), q, k, v and out lie as meta says, scratch (pieces, BLOCK, S) takes the weights."""
-    running = lanes()
     heads, shared, rows_q, rows_k, e, ev = meta[1], meta[1] // meta[2], meta[3], meta[4], meta[5], meta[6]
     qb, qh, qr = meta[7], meta[8], meta[9]
     kb, kh, kr = meta[10], meta[11], meta[12]
@@ -77,7 +58,7 @@ def attention_forward(mask: "*T", out: "*T", lse: "*T", scratch: "*T", meta: "*i
                 seen = min(cols, top_row + r + 1) if causal else cols
                 if masked:
                     add_mask(scratch, at, mask, b * mb + h * mh + (top_row + r) * mr, mc, seen)
-                top = largest(scratch, at, at + seen, running)
+                top = largest_of(scratch, at, at + seen)
                 if top == T(-float("inf")):
                     for i in range(at, at + cols):
                         scratch[i] = T(0)

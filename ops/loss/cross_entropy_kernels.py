@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from numbagrad.kernel.jit import LANES, STRIP, T, accumulate, exp, kernel, lanes, load, log, store, strip
 
+from ..reduce.row_folds import largest_of
+
 # ``bad[0]`` receives the index, negative ones less one so that -1 can mean that all is well.
 
 @kernel
@@ -14,27 +16,13 @@ def ce_rows(x: "*T", target: "*i8", w: "*T", out: "*T", aux: "*f8", bad: "*i8", 
             reduce: int, ignore: int, smoothing: float, rows: int, start: int, stop: int):
     """Cross entropy of x (rows, n) with target (rows,), weights w (n,) (0 for none), into out (rows,) or (1,) and aux (2
     rows + 1,), the bad target into bad (1,); target and bad are int64, aux float64."""
-    s = lanes()
-    whole = n - n % LANES
     sum_loss = 0.0
     sum_weight = 0.0
     even = T(smoothing / n)
     keep = T(1.0 - smoothing)
     for row in range(start, stop):
         base = row * n
-        top = load(x[base])
-        if whole > 0:
-            for k in range(LANES):
-                s[k] = load(x[base + k])
-            for i in range(base + LANES, base + whole, LANES):
-                for k in range(LANES):
-                    v = load(x[i + k])
-                    s[k] = v if v > s[k] else s[k]
-            for k in range(LANES):
-                top = s[k] if s[k] > top else top
-        for i in range(base + whole, base + n):
-            v = load(x[i])
-            top = v if v > top else top
+        top = largest_of(x, base, base + n)
         total = T(0)
         for i in range(base, base + n):
             total = accumulate(total, exp(load(x[i]) - top))

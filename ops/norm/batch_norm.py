@@ -10,7 +10,7 @@ from numbagrad.core.tensor import make, numel
 from numbagrad.extend import Sample, custom, function
 from numbagrad.kernel.jit import STRIP, T, kernel, load, store, strip, wide_strip
 
-from ..reduce.row_sums import deviations, product_of, sum_of
+from ..reduce.row_folds import deviations, product_of, sum_of
 from ..refusal import constant
 
 F8 = storage.kind_of(dt.float64)

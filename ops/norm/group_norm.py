@@ -10,7 +10,7 @@ from numbagrad.core.tensor import make, numel
 from numbagrad.extend import Sample, custom, function
 from numbagrad.kernel.jit import T, kernel, load, store
 
-from ..reduce.row_sums import moments_of, product_of, sum_of
+from ..reduce.row_folds import moments_of, product_of, sum_of
 from .batch_norm import _address
 from .layer_norm import mixed
 

@@ -10,7 +10,7 @@ from numbagrad.core.tensor import make, numel
 from numbagrad.extend import Sample, custom, function
 from numbagrad.kernel.jit import STRIP, T, accumulate, kernel, load, store, strip, wide_strip
 
-from ..reduce.row_sums import deviations, moments_of
+from ..reduce.row_folds import deviations, moments_of
 from .batch_norm import _address
 
 FLUSH = 32  # rows whose weight gradients are added in the compute type before they go into float64

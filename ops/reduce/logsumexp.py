@@ -12,6 +12,7 @@ from numbagrad.dispatch.reduction_rules import expand_back
 from numbagrad.extend import REGISTRY, Sample, custom, function
 from numbagrad.kernel.jit import STRIP, T, accumulate, exp, kernel, load, log, store, strip
 
+from .row_folds import largest_of
 from .variance import Fold, reduced_shape
 
 
@@ -26,23 +27,7 @@ def lse(x: "*T", out: "*T", count: int, inner: int, start: int, stop: int):
         width = min(STRIP, inner - left)
         first = row * count * inner + left
         if inner == 1:
-            # The strip serves as independent lanes.
-            lanes = min(STRIP, count)
-            for k in range(lanes):
-                top[k] = load(x[first + k])
-            i = lanes
-            while i + lanes <= count:
-                for k in range(lanes):
-                    v = load(x[first + i + k])
-                    top[k] = v if v > top[k] else top[k]
-                i += lanes
-            high = top[0]
-            for k in range(lanes):
-                high = top[k] if top[k] > high else high
-            while i < count:
-                v = load(x[first + i])
-                high = v if v > high else high
-                i += 1
+            high = largest_of(x, first, first + count)
             # Nothing is subtracted from infinities, whose difference would be NaN.
             high = high if high - high == T(0) else T(0)
             t = T(0)

@@ -13,6 +13,8 @@ from numbagrad.core.tensor import Tensor, make, numel, wrap_dim
 from numbagrad.extend import Sample, custom, function
 from numbagrad.kernel.jit import LANES, T, accumulate, exp, kernel, lanes, load, log, store
 
+from .row_folds import largest_of
+
 ROWS = (Sample((3, 4), 1), Sample((3, 4), 0), Sample((2, 3, 4), -2), Sample((5,), 0), Sample((), 0), Sample((2, 70), 1))
 
 
@@ -27,23 +29,9 @@ def geometry(shape, dim):
 @kernel
 def softmax_rows(x: "*T", out: "*T", n: int, start: int, stop: int):
     """Softmax of the rows of x (rows, n), into out (rows, n)."""
-    s = lanes()
-    whole = n - n % LANES
     for row in range(start, stop):
         base = row * n
-        top = load(x[base])
-        if whole > 0:
-            for k in range(LANES):
-                s[k] = load(x[base + k])
-            for i in range(base + LANES, base + whole, LANES):
-                for k in range(LANES):
-                    v = load(x[i + k])
-                    s[k] = v if v > s[k] else s[k]
-            for k in range(LANES):
-                top = s[k] if s[k] > top else top
-        for i in range(base + whole, base + n):
-            v = load(x[i])
-            top = v if v > top else top
+        top = largest_of(x, base, base + n)
         total = T(0)
         for i in range(base, base + n):
             e = exp(load(x[i]) - top)
@@ -57,23 +45,9 @@ def softmax_rows(x: "*T", out: "*T", n: int, start: int, stop: int):
 @kernel
 def log_softmax_rows(x: "*T", out: "*T", n: int, start: int, stop: int):
     """Logarithm of the softmax of the rows of x (rows, n), into out (rows, n)."""
-    s = lanes()
-    whole = n - n % LANES
     for row in range(start, stop):
         base = row * n
-        top = load(x[base])
-        if whole > 0:
-            for k in range(LANES):
-                s[k] = load(x[base + k])
-            for i in range(base + LANES, base + whole, LANES):
-                for k in range(LANES):
-                    v = load(x[i + k])
-                    s[k] = v if v > s[k] else s[k]
-            for k in range(LANES):
-                top = s[k] if s[k] > top else top
-        for i in range(base + whole, base + n):
-            v = load(x[i])
-            top = v if v > top else top
+        top = largest_of(x, base, base + n)
         total = T(0)
         for i in range(base, base + n):
             total = accumulate(total, exp(load(x[i]) - top))

@@ -15,7 +15,7 @@ from numbagrad.dispatch.reduction_rules import expand_back
 from numbagrad.extend import REGISTRY, Sample, custom, function
 from numbagrad.kernel.jit import STRIP, T, kernel, load, store, strip, wide_strip
 
-from .row_sums import moments_of
+from .row_folds import moments_of
 
 INF, NAN = math.inf, math.nan
 

@@ -1,10 +1,10 @@
-"""Sums over a stretch of memory for kernels: in the compute type over a block, in float64 over the blocks."""
+"""Sums and maxima over a stretch of memory for kernels; sums in the compute type over a block, in float64 over the blocks."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from numbagrad.kernel.jit import T, accumulate, inline, load
+from numbagrad.kernel.jit import LANES, T, accumulate, inline, lanes, load
 
 BLOCK = 1024
 
@@ -68,3 +68,24 @@ def product_of(g, x, first, last, mean):
             part = accumulate(part, load(g[i]) * (load(x[i]) - mean))
         total += part
     return total
+
+
+@inline
+def largest_of(x, first, last):
+    """The largest of x[first:last], by LANES running maxima; NaN where one is the only element."""
+    s = lanes()  # (given by the kernel it would not be known to lie apart from x: softmax took 4, cross entropy 14 % longer)
+    whole = last - (last - first) % LANES
+    top = load(x[first])
+    if whole > first:
+        for k in range(LANES):
+            s[k] = load(x[first + k])
+        for i in range(first + LANES, whole, LANES):
+            for k in range(LANES):
+                v = load(x[i + k])
+                s[k] = v if v > s[k] else s[k]
+        for k in range(LANES):
+            top = s[k] if s[k] > top else top
+    for i in range(whole, last):
+        v = load(x[i])
+        top = v if v > top else top
+    return top
