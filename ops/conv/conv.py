@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from numbagrad.base import arguments
 from numbagrad.base import dtypes as dt
 from numbagrad.core import storage
 from numbagrad.core.copying import copy_into, set_all
@@ -16,10 +17,6 @@ from ..product.gemm import reshape
 from ..product.product import BLAS_CODES, converted
 from ..view.shape import expand, view
 from . import column_product, kernels
-
-KIND = {"f4": "float", "f8": "double", "f2": "c10::Half", "bf": "c10::BFloat16", "i8": "long int", "i4": "int",
-        "i2": "short int", "i1": "signed char", "u1": "unsigned char", "b1": "bool", "c8": "c10::complex<float>",
-        "c16": "c10::complex<double>"}
 
 
 def _run(fn, result, x, w, b, y, geometry):
@@ -229,7 +226,7 @@ def _sizes(value, n, what):
 def _tensors(name, **tensors):
     for i, (n, t) in enumerate(tensors.items()):
         if not isinstance(t, Tensor) and not (t is None and n == "bias"):
-            raise TypeError(f"{name}(): argument '{n}' (position {i + 1}) must be Tensor, not {type(t).__name__}")
+            raise arguments.wrong(t, "Tensor", name, n, i + 1)
 
 
 def _checked(name, n, input, weight, bias, stride, padding, dilation, groups, transposed=False):
@@ -252,7 +249,7 @@ def _checked(name, n, input, weight, bias, stride, padding, dilation, groups, tr
         raise RuntimeError(f"Input type ({_tensor_type(kinds[0])}) and weight type ({_tensor_type(kinds[1])}) should be the "
                            "same")
     if bias is not None and bias._kind is not kinds[0]:
-        raise RuntimeError(f"Input type ({KIND[kinds[0].dtype.code]}) and bias type ({KIND[bias._kind.dtype.code]}) should "
+        raise RuntimeError(f"Input type ({dt.c_name(kinds[0].dtype)}) and bias type ({dt.c_name(bias._kind.dtype)}) should "
                            "be the same")
     if kinds[0].dtype is not kinds[1].dtype:
         raise RuntimeError(f"expected scalar type {dt.scalar_name(kinds[0].dtype)} but found "

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from numbagrad.base import arguments, modes
 from numbagrad.base import dtypes as dt
-from numbagrad.base import modes
 from numbagrad.core import storage
 from numbagrad.core.copying import contiguous_copy
 from numbagrad.core.tensor import Tensor, make
@@ -146,7 +146,7 @@ def embedding(input, weight, padding_idx=None, max_norm=None, norm_type=2.0, sca
     ``scale_grad_by_freq`` divides a row's gradient by its number of uses. IndexError for an index outside the table."""
     for i, (name, t) in enumerate((("input", input), ("weight", weight))):
         if not isinstance(t, Tensor):
-            raise TypeError(f"embedding(): argument '{name}' (position {i + 1}) must be Tensor, not {type(t).__name__}")
+            raise arguments.wrong(t, "Tensor", "embedding", name, i + 1)
     if sparse:
         raise NotImplementedError("embedding(): sparse=True is not available: numbagrad has no sparse gradients")
     if padding_idx is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from numbagrad.base import arguments
 from numbagrad.base import dtypes as dt
 from numbagrad.core import storage
 from numbagrad.core.copying import contiguous_copy, copy_into, set_all
@@ -177,7 +178,7 @@ add_method(scatter_, src="any")
 
 def _prepare_add(input, dim, index, src):
     if not isinstance(src, Tensor):
-        raise TypeError(f"scatter_add(): argument 'src' (position 3) must be Tensor, not {type(src).__name__}")
+        raise arguments.wrong(src, "Tensor", "scatter_add", "src", 3)
     return (*_prepare_scatter("scatter_add", input, dim, index, src), True)
 
 

@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from numbagrad.autograd import inplace as inplace_ops
+from numbagrad.base import arguments
 from numbagrad.base import dtypes as dt
 from numbagrad.core.tensor import Tensor
 from numbagrad.extend import REGISTRY, UNARY, Sample, elementwise, function
@@ -215,9 +216,9 @@ def _prelu_reference(x, w):
 def prelu(input, weight):
     """``input`` where positive, else ``weight * input`` with one weight, or one for each channel (dimension 1)."""
     if not isinstance(input, Tensor):
-        raise TypeError(f"prelu(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
+        raise arguments.wrong(input, "Tensor", "prelu", "input", 1)
     if not isinstance(weight, Tensor):
-        raise TypeError(f"prelu(): argument 'weight' (position 2) must be Tensor, not {type(weight).__name__}")
+        raise arguments.wrong(weight, "Tensor", "prelu", "weight", 2)
     shape = input._shape
     if weight._kind.dtype is not input._kind.dtype:
         raise RuntimeError(f"prelu: Type promoting not supported. Got {input.dtype} and {weight.dtype}")

@@ -250,7 +250,7 @@ def float_power(input, exponent):
             return x
         return x.to(dtype=dt.complex128 if x._kind.dtype.is_complex else dt.float64)
     if not isinstance(input, Tensor) and not isinstance(exponent, Tensor):
-        raise TypeError(f"float_power(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
+        raise arguments.wrong(input, "Tensor", "float_power", "input", 1)
     if isinstance(input, Tensor) and not isinstance(exponent, Tensor):
         return pow(wide(input), exponent)
     return pow(wide(input), wide(exponent))

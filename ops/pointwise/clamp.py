@@ -84,7 +84,7 @@ def clamp(input, min=None, max=None, *, out=None):
 
     At a bound the gradient goes to ``input``; beyond it, to the bound if that is a tensor."""
     if not isinstance(input, Tensor):
-        raise TypeError(f"clamp(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
+        raise arguments.wrong(input, "Tensor", "clamp", "input", 1)
     if max is None:
         if min is None:
             raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")

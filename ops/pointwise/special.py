@@ -194,7 +194,7 @@ def _polygamma_method(input, n):
 def mvlgamma(input, p, *, out=None):
     """Logarithm of the multivariate gamma function of dimension ``p``."""
     if not isinstance(input, Tensor):
-        raise TypeError(f"mvlgamma(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
+        raise arguments.wrong(input, "Tensor", "mvlgamma", "input", 1)
     if p < 1:
         raise RuntimeError(f"p has to be greater than or equal to 1, but got {p}")
     if p > 1 << 16:

@@ -153,5 +153,5 @@ def chain_matmul(*matrices, out=None):
                   "parameters.", UserWarning, stacklevel=2)
     for i, m in enumerate(matrices):
         if not isinstance(m, Tensor):
-            raise TypeError(f"chain_matmul(): argument 'matrices' (position {i + 1}) must be Tensor, not {type(m).__name__}")
+            raise arguments.wrong(m, "Tensor", "chain_matmul", "matrices", i + 1)
     return matrices[0] if len(matrices) == 1 else multi_dot(list(matrices), out=out)

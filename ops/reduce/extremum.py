@@ -251,7 +251,7 @@ def _both_out(name, out, found, input, cls):
 def _extreme(name, largest, full, cls, other_op):
     def call(input, dim=None, keepdim=False, *, other=None, out=None, axis=None, keepdims=None):
         if not isinstance(input, Tensor):
-            raise TypeError(f"{name}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
+            raise arguments.wrong(input, "Tensor", name, "input", 1)
         if isinstance(dim, Tensor) and keepdim is not False:
             dim = arguments.check_int(dim, name, "dim", 2)  # what goes with keepdim is no second operand
         other = dim if isinstance(dim, Tensor) else other

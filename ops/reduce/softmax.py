@@ -6,6 +6,7 @@ import warnings
 
 import numpy as np
 
+from numbagrad.base import arguments
 from numbagrad.base import dtypes as dt
 from numbagrad.core import storage
 from numbagrad.core.copying import copy_into
@@ -295,6 +296,6 @@ def log_softmax(input, dim=None, _stacklevel=3, dtype=None):
 def softmin(input, dim=None, _stacklevel=3, dtype=None):
     """Softmax of ``-input`` along ``dim``."""
     if not isinstance(input, Tensor):
-        raise TypeError(f"softmin(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
+        raise arguments.wrong(input, "Tensor", "softmin", "input", 1)
     input, dim = _arguments("softmin", input, dim, _stacklevel, dtype)
     return softmax_forward.call(-input, dim)
