@@ -7,8 +7,9 @@ Several query heads may share one head of the keys. A kernel is cut into pieces,
 
 from __future__ import annotations
 
+from numbagrad.extend import T, accumulate, exp, inline, log
 from numbagrad.kernel.blas_kernels import NO, YES
-from numbagrad.kernel.jit import T, accumulate, exp, inline, kernel, log
+from numbagrad.kernel.jit import kernel
 
 from ..product.inner_products import gemm
 from ..reduce.row_folds import largest_of

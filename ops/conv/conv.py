@@ -8,10 +8,10 @@ from numbagrad.base import arguments
 from numbagrad.base import dtypes as dt
 from numbagrad.core import storage
 from numbagrad.core.copying import copy_into, set_all
-from numbagrad.core.tensor import Tensor, make, numel
+from numbagrad.core.tensor import make, numel
 from numbagrad.dispatch.custom import invoke
-from numbagrad.extend import REGISTRY, Sample, custom, function
-from numbagrad.kernel.jit import T, kernel, load, store
+from numbagrad.extend import REGISTRY, Sample, T, Tensor, custom, function, load, store
+from numbagrad.kernel.jit import kernel
 
 from ..product.gemm import reshape
 from ..product.product import BLAS_CODES, converted

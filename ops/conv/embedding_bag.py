@@ -9,9 +9,9 @@ import numpy as np
 from numbagrad.base import dtypes as dt
 from numbagrad.base import modes
 from numbagrad.core import storage
-from numbagrad.extend import REGISTRY, Sample, custom, function
+from numbagrad.extend import REGISTRY, Sample, T, custom, function, load, store
 from numbagrad.kernel import tape
-from numbagrad.kernel.jit import T, kernel, load, store
+from numbagrad.kernel.jit import kernel
 
 from ..index.embedding import INDICES, SPACES, check_indices, renormalise, rows_of, sum_rows
 from ..product.gemm import reshape

@@ -9,9 +9,9 @@ import numpy as np
 from numbagrad.base import arguments
 from numbagrad.base import dtypes as dt
 from numbagrad.core import storage
-from numbagrad.core.tensor import Tensor, numel
+from numbagrad.core.tensor import numel
 from numbagrad.dispatch.custom import invoke
-from numbagrad.extend import REGISTRY, Sample, custom, function
+from numbagrad.extend import REGISTRY, Sample, Tensor, custom, function
 
 from ..index.kernels import check_saved
 from ..product.gemm import node_class

@@ -7,7 +7,8 @@ from functools import lru_cache
 import numpy as np
 
 from numbagrad.core import storage
-from numbagrad.kernel.jit import T, kernel, load, store
+from numbagrad.extend import T, load, store
+from numbagrad.kernel.jit import kernel
 
 # A plan is an int64 array: (input, output) sizes of depth, height, width, then the step inside a window per axis, then
 # (start, stop, count) of every window of each axis in turn. Windows are clipped; ``count`` is what a mean divides by.

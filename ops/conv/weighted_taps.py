@@ -10,8 +10,8 @@ import numpy as np
 from numbagrad.core import storage
 from numbagrad.core.tensor import numel
 from numbagrad.dispatch.custom import CustomNode
-from numbagrad.extend import custom
-from numbagrad.kernel.jit import T, kernel, load, store
+from numbagrad.extend import T, custom, load, store
+from numbagrad.kernel.jit import kernel
 
 from ..product.gemm import node_class
 

@@ -8,12 +8,12 @@ from numbagrad.base import arguments, modes
 from numbagrad.base import dtypes as dt
 from numbagrad.core import storage
 from numbagrad.core.copying import contiguous_copy
-from numbagrad.core.tensor import Tensor, make
+from numbagrad.core.tensor import make
 from numbagrad.dispatch.custom import invoke
 from numbagrad.dispatch.custom_fast import make_zero
-from numbagrad.extend import REGISTRY, Sample, custom, function
+from numbagrad.extend import REGISTRY, Sample, T, Tensor, custom, function, load, store
 from numbagrad.kernel import tape
-from numbagrad.kernel.jit import T, kernel, load, store
+from numbagrad.kernel.jit import kernel
 
 from .kernels import check_saved
 

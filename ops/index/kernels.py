@@ -6,7 +6,8 @@ import functools
 
 from numbagrad.base import dtypes as dt
 from numbagrad.core import storage
-from numbagrad.kernel.jit import T, kernel, load, store
+from numbagrad.extend import T, load, store
+from numbagrad.kernel.jit import kernel
 from numbagrad.kernel.tape import TAPE, Flag, active
 
 # Kernels that only move elements are compiled per width, not per dtype.

@@ -10,10 +10,9 @@ from numbagrad.core.copying import contiguous_copy, copy_into
 from numbagrad.core.out import write_out
 from numbagrad.core.overlap import check_partial, check_single, is_several
 from numbagrad.core.promotion import is_number
-from numbagrad.core.tensor import Tensor
 from numbagrad.dispatch.custom import Custom, CustomNode
 from numbagrad.dispatch.op import add_method
-from numbagrad.extend import REGISTRY, Sample, custom, function
+from numbagrad.extend import REGISTRY, Sample, Tensor, custom, function
 from numbagrad.kernel import tape
 from numbagrad.kernel.jit import kernel
 

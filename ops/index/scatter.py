@@ -11,10 +11,10 @@ from numbagrad.core.copying import contiguous_copy, copy_into, set_all
 from numbagrad.core.out import write_out
 from numbagrad.core.overlap import check_apart
 from numbagrad.core.promotion import is_number
-from numbagrad.core.tensor import Tensor, make, wrap_dim
+from numbagrad.core.tensor import make, wrap_dim
 from numbagrad.dispatch.op import add_method
-from numbagrad.extend import Sample, custom, function
-from numbagrad.kernel.jit import T, kernel, load, store
+from numbagrad.extend import Sample, T, Tensor, custom, function, load, store
+from numbagrad.kernel.jit import kernel
 
 from ..view.shape import expanded, reshaped
 from . import plans as ix

@@ -11,9 +11,9 @@ from numbagrad.core.copying import contiguous_copy, set_all
 from numbagrad.core.creation import from_numpy
 from numbagrad.core.out import write_out
 from numbagrad.core.promotion import is_number
-from numbagrad.core.tensor import Tensor, from_array, make, wrap_dim
-from numbagrad.extend import Sample, custom, function
-from numbagrad.kernel.jit import T, kernel, load
+from numbagrad.core.tensor import from_array, make, wrap_dim
+from numbagrad.extend import Sample, T, Tensor, custom, function, load
+from numbagrad.kernel.jit import kernel
 
 from ..refusal import refusal
 from . import plans as ix

@@ -7,7 +7,8 @@ elements ``x``; ``down`` is 1 for descending order with NaN first, 0 for ascendi
 
 from __future__ import annotations
 
-from numbagrad.kernel.jit import inline, kernel, load
+from numbagrad.extend import inline, load
+from numbagrad.kernel.jit import kernel
 
 SMALL = 16  # elements that a sort leaves to insertion
 STACK = 3 * 130  # places for the parts that wait: fewer than twice the bits of a size

@@ -9,8 +9,7 @@ from numbagrad.base import dtypes as dt
 from numbagrad.core import storage
 from numbagrad.core.broadcast import sum_to_size
 from numbagrad.core.out import write_out, write_outs
-from numbagrad.core.tensor import Tensor
-from numbagrad.extend import REGISTRY, Sample, custom, function
+from numbagrad.extend import REGISTRY, Sample, Tensor, custom, function
 
 from ..index.sort import result
 from ..product.gemm import conj

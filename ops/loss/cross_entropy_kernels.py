@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from numbagrad.kernel.jit import LANES, STRIP, T, accumulate, exp, kernel, lanes, load, log, store, strip
+from numbagrad.extend import T, accumulate, exp, load, log, store
+from numbagrad.kernel.jit import LANES, STRIP, kernel, lanes, strip
 
 from ..reduce.row_folds import largest_of
 

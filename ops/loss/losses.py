@@ -9,10 +9,9 @@ import numpy as np
 from numbagrad.base import arguments
 from numbagrad.base import dtypes as dt
 from numbagrad.core.broadcast import broadcast_shapes
-from numbagrad.core.tensor import Tensor
-from numbagrad.extend import REGISTRY, Sample, function
+from numbagrad.extend import REGISTRY, Sample, Tensor, function, load
 from numbagrad.kernel import tape
-from numbagrad.kernel.jit import kernel, load
+from numbagrad.kernel.jit import kernel
 
 from ..refusal import constant, refusal
 from . import pointwise as pw

@@ -7,8 +7,8 @@ import numpy as np
 from numbagrad.base import dtypes as dt
 from numbagrad.core import storage
 from numbagrad.core.tensor import make, numel
-from numbagrad.extend import Sample, custom, function
-from numbagrad.kernel.jit import STRIP, T, kernel, load, store, strip, wide_strip
+from numbagrad.extend import Sample, T, custom, function, load, store
+from numbagrad.kernel.jit import STRIP, kernel, strip, wide_strip
 
 from ..reduce.row_folds import deviations, product_of, sum_of
 from ..refusal import constant

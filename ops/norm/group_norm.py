@@ -7,8 +7,8 @@ import numpy as np
 from numbagrad.base import dtypes as dt
 from numbagrad.core import storage
 from numbagrad.core.tensor import make, numel
-from numbagrad.extend import Sample, custom, function
-from numbagrad.kernel.jit import T, kernel, load, store
+from numbagrad.extend import Sample, T, custom, function, load, store
+from numbagrad.kernel.jit import kernel
 
 from ..reduce.row_folds import moments_of, product_of, sum_of
 from .batch_norm import _address

@@ -9,11 +9,9 @@ import numpy as np
 from numbagrad.autograd import inplace as inplace_ops
 from numbagrad.base import arguments
 from numbagrad.base import dtypes as dt
-from numbagrad.core.tensor import Tensor
-from numbagrad.extend import REGISTRY, UNARY, Sample, elementwise, function
-from numbagrad.kernel import expr as s
+from numbagrad.extend import REGISTRY, UNARY, Sample, Tensor, elementwise, function
+from numbagrad.extend import scalar as s
 from numbagrad.kernel.expr import where
-from numbagrad.kernel.jit import T, exp, kernel, load, sigmoid, store  # noqa: F401
 
 INF, NAN = math.inf, math.nan
 POINTS = (0.0, -0.0, 30.0, -30.0, INF, -INF, NAN)

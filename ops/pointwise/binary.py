@@ -11,10 +11,10 @@ from numbagrad.base import arguments
 from numbagrad.base import dtypes as dt
 from numbagrad.core import storage
 from numbagrad.core.launch import launch
-from numbagrad.core.tensor import Tensor
-from numbagrad.extend import REGISTRY, Sample, custom, elementwise, function
-from numbagrad.kernel import emit, expr
-from numbagrad.kernel import expr as s
+from numbagrad.extend import REGISTRY, Sample, Tensor, custom, elementwise, function
+from numbagrad.extend import scalar as expr
+from numbagrad.extend import scalar as s
+from numbagrad.kernel import emit
 from numbagrad.kernel.expr import where
 
 from .arithmetic import BINARY, INF, NAN, UNARY, pow

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from numbagrad.base import arguments
-from numbagrad.core.tensor import Tensor
-from numbagrad.extend import Sample, elementwise, function
-from numbagrad.kernel import expr as s
+from numbagrad.extend import Sample, Tensor, elementwise, function
+from numbagrad.extend import scalar as s
 from numbagrad.kernel.expr import where
 
 from .activation import POINTS

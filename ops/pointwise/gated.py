@@ -11,9 +11,9 @@ from numbagrad.base import dtypes as dt
 from numbagrad.base import modes
 from numbagrad.core import creation
 from numbagrad.core.tensor import wrap_dim
-from numbagrad.extend import REGISTRY, Sample, custom, elementwise, function
+from numbagrad.extend import REGISTRY, Sample, T, custom, elementwise, function, load, sigmoid, store
 from numbagrad.kernel.expr import where
-from numbagrad.kernel.jit import T, kernel, load, sigmoid, store
+from numbagrad.kernel.jit import kernel
 
 from .activation import BOTH, FUNCTIONAL, POINTS, UNARY
 

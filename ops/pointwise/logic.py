@@ -13,10 +13,10 @@ from numbagrad.core.broadcast import broadcast_shapes, sum_to_size
 from numbagrad.core.launch import launch
 from numbagrad.core.out import write_out
 from numbagrad.core.promotion import common_device, common_dtype, is_number
-from numbagrad.core.tensor import Tensor
-from numbagrad.extend import REGISTRY, Sample, custom, elementwise, function
-from numbagrad.kernel import emit, expr
-from numbagrad.kernel import expr as s
+from numbagrad.extend import REGISTRY, Sample, Tensor, custom, elementwise, function
+from numbagrad.extend import scalar as expr
+from numbagrad.extend import scalar as s
+from numbagrad.kernel import emit
 
 from .arithmetic import UNARY
 from .compare import BINARY

@@ -9,9 +9,8 @@ import numpy as np
 from numbagrad.base import arguments
 from numbagrad.base import dtypes as dt
 from numbagrad.core.out import write_out
-from numbagrad.core.tensor import Tensor
-from numbagrad.extend import REGISTRY, Sample, elementwise, function
-from numbagrad.kernel import expr as s
+from numbagrad.extend import REGISTRY, Sample, Tensor, elementwise, function
+from numbagrad.extend import scalar as s
 from numbagrad.kernel.expr import where
 
 from .arithmetic import BINARY, INF, NAN, UNARY

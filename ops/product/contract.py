@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from numbagrad.base import arguments
-from numbagrad.core.tensor import Tensor, numel, wrap_dim
-from numbagrad.extend import REGISTRY, Sample, function
+from numbagrad.core.tensor import numel, wrap_dim
+from numbagrad.extend import REGISTRY, Sample, Tensor, function
 
 from ..view.shape import unsafe_view, view
 from .gemm import finish, reshape

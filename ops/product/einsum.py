@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from numbagrad.base import arguments
-from numbagrad.core.tensor import Tensor, numel
-from numbagrad.extend import REGISTRY, Sample, function
+from numbagrad.core.tensor import numel
+from numbagrad.extend import REGISTRY, Sample, Tensor, function
 
 from ..view.shape import reshaped, view
 from .gemm import reshape

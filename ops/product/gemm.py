@@ -11,9 +11,9 @@ from numbagrad.core.broadcast import sum_to_size
 from numbagrad.core.graph import Packed
 from numbagrad.core.out import write_out
 from numbagrad.core.promotion import two_devices
-from numbagrad.core.tensor import Tensor, make
+from numbagrad.core.tensor import make
 from numbagrad.dispatch.custom import CustomNode
-from numbagrad.extend import REGISTRY, custom
+from numbagrad.extend import REGISTRY, Tensor, custom
 
 from ..view.shape import reshaped
 from . import product as raw

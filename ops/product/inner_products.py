@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from numbagrad.extend import T, inline
 from numbagrad.kernel import blas, blas_kernels, cache
-from numbagrad.kernel.jit import FAST, Inline, T, inline, nb
+from numbagrad.kernel.jit import FAST, Inline, nb
 
 
 class Called(Inline):

@@ -8,9 +8,9 @@ from numbagrad.base import arguments, modes
 from numbagrad.base import dtypes as dt
 from numbagrad.core import graph, storage
 from numbagrad.core.graph import Packed
-from numbagrad.core.tensor import Tensor, make, numel
+from numbagrad.core.tensor import make, numel
 from numbagrad.dispatch.custom import CustomNode, invoke
-from numbagrad.extend import REGISTRY, Sample, custom, function
+from numbagrad.extend import REGISTRY, Sample, Tensor, custom, function
 from numbagrad.kernel import jit
 
 from . import product as raw

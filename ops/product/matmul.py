@@ -7,9 +7,8 @@ import numpy as np
 from numbagrad.base import dtypes as dt
 from numbagrad.base import modes
 from numbagrad.core import graph, storage
-from numbagrad.core.tensor import Tensor
 from numbagrad.dispatch.custom import CustomNode, invoke
-from numbagrad.extend import Sample, custom, function
+from numbagrad.extend import Sample, Tensor, custom, function
 from numbagrad.kernel import jit
 
 from ..view.shape import view

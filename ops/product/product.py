@@ -9,8 +9,9 @@ from numbagrad.base.shapes import expanded_strides
 from numbagrad.core import storage
 from numbagrad.core.copying import contiguous_copy, copy_into
 from numbagrad.core.tensor import contiguous_strides, make, raw, raw_view
+from numbagrad.extend import T
 from numbagrad.kernel import jit, threads
-from numbagrad.kernel.jit import T, kernel
+from numbagrad.kernel.jit import kernel
 
 # Multiply-adds up to which a product runs at once in the calling thread, holding the GIL.
 LIMIT = threads.SERIAL_BELOW["gemm"]

@@ -10,9 +10,8 @@ from numbagrad.core.copying import copy_into, set_all
 from numbagrad.core.creation import zeros
 from numbagrad.core.out import write_out
 from numbagrad.core.promotion import common_device, common_dtype
-from numbagrad.core.registry import REGISTRY
-from numbagrad.core.tensor import Tensor, contiguous_strides, numel, wrap_dim
-from numbagrad.extend import Sample, custom, function
+from numbagrad.core.tensor import contiguous_strides, numel, wrap_dim
+from numbagrad.extend import REGISTRY, Sample, Tensor, custom, function
 from numbagrad.kernel.jit import kernel
 
 from ..index.kernels import moved

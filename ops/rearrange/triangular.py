@@ -13,8 +13,8 @@ from numbagrad.core.copying import contiguous_copy, copy_into, set_all
 from numbagrad.core.creation import from_numpy, full
 from numbagrad.core.out import write_out
 from numbagrad.core.tensor import contiguous_strides, wrap_dim
-from numbagrad.extend import REGISTRY, Sample, custom, function
-from numbagrad.kernel.jit import kernel, load, store
+from numbagrad.extend import REGISTRY, Sample, custom, function, load, store
+from numbagrad.kernel.jit import kernel
 
 from ..index.kernels import moved
 from ..index.plans import flat_plan_of_mask, scalar_like, write

@@ -11,8 +11,9 @@ are written out in each kernel: as functions that the kernels share they ran 2 t
 
 from __future__ import annotations
 
+from numbagrad.extend import T, sigmoid, tanh
 from numbagrad.kernel.blas_kernels import NO, YES
-from numbagrad.kernel.jit import STRIP, T, kernel, sigmoid, strip, tanh
+from numbagrad.kernel.jit import STRIP, kernel, strip
 
 from ..product.inner_products import clear, gemm, rows_product
 

@@ -8,9 +8,9 @@ from numbagrad.base import arguments
 from numbagrad.base import dtypes as dt
 from numbagrad.core import storage
 from numbagrad.core.out import write_out, write_outs
-from numbagrad.core.tensor import Tensor, make, numel, wrap_dim
-from numbagrad.extend import REGISTRY, Sample, custom, function
-from numbagrad.kernel.jit import LANES, STRIP, T, kernel, lanes, load, store, strip, wide_strip
+from numbagrad.core.tensor import make, numel, wrap_dim
+from numbagrad.extend import REGISTRY, Sample, T, Tensor, custom, function, load, store
+from numbagrad.kernel.jit import LANES, STRIP, kernel, lanes, strip, wide_strip
 
 from ..index.kernels import check_saved
 from ..index.sort import result

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from numbagrad.core.tensor import numel
-from numbagrad.extend import REGISTRY, Sample, custom
-from numbagrad.kernel.jit import T, kernel, load, store
+from numbagrad.extend import REGISTRY, Sample, T, custom, load, store
+from numbagrad.kernel.jit import kernel
 
 
 @kernel(fast=())

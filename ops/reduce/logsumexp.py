@@ -9,8 +9,8 @@ from numbagrad.core.copying import set_all
 from numbagrad.core.out import write_out
 from numbagrad.core.tensor import make
 from numbagrad.dispatch.reduction_rules import expand_back
-from numbagrad.extend import REGISTRY, Sample, custom, function
-from numbagrad.kernel.jit import STRIP, T, accumulate, exp, kernel, load, log, store, strip
+from numbagrad.extend import REGISTRY, Sample, T, accumulate, custom, exp, function, load, log, store
+from numbagrad.kernel.jit import STRIP, kernel, strip
 
 from .row_folds import largest_of
 from .variance import Fold, reduced_shape

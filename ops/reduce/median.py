@@ -9,8 +9,8 @@ from numbagrad.core import storage
 from numbagrad.core.copying import copy_into
 from numbagrad.core.out import write_out
 from numbagrad.core.tensor import make, wrap_dim
-from numbagrad.extend import Sample, custom, function
-from numbagrad.kernel.jit import kernel, load
+from numbagrad.extend import Sample, custom, function, load
+from numbagrad.kernel.jit import kernel
 
 from ..index.kernels import check_saved
 from ..index.select_kernels import STACK, sort_rows

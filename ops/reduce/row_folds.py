@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from numbagrad.kernel.jit import LANES, T, accumulate, inline, lanes, load
+from numbagrad.extend import T, accumulate, inline, load
+from numbagrad.kernel.jit import LANES, lanes
 
 BLOCK = 1024
 

@@ -7,9 +7,9 @@ import numpy as np
 from numbagrad.base import dtypes as dt
 from numbagrad.core import storage
 from numbagrad.core.out import write_out, write_outs
-from numbagrad.core.tensor import Tensor, numel, wrap_dim
-from numbagrad.extend import REGISTRY, Sample, custom, function
-from numbagrad.kernel.jit import T, exp, kernel, load, log1p, store
+from numbagrad.core.tensor import numel, wrap_dim
+from numbagrad.extend import REGISTRY, Sample, T, Tensor, custom, exp, function, load, log1p, store
+from numbagrad.kernel.jit import kernel
 
 from ..index.kernels import check_saved
 from ..index.sort import result

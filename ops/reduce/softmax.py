@@ -10,9 +10,9 @@ from numbagrad.base import arguments
 from numbagrad.base import dtypes as dt
 from numbagrad.core import storage
 from numbagrad.core.copying import copy_into
-from numbagrad.core.tensor import Tensor, make, numel, wrap_dim
-from numbagrad.extend import Sample, custom, function
-from numbagrad.kernel.jit import LANES, T, accumulate, exp, kernel, lanes, load, log, store
+from numbagrad.core.tensor import make, numel, wrap_dim
+from numbagrad.extend import Sample, T, Tensor, accumulate, custom, exp, function, load, log, store
+from numbagrad.kernel.jit import LANES, kernel, lanes
 
 from .row_folds import largest_of
 

@@ -8,10 +8,10 @@ from numbagrad.base import dtypes as dt
 from numbagrad.core.tensor import make, numel
 from numbagrad.dispatch.reduction import merged, normalize_dims
 from numbagrad.dispatch.reduction_rules import expand_back
-from numbagrad.extend import REDUCE, REGISTRY, Sample, custom, function, reduction
-from numbagrad.kernel import expr as s
+from numbagrad.extend import REDUCE, REGISTRY, Sample, T, custom, function, load, reduction, store
+from numbagrad.extend import scalar as s
 from numbagrad.kernel.expr import where
-from numbagrad.kernel.jit import STRIP, T, kernel, load, store, strip
+from numbagrad.kernel.jit import STRIP, kernel, strip
 from numbagrad.kernel.tape import TAPE, active
 
 SMALL = 32768  # elements up to which a broadcast gradient is written out, so that what follows runs on plain memory

@@ -12,8 +12,8 @@ from numbagrad.core.out import write_out, write_outs
 from numbagrad.core.tensor import make, numel, raw_view
 from numbagrad.dispatch.reduction import merged, normalize_dims
 from numbagrad.dispatch.reduction_rules import expand_back
-from numbagrad.extend import REGISTRY, Sample, custom, function
-from numbagrad.kernel.jit import STRIP, T, kernel, load, store, strip, wide_strip
+from numbagrad.extend import REGISTRY, Sample, T, custom, function, load, store
+from numbagrad.kernel.jit import STRIP, kernel, strip, wide_strip
 
 from .row_folds import moments_of
 

@@ -12,10 +12,10 @@ from numbagrad.core import storage
 from numbagrad.core.broadcast import broadcast_shapes, sum_to_size
 from numbagrad.core.copying import copy_into
 from numbagrad.core.out import write_out
-from numbagrad.core.tensor import Tensor, contiguous_strides
-from numbagrad.extend import REGISTRY, Sample, custom, elementwise, function
+from numbagrad.core.tensor import contiguous_strides
+from numbagrad.extend import REGISTRY, Sample, Tensor, custom, elementwise, function
+from numbagrad.extend import scalar as s
 from numbagrad.extend import view as view_op
-from numbagrad.kernel import expr as s
 
 from .slicing import select
 

@@ -10,9 +10,9 @@ from numbagrad.core.copying import copy_into, set_all
 from numbagrad.core.overlap import check_geometry_single
 from numbagrad.core.tensor import contiguous_strides, is_contiguous, numel, raw, storage_address, wrap_dim
 from numbagrad.dispatch.op import add_method, grad_name
-from numbagrad.extend import Sample, custom, function
+from numbagrad.extend import Sample, custom, function, load, store
 from numbagrad.extend import view as view_op
-from numbagrad.kernel.jit import kernel, load, store
+from numbagrad.kernel.jit import kernel
 
 from .dims import change_geometry
 from .shape import numbers
