@@ -1,5 +1,7 @@
 """Every op's gradients: against differences to second order, fused against recorded, and against PyTorch."""
 
+import functools
+
 import numpy as np
 import pytest
 from registry.check import (
@@ -72,6 +74,7 @@ def test_float32_gradient_agrees_with_float64(op):
         narrow = ng.autograd.grad(outputs, [tensors[k] for k in wanted],
                                   [ng.tensor(w).to(o.dtype) for w, o in zip(ws, outputs)], allow_unused=True)
 
+        @functools.cache
         def moved(case=case, wanted=wanted, ws=ws):
             n = len(case.arrays)
             if op.name in TERMS:
