@@ -9,7 +9,7 @@ from numbagrad.kernel.jit import kernel
 
 @kernel
 def note_true(x: "*u1", found: "*i8", start: int, stop: int):
-    """found = 1 where an element is true."""
+    """int64 found (1,) = 1 where an element of uint8 x (n,) is not 0."""
     for i in range(start, stop):
         if x[i] != 0:
             found[0] = 1

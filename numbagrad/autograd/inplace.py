@@ -194,7 +194,7 @@ def apply(op, t, args, kwargs):
     pattern = "".join("t" if isinstance(a, Tensor) else "s" for a in operands)
     for n, a, p in zip(op.tensors, operands, pattern):
         if p == "s" and (a is t or not is_number(a)):
-            raise TypeError(f"{op.name}_(): argument '{n}' must be Tensor, not {type(a).__name__}")
+            raise arguments.wrong(a, "Tensor", f"{op.name}_", n, None)
     form = op.form(pattern)
     tensors = [a for a, p in zip(operands, pattern) if p == "t"]
     scalars = [a for a, p in zip(operands, pattern) if p == "s"]
@@ -312,7 +312,7 @@ class CopyBackwards(Node):
 def copy_(self, src, non_blocking=False):
     """Copy ``src``, broadcast and converted, into this tensor and return it."""
     if not isinstance(src, Tensor):
-        raise TypeError(f"copy_(): argument 'other' (position 1) must be Tensor, not {type(src).__name__}")
+        raise arguments.wrong(src, "Tensor", "copy_", "other", 1)
     check(self, "copy_", (src,))
     if broadcast_shapes("copy_", (self, src)) != self._shape:
         raise RuntimeError(f"output with shape {list(self._shape)} doesn't match the broadcast shape "

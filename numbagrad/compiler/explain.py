@@ -6,6 +6,7 @@ import inspect
 import time
 from typing import NamedTuple
 
+from ..base import dtypes as dt
 from ..kernel import expr
 from .branches import Stretch
 from .ir import Fold, Gemm, Host, KernelCall, Optim, Ptr
@@ -45,7 +46,7 @@ def describe(call):
         return " ".join([c.name.removeprefix("loop_") for c in call.calls]), list(call.shape), moved, work * elements
     if isinstance(call, Gemm):
         m, n, k = call.sizes
-        size = {"f4": 4, "f8": 8, "c8": 8, "c16": 16}[call.code]
+        size = dt.BY_CODE[call.code].itemsize
         name = "gemm" + "".join([" transposed " + w for w, f in zip("AB", call.flags) if f])
         shape = [m, n, k] if call.batch == 1 else [call.batch, m, n, k]
         return name, shape, size * call.batch * (m * k + k * n + m * n), 2 * m * n * k * call.batch

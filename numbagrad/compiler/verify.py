@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 
+from ..base import dtypes as dt
 from ..core.tensor import numel
 from ..kernel import expr
 from .ir import TEMPORARY, Fold, Gemm, Operand, Pointwise, Ptr
@@ -75,7 +76,7 @@ def _inside(o, where):
 
 
 def _product(call, where):
-    size = {"f4": 4, "f8": 8, "c8": 8, "c16": 16}[call.code]
+    size = dt.BY_CODE[call.code].itemsize
     m, n, k = call.sizes
     ta, tb = call.flags
     shapes = (k, m) if ta else (m, k), (n, k) if tb else (k, n), (m, n)

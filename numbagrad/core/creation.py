@@ -44,7 +44,7 @@ def _into(name, out, t):
 def _dtype_for(name, out, dtype):
     """The dtype of what is made for an ``out=`` tensor: its own."""
     if not isinstance(out, Tensor):
-        raise TypeError(f"{name}(): argument 'out' must be Tensor, not {type(out).__name__}")
+        raise arguments.wrong(out, "Tensor", name, "out", None)
     if dtype is not None and out._kind.dtype is not dtype:
         raise RuntimeError(f"dtype {dt.scalar_name(dtype)} does not match dtype of out parameter "
                            f"({dt.scalar_name(out._kind.dtype)})")

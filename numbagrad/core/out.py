@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import warnings
 
+from ..base import arguments, modes
 from ..base import dtypes as dt
-from ..base import modes
 from .overlap import check_partial, check_single
 from .tensor import Tensor, make
 
@@ -38,7 +38,7 @@ def write_new(name, out, result):
 def check_out(name, out, result, tensors, cast=False):
     """Raise unless ``result``, which was made of ``tensors``, may be written into ``out``; ``cast``: with a conversion."""
     if not isinstance(out, Tensor):
-        raise TypeError(f"{name}(): argument 'out' must be Tensor, not {type(out).__name__}")
+        raise arguments.wrong(out, "Tensor", name, "out", None)
     d, to = result._kind.dtype, out._kind.dtype
     if modes.is_grad_enabled() and (out._rg or d.category > 1 and any([t._rg for t in tensors])):
         raise RuntimeError(f"{name}(): functions with out=... arguments don't support automatic differentiation, but one "

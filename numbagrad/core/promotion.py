@@ -47,6 +47,11 @@ def common_device(name, tensors):
             if all(not s._shape and s._kind.cpu for s in tensors if s._kind.device is device):
                 device = d
                 continue
-            raise RuntimeError(f"Expected all tensors to be on the same device, but found at least two devices, {device} "
-                               f"and {d}! (in {name})")
+            raise two_devices(device, d, name)
     return device
+
+
+def two_devices(a, b, name):
+    """The error of a function that was given tensors on two devices."""
+    return RuntimeError(f"Expected all tensors to be on the same device, but found at least two devices, {a} and {b}! "
+                        f"(in {name})")

@@ -5,8 +5,8 @@ The common case (equal kinds and shapes, row-major, default mode) never comes he
 
 from __future__ import annotations
 
+from ..base import arguments, modes
 from ..base import dtypes as dt
-from ..base import modes
 from ..core import graph, storage
 from ..core.broadcast import broadcast_shapes
 from ..core.graph import new_node, note_forward
@@ -60,14 +60,13 @@ def general(op, args, params, out=None):
     pattern = "".join(["t" if isinstance(a, Tensor) else "s" for a in args])
     if "t" not in pattern or any(p == "s" and not is_number(a) for a, p in zip(args, pattern)):
         bad = next((i for i, (a, p) in enumerate(zip(args, pattern)) if p == "s" and not is_number(a)), 0)
-        raise TypeError(f"{op.name}(): argument '{op.tensors[bad]}' (position {bad + 1}) must be Tensor, not "
-                        f"{type(args[bad]).__name__}")
+        raise arguments.wrong(args[bad], "Tensor", op.name, op.tensors[bad], bad + 1)
     form = op.form(pattern)
     tensors = [a for a, p in zip(args, pattern) if p == "t"]
     scalars = [a for a, p in zip(args, pattern) if p == "s"]
     if out is not None:
         if not isinstance(out, Tensor):
-            raise TypeError(f"{op.name}(): argument 'out' must be Tensor, not {type(out).__name__}")
+            raise arguments.wrong(out, "Tensor", op.name, "out", None)
         check_partial(out, tensors)
     common = common_dtype(tensors, scalars)
     compute = form.compute_type(common)

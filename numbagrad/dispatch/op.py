@@ -166,7 +166,7 @@ def refuse(op, value, error):
         name, p = next(iter(op.signature.parameters.items()))
         if p.annotation is not p.empty:
             return
-        raise TypeError(f"{op.name}(): argument '{name}' (position 1) must be Tensor, not {type(value).__name__}") from None
+        raise arguments.wrong(value, "Tensor", op.name, name, 1) from None
 
 
 def grad_name(name, suffix="0"):

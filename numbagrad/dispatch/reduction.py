@@ -290,7 +290,7 @@ def _follows(op, d, to):
 def general(op, input, dim, keepdim, dtype, out):
     """Call a reduction on any tensor, and remember the plan when the fast path can do it next time."""
     if not isinstance(input, Tensor):
-        raise TypeError(f"{op.name}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
+        raise arguments.wrong(input, "Tensor", op.name, "input", 1)
     if dtype is None and isinstance(out, Tensor) and _follows(op, input._kind.dtype, out._kind.dtype):
         dtype = out._kind.dtype
     if op.whole is not None and dtype is not None and input._kind.dtype.category < 2:

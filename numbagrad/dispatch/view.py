@@ -131,8 +131,7 @@ def view(fn=None, **options):
 
 def not_a_tensor(op, value):
     """The error of a view of something else."""
-    raise TypeError(f"{op.name}(): argument '{next(iter(op.signature.parameters))}' (position 1) must be Tensor, not "
-                    f"{type(value).__name__}")
+    raise arguments.wrong(value, "Tensor", op.name, next(iter(op.signature.parameters)), 1)
 
 
 def check_inside(op, input, shape, strides, offset):

@@ -149,6 +149,8 @@ def _unit(words, j):
 
 @kernel
 def uniform32(mt: "*u4", words: "*u4", out: "*f4", n: int, low: float, high: float):
+    """Uniform numbers in [low, high) into float32 out (n,), from the state mt (626,) by the block words (CHUNK,), both
+    uint32."""
     base, top = np.float32(low), np.float32(high)
     span = np.float32(top - base)
     for start in range(0, n, CHUNK):
@@ -162,6 +164,8 @@ def uniform32(mt: "*u4", words: "*u4", out: "*f4", n: int, low: float, high: flo
 
 @kernel
 def uniform64(mt: "*u4", words: "*u4", out: "*f8", n: int, low: float, high: float):
+    """Uniform numbers in [low, high) into float64 out (n,), from the state mt (626,) by the block words (CHUNK,), both
+    uint32."""
     span = high - low
     for start in range(0, n, CHUNK // 2):
         count = min(CHUNK // 2, n - start)
@@ -173,6 +177,7 @@ def uniform64(mt: "*u4", words: "*u4", out: "*f8", n: int, low: float, high: flo
 
 @kernel
 def bernoulli(mt: "*u4", words: "*u4", out: "*u1", n: int, p: float):
+    """1 with probability p, else 0, into uint8 out (n,), from the state mt (626,) by the block words (CHUNK,), both uint32."""
     for start in range(0, n, CHUNK // 2):
         count = min(CHUNK // 2, n - start)
         _draw(mt, words, 2 * count)
@@ -182,6 +187,7 @@ def bernoulli(mt: "*u4", words: "*u4", out: "*u1", n: int, p: float):
 
 @kernel
 def exponential(mt: "*u4", words: "*u4", out: "*f8", n: int, lambd: float):
+    """Exponential numbers of rate lambd into float64 out (n,), from the state mt (626,) by words (CHUNK,), both uint32."""
     scale = -1.0 / lambd
     for start in range(0, n, CHUNK // 2):
         count = min(CHUNK // 2, n - start)
@@ -192,6 +198,7 @@ def exponential(mt: "*u4", words: "*u4", out: "*f8", n: int, lambd: float):
 
 @kernel
 def cauchy(mt: "*u4", words: "*u4", out: "*f8", n: int, median: float, sigma: float):
+    """Cauchy numbers around median into float64 out (n,), from the state mt (626,) by the block words (CHUNK,), both uint32."""
     for start in range(0, n, CHUNK // 2):
         count = min(CHUNK // 2, n - start)
         _draw(mt, words, 2 * count)
@@ -201,6 +208,8 @@ def cauchy(mt: "*u4", words: "*u4", out: "*f8", n: int, median: float, sigma: fl
 
 @kernel
 def geometric(mt: "*u4", words: "*u4", out: "*f8", n: int, p: float):
+    """Tries up to the first success into float64 out (n,), from the state mt (626,) by the block words (CHUNK,), both
+    uint32."""
     scale = math.log1p(-p)
     for start in range(0, n, CHUNK // 2):
         count = min(CHUNK // 2, n - start)
@@ -211,7 +220,8 @@ def geometric(mt: "*u4", words: "*u4", out: "*f8", n: int, p: float):
 
 @kernel
 def integers(mt: "*u4", words: "*u4", out: "*i8", n: int, low: int, span: int, wide: int):
-    """``span`` holds the bits of an unsigned 64-bit number; 0 stands for 2^64."""
+    """Integers in [low, low + span) into int64 out (n,), from uint32 mt (626,) by words (CHUNK,); span is the bits of an
+    unsigned number, 0 stands for 2^64."""
     modulus = np.uint64(span)
     if wide:
         for start in range(0, n, CHUNK // 2):
@@ -230,7 +240,8 @@ def integers(mt: "*u4", words: "*u4", out: "*i8", n: int, low: int, span: int, w
 
 @kernel
 def permute(mt: "*u4", words: "*u4", out: "*i8", n: int):
-    """Fisher-Yates shuffle from the front, one 32-bit draw for each place but the last."""
+    """Fisher-Yates shuffle of 0 to n - 1 into int64 out (n,), from the front, by one 32-bit draw for each place but the last
+    of the state mt (626,) through words (CHUNK,), both uint32."""
     for i in range(n):
         out[i] = i
     for start in range(0, n - 1, CHUNK):
@@ -244,7 +255,8 @@ def permute(mt: "*u4", words: "*u4", out: "*i8", n: int):
 
 @kernel
 def permute_wide(mt: "*u4", words: "*u4", out: "*i8", n: int):
-    """Inside-out shuffle, one 64-bit draw for every place."""
+    """Inside-out shuffle of 0 to n - 1 into int64 out (n,), by one 64-bit draw for every place of the state mt (626,)
+    through words (CHUNK,), both uint32."""
     for start in range(0, n, CHUNK // 2):
         count = min(CHUNK // 2, n - start)
         _draw(mt, words, 2 * count)
@@ -258,7 +270,8 @@ def permute_wide(mt: "*u4", words: "*u4", out: "*i8", n: int):
 
 @kernel
 def normal_pairs(mt: "*u4", words: "*u4", kept: "*f8", out: "*f8", n: int, mean: float, std: float, log: int):
-    """Box-Muller in float64, two values for four draws; kept = [is there one, the second value before scaling]."""
+    """Normal numbers into float64 out (n,) by Box-Muller, two for four draws of mt (626,) through words (CHUNK,), both
+    uint32; float64 kept (2,) is [is there one, the second value before scaling]."""
     for i in range(n):
         if kept[0] != 0.0:
             z = kept[1]
@@ -275,7 +288,7 @@ def normal_pairs(mt: "*u4", words: "*u4", kept: "*f8", out: "*f8", n: int, mean:
 
 @kernel
 def box_muller64(out: "*f8", blocks: int, mean: float, std: float):
-    """Turn blocks of 16 uniforms into normals in place."""
+    """Blocks of 16 uniform numbers in float64 out (16 blocks,) become normal ones in place."""
     for block in range(blocks):
         for j in range(16 * block, 16 * block + 8):
             radius = math.sqrt(-2.0 * math.log(1.0 - out[j]))
@@ -324,7 +337,7 @@ def _log32(x):
 
 @kernel
 def box_muller32(out: "*f4", blocks: int, mean: float, std: float):
-    """Turn blocks of 16 uniforms into normals in place."""
+    """Blocks of 16 uniform numbers in float32 out (16 blocks,) become normal ones in place."""
     mean32, std32 = _F(mean), _F(std)
     for block in range(blocks):
         for j in range(16 * block, 16 * block + 8):
@@ -348,6 +361,7 @@ def box_muller32(out: "*f4", blocks: int, mean: float, std: float):
 
 @kernel
 def raw(mt: "*u4", words: "*u4", out: "*u4", n: int):
+    """32-bit draws into uint32 out (n,), from the state mt (626,) by the block words (CHUNK,), both uint32."""
     for start in range(0, n, CHUNK):
         count = min(CHUNK, n - start)
         _draw(mt, words, count)

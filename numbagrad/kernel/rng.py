@@ -32,6 +32,7 @@ import warnings
 
 import numpy as np
 
+from ..base.dtypes import SCALAR_NAMES
 from . import mt19937 as kernels
 from .mt19937 import MT19937
 from .tape import host
@@ -47,8 +48,6 @@ WIDE_PERM = 0xFFFFFFFF // 20  # permutations from this length on take 64-bit dra
 # name -> (significand digits, largest value, name in PyTorch's messages)
 _FLOATS = {"float16": (11, 65504.0, "c10::Half"), "bfloat16": (8, 3.3895313892515355e38, "c10::BFloat16"),
            "float32": (24, 3.4028234663852886e38, "float"), "float64": (53, 1.7976931348623157e308, "double")}
-_SCALAR = {"float16": "Half", "bfloat16": "BFloat16", "float32": "Float", "float64": "Double", "bool": "Bool",
-           "uint8": "Byte", "int8": "Char", "int16": "Short", "int32": "Int", "int64": "Long"}
 _C_NAMES = {"bool": "bool", "uint8": "unsigned char", "int8": "signed char", "int16": "short", "int32": "int",
             "int64": "long", "uint16": "unsigned short", "uint32": "unsigned int", "uint64": "unsigned long"}
 _HALF = ("float16", "bfloat16")
@@ -87,7 +86,7 @@ def _name(out, dtype):
 def _floating(out, dtype, op):
     name = _name(out, dtype)
     if name not in _FLOATS:
-        raise NotImplementedError(f'"{op}" not implemented for \'{_SCALAR.get(name, name)}\'')
+        raise NotImplementedError(f'"{op}" not implemented for \'{SCALAR_NAMES.get(name, name)}\'')
     return name
 
 
@@ -122,7 +121,7 @@ def fill_uniform(gen, out, low=0.0, high=1.0, dtype=None):
     if low > high:
         raise RuntimeError(f"uniform_ expects to return a [from, to) range, but found from={low:g} > to={high:g}")
     if high - low > top:
-        raise RuntimeError(f"uniform_ expects to-from <= std::numeric_limits<{_SCALAR[name]}>::max(), but found "
+        raise RuntimeError(f"uniform_ expects to-from <= std::numeric_limits<{SCALAR_NAMES[name]}>::max(), but found "
                            f"to={high:g} and from={low:g} which result in to-from to exceed the limit")
     if name == "float64":
         with gen.lock:
@@ -194,7 +193,7 @@ def fill_exponential(gen, out, lambd=1.0, dtype=None):
         raise RuntimeError(f"exponential_ expects lambda > 0.0, but found lambda={lambd:g}")
     if name not in _FLOATS:
         raise RuntimeError("Exponential distribution is a continuous probability distribution. dtype must be a "
-                           f"floating point but you specified {_SCALAR.get(name, name)}")
+                           f"floating point but you specified {SCALAR_NAMES.get(name, name)}")
     _through_float64(gen, out, name, kernels.exponential, float(lambd))
 
 

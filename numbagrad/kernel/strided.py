@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 from array import array
 
+from ..base import dtypes as dt
 from . import jit, trampoline
 from .guard import guarded
 
@@ -19,7 +20,7 @@ ROWS = 16      # of a block where an operand runs across: so many elements share
 LONG = 64      # elements of a row from which a kernel of its own for constant operands is worth it
 OPERANDS = 12  # at most, inputs and outputs
 WORDS = 32     # of a kernel's arguments, at most
-LOG = {"b1": 0, "u1": 0, "i1": 0, "f2": 1, "bf": 1, "i2": 1, "f4": 2, "i4": 2, "f8": 3, "i8": 3, "c8": 3, "c16": 4}
+LOG = {d.code: d.itemsize.bit_length() - 1 for d in dt.ALL}
 UNITS = ("u1", "i2", "i4", "i8", "c16")  # how copies see elements of 1, 2, 4, 8 and 16 bytes
 
 # dst[a * dr + b * dt] = src[a * sr + b * st] for a < h, b < w.

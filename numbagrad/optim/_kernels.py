@@ -113,7 +113,7 @@ def adam(
     """One step of Adam: m and v are the running means of g and g**2, p -= lr * (m / c1) / (sqrt(v / c2) + eps).
 
     c1 and c2 = 1 - beta**step undo the bias towards the zero start. The decay is added to g, or scales p when
-    ``decoupled``; ``amsgrad`` puts the largest v so far in the place of v.
+    ``decoupled``; ``amsgrad`` puts the largest v so far, v_max, in the place of v.
     """
     step[0] += 1
     t = step[0]

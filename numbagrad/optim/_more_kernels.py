@@ -1,4 +1,7 @@
-"""Update loops of the less common optimizers; see ``_kernels.py`` for how they are called."""
+"""Update loops of the less common optimizers; see ``_kernels.py`` for how they are called.
+
+Arrays are (n,), step (1,) is the float32 number of steps so far.
+"""
 
 from ..kernel.jit import T, sqrt
 from ._kernels import table
@@ -9,7 +12,8 @@ def rmsprop(
     p: "*T", g: "*T", square: "*T", buf: "*T", mean: "*T", step: "*f4", n: int,
     lr: float, alpha: float, eps: float, weight_decay: float, momentum: float, centered: int, maximize: int,
 ):  # fmt: skip
-    """square is the running mean of g**2 (minus mean**2 when ``centered``); p -= lr * g / (sqrt(square) + eps)."""
+    """square is the running mean of g**2 (minus mean**2 when ``centered``); p -= lr * g / (sqrt(square) + eps), through the
+    momentum buffer buf where there is one; step counts."""
     step[0] += 1
     sign = T(-1.0) if maximize else T(1.0)
     rate, small, decay, keep, new = T(lr), T(eps), T(weight_decay), T(alpha), T(1.0 - alpha)
@@ -72,7 +76,8 @@ def nadam(
     lr: float, beta1: float, beta2: float, eps: float, weight_decay: float, momentum_decay: float, decoupled: int,
     maximize: int,
 ):  # fmt: skip
-    """Adam with Nesterov's look ahead: mu_t = beta1 * (1 - 0.96**(t * momentum_decay) / 2), product of all mu so far."""
+    """Adam with Nesterov's look ahead from g, m and v to p: mu = beta1 * (1 - 0.96**(step * momentum_decay) / 2), float32
+    product (1,) is that of all mu so far."""
     step[0] += 1
     t = step[0]
     mu = beta1 * (1.0 - 0.5 * 0.96 ** (t * momentum_decay))
@@ -101,7 +106,8 @@ def radam(
     p: "*T", g: "*T", m: "*T", v: "*T", step: "*f4", n: int,
     lr: float, beta1: float, beta2: float, eps: float, weight_decay: float, decoupled: int, maximize: int,
 ):  # fmt: skip
-    """Adam whose scaling by sqrt(v) begins when its variance is tractable (rho > 5), and is rectified by it."""
+    """Adam from g and m to p whose scaling by sqrt(v) begins at the step when its variance is tractable (rho > 5), and is
+    rectified by it."""
     step[0] += 1
     t = step[0]
     correct1, correct2 = 1.0 - beta1**t, 1.0 - beta2**t
@@ -131,7 +137,8 @@ def adadelta(
     p: "*T", g: "*T", square: "*T", moved: "*T", step: "*f4", n: int,
     lr: float, rho: float, eps: float, weight_decay: float, maximize: int,
 ):  # fmt: skip
-    """d = g * sqrt(moved + eps) / sqrt(square + eps) with running means of d**2 and g**2; p -= lr * d."""
+    """d = g * sqrt(moved + eps) / sqrt(square + eps) with running means of d**2 and g**2; p -= lr * d; step
+    counts."""
     step[0] += 1
     sign = T(-1.0) if maximize else T(1.0)
     rate, small, decay, keep, new = T(lr), T(eps), T(weight_decay), T(rho), T(1.0 - rho)

@@ -15,7 +15,6 @@ from numbagrad.core.tensor import contiguous_strides, make
 from numbagrad.extend import REGISTRY, Sample, custom, function
 from numbagrad.kernel import blas, threads
 
-from ..product.gemm import C_NAMES
 from ..product.matmul import matmul
 from ..random.dropout import dropout
 from ..reduce.softmax import softmax_forward
@@ -200,7 +199,7 @@ def _check(query, key, value, mask, gqa):
                            f"{q} key.dim: {k} and value.dim: {v} instead.")
     d = query._kind.dtype
     if any(t._kind.dtype is not d for t in (key, value)):
-        names = [C_NAMES[t._kind.dtype.code] for t in (query, key, value)]
+        names = [dt.c_name(t._kind.dtype) for t in (query, key, value)]
         raise RuntimeError(f"Expected query, key, and value to have the same dtype, but got query.dtype: {names[0]} "
                            f"key.dtype: {names[1]} and value.dtype: {names[2]} instead.")
     if any(t._kind is not query._kind for t in (key, value)):
@@ -211,7 +210,7 @@ def _check(query, key, value, mask, gqa):
     if mask is not None:
         if mask._kind.dtype is not dt.bool and mask._kind.dtype is not d:
             raise RuntimeError("Expected attn_mask dtype to be bool or float or to match query dtype, but got attn_mask.dtype: "
-                               f"{C_NAMES[mask._kind.dtype.code]} and  query.dtype: {C_NAMES[d.code]} instead.")
+                               f"{dt.c_name(mask._kind.dtype)} and  query.dtype: {dt.c_name(d)} instead.")
     if gqa and min(q, k, v) > 2:
         h, hk, hv = (t._shape[-3] for t in (query, key, value))
         if any(h != n and (not n or h % n) for n in (hk, hv)):

@@ -7,35 +7,19 @@ Several query heads may share one head of the keys. A kernel is cut into pieces,
 
 from __future__ import annotations
 
+from numbagrad.extend import T, accumulate, exp, inline, log
 from numbagrad.kernel.blas_kernels import NO, YES
-from numbagrad.kernel.jit import LANES, T, accumulate, exp, inline, kernel, lanes, log
+from numbagrad.kernel.jit import kernel
 
 from ..product.inner_products import gemm
+from ..reduce.row_folds import largest_of
 
 BLOCK = 64  # query rows that are worked on together
 
 
 @inline
-def largest(x, first, last, s):
-    """The largest of ``x[first:last]``, by the running maxima ``s``; NaN where one is the only element."""
-    whole = (last - first) - (last - first) % LANES
-    top = x[first]
-    if whole > 0:
-        for k in range(LANES):
-            s[k] = x[first + k]
-        for i in range(first + LANES, first + whole, LANES):
-            for k in range(LANES):
-                v = x[i + k]
-                s[k] = v if v > s[k] else s[k]
-        for k in range(LANES):
-            top = s[k] if s[k] > top else top
-    for i in range(first + whole, last):
-        top = x[i] if x[i] > top else top
-    return top
-
-
-@inline
 def add_mask(scores, at, mask, first, step, n):
+    """n elements of mask from ``first``, ``step`` apart, are added to those of scores from ``at``."""
     if step == 1:
         for j in range(n):
             scores[at + j] += mask[first + j]
@@ -48,7 +32,8 @@ def add_mask(scores, at, mask, first, step, n):
 def attention_forward(mask: "*T", out: "*T", lse: "*T", scratch: "*T", meta: "*i8", q_at: int, k_at: int, v_at: int,
                       out_at: int, scratch_at: int, scale: float, size: int, masked: int, causal: int, pieces: int,
                       start: int, stop: int):
-    running = lanes()
+    """softmax(scale q k^T + mask) v into out, and the logarithms of the sums into lse (B, H, L), by int64 meta; mask (0 for
+    none), q, k, v and out lie as meta says, scratch (pieces, BLOCK, S) takes the weights."""
     heads, shared, rows_q, rows_k, e, ev = meta[1], meta[1] // meta[2], meta[3], meta[4], meta[5], meta[6]
     qb, qh, qr = meta[7], meta[8], meta[9]
     kb, kh, kr = meta[10], meta[11], meta[12]
@@ -74,7 +59,7 @@ def attention_forward(mask: "*T", out: "*T", lse: "*T", scratch: "*T", meta: "*i
                 seen = min(cols, top_row + r + 1) if causal else cols
                 if masked:
                     add_mask(scratch, at, mask, b * mb + h * mh + (top_row + r) * mr, mc, seen)
-                top = largest(scratch, at, at + seen, running)
+                top = largest_of(scratch, at, at + seen)
                 if top == T(-float("inf")):
                     for i in range(at, at + cols):
                         scratch[i] = T(0)
@@ -99,6 +84,8 @@ def attention_forward(mask: "*T", out: "*T", lse: "*T", scratch: "*T", meta: "*i
 def attention_backward(mask: "*T", g: "*T", out: "*T", lse: "*T", dk: "*T", dv: "*T", scratch: "*T", meta: "*i8", q_at: int,
                        k_at: int, v_at: int, g_at: int, dq_at: int, dk_at: int, dv_at: int, scratch_at: int, scale: float,
                        size: int, masked: int, causal: int, pieces: int, start: int, stop: int):
+    """Gradients of ``attention_forward`` from g, its out and lse (B, H, L), by int64 meta: dq, dk and dv, which lie as meta
+    says like mask (0 for none), g and out; scratch (pieces, 2, BLOCK, S) takes weights and slopes."""
     heads, few, shared, rows_q, rows_k = meta[1], meta[2], meta[1] // meta[2], meta[3], meta[4]
     e, ev = meta[5], meta[6]
     qb, qh, qr = meta[7], meta[8], meta[9]

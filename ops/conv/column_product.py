@@ -12,9 +12,8 @@ import numpy as np
 from numbagrad.core import storage
 from numbagrad.core.copying import set_all
 from numbagrad.core.tensor import make, numel
-from numbagrad.extend import kernel, load, store
+from numbagrad.extend import T, kernel, load, store
 from numbagrad.kernel import blas
-from numbagrad.kernel.jit import T
 
 from ..index.kernels import moved
 

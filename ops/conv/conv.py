@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 
+from numbagrad.base import arguments
 from numbagrad.base import dtypes as dt
 from numbagrad.core import storage
 from numbagrad.core.copying import copy_into, set_all
-from numbagrad.core.tensor import Tensor, make, numel
+from numbagrad.core.tensor import make, numel
 from numbagrad.dispatch.custom import invoke
-from numbagrad.extend import REGISTRY, Sample, custom, function
-from numbagrad.kernel.jit import T, kernel, load, store
+from numbagrad.extend import REGISTRY, Sample, T, Tensor, custom, function, load, store
+from numbagrad.kernel.jit import kernel
 
 from ..product.gemm import reshape
 from ..product.product import BLAS_CODES, converted
 from ..view.shape import expand, view
 from . import column_product, kernels
-
-KIND = {"f4": "float", "f8": "double", "f2": "c10::Half", "bf": "c10::BFloat16", "i8": "long int", "i4": "int",
-        "i2": "short int", "i1": "signed char", "u1": "unsigned char", "b1": "bool", "c8": "c10::complex<float>",
-        "c16": "c10::complex<double>"}
 
 
 def _run(fn, result, x, w, b, y, geometry):
@@ -43,7 +40,8 @@ def _run(fn, result, x, w, b, y, geometry):
 
 @kernel
 def direct(x: "*T", w: "*T", y: "*T", t: "*i8", start: int, stop: int):
-    """Integer convolution of samples start to stop, added to y."""
+    """Integer convolution of samples start to stop of x (N, groups c, d, h, w) with w (groups o, c, kd, kh, kw), added to y
+    (N, groups o, od, oh, ow); int64 t (21,) holds these sizes, strides, padding and dilation."""
     groups, c, o, d, h, wd = t[0], t[1], t[2], t[3], t[4], t[5]
     kd, kh, kw, od, oh, ow = t[6], t[7], t[8], t[9], t[10], t[11]
     for item in range(start * groups, stop * groups):
@@ -172,6 +170,7 @@ def _add_bias(y, bias):
 
 @kernel
 def add_channels(y: "*T", b: "*T", channels: int, plane: int, start: int, stop: int):
+    """y (N, channels, plane) += b (channels,), in place."""
     for i in range(start * channels, stop * channels):
         add = load(b[i % channels])
         for j in range(i * plane, i * plane + plane):
@@ -227,7 +226,7 @@ def _sizes(value, n, what):
 def _tensors(name, **tensors):
     for i, (n, t) in enumerate(tensors.items()):
         if not isinstance(t, Tensor) and not (t is None and n == "bias"):
-            raise TypeError(f"{name}(): argument '{n}' (position {i + 1}) must be Tensor, not {type(t).__name__}")
+            raise arguments.wrong(t, "Tensor", name, n, i + 1)
 
 
 def _checked(name, n, input, weight, bias, stride, padding, dilation, groups, transposed=False):
@@ -250,7 +249,7 @@ def _checked(name, n, input, weight, bias, stride, padding, dilation, groups, tr
         raise RuntimeError(f"Input type ({_tensor_type(kinds[0])}) and weight type ({_tensor_type(kinds[1])}) should be the "
                            "same")
     if bias is not None and bias._kind is not kinds[0]:
-        raise RuntimeError(f"Input type ({KIND[kinds[0].dtype.code]}) and bias type ({KIND[bias._kind.dtype.code]}) should "
+        raise RuntimeError(f"Input type ({dt.c_name(kinds[0].dtype)}) and bias type ({dt.c_name(bias._kind.dtype)}) should "
                            "be the same")
     if kinds[0].dtype is not kinds[1].dtype:
         raise RuntimeError(f"expected scalar type {dt.scalar_name(kinds[0].dtype)} but found "

@@ -9,9 +9,9 @@ import numpy as np
 from numbagrad.base import dtypes as dt
 from numbagrad.base import modes
 from numbagrad.core import storage
-from numbagrad.extend import REGISTRY, Sample, custom, function
+from numbagrad.extend import REGISTRY, Sample, T, custom, function, load, store
 from numbagrad.kernel import tape
-from numbagrad.kernel.jit import T, kernel, load, store
+from numbagrad.kernel.jit import kernel
 
 from ..index.embedding import INDICES, SPACES, check_indices, renormalise, rows_of, sum_rows
 from ..product.gemm import reshape
@@ -21,10 +21,11 @@ from .pool import to_places
 @kernel
 def lay_out(at: "*i8", offsets: "*i8", bounds: "*i8", of: "*i8", sizes: "*i8", n: int, bags: int, given: int, last: int,
             skip: int, rows: int, bad: "*i8", start: int, stop: int):
-    """Bounds of the bags (offsets, or equal parts with ``given`` 0), the bag of each index, sizes without the padding.
+    """Of indices at (n,): bounds (bags + 1,) from offsets (bags + last,) (equal parts with ``given`` 0), the bag of each
+    index in of (n,), sizes (bags,) without the padding, all int64.
 
-    ``bad`` gets (kind, a number, its place, n, rows): 0 the first offset, 1 the last one, 2 the last one with ``last``,
-    3 offsets that fall, 4 one below zero, 5 an index outside the table."""
+    int64 bad (5,) gets (kind, a number, its place, n, rows): 0 the first offset, 1 the last one, 2 the last one with
+    ``last``, 3 offsets that fall, 4 one below zero, 5 an index outside the table."""
     kind = -1
     if given == 0:
         for b in range(bags + 1):
@@ -110,6 +111,8 @@ _flags = tuple([tape.Flag(partial(_refuse, mode=mode), 5) for mode in ("sum", "m
 @kernel
 def sum_bags(w: "*T", at: "*i8", scale: "*T", y: "*T", bounds: "*i8", sizes: "*i8", skip: int, width: int, scaled: int,
              mean: int, start: int, stop: int):
+    """Sums (means with ``mean``) of the rows at (n,) of w (rows, width), each times its scale (n,) with ``scaled``, over the
+    bags ``bounds[b]:bounds[b + 1]`` into y (bags, width); at, bounds (bags + 1,) and sizes (bags,) are int64."""
     for b in range(start, stop):
         for j in range(width):
             acc = T(0)
@@ -122,6 +125,8 @@ def sum_bags(w: "*T", at: "*i8", scale: "*T", y: "*T", bounds: "*i8", sizes: "*i
 
 @kernel
 def max_bags(w: "*T", at: "*i8", y: "*T", where: "*i8", bounds: "*i8", skip: int, width: int, start: int, stop: int):
+    """Maxima of the rows at (n,) of w (rows, width) over the bags ``bounds[b]:bounds[b + 1]`` into y, and their rows (-1 for
+    none) into where, both (bags, width); at, bounds (bags + 1,) and where are int64."""
     for b in range(start, stop):
         for j in range(width):
             best, row = T(0), -1

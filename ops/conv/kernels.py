@@ -313,7 +313,7 @@ def _blocks(code):
 
 @jit.kernel
 def turn_groups(x: "*T", out: "*T", channels: int, taps: int, outputs: int, start: int, stop: int):
-    """Each group's (c taps, o) as (o, c taps)."""
+    """Each group's (channels taps, outputs) of x as (outputs, channels taps) of out."""
     rows = channels * taps
     for g in range(start, stop):
         base = g * rows * outputs
@@ -324,7 +324,7 @@ def turn_groups(x: "*T", out: "*T", channels: int, taps: int, outputs: int, star
 
 @jit.kernel
 def turn_taps(x: "*T", out: "*T", channels: int, taps: int, outputs: int, start: int, stop: int):
-    """Each group's (taps, c, o) as (o, c, taps)."""
+    """Each group's (taps, channels, outputs) of x as (outputs, channels, taps) of out."""
     for g in range(start, stop):
         base = g * taps * channels * outputs
         for j in range(outputs):
@@ -339,6 +339,7 @@ def _three(sizes):
 
 @jit.kernel
 def add_rows(x: "*T", out: "*T", rows: int, n: int, start: int, stop: int):
+    """The sum over the rows of x (rows, n), into out (n,)."""
     for j in range(start, stop):
         out[j] = x[j]
     for i in range(1, rows):
@@ -348,6 +349,7 @@ def add_rows(x: "*T", out: "*T", rows: int, n: int, start: int, stop: int):
 
 @jit.kernel
 def channel_sums(g: "*T", out: "*T", samples: int, channels: int, plane: int, start: int, stop: int):
+    """Sums over samples and places of g (samples, channels, plane), into out (channels,)."""
     for c in range(start, stop):
         total = jit_load(g[0]) * 0
         for n in range(samples):

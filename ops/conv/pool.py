@@ -6,11 +6,12 @@ import math
 
 import numpy as np
 
+from numbagrad.base import arguments
 from numbagrad.base import dtypes as dt
 from numbagrad.core import storage
-from numbagrad.core.tensor import Tensor, numel
+from numbagrad.core.tensor import numel
 from numbagrad.dispatch.custom import invoke
-from numbagrad.extend import REGISTRY, Sample, custom, function
+from numbagrad.extend import REGISTRY, Sample, Tensor, custom, function
 
 from ..index.kernels import check_saved
 from ..product.gemm import node_class
@@ -170,7 +171,7 @@ def pooled(size, kernel, stride, padding, dilation, ceil_mode):
 def _axes(name, n, input, kernel_size, stride, padding, dilation, ceil_mode, clip):
     """Window descriptions of a sliding pool; all checks that PyTorch makes."""
     if not isinstance(input, Tensor):
-        raise TypeError(f"{name}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
+        raise arguments.wrong(input, "Tensor", name, "input", 1)
     key = (name, input._shape, kernel_size, stride, padding, dilation, ceil_mode, clip)
     try:
         found = _known.get(key)
@@ -406,7 +407,7 @@ for _n in (1, 2, 3):
 def lp_pool2d(input, norm_type: float, kernel_size: object, stride: object = None, ceil_mode: bool = False):
     """The p-norm of every window over the last two dimensions; one cut off by the border is scaled up to its full size."""
     if not isinstance(input, Tensor):
-        raise TypeError(f"lp_pool2d(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
+        raise arguments.wrong(input, "Tensor", "lp_pool2d", "input", 1)
     if norm_type in (math.inf, -math.inf):
         most = REGISTRY["max_pool2d"].callable
         at_most = (kernel_size, stride, 0, 1, ceil_mode)

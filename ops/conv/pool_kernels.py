@@ -7,7 +7,8 @@ from functools import lru_cache
 import numpy as np
 
 from numbagrad.core import storage
-from numbagrad.kernel.jit import T, kernel, load, store
+from numbagrad.extend import T, load, store
+from numbagrad.kernel.jit import kernel
 
 # A plan is an int64 array: (input, output) sizes of depth, height, width, then the step inside a window per axis, then
 # (start, stop, count) of every window of each axis in turn. Windows are clipped; ``count`` is what a mean divides by.
@@ -16,6 +17,8 @@ HEAD = 9
 
 @kernel
 def box_mean(x: "*T", y: "*T", t: "*i8", divisor: int, start: int, stop: int):
+    """Means of boxes of x (planes, d, h, w) into y (planes, od, oh, ow), by the int64 plan t; they divide by ``divisor``, or
+    by the plan's counts if that is 0."""
     d, h, w, od, oh, ow = t[0], t[1], t[2], t[3], t[4], t[5]
     hs, ws = 9 + 3 * od, 9 + 3 * od + 3 * oh
     for plane in range(start, stop):
@@ -36,6 +39,7 @@ def box_mean(x: "*T", y: "*T", t: "*i8", divisor: int, start: int, stop: int):
 
 @kernel
 def box_mean_back(g: "*T", x: "*T", t: "*i8", divisor: int, start: int, stop: int):
+    """Gradient of ``box_mean``: g (planes, od, oh, ow) spread over its boxes in x (planes, d, h, w), by the int64 plan t."""
     d, h, w, od, oh, ow = t[0], t[1], t[2], t[3], t[4], t[5]
     hs, ws = 9 + 3 * od, 9 + 3 * od + 3 * oh
     for plane in range(start, stop):
@@ -57,6 +61,8 @@ def box_mean_back(g: "*T", x: "*T", t: "*i8", divisor: int, start: int, stop: in
 
 @kernel
 def box_max(x: "*T", y: "*T", where: "*i8", t: "*i8", start: int, stop: int):
+    """Maxima of boxes of x (planes, d, h, w) into y and their places in a plane into int64 where, both (planes, od, oh, ow),
+    by the int64 plan t."""
     d, h, w, od, oh, ow = t[0], t[1], t[2], t[3], t[4], t[5]
     hs, ws = 9 + 3 * od, 9 + 3 * od + 3 * oh
     for plane in range(start, stop):
@@ -89,7 +95,8 @@ def box_max(x: "*T", y: "*T", where: "*i8", t: "*i8", start: int, stop: int):
 
 @kernel
 def max_pairs(x: "*T", y: "*T", where: "*i8", h: int, w: int, start: int, stop: int):
-    """Maximum of 2 x 2 boxes that do not overlap: the usual case, without window tables."""
+    """``box_max`` of 2 x 2 boxes of x (planes, h, w) that do not overlap, into y and int64 where (planes, h // 2, w // 2):
+    the usual case, without window tables."""
     oh, ow = h // 2, w // 2
     for plane in range(start, stop):
         for r in range(oh):
@@ -109,6 +116,7 @@ def max_pairs(x: "*T", y: "*T", where: "*i8", h: int, w: int, start: int, stop: 
 
 @kernel
 def scatter_planes(g: "*T", where: "*i8", x: "*T", outputs: int, inputs: int, start: int, stop: int):
+    """g (planes, outputs) added to zeros at the places int64 where (planes, outputs), into x (planes, inputs)."""
     for plane in range(start, stop):
         base = plane * inputs
         for i in range(base, base + inputs):
@@ -120,6 +128,7 @@ def scatter_planes(g: "*T", where: "*i8", x: "*T", outputs: int, inputs: int, st
 
 @kernel
 def gather_planes(x: "*T", where: "*i8", y: "*T", outputs: int, inputs: int, start: int, stop: int):
+    """Elements of x (planes, inputs) at the places int64 where (planes, outputs), into y (planes, outputs)."""
     for plane in range(start, stop):
         for i in range(plane * outputs, (plane + 1) * outputs):
             y[i] = x[plane * inputs + where[i]]

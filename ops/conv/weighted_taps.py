@@ -10,8 +10,8 @@ import numpy as np
 from numbagrad.core import storage
 from numbagrad.core.tensor import numel
 from numbagrad.dispatch.custom import CustomNode
-from numbagrad.extend import custom
-from numbagrad.kernel.jit import T, kernel, load, store
+from numbagrad.extend import T, custom, load, store
+from numbagrad.kernel.jit import kernel
 
 from ..product.gemm import node_class
 
@@ -21,6 +21,8 @@ from ..product.gemm import node_class
 
 @kernel
 def mix(x: "*T", y: "*T", t: "*i8", w: "*f8", start: int, stop: int):
+    """Weighted sums of the taps of x (planes, 3 inputs) into y (planes, 3 outputs), by the int64 plan t and its float64
+    weights w."""
     d, h, wd, od, oh, ow, td, th, tw = t[0], t[1], t[2], t[3], t[4], t[5], t[6], t[7], t[8]
     hs = 9 + od * td
     ws = hs + oh * th
@@ -42,7 +44,7 @@ def mix(x: "*T", y: "*T", t: "*i8", w: "*f8", start: int, stop: int):
 
 @kernel
 def mix_two(x: "*T", y: "*T", t: "*i8", w: "*f8", start: int, stop: int):
-    """``mix`` of two rows by two columns."""
+    """``mix`` of two rows by two columns of x into y, by the int64 plan t and its float64 weights w."""
     h, wd, oh, ow = t[1], t[2], t[4], t[5]
     hs = 10
     ws = hs + 2 * oh
@@ -62,6 +64,7 @@ def mix_two(x: "*T", y: "*T", t: "*i8", w: "*f8", start: int, stop: int):
 
 @kernel
 def unmix(g: "*T", x: "*T", t: "*i8", w: "*f8", start: int, stop: int):
+    """Gradient of ``mix``: g (planes, 3 outputs) into x (planes, 3 inputs), by the int64 plan t and its float64 weights w."""
     d, h, wd, od, oh, ow, td, th, tw = t[0], t[1], t[2], t[3], t[4], t[5], t[6], t[7], t[8]
     hs = 9 + od * td
     ws = hs + oh * th
@@ -85,7 +88,7 @@ def unmix(g: "*T", x: "*T", t: "*i8", w: "*f8", start: int, stop: int):
 
 @kernel
 def pick(x: "*T", y: "*T", t: "*i8", start: int, stop: int):
-    """``mix`` with one tap of weight 1: a copy, for every dtype."""
+    """``mix`` with one tap of weight 1: a copy of elements of x into y by the int64 plan t, for every dtype."""
     d, h, wd, od, oh, ow = t[0], t[1], t[2], t[3], t[4], t[5]
     hs, ws = 9 + od, 9 + od + oh
     for plane in range(start, stop):

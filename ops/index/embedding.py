@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
+from numbagrad.base import arguments, modes
 from numbagrad.base import dtypes as dt
-from numbagrad.base import modes
 from numbagrad.core import storage
 from numbagrad.core.copying import contiguous_copy
-from numbagrad.core.tensor import Tensor, make
+from numbagrad.core.tensor import make
 from numbagrad.dispatch.custom import invoke
 from numbagrad.dispatch.custom_fast import make_zero
-from numbagrad.extend import REGISTRY, Sample, custom, function
+from numbagrad.extend import REGISTRY, Sample, T, Tensor, custom, function, load, store
 from numbagrad.kernel import tape
-from numbagrad.kernel.jit import T, kernel, load, store
+from numbagrad.kernel.jit import kernel
 
 from .kernels import check_saved
 
@@ -22,7 +22,8 @@ SPACES = {"namespaces": ("nn.functional",), "method": False}
 
 @kernel
 def look_up(w: "*T", at: "*U", y: "*T", rows: int, width: int, bad: "*i8", start: int, stop: int):
-    """Copy rows; the first position with an index outside the table goes to ``bad`` and ends the work."""
+    """Rows at (n,) of w (rows, width) into y (n, width); the first position with an index outside goes to int64 bad (1,) and
+    ends the work."""
     for i in range(start, stop):
         p = int(at[i])
         if p < 0 or p >= rows:
@@ -35,7 +36,8 @@ def look_up(w: "*T", at: "*U", y: "*T", rows: int, width: int, bad: "*i8", start
 @kernel
 def add_to_rows(g: "*T", at: "*U", w: "*T", rows: int, width: int, skip: int, scale: int, count: "*i8", start: int,
                 stop: int):
-    """Add rows of ``g`` to the rows of ``w`` they came from, divided by their number of uses where ``scale``."""
+    """Rows of g (n, width) added to zeros at rows at (n,) of w (rows, width), divided by how often each is used where
+    ``scale``, which int64 count (rows,) takes; ``skip`` is left out."""
     for i in range(rows * width):
         w[i] = store(T(0))
     if scale != 0:
@@ -144,7 +146,7 @@ def embedding(input, weight, padding_idx=None, max_norm=None, norm_type=2.0, sca
     ``scale_grad_by_freq`` divides a row's gradient by its number of uses. IndexError for an index outside the table."""
     for i, (name, t) in enumerate((("input", input), ("weight", weight))):
         if not isinstance(t, Tensor):
-            raise TypeError(f"embedding(): argument '{name}' (position {i + 1}) must be Tensor, not {type(t).__name__}")
+            raise arguments.wrong(t, "Tensor", "embedding", name, i + 1)
     if sparse:
         raise NotImplementedError("embedding(): sparse=True is not available: numbagrad has no sparse gradients")
     if padding_idx is not None:
@@ -163,7 +165,8 @@ def embedding(input, weight, padding_idx=None, max_norm=None, norm_type=2.0, sca
 @kernel
 def shorten(w: "*T", at: "*i8", seen: "*u1", bad: "*i8", rows: int, width: int, limit: float, p: float, start: int,
             stop: int):
-    """Scale rows w[at] down to norm ``limit``, each once (``seen``: a byte per row); nothing if one is outside (``bad``)."""
+    """Scale rows at (n,) of w (rows, width) down to norm ``limit``, each once (uint8 seen (rows,)); nothing if one is
+    outside, whose position int64 bad (1,) gets."""
     for i in range(start, stop):
         if at[i] < 0 or at[i] >= rows:
             bad[0] = i
@@ -238,7 +241,7 @@ _class = tape.Flag(_report_class)
 
 @kernel
 def ones(at: "*T", y: "*T", classes: int, bad: "*i8", start: int, stop: int):
-    """A one at every index; ``bad`` becomes 0 for a negative index, 1 for one that is too large."""
+    """A one in y (n, classes) at every index of at (n,); int64 bad (1,) becomes 0 for a negative one, 1 for one too large."""
     for i in range(start, stop):
         if at[i] < 0:
             bad[0] = 0

@@ -12,9 +12,9 @@ from numbagrad.base.arguments import name_of
 from numbagrad.base.modes import is_grad_enabled
 from numbagrad.core.copying import copy_into, set_all
 from numbagrad.core.overlap import check_apart, is_several
-from numbagrad.core.tensor import Tensor, bump_version, contiguous_strides, from_array, raw
+from numbagrad.core.tensor import bump_version, contiguous_strides, from_array, raw
 from numbagrad.dispatch.view import place, settle
-from numbagrad.extend import custom
+from numbagrad.extend import Tensor, custom
 from numbagrad.kernel import tape
 
 from ..view.dims import unsqueeze

@@ -6,7 +6,8 @@ import functools
 
 from numbagrad.base import dtypes as dt
 from numbagrad.core import storage
-from numbagrad.kernel.jit import T, kernel, load, store
+from numbagrad.extend import T, load, store
+from numbagrad.kernel.jit import kernel
 from numbagrad.kernel.tape import TAPE, Flag, active
 
 # Kernels that only move elements are compiled per width, not per dtype.
@@ -27,7 +28,8 @@ def moved(kind):
 
 @kernel
 def resolve(index: "*i8", out: "*i8", found: "*i8", size: int, stride: int, more: int, negative: int, start: int, stop: int):
-    """out (+)= wrapped index * stride; ``found`` gets (1, the first index out of range) where there is one."""
+    """int64 out (n,) (+)= wrapped index (n,) * stride; int64 found (2,) gets (1, the first index out of range) if there is
+    one."""
     wrap = size if negative != 0 else 0
     bad = 0
     if more == 0:
@@ -55,7 +57,7 @@ def resolve(index: "*i8", out: "*i8", found: "*i8", size: int, stride: int, more
 
 @kernel
 def outside(index: "*T", found: "*i8", size: int, ignore: int, start: int, stop: int):
-    """found = (1, the first index out of range) where there is one; ``ignore`` is in range."""
+    """int64 found (2,) gets (1, the first number of index (n,) out of range) if there is one; ``ignore`` is in range."""
     bad = 0
     for i in range(start, stop):
         v = int(index[i])
@@ -89,10 +91,10 @@ def check_saved(index, size, dim=0, fail=index_error, ignore=0):
 
 @kernel
 def resolve_along(index: "*i8", out: "*i8", found: "*i8", meta: "*i8", nd: int, dim: int, size: int, start: int, stop: int):
-    """Offsets for gather and scatter: the position of each index element, with coordinate ``dim`` replaced.
+    """Offsets for gather and scatter: the position of each element of index with coordinate ``dim`` replaced, into out.
 
-    ``meta`` holds the index's sizes, then the strides of the indexed tensor; rows of the last dimension are looped.
-    ``found`` gets (1, the first index out of range) where there is one."""
+    meta holds the index's sizes, then the strides of the indexed tensor; rows of the last dimension are looped. found (2,)
+    gets (1, the first index out of range) where there is one; all are int64."""
     inner = meta[nd - 1]
     step = 0 if dim == nd - 1 else meta[2 * nd - 1]
     along = meta[nd + dim]
@@ -122,6 +124,7 @@ def resolve_along(index: "*i8", out: "*i8", found: "*i8", meta: "*i8", nd: int, 
 
 @kernel
 def take_one(x: "*T", lin: "*i8", out: "*T", step: int, start: int, stop: int):
+    """Elements of x at int64 lin (n,) times step, into out (n,)."""
     for i in range(start, stop):
         out[i] = x[lin[i] * step]
 
@@ -129,6 +132,7 @@ def take_one(x: "*T", lin: "*i8", out: "*T", step: int, start: int, stop: int):
 @kernel
 def take_rows(x: "*T", lin: "*i8", out: "*T", n: int, outer_step: int, step: int, inner: int, inner_step: int, start: int,
               stop: int):
+    """Blocks of x at int64 lin (n,) times step, of every outer part, into out (outer, n, inner)."""
     b = start // n
     j = start - b * n
     for row in range(start, stop):
@@ -149,6 +153,7 @@ def take_rows(x: "*T", lin: "*i8", out: "*T", n: int, outer_step: int, step: int
 @kernel
 def put_rows(x: "*T", lin: "*i8", v: "*T", n: int, outer_step: int, step: int, inner: int, inner_step: int, v_outer: int,
              v_step: int, v_inner: int, start: int, stop: int):
+    """Blocks of v (outer, n, inner) into x at int64 lin (n,) times step, in every outer part."""
     b = start // n
     j = start - b * n
     for _ in range(start, stop):
@@ -168,6 +173,7 @@ def put_rows(x: "*T", lin: "*i8", v: "*T", n: int, outer_step: int, step: int, i
 
 @kernel
 def put_one(x: "*T", lin: "*i8", v: "*T", step: int, v_step: int, start: int, stop: int):
+    """Elements of v (n,) into x at int64 lin (n,) times step."""
     if v_step == 1:
         for i in range(start, stop):
             x[lin[i] * step] = v[i]
@@ -178,6 +184,7 @@ def put_one(x: "*T", lin: "*i8", v: "*T", step: int, v_step: int, start: int, st
 
 @kernel
 def add_one(x: "*T", lin: "*i8", v: "*T", step: int, v_step: int, start: int, stop: int):
+    """Elements of v (n,) added to x at int64 lin (n,) times step."""
     for i in range(start, stop):
         p = lin[i] * step
         x[p] = store(load(x[p]) + load(v[i * v_step]))
@@ -186,6 +193,7 @@ def add_one(x: "*T", lin: "*i8", v: "*T", step: int, v_step: int, start: int, st
 @kernel
 def add_rows(x: "*T", lin: "*i8", v: "*T", n: int, outer_step: int, step: int, inner: int, inner_step: int, v_outer: int,
              v_step: int, v_inner: int, start: int, stop: int):
+    """Blocks of v (outer, n, inner) added to x at int64 lin (n,) times step, in every outer part."""
     b = start // n
     j = start - b * n
     for _ in range(start, stop):
@@ -205,7 +213,8 @@ def add_rows(x: "*T", lin: "*i8", v: "*T", n: int, outer_step: int, step: int, i
 
 @kernel
 def offsets(numbers: "*i8", out: "*i8", meta: "*i8", nd: int, given: int, start: int, stop: int):
-    """out = places in memory of row-major element numbers (of 0, 1, 2... unless ``given``); ``meta``: sizes, then strides."""
+    """Into out (n,) the places in memory of row-major element numbers (n,) (of 0, 1, 2... unless ``given``); meta holds
+    sizes, then strides; all are int64."""
     for i in range(start, stop):
         left = numbers[i] if given != 0 else i
         place = 0
@@ -219,7 +228,7 @@ def offsets(numbers: "*i8", out: "*i8", meta: "*i8", nd: int, given: int, start:
 @kernel
 def put_places(x: "*T", outer: "*i8", lin: "*i8", inside: "*i8", v: "*T", n: int, inner: int, v_outer: int, v_step: int,
                v_inner: int, start: int, stop: int):
-    """``put_rows`` for a tensor whose elements lie where three tables of places say."""
+    """``put_rows`` of v into x, whose elements lie where the int64 tables outer (outer,), lin (n,) and inside (inner,) say."""
     for row in range(start, stop):
         b = row // n
         j = row - b * n
@@ -232,7 +241,7 @@ def put_places(x: "*T", outer: "*i8", lin: "*i8", inside: "*i8", v: "*T", n: int
 @kernel
 def add_places(x: "*T", outer: "*i8", lin: "*i8", inside: "*i8", v: "*T", n: int, inner: int, v_outer: int, v_step: int,
                v_inner: int, start: int, stop: int):
-    """``add_rows`` for a tensor whose elements lie where three tables of places say."""
+    """``add_rows`` of v to x, whose elements lie where the int64 tables outer (outer,), lin (n,) and inside (inner,) say."""
     for row in range(start, stop):
         b = row // n
         j = row - b * n
@@ -245,6 +254,7 @@ def add_places(x: "*T", outer: "*i8", lin: "*i8", inside: "*i8", v: "*T", n: int
 
 @kernel
 def count_true(x: "*T", out: "*i8", start: int, stop: int):
+    """How many elements of x (n,) are not 0, into int64 out (1,)."""
     c = 0
     for i in range(start, stop):
         c += 1 if load(x[i]) != T(0) else 0
@@ -253,7 +263,7 @@ def count_true(x: "*T", out: "*i8", start: int, stop: int):
 
 @kernel
 def find_true(x: "*T", out: "*i8", start: int, stop: int):
-    """Numbers of the nonzero elements."""
+    """Numbers of the nonzero elements of x (n,), into int64 out (count,)."""
     while stop > start and load(x[stop - 1]) == T(0):
         stop -= 1
     c = 0
@@ -264,7 +274,7 @@ def find_true(x: "*T", out: "*i8", start: int, stop: int):
 
 @kernel
 def find_coordinates(x: "*T", out: "*i8", sizes: "*i8", nd: int, start: int, stop: int):
-    """Coordinates of the nonzero elements, row by row."""
+    """Coordinates of the nonzero elements of x, of the int64 sizes (nd,), into int64 out (count, nd), row by row."""
     inner = sizes[nd - 1]
     c = 0
     for row in range(start, stop):

@@ -10,10 +10,9 @@ from numbagrad.core.copying import contiguous_copy, copy_into
 from numbagrad.core.out import write_out
 from numbagrad.core.overlap import check_partial, check_single, is_several
 from numbagrad.core.promotion import is_number
-from numbagrad.core.tensor import Tensor
 from numbagrad.dispatch.custom import Custom, CustomNode
 from numbagrad.dispatch.op import add_method
-from numbagrad.extend import REGISTRY, Sample, custom, function
+from numbagrad.extend import REGISTRY, Sample, Tensor, custom, function
 from numbagrad.kernel import tape
 from numbagrad.kernel.jit import kernel
 
@@ -136,7 +135,8 @@ def masked_select(input, mask, *, out=None):
 
 @kernel
 def place_in_order(x: "*T", mask: "*u1", source: "*T", size: int, n: int, short: "*i8", start: int, stop: int):
-    """x = the next of ``source`` where the mask holds; nothing is written, but ``short`` is, if they do not suffice."""
+    """The next of source (size,) into x (n,) where uint8 mask (n,) holds; if they do not suffice nothing is written but
+    int64 short (1,)."""
     count = 0
     for i in range(n):
         count += 1 if mask[i] != 0 else 0
@@ -152,7 +152,7 @@ def place_in_order(x: "*T", mask: "*u1", source: "*T", size: int, n: int, short:
 
 @kernel
 def take_in_order(x: "*T", mask: "*u1", out: "*T", size: int, n: int, start: int, stop: int):
-    """out = the elements of ``x`` where the mask holds, then zeros."""
+    """Elements of x (n,) where uint8 mask (n,) holds into out (size,), then zeros."""
     k = 0
     for i in range(n):
         if mask[i] != 0 and k < size:

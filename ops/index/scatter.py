@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
+from numbagrad.base import arguments
 from numbagrad.base import dtypes as dt
 from numbagrad.core import storage
 from numbagrad.core.copying import contiguous_copy, copy_into, set_all
 from numbagrad.core.out import write_out
 from numbagrad.core.overlap import check_apart
 from numbagrad.core.promotion import is_number
-from numbagrad.core.tensor import Tensor, make, wrap_dim
+from numbagrad.core.tensor import make, wrap_dim
 from numbagrad.dispatch.op import add_method
-from numbagrad.extend import Sample, custom, function
-from numbagrad.kernel.jit import T, kernel, load, store
+from numbagrad.extend import Sample, T, Tensor, custom, function, load, store
+from numbagrad.kernel.jit import kernel
 
 from ..view.shape import expanded, reshaped
 from . import plans as ix
@@ -177,7 +178,7 @@ add_method(scatter_, src="any")
 
 def _prepare_add(input, dim, index, src):
     if not isinstance(src, Tensor):
-        raise TypeError(f"scatter_add(): argument 'src' (position 3) must be Tensor, not {type(src).__name__}")
+        raise arguments.wrong(src, "Tensor", "scatter_add", "src", 3)
     return (*_prepare_scatter("scatter_add", input, dim, index, src), True)
 
 
@@ -232,6 +233,7 @@ index_add = both("index_add", _prepare_index_add, putter("IndexAddBackward0"),
 
 @kernel
 def multiply_rows(x: "*T", lin: "*i8", v: "*T", n: int, outer_step: int, inner: int, start: int, stop: int):
+    """x *= v (outer, n, inner) at the rows int64 lin (n,) of every outer part, in place."""
     for b in range(start, stop):
         for j in range(n):
             for a in range(inner):
@@ -241,6 +243,7 @@ def multiply_rows(x: "*T", lin: "*i8", v: "*T", n: int, outer_step: int, inner: 
 
 @kernel
 def largest_rows(x: "*T", lin: "*i8", v: "*T", n: int, outer_step: int, inner: int, start: int, stop: int):
+    """x = max(x, v) with v (outer, n, inner) at the rows int64 lin (n,) of every outer part, in place; NaN is the largest."""
     for b in range(start, stop):
         for j in range(n):
             for a in range(inner):
@@ -252,6 +255,7 @@ def largest_rows(x: "*T", lin: "*i8", v: "*T", n: int, outer_step: int, inner: i
 
 @kernel
 def smallest_rows(x: "*T", lin: "*i8", v: "*T", n: int, outer_step: int, inner: int, start: int, stop: int):
+    """x = min(x, v) with v (outer, n, inner) at the rows int64 lin (n,) of every outer part, in place; NaN is the smallest."""
     for b in range(start, stop):
         for j in range(n):
             for a in range(inner):
@@ -263,6 +267,7 @@ def smallest_rows(x: "*T", lin: "*i8", v: "*T", n: int, outer_step: int, inner: 
 
 @kernel
 def divide_counts(x: "*T", count: "*i8", start: int, stop: int):
+    """x (n,) /= int64 count (n,) where that is more than 1, in place."""
     for i in range(start, stop):
         if count[i] > 1:
             x[i] = store(load(x[i]) / T(count[i]))
@@ -270,6 +275,7 @@ def divide_counts(x: "*T", count: "*i8", start: int, stop: int):
 
 @kernel
 def divide_whole(x: "*T", count: "*i8", start: int, stop: int):
+    """x (n,) //= int64 count (n,) where that is more than 1, in place."""
     for i in range(start, stop):
         if count[i] > 1:
             x[i] = store(load(x[i]) // T(count[i]))

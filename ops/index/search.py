@@ -11,9 +11,9 @@ from numbagrad.core.copying import contiguous_copy, set_all
 from numbagrad.core.creation import from_numpy
 from numbagrad.core.out import write_out
 from numbagrad.core.promotion import is_number
-from numbagrad.core.tensor import Tensor, from_array, make, wrap_dim
-from numbagrad.extend import Sample, custom, function
-from numbagrad.kernel.jit import T, kernel, load
+from numbagrad.core.tensor import from_array, make, wrap_dim
+from numbagrad.extend import Sample, T, Tensor, custom, function, load
+from numbagrad.kernel.jit import kernel
 
 from ..refusal import refusal
 from . import plans as ix
@@ -21,6 +21,7 @@ from . import plans as ix
 
 @kernel
 def count_values(x: "*i8", out: "*i8", start: int, stop: int):
+    """How often each number occurs in int64 x (n,), added to int64 out (largest + 1,)."""
     for i in range(start, stop):
         out[x[i]] += 1
 
@@ -54,7 +55,7 @@ def bincount(input, weights=None, minlength=0):
 
 @kernel
 def histogram(x: "*T", out: "*T", bins: int, low: float, high: float, start: int, stop: int):
-    """Equal bins between low and high, the last one closed; values outside do not count."""
+    """Counts of x (n,) added to out (bins,), equal bins between low and high, the last one closed; others do not count."""
     a, b, n = T(low), T(high), T(bins)
     for i in range(start, stop):
         v = load(x[i])
@@ -199,7 +200,8 @@ def _(out, input, others, number, invert):
 
 @kernel
 def bisect(edges: "*T", x: "*T", out: "*i8", n: int, per_row: int, shared: int, right: int, start: int, stop: int):
-    """Position of each value in its sorted row of ``n`` edges."""
+    """Position of each value of x (rows, per_row) in its sorted row of edges (rows, n), one row for all with ``shared``,
+    into int64 out (rows, per_row)."""
     for row in range(start, stop):
         base = 0 if shared != 0 else row * n
         for i in range(per_row):

@@ -7,7 +7,8 @@ elements ``x``; ``down`` is 1 for descending order with NaN first, 0 for ascendi
 
 from __future__ import annotations
 
-from numbagrad.kernel.jit import inline, kernel, load
+from numbagrad.extend import inline, load
+from numbagrad.kernel.jit import kernel
 
 SMALL = 16  # elements that a sort leaves to insertion
 STACK = 3 * 130  # places for the parts that wait: fewer than twice the bits of a size
@@ -15,6 +16,7 @@ STACK = 3 * 130  # places for the parts that wait: fewer than twice the bits of 
 
 @inline(fast=())
 def before(x, i, j, down):
+    """Whether element i of x comes before element j."""
     a, b = load(x[i]), load(x[j])
     if down == 0:
         return a < b or (a == a and b != b)
@@ -25,6 +27,7 @@ def before(x, i, j, down):
 
 @inline(fast=())
 def swap(q, i, j):
+    """Exchange q[i] and q[j]."""
     kept = q[i]
     q[i] = q[j]
     q[j] = kept
@@ -32,7 +35,7 @@ def swap(q, i, j):
 
 @inline(fast=())
 def insert(x, q, first, i, down):
-    """Move the element at ``i`` to its place among those before it, which are in order."""
+    """Move the element of q at ``i`` to its place among those before it, which are in the order of x."""
     v = q[i]
     while i > first and before(x, v, q[i - 1], down):
         q[i] = q[i - 1]
@@ -42,6 +45,7 @@ def insert(x, q, first, i, down):
 
 @inline(fast=())
 def insertion_sort(x, q, first, last, down):
+    """Sort q[first:last] by x, element after element."""
     for i in range(first + 1, last):
         v = q[i]
         if before(x, v, q[first], down):
@@ -54,7 +58,7 @@ def insertion_sort(x, q, first, last, down):
 
 @inline(fast=())
 def sift(x, q, first, hole, n, v, down):
-    """Put ``v`` into the heap of ``n`` elements at ``hole``, whose value is free."""
+    """Put ``v`` into the heap of ``n`` elements of q, in the order of x, at ``hole``, whose value is free."""
     top = hole
     child = hole
     while child < (n - 1) // 2:
@@ -75,7 +79,7 @@ def sift(x, q, first, hole, n, v, down):
 
 @inline(fast=())
 def heap_select(x, q, first, middle, last, down):
-    """The elements that come first, as a heap in [first, middle)."""
+    """The elements of q that come first in the order of x, as a heap in [first, middle)."""
     n = middle - first
     for parent in range((n - 2) // 2, -1, -1):
         sift(x, q, first, parent, n, q[first + parent], down)
@@ -88,6 +92,7 @@ def heap_select(x, q, first, middle, last, down):
 
 @inline(fast=())
 def partial_sort(x, q, first, middle, last, down):
+    """The elements of q[first:last] that come first in the order of x, in order in [first, middle)."""
     heap_select(x, q, first, middle, last, down)
     for end in range(middle - 1, first, -1):
         v = q[end]
@@ -97,7 +102,7 @@ def partial_sort(x, q, first, middle, last, down):
 
 @inline(fast=())
 def partition(x, q, first, last, down):
-    """Part [first, last) by the median of three of its elements; returns where the second part begins."""
+    """Part q[first:last] by the median of three of its elements of x; returns where the second part begins."""
     a, b, c = q[first + 1], q[first + (last - first) // 2], q[last - 1]
     at = first + (last - first) // 2
     if before(x, a, b, down):
@@ -125,6 +130,7 @@ def partition(x, q, first, last, down):
 
 @inline(fast=())
 def depth_of(n):
+    """Twice the number of bits of n but one: how deep a sort may go before it changes to heaps."""
     depth = 0
     while n > 1:
         n //= 2
@@ -134,6 +140,7 @@ def depth_of(n):
 
 @inline(fast=())
 def nth_element(x, q, first, nth, last, down):
+    """Part q[first:last] by x so that position nth holds what would be there in order."""
     depth = depth_of(last - first)
     while last - first > 3:
         if depth == 0:
@@ -151,7 +158,8 @@ def nth_element(x, q, first, nth, last, down):
 
 @inline(fast=())
 def sort_range(x, q, first, last, down, stack):
-    """Quick sort of parts above ``SMALL``, which wait on ``stack`` with their depths, then insertion of all."""
+    """Sort q[first:last] by x: quick sort of parts above SMALL, which wait on stack (STACK,) with their depths, then
+    insertion."""
     stack[0], stack[1], stack[2] = first, last, depth_of(last - first)
     held = 1
     while held > 0:
@@ -173,7 +181,7 @@ def sort_range(x, q, first, last, down, stack):
 
 @inline(fast=())
 def quick_select(x, q, k, n):
-    """PyTorch's selection of the k-th smallest."""
+    """PyTorch's selection of the k-th smallest of x in q (n,)."""
     left, right = 0, n - 1
     while right > left:
         if right == left + 1:
@@ -207,7 +215,8 @@ def quick_select(x, q, k, n):
 
 @kernel(fast=())
 def kth_rows(x: "*T", q: "*i8", out: "*i8", n: int, k: int, start: int, stop: int):
-    """Position of the k-th smallest (k from 0) of each row; ``q`` is scratch for one row."""
+    """Position of the k-th smallest (k from 0) of each row of x (rows, n), into out (rows,); q (n,) is scratch; both are
+    int64."""
     for row in range(start, stop):
         for i in range(n):
             q[i] = row * n + i
@@ -217,7 +226,8 @@ def kth_rows(x: "*T", q: "*i8", out: "*i8", n: int, k: int, start: int, stop: in
 
 @kernel(fast=())
 def first_rows(x: "*T", q: "*i8", stack: "*i8", out: "*i8", n: int, k: int, down: int, in_order: int, start: int, stop: int):
-    """Positions of the k first elements of each row; ``q`` is scratch for one row."""
+    """Positions of the k first elements of each row of x (rows, n), into out (rows, k); q (n,) and stack (STACK,) are
+    scratch; all three are int64."""
     for row in range(start, stop):
         for i in range(n):
             q[i] = row * n + i
@@ -233,7 +243,8 @@ def first_rows(x: "*T", q: "*i8", stack: "*i8", out: "*i8", n: int, k: int, down
 
 @kernel(fast=())
 def sort_rows(x: "*T", stack: "*i8", out: "*i8", n: int, down: int, start: int, stop: int):
-    """Positions of the elements of each row in order, from the beginning of ``x``."""
+    """Positions from the beginning of x (rows, n) of the elements of each row in order, into int64 out (rows, n); int64
+    stack (STACK,) is scratch."""
     for i in range(start * n, stop * n):
         out[i] = i
     for row in range(start, stop):

@@ -9,9 +9,9 @@ import numpy as np
 from numbagrad.base import dtypes as dt
 from numbagrad.core.broadcast import broadcast_shapes
 from numbagrad.core.overlap import check_apart
-from numbagrad.core.tensor import Tensor, wrap_dim
+from numbagrad.core.tensor import wrap_dim
 from numbagrad.dispatch.op import Function
-from numbagrad.extend import Sample, function
+from numbagrad.extend import Sample, Tensor, function
 
 from ..view.shape import tensor_list
 from . import plans as ix

@@ -38,7 +38,7 @@ SortResult, TopkResult, KthResult = (result(n, "values", "indices") for n in ("s
 
 @kernel(fast=())
 def float_keys(x: "*u4", keys: "*u8", n: int, down: int, start: int, stop: int):
-    """Keys of float32 rows given as bits."""
+    """Keys of float32 x (rows, n), given as bits, into uint64 keys (rows, n)."""
     for row in range(start, stop):
         for i in range(n):
             u = np.uint32(x[row * n + i])
@@ -57,7 +57,7 @@ def float_keys(x: "*u4", keys: "*u8", n: int, down: int, start: int, stop: int):
 
 @kernel(fast=())
 def integer_keys(x: "*T", keys: "*u8", n: int, down: int, low: int, start: int, stop: int):
-    """Keys of integer rows whose values are less than 2^32 above ``low``."""
+    """Keys of integer x (rows, n), whose values are less than 2^32 above ``low``, into uint64 keys (rows, n)."""
     for row in range(start, stop):
         for i in range(n):
             u = np.uint32(np.int64(x[row * n + i]) - low)

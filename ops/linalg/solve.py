@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from numbagrad.base import arguments
 from numbagrad.base import dtypes as dt
 from numbagrad.core import storage
 from numbagrad.core.broadcast import sum_to_size
 from numbagrad.core.out import write_out, write_outs
-from numbagrad.core.tensor import Tensor
-from numbagrad.extend import REGISTRY, Sample, custom, function
+from numbagrad.extend import REGISTRY, Sample, Tensor, custom, function
 
 from ..index.sort import result
 from ..product.gemm import conj
@@ -66,7 +66,7 @@ def real_kind(kind):
 
 def checked(name, a, square=True, what="A"):
     if not isinstance(a, Tensor):
-        raise TypeError(f"{name.replace('.', '_')}(): argument '{what}' (position 1) must be Tensor, not {type(a).__name__}")
+        raise arguments.wrong(a, "Tensor", name.replace(".", "_"), what, 1)
     if len(a._shape) < 2:
         raise RuntimeError(f"{name}: The input tensor {what} must have at least 2 dimensions.")
     if square and a._shape[-1] != a._shape[-2]:

@@ -5,34 +5,25 @@
 
 from __future__ import annotations
 
-from numbagrad.kernel.jit import LANES, STRIP, T, accumulate, exp, kernel, lanes, load, log, store, strip
+from numbagrad.extend import T, accumulate, exp, load, log, store
+from numbagrad.kernel.jit import LANES, STRIP, kernel, lanes, strip
+
+from ..reduce.row_folds import largest_of
 
 # ``bad[0]`` receives the index, negative ones less one so that -1 can mean that all is well.
 
 @kernel
 def ce_rows(x: "*T", target: "*i8", w: "*T", out: "*T", aux: "*f8", bad: "*i8", n: int, inner: int, weighted: int,
             reduce: int, ignore: int, smoothing: float, rows: int, start: int, stop: int):
-    s = lanes()
-    whole = n - n % LANES
+    """Cross entropy of x (rows, n) with target (rows,), weights w (n,) (0 for none), into out (rows,) or (1,) and aux (2
+    rows + 1,), the bad target into bad (1,); target and bad are int64, aux float64."""
     sum_loss = 0.0
     sum_weight = 0.0
     even = T(smoothing / n)
     keep = T(1.0 - smoothing)
     for row in range(start, stop):
         base = row * n
-        top = load(x[base])
-        if whole > 0:
-            for k in range(LANES):
-                s[k] = load(x[base + k])
-            for i in range(base + LANES, base + whole, LANES):
-                for k in range(LANES):
-                    v = load(x[i + k])
-                    s[k] = v if v > s[k] else s[k]
-            for k in range(LANES):
-                top = s[k] if s[k] > top else top
-        for i in range(base + whole, base + n):
-            v = load(x[i])
-            top = v if v > top else top
+        top = largest_of(x, base, base + n)
         total = T(0)
         for i in range(base, base + n):
             total = accumulate(total, exp(load(x[i]) - top))
@@ -74,6 +65,8 @@ def ce_rows(x: "*T", target: "*i8", w: "*T", out: "*T", aux: "*f8", bad: "*i8", 
 
 @kernel
 def ce_plain(x: "*T", target: "*i8", out: "*T", aux: "*f8", bad: "*i8", n: int, reduce: int, ignore: int, rows: int):
+    """``ce_rows`` without weights and smoothing of x (rows, n) with target (rows,), into out (rows,) or (1,) and aux (2 rows
+    + 1,), the bad target into bad (1,); target and bad are int64, aux float64."""
     s, sums = strip(), lanes()
     per = min(STRIP // n, LANES)
     sum_loss = 0.0
@@ -123,6 +116,8 @@ def ce_plain(x: "*T", target: "*i8", out: "*T", aux: "*f8", bad: "*i8", n: int, 
 @kernel
 def ce_plain_gradient(g: "*T", x: "*T", target: "*i8", aux: "*f8", out: "*T", n: int, reduce: int, ignore: int, rows: int,
                       start: int, stop: int):
+    """Gradient of ``ce_plain`` by x (rows, n), from g (rows,) or (1,), int64 target (rows,) and float64 aux (2 rows + 1,),
+    into out (rows, n)."""
     scale = T(1)
     if reduce == 1:
         scale = T(1.0 / aux[2 * rows])
@@ -154,6 +149,8 @@ def ce_plain_gradient(g: "*T", x: "*T", target: "*i8", aux: "*f8", out: "*T", n:
 @kernel
 def ce_columns(x: "*T", target: "*i8", w: "*T", out: "*T", aux: "*f8", bad: "*i8", n: int, inner: int, weighted: int,
                reduce: int, ignore: int, smoothing: float, rows: int, start: int, stop: int):
+    """``ce_rows`` of x (rows, n, inner) with target (rows, inner), weights w (n,) (0 for none), into out (rows, inner) or
+    (1,) and aux (2 rows inner + 1,), the bad target into bad (1,); target and bad are int64, aux float64."""
     top, total, spread = lanes(), lanes(), lanes()
     tiles = (inner + LANES - 1) // LANES
     sum_loss = 0.0
@@ -214,6 +211,8 @@ def ce_columns(x: "*T", target: "*i8", w: "*T", out: "*T", aux: "*f8", bad: "*i8
 @kernel
 def ce_gradient(g: "*T", x: "*T", target: "*i8", w: "*T", aux: "*f8", out: "*T", n: int, inner: int, weighted: int,
                 reduce: int, ignore: int, smoothing: float, rows: int, start: int, stop: int):
+    """Gradient of ``ce_rows`` and ``ce_columns`` by x (rows, n, inner), from g (rows, inner) or (1,), int64 target (rows,
+    inner), w (n,) (0 for none) and float64 aux, into out (rows, n, inner)."""
     shift, factor, top = lanes(), lanes(), lanes()
     tiles = (inner + LANES - 1) // LANES
     even = T(smoothing / n)
@@ -286,6 +285,8 @@ def ce_gradient(g: "*T", x: "*T", target: "*i8", w: "*T", aux: "*f8", out: "*T",
 @kernel
 def nll(x: "*T", target: "*i8", w: "*T", out: "*T", aux: "*f8", bad: "*i8", n: int, inner: int, weighted: int,
         reduce: int, ignore: int, rows: int):
+    """Negative log-likelihood of x (rows, n, inner) with target (rows, inner), weights w (n,) (0 for none), into out (rows,
+    inner) or (1,) and the sum of weights aux (1,), the bad target into bad (1,); target and bad are int64, aux float64."""
     sum_loss = 0.0
     sum_weight = 0.0
     for place in range(rows):
@@ -313,6 +314,8 @@ def nll(x: "*T", target: "*i8", w: "*T", out: "*T", aux: "*f8", bad: "*i8", n: i
 @kernel
 def nll_gradient(g: "*T", target: "*i8", w: "*T", aux: "*f8", out: "*T", n: int, inner: int, weighted: int, reduce: int,
                  ignore: int, rows: int):
+    """Gradient of ``nll`` from g (rows, inner) or (1,), int64 target (rows, inner), w (n,) (0 for none) and float64 aux
+    (1,), into out (rows, n, inner)."""
     for i in range(rows * n):
         out[i] = store(T(0))
     scale = T(1)

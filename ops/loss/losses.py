@@ -9,10 +9,9 @@ import numpy as np
 from numbagrad.base import arguments
 from numbagrad.base import dtypes as dt
 from numbagrad.core.broadcast import broadcast_shapes
-from numbagrad.core.tensor import Tensor
-from numbagrad.extend import REGISTRY, Sample, function
+from numbagrad.extend import REGISTRY, Sample, Tensor, function, load
 from numbagrad.kernel import tape
-from numbagrad.kernel.jit import kernel, load
+from numbagrad.kernel.jit import kernel
 
 from ..refusal import constant, refusal
 from . import pointwise as pw
@@ -39,7 +38,7 @@ def _reference(pointwise):
 
 @kernel
 def outside_unit(x: "*T", found: "*i8", start: int, stop: int):
-    """Set ``found[0]`` to -1, or to how many elements are not in [0, 1]."""
+    """Set int64 found (1,) to -1, or to how many elements of x (n,) are not in [0, 1]."""
     count = 0
     for i in range(start, stop):
         v = load(x[i])
@@ -310,6 +309,8 @@ def margin_ranking_loss(input1, input2, target, margin=0, size_average=None, red
     if len(input1._shape) != len(input2._shape) or len(input1._shape) != len(target._shape):
         raise RuntimeError("margin_ranking_loss : All input tensors should have same dimension but got sizes: "
                            f"input1: {input1.shape}, input2: {input2.shape}, target: {target.shape} ")
+    if all([t._kind.dtype.category == 1 for t in (input1, input2, target)]):  # differences of integers, then a float
+        return finish((-target * (input1 - input2) + dt.as_float(margin)).clamp_min(0), reduction)
     return finish(pw.margin_ranking_loss_pointwise.call(input1, input2, target, dt.as_float(margin)), reduction)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from numbagrad.dispatch.pairwise import Reduced
 from numbagrad.extend import REGISTRY, Sample, elementwise
-from numbagrad.kernel import expr as s
+from numbagrad.extend import scalar as s
 from numbagrad.kernel.expr import where
 
 NAN = math.nan

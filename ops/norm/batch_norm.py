@@ -7,10 +7,10 @@ import numpy as np
 from numbagrad.base import dtypes as dt
 from numbagrad.core import storage
 from numbagrad.core.tensor import make, numel
-from numbagrad.extend import Sample, custom, function
-from numbagrad.kernel.jit import STRIP, T, kernel, load, store, strip, wide_strip
+from numbagrad.extend import Sample, T, custom, function, load, store
+from numbagrad.kernel.jit import STRIP, kernel, strip, wide_strip
 
-from ..reduce.row_sums import deviations, product_of, sum_of
+from ..reduce.row_folds import deviations, product_of, sum_of
 from ..refusal import constant
 
 F8 = storage.kind_of(dt.float64)
@@ -22,6 +22,8 @@ F8 = storage.kind_of(dt.float64)
 def bn_forward(x: "*T", w: "*T", b: "*T", rm: "*T", rv: "*T", out: "*T", aux: "*f8", n: int, channels: int, inner: int,
                training: int, scaled: int, shifted: int, tracked: int, momentum: float, eps: float, start: int,
                stop: int):
+    """Normalize x (n, channels, inner) by its channels into out, scaled by w, shifted by b, with running mean rm and
+    variance rv, all (channels,) or 0, and the statistics into float64 aux (2, channels)."""
     for c in range(start, stop):
         if training:
             count = n * inner
@@ -64,6 +66,8 @@ def bn_forward(x: "*T", w: "*T", b: "*T", rm: "*T", rv: "*T", out: "*T", aux: "*
 def bn_forward_flat(x: "*T", w: "*T", b: "*T", rm: "*T", rv: "*T", out: "*T", aux: "*f8", n: int, channels: int,
                     inner: int, training: int, scaled: int, shifted: int, tracked: int, momentum: float, eps: float,
                     start: int, stop: int):
+    """``bn_forward`` for inner 1, strips of channels together: x (n, channels) into out, w, b, rm and rv (channels,) or 0,
+    the statistics into float64 aux (2, channels)."""
     mean, var = wide_strip(), wide_strip()
     center, factor, offset = strip(), strip(), strip()
     whole = n - n % 4
@@ -128,7 +132,8 @@ def bn_forward_flat(x: "*T", w: "*T", b: "*T", rm: "*T", rv: "*T", out: "*T", au
 @kernel
 def bn_gradient(g: "*T", x: "*T", w: "*T", aux: "*f8", dx: "*T", dw: "*T", db: "*T", n: int, channels: int, inner: int,
                 training: int, scaled: int, wants: int, start: int, stop: int):
-    """``wants`` has bit 0 for dx, bit 1 for dw, bit 2 for db."""
+    """Gradients of ``bn_forward`` from g and x (n, channels, inner), w (channels,) or 0 and float64 aux (2, channels): dx
+    (``wants`` has bit 0) like x, dw (bit 1) and db (bit 2) (channels,)."""
     for c in range(start, stop):
         count = n * inner
         mean = T(aux[c])
@@ -161,6 +166,8 @@ def bn_gradient(g: "*T", x: "*T", w: "*T", aux: "*f8", dx: "*T", dw: "*T", db: "
 @kernel
 def bn_gradient_flat(g: "*T", x: "*T", w: "*T", aux: "*f8", dx: "*T", dw: "*T", db: "*T", n: int, channels: int,
                      inner: int, training: int, scaled: int, wants: int, start: int, stop: int):
+    """``bn_gradient`` for inner 1, strips of channels together: g, x and dx (n, channels), w, dw and db (channels,), float64
+    aux (2, channels)."""
     sum_g, dot = wide_strip(), wide_strip()
     mean, scale, shift, slope = strip(), strip(), strip(), strip()
     whole = n - n % 4

@@ -7,10 +7,10 @@ import numpy as np
 from numbagrad.base import dtypes as dt
 from numbagrad.core import storage
 from numbagrad.core.tensor import make, numel
-from numbagrad.extend import Sample, custom, function
-from numbagrad.kernel.jit import T, kernel, load, store
+from numbagrad.extend import Sample, T, custom, function, load, store
+from numbagrad.kernel.jit import kernel
 
-from ..reduce.row_sums import moments_of, product_of, sum_of
+from ..reduce.row_folds import moments_of, product_of, sum_of
 from .batch_norm import _address
 from .layer_norm import mixed
 
@@ -19,7 +19,8 @@ from .layer_norm import mixed
 @kernel
 def gn_forward(x: "*T", w: "*T", b: "*T", out: "*T", aux: "*f8", groups: int, size: int, inner: int, scaled: int,
                shifted: int, eps: float, start: int, stop: int):
-    """A row is one group of one sample: ``size`` channels of ``inner`` positions."""
+    """Normalize x (samples groups, size, inner), a row being one group of one sample, into out, scaled by w and shifted by
+    b, both (groups size,) or 0, and the statistics into float64 aux (samples groups, 2)."""
     n = size * inner
     for row in range(start, stop):
         base = row * n
@@ -40,7 +41,9 @@ def gn_forward(x: "*T", w: "*T", b: "*T", out: "*T", aux: "*f8", groups: int, si
 @kernel
 def gn_gradient(g: "*T", x: "*T", w: "*T", aux: "*f8", dx: "*T", sums: "*f8", groups: int, size: int, inner: int,
                 scaled: int, wants: int, start: int, stop: int):
-    """``sums`` takes, per sample and channel, the sums of ``g * normalized`` and of ``g``."""
+    """Gradient dx (``wants`` has bit 0) of ``gn_forward`` from g and x (samples groups, size, inner), w (groups size,) or 0
+    and aux (samples groups, 2); sums (samples groups size, 2) takes those of ``g * normalized`` and of ``g``; both are
+    float64."""
     n = size * inner
     for row in range(start, stop):
         mean = T(aux[2 * row])
@@ -70,6 +73,7 @@ def gn_gradient(g: "*T", x: "*T", w: "*T", aux: "*f8", dx: "*T", sums: "*f8", gr
 
 @kernel
 def gn_weights(sums: "*f8", dw: "*T", db: "*T", samples: int, channels: int, wants: int):
+    """Gradients dw (``wants`` has bit 1) and db (bit 2), both (channels,), from float64 sums (samples, channels, 2)."""
     for c in range(channels):
         d = 0.0
         a = 0.0

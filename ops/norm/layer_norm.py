@@ -7,10 +7,10 @@ import numpy as np
 from numbagrad.base import dtypes as dt
 from numbagrad.core import storage
 from numbagrad.core.tensor import make, numel
-from numbagrad.extend import Sample, custom, function
-from numbagrad.kernel.jit import STRIP, T, accumulate, kernel, load, store, strip, wide_strip
+from numbagrad.extend import Sample, T, accumulate, custom, function, load, store
+from numbagrad.kernel.jit import STRIP, kernel, strip, wide_strip
 
-from ..reduce.row_sums import deviations, moments_of
+from ..reduce.row_folds import deviations, moments_of
 from .batch_norm import _address
 
 FLUSH = 32  # rows whose weight gradients are added in the compute type before they go into float64
@@ -21,6 +21,8 @@ FLUSH = 32  # rows whose weight gradients are added in the compute type before t
 @kernel
 def ln_forward(x: "*T", w: "*T", b: "*T", out: "*T", aux: "*f8", n: int, centered: int, scaled: int, shifted: int,
                eps: float, start: int, stop: int):
+    """Normalize the rows of x (rows, n) into out, scaled by w and shifted by b, both (n,) or 0, and the statistics into
+    float64 aux (rows, 2)."""
     for row in range(start, stop):
         base = row * n
         if centered:
@@ -49,6 +51,7 @@ def ln_forward(x: "*T", w: "*T", b: "*T", out: "*T", aux: "*f8", n: int, centere
 @kernel
 def ln_gradient(g: "*T", x: "*T", w: "*T", aux: "*f8", dx: "*T", n: int, centered: int, scaled: int, start: int,
                 stop: int):
+    """Gradient of ``ln_forward`` by x, from g and x (rows, n), w (n,) or 0 and float64 aux (rows, 2), into dx (rows, n)."""
     for row in range(start, stop):
         base = row * n
         mean = T(aux[2 * row])
@@ -83,7 +86,8 @@ def ln_gradient(g: "*T", x: "*T", w: "*T", aux: "*f8", dx: "*T", n: int, centere
 
 @kernel
 def ln_weights(g: "*T", x: "*T", aux: "*f8", dw: "*T", db: "*T", n: int, rows: int, wants: int, start: int, stop: int):
-    """Gradients of weight (``wants`` bit 1) and bias (bit 2): tiles of columns summed down the rows."""
+    """Gradients of weight, dw (``wants`` has bit 1), and bias, db (bit 2), both (n,), from g and x (rows, n) and float64 aux
+    (rows, 2): tiles of columns summed down the rows."""
     sum_w, sum_b = wide_strip(), wide_strip()
     part_w, part_b = strip(), strip()
     for tile in range(start, stop):

@@ -7,12 +7,11 @@ import math
 import numpy as np
 
 from numbagrad.autograd import inplace as inplace_ops
+from numbagrad.base import arguments
 from numbagrad.base import dtypes as dt
-from numbagrad.core.tensor import Tensor
-from numbagrad.extend import REGISTRY, UNARY, Sample, elementwise, function
-from numbagrad.kernel import expr as s
+from numbagrad.extend import REGISTRY, UNARY, Sample, Tensor, elementwise, function
+from numbagrad.extend import scalar as s
 from numbagrad.kernel.expr import where
-from numbagrad.kernel.jit import T, exp, kernel, load, sigmoid, store  # noqa: F401
 
 INF, NAN = math.inf, math.nan
 POINTS = (0.0, -0.0, 30.0, -30.0, INF, -INF, NAN)
@@ -215,9 +214,9 @@ def _prelu_reference(x, w):
 def prelu(input, weight):
     """``input`` where positive, else ``weight * input`` with one weight, or one for each channel (dimension 1)."""
     if not isinstance(input, Tensor):
-        raise TypeError(f"prelu(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
+        raise arguments.wrong(input, "Tensor", "prelu", "input", 1)
     if not isinstance(weight, Tensor):
-        raise TypeError(f"prelu(): argument 'weight' (position 2) must be Tensor, not {type(weight).__name__}")
+        raise arguments.wrong(weight, "Tensor", "prelu", "weight", 2)
     shape = input._shape
     if weight._kind.dtype is not input._kind.dtype:
         raise RuntimeError(f"prelu: Type promoting not supported. Got {input.dtype} and {weight.dtype}")
@@ -253,7 +252,7 @@ def _softplus(x, beta=1.0, threshold=20.0):
 def _gelu_reference(x, approximate="none"):
     if approximate == "none":
         return x * _ndtr(x)
-    return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+    return x / (1 + np.exp(-2 * math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
 
 
 def _gelu_form(input, approximate, out=None, inplace=False):
@@ -296,15 +295,18 @@ def _(g, input):
              points=(0.0, -0.0, 10.0, -10.0, NAN), reference=lambda x: _gelu_reference(x, "tanh"), samples=UNARY)
 def gelu_tanh(input):
     """``input / 2 * (1 + tanh(sqrt(2 / pi) * (input + 0.044715 * input ** 3)))``."""
-    inner = math.sqrt(2 / math.pi) * (input + 0.044715 * (input * input * input))
-    return 0.5 * input * (1 + s.tanh(inner))
+    return input * s.sigmoid(_twice(input))  # (1 + tanh(x) is 2 sigmoid(2 x), in which nothing cancels)
+
+
+def _twice(input):
+    return 2 * math.sqrt(2 / math.pi) * (input + 0.044715 * (input * input * input))
 
 
 @gelu_tanh.gradient
 def _(g, input):
-    t = s.tanh(math.sqrt(2 / math.pi) * (input + 0.044715 * (input * input * input)))
-    slope = math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * (input * input))
-    return g * (0.5 * (1 + t) + 0.5 * input * ((1 - t * t) * slope))
+    y = s.sigmoid(_twice(input))
+    slope = 2 * math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * (input * input))
+    return g * (y + input * ((y * (1 - y)) * slope))
 
 
 @_activation(reference=lambda x: x / (1 + np.exp(-x)), domain=(-4.0, 4.0), accepts="inexact",

@@ -10,10 +10,9 @@ import numpy as np
 from numbagrad.base import arguments
 from numbagrad.base import dtypes as dt
 from numbagrad.core.promotion import common_dtype, is_number
-from numbagrad.core.tensor import Tensor
 from numbagrad.dispatch.elementwise_general import general
-from numbagrad.extend import BINARY, REGISTRY, UNARY, Sample, elementwise
-from numbagrad.kernel import expr as s
+from numbagrad.extend import BINARY, REGISTRY, UNARY, Sample, Tensor, elementwise
+from numbagrad.extend import scalar as s
 from numbagrad.kernel.expr import where
 
 from ..refusal import refusal

@@ -11,10 +11,10 @@ from numbagrad.base import arguments
 from numbagrad.base import dtypes as dt
 from numbagrad.core import storage
 from numbagrad.core.launch import launch
-from numbagrad.core.tensor import Tensor
-from numbagrad.extend import REGISTRY, Sample, custom, elementwise, function
-from numbagrad.kernel import emit, expr
-from numbagrad.kernel import expr as s
+from numbagrad.extend import REGISTRY, Sample, Tensor, custom, elementwise, function
+from numbagrad.extend import scalar as expr
+from numbagrad.extend import scalar as s
+from numbagrad.kernel import emit
 from numbagrad.kernel.expr import where
 
 from .arithmetic import BINARY, INF, NAN, UNARY, pow
@@ -112,12 +112,12 @@ def lerp(input, end, weight):
 @lerp.refuses
 def _(args, compute):
     arguments.check_tensor(args[0], "lerp", "input", 1)
-    if args[0]._kind.dtype.category < 2:
-        raise NotImplementedError(f"\"lerp_kernel_scalar\" not implemented for '{dt.scalar_name(args[0]._kind.dtype)}'")
     arguments.check_tensor(args[1], "lerp", "end", 2)
     for name, a in zip(("end", "weight"), args[1:]):
         if isinstance(a, Tensor) and (a._shape or name == "end") and a._kind.dtype is not args[0]._kind.dtype:
             raise RuntimeError(f"lerp(): expected dtype {args[0].dtype} for `{name}` but got dtype {a.dtype}")
+    if args[0]._kind.dtype.category < 2:
+        raise NotImplementedError(f"\"lerp_kernel_scalar\" not implemented for '{dt.scalar_name(args[0]._kind.dtype)}'")
 
 
 @lerp.gradient
@@ -142,6 +142,13 @@ def _(g, tensor1, tensor2, value):
 def addcdiv(input, tensor1, tensor2, value: float = 1):
     """``input + value * tensor1 / tensor2``."""
     return input + value * (tensor1 / tensor2)
+
+
+@addcdiv.refuses
+def _(args, compute):
+    if all([isinstance(a, Tensor) and a._kind.dtype.category < 2 for a in args[1:3]]):
+        raise RuntimeError("Integer division with addcdiv is no longer supported: divide tensor1 by tensor2 first, rounded as "
+                           "you want it, and add that")
 
 
 @addcdiv.gradient
@@ -243,7 +250,7 @@ def float_power(input, exponent):
             return x
         return x.to(dtype=dt.complex128 if x._kind.dtype.is_complex else dt.float64)
     if not isinstance(input, Tensor) and not isinstance(exponent, Tensor):
-        raise TypeError(f"float_power(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
+        raise arguments.wrong(input, "Tensor", "float_power", "input", 1)
     if isinstance(input, Tensor) and not isinstance(exponent, Tensor):
         return pow(wide(input), exponent)
     return pow(wide(input), wide(exponent))

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from numbagrad.base import arguments
-from numbagrad.core.tensor import Tensor
-from numbagrad.extend import Sample, elementwise, function
-from numbagrad.kernel import expr as s
+from numbagrad.extend import Sample, Tensor, elementwise, function
+from numbagrad.extend import scalar as s
 from numbagrad.kernel.expr import where
 
 from .activation import POINTS
@@ -84,7 +83,7 @@ def clamp(input, min=None, max=None, *, out=None):
 
     At a bound the gradient goes to ``input``; beyond it, to the bound if that is a tensor."""
     if not isinstance(input, Tensor):
-        raise TypeError(f"clamp(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
+        raise arguments.wrong(input, "Tensor", "clamp", "input", 1)
     if max is None:
         if min is None:
             raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")

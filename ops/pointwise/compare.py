@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from numbagrad.extend import Sample, elementwise
-from numbagrad.kernel import expr as s
+from numbagrad.extend import scalar as s
 
 BINARY = (Sample((3, 4), (3, 4)), Sample((3, 4), (4,)), Sample((2, 3), 0.5))
 

@@ -11,15 +11,16 @@ from numbagrad.base import dtypes as dt
 from numbagrad.base import modes
 from numbagrad.core import creation
 from numbagrad.core.tensor import wrap_dim
-from numbagrad.extend import REGISTRY, Sample, custom, elementwise, function
+from numbagrad.extend import REGISTRY, Sample, T, custom, elementwise, function, load, sigmoid, store
 from numbagrad.kernel.expr import where
-from numbagrad.kernel.jit import T, kernel, load, sigmoid, store
+from numbagrad.kernel.jit import kernel
 
 from .activation import BOTH, FUNCTIONAL, POINTS, UNARY
 
 
 @kernel
 def spread_noise(x: "*T", draws: "*f8", noise: "*T", n: int, start: int, stop: int):
+    """The next of float64 draws (count,) where x (n,) is not positive, else 1, into noise (n,)."""
     for _ in range(start, stop):
         k = 0
         for i in range(n):
@@ -32,6 +33,7 @@ def spread_noise(x: "*T", draws: "*f8", noise: "*T", n: int, start: int, stop: i
 
 @kernel
 def count_negative(x: "*T", out: "*i8", n: int, start: int, stop: int):
+    """How many elements of x (n,) are not positive, into int64 out (1,)."""
     for _ in range(start, stop):
         k = 0
         for i in range(n):
@@ -93,6 +95,7 @@ def rrelu_(input, lower=1 / 8, upper=1 / 3, training=False):
 
 @kernel
 def glu_forward(x: "*T", out: "*T", half: int, start: int, stop: int):
+    """The first halves of x (rows, 2, half) times the sigmoid of the second ones, into out (rows, half)."""
     for row in range(start, stop):
         a, b, o = 2 * row * half, (2 * row + 1) * half, row * half
         for i in range(half):
@@ -101,6 +104,7 @@ def glu_forward(x: "*T", out: "*T", half: int, start: int, stop: int):
 
 @kernel
 def glu_gradient(g: "*T", x: "*T", out: "*T", half: int, start: int, stop: int):
+    """Gradient of ``glu_forward`` from g (rows, half) and x (rows, 2, half), into out (rows, 2, half)."""
     for row in range(start, stop):
         a, b, o = 2 * row * half, (2 * row + 1) * half, row * half
         for i in range(half):

@@ -6,17 +6,17 @@ import math
 
 import numpy as np
 
+from numbagrad.base import arguments, modes
 from numbagrad.base import dtypes as dt
-from numbagrad.base import modes
 from numbagrad.core import storage
 from numbagrad.core.broadcast import broadcast_shapes, sum_to_size
 from numbagrad.core.launch import launch
 from numbagrad.core.out import write_out
 from numbagrad.core.promotion import common_device, common_dtype, is_number
-from numbagrad.core.tensor import Tensor
-from numbagrad.extend import REGISTRY, Sample, custom, elementwise, function
-from numbagrad.kernel import emit, expr
-from numbagrad.kernel import expr as s
+from numbagrad.extend import REGISTRY, Sample, Tensor, custom, elementwise, function
+from numbagrad.extend import scalar as expr
+from numbagrad.extend import scalar as s
+from numbagrad.kernel import emit
 
 from .arithmetic import UNARY
 from .compare import BINARY
@@ -101,12 +101,12 @@ def where(condition, input=None, other=None, *, out=None):
 
     All three are broadcast together; ``input`` and ``other`` may be numbers and promote as in arithmetic."""
     if not isinstance(condition, Tensor):
-        raise TypeError(f"where(): argument 'condition' (position 1) must be Tensor, not {type(condition).__name__}")
+        raise arguments.wrong(condition, "Tensor", "where", "condition", 1)
     if input is None and other is None:
         return condition.nonzero(as_tuple=True)
     for position, (name, v) in enumerate((("input", input), ("other", other)), 2):
         if not isinstance(v, Tensor) and not is_number(v):
-            raise TypeError(f"where(): argument '{name}' (position {position}) must be Tensor, not {type(v).__name__}")
+            raise arguments.wrong(v, "Tensor", "where", name, position)
     if condition._kind.dtype.category:
         if condition._kind.dtype is not dt.uint8:
             raise RuntimeError("where expected condition to be a boolean tensor, but got a tensor with dtype "
@@ -206,7 +206,7 @@ def isclose(input, other, rtol=1e-05, atol=1e-08, equal_nan=False):
     """Whether ``|input - other| <= atol + rtol * |other|``, elementwise; equal infinities are close."""
     for x, name, position in ((input, "input", 1), (other, "other", 2)):
         if not isinstance(x, Tensor):
-            raise TypeError(f"isclose(): argument '{name}' (position {position}) must be Tensor, not {type(x).__name__}")
+            raise arguments.wrong(x, "Tensor", "isclose", name, position)
     d = input._kind.dtype
     if other._kind.dtype is not d:
         raise RuntimeError(f"{dt.scalar_name(d)} did not match {dt.scalar_name(other._kind.dtype)}")
@@ -236,7 +236,7 @@ def allclose(input, other, rtol=1e-05, atol=1e-08, equal_nan=False):
 def equal(input, other):
     """Whether two tensors have the same shape and elements, as a Python bool."""
     if not isinstance(other, Tensor):
-        raise TypeError(f"equal(): argument 'other' (position 2) must be Tensor, not {type(other).__name__}")
+        raise arguments.wrong(other, "Tensor", "equal", "other", 2)
     if input._shape != other._shape:
         return False
     return bool(REGISTRY["eq"].callable(input, other).all())

@@ -9,9 +9,8 @@ import numpy as np
 from numbagrad.base import arguments
 from numbagrad.base import dtypes as dt
 from numbagrad.core.out import write_out
-from numbagrad.core.tensor import Tensor
-from numbagrad.extend import REGISTRY, Sample, elementwise, function
-from numbagrad.kernel import expr as s
+from numbagrad.extend import REGISTRY, Sample, Tensor, elementwise, function
+from numbagrad.extend import scalar as s
 from numbagrad.kernel.expr import where
 
 from .arithmetic import BINARY, INF, NAN, UNARY
@@ -194,7 +193,7 @@ def _polygamma_method(input, n):
 def mvlgamma(input, p, *, out=None):
     """Logarithm of the multivariate gamma function of dimension ``p``."""
     if not isinstance(input, Tensor):
-        raise TypeError(f"mvlgamma(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
+        raise arguments.wrong(input, "Tensor", "mvlgamma", "input", 1)
     if p < 1:
         raise RuntimeError(f"p has to be greater than or equal to 1, but got {p}")
     if p > 1 << 16:

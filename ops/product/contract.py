@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from numbagrad.base import arguments
-from numbagrad.core.tensor import Tensor, numel, wrap_dim
-from numbagrad.extend import REGISTRY, Sample, function
+from numbagrad.core.tensor import numel, wrap_dim
+from numbagrad.extend import REGISTRY, Sample, Tensor, function
 
 from ..view.shape import unsafe_view, view
 from .gemm import finish, reshape
@@ -153,5 +153,5 @@ def chain_matmul(*matrices, out=None):
                   "parameters.", UserWarning, stacklevel=2)
     for i, m in enumerate(matrices):
         if not isinstance(m, Tensor):
-            raise TypeError(f"chain_matmul(): argument 'matrices' (position {i + 1}) must be Tensor, not {type(m).__name__}")
+            raise arguments.wrong(m, "Tensor", "chain_matmul", "matrices", i + 1)
     return matrices[0] if len(matrices) == 1 else multi_dot(list(matrices), out=out)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from numbagrad.base import arguments
-from numbagrad.core.tensor import Tensor, numel
-from numbagrad.extend import REGISTRY, Sample, function
+from numbagrad.core.tensor import numel
+from numbagrad.extend import REGISTRY, Sample, Tensor, function
 
 from ..view.shape import reshaped, view
 from .gemm import reshape
@@ -232,7 +232,7 @@ def einsum(*args):
         labels, output = _parse(args[0], len(operands))
     for i, t in enumerate(operands):
         if not isinstance(t, Tensor):
-            raise TypeError(f"einsum(): argument 'operands' (position {i + 2}) must be Tensor, not {type(t).__name__}")
+            raise arguments.wrong(t, "Tensor", "einsum", "operands", i + 2)
     rows, out, _ = _resolve(operands, labels, output)
     terms = [_diagonals(t, row) for t, row in zip(operands, rows)]
     current, row = terms[0]

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 
+from numbagrad.base import arguments, modes
 from numbagrad.base import dtypes as dt
-from numbagrad.base import modes
 from numbagrad.core import graph
 from numbagrad.core.broadcast import sum_to_size
 from numbagrad.core.graph import Packed
 from numbagrad.core.out import write_out
-from numbagrad.core.tensor import Tensor, make
+from numbagrad.core.promotion import two_devices
+from numbagrad.core.tensor import make
 from numbagrad.dispatch.custom import CustomNode
-from numbagrad.extend import REGISTRY, custom
+from numbagrad.extend import REGISTRY, Tensor, custom
 
 from ..view.shape import reshaped
 from . import product as raw
-
-C_NAMES = {"b1": "bool", "u1": "unsigned char", "i1": "signed char", "i2": "short int", "i4": "int", "i8": "long int",
-           "f2": "c10::Half", "bf": "c10::BFloat16", "f4": "float", "f8": "double", "c8": "c10::complex<float>",
-           "c16": "c10::complex<double>"}
 
 
 def conj(t):
@@ -249,7 +246,7 @@ def quick(input, other, cls):
 def check_tensors(name, **tensors):
     for i, (n, t) in enumerate(tensors.items()):
         if not isinstance(t, Tensor):
-            raise TypeError(f"{name}(): argument '{n}' (position {i + 1}) must be Tensor, not {type(t).__name__}")
+            raise arguments.wrong(t, "Tensor", name, n, i + 1)
 
 
 def finish(name, result, out, *tensors):
@@ -262,12 +259,16 @@ def check_matrices(a, b):
         raise RuntimeError(f"mat1 and mat2 shapes cannot be multiplied ({a._shape[0]}x{a._shape[1]} and "
                            f"{b._shape[0]}x{b._shape[1]})")
     if a._kind is not b._kind:
-        if a._kind.device is not b._kind.device:
-            raise RuntimeError(f"Expected all tensors to be on the same device, but found at least two devices, "
-                               f"{a._kind.device} and {b._kind.device}! (in mm)")
-        raise RuntimeError(f"expected m1 and m2 to have the same dtype, but got: {C_NAMES[a._kind.dtype.code]} != "
-                           f"{C_NAMES[b._kind.dtype.code]}")
+        refuse_kinds(a, b, "mm")
     refuse_bool(a._kind.dtype, "addmm_impl_cpu_")
+
+
+def refuse_kinds(a, b, name):
+    """The error of a product of matrices on two devices or of two dtypes."""
+    if a._kind.device is not b._kind.device:
+        raise two_devices(a._kind.device, b._kind.device, name)
+    raise RuntimeError(f"expected m1 and m2 to have the same dtype, but got: {dt.c_name(a._kind.dtype)} != "
+                       f"{dt.c_name(b._kind.dtype)}")
 
 
 def check_batches(a, b):

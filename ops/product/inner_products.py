@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from numbagrad.extend import T, inline
 from numbagrad.kernel import blas, blas_kernels, cache
-from numbagrad.kernel.jit import FAST, Inline, T, inline, nb
+from numbagrad.kernel.jit import FAST, Inline, nb
 
 
 class Called(Inline):
@@ -24,6 +25,7 @@ class Called(Inline):
 
 @Called
 def gemm(code):
+    """``C = alpha op(A) op(B) + beta C`` by BLAS, of addresses."""
     blas._load()
     return blas_kernels.inner(code)
 
@@ -31,6 +33,7 @@ def gemm(code):
 @Called
 def rows_product(code):
     # Inlined into the loop over time, the same text comes out a third slower.
+    """``C += A W`` for few rows of a with w, into c: ``add_product``."""
     dispatcher = nb().njit(fastmath=set(FAST), error_model="numpy")(add_product)
     return cache.attach(dispatcher, "rows_product " + code + cache.fingerprint(add_product))
 
@@ -98,6 +101,7 @@ def add_product(a, a0, w, c, c0, rows, n, k, ldc):
 
 @inline
 def clear(c, c0, rows, n, ldc):
+    """Zeros into ``rows`` rows of n elements of c, ldc apart, from c0 on."""
     for r in range(rows):
         for j in range(c0 + r * ldc, c0 + r * ldc + n):
             c[j] = T(0)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
+from numbagrad.base import arguments, modes
 from numbagrad.base import dtypes as dt
-from numbagrad.base import modes
 from numbagrad.core import graph, storage
 from numbagrad.core.graph import Packed
-from numbagrad.core.tensor import Tensor, make, numel
+from numbagrad.core.tensor import make, numel
 from numbagrad.dispatch.custom import CustomNode, invoke
-from numbagrad.extend import REGISTRY, Sample, custom, function
+from numbagrad.extend import REGISTRY, Sample, Tensor, custom, function
 from numbagrad.kernel import jit
 
 from . import product as raw
 from .addmm import expandable
-from .gemm import C_NAMES, conj, flip, gemm, node_class, recording, refuse_bool, reshape
+from .gemm import conj, flip, gemm, node_class, recording, refuse_bool, refuse_kinds, reshape
 from .matmul import matmul
 
 
@@ -47,11 +47,7 @@ def linear_nd(input, weight, bias=None):
                                    f"and {dt.scalar_name(weight._kind.dtype)}")
         expandable(bias._shape, shape if len(p) != 1 else (1, *shape))
     if input._kind is not weight._kind:
-        if input._kind.device is not weight._kind.device:
-            raise RuntimeError("Expected all tensors to be on the same device, but found at least two devices, "
-                               f"{input._kind.device} and {weight._kind.device}! (in linear)")
-        raise RuntimeError(f"expected m1 and m2 to have the same dtype, but got: {C_NAMES[input._kind.dtype.code]} != "
-                           f"{C_NAMES[weight._kind.dtype.code]}")
+        refuse_kinds(input, weight, "linear")
     refuse_bool(input._kind.dtype, "addmm_impl_cpu_")
     return shape, input._kind
 
@@ -246,7 +242,7 @@ FAST = """def linear(input, weight, bias=None):
 def _linear(input, weight, bias=None):
     for i, (name, t) in enumerate((("input", input), ("weight", weight), ("bias", bias))):
         if not isinstance(t, Tensor) and not (i == 2 and t is None):
-            raise TypeError(f"linear(): argument '{name}' (position {i + 1}) must be Tensor, not {type(t).__name__}")
+            raise arguments.wrong(t, "Tensor", "linear", name, i + 1)
     p, q = len(input._shape), len(weight._shape)
     if input._kind is weight._kind and input._kind not in raw.SMALL:
         raw.small(input._kind)

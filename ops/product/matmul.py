@@ -7,15 +7,13 @@ import numpy as np
 from numbagrad.base import dtypes as dt
 from numbagrad.base import modes
 from numbagrad.core import graph, storage
-from numbagrad.core.tensor import Tensor
 from numbagrad.dispatch.custom import CustomNode, invoke
-from numbagrad.extend import Sample, custom, function
+from numbagrad.extend import Sample, Tensor, custom, function
 from numbagrad.kernel import jit
 
 from ..view.shape import view
 from . import product as raw
 from .gemm import (
-    C_NAMES,
     MmBackward0,
     ProductNode,
     check_batches,
@@ -28,6 +26,7 @@ from .gemm import (
     product_gradients,
     quick,
     refuse_bool,
+    refuse_kinds,
     reshape,
 )
 
@@ -226,7 +225,7 @@ def matmul_nd(input, other):
                 raise RuntimeError(f"size mismatch, got input ({rows}), mat ({rows}x{p[-1]}), vec ({q[0]})")
             raise RuntimeError(f"mat1 and mat2 shapes cannot be multiplied ({rows}x{p[-1]} and {q[-2]}x{q[-1]})")
         if input._kind is not other._kind:
-            check_kinds(input, other)
+            refuse_kinds(input, other, "matmul")
     left, right = p if len(p) > 1 else (1, *p), q if len(q) > 1 else (*q, 1)
     batch = batch_shape(left[:-2], right[:-2], input, other)
     if left[-1] != right[-2]:
@@ -240,11 +239,6 @@ def matmul_nd(input, other):
                            f"{dt.scalar_name(other._kind.dtype)}")
     refuse_bool(input._kind.dtype, "addmm_impl_cpu_" if len(q) == 2 else "bmm")
     return (*batch, *p[-2:-1], *(q[-1:] if len(q) > 1 else ())), input._kind
-
-
-def check_kinds(a, b):
-    raise RuntimeError(f"expected m1 and m2 to have the same dtype, but got: {C_NAMES[a._kind.dtype.code]} != "
-                       f"{C_NAMES[b._kind.dtype.code]}")
 
 
 def batch_shape(p, q, a, b):

@@ -9,8 +9,9 @@ from numbagrad.base.shapes import expanded_strides
 from numbagrad.core import storage
 from numbagrad.core.copying import contiguous_copy, copy_into
 from numbagrad.core.tensor import contiguous_strides, make, raw, raw_view
+from numbagrad.extend import T
 from numbagrad.kernel import jit, threads
-from numbagrad.kernel.jit import T, kernel
+from numbagrad.kernel.jit import kernel
 
 # Multiply-adds up to which a product runs at once in the calling thread, holding the GIL.
 LIMIT = threads.SERIAL_BELOW["gemm"]
@@ -114,6 +115,7 @@ def small(kind):
 @kernel
 def integer_product(a: "*T", b: "*T", c: "*T", n: int, k: int, ai: int, ak: int, bk: int, bj: int, alpha: int,
                     beta: int, start: int, stop: int):
+    """c (rows, n) = beta c + alpha a b, with a (rows, k) and b (k, n) of any strides, every step rounded to T."""
     for i in range(start, stop):
         for j in range(n):
             old = T(0)

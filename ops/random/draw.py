@@ -18,9 +18,9 @@ from numbagrad.core.copying import contiguous_copy, copy_into, transfer
 from numbagrad.core.creation import _dtype_for, shape_of
 from numbagrad.core.graph import new_node
 from numbagrad.core.out import write_new, write_out
-from numbagrad.core.tensor import Tensor, bump_version, make, raw, raw_view
+from numbagrad.core.tensor import bump_version, make, raw, raw_view
 from numbagrad.dispatch.op import add_method
-from numbagrad.extend import Sample, function
+from numbagrad.extend import Sample, Tensor, function
 from numbagrad.kernel import rng
 from numbagrad.kernel.tape import TAPE, active
 from numbagrad.random import engine_of

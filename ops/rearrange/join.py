@@ -10,9 +10,8 @@ from numbagrad.core.copying import copy_into, set_all
 from numbagrad.core.creation import zeros
 from numbagrad.core.out import write_out
 from numbagrad.core.promotion import common_device, common_dtype
-from numbagrad.core.registry import REGISTRY
-from numbagrad.core.tensor import Tensor, contiguous_strides, numel, wrap_dim
-from numbagrad.extend import Sample, custom, function
+from numbagrad.core.tensor import contiguous_strides, numel, wrap_dim
+from numbagrad.extend import REGISTRY, Sample, Tensor, custom, function
 from numbagrad.kernel.jit import kernel
 
 from ..index.kernels import moved
@@ -25,7 +24,7 @@ MOST_BYTES = 1 << 36  # of a result whose elements Python lists first
 
 @kernel
 def copy_block(x: "*T", out: "*T", width: int, step: int, start: int, stop: int):
-    """Rows of ``width`` elements into rows ``step`` apart."""
+    """Rows of x (rows, width) into rows of out that are ``step`` elements apart."""
     for row in range(start, stop):
         a = row * width
         b = row * step

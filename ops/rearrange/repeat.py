@@ -7,8 +7,8 @@ import numpy as np
 from numbagrad.base import arguments
 from numbagrad.base import dtypes as dt
 from numbagrad.core.copying import contiguous_copy, copy_into
-from numbagrad.core.tensor import Tensor, contiguous_strides, make, raw, wrap_dim
-from numbagrad.extend import Sample, custom, function
+from numbagrad.core.tensor import contiguous_strides, make, raw, wrap_dim
+from numbagrad.extend import Sample, Tensor, custom, function
 from numbagrad.kernel import tape
 from numbagrad.kernel.jit import kernel
 
@@ -120,7 +120,8 @@ def _counted(counts, output_size):
 
 @kernel
 def number_runs(counts: "*i8", out: "*i8", n: int, size: int, bad: "*i8", start: int, stop: int):
-    """Each number as often as its count; ``bad`` becomes 1 for a negative count, 2 for another sum than ``size``."""
+    """Each number as often as counts (n,) says, into out (size,); bad (1,) becomes 1 for a negative count, 2 for another sum
+    than ``size``; all are int64."""
     k, low = 0, 0
     for i in range(n):
         low = min(low, counts[i])
@@ -158,6 +159,7 @@ def _(out, counts, size):
 
 @kernel
 def reverse_rows(x: "*T", out: "*T", n: int, start: int, stop: int):
+    """Rows of x (rows, n) from their ends, into out (rows, n)."""
     for row in range(start, stop):
         a = row * n
         for i in range(n):

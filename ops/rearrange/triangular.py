@@ -13,8 +13,8 @@ from numbagrad.core.copying import contiguous_copy, copy_into, set_all
 from numbagrad.core.creation import from_numpy, full
 from numbagrad.core.out import write_out
 from numbagrad.core.tensor import contiguous_strides, wrap_dim
-from numbagrad.extend import REGISTRY, Sample, custom, function
-from numbagrad.kernel.jit import kernel, load, store
+from numbagrad.extend import REGISTRY, Sample, custom, function, load, store
+from numbagrad.kernel.jit import kernel
 
 from ..index.kernels import moved
 from ..index.plans import flat_plan_of_mask, scalar_like, write
@@ -25,7 +25,7 @@ from .join import stack
 
 @kernel
 def keep_lower(x: "*T", out: "*T", rows: int, columns: int, k: int, start: int, stop: int):
-    """Elements on and below diagonal k; rows of all matrices are counted through."""
+    """Elements of x (matrices rows, columns) on and below diagonal k, zeros elsewhere, into out of the same shape."""
     for row in range(start, stop):
         r = row - row // rows * rows
         n = min(max(r + k + 1, 0), columns)
@@ -38,7 +38,7 @@ def keep_lower(x: "*T", out: "*T", rows: int, columns: int, k: int, start: int, 
 
 @kernel
 def keep_upper(x: "*T", out: "*T", rows: int, columns: int, k: int, start: int, stop: int):
-    """Elements on and above diagonal k."""
+    """Elements of x (matrices rows, columns) on and above diagonal k, zeros elsewhere, into out of the same shape."""
     for row in range(start, stop):
         r = row - row // rows * rows
         n = min(max(r + k, 0), columns)
@@ -199,6 +199,7 @@ def _(g, shape):
 
 @kernel
 def cross_rows(a: "*T", b: "*T", out: "*T", inner: int, start: int, stop: int):
+    """Cross products of a (outer, 3, inner) and b (outer, 3, inner), into out (outer, 3, inner)."""
     for o in range(start, stop):
         p = o * 3 * inner
         q, r = p + inner, p + 2 * inner

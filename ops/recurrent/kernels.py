@@ -11,8 +11,9 @@ are written out in each kernel: as functions that the kernels share they ran 2 t
 
 from __future__ import annotations
 
+from numbagrad.extend import T, sigmoid, tanh
 from numbagrad.kernel.blas_kernels import NO, YES
-from numbagrad.kernel.jit import STRIP, T, kernel, sigmoid, strip, tanh
+from numbagrad.kernel.jit import STRIP, kernel, strip
 
 from ..product.inner_products import clear, gemm, rows_product
 
@@ -24,6 +25,8 @@ def lstm_forward(gates: "*T", h0: "*T", c0: "*T", w: "*T", y: "*T", hn: "*T", cn
                  h0_at: int, c0_at: int, w_at: int, y_at: int, acts_at: int, few: int, steps: int, n: int, size: int,
                  reverse: int,
                  start: int, stop: int):
+    """All steps of an LSTM: of gates (rows, 4 n), the inputs' part, h0 and c0 (batch, n), w (4 n, n) (transposed with
+    ``few``) and int64 offsets (steps + 1,), into y, cells (rows, n), acts (rows, 4 n), hn and cn (batch, n)."""
     wide = 4 * n
     for s in range(steps):
         t = steps - 1 - s if reverse else s
@@ -91,6 +94,8 @@ def lstm_gradient(gy: "*T", w: "*T", ghn: "*T", gcn: "*T", c0: "*T", acts: "*T",
                   dc0: "*T",
                   offsets: "*i8", c0_at: int, w_at: int, dgates_at: int, dh0_at: int, few: int, steps: int, n: int, size: int,
                   reverse: int, start: int, stop: int):
+    """Gradients of ``lstm_forward``: of gy (rows, n), ghn and gcn (batch, n), w (4 n, n), c0 (batch, n), acts (rows, 4 n),
+    cells (rows, n) and int64 offsets (steps + 1,), into dgates (rows, 4 n), dh0 and dc0 (batch, n)."""
     wide = 4 * n
     of_c, of_o = strip(), strip()
     # The gradients of the initial states hold those of the running states on the way.
@@ -155,6 +160,8 @@ def gru_forward(gates: "*T", h0: "*T", w: "*T", bias: "*T", y: "*T", hn: "*T", a
                 w_at: int,
                 bias_at: int, y_at: int, acts_at: int, few: int, steps: int, n: int, size: int, reverse: int, start: int,
                 stop: int):
+    """All steps of a GRU: of gates (rows, 3 n), the inputs' part, h0 (batch, n), w (3 n, n) (transposed with ``few``), bias
+    (3 n,) and int64 offsets (steps + 1,), into y (rows, n), acts (rows, 4 n) and hn (batch, n)."""
     wide = 4 * n
     for s in range(steps):
         t = steps - 1 - s if reverse else s
@@ -220,6 +227,8 @@ def gru_forward(gates: "*T", h0: "*T", w: "*T", bias: "*T", y: "*T", hn: "*T", a
 def gru_gradient(gy: "*T", w: "*T", ghn: "*T", h0: "*T", y: "*T", acts: "*T", dgates: "*T", dhidden: "*T", dh0: "*T",
                  offsets: "*i8", h0_at: int, w_at: int, dhidden_at: int, dh0_at: int, few: int, steps: int, n: int, size: int,
                  reverse: int, start: int, stop: int):
+    """Gradients of ``gru_forward``: of gy (rows, n), ghn (batch, n), w (3 n, n), h0 (batch, n), y (rows, n), acts (rows, 4
+    n) and int64 offsets (steps + 1,), into dgates and dhidden (rows, 3 n) and dh0 (batch, n)."""
     wide = 4 * n
     of_h, of_n = strip(), strip()
     for k in range(start * n, stop * n):
@@ -279,6 +288,8 @@ def gru_gradient(gy: "*T", w: "*T", ghn: "*T", h0: "*T", y: "*T", acts: "*T", dg
 def rnn_forward(gates: "*T", h0: "*T", w: "*T", y: "*T", hn: "*T", offsets: "*i8", h0_at: int, w_at: int, y_at: int, few: int,
                 steps: int, n: int,
                 size: int, rectified: int, reverse: int, start: int, stop: int):
+    """All steps of a plain network: of gates (rows, n), the inputs' part, h0 (batch, n), w (n, n) (transposed with ``few``)
+    and int64 offsets (steps + 1,), into y (rows, n) and hn (batch, n)."""
     for s in range(steps):
         t = steps - 1 - s if reverse else s
         top = offsets[t]
@@ -324,6 +335,8 @@ def rnn_forward(gates: "*T", h0: "*T", w: "*T", y: "*T", hn: "*T", offsets: "*i8
 @kernel
 def rnn_gradient(gy: "*T", w: "*T", ghn: "*T", y: "*T", dgates: "*T", dh0: "*T", offsets: "*i8", w_at: int, dgates_at: int,
                  dh0_at: int, few: int, steps: int, n: int, size: int, rectified: int, reverse: int, start: int, stop: int):
+    """Gradients of ``rnn_forward``: of gy (rows, n), ghn (batch, n), w (n, n), y (rows, n) and int64 offsets (steps + 1,),
+    into dgates (rows, n) and dh0 (batch, n)."""
     for k in range(start * n, stop * n):
         dh0[k] = ghn[k]
     for s in range(steps):

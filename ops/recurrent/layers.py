@@ -6,8 +6,7 @@ import numpy as np
 
 from numbagrad.base import arguments
 from numbagrad.base import dtypes as dt
-from numbagrad.core.tensor import Tensor
-from numbagrad.extend import REGISTRY, Sample, function
+from numbagrad.extend import REGISTRY, Sample, Tensor, function
 
 from ..product.gemm import reshape
 from ..product.linear import linear

@@ -8,9 +8,9 @@ from numbagrad.base import arguments
 from numbagrad.base import dtypes as dt
 from numbagrad.core import storage
 from numbagrad.core.out import write_out, write_outs
-from numbagrad.core.tensor import Tensor, make, numel, wrap_dim
-from numbagrad.extend import REGISTRY, Sample, custom, function
-from numbagrad.kernel.jit import LANES, STRIP, T, kernel, lanes, load, store, strip, wide_strip
+from numbagrad.core.tensor import make, numel, wrap_dim
+from numbagrad.extend import REGISTRY, Sample, T, Tensor, custom, function, load, store
+from numbagrad.kernel.jit import LANES, STRIP, kernel, lanes, strip, wide_strip
 
 from ..index.kernels import check_saved
 from ..index.sort import result
@@ -26,6 +26,8 @@ AminmaxResult = result("aminmax", "min", "max")
 
 @kernel(fast=())
 def extremum_rows(x: "*T", values: "*T", indices: "*i8", n: int, largest: int, wants: int, start: int, stop: int):
+    """Extrema of the rows of x (rows, n) into values (rows,) (``wants`` has bit 0), positions into int64 indices (rows,)
+    (bit 1)."""
     s = lanes()
     whole = n - n % BLOCK
     for row in range(start, stop):
@@ -83,6 +85,8 @@ def extremum_rows(x: "*T", values: "*T", indices: "*i8", n: int, largest: int, w
 @kernel(fast=())
 def extremum_columns(x: "*T", values: "*T", indices: "*i8", n: int, inner: int, largest: int, wants: int, start: int,
                      stop: int):
+    """Extrema over the middle of x (outer, n, inner) into values (``wants`` has bit 0) and their positions into int64
+    indices (bit 1), both (outer, inner)."""
     best, at = strip(), wide_strip()
     tiles = (inner + STRIP - 1) // STRIP
     for item in range(start, stop):
@@ -121,7 +125,7 @@ def extremum_columns(x: "*T", values: "*T", indices: "*i8", n: int, inner: int, 
 
 @kernel(fast=())
 def place_rows(g: "*T", indices: "*i8", out: "*T", n: int, inner: int, start: int, stop: int):
-    """Zeros, but ``g`` at the given positions along the middle dimension."""
+    """g (outer, inner) in zeros at the positions int64 indices (outer, inner) along the middle of out (outer, n, inner)."""
     for row in range(start, stop):
         base = row * n * inner
         for i in range(base, base + n * inner):
@@ -132,6 +136,8 @@ def place_rows(g: "*T", indices: "*i8", out: "*T", n: int, inner: int, start: in
 
 @kernel(fast=())
 def pick_rows(x: "*T", indices: "*i8", out: "*T", n: int, inner: int, start: int, stop: int):
+    """Elements of x (outer, n, inner) at the positions int64 indices (outer, inner) along its middle, into out (outer,
+    inner)."""
     for row in range(start, stop):
         for k in range(inner):
             out[row * inner + k] = x[(row * n + indices[row * inner + k]) * inner + k]
@@ -245,7 +251,7 @@ def _both_out(name, out, found, input, cls):
 def _extreme(name, largest, full, cls, other_op):
     def call(input, dim=None, keepdim=False, *, other=None, out=None, axis=None, keepdims=None):
         if not isinstance(input, Tensor):
-            raise TypeError(f"{name}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
+            raise arguments.wrong(input, "Tensor", name, "input", 1)
         if isinstance(dim, Tensor) and keepdim is not False:
             dim = arguments.check_int(dim, name, "dim", 2)  # what goes with keepdim is no second operand
         other = dim if isinstance(dim, Tensor) else other

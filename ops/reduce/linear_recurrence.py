@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from numbagrad.core.tensor import numel
-from numbagrad.extend import REGISTRY, Sample, custom
-from numbagrad.kernel.jit import T, kernel, load, store
+from numbagrad.extend import REGISTRY, Sample, T, custom, load, store
+from numbagrad.kernel.jit import kernel
 
 
 @kernel(fast=())
 def recur_along(b: "*T", a: "*T", out: "*T", n: int, inner: int, reverse: int, start: int, stop: int):
+    """out[i] = b[i] + a[i] * out[i - 1] along the middle of b, a and out (outer, n, inner), from its end with ``reverse``."""
     step = -inner if reverse else inner
     for row in range(start, stop):
         base = row * n * inner
@@ -64,6 +65,7 @@ def shifted(x, dim, reverse, first=0):
 
 @kernel(fast=())
 def product_back(g: "*T", x: "*T", y: "*T", out: "*T", n: int, inner: int, start: int, stop: int):
+    """Gradient of a running product along the middle from g, x and its result y, into out, all (outer, n, inner)."""
     for row in range(start, stop):
         for k in range(inner):
             at = (row * n + n - 1) * inner + k

@@ -9,14 +9,16 @@ from numbagrad.core.copying import set_all
 from numbagrad.core.out import write_out
 from numbagrad.core.tensor import make
 from numbagrad.dispatch.reduction_rules import expand_back
-from numbagrad.extend import REGISTRY, Sample, custom, function
-from numbagrad.kernel.jit import STRIP, T, accumulate, exp, kernel, load, log, store, strip
+from numbagrad.extend import REGISTRY, Sample, T, accumulate, custom, exp, function, load, log, store
+from numbagrad.kernel.jit import STRIP, kernel, strip
 
+from .row_folds import largest_of
 from .variance import Fold, reduced_shape
 
 
 @kernel
 def lse(x: "*T", out: "*T", count: int, inner: int, start: int, stop: int):
+    """Logarithms of the sums of exponentials over the middle of x (outer, count, inner), into out (outer, inner)."""
     tiles = (inner + STRIP - 1) // STRIP
     top, total = strip(), strip()
     for item in range(start, stop):
@@ -25,23 +27,7 @@ def lse(x: "*T", out: "*T", count: int, inner: int, start: int, stop: int):
         width = min(STRIP, inner - left)
         first = row * count * inner + left
         if inner == 1:
-            # The strip serves as independent lanes.
-            lanes = min(STRIP, count)
-            for k in range(lanes):
-                top[k] = load(x[first + k])
-            i = lanes
-            while i + lanes <= count:
-                for k in range(lanes):
-                    v = load(x[first + i + k])
-                    top[k] = v if v > top[k] else top[k]
-                i += lanes
-            high = top[0]
-            for k in range(lanes):
-                high = top[k] if top[k] > high else high
-            while i < count:
-                v = load(x[first + i])
-                high = v if v > high else high
-                i += 1
+            high = largest_of(x, first, first + count)
             # Nothing is subtracted from infinities, whose difference would be NaN.
             high = high if high - high == T(0) else T(0)
             t = T(0)
@@ -69,6 +55,7 @@ def lse(x: "*T", out: "*T", count: int, inner: int, start: int, stop: int):
 
 @kernel
 def spread_lse(g: "*T", x: "*T", y: "*T", out: "*T", count: int, inner: int, start: int, stop: int):
+    """Gradient of ``lse``: g times exp(x - y), with g and y (outer, inner), x (outer, count, inner), into out like x."""
     if inner == 1:
         for row in range(start, stop):
             scale = load(g[row])

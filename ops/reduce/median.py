@@ -9,8 +9,8 @@ from numbagrad.core import storage
 from numbagrad.core.copying import copy_into
 from numbagrad.core.out import write_out
 from numbagrad.core.tensor import make, wrap_dim
-from numbagrad.extend import Sample, custom, function
-from numbagrad.kernel.jit import kernel, load
+from numbagrad.extend import Sample, custom, function, load
+from numbagrad.kernel.jit import kernel
 
 from ..index.kernels import check_saved
 from ..index.select_kernels import STACK, sort_rows
@@ -166,7 +166,8 @@ def _mode_reference(x, dim=-1, keepdim=False):
 
 @kernel(fast=())
 def mode_rows(x: "*T", order: "*i8", indices: "*i8", n: int, start: int, stop: int):
-    """Last position of the most frequent value of each row (the smallest of equally frequent ones)."""
+    """Last position of the most frequent value (the smallest of equally frequent ones) of each row of x (rows, n), whose
+    elements order (rows, n) sorts, into indices (rows,), both int64."""
     for row in range(start, stop):
         base = row * n
         most = 0

@@ -13,10 +13,10 @@ from numbagrad.core.out import write_out
 from numbagrad.core.tensor import make
 from numbagrad.dispatch.reduction import normalize_dims
 from numbagrad.dispatch.reduction_rules import expand_back
-from numbagrad.extend import Sample, custom, function, reduction
-from numbagrad.kernel import expr as s
+from numbagrad.extend import Sample, T, custom, function, load, reduction, store
+from numbagrad.extend import scalar as s
 from numbagrad.kernel.expr import where
-from numbagrad.kernel.jit import T, kernel, load, store
+from numbagrad.kernel.jit import kernel
 
 from .sums import shared_gradient
 from .variance import Fold, reduced_shape
@@ -36,7 +36,7 @@ def _norm_op(name, fn, gradient, reference, **options):
 
 @kernel
 def scale_rows(x: "*T", g: "*T", y: "*T", out: "*T", count: int, inner: int, start: int, stop: int):
-    """x * (g / y), zero where y is."""
+    """x (outer, count, inner) times g / y (outer, inner), zero where y is, into out like x."""
     for row in range(start, stop):
         if inner == 1:
             top = load(y[row])

@@ -7,9 +7,9 @@ import numpy as np
 from numbagrad.base import dtypes as dt
 from numbagrad.core import storage
 from numbagrad.core.out import write_out, write_outs
-from numbagrad.core.tensor import Tensor, numel, wrap_dim
-from numbagrad.extend import REGISTRY, Sample, custom, function
-from numbagrad.kernel.jit import T, exp, kernel, load, log1p, store
+from numbagrad.core.tensor import numel, wrap_dim
+from numbagrad.extend import REGISTRY, Sample, T, Tensor, custom, exp, function, load, log1p, store
+from numbagrad.kernel.jit import kernel
 
 from ..index.kernels import check_saved
 from ..index.sort import result
@@ -27,6 +27,7 @@ def split(shape, dim):
 
 @kernel(fast=())
 def sum_along(x: "*T", out: "*T", n: int, inner: int, reverse: int, start: int, stop: int):
+    """Running sums along the middle of x (outer, n, inner), from its end with ``reverse``, into out like x."""
     for row in range(start, stop):
         base = row * n * inner
         if inner == 1:
@@ -52,6 +53,7 @@ def sum_along(x: "*T", out: "*T", n: int, inner: int, reverse: int, start: int, 
 
 @kernel(fast=())
 def product_along(x: "*T", out: "*T", n: int, inner: int, start: int, stop: int):
+    """Running products along the middle of x (outer, n, inner), into out like x."""
     for row in range(start, stop):
         base = row * n * inner
         for k in range(inner):
@@ -64,7 +66,8 @@ def product_along(x: "*T", out: "*T", n: int, inner: int, start: int, stop: int)
 
 @kernel(fast=())
 def extremum_along(x: "*T", values: "*T", indices: "*i8", n: int, inner: int, largest: int, start: int, stop: int):
-    """Later ones of equal elements win, and NaN beats every number."""
+    """Running extrema along the middle of x (outer, n, inner) into values, their positions into int64 indices, both like x:
+    later ones of equal elements win, and NaN beats every number."""
     for row in range(start, stop):
         base = row * n * inner
         for k in range(inner):
@@ -82,6 +85,7 @@ def extremum_along(x: "*T", values: "*T", indices: "*i8", n: int, inner: int, la
 
 @kernel(fast=())
 def lse_along(x: "*T", out: "*T", n: int, inner: int, start: int, stop: int):
+    """Running logarithms of sums of exponentials along the middle of x (outer, n, inner), into out like x."""
     for row in range(start, stop):
         base = row * n * inner
         for k in range(inner):
@@ -103,6 +107,7 @@ def lse_along(x: "*T", out: "*T", n: int, inner: int, start: int, stop: int):
 
 @kernel(fast=())
 def scatter_sum(g: "*T", indices: "*i8", out: "*T", n: int, inner: int, start: int, stop: int):
+    """g added to zeros at the positions int64 indices along the middle, into out, all (outer, n, inner)."""
     for row in range(start, stop):
         base = row * n * inner
         for i in range(base, base + n * inner):
@@ -115,6 +120,7 @@ def scatter_sum(g: "*T", indices: "*i8", out: "*T", n: int, inner: int, start: i
 
 @kernel(fast=())
 def gather_along(x: "*T", indices: "*i8", out: "*T", n: int, inner: int, start: int, stop: int):
+    """Elements of x at the positions int64 indices along the middle, into out, all (outer, n, inner)."""
     for row in range(start, stop):
         base = row * n * inner
         for i in range(n):
@@ -318,6 +324,8 @@ def _(g, input, y, dim):
 
 @kernel(fast=())
 def decay_along(g: "*T", y: "*T", out: "*T", n: int, inner: int, reverse: int, start: int, stop: int):
+    """out[i] = g[i] + exp(y[i - 1] - y[i]) * out[i - 1] along the middle of g, y and out (outer, n, inner); with ``reverse``
+    from its end, by exp(y[i] - y[i + 1]) * out[i + 1]."""
     for row in range(start, stop):
         base = row * n * inner
         step = -inner if reverse else inner

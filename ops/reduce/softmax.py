@@ -6,12 +6,15 @@ import warnings
 
 import numpy as np
 
+from numbagrad.base import arguments
 from numbagrad.base import dtypes as dt
 from numbagrad.core import storage
 from numbagrad.core.copying import copy_into
-from numbagrad.core.tensor import Tensor, make, numel, wrap_dim
-from numbagrad.extend import Sample, custom, function
-from numbagrad.kernel.jit import LANES, T, accumulate, exp, kernel, lanes, load, log, store
+from numbagrad.core.tensor import make, numel, wrap_dim
+from numbagrad.extend import Sample, T, Tensor, accumulate, custom, exp, function, load, log, store
+from numbagrad.kernel.jit import LANES, kernel, lanes
+
+from .row_folds import largest_of
 
 ROWS = (Sample((3, 4), 1), Sample((3, 4), 0), Sample((2, 3, 4), -2), Sample((5,), 0), Sample((), 0), Sample((2, 70), 1))
 
@@ -26,23 +29,10 @@ def geometry(shape, dim):
 
 @kernel
 def softmax_rows(x: "*T", out: "*T", n: int, start: int, stop: int):
-    s = lanes()
-    whole = n - n % LANES
+    """Softmax of the rows of x (rows, n), into out (rows, n)."""
     for row in range(start, stop):
         base = row * n
-        top = load(x[base])
-        if whole > 0:
-            for k in range(LANES):
-                s[k] = load(x[base + k])
-            for i in range(base + LANES, base + whole, LANES):
-                for k in range(LANES):
-                    v = load(x[i + k])
-                    s[k] = v if v > s[k] else s[k]
-            for k in range(LANES):
-                top = s[k] if s[k] > top else top
-        for i in range(base + whole, base + n):
-            v = load(x[i])
-            top = v if v > top else top
+        top = largest_of(x, base, base + n)
         total = T(0)
         for i in range(base, base + n):
             e = exp(load(x[i]) - top)
@@ -55,23 +45,10 @@ def softmax_rows(x: "*T", out: "*T", n: int, start: int, stop: int):
 
 @kernel
 def log_softmax_rows(x: "*T", out: "*T", n: int, start: int, stop: int):
-    s = lanes()
-    whole = n - n % LANES
+    """Logarithm of the softmax of the rows of x (rows, n), into out (rows, n)."""
     for row in range(start, stop):
         base = row * n
-        top = load(x[base])
-        if whole > 0:
-            for k in range(LANES):
-                s[k] = load(x[base + k])
-            for i in range(base + LANES, base + whole, LANES):
-                for k in range(LANES):
-                    v = load(x[i + k])
-                    s[k] = v if v > s[k] else s[k]
-            for k in range(LANES):
-                top = s[k] if s[k] > top else top
-        for i in range(base + whole, base + n):
-            v = load(x[i])
-            top = v if v > top else top
+        top = largest_of(x, base, base + n)
         total = T(0)
         for i in range(base, base + n):
             total = accumulate(total, exp(load(x[i]) - top))
@@ -82,6 +59,7 @@ def log_softmax_rows(x: "*T", out: "*T", n: int, start: int, stop: int):
 
 @kernel
 def softmax_columns(x: "*T", out: "*T", n: int, inner: int, logarithm: int, start: int, stop: int):
+    """Softmax over the middle of x (outer, n, inner), its logarithm with ``logarithm``, into out like x."""
     top, total = lanes(), lanes()
     tiles = (inner + LANES - 1) // LANES
     for item in range(start, stop):
@@ -125,6 +103,7 @@ def softmax_columns(x: "*T", out: "*T", n: int, inner: int, logarithm: int, star
 
 @kernel
 def softmax_gradient(g: "*T", y: "*T", out: "*T", n: int, inner: int, logarithm: int, start: int, stop: int):
+    """Gradient of softmax (of log_softmax with ``logarithm``) from g and its result y, into out, all (outer, n, inner)."""
     total = lanes()
     if inner == 1:
         for row in range(start, stop):
@@ -317,6 +296,6 @@ def log_softmax(input, dim=None, _stacklevel=3, dtype=None):
 def softmin(input, dim=None, _stacklevel=3, dtype=None):
     """Softmax of ``-input`` along ``dim``."""
     if not isinstance(input, Tensor):
-        raise TypeError(f"softmin(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
+        raise arguments.wrong(input, "Tensor", "softmin", "input", 1)
     input, dim = _arguments("softmin", input, dim, _stacklevel, dtype)
     return softmax_forward.call(-input, dim)

@@ -8,10 +8,10 @@ from numbagrad.base import dtypes as dt
 from numbagrad.core.tensor import make, numel
 from numbagrad.dispatch.reduction import merged, normalize_dims
 from numbagrad.dispatch.reduction_rules import expand_back
-from numbagrad.extend import REDUCE, REGISTRY, Sample, custom, function, reduction
-from numbagrad.kernel import expr as s
+from numbagrad.extend import REDUCE, REGISTRY, Sample, T, custom, function, load, reduction, store
+from numbagrad.extend import scalar as s
 from numbagrad.kernel.expr import where
-from numbagrad.kernel.jit import STRIP, T, kernel, load, store, strip
+from numbagrad.kernel.jit import STRIP, kernel, strip
 from numbagrad.kernel.tape import TAPE, active
 
 SMALL = 32768  # elements up to which a broadcast gradient is written out, so that what follows runs on plain memory
@@ -19,6 +19,7 @@ SMALL = 32768  # elements up to which a broadcast gradient is written out, so th
 
 @kernel
 def spread(g: "*T", out: "*T", count: int, inner: int, divisor: float, start: int, stop: int):
+    """g (outer, inner) / divisor, repeated along the middle of out (outer, count, inner)."""
     d = T(divisor)
     if inner == 1:
         for row in range(start, stop):
@@ -254,6 +255,8 @@ def shared_gradient(g, input, y, dim, keepdim, nan):
 
 @kernel
 def share_equal(g: "*T", x: "*T", y: "*T", out: "*T", count: int, inner: int, nan: int, start: int, stop: int):
+    """g (outer, inner) in equal parts where x (outer, count, inner) is its extremum y (outer, inner), zeros elsewhere, into
+    out like x; with ``nan`` NaN equals NaN."""
     hits = strip()
     if inner == 1:
         for row in range(start, stop):

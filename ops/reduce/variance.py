@@ -12,10 +12,10 @@ from numbagrad.core.out import write_out, write_outs
 from numbagrad.core.tensor import make, numel, raw_view
 from numbagrad.dispatch.reduction import merged, normalize_dims
 from numbagrad.dispatch.reduction_rules import expand_back
-from numbagrad.extend import REGISTRY, Sample, custom, function
-from numbagrad.kernel.jit import STRIP, T, kernel, load, store, strip, wide_strip
+from numbagrad.extend import REGISTRY, Sample, T, custom, function, load, store
+from numbagrad.kernel.jit import STRIP, kernel, strip, wide_strip
 
-from .row_sums import moments_of
+from .row_folds import moments_of
 
 INF, NAN = math.inf, math.nan
 
@@ -85,7 +85,8 @@ SMALL = 1e-30
 
 @kernel
 def moments(x: "*T", value: "*T", mean: "*T", count: int, inner: int, divisor: float, root: int, start: int, stop: int):
-    """Variance (its root with ``root``) and mean, in two passes over each row."""
+    """Variance (its root with ``root``) over the middle of x (outer, count, inner) into value and the mean into mean, both
+    (outer, inner), in two passes over each row."""
     total, square = wide_strip(), wide_strip()
     if inner == 1:
         for row in range(start, stop):
@@ -127,6 +128,8 @@ def moments(x: "*T", value: "*T", mean: "*T", count: int, inner: int, divisor: f
 @kernel
 def spread_moments(gv: "*T", gm: "*T", x: "*T", value: "*T", mean: "*T", out: "*T", count: int, inner: int,
                    divisor: float, root: int, has_v: int, has_m: int, start: int, stop: int):
+    """Gradient of ``moments`` from gv and gm (outer, inner), x (outer, count, inner), value and mean (outer, inner), into
+    out like x."""
     slope, offset, center = strip(), strip(), strip()
     if inner == 1:
         for row in range(start, stop):

@@ -6,15 +6,16 @@ import math
 
 import numpy as np
 
+from numbagrad.base import arguments
 from numbagrad.base import dtypes as dt
 from numbagrad.core import storage
 from numbagrad.core.broadcast import broadcast_shapes, sum_to_size
 from numbagrad.core.copying import copy_into
 from numbagrad.core.out import write_out
-from numbagrad.core.tensor import Tensor, contiguous_strides
-from numbagrad.extend import REGISTRY, Sample, custom, elementwise, function
+from numbagrad.core.tensor import contiguous_strides
+from numbagrad.extend import REGISTRY, Sample, Tensor, custom, elementwise, function
+from numbagrad.extend import scalar as s
 from numbagrad.extend import view as view_op
-from numbagrad.kernel import expr as s
 
 from .slicing import select
 
@@ -196,7 +197,7 @@ def _two_parts(name, a, b, names):
     """Both parts; PyTorch's errors where they are no float tensors of one dtype."""
     for position, (t, n) in enumerate(zip((a, b), names)):
         if not isinstance(t, Tensor):
-            raise TypeError(f"{name}(): argument '{n}' (position {position + 1}) must be Tensor, not {type(t).__name__}")
+            raise arguments.wrong(t, "Tensor", name, n, position + 1)
     if not {a._kind.dtype, b._kind.dtype} <= {dt.float32, dt.float64}:
         raise RuntimeError("Expected both inputs to be Half, Float or Double tensors but got "
                            f"{dt.scalar_name(a.dtype)} and {dt.scalar_name(b.dtype)}")
@@ -234,7 +235,7 @@ def resolve_neg(input):
 
 def _tensor(name, input):
     if not isinstance(input, Tensor):
-        raise TypeError(f"{name}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
+        raise arguments.wrong(input, "Tensor", name, "input", 1)
     return input
 
 

@@ -10,9 +10,9 @@ from numbagrad.autograd.inplace import check_mode
 from numbagrad.base import modes
 from numbagrad.core import graph
 from numbagrad.core.graph import new_node
-from numbagrad.core.tensor import Tensor, bump_version, contiguous_strides, is_contiguous, numel, wrap_dim
+from numbagrad.core.tensor import bump_version, contiguous_strides, is_contiguous, numel, wrap_dim
 from numbagrad.dispatch.op import add_method
-from numbagrad.extend import REGISTRY, Sample, function
+from numbagrad.extend import REGISTRY, Sample, Tensor, function
 from numbagrad.extend import view as view_op
 
 from .shape import numbers, reshaped, tensor_list, view_shape

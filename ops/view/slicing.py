@@ -10,9 +10,9 @@ from numbagrad.core.copying import copy_into, set_all
 from numbagrad.core.overlap import check_geometry_single
 from numbagrad.core.tensor import contiguous_strides, is_contiguous, numel, raw, storage_address, wrap_dim
 from numbagrad.dispatch.op import add_method, grad_name
-from numbagrad.extend import Sample, custom, function
+from numbagrad.extend import Sample, custom, function, load, store
 from numbagrad.extend import view as view_op
-from numbagrad.kernel.jit import kernel, load, store
+from numbagrad.kernel.jit import kernel
 
 from .dims import change_geometry
 from .shape import numbers
@@ -206,7 +206,8 @@ def _(g, shape, offset, dim1, dim2):
 
 @kernel
 def add_region(g: "*T", out: "*T", meta: "*i8", nd: int, start: int, stop: int):
-    """out[geometry] += g, row by row of the last dimension; ``meta`` holds sizes, then strides."""
+    """out[geometry] += g, row by row of the last dimension; int64 meta (2 nd,) holds sizes, then strides of out, g is
+    row-major."""
     inner, step = meta[nd - 1], meta[2 * nd - 1]
     for row in range(start, stop):
         left = row

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from registry.check import check_first, check_second, close, numeric_gradient, ulps
+from registry.check import check_first, check_second, close, movement, numeric_gradient, ulps
 
 import numbagrad as ng
 from numbagrad.autograd import gradcheck, gradgradcheck
@@ -172,3 +172,25 @@ def test_comparisons_can_fail():
             ulps(got, expected, np.float64, 2)
     with pytest.raises(AssertionError):
         ulps(np.array([1, 2]), np.array([1, 3]), np.float64, 100)
+
+
+def test_an_ulp_is_that_of_the_element():
+    """A small element beside a large one has ulps of its own; where terms cancel it has those of the terms."""
+    expected = np.array([1.0, 1e-10])
+    ulps(expected * (1 + 1e-15), expected, np.float64, 8)
+    with pytest.raises(AssertionError, match=r"1e-10\)? is expected, 8 allowed"):
+        ulps(expected + 1e-17, expected, np.float64, 8)
+    ulps(expected + 1e-17, expected, np.float64, 8, size=lambda: 1.0)
+    with pytest.raises(AssertionError):
+        ulps(expected + 1e-14, expected, np.float64, 8, size=np.ones(2))
+    with pytest.raises(AssertionError):
+        ulps(np.array([1.0, np.nan]), expected, np.float64, 8, size=1.0)
+
+
+def test_movement_is_as_large_as_the_terms():
+    terms = np.array([3.0, -2.0, -1.0 + 1e-12])
+    far, = movement(lambda v: [v[0].sum()], [terms])
+    assert 1.9 < far < 6.1  # (the sum itself is 1e-12)
+    far, = movement(lambda v: [v[0] * v[1]], [terms, terms])
+    np.testing.assert_allclose(far, 2 * terms**2, rtol=1e-5)
+    assert movement(lambda v: [v[0] * 2], [np.arange(3)])[0].tolist() == [0, 0, 0]

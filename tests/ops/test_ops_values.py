@@ -2,19 +2,33 @@
 
 import numpy as np
 import pytest
-from registry.check import ulps
-from registry.draw import Case, cases, flat, floats, ids, is_shape, is_typed, ops
-from registry.known import LESS_EXACT
+from registry.check import movement, ulps
+from registry.draw import Case, cases, flat, ids, is_shape, is_typed, ops
+from registry.known import CANCELS, LESS_EXACT, TERMS
 from registry.oracle import torch_arguments, torch_function, torch_values
 
 import numbagrad as ng
 
-# Ulps of the largest value. Vecmath is right to 2; a formula of a few operations adds a few.
+# Ulps of each element. Vecmath is right to 2; a formula of a few operations adds a few.
 FLOAT64_ULPS, FLOAT32_ULPS = 16, 8
 
 
 def limit(op, plain):
     return plain if op.tolerance is None else op.tolerance
+
+
+def sizes(case, number, terms=False):
+    """What an ulp of result ``number`` may be measured at beside its elements, as ``ulps`` takes it: nothing for functions of
+    one element, how far ulps of the input move the result where terms are added or may cancel. ``terms``: the op's own."""
+    op = case.op
+    if terms and op.name in TERMS:
+        return TERMS[op.name][0](*case.arrays)
+    if op.kind == "elementwise" and op.name not in CANCELS:
+        return None
+
+    def values(arrays):
+        return [t.detach().resolve_conj().numpy() for t in flat(case.call(case.tensors(arrays=arrays)))]
+    return lambda: movement(values, case.arrays)[number]
 
 
 @pytest.mark.parametrize("op", [op for op in ops() if op.reference is not None], ids=ids)
@@ -28,19 +42,20 @@ def test_value_matches_reference(op):
         expected = list(expected) if isinstance(got, (tuple, list)) else [expected]
         got = flat(got)
         assert len(got) == len(expected), f"{case}: {len(got)} results, expected {len(expected)}"
-        for g, e in zip(got, expected):
+        for k, (g, e) in enumerate(zip(got, expected)):
             e = np.asarray(e)
             assert tuple(g.shape) == e.shape, f"{case}: shape {tuple(g.shape)}, expected {e.shape}"
-            ulps(g.numpy(), e, np.float64, limit(op, FLOAT64_ULPS), repr(case))
+            ulps(g.numpy(), e, np.float64, limit(op, FLOAT64_ULPS), repr(case), sizes(case, k))
 
 
 @pytest.mark.parametrize("op", [op for op in ops(private=False) if op.dtypes in ("any", "float")], ids=ids)
 def test_float32_agrees_with_float64(op):
     for case in cases(op):
-        wide, narrow = floats(case.call(case.tensors())), floats(case.call(case.tensors(np.float32)))
-        for w, n in zip(wide, narrow):
-            # Ops that state their dtype (a cast, float_power) keep it.
-            ulps(n.double().numpy(), w.double().numpy(), np.float32, limit(op, FLOAT32_ULPS), repr(case))
+        wide, narrow = flat(case.call(case.tensors())), flat(case.call(case.tensors(np.float32)))
+        for k, (w, n) in enumerate(zip(wide, narrow)):
+            if w.dtype.is_floating_point:  # (ops that state their dtype, a cast or float_power, keep it)
+                ulps(n.double().numpy(), w.double().numpy(), np.float32, limit(op, FLOAT32_ULPS), repr(case),
+                     sizes(case, k, True))
 
 
 def point_arrays(case):
@@ -111,10 +126,10 @@ def test_value_matches_torch(op):
             assert case.call(case.tensors()) == case.call(torch_arguments(case), f)
             continue
         assert len(got) == len(expected)
-        for g, e in zip(got, expected):
+        for k, (g, e) in enumerate(zip(got, expected)):
             assert str(g.dtype) == str(e.dtype), f"{case}: {g.dtype}, in PyTorch {e.dtype}"
             ulps(g.detach().resolve_conj().numpy(), e.detach().resolve_conj().numpy(), np.float64,
-                 limit(op, max(2 * FLOAT64_ULPS, LESS_EXACT.get(op.name, 0) / 2.2e-16)), repr(case))
+                 limit(op, max(2 * FLOAT64_ULPS, LESS_EXACT.get(op.name, 0) / 2.2e-16)), repr(case), sizes(case, k, True))
 
 
 def test_accuracy_of_float32_activations():

@@ -130,8 +130,29 @@ def close(got, expected, what, rtol=RTOL, atol=ATOL):
         assert not bad.any(), f"{what} {i} is wrong at {np.argwhere(bad)[0].tolist()}:\n{a}\nexpected\n{b}"
 
 
-def ulps(got, expected, dtype, allowed, what=""):
-    """At most ``allowed`` ulps of ``dtype`` apart, measured at the largest magnitude of the expected array."""
+# Of the inputs, relative: far above the rounding of float64, far below any distance between the values that are drawn.
+NUDGE, NUDGES = 2.0**-20, 8
+
+
+def movement(call, arrays, seed=0):
+    """How far each element of each result of ``call(arrays)`` moves per relative change of the arrays: of a sum, about the
+    root of the sum of its squared terms. The largest of a few random changes of all floats at once, in float64."""
+    rng = np.random.default_rng(seed)
+    at = call(arrays)
+    far = [np.zeros(np.shape(a)) for a in at]
+    for _ in range(NUDGES):
+        nudged = [a * (1 + NUDGE * rng.choice([-1, 1], a.shape)) if a.dtype.kind in "fc" else a for a in arrays]
+        with np.errstate(all="ignore"):
+            far = [np.fmax(f, np.abs(np.subtract(b, a, dtype=np.result_type(a, np.float64))) / NUDGE)
+                   for f, a, b in zip(far, at, call(nudged))]
+    return far
+
+
+def ulps(got, expected, dtype, allowed, what="", size=None):
+    """At most ``allowed`` ulps of ``dtype`` apart, element by element.
+
+    An ulp is that of the element itself; where terms cancel that is too little, so that of ``size`` where this is larger: an
+    array, or a function that gives one, asked only if an element is too far away."""
     got, expected = np.asarray(got), np.asarray(expected)
     assert got.shape == expected.shape, f"{what}: shape {got.shape}, expected {expected.shape}"
     if got.dtype.kind in "biu" or expected.dtype.kind in "biu":
@@ -143,11 +164,16 @@ def ulps(got, expected, dtype, allowed, what=""):
     a, b = got[~special], expected[~special]
     if not b.size:
         return
-    eps = float(np.finfo(dtype).eps)
-    limit = allowed * eps * np.maximum(np.abs(b), np.abs(b).max())
-    error = np.abs(a - b)
-    assert (error <= limit).all(), (f"{what}: off by {float(error.max()):.3g}, {allowed} ulps "
-                                    f"allowed:\n{got}\nexpected\n{expected}")
+    facts = np.finfo(dtype)
+    error, at = np.abs(a - b), np.maximum(np.abs(b), float(facts.tiny))
+    if (error <= allowed * float(facts.eps) * at).all():
+        return
+    if size is not None:
+        size = np.broadcast_to(size() if callable(size) else size, expected.shape)[~special]
+        at = np.maximum(at, size)
+    off = np.where(error == error, error / (float(facts.eps) * at), np.inf)
+    assert (off <= allowed).all(), (f"{what}: off by {float(off.max()):.4g} ulps where {b.flat[off.argmax()]!r} is expected, "
+                                    f"{allowed:g} allowed:\n{got}\nexpected\n{expected}")
 
 
 def same(a, b, what, allowed=4):
@@ -156,5 +182,7 @@ def same(a, b, what, allowed=4):
     assert len(a) == len(b)
     for x, y in zip(a, b):
         assert x.dtype is y.dtype, f"{what}: {x.dtype} and {y.dtype}"
-        ulps(x.detach().numpy(), y.detach().numpy(), y.detach().numpy().dtype if y.dtype.is_floating_point else "f8",
-             allowed, what)
+        y = y.detach().numpy()
+        # Loops of other layouts add in another order: an ulp is that of the largest element.
+        ulps(x.detach().numpy(), y, y.dtype if y.dtype.kind == "f" else "f8", allowed, what,
+             np.abs(y[np.isfinite(y)]).max(initial=0) if y.dtype.kind in "fc" else None)

@@ -1,5 +1,7 @@
 """Where numbagrad and PyTorch are known to differ, each with the reason. Nothing else may."""
 
+import numpy as np
+
 # Nodes with another name: composed of several ops here, one node there.
 NODES = {
     "mvlgamma": "a sum of lgamma here",
@@ -16,6 +18,18 @@ LESS_EXACT = {
     "binary_cross_entropy": 1e-10,  # adds 1e-12 to denominators
     "hardsigmoid": 4e-8,  # 1/6 as a float32 constant, in float64 too
 }
+
+# Elementwise ops whose formula subtracts: an error of an ulp in what is subtracted may be many of what is left.
+CANCELS = {
+    "lerp": "start and its way to end may have opposite signs",
+    "logit": "the logarithm of a quotient next to 1",
+    "normal_cdf": "far below 0 the rounding of x / sqrt(2) counts x^2 times",
+}
+
+# How large the terms of an op and of its derivative are, from its arrays, and why its error is one of the terms: in float32,
+# and in PyTorch.
+TERMS = {"gelu": (np.abs, np.ones_like, "x / 2 and x / 2 times an error function cancel below 0; in float64 alone it costs "
+                                        "nothing not to add them")}
 
 # Public ops without samples or reference of their own, and where they are tested.
 CASTS = "a conversion: test_ops_dtypes.py converts between all pairs"
@@ -42,6 +56,15 @@ DTYPES = {
        for d in ("bool", "uint8", "int32", "int64")},
     ("softsign", "bool"): "its composition meets abs, which has no bool kernel",
     ("tanhshrink", "bool"): "its composition meets a bool subtraction",
+}
+
+# Ops of several tensors that take other dtypes together than PyTorch does.
+MIXED = {
+    "heaviside": "dtypes are promoted, where PyTorch takes one alone",
+    "ldexp": "two to the power of a bool is there",
+    "bmm": "two dtypes are refused in empty products too",
+    "solve_triangular": "PyTorch casts B to the dtype of A unasked",
+    "hinge_embedding_loss": "PyTorch mixes the results of two floats with integers",
 }
 
 # Ops that take arguments which PyTorch refuses, or the other way round.

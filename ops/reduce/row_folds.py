@@ -1,16 +1,18 @@
-"""Sums over a stretch of memory for kernels: in the compute type over a block, in float64 over the blocks."""
+"""Sums and maxima over a stretch of memory for kernels; sums in the compute type over a block, in float64 over the blocks."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from numbagrad.kernel.jit import T, accumulate, inline, load
+from numbagrad.extend import T, accumulate, inline, load
+from numbagrad.kernel.jit import LANES, lanes
 
 BLOCK = 1024
 
 
 @inline
 def sum_of(x, first, last):
+    """The sum of x[first:last] as float64."""
     total = 0.0
     for a in range(first, last, BLOCK):
         part = T(0)
@@ -27,8 +29,8 @@ def sum_of(x, first, last):
 
 @inline
 def deviations(x, first, last, center, small):
-    """Sums of ``d`` and ``d ** 2`` with ``d = x - center``; in float64 where the squares overflow or add up to less
-    than ``small``."""
+    """Sums of ``d`` and ``d ** 2`` with ``d = x[first:last] - center``; in float64 where the squares overflow or add up to
+    less than ``small``."""
     total, squares = 0.0, 0.0
     for a in range(first, last, BLOCK):
         part, square = T(0), T(0)
@@ -49,8 +51,8 @@ def deviations(x, first, last, center, small):
 
 @inline
 def moments_of(x, first, last, small):
-    """(mean, sum of squared deviations from it): what the first pass has rounded off the second one finds, so that equal
-    elements have no deviations."""
+    """(mean, sum of squared deviations from it) of x[first:last]: what the first pass has rounded off the second one finds,
+    so that equal elements have no deviations."""
     n = last - first
     center = T(sum_of(x, first, last) / n)
     total, squares = deviations(x, first, last, center, small)
@@ -59,7 +61,7 @@ def moments_of(x, first, last, small):
 
 @inline
 def product_of(g, x, first, last, mean):
-    """Sum of ``g * (x - mean)``."""
+    """Sum of ``g * (x - mean)`` over [first, last)."""
     total = 0.0
     for a in range(first, last, BLOCK):
         part = T(0)
@@ -67,3 +69,24 @@ def product_of(g, x, first, last, mean):
             part = accumulate(part, load(g[i]) * (load(x[i]) - mean))
         total += part
     return total
+
+
+@inline
+def largest_of(x, first, last):
+    """The largest of x[first:last], by LANES running maxima; NaN where one is the only element."""
+    s = lanes()  # (given by the kernel it would not be known to lie apart from x: softmax took 4, cross entropy 14 % longer)
+    whole = last - (last - first) % LANES
+    top = load(x[first])
+    if whole > first:
+        for k in range(LANES):
+            s[k] = load(x[first + k])
+        for i in range(first + LANES, whole, LANES):
+            for k in range(LANES):
+                v = load(x[i + k])
+                s[k] = v if v > s[k] else s[k]
+        for k in range(LANES):
+            top = s[k] if s[k] > top else top
+    for i in range(whole, last):
+        v = load(x[i])
+        top = v if v > top else top
+    return top

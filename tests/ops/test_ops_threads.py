@@ -1,0 +1,73 @@
+"""Every op with its kernels cut into pieces on several threads, whatever the size: the results and gradients of one thread."""
+
+import contextlib
+
+import pytest
+from registry.check import grad_outputs, same
+from registry.draw import ONLY, REGISTRY, cases, floats, ids, ops
+
+import numbagrad as ng
+from numbagrad.kernel import threads
+
+CUT = [op for op in ops(private=False) if op.kind != "view"]
+
+
+@contextlib.contextmanager
+def pieces(count=3):
+    """Every kernel that takes a range gets it in up to ``count`` pieces; the list that comes holds one entry for each cut."""
+    before, serial, plain, cuts = threads.get_num_threads(), dict(threads.SERIAL_BELOW), threads.parallel_for, []
+
+    def counted(fn, table, n, grain):
+        if n > grain:
+            cuts.append((n, grain))
+        return plain(fn, table, n, grain)
+    threads.set_num_threads(count)
+    threads.SERIAL_BELOW.update(dict.fromkeys(serial, 1))
+    threads.LIMIT[0], threads.parallel_for = 2, counted
+    try:
+        yield cuts
+    finally:
+        threads.SERIAL_BELOW.update(serial)
+        threads.parallel_for = plain
+        threads.set_num_threads(before)  # (which sets LIMIT too)
+
+
+def results(case, ws):
+    """The results of a case, then the gradients."""
+    wanted = case.differentiable if case.op.differentiable else []
+    tensors = case.tensors()
+    for k in wanted:
+        tensors[k].requires_grad_()
+    out = case.call(tensors)
+    graded = [o for o in floats(out) if o.requires_grad]
+    if not graded:
+        return out, []
+    return out, ng.autograd.grad(graded, [tensors[k] for k in wanted], [ng.tensor(w) for w in ws], allow_unused=True)
+
+
+@pytest.mark.parametrize("op", CUT, ids=ids)
+def test_pieces_equal_the_whole(op):
+    for case in cases(op):
+        ws = grad_outputs(case.call, case.arrays, case.differentiable, 0) if op.differentiable else []
+        whole, gradients = results(case, ws)
+        with pieces():
+            parts, others = results(case, ws)
+        same(parts, whole, f"{case} in pieces", 16)
+        assert [g is None for g in others] == [g is None for g in gradients]
+        same([g for g in others if g is not None], [g for g in gradients if g is not None], f"gradient of {case} in pieces", 32)
+
+
+# Of each way to be cut; products and sums of one long row are cut by sizes of their own: test_blas.py, test_reductions.py.
+PARALLEL = """add where exp sum mean prod amax std max softmax log_softmax logsumexp layer_norm batch_norm group_norm conv2d
+unfold cross_entropy norm lstm gru rnn_tanh scaled_dot_product_attention""".split()
+
+
+@pytest.mark.parametrize("name", [n for n in PARALLEL if not ONLY or n in ONLY])
+def test_kernels_are_cut(name):
+    """The test above would pass if nothing were cut."""
+    found = []
+    for case in cases(REGISTRY[name]):
+        with pieces() as cuts:
+            results(case, grad_outputs(case.call, case.arrays, case.differentiable, 0))
+        found += cuts
+    assert found, f"no kernel of {name} was cut"
