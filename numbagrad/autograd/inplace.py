@@ -267,7 +267,7 @@ def prepare(form, t, tensors, scalars, shape):
     node = new_node(form.node_class, tuple(edges))
     saved = []
     for n in form.saves(mask, t._kind.dtype.is_complex):
-        if n == "y":
+        if n == "y_":
             saved += [None, None]
         else:
             a = tensors[form.tensors.index(n)]

@@ -16,7 +16,8 @@
 Unannotated parameters are tensors (None where the default is None), ``: list`` is a list of tensors, other annotated ones
 are plain values. A gradient rule names what it needs: ``g`` (``gs`` for several outputs, or ``given``, with None instead of
 zeros where no gradient arrived), ``y`` / ``ys`` (outputs),
-tensors, values, ``shape`` / ``shapes`` (of the inputs), ``needs`` (which inputs need a gradient). Only tensors and
+tensors, values, ``shape`` / ``shapes`` (of the inputs), ``needs`` (which inputs need a gradient). Where an argument of the op
+is called like one of these, the rule says ``shape_`` for what is not the argument. Only tensors and
 outputs that it names are saved; ``save_for={"weight": ("input",)}`` says that ``weight`` is used for the gradient of
 ``input`` alone: it is None in the rule, and free to change, when that is not wanted. The rule is written in ops, so the
 recorded backward is the same code.
@@ -33,9 +34,9 @@ from ..core.graph import Node, Output, new_node, note_forward
 from ..core.tensor import Tensor, make, mark_inference, raw
 from ..kernel import jit
 from ..kernel.tape import TAPE, active
-from . import custom_fast
-from .custom_fast import first, make_zero, materialize
-from .op import Op, call_it, grad_name
+from . import custom_fast, text
+from .custom_fast import NUMBERED, OURS, first, make_zero, materialize
+from .op import Op, call_it, grad_name, rule_names
 
 
 class Custom(Op):
@@ -60,7 +61,7 @@ class Custom(Op):
         name = node or grad_name(self.name)
         self.node_class = type(name, (CustomNode,), {"__slots__": (), "op": self, "__module__": "numbagrad",
                                                      "connected": connected})
-        self.call = self._entry()
+        self.call = text.deferred(self, self.call_signature(), self.build_call)
 
     def node_for(self, params):
         """The node class of a call (some ops have two names in PyTorch)."""
@@ -70,19 +71,14 @@ class Custom(Op):
 
     def gradient(self, fn):
         call_it(fn, f"{self.name}_gradient")
-        self.rule, self.rule_names, self.evaluators = fn, tuple(inspect.signature(fn).parameters), None
-        known = {"g", "gs", "given", "y", "ys", "shape", "shapes", "needs", *self.tensors, *self.params}
-        known |= {f"y{i}" for i in range(8)}
-        unknown = set(self.rule_names) - known
-        if unknown:
-            raise TypeError(f"gradient of {self.name} asks for unknown {sorted(unknown)}")
+        self.rule, self.rule_names, self.evaluators = fn, rule_names(self, fn, OURS), None
         return fn
 
     def complete(self):
         """Before the first call: what has no gradient although it is differentiable says so in backward."""
         if self.rule is None and self.differentiable:
             @self.gradient
-            def missing(g):
+            def missing(g_):
                 raise NotImplementedError(f"derivative for {self.name} is not implemented: declare it with "
                                           f"@{self.name}.gradient, or the op with differentiable=False")
 
@@ -107,26 +103,14 @@ class Custom(Op):
         self.cuda_launch = call_it(fn, f"{self.name}_cuda")
         return fn
 
-    def _entry(self):
-        """The public call: on first use it builds the direct one and hands over to it."""
-        target = []
+    def call_signature(self):
+        """The parameters of the public call."""
+        return self.signature
 
-        def build():
-            if not target:
-                jit.nb()
-                self.complete()
-                target.append(custom_fast.build(self, GENERAL))
-                if self.call is entry:
-                    self.call = target[0]
-                    if self.namespaces or self.method:
-                        self.publish(target[0])
-            return target[0]
-
-        text = (f"def {self.name}({self._head()}):\n"
-                f"    return (TARGET[0] if TARGET else build())({self._pass()})\n")
-        entry = jit.define(text, self.name, {"DEFAULTS": self._defaults(), "TARGET": target, "build": build})
-        entry.__doc__, entry.__module__, entry.__qualname__ = self.doc, "numbagrad", self.name
-        return entry
+    def build_call(self):
+        """The public call itself."""
+        self.complete()
+        return custom_fast.build(self, GENERAL)
 
     def recorded_as(self, name):
         """The same call whose node has another name (some functions share their kernels)."""
@@ -140,20 +124,6 @@ class Custom(Op):
             return target[0](*args)
         call.node_class = cls
         return call
-
-    def _defaults(self):
-        return {p.name: p.default for p in self.signature.parameters.values() if p.default is not p.empty}
-
-    def _head(self):
-        head = []
-        for p in self.signature.parameters.values():
-            if p.kind is p.KEYWORD_ONLY and "*" not in head:
-                head.append("*")
-            head.append(p.name if p.default is p.empty else f"{p.name}=DEFAULTS[{p.name!r}]")
-        return ", ".join(head)
-
-    def _pass(self):
-        return ", ".join(f"{n}={n}" if n in self.keyword_only else n for n in self.signature.parameters)
 
     @property
     def callable(self):
@@ -191,17 +161,17 @@ class CustomNode(Node):
         values = {}
         saved, j = self.saved, 0
         for name in op.rule_names:
-            if name == "g":
+            if name == "g_":
                 values[name] = g if len(outs) == 1 else first(g)
-            elif name == "gs":
+            elif name == "gs_":
                 values[name] = materialize(g, outs) if len(outs) > 1 else [g]
-            elif name == "given":
+            elif name == "given_":
                 values[name] = g if len(outs) > 1 else [g]
-            elif name == "needs":
+            elif name == "needs_":
                 values[name] = needs
-            elif name == "shape":
+            elif name == "shape_":
                 values[name] = shapes[0]
-            elif name == "shapes":
+            elif name == "shapes_":
                 values[name] = shapes
             elif name in op.params:
                 values[name] = params[op.params.index(name)]
@@ -209,15 +179,15 @@ class CustomNode(Node):
                 count = lists[name]
                 values[name] = [unpack(self, saved[j + 2 * i], saved[j + 2 * i + 1], name) for i in range(count)]
                 j += 2 * count
-            elif name == "ys":
+            elif name == "ys_":
                 values[name] = [unpack(self, saved[j + 2 * i], saved[j + 2 * i + 1], name)
                                 for i in range(len(outs))]
                 j += 2 * len(outs)
             else:
                 values[name] = None if saved[j] is None else unpack(
-                    self, saved[j], saved[j + 1], "result" if name[0] == "y" and name not in op.tensors else name)
+                    self, saved[j], saved[j + 1], name if name in op.tensors else "result")
                 j += 2
-        grads = op.rule(**values)
+        grads = op.rule(**dict(zip(inspect.signature(op.rule).parameters, [values[n] for n in op.rule_names])))
         if not isinstance(grads, (tuple, list)):
             grads = (grads,)
         if len(grads) != len(self.next):
@@ -350,7 +320,7 @@ def row_major(t):
     return contiguous_copy(t)
 
 
-GENERAL = {"invoke": invoke, "row_major": row_major}  # what generated calls leave to the general path
+GENERAL = {"invoke_": invoke, "row_major_": row_major}  # what generated calls leave to the general path
 
 
 def _record(op, outs, args, flat, params, node_class=None):
@@ -395,13 +365,14 @@ def _record(op, outs, args, flat, params, node_class=None):
             if name in op.save_for and not any([by_name[n] is not None and by_name[n]._rg for n in op.save_for[name]]):
                 t = None
             saved += [None, 0] if t is None else [graph.save_input(t) if state else t, t._ver[0]]
-        elif name == "y":
+        elif name == "y_":
             saved += [graph.save_output(outs[0]), 0]
-        elif name == "ys":
+        elif name == "ys_":
             for i, o in enumerate(outs):
                 saved += [graph.save_output(o, i), 0]
-        elif name[0] == "y" and name[1:].isdigit() and name not in op.params:
-            saved += [graph.save_output(outs[int(name[1:])], int(name[1:])), 0]
+        elif name in NUMBERED:
+            i = NUMBERED.index(name)
+            saved += [graph.save_output(outs[i], i), 0]
     node.saved = tuple(saved)
     node.ctx = (params, tuple([None if t is None else t._shape for t in flat]), tuple(needs),
                 tuple([(o._shape, o._kind) for o in outs]), lists)

@@ -7,6 +7,7 @@ import inspect
 from ..base import arguments
 from ..core.registry import REGISTRY
 from ..core.tensor import Tensor
+from . import text
 
 
 def call_it(fn, name):
@@ -70,6 +71,7 @@ class Op:
         self.kinds.update(kinds or {})
         self.family = fn.__module__.partition("numbagrad.ops.")[2] or fn.__module__
         if registered:
+            check_names(self)
             if self.name in REGISTRY:
                 raise ValueError(f"an op named '{self.name}' is registered already ({REGISTRY[self.name].family})")
             REGISTRY[self.name] = self
@@ -95,6 +97,32 @@ class Op:
         return self.doc.partition("\n")[0]
 
 
+def check_names(op):
+    """ValueError if a parameter of an op is called like what generated text names besides."""
+    for n in op.signature.parameters:
+        if n.endswith("_"):
+            raise ValueError(f"op {op.name}: a parameter cannot be called '{n}': names that end in an underscore belong to the "
+                             "generated code; choose another one")
+
+
+def rule_names(op, rule, ours):
+    """What the parameters of a gradient rule stand for: arguments of the op by name, ``ours`` with an underscore at the end.
+
+    A rule may leave the underscore out where the op has no argument of that name."""
+    names, unknown = [], []
+    for n in inspect.signature(rule).parameters:
+        if n in op.signature.parameters:
+            names.append(n)
+        elif n.removesuffix("_") in ours:
+            names.append(n.removesuffix("_") + "_")
+        else:
+            unknown.append(n)
+    if unknown:
+        raise TypeError(f"gradient of {op.name} asks for unknown {sorted(unknown)}: it may use {', '.join(ours)} and the "
+                        f"arguments {', '.join(op.signature.parameters)}")
+    return tuple(names)
+
+
 def function(fn=None, **options):
     """Declare an op composed of other ops: an ordinary function of tensors."""
     if fn is None:
@@ -116,41 +144,17 @@ class Function(Op):
         return self.guarded
 
     def _guard(self):
-        from ..kernel import jit
-        head, pass_on, defaults, star = [], [], {}, False
-        for p in self.signature.parameters.values():
-            if p.kind is p.VAR_POSITIONAL:
-                star = True
-                head.append("*" + p.name)
-                pass_on.append("*" + p.name)
-            elif p.kind is p.VAR_KEYWORD:
-                head.append("**" + p.name)
-                pass_on.append("**" + p.name)
-            else:
-                if p.kind is p.KEYWORD_ONLY and not star:
-                    star = True
-                    head.append("*")
-                pass_on.append(f"{p.name}={p.name}" if p.kind is p.KEYWORD_ONLY else p.name)
-                if p.default is p.empty:
-                    head.append(p.name)
-                else:
-                    defaults[p.name] = p.default
-                    head.append(f"{p.name}=DEFAULTS_[{p.name!r}]")
-        if not pass_on:
+        if not self.signature.parameters:
             return self.fn
-        args = ", ".join(pass_on)
-        checks = arguments.text(self.name, self.signature.parameters, self.kinds)
-        text = f"def {self.name}({', '.join(head)}):\n{checks}"
-        if pass_on[0].startswith("*"):
-            text += f"    return fn_({args})\n"
+        args = text.passed(self.signature)
+        lines = arguments.text(self.name, self.signature.parameters, self.kinds).splitlines()
+        if args.startswith("*"):
+            lines.append(f"    return fn_({args})")
         else:
-            text += (f"    try:\n        return fn_({args})\n"
-                     f"    except (AttributeError, TypeError) as error_:\n        refuse_(OP_, {pass_on[0]}, error_)\n"
-                     "        raise\n")
-        fn = jit.define(text, self.name, {**arguments.ENVIRONMENT, "DEFAULTS_": defaults, "fn_": self.fn, "OP_": self,
-                                          "refuse_": refuse, "Tensor_": Tensor})
-        fn.__doc__, fn.__module__, fn.__qualname__ = self.doc, "numbagrad", self.name
-        return fn
+            lines += ["    try:", f"        return fn_({args})", "    except (AttributeError_, TypeError_) as error_:",
+                      f"        refuse_(op_, {args.partition(',')[0]}, error_)", "        raise"]
+        return text.call(self, self.signature, lines, {**arguments.ENVIRONMENT, "fn_": self.fn, "op_": self, "refuse_": refuse,
+                                                       "Tensor_": Tensor})
 
 
 def add_method(fn, **kinds):

@@ -23,11 +23,12 @@ from ..core import graph
 from ..core.graph import Node, Output, View, new_node, note_forward, sequence
 from ..core.registry import REGISTRY
 from ..core.tensor import Tensor, check_empty, contiguous_strides, is_contiguous, numel, raw
-from ..kernel import jit
+from . import text
 from .custom import make_zero
-from .op import Op, call_it, grad_name
+from .op import Op, call_it, grad_name, rule_names
 
 new = object.__new__
+OURS = ("g", "gs", "shape")  # of gradient rules
 
 
 class ViewOp(Op):
@@ -40,64 +41,50 @@ class ViewOp(Op):
         super().__init__(fn, **options)
         self.several, self.beyond = several, beyond
         self.params = tuple(self.signature.parameters)[1:]
-        self.rule, self.rule_names = None, ()
+        self.rule, self.rule_names, self.rule_takes = None, (), ()
         self.node_class = type(node or grad_name(self.name), (MultiViewNode if several else ViewNode,),
                                {"__slots__": (), "op": self, "__module__": "numbagrad"})
-        self.call = self._entry()
+        self.call = self.build_call()
 
     def gradient(self, fn):
         call_it(fn, f"{self.name}_gradient")
-        self.rule, self.rule_names = fn, tuple(inspect.signature(fn).parameters)
+        self.rule, self.rule_names, self.rule_takes = fn, rule_names(self, fn, OURS), tuple(inspect.signature(fn).parameters)
         return fn
+
+    def evaluate(self, values):
+        """What the rule returns for the values that it names."""
+        return self.rule(**dict(zip(self.rule_takes, [values[n] for n in self.rule_names])))
 
     def derive(self):
         """Make the rule from the geometry that the view of a row-major input has: it names the same elements."""
-        def rule(shape, g=None, gs=(), **params):
-            grads = list(gs) if self.several else [g]
-            geometry = self.fn(grads[0].new_empty(shape), *[params[n] for n in self.params])
-            rows = [REGISTRY["strided"].rule(g, (numel(shape),), tuple(size), tuple(steps or contiguous_strides(size)), offset)
+        def rule(shape_, grads_, **params):
+            grads = list(grads_) if self.several else [grads_]
+            geometry = self.fn(grads[0].new_empty(shape_), *[params[n] for n in self.params])
+            rows = [REGISTRY["strided"].rule(g, (numel(shape_),), tuple(size), tuple(steps or contiguous_strides(size)), offset)
                     for g, (size, steps, offset) in zip(grads, geometry if self.several else [geometry])]
             total = rows[0]
             for row in rows[1:]:
                 total = total + row
-            return total.view(shape)
-        self.rule, self.rule_names = rule, ("shape", "gs" if self.several else "g", *self.params)
+            return total.view(shape_)
+        self.rule, self.rule_takes = rule, ("shape_", "grads_", *self.params)
+        self.rule_names = "shape_", "gs_" if self.several else "g_", *self.params
 
-    def _entry(self):
-        head, defaults, args = [], {}, []
-        for p in self.signature.parameters.values():
-            if p.kind is p.VAR_POSITIONAL:
-                head.append("*" + p.name)
-            elif p.default is p.empty:
-                head.append(p.name)
-            else:
-                defaults[p.name] = p.default
-                head.append(f"{p.name}=DEFAULTS[{p.name!r}]")
-            args.append(p.name)
-        call = ", ".join("*" + n if h.startswith("*") else n for n, h in zip(args, head))
-        params = "".join(n + ", " for n in args[1:])
-        settled = "settle_all" if self.several else "settle"
-        # Geometry depends on shape, strides and arguments alone, so one computed before is looked up.
+    def build_call(self):
+        """The public call: geometry depends on shape, strides and arguments alone, so one computed before is looked up."""
         kinds = {n: kind for n, kind in self.kinds.items() if n in self.params}
-        quick = arguments.text(self.name, self.signature.parameters, kinds, arguments.QUICK)
-        checks = arguments.text(self.name, self.signature.parameters, kinds, pad="        ")
-        text = (f"def {self.name}({', '.join(head)}):\n{quick}"
-                "    try:\n"
-                f"        key_ = ({args[0]}._shape, {args[0]}._strides, {params})\n"
-                "        found_ = MEMO.get(key_)\n"
-                "    except (AttributeError, TypeError):\n"
-                "        found_ = key_ = None\n"
-                "    if found_ is None:\n"
-                f"        if not isinstance({args[0]}, Tensor):\n"
-                f"            not_a_tensor(OP, {args[0]})\n{checks}"
-                f"        found_ = {settled}(geometry({call}), MEMO, key_, OP, {args[0]})\n"
-                f"    return {'make_views' if self.several else 'place'}(OP, {args[0]}, found_, ({params}))\n")
-        fn = jit.define(text, self.name,
-                        {**arguments.ENVIRONMENT, "DEFAULTS": defaults, "make_views": make_views, "OP": self, "place": place,
-                         "MEMO": {}, "geometry": self.fn, "settle": settle, "settle_all": settle_all, "Tensor": Tensor,
-                         "not_a_tensor": not_a_tensor})
-        fn.__doc__, fn.__module__, fn.__qualname__ = self.doc, "numbagrad", self.name
-        return fn
+        first, params = next(iter(self.signature.parameters)), text.group(self.params)
+        key = text.group([f"{first}._shape", f"{first}._strides", *self.params])
+        checks = arguments.text(self.name, self.signature.parameters, kinds, pad="    ").splitlines()
+        lines = [*arguments.text(self.name, self.signature.parameters, kinds, arguments.QUICK, pad="").splitlines(),
+                 "try:", f"    key_ = {key}", "    found_ = MEMO_.get(key_)",
+                 "except (AttributeError_, TypeError_):", "    found_ = key_ = None", "if found_ is None:",
+                 f"    if not isinstance_({first}, Tensor_):", f"        not_a_tensor_(op_, {first})", *checks,
+                 f"    found_ = settle_(geometry_({text.passed(self.signature)}), MEMO_, key_, op_, {first})",
+                 f"return place_(op_, {first}, found_, {params})"]
+        env = {**arguments.ENVIRONMENT, "op_": self, "MEMO_": {}, "geometry_": self.fn, "Tensor_": Tensor,
+               "not_a_tensor_": not_a_tensor, "settle_": settle_all if self.several else settle,
+               "place_": make_views if self.several else place}
+        return text.call(self, self.signature, text.indented(lines, "    "), env)
 
     @property
     def callable(self):
@@ -118,8 +105,8 @@ class ViewNode(Node):
         if op.rule is None:
             op.derive()
         values = dict(zip(op.params, params))
-        values["g"], values["shape"] = g, shape
-        return (op.rule(**{n: values[n] for n in op.rule_names}),)
+        values["g_"], values["shape_"] = g, shape
+        return (op.evaluate(values),)
 
 
 def view(fn=None, **options):
@@ -279,6 +266,6 @@ class MultiViewNode(ViewNode):
             op.derive()
         grads = g if isinstance(g, (list, tuple)) else [g]
         values = dict(zip(op.params, params))
-        values["shape"] = shape
-        values["gs"] = [make_zero(s, k) if g is None else g for g, (s, k) in zip(grads, outs)]
-        return (op.rule(**{n: values[n] for n in op.rule_names}),)
+        values["shape_"] = shape
+        values["gs_"] = [make_zero(s, k) if g is None else g for g, (s, k) in zip(grads, outs)]
+        return (op.evaluate(values),)

@@ -56,7 +56,7 @@ def install(op, fn=None):
 
 
 Op.publish = install
-SLOW_WAY = re.compile(r"return ((?:general|slow)\(.*)")
+SLOW_WAY = re.compile(r"return ((?:general|slow)_\(.*)")
 
 
 def _guarded(fn, equality=False):
@@ -68,8 +68,8 @@ def _guarded(fn, equality=False):
     if source is not None and SLOW_WAY.search(source):
         # The same text with the test where the fast way has been left: a wrapper would add a fifth to a small sum.
         first, other = list(inspect.signature(fn).parameters)[:2]
-        text = SLOW_WAY.sub(rf"return refuse({first}, {other}, FN) if isinstance({other}, REFUSED) else \1", source)
-        return jit.define(text, fn.__name__, {**fn.__globals__, "REFUSED": REFUSED, "refuse": refuse, "FN": fn})
+        text = SLOW_WAY.sub(rf"return refuse_({first}, {other}, fn_) if isinstance_({other}, REFUSED_) else \1", source)
+        return jit.define(text, fn.__name__, {**fn.__globals__, "REFUSED_": REFUSED, "refuse_": refuse, "fn_": fn})
 
     def operator(self, other):
         return refuse(self, other, fn) if isinstance(other, REFUSED) else fn(self, other)
