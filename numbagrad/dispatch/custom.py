@@ -61,7 +61,7 @@ class Custom(Op):
         name = node or grad_name(self.name)
         self.node_class = type(name, (CustomNode,), {"__slots__": (), "op": self, "__module__": "numbagrad",
                                                      "connected": connected})
-        self.call = text.deferred(self, self.call_signature(), self.build_call)
+        self.call = text.deferred(self)
 
     def node_for(self, params):
         """The node class of a call (some ops have two names in PyTorch)."""
@@ -102,10 +102,6 @@ class Custom(Op):
     def cuda(self, fn):
         self.cuda_launch = call_it(fn, f"{self.name}_cuda")
         return fn
-
-    def call_signature(self):
-        """The parameters of the public call."""
-        return self.signature
 
     def build_call(self):
         """The public call itself."""

@@ -45,7 +45,7 @@ class Elementwise(Op):
         self.usual = usual
         self.rule = self.check = None
         self.forms = {}
-        self.call = text.deferred(self, elementwise_fast.call_signature(self), self.build_call)
+        self.call = text.deferred(self)
 
     @property
     def expression(self):
@@ -94,6 +94,9 @@ class Elementwise(Op):
         may take the fast path past it."""
         self.check = call_it(fn, f"{self.name}_refuses")
         return fn
+
+    def call_signature(self):
+        return elementwise_fast.call_signature(self)
 
     def build_call(self):
         """The public call itself."""

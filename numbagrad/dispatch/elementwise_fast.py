@@ -125,7 +125,7 @@ def build_entry(op):
               *_fast_text(form)]
     lines += indented(inner, PAD)
     lines.append(f"return general_(op_, {group(op.tensors)}, {group(op.params)}, {out})")
-    return text.call(op, call_signature(op), indented(lines, PAD), env)
+    return text.call(op, op.call_signature(), indented(lines, PAD), env)
 
 
 def _number_text(op, env, out):

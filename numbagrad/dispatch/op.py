@@ -86,6 +86,10 @@ class Op:
     def __repr__(self):
         return f"<op {self.name} ({self.kind})>"
 
+    def call_signature(self):
+        """The parameters of the public call."""
+        return self.signature
+
     @property
     def callable(self):
         """What the namespace shows."""
@@ -123,8 +127,17 @@ def rule_names(op, rule, ours):
     return tuple(names)
 
 
+def parameters(text):
+    """The signature of a function with these parameters."""
+    scope = {}
+    exec(f"def call({text}):\n    pass\n", scope)
+    return inspect.signature(scope["call"])
+
+
 def function(fn=None, **options):
-    """Declare an op composed of other ops: an ordinary function of tensors."""
+    """Declare an op composed of other ops: an ordinary function of tensors.
+
+    ``shown`` has the parameters that users are shown, where arguments are told apart by their types."""
     if fn is None:
         return lambda f: function(f, **options)
     op = Function(fn, **options)
@@ -137,10 +150,16 @@ class Function(Op):
 
     guarded = None
 
+    def __init__(self, fn, *, shown=None, **options):
+        super().__init__(fn, **options)
+        self.shown = shown
+
     @property
     def callable(self):
         if self.guarded is None:
             self.guarded = self._guard()
+            if self.shown is not None:
+                self.guarded.__signature__ = parameters(self.shown)
         return self.guarded
 
     def _guard(self):
@@ -157,9 +176,9 @@ class Function(Op):
                                                        "Tensor_": Tensor})
 
 
-def add_method(fn, **kinds):
+def add_method(fn, shown=None, **kinds):
     """Make ``fn(self, ...)`` a method of Tensor behind the checks of its arguments; ``kinds`` as in ``Op``."""
-    setattr(Tensor, fn.__name__, Function(fn, registered=False, kinds=kinds).callable)
+    setattr(Tensor, fn.__name__, Function(fn, registered=False, shown=shown, kinds=kinds).callable)
 
 
 def refuse(op, value, error):

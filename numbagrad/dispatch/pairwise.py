@@ -39,13 +39,13 @@ class Reduced:
         self.elementwise, self.made, self.names = op, {}, names
         self.tensors, self.numbers = op.tensors, op.params
         tensors, values = group(self.tensors), group(self.numbers)
-        names, numbers = ", ".join(self.tensors), "".join(f", {n}" for n in self.numbers)
+        listed, numbers = ", ".join(self.tensors), "".join(f", {n}" for n in self.numbers)
         noted = "".join(f", {n}: float_" for n in self.numbers)
         env = {"reduced_": self, "float_": float, "bool_": bool}
-        source = f"def {op.name}_reduced({names}, *, mean: bool_{noted}):\n    return (), {self.tensors[0]}._kind\n"
-        source += (f"def rule(g_, {names}{numbers}, needs_, mean):\n"
+        source = f"def {op.name}_reduced({listed}, *, mean: bool_{noted}):\n    return (), {self.tensors[0]}._kind\n"
+        source += (f"def rule(g_, {listed}{numbers}, needs_, mean):\n"
                    f"    return reduced_.gradient(g_, {tensors}, needs_, mean, {values})\n")
-        source += (f"def launch(out_, {names}, mean{numbers}):\n"
+        source += (f"def launch(out_, {listed}, mean{numbers}):\n"
                    f"    reduced_.forward(out_, {tensors}, mean, {values})\n")
         jit.define(source, "rule", env)
         fn = env[f"{op.name}_reduced"]

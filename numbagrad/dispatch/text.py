@@ -84,19 +84,20 @@ def public(fn, op, name=None):
     return fn
 
 
-def deferred(op, signature, build):
-    """The call of an op until it is used: ``build`` then makes the real one, which takes its place everywhere."""
+def deferred(op):
+    """The call of an op until it is used: ``op.build_call`` then makes the real one, which takes its place everywhere."""
     made = []
 
     def first():
         if not made:
             jit.nb()
-            made.append(build())
+            made.append(op.build_call())
             if op.call is entry:
                 op.call = made[0]
                 if op.namespaces or op.method:
                     op.publish(made[0])
         return made[0]
+    signature = op.call_signature()
     lines = [f"    return (made_[0] if made_ else first_())({passed(signature)})"]
     entry = shared(op, None, signature, lines, {"made_": made, "first_": first})
     return entry

@@ -8,7 +8,8 @@ import re
 
 import numpy as np
 
-from ..autograd.inplace import REFUSED
+from ..autograd import inplace_methods
+from ..autograd.inplace_methods import REFUSED
 from ..core.registry import REGISTRY
 from ..core.tensor import Tensor, from_array
 from ..dispatch.op import Op
@@ -47,12 +48,11 @@ def install(op, fn=None):
             setattr(Tensor, dunder, _inverted(fn) if dunder == "__invert__" else
                     _guarded(op.fn if op.kind == "function" else fn, op.name in ("eq", "ne")))
     if op.inplace:
-        from ..autograd import inplace
-        call = inplace.method(op)
+        call = inplace_methods.method(op)
         for name in names:
             setattr(Tensor, name + "_", call)
         if INPLACE_DUNDERS.get(op.name):
-            setattr(Tensor, INPLACE_DUNDERS[op.name], inplace.operator(op))
+            setattr(Tensor, INPLACE_DUNDERS[op.name], inplace_methods.operator(op))
 
 
 Op.publish = install
