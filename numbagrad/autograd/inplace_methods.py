@@ -65,9 +65,9 @@ def _elementwise(op, apply=apply):
             lines += [f"if {k} is not DEFAULT_{k}_:",
                       f"    return KEYWORDS_[{k!r}][1]({', '.join([first, *rest, k])}, inplace=True)"]
     if len(op.tensors) == 2 and not op.params:
-        number = op.form("ts").fast_inplace
+        tensors, number = [op.fast_inplace.setdefault(pattern, {}) for pattern in ("tt", "ts")]
         env.update(text.environment(bump_version=bump_version, SPECIAL=op.special))
-        env.update(FAST_=op.form("tt").fast_inplace, FLOATS_=number.setdefault("f", {}), INTS_=number.setdefault("i", {}))
+        env.update(FAST_=tensors, FLOATS_=number.setdefault("f", {}), INTS_=number.setdefault("i", {}))
         lines += _fast(first, *rest, f"return apply_(op_, {first}, ({rest[0]},))")
     lines.append(f"return apply_(op_, {first}, {group(rest)})")
     return _named(op, params, indented(lines, "    "), env)

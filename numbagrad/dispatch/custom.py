@@ -57,7 +57,7 @@ class Custom(Op):
         self.keyword_only = {p.name for p in params if p.kind is p.KEYWORD_ONLY}
         self.rule = self.cpu_launch = self.cuda_launch = None
         self.on_host = False
-        self.rule_names, self.evaluators = (), None
+        self.rule_names, self.rule_takes, self.evaluators = (), (), None
         name = node or grad_name(self.name)
         self.node_class = type(name, (CustomNode,), {"__slots__": (), "op": self, "__module__": "numbagrad",
                                                      "connected": connected})
@@ -72,6 +72,7 @@ class Custom(Op):
     def gradient(self, fn):
         call_it(fn, f"{self.name}_gradient")
         self.rule, self.rule_names, self.evaluators = fn, rule_names(self, fn, OURS), None
+        self.rule_takes = tuple(inspect.signature(fn).parameters)  # the same as the rule calls them
         return fn
 
     def complete(self):
@@ -183,7 +184,7 @@ class CustomNode(Node):
                 values[name] = None if saved[j] is None else unpack(
                     self, saved[j], saved[j + 1], name if name in op.tensors else "result")
                 j += 2
-        grads = op.rule(**dict(zip(inspect.signature(op.rule).parameters, [values[n] for n in op.rule_names])))
+        grads = op.rule(**dict(zip(op.rule_takes, [values[n] for n in op.rule_names])))
         if not isinstance(grads, (tuple, list)):
             grads = (grads,)
         if len(grads) != len(self.next):

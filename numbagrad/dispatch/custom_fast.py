@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
-
 from ..base import arguments
 from ..core import graph
 from ..core.graph import Output
@@ -171,8 +169,7 @@ def _evaluator(op, unpack):
             values.append(f"None if s{j}_ is None else unpack_(node_, s{j}_, saved_[{j + 1}], {which!r})")
             j += 2
     # By keyword: a rule may have defaults and other parameters between.
-    takes = inspect.signature(op.rule).parameters
-    lines += [f"grads_ = op_.rule({', '.join(f'{n}={v}' for n, v in zip(takes, values))})",
+    lines += [f"grads_ = op_.rule({', '.join(f'{n}={v}' for n, v in zip(op.rule_takes, values))})",
               "if grads_.__class__ is not tuple_:", "    grads_ = tuple_(grads_) if grads_.__class__ is list_ else (grads_,)",
               "if len_(grads_) != len_(node_.next):", "    wrong_(node_, grads_)", "return grads_"]
     source = "\n".join([f"def {op.name}_backward(node_, g_):", *indented(lines, PAD), ""])

@@ -45,6 +45,7 @@ class Elementwise(Op):
         self.usual = usual
         self.rule = self.check = None
         self.forms = {}
+        self.fast_inplace = {}  # pattern -> {kind: entry of the in-place form}, of forms that need not be made yet
         self.call = text.deferred(self)
 
     @property
@@ -125,7 +126,7 @@ class Form:
         self._backward = {}
         self._recorded = {}
         self.fast = {}           # kind -> (entry, storage dtype, result kind)
-        self.fast_inplace = {}   # the same for the in-place form: kind -> entry
+        self.fast_inplace = op.fast_inplace.setdefault(pattern, {})
         self.fast_backward = [None] + [{} for _ in range((1 << len(self.tensors)) - 1)]
         self.node_class = elementwise_fast.make_node(self, name or grad_name(op.name))
 

@@ -20,7 +20,6 @@ from .elementwise_general import Slow, general
 from .text import group, indented
 
 PAD = "    "
-SAVED_OUTPUT = "(buf_, ptr_, n_, shape_, ko_, ver_, None, 0), 0"
 
 
 def _record_text(form, node_class):
@@ -31,7 +30,7 @@ def _record_text(form, node_class):
 
     def node(mask):
         edges = group([f"{n}._node or {n}" if mask >> i & 1 else "None" for i, n in enumerate(t)])
-        saved = group([SAVED_OUTPUT if n == "y_" else f"{n}, {n}._ver[0]" for n in form.saves(mask)])
+        saved = group([text.SAVED_OUTPUT if n == "y_" else f"{n}, {n}._ver[0]" for n in form.saves(mask)])
         return indented(text.node(f"new_({node_class})", edges, saved, ctx, "out_"), PAD)
 
     if not form.differentiable:

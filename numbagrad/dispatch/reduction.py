@@ -35,7 +35,7 @@ from .reduction_rules import check_joins, derive, normalize_dims
 from .text import indented
 
 PAD = "    "
-SAVED = {"input": "input, input._ver[0]", "y_": "(buf_, ptr_, n_, shape_, ko_, ver_, None, 0), 0"}  # of what a rule names
+SAVED = {"input": "input, input._ver[0]", "y_": text.SAVED_OUTPUT}  # of what a rule names
 
 
 def _call(input, dim=None, keepdim=False, *, dtype=None, out=None, axis=None, keepdims=None):

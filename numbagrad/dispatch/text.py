@@ -126,6 +126,10 @@ def tensor(out, n, shape, kind, buf="buf_", ptr="ptr_", ver="[0]", strides="None
     return [f"{out} = new_(Tensor_)", *[f"{out}.{field} = {value}" for field, value in fields]]
 
 
+# What a node keeps of a tensor that ``tensor`` has just made with these names, as ``graph.save_output`` would.
+SAVED_OUTPUT = "(buf_, ptr_, n_, shape_, ko_, ver_, None, 0), 0"
+
+
 def unrecorded(out):
     """Lines that leave a new tensor outside of the graph."""
     return [f"{out}._rg = False", f"{out}._node = None"]
