@@ -285,7 +285,7 @@ USUAL = {"int": "{n}.__class__ is int_ and -MOST_ <= {n} <= MOST_", "bool": "{n}
 # For calls that then look up what an equal call did: the class tells 1 from 1.0 and True, and the rest was checked then.
 QUICK = {**USUAL, "int": "{n}.__class__ is int_", "ints": "({n}.__class__ is int_ or {n}.__class__ is tuple_)"}
 # Python's own names go by others in generated text: a parameter may be called ``id`` or ``int``.
-BUILTINS = """bool enumerate float hasattr id int isinstance len list str tuple AttributeError MemoryError OverflowError
+BUILTINS = """bool enumerate float hasattr id int isinstance len list range str tuple AttributeError MemoryError OverflowError
 TypeError ValueError""".split()
 ENVIRONMENT = {"MOST_": MOST, "dtype_": dt.dtype, **{n + "_": getattr(builtins, n) for n in BUILTINS},
                **{f"check_{k.replace(' ', '_')}_": f for k, f in CHECKS.items()}}

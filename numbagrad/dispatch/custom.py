@@ -35,7 +35,7 @@ from ..core.tensor import Tensor, make, mark_inference, raw
 from ..kernel import jit
 from ..kernel.tape import TAPE, active
 from . import custom_fast, text
-from .custom_fast import NUMBERED, OURS, first, make_zero, materialize
+from .custom_fast import NUMBERED, OURS, make_zero
 from .op import Op, call_it, grad_name, rule_names
 
 
@@ -71,8 +71,8 @@ class Custom(Op):
 
     def gradient(self, fn):
         call_it(fn, f"{self.name}_gradient")
-        self.rule, self.rule_names, self.evaluators = fn, rule_names(self, fn, OURS), None
-        self.rule_takes = tuple(inspect.signature(fn).parameters)  # the same as the rule calls them
+        takes = rule_names(self, fn, OURS)
+        self.rule, self.rule_takes, self.rule_names, self.evaluators = fn, tuple(takes), tuple(takes.values()), None
         return fn
 
     def complete(self):
@@ -148,49 +148,6 @@ class CustomNode(Node):
             return tuple([r if r is None or e is None else connect(r, e, shape)
                           for r, e, shape in zip(grads, self.next, self.ctx[1])])
         return grads
-
-    def evaluate(self, g, unpack):
-        """The gradient rule on saved tensors without history (first order) or with it (recorded)."""
-        op, ctx = self.op, self.ctx
-        if self.saved is None:
-            graph.freed()
-        params, shapes, needs, outs, lists = ctx
-        values = {}
-        saved, j = self.saved, 0
-        for name in op.rule_names:
-            if name == "g_":
-                values[name] = g if len(outs) == 1 else first(g)
-            elif name == "gs_":
-                values[name] = materialize(g, outs) if len(outs) > 1 else [g]
-            elif name == "given_":
-                values[name] = g if len(outs) > 1 else [g]
-            elif name == "needs_":
-                values[name] = needs
-            elif name == "shape_":
-                values[name] = shapes[0]
-            elif name == "shapes_":
-                values[name] = shapes
-            elif name in op.params:
-                values[name] = params[op.params.index(name)]
-            elif name in op.lists:
-                count = lists[name]
-                values[name] = [unpack(self, saved[j + 2 * i], saved[j + 2 * i + 1], name) for i in range(count)]
-                j += 2 * count
-            elif name == "ys_":
-                values[name] = [unpack(self, saved[j + 2 * i], saved[j + 2 * i + 1], name)
-                                for i in range(len(outs))]
-                j += 2 * len(outs)
-            else:
-                values[name] = None if saved[j] is None else unpack(
-                    self, saved[j], saved[j + 1], name if name in op.tensors else "result")
-                j += 2
-        grads = op.rule(**dict(zip(op.rule_takes, [values[n] for n in op.rule_names])))
-        if not isinstance(grads, (tuple, list)):
-            grads = (grads,)
-        if len(grads) != len(self.next):
-            raise RuntimeError(f"{self.name()}: the gradient rule returned {len(grads)} gradients for "
-                               f"{len(self.next)} inputs")
-        return tuple(grads)
 
     @property
     def outputs(self):

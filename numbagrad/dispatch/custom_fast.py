@@ -142,11 +142,7 @@ def build(op, general_path, node_class=None):
 
 def evaluators(op):
     """(plain, recorded) backward of an op: ``f(node, g)`` calls the gradient rule with what it names."""
-    if op.lists or "ys_" in op.rule_names:
-        op.evaluators = (lambda node, g: node.evaluate(g, graph.unpack_plain),
-                         lambda node, g: node.evaluate(g, graph.unpack))
-    else:
-        op.evaluators = _evaluator(op, plain), _evaluator(op, graph.unpack)
+    op.evaluators = _evaluator(op, plain), _evaluator(op, graph.unpack)
     return op.evaluators
 
 
@@ -157,16 +153,24 @@ def _evaluator(op, unpack):
                "given_": "g_ if len_(outs_) > 1 else [g_]", "needs_": "needs_", "shape_": "shapes_[0]", "shapes_": "shapes_"}
     lines = ["saved_ = node_.saved", "if saved_ is None:", "    freed_()",
              "params_, shapes_, needs_, outs_, lists_ = node_.ctx"]
-    values, j = [], 0
-    for name in op.rule_names:
+    values, j, lists = [], 0, []  # what is saved after lists begins as much later as they are long
+    for k, name in enumerate(op.rule_names):
+        which = name if name in op.tensors else "result"
         if name in special:
             values.append(special[name])
         elif name in op.params:
             values.append(f"params_[{op.params.index(name)}]")
+        elif name in op.lists or name == "ys_":
+            begin = " + ".join([str(j), *lists])
+            lists.append(f"n{k}_")
+            lines += [f"n{k}_ = 2 * {'len_(outs_)' if name == 'ys_' else f'lists_[{name!r}]'}",
+                      f"v{k}_ = [unpack_(node_, saved_[i_], saved_[i_ + 1], {which!r}) "
+                      f"for i_ in range_({begin}, {begin} + n{k}_, 2)]"]
+            values.append(f"v{k}_")
         else:
-            which = name if name in op.tensors else "result"
-            lines.append(f"s{j}_ = saved_[{j}]")
-            values.append(f"None if s{j}_ is None else unpack_(node_, s{j}_, saved_[{j + 1}], {which!r})")
+            at = " + ".join([str(j), *lists])
+            lines.append(f"s{k}_ = saved_[{at}]")
+            values.append(f"None if s{k}_ is None else unpack_(node_, s{k}_, saved_[{at} + 1], {which!r})")
             j += 2
     # By keyword: a rule may have defaults and other parameters between.
     lines += [f"grads_ = op_.rule({', '.join(f'{n}={v}' for n, v in zip(op.rule_takes, values))})",

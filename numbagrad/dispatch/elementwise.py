@@ -62,7 +62,7 @@ class Elementwise(Op):
     def gradient(self, fn):
         """Override the derived gradient: a scalar function of ``g``, ``y`` (the output) and any inputs by name that
         returns one expression per tensor argument (None where there is no gradient)."""
-        made = expr.trace(fn, rule_names(self, fn, ("g", "y")))
+        made = expr.trace(fn, rule_names(self, fn, ("g", "y")).values())
         if len(made) != len(self.tensors):
             raise TypeError(f"gradient of {self.name} returns {len(made)} expressions for {len(self.tensors)} tensor arguments "
                             f"({', '.join(self.tensors)})")
@@ -74,7 +74,7 @@ class Elementwise(Op):
         if self.underived:
             return (None,) * len(self.tensors)
         if self.rule is not None and not complex_:  # rules leave out the conjugates that complex gradients need
-            return expr.trace(self.rule, rule_names(self, self.rule, ("g", "y")))
+            return expr.trace(self.rule, rule_names(self, self.rule, ("g", "y")).values())
         y = self.expression
         found = expr.adjoints(y, expr.var("g_"), self.tensors, complex_)
         # Whatever part of the derivative equals the output is read from it rather than computed again.

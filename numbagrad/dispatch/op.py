@@ -110,21 +110,21 @@ def check_names(op):
 
 
 def rule_names(op, rule, ours):
-    """What the parameters of a gradient rule stand for: arguments of the op by name, ``ours`` with an underscore at the end.
+    """{parameter of a gradient rule: what it stands for}: arguments of the op by name, ``ours`` with an underscore at the end.
 
     A rule may leave the underscore out where the op has no argument of that name."""
-    names, unknown = [], []
+    names, unknown = {}, []
     for n in inspect.signature(rule).parameters:
         if n in op.signature.parameters:
-            names.append(n)
+            names[n] = n
         elif n.removesuffix("_") in ours:
-            names.append(n.removesuffix("_") + "_")
+            names[n] = n.removesuffix("_") + "_"
         else:
             unknown.append(n)
     if unknown:
         raise TypeError(f"gradient of {op.name} asks for unknown {sorted(unknown)}: it may use {', '.join(ours)} and the "
                         f"arguments {', '.join(op.signature.parameters)}")
-    return tuple(names)
+    return names
 
 
 def parameters(text):

@@ -16,13 +16,12 @@ rule the gradient is derived: what arrives is added up at the places that the ge
 
 from __future__ import annotations
 
-import inspect
-
 from ..base import arguments, modes
 from ..core import graph
 from ..core.graph import Node, Output, View, new_node, note_forward, sequence
 from ..core.registry import REGISTRY
 from ..core.tensor import Tensor, check_empty, contiguous_strides, is_contiguous, numel, raw
+from ..kernel import jit
 from . import text
 from .custom import make_zero
 from .op import Op, call_it, grad_name, rule_names
@@ -41,19 +40,15 @@ class ViewOp(Op):
         super().__init__(fn, **options)
         self.several, self.beyond = several, beyond
         self.params = tuple(self.signature.parameters)[1:]
-        self.rule, self.rule_names, self.rule_takes = None, (), ()
+        self.rule = self.evaluate = None
         self.node_class = type(node or grad_name(self.name), (MultiViewNode if several else ViewNode,),
                                {"__slots__": (), "op": self, "__module__": "numbagrad"})
         self.call = self.build_call()
 
     def gradient(self, fn):
         call_it(fn, f"{self.name}_gradient")
-        self.rule, self.rule_names, self.rule_takes = fn, rule_names(self, fn, OURS), tuple(inspect.signature(fn).parameters)
+        self.rule, self.evaluate = fn, self._evaluator(fn, rule_names(self, fn, OURS))
         return fn
-
-    def evaluate(self, values):
-        """What the rule returns for the values that it names."""
-        return self.rule(**dict(zip(self.rule_takes, [values[n] for n in self.rule_names])))
 
     def derive(self):
         """Make the rule from the geometry that the view of a row-major input has: it names the same elements."""
@@ -66,8 +61,16 @@ class ViewOp(Op):
             for row in rows[1:]:
                 total = total + row
             return total.view(shape_)
-        self.rule, self.rule_takes = rule, ("shape_", "grads_", *self.params)
-        self.rule_names = "shape_", "gs_" if self.several else "g_", *self.params
+        names = {"shape_": "shape_", "grads_": "gs_" if self.several else "g_", **{n: n for n in self.params}}
+        self.rule, self.evaluate = rule, self._evaluator(rule, names)
+        return self.evaluate
+
+    def _evaluator(self, rule, names):
+        """``f(g, shape, params)``, which calls the rule with what it names."""
+        known = {"g_": "g_", "gs_": "g_", "shape_": "shape_", **{n: f"params_[{i}]" for i, n in enumerate(self.params)}}
+        given = ", ".join(f"{n}={known[what]}" for n, what in names.items())
+        source = f"def {self.name}_backward(g_, shape_, params_):\n    return (rule_({given}),)\n"
+        return jit.define(source, f"{self.name}_backward", {"rule_": rule}, f"{self.name} backward")
 
     def build_call(self):
         """The public call: geometry depends on shape, strides and arguments alone, so one computed before is looked up."""
@@ -102,11 +105,7 @@ class ViewNode(Node):
     def backward(self, g):
         shape, params = self.ctx
         op = self.op
-        if op.rule is None:
-            op.derive()
-        values = dict(zip(op.params, params))
-        values["g_"], values["shape_"] = g, shape
-        return (op.evaluate(values),)
+        return (op.evaluate or op.derive())(g, shape, params)
 
 
 def view(fn=None, **options):
@@ -262,10 +261,6 @@ class MultiViewNode(ViewNode):
     def backward(self, g):
         shape, params, outs = self.ctx
         op = self.op
-        if op.rule is None:
-            op.derive()
         grads = g if isinstance(g, (list, tuple)) else [g]
-        values = dict(zip(op.params, params))
-        values["shape_"] = shape
-        values["gs_"] = [make_zero(s, k) if g is None else g for g, (s, k) in zip(grads, outs)]
-        return (op.evaluate(values),)
+        grads = [make_zero(s, k) if g is None else g for g, (s, k) in zip(grads, outs)]
+        return (op.evaluate or op.derive())(grads, shape, params)

@@ -115,6 +115,8 @@ def test_custom(names):
     one = declared(custom(registered=False, private=True), head, f"return {a}._shape, {a}._kind")
     two = declared(custom(registered=False, private=True), head, f"return [({a}._shape, {a}._kind), ({b}._shape, {b}._kind)]")
     many = declared(custom(registered=False, private=True), f"{a}: list, {b}: float", f"return {a}[0]._shape, {a}[0]._kind")
+    late = declared(custom(registered=False, private=True), f"{a}: list, {b}, {c}: float",
+                    f"return [({b}._shape, {b}._kind)] * 2")
 
     @one.cpu
     def _(result, first, second, *numbers):
@@ -130,11 +132,19 @@ def test_custom(names):
     def _(result, tensors, number):
         result.array()[:] = sum(t.array() for t in tensors) * number
 
+    @late.cpu
+    def _(results, tensors, factor, number):
+        results[0].array()[:] = sum(t.array() for t in tensors) * factor.array() * number
+        results[1].array()[:] = np.exp(factor.array())
+
     scope = {}
     exec(f"def one(g_, {a}, {b}, {more[0]}, needs_, shape_):\n    return g_ * {b}, g_ * {a}, None\n"
          f"def two(gs_, {b}, y0_):\n    return gs_[0] * 2, gs_[1] * {b} * 2, None\n"
-         f"def many(g_, {a}, {b}):\n    return [g_ * {b} for _ in {a}]", scope)
-    one.gradient(scope["one"]), two.gradient(scope["two"]), many.gradient(scope["many"])
+         f"def many(g_, {a}, {b}):\n    return [g_ * {b} for _ in {a}]\n"
+         f"def late(gs_, ys_, {a}, {b}, {c}):\n"
+         f"    return [*[gs_[0] * {b} * {c} for _ in {a}], gs_[0] * ys_[0] / {b} + gs_[1] * ys_[1]]", scope)
+    for op, name in ((one, "one"), (two, "two"), (many, "many"), (late, "late")):
+        op.gradient(scope[name])
     numbers = [0.5] * len(more)
     for _ in range(2):
         x, w = ng.tensor([2.0, 3.0], requires_grad=True), ng.tensor([5.0, 7.0], requires_grad=True)
@@ -146,6 +156,9 @@ def test_custom(names):
         assert [t.tolist() for t in ng.autograd.grad((p + q).sum(), (x, w))] == [[2, 2], [10, 14]]
         z = many.call([x, w], 3.0)
         assert z.tolist() == [21, 30] and ng.autograd.grad(z.sum(), w)[0].tolist() == [3, 3]
+        p, q = late.call([x, x], w, 0.5)
+        assert p.tolist() == [10, 21] and ng.autograd.grad(p.sum(), (x, w), retain_graph=True)[0].tolist() == [5, 7]
+        np.testing.assert_allclose(ng.autograd.grad((p + q).sum(), w, create_graph=True)[0].tolist(), [2, 3] + np.exp([5, 7]))
 
 
 @pytest.mark.parametrize("names", CHUNKS, ids=lambda names: "-".join(names[:2]))
@@ -224,6 +237,8 @@ def texts(op):
         if form.differentiable:
             built.append(elementwise_fast._build_backward(form).__source__)
         built += kernels(form)
+    elif op.kind == "view" and op.evaluate is not None:
+        built.append(op.evaluate.__source__)
     elif op.kind in ("custom", "reduction") and op.rule is not None:
         built += [getattr(f, "__source__", "") for f in evaluators(op)]
     return built
