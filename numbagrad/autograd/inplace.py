@@ -5,8 +5,6 @@ An in-place op on a tensor that is no view gets a new node in front of the old o
 
 from __future__ import annotations
 
-import numpy as np
-
 from ..base import arguments, modes
 from ..base import dtypes as dt
 from ..core import graph
@@ -19,7 +17,6 @@ from ..core.tensor import Tensor, bump_version, contiguous_strides
 from ..core.view_history import forbidden, rebase
 from ..dispatch.elementwise_general import Slow, fitted, general, remember_inplace
 from ..kernel.tape import TAPE, active
-from ..kernel.threads import LIMIT
 
 
 def check(t, name="", others=()):
@@ -57,79 +54,6 @@ def old_self(t):
     if t._rg and modes.records():
         graph.with_edge(old, graph.edge(t))
     return old
-
-
-def method(op):
-    """The in-place method ``name_`` of an op."""
-    if op.kind == "elementwise":
-        return elementwise_method(op)
-
-    def inplace(self, *args, **kwargs):
-        return apply_function(op, self, args, kwargs)
-    inplace.__name__ = inplace.__qualname__ = op.name + "_"
-    inplace.__doc__ = f"In-place form of ``{op.name}``."
-    return inplace
-
-
-def operator(op):
-    """``x += y``: the in-place method, which leaves operands that it cannot take to Python."""
-    if op.kind == "elementwise":
-        return elementwise_method(op, apply_or_leave)
-
-    def inplace(self, other):
-        return NotImplemented if isinstance(other, REFUSED) else apply_function(op, self, (other,), {})
-    return inplace
-
-
-REFUSED = (str, list, tuple, dict, type(None), np.ndarray)
-
-
-def apply_or_leave(op, t, args, kwargs):
-    """``apply`` for an operator: NotImplemented where the operand cannot be part of arithmetic."""
-    return NotImplemented if isinstance(args[0], REFUSED) else apply(op, t, args, kwargs)
-
-
-def elementwise_method(op, apply=None):
-    """``x.add_(y)``: straight to the kernel where nothing is recorded and nothing has to be converted."""
-    apply = apply or globals()["apply"]
-    if len(op.tensors) != 2 or op.params:
-        def inplace(self, *args, **kwargs):
-            return apply(op, self, args, kwargs)
-        inplace.__name__ = inplace.__qualname__ = op.name + "_"
-        inplace.__doc__ = f"In-place form of ``{op.name}``."
-        return inplace
-    both, number = op.form("tt"), op.form("ts")
-    tensors = both.fast_inplace
-    floats, ints = number.fast_inplace.setdefault("f", {}), number.fast_inplace.setdefault("i", {})
-    limit, state = LIMIT, modes.STATE
-
-    def inplace(self, other, **kwargs):
-        c = other.__class__
-        if not kwargs and self._strides is None and self._n < limit[0] and "_inference" not in self.__dict__:
-            kind = self._kind
-            record = True if not state else modes.recording()
-            if c is float or c is int:
-                e = (floats if c is float else ints).get(kind)
-                if e is not None and (record is False or (
-                        record and not self._rg and self._view is None)) and other not in op.special:
-                    try:
-                        e(self._ptr, self._ptr, other, 0, self._n)
-                    except OverflowError:  # an int of more than 64 bits
-                        return apply(op, self, (other,), kwargs)
-                    bump_version(self)
-                    return self
-            elif hasattr(other, "_kind") and other._kind is kind and other._strides is None and (
-                    other._shape == self._shape) and (other._buf is not self._buf or other._ptr == self._ptr):
-                e = tensors.get(kind)
-                if e is not None and (record is False or (
-                        record and not self._rg and not other._rg and self._view is None and other._view is None)):
-                    e(self._ptr, other._ptr, self._ptr, 0, self._n)
-                    bump_version(self)
-                    return self
-        return apply(op, self, (other,), kwargs)
-    inplace.__name__ = inplace.__qualname__ = op.name + "_"
-    inplace.__doc__ = f"In-place form of ``{op.name}``."
-    return inplace
 
 
 def apply_function(op, t, args, kwargs):
@@ -170,23 +94,15 @@ def replace(t, result, name):
     return t
 
 
-def apply(op, t, args, kwargs):
+def apply(op, t, args):
     """Run an elementwise op with its first argument as the output."""
-    if op.by_position and len(args) == len(op.signature.parameters):
-        *args, value = args
-        kwargs = {**kwargs, next(iter(op.keywords)): value}
-    if op.keywords:
-        given = {k: kwargs.pop(k) for k in list(kwargs) if k in op.keywords}
-        if any(v is not op.keywords[k][0] for k, v in given.items()):
-            (k, v), = given.items()
-            return op.keywords[k][1](t, *args, v, inplace=True)
-    if op.special and not kwargs and len(args) == 1 and args[0].__class__ is (
+    if op.special and len(args) == 1 and args[0].__class__ is (
             float if t._kind.dtype.category > 1 else int) and args[0] in op.special:
-        return apply(op.special[args[0]], t, (), {})
-    if not kwargs and not op.params and len(args) + 1 == len(op.tensors):
+        return apply(op.special[args[0]], t, ())
+    if not op.params and len(args) + 1 == len(op.tensors):
         operands, params = (t, *args), ()
     else:
-        bound = op.signature.bind(t, *args, **kwargs)
+        bound = op.signature.bind(t, *args)
         bound.apply_defaults()
         values = bound.arguments
         operands = [values[n] for n in op.tensors]
@@ -203,7 +119,7 @@ def apply(op, t, args, kwargs):
     if compute.is_complex and op.result == "real":
         raise RuntimeError(f"In-place {op.name} is not supported for complex tensors.")
     if compute.is_complex and op.complex:
-        return replace(t, op.callable(old_self(t), *args, **kwargs), op.name + "_")
+        return replace(t, op.callable(old_self(t), *args), op.name + "_")
     if op.check is not None:
         op.check((*operands, *params), compute)
     check_dtype(op, compute)
@@ -267,7 +183,7 @@ def prepare(form, t, tensors, scalars, shape):
     node = new_node(form.node_class, tuple(edges))
     saved = []
     for n in form.saves(mask, t._kind.dtype.is_complex):
-        if n == "y":
+        if n == "y_":
             saved += [None, None]
         else:
             a = tensors[form.tensors.index(n)]
@@ -406,4 +322,4 @@ def install():
     Tensor.copy_, Tensor.fill_, Tensor.zero_ = copy_, fill_, zero_
 
 
-__all__ = ["apply", "check", "install", "method", "rebase"]
+__all__ = ["apply", "check", "install", "rebase"]

@@ -9,6 +9,7 @@ Sizes and dimensions fit 64 bits after it.
 
 from __future__ import annotations
 
+import builtins
 import numbers
 import operator
 
@@ -276,14 +277,18 @@ CHECKS = {"int": check_int, "bool": check_bool, "number": check_number, "float":
           "list of ints": check_list_of_ints, "floats": check_floats, "str": check_str, "dtype": check_dtype,
           "device": check_device, "memory_format": check_memory_format, "tensor": check_tensor}
 # Tests that the usual argument passes, and that cost less than a call: {n} is the argument's name.
-USUAL = {"int": "{n}.__class__ is int and -MOST_ <= {n} <= MOST_", "bool": "{n}.__class__ is bool",
-         "number": "{n}.__class__ is float", "float": "{n}.__class__ is float", "str": "{n}.__class__ is str",
-         "ints": "{n}.__class__ is int and -MOST_ <= {n} <= MOST_",
-         "ints or str": "{n}.__class__ is int and -MOST_ <= {n} <= MOST_", "tensor": "isinstance({n}, Tensor_)",
+USUAL = {"int": "{n}.__class__ is int_ and -MOST_ <= {n} <= MOST_", "bool": "{n}.__class__ is bool_",
+         "number": "{n}.__class__ is float_", "float": "{n}.__class__ is float_", "str": "{n}.__class__ is str_",
+         "ints": "{n}.__class__ is int_ and -MOST_ <= {n} <= MOST_",
+         "ints or str": "{n}.__class__ is int_ and -MOST_ <= {n} <= MOST_", "tensor": "isinstance_({n}, Tensor_)",
          "dtype": "{n}.__class__ is dtype_"}
 # For calls that then look up what an equal call did: the class tells 1 from 1.0 and True, and the rest was checked then.
-QUICK = {**USUAL, "int": "{n}.__class__ is int", "ints": "({n}.__class__ is int or {n}.__class__ is tuple)"}
-ENVIRONMENT = {"MOST_": MOST, "dtype_": dt.dtype, **{f"check_{k.replace(' ', '_')}_": f for k, f in CHECKS.items()}}
+QUICK = {**USUAL, "int": "{n}.__class__ is int_", "ints": "({n}.__class__ is int_ or {n}.__class__ is tuple_)"}
+# Python's own names go by others in generated text: a parameter may be called ``id`` or ``int``.
+BUILTINS = """bool enumerate float hasattr id int isinstance len list range str tuple AttributeError MemoryError OverflowError
+TypeError ValueError""".split()
+ENVIRONMENT = {"MOST_": MOST, "dtype_": dt.dtype, **{n + "_": getattr(builtins, n) for n in BUILTINS},
+               **{f"check_{k.replace(' ', '_')}_": f for k, f in CHECKS.items()}}
 ANNOTATED = {"int": "int", "bool": "bool", "str": "str", "float": "float", "tuple": "list of ints"}
 
 

@@ -46,13 +46,7 @@ def line(op):
 
 def signature(op):
     """The call as text, without annotations and private parameters."""
-    if op.kind in ("elementwise", "reduction"):  # the call is generated at the first use
-        extra = {k: v[0] for k, v in getattr(op, "keywords", {}).items()} if op.kind == "elementwise" else {"dtype": None}
-        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD if getattr(op, "by_position", False) else inspect.Parameter.KEYWORD_ONLY
-        parameters = [*op.signature.parameters.values(), *(inspect.Parameter(k, kind, default=v) for k, v in extra.items()),
-                      inspect.Parameter("out", inspect.Parameter.KEYWORD_ONLY, default=None)]
-    else:
-        parameters = inspect.signature(op.callable).parameters.values()
+    parameters = inspect.signature(op.callable).parameters.values()
     kept = [p.replace(annotation=inspect.Parameter.empty) for p in parameters if not p.name.startswith("_")]
     return str(inspect.Signature(kept))
 

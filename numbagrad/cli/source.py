@@ -8,7 +8,6 @@ import textwrap
 
 from ..base import dtypes as dt
 from ..core.registry import REGISTRY
-from ..dispatch import elementwise_fast
 from ..dispatch.op import Op
 from ..dispatch.reduction import stages
 from ..kernel import expr, jit
@@ -103,15 +102,15 @@ def _elementwise(op, d, device):
     yield "value", formula(op.expression)
     rules = form.outputs_of((1 << len(form.tensors)) - 1, complex_) if form.differentiable else []
     for i, rule in rules:
-        yield f"gradient of {form.tensors[i]} (g: what arrives, y: the result)", formula(rule)
+        yield f"gradient of {form.tensors[i]} (g_: what arrives, y_: the result)", formula(rule)
     results = (form.result_dtype(compute).code,)
     yield from _loops("", form.forward, compute, len(form.tensors) * (compute.code,), results, device)
-    if any(r is not expr.var("g") for _, r in rules):
+    if any(r is not expr.var("g_") for _, r in rules):
         kernel, names, computed, _, _ = form.backward_kernel((1 << len(form.tensors)) - 1, complex_)
         yield from _loops(" of the gradient", kernel, compute, len(names) * (compute.code,), len(computed) * (compute.code,),
                           device)
     jit.nb()
-    yield "the call", elementwise_fast._build_entry(op).__source__
+    yield "the call", op.build_call().__source__
 
 
 def _loops(what, loop, compute, in_codes, out_codes, device):
@@ -144,7 +143,7 @@ def _reduction(op, d, device):
     if op.rule is not None:
         yield "gradient", inspect.getsource(op.rule)
     jit.nb()
-    yield "the call", op._build_entry().__source__
+    yield "the call", op.build_call().__source__
 
 
 def _device_text(source):

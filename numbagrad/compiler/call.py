@@ -14,6 +14,7 @@ from ..base import modes
 from ..core import storage
 from ..core.graph import Output
 from ..core.tensor import Tensor, raw
+from ..dispatch.text import indented, tensor, unrecorded
 from ..kernel import jit, tape
 from . import settings
 from .driver import walk_with
@@ -34,7 +35,7 @@ def text_of(self):
     flat = not self.draws and self.structure[2] == (dict,) and all([p == "*" or p[0] == "#" for p in self.structure[1][1:]])
     names = [f"a{i}" for i in range(len(self.leaves))]
     env = {"MISS": MISS, "STATE": modes.STATE, "mode_key": mode_key, "MODE": self.mode, "V": self, "TAPE": tape.TAPE,
-           "empty": np.empty, "peek": storage._peek, "new": object.__new__, "Tensor": Tensor}
+           "empty": np.empty, "peek": storage._peek, "new_": object.__new__, "Tensor_": Tensor}
     p = self.program
     public = len(self.leaves) - len(self.hidden) - len(self.places)
     numbers = [f"n{k}" for k in range(len(self.given_numbers))]
@@ -179,10 +180,7 @@ def text_of(self):
                 counted.add(o)
                 memory = (*memory[:2], f"w{o}")
         env[f"rs{k}"], env[f"rt{k}"], env[f"rk{k}"] = shape, strides, kind
-        lines += [f"    r{k} = new(Tensor)"] + [f"    r{k}.{f} = {v}" for f, v in (
-            ("_buf", memory[0]), ("_ptr", memory[1]), ("_n", n), ("_shape", f"rs{k}"),
-            ("_strides", f"rt{k}"), ("_kind", f"rk{k}"), ("_ver", memory[2]), ("_grad", "None"), ("_view", "None"),
-            ("_node", "None"), ("_rg", "False"))]
+        lines += indented([*tensor(f"r{k}", n, f"rs{k}", f"rk{k}", *memory, f"rt{k}"), *unrecorded(f"r{k}")], "    ")
         if self.backward is not None and k in self.backward.order:
             env["Output"] = Output
             at = self.backward.order.index(k)

@@ -56,14 +56,14 @@ class Loop:
         return found[0]
 
     def _text(self, operands):
-        compute, T = self.compute, "T"
+        compute, T = self.compute, "T_"
         consts, body, results, used = expr.lines(self.expressions, compute)
         read = set(expr.variables(self.expressions))
         codes_in, codes_out = [o.dtype.code for o in self.ins], [o.dtype.code for o in self.outs]
         head, k = operands.pointers()
         for s in self.scalars:
             if compute[0] == "c":
-                head.append(f"{s} = T(complex(fargs[{k}], fargs[{k + 1}]))")
+                head.append(f"{s} = {T}(complex(fargs[{k}], fargs[{k + 1}]))")
                 k += 2
             else:
                 head.append(f"{s} = {T}({'args' if compute[0] in 'iub' else 'fargs'}[{k}])")

@@ -114,7 +114,7 @@ class FoldLoop:
             head.append(f"f{i}_p = ptr_{f[0].dtype.code}(args[{k}])")
             k += 1
         for s in self.scalars:
-            head.append(f"{s} = T(fargs[{k}])")
+            head.append(f"{s} = T_(fargs[{k}])")
             k += 1
         for i in range(len(self.folds)):
             head.append(f"n{i} = float(args[{k}])")
@@ -153,7 +153,7 @@ class FoldLoop:
                 head += start
             loop = ["for row in range(rows):" if one else "for row in range(start, stop):"]
             inner = [f"{n}_o = row * {n}_r" for n in operands.order] + still + ([] if one else start)
-            inner += [f"for first in range(0, count, {BLOCK}):"] + [f"    part{i} = T(0)" for i in folds]
+            inner += [f"for first in range(0, count, {BLOCK}):"] + [f"    part{i} = T_(0)" for i in folds]
             inner += [f"    for i in range(first, min(first + {BLOCK}, count)):"]
             inner += ["        " + t for t in element("i")]
             inner += [f"        part{i} = accumulate(part{i}, {sums[i]})" for i in folds]
@@ -170,7 +170,7 @@ class FoldLoop:
             inner = [f"left = item * {TILE}", f"width = min({TILE}, inner - left)"]
             inner += ["for j in range(width):"] + [f"    sums{i}[j] = 0.0" for i in folds]
             inner += [f"for first in range(0, count, {ROWS}):", "    for j in range(width):"]
-            inner += [f"        some{i}[j] = T(0)" for i in folds]
+            inner += [f"        some{i}[j] = T_(0)" for i in folds]
             inner += [f"    for row in range(first, min(first + {ROWS}, count)):"]
             for j, n in operands.distinct():
                 shift = "" if steps[j] == 0 else " + left" if steps[j] == 1 else f" + left * {n}_t"
@@ -203,6 +203,6 @@ class FoldLoop:
         consts, body, results, _ = expr.lines(made, "f8", f"u{i}_", f"k{i}_")
 
         def lines(at, acc):
-            fixed = [s.replace("T(", "float(") for s in consts]
-            return [f"whole{i} = {acc}", *fixed, *body, f"f{i}_p[{at}] = store_{out.dtype.code}({results[0]})"]
+            fixed = [s.replace("T_(", "float(") for s in consts]
+            return [f"whole{i} = {acc}", *fixed, *body, f"f{i}_p[{at}] = store_{out.dtype.code}_({results[0]})"]
         return lines

@@ -87,8 +87,8 @@ class Operands:
 
     def load(self, n, i):
         c = self.codes[self.names.index(n)]
-        return f"load_{c}(get_{n}({n}_p, {i}))" if self.scoped else f"load_{c}({n}_p[{i}])"
+        return f"load_{c}_(get_{n}({n}_p, {i}))" if self.scoped else f"load_{c}_({n}_p[{i}])"
 
     def store(self, n, i, value):
         c = self.codes[self.names.index(n)]
-        return f"put_{n}({n}_p, {i}, store_{c}({value}))" if self.scoped else f"{n}_p[{i}] = store_{c}({value})"
+        return f"put_{n}({n}_p, {i}, store_{c}_({value}))" if self.scoped else f"{n}_p[{i}] = store_{c}_({value})"

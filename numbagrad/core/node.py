@@ -62,18 +62,18 @@ class Node:
             self.saved = None
 
     def saved_names(self):
-        """Names of what was saved, in its order; an output is "y"."""
+        """Names of what was saved, in its order; an output is "y_"."""
         form = getattr(self, "form", None)
         if form is not None:
             mask = 0
             for i, e in enumerate(self.next):
                 mask |= (e is not None) << i
             return form.saves(mask)
-        return [n for n in getattr(self.op, "rule_names", ()) if n in self.op.tensors or n == "y"]
+        return [n for n in getattr(self.op, "rule_names", ()) if n in self.op.tensors or n == "y_"]
 
     def __getattr__(self, name):
         if name.startswith("_saved_") and self.op is not None:
-            wanted = {"self": "input", "result": "y"}.get(name[7:], name[7:])
+            wanted = {"self": "input", "result": "y_"}.get(name[7:], name[7:])
             if self.saved is None:
                 Node._freed()
             names = self.saved_names()

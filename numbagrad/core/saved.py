@@ -189,7 +189,7 @@ def modified(node, shape, kind, ver, version, which, is_output, tensor=None):
     if isinstance(place, tuple):
         place = f"{place[0]}:{place[1]}"
     where = "" if place is None else f" and modified at {place}"
-    name = {"input": "self", "y": "result"}.get(which, which)
+    name = "self" if which == "input" else which
     what = f" saved by {type(node).__name__}" + (f" as '{name}'" if name else "")
     prefix = "torch.cuda." if kind.device.type == "cuda" else "torch."
     raise RuntimeError(

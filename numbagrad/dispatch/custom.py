@@ -16,7 +16,8 @@
 Unannotated parameters are tensors (None where the default is None), ``: list`` is a list of tensors, other annotated ones
 are plain values. A gradient rule names what it needs: ``g`` (``gs`` for several outputs, or ``given``, with None instead of
 zeros where no gradient arrived), ``y`` / ``ys`` (outputs),
-tensors, values, ``shape`` / ``shapes`` (of the inputs), ``needs`` (which inputs need a gradient). Only tensors and
+tensors, values, ``shape`` / ``shapes`` (of the inputs), ``needs`` (which inputs need a gradient). Where an argument of the op
+is called like one of these, the rule says ``shape_`` for what is not the argument. Only tensors and
 outputs that it names are saved; ``save_for={"weight": ("input",)}`` says that ``weight`` is used for the gradient of
 ``input`` alone: it is None in the rule, and free to change, when that is not wanted. The rule is written in ops, so the
 recorded backward is the same code.
@@ -33,9 +34,9 @@ from ..core.graph import Node, Output, new_node, note_forward
 from ..core.tensor import Tensor, make, mark_inference, raw
 from ..kernel import jit
 from ..kernel.tape import TAPE, active
-from . import custom_fast
-from .custom_fast import first, make_zero, materialize
-from .op import Op, call_it, grad_name
+from . import custom_fast, text
+from .custom_fast import NUMBERED, OURS, make_zero
+from .op import Op, call_it, grad_name, rule_names
 
 
 class Custom(Op):
@@ -56,11 +57,11 @@ class Custom(Op):
         self.keyword_only = {p.name for p in params if p.kind is p.KEYWORD_ONLY}
         self.rule = self.cpu_launch = self.cuda_launch = None
         self.on_host = False
-        self.rule_names, self.evaluators = (), None
+        self.rule_names, self.rule_takes, self.evaluators = (), (), None
         name = node or grad_name(self.name)
         self.node_class = type(name, (CustomNode,), {"__slots__": (), "op": self, "__module__": "numbagrad",
                                                      "connected": connected})
-        self.call = self._entry()
+        self.call = text.deferred(self)
 
     def node_for(self, params):
         """The node class of a call (some ops have two names in PyTorch)."""
@@ -70,19 +71,15 @@ class Custom(Op):
 
     def gradient(self, fn):
         call_it(fn, f"{self.name}_gradient")
-        self.rule, self.rule_names, self.evaluators = fn, tuple(inspect.signature(fn).parameters), None
-        known = {"g", "gs", "given", "y", "ys", "shape", "shapes", "needs", *self.tensors, *self.params}
-        known |= {f"y{i}" for i in range(8)}
-        unknown = set(self.rule_names) - known
-        if unknown:
-            raise TypeError(f"gradient of {self.name} asks for unknown {sorted(unknown)}")
+        takes = rule_names(self, fn, OURS)
+        self.rule, self.rule_takes, self.rule_names, self.evaluators = fn, tuple(takes), tuple(takes.values()), None
         return fn
 
     def complete(self):
         """Before the first call: what has no gradient although it is differentiable says so in backward."""
         if self.rule is None and self.differentiable:
             @self.gradient
-            def missing(g):
+            def missing(g_):
                 raise NotImplementedError(f"derivative for {self.name} is not implemented: declare it with "
                                           f"@{self.name}.gradient, or the op with differentiable=False")
 
@@ -107,26 +104,10 @@ class Custom(Op):
         self.cuda_launch = call_it(fn, f"{self.name}_cuda")
         return fn
 
-    def _entry(self):
-        """The public call: on first use it builds the direct one and hands over to it."""
-        target = []
-
-        def build():
-            if not target:
-                jit.nb()
-                self.complete()
-                target.append(custom_fast.build(self, GENERAL))
-                if self.call is entry:
-                    self.call = target[0]
-                    if self.namespaces or self.method:
-                        self.publish(target[0])
-            return target[0]
-
-        text = (f"def {self.name}({self._head()}):\n"
-                f"    return (TARGET[0] if TARGET else build())({self._pass()})\n")
-        entry = jit.define(text, self.name, {"DEFAULTS": self._defaults(), "TARGET": target, "build": build})
-        entry.__doc__, entry.__module__, entry.__qualname__ = self.doc, "numbagrad", self.name
-        return entry
+    def build_call(self):
+        """The public call itself."""
+        self.complete()
+        return custom_fast.build(self, GENERAL)
 
     def recorded_as(self, name):
         """The same call whose node has another name (some functions share their kernels)."""
@@ -140,20 +121,6 @@ class Custom(Op):
             return target[0](*args)
         call.node_class = cls
         return call
-
-    def _defaults(self):
-        return {p.name: p.default for p in self.signature.parameters.values() if p.default is not p.empty}
-
-    def _head(self):
-        head = []
-        for p in self.signature.parameters.values():
-            if p.kind is p.KEYWORD_ONLY and "*" not in head:
-                head.append("*")
-            head.append(p.name if p.default is p.empty else f"{p.name}=DEFAULTS[{p.name!r}]")
-        return ", ".join(head)
-
-    def _pass(self):
-        return ", ".join(f"{n}={n}" if n in self.keyword_only else n for n in self.signature.parameters)
 
     @property
     def callable(self):
@@ -181,49 +148,6 @@ class CustomNode(Node):
             return tuple([r if r is None or e is None else connect(r, e, shape)
                           for r, e, shape in zip(grads, self.next, self.ctx[1])])
         return grads
-
-    def evaluate(self, g, unpack):
-        """The gradient rule on saved tensors without history (first order) or with it (recorded)."""
-        op, ctx = self.op, self.ctx
-        if self.saved is None:
-            graph.freed()
-        params, shapes, needs, outs, lists = ctx
-        values = {}
-        saved, j = self.saved, 0
-        for name in op.rule_names:
-            if name == "g":
-                values[name] = g if len(outs) == 1 else first(g)
-            elif name == "gs":
-                values[name] = materialize(g, outs) if len(outs) > 1 else [g]
-            elif name == "given":
-                values[name] = g if len(outs) > 1 else [g]
-            elif name == "needs":
-                values[name] = needs
-            elif name == "shape":
-                values[name] = shapes[0]
-            elif name == "shapes":
-                values[name] = shapes
-            elif name in op.params:
-                values[name] = params[op.params.index(name)]
-            elif name in op.lists:
-                count = lists[name]
-                values[name] = [unpack(self, saved[j + 2 * i], saved[j + 2 * i + 1], name) for i in range(count)]
-                j += 2 * count
-            elif name == "ys":
-                values[name] = [unpack(self, saved[j + 2 * i], saved[j + 2 * i + 1], name)
-                                for i in range(len(outs))]
-                j += 2 * len(outs)
-            else:
-                values[name] = None if saved[j] is None else unpack(
-                    self, saved[j], saved[j + 1], "result" if name[0] == "y" and name not in op.tensors else name)
-                j += 2
-        grads = op.rule(**values)
-        if not isinstance(grads, (tuple, list)):
-            grads = (grads,)
-        if len(grads) != len(self.next):
-            raise RuntimeError(f"{self.name()}: the gradient rule returned {len(grads)} gradients for "
-                               f"{len(self.next)} inputs")
-        return tuple(grads)
 
     @property
     def outputs(self):
@@ -350,7 +274,7 @@ def row_major(t):
     return contiguous_copy(t)
 
 
-GENERAL = {"invoke": invoke, "row_major": row_major}  # what generated calls leave to the general path
+GENERAL = {"invoke_": invoke, "row_major_": row_major}  # what generated calls leave to the general path
 
 
 def _record(op, outs, args, flat, params, node_class=None):
@@ -395,13 +319,14 @@ def _record(op, outs, args, flat, params, node_class=None):
             if name in op.save_for and not any([by_name[n] is not None and by_name[n]._rg for n in op.save_for[name]]):
                 t = None
             saved += [None, 0] if t is None else [graph.save_input(t) if state else t, t._ver[0]]
-        elif name == "y":
+        elif name == "y_":
             saved += [graph.save_output(outs[0]), 0]
-        elif name == "ys":
+        elif name == "ys_":
             for i, o in enumerate(outs):
                 saved += [graph.save_output(o, i), 0]
-        elif name[0] == "y" and name[1:].isdigit() and name not in op.params:
-            saved += [graph.save_output(outs[int(name[1:])], int(name[1:])), 0]
+        elif name in NUMBERED:
+            i = NUMBERED.index(name)
+            saved += [graph.save_output(outs[i], i), 0]
     node.saved = tuple(saved)
     node.ctx = (params, tuple([None if t is None else t._shape for t in flat]), tuple(needs),
                 tuple([(o._shape, o._kind) for o in outs]), lists)

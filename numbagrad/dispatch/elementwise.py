@@ -11,10 +11,9 @@ import functools
 import inspect
 
 from ..base import dtypes as dt
-from ..core.registry import REGISTRY
-from ..kernel import emit, expr, jit
-from . import elementwise_fast
-from .op import BINARY, UNARY, Op, call_it, grad_name
+from ..kernel import emit, expr
+from . import elementwise_fast, text
+from .op import BINARY, UNARY, Op, call_it, grad_name, rule_names
 
 BY_POSITION = {"inplace", "eps"}  # the keywords that PyTorch also takes by position
 
@@ -46,12 +45,8 @@ class Elementwise(Op):
         self.usual = usual
         self.rule = self.check = None
         self.forms = {}
-        try:
-            elementwise_fast.check_names(self)
-        except ValueError:
-            del REGISTRY[self.name]
-            raise
-        self.call = elementwise_fast.make_entry(self)
+        self.fast_inplace = {}  # pattern -> {kind: entry of the in-place form}, of forms that need not be made yet
+        self.call = text.deferred(self)
 
     @property
     def expression(self):
@@ -67,12 +62,7 @@ class Elementwise(Op):
     def gradient(self, fn):
         """Override the derived gradient: a scalar function of ``g``, ``y`` (the output) and any inputs by name that
         returns one expression per tensor argument (None where there is no gradient)."""
-        names = tuple(inspect.signature(fn).parameters)
-        unknown = set(names) - {"g", "y", *self.tensors, *self.params}
-        if unknown:
-            raise TypeError(f"gradient of {self.name} asks for unknown {sorted(unknown)}: it may use g, y and the arguments "
-                            f"{', '.join((*self.tensors, *self.params))}")
-        made = expr.trace(fn, list(names))
+        made = expr.trace(fn, rule_names(self, fn, ("g", "y")).values())
         if len(made) != len(self.tensors):
             raise TypeError(f"gradient of {self.name} returns {len(made)} expressions for {len(self.tensors)} tensor arguments "
                             f"({', '.join(self.tensors)})")
@@ -80,16 +70,16 @@ class Elementwise(Op):
         return fn
 
     def gradients(self, complex_):
-        """One expression per tensor argument (None: no gradient), in ``g``, ``y`` and the arguments."""
+        """One expression per tensor argument (None: no gradient), in ``g_``, ``y_`` and the arguments."""
         if self.underived:
             return (None,) * len(self.tensors)
         if self.rule is not None and not complex_:  # rules leave out the conjugates that complex gradients need
-            return expr.trace(self.rule, list(inspect.signature(self.rule).parameters))
+            return expr.trace(self.rule, rule_names(self, self.rule, ("g", "y")).values())
         y = self.expression
-        found = expr.adjoints(y, expr.var("g"), self.tensors, complex_)
+        found = expr.adjoints(y, expr.var("g_"), self.tensors, complex_)
         # Whatever part of the derivative equals the output is read from it rather than computed again.
         if y.op not in ("var", "const", "add", "sub", "neg", "mul"):
-            found = tuple(None if f is None else expr.substitute((f,), {y: expr.var("y")})[0] for f in found)
+            found = tuple(None if f is None else expr.substitute((f,), {y: expr.var("y_")})[0] for f in found)
         return found
 
     def form(self, pattern):
@@ -105,6 +95,13 @@ class Elementwise(Op):
         may take the fast path past it."""
         self.check = call_it(fn, f"{self.name}_refuses")
         return fn
+
+    def call_signature(self):
+        return elementwise_fast.call_signature(self)
+
+    def build_call(self):
+        """The public call itself."""
+        return elementwise_fast.build_entry(self)
 
     @property
     def callable(self):
@@ -129,7 +126,7 @@ class Form:
         self._backward = {}
         self._recorded = {}
         self.fast = {}           # kind -> (entry, storage dtype, result kind)
-        self.fast_inplace = {}   # the same for the in-place form: kind -> entry
+        self.fast_inplace = op.fast_inplace.setdefault(pattern, {})
         self.fast_backward = [None] + [{} for _ in range((1 << len(self.tensors)) - 1)]
         self.node_class = elementwise_fast.make_node(self, name or grad_name(op.name))
 
@@ -146,11 +143,11 @@ class Form:
         return [(i, r) for i, r in enumerate(self.rules(complex_)) if mask >> i & 1 and r is not None]
 
     def saves(self, mask, complex_=False):
-        """Names saved for backward when the inputs of ``mask`` need gradients: tensor arguments and "y"."""
+        """Names saved for backward when the inputs of ``mask`` need gradients: tensor arguments and "y_"."""
         # What a fused gradient is connected to does not depend on which inputs need one.
         mask = -1 if self.op.fused else mask
         used = set(expr.variables([r for _, r in self.outputs_of(mask, complex_)]))
-        return tuple(n for n in (*self.tensors, "y") if n in used)
+        return tuple(n for n in (*self.tensors, "y_") if n in used)
 
     def recorded(self, index):
         """The gradient of tensor ``index`` as an op (see ``Recorded``)."""
@@ -160,14 +157,14 @@ class Form:
         return found
 
     def backward_kernel(self, mask, complex_=False):
-        """The fused gradient loop: (Pointwise, input names, indices of computed gradients, indices equal to ``g``)."""
+        """The fused gradient loop: (Pointwise, input names, indices of computed gradients, indices equal to ``g_``)."""
         key = (mask, complex_)
         if key not in self._backward:
             wanted = self.outputs_of(mask, complex_)
-            passed = [i for i, r in wanted if r is expr.var("g")]
-            computed = [(i, r) for i, r in wanted if r is not expr.var("g")]
+            passed = [i for i, r in wanted if r is expr.var("g_")]
+            computed = [(i, r) for i, r in wanted if r is not expr.var("g_")]
             used = set(expr.variables([r for _, r in computed]))
-            names = tuple(n for n in ("g", *self.tensors, "y") if n in used)
+            names = tuple(n for n in ("g_", *self.tensors, "y_") if n in used)
             scalars = tuple(s for s in self.scalars if s in used)
             kernel = emit.Pointwise(self.name + "_backward", names, scalars, tuple(r for _, r in computed))
             self._backward[key] = (kernel, names, [i for i, _ in computed], passed, scalars)
@@ -192,12 +189,12 @@ class Recorded(Elementwise):
 
     def __init__(self, form, index):
         self.depth = getattr(form.op, "depth", 0) + 1
-        self.g, self.y = f"upstream{self.depth}", f"result{self.depth}"
-        table = {expr.var("g"): expr.var(self.g), expr.var("y"): expr.var(self.y)}
+        self.g, self.y = f"upstream{self.depth}_", f"result{self.depth}_"
+        table = {expr.var("g_"): expr.var(self.g), expr.var("y_"): expr.var(self.y)}
         expression, = expr.substitute((form.rules()[index],), table)
         used = expr.variables((expression,))
         plain, kind = inspect.Parameter.empty, inspect.Parameter.POSITIONAL_OR_KEYWORD
-        self.saved = tuple(self.y if n == "y" else n for n in form.saves(-1))
+        self.saved = tuple(self.y if n == "y_" else n for n in form.saves(-1))
         self.numbers = tuple(n for n in form.scalars if n in used)
 
         def fn():
@@ -233,7 +230,3 @@ def elementwise(fn=None, **options):
         return lambda f: elementwise(f, **options)
     return Elementwise(fn, **options)
 
-
-def start():
-    """Load Numba and the native address reader; runs before the first generated call is made."""
-    return jit.nb()

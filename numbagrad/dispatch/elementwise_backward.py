@@ -15,7 +15,7 @@ from .rules import rule_function
 def _unpacked(node, form, mask, complex_):
     values = {}
     for j, n in enumerate(form.saves(mask, complex_)):
-        values[n] = graph.unpack(node, node.saved[2 * j], node.saved[2 * j + 1], "result" if n == "y" else n)
+        values[n] = graph.unpack(node, node.saved[2 * j], node.saved[2 * j + 1], "result" if n == "y_" else n)
     return values
 
 
@@ -39,7 +39,7 @@ def slow_backward(node, g):
         graph.freed()
     complex_ = g._kind.dtype.is_complex
     values = _unpacked(node, form, mask, complex_)
-    values["g"] = g
+    values["g_"] = g
     kernel, names, computed, passed, used = form.backward_kernel(mask, complex_)
     grads = [None] * len(form.tensors)
     for i in passed:
@@ -67,13 +67,13 @@ def backward_graph(node, g):
         graph.freed()
     complex_ = g._kind.dtype.is_complex
     values = _unpacked(node, form, mask, complex_)
-    values["g"] = g
+    values["g_"] = g
     values.update(zip(form.scalars, _numbers(node)))
     wanted = form.outputs_of(mask, complex_)
     if form.op.fused and not complex_:
         results = [recorded_gradient(form, i, r, values) for i, r in wanted]
     else:
-        results = expr.evaluate([r for _, r in wanted], values, rule_function(values["g"]))
+        results = expr.evaluate([r for _, r in wanted], values, rule_function(values["g_"]))
     grads = [None] * len(form.tensors)
     c = node.ctx
     for (i, _), r in zip(wanted, results):
@@ -87,7 +87,7 @@ def backward_graph(node, g):
 def recorded_gradient(form, i, rule, values):
     """The gradient of tensor ``i`` by the op that the form has for it."""
     if rule.op in ("var", "const"):
-        return values["g"] if rule.op == "var" else rule.value
+        return values["g_"] if rule.op == "var" else rule.value
     op = form.recorded(i)
-    saved = [values["y" if n == op.y else n] for n in op.saved]
-    return op.call(values["g"], *saved, *[values[n] for n in op.numbers])
+    saved = [values["y_" if n == op.y else n] for n in op.saved]
+    return op.call(values["g_"], *saved, *[values[n] for n in op.numbers])

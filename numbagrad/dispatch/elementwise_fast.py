@@ -7,126 +7,73 @@ not fit goes to ``call.general`` and ``call.slow_backward``.
 
 from __future__ import annotations
 
-import re
+import inspect
 
-import numpy as np
-
-from ..base import arguments, modes
+from ..base import arguments
 from ..base import dtypes as dt
-from ..core import graph, storage
 from ..core.graph import Node
-from ..core.tensor import Tensor
-from ..kernel import emit, expr, jit
+from ..kernel import jit
 from ..kernel.guard import LOCK
-from ..kernel.threads import LIMIT
+from . import text
 from .elementwise_backward import backward_graph, slow_backward
-from .elementwise_general import Slow, general, storage_peek
+from .elementwise_general import Slow, general
+from .text import group, indented
+
+PAD = "    "
 
 
-def _record_text(form, pad):
-    """Lines that record the node of ``out``; one branch per combination of inputs that require grad."""
+def _record_text(form, node_class):
+    """Lines that record the node of ``out_``; one branch per combination of inputs that require grad."""
     t = form.tensors
-    ctx = f"({', '.join(form.scalars)},)" if form.scalars else "None"
-    lines = []
+    ctx = group(form.scalars) if form.scalars else "None"
+    outside = text.unrecorded("out_")
 
-    def node(mask, pad):
-        edges = ", ".join(f"{n}._node or {n}" if mask >> i & 1 else "None" for i, n in enumerate(t))
-        saved = ", ".join(f"{n}, {n}._ver[0]" if n != "y" else "(buf, ptr, n, shape, ko, ver, None, 0), 0"
-                          for n in form.saves(mask))
-        return [f"{pad}node = new(NodeClass)", f"{pad}node.next = ({edges},)",
-                f"{pad}node.saved = ({saved + ',' if saved else ''})", f"{pad}node.seq = sequence()",
-                f"{pad}node.ctx = {ctx}", f"{pad}node.hooks = None", f"{pad}out._node = node", f"{pad}out._rg = True"]
+    def node(mask):
+        edges = group([f"{n}._node or {n}" if mask >> i & 1 else "None" for i, n in enumerate(t)])
+        saved = group([text.SAVED_OUTPUT if n == "y_" else f"{n}, {n}._ver[0]" for n in form.saves(mask)])
+        return indented(text.node(f"new_({node_class})", edges, saved, ctx, "out_"), PAD)
 
     if not form.differentiable:
-        return [f"{pad}out._rg = False", f"{pad}out._node = None"]
+        return outside
     if len(t) == 1:
-        return [f"{pad}if {t[0]}._rg and record:", *node(1, pad + "    "), f"{pad}else:", f"{pad}    out._rg = False",
-                f"{pad}    out._node = None"]
-    lines += [f"{pad}if not record:", f"{pad}    out._rg = False", f"{pad}    out._node = None"]
+        return [f"if {t[0]}._rg and record_:", *node(1), "else:", *indented(outside, PAD)]
+    lines = ["if not record_:", *indented(outside, PAD)]
     for mask in range((1 << len(t)) - 1, 0, -1):
-        word = "elif"
-        cond = " and ".join(f"{n}._rg" for i, n in enumerate(t) if mask >> i & 1)
-        lines += [f"{pad}{word} {cond}:", *node(mask, pad + "    ")]
-    return [*lines, f"{pad}else:", f"{pad}    out._rg = False", f"{pad}    out._node = None"]
+        wanted = " and ".join(f"{n}._rg" for i, n in enumerate(t) if mask >> i & 1)
+        lines += [f"elif {wanted}:", *node(mask)]
+    return [*lines, "else:", *indented(outside, PAD)]
 
 
-def _fast_text(form, pad, table="FAST"):
+def _fast_text(form, table="FAST_", node_class="Node_"):
     """Lines that return the result when the fast path applies and fall through when it does not."""
     first, *rest = form.tensors
-    same = "".join(f" and {n}._kind is k and {n}._strides is None and {n}._shape == shape" for n in rest)
-    pointers = ", ".join(f"{n}._ptr" for n in form.tensors)
-    scalars = "".join(f", {s}" for s in form.scalars)
-    refresh = [f"{pad}    if {n}._view is not None:\n{pad}        refresh({n})" for n in form.tensors]
+    same = "".join(f" and {n}._kind is k_ and {n}._strides is None and {n}._shape == shape_" for n in rest)
+    refresh = [line for n in form.tensors for line in (f"if {n}._view is not None:", f"    refresh_({n})")]
+    arguments_ = ", ".join([*[f"{n}._ptr" for n in form.tensors], "ptr_", *form.scalars])
     return [
-        f"{pad}e = {table}.get(k)",
-        f"{pad}shape = {first}._shape if e is not None else None" if rest else f"{pad}pass",
-        f"{pad}if e is not None and {first}._strides is None{same} and {first}._n < LIMIT[0]:",
-        *refresh,
-        f"{pad}    n = {first}._n",
-        f"{pad}    run, storage, ko = e",
-        f"{pad}    buf = empty(n, storage)",
-        f"{pad}    ptr = peek(id(buf) + {storage.DATA_FIELD})",
-        f"{pad}    run({pointers}, ptr{scalars}, 0, n)",
-        f"{pad}    out = new(Tensor)",
-        f"{pad}    out._buf = buf", f"{pad}    out._ptr = ptr", f"{pad}    out._n = n",
-        f"{pad}    out._shape = shape = {first}._shape", f"{pad}    out._strides = None", f"{pad}    out._kind = ko",
-        f"{pad}    out._ver = ver = [0]", f"{pad}    out._grad = None", f"{pad}    out._view = None",
-        *_record_text(form, pad + "    "),
-        f"{pad}    return out",
-    ]
+        f"e_ = {table}.get(k_)",
+        *([f"shape_ = {first}._shape if e_ is not None else None"] if rest else []),
+        f"if e_ is not None and {first}._strides is None{same} and {first}._n < LIMIT_[0]:",
+        *indented([
+            *refresh, f"n_ = {first}._n", "run_, storage_, ko_ = e_", *text.allocated("n_", "storage_"),
+            f"run_({arguments_}, 0, n_)",
+            *text.tensor("out_", "n_", f"shape_ = {first}._shape", "ko_", ver="ver_ = [0]"),
+            *_record_text(form, node_class), "return out_"], PAD)]
 
 
-def namespace(form):
-    return {"STATE": modes.STATE, "LIMIT": LIMIT, "empty": np.empty, "peek": storage._peek or storage_peek,
-            "new": object.__new__, "Tensor": Tensor, "NodeClass": form.node_class if form else None,
-            "sequence": graph.sequence, "refresh": graph.refresh, "general": general, "Slow": Slow,
-            "freed": graph.freed, "recording": modes.recording}
+def environment(form, **own):
+    return text.environment(Node=form.node_class, Slow=Slow, general=general, **own)
 
 
-# Names that the generated calls and kernels use themselves: a parameter of that name would change what they mean.
-RESERVED = frozenset(
-    "abs args at block buf c complex count d e fargs far float g i id inner int k ko left left_up limit meta meta_a n nd zero "
-    "node out ptr range record row rows run shape size start stop storage t table ver y DEFAULTS FAST FLOATS INTS KEYWORDS "
-    "LIMIT NodeClass NodeTS OP OverflowError SPECIAL STATE Slow T Tensor empty freed general new peek recording refresh "
-    "sequence".split()) | frozenset(arguments.ENVIRONMENT)
-BLOCKS = frozenset(("end", "min"))  # used only by kernels that look at blocks of elements first (``emit.NEAR``)
-TEMPORARY = re.compile(r"[acko]\d+(_\w)?|t\d+|(load|store|ptr)_\w+")
-SUFFIXES = ("_a", "_g", "_i", "_o", "_p", "_r", "_s", "_t", "_near")
-
-
-def check_names(op):
-    """ValueError if a parameter of an elementwise op is called like something in the generated code."""
-    names = tuple(op.signature.parameters)
-    functions = {n for n, p in expr.PRIMS.items() if p.text.startswith(n + "(")}
-    taken = RESERVED | functions | {n + suffix for n in names for suffix in SUFFIXES}
-    for n in names:
-        if n in taken or TEMPORARY.fullmatch(n) or n in BLOCKS and any(
-                e.op in emit.NEAR for e in expr.topological([op.expression])):
-            raise ValueError(f"elementwise op {op.name}: a parameter cannot be called '{n}', a name that the generated code "
-                             "uses itself; choose another one")
-
-
-def make_entry(op):
-    """The public call: a light function that builds the real one on first use and hands over to it."""
-    target = []
-
-    def build():
-        jit.nb()
-        target.append(_build_entry(op))
-        op.call = target[0]
-        op.publish(target[0])
-        return target[0]
-
-    if op.params or len(op.tensors) > 2 or len(op.tensors) == 1:
-        def entry(*args, **kwargs):
-            return (target[0] if target else build())(*args, **kwargs)
-    else:
-        def entry(input, other, **kwargs):
-            return (target[0] if target else build())(input, other, **kwargs)
-    entry.__name__ = entry.__qualname__ = op.name
-    entry.__doc__ = op.doc
-    entry.__module__ = "numbagrad"
-    return entry
+def call_signature(op):
+    """The parameters of the public call: the op's own, its keywords, ``out``."""
+    params = dict(op.signature.parameters)
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD if op.by_position else inspect.Parameter.KEYWORD_ONLY
+    for k, (default, _) in op.keywords.items():
+        params[k] = inspect.Parameter(k, kind, default=default)
+    if "out" not in params:
+        params["out"] = inspect.Parameter("out", inspect.Parameter.KEYWORD_ONLY, default=None)
+    return inspect.Signature(list(params.values()))
 
 
 def _narrow(op, names):
@@ -136,61 +83,61 @@ def _narrow(op, names):
     return f" if {' and '.join(tests)} else None" if tests else ""
 
 
-def _build_entry(op):
-    names = list(op.signature.parameters)
-    head = []
-    for p in op.signature.parameters.values():
-        head.append(p.name + (f"=DEFAULTS[{p.name!r}]" if p.default is not p.empty else ""))
-    full = op.form("t" * len(op.tensors))
-    env = namespace(full)
-    env.update(DEFAULTS=op.defaults, OP=op, FAST=full.fast)
-    extra = "".join(f", {k}=KEYWORDS[{k!r}][0]" for k in op.keywords)
-    env["KEYWORDS"], env["SPECIAL"] = op.keywords, op.special
-    star = f", *{extra}, out=None"
-    if op.by_position:
-        star = ", *, out=None"
-        head += extra.split(", ")[1:]
-    text = [f"def {op.name}({', '.join(head)}{star}):"]
-    for k in op.keywords:
-        env["DEFAULT_" + k] = op.keywords[k][0]
-        text += [f"    if {k} is not DEFAULT_{k}:",
-                 *([f"        if not isinstance({names[0]}, Tensor):", f"            general(OP, ({names[0]},), (), None)"]
-                   if len(op.tensors) == 1 else []),  # which raises the TypeError
-                 f"        return KEYWORDS[{k!r}][1]({', '.join(names)}, {k}, out=out)"]
+def _keyword_text(op, env):
+    """Lines that hand over to what runs for other values of the keywords than the usual ones."""
+    names, lines = list(op.signature.parameters), []
+    for k, (default, _) in op.keywords.items():
+        env[f"DEFAULT_{k}_"] = default
+        lines.append(f"if {k} is not DEFAULT_{k}_:")
+        if len(op.tensors) == 1:  # which raises the TypeError
+            lines += [f"    if not isinstance_({names[0]}, Tensor_):", f"        general_(op_, ({names[0]},), (), None)"]
+        lines.append(f"    return KEYWORDS_[{k!r}][1]({', '.join(names)}, {k}, out={_out(op)})")
+    return lines
+
+
+def _out(op):
+    """The argument ``out`` of the call, which an op with a parameter of that name does not have."""
+    return "None" if "out" in op.signature.parameters else "out"
+
+
+def build_entry(op):
+    """The call itself."""
+    form = op.form("t" * len(op.tensors))
+    env = environment(form, op=op, FAST=form.fast, KEYWORDS=op.keywords, SPECIAL=op.special)
+    out, lines = _out(op), _keyword_text(op, env)
     if op.special:  # a float exponent makes an integer tensor a float one
         a, b = op.tensors
-        text += [f"    c = {b}.__class__", f"    if (c is float or c is int) and {b} in SPECIAL and out is None:",
-                 "        try:", f"            k = {a}._kind",
-                 "            if c is int or k.dtype.category >= 2:", f"                return SPECIAL[{b}]({a})",
-                 "        except AttributeError:", "            pass"]
+        lines += [f"c_ = {b}.__class__", f"if (c_ is float_ or c_ is int_) and {b} in SPECIAL_ and {out} is None:",
+                  "    try:", f"        k_ = {a}._kind",
+                  "        if c_ is int_ or k_.dtype.category >= 2:", f"            return SPECIAL_[{b}]({a})",
+                  "    except AttributeError_:", "        pass"]
     if op.params:
-        env.update(arguments.ENVIRONMENT)
         kinds = {n: op.kinds.get(n, "any") for n in op.params}
-        text += arguments.text(op.name, op.signature.parameters, kinds).splitlines()
-    text += ["    record = True if not STATE else recording()", "    if out is None and record is not None:"]
-    pad = " " * 8
+        lines += arguments.text(op.name, op.signature.parameters, kinds, pad="").splitlines()
+    lines += ["record_ = True if not STATE_ else recording_()",
+              f"if {out} is None and record_ is not None:" if out == "out" else "if record_ is not None:"]
+    inner = []
     if len(op.tensors) == 2 and not op.params:
-        a, b = op.tensors
-        ts = op.form("ts")
-        env.update(FLOATS=ts.fast.setdefault("f", {}), INTS=ts.fast.setdefault("i", {}), NodeTS=ts.node_class)
-        text += [f"{pad}c = {b}.__class__", f"{pad}if c is float or c is int:"]
-        text += [f"{pad}    try:", f"{pad}        k = {a}._kind{_narrow(op, [b])}",
-                 f"{pad}    except AttributeError:", f"{pad}        k = None"]
-        text += [f"{pad}    t = FLOATS if c is float else INTS"]
-        text += [f"{pad}    try:"]
-        text += [line.replace("NodeClass", "NodeTS") for line in _fast_text(ts, pad + "        ", "t")]
+        inner += _number_text(op, env, out)
+    inner += ["try:", f"    k_ = {op.tensors[0]}._kind{_narrow(op, op.params)}", *[f"    {n}._kind" for n in op.tensors[1:]],
+              "except (AttributeError_, TypeError_):", "    k_ = None",  # complex numbers have no order
+              *_fast_text(form)]
+    lines += indented(inner, PAD)
+    lines.append(f"return general_(op_, {group(op.tensors)}, {group(op.params)}, {out})")
+    return text.call(op, op.call_signature(), indented(lines, PAD), env)
+
+
+def _number_text(op, env, out):
+    """Lines of the call with a number for the second tensor."""
+    a, b = op.tensors
+    ts = op.form("ts")
+    env.update(FLOATS_=ts.fast.setdefault("f", {}), INTS_=ts.fast.setdefault("i", {}), NodeTS_=ts.node_class)
+    return [f"c_ = {b}.__class__", "if c_ is float_ or c_ is int_:", *indented([
+        "try:", f"    k_ = {a}._kind{_narrow(op, [b])}", "except AttributeError_:", "    k_ = None",
+        "t_ = FLOATS_ if c_ is float_ else INTS_",
+        "try:", *indented(_fast_text(ts, "t_", "NodeTS_"), PAD),
         # An int of more than 64 bits: the general path says so.
-        text += [f"{pad}    except OverflowError:", f"{pad}        pass"]
-        text += [f"{pad}    return general(OP, ({a}, {b}), (), out)"]
-    text += [f"{pad}try:", f"{pad}    k = {op.tensors[0]}._kind{_narrow(op, op.params)}"]
-    text += [f"{pad}    {n}._kind" for n in op.tensors[1:]]
-    text += [f"{pad}except (AttributeError, TypeError):", f"{pad}    k = None"]  # complex numbers have no order
-    text += _fast_text(full, pad)
-    text += [f"    return general(OP, ({', '.join(op.tensors)},), ({''.join(n + ', ' for n in op.params)}), out)"]
-    fn = jit.define("\n".join(text) + "\n", op.name, env)
-    fn.__doc__, fn.__module__, fn.__qualname__ = op.doc, "numbagrad", op.name
-    del names
-    return fn
+        "except OverflowError_:", "    pass", f"return general_(op_, ({a}, {b}), (), {out})"], PAD)]
 
 
 def refuse(node, g):
@@ -220,50 +167,48 @@ def make_node(form, name):
 
 def _build_backward(form):
     """Text of the first-order backward: one branch per set of inputs that need a gradient."""
-    env = namespace(form)
-    env["slow_backward"] = slow_backward
-    text = [f"def {form.name}_backward(node, g):", "    saved = node.saved", "    if saved is None:", "        freed()",
-            "    if node.ctx.__class__ is not Slow and g._strides is None and g._n < LIMIT[0]:"]
-    if len(form.tensors) > 1:
-        text.append("        following = node.next")
-    count = len(form.tensors)
+    env = environment(form, slow_backward=slow_backward)
+    inner, count = [], len(form.tensors)
+    if count > 1:
+        inner.append("following_ = node_.next")
     for mask in range((1 << count) - 1, 0, -1):
-        kernel, names, computed, passed, scalars = form.backward_kernel(mask)
-        pad = " " * 8
+        branch = _backward_text(form, mask, env)
         if count > 1:
-            cond = " and ".join(f"following[{i}] is {'not ' if mask >> i & 1 else ''}None" for i in range(count))
-            text.append(f"{pad}if {cond}:")
-            pad += "    "
-        checks, pointers = [], {"g": "g._ptr"}
-        for j, s in enumerate(form.saves(mask)):
-            v = f"s{j}"
-            text.append(f"{pad}{v} = saved[{2 * j}]")
-            if s == "y":
-                checks.append(f"{v}[5][0] == saved[{2 * j + 1}]")
-                pointers[s] = f"{v}[1]"
-            else:
-                checks.append(f"{v}._ver[0] == saved[{2 * j + 1}] and {v}._n == g._n")
-                pointers[s] = f"{v}._ptr"
-        results = [("None" if i not in computed else f"r{computed.index(i)}") if i not in passed else "g"
-                   for i in range(count)]
-        if computed:
-            env[f"FAST{mask}"] = form.fast_backward[mask]
-            values = "".join(f", node.ctx[{form.scalars.index(s)}]" for s in scalars)
-            text += [f"{pad}e = FAST{mask}.get(g._kind)",
-                     f"{pad}if e is not None{''.join(' and ' + c for c in checks)}:",
-                     f"{pad}    run, storage, ko = e", f"{pad}    n = g._n", f"{pad}    shape = g._shape"]
-            pad += "    "
-            for j in range(len(computed)):
-                text += [f"{pad}b{j} = empty(n, storage)", f"{pad}p{j} = peek(id(b{j}) + {storage.DATA_FIELD})"]
-            ins = ", ".join(pointers[n] for n in names)
-            outs = ", ".join(f"p{j}" for j in range(len(computed)))
-            text.append(f"{pad}run({ins}{', ' if ins else ''}{outs}{values}, 0, n)")
-            for j in range(len(computed)):
-                text += [f"{pad}r{j} = new(Tensor)"] + [
-                    f"{pad}r{j}.{field} = {value}" for field, value in (
-                        ("_buf", f"b{j}"), ("_ptr", f"p{j}"), ("_n", "n"), ("_shape", "shape"), ("_strides", "None"),
-                        ("_kind", "ko"), ("_ver", "[0]"), ("_grad", "None"), ("_view", "None"), ("_node", "None"),
-                        ("_rg", "False"))]
-        text.append(f"{pad}return ({', '.join(results)},)")
-    text.append("    return slow_backward(node, g)")
-    return jit.define("\n".join(text) + "\n", f"{form.name}_backward", env, f"{form.name} backward")
+            wanted = " and ".join(f"following_[{i}] is {'not ' if mask >> i & 1 else ''}None" for i in range(count))
+            branch = [f"if {wanted}:", *indented(branch, PAD)]
+        inner += branch
+    lines = ["saved_ = node_.saved", "if saved_ is None:", "    freed_()",
+             "if node_.ctx.__class__ is not Slow_ and g_._strides is None and g_._n < LIMIT_[0]:", *indented(inner, PAD),
+             "return slow_backward_(node_, g_)"]
+    source = "\n".join([f"def {form.name}_backward(node_, g_):", *indented(lines, PAD), ""])
+    return jit.define(source, f"{form.name}_backward", env, f"{form.name} backward")
+
+
+def _backward_text(form, mask, env):
+    """Lines that return the gradients of the inputs of ``mask`` if the fast path applies."""
+    _, names, computed, passed, scalars = form.backward_kernel(mask)
+    lines, checks, pointers = [], [], {"g_": "g_._ptr"}
+    for j, s in enumerate(form.saves(mask)):
+        v = f"s{j}_"
+        lines.append(f"{v} = saved_[{2 * j}]")
+        if s == "y_":
+            checks.append(f"{v}[5][0] == saved_[{2 * j + 1}]")
+            pointers[s] = f"{v}[1]"
+        else:
+            checks.append(f"{v}._ver[0] == saved_[{2 * j + 1}] and {v}._n == g_._n")
+            pointers[s] = f"{v}._ptr"
+    results = group(["g_" if i in passed else f"r{computed.index(i)}_" if i in computed else "None"
+                     for i in range(len(form.tensors))])
+    if not computed:
+        return [*lines, f"return {results}"]
+    env[f"FAST{mask}_"] = form.fast_backward[mask]
+    inner = ["run_, storage_, ko_ = e_", "n_ = g_._n", "shape_ = g_._shape"]
+    for j in range(len(computed)):
+        inner += text.allocated("n_", "storage_", f"b{j}_", f"p{j}_")
+    given = [*[pointers[n] for n in names], *[f"p{j}_" for j in range(len(computed))],
+             *[f"node_.ctx[{form.scalars.index(s)}]" for s in scalars]]
+    inner.append(f"run_({', '.join(given)}, 0, n_)")
+    for j in range(len(computed)):
+        inner += [*text.tensor(f"r{j}_", "n_", "shape_", "ko_", f"b{j}_", f"p{j}_"), *text.unrecorded(f"r{j}_")]
+    return [*lines, f"e_ = FAST{mask}_.get(g_._kind)", f"if e_ is not None{''.join(' and ' + c for c in checks)}:",
+            *indented([*inner, f"return {results}"], PAD)]

@@ -28,12 +28,6 @@ class Slow:
         self.scalars, self.shapes, self.kind = scalars, shapes, kind
 
 
-def storage_peek(address):
-    """Stands in for the native reader on an interpreter whose arrays are laid out differently."""
-    import ctypes
-    return ctypes.c_int64.from_address(address).value
-
-
 _adders: dict = {}  # kind -> entry, once the first sum was made
 
 
@@ -156,7 +150,7 @@ def record(form, tensors, scalars, result, shape):
     complex_ = result._kind.dtype.is_complex
     saved = []
     for n in form.saves(mask, complex_):
-        if n == "y":
+        if n == "y_":
             saved += [graph.save_output(result), result._ver[0]]
         else:
             t = tensors[form.tensors.index(n)]

@@ -175,7 +175,7 @@ def build(self, form, code, out_code, acc, first, last):
         env.update(e)
         keys.append(k)
     for name, (text, c) in parts.items():
-        fn = jit.define(text, text[4:text.index("(")], {**env, "T": jit._Cast.get("T", c)[0],
+        fn = jit.define(text, text[4:text.index("(")], {**env, "T_": jit._Cast.get("T", c)[0],
                                                       "__name__": "numbagrad.kernel.generated"})
         fast = jit.loop_flags(c)
         if self.wide and name in ("combine", "part"):

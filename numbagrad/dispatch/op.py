@@ -7,6 +7,7 @@ import inspect
 from ..base import arguments
 from ..core.registry import REGISTRY
 from ..core.tensor import Tensor
+from . import text
 
 
 def call_it(fn, name):
@@ -70,6 +71,7 @@ class Op:
         self.kinds.update(kinds or {})
         self.family = fn.__module__.partition("numbagrad.ops.")[2] or fn.__module__
         if registered:
+            check_names(self)
             if self.name in REGISTRY:
                 raise ValueError(f"an op named '{self.name}' is registered already ({REGISTRY[self.name].family})")
             REGISTRY[self.name] = self
@@ -84,6 +86,10 @@ class Op:
     def __repr__(self):
         return f"<op {self.name} ({self.kind})>"
 
+    def call_signature(self):
+        """The parameters of the public call."""
+        return self.signature
+
     @property
     def callable(self):
         """What the namespace shows."""
@@ -95,8 +101,43 @@ class Op:
         return self.doc.partition("\n")[0]
 
 
+def check_names(op):
+    """ValueError if a parameter of an op is called like what generated text names besides."""
+    for n in op.signature.parameters:
+        if n.endswith("_"):
+            raise ValueError(f"op {op.name}: a parameter cannot be called '{n}': names that end in an underscore belong to the "
+                             "generated code; choose another one")
+
+
+def rule_names(op, rule, ours):
+    """{parameter of a gradient rule: what it stands for}: arguments of the op by name, ``ours`` with an underscore at the end.
+
+    A rule may leave the underscore out where the op has no argument of that name."""
+    names, unknown = {}, []
+    for n in inspect.signature(rule).parameters:
+        if n in op.signature.parameters:
+            names[n] = n
+        elif n.removesuffix("_") in ours:
+            names[n] = n.removesuffix("_") + "_"
+        else:
+            unknown.append(n)
+    if unknown:
+        raise TypeError(f"gradient of {op.name} asks for unknown {sorted(unknown)}: it may use {', '.join(ours)} and the "
+                        f"arguments {', '.join(op.signature.parameters)}")
+    return names
+
+
+def parameters(text):
+    """The signature of a function with these parameters."""
+    scope = {}
+    exec(f"def call({text}):\n    pass\n", scope)
+    return inspect.signature(scope["call"])
+
+
 def function(fn=None, **options):
-    """Declare an op composed of other ops: an ordinary function of tensors."""
+    """Declare an op composed of other ops: an ordinary function of tensors.
+
+    ``shown`` has the parameters that users are shown, where arguments are told apart by their types."""
     if fn is None:
         return lambda f: function(f, **options)
     op = Function(fn, **options)
@@ -109,53 +150,35 @@ class Function(Op):
 
     guarded = None
 
+    def __init__(self, fn, *, shown=None, **options):
+        super().__init__(fn, **options)
+        self.shown = shown
+
     @property
     def callable(self):
         if self.guarded is None:
             self.guarded = self._guard()
+            if self.shown is not None:
+                self.guarded.__signature__ = parameters(self.shown)
         return self.guarded
 
     def _guard(self):
-        from ..kernel import jit
-        head, pass_on, defaults, star = [], [], {}, False
-        for p in self.signature.parameters.values():
-            if p.kind is p.VAR_POSITIONAL:
-                star = True
-                head.append("*" + p.name)
-                pass_on.append("*" + p.name)
-            elif p.kind is p.VAR_KEYWORD:
-                head.append("**" + p.name)
-                pass_on.append("**" + p.name)
-            else:
-                if p.kind is p.KEYWORD_ONLY and not star:
-                    star = True
-                    head.append("*")
-                pass_on.append(f"{p.name}={p.name}" if p.kind is p.KEYWORD_ONLY else p.name)
-                if p.default is p.empty:
-                    head.append(p.name)
-                else:
-                    defaults[p.name] = p.default
-                    head.append(f"{p.name}=DEFAULTS_[{p.name!r}]")
-        if not pass_on:
+        if not self.signature.parameters:
             return self.fn
-        args = ", ".join(pass_on)
-        checks = arguments.text(self.name, self.signature.parameters, self.kinds)
-        text = f"def {self.name}({', '.join(head)}):\n{checks}"
-        if pass_on[0].startswith("*"):
-            text += f"    return fn_({args})\n"
+        args = text.passed(self.signature)
+        lines = arguments.text(self.name, self.signature.parameters, self.kinds).splitlines()
+        if args.startswith("*"):
+            lines.append(f"    return fn_({args})")
         else:
-            text += (f"    try:\n        return fn_({args})\n"
-                     f"    except (AttributeError, TypeError) as error_:\n        refuse_(OP_, {pass_on[0]}, error_)\n"
-                     "        raise\n")
-        fn = jit.define(text, self.name, {**arguments.ENVIRONMENT, "DEFAULTS_": defaults, "fn_": self.fn, "OP_": self,
-                                          "refuse_": refuse, "Tensor_": Tensor})
-        fn.__doc__, fn.__module__, fn.__qualname__ = self.doc, "numbagrad", self.name
-        return fn
+            lines += ["    try:", f"        return fn_({args})", "    except (AttributeError_, TypeError_) as error_:",
+                      f"        refuse_(op_, {args.partition(',')[0]}, error_)", "        raise"]
+        return text.call(self, self.signature, lines, {**arguments.ENVIRONMENT, "fn_": self.fn, "op_": self, "refuse_": refuse,
+                                                       "Tensor_": Tensor})
 
 
-def add_method(fn, **kinds):
+def add_method(fn, shown=None, **kinds):
     """Make ``fn(self, ...)`` a method of Tensor behind the checks of its arguments; ``kinds`` as in ``Op``."""
-    setattr(Tensor, fn.__name__, Function(fn, registered=False, kinds=kinds).callable)
+    setattr(Tensor, fn.__name__, Function(fn, registered=False, shown=shown, kinds=kinds).callable)
 
 
 def refuse(op, value, error):

@@ -15,18 +15,19 @@ from .custom import custom
 from .elementwise_backward import recorded_gradient
 from .fold import BLOCK
 from .rules import rule_function
+from .text import group
 
-FORWARD = """    total = 0.0
-    for first in range(start, stop, {block}):
-        part = T(0)
-        for i in range(first, min(first + {block}, stop)):
+FORWARD = """    total_ = 0.0
+    for first_ in range_(start_, stop_, {block}):
+        part_ = T_(0)
+        for i_ in range_(first_, min_(first_ + {block}, stop_)):
 {body}
-            part = accumulate(part, {result})
-        total += part
-    o_p[0] = store(T(total / divisor))
+            part_ = accumulate_(part_, {result})
+        total_ += part_
+    o__p_[0] = store_(T_(total_ / divisor_))
 """
-BACKWARD = """    g = T(load(g_p[0]) / divisor)
-    for i in range(start, stop):
+BACKWARD = """    g_ = T_(load_(g__p_[0]) / divisor_)
+    for i_ in range_(start_, stop_):
 {body}
 """
 
@@ -37,17 +38,16 @@ class Reduced:
     def __init__(self, op, names, samples=(), reference=None, domain=(-2.0, 2.0)):
         self.elementwise, self.made, self.names = op, {}, names
         self.tensors, self.numbers = op.tensors, op.params
-        args = ", ".join(self.tensors)
-        numbers = "".join(f", {n}: float" for n in self.numbers)
-        env = {"reduced": self}
-        text = f"def {op.name}_reduced({args}, *, mean: bool{numbers}):\n    return (), input._kind\n"
-        rule = "".join(f", {n}" for n in (*self.tensors, *self.numbers))
-        values = "".join(f"{n}, " for n in self.numbers)
-        text += (f"def rule(g{rule}, needs, mean):\n"
-                 f"    return reduced.gradient(g, ({args},), needs, mean, ({values}))\n")
-        text += (f"def launch(out, {args}, mean{''.join(', ' + n for n in self.numbers)}):\n"
-                 f"    reduced.forward(out, ({args},), mean, ({values}))\n")
-        jit.define(text, "rule", env)
+        tensors, values = group(self.tensors), group(self.numbers)
+        listed, numbers = ", ".join(self.tensors), "".join(f", {n}" for n in self.numbers)
+        noted = "".join(f", {n}: float_" for n in self.numbers)
+        env = {"reduced_": self, "float_": float, "bool_": bool}
+        source = f"def {op.name}_reduced({listed}, *, mean: bool_{noted}):\n    return (), {self.tensors[0]}._kind\n"
+        source += (f"def rule(g_, {listed}{numbers}, needs_, mean):\n"
+                   f"    return reduced_.gradient(g_, {tensors}, needs_, mean, {values})\n")
+        source += (f"def launch(out_, {listed}, mean{numbers}):\n"
+                   f"    reduced_.forward(out_, {tensors}, mean, {values})\n")
+        jit.define(source, "rule", env)
         fn = env[f"{op.name}_reduced"]
         fn.__doc__ = f"Sum or mean of ``{op.name}``."
         fn.__module__ = op.fn.__module__
@@ -78,8 +78,8 @@ class Reduced:
 
     def _build_forward(self, d):
         values, body, result, env, key = self._lines((self.elementwise.expression,), d, self.tensors)
-        text = f"def fold({', '.join(n + '_a' for n in (*self.tensors, 'o'))}, {values[0]}divisor, start, stop):\n"
-        text += self._pointers((*self.tensors, "o"), d) + values[1]
+        text = f"def fold({', '.join(n + '_a_' for n in (*self.tensors, 'o_'))}{values[0]}, divisor_, start_, stop_):\n"
+        text += self._pointers((*self.tensors, "o_")) + values[1]
         text += FORWARD.format(block=BLOCK, body="\n".join("            " + s for s in body), result=result[0])
         letters = "i" * (len(self.tensors) + 1) + "f" * (len(self.numbers) + 1) + "ii"
         native = jit.compile_source(text, "fold", letters, env, key)
@@ -106,14 +106,14 @@ class Reduced:
     def _recorded(self, g, tensors, needs, mean, numbers):
         values = dict(zip(self.tensors, tensors))
         values.update(zip(self.numbers, numbers))
-        values["g"] = g / tensors[0]._n if mean else g
+        values["g_"] = g / tensors[0]._n if mean else g
         rules = self.elementwise.gradients(False)
         wanted = [i for i, (r, k) in enumerate(zip(rules, needs)) if k and r is not None]
         if self.elementwise.fused:
             form = self.elementwise.form("t" * len(tensors))
             results = [recorded_gradient(form, i, rules[i], values) for i in wanted]
         else:
-            results = expr.evaluate([rules[i] for i in wanted], values, rule_function(values["g"]))
+            results = expr.evaluate([rules[i] for i in wanted], values, rule_function(values["g_"]))
         found = dict(zip(wanted, results))
         out = [found.get(i) for i in range(len(tensors))]
         return [r if r is None or r._shape == tensors[0]._shape else r.expand(tensors[0]._shape) for r in out]
@@ -121,11 +121,11 @@ class Reduced:
     def _build_backward(self, d, needs):
         rules = [r if r is not None else expr.const(0) for r, k in zip(self.elementwise.gradients(False), needs) if k]
         values, body, result, env, key = self._lines(tuple(rules), d, self.tensors)
-        outs = [f"o{j}" for j in range(len(rules))]
-        names = ", ".join(n + "_a" for n in ("g", *self.tensors, *outs))
-        text = f"def spread({names}, {values[0]}divisor, start, stop):\n"
-        text += self._pointers(("g", *self.tensors, *outs), d) + values[1]
-        body = body + [f"{o}_p[i] = store({r})" for o, r in zip(outs, result)]
+        outs = [f"o{j}_" for j in range(len(rules))]
+        names = ", ".join(n + "_a_" for n in ("g_", *self.tensors, *outs))
+        text = f"def spread({names}{values[0]}, divisor_, start_, stop_):\n"
+        text += self._pointers(("g_", *self.tensors, *outs)) + values[1]
+        body = body + [f"{o}_p_[i_] = store_({r})" for o, r in zip(outs, result)]
         text += BACKWARD.format(body="\n".join("        " + s for s in body))
         letters = "i" * (len(self.tensors) + 1 + len(outs)) + "f" * (len(self.numbers) + 1) + "ii"
         entry = self.made[d, needs] = jit.compile_source(text, "spread", letters, env, key).entry
@@ -135,14 +135,15 @@ class Reduced:
         consts, body, results, used = expr.lines(outputs, d.compute)
         read = set(expr.variables(outputs))
         env, key = emit.functions(used, d.compute)
-        env["T"] = jit._Cast.get("T", d.compute)[0]
-        env["load"], k1 = jit._Cast.get("load", d.code)
-        env["store"], k2 = jit._Cast.get("store", d.code)
-        loads = [f"{n} = load({n}_p[i])" for n in names if n in read]
-        numbers = "".join(f"{n}_s, " for n in self.numbers)
-        heads = "".join(f"    {n} = T({n}_s)\n" for n in self.numbers) + "".join(f"    {c}\n" for c in consts)
+        numba = jit.nb()
+        env.update(T_=jit._Cast.get("T", d.compute)[0], accumulate_=numba.accumulate, ptr_=numba.pointers[d.code])
+        env["load_"], k1 = jit._Cast.get("load", d.code)
+        env["store_"], k2 = jit._Cast.get("store", d.code)
+        loads = [f"{n} = load_({n}_p_[i_])" for n in names if n in read]
+        numbers = "".join(f", {n}_s_" for n in self.numbers)
+        heads = "".join(f"    {n} = T_({n}_s_)\n" for n in self.numbers) + "".join(f"    {c}\n" for c in consts)
         return (numbers, heads), loads + body, results, env, "\n".join([key, d.code, k1, k2])
 
     @staticmethod
-    def _pointers(names, d):
-        return "".join(f"    {n}_p = ptr_{d.code}({n}_a)\n" for n in names)
+    def _pointers(names):
+        return "".join(f"    {n}_p_ = ptr_({n}_a_)\n" for n in names)

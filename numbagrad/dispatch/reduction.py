@@ -16,6 +16,8 @@ call on row-major memory needs.
 
 from __future__ import annotations
 
+import inspect
+
 from ..base import arguments
 from ..base import dtypes as dt
 from ..core import storage
@@ -26,10 +28,21 @@ from ..kernel import expr, jit, threads
 from ..kernel.guard import guarded
 from ..kernel.tape import TAPE, active
 from ..kernel.threads import LIMIT
-from . import elementwise_fast, fold
+from . import fold, text
 from .custom import Custom, CustomNode, _record
 from .op import REDUCE, grad_name
 from .reduction_rules import check_joins, derive, normalize_dims
+from .text import indented
+
+PAD = "    "
+SAVED = {"input": "input, input._ver[0]", "y_": text.SAVED_OUTPUT}  # of what a rule names
+
+
+def _call(input, dim=None, keepdim=False, *, dtype=None, out=None, axis=None, keepdims=None):
+    """The parameters of the public calls."""
+
+
+CALL = inspect.signature(_call)
 
 
 class Reduction(Custom):
@@ -86,81 +99,34 @@ class Reduction(Custom):
 
     # --- the public call
 
-    def _entry(self):
-        target = []
+    def call_signature(self):
+        return CALL
 
-        def build():
-            jit.nb()
-            if not target:
-                self.complete()
-                target.append(self._build_entry())
-                self.call = target[0]
-                self.publish(target[0])
-            return target[0]
-
-        def entry(*args, **kwargs):
-            return (target[0] if target else build())(*args, **kwargs)
-        entry.__name__ = entry.__qualname__ = self.name
-        entry.__doc__, entry.__module__ = self.doc, "numbagrad"
-        return entry
-
-    def _build_entry(self):
-        saved = []
-        for name in self.rule_names:
-            if name == "input":
-                saved.append("input, input._ver[0], ")
-            elif name == "y":
-                saved.append("(buf, ptr, n, shape, ko, ver, None, 0), 0, ")
-        record = "        out._rg = False\n        out._node = None\n"
-        if self.rule is not None:
-            record = f"""        if input._view is not None:
-            refresh(input)
-        if input._rg:
-            node = new(ByDim if dim is not None else Full)
-            node.next = (input._node or input,)
-            node.saved = ({''.join(saved)})
-            node.seq = sequence()
-            node.ctx = ctx
-            node.hooks = None
-            out._node = node
-            out._rg = True
-        else:
-            out._rg = False
-            out._node = None
-"""
+    def build_call(self):
+        self.complete()
         kinds = {n: kind for n, kind in self.kinds.items() if n != "input"}
-        checks = arguments.text(self.name, self.signature.parameters, kinds, arguments.QUICK)
-        text = f"""def {self.name}(input, dim=None, keepdim=False, *, dtype=None, out=None, axis=None, keepdims=None):
-{checks}    if dtype is not None or out is not None or axis is not None or keepdims is not None:
-        return general(OP, input, dim if axis is None else axis, keepdim if keepdims is None else keepdims, dtype, out)
-    try:
-        plan = PLANS.get((input._shape, dim, keepdim, input._kind))
-    except (AttributeError, TypeError):
-        plan = None
-    if plan is not None and input._strides is None and not STATE and input._n < LIMIT[0]:
-        run, storage, ko, shape, n, count, inner, total, items, ctx = plan
-        buf = empty(n, storage)
-        ptr = peek(id(buf) + {storage.DATA_FIELD})
-        run(input._ptr, ptr, count, inner, total, total_n(input), 0, items)
-        out = new(Tensor)
-        out._buf = buf
-        out._ptr = ptr
-        out._n = n
-        out._shape = shape
-        out._strides = None
-        out._kind = ko
-        out._ver = ver = [0]
-        out._grad = None
-        out._view = None
-{record}        return out
-    return general(OP, input, dim, keepdim, dtype, out)
-""".replace("total_n(input)", "input._n")
-        env = elementwise_fast.namespace(None)
-        env.update(arguments.ENVIRONMENT, OP=self, PLANS=self.plans, Full=self.node_class, ByDim=self.node_by_dim,
-                   general=general)
-        fn = jit.define(text, self.name, env)
-        fn.__doc__, fn.__module__, fn.__qualname__ = self.doc, "numbagrad", self.name
-        return fn
+        saved = text.group([SAVED[n] for n in self.rule_names if n in SAVED])
+        record = text.unrecorded("out_")
+        if self.rule is not None:
+            made = "new_(ByDim_ if dim is not None else Full_)"
+            node = text.node(made, "(input._node or input,)", saved, "ctx_", "out_")
+            record = ["if input._view is not None:", "    refresh_(input)", "if input._rg:", *indented(node, PAD), "else:",
+                      *indented(record, PAD)]
+        lines = [*arguments.text(self.name, self.signature.parameters, kinds, arguments.QUICK, pad="").splitlines(),
+                 "if dtype is not None or out is not None or axis is not None or keepdims is not None:",
+                 "    return general_(op_, input, dim if axis is None else axis, keepdim if keepdims is None else keepdims,",
+                 "                    dtype, out)",
+                 "try:", "    plan_ = PLANS_.get((input._shape, dim, keepdim, input._kind))",
+                 "except (AttributeError_, TypeError_):", "    plan_ = None",
+                 "if plan_ is not None and input._strides is None and not STATE_ and input._n < LIMIT_[0]:",
+                 *indented([
+                     "run_, storage_, ko_, shape_, n_, count_, inner_, total_, items_, ctx_ = plan_",
+                     *text.allocated("n_", "storage_"),
+                     "run_(input._ptr, ptr_, count_, inner_, total_, input._n, 0, items_)",
+                     *text.tensor("out_", "n_", "shape_", "ko_", ver="ver_ = [0]"), *record, "return out_"], PAD),
+                 "return general_(op_, input, dim, keepdim, dtype, out)"]
+        env = text.environment(op=self, PLANS=self.plans, Full=self.node_class, ByDim=self.node_by_dim, general=general)
+        return text.call(self, CALL, indented(lines, PAD), env)
 
     # --- types and shapes
 

@@ -16,18 +16,18 @@ rule the gradient is derived: what arrives is added up at the places that the ge
 
 from __future__ import annotations
 
-import inspect
-
 from ..base import arguments, modes
 from ..core import graph
 from ..core.graph import Node, Output, View, new_node, note_forward, sequence
 from ..core.registry import REGISTRY
 from ..core.tensor import Tensor, check_empty, contiguous_strides, is_contiguous, numel, raw
 from ..kernel import jit
+from . import text
 from .custom import make_zero
-from .op import Op, call_it, grad_name
+from .op import Op, call_it, grad_name, rule_names
 
 new = object.__new__
+OURS = ("g", "gs", "shape")  # of gradient rules
 
 
 class ViewOp(Op):
@@ -40,64 +40,54 @@ class ViewOp(Op):
         super().__init__(fn, **options)
         self.several, self.beyond = several, beyond
         self.params = tuple(self.signature.parameters)[1:]
-        self.rule, self.rule_names = None, ()
+        self.rule = self.evaluate = None
         self.node_class = type(node or grad_name(self.name), (MultiViewNode if several else ViewNode,),
                                {"__slots__": (), "op": self, "__module__": "numbagrad"})
-        self.call = self._entry()
+        self.call = self.build_call()
 
     def gradient(self, fn):
         call_it(fn, f"{self.name}_gradient")
-        self.rule, self.rule_names = fn, tuple(inspect.signature(fn).parameters)
+        self.rule, self.evaluate = fn, self._evaluator(fn, rule_names(self, fn, OURS))
         return fn
 
     def derive(self):
         """Make the rule from the geometry that the view of a row-major input has: it names the same elements."""
-        def rule(shape, g=None, gs=(), **params):
-            grads = list(gs) if self.several else [g]
-            geometry = self.fn(grads[0].new_empty(shape), *[params[n] for n in self.params])
-            rows = [REGISTRY["strided"].rule(g, (numel(shape),), tuple(size), tuple(steps or contiguous_strides(size)), offset)
+        def rule(shape_, grads_, **params):
+            grads = list(grads_) if self.several else [grads_]
+            geometry = self.fn(grads[0].new_empty(shape_), *[params[n] for n in self.params])
+            rows = [REGISTRY["strided"].rule(g, (numel(shape_),), tuple(size), tuple(steps or contiguous_strides(size)), offset)
                     for g, (size, steps, offset) in zip(grads, geometry if self.several else [geometry])]
             total = rows[0]
             for row in rows[1:]:
                 total = total + row
-            return total.view(shape)
-        self.rule, self.rule_names = rule, ("shape", "gs" if self.several else "g", *self.params)
+            return total.view(shape_)
+        names = {"shape_": "shape_", "grads_": "gs_" if self.several else "g_", **{n: n for n in self.params}}
+        self.rule, self.evaluate = rule, self._evaluator(rule, names)
+        return self.evaluate
 
-    def _entry(self):
-        head, defaults, args = [], {}, []
-        for p in self.signature.parameters.values():
-            if p.kind is p.VAR_POSITIONAL:
-                head.append("*" + p.name)
-            elif p.default is p.empty:
-                head.append(p.name)
-            else:
-                defaults[p.name] = p.default
-                head.append(f"{p.name}=DEFAULTS[{p.name!r}]")
-            args.append(p.name)
-        call = ", ".join("*" + n if h.startswith("*") else n for n, h in zip(args, head))
-        params = "".join(n + ", " for n in args[1:])
-        settled = "settle_all" if self.several else "settle"
-        # Geometry depends on shape, strides and arguments alone, so one computed before is looked up.
+    def _evaluator(self, rule, names):
+        """``f(g, shape, params)``, which calls the rule with what it names."""
+        known = {"g_": "g_", "gs_": "g_", "shape_": "shape_", **{n: f"params_[{i}]" for i, n in enumerate(self.params)}}
+        given = ", ".join(f"{n}={known[what]}" for n, what in names.items())
+        source = f"def {self.name}_backward(g_, shape_, params_):\n    return (rule_({given}),)\n"
+        return jit.define(source, f"{self.name}_backward", {"rule_": rule}, f"{self.name} backward")
+
+    def build_call(self):
+        """The public call: geometry depends on shape, strides and arguments alone, so one computed before is looked up."""
         kinds = {n: kind for n, kind in self.kinds.items() if n in self.params}
-        quick = arguments.text(self.name, self.signature.parameters, kinds, arguments.QUICK)
-        checks = arguments.text(self.name, self.signature.parameters, kinds, pad="        ")
-        text = (f"def {self.name}({', '.join(head)}):\n{quick}"
-                "    try:\n"
-                f"        key_ = ({args[0]}._shape, {args[0]}._strides, {params})\n"
-                "        found_ = MEMO.get(key_)\n"
-                "    except (AttributeError, TypeError):\n"
-                "        found_ = key_ = None\n"
-                "    if found_ is None:\n"
-                f"        if not isinstance({args[0]}, Tensor):\n"
-                f"            not_a_tensor(OP, {args[0]})\n{checks}"
-                f"        found_ = {settled}(geometry({call}), MEMO, key_, OP, {args[0]})\n"
-                f"    return {'make_views' if self.several else 'place'}(OP, {args[0]}, found_, ({params}))\n")
-        fn = jit.define(text, self.name,
-                        {**arguments.ENVIRONMENT, "DEFAULTS": defaults, "make_views": make_views, "OP": self, "place": place,
-                         "MEMO": {}, "geometry": self.fn, "settle": settle, "settle_all": settle_all, "Tensor": Tensor,
-                         "not_a_tensor": not_a_tensor})
-        fn.__doc__, fn.__module__, fn.__qualname__ = self.doc, "numbagrad", self.name
-        return fn
+        first, params = next(iter(self.signature.parameters)), text.group(self.params)
+        key = text.group([f"{first}._shape", f"{first}._strides", *self.params])
+        checks = arguments.text(self.name, self.signature.parameters, kinds, pad="    ").splitlines()
+        lines = [*arguments.text(self.name, self.signature.parameters, kinds, arguments.QUICK, pad="").splitlines(),
+                 "try:", f"    key_ = {key}", "    found_ = MEMO_.get(key_)",
+                 "except (AttributeError_, TypeError_):", "    found_ = key_ = None", "if found_ is None:",
+                 f"    if not isinstance_({first}, Tensor_):", f"        not_a_tensor_(op_, {first})", *checks,
+                 f"    found_ = settle_(geometry_({text.passed(self.signature)}), MEMO_, key_, op_, {first})",
+                 f"return place_(op_, {first}, found_, {params})"]
+        env = {**arguments.ENVIRONMENT, "op_": self, "MEMO_": {}, "geometry_": self.fn, "Tensor_": Tensor,
+               "not_a_tensor_": not_a_tensor, "settle_": settle_all if self.several else settle,
+               "place_": make_views if self.several else place}
+        return text.call(self, self.signature, text.indented(lines, "    "), env)
 
     @property
     def callable(self):
@@ -115,11 +105,7 @@ class ViewNode(Node):
     def backward(self, g):
         shape, params = self.ctx
         op = self.op
-        if op.rule is None:
-            op.derive()
-        values = dict(zip(op.params, params))
-        values["g"], values["shape"] = g, shape
-        return (op.rule(**{n: values[n] for n in op.rule_names}),)
+        return (op.evaluate or op.derive())(g, shape, params)
 
 
 def view(fn=None, **options):
@@ -274,10 +260,6 @@ class MultiViewNode(ViewNode):
     def backward(self, g):
         shape, params, outs = self.ctx
         op = self.op
-        if op.rule is None:
-            op.derive()
         grads = g if isinstance(g, (list, tuple)) else [g]
-        values = dict(zip(op.params, params))
-        values["shape"] = shape
-        values["gs"] = [make_zero(s, k) if g is None else g for g, (s, k) in zip(grads, outs)]
-        return (op.rule(**{n: values[n] for n in op.rule_names}),)
+        grads = [make_zero(s, k) if g is None else g for g, (s, k) in zip(grads, outs)]
+        return (op.evaluate or op.derive())(grads, shape, params)

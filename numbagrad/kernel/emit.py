@@ -3,6 +3,9 @@
 ``Pointwise`` describes a loop over elements: named inputs with their dtype codes, scalar parameters, output expressions.
 It is emitted once per combination of dtypes, for operands that are row-major and of one shape; ``strided`` brings operands of
 any strides into that form, block by block. The same text serves for both devices: only the loop around the body differs.
+
+The variables of an expression keep their names, which are those of an op's parameters; every other name ends in an underscore,
+as no parameter does.
 """
 
 from __future__ import annotations
@@ -34,16 +37,18 @@ HELPERS = {
 }
 HELPERS.update(scalars.TEXT)
 _helpers: dict = {}
+# What the text names besides, whatever an op's parameters are called.
+BUILTINS = {f.__name__ + "_": f for f in (abs, complex, float, min, range)} | {"inf_": math.inf, "nan_": math.nan}
 
 
 def functions(names, code):
-    """({name: callable for kernels}, key text) of the scalar functions that an expression uses."""
+    """({name in the text: callable for kernels}, key text) of the scalar functions that an expression uses."""
     from . import complexmath, vecmath
-    env, key = {}, []
+    env, key = dict(BUILTINS), []
     if code[0] == "c":
         for name in names:
-            env[name] = complexmath.device_function(name, code)
-            if env[name] is None:
+            env[name + "_"] = complexmath.device_function(name, code)
+            if env[name + "_"] is None:
                 raise NotImplementedError(f"'{name}' is not implemented for dtype code '{code}'")
         return env, complexmath.key() if names else ""
     T, _ = jit._Cast.get("T", code)
@@ -57,12 +62,12 @@ def functions(names, code):
                 fn = jit.define(text, text[4:text.index("(")], {"T": T, "np": np, "math": math,
                                                                "__name__": "numbagrad.kernel.generated"})
                 made = _helpers[variant, code] = inlined.njit(jit.FAST, forceinline=True, error_model="numpy")(fn)
-            env[name] = made
+            env[name + "_"] = made
             key.append(text + code)
         elif width is not None:
-            env[name] = vecmath.device_function(name, width)
+            env[name + "_"] = vecmath.device_function(name, width)
             if name in NEAR:
-                env[name + "_near"] = vecmath.near_function(name, width)[0]
+                env[name + "_near_"] = vecmath.near_function(name, width)[0]
             key.append(vecmath.sources(name, width))
         else:
             raise NotImplementedError(f"'{name}' is not implemented for dtype code '{code}'")
@@ -73,7 +78,6 @@ class Pointwise:
     """One pointwise loop, before dtypes are known."""
 
     def __init__(self, name, inputs, scalars, outputs):
-        # The prefix keeps the loop's name apart from the scalar function it calls.
         self.name = "loop_" + name
         self.inputs, self.scalars, self.outputs = tuple(inputs), tuple(scalars), tuple(outputs)
         self.copies = self.inputs == ("x",) and len(self.outputs) == 1 and self.outputs[0] is expr.var("x")
@@ -126,24 +130,24 @@ class Pointwise:
         consts, body, results, used = expr.lines(self.outputs, compute)
         read = set(expr.variables(self.outputs))
         ins = [(n, c) for n, c in zip(self.inputs, in_codes)]
-        params = [n + "_a" for n in self.inputs] + [f"o{i}_a" for i in range(len(self.outputs))]
-        head = [f"{n}_p = ptr_{c}({n}_a)" for n, c in ins]
-        head += [f"o{i}_p = " + (f"{self.inputs[0]}_p" if inplace and i == 0 else f"ptr_{c}(o{i}_a)")
+        params = [n + "_a_" for n in self.inputs] + [f"o{i}__a_" for i in range(len(self.outputs))]
+        head = [f"{n}_p_ = ptr_{c}_({n}_a_)" for n, c in ins]
+        head += [f"o{i}__p_ = " + (f"{self.inputs[0]}_p_" if inplace and i == 0 else f"ptr_{c}_(o{i}__a_)")
                  for i, c in enumerate(out_codes)]
         for s in self.scalars:
-            params += [s + "_r", s + "_i"] if compute[0] == "c" else [s + "_s"]
-            head.append(f"{s} = T(complex({s}_r, {s}_i))" if compute[0] == "c" else f"{s} = T({s}_s)")
+            params += [s + "_r_", s + "_i_"] if compute[0] == "c" else [s + "_s_"]
+            head.append(f"{s} = T_(complex_({s}_r_, {s}_i_))" if compute[0] == "c" else f"{s} = T_({s}_s_)")
         head += consts
-        head += [f"{n} = load_{c}({n}_p[0])" for k, (n, c) in enumerate(ins) if n in read and constant >> k & 1]
-        loads = [f"{n} = load_{c}({n}_p[i])" for k, (n, c) in enumerate(ins) if n in read and not constant >> k & 1]
-        stores = [f"o{i}_p[i] = store_{c}({r})" for i, (r, c) in enumerate(zip(results, out_codes))]
+        head += [f"{n} = load_{c}_({n}_p_[0])" for k, (n, c) in enumerate(ins) if n in read and constant >> k & 1]
+        loads = [f"{n} = load_{c}_({n}_p_[i_])" for k, (n, c) in enumerate(ins) if n in read and not constant >> k & 1]
+        stores = [f"o{i}__p_[i_] = store_{c}_({r})" for i, (r, c) in enumerate(zip(results, out_codes))]
         near = [e for e in expr.topological(list(self.outputs)) if e.op in NEAR] if compute in ("f4", "f8") else ()
         if near:
             loop, more = self._near_loop(near, compute, loads, body, stores)
             head += more
         else:
-            loop = ["for i in range(start, stop):", *["    " + s for s in loads + body + stores]]
-        text = f"def {self.name}({', '.join(params)}, start, stop):\n" + "".join(f"    {line}\n" for line in head + loop)
+            loop = ["for i_ in range_(start_, stop_):", *["    " + s for s in loads + body + stores]]
+        text = f"def {self.name}({', '.join(params)}, start_, stop_):\n" + "".join(f"    {line}\n" for line in head + loop)
         return text, self.letters(compute) + "ii", used
 
     def _near_loop(self, near, compute, loads, body, stores):
@@ -154,14 +158,14 @@ class Pointwise:
         limit = min(vecmath.near_function(e.op, compute)[1] for e in near)
         consts, check, results, _ = expr.lines(arguments, compute, "a", "c")
         _, near_body, _, _ = expr.lines(self.outputs, compute, rename={n: n + "_near" for n in NEAR})
-        test = " and ".join(f"abs({r}) <= limit" for r in results)
+        test = " and ".join(f"abs_({r}) <= limit_" for r in results)
 
         def inner(lines):
-            return ["        for i in range(block, end):", *["            " + s for s in lines]]
-        return ["for block in range(start, stop, 512):", "    end = min(block + 512, stop)", "    far = 0",
-                *[line[4:] for line in inner(loads + check + [f"far += 0 if {test} else 1"])],
-                "    if far == 0:", *inner(loads + near_body + stores),
-                "    else:", *inner(loads + body + stores)], [*consts, f"limit = T({limit!r})"]
+            return ["        for i_ in range_(block_, end_):", *["            " + s for s in lines]]
+        return ["for block_ in range_(start_, stop_, 512):", "    end_ = min_(block_ + 512, stop_)", "    far_ = 0",
+                *[line[4:] for line in inner(loads + check + [f"far_ += 0 if {test} else 1"])],
+                "    if far_ == 0:", *inner(loads + near_body + stores),
+                "    else:", *inner(loads + body + stores)], [*consts, f"limit_ = T_({limit!r})"]
 
     def _build(self, compute, in_codes, out_codes, inplace, constant):
         text, letters, used = self.source(compute, in_codes, out_codes, inplace, constant)
@@ -171,13 +175,14 @@ class Pointwise:
 
 
 def casts(compute, in_codes, out_codes):
-    """({name: kernel function}, key texts) of the compute type and of the loads and stores of a loop's operands."""
-    env, keys = {}, []
-    env["T"], k = jit._Cast.get("T", compute)
+    """({name: kernel function}, key texts) of the compute type and of the pointers, loads and stores of a loop's operands."""
+    pointers = jit.nb().pointers
+    env, keys = {f"ptr_{code}_": pointers[code] for code in (*in_codes, *out_codes)}, []
+    env["T_"], k = jit._Cast.get("T", compute)
     keys.append(k)
     for kind, codes in (("load", in_codes), ("store", out_codes)):
         for code in sorted(set(codes)):
-            env[f"{kind}_{code}"], k = jit._Cast.get(kind, code)
+            env[f"{kind}_{code}_"], k = jit._Cast.get(kind, code)
             keys.append(k)
     return env, keys
 

@@ -8,7 +8,8 @@ import re
 
 import numpy as np
 
-from ..autograd.inplace import REFUSED
+from ..autograd import inplace_methods
+from ..autograd.inplace_methods import REFUSED
 from ..core.registry import REGISTRY
 from ..core.tensor import Tensor, from_array
 from ..dispatch.op import Op
@@ -47,16 +48,15 @@ def install(op, fn=None):
             setattr(Tensor, dunder, _inverted(fn) if dunder == "__invert__" else
                     _guarded(op.fn if op.kind == "function" else fn, op.name in ("eq", "ne")))
     if op.inplace:
-        from ..autograd import inplace
-        call = inplace.method(op)
+        call = inplace_methods.method(op)
         for name in names:
             setattr(Tensor, name + "_", call)
         if INPLACE_DUNDERS.get(op.name):
-            setattr(Tensor, INPLACE_DUNDERS[op.name], inplace.operator(op))
+            setattr(Tensor, INPLACE_DUNDERS[op.name], inplace_methods.operator(op))
 
 
 Op.publish = install
-SLOW_WAY = re.compile(r"return ((?:general|slow)\(.*)")
+SLOW_WAY = re.compile(r"return ((?:general|slow)_\(.*)")
 
 
 def _guarded(fn, equality=False):
@@ -68,8 +68,8 @@ def _guarded(fn, equality=False):
     if source is not None and SLOW_WAY.search(source):
         # The same text with the test where the fast way has been left: a wrapper would add a fifth to a small sum.
         first, other = list(inspect.signature(fn).parameters)[:2]
-        text = SLOW_WAY.sub(rf"return refuse({first}, {other}, FN) if isinstance({other}, REFUSED) else \1", source)
-        return jit.define(text, fn.__name__, {**fn.__globals__, "REFUSED": REFUSED, "refuse": refuse, "FN": fn})
+        text = SLOW_WAY.sub(rf"return refuse_({first}, {other}, fn_) if isinstance_({other}, REFUSED_) else \1", source)
+        return jit.define(text, fn.__name__, {**fn.__globals__, "REFUSED_": REFUSED, "refuse_": refuse, "fn_": fn})
 
     def operator(self, other):
         return refuse(self, other, fn) if isinstance(other, REFUSED) else fn(self, other)

@@ -56,8 +56,8 @@ def _(out, g, plan, shape):
 
 
 @spread.gradient
-def _(g, plan):
-    return collect.call(g, plan)
+def _(g_, plan):
+    return collect.call(g_, plan)
 
 
 @custom(private=True, contiguous=False, node="IndexPutBackward0", reference=None, dtypes="any")

@@ -26,7 +26,7 @@ def _in_place(name):
         *args, flag = args
         if flag and out is not None:
             raise TypeError(f"{name}() got an unexpected keyword argument 'out' beside inplace=True")
-        return inplace_ops.apply(op, input, args, {}) if flag else op.call(input, *args, out=out)
+        return inplace_ops.apply(op, input, args) if flag else op.call(input, *args, out=out)
     return {"inplace": (False, run)}
 
 
@@ -47,12 +47,13 @@ def _in_place_function(name, namespaces):
     """The module-level function ``name_``."""
     op = REGISTRY[name]
 
-    def fn(input, *args, **kwargs):
-        return inplace_ops.apply(op, input, args, kwargs)
+    def fn(input, *args):
+        return inplace_ops.apply(op, input, args)
+    fn.__signature__ = op.signature
     fn.__name__ = fn.__qualname__ = name + "_"
     fn.__module__ = __name__
     fn.__doc__ = f"In-place form of ``{name}``."
-    return function(fn, namespaces=namespaces, method=False, differentiable=False)
+    return function(fn, namespaces=namespaces, method=False, differentiable=False, kinds=op.kinds)
 
 
 # --- piecewise linear ----------------------------------------------------------------------------------------------------
@@ -458,7 +459,7 @@ def _nonzero(alpha):
 def celu(input, alpha=1.0, inplace=False):
     """``max(0, input) + min(0, alpha * (exp(input / alpha) - 1))``."""
     _nonzero(alpha)
-    return inplace_ops.apply(celu_kernel, input, (alpha,), {}) if inplace else celu_kernel(input, alpha)
+    return inplace_ops.apply(celu_kernel, input, (alpha,)) if inplace else celu_kernel(input, alpha)
 
 
 @function(namespaces=BOTH, method=False, differentiable=False)

@@ -69,7 +69,7 @@ def _rounded(input, other, rounding_mode, out=None, inplace=False):
         op = div_whole
     if inplace:
         from numbagrad.autograd.inplace import apply
-        return apply(op, input, (other,), {})
+        return apply(op, input, (other,))
     return op.call(input, other, out=out)
 
 

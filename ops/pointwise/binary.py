@@ -42,7 +42,7 @@ def _decimals(input, decimals, out=None, inplace=False):
     scale = 10.0 ** builtins.abs(decimals) if builtins.abs(decimals) < 309 else INF
     if inplace:
         from numbagrad.autograd.inplace import apply
-        return apply(op, input, (scale,), {})
+        return apply(op, input, (scale,))
     return op.call(input, scale, out=out)
 
 

@@ -63,7 +63,7 @@ def rrelu(input, lower=1 / 8, upper=1 / 3, training=False, inplace=False):
     if not training:
         slope = (lower + upper) / 2
         if inplace:
-            return inplace_ops.apply(rrelu_kernel, input, (slope,), {})
+            return inplace_ops.apply(rrelu_kernel, input, (slope,))
         return rrelu_kernel(input, slope)
     x = input.detach().contiguous()
     count = np.zeros(1, np.int64)
@@ -72,7 +72,7 @@ def rrelu(input, lower=1 / 8, upper=1 / 3, training=False, inplace=False):
         draws = creation.empty(int(count[0]), dtype=dt.float64, device=x.device).uniform_(lower, upper)
         noise = creation.empty(x._shape, dtype=x.dtype, device=x.device)
         spread_noise[x._kind](x._ptr, draws._ptr, noise._ptr, x._n, 0, 1)
-    return inplace_ops.apply(rrelu_with_noise, input, (noise,), {}) if inplace else rrelu_with_noise(input, noise)
+    return inplace_ops.apply(rrelu_with_noise, input, (noise,)) if inplace else rrelu_with_noise(input, noise)
 
 
 @elementwise(private=True, accepts="realfloat", names="RreluWithNoiseBackward0", dtypes="float", fused=True,

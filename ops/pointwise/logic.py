@@ -259,9 +259,10 @@ def _logical_in_place(op):
     """``logical_and_``: the result as 0 and 1 in the tensor's own dtype.
 
     As in PyTorch autograd does not see it: leaves may be written, and histories stay as they are."""
-    def fn(input, *other):
+    def fn(input, *other):  # none of ``logical_not_``
         with modes.no_grad():
             return input.copy_(op.callable(input, *other).to(dtype=input.dtype))
+    fn.__signature__ = op.signature
     fn.__name__ = fn.__qualname__ = op.name + "_"
     fn.__module__, fn.__doc__ = __name__, f"In-place form of ``{op.name}``."
     function(fn, namespaces=(), differentiable=False, dtypes="any")

@@ -106,7 +106,7 @@ def _logit_form(input, eps, out=None, inplace=False):
     eps = arguments.check_float(eps, "logit", "eps", 2)
     if inplace:
         from numbagrad.autograd.inplace import apply
-        return apply(logit_between, input, (eps,), {})
+        return apply(logit_between, input, (eps,))
     return logit_between(input, eps, out=out)
 
 
@@ -297,8 +297,9 @@ def _alias(name, target, **options):
     """``special.name``: what PyTorch calls ``target`` elsewhere."""
     op = REGISTRY[target]
 
-    def fn(input, *args, **kwargs):
-        return op.callable(input, *args, **kwargs)
+    def fn(*args, **kwargs):
+        return op.callable(*args, **kwargs)
+    fn.__signature__ = op.call_signature()
     fn.__name__ = fn.__qualname__ = name
     fn.__module__ = __name__
     fn.__doc__ = f"Another name of ``{target}``."

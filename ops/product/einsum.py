@@ -209,7 +209,7 @@ def _reference(equation, *operands):
     return np.einsum(equation, *operands)
 
 
-@function(method=False, reference=_reference, dtypes="any", samples=(
+@function(method=False, reference=_reference, dtypes="any", shown="equation, *operands", samples=(
     Sample("ij,jk->ik", (2, 3), (3, 4)), Sample("bij,bjk->bik", (2, 3, 4), (2, 4, 2)), Sample("ii->i", (3, 3)),
     Sample("ij->ji", (2, 3)), Sample("i,j->ij", (2,), (3,)), Sample("ij,jk,kl->il", (2, 3), (3, 4), (4, 2)),
     Sample("...ij,...jk->...ik", (2, 3, 4), (2, 4, 2)), Sample("ij,ij->", (2, 3), (2, 3)),

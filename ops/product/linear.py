@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from numbagrad.base import arguments, modes
+from numbagrad.base import arguments
 from numbagrad.base import dtypes as dt
 from numbagrad.core import graph, storage
 from numbagrad.core.graph import Packed
 from numbagrad.core.tensor import make, numel
+from numbagrad.dispatch import text
 from numbagrad.dispatch.custom import CustomNode, invoke
 from numbagrad.extend import REGISTRY, Sample, Tensor, custom, function
 from numbagrad.kernel import jit
 
 from . import product as raw
 from .addmm import expandable
-from .gemm import conj, flip, gemm, node_class, recording, refuse_bool, refuse_kinds, reshape
+from .gemm import conj, flip, gemm, node_class, refuse_bool, refuse_kinds, reshape
 from .matmul import matmul
 
 
@@ -161,52 +162,45 @@ GENERAL = {name: node_class(name, CustomNode, linear_nd) for name in
            ("MmBackward0", "MvBackward0", "ViewBackward0", "UnsafeViewBackward0", "SqueezeBackward4", "AddBackward0")}
 
 FAST = """def linear(input, weight, bias=None):
-    if STATE:
-        grad = recording()
+    if STATE_:
+        grad = recording_()
         if grad is None:
-            return slow(input, weight, bias)
+            return slow_(input, weight, bias)
     else:
         grad = True
     try:
         a, b, kind = input._shape, weight._shape, input._kind
-        e = SMALL.get(kind) if weight._kind is kind else None
+        e = SMALL_.get(kind) if weight._kind is kind else None
     except AttributeError:
-        return slow(input, weight, bias)
+        return slow_(input, weight, bias)
     if e is None or len(b) != 2 or not a or input._strides is not None or weight._strides is not None:
-        return slow(input, weight, bias)
+        return slow_(input, weight, bias)
     n, k = b
     size = input._n
-    if a[-1] != k or not size or size * n > LIMIT:
-        return slow(input, weight, bias)
+    if a[-1] != k or not size or size * n > MOST_:
+        return slow_(input, weight, bias)
     if bias is None:
         bias_ptr = 0
     elif bias._kind is kind and bias._shape == (n,) and bias._strides is None:
         bias_ptr = bias._ptr
     else:
-        return slow(input, weight, bias)
+        return slow_(input, weight, bias)
     m = size // k
     size = m * n
-    buf = empty(size, e.np)
-    ptr = e.peek(id(buf) + FIELD)
+    buf = empty_(size, e.np)
+    ptr = e.peek(id(buf) + FIELD_)
     e.linear(input._ptr, weight._ptr, bias_ptr, ptr, m, n, k)
-    y = new(Tensor)
-    y._buf = buf
-    y._ptr = ptr
-    y._n = size
-    y._shape = (m, n) if len(a) == 2 else (*a[:-1], n)
-    y._strides = y._grad = y._view = None
-    y._kind = kind
-    y._ver = [0]
+{tensor}
     if grad:
         if input._view is not None:
-            refresh(input)
+            refresh_(input)
         if weight._view is not None:
-            refresh(weight)
+            refresh_(weight)
         if bias is None:
             node_b = None
         else:
             if bias._view is not None:
-                refresh(bias)
+                refresh_(bias)
             node_b = (bias._node or bias) if bias._rg else None
         if input._rg:
             if weight._rg:
@@ -222,21 +216,18 @@ FAST = """def linear(input, weight, bias=None):
             following = (None, None, node_b)
             saved = (None, 0, None, 0)
         else:
-            y._rg = False
-            y._node = None
+{unrecorded}
             return y
-        node = new(NODES[len(a) if len(a) < 3 else 3][bias_ptr != 0])
-        node.next = following
-        node.saved = saved
-        node.seq = sequence()
-        node.ctx = node.hooks = None
-        y._node = node
-        y._rg = True
+{node}
         return y
     y._rg = False
     y._node = None
     return y
-"""
+""".format(
+    tensor=text.block(text.tensor("y", "size", "(m, n) if len(a) == 2 else (*a[:-1], n)", "kind", "buf", "ptr"), 1),
+    unrecorded=text.block(text.unrecorded("y"), 3),
+    node=text.block(text.node("new_(NODES_[len(a) if len(a) < 3 else 3][bias_ptr != 0])", "following", "saved", "None", "y"),
+                    2))
 
 
 def _linear(input, weight, bias=None):
@@ -259,9 +250,8 @@ def _linear(input, weight, bias=None):
     return invoke(linear_nd, (input, weight, bias), (), GENERAL.get(name))
 
 
-_env = {"STATE": modes.STATE, "SMALL": raw.SMALL, "LIMIT": raw.LIMIT, "empty": np.empty, "FIELD": storage.DATA_FIELD,
-        "new": object.__new__, "Tensor": Tensor, "NODES": NODES, "recording": recording, "sequence": graph.sequence,
-        "refresh": graph.refresh, "slow": _linear, "__name__": __name__}
+_env = {**text.NAMES, "SMALL_": raw.SMALL, "MOST_": raw.LIMIT, "FIELD_": storage.DATA_FIELD, "NODES_": NODES, "slow_": _linear,
+        "__name__": __name__}
 _fast = jit.define(FAST, "linear", _env)
 _fast.__doc__ = """Fully connected layer ``input @ weight.T + bias`` over the last dimension of ``input``."""
 linear = function(_fast, namespaces=("nn.functional",), method=False, reference=_reference,

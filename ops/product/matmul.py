@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from numbagrad.base import arguments
 from numbagrad.base import dtypes as dt
-from numbagrad.base import modes
-from numbagrad.core import graph, storage
+from numbagrad.core import storage
+from numbagrad.dispatch import text
 from numbagrad.dispatch.custom import CustomNode, invoke
-from numbagrad.extend import Sample, Tensor, custom, function
+from numbagrad.extend import Sample, custom, function
 from numbagrad.kernel import jit
 
 from ..view.shape import view
@@ -31,17 +32,17 @@ from .gemm import (
 )
 
 FAST = """def {name}(input, {second}, *, out=None):
-    if out is None and not STATE:
+    if out is None and not STATE_:
         try:
             a, b, kind = input._shape, {second}._shape, input._kind
             same = {second}._kind is kind
         except AttributeError:
-            return slow(input, {second}, out)
+            return slow_(input, {second}, out)
         if same and len(a) == 2 and len(b) == 2:
             m, k = a
             q, n = b
-            e = SMALL.get(kind)
-            if k == q and e is not None and m * n * k <= LIMIT:
+            e = SMALL_.get(kind)
+            if k == q and e is not None and m * n * k <= MOST_:
                 flags = 0
                 s = input._strides
                 if s is not None:
@@ -51,52 +52,40 @@ FAST = """def {name}(input, {second}, *, out=None):
                     flags |= 1 if s == (1, k) else 4
                 if flags < 4:
                     if input._view is not None:
-                        refresh(input)
+                        refresh_(input)
                     if {second}._view is not None:
-                        refresh({second})
+                        refresh_({second})
                     size = m * n
-                    buf = empty(size, e.np)
-                    ptr = e.peek(id(buf) + FIELD)
+                    buf = empty_(size, e.np)
+                    ptr = e.peek(id(buf) + FIELD_)
                     e.mm(input._ptr, {second}._ptr, ptr, m, n, k, flags)
-                    y = new(Tensor)
-                    y._buf = buf
-                    y._ptr = ptr
-                    y._n = size
-                    y._shape = (m, n)
-                    y._strides = y._grad = y._view = None
-                    y._kind = kind
-                    y._ver = [0]
+{tensor}
                     if input._rg:
-                        node = new(Node)
                         if {second}._rg:
-                            node.next = (input._node or input, {second}._node or {second})
-                            node.saved = (input, input._ver[0], {second}, {second}._ver[0])
+                            following = (input._node or input, {second}._node or {second})
+                            saved = (input, input._ver[0], {second}, {second}._ver[0])
                         else:
-                            node.next = (input._node or input, None)
-                            node.saved = (None, 0, {second}, {second}._ver[0])
+                            following = (input._node or input, None)
+                            saved = (None, 0, {second}, {second}._ver[0])
                     elif {second}._rg:
-                        node = new(Node)
-                        node.next = (None, {second}._node or {second})
-                        node.saved = (input, input._ver[0], None, 0)
+                        following = (None, {second}._node or {second})
+                        saved = (input, input._ver[0], None, 0)
                     else:
-                        y._rg = False
-                        y._node = None
+{unrecorded}
                         return y
-                    node.seq = sequence()
-                    node.ctx = node.hooks = None
-                    y._node = node
-                    y._rg = True
+{node}
                     return y
-    return slow(input, {second}, out)
+    return slow_(input, {second}, out)
 """
 
 
 def fast(name, second, slow, doc):
     """The public function of a product whose 2-D case runs inline."""
-    env = {"STATE": modes.STATE, "SMALL": raw.SMALL, "LIMIT": raw.LIMIT, "empty": np.empty, "FIELD": storage.DATA_FIELD,
-           "new": object.__new__, "Tensor": Tensor, "Node": MmBackward0, "sequence": graph.sequence,
-           "refresh": graph.refresh, "slow": slow, "__name__": __name__}
-    fn = jit.define(FAST.format(name=name, second=second), name, env)
+    source = FAST.format(name=name, second=second, unrecorded=text.block(text.unrecorded("y"), 6),
+                         tensor=text.block(text.tensor("y", "size", "(m, n)", "kind", "buf", "ptr"), 5),
+                         node=text.block(text.node("new_(Node_)", "following", "saved", "None", "y"), 5))
+    fn = jit.define(source, name, {**text.NAMES, **arguments.ENVIRONMENT, "SMALL_": raw.SMALL, "MOST_": raw.LIMIT,
+                                   "FIELD_": storage.DATA_FIELD, "Node_": MmBackward0, "slow_": slow, "__name__": __name__})
     fn.__doc__ = doc
     return fn
 
@@ -310,8 +299,8 @@ def vector_call(op, names, cls):
         raw.small(a._kind)
         return finish(op.name, invoke(op, (a, b), ()), out, a, b)
 
-    text = f"def {op.name}(input, {names[1]}, *, out=None):\n    return call(input, {names[1]}, out)\n"
-    fn = jit.define(text, op.name, {"call": call, "__name__": "numbagrad"})
+    source = f"def {op.name}(input, {names[1]}, *, out=None):\n    return call(input, {names[1]}, out)\n"
+    fn = jit.define(source, op.name, {"call": call, "__name__": "numbagrad"})
     fn.__doc__, op.call = op.doc, fn
 
 

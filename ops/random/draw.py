@@ -19,7 +19,7 @@ from numbagrad.core.creation import _dtype_for, shape_of
 from numbagrad.core.graph import new_node
 from numbagrad.core.out import write_new, write_out
 from numbagrad.core.tensor import bump_version, make, raw, raw_view
-from numbagrad.dispatch.op import add_method
+from numbagrad.dispatch.op import add_method, parameters
 from numbagrad.extend import Sample, Tensor, function
 from numbagrad.kernel import rng
 from numbagrad.kernel.tape import TAPE, active
@@ -175,7 +175,8 @@ def _no_complex(t):
         raise RuntimeError("check_random_bounds handles only integral, floating-point and boolean types")
 
 
-@function(samples=(Sample(5, [3, 4]), Sample(-2, 5, [6])), **OPTIONS)
+@function(samples=(Sample(5, [3, 4]), Sample(-2, 5, [6])), shown="low=0, high=None, size=None, *, generator=None, out=None, "
+          "dtype=None, layout=None, device=None, requires_grad=False", **OPTIONS)
 def randint(*args, generator=None, out=None, dtype=None, layout=None, device=None, requires_grad=False, **kwargs):
     """Integers from ``low`` (default 0) up to, not including, ``high``: ``randint(high, size)``,
     ``randint(low, high, size)``; int64 unless ``dtype`` says otherwise."""
@@ -191,7 +192,8 @@ def randint(*args, generator=None, out=None, dtype=None, layout=None, device=Non
     return finish(t, place, out, requires_grad, "randint")
 
 
-@function(samples=(Sample((3, 4), 5), Sample((6,), -2, 5)), **OPTIONS)
+@function(samples=(Sample((3, 4), 5), Sample((6,), -2, 5)), shown="input, low=0, high=None, *, generator=None, dtype=None, "
+          "layout=None, device=None, requires_grad=False, memory_format=None", **OPTIONS)
 def randint_like(input, *args, generator=None, dtype=None, layout=None, device=None, requires_grad=False, memory_format=None,
                  **kwargs):
     """Integers from ``low`` (default 0) up to, not including, ``high`` in the shape and dtype of ``input``."""
@@ -397,6 +399,8 @@ def _simple(name, fill, doc, node, defaults):
         return _fill(self, name, node, lambda t, c: fill(engine_of(generator), memory(t), *numbers, dtype=half(t)))
     method.__name__ = method.__qualname__ = name
     method.__doc__ = doc
+    listed = ", ".join(k if v is None else f"{k}={v}" for k, v in defaults.items())
+    method.__signature__ = parameters(f"self, {listed}, *, generator=None")
     setattr(Tensor, name, method)
 
 
@@ -411,7 +415,7 @@ _simple("log_normal_", rng.fill_log_normal, "Fill with exponentials of normal nu
 
 def random_(self, *args, generator=None, **kwargs):
     """Fill with integers: ``random_()`` over the dtype's range, ``random_(to)`` below it, ``random_(from, to)``."""
-    given = {k: kwargs.pop(k) for k in ("from", "to") if k in kwargs}
+    given = {k.rstrip("_"): kwargs.pop(k) for k in ("from", "from_", "to") if k in kwargs}
     if kwargs:
         raise TypeError(f"random_() got an unexpected keyword argument '{next(iter(kwargs))}'")
     places = ("from", "to") if len(args) == 2 or "to" in given else ("to",)
@@ -445,5 +449,7 @@ def bernoulli_(self, p=0.5, *, generator=None):
     return _fill(self, "bernoulli_", "BernoulliBackward1", draw)
 
 
-for _f in (uniform_, normal_, random_, bernoulli_):
-    add_method(_f, from_="float", to="float", mean="float", std="float", p="any")
+# PyTorch's ``from`` is a keyword of Python, and can be passed by ``**``.
+for _f, _shown in ((uniform_, "self, from_=0.0, to=1.0, *, generator=None"), (normal_, None), (bernoulli_, None),
+                   (random_, "self, from_=None, to=None, *, generator=None")):
+    add_method(_f, _shown, from_="float", to="float", mean="float", std="float", p="any")

@@ -84,8 +84,8 @@ def view_shape(input, shape):
 
 
 @view_shape.gradient
-def _(g, shape):
-    return reshaped(g, shape)
+def _(g, shape_):
+    return reshaped(g, shape_)
 
 
 @view_op(private=True, node="ReshapeAliasBackward0", reference=np.reshape, samples=(Sample((3, 4), [2, 6]),))
@@ -95,8 +95,8 @@ def reshape_alias(input, shape):
 
 
 @reshape_alias.gradient
-def _(g, shape):
-    return reshaped(g, shape)
+def _(g, shape_):
+    return reshaped(g, shape_)
 
 
 @view_op(private=True, node="UnsafeViewBackward0", reference=np.reshape, samples=(Sample((3, 4), [2, 6]),))
@@ -106,8 +106,8 @@ def unsafe_view(input, shape):
 
 
 @unsafe_view.gradient
-def _(g, shape):
-    return reshaped(g, shape)
+def _(g, shape_):
+    return reshaped(g, shape_)
 
 
 def reshaped(input, shape):
@@ -286,9 +286,9 @@ def expanded(input, shape):
 
 
 @expanded.gradient
-def _(g, shape):
+def _(g, shape_):
     from numbagrad.core.broadcast import sum_to_size
-    return sum_to_size(g, shape)
+    return sum_to_size(g, shape_)
 
 
 @function(namespaces=(), dtypes="any", reference=lambda a, s: np.broadcast_to(a, [

@@ -77,8 +77,8 @@ def _(out, g, size, shape, strides, offset):
 
 
 @embed.gradient
-def _(g, shape, strides, offset):
-    return strided.call(g.contiguous(), tuple(shape), contiguous_strides(shape) if strides is None else tuple(strides),
+def _(g_, shape, strides, offset):
+    return strided.call(g_.contiguous(), tuple(shape), contiguous_strides(shape) if strides is None else tuple(strides),
                         offset)
 
 
@@ -246,8 +246,8 @@ def _(out, g, size, shape, strides, offset):
 
 
 @pile.gradient
-def _(g, shape, strides, offset):
-    return strided.call(g.contiguous(), tuple(shape), tuple(strides), offset)
+def _(g_, shape, strides, offset):
+    return strided.call(g_.contiguous(), tuple(shape), tuple(strides), offset)
 
 
 @view_op(beyond=True, private=True, node="AsStridedBackward0",

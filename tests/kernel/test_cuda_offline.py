@@ -183,7 +183,7 @@ def test_numbers_arrive_in_their_width():
     """A float32 kernel takes its scalars as float32, so that not even the conversion is in float64."""
     op = REGISTRY["mul"]
     source = pointwise(op.form("ts").forward, "f4")
-    assert ("other_s", "f4") in source.params
+    assert ("other_s_", "f4") in source.params
     lint(source, HOPPER, False)
 
 
@@ -193,7 +193,7 @@ def test_the_lint_notices(monkeypatch):
     loop = loops.Pointwise("leak", ("input",), (), (x * 0.1 + x,))
     source = emit.pointwise(loop, "f4", ("f4",), ("f4",), 0, True)
     lint(source, HOPPER, False)
-    source.body = tuple(line.replace("T(0.1)", "0.1") for line in source.body)
+    source.body = tuple(line.replace("T_(0.1)", "0.1") for line in source.body)
     with pytest.raises(AssertionError, match="float64 instructions not expected"):
         lint(source, HOPPER, False)
     with pytest.raises(AssertionError, match="float64 instructions not expected"):

@@ -22,8 +22,8 @@ def test_every_op_is_shown(op):
 def test_an_elementwise_op():
     shown = text("torch.silu", "float64")
     assert "# value\ninput * sigmoid(input)\n" in shown
-    assert "# gradient of input (g: what arrives, y: the result)\n" in shown
-    assert "input = load_f8(input_p[i])" in shown and "loop_silu_backward" in shown
+    assert "# gradient of input (g_: what arrives, y_: the result)\n" in shown
+    assert "input = load_f8_(input_p_[i_])" in shown and "loop_silu_backward" in shown
 
 
 def test_a_reduction():
@@ -38,7 +38,7 @@ def test_kernels_and_ops_behind_a_function_are_shown():
 
 
 def test_device_code_is_shown():
-    assert "cuda.grid(1)" in text("add", device="cuda") and "cuda.syncthreads()" in text("sum", device="cuda")
+    assert "cuda_.grid(1)" in text("add", device="cuda") and "cuda.syncthreads()" in text("sum", device="cuda")
 
 
 def test_names(capsys):
@@ -48,7 +48,7 @@ def test_names(capsys):
         main(["source", "sofmax"])
     assert "no op is called 'sofmax'; is it one of softmax" in capsys.readouterr().err
     assert main(["source", "neg", "--dtype", "int64"]) == 0
-    assert "load_i8(input_p[i])" in capsys.readouterr().out
+    assert "load_i8_(input_p_[i_])" in capsys.readouterr().out
 
 
 def test_formulas_are_python():

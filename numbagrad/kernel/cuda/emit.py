@@ -25,7 +25,7 @@ def plain(dispatcher):
 def functions(names, code):
     """({name: plain function}, key text) of the scalar functions that an expression uses."""
     env, key = emit.functions(names, code)
-    return {n: ALL[n][code] if code in ("f4", "f8") and n in ALL and n not in emit.HELPERS else plain(f)
+    return {n: ALL[n[:-1]][code] if code in ("f4", "f8") and n[:-1] in ALL and n[:-1] not in emit.HELPERS else plain(f)
             for n, f in env.items()}, key
 
 
@@ -48,11 +48,11 @@ def scalar_params(scalars, compute):
     for s in scalars:
         if compute[0] == "c":
             kind = "f4" if compute == "c8" else "f8"
-            params += [(s + "_r", kind), (s + "_i", kind)]
-            lines.append(f"{s} = T(complex({s}_r, {s}_i))")
+            params += [(s + "_r_", kind), (s + "_i_", kind)]
+            lines.append(f"{s} = T_(complex_({s}_r_, {s}_i_))")
         else:
-            params.append((s + "_s", compute if compute in ("f4", "f8") else "i8"))
-            lines.append(f"{s} = T({s}_s)")
+            params.append((s + "_s_", compute if compute in ("f4", "f8") else "i8"))
+            lines.append(f"{s} = T_({s}_s_)")
     return params, lines
 
 
@@ -66,42 +66,41 @@ def pointwise(loop, compute, in_codes, out_codes, dims, small):
     consts, body, results, used = expr.lines(loop.outputs, compute)
     read = set(expr.variables(loop.outputs))
     ins = list(zip(loop.inputs, in_codes))
-    outs = [f"o{i}" for i in range(len(out_codes))]
+    outs = [f"o{i}_" for i in range(len(out_codes))]
     operands = [*loop.inputs, *outs]
-    params = [(n + "_p", "*" + c) for n, c in zip(operands, (*in_codes, *out_codes))]
+    params = [(n + "_p_", "*" + c) for n, c in zip(operands, (*in_codes, *out_codes))]
     more, head = scalar_params(loop.scalars, compute)
     index = "u4" if small else "i8"
-    # Names of the loop end in an underscore: the op's own arguments may be called n or i.
     params += [*more, ("items_", index)]
     at = dict.fromkeys(operands, "i_")
     steps = []
     if dims:
         params += [(f"size{d}_", index) for d in range(1, dims)]
-        params += [(f"{o}_t{d}", index) for o in operands for d in range(dims)]
+        params += [(f"{o}_t{d}_", index) for o in operands for d in range(dims)]
         # Strides of large tensors may be negative: the address is that of the lowest element, the first one lies behind it.
-        params += [] if small else [(o + "_first", index) for o in operands]
+        params += [] if small else [(o + "_first_", index) for o in operands]
         left = "i_"
         for d in range(dims - 1, 0, -1):
-            steps += [f"q{d}_ = U({left} // size{d}_)", f"a{d}_ = U({left} - q{d}_ * size{d}_)"]
+            steps += [f"q{d}_ = U_({left} // size{d}_)", f"a{d}_ = U_({left} - q{d}_ * size{d}_)"]
             left = f"q{d}_"
         steps.append(f"a0_ = {left}")
-        at = {o: " + ".join(f"a{d}_ * {o}_t{d}" for d in range(dims)) for o in operands}
-        at = at if small else {o: f"{o}_first + {text}" for o, text in at.items()}
-    steps += [f"{n} = load_{c}({n}_p[{at[n]}])" for n, c in ins if n in read]
+        at = {o: " + ".join(f"a{d}_ * {o}_t{d}_" for d in range(dims)) for o in operands}
+        at = at if small else {o: f"{o}_first_ + {text}" for o, text in at.items()}
+    steps += [f"{n} = load_{c}_({n}_p_[{at[n]}])" for n, c in ins if n in read]
     steps += body
-    steps += [f"{o}_p[{at[o]}] = store_{c}({r})" for o, c, r in zip(outs, out_codes, results)]
-    lines = [*head, *consts, "i_ = U(cuda.grid(1))", "step_ = U(cuda.gridsize(1))", "while i_ < items_:",
-             *("    " + s for s in steps), "    i_ = U(i_ + step_)"]
+    steps += [f"{o}_p_[{at[o]}] = store_{c}_({r})" for o, c, r in zip(outs, out_codes, results)]
+    lines = [*head, *consts, "i_ = U_(cuda_.grid(1))", "step_ = U_(cuda_.gridsize(1))", "while i_ < items_:",
+             *("    " + s for s in steps), "    i_ = U_(i_ + step_)"]
     env, key = functions(used, compute)
     keys = [key]
-    env["T"], text = cast("T", compute)
+    env["T_"], text = cast("T", compute)
     keys.append(text)
     for kind, codes in (("load", in_codes), ("store", out_codes)):
         for c in sorted(set(codes)):
-            env[f"{kind}_{c}"], text = cast(kind, c)
+            env[f"{kind}_{c}_"], text = cast(kind, c)
             keys.append(text)
-    env["U"] = index_env(small)
-    return Source(loop.name, params, [portable(s) for s in lines], env, "\n".join(keys))
+    env["U_"] = index_env(small)
+    return Source(loop.name, params, lines, env, "\n".join(keys))
 
 
 def collapse(shape, strides):

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import re
 
-import numpy as np
-
 from ...base import dtypes as dt
 from .. import expr, jit
 from . import emit, memory
@@ -130,8 +128,8 @@ def _scalar(name, fn, args, code):
     """(plain function, key text) of one of a reduction's scalar functions in the type of ``code``."""
     consts, body, results, used = expr.lines(expr.trace(fn, args), code)
     env, key = emit.functions(used, code)
-    env.update(np=np, T=emit.cast("T", code)[0], __name__="numbagrad.kernel.generated")
-    lines = "".join(f"    {emit.portable(s)}\n" for s in consts + body)
+    env.update(T_=emit.cast("T", code)[0], __name__="numbagrad.kernel.generated")
+    lines = "".join(f"    {s}\n" for s in consts + body)
     text = f"def {name}({', '.join(args)}):\n{lines}    return {results[0]}\n"
     return jit.define(text, name, env), text + code + key
 

@@ -89,7 +89,7 @@ class Source:
         """The kernel as a Python function; ``convert`` maps what ``env`` holds to what the target wants there."""
         convert = convert or (lambda v: v)
         env = {k: convert(v) for k, v in self.env.items()}
-        env.update(cuda=numba_cuda(), __name__="numbagrad.kernel.generated")
+        env.update(cuda=numba_cuda(), cuda_=numba_cuda(), __name__="numbagrad.kernel.generated")
         env.setdefault("np", convert(np))
         return jit.define(self.text, self.name, env)
 

@@ -1,0 +1,93 @@
+"""The in-place methods of ops: generated with the op's own parameters, the usual call of a binary one inline."""
+
+from __future__ import annotations
+
+import inspect
+
+import numpy as np
+
+from ..core.tensor import bump_version
+from ..dispatch import text
+from ..dispatch.text import group, indented
+from .inplace import apply, apply_function
+
+REFUSED = (str, list, tuple, dict, type(None), np.ndarray)  # what operators leave to Python
+
+
+def method(op):
+    """The in-place method ``name_`` of an op."""
+    if op.kind == "elementwise":
+        return _elementwise(op)
+    params = signature(op)
+    first, *rest = params.parameters.values()
+    positional = group([("*" if p.kind is p.VAR_POSITIONAL else "") + p.name for p in rest if p.kind < p.KEYWORD_ONLY])
+    keywords = "".join(f"{p.name!r}: {p.name}, " for p in rest if p.kind is p.KEYWORD_ONLY)
+    lines = [f"    return apply_(op_, {first.name}, {positional}, {{{keywords}}})"]
+    return _named(op, params, lines, {"apply_": apply_function, "op_": op})
+
+
+def operator(op):
+    """``x += y``: the in-place method, which leaves operands that it cannot take to Python."""
+    if op.kind == "elementwise":
+        return _elementwise(op, _apply_or_leave)
+
+    def inplace(self, other):
+        return NotImplemented if isinstance(other, REFUSED) else apply_function(op, self, (other,), {})
+    return inplace
+
+
+def signature(op):
+    """The parameters of the in-place form: without those that say where the result goes."""
+    own = op.tensors if op.kind == "elementwise" else ()
+    params = op.call_signature().parameters.values()
+    return inspect.Signature([p for p in params if p.name in own or p.name not in ("out", "inplace")])
+
+
+def _apply_or_leave(op, t, args):
+    """``apply`` for an operator: NotImplemented where the operand cannot be part of arithmetic."""
+    return NotImplemented if isinstance(args[0], REFUSED) else apply(op, t, args)
+
+
+def _named(op, params, lines, env):
+    fn = text.shared(op, op.name + "_", params, lines, env)
+    fn.__doc__ = f"In-place form of ``{op.name}``."
+    return fn
+
+
+def _elementwise(op, apply=apply):
+    """``x.add_(y)``: straight to the kernel where nothing is recorded and nothing has to be converted."""
+    first, *rest = op.signature.parameters
+    env = {"op_": op, "apply_": apply, "KEYWORDS_": op.keywords}
+    params, lines = signature(op), []
+    for k in op.keywords:
+        if k in params.parameters:
+            env[f"DEFAULT_{k}_"] = op.keywords[k][0]
+            lines += [f"if {k} is not DEFAULT_{k}_:",
+                      f"    return KEYWORDS_[{k!r}][1]({', '.join([first, *rest, k])}, inplace=True)"]
+    if len(op.tensors) == 2 and not op.params:
+        tensors, number = [op.fast_inplace.setdefault(pattern, {}) for pattern in ("tt", "ts")]
+        env.update(text.environment(bump_version=bump_version, SPECIAL=op.special))
+        env.update(FAST_=tensors, FLOATS_=number.setdefault("f", {}), INTS_=number.setdefault("i", {}))
+        lines += _fast(first, *rest, f"return apply_(op_, {first}, ({rest[0]},))")
+    lines.append(f"return apply_(op_, {first}, {group(rest)})")
+    return _named(op, params, indented(lines, "    "), env)
+
+
+def _fast(a, b, slow):
+    """Lines that write into ``a`` and return it where a kernel for that was found before."""
+    return [
+        f"c_ = {b}.__class__",
+        f"if {a}._strides is None and {a}._n < LIMIT_[0] and '_inference' not in {a}.__dict__:",
+        f"    kind_ = {a}._kind", "    record_ = True if not STATE_ else recording_()",
+        "    if c_ is float_ or c_ is int_:", "        e_ = (FLOATS_ if c_ is float_ else INTS_).get(kind_)",
+        "        if e_ is not None and (record_ is False or (",
+        f"                record_ and not {a}._rg and {a}._view is None)) and {b} not in SPECIAL_:",
+        "            try:", f"                e_({a}._ptr, {a}._ptr, {b}, 0, {a}._n)",
+        "            except OverflowError_:",  # an int of more than 64 bits
+        "                " + slow, f"            bump_version_({a})", f"            return {a}",
+        f"    elif hasattr_({b}, '_kind') and {b}._kind is kind_ and {b}._strides is None and (",
+        f"            {b}._shape == {a}._shape) and ({b}._buf is not {a}._buf or {b}._ptr == {a}._ptr):",
+        "        e_ = FAST_.get(kind_)", "        if e_ is not None and (record_ is False or (",
+        f"                record_ and not {a}._rg and not {b}._rg and {a}._view is None and {b}._view is None)):",
+        f"            e_({a}._ptr, {b}._ptr, {a}._ptr, 0, {a}._n)", f"            bump_version_({a})",
+        f"            return {a}"]

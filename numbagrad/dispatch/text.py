@@ -1,0 +1,142 @@
+"""What generated calls have in common: signatures, the entry before the first call, a new tensor, its node.
+
+A call is text because its fast path is inline. The parameters keep the names that the op's author gave them; every other name
+ends in an underscore, which no parameter may (``op.check_names``).
+"""
+
+from __future__ import annotations
+
+import inspect
+
+import numpy as np
+
+from ..base import arguments, modes
+from ..core import graph, storage
+from ..core.tensor import Tensor
+from ..kernel import jit
+from ..kernel.threads import LIMIT
+
+NAMES = {"STATE_": modes.STATE, "LIMIT_": LIMIT, "empty_": np.empty, "new_": object.__new__, "Tensor_": Tensor,
+         "sequence_": graph.sequence, "refresh_": graph.refresh, "freed_": graph.freed, "recording_": modes.recording}
+
+
+def environment(**own):
+    """The names that generated calls may use, and those of one of them: ``op=op`` is ``op_`` in its text."""
+    return {**arguments.ENVIRONMENT, **NAMES, "peek_": storage._peek or _peek, **{n + "_": v for n, v in own.items()}}
+
+
+def _peek(address):
+    """Stands in for the native reader on an interpreter whose arrays are laid out differently."""
+    import ctypes
+    return ctypes.c_int64.from_address(address).value
+
+
+# --- signatures -------------------------------------------------------------------------------------------------------
+
+def head(signature):
+    """The parameters of a signature as text; their defaults are in ``DEFAULTS_``."""
+    parts, star = [], False
+    for p in signature.parameters.values():
+        if p.kind is p.KEYWORD_ONLY and not star:
+            parts.append("*")
+        star = star or p.kind in (p.VAR_POSITIONAL, p.KEYWORD_ONLY)
+        parts.append(STARS.get(p.kind, "") + p.name + ("" if p.default is p.empty else f"=DEFAULTS_[{p.name!r}]"))
+    return ", ".join(parts)
+
+
+def passed(signature):
+    """The arguments of a call with that signature, handed on to a function with the same."""
+    return ", ".join([f"{p.name}={p.name}" if p.kind is p.KEYWORD_ONLY else STARS.get(p.kind, "") + p.name
+                      for p in signature.parameters.values()])
+
+
+def defaults(signature):
+    return {p.name: p.default for p in signature.parameters.values() if p.default is not p.empty}
+
+
+STARS = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
+
+
+def group(parts):
+    """A tuple as text."""
+    parts = list(parts)
+    return f"({', '.join(parts)}{',' if len(parts) == 1 else ''})"
+
+
+# --- functions --------------------------------------------------------------------------------------------------------
+
+def call(op, signature, lines, env):
+    """The public function of an op with the given lines."""
+    source = "\n".join([f"def {op.name}({head(signature)}):", *lines, ""])
+    return public(jit.define(source, op.name, {**env, "DEFAULTS_": defaults(signature)}), op)
+
+
+def shared(op, name, signature, lines, env):
+    """A public function of few lines that other ops have, too: they are compiled once for all."""
+    source = "\n".join([f"def call({head(signature)}):", *lines, ""])
+    fn = jit.define_again(source, "call", {**env, "DEFAULTS_": defaults(signature)})
+    return public(fn, op, name)
+
+
+def public(fn, op, name=None):
+    fn.__doc__, fn.__module__, fn.__name__ = op.doc, "numbagrad", name or op.name
+    fn.__qualname__ = fn.__name__
+    return fn
+
+
+def deferred(op):
+    """The call of an op until it is used: ``op.build_call`` then makes the real one, which takes its place everywhere."""
+    made = []
+
+    def first():
+        if not made:
+            jit.nb()
+            made.append(op.build_call())
+            if op.call is entry:
+                op.call = made[0]
+                if op.namespaces or op.method:
+                    op.publish(made[0])
+        return made[0]
+    signature = op.call_signature()
+    lines = [f"    return (made_[0] if made_ else first_())({passed(signature)})"]
+    entry = shared(op, None, signature, lines, {"made_": made, "first_": first})
+    return entry
+
+
+# --- lines ------------------------------------------------------------------------------------------------------------
+
+def indented(lines, pad):
+    return [pad + line for line in lines]
+
+
+def block(lines, depth):
+    """The lines as one text, for templates."""
+    return "\n".join(indented(lines, depth * "    "))
+
+
+def allocated(n, storage_, buf="buf_", ptr="ptr_"):
+    """Lines that allocate ``n`` numbers of a NumPy type."""
+    return [f"{buf} = empty_({n}, {storage_})", f"{ptr} = peek_(id_({buf}) + {storage.DATA_FIELD})"]
+
+
+def tensor(out, n, shape, kind, buf="buf_", ptr="ptr_", ver="[0]", strides="None"):
+    """Lines that make a tensor of its parts, but for what ``unrecorded`` or ``node`` sets."""
+    fields = (("_buf", buf), ("_ptr", ptr), ("_n", n), ("_shape", shape), ("_strides", strides), ("_kind", kind), ("_ver", ver),
+              ("_grad", "None"), ("_view", "None"))
+    return [f"{out} = new_(Tensor_)", *[f"{out}.{field} = {value}" for field, value in fields]]
+
+
+# What a node keeps of a tensor that ``tensor`` has just made with these names, as ``graph.save_output`` would.
+SAVED_OUTPUT = "(buf_, ptr_, n_, shape_, ko_, ver_, None, 0), 0"
+
+
+def unrecorded(out):
+    """Lines that leave a new tensor outside of the graph."""
+    return [f"{out}._rg = False", f"{out}._node = None"]
+
+
+def node(made, following, saved, ctx, out=None):
+    """Lines that make a node, ``node_``, and the history of ``out`` of it."""
+    lines = [f"node_ = {made}", f"node_.next = {following}", f"node_.saved = {saved}", "node_.seq = sequence_()",
+             f"node_.ctx = {ctx}", "node_.hooks = None"]
+    return lines + ([f"{out}._node = node_", f"{out}._rg = True"] if out else [])
