@@ -69,15 +69,33 @@ def _formula(e):
 def _written(op, d, device):
     """Ops whose Python is their source: the declared function, launchers, rule, and the kernels that these name."""
     yield "the function that is called" if op.kind == "function" else "shape and kind of the result", inspect.getsource(op.fn)
-    launch = getattr(op, "cpu_launch", None) if device == "cpu" else getattr(op, "cuda_launch", None)
+    launch = getattr(op, "cpu_launch", None)
+    launch = launch if device == "cpu" else getattr(op, "cuda_launch", None) or launch
     if launch is not None:
-        yield f"launcher for {device}", inspect.getsource(launch)
+        where = "the host, where the data travels" if device != "cpu" and op.on_host else device
+        yield f"launcher for {where}", inspect.getsource(launch)
         for kernel in reached(launch, jit.Kernel):
             yield f"kernel {kernel.name}, compiled for {d.code} where *T is {d}", inspect.getsource(kernel.fn)
+            if device != "cpu" and not op.on_host:
+                yield from _device_forms(kernel, d)
     elif op.kind == "custom":
         yield f"launcher for {device}", "# none"
     if getattr(op, "rule", None) is not None:
         yield "gradient", inspect.getsource(op.rule)
+
+
+def _device_forms(kernel, d):
+    """What a kernel becomes for a thread and for a block of a device."""
+    from ..kernel.cuda import block_form, thread_form
+    letters = thread_form.letters_of((d, *[dt.int64] * 2))
+    try:
+        yield f"kernel {kernel.name} of one thread", thread_form.function(kernel.fn, letters).__source__
+        made = block_form.block_function(kernel.fn, letters)
+    except NotImplementedError as error:
+        yield f"kernel {kernel.name} on a device", f"# {error}"
+        return
+    if made.dealt:
+        yield f"kernel {kernel.name} of a block of threads", made.function.__source__
 
 
 def reached(function, wanted):

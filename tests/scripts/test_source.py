@@ -39,6 +39,10 @@ def test_kernels_and_ops_behind_a_function_are_shown():
 
 def test_device_code_is_shown():
     assert "cuda_.grid(1)" in text("add", device="cuda") and "cuda.syncthreads()" in text("sum", device="cuda")
+    shown = text("softmax_forward", device="cuda")
+    assert "# launcher for cuda\n" in shown and "# kernel softmax_rows of one thread\ndef softmax_rows(x, out, n," in shown
+    assert "# kernel softmax_rows of a block of threads\n" in shown and "cuda.syncthreads()" in shown
+    assert "# launcher for the host, where the data travels\n" in text("linalg_qr", device="cuda")
 
 
 def test_names(capsys):
