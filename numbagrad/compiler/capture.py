@@ -20,7 +20,7 @@ from ..core import storage
 from ..core.tensor import Tensor, contiguous_strides, raw
 from ..kernel import tape
 from ..kernel.tape import BASE, Fake, Refusal, Unlowered
-from . import late
+from . import checkpoints, late
 from .frames import nothing
 from .ir import TEMPORARY, Buffer, Operand, Ptr
 from .launches import Launches
@@ -52,6 +52,7 @@ class Recorder(Launches, Updates):
         self.hooked = {}        # id of a leaf from before -> (its hooks, what they were, line where more were asked for)
         self.constants = {}     # id of memory made from Python data in the capture -> (tensor, array that it shares or None)
         self.planted = {}       # key of a place -> the number there that is followed
+        self.checkpoints = []   # activation checkpoints so far
         self.observer = None    # of the run that is captured, where one is observed
         self.aside = nothing    # holds back the look at frames (1) while only the engine's own can be entered, or not (0)
 
@@ -207,11 +208,19 @@ class Recorder(Launches, Updates):
                 b.role = TEMPORARY
         self.calls = self.calls[first:] + self.calls[:first]
 
+    def checkpointed(self, line):
+        """A block in which the function of an activation checkpoint runs that was asked for at ``line``."""
+        return checkpoints.checkpointed(self, line)
+
     def backward(self, node, g, create_graph):
+        if self.checkpoints:
+            checkpoints.check(self, node)
         return node.backward_graph(g) if create_graph else node.captured(g)
 
     def written(self, t):
         """A tensor's version counter has just gone up; it will in every run."""
+        for c in self.checkpoints:
+            c.written(t)
         if id(t._ver) not in self.versions:
             self.versions[id(t._ver)] = t._ver, t._ver[0] - 1
 

@@ -64,6 +64,7 @@ class Observer(Follows, Reads, Writes, Calls):
         self.moving = {id(p.root) for p in dict(dynamic).values() if p.__class__ is Itself}
         self.refusal = None
         self.log = Log()
+        self.changes = 0  # writes to what was there before
         self.foreign = False  # whether the run went through C code that is not the library's, taken at its word
         for place in (Item(dtypes._default, 0), Item(DEFAULT, 0)):
             self.note(place, place.get())
@@ -285,6 +286,7 @@ class Observer(Follows, Reads, Writes, Calls):
         if id(place.root) in self.inside:
             return
         key = place.key
+        self.changes += 1
         if key not in self.written:
             self.written[key] = place, place.save()
 

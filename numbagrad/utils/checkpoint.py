@@ -278,7 +278,8 @@ def _captured(function, args, kwargs, preserve):
     """In a compiled step nothing is computed again: its memory is planned as a whole, and the values are the same."""
     recorder = active()
     before = recorder.drawn
-    out = function(*args, **kwargs)
+    with recorder.checkpointed(user_line()):
+        out = function(*args, **kwargs)
     if not preserve and recorder.drawn != before:
         raise Refusal(f"ng.compile: checkpoint(preserve_rng_state=False) at {user_line()} draws other random numbers "
                       "when it computes again, which a compiled step does not do")

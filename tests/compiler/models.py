@@ -147,6 +147,5 @@ TRAINING = ["opt.param_groups[0]['lr'] *= 0.5", "opt.param_groups[0]['lr'] = $",
 def module(text):
     """The piece of a module."""
     more = NETS if "Net@" in text and "Seq" not in text or "Child@" in text else SEQUENTIAL if "Sequential" in text else []
-    body = BODY if text.startswith("nn.Linear") else [t for t in BODY if "checkpoint" not in t]  # effects are not done twice
-    return Piece(body, ANY + more * 2,
+    return Piece(BODY, ANY + more * 2,
             f"m@, count@ = {text}, Count@()\nhook@ = m@.register_forward_hook(lambda m, a, r: None)", TOP)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import importlib
+import random
 import re
 import warnings
 
@@ -15,6 +16,7 @@ import numbagrad as ng
 import numbagrad.nn.functional as F
 from numbagrad import nn
 from numbagrad.compiler import CaptureError, CompileWarning
+from numbagrad.utils.checkpoint import checkpoint
 
 SCALE = 2.0
 
@@ -55,6 +57,66 @@ def asks_range(x):
 
 def asks_text(x):
     return f"{x}"  # asks: text
+
+
+CHANGED = [0]
+SCALE_OF = ng.ones(3)
+
+
+def counts(h):
+    CHANGED[0] += 1
+    return h.sin()
+
+
+def writes(h):
+    SCALE_OF.add_(1)
+    return h.sin()
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+@pytest.mark.parametrize("f, later, message", [
+    (counts, None, "changes Python objects"), (writes, None, r"writes into a tensor of shape \[3\]"),
+    (lambda h: h.sin() * random.random(), None, "draws random numbers of Python"),
+    (lambda h: (h + SCALE_OF).sin(), lambda: SCALE_OF.mul_(2), "is written before backward"),
+    (lambda h: (h * SCALE_OF).sin(), lambda: SCALE_OF.mul_(2), "is written before backward"),
+], ids=["counts", "writes", "draws", "later", "saved"])
+def test_a_checkpoint_that_eager_code_computes_again_otherwise_is_refused(f, later, message, reentrant):
+    CHANGED[0], before = 0, SCALE_OF.clone()
+
+    def step(x):
+        h = checkpoint(f, x, use_reentrant=reentrant)  # asked: again
+        if later is not None:
+            later()
+        h.sum().backward()
+        return x.grad
+    with pytest.raises(CaptureError, match=rf"checkpoint\(\) at {line_of('asked: again')} .*{message}"):
+        ng.compile(step)(ng.ones(3, requires_grad=True))
+    assert CHANGED == [0] and ng.equal(before, SCALE_OF)
+
+
+def test_a_checkpoint_may_have_what_is_not_done_again():
+    """Changes after backward, tensors of its own, and a function that no backward comes to."""
+    w = ng.full((3,), 0.5, requires_grad=True)
+
+    def f(h):
+        c = ng.tensor([1.0, 2.0, 3.0])
+        c.mul_(2)
+        return (h * w).sin() * c.add_(h.detach())
+
+    def step(x):
+        with ng.no_grad():
+            y = checkpoint(counts, x, use_reentrant=False)
+        w.grad = None
+        (checkpoint(f, x, use_reentrant=False).sum() + y.sum()).backward()
+        with ng.no_grad():
+            w.sub_(w.grad * 0.1)
+        return w.detach() * 1
+    found = []
+    for wrap in (lambda f: f, ng.compile):
+        w.data.fill_(0.5)
+        CHANGED[0], g = 0, wrap(step)
+        found.append([[round(v, 5) for v in g(ng.ones(3)).tolist()] for _ in range(3)] + CHANGED)
+    assert found[0] == found[1] and CHANGED == [3]
 
 
 GENERATOR = ng.Generator()
