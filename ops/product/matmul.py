@@ -60,20 +60,14 @@ FAST = """def {name}(input, {second}, *, out=None):
                     ptr = e.peek(id(buf) + FIELD_)
                     e.mm(input._ptr, {second}._ptr, ptr, m, n, k, flags)
 {tensor}
-                    if input._rg:
-                        if {second}._rg:
-                            following = (input._node or input, {second}._node or {second})
-                            saved = (input, input._ver[0], {second}, {second}._ver[0])
-                        else:
-                            following = (input._node or input, None)
-                            saved = (None, 0, {second}, {second}._ver[0])
+                    if input._rg and {second}._rg:
+{both}
+                    elif input._rg:
+{left}
                     elif {second}._rg:
-                        following = (None, {second}._node or {second})
-                        saved = (input, input._ver[0], None, 0)
+{right}
                     else:
 {unrecorded}
-                        return y
-{node}
                     return y
     return slow_(input, {second}, out)
 """
@@ -81,9 +75,13 @@ FAST = """def {name}(input, {second}, *, out=None):
 
 def fast(name, second, slow, doc):
     """The public function of a product whose 2-D case runs inline."""
+    def node(left, right):
+        edges = [f"{n}._node or {n}" if wanted else "None" for n, wanted in (("input", left), (second, right))]
+        saved = [f"{n}, {n}._ver[0]" if wanted else "None, 0" for n, wanted in (("input", right), (second, left))]
+        return text.block(text.node("new_(Node_)", text.group(edges), text.group(saved), "None", "y"), 6)
     source = FAST.format(name=name, second=second, unrecorded=text.block(text.unrecorded("y"), 6),
                          tensor=text.block(text.tensor("y", "size", "(m, n)", "kind", "buf", "ptr"), 5),
-                         node=text.block(text.node("new_(Node_)", "following", "saved", "None", "y"), 5))
+                         both=node(True, True), left=node(True, False), right=node(False, True))
     fn = jit.define(source, name, {**text.NAMES, **arguments.ENVIRONMENT, "SMALL_": raw.SMALL, "MOST_": raw.LIMIT,
                                    "FIELD_": storage.DATA_FIELD, "Node_": MmBackward0, "slow_": slow, "__name__": __name__})
     fn.__doc__ = doc
