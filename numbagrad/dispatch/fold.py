@@ -12,7 +12,7 @@ import re
 import numpy as np
 
 from ..base import dtypes as dt
-from ..kernel import emit, expr, inlined, jit
+from ..kernel import casts, emit, expr, inlined, jit
 
 BLOCK = 1024  # elements summed in the compute type before going into the wide accumulator
 LETTERS = "iiiiii"  # kinds of a fold's arguments, without its range
@@ -175,17 +175,17 @@ def build(self, form, code, out_code, acc, first, last):
         env.update(e)
         keys.append(k)
     for name, (text, c) in parts.items():
-        fn = jit.define(text, text[4:text.index("(")], {**env, "T_": jit._Cast.get("T", c)[0],
+        fn = jit.define(text, text[4:text.index("(")], {**env, "T_": casts.cast("T", c)[0],
                                                       "__name__": "numbagrad.kernel.generated"})
         fast = jit.loop_flags(c)
         if self.wide and name in ("combine", "part"):
             fast = (*fast, "reassoc")
         env[name] = inlined.njit(fast, forceinline=True, error_model="numpy")(fn)
         keys.append(f"{text}{c}{fast}")
-    env["load"], k1 = jit._Cast.get("load", code)
-    env["store"], k2 = jit._Cast.get("store", out_code)
-    env["C"], env["A"] = jit._Cast.get("T", compute)[0], jit._Cast.get("T", acc)[0]
-    env["T"] = jit._Cast.get("T", part_code)[0]
+    env["load"], k1 = casts.cast("load", code)
+    env["store"], k2 = casts.cast("store", out_code)
+    env["C"], env["A"] = casts.cast("T", compute)[0], casts.cast("T", acc)[0]
+    env["T"] = casts.cast("T", part_code)[0]
     number = f'float("{start!r}")' if isinstance(start, float) else repr(start)
     size = LANES if form == "rows" else TILE
     env["stack"] = jit.nb().stack(acc, size)

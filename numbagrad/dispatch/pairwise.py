@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from ..core.launch import launch
 from ..core.tensor import make
-from ..kernel import emit, expr, jit
+from ..kernel import casts, emit, expr, jit
 from ..kernel.tape import TAPE, active
 from .custom import custom
 from .elementwise_backward import recorded_gradient
@@ -136,9 +136,9 @@ class Reduced:
         read = set(expr.variables(outputs))
         env, key = emit.functions(used, d.compute)
         numba = jit.nb()
-        env.update(T_=jit._Cast.get("T", d.compute)[0], accumulate_=numba.accumulate, ptr_=numba.pointers[d.code])
-        env["load_"], k1 = jit._Cast.get("load", d.code)
-        env["store_"], k2 = jit._Cast.get("store", d.code)
+        env.update(T_=casts.cast("T", d.compute)[0], accumulate_=numba.accumulate, ptr_=numba.pointers[d.code])
+        env["load_"], k1 = casts.cast("load", d.code)
+        env["store_"], k2 = casts.cast("store", d.code)
         loads = [f"{n} = load_({n}_p_[i_])" for n in names if n in read]
         numbers = "".join(f", {n}_s_" for n in self.numbers)
         heads = "".join(f"    {n} = T_({n}_s_)\n" for n in self.numbers) + "".join(f"    {c}\n" for c in consts)

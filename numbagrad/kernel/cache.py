@@ -346,12 +346,17 @@ _CONFIG = ("OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "BOUNDSCHECK", "ENABLE_AVX"
            "DEBUGINFO_DEFAULT", "LLVM_PASS_TIMINGS", "LLVM_REFPRUNE_PASS", "DIVISION_BY_ZERO_ERROR")  # fmt: skip
 
 
+# The files that turn a kernel's text into machine code.
+COMPILER = ("jit.py", "placeholders.py", "casts.py", "native.py", "intrinsics.py", "fastmath.py", "define.py", "inlined.py",
+            "link.py", "entry.py")
+
+
 @functools.cache
 def _compiler():
-    """Hash of the files that turn a kernel's text into machine code: two releases may compile one text differently."""
+    """Hash of those files: two releases may compile one text differently."""
     folder = os.path.dirname(os.path.abspath(__file__))
     digest = hashlib.sha256()
-    for name in ("jit.py", "inlined.py", "link.py", "entry.py"):
+    for name in COMPILER:
         with open(os.path.join(folder, name), "rb") as file:
             digest.update(file.read())
     return digest.hexdigest()

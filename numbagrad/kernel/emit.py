@@ -15,6 +15,7 @@ import math
 import numpy as np
 
 from . import expr, inlined, jit, scalars, strided
+from .casts import cast
 from .guard import guarded
 
 # Functions with a cheaper form for arguments that are not huge.
@@ -51,7 +52,7 @@ def functions(names, code):
             if env[name + "_"] is None:
                 raise NotImplementedError(f"'{name}' is not implemented for dtype code '{code}'")
         return env, complexmath.key() if names else ""
-    T, _ = jit._Cast.get("T", code)
+    T, _ = cast("T", code)
     width = code if code in ("f4", "f8") else None
     for name in names:
         variant = name + ("_int" if code[0] in "iub" else "")
@@ -178,11 +179,11 @@ def casts(compute, in_codes, out_codes):
     """({name: kernel function}, key texts) of the compute type and of the pointers, loads and stores of a loop's operands."""
     pointers = jit.nb().pointers
     env, keys = {f"ptr_{code}_": pointers[code] for code in (*in_codes, *out_codes)}, []
-    env["T_"], k = jit._Cast.get("T", compute)
+    env["T_"], k = cast("T", compute)
     keys.append(k)
     for kind, codes in (("load", in_codes), ("store", out_codes)):
         for code in sorted(set(codes)):
-            env[f"{kind}_{code}_"], k = jit._Cast.get(kind, code)
+            env[f"{kind}_{code}_"], k = cast(kind, code)
             keys.append(k)
     return env, keys
 

@@ -198,7 +198,7 @@ def _maker(fn, code):
         from numbagrad.kernel import cache
         env, key = _pieces(code)
         key = [*key, cache.fingerprint(fn, {name: name for name in env})]
-        made = jit._compile(_with(fn, env), "iii", "\n".join(key), jit.FAST, False, True, "")
+        made = jit.compile_function(_with(fn, env), "iii", "\n".join(key), jit.FAST, False, True, "")
         _made[fn, code] = made.address
         return made.address
     return make_

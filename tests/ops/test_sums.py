@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import numbagrad as ng
-from numbagrad.kernel import jit
+from numbagrad.kernel import jit, native
 
 RNG = np.random.RandomState(0)
 X = RNG.randn(6, 300) * 3
@@ -22,13 +22,13 @@ def _float_lines(native):
 def compiled(monkeypatch):
     """The native functions that are built meanwhile; the disk cache keeps no LLVM text, so it is left out."""
     from numbagrad.kernel import cache
-    made, build = [], jit._compile
+    made, build = [], native.compile_function
 
     def recorded(*args, **kwargs):
         made.append(build(*args, **kwargs))
         return made[-1]
     monkeypatch.setattr(cache, "attach", lambda dispatcher, key: dispatcher)
-    monkeypatch.setattr(jit, "_compile", recorded)
+    monkeypatch.setattr(native, "compile_function", recorded)
     return made
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .. import emit, expr, jit
+from .. import casts, emit, expr
 from ..vecmath import ALL
 from .shim import Source
 
@@ -31,7 +31,7 @@ def functions(names, code):
 
 def cast(kind, code):
     """(plain function or type, key text) of ``load``, ``store`` or ``T`` for a dtype code."""
-    value, text = jit._Cast.get(kind, code)
+    value, text = casts.cast(kind, code)
     return plain(value), text
 
 

@@ -1,0 +1,97 @@
+"""Source text and Python functions as native functions with the raw ABI: every argument an int64 or a float64."""
+
+from __future__ import annotations
+
+import functools
+
+from . import inlined, progress, trampoline
+from .define import define
+from .fastmath import FAST
+from .guard import guarded
+from .intrinsics import Numba
+
+_nb = None
+STARTS = []  # called once Numba has started, with a native reader of an int64 at an address
+
+
+def nb():
+    return _nb or _start()
+
+
+@guarded
+def _start():
+    global _nb
+    if _nb is None:
+        # Other threads and a later call see it when all of it is there.
+        numba = Numba()
+        peek = compile_source("def peek(address_):\n    return ptr_i8(address_)[0]\n", "peek", "i", returns=True, numba=numba)
+        for begin in STARTS:
+            begin(peek.entry)
+        _nb = numba
+    return _nb
+
+
+class Native:
+    """A compiled kernel: ``entry`` is callable from Python with raw arguments; ``address`` is its C function."""
+
+    __slots__ = ("entry", "cres", "dispatcher", "source", "_address")
+
+    def __init__(self, dispatcher, cres, source):
+        self.dispatcher, self.cres, self.source = dispatcher, cres, source
+        self.entry, self._address = cres.entry_point, None
+
+    @property
+    def address(self):
+        """Address of the C function with the same arguments."""
+        return self._address or self._find_address()
+
+    @guarded
+    def _find_address(self):
+        self._address = c_address(self.cres)
+        return self._address
+
+
+@guarded
+def c_address(cres):
+    """Address of the C function of a compiled one."""
+    return cres.library.get_pointer_to_function(cres.fndesc.llvm_cfunc_wrapper_name)
+
+
+@guarded
+def compile_source(source, name, args, env=None, key="", fast=FAST, returns=False, nogil=False, numba=None):
+    """Compile generated source text; ``args`` has one letter per parameter ("i" int64, "f" float64).
+
+    Every global name the text may use is in ``env`` (vecmath functions, constants); ``key`` is the text that pins
+    what those names mean, for the disk cache."""
+    numba = numba or nb()
+    namespace = {"ptr_" + code: p for code, p in numba.pointers.items()}
+    namespace["accumulate"] = numba.accumulate
+    namespace.update(env or {})
+    namespace["__name__"] = "numbagrad.kernel.generated"
+    fn = define(source, name, namespace, f"{name} kernel")
+    return compile_function(fn, args, source + "\n#" + key, fast, returns, nogil, source, numba)
+
+
+@guarded
+def compile_function(fn, args, key, fast, returns, nogil, source, numba=None):
+    """Compile a Python function, whose text is ``source``; ``key`` is all that its machine code depends on."""
+    from . import cache
+    n = numba or nb()
+    dispatcher = n.njit(fastmath=set(fast) if fast else False, error_model="numpy", nogil=nogil,
+                        pipeline_class=inlined.kernels())(fn)
+    cache.attach(dispatcher, key + repr((args, tuple(sorted(fast)), returns, nogil)))
+    sig = (n.i8 if returns else n.types.void)(*[n.i8 if a == "i" else n.f8 for a in args])
+    progress.compile_signature(dispatcher, sig)
+    cres = dispatcher.overloads[tuple(sig.args)]
+    return Native(dispatcher, cres, source)
+
+
+@functools.cache
+@guarded
+def through(letters, ranged=True):
+    """Address of a function ``(table, start, stop)`` that calls the kernel whose address is the table's first word.
+
+    ``letters`` are the kinds of the other words ("i" int64, "f" float64): the kernel's arguments, of which the last two are its
+    range and come from the caller, if it is ``ranged``."""
+    text, kinds = trampoline.source(letters, ranged)
+    return compile_source(text, "through", "iii", {"invoke": trampoline.invoke(kinds)}, "invoke " + kinds).address
