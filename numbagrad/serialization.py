@@ -26,18 +26,9 @@ from .core.tensor import Size, Tensor, raw, storage_address
 from .kernel.tape import refuse
 from .saving.archive import ZIP_MAGIC, Archive, replacing, write_archive
 from .saving.limits import shown
-from .saving.unpickling import (
-    INTERNAL_ATTRIBUTES,
-    STORAGE_NAMES,
-    Full,
-    Restricted,
-    Storage,
-    add_safe_globals,
-    clear_safe_globals,
-    get_safe_globals,
-    normal_bools,
-    safe_globals,
-)
+from .saving.names import STORAGE_NAMES, add_safe_globals, clear_safe_globals, get_safe_globals, safe_globals
+from .saving.rebuild import INTERNAL_ATTRIBUTES, Storage, normal_bools
+from .saving.unpickling import Full, Restricted
 
 __all__ = [
     "add_safe_globals",

@@ -1,0 +1,126 @@
+"""Names in PyTorch's pickles: a fixed table of what they mean here, and those that the user allows."""
+
+from __future__ import annotations
+
+import _compat_pickle
+import collections
+import contextlib
+import functools
+import pickle
+import re
+
+from ..base.device import device
+from ..base.dtypes import BY_NAME
+from ..core.tensor import Tensor
+from . import rebuild
+
+STORAGE_NAMES = {
+    "float32": "FloatStorage",
+    "float64": "DoubleStorage",
+    "float16": "HalfStorage",
+    "bfloat16": "BFloat16Storage",
+    "uint8": "ByteStorage",
+    "int8": "CharStorage",
+    "int16": "ShortStorage",
+    "int32": "IntStorage",
+    "int64": "LongStorage",
+    "bool": "BoolStorage",
+    "complex64": "ComplexFloatStorage",
+    "complex128": "ComplexDoubleStorage",
+}
+allowed: dict[str, object] = {}  # by the user: full name -> class or function
+
+
+def _named(entries):
+    """Full name -> object, for objects and (object, "full.name") pairs."""
+    named = {}
+    for entry in entries:
+        value, name = entry if isinstance(entry, tuple) else (entry, f"{entry.__module__}.{entry.__qualname__}")
+        if not isinstance(name, str):
+            raise TypeError(f"Expected second item in tuple to be str of callable full path, but got: {type(name)}")
+        named[name] = value
+    return named
+
+
+def add_safe_globals(safe_globals):
+    """Allow classes or functions, given themselves or as (object, "full.name"), in ``load(weights_only=True)``."""
+    allowed.update(_named(safe_globals))
+
+
+def get_safe_globals():
+    """Return the list of what `add_safe_globals` has allowed."""
+    return list(allowed.values())
+
+
+def clear_safe_globals():
+    """Forget everything that `add_safe_globals` has allowed."""
+    allowed.clear()
+
+
+@contextlib.contextmanager
+def safe_globals(safe_globals):
+    """Context manager: allow the given classes and functions inside the block only."""
+    before = dict(allowed)
+    add_safe_globals(safe_globals)
+    try:
+        yield
+    finally:
+        clear_safe_globals()
+        allowed.update(before)
+
+
+@functools.cache
+def table():
+    """What names mean: (values, functions), each by PyTorch's full name."""
+    from ..nn.parameter import Parameter
+
+    values = {"torch.Tensor": Tensor, "torch.nn.parameter.Parameter": Parameter}
+    values["torch.storage.UntypedStorage"] = BY_NAME["uint8"]
+    for name, storage in STORAGE_NAMES.items():
+        values[f"torch.{name}"] = values[f"torch.{storage}"] = BY_NAME[name]
+    functions = {
+        "torch._utils._rebuild_tensor": rebuild.rebuild_tensor,
+        "torch._utils._rebuild_tensor_v2": rebuild.rebuild_tensor,
+        "torch._utils._rebuild_tensor_v3": rebuild.rebuild_tensor_v3,
+        "torch._utils._rebuild_parameter": rebuild.rebuild_parameter,
+        "torch._utils._rebuild_parameter_with_state": rebuild.rebuild_parameter_with_state,
+        "torch._tensor._rebuild_from_type_v2": rebuild.rebuild_from_type,
+        "torch.Size": rebuild.rebuild_size,
+        "torch.device": device,
+        "collections.OrderedDict": collections.OrderedDict,
+        "collections.Counter": collections.Counter,
+        "builtins.set": set,
+        "builtins.frozenset": frozenset,
+        "builtins.complex": complex,
+        "builtins.bytearray": rebuild.rebuild_bytearray,
+        # How protocol 2 spells b"", and nothing else.
+        "builtins.bytes": rebuild.empty_bytes,
+        "_codecs.encode": rebuild.encode,
+    }
+    return values, functions
+
+
+def current_name(module, name):
+    """Python 3's place of a name which a pickle of protocol 2 gives as Python 2's."""
+    if (module, name) in _compat_pickle.NAME_MAPPING:
+        return _compat_pickle.NAME_MAPPING[module, name]
+    return _compat_pickle.IMPORT_MAPPING.get(module, module), name
+
+
+_UNSUPPORTED = {
+    "_rebuild_sparse_tensor": "sparse tensors", "_rebuild_sparse_csr_tensor": "sparse tensors",
+    "_rebuild_qtensor": "quantized tensors", "_rebuild_nested_tensor": "nested tensors",
+    "_rebuild_wrapper_subclass": "subclasses of Tensor without memory of their own",
+    "_rebuild_meta_tensor_no_storage": "tensors on the meta device",
+    "_rebuild_device_tensor_from_numpy": "tensors of other devices",
+    "_rebuild_device_tensor_from_cpu_tensor": "tensors of other devices",
+}
+
+
+def refuse_unsupported(name):
+    """pickle.UnpicklingError for names of PyTorch that only stand for something which numbagrad does not have."""
+    what = _UNSUPPORTED.get(name)
+    if name.endswith("Storage") or re.fullmatch("(float|bfloat|complex|u?int|bits|q?u?int)[0-9a-z_]*", name):
+        what = f"the dtype of {name}"
+    if what:
+        raise pickle.UnpicklingError(f"the file holds {what} (torch name {name}), which numbagrad does not support")
