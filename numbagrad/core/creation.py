@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-import operator
 import sys
 
 import numpy as np
 
 from ..base import arguments
 from ..base import dtypes as dt
-from ..base.device import get_default_device, resolve_device
+from ..base.device import resolve_device
 from ..kernel.tape import constant
 from . import storage
+from .from_data import checked_array, from_data
 from .tensor import Size, Tensor, check_empty, from_array, make, too_large
 
 
@@ -75,182 +75,14 @@ def tensor(data, *, dtype=None, device=None, requires_grad=False, pin_memory=Fal
         return _finish(out.to(device=device or out.device, dtype=dtype or out.dtype), requires_grad)
     if hasattr(data, "symbolic"):  # a number that a compiled step is given in each call
         return _finish(full((), data, dtype=dtype, device=device), requires_grad)
-    return _finish(_from_data(data, dtype, device, True), requires_grad)
-
-
-@constant
-def _from_data(data, dtype, device, copy):
-    if isinstance(data, np.ndarray):
-        a = _array(data, copy)
-        t = from_array(np.array(a) if copy else a)
-        target = dtype or t.dtype
-    else:
-        shape, items, dtypes = _levels(data)
-        target = dtype if dtype is not None else _dtype_of(items, dtypes)
-        t = from_array(_values(items, target).reshape(shape))
-    return t if t.dtype is target and device is None and get_default_device().type == "cpu" else t.to(
-        device=resolve_device(device), dtype=target)
-
-
-def _array(data, copy=False):
-    """An array or NumPy scalar as an array that a tensor can be made of; PyTorch's errors and warning."""
-    a = np.asarray(data)
-    if not a.dtype.isnative:
-        raise ValueError("given numpy array has byte order different from the native byte order. Conversion between byte "
-                         "orders is currently not supported.")
-    dt.from_numpy(a.dtype)
-    if any(s < 0 for s in a.strides) and a.size:
-        raise ValueError("At least one stride in the given numpy array is negative, and tensors with negative strides are "
-                         "not currently supported. (You can probably work around this by making a copy of your array  with "
-                         "array.copy().) ")
-    if not copy and not a.flags.writeable and isinstance(data, np.ndarray) and not _warned:
-        import warnings
-        _warned.append(True)
-        warnings.warn("The given NumPy array is not writable, and PyTorch does not support non-writable tensors. This means "
-                      "writing to this tensor will result in undefined behavior. You may want to copy the array to protect "
-                      "its data or make it writable before converting it to a tensor. This type of warning will be "
-                      "suppressed for the rest of this program.", UserWarning, stacklevel=3)
-    return a
-
-
-_warned: list = []
-
-
-def _is_sequence(x):
-    """Whether a value stands for a dimension of nested data."""
-    c = x.__class__
-    if c in _LEAVES:
-        return False
-    if c is list or c is tuple:
-        return True
-    if isinstance(x, np.ndarray):
-        return x.ndim > 0
-    return hasattr(c, "__getitem__") and hasattr(c, "__len__") and not isinstance(
-        x, (Tensor, str, bytes, dict, np.generic))
-
-
-_LEAVES = frozenset((bool, int, float, complex, str, type(None)))
-
-
-def _levels(data):
-    """(shape, all elements in a row, dtypes of arrays among them) of nested sequences, level by level."""
-    shape, items, dtypes, above, kept = [], [data], set(), set(), []
-    while _is_sequence(items[0]):
-        n, at = len(items[0]), len(shape)
-        ids = set(map(id, items))
-        if at == 64 or ids & above:  # a list that contains itself has no end
-            raise ValueError(f"too many dimensions '{type(data).__name__}'")
-        above |= ids
-        kept.append(items)  # no other object may get the number of one that was seen
-        row = []
-        for x in items if n else ():  # behind an empty first one PyTorch looks at no other
-            if not _is_sequence(x):
-                raise TypeError("not a sequence")
-            if len(x) != n:
-                raise ValueError(f"expected sequence of length {n} at dim {at} (got {len(x)})")
-            if isinstance(x, np.ndarray):
-                dtypes.add(dt.from_numpy(x.dtype))
-                x = x.tolist()
-            elif x.__class__ not in _SIMPLE:
-                x = [x[i] for i in range(n)]
-            row.extend(x)
-        shape.append(n)
-        items = row
-        if n == 0:
-            break
-    if items and items[0].__class__ in (str, bytes):
-        name = type(items[0]).__name__
-        raise ValueError(f"too many dimensions '{name}'") if shape else TypeError(f"new(): invalid data type '{name}'")
-    return tuple(shape), items, dtypes
-
-
-_SIMPLE = frozenset((list, tuple, range, bytearray))
-
-
-def _dtype_of(items, dtypes):
-    """The dtype that holds all elements, NumPy's scalars, arrays and tensors keeping theirs."""
-    found = set(dtypes)
-    for c in set(map(type, items)):
-        if c in (bool, int, float, complex):
-            if not dtypes or c is not float and c is not complex:
-                found.add(dt.of_number(c(0)))
-                continue
-            # Numbers out of an array say nothing; Python's own floats beside it have the default dtype.
-            found.add(dt.float32 if c is float else dt.complex64)
-        elif issubclass(c, Tensor):
-            found.update([x.dtype for x in items if x.__class__ is c])
-        elif issubclass(c, np.ndarray):
-            found.update([dt.from_numpy(x.dtype) for x in items if x.__class__ is c])
-        elif issubclass(c, np.generic):
-            found.add(dt.from_numpy(np.dtype(c)))
-        elif issubclass(c, (int, float, complex)):
-            found.add(dt.of_number(next(x for x in items if x.__class__ is c)))
-        elif issubclass(c, (str, bytes)):
-            raise TypeError(f"new(): invalid data type '{c.__name__}'")
-        elif hasattr(c, "__getitem__") and hasattr(c, "__len__") and c is not dict:
-            raise TypeError(f"'{c.__name__}' object cannot be interpreted as a number")
-        else:
-            raise RuntimeError(f"Could not infer dtype of {c.__name__}")
-    best = None
-    for d in found:
-        best = d if best is None else dt.promote_types(best, d)
-    return dt.get_default_dtype() if best is None else best
-
-
-def _values(items, d):
-    """The elements as an array of the widest type of ``d``'s category; those that ``d`` cannot hold are refused."""
-    kinds = set(map(type, items))
-    if kinds - _LEAVES:
-        items = [_number(x, d) if isinstance(x, Tensor) else x.item() if isinstance(x, (np.ndarray, np.generic)) else x
-                 for x in items]
-        kinds = set(map(type, items))
-    if d.category == 1:
-        return _integers(items, kinds, d)
-    if d.category == 0:
-        return np.array([bool(x) for x in items], np.bool_)
-    if d.category == 3:
-        return np.array(items, np.complex128)
-    if complex in kinds:
-        raise TypeError("must be real number, not complex")
-    return np.array(items if kinds <= {int, float, bool} else [float(x) for x in items], np.float64)
-
-
-def _number(t, d):
-    """The value of a tensor in a list, which stands for a number."""
-    if t._n == 1:
-        return t.item()
-    if d.category < 2:
-        raise TypeError("only integer tensors of a single element can be converted to an index")
-    raise ValueError("only one element tensors can be converted to Python scalars")
-
-
-def _integers(items, kinds, d):
-    """The elements as int64, cut towards zero."""
-    low, high = dt.limits(d)
-    whole = items if kinds <= {int, bool} else [_whole(x, d) for x in items]
-    try:
-        a = np.array(whole, np.int64)
-    except OverflowError:
-        raise ValueError("Overflow when unpacking long long") from None
-    if a.size and not low <= a.min() <= a.max() <= high:
-        raise RuntimeError(f"value cannot be converted to type {d.name} without overflow")
-    return a
-
-
-def _whole(x, d):
-    if not isinstance(x, float):
-        return operator.index(x)
-    low, high = dt.limits(d, x)
-    if not low <= x <= high:
-        raise RuntimeError(f"value cannot be converted to type {d.name} without overflow")
-    return min(int(x), high)
+    return _finish(from_data(data, dtype, device, True), requires_grad)
 
 
 def as_tensor(data, dtype=None, device=None):
     """``data`` as a tensor, without a copy where it is a tensor or array of the right dtype and device."""
     if isinstance(data, Tensor):
         return data.to(device=device or data.device, dtype=dtype or data.dtype)
-    return _from_data(data, dtype, device, False)
+    return from_data(data, dtype, device, False)
 
 
 def asarray(obj, *, dtype=None, device=None, copy=None, requires_grad=False):
@@ -265,7 +97,7 @@ def from_numpy(ndarray):
     if not isinstance(ndarray, np.ndarray):
         name = type(ndarray).__name__
         raise TypeError(f"expected np.ndarray (got {'numpy.' * isinstance(ndarray, np.generic)}{name})")
-    return from_array(_array(ndarray))
+    return from_array(checked_array(ndarray))
 
 
 def scalar_tensor(value, dtype=None, *, device=None, requires_grad=False):

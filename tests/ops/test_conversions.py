@@ -254,8 +254,8 @@ def test_functions_of_numpy_give_tensors():
 
 
 def test_arrays_that_cannot_be_written(monkeypatch):
-    from numbagrad.core import creation
-    monkeypatch.setattr(creation, "_warned", [])
+    from numbagrad.core import from_data
+    monkeypatch.setattr(from_data, "_warned", [])
     a = np.arange(3.0)
     a.flags.writeable = False
     with pytest.warns(UserWarning, match="The given NumPy array is not writable"):
