@@ -6,7 +6,7 @@ import numpy as np
 
 from ..base import dtypes as dt
 from ..base.device import CPU
-from ..kernel import jit
+from ..kernel import native
 from ..kernel.tape import TABLES, TAPE, active
 
 _empty = np.empty
@@ -79,7 +79,7 @@ def kind_of(dtype, dev=CPU):
     return kind
 
 
-# Where CPython's ndarray object keeps its data pointer; ``kernel.jit`` checks it against ``ctypes.data`` before the
+# Where CPython's ndarray object keeps its data pointer; ``kernel.native`` checks it against ``ctypes.data`` before the
 # native reader is put to use.
 DATA_FIELD = 16
 _peek = None
@@ -142,7 +142,7 @@ def use_reader(peek):
         _peek = peek
 
 
-jit.STARTS += (use_reader, lambda peek: keep_freed_memory())
+native.STARTS += (use_reader, lambda peek: keep_freed_memory())
 
 
 F4 = kind_of(dt.float32)

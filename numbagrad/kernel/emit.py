@@ -14,8 +14,10 @@ import math
 
 import numpy as np
 
-from . import expr, inlined, jit, scalars, strided
+from . import expr, inlined, native, scalars, strided
 from .casts import cast
+from .define import define
+from .fastmath import FAST, loop_flags
 from .guard import guarded
 
 # Functions with a cheaper form for arguments that are not huge.
@@ -60,9 +62,9 @@ def functions(names, code):
         if text is not None:
             made = _helpers.get((variant, code))
             if made is None:
-                fn = jit.define(text, text[4:text.index("(")], {"T": T, "np": np, "math": math,
+                fn = define(text, text[4:text.index("(")], {"T": T, "np": np, "math": math,
                                                                "__name__": "numbagrad.kernel.generated"})
-                made = _helpers[variant, code] = inlined.njit(jit.FAST, forceinline=True, error_model="numpy")(fn)
+                made = _helpers[variant, code] = inlined.njit(FAST, forceinline=True, error_model="numpy")(fn)
             env[name + "_"] = made
             key.append(text + code)
         elif width is not None:
@@ -172,12 +174,12 @@ class Pointwise:
         text, letters, used = self.source(compute, in_codes, out_codes, inplace, constant)
         env, key = functions(used, compute)
         more, keys = casts(compute, in_codes, out_codes)
-        return jit.compile_source(text, self.name, letters, {**env, **more}, "\n".join([key, *keys]), jit.loop_flags(compute))
+        return native.compile_source(text, self.name, letters, {**env, **more}, "\n".join([key, *keys]), loop_flags(compute))
 
 
 def casts(compute, in_codes, out_codes):
     """({name: kernel function}, key texts) of the compute type and of the pointers, loads and stores of a loop's operands."""
-    pointers = jit.nb().pointers
+    pointers = native.nb().pointers
     env, keys = {f"ptr_{code}_": pointers[code] for code in (*in_codes, *out_codes)}, []
     env["T_"], k = cast("T", compute)
     keys.append(k)

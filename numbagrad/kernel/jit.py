@@ -21,11 +21,11 @@ from functools import partial
 
 from ..base import dtypes as dt
 from . import casts, inlined, threads
-from .define import define, define_again  # noqa: F401 (with the others that are, what files above say ``jit`` for)
+from .define import define, define_again  # noqa: F401 (what is not used here is what files above call by ``jit``)
 from .fastmath import ACCUMULATE, FAST, loop_flags  # noqa: F401
 from .guard import guarded
 from .intrinsics import POINTEE  # noqa: F401
-from .native import STARTS, Native, c_address, compile_function, compile_source, nb, through  # noqa: F401
+from .native import compile_function, compile_source, nb, through  # noqa: F401
 from .placeholders import *  # noqa: F403
 from .placeholders import LANES, MATH, STRIP, Placeholder
 from .tape import TAPE, active

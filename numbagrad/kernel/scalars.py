@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from .jit import T
+from .placeholders import T
 
 
 def gcd(a, b):

@@ -12,7 +12,7 @@ import functools
 from array import array
 
 from ..base import dtypes as dt
-from . import jit, trampoline
+from . import native, trampoline
 from .guard import guarded
 
 BLOCK = 4096   # bytes of the widest operand in a block: several blocks fit into the first-level cache
@@ -149,10 +149,10 @@ WALK = f"""def walk(table, start, stop):
 @guarded
 def walk():
     """The walk, ``(table, start, stop)``, over rows of a plan."""
-    stack, (room, address) = jit.nb().stack, _intrinsics()
+    stack, (room, address) = native.nb().stack, _intrinsics()
     env = {"words": stack("i8", OPERANDS), "two": stack("i8", 2 * WORDS), "room": room, "address": address,
            "call_rows": trampoline.invoke("iii"), "call_move": trampoline.invoke("iiiiiiii")}
-    return jit.compile_source(WALK, "walk", "iii", env, str((BLOCK, OPERANDS, WORDS)))
+    return native.compile_source(WALK, "walk", "iii", env, str((BLOCK, OPERANDS, WORDS)))
 
 
 @functools.cache
@@ -160,7 +160,7 @@ def walk():
 def move(log):
     """Address of the function that copies rows and columns of elements of ``2 ** log`` bytes."""
     text = f"def move(dst, dr, dt, src, sr, st, h, w):\n    d, s = ptr_{UNITS[log]}(dst), ptr_{UNITS[log]}(src)\n" + MOVE
-    return jit.compile_source(text, "move", "iiiiiiii").address
+    return native.compile_source(text, "move", "iiiiiiii").address
 
 
 @functools.cache
@@ -176,7 +176,7 @@ def rows(letters, operands):
     text += "".join(f"    s{i} = args[{WORDS + i}]\n" for i in range(operands))
     text += f"    for _ in range(rows):\n        invoke(kernel, {''.join(n + ', ' for n in names)}0, inner)\n"
     text += "".join(f"        a{i} += s{i}\n" for i in range(operands))
-    return jit.compile_source(text, "rows", "iii", {"invoke": trampoline.invoke(letters + "ii")}, letters).address
+    return native.compile_source(text, "rows", "iii", {"invoke": trampoline.invoke(letters + "ii")}, letters).address
 
 
 def _intrinsics():
@@ -214,8 +214,8 @@ def enter(letters):
     for i, (p, kind) in enumerate(zip(params, "iiiii" + letters)):
         text += f"    {'f' if kind == 'f' else 't'}[{i}] = {p}\n"
     text += "    invoke(walk, address(t), start, stop)\n"
-    env = {"words": jit.nb().stack("i8", WORDS + 5), "address": _intrinsics()[1], "invoke": trampoline.invoke("iii")}
-    return jit.compile_source(text, "enter", "iiiiii" + letters + "ii", env, str(WORDS)).entry
+    env = {"words": native.nb().stack("i8", WORDS + 5), "address": _intrinsics()[1], "invoke": trampoline.invoke("iii")}
+    return native.compile_source(text, "enter", "iiiiii" + letters + "ii", env, str(WORDS)).entry
 
 
 _operands: dict = {}
