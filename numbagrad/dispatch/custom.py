@@ -241,6 +241,8 @@ def _launch_on_device(op, out, *args):
     try:
         return op.cpu_launch(out, *args)
     except (NotImplementedError, TypeError) as error:
+        if isinstance(error, TypeError) and "device type tensor to numpy" not in str(error):
+            raise
         kind = (out[0] if isinstance(out, list) else out)._kind
         raise NotImplementedError(f"{op.name} has no kernel for device '{kind.device}' and dtype {kind.dtype}: "
                                   f"{error}") from error
