@@ -24,6 +24,7 @@ import sys
 import tempfile
 import time
 
+import own_frames
 import process_memory
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -219,7 +220,7 @@ def main():
     parser.add_argument("--compiled", action="store_true", help="training steps with ng.compile, torch.compile, jax.jit")
     options = parser.parse_args()
     if options.worker:
-        return worker(options.worker, options.threads)
+        return own_frames.run(worker, options.worker, options.threads)
     sys.path.insert(0, HERE)
     if options.compiled:
         from compiled_steps import compare as steps

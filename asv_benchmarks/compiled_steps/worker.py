@@ -97,4 +97,6 @@ def main(library, threads):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    sys.path.insert(0, HERE)
+    import own_frames
+    own_frames.run(main, sys.argv[1], int(sys.argv[2]))
