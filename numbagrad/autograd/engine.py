@@ -18,6 +18,7 @@ from sys import getrefcount
 from ..base import modes
 from ..core import graph
 from ..core.graph import Output
+from ..core.tensor import raw
 from ..kernel.tape import TAPE, active
 from . import hooks
 from .anomaly import ANOMALY
@@ -94,6 +95,8 @@ def _run(roots, gradients, keep_graph, create_graph, inputs, accumulate):
     wanted = captured = leaves = None
     anomaly = ANOMALY.enabled
     capturing = active() if TAPE else None
+    if capturing is not None:
+        capturing.walk += 1
     made = set()  # places whose waiting gradient is a sum made here, which may be added to in place
     if inputs is not None:
         inputs = [edge_of(t) for t in inputs]
@@ -359,11 +362,16 @@ def accumulate_grad(t, r, create_graph, own):
     if r._shape != t._shape:
         raise RuntimeError(f"AccumulateGrad got an invalid gradient - got {list(r._shape)} but expected shape compatible with "
                            f"{list(t._shape)}: the leaf's data was exchanged between forward and backward")
+    shared = False
     if TAPE:
         recorder = active()
         if recorder is not None:
             recorder.leaf(t)
-            own = recorder.owns(r)
+            old = t._grad
+            shared = old is not None and recorder.shared(old)
+            own = old is None and recorder.owns(r)
+            if own:  # others may hold ``r`` here: the leaf's gradient is a tensor of its own, which may move to other memory
+                r = raw(r._buf, r._ptr, r._n, r._shape, None, r._kind, [0])
     with LOCK:
         old = t._grad
         if create_graph:
@@ -372,6 +380,11 @@ def accumulate_grad(t, r, create_graph, own):
                 t._grad = empty_like(r, requires_grad=False).copy_(r)
             else:
                 t._grad = old + r
+        elif shared:
+            total = old.detach() + r.detach()
+            old._buf, old._ptr = total._buf, total._ptr
+            old._ver[0] += 1
+            old._ver[1:] = PLACE
         elif old is not None:
             add_into(old, r)
         elif own:

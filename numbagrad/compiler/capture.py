@@ -44,7 +44,8 @@ class Recorder(Launches, Updates):
         self.versions = {}      # id of a version list -> (list, count before)
         self.inside = 0
         self.born = {}          # leaves that were made during the capture
-        self.given = {}         # memory that became a leaf's gradient
+        self.given = {}         # memory that became a leaf's gradient -> the walk through the graph in which it did
+        self.walk = 0           # walks through the graph so far
         self.runs = {}          # optimizer -> updates so far
         self.updates = {}       # optimizer -> the library's function that updates its parameters
         self.composed = set()   # optimizers that do more with their settings than give them to table kernels
@@ -244,8 +245,12 @@ class Recorder(Launches, Updates):
         if r._strides is not None or r._buf.__class__ is not Fake or r._ptr != r._buf.base or r._n != r._buf.size or (
                 id(r._buf) in self.given):
             return False
-        self.given[id(r._buf)] = True
+        self.given[id(r._buf)] = self.walk
         return True
+
+    def shared(self, grad):
+        """Whether others of the walk that goes on may still read the memory that a leaf was given as its gradient."""
+        return self.given.get(id(grad._buf)) == self.walk
 
 
 def undo(leaves, optimizers):

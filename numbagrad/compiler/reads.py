@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import operator
 import types
 
@@ -29,6 +30,7 @@ from .places import (
     Protocols,
     Proxied,
 )
+from .structure import is_record
 from .words import version_of
 
 # What the stand-ins of a run have not, or not as their originals.
@@ -243,6 +245,13 @@ class Reads:
                 seen.add(id(x))
                 for y in (*dict.keys(x), *dict.values(x)) if isinstance(x, dict) else list(x):
                     self.deep(y, seen)
+        elif is_record(x):  # what dataclass writes compares and prints its fields as tuples
+            seen = set() if seen is None else seen
+            if id(x) not in seen:
+                seen.add(id(x))
+                for f in dataclasses.fields(x):
+                    self.attribute(x, f.name)
+                    self.deep(getattr(x, f.name, None), seen)
 
     def content(self, x):
         """C code is about to look into ``x``."""
