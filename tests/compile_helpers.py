@@ -48,3 +48,11 @@ def calls(f, *more, n=8):
         y = f(ng.full((2,), 1.0 + k), *[m(k) for m in more])
         out.append([round(v, 5) for v in y.tolist()])
     return out
+
+
+def same_as_eager(program, captures):
+    """A program, given what compiles its step, shows the same in eager code and takes at most so many variants."""
+    wanted, _ = program(lambda f: f)
+    found, step = program(ng.compile)
+    assert str(found) == str(wanted)
+    assert len(step.variants) <= captures

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 
+from ..base import dtypes as dt
 from . import inlined
 from .define import define
 
@@ -47,7 +48,7 @@ F2_STORE = """def f(v):
 def cast(kind, code):
     """``kind`` is "load", "store" or "T" (the constructor); returns (callable for kernels, its text for the cache's key)."""
     import numpy as np
-    compute = {"f2": "f4", "bf": "f4"}.get(code, code)
+    compute = dt.BY_CODE[code].compute
     scalar = {"b1": np.bool_, "u1": np.uint8, "i1": np.int8, "i2": np.int16, "i4": np.int32, "i8": np.int64,
               "f4": np.float32, "f8": np.float64, "c8": np.complex64, "c16": np.complex128}[compute]
     if kind == "T":

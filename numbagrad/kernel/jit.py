@@ -34,7 +34,7 @@ from .tape import TAPE, active
 def environment(code):
     """(names -> values for kernels specialised to a dtype code, key text maker)."""
     from . import vecmath
-    compute = {"f2": "f4", "bf": "f4"}.get(code, code)
+    compute = dt.BY_CODE[code].compute
     env, texts = {}, {}
     for kind in ("T", "load", "store"):
         env[kind], texts[kind] = casts.cast(kind, code)

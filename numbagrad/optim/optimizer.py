@@ -12,7 +12,6 @@ from ..autograd.gradients import zero_grad
 from ..base.dtypes import float32, float64
 from ..base.handles import RemovableHandle
 from ..base.user_code import user_line
-from ..core.storage import kind_of
 from ..core.tensor import Tensor
 from ..kernel.tape import TAPE, active, refuse
 from ..nn.modules.module import _typename
@@ -338,19 +337,14 @@ def _closure_loss(closure):
         return closure()
 
 
-# The kinds of tensors that the kernels take. A tensor is plain when it is contiguous and of one of them.
-_PLAIN = kind_of(float32), kind_of(float64)
-
-
-def is_plain(kind):
-    """Whether there are update kernels for a kind, on any device."""
-    return kind.dtype in (float32, float64)
+# The dtypes that the kernels take. A tensor is plain when it is contiguous and of one of them.
+_PLAIN = float32, float64
 
 
 def _are_plain(*tensors):
     """Whether one kernel call may take the parameter (the first), its gradient and its state tensors as they are."""
     kind, shape = tensors[0]._kind, tensors[0]._shape
-    plain = kind in _PLAIN or is_plain(kind)
+    plain = kind.dtype in _PLAIN
     for t in tensors:
         if t._shape != shape:
             _misfit(tensors)

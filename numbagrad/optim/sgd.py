@@ -16,7 +16,6 @@ from .optimizer import (
     _note_composed,
     _number,
     _run,
-    is_plain,
 )
 
 __all__ = ["SGD"]
@@ -110,7 +109,7 @@ class SGD(Optimizer):
                     buf_ptr = buf._ptr
                 kind = p._kind
                 if (
-                    (kind in _PLAIN or is_plain(kind))
+                    kind.dtype in _PLAIN
                     and kind is g._kind
                     and p._strides is g._strides is None
                     and (buf is None or _are_plain(p, g, buf))

@@ -76,7 +76,8 @@ def index_error(index, dim, size):
 
 
 @functools.lru_cache(1024)
-def _saved_flag(fail, dim, size):
+def index_flag(fail, dim, size):
+    """Where kernels leave (1, an index out of range), for ``fail`` to be raised."""
     return Flag(lambda _, index: fail(index, dim, size), 2)
 
 
@@ -84,7 +85,7 @@ def check_saved(index, size, dim=0, fail=index_error, ignore=0):
     """Check a row-major index tensor that was saved for backward again: writes through ``.data`` are not counted."""
     if TAPE and active() is not None:  # a captured step runs as one call: nobody writes in between
         return
-    found = _saved_flag(fail, dim, size).take(index._kind)
+    found = index_flag(fail, dim, size).take(index._kind)
     outside[index._kind](index._ptr, found.address, size, ignore, 0, index._n)
     found.check()
 

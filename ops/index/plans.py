@@ -22,7 +22,7 @@ from numbagrad.core.copying import contiguous_copy
 from numbagrad.core.overlap import SEVERAL, is_expanded
 from numbagrad.core.tensor import bump_version, contiguous_strides, make, numel, raw, raw_view
 from numbagrad.dispatch.custom import _record
-from numbagrad.kernel.tape import TAPE, Flag, active
+from numbagrad.kernel.tape import TAPE, active
 
 from .kernels import (
     add_one,
@@ -31,6 +31,7 @@ from .kernels import (
     count_true,
     find_coordinates,
     find_true,
+    index_flag,
     moved,
     offsets,
     put_one,
@@ -136,7 +137,7 @@ def range_flag(fail, dim, size, index):
     step, or when values are read on a device."""
     if TAPE and active() is not None:
         active().buffer(index)
-    return Flag(lambda _, bad: fail(bad, dim, size), 2).take(index._kind)
+    return index_flag(fail, dim, size).take(index._kind)
 
 
 def plan_along(shape, dim, index, fail=out_of_bounds, negative=True):

@@ -72,8 +72,8 @@ def draw_uniform(t, generator, low=0.0, high=1.0):
         rng.fill_uniform(gen, memory(t), low, high, half(t))
 
 
-def draw(t, fill):
-    """``fill(t)`` on a new tensor; that of another device gets what is drawn on the host, from its streams."""
+def on_host(t, fill):
+    """``fill(t)``; a tensor of another device gets what is drawn on the host, from its streams."""
     if t._kind.cpu:
         fill(t)
     else:
@@ -84,7 +84,7 @@ def draw(t, fill):
 
 def draw_normal(t, generator, mean=0.0, std=1.0, contiguous=True):
     if not t._kind.cpu:
-        return draw(t, lambda here: draw_normal(here, generator, mean, std, contiguous))
+        return on_host(t, lambda here: draw_normal(here, generator, mean, std, contiguous))
     gen = engine_of(generator)
     if t._kind.dtype.is_complex:
         if std < 0:
@@ -346,9 +346,7 @@ def _fill(self, name, node, draw):
         draw(fresh, True)
         copy_into(self, fresh)
     elif not self._kind.cpu:
-        fresh = make(self._shape, storage.kind_of(self._kind.dtype))
-        draw(fresh, True)
-        transfer(self, fresh)
+        on_host(self, lambda fresh: draw(fresh, True))
     elif self._strides is None:
         draw(self, True)
     else:

@@ -12,7 +12,7 @@ from numbagrad.extend import Sample, function
 from numbagrad.kernel import rng
 from numbagrad.random import engine_of
 
-from .draw import draw, half, memory
+from .draw import half, memory, on_host
 
 ALPHA = 1.7580993408473766  # -scale * alpha of SELU, with the sign turned: the value that dropped units get
 
@@ -24,7 +24,7 @@ def _noise(shape, kind, p, strides=None):
         order = sorted(range(len(shape)), key=lambda d: -strides[d])
         shape = tuple([shape[d] for d in order])
     t = make(shape, kind)
-    draw(t, lambda here: rng.fill_bernoulli_scalar(engine_of(), memory(here), 1 - p, half(here)))
+    on_host(t, lambda here: rng.fill_bernoulli_scalar(engine_of(), memory(here), 1 - p, half(here)))
     return t if order is None else t.permute([order.index(d) for d in range(len(order))])
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import ast
 
+from ...base import dtypes as dt
 from .. import jit
 from . import emit, shim, thread_form
 from .folds import FOLDS, fold_of
@@ -220,7 +221,7 @@ def _make(fn, letters):
     space = {**env, **thread_form.scratch_types(letters), "__name__": "numbagrad.kernel.generated"}
     size = threads()
     for kind, code in (("T", letters["T"]), ("f8", "f8"), ("i8", "i8")):
-        compute = {"f2": "f4", "bf": "f4"}.get(code, code)
+        compute = dt.BY_CODE[code].compute
         types = {f"{kind}_type_": shim.element_type(compute), "cuda": space["cuda"]}
         space[kind + "_"] = emit.cast("T", code)[0]
         for how, (join, _) in FOLDS.items():

@@ -61,7 +61,7 @@ def source(kernel, dtypes, part):
     """The kernel of a part for dtypes."""
     letters = thread_form.letters_of(dtypes)
     made = body(kernel.fn, letters, part)
-    params = [(n, "i8" if k == "i" else "f8" if k == "f" else "*" + k) for n, k in kernel.parameters(letters)]
+    params = thread_form.params_of(kernel, letters)
     names = ", ".join(n for n, _ in params)
     if part == "counts":
         lines = ["if cuda.grid(1) == 0:", f"    body({names})"]
@@ -85,8 +85,7 @@ def run(launcher, arguments):
         body(kernel.fn, letters, "counts")(*[numbers.get(n, np.float64(given[n]) if codes[n] == "f" else given[n])
                                              for n in names])
         for n, array in numbers.items():
-            there = memory.allocate(array.nbytes, index)
-            gpu.to_device(there, there.ptr, array, index)
+            there = memory.upload(array, index)
             held.append(there)
             given[n] = launcher.address(there)
     elif hosted:

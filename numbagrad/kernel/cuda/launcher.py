@@ -93,8 +93,7 @@ class Launcher:
         if isinstance(value, Address):
             return gpu.pointer(plain(value), kind)
         if value.__class__ is Mirror:
-            there = memory.allocate(value.array.nbytes, self.index)
-            gpu.to_device(there, there.ptr, value.array, self.index)
+            there = memory.upload(value.array, self.index)
             back.append((value.array, there))
             return gpu.pointer(there.ptr, kind)
         if value == 0:
@@ -103,19 +102,17 @@ class Launcher:
         if table is None:
             raise NotImplementedError(f"kernel {self.kernel.name} cannot run on device 'cuda:{self.index}': its argument "
                                       f"'{name}' is the address of memory on the host")
-        return gpu.pointer(_table(gpu, table, self.index).ptr, kind)
+        return gpu.pointer(_table(table, self.index).ptr, kind)
 
 
 _tables: dict = {}  # (id of a table of constants, device) -> its copy there
 
 
-def _table(gpu, array, index):
+def _table(array, index):
     key = id(array), index
     found = _tables.get(key)
     if found is None:
-        found = memory.allocate(array.nbytes, index)
-        gpu.to_device(found, found.ptr, array, index)
-        _tables[key] = found
+        found = _tables[key] = memory.upload(array, index)
         weakref.finalize(array, _tables.pop, key, None)
     return found
 
@@ -132,9 +129,8 @@ class Words:
 
     def __init__(self, flag, index):
         self.raises, self.size, self.index = flag.raises, flag.size, index
-        self.memory = memory.allocate(8 * flag.size, index)
+        self.memory = memory.upload(np.full(flag.size, -1, np.int64), index)
         self.address = on(index)(self.memory.ptr)
-        target().to_device(self.memory, self.memory.ptr, np.full(flag.size, -1, np.int64), index)
 
     def check(self):
         """The call is over; its words are looked at later."""

@@ -37,6 +37,13 @@ def allocate(nbytes, index):
     return memory
 
 
+def upload(array, index):
+    """A copy of an array of the host on a device."""
+    found = allocate(array.nbytes, index)
+    target().to_device(found, found.ptr, array, index)
+    return found
+
+
 def alloc(kind, n):
     """Memory for ``n`` elements of a kind: (owner, address)."""
     memory = allocate(n * kind.itemsize, kind.device.index)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import ast
 import inspect
 
+from ...base import dtypes as dt
 from .. import jit, vecmath
 from . import emit, shim
 from .shim import Source
@@ -50,7 +51,7 @@ def environment(fn, letters, inline):
     """{name: plain function, type or constant} of what a kernel function names; ``inline`` makes device functions of those that
     it calls."""
     code = letters["T"]
-    compute = {"f2": "f4", "bf": "f4"}.get(code, code)
+    compute = dt.BY_CODE[code].compute
     width = compute if compute in ("f4", "f8") else None if compute[0] == "c" else "f8"
     env = {}
     for name in set(jit._names(fn.__code__)):
@@ -81,7 +82,7 @@ def environment(fn, letters, inline):
 
 def scratch_types(letters):
     """What the text of scratch memory names."""
-    compute = {"f2": "f4", "bf": "f4"}.get(letters["T"], letters["T"])
+    compute = dt.BY_CODE[letters["T"]].compute
     if shim.simulated():
         from .simulator import inside as cuda
     else:
@@ -119,6 +120,11 @@ def texts(env):
             yield f"{name}: {getattr(value, '__name__', value)!r}"
 
 
+def params_of(kernel, letters):
+    """Parameters of a device kernel, as ``Source`` has them."""
+    return [(n, "i8" if k == "i" else "f8" if k == "f" else "*" + k) for n, k in kernel.parameters(letters)]
+
+
 def source(kernel, dtypes, form):
     """The kernel of a form ("items" or "serial") for dtypes."""
     letters = letters_of(dtypes)
@@ -127,7 +133,7 @@ def source(kernel, dtypes, form):
 
 def wrapped(kernel, letters, body, form, skeleton):
     """The kernel that runs a plain function on a range of items by the lines of a form."""
-    params = [(n, "i8" if k == "i" else "f8" if k == "f" else "*" + k) for n, k in kernel.parameters(letters)]
+    params = params_of(kernel, letters)
     names = [n for n, _ in params]
     if names[-2:] == ["start", "stop"]:
         params[-2:] = [("start_", "i8"), ("stop_", "i8")]
