@@ -2,11 +2,12 @@
 
     python asv_benchmarks/peers.py [--rounds 9] [--threads 1] [--only NAME ...] [--without LIBRARY ...] [--markdown]
     python asv_benchmarks/peers.py --compiled [--rounds 9] [--threads 1] [--only NAME ...] [--no-processes]
+    python asv_benchmarks/peers.py --registry [--sizes small large] [--all] [--rounds 9] [--threads 1] [--only NAME ...]
 
 One process per library, started once and asked in turn: round after round, every library times the case for a fixed
 share of a second, so a slow phase of the machine meets all of them. The figure is the ratio of the medians; only ratios
 of one run are comparable. Libraries that are not installed are left out and named. ``--compiled`` measures ``ng.compile``
-on whole training steps instead, see ``compiled_steps``.
+on whole training steps instead, see ``compiled_steps``; ``--registry`` every op from its own samples, see ``registry_sweep``.
 """
 
 from __future__ import annotations
@@ -218,6 +219,9 @@ def main():
     parser.add_argument("--markdown", action="store_true", help="the table as in README.md")
     parser.add_argument("--no-processes", action="store_true", help="leave out import time and first steps")
     parser.add_argument("--compiled", action="store_true", help="training steps with ng.compile, torch.compile, jax.jit")
+    parser.add_argument("--registry", action="store_true", help="every op of the registry, and everyday calls")
+    parser.add_argument("--sizes", nargs="+", default=["small", "large"], choices=["small", "large"], help="of --registry")
+    parser.add_argument("--all", action="store_true", help="all rows of --registry, not only those above their limit")
     options = parser.parse_args()
     if options.worker:
         return own_frames.run(worker, options.worker, options.threads)
@@ -225,6 +229,10 @@ def main():
     if options.compiled:
         from compiled_steps import compare as steps
         wrong = steps.main(options, machine())
+        return parser.error(wrong) if wrong else None
+    if options.registry:
+        from registry_sweep import sweep
+        wrong = sweep.main(options, machine(), datetime.date.today())
         return parser.error(wrong) if wrong else None
     from peer_cases import CASES, PROCESSES
     names = [n for n in installed() if n not in options.without]

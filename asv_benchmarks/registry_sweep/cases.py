@@ -1,0 +1,204 @@
+"""Calls of the registry's ops as plain data: arrays and arguments, so that PyTorch's process never imports numbagrad."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+LARGE = 1 << 20  # elements of the largest tensor of a large case
+# Sizes that mean something to the op are not multiplied by one factor.
+SAMPLES = {
+    "matmul": ((1024, 1024), (1024, 256)), "mm": ((1024, 1024), (1024, 256)), "bmm": ((64, 64, 64), (64, 64, 64)),
+    "addmm": ((1024, 256), (1024, 1024), (1024, 256)), "baddbmm": ((64, 64, 64), (64, 64, 64), (64, 64, 64)),
+    "addbmm": ((64, 64), (64, 64, 64), (64, 64, 64)), "linear": ((1024, 1024), (256, 1024), (256,)),
+    "mv": ((1024, 1024), (1024,)), "outer": ((1024,), (1024,)), "ger": ((1024,), (1024,)), "dot": ((1 << 20,), (1 << 20,)),
+    "addmv": ((1024,), (1024, 1024), (1024,)), "addr": ((1024, 1024), (1024,), (1024,)), "kron": ((32, 32), (32, 32)),
+    "conv1d": ((16, 32, 1024), (64, 32, 3), (64,)), "conv2d": ((16, 32, 32, 32), (64, 32, 3, 3), (64,)),
+    "conv3d": ((2, 8, 16, 16, 16), (16, 8, 3, 3, 3), (16,)), "conv_transpose1d": ((16, 32, 256), (32, 16, 3)),
+    "conv_transpose2d": ((8, 32, 32, 32), (32, 16, 3, 3)), "conv_transpose3d": ((2, 8, 8, 8, 8), (8, 4, 3, 3, 3)),
+    "max_pool1d": ((16, 64, 1024), 2), "max_pool2d": ((16, 32, 32, 32), 2), "max_pool3d": ((4, 8, 32, 32, 32), 2),
+    "avg_pool1d": ((16, 64, 1024), 2), "avg_pool2d": ((16, 32, 32, 32), 2), "avg_pool3d": ((4, 8, 32, 32, 32), 2),
+    "adaptive_avg_pool2d": ((16, 32, 32, 32), 8), "adaptive_max_pool2d": ((16, 32, 32, 32), 8),
+    "adaptive_avg_pool1d": ((16, 64, 1024), 8), "adaptive_max_pool1d": ((16, 64, 1024), 8),
+    "unfold": ((8, 16, 32, 32), 3), "fold": ((8, 144, 900), (32, 32), 3), "pixel_shuffle": ((16, 64, 32, 32), 2),
+    "pixel_unshuffle": ((16, 16, 64, 64), 2), "embedding": (("int64", (4096,), 0, 1000), (1000, 256)),
+    "scaled_dot_product_attention": ((4, 8, 128, 64), (4, 8, 128, 64), (4, 8, 128, 64)),
+    "layer_norm": ((1024, 1024), (1024,)), "rms_norm": ((1024, 1024), (1024,)), "group_norm": ((16, 64, 32, 32), 8),
+    "view": ((1024, 1024), (512, 2048)), "reshape": ((1024, 1024), (512, 2048)), "expand": ((1, 1024), (1024, 1024)),
+    "broadcast_to": ((1, 1024), (1024, 1024)), "flatten": ((64, 64, 256),), "repeat": ((256, 256), (4, 4)),
+    "tile": ((256, 256), (4, 4)), "index_select": ((1024, 1024), 0, ("int64", (1024,), 0, 1024)),
+    "gather": ((1024, 1024), 1, ("int64", (1024, 1024), 0, 1024)), "take": ((1024, 1024), ("int64", (1 << 20,), 0, 1 << 20)),
+    "scatter_add": ((1024, 1024), 1, ("int64", (1024, 1024), 0, 1024), (1024, 1024)),
+    "index_add": ((1024, 1024), 0, ("int64", (1024,), 0, 1024), (1024, 1024)),
+    "cholesky": ((128, 128),), "inv": ((128, 128),), "det": ((128, 128),), "slogdet": ((128, 128),),
+    "solve": ((128, 128), (128, 16)), "qr": ((128, 128),), "svd": ((128, 128),), "eigh": ((128, 128),),
+    "cross_entropy": ((1024, 1000), ("int64", (1024,), 0, 1000)), "nll_loss": ((1024, 1000), ("int64", (1024,), 0, 1000)),
+    "interpolate": ((8, 16, 64, 64),), "topk": ((1024, 1024), 8), "multinomial": ((1024, 1024), 8),
+    "one_hot": (("int64", (4096,), 0, 256), 256), "bincount": (("int64", (1 << 20,), 0, 1000),),
+}
+
+
+class Slot:
+    """The place of tensor ``number`` in a call."""
+
+    def __init__(self, number):
+        self.number = number
+
+
+def fill(value, tensors):
+    """``value`` with tensors in its slots."""
+    if isinstance(value, Slot):
+        return tensors[value.number]
+    if isinstance(value, (list, tuple)):
+        return type(value)([fill(v, tensors) for v in value])
+    if isinstance(value, dict):
+        return {k: fill(v, tensors) for k, v in value.items()}
+    return value
+
+
+def ops():
+    """Public ops with samples, by name."""
+    from numbagrad.core.registry import REGISTRY
+    return [op for op in REGISTRY.values() if not op.private and op.samples and op.namespaces + (op.method or "",) != ("",)]
+
+
+def portable(op, size):
+    """[(name, what the worker calls, arrays, args, kwargs, which arrays want gradients)] of one op, at most one."""
+    from numbagrad.dispatch.op import Sample
+    from numbagrad.dispatch.sampling import Case
+    sample = chosen(op)
+    if size == "large":
+        given = SAMPLES.get(op.name)
+        if given is not None:
+            sample = Sample(*given, **sample.kwargs)
+        else:
+            sample = enlarged(op, sample)
+    if sample is None:
+        return []
+    op.samples, kept = (sample, *op.samples), op.samples
+    try:
+        case = Case(op, 0)
+    finally:
+        op.samples = kept
+    if not case.arrays:
+        return []
+
+    def plain(x):
+        if type(x).__name__ == "Slot":
+            return Slot(x.number)
+        if isinstance(x, (list, tuple)):
+            return type(x)([plain(v) for v in x])
+        if isinstance(x, (int, float, complex, str, bool, type(None))):
+            return x
+        raise TypeError(f"{type(x).__name__} among the arguments")
+    arrays = [a.astype({"float64": "float32", "complex128": "complex64"}.get(a.dtype.name, a.dtype.name)) for a in case.arrays]
+    try:
+        return [(op.name, (*op.namespaces, op.method, op.torch_name), arrays, plain(case.args), {k: plain(v) for k, v in case.kwargs.items()},
+                 case.differentiable if op.differentiable else [])]
+    except TypeError:
+        return []
+
+
+def chosen(op):
+    """The first sample whose tensors are not tiny."""
+    from numbagrad.dispatch.sampling import Case
+    for i, sample in enumerate(op.samples):
+        arrays = Case(op, i).arrays
+        if arrays and max([a.size for a in arrays]) > 1:
+            return sample
+    return None
+
+
+def enlarged(op, sample):
+    """The sample with every size multiplied by one factor, so that the largest tensor has about ``LARGE`` elements."""
+    from numbagrad.dispatch.op import Sample
+    from numbagrad.dispatch.sampling import Case
+    if sample is None:
+        return None
+    case = Case(op, op.samples.index(sample))
+    largest = max([a.shape for a in case.arrays], key=math.prod)
+    dims = [n for n in largest if n > 1]
+    factor = max(1, round((LARGE / math.prod(dims)) ** (1 / len(dims))))
+    known = {n for a in case.arrays for n in a.shape if n > 1}
+
+    def grown(shape):
+        return tuple([n * factor if n > 1 else n for n in shape])
+
+    def change(slot, given):
+        if isinstance(given, list):
+            return [change(s, g) for s, g in zip(slot, given)]
+        if type(slot).__name__ != "Slot":
+            return given
+        kind, shape, *limits = case.specs[slot.number]
+        if kind == "constant":
+            return given
+        if limits:
+            low, high = limits
+            return kind, grown(shape), low, high * factor if high in known else high
+        return grown(shape) if not isinstance(given[0] if given else 0, str) else (kind, grown(shape))
+    args = [change(s, g) for s, g in zip(case.args, sample.args)]
+    return Sample(*args, **{k: change(case.kwargs[k], v) for k, v in sample.kwargs.items()})
+
+
+def everyday(size):
+    """What people write all day: [(name, text of the call, arrays, names that want gradients)]."""
+    n = 8 if size == "small" else 1024
+    rng = np.random.default_rng(7)
+
+    def rand(*shape):
+        return rng.standard_normal(shape).astype("float32")
+    index = rng.integers(0, n, n)
+    values = {"a": rand(n, n), "b": rand(n, n), "row": rand(n), "column": rand(n, 1), "three": rand(4, n, n // 4), "i": index,
+              "i2": rng.integers(0, n, (n, n)), "mask": rng.random((n, n)) > 0.5, "d": rand(n, n).astype("float64"),
+              "ints": rng.integers(0, 100, (n, n)), "list64": rng.standard_normal(64).tolist()}
+    out = []
+    for name, call in EVERYDAY.items():
+        if size == "large" and name in SMALL_ONLY:
+            continue
+        used = {k: v for k, v in values.items() if k in call.replace(".", " ").replace("(", " ").replace("[", " ")
+                .replace(",", " ").replace(")", " ").replace("]", " ").split()}
+        grads = [] if name in WITHOUT_GRADIENT else [k for k, v in used.items() if getattr(v, "dtype", None) == np.float32]
+        out.append((name, call, used, grads))
+    return out
+
+
+EVERYDAY = {
+    "add": "a + b", "add_number": "a + 1.5", "add_row": "a + row", "add_column": "a + column", "add_mixed": "a + ints",
+    "add_double": "a + d", "add_transposed": "a + b.t()", "sliced_times_2": "a[1:, 1:] * 2", "rsub": "1 - a", "pow2": "a ** 2",
+    "row": "a[0]", "element": "a[0, 1]", "slice": "a[1:3]", "column_of": "a[:, 0]", "two_slices": "a[1:, 1:]", "none": "a[:, None]",
+    "t": "a.t()", "transpose": "a.transpose(0, 1)", "view": "a.view(-1)", "reshape": "a.reshape(-1)", "permute": "a.permute(1, 0)",
+    "unsqueeze": "a.unsqueeze(0)", "squeeze": "a.squeeze()", "flatten": "a.flatten()", "expand": "column.expand(-1, 8)",
+    "chunk": "a.chunk(2, 1)", "split": "a.split(2)", "unbind": "a.unbind()", "iterate": "list(a)", "detach": "a.detach()",
+    "cat": "lib.cat([a, b])", "cat1": "lib.cat([a, b], 1)", "stack": "lib.stack([a, b])", "pad": "F.pad(a, (1, 1))",
+    "flip": "a.flip(0)", "roll": "lib.roll(a, 1, 0)", "index_select": "a.index_select(0, i)", "a_i": "a[i]", "a_mask": "a[mask]",
+    "embedding": "F.embedding(i, a)", "gather": "a.gather(1, i2)", "scatter_add": "a.scatter_add(1, i2, b)",
+    "index_add": "a.index_add(0, i, b)", "masked_fill": "a.masked_fill(mask, 0.0)", "where": "lib.where(mask, a, b)",
+    "sort": "a.sort()", "argsort": "a.argsort()", "topk": "a.topk(3)", "median": "a.median()", "median_dim": "a.median(1)",
+    "kthvalue": "a.kthvalue(2)", "cummax": "a.cummax(1)", "cumsum": "a.cumsum(1)", "cumprod": "a.cumprod(1)", "max": "a.max()",
+    "max_dim": "a.max(1)", "argmax": "a.argmax(1)", "sum": "a.sum()", "sum_dim": "a.sum(1)", "mean_dim": "a.mean(0)",
+    "sum_transposed": "a.t().sum(1)", "var": "a.var()", "std_dim": "a.std(1)", "norm": "a.norm()", "softmax": "a.softmax(1)",
+    "log_softmax": "F.log_softmax(a, 1)", "logsumexp": "a.logsumexp(1)", "lerp": "lib.lerp(a, b, 0.3)",
+    "addcmul": "lib.addcmul(a, a, b, value=0.5)", "outer": "lib.outer(row, row)", "mv": "a.mv(row)", "dot": "row.dot(row)",
+    "matmul": "a @ b", "matmul_t": "a @ b.t()", "linear": "F.linear(a, b, row)", "bmm": "three.bmm(three.transpose(1, 2))",
+    "einsum": "lib.einsum('ij,kj->ik', a, b)", "normalize": "F.normalize(a)", "clamp": "a.clamp(-1, 1)", "relu": "a.relu()",
+    "gelu": "F.gelu(a)", "dropout": "F.dropout(a, 0.5)", "layer_norm": "F.layer_norm(a, (row.shape[0],))",
+    "mse_loss": "F.mse_loss(a, b)", "cross_entropy": "F.cross_entropy(a, i)", "max_pool2d": "F.max_pool2d(a[None, None], 2)",
+    "avg_pool2d": "F.avg_pool2d(a[None, None], 2)", "tril": "a.tril()", "trace": "a.trace()", "diagonal": "a.diagonal()",
+    "attention": "F.scaled_dot_product_attention(three, three, three)", "remainder": "a % 1.5", "compare": "a > b", "eq": "a == b",
+    "any": "mask.any()", "all": "mask.all()", "bincount": "lib.bincount(i)", "nonzero": "mask.nonzero()", "unique": "lib.unique(i)",
+    "arange": "lib.arange(64)", "zeros": "lib.zeros(8, 8)", "ones_like": "lib.ones_like(a)", "full_like": "lib.full_like(a, 2.0)",
+    "full": "lib.full((8, 8), 2.0)", "eye": "lib.eye(8)", "rand": "lib.rand(8, 8)", "randn": "lib.randn(8, 8)",
+    "bernoulli": "lib.bernoulli(mask.float())", "randperm": "lib.randperm(64)", "tensor_64": "lib.tensor(list64)",
+    "tensor_number": "lib.tensor(1.5)", "double": "a.double()", "long": "a.long()", "copy_": "c.copy_(a)", "clone": "a.clone()",
+    "contiguous": "a.t().contiguous()", "tolist": "a.tolist()", "numpy": "a.numpy()", "item": "row[0].item()", "from_numpy":
+    "lib.from_numpy(array)", "add_": "c.add_(b)", "mul_number_": "c.mul_(1.0)", "zero_": "c.zero_()", "setitem": "c[0] = 1.0",
+    "setitem_row": "c[0] = row", "len": "len(a)", "shape": "a.shape[0]", "repr": "repr(row)", "to_same": "a.to(lib.float32)",
+    "inv": "lib.linalg.inv(a)", "det": "lib.linalg.det(a)", "qr": "lib.linalg.qr(a)", "svd": "lib.linalg.svd(a, False)",
+    "eigh": "lib.linalg.eigh(a)", "solve": "lib.linalg.solve(a, b)",
+}
+WITHOUT_GRADIENT = {"compare", "eq", "copy_", "add_", "mul_number_", "zero_", "setitem", "setitem_row", "tolist", "numpy", "from_numpy",
+                    "len", "shape", "repr", "item", "argsort", "argmax", "long", "to_same", "detach", "ones_like", "full_like"}
+SMALL_ONLY = {"element", "arange", "zeros", "full", "eye", "rand", "randn", "randperm", "tensor_64", "tensor_number", "numpy",
+              "from_numpy", "len", "shape", "repr", "item", "inv", "det", "qr", "svd", "eigh", "solve", "tolist", "matmul",
+              "matmul_t", "linear", "expand"}

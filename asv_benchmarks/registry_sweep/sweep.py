@@ -1,0 +1,127 @@
+"""``peers.py --registry``: every op of the registry from its own samples, and everyday calls, small and large, against PyTorch.
+
+One process per library, pinned to the same processors, asked in turn; the figure is the ratio of the medians of a case's rounds.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import pickle
+import statistics
+import subprocess
+import sys
+import tempfile
+
+from . import cases
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+SETS = {("small", 0): (0.60, 1.0), ("small", 1): (0.40, 0.8), ("large", 0): (0.80, 1.0), ("large", 1): (0.80, 1.0)}
+WORDS = ("forward", "forward + backward")
+
+
+class Worker:
+    def __init__(self, library, path, processors):
+        n = str(len(processors))
+        env = dict(os.environ, OMP_NUM_THREADS=n, MKL_NUM_THREADS=n, OPENBLAS_NUM_THREADS=n)
+        self.process = subprocess.Popen([sys.executable, os.path.join(HERE, "worker.py"), library, path,
+                                         ",".join(map(str, processors))], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        text=True, env=env)
+
+    def ask(self, *command):
+        self.process.stdin.write(json.dumps(command) + "\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"a worker ended during {command}")
+        return json.loads(line)
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+        self.process.stdout.close()
+
+
+def collect(sizes, only=()):
+    """[(size, case)]"""
+    found = []
+    for size in sizes:
+        found += [(size, c) for c in cases.everyday(size)]
+        for op in cases.ops():
+            found += [(size, c) for c in cases.portable(op, size)]
+    return [(s, c) for s, c in found if not only or any([o == c[0] or o in c[0] and len(o) > 3 for o in only])]
+
+
+def label(case):
+    return case[1] if len(case) == 4 else f"{case[0]} {', '.join('x'.join(map(str, a.shape)) or '()' for a in case[2])}"
+
+
+def measure(found, rounds, threads, window=0.005, progress=None):
+    """[(size, case, {mode: (seconds of numbagrad, of PyTorch)}, error or None)]"""
+    processors = sorted(os.sched_getaffinity(0))[-threads:]
+    handle, path = tempfile.mkstemp()
+    with os.fdopen(handle, "wb") as f:
+        pickle.dump([c for _, c in found], f)
+    libraries = ("numbagrad", "torch")
+    workers, out = [Worker(n, path, processors) for n in libraries], []
+    for i, (size, case) in enumerate(found):
+        ready = [w.ask("prepare", i, window) for w in workers]
+        wrong = [f"{n}: {r}" for n, r in zip(libraries, ready) if isinstance(r, str)]
+        if wrong or len(ready[0]) != len(ready[1]):
+            out.append((size, case, {}, "; ".join(wrong) or "only one of them has a gradient"))
+            continue
+        times = {m: ([], []) for m in range(len(ready[0]))}
+        for _ in range(rounds):
+            for m in times:
+                for w, spent in zip(workers, times[m]):
+                    spent.append(w.ask("time", m, window))
+        out.append((size, case, {m: tuple([statistics.median(s) for s in spent]) for m, spent in times.items()}, None))
+        if progress:
+            progress(out[-1])
+    for w in workers:
+        w.close()
+    os.unlink(path)
+    return out
+
+
+def mean(ratios):
+    return math.exp(sum(map(math.log, ratios)) / len(ratios))
+
+
+def lines(measured, all_rows=False):
+    """The report: geometric means against their limits, and the rows above theirs (or all)."""
+    out = []
+    for size in ("small", "large"):
+        for mode in (0, 1):
+            rows = [(t[mode][0] / t[mode][1], label(c), t[mode]) for s, c, t, _ in measured if s == size and mode in t]
+            if not rows:
+                continue
+            most, single = SETS[size, mode]
+            above = sorted([r for r in rows if all_rows or r[0] > single], reverse=True)
+            out += ["", f"{size}, {WORDS[mode]}: {len(rows)} rows, geometric mean {mean([r[0] for r in rows]):.2f} (at most "
+                    f"{most:.2f}), {sum([r[0] > single for r in rows])} rows above {single}", "",
+                    "| work | numbagrad | PyTorch | ratio |", "|---|---|---|---|"]
+            out += [f"| {name} | {show(ours)} | {show(theirs)} | {ratio:.2f} |" for ratio, name, (ours, theirs) in above]
+    skipped = [(s, label(c), e) for s, c, _, e in measured if e]
+    if skipped:
+        out += ["", "Not compared:"] + [f"* {s} {name}: {e}" for s, name, e in skipped]
+    return out
+
+
+def show(seconds):
+    for unit, scale in (("s", 1), ("ms", 1e-3), ("us", 1e-6)):
+        if seconds >= scale:
+            return f"{seconds / scale:.3g} {unit}"
+    return f"{seconds * 1e9:.0f} ns"
+
+
+def main(options, machine, date):
+    found = collect(options.sizes, options.only or ())
+    if not found:
+        return f"no case is named like {' or '.join(options.only)}"
+    measured = measure(found, options.rounds, options.threads)
+    print(f"{date}, {machine}, {options.threads} thread(s), pinned, medians of {options.rounds} alternating rounds; ratio = "
+          "numbagrad / PyTorch")
+    print("\n".join(lines(measured, options.all)))
+    return None

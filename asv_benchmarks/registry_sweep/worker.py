@@ -1,0 +1,134 @@
+"""One library's process: cases by number from a file, commands on standard input, answers as JSON lines."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import sys
+import time
+import traceback
+import warnings
+
+HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+def find(lib, names):
+    """The function of a registry entry: from its namespaces, else the method."""
+    *spaces, method, name = names
+    for space in spaces:
+        place = lib
+        for part in space.split(".") if space != "torch" else ():
+            place = getattr(place, part)
+        if hasattr(place, name):
+            return getattr(place, name)
+    for n in (name, method):
+        if n and hasattr(lib.Tensor, n):
+            return getattr(lib.Tensor, n)
+    raise AttributeError(f"no function {name}")
+
+
+def tensors_of(lib, result):
+    if isinstance(result, lib.Tensor):
+        return [result]
+    if isinstance(result, (tuple, list)):
+        return [t for r in result for t in tensors_of(lib, r)]
+    return []
+
+
+def build(lib, case):
+    """(forward, forward and backward or None) of a case."""
+    from registry_sweep.cases import fill
+    if len(case) == 4:
+        _, text, used, grads = case
+        names = {k: lib.tensor(v) if hasattr(v, "dtype") else v for k, v in used.items()}
+        if "c" in text.replace(".", " ").replace("[", " ").split():
+            names["c"] = lib.zeros_like(names["a"]) if "a" in names else lib.zeros(8, 8)
+        names.update(lib=lib, F=lib.nn.functional, array=None)
+        if "array" in text:
+            import numpy as np
+            names["array"] = np.ones((8, 8), "float32")
+        leaves = [names[k] for k in grads]
+        scope = dict(names)
+        statement = " = " in text
+        exec("def forward():\n    " + ("" if statement else "return ") + text, scope)
+        forward = scope["forward"]
+    else:
+        _, names, arrays, args, kwargs, grads = case
+        given = [lib.tensor(a) for a in arrays]
+        leaves = [given[i] for i in grads]
+        args, kwargs = fill(args, given), fill(kwargs, given)
+        function = find(lib, names)
+
+        def forward():
+            return function(*args, **kwargs)
+    for t in leaves:
+        t.requires_grad_()
+    outs = [t for t in tensors_of(lib, forward()) if t.requires_grad]
+    if not outs:
+        return forward, None
+    gs = [lib.ones_like(t) for t in outs]
+    backward = lib.autograd.backward
+    lone = len(outs) == 1
+
+    def both():
+        result = forward()
+        ys = [result] if lone and isinstance(result, lib.Tensor) else [t for t in tensors_of(lib, result) if t.requires_grad]
+        backward(ys, gs)
+        for t in leaves:
+            t.grad = None
+    return forward, both
+
+
+def calibrate(run, target):
+    number = 1
+    while True:
+        start = time.perf_counter()
+        for _ in range(number):
+            run()
+        spent = time.perf_counter() - start
+        if spent > target / 4 or number > 1 << 22:
+            return max(1, int(number * target / max(spent, 1e-9)))
+        number *= 4
+
+
+def main(library, path, processors):
+    os.sched_setaffinity(0, processors)
+    sys.path.insert(0, HERE)
+    out = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    warnings.simplefilter("ignore")
+    lib = __import__(library)
+    if library == "torch":
+        import torch.nn  # noqa: F401
+    lib.set_num_threads(len(processors))
+    with open(path, "rb") as f:
+        cases = pickle.load(f)
+    runs, numbers = (), ()
+    for line in sys.stdin:
+        command, number, target = json.loads(line)
+        try:
+            if command == "prepare":
+                runs = numbers = ()
+                runs = [r for r in build(lib, cases[number]) if r is not None]
+                for r in runs:
+                    for _ in range(3):
+                        r()
+                answer = numbers = [calibrate(r, target) for r in runs]
+            else:
+                run, count = runs[number], numbers[number]
+                start = time.perf_counter()
+                for _ in range(count):
+                    run()
+                answer = (time.perf_counter() - start) / count
+        except Exception as e:
+            if os.environ.get("SWEEP_TRACE"):
+                traceback.print_exc()
+            answer = f"{type(e).__name__}: {e}".partition("\n")[0][:120]
+        print(json.dumps(answer), file=out, flush=True)
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, HERE)
+    import own_frames
+    own_frames.run(main, sys.argv[1], sys.argv[2], [int(p) for p in sys.argv[3].split(",")])
