@@ -184,13 +184,19 @@ def get_default_dtype():
     return _default[0]
 
 
+CHANGED: list = []  # called when the default dtype has changed
+
+
 def set_default_dtype(d):
     """Set the default floating-point dtype; raises TypeError for a dtype that is not floating point."""
     if not isinstance(d, dtype):
         raise TypeError("invalid dtype object: only floating-point types are supported as the default type")
     if not d.is_floating_point:
         raise TypeError("only floating-point types are supported as the default type")
-    _default[0] = d
+    if d is not _default[0]:
+        _default[0] = d
+        for changed in CHANGED:
+            changed()
 
 
 def default_complex():

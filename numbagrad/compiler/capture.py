@@ -32,6 +32,8 @@ from .updates import Updates
 class Recorder(Launches, Updates):
     """The calls of one captured run, and the memory they touch."""
 
+    compiles = True
+
     def __init__(self):
         self.thread, self.paused = get_ident(), 0
         self.calls, self.buffers, self.fakes, self.real = [], {}, [], []

@@ -40,6 +40,11 @@ def contiguous_copy(t):
     return out
 
 
+def row_major(t):
+    """``t``, or its values in new row-major memory."""
+    return t if t is None or t._strides is None else contiguous_copy(t)
+
+
 def transfer(dst, src):
     """Copy ``src`` into ``dst`` on another device; dtype and layout are converted where fewer bytes have to travel."""
     from ..kernel import cuda

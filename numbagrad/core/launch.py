@@ -24,6 +24,17 @@ def raw_scalars(compute, scalars):
 _plans: dict = {}  # (shape, geometry of each operand) -> strided plan: finding the strides takes longer than a small loop
 
 
+def geometry(shape, tensors):
+    """The plan of a walk over tensors of any strides that broadcast to ``shape``."""
+    key = (shape, *[(t._shape, t._strides) for t in tensors])
+    found = _plans.get(key)
+    if found is None:
+        if len(_plans) >= 8192:
+            _plans.clear()
+        found = _plans[key] = emit.plan(shape, tuple([expanded_strides(t, shape) for t in tensors]))
+    return found
+
+
 def launch(pointwise, compute, ins, scalars, outs, shape):
     """Run a pointwise kernel: contiguous or strided, on one thread or several, on the CPU or a GPU."""
     if TAPE:
@@ -50,15 +61,27 @@ def launch(pointwise, compute, ins, scalars, outs, shape):
             return native.entry(*pointers, *values, 0, n)
         return threads.parallel_call(jit.through(pointwise.letters(compute.compute)), (native.address, *pointers, *values), n,
                                      LIMIT[0] // 2)
-    key = (shape, *[(t._shape, t._strides) for t in tensors])
-    found = _plans.get(key)
-    if found is None:
-        if len(_plans) >= 8192:
-            _plans.clear()
-        found = _plans[key] = emit.plan(shape, tuple([expanded_strides(t, shape) for t in tensors]))
-    _, address, rows, constant = found
+    _, address, rows, constant = geometry(shape, tensors)
     entry, walk, called, operands, constant = pointwise.walked(compute.compute, in_codes, out_codes, constant)
     words = (*called, address, operands, constant, *pointers, *values)
     if n >= LIMIT[0] and rows > 1:
         return threads.parallel_call(walk, words, rows, max(1, LIMIT[0] * rows // (2 * n)))
     return entry(walk, *words, 0, rows)
+
+
+def prepare(pointwise, compute, ins, outs, shape):
+    """What ``launch`` runs on one thread: (entry, words before the addresses, words after the numbers, elements), or None."""
+    in_codes = tuple([t._kind.dtype.code for t in ins])
+    out_codes = tuple([t._kind.dtype.code for t in outs])
+    tensors = (*ins, *outs)
+    n = 1
+    for s in shape:
+        n *= s
+    if n == 0:
+        return None
+    if all([t._strides is None and t._shape == shape for t in tensors]):
+        inplace = bool(ins) and outs[0]._ptr == ins[0]._ptr and in_codes[0] == out_codes[0]
+        return pointwise.native(compute.compute, in_codes, out_codes, inplace).entry, (), (0, n), n
+    _, address, rows, constant = geometry(shape, tensors)
+    entry, walk, called, operands, constant = pointwise.walked(compute.compute, in_codes, out_codes, constant)
+    return entry, (walk, *called, address, operands, constant), (0, rows), n

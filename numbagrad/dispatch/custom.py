@@ -30,6 +30,7 @@ import inspect
 
 from ..base import modes
 from ..core import graph
+from ..core.copying import row_major
 from ..core.graph import Node, Output, new_node, note_forward
 from ..core.tensor import Tensor, make, mark_inference, raw
 from ..kernel import jit
@@ -90,6 +91,11 @@ class Custom(Op):
         names = list(self.signature.parameters)
         return self.fn(*[v for n, v in zip(names, values) if n not in self.keyword_only],
                        **{n: v for n, v in zip(names, values) if n in self.keyword_only})
+
+    def in_order(self, args, params):
+        """Tensors and plain arguments in the order of the signature."""
+        t, p = iter(args), iter(params)
+        return [next(t) if n in self.tensors else next(p) for n in self.signature.parameters]
 
     def cpu(self, fn):
         self.cpu_launch = call_it(fn, f"{self.name}_cpu")
@@ -202,19 +208,13 @@ def flatten_inputs(op, args):
 def invoke(op, args, params, node_class=None):
     """Call a custom op: check, allocate, launch, record (``node_class`` where the usual one has the wrong name)."""
     flat = flatten_inputs(op, args)
-    spec = op.infer_spec(_order(op, args, params))
+    spec = op.infer_spec(op.in_order(args, params))
     several = isinstance(spec, list)
     specs = spec if several else [spec]
     outs = [make(tuple(shape), kind) for shape, kind in specs]
     run(op, outs if several else outs[0], args, params)
     _record(op, outs, args, flat, params, node_class)
     return tuple(outs) if several else outs[0]
-
-
-def _order(op, args, params):
-    """Arguments in the order of the signature."""
-    t, p = iter(args), iter(params)
-    return [next(t) if n in op.tensors else next(p) for n in op.signature.parameters]
 
 
 def run(op, out, args, params):
@@ -230,8 +230,8 @@ def run(op, out, args, params):
         raise NotImplementedError(f"{op.name} has no kernel for device '{first._kind.device}' and dtype "
                                   f"{first._kind.dtype}")
     if recorder is not None:
-        return recorder.custom(op, out, args, params, launch, _order(op, args, params))
-    return launch(out, *_order(op, args, params))
+        return recorder.custom(op, out, args, params, launch, op.in_order(args, params))
+    return launch(out, *op.in_order(args, params))
 
 
 def _launch_on_device(op, out, *args):
@@ -266,14 +266,6 @@ def _launch_on_host(op, out, args):
     op.cpu_launch(results, *map(here, args))
     for t, r in zip(out, results) if isinstance(out, list) else ((out, results),):
         transfer(t, r)
-
-
-def row_major(t):
-    """``t``, or its values in new row-major memory."""
-    if t is None or t._strides is None:
-        return t
-    from ..core.copying import contiguous_copy
-    return contiguous_copy(t)
 
 
 GENERAL = {"invoke_": invoke, "row_major_": row_major}  # what generated calls leave to the general path

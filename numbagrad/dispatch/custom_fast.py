@@ -7,12 +7,14 @@ from ..core import graph
 from ..core.graph import Output
 from ..core.tensor import Tensor, check_empty, make, raw, too_large
 from ..kernel import jit
-from . import text
+from ..kernel.tape import TAPE
+from . import plan, text
 from .text import group, indented
 
 OURS = ("g", "gs", "given", "y", "ys", "shape", "shapes", "needs", *[f"y{i}" for i in range(8)])  # of gradient rules
 NUMBERED = tuple(n + "_" for n in OURS[8:])  # the outputs in gradient rules of ops with several
 PAD = "    "
+EXACT = ("int", "bool", "str", "dtype")  # kinds of arguments of which equal ones are the same
 
 
 class Lines:
@@ -25,7 +27,8 @@ class Lines:
         own = node_class is not None or getattr(op.node_for, "__func__", None) is op.plain_node_for
         self.made = "new_(Node_)" if own else f"new_(op_.node_for({self.params}))"
         self.env = text.environment(op=op, AS=node_class, Node=node_class or op.node_class, rule=op.fn, make=make, NONE={},
-                                    save_output=graph.save_output, too_large=too_large, check_empty=check_empty, Output=Output)
+                                    save_output=graph.save_output, settle=plan.settle, PLANS=plan.table(), SEEN=set(),
+                                    repr=repr, raw=raw, too_large=too_large, check_empty=check_empty, Output=Output)
         self.env.update(general_path)
         self.optional = {p.name for p in op.signature.parameters.values() if p.default is None}
 
@@ -34,14 +37,89 @@ class Lines:
         lines = arguments.text(op.name, op.signature.parameters, {n: kind for n, kind in op.kinds.items() if n in op.params},
                                pad="").splitlines()
         if len(t) == 1 and op.lists == t and not {t[0], "ys_"} & named and not op.keyword_only:
-            lines += self.of_list(t[0])
+            lines += self.planned_list(t[0]) + self.of_list(t[0])
         elif not op.lists and {"gs_", "given_", *NUMBERED} & named and "ys_" not in named:
-            lines += self.several()
+            lines += self.planned(True) + self.several()
         elif op.lists or {"ys_", *NUMBERED} & named:
             lines.append(self.general)
         else:
-            lines += self.one()
+            lines += self.planned() + self.one()
         return text.call(op, op.signature, indented(lines, PAD), self.env)
+
+    def key(self):
+        """What a call's plan is found by, as text: kinds and geometry of tensors, other arguments by class and value."""
+        parts = []
+        for n in self.t:
+            geometry = f"{n}._kind, {n}._shape, {n}._strides"
+            parts.append(f"None if {n} is None else ({geometry})" if n in self.optional else geometry)
+        return group(parts + self.parameters())
+
+    def parameters(self):
+        """The part of the key that tells the arguments that are no tensors."""
+        parts = []
+        for n in self.op.params:
+            kind = self.op.kinds.get(n, "any").rstrip("?")
+            # 0.0 and -0.0 are equal, as are 1 and True.
+            parts += [n] if kind in EXACT else [f"{n}.__class__", f"{n} or repr_({n})"]
+        return parts
+
+    @staticmethod
+    def allocated(storage):
+        """Lines that allocate the output."""
+        array, address = text.allocated("n_", storage)
+        return ["try:", PAD + array, "except (ValueError_, MemoryError_) as error_:",
+                "    raise too_large_(error_, shape_, n_ * kind_.itemsize) from None", address]
+
+    def planned(self, several=False):
+        """Lines that repeat what a call of the same geometry has done."""
+        op, t = self.op, self.t
+        pointers = [f"0 if {n} is None else {n}._ptr" if n in self.optional else f"{n}._ptr" for n in t]
+        if several:
+            run = ["ptrs_, many_ = [], []", "for n_, storage_, kind_, shape_ in made_:", *indented([
+                *self.allocated("storage_"), "ptrs_.append(ptr_)",
+                "many_.append(raw_(buf_, ptr_, n_, shape_, None, kind_, [0]))"], PAD),
+                f"run_({', '.join([*pointers, '*ptrs_'])})", "kind_ = made_[0][2]", "outs_ = tuple_(many_)"]
+            if op.rule is not None:
+                run += self.record(set(t) | self.optional, "specs_", None, "record_ and ") + self.outputs()
+        else:
+            run = ["n_, storage_, kind_, shape_ = made_[0]", *self.allocated("storage_"),
+                   f"run_({', '.join([*pointers, 'ptr_'])})",
+                   *text.tensor("out_", "n_", "shape_", "kind_", ver="ver_ = [0]"), *text.unrecorded("out_")]
+            if op.rule is not None and t:
+                run += self.record(self.optional, "specs_", "out_", "record_ and ")
+        run.append(f"return {'outs_' if several else 'out_'}")
+        return self.found(self.key(), f"{group(t)}, {self.params}, {several}", run)
+
+    def found(self, key, given, run, when=""):
+        """Lines that look for a plan and, where it is one, run it."""
+        return ["record_ = True if not STATE_ else recording_()", f"if record_ is not None{when}:", *indented([
+            "try:", f"    key_ = {key}", "    plan_ = PLANS_.get(key_)",
+            "except (AttributeError_, TypeError_):", "    plan_ = False",
+            "if plan_:", "    run_, made_, specs_, most_ = plan_", "    if most_ < LIMIT_[0]:", *indented(run, 2 * PAD),
+            "elif plan_ is None:", f"    settle_(op_, PLANS_, SEEN_, key_, {given})"], PAD)]
+
+    def planned_list(self, name):
+        """``planned`` of an op on one list of tensors."""
+        op = self.op
+        geometry = f"tuple_([(t_._kind, t_._shape, t_._strides) for t_ in {name}])"
+        key = group([geometry, *self.parameters()])
+        run = ["n_, storage_, kind_, shape_ = made_[0]", *self.allocated("storage_"),
+               f"run_(*[t_._ptr for t_ in {name}], ptr_)",
+               *text.tensor("out_", "n_", "shape_", "kind_", ver="ver_ = [0]"), *text.unrecorded("out_")]
+        if op.rule is not None:
+            run += ["rg_ = False", f"for t_ in {name} if record_ else ():", "    if t_._view is not None:",
+                    "        refresh_(t_)", "    if t_._rg:", "        rg_ = True", *self.record_list(name, "specs_")]
+        return self.found(key, f"({name},), {self.params}", [*run, "return out_"], f" and {name}.__class__ in (list_, tuple_)")
+
+    def record_list(self, name, specs):
+        """Lines that make the node of ``out_`` for a list of tensors."""
+        op = self.op
+        following = f"tuple_([(t_._node or t_) if t_._rg else None for t_ in {name}])"
+        ctx = (f"({self.params}, tuple_([t_._shape for t_ in {name}]), tuple_([t_._rg for t_ in {name}]), "
+               f"{specs}, {{{name!r}: len_({name})}})")
+        node = text.node(f"new_(AS_ or op_.node_for({self.params}))", following,
+                         "(save_output_(out_), 0)" if "y_" in op.rule_names else "()", ctx, "out_")
+        return ["if rg_ and kind_.dtype.category > 1:", *indented(node, PAD)]
 
     def one(self):
         """Lines of the call of an op with one output."""
@@ -51,11 +129,8 @@ class Lines:
         lines = [f"if STATE_ or not ({known or 'True'}):", PAD + self.general, f"spec_ = {self.rule}",
                  "if spec_.__class__ is list_:", PAD + self.general, "shape_, kind_ = spec_", *self._cpu(), "n_ = 1",
                  "for s_ in shape_:", "    n_ *= s_", "if not n_:", "    check_empty_(shape_)"]
-        array, address = text.allocated("n_", "kind_.np")
-        lines += ["try:", PAD + array, "except (ValueError_, MemoryError_) as error_:",
-                  "    raise too_large_(error_, shape_, n_ * kind_.itemsize) from None", address,
-                  *text.tensor("out_", "n_", "shape_ if shape_.__class__ is tuple_ else tuple_(shape_)", "kind_"),
-                  *text.unrecorded("out_")]
+        shape = "shape_ if shape_.__class__ is tuple_ else tuple_(shape_)"
+        lines += [*self.allocated("kind_.np"), *text.tensor("out_", "n_", shape, "kind_"), *text.unrecorded("out_")]
         names = self._row_major(lines)
         lines.append(f"launch_(out_, {', '.join(names)})")
         if op.rule is not None and t:
@@ -71,10 +146,14 @@ class Lines:
         names = self._row_major(lines)
         lines.append(f"op_.cpu_launch(outs_, {', '.join(names)})")
         if self.op.rule is not None:
-            lines += [*self.record(set(self.t) | self.optional, "tuple_(specs_)"), "    for i_, o_ in enumerate_(outs_):",
-                      "        if o_._kind.dtype.category > 1:", "            o_._node = Output_(node_, i_)",
-                      "            o_._rg = True"]
+            lines += self.record(set(self.t) | self.optional, "tuple_(specs_)") + self.outputs()
         return [*lines, "return tuple_(outs_)"]
+
+    @staticmethod
+    def outputs():
+        """Lines behind ``record`` that give each of several outputs its place at the node."""
+        return ["    for i_, o_ in enumerate_(outs_):", "        if o_._kind.dtype.category > 1:",
+                "            o_._node = Output_(node_, i_)", "            o_._rg = True"]
 
     def of_list(self, name):
         """Lines of the call of an op on one list of tensors."""
@@ -89,12 +168,7 @@ class Lines:
             lines.append(f"ts_ = [t_ if t_._strides is None else row_major_(t_) for t_ in {name}]")
         lines.append(f"launch_(out_, {', '.join(order if n == name else n for n in op.signature.parameters)})")
         if op.rule is not None:
-            following = f"tuple_([(t_._node or t_) if t_._rg else None for t_ in {name}])"
-            ctx = (f"({self.params}, tuple_([t_._shape for t_ in {name}]), tuple_([t_._rg for t_ in {name}]), "
-                   f"((out_._shape, kind_),), {{{name!r}: len_({name})}})")
-            node = text.node(f"new_(AS_ or op_.node_for({self.params}))", following,
-                             "(save_output_(out_), 0)" if "y_" in op.rule_names else "()", ctx, "out_")
-            lines += ["if rg_ and kind_.dtype.category > 1:", *indented(node, PAD)]
+            lines += self.record_list(name, "((out_._shape, kind_),)")
         return [*lines, "return out_"]
 
     def _cpu(self):
@@ -108,7 +182,7 @@ class Lines:
         lines += [f"{n}_c_ = {n} if {n} is None or {n}._strides is None else row_major_({n})" for n in self.t]
         return [n + "_c_" if n in self.t else n for n in names]
 
-    def record(self, optional, specs, out=None):
+    def record(self, optional, specs, out=None, when=""):
         """Lines that make the node of ``out``, or one for several outputs."""
         op, t = self.op, self.t
         wants = {n: f"{n} is not None and {n}._rg" if n in optional else f"{n}._rg" for n in t}
@@ -130,7 +204,8 @@ class Lines:
         following = group([f"({n}._node or {n}) if {wants[n]} else None" for n in t])
         ctx = f"({self.params}, {shapes}, {group(wants.values())}, {specs}, NONE_)"
         node = text.node(self.made, following, group(saved), ctx, out)
-        return [*lines, f"if ({' or '.join(wants.values())}) and kind_.dtype.category > 1:", *indented(node, PAD)]
+        wanted = " or ".join(wants.values())
+        return [*lines, f"if {when}({wanted}) and kind_.dtype.category > 1:", *indented(node, PAD)]
 
 
 def build(op, general_path, node_class=None):
@@ -142,17 +217,34 @@ def build(op, general_path, node_class=None):
 
 def evaluators(op):
     """(plain, recorded) backward of an op: ``f(node, g)`` calls the gradient rule with what it names."""
-    op.evaluators = _evaluator(op, plain), _evaluator(op, graph.unpack)
+    op.evaluators = _evaluator(op, plain, True), _evaluator(op, graph.unpack)
     return op.evaluators
 
 
-def _evaluator(op, unpack):
+PLANNED = """
+if outs_.__class__ is Specs_ and not TAPE_:
+    plans_ = outs_.plans
+    if g_.__class__ is list_:
+        key_ = (needs_, *[None if x_ is None else (x_._kind, x_._shape, x_._strides) for x_ in g_])
+    else:
+        key_ = (needs_, g_._kind, g_._shape, g_._strides)
+    plan_ = plans_.get(key_)
+    if plan_:
+        found_ = plan_(g_, saved_)
+        if found_ is not None:
+            return found_
+    elif plan_ is None:
+        settle_(node_, g_, key_, plans_, evaluate_)
+""".strip().splitlines()  # lines of the first-order backward of a node whose forward call had a plan
+
+
+def _evaluator(op, unpack, planned=False):
     # How many outputs there are is known from the node alone.
     special = {"g_": "g_ if len_(outs_) == 1 else first_(g_)",
                "gs_": "materialize_(g_, outs_) if len_(outs_) > 1 else [g_]",
                "given_": "g_ if len_(outs_) > 1 else [g_]", "needs_": "needs_", "shape_": "shapes_[0]", "shapes_": "shapes_"}
     lines = ["saved_ = node_.saved", "if saved_ is None:", "    freed_()",
-             "params_, shapes_, needs_, outs_, lists_ = node_.ctx"]
+             "params_, shapes_, needs_, outs_, lists_ = node_.ctx", *(PLANNED if planned else ())]
     values, j, lists = [], 0, []  # what is saved after lists begins as much later as they are long
     for k, name in enumerate(op.rule_names):
         which = name if name in op.tensors else "result"
@@ -177,8 +269,10 @@ def _evaluator(op, unpack):
               "if grads_.__class__ is not tuple_:", "    grads_ = tuple_(grads_) if grads_.__class__ is list_ else (grads_,)",
               "if len_(grads_) != len_(node_.next):", "    wrong_(node_, grads_)", "return grads_"]
     source = "\n".join([f"def {op.name}_backward(node_, g_):", *indented(lines, PAD), ""])
-    env = text.environment(first=first, materialize=materialize, unpack=unpack, op=op, wrong=wrong)
-    return jit.define(source, f"{op.name}_backward", env, f"{op.name} backward")
+    env = text.environment(first=first, materialize=materialize, unpack=unpack, op=op, wrong=wrong, Specs=plan.Specs,
+                           TAPE=TAPE, settle=plan.settle_backward)
+    env["evaluate_"] = made = jit.define(source, f"{op.name}_backward", env, f"{op.name} backward")
+    return made
 
 
 def wrong(node, grads):

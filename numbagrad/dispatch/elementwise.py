@@ -127,6 +127,7 @@ class Form:
         self._recorded = {}
         self.fast = {}           # kind -> (entry, storage dtype, result kind)
         self.fast_inplace = op.fast_inplace.setdefault(pattern, {})
+        self.backward_plans = {}  # of nodes of the fast path that get gradients of other layouts
         self.fast_backward = [None] + [{} for _ in range((1 << len(self.tensors)) - 1)]
         self.node_class = elementwise_fast.make_node(self, name or grad_name(op.name))
 

@@ -8,6 +8,7 @@ from ..core.launch import launch
 from ..core.tensor import Tensor, make
 from ..kernel import expr
 from ..kernel.tape import TAPE
+from . import plan
 from .elementwise_general import Slow
 from .rules import rule_function
 
@@ -37,6 +38,25 @@ def slow_backward(node, g):
     form, mask = node.form, _mask(node)
     if node.saved is None:
         graph.freed()
+    if not TAPE and g._kind.cpu:
+        c = node.ctx
+        slow = c.__class__ is Slow
+        plans = c.plans if slow else form.backward_plans
+        if plans is not None:
+            key = (mask, g._kind, g._shape, g._strides)
+            found = plans.get(key)
+            if found:
+                grads = found(g, node.saved, c.scalars if slow else c or ())
+                if grads is not None:
+                    return grads
+            elif found is None:
+                plan.settle_slow(node, g, key, plans, compute_gradients)
+    return compute_gradients(node, g)
+
+
+def compute_gradients(node, g):
+    """``slow_backward`` without a plan."""
+    form, mask = node.form, _mask(node)
     complex_ = g._kind.dtype.is_complex
     values = _unpacked(node, form, mask, complex_)
     values["g_"] = g

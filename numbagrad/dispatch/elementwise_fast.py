@@ -14,7 +14,7 @@ from ..base import dtypes as dt
 from ..core.graph import Node
 from ..kernel import jit
 from ..kernel.guard import LOCK
-from . import text
+from . import plan, text
 from .elementwise_backward import backward_graph, slow_backward
 from .elementwise_general import Slow, general
 from .text import group, indented
@@ -22,10 +22,10 @@ from .text import group, indented
 PAD = "    "
 
 
-def _record_text(form, node_class):
+def _record_text(form, node_class, ctx=None):
     """Lines that record the node of ``out_``; one branch per combination of inputs that require grad."""
     t = form.tensors
-    ctx = group(form.scalars) if form.scalars else "None"
+    ctx = ctx or (group(form.scalars) if form.scalars else "None")
     outside = text.unrecorded("out_")
 
     def node(mask):
@@ -59,6 +59,29 @@ def _fast_text(form, table="FAST_", node_class="Node_"):
             f"run_({arguments_}, 0, n_)",
             *text.tensor("out_", "n_", f"shape_ = {first}._shape", "ko_", ver="ver_ = [0]"),
             *_record_text(form, node_class), "return out_"], PAD)]
+
+
+def _planned_text(form, plans, node_class):
+    """Lines that return the result where a call of the same geometry has been planned, for any shapes and strides."""
+    key = group([part for n in form.tensors for part in (f"{n}._kind", f"{n}._shape", f"{n}._strides")]
+                + [f"{n}.__class__" for n in form.scalars])
+    refresh = [line for n in form.tensors for line in (f"if {n}._view is not None:", f"    refresh_({n})")]
+    numbers = group(form.scalars)
+    run = [f"run_({', '.join([f'{n}._ptr' for n in form.tensors])}, ptr_{', ' + numbers if form.scalars else ''})"]
+    if form.scalars:  # a number of more than 64 bits: the general path says so
+        run = ["try:", *indented(run, PAD), "except OverflowError_:", f"    return general_(op_, {_operands(form)}, None)"]
+    return ["if k_ is not None:", *indented([
+        f"key_ = {key}", f"plan_ = {plans}.get(key_)", "if plan_:", *indented([
+            "run_, storage_, ko_, n_, shape_, shapes_, plans_, most_ = plan_", "if most_ < LIMIT_[0]:", *indented([
+                *refresh, *text.allocated("n_", "storage_"), *run,
+                *text.tensor("out_", "n_", "shape_", "ko_", ver="ver_ = [0]"),
+                *_record_text(form, node_class, f"Slow_({numbers}, shapes_, ko_, plans_)"), "return out_"], PAD)], PAD),
+        "elif plan_ is None:", f"    settle_({plans}, key_, {group(form.tensors)}, {numbers})"], PAD)]
+
+
+def _operands(form):
+    """The arguments of ``general`` as text."""
+    return f"{group(form.op.tensors)}, {group(form.op.params)}"
 
 
 def environment(form, **own):
@@ -103,7 +126,8 @@ def _out(op):
 def build_entry(op):
     """The call itself."""
     form = op.form("t" * len(op.tensors))
-    env = environment(form, op=op, FAST=form.fast, KEYWORDS=op.keywords, SPECIAL=op.special)
+    env = environment(form, op=op, FAST=form.fast, KEYWORDS=op.keywords, SPECIAL=op.special, settle=plan.settle_elementwise,
+                      PLANS=plan.Plans(form))
     out, lines = _out(op), _keyword_text(op, env)
     if op.special:  # a float exponent makes an integer tensor a float one
         a, b = op.tensors
@@ -121,7 +145,7 @@ def build_entry(op):
         inner += _number_text(op, env, out)
     inner += ["try:", f"    k_ = {op.tensors[0]}._kind{_narrow(op, op.params)}", *[f"    {n}._kind" for n in op.tensors[1:]],
               "except (AttributeError_, TypeError_):", "    k_ = None",  # complex numbers have no order
-              *_fast_text(form)]
+              *_fast_text(form), *_planned_text(form, "PLANS_", "Node_")]
     lines += indented(inner, PAD)
     lines.append(f"return general_(op_, {group(op.tensors)}, {group(op.params)}, {out})")
     return text.call(op, op.call_signature(), indented(lines, PAD), env)
@@ -131,11 +155,12 @@ def _number_text(op, env, out):
     """Lines of the call with a number for the second tensor."""
     a, b = op.tensors
     ts = op.form("ts")
-    env.update(FLOATS_=ts.fast.setdefault("f", {}), INTS_=ts.fast.setdefault("i", {}), NodeTS_=ts.node_class)
+    env.update(FLOATS_=ts.fast.setdefault("f", {}), INTS_=ts.fast.setdefault("i", {}), NodeTS_=ts.node_class,
+               PLANSTS_=plan.Plans(ts))
     return [f"c_ = {b}.__class__", "if c_ is float_ or c_ is int_:", *indented([
         "try:", f"    k_ = {a}._kind{_narrow(op, [b])}", "except AttributeError_:", "    k_ = None",
         "t_ = FLOATS_ if c_ is float_ else INTS_",
-        "try:", *indented(_fast_text(ts, "t_", "NodeTS_"), PAD),
+        "try:", *indented([*_fast_text(ts, "t_", "NodeTS_"), *_planned_text(ts, "PLANSTS_", "NodeTS_")], PAD),
         # An int of more than 64 bits: the general path says so.
         "except OverflowError_:", "    pass", f"return general_(op_, ({a}, {b}), (), {out})"], PAD)]
 

@@ -20,12 +20,13 @@ from ..kernel.threads import LIMIT
 
 
 class Slow:
-    """Context of a node recorded by the general path: numbers, and the input shapes when they were broadcast."""
+    """Context of a node recorded by the general path: numbers, and the input shapes when they were broadcast; ``plans`` of its
+    backward where the call was planned."""
 
-    __slots__ = ("scalars", "shapes", "kind")
+    __slots__ = ("scalars", "shapes", "kind", "plans")
 
-    def __init__(self, scalars, shapes, kind):
-        self.scalars, self.shapes, self.kind = scalars, shapes, kind
+    def __init__(self, scalars, shapes, kind, plans=None):
+        self.scalars, self.shapes, self.kind, self.plans = scalars, shapes, kind, plans
 
 
 _adders: dict = {}  # kind -> entry, once the first sum was made

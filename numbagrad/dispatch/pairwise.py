@@ -10,7 +10,7 @@ from __future__ import annotations
 from ..core.launch import launch
 from ..core.tensor import make
 from ..kernel import casts, emit, expr, jit
-from ..kernel.tape import TAPE, active
+from ..kernel.tape import TAPE, active, capturing
 from .custom import custom
 from .elementwise_backward import recorded_gradient
 from .fold import BLOCK
@@ -65,7 +65,7 @@ class Reduced:
     def forward(self, out, tensors, mean, numbers):
         """Fold the op's values into ``out``."""
         d = out._kind.dtype
-        if not out._kind.cpu or TAPE and active() is not None:
+        if not out._kind.cpu or capturing():
             # A loop and a sum by themselves: a compiled step fuses them with what stands around.
             from ..core.registry import REGISTRY
             values = make(tensors[0]._shape, out._kind)
@@ -74,7 +74,7 @@ class Reduced:
             return REGISTRY["mean" if mean else "sum"].fold(out, values, None, False)
         run = self.made.get(d) or self._build_forward(d)
         n = tensors[0]._n
-        run(*[t._ptr for t in tensors], out._ptr, *numbers, float(n) if mean else 1.0, 0, n)
+        self._launch(run, *[t._ptr for t in tensors], out._ptr, *numbers, float(n) if mean else 1.0, 0, n)
 
     def _build_forward(self, d):
         values, body, result, env, key = self._lines((self.elementwise.expression,), d, self.tensors)
@@ -92,16 +92,21 @@ class Reduced:
         if g._rg or any([t._rg for t in tensors]):
             return self._recorded(g, tensors, needs, mean, numbers)
         kind, n = first._kind, first._n
-        if not kind.cpu or TAPE and active() is not None:
+        if not kind.cpu or capturing():
             return self._recorded(g, tensors, needs, mean, numbers)
         run = self.made.get((kind.dtype, needs))
         if run is None:
             run = self._build_backward(kind.dtype, needs)
         results = [make(first._shape, kind) if k else None for k in needs]
         tensors = [t if t._strides is None else t.contiguous() for t in tensors]
-        run(g._ptr, *[t._ptr for t in tensors],
-            *[r._ptr for r in results if r is not None], *numbers, float(n) if mean else 1.0, 0, n)
+        self._launch(run, g._ptr, *[t._ptr for t in tensors],
+                     *[r._ptr for r in results if r is not None], *numbers, float(n) if mean else 1.0, 0, n)
         return results
+
+    @staticmethod
+    def _launch(entry, *words):
+        recorder = active() if TAPE else None
+        return entry(*words) if recorder is None else recorder.direct(entry, words, 0)
 
     def _recorded(self, g, tensors, needs, mean, numbers):
         values = dict(zip(self.tensors, tensors))

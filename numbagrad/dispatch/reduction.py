@@ -28,7 +28,7 @@ from ..kernel import expr, jit, threads
 from ..kernel.guard import guarded
 from ..kernel.tape import TAPE, active
 from ..kernel.threads import LIMIT
-from . import fold, text
+from . import fold, plan, text
 from .custom import Custom, CustomNode, _record
 from .op import REDUCE, grad_name
 from .reduction_rules import check_joins, derive, normalize_dims
@@ -110,23 +110,39 @@ class Reduction(Custom):
         if self.rule is not None:
             made = "new_(ByDim_ if dim is not None else Full_)"
             node = text.node(made, "(input._node or input,)", saved, "ctx_", "out_")
-            record = ["if input._view is not None:", "    refresh_(input)", "if input._rg:", *indented(node, PAD), "else:",
-                      *indented(record, PAD)]
+            record = ["if input._view is not None:", "    refresh_(input)", "if input._rg and record_:", *indented(node, PAD),
+                      "else:",                      *indented(record, PAD)]
+        ctx = "((dim, keepdim), (input._shape,), (True,), specs_, NONE_)"
+
+        def result(run, ctx):
+            """Lines that allocate, run the kernels and make the tensor and its node."""
+            return [*text.allocated("n_", "storage_"), run, *text.tensor("out_", "n_", "shape_", "ko_", ver="ver_ = [0]"),
+                    *([f"ctx_ = {ctx}"] if ctx else []), *record, "return out_"]
         lines = [*arguments.text(self.name, self.signature.parameters, kinds, arguments.QUICK, pad="").splitlines(),
                  "if dtype is not None or out is not None or axis is not None or keepdims is not None:",
                  "    return general_(op_, input, dim if axis is None else axis, keepdim if keepdims is None else keepdims,",
                  "                    dtype, out)",
-                 "try:", "    plan_ = PLANS_.get((input._shape, dim, keepdim, input._kind))",
-                 "except (AttributeError_, TypeError_):", "    plan_ = None",
-                 "if plan_ is not None and input._strides is None and not STATE_ and input._n < LIMIT_[0]:",
-                 *indented([
-                     "run_, storage_, ko_, shape_, n_, count_, inner_, total_, items_, ctx_ = plan_",
-                     *text.allocated("n_", "storage_"),
-                     "run_(input._ptr, ptr_, count_, inner_, total_, input._n, 0, items_)",
-                     *text.tensor("out_", "n_", "shape_", "ko_", ver="ver_ = [0]"), *record, "return out_"], PAD),
+                 "record_ = True if not STATE_ else recording_()",
+                 "try:", "    plan_ = PLANS_.get((input._shape, dim, keepdim, input._kind)) if record_ is not None else None",
+                 "except (AttributeError_, TypeError_):", "    record_ = plan_ = None",
+                 "if plan_ is not None and input._strides is None and input._n < LIMIT_[0]:",
+                 *indented(["run_, storage_, ko_, shape_, n_, count_, inner_, total_, items_, ctx_ = plan_",
+                            *result("run_(input._ptr, ptr_, count_, inner_, total_, input._n, 0, items_)", None)], PAD),
+                 "if record_ is not None:", *indented([
+                     "key_ = (input._shape, dim, keepdim, input._kind, input._strides)", "plan_ = WALKS_.get(key_)",
+                     "if plan_:", "    run_, made_, specs_, most_ = plan_", "    if most_ < LIMIT_[0]:", *indented([
+                         "n_, storage_, ko_, shape_ = made_[0]",
+                         *result("run_(input._ptr, ptr_)", ctx)], 2 * PAD),
+                     f"elif plan_ is None and {self._plannable()}:",
+                     "    settle_(op_, WALKS_, SEEN_, key_, (input,), (dim, keepdim))"], PAD),
                  "return general_(op_, input, dim, keepdim, dtype, out)"]
-        env = text.environment(op=self, PLANS=self.plans, Full=self.node_class, ByDim=self.node_by_dim, general=general)
+        env = text.environment(op=self, PLANS=self.plans, Full=self.node_class, ByDim=self.node_by_dim, general=general,
+                               WALKS=plan.table(), SEEN=set(), settle=plan.settle, NONE={})
         return text.call(self, CALL, indented(lines, PAD), env)
+
+    def _plannable(self):
+        """Which inputs the fold takes as they are, as text."""
+        return "not input._kind.dtype.is_complex" if self.accumulate else "True"
 
     # --- types and shapes
 
@@ -292,7 +308,7 @@ def general(op, input, dim, keepdim, dtype, out):
             form, count, inner, items, _ = steps[0]
             d = input._kind.dtype
             entry = op.native(form, d.code, kind.dtype.code, op.accumulator(d)).entry
-            ctx = ((dim, keepdim), (input._shape,), (True,), ((shape, kind),), {})
+            ctx = ((dim, keepdim), (input._shape,), (True,), plan.Specs([(shape, kind)]), {})
             if len(op.plans) > 4096:
                 op.plans.clear()
             op.plans[input._shape, dim, keepdim, input._kind] = (

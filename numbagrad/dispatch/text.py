@@ -22,10 +22,10 @@ NAMES = {"STATE_": modes.STATE, "LIMIT_": LIMIT, "empty_": np.empty, "new_": obj
 
 def environment(**own):
     """The names that generated calls may use, and those of one of them: ``op=op`` is ``op_`` in its text."""
-    return {**arguments.ENVIRONMENT, **NAMES, "peek_": storage._peek or _peek, **{n + "_": v for n, v in own.items()}}
+    return {**arguments.ENVIRONMENT, **NAMES, "peek_": storage._peek or peek, **{n + "_": v for n, v in own.items()}}
 
 
-def _peek(address):
+def peek(address):
     """Stands in for the native reader on an interpreter whose arrays are laid out differently."""
     import ctypes
     return ctypes.c_int64.from_address(address).value

@@ -22,7 +22,8 @@ from ..core.graph import Node, Output, View, new_node, note_forward, sequence
 from ..core.registry import REGISTRY
 from ..core.tensor import Tensor, check_empty, contiguous_strides, is_contiguous, numel, raw
 from ..kernel import jit
-from . import text
+from ..kernel.tape import TAPE
+from . import plan, text
 from .custom import make_zero
 from .op import Op, call_it, grad_name, rule_names
 
@@ -41,6 +42,7 @@ class ViewOp(Op):
         self.several, self.beyond = several, beyond
         self.params = tuple(self.signature.parameters)[1:]
         self.rule = self.evaluate = None
+        self.plans = plan.table()  # of backward
         self.node_class = type(node or grad_name(self.name), (MultiViewNode if several else ViewNode,),
                                {"__slots__": (), "op": self, "__module__": "numbagrad"})
         self.call = self.build_call()
@@ -103,7 +105,30 @@ class ViewNode(Node):
     __slots__ = ()
 
     def backward(self, g):
-        shape, params = self.ctx
+        if TAPE:
+            return self.carry(g)
+        shape, params = self.ctx[:2]
+        plans = self.op.plans
+        key = (shape, params, *[None if x is None else (x._kind, x._shape, x._strides) for x in
+                                (g if g.__class__ is list else (g,))])
+        try:
+            found = plans.get(key)
+        except TypeError:  # a list among the arguments
+            return self.carry(g)
+        if found:
+            grads = found(g, ())
+            if grads is not None:
+                return grads
+        elif found is None:
+            plan.settle_view(self, g, key, plans)
+        return self.carry(g)
+
+    def backward_graph(self, g):
+        return self.carry(g)
+
+    def carry(self, g):
+        """The input's gradient, by the rule."""
+        shape, params = self.ctx[:2]
         op = self.op
         return (op.evaluate or op.derive())(g, shape, params)
 
@@ -257,9 +282,6 @@ class MultiViewNode(ViewNode):
     def outputs(self):
         return len(self.ctx[2])
 
-    def backward(self, g):
-        shape, params, outs = self.ctx
-        op = self.op
+    def carry(self, g):
         grads = g if isinstance(g, (list, tuple)) else [g]
-        grads = [make_zero(s, k) if g is None else g for g, (s, k) in zip(grads, outs)]
-        return (op.evaluate or op.derive())(grads, shape, params)
+        return super().carry([make_zero(s, k) if x is None else x for x, (s, k) in zip(grads, self.ctx[2])])

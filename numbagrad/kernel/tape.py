@@ -59,6 +59,12 @@ def active():
     return None
 
 
+def capturing():
+    """Whether ``ng.compile`` captures in this thread: what ops do then is fused and runs later, as one call."""
+    recorder = active() if TAPE else None
+    return recorder is not None and recorder.compiles
+
+
 class Untraced:
     """A block of the engine's in which a capture need not follow calls: compilers make a hundred thousand of them."""
 

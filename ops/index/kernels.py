@@ -8,7 +8,7 @@ from numbagrad.base import dtypes as dt
 from numbagrad.core import storage
 from numbagrad.extend import T, load, store
 from numbagrad.kernel.jit import kernel
-from numbagrad.kernel.tape import TAPE, Flag, active
+from numbagrad.kernel.tape import Flag, capturing
 
 # Kernels that only move elements are compiled per width, not per dtype.
 MOVE = {1: dt.uint8, 2: dt.int16, 4: dt.int32, 8: dt.int64, 16: dt.complex128}
@@ -83,7 +83,7 @@ def index_flag(fail, dim, size):
 
 def check_saved(index, size, dim=0, fail=index_error, ignore=0):
     """Check a row-major index tensor that was saved for backward again: writes through ``.data`` are not counted."""
-    if TAPE and active() is not None:  # a captured step runs as one call: nobody writes in between
+    if capturing():  # a captured step runs as one call: nobody writes in between
         return
     found = index_flag(fail, dim, size).take(index._kind)
     outside[index._kind](index._ptr, found.address, size, ignore, 0, index._n)

@@ -12,7 +12,7 @@ from numbagrad.extend import REDUCE, REGISTRY, Sample, T, custom, function, load
 from numbagrad.extend import scalar as s
 from numbagrad.kernel.expr import where
 from numbagrad.kernel.jit import STRIP, kernel, strip
-from numbagrad.kernel.tape import TAPE, active
+from numbagrad.kernel.tape import capturing
 
 SMALL = 32768  # elements up to which a broadcast gradient is written out, so that what follows runs on plain memory
 
@@ -178,7 +178,7 @@ def _(g, input, y, shape, dim, keepdim):
         return g * 1
     wide = expand_back(g, shape, dim, keepdim)
     # What a captured step computes may not depend on values.
-    if not (TAPE and active() is not None) and not bool((input.detach() == 0).any()):
+    if not capturing() and not bool((input.detach() == 0).any()):
         if input._kind.dtype.is_complex:
             return wide * REGISTRY["conj"].callable(expand_back(y, shape, dim, keepdim) / input)
         return wide * expand_back(y, shape, dim, keepdim) / input

@@ -1,0 +1,344 @@
+"""Plans of calls: what an op does for given kinds, shapes, strides and arguments, found once and repeated.
+
+A launcher decides: it merges dimensions, takes kernels, fills tables, copies what has gaps. All that depends on the geometry
+of the call, not on values, so it is run once on memory without bytes (as in a capture of ``ng.compile``), and the launches that
+it makes are written down (``recorder``). What is left is a Python function of addresses with one call for each kernel. A
+launcher that looks at values, draws random numbers or works on the host has no plan (False) and runs as it is in every call, as
+does one whose work is shared by several threads. The same holds for a gradient rule: the plan of a node's backward belongs to
+that of its forward call.
+
+A plan is made when a call of the same geometry comes for the second time: what comes once costs nothing more.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..base import dtypes as dt
+from ..core import storage
+from ..core.broadcast import broadcast_shapes
+from ..core.copying import row_major
+from ..core.promotion import common_dtype
+from ..core.tensor import Tensor, raw
+from ..kernel import jit, tape
+from ..kernel.guard import guarded
+from ..kernel.tape import Refusal, Unlowered
+from ..kernel.threads import LIMIT
+from . import text
+from .elementwise_general import Slow
+from .recorder import Address, Number, Recorder, recording
+from .text import indented
+
+MOST = 4096  # plans of an op, after which all are forgotten
+PAD = "    "
+_all: list = []  # every table of plans
+
+
+def table():
+    """A new table of plans."""
+    _all.append({})
+    return _all[-1]
+
+
+def forget():
+    """Drop all plans: the default dtype has changed, which some depend on."""
+    for plans in _all:
+        plans.clear()
+
+
+dt.CHANGED.append(forget)
+
+
+class Specs(tuple):
+    """((shape, kind), ...) of the outputs of a planned call, and the plans of its node's backward."""
+
+    def __new__(cls, items):
+        self = super().__new__(cls, items)
+        self.plans = {}
+        return self
+
+
+# --- functions --------------------------------------------------------------------------------------------------------
+
+class Body:
+    """The text of a plan: constants, and lines that allocate scratch memory and call kernels."""
+
+    def __init__(self, recorder, given):
+        self.constants, self.lines = [], []
+        for i, fake in enumerate(recorder.buffers):
+            if i >= given and fake is not None:
+                self.lines += [f"b{i}_ = empty_({self.constant(fake.size)}, {self.constant(fake.dtype)})",
+                               f"p{i}_ = peek_(id_(b{i}_) + {storage.DATA_FIELD})"]
+        flags = []
+        for address in recorder.words:
+            words = recorder.kept[address]
+            flags.append(self.constant(tape.Flag(words.raises, len(words.view)).take))
+            self.lines.append(f"w{len(flags) - 1}_ = {flags[-1]}()")
+        for entry, values in recorder.steps:
+            self.lines.append(f"{self.constant(entry)}({', '.join([self.argument(v) for v in values])})")
+        self.lines += [f"w{i}_.check()" for i in range(len(flags))]
+        self.kept = list(recorder.kept.values())
+
+    def constant(self, value):
+        self.constants.append(value)
+        return f"c{len(self.constants) - 1}_"
+
+    def argument(self, v):
+        if v.__class__ is Number:
+            return f"numbers_[{v.index}]"
+        if v.__class__ is not Address:
+            return self.constant(v)
+        if v.index < 0:
+            return f"w{-1 - v.index}_.address"
+        return f"p{v.index}_ + {self.constant(v.offset)}" if v.offset else f"p{v.index}_"
+
+    def function(self, parameters, before=(), after=()):
+        """The function of ``parameters`` with these lines around the body's; those of equal text share their code."""
+        outer = [f"c{i}_" for i in range(len(self.constants))]
+        lines = [*before, *self.lines, *after] or ["pass"]
+        source = "\n".join(["def make(constants_, kept_, empty_, peek_, id_, Tensor_, new_):",
+                            *([f"    {', '.join(outer)}, = constants_"] if outer else []),
+                            f"    def plan({parameters}):", *indented(lines, 2 * PAD), "    return plan", ""])
+        make = _makers.get(source)
+        if make is None:
+            if len(_makers) >= MOST:
+                _makers.clear()
+            make = _makers[source] = jit.define_again(source, "make", {})
+        return make(self.constants, self.kept, np.empty, storage._peek or text.peek, id, Tensor, object.__new__)
+
+
+_makers: dict = {}  # text of a plan -> what makes it of its constants
+
+
+def plain(value):
+    """Whether an argument that is no tensor says all of itself by its class and its value."""
+    c = value.__class__
+    return c is int or c is bool or c is str or value is None or c is dt.dtype or c is float or (
+        c is tuple and all([x.__class__ is int or x.__class__ is bool or x is None for x in value]))
+
+
+def second(plans, seen, key):
+    """Whether a key without a plan is seen for the second time; until one is made it has none (False)."""
+    if tape.TAPE:
+        return False
+    if key not in seen:
+        if len(seen) >= MOST:
+            seen.clear()
+        seen.add(key)
+        return False
+    if len(plans) >= MOST:
+        plans.clear()
+    seen.discard(key)
+    plans[key] = False
+    return True
+
+
+@guarded
+def written_down(work):
+    """(recorder, what ``work(recorder)`` returns) of launches that were written down, or None where there is no plan."""
+    recorder = Recorder()
+    try:
+        with recording(recorder):
+            return recorder, work(recorder)
+    except (Refusal, Exception):  # what is wrong with a call, the call itself says
+        return None
+
+
+# --- custom ops -------------------------------------------------------------------------------------------------------
+
+def settle(op, plans, seen, key, args, params, several=False):
+    """Make the plan of a custom op's call, if it comes for the second time: (function of addresses, outputs as (elements,
+    NumPy type, kind, shape), specs, most work of a kernel)."""
+    if not second(plans, seen, key) or not all(map(plain, params)):
+        return
+
+    def work(recorder):
+        shadows = [[recorder.shadow(t) for t in a] if a.__class__ in (list, tuple) else recorder.shadow(a) for a in args]
+        spec = op.infer_spec(op.in_order(shadows, params))
+        if isinstance(spec, list) is not several:
+            raise Unlowered("has several outputs in some calls only")
+        specs = [(tuple(shape), kind) for shape, kind in (spec if several else [spec])]
+        outs = [recorder.output(shape, kind) for shape, kind in specs]
+        given = len(recorder.buffers)
+        if op.contiguous:
+            shadows = [[row_major(t) for t in a] if a.__class__ is list else row_major(a) for a in shadows]
+        op.cpu_launch(outs if several else outs[0], *op.in_order(shadows, params))
+        return given, outs, specs
+    found = written_down(work)
+    if found is not None:
+        recorder, (given, outs, specs) = found
+        run = Body(recorder, given).function(", ".join([f"p{i}_" for i in range(given)]))
+        plans[key] = run, tuple([(o._n, o._kind.np, o._kind, o._shape) for o in outs]), Specs(specs), recorder.most
+
+
+# --- elementwise ops --------------------------------------------------------------------------------------------------
+
+class Plans(dict):
+    """The plans of an elementwise form."""
+
+    def __init__(self, form):
+        super().__init__()
+        self.form, self.seen = form, set()
+        _all.append(self)
+
+
+def settle_elementwise(plans, key, tensors, numbers):
+    """Make the plan of an elementwise call, if it comes for the second time: (function of addresses and numbers, NumPy type,
+    kind, elements and shape of the result, shapes of the tensors where they are not its, plans of backward, elements)."""
+    form = plans.form
+    op, operands = form.op, numbers[:len(form.scalars) - len(form.op.params)]
+    if not second(plans, plans.seen, key):
+        return
+    compute = form.compute_type(common_dtype(tensors, operands))
+    if compute.is_complex or any([t._kind.dtype is not compute or not t._kind.cpu for t in tensors]):
+        return
+    # Of integers and truth values numbers may be refused by value, or not be what kernels take.
+    if compute.category < 2 and (op.check is not None or op.params or op.fits or {x.__class__ for x in numbers} - {int}):
+        return
+    kind = storage.kind_of(form.result_dtype(compute))
+
+    def work(recorder):
+        shadows = [recorder.shadow(t) for t in tensors]
+        out = recorder.output(broadcast_shapes(op.name, tensors), kind)
+        recorder.pointwise(form.forward, compute, shadows, [Number(i) for i in range(len(numbers))], (out,), out._shape)
+        return out
+    found = written_down(work)
+    if found is not None:
+        recorder, out = found
+        given = [f"p{i}_" for i in range(len(tensors) + 1)] + (["numbers_"] if numbers else [])
+        shapes = None if all([t._shape == out._shape for t in tensors]) else tuple([t._shape for t in tensors])
+        run = Body(recorder, len(tensors) + 1).function(", ".join(given))
+        plans[key] = run, kind.np, kind, out._n, out._shape, shapes, {}, recorder.most
+
+
+def settle_slow(node, g, key, plans, compute):
+    """Make the plan of an elementwise node's backward, if a gradient of this layout comes for the second time."""
+    if not second(plans, plans.setdefault("seen", set()), key):
+        return
+    c = node.ctx
+    slow = c.__class__ is Slow
+    numbers = tuple([Number(i) for i in range(len(c.scalars if slow else c or ()))])
+
+    def work(recorder):
+        gs, saved = [recorder.shadow(g)], shadows_of(recorder, node.saved)
+        ctx = Slow(numbers, c.shapes, c.kind) if slow else numbers or None
+        return 1, None, compute(Stand(node, saved, ctx), gs[0])
+    made = backward_plan(node.saved, g, work)
+    if made is not None:
+        plans[key] = made
+
+
+class Stand:
+    """What a gradient rule's evaluation is given for a node, whose saved tensors have no bytes."""
+
+    __slots__ = ("op", "form", "saved", "ctx", "next")
+
+    def __init__(self, node, saved, ctx):
+        self.op, self.form, self.next, self.saved, self.ctx = node.op, getattr(node, "form", None), node.next, saved, ctx
+
+    def name(self):
+        return "Backward"
+
+
+def shadows_of(recorder, saved):
+    """What a node saved as tensors without bytes."""
+    shadows = []
+    for obj in saved[::2]:
+        if obj.__class__ is tuple:
+            obj = raw(*obj[:4], obj[6], obj[4], obj[5])
+        elif obj is not None and obj.__class__ is not Tensor:
+            raise Unlowered("has saved what hooks packed")
+        shadows += [recorder.shadow(obj), 0]
+    return shadows
+
+
+def settle_backward(node, g, key, plans, evaluate):
+    """Make the plan of a custom op's backward: a function of (gradient or list of gradients, saved) that returns the
+    gradients, or None where what is saved is not as it was."""
+    params, shapes, needs, outs, lists = node.ctx
+    if not second(plans, plans.setdefault("seen", set()), key) or lists or not all(map(plain, params)):
+        return
+
+    def work(recorder):
+        gs = [recorder.shadow(x) for x in (g if g.__class__ is list else [g])]
+        stand = Stand(node, shadows_of(recorder, node.saved), (params, shapes, needs, tuple(outs), lists))
+        return len(gs), None, evaluate(stand, gs if g.__class__ is list else gs[0])
+    made = backward_plan(node.saved, g, work)
+    if made is not None:
+        plans[key] = made
+
+
+def settle_view(node, g, key, plans):
+    """Make the plan of a view's backward, if gradients of these layouts come for the second time."""
+    if second(plans, plans.setdefault("seen", set()), key):
+        def work(recorder):
+            gs = [recorder.shadow(x) for x in (g if g.__class__ is list else [g])]
+            return len(gs), None, node.carry(gs if g.__class__ is list else gs[0])
+        made = backward_plan((), g, work)
+        if made is not None:
+            plans[key] = made
+
+
+def backward_plan(saved, g, work):
+    """The function of a backward that ``work(recorder)`` does; it returns (how many gradients arrive, None, the gradients)."""
+    found = written_down(work)
+    if found is None:
+        return None
+    recorder, (arrive, _, grads) = found
+    kept = len(saved) // 2
+    given = arrive + kept
+    body = Body(recorder, given)
+    before, after = [f"if {body.constant(recorder.most)} >= {body.constant(LIMIT)}[0]:", "    return None"], []
+    for i in range(arrive):
+        t = f"g_[{i}]" if g.__class__ is list else "g_"
+        if recorder.buffers[i] is not None:
+            before.append(f"p{i}_ = {t}._ptr")
+    for j in range(kept):
+        obj, i = saved[2 * j], arrive + j
+        if obj is None:
+            continue
+        before.append(f"s{j}_ = saved_[{2 * j}]")
+        if obj.__class__ is tuple:
+            before += [f"if s{j}_[5][0] != saved_[{2 * j + 1}]:", "    return None", f"p{i}_ = s{j}_[1]"]
+        else:
+            before += [f"if s{j}_.__class__ is not Tensor_ or s{j}_._ver[0] != saved_[{2 * j + 1}] or "
+                       f"s{j}_._shape != {body.constant(obj._shape)} or s{j}_._strides != {body.constant(obj._strides)}:",
+                       "    return None", f"p{i}_ = s{j}_._ptr"]
+    names = {}
+    for r in grads:
+        if r is not None and id(r) not in names:
+            names[id(r)] = f"r{len(names)}_"
+            lines = gradient_text(body, recorder, r, names[id(r)], g, arrive, given)
+            if lines is None:
+                return None
+            after += lines
+    after.append(f"return {text.group([names.get(id(r), 'None') for r in grads])}")
+    return body.function("g_, saved_, numbers_=()", before, after)
+
+
+def gradient_text(body, recorder, r, name, g, arrive, given):
+    """Lines that make gradient ``r`` of the memory that it lies in: what arrived, or the plan's own."""
+    at = body_address(recorder, r)
+    if at is None:
+        return None
+    if at.index < arrive:
+        t = f"g_[{at.index}]" if g.__class__ is list else "g_"
+        source = g[at.index] if g.__class__ is list else g
+        if at.offset == 0 and (r._shape, r._strides, r._kind) == (source._shape, source._strides, source._kind):
+            return [f"{name} = {t}"]
+        buf, ver = f"{t}._buf", f"{t}._ver"
+    elif at.index < given:
+        return None  # saved memory handed on: the leaf would have to copy it
+    else:
+        buf, ver = f"b{at.index}_", "[0]"
+    ptr = f"p{at.index}_ + {body.constant(at.offset)}" if at.offset else f"p{at.index}_"
+    strides = "None" if r._strides is None else body.constant(r._strides)
+    return [*text.tensor(name, body.constant(r._n), body.constant(r._shape), body.constant(r._kind), buf, ptr, ver, strides),
+            *text.unrecorded(name)]
+
+
+def body_address(recorder, r):
+    if r._buf.__class__ is not tape.Fake or r._rg:
+        return None
+    at = recorder.argument(r._ptr, True)
+    return at if at.__class__ is Address and at.index >= 0 else None

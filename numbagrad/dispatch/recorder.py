@@ -1,0 +1,230 @@
+"""What a launcher does, written down: it runs on memory without bytes, and its launches become calls of addresses."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from threading import get_ident
+
+from ..base import modes
+from ..core import launch
+from ..core.copying import FILL
+from ..core.tensor import raw
+from ..kernel import blas, jit, tape, threads
+from ..kernel.tape import BASE, Fake, Unlowered
+
+SPAN = 1 << 40  # distance of the addresses of two buffers of a recording
+
+
+class Address:
+    """A place in buffer number ``index`` of a recording."""
+
+    __slots__ = ("index", "offset")
+
+    def __init__(self, index, offset):
+        self.index, self.offset = index, offset
+
+
+class Number:
+    """Argument ``index`` of a call that is a number, which the plan is given anew."""
+
+    __slots__ = ("index",)
+
+    def __init__(self, index):
+        self.index = index
+
+
+class Recorder:
+    """Writes launches down as (callable, arguments) with ``Address`` for what points into a buffer."""
+
+    compiles = False  # bits are those of the eager call: nothing is done in another way to be fused later
+    drawn, observer = 0, None
+
+    def __init__(self):
+        self.thread, self.paused = get_ident(), 0
+        self.steps, self.buffers, self.most = [], [], 0
+        self.kept = {}   # address -> array that a launcher made from shapes
+        self.words = {}  # address -> number of the words for bad input
+
+    # --- memory
+
+    def alloc(self, kind, n):
+        if not kind.cpu:
+            raise Unlowered("is on another device")
+        fake = Fake(BASE + len(self.buffers) * SPAN, n, kind.np)
+        if fake.nbytes > SPAN // 2:
+            raise Unlowered("takes too much memory")
+        self.buffers.append(fake)
+        return fake, fake.base
+
+    def shadow(self, t):
+        """A tensor like ``t`` on memory without bytes; what is absent has a place, too."""
+        if t is None:
+            self.buffers.append(None)
+            return None
+        if not t._kind.cpu:
+            raise Unlowered("is on another device")
+        span = t._n if t._strides is None else 1 + sum([(s - 1) * k for s, k in zip(t._shape, t._strides)])
+        fake, base = self.alloc(t._kind, span)
+        return raw(fake, base, t._n, t._shape, t._strides, t._kind, [0])
+
+    def output(self, shape, kind):
+        """A tensor for a result of the call."""
+        n = 1
+        for s in shape:
+            n *= s
+        fake, base = self.alloc(kind, n)
+        return raw(fake, base, n, shape, None, kind, [0])
+
+    def address(self, array):
+        if array.__class__ is Fake:
+            return array.base
+        value = array.__array_interface__["data"][0]
+        self.kept[value] = array
+        return value
+
+    def buffer(self, t):
+        """Memory that a launcher wants to use: only that of the call has a place in its plan."""
+        if t._buf.__class__ is not Fake:
+            raise Unlowered("uses memory of its own")
+        return t._buf
+
+    def argument(self, value, pointer):
+        if value.__class__ is float or not pointer and -BASE < value < BASE:
+            return value
+        if value >= BASE:  # (behind the last buffer nothing is)
+            index, offset = divmod(value - BASE, SPAN)
+            return Address(index, offset)
+        if value in self.words:
+            return Address(-1 - self.words[value], 0)
+        words = tape.FLAGS.get(value)
+        if words is not None:
+            self.words[value] = len(self.words)
+            self.kept[value] = words
+            return Address(-1 - self.words[value], 0)
+        if value == 0 or value in tape.TABLES:
+            if value:
+                self.kept[value] = tape.TABLES[value]
+            return value
+        raise Unlowered("uses memory of its own")
+
+    def pause(self):
+        return _Pause(self)
+
+    # --- launches
+
+    def add(self, entry, values, work):
+        self.steps.append((entry, values))
+        self.most = max(self.most, work)
+
+    def pointwise(self, kernel, compute, ins, scalars, outs, shape):
+        for t in (*ins, *outs):
+            self.buffer(t)
+        with self.pause():
+            found = launch.prepare(kernel, compute, ins, outs, shape)
+        if found is None:
+            return
+        entry, before, after, n = found
+        pointers = [self.argument(t._ptr, True) for t in (*ins, *outs)]
+        if any([s.__class__ is Number for s in scalars]):
+            if compute.is_complex or not compute.category:
+                raise Unlowered("takes numbers as complex or truth values")
+            numbers = [s if s.__class__ is Number else launch.raw_scalars(compute, (s,))[0] for s in scalars]
+        else:
+            numbers = launch.raw_scalars(compute, scalars)
+        self.add(entry, [*before, *pointers, *numbers, *after], n)
+
+    def fill(self, buf, ptr, kind, n, value):
+        if kind.dtype.code in ("f2", "bf") or value.__class__ not in (int, float, bool):
+            raise Unlowered("fills memory of a half type")
+        if n:
+            self.pointwise(FILL, kind.dtype, (), (value,), (raw(buf, ptr, n, (n,), None, kind, [0]),), (n,))
+
+    def fill_with(self, t, value):
+        if t._n:
+            self.pointwise(FILL, t._kind.dtype, (), (value,), (t,), t._shape)
+
+    def fold(self, op, key, numbers, items):
+        x, out, *rest = numbers
+        with self.pause():
+            entry = op.native(*key).entry
+        self.add(entry, [self.argument(x, True), self.argument(out, True), *rest, 0, items], rest[-1] if items > 1 else 0)
+
+    def custom(self, op, out, args, params, launcher, order):
+        launcher(out, *order)
+
+    def kernel(self, kernel, dtype):
+        def call(*args):
+            self.run(kernel, dtype, args, None, 0)
+        return call
+
+    def run(self, kernel, dtype, args, items, work):
+        with self.pause():
+            entry = jit.Kernel.__getitem__(kernel, dtype)
+        kinds = kernel.parameters({})
+        values = [float(a) if kind == "f" else self.argument(int(a), kind != "i") for a, (_, kind) in zip(args, kinds)]
+        if items is not None:
+            values += [0, items]
+        self.add(entry, values, work if items is not None and items > 1 else 0)
+
+    def gemm(self, code, a, b, c, m, n, k, lda, ldb, ldc, ta, tb, alpha, beta, batch, sa, sb, sc):
+        if m * n * k * batch > threads.SERIAL_BELOW["gemm"]:
+            raise Unlowered("is a large product")
+        values = [*[self.argument(p, True) for p in (a, b, c)], m, n, k, lda, ldb, ldc, ta, tb, float(alpha), float(beta)]
+        with self.pause():
+            entry = getattr(blas, f"gemm_{code}" if batch == 1 else f"gemm_batched_{code}")
+        self.add(entry, values if batch == 1 else [*values, batch, sa, sb, sc], 0)
+
+    def direct(self, entry, args, work):
+        """A call of a compiled function; ``args`` are addresses of tensors and numbers."""
+        self.add(entry, [self.argument(a, False) for a in args], work)
+
+    # --- what has no plan
+
+    def _refuse(self, *args, **kwargs):
+        raise Unlowered("does what depends on values")
+
+    host = parallel_for = reads = values = constant = leaf = hook = steps_of = setting = optimize = compose = _refuse
+    checkpointed = backward = owns = shared = _refuse
+
+    def written(self, t):
+        self.buffer(t)
+
+    @property
+    def born(self):
+        raise Unlowered("makes a leaf")
+
+
+class _Pause:
+    __slots__ = ("recorder",)
+
+    def __init__(self, recorder):
+        self.recorder = recorder
+
+    def __enter__(self):
+        self.recorder.paused += 1
+        modes.change(capture=None)
+
+    def __exit__(self, *error):
+        self.recorder.paused -= 1
+        modes.change(capture=self.recorder)
+
+
+@contextlib.contextmanager
+def recording(recorder):
+    """Write down what this thread launches in the block (one thread at a time: see ``make_plan``)."""
+    warn = warnings.warn
+
+    def warned(*args, **kwargs):
+        if get_ident() != recorder.thread:
+            return warn(*args, **kwargs)
+        raise Unlowered("warns, which every call has to do")
+    tape.TAPE.append(recorder)
+    modes.change(capture=recorder)
+    warnings.warn = warned
+    try:
+        yield
+    finally:
+        warnings.warn = warn
+        tape.TAPE.remove(recorder)
+        modes.change(capture=None)
