@@ -38,6 +38,7 @@ from ..kernel.tape import TAPE, active
 from . import custom_fast, text
 from .custom_fast import NUMBERED, OURS, make_zero
 from .op import Op, call_it, grad_name, rule_names
+from .plan import Recipe
 
 
 class Custom(Op):
@@ -53,11 +54,12 @@ class Custom(Op):
         self.tensors = tuple(p.name for p in params
                              if p.annotation is inspect.Parameter.empty or p.name in self.lists)
         self.params = tuple(p.name for p in params if p.name not in self.tensors)
+        self.recipes = tuple(p.name for p in params if p.annotation in (Recipe, "Recipe"))
         # Rules of private ops are called with None for what is absent.
         self.required = () if self.private else {p.name for p in params if p.default is p.empty and p.name in self.tensors}
         self.keyword_only = {p.name for p in params if p.kind is p.KEYWORD_ONLY}
         self.rule = self.cpu_launch = self.cuda_launch = None
-        self.on_host = False
+        self.on_host, self.calls = False, {}
         self.rule_names, self.rule_takes, self.evaluators = (), (), None
         name = node or grad_name(self.name)
         self.node_class = type(name, (CustomNode,), {"__slots__": (), "op": self, "__module__": "numbagrad",
@@ -118,15 +120,18 @@ class Custom(Op):
     def recorded_as(self, name):
         """The same call whose node has another name (some functions share their kernels)."""
         cls = type(name, (CustomNode,), {"__slots__": (), "op": self, "__module__": "numbagrad"})
-        target = []
 
         def call(*args):
-            if not target:
-                jit.nb()
-                target.append(custom_fast.build(self, GENERAL, cls))
-            return target[0](*args)
+            return (self.calls.get(cls) or self.call_as(cls))(*args)
         call.node_class = cls
         return call
+
+    def call_as(self, node_class):
+        """The generated call whose node is of that class (None: the usual one), whatever the public call does besides."""
+        jit.nb()
+        self.complete()
+        found = self.calls[node_class] = custom_fast.build(self, GENERAL, node_class)
+        return found
 
     @property
     def callable(self):
@@ -206,7 +211,14 @@ def flatten_inputs(op, args):
 
 
 def invoke(op, args, params, node_class=None):
-    """Call a custom op: check, allocate, launch, record (``node_class`` where the usual one has the wrong name)."""
+    """Call a custom op with its tensors and its other arguments (``node_class`` where the usual one has the wrong name)."""
+    call = op.calls.get(node_class) or op.call_as(node_class)
+    values = op.in_order(args, params)
+    return call(**dict(zip(op.signature.parameters, values))) if op.keyword_only else call(*values)
+
+
+def general(op, args, params, node_class=None):
+    """What generated calls leave: check, allocate, launch, record."""
     flat = flatten_inputs(op, args)
     spec = op.infer_spec(op.in_order(args, params))
     several = isinstance(spec, list)
@@ -268,7 +280,7 @@ def _launch_on_host(op, out, args):
         transfer(t, r)
 
 
-GENERAL = {"invoke_": invoke, "row_major_": row_major}  # what generated calls leave to the general path
+GENERAL = {"general_": general, "row_major_": row_major}  # what generated calls leave to the general path
 
 
 def _record(op, outs, args, flat, params, node_class=None):

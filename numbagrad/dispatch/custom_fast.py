@@ -18,11 +18,11 @@ EXACT = ("int", "bool", "str", "dtype")  # kinds of arguments of which equal one
 
 
 class Lines:
-    """The generated call of an op: the same steps as ``custom.invoke`` on the CPU in the default mode."""
+    """The generated call of an op: the same steps as ``custom.general`` on the CPU in the default mode."""
 
     def __init__(self, op, general_path, node_class):
         self.op, self.t, self.params = op, op.tensors, group(op.params)
-        self.general = f"return invoke_(op_, {group(self.t)}, {self.params}, AS_)"
+        self.general = f"return general_(op_, {group(self.t)}, {self.params}, AS_)"
         self.rule = f"rule_({text.passed(op.signature)})"
         own = node_class is not None or getattr(op.node_for, "__func__", None) is op.plain_node_for
         self.made = "new_(Node_)" if own else f"new_(op_.node_for({self.params}))"
@@ -58,6 +58,9 @@ class Lines:
         """The part of the key that tells the arguments that are no tensors."""
         parts = []
         for n in self.op.params:
+            if n in self.op.recipes:
+                parts.append(f"{n}.key")
+                continue
             kind = self.op.kinds.get(n, "any").rstrip("?")
             # 0.0 and -0.0 are equal, as are 1 and True.
             parts += [n] if kind in EXACT else [f"{n}.__class__", f"{n} or repr_({n})"]
@@ -71,24 +74,27 @@ class Lines:
                 "    raise too_large_(error_, shape_, n_ * kind_.itemsize) from None", address]
 
     def planned(self, several=False):
-        """Lines that repeat what a call of the same geometry has done."""
+        """Lines that repeat what a call of the same geometry has done; ``several`` where there are always several outputs."""
         op, t = self.op, self.t
         pointers = [f"0 if {n} is None else {n}._ptr" if n in self.optional else f"{n}._ptr" for n in t]
+        pointers += [f"*[t_._ptr for t_ in {n}.tensors]" for n in op.recipes]
+        many = ["ptrs_, many_ = [], []", "for n_, storage_, kind_, shape_ in made_:", *indented([
+            *self.allocated("storage_"), "ptrs_.append(ptr_)",
+            "many_.append(raw_(buf_, ptr_, n_, shape_, None, kind_, [0]))"], PAD),
+            f"run_({', '.join([*pointers, '*ptrs_'])})", "kind_ = made_[0][2]", "outs_ = tuple_(many_)", "out_ = outs_[0]"]
+        if op.rule is not None:
+            # Where some outputs have no gradient the first may be the one without.
+            many += self.record(set(t) | self.optional, "specs_", None, "record_ and ") + self.outputs()
+        many.append("return outs_")
         if several:
-            run = ["ptrs_, many_ = [], []", "for n_, storage_, kind_, shape_ in made_:", *indented([
-                *self.allocated("storage_"), "ptrs_.append(ptr_)",
-                "many_.append(raw_(buf_, ptr_, n_, shape_, None, kind_, [0]))"], PAD),
-                f"run_({', '.join([*pointers, '*ptrs_'])})", "kind_ = made_[0][2]", "outs_ = tuple_(many_)"]
-            if op.rule is not None:
-                run += self.record(set(t) | self.optional, "specs_", None, "record_ and ") + self.outputs()
-        else:
-            run = ["n_, storage_, kind_, shape_ = made_[0]", *self.allocated("storage_"),
-                   f"run_({', '.join([*pointers, 'ptr_'])})",
-                   *text.tensor("out_", "n_", "shape_", "kind_", ver="ver_ = [0]"), *text.unrecorded("out_")]
-            if op.rule is not None and t:
-                run += self.record(self.optional, "specs_", "out_", "record_ and ")
-        run.append(f"return {'outs_' if several else 'out_'}")
-        return self.found(self.key(), f"{group(t)}, {self.params}, {several}", run)
+            return self.found(self.key(), f"{group(t)}, {self.params}", many)
+        one = ["n_, storage_, kind_, shape_ = made_[0]", *self.allocated("storage_"),
+               f"run_({', '.join([*pointers, 'ptr_'])})",
+               *text.tensor("out_", "n_", "shape_", "kind_", ver="ver_ = [0]"), *text.unrecorded("out_")]
+        if op.rule is not None and t:
+            one += self.record(self.optional, "specs_", "out_", "record_ and ")
+        run = ["if specs_.several:", *indented(many, PAD), *one, "return out_"]
+        return self.found(self.key(), f"{group(t)}, {self.params}", run)
 
     def found(self, key, given, run, when=""):
         """Lines that look for a plan and, where it is one, run it."""
@@ -230,12 +236,18 @@ if outs_.__class__ is Specs_ and not TAPE_:
         key_ = (needs_, g_._kind, g_._shape, g_._strides)
     plan_ = plans_.get(key_)
     if plan_:
-        found_ = plan_(g_, saved_)
+        found_ = plan_(g_, saved_, others_)
         if found_ is not None:
             return found_
     elif plan_ is None:
         settle_(node_, g_, key_, plans_, evaluate_)
 """.strip().splitlines()  # lines of the first-order backward of a node whose forward call had a plan
+
+
+def planned_lines(op):
+    places = [f"params_[{op.params.index(n)}].current(node_)" for n in op.recipes]
+    given = places[0] if len(places) == 1 else group(["*" + p for p in places])
+    return [f"others_ = {given}", *PLANNED]
 
 
 def _evaluator(op, unpack, planned=False):
@@ -244,7 +256,7 @@ def _evaluator(op, unpack, planned=False):
                "gs_": "materialize_(g_, outs_) if len_(outs_) > 1 else [g_]",
                "given_": "g_ if len_(outs_) > 1 else [g_]", "needs_": "needs_", "shape_": "shapes_[0]", "shapes_": "shapes_"}
     lines = ["saved_ = node_.saved", "if saved_ is None:", "    freed_()",
-             "params_, shapes_, needs_, outs_, lists_ = node_.ctx", *(PLANNED if planned else ())]
+             "params_, shapes_, needs_, outs_, lists_ = node_.ctx", *(planned_lines(op) if planned else ())]
     values, j, lists = [], 0, []  # what is saved after lists begins as much later as they are long
     for k, name in enumerate(op.rule_names):
         which = name if name in op.tensors else "result"

@@ -45,6 +45,7 @@ class Elementwise(Op):
         self.usual = usual
         self.rule = self.check = None
         self.forms = {}
+        self.entries = {}  # classes of the arguments, numbers among them -> call of that form
         self.fast_inplace = {}  # pattern -> {kind: entry of the in-place form}, of forms that need not be made yet
         self.call = text.deferred(self)
 
@@ -122,6 +123,7 @@ class Form:
         self.forward = emit.Pointwise(op.name, self.tensors, self.scalars, (op.expression,))
         name = op.names.get(pattern) if isinstance(op.names, dict) else op.names
         self.differentiable = (op.differentiable or op.underived) and op.result != "bool"
+        self._entry = None
         self._rules = {}
         self._backward = {}
         self._recorded = {}
@@ -130,6 +132,12 @@ class Form:
         self.backward_plans = {}  # of nodes of the fast path that get gradients of other layouts
         self.fast_backward = [None] + [{} for _ in range((1 << len(self.tensors)) - 1)]
         self.node_class = elementwise_fast.make_node(self, name or grad_name(op.name))
+
+    def entry(self):
+        """The call for this pattern alone (see ``elementwise_fast.build_form_entry``)."""
+        if self._entry is None:
+            self._entry = elementwise_fast.build_form_entry(self)
+        return self._entry
 
     def rules(self, complex_=False):
         """Gradient expressions of the tensor arguments."""

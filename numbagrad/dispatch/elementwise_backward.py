@@ -46,7 +46,7 @@ def slow_backward(node, g):
             key = (mask, g._kind, g._shape, g._strides)
             found = plans.get(key)
             if found:
-                grads = found(g, node.saved, c.scalars if slow else c or ())
+                grads = found(g, node.saved, (), c.scalars if slow else c or ())
                 if grads is not None:
                     return grads
             elif found is None:

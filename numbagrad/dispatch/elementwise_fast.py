@@ -151,6 +151,19 @@ def build_entry(op):
     return text.call(op, op.call_signature(), indented(lines, PAD), env)
 
 
+def build_form_entry(form):
+    """``f(record, *arguments)`` for a pattern with numbers: the result where there is a plan, or None."""
+    op = form.op
+    env = environment(form, op=op, settle=plan.settle_elementwise, PLANS=plan.Plans(form))
+    first, *rest = form.tensors
+    lines = ["try:", f"    k_ = {first}._kind{_narrow(op, form.scalars)}", *[f"    {n}._kind" for n in rest],
+             "except (AttributeError_, TypeError_):", "    return None", *_planned_text(form, "PLANS_", "Node_")]
+    name = f"{op.name}_{form.pattern}"
+    source = "\n".join([f"def {name}(record_, {', '.join((*op.tensors, *op.params))}):", *indented(lines, PAD),
+                        "    return None", ""])
+    return jit.define(source, name, {**env, "general_": lambda *arguments: None}, f"{op.name} {form.pattern}")
+
+
 def _number_text(op, env, out):
     """Lines of the call with a number for the second tensor."""
     a, b = op.tensors

@@ -52,11 +52,29 @@ def add_into(dst, src):
 
 def general(op, args, params, out=None):
     """Call an elementwise op on any mix of tensors and numbers."""
+    if out is None:
+        record_ = True if not modes.STATE else modes.recording()
+        if record_ is not None:
+            entry = op.entries.get(tuple([a.__class__ for a in args]))
+            if entry is not None:
+                result = entry(record_, *args, *params)
+                if result is not None:
+                    return result
+    return unplanned(op, args, params, out)
+
+
+def unplanned(op, args, params, out):
+    """``general`` of a call that has no plan."""
     pattern = "".join(["t" if isinstance(a, Tensor) else "s" for a in args])
     if "t" not in pattern or any(p == "s" and not is_number(a) for a, p in zip(args, pattern)):
         bad = next((i for i, (a, p) in enumerate(zip(args, pattern)) if p == "s" and not is_number(a)), 0)
         raise arguments.wrong(args[bad], "Tensor", op.name, op.tensors[bad], bad + 1)
     form = op.form(pattern)
+    if "s" in pattern:
+        classes = tuple([a.__class__ for a in args])
+        if classes not in op.entries and len(op.entries) < 64 and all([c is int or c is float or p == "t" for c, p in
+                                                                       zip(classes, pattern)]):
+            op.entries[classes] = form.entry()
     tensors = [a for a, p in zip(args, pattern) if p == "t"]
     scalars = [a for a, p in zip(args, pattern) if p == "s"]
     if out is not None:

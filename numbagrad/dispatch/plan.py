@@ -52,10 +52,23 @@ dt.CHANGED.append(forget)
 class Specs(tuple):
     """((shape, kind), ...) of the outputs of a planned call, and the plans of its node's backward."""
 
-    def __new__(cls, items):
+    def __new__(cls, items, several=False):
         self = super().__new__(cls, items)
-        self.plans = {}
+        self.plans, self.several = {}, several
         return self
+
+
+class Recipe:
+    """An argument that an op computes from tensors of its own, when it is first asked for what it holds.
+
+    ``key`` says all of it but the tensors' values, ``tensors`` are these, and ``on(tensors)`` makes the same of others. In a
+    planned call kernels compute what it holds anew. They have to find what was there when it was made: ``current()`` are the
+    tensors, unless they were changed since."""
+
+    key, tensors = None, ()
+
+    def current(self, node=None):
+        return self.tensors
 
 
 # --- functions --------------------------------------------------------------------------------------------------------
@@ -110,11 +123,17 @@ class Body:
 _makers: dict = {}  # text of a plan -> what makes it of its constants
 
 
-def plain(value):
+def plain(value, inside=False):
     """Whether an argument that is no tensor says all of itself by its class and its value."""
     c = value.__class__
-    return c is int or c is bool or c is str or value is None or c is dt.dtype or c is float or (
-        c is tuple and all([x.__class__ is int or x.__class__ is bool or x is None for x in value]))
+    if c is tuple:
+        return all([plain(x, True) for x in value])
+    if c is float:  # 0.0 and -0.0 are equal; a key tells them apart where it names them itself
+        return value != 0 or not inside
+    return c in PLAIN or isinstance(value, Recipe) and value.key is not None
+
+
+PLAIN = {int, bool, str, type(None), dt.dtype, type(plain), range}
 
 
 def second(plans, seen, key):
@@ -146,29 +165,29 @@ def written_down(work):
 
 # --- custom ops -------------------------------------------------------------------------------------------------------
 
-def settle(op, plans, seen, key, args, params, several=False):
+def settle(op, plans, seen, key, args, params):
     """Make the plan of a custom op's call, if it comes for the second time: (function of addresses, outputs as (elements,
     NumPy type, kind, shape), specs, most work of a kernel)."""
-    if not second(plans, seen, key) or not all(map(plain, params)):
+    if not all(map(plain, params)) or not second(plans, seen, key):
         return
 
     def work(recorder):
         shadows = [[recorder.shadow(t) for t in a] if a.__class__ in (list, tuple) else recorder.shadow(a) for a in args]
-        spec = op.infer_spec(op.in_order(shadows, params))
-        if isinstance(spec, list) is not several:
-            raise Unlowered("has several outputs in some calls only")
+        own = on_shadows(recorder, params)
+        spec = op.infer_spec(op.in_order(shadows, own))
+        several = isinstance(spec, list)
         specs = [(tuple(shape), kind) for shape, kind in (spec if several else [spec])]
         outs = [recorder.output(shape, kind) for shape, kind in specs]
         given = len(recorder.buffers)
         if op.contiguous:
             shadows = [[row_major(t) for t in a] if a.__class__ is list else row_major(a) for a in shadows]
-        op.cpu_launch(outs if several else outs[0], *op.in_order(shadows, params))
-        return given, outs, specs
+        op.cpu_launch(outs if several else outs[0], *op.in_order(shadows, own))
+        return given, outs, Specs(specs, several)
     found = written_down(work)
     if found is not None:
         recorder, (given, outs, specs) = found
         run = Body(recorder, given).function(", ".join([f"p{i}_" for i in range(given)]))
-        plans[key] = run, tuple([(o._n, o._kind.np, o._kind, o._shape) for o in outs]), Specs(specs), recorder.most
+        plans[key] = run, tuple([(o._n, o._kind.np, o._kind, o._shape) for o in outs]), specs, recorder.most
 
 
 # --- elementwise ops --------------------------------------------------------------------------------------------------
@@ -222,10 +241,15 @@ def settle_slow(node, g, key, plans, compute):
     def work(recorder):
         gs, saved = [recorder.shadow(g)], shadows_of(recorder, node.saved)
         ctx = Slow(numbers, c.shapes, c.kind) if slow else numbers or None
-        return 1, None, compute(Stand(node, saved, ctx), gs[0])
+        return 1, compute(Stand(node, saved, ctx), gs[0])
     made = backward_plan(node.saved, g, work)
     if made is not None:
         plans[key] = made
+
+
+def on_shadows(recorder, params):
+    """The arguments with recipes on tensors without bytes."""
+    return tuple([p.on(tuple([recorder.shadow(t) for t in p.tensors])) if isinstance(p, Recipe) else p for p in params])
 
 
 class Stand:
@@ -256,14 +280,15 @@ def settle_backward(node, g, key, plans, evaluate):
     """Make the plan of a custom op's backward: a function of (gradient or list of gradients, saved) that returns the
     gradients, or None where what is saved is not as it was."""
     params, shapes, needs, outs, lists = node.ctx
-    if not second(plans, plans.setdefault("seen", set()), key) or lists or not all(map(plain, params)):
+    if lists or not all(map(plain, params)) or not second(plans, plans.setdefault("seen", set()), key):
         return
 
     def work(recorder):
         gs = [recorder.shadow(x) for x in (g if g.__class__ is list else [g])]
-        stand = Stand(node, shadows_of(recorder, node.saved), (params, shapes, needs, tuple(outs), lists))
-        return len(gs), None, evaluate(stand, gs if g.__class__ is list else gs[0])
-    made = backward_plan(node.saved, g, work)
+        saved = shadows_of(recorder, node.saved)
+        stand = Stand(node, saved, (on_shadows(recorder, params), shapes, needs, tuple(outs), lists))
+        return len(gs), evaluate(stand, gs if g.__class__ is list else gs[0])
+    made = backward_plan(node.saved, g, work, sum([len(p.tensors) for p in params if isinstance(p, Recipe)]))
     if made is not None:
         plans[key] = made
 
@@ -273,20 +298,22 @@ def settle_view(node, g, key, plans):
     if second(plans, plans.setdefault("seen", set()), key):
         def work(recorder):
             gs = [recorder.shadow(x) for x in (g if g.__class__ is list else [g])]
-            return len(gs), None, node.carry(gs if g.__class__ is list else gs[0])
+            return len(gs), node.carry(gs if g.__class__ is list else gs[0])
         made = backward_plan((), g, work)
         if made is not None:
             plans[key] = made
 
 
-def backward_plan(saved, g, work):
-    """The function of a backward that ``work(recorder)`` does; it returns (how many gradients arrive, None, the gradients)."""
+def backward_plan(saved, g, work, others=0):
+    """The function of a backward that ``work(recorder)`` does; it returns (how many gradients arrive, the gradients).
+
+    ``others`` tensors are those of recipes."""
     found = written_down(work)
     if found is None:
         return None
-    recorder, (arrive, _, grads) = found
+    recorder, (arrive, grads) = found
     kept = len(saved) // 2
-    given = arrive + kept
+    given = arrive + kept + others
     body = Body(recorder, given)
     before, after = [f"if {body.constant(recorder.most)} >= {body.constant(LIMIT)}[0]:", "    return None"], []
     for i in range(arrive):
@@ -304,6 +331,7 @@ def backward_plan(saved, g, work):
             before += [f"if s{j}_.__class__ is not Tensor_ or s{j}_._ver[0] != saved_[{2 * j + 1}] or "
                        f"s{j}_._shape != {body.constant(obj._shape)} or s{j}_._strides != {body.constant(obj._strides)}:",
                        "    return None", f"p{i}_ = s{j}_._ptr"]
+    before += [f"p{arrive + kept + j}_ = others_[{j}]._ptr" for j in range(others)]
     names = {}
     for r in grads:
         if r is not None and id(r) not in names:
@@ -313,7 +341,7 @@ def backward_plan(saved, g, work):
                 return None
             after += lines
     after.append(f"return {text.group([names.get(id(r), 'None') for r in grads])}")
-    return body.function("g_, saved_, numbers_=()", before, after)
+    return body.function("g_, saved_, others_=(), numbers_=()", before, after)
 
 
 def gradient_text(body, recorder, r, name, g, arrive, given):

@@ -119,10 +119,10 @@ def allocated(n, storage_, buf="buf_", ptr="ptr_"):
     return [f"{buf} = empty_({n}, {storage_})", f"{ptr} = peek_(id_({buf}) + {storage.DATA_FIELD})"]
 
 
-def tensor(out, n, shape, kind, buf="buf_", ptr="ptr_", ver="[0]", strides="None"):
+def tensor(out, n, shape, kind, buf="buf_", ptr="ptr_", ver="[0]", strides="None", view="None"):
     """Lines that make a tensor of its parts, but for what ``unrecorded`` or ``node`` sets."""
     fields = (("_buf", buf), ("_ptr", ptr), ("_n", n), ("_shape", shape), ("_strides", strides), ("_kind", kind), ("_ver", ver),
-              ("_grad", "None"), ("_view", "None"))
+              ("_grad", "None"), ("_view", view))
     return [f"{out} = new_(Tensor_)", *[f"{out}.{field} = {value}" for field, value in fields]]
 
 

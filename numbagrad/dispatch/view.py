@@ -85,11 +85,27 @@ class ViewOp(Op):
                  "except (AttributeError_, TypeError_):", "    found_ = key_ = None", "if found_ is None:",
                  f"    if not isinstance_({first}, Tensor_):", f"        not_a_tensor_(op_, {first})", *checks,
                  f"    found_ = settle_(geometry_({text.passed(self.signature)}), MEMO_, key_, op_, {first})",
-                 f"return place_(op_, {first}, found_, {params})"]
+                 *(self.placed(first, params) if not self.several else [f"return place_(op_, {first}, found_, {params})"])]
         env = {**arguments.ENVIRONMENT, "op_": self, "MEMO_": {}, "geometry_": self.fn, "Tensor_": Tensor,
+               **text.NAMES, "View_": View, "Node_": self.node_class,
                "not_a_tensor_": not_a_tensor, "settle_": settle_all if self.several else settle,
                "place_": make_views if self.several else place}
         return text.call(self, self.signature, text.indented(lines, "    "), env)
+
+    def placed(self, first, params):
+        """Lines of ``place`` in the default mode."""
+        return [f"ver_ = {first}._ver", "if STATE_ or ver_.__class__ is not list_:",
+                f"    return place_(op_, {first}, found_, {params})", "shape_, strides_, offset_, n_ = found_",
+                f"kind_ = {first}._kind", f"above_ = {first}._view", "view_ = new_(View_)",
+                "view_.version = version_ = ver_[0]",
+                "if above_ is None:", f"    view_.base = {first}", "    view_.mode = None", "else:",
+                "    if above_.version != version_:", f"        refresh_({first})", "    view_.base = above_.base",
+                "    view_.mode = above_.mode",
+                *text.tensor("out_", "n_", "shape_", "kind_", f"{first}._buf", f"{first}._ptr + offset_ * kind_.itemsize",
+                             "ver_", "strides_", "view_"), f"if {first}._rg:",
+                *text.indented(text.node("new_(Node_)", f"({first}._node or {first},)", "()", f"({first}._shape, {params})",
+                                         "out_"), "    "),
+                "else:", *text.indented(text.unrecorded("out_"), "    "), "return out_"]
 
     @property
     def callable(self):

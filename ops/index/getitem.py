@@ -13,6 +13,7 @@ from numbagrad.base.modes import is_grad_enabled
 from numbagrad.core.copying import copy_into, set_all
 from numbagrad.core.overlap import check_apart, is_several
 from numbagrad.core.tensor import bump_version, contiguous_strides, from_array, raw
+from numbagrad.dispatch.plan import Recipe
 from numbagrad.dispatch.view import place, settle
 from numbagrad.extend import Tensor, custom
 from numbagrad.kernel import tape
@@ -25,7 +26,7 @@ from . import plans as ix
 # --- reading and writing through a plan -------------------------------------------------------------------------------
 
 @custom(private=True, contiguous=False, node="IndexBackward0", reference=None, dtypes="any")
-def collect(input, plan: object):
+def collect(input, plan: Recipe):
     """The elements that a plan names."""
     return plan.shape, input._kind
 
@@ -44,7 +45,7 @@ collect.node_class.holds_more = True  # PyTorch saves the index and refuses a se
 
 
 @custom(private=True, contiguous=False, reference=None, dtypes="any")
-def spread(g, plan: object, shape: tuple):
+def spread(g, plan: Recipe, shape: tuple):
     """Zeros with ``g`` added at the places that a plan names: the gradient of ``collect``."""
     return shape, g._kind
 
@@ -61,7 +62,7 @@ def _(g_, plan):
 
 
 @custom(private=True, contiguous=False, node="IndexPutBackward0", reference=None, dtypes="any")
-def put_at(input, values, plan: object, accumulate: bool):
+def put_at(input, values, plan: Recipe, accumulate: bool):
     """A copy of ``input`` with ``values`` written or added at the places that a plan names."""
     check_values(values, plan.shape)
     return input._shape, input._kind
@@ -105,6 +106,7 @@ def putter(name, differentiable_value=None):
 
     def in_place(t, values, plan, accumulate, name):
         check_values(values, plan.shape)
+        plan.settle()  # nothing is written before every index is checked
         return ix.modify(put_at, t, (values,), (plan, accumulate), lambda t: change_at(t, values, plan, accumulate), name,
                          forms[values._rg].node_class)
     return apart, in_place

@@ -20,9 +20,11 @@ from numbagrad.core import graph, storage
 from numbagrad.core.broadcast import broadcast_shapes
 from numbagrad.core.copying import contiguous_copy
 from numbagrad.core.overlap import SEVERAL, is_expanded
+from numbagrad.core.saved import modified
 from numbagrad.core.tensor import bump_version, contiguous_strides, make, numel, raw, raw_view
 from numbagrad.dispatch.custom import _record
-from numbagrad.kernel.tape import TAPE, active
+from numbagrad.dispatch.plan import Recipe
+from numbagrad.kernel.tape import TAPE, active, capturing
 
 from .kernels import (
     add_one,
@@ -45,13 +47,20 @@ from .kernels import (
 
 # --- plans ------------------------------------------------------------------------------------------------------------
 
-class Plan:
-    """Where an index expression points; see the module text. ``order`` is None where dimensions keep their order."""
+class Plan(Recipe):
+    """Where an index expression points; see the module text. ``order`` is None where dimensions keep their order.
 
-    __slots__ = ("lin", "address", "n", "order", "before", "indexed", "outer", "inner", "total", "shape", "in_shape")
+    ``numbers`` is the pair (memory of the element numbers, its address), or (a function, its arguments): ``function(tensors,
+    *arguments)`` is called when the numbers are first asked for. ``shape`` is that of what is read, if not the usual one."""
 
-    def __init__(self, numbers, order, before, indexed, in_shape, index_shape):
-        self.lin, self.address = numbers
+    def __init__(self, numbers, order, before, indexed, in_shape, index_shape, tensors=(), shape=None):
+        self.numbers, self.tensors, self.index_shape = numbers, tensors, index_shape
+        self.versions = [t._ver[0] for t in tensors]
+        if tensors:
+            self.recipe = numbers
+            self.key = numbers, tuple([(t._kind, t._shape, t._strides) for t in tensors]), in_shape, before, shape
+            if capturing():
+                self.settle()
         self.order, self.before, self.indexed, self.in_shape = order, before, indexed, in_shape
         found = _layouts.get((order, before, indexed, in_shape, index_shape))
         if found is None:
@@ -63,6 +72,33 @@ class Plan:
                 _layouts.clear()
             _layouts[order, before, indexed, in_shape, index_shape] = found
         self.n, self.outer, self.total, self.inner, self.shape = found
+        if shape is not None:
+            self.shape = shape
+
+    def settle(self):
+        """The memory of the element numbers and its address: every index has been checked."""
+        if callable(self.numbers[0]):
+            make, arguments = self.numbers
+            self.numbers = make(self.current(), *arguments)
+        return self.numbers
+
+    @property
+    def address(self):
+        return self.settle()[1]
+
+    def current(self, node=None):
+        for t, version in zip(self.tensors, self.versions):
+            if t._ver[0] != version:
+                modified(node, t._shape, t._kind, t._ver, version, "index", False)
+        return self.tensors
+
+    def on(self, tensors):
+        """The same plan for other index tensors."""
+        return Plan(self.recipe, self.order, self.before, self.indexed, self.in_shape, self.index_shape, tensors, self.key[-1])
+
+    def shaped(self, shape):
+        """The same plan, reading into another shape."""
+        return Plan(self.numbers, self.order, self.before, self.indexed, self.in_shape, self.index_shape, self.tensors, shape)
 
     def __repr__(self):
         return f"<plan for {list(self.in_shape)} -> {list(self.shape)}>"
@@ -142,9 +178,13 @@ def range_flag(fail, dim, size, index):
 
 def plan_along(shape, dim, index, fail=out_of_bounds, negative=True):
     """Plan of one 1-D (or 0-d) index along one dimension of a tensor of ``shape``."""
-    size = shape[dim] if shape else 1
-    lin = lines([(index, dim, size)], (index._n,), fail, negative)
-    return Plan(lin, None, dim, 1 if shape else 0, shape, (index._n,) if shape else ())
+    numbers = _along, (shape, dim, fail, negative)
+    return Plan(numbers, None, dim, 1 if shape else 0, shape, (index._n,) if shape else (), (index,))
+
+
+def _along(tensors, shape, dim, fail, negative):
+    index, = tensors
+    return lines([(index, dim, shape[dim] if shape else 1)], (index._n,), fail, negative)
 
 
 def plan_of(shape, indices):
@@ -158,11 +198,21 @@ def plan_of(shape, indices):
             raise IndexError("shape mismatch: indexing tensors could not be broadcast together with shapes "
                              f"{', '.join(str(list(t._shape)) for t, _, _ in used)}") from None
     dims = [d for _, d, _ in used]
-    lin = lines(used, index_shape, out_of_bounds)
+    tensors = tuple([t for t, _, _ in used])
+    numbers = _several, (tuple([u[1:] for u in used]), index_shape, out_of_bounds)
     if dims[-1] - dims[0] == len(dims) - 1:
-        return Plan(lin, None, dims[0], len(dims), shape, index_shape)
+        return Plan(numbers, None, dims[0], len(dims), shape, index_shape, tensors)
     order = tuple(dims + [d for d in range(len(shape)) if d not in dims])
-    return Plan(lin, order, 0, len(dims), shape, index_shape)
+    return Plan(numbers, order, 0, len(dims), shape, index_shape, tensors)
+
+
+def _several(tensors, used, index_shape, fail):
+    return lines([(t, *u) for t, u in zip(tensors, used)], index_shape, fail)
+
+
+def plan_flat(total, index, fail):
+    """Plan of one index of any shape into ``total`` elements."""
+    return Plan((_several, (((0, total),), index._shape, fail)), None, 0, 1, (total,), index._shape, (index,))
 
 
 def flat_plan(lin, total, index_shape=None):
@@ -174,7 +224,12 @@ def flat_plan(lin, total, index_shape=None):
 
 def plan_dim(shape, dim, index, fail):
     """Plan of gather and scatter: for every element of ``index`` its place in a tensor of ``shape``."""
-    index = as_index(index)
+    return Plan((_within, (shape, dim, fail)), None, 0, 1, (numel(shape),), index._shape, (index,))
+
+
+def _within(tensors, shape, dim, fail):
+    """Row-major numbers of the elements of a tensor of ``shape`` that an index along ``dim`` names: (array, address)."""
+    index = as_index(tensors[0])
     n = index._n
     later = not index._kind.cpu or TAPE and active() is not None
     numbers = lin, where = row(n, index._kind) if later else checked_row(n)
@@ -195,7 +250,7 @@ def plan_dim(shape, dim, index, fail):
             words.check()
         elif lin[n]:
             fail(int(lin[n + 1]), dim, size)
-    return Plan(numbers, None, 0, 1, (numel(shape),), index._shape)
+    return numbers
 
 
 _metas: dict = {}

@@ -13,6 +13,7 @@ from numbagrad.core.overlap import check_apart
 from numbagrad.core.promotion import is_number
 from numbagrad.core.tensor import make, wrap_dim
 from numbagrad.dispatch.op import add_method
+from numbagrad.dispatch.plan import Recipe
 from numbagrad.extend import Sample, T, Tensor, custom, function, load, store
 from numbagrad.kernel.jit import kernel
 
@@ -324,7 +325,7 @@ def _reduce_into(t, source, plan, reduce, include_self):
 
 
 @custom(private=True, contiguous=False, node="ScatterReduceBackward0", dtypes="any", reference=None)
-def reduced_at(input, source, plan: object, reduce: str, include_self: bool):
+def reduced_at(input, source, plan: Recipe, reduce: str, include_self: bool):
     """A copy of ``input`` with values combined into the places of a plan."""
     return input._shape, input._kind
 

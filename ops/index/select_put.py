@@ -204,7 +204,7 @@ def _flat(input, index):
     total = input._n
     if total == 0 and index._n:
         raise IndexError("take(): tried to take from an empty tensor")
-    return ix.Plan(ix.lines([(index, 0, total)], index._shape, _outside_row), None, 0, 1, (total,), index._shape)
+    return ix.plan_flat(total, index, _outside_row)
 
 
 def _outside_row(index, dim, size):

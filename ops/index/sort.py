@@ -246,21 +246,10 @@ def kthvalue(input, k, dim=-1, keepdim=False, *, out=None):
     if not 1 <= k <= n:
         raise RuntimeError(f"kthvalue(): selected number k out of range for dimension {at}")
     indices = positions.call(input, at, k, alone=True)
-    values = _kth(input, along(input, at, indices))
+    plan = along(input, at, indices)
     if not keepdim and input._shape:
         flat = input._shape[:at] + input._shape[at + 1:]
-        values, indices = _without(values, flat), indices.view(flat)
+        plan, indices = plan.shaped(flat), indices.view(flat)
+    values = _kth(input, plan)
     return KthResult(values, indices) if out is None else KthResult(
         *write_outs("kthvalue", out, (values, indices), (input,)))
-
-
-def _without(values, shape):
-    """The values without the reduced dimension; the node stays that of the operation."""
-    values._shape = shape
-    if values._node is not None:
-        node = values._node
-        params, shapes, needs, _, lists = node.ctx
-        plan, = params
-        plan.shape = shape
-        node.ctx = (params, shapes, needs, ((shape, values._kind),), lists)
-    return values
