@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from numbagrad.base import arguments
-from numbagrad.base.shapes import distinct
+from numbagrad.base.shapes import distinct, wrap_dim
 from numbagrad.core.copying import copy_into, set_all
-from numbagrad.core.tensor import contiguous_strides, is_contiguous, numel, raw, storage_address, wrap_dim
+from numbagrad.core.storage import storage_address
+from numbagrad.core.tensor import contiguous_strides, is_contiguous, numel, raw
 from numbagrad.dispatch.op import add_method
 from numbagrad.extend import Sample, custom, function, load, store
 from numbagrad.extend import view as view_op
