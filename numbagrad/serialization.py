@@ -22,7 +22,8 @@ import numpy as np
 
 from .base.device import device
 from .base.dtypes import dtype
-from .core.tensor import Size, Tensor, raw, storage_address
+from .core.storage import storage_address
+from .core.tensor import Size, Tensor, raw
 from .kernel.tape import refuse
 from .saving.archive import ZIP_MAGIC, Archive, replacing, write_archive
 from .saving.limits import shown

@@ -2,7 +2,6 @@
 
 import gc
 import os
-import sys
 
 import pytest
 
@@ -17,20 +16,33 @@ os.environ.setdefault("NUMBAGRAD_QUIET", "1")
 os.environ.setdefault("NUMBAGRAD_COMPILE_VERIFY", "1")
 
 
-def pytest_configure(config):
+DRAWN = []  # the op that ``-k`` named, as each process that draws tests tells
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session):
     """``-k NAME`` with the name of an op draws cases of that op alone."""
+    config = session.config
     name = config.option.keyword.strip()
-    if name.isidentifier():
+    # A process that hands tests out to others draws none: it need not import the package, which they wait for.
+    if name.isidentifier() and not config.pluginmanager.hasplugin("dsession"):
         from numbagrad.extend import REGISTRY
         if name in REGISTRY:
             from registry import draw
             draw.ONLY.append(name)
+            getattr(config, "workeroutput", {})["drawn"] = name
+            DRAWN.append(name)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    if name := getattr(node, "workeroutput", {}).get("drawn"):
+        DRAWN.append(name)
 
 
 def pytest_terminal_summary(terminalreporter):
-    draw = sys.modules.get("registry.draw")
-    if draw and draw.ONLY:  # (in a header it would not be seen: the tests run with -q)
-        terminalreporter.write_line(f"of the tests from the registry only those of the op '{draw.ONLY[0]}' were drawn")
+    if DRAWN:  # (in a header it would not be seen: the tests run with -q)
+        terminalreporter.write_line(f"of the tests from the registry only those of the op '{DRAWN[0]}' were drawn")
 
 
 @pytest.fixture

@@ -66,6 +66,12 @@ def resolve_device(d):
     return d
 
 
+def two_devices(a, b, where):
+    """The error of a call that was given tensors on two devices."""
+    return RuntimeError(f"Expected all tensors to be on the same device, but found at least two devices, {a} and {b}! "
+                        f"({where})")
+
+
 def set_default_device(d):
     """Make ``d`` the device of new tensors; returns the one before."""
     old = DEFAULT[0]

@@ -7,6 +7,7 @@ import numbers
 import numpy as np
 
 from ..base import dtypes as dt
+from ..base.device import two_devices
 
 
 def is_number(x):
@@ -47,11 +48,5 @@ def common_device(name, tensors):
             if all(not s._shape and s._kind.cpu for s in tensors if s._kind.device is device):
                 device = d
                 continue
-            raise two_devices(device, d, name)
+            raise two_devices(device, d, f"in {name}")
     return device
-
-
-def two_devices(a, b, name):
-    """The error of a function that was given tensors on two devices."""
-    return RuntimeError(f"Expected all tensors to be on the same device, but found at least two devices, {a} and {b}! "
-                        f"(in {name})")

@@ -96,6 +96,11 @@ def address(buf):
     return buf.ctypes.data
 
 
+def storage_address(t):
+    """Address of the first byte of a tensor's storage, on its device."""
+    return address(t._buf) if t._kind.cpu else t._buf.ptr
+
+
 def table(array):
     """The address of an array whose values never change from now on."""
     where = array.ctypes.data

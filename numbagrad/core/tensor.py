@@ -11,17 +11,18 @@ from ..base import arguments, modes
 from ..base import dtypes as dt
 from ..base.device import device as Device
 from ..base.device import resolve_device
-from ..base.shapes import Size, check_empty, contiguous_strides, is_contiguous, numel, wrap_dim
+from ..base.shapes import Size, check_empty, contiguous_strides, is_contiguous, numel
 from ..kernel.tape import TAPE, born, clears, refuse, seen
 from . import graph, saved, storage
 from .graph import bump_version  # noqa: F401
+from .metadata import Metadata
 from .printing import PLAIN
 from .values import Values, as_class, become
 
 new = object.__new__
 
 
-class Tensor(Values):
+class Tensor(Metadata, Values):
     """A multi-dimensional array that records the operations on it when ``requires_grad`` is set.
 
     Memory is ``_n`` elements reached from address ``_ptr`` by ``_strides`` (None when row-major), kept alive by
@@ -49,116 +50,6 @@ class Tensor(Values):
             else:
                 become(self, empty((0,), dt.get_default_dtype(), device))
         return self
-
-    # --- what it is ------------------------------------------------------------------------------------------------
-
-    @property
-    def shape(self):
-        """The sizes, as ``Size``."""
-        return Size(self._shape)
-
-    @property
-    def dtype(self):
-        """The element type."""
-        return self._kind.dtype
-
-    @property
-    def device(self):
-        """Where the memory lies."""
-        return self._kind.device
-
-    @property
-    def ndim(self):
-        """Number of dimensions."""
-        return len(self._shape)
-
-    @property
-    def itemsize(self):
-        return self._kind.itemsize
-
-    element_size = lambda self: self._kind.itemsize  # noqa: E731
-
-    @property
-    def nbytes(self):
-        return self._n * self._kind.itemsize
-
-    @property
-    def is_cuda(self):
-        return not self._kind.cpu
-
-    is_sparse = is_quantized = is_meta = is_mkldnn = is_nested = False
-    layout = "torch.strided"
-
-    def get_device(self):
-        """Index of the CUDA device, -1 on the CPU."""
-        return -1 if self._kind.cpu else self._kind.device.index
-
-    def dim(self):
-        """Number of dimensions."""
-        return len(self._shape)
-
-    ndimension = dim
-
-    def size(self, dim=None):
-        """The sizes, or the size of one dimension."""
-        return Size(self._shape) if dim is None else self._shape[wrap_dim(dim, len(self._shape))]
-
-    def stride(self, dim=None):
-        """Strides in elements, or that of one dimension."""
-        s = self._strides or contiguous_strides(self._shape)
-        return s if dim is None else s[wrap_dim(dim, len(self._shape))]
-
-    def numel(self):
-        """Number of elements."""
-        return self._n
-
-    nelement = numel
-
-    def storage_offset(self):
-        """Distance of the first element from the start of the storage, in elements."""
-        return (self._ptr - storage_address(self)) // self._kind.itemsize
-
-    def data_ptr(self):
-        """Address of the first element."""
-        refuse("reads the address of memory, which is another in each call")
-        return self._ptr if self._kind.cpu else int.__int__(self._ptr)
-
-    def is_contiguous(self, memory_format=None):
-        """Whether the elements lie in row-major order without gaps."""
-        return self._strides is None
-
-    def is_floating_point(self):
-        return self._kind.dtype.is_floating_point
-
-    def is_complex(self):
-        return self._kind.dtype.is_complex
-
-    def is_signed(self):
-        return self._kind.dtype.is_signed
-
-    def is_same_size(self, other):
-        return self._shape == other._shape
-
-    def is_set_to(self, other):
-        return self._ptr == other._ptr and self._shape == other._shape and self.stride() == other.stride()
-
-    def type(self, dtype=None, non_blocking=False):
-        """The tensor's type name (``torch.FloatTensor``), or the tensor in another dtype."""
-        if dtype is None:
-            return f"torch.{'' if self._kind.cpu else 'cuda.'}{dt.TYPE_NAMES[self.dtype.name]}Tensor"
-        if isinstance(dtype, str):
-            name = dtype.rpartition(".")[2].removesuffix("Tensor")
-            found = [d for d in dt.ALL if dt.TYPE_NAMES[d.name] == name]
-            if not found:
-                raise ValueError(f"invalid type: '{dtype}'")
-            dtype = found[0]
-        return self.to(dtype=dtype)
-
-    def is_inference(self):
-        """Whether this tensor was made in inference mode."""
-        return "_inference" in self.__dict__
-
-    # --- autograd --------------------------------------------------------------------------------------------------
 
     @property
     def requires_grad(self):
@@ -435,10 +326,6 @@ def from_storage(buf, dtype_name, offset, shape, strides):
     shape, strides = tuple(shape), tuple(strides)
     return raw(buf, storage.address(buf) + offset * kind.itemsize, numel(shape), shape,
                None if is_contiguous(shape, strides) else strides, kind, [0])
-
-
-def storage_address(t):
-    return storage.address(t._buf) if t._kind.cpu else t._buf.ptr
 
 
 class InferenceVersion(list):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ..kernel.tape import refuse
-from .tensor import Tensor, storage_address
+from .storage import storage_address
+from .tensor import Tensor
 
 
 class UntypedStorage:

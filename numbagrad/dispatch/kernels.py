@@ -14,6 +14,7 @@ from __future__ import annotations
 import numbers
 
 from ..base import dtypes as dt
+from ..base.device import two_devices
 from ..core.storage import kind_of
 from ..core.tensor import Tensor
 from ..kernel import jit
@@ -85,8 +86,7 @@ class Kernel(jit.Kernel):
             if device is None:
                 device = a._kind.device
             elif a._kind.device is not device:
-                raise RuntimeError(f"Expected all tensors to be on the same device, but found at least two devices, {device} "
-                                   f"and {a._kind.device}! (argument '{name}' of kernel {self.name})")
+                raise two_devices(device, a._kind.device, f"argument '{name}' of kernel {self.name}")
             if a._strides is not None:
                 raise ValueError(f"{where} must be row-major (shape {list(a._shape)}, strides {list(a._strides)}): pass "
                                  f"{name}.contiguous()")

@@ -6,8 +6,8 @@ import inspect
 import math
 
 from ..base import dtypes as dt
+from ..base.shapes import wrap_dim
 from ..core.registry import REGISTRY
-from ..core.tensor import wrap_dim
 from ..kernel import expr
 from .elementwise import Elementwise
 

@@ -33,7 +33,7 @@ import warnings
 import numpy as np
 
 from ..base.dtypes import SCALAR_NAMES
-from . import mt19937 as kernels
+from . import mt19937_kernels as kernels
 from .mt19937 import MT19937
 from .tape import host
 

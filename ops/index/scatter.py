@@ -6,12 +6,13 @@ import numpy as np
 
 from numbagrad.base import arguments
 from numbagrad.base import dtypes as dt
+from numbagrad.base.shapes import wrap_dim
 from numbagrad.core import storage
 from numbagrad.core.copying import contiguous_copy, copy_into, set_all
 from numbagrad.core.out import write_out
 from numbagrad.core.overlap import check_apart
 from numbagrad.core.promotion import is_number
-from numbagrad.core.tensor import make, wrap_dim
+from numbagrad.core.tensor import make
 from numbagrad.dispatch.op import add_method
 from numbagrad.dispatch.plan import Recipe
 from numbagrad.extend import Sample, T, Tensor, custom, function, load, store

@@ -6,12 +6,13 @@ import numpy as np
 
 from numbagrad.base import dtypes as dt
 from numbagrad.base.arguments import name_of
+from numbagrad.base.shapes import wrap_dim
 from numbagrad.core import storage
 from numbagrad.core.copying import contiguous_copy, set_all
 from numbagrad.core.creation import from_numpy
 from numbagrad.core.out import write_out
 from numbagrad.core.promotion import is_number
-from numbagrad.core.tensor import from_array, make, wrap_dim
+from numbagrad.core.tensor import from_array, make
 from numbagrad.extend import Sample, T, Tensor, custom, function, load
 from numbagrad.kernel.jit import kernel
 

@@ -7,9 +7,9 @@ import inspect
 import numpy as np
 
 from numbagrad.base import dtypes as dt
+from numbagrad.base.shapes import wrap_dim
 from numbagrad.core.broadcast import broadcast_shapes
 from numbagrad.core.overlap import check_apart
-from numbagrad.core.tensor import wrap_dim
 from numbagrad.dispatch.op import Function
 from numbagrad.extend import Sample, Tensor, function
 

@@ -11,10 +11,11 @@ from collections import namedtuple
 import numpy as np
 
 from numbagrad.base import dtypes as dt
+from numbagrad.base.shapes import wrap_dim
 from numbagrad.core import storage
 from numbagrad.core.copying import contiguous_copy
 from numbagrad.core.out import write_out, write_outs
-from numbagrad.core.tensor import raw_view, wrap_dim
+from numbagrad.core.tensor import raw_view
 from numbagrad.extend import Sample, custom, function
 from numbagrad.kernel.jit import kernel
 

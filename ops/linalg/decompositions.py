@@ -6,10 +6,10 @@ import numpy as np
 
 from numbagrad import linalg as space
 from numbagrad.base import dtypes as dt
+from numbagrad.base.shapes import wrap_dim
 from numbagrad.core import storage
 from numbagrad.core.creation import zeros
 from numbagrad.core.out import write_out, write_outs
-from numbagrad.core.tensor import wrap_dim
 from numbagrad.extend import Sample, custom, function
 
 from ..index.sort import result

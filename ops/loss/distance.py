@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from numbagrad.base import dtypes as dt
-from numbagrad.core.tensor import wrap_dim
+from numbagrad.base.shapes import wrap_dim
 from numbagrad.extend import REGISTRY, Sample, function
 
 from ..reduce.norms import vector_norm_of

@@ -9,8 +9,8 @@ import numpy as np
 from numbagrad.autograd import inplace as inplace_ops
 from numbagrad.base import dtypes as dt
 from numbagrad.base import modes
+from numbagrad.base.shapes import wrap_dim
 from numbagrad.core import creation
-from numbagrad.core.tensor import wrap_dim
 from numbagrad.extend import REGISTRY, Sample, T, custom, elementwise, function, load, sigmoid, store
 from numbagrad.kernel.expr import where
 from numbagrad.kernel.jit import kernel

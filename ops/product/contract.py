@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from numbagrad.base import arguments
-from numbagrad.core.tensor import numel, wrap_dim
+from numbagrad.base.shapes import wrap_dim
+from numbagrad.core.tensor import numel
 from numbagrad.extend import REGISTRY, Sample, Tensor, function
 
 from ..view.shape import unsafe_view, view

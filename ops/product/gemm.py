@@ -6,11 +6,11 @@ import numpy as np
 
 from numbagrad.base import arguments, modes
 from numbagrad.base import dtypes as dt
+from numbagrad.base.device import two_devices
 from numbagrad.core import graph
 from numbagrad.core.broadcast import sum_to_size
 from numbagrad.core.graph import Packed
 from numbagrad.core.out import write_out
-from numbagrad.core.promotion import two_devices
 from numbagrad.core.tensor import make
 from numbagrad.dispatch.custom import CustomNode
 from numbagrad.extend import REGISTRY, Tensor, custom
@@ -266,7 +266,7 @@ def check_matrices(a, b):
 def refuse_kinds(a, b, name):
     """The error of a product of matrices on two devices or of two dtypes."""
     if a._kind.device is not b._kind.device:
-        raise two_devices(a._kind.device, b._kind.device, name)
+        raise two_devices(a._kind.device, b._kind.device, f"in {name}")
     raise RuntimeError(f"expected m1 and m2 to have the same dtype, but got: {dt.c_name(a._kind.dtype)} != "
                        f"{dt.c_name(b._kind.dtype)}")
 

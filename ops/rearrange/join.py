@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from numbagrad.base import dtypes as dt
+from numbagrad.base.shapes import wrap_dim
 from numbagrad.core import storage
 from numbagrad.core.copying import copy_into, set_all
 from numbagrad.core.creation import zeros
 from numbagrad.core.out import write_out
 from numbagrad.core.promotion import common_device, common_dtype
-from numbagrad.core.tensor import contiguous_strides, numel, wrap_dim
+from numbagrad.core.tensor import contiguous_strides, numel
 from numbagrad.extend import REGISTRY, Sample, Tensor, custom, function
 from numbagrad.kernel.jit import kernel
 

@@ -6,8 +6,9 @@ import numpy as np
 
 from numbagrad.base import arguments
 from numbagrad.base import dtypes as dt
+from numbagrad.base.shapes import wrap_dim
 from numbagrad.core.copying import contiguous_copy, copy_into
-from numbagrad.core.tensor import contiguous_strides, make, raw, wrap_dim
+from numbagrad.core.tensor import contiguous_strides, make, raw
 from numbagrad.extend import Sample, Tensor, custom, function
 from numbagrad.kernel import tape
 from numbagrad.kernel.jit import kernel

@@ -8,7 +8,8 @@ from __future__ import annotations
 import numpy as np
 
 from numbagrad.base import arguments
-from numbagrad.core.tensor import contiguous_strides, wrap_dim
+from numbagrad.base.shapes import wrap_dim
+from numbagrad.core.tensor import contiguous_strides
 from numbagrad.extend import Sample, Tensor, function
 from numbagrad.extend import view as view_op
 

@@ -7,12 +7,13 @@ import numpy as np
 from numbagrad import linalg
 from numbagrad.base import dtypes as dt
 from numbagrad.base.device import resolve_device
+from numbagrad.base.shapes import wrap_dim
 from numbagrad.core import storage
 from numbagrad.core.broadcast import broadcast_shapes, sum_to_size
 from numbagrad.core.copying import contiguous_copy, copy_into, set_all
 from numbagrad.core.creation import from_numpy, full
 from numbagrad.core.out import write_out
-from numbagrad.core.tensor import contiguous_strides, wrap_dim
+from numbagrad.core.tensor import contiguous_strides
 from numbagrad.extend import REGISTRY, Sample, custom, function, load, store
 from numbagrad.kernel.jit import kernel
 

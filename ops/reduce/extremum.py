@@ -6,9 +6,10 @@ import numpy as np
 
 from numbagrad.base import arguments
 from numbagrad.base import dtypes as dt
+from numbagrad.base.shapes import wrap_dim
 from numbagrad.core import storage
 from numbagrad.core.out import write_out, write_outs
-from numbagrad.core.tensor import make, numel, wrap_dim
+from numbagrad.core.tensor import make, numel
 from numbagrad.extend import REGISTRY, Sample, T, Tensor, custom, function, load, store
 from numbagrad.kernel.jit import LANES, STRIP, kernel, lanes, strip, wide_strip
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from numbagrad.base import dtypes as dt
+from numbagrad.base.shapes import wrap_dim
 from numbagrad.core import storage
 from numbagrad.core.copying import copy_into
 from numbagrad.core.out import write_out
-from numbagrad.core.tensor import make, wrap_dim
+from numbagrad.core.tensor import make
 from numbagrad.extend import Sample, custom, function, load
 from numbagrad.kernel.jit import kernel
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from numbagrad.base import dtypes as dt
+from numbagrad.base.shapes import wrap_dim
 from numbagrad.core import storage
 from numbagrad.core.out import write_out, write_outs
-from numbagrad.core.tensor import numel, wrap_dim
+from numbagrad.core.tensor import numel
 from numbagrad.extend import REGISTRY, Sample, T, Tensor, custom, exp, function, load, log1p, store
 from numbagrad.kernel.jit import kernel
 

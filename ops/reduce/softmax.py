@@ -8,9 +8,10 @@ import numpy as np
 
 from numbagrad.base import arguments
 from numbagrad.base import dtypes as dt
+from numbagrad.base.shapes import wrap_dim
 from numbagrad.core import storage
 from numbagrad.core.copying import copy_into
-from numbagrad.core.tensor import make, numel, wrap_dim
+from numbagrad.core.tensor import make, numel
 from numbagrad.extend import Sample, T, Tensor, accumulate, custom, exp, function, load, log, store
 from numbagrad.kernel.jit import LANES, kernel, lanes
 

@@ -8,9 +8,10 @@ import numpy as np
 
 from numbagrad.autograd.inplace import check_mode
 from numbagrad.base import modes
+from numbagrad.base.shapes import wrap_dim
 from numbagrad.core import graph
 from numbagrad.core.graph import new_node
-from numbagrad.core.tensor import bump_version, contiguous_strides, is_contiguous, numel, wrap_dim
+from numbagrad.core.tensor import bump_version, contiguous_strides, is_contiguous, numel
 from numbagrad.dispatch.op import add_method
 from numbagrad.extend import REGISTRY, Sample, Tensor, function
 from numbagrad.extend import view as view_op

@@ -7,9 +7,10 @@ import numpy as np
 from numbagrad.base import dtypes as dt
 from numbagrad.base import modes
 from numbagrad.base.arguments import sizes as numbers
+from numbagrad.base.shapes import wrap_dim
 from numbagrad.core import storage
 from numbagrad.core.broadcast import broadcast_shapes as common_shape
-from numbagrad.core.tensor import contiguous_strides, is_contiguous, mark_inference, numel, raw, wrap_dim
+from numbagrad.core.tensor import contiguous_strides, is_contiguous, mark_inference, numel, raw
 from numbagrad.extend import REGISTRY, Sample, Tensor, function
 from numbagrad.extend import view as view_op
 

@@ -6,8 +6,10 @@ import pytest
 from cuda_twin import arguments, array, assert_close, assert_same, call, move, ops, tensors
 
 import numbagrad as ng
+from numbagrad import extend
 from numbagrad.extend import REGISTRY
 from numbagrad.kernel import cuda
+from numbagrad.kernel.emit import Pointwise
 from numbagrad.kernel.jit import T, kernel
 
 
@@ -15,6 +17,12 @@ from numbagrad.kernel.jit import T, kernel
 def double(x: "*T", n: int):
     for i in range(n):
         x[i] = T(2) * x[i]
+
+
+@extend.kernel
+def twice(x: "*T", y: "*T", start: int, stop: int):
+    for i in range(start, stop):
+        y[i] = T(2) * x[i]
 
 
 DTYPES = [ng.bool, ng.uint8, ng.int16, ng.int64, ng.float16, ng.bfloat16, ng.float32, ng.float64, ng.complex64]
@@ -147,6 +155,12 @@ def test_mixed_devices_are_refused():
     message = "Expected all tensors to be on the same device, but found at least two devices, cuda:0 and cpu"
     with pytest.raises(RuntimeError, match=message):
         x + a
+    with pytest.raises(RuntimeError, match=message + r"! \(in mm\)"):
+        ng.ones(3, 3, device="cuda").mm(ng.ones(3, 3))
+    with pytest.raises(RuntimeError, match=message + r"! \(argument 'y' of kernel twice\)"):
+        twice.launch(x, a, rows=3)
+    with pytest.raises(RuntimeError, match=message + r"! \(in add\)"):
+        cuda.launch_pointwise(Pointwise("add", ("x", "y"), (), ()), None, (x, a), (), (x,), (3,))
     with pytest.raises(RuntimeError, match=message):
         x.mul_(a)
     assert x.tolist() == [1, 1, 1]

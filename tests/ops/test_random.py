@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from numbagrad import random as ng_random
-from numbagrad.kernel import philox, rng
+from numbagrad.kernel import mt19937, philox, rng
 
 HALF = ("float16", "bfloat16")
 FLOATS = ("float32", "float64", *HALF)
@@ -185,7 +185,7 @@ def test_damaged_state_is_refused(spoil):
     gen.raw(10)
     before = gen.get_state()
     damaged = before.copy()
-    spoil(damaged.view(rng.kernels.STATE))
+    spoil(damaged.view(mt19937.STATE))
     with pytest.raises(RuntimeError, match="Invalid mt19937 state"):
         gen.set_state(damaged)
     with pytest.raises(RuntimeError, match="Expected a CPUGeneratorImplState of size 5056 but found the input RNG "
@@ -241,7 +241,7 @@ assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 17
 
 
 def test_numba_is_imported_by_the_first_draw_only():
-    code = ("import sys; from numbagrad import random; from numbagrad.kernel import philox, rng; "
+    code = ("import sys; from numbagrad import random; from numbagrad.kernel import mt19937, philox, rng; "
             "random.manual_seed(3); assert 'numba' not in sys.modules; "
             "random.default_generator.engine.raw(1); assert 'numba' in sys.modules")
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

@@ -34,7 +34,7 @@ def test_a_reduction():
 
 def test_kernels_and_ops_behind_a_function_are_shown():
     assert "# kernel softmax_rows, compiled for f4 where *T is torch.float32" in text("nn.functional.softmax")
-    assert "# convolve_output: custom op of ops/conv/conv.py" in text("conv2d")
+    assert "# convolve_output: custom op of ops/conv/convolve.py" in text("conv2d")
 
 
 def test_device_code_is_shown():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 from ...base.device import device as Device
+from ...base.device import two_devices
 from ...base.shapes import expanded_strides
 from . import emit, shim
 from .address import plain
@@ -113,8 +114,7 @@ def launch_pointwise(pointwise, compute, ins, scalars, outs, shape):
     device = outs[0]._kind.device
     for x in tensors:
         if x._kind.device is not device:
-            raise RuntimeError("Expected all tensors to be on the same device, but found at least two devices, "
-                               f"{device} and {x._kind.device}! (in {pointwise.name.removeprefix('loop_')})")
+            raise two_devices(device, x._kind.device, f"in {pointwise.name.removeprefix('loop_')}")
     t = target()
     args = [*scalars_of(compute, scalars), n]
     dims, small, before = 0, n < emit.SMALL, (0,) * len(tensors)

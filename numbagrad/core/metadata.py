@@ -1,0 +1,120 @@
+"""What a tensor is, whatever its values: sizes, strides, dtype, device, place in memory."""
+
+from __future__ import annotations
+
+from ..base import dtypes as dt
+from ..base.shapes import Size, contiguous_strides, wrap_dim
+from ..kernel.tape import refuse
+from .storage import storage_address
+
+
+class Metadata:
+    """The part of ``Tensor`` that needs neither its values nor its graph."""
+
+    __slots__ = ()
+
+    @property
+    def shape(self):
+        """The sizes, as ``Size``."""
+        return Size(self._shape)
+
+    @property
+    def dtype(self):
+        """The element type."""
+        return self._kind.dtype
+
+    @property
+    def device(self):
+        """Where the memory lies."""
+        return self._kind.device
+
+    @property
+    def ndim(self):
+        """Number of dimensions."""
+        return len(self._shape)
+
+    @property
+    def itemsize(self):
+        return self._kind.itemsize
+
+    element_size = lambda self: self._kind.itemsize  # noqa: E731
+
+    @property
+    def nbytes(self):
+        return self._n * self._kind.itemsize
+
+    @property
+    def is_cuda(self):
+        return not self._kind.cpu
+
+    is_sparse = is_quantized = is_meta = is_mkldnn = is_nested = False
+    layout = "torch.strided"
+
+    def get_device(self):
+        """Index of the CUDA device, -1 on the CPU."""
+        return -1 if self._kind.cpu else self._kind.device.index
+
+    def dim(self):
+        """Number of dimensions."""
+        return len(self._shape)
+
+    ndimension = dim
+
+    def size(self, dim=None):
+        """The sizes, or the size of one dimension."""
+        return Size(self._shape) if dim is None else self._shape[wrap_dim(dim, len(self._shape))]
+
+    def stride(self, dim=None):
+        """Strides in elements, or that of one dimension."""
+        s = self._strides or contiguous_strides(self._shape)
+        return s if dim is None else s[wrap_dim(dim, len(self._shape))]
+
+    def numel(self):
+        """Number of elements."""
+        return self._n
+
+    nelement = numel
+
+    def storage_offset(self):
+        """Distance of the first element from the start of the storage, in elements."""
+        return (self._ptr - storage_address(self)) // self._kind.itemsize
+
+    def data_ptr(self):
+        """Address of the first element."""
+        refuse("reads the address of memory, which is another in each call")
+        return self._ptr if self._kind.cpu else int.__int__(self._ptr)
+
+    def is_contiguous(self, memory_format=None):
+        """Whether the elements lie in row-major order without gaps."""
+        return self._strides is None
+
+    def is_floating_point(self):
+        return self._kind.dtype.is_floating_point
+
+    def is_complex(self):
+        return self._kind.dtype.is_complex
+
+    def is_signed(self):
+        return self._kind.dtype.is_signed
+
+    def is_same_size(self, other):
+        return self._shape == other._shape
+
+    def is_set_to(self, other):
+        return self._ptr == other._ptr and self._shape == other._shape and self.stride() == other.stride()
+
+    def type(self, dtype=None, non_blocking=False):
+        """The tensor's type name (``torch.FloatTensor``), or the tensor in another dtype."""
+        if dtype is None:
+            return f"torch.{'' if self._kind.cpu else 'cuda.'}{dt.TYPE_NAMES[self.dtype.name]}Tensor"
+        if isinstance(dtype, str):
+            name = dtype.rpartition(".")[2].removesuffix("Tensor")
+            found = [d for d in dt.ALL if dt.TYPE_NAMES[d.name] == name]
+            if not found:
+                raise ValueError(f"invalid type: '{dtype}'")
+            dtype = found[0]
+        return self.to(dtype=dtype)
+
+    def is_inference(self):
+        """Whether this tensor was made in inference mode."""
+        return "_inference" in self.__dict__
