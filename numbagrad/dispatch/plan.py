@@ -15,6 +15,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..base import dtypes as dt
+from ..base.device import device
 from ..core import storage
 from ..core.broadcast import broadcast_shapes
 from ..core.copying import row_major
@@ -126,14 +127,14 @@ _makers: dict = {}  # text of a plan -> what makes it of its constants
 def plain(value, inside=False):
     """Whether an argument that is no tensor says all of itself by its class and its value."""
     c = value.__class__
-    if c is tuple:
+    if isinstance(value, tuple):
         return all([plain(x, True) for x in value])
     if c is float:  # 0.0 and -0.0 are equal; a key tells them apart where it names them itself
         return value != 0 or not inside
     return c in PLAIN or isinstance(value, Recipe) and value.key is not None
 
 
-PLAIN = {int, bool, str, type(None), dt.dtype, type(plain), range}
+PLAIN = {int, bool, str, type(None), dt.dtype, type(plain), range, storage.Kind, device}
 
 
 def second(plans, seen, key):
