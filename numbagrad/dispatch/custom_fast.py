@@ -25,7 +25,7 @@ class Lines:
         self.general = f"return general_(op_, {group(self.t)}, {self.params}, AS_)"
         self.rule = f"rule_({text.passed(op.signature)})"
         own = node_class is not None or getattr(op.node_for, "__func__", None) is op.plain_node_for
-        self.made = "new_(Node_)" if own else f"new_(op_.node_for({self.params}))"
+        self.made = "Node_" if own else f"op_.node_for({self.params})"
         self.env = text.environment(op=op, AS=node_class, Node=node_class or op.node_class, rule=op.fn, make=make, NONE={},
                                     save_output=graph.save_output, settle=plan.settle, PLANS=plan.table(), SEEN=set(),
                                     repr=repr, raw=raw, too_large=too_large, check_empty=check_empty, Output=Output)
@@ -67,10 +67,10 @@ class Lines:
         return parts
 
     @staticmethod
-    def allocated(storage):
-        """Lines that allocate the output."""
-        array, address = text.allocated("n_", storage)
-        return ["try:", PAD + array, "except (ValueError_, MemoryError_) as error_:",
+    def fresh(storage, shape="shape_"):
+        """Lines that make an output."""
+        made, address = text.fresh("out_", "n_", storage, shape, "kind_")
+        return ["try:", PAD + made, "except (ValueError_, MemoryError_) as error_:",
                 "    raise too_large_(error_, shape_, n_ * kind_.itemsize) from None", address]
 
     def planned(self, several=False):
@@ -79,8 +79,7 @@ class Lines:
         pointers = [f"0 if {n} is None else {n}._ptr" if n in self.optional else f"{n}._ptr" for n in t]
         pointers += [f"*[t_._ptr for t_ in {n}.tensors]" for n in op.recipes]
         many = ["ptrs_, many_ = [], []", "for n_, storage_, kind_, shape_ in made_:", *indented([
-            *self.allocated("storage_"), "ptrs_.append(ptr_)",
-            "many_.append(raw_(buf_, ptr_, n_, shape_, None, kind_, [0]))"], PAD),
+            *self.fresh("storage_"), "ptrs_.append(ptr_)", "many_.append(out_)"], PAD),
             f"run_({', '.join([*pointers, '*ptrs_'])})", "kind_ = made_[0][2]", "outs_ = tuple_(many_)", "out_ = outs_[0]"]
         if op.rule is not None:
             # Where some outputs have no gradient the first may be the one without.
@@ -88,9 +87,8 @@ class Lines:
         many.append("return outs_")
         if several:
             return self.found(self.key(), f"{group(t)}, {self.params}", many)
-        one = ["n_, storage_, kind_, shape_ = made_[0]", *self.allocated("storage_"),
-               f"run_({', '.join([*pointers, 'ptr_'])})",
-               *text.tensor("out_", "n_", "shape_", "kind_", ver="ver_ = [0]"), *text.unrecorded("out_")]
+        one = ["n_, storage_, kind_, shape_ = made_[0]", *self.fresh("storage_"),
+               f"run_({', '.join([*pointers, 'ptr_'])})"]
         if op.rule is not None and t:
             one += self.record(self.optional, "specs_", "out_", "record_ and ")
         run = ["if specs_.several:", *indented(many, PAD), *one, "return out_"]
@@ -109,9 +107,8 @@ class Lines:
         op = self.op
         geometry = f"tuple_([(t_._kind, t_._shape, t_._strides) for t_ in {name}])"
         key = group([geometry, *self.parameters()])
-        run = ["n_, storage_, kind_, shape_ = made_[0]", *self.allocated("storage_"),
-               f"run_(*[t_._ptr for t_ in {name}], ptr_)",
-               *text.tensor("out_", "n_", "shape_", "kind_", ver="ver_ = [0]"), *text.unrecorded("out_")]
+        run = ["n_, storage_, kind_, shape_ = made_[0]", *self.fresh("storage_"),
+               f"run_(*[t_._ptr for t_ in {name}], ptr_)"]
         if op.rule is not None:
             run += ["rg_ = False", f"for t_ in {name} if record_ else ():", "    if t_._view is not None:",
                     "        refresh_(t_)", "    if t_._rg:", "        rg_ = True", *self.record_list(name, "specs_")]
@@ -123,9 +120,9 @@ class Lines:
         following = f"tuple_([(t_._node or t_) if t_._rg else None for t_ in {name}])"
         ctx = (f"({self.params}, tuple_([t_._shape for t_ in {name}]), tuple_([t_._rg for t_ in {name}]), "
                f"{specs}, {{{name!r}: len_({name})}})")
-        node = text.node(f"new_(AS_ or op_.node_for({self.params}))", following,
-                         "(save_output_(out_), 0)" if "y_" in op.rule_names else "()", ctx, "out_")
-        return ["if rg_ and kind_.dtype.category > 1:", *indented(node, PAD)]
+        node = text.recorded(f"AS_ or op_.node_for({self.params})", following,
+                             "(save_output_(out_), 0)" if "y_" in op.rule_names else "()", ctx)
+        return ["if rg_ and kind_.dtype.category > 1:", PAD + node]
 
     def one(self):
         """Lines of the call of an op with one output."""
@@ -135,8 +132,7 @@ class Lines:
         lines = [f"if STATE_ or not ({known or 'True'}):", PAD + self.general, f"spec_ = {self.rule}",
                  "if spec_.__class__ is list_:", PAD + self.general, "shape_, kind_ = spec_", *self._cpu(), "n_ = 1",
                  "for s_ in shape_:", "    n_ *= s_", "if not n_:", "    check_empty_(shape_)"]
-        shape = "shape_ if shape_.__class__ is tuple_ else tuple_(shape_)"
-        lines += [*self.allocated("kind_.np"), *text.tensor("out_", "n_", shape, "kind_"), *text.unrecorded("out_")]
+        lines += self.fresh("kind_.np", "shape_ if shape_.__class__ is tuple_ else tuple_(shape_)")
         names = self._row_major(lines)
         lines.append(f"launch_(out_, {', '.join(names)})")
         if op.rule is not None and t:
@@ -209,7 +205,8 @@ class Lines:
         shapes = group([f"None if {n} is None else {n}._shape" if n in optional else f"{n}._shape" for n in t])
         following = group([f"({n}._node or {n}) if {wants[n]} else None" for n in t])
         ctx = f"({self.params}, {shapes}, {group(wants.values())}, {specs}, NONE_)"
-        node = text.node(self.made, following, group(saved), ctx, out)
+        node = [text.recorded(self.made, following, group(saved), ctx, out)] if out else text.node(
+            f"new_({self.made})", following, group(saved), ctx)
         wanted = " or ".join(wants.values())
         return [*lines, f"if {when}({wanted}) and kind_.dtype.category > 1:", *indented(node, PAD)]
 

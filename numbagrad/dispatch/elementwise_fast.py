@@ -26,22 +26,21 @@ def _record_text(form, node_class, ctx=None):
     """Lines that record the node of ``out_``; one branch per combination of inputs that require grad."""
     t = form.tensors
     ctx = ctx or (group(form.scalars) if form.scalars else "None")
-    outside = text.unrecorded("out_")
 
     def node(mask):
         edges = group([f"{n}._node or {n}" if mask >> i & 1 else "None" for i, n in enumerate(t)])
         saved = group([text.SAVED_OUTPUT if n == "y_" else f"{n}, {n}._ver[0]" for n in form.saves(mask)])
-        return indented(text.node(f"new_({node_class})", edges, saved, ctx, "out_"), PAD)
+        return PAD + text.recorded(node_class, edges, saved, ctx)
 
     if not form.differentiable:
-        return outside
+        return []
     if len(t) == 1:
-        return [f"if {t[0]}._rg and record_:", *node(1), "else:", *indented(outside, PAD)]
-    lines = ["if not record_:", *indented(outside, PAD)]
+        return [f"if {t[0]}._rg and record_:", node(1)]
+    lines = []
     for mask in range((1 << len(t)) - 1, 0, -1):
         wanted = " and ".join(f"{n}._rg" for i, n in enumerate(t) if mask >> i & 1)
-        lines += [f"elif {wanted}:", *node(mask)]
-    return [*lines, "else:", *indented(outside, PAD)]
+        lines += [f"{'elif' if lines else 'if'} {wanted}:", node(mask)]
+    return ["if record_:", *indented(lines, PAD)]
 
 
 def _fast_text(form, table="FAST_", node_class="Node_"):
@@ -55,9 +54,8 @@ def _fast_text(form, table="FAST_", node_class="Node_"):
         *([f"shape_ = {first}._shape if e_ is not None else None"] if rest else []),
         f"if e_ is not None and {first}._strides is None{same} and {first}._n < LIMIT_[0]:",
         *indented([
-            *refresh, f"n_ = {first}._n", "run_, storage_, ko_ = e_", *text.allocated("n_", "storage_"),
-            f"run_({arguments_}, 0, n_)",
-            *text.tensor("out_", "n_", f"shape_ = {first}._shape", "ko_", ver="ver_ = [0]"),
+            *refresh, f"n_ = {first}._n", f"shape_ = {first}._shape", "run_, storage_, ko_ = e_",
+            *text.fresh("out_", "n_", "storage_", "shape_", "ko_"), f"run_({arguments_}, 0, n_)",
             *_record_text(form, node_class), "return out_"], PAD)]
 
 
@@ -73,8 +71,7 @@ def _planned_text(form, plans, node_class):
     return ["if k_ is not None:", *indented([
         f"key_ = {key}", f"plan_ = {plans}.get(key_)", "if plan_:", *indented([
             "run_, storage_, ko_, n_, shape_, shapes_, plans_, most_ = plan_", "if most_ < LIMIT_[0]:", *indented([
-                *refresh, *text.allocated("n_", "storage_"), *run,
-                *text.tensor("out_", "n_", "shape_", "ko_", ver="ver_ = [0]"),
+                *refresh, *text.fresh("out_", "n_", "storage_", "shape_", "ko_"), *run,
                 *_record_text(form, node_class, f"Slow_({numbers}, shapes_, ko_, plans_)"), "return out_"], PAD)], PAD),
         "elif plan_ is None:", f"    settle_({plans}, key_, {group(form.tensors)}, {numbers})"], PAD)]
 
@@ -242,11 +239,9 @@ def _backward_text(form, mask, env):
     env[f"FAST{mask}_"] = form.fast_backward[mask]
     inner = ["run_, storage_, ko_ = e_", "n_ = g_._n", "shape_ = g_._shape"]
     for j in range(len(computed)):
-        inner += text.allocated("n_", "storage_", f"b{j}_", f"p{j}_")
+        inner += text.fresh(f"r{j}_", "n_", "storage_", "shape_", "ko_", f"p{j}_")
     given = [*[pointers[n] for n in names], *[f"p{j}_" for j in range(len(computed))],
              *[f"node_.ctx[{form.scalars.index(s)}]" for s in scalars]]
     inner.append(f"run_({', '.join(given)}, 0, n_)")
-    for j in range(len(computed)):
-        inner += [*text.tensor(f"r{j}_", "n_", "shape_", "ko_", f"b{j}_", f"p{j}_"), *text.unrecorded(f"r{j}_")]
     return [*lines, f"e_ = FAST{mask}_.get(g_._kind)", f"if e_ is not None{''.join(' and ' + c for c in checks)}:",
             *indented([*inner, f"return {results}"], PAD)]

@@ -106,18 +106,16 @@ class Reduction(Custom):
         self.complete()
         kinds = {n: kind for n, kind in self.kinds.items() if n != "input"}
         saved = text.group([SAVED[n] for n in self.rule_names if n in SAVED])
-        record = text.unrecorded("out_")
+        record = []
         if self.rule is not None:
-            made = "new_(ByDim_ if dim is not None else Full_)"
-            node = text.node(made, "(input._node or input,)", saved, "ctx_", "out_")
-            record = ["if input._view is not None:", "    refresh_(input)", "if input._rg and record_:", *indented(node, PAD),
-                      "else:",                      *indented(record, PAD)]
+            node = text.recorded("ByDim_ if dim is not None else Full_", "(input._node or input,)", saved, "ctx_")
+            record = ["if input._view is not None:", "    refresh_(input)", "if input._rg and record_:", PAD + node]
         ctx = "((dim, keepdim), (input._shape,), (True,), specs_, NONE_)"
 
         def result(run, ctx):
             """Lines that allocate, run the kernels and make the tensor and its node."""
-            return [*text.allocated("n_", "storage_"), run, *text.tensor("out_", "n_", "shape_", "ko_", ver="ver_ = [0]"),
-                    *([f"ctx_ = {ctx}"] if ctx else []), *record, "return out_"]
+            return [*text.fresh("out_", "n_", "storage_", "shape_", "ko_"), run, *([f"ctx_ = {ctx}"] if ctx else []), *record,
+                    "return out_"]
         lines = [*arguments.text(self.name, self.signature.parameters, kinds, arguments.QUICK, pad="").splitlines(),
                  "if dtype is not None or out is not None or axis is not None or keepdims is not None:",
                  "    return general_(op_, input, dim if axis is None else axis, keepdim if keepdims is None else keepdims,",

@@ -11,7 +11,7 @@ import inspect
 import numpy as np
 
 from ..base import arguments, modes
-from ..core import graph, storage
+from ..core import graph, makers, storage
 from ..core.tensor import Tensor
 from ..kernel import jit
 from ..kernel.threads import LIMIT
@@ -22,7 +22,8 @@ NAMES = {"STATE_": modes.STATE, "LIMIT_": LIMIT, "empty_": np.empty, "new_": obj
 
 def environment(**own):
     """The names that generated calls may use, and those of one of them: ``op=op`` is ``op_`` in its text."""
-    return {**arguments.ENVIRONMENT, **NAMES, "peek_": storage._peek or peek, **{n + "_": v for n, v in own.items()}}
+    return {**arguments.ENVIRONMENT, **NAMES, "peek_": storage._peek or peek, "fresh_": makers.tensor, "note_": makers.record,
+            **{n + "_": v for n, v in own.items()}}
 
 
 def peek(address):
@@ -126,8 +127,18 @@ def tensor(out, n, shape, kind, buf="buf_", ptr="ptr_", ver="[0]", strides="None
     return [f"{out} = new_(Tensor_)", *[f"{out}.{field} = {value}" for field, value in fields]]
 
 
-# What a node keeps of a tensor that ``tensor`` has just made with these names, as ``graph.save_output`` would.
-SAVED_OUTPUT = "(buf_, ptr_, n_, shape_, ko_, ver_, None, 0), 0"
+# What a node keeps of a new tensor ``out_`` of ``n_`` elements, ``shape_`` and kind ``ko_``, as ``graph.save_output`` would.
+SAVED_OUTPUT = "(out_._buf, ptr_, n_, shape_, ko_, out_._ver, None, 0), 0"
+
+
+def fresh(out, n, storage_, shape, kind, ptr="ptr_"):
+    """Lines that make a tensor on new memory, outside of the graph, and take its address."""
+    return [f"{out} = fresh_({n}, {storage_}, {shape}, {kind})", f"{ptr} = {out}._ptr"]
+
+
+def recorded(cls, following, saved, ctx, out="out_"):
+    """The line that gives ``out``, which has none, a node of a class."""
+    return f"note_({out}, {cls}, {following}, {saved}, {ctx})"
 
 
 def unrecorded(out):

@@ -1,0 +1,104 @@
+"""The two things that every recorded call makes, by native code where that can be had: a tensor on new memory, and its node.
+
+``tensor(n, storage, shape, kind)`` is a new uninitialised row-major tensor outside the graph, ``record(out, node_class,
+following, saved, ctx)`` gives it a node. They stand for the lines of ``Tensor`` and ``new_node`` in plain Python below, which
+run where the interpreter lays its objects out in another way.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+
+import numpy as np
+
+from ..kernel import native, objects
+from . import storage
+from .graph import Node, sequence
+from .tensor import Tensor
+
+new = object.__new__
+EMPTY = 184  # PyArray_Empty in NumPy's C interface
+
+def plain_tensor(n, storage_, shape, kind):
+    """A new uninitialised row-major tensor outside of the graph."""
+    buf = np.empty(n, storage_)
+    out = new(Tensor)
+    out._buf, out._ptr, out._n, out._shape, out._strides, out._kind = buf, storage.address(buf), n, shape, None, kind
+    out._ver, out._grad, out._view, out._rg, out._node = [0], None, None, False, None
+    return out
+
+
+def plain_record(out, node_class, following, saved, ctx):
+    """Give ``out`` a node of that class."""
+    node = new(node_class)
+    node.next, node.saved, node.ctx, node.seq, node.hooks = following, saved, ctx, sequence(), None
+    out._node, out._rg = node, True
+
+
+tensor, record = plain_tensor, plain_record
+
+
+def _native_tensor():
+    w, empty, zero = objects.Writer("tensor"), (), 0
+    n, storage_, shape, kind = [w.argument(i) for i in range(4)]
+    size = w.room(w.call(objects.c_api("PyLong_AsSsize_t"), n))
+    buf = w.made(w.call(objects.numpy_api(EMPTY), 1, size, w.hold(storage_), 0))
+    out = w.made(w.call(objects.new_object(), id(Tensor), id(empty), 0))
+    ver = w.made(w.call(objects.c_api("PyList_New"), 1))
+    w.store(w.hold(id(zero)), w.load(ver, objects.LIST_ITEMS))
+    address = w.made(w.call(objects.c_api("PyLong_FromSsize_t"), w.load(buf, objects.ARRAY_DATA)))
+    fields = {"_buf": buf, "_ptr": address, "_n": w.hold(n), "_shape": w.hold(shape), "_kind": w.hold(kind), "_ver": ver,
+              "_rg": w.hold(id(False)), **{f: w.hold(id(None)) for f in ("_strides", "_grad", "_view", "_node")}}
+    for name, value in fields.items():
+        w.store(value, out, objects.slot(Tensor, name))
+    return w.finish(out, (empty, zero))
+
+
+def _native_record():
+    w, empty = objects.Writer("record"), ()
+    out, cls, following, saved, ctx = [w.argument(i) for i in range(5)]
+    node = w.made(w.call(objects.new_object(), cls, id(empty), 0))
+    number = w.made(w.call(objects.c_api("PyObject_CallNoArgs"), id(sequence)))
+    fields = {"next": w.hold(following), "saved": w.hold(saved), "ctx": w.hold(ctx), "seq": number, "hooks": w.hold(id(None))}
+    for name, value in fields.items():
+        w.store(value, node, objects.slot(Node, name))
+    w.replace(w.hold(id(True)), out, objects.slot(Tensor, "_rg"))
+    w.replace(node, out, objects.slot(Tensor, "_node"))
+    return w.finish(w.hold(id(None)), (empty, sequence))
+
+
+FIELDS = ("_n", "_shape", "_strides", "_kind", "_ver", "_grad", "_view", "_rg", "_node")
+
+
+def _tried(make, note):
+    """Whether the native functions do what the plain ones do, for objects that are then dropped."""
+    kind, shape, before = storage.F4, (3,), sys.getrefcount(storage.F4)
+    for _ in range(3):
+        out = make(3, kind.np, shape, kind)
+        if any([getattr(out, f) != v for f, v in zip(FIELDS, (3, shape, None, kind, [0], None, None, False, None))]) or (
+                out._buf.shape != (3,) or out._buf.dtype is not kind.np or out._ptr != out._buf.ctypes.data):
+            return False
+        if note(out, Node, (None,), (1,), "ctx") is not None or out._rg is not True or out._node.__class__ is not Node:
+            return False
+        node = out._node
+        if (node.next, node.saved, node.ctx, node.hooks) != ((None,), (1,), "ctx", None) or sequence() != node.seq - 1:
+            return False
+        del node, out
+    return sys.getrefcount(kind) == before
+
+
+def start(_peek):
+    """Take the native functions, if this interpreter's objects are laid out as they expect."""
+    global tensor, record
+    if sys.implementation.name != "cpython" or ctypes.sizeof(ctypes.c_void_p) != 8 or not sys.version_info < (3, 14):
+        return
+    try:
+        made = _native_tensor(), _native_record()
+        if _tried(*made):
+            tensor, record = made
+    except (AttributeError, KeyError, ImportError, OSError):
+        return
+
+
+native.STARTS += (start,)

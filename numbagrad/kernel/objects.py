@@ -1,0 +1,129 @@
+"""Native functions that make Python objects through CPython's own functions.
+
+A call of an op on a few numbers takes as long as the objects around it: an array, a tensor with its fields, a node. Made by
+native code they take a third. Such a function is written as LLVM instructions, straight on and with all addresses as constants:
+it is compiled in a few milliseconds in each process, and called by CPython like one of its own.
+"""
+
+from __future__ import annotations
+
+import ctypes
+
+from .guard import guarded
+
+FASTCALL = 0x80          # a function of (itself, the addresses of its arguments, how many there are)
+FIELDS, OFFSET = 40, 16  # of a slot's descriptor: its member record; of that: where in the object the slot is
+NEW = 65                 # the number of a type's function for new objects
+LIST_ITEMS, ARRAY_DATA = 24, 16
+
+
+class _Definition(ctypes.Structure):
+    _fields_ = [("name", ctypes.c_char_p), ("function", ctypes.c_void_p), ("flags", ctypes.c_int), ("doc", ctypes.c_char_p)]
+
+
+_kept: list = []  # what CPython and native code point to
+
+
+def c_api(name):
+    """Address of a function of CPython's."""
+    return ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value
+
+
+def new_object():
+    """Address of the function behind ``object.__new__``."""
+    get = ctypes.pythonapi.PyType_GetSlot
+    get.restype, get.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_int]
+    return get(object, NEW)
+
+
+def numpy_api(number):
+    """Address of a function of NumPy's C interface."""
+    try:
+        from numpy._core import _multiarray_umath
+    except ImportError:
+        from numpy.core import _multiarray_umath
+    get = ctypes.pythonapi.PyCapsule_GetPointer
+    get.restype, get.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    return (ctypes.c_void_p * (number + 1)).from_address(get(_multiarray_umath._ARRAY_API, None))[number]
+
+
+def slot(cls, name):
+    """Where in an object of a class a slot is."""
+    descriptor = cls.__dict__[name]
+    member = ctypes.c_int64.from_address(id(descriptor) + FIELDS).value
+    return ctypes.c_int64.from_address(member + OFFSET).value
+
+
+class Writer:
+    """Writes the instructions of one function; every value is a 64-bit word."""
+
+    def __init__(self, name):
+        from llvmlite import ir
+        self.ir, self.word = ir, ir.IntType(64)
+        self.module = ir.Module(name)
+        self.function = ir.Function(self.module, ir.FunctionType(self.word, [self.word] * 3), name)
+        self.builder = ir.IRBuilder(self.function.append_basic_block())
+        self.increment = c_api("Py_IncRef")
+
+    def value(self, x):
+        return self.ir.Constant(self.word, x) if x.__class__ is int else x
+
+    def place(self, base, offset):
+        at = self.builder.add(self.value(base), self.value(offset))
+        return self.builder.inttoptr(at, self.word.as_pointer())
+
+    def load(self, base, offset=0):
+        return self.builder.load(self.place(base, offset))
+
+    def store(self, x, base, offset=0):
+        self.builder.store(self.value(x), self.place(base, offset))
+
+    def argument(self, i):
+        return self.load(self.function.args[1], 8 * i)
+
+    def call(self, address, *args):
+        """A call of the C function at an address."""
+        form = self.ir.FunctionType(self.word, [self.word] * len(args)).as_pointer()
+        return self.builder.call(self.builder.inttoptr(self.value(address), form), [self.value(a) for a in args])
+
+    def made(self, x):
+        """``x`` unless it is null: then CPython's error is set, and the function ends."""
+        missing = self.builder.icmp_signed("==", x, self.value(0))
+        with self.builder.if_then(missing, likely=False):
+            self.builder.ret(self.value(0))
+        return x
+
+    def room(self, x):
+        """Address of a word on the stack that holds ``x``."""
+        slot = self.builder.alloca(self.word)
+        self.builder.store(x, slot)
+        return self.builder.ptrtoint(slot, self.word)
+
+    def hold(self, x):
+        """``x``, referred to once more."""
+        self.call(self.increment, x)
+        return x
+
+    def replace(self, x, base, offset):
+        """Store ``x`` where another object was."""
+        old = self.load(base, offset)
+        self.store(x, base, offset)
+        with self.builder.if_then(self.builder.icmp_signed("!=", old, self.value(0))):
+            self.call(c_api("Py_DecRef"), old)
+
+    @guarded
+    def finish(self, result, keep):
+        """The Python function that returns the object ``result``; ``keep`` are objects whose addresses it knows."""
+        from llvmlite import binding
+        self.builder.ret(self.value(result))
+        binding.initialize_native_target()
+        binding.initialize_native_asmprinter()
+        module = binding.parse_assembly(str(self.module))
+        engine = binding.create_mcjit_compiler(module, binding.Target.from_default_triple().create_target_machine(opt=2))
+        engine.finalize_object()
+        name = self.function.name
+        definition = _Definition(name.encode(), engine.get_function_address(name), FASTCALL, None)
+        _kept.append((engine, definition, keep))
+        make = ctypes.pythonapi.PyCFunction_NewEx
+        make.restype, make.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p]
+        return make(ctypes.addressof(definition), None, None)
