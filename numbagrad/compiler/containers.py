@@ -8,6 +8,7 @@ from . import sets
 
 CONTAINERS = (dict, list, set, collections.deque, bytearray)
 _BASES = (collections.OrderedDict, *CONTAINERS)
+_PLAIN = frozenset((list, collections.deque, bytearray))
 
 
 def base_of(x):
@@ -23,6 +24,8 @@ def dict_of(x):
 
 def items_of(x):
     """The items of a container, as they are now."""
+    if type(x) in _PLAIN:
+        return tuple(x)
     if isinstance(x, dict):
         return tuple([v for pair in dict_of(x).items(x) for v in pair])
     if isinstance(x, set):

@@ -337,9 +337,10 @@ class Content(Place):
 
     def holds(self, then):
         x = self.root
-        now = tuple(set.__iter__(x)) if isinstance(x, set) else items_of(x)
-        return len(now) == len(then) and all([a is b or alike(a, b) for a, b in zip(now, then)]) and (
-            then.__class__ is not sets.Body or sets.lies(x, then))
+        if then.__class__ is sets.Body:
+            return len(then) == set.__len__(x) and all(map(alike, set.__iter__(x), then)) and sets.lies(x, then)
+        now = items_of(x)
+        return len(now) == len(then) and all([a is b or alike(a, b) for a, b in zip(now, then)])
 
     def put(self, value):
         put_items(self.root, value)

@@ -67,15 +67,21 @@ def _check(observer, place, value):
                       "a replay cannot make again: keep numbers and tensors, or do it outside of the compiled function")
 
 
+def _check_given(observer, place, given):
+    """The same for what methods of a set were given."""
+    for y in given:
+        for v in y if type(y) is list else () if y is place.root or y.__class__ is Given else (y,):
+            _check(observer, place, v)
+
+
 def _of_container(observer, place, before, now, outs, new, met):
     x = place.root
     for v in now:
         _check(observer, place, v)
     calls, stored = observer.calls.get(id(x)), observer.stored.get(id(x), ())
     if calls and not stored:
-        for v in [v for _, args in calls for y in args for v in (y if type(y) is list else (y,))] if isinstance(x, set) else ():
-            if not isinstance(v, Given) and v is not x:
-                _check(observer, place, v)
+        if isinstance(x, set):
+            _check_given(observer, place, [y for _, args in calls for y in args])
         return [Effect(_Calls(x, [name for name, _ in calls]), [list(args) for _, args in calls], outs, _top(new), met)]
     whole = (Content, id(x), None) in observer.reads
     if isinstance(x, dict):

@@ -36,9 +36,6 @@ class Body(tuple):
     marks = table = None
     finger = 0  # where pop() looks first
 
-    def __reduce__(self):
-        return tuple, (tuple(self),)
-
 
 def base_of(x):
     """The class in C of a set."""

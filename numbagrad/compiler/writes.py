@@ -195,7 +195,8 @@ class Writes:
     def _to_give(self, y):
         """An iterable as it is now, for a set's method to be called with in every call."""
         if isinstance(y, (set, frozenset)):
-            return Given(sets.body_of(y)) if all(map(self.is_constant, y)) else self.own(list(y))
+            body = sets.body_of(y)
+            return Given(body) if all(map(self.is_constant, body)) else self.own(list(body))
         if type(y) is dict:
             return self.own(dict.fromkeys(y))
         if type(y) in _LISTED:
