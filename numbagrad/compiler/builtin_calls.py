@@ -8,8 +8,9 @@ import functools
 from ..core.tensor import Tensor
 from . import pure, symbols
 from .arithmetic import BINARY, arithmetic
+from .containers import CONTAINERS
 from .draws import copied
-from .places import CONTAINERS, PLAIN, Length
+from .places import PLAIN, Length
 
 
 def _getattr(self, args, kwargs):
@@ -55,7 +56,8 @@ def _len(self, args, kwargs):
     x, = args
     if isinstance(x, CONTAINERS):
         if self.is_outside(x):
-            self.note(Length(x), len(x))
+            place = Length(x)
+            self.note(place, place.get())
         self.meet(type(x))
     else:
         self.content(x)

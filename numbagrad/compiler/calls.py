@@ -14,16 +14,16 @@ import numpy as np
 from ..core.tensor import Tensor
 from . import pure, symbols, texts
 from .builtin_calls import SPECIAL
+from .containers import CONTAINERS
 from .draws import may_draw
 from .files import trusted
 from .objects import C_CALLABLES, HEAP, NEW, SIMPLE, lookup, of_library
-from .places import CONTAINERS, Length, Lookup
+from .places import Length, Lookup
 from .writes import STORE
 
 _ARRAY_CHANGES = ("fill", "sort", "put", "itemset", "partition", "resize", "setfield", "setflags", "__setitem__", "byteswap")
 # Methods that look at nothing of their container, and those of them that a replay can call again.
-_BLIND = ("append", "appendleft", "extend", "extendleft", "add", "update", "discard", "__setitem__", "__iadd__", "__ior__",
-          "difference_update")
+_BLIND = ("append", "appendleft", "extend", "extendleft", "update", "__setitem__", "__iadd__", "__ior__")
 _AGAIN = ("append", "appendleft", "extend", "extendleft")
 # Methods that move what they are given, without a look at it; but for so many arguments.
 _MOVES = {"append": 0, "appendleft": 0, "extend": 0, "extendleft": 0, "update": 0, "insert": 1, "__setitem__": 1,
@@ -294,7 +294,11 @@ class Calls:
             self.unknown(f)
         if not run:
             return None
-        out = f(*args, **kwargs)
+        try:
+            out = f(*args, **kwargs)
+        except Exception:
+            self.failed(owner)
+            raise
         if out.__class__ in NEW and name not in ("get", "pop", "popleft", "setdefault", "popitem", "__getitem__", "__next__",
                                                    "next"):
             self.own(out)
@@ -302,26 +306,29 @@ class Calls:
 
     def _container(self, x, name, rest, kwargs):
         """Note what a method of a container does to it."""
-        if pure.changes(x, name):
+        if isinstance(x, set) and pure.changes(x, name):
+            self.changes_set(x, name, rest)
+        elif pure.changes(x, name):
             if isinstance(x, dict) and name in ("pop", "setdefault", "__delitem__", "move_to_end") and rest:
                 self.own_item(x, rest[0])
             elif name not in _BLIND or any([isinstance(y, pure.ITERATORS) for y in rest]) and not isinstance(x, list):
                 self.content(x)
-            again = name in _AGAIN and type(x) in (list, collections.deque)
+            again = name in _AGAIN and isinstance(x, (list, collections.deque))
             again = again and not isinstance(rest[0], pure.ITERATORS)
             self.puts(x, STORE if name == "__setitem__" else None if not again else (
                 name, [self.own(list(rest[0]))] if name.startswith("extend") else list(rest)))
             if isinstance(x, list) and name not in ("__setitem__", "append", "extend"):
                 self.shifted.add(id(x))
-            if name in ("add", "discard", "__setitem__"):
+            if name == "__setitem__":
                 self.stores(x, rest[:1])
-            elif name in ("update", "difference_update") and not any([isinstance(y, pure.ITERATORS) for y in rest]):
+            elif name == "update" and not any([isinstance(y, pure.ITERATORS) for y in rest]):
                 self.stores(x, dict(*rest, **kwargs) if isinstance(x, dict) else [v for y in rest for v in y])
         elif name == "__getitem__" and rest or isinstance(x, dict) and name in ("get", "__contains__") and rest:
             self.own_item(x, rest[0])
         elif name == "__len__":
             if self.is_outside(x):
-                self.note(Length(x), len(x))
+                place = Length(x)
+                self.note(place, place.get())
         elif name != "__class_getitem__":
             self.content(x)
         return True

@@ -6,6 +6,7 @@ drawn from copies of iterators, which follow once it is sure that the call takes
 
 from __future__ import annotations
 
+import _random
 import collections
 import itertools
 import random
@@ -102,8 +103,9 @@ class Drawn:
     def _random(self, draw):
         generator = getattr(draw.fn, "__self__", None)
         if isinstance(generator, GENERATORS) and not any([g is generator for g, _ in self.states]):
-            state = (generator.getstate() if isinstance(generator, random.Random) else generator.get_state() if isinstance(
-                generator, np.random.RandomState) else generator.bit_generator.state)
+            # (The rest of what getstate() gives is an attribute, which a capture puts back like any other.)
+            state = (_random.Random.getstate(generator) if isinstance(generator, random.Random) else
+                     generator.get_state() if isinstance(generator, np.random.RandomState) else generator.bit_generator.state)
             self.states.append((generator, state))
         return draw.fn(*draw.args, **draw.kwargs)
 
@@ -122,7 +124,7 @@ class Drawn:
         """Generators as they were: the call has not happened."""
         for generator, state in self.states:
             if isinstance(generator, random.Random):
-                generator.setstate(state)
+                _random.Random.setstate(generator, state)
             elif isinstance(generator, np.random.RandomState):
                 generator.set_state(state)
             else:

@@ -135,10 +135,12 @@ class CompiledFunction:
             structure = opened(structure, numbers, self.open)
         with self.lock:
             self.drawn.done()
-            try:
-                result, known = self._replayed(args, kwargs, leaves, structure, numbers)
-            except Undrawn:
-                result, known = MISS, []
+            result, known = MISS, []
+            if self._looks(leaves):
+                try:
+                    result, known = self._replayed(args, kwargs, leaves, structure, numbers)
+                except Undrawn:
+                    result, known = MISS, []
             if result is not MISS:
                 return result
             if self.eager or self._pauses(leaves):
@@ -146,6 +148,12 @@ class CompiledFunction:
             if self.open:
                 structure = opened(flatten((args, kwargs), []), [], self.open)
             return self.capture(args, kwargs, leaves, structure, known)
+
+    def _looks(self, leaves):
+        """Whether a call looks for a variant that is there: in a pause those do that are a power of two from its end, as a look
+        at all that never came again takes longer than many a step."""
+        found = self.fruitless.get(tuple([t._shape for t in leaves])) if self.fruitless else None
+        return found is None or not found[1] & (found[1] - 1) or self.checks
 
     def _pauses(self, leaves):
         """Whether to run a call eagerly, as so many captures were for one call each."""

@@ -15,6 +15,7 @@ class Guards:
 
     def __init__(self, pairs, like=None):
         self.table, self.misses = Table(), {}
+        self.differed = None  # number of the pair that did not hold last, which is asked first
         self.asked, self.gradients = [], []
         if like is None:
             self.pairs = list(pairs)
@@ -53,7 +54,7 @@ class Guards:
 
     def hold(self):
         """Whether everything holds what it held, though some words differ."""
-        if self.difference() is not None:
+        if self._differs():
             return False
         for g in self.gradients:
             if g.held():
@@ -67,6 +68,13 @@ class Guards:
             self.pairs[k] = place, value
         self._build()
         return True
+
+    def _differs(self):
+        pairs, last = self.pairs, self.differed
+        if last is not None and not pairs[last][0].holds(pairs[last][1]):
+            return True
+        self.differed = next((k for k, (place, value) in enumerate(pairs) if not place.holds(value)), None)
+        return self.differed is not None
 
     def difference(self):
         """The first (place, value) that does not hold any more, or None."""

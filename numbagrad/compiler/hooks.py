@@ -11,10 +11,11 @@ from threading import get_ident
 from ..kernel.tape import Refusal
 from . import symbols, texts
 from .arithmetic import BINARY, COMPARED, UPDATES, arithmetic
+from .containers import CONTAINERS
 from .follow import Again
 from .objects import HEAP, of_library
 from .observe import WATCHING, Observer
-from .places import ABSENT, CONTAINERS, Cell, Entry
+from .places import ABSENT, Cell, Entry
 from .rewrite import HOOKS
 from .writes import STORE
 
@@ -81,7 +82,10 @@ def _item(x, i):
 def _changed(o, op, x, y):
     """``x op= y``, which changes a container in its place."""
     o.log.given((x, y))
-    if isinstance(x, CONTAINERS):
+    if isinstance(x, set):
+        if isinstance(y, (set, frozenset)) and o.updates_set(x, UPDATES[op], y):
+            return UPDATES[op](x, y)
+    elif isinstance(x, CONTAINERS):
         o.content(x)
         o.puts(x)
     return arithmetic(o, op, x, y, UPDATES)

@@ -32,6 +32,7 @@ from .kin import Log
 from .objects import SIMPLE, named, table_of
 from .places import ABSENT, ORIGINALS, After, ClassEntry, Content, Entry, Item, Length, Lookup
 from .reads import Reads
+from .sets import Body, same
 from .structure import fields_of, is_record
 from .tensor_places import Hooks, Itself, State
 from .writes import Writes
@@ -209,7 +210,7 @@ class Observer(Follows, Reads, Writes, Calls):
         if self.numbers is not None:
             if isinstance(value, symbols.Symbol):
                 return symbols.settled(value)
-            if place.__class__ is Content:  # (a list in it is compared by identity)
+            if value.__class__ is tuple and place.__class__ is Content:  # (a list in it is compared by identity)
                 return tuple([symbols.settled(v) if isinstance(v, symbols.Symbol) else v for v in value])
         return value
 
@@ -322,7 +323,8 @@ class Observer(Follows, Reads, Writes, Calls):
             if place.__class__ is Content:
                 # (What was appended to a full deque may be what fell out of it.)
                 changed = id(place.root) in self.stored or self.calls.get(id(place.root)) or len(now) != len(before) or any(
-                    [a is not b for a, b in zip(now, before)])
+                    [a is not b for a, b in zip(now, before)]) or now.__class__ is Body and not (
+                        same(now, before) and now.finger == before.finger)
             else:
                 changed = now is not before
             if changed:

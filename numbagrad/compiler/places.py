@@ -6,11 +6,13 @@ True (``alike``)."""
 
 from __future__ import annotations
 
-import collections
 import struct
 import types
 
 import numpy as np
+
+from . import sets
+from .containers import base_of, dict_of, items_of, put_items
 
 
 class Absent:
@@ -42,9 +44,10 @@ def alike(now, then):
     if isinstance(now, np.generic):
         return now.dtype == then.dtype and now.tobytes() == then.tobytes()
     if isinstance(now, tuple):
-        return len(now) == len(then) and all([alike(a, b) for a, b in zip(now, then)])
+        return len(now) == len(then) and all([alike(a, b) for a, b in zip(now, then)]) and (
+            cls is not sets.Body or sets.same(now, then))
     if cls is frozenset:
-        return now == then and all([isinstance(x, PLAIN) for x in now])
+        return now == then and alike(sets.body_of(now), sets.body_of(then))
     if cls is slice:
         return alike((now.start, now.stop, now.step), (then.start, then.stop, then.step))
     if cls is types.MethodType:
@@ -116,14 +119,13 @@ class Item(Place):
     __slots__ = ()
 
     def get(self):
-        x = self.root
         try:
-            return next(c for c in (list, collections.deque, bytearray) if isinstance(x, c)).__getitem__(x, self.name)
+            return base_of(self.root).__getitem__(self.root, self.name)
         except (IndexError, KeyError):
             return ABSENT
 
     def put(self, value):
-        self.root[self.name] = value
+        base_of(self.root).__setitem__(self.root, self.name, value)
 
     def text(self):
         return f"item {self.name} of a {type(self.root).__name__}"
@@ -307,7 +309,7 @@ class Length(Place):
     __slots__ = ()
 
     def get(self):
-        return len(self.root)
+        return base_of(self.root).__len__(self.root)
 
     def text(self):
         return f"the length of a {type(self.root).__name__}"
@@ -325,20 +327,6 @@ class Keys(Place):
         return "the keys of a dict"
 
 
-def dict_of(x):
-    """The class in C whose methods change a dict, whatever its own class makes of them."""
-    return collections.OrderedDict if isinstance(x, collections.OrderedDict) else dict
-
-
-def items_of(x):
-    """The items of a container, as they are now."""
-    if isinstance(x, dict):
-        return tuple([v for pair in dict_of(x).items(x) for v in pair])
-    if isinstance(x, list):
-        return tuple(list.__iter__(x))
-    return tuple(x)
-
-
 class Content(Place):
     """All items of a container."""
 
@@ -348,26 +336,29 @@ class Content(Place):
         return items_of(self.root)
 
     def holds(self, then):
-        now = items_of(self.root)
+        x = self.root
+        if then.__class__ is sets.Body:
+            return len(then) == set.__len__(x) and all(map(alike, set.__iter__(x), then)) and sets.lies(x, then)
+        now = items_of(x)
         return len(now) == len(then) and all([a is b or alike(a, b) for a, b in zip(now, then)])
 
     def put(self, value):
-        x = self.root
-        if isinstance(x, dict):
-            dict_of(x).clear(x)
-            for k, v in zip(value[::2], value[1::2]):
-                dict_of(x).__setitem__(x, k, v)
-        elif isinstance(x, list):
-            list.__setitem__(x, slice(None), value)
-        elif isinstance(x, (set, bytearray)):
-            x.clear()
-            (x.update if isinstance(x, set) else x.extend)(value)
-        else:
-            x.clear()
-            x.extend(value)
+        put_items(self.root, value)
 
     def text(self):
-        return f"a {type(self.root).__name__} of {len(self.root)} items"
+        return f"a {type(self.root).__name__} of {len(items_of(self.root))} items"
+
+
+class Finger(Place):
+    """Where ``pop()`` of a set looks for an item first."""
+
+    __slots__ = ()
+
+    def get(self):
+        return sets.finger(self.root)
+
+    def text(self):
+        return f"where pop() of a {type(self.root).__name__} begins"
 
 
 class Numbers(Place):
@@ -406,6 +397,3 @@ class Proxied(Place):
 
     def text(self):
         return f"item {self.name!r} of a {type(self.root).__name__}"
-
-
-CONTAINERS = (dict, list, set, collections.deque, bytearray)

@@ -11,11 +11,11 @@ import numpy as np
 
 from ..core.tensor import Tensor
 from . import pure, symbols
+from .containers import CONTAINERS
 from .files import trusted
 from .objects import HEAP, PROTOCOLS, SIMPLE, SLOT, SPECIAL_NAMES, VIEWS, is_memory, lookup, mapping_of, table_of
 from .places import (
     ABSENT,
-    CONTAINERS,
     After,
     Content,
     Entry,
@@ -219,8 +219,8 @@ class Reads:
             self.content(x)
             return
         if self.is_outside(x):
-            base = next(c for c in (list, collections.deque, bytearray) if isinstance(x, c))
-            self.note(Item(x, at), base.__getitem__(x, at) if -len(x) <= at < len(x) else ABSENT)
+            place = Item(x, at)
+            self.note(place, place.get())
 
     def contains(self, item, x):
         if isinstance(item, symbols.Symbol) and isinstance(x, (*CONTAINERS, tuple)) and len(x) <= symbols.MOST_ITEMS:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from ..core.tensor import Tensor
 from ..kernel.tape import Refusal
-from .places import ABSENT, PLAIN, Content, Entry, dict_of
-from .structure import fields_of, flatten, is_record
+from .containers import base_of, dict_of
+from .places import ABSENT, PLAIN, Content, Entry
+from .sets import restore
+from .structure import Given, fields_of, flatten, is_record
 
 
 class Effect:
@@ -65,12 +67,21 @@ def _check(observer, place, value):
                       "a replay cannot make again: keep numbers and tensors, or do it outside of the compiled function")
 
 
+def _check_given(observer, place, given):
+    """The same for what methods of a set were given."""
+    for y in given:
+        for v in y if type(y) is list else () if y is place.root or y.__class__ is Given else (y,):
+            _check(observer, place, v)
+
+
 def _of_container(observer, place, before, now, outs, new, met):
     x = place.root
     for v in now:
         _check(observer, place, v)
     calls, stored = observer.calls.get(id(x)), observer.stored.get(id(x), ())
     if calls and not stored:
+        if isinstance(x, set):
+            _check_given(observer, place, [y for _, args in calls for y in args])
         return [Effect(_Calls(x, [name for name, _ in calls]), [list(args) for _, args in calls], outs, _top(new), met)]
     whole = (Content, id(x), None) in observer.reads
     if isinstance(x, dict):
@@ -82,19 +93,17 @@ def _of_container(observer, place, before, now, outs, new, met):
         changed = {k: v for k, v in late.items() if k in moved or k in stored or k not in old or old[k] is not v}
         found = [Effect(_Removed(x), k, outs, new, met) for k in gone]
         return [*found, Effect(_Set(x), changed, outs, _top(new), met)] if changed else found
-    if isinstance(x, set):
-        old, late = set(before), set(now)
-        stored = set(stored)
-        return [Effect(_Members(x), [list(late - old | late & stored), list((old | stored) - late)], outs, _top(new), met)]
     n, appended = len(before), bool(calls) and all([name in ("append", "extend") for name, _ in calls])
     if isinstance(x, list) and (len(now) == n or appended) or calls == [] and len(now) == n:
         places = {i % n for i in stored}
         changed = [(i, v) for i, (v, w) in enumerate(zip(now, before)) if v is not w and i not in places]
         changed += [(i, now[i % n]) for i in stored]
         found = [Effect(_Items(x), changed, outs, _top(new), met)]
-        return [*found, Effect(x.extend, list(now[n:]), outs, _top(new), met)] if len(now) > n else found
+        return [*found, Effect(_Extended(x), list(now[n:]), outs, _top(new), met)] if len(now) > n else found
     if not whole:
         raise _unrepeatable(place)
+    if isinstance(x, set) and all(map(observer.is_constant, now)):
+        return [Effect(_Restored(x, now), None, outs, new, met)]
     return [Effect(place.put, list(now), outs, _top(new), met)]
 
 
@@ -146,8 +155,9 @@ class _Calls(_On):
     """Call the methods that the step called, with what it gave them."""
 
     def __call__(self, given):
+        base = base_of(self.x)
         for name, args in zip(self.names, given):
-            getattr(self.x, name)(*args)
+            getattr(base, name)(self.x, *args)
 
 
 class _Removed(_On):
@@ -160,14 +170,21 @@ class _Set(_On):
         dict_of(self.x).update(self.x, changed)
 
 
-class _Members(_On):
-    def __call__(self, found):
-        self.x.update(found[0])
-        self.x.difference_update(found[1])
+class _Restored(_On):
+    """Make a set what it was when the step was captured."""
+
+    def __call__(self, _):
+        restore(self.x, self.names)
+
+
+class _Extended(_On):
+    def __call__(self, more):
+        base_of(self.x).extend(self.x, more)
 
 
 class _Items(_On):
     def __call__(self, changed):
+        base = base_of(self.x)
         for i, v in changed:
-            self.x[i] = v
+            base.__setitem__(self.x, i, v)
 

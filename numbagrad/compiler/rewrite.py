@@ -14,7 +14,7 @@ import types
 
 from ..kernel.tape import Untraced
 from .bindings import Names, bound_by
-from .source import NoSource, class_of, compiled, copied, find, lines_of
+from .source import NoSource, class_of, compiled, copied, find, lines_of, members
 
 MARK = "\0hook "  # before the name of a hook, where the code has it among its constants
 CELLS, GLOBALS = MARK + "closure", MARK + "globals"
@@ -45,9 +45,20 @@ def _hooks():
 
 def _filled(code, table):
     """The code with what stands for its marks in the place of them."""
-    consts = tuple([table.get(c, c) if c.__class__ is str else _filled(c, table) if isinstance(c, types.CodeType) else c
-                    for c in code.co_consts])
+    consts = tuple([table.get(c, c) if c.__class__ is str else _filled(c, table) if isinstance(c, types.CodeType) else
+                    table.get(members(c), c) if c.__class__ is frozenset else c for c in code.co_consts])
     return code.replace(co_consts=consts)
+
+
+def _frozensets(code):
+    """{members: frozenset} of the constants of a code, which order their items as they run."""
+    found = {}
+    for c in code.co_consts:
+        if isinstance(c, types.CodeType):
+            found.update(_frozensets(c))
+        elif c.__class__ is frozenset:
+            found[members(c)] = c
+    return found
 
 
 _templates: dict = {}
@@ -62,7 +73,7 @@ def _template(fn):
         with Untraced():
             node, within, imports, names = find(code, lines_of(fn))
             found = compiled(node, within, code, imports, Rewriter(code.co_freevars, class_of(within)))
-            found = _filled(_like(found, code), {**names, **_hooks()})
+            found = _filled(_like(found, code), {**names, **_hooks(), **_frozensets(code)})
         kept = _templates[id(code)] = [code, found, None, None]
     return kept
 

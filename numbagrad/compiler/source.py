@@ -103,8 +103,14 @@ def _equal(a, b, names):
                 if one.__class__ is str is other.__class__ and one.endswith(x.co_name) and other.endswith(x.co_name):
                     names[one] = other
     return all([_equal(x, y, names) if isinstance(x, types.CodeType) and isinstance(y, types.CodeType) else
-                type(x) is type(y) and (repr(x) == repr(y) or x.__class__ is str and names.get(x) == y)
+                type(x) is type(y) and (repr(x) == repr(y) or x.__class__ is str and names.get(x) == y
+                                        or x.__class__ is frozenset and members(x) == members(y))
                 for x, y in zip(a.co_consts, b.co_consts)])
+
+
+def members(x):
+    """What is in a frozenset, whose order is that of the first equal one in its file."""
+    return frozenset([(type(v), repr(v)) for v in x])
 
 
 def class_of(around):

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..base import modes
 from ..core.tensor import Tensor
+from . import sets
 from .places import PLAIN, alike
 from .symbols import Symbol
 
@@ -124,7 +125,12 @@ def _flat(value, leaves, new, met):
             return (kind, *[(k, flatten(v, leaves, new, met)) for k, v in value.items()])
         return (kind, *[flatten(v, leaves, new, met) for v in value])
     if met is not None and type(value) in (set, frozenset) and new(value) and all([isinstance(v, PLAIN) for v in value]):
+        body = sets.body_of(value)
+        if not sets.is_plain(type(value), body):
+            return (Laid, type(value), Exactly(body))
         return (type(value), *[flatten(v, leaves, new, met) for v in value])
+    if value.__class__ is Given:
+        return ("object", value)
     if is_record(value) and new(value):
         return (Record, type(value), *[flatten(v, leaves, new, met) for v in fields_of(value)])
     if isinstance(value, np.generic):
@@ -134,6 +140,23 @@ def _flat(value, leaves, new, met):
 
 class Record:
     """Marks the structure of a dataclass instance."""
+
+
+class Laid:
+    """Marks the structure of a set that is not what one made of its items is."""
+
+
+class Given:
+    """A set that a method is given in every call, as it was in the capture."""
+
+    def __init__(self, body):
+        self.body, self.value = body, sets.made(set, body)
+
+    def __eq__(self, other):
+        return other.__class__ is Given and alike(self.body, other.body)
+
+    def __hash__(self):
+        return hash(self.body)
 
 
 class Exactly:
@@ -193,6 +216,8 @@ def _built(structure, kind, leaves, numbers, built):
             if value is not MISS:
                 object.__setattr__(made, f.name, value)
         return made
+    if kind is Laid:
+        return sets.made(structure[1], structure[2].value)
     if issubclass(kind, dict):
         return kind((k, rebuild(v, leaves, numbers, built)) for k, v in structure[1:])
     parts = [rebuild(v, leaves, numbers, built) for v in structure[1:]]

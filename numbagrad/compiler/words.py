@@ -18,7 +18,9 @@ import numpy as np
 
 from ..core.tensor import Tensor
 from ..kernel import jit
+from . import sets
 from .places import ABSENT, PLAIN, After, Cell, Content, Entry, Field, Item, Kind, Length, Lookup, Member, Protocols
+from .sets import word
 from .tensor_places import Gradient, Hooks, State
 
 NEW = sys.version_info >= (3, 11)
@@ -45,11 +47,6 @@ TEXT = """def same(header):
             return 0
     return 1
 """
-
-
-def word(address):
-    """The 64 bits at an address."""
-    return ctypes.c_int64.from_address(address).value
 
 
 def _byte(address):
@@ -168,11 +165,16 @@ def _item(place, value):
 
 def _length(place, value):
     x = place.root
+    if isinstance(x, set):
+        return [(id(x) + sets.USED, value)] if sets.known() else None
     return [(id(x) + SIZE, value)] if isinstance(x, (list, dict)) and _layout().lists and _layout().dicts else None
 
 
 def _content(place, value):
-    x, n = place.root, len(place.root)
+    x, n = place.root, len(value)
+    if isinstance(x, set):
+        return sets.words(x) if sets.known() and sets.places(x) <= MANY else None
+    n = n // 2 if isinstance(x, dict) else n
     if n > MANY or not (_layout().lists and _layout().dicts):
         return None
     if isinstance(x, list):
@@ -230,9 +232,7 @@ class _Probe:
 def _layout():
     """Which of the layouts hold in this interpreter: each is tried on objects whose values are known."""
     found = types.SimpleNamespace(dicts=False, slots=False, classes=False, lists=False, fields={})
-    if sys.implementation.name != "cpython" or sys.maxsize != 2**63 - 1 or not sys.version_info < (3, 14):
-        return found
-    if hasattr(sys, "_is_gil_enabled") and not sys._is_gil_enabled():
+    if not sets.usual():
         return found
     found.lists = _try_lists()
     found.dicts = _try_dicts()

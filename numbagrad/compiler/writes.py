@@ -9,10 +9,20 @@ import types
 import numpy as np
 
 from ..core.tensor import Tensor
-from .objects import SLOT, lookup, table_of
-from .places import ABSENT, CONTAINERS, ClassEntry, Content, Entry, Item, Keys, Length, Member
+from . import sets
+from .containers import CONTAINERS
+from .objects import SIMPLE, SLOT, VIEWS, lookup, table_of
+from .places import ABSENT, ClassEntry, Content, Entry, Finger, Item, Keys, Length, Member
+from .pure import CHANGES
+from .structure import Given
 
 STORE = object()
+_ONCE = object()  # stands for an iterable that can be taken once
+_METHODS = {"__ior__": "update", "__iand__": "intersection_update", "__isub__": "difference_update",
+            "__ixor__": "symmetric_difference_update"}
+_OF_ITEMS = ("add", "discard", "remove")  # methods of sets that are given an item
+# Iterables that a set can be given again, as lists of what is in them.
+_LISTED = (list, tuple, range, collections.deque, *VIEWS)
 
 
 class Writes:
@@ -156,6 +166,56 @@ class Writes:
             self.own_item(x, i)
         else:
             self.stores(x, (slice(None),))
+
+    def changes_set(self, x, name, args):
+        """A method of a set in C is about to be called. Every call calls it again: what a set becomes is made of all that is
+        done to it, in order."""
+        if id(x) in self.inside:
+            return
+        if not sets.known():
+            self.refuse("changes a set, whose order a capture cannot put back in this interpreter,")
+        call = name, list(args) if name in _OF_ITEMS else [y if y is x else self._to_give(y) for y in args]
+        if any([y is _ONCE for y in call[1]]):
+            call = None
+        elif any([type(y) is list for y in call[1]]):  # (operators take sets alone)
+            call = _METHODS.get(name, name), call[1]
+        if call is None or name in ("pop", "remove"):
+            self.content(x)
+        if name == "pop":
+            place = Finger(x)
+            self.note(place, place.get())
+        self.puts(x, call)
+
+    def failed(self, x):
+        """A method of a container in C has raised an error, and may have changed it before."""
+        if isinstance(x, set) and Content(x).key in self.written:
+            self.calls.pop(id(x), None)
+            self.content(x)
+
+    def _to_give(self, y):
+        """An iterable as it is now, for a set's method to be called with in every call."""
+        if isinstance(y, (set, frozenset)):
+            body = sets.body_of(y)
+            return Given(body) if all(map(self.is_constant, body)) else self.own(list(body))
+        if type(y) is dict:
+            return self.own(dict.fromkeys(y))
+        if type(y) in _LISTED:
+            return self.own(list(y))
+        return y if isinstance(y, (str, bytes)) else _ONCE
+
+    def is_constant(self, x):
+        """Whether an item is the same in every call."""
+        return all(map(self.is_constant, x)) if x.__class__ is tuple else x.__class__ in SIMPLE or self.is_outside(x)
+
+    def updates_set(self, x, do, y):
+        """Whether ``x op= y`` of sets is about to be done in C."""
+        name = f"__{do.__name__}__"
+        if name not in CHANGES[set] or lookup(type(x), name) is not set.__dict__[name]:
+            return False
+        self.operated(type(x))
+        self.content(y)
+        self.changes_set(x, name, (y,))
+        return True
 
     def puts(self, x, call=None):
         """Items of ``x`` are about to change, by (name of a method, arguments) ``call`` if that can be done again, or

@@ -16,7 +16,7 @@ def findings(seed, first, last, small=True, counts=None, timed=False):
     at, text = first, ""
     while at < last:
         child = Child("compiler.child", (seed, at, last, int(small), int(timed)),
-                      {"OMP_NUM_THREADS": "1", "NUMBAGRAD_NUM_THREADS": "1"}, SECONDS)
+                      {"OMP_NUM_THREADS": "1", "NUMBAGRAD_NUM_THREADS": "1", "PYTHONHASHSEED": str(seed)}, SECONDS)
         pending = None
         try:
             for what, *more in child.lines():

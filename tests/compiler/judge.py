@@ -104,7 +104,8 @@ class View:
                 k = i if "_hooks" in path else k
                 self.look(f"{path}[{k if not isinstance(k, ng.Tensor) else self.seen.get(id(k), 'tensor')!r}]", v)
         else:
-            for i, v in enumerate(sorted(x, key=repr) if isinstance(x, (set, frozenset)) else x):
+            ordered = not isinstance(x, (set, frozenset)) or all([isinstance(v, SIMPLE) for v in x])
+            for i, v in enumerate(x if ordered else sorted(x, key=repr)):  # objects lie elsewhere in each run
                 self.look(f"{path}[{i}]", v)
 
     def tensor(self, path, t):

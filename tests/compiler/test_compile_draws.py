@@ -165,3 +165,18 @@ def test_a_fallback_takes_each_item_once():
     with pytest.warns(CompileWarning, match="generator"):
         f = ng.compile(lambda x: x * next(made), fallback=True)
         assert [f(ng.ones(1)).item() for _ in range(3)] == [1.0, 2.0, 3.0]
+
+
+@pytest.mark.parametrize("before", [0, 1, 2])
+def test_a_refusal_leaves_the_second_number_of_gauss(before):
+    """Which is an attribute of the generator, there before the first draw from its state."""
+    own, plain = random.Random(3), random.Random(3)
+    for r in (own, plain):
+        [r.gauss(0, 1) for _ in range(before)]
+    with pytest.raises(CaptureError, match="numpy"):
+        ng.compile(lambda x: (x * own.gauss(0, 1) * own.random()).numpy())(ng.ones(1))
+    assert own.getstate() == plain.getstate()
+    f = ng.compile(lambda x: x * own.gauss(0, 1) * own.random())
+    for _ in range(5):
+        assert f(ng.ones(1, dtype=ng.float64)).item() == pytest.approx(plain.gauss(0, 1) * plain.random())
+    assert own.getstate() == plain.getstate()

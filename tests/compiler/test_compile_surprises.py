@@ -224,6 +224,25 @@ def test_a_step_that_needs_another_form_in_every_call_runs_eagerly_in_between():
     assert step.variants[-1].proven and not step.fruitless
 
 
+def test_few_calls_of_a_pause_look_at_the_forms_that_are_there(monkeypatch):
+    log, looks, replayed = [], [], function.CompiledFunction._replayed
+    monkeypatch.setattr(function.CompiledFunction, "_replayed", lambda *given: (looks.append(len(log)), replayed(*given))[1])
+
+    def f(x):
+        log.append(len(log))
+        return x * len(log)
+    step = ng.compile(f)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for k in range(100):
+            assert step(ng.ones(2)).tolist() == [k + 1] * 2
+        assert len(looks) < 40
+        for _ in range(140):  # one of the forms comes again, and is found or captured when the pause is over
+            del log[99:]
+            assert step(ng.ones(2)).tolist() == [100] * 2
+    assert not step.fruitless and len(step.variants) <= 16
+
+
 def test_sizes_share_one_arena():
     """Memory of a function whose sizes keep changing is that of its largest, not the sum."""
     step = ng.compile(lambda x: (x @ x).tanh() @ x)
