@@ -1,7 +1,8 @@
-"""The two things that every recorded call makes, by native code where that can be had: a tensor on new memory, and its node.
+"""The things that every call makes, by native code where that can be had: a tensor on new memory, a view, a node.
 
-``tensor(n, storage, shape, kind)`` is a new uninitialised row-major tensor outside the graph, ``record(out, node_class,
-following, saved, ctx)`` gives it a node. They stand for the lines of ``Tensor`` and ``new_node`` in plain Python below, which
+``tensor(n, storage, shape, kind)`` is a new uninitialised row-major tensor outside the graph; ``share(input, address, n, shape,
+strides, base, version, mode)`` is a view on the memory of ``input``, whose history begins at ``base``; ``record(out,
+node_class, following, saved, ctx)`` gives a tensor a node. They stand for the lines in plain Python below, which
 run where the interpreter lays its objects out in another way.
 """
 
@@ -14,7 +15,7 @@ import numpy as np
 
 from ..kernel import native, objects
 from . import storage
-from .graph import Node, sequence
+from .graph import Node, View, sequence
 from .tensor import Tensor
 
 new = object.__new__
@@ -29,6 +30,16 @@ def plain_tensor(n, storage_, shape, kind):
     return out
 
 
+def plain_share(input, address, n, shape, strides, base, version, mode):
+    """A view on the memory of ``input``, outside of the graph."""
+    out = new(Tensor)
+    out._buf, out._ptr, out._n, out._shape, out._strides, out._kind = input._buf, address, n, shape, strides, input._kind
+    out._ver, out._grad, out._rg, out._node = input._ver, None, False, None
+    out._view = view = new(View)
+    view.base, view.version, view.mode = base, version, mode
+    return out
+
+
 def plain_record(out, node_class, following, saved, ctx):
     """Give ``out`` a node of that class."""
     node = new(node_class)
@@ -36,7 +47,7 @@ def plain_record(out, node_class, following, saved, ctx):
     out._node, out._rg = node, True
 
 
-tensor, record = plain_tensor, plain_record
+tensor, share, record = plain_tensor, plain_share, plain_record
 
 
 def _native_tensor():
@@ -55,6 +66,22 @@ def _native_tensor():
     return w.finish(out, (empty, zero))
 
 
+def _native_share():
+    w, empty = objects.Writer("share"), ()
+    input, *given, base, version, mode = [w.argument(i) for i in range(8)]
+    out = w.made(w.call(objects.new_object(), id(Tensor), id(empty), 0))
+    view = w.made(w.call(objects.new_object(), id(View), id(empty), 0))
+    for name, value in {"base": base, "version": version, "mode": mode}.items():
+        w.store(w.hold(value), view, objects.slot(View, name))
+    fields = dict(zip(("_ptr", "_n", "_shape", "_strides"), given))
+    fields.update({f: w.load(input, objects.slot(Tensor, f)) for f in ("_buf", "_kind", "_ver")})
+    fields.update(_grad=id(None), _node=id(None), _rg=id(False))
+    for name, value in fields.items():
+        w.store(w.hold(value), out, objects.slot(Tensor, name))
+    w.store(view, out, objects.slot(Tensor, "_view"))
+    return w.finish(out, (empty,))
+
+
 def _native_record():
     w, empty = objects.Writer("record"), ()
     out, cls, following, saved, ctx = [w.argument(i) for i in range(5)]
@@ -71,7 +98,7 @@ def _native_record():
 FIELDS = ("_n", "_shape", "_strides", "_kind", "_ver", "_grad", "_view", "_rg", "_node")
 
 
-def _tried(make, note):
+def _tried(make, part, note):
     """Whether the native functions do what the plain ones do, for objects that are then dropped."""
     kind, shape, before = storage.F4, (3,), sys.getrefcount(storage.F4)
     for _ in range(3):
@@ -79,6 +106,12 @@ def _tried(make, note):
         if any([getattr(out, f) != v for f, v in zip(FIELDS, (3, shape, None, kind, [0], None, None, False, None))]) or (
                 out._buf.shape != (3,) or out._buf.dtype is not kind.np or out._ptr != out._buf.ctypes.data):
             return False
+        seen = part(out, 5, 1, (1,), (2,), out, 7, "mode")
+        if any([getattr(seen, f) != v for f, v in zip(FIELDS, (1, (1,), (2,), kind, [0], None, seen._view, False, None))]) or (
+                seen._buf is not out._buf or seen._ver is not out._ver or seen._ptr != 5 or (
+                    seen._view.base is not out, seen._view.version, seen._view.mode) != (False, 7, "mode")):
+            return False
+        del seen
         if note(out, Node, (None,), (1,), "ctx") is not None or out._rg is not True or out._node.__class__ is not Node:
             return False
         node = out._node
@@ -90,13 +123,13 @@ def _tried(make, note):
 
 def start(_peek):
     """Take the native functions, if this interpreter's objects are laid out as they expect."""
-    global tensor, record
+    global tensor, share, record
     if sys.implementation.name != "cpython" or ctypes.sizeof(ctypes.c_void_p) != 8 or not sys.version_info < (3, 14):
         return
     try:
-        made = _native_tensor(), _native_record()
+        made = _native_tensor(), _native_share(), _native_record()
         if _tried(*made):
-            tensor, record = made
+            tensor, share, record = made
     except (AttributeError, KeyError, ImportError, OSError):
         return
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..base import dtypes as dt
 from ..base.device import device
-from ..core import storage
+from ..core import makers, storage
 from ..core.broadcast import broadcast_shapes
 from ..core.copying import row_major
 from ..core.promotion import common_dtype
@@ -77,10 +77,15 @@ class Recipe:
 class Body:
     """The text of a plan: constants, and lines that allocate scratch memory and call kernels."""
 
-    def __init__(self, recorder, given):
-        self.constants, self.lines = [], []
+    def __init__(self, recorder, given, whole=None):
+        """``whole`` are tensors that fill a buffer of the plan's own, by its number."""
+        self.constants, self.lines, self.whole = [], [], whole or {}
         for i, fake in enumerate(recorder.buffers):
-            if i >= given and fake is not None:
+            if i in self.whole:
+                t = self.whole[i]
+                given_ = [self.constant(x) for x in (t._n, t._kind.np, t._shape, t._kind)]
+                self.lines += text.fresh(f"t{i}_", *given_, f"p{i}_")
+            elif i >= given and fake is not None:
                 self.lines += [f"b{i}_ = empty_({self.constant(fake.size)}, {self.constant(fake.dtype)})",
                                f"p{i}_ = peek_(id_(b{i}_) + {storage.DATA_FIELD})"]
         flags = []
@@ -110,7 +115,7 @@ class Body:
         """The function of ``parameters`` with these lines around the body's; those of equal text share their code."""
         outer = [f"c{i}_" for i in range(len(self.constants))]
         lines = [*before, *self.lines, *after] or ["pass"]
-        source = "\n".join(["def make(constants_, kept_, empty_, peek_, id_, Tensor_, new_):",
+        source = "\n".join(["def make(constants_, kept_, empty_, peek_, id_, Tensor_, new_, fresh_):",
                             *([f"    {', '.join(outer)}, = constants_"] if outer else []),
                             f"    def plan({parameters}):", *indented(lines, 2 * PAD), "    return plan", ""])
         make = _makers.get(source)
@@ -118,7 +123,8 @@ class Body:
             if len(_makers) >= MOST:
                 _makers.clear()
             make = _makers[source] = jit.define_again(source, "make", {})
-        return make(self.constants, self.kept, np.empty, storage._peek or text.peek, id, Tensor, object.__new__)
+        return make(self.constants, self.kept, np.empty, storage._peek or text.peek, id, Tensor, object.__new__,
+                    makers.tensor)
 
 
 _makers: dict = {}  # text of a plan -> what makes it of its constants
@@ -315,7 +321,7 @@ def backward_plan(saved, g, work, others=0):
     recorder, (arrive, grads) = found
     kept = len(saved) // 2
     given = arrive + kept + others
-    body = Body(recorder, given)
+    body = Body(recorder, given, whole_buffers(recorder, grads, given))
     before, after = [f"if {body.constant(recorder.most)} >= {body.constant(LIMIT)}[0]:", "    return None"], []
     for i in range(arrive):
         t = f"g_[{i}]" if g.__class__ is list else "g_"
@@ -345,6 +351,17 @@ def backward_plan(saved, g, work, others=0):
     return body.function("g_, saved_, others_=(), numbers_=()", before, after)
 
 
+def whole_buffers(recorder, grads, given):
+    """The gradients that fill a buffer of the plan's own, by its number."""
+    found = {}
+    for r in grads:
+        at = None if r is None else body_address(recorder, r)
+        if at is not None and at.index >= given and at.offset == 0 and r._strides is None and (
+                r._n == recorder.buffers[at.index].size and r._kind.np is recorder.buffers[at.index].dtype):
+            found.setdefault(at.index, r)
+    return found
+
+
 def gradient_text(body, recorder, r, name, g, arrive, given):
     """Lines that make gradient ``r`` of the memory that it lies in: what arrived, or the plan's own."""
     at = body_address(recorder, r)
@@ -358,6 +375,10 @@ def gradient_text(body, recorder, r, name, g, arrive, given):
         buf, ver = f"{t}._buf", f"{t}._ver"
     elif at.index < given:
         return None  # saved memory handed on: the leaf would have to copy it
+    elif at.index in body.whole:
+        if body.whole[at.index] is r:
+            return [f"{name} = t{at.index}_"]
+        buf, ver = f"t{at.index}_._buf", f"t{at.index}_._ver"
     else:
         buf, ver = f"b{at.index}_", "[0]"
     ptr = f"p{at.index}_ + {body.constant(at.offset)}" if at.offset else f"p{at.index}_"

@@ -17,8 +17,8 @@ rule the gradient is derived: what arrives is added up at the places that the ge
 from __future__ import annotations
 
 from ..base import arguments, modes
-from ..core import graph
-from ..core.graph import Node, Output, View, new_node, note_forward, sequence
+from ..core import graph, makers
+from ..core.graph import Node, Output, View, new_node, note_forward
 from ..core.registry import REGISTRY
 from ..core.tensor import Tensor, check_empty, contiguous_strides, is_contiguous, numel, raw
 from ..kernel import jit
@@ -87,7 +87,7 @@ class ViewOp(Op):
                  f"    found_ = settle_(geometry_({text.passed(self.signature)}), MEMO_, key_, op_, {first})",
                  *(self.placed(first, params) if not self.several else [f"return place_(op_, {first}, found_, {params})"])]
         env = {**arguments.ENVIRONMENT, "op_": self, "MEMO_": {}, "geometry_": self.fn, "Tensor_": Tensor,
-               **text.NAMES, "View_": View, "Node_": self.node_class,
+               **text.NAMES, "makers_": makers, "None_": None, "Node_": self.node_class,
                "not_a_tensor_": not_a_tensor, "settle_": settle_all if self.several else settle,
                "place_": make_views if self.several else place}
         return text.call(self, self.signature, text.indented(lines, "    "), env)
@@ -96,16 +96,12 @@ class ViewOp(Op):
         """Lines of ``place`` in the default mode."""
         return [f"ver_ = {first}._ver", "if STATE_ or ver_.__class__ is not list_:",
                 f"    return place_(op_, {first}, found_, {params})", "shape_, strides_, offset_, n_ = found_",
-                f"kind_ = {first}._kind", f"above_ = {first}._view", "view_ = new_(View_)",
-                "view_.version = version_ = ver_[0]",
-                "if above_ is None:", f"    view_.base = {first}", "    view_.mode = None", "else:",
-                "    if above_.version != version_:", f"        refresh_({first})", "    view_.base = above_.base",
-                "    view_.mode = above_.mode",
-                *text.tensor("out_", "n_", "shape_", "kind_", f"{first}._buf", f"{first}._ptr + offset_ * kind_.itemsize",
-                             "ver_", "strides_", "view_"), f"if {first}._rg:",
-                *text.indented(text.node("new_(Node_)", f"({first}._node or {first},)", "()", f"({first}._shape, {params})",
-                                         "out_"), "    "),
-                "else:", *text.indented(text.unrecorded("out_"), "    "), "return out_"]
+                f"above_ = {first}._view", "version_ = ver_[0]", f"base_, mode_ = {first}, None_",
+                "if above_ is not None:", "    if above_.version != version_:", f"        refresh_({first})",
+                "    base_, mode_ = above_.base, above_.mode",
+                f"out_ = makers_.share({first}, {first}._ptr + offset_ * {first}._kind.itemsize, n_, shape_, strides_, base_, "
+                "version_, mode_)", f"if {first}._rg:",
+                f"    makers_.record(out_, Node_, ({first}._node or {first},), (), ({first}._shape, {params}))", "return out_"]
 
     @property
     def callable(self):
@@ -211,38 +207,16 @@ def place(op, input, geometry, params, mode=None):
     kind, ver, above = input._kind, input._ver, input._view
     if ver.__class__ is not list:
         return _inference_view(input, shape, strides, offset)
-    out = new(Tensor)
-    out._buf = input._buf
-    out._ptr = input._ptr + offset * kind.itemsize
-    out._kind = kind
-    out._ver = ver
-    out._grad = None
-    out._shape = shape
-    out._n = n
-    out._strides = strides
-    out._view = view = new(View)
-    view.version = version = ver[0]
-    if above is None:
-        view.base = input
-        view.mode = mode
-    else:
+    version, base = ver[0], input
+    if above is not None:
         if above.version != version:
             graph.refresh(input)
-        view.base = above.base
-        view.mode = mode or above.mode
+        base, mode = above.base, mode or above.mode
+    out = makers.share(input, input._ptr + offset * kind.itemsize, n, shape, strides, base, version, mode)
     if modes.STATE:
         return _in_mode(op, out, input, params)
     if input._rg:
-        out._node = node = new(op.node_class)
-        node.next = (input._node or input,)
-        node.saved = ()
-        node.seq = sequence()
-        node.hooks = None
-        node.ctx = (input._shape, params)
-        out._rg = True
-    else:
-        out._node = None
-        out._rg = False
+        makers.record(out, op.node_class, (input._node or input,), (), (input._shape, params))
     return out
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from numbagrad.base import arguments
 from numbagrad.base import dtypes as dt
-from numbagrad.core import graph, storage
+from numbagrad.core import graph, makers
 from numbagrad.core.graph import Packed
 from numbagrad.core.tensor import make, numel
 from numbagrad.dispatch import text
@@ -187,10 +187,8 @@ FAST = """def linear(input, weight, bias=None):
         return slow_(input, weight, bias)
     m = size // k
     size = m * n
-    buf = empty_(size, e.np)
-    ptr = e.peek(id(buf) + FIELD_)
-    e.linear(input._ptr, weight._ptr, bias_ptr, ptr, m, n, k)
-{tensor}
+    y = makers_.tensor(size, e.np, (m, n) if len(a) == 2 else (*a[:-1], n), kind)
+    e.linear(input._ptr, weight._ptr, bias_ptr, y._ptr, m, n, k)
     if grad:
         if input._view is not None:
             refresh_(input)
@@ -216,18 +214,10 @@ FAST = """def linear(input, weight, bias=None):
             following = (None, None, node_b)
             saved = (None, 0, None, 0)
         else:
-{unrecorded}
             return y
-{node}
-        return y
-    y._rg = False
-    y._node = None
+        makers_.record(y, NODES_[len(a) if len(a) < 3 else 3][bias_ptr != 0], following, saved, None)
     return y
-""".format(
-    tensor=text.block(text.tensor("y", "size", "(m, n) if len(a) == 2 else (*a[:-1], n)", "kind", "buf", "ptr"), 1),
-    unrecorded=text.block(text.unrecorded("y"), 3),
-    node=text.block(text.node("new_(NODES_[len(a) if len(a) < 3 else 3][bias_ptr != 0])", "following", "saved", "None", "y"),
-                    2))
+"""
 
 
 def _linear(input, weight, bias=None):
@@ -250,7 +240,7 @@ def _linear(input, weight, bias=None):
     return invoke(linear_nd, (input, weight, bias), (), GENERAL.get(name))
 
 
-_env = {**text.NAMES, "SMALL_": raw.SMALL, "MOST_": raw.LIMIT, "FIELD_": storage.DATA_FIELD, "NODES_": NODES, "slow_": _linear,
+_env = {**text.NAMES, "SMALL_": raw.SMALL, "MOST_": raw.LIMIT, "makers_": makers, "NODES_": NODES, "slow_": _linear,
         "__name__": __name__}
 _fast = jit.define(FAST, "linear", _env)
 _fast.__doc__ = """Fully connected layer ``input @ weight.T + bias`` over the last dimension of ``input``."""

@@ -6,7 +6,7 @@ import numpy as np
 
 from numbagrad.base import arguments
 from numbagrad.base import dtypes as dt
-from numbagrad.core import storage
+from numbagrad.core import makers
 from numbagrad.dispatch import text
 from numbagrad.dispatch.custom import CustomNode, invoke
 from numbagrad.extend import Sample, custom, function
@@ -56,18 +56,14 @@ FAST = """def {name}(input, {second}, *, out=None):
                     if {second}._view is not None:
                         refresh_({second})
                     size = m * n
-                    buf = empty_(size, e.np)
-                    ptr = e.peek(id(buf) + FIELD_)
-                    e.mm(input._ptr, {second}._ptr, ptr, m, n, k, flags)
-{tensor}
+                    y = makers_.tensor(size, e.np, (m, n), kind)
+                    e.mm(input._ptr, {second}._ptr, y._ptr, m, n, k, flags)
                     if input._rg and {second}._rg:
 {both}
                     elif input._rg:
 {left}
                     elif {second}._rg:
 {right}
-                    else:
-{unrecorded}
                     return y
     return slow_(input, {second}, out)
 """
@@ -78,12 +74,10 @@ def fast(name, second, slow, doc):
     def node(left, right):
         edges = [f"{n}._node or {n}" if wanted else "None" for n, wanted in (("input", left), (second, right))]
         saved = [f"{n}, {n}._ver[0]" if wanted else "None, 0" for n, wanted in (("input", right), (second, left))]
-        return text.block(text.node("new_(Node_)", text.group(edges), text.group(saved), "None", "y"), 6)
-    source = FAST.format(name=name, second=second, unrecorded=text.block(text.unrecorded("y"), 6),
-                         tensor=text.block(text.tensor("y", "size", "(m, n)", "kind", "buf", "ptr"), 5),
-                         both=node(True, True), left=node(True, False), right=node(False, True))
+        return 6 * "    " + f"makers_.record(y, Node_, {text.group(edges)}, {text.group(saved)}, None)"
+    source = FAST.format(name=name, second=second, both=node(True, True), left=node(True, False), right=node(False, True))
     fn = jit.define(source, name, {**text.NAMES, **arguments.ENVIRONMENT, "SMALL_": raw.SMALL, "MOST_": raw.LIMIT,
-                                   "FIELD_": storage.DATA_FIELD, "Node_": MmBackward0, "slow_": slow, "__name__": __name__})
+                                   "makers_": makers, "Node_": MmBackward0, "slow_": slow, "__name__": __name__})
     fn.__doc__ = doc
     return fn
 
