@@ -110,16 +110,18 @@ class Lines:
         run = ["n_, storage_, kind_, shape_ = made_[0]", *self.fresh("storage_"),
                f"run_(*[t_._ptr for t_ in {name}], ptr_)"]
         if op.rule is not None:
-            run += ["rg_ = False", f"for t_ in {name} if record_ else ():", "    if t_._view is not None:",
-                    "        refresh_(t_)", "    if t_._rg:", "        rg_ = True", *self.record_list(name, "specs_")]
+            run += ["if record_:", *indented(["following_, needs_, rg_ = [], [], False", f"for t_ in {name}:", *indented([
+                "if t_._view is not None:", "    refresh_(t_)", "if t_._rg:",
+                "    following_.append(t_._node or t_)", "    needs_.append(True)", "    rg_ = True", "else:",
+                "    following_.append(None)", "    needs_.append(False)"], PAD),
+                *self.record_list(name, "tuple_(following_)", "tuple_([g_[1] for g_ in key_[0]])", "tuple_(needs_)", "specs_")],
+                PAD)]
         return self.found(key, f"({name},), {self.params}", [*run, "return out_"], f" and {name}.__class__ in (list_, tuple_)")
 
-    def record_list(self, name, specs):
+    def record_list(self, name, following, shapes, needs, specs):
         """Lines that make the node of ``out_`` for a list of tensors."""
         op = self.op
-        following = f"tuple_([(t_._node or t_) if t_._rg else None for t_ in {name}])"
-        ctx = (f"({self.params}, tuple_([t_._shape for t_ in {name}]), tuple_([t_._rg for t_ in {name}]), "
-               f"{specs}, {{{name!r}: len_({name})}})")
+        ctx = f"({self.params}, {shapes}, {needs}, {specs}, {{{name!r}: len_({name})}})"
         node = text.recorded(f"AS_ or op_.node_for({self.params})", following,
                              "(save_output_(out_), 0)" if "y_" in op.rule_names else "()", ctx)
         return ["if rg_ and kind_.dtype.category > 1:", PAD + node]
@@ -170,7 +172,9 @@ class Lines:
             lines.append(f"ts_ = [t_ if t_._strides is None else row_major_(t_) for t_ in {name}]")
         lines.append(f"launch_(out_, {', '.join(order if n == name else n for n in op.signature.parameters)})")
         if op.rule is not None:
-            lines += self.record_list(name, "((out_._shape, kind_),)")
+            lines += self.record_list(name, f"tuple_([(t_._node or t_) if t_._rg else None for t_ in {name}])",
+                                      f"tuple_([t_._shape for t_ in {name}])", f"tuple_([t_._rg for t_ in {name}])",
+                                      "((out_._shape, kind_),)")
         return [*lines, "return out_"]
 
     def _cpu(self):

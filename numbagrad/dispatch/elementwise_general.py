@@ -97,6 +97,8 @@ def unplanned(op, args, params, out):
         if t._kind.dtype is not compute or t._kind.device is not device:
             tensors[i] = t.to(device=device, dtype=compute)
             plain = False
+    if not plain and out is None and op.check is None and not op.fits:
+        return op.call(*whole_arguments(args, tensors), *params)
     shape = broadcast_shapes(op.name, tensors)
     result_kind = storage.kind_of(form.result_dtype(compute), device)
     result = make(shape, result_kind)
@@ -108,6 +110,12 @@ def unplanned(op, args, params, out):
         return write_out(op.name, out, result, tensors, True)
     record(form, tensors, scalars, result, shape)
     return result
+
+
+def whole_arguments(args, tensors):
+    """The arguments of a call with its tensors converted."""
+    converted = iter(tensors)
+    return [next(converted) if isinstance(a, Tensor) else a for a in args]
 
 
 def fitted(form, numbers, compute):

@@ -91,11 +91,14 @@ class Body:
         flags = []
         for address in recorder.words:
             words = recorder.kept[address]
-            flags.append(self.constant(tape.Flag(words.raises, len(words.view)).take))
-            self.lines.append(f"w{len(flags) - 1}_ = {flags[-1]}()")
+            flag = tape.Flag(words.raises, len(words.view))
+            flags.append((self.constant(flag.free), self.constant(flag.take)))
+            w = f"w{len(flags) - 1}_"
+            self.lines += ["try:", f"    {w} = {flags[-1][0]}.pop()", "except IndexError:", f"    {w} = {flags[-1][1]}()"]
         for entry, values in recorder.steps:
             self.lines.append(f"{self.constant(entry)}({', '.join([self.argument(v) for v in values])})")
-        self.lines += [f"w{i}_.check()" for i in range(len(flags))]
+        for i, (free, _) in enumerate(flags):  # ``Words.check``
+            self.lines += [f"if w{i}_.view[0] != -1:", f"    w{i}_.report()", f"{free}.append(w{i}_)"]
         self.kept = list(recorder.kept.values())
 
     def constant(self, value):
