@@ -31,6 +31,8 @@ class Lines:
                                     repr=repr, raw=raw, too_large=too_large, check_empty=check_empty, Output=Output)
         self.env.update(general_path)
         self.optional = {p.name for p in op.signature.parameters.values() if p.default is None}
+        # Private ops are called with None for what is absent.
+        self.absent = self.optional | set(self.t[1:] if op.private else ())
 
     def build(self):
         op, t, named = self.op, self.t, set(self.op.rule_names)
@@ -51,7 +53,7 @@ class Lines:
         parts = []
         for n in self.t:
             geometry = f"{n}._kind, {n}._shape, {n}._strides"
-            parts.append(f"None if {n} is None else ({geometry})" if n in self.optional else geometry)
+            parts.append(f"None if {n} is None else ({geometry})" if n in self.absent else geometry)
         return group(parts + self.parameters())
 
     def parameters(self):
@@ -76,7 +78,7 @@ class Lines:
     def planned(self, several=False):
         """Lines that repeat what a call of the same geometry has done; ``several`` where there are always several outputs."""
         op, t = self.op, self.t
-        pointers = [f"0 if {n} is None else {n}._ptr" if n in self.optional else f"{n}._ptr" for n in t]
+        pointers = [f"0 if {n} is None else {n}._ptr" if n in self.absent else f"{n}._ptr" for n in t]
         pointers += [f"*[t_._ptr for t_ in {n}.tensors]" for n in op.recipes]
         many = ["ptrs_, many_ = [], []", "for n_, storage_, kind_, shape_ in made_:", *indented([
             *self.fresh("storage_"), "ptrs_.append(ptr_)", "many_.append(out_)"], PAD),
@@ -90,7 +92,7 @@ class Lines:
         one = ["n_, storage_, kind_, shape_ = made_[0]", *self.fresh("storage_"),
                f"run_({', '.join([*pointers, 'ptr_'])})"]
         if op.rule is not None and t:
-            one += self.record(self.optional, "specs_", "out_", "record_ and ")
+            one += self.record(self.absent, "specs_", "out_", "record_ and ")
         run = ["if specs_.several:", *indented(many, PAD), *one, "return out_"]
         return self.found(self.key(), f"{group(t)}, {self.params}", run)
 

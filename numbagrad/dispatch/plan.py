@@ -106,6 +106,11 @@ class Body:
         return f"c{len(self.constants) - 1}_"
 
     def argument(self, v):
+        if v.__class__ is tuple:  # the words of a table
+            if not any([x.__class__ is Address for x in v]):
+                return self.constant(v)
+            first = max(i for i, x in enumerate(v) if x.__class__ is Address) + 1
+            return f"({', '.join(map(self.argument, v[:first]))}, *{self.constant(v[first:])})"
         if v.__class__ is Number:
             return f"numbers_[{v.index}]"
         if v.__class__ is not Address:

@@ -175,6 +175,16 @@ class Recorder:
             entry = getattr(blas, f"gemm_{code}" if batch == 1 else f"gemm_batched_{code}")
         self.add(entry, values if batch == 1 else [*values, batch, sa, sb, sc], 0)
 
+    def parallel_for(self, fn, table, n, grain):
+        """A native loop over a table of addresses and numbers, which each call fills anew."""
+        if table.__class__ is int:
+            table = self.kept.pop(table, None)
+        if table is None or fn.__class__ is not int:
+            raise Unlowered("runs a native loop over a table of its own")
+        known = range(BASE, BASE + len(self.buffers) * SPAN)
+        words = [self.argument(v, True) if v in known else v for v in table.tolist()]
+        self.add(threads.parallel_call, [fn, tuple(words), n, grain], 0)
+
     def direct(self, entry, args, work):
         """A call of a compiled function; ``args`` are addresses of tensors and numbers."""
         self.add(entry, [self.argument(a, False) for a in args], work)
@@ -184,7 +194,7 @@ class Recorder:
     def _refuse(self, *args, **kwargs):
         raise Unlowered("does what depends on values")
 
-    host = parallel_for = reads = values = constant = leaf = hook = steps_of = setting = optimize = compose = _refuse
+    host = reads = values = constant = leaf = hook = steps_of = setting = optimize = compose = _refuse
     checkpointed = backward = owns = shared = _refuse
 
     def written(self, t):

@@ -24,7 +24,7 @@ from numbagrad.core import storage
 from numbagrad.core.tensor import make
 from numbagrad.kernel import jit, threads
 from numbagrad.kernel.blas_kernels import FLIP, NO, YES
-from numbagrad.kernel.tape import TAPE, active
+from numbagrad.kernel.tape import capturing
 
 from .columns import PIECES, compress, embed, extract, fill, gather, pack, product, scatter, shift, spread, transpose, unshift
 
@@ -188,7 +188,7 @@ def native(fn, code):
     found = _made.get((fn, code))
     if found is None:
         later = _maker(fn, code)
-        return later if TAPE and active() is not None else later()
+        return later if capturing() else later()
     return found
 
 
