@@ -7,7 +7,7 @@ import numpy as np
 from numbagrad.base import arguments, modes
 from numbagrad.base import dtypes as dt
 from numbagrad.base.device import two_devices
-from numbagrad.core import graph
+from numbagrad.core import graph, makers
 from numbagrad.core.broadcast import sum_to_size
 from numbagrad.core.graph import Packed
 from numbagrad.core.out import write_out
@@ -224,7 +224,8 @@ def quick(input, other, cls):
         return None
     if batch * m * n * k > raw.LIMIT:
         return None
-    y = make(shape, kind)
+    size = batch * m * n
+    y = makers.tensor(size, kind.np, shape, kind) if size else make(shape, kind)
     e.bmm(input._ptr, other._ptr, y._ptr, batch, m, n, k)
     if grad:
         if input._view is not None:
@@ -232,14 +233,10 @@ def quick(input, other, cls):
         if other._view is not None:
             graph.refresh(other)
         if input._rg or other._rg:
-            node = object.__new__(cls)
-            node.next = ((input._node or input) if input._rg else None, (other._node or other) if other._rg else None)
-            node.saved = ((input, input._ver[0]) if other._rg else (None, 0)) + (
-                (other, other._ver[0]) if input._rg else (None, 0))
-            node.seq = graph.sequence()
-            node.ctx = (batch, m, n, k, p, q)
-            node.hooks = None
-            y._node, y._rg = node, True
+            following = (input._node or input) if input._rg else None, (other._node or other) if other._rg else None
+            makers.record(y, cls, following,
+                          ((input, input._ver[0]) if other._rg else (None, 0)) + (
+                              (other, other._ver[0]) if input._rg else (None, 0)), (batch, m, n, k, p, q))
     return y
 
 

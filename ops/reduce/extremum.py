@@ -9,7 +9,7 @@ from numbagrad.base import dtypes as dt
 from numbagrad.base.shapes import wrap_dim
 from numbagrad.core import storage
 from numbagrad.core.out import write_out, write_outs
-from numbagrad.core.tensor import make, numel
+from numbagrad.core.tensor import numel, raw
 from numbagrad.extend import REGISTRY, Sample, T, Tensor, custom, function, load, store
 from numbagrad.kernel.jit import LANES, STRIP, kernel, lanes, strip, wide_strip
 
@@ -289,6 +289,24 @@ _max = _extreme("max", True, max_all, MaxResult, "maximum")
 _min = _extreme("min", False, min_all, MinResult, "minimum")
 
 
+@custom(private=True, dtypes="any", reference=None, differentiable=False)
+def place_of(input, *, dim: object, keepdim: bool, largest: bool):
+    """Index of the largest or smallest element, of the flattened tensor or along a dimension."""
+    shape = input._shape
+    if dim is None:
+        shape = (1,) * len(shape) if keepdim else ()
+    else:
+        shape = _reduced(shape, wrap_dim(dim, len(shape)), keepdim)
+    return shape, storage.kind_of(dt.int64, input._kind.device)
+
+
+@place_of.cpu
+def _(out, input, dim, keepdim, largest):
+    if dim is None:
+        input = raw(input._buf, input._ptr, input._n, (input._n,), None, input._kind, input._ver)
+    run_extremum(input, None, out, 0 if dim is None else wrap_dim(dim, len(input._shape)), largest)
+
+
 def _arg(name, largest):
     def call(input, dim=None, keepdim=False, *, out=None, axis=None, keepdims=None):
         dim, keepdim = dim if axis is None else axis, keepdim if keepdims is None else keepdims
@@ -299,16 +317,9 @@ def _arg(name, largest):
         if dim is None:
             if input._n == 0:
                 raise IndexError(f"{name}(): Expected reduction dim to be specified for input.numel() == 0.")
-            # Flattened evenly spaced memory is still a view with a stride, that of an expanded number one of stride 0.
-            t = input.detach().contiguous().reshape((input._n,))
-            at, result_shape = 0, (1,) * len(shape) if keepdim else ()
-        else:
-            t, at = input.detach().contiguous(), wrap_dim(dim, len(shape))
-            if shape and shape[at] == 0:
-                raise IndexError(f"{name}(): Expected reduction dim {at} to have non-zero size.")
-            result_shape = _reduced(shape, at, keepdim)
-        indices = make(result_shape, storage.kind_of(dt.int64, t._kind.device))
-        run_extremum(t, None, indices, at, largest)
+        elif shape and shape[wrap_dim(dim, len(shape))] == 0:
+            raise IndexError(f"{name}(): Expected reduction dim {wrap_dim(dim, len(shape))} to have non-zero size.")
+        indices = place_of.call(input, dim=dim, keepdim=keepdim, largest=largest)
         return indices if out is None else write_out(name, out, indices, (input,))
     call.__name__ = call.__qualname__ = name
     call.__module__ = __name__
