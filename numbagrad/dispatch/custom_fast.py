@@ -27,7 +27,7 @@ class Lines:
         own = node_class is not None or getattr(op.node_for, "__func__", None) is op.plain_node_for
         self.made = "Node_" if own else f"op_.node_for({self.params})"
         self.env = text.environment(op=op, AS=node_class, Node=node_class or op.node_class, rule=op.fn, make=make, NONE={},
-                                    save_output=graph.save_output, settle=plan.settle, PLANS=plan.table(), SEEN=set(),
+                                    save_output=graph.save_output, settle=plan.settle, PLANS=plan.table(),
                                     repr=repr, raw=raw, too_large=too_large, check_empty=check_empty, Output=Output)
         self.env.update(general_path)
         self.optional = {p.name for p in op.signature.parameters.values() if p.default is None}
@@ -102,7 +102,7 @@ class Lines:
             "try:", f"    key_ = {key}", "    plan_ = PLANS_.get(key_)",
             "except (AttributeError_, TypeError_):", "    plan_ = False",
             "if plan_:", "    run_, made_, specs_, most_ = plan_", "    if most_ < LIMIT_[0]:", *indented(run, 2 * PAD),
-            "elif plan_ is None:", f"    settle_(op_, PLANS_, SEEN_, key_, {given})"], PAD)]
+            "elif plan_ is None:", f"    settle_(op_, PLANS_, key_, {given})"], PAD)]
 
     def planned_list(self, name):
         """``planned`` of an op on one list of tensors."""

@@ -12,7 +12,7 @@ import inspect
 
 from ..base import dtypes as dt
 from ..kernel import emit, expr
-from . import elementwise_fast, text
+from . import elementwise_fast, plan, text
 from .op import BINARY, UNARY, Op, call_it, grad_name, rule_names
 
 BY_POSITION = {"inplace", "eps"}  # the keywords that PyTorch also takes by position
@@ -129,7 +129,7 @@ class Form:
         self._recorded = {}
         self.fast = {}           # kind -> (entry, storage dtype, result kind)
         self.fast_inplace = op.fast_inplace.setdefault(pattern, {})
-        self.backward_plans = {}  # of nodes of the fast path that get gradients of other layouts
+        self.backward_plans = plan.table()  # of nodes of the fast path that get gradients of other layouts
         self.fast_backward = [None] + [{} for _ in range((1 << len(self.tensors)) - 1)]
         self.node_class = elementwise_fast.make_node(self, name or grad_name(op.name))
 

@@ -7,7 +7,7 @@ launcher that looks at values, draws random numbers or works on the host has no 
 does one whose work is shared by several threads. The same holds for a gradient rule: the plan of a node's backward belongs to
 that of its forward call.
 
-A plan is made when a call of the same geometry comes for the second time: what comes once costs nothing more.
+A plan is made when a call of the same geometry has come often: what comes once costs nothing more.
 """
 
 from __future__ import annotations
@@ -32,12 +32,21 @@ from .text import indented
 
 MOST = 4096  # plans of an op, after which all are forgotten
 PAD = "    "
+TIMES = 8  # a plan takes as long to make as this many calls without one
 _all: list = []  # every table of plans
 
 
+class Table(dict):
+    """Plans by what tells calls apart; how often others were seen."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = {}
+
+
 def table():
-    """A new table of plans."""
-    _all.append({})
+    """A new table of plans that are dropped when what they depend on changes."""
+    _all.append(Table())
     return _all[-1]
 
 
@@ -55,7 +64,7 @@ class Specs(tuple):
 
     def __new__(cls, items, several=False):
         self = super().__new__(cls, items)
-        self.plans, self.several = {}, several
+        self.plans, self.several = Table(), several
         return self
 
 
@@ -151,18 +160,20 @@ def plain(value, inside=False):
 PLAIN = {int, bool, str, type(None), dt.dtype, type(plain), range, storage.Kind, device}
 
 
-def second(plans, seen, key):
-    """Whether a key without a plan is seen for the second time; until one is made it has none (False)."""
+def due(plans, key):
+    """Whether a key without a plan has been seen often enough; until one is made it has none (False)."""
     if tape.TAPE:
         return False
-    if key not in seen:
+    seen = plans.seen
+    times = seen.get(key, 0) + 1
+    if times < TIMES:
         if len(seen) >= MOST:
             seen.clear()
-        seen.add(key)
+        seen[key] = times
         return False
     if len(plans) >= MOST:
         plans.clear()
-    seen.discard(key)
+    seen.pop(key, None)
     plans[key] = False
     return True
 
@@ -180,10 +191,10 @@ def written_down(work):
 
 # --- custom ops -------------------------------------------------------------------------------------------------------
 
-def settle(op, plans, seen, key, args, params):
-    """Make the plan of a custom op's call, if it comes for the second time: (function of addresses, outputs as (elements,
+def settle(op, plans, key, args, params):
+    """Make the plan of a custom op's call, if it has come often: (function of addresses, outputs as (elements,
     NumPy type, kind, shape), specs, most work of a kernel)."""
-    if not all(map(plain, params)) or not second(plans, seen, key):
+    if not all(map(plain, params)) or not due(plans, key):
         return
 
     def work(recorder):
@@ -207,21 +218,21 @@ def settle(op, plans, seen, key, args, params):
 
 # --- elementwise ops --------------------------------------------------------------------------------------------------
 
-class Plans(dict):
+class Plans(Table):
     """The plans of an elementwise form."""
 
     def __init__(self, form):
         super().__init__()
-        self.form, self.seen = form, set()
+        self.form = form
         _all.append(self)
 
 
 def settle_elementwise(plans, key, tensors, numbers):
-    """Make the plan of an elementwise call, if it comes for the second time: (function of addresses and numbers, NumPy type,
+    """Make the plan of an elementwise call, if it has come often: (function of addresses and numbers, NumPy type,
     kind, elements and shape of the result, shapes of the tensors where they are not its, plans of backward, elements)."""
     form = plans.form
     op, operands = form.op, numbers[:len(form.scalars) - len(form.op.params)]
-    if not second(plans, plans.seen, key):
+    if not due(plans, key):
         return
     compute = form.compute_type(common_dtype(tensors, operands))
     if compute.is_complex or any([t._kind.dtype is not compute or not t._kind.cpu for t in tensors]):
@@ -242,12 +253,12 @@ def settle_elementwise(plans, key, tensors, numbers):
         given = [f"p{i}_" for i in range(len(tensors) + 1)] + (["numbers_"] if numbers else [])
         shapes = None if all([t._shape == out._shape for t in tensors]) else tuple([t._shape for t in tensors])
         run = Body(recorder, len(tensors) + 1).function(", ".join(given))
-        plans[key] = run, kind.np, kind, out._n, out._shape, shapes, {}, recorder.most
+        plans[key] = run, kind.np, kind, out._n, out._shape, shapes, Table(), recorder.most
 
 
 def settle_slow(node, g, key, plans, compute):
-    """Make the plan of an elementwise node's backward, if a gradient of this layout comes for the second time."""
-    if not second(plans, plans.setdefault("seen", set()), key):
+    """Make the plan of an elementwise node's backward, if a gradient of this layout has come often."""
+    if not due(plans, key):
         return
     c = node.ctx
     slow = c.__class__ is Slow
@@ -295,7 +306,7 @@ def settle_backward(node, g, key, plans, evaluate):
     """Make the plan of a custom op's backward: a function of (gradient or list of gradients, saved) that returns the
     gradients, or None where what is saved is not as it was."""
     params, shapes, needs, outs, lists = node.ctx
-    if lists or not all(map(plain, params)) or not second(plans, plans.setdefault("seen", set()), key):
+    if lists or not all(map(plain, params)) or not due(plans, key):
         return
 
     def work(recorder):
@@ -309,8 +320,8 @@ def settle_backward(node, g, key, plans, evaluate):
 
 
 def settle_view(node, g, key, plans):
-    """Make the plan of a view's backward, if gradients of these layouts come for the second time."""
-    if second(plans, plans.setdefault("seen", set()), key):
+    """Make the plan of a view's backward, if gradients of these layouts have come often."""
+    if due(plans, key):
         def work(recorder):
             gs = [recorder.shadow(x) for x in (g if g.__class__ is list else [g])]
             return len(gs), node.carry(gs if g.__class__ is list else gs[0])

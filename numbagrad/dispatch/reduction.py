@@ -132,10 +132,10 @@ class Reduction(Custom):
                          "n_, storage_, ko_, shape_ = made_[0]",
                          *result("run_(input._ptr, ptr_)", ctx)], 2 * PAD),
                      f"elif plan_ is None and {self._plannable()}:",
-                     "    settle_(op_, WALKS_, SEEN_, key_, (input,), (dim, keepdim))"], PAD),
+                     "    settle_(op_, WALKS_, key_, (input,), (dim, keepdim))"], PAD),
                  "return general_(op_, input, dim, keepdim, dtype, out)"]
         env = text.environment(op=self, PLANS=self.plans, Full=self.node_class, ByDim=self.node_by_dim, general=general,
-                               WALKS=plan.table(), SEEN=set(), settle=plan.settle, NONE={})
+                               WALKS=plan.table(), settle=plan.settle, NONE={})
         return text.call(self, CALL, indented(lines, PAD), env)
 
     def _plannable(self):
