@@ -22,6 +22,25 @@ def often(function, times=4):
     return [function() for _ in range(times)][-1]
 
 
+CALLS = {
+    "row": lambda x, i: x + x[0], "turned": lambda x, i: x.t() * 2.5, "number": lambda x, i: ng.lerp(x, x, 0.3),
+    "softmax": lambda x, i: x.softmax(1), "sum": lambda x, i: x.t().sum(1), "gather": lambda x, i: x.gather(1, i),
+    "select": lambda x, i: x.index_select(0, i[0]), "cat": lambda x, i: ng.cat([x, x]), "max": lambda x, i: x.max(1)[0],
+    "embedding": lambda x, i: F.embedding(i, x), "pool": lambda x, i: F.max_pool2d(x[None], 2),
+    "conv": lambda x, i: F.conv2d(x[None, None], x[None, None, :2, :2]), "layer_norm": lambda x, i: F.layer_norm(x, (4,)),
+    "cross_entropy": lambda x, i: F.cross_entropy(x, i[0]), "pad": lambda x, i: F.pad(x, (1, 1)),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_usual_calls_have_plans(name):
+    x, i = ng.rand(4, 4, requires_grad=True), ng.arange(16).reshape(4, 4) % 4
+    plan.forget()
+    often(lambda: CALLS[name](x, i).sum().backward())
+    found = [made for plans in plan._all for made in plans.values()]
+    assert found and all(found)
+
+
 def test_a_bad_index_is_found_in_a_planned_call():
     x, good, bad = ng.arange(12.0).reshape(3, 4), ng.tensor([0, 2]), ng.tensor([0, 3])
     often(lambda: x.index_select(0, good))
