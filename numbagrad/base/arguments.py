@@ -121,6 +121,8 @@ def _plain(value):
 
 def check_number(value, name, argument, position):
     """A real or complex number."""
+    if value.__class__ is float or value.__class__ is int and -MOST <= value <= MOST:
+        return value
     found = _plain(value)
     if found is None:
         raise wrong(value, "Number", name, argument, position)
@@ -158,6 +160,12 @@ def check_factor(name, factor, d):
 
 def check_list_of_ints(value, name, argument, position):
     """A tuple of ints that fit 64 bits, from a list or tuple."""
+    if value.__class__ is tuple:
+        for v in value:
+            if v.__class__ is not int or not -MOST <= v <= MOST:
+                break
+        else:
+            return value
     if not isinstance(value, (tuple, list)):
         raise wrong(value, "tuple of ints", name, argument, position)
     out = []

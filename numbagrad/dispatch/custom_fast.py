@@ -24,7 +24,7 @@ class Lines:
         self.op, self.t, self.params = op, op.tensors, group(op.params)
         self.general = f"return general_(op_, {group(self.t)}, {self.params}, AS_)"
         self.rule = f"rule_({text.passed(op.signature)})"
-        own = node_class is not None or getattr(op.node_for, "__func__", None) is op.plain_node_for
+        own = node_class is not None or getattr(op.node_for, "__func__", None) is op.plain_node_for.__func__
         self.made = "Node_" if own else f"op_.node_for({self.params})"
         self.env = text.environment(op=op, AS=node_class, Node=node_class or op.node_class, rule=op.fn, make=make, NONE={},
                                     save_output=graph.save_output, settle=plan.settle, PLANS=plan.table(),
@@ -65,7 +65,7 @@ class Lines:
                 continue
             kind = self.op.kinds.get(n, "any").rstrip("?")
             # 0.0 and -0.0 are equal, as are 1 and True.
-            parts += [n] if kind in EXACT else [f"{n}.__class__", f"{n} or repr_({n})"]
+            parts += [n] if kind in EXACT else [f"{n}.__class__", f"{n} or {n}.__class__ is float_ and repr_({n})"]
         return parts
 
     @staticmethod
@@ -124,7 +124,7 @@ class Lines:
         """Lines that make the node of ``out_`` for a list of tensors."""
         op = self.op
         ctx = f"({self.params}, {shapes}, {needs}, {specs}, {{{name!r}: len_({name})}})"
-        node = text.recorded(f"AS_ or op_.node_for({self.params})", following,
+        node = text.recorded(self.made, following,
                              "(save_output_(out_), 0)" if "y_" in op.rule_names else "()", ctx)
         return ["if rg_ and kind_.dtype.category > 1:", PAD + node]
 
