@@ -36,6 +36,22 @@ SAMPLES = {
     "cross_entropy": ((1024, 1000), ("int64", (1024,), 0, 1000)), "nll_loss": ((1024, 1000), ("int64", (1024,), 0, 1000)),
     "interpolate": ((8, 16, 64, 64),), "topk": ((1024, 1024), 8), "multinomial": ((1024, 1024), 8),
     "one_hot": (("int64", (4096,), 0, 256), 256), "bincount": (("int64", (1 << 20,), 0, 1000),),
+    "broadcast_tensors": ([(1, 1024), (1024, 1)],), "meshgrid": ([(1024,), (1024,)],), "cartesian_prod": ([(1024,), (512,)],),
+    "combinations": ((512,),), "vander": ((1024,), 64), "diag": ((1024,),), "diagflat": ((1024,),), "diag_embed": ((1024,),),
+    "block_diag": ([(512, 512), (512, 512)],), "histc": ((1 << 20,), 100), "searchsorted": ((1024,), (1024, 1024)),
+    "bucketize": ((1024, 1024), (1024,)), "scatter": ((1024, 1024), 1, ("int64", (1024, 1024), 0, 1024), (1024, 1024)),
+    "index_copy": ((1024, 1024), 0, ("int64", (512,), 0, 1024), ("float64", (512, 1024))),
+    "split": ((1024, 1024), 128), "split_with_sizes": ((1024, 1024), [256, 768]), "chunk": ((1024, 1024), 4),
+    "pad": ((16, 32, 32, 32), (1, 1, 1, 1)), "constant_pad_nd": ((16, 32, 32, 32), (1, 1, 1, 1)),
+    "embedding_bag": (("int64", (1024, 16), 0, 1000), (1000, 256)), "local_response_norm": ((16, 64, 32, 32), 5),
+    "adaptive_avg_pool3d": ((2, 16, 32, 32, 32), 4), "adaptive_max_pool3d": ((2, 16, 32, 32, 32), 4),
+    "lp_pool2d": ((16, 32, 32, 32), 2, 2), "im2col": ((8, 16, 32, 32), 3), "instance_norm": ((16, 64, 32, 32),),
+    "batch_norm": ((16, 64, 32, 32), None, None, (64,), (64,)), "cdist": ((512, 64), (512, 64)), "pdist": ((512, 64),),
+    "inverse": ((128, 128),), "logdet": ((128, 128),), "matrix_power": ((256, 256), 3), "matrix_exp": ((128, 128),),
+    "solve_triangular": ((128, 128), (128, 16)), "svdvals": ((128, 128),), "matrix_norm": ((1024, 1024),), "cond": ((128, 128),),
+    "pinv": ((128, 128),), "pinverse": ((128, 128),), "matrix_rank": ((128, 128),), "eigvalsh": ((128, 128),),
+    "soft_margin_loss": ((1024, 1024), (1024, 1024)), "hinge_embedding_loss": ((1024, 1024), (1024, 1024)),
+    "margin_ranking_loss": ((1024, 1024), (1024, 1024), (1024, 1024)), "cosine_embedding_loss": ((1024, 1024), (1024, 1024), (1024,)),
 }
 
 
@@ -57,10 +73,11 @@ def fill(value, tensors):
     return value
 
 
-def ops():
-    """Public ops with samples, by name."""
+def ops(wanted):
+    """Public ops with samples, of a wanted name."""
     from numbagrad.core.registry import REGISTRY
-    return [op for op in REGISTRY.values() if not op.private and op.samples and op.namespaces + (op.method or "",) != ("",)]
+    return [op for op in REGISTRY.values() if not op.private and op.samples and wanted(op.name) and
+            op.namespaces + (op.method or "",) != ("",)]
 
 
 def portable(op, size):
@@ -111,15 +128,14 @@ def chosen(op):
 
 
 def enlarged(op, sample):
-    """The sample with every size multiplied by one factor, so that the largest tensor has about ``LARGE`` elements."""
+    """The sample with every size multiplied by one factor, so that no tensor has more than about ``LARGE`` elements."""
     from numbagrad.dispatch.op import Sample
     from numbagrad.dispatch.sampling import Case
     if sample is None:
         return None
     case = Case(op, op.samples.index(sample))
-    largest = max([a.shape for a in case.arrays], key=math.prod)
-    dims = [n for n in largest if n > 1]
-    factor = max(1, round((LARGE / math.prod(dims)) ** (1 / len(dims))))
+    factor = max(1, min([round((LARGE / math.prod(dims)) ** (1 / len(dims)))
+                         for dims in [[n for n in a.shape if n > 1] for a in case.arrays] if dims]))
     known = {n for a in case.arrays for n in a.shape if n > 1}
 
     def grown(shape):

@@ -45,12 +45,14 @@ class Worker:
 
 def collect(sizes, only=()):
     """[(size, case)]"""
+    def wanted(name):
+        return not only or any([o == name or o in name and len(o) > 3 for o in only])
     found = []
     for size in sizes:
-        found += [(size, c) for c in cases.everyday(size)]
-        for op in cases.ops():
+        found += [(size, c) for c in cases.everyday(size) if wanted(c[0])]
+        for op in cases.ops(wanted):
             found += [(size, c) for c in cases.portable(op, size)]
-    return [(s, c) for s, c in found if not only or any([o == c[0] or o in c[0] and len(o) > 3 for o in only])]
+    return found
 
 
 def label(case):
