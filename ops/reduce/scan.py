@@ -9,7 +9,7 @@ from numbagrad.base.shapes import wrap_dim
 from numbagrad.core import storage
 from numbagrad.core.out import write_out, write_outs
 from numbagrad.core.tensor import numel
-from numbagrad.extend import REGISTRY, Sample, T, Tensor, custom, exp, function, load, log1p, store
+from numbagrad.extend import REGISTRY, Sample, T, Tensor, custom, exp, function, inline, load, log1p, store
 from numbagrad.kernel.jit import kernel
 
 from ..index.kernels import check_saved
@@ -18,6 +18,8 @@ from ..product.gemm import conj
 from .linear_recurrence import product_gradient
 
 CummaxResult, CumminResult = result("cummax", "values", "indices"), result("cummin", "values", "indices")
+FEW, MANY = 8, 64  # elements that a running extremum looks at in one go
+TOGETHER = 4  # rows whose running folds are carried side by side: one alone waits for each of its additions
 ALONG = (Sample((3, 4), 1), Sample((3, 4), 0), Sample((2, 3, 4), -2), Sample((), 0))
 
 
@@ -29,7 +31,20 @@ def split(shape, dim):
 @kernel(fast=())
 def sum_along(x: "*T", out: "*T", n: int, inner: int, reverse: int, start: int, stop: int):
     """Running sums along the middle of x (outer, n, inner), from its end with ``reverse``, into out like x."""
-    for row in range(start, stop):
+    rest = stop - (stop - start) % TOGETHER if inner == 1 else start
+    for row in range(start, rest, TOGETHER):
+        at, b = row * n, n
+        c, d = 2 * n, 3 * n
+        step = -1 if reverse else 1
+        at += n - 1 if reverse else 0
+        p, q, r, s = T(0), T(0), T(0), T(0)
+        for _ in range(n):
+            p, q = T(p + load(x[at])), T(q + load(x[at + b]))
+            r, s = T(r + load(x[at + c])), T(s + load(x[at + d]))
+            out[at], out[at + b] = store(p), store(q)
+            out[at + c], out[at + d] = store(r), store(s)
+            at += step
+    for row in range(rest, stop):
         base = row * n * inner
         if inner == 1:
             total = T(0)
@@ -55,7 +70,18 @@ def sum_along(x: "*T", out: "*T", n: int, inner: int, reverse: int, start: int, 
 @kernel(fast=())
 def product_along(x: "*T", out: "*T", n: int, inner: int, start: int, stop: int):
     """Running products along the middle of x (outer, n, inner), into out like x."""
-    for row in range(start, stop):
+    rest = stop - (stop - start) % TOGETHER if inner == 1 else start
+    for row in range(start, rest, TOGETHER):
+        at, b = row * n, n
+        c, d = 2 * n, 3 * n
+        p, q, r, s = T(1), T(1), T(1), T(1)
+        for _ in range(n):
+            p, q = T(p * load(x[at])), T(q * load(x[at + b]))
+            r, s = T(r * load(x[at + c])), T(s * load(x[at + d]))
+            out[at], out[at + b] = store(p), store(q)
+            out[at + c], out[at + d] = store(r), store(s)
+            at += 1
+    for row in range(rest, stop):
         base = row * n * inner
         for k in range(inner):
             out[base + k] = x[base + k]
@@ -65,12 +91,51 @@ def product_along(x: "*T", out: "*T", n: int, inner: int, start: int, stop: int)
                 out[at + k] = store(T(load(out[at - inner + k]) * load(x[at + k])))
 
 
+@inline
+def better_ones(x, at, n, v, largest):
+    """How many of x[at:at + n] do not come after ``v``."""
+    found = 0
+    if largest:
+        for k in range(n):
+            found += 0 if load(x[at + k]) < v else 1
+    else:
+        for k in range(n):
+            found += 0 if load(x[at + k]) > v else 1
+    return found
+
+
 @kernel(fast=())
 def extremum_along(x: "*T", values: "*T", indices: "*i8", n: int, inner: int, largest: int, start: int, stop: int):
     """Running extrema along the middle of x (outer, n, inner) into values, their positions into int64 indices, both like x:
     later ones of equal elements win, and NaN beats every number."""
     for row in range(start, stop):
         base = row * n * inner
+        if inner == 1:  # a look at several whether any is better, mostly none: one by one each would wait for the last
+            v, kept, first = load(x[base]), 0, 0
+            while first < n:
+                at = base + first
+                if first + MANY <= n and better_ones(x, at, MANY, v, largest) == 0:
+                    for k in range(MANY):
+                        values[at + k] = store(v)
+                        indices[at + k] = kept
+                    first += MANY
+                    continue
+                last = min(first + MANY, n)
+                while first < last:
+                    at, size = base + first, min(last - first, FEW)
+                    if size == FEW and better_ones(x, at, FEW, v, largest) == 0:
+                        for k in range(FEW):
+                            values[at + k] = store(v)
+                            indices[at + k] = kept
+                    else:
+                        for k in range(size):
+                            w = load(x[at + k])
+                            if w != w or (w >= v if largest else w <= v):
+                                v, kept = w, first + k
+                            values[at + k] = store(v)
+                            indices[at + k] = kept
+                    first += size
+            continue
         for k in range(inner):
             values[base + k] = x[base + k]
             indices[base + k] = 0
