@@ -29,7 +29,7 @@ MOVE = """\
     if h == 1:
         dr = sr = 0
     if dt != 1:
-        if abs(sr) + abs(dr) < abs(st) + abs(dt):
+        if h > 1 and abs(sr) + abs(dr) < abs(st) + abs(dt):
             for b in range(w):
                 for a in range(h):
                     d[a * dr + b * dt] = s[a * sr + b * st]

@@ -251,8 +251,7 @@ def largest_rows(x: "*T", lin: "*i8", v: "*T", n: int, outer_step: int, inner: i
             for a in range(inner):
                 p = b * outer_step + lin[j] * inner + a
                 new, old = load(v[(b * n + j) * inner + a]), load(x[p])
-                if new > old or new != new:
-                    x[p] = store(new)
+                x[p] = store(new if new > old or new != new else old)
 
 
 @kernel
@@ -263,8 +262,7 @@ def smallest_rows(x: "*T", lin: "*i8", v: "*T", n: int, outer_step: int, inner: 
             for a in range(inner):
                 p = b * outer_step + lin[j] * inner + a
                 new, old = load(v[(b * n + j) * inner + a]), load(x[p])
-                if new < old or new != new:
-                    x[p] = store(new)
+                x[p] = store(new if new < old or new != new else old)
 
 
 @kernel
