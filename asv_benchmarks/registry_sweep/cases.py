@@ -21,7 +21,7 @@ SAMPLES = {
     "avg_pool1d": ((16, 64, 1024), 2), "avg_pool2d": ((16, 32, 32, 32), 2), "avg_pool3d": ((4, 8, 32, 32, 32), 2),
     "adaptive_avg_pool2d": ((16, 32, 32, 32), 8), "adaptive_max_pool2d": ((16, 32, 32, 32), 8),
     "adaptive_avg_pool1d": ((16, 64, 1024), 8), "adaptive_max_pool1d": ((16, 64, 1024), 8),
-    "unfold": ((8, 16, 32, 32), 3), "fold": ((8, 144, 900), (32, 32), 3), "pixel_shuffle": ((16, 64, 32, 32), 2),
+    "fold": ((8, 144, 900), (32, 32), 3), "pixel_shuffle": ((16, 64, 32, 32), 2),
     "pixel_unshuffle": ((16, 16, 64, 64), 2), "embedding": (("int64", (4096,), 0, 1000), (1000, 256)),
     "scaled_dot_product_attention": ((4, 8, 128, 64), (4, 8, 128, 64), (4, 8, 128, 64)),
     "layer_norm": ((1024, 1024), (1024,)), "rms_norm": ((1024, 1024), (1024,)), "group_norm": ((16, 64, 32, 32), 8),
@@ -36,9 +36,9 @@ SAMPLES = {
     "cross_entropy": ((1024, 1000), ("int64", (1024,), 0, 1000)), "nll_loss": ((1024, 1000), ("int64", (1024,), 0, 1000)),
     "interpolate": ((8, 16, 64, 64),), "topk": ((1024, 1024), 8), "multinomial": ((1024, 1024), 8),
     "one_hot": (("int64", (4096,), 0, 256), 256), "bincount": (("int64", (1 << 20,), 0, 1000),),
-    "broadcast_tensors": ([(1, 1024), (1024, 1)],), "meshgrid": ([(1024,), (1024,)],), "cartesian_prod": ([(1024,), (512,)],),
+    "broadcast_tensors": ([(1, 1024), (1024, 1)],), "meshgrid": ([(1024,), (1024,)],), "cartesian_prod": ((1024,), (512,)),
     "combinations": ((512,),), "vander": ((1024,), 64), "diag": ((1024,),), "diagflat": ((1024,),), "diag_embed": ((1024,),),
-    "block_diag": ([(512, 512), (512, 512)],), "histc": ((1 << 20,), 100), "searchsorted": ((1024,), (1024, 1024)),
+    "block_diag": ((512, 512), (512, 512)), "histc": ((1 << 20,), 100), "searchsorted": ((1024,), (1024, 1024)),
     "bucketize": ((1024, 1024), (1024,)), "scatter": ((1024, 1024), 1, ("int64", (1024, 1024), 0, 1024), (1024, 1024)),
     "index_copy": ((1024, 1024), 0, ("int64", (512,), 0, 1024), ("float64", (512, 1024))),
     "split": ((1024, 1024), 128), "split_with_sizes": ((1024, 1024), [256, 768]), "chunk": ((1024, 1024), 4),
@@ -48,11 +48,14 @@ SAMPLES = {
     "lp_pool2d": ((16, 32, 32, 32), 2, 2), "im2col": ((8, 16, 32, 32), 3), "instance_norm": ((16, 64, 32, 32),),
     "batch_norm": ((16, 64, 32, 32), None, None, (64,), (64,)), "cdist": ((512, 64), (512, 64)), "pdist": ((512, 64),),
     "inverse": ((128, 128),), "logdet": ((128, 128),), "matrix_power": ((256, 256), 3), "matrix_exp": ((128, 128),),
-    "solve_triangular": ((128, 128), (128, 16)), "svdvals": ((128, 128),), "matrix_norm": ((1024, 1024),), "cond": ((128, 128),),
+    "solve_triangular": ((128, 128), (128, 16)), "svdvals": ((128, 128),), "matrix_norm": ((1024, 1024),),
+    "cond": ((128, 128),),
     "pinv": ((128, 128),), "pinverse": ((128, 128),), "matrix_rank": ((128, 128),), "eigvalsh": ((128, 128),),
-    "soft_margin_loss": ((1024, 1024), (1024, 1024)), "hinge_embedding_loss": ((1024, 1024), (1024, 1024)),
-    "margin_ranking_loss": ((1024, 1024), (1024, 1024), (1024, 1024)), "cosine_embedding_loss": ((1024, 1024), (1024, 1024), (1024,)),
+    "soft_margin_loss": ((1024, 1024), np.ones((1024, 1024))), "hinge_embedding_loss": ((1024, 1024), np.ones((1024, 1024))),
+    "margin_ranking_loss": ((1024, 1024), (1024, 1024), np.ones((1024, 1024))),
+    "cosine_embedding_loss": ((1024, 1024), (1024, 1024), np.ones(1024)),
 }
+CALLED = {"im2col": "unfold"}  # in PyTorch
 
 
 class Slot:
@@ -111,8 +114,8 @@ def portable(op, size):
         raise TypeError(f"{type(x).__name__} among the arguments")
     arrays = [a.astype({"float64": "float32", "complex128": "complex64"}.get(a.dtype.name, a.dtype.name)) for a in case.arrays]
     try:
-        return [(op.name, (*op.namespaces, op.method, op.torch_name), arrays, plain(case.args), {k: plain(v) for k, v in case.kwargs.items()},
-                 case.differentiable if op.differentiable else [])]
+        return [(op.name, (*op.namespaces, op.method, CALLED.get(op.name, op.torch_name)), arrays, plain(case.args),
+                 {k: plain(v) for k, v in case.kwargs.items()}, case.differentiable if op.differentiable else [])]
     except TypeError:
         return []
 
@@ -204,12 +207,14 @@ def everyday(size):
 EVERYDAY = {
     "add": "a + b", "add_number": "a + 1.5", "add_row": "a + row", "add_column": "a + column", "add_mixed": "a + ints",
     "add_double": "a + d", "add_transposed": "a + b.t()", "sliced_times_2": "a[1:, 1:] * 2", "rsub": "1 - a", "pow2": "a ** 2",
-    "row": "a[0]", "element": "a[0, 1]", "slice": "a[1:3]", "column_of": "a[:, 0]", "two_slices": "a[1:, 1:]", "none": "a[:, None]",
-    "t": "a.t()", "transpose": "a.transpose(0, 1)", "view": "a.view(-1)", "reshape": "a.reshape(-1)", "permute": "a.permute(1, 0)",
+    "row": "a[0]", "element": "a[0, 1]", "slice": "a[1:3]", "column_of": "a[:, 0]", "two_slices": "a[1:, 1:]",
+    "none": "a[:, None]", "t": "a.t()", "transpose": "a.transpose(0, 1)", "view": "a.view(-1)", "reshape": "a.reshape(-1)",
+    "permute": "a.permute(1, 0)",
     "unsqueeze": "a.unsqueeze(0)", "squeeze": "a.squeeze()", "flatten": "a.flatten()", "expand": "column.expand(-1, 8)",
     "chunk": "a.chunk(2, 1)", "split": "a.split(2)", "unbind": "a.unbind()", "iterate": "list(a)", "detach": "a.detach()",
     "cat": "lib.cat([a, b])", "cat1": "lib.cat([a, b], 1)", "stack": "lib.stack([a, b])", "pad": "F.pad(a, (1, 1))",
-    "flip": "a.flip(0)", "roll": "lib.roll(a, 1, 0)", "index_select": "a.index_select(0, i)", "a_i": "a[i]", "a_mask": "a[mask]",
+    "flip": "a.flip(0)", "roll": "lib.roll(a, 1, 0)", "index_select": "a.index_select(0, i)", "a_i": "a[i]",
+    "a_mask": "a[mask]",
     "embedding": "F.embedding(i, a)", "gather": "a.gather(1, i2)", "scatter_add": "a.scatter_add(1, i2, b)",
     "index_add": "a.index_add(0, i, b)", "masked_fill": "a.masked_fill(mask, 0.0)", "where": "lib.where(mask, a, b)",
     "sort": "a.sort()", "argsort": "a.argsort()", "topk": "a.topk(3)", "median": "a.median()", "median_dim": "a.median(1)",
@@ -223,9 +228,12 @@ EVERYDAY = {
     "gelu": "F.gelu(a)", "dropout": "F.dropout(a, 0.5)", "layer_norm": "F.layer_norm(a, (row.shape[0],))",
     "mse_loss": "F.mse_loss(a, b)", "cross_entropy": "F.cross_entropy(a, i)", "max_pool2d": "F.max_pool2d(a[None, None], 2)",
     "avg_pool2d": "F.avg_pool2d(a[None, None], 2)", "tril": "a.tril()", "trace": "a.trace()", "diagonal": "a.diagonal()",
-    "attention": "F.scaled_dot_product_attention(three, three, three)", "remainder": "a % 1.5", "compare": "a > b", "eq": "a == b",
-    "any": "mask.any()", "all": "mask.all()", "bincount": "lib.bincount(i)", "nonzero": "mask.nonzero()", "unique": "lib.unique(i)",
-    "arange": "lib.arange(64)", "zeros": "lib.zeros(8, 8)", "ones_like": "lib.ones_like(a)", "full_like": "lib.full_like(a, 2.0)",
+    "attention": "F.scaled_dot_product_attention(three, three, three)", "remainder": "a % 1.5", "compare": "a > b",
+    "eq": "a == b",
+    "any": "mask.any()", "all": "mask.all()", "bincount": "lib.bincount(i)", "nonzero": "mask.nonzero()",
+    "unique": "lib.unique(i)",
+    "arange": "lib.arange(64)", "zeros": "lib.zeros(8, 8)", "ones_like": "lib.ones_like(a)",
+    "full_like": "lib.full_like(a, 2.0)",
     "full": "lib.full((8, 8), 2.0)", "eye": "lib.eye(8)", "rand": "lib.rand(8, 8)", "randn": "lib.randn(8, 8)",
     "bernoulli": "lib.bernoulli(mask.float())", "randperm": "lib.randperm(64)", "tensor_64": "lib.tensor(list64)",
     "tensor_number": "lib.tensor(1.5)", "double": "a.double()", "long": "a.long()", "copy_": "c.copy_(a)", "clone": "a.clone()",
@@ -235,8 +243,9 @@ EVERYDAY = {
     "inv": "lib.linalg.inv(a)", "det": "lib.linalg.det(a)", "qr": "lib.linalg.qr(a)", "svd": "lib.linalg.svd(a, False)",
     "eigh": "lib.linalg.eigh(a)", "solve": "lib.linalg.solve(a, b)",
 }
-WITHOUT_GRADIENT = {"compare", "eq", "copy_", "add_", "mul_number_", "zero_", "setitem", "setitem_row", "tolist", "numpy", "from_numpy",
-                    "len", "shape", "repr", "item", "argsort", "argmax", "long", "to_same", "detach", "ones_like", "full_like"}
+WITHOUT_GRADIENT = {"compare", "eq", "copy_", "add_", "mul_number_", "zero_", "setitem", "setitem_row", "tolist",
+                    "numpy", "from_numpy", "len", "shape", "repr", "item", "argsort", "argmax", "long", "to_same", "detach",
+                    "ones_like", "full_like"}
 SMALL_ONLY = {"element", "arange", "zeros", "full", "eye", "rand", "randn", "randperm", "tensor_64", "tensor_number", "numpy",
               "from_numpy", "len", "shape", "repr", "item", "inv", "det", "qr", "svd", "eigh", "solve", "tolist", "matmul",
               "matmul_t", "linear", "expand"}

@@ -1,6 +1,7 @@
 """``peers.py --registry``: every op of the registry from its own samples, and everyday calls, small and large, against PyTorch.
 
-One process per library, pinned to the same processors, asked in turn; the figure is the ratio of the medians of a case's rounds.
+One process per library, pinned to the same processors, asked in turn; the figure is the ratio of the medians of a case's
+rounds.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ class Worker:
     def __init__(self, library, path, processors):
         n = str(len(processors))
         env = dict(os.environ, OMP_NUM_THREADS=n, MKL_NUM_THREADS=n, OPENBLAS_NUM_THREADS=n)
+        env.pop("OPENBLAS_CORETYPE", None)  # (that of another machine halves the speed of products)
         self.process = subprocess.Popen([sys.executable, os.path.join(HERE, "worker.py"), library, path,
                                          ",".join(map(str, processors))], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                         text=True, env=env)

@@ -23,8 +23,8 @@ WORDS = 32     # of a kernel's arguments, at most
 LOG = {d.code: d.itemsize.bit_length() - 1 for d in dt.ALL}
 UNITS = ("u1", "i2", "i4", "i8", "c16")  # how copies see elements of 1, 2, 4, 8 and 16 bytes
 
-# dst[a * dr + b * dt] = src[a * sr + b * st] for a < h, b < w. LLVM's overlap check refuses rows that go backwards: the walk asks
-# for one at a time.
+# dst[a * dr + b * dt] = src[a * sr + b * st] for a < h, b < w. LLVM's overlap check refuses rows that go backwards: the walk
+# asks for one at a time.
 MOVE = """\
     if h == 1:
         dr = sr = 0

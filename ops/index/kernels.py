@@ -279,12 +279,26 @@ def find_coordinates(x: "*T", out: "*i8", sizes: "*i8", nd: int, start: int, sto
     inner = sizes[nd - 1]
     c = 0
     for row in range(start, stop):
-        for i in range(inner):
-            left = row
+        last = (row + 1) * inner
+        while last > row * inner and load(x[last - 1]) == T(0):
+            last -= 1
+        if nd == 2:  # without branches, as ``find_true``
+            for i in range(last - row * inner):
+                out[c] = row
+                out[c + 1] = i
+                c += 2 if load(x[row * inner + i]) != T(0) else 0
+            continue
+        first = c
+        for i in range(last - row * inner):
             if load(x[row * inner + i]) != T(0):
-                for d in range(nd - 2, -1, -1):
-                    up = left // sizes[d]
-                    out[c + d] = left - up * sizes[d]
-                    left = up
+                if c == first:
+                    left = row
+                    for d in range(nd - 2, -1, -1):
+                        up = left // sizes[d]
+                        out[c + d] = left - up * sizes[d]
+                        left = up
+                else:
+                    for d in range(nd - 1):
+                        out[c + d] = out[first + d]
                 out[c + nd - 1] = i
                 c += nd
