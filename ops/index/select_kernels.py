@@ -108,7 +108,7 @@ def partial_sort_row(x, q, base, k, n, down):
     last = load(x[q[0]])
     for i in range(base + k, base + n):
         v = load(x[i])
-        if (not v <= last if down == 1 else v < last) and before(x, i, q[0], down):
+        if not (v <= last if down == 1 else v >= last) and before(x, i, q[0], down):
             q[i - base] = q[0]
             sift(x, q, 0, 0, k, i, down)
             last = load(x[q[0]])
