@@ -15,7 +15,7 @@ import numpy as np
 
 from numbagrad.kernel import vecmath
 
-BINARY = ("atan2", "pow", "fmod", "remainder", "copysign")
+BINARY = ("atan2", "pow", "fmod", "remainder", "floor_divide", "copysign")
 WITHOUT_LIBM = ("erfinv", "digamma")
 BLOCK = 1 << 15
 

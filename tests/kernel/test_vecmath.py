@@ -135,7 +135,7 @@ def test_two_arguments(name, suffix):
     args = [np.concatenate([p, s]) for p, s in zip(pairs, sample, strict=True)]
     got = evaluate(name, suffix, *args)
     wider = np.float64 if suffix == "f4" else np.longdouble
-    exact = name in ("fmod", "copysign", "remainder")  # by the same steps in the same precision
+    exact = name in ("fmod", "copysign", "remainder", "floor_divide")  # by the same steps in the same precision
     with np.errstate(all="ignore"):
         want = reference(name, *(a.astype(dtype if exact else wider) for a in args))
     error, i = accuracy.worst_of(got, want.astype(np.float64)) if suffix == "f4" else worst_float64(got, want)
@@ -167,7 +167,38 @@ def test_digamma_at_its_poles():
 
 
 @pytest.mark.parametrize("suffix", vecmath.SUFFIXES)
-@pytest.mark.parametrize("name", vecmath.NEAR)
+@pytest.mark.parametrize("name", ["fmod", "remainder", "floor_divide"])
+def test_near_quotients(name, suffix):
+    """Bit for bit what the function itself gives, up to the limit and at multiples of the divisor and beside them."""
+    import numba
+
+    f, limit = vecmath.near_function(name, suffix)
+
+    @numba.njit(error_model="numpy", fastmath={"contract"})
+    def kernel(x, y, out):
+        for i in range(out.size):
+            out[i] = f(x[i], y[i])
+
+    dtype, rng = DTYPE[suffix], np.random.default_rng(1)
+    y = (rng.uniform(-3, 3, 60_000) * 10.0 ** rng.integers(-30, 30, 60_000)).astype(dtype)
+    y[::1000] = np.inf
+    factor = np.concatenate([rng.uniform(-limit, limit, 20_000), np.round(rng.uniform(-limit, limit, 20_000)),
+                             np.round(rng.uniform(-99, 99, 20_000))])
+    x = np.where(np.isinf(y), factor, factor * np.where(np.isinf(y), 1, y)).astype(dtype)
+    beside = np.nextafter(x, np.array([-np.inf, np.inf], dtype)[rng.integers(0, 2, x.size)])
+    x = np.where(rng.random(x.size) < 0.5, x, beside)
+    with np.errstate(all="ignore"):
+        near = np.abs(x / y) <= limit
+    x, y = x[near], y[near]
+    assert near.sum() > 50_000
+    out = np.empty_like(x)
+    kernel(x, y, out)
+    want = evaluate(name, suffix, x, y)
+    assert (out == want).all() and (np.signbit(out) == np.signbit(want)).all()
+
+
+@pytest.mark.parametrize("suffix", vecmath.SUFFIXES)
+@pytest.mark.parametrize("name", vecmath.NAMES[vecmath.trigonometric])
 def test_near(name, suffix):
     import numba
 
