@@ -29,10 +29,12 @@ BOUND = {
     ("erfc", "f8"): 3.0,
     ("lgamma", "f8"): 2.5,
     ("digamma", "f8"): 8.0,
+    ("trigamma", "f8"): 8.0,
 }
 SCIPY = {"erf": "erf", "erfc": "erfc", "erfinv": "erfinv", "digamma": "digamma"}
 # Python's lgamma is not the C library's; it raises where that overflows.
-PYTHON = {"lgamma": np.vectorize(lambda x: math.inf if 1e300 < x else math.lgamma(x), otypes=[np.float64])}
+PYTHON = {"trigamma": lambda x: scipy.special.polygamma(1, x.astype(np.float64)),
+          "lgamma": np.vectorize(lambda x: math.inf if 1e300 < x else math.lgamma(x), otypes=[np.float64])}
 
 
 @functools.cache
@@ -89,7 +91,7 @@ def worst_float64(got, want):
 @pytest.mark.parametrize("name", UNARY)
 def test_float32(name):
     x = np.concatenate([float32_sample(49999), special(np.float32)])
-    if name in ("digamma", "lgamma"):  # both have zeros between the poles, where digits are lost
+    if name in ("digamma", "lgamma", "trigamma"):  # two have zeros between the poles, where digits are lost
         x = x[(x > 0) | np.isnan(x)]
     if name == "lgamma":
         x = x[~((x > 0.75) & (x < 2.25))]
@@ -113,12 +115,13 @@ def test_float64_special_functions(name):
     if name in ("digamma", "lgamma"):
         x = x[abs(x - 1.5) > 0.75]  # apart from their zeros
     with mpmath.workdps(25):
-        f = mpmath.loggamma if name == "lgamma" else getattr(mpmath, name)
+        named = {"lgamma": mpmath.loggamma, "trigamma": lambda v: mpmath.psi(1, v)}
+        f = named.get(name) or getattr(mpmath, name)
         want = np.array([np.longdouble(mpmath.nstr(f(mpmath.mpf(v)), 22)) for v in x.tolist()])
     error, i = worst_float64(evaluate(name, "f8", x), want)
     assert error <= BOUND.get((name, "f8"), 2.5), x[i]
     x = special(np.float64)
-    x = x[(x > 0) | np.isnan(x)] if name in ("digamma", "lgamma") else x
+    x = x[(x > 0) | np.isnan(x)] if name in ("digamma", "lgamma", "trigamma") else x
     with np.errstate(all="ignore"):
         got, want = evaluate(name, "f8", x), reference(name, x)
     # SciPy's own errors are a few ulp; signs, infinities and NaN are exact.

@@ -23,7 +23,7 @@ NAMES = {
     trigonometric: ("sin", "cos", "tan"),
     hyperbolic: ("tanh", "sinh", "cosh", "asinh", "acosh", "atanh"),
     inverse: ("asin", "acos", "atan", "atan2"),
-    special: ("erf", "erfc", "erfinv", "lgamma", "digamma"),
+    special: ("erf", "erfc", "erfinv", "lgamma", "digamma", "trigamma"),
     power: ("pow", "sqrt", "rsqrt", "cbrt"),
     rounding: ("abs", "ceil", "copysign", "floor", "floor_divide", "fmod", "remainder", "round", "trunc"),
 }

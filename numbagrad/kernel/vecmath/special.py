@@ -1,4 +1,4 @@
-"""erf, erfc, erfinv, lgamma and digamma."""
+"""erf, erfc, erfinv, lgamma, digamma and trigamma."""
 import math
 
 import numpy as np
@@ -84,6 +84,7 @@ ERFINV_FAR_HIGH_F8 = f8(
 # B_2k / (2k), k = 1 to 7: the asymptotic series of digamma in 1 / x^2
 HALF_LOG_2PI = D(0.9189385332046728)
 LGAMMA_WIDE = f8(1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360, 1 / 156, -3617 / 122400)
+TRIGAMMA_F8 = f8(1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6)
 DIGAMMA_F8 = f8(1 / 12, -1 / 120, 1 / 252, -1 / 240, 1 / 132, -691 / 32760, 1 / 12)
 
 
@@ -192,6 +193,13 @@ def raised(p, y):
     return p, y + (D(1) if low else D(0)) + (D(1) if next_ else D(0))
 
 
+def sine_of_turn(v):
+    """|sin(pi v)|, by the sine and the cosine of half the argument."""
+    r = D(0.5) * PI * abs(v - round_f8(v))
+    w = r * r
+    return D(2) * (r + r * w * poly6(w, SIN_F8)) * (D(1) - w * (D(0.5) - w * poly5(w, COS_F8)))
+
+
 def lgamma_f4(x):
     """log |Gamma(x)|: Stirling's series from 8 on, to which a product leads; below 1/2 the reflection."""
     v = D(x)
@@ -201,10 +209,7 @@ def lgamma_f4(x):
     p, y = raised(*raised(p, y))
     z = D(1) / (y * y)
     value = (((y - D(0.5)) * log_f8(y) - y) + HALF_LOG_2PI) + poly7(z, LGAMMA_WIDE) * (z * y)
-    r = D(0.5) * PI * abs(v - round_f8(v))  # half of the sine's argument
-    w = r * r
-    sine = D(2) * (r + r * w * poly6(w, SIN_F8)) * (D(1) - w * (D(0.5) - w * poly5(w, COS_F8)))
-    factor = log_f8(PI * p / sine if low else p)
+    factor = log_f8(PI * p / sine_of_turn(v) if low else p)
     value = factor - value if low else value - factor
     value = D(0) if (v == D(1)) | (v == D(2)) else value
     return F(INF_F8 if abs(v) == INF_F8 else value)
@@ -251,3 +256,32 @@ def digamma_f4(x):
     value = value - PI / tan_near_f8(PI * fraction) if low else value
     value = value if (not low) | (fraction != D(0)) else NAN_F8
     return F(math.copysign(INF_F8, -v) if v == D(0) else value)
+
+
+def squares_left_behind(p, q, y):
+    """(p, q, y) with y moved by at most 2 and not beyond 11, 1 / y^2 added to p / q for what it left behind."""
+    low, w = y < D(10), y * y
+    p, q = (p * w + q if low else p), (q * w if low else q)
+    y = y + (D(1) if low else D(0))
+    low, w = y < D(10), y * y
+    p, q = (p * w + q if low else p), (q * w if low else q)
+    return p, q, y + (D(1) if low else D(0))
+
+
+def trigamma_f8(x):
+    """Derivative of digamma; infinite at 0 and the negative integers, NaN at -inf."""
+    low = x < D(0.5)
+    y = D(1) - x if low else x
+    p, q, y = squares_left_behind(*squares_left_behind(D(0), D(1), y))
+    p, q, y = squares_left_behind(*squares_left_behind(p, q, y))
+    p, q, y = squares_left_behind(p, q, y)
+    r = D(1) / y
+    z = r * r
+    value = p / q + (r + (D(0.5) * z + z * r * poly6(z, TRIGAMMA_F8)))
+    turn = PI / sine_of_turn(x)
+    return turn * turn - value if low else value
+
+
+def trigamma_f4(x):
+    """Derivative of digamma; infinite at 0 and the negative integers, NaN at -inf."""
+    return F(trigamma_f8(D(x)))
