@@ -16,7 +16,7 @@ import numpy as np
 from numbagrad.kernel import vecmath
 
 BINARY = ("atan2", "pow", "fmod", "remainder", "floor_divide", "copysign")
-WITHOUT_LIBM = ("erfinv", "digamma", "trigamma")
+WITHOUT_LIBM = ("erfinv", "digamma", "trigamma", "i0e", "i1e")
 BLOCK = 1 << 15
 
 

@@ -174,7 +174,7 @@ def polygamma_zero(input):
 
 @elementwise(private=True, accepts="float", samples=UNARY, reference=lambda x: _scipy("polygamma")(1, x), domain=(0.3, 4.0),
              inplace=False, names="PolygammaBackward0", tolerance=64)
-def polygamma_one(input):
+def trigamma(input):
     """``polygamma(1, input)``, the trigamma function."""
     return s.trigamma(input)
 
@@ -185,7 +185,7 @@ def polygamma(n, input):
     """The n-th derivative of ``digamma``, n >= 0."""
     if n < 0:
         raise RuntimeError(f"polygamma(n, x) does not support negative n. (n = {n})")
-    return polygamma_zero(input) if n == 0 else polygamma_one(input) if n == 1 else polygamma_kernel(input, n)
+    return polygamma_zero(input) if n == 0 else trigamma(input) if n == 1 else polygamma_kernel(input, n)
 
 
 @function(name="polygamma_method", namespaces=(), method="polygamma", differentiable=False, torch_name="polygamma",

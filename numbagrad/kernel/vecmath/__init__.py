@@ -13,7 +13,7 @@ import types
 import numpy as np
 
 from .. import inlined
-from . import activation, exponential, hyperbolic, inverse, logarithm, power, rounding, special, trigonometric
+from . import activation, bessel, exponential, hyperbolic, inverse, logarithm, power, rounding, special, trigonometric
 
 SUFFIXES = ("f4", "f8")
 
@@ -24,6 +24,7 @@ NAMES = {
     hyperbolic: ("tanh", "sinh", "cosh", "asinh", "acosh", "atanh"),
     inverse: ("asin", "acos", "atan", "atan2"),
     special: ("erf", "erfc", "erfinv", "lgamma", "digamma", "trigamma"),
+    bessel: ("i0e", "i1e"),
     power: ("pow", "sqrt", "rsqrt", "cbrt"),
     rounding: ("abs", "ceil", "copysign", "floor", "floor_divide", "fmod", "remainder", "round", "trunc"),
 }
