@@ -73,7 +73,7 @@ def i0e_f8(x):
             term *= (2.0 * k - 1.0) ** 2 / (8.0 * a * k)
             total += term
             k += 1.0
-        return D(total / math.sqrt(2.0 * math.pi * a))
+        return D(total / (math.sqrt(2.0 * math.pi) * math.sqrt(a)))
     q = 0.25 * a * a
     while term > 1e-17 * total:
         term *= q / (k * k)
@@ -93,7 +93,7 @@ def i1e_f8(x):
             term *= ((2.0 * k - 1.0) ** 2 - 4.0) / (8.0 * a * k)
             total += term
             k += 1.0
-        y = total / math.sqrt(2.0 * math.pi * a)
+        y = total / (math.sqrt(2.0 * math.pi) * math.sqrt(a))
         return D(y if x > 0 else -y)
     q = 0.25 * a * a
     while term > 1e-17 * total:
