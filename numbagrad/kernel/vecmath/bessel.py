@@ -86,7 +86,7 @@ def i1e_f8(x):
     """exp(-|x|) I1(x)."""
     a = abs(D(x))
     if a == np.inf:
-        return D(0.0)
+        return D(math.copysign(0.0, x))
     term, total, k = 1.0, 1.0, 1.0
     if a > 30.0:
         while k < 25.0:
