@@ -15,8 +15,8 @@ import numpy as np
 
 from numbagrad.kernel import vecmath
 
-BINARY = ("atan2", "pow", "fmod", "remainder", "copysign")
-WITHOUT_LIBM = ("erfinv", "digamma")
+BINARY = ("atan2", "pow", "fmod", "remainder", "floor_divide", "copysign")
+WITHOUT_LIBM = ("erfinv", "digamma", "trigamma", "i0e", "i1e")
 BLOCK = 1 << 15
 
 
@@ -59,7 +59,8 @@ LONG_DOUBLE = {
 RANGES = {
     "exp": (-745, 709.7), "exp2": (-1074, 1023.9), "expm1": (-40, 709.7), "sinh": (-710, 710), "cosh": (-710, 710),
     "asin": (-1, 1), "acos": (-1, 1), "atanh": (-1, 1), "erf": (-6, 6), "erfc": (-6, 26.5), "erfinv": (-1, 1),
-    "tanh": (-20, 20), "sigmoid": (-700, 40), "digamma": (0.01, 60), "lgamma": (0.01, 60), "atan": (-20, 20),
+    "tanh": (-20, 20), "sigmoid": (-700, 40), "digamma": (0.01, 60), "trigamma": (0.01, 60),
+    "lgamma": (0.01, 60), "atan": (-20, 20),
 }  # fmt: skip
 POSITIVE = ("log", "log2", "log10", "sqrt", "rsqrt")
 

@@ -21,7 +21,7 @@ SAMPLES = {
     "avg_pool1d": ((16, 64, 1024), 2), "avg_pool2d": ((16, 32, 32, 32), 2), "avg_pool3d": ((4, 8, 32, 32, 32), 2),
     "adaptive_avg_pool2d": ((16, 32, 32, 32), 8), "adaptive_max_pool2d": ((16, 32, 32, 32), 8),
     "adaptive_avg_pool1d": ((16, 64, 1024), 8), "adaptive_max_pool1d": ((16, 64, 1024), 8),
-    "unfold": ((8, 16, 32, 32), 3), "fold": ((8, 144, 900), (32, 32), 3), "pixel_shuffle": ((16, 64, 32, 32), 2),
+    "fold": ((8, 144, 900), (32, 32), 3), "pixel_shuffle": ((16, 64, 32, 32), 2),
     "pixel_unshuffle": ((16, 16, 64, 64), 2), "embedding": (("int64", (4096,), 0, 1000), (1000, 256)),
     "scaled_dot_product_attention": ((4, 8, 128, 64), (4, 8, 128, 64), (4, 8, 128, 64)),
     "layer_norm": ((1024, 1024), (1024,)), "rms_norm": ((1024, 1024), (1024,)), "group_norm": ((16, 64, 32, 32), 8),
@@ -36,7 +36,27 @@ SAMPLES = {
     "cross_entropy": ((1024, 1000), ("int64", (1024,), 0, 1000)), "nll_loss": ((1024, 1000), ("int64", (1024,), 0, 1000)),
     "interpolate": ((8, 16, 64, 64),), "topk": ((1024, 1024), 8), "multinomial": ((1024, 1024), 8),
     "one_hot": (("int64", (4096,), 0, 256), 256), "bincount": (("int64", (1 << 20,), 0, 1000),),
+    "broadcast_tensors": ([(1, 1024), (1024, 1)],), "meshgrid": ([(1024,), (1024,)],), "cartesian_prod": ((1024,), (512,)),
+    "combinations": ((512,),), "vander": (np.linspace(0.5, 1, 1024), 64),
+    "cross": ((1 << 18, 3), (1 << 18, 3)), "diag": ((1024,),), "diagflat": ((1024,),), "diag_embed": ((1024,),),
+    "block_diag": ((512, 512), (512, 512)), "histc": ((1 << 20,), 100), "searchsorted": ((1024,), (1024, 1024)),
+    "bucketize": ((1024, 1024), (1024,)), "scatter": ((1024, 1024), 1, ("int64", (1024, 1024), 0, 1024), (1024, 1024)),
+    "index_copy": ((1024, 1024), 0, ("int64", (512,), 0, 1024), ("float64", (512, 1024))),
+    "split": ((1024, 1024), 128), "split_with_sizes": ((1024, 1024), [256, 768]), "chunk": ((1024, 1024), 4),
+    "pad": ((16, 32, 32, 32), (1, 1, 1, 1)), "constant_pad_nd": ((16, 32, 32, 32), (1, 1, 1, 1)),
+    "embedding_bag": (("int64", (1024, 16), 0, 1000), (1000, 256)), "local_response_norm": ((16, 64, 32, 32), 5),
+    "adaptive_avg_pool3d": ((2, 16, 32, 32, 32), 4), "adaptive_max_pool3d": ((2, 16, 32, 32, 32), 4),
+    "lp_pool2d": ((16, 32, 32, 32), 2, 2), "im2col": ((8, 16, 32, 32), 3), "instance_norm": ((16, 64, 32, 32),),
+    "batch_norm": ((16, 64, 32, 32), None, None, (64,), (64,)), "cdist": ((512, 64), (512, 64)), "pdist": ((512, 64),),
+    "inverse": ((128, 128),), "logdet": ((128, 128),), "matrix_power": ((256, 256), 3), "matrix_exp": ((128, 128),),
+    "solve_triangular": ((128, 128), (128, 16)), "svdvals": ((128, 128),), "matrix_norm": ((1024, 1024),),
+    "cond": ((128, 128),),
+    "pinv": ((128, 128),), "pinverse": ((128, 128),), "matrix_rank": ((128, 128),), "eigvalsh": ((128, 128),),
+    "soft_margin_loss": ((1024, 1024), np.ones((1024, 1024))), "hinge_embedding_loss": ((1024, 1024), np.ones((1024, 1024))),
+    "margin_ranking_loss": ((1024, 1024), (1024, 1024), np.ones((1024, 1024))),
+    "cosine_embedding_loss": ((1024, 1024), (1024, 1024), np.ones(1024)),
 }
+CALLED = {"im2col": "unfold"}  # in PyTorch
 
 
 class Slot:
@@ -57,10 +77,11 @@ def fill(value, tensors):
     return value
 
 
-def ops():
-    """Public ops with samples, by name."""
+def ops(wanted):
+    """Public ops with samples, of a wanted name."""
     from numbagrad.core.registry import REGISTRY
-    return [op for op in REGISTRY.values() if not op.private and op.samples and op.namespaces + (op.method or "",) != ("",)]
+    return [op for op in REGISTRY.values() if not op.private and op.samples and wanted(op.name) and
+            op.namespaces + (op.method or "",) != ("",)]
 
 
 def portable(op, size):
@@ -78,7 +99,7 @@ def portable(op, size):
         return []
     op.samples, kept = (sample, *op.samples), op.samples
     try:
-        case = Case(op, 0)
+        case = large_case(op) if size == "large" else Case(op, 0)
     finally:
         op.samples = kept
     if not case.arrays:
@@ -94,10 +115,32 @@ def portable(op, size):
         raise TypeError(f"{type(x).__name__} among the arguments")
     arrays = [a.astype({"float64": "float32", "complex128": "complex64"}.get(a.dtype.name, a.dtype.name)) for a in case.arrays]
     try:
-        return [(op.name, (*op.namespaces, op.method, op.torch_name), arrays, plain(case.args), {k: plain(v) for k, v in case.kwargs.items()},
-                 case.differentiable if op.differentiable else [])]
+        return [(op.name, (*op.namespaces, op.method, CALLED.get(op.name, op.torch_name)), arrays, plain(case.args),
+                 {k: plain(v) for k, v in case.kwargs.items()}, case.differentiable if op.differentiable else [])]
     except TypeError:
         return []
+
+
+def large_case(op):
+    """The first sample with numbers from the whole domain, not all different, which takes seconds for a million."""
+    from numbagrad.dispatch.sampling import NUMPY, Case
+
+    class Drawn(Case):
+        def _draw(self):
+            out = []
+            for kind, shape, *limits in self.specs:
+                if kind == "constant":
+                    a = limits[0]
+                elif kind == "bool":
+                    a = self.rng.integers(0, 2, shape)
+                elif kind.startswith(("int", "uint")):
+                    a = self.rng.integers(*(limits or (0, 10)), shape)
+                else:
+                    a = self.rng.uniform(*self.op.domain, shape)
+                    a = a + 1j * self.rng.uniform(*self.op.domain, shape) if kind.startswith("complex") else a
+                out.append(np.asarray(a).astype(NUMPY.get(kind)))
+            return out
+    return Drawn(op, 0)
 
 
 def chosen(op):
@@ -111,15 +154,14 @@ def chosen(op):
 
 
 def enlarged(op, sample):
-    """The sample with every size multiplied by one factor, so that the largest tensor has about ``LARGE`` elements."""
+    """The sample with every size multiplied by one factor, so that no tensor has more than about ``LARGE`` elements."""
     from numbagrad.dispatch.op import Sample
     from numbagrad.dispatch.sampling import Case
     if sample is None:
         return None
     case = Case(op, op.samples.index(sample))
-    largest = max([a.shape for a in case.arrays], key=math.prod)
-    dims = [n for n in largest if n > 1]
-    factor = max(1, round((LARGE / math.prod(dims)) ** (1 / len(dims))))
+    factor = max(1, min([round((LARGE / math.prod(dims)) ** (1 / len(dims)))
+                         for dims in [[n for n in a.shape if n > 1] for a in case.arrays] if dims]))
     known = {n for a in case.arrays for n in a.shape if n > 1}
 
     def grown(shape):
@@ -166,12 +208,14 @@ def everyday(size):
 EVERYDAY = {
     "add": "a + b", "add_number": "a + 1.5", "add_row": "a + row", "add_column": "a + column", "add_mixed": "a + ints",
     "add_double": "a + d", "add_transposed": "a + b.t()", "sliced_times_2": "a[1:, 1:] * 2", "rsub": "1 - a", "pow2": "a ** 2",
-    "row": "a[0]", "element": "a[0, 1]", "slice": "a[1:3]", "column_of": "a[:, 0]", "two_slices": "a[1:, 1:]", "none": "a[:, None]",
-    "t": "a.t()", "transpose": "a.transpose(0, 1)", "view": "a.view(-1)", "reshape": "a.reshape(-1)", "permute": "a.permute(1, 0)",
+    "row": "a[0]", "element": "a[0, 1]", "slice": "a[1:3]", "column_of": "a[:, 0]", "two_slices": "a[1:, 1:]",
+    "none": "a[:, None]", "t": "a.t()", "transpose": "a.transpose(0, 1)", "view": "a.view(-1)", "reshape": "a.reshape(-1)",
+    "permute": "a.permute(1, 0)",
     "unsqueeze": "a.unsqueeze(0)", "squeeze": "a.squeeze()", "flatten": "a.flatten()", "expand": "column.expand(-1, 8)",
     "chunk": "a.chunk(2, 1)", "split": "a.split(2)", "unbind": "a.unbind()", "iterate": "list(a)", "detach": "a.detach()",
     "cat": "lib.cat([a, b])", "cat1": "lib.cat([a, b], 1)", "stack": "lib.stack([a, b])", "pad": "F.pad(a, (1, 1))",
-    "flip": "a.flip(0)", "roll": "lib.roll(a, 1, 0)", "index_select": "a.index_select(0, i)", "a_i": "a[i]", "a_mask": "a[mask]",
+    "flip": "a.flip(0)", "roll": "lib.roll(a, 1, 0)", "index_select": "a.index_select(0, i)", "a_i": "a[i]",
+    "a_mask": "a[mask]",
     "embedding": "F.embedding(i, a)", "gather": "a.gather(1, i2)", "scatter_add": "a.scatter_add(1, i2, b)",
     "index_add": "a.index_add(0, i, b)", "masked_fill": "a.masked_fill(mask, 0.0)", "where": "lib.where(mask, a, b)",
     "sort": "a.sort()", "argsort": "a.argsort()", "topk": "a.topk(3)", "median": "a.median()", "median_dim": "a.median(1)",
@@ -185,9 +229,12 @@ EVERYDAY = {
     "gelu": "F.gelu(a)", "dropout": "F.dropout(a, 0.5)", "layer_norm": "F.layer_norm(a, (row.shape[0],))",
     "mse_loss": "F.mse_loss(a, b)", "cross_entropy": "F.cross_entropy(a, i)", "max_pool2d": "F.max_pool2d(a[None, None], 2)",
     "avg_pool2d": "F.avg_pool2d(a[None, None], 2)", "tril": "a.tril()", "trace": "a.trace()", "diagonal": "a.diagonal()",
-    "attention": "F.scaled_dot_product_attention(three, three, three)", "remainder": "a % 1.5", "compare": "a > b", "eq": "a == b",
-    "any": "mask.any()", "all": "mask.all()", "bincount": "lib.bincount(i)", "nonzero": "mask.nonzero()", "unique": "lib.unique(i)",
-    "arange": "lib.arange(64)", "zeros": "lib.zeros(8, 8)", "ones_like": "lib.ones_like(a)", "full_like": "lib.full_like(a, 2.0)",
+    "attention": "F.scaled_dot_product_attention(three, three, three)", "remainder": "a % 1.5", "compare": "a > b",
+    "eq": "a == b",
+    "any": "mask.any()", "all": "mask.all()", "bincount": "lib.bincount(i)", "nonzero": "mask.nonzero()",
+    "unique": "lib.unique(i)",
+    "arange": "lib.arange(64)", "zeros": "lib.zeros(8, 8)", "ones_like": "lib.ones_like(a)",
+    "full_like": "lib.full_like(a, 2.0)",
     "full": "lib.full((8, 8), 2.0)", "eye": "lib.eye(8)", "rand": "lib.rand(8, 8)", "randn": "lib.randn(8, 8)",
     "bernoulli": "lib.bernoulli(mask.float())", "randperm": "lib.randperm(64)", "tensor_64": "lib.tensor(list64)",
     "tensor_number": "lib.tensor(1.5)", "double": "a.double()", "long": "a.long()", "copy_": "c.copy_(a)", "clone": "a.clone()",
@@ -197,8 +244,9 @@ EVERYDAY = {
     "inv": "lib.linalg.inv(a)", "det": "lib.linalg.det(a)", "qr": "lib.linalg.qr(a)", "svd": "lib.linalg.svd(a, False)",
     "eigh": "lib.linalg.eigh(a)", "solve": "lib.linalg.solve(a, b)",
 }
-WITHOUT_GRADIENT = {"compare", "eq", "copy_", "add_", "mul_number_", "zero_", "setitem", "setitem_row", "tolist", "numpy", "from_numpy",
-                    "len", "shape", "repr", "item", "argsort", "argmax", "long", "to_same", "detach", "ones_like", "full_like"}
+WITHOUT_GRADIENT = {"compare", "eq", "copy_", "add_", "mul_number_", "zero_", "setitem", "setitem_row", "tolist",
+                    "numpy", "from_numpy", "len", "shape", "repr", "item", "argsort", "argmax", "long", "to_same", "detach",
+                    "ones_like", "full_like"}
 SMALL_ONLY = {"element", "arange", "zeros", "full", "eye", "rand", "randn", "randperm", "tensor_64", "tensor_number", "numpy",
               "from_numpy", "len", "shape", "repr", "item", "inv", "det", "qr", "svd", "eigh", "solve", "tolist", "matmul",
               "matmul_t", "linear", "expand"}

@@ -1,6 +1,7 @@
 """``peers.py --registry``: every op of the registry from its own samples, and everyday calls, small and large, against PyTorch.
 
-One process per library, pinned to the same processors, asked in turn; the figure is the ratio of the medians of a case's rounds.
+One process per library, pinned to the same processors, asked in turn; the figure is the ratio of the medians of a case's
+rounds.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ class Worker:
     def __init__(self, library, path, processors):
         n = str(len(processors))
         env = dict(os.environ, OMP_NUM_THREADS=n, MKL_NUM_THREADS=n, OPENBLAS_NUM_THREADS=n)
+        env.pop("OPENBLAS_CORETYPE", None)  # (that of another machine halves the speed of products)
         self.process = subprocess.Popen([sys.executable, os.path.join(HERE, "worker.py"), library, path,
                                          ",".join(map(str, processors))], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                         text=True, env=env)
@@ -45,12 +47,14 @@ class Worker:
 
 def collect(sizes, only=()):
     """[(size, case)]"""
+    def wanted(name):
+        return not only or any([o == name or o in name and len(o) > 3 for o in only])
     found = []
     for size in sizes:
-        found += [(size, c) for c in cases.everyday(size)]
-        for op in cases.ops():
+        found += [(size, c) for c in cases.everyday(size) if wanted(c[0])]
+        for op in cases.ops(wanted):
             found += [(size, c) for c in cases.portable(op, size)]
-    return [(s, c) for s, c in found if not only or any([o == c[0] or o in c[0] and len(o) > 3 for o in only])]
+    return found
 
 
 def label(case):

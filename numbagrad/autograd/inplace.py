@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ..base import arguments, modes
 from ..base import dtypes as dt
-from ..core import graph
+from ..core import graph, storage
 from ..core.broadcast import broadcast_shapes
 from ..core.graph import Node, new_node, note_forward
 from ..core.launch import launch
@@ -301,6 +301,7 @@ def fill_(self, value, cls=None):
 
 
 def _fill(t, value):
+    zero = value.__class__ is int and value == 0
     value = dt.fit(value, t._kind.dtype)
     if TAPE:
         recorder = active()
@@ -309,7 +310,7 @@ def _fill(t, value):
     if not t._kind.cpu or t._kind.dtype.code in ("f2", "bf"):
         from ..core import copying
         return copying.fill_into(t, value)
-    t.array().fill(value)
+    storage.fill_array(t.array(), 0 if zero else value)
     return None
 
 

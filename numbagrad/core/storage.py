@@ -114,8 +114,15 @@ def fill(buf, ptr, kind, n, value):
         recorder = active()
         if recorder is not None:
             return recorder.fill(buf, ptr, kind, n, value)
-    buf.fill(value)
+    fill_array(buf, value)
     return None
+
+
+def fill_array(array, value):
+    """``array.fill(value)``; zeros by bytes, which NumPy hands to memset: it need not read what it overwrites."""
+    if value == 0 and value.__class__ is int and array.nbytes > 1 << 14 and array.flags.c_contiguous:
+        array = array.view(np.uint8)
+    array.fill(value)
 
 
 def keep_freed_memory():

@@ -20,8 +20,8 @@ from .define import define
 from .fastmath import FAST, loop_flags
 from .guard import guarded
 
-# Functions with a cheaper form for arguments that are not huge.
-NEAR = ("sin", "cos", "tan")
+# Functions with a cheaper form for arguments (of two: their quotient) that are not huge.
+NEAR = ("sin", "cos", "tan", "floor_divide", "fmod", "remainder")
 # Scalar functions that are neither arithmetic nor vecmath, as source; {code}-independent except through T.
 HELPERS = {
     "sign": "def sign(x):\n    return T(1) if x > 0 else (T(-1) if x < 0 else T(0))\n",
@@ -35,6 +35,7 @@ HELPERS = {
     "fmod_int": ("def fmod(a, b):\n    if b == 0 or b == -1:\n        return T(a) if b == 0 else T(0)\n"
                  "    r = T(a - b * (a // b))\n"
                  "    return T(r - b) if r != 0 and (r < 0) != (a < 0) else r\n"),
+    "floor_divide_int": "def floor_divide(a, b):\n    return a // b\n",
     "floor_int": "def floor(x):\n    return x\n", "ceil_int": "def ceil(x):\n    return x\n",
     "trunc_int": "def trunc(x):\n    return x\n", "round_int": "def round(x):\n    return x\n",
 }
@@ -155,9 +156,10 @@ class Pointwise:
 
     def _near_loop(self, near, compute, loads, body, stores):
         """Blocks of elements, each looked at first: sine, cosine and tangent of arguments up to a limit need no
-        reduction by many digits of pi, which costs more than all the rest. Returns (loop, constants)."""
+        reduction by many digits of pi, which costs more than all the rest, remainders no long division. Returns (loop,
+        constants)."""
         from . import vecmath
-        arguments = list(dict.fromkeys(e.args[0] for e in near))
+        arguments = list(dict.fromkeys(e.args[0] / e.args[1] if len(e.args) > 1 else e.args[0] for e in near))
         limit = min(vecmath.near_function(e.op, compute)[1] for e in near)
         consts, check, results, _ = expr.lines(arguments, compute, "a", "c")
         _, near_body, _, _ = expr.lines(self.outputs, compute, rename={n: n + "_near" for n in NEAR})

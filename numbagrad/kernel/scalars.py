@@ -68,43 +68,4 @@ def polygamma(n, x):
     return T(value if k % 2.0 == 1.0 else -value)
 
 
-def i0e(x):
-    a = abs(np.float64(x))
-    if a == np.inf:
-        return T(0.0)
-    term, total, k = 1.0, 1.0, 1.0
-    if a > 30.0:
-        while k < 25.0:
-            term *= (2.0 * k - 1.0) ** 2 / (8.0 * a * k)
-            total += term
-            k += 1.0
-        return T(total / math.sqrt(2.0 * math.pi * a))
-    q = 0.25 * a * a
-    while term > 1e-17 * total:
-        term *= q / (k * k)
-        total += term
-        k += 1.0
-    return T(total * math.exp(-a))
-
-
-def i1e(x):
-    a = abs(np.float64(x))
-    if a == np.inf:
-        return T(0.0)
-    term, total, k = 1.0, 1.0, 1.0
-    if a > 30.0:
-        while k < 25.0:
-            term *= ((2.0 * k - 1.0) ** 2 - 4.0) / (8.0 * a * k)
-            total += term
-            k += 1.0
-        y = total / math.sqrt(2.0 * math.pi * a)
-        return T(y if x > 0 else -y)
-    q = 0.25 * a * a
-    while term > 1e-17 * total:
-        term *= q / (k * (k + 1.0))
-        total += term
-        k += 1.0
-    return T(total * 0.5 * np.float64(x) * math.exp(-a))
-
-
-TEXT = {f.__name__: inspect.getsource(f) for f in (gcd, polygamma, i0e, i1e)}
+TEXT = {f.__name__: inspect.getsource(f) for f in (gcd, polygamma)}

@@ -23,10 +23,13 @@ WORDS = 32     # of a kernel's arguments, at most
 LOG = {d.code: d.itemsize.bit_length() - 1 for d in dt.ALL}
 UNITS = ("u1", "i2", "i4", "i8", "c16")  # how copies see elements of 1, 2, 4, 8 and 16 bytes
 
-# dst[a * dr + b * dt] = src[a * sr + b * st] for a < h, b < w.
+# dst[a * dr + b * dt] = src[a * sr + b * st] for a < h, b < w. LLVM's overlap check refuses rows that go backwards: the walk
+# asks for one at a time.
 MOVE = """\
+    if h == 1:
+        dr = sr = 0
     if dt != 1:
-        if abs(sr) + abs(dr) < abs(st) + abs(dt):
+        if h > 1 and abs(sr) + abs(dr) < abs(st) + abs(dt):
             for b in range(w):
                 for a in range(h):
                     d[a * dr + b * dt] = s[a * sr + b * st]
@@ -81,7 +84,7 @@ WALK = f"""def walk(table, start, stop):
     if constant == 0:
         if across and inner > block // {ROWS}:
             w, h = block // {ROWS}, {ROWS}
-        elif inner <= block:
+        elif inner <= block and (kernel != 0 or inner < {ROWS} or min(r[0], r[1]) >= 0):
             h = block // inner
         elif kernel == 0:
             w = inner

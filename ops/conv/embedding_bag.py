@@ -11,7 +11,7 @@ from numbagrad.base import modes
 from numbagrad.core import storage
 from numbagrad.extend import REGISTRY, Sample, T, custom, function, load, store
 from numbagrad.kernel import tape
-from numbagrad.kernel.jit import kernel
+from numbagrad.kernel.jit import STRIP, kernel, strip
 
 from ..index.embedding import INDICES, SPACES, check_indices, renormalise, rows_of, sum_rows
 from ..product.gemm import reshape
@@ -113,14 +113,24 @@ def sum_bags(w: "*T", at: "*i8", scale: "*T", y: "*T", bounds: "*i8", sizes: "*i
              mean: int, start: int, stop: int):
     """Sums (means with ``mean``) of the rows at (n,) of w (rows, width), each times its scale (n,) with ``scaled``, over the
     bags ``bounds[b]:bounds[b + 1]`` into y (bags, width); at, bounds (bags + 1,) and sizes (bags,) are int64."""
+    total = strip()
     for b in range(start, stop):
-        for j in range(width):
-            acc = T(0)
+        divisor = T(sizes[b]) if mean != 0 and sizes[b] > 0 else T(1)
+        for first in range(0, width, STRIP):
+            many = min(STRIP, width - first)
+            for j in range(many):
+                total[j] = T(0)
             for i in range(bounds[b], bounds[b + 1]):
                 if at[i] != skip:
-                    v = load(w[at[i] * width + j])
-                    acc = T(acc + (v * load(scale[i]) if scaled != 0 else v))
-            y[b * width + j] = store(acc / T(sizes[b]) if mean != 0 and sizes[b] > 0 else acc)
+                    p = at[i] * width + first
+                    if scaled != 0:
+                        for j in range(many):
+                            total[j] = T(total[j] + load(w[p + j]) * load(scale[i]))
+                    else:
+                        for j in range(many):
+                            total[j] = T(total[j] + load(w[p + j]))
+            for j in range(many):
+                y[b * width + first + j] = store(total[j] / divisor)
 
 
 @kernel

@@ -7,12 +7,13 @@ from functools import lru_cache
 import numpy as np
 
 from numbagrad.core import storage
-from numbagrad.extend import T, load, store
+from numbagrad.extend import T, inline, load, store
 from numbagrad.kernel.jit import kernel
 
 # A plan is an int64 array: (input, output) sizes of depth, height, width, then the step inside a window per axis, then
 # (start, stop, count) of every window of each axis in turn. Windows are clipped; ``count`` is what a mean divides by.
 HEAD = 9
+AHEAD = 8  # elements that a maximum looks at in one go: most are not larger
 
 
 @kernel
@@ -59,6 +60,15 @@ def box_mean_back(g: "*T", x: "*T", t: "*i8", divisor: int, start: int, stop: in
                                 x[p + k] = store(load(x[p + k]) + part)
 
 
+@inline
+def larger(x, at, best):
+    """How many of the next AHEAD elements of x are not at most ``best``."""
+    found = 0
+    for i in range(AHEAD):
+        found += 0 if load(x[at + i]) <= best else 1
+    return found
+
+
 @kernel
 def box_max(x: "*T", y: "*T", where: "*i8", t: "*i8", start: int, stop: int):
     """Maxima of boxes of x (planes, d, h, w) into y and their places in a plane into int64 where, both (planes, od, oh, ow),
@@ -80,6 +90,9 @@ def box_max(x: "*T", y: "*T", where: "*i8", t: "*i8", start: int, stop: int):
                             k = t[ws + 3 * c]
                             p = (i * h + j) * w
                             while k < t[ws + 1 + 3 * c]:
+                                if t[8] == 1 and k + AHEAD <= t[ws + 1 + 3 * c] and larger(x, base + p + k, best) == 0:
+                                    k += AHEAD
+                                    continue
                                 v = load(x[base + p + k])
                                 # The last NaN wins, as everywhere in PyTorch's pooling.
                                 if (v > best) | (v != v):

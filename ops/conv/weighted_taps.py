@@ -72,6 +72,15 @@ def unmix(g: "*T", x: "*T", t: "*i8", w: "*f8", start: int, stop: int):
         for i in range(plane * d * h * wd, (plane + 1) * d * h * wd):
             x[i] = store(T(0))
         q = plane * od * oh * ow
+        if td * th * tw == 1:
+            for z in range(od):
+                for r in range(oh):
+                    p = ((plane * d + t[9 + z]) * h + t[hs + r]) * wd
+                    for c in range(ow):
+                        at = p + t[ws + c]
+                        x[at] = store(load(x[at]) + load(g[q + c]))
+                    q += ow
+            continue
         for z in range(od):
             for r in range(oh):
                 for c in range(ow):

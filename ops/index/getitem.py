@@ -21,6 +21,7 @@ from numbagrad.kernel import tape
 from ..view.dims import unsqueeze
 from ..view.shape import alias, expanded
 from ..view.slicing import select, selected, slice_, sliced
+from . import along
 from . import plans as ix
 
 # --- reading and writing through a plan -------------------------------------------------------------------------------
@@ -33,7 +34,8 @@ def collect(input, plan: Recipe):
 
 @collect.cpu
 def _(out, input, plan):
-    ix.read(out, input, plan)
+    if not along.read(out, input, plan):
+        ix.read(out, input, plan)
 
 
 @collect.gradient
@@ -53,7 +55,8 @@ def spread(g, plan: Recipe, shape: tuple):
 @spread.cpu
 def _(out, g, plan, shape):
     set_all(out, 0)
-    ix.add(out, g, plan)
+    if not along.add(out, g, plan):
+        ix.add(out, g, plan)
 
 
 @spread.gradient
@@ -80,7 +83,8 @@ def check_values(values, shape):
 @put_at.cpu
 def _(out, input, values, plan, accumulate):
     copy_into(out, input)
-    change_at(out, values, plan, accumulate)
+    if not (accumulate and values._buf is not out._buf and along.add(out, values, plan)):
+        change_at(out, values, plan, accumulate)
 
 
 def change_at(t, values, plan, accumulate):

@@ -91,39 +91,6 @@ def check_saved(index, size, dim=0, fail=index_error, ignore=0):
 
 
 @kernel
-def resolve_along(index: "*i8", out: "*i8", found: "*i8", meta: "*i8", nd: int, dim: int, size: int, start: int, stop: int):
-    """Offsets for gather and scatter: the position of each element of index with coordinate ``dim`` replaced, into out.
-
-    meta holds the index's sizes, then the strides of the indexed tensor; rows of the last dimension are looped. found (2,)
-    gets (1, the first index out of range) where there is one; all are int64."""
-    inner = meta[nd - 1]
-    step = 0 if dim == nd - 1 else meta[2 * nd - 1]
-    along = meta[nd + dim]
-    bad = 0
-    for row in range(start, stop):
-        left = row
-        base = 0
-        for d in range(nd - 2, -1, -1):
-            s = meta[d]
-            up = left // s
-            if d != dim:
-                base += (left - up * s) * meta[nd + d]
-            left = up
-        first = row * inner
-        for i in range(inner):
-            v = index[first + i]
-            wrong = (1 if v < 0 else 0) | (1 if v >= size else 0)
-            bad |= wrong
-            out[first + i] = base + i * step + (0 if wrong else v * along)
-    if bad != 0 and found[0] < 1:
-        for i in range(start * inner, stop * inner):
-            v = index[i]
-            if found[0] < 1 and (v < 0 or v >= size):
-                found[0] = 1
-                found[1] = v
-
-
-@kernel
 def take_one(x: "*T", lin: "*i8", out: "*T", step: int, start: int, stop: int):
     """Elements of x at int64 lin (n,) times step, into out (n,)."""
     for i in range(start, stop):
@@ -279,12 +246,26 @@ def find_coordinates(x: "*T", out: "*i8", sizes: "*i8", nd: int, start: int, sto
     inner = sizes[nd - 1]
     c = 0
     for row in range(start, stop):
-        for i in range(inner):
-            left = row
+        last = (row + 1) * inner
+        while last > row * inner and load(x[last - 1]) == T(0):
+            last -= 1
+        if nd == 2:  # without branches, as ``find_true``
+            for i in range(last - row * inner):
+                out[c] = row
+                out[c + 1] = i
+                c += 2 if load(x[row * inner + i]) != T(0) else 0
+            continue
+        first = c
+        for i in range(last - row * inner):
             if load(x[row * inner + i]) != T(0):
-                for d in range(nd - 2, -1, -1):
-                    up = left // sizes[d]
-                    out[c + d] = left - up * sizes[d]
-                    left = up
+                if c == first:
+                    left = row
+                    for d in range(nd - 2, -1, -1):
+                        up = left // sizes[d]
+                        out[c + d] = left - up * sizes[d]
+                        left = up
+                else:
+                    for d in range(nd - 1):
+                        out[c + d] = out[first + d]
                 out[c + nd - 1] = i
                 c += nd

@@ -40,7 +40,6 @@ from .kernels import (
     put_places,
     put_rows,
     resolve,
-    resolve_along,
     take_one,
     take_rows,
 )
@@ -220,40 +219,6 @@ def flat_plan(lin, total, index_shape=None):
     if index_shape is None:
         index_shape = lin.shape
     return Plan((lin, storage.address(lin)), None, 0, 1, (total,), index_shape)
-
-
-def plan_dim(shape, dim, index, fail):
-    """Plan of gather and scatter: for every element of ``index`` its place in a tensor of ``shape``."""
-    return Plan((_within, (shape, dim, fail)), None, 0, 1, (numel(shape),), index._shape, (index,))
-
-
-def _within(tensors, shape, dim, fail):
-    """Row-major numbers of the elements of a tensor of ``shape`` that an index along ``dim`` names: (array, address)."""
-    index = as_index(tensors[0])
-    n = index._n
-    later = not index._kind.cpu or TAPE and active() is not None
-    numbers = lin, where = row(n, index._kind) if later else checked_row(n)
-    if n:
-        key = (index._shape, shape)
-        meta = _metas.get(key)
-        if meta is None:
-            if len(_metas) >= 1024:
-                _metas.clear()
-            array = np.array((*(index._shape or (1,)), *(contiguous_strides(shape) or (1,))), np.int64)
-            meta = _metas[key] = (array, storage.table(array))
-        sizes = index._shape or (1,)
-        size = shape[dim] if shape else 1
-        words = range_flag(fail, dim, size, index) if later else None
-        found = words.address if later else where + 8 * n
-        resolve_along[index._kind](index._ptr, where, found, meta[1], len(sizes), dim, size, 0, n // sizes[-1])
-        if later:
-            words.check()
-        elif lin[n]:
-            fail(int(lin[n + 1]), dim, size)
-    return numbers
-
-
-_metas: dict = {}
 
 
 def true_numbers(mask):

@@ -19,6 +19,7 @@ from numbagrad.extend import Sample, T, Tensor, custom, function, load, store
 from numbagrad.kernel.jit import kernel
 
 from ..view.shape import expanded, reshaped
+from . import along
 from . import plans as ix
 from .getitem import collect, put_at, putter, spread
 from .select_put import both, outside
@@ -60,7 +61,7 @@ def _fail(i, dim, size):
 def gather(input, dim, index, *, sparse_grad=False, out=None):
     """``out[i][j] = input[index[i][j]][j]`` for dim 0, and so on: elements picked along one dimension."""
     at = _check_index("gather", input, dim, index)
-    result = _gather(input, ix.plan_dim(input._shape, at, index, _fail))
+    result = _gather(input, along.plan_dim(input._shape, at, index, _fail))
     return result if out is None else write_out("gather", out, result, (input,))
 
 
@@ -129,7 +130,7 @@ def _prepare_scatter(name, input, dim, index, src):
     if src._kind.dtype is not input._kind.dtype:
         raise RuntimeError(f"{name}(): Expected self.dtype to be equal to src.dtype")
     at = _check_index(name, input, dim, index, src)
-    return _narrowed(src, index), ix.plan_dim(input._shape, at, index, _fail)
+    return _narrowed(src, index), along.plan_dim(input._shape, at, index, _fail)
 
 
 def _scatter_call(which):
@@ -152,7 +153,7 @@ def _scatter_call(which):
         if not is_number(src):
             raise TypeError(f"scatter(): argument 'src' (position 3) must be Tensor or Number, not {type(src).__name__}")
         at = _check_index("scatter", input, dim, index)
-        plan = ix.plan_dim(input._shape, at, index, _fail)
+        plan = along.plan_dim(input._shape, at, index, _fail)
         if which:
             check_apart(input, (index,))
         return _scatter_number[which](input, ix.scalar_like(src, input), plan, False, *(["scatter_"] if which else []))
@@ -251,8 +252,7 @@ def largest_rows(x: "*T", lin: "*i8", v: "*T", n: int, outer_step: int, inner: i
             for a in range(inner):
                 p = b * outer_step + lin[j] * inner + a
                 new, old = load(v[(b * n + j) * inner + a]), load(x[p])
-                if new > old or new != new:
-                    x[p] = store(new)
+                x[p] = store(new if new > old or new != new else old)
 
 
 @kernel
@@ -263,8 +263,7 @@ def smallest_rows(x: "*T", lin: "*i8", v: "*T", n: int, outer_step: int, inner: 
             for a in range(inner):
                 p = b * outer_step + lin[j] * inner + a
                 new, old = load(v[(b * n + j) * inner + a]), load(x[p])
-                if new < old or new != new:
-                    x[p] = store(new)
+                x[p] = store(new if new < old or new != new else old)
 
 
 @kernel

@@ -101,6 +101,24 @@ def partial_sort(x, q, first, middle, last, down):
 
 
 @inline(fast=())
+def partial_sort_row(x, q, base, k, n, down):
+    """``partial_sort`` of the first k positions of q, which are base, base + 1, ... base + n - 1: what a look at the element
+    shows not to come before the last of the heap is passed over."""
+    heap_select(x, q, 0, k, k, down)
+    last = load(x[q[0]])
+    for i in range(base + k, base + n):
+        v = load(x[i])
+        if not (v <= last if down == 1 else v >= last) and before(x, i, q[0], down):
+            q[i - base] = q[0]
+            sift(x, q, 0, 0, k, i, down)
+            last = load(x[q[0]])
+    for end in range(k - 1, 0, -1):
+        v = q[end]
+        q[end] = q[0]
+        sift(x, q, 0, 0, end, v, down)
+
+
+@inline(fast=())
 def partition(x, q, first, last, down):
     """Part q[first:last] by the median of three of its elements of x; returns where the second part begins."""
     a, b, c = q[first + 1], q[first + (last - first) // 2], q[last - 1]
@@ -232,7 +250,7 @@ def first_rows(x: "*T", q: "*i8", stack: "*i8", out: "*i8", n: int, k: int, down
         for i in range(n):
             q[i] = row * n + i
         if k * 64 <= n:
-            partial_sort(x, q, 0, k, n, down)
+            partial_sort_row(x, q, row * n, k, n, down)
         else:
             nth_element(x, q, 0, k - 1, n, down)
             if in_order and k > 1:

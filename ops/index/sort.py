@@ -20,6 +20,7 @@ from numbagrad.extend import Sample, custom, function
 from numbagrad.kernel.jit import kernel
 
 from . import plans as ix
+from .along import plan_dim
 from .getitem import collect
 from .select_kernels import STACK, first_rows, kth_rows
 
@@ -161,7 +162,7 @@ LOW = np.uint64(0xFFFFFFFF)
 
 def along(input, dim, indices):
     """Plan of the elements at ``indices`` along ``dim``."""
-    return ix.plan_dim(input._shape, dim, indices, ix.out_of_bounds)
+    return plan_dim(input._shape, dim, indices, ix.out_of_bounds)
 
 
 def _check(name, input):

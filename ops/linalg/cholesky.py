@@ -80,10 +80,27 @@ def triangular(A, B, upper: bool, unit: bool = False, left: bool = True):
 
 @triangular.host
 def _(out, A, B, upper, unit, left):
-    a = np.triu(A.array()) if upper else np.tril(A.array())
+    a, b, x = A.array(), B.array(), out.array()
+    batch, n = x.shape[:-2], a.shape[-1]
+    if x.size and np.prod(batch) <= n:
+        _by_trsm(np.broadcast_to(a, (*batch, n, n)), np.broadcast_to(b, x.shape), x, upper, unit, left)
+    else:
+        _by_rows(a, b, x, upper, unit, left)
+
+
+def _by_trsm(a, b, x, upper, unit, left):
+    """One matrix after the other by BLAS, which sees row-major matrices as transposed ones."""
+    from scipy.linalg import get_blas_funcs
+    trsm = get_blas_funcs("trsm", (a,))
+    for i in np.ndindex(*x.shape[:-2]):
+        x[i] = trsm(1, a[i].T, b[i].T, side=left, lower=upper, diag=unit).T
+
+
+def _by_rows(a, b, x, upper, unit, left):
+    """Row after row of all matrices."""
+    a = np.triu(a) if upper else np.tril(a)
     if unit:
         a[..., range(a.shape[-1]), range(a.shape[-1])] = 1
-    b, x = B.array(), out.array()
     if not left:
         a, b, x, upper = np.swapaxes(a, -1, -2), np.swapaxes(b, -1, -2), np.swapaxes(x, -1, -2), not upper
     n = a.shape[-1]

@@ -251,10 +251,7 @@ def _cofactors(a):
     if not finite.all():  # LAPACK does not return from infinities
         return np.where(finite, _cofactors(np.where(finite, a, 0)), np.nan).astype(a.dtype)
     u, s, vh, sign = _signed_svd(a)
-    n = s.shape[-1]
-    # The product of all singular values but one.
-    others = np.stack([np.prod(np.delete(s, i, -1), -1) for i in range(n)], -1) if n else s
-    return sign * ((u * others[..., None, :]) @ vh)
+    return sign * ((u * _without_one(s)[..., None, :]) @ vh)
 
 
 def _signed_svd(a):
@@ -263,14 +260,16 @@ def _signed_svd(a):
     return u, s, vh, np.conj(np.linalg.det(u) * np.linalg.det(vh))[..., None, None]
 
 
+def _without_one(s):
+    """Products of all elements but one: of those before it and those after it."""
+    s = np.concatenate([np.ones_like(s[..., :1]), s, np.ones_like(s[..., :1])], -1)
+    return np.cumprod(s[..., :-2], -1) * np.cumprod(s[..., :1:-1], -1)[..., ::-1]
+
+
 def _without_pairs(s):
     """Products of all elements but the i-th and the j-th, 0 where these are one."""
-    n = s.shape[-1]
-    out = np.zeros((*s.shape, n), s.dtype)
-    for i in range(n):
-        for j in range(i):
-            out[..., i, j] = out[..., j, i] = np.prod(np.delete(s, (i, j), -1), -1)
-    return out
+    one = np.eye(s.shape[-1], dtype=bool)
+    return np.where(one, 0, _without_one(np.where(one, 1, s[..., None, :]))).astype(s.dtype)
 
 
 @custom(private=True, node="LinalgDetBackwardBackward0", reference=_cofactors, samples=(Sample((3, 3)), Sample((2, 2, 2))))

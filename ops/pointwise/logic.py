@@ -16,7 +16,7 @@ from numbagrad.core.promotion import common_device, common_dtype, is_number
 from numbagrad.extend import REGISTRY, Sample, Tensor, custom, elementwise, function
 from numbagrad.extend import scalar as expr
 from numbagrad.extend import scalar as s
-from numbagrad.kernel import emit
+from numbagrad.kernel import emit, tape
 
 from .arithmetic import UNARY
 from .compare import BINARY
@@ -174,7 +174,8 @@ def isreal(input):
     """Whether elements have no imaginary part."""
     if input._kind.dtype.is_complex:
         return REGISTRY["eq"].callable(REGISTRY["imag"].callable(input), 0)
-    return REGISTRY["eq"].callable(input, input) | isnan(input)
+    from numbagrad.core.creation import ones_like
+    return ones_like(input, dtype=dt.bool_, requires_grad=False)
 
 
 # --- closeness -----------------------------------------------------------------------------------------------------------
@@ -239,6 +240,10 @@ def equal(input, other):
         raise arguments.wrong(other, "Tensor", "equal", "other", 2)
     if input._shape != other._shape:
         return False
+    if input._n > 1 << 14 and input._strides is None and other._strides is None and not tape.TAPE:
+        part = 1 << 12  # unequal tensors differ early, mostly
+        if not equal.fn(input.view(-1)[:part], other.view(-1)[:part]):
+            return False
     return bool(REGISTRY["eq"].callable(input, other).all())
 
 

@@ -172,13 +172,20 @@ def polygamma_zero(input):
     return s.digamma(input)
 
 
+@elementwise(private=True, accepts="float", samples=UNARY, reference=lambda x: _scipy("polygamma")(1, x), domain=(0.3, 4.0),
+             inplace=False, names="PolygammaBackward0", tolerance=64)
+def trigamma(input):
+    """``polygamma(1, input)``, the trigamma function."""
+    return s.trigamma(input)
+
+
 @function(namespaces=BOTH, method=False, samples=(Sample(1, (3, 4)), Sample(2, (3, 4)), Sample(0, (3, 4))),
           reference=_scipy("polygamma"), domain=(0.3, 4.0), points=(1.0, 20.0))
 def polygamma(n, input):
     """The n-th derivative of ``digamma``, n >= 0."""
     if n < 0:
         raise RuntimeError(f"polygamma(n, x) does not support negative n. (n = {n})")
-    return polygamma_zero(input) if n == 0 else polygamma_kernel(input, n)
+    return polygamma_zero(input) if n == 0 else trigamma(input) if n == 1 else polygamma_kernel(input, n)
 
 
 @function(name="polygamma_method", namespaces=(), method="polygamma", differentiable=False, torch_name="polygamma",

@@ -7,9 +7,11 @@ import numpy as np
 from numbagrad.base import arguments
 from numbagrad.base import dtypes as dt
 from numbagrad.core.broadcast import sum_to_size
+from numbagrad.core.launch import launch
 from numbagrad.core.promotion import common_dtype
 from numbagrad.dispatch.custom import CustomNode, invoke
 from numbagrad.extend import REGISTRY, Sample, custom, function
+from numbagrad.kernel import emit, expr
 
 from . import product as raw
 from .gemm import check_batches, check_matrices, check_tensors, conj, finish, node_class, product_gradients, reshape
@@ -181,9 +183,15 @@ def _(out, input, vec1, vec2, beta, alpha):
         product = vec1.detach()[:, None] * (vec2.detach() * alpha)
         raw.copy_into(out, input.detach() * beta + product if beta else product)
         return
+    if input._kind.dtype.category == 2 and beta == 1 == alpha:  # a product over one term would be one pass more
+        left = (raw.column(vec1), raw.row(vec2), input)
+        return launch(_PRODUCT_AND_SUM, input._kind.dtype, left, (), (out,), out._shape)
     if beta:
         raw.copy_into(out, input)
-    raw.multiply(out, raw.column(vec1), raw.row(vec2), 0, 0, alpha, beta)
+    return raw.multiply(out, raw.column(vec1), raw.row(vec2), 0, 0, alpha, beta)
+
+
+_PRODUCT_AND_SUM = emit.Pointwise("product_and_sum", ("a", "b", "c"), (), (expr.var("a") * expr.var("b") + expr.var("c"),))
 
 
 @addr_alike.gradient

@@ -160,7 +160,8 @@ class ProductNode(CustomNode):
         a, b = self.tensors()
         e = raw.SMALL.get(g._kind)
         batch, m, n, k, p, q = self.ctx
-        if e is not None and g._strides is None and batch * m * n * k <= raw.LIMIT:
+        small = batch * m * n * k <= (raw.SHORT if n == 1 else raw.LIMIT)  # (of one column the gradient has one term)
+        if e is not None and g._strides is None and small:
             kind = g._kind
             ga = gb = None
             pa = pb = pga = pgb = 0

@@ -151,7 +151,10 @@ def vdot(input, other):
 
 @vdot.cpu
 def _(out, input, other):
-    raw.multiply(raw.reshaped(out, (1, 1)), raw.column(input), raw.column(other), 1)
+    if input._kind.dtype.is_complex:
+        raw.multiply(raw.reshaped(out, (1, 1)), raw.column(input), raw.column(other), 1)
+    else:
+        raw.multiply(raw.reshaped(out, (1, 1)), raw.row(input), raw.column(other))
 
 
 @vdot.gradient
@@ -183,7 +186,7 @@ def _(out, input, vec):
 @mv.gradient
 def _(g, input, vec, needs):
     g = reshape(g, (g._n, 1))
-    ga = gemm(g, reshape(vec, (vec._n, 1)), 0, 1) if needs[0] else None
+    ga = g * conj(vec) if needs[0] else None
     return ga, view(gemm(input, g, 1, 0), (input._shape[1],)) if needs[1] else None
 
 
@@ -249,6 +252,8 @@ def _(out, input, other):
 def _(g, input, other, needs, shapes):
     p, q = shapes
     shape = g._shape
+    if len(p) == 2 and len(q) == 1:
+        return mv.rule(g, input, other, needs)
     if len(p) == 1:
         shape = (*shape[:-1], 1, shape[-1])
         input = input if input is None else reshape(input, (1, *p))
@@ -258,7 +263,8 @@ def _(g, input, other, needs, shapes):
     full = (p if len(p) > 1 else (1, *p)), (q if len(q) > 1 else (*q, 1))
     g = g if shape == g._shape else reshape(g, shape)
     ga, gb = product_gradients(g, input, other, 0, 0, needs, full)
-    return None if ga is None else reshape(ga, p), None if gb is None else reshape(gb, q)
+    # (A view of a gradient would be copied by a leaf.)
+    return (ga if ga is None or ga._shape == p else reshape(ga, p)), (gb if gb is None or gb._shape == q else reshape(gb, q))
 
 
 SqueezeBackward4 = node_class("SqueezeBackward4", CustomNode, matmul_nd)

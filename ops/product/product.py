@@ -8,13 +8,17 @@ from numbagrad.base import dtypes as dt
 from numbagrad.base.shapes import expanded_strides
 from numbagrad.core import storage
 from numbagrad.core.copying import contiguous_copy, copy_into
+from numbagrad.core.launch import launch
 from numbagrad.core.tensor import contiguous_strides, make, raw, raw_view
 from numbagrad.extend import T
-from numbagrad.kernel import jit, threads
+from numbagrad.kernel import emit, expr, jit, threads
 from numbagrad.kernel.jit import kernel
 
 # Multiply-adds up to which a product runs at once in the calling thread, holding the GIL.
 LIMIT = threads.SERIAL_BELOW["gemm"]
+# Products over one term: BLAS reads what it is to add to, and needs two passes.
+OUTER = emit.Pointwise("outer", ("a", "b"), (), (expr.var("a") * expr.var("b"),))
+SHORT = 1 << 12  # elements up to which it does not matter
 BLAS_CODES = ("f4", "f8", "c8", "c16")
 
 
@@ -188,10 +192,13 @@ def multiply(out, a, b, ta=0, tb=0, alpha=1.0, beta=0.0):
         return _integers(out, transposed(a) if ta else a, transposed(b) if tb else b, alpha, beta)
     from numbagrad.kernel import blas
     complex_ = d.is_complex
-    a, fa, lda = _operand(a, ta, complex_, blas.matmul_args)
-    b, fb, ldb = _operand(b, tb, complex_, blas.matmul_args)
     m, n = out._shape[-2:]
     k = a._shape[-2] if ta else a._shape[-1]
+    if k == 1 and m * n > SHORT and len(out._shape) == 2 and not complex_ and alpha == 1 and beta == 0:
+        a, b = transposed(a) if ta else a, transposed(b) if tb else b
+        return launch(OUTER, d, (a, b), (), (out,), out._shape)
+    a, fa, lda = _operand(a, ta, complex_, blas.matmul_args)
+    b, fb, ldb = _operand(b, tb, complex_, blas.matmul_args)
     ldc = max(n, 1)
     if len(out._shape) == 2:
         return blas.gemm(d.code, a._ptr, b._ptr, out._ptr, m, n, k, lda, ldb, ldc, fa, fb, alpha, beta)

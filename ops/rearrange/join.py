@@ -265,7 +265,7 @@ def cartesian_prod(*tensors):
 
 
 @function(method=True, dtypes="any", samples=(Sample((4,)), Sample((4,), 3), Sample((3,), 2, True)),
-          reference=lambda a, r=2, with_replacement=False: np.array(list(_choices(a, r, with_replacement))))
+          reference=lambda a, r=2, with_replacement=False: _choices_reference(a, r, with_replacement))
 def combinations(input, r=2, with_replacement=False):
     """All choices of ``r`` elements of a 1-D tensor in their order, as rows."""
     from numbagrad.core.creation import from_numpy
@@ -284,7 +284,7 @@ def combinations(input, r=2, with_replacement=False):
                            f"than {MOST_BYTES}")
     if not count:
         return index_select.fn(input, 0, input.new_empty((0,), dtype=dt.int64)).reshape((0, r))
-    places = np.array(list(_choices(range(input._n), r, with_replacement)), np.int64).reshape(-1, r).T
+    places = _choices(input._n, r, with_replacement)
     return stack.fn([index_select.fn(input, 0, from_numpy(np.ascontiguousarray(p)).to(device=input.device)) for p in places], 1)
 
 
@@ -302,9 +302,22 @@ def _choice_count(n, r, with_replacement):
     return count
 
 
-def _choices(items, r, with_replacement):
+def _choices_reference(a, r, with_replacement):
     import itertools
-    return (itertools.combinations_with_replacement if with_replacement else itertools.combinations)(items, r)
+    return np.array(list((itertools.combinations_with_replacement if with_replacement else itertools.combinations)(a, r)))
+
+
+def _choices(n, r, with_replacement):
+    """The places of ``r`` of ``n`` elements in every choice, an array for each: a choice goes on with all that may follow."""
+    step = 0 if with_replacement else 1
+    places = [np.arange(n)]
+    for _ in range(1, r):
+        first = places[-1] + step
+        many = n - first
+        ends = np.cumsum(many)
+        places = [np.repeat(p, many) for p in places]
+        places.append(np.arange(len(places[0])) + np.repeat(first - ends + many, many))
+    return places
 
 
 def _block_reference(ts):

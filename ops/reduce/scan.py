@@ -1,4 +1,4 @@
-"""Running folds along a dimension: cumsum, cumprod, cummax, cummin, logcumsumexp; and differences."""
+"""Running folds along a dimension: cumsum, cumprod, logcumsumexp; and differences. Extrema: ``running_extrema``."""
 
 from __future__ import annotations
 
@@ -6,18 +6,15 @@ import numpy as np
 
 from numbagrad.base import dtypes as dt
 from numbagrad.base.shapes import wrap_dim
-from numbagrad.core import storage
-from numbagrad.core.out import write_out, write_outs
+from numbagrad.core.out import write_out
 from numbagrad.core.tensor import numel
-from numbagrad.extend import REGISTRY, Sample, T, Tensor, custom, exp, function, load, log1p, store
-from numbagrad.kernel.jit import kernel
+from numbagrad.extend import REGISTRY, Sample, T, Tensor, custom, exp, function, inline, load, log1p, store
+from numbagrad.kernel.jit import LANES, STRIP, kernel, lanes, strip
 
-from ..index.kernels import check_saved
-from ..index.sort import result
 from ..product.gemm import conj
 from .linear_recurrence import product_gradient
 
-CummaxResult, CumminResult = result("cummax", "values", "indices"), result("cummin", "values", "indices")
+TOGETHER = 4  # rows whose running folds are carried side by side: one alone waits for each of its additions
 ALONG = (Sample((3, 4), 1), Sample((3, 4), 0), Sample((2, 3, 4), -2), Sample((), 0))
 
 
@@ -29,7 +26,20 @@ def split(shape, dim):
 @kernel(fast=())
 def sum_along(x: "*T", out: "*T", n: int, inner: int, reverse: int, start: int, stop: int):
     """Running sums along the middle of x (outer, n, inner), from its end with ``reverse``, into out like x."""
-    for row in range(start, stop):
+    rest = stop - (stop - start) % TOGETHER if inner == 1 else start
+    for row in range(start, rest, TOGETHER):
+        at, b = row * n, n
+        c, d = 2 * n, 3 * n
+        step = -1 if reverse else 1
+        at += n - 1 if reverse else 0
+        p, q, r, s = T(0), T(0), T(0), T(0)
+        for _ in range(n):
+            p, q = T(p + load(x[at])), T(q + load(x[at + b]))
+            r, s = T(r + load(x[at + c])), T(s + load(x[at + d]))
+            out[at], out[at + b] = store(p), store(q)
+            out[at + c], out[at + d] = store(r), store(s)
+            at += step
+    for row in range(rest, stop):
         base = row * n * inner
         if inner == 1:
             total = T(0)
@@ -55,7 +65,18 @@ def sum_along(x: "*T", out: "*T", n: int, inner: int, reverse: int, start: int, 
 @kernel(fast=())
 def product_along(x: "*T", out: "*T", n: int, inner: int, start: int, stop: int):
     """Running products along the middle of x (outer, n, inner), into out like x."""
-    for row in range(start, stop):
+    rest = stop - (stop - start) % TOGETHER if inner == 1 else start
+    for row in range(start, rest, TOGETHER):
+        at, b = row * n, n
+        c, d = 2 * n, 3 * n
+        p, q, r, s = T(1), T(1), T(1), T(1)
+        for _ in range(n):
+            p, q = T(p * load(x[at])), T(q * load(x[at + b]))
+            r, s = T(r * load(x[at + c])), T(s * load(x[at + d]))
+            out[at], out[at + b] = store(p), store(q)
+            out[at + c], out[at + d] = store(r), store(s)
+            at += 1
+    for row in range(rest, stop):
         base = row * n * inner
         for k in range(inner):
             out[base + k] = x[base + k]
@@ -65,69 +86,48 @@ def product_along(x: "*T", out: "*T", n: int, inner: int, start: int, stop: int)
                 out[at + k] = store(T(load(out[at - inner + k]) * load(x[at + k])))
 
 
-@kernel(fast=())
-def extremum_along(x: "*T", values: "*T", indices: "*i8", n: int, inner: int, largest: int, start: int, stop: int):
-    """Running extrema along the middle of x (outer, n, inner) into values, their positions into int64 indices, both like x:
-    later ones of equal elements win, and NaN beats every number."""
-    for row in range(start, stop):
-        base = row * n * inner
-        for k in range(inner):
-            values[base + k] = x[base + k]
-            indices[base + k] = 0
-        for i in range(1, n):
-            at = base + i * inner
-            for k in range(inner):
-                v = load(x[at + k])
-                old = load(values[at - inner + k])
-                better = v != v or (v >= old if largest else v <= old)
-                values[at + k] = store(v if better else old)
-                indices[at + k] = i if better else indices[at - inner + k]
+@inline(fast=())
+def log_add(a, b):
+    """log(exp(a) + exp(b))."""
+    high = a if a > b else b
+    low = b if a > b else a
+    same = high == low and high - high != T(0)
+    found = high if same else high + log1p(exp(low - high))
+    return a + b if a != a or b != b else found
 
 
 @kernel(fast=())
 def lse_along(x: "*T", out: "*T", n: int, inner: int, start: int, stop: int):
     """Running logarithms of sums of exponentials along the middle of x (outer, n, inner), into out like x."""
-    for row in range(start, stop):
+    last, tile = lanes(), strip()  # columns of LANES rows: rows of 4096 bytes meet in one place of the first-level cache
+    rest = start
+    while inner == 1 and stop - rest > 1:
+        many, base = min(stop - rest, LANES), rest * n
+        rest += many
+        for first in range(0, n, STRIP // LANES):
+            wide = min(n - first, STRIP // LANES)
+            for k in range(many):
+                for i in range(wide):
+                    tile[i * LANES + k] = load(x[base + k * n + first + i])
+            for i in range(wide):
+                if first + i == 0:
+                    for k in range(many):
+                        last[k] = tile[k]
+                else:
+                    for k in range(many):
+                        last[k] = log_add(last[k], tile[i * LANES + k])
+                        tile[i * LANES + k] = last[k]
+            for k in range(many):
+                for i in range(wide):
+                    out[base + k * n + first + i] = store(tile[i * LANES + k])
+    for row in range(rest, stop):
         base = row * n * inner
         for k in range(inner):
             out[base + k] = x[base + k]
         for i in range(1, n):
             at = base + i * inner
             for k in range(inner):
-                a = load(out[at - inner + k])
-                b = load(x[at + k])
-                high = a if a > b else b
-                low = b if a > b else a
-                if a != a or b != b:
-                    out[at + k] = store(a + b)
-                elif high == low and high - high != T(0):
-                    out[at + k] = store(high)
-                else:
-                    out[at + k] = store(high + log1p(exp(low - high)))
-
-
-@kernel(fast=())
-def scatter_sum(g: "*T", indices: "*i8", out: "*T", n: int, inner: int, start: int, stop: int):
-    """g added to zeros at the positions int64 indices along the middle, into out, all (outer, n, inner)."""
-    for row in range(start, stop):
-        base = row * n * inner
-        for i in range(base, base + n * inner):
-            out[i] = store(T(0))
-        for i in range(n):
-            for k in range(inner):
-                at = base + indices[base + i * inner + k] * inner + k
-                out[at] = store(load(out[at]) + load(g[base + i * inner + k]))
-
-
-@kernel(fast=())
-def gather_along(x: "*T", indices: "*i8", out: "*T", n: int, inner: int, start: int, stop: int):
-    """Elements of x at the positions int64 indices along the middle, into out, all (outer, n, inner)."""
-    for row in range(start, stop):
-        base = row * n * inner
-        for i in range(n):
-            for k in range(inner):
-                at = base + i * inner + k
-                out[at] = x[base + indices[at] * inner + k]
+                out[at + k] = store(log_add(load(out[at - inner + k]), load(x[at + k])))
 
 
 def _run(kernel_, out, x, dim, *extra):
@@ -211,94 +211,6 @@ def cumprod(input, dim, *, dtype=None, out=None):
     """Running product along ``dim``; integers are multiplied in int64."""
     x, dim = _prepared("cumprod", input, dim, dtype, out)
     return _finish("cumprod", out, cumprod_fused.call(x, dim), input)
-
-
-# --- extrema ----------------------------------------------------------------------------------------------------------
-
-@custom(private=True, node="CummaxBackward0", dtypes="any", reference=None)
-def cumulative_extremum(input, *, dim: int, largest: bool):
-    """Running maximum or minimum and where it was met."""
-    if input._kind.dtype.is_complex:
-        raise NotImplementedError(f"\"cummax_cummin\" not implemented for '{dt.scalar_name(input._kind.dtype)}'")
-    return [(input._shape, input._kind), (input._shape, storage.kind_of(dt.int64, input._kind.device))]
-
-
-@cumulative_extremum.cpu
-def _(outs, input, dim, largest):
-    outer, n, inner = split(input._shape, dim)
-    if input._n:
-        extremum_along.run(input._kind, (input._ptr, outs[0]._ptr, outs[1]._ptr, n, inner, largest), outer, input._n)
-
-
-@cumulative_extremum.gradient
-def _(gs, y1, dim):
-    return add_at.call(gs[0], y1, dim=dim)
-
-
-_cummin_node = type("CumminBackward0", (cumulative_extremum.node_class,), {"__slots__": (), "__module__": "numbagrad"})
-cumulative_extremum.node_for = lambda params: cumulative_extremum.node_class if params[1] else _cummin_node
-
-
-@custom(private=True, node="ScatterAddBackward0", reference=None)
-def add_at(upstream, indices, *, dim: int):
-    """Sums of ``upstream`` over the places that each index along ``dim`` names."""
-    return upstream._shape, upstream._kind
-
-
-@add_at.cpu
-def _(out, upstream, indices, dim):
-    outer, n, inner = split(out._shape, dim)
-    if out._n:
-        check_saved(indices, n, dim)
-        scatter_sum.run(out._kind, (upstream._ptr, indices._ptr, out._ptr, n, inner), outer, out._n)
-
-
-@add_at.gradient
-def _(g, indices, dim):
-    return take_at.call(g, indices, dim=dim), None
-
-
-@custom(private=True, node="GatherBackward0", reference=None)
-def take_at(input, indices, *, dim: int):
-    """The elements at the indices along ``dim``."""
-    return input._shape, input._kind
-
-
-@take_at.cpu
-def _(out, input, indices, dim):
-    outer, n, inner = split(out._shape, dim)
-    if out._n:
-        check_saved(indices, n, dim)
-        gather_along.run(out._kind, (input._ptr, indices._ptr, out._ptr, n, inner), outer, out._n)
-
-
-@take_at.gradient
-def _(g, indices, dim):
-    return add_at.call(g, indices, dim=dim), None
-
-
-def _cumulative(name, largest, cls):
-    def call(input, dim, *, out=None):
-        found = cumulative_extremum.call(input, dim=wrap_dim(dim, len(input._shape)), largest=largest)
-        return cls(*found) if out is None else cls(*write_outs(name, out, found, [input]))
-    call.__name__ = call.__qualname__ = name
-    call.__module__ = __name__
-    call.__doc__ = (f"Running {'maximum' if largest else 'minimum'} along ``dim``, with the index it was met at (the "
-                    "last of equal ones).")
-
-    def reference(x, dim):
-        if not x.ndim:
-            return x, np.zeros((), np.int64)
-        values = (np.maximum if largest else np.minimum).accumulate(x, axis=dim)
-        shape = [1] * x.ndim
-        shape[dim] = -1
-        places = np.where(x == values, np.arange(x.shape[dim]).reshape(shape), 0)
-        return values, np.maximum.accumulate(places, axis=dim)
-    return function(call, reference=reference, samples=ALONG, dtypes="any")
-
-
-cummax = _cumulative("cummax", True, CummaxResult)
-cummin = _cumulative("cummin", False, CumminResult)
 
 
 # --- logcumsumexp -----------------------------------------------------------------------------------------------------

@@ -65,7 +65,8 @@ def test_trace_wants_expressions():
 # A point inside the domain of each primitive.
 POINTS = {"acosh": (1.7,), "asin": (0.3,), "acos": (0.3,), "atanh": (0.3,), "erfinv": (0.3,), "log": (0.7,), "log2": (0.7,),
           "log10": (0.7,), "log1p": (0.7,), "sqrt": (0.7,), "rsqrt": (0.7,), "pow": (0.7, 1.3), "div": (0.7, 1.3),
-          "lgamma": (2.3,), "digamma": (2.3,), "polygamma": (2, 2.3), "fmod": (1.7, 0.6), "remainder": (-1.7, 0.6),
+          "lgamma": (2.3,), "digamma": (2.3,), "trigamma": (2.3,),
+          "polygamma": (2, 2.3), "fmod": (1.7, 0.6), "remainder": (-1.7, 0.6),
           "atan2": (0.7, 0.4), "copysign": (0.7, -1.0), "floor_divide": (1.7, 0.6)}
 SKIPPED = {"where", "conj", "real", "imag", "cast", "and", "or", "xor", "not", "bitand", "bitor", "bitxor", "bitnot", "shl",
            "shr", "gcd", "sgn"}
@@ -75,6 +76,7 @@ def numeric(op, *args):
     """A primitive of numbers by SciPy and NumPy."""
     import scipy.special as sp
     table = {"erf": sp.erf, "erfc": sp.erfc, "erfinv": sp.erfinv, "lgamma": sp.gammaln, "digamma": sp.digamma,
+             "trigamma": lambda v: float(sp.polygamma(1, v)),
              "polygamma": lambda n, v: float(sp.polygamma(n, v)), "i0e": sp.i0e, "i1e": sp.i1e,
              "floor_divide": lambda a, b: float(np.floor_divide(a, b)), "where": lambda c, a, b: a if c else b}
     return float(table[op](*args)) if op in table else expr.number(op, *args)

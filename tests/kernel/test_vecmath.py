@@ -29,10 +29,14 @@ BOUND = {
     ("erfc", "f8"): 3.0,
     ("lgamma", "f8"): 2.5,
     ("digamma", "f8"): 8.0,
+    ("trigamma", "f8"): 8.0,
+    ("i0e", "f8"): 12.0,  # sums of series, times an exponential
+    ("i1e", "f8"): 12.0,
 }
-SCIPY = {"erf": "erf", "erfc": "erfc", "erfinv": "erfinv", "digamma": "digamma"}
+SCIPY = {"erf": "erf", "erfc": "erfc", "erfinv": "erfinv", "digamma": "digamma", "i0e": "i0e", "i1e": "i1e"}
 # Python's lgamma is not the C library's; it raises where that overflows.
-PYTHON = {"lgamma": np.vectorize(lambda x: math.inf if 1e300 < x else math.lgamma(x), otypes=[np.float64])}
+PYTHON = {"trigamma": lambda x: scipy.special.polygamma(1, x.astype(np.float64)),
+          "lgamma": np.vectorize(lambda x: math.inf if 1e300 < x else math.lgamma(x), otypes=[np.float64])}
 
 
 @functools.cache
@@ -89,7 +93,7 @@ def worst_float64(got, want):
 @pytest.mark.parametrize("name", UNARY)
 def test_float32(name):
     x = np.concatenate([float32_sample(49999), special(np.float32)])
-    if name in ("digamma", "lgamma"):  # both have zeros between the poles, where digits are lost
+    if name in ("digamma", "lgamma", "trigamma"):  # two have zeros between the poles, where digits are lost
         x = x[(x > 0) | np.isnan(x)]
     if name == "lgamma":
         x = x[~((x > 0.75) & (x < 2.25))]
@@ -113,16 +117,19 @@ def test_float64_special_functions(name):
     if name in ("digamma", "lgamma"):
         x = x[abs(x - 1.5) > 0.75]  # apart from their zeros
     with mpmath.workdps(25):
-        f = mpmath.loggamma if name == "lgamma" else getattr(mpmath, name)
+        named = {"lgamma": mpmath.loggamma, "trigamma": lambda v: mpmath.psi(1, v),
+                 "i0e": lambda v: mpmath.exp(-abs(v)) * mpmath.besseli(0, v),
+                 "i1e": lambda v: mpmath.exp(-abs(v)) * mpmath.besseli(1, v)}
+        f = named.get(name) or getattr(mpmath, name)
         want = np.array([np.longdouble(mpmath.nstr(f(mpmath.mpf(v)), 22)) for v in x.tolist()])
     error, i = worst_float64(evaluate(name, "f8", x), want)
     assert error <= BOUND.get((name, "f8"), 2.5), x[i]
     x = special(np.float64)
-    x = x[(x > 0) | np.isnan(x)] if name in ("digamma", "lgamma") else x
+    x = x[(x > 0) | np.isnan(x)] if name in ("digamma", "lgamma", "trigamma") else x
     with np.errstate(all="ignore"):
         got, want = evaluate(name, "f8", x), reference(name, x)
-    # SciPy's own errors are a few ulp; signs, infinities and NaN are exact.
-    np.testing.assert_allclose(got, want, rtol=1e-14, atol=0)
+    # SciPy's own errors are a few ulp, and one of the smallest number; signs, infinities and NaN are exact.
+    np.testing.assert_allclose(got, want, rtol=1e-14, atol=np.finfo(np.float64).smallest_subnormal)
     assert np.array_equal(np.signbit(got[got == 0]), np.signbit(want[got == 0]))
 
 
@@ -135,7 +142,7 @@ def test_two_arguments(name, suffix):
     args = [np.concatenate([p, s]) for p, s in zip(pairs, sample, strict=True)]
     got = evaluate(name, suffix, *args)
     wider = np.float64 if suffix == "f4" else np.longdouble
-    exact = name in ("fmod", "copysign", "remainder")  # by the same steps in the same precision
+    exact = name in ("fmod", "copysign", "remainder", "floor_divide")  # by the same steps in the same precision
     with np.errstate(all="ignore"):
         want = reference(name, *(a.astype(dtype if exact else wider) for a in args))
     error, i = accuracy.worst_of(got, want.astype(np.float64)) if suffix == "f4" else worst_float64(got, want)
@@ -167,7 +174,38 @@ def test_digamma_at_its_poles():
 
 
 @pytest.mark.parametrize("suffix", vecmath.SUFFIXES)
-@pytest.mark.parametrize("name", vecmath.NEAR)
+@pytest.mark.parametrize("name", ["fmod", "remainder", "floor_divide"])
+def test_near_quotients(name, suffix):
+    """Bit for bit what the function itself gives, up to the limit and at multiples of the divisor and beside them."""
+    import numba
+
+    f, limit = vecmath.near_function(name, suffix)
+
+    @numba.njit(error_model="numpy", fastmath={"contract"})
+    def kernel(x, y, out):
+        for i in range(out.size):
+            out[i] = f(x[i], y[i])
+
+    dtype, rng = DTYPE[suffix], np.random.default_rng(1)
+    y = (rng.uniform(-3, 3, 60_000) * 10.0 ** rng.integers(-30, 30, 60_000)).astype(dtype)
+    y[::1000] = np.inf
+    factor = np.concatenate([rng.uniform(-limit, limit, 20_000), np.round(rng.uniform(-limit, limit, 20_000)),
+                             np.round(rng.uniform(-99, 99, 20_000))])
+    x = np.where(np.isinf(y), factor, factor * np.where(np.isinf(y), 1, y)).astype(dtype)
+    beside = np.nextafter(x, np.array([-np.inf, np.inf], dtype)[rng.integers(0, 2, x.size)])
+    x = np.where(rng.random(x.size) < 0.5, x, beside)
+    with np.errstate(all="ignore"):
+        near = np.abs(x / y) <= limit
+    x, y = x[near], y[near]
+    assert near.sum() > 50_000
+    out = np.empty_like(x)
+    kernel(x, y, out)
+    want = evaluate(name, suffix, x, y)
+    assert (out == want).all() and (np.signbit(out) == np.signbit(want)).all()
+
+
+@pytest.mark.parametrize("suffix", vecmath.SUFFIXES)
+@pytest.mark.parametrize("name", vecmath.NAMES[vecmath.trigonometric])
 def test_near(name, suffix):
     import numba
 

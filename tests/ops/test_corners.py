@@ -23,7 +23,7 @@ DIFFERENT = {
     "softsign": "PyTorch's composition divides infinity by infinity; the derivative is 0",
     **dict.fromkeys(("addcdiv", "remainder", "fmod"), "PyTorch's vector loops round quotients beyond 1e300 differently"),
     **dict.fromkeys(("i0", "i1", "i1e"), "PyTorch's Bessel functions of NaN are numbers in the derivative"),
-    **dict.fromkeys(("lgamma", "digamma", "polygamma_kernel", "polygamma_zero"),
+    **dict.fromkeys(("lgamma", "digamma", "trigamma", "polygamma_kernel", "polygamma_zero"),
                     "PyTorch computes the poles of trigamma as sin(pi x), which is not zero in floating point"),
     "logit_between": "PyTorch's recorded gradient at NaN is 0, the plain one NaN",
     "prelu_kernel": "PyTorch's second derivative at 0 takes the other side than its first",

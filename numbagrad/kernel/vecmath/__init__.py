@@ -13,7 +13,7 @@ import types
 import numpy as np
 
 from .. import inlined
-from . import activation, exponential, hyperbolic, inverse, logarithm, power, rounding, special, trigonometric
+from . import activation, bessel, exponential, hyperbolic, inverse, logarithm, power, rounding, special, trigonometric
 
 SUFFIXES = ("f4", "f8")
 
@@ -23,9 +23,10 @@ NAMES = {
     trigonometric: ("sin", "cos", "tan"),
     hyperbolic: ("tanh", "sinh", "cosh", "asinh", "acosh", "atanh"),
     inverse: ("asin", "acos", "atan", "atan2"),
-    special: ("erf", "erfc", "erfinv", "lgamma", "digamma"),
+    special: ("erf", "erfc", "erfinv", "lgamma", "digamma", "trigamma"),
+    bessel: ("i0e", "i1e"),
     power: ("pow", "sqrt", "rsqrt", "cbrt"),
-    rounding: ("abs", "ceil", "copysign", "floor", "fmod", "remainder", "round", "trunc"),
+    rounding: ("abs", "ceil", "copysign", "floor", "floor_divide", "fmod", "remainder", "round", "trunc"),
 }
 
 FUNCTIONS = {
@@ -41,14 +42,20 @@ ACTIVATIONS = {
 }
 ALL = {**FUNCTIONS, **ACTIVATIONS}
 
-# Cheaper forms, right for |x| <= limit only: {name: {suffix: (function, limit)}}. A loop that finds a block of
-# arguments within the limit may run these.
+# Cheaper forms, right for |x| <= limit only (|x / y| of two arguments): {name: {suffix: (function, limit)}}. A loop that
+# finds a block of arguments within the limit may run these.
 NEAR = {
     name: {
         "f4": (getattr(trigonometric, f"{name}_near_f4"), 8192.0),
         "f8": (getattr(trigonometric, f"{name}_near_f8"), 1048576.0),
     }
     for name in NAMES[trigonometric]
+} | {
+    name: {
+        "f4": (getattr(rounding, f"{name}_near_f4"), 2.0**22),
+        "f8": (getattr(rounding, f"{name}_near_f8"), 2.0**24),
+    }
+    for name in ("floor_divide", "fmod", "remainder")
 }
 
 

@@ -1,4 +1,4 @@
-"""abs, ceil, copysign, floor, fmod, remainder, round and trunc.
+"""abs, ceil, copysign, floor, floor_divide, fmod, remainder, round and trunc.
 
 Rounding goes by adding and taking away 2^23 or 2^52, which works alike on every device.
 """
@@ -6,9 +6,17 @@ import math
 
 import numpy as np
 
-F, D = np.float32, np.float64
+F, D, J = np.float32, np.float64, np.int64
 
+HIGH_26 = J(-0x8000000)  # without its last 27 bits a float64 has an exact product with one of 27 bits
 WHOLE_F4, WHOLE_F8 = F(2.0**23), D(2.0**52)  # from here on every number is whole
+
+
+def two_sum(a, b):
+    """(s, e): s = a + b rounded, e its exact error."""
+    s = a + b
+    v = s - a
+    return s, (a - (s - v)) + (b - v)
 
 
 def abs_f4(x):
@@ -103,3 +111,67 @@ def remainder_f8(x, y):
     """fmod brought to the sign of y."""
     r = fmod_f8(x, y)
     return r + y if (r != D(0)) & ((r < D(0)) != (y < D(0))) else r
+
+def floor_divide_f4(x, y):
+    """x / y rounded towards minus infinity, as Python does."""
+    return F(x // y)
+
+
+def fmod_near_f4(x, y):
+    """fmod for 0 <= |x / y| <= 2^22, without a loop: the quotient is off by one at most, all else is exact."""
+    a, b = D(abs(x)), D(abs(y))
+    q = D(floor_f4(abs(x) / abs(y)))
+    r = a - q * b
+    r = r + b if r < D(0) else r
+    r = r - b if r >= b else r
+    return F(math.copysign(a if b == D(np.inf) else r, x))
+
+
+def remainder_near_f4(x, y):
+    """fmod_near brought to the sign of y."""
+    r = fmod_near_f4(x, y)
+    return r + y if (r != F(0)) & ((r < F(0)) != (y < F(0))) else r
+
+
+def floor_divide_near_f4(x, y):
+    """floor_divide for 0 <= |x / y| <= 2^22."""
+    r = fmod_near_f4(x, y)
+    q = (x - r) / y
+    q = q - F(1) if (r != F(0)) & ((r < F(0)) != (y < F(0))) else q
+    n = floor_f4(q)
+    n = n + F(1) if q - n > F(0.5) else n
+    return F(math.copysign(F(0), x / y)) if q == F(0) else n
+
+
+def floor_divide_f8(x, y):
+    """x / y rounded towards minus infinity, as Python does."""
+    return D(x // y)
+
+
+def fmod_near_f8(x, y):
+    """fmod for 0 <= |x / y| <= 2^24, without a loop: the quotient is off by one at most, all else is exact."""
+    a, b = D(abs(x)), D(abs(y))
+    q = D(floor_f8(abs(x) / abs(y)))
+    h = J(D(b).view(J) & HIGH_26).view(D)
+    s, d = two_sum(a, -(q * h))
+    s, e = two_sum(s, -(q * (b - h)))
+    r = s + (d + e)
+    r = r + b if r < D(0) else r
+    r = r - b if r >= b else r
+    return D(math.copysign(a if b == D(np.inf) else r, x))
+
+
+def remainder_near_f8(x, y):
+    """fmod_near brought to the sign of y."""
+    r = fmod_near_f8(x, y)
+    return r + y if (r != D(0)) & ((r < D(0)) != (y < D(0))) else r
+
+
+def floor_divide_near_f8(x, y):
+    """floor_divide for 0 <= |x / y| <= 2^24."""
+    r = fmod_near_f8(x, y)
+    q = (x - r) / y
+    q = q - D(1) if (r != D(0)) & ((r < D(0)) != (y < D(0))) else q
+    n = floor_f8(q)
+    n = n + D(1) if q - n > D(0.5) else n
+    return D(math.copysign(D(0), x / y)) if q == D(0) else n

@@ -1,14 +1,14 @@
-"""erf, erfc, erfinv, lgamma and digamma."""
+"""erf, erfc, erfinv, lgamma, digamma and trigamma."""
 import math
 
 import numpy as np
 
 from .exponential import EXP_F8, LN2_HI_F8, LN2_LO_F8, LOG2E_F8, ROUND_BITS_F8, ROUND_F8, exp_normal_f4, exp_wide, scale_f8
 from .logarithm import log1p_wide, log_f8
-from .poly import f4, f8, poly6, poly10, poly11, poly12
+from .poly import f4, f8, poly5, poly6, poly7, poly10, poly11, poly12
 from .power import cut
 from .rounding import round_f8
-from .trigonometric import tan_f8
+from .trigonometric import COS_F8, SIN_F8, tan_near_f8
 
 F, D, I, J = np.float32, np.float64, np.int32, np.int64  # noqa: E741
 
@@ -82,6 +82,9 @@ ERFINV_FAR_HIGH_F8 = f8(
     7.356545132924999e-11, 4.1991303719882645e-11, -2.1110734044714103e-11,
 )
 # B_2k / (2k), k = 1 to 7: the asymptotic series of digamma in 1 / x^2
+HALF_LOG_2PI = D(0.9189385332046728)
+LGAMMA_WIDE = f8(1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360, 1 / 156, -3617 / 122400)
+TRIGAMMA_F8 = f8(1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6)
 DIGAMMA_F8 = f8(1 / 12, -1 / 120, 1 / 252, -1 / 240, 1 / 132, -691 / 32760, 1 / 12)
 
 
@@ -182,9 +185,34 @@ def lgamma_f8(x):
     return D(math.lgamma(x))
 
 
+def raised(p, y):
+    """(p, y) with y moved by at most 2 and not beyond 9, p times what it left behind."""
+    low, next_ = y < D(8), y < D(7)
+    p = p * (y if low else D(1))
+    p = p * (y + D(1) if next_ else D(1))
+    return p, y + (D(1) if low else D(0)) + (D(1) if next_ else D(0))
+
+
+def sine_of_turn(v):
+    """|sin(pi v)|, by the sine and the cosine of half the argument."""
+    r = D(0.5) * PI * abs(v - round_f8(v))
+    w = r * r
+    return D(2) * (r + r * w * poly6(w, SIN_F8)) * (D(1) - w * (D(0.5) - w * poly5(w, COS_F8)))
+
+
 def lgamma_f4(x):
-    """log |Gamma(x)|."""
-    return F(math.lgamma(D(x)))
+    """log |Gamma(x)|: Stirling's series from 8 on, to which a product leads; below 1/2 the reflection."""
+    v = D(x)
+    low = v < D(0.5)
+    y = D(1) - v if low else v
+    p, y = raised(*raised(D(1), y))
+    p, y = raised(*raised(p, y))
+    z = D(1) / (y * y)
+    value = (((y - D(0.5)) * log_f8(y) - y) + HALF_LOG_2PI) + poly7(z, LGAMMA_WIDE) * (z * y)
+    factor = log_f8(PI * p / sine_of_turn(v) if low else p)
+    value = factor - value if low else value - factor
+    value = D(0) if (v == D(1)) | (v == D(2)) else value
+    return F(INF_F8 if abs(v) == INF_F8 else value)
 
 
 def digamma_f8(x):
@@ -199,11 +227,61 @@ def digamma_f8(x):
     z = D(1) / (y * y)
     value = total + (log_f8(y) - D(0.5) / y - (z * poly6(z, DIGAMMA_F8) if y < INF_F8 else D(0)))
     fraction = x - round_f8(x)
-    value = value - PI / tan_f8(PI * fraction) if low else value
+    value = value - PI / tan_near_f8(PI * fraction) if low else value
     value = value if (not low) | (fraction != D(0)) else NAN_F8
     return D(math.copysign(INF_F8, -x)) if x == D(0) else value
 
 
+def left_behind(p, q, y):
+    """(p, q, y) with y moved by at most 2 and not beyond 11, 1 / y added to p / q for what it left behind."""
+    low = y < D(10)
+    p, q = (p * y + q if low else p), (q * y if low else q)
+    y = y + (D(1) if low else D(0))
+    low = y < D(10)
+    p, q = (p * y + q if low else p), (q * y if low else q)
+    return p, q, y + (D(1) if low else D(0))
+
+
 def digamma_f4(x):
     """Derivative of log Gamma; an infinity of the sign of -x at 0, NaN at the negative integers and -inf."""
-    return F(digamma_f8(D(x)))
+    v = D(x)
+    low = v < D(0.5)
+    y = D(1) - v if low else v
+    p, q, y = left_behind(*left_behind(D(0), D(1), y))
+    p, q, y = left_behind(*left_behind(p, q, y))
+    p, q, y = left_behind(p, q, y)
+    z = D(1) / (y * y)
+    value = log_f8(y) - D(0.5) / y - z * poly6(z, DIGAMMA_F8) - p / q
+    fraction = v - round_f8(v)
+    value = value - PI / tan_near_f8(PI * fraction) if low else value
+    value = value if (not low) | (fraction != D(0)) else NAN_F8
+    return F(math.copysign(INF_F8, -v) if v == D(0) else value)
+
+
+def squares_left_behind(p, q, y):
+    """(p, q, y) with y moved by at most 2 and not beyond 11, 1 / y^2 added to p / q for what it left behind."""
+    low, w = y < D(10), y * y
+    p, q = (p * w + q if low else p), (q * w if low else q)
+    y = y + (D(1) if low else D(0))
+    low, w = y < D(10), y * y
+    p, q = (p * w + q if low else p), (q * w if low else q)
+    return p, q, y + (D(1) if low else D(0))
+
+
+def trigamma_f8(x):
+    """Derivative of digamma; infinite at 0 and the negative integers, NaN at -inf."""
+    low = x < D(0.5)
+    y = D(1) - x if low else x
+    p, q, y = squares_left_behind(*squares_left_behind(D(0), D(1), y))
+    p, q, y = squares_left_behind(*squares_left_behind(p, q, y))
+    p, q, y = squares_left_behind(p, q, y)
+    r = D(1) / y
+    z = r * r
+    value = p / q + (r + (D(0.5) * z + z * r * poly6(z, TRIGAMMA_F8)))
+    turn = PI / sine_of_turn(x)
+    return turn * turn - value if low else value
+
+
+def trigamma_f4(x):
+    """Derivative of digamma; infinite at 0 and the negative integers, NaN at -inf."""
+    return F(trigamma_f8(D(x)))

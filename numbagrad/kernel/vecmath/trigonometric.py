@@ -6,7 +6,7 @@ of 2/pi that its exponent asks for, chosen without a branch.
 import numpy as np
 
 from .poly import f4, f8, poly2, poly3, poly5, poly6, poly7
-from .rounding import round_f8
+from .rounding import HIGH_26, round_f8, two_sum
 
 F, D, I, J = np.float32, np.float64, np.int32, np.int64  # noqa: E741
 U = np.uint64
@@ -20,7 +20,6 @@ TWO_OVER_PI_F4, TWO_OVER_PI_F8 = F(0.63661975), D(0.6366197723675814)
 ROUND_F4 = F(12582912.0)
 PI_2_F4 = f4(1.5703125, 0.0004837512969970703, 7.549533620476723e-08, 2.563344e-12)
 PI_2_F8 = f8(1.5707963267341256, 6.077100506303966e-11, 2.0222662487111665e-21, 8.4784276603689e-32)
-HIGH_26 = J(-0x8000000)
 
 # (sin(x) / x - 1) / x^2, (cos(x) - 1 + x^2 / 2) / x^4, (tan(x) / x - 1) / x^2 on |x| <= pi / 4, in x^2
 SIN_F4 = f4(-0.16666667, 0.008333379, -0.00019853072, 2.8327174e-06)
@@ -135,13 +134,6 @@ def tan_f4(x):
 
 def modulo_4(x):
     return x - D(4) * round_f8(D(0.25) * x)
-
-
-def two_sum(a, b):
-    """(s, e): s = a + b rounded, e its exact error."""
-    s = a + b
-    v = s - a
-    return s, (a - (s - v)) + (b - v)
 
 
 def quarter_turns_f8(x):

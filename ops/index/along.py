@@ -1,0 +1,182 @@
+"""Plans of gather and scatter: an index of the tensor's rank, which names places along one dimension.
+
+Large tensors are read and added to without a list of element numbers, in one pass over the index."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from numbagrad.core import storage
+from numbagrad.core.tensor import contiguous_strides, numel
+from numbagrad.extend import inline, load, store
+from numbagrad.kernel.jit import kernel
+from numbagrad.kernel.tape import TAPE, active
+
+from .kernels import moved
+from .plans import Plan, as_index, checked_row, range_flag, row
+
+LISTED = 1 << 12  # elements up to which a list of numbers is made, for forward and backward
+
+# In the kernels meta holds the index's sizes, then the strides of the indexed tensor; rows of the last dimension are looped.
+# found (2,) gets (1, the first index out of range) where there is one; both are int64.
+
+
+@inline
+def first_place(meta, nd, dim, item):
+    """Where the part of a row's places that its coordinates but ``dim`` and the last make begins."""
+    left = item
+    base = 0
+    for d in range(nd - 2, -1, -1):
+        s = meta[d]
+        up = left // s
+        if d != dim:
+            base += (left - up * s) * meta[nd + d]
+        left = up
+    return base
+
+
+@inline
+def wrong_ones(index, size, first, last):
+    """Not 0 if one of index[first:last] is out of range."""
+    bad = 0
+    for i in range(first, last):
+        bad |= (1 if index[i] < 0 else 0) | (1 if index[i] >= size else 0)
+    return bad
+
+
+@inline
+def report(index, found, size, first, last):
+    """Put the first of index[first:last] that is out of range into found."""
+    for i in range(first, last):
+        v = index[i]
+        if found[0] < 1 and (v < 0 or v >= size):
+            found[0] = 1
+            found[1] = v
+
+
+@kernel
+def resolve_along(index: "*i8", out: "*i8", found: "*i8", meta: "*i8", nd: int, dim: int, size: int, start: int, stop: int):
+    """Offsets for gather and scatter: the position of each element of index with coordinate ``dim`` replaced, into out.
+
+    meta and found: see above; all are int64."""
+    inner = meta[nd - 1]
+    step = 0 if dim == nd - 1 else meta[2 * nd - 1]
+    along = meta[nd + dim]
+    bad = 0
+    for item in range(start, stop):
+        base = first_place(meta, nd, dim, item)
+        first = item * inner
+        for i in range(inner):
+            v = index[first + i]
+            wrong = (1 if v < 0 else 0) | (1 if v >= size else 0)
+            bad |= wrong
+            out[first + i] = base + i * step + (0 if wrong else v * along)
+    if bad != 0 and found[0] < 1:
+        report(index, found, size, start * inner, stop * inner)
+
+
+@kernel
+def take_along(x: "*T", index: "*i8", out: "*T", found: "*i8", meta: "*i8", nd: int, dim: int, size: int, start: int,
+               stop: int):
+    """Elements of x at the places of int64 index, into out like index; int64 meta and found: see above."""
+    inner = meta[nd - 1]
+    step = 0 if dim == nd - 1 else meta[2 * nd - 1]
+    along = meta[nd + dim]
+    for item in range(start, stop):
+        base = first_place(meta, nd, dim, item)
+        first = item * inner
+        if wrong_ones(index, size, first, first + inner) != 0:
+            report(index, found, size, first, first + inner)
+        elif step == 0 and along == 1:
+            for i in range(inner):
+                out[first + i] = x[base + index[first + i]]
+        else:
+            for i in range(inner):
+                out[first + i] = x[base + i * step + index[first + i] * along]
+
+
+@kernel
+def add_along(v: "*T", index: "*i8", x: "*T", found: "*i8", meta: "*i8", nd: int, dim: int, size: int, start: int, stop: int):
+    """Elements of v, like int64 index, added to x at the places of index; int64 meta and found: see above."""
+    inner = meta[nd - 1]
+    step = 0 if dim == nd - 1 else meta[2 * nd - 1]
+    along = meta[nd + dim]
+    for item in range(start, stop):
+        base = first_place(meta, nd, dim, item)
+        first = item * inner
+        if wrong_ones(index, size, first, first + inner) != 0:
+            report(index, found, size, first, first + inner)
+        else:
+            for i in range(inner):
+                p = base + i * step + index[first + i] * along
+                x[p] = store(load(x[p]) + load(v[first + i]))
+
+
+def read(out, t, plan):
+    """out = t[plan] in one pass, if the plan is one of gather, whose numbers nobody asked for, and large."""
+    if not _unlisted(plan, t):
+        return False
+    _run(take_along[moved(t._kind)], t, out, plan)
+    return True
+
+
+def add(t, values, plan):
+    """t[plan] += values in one pass, under the same conditions; a wrong index is found when others were added already."""
+    if not _unlisted(plan, t) or values._strides is not None or values._shape != plan.shape:
+        return False
+    _run(add_along[t._kind], values, t, plan)
+    return True
+
+
+def _unlisted(plan, t):
+    return plan.n > LISTED and plan.numbers[0] is _within and t._strides is None and t._n == plan.total
+
+
+def _run(kernel_, x, out, plan):
+    shape, dim, fail = plan.numbers[1]
+    index = as_index(plan.current()[0])
+    sizes, size = index._shape or (1,), shape[dim] if shape else 1
+    words = range_flag(fail, dim, size, index)
+    kernel_(x._ptr, index._ptr, out._ptr, words.address, _meta(index._shape, shape), len(sizes), dim, size, 0,
+            index._n // sizes[-1])
+    words.check()
+
+
+def _meta(index_shape, shape):
+    """Address of the sizes of the index and the strides of the tensor."""
+    key = (index_shape, shape)
+    meta = _metas.get(key)
+    if meta is None:
+        if len(_metas) >= 1024:
+            _metas.clear()
+        array = np.array((*(index_shape or (1,)), *(contiguous_strides(shape) or (1,))), np.int64)
+        meta = _metas[key] = (array, storage.table(array))
+    return meta[1]
+
+
+_metas: dict = {}
+
+
+def plan_dim(shape, dim, index, fail):
+    """Plan of gather and scatter: for every element of ``index`` its place in a tensor of ``shape``."""
+    return Plan((_within, (shape, dim, fail)), None, 0, 1, (numel(shape),), index._shape, (index,))
+
+
+def _within(tensors, shape, dim, fail):
+    """Row-major numbers of the elements of a tensor of ``shape`` that an index along ``dim`` names: (array, address)."""
+    index = as_index(tensors[0])
+    n = index._n
+    later = not index._kind.cpu or TAPE and active() is not None
+    numbers = lin, where = row(n, index._kind) if later else checked_row(n)
+    if n:
+        sizes = index._shape or (1,)
+        size = shape[dim] if shape else 1
+        words = range_flag(fail, dim, size, index) if later else None
+        found = words.address if later else where + 8 * n
+        resolve_along[index._kind](index._ptr, where, found, _meta(index._shape, shape), len(sizes), dim, size, 0,
+                                   n // sizes[-1])
+        if later:
+            words.check()
+        elif lin[n]:
+            fail(int(lin[n + 1]), dim, size)
+    return numbers
