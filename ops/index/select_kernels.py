@@ -260,6 +260,18 @@ def first_rows(x: "*T", q: "*i8", stack: "*i8", out: "*i8", n: int, k: int, down
 
 
 @kernel(fast=())
+def short_rows(x: "*T", out: "*i8", n: int, down: int, start: int, stop: int):
+    """Positions of the elements of each row of x (rows, n) in order, equal ones as they come, into int64 out (rows, n)."""
+    for row in range(start, stop):
+        base = row * n
+        for i in range(base, base + n):
+            out[i] = i
+        insertion_sort(x, out, base, base + n, down)
+        for i in range(base, base + n):
+            out[i] -= base
+
+
+@kernel(fast=())
 def sort_rows(x: "*T", stack: "*i8", out: "*i8", n: int, down: int, start: int, stop: int):
     """Positions from the beginning of x (rows, n) of the elements of each row in order, into int64 out (rows, n); int64
     stack (STACK,) is scratch."""

@@ -13,16 +13,16 @@ import numpy as np
 from numbagrad.base import dtypes as dt
 from numbagrad.base.shapes import wrap_dim
 from numbagrad.core import storage
-from numbagrad.core.copying import contiguous_copy
+from numbagrad.core.copying import contiguous_copy, copy_into
 from numbagrad.core.out import write_out, write_outs
-from numbagrad.core.tensor import raw_view
+from numbagrad.core.tensor import make, raw_view
 from numbagrad.extend import Sample, custom, function
 from numbagrad.kernel.jit import kernel
 
 from . import plans as ix
 from .along import plan_dim
 from .getitem import collect
-from .select_kernels import STACK, first_rows, kth_rows
+from .select_kernels import STACK, first_rows, kth_rows, short_rows
 
 
 def result(name, *fields):
@@ -114,21 +114,22 @@ def in_order_of(t, n, descending):
     return keys, True
 
 
-def first_of(t, n, k, descending, in_order):
-    """Positions of the k first elements of each row, those that PyTorch's selection leaves of equal ones."""
-    rows = t._n // n
-    found, queue, stack = np.empty((rows, k), np.int64), np.empty(n, np.int64), np.empty(STACK, np.int64)
-    first_rows[t._kind](t._ptr, *map(storage.address, (queue, stack, found)), n, k, int(descending), int(in_order), 0,
-                              rows)
-    return found, False
+SHORT = 32  # elements of a row up to which it is sorted by insertion
 
 
-def nth_of(t, n, k):
-    """Position of the k-th smallest element of each row."""
-    rows = t._n // n
-    found, queue = np.empty((rows, 1), np.int64), np.empty(n, np.int64)
-    kth_rows[t._kind](t._ptr, storage.address(queue), storage.address(found), n, k - 1, 0, rows)
-    return found, False
+def by_kernel(t, found, n, k, descending, in_order, alone, stable):
+    """Positions of the k first elements of each row (of equal ones those that PyTorch's selection leaves, or with ``stable``
+    those that come first) or, ``alone``, of the k-th smallest, into row-major int64 memory."""
+    rows, kind = t._n // n, found._kind
+    if stable and not alone:
+        return short_rows[t._kind](t._ptr, found._ptr, n, int(descending), 0, rows)
+    scratch, queue = kind.alloc(n + STACK)
+    if alone:
+        kth_rows[t._kind](t._ptr, queue, found._ptr, n, k - 1, 0, rows)
+    else:
+        first_rows[t._kind](t._ptr, queue, queue + 8 * n, found._ptr, n, k, int(descending), int(in_order), 0, rows)
+    del scratch  # held until here
+    return None
 
 
 @custom(private=True, contiguous=False, reference=None, dtypes="any", differentiable=False)
@@ -145,11 +146,15 @@ def _(out, input, dim, k, descending, in_order, alone, stable):
         return
     t, order = rows_of(input, dim)
     n = input._shape[dim] if input._shape else 1
-    if alone:
-        found, packed = nth_of(t, n, k)
-    else:
-        found, packed = in_order_of(t, n, descending) if stable else first_of(t, n, k, descending, in_order)
-    to = (raw_view(out, order) if len(order) > 1 and order[-1] != len(order) - 1 else out).array()
+    to = raw_view(out, order) if len(order) > 1 and order[-1] != len(order) - 1 else out
+    if alone or not stable or n <= SHORT:
+        found = to if to._strides is None else make(to._shape, to._kind)
+        by_kernel(t, found, n, k, descending, in_order, alone, stable)
+        if found is not to:
+            copy_into(to, found)
+        return
+    found, packed = in_order_of(t, n, descending)
+    to = to.array()
     found = found.reshape(to.shape)
     if packed:
         np.bitwise_and(found, LOW, out=to.view(np.uint64))

@@ -7,14 +7,14 @@ import numpy as np
 from numbagrad.base import dtypes as dt
 from numbagrad.base.shapes import wrap_dim
 from numbagrad.core import storage
-from numbagrad.core.copying import copy_into
+from numbagrad.core.copying import copy_into, row_major
 from numbagrad.core.out import write_out
-from numbagrad.core.tensor import make
+from numbagrad.core.tensor import make, raw_view
 from numbagrad.extend import Sample, custom, function, load
 from numbagrad.kernel.jit import kernel
 
 from ..index.kernels import check_saved
-from ..index.select_kernels import STACK, sort_rows
+from ..index.select_kernels import STACK, quick_select, sort_rows
 from ..index.sort import result
 from .extremum import _both_out, _check, _reduced, _split, pick_along, pick_rows, place_along
 from .sums import shared_gradient
@@ -36,34 +36,48 @@ def _positions(input, dim: int, keepdim: bool, skip_nan: bool, name: str):
     return _reduced(input._shape, dim, keepdim), storage.kind_of(dt.int64, input._kind.device)
 
 
+@kernel(fast=())
+def median_rows(x: "*T", q: "*i8", out: "*i8", n: int, skip: int, start: int, stop: int):
+    """Position of the lower median of each row of x (rows, n), into out (rows,): that of the first NaN where there is one,
+    unless they are skipped; of equal elements the one that a stable sort would put there. q (n,) is scratch; both are int64."""
+    for row in range(start, stop):
+        base = row * n
+        missing = 0
+        at = 0
+        for i in range(n):
+            v = load(x[base + i])
+            if v != v:
+                if missing == 0:
+                    at = i
+                missing += 1
+        if missing == 0 or skip != 0 and missing < n:
+            k = (n - missing - 1) // 2
+            for i in range(n):
+                q[i] = base + i
+            quick_select(x, q, k, n)
+            middle = load(x[q[k]])
+            for i in range(n):
+                k -= 1 if load(x[base + i]) < middle else 0
+            for i in range(n):
+                if load(x[base + i]) == middle:
+                    if k == 0:
+                        at = i
+                    k -= 1
+        out[row] = at
+
+
 @_positions.cpu
 def _(out, input, dim, keepdim, skip_nan, name):
     if out._n == 0:
         return
-    a = np.moveaxis(np.atleast_1d(_array_float(input)), dim if input._shape else 0, -1)
-    n = a.shape[-1]
-    nan = np.isnan(a) if a.dtype.kind == "f" else None
-    if skip_nan and nan is not None and nan.any():
-        # The rank differs from row to row. NaN sorts last.
-        missing = nan.sum(-1)
-        place = np.where(missing == n, 0, np.maximum(n - missing - 1, 0) // 2)
-        picked = np.take_along_axis(np.argsort(a, axis=-1, kind="stable"), place[..., None], -1)[..., 0]
-    else:
-        k = (n - 1) // 2
-        value = np.partition(a, k, axis=-1)[..., k:k + 1]
-        # Of equal elements the one that a stable sort would put there.
-        rank = k - (a < value).sum(-1, keepdims=True)
-        picked = (np.cumsum(a == value, axis=-1) > rank).argmax(-1)
-        if nan is not None and nan.any():
-            # Without skipping NaN is the median wherever there is one.
-            picked = np.where(nan.any(-1), nan.argmax(-1), picked)
-    out.array()[...] = picked.reshape(out._shape)
-
-
-def _array_float(t):
-    """The values as a NumPy array that sorts as they do (half types widened)."""
-    t = t.detach()
-    return (t.to(dtype=dt.float32) if t._kind.dtype.code in ("f2", "bf") else t).contiguous().array()
+    t, d = input, len(input._shape)
+    if dim < d - 1:
+        t = raw_view(t, [i for i in range(d) if i != dim] + [dim])
+    t = row_major(t)
+    n = t._shape[-1] if d else 1
+    scratch, q = storage.kind_of(dt.int64).alloc(n)
+    median_rows[t._kind](t._ptr, q, out._ptr, n, int(skip_nan), 0, t._n // n)
+    del scratch  # held until here
 
 
 def _median(name, skip_nan, cls):
