@@ -97,17 +97,15 @@ class Body:
             elif i >= given and fake is not None:
                 self.lines += [f"b{i}_ = empty_({self.constant(fake.size)}, {self.constant(fake.dtype)})",
                                f"p{i}_ = peek_(id_(b{i}_) + {storage.DATA_FIELD})"]
-        flags = []
-        for address in recorder.words:
-            words = recorder.kept[address]
-            flag = tape.Flag(words.raises, len(words.view))
-            flags.append((self.constant(flag.free), self.constant(flag.take)))
-            w = f"w{len(flags) - 1}_"
-            self.lines += ["try:", f"    {w} = {flags[-1][0]}.pop()", "except IndexError:", f"    {w} = {flags[-1][1]}()"]
+        for i, flag in enumerate(recorder.flags):  # ``Flag.take``
+            self.lines += ["try:", f"    w{i}_ = {self.constant(flag.free)}.pop()", "except IndexError:",
+                           f"    w{i}_ = {self.constant(flag.take)}()"]
         for entry, values in recorder.steps:
-            self.lines.append(f"{self.constant(entry)}({', '.join([self.argument(v) for v in values])})")
-        for i, (free, _) in enumerate(flags):  # ``Words.check``
-            self.lines += [f"if w{i}_.view[0] != -1:", f"    w{i}_.report()", f"{free}.append(w{i}_)"]
+            if entry is None:
+                self.lines += [f"if w{values}_.view[0] != -1:", f"    w{values}_.report()"]
+            else:
+                self.lines.append(f"{self.constant(entry)}({', '.join([self.argument(v) for v in values])})")
+        self.lines += [f"{self.constant(flag.free)}.append(w{i}_)" for i, flag in enumerate(recorder.flags)]
         self.kept = list(recorder.kept.values())
 
     def constant(self, value):

@@ -14,6 +14,7 @@ from ..kernel import blas, jit, tape, threads
 from ..kernel.tape import BASE, Fake, Unlowered
 
 SPAN = 1 << 40  # distance of the addresses of two buffers of a recording
+WATCHED = BASE + (1 << 20) * SPAN  # addresses of words for bad input begin here
 
 
 class Address:
@@ -34,6 +35,18 @@ class Number:
         self.index = index
 
 
+class Watch:
+    """Stands for the words of a call that kernels set on bad input: where the launcher checks them, the plan does."""
+
+    __slots__ = ("recorder", "number", "address")
+
+    def __init__(self, recorder, number):
+        self.recorder, self.number, self.address = recorder, number, WATCHED + number * SPAN
+
+    def check(self):
+        self.recorder.steps.append((None, self.number))
+
+
 class Recorder:
     """Writes launches down as (callable, arguments) with ``Address`` for what points into a buffer."""
 
@@ -44,7 +57,7 @@ class Recorder:
         self.thread, self.paused = get_ident(), 0
         self.steps, self.buffers, self.most = [], [], 0
         self.kept = {}   # address -> array that a launcher made from shapes
-        self.words = {}  # address -> number of the words for bad input
+        self.flags = []  # whose words the call takes
 
     # --- memory
 
@@ -92,21 +105,21 @@ class Recorder:
     def argument(self, value, pointer):
         if value.__class__ is float or not pointer and -BASE < value < BASE:
             return value
+        if value >= WATCHED:
+            return Address(-1 - (value - WATCHED) // SPAN, 0)
         if value >= BASE:  # (behind the last buffer nothing is)
             index, offset = divmod(value - BASE, SPAN)
             return Address(index, offset)
-        if value in self.words:
-            return Address(-1 - self.words[value], 0)
-        words = tape.FLAGS.get(value)
-        if words is not None:
-            self.words[value] = len(self.words)
-            self.kept[value] = words
-            return Address(-1 - self.words[value], 0)
         if value == 0 or value in tape.TABLES:
             if value:
                 self.kept[value] = tape.TABLES[value]
             return value
         raise Unlowered("uses memory of its own")
+
+    def flag(self, flag):
+        """What a launcher takes for bad input."""
+        self.flags.append(flag)
+        return Watch(self, len(self.flags) - 1)
 
     def pause(self):
         return _Pause(self)

@@ -118,7 +118,10 @@ class Flag:
         """``Words`` for one call, whose kernels work on tensors of ``kind`` (None: on the CPU)."""
         if kind is not None and not kind.cpu:
             return DEVICES[kind.device.type](self, kind.device.index)
-        if TAPE and active() is not None:
+        recorder = active() if TAPE else None
+        if recorder is not None:
+            if not recorder.compiles:
+                return recorder.flag(self)
             words = Words(self.size, self.raises, deque(maxlen=0))
             FLAGS[words.address] = words
             return words

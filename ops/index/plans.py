@@ -54,25 +54,39 @@ class Plan(Recipe):
 
     def __init__(self, numbers, order, before, indexed, in_shape, index_shape, tensors=(), shape=None):
         self.numbers, self.tensors, self.index_shape = numbers, tensors, index_shape
-        self.versions = [t._ver[0] for t in tensors]
+        self.order, self.before, self.indexed, self.in_shape = order, before, indexed, in_shape
+        self.versions = ()
+        if shape is not None:
+            self.shape = shape
         if tensors:
             self.recipe = numbers
-            self.key = numbers, tuple([(t._kind, t._shape, t._strides) for t in tensors]), in_shape, before, shape
-            if capturing():
+            if len(tensors) == 1:
+                t = tensors[0]
+                self.versions = (t._ver[0],)
+                self.key = numbers, t._kind, t._shape, t._strides, in_shape, before, shape
+            else:
+                self.versions = [t._ver[0] for t in tensors]
+                self.key = numbers, tuple([(t._kind, t._shape, t._strides) for t in tensors]), in_shape, before, shape
+            if TAPE and capturing():
                 self.settle()
-        self.order, self.before, self.indexed, self.in_shape = order, before, indexed, in_shape
-        found = _layouts.get((order, before, indexed, in_shape, index_shape))
+
+    def __getattr__(self, name):
+        """What follows from the shapes is found out when it is first asked for: a planned call never does."""
+        if name not in ("n", "outer", "total", "inner", "shape"):
+            raise AttributeError(name)
+        in_shape, index_shape, order = self.in_shape, self.index_shape, self.order
+        found = _layouts.get((order, self.before, self.indexed, in_shape, index_shape))
         if found is None:
             sizes = in_shape if order is None else tuple([in_shape[d] for d in order])
-            end = before + indexed
+            before, end = self.before, self.before + self.indexed
             found = (numel(index_shape), numel(sizes[:before]), numel(sizes[before:end]), numel(sizes[end:]),
                      (*sizes[:before], *index_shape, *sizes[end:]))
             if len(_layouts) >= 4096:
                 _layouts.clear()
-            _layouts[order, before, indexed, in_shape, index_shape] = found
-        self.n, self.outer, self.total, self.inner, self.shape = found
-        if shape is not None:
-            self.shape = shape
+            _layouts[order, before, self.indexed, in_shape, index_shape] = found
+        self.n, self.outer, self.total, self.inner, shape = found
+        self.__dict__.setdefault("shape", shape)
+        return self.__dict__[name]
 
     def settle(self):
         """The memory of the element numbers and its address: every index has been checked."""

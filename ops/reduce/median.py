@@ -25,6 +25,8 @@ ModeResult = result("mode", "values", "indices")
 
 def _ranked(name, input, dim, keepdim, skip_nan):
     """Positions of the lower median along ``dim``, on the input's device."""
+    if input._kind.cpu:
+        return _positions.call(input, dim, keepdim, skip_nan, name)
     return _positions.call(input.cpu(), dim, keepdim, skip_nan, name).to(device=input.device)
 
 
