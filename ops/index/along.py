@@ -23,7 +23,7 @@ LISTED = 1 << 12  # elements up to which a list of numbers is made, for forward 
 
 @inline
 def first_place(meta, nd, dim, item):
-    """Where the part of a row's places that its coordinates but ``dim`` and the last make begins."""
+    """Where a row's places begin by its coordinates but ``dim`` and the last; int64 meta (2 nd,): see above."""
     left = item
     base = 0
     for d in range(nd - 2, -1, -1):

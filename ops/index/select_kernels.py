@@ -102,8 +102,8 @@ def partial_sort(x, q, first, middle, last, down):
 
 @inline(fast=())
 def partial_sort_row(x, q, base, k, n, down):
-    """``partial_sort`` of the first k positions of q, which are base, base + 1, ... base + n - 1: what a look at the element
-    shows not to come before the last of the heap is passed over."""
+    """``partial_sort`` of the first k positions of q by x, which are base, base + 1, ... base + n - 1: what a look at the
+    element of x shows not to come before the last of the heap is passed over."""
     heap_select(x, q, 0, k, k, down)
     last = load(x[q[0]])
     for i in range(base + k, base + n):

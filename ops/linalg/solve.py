@@ -246,12 +246,30 @@ def _(g, input):
 
 
 def _cofactors(a):
-    """conj(det A) A^-H, by singular values, so that singular matrices are no exception."""
+    """conj(det A) A^-H; by singular values where inverses lose digits, so that singular matrices are no exception."""
     finite = np.isfinite(a).all((-2, -1))[..., None, None]
     if not finite.all():  # LAPACK does not return from infinities
         return np.where(finite, _cofactors(np.where(finite, a, 0)), np.nan).astype(a.dtype)
+    by_inverse = _cofactors_by_inverse(a)
+    if by_inverse is not None:
+        return by_inverse
     u, s, vh, sign = _signed_svd(a)
     return sign * ((u * _without_one(s)[..., None, :]) @ vh)
+
+
+def _cofactors_by_inverse(a):
+    """``_cofactors`` in double precision, or None where a condition number says that its digits would not do."""
+    wide = a.astype(np.result_type(a, np.float64))
+    try:
+        inverse = np.linalg.inv(wide)
+    except np.linalg.LinAlgError:
+        return None
+    condition = np.linalg.norm(wide, axis=(-2, -1)) * np.linalg.norm(inverse, axis=(-2, -1))
+    if not (condition < (1e3 if wide.dtype == a.dtype else 1e8)).all():
+        return None
+    det = np.linalg.det(wide)[..., None, None]
+    with np.errstate(over="ignore"):
+        return (np.conj(det) * np.conj(np.swapaxes(inverse, -1, -2))).astype(a.dtype)
 
 
 def _signed_svd(a):

@@ -88,7 +88,7 @@ def product_along(x: "*T", out: "*T", n: int, inner: int, start: int, stop: int)
 
 @inline(fast=())
 def log_add(a, b):
-    """log(exp(a) + exp(b))."""
+    """The logarithm of exp(a) + exp(b)."""
     high = a if a > b else b
     low = b if a > b else a
     same = high == low and high - high != T(0)
