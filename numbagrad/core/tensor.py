@@ -17,9 +17,11 @@ from . import graph, saved, storage
 from .graph import bump_version  # noqa: F401
 from .metadata import Metadata
 from .printing import PLAIN
+from .storage import DATA_FIELD
 from .values import Values, as_class, become
 
 new = object.__new__
+np_empty, np_zeros, STATE = np.empty, np.zeros, modes.STATE
 
 
 class Tensor(Metadata, Values):
@@ -262,17 +264,32 @@ def raw_view(t, order):
     return raw(t._buf, t._ptr, t._n, shape, None if is_contiguous(shape, strides) else strides, t._kind, t._ver)
 
 
-def make(shape, kind):
-    """A new uninitialised contiguous tensor."""
-    n = numel(shape)
+def make(shape, kind, zeroed=False):
+    """A new contiguous tensor, uninitialised or of zeros."""
+    n = 1
+    for s in shape:
+        n *= s
     if not n:
         check_empty(shape)
+    peek = storage._peek
     try:
-        buf, ptr = kind.alloc(n)
+        if TAPE or peek is None or not kind.cpu:
+            buf, ptr = kind.zeros(n) if zeroed else kind.alloc(n)
+        else:
+            buf = np_zeros(n, kind.np) if zeroed else np_empty(n, kind.np)
+            ptr = peek(id(buf) + DATA_FIELD)
     except (ValueError, MemoryError) as e:
         raise too_large(e, shape, n * kind.itemsize) from None
-    out = raw(buf, ptr, n, shape, None, kind, [0])
-    if modes.STATE:
+    out = new(Tensor)
+    out._buf = buf
+    out._ptr = ptr
+    out._n = n
+    out._shape = shape
+    out._kind = kind
+    out._ver = [0]
+    out._rg = False
+    out._strides = out._node = out._grad = out._view = None
+    if STATE:
         mark_inference(out)
     return out
 
@@ -293,8 +310,36 @@ def empty(shape, dtype=None, device=None):
     return make(tuple(shape), storage.kind_of(dtype or dt.get_default_dtype(), resolve_device(device)))
 
 
+ARRAYS = {stored: storage.CPU_KINDS[d] for stored, d in dt.BY_NUMPY.items() if d.np == stored}
+
+
+def on_array(a):
+    """A CPU tensor on the memory of a row-major, aligned and writable array of a dtype stored as it is; else None."""
+    kind = ARRAYS.get(a.dtype)
+    if kind is None or TAPE or not a.flags.carray:
+        return None
+    flat = a if a.ndim == 1 else a.ravel()
+    peek = storage._peek
+    out = new(Tensor)
+    out._buf = flat
+    out._ptr = storage.address(flat) if peek is None else peek(id(flat) + DATA_FIELD)
+    out._n = flat.size
+    out._shape = a.shape
+    out._kind = kind
+    out._ver = [0]
+    out._rg = False
+    out._strides = out._node = out._grad = out._view = None
+    if STATE:
+        mark_inference(out)
+    return out
+
+
 def from_array(a, dtype=None, copy=False):
     """A CPU tensor on the memory of a NumPy array (a copy where ``copy`` or the layout asks for one)."""
+    if dtype is None and not copy:
+        found = on_array(a)
+        if found is not None:
+            return found
     d = dtype or dt.from_numpy(a.dtype)
     shape = a.shape
     a = a.view(d.np) if a.dtype != d.np else a
