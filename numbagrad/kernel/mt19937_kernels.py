@@ -13,7 +13,8 @@ import types
 
 import numpy as np
 
-from . import inlined
+from . import inlined, native
+from .fingerprint import fingerprint
 from .guard import guarded
 
 N, M = 624, 397
@@ -39,34 +40,37 @@ def _inline(fn):
 
 
 class kernel:
-    """A kernel over 1-D arrays and scalars, compiled or loaded from the disk cache on its first call."""
+    """A kernel over addresses and numbers: ``entry`` is compiled, or loaded from the disk cache, on its first call."""
 
-    __slots__ = ("fn", "compiled")
+    __slots__ = ("fn", "entry", "native")
 
     def __init__(self, fn):
-        self.fn, self.compiled = fn, None
+        self.fn, self.entry, self.native = fn, self._first, None
 
-    def __call__(self, *args):
-        if self.compiled is None:
-            self._compile()
-        return self.compiled(*args)
+    def _first(self, *args):
+        self._compile()
+        return self.entry(*args)
 
     @guarded
     def _compile(self):
-        from . import cache
-        if self.compiled is None:
-            if not _namespace:
-                _namespace.update(_resolve())
-            compiled = _jit(self.fn, _namespace, nogil=True)
-            # Numba's dispatcher calls it for types that it has no code for.
-            compiled._compile_for_args = guarded(compiled._compile_for_args)
-            self.compiled = cache.attach(compiled, cache.fingerprint(compiled))
+        if self.native is not None:
+            return
+        if not _namespace:
+            _namespace.update(_resolve())
+        notes = {n: note.strip("'") for n, note in self.fn.__annotations__.items()}
+        returns = notes.pop("return", None) is not None
+        given = ", ".join([f"ptr_{note[1:]}({n})" if note[0] == "*" else n for n, note in notes.items()])
+        name = self.fn.__name__
+        text = f"def {name}({', '.join(notes)}):\n    {'return ' * returns}body_({given})\n"
+        body = _inlined(self.fn, _namespace)
+        letters = "".join(["f" if note == "float" else "i" for note in notes.values()])
+        self.native = native.compile_source(text, name, letters, {"body_": body}, fingerprint(body), (), returns, True)
+        self.entry = self.native.entry
 
 
-def _jit(fn, names, **options):
-    """``fn`` compiled without fast-math flags: one contraction more would change the last bit of a value."""
-    import numba
-    return numba.njit(error_model="numpy", fastmath=False, **options)(_named(fn, names))
+def _inlined(fn, names):
+    """``fn`` for kernels to call, without fast-math flags: one contraction more would change the last bit of a value."""
+    return inlined.njit((), optimized=True, error_model="numpy")(_named(fn, names))
 
 
 def _named(fn, names):
@@ -85,7 +89,7 @@ def _resolve():
 
     names = {**globals(), "fma": fma}
     for fn in _helpers:
-        names[fn.__name__] = inlined.njit((), optimized=True, error_model="numpy")(_named(fn, names))
+        names[fn.__name__] = _inlined(fn, names)
     return names
 
 
@@ -183,6 +187,22 @@ def bernoulli(mt: "*u4", words: "*u4", out: "*u1", n: int, p: float):
 
 
 @kernel
+def bernoulli_each32(mt: "*u4", words: "*u4", p: "*f4", out: "*f4", n: int) -> int:
+    """1 with probability p[i], else 0, into float32 out (n,), for float32 p (n,), from the state mt (626,) by words (CHUNK,),
+    both uint32; returns 0, or 1 without having drawn where p has values outside of [0, 1]."""
+    for i in range(n):
+        if not (p[i] >= np.float32(0) and p[i] <= np.float32(1)):
+            return 1
+    for start in range(0, n, CHUNK):
+        count = min(CHUNK, n - start)
+        _draw(mt, words, count)
+        for j in range(count):
+            u = np.float32(np.int32(words[j] & _MASK24)) * _EPS24
+            out[start + j] = np.float32(1) if u < p[start + j] else np.float32(0)
+    return 0
+
+
+@kernel
 def exponential(mt: "*u4", words: "*u4", out: "*f8", n: int, lambd: float):
     """Exponential numbers of rate lambd into float64 out (n,), from the state mt (626,) by words (CHUNK,), both uint32."""
     scale = -1.0 / lambd
@@ -265,22 +285,34 @@ def permute_wide(mt: "*u4", words: "*u4", out: "*i8", n: int):
             out[k] = i
 
 
+@_inline
+def _pair(mt, words, kept):
+    """The next normal number: two are made of four draws, and the second is kept."""
+    if kept[0] != 0.0:
+        kept[0] = 0.0
+        return kept[1]
+    _draw(mt, words, 4)
+    radius = math.sqrt(-2.0 * math.log1p(-_unit(words, 1)))
+    theta = _TWO_PI * _unit(words, 0)
+    kept[0], kept[1] = 1.0, radius * math.sin(theta)
+    return radius * math.cos(theta)
+
+
 @kernel
 def normal_pairs(mt: "*u4", words: "*u4", kept: "*f8", out: "*f8", n: int, mean: float, std: float, log: int):
     """Normal numbers into float64 out (n,) by Box-Muller, two for four draws of mt (626,) through words (CHUNK,), both
     uint32; float64 kept (2,) is [is there one, the second value before scaling]."""
     for i in range(n):
-        if kept[0] != 0.0:
-            z = kept[1]
-            kept[0] = 0.0
-        else:
-            _draw(mt, words, 4)
-            radius = math.sqrt(-2.0 * math.log1p(-_unit(words, 1)))
-            theta = _TWO_PI * _unit(words, 0)
-            kept[0], kept[1] = 1.0, radius * math.sin(theta)
-            z = radius * math.cos(theta)
-        value = fma(z, std, mean)
+        value = fma(_pair(mt, words, kept), std, mean)
         out[i] = math.exp(value) if log else value
+
+
+@kernel
+def normal_pairs32(mt: "*u4", words: "*u4", kept: "*f8", out: "*f4", n: int, mean: float, std: float):
+    """Normal numbers, computed as by ``normal_pairs``, into float32 out (n,) from uint32 mt (626,) by words (CHUNK,), with
+    float64 kept (2,)."""
+    for i in range(n):
+        out[i] = np.float32(fma(_pair(mt, words, kept), std, mean))
 
 
 @kernel
