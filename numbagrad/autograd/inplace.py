@@ -226,10 +226,15 @@ class CopyBackwards(Node):
 
 
 def unrecorded(t):
-    """Whether reading or writing ``t`` takes no look at modes, devices or history: in threads of the default mode, on the
-    CPU, outside of the graph."""
+    """Whether reading or writing ``t`` takes no look at history, devices or rare modes."""
+    if TAPE or t._ver.__class__ is not list or not t._kind.cpu:
+        return False
+    if STATE:
+        record = modes.recording()
+        if not record:
+            return record is False
     view = t._view
-    return not (STATE or TAPE or t._rg or t._ver.__class__ is not list) and t._kind.cpu and (view is None or not view.base._rg)
+    return not t._rg and (view is None or not view.base._rg)
 
 
 def copy_(self, src, non_blocking=False):

@@ -315,15 +315,36 @@ def normal_pairs32(mt: "*u4", words: "*u4", kept: "*f8", out: "*f4", n: int, mea
         out[i] = np.float32(fma(_pair(mt, words, kept), std, mean))
 
 
-@kernel
-def box_muller64(out: "*f8", blocks: int, mean: float, std: float):
-    """Blocks of 16 uniform numbers in float64 out (16 blocks,) become normal ones in place."""
+@_inline
+def _units64(mt, words, out, first, n):
+    """Uniform numbers on [0, 1) into float64 out[first:first + n]."""
+    for start in range(0, n, CHUNK // 2):
+        count = min(CHUNK // 2, n - start)
+        _draw(mt, words, 2 * count)
+        for j in range(count):
+            out[first + start + j] = _unit(words, j)
+
+
+@_inline
+def _box_muller64(out, first, blocks, mean, std):
+    """Blocks of 16 uniform numbers in float64 out from ``first`` on become normal ones."""
     for block in range(blocks):
-        for j in range(16 * block, 16 * block + 8):
+        for j in range(first + 16 * block, first + 16 * block + 8):
             radius = math.sqrt(-2.0 * math.log(1.0 - out[j]))
             theta = _TWO_PI * out[j + 8]
             out[j] = fma(radius * math.cos(theta), std, mean)
             out[j + 8] = fma(radius * math.sin(theta), std, mean)
+
+
+@kernel
+def normal64(mt: "*u4", words: "*u4", out: "*f8", n: int, mean: float, std: float):
+    """Normal numbers into float64 out (n,), n at least 16, in blocks of 16, from the state mt (626,) by words (CHUNK,), both
+    uint32; what is left over is drawn anew with the numbers before it."""
+    _units64(mt, words, out, 0, n)
+    _box_muller64(out, 0, n // 16, mean, std)
+    if n % 16:
+        _units64(mt, words, out, n - 16, 16)
+        _box_muller64(out, n - 16, 1, mean, std)
 
 
 # The float32 logarithm, sine and cosine below are the single-precision algorithms of S. Moshier's Cephes library
@@ -364,12 +385,22 @@ def _log32(x):
     return fma(e, _LN2_HI, t + y)
 
 
-@kernel
-def box_muller32(out: "*f4", blocks: int, mean: float, std: float):
-    """Blocks of 16 uniform numbers in float32 out (16 blocks,) become normal ones in place."""
+@_inline
+def _units32(mt, words, out, first, n):
+    """Uniform numbers on [0, 1) into float32 out[first:first + n]."""
+    for start in range(0, n, CHUNK):
+        count = min(CHUNK, n - start)
+        _draw(mt, words, count)
+        for j in range(count):
+            out[first + start + j] = np.float32(np.int32(words[j] & _MASK24)) * _EPS24
+
+
+@_inline
+def _box_muller32(out, first, blocks, mean, std):
+    """Blocks of 16 uniform numbers in float32 out from ``first`` on become normal ones."""
     mean32, std32 = _F(mean), _F(std)
     for block in range(blocks):
-        for j in range(16 * block, 16 * block + 8):
+        for j in range(first + 16 * block, first + 16 * block + 8):
             radius = _F(math.sqrt(_M2 * _log32(_1 - out[j])))
             theta = _TWO_PI32 * out[j + 8]
             octant = np.int32((np.int32(theta * _4_PI) + np.int32(1)) & np.int32(-2))
@@ -386,6 +417,17 @@ def box_muller32(out: "*f4", blocks: int, mean: float, std: float):
             cosine = -cosine if ((octant + np.int32(2)) & np.int32(4)) != 0 else cosine
             out[j] = fma(radius * cosine, std32, mean32)
             out[j + 8] = fma(radius * sine, std32, mean32)
+
+
+@kernel
+def normal32(mt: "*u4", words: "*u4", out: "*f4", n: int, mean: float, std: float):
+    """Normal numbers into float32 out (n,), n at least 16, in blocks of 16, from the state mt (626,) by words (CHUNK,), both
+    uint32; what is left over is drawn anew with the numbers before it."""
+    _units32(mt, words, out, 0, n)
+    _box_muller32(out, 0, n // 16, mean, std)
+    if n % 16:
+        _units32(mt, words, out, n - 16, 16)
+        _box_muller32(out, n - 16, 1, mean, std)
 
 
 @kernel

@@ -123,19 +123,12 @@ def uniform(gen, at, n, low, high, wide):
 def normal(gen, at, n, mean, std, wide, contiguous=True):
     """``fill_normal``."""
     with gen.lock:
-        if n < 16 or not contiguous:
-            if wide:
-                kernels.normal_pairs.entry(gen.mt_at, gen.words_at, gen.kept_at, at, n, mean, std, 0)
-            else:
-                kernels.normal_pairs32.entry(gen.mt_at, gen.words_at, gen.kept_at, at, n, mean, std)
-            return
-        draw, transform = (kernels.uniform64, kernels.box_muller64) if wide else (kernels.uniform32, kernels.box_muller32)
-        draw.entry(gen.mt_at, gen.words_at, at, n, 0.0, 1.0)
-        transform.entry(at, n // 16, mean, std)
-        if n % 16:
-            last = at + (n - 16) * (8 if wide else 4)
-            draw.entry(gen.mt_at, gen.words_at, last, 16, 0.0, 1.0)
-            transform.entry(last, 1, mean, std)
+        if n >= 16 and contiguous:
+            (kernels.normal64 if wide else kernels.normal32).entry(gen.mt_at, gen.words_at, at, n, mean, std)
+        elif wide:
+            kernels.normal_pairs.entry(gen.mt_at, gen.words_at, gen.kept_at, at, n, mean, std, 0)
+        else:
+            kernels.normal_pairs32.entry(gen.mt_at, gen.words_at, gen.kept_at, at, n, mean, std)
 
 
 def bernoulli(gen, at, n, p_at):
