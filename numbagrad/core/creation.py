@@ -15,6 +15,7 @@ from ..base.device import DEFAULT as DEFAULT_DEVICE
 from ..base.dtypes import DEFAULT as DEFAULT_DTYPE
 from ..kernel.tape import TAPE, constant
 from . import ranges, storage
+from .copying import fill_into
 from .from_data import checked_array, from_data
 from .storage import kind_of
 from .tensor import Size, Tensor, from_array, make, on_array, too_large
@@ -160,7 +161,7 @@ def empty(*size, out=None, dtype=None, layout=None, device=None, requires_grad=F
 
 
 def _filled(shape, kind, value, requires_grad):
-    return filled(shape, kind, value if isinstance(value, Tensor) else dt.fit(value, kind.dtype), requires_grad)
+    return filled(shape, kind, dt.fit(value.item() if isinstance(value, Tensor) else value, kind.dtype), requires_grad)
 
 
 def filled(shape, kind, value, requires_grad=False):
@@ -174,9 +175,8 @@ def filled(shape, kind, value, requires_grad=False):
         t = make(shape, kind)
         storage.fill(t._buf, t._ptr, kind, t._n, value)
     else:
-        t = make(shape, kind, True)
-        t.fill_(value)
-        t._ver = [0]
+        t = make(shape, kind)
+        fill_into(t, value)
     return t if requires_grad is False else _finish(t, requires_grad)
 
 
@@ -296,13 +296,12 @@ def arange(start, end=None, step=1, *, out=None, dtype=None, layout=None, device
         dtype = dt.int64 if whole else DEFAULT_DTYPE[0]
     elif dtype.__class__ is not dt.dtype:
         dtype = arguments.check_dtype(dtype, "arange", "dtype", 0)
-    if -NEAR < start < NEAR and -NEAR < end < NEAR and -NEAR < step < NEAR and dtype in RANGES:
-        if whole and dtype is dt.int64:
-            t = from_array(np.arange(start, end, step, np.int64))
-        else:
-            kind = kind_of(dtype)
-            t = make((_count(start, end, step),), kind)
-            ranges.steps[kind](t._ptr, start, step, 0, t._n)
+    near = -NEAR < start < NEAR and -NEAR < end < NEAR and -NEAR < step < NEAR
+    if near and whole and dtype is dt.int64:
+        t = from_array(np.arange(start, end, step, np.int64))
+    elif near and (dtype is dt.float32 or dtype is dt.float64):
+        t = make((_count(start, end, step),), kind_of(dtype))
+        ranges.steps[t._kind](t._ptr, start, step, 0, t._n)
     else:
         t = from_array(_steps(start, end, step, dtype))
     if device is not None or DEFAULT_DEVICE[0] is not CPU or t._kind.dtype is not dtype:
@@ -313,9 +312,6 @@ def arange(start, end=None, step=1, *, out=None, dtype=None, layout=None, device
 
 
 NEAR = 1 << 24  # integers up to here are numbers of every wide dtype, and so are their sums and products
-RANGES = frozenset((dt.int64, dt.float32, dt.float64))
-
-
 def _count(start, end, step):
     return math.ceil((end - start) / step)
 
@@ -328,7 +324,13 @@ def _steps(start, end, step, dtype):
         raise RuntimeError(f"unsupported range: {start} -> {end}")
     for x in (start, end, step):
         dt.parameter(x, dt.int64 if dtype.category == 1 else dt.float32 if dtype.itemsize == 2 else dt.float64)
+    if dtype is dt.int64:
+        start, end, step = int(start), int(end), int(step)
+        if not step:
+            raise ValueError("step must be nonzero")
     n = _count(start, end, step)
+    if dtype.category == 1:
+        start, step = int(start), int(step)
     return start + counted(n, np.int64 if dtype.category < 2 and isinstance(step, int) and isinstance(start, int)
                            else np.float64) * step
 
@@ -395,8 +397,7 @@ def eye(n, m=None, *, out=None, dtype=None, layout=None, device=None, requires_g
     if kind.direct:
         t._buf[:least * (m + 1):m + 1] = 1
     elif least:
-        t.as_strided((least,), (m + 1,), 0).fill_(1)
-        t._ver = [0]
+        fill_into(t.as_strided((least,), (m + 1,), 0), 1)
     if out is not None:
         return _into("eye", out, t)
     return t if requires_grad is False else _finish(t, requires_grad)
