@@ -17,11 +17,10 @@ from . import graph, saved, storage
 from .graph import bump_version  # noqa: F401
 from .metadata import Metadata
 from .printing import PLAIN
-from .storage import DATA_FIELD
 from .values import Values, as_class, become
 
 new = object.__new__
-np_empty, np_zeros, STATE = np.empty, np.zeros, modes.STATE
+STATE = modes.STATE
 
 
 class Tensor(Metadata, Values):
@@ -264,6 +263,11 @@ def raw_view(t, order):
     return raw(t._buf, t._ptr, t._n, shape, None if is_contiguous(shape, strides) else strides, t._kind, t._ver)
 
 
+# Native makers of tensors on new memory, on memory of zeros and on an array, where ``makers`` has them.
+fresh = fresh_zeros = around = None
+MANY = 1 << 60  # elements that no array has
+
+
 def make(shape, kind, zeroed=False):
     """A new contiguous tensor, uninitialised or of zeros."""
     n = 1
@@ -271,24 +275,14 @@ def make(shape, kind, zeroed=False):
         n *= s
     if not n:
         check_empty(shape)
-    peek = storage._peek
     try:
-        if TAPE or peek is None or not kind.cpu:
-            buf, ptr = kind.zeros(n) if zeroed else kind.alloc(n)
+        if fresh is not None and kind.cpu and not TAPE and n < MANY:
+            out = fresh_zeros(n, kind.np, shape, kind) if zeroed else fresh(n, kind.np, shape, kind)
         else:
-            buf = np_zeros(n, kind.np) if zeroed else np_empty(n, kind.np)
-            ptr = peek(id(buf) + DATA_FIELD)
+            buf, ptr = kind.zeros(n) if zeroed else kind.alloc(n)
+            out = raw(buf, ptr, n, shape, None, kind, [0])
     except (ValueError, MemoryError) as e:
         raise too_large(e, shape, n * kind.itemsize) from None
-    out = new(Tensor)
-    out._buf = buf
-    out._ptr = ptr
-    out._n = n
-    out._shape = shape
-    out._kind = kind
-    out._ver = [0]
-    out._rg = False
-    out._strides = out._node = out._grad = out._view = None
     if STATE:
         mark_inference(out)
     return out
@@ -319,16 +313,8 @@ def on_array(a):
     if kind is None or TAPE or not a.flags.carray:
         return None
     flat = a if a.ndim == 1 else a.ravel()
-    peek = storage._peek
-    out = new(Tensor)
-    out._buf = flat
-    out._ptr = storage.address(flat) if peek is None else peek(id(flat) + DATA_FIELD)
-    out._n = flat.size
-    out._shape = a.shape
-    out._kind = kind
-    out._ver = [0]
-    out._rg = False
-    out._strides = out._node = out._grad = out._view = None
+    out = raw(flat, storage.address(flat), flat.size, a.shape, None, kind, [0]) if around is None else (
+        around(flat.size, flat, a.shape, kind))
     if STATE:
         mark_inference(out)
     return out
