@@ -111,7 +111,8 @@ class Values:
     def tolist(self):
         """The values as nested Python lists (a number for a 0-d tensor)."""
         if self._n and self._kind.direct and not TAPE:
-            return self.array().tolist()
+            whole = len(self._shape) == 1 and self._strides is None and self._buf.size == self._n
+            return (self._buf if whole and self._buf.dtype is self._kind.np else self.array()).tolist()
         t = self.detach()
         if t._kind.dtype.code in ("f2", "bf"):
             t = t.float()
