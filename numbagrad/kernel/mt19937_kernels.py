@@ -62,15 +62,15 @@ class kernel:
         given = ", ".join([f"ptr_{note[1:]}({n})" if note[0] == "*" else n for n, note in notes.items()])
         name = self.fn.__name__
         text = f"def {name}({', '.join(notes)}):\n    {'return ' * returns}body_({given})\n"
-        body = _inlined(self.fn, _namespace)
+        body = _inlined(self.fn, _namespace, False)
         letters = "".join(["f" if note == "float" else "i" for note in notes.values()])
         self.native = native.compile_source(text, name, letters, {"body_": body}, fingerprint(body), (), returns, True)
         self.entry = self.native.entry
 
 
-def _inlined(fn, names):
+def _inlined(fn, names, optimized):
     """``fn`` for kernels to call, without fast-math flags: one contraction more would change the last bit of a value."""
-    return inlined.njit((), optimized=True, error_model="numpy")(_named(fn, names))
+    return inlined.njit((), optimized=optimized, error_model="numpy")(_named(fn, names))
 
 
 def _named(fn, names):
@@ -89,7 +89,7 @@ def _resolve():
 
     names = {**globals(), "fma": fma}
     for fn in _helpers:
-        names[fn.__name__] = _inlined(fn, names)
+        names[fn.__name__] = _inlined(fn, names, True)
     return names
 
 
@@ -340,11 +340,11 @@ def _box_muller64(out, first, blocks, mean, std):
 def normal64(mt: "*u4", words: "*u4", out: "*f8", n: int, mean: float, std: float):
     """Normal numbers into float64 out (n,), n at least 16, in blocks of 16, from the state mt (626,) by words (CHUNK,), both
     uint32; what is left over is drawn anew with the numbers before it."""
-    _units64(mt, words, out, 0, n)
-    _box_muller64(out, 0, n // 16, mean, std)
-    if n % 16:
-        _units64(mt, words, out, n - 16, 16)
-        _box_muller64(out, n - 16, 1, mean, std)
+    first, count = 0, n
+    while count:  # twice at most; one loop, as what it calls is compiled into each place that calls it
+        _units64(mt, words, out, first, count)
+        _box_muller64(out, first, count // 16, mean, std)
+        first, count = n - 16, 16 if count % 16 else 0
 
 
 # The float32 logarithm, sine and cosine below are the single-precision algorithms of S. Moshier's Cephes library
@@ -423,11 +423,11 @@ def _box_muller32(out, first, blocks, mean, std):
 def normal32(mt: "*u4", words: "*u4", out: "*f4", n: int, mean: float, std: float):
     """Normal numbers into float32 out (n,), n at least 16, in blocks of 16, from the state mt (626,) by words (CHUNK,), both
     uint32; what is left over is drawn anew with the numbers before it."""
-    _units32(mt, words, out, 0, n)
-    _box_muller32(out, 0, n // 16, mean, std)
-    if n % 16:
-        _units32(mt, words, out, n - 16, 16)
-        _box_muller32(out, n - 16, 1, mean, std)
+    first, count = 0, n
+    while count:  # twice at most; one loop, as what it calls is compiled into each place that calls it
+        _units32(mt, words, out, first, count)
+        _box_muller32(out, first, count // 16, mean, std)
+        first, count = n - 16, 16 if count % 16 else 0
 
 
 @kernel
