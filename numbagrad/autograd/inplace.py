@@ -333,7 +333,7 @@ def _fill(t, value):
 
 
 NUMBERS = frozenset((int, float))
-LARGE = 1 << 12  # elements from which on the way to zero them matters
+LARGE = 1 << 12  # elements from which on it matters how zeros are written
 
 
 def write(t, value):
