@@ -9,9 +9,8 @@ import warnings
 from ..base import modes
 from ..core import graph
 from ..core.broadcast import sum_to_size
-from ..core.creation import make_zeros
 from ..core.graph import Node, note_forward
-from ..core.tensor import Tensor
+from ..core.tensor import Tensor, make
 from .function_outputs import attach, save, wrap
 
 __all__ = ["Function", "FunctionCtx", "BackwardCFunction", "FunctionMeta", "InplaceFunction", "NestedIOFunction",
@@ -120,7 +119,7 @@ class BackwardCFunction(Node):
         ctx = self.ctx
         grads = g if g.__class__ is list else [g]
         if ctx._materialize:
-            grads = [make_zeros(*o) if x is None and o is not None else x for x, o in zip(grads, ctx._outs)]
+            grads = [make(*o, True) if x is None and o is not None else x for x, o in zip(grads, ctx._outs)]
         result = self.apply(*grads)
         return _gradients(self, result if isinstance(result, tuple) else (result,))
 

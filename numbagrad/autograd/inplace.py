@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ..base import arguments, modes
 from ..base import dtypes as dt
-from ..core import graph, storage
+from ..core import copying, graph, storage
 from ..core.broadcast import broadcast_shapes
 from ..core.graph import Node, new_node, note_forward
 from ..core.launch import launch
@@ -17,6 +17,8 @@ from ..core.tensor import Tensor, bump_version, contiguous_strides
 from ..core.view_history import forbidden, rebase
 from ..dispatch.elementwise_general import Slow, fitted, general, remember_inplace
 from ..kernel.tape import TAPE, active
+
+STATE = modes.STATE
 
 
 def check(t, name="", others=()):
@@ -49,8 +51,7 @@ def check_mode(t, others=()):
 
 def old_self(t):
     """A copy of ``t`` as it is now, with its history: what an in-place op saves of the value it overwrites."""
-    from ..core.copying import contiguous_copy
-    old = contiguous_copy(t)
+    old = copying.contiguous_copy(t)
     if t._rg and modes.records():
         graph.with_edge(old, graph.edge(t))
     return old
@@ -86,7 +87,6 @@ def replace(t, result, name):
     if t._view is not None and result._rg:
         # The last node of ``result`` need not lead straight to the old value, as history of a view must: copying does.
         return copy_(t, result)
-    from ..core import copying
     copying.copy_into(t, result)
     bump_version(t)
     if result._node is not None:
@@ -225,8 +225,25 @@ class CopyBackwards(Node):
         return (own, src)
 
 
+def unrecorded(t):
+    """Whether reading or writing ``t`` takes no look at history, devices or rare modes."""
+    if TAPE or t._ver.__class__ is not list or not t._kind.cpu:
+        return False
+    if STATE:
+        record = modes.recording()
+        if not record:
+            return record is False
+    view = t._view
+    return not t._rg and (view is None or not view.base._rg)
+
+
 def copy_(self, src, non_blocking=False):
     """Copy ``src``, broadcast and converted, into this tensor and return it."""
+    if src.__class__ is Tensor and src._shape == self._shape and src._buf is not self._buf and (
+            self._strides is None and unrecorded(self) and unrecorded(src)):
+        copying.copy_into(self, src)
+        bump_version(self)
+        return self
     if not isinstance(src, Tensor):
         raise arguments.wrong(src, "Tensor", "copy_", "other", 1)
     check(self, "copy_", (src,))
@@ -239,7 +256,6 @@ def copy_(self, src, non_blocking=False):
         node = new_node(CopyBackwards, (graph.edge(self) if self._rg else None,
                                               graph.edge(src) if src._rg else None))
         node.ctx = (src._shape, src._kind)
-    from ..core import copying
     source = src.detach()
     if src._buf is self._buf and overlaps(src, self):
         source = copying.contiguous_copy(source)
@@ -274,6 +290,10 @@ class ZeroBackward0(FillBackward2):
 
 def fill_(self, value, cls=None):
     """Set every element to ``value`` (a number or a 0-d tensor) and return this tensor."""
+    if value.__class__ in NUMBERS and self._kind.direct and unrecorded(self):
+        write(self, dt.fit(value, self._kind.dtype))
+        bump_version(self)
+        return self
     src = value if isinstance(value, Tensor) else None
     check_mode(self, () if src is None else (src,))
     if src is not None and src._shape:
@@ -288,7 +308,6 @@ def fill_(self, value, cls=None):
         node = new_node(cls or (FillBackward2 if src is None else FillBackward3), tuple(edges))
         node.ctx = None if src is None else src._kind
     if TAPE and active() is not None and src is not None:
-        from ..core import copying
         copying.copy_into(self, src)
     else:
         if src is not None:
@@ -307,15 +326,37 @@ def _fill(t, value):
         recorder = active()
         if recorder is not None:
             return recorder.fill_with(t, value)
-    if not t._kind.cpu or t._kind.dtype.code in ("f2", "bf"):
-        from ..core import copying
+    if not t._kind.direct:
         return copying.fill_into(t, value)
-    storage.fill_array(t.array(), 0 if zero else value)
+    write(t, 0 if zero else value)
     return None
+
+
+NUMBERS = frozenset((int, float))
+LARGE = 1 << 12  # elements from which on it matters how zeros are written
+
+
+def write(t, value):
+    """Set every element in memory that NumPy may write."""
+    buf = t._buf
+    if t._strides is None:
+        if buf.size == t._n and buf.dtype is t._kind.np:
+            if t._n < LARGE:
+                buf.fill(value)
+            else:
+                storage.fill_array(buf, value)
+        else:
+            copying.fill_into(t, value)
+    else:
+        storage.fill_array(t.array(), value)
 
 
 def zero_(self):
     """Set every element to zero and return this tensor."""
+    if self._kind.direct and unrecorded(self):
+        write(self, 0)
+        bump_version(self)
+        return self
     return fill_(self, 0, ZeroBackward0)
 
 

@@ -80,7 +80,7 @@ SCALAR_NAMES = {"bool": "Bool", "uint8": "Byte", "int8": "Char", "int16": "Short
                 "complex64": "ComplexFloat", "complex128": "ComplexDouble"}
 TYPE_NAMES = {**SCALAR_NAMES}
 
-_default = [float32]
+DEFAULT = [float32]  # of new floating-point tensors
 
 
 def _by_name(name):
@@ -181,7 +181,7 @@ def _too_large(d):
 
 def get_default_dtype():
     """The dtype of new floating-point tensors made from Python numbers (float32 at start)."""
-    return _default[0]
+    return DEFAULT[0]
 
 
 CHANGED: list = []  # called when the default dtype has changed
@@ -193,14 +193,14 @@ def set_default_dtype(d):
         raise TypeError("invalid dtype object: only floating-point types are supported as the default type")
     if not d.is_floating_point:
         raise TypeError("only floating-point types are supported as the default type")
-    if d is not _default[0]:
-        _default[0] = d
+    if d is not DEFAULT[0]:
+        DEFAULT[0] = d
         for changed in CHANGED:
             changed()
 
 
 def default_complex():
-    return complex128 if _default[0] is float64 else complex64
+    return complex128 if DEFAULT[0] is float64 else complex64
 
 
 def from_numpy(np_dtype):
@@ -255,13 +255,17 @@ def combine(*groups):
 
 def of_number(value):
     """The dtype a Python number brings into promotion."""
-    import builtins
+    c = value.__class__
+    if c is builtins.float:
+        return DEFAULT[0]
+    if c is builtins.int:
+        return int64
     if isinstance(value, (builtins.bool, np.bool_)):
         return bool_
     if isinstance(value, (builtins.int, np.integer)):
         return int64
     if isinstance(value, (builtins.float, np.floating)):
-        return _default[0]
+        return DEFAULT[0]
     if isinstance(value, (builtins.complex, np.complexfloating)):
         return default_complex()
     return None
@@ -285,7 +289,7 @@ class finfo:
     """Machine limits of a floating-point dtype: bits, eps, max, min, tiny, smallest_normal, resolution."""
 
     def __init__(self, type=None):
-        d = type or _default[0]
+        d = type or DEFAULT[0]
         if d.is_complex:
             d = d.to_real()
         if not d.is_floating_point:

@@ -20,9 +20,8 @@ class Size(tuple):
     def __repr__(self):
         return f"torch.Size([{', '.join(map(str, self))}])"
 
-    def __getitem__(self, i):
-        out = tuple.__getitem__(self, i)
-        return Size(out) if isinstance(i, slice) else out
+    def __getitem__(self, i, item=tuple.__getitem__):
+        return Size(item(self, i)) if i.__class__ is slice else item(self, i)
 
     def __add__(self, other):
         return Size(tuple.__add__(self, tuple(other)))

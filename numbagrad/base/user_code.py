@@ -9,7 +9,7 @@ import sys
 FOLDERS = [os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
 PACKAGE = __name__.partition(".")[0]
 INSIDE = PACKAGE + "."
-_inside_names = {PACKAGE}  # names of modules of this package that were met
+INSIDE_NAMES = {PACKAGE: True}  # names of modules that were met: whether they are of this package
 
 
 def is_ours(filename):
@@ -17,17 +17,30 @@ def is_ours(filename):
     return filename.startswith((*[f + os.sep for f in FOLDERS], "<numbagrad "))
 
 
-def user_place():
-    """(file, line) of the innermost caller outside this package."""
-    f = sys._getframe(1)
+def user_frame(f):
+    """The innermost frame outside this package, from ``f`` outwards."""
     while f is not None:
         name = f.f_globals.get("__name__", "")
-        if name not in _inside_names:
-            if not name.startswith(INSIDE):
-                return f.f_code.co_filename, f.f_lineno
-            _inside_names.add(name)
+        if INSIDE_NAMES.get(name) is None:
+            INSIDE_NAMES[name] = name.startswith(INSIDE)
+        if not INSIDE_NAMES[name]:
+            return f
         f = f.f_back
-    return "an unknown file", 0
+    return None
+
+
+def user_place():
+    """(file, line) of the innermost caller outside this package."""
+    f = user_frame(sys._getframe(1))
+    return ("an unknown file", 0) if f is None else (f.f_code.co_filename, f.f_lineno)
+
+
+def line_at(code, instruction):
+    """file:line of an instruction of a frame, whose line takes longer to find than to note both."""
+    for start, end, line in code.co_lines():
+        if start <= instruction < end:
+            return f"{code.co_filename}:{line}"
+    return f"{code.co_filename}:{code.co_firstlineno}"
 
 
 def user_level():

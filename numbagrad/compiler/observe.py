@@ -67,7 +67,7 @@ class Observer(Follows, Reads, Writes, Calls):
         self.log = Log()
         self.changes = 0  # writes to what was there before
         self.foreign = False  # whether the run went through C code that is not the library's, taken at its word
-        for place in (Item(dtypes._default, 0), Item(DEFAULT, 0)):
+        for place in (Item(dtypes.DEFAULT, 0), Item(DEFAULT, 0)):
             self.note(place, place.get())
 
     # --- running

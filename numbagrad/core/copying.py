@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from ..kernel import emit, expr
+from ..kernel.tape import TAPE
+from ..kernel.threads import LIMIT
 from . import storage
-from .launch import launch
-from .tensor import make
+from .launch import geometry, launch, prepare
+from .tensor import ARRAYS, from_array, make
 
 _copy = emit.Pointwise("copy", ("x",), (), (expr.var("x"),))
 _copy_real = emit.Pointwise("copy_real", ("x",), (), (expr.apply("real", expr.var("x")),))
@@ -13,16 +15,61 @@ FILL = emit.Pointwise("fill", (), ("value",), (expr.var("value"),))
 _truth = emit.Pointwise("truth", ("x",), (), (expr.apply("ne", expr.var("x"), 0),))
 
 
+_rows: dict = {}  # (kind of the source, of the target) -> entry for row-major ones on the CPU, once one was copied
+_walks: dict = {}  # the same for other geometries, which belong to the key -> what ``prepare`` found
+
+
 def copy_into(dst, src):
     """Write ``src``, broadcast to ``dst``'s shape and converted to its dtype, into ``dst``'s memory (same device)."""
-    a, b = src._kind.dtype, dst._kind.dtype
-    kernel = _copy if b.is_complex or not a.is_complex else _copy_real if b.category else _truth
-    launch(kernel, a, (src,), (), (dst,), dst._shape)
+    a, b, n, shape = src._kind, dst._kind, dst._n, dst._shape
+    if TAPE or n >= LIMIT[0]:
+        _copy_any(dst, src)
+    elif src._strides is None and dst._strides is None and src._shape == shape:
+        entry = _rows.get((a, b))
+        if entry is None or src._ptr == dst._ptr:
+            _copy_any(dst, src)
+        else:
+            entry(src._ptr, dst._ptr, 0, n)
+    else:
+        found = _walks.get((a, b, shape, dst._strides, src._shape, src._strides))
+        if found is None:
+            _copy_any(dst, src)
+        else:
+            entry, before, after, _ = found
+            entry(*before, src._ptr, dst._ptr, *after)
+
+
+def _copy_any(dst, src):
+    a, b, shape = src._kind, dst._kind, dst._shape
+    compute = a.dtype
+    kernel = _copy if b.dtype.is_complex or not compute.is_complex else _copy_real if b.dtype.category else _truth
+    launch(kernel, compute, (src,), (), (dst,), shape)
+    if TAPE or not a.cpu or not dst._n or dst._n >= LIMIT[0]:
+        return
+    if src._strides is None and dst._strides is None and src._shape == shape:
+        _rows[a, b] = kernel.native(compute.compute, (compute.code,), (b.dtype.code,)).entry
+    else:
+        if len(_walks) >= 4096:
+            _walks.clear()
+        entry, before, after, _ = prepare(kernel, compute, (src,), (dst,), shape)
+        found = entry, before, after, geometry(shape, (src, dst))  # the plan's memory has to stay
+        _walks[a, b, shape, dst._strides, src._shape, src._strides] = found
+
+
+_fills: dict = {}  # kind -> entry for row-major targets of real numbers on the CPU, once one was filled
 
 
 def fill_into(dst, value):
     """Write a number, as ``dst``'s dtype holds it, into all of ``dst``'s memory."""
-    launch(FILL, dst._kind.dtype, (), (value,), (dst,), dst._shape)
+    kind = dst._kind
+    entry = _fills.get(kind)
+    if entry is not None and dst._strides is None and dst._n < LIMIT[0] and not TAPE:
+        entry(dst._ptr, value, 0, dst._n)
+        return
+    d = kind.dtype
+    launch(FILL, d, (), (value,), (dst,), dst._shape)
+    if kind.cpu and not d.is_complex and not TAPE:
+        _fills[kind] = FILL.native(d.compute, (), (d.code,)).entry
 
 
 def set_all(t, value):
@@ -43,6 +90,20 @@ def contiguous_copy(t):
 def row_major(t):
     """``t``, or its values in new row-major memory."""
     return t if t is None or t._strides is None else contiguous_copy(t)
+
+
+def of_array(array, shape, kind):
+    """A tensor of a kind and shape with the values of a new row-major array: on its memory where the type is the same."""
+    if kind.np is not array.dtype or not kind.direct:
+        here = kind if kind.cpu else storage.kind_of(kind.dtype)
+        t = make(shape, here)
+        entry = _rows.get((ARRAYS[array.dtype], here))
+        if entry is not None and t._n < LIMIT[0]:
+            entry(storage.address(array), t._ptr, 0, t._n)
+        else:
+            copy_into(t, from_array(array.reshape(shape)))
+        return t if here is kind else t.to(device=kind.device)
+    return from_array(array if array.shape == shape else array.reshape(shape))
 
 
 def transfer(dst, src):

@@ -9,18 +9,32 @@ import numpy as np
 
 from ..base import arguments
 from ..base import dtypes as dt
-from ..base.device import resolve_device
-from ..kernel.tape import constant
-from . import storage
+from ..base.arguments import MOST
+from ..base.device import CPU, resolve_device
+from ..base.device import DEFAULT as DEFAULT_DEVICE
+from ..base.dtypes import DEFAULT as DEFAULT_DTYPE
+from ..kernel.tape import TAPE, constant
+from . import ranges, storage
+from .copying import fill_into
 from .from_data import checked_array, from_data
-from .tensor import Size, Tensor, check_empty, from_array, make, too_large
+from .storage import kind_of
+from .tensor import Size, Tensor, from_array, make, on_array, too_large
 
 
 def shape_of(name, size):
     """A shape from ``f(2, 3)`` or ``f((2, 3))``; TypeError for anything but integers, RuntimeError for negatives."""
+    if size and size[0].__class__ is tuple and len(size) == 1:
+        size = size[0]
+    for s in size:
+        if s.__class__ is not int or not 0 <= s <= MOST:
+            return _checked_shape(name, size)
+    return size
+
+
+def _checked_shape(name, size):
     out = arguments.sizes(name, size)
     for s in out:
-        if not 0 <= s <= arguments.MOST:
+        if not 0 <= s <= MOST:
             arguments.check_list_of_ints(out, name, "size", 1)
             raise RuntimeError(f"Trying to create tensor with negative dimension {s}: {list(out)}")
     return out
@@ -29,11 +43,19 @@ def shape_of(name, size):
 def _finish(t, requires_grad):
     if requires_grad is False:
         return t
-    if arguments.check_bool(requires_grad, sys._getframe(1).f_code.co_name, "requires_grad", 0):
+    if arguments.check_bool(requires_grad, _caller(), "requires_grad", 0):
         if t._kind.dtype.category < 2:
             raise RuntimeError("Only Tensors of floating point and complex dtype can require gradients")
         t._rg = True
     return t
+
+
+def _caller():
+    """The public function that is being called."""
+    frame = sys._getframe(2)
+    while frame.f_code.co_name in ("filled", "_filled"):
+        frame = frame.f_back
+    return frame.f_code.co_name
 
 
 def _into(name, out, t):
@@ -51,21 +73,28 @@ def _dtype_for(name, out, dtype):
     return out._kind.dtype
 
 
-def _kind(dtype, device, like=None):
+def kind_for(dtype, device, like=None):
+    """The kind of a new tensor: what is not said is that of ``like``, or the default."""
     if dtype is not None and dtype.__class__ is not dt.dtype:
-        dtype = arguments.check_dtype(dtype, sys._getframe(1).f_code.co_name, "dtype", 0)
+        dtype = arguments.check_dtype(dtype, _caller(), "dtype", 0)
     if like is not None:
         if not isinstance(like, Tensor):
-            raise arguments.wrong(like, "Tensor", sys._getframe(1).f_code.co_name, "input", 1)
-        return storage.kind_of(dtype or like._kind.dtype,
-                               like._kind.device if device is None else resolve_device(device))
-    return storage.kind_of(dtype or dt.get_default_dtype(), resolve_device(device))
+            raise arguments.wrong(like, "Tensor", _caller(), "input", 1)
+        if device is None:
+            return like._kind if dtype is None else kind_of(dtype, like._kind.device)
+        return kind_of(dtype or like._kind.dtype, resolve_device(device))
+    return kind_of(dtype or DEFAULT_DTYPE[0], DEFAULT_DEVICE[0] if device is None else resolve_device(device))
 
 
 def tensor(data, *, dtype=None, device=None, requires_grad=False, pin_memory=False):
     """A new leaf tensor with a copy of ``data`` (numbers, nested sequences, arrays, tensors)."""
     if dtype is not None and dtype.__class__ is not dt.dtype:
-        raise TypeError(f"tensor(): argument 'dtype' must be torch.dtype, not {type(dtype).__name__}")
+        dtype = arguments.check_dtype(dtype, "tensor", "dtype", 0)
+    c = data.__class__
+    if c is float or c is int or c is bool:
+        d = dtype or dt.of_number(data)
+        if (c, d) in HOLDS and -NEAR < data < NEAR and not TAPE:
+            return filled((), kind_for(d, device), data, requires_grad)
     if isinstance(data, Tensor):
         import warnings
         warnings.warn("To copy construct from a tensor, it is recommended to use sourceTensor.detach().clone() or "
@@ -75,13 +104,25 @@ def tensor(data, *, dtype=None, device=None, requires_grad=False, pin_memory=Fal
         return _finish(out.to(device=device or out.device, dtype=dtype or out.dtype), requires_grad)
     if hasattr(data, "symbolic"):  # a number that a compiled step is given in each call
         return _finish(full((), data, dtype=dtype, device=device), requires_grad)
-    return _finish(from_data(data, dtype, device, True), requires_grad)
+    t = from_data(data, dtype, device, True)
+    return t if requires_grad is False else _finish(t, requires_grad)
+
+
+# Classes of numbers and dtypes that hold those of them that are not too large as they are.
+HOLDS = frozenset(((float, dt.float32), (float, dt.float64), (int, dt.float32), (int, dt.float64), (int, dt.int64),
+                   (bool, dt.bool_)))
 
 
 def as_tensor(data, dtype=None, device=None):
     """``data`` as a tensor, without a copy where it is a tensor or array of the right dtype and device."""
+    if dtype is not None and dtype.__class__ is not dt.dtype:
+        dtype = arguments.check_dtype(dtype, "as_tensor", "dtype", 0)
     if isinstance(data, Tensor):
+        if device is None and (dtype is None or dtype is data._kind.dtype):
+            return data
         return data.to(device=device or data.device, dtype=dtype or data.dtype)
+    if data.__class__ is np.ndarray and dtype is None and device is None and DEFAULT_DEVICE[0] is CPU:
+        return from_numpy(data)
     return from_data(data, dtype, device, False)
 
 
@@ -91,9 +132,14 @@ def asarray(obj, *, dtype=None, device=None, copy=None, requires_grad=False):
     return _finish(t.clone() if copy else t, requires_grad)
 
 
-@constant
 def from_numpy(ndarray):
     """A tensor that shares the memory of a NumPy array."""
+    t = on_array(ndarray) if ndarray.__class__ is np.ndarray else None
+    return _shared(ndarray) if t is None else t
+
+
+@constant
+def _shared(ndarray):
     if not isinstance(ndarray, np.ndarray):
         name = type(ndarray).__name__
         raise TypeError(f"expected np.ndarray (got {'numpy.' * isinstance(ndarray, np.generic)}{name})")
@@ -110,50 +156,43 @@ def scalar_tensor(value, dtype=None, *, device=None, requires_grad=False):
 def empty(*size, out=None, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False,
           memory_format=None):
     """An uninitialised tensor."""
-    return _finish(make(shape_of("empty", size), _kind(dtype, device)), requires_grad)
+    t = make(shape_of("empty", size), kind_for(dtype, device))
+    return t if requires_grad is False else _finish(t, requires_grad)
 
 
-def _filled(name, shape, kind, value, requires_grad):
-    if not isinstance(value, Tensor):
-        value = dt.fit(value, kind.dtype)
-    if value == 0:
-        n = make_zeros(shape, kind)
-    elif kind.cpu and kind.dtype.np.kind != "u" and not isinstance(value, complex):
-        n = make(shape, kind)
-        storage.fill(n._buf, n._ptr, kind, n._n, value)
+def _filled(shape, kind, value, requires_grad):
+    return filled(shape, kind, dt.fit(value.item() if isinstance(value, Tensor) else value, kind.dtype), requires_grad)
+
+
+def filled(shape, kind, value, requires_grad=False):
+    """A tensor of one value, which its dtype can hold."""
+    if value.__class__ is int and not value or value.__class__ is float and value == 0.0 and math.copysign(1.0, value) > 0.0:
+        t = make(shape, kind, True)
+    elif kind.direct and not TAPE:
+        t = make(shape, kind)
+        t._buf.fill(value)
+    elif kind.direct and not isinstance(value, complex):
+        t = make(shape, kind)
+        storage.fill(t._buf, t._ptr, kind, t._n, value)
     else:
-        n = make_zeros(shape, kind)
-        n.fill_(value)
-        n._ver = [0]
-    return _finish(n, requires_grad)
-
-
-def make_zeros(shape, kind):
-    t = make((0,), kind)
-    count = 1
-    for s in shape:
-        count *= s
-    if not count:
-        check_empty(shape)
-    try:
-        t._buf, t._ptr = kind.zeros(count)
-    except (ValueError, MemoryError) as e:
-        raise too_large(e, shape, count * kind.itemsize) from None
-    t._n, t._shape = count, shape
-    return t
+        t = make(shape, kind)
+        fill_into(t, value)
+    return t if requires_grad is False else _finish(t, requires_grad)
 
 
 def zeros(*size, out=None, dtype=None, layout=None, device=None, requires_grad=False):
     """A tensor of zeros."""
     dtype = dtype if out is None else _dtype_for("zeros", out, dtype)
-    t = _filled("zeros", shape_of("zeros", size), _kind(dtype, device), 0, requires_grad)
+    t = make(shape_of("zeros", size), kind_for(dtype, device), True)
+    if requires_grad is not False:
+        _finish(t, requires_grad)
     return t if out is None else _into("zeros", out, t)
 
 
 def ones(*size, out=None, dtype=None, layout=None, device=None, requires_grad=False):
     """A tensor of ones."""
     dtype = dtype if out is None else _dtype_for("ones", out, dtype)
-    t = _filled("ones", shape_of("ones", size), _kind(dtype, device), 1, requires_grad)
+    t = filled(shape_of("ones", size), kind_for(dtype, device), 1, requires_grad)
     return t if out is None else _into("ones", out, t)
 
 
@@ -164,53 +203,58 @@ def full(size, fill_value, *, out=None, dtype=None, layout=None, device=None, re
         fill_value = fill_value.item()
     if dtype is None:
         dtype = dt.of_number(fill_value)
-    size = (size,) if isinstance(size, int) else tuple(size)
-    t = _filled("full", shape_of("full", (size,)), _kind(dtype, device), fill_value, requires_grad)
+    if size.__class__ is not tuple:
+        size = (size,) if isinstance(size, int) else tuple(size)
+    t = _filled(shape_of("full", (size,)), kind_for(dtype, device), fill_value, requires_grad)
     return t if out is None else _into("full", out, t)
 
 
 def empty_like(input, *, dtype=None, layout=None, device=None, requires_grad=False, memory_format=None):
     """An uninitialised tensor with the shape of ``input``."""
-    kind = _kind(dtype, device, input)
-    return _finish(make(input._shape, kind), requires_grad)
+    kind = kind_for(dtype, device, input)
+    t = make(input._shape, kind)
+    return t if requires_grad is False else _finish(t, requires_grad)
 
 
 def zeros_like(input, *, dtype=None, layout=None, device=None, requires_grad=False, memory_format=None):
     """Zeros with the shape of ``input``."""
-    kind = _kind(dtype, device, input)
-    return _filled("zeros_like", input._shape, kind, 0, requires_grad)
+    kind = kind_for(dtype, device, input)
+    t = make(input._shape, kind, True)
+    return t if requires_grad is False else _finish(t, requires_grad)
 
 
 def ones_like(input, *, dtype=None, layout=None, device=None, requires_grad=False, memory_format=None):
     """Ones with the shape of ``input``."""
-    kind = _kind(dtype, device, input)
-    return _filled("ones_like", input._shape, kind, 1, requires_grad)
+    kind = kind_for(dtype, device, input)
+    return filled(input._shape, kind, 1, requires_grad)
 
 
 def full_like(input, fill_value, *, dtype=None, layout=None, device=None, requires_grad=False, memory_format=None):
     """One value with the shape of ``input``."""
-    kind = _kind(dtype, device, input)
-    return _filled("full_like", input._shape, kind, fill_value, requires_grad)
+    kind = kind_for(dtype, device, input)
+    return _filled(input._shape, kind, fill_value, requires_grad)
 
 
 def new_zeros(self, *size, dtype=None, device=None, requires_grad=False):
     """Zeros of the given size with this tensor's dtype and device."""
-    return _filled("new_zeros", shape_of("new_zeros", size), _kind(dtype, device, self), 0, requires_grad)
+    t = make(shape_of("new_zeros", size), kind_for(dtype, device, self), True)
+    return t if requires_grad is False else _finish(t, requires_grad)
 
 
 def new_ones(self, *size, dtype=None, device=None, requires_grad=False):
     """Ones of the given size with this tensor's dtype and device."""
-    return _filled("new_ones", shape_of("new_ones", size), _kind(dtype, device, self), 1, requires_grad)
+    return filled(shape_of("new_ones", size), kind_for(dtype, device, self), 1, requires_grad)
 
 
 def new_empty(self, *size, dtype=None, device=None, requires_grad=False):
     """An uninitialised tensor of the given size with this tensor's dtype and device."""
-    return _finish(make(shape_of("new_empty", size), _kind(dtype, device, self)), requires_grad)
+    t = make(shape_of("new_empty", size), kind_for(dtype, device, self))
+    return t if requires_grad is False else _finish(t, requires_grad)
 
 
 def new_full(self, size, fill_value, *, dtype=None, device=None, requires_grad=False):
     """One value of the given size with this tensor's dtype and device."""
-    return _filled("new_full", shape_of("new_full", (size,)), _kind(dtype, device, self), fill_value, requires_grad)
+    return _filled(shape_of("new_full", (size,)), kind_for(dtype, device, self), fill_value, requires_grad)
 
 
 def new_tensor(self, data, *, dtype=None, device=None, requires_grad=False):
@@ -226,93 +270,137 @@ def counted(n, dtype):
         raise too_large(e, (n,), n * np.dtype(dtype).itemsize) from None
 
 
+def _number(x, name, argument, position):
+    c = x.__class__
+    return x if c is float or c is int and -NEAR < x < NEAR else arguments.check_number(x, name, argument, position)
+
+
 @constant
 def arange(start, end=None, step=1, *, out=None, dtype=None, layout=None, device=None, requires_grad=False):
     """Values from ``start`` (0 when only one bound is given) in steps up to, not including, ``end``."""
     dtype = dtype if out is None else _dtype_for("arange", out, dtype)
     if end is None:
         start, end = 0, start
-    start, end, step = (x if x.__class__ is int else arguments.check_number(x, "arange", n, i + 1)
-                        for i, (x, n) in enumerate(zip((start, end, step), ("start", "end", "step"))))
-    if isinstance(start, complex) or isinstance(end, complex) or isinstance(step, complex):
-        raise RuntimeError("value cannot be converted to type double without overflow")
-    if step == 0:
+    whole = start.__class__ is int and end.__class__ is int and step.__class__ is int
+    if not whole:
+        start, end = _number(start, "arange", "start", 1), _number(end, "arange", "end", 2)
+        step = _number(step, "arange", "step", 3)
+        if isinstance(start, complex) or isinstance(end, complex) or isinstance(step, complex):
+            raise RuntimeError("value cannot be converted to type double without overflow")
+        whole = isinstance(start, int) and isinstance(end, int) and isinstance(step, int)
+    if not step:
         raise RuntimeError("step must be nonzero")
     if (step > 0 and end < start) or (step < 0 and end > start):
         raise RuntimeError("upper bound and lower bound inconsistent with step sign")
     if dtype is None:
-        dtype = dt.int64 if all(isinstance(x, int) for x in (start, end, step)) else dt.get_default_dtype()
-    dtype = arguments.check_dtype(dtype, "arange", "dtype", 0)
+        dtype = dt.int64 if whole else DEFAULT_DTYPE[0]
+    elif dtype.__class__ is not dt.dtype:
+        dtype = arguments.check_dtype(dtype, "arange", "dtype", 0)
+    near = -NEAR < start < NEAR and -NEAR < end < NEAR and -NEAR < step < NEAR
+    if near and whole and dtype is dt.int64:
+        t = from_array(np.arange(start, end, step, np.int64))
+    elif near and (dtype is dt.float32 or dtype is dt.float64):
+        t = make((_count(start, end, step),), kind_of(dtype))
+        ranges.steps[t._kind](t._ptr, start, step, 0, t._n)
+    else:
+        t = from_array(_steps(start, end, step, dtype))
+    if device is not None or DEFAULT_DEVICE[0] is not CPU or t._kind.dtype is not dtype:
+        t = t.to(device=resolve_device(device), dtype=dtype)
+    if out is not None:
+        return _into("arange", out, t)
+    return t if requires_grad is False else _finish(t, requires_grad)
+
+
+NEAR = 1 << 24  # integers up to here are numbers of every wide dtype, and so are their sums and products
+def _count(start, end, step):
+    return math.ceil((end - start) / step)
+
+
+def _steps(start, end, step, dtype):
+    """The values of a range in int64 or float64, after the checks that small integers pass."""
     if dtype.category in (0, 3):
         raise NotImplementedError(f"\"arange_cpu\" not implemented for '{dt.scalar_name(dtype)}'")
-    if not all(math.isfinite(x) for x in (start, end, step)):
+    if not all([math.isfinite(x) for x in (start, end, step)]):
         raise RuntimeError(f"unsupported range: {start} -> {end}")
     for x in (start, end, step):
         dt.parameter(x, dt.int64 if dtype.category == 1 else dt.float32 if dtype.itemsize == 2 else dt.float64)
-    n = math.ceil((end - start) / step)
-    a = start + counted(n, np.int64 if dtype.category < 2 and isinstance(step, int) and isinstance(start, int)
-                        else np.float64) * step
-    t = from_array(np.ascontiguousarray(a)).to(device=resolve_device(device), dtype=dtype)
-    return _finish(t, requires_grad) if out is None else _into("arange", out, t)
+    if dtype is dt.int64:
+        start, end, step = int(start), int(end), int(step)
+        if not step:
+            raise ValueError("step must be nonzero")
+    n = _count(start, end, step)
+    if dtype.category == 1:
+        start, step = int(start), int(step)
+    return start + counted(n, np.int64 if dtype.category < 2 and isinstance(step, int) and isinstance(start, int)
+                           else np.float64) * step
 
 
 @constant
 def linspace(start, end, steps, *, out=None, dtype=None, layout=None, device=None, requires_grad=False):
     """``steps`` evenly spaced values from ``start`` to ``end``, both included."""
-    start, end = (arguments.check_number(x, "linspace", n, i) for x, n, i in ((start, "start", 1), (end, "end", 2)))
-    steps = arguments.check_int(steps, "linspace", "steps", 3)
+    start, end = _number(start, "linspace", "start", 1), _number(end, "linspace", "end", 2)
+    if steps.__class__ is not int:
+        steps = arguments.check_int(steps, "linspace", "steps", 3)
     if dtype is not None:
         dtype = arguments.check_dtype(dtype, "linspace", "dtype", 0)
     dtype = dtype if out is None else _dtype_for("linspace", out, dtype)
     if steps < 0:
         raise RuntimeError("number of steps must be non-negative")
-    d = dtype or (dt.default_complex() if isinstance(start, complex) or isinstance(end, complex)
-                  else dt.get_default_dtype())
+    d = dtype or (dt.default_complex() if isinstance(start, complex) or isinstance(end, complex) else DEFAULT_DTYPE[0])
     start, end = dt.fit(start, d), dt.fit(end, d)
-    wide = np.complex128 if d.is_complex else np.float64
-    if steps == 1:
-        a = np.array([start], wide)
+    if steps > 1 and (d is dt.float32 or d is dt.float64):
+        t = make((steps,), kind_of(d))
+        ranges.between[t._kind](t._ptr, start, end, steps)
     else:
-        # Symmetric as in PyTorch: the upper half counts down from ``end``. In float32 the step itself is float32.
-        work = np.float32 if d.code == "f4" else wide
-        step = work((work(end) - work(start)) / work(max(steps - 1, 1)))
-        i = counted(steps, np.int64)
-        low = (work(start) + step * i.astype(work)) if work is not np.float32 else _fma32(start, step, i)
-        high = (work(end) - step * (steps - 1 - i).astype(work)) if work is not np.float32 else _fma32(
-            end, -step, steps - 1 - i)
-        a = np.where(i < steps // 2, low, high)
-    t = from_array(np.ascontiguousarray(a)).to(device=resolve_device(device), dtype=d)
-    return _finish(t, requires_grad) if out is None else _into("linspace", out, t)
+        t = from_array(_between(start, end, steps, np.complex128 if d.is_complex else np.float64))
+    if device is not None or DEFAULT_DEVICE[0] is not CPU or t._kind.dtype is not d:
+        t = t.to(device=resolve_device(device), dtype=d)
+    if out is not None:
+        return _into("linspace", out, t)
+    return t if requires_grad is False else _finish(t, requires_grad)
 
 
-def _fma32(a, b, i):
-    """a + b * i with one rounding to float32 (exact in float64 for the sizes that occur)."""
-    with np.errstate(all="ignore"):  # infinite ends
-        return (np.float64(np.float32(a)) + np.float64(np.float32(b)) * i).astype(np.float32)
+def _between(start, end, steps, work):
+    """The values of ``linspace``, symmetric as in PyTorch: the upper half counts down from ``end``."""
+    if steps == 1:
+        return np.array([start], work)
+    step = work((work(end) - work(start)) / work(max(steps - 1, 1)))
+    i = counted(steps, np.int64)
+    low, high = work(start) + step * i.astype(work), work(end) - step * (steps - 1 - i).astype(work)
+    return np.where(i < steps // 2, low, high)
 
 
 @constant
 def logspace(start, end, steps, base=10.0, *, out=None, dtype=None, layout=None, device=None, requires_grad=False):
     """``steps`` values spaced evenly on a log scale from base**start to base**end."""
     dtype = dtype if out is None else _dtype_for("logspace", out, dtype)
-    t = linspace(start, end, steps, dtype=dt.float64, device=device)
-    t = (base ** t).to(dtype=dtype or dt.get_default_dtype())
-    return _finish(t, requires_grad) if out is None else _into("logspace", out, t)
+    t = linspace(start, end, steps, dtype=dt.float64)
+    base = float(arguments.check_float(base, "logspace", "base", 4))
+    ranges.powers[t._kind](t._ptr, base, t._n)
+    t = t.to(device=resolve_device(device), dtype=dtype or DEFAULT_DTYPE[0])
+    if out is not None:
+        return _into("logspace", out, t)
+    return t if requires_grad is False else _finish(t, requires_grad)
 
 
 @constant
 def eye(n, m=None, *, out=None, dtype=None, layout=None, device=None, requires_grad=False):
     """Ones on the diagonal, zeros elsewhere."""
     dtype = dtype if out is None else _dtype_for("eye", out, dtype)
-    n = arguments.check_int(n, "eye", "n", 1)
+    n = n if n.__class__ is int else arguments.check_int(n, "eye", "n", 1)
     m = n if m is None else arguments.check_int(m, "eye", "m", 2)
     if n < 0 or m < 0:
         raise RuntimeError(f"n must be greater or equal to 0, got {min(n, m)}")
-    t = _filled("eye", (n, m), _kind(dtype, device), 0, False)
-    if min(n, m):
-        t.as_strided((min(n, m),), (m + 1,), 0).fill_(1)
-        t._ver = [0]
-    return _finish(t, requires_grad) if out is None else _into("eye", out, t)
+    kind = kind_for(dtype, device)
+    t = make((n, m), kind, True)
+    least = n if n < m else m
+    if kind.direct:
+        t._buf[:least * (m + 1):m + 1] = 1
+    elif least:
+        fill_into(t.as_strided((least,), (m + 1,), 0), 1)
+    if out is not None:
+        return _into("eye", out, t)
+    return t if requires_grad is False else _finish(t, requires_grad)
 
 
 METHODS = (new_zeros, new_ones, new_empty, new_full, new_tensor)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import operator
+from itertools import chain
 
 import numpy as np
 
 from ..base import dtypes as dt
-from ..base.device import get_default_device, resolve_device
+from ..base.device import CPU, DEFAULT, resolve_device
 from ..kernel.tape import constant
+from .copying import of_array
+from .storage import kind_of
 from .tensor import Tensor, from_array
 
 
@@ -18,13 +21,12 @@ def from_data(data, dtype, device, copy):
     if isinstance(data, np.ndarray):
         a = checked_array(data, copy)
         t = from_array(np.array(a) if copy else a)
-        target = dtype or t.dtype
-    else:
-        shape, items, dtypes = _levels(data)
-        target = dtype if dtype is not None else _dtype_of(items, dtypes)
-        t = from_array(_values(items, target).reshape(shape))
-    return t if t.dtype is target and device is None and get_default_device().type == "cpu" else t.to(
-        device=resolve_device(device), dtype=target)
+        target = dtype or t._kind.dtype
+        return t if target is t._kind.dtype and device is None and DEFAULT[0] is CPU else t.to(
+            device=resolve_device(device), dtype=target)
+    shape, items, classes, dtypes = _levels(data)
+    target = dtype if dtype is not None else _dtype_of(items, classes, dtypes)
+    return of_array(_values(items, classes, target), shape, kind_of(target, resolve_device(device)))
 
 
 def checked_array(data, copy=False):
@@ -64,48 +66,71 @@ def _is_sequence(x):
         x, (Tensor, str, bytes, dict, np.generic))
 
 
-_LEAVES = frozenset((bool, int, float, complex, str, type(None)))
+_NUMBERS = frozenset((bool, int, float))
+_LEAVES = _NUMBERS | {complex, str, type(None)}
 
 
 def _levels(data):
-    """(shape, all elements in a row, dtypes of arrays among them) of nested sequences, level by level."""
+    """(shape, all elements in a row, their classes, dtypes of arrays among them) of nested sequences, level by level."""
+    if data.__class__ is list:
+        classes = set(map(type, data))
+        if classes and classes <= _NUMBERS:
+            return (len(data),), data, classes, ()
     shape, items, dtypes, above, kept = [], [data], set(), set(), []
-    while _is_sequence(items[0]):
+    while True:
+        classes = set(map(type, items))
+        if classes <= _LEAVES or not _is_sequence(items[0]):
+            break
         n, at = len(items[0]), len(shape)
         ids = set(map(id, items))
         if at == 64 or ids & above:  # a list that contains itself has no end
             raise ValueError(f"too many dimensions '{type(data).__name__}'")
         above |= ids
         kept.append(items)  # no other object may get the number of one that was seen
-        row = []
-        for x in items if n else ():  # behind an empty first one PyTorch looks at no other
-            if not _is_sequence(x):
-                raise TypeError("not a sequence")
-            if len(x) != n:
-                raise ValueError(f"expected sequence of length {n} at dim {at} (got {len(x)})")
-            if isinstance(x, np.ndarray):
-                dtypes.add(dt.from_numpy(x.dtype))
-                x = x.tolist()
-            elif x.__class__ not in _SIMPLE:
-                x = [x[i] for i in range(n)]
-            row.extend(x)
         shape.append(n)
-        items = row
-        if n == 0:
+        if n == 0:  # behind an empty first one PyTorch looks at no other
+            items, classes = [], set()
             break
+        if classes <= _SIMPLE and set(map(len, items)) == {n}:
+            items = list(items[0]) if len(items) == 1 else list(chain.from_iterable(items))
+        else:
+            items = _row(items, n, at, dtypes)
     if items and items[0].__class__ in (str, bytes):
         name = type(items[0]).__name__
         raise ValueError(f"too many dimensions '{name}'") if shape else TypeError(f"new(): invalid data type '{name}'")
-    return tuple(shape), items, dtypes
+    return tuple(shape), items, classes, dtypes
+
+
+def _row(items, n, at, dtypes):
+    """The elements of sequences of ``n`` elements each, in a row; the dtypes of arrays among them are added to ``dtypes``."""
+    row = []
+    for x in items:
+        if not _is_sequence(x):
+            raise TypeError("not a sequence")
+        if len(x) != n:
+            raise ValueError(f"expected sequence of length {n} at dim {at} (got {len(x)})")
+        if isinstance(x, np.ndarray):
+            dtypes.add(dt.from_numpy(x.dtype))
+            x = x.tolist()
+        elif x.__class__ not in _SIMPLE:
+            x = [x[i] for i in range(n)]
+        row.extend(x)
+    return row
 
 
 _SIMPLE = frozenset((list, tuple, range, bytearray))
 
 
-def _dtype_of(items, dtypes):
+def _dtype_of(items, classes, dtypes):
     """The dtype that holds all elements, NumPy's scalars, arrays and tensors keeping theirs."""
+    if len(classes) == 1 and not dtypes:
+        c, = classes
+        if c is float:
+            return dt.get_default_dtype()
+        if c is int:
+            return dt.int64
     found = set(dtypes)
-    for c in set(map(type, items)):
+    for c in classes:
         if c in (bool, int, float, complex):
             if not dtypes or c is not float and c is not complex:
                 found.add(dt.of_number(c(0)))
@@ -132,10 +157,9 @@ def _dtype_of(items, dtypes):
     return dt.get_default_dtype() if best is None else best
 
 
-def _values(items, d):
+def _values(items, kinds, d):
     """The elements as an array of the widest type of ``d``'s category; those that ``d`` cannot hold are refused."""
-    kinds = set(map(type, items))
-    if kinds - _LEAVES:
+    if not kinds <= _LEAVES:
         items = [_number(x, d) if isinstance(x, Tensor) else x.item() if isinstance(x, (np.ndarray, np.generic)) else x
                  for x in items]
         kinds = set(map(type, items))

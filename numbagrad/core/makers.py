@@ -15,11 +15,13 @@ import numpy as np
 
 from ..kernel import native, objects
 from . import storage
+from . import tensor as tensors
 from .graph import Node, View, sequence
 from .tensor import Tensor
 
 new = object.__new__
-EMPTY = 184  # PyArray_Empty in NumPy's C interface
+EMPTY, ZEROS = 184, 183  # PyArray_Empty and PyArray_Zeros in NumPy's C interface
+
 
 def plain_tensor(n, storage_, shape, kind):
     """A new uninitialised row-major tensor outside of the graph."""
@@ -50,11 +52,15 @@ def plain_record(out, node_class, following, saved, ctx):
 tensor, share, record = plain_tensor, plain_share, plain_record
 
 
-def _native_tensor():
+def _native_tensor(array):
+    """A native function (n, storage, shape, kind) by NumPy's function ``array``; (n, array, shape, kind) without one."""
     w, empty, zero = objects.Writer("tensor"), (), 0
-    n, storage_, shape, kind = [w.argument(i) for i in range(4)]
-    size = w.room(w.call(objects.c_api("PyLong_AsSsize_t"), n))
-    buf = w.made(w.call(objects.numpy_api(EMPTY), 1, size, w.hold(storage_), 0))
+    n, given, shape, kind = [w.argument(i) for i in range(4)]
+    if array is None:
+        buf = w.hold(given)
+    else:
+        size = w.room(w.call(objects.c_api("PyLong_AsSsize_t"), n))
+        buf = w.made(w.call(objects.numpy_api(array), 1, size, w.hold(given), 0))
     out = w.made(w.call(objects.new_object(), id(Tensor), id(empty), 0))
     ver = w.made(w.call(objects.c_api("PyList_New"), 1))
     w.store(w.hold(id(zero)), w.load(ver, objects.LIST_ITEMS))
@@ -98,13 +104,15 @@ def _native_record():
 FIELDS = ("_n", "_shape", "_strides", "_kind", "_ver", "_grad", "_view", "_rg", "_node")
 
 
-def _tried(make, part, note):
+def _tried(make, part, note, zeros, around):
     """Whether the native functions do what the plain ones do, for objects that are then dropped."""
-    kind, shape, before = storage.F4, (3,), sys.getrefcount(storage.F4)
-    for _ in range(3):
-        out = make(3, kind.np, shape, kind)
+    kind, shape, array, before = storage.F4, (3,), np.empty(3, np.float32), sys.getrefcount(storage.F4)
+    for maker, given in ((make, kind.np), (zeros, kind.np), (around, array), (make, kind.np)):
+        out = maker(3, given, shape, kind)
         if any([getattr(out, f) != v for f, v in zip(FIELDS, (3, shape, None, kind, [0], None, None, False, None))]) or (
                 out._buf.shape != (3,) or out._buf.dtype is not kind.np or out._ptr != out._buf.ctypes.data):
+            return False
+        if maker is zeros and out._buf.any() or maker is around and out._buf is not array:
             return False
         seen = part(out, 5, 1, (1,), (2,), out, 7, "mode")
         if any([getattr(seen, f) != v for f, v in zip(FIELDS, (1, (1,), (2,), kind, [0], None, seen._view, False, None))]) or (
@@ -118,7 +126,7 @@ def _tried(make, part, note):
         if (node.next, node.saved, node.ctx, node.hooks) != ((None,), (1,), "ctx", None) or sequence() != node.seq - 1:
             return False
         del node, out
-    return sys.getrefcount(kind) == before
+    return sys.getrefcount(kind) == before and sys.getrefcount(array) == 2
 
 
 def start(_peek):
@@ -127,9 +135,10 @@ def start(_peek):
     if sys.implementation.name != "cpython" or ctypes.sizeof(ctypes.c_void_p) != 8 or not sys.version_info < (3, 14):
         return
     try:
-        made = _native_tensor(), _native_share(), _native_record()
+        made = (_native_tensor(EMPTY), _native_share(), _native_record(), _native_tensor(ZEROS), _native_tensor(None))
         if _tried(*made):
-            tensor, share, record = made
+            tensor, share, record, tensors.fresh_zeros, tensors.around = made
+            tensors.fresh = tensor
     except (AttributeError, KeyError, ImportError, OSError):
         return
 

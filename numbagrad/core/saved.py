@@ -7,10 +7,11 @@ own output as the tuple (buf, ptr, n, shape, kind, ver, strides, index), because
 from __future__ import annotations
 
 import functools
+from sys import _getframe
 
 from ..base import modes
 from ..base.dtypes import scalar_name
-from ..base.user_code import user_place
+from ..base.user_code import INSIDE_NAMES, line_at, user_frame
 from ..kernel.tape import TAPE, active
 from .node import AliasBackward0, Node, Output, extra, function_of, new_node, short_name
 from .values import Values
@@ -157,13 +158,23 @@ def with_edge(t, to):
     return t
 
 
-def bump_version(t, where=None):
+def bump_version(t):
     """Note an in-place change of ``t``'s memory, with the user's place for the error message."""
     ver = t._ver
     if ver.__class__ is not list:  # of inference tensors
         return
     ver[0] += 1
-    ver[1:] = (where or user_place(),)
+    try:
+        f = _getframe(2)  # the user's, of one who calls a method
+        if INSIDE_NAMES.get(f.f_globals.get("__name__", "")) is not False:
+            f = user_frame(f)
+    except ValueError:  # a method was called from C
+        f = None
+    place = None if f is None else (f.f_code, f.f_lasti)
+    if len(ver) > 1:
+        ver[1] = place
+    else:
+        ver.append(place)
     if TAPE:
         recorder = active()
         if recorder is not None:
@@ -187,7 +198,7 @@ def modified(node, shape, kind, ver, version, which, is_output, tensor=None):
         producer = f", which is output {index} of {short_name(fn)},"
     place = ver[1] if len(ver) > 1 else None
     if isinstance(place, tuple):
-        place = f"{place[0]}:{place[1]}"
+        place = line_at(*place)
     where = "" if place is None else f" and modified at {place}"
     name = "self" if which == "input" else which
     what = f" saved by {type(node).__name__}" + (f" as '{name}'" if name else "")

@@ -7,6 +7,7 @@ import numpy as np
 from ..base import dtypes as dt
 from ..base.device import CPU
 from ..kernel import native
+from ..kernel.native import DATA_FIELD
 from ..kernel.tape import TABLES, TAPE, active
 
 _empty = np.empty
@@ -15,11 +16,12 @@ _empty = np.empty
 class Kind:
     """An interned (dtype, device) pair; two tensors may meet in a kernel when their kinds are the same object."""
 
-    __slots__ = ("dtype", "device", "np", "itemsize", "cpu")
+    __slots__ = ("dtype", "device", "np", "itemsize", "cpu", "direct")
 
     def __init__(self, dtype, device):
         self.dtype, self.device = dtype, device
         self.np, self.itemsize, self.cpu = dtype.np, dtype.itemsize, device.type == "cpu"
+        self.direct = self.cpu and dtype.code not in ("f2", "bf")  # NumPy may write numbers into its arrays
 
     def __repr__(self):
         return f"Kind({self.dtype.name}, {self.device})"
@@ -62,6 +64,8 @@ _kinds: dict = {}
 
 
 def kind_of(dtype, dev=CPU):
+    if dev is CPU:
+        return CPU_KINDS[dtype]
     key = (dtype, dev)
     kind = _kinds.get(key)
     if kind is None:
@@ -79,21 +83,19 @@ def kind_of(dtype, dev=CPU):
     return kind
 
 
-# Where CPython's ndarray object keeps its data pointer; ``kernel.native`` checks it against ``ctypes.data`` before the
-# native reader is put to use.
-DATA_FIELD = 16
-_peek = None
+CPU_KINDS = {d: _kinds.setdefault((d, CPU), Kind(d, CPU)) for d in dt.ALL}  # a lookup that hashes no device
+
+
+_peek = None  # the native reader, where arrays are laid out as it expects
 
 
 def address(buf):
-    """Address of a NumPy array's first byte (80 ns by the native reader, once Numba has started; 800 ns before)."""
+    """``native.address``, of which a capture makes a note."""
     if TAPE:
         recorder = active()
         if recorder is not None:
             return recorder.address(buf)
-    if _peek is not None:
-        return _peek(id(buf) + DATA_FIELD)
-    return buf.ctypes.data
+    return buf.ctypes.data if _peek is None else _peek(id(buf) + DATA_FIELD)
 
 
 def storage_address(t):
@@ -147,11 +149,9 @@ def keep_freed_memory():
 
 
 def use_reader(peek):
-    """Install the native reader of an int64 at an address, if this interpreter lays arrays out as expected."""
+    """Let fast paths read addresses themselves, if this interpreter lays arrays out as expected."""
     global _peek
-    probe = np.empty(3, np.float32)
-    if peek(id(probe) + DATA_FIELD) == probe.ctypes.data:
-        _peek = peek
+    _peek = native._peek
 
 
 native.STARTS += (use_reader, lambda peek: keep_freed_memory())

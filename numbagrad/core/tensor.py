@@ -20,6 +20,7 @@ from .printing import PLAIN
 from .values import Values, as_class, become
 
 new = object.__new__
+STATE = modes.STATE
 
 
 class Tensor(Metadata, Values):
@@ -262,17 +263,27 @@ def raw_view(t, order):
     return raw(t._buf, t._ptr, t._n, shape, None if is_contiguous(shape, strides) else strides, t._kind, t._ver)
 
 
-def make(shape, kind):
-    """A new uninitialised contiguous tensor."""
-    n = numel(shape)
+# Native makers of tensors on new memory, on memory of zeros and on an array, where ``makers`` has them.
+fresh = fresh_zeros = around = None
+MANY = 1 << 60  # elements that no array has
+
+
+def make(shape, kind, zeroed=False):
+    """A new contiguous tensor, uninitialised or of zeros."""
+    n = 1
+    for s in shape:
+        n *= s
     if not n:
         check_empty(shape)
     try:
-        buf, ptr = kind.alloc(n)
+        if fresh is not None and kind.cpu and not TAPE and n < MANY:
+            out = fresh_zeros(n, kind.np, shape, kind) if zeroed else fresh(n, kind.np, shape, kind)
+        else:
+            buf, ptr = kind.zeros(n) if zeroed else kind.alloc(n)
+            out = raw(buf, ptr, n, shape, None, kind, [0])
     except (ValueError, MemoryError) as e:
         raise too_large(e, shape, n * kind.itemsize) from None
-    out = raw(buf, ptr, n, shape, None, kind, [0])
-    if modes.STATE:
+    if STATE:
         mark_inference(out)
     return out
 
@@ -293,8 +304,28 @@ def empty(shape, dtype=None, device=None):
     return make(tuple(shape), storage.kind_of(dtype or dt.get_default_dtype(), resolve_device(device)))
 
 
+ARRAYS = {stored: storage.CPU_KINDS[d] for stored, d in dt.BY_NUMPY.items() if d.np == stored}
+
+
+def on_array(a):
+    """A CPU tensor on the memory of a row-major, aligned and writable array of a dtype stored as it is; else None."""
+    kind = ARRAYS.get(a.dtype)
+    if kind is None or TAPE or not a.flags.carray:
+        return None
+    flat = a if a.ndim == 1 else a.ravel()
+    out = raw(flat, storage.address(flat), flat.size, a.shape, None, kind, [0]) if around is None else (
+        around(flat.size, flat, a.shape, kind))
+    if STATE:
+        mark_inference(out)
+    return out
+
+
 def from_array(a, dtype=None, copy=False):
     """A CPU tensor on the memory of a NumPy array (a copy where ``copy`` or the layout asks for one)."""
+    if dtype is None and not copy:
+        found = on_array(a)
+        if found is not None:
+            return found
     d = dtype or dt.from_numpy(a.dtype)
     shape = a.shape
     a = a.view(d.np) if a.dtype != d.np else a

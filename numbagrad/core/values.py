@@ -60,16 +60,16 @@ class Values:
         """The value of a one-element tensor as a Python number."""
         if self._n != 1:
             raise RuntimeError(f"a Tensor with {self._n} elements cannot be converted to Scalar")
-        if self._kind.dtype.code in ("f2", "bf") or not self._kind.cpu:
-            return self.detach().to(dtype=dt.float32 if self._kind.dtype.code in ("f2", "bf") else self.dtype,
-                                    device="cpu").item()
+        kind = self._kind
+        if not kind.direct:
+            return self.detach().to(dtype=dt.float32 if kind.dtype.code in ("f2", "bf") else kind.dtype, device="cpu").item()
         if TAPE:
             found = followed(self, "item")
             if found is not None:
                 return found[0]
-        buf, kind = self._buf, self._kind
+        buf = self._buf
         if buf.dtype is kind.np:
-            return buf.item((self._ptr - storage.address(buf)) // kind.itemsize)
+            return buf.item(0 if buf.size == 1 else (self._ptr - storage.address(buf)) // kind.itemsize)
         # A view in another dtype: the array that owns the memory counts in elements of its own.
         return self.array().item()
 
@@ -82,9 +82,12 @@ class Values:
             return np.empty(self._shape, self._kind.np)
         if TAPE:
             on_host(self, "array")
+        buf = self._buf
+        if self._strides is None and buf.size == self._n and buf.dtype is self._kind.np:
+            return buf.reshape(self._shape)
         size = self._kind.itemsize
         strides = None if self._strides is None else tuple(s * size for s in self._strides)
-        return np.ndarray(self._shape, self._kind.np, self._buf, self._ptr - storage.address(self._buf), strides)
+        return np.ndarray(self._shape, self._kind.np, buf, self._ptr - storage.address(buf), strides)
 
     def numpy(self, *, force=False):
         """A NumPy array that shares this tensor's memory; ``force=True`` detaches and copies to the CPU first."""
@@ -107,6 +110,9 @@ class Values:
 
     def tolist(self):
         """The values as nested Python lists (a number for a 0-d tensor)."""
+        if self._n and self._kind.direct and not TAPE:
+            whole = len(self._shape) == 1 and self._strides is None and self._buf.size == self._n
+            return (self._buf if whole and self._buf.dtype is self._kind.np else self.array()).tolist()
         t = self.detach()
         if t._kind.dtype.code in ("f2", "bf"):
             t = t.float()

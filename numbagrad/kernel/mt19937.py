@@ -10,6 +10,7 @@ import numpy as np
 
 from . import mt19937_kernels as kernels
 from .mt19937_kernels import CHUNK, N
+from .native import address
 
 DEFAULT_SEED = 67280421310721  # what a fresh PyTorch Generator starts from
 _WORD = 0xFFFFFFFF
@@ -28,12 +29,13 @@ class MT19937:
 
     ``lock`` is held around every use, since the kernels release the interpreter lock."""
 
-    __slots__ = ("initial_seed", "mt", "kept", "kept32", "words", "lock", "__weakref__")
+    __slots__ = ("initial_seed", "mt", "kept", "kept32", "words", "lock", "mt_at", "kept_at", "words_at", "__weakref__")
 
     def __init__(self, seed=DEFAULT_SEED):
         self.mt = np.zeros(N + 2, np.uint32)
         self.kept = np.zeros(2)
         self.words = np.empty(CHUNK, np.uint32)
+        self.mt_at, self.kept_at, self.words_at = [address(a) for a in (self.mt, self.kept, self.words)]
         self.lock = threading.RLock()
         self.seed(seed)
         _engines.add(self)
@@ -90,7 +92,7 @@ class MT19937:
         """The next ``n`` 32-bit draws."""
         out = np.empty(n, np.uint32)
         with self.lock:
-            kernels.raw(self.mt, self.words, out, n)
+            kernels.raw.entry(self.mt_at, self.words_at, address(out), n)
         return out
 
 

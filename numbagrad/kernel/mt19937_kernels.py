@@ -13,7 +13,8 @@ import types
 
 import numpy as np
 
-from . import inlined
+from . import inlined, native
+from .fingerprint import fingerprint
 from .guard import guarded
 
 N, M = 624, 397
@@ -39,34 +40,37 @@ def _inline(fn):
 
 
 class kernel:
-    """A kernel over 1-D arrays and scalars, compiled or loaded from the disk cache on its first call."""
+    """A kernel over addresses and numbers: ``entry`` is compiled, or loaded from the disk cache, on its first call."""
 
-    __slots__ = ("fn", "compiled")
+    __slots__ = ("fn", "entry", "native")
 
     def __init__(self, fn):
-        self.fn, self.compiled = fn, None
+        self.fn, self.entry, self.native = fn, self._first, None
 
-    def __call__(self, *args):
-        if self.compiled is None:
-            self._compile()
-        return self.compiled(*args)
+    def _first(self, *args):
+        self._compile()
+        return self.entry(*args)
 
     @guarded
     def _compile(self):
-        from . import cache
-        if self.compiled is None:
-            if not _namespace:
-                _namespace.update(_resolve())
-            compiled = _jit(self.fn, _namespace, nogil=True)
-            # Numba's dispatcher calls it for types that it has no code for.
-            compiled._compile_for_args = guarded(compiled._compile_for_args)
-            self.compiled = cache.attach(compiled, cache.fingerprint(compiled))
+        if self.native is not None:
+            return
+        if not _namespace:
+            _namespace.update(_resolve())
+        notes = {n: note.strip("'") for n, note in self.fn.__annotations__.items()}
+        returns = notes.pop("return", None) is not None
+        given = ", ".join([f"ptr_{note[1:]}({n})" if note[0] == "*" else n for n, note in notes.items()])
+        name = self.fn.__name__
+        text = f"def {name}({', '.join(notes)}):\n    {'return ' * returns}body_({given})\n"
+        body = _inlined(self.fn, _namespace, False)
+        letters = "".join(["f" if note == "float" else "i" for note in notes.values()])
+        self.native = native.compile_source(text, name, letters, {"body_": body}, fingerprint(body), (), returns, True)
+        self.entry = self.native.entry
 
 
-def _jit(fn, names, **options):
-    """``fn`` compiled without fast-math flags: one contraction more would change the last bit of a value."""
-    import numba
-    return numba.njit(error_model="numpy", fastmath=False, **options)(_named(fn, names))
+def _inlined(fn, names, optimized):
+    """``fn`` for kernels to call, without fast-math flags: one contraction more would change the last bit of a value."""
+    return inlined.njit((), optimized=optimized, error_model="numpy")(_named(fn, names))
 
 
 def _named(fn, names):
@@ -85,7 +89,7 @@ def _resolve():
 
     names = {**globals(), "fma": fma}
     for fn in _helpers:
-        names[fn.__name__] = inlined.njit((), optimized=True, error_model="numpy")(_named(fn, names))
+        names[fn.__name__] = _inlined(fn, names, True)
     return names
 
 
@@ -183,6 +187,22 @@ def bernoulli(mt: "*u4", words: "*u4", out: "*u1", n: int, p: float):
 
 
 @kernel
+def bernoulli_each32(mt: "*u4", words: "*u4", p: "*f4", out: "*f4", n: int) -> int:
+    """1 with probability p[i], else 0, into float32 out (n,), for float32 p (n,), from the state mt (626,) by words (CHUNK,),
+    both uint32; returns 0, or 1 without having drawn where p has values outside of [0, 1]."""
+    for i in range(n):
+        if not (p[i] >= np.float32(0) and p[i] <= np.float32(1)):
+            return 1
+    for start in range(0, n, CHUNK):
+        count = min(CHUNK, n - start)
+        _draw(mt, words, count)
+        for j in range(count):
+            u = np.float32(np.int32(words[j] & _MASK24)) * _EPS24
+            out[start + j] = np.float32(1) if u < p[start + j] else np.float32(0)
+    return 0
+
+
+@kernel
 def exponential(mt: "*u4", words: "*u4", out: "*f8", n: int, lambd: float):
     """Exponential numbers of rate lambd into float64 out (n,), from the state mt (626,) by words (CHUNK,), both uint32."""
     scale = -1.0 / lambd
@@ -265,33 +285,66 @@ def permute_wide(mt: "*u4", words: "*u4", out: "*i8", n: int):
             out[k] = i
 
 
+@_inline
+def _pair(mt, words, kept):
+    """The next normal number: two are made of four draws, and the second is kept."""
+    if kept[0] != 0.0:
+        kept[0] = 0.0
+        return kept[1]
+    _draw(mt, words, 4)
+    radius = math.sqrt(-2.0 * math.log1p(-_unit(words, 1)))
+    theta = _TWO_PI * _unit(words, 0)
+    kept[0], kept[1] = 1.0, radius * math.sin(theta)
+    return radius * math.cos(theta)
+
+
 @kernel
 def normal_pairs(mt: "*u4", words: "*u4", kept: "*f8", out: "*f8", n: int, mean: float, std: float, log: int):
     """Normal numbers into float64 out (n,) by Box-Muller, two for four draws of mt (626,) through words (CHUNK,), both
     uint32; float64 kept (2,) is [is there one, the second value before scaling]."""
     for i in range(n):
-        if kept[0] != 0.0:
-            z = kept[1]
-            kept[0] = 0.0
-        else:
-            _draw(mt, words, 4)
-            radius = math.sqrt(-2.0 * math.log1p(-_unit(words, 1)))
-            theta = _TWO_PI * _unit(words, 0)
-            kept[0], kept[1] = 1.0, radius * math.sin(theta)
-            z = radius * math.cos(theta)
-        value = fma(z, std, mean)
+        value = fma(_pair(mt, words, kept), std, mean)
         out[i] = math.exp(value) if log else value
 
 
 @kernel
-def box_muller64(out: "*f8", blocks: int, mean: float, std: float):
-    """Blocks of 16 uniform numbers in float64 out (16 blocks,) become normal ones in place."""
+def normal_pairs32(mt: "*u4", words: "*u4", kept: "*f8", out: "*f4", n: int, mean: float, std: float):
+    """Normal numbers, computed as by ``normal_pairs``, into float32 out (n,) from uint32 mt (626,) by words (CHUNK,), with
+    float64 kept (2,)."""
+    for i in range(n):
+        out[i] = np.float32(fma(_pair(mt, words, kept), std, mean))
+
+
+@_inline
+def _units64(mt, words, out, first, n):
+    """Uniform numbers on [0, 1) into float64 out[first:first + n]."""
+    for start in range(0, n, CHUNK // 2):
+        count = min(CHUNK // 2, n - start)
+        _draw(mt, words, 2 * count)
+        for j in range(count):
+            out[first + start + j] = _unit(words, j)
+
+
+@_inline
+def _box_muller64(out, first, blocks, mean, std):
+    """Blocks of 16 uniform numbers in float64 out from ``first`` on become normal ones."""
     for block in range(blocks):
-        for j in range(16 * block, 16 * block + 8):
+        for j in range(first + 16 * block, first + 16 * block + 8):
             radius = math.sqrt(-2.0 * math.log(1.0 - out[j]))
             theta = _TWO_PI * out[j + 8]
             out[j] = fma(radius * math.cos(theta), std, mean)
             out[j + 8] = fma(radius * math.sin(theta), std, mean)
+
+
+@kernel
+def normal64(mt: "*u4", words: "*u4", out: "*f8", n: int, mean: float, std: float):
+    """Normal numbers into float64 out (n,), n at least 16, in blocks of 16, from the state mt (626,) by words (CHUNK,), both
+    uint32; what is left over is drawn anew with the numbers before it."""
+    first, count = 0, n
+    while count:  # twice at most; one loop, as what it calls is compiled into each place that calls it
+        _units64(mt, words, out, first, count)
+        _box_muller64(out, first, count // 16, mean, std)
+        first, count = n - 16, 16 if count % 16 else 0
 
 
 # The float32 logarithm, sine and cosine below are the single-precision algorithms of S. Moshier's Cephes library
@@ -332,12 +385,22 @@ def _log32(x):
     return fma(e, _LN2_HI, t + y)
 
 
-@kernel
-def box_muller32(out: "*f4", blocks: int, mean: float, std: float):
-    """Blocks of 16 uniform numbers in float32 out (16 blocks,) become normal ones in place."""
+@_inline
+def _units32(mt, words, out, first, n):
+    """Uniform numbers on [0, 1) into float32 out[first:first + n]."""
+    for start in range(0, n, CHUNK):
+        count = min(CHUNK, n - start)
+        _draw(mt, words, count)
+        for j in range(count):
+            out[first + start + j] = np.float32(np.int32(words[j] & _MASK24)) * _EPS24
+
+
+@_inline
+def _box_muller32(out, first, blocks, mean, std):
+    """Blocks of 16 uniform numbers in float32 out from ``first`` on become normal ones."""
     mean32, std32 = _F(mean), _F(std)
     for block in range(blocks):
-        for j in range(16 * block, 16 * block + 8):
+        for j in range(first + 16 * block, first + 16 * block + 8):
             radius = _F(math.sqrt(_M2 * _log32(_1 - out[j])))
             theta = _TWO_PI32 * out[j + 8]
             octant = np.int32((np.int32(theta * _4_PI) + np.int32(1)) & np.int32(-2))
@@ -354,6 +417,17 @@ def box_muller32(out: "*f4", blocks: int, mean: float, std: float):
             cosine = -cosine if ((octant + np.int32(2)) & np.int32(4)) != 0 else cosine
             out[j] = fma(radius * cosine, std32, mean32)
             out[j + 8] = fma(radius * sine, std32, mean32)
+
+
+@kernel
+def normal32(mt: "*u4", words: "*u4", out: "*f4", n: int, mean: float, std: float):
+    """Normal numbers into float32 out (n,), n at least 16, in blocks of 16, from the state mt (626,) by words (CHUNK,), both
+    uint32; what is left over is drawn anew with the numbers before it."""
+    first, count = 0, n
+    while count:  # twice at most; one loop, as what it calls is compiled into each place that calls it
+        _units32(mt, words, out, first, count)
+        _box_muller32(out, first, count // 16, mean, std)
+        first, count = n - 16, 16 if count % 16 else 0
 
 
 @kernel

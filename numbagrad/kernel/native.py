@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 
+import numpy as np
+
 from . import inlined, progress, trampoline
 from .define import define
 from .fastmath import FAST
@@ -12,6 +14,9 @@ from .intrinsics import Numba
 
 _nb = None
 STARTS = []  # called once Numba has started, with a native reader of an int64 at an address
+# Where CPython's ndarray object keeps its data pointer: compared with ``ctypes.data`` before the native reader is put to use.
+DATA_FIELD = 16
+_peek = None
 
 
 def nb():
@@ -29,6 +34,21 @@ def _start():
             begin(peek.entry)
         _nb = numba
     return _nb
+
+
+def _use_reader(peek):
+    global _peek
+    probe = np.empty(3, np.float32)
+    if peek(id(probe) + DATA_FIELD) == probe.ctypes.data:
+        _peek = peek
+
+
+STARTS.append(_use_reader)
+
+
+def address(array):
+    """Address of a NumPy array's first byte (80 ns by the native reader, once Numba has started; 800 ns before)."""
+    return array.ctypes.data if _peek is None else _peek(id(array) + DATA_FIELD)
 
 
 class Native:

@@ -35,6 +35,7 @@ import numpy as np
 from ..base.dtypes import SCALAR_NAMES
 from . import mt19937_kernels as kernels
 from .mt19937 import MT19937
+from .native import address
 from .tape import host
 
 __all__ = ["MT19937", "fill_bernoulli_scalar", "fill_bernoulli_tensor", "fill_cauchy", "fill_exponential",
@@ -50,6 +51,7 @@ _FLOATS = {"float16": (11, 65504.0, "c10::Half"), "bfloat16": (8, 3.389531389251
            "float32": (24, 3.4028234663852886e38, "float"), "float64": (53, 1.7976931348623157e308, "double")}
 _C_NAMES = {"bool": "bool", "uint8": "unsigned char", "int8": "signed char", "int16": "short", "int32": "int",
             "int64": "long", "uint16": "unsigned short", "uint32": "unsigned int", "uint64": "unsigned long"}
+_LIMITS = {n: (0, 1) if n == "bool" else (int(np.iinfo(n).min), min(int(np.iinfo(n).max), (1 << 63) - 1)) for n in _C_NAMES}
 _HALF = ("float16", "bfloat16")
 _NAMES = {code: np.dtype(code).name for code in "?bBhHiIlLqQfd"}  # dtype.name itself takes a microsecond
 
@@ -94,6 +96,8 @@ def _store(out, name, values):
     """Cast into ``out`` as C++ casts: half types by way of float32."""
     if name in _HALF:
         out[:] = round_half(values.astype(np.float32), name)
+    elif values.dtype.kind != "f":
+        out[:] = values
     else:
         with np.errstate(over="ignore", invalid="ignore"):
             out[:] = values
@@ -103,9 +107,50 @@ def _through_float64(gen, out, name, kernel, *args):
     """Run a float64 kernel and cast its values to the dtype of ``out``."""
     values = out if name == "float64" else np.empty(out.size)
     with gen.lock:
-        kernel(gen.mt, gen.words, values, out.size, *args)
+        kernel.entry(gen.mt_at, gen.words_at, address(values), out.size, *args)
     if values is not out:
         _store(out, name, values)
+
+
+# Straight to the kernels: ``at`` is the address of n numbers in float32, or in float64 where ``wide``. Arguments were checked.
+
+def uniform(gen, at, n, low, high, wide):
+    """``fill_uniform``."""
+    with gen.lock:
+        (kernels.uniform64 if wide else kernels.uniform32).entry(gen.mt_at, gen.words_at, at, n, low, high)
+
+
+def normal(gen, at, n, mean, std, wide, contiguous=True):
+    """``fill_normal``."""
+    with gen.lock:
+        if n >= 16 and contiguous:
+            (kernels.normal64 if wide else kernels.normal32).entry(gen.mt_at, gen.words_at, at, n, mean, std)
+        elif wide:
+            kernels.normal_pairs.entry(gen.mt_at, gen.words_at, gen.kept_at, at, n, mean, std, 0)
+        else:
+            kernels.normal_pairs32.entry(gen.mt_at, gen.words_at, gen.kept_at, at, n, mean, std)
+
+
+def bernoulli(gen, at, n, p_at):
+    """``fill_bernoulli_tensor`` in float32, with probabilities at ``p_at``."""
+    with gen.lock:
+        if kernels.bernoulli_each32.entry(gen.mt_at, gen.words_at, p_at, at, n):
+            raise RuntimeError(UNLIKELY)
+
+
+def integers(gen, at, n, low, span):
+    """Integers in [low, low + span) into int64."""
+    with gen.lock:
+        kernels.integers.entry(gen.mt_at, gen.words_at, at, n, low, _signed(span), span >= WIDE_RANGE)
+
+
+def permutation(gen, at, n):
+    """``fill_randperm`` into int64."""
+    with gen.lock:
+        (kernels.permute if n < WIDE_PERM else kernels.permute_wide).entry(gen.mt_at, gen.words_at, at, n)
+
+
+UNLIKELY = "Expected p_in >= 0 && p_in <= 1 to be true, but got false."
 
 
 # ------------------------------------------------------------------------------------------------- real numbers
@@ -123,13 +168,8 @@ def fill_uniform(gen, out, low=0.0, high=1.0, dtype=None):
     if high - low > top:
         raise RuntimeError(f"uniform_ expects to-from <= std::numeric_limits<{SCALAR_NAMES[name]}>::max(), but found "
                            f"to={high:g} and from={low:g} which result in to-from to exceed the limit")
-    if name == "float64":
-        with gen.lock:
-            kernels.uniform64(gen.mt, gen.words, out, out.size, low, high)
-        return
     values = np.empty(out.size, np.float32) if name in _HALF else out
-    with gen.lock:
-        kernels.uniform32(gen.mt, gen.words, values, out.size, low, high)
+    uniform(gen, address(values), out.size, low, high, name == "float64")
     if name in _HALF:
         ends = round_half(np.array([low, high], np.float32), name)
         rounded = round_half(values, name)
@@ -148,28 +188,20 @@ def fill_normal(gen, out, mean=0.0, std=1.0, dtype=None, contiguous=True):
     if not std >= 0.0:
         raise RuntimeError(f"normal expects std >= 0.0, but found std {std:g}")
     n = out.size
-    if n < 16 or not contiguous:
-        values = out if name == "float64" else np.empty(n)
-        with gen.lock:
-            kernels.normal_pairs(gen.mt, gen.words, gen.kept, values, n, mean, std, 0)
-        if values is not out:
-            _store(out, name, values)
-        return
-    double = name == "float64"
-    uniform, transform = ((kernels.uniform64, kernels.box_muller64) if double else
-                          (kernels.uniform32, kernels.box_muller32))
+    if name not in _HALF:
+        return normal(gen, address(out), n, mean, std, name == "float64", contiguous)
     # The half types draw block by block, so that the remainder takes no draws before it is drawn as a whole block.
-    values = np.empty(n, np.float32) if name in _HALF else out
-    drawn = n - n % 16 if name in _HALF else n
+    values, drawn = np.empty(n, np.float32), n - n % 16
+    at = address(values)
     with gen.lock:
-        uniform(gen.mt, gen.words, values, drawn, 0.0, 1.0)
-        transform(values, n // 16, mean, std)
-        if n % 16:
-            last = values[n - 16:]
-            uniform(gen.mt, gen.words, last, 16, 0.0, 1.0)
-            transform(last, 1, mean, std)
-    if name in _HALF:
-        out[:] = round_half(values, name)
+        if drawn and contiguous:
+            normal(gen, at, drawn, mean, std, False)
+            if n > drawn:
+                normal(gen, at + 4 * (n - 16), 16, mean, std, False)
+        else:
+            normal(gen, at, n, mean, std, False, False)
+    out[:] = round_half(values, name)
+    return None
 
 
 @host
@@ -180,7 +212,7 @@ def fill_log_normal(gen, out, mean=1.0, std=2.0, dtype=None):
         raise RuntimeError(f"log_normal_ expects std > 0.0, but found std={std:g}")
     values = out if name == "float64" else np.empty(out.size)
     with gen.lock:
-        kernels.normal_pairs(gen.mt, gen.words, gen.kept, values, out.size, float(mean), float(std), 1)
+        kernels.normal_pairs.entry(gen.mt_at, gen.words_at, gen.kept_at, address(values), out.size, float(mean), float(std), 1)
     if values is not out:
         _store(out, name, values)
 
@@ -233,7 +265,7 @@ def fill_bernoulli_scalar(gen, out, p, dtype=None):
     direct = name in ("bool", "uint8")
     mask = out.view(np.uint8) if direct else np.empty(out.size, np.uint8)
     with gen.lock:
-        kernels.bernoulli(gen.mt, gen.words, mask, out.size, float(p))
+        kernels.bernoulli.entry(gen.mt_at, gen.words_at, address(mask), out.size, float(p))
     if not direct:
         _store(out, name, mask)
 
@@ -250,7 +282,7 @@ def fill_bernoulli_tensor(gen, out, p, dtype=None, p_dtype=None):
     if p_name in _HALF:
         p = _widen(p, p_name)
     if not np.all((p >= 0) & (p <= 1)):
-        raise RuntimeError("Expected p_in >= 0 && p_in <= 1 to be true, but got false.")
+        raise RuntimeError(UNLIKELY)
     u = np.empty_like(p)
     fill_uniform(gen, u)
     _store(out, name, u < p)
@@ -265,7 +297,7 @@ def _fill_integers(gen, out, name, low, span, wide):
     direct = name == "int64"
     values = out if direct else np.empty(out.size, np.int64)
     with gen.lock:
-        kernels.integers(gen.mt, gen.words, values, out.size, low, _signed(span), int(wide))
+        kernels.integers.entry(gen.mt_at, gen.words_at, address(values), out.size, low, _signed(span), wide)
     if not direct:
         _store(out, name, values)
 
@@ -294,9 +326,7 @@ def _check_range(name, low, last):
         digits, top, shown = _FLOATS[name]
         lowest = -top
     else:
-        shown = _C_NAMES[name]
-        info = None if name == "bool" else np.iinfo(name)
-        lowest, top = (0, 1) if info is None else (int(info.min), min(int(info.max), (1 << 63) - 1))
+        shown, (lowest, top) = _C_NAMES[name], _LIMITS[name]
     for which, value in (("from", low), ("to - 1", last)):
         if not lowest <= value <= top:
             raise RuntimeError(f"{which} is out of bounds for {shown}")
@@ -361,8 +391,7 @@ def fill_randperm(gen, out, dtype=None):
     name = _name(out, dtype)
     direct = name == "int64"
     values = out if direct else np.empty(out.size, np.int64)
-    with gen.lock:
-        (kernels.permute if out.size < WIDE_PERM else kernels.permute_wide)(gen.mt, gen.words, values, out.size)
+    permutation(gen, address(values), out.size)
     if not direct:
         _store(out, name, values)
 

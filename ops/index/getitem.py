@@ -430,7 +430,10 @@ def as_value(value, x, whole):
 def assign(x, value, whole):
     """Write a number or tensor into a view."""
     if value.__class__ in (int, float, bool):
-        inplace.fill_(x, dt.fit(value, x._kind.dtype, True))
+        inplace.fill_(x, value if x._kind.direct else dt.fit(value, x._kind.dtype, True))
+        return
+    if value.__class__ is Tensor and value._shape == x._shape and value._shape:
+        inplace.copy_(x, value)
         return
     value = as_value(value, x, whole)
     while len(value._shape) > len(x._shape) and value._shape[0] == 1:

@@ -6,26 +6,31 @@ import math
 
 import numpy as np
 
+from numbagrad.autograd import inplace
 from numbagrad.base import arguments
 from numbagrad.base import dtypes as dt
 from numbagrad.base.arguments import check_int
-from numbagrad.base.device import resolve_device
+from numbagrad.base.device import CPU
 from numbagrad.base.modes import is_grad_enabled
 from numbagrad.core import graph, storage
 from numbagrad.core.broadcast import broadcast_shapes
-from numbagrad.core.copying import contiguous_copy, transfer
-from numbagrad.core.creation import _dtype_for, shape_of
+from numbagrad.core.copying import contiguous_copy, copy_into, transfer
+from numbagrad.core.creation import _dtype_for, kind_for, shape_of
 from numbagrad.core.graph import new_node
 from numbagrad.core.out import write_new, write_out
-from numbagrad.core.tensor import make, raw, raw_view
+from numbagrad.core.tensor import bump_version, make, raw, raw_view
+from numbagrad.dispatch import text
+from numbagrad.dispatch.op import parameters
 from numbagrad.extend import Sample, Tensor, function
 from numbagrad.kernel import rng
+from numbagrad.kernel.tape import TAPE
 from numbagrad.random import engine_of
 
 HALF = {"f2": "float16", "bf": "bfloat16"}
 
 
-INT64 = storage.kind_of(dt.int64)
+INT64, FLOAT32 = storage.kind_of(dt.int64), storage.kind_of(dt.float32)
+WIDE = {FLOAT32: False, storage.kind_of(dt.float64): True}  # kinds whose memory kernels fill as it is
 
 
 def half(t):
@@ -40,15 +45,13 @@ def memory(t):
 
 def new(shape, dtype, device, like=None):
     """A fresh CPU tensor to fill, and the device it is to go to."""
-    d = dtype or (like._kind.dtype if like is not None else dt.get_default_dtype())
-    place = (like._kind.device if like is not None else resolve_device(None)) if device is None else (
-        resolve_device(device))
-    return make(shape, storage.kind_of(d)), place
+    kind = kind_for(dtype, device, like)
+    return make(shape, kind if kind.cpu else storage.kind_of(kind.dtype)), kind.device
 
 
 def finish(t, place, out, requires_grad, name):
     """Move a filled tensor to its device, or into ``out``; set ``requires_grad``."""
-    if place.type != "cpu":
+    if place is not CPU:
         t = t.to(device=place)
     if out is not None:
         return write_new(name, out, t)
@@ -61,12 +64,17 @@ def pairs(t):
     return a.view(np.float32 if a.dtype == np.complex64 else np.float64)
 
 
-def draw_uniform(t, generator, low=0.0, high=1.0):
-    gen = engine_of(generator)
-    if t._kind.dtype.is_complex:
+def draw_uniform(t, generator, low=0.0, high=1.0, contiguous=True):
+    gen, wide = engine_of(generator), WIDE.get(t._kind)
+    if wide is not None and not TAPE and -MOST < low <= high < MOST:
+        rng.uniform(gen, t._ptr, t._n, low, high, wide)
+    elif t._kind.dtype.is_complex:
         rng.fill_uniform(gen, pairs(t), low, high)
     else:
         rng.fill_uniform(gen, memory(t), low, high, half(t))
+
+
+MOST = 1e38  # numbers between such bounds, and their differences, are float32 numbers
 
 
 def on_host(t, fill):
@@ -80,9 +88,11 @@ def on_host(t, fill):
 
 
 def draw_normal(t, generator, mean=0.0, std=1.0, contiguous=True):
+    gen, wide = engine_of(generator), WIDE.get(t._kind)
+    if wide is not None and not TAPE and std >= 0.0:
+        return rng.normal(gen, t._ptr, t._n, mean, std, wide, contiguous)
     if not t._kind.cpu:
         return on_host(t, lambda here: draw_normal(here, generator, mean, std, contiguous))
-    gen = engine_of(generator)
     if t._kind.dtype.is_complex:
         if std < 0:
             raise RuntimeError(f"normal expects std >= 0.0, but found std {std:g}")
@@ -90,6 +100,51 @@ def draw_normal(t, generator, mean=0.0, std=1.0, contiguous=True):
         rng.fill_normal(gen, pairs(t), mean, std / math.sqrt(2.0), contiguous=contiguous)
     else:
         rng.fill_normal(gen, memory(t), mean, std, half(t), contiguous)
+
+
+def draw_integers(t, generator, low, high):
+    gen, kind = engine_of(generator), t._kind
+    if TAPE or low >= high or kind is not INT64 and (kind not in WIDE or low < -EXACT or high > EXACT):
+        rng.fill_randint(gen, memory(t), low, high, half(t))
+        return
+    drawn = t if kind is INT64 else make(t._shape, INT64)
+    rng.integers(gen, drawn._ptr, drawn._n, low, high - low)
+    if drawn is not t:
+        copy_into(t, drawn)
+
+
+END = 1 << 62
+EXACT = 1 << 24  # float32 holds every integer up to here
+
+
+def usual(op, tests, lines):
+    """Put before the checks of an op's arguments, and return, its usual call: all options have their defaults and the ``tests``
+    hold. Where its ``lines`` do not return the other call follows."""
+    for p in op.signature.parameters.values():
+        if p.kind is p.KEYWORD_ONLY:
+            tests = [*tests, f"{p.name} is {p.default}"]
+        elif p.kind is p.VAR_KEYWORD:
+            tests = [*tests, f"not {p.name}"]
+    env = text.environment(TAPE=TAPE, WIDE=WIDE, INT64=INT64, END=END, EXACT=EXACT, BOUND=MOST, int64=dt.int64, make=make,
+                           engine_of=engine_of, shape_of=shape_of, kind_for=kind_for, fill_uniform=rng.uniform,
+                           fill_normal=rng.normal, integers=rng.integers, draw_integers=draw_integers,
+                           unrecorded=inplace.unrecorded, bump_version=bump_version, guarded=op.callable)
+    lines = [f"if {' and '.join(tests)} and not TAPE_:", *text.indented(lines, "    "),
+             f"return guarded_({text.passed(op.signature)})"]
+    op.guarded = text.call(op, op.signature, text.indented(lines, "    "), env)
+    if op.shown is not None:
+        op.guarded.__signature__ = parameters(op.shown)
+    return op.guarded
+
+
+def filled_by(fill, shape, numbers):
+    """Lines that draw a new tensor of the default kind."""
+    return ["kind_ = kind_for_(None, None)", "wide_ = WIDE_.get(kind_)", "if wide_ is not None:",
+            f"    out_ = make_({shape}, kind_)", f"    fill_{fill}_(engine_of_(), out_._ptr, out_._n, {numbers}, wide_)",
+            "    return out_"]
+
+
+ROW_MAJOR = ["input.__class__ is Tensor_", "input._strides is None"]
 
 
 # --- new tensors ------------------------------------------------------------------------------------------------------
@@ -105,12 +160,18 @@ def rand(*size, generator=None, out=None, dtype=None, layout=None, device=None, 
     return finish(t, place, out, requires_grad, "rand")
 
 
+usual(rand, [], filled_by("uniform", "shape_of_('rand', size)", "0.0, 1.0"))
+
+
 @function(samples=(Sample(3, 4), Sample([2, 3])), **OPTIONS)
 def randn(*size, generator=None, out=None, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False):
     """Normal numbers with mean 0 and variance 1."""
     t, place = new(shape_of("randn", size), dtype if out is None else _dtype_for("randn", out, dtype), device)
     draw_normal(t, generator)
     return finish(t, place, out, requires_grad, "randn")
+
+
+usual(randn, [], filled_by("normal", "shape_of_('randn', size)", "0.0, 1.0"))
 
 
 @function(samples=(Sample((3, 4)),), **OPTIONS)
@@ -121,12 +182,22 @@ def rand_like(input, *, generator=None, dtype=None, layout=None, device=None, re
     return finish(_laid_out(t, input), place, None, requires_grad, "rand_like")
 
 
+usual(rand_like, [*ROW_MAJOR, "input._kind in WIDE_"], [
+    "kind_ = input._kind", "out_ = make_(input._shape, kind_)",
+    "fill_uniform_(engine_of_(), out_._ptr, out_._n, 0.0, 1.0, WIDE_[kind_])", "return out_"])
+
+
 @function(samples=(Sample((3, 4)),), **OPTIONS)
 def randn_like(input, *, generator=None, dtype=None, layout=None, device=None, requires_grad=False, memory_format=None):
     """Normal numbers with mean 0 and variance 1 in the shape of ``input``."""
     t, place = new(input._shape, dtype, device, input)
     draw_normal(t, generator, contiguous=input._strides is None or not _dense(input))
     return finish(_laid_out(t, input), place, None, requires_grad, "randn_like")
+
+
+usual(randn_like, [*ROW_MAJOR, "input._kind in WIDE_"], [
+    "kind_ = input._kind", "out_ = make_(input._shape, kind_)",
+    "fill_normal_(engine_of_(), out_._ptr, out_._n, 0.0, 1.0, WIDE_[kind_])", "return out_"])
 
 
 def memory_order(t):
@@ -152,7 +223,9 @@ def _laid_out(t, like):
 
 def _integers(name, args, kwargs):
     """(low, high, size) of ``randint(high, size)`` and ``randint(low, high, size)``."""
-    low, high, size = kwargs.pop("low", None), kwargs.pop("high", None), kwargs.pop("size", None)
+    low = high = size = None
+    if kwargs:
+        low, high, size = kwargs.pop("low", None), kwargs.pop("high", None), kwargs.pop("size", None)
     rest = list(args)
     if rest and isinstance(rest[-1], (tuple, list)) and size is None:
         size = rest.pop()
@@ -164,7 +237,9 @@ def _integers(name, args, kwargs):
         low = rest.pop() if rest else 0
     if rest:
         raise TypeError(f"{name}() received an invalid combination of arguments - got too many numbers")
-    return check_int(low, name, "low", 1), check_int(high, name, "high", 2), size
+    if low.__class__ is not int or high.__class__ is not int or not -END <= low < high < END:
+        low, high = check_int(low, name, "low", 1), check_int(high, name, "high", 2)
+    return low, high, size
 
 
 def _no_complex(t):
@@ -185,8 +260,15 @@ def randint(*args, generator=None, out=None, dtype=None, layout=None, device=Non
     dtype = dtype if out is None else _dtype_for("randint", out, dtype)
     t, place = new(shape_of("randint", (size,)), dtype or dt.int64, device)
     _no_complex(t)
-    rng.fill_randint(engine_of(generator), memory(t), low, high, half(t))
+    draw_integers(t, generator, low, high)
     return finish(t, place, out, requires_grad, "randint")
+
+
+usual(randint, ["args", "args[-1].__class__ is tuple_", "len_(args) in (2, 3)", "args[-2].__class__ is int_"], [
+    "kind_, low_ = kind_for_(int64_, None), 0 if len_(args) == 2 else args[0]",
+    "if kind_ is INT64_ and low_.__class__ is int_ and -END_ < low_ < args[-2] < END_:",
+    "    out_ = make_(shape_of_('randint', args[-1:]), kind_)",
+    "    integers_(engine_of_(), out_._ptr, out_._n, low_, args[-2] - low_)", "    return out_"])
 
 
 @function(samples=(Sample((3, 4), 5), Sample((6,), -2, 5)), shown="input, low=0, high=None, *, generator=None, dtype=None, "
@@ -199,8 +281,13 @@ def randint_like(input, *args, generator=None, dtype=None, layout=None, device=N
         raise TypeError(f"randint_like() got an unexpected argument {'size' if size is not None else next(iter(kwargs))!r}")
     t, place = new(input._shape, dtype, device, input)
     _no_complex(t)
-    rng.fill_randint(engine_of(generator), memory(t), low, high, half(t))
+    draw_integers(t, generator, low, high)
     return finish(_laid_out(t, input), place, None, requires_grad, "randint_like")
+
+
+usual(randint_like, [*ROW_MAJOR, "len_(args) == 1", "args[0].__class__ is int_", "0 < args[0] < EXACT_",
+                     "(input._kind in WIDE_ or input._kind is INT64_)"], [
+    "out_ = make_(input._shape, input._kind)", "draw_integers_(out_, None, 0, args[0])", "return out_"])
 
 
 @function(samples=(Sample(7),), **OPTIONS)
@@ -212,7 +299,10 @@ def randperm(n, *, generator=None, out=None, dtype=None, layout=None, device=Non
     t, place = new((n,), dtype or dt.int64, device)
     if t._kind.dtype.category in (0, 3):
         raise NotImplementedError(f"\"randperm\" not implemented for '{dt.scalar_name(t._kind.dtype)}'")
-    rng.fill_randperm(engine_of(generator), memory(t), half(t))
+    if t._kind is INT64 and not TAPE:
+        rng.permutation(engine_of(generator), t._ptr, n)
+    else:
+        rng.fill_randperm(engine_of(generator), memory(t), half(t))
     return finish(t, place, out, requires_grad, "randperm")
 
 
@@ -258,11 +348,11 @@ def _any_negative(t):
 def normal(mean, std=1.0, size=None, *, generator=None, out=None, dtype=None, layout=None, device=None,
            requires_grad=False, pin_memory=False):
     """Normal numbers with mean and standard deviation given as tensors, a tensor and a number, or two numbers and a size."""
-    if size is not None:  # numbers, for which 0-d tensors may stand
-        mean, std = (arguments.check_float(v, "normal", n, i + 1) for i, (n, v) in enumerate((("mean", mean), ("std", std))))
+    if mean.__class__ is not float or std.__class__ is not float:
+        # Beside a size numbers are meant, for which 0-d tensors may stand.
+        mean, std = (v if size is None and isinstance(v, Tensor) else arguments.check_float(v, "normal", n, i)
+                     for i, n, v in ((1, "mean", mean), (2, "std", std)))
     tensors = [t for t in (mean, std) if isinstance(t, Tensor)]
-    mean, std = (v if isinstance(v, Tensor) else arguments.check_float(v, "normal", n, i + 1)
-                 for i, (n, v) in enumerate((("mean", mean), ("std", std))))
     if not tensors:
         if size is None:
             raise TypeError("normal() received an invalid combination of arguments: two numbers need a size")
@@ -287,6 +377,10 @@ def normal(mean, std=1.0, size=None, *, generator=None, out=None, dtype=None, la
     return _record(f"NormalBackward{3 if len(tensors) == 2 else 1 if mean is tensors[0] else 2}", t, tensors)
 
 
+usual(normal, ["mean.__class__ is float_", "std.__class__ is float_", "std >= 0.0", "size.__class__ is tuple_"],
+      filled_by("normal", "shape_of_('normal', size)", "mean, std"))
+
+
 @function(kinds={"p": "any"}, method="bernoulli", **{k: v for k, v in OPTIONS.items() if k != "method"}, domain=(0.1, 0.9),
           samples=(Sample((3, 4)), Sample((3, 4), 0.3)))
 def bernoulli(input, p=None, *, generator=None, out=None):
@@ -298,6 +392,9 @@ def bernoulli(input, p=None, *, generator=None, out=None):
     t = make(input._shape, out._kind if isinstance(out, Tensor) and out._kind.cpu else input._kind)
     if p is None:
         x = input if input._strides is None else contiguous_copy(input)
+        if x._kind is FLOAT32 and out is None and not TAPE:
+            rng.bernoulli(engine_of(generator), t._ptr, t._n, x._ptr)
+            return _record("BernoulliBackward0", t, (input,)) if input._rg else t
         if input._kind.dtype.category != 2:
             raise NotImplementedError(f"\"bernoulli_tensor_cpu_p_\" not implemented for '{dt.scalar_name(input.dtype)}'")
         if t._kind.dtype.is_complex:

@@ -9,18 +9,24 @@ from numbagrad.base.arguments import check_int
 from numbagrad.base.modes import is_grad_enabled
 from numbagrad.core.copying import contiguous_copy, copy_into
 from numbagrad.core.tensor import bump_version, make, raw_view
-from numbagrad.dispatch.op import add_method, parameters
+from numbagrad.dispatch.op import Function, add_method, parameters
 from numbagrad.extend import Tensor
 from numbagrad.kernel import rng
 from numbagrad.kernel.tape import TAPE, active
 from numbagrad.random import engine_of
 
 from ..view.shape import expanded
-from .draw import draw_normal, draw_uniform, half, memory, memory_order, node_of_zeros, on_host
+from .draw import WIDE, draw_normal, draw_uniform, half, memory, memory_order, node_of_zeros, on_host, usual
 
 
-def _fill(self, name, node, draw):
-    """Check, draw into the memory in the order PyTorch visits it, count the change and cut the history."""
+def _fill(self, name, node, draw, *numbers):
+    """Check, draw into the memory in the order PyTorch visits it, count the change and cut the history.
+
+    ``draw(t, *numbers, contiguous)``."""
+    if self._strides is None and self._kind in WIDE and inplace.unrecorded(self):
+        draw(self, *numbers, True)
+        bump_version(self)
+        return self
     if self._kind.dtype.is_complex and name not in ("normal_", "uniform_"):
         raise NotImplementedError(f"{name}() is not implemented for '{dt.scalar_name(self._kind.dtype)}'")
     inplace.check(self, name)
@@ -28,16 +34,16 @@ def _fill(self, name, node, draw):
     record = node_of_zeros(node, (self,)) if recording else None
     if self._strides is None and self._buf.size != self._n and TAPE and active() is not None:
         fresh = make(self._shape, self._kind)  # a part of memory that has no values yet
-        draw(fresh, True)
+        draw(fresh, *numbers, True)
         copy_into(self, fresh)
     elif not self._kind.cpu:
-        on_host(self, lambda fresh: draw(fresh, True))
+        on_host(self, lambda fresh: draw(fresh, *numbers, True))
     elif self._strides is None:
-        draw(self, True)
+        draw(self, *numbers, True)
     else:
         permuted = raw_view(self, memory_order(self))
         fresh = make(permuted._shape, self._kind)
-        draw(fresh, False)
+        draw(fresh, *numbers, False)
         copy_into(permuted, fresh)
     bump_version(self)
     if recording:
@@ -52,17 +58,16 @@ def _floats(name, values):
 
 def uniform_(self, from_=0.0, to=1.0, *, generator=None, **kwargs):
     """Fill with uniform numbers on [from, to)."""
-    low = kwargs.pop("from", from_)
     if kwargs:
-        raise TypeError(f"uniform_() got an unexpected keyword argument '{next(iter(kwargs))}'")
-    low, to = _floats("uniform_", {"from": low, "to": to})
-    return _fill(self, "uniform_", "UniformBackward0", lambda t, c: draw_uniform(t, generator, low, to))
+        from_, = _floats("uniform_", {"from": kwargs.pop("from", from_)})
+        if kwargs:
+            raise TypeError(f"uniform_() got an unexpected keyword argument '{next(iter(kwargs))}'")
+    return _fill(self, "uniform_", "UniformBackward0", draw_uniform, generator, from_, to)
 
 
 def normal_(self, mean=0.0, std=1.0, *, generator=None):
     """Fill with normal numbers of the given mean and standard deviation."""
-    mean, std = _floats("normal_", {"mean": mean, "std": std})
-    return _fill(self, "normal_", "NormalBackward0", lambda t, c: draw_normal(t, generator, mean, std, c))
+    return _fill(self, "normal_", "NormalBackward0", draw_normal, generator, mean, std)
 
 
 def _simple(name, fill, doc, node, defaults):
@@ -132,6 +137,14 @@ def bernoulli_(self, p=0.5, *, generator=None):
 
 
 # PyTorch's ``from`` is a keyword of Python, and can be passed by ``**``.
-for _f, _shown in ((uniform_, "self, from_=0.0, to=1.0, *, generator=None"), (normal_, None), (bernoulli_, None),
-                   (random_, "self, from_=None, to=None, *, generator=None")):
-    add_method(_f, _shown, from_="float", to="float", mean="float", std="float", p="any")
+for _f, _shown in ((bernoulli_, None), (random_, "self, from_=None, to=None, *, generator=None")):
+    add_method(_f, _shown, p="any")
+for _f, _shown, _numbers, _test in (
+        (uniform_, "self, from_=0.0, to=1.0, *, generator=None", ("from_", "to"), "-BOUND_ < from_ <= to < BOUND_"),
+        (normal_, None, ("mean", "std"), "std >= 0.0")):
+    setattr(Tensor, _f.__name__, usual(
+        Function(_f, registered=False, shown=_shown, kinds=dict.fromkeys(_numbers, "float")),
+        [*[f"{n}.__class__ is float_" for n in _numbers], _test, "self._strides is None", "self._kind in WIDE_",
+         "unrecorded_(self)"],
+        [f"fill_{_f.__name__}(engine_of_(), self._ptr, self._n, {', '.join(_numbers)}, WIDE_[self._kind])",
+         "bump_version_(self)", "return self"]))

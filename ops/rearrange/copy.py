@@ -8,8 +8,8 @@ import numpy as np
 
 from numbagrad.base import dtypes as dt
 from numbagrad.base.device import resolve_device
-from numbagrad.core import storage
 from numbagrad.core.copying import copy_into, transfer
+from numbagrad.core.storage import kind_of
 from numbagrad.extend import Sample, custom, function
 
 
@@ -52,11 +52,28 @@ def _(g, source):
 _warned: list = []
 
 
+def converted(input, kind, copy=False):
+    """``input`` as a tensor of a kind: itself where it is one and no copy is asked for."""
+    own = input._kind
+    if kind is own:
+        return clone.call(input) if copy else input
+    if own.dtype.is_complex and not kind.dtype.is_complex and kind.dtype.category and not _warned:
+        _warned.append(True)
+        warnings.warn("Casting complex values to real discards the imaginary part", UserWarning, stacklevel=3)
+    return to_copy.call(input, kind, own)
+
+
 @function(method=True, namespaces=(), dtypes="any", differentiable=False)
 def to(input, *args, **kwargs):
     """The tensor in another dtype or on another device; itself when nothing changes.
 
     ``to(dtype)``, ``to(device)``, ``to(device, dtype)``, ``to(other)``, with ``non_blocking`` and ``copy``."""
+    if not kwargs and len(args) == 1:
+        a = args[0]
+        if a.__class__ is dt.dtype:
+            return converted(input, kind_of(a, input._kind.device))
+        if hasattr(a, "_kind"):
+            return converted(input, a._kind)
     device, dtype = kwargs.pop("device", None), kwargs.pop("dtype", None)
     copy = kwargs.pop("copy", False)
     kwargs.pop("non_blocking", None)
@@ -76,18 +93,13 @@ def to(input, *args, **kwargs):
     if other is not None:
         device, dtype = other.device, other.dtype
     kind = input._kind
-    target = storage.kind_of(dtype or kind.dtype, kind.device if device is None else resolve_device(device))
-    if target is kind and not copy:
-        return input
-    if kind.dtype.is_complex and not target.dtype.is_complex and target.dtype.category and not _warned:
-        _warned.append(True)
-        warnings.warn("Casting complex values to real discards the imaginary part", UserWarning, stacklevel=2)
-    return to_copy(input, target, kind) if target is not kind else clone(input)
+    return converted(input, kind_of(dtype or kind.dtype, kind.device if device is None else resolve_device(device)), copy)
 
 
 def _cast(name, target):
     def fn(input, memory_format=None):
-        return to(input, dtype=target)
+        kind = input._kind
+        return input if kind.dtype is target else converted(input, kind_of(target, kind.device))
     fn.__name__ = fn.__qualname__ = name
     fn.__module__ = __name__
     fn.__doc__ = f"The tensor in dtype {target.name}."
@@ -103,7 +115,7 @@ for _name, _target in (("float", dt.float32), ("double", dt.float64), ("half", d
 @function(namespaces=(), dtypes="any", differentiable=False)
 def contiguous(input, memory_format=None):
     """The tensor itself when row-major, else a row-major copy."""
-    return input if input._strides is None else clone(input)
+    return input if input._strides is None else clone.call(input)
 
 
 @function(namespaces=(), dtypes="any", differentiable=False)
@@ -121,4 +133,4 @@ def cuda(input, device=None, non_blocking=False, memory_format=None):
 @function(kinds={"other": "tensor"}, namespaces=(), dtypes="any", differentiable=False)
 def type_as(input, other):
     """The tensor in the dtype of another one."""
-    return to(input, dtype=other.dtype, device=other.device)
+    return converted(input, other._kind)
