@@ -110,31 +110,33 @@ def _start():
     untyped_storage.install()
     namespace.install_methods()
     from . import nn  # noqa: F401
-    ops.install()
+    ops.read_index()
     later.stand_in()
+    ops.run_others()
 
 
 def __getattr__(name):
     if name in _PARTS:
         import importlib
         return importlib.import_module("." + name, __name__)
-    if name == "compile":
-        from .compiler import compile
-        globals()["compile"] = compile
-        return compile
+    if name in _LATER:
+        import importlib
+        value = globals()[name] = getattr(importlib.import_module("." + _LATER[name], __name__), name)
+        return value
     raise AttributeError(f"module 'numbagrad' has no attribute '{name}' (torch.{name} is not available here)")
 
 
 def __dir__():
-    return [*_PARTS, "compile"]
+    return [*_PARTS, *_LATER]
 
 
-_PARTS = ("backends", "compiler", "cuda", "linalg", "optim", "special", "testing")  # which are imported when they are used
+# Which are imported when they are used, and functions of such.
+_PARTS = ("backends", "compiler", "cuda", "linalg", "optim", "serialization", "special", "testing")
+_LATER = {"compile": "compiler", "load": "serialization", "save": "serialization"}
 _start()
 _tracebacks.install()
 
 from . import utils  # noqa: E402
-from .serialization import load, save  # noqa: E402
 
 
 def is_floating_point(input):

@@ -30,9 +30,13 @@ def modules():
         yield from (f"{__name__}.{family}.{n}" for n in names)
 
 
-def install():
-    """Read the index, and run the files that are not in it."""
-    REGISTRY.read_index({f"{__name__}.{module}": places for module, places in CONTENTS.items()})
+def read_index():
+    """Tell the registry what there is."""
+    REGISTRY.read_index({f"{__name__}.{module}": places for module, places in CONTENTS.items()}, __name__)
+
+
+def run_others():
+    """Run the files that the index does not list."""
     for module in modules():
         if module not in REGISTRY.modules:
             importlib.import_module(module)

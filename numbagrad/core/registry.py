@@ -23,14 +23,15 @@ class Registry(dict):
     def __init__(self):
         self.index = {}     # name of a place ("ops" is the registry itself) -> {name there: module that puts it there}
         self.modules = []   # those of the index
+        self.package = ""
         self.waiting = {}   # module -> what to do when it has been run to the end
         self.declared = {}  # ops that wait, by name
         self.attached = []  # [(module, place, names)] of what is no op
         self.lock = threading.RLock()
 
-    def read_index(self, contents):
-        """Take {module: {place: "name name"}} for what the catalogue has."""
-        self.modules = list(contents)
+    def read_index(self, contents, package):
+        """Take {module: {place: "name name"}} for what the catalogue has, whose modules are those of ``package``."""
+        self.modules, self.package = list(contents), package + "."
         for module, places in contents.items():
             for place, names in places.items():
                 self.index.setdefault(place, {}).update(dict.fromkeys(names.split(), module))
@@ -40,7 +41,7 @@ class Registry(dict):
     def add(self, op):
         """Take in an op; ValueError if there is one of its name, unless its file had been interrupted and is run anew."""
         known = self.index.get("ops", {}).get(op.name)
-        if known not in (None, op.module):
+        if known not in (None, op.module) and not op.module.startswith(self.package):  # (else it has moved since)
             self.load(known)
         other = self.declared.get(op.name) or dict.get(self, op.name)
         if other is not None and (other.module != op.module or other.fn.__globals__ is op.fn.__globals__):
@@ -89,7 +90,10 @@ class Registry(dict):
         known = self.index.get("ops", {}).get(name)
         if known is not None:
             self.load(known)
-            found = dict.get(self, name) or self.declared.get(name)
+            found = self.declared.get(name)  # (if the file itself asks)
+            if found is None and not dict.__contains__(self, name):
+                self.all()  # it has moved since the index was written
+            found = found or dict.get(self, name)
             if found is not None:
                 return found
         raise KeyError(name)

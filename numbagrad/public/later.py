@@ -10,6 +10,14 @@ import sys
 from ..base.user_code import is_ours
 from ..core.registry import REGISTRY
 from ..core.tensor import Tensor
+from ..kernel.tape import Untraced
+
+
+def run(module, place, name):
+    """Run the file that puts a name into a place; all files, if it is none of that file's since the index was written."""
+    REGISTRY.load(module)
+    if isinstance(vars(place).get(name), (Method, type(None))):
+        REGISTRY.all()
 
 
 class Method:
@@ -22,10 +30,10 @@ class Method:
 
     def found(self):
         """What lies in this one's place, now that the file has been run."""
-        REGISTRY.load(self.module)
+        run(self.module, Tensor, self.name)
         found = Tensor.__dict__[self.name]
         if found is self:
-            raise AttributeError(f"{self.module} does not set Tensor.{self.name}: python -m numbagrad contents")
+            raise AttributeError(f"'Tensor' object has no attribute '{self.name}' (python -m numbagrad contents)")
         return found
 
     def __get__(self, obj, cls=None):
@@ -59,7 +67,8 @@ def stand_in():
 def settle(module, name):
     """Have what a module of ours will find under a name lie there, before somebody looks into its dict."""
     if name not in vars(module) and is_ours(getattr(module, "__file__", None) or ""):
-        getattr(module, name, None)
+        with Untraced():
+            getattr(module, name, None)
 
 
 def _of_module(module, names):
@@ -68,7 +77,7 @@ def _of_module(module, names):
 
     def __getattr__(name):
         if name in names:
-            REGISTRY.load(names[name])
+            run(names[name], module, name)
             if name in vars(module):
                 return vars(module)[name]
         elif name == "__all__":
