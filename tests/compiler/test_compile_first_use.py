@@ -29,8 +29,9 @@ before = files()
 @pytest.mark.parametrize("lines, file", [
     ("y = F.softmax(x @ w, 1)", "reduce.softmax"), ("y = (x @ w).softmax(1)", "reduce.softmax"),
     ("y = getattr(F, 'gelu')(x @ w)", "pointwise.activation"), ("y = (x @ w)[:, 1:]", "index.getitem"),
-    ("y = (x @ w).T if hasattr(ng, 'cumsum') else None", "view.dims"), ("y = (x @ w) ** 2 / (3 - w[:2])", "pointwise.arithmetic"),
-    ("y = (x @ w).mul_(2)", "pointwise.arithmetic"), ("from numbagrad import cumsum; y = cumsum(x @ w, 1)", "reduce.scan"),
+    ("y = (x @ w).T if hasattr(ng, 'cumsum') else None", "view.dims"),
+    ("y = (x @ w) ** 2 / (3 - w[:2])", "pointwise.arithmetic"),
+    ("y = (x @ w).mul_(2)", "pointwise.arithmetic"), ("from numbagrad import cumsum as f; y = f(x @ w, 1)", "reduce.scan"),
     ("y = ng.linalg.norm(x @ w, dim=1)", "linalg.decompositions"), ("y = F.cross_entropy(x @ w, i)", "loss.cross_entropy"),
     ("y = ng.where(x > 0.5, x @ w, 0.0)", "pointwise.logic"), ("y = ng.Tensor.tanh(x @ w)", "pointwise.arithmetic"),
     ("y = x @ w if ng.optim.SGD is not None and ng.autograd.gradcheck else None", "product.matmul"),

@@ -83,8 +83,8 @@ print(type(ng.Tensor.softmax).__name__, type(vars(F)["softmax"]).__name__, REGIS
 # --- what is run when -------------------------------------------------------------------------------------------------
 
 def test_import_runs_no_file_of_the_catalogue():
-    lines = fresh("print(files(), [m for m in ('numba', 'scipy', 'numbagrad.compiler', 'numbagrad.optim') if m in sys.modules])")
-    assert lines == ["set() []"]
+    others = "('numba', 'scipy', 'numbagrad.compiler', 'numbagrad.optim', 'numbagrad.saving')"
+    assert fresh(f"print(files(), [m for m in {others} if m in sys.modules])") == ["set() []"]
 
 
 def test_an_op_lies_in_its_place_after_its_first_use():
@@ -102,29 +102,29 @@ print(type(vars(ng.Tensor)["__matmul__"]) is Method, (x @ x.T).tolist(), type(va
 @pytest.mark.parametrize("code, printed", [
     ("x += 1; print(x.tolist())", "[3.0, 4.0]"), ("print((2 ** x).tolist())", "[4.0, 8.0]"), ("print((-x)[1].item())", "-3.0"),
     ("print((1 - x).tolist(), (6 / x).tolist())", "[-1.0, -2.0] [3.0, 2.0]"), ("x[0] = 7; print(x.tolist())", "[7.0, 3.0]"),
-    ("print((x == x).tolist(), x in {x: 1})", "[True, True] True"), ("print(x.T.shape, x.mean().item())", "numbagrad.Size([2]) 2.5"),
+    ("print((x == x).tolist(), x in {x: 1})", "[True, True] True"), ("print(x.T.dim(), x.mean().item())", "1 2.5"),
     ("x.real = ng.ones(2); print(x.tolist(), 'real' in vars(x))", "[1.0, 1.0] False"), ("print(x.exp_() is x)", "True"),
     ("print(ng.relu_(x) is x)", "True"),
     ("print(REGISTRY['softmax'].name, 'softmax' in REGISTRY, REGISTRY.get('nothing'), 'nothing' in REGISTRY)",
      "softmax True None False"),
-    ("print(len(list(REGISTRY)) == len(REGISTRY) == len({**REGISTRY}) == len(set(REGISTRY)), len(REGISTRY) > 600)", "True True"),
+    ("print(len(list(REGISTRY)) == len(REGISTRY) == len({**REGISTRY}) == len(set(REGISTRY)) > 600)", "True"),
     ("import pickle; print(pickle.loads(b'cnumbagrad\\ntanh\\n.')(x).shape == x.shape)", "True"),
     ("from numbagrad import tanh, optim, save; print(tanh.__name__, optim.SGD.__name__)", "tanh SGD"),
     ("from numbagrad.nn.functional import *; print(gelu.__name__, softmax.__name__)", "gelu softmax"),
     ("from numbagrad import *; print(exp.__name__, compile.__name__, nn.__name__)", "exp compile numbagrad.nn"),
-    ("import pydoc; print(pydoc.render_doc(F.softmax).split(chr(10))[0])", "Python Library Documentation: function softmax in module numbagrad"),
+    ("import pydoc; print(pydoc.render_doc(F.softmax)[30:67])", "function softmax in module numbagrad"),
     ("import inspect; print(inspect.signature(ng.Tensor.softmax))", "(input, dim=None, _stacklevel=3, dtype=None)"),
     ("print(round(ng.linalg.norm(x).item() ** 2, 5), ng.linalg.LinAlgError.__name__)", "13.0 LinAlgError"),
     ("y = ng.nn.LSTM(2, 3)(x.reshape(1, 1, 2))[0]; print(y.shape == (1, 1, 3))", "True"),
 ])
 def test_first_use(code, printed):
     line, = fresh("x = ng.tensor([2.0, 3.0])\n" + code)
-    assert line == printed.replace("numbagrad.Size", "torch.Size") or line == printed
+    assert line == printed
 
 
 def test_help_of_tensor_shows_methods():
     lines = fresh("import pydoc; print(pydoc.render_doc(ng.Tensor, renderer=pydoc.plaintext))")
-    for line in (" |  softmax(input, ", " |  add_(input, other, *, alpha=1)", " |  __add__ = operator(self, other)", " |  T", " |  mul(input, other, *, out=None)"):
+    for line in (" |  softmax(input, ", " |  add_(input, other, *, alpha=1)", " |  __add__ = operator(self, other)", " |  T"):
         assert any(shown.startswith(line) for shown in lines), line
 
 
@@ -190,14 +190,15 @@ def test_a_forked_child_uses_ops_for_the_first_time():
     if not hasattr(os, "fork"):
         pytest.skip("no fork here")
     code = """
-import os, threading
+import os, threading, warnings
+warnings.simplefilter("ignore")  # of a fork beside threads
 threading.Thread(target=lambda: [REGISTRY.load(m) for m in REGISTRY.modules]).start()
 child = os.fork()
 if child == 0:
     os._exit(0 if ng.ones(2).sum().item() == 2 else 1)
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
-    assert fresh(code.replace("import os, threading", "import os, threading, warnings; warnings.simplefilter('ignore')")) == ["0"]
+    assert fresh(code) == ["0"]
 
 
 # --- ops of others ----------------------------------------------------------------------------------------------------
