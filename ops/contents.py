@@ -4,17 +4,13 @@ Written by `python -m numbagrad contents`."""
 
 CONTENTS = {
     "pointwise.activation": {
-        "Tensor":
-            "hardshrink prelu relu relu_",
         "numbagrad":
-            "celu celu_ hardshrink prelu relu relu_ selu selu_ threshold threshold_",
+            "celu celu_ selu selu_",
         "numbagrad.nn.functional":
-            "celu celu_ elu elu_ gelu hardshrink hardsigmoid hardswish hardtanh hardtanh_ leaky_relu leaky_relu_ logsigmoid"
-            " mish prelu relu relu6 relu_ selu selu_ silu softplus softshrink softsign tanhshrink threshold threshold_",
+            "celu celu_ elu elu_ gelu logsigmoid mish selu selu_ silu softplus softsign tanhshrink",
         "ops":
-            "celu celu_ celu_kernel elu elu_ gelu gelu_slope gelu_tanh hardshrink hardsigmoid hardswish hardtanh hardtanh_ "
-            "leaky_relu leaky_relu_ log1pexp logsigmoid mish normal_cdf prelu prelu_kernel relu relu6 relu_ selu selu_ silu"
-            " softplus softshrink softshrink_kernel softsign tanhshrink threshold threshold_",
+            "celu celu_ celu_kernel elu elu_ gelu gelu_slope gelu_tanh log1pexp logsigmoid mish normal_cdf selu selu_ silu "
+            "softplus softsign tanhshrink",
     },
     "pointwise.arithmetic": {
         "Tensor":
@@ -98,6 +94,18 @@ CONTENTS = {
             "logical_not logical_not_ logical_or logical_or_ logical_xor logical_xor_ signbit signbit_float where "
             "where_else where_method where_number where_tensors",
     },
+    "pointwise.piecewise_linear": {
+        "Tensor":
+            "hardshrink prelu relu relu_",
+        "numbagrad":
+            "hardshrink prelu relu relu_ threshold threshold_",
+        "numbagrad.nn.functional":
+            "hardshrink hardsigmoid hardswish hardtanh hardtanh_ leaky_relu leaky_relu_ prelu relu relu6 relu_ softshrink "
+            "threshold threshold_",
+        "ops":
+            "hardshrink hardsigmoid hardswish hardtanh hardtanh_ leaky_relu leaky_relu_ prelu prelu_kernel relu relu6 relu_"
+            " softshrink softshrink_kernel threshold threshold_",
+    },
     "pointwise.special": {
         "Tensor":
             "digamma digamma_ i0 i0_ lgamma lgamma_ logaddexp logaddexp2 logit logit_ mvlgamma nan_to_num nan_to_num_ "
@@ -145,15 +153,21 @@ CONTENTS = {
             "alias broadcast_shapes broadcast_tensors broadcast_to expand expand_as expanded flatten ravel reshape "
             "reshape_alias reshape_as unflatten unsafe_view view view_as view_shape",
     },
+    "view.slice_scatter": {
+        "Tensor":
+            "as_strided_scatter diagonal_scatter select_scatter slice_scatter",
+        "numbagrad":
+            "as_strided_scatter diagonal_scatter select_scatter slice_scatter",
+        "ops":
+            "as_strided_scatter diagonal_scatter select_scatter slice_scatter with_region",
+    },
     "view.slicing": {
         "Tensor":
-            "as_strided as_strided_ as_strided_scatter diagonal diagonal_scatter narrow select select_scatter slice_scatter"
-            " unfold",
+            "as_strided as_strided_ diagonal narrow select unfold",
         "numbagrad":
-            "as_strided as_strided_scatter diagonal diagonal_scatter narrow select select_scatter slice_scatter",
+            "as_strided diagonal narrow select",
         "ops":
-            "as_strided as_strided_scatter diagonal diagonal_scatter embed narrow pile select select_scatter slice "
-            "slice_scatter strided strided_from unfold with_region",
+            "as_strided diagonal embed narrow pile select slice strided strided_from unfold",
     },
     "product.addmm": {
         "Tensor":
@@ -264,7 +278,7 @@ CONTENTS = {
     },
     "random.draw": {
         "Tensor":
-            "bernoulli bernoulli_ multinomial normal_ random_ uniform_",
+            "bernoulli multinomial",
         "numbagrad":
             "bernoulli multinomial normal rand rand_like randint randint_like randn randn_like randperm",
         "ops":
@@ -275,6 +289,10 @@ CONTENTS = {
             "alpha_dropout dropout dropout1d dropout2d dropout3d feature_alpha_dropout",
         "ops":
             "alpha_dropout dropout dropout1d dropout2d dropout3d feature_alpha_dropout",
+    },
+    "random.fill": {
+        "Tensor":
+            "bernoulli_ cauchy_ exponential_ geometric_ log_normal_ normal_ random_ uniform_",
     },
     "rearrange.copy": {
         "Tensor":
@@ -340,8 +358,11 @@ CONTENTS = {
         "numbagrad.nn.functional":
             "conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d",
         "ops":
-            "channel_sum conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d convolve_input "
-            "convolve_output convolve_weight",
+            "conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d",
+    },
+    "conv.convolve": {
+        "ops":
+            "channel_sum convolve_input convolve_output convolve_weight",
     },
     "conv.embedding_bag": {
         "numbagrad.nn.functional":

@@ -90,10 +90,12 @@ class Registry(dict):
         known = self.index.get("ops", {}).get(name)
         if known is not None:
             self.load(known)
-            found = self.declared.get(name)  # (if the file itself asks)
-            if found is None and not dict.__contains__(self, name):
-                self.all()  # it has moved since the index was written
-            found = found or dict.get(self, name)
+            if known in self.waiting:  # the file itself asks
+                found = self.declared.get(name)
+            elif not dict.__contains__(self, name):  # it has moved since the index was written
+                found = self.all().get(name)
+            else:
+                found = dict.get(self, name)
             if found is not None:
                 return found
         raise KeyError(name)

@@ -16,7 +16,7 @@ from ..kernel.tape import Untraced
 def run(module, place, name):
     """Run the file that puts a name into a place; all files, if it is none of that file's since the index was written."""
     REGISTRY.load(module)
-    if isinstance(vars(place).get(name), (Method, type(None))):
+    if isinstance(vars(place).get(name), (Method, type(None))) and module not in REGISTRY.waiting:
         REGISTRY.all()
 
 
