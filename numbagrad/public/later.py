@@ -72,16 +72,22 @@ def settle(module, name):
 
 
 def _of_module(module, names):
-    """``__getattr__`` and ``__dir__`` of a module that gets ``names``, besides what it says itself."""
+    """``__getattr__`` and ``__dir__`` of a module that gets ``names``, besides what it says itself.
+
+    A module without a ``__getattr__`` is looked into faster (a twentieth of a small call): one that has none of its own gets
+    all its names at the first look, and is such a module from then on."""
     own, others = vars(module).get("__getattr__"), vars(module).get("__dir__", list)
 
     def __getattr__(name):
+        if name == "__all__":
+            return [n for n in __dir__() if not n.startswith("_")]
         if name in names:
-            run(names[name], module, name)
+            for n in (name,) if own else names:
+                run(names[n], module, n)
+            if own is None:
+                vars(module).pop("__getattr__", None)
             if name in vars(module):
                 return vars(module)[name]
-        elif name == "__all__":
-            return [n for n in __dir__() if not n.startswith("_")]
         elif own is not None:
             return own(name)
         raise AttributeError(f"module '{module.__name__}' has no attribute '{name}'")
