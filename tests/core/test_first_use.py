@@ -158,14 +158,17 @@ def test_help_of_tensor_shows_methods():
 
 
 def test_modules_show_what_they_will_have():
-    for space in (ng, ng.nn.functional, ng.special, ng.linalg):
-        names = REGISTRY.index[space.__name__]
-        assert set(names) <= set(dir(space)) and {n for n in names if n[0] != "_"} <= set(space.__all__)
-        for name in space.__all__:
-            assert getattr(space, name) is not None
+    code = """
+for space in (ng, F, ng.special, ng.linalg):
+    names = set(REGISTRY.index[space.__name__])
+    public = {n for n in names if n[0] != "_"}
+    print(names <= set(dir(space)), len(public) > 20, public <= set(space.__all__))
+    print([n for n in sorted(names) if getattr(space, n, None) is None or n not in vars(space)])
+print(set(REGISTRY.index["Tensor"]) <= set(dir(ng.Tensor)))
+"""
+    assert fresh(code) == 4 * ["True True True", "[]"] + ["True"]
     with pytest.raises(AttributeError, match="^module 'numbagrad.nn.functional' has no attribute 'nothing'$"):
         ng.nn.functional.nothing  # noqa: B018
-    assert set(REGISTRY.index["Tensor"]) <= set(dir(ng.Tensor))
 
 
 # --- interruptions and threads ----------------------------------------------------------------------------------------
