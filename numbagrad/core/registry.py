@@ -61,7 +61,7 @@ class Registry(dict):
         """Set attributes of ``place`` (Tensor, a module) that are no ops, when ``module`` has been run."""
         self.attached.append((module, place, names))
         known = self.index.get(place.__name__, {})
-        work = partial(_set_all, place, names)
+        work = partial(_put_all, place, names)
         if all(known.get(n) == module for n in names):
             self.waiting.setdefault(module, []).append(work)
         else:
@@ -132,9 +132,18 @@ class Registry(dict):
         return self.all().items()
 
 
-def _set_all(place, names):
-    for name, value in names.items():
+def put(place, name, value, before=None):
+    """Set an attribute unless a user has set it: to anything but a stand-in and what we had put there ``before``."""
+    here = vars(place).get(name)
+    if here is before or here is None or getattr(type(here), "stands_in", False):
         setattr(place, name, value)
+        return True
+    return False
+
+
+def _put_all(place, names):
+    for name, value in names.items():
+        put(place, name, value)
 
 
 REGISTRY = Registry()  # name -> ``dispatch.op.Op``

@@ -79,7 +79,7 @@ class Op(metaclass=Registered):
         # Private ops are called with arguments that public ones have checked.
         self.kinds = {} if private else {n: arguments.kind_of(p) for n, p in self.signature.parameters.items()}
         self.kinds.update(kinds or {})
-        self.module, self.registered = fn.__module__, registered
+        self.module, self.registered, self.published = fn.__module__, registered, {}  # (where, name) -> what users find there
         self.family = self.module.partition("numbagrad.ops.")[2] or self.module
         if registered:
             check_names(self)

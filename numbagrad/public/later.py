@@ -24,6 +24,7 @@ class Method:
     """An attribute of Tensor."""
 
     __slots__ = ("name", "module")
+    stands_in = True
 
     def __init__(self, name, module):
         self.name, self.module = name, module

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..autograd import inplace_methods
 from ..autograd.inplace_methods import REFUSED
-from ..core.registry import REGISTRY
+from ..core.registry import REGISTRY, put
 from ..core.tensor import Tensor, from_array
 from ..kernel import jit
 
@@ -34,7 +34,8 @@ REFLECTED = {"rsub": "__rsub__", "reciprocal": "__rtruediv__", "pow": "__rpow__"
 def install(op, fn=None):
     """Put an op's callable where users find it."""
     for place, name, value in places(op, fn or op.callable):
-        setattr(place, name, value)
+        if put(place, name, value, op.published.get((place, name))):
+            op.published[place, name] = value
 
 
 def places(op, fn):

@@ -171,6 +171,18 @@ print(set(REGISTRY.index["Tensor"]) <= set(dir(ng.Tensor)))
         ng.nn.functional.nothing  # noqa: B018
 
 
+def test_what_a_user_has_set_is_kept():
+    code = """
+mine = lambda x: "mine"
+F.silu, ng.tanh, ng.Tensor.exp, ng.Tensor.mT, ng.linalg.norm = mine, F.gelu, mine, 5, mine
+x = ng.ones(2)
+F.relu(x), F.gelu(x), x.tanh(), ng.exp(x), x.T, ng.linalg.vector_norm(x)
+REGISTRY.all()
+print(F.silu is mine, ng.tanh.__name__, ng.Tensor.exp is mine, ng.Tensor.mT, ng.linalg.norm is mine, ng.exp(x).shape == x.shape)
+"""
+    assert fresh(code) == ["True gelu True 5 True True"]
+
+
 # --- interruptions and threads ----------------------------------------------------------------------------------------
 
 def test_an_interrupted_file_is_run_anew():
