@@ -118,7 +118,7 @@ CONTENTS = {
         "ops":
             "digamma entr expit gammaln i0 i0e i1 i1e lgamma logaddexp logaddexp2 logaddexp_complex logit logit_between "
             "multigammaln mvlgamma nan_to_num nan_to_num_kernel ndtr polygamma polygamma_kernel polygamma_method "
-            "polygamma_zero psi sinc xlog1py xlogy",
+            "polygamma_zero psi sinc trigamma xlog1py xlogy",
     },
     "view.complex": {
         "Tensor":
@@ -216,6 +216,8 @@ CONTENTS = {
             "bmm dot matmul matmul_nd mm mv vdot",
     },
     "product.product": {
+    },
+    "index.along": {
     },
     "index.embedding": {
         "numbagrad.nn.functional":
@@ -407,7 +409,7 @@ CONTENTS = {
         "numbagrad":
             "aminmax argmax argmin max min",
         "ops":
-            "aminmax aminmax_fused argmax argmin extremum max min pick_along place_along",
+            "aminmax aminmax_fused argmax argmin extremum max min pick_along place_along place_of",
     },
     "reduce.linear_recurrence": {
         "ops":
@@ -443,14 +445,21 @@ CONTENTS = {
     },
     "reduce.row_folds": {
     },
+    "reduce.running_extrema": {
+        "Tensor":
+            "cummax cummin",
+        "numbagrad":
+            "cummax cummin",
+        "ops":
+            "add_at cummax cummin cumulative_extremum take_at",
+    },
     "reduce.scan": {
         "Tensor":
-            "cummax cummin cumprod cumprod_ cumsum cumsum_ diff logcumsumexp",
+            "cumprod cumprod_ cumsum cumsum_ diff logcumsumexp",
         "numbagrad":
-            "cummax cummin cumprod cumsum diff logcumsumexp",
+            "cumprod cumsum diff logcumsumexp",
         "ops":
-            "add_at cummax cummin cumprod cumprod_fused cumsum cumsum_fused cumulative_extremum decayed_sum diff "
-            "logcumsumexp logcumsumexp_fused take_at",
+            "cumprod cumprod_fused cumsum cumsum_fused decayed_sum diff logcumsumexp logcumsumexp_fused",
     },
     "reduce.softmax": {
         "Tensor":
