@@ -102,21 +102,41 @@ def _start():
         importlib.import_module("." + name, __name__)
     usual = __path__[:]
     __path__.extend(_beside())
-    from . import nn, ops  # noqa: F401
+    from . import ops
     __path__[:] = usual
-    from .public.namespace import install_all
+    from .public import later, namespace
     creation.install()
     inplace.install()
     untyped_storage.install()
-    install_all()
+    namespace.install_methods()
+    from . import nn  # noqa: F401
+    ops.read_index()
+    later.stand_in()
+    ops.run_others()
 
 
+def __getattr__(name):
+    if name in _PARTS:
+        import importlib
+        return importlib.import_module("." + name, __name__)
+    if name in _LATER:
+        import importlib
+        value = globals()[name] = getattr(importlib.import_module("." + _LATER[name], __name__), name)
+        return value
+    raise AttributeError(f"module 'numbagrad' has no attribute '{name}' (torch.{name} is not available here)")
+
+
+def __dir__():
+    return [*_PARTS, *_LATER]
+
+
+# Which are imported when they are used, and functions of such.
+_PARTS = ("backends", "compiler", "cuda", "extend", "linalg", "optim", "serialization", "special", "testing")
+_LATER = {"compile": "compiler", "load": "serialization", "save": "serialization"}
 _start()
 _tracebacks.install()
 
-from . import optim, utils  # noqa: E402
-from .compiler import compile  # noqa: E402
-from .serialization import load, save  # noqa: E402
+from . import utils  # noqa: E402
 
 
 def is_floating_point(input):
@@ -183,10 +203,3 @@ for _name, _d in (("FloatTensor", float32), ("DoubleTensor", float64), ("HalfTen
                   ("IntTensor", int32), ("ShortTensor", int16), ("CharTensor", int8), ("ByteTensor", uint8),
                   ("BoolTensor", bool), ("BFloat16Tensor", bfloat16)):
     globals()[_name] = _legacy(_name, _d)
-
-
-def __getattr__(name):
-    if name in ("cuda", "compiler", "testing", "backends", "special", "linalg"):
-        import importlib
-        return importlib.import_module("." + name, __name__)
-    raise AttributeError(f"module 'numbagrad' has no attribute '{name}' (torch.{name} is not available here)")

@@ -1,25 +1,45 @@
-"""The catalogue of operations; importing it fills the registry. Every file below is found by itself."""
+"""The catalogue of operations: a file is run when one of its ops is first used, and then fills the registry.
+
+Which file that is, ``contents`` says, which is generated; a file that it does not list is run at once."""
 
 import importlib
 import os
-import pkgutil
 
 from numbagrad.base import user_code
+from numbagrad.core.registry import REGISTRY
+
+try:
+    from .contents import CONTENTS
+except (ImportError, SyntaxError):  # not yet written, or damaged by a merge: then every file is run at once
+    CONTENTS = {}
 
 # In the order in which they may import each other; a new folder comes last until it has its place here.
 FAMILIES = ("pointwise", "view", "product", "index", "random", "rearrange", "conv", "reduce", "linalg", "recurrent", "norm",
             "loss", "attention")
+HERE = os.path.dirname(os.path.abspath(__file__))
 
 
 def modules():
-    """Names of all modules of the catalogue, family by family."""
-    folders = [m.name for m in pkgutil.iter_modules(__path__) if m.ispkg]
+    """Names of all modules of the catalogue, family by family; none where there are no folders to look into."""
+    try:
+        folders = sorted(f.name for f in os.scandir(HERE) if f.is_dir() and os.path.exists(os.path.join(f, "__init__.py")))
+    except OSError:
+        return
     for family in (*FAMILIES, *(f for f in folders if f not in FAMILIES)):
-        package = importlib.import_module(f"{__name__}.{family}")
-        yield from (f"{package.__name__}.{m.name}" for m in pkgutil.iter_modules(package.__path__))
+        names = sorted(n[:-3] for n in os.listdir(os.path.join(HERE, family)) if n.endswith(".py") and n != "__init__.py")
+        yield from (f"{__name__}.{family}.{n}" for n in names)
 
 
-for _name in modules():
-    importlib.import_module(_name)
+def read_index():
+    """Tell the registry what there is."""
+    REGISTRY.read_index({f"{__name__}.{module}": places for module, places in CONTENTS.items()}, __name__)
 
-user_code.FOLDERS.append(os.path.dirname(os.path.abspath(__file__)))
+
+def run_others():
+    """Run the files that the index does not list."""
+    for module in modules():
+        if module not in REGISTRY.modules:
+            importlib.import_module(module)
+
+
+user_code.FOLDERS.append(HERE)

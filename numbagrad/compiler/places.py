@@ -11,6 +11,7 @@ import types
 
 import numpy as np
 
+from ..public.later import Method
 from . import sets
 from .containers import base_of, dict_of, items_of, put_items
 
@@ -185,7 +186,8 @@ def found_in(classes, name):
     """What the first of some classes that has an attribute of this name holds under it."""
     for c in classes:
         if name in c.__dict__:
-            return c.__dict__[name]
+            found = c.__dict__[name]
+            return found.found() if isinstance(found, Method) else found
     return ABSENT
 
 

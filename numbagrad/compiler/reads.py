@@ -10,6 +10,7 @@ import types
 import numpy as np
 
 from ..core.tensor import Tensor
+from ..public import later
 from . import pure, symbols
 from .containers import CONTAINERS
 from .files import trusted
@@ -67,6 +68,7 @@ class Reads:
             return
         if isinstance(x, _OWN_WAY):
             if isinstance(x, types.ModuleType):
+                later.settle(x, name)
                 self.note(Entry(vars(x), name, x), vars(x).get(name, ABSENT))
                 return
             if isinstance(x, type):

@@ -1,3 +1,153 @@
-"""The registry: every op by its name. It knows nothing of ops, so that any floor may look one up."""
+"""The registry: every op by its name. It knows nothing of ops, so that any floor may look one up.
 
-REGISTRY: dict = {}  # name -> ``record.Op``
+A file of the catalogue is run when one of its ops is first asked for; which file that is, the index says (``read_index``). Its
+ops wait until the file has been run to the end, so that no other thread meets one without its gradient. What the index does not
+name, an op of the user's or one that is new in its file, is there as soon as it is declared.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import threading
+from functools import partial
+
+from ..kernel.tape import Untraced
+
+
+class Registry(dict):
+    """Ops by name."""
+
+    publish = None  # puts an op where users find it: ``namespace.install``, a floor above
+
+    def __init__(self):
+        self.index = {}     # name of a place ("ops" is the registry itself) -> {name there: module that puts it there}
+        self.modules = []   # those of the index
+        self.package = ""
+        self.waiting = {}   # module -> what to do when it has been run to the end
+        self.declared = {}  # ops that wait, by name
+        self.attached = []  # [(module, place, names)] of what is no op
+        self.lock = threading.RLock()
+
+    def read_index(self, contents, package):
+        """Take {module: {place: "name name"}} for what the catalogue has, whose modules are those of ``package``."""
+        self.modules, self.package = list(contents), package + "."
+        for module, places in contents.items():
+            for place, names in places.items():
+                self.index.setdefault(place, {}).update(dict.fromkeys(names.split(), module))
+
+    # --- declarations
+
+    def add(self, op):
+        """Take in an op; ValueError if there is one of its name, unless its file had been interrupted and is run anew."""
+        known = self.index.get("ops", {}).get(op.name)
+        if known not in (None, op.module) and not op.module.startswith(self.package):  # (else it has moved since)
+            self.load(known)
+        other = self.declared.get(op.name) or dict.get(self, op.name)
+        if other is not None and (other.module != op.module or other.fn.__globals__ is op.fn.__globals__):
+            raise ValueError(f"an op named '{op.name}' is registered already ({other.family})")
+        if known == op.module:
+            self.declared[op.name] = op
+            self.waiting.setdefault(op.module, []).append(partial(self._enter, op))
+        else:
+            self._enter(op)
+
+    def _enter(self, op):
+        dict.__setitem__(self, op.name, op)
+        self.declared.pop(op.name, None)
+        self.publish(op)
+
+    def attach(self, module, place, names):
+        """Set attributes of ``place`` (Tensor, a module) that are no ops, when ``module`` has been run."""
+        self.attached.append((module, place, names))
+        known = self.index.get(place.__name__, {})
+        work = partial(_put_all, place, names)
+        if all(known.get(n) == module for n in names):
+            self.waiting.setdefault(module, []).append(work)
+        else:
+            work()
+
+    # --- files
+
+    def load(self, module):
+        """Run a file of the catalogue, if that was not done, and put what it declares in its places."""
+        with Untraced():
+            found = importlib.import_module(module)
+            # The file itself, which is still being run, may ask for what it has declared.
+            if module in self.waiting and not getattr(found.__spec__, "_initializing", False):
+                self._settle(module)
+        return found
+
+    def _settle(self, module):
+        with self.lock:
+            for work in self.waiting.get(module, ()):  # (an interrupt leaves it to the next who asks)
+                work()
+            self.waiting.pop(module, None)
+
+    # --- the mapping
+
+    def __missing__(self, name):
+        known = self.index.get("ops", {}).get(name)
+        if known is not None:
+            self.load(known)
+            if known in self.waiting:  # the file itself asks
+                found = self.declared.get(name)
+            elif not dict.__contains__(self, name):  # it has moved since the index was written
+                found = self.all().get(name)
+            else:
+                found = dict.get(self, name)
+            if found is not None:
+                return found
+        raise KeyError(name)
+
+    def all(self):
+        """{name: op} of all, in the order of the catalogue; those of others come last."""
+        for module in self.modules:
+            self.load(module)
+        names = [n for n in self.index.get("ops", ()) if dict.__contains__(self, n)]
+        return {n: self[n] for n in dict.fromkeys([*names, *dict.__iter__(self)])}
+
+    def get(self, name, default=None):
+        try:
+            return self[name]
+        except KeyError:
+            return default
+
+    def __contains__(self, name):
+        return dict.__contains__(self, name) or self.get(name) is not None
+
+    def __iter__(self):
+        return iter(self.all())
+
+    def __len__(self):
+        return len(self.all())
+
+    def keys(self):
+        return self.all().keys()
+
+    def values(self):
+        return self.all().values()
+
+    def items(self):
+        return self.all().items()
+
+
+def put(place, name, value, before=None):
+    """Set an attribute unless a user has set it: to anything but a stand-in and what we had put there ``before``."""
+    here = vars(place).get(name)
+    if here is before or here is None or getattr(type(here), "stands_in", False):
+        setattr(place, name, value)
+        return True
+    return False
+
+
+def _put_all(place, names):
+    for name, value in names.items():
+        put(place, name, value)
+
+
+REGISTRY = Registry()  # name -> ``dispatch.op.Op``
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=REGISTRY.lock.acquire, after_in_parent=REGISTRY.lock.release,
+                        after_in_child=REGISTRY.lock.release)

@@ -41,7 +41,17 @@ BINARY = (Sample((3, 4), (3, 4)), Sample((3, 4), (4,)), Sample((2, 1, 3), (4, 1)
 REDUCE = (Sample((3, 4)), Sample((3, 4), 1), Sample((2, 3, 4), (0, 2), True), Sample((2, 3, 4), 1), Sample(()))
 
 
-class Op:
+class Registered(type):
+    """The class of ops: one that has been made, whatever its kind, is entered into the registry."""
+
+    def __call__(cls, *args, **options):
+        op = super().__call__(*args, **options)
+        if op.registered:
+            REGISTRY.add(op)
+        return op
+
+
+class Op(metaclass=Registered):
     """What is known of one operation.
 
     ``name`` is the function's name, ``namespaces`` where it appears ("torch", "nn.functional", "special", "linalg"),
@@ -61,7 +71,7 @@ class Op:
         self.signature = inspect.signature(fn)
         self.namespaces = () if private else tuple(namespaces)
         self.method = None if private else (self.name if method is True else (method or None))
-        self.inplace, self.aliases = inplace, tuple(aliases)
+        self.inplace, self.aliases = inplace and not private, tuple(aliases)
         self.samples, self.domain, self.points = tuple(samples), domain, tuple(points)
         self.reference, self.differentiable, self.dtypes = reference, differentiable, dtypes
         self.torch_name = torch_name or self.name
@@ -69,16 +79,12 @@ class Op:
         # Private ops are called with arguments that public ones have checked.
         self.kinds = {} if private else {n: arguments.kind_of(p) for n, p in self.signature.parameters.items()}
         self.kinds.update(kinds or {})
-        self.family = fn.__module__.partition("numbagrad.ops.")[2] or fn.__module__
+        self.module, self.registered, self.published = fn.__module__, registered, {}  # (where, name) -> what users find there
+        self.family = self.module.partition("numbagrad.ops.")[2] or self.module
         if registered:
             check_names(self)
-            if self.name in REGISTRY:
-                raise ValueError(f"an op named '{self.name}' is registered already ({REGISTRY[self.name].family})")
-            REGISTRY[self.name] = self
         self.__doc__ = self.doc
         self.__name__ = self.name
-
-    publish = None  # ``namespace.install``, a floor above
 
     def __call__(self, *args, **kwargs):
         return self.fn(*args, **kwargs)
@@ -176,9 +182,11 @@ class Function(Op):
                                                        "Tensor_": Tensor})
 
 
-def add_method(fn, shown=None, **kinds):
-    """Make ``fn(self, ...)`` a method of Tensor behind the checks of its arguments; ``kinds`` as in ``Op``."""
-    setattr(Tensor, fn.__name__, Function(fn, registered=False, shown=shown, kinds=kinds).callable)
+def add_method(fn, shown=None, aliases=(), **kinds):
+    """Make ``fn(self, ...)`` a method of Tensor behind the checks of its arguments, and return it; ``kinds`` as in ``Op``."""
+    made = Function(fn, registered=False, shown=shown, kinds=kinds).callable
+    REGISTRY.attach(fn.__module__, Tensor, {fn.__name__: made, **dict.fromkeys(aliases, made)})
+    return made
 
 
 def refuse(op, value, error):

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..base import arguments, modes
 from ..core import graph, makers, storage
+from ..core.registry import REGISTRY
 from ..core.tensor import Tensor
 from ..kernel import jit
 from ..kernel.threads import LIMIT
@@ -96,7 +97,7 @@ def deferred(op):
             if op.call is entry:
                 op.call = made[0]
                 if op.namespaces or op.method:
-                    op.publish(made[0])
+                    REGISTRY.publish(op, made[0])
         return made[0]
     signature = op.call_signature()
     lines = [f"    return (made_[0] if made_ else first_())({passed(signature)})"]

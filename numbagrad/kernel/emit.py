@@ -10,6 +10,7 @@ as no parameter does.
 
 from __future__ import annotations
 
+import inspect
 import math
 
 import numpy as np
@@ -39,7 +40,7 @@ HELPERS = {
     "floor_int": "def floor(x):\n    return x\n", "ceil_int": "def ceil(x):\n    return x\n",
     "trunc_int": "def trunc(x):\n    return x\n", "round_int": "def round(x):\n    return x\n",
 }
-HELPERS.update(scalars.TEXT)
+HELPERS.update(scalars.FUNCTIONS)
 _helpers: dict = {}
 # What the text names besides, whatever an op's parameters are called.
 BUILTINS = {f.__name__ + "_": f for f in (abs, complex, float, min, range)} | {"inf_": math.inf, "nan_": math.nan}
@@ -60,6 +61,7 @@ def functions(names, code):
     for name in names:
         variant = name + ("_int" if code[0] in "iub" else "")
         text = HELPERS.get(variant) or HELPERS.get(name)
+        text = inspect.getsource(text) if callable(text) else text
         if text is not None:
             made = _helpers.get((variant, code))
             if made is None:

@@ -1,11 +1,10 @@
 """Scalar functions with loops, for generated kernels where no straight-line form exists: slower, but right everywhere.
 
-``TEXT`` has their source; ``T`` in it is the compute type of the kernel. They work in float64 whatever ``T`` is.
+Their source is what kernels get; ``T`` in it is the compute type of the kernel. They work in float64 whatever ``T`` is.
 """
 
 from __future__ import annotations
 
-import inspect
 import math
 
 import numpy as np
@@ -68,4 +67,4 @@ def polygamma(n, x):
     return T(value if k % 2.0 == 1.0 else -value)
 
 
-TEXT = {f.__name__: inspect.getsource(f) for f in (gcd, polygamma)}
+FUNCTIONS = {f.__name__: f for f in (gcd, polygamma)}

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import re
+import sys
 
 import numpy as np
 
 from ..autograd import inplace_methods
 from ..autograd.inplace_methods import REFUSED
-from ..core.registry import REGISTRY
+from ..core.registry import REGISTRY, put
 from ..core.tensor import Tensor, from_array
-from ..dispatch.op import Op
 from ..kernel import jit
 
 MODULES = {"torch": "numbagrad", "nn.functional": "numbagrad.nn.functional", "special": "numbagrad.special",
@@ -27,35 +26,52 @@ INPLACE_DUNDERS = {"add": "__iadd__", "sub": "__isub__", "mul": "__imul__", "div
                    "remainder": "__imod__", "floor_divide": "__ifloordiv__", "bitwise_and": "__iand__",
                    "bitwise_or": "__ior__", "bitwise_xor": "__ixor__", "bitwise_left_shift": "__ilshift__",
                    "bitwise_right_shift": "__irshift__"}
+REFLECTED = {"rsub": "__rsub__", "reciprocal": "__rtruediv__", "pow": "__rpow__", "floor_divide": "__rfloordiv__",
+             "remainder": "__rmod__", "matmul": "__rmatmul__", "bitwise_left_shift": "__rlshift__",
+             "bitwise_right_shift": "__rrshift__"}
 
 
 def install(op, fn=None):
     """Put an op's callable where users find it."""
-    fn = fn or op.callable
+    for place, name, value in places(op, fn or op.callable):
+        if put(place, name, value, op.published.get((place, name))):
+            op.published[place, name] = value
+
+
+def places(op, fn):
+    """(Tensor or a module, name, what is found there) of all that users see of an op."""
     names = (op.name, *op.aliases)
     for space in op.namespaces:
-        module = importlib.import_module(MODULES[space])
-        for name in names:
-            setattr(module, name, fn)
+        module = sys.modules[MODULES[space]]
+        yield from ((module, name, fn) for name in names)
     if op.method:
-        for name in (op.method, *op.aliases):
-            setattr(Tensor, name, fn)
-    for dunder in DUNDERS.get(op.name, "").split():
-        if dunder in ("__neg__", "__abs__", "__pos__"):
-            setattr(Tensor, dunder, fn)
-        else:
-            # The left side of an operator is a tensor: a function needs no guard that finds out.
-            setattr(Tensor, dunder, _inverted(fn) if dunder == "__invert__" else
-                    _guarded(op.fn if op.kind == "function" else fn, op.name in ("eq", "ne")))
+        yield from ((Tensor, name, fn) for name in (op.method, *op.aliases))
+    if op.private:
+        return
+    yield from ((Tensor, name, method) for name, method in _operators(op, fn))
     if op.inplace:
         call = inplace_methods.method(op)
         for name in names:
-            setattr(Tensor, name + "_", call)
-        if INPLACE_DUNDERS.get(op.name):
-            setattr(Tensor, INPLACE_DUNDERS[op.name], inplace_methods.operator(op))
+            yield Tensor, name + "_", call
+            if name in INPLACE_FUNCTIONS:
+                yield sys.modules["numbagrad"], name + "_", call
 
 
-Op.publish = install
+def _operators(op, fn):
+    for dunder in DUNDERS.get(op.name, "").split():
+        if dunder in ("__neg__", "__abs__", "__pos__"):
+            yield dunder, fn
+        elif dunder == "__invert__":
+            yield dunder, _inverted(fn)
+        else:  # The left side of an operator is a tensor: a function needs no guard that finds out.
+            yield dunder, _guarded(op.fn if op.kind == "function" else fn, op.name in ("eq", "ne"))
+    if op.name in INPLACE_DUNDERS:
+        yield INPLACE_DUNDERS[op.name], inplace_methods.operator(op)
+    if op.name in REFLECTED:
+        yield REFLECTED[op.name], _reflected(op.name, fn)
+
+
+REGISTRY.publish = install
 SLOW_WAY = re.compile(r"return ((?:general|slow)_\(.*)")
 
 
@@ -94,31 +110,25 @@ def _inverted(fn):
     return invert
 
 
-def _reflected(name):
-    def method(self, other):
-        return NotImplemented if isinstance(other, REFUSED) else REGISTRY[name].callable(other, self)
-    return method
+def _reflected(name, fn):
+    """An operator whose right side is a tensor."""
+    if name == "reciprocal":
+        return lambda self, other: fn(self) * other
+    if name == "rsub":
+        return lambda self, other: NotImplemented if isinstance(other, np.ndarray) else fn(self, other)
+    return lambda self, other: NotImplemented if isinstance(other, REFUSED) else fn(other, self)
 
 
 # The in-place methods that are functions of the module too.
-INPLACE_FUNCTIONS = """abs acos acosh arccos arccosh arcsin arcsinh arctan arctanh asin asinh atan atanh ceil clamp clamp_max
-clamp_min clip cos cosh deg2rad detach erf erfc exp exp2 expm1 fill fix floor frac gcd i0 index_put lcm
-ldexp log log10 log1p log2 logit nan_to_num neg negative rad2deg reciprocal relu round rsqrt sigmoid sin
-sinc sinh sqrt square tan tanh trunc xlogy zero""".split()
+INPLACE_FUNCTIONS = frozenset("""
+abs acos acosh arccos arccosh arcsin arcsinh arctan arctanh asin asinh atan atanh ceil clamp clamp_max clamp_min clip cos
+cosh deg2rad detach erf erfc exp exp2 expm1 fill fix floor frac gcd i0 index_put lcm ldexp log log10 log1p log2 logit
+nan_to_num neg negative rad2deg reciprocal relu round rsqrt sigmoid sin sinc sinh sqrt square tan tanh trunc xlogy
+zero""".split())
 
 
-def install_all():
-    """Install every registered op, then the reflected operators."""
-    for op in list(REGISTRY.values()):
-        install(op)
-    package = importlib.import_module("numbagrad")
+def install_methods():
+    """Install the in-place functions whose methods are no ops."""
     for name in INPLACE_FUNCTIONS:
-        setattr(package, name + "_", getattr(Tensor, name + "_"))
-    Tensor.__rsub__ = lambda self, other: NotImplemented if isinstance(other, np.ndarray) else (
-        REGISTRY["rsub"].callable(self, other))
-    Tensor.__rtruediv__ = lambda self, other: REGISTRY["reciprocal"].callable(self) * other
-    for dunder, name in (("__rpow__", "pow"), ("__rfloordiv__", "floor_divide"),
-                         ("__rmod__", "remainder"), ("__rmatmul__", "matmul"), ("__rlshift__", "bitwise_left_shift"),
-                         ("__rrshift__", "bitwise_right_shift")):
-        if name in REGISTRY:
-            setattr(Tensor, dunder, _reflected(name))
+        if name + "_" in vars(Tensor):
+            setattr(sys.modules["numbagrad"], name + "_", vars(Tensor)[name + "_"])

@@ -15,7 +15,7 @@ from numbagrad.core.overlap import check_apart, is_several
 from numbagrad.core.tensor import bump_version, contiguous_strides, from_array, raw
 from numbagrad.dispatch.plan import Recipe
 from numbagrad.dispatch.view import place, settle
-from numbagrad.extend import Tensor, custom
+from numbagrad.extend import REGISTRY, Tensor, custom
 from numbagrad.kernel import tape
 
 from ..view.dims import unsqueeze
@@ -446,4 +446,4 @@ def assign(x, value, whole):
         inplace.copy_(x, value)
 
 
-Tensor.__getitem__, Tensor.__setitem__ = getitem, setitem
+REGISTRY.attach(__name__, Tensor, {"__getitem__": getitem, "__setitem__": setitem})

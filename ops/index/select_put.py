@@ -6,12 +6,13 @@ import inspect
 
 import numpy as np
 
+import numbagrad
 from numbagrad.base import dtypes as dt
 from numbagrad.base.shapes import wrap_dim
 from numbagrad.core.broadcast import broadcast_shapes
 from numbagrad.core.overlap import check_apart
-from numbagrad.dispatch.op import Function
-from numbagrad.extend import Sample, Tensor, function
+from numbagrad.dispatch.op import add_method
+from numbagrad.extend import REGISTRY, Sample, Tensor, function
 
 from ..view.shape import tensor_list
 from . import plans as ix
@@ -76,10 +77,12 @@ def both(name, prepare, forms, doc, samples, reference, kinds=None):
         return forms[1](self, values, plan, accumulate, name + "_")
     apart.__name__ = apart.__qualname__ = name
     within.__name__ = within.__qualname__ = name + "_"
-    apart.__module__ = within.__module__ = __name__
+    apart.__module__ = within.__module__ = prepare.__module__
     apart.__doc__, within.__doc__ = doc, f"In-place form of ``{name}``."
     apart.__signature__ = within.__signature__ = inspect.signature(prepare)
-    setattr(Tensor, name + "_", Function(within, registered=False, kinds=kinds).callable)
+    method = add_method(within, **kinds)
+    if name == "index_put":
+        REGISTRY.attach(__name__, numbagrad, {"index_put_": method})
     return function(apart, dtypes="any", samples=samples, reference=reference, kinds=kinds)
 
 

@@ -10,7 +10,7 @@ from numbagrad.base.shapes import wrap_dim
 from numbagrad.core import storage
 from numbagrad.core.creation import zeros
 from numbagrad.core.out import write_out, write_outs
-from numbagrad.extend import Sample, custom, function
+from numbagrad.extend import REGISTRY, Sample, custom, function
 
 from ..index.sort import result
 from ..product.gemm import conj
@@ -19,7 +19,7 @@ from ..refusal import refusal
 from .cholesky import triangular
 from .solve import SPACES, LinAlgError, checked, column, diagonal, element, eye_like, mh, of_dtype, op, real, real_kind, row
 
-space.LinAlgError = LinAlgError
+REGISTRY.attach(__name__, space, {"LinAlgError": LinAlgError})
 Qr, Eigh, Svd = result("linalg_qr", "Q", "R"), result("linalg_eigh", "eigenvalues", "eigenvectors"), result(
     "linalg_svd", "U", "S", "Vh")
 Eig = result("linalg_eig", "eigenvalues", "eigenvectors")
@@ -385,7 +385,7 @@ def linalg_norm(A, ord: object = None, dim: object = None, keepdim: bool = False
     return space.vector_norm(A, 2 if ord is None else ord, dim, keepdim, dtype=dtype, out=out)
 
 
-space.norm = linalg_norm.fn
+REGISTRY.attach(__name__, space, {"norm": linalg_norm.fn})
 
 
 @function(kinds={"p": "any"},

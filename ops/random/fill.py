@@ -10,7 +10,7 @@ from numbagrad.base.modes import is_grad_enabled
 from numbagrad.core.copying import contiguous_copy, copy_into
 from numbagrad.core.tensor import bump_version, make, raw_view
 from numbagrad.dispatch.op import Function, add_method, parameters
-from numbagrad.extend import Tensor
+from numbagrad.extend import REGISTRY, Tensor
 from numbagrad.kernel import rng
 from numbagrad.kernel.tape import TAPE, active
 from numbagrad.random import engine_of
@@ -89,7 +89,7 @@ def _simple(name, fill, doc, node, defaults):
     method.__doc__ = doc
     listed = ", ".join(k if v is None else f"{k}={v}" for k, v in defaults.items())
     method.__signature__ = parameters(f"self, {listed}, *, generator=None")
-    setattr(Tensor, name, method)
+    REGISTRY.attach(__name__, Tensor, {name: method})
 
 
 _simple("exponential_", rng.fill_exponential, "Fill with exponential numbers of rate ``lambd``.", "ExponentialBackward0",

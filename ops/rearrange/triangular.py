@@ -272,7 +272,7 @@ def linalg_cross(input, other, *, dim=-1, out=None):
     return result if out is None else write_out("linalg.cross", out, result, (input, other))
 
 
-linalg.cross = linalg_cross
+REGISTRY.attach(__name__, linalg, {"cross": linalg_cross})
 
 
 @function(kinds={"other": "tensor"},

@@ -249,6 +249,5 @@ def _part(which):
     return get, assign
 
 
-Tensor.is_conj = lambda self: False
-Tensor.is_neg = lambda self: False
-Tensor.real, Tensor.imag = property(*_part("real")), property(*_part("imag"))
+REGISTRY.attach(__name__, Tensor, {"is_conj": lambda self: False, "is_neg": lambda self: False,
+                                   "real": property(*_part("real")), "imag": property(*_part("imag"))})

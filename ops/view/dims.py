@@ -138,10 +138,11 @@ def _matrix(name, run):
     return get
 
 
-Tensor.T = property(_reversed, doc="The tensor with its dimensions in reverse order.")
-Tensor.mT = property(_matrix("mT", lambda x: transpose.call(x, -2, -1)), doc="The last two dimensions swapped.")
-Tensor.H = property(_matrix("H", lambda x: adjoint(x)), doc="The conjugate transpose of a matrix.")
-Tensor.mH = property(_matrix("mH", lambda x: adjoint(x)), doc="The conjugate transpose of the last two dimensions.")
+REGISTRY.attach(__name__, Tensor, {
+    "T": property(_reversed, doc="The tensor with its dimensions in reverse order."),
+    "mT": property(_matrix("mT", lambda x: transpose.call(x, -2, -1)), doc="The last two dimensions swapped."),
+    "H": property(_matrix("H", lambda x: adjoint(x)), doc="The conjugate transpose of a matrix."),
+    "mH": property(_matrix("mH", lambda x: adjoint(x)), doc="The conjugate transpose of the last two dimensions.")})
 
 
 # --- dimensions of size one -------------------------------------------------------------------------------------------
@@ -277,5 +278,5 @@ def squeeze_(self, dim=None):
 
 
 for _f in (transpose_, t_, unsqueeze_, squeeze_):
-    add_method(_f, dim0="int", dim1="int", dim="ints?" if _f is squeeze_ else "int")
-Tensor.swapdims_ = Tensor.swapaxes_ = Tensor.transpose_
+    _names = ("swapdims_", "swapaxes_") if _f is transpose_ else ()
+    add_method(_f, aliases=_names, dim0="int", dim1="int", dim="ints?" if _f is squeeze_ else "int")

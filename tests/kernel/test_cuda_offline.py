@@ -32,9 +32,9 @@ ELEMENTWISE = [n for n, op in REGISTRY.items()
 REDUCTIONS = [n for n, op in REGISTRY.items() if op.kind == "reduction"]
 # Scalar functions whose float32 form works in float64 inside: they buy accuracy with a few double operations.
 WIDE = {"pow", "log2", "log10", "sin", "cos", "tan", "asinh", "acosh", "atanh", "erfinv", "erfc", "lgamma", "digamma",
-        "trigamma", *scalars.TEXT} - {"gcd"}
+        "trigamma", *scalars.FUNCTIONS} - {"gcd"}
 # Those with loops or a call may use a little of the stack (and save a register around the call).
-STACK = {"lgamma", "digamma", *scalars.TEXT}
+STACK = {"lgamma", "digamma", *scalars.FUNCTIONS}
 SHARED_LIMIT = 48 << 10
 
 

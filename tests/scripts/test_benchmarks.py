@@ -130,7 +130,7 @@ def test_asv_accepts_the_suite(tmp_path):
 def test_peers_has_every_case_and_limit(peer):
     assert {n: limit for n, (_, limit, _) in peer.CASES.items()} == LIMITS
     assert {n: limit for n, (_, _, limit) in peer.PROCESSES.items()} == {
-        "import": 0.35, "first_gradient_warm": "1.2 s", "first_gradient_cold": "8 s"}
+        "import": 0.30, "first_gradient_warm": "1.2 s", "first_gradient_cold": "8 s"}
 
 
 @pytest.mark.parametrize("name", sorted(set(LIMITS) - {"matmul_1024"}))

@@ -2,7 +2,7 @@
 
 import numbagrad as ng
 
-from ...ops.attention import multihead as _ops
+from ...ops import attention as _ops
 from .. import init
 from ..parameter import Parameter
 from .linear import NonDynamicallyQuantizableLinear
@@ -85,7 +85,7 @@ class MultiheadAttention(Module):
         separate = None
         if not self._qkv_same_embed_dim:
             separate = self.q_proj_weight, self.k_proj_weight, self.v_proj_weight
-        return _ops.run(
+        return _ops.multihead.run(
             query,
             key,
             value,

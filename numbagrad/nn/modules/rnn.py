@@ -6,7 +6,7 @@ import warnings
 
 import numbagrad as ng
 
-from ...ops.recurrent import layers as _ops
+from ...ops import recurrent as _ops
 from .. import init
 from ..parameter import Parameter
 from ..utils.rnn import PackedSequence
@@ -71,10 +71,10 @@ class RNNBase(Module):
             raise ValueError("proj_size has to be smaller than hidden_size")
         if proj_size:
             raise NotImplementedError(f"{type(self).__name__}: proj_size={proj_size} is not available, only 0 is")
-        if mode not in _ops.GATES:
+        if mode not in _ops.layers.GATES:
             raise ValueError("Unrecognized RNN mode: " + mode)
         self._flat_weights_names, self._all_weights = [], []
-        rows = _ops.GATES[mode] * hidden_size
+        rows = _ops.layers.GATES[mode] * hidden_size
         directions = 2 if bidirectional else 1
         for layer in range(num_layers):
             width = input_size if layer == 0 else hidden_size * directions
@@ -136,7 +136,7 @@ class RNNBase(Module):
 
     def _run(self, input, h, c):
         """(outputs, last h, last c) of a padded batch; the input has three dimensions."""
-        return _ops.run_layers(self.mode, input, h, c, self._flat_weights, *self._settings(), self.batch_first)
+        return _ops.layers.run_layers(self.mode, input, h, c, self._flat_weights, *self._settings(), self.batch_first)
 
     def _run_packed(self, packed, h, c):
         self._check_input(packed.data, 2)
@@ -149,7 +149,7 @@ class RNNBase(Module):
                 state = state if order is None else state.index_select(1, order)
                 self._check_hidden(state, batch, name)
             states.append(state)
-        y, *states = _ops.run_packed(
+        y, *states = _ops.layers.run_packed(
             self.mode, packed.data, packed.batch_sizes, *(*states, None)[:2], self._flat_weights, *self._settings()
         )
         back = packed.unsorted_indices

@@ -6,7 +6,7 @@ import warnings
 import numbagrad as ng
 
 from ...kernel.tape import active
-from ...ops.attention import multihead as _ops
+from ...ops import attention as _ops
 from .. import functional as F
 from .. import init
 from .activation import GELU, ReLU
@@ -113,14 +113,14 @@ class TransformerEncoderLayer(_Layer):
         )  # fmt: skip
 
     def forward(self, src, src_mask=None, src_key_padding_mask=None, is_causal=False):
-        padding = _ops.canonical_mask(
+        padding = _ops.multihead.canonical_mask(
             src_key_padding_mask,
             "src_key_padding_mask",
             None if src_mask is None else src_mask.dtype,
             "src_mask",
             src.dtype,
         )
-        mask = _ops.canonical_mask(src_mask, "src_mask", None, "", src.dtype, check_other=False)
+        mask = _ops.multihead.canonical_mask(src_mask, "src_mask", None, "", src.dtype, check_other=False)
         return self._through(
             src,
             (
@@ -216,10 +216,10 @@ class TransformerEncoder(Module):
             )
 
     def forward(self, src, mask=None, src_key_padding_mask=None, is_causal=None):
-        padding = _ops.canonical_mask(
+        padding = _ops.multihead.canonical_mask(
             src_key_padding_mask, "src_key_padding_mask", None if mask is None else mask.dtype, "mask", src.dtype
         )
-        mask = _ops.canonical_mask(mask, "mask", None, "", src.dtype, check_other=False)
+        mask = _ops.multihead.canonical_mask(mask, "mask", None, "", src.dtype, check_other=False)
         is_causal = _is_causal(mask, is_causal, _length(src, self.layers[0].self_attn.batch_first))
         for layer in self.layers:
             src = layer(src, src_mask=mask, is_causal=is_causal, src_key_padding_mask=padding)

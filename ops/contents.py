@@ -1,0 +1,615 @@
+"""Which file has which ops ("ops": all names in the registry), and where users find them: see `ops/__init__.py`.
+
+Written by `python -m numbagrad contents`."""
+
+CONTENTS = {
+    "pointwise.activation": {
+        "numbagrad":
+            "celu celu_ selu selu_",
+        "numbagrad.nn.functional":
+            "celu celu_ elu elu_ gelu logsigmoid mish selu selu_ silu softplus softsign tanhshrink",
+        "ops":
+            "celu celu_ celu_kernel elu elu_ gelu gelu_slope gelu_tanh log1pexp logsigmoid mish normal_cdf selu selu_ silu "
+            "softplus softsign tanhshrink",
+    },
+    "pointwise.arithmetic": {
+        "Tensor":
+            "__abs__ __add__ __floordiv__ __iadd__ __ifloordiv__ __imod__ __imul__ __ipow__ __isub__ __itruediv__ __mod__ "
+            "__mul__ __neg__ __pow__ __radd__ __rfloordiv__ __rmod__ __rmul__ __rpow__ __rsub__ __rtruediv__ __sub__ "
+            "__truediv__ abs abs_ absolute absolute_ acos acos_ acosh acosh_ add add_ arccos arccos_ arccosh arccosh_ "
+            "arcsin arcsin_ arcsinh arcsinh_ arctan arctan2 arctan2_ arctan_ arctanh arctanh_ asin asin_ asinh asinh_ atan "
+            "atan2 atan2_ atan_ atanh atanh_ ceil ceil_ cos cos_ cosh cosh_ div div_ divide divide_ erf erf_ erfc erfc_ "
+            "erfinv erfinv_ exp exp2 exp2_ exp_ expm1 expm1_ fix fix_ floor floor_ floor_divide floor_divide_ fmod fmod_ "
+            "log log10 log10_ log1p log1p_ log2 log2_ log_ maximum minimum mul mul_ multiply multiply_ neg neg_ negative "
+            "negative_ pow pow_ reciprocal reciprocal_ remainder remainder_ rsqrt rsqrt_ rsub sigmoid sigmoid_ sign sign_ "
+            "sin sin_ sinh sinh_ sqrt sqrt_ square square_ sub sub_ subtract subtract_ tan tan_ tanh tanh_ true_divide "
+            "true_divide_ trunc trunc_",
+        "numbagrad":
+            "abs abs_ absolute acos acos_ acosh acosh_ add arccos arccos_ arccosh arccosh_ arcsin arcsin_ arcsinh arcsinh_ "
+            "arctan arctan2 arctan_ arctanh arctanh_ asin asin_ asinh asinh_ atan atan2 atan_ atanh atanh_ ceil ceil_ cos "
+            "cos_ cosh cosh_ div divide erf erf_ erfc erfc_ erfinv exp exp2 exp2_ exp_ expm1 expm1_ fix fix_ floor floor_ "
+            "floor_divide fmod log log10 log10_ log1p log1p_ log2 log2_ log_ maximum minimum mul multiply neg neg_ negative"
+            " negative_ pow reciprocal reciprocal_ remainder rsqrt rsqrt_ rsub sigmoid sigmoid_ sign sin sin_ sinh sinh_ "
+            "sqrt sqrt_ square square_ sub subtract tan tan_ tanh tanh_ true_divide trunc trunc_",
+        "numbagrad.nn.functional":
+            "sigmoid tanh",
+        "numbagrad.special":
+            "erf erfc erfinv exp2 expm1 log1p",
+        "ops":
+            "abs acos acosh add asin asinh atan atan2 atanh ceil cos cosh div div_floor div_trunc div_whole erf erfc erfinv"
+            " exp exp2 expm1 floor floor_divide fmod log log10 log1p log2 maximum minimum mul neg pow pow_2 pow_3 pow_half "
+            "pow_minus_half reciprocal remainder rsqrt rsub sigmoid sign sin sinh sqrt square sub tan tanh trunc",
+    },
+    "pointwise.binary": {
+        "Tensor":
+            "__pos__ addcdiv addcdiv_ addcmul addcmul_ copysign copysign_ deg2rad deg2rad_ float_power float_power_ fmax "
+            "fmin frac frac_ gcd gcd_ heaviside heaviside_ hypot hypot_ lcm lcm_ ldexp ldexp_ lerp lerp_ positive rad2deg "
+            "rad2deg_ round round_ sgn sgn_",
+        "numbagrad":
+            "addcdiv addcmul copysign deg2rad deg2rad_ float_power fmax fmin frac frac_ gcd gcd_ heaviside hypot lcm lcm_ "
+            "ldexp ldexp_ lerp positive rad2deg rad2deg_ round round_ sgn",
+        "numbagrad.special":
+            "round",
+        "ops":
+            "abs_complex addcdiv addcmul copysign deg2rad float_power fmax fmin frac gcd heaviside hypot lcm ldexp lerp "
+            "positive rad2deg round round_down round_up sgn sgn_complex",
+    },
+    "pointwise.clamp": {
+        "Tensor":
+            "clamp clamp_ clamp_max clamp_max_ clamp_min clamp_min_ clip clip_",
+        "numbagrad":
+            "clamp clamp_ clamp_max clamp_max_ clamp_min clamp_min_ clip clip_",
+        "ops":
+            "clamp clamp_between clamp_high clamp_low clamp_max clamp_min clamp_numbers",
+    },
+    "pointwise.compare": {
+        "Tensor":
+            "__eq__ __ge__ __gt__ __le__ __lt__ __ne__ eq ge greater greater_equal gt le less less_equal lt ne not_equal",
+        "numbagrad":
+            "eq ge greater greater_equal gt le less less_equal lt ne not_equal",
+        "ops":
+            "eq ge gt le lt ne",
+    },
+    "pointwise.gated": {
+        "numbagrad":
+            "rrelu rrelu_",
+        "numbagrad.nn.functional":
+            "glu rrelu rrelu_",
+        "ops":
+            "glu glu_backward rrelu rrelu_ rrelu_kernel rrelu_with_noise",
+    },
+    "pointwise.logic": {
+        "Tensor":
+            "__and__ __iand__ __ilshift__ __invert__ __ior__ __irshift__ __ixor__ __lshift__ __or__ __rand__ __rlshift__ "
+            "__ror__ __rrshift__ __rshift__ __rxor__ __xor__ allclose bitwise_and bitwise_and_ bitwise_left_shift "
+            "bitwise_left_shift_ bitwise_not bitwise_not_ bitwise_or bitwise_or_ bitwise_right_shift bitwise_right_shift_ "
+            "bitwise_xor bitwise_xor_ equal isclose isfinite isinf isnan isneginf isposinf isreal logical_and logical_and_ "
+            "logical_not logical_not_ logical_or logical_or_ logical_xor logical_xor_ signbit where",
+        "numbagrad":
+            "allclose bitwise_and bitwise_left_shift bitwise_not bitwise_or bitwise_right_shift bitwise_xor equal isclose "
+            "isfinite isinf isnan isneginf isposinf isreal logical_and logical_not logical_or logical_xor signbit where",
+        "ops":
+            "allclose bit_complement bitwise_and bitwise_left_shift bitwise_not bitwise_or bitwise_right_shift bitwise_xor "
+            "equal isclose isclose_kernel isfinite isinf isnan isneginf isposinf isreal logical_and logical_and_ "
+            "logical_not logical_not_ logical_or logical_or_ logical_xor logical_xor_ signbit signbit_float where "
+            "where_else where_method where_number where_tensors",
+    },
+    "pointwise.piecewise_linear": {
+        "Tensor":
+            "hardshrink prelu relu relu_",
+        "numbagrad":
+            "hardshrink prelu relu relu_ threshold threshold_",
+        "numbagrad.nn.functional":
+            "hardshrink hardsigmoid hardswish hardtanh hardtanh_ leaky_relu leaky_relu_ prelu relu relu6 relu_ softshrink "
+            "threshold threshold_",
+        "ops":
+            "hardshrink hardsigmoid hardswish hardtanh hardtanh_ leaky_relu leaky_relu_ prelu prelu_kernel relu relu6 relu_"
+            " softshrink softshrink_kernel threshold threshold_",
+    },
+    "pointwise.special": {
+        "Tensor":
+            "digamma digamma_ i0 i0_ lgamma lgamma_ logaddexp logaddexp2 logit logit_ mvlgamma nan_to_num nan_to_num_ "
+            "polygamma sinc sinc_ xlogy xlogy_",
+        "numbagrad":
+            "digamma i0 i0_ lgamma logaddexp logaddexp2 logit logit_ mvlgamma nan_to_num nan_to_num_ polygamma sinc sinc_ "
+            "xlogy xlogy_",
+        "numbagrad.special":
+            "entr expit gammaln i0 i0e i1 i1e logit multigammaln ndtr polygamma psi sinc xlog1py xlogy",
+        "ops":
+            "digamma entr expit gammaln i0 i0e i1 i1e lgamma logaddexp logaddexp2 logaddexp_complex logit logit_between "
+            "multigammaln mvlgamma nan_to_num nan_to_num_kernel ndtr polygamma polygamma_kernel polygamma_method "
+            "polygamma_zero psi sinc trigamma xlog1py xlogy",
+    },
+    "view.complex": {
+        "Tensor":
+            "angle conj conj_physical imag is_conj is_neg real resolve_conj resolve_neg",
+        "numbagrad":
+            "angle complex conj conj_physical imag polar real resolve_conj resolve_neg view_as_complex view_as_real",
+        "ops":
+            "_complex_pairs _real_pairs angle angle_complex angle_real complex conj conj_copy from_parts from_polar imag "
+            "polar real resolve_conj resolve_neg view_as_complex view_as_real",
+        "properties":
+            "imag real",
+    },
+    "view.dims": {
+        "Tensor":
+            "H T adjoint mH mT moveaxis movedim permute squeeze squeeze_ swapaxes swapaxes_ swapdims swapdims_ t t_ "
+            "transpose transpose_ unsqueeze unsqueeze_",
+        "numbagrad":
+            "adjoint atleast_1d atleast_2d atleast_3d moveaxis movedim permute squeeze swapaxes swapdims t transpose "
+            "unsqueeze",
+        "ops":
+            "adjoint atleast_1d atleast_2d atleast_3d movedim permute permuted squeeze squeeze_all squeeze_one squeeze_some"
+            " t transpose unsqueeze",
+        "properties":
+            "H T mH mT",
+    },
+    "view.shape": {
+        "Tensor":
+            "broadcast_to expand expand_as flatten ravel reshape reshape_as unflatten view view_as",
+        "numbagrad":
+            "broadcast_shapes broadcast_tensors broadcast_to flatten ravel reshape unflatten",
+        "ops":
+            "alias broadcast_shapes broadcast_tensors broadcast_to expand expand_as expanded flatten ravel reshape "
+            "reshape_alias reshape_as unflatten unsafe_view view view_as view_shape",
+    },
+    "view.slice_scatter": {
+        "Tensor":
+            "as_strided_scatter diagonal_scatter select_scatter slice_scatter",
+        "numbagrad":
+            "as_strided_scatter diagonal_scatter select_scatter slice_scatter",
+        "ops":
+            "as_strided_scatter diagonal_scatter select_scatter slice_scatter with_region",
+    },
+    "view.slicing": {
+        "Tensor":
+            "as_strided as_strided_ diagonal narrow select unfold",
+        "numbagrad":
+            "as_strided diagonal narrow select",
+        "ops":
+            "as_strided diagonal embed narrow pile select slice strided strided_from unfold",
+    },
+    "product.addmm": {
+        "Tensor":
+            "addbmm addbmm_ addmm addmm_ addmv addmv_ addr addr_ baddbmm baddbmm_ ger outer",
+        "numbagrad":
+            "addbmm addmm addmv addr baddbmm ger outer",
+        "ops":
+            "addbmm addmm addmv addr addr_alike baddbmm gemm_add outer",
+    },
+    "product.contract": {
+        "Tensor":
+            "inner kron",
+        "numbagrad":
+            "chain_matmul inner kron tensordot",
+        "numbagrad.linalg":
+            "multi_dot",
+        "ops":
+            "chain_matmul inner kron multi_dot tensordot",
+    },
+    "product.einsum": {
+        "numbagrad":
+            "einsum",
+        "ops":
+            "einsum",
+    },
+    "product.gemm": {
+        "ops":
+            "gemm",
+    },
+    "product.inner_products": {
+    },
+    "product.linear": {
+        "numbagrad":
+            "bilinear",
+        "numbagrad.nn.functional":
+            "bilinear linear",
+        "ops":
+            "bilinear linear linear_nd",
+    },
+    "product.matmul": {
+        "Tensor":
+            "__matmul__ __rmatmul__ bmm dot matmul mm mv vdot",
+        "numbagrad":
+            "bmm dot matmul mm mv vdot",
+        "ops":
+            "bmm dot matmul matmul_nd mm mv vdot",
+    },
+    "product.product": {
+    },
+    "index.along": {
+    },
+    "index.embedding": {
+        "numbagrad.nn.functional":
+            "embedding one_hot",
+        "ops":
+            "embedding one_hot rows_of sum_rows",
+    },
+    "index.getitem": {
+        "Tensor":
+            "__getitem__ __setitem__",
+        "ops":
+            "collect put_at spread",
+    },
+    "index.kernels": {
+    },
+    "index.mask": {
+        "Tensor":
+            "argwhere masked_fill masked_fill_ masked_scatter masked_scatter_ masked_select nonzero",
+        "numbagrad":
+            "argwhere masked_fill masked_scatter masked_select nonzero",
+        "ops":
+            "argwhere filled masked_fill masked_scatter masked_select nonzero scattered_by_mask taken_by_mask",
+    },
+    "index.plans": {
+    },
+    "index.scatter": {
+        "Tensor":
+            "gather index_add index_add_ index_reduce scatter scatter_ scatter_add scatter_add_ scatter_reduce "
+            "scatter_reduce_ take_along_dim",
+        "numbagrad":
+            "gather index_add index_reduce scatter scatter_add scatter_reduce take_along_dim",
+        "ops":
+            "gather index_add index_reduce reduced_at scatter scatter_add scatter_reduce take_along_dim",
+    },
+    "index.search": {
+        "Tensor":
+            "bincount histc unique unique_consecutive",
+        "numbagrad":
+            "bincount bucketize histc isin searchsorted unique unique_consecutive",
+        "ops":
+            "among bincount bucketize counted histc isin searchsorted unique unique_consecutive",
+    },
+    "index.select_kernels": {
+    },
+    "index.select_put": {
+        "Tensor":
+            "index_copy index_copy_ index_fill index_fill_ index_put index_put_ index_select put put_ take",
+        "numbagrad":
+            "index_copy index_fill index_put index_put_ index_select put take",
+        "ops":
+            "index_copy index_fill index_put index_select put take",
+    },
+    "index.sort": {
+        "Tensor":
+            "argsort kthvalue msort sort topk",
+        "numbagrad":
+            "argsort kthvalue msort sort topk",
+        "ops":
+            "argsort kthvalue msort positions sort topk",
+    },
+    "random.draw": {
+        "Tensor":
+            "bernoulli multinomial",
+        "numbagrad":
+            "bernoulli multinomial normal rand rand_like randint randint_like randn randn_like randperm",
+        "ops":
+            "bernoulli multinomial normal rand rand_like randint randint_like randn randn_like randperm",
+    },
+    "random.dropout": {
+        "numbagrad.nn.functional":
+            "alpha_dropout dropout dropout1d dropout2d dropout3d feature_alpha_dropout",
+        "ops":
+            "alpha_dropout dropout dropout1d dropout2d dropout3d feature_alpha_dropout",
+    },
+    "random.fill": {
+        "Tensor":
+            "bernoulli_ cauchy_ exponential_ geometric_ log_normal_ random_",
+    },
+    "rearrange.copy": {
+        "Tensor":
+            "bfloat16 bool byte cdouble cfloat char clone contiguous cpu cuda double float half int long short to type_as",
+        "numbagrad":
+            "clone",
+        "ops":
+            "bfloat16 bool byte cdouble cfloat char clone contiguous cpu cuda double float half int long short to to_copy "
+            "type_as",
+    },
+    "rearrange.join": {
+        "Tensor":
+            "combinations",
+        "numbagrad":
+            "block_diag cartesian_prod cat column_stack combinations concat concatenate dstack hstack meshgrid row_stack "
+            "stack vstack",
+        "ops":
+            "block_diag blocks cartesian_prod cat column_stack combinations dstack hstack joined meshgrid stack stacked "
+            "vstack",
+    },
+    "rearrange.pixel_shuffle": {
+        "numbagrad":
+            "pixel_shuffle pixel_unshuffle",
+        "numbagrad.nn.functional":
+            "pixel_shuffle pixel_unshuffle",
+        "ops":
+            "pixel_shuffle pixel_unshuffle",
+    },
+    "rearrange.repeat": {
+        "Tensor":
+            "flip fliplr flipud repeat repeat_interleave roll rot90 tile",
+        "numbagrad":
+            "flip fliplr flipud repeat_interleave roll rot90 tile",
+        "ops":
+            "flip fliplr flipped flipud numbered repeat repeat_interleave repeated roll rolled rot90 tile turned",
+    },
+    "rearrange.split": {
+        "Tensor":
+            "chunk dsplit hsplit split split_with_sizes tensor_split unbind vsplit",
+        "numbagrad":
+            "chunk dsplit hsplit split split_with_sizes tensor_split unbind vsplit",
+        "ops":
+            "chunk dsplit hsplit split split_even split_sized split_with_sizes tensor_split unbind vsplit",
+    },
+    "rearrange.triangular": {
+        "Tensor":
+            "cross diag diag_embed diagflat trace tril tril_ triu triu_",
+        "numbagrad":
+            "cross diag diag_embed diagflat trace tril tril_indices triu triu_indices vander",
+        "numbagrad.linalg":
+            "cross",
+        "ops":
+            "cross crossed diag diag_embed diagflat diagonal_copy linalg_cross trace tril tril_indices triu triu_indices "
+            "vander",
+    },
+    "conv.column_product": {
+    },
+    "conv.columns": {
+    },
+    "conv.conv": {
+        "numbagrad":
+            "conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d",
+        "numbagrad.nn.functional":
+            "conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d",
+        "ops":
+            "conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d",
+    },
+    "conv.convolve": {
+        "ops":
+            "channel_sum convolve_input convolve_output convolve_weight",
+    },
+    "conv.embedding_bag": {
+        "numbagrad.nn.functional":
+            "embedding_bag",
+        "ops":
+            "bag_maxima bag_sums embedding_bag layout",
+    },
+    "conv.interpolate": {
+        "numbagrad":
+            "constant_pad_nd",
+        "numbagrad.nn.functional":
+            "interpolate pad",
+        "ops":
+            "constant_pad_nd interpolate pad",
+    },
+    "conv.kernels": {
+    },
+    "conv.pool": {
+        "numbagrad.nn.functional":
+            "adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d "
+            "adaptive_max_pool3d avg_pool1d avg_pool2d avg_pool3d lp_pool2d max_pool1d max_pool2d max_pool3d",
+        "ops":
+            "adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d "
+            "adaptive_max_pool3d avg_pool1d avg_pool2d avg_pool3d from_places lp_pool2d max_pool1d max_pool2d max_pool3d "
+            "max_windows mean_windows spread_windows to_places",
+    },
+    "conv.pool_kernels": {
+    },
+    "conv.unfold_fold": {
+        "numbagrad.nn.functional":
+            "fold im2col unfold",
+        "ops":
+            "fold from_columns im2col to_columns",
+    },
+    "conv.weighted_taps": {
+        "ops":
+            "map_axes unmap_axes",
+    },
+    "reduce.extremum": {
+        "Tensor":
+            "aminmax argmax argmin max min",
+        "numbagrad":
+            "aminmax argmax argmin max min",
+        "ops":
+            "aminmax aminmax_fused argmax argmin extremum max min pick_along place_along place_of",
+    },
+    "reduce.linear_recurrence": {
+        "ops":
+            "linear_recurrence product_gradient",
+    },
+    "reduce.logsumexp": {
+        "Tensor":
+            "logsumexp",
+        "numbagrad":
+            "logsumexp",
+        "numbagrad.special":
+            "logsumexp",
+        "ops":
+            "logsumexp logsumexp_fused",
+    },
+    "reduce.median": {
+        "Tensor":
+            "median mode nanmedian",
+        "numbagrad":
+            "median mode nanmedian",
+        "ops":
+            "_full_median _mode_picked _most_frequent _picked _positions median mode nanmedian",
+    },
+    "reduce.norms": {
+        "Tensor":
+            "norm",
+        "numbagrad":
+            "norm",
+        "numbagrad.linalg":
+            "vector_norm",
+        "ops":
+            "norm norm_inf norm_low norm_one norm_p norm_two norm_zero vector_norm",
+    },
+    "reduce.row_folds": {
+    },
+    "reduce.running_extrema": {
+        "Tensor":
+            "cummax cummin",
+        "numbagrad":
+            "cummax cummin",
+        "ops":
+            "add_at cummax cummin cumulative_extremum take_at",
+    },
+    "reduce.scan": {
+        "Tensor":
+            "cumprod cumprod_ cumsum cumsum_ diff logcumsumexp",
+        "numbagrad":
+            "cumprod cumsum diff logcumsumexp",
+        "ops":
+            "cumprod cumprod_fused cumsum cumsum_fused decayed_sum diff logcumsumexp logcumsumexp_fused",
+    },
+    "reduce.softmax": {
+        "Tensor":
+            "log_softmax softmax",
+        "numbagrad":
+            "log_softmax softmax",
+        "numbagrad.nn.functional":
+            "log_softmax softmax softmin",
+        "numbagrad.special":
+            "log_softmax softmax",
+        "ops":
+            "log_softmax log_softmax_backward log_softmax_forward softmax softmax_backward softmax_forward softmin",
+    },
+    "reduce.sums": {
+        "Tensor":
+            "all amax amin any count_nonzero mean nanmean nansum prod sum",
+        "numbagrad":
+            "all amax amin any count_nonzero mean nanmean nansum prod sum",
+        "ops":
+            "all amax amin any count_nonzero extremum_gradient max_all mean min_all nanmean nansum prod sum",
+    },
+    "reduce.variance": {
+        "Tensor":
+            "std var",
+        "numbagrad":
+            "std std_mean var var_mean",
+        "ops":
+            "std std_mean var var_mean variance",
+    },
+    "linalg.cholesky": {
+        "Tensor":
+            "cholesky_inverse cholesky_solve",
+        "numbagrad":
+            "cholesky_inverse cholesky_solve",
+        "numbagrad.linalg":
+            "cholesky solve_triangular",
+        "ops":
+            "cholesky cholesky_inverse cholesky_solve linalg_cholesky linalg_solve_triangular solve_triangular",
+    },
+    "linalg.decompositions": {
+        "numbagrad.linalg":
+            "LinAlgError cond eig eigh eigvals eigvalsh matrix_norm norm qr svd svdvals",
+        "ops":
+            "cond eig eigh eigvals eigvalsh linalg_eig linalg_eigh linalg_norm linalg_qr linalg_svd matrix_norm qr svd "
+            "svdvals",
+    },
+    "linalg.pseudo_inverse": {
+        "Tensor":
+            "pinverse",
+        "numbagrad":
+            "pinverse",
+        "numbagrad.linalg":
+            "lstsq matrix_rank pinv",
+        "ops":
+            "linalg_pinv lstsq matrix_rank pinv pinverse rank_of",
+    },
+    "linalg.solve": {
+        "Tensor":
+            "inverse logdet matrix_exp matrix_power",
+        "numbagrad":
+            "inverse logdet matrix_exp matrix_power",
+        "numbagrad.linalg":
+            "det inv matrix_exp matrix_power slogdet solve",
+        "ops":
+            "cofactors cofactors_gradient det inv inverse linalg_det linalg_inv linalg_slogdet linalg_solve logdet "
+            "matrix_exp matrix_power slogdet solve",
+    },
+    "recurrent.cells": {
+        "ops":
+            "recurrent recurrent_gradient",
+    },
+    "recurrent.kernels": {
+    },
+    "recurrent.layers": {
+        "numbagrad":
+            "gru gru_cell lstm lstm_cell rnn_relu rnn_relu_cell rnn_tanh rnn_tanh_cell",
+        "ops":
+            "gru gru_cell lstm lstm_cell rnn_relu rnn_relu_cell rnn_tanh rnn_tanh_cell",
+    },
+    "norm.batch_norm": {
+        "numbagrad.nn.functional":
+            "batch_norm instance_norm",
+        "ops":
+            "batch_norm batch_norm_fused instance_norm",
+    },
+    "norm.group_norm": {
+        "numbagrad":
+            "group_norm",
+        "numbagrad.nn.functional":
+            "group_norm",
+        "ops":
+            "group_norm group_norm_fused",
+    },
+    "norm.layer_norm": {
+        "numbagrad":
+            "layer_norm rms_norm",
+        "numbagrad.nn.functional":
+            "layer_norm rms_norm",
+        "ops":
+            "layer_norm layer_norm_fused rms_norm",
+    },
+    "loss.cross_entropy": {
+        "numbagrad.nn.functional":
+            "cross_entropy nll_loss",
+        "ops":
+            "cross_entropy cross_entropy_fused nll_fused nll_loss nll_spread",
+    },
+    "loss.cross_entropy_kernels": {
+    },
+    "loss.distance": {
+        "numbagrad":
+            "cosine_similarity pairwise_distance",
+        "numbagrad.nn.functional":
+            "cosine_embedding_loss cosine_similarity local_response_norm multi_margin_loss multilabel_soft_margin_loss "
+            "normalize pairwise_distance triplet_margin_loss triplet_margin_with_distance_loss",
+        "ops":
+            "cosine_embedding_loss cosine_similarity local_response_norm multi_margin_loss multilabel_soft_margin_loss "
+            "normalize pairwise_distance triplet_margin_loss triplet_margin_with_distance_loss",
+    },
+    "loss.losses": {
+        "numbagrad.nn.functional":
+            "binary_cross_entropy binary_cross_entropy_with_logits gaussian_nll_loss hinge_embedding_loss huber_loss kl_div"
+            " l1_loss margin_ranking_loss mse_loss poisson_nll_loss smooth_l1_loss soft_margin_loss",
+        "ops":
+            "binary_cross_entropy binary_cross_entropy_with_logits gaussian_nll_loss hinge_embedding_loss huber_loss kl_div"
+            " l1_loss margin_ranking_loss mse_loss poisson_nll_loss smooth_l1_loss soft_margin_loss",
+    },
+    "loss.pointwise": {
+        "ops":
+            "bce_with_logits_full bce_with_logits_full_reduced bce_with_logits_pointwise bce_with_logits_pointwise_reduced "
+            "bce_with_logits_weighted bce_with_logits_weighted_reduced binary_cross_entropy_pointwise "
+            "binary_cross_entropy_pointwise_reduced binary_cross_entropy_weighted binary_cross_entropy_weighted_reduced "
+            "hinge_embedding_loss_pointwise hinge_embedding_loss_pointwise_reduced huber_loss_pointwise "
+            "huber_loss_pointwise_reduced kl_div_log_pointwise kl_div_log_pointwise_reduced kl_div_pointwise "
+            "kl_div_pointwise_reduced l1_loss_pointwise l1_loss_pointwise_reduced margin_ranking_loss_pointwise "
+            "mse_loss_pointwise mse_loss_pointwise_reduced smooth_l1_loss_pointwise smooth_l1_loss_pointwise_reduced "
+            "soft_margin_loss_pointwise soft_margin_loss_pointwise_reduced",
+    },
+    "attention.attention": {
+        "numbagrad.nn.functional":
+            "scaled_dot_product_attention",
+        "ops":
+            "attention attention_gradient scaled_dot_product_attention",
+    },
+    "attention.kernels": {
+    },
+    "attention.multihead": {
+        "numbagrad.nn.functional":
+            "multi_head_attention_forward",
+        "ops":
+            "multi_head_attention_forward",
+    },
+}
