@@ -294,7 +294,7 @@ CONTENTS = {
     },
     "random.fill": {
         "Tensor":
-            "bernoulli_ cauchy_ exponential_ geometric_ log_normal_ random_",
+            "bernoulli_ cauchy_ exponential_ geometric_ log_normal_ normal_ random_ uniform_",
     },
     "rearrange.copy": {
         "Tensor":

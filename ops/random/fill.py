@@ -142,9 +142,9 @@ for _f, _shown in ((bernoulli_, None), (random_, "self, from_=None, to=None, *, 
 for _f, _shown, _numbers, _test in (
         (uniform_, "self, from_=0.0, to=1.0, *, generator=None", ("from_", "to"), "-BOUND_ < from_ <= to < BOUND_"),
         (normal_, None, ("mean", "std"), "std >= 0.0")):
-    setattr(Tensor, _f.__name__, usual(
+    REGISTRY.attach(__name__, Tensor, {_f.__name__: usual(
         Function(_f, registered=False, shown=_shown, kinds=dict.fromkeys(_numbers, "float")),
         [*[f"{n}.__class__ is float_" for n in _numbers], _test, "self._strides is None", "self._kind in WIDE_",
          "unrecorded_(self)"],
         [f"fill_{_f.__name__}(engine_of_(), self._ptr, self._n, {', '.join(_numbers)}, WIDE_[self._kind])",
-         "bump_version_(self)", "return self"]))
+         "bump_version_(self)", "return self"])})
