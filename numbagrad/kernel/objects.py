@@ -86,9 +86,9 @@ class Writer:
         form = self.ir.FunctionType(self.word, [self.word] * len(args)).as_pointer()
         return self.builder.call(self.builder.inttoptr(self.value(address), form), [self.value(a) for a in args])
 
-    def made(self, x):
-        """``x`` unless it is null: then CPython's error is set, and the function ends."""
-        missing = self.builder.icmp_signed("==", x, self.value(0))
+    def made(self, x, wrong=0):
+        """``x`` unless it is null (or ``wrong``): then CPython's error is set, and the function ends."""
+        missing = self.builder.icmp_signed("==", x, self.value(wrong))
         with self.builder.if_then(missing, likely=False):
             self.builder.ret(self.value(0))
         return x
