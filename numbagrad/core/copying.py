@@ -6,7 +6,7 @@ from ..kernel import emit, expr
 from ..kernel.tape import TAPE
 from ..kernel.threads import LIMIT
 from . import storage
-from .launch import geometry, launch, prepare
+from .launch import launch, prepare
 from .tensor import ARRAYS, from_array, make
 
 _copy = emit.Pointwise("copy", ("x",), (), (expr.var("x"),))
@@ -51,8 +51,8 @@ def _copy_any(dst, src):
     else:
         if len(_walks) >= 4096:
             _walks.clear()
-        entry, before, after, _ = prepare(kernel, compute, (src,), (dst,), shape)
-        found = entry, before, after, geometry(shape, (src, dst))  # the plan's memory has to stay
+        entry, before, after, _, held = prepare(kernel, compute, (src,), (dst,), shape)
+        found = entry, before, after, held
         _walks[a, b, shape, dst._strides, src._shape, src._strides] = found
 
 

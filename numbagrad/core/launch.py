@@ -70,7 +70,8 @@ def launch(pointwise, compute, ins, scalars, outs, shape):
 
 
 def prepare(pointwise, compute, ins, outs, shape):
-    """What ``launch`` runs on one thread: (entry, words before the addresses, words after the numbers, elements), or None."""
+    """What ``launch`` runs on one thread: (entry, words before the addresses, words after the numbers, elements, what holds the
+    memory that the words are addresses of), or None."""
     in_codes = tuple([t._kind.dtype.code for t in ins])
     out_codes = tuple([t._kind.dtype.code for t in outs])
     tensors = (*ins, *outs)
@@ -81,7 +82,7 @@ def prepare(pointwise, compute, ins, outs, shape):
         return None
     if all([t._strides is None and t._shape == shape for t in tensors]):
         inplace = bool(ins) and outs[0]._ptr == ins[0]._ptr and in_codes[0] == out_codes[0]
-        return pointwise.native(compute.compute, in_codes, out_codes, inplace).entry, (), (0, n), n
-    _, address, rows, constant = geometry(shape, tensors)
+        return pointwise.native(compute.compute, in_codes, out_codes, inplace).entry, (), (0, n), n, None
+    held, address, rows, constant = geometry(shape, tensors)
     entry, walk, called, operands, constant = pointwise.walked(compute.compute, in_codes, out_codes, constant)
-    return entry, (walk, *called, address, operands, constant), (0, rows), n
+    return entry, (walk, *called, address, operands, constant), (0, rows), n, held

@@ -132,7 +132,8 @@ class Body:
         lines = [*before, *self.lines, *after] or ["pass"]
         source = "\n".join(["def make(constants_, kept_, empty_, peek_, id_, Tensor_, new_, fresh_):",
                             *([f"    {', '.join(outer)}, = constants_"] if outer else []),
-                            f"    def plan({parameters}):", *indented(lines, 2 * PAD), "    return plan", ""])
+                            f"    def plan({parameters}):", *indented(lines, 2 * PAD),
+                            "    plan.kept = kept_", "    return plan", ""])
         make = _makers.get(source)
         if make is None:
             if len(_makers) >= MOST:
@@ -294,7 +295,7 @@ def shadows_of(recorder, saved):
     for obj in saved[::2]:
         if obj.__class__ is tuple:
             obj = raw(*obj[:4], obj[6], obj[4], obj[5])
-        elif obj is not None and obj.__class__ is not Tensor:
+        elif obj is not None and not isinstance(obj, Tensor):
             raise Unlowered("has saved what hooks packed")
         shadows += [recorder.shadow(obj), 0]
     return shadows
@@ -352,7 +353,7 @@ def backward_plan(saved, g, work, others=0):
         if obj.__class__ is tuple:
             before += [f"if s{j}_[5][0] != saved_[{2 * j + 1}]:", "    return None", f"p{i}_ = s{j}_[1]"]
         else:
-            before += [f"if s{j}_.__class__ is not Tensor_ or s{j}_._ver[0] != saved_[{2 * j + 1}] or "
+            before += [f"if not isinstance(s{j}_, Tensor_) or s{j}_._ver[0] != saved_[{2 * j + 1}] or "
                        f"s{j}_._shape != {body.constant(obj._shape)} or s{j}_._strides != {body.constant(obj._strides)}:",
                        "    return None", f"p{i}_ = s{j}_._ptr"]
     before += [f"p{arrive + kept + j}_ = others_[{j}]._ptr" for j in range(others)]

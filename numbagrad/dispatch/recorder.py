@@ -56,7 +56,7 @@ class Recorder:
     def __init__(self):
         self.thread, self.paused = get_ident(), 0
         self.steps, self.buffers, self.most = [], [], 0
-        self.kept = {}   # address -> array that a launcher made from shapes
+        self.kept = {}   # address -> array that a launcher made from shapes, and what else a plan has to keep
         self.flags = []  # whose words the call takes
 
     # --- memory
@@ -103,7 +103,11 @@ class Recorder:
         return t._buf
 
     def argument(self, value, pointer):
-        if value.__class__ is float or not pointer and -BASE < value < BASE:
+        if value.__class__ is float:
+            return value
+        if not pointer and -BASE < value < BASE:
+            if value in tape.TABLES:
+                self.kept[value] = tape.TABLES[value]
             return value
         if value >= WATCHED:
             return Address(-1 - (value - WATCHED) // SPAN, 0)
@@ -137,7 +141,8 @@ class Recorder:
             found = launch.prepare(kernel, compute, ins, outs, shape)
         if found is None:
             return
-        entry, before, after, n = found
+        entry, before, after, n, held = found
+        self.kept[id(held)] = held
         pointers = [self.argument(t._ptr, True) for t in (*ins, *outs)]
         if any([s.__class__ is Number for s in scalars]):
             if compute.is_complex or not compute.category:
@@ -195,7 +200,7 @@ class Recorder:
         if table is None or fn.__class__ is not int:
             raise Unlowered("runs a native loop over a table of its own")
         known = range(BASE, BASE + len(self.buffers) * SPAN)
-        words = [self.argument(v, True) if v in known else v for v in table.tolist()]
+        words = [self.argument(v, v in known) for v in table.tolist()]
         self.add(threads.parallel_call, [fn, tuple(words), n, grain], 0)
 
     def direct(self, entry, args, work):
@@ -235,7 +240,7 @@ class _Pause:
 
 @contextlib.contextmanager
 def recording(recorder):
-    """Write down what this thread launches in the block (one thread at a time: see ``make_plan``)."""
+    """Write down what this thread launches in the block (one thread at a time)."""
     warn = warnings.warn
 
     def warned(*args, **kwargs):

@@ -1,5 +1,7 @@
 """Calls that come again: what a plan may not take for granted."""
 
+import gc
+import importlib
 import threading
 import warnings
 
@@ -196,3 +198,33 @@ def test_large_work_is_cut_over_threads():
             assert y[511].tolist() == (row + 1).tolist() and often(lambda: x.t().sum(1)).tolist() == [512.0] * 1024
     finally:
         ng.set_num_threads(before)
+
+
+def test_a_plan_keeps_what_its_kernels_read():
+    """Geometries and tables are forgotten when there are many of them; plans go on."""
+    from numbagrad.core import launch
+    from numbagrad.kernel import emit
+    x, i = ng.arange(24.0).reshape(2, 3, 4), ng.tensor([[0, 1, 1], [2, 0, 0]])
+    calls = [lambda: x.transpose(0, 2) + x.transpose(0, 2)[:, :1], lambda: x[0].gather(1, i), lambda: F.max_pool2d(x, 2),
+             lambda: x.transpose(0, 1).sum(1)]
+    wanted = [often(call).tolist() for call in calls]
+    launch._plans.clear()
+    emit._plans.clear()
+    for name in ("plans", "along", "kernels"):
+        module = importlib.import_module(f"numbagrad.ops.index.{name}")
+        for table in [v for k, v in vars(module).items() if k.startswith("_") and type(v) is dict and not k.startswith("__")]:
+            table.clear()
+    gc.collect()
+    rubbish = [np.full(n, -1, np.int64) for n in range(1, 400)]
+    assert [call().tolist() for call in calls] == wanted
+    del rubbish
+
+
+def test_layers_have_plans():
+    """Parameters are a class of their own."""
+    layer, x = ng.nn.Conv1d(2, 3, 2), ng.rand(1, 2, 4)
+    plan.forget()
+    often(lambda: layer(x).sum().backward())
+    found = [made for plans in plan._all for made in plans.values() if made]
+    assert any([made[2].plans for made in found if isinstance(made[2], plan.Specs)])
+    assert all([made for made_of in found if isinstance(made_of[2], plan.Specs) for made in made_of[2].plans.values()])
