@@ -106,19 +106,22 @@ class Recorder:
         if value.__class__ is float:
             return value
         if not pointer and -BASE < value < BASE:
-            if value in tape.TABLES:
-                self.kept[value] = tape.TABLES[value]
-            return value
+            return self.constant_word(value)
         if value >= WATCHED:
             return Address(-1 - (value - WATCHED) // SPAN, 0)
         if value >= BASE:  # (behind the last buffer nothing is)
             index, offset = divmod(value - BASE, SPAN)
             return Address(index, offset)
         if value == 0 or value in tape.TABLES:
-            if value:
-                self.kept[value] = tape.TABLES[value]
-            return value
+            return self.constant_word(value)
         raise Unlowered("uses memory of its own")
+
+    def constant_word(self, value):
+        """A number, or the address of a table that the plan keeps."""
+        table = tape.TABLES.get(value)
+        if table is not None:
+            self.kept[value] = table
+        return value
 
     def flag(self, flag):
         """What a launcher takes for bad input."""
@@ -200,7 +203,7 @@ class Recorder:
         if table is None or fn.__class__ is not int:
             raise Unlowered("runs a native loop over a table of its own")
         known = range(BASE, BASE + len(self.buffers) * SPAN)
-        words = [self.argument(v, v in known) for v in table.tolist()]
+        words = [self.argument(v, True) if v in known else self.constant_word(v) for v in table.tolist()]
         self.add(threads.parallel_call, [fn, tuple(words), n, grain], 0)
 
     def direct(self, entry, args, work):
