@@ -222,3 +222,32 @@ def test_peak_memory_is_the_processs_own(monkeypatch):
     done = subprocess.run([sys.executable, "-c", "import process_memory; print(process_memory.peak())"], cwd=ROOT,
                           capture_output=True, text=True, check=True)
     assert held.nbytes > 300 << 20 and 2 < float(done.stdout) < 100
+
+
+# --- peers.py --registry -----------------------------------------------------------------------------------------------------
+
+def test_the_sweep_has_the_registry_and_everyday_calls(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT)
+    sweep = importlib.import_module("registry_sweep.sweep")
+    found = sweep.collect(["small"])
+    names = [case[0] for _, case in found]
+    public = [op.name for op in REGISTRY.values() if not op.private and op.samples]
+    assert len(names) > 500 and len(set(public) - set(names)) < 20, sorted(set(public) - set(names))
+    pieces = importlib.import_module("registry_sweep.worker")
+    for name in ("add_row", "softmax", "conv2d", "setitem_row", "where"):
+        _, case = next(f for f in found if f[1][0] == name)
+        forward, both = pieces.build(ng, case)
+        forward()
+        assert (both is None) == (name == "setitem_row")
+        both is None or both()
+        assert sweep.label(case)
+
+
+def test_the_sweep_prints_means_and_rows_above_their_limit():
+    pytest.importorskip("torch", reason="the sweep compares with it")
+    done = peers("--registry", "--sizes", "small", "--only", "add_row", "softshrink", "--rounds", "1", "--all")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"small, forward: 2 rows, geometric mean [\d.]+ \(at most 0.60\)", done.stdout)
+    rows = [line for line in done.stdout.splitlines() if line.startswith("| a + row |")]
+    assert len(rows) == 2 and re.fullmatch(r"\| a \+ row \| [\d.]+ .?s \| [\d.]+ .?s \| [\d.]+ \|", rows[0])
+    assert peers("--registry", "--only", "nothing").returncode == 2
