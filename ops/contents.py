@@ -217,6 +217,8 @@ CONTENTS = {
     },
     "product.product": {
     },
+    "index.access": {
+    },
     "index.along": {
     },
     "index.embedding": {

@@ -59,7 +59,7 @@ def _native_tensor(array):
     if array is None:
         buf = w.hold(given)
     else:
-        count = w.made(w.call(objects.c_api("PyNumber_AsSsize_t"), n, id(OverflowError)), -1)
+        count = w.made(w.call(objects.c_api("PyNumber_AsSsize_t"), n, id(ValueError)), -1)
         size = w.room(count)
         buf = w.made(w.call(objects.numpy_api(array), 1, size, w.hold(given), 0))
     out = w.made(w.call(objects.new_object(), id(Tensor), id(empty), 0))

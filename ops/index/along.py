@@ -12,8 +12,8 @@ from numbagrad.extend import inline, load, store
 from numbagrad.kernel.jit import kernel
 from numbagrad.kernel.tape import TAPE, active
 
-from .kernels import moved
-from .plans import Plan, as_index, checked_row, range_flag, row
+from .kernels import moved, row
+from .plans import Plan, as_index, checked_row, range_flag
 
 LISTED = 1 << 12  # elements up to which a list of numbers is made, for forward and backward
 

@@ -21,7 +21,7 @@ from numbagrad.kernel import tape
 from ..view.dims import unsqueeze
 from ..view.shape import alias, expanded
 from ..view.slicing import select, selected, slice_, sliced
-from . import along
+from . import access, along
 from . import plans as ix
 
 # --- reading and writing through a plan -------------------------------------------------------------------------------
@@ -35,7 +35,7 @@ def collect(input, plan: Recipe):
 @collect.cpu
 def _(out, input, plan):
     if not along.read(out, input, plan):
-        ix.read(out, input, plan)
+        access.read(out, input, plan)
 
 
 @collect.gradient
@@ -56,7 +56,7 @@ def spread(g, plan: Recipe, shape: tuple):
 def _(out, g, plan, shape):
     set_all(out, 0)
     if not along.add(out, g, plan):
-        ix.add(out, g, plan)
+        access.add(out, g, plan)
 
 
 @spread.gradient
@@ -89,7 +89,7 @@ def _(out, input, values, plan, accumulate):
 
 def change_at(t, values, plan, accumulate):
     """Write or add values in place."""
-    (ix.add if accumulate else ix.write)(t, ix.separate(values, t), plan)
+    (access.add if accumulate else access.write)(t, ix.separate(values, t), plan)
 
 
 @put_at.gradient

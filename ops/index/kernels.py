@@ -20,6 +20,11 @@ def moved(kind):
     return storage.kind_of(MOVE[kind.itemsize], kind.device)
 
 
+def row(n, kind):
+    """Memory for n numbers on the device of a kind, or of a step that is being captured: (owner, address)."""
+    return storage.kind_of(dt.int64, kind.device).alloc(n)
+
+
 # --- kernels ----------------------------------------------------------------------------------------------------------
 
 # The loops over indices collect errors without branching, so that they run as vector code; only then is the first

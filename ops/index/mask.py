@@ -18,8 +18,10 @@ from numbagrad.kernel.jit import kernel
 
 from ..pointwise.logic import where_else, where_number, where_tensors
 from ..view.shape import expanded, reshaped
+from . import access
 from . import plans as ix
 from .getitem import collect
+from .kernels import moved
 
 # --- masked_fill ------------------------------------------------------------------------------------------------------
 
@@ -103,7 +105,7 @@ def masked_fill_(self, mask, value):
         if is_several(t) and not (tape.TAPE and tape.active() is not None):
             # Reading what stays and writing it back could undo a write through another element.
             whole = mask if mask._shape == t._shape else expanded.call(mask.detach(), t._shape)
-            return ix.write(t, ix.scalar_like(number, t) if given is None else given, ix.flat_plan_of_mask(whole))
+            return access.write(t, ix.scalar_like(number, t) if given is None else given, ix.flat_plan_of_mask(whole))
         return _fill_masked(t, t, mask, given, number)
     return ix.modify(filled, self, (mask, value), (number,), change, "masked_fill_")
 
@@ -180,7 +182,7 @@ def _take_in(t, source, mask):
     to = t if t._strides is None else contiguous_copy(t)
     if t._n:
         short = _short.take(t._kind)
-        place_in_order[ix.moved(t._kind)](to._ptr, m._ptr, s._ptr, s._n, t._n, short.address, 0, 1)
+        place_in_order[moved(t._kind)](to._ptr, m._ptr, s._ptr, s._n, t._n, short.address, 0, 1)
         short.check()
     if to is not t:
         copy_into(t, to)
@@ -207,7 +209,7 @@ def taken_by_mask(input, mask, shape: tuple):
 @taken_by_mask.cpu
 def _(out, input, mask, shape):
     if out._n:
-        take_in_order[ix.moved(out._kind)](input._ptr, mask._ptr, out._ptr, out._n, input._n, 0, 1)
+        take_in_order[moved(out._kind)](input._ptr, mask._ptr, out._ptr, out._n, input._n, 0, 1)
 
 
 @taken_by_mask.gradient

@@ -21,27 +21,18 @@ from numbagrad.core.broadcast import broadcast_shapes
 from numbagrad.core.copying import contiguous_copy
 from numbagrad.core.overlap import SEVERAL, is_expanded
 from numbagrad.core.saved import modified
-from numbagrad.core.tensor import bump_version, contiguous_strides, make, numel, raw, raw_view
+from numbagrad.core.tensor import bump_version, make, numel, raw
 from numbagrad.dispatch.custom import _record
 from numbagrad.dispatch.plan import Recipe
 from numbagrad.kernel.tape import TAPE, active, capturing
 
 from .kernels import (
-    add_one,
-    add_places,
-    add_rows,
     count_true,
     find_coordinates,
     find_true,
     index_flag,
-    moved,
-    offsets,
-    put_one,
-    put_places,
-    put_rows,
     resolve,
-    take_one,
-    take_rows,
+    row,
 )
 
 # --- plans ------------------------------------------------------------------------------------------------------------
@@ -176,11 +167,6 @@ def checked_row(n):
     return lin, storage.address(lin)
 
 
-def row(n, kind):
-    """Memory for n numbers on the device of a kind, or of a step that is being captured: (owner, address)."""
-    return storage.kind_of(dt.int64, kind.device).alloc(n)
-
-
 def range_flag(fail, dim, size, index):
     """Two words in which a kernel leaves (1, an index out of range), for ``fail`` to be raised later: in replays of a captured
     step, or when values are read on a device."""
@@ -278,132 +264,7 @@ def flat_plan_of_mask(mask):
     return Plan((lin, where), None, 0, 1, (mask._n,), (n,))
 
 
-# --- running ----------------------------------------------------------------------------------------------------------
-
-def _merged(sizes, strides):
-    """The one stride of several dimensions taken as one, or None."""
-    step, expect = 0, None
-    for s, k in zip(reversed(sizes), reversed(strides)):
-        if s == 1:
-            continue
-        if expect is None:
-            step = k
-        elif k != expect:
-            return None
-        expect = s * k
-    return step
-
-
-def steps_of(t, plan):
-    """(outer, indexed, inner) strides of ``t`` seen through a plan, or None where its memory has no such strides."""
-    if t._strides is None and plan.order is None:
-        return plan.total * plan.inner, plan.inner, 1
-    sizes, strides = plan.in_shape, t._strides or contiguous_strides(t._shape)
-    if t._shape != sizes:
-        return None
-    if plan.order is not None:
-        sizes, strides = [sizes[d] for d in plan.order], [strides[d] for d in plan.order]
-    b, e = plan.before, plan.before + plan.indexed
-    parts = _merged(sizes[:b], strides[:b]), _merged(sizes[b:e], strides[b:e]), _merged(sizes[e:], strides[e:])
-    return None if None in parts else parts
-
-
-def _arranged(t, plan):
-    """A contiguous copy of ``t`` in the plan's order of dimensions."""
-    if t._shape != plan.in_shape:
-        return contiguous_copy(t)
-    return contiguous_copy(t if plan.order is None else raw_view(t, plan.order))
-
-
-def read(out, t, plan):
-    """out = t[plan] for a contiguous ``out``."""
-    if out._n == 0:
-        return
-    steps = steps_of(t, plan)
-    if steps is None:
-        t, steps = _arranged(t, plan), (plan.total * plan.inner, plan.inner, 1)
-    kind = moved(t._kind)
-    if plan.outer == 1 and plan.inner == 1:
-        take_one[kind](t._ptr, plan.address, out._ptr, steps[1], 0, plan.n)
-    else:
-        take_rows[kind](t._ptr, plan.address, out._ptr, plan.n, steps[0], steps[1], plan.inner, steps[2], 0,
-                        plan.outer * plan.n)
-
-
-def _row(kind, sizes, strides, numbers=None, count=None):
-    """int64 memory with the places that element numbers (all of them without) have in dimensions: (owner, address)."""
-    n = numel(sizes) if numbers is None else count
-    lin, where = row(n, kind)
-    key = (tuple(sizes), tuple(strides))
-    meta = _geometries.get(key)
-    if meta is None:
-        if len(_geometries) >= 1024:
-            _geometries.clear()
-        array = np.array((*(sizes or (1,)), *(strides or (0,))), np.int64)
-        meta = _geometries[key] = (array, storage.table(array))
-    offsets[storage.kind_of(dt.int64, kind.device)](where if numbers is None else numbers, where, meta[1], len(sizes) or 1,
-                                                    0 if numbers is None else 1, 0, n)
-    return lin, where
-
-
-_geometries: dict = {}
-
-
-def places(t, plan):
-    """Places in memory of the (outer, indexed, inner) elements of ``t`` that a plan names: three (owner, address) pairs.
-
-    For tensors whose dimensions do not merge. Nothing is copied, so elements that are one in memory stay one."""
-    sizes, strides = t._shape, t._strides or contiguous_strides(t._shape)
-    b, e = plan.before, plan.before + plan.indexed
-    if sizes != plan.in_shape:  # a plan that takes all dimensions as one
-        b, e = 0, len(sizes)
-    elif plan.order is not None:
-        sizes, strides = tuple([sizes[d] for d in plan.order]), tuple([strides[d] for d in plan.order])
-    kind = t._kind
-    return (_row(kind, sizes[:b], strides[:b]), _row(kind, sizes[b:e], strides[b:e], plan.address, plan.n),
-            _row(kind, sizes[e:], strides[e:]))
-
-
-def write(t, values, plan, body=put_rows, one=put_one, typed=False):
-    """t[plan] = values with a kernel of rows or of single elements; ``values`` broadcasts to the plan's shape."""
-    if plan.n == 0 or plan.outer == 0 or plan.inner == 0:
-        return
-    if values._n == 1:
-        parts = 0, 0, 0
-    elif values._strides is None and values._shape == plan.shape:
-        parts = plan.n * plan.inner, plan.inner, 1
-    else:
-        values, parts = _spaced(values, plan)
-    steps = steps_of(t, plan)
-    kind = t._kind if typed else moved(t._kind)
-    if steps is None:
-        outer, lines_, inner = places(t, plan)
-        body = add_places if typed else put_places
-        body[kind](t._ptr, outer[1], lines_[1], inner[1], values._ptr, plan.n, plan.inner, *parts, 0, plan.outer * plan.n)
-    elif plan.outer == 1 and plan.inner == 1:
-        one[kind](t._ptr, plan.address, values._ptr, steps[1], parts[1], 0, plan.n)
-    else:
-        body[kind](t._ptr, plan.address, values._ptr, plan.n, steps[0], steps[1], plan.inner, steps[2], *parts, 0,
-                   plan.outer * plan.n)
-
-
-def _spaced(values, plan):
-    """Values broadcast to the plan's shape and their (outer, indexed, inner) strides; a copy where there are none."""
-    strides = expanded_strides(values, plan.shape)
-    b, e = plan.before if plan.order is None else 0, len(plan.shape) - (len(plan.in_shape) - plan.before - plan.indexed)
-    parts = (_merged(plan.shape[:b], strides[:b]), _merged(plan.shape[b:e], strides[b:e]),
-             _merged(plan.shape[e:], strides[e:]))
-    if None in parts:
-        values = contiguous_copy(raw(values._buf, values._ptr, numel(plan.shape), plan.shape, strides, values._kind,
-                                     values._ver))
-        parts = plan.n * plan.inner, plan.inner, 1
-    return values, parts
-
-
-def add(t, values, plan):
-    """t[plan] += values, places that occur several times adding up."""
-    write(t, values, plan, add_rows, add_one, True)
-
+# --- in place ---------------------------------------------------------------------------------------------------------
 
 def separate(values, t):
     """``values``, copied if they share memory with ``t``."""

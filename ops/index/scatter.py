@@ -19,7 +19,7 @@ from numbagrad.extend import Sample, T, Tensor, custom, function, load, store
 from numbagrad.kernel.jit import kernel
 
 from ..view.shape import expanded, reshaped
-from . import along
+from . import access, along
 from . import plans as ix
 from .getitem import collect, put_at, putter, spread
 from .select_put import both, outside
@@ -304,17 +304,17 @@ def counts_of(plan, like, start):
     out = make(like._shape, storage.kind_of(dt.int64, like._kind.device))
     set_all(out, start)
     one = ix.scalar_like(1, out)
-    ix.add(out, one, plan)
+    access.add(out, one, plan)
     return out
 
 
 def _reduce_into(t, source, plan, reduce, include_self):
     """Combine values into contiguous ``t``."""
     if not include_self:
-        ix.write(t, ix.scalar_like(_identity(reduce, t._kind.dtype), t), plan)
+        access.write(t, ix.scalar_like(_identity(reduce, t._kind.dtype), t), plan)
     if source._n:
         if reduce in ("sum", "mean"):
-            ix.add(t, source, plan)
+            access.add(t, source, plan)
         else:
             s = source if source._strides is None else contiguous_copy(source)
             ROWS[reduce][t._kind](t._ptr, plan.address, s._ptr, plan.n, plan.total * plan.inner, plan.inner, 0,

@@ -17,6 +17,7 @@ from numbagrad.extend import Sample, T, Tensor, custom, function, load
 from numbagrad.kernel.jit import kernel
 
 from ..refusal import refusal
+from . import access
 from . import plans as ix
 
 
@@ -50,7 +51,7 @@ def bincount(input, weights=None, minlength=0):
     kind = storage.kind_of(dt.float32 if weights.dtype is dt.float32 else dt.float64, weights._kind.device)
     out = make((n,), kind)
     set_all(out, 0)
-    ix.add(out, weights.detach().to(dtype=kind.dtype), ix.plan_along((n,), 0, index))
+    access.add(out, weights.detach().to(dtype=kind.dtype), ix.plan_along((n,), 0, index))
     return out
 
 

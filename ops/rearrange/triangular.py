@@ -17,8 +17,9 @@ from numbagrad.core.tensor import contiguous_strides
 from numbagrad.extend import REGISTRY, Sample, T, custom, function, load, store
 from numbagrad.kernel.jit import kernel
 
+from ..index.access import write
 from ..index.kernels import moved
-from ..index.plans import flat_plan_of_mask, scalar_like, write
+from ..index.plans import flat_plan_of_mask, scalar_like
 from ..view.shape import expanded
 from ..view.slicing import diagonal, diagonal_geometry, embed, region
 from .join import stack
