@@ -300,11 +300,17 @@ def contained(s, x):
 
 
 def settled(x):
-    """``x`` with plain numbers in the place of symbols, also in tuples, lists and slices."""
+    """``x`` with plain numbers in the place of symbols, also in tuples, lists and slices; lists stay themselves."""
     if isinstance(x, Symbol):
         return x.fix()
-    if x.__class__ in (tuple, list) and any([isinstance(y, Symbol) or y.__class__ in (tuple, list, slice) for y in x]):
-        return x.__class__([settled(y) for y in x])
+    if x.__class__ is list:
+        for i, y in enumerate(x):
+            if isinstance(y, Symbol) or y.__class__ in (tuple, list, slice):
+                x[i] = settled(y)
+        return x
+    if x.__class__ is tuple:
+        found = [settled(y) for y in x]
+        return x if all(map(operator.is_, found, x)) else tuple(found)
     if x.__class__ is slice:
         return slice(settled(x.start), settled(x.stop), settled(x.step))
     return x

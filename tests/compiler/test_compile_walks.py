@@ -1,5 +1,6 @@
 """Gradients that flow to one leaf by several ways, and what dataclasses compare, in compiled steps."""
 
+import contextlib
 import dataclasses
 
 import pytest
@@ -76,3 +77,31 @@ def test_dataclasses_compare_their_fields(compare, how):
     assert call(x).item() == call(x).item() == step(x).item()
     changed(s, how)
     assert call(x).item() == step(x).item()
+
+
+@contextlib.contextmanager
+def noted(log, *more):
+    log.append(1)
+    yield
+    log.extend(more)
+
+
+def test_a_list_that_holds_a_followed_number_stays_itself_where_it_is_passed_on():
+    """Functions in C are given numbers that are fixed; lists that held others were copied for them."""
+    def make():
+        log, nested = [], ([], [[]])
+
+        def step(x, k):
+            log.append(k)
+            with noted(log, k, 2):
+                y = x * k
+            nested[1].append(k)
+            with noted(nested[1], *nested[0]):
+                y = y + len(nested[1])
+            return y
+        return step, log, nested
+    (eager, log0, nested0), (step, log1, nested1) = make(), make()
+    compiled = ng.compile(step)
+    for k in (0.5, 1.5, 2.5, 0.5, 2.5):
+        a, b = eager(ng.ones(2), k), compiled(ng.ones(2), k)
+        assert a.tolist() == b.tolist() and log0 == log1 and nested0 == nested1
