@@ -33,33 +33,39 @@ def better_ones(x, at, n, v, largest):
 
 
 @kernel(fast=())
-def extremum_along(x: "*T", values: "*T", indices: "*i8", n: int, inner: int, largest: int, start: int, stop: int):
+def extremum_along(x: "*T", values: "*T", indices: "*i8", n: int, inner: int, largest: int, few: int, many: int, start: int,
+                   stop: int):
     """Running extrema along the middle of x (outer, n, inner) into values, their positions into int64 indices, both like x:
-    later ones of equal elements win, and NaN beats every number."""
+    later ones of equal elements win, and NaN beats every number. Looks at ``few`` or ``many`` elements in one go (numbers that
+    are known only here, as NVVM has no sums over vectors)."""
     for row in range(start, stop):
         base = row * n * inner
         if inner == 1:  # a look at several whether any is better, mostly none: one by one each would wait for the last
-            v, kept, first = load(x[base]), 0, 0
+            v = load(x[base])
+            kept = 0
+            first = 0
             while first < n:
                 at = base + first
-                if first + MANY <= n and better_ones(x, at, MANY, v, largest) == 0:
-                    for k in range(MANY):
+                if first + many <= n and better_ones(x, at, many, v, largest) == 0:
+                    for k in range(many):
                         values[at + k] = store(v)
                         indices[at + k] = kept
-                    first += MANY
+                    first += many
                     continue
-                last = min(first + MANY, n)
+                last = first + many if first + many < n else n
                 while first < last:
-                    at, size = base + first, min(last - first, FEW)
-                    if size == FEW and better_ones(x, at, FEW, v, largest) == 0:
-                        for k in range(FEW):
+                    at = base + first
+                    size = last - first if last - first < few else few
+                    if size == few and better_ones(x, at, few, v, largest) == 0:
+                        for k in range(few):
                             values[at + k] = store(v)
                             indices[at + k] = kept
                     else:
                         for k in range(size):
                             w = load(x[at + k])
                             if w != w or (w >= v if largest else w <= v):
-                                v, kept = w, first + k
+                                v = w
+                                kept = first + k
                             values[at + k] = store(v)
                             indices[at + k] = kept
                     first += size
@@ -113,7 +119,7 @@ def cumulative_extremum(input, *, dim: int, largest: bool):
 def _(outs, input, dim, largest):
     outer, n, inner = split(input._shape, dim)
     if input._n:
-        extremum_along.run(input._kind, (input._ptr, outs[0]._ptr, outs[1]._ptr, n, inner, largest), outer, input._n)
+        extremum_along.run(input._kind, (input._ptr, outs[0]._ptr, outs[1]._ptr, n, inner, largest, FEW, MANY), outer, input._n)
 
 
 @cumulative_extremum.gradient
