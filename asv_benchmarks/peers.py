@@ -27,6 +27,7 @@ import time
 
 import own_frames
 import process_memory
+from figures import calibrate, show
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 PACKAGES = {"numbagrad": "numbagrad", "pytorch": "torch", "jax": "jax"}
@@ -55,7 +56,7 @@ def worker(name, threads):
             if case in make:
                 run = make[case]()
                 run()
-                number = calibrate(run)
+                number = calibrate(run, 0.06)
                 answer = number
         elif command == "time" and run is not None:
             start = time.perf_counter()
@@ -65,19 +66,6 @@ def worker(name, threads):
         elif command == "memory":
             answer = process_memory.peak()
         print(json.dumps(answer), flush=True)
-
-
-def calibrate(run, target=0.06):
-    """How many calls take about ``target`` seconds."""
-    number = 1
-    while True:
-        start = time.perf_counter()
-        for _ in range(number):
-            run()
-        spent = time.perf_counter() - start
-        if spent > target / 4 or number > 1 << 22:
-            return max(1, int(number * target / max(spent, 1e-9)))
-        number *= 4
 
 
 class Worker:
@@ -164,13 +152,6 @@ def processes(names, cases, rounds):
                     shutil.rmtree(cold)
         out[name] = {n: statistics.median(t) for n, t in times.items()}
     return out
-
-
-def show(seconds):
-    for unit, scale in (("s", 1), ("ms", 1e-3), ("us", 1e-6)):
-        if seconds >= scale:
-            return f"{seconds / scale:.3g} {unit}"
-    return f"{seconds * 1e9:.0f} ns"
 
 
 def row(cells, widths, markdown):

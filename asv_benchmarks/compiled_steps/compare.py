@@ -13,6 +13,8 @@ import subprocess
 import sys
 import tempfile
 
+from figures import show
+
 from .specs import SPECS
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -137,13 +139,6 @@ def different(losses):
     middle = [statistics.median(v) for v in zip(*losses.values())]
     apart = {n: [abs(a - b) / max(abs(b), 1e-3) for a, b in zip(v, middle)] for n, v in losses.items()}
     return {n: max(d) for n, d in apart.items() if not all([x <= CLOSE for x in d])}
-
-
-def show(seconds):
-    for unit, scale in (("s", 1), ("ms", 1e-3), ("us", 1e-6)):
-        if seconds >= scale:
-            return f"{seconds / scale:.3g} {unit}"
-    return f"{seconds * 1e9:.0f} ns"
 
 
 def first(answer):

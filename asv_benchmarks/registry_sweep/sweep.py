@@ -15,6 +15,8 @@ import subprocess
 import sys
 import tempfile
 
+from figures import show
+
 from . import cases
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -111,13 +113,6 @@ def lines(measured, all_rows=False):
     if skipped:
         out += ["", "Not compared:"] + [f"* {s} {name}: {e}" for s, name, e in skipped]
     return out
-
-
-def show(seconds):
-    for unit, scale in (("s", 1), ("ms", 1e-3), ("us", 1e-6)):
-        if seconds >= scale:
-            return f"{seconds / scale:.3g} {unit}"
-    return f"{seconds * 1e9:.0f} ns"
 
 
 def main(options, machine, date):

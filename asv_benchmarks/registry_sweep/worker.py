@@ -84,21 +84,10 @@ def build(lib, case):
 clock = time.process_time
 
 
-def calibrate(run, target):
-    number = 1
-    while True:
-        start = clock()
-        for _ in range(number):
-            run()
-        spent = clock() - start
-        if spent > target / 4 or number > 1 << 22:
-            return max(1, int(number * target / max(spent, 1e-9)))
-        number *= 4
-
-
 def main(library, path, processors):
     os.sched_setaffinity(0, processors)
     sys.path.insert(0, HERE)
+    from figures import calibrate
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     warnings.simplefilter("ignore")
@@ -121,7 +110,7 @@ def main(library, path, processors):
                 for r in runs:
                     for _ in range(3):
                         r()
-                answer = numbers = [calibrate(r, target) for r in runs]
+                answer = numbers = [calibrate(r, target, clock) for r in runs]
             else:
                 run, count = runs[number], numbers[number]
                 start = clock()

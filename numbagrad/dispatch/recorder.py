@@ -215,7 +215,7 @@ class Recorder:
     def _refuse(self, *args, **kwargs):
         raise Unlowered("does what depends on values")
 
-    host = reads = values = constant = leaf = hook = steps_of = setting = optimize = compose = _refuse
+    host = reads = values = constant = leaf = hook = setting = optimize = compose = _refuse
     checkpointed = backward = owns = shared = _refuse
 
     def written(self, t):
