@@ -27,6 +27,7 @@ from .words import compare
 
 SAVE, BETWEEN = "# save", "# between"
 MISSED = re.compile(r"        return (MISS|missed)\n")
+GIVEN_UP = re.compile(r"return self\.slow\(.*")
 SAME = "    if not same(TABLE) and not hold() or ASKED and not ask():"
 
 
@@ -269,7 +270,7 @@ def build(self):
     lines = None if self.flat or self.draws else unpacked(self.structure, env)
     if lines is not None:
         bound = MISSED.sub(SLOW + "\n", text[text.index("\n") + 1:])
-        self.bound = jit.define_again("def call(self, *args, **kwargs):\n" + "\n".join(lines) + "\n" + bound, "call", env)
+        self.own = "def call(self, *args, **kwargs):\n" + "\n".join(lines) + "\n" + bound
         self.flat = True
     elif self.flat:
         # The same as the owner's own call: what does not fit goes the slow way.
@@ -281,7 +282,14 @@ def build(self):
         head = f"def call(self, {''.join(n + '=MISS, ' for n in names)}*more, **kwargs):\n"
         head += f"    if more or kwargs:\n        return self.slow((*given(({every})), *more), kwargs)\n"
         env["given"] = _given
-        self.bound = jit.define_again(head + bound, "call", env)
+        self.own = head + bound
+    if self.flat:
+        self.bound = jit.define_again(self.own, "call", env)
+
+
+def tried(self):
+    """The owner's own call that gives MISS where what is given does not fit."""
+    return jit.define_again(GIVEN_UP.sub("return MISS", self.own), "call", self.env)
 
 
 def _fetched(place, k, env):

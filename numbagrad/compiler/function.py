@@ -17,6 +17,7 @@ from .check import ALWAYS, checked
 from .draws import Drawn, Undrawn
 from .lines import Missed
 from .memory import Arena
+from .pace import Paces, clock
 from .refusals import CaptureError, defined
 from .structure import MISS, changed_numbers, flatten, opened
 from .trial import StepFailed
@@ -25,6 +26,8 @@ from .variant import Variant
 LIMIT = 16     # variants of one function for one combination of shapes
 PAUSE = 1024   # calls at most that run eagerly between two captures, where none of so many variants ever came again
 SHAPES = 1024  # variants in all, where shapes may change
+RECENT = 4     # variants with a call of their own that are tried before all others are looked at
+HITS = 8       # calls of theirs, until one is tried first
 FEW = 128      # of them, however large: beyond, all have at most
 BYTES = 1 << 28  # of memory: their gradients, and some 4 KB for each native call
 
@@ -61,7 +64,9 @@ class CompiledFunction:
         self.checks = check or ALWAYS
         self.variants, self.lock = [], threading.RLock()
         self.by_shapes = {}  # the same
-        self.fruitless = {}  # shapes -> [captures since a variant ran once more, calls to run eagerly until the next]
+        self.fruitless = {}  # shapes -> captures since a variant ran once more
+        self.paces = Paces()
+        self.recent, self.hits = [], 0  # variants with a call of their own, the one that is tried first last; calls of others
         self.forms = []  # of variants that were captured twice
         self.closed = set()  # numbers that cannot be followed
         self.drawn = Drawn()
@@ -103,15 +108,33 @@ class CompiledFunction:
 
     def use(self, variant):
         """Try ``variant`` first from now on."""
-        proven = variant.flat and variant.proven and not self.checks
-        type(self).__call__ = variant.bound if proven else CompiledFunction.__call__
+        if variant.flat and variant.proven and not self.checks:
+            variant.used = True
+            self.recent = [*[v for v in self.recent if v is not variant][1 - RECENT:], variant]
+            type(self).__call__ = variant.bound
+        else:
+            type(self).__call__ = CompiledFunction.__call__
 
     def slow(self, args, kwargs):
         """Look for a variant whose guards hold; capture a new one where none does."""
         if tape.TAPE and tape.active() is not None or self.eager:
             return self.fn(*args, **kwargs)
+        start, pace = clock(), None
+        if not self.checks:
+            pace = self.paces.of(args, kwargs)
+            if not pace.looks():
+                with self.lock:
+                    return pace.run(self.fn, args, kwargs)
+            for v in self.recent[-2::-1]:
+                result = v.tried(self, *args, **kwargs)
+                if result is not MISS and result.__class__ is not Missed:
+                    self.hits += 1
+                    if self.hits == HITS:
+                        self.hits = 0
+                        self.use(v)
+                    return result
         try:
-            return self.compiled(args, kwargs)
+            return self.compiled(args, kwargs, pace, start)
         except StepFailed as failed:
             error = failed.error
         return self.failed(error, args, kwargs)
@@ -127,44 +150,30 @@ class CompiledFunction:
                       "instead; please report this", CompileWarning, stacklevel=user_level())
         return result
 
-    def compiled(self, args, kwargs):
-        """A call by a variant that is there or is captured now."""
+    def compiled(self, args, kwargs, pace, start):
+        """A call, begun at ``start``, by a variant that is there or is captured now."""
         leaves = []
         structure, numbers = flatten((args, kwargs), leaves), []
         if self.open:
             structure = opened(structure, numbers, self.open)
         with self.lock:
             self.drawn.done()
-            result, known = MISS, []
-            if self._looks(leaves):
-                try:
-                    result, known = self._replayed(args, kwargs, leaves, structure, numbers)
-                except Undrawn:
-                    result, known = MISS, []
+            try:
+                result, known = self._replayed(args, kwargs, leaves, structure, numbers, pace, start)
+            except Undrawn:
+                result, known = MISS, []
             if result is not MISS:
                 return result
-            if self.eager or self._pauses(leaves):
+            if self.eager:
                 return self.fn(*args, **kwargs)
+            if pace is not None and pace.left > 0:
+                self.drawn.put_back()
+                return pace.run(self.fn, args, kwargs)
             if self.open:
                 structure = opened(flatten((args, kwargs), []), [], self.open)
-            return self.capture(args, kwargs, leaves, structure, known)
+            return self.capture(args, kwargs, leaves, structure, known, pace)
 
-    def _looks(self, leaves):
-        """Whether a call looks for a variant that is there: in a pause those do that are a power of two from its end, as a look
-        at all that never came again takes longer than many a step."""
-        found = self.fruitless.get(tuple([t._shape for t in leaves])) if self.fruitless else None
-        return found is None or not found[1] & (found[1] - 1) or self.checks
-
-    def _pauses(self, leaves):
-        """Whether to run a call eagerly, as so many captures were for one call each."""
-        found = self.fruitless.get(tuple([t._shape for t in leaves]))
-        if found is None or not found[1] or self.checks:
-            return False
-        found[1] -= 1
-        self.drawn.put_back()
-        return True
-
-    def _replayed(self, args, kwargs, leaves, structure, numbers):
+    def _replayed(self, args, kwargs, leaves, structure, numbers, pace, start):
         """(result of a variant that is there, or MISS; how values of tensors decide in this call, as far as that is known)."""
         known = []
         for v in reversed(self.by_shapes.get(tuple([t._shape for t in leaves]), ())):
@@ -179,11 +188,14 @@ class CompiledFunction:
                         continue
                     result = self.check(v, args, kwargs, functools.partial(v.fast, *leaves, *numbers))
                 else:
+                    if v.flat and not v.used:  # it will have a call of its own
+                        start = clock()
                     result = v.fast(*leaves, *numbers)
                 if result.__class__ is Missed:
                     known = max(known, result.outcomes, key=len)
                 elif result is not MISS:
-                    self.use(v)
+                    if pace is None or pace.replayed(clock() - start, v.captured):
+                        self.use(v)
                     if self.fruitless:
                         self.fruitless.pop(v.shapes, None)
                     return result, known
@@ -211,6 +223,7 @@ class CompiledFunction:
         if not same:
             del self.by_shapes[v.shapes]
             self.fruitless.pop(v.shapes, None)
+        self.recent = [w for w in self.recent if w is not v]
 
     def _refused(self, e):
         """Raise a refusal, or run eagerly from now on."""
@@ -222,7 +235,7 @@ class CompiledFunction:
         warnings.warn(f"{e}; it runs eagerly from now on (fallback=True)", CompileWarning, stacklevel=user_level())
         self.eager = True
 
-    def capture(self, args, kwargs, leaves, structure, known):
+    def capture(self, args, kwargs, leaves, structure, known, pace):
         """A new variant runs the call; ``known``: how values of tensors decide in it, as far as that is known."""
         for v in self.variants:
             # Numbers among the arguments that differ from call to call are inputs from now on.
@@ -242,12 +255,12 @@ class CompiledFunction:
                     raise
                 known = [*self.assumed[:-1], not self.assumed[-1]]  # no value may decide so
                 continue
-            result = self._first(v, args, kwargs, leaves)
+            result = self._first(v, args, kwargs, leaves, pace)
             if result.__class__ is not Missed:
                 return result
             known = result.outcomes
 
-    def _first(self, v, args, kwargs, leaves):
+    def _first(self, v, args, kwargs, leaves, pace):
         first = functools.partial(v.first, leaves, v.given_numbers)
         if self.checks:
             first = functools.partial(self.check, v, args, kwargs, first)
@@ -257,23 +270,20 @@ class CompiledFunction:
         most = LIMIT if self.options["dynamic"] is False else SHAPES
         if len(self.variants) >= FEW and sum([w.nbytes for w in self.variants]) >= BYTES:
             most = len(self.variants)
-        found = self.fruitless.setdefault(v.shapes, [0, 0])
-        found[0] += 1
-        if found[0] > LIMIT and not self.checks:
-            found[1] = min(LIMIT << min(found[0] - LIMIT - 1, 10), PAUSE)
+        found = self.fruitless[v.shapes] = self.fruitless.get(v.shapes, 0) + 1
+        calls = min(LIMIT << min(found - LIMIT - 1, 10), PAUSE) if found > LIMIT and pace is not None else 0
+        if calls:
+            pace.pause(calls)
         if len(same) >= LIMIT or len(self.variants) >= most:
             oldest = (same if len(same) >= LIMIT else self.variants)[0]
-            pause = f", and the next {found[1]} calls of other forms run eagerly" if found[1] else ""
+            pause = f", and the next {calls} calls of other forms run eagerly" if calls else ""
             warnings.warn(f"{self.__name__} was compiled more than {LIMIT if len(same) >= LIMIT else most} times: "
                           f"{self.changes(v)}. The oldest form was dropped{pause}.", CompileWarning, stacklevel=user_level())
             self._drop(oldest)
-            self.fruitless.setdefault(v.shapes, found)
+            self.fruitless[v.shapes] = found
         self.variants.append(v)
         self.by_shapes[v.shapes] = [*self.by_shapes.get(v.shapes, ()), v]
-        if found[0] < LIMIT:
-            self.use(v)
-        else:  # whether it comes again shows in ``compiled``
-            type(self).__call__ = CompiledFunction.__call__
+        type(self).__call__ = CompiledFunction.__call__  # whether it comes again, and is quick, shows in ``_replayed``
         return first()
 
     def _latest(self):
@@ -286,7 +296,7 @@ class CompiledFunction:
 
         ``profile=True`` adds the time of each kernel. It runs the kernels again on the memory of the last call, the
         optimizer's too: use it on a model that may change."""
-        return explain.explain(self._latest(), profile)
+        return "\n".join([*self.paces.text(), explain.explain(self._latest(), profile)])
 
     @property
     def source(self):

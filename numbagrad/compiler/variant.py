@@ -31,6 +31,7 @@ class Variant(Trial, Finish):
         self.shapes, self.shared = tuple([t._shape for t in leaves]), shared(leaves)
         self.mode = mode_key()
         self.once = False
+        self.used = False  # by a call of its own
         self._capture(args, kwargs, leaves)
 
     def moved(self, *numbers):
@@ -150,6 +151,11 @@ class Variant(Trial, Finish):
     def nbytes(self):
         """About how much memory it takes."""
         return 4096 * self.program.count + sum([b.array.nbytes for b in self.kept])
+
+    @functools.cached_property
+    def tried(self):
+        """The owner's own call where another variant is tried first: its result, or MISS."""
+        return call.tried(self)
 
     @functools.cached_property
     def ready(self):

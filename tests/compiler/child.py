@@ -7,6 +7,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from numbagrad.compiler import pace
+
 from .draw import drawn
 from .judge import judged
 from .shrink import shrunk
@@ -14,6 +16,8 @@ from .shrink import shrunk
 
 def main(seed, first, last, small, timed):
     faulthandler.enable()
+    if not timed:
+        pace.BRIEF = 0  # no call runs eagerly for being quicker so
     with tempfile.TemporaryDirectory() as folder:
         for number in range(first, last):
             program = drawn(seed, number)

@@ -224,7 +224,7 @@ class See:
         ng.set_default_dtype(self.modes[1])
         found = []
         try:
-            for _ in range(3):
+            for _ in range(24):  # (in which a compiled function tries both ways)
                 call(**given)
             for _ in range(8):
                 start = time.perf_counter()
