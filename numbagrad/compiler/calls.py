@@ -74,8 +74,8 @@ class Calls:
                 args, kwargs = self._settled(args, kwargs)
         if kind is types.FunctionType:
             return self._python(f, args, kwargs)
-        if may_draw(f, args) and self.is_outside(f.__self__) and not isinstance(
-                getattr(f, "__func__", None), types.FunctionType):
+        if may_draw(f, args) and self.is_outside(f.__self__) and (
+                kind is not types.MethodType or not symbols.any_in((*args, *kwargs.values()))):
             args, kwargs = self._settled(args, kwargs)
             self._look(args, kwargs)
             return self.draw(f, args, kwargs)

@@ -22,6 +22,8 @@ GENERATORS = (random.Random, np.random.RandomState, np.random.Generator)
 SEQUENCES = tuple([type(iter(x)) for x in ([], (), "", b"", bytearray(), range(0), range(1 << 70), collections.deque())] + [
     type(reversed([]))])
 _METHODS = (types.MethodType, types.BuiltinFunctionType)
+REPEATING = [getattr(random.Random, n, None) for n in (
+    "_randbelow_with_getrandbits", "gammavariate", "normalvariate", "vonmisesvariate")]
 STATES = ("seed", "setstate", "set_state", "getstate", "get_state", "shuffle", "bytes", "randbytes", "spawn")
 
 
@@ -135,7 +137,14 @@ class Drawn:
 def may_draw(f, args):
     """Whether a method of a generator of random numbers draws from it."""
     # (An object of the user's is not asked for "__self__", which may run code of its own.)
-    return f.__class__ in _METHODS and isinstance(f.__self__, GENERATORS) and f.__name__ not in STATES
+    return f.__class__ in _METHODS and isinstance(f.__self__, GENERATORS) and f.__name__ not in STATES and (
+        not isinstance(getattr(f, "__func__", None), types.FunctionType) or _repeats(f))
+
+
+def _repeats(f):
+    """Whether a method draws until a number suits: each count of draws would be a form of its own."""
+    me = f.__self__
+    return f.__func__ in REPEATING and me.__class__ is random.Random and not {"random", "getrandbits"} & me.__dict__.keys()
 
 
 def copied(iterator):

@@ -24,7 +24,8 @@ from .trial import StepFailed
 from .variant import Variant
 
 LIMIT = 16     # variants of one function for one combination of shapes
-PAUSE = 1024   # calls at most that run eagerly between two captures, where none of so many variants ever came again
+PAUSE = 1024   # calls at most that run eagerly between two captures, where so many came soon after others
+SHARE = 8      # times what a capture takes: before that another one comes soon
 SHAPES = 1024  # variants in all, where shapes may change
 RECENT = 4     # variants with a call of their own that are tried before all others are looked at
 HITS = 8       # calls of theirs, until one is tried first
@@ -64,7 +65,7 @@ class CompiledFunction:
         self.checks = check or ALWAYS
         self.variants, self.lock = [], threading.RLock()
         self.by_shapes = {}  # the same
-        self.fruitless = {}  # shapes -> captures since a variant ran once more
+        self.captures = {}  # shapes -> [captures that came soon after others, when the last was done]
         self.paces = Paces()
         self.recent, self.hits = [], 0  # variants with a call of their own, the one that is tried first last; calls of others
         self.forms = []  # of variants that were captured twice
@@ -119,12 +120,14 @@ class CompiledFunction:
         """Look for a variant whose guards hold; capture a new one where none does."""
         if tape.TAPE and tape.active() is not None or self.eager:
             return self.fn(*args, **kwargs)
-        start, pace = clock(), None
+        pace = None
         if not self.checks:
             pace = self.paces.of(args, kwargs)
             if not pace.looks():
                 with self.lock:
                     return pace.run(self.fn, args, kwargs)
+        start = clock()
+        if self.recent:
             for v in self.recent[-2::-1]:
                 result = v.tried(self, *args, **kwargs)
                 if result is not MISS and result.__class__ is not Missed:
@@ -196,8 +199,6 @@ class CompiledFunction:
                 elif result is not MISS:
                     if pace is None or pace.replayed(clock() - start, v.captured):
                         self.use(v)
-                    if self.fruitless:
-                        self.fruitless.pop(v.shapes, None)
                     return result, known
         return MISS, known
 
@@ -222,7 +223,7 @@ class CompiledFunction:
         same = self.by_shapes[v.shapes] = [w for w in self.by_shapes[v.shapes] if w is not v]
         if not same:
             del self.by_shapes[v.shapes]
-            self.fruitless.pop(v.shapes, None)
+            self.captures.pop(v.shapes, None)
         self.recent = [w for w in self.recent if w is not v]
 
     def _refused(self, e):
@@ -242,6 +243,7 @@ class CompiledFunction:
             more = changed_numbers(v.structure, structure) if v.structure != structure else None
             if more:
                 self.open.update(set(more) - self.closed)
+        began = clock()
         while True:
             try:
                 v = Variant(self, args, kwargs, known)
@@ -255,12 +257,12 @@ class CompiledFunction:
                     raise
                 known = [*self.assumed[:-1], not self.assumed[-1]]  # no value may decide so
                 continue
-            result = self._first(v, args, kwargs, leaves, pace)
+            result = self._first(v, args, kwargs, leaves, pace, began)
             if result.__class__ is not Missed:
                 return result
             known = result.outcomes
 
-    def _first(self, v, args, kwargs, leaves, pace):
+    def _first(self, v, args, kwargs, leaves, pace, began):
         first = functools.partial(v.first, leaves, v.given_numbers)
         if self.checks:
             first = functools.partial(self.check, v, args, kwargs, first)
@@ -270,21 +272,31 @@ class CompiledFunction:
         most = LIMIT if self.options["dynamic"] is False else SHAPES
         if len(self.variants) >= FEW and sum([w.nbytes for w in self.variants]) >= BYTES:
             most = len(self.variants)
-        found = self.fruitless[v.shapes] = self.fruitless.get(v.shapes, 0) + 1
-        calls = min(LIMIT << min(found - LIMIT - 1, 10), PAUSE) if found > LIMIT and pace is not None else 0
-        if calls:
+        calls = self._calls_of_pause(v.shapes, began)
+        if calls and pace is not None:
             pace.pause(calls)
         if len(same) >= LIMIT or len(self.variants) >= most:
             oldest = (same if len(same) >= LIMIT else self.variants)[0]
-            pause = f", and the next {calls} calls of other forms run eagerly" if calls else ""
+            pause = f", and the next {calls} calls of other forms run eagerly" if calls and pace is not None else ""
             warnings.warn(f"{self.__name__} was compiled more than {LIMIT if len(same) >= LIMIT else most} times: "
                           f"{self.changes(v)}. The oldest form was dropped{pause}.", CompileWarning, stacklevel=user_level())
+            kept = self.captures[v.shapes]
             self._drop(oldest)
-            self.fruitless[v.shapes] = found
+            self.captures[v.shapes] = kept
         self.variants.append(v)
         self.by_shapes[v.shapes] = [*self.by_shapes.get(v.shapes, ()), v]
         type(self).__call__ = CompiledFunction.__call__  # whether it comes again, and is quick, shows in ``_replayed``
         return first()
+
+    def _calls_of_pause(self, shapes, began):
+        """How many calls to run eagerly after a capture, begun at ``began``, as captures take too much of the time."""
+        now = clock()
+        known = self.captures.get(shapes)
+        if known is None:
+            known = self.captures[shapes] = [0, began]
+        known[0] += 1 if began - known[1] < SHARE * (now - began) else -(known[0] > 0)
+        known[1] = now
+        return min(LIMIT << min(known[0] - LIMIT - 1, 10), PAUSE) if known[0] > LIMIT else 0
 
     def _latest(self):
         if not self.variants:

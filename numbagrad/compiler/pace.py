@@ -15,32 +15,35 @@ REPLAYS = 4          # that are timed
 TIMED = 12           # eager calls that are timed (the first of which may write plans)
 REST = 1024          # calls that run eagerly, once that was quicker
 AGAIN = 256          # calls that run compiled, once that was quicker, before both are timed again; then twice as many
+STREAK = 4           # calls in a pause for which there was a variant, and it ends
 MOST = 4096          # outlines of arguments that a function keeps
 
 
 class Pace:
     """How quick calls are of one outline of arguments, and how many are to run eagerly."""
 
-    __slots__ = ("left", "paused", "replays", "compiled", "eager", "wait", "spell", "verdict")
+    __slots__ = ("left", "paused", "replays", "compiled", "eager", "wait", "spell", "verdict", "streak")
 
     def __init__(self):
-        self.left, self.paused = 0, False  # calls to run eagerly; whether because no variant came again
+        self.left, self.paused = 0, False  # calls to run eagerly; whether because of too many captures
+        self.streak = 0  # calls in a pause for which there was a variant, one after the other
         self.replays, self.compiled, self.eager = 0, math.inf, math.inf  # number, best times in seconds
         self.wait, self.spell = 0, AGAIN
         self.verdict = None  # (seconds of a compiled call, of an eager one), as last found
 
     def looks(self):
-        """Whether a call looks for a variant: in a pause those do that are a power of two from its end, as a look at all that
-        never came again takes longer than many a step."""
-        return self.left <= 0 or self.paused and not self.left & (self.left - 1)
+        """Whether a call looks for a variant: in a pause those do that are a power of two from its end, and those after
+        one that found its own, as a look at all takes longer than many a step."""
+        return self.left <= 0 or self.paused and (self.streak or not self.left & (self.left - 1))
 
     def pause(self, calls):
-        """So many calls run eagerly, as no variant came again."""
-        self.left, self.paused = calls, True
+        """So many calls run eagerly, as captures take too much of the time."""
+        self.left, self.paused, self.streak = calls, True, 0
 
     def run(self, fn, args, kwargs):
         """An eager call; the last ones before variants are looked for again are timed."""
         self.left -= 1
+        self.streak = 0
         if self.left >= TIMED or self.paused:
             return fn(*args, **kwargs)
         start = clock()
@@ -50,6 +53,11 @@ class Pace:
 
     def replayed(self, seconds, launches):
         """A replay took so long: whether its variant is the quicker way as far as is known."""
+        if self.left > 0:  # in a pause
+            self.left -= 1
+            self.streak += 1
+            if self.streak < STREAK:
+                return False
         self.left = 0
         if self.wait or not BRIEF:
             self.wait -= self.wait > 0
@@ -92,7 +100,7 @@ class Paces(dict):
         lines = []
         for outline, pace in self.items():
             if pace.left > 0 and (pace.paused or pace.left > TIMED):
-                why = "no form of them came again"
+                why = "captures took too much of the time"
                 if not pace.paused:
                     why = "that is quicker: compiled {:.1f} us, eager {:.1f} us".format(*[t * 1e6 for t in pace.verdict])
                 lines.append(f"the next {pace.left} calls with {list(outline)} run eagerly, as {why}")

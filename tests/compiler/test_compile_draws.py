@@ -38,11 +38,40 @@ def branches_on_random_numbers(C):
     return (calls(g, n=20), random.random()), g
 
 
-@program(99)
+@program(2)
 def random_integers_and_choices(C):
     random.seed(2)
     g = C(lambda x: x * random.randint(1, 3) + random.choice([1.0, 2.0]))
     return (calls(g, n=12), random.random()), g
+
+
+@program(1)
+def random_numbers_that_are_drawn_until_one_suits(C):
+    random.seed(2)
+    own = random.Random(5)
+    g = C(lambda x: x * random.randrange(5) + random.normalvariate(0, 1) + own.gammavariate(2.0, 1.0) * own.randint(0, 6) +
+          own.vonmisesvariate(0.5, 1.5))
+    return (calls(g, n=12), random.random(), own.random()), g
+
+
+@program(99)
+def random_numbers_from_a_patched_source(C):
+    own, given = random.Random(5), itertools.count()
+    own.random = lambda: next(given) % 7 / 8
+    g = C(lambda x: x * own.randrange(5) + own.gammavariate(2.0, 1.0))
+    return (calls(g, n=6), next(given)), g
+
+
+class Low(random.Random):
+    def getrandbits(self, k):
+        return super().getrandbits(k) & 1
+
+
+@program(99)
+def random_numbers_of_a_derived_class(C):
+    own = Low(5)
+    g = C(lambda x: x * own.randrange(5) + own.normalvariate(0, 1))
+    return (calls(g, n=6), own.random()), g
 
 
 @program(1)
