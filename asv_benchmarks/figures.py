@@ -1,6 +1,18 @@
-"""What the comparisons have in common: how often to call what is timed, and times as the tables show them."""
+"""What the comparisons have in common: where a process runs, how often to call what is timed, and times as tables show them."""
 
+import os
 import time
+
+
+def processors(threads):
+    """Those that every library's process is pinned to, one for each thread: the last ones of this process."""
+    return sorted(os.sched_getaffinity(0))[-threads:] if hasattr(os, "sched_getaffinity") else []
+
+
+def pin(found):
+    """Keep this process on some processors: what a library's own settings leave to other threads would run beside it."""
+    if found:
+        os.sched_setaffinity(0, found)
 
 
 def calibrate(run, target, clock=time.perf_counter):

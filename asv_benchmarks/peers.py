@@ -27,7 +27,7 @@ import time
 
 import own_frames
 import process_memory
-from figures import calibrate, show
+from figures import calibrate, pin, processors, show
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 PACKAGES = {"numbagrad": "numbagrad", "pytorch": "torch", "jax": "jax"}
@@ -37,6 +37,7 @@ PACKAGES = {"numbagrad": "numbagrad", "pytorch": "torch", "jax": "jax"}
 
 def worker(name, threads):
     sys.path.insert(0, HERE)
+    pin(processors(threads))
     if name == "jax":
         import peer_jax
         make = {n: f for n, f in peer_jax.CASES.items()}
@@ -230,7 +231,7 @@ def main():
     if not options.no_processes:
         for case, times in processes(names, chosen(PROCESSES), max(3, options.rounds // 2)).items():
             results[case], limits[case] = times, PROCESSES[case][2]
-    print(f"{datetime.date.today()}, {machine()}, {options.threads} thread(s), medians of {options.rounds} alternating "
+    print(f"{datetime.date.today()}, {machine()}, {options.threads} thread(s), pinned, medians of {options.rounds} alternating "
           "rounds; ratio = numbagrad / PyTorch")
     print("\n".join(table(results, limits, names, options.markdown)))
     training = [c for c in chosen(CASES) if c.startswith("mlp")]

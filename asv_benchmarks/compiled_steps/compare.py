@@ -192,9 +192,9 @@ def main(options, machine):
         if not options.no_processes:
             starts(result, libraries, options.threads)
         results.append(result)
-    print(f"{datetime.date.today()}, {machine}, {options.threads} thread(s), medians of {options.rounds} alternating rounds; "
-          f"ratio = numbagrad (ng.compile) / fastest peer;\nproducts: the step's flops at {gflops:.0f} GFLOP/s (a matrix "
-          f"product of side 1024); memory: its least traffic at {gbytes:.1f} GB/s (a copy of 128 MiB)\n")
+    print(f"{datetime.date.today()}, {machine}, {options.threads} thread(s), pinned, medians of {options.rounds} alternating "
+          f"rounds; ratio = numbagrad (ng.compile) / fastest peer;\nproducts: the step's flops at {gflops:.0f} GFLOP/s (a "
+          f"matrix product of side 1024); memory: its least traffic at {gbytes:.1f} GB/s (a copy of 128 MiB)\n")
     print("\n".join(table(results, libraries, gflops, gbytes)))
     if not options.no_processes:
         print("\nSeconds to build model and optimizer + for the first step, over import: in a new process with an empty cache, "

@@ -72,6 +72,7 @@ def start(library, name, threads):
 
 def main(library, threads):
     sys.path.insert(0, HERE)
+    from figures import pin, processors
     # What libraries print must not mix with the answers.
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
@@ -83,6 +84,7 @@ def main(library, threads):
             if command == "start":
                 answer = start(library, name, threads)
             elif command == "prepare":
+                pin(processors(threads))
                 step, wait, _ = make(library, name, threads)
                 answer = [wait(step()).item() for _ in range(20)]
                 number = calibrate(step, wait)

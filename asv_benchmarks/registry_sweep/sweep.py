@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 
-from figures import show
+from figures import processors, show
 
 from . import cases
 
@@ -65,12 +65,12 @@ def label(case):
 
 def measure(found, rounds, threads, window=0.005, progress=None):
     """[(size, case, {mode: (seconds of numbagrad, of PyTorch)}, error or None)]"""
-    processors = sorted(os.sched_getaffinity(0))[-threads:]
+    places = processors(threads)
     handle, path = tempfile.mkstemp()
     with os.fdopen(handle, "wb") as f:
         pickle.dump([c for _, c in found], f)
     libraries = ("numbagrad", "torch")
-    workers, out = [Worker(n, path, processors) for n in libraries], []
+    workers, out = [Worker(n, path, places) for n in libraries], []
     for i, (size, case) in enumerate(found):
         ready = [w.ask("prepare", i, window) for w in workers]
         wrong = [f"{n}: {r}" for n, r in zip(libraries, ready) if isinstance(r, str)]

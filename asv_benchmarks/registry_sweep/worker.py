@@ -85,9 +85,9 @@ clock = time.process_time
 
 
 def main(library, path, processors):
-    os.sched_setaffinity(0, processors)
     sys.path.insert(0, HERE)
-    from figures import calibrate
+    from figures import calibrate, pin
+    pin(processors)
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     warnings.simplefilter("ignore")
