@@ -18,11 +18,12 @@ from sys import getrefcount
 from ..base import modes
 from ..core import graph
 from ..core.graph import Output
-from ..core.tensor import raw
+from ..core.tensor import make, raw
 from ..kernel.tape import TAPE, active
 from . import hooks
 from .anomaly import ANOMALY
 from .graph import GradientEdge, MultiHook
+from .keeping import OWNED, OWNED_MEMORY, Kept, flows
 
 # Two threads may run backward into one leaf; re-entrant, because a destructor may run user code meanwhile.
 LOCK = threading.RLock()
@@ -92,7 +93,7 @@ def edge_of(x):
 
 def _run(roots, gradients, keep_graph, create_graph, inputs, accumulate):
     pending, heap = {}, []
-    wanted = captured = leaves = None
+    wanted = captured = leaves = kept = None
     anomaly = ANOMALY.enabled
     capturing = active() if TAPE else None
     if capturing is not None:
@@ -112,10 +113,9 @@ def _run(roots, gradients, keep_graph, create_graph, inputs, accumulate):
             if hooks.on_leaf(e):
                 if leaves is None:
                     leaves = _leaf_uses(roots_left(direct, e), pending, wanted)
-                _wait(e, g, False, leaves, captured, accumulate, create_graph)
+                _wait(e, g, False, leaves, captured, accumulate, create_graph, gradients)
             else:
-                _leaf(e, g, captured, accumulate, create_graph, False)
-    del gradients
+                _leaf(e, g, captured, accumulate, create_graph, False, gradients)
     node = g = r = None
     while True:
         if node is None:
@@ -170,17 +170,21 @@ def _run(roots, gradients, keep_graph, create_graph, inputs, accumulate):
             if e.is_leaf_edge:
                 # The only references are the tuple, ``r`` and the call's argument: nobody else holds this gradient,
                 # so the leaf may keep it as its own without a copy.
-                own = r is not None and (getrefcount(r) == OWNED and r._view is None and r._strides is None
-                                         and getrefcount(r._buf) == OWNED_MEMORY)
+                own = False
+                if r is not None and getrefcount(r) == OWNED:
+                    own = r._view is None and r._strides is None and getrefcount(r._buf) == OWNED_MEMORY
+                    if not own and e._grad is None and not create_graph and capturing is None:
+                        kept = kept or Kept(gradients)
+                        r, own = kept.take(e, r, grads)
                 if "_numbagrad" in e.__dict__ and hooks.on_leaf(e):
                     if leaves is None:
                         leaves = _leaf_uses(following[i:], pending, wanted)
-                    _wait(e, r, own, leaves, captured, accumulate, create_graph)
+                    _wait(e, r, own, leaves, captured, accumulate, create_graph, gradients)
                 elif r is not None:
                     if captured is None:
-                        accumulate_grad(e, r, create_graph, own)
+                        accumulate_grad(e, r, create_graph, own, gradients, kept)
                     else:
-                        _leaf(e, r, captured, accumulate, create_graph, own)
+                        _leaf(e, r, captured, accumulate, create_graph, own, gradients)
             elif r is None or e.__class__ is Output or e in pending:
                 _deliver(e, r, pending, heap, made, create_graph)
             else:
@@ -191,25 +195,10 @@ def _run(roots, gradients, keep_graph, create_graph, inputs, accumulate):
         # Uses behind nodes that received nothing never arrive.
         for e, (_, r, own) in list(leaves.items()):
             if r is not None:
-                _leaf(e, r, captured, accumulate, create_graph, own)
+                _leaf(e, r, captured, accumulate, create_graph, own, gradients)
     if inputs is None or accumulate:
         return None
     return [captured[_key(e)][0] for e in inputs]
-
-
-# References to a gradient that nobody but the loop above holds; found by trying, as it is the interpreter's business.
-class _Holder:
-    __slots__ = ("_buf",)
-
-
-def _calibrate():
-    grads = (_Holder(),)
-    r = grads[0]
-    r._buf = object()
-    return getrefcount(r), getrefcount(r._buf)
-
-
-OWNED, OWNED_MEMORY = _calibrate()
 
 
 def _deliver(e, r, pending, heap, made, create_graph):
@@ -318,12 +307,12 @@ def _leaf_uses(rest, pending, wanted):
     return leaves
 
 
-def _wait(t, r, own, leaves, captured, accumulate, create_graph):
+def _wait(t, r, own, leaves, captured, accumulate, create_graph, gradients):
     """Hold the gradient of a leaf with hooks back until everything has arrived."""
     entry = leaves.get(t)
     if entry is None:  # its first hook was registered after the count
         if r is not None:
-            _leaf(t, r, captured, accumulate, create_graph, own)
+            _leaf(t, r, captured, accumulate, create_graph, own, gradients)
         return
     entry[0] -= 1
     if r is not None:
@@ -335,10 +324,10 @@ def _wait(t, r, own, leaves, captured, accumulate, create_graph):
         del leaves[t]
         if entry[1] is not None:
             r, own = entry[1], entry[2]
-            _leaf(t, r, captured, accumulate, create_graph, own)
+            _leaf(t, r, captured, accumulate, create_graph, own, gradients)
 
 
-def _leaf(t, r, captured, accumulate, create_graph, own):
+def _leaf(t, r, captured, accumulate, create_graph, own, gradients):
     """A gradient arrives at leaf ``t``: hooks, then capture or accumulation into ``t.grad``."""
     more = t.__dict__.get("_numbagrad")
     if more is not None:
@@ -352,13 +341,15 @@ def _leaf(t, r, captured, accumulate, create_graph, own):
             r = r if create_graph or not r._rg else r.detach()
             entry[0] = r if entry[0] is None else entry[0] + r
             return
-    accumulate_grad(t, r, create_graph, own)
+    accumulate_grad(t, r, create_graph, own, gradients)
     if more is not None:
         hooks.after_leaf(more, t, r, create_graph)
 
 
-def accumulate_grad(t, r, create_graph, own):
-    """Add ``r`` to ``t.grad``; ``own`` says that ``t`` may keep ``r`` itself."""
+def accumulate_grad(t, r, create_graph, own, gradients=(), kept=None):
+    """Add ``r`` to ``t.grad``; ``own`` says that ``t`` may keep ``r`` itself.
+
+    What lies on memory of the caller's ``gradients`` or of what leaves have ``kept`` may still be read in this run."""
     if r._shape != t._shape:
         raise RuntimeError(f"AccumulateGrad got an invalid gradient - got {list(r._shape)} but expected shape compatible with "
                            f"{list(t._shape)}: the leaf's data was exchanged between forward and backward")
@@ -369,15 +360,14 @@ def accumulate_grad(t, r, create_graph, own):
             recorder.leaf(t)
             old = t._grad
             shared = old is not None and recorder.shared(old)
-            own = old is None and recorder.owns(r)
+            own = old is None and recorder.owns(r, gradients)
             if own:  # others may hold ``r`` here: the leaf's gradient is a tensor of its own, which may move to other memory
                 r = raw(r._buf, r._ptr, r._n, r._shape, None, r._kind, [0])
     with LOCK:
         old = t._grad
         if create_graph:
             if old is None:
-                from ..core.creation import empty_like
-                t._grad = empty_like(r, requires_grad=False).copy_(r)
+                t._grad = make(r._shape, r._kind).copy_(r)
             else:
                 t._grad = old + r
         elif shared:
@@ -386,7 +376,11 @@ def accumulate_grad(t, r, create_graph, own):
             old._ver[0] += 1
             old._ver[1:] = PLACE
         elif old is not None:
-            add_into(old, r)
+            if getrefcount(old._buf) != OWNED_MEMORY and flows(old, gradients, kept):
+                total = old.detach() + r.detach()
+                old._buf, old._ptr, old._strides, old._ver = total._buf, total._ptr, None, [old._ver[0] + 1, *PLACE]
+            else:
+                add_into(old, r)
         elif own:
             t._grad = r
         else:

@@ -242,8 +242,17 @@ class Recorder(Launches, Updates):
             if reads and t._grad is not None:
                 self.buffer(t._grad)
 
-    def owns(self, r):
-        """Whether a leaf may keep gradient ``r`` as it is: new dense memory that no other leaf was given."""
+    def owns(self, r, gradients):
+        """Whether a leaf may keep gradient ``r`` as it is: new dense memory that no other leaf was given.
+
+        One of ``gradients``, which the step passed to backward, is copied. A view of it may stay the leaf's gradient, but not
+        if others have its memory, which depends on who is there in each call."""
+        for g in gradients:
+            if g._buf is r._buf and r._buf.__class__ is Fake:
+                if g is r:
+                    return False
+                raise Refusal(f"ng.compile: the gradient of a leaf lies in the memory of the gradient that is passed to "
+                              f"backward() at {user_line()}; call that backward() outside of the compiled function")
         if r._strides is not None or r._buf.__class__ is not Fake or r._ptr != r._buf.base or r._n != r._buf.size or (
                 id(r._buf) in self.given):
             return False

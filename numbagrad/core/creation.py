@@ -17,8 +17,9 @@ from ..kernel.tape import TAPE, constant
 from . import ranges, storage
 from .copying import fill_into
 from .from_data import checked_array, from_data
+from .overlap import is_dense
 from .storage import kind_of
-from .tensor import Size, Tensor, from_array, make, on_array, too_large
+from .tensor import Size, Tensor, from_array, is_contiguous, make, on_array, too_large
 
 
 def shape_of(name, size):
@@ -209,10 +210,26 @@ def full(size, fill_value, *, out=None, dtype=None, layout=None, device=None, re
     return t if out is None else _into("full", out, t)
 
 
+def _like(t, input, memory_format):
+    """``t``, new and row-major, in the order of dimensions in which ``input`` lies in memory."""
+    strides = input._strides
+    if memory_format is not None and memory_format is not dt.preserve_format or not input._n or 0 in strides:
+        return t
+    if not is_dense(input):
+        steps, step = {}, 1
+        for d in sorted(range(len(strides)), key=lambda d: (strides[d], -d)):
+            steps[d], step = step, step * input._shape[d]
+        strides = tuple([steps[d] for d in range(len(strides))])
+    t._strides = None if is_contiguous(t._shape, strides) else strides
+    return t
+
+
 def empty_like(input, *, dtype=None, layout=None, device=None, requires_grad=False, memory_format=None):
     """An uninitialised tensor with the shape of ``input``."""
     kind = kind_for(dtype, device, input)
     t = make(input._shape, kind)
+    if input._strides is not None:
+        _like(t, input, memory_format)
     return t if requires_grad is False else _finish(t, requires_grad)
 
 
@@ -220,19 +237,23 @@ def zeros_like(input, *, dtype=None, layout=None, device=None, requires_grad=Fal
     """Zeros with the shape of ``input``."""
     kind = kind_for(dtype, device, input)
     t = make(input._shape, kind, True)
+    if input._strides is not None:
+        _like(t, input, memory_format)
     return t if requires_grad is False else _finish(t, requires_grad)
 
 
 def ones_like(input, *, dtype=None, layout=None, device=None, requires_grad=False, memory_format=None):
     """Ones with the shape of ``input``."""
     kind = kind_for(dtype, device, input)
-    return filled(input._shape, kind, 1, requires_grad)
+    t = filled(input._shape, kind, 1, requires_grad)
+    return t if input._strides is None else _like(t, input, memory_format)
 
 
 def full_like(input, fill_value, *, dtype=None, layout=None, device=None, requires_grad=False, memory_format=None):
     """One value with the shape of ``input``."""
     kind = kind_for(dtype, device, input)
-    return _filled(input._shape, kind, fill_value, requires_grad)
+    t = _filled(input._shape, kind, fill_value, requires_grad)
+    return t if input._strides is None else _like(t, input, memory_format)
 
 
 def new_zeros(self, *size, dtype=None, device=None, requires_grad=False):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from parity import agrees
 
 import numbagrad as ng
 
@@ -141,3 +142,16 @@ def test_the_line_of_a_change_is_the_users():
     y.detach().zero_(); line = test_the_line_of_a_change_is_the_users.__code__.co_firstlineno + 3  # noqa: E702
     with pytest.raises(RuntimeError, match=rf"modified at .*test_creation.py:{line}"):
         y.sum().backward()
+
+
+@pytest.mark.parametrize("make", ["empty_like", "zeros_like", "ones_like", "full_like"])
+@pytest.mark.parametrize("view", [lambda x: x, lambda x: x.t(), lambda x: x.reshape(2, 2, 3).permute(2, 0, 1),
+                                  lambda x: x[:, :2].t(), lambda x: x.expand(2, 4, 3)])
+def test_like_keeps_the_order_of_dimensions(make, view):
+    def run(T, **options):
+        args = (2.5,) if make == "full_like" else ()
+        out = getattr(T, make)(view(T.arange(12.0).reshape(4, 3)), *args, **options)
+        return out.stride(), out.is_contiguous(), make == "empty_like" or out.tolist()
+    agrees(run)
+    agrees(lambda T: run(T, memory_format=T.contiguous_format))
+    agrees(lambda T: run(T, dtype=T.int64))
