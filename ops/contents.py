@@ -243,6 +243,10 @@ CONTENTS = {
         "ops":
             "argwhere filled masked_fill masked_scatter masked_select nonzero scattered_by_mask taken_by_mask",
     },
+    "index.places": {
+        "ops":
+            "number_at piled placed taken",
+    },
     "index.plans": {
     },
     "index.scatter": {

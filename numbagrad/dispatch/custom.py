@@ -118,12 +118,16 @@ class Custom(Op):
         return custom_fast.build(self, GENERAL)
 
     def recorded_as(self, name):
-        """The same call whose node has another name (some functions share their kernels)."""
+        """The same call whose node has another name (some functions share their kernels); ``.call`` is the generated one."""
         cls = type(name, (CustomNode,), {"__slots__": (), "op": self, "__module__": "numbagrad"})
 
         def call(*args):
             return (self.calls.get(cls) or self.call_as(cls))(*args)
-        call.node_class = cls
+
+        def first(*args):
+            call.call = self.call_as(cls)
+            return call.call(*args)
+        call.node_class, call.call = cls, first
         return call
 
     def call_as(self, node_class):

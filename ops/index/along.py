@@ -157,9 +157,14 @@ def _meta(index_shape, shape):
 _metas: dict = {}
 
 
-def plan_dim(shape, dim, index, fail):
-    """Plan of gather and scatter: for every element of ``index`` its place in a tensor of ``shape``."""
-    return Plan((_within, (shape, dim, fail)), None, 0, 1, (numel(shape),), index._shape, (index,))
+def named_within(shape, dim, index, fail):
+    """What ``Plan`` is made of for gather and scatter: every element of ``index`` has a place in a tensor of ``shape``."""
+    return (_within, (shape, dim, fail)), None, 0, 1, (numel(shape),), index._shape, (index,)
+
+
+def plan_dim(*args):
+    """The plan of ``named_within``."""
+    return Plan(*named_within(*args))
 
 
 def _within(tensors, shape, dim, fail):

@@ -23,6 +23,7 @@ from ..view.shape import alias, expanded
 from ..view.slicing import select, selected, slice_, sliced
 from . import access, along
 from . import plans as ix
+from .places import change_at, check_values, placed, taken
 
 # --- reading and writing through a plan -------------------------------------------------------------------------------
 
@@ -71,25 +72,11 @@ def put_at(input, values, plan: Recipe, accumulate: bool):
     return input._shape, input._kind
 
 
-def check_values(values, shape):
-    """RuntimeError unless ``values`` broadcast to the shape that is indexed."""
-    if values._shape != shape:
-        lead = len(shape) - len(values._shape)
-        if lead < 0 or any(s != 1 and s != shape[lead + i] for i, s in enumerate(values._shape)):
-            raise RuntimeError(f"shape mismatch: value tensor of shape {list(values._shape)} cannot be broadcast to indexing "
-                               f"result of shape {list(shape)}")
-
-
 @put_at.cpu
 def _(out, input, values, plan, accumulate):
     copy_into(out, input)
     if not (accumulate and values._buf is not out._buf and along.add(out, values, plan)):
         change_at(out, values, plan, accumulate)
-
-
-def change_at(t, values, plan, accumulate):
-    """Write or add values in place."""
-    (access.add if accumulate else access.write)(t, ix.separate(values, t), plan)
 
 
 @put_at.gradient
@@ -102,7 +89,8 @@ def _(g, needs, shapes, plan, accumulate):
 
 
 def putter(name, differentiable_value=None):
-    """(out-of-place, in-place) forms of ``put_at`` under another node name (a second one if the value requires grad)."""
+    """(out-of-place, in-place) forms of ``put_at``, and ``placed``, under another node name (a second one if the value requires
+    grad)."""
     forms = put_at.recorded_as(name), put_at.recorded_as(differentiable_value or name)
 
     def apart(input, values, plan, accumulate=False):
@@ -113,11 +101,22 @@ def putter(name, differentiable_value=None):
         plan.settle()  # nothing is written before every index is checked
         return ix.modify(put_at, t, (values,), (plan, accumulate), lambda t: change_at(t, values, plan, accumulate), name,
                          forms[values._rg].node_class)
-    return apart, in_place
+    return apart, in_place, placed.recorded_as(differentiable_value or name)
 
 
 _index_put = putter("IndexPutBackward0")
 index_put_within = _index_put[1]
+
+
+_index = taken.recorded_as("IndexBackward0")
+_index.node_class.holds_more = True
+
+
+def of_first(shape, dim, index, kind=None, values=None):
+    """``where`` of ``x[index]`` with an index tensor of integers."""
+    if not shape:
+        raise IndexError("too many indices for tensor of dimension 0")
+    return ix.named_flat(shape[0], index, ix.out_of_bounds)[0], None, 0, 1, shape, index._shape, (index,)
 
 
 # --- index expressions ------------------------------------------------------------------------------------------------
@@ -349,6 +348,8 @@ def getitem(self, index):
         return _at(self, index, 0)
     if c is slice:
         return _from_to(self, index, 0)
+    if c is Tensor and index._kind.dtype is dt.int64 and index._shape and index._kind.device is self._kind.device:
+        return _index.call(self, index, of_first, 0)
     if c is not tuple:
         index = tuple(index) if c is list and _is_tuple(index) else (index,)
     x = basic(self, index)

@@ -3,7 +3,7 @@
 A plan describes one use of index tensors on a tensor of a given shape: which dimensions are indexed, and, for every
 position of the broadcast index, the row-major number of the element within those dimensions. The tensor is seen as
 (outer, indexed, inner); kernels move blocks of ``inner`` elements. Building a plan checks every index, so nothing is
-written before all are known to be in range. Plans copy the indices: later changes of an index tensor do no harm.
+written before all are known to be in range.
 """
 
 from __future__ import annotations
@@ -175,10 +175,15 @@ def range_flag(fail, dim, size, index):
     return index_flag(fail, dim, size).take(index._kind)
 
 
-def plan_along(shape, dim, index, fail=out_of_bounds, negative=True):
-    """Plan of one 1-D (or 0-d) index along one dimension of a tensor of ``shape``."""
+def named_along(shape, dim, index, fail=out_of_bounds, negative=True):
+    """What ``Plan`` is made of for one 1-D (or 0-d) index along one dimension of a tensor of ``shape``."""
     numbers = _along, (shape, dim, fail, negative)
-    return Plan(numbers, None, dim, 1 if shape else 0, shape, (index._n,) if shape else (), (index,))
+    return numbers, None, dim, 1 if shape else 0, shape, (index._n,) if shape else (), (index,)
+
+
+def plan_along(*args):
+    """The plan of ``named_along``."""
+    return Plan(*named_along(*args))
 
 
 def _along(tensors, shape, dim, fail, negative):
@@ -209,9 +214,9 @@ def _several(tensors, used, index_shape, fail):
     return lines([(t, *u) for t, u in zip(tensors, used)], index_shape, fail)
 
 
-def plan_flat(total, index, fail):
-    """Plan of one index of any shape into ``total`` elements."""
-    return Plan((_several, (((0, total),), index._shape, fail)), None, 0, 1, (total,), index._shape, (index,))
+def named_flat(total, index, fail):
+    """What ``Plan`` is made of for one index of any shape into ``total`` elements."""
+    return (_several, (((0, total),), index._shape, fail)), None, 0, 1, (total,), index._shape, (index,)
 
 
 def flat_plan(lin, total, index_shape=None):

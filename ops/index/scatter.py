@@ -22,17 +22,18 @@ from ..view.shape import expanded, reshaped
 from . import access, along
 from . import plans as ix
 from .getitem import collect, put_at, putter, spread
+from .places import shape_of, taken
 from .select_put import both, outside
 
-_gather = collect.recorded_as("GatherBackward0")
+_gather = taken.recorded_as("GatherBackward0")
 _gather.node_class.holds_more = True
 
 
-def _check_index(name, input, dim, index, source=None):
+def _check_index(name, shape_, dim, index, source=None):
     """Wrap ``dim`` and check ranks and sizes of gather (no source) and scatter."""
     if index._kind.dtype not in (dt.int64, dt.int32):
         raise RuntimeError(f"{name}(): Expected dtype int32/int64 for index")
-    shape, small = input._shape or (1,), index._shape or (1,)
+    shape, small = shape_ or (1,), index._shape or (1,)
     at = wrap_dim(dim, len(shape))
     if index._n == 0:
         return at
@@ -45,9 +46,9 @@ def _check_index(name, input, dim, index, source=None):
         if d != at and small[d] > shape[d] or source is not None and small[d] > (source._shape or (1,))[d]:
             if name == "gather":
                 raise RuntimeError(f"Size does not match at dimension {d} expected index {list(index._shape)} to be no "
-                                   f"larger than self {list(input._shape)} apart from dimension {at}")
+                                   f"larger than self {list(shape_)} apart from dimension {at}")
             more = "" if source is None else f" and to be no larger size than src {list(source._shape)}"
-            raise RuntimeError(f"Expected index {list(index._shape)} to be no larger than self {list(input._shape)} apart from "
+            raise RuntimeError(f"Expected index {list(index._shape)} to be no larger than self {list(shape_)} apart from "
                                f"dimension {at}{more}")
     return at
 
@@ -56,13 +57,25 @@ def _fail(i, dim, size):
     raise RuntimeError(f"index {i} is out of bounds for dimension {dim} with size {size}")
 
 
+def _gathered(shape, dim, index, kind=None, values=None):
+    return along.named_within(shape, _check_index("gather", shape, dim, index), index, _fail)
+
+
 @function(dtypes="any", reference=lambda a, dim, index: _gather_reference(a, dim, index),
           samples=(Sample((3, 4), 1, ("int64", (3, 2), 0, 4)), Sample((3, 4), 0, ("int64", (5, 2), 0, 3))))
 def gather(input, dim, index, *, sparse_grad=False, out=None):
     """``out[i][j] = input[index[i][j]][j]`` for dim 0, and so on: elements picked along one dimension."""
-    at = _check_index("gather", input, dim, index)
-    result = _gather(input, along.plan_dim(input._shape, at, index, _fail))
+    result = _gather.call(input, index, _gathered, dim)
     return result if out is None else write_out("gather", out, result, (input,))
+
+
+def _turned(shape, dim, index, kind=None, values=None):
+    """``where`` of ``take_along_dim``: indices count modulo the size."""
+    return (_modulo, (shape, dim)), *along.named_within(shape, dim, index, _fail)[1:]
+
+
+def _modulo(tensors, shape, dim):
+    return along._within((tensors[0].remainder(shape[dim]),), shape, dim, _fail)
 
 
 def _gather_reference(a, dim, index):
@@ -82,6 +95,9 @@ def take_along_dim(input, indices, dim=None, *, out=None):
         raise RuntimeError("torch.take_along_dim(): input and indices should have the same number of dimensions, but got "
                            f"{len(input._shape)} dimensions for input, and {len(indices._shape)} dimensions for indices")
     at = wrap_dim(dim, len(input._shape))
+    if out is None and indices._n <= along.LISTED and input._shape[at] and all([
+            m == n or d == at for d, (m, n) in enumerate(zip(input._shape, indices._shape))]):
+        return _gather.call(input, indices, _turned, at)
     a, b = list(input._shape), list(indices._shape)
     for d in range(len(a)):
         if d != at:
@@ -129,13 +145,29 @@ _scatter, _scatter_number, _scatter_add = (putter("ScatterBackward0"), putter("S
 def _prepare_scatter(name, input, dim, index, src):
     if src._kind.dtype is not input._kind.dtype:
         raise RuntimeError(f"{name}(): Expected self.dtype to be equal to src.dtype")
-    at = _check_index(name, input, dim, index, src)
+    at = _check_index(name, input._shape, dim, index, src)
     return _narrowed(src, index), along.plan_dim(input._shape, at, index, _fail)
+
+
+def _scattered(shape, dim, index, kind=None, values=None):
+    """``where`` of ``scatter`` with values of the index's shape."""
+    if values is not None and values._kind.dtype is not kind.dtype:
+        raise RuntimeError("scatter(): Expected self.dtype to be equal to src.dtype")
+    return along.named_within(shape, _check_index("scatter", shape, dim, index, values), index, _fail)
+
+
+def _scatter_added(shape, dim, index, kind=None, values=None):
+    """``where`` of ``scatter_add`` with values of the index's shape."""
+    if values is not None and values._kind.dtype is not kind.dtype:
+        raise RuntimeError("scatter_add(): Expected self.dtype to be equal to src.dtype")
+    return along.named_within(shape, _check_index("scatter_add", shape, dim, index, values), index, _fail)
 
 
 def _scatter_call(which):
     def run(input, dim, index, src=None, *, value=None, reduce=None):
         src = value if src is None else src
+        if not which and reduce is None and src.__class__ is Tensor and src._shape == index._shape:
+            return _scatter[2].call(input, src, index, _scattered, dim, False)
         if reduce is not None:
             if reduce not in ("add", "multiply"):
                 raise RuntimeError("reduce argument must be either add or multiply.")
@@ -152,7 +184,7 @@ def _scatter_call(which):
             return _scatter[which](input, values, plan, False, *(["scatter_"] if which else []))
         if not is_number(src):
             raise TypeError(f"scatter(): argument 'src' (position 3) must be Tensor or Number, not {type(src).__name__}")
-        at = _check_index("scatter", input, dim, index)
+        at = _check_index("scatter", input._shape, dim, index)
         plan = along.plan_dim(input._shape, at, index, _fail)
         if which:
             check_apart(input, (index,))
@@ -185,11 +217,17 @@ def _prepare_add(input, dim, index, src):
     return (*_prepare_scatter("scatter_add", input, dim, index, src), True)
 
 
+def _scatter_add_of(input, dim, index, src):
+    if src.__class__ is Tensor and src._shape == index._shape:
+        return _scatter_add[2].call(input, src, index, _scatter_added, dim, True)
+    return None
+
+
 scatter_add = both("scatter_add", _prepare_add, _scatter_add,
                    "A copy of ``input`` with ``out[index[i][j]][j] += src[i][j]`` for dim 0, and so on.",
                    (Sample((3, 4), 1, ("int64", (3, 2), 0, 4), ("float64", (3, 2))),
                     Sample((3, 4), 0, ("int64", (5, 4), 0, 3), ("float64", (5, 4)))),
-                   lambda a, dim, index, src: _scatter_reference(a, dim, index, src, True))
+                   lambda a, dim, index, src: _scatter_reference(a, dim, index, src, True), quick=_scatter_add_of)
 
 
 def _prepare_index_add(input, dim, index, source, *, alpha=1):
@@ -198,26 +236,45 @@ def _prepare_index_add(input, dim, index, source, *, alpha=1):
 
 def _along(name, input, dim, index, source, alpha=1):
     """(values, plan, accumulate) of what ``source`` brings to the slices that ``index`` names, checked."""
-    at = wrap_dim(dim, len(input._shape))
+    plan = ix.Plan(*_slices(name, input._shape, dim, index, input._kind, source))
+    alpha = dt.fit(alpha, source._kind.dtype)
+    return source if alpha == 1 else source * alpha, plan, True
+
+
+def _slices(name, shape, dim, index, kind, source):
+    """What ``Plan`` is made of for slices that a vector names; ``source``, if given, is checked, too."""
+    at = wrap_dim(dim, len(shape))
     if len(index._shape) > 1:
         raise IndexError(f"{name}(): Index is supposed to be a vector, but got dim: "
                          f"{len(index._shape)} with type: {dt.scalar_name(index.dtype)} and size: {list(index._shape)}")
     if index._kind.dtype not in (dt.int64, dt.int32):
         raise RuntimeError(f"{name}(): Expected dtype int32/int64 for index but got: " + dt.scalar_name(index.dtype))
-    if source._kind.dtype is not input._kind.dtype:
+    made = ix.named_along(shape, at, index, _fail if len(shape) > 1 else outside, False)
+    if source is None:
+        return made
+    if source._kind.dtype is not kind.dtype:
         raise RuntimeError(f"{name}(): self and source must have the same scalar type")
-    if at >= max(len(source._shape), 1):
-        raise RuntimeError(f"{name}(): Indexing dim {at} is out of bounds of the source tensor with dim "
-                           f"{len(source._shape)}")
-    if index._n != (source._shape[at] if source._shape else 1):
+    given = source._shape
+    if at >= max(len(given), 1):
+        raise RuntimeError(f"{name}(): Indexing dim {at} is out of bounds of the source tensor with dim {len(given)}")
+    if index._n != (given[at] if given else 1):
         raise RuntimeError(f"{name}(): Number of indices ({index._n}) should be equal to source.size(dim): "
-                           f"({source._shape[at] if source._shape else 1}), for dim: {at}")
-    plan = ix.plan_along(input._shape, at, index, _fail if len(input._shape) > 1 else outside, False)
-    if source._shape != plan.shape and source._shape:
+                           f"({given[at] if given else 1}), for dim: {at}")
+    if given and given != shape_of(*made[1:]):
         raise RuntimeError("source tensor shape must match self tensor shape, excluding the specified dimension. Got "
-                           f"self.shape = {list(input._shape)} source.shape = {list(source._shape)}")
-    alpha = dt.fit(alpha, source._kind.dtype)
-    return source if alpha == 1 else source * alpha, plan, True
+                           f"self.shape = {list(shape)} source.shape = {list(given)}")
+    return made
+
+
+def _index_added(shape, dim, index, kind=None, values=None):
+    """``where`` of ``index_add``."""
+    return _slices("index_add_", shape, dim, index, kind, values)
+
+
+def _index_add_of(input, dim, index, source, *, alpha=1):
+    if alpha.__class__ is int and alpha == 1:
+        return _index_add[2].call(input, source, index, _index_added, dim, True)
+    return None
 
 
 def _index_add_reference(a, dim, index, source, alpha=1):
@@ -226,10 +283,12 @@ def _index_add_reference(a, dim, index, source, alpha=1):
     return out
 
 
-index_add = both("index_add", _prepare_index_add, putter("IndexAddBackward0"),
+_index_add = putter("IndexAddBackward0")
+index_add = both("index_add", _prepare_index_add, _index_add,
                  "A copy of ``input`` with ``alpha * source`` added to the slices along ``dim`` that ``index`` names.",
                  (Sample((4, 3), 0, ("int64", (5,), 0, 4), ("float64", (5, 3))),
-                  Sample((4, 3), 1, ("int64", (2,), 0, 3), ("float64", (4, 2)), alpha=2.5)), _index_add_reference)
+                  Sample((4, 3), 1, ("int64", (2,), 0, 3), ("float64", (4, 2)), alpha=2.5)),
+                 _index_add_reference, quick=_index_add_of)
 
 
 # --- reductions over what meets in one place --------------------------------------------------------------------------

@@ -11,16 +11,18 @@ from numbagrad.base import dtypes as dt
 from numbagrad.base.shapes import wrap_dim
 from numbagrad.core.broadcast import broadcast_shapes
 from numbagrad.core.overlap import check_apart
+from numbagrad.core.tensor import numel
 from numbagrad.dispatch.op import add_method
 from numbagrad.extend import REGISTRY, Sample, Tensor, function
 
 from ..view.shape import tensor_list
 from . import plans as ix
-from .getitem import _index_put, _width, check_values, collect, parse, plan_for, putter
+from .getitem import _index_put, _width, of_first, parse, plan_for, putter
+from .places import check_values, number_at, taken
 
 # --- one index along one dimension ------------------------------------------------------------------------------------
 
-_index_select = collect.recorded_as("IndexSelectBackward0")
+_index_select = taken.recorded_as("IndexSelectBackward0")
 
 
 def _vector(name, index):
@@ -43,15 +45,19 @@ def _outside_later(index, dim, size):
           reference=lambda a, dim, index: np.take(a, index, dim))
 def index_select(input, dim, index):
     """The slices of ``input`` along ``dim`` that a 1-D ``index`` names."""
-    dim = wrap_dim(dim, len(input._shape))
+    return _index_select.call(input, index, _selected, dim)
+
+
+def _selected(shape, dim, index, kind=None, values=None):
+    """``where`` of ``index_select``."""
+    at = wrap_dim(dim, len(shape))
     _vector("index_select", index)
-    plan = ix.plan_along(input._shape, dim, index, _outside_later if dim else outside, False)
-    return _index_select(input, plan)
+    return ix.named_along(shape, at, index, _outside_later if at else outside, False)
 
 
 _index_copy, _index_fill = putter("IndexCopyBackward0"), putter("IndexFillBackward0", "IndexFillBackward1")
 _index_select.node_class.holds_more = True
-_take, _put = collect.recorded_as("TakeBackward0"), putter("PutBackward0")
+_take, _put = taken.recorded_as("TakeBackward0"), putter("PutBackward0")
 
 
 def tensors_in(args):
@@ -63,11 +69,16 @@ def tensors_in(args):
             yield from tensors_in(a)
 
 
-def both(name, prepare, forms, doc, samples, reference, kinds=None):
-    """Register ``name`` and set ``Tensor.name_``; ``prepare`` checks the call and gives (values, plan, accumulate)."""
+def both(name, prepare, forms, doc, samples, reference, kinds=None, quick=None):
+    """Register ``name`` and set ``Tensor.name_``; ``prepare`` checks the call and gives (values, plan, accumulate).
+
+    ``quick`` takes usual calls of ``name``, checks included, and returns None for others."""
     kinds = {"accumulate": "bool", **(kinds or {})}
 
     def apart(input, *args, **kwargs):
+        out = quick and quick(input, *args, **kwargs)
+        if out is not None:
+            return out
         values, plan, accumulate = prepare(input, *args, **kwargs)
         return forms[0](input, values, plan, accumulate)
 
@@ -86,31 +97,38 @@ def both(name, prepare, forms, doc, samples, reference, kinds=None):
     return function(apart, dtypes="any", samples=samples, reference=reference, kinds=kinds)
 
 
-def same_kind(name, input, values):
-    if values._kind.dtype is not input._kind.dtype:
+def same_kind(name, kind, values):
+    if values._kind.dtype is not kind.dtype:
         raise RuntimeError(f"{name}(): self and source expected to have the same dtype, but got (self) "
-                           f"{dt.scalar_name(input.dtype)} and (source) {dt.scalar_name(values.dtype)}")
+                           f"{dt.scalar_name(kind.dtype)} and (source) {dt.scalar_name(values.dtype)}")
 
 
 def _prepare_copy(input, dim, index, source):
-    at = wrap_dim(dim, len(input._shape))
-    _vector("index_copy_", index)
-    same_kind("index_copy_", input, source)
-    if input._shape and source._shape and len(input._shape) != len(source._shape):
-        raise IndexError("index_copy_(): When source and destination are not scalars, their dimensionality must match. Source "
-                         f"dimensionality ({len(source._shape)}), destination dimensionality ({len(input._shape)})")
+    return source, ix.Plan(*_copied(input._shape, dim, index, input._kind, source)), False
 
-    shape = input._shape
+
+def _copied(shape, dim, index, kind=None, values=None):
+    """``where`` of ``index_copy``."""
+    at = wrap_dim(dim, len(shape))
+    _vector("index_copy_", index)
+    if values is not None:
+        _check_copy(shape, at, index, kind, values)
+    return ix.named_along(shape, at, index, _outside_copy, False)
+
+
+def _check_copy(shape, at, index, kind, source):
+    same_kind("index_copy_", kind, source)
+    if shape and source._shape and len(shape) != len(source._shape):
+        raise IndexError("index_copy_(): When source and destination are not scalars, their dimensionality must match. Source "
+                         f"dimensionality ({len(source._shape)}), destination dimensionality ({len(shape)})")
     target, given = shape[:at] + shape[at + 1:], source._shape[:at] + source._shape[at + 1:]
     if target != given:
         raise RuntimeError("index_copy_(): Source/destination tensor must have same slice shapes. Destination slice shape: "
                            f"{' '.join(map(str, target))} at dimension {at} and source slice shape: "
                            f"{' '.join(map(str, given))} at dimension 0.")
-
     if source._shape and index._n != source._shape[at]:
         raise IndexError(f"index_copy_(): Number of indices ({index._n}) should be equal to source.size(dim) "
                          f"({source._shape[at]})")
-    return source, ix.plan_along(shape, at, index, _outside_copy, False), False
 
 
 def _outside_copy(index, dim, size):
@@ -125,7 +143,8 @@ def _set(a, dim, index, values):
 
 index_copy = both("index_copy", _prepare_copy, _index_copy,
                   "A copy of ``input`` whose slices along ``dim`` named by ``index`` come from ``source``.",
-                  (Sample((4, 3), 0, ("int64", (1,), 1, 3), ("float64", (1, 3))),), _set)
+                  (Sample((4, 3), 0, ("int64", (1,), 1, 3), ("float64", (1, 3))),), _set,
+                  quick=lambda input, dim, index, source: _index_copy[2].call(input, source, index, _copied, dim, False))
 
 
 def _prepare_fill(input, dim, index, value):
@@ -144,9 +163,23 @@ def _prepare_fill(input, dim, index, value):
     return value, ix.plan_along(input._shape, at, index), False
 
 
+def _filled(shape, dim, index, kind=None, values=None):
+    """``where`` of ``index_fill``."""
+    at = wrap_dim(dim, len(shape))
+    _vector("index_fill_", index)
+    return ix.named_along(shape, at, index)
+
+
+def _fill_of(input, dim, index, value):
+    if value.__class__ is float and input._kind.dtype.category > 1 or value.__class__ is int and input._kind.dtype.category:
+        return _number_at.call(input, index, _filled, dim, dt.fit(value, input._kind.dtype))
+    return None
+
+
+_number_at = number_at.recorded_as("IndexFillBackward0")
 index_fill = both("index_fill", _prepare_fill, _index_fill,
                   "A copy of ``input`` whose slices along ``dim`` named by ``index`` are ``value``.",
-                  (Sample((4, 3), 0, ("int64", (2,), 1, 3), 2.5),), _set, {"value": "any"})
+                  (Sample((4, 3), 0, ("int64", (2,), 1, 3), 2.5),), _set, {"value": "any"}, quick=_fill_of)
 
 
 # --- several index tensors, flat indices ------------------------------------------------------------------------------
@@ -191,11 +224,19 @@ def _put_reference(a, indices, values, accumulate=False):
     return out
 
 
+def _put_of(input, indices, values, accumulate=False):
+    if indices.__class__ in (tuple, list) and len(indices) == 1 and values._kind is input._kind and input._shape:
+        index = indices[0]
+        if index.__class__ is Tensor and index._kind.dtype is dt.int64 and index._shape:
+            return _index_put[2].call(input, values, index, of_first, 0, accumulate)
+    return None
+
+
 index_put = both("index_put", _prepare_put, _index_put,
                  "A copy of ``input`` with ``values`` at the places that a tuple of index tensors names; with ``accumulate`` "
                  "they are added.", (Sample((4, 3), [("int64", (1,), 0, 4)], ("float64", (3,))),
                                      Sample((4, 3), [("int64", (5,), 0, 4), ("int64", (5,), 0, 3)], ("float64", (5,)), True)),
-                 _put_reference, {"indices": "any"})
+                 _put_reference, {"indices": "any"}, quick=_put_of)
 
 
 def _flat_index(name, index):
@@ -203,11 +244,12 @@ def _flat_index(name, index):
         raise RuntimeError(f"{name}(): Expected a long tensor for index, but got {dt.scalar_name(index.dtype)}")
 
 
-def _flat(input, index):
-    total = input._n
+def _flat(shape, dim, index, kind=None, values=None):
+    """``where`` of ``take`` and ``put``."""
+    total = numel(shape)
     if total == 0 and index._n:
         raise IndexError("take(): tried to take from an empty tensor")
-    return ix.plan_flat(total, index, _outside_row)
+    return ix.named_flat(total, index, _outside_row)
 
 
 def _outside_row(index, dim, size):
@@ -218,16 +260,25 @@ def _outside_row(index, dim, size):
 def take(input, index):
     """The elements of ``input``, seen as one row, at the positions ``index``; the shape is the index's."""
     _flat_index("take", index)
-    return _take(input, _flat(input, index))
+    return _take.call(input, index, _flat, 0)
 
 
 def _prepare_flat_put(input, index, source, accumulate=False):
+    return _put_values(input, index, source), ix.Plan(*_flat(input._shape, 0, index)), accumulate
+
+
+def _put_values(input, index, source):
+    """The source in the shape of the index."""
     _flat_index("put_", index)
-    same_kind("put_", input, source)
+    same_kind("put_", input._kind, source)
     if index._n != source._n:
         raise IndexError("put_(): Expected source and index to have the same number of elements, but got source.numel() = "
                          f"{source._n}, index.numel() = {index._n}")
-    return source.reshape(index._shape), _flat(input, index), accumulate
+    return source if source._shape == index._shape else source.reshape(index._shape)
+
+
+def _flat_put_of(input, index, source, accumulate=False):
+    return _put[2].call(input, _put_values(input, index, source), index, _flat, 0, accumulate)
 
 
 def _flat_put_reference(a, index, source, accumulate=False):
@@ -238,4 +289,4 @@ def _flat_put_reference(a, index, source, accumulate=False):
 
 put = both("put", _prepare_flat_put, _put,
            "A copy of ``input``, seen as one row, with ``source`` at the positions ``index``; with ``accumulate`` added.",
-           (Sample((3, 4), ("int64", (1,), 0, 12), ("float64", (1,))),), _flat_put_reference)
+           (Sample((3, 4), ("int64", (1,), 0, 12), ("float64", (1,))),), _flat_put_reference, quick=_flat_put_of)
