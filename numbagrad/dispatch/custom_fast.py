@@ -96,10 +96,10 @@ class Lines:
         run = ["if specs_.several:", *indented(many, PAD), *one, "return out_"]
         return self.found(self.key(), f"{group(t)}, {self.params}", run)
 
-    def found(self, key, given, run, when=""):
+    def found(self, key, given, run, when="", before=()):
         """Lines that look for a plan and, where it is one, run it."""
         return ["record_ = True if not STATE_ else recording_()", f"if record_ is not None{when}:", *indented([
-            "try:", f"    key_ = {key}", "    plan_ = PLANS_.get(key_)",
+            "try:", *indented(before, PAD), f"    key_ = {key}", "    plan_ = PLANS_.get(key_)",
             "except (AttributeError_, TypeError_):", "    plan_ = False",
             "if plan_:", "    run_, made_, specs_, most_ = plan_", "    if most_ < LIMIT_[0]:", *indented(run, 2 * PAD),
             "elif plan_ is None:", f"    settle_(op_, PLANS_, key_, {given})"], PAD)]
@@ -107,18 +107,19 @@ class Lines:
     def planned_list(self, name):
         """``planned`` of an op on one list of tensors."""
         op = self.op
-        geometry = f"tuple_([(t_._kind, t_._shape, t_._strides) for t_ in {name}])"
-        key = group([geometry, *self.parameters()])
-        run = ["n_, storage_, kind_, shape_ = made_[0]", *self.fresh("storage_"),
-               f"run_(*[t_._ptr for t_ in {name}], ptr_)"]
+        geometry = ["geometry_, ptrs_ = [], []", f"for t_ in {name}:", "    geometry_ += t_._kind, t_._shape, t_._strides",
+                    "    ptrs_.append(t_._ptr)"]
+        key = group(["tuple_(geometry_)", *self.parameters()])
+        run = ["n_, storage_, kind_, shape_ = made_[0]", *self.fresh("storage_"), "run_(*ptrs_, ptr_)"]
         if op.rule is not None:
             run += ["if record_:", *indented(["following_, needs_, rg_ = [], [], False", f"for t_ in {name}:", *indented([
                 "if t_._view is not None:", "    refresh_(t_)", "if t_._rg:",
                 "    following_.append(t_._node or t_)", "    needs_.append(True)", "    rg_ = True", "else:",
                 "    following_.append(None)", "    needs_.append(False)"], PAD),
-                *self.record_list(name, "tuple_(following_)", "tuple_([g_[1] for g_ in key_[0]])", "tuple_(needs_)", "specs_")],
+                *self.record_list(name, "tuple_(following_)", "key_[0][1::3]", "tuple_(needs_)", "specs_")],
                 PAD)]
-        return self.found(key, f"({name},), {self.params}", [*run, "return out_"], f" and {name}.__class__ in (list_, tuple_)")
+        return self.found(key, f"({name},), {self.params}", [*run, "return out_"], f" and {name}.__class__ in (list_, tuple_)",
+                          geometry)
 
     def record_list(self, name, following, shapes, needs, specs):
         """Lines that make the node of ``out_`` for a list of tensors."""

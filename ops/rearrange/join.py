@@ -34,9 +34,28 @@ def copy_block(x: "*T", out: "*T", width: int, step: int, start: int, stop: int)
 
 
 def _sequence(name, tensors):
-    if isinstance(tensors, Tensor) or not isinstance(tensors, (tuple, list)):
+    if tensors.__class__ is not list and tensors.__class__ is not tuple and not isinstance(tensors, (tuple, list)):
         raise TypeError(f"{name}(): argument 'tensors' (position 1) must be tuple of Tensors, not {type(tensors).__name__}")
     return tensors
+
+
+class Mixed(Exception):
+    """Tensors of several kinds: they are converted first, so that gradients are converted back."""
+
+
+def _one_kind(tensors):
+    kind = tensors[0]._kind
+    for t in tensors:
+        if t._kind is not kind:
+            raise Mixed
+    return kind
+
+
+def _not_a_tensor(tensors):
+    """The error of a list in which something else is."""
+    for i, t in enumerate(tensors):
+        if not isinstance(t, Tensor):
+            raise TypeError(f"expected Tensor as element {i} in argument 0, but got {type(t).__name__}")
 
 
 def common_kind(name, tensors):
@@ -58,9 +77,13 @@ def _skips(t):
         samples=(Sample([(2, 3), (4, 3)], 0), Sample([(2, 3), (2, 1), (2, 3)], 1)))
 def joined(tensors: list, dim: int):
     """Tensors joined along an existing dimension."""
+    for i, t in enumerate(tensors):
+        if not t._shape:
+            raise RuntimeError(f"zero-dimensional tensor (at position {i}) cannot be concatenated")
     first = next((t for t in tensors if not _skips(t)), tensors[0])
     shape = first._shape
-    n, size = len(shape), 0
+    n, size, dim = len(shape), 0, wrap_dim(dim, len(shape))
+    kind = _one_kind(tensors)
     for i, t in enumerate(tensors):
         other = t._shape
         if other != shape:
@@ -73,7 +96,7 @@ def joined(tensors: list, dim: int):
                     raise RuntimeError(f"Sizes of tensors must match except in dimension {dim}. Expected size {shape[d]} but "
                                        f"got size {other[d]} for tensor number {i} in the list.")
         size += other[dim]
-    return (*shape[:dim], size, *shape[dim + 1:]), common_kind("cat", tensors)
+    return (*shape[:dim], size, *shape[dim + 1:]), kind
 
 
 @joined.cpu
@@ -81,6 +104,7 @@ def _(out, tensors, dim):
     shape = out._shape
     if out._n == 0:
         return
+    dim %= len(shape)
     inner = numel(shape[dim + 1:])
     outer, step, at = numel(shape[:dim]), shape[dim] * inner, 0
     kind, size = out._kind, out._kind.itemsize
@@ -97,7 +121,7 @@ def _(out, tensors, dim):
 
 @joined.gradient
 def _(g, shapes, needs, dim):
-    grads, at = [], 0
+    grads, at, dim = [], 0, dim % len(g._shape)
     for shape, need in zip(shapes, needs):
         n = shape[dim] if len(shape) == len(g._shape) else 0
         if not need:
@@ -114,20 +138,16 @@ def _(g, shapes, needs, dim):
           samples=(Sample([(2, 3), (4, 3)]), Sample([(2, 3), (2, 1), (2, 3)], 1), Sample([(2, 3), (2, 0)], -1)))
 def cat(tensors, dim=0, *, out=None, axis=None):
     """Tensors joined along an existing dimension; dtypes are promoted."""
-    tensors = _sequence("cat", tensors)
-    if not tensors:
+    if not _sequence("cat", tensors):
         raise ValueError("torch.cat(): expected a non-empty list of Tensors")
     dim = dim if axis is None else axis
-    shape = None
-    for i, t in enumerate(tensors):
-        if not isinstance(t, Tensor):
-            raise TypeError(f"expected Tensor as element {i} in argument 0, but got {type(t).__name__}")
-        if not t._shape:
-            raise RuntimeError(f"zero-dimensional tensor (at position {i}) cannot be concatenated")
-        if shape is None and not _skips(t):
-            shape = t._shape
-    dim = wrap_dim(dim, len(tensors[0]._shape if shape is None else shape))
-    result = joined.call(_promoted("cat", tensors), dim)
+    for t in tensors:
+        if t.__class__ is not Tensor:
+            _not_a_tensor(tensors)
+    try:
+        result = joined.call(tensors, dim)
+    except Mixed:
+        result = joined.call(_promoted("cat", tensors), dim)
     return result if out is None else write_out("cat", out, result, tensors, True)
 
 
@@ -145,16 +165,17 @@ def _promoted(name, tensors):
 def stacked(tensors: list, dim: int):
     """Tensors of one shape joined along a new dimension."""
     shape = tensors[0]._shape
+    dim, kind = wrap_dim(dim, len(shape) + 1), _one_kind(tensors)
     for i, t in enumerate(tensors):
         if t._shape != shape:
             raise RuntimeError(f"stack expects each tensor to be equal size, but got {list(shape)} at entry 0 and "
                                f"{list(t._shape)} at entry {i}")
-    return (*shape[:dim], len(tensors), *shape[dim:]), common_kind("stack", tensors)
+    return (*shape[:dim], len(tensors), *shape[dim:]), kind
 
 
 @stacked.cpu
 def _(out, tensors, dim):
-    shape = tensors[0]._shape
+    shape, dim = tensors[0]._shape, dim % len(out._shape)
     inner = numel(shape[dim:])
     outer, kind, size = numel(shape[:dim]), out._kind, out._kind.itemsize
     if out._n == 0:
@@ -178,38 +199,47 @@ def _(g, dim):
           samples=(Sample([(2, 3), (2, 3)]), Sample([(2, 3), (2, 3), (2, 3)], -1), Sample([(), ()])))
 def stack(tensors, dim=0, *, out=None):
     """Tensors of one shape joined along a new dimension."""
-    tensors = _sequence("stack", tensors)
-    if not tensors:
+    if not _sequence("stack", tensors):
         raise RuntimeError("stack expects a non-empty TensorList")
-    for i, t in enumerate(tensors):
-        if not isinstance(t, Tensor):
-            raise TypeError(f"expected Tensor as element {i} in argument 0, but got {type(t).__name__}")
-    dim = wrap_dim(dim, len(tensors[0]._shape) + 1)
-    result = stacked.call(_promoted("stack", tensors), dim)
+    for t in tensors:
+        if t.__class__ is not Tensor:
+            _not_a_tensor(tensors)
+    try:
+        result = stacked.call(tensors, dim)
+    except Mixed:
+        result = stacked.call(_promoted("stack", tensors), dim)
     return result if out is None else write_out("stack", out, result, tensors, True)
 
 
-def _stacker(name, prepare, axis, doc, reference, samples):
+def _stacker(name, least, prepare, axis, doc, reference, samples):
     def fn(tensors, *, out=None):
         if not _sequence(name, tensors):
             raise RuntimeError(f"{name} expects a non-empty TensorList")
-        parts = prepare(tensors)
-        return cat.fn(parts, axis(parts), out=out)
+        for t in tensors:
+            if t.__class__ is not Tensor or len(t._shape) < least:
+                tensors = prepare(tensors)
+                break
+        if out is not None:
+            return cat.fn(tensors, axis(tensors), out=out)
+        try:
+            return joined.call(tensors, axis(tensors))
+        except Mixed:
+            return joined.call(_promoted("cat", tensors), axis(tensors))
     fn.__name__ = fn.__qualname__ = name
     fn.__module__, fn.__doc__ = __name__, doc
     return function(fn, method=False, dtypes="any", reference=reference, samples=samples,
                     aliases=("row_stack",) if name == "vstack" else ())
 
 
-hstack = _stacker("hstack", lambda ts: atleast_1d.fn(list(ts)), lambda ts: 0 if len(ts[0]._shape) == 1 else 1,
+hstack = _stacker("hstack", 1, lambda ts: atleast_1d.fn(list(ts)), lambda ts: 0 if len(ts[0]._shape) == 1 else 1,
                   "Tensors joined along the second dimension, 1-D ones along the first.", np.hstack,
                   (Sample([(2, 3), (2, 4)]), Sample([(2,), (3,)])))
-vstack = _stacker("vstack", lambda ts: atleast_2d.fn(list(ts)), lambda ts: 0,
+vstack = _stacker("vstack", 2, lambda ts: atleast_2d.fn(list(ts)), lambda ts: 0,
                   "Tensors joined along the first dimension; 1-D ones become rows.", np.vstack,
                   (Sample([(2, 3), (1, 3)]), Sample([(3,), (3,)])))
-dstack = _stacker("dstack", lambda ts: atleast_3d.fn(list(ts)), lambda ts: 2,
+dstack = _stacker("dstack", 3, lambda ts: atleast_3d.fn(list(ts)), lambda ts: 2,
                   "Tensors joined along the third dimension.", np.dstack, (Sample([(2, 3), (2, 3)]), Sample([(3,), (3,)])))
-column_stack = _stacker("column_stack", lambda ts: [reshaped(t, (t._n, 1)) if len(t._shape) < 2 else t for t in ts],
+column_stack = _stacker("column_stack", 2, lambda ts: [reshaped(t, (t._n, 1)) if len(t._shape) < 2 else t for t in ts],
                         lambda ts: 1, "Tensors joined along the second dimension; 1-D ones become columns.",
                         np.column_stack, (Sample([(3,), (3, 2)]),))
 
