@@ -126,8 +126,8 @@ CONTENTS = {
         "numbagrad":
             "angle complex conj conj_physical imag polar real resolve_conj resolve_neg view_as_complex view_as_real",
         "ops":
-            "_complex_pairs _real_pairs angle angle_complex angle_real complex conj conj_copy from_parts from_polar imag "
-            "polar real resolve_conj resolve_neg view_as_complex view_as_real",
+            "angle angle_complex angle_real complex complex_pairs conj conj_copy from_parts from_polar imag polar real "
+            "resolve_conj resolve_neg view_as_complex view_as_real",
         "properties":
             "imag real",
     },
@@ -343,7 +343,7 @@ CONTENTS = {
         "numbagrad":
             "chunk dsplit hsplit split split_with_sizes tensor_split unbind vsplit",
         "ops":
-            "chunk dsplit hsplit split split_even split_sized split_with_sizes tensor_split unbind vsplit",
+            "chunk dsplit hsplit split split_chunked split_even split_sized split_with_sizes tensor_split unbind vsplit",
     },
     "rearrange.triangular": {
         "Tensor":

@@ -160,12 +160,12 @@ def check_factor(name, factor, d):
 
 def check_list_of_ints(value, name, argument, position):
     """A tuple of ints that fit 64 bits, from a list or tuple."""
-    if value.__class__ is tuple:
+    if value.__class__ is tuple or value.__class__ is list:
         for v in value:
             if v.__class__ is not int or not -MOST <= v <= MOST:
                 break
         else:
-            return value
+            return tuple(value)
     if not isinstance(value, (tuple, list)):
         raise wrong(value, "tuple of ints", name, argument, position)
     out = []

@@ -10,6 +10,7 @@
         return transpose(g, dim0, dim1)
 
 A view keeps to the elements from the input's first to its last, unless it is declared with ``beyond`` (and checks that itself).
+One that is declared ``retyped`` reads the memory as another kind: the function returns that, too, and offset 0.
 With ``several=True`` the function returns a list of such triples and the rule takes ``gs``, one gradient per output. Without a
 rule the gradient is derived: what arrives is added up at the places that the geometry names.
 """
@@ -18,7 +19,7 @@ from __future__ import annotations
 
 from ..base import arguments, modes
 from ..core import graph, makers
-from ..core.graph import Node, Output, View, new_node, note_forward
+from ..core.graph import Node, Output, new_node, note_forward
 from ..core.registry import REGISTRY
 from ..core.tensor import Tensor, check_empty, contiguous_strides, is_contiguous, numel, raw
 from ..kernel import jit
@@ -36,10 +37,10 @@ class ViewOp(Op):
 
     kind = "view"
 
-    def __init__(self, fn, *, node=None, several=False, beyond=False, **options):
+    def __init__(self, fn, *, node=None, several=False, beyond=False, retyped=False, **options):
         options.setdefault("dtypes", "any")
         super().__init__(fn, **options)
-        self.several, self.beyond = several, beyond
+        self.several, self.beyond, self.retyped = several, beyond or retyped, retyped
         self.params = tuple(self.signature.parameters)[1:]
         self.rule = self.evaluate = None
         self.plans = plan.table()  # of backward
@@ -78,7 +79,7 @@ class ViewOp(Op):
         """The public call: geometry depends on shape, strides and arguments alone, so one computed before is looked up."""
         kinds = {n: kind for n, kind in self.kinds.items() if n in self.params}
         first, params = next(iter(self.signature.parameters)), text.group(self.params)
-        key = text.group([f"{first}._shape", f"{first}._strides", *self.params])
+        key = text.group([*([f"{first}._kind"] if self.retyped else []), f"{first}._shape", f"{first}._strides", *self.params])
         checks = arguments.text(self.name, self.signature.parameters, kinds, pad="    ").splitlines()
         lines = [*arguments.text(self.name, self.signature.parameters, kinds, arguments.QUICK, pad="").splitlines(),
                  "try:", f"    key_ = {key}", "    found_ = MEMO_.get(key_)",
@@ -94,13 +95,17 @@ class ViewOp(Op):
 
     def placed(self, first, params):
         """Lines of ``place`` in the default mode."""
-        return [f"ver_ = {first}._ver", "if STATE_ or ver_.__class__ is not list_:",
-                f"    return place_(op_, {first}, found_, {params})", "shape_, strides_, offset_, n_ = found_",
+        general, kind = [f"return place_(op_, {first}, found_, {params})"], []
+        if self.retyped:
+            kind = ["out_._kind = found_[4]"]
+            general = [f"out_ = place_(op_, {first}, found_[:4], {params})", *kind, "return out_"]
+        return [f"ver_ = {first}._ver", "if STATE_ or ver_.__class__ is not list_:", *text.indented(general, "    "),
+                f"shape_, strides_, offset_, n_{', _' if kind else ''} = found_",
                 f"above_ = {first}._view", "version_ = ver_[0]", f"base_, mode_ = {first}, None_",
                 "if above_ is not None:", "    if above_.version != version_:", f"        refresh_({first})",
                 "    base_, mode_ = above_.base, above_.mode",
                 f"out_ = makers_.share({first}, {first}._ptr + offset_ * {first}._kind.itemsize, n_, shape_, strides_, base_, "
-                "version_, mode_)", f"if {first}._rg:",
+                "version_, mode_)", *kind, f"if {first}._rg:",
                 f"    makers_.record(out_, Node_, ({first}._node or {first},), (), ({first}._shape, {params}))", "return out_"]
 
     @property
@@ -169,12 +174,12 @@ def check_inside(op, input, shape, strides, offset):
 
 def settle(geometry, memo=None, key=None, op=None, input=None):
     """(shape, strides or None where row-major, offset, number of elements), remembered under the key."""
-    shape, strides, offset = geometry
+    shape, strides, offset, *kind = geometry
     if op is not None and not op.beyond and 0 not in shape:
         check_inside(op, input, shape, strides, offset)
     if strides is not None and is_contiguous(shape, strides):
         strides = None
-    found = (shape, strides, offset, numel(shape))
+    found = (shape, strides, offset, numel(shape), *kind)
     if not found[3]:
         check_empty(shape)
     elif found[3] >= 1 << 63:
@@ -247,19 +252,22 @@ def make_views(op, input, geometries, params):
     if not geometries:
         return ()
     first = place(op, input, geometries[0], params, "multi")
-    outs, node = [first], first._node
-    kind, buf, ptr, ver, above = first._kind, first._buf, input._ptr, first._ver, first._view
-    for shape, strides, offset, n in geometries[1:]:
-        out = raw(buf, ptr + offset * kind.itemsize, n, shape, strides, kind, ver)
-        if above is None:
-            out.__dict__["_inference"] = True
-        else:
-            out._view = View(above.base, above.version, above.mode)
-        outs.append(out)
+    outs, node, history, kind, ptr = [first], first._node, first._view, first._kind, input._ptr
+    item = kind.itemsize
+    if history is None:
+        for shape, strides, offset, n in geometries[1:]:
+            outs.append(raw(first._buf, ptr + offset * item, n, shape, strides, kind, first._ver))
+            outs[-1].__dict__["_inference"] = True
+    else:
+        share, add, base, version, mode = makers.share, outs.append, history.base, history.version, history.mode
+        for shape, strides, offset, n in geometries[1:]:
+            add(share(input, ptr + offset * item, n, shape, strides, base, version, mode))
     if node is not None:
         node.ctx = (input._shape, params, tuple([(g[0], kind) for g in geometries]))
         for i, out in enumerate(outs):
-            out._node, out._rg = Output(node, i), True
+            edge = new(Output)
+            edge.node, edge.index = node, i
+            out._node, out._rg = edge, True
     return tuple(outs)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numbagrad.base import arguments
 from numbagrad.base.shapes import wrap_dim
 from numbagrad.core.tensor import contiguous_strides
+from numbagrad.dispatch.view import place, settle
 from numbagrad.extend import Sample, Tensor, function
 from numbagrad.extend import view as view_op
 
@@ -52,12 +53,14 @@ def _parts(shape, strides, dim, sizes):
     return out
 
 
-def _split_op(name, node):
-    @view_op(name=name, private=True, several=True, node=node, samples=(Sample((5, 2), [2, 3], 0),),
-             reference=lambda a, sizes, dim: np.split(a, np.cumsum(sizes)[:-1], dim))
-    def op(input, sizes, dim):
-        """Consecutive parts along a dimension, of given sizes."""
-        return _parts(input._shape, input._strides or contiguous_strides(input._shape), dim, sizes)
+def _split_op(name, node, sizes_of, samples):
+    @view_op(name=name, private=True, several=True, node=node, samples=samples,
+             reference=lambda a, how, dim: np.split(a, np.cumsum(sizes_of(a.shape, how, dim)[0])[:-1], dim))
+    def op(input, how, dim):
+        """Consecutive parts along a dimension."""
+        shape = input._shape
+        sizes, dim = sizes_of(shape, how, dim)
+        return _parts(shape, input._strides or contiguous_strides(shape), dim, sizes)
 
     @op.gradient
     def _(gs, dim):
@@ -65,22 +68,8 @@ def _split_op(name, node):
     return op
 
 
-_even, _sized = _split_op("split_even", "SplitBackward0"), _split_op("split_sized", "SplitWithSizesBackward0")
-
-
-def _even_sizes(n, size):
-    full, rest = divmod(n, size)
-    _countable("split", full)
-    return (size,) * full + ((rest,) if rest else ())
-
-
-@function(dtypes="any", reference=lambda a, size, dim=0: np.split(a, np.cumsum(size)[:-1] if isinstance(size, list) else range(
-    size, a.shape[dim], size), dim), samples=(Sample((5, 2), 2), Sample((5, 2), [1, 4]), Sample((2, 4), 4, 1)))
-def split(input, split_size_or_sections, dim=0):
-    """Consecutive parts of a dimension: of one size (the last may be smaller), or of a list of sizes."""
-    if not isinstance(split_size_or_sections, int):
-        return split_with_sizes.fn(input, split_size_or_sections, dim)
-    size, shape = split_size_or_sections, input._shape
+def _even_sizes(shape, size, dim):
+    """(sizes of the parts, the dimension) of ``split`` into parts of one size, the last of which may be smaller."""
     if not shape:
         raise RuntimeError("split expects at least a 1-dimensional tensor")
     dim = wrap_dim(dim, len(shape))
@@ -89,15 +78,14 @@ def split(input, split_size_or_sections, dim=0):
     if size == 0:
         if shape[dim]:
             raise RuntimeError(f"split_size can only be 0 if dimension size is 0, but got dimension size of {shape[dim]}")
-        return _even.call(input, (0,), dim)
-    return _even.call(input, _even_sizes(shape[dim], size) or (0,), dim)
+        return (0,), dim
+    full, rest = divmod(shape[dim], size)
+    _countable("split", full)
+    return (size,) * full + ((rest,) if rest else ()) or (0,), dim
 
 
-@function(dtypes="any", reference=lambda a, sizes, dim=0: np.split(a, np.cumsum(sizes)[:-1], dim),
-          samples=(Sample((5, 2), [1, 4]), Sample((2, 4), [1, 0, 3], 1)))
-def split_with_sizes(input, split_sizes, dim=0):
-    """Consecutive parts of a dimension of the given sizes."""
-    shape, sizes = input._shape, tuple(split_sizes)
+def _given_sizes(shape, sizes, dim):
+    """The same of ``split_with_sizes``."""
     if not shape:
         raise RuntimeError("split expects at least a 1-dimensional tensor")
     dim = wrap_dim(dim, len(shape))
@@ -107,21 +95,46 @@ def split_with_sizes(input, split_sizes, dim=0):
     if sum(sizes) != shape[dim]:
         raise RuntimeError(f"split_with_sizes expects split_sizes to sum exactly to {shape[dim]} (input tensor's size at "
                            f"dimension {dim}), but got split_sizes={list(sizes)}")
-    return _sized.call(input, sizes, dim)
+    return sizes, dim
 
 
-@function(dtypes="any", samples=(Sample((5, 2), 2), Sample((5, 2), 4), Sample((2, 6), 3, -1)), reference=lambda a, n, dim=0:
-          np.split(a, range(-(-a.shape[dim] // n), a.shape[dim], -(-a.shape[dim] // n)), dim))
-def chunk(input, chunks, dim=0):
-    """At most ``chunks`` consecutive parts of equal size; the last may be smaller."""
-    shape = input._shape
+def _chunk_sizes(shape, chunks, dim):
+    """The same of ``chunk``."""
     if not shape:
         raise RuntimeError("chunk expects at least a 1-dimensional tensor")
     if chunks <= 0:
         raise RuntimeError(f"chunk expects `chunks` to be greater than 0, got: {chunks}")
     dim = wrap_dim(dim, len(shape))
     n = shape[dim]
-    return _even.call(input, (0,) * _countable("chunk", chunks) if n == 0 else _even_sizes(n, -(-n // chunks)), dim)
+    return _even_sizes(shape, -(-n // chunks), dim) if n else ((0,) * _countable("chunk", chunks), dim)
+
+
+_even = _split_op("split_even", "SplitBackward0", _even_sizes, (Sample((5, 2), 2, 0),))
+_sized = _split_op("split_sized", "SplitWithSizesBackward0", _given_sizes, (Sample((5, 2), (2, 3), 0),))
+_chunked = _split_op("split_chunked", "SplitBackward0", _chunk_sizes, (Sample((5, 2), 2, 0),))
+
+
+@function(dtypes="any", reference=lambda a, size, dim=0: np.split(a, np.cumsum(size)[:-1] if isinstance(size, list) else range(
+    size, a.shape[dim], size), dim), samples=(Sample((5, 2), 2), Sample((5, 2), [1, 4]), Sample((2, 4), 4, 1)))
+def split(input, split_size_or_sections, dim=0):
+    """Consecutive parts of a dimension: of one size (the last may be smaller), or of a list of sizes."""
+    if split_size_or_sections.__class__ is int:
+        return _even.call(input, split_size_or_sections, dim)
+    return _sized.call(input, tuple(split_size_or_sections), dim)
+
+
+@function(dtypes="any", reference=lambda a, sizes, dim=0: np.split(a, np.cumsum(sizes)[:-1], dim),
+          samples=(Sample((5, 2), [1, 4]), Sample((2, 4), [1, 0, 3], 1)))
+def split_with_sizes(input, split_sizes, dim=0):
+    """Consecutive parts of a dimension of the given sizes."""
+    return _sized.call(input, tuple(split_sizes), dim)
+
+
+@function(dtypes="any", samples=(Sample((5, 2), 2), Sample((5, 2), 4), Sample((2, 6), 3, -1)), reference=lambda a, n, dim=0:
+          np.split(a, range(-(-a.shape[dim] // n), a.shape[dim], -(-a.shape[dim] // n)), dim))
+def chunk(input, chunks, dim=0):
+    """At most ``chunks`` consecutive parts of equal size; the last may be smaller."""
+    return _chunked.call(input, chunks, dim)
 
 
 def _cuts(name, cuts, argument="indices_or_sections"):
@@ -131,26 +144,47 @@ def _cuts(name, cuts, argument="indices_or_sections"):
     return arguments.check_ints(cuts, name, argument, 2)
 
 
+def _slices(input, dim, ends):
+    """Slices of a dimension between places."""
+    key = input._shape, input._strides, dim, ends
+    found = _known.get(key)
+    if found is None:
+        if len(_known) >= 4096:
+            _known.clear()
+        found = [(settle(slice_.fn(input, dim, a, b, 1)), (dim, a, b, 1)) for a, b in zip(ends, ends[1:])]
+        _known[key] = found
+    return tuple([place(slice_, input, geometry, params) for geometry, params in found])
+
+
+_known: dict = {}
+
+
 @function(kinds={"indices": "any"}, dtypes="any", reference=lambda a, n, dim=0: np.array_split(a, n, dim),
           samples=(Sample((5, 2), 2), Sample((5, 2), [1, 3]), Sample((2, 5), 3, 1)))
 def tensor_split(input, indices_or_sections=None, dim=0, *, indices=None, sections=None):
     """Parts of a dimension: a number of nearly equal ones, or cut at the given places."""
-    cuts = next((v for v in (indices_or_sections, indices, sections) if v is not None), None)
+    cuts = indices_or_sections
+    if cuts is None:
+        cuts = indices if indices is not None else sections
     shape = input._shape
     if not shape:
         raise RuntimeError("tensor_split expected at least a 1-dimensional tensor, but got a tensor with 0 dims")
     dim = wrap_dim(dim, len(shape))
     n = shape[dim]
-    cuts = _cuts("tensor_split", cuts)
-    if isinstance(cuts, int):
-        if cuts <= 0:
-            raise RuntimeError(f"number of sections must be larger than 0, got {cuts}")
-        _countable("tensor_split", cuts)
-        small, extra = divmod(n, cuts)
-        ends = [i * small + min(i, extra) for i in range(cuts + 1)]
-        return tuple([slice_.call(input, dim, a, b, 1) for a, b in zip(ends, ends[1:])])
-    ends = [0, *cuts, n]
-    return tuple([slice_.call(input, dim, a, b, 1) for a, b in zip(ends, ends[1:])])
+    if cuts.__class__ is not int:
+        cuts = _cuts("tensor_split", cuts)
+    if cuts.__class__ is not int:
+        return _slices(input, dim, (0, *cuts, n))
+    if cuts <= 0:
+        raise RuntimeError(f"number of sections must be larger than 0, got {cuts}")
+    return _slices(input, dim, _ends(n, cuts))
+
+
+def _ends(n, parts):
+    """The places between a number of nearly equal parts."""
+    _countable("tensor_split", parts)
+    small, extra = divmod(n, parts)
+    return tuple([i * small + min(i, extra) for i in range(parts + 1)])
 
 
 def _split_along(name, axis, least, doc, samples, reference):
@@ -159,14 +193,16 @@ def _split_along(name, axis, least, doc, samples, reference):
         if n < least:
             raise RuntimeError(f"torch.{name} requires a tensor with at least {least} dimension, but got a tensor with {n} "
                                "dimensions!")
-        dim = 0 if name == "hsplit" and n == 1 else axis
-        indices_or_sections = arguments.check_ints(indices_or_sections, name, "indices_or_sections", 2)
-        if isinstance(indices_or_sections, int):
-            size = input._shape[dim]
-            if indices_or_sections == 0 or size % indices_or_sections:
-                raise RuntimeError(f"torch.{name} attempted to split along dimension {dim}, but the size of the dimension "
-                                   f"{size} is not divisible by the split_size {indices_or_sections}!")
-        return tensor_split.fn(input, indices_or_sections, dim)
+        dim, cuts = 0 if name == "hsplit" and n == 1 else axis, indices_or_sections
+        size = input._shape[dim]
+        if cuts.__class__ is not int:
+            cuts = arguments.check_ints(cuts, name, "indices_or_sections", 2)
+        if cuts.__class__ is not int:
+            return _slices(input, dim, (0, *cuts, size))
+        if cuts == 0 or size % cuts:
+            raise RuntimeError(f"torch.{name} attempted to split along dimension {dim}, but the size of the dimension "
+                               f"{size} is not divisible by the split_size {cuts}!")
+        return tensor_split.fn(input, cuts, dim)
     fn.__name__ = fn.__qualname__ = name
     fn.__module__, fn.__doc__ = __name__, doc
     return function(fn, dtypes="any", samples=samples, reference=reference)

@@ -21,57 +21,45 @@ from .slicing import select
 
 # --- complex numbers --------------------------------------------------------------------------------------------------
 
-def _other_kind(op, input, kind, shape, strides, offset=0):
-    """A view in another dtype: the geometry in units of ``kind``."""
-    from numbagrad.dispatch.view import make_view
-    out = make_view(op, input, shape, strides, 0, ())
-    out._kind = kind
-    out._ptr = input._ptr + offset * kind.itemsize
-    return out
-
-
-@view_op(private=True, node="ViewAsRealBackward0", reference=None)
-def _real_pairs(input):
-    """Marks the node of ``view_as_real``."""
-    return input._shape, input._strides, 0
-
-
-@view_op(private=True, node="ViewAsComplexBackward0", reference=None)
-def _complex_pairs(input):
-    """Marks the node of ``view_as_complex``."""
-    return input._shape, input._strides, 0
-
-
-@_real_pairs.gradient
-def _(g):
-    return view_as_complex(g.contiguous())
-
-
-@_complex_pairs.gradient
-def _(g):
-    return view_as_real(g)
-
-
 def _pairs(a):
     return np.stack([a.real, a.imag], -1)
 
 
-@function(method=False, differentiable=False, dtypes="complex", samples=(Sample(("complex128", (3,))),), reference=_pairs)
+@view_op(retyped=True, method=False, differentiable=False, dtypes="complex", samples=(Sample(("complex128", (3,))),),
+         reference=_pairs)
 def view_as_real(input):
     """A complex tensor as a real one with a last dimension of size two."""
     d = input._kind.dtype
     if not d.is_complex:
         raise RuntimeError("view_as_real is only supported for complex tensors")
     strides = input._strides or contiguous_strides(input._shape)
-    return _other_kind(_real_pairs, input, storage.kind_of(d.to_real(), input._kind.device), (*input._shape, 2),
-                       (*[2 * k for k in strides], 1))
+    return (*input._shape, 2), (*[2 * k for k in strides], 1), 0, storage.kind_of(d.to_real(), input._kind.device)
 
 
-@function(method=False, differentiable=False, dtypes="any", samples=(Sample((3, 2)),),
-          reference=lambda a: a[..., 0] + 1j * a[..., 1])
-def view_as_complex(input):
-    """A real tensor with a last dimension of size two as a complex one."""
+@view_as_real.gradient
+def _(g):
+    return view_as_complex(g.contiguous())
+
+
+@view_op(retyped=True, private=True, node="ViewAsComplexBackward0", reference=None)
+def complex_pairs(input):
+    """``view_as_complex`` where the offset is even."""
     d, shape = input._kind.dtype, input._shape
+    _check_pairs(d, shape)
+    strides = input._strides or contiguous_strides(shape)
+    if strides[-1] != 1:
+        raise RuntimeError("Tensor must have a last dimension with stride 1")
+    if any(k % 2 for k, s in zip(strides[:-1], shape) if s > 1):
+        raise RuntimeError("Tensor must have a stride divisible by 2 for all but last dimension")
+    return shape[:-1], tuple([k // 2 for k in strides[:-1]]), 0, storage.kind_of(d.to_complex(), input._kind.device)
+
+
+@complex_pairs.gradient
+def _(g):
+    return view_as_real.call(g)
+
+
+def _check_pairs(d, shape):
     if d not in (dt.float32, dt.float64):
         raise RuntimeError("view_as_complex is only supported for float and double tensors (there is no complex32), but got a "
                            f"tensor of scalar type: {dt.scalar_name(d)}")
@@ -79,22 +67,24 @@ def view_as_complex(input):
         raise RuntimeError("Input tensor must have one or more dimensions")
     if shape[-1] != 2:
         raise RuntimeError("Tensor must have a last dimension of size 2")
-    if input.storage_offset() % 2:
-        raise RuntimeError("Tensor must have a storage_offset divisible by 2")
-    strides = input._strides or contiguous_strides(shape)
-    if strides[-1] != 1:
-        raise RuntimeError("Tensor must have a last dimension with stride 1")
-    if any(k % 2 for k, s in zip(strides[:-1], shape) if s > 1):
-        raise RuntimeError("Tensor must have a stride divisible by 2 for all but last dimension")
-    return _other_kind(_complex_pairs, input, storage.kind_of(d.to_complex(), input._kind.device), shape[:-1],
-                       tuple([k // 2 for k in strides[:-1]]))
+
+
+@function(method=False, differentiable=False, dtypes="any", samples=(Sample((3, 2)),),
+          reference=lambda a: a[..., 0] + 1j * a[..., 1])
+def view_as_complex(input):
+    """A real tensor with a last dimension of size two as a complex one."""
+    if input._ptr % 16:  # memory begins at a multiple, so that what lies at one has an even offset
+        _check_pairs(input._kind.dtype, input._shape)
+        if input.storage_offset() % 2:
+            raise RuntimeError("Tensor must have a storage_offset divisible by 2")
+    return complex_pairs.call(input)
 
 
 @function(method=False, differentiable=False, dtypes="any", samples=(Sample((3,)), Sample(("complex128", (3,)))),
           reference=np.real)
 def real(input):
     """The real part as a view; a real tensor itself."""
-    return select.call(view_as_real(input), -1, 0) if input._kind.dtype.is_complex else input
+    return select.call(view_as_real.call(input), -1, 0) if input._kind.dtype.is_complex else input
 
 
 @function(method=False, differentiable=False, dtypes="complex", samples=(Sample(("complex128", (3,))),), reference=np.imag)
@@ -102,7 +92,7 @@ def imag(input):
     """The imaginary part as a view; RuntimeError for real tensors."""
     if not input._kind.dtype.is_complex:
         raise RuntimeError("imag is not implemented for tensors with non-complex dtypes.")
-    return select.call(view_as_real(input), -1, 1)
+    return select.call(view_as_real.call(input), -1, 1)
 
 
 @elementwise(private=True, names="ConjBackward0", reference=np.conj, samples=(Sample((3,)),), dtypes="any")
@@ -163,7 +153,7 @@ def from_parts(real, imag):
 
 @from_parts.cpu
 def _(out, real, imag):
-    pairs = view_as_real(out)
+    pairs = view_as_real.call(out)
     copy_into(select.call(pairs, -1, 0), real)
     copy_into(select.call(pairs, -1, 1), imag)
 

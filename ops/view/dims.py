@@ -86,8 +86,8 @@ def permute(input, *dims):
     return permuted.call(input, numbers("permute", dims, "dims"))
 
 
-@function(kinds={"source": "ints", "destination": "ints"}, dtypes="any", aliases=("moveaxis",), reference=np.moveaxis,
-          samples=(Sample((2, 3, 4), 0, 2), Sample((2, 3, 4), [0, 1], [-1, 0])))
+@view_op(kinds={"source": "ints", "destination": "ints"}, node="PermuteBackward0", aliases=("moveaxis",),
+         reference=np.moveaxis, samples=(Sample((2, 3, 4), 0, 2), Sample((2, 3, 4), [0, 1], [-1, 0])))
 def movedim(input, source, destination):
     """Dimensions ``source`` moved to the places ``destination``, the others in their order."""
     a = (source,) if isinstance(source, int) else tuple(source)
@@ -105,7 +105,12 @@ def movedim(input, source, destination):
     for s, d in zip(src, dst):
         order[d] = s
     rest = iter([d for d in range(n) if d not in src])
-    return permuted.call(input, tuple([next(rest) if d is None else d for d in order]))
+    return permuted.fn(input, tuple([next(rest) if d is None else d for d in order]))
+
+
+@movedim.gradient
+def _(g, source, destination):
+    return movedim.call(g, destination, source)
 
 
 @function(dtypes="any", reference=lambda a: np.swapaxes(a, -1, -2).conj(), samples=(Sample((2, 3, 4)),))

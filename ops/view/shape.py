@@ -216,6 +216,8 @@ def view_as(input, other):
 def flatten(input, start_dim: int = 0, end_dim: int = -1):
     """Dimensions ``start_dim`` to ``end_dim`` merged into one."""
     shape = input._shape
+    if start_dim == 0 and end_dim == -1 and input._strides is None and len(shape) > 1:
+        return view_shape.call(input, (input._n,))
     first, last = wrap_dim(start_dim, len(shape)), wrap_dim(end_dim, len(shape))
     if first > last:
         raise RuntimeError("flatten() has invalid args: start_dim cannot come after end_dim")
@@ -226,9 +228,9 @@ def flatten(input, start_dim: int = 0, end_dim: int = -1):
     return reshaped(input, (*shape[:first], numel(shape[first:last + 1]), *shape[last + 1:]))
 
 
-@function(kinds={"sizes": "list of ints", "dim": "int"},
-          dtypes="any", reference=lambda a, dim, sizes: a.reshape(*a.shape[:dim], *sizes, *a.shape[dim + 1:]),
-          samples=(Sample((2, 6), 1, [2, 3]), Sample((2, 6), 1, [-1, 3])))
+@view_op(kinds={"sizes": "list of ints", "dim": "int"}, node="ViewBackward0",
+         reference=lambda a, dim, sizes: a.reshape(*a.shape[:dim], *sizes, *a.shape[dim + 1:]),
+         samples=(Sample((2, 6), 1, [2, 3]), Sample((2, 6), 1, [-1, 3])))
 def unflatten(input, dim, sizes):
     """Dimension ``dim`` divided into several sizes."""
     shape = input._shape
@@ -240,7 +242,12 @@ def unflatten(input, dim, sizes):
     except RuntimeError:
         raise RuntimeError(f"unflatten: Provided sizes {list(sizes)} don't multiply up to the size of dim {dim} "
                            f"({shape[at]}) in the input tensor") from None
-    return view_shape.call(input, (*shape[:at], *sizes, *shape[at + 1:]))
+    return view_shape.fn(input, (*shape[:at], *sizes, *shape[at + 1:]))
+
+
+@unflatten.gradient
+def _(g, shape_):
+    return reshaped(g, shape_)
 
 
 @function(dtypes="any", reference=np.ravel, samples=(Sample((2, 3, 4)), Sample(())))

@@ -304,7 +304,29 @@ def _strided_geometry(input, size, stride, storage_offset):
     return size, stride, first, own
 
 
-@function(kinds={"size": "list of ints", "stride": "list of ints"},
+def _extent_of(size, stride):
+    """How many elements lie from a geometry's first to its last, after its checks."""
+    check_geometry(size, stride)
+    if len(_extents) >= 4096:
+        _extents.clear()
+    found = _extents[size, stride] = 0 if 0 in size else _extent(size, stride)
+    return found
+
+
+_extents: dict = {}
+
+
+def _ints(values, name, place):
+    """A tuple of ints of a list or tuple."""
+    if values.__class__ is not tuple and values.__class__ is not list:
+        return arguments.check_list_of_ints(values, "as_strided", name, place)
+    for v in values:
+        if v.__class__ is not int:
+            return arguments.check_list_of_ints(values, "as_strided", name, place)
+    return tuple(values)
+
+
+@function(kinds={"size": "any", "stride": "any"},
           dtypes="any", samples=(Sample((2, 3), [2, 2], [3, 1]), Sample((6,), [3, 3], [1, 1])),
           reference=lambda a, size, stride: np.lib.stride_tricks.as_strided(a, size, [8 * k for k in stride]))
 def as_strided(input, size, stride, storage_offset=None):
@@ -312,6 +334,13 @@ def as_strided(input, size, stride, storage_offset=None):
 
     In the gradient, elements that appear several times add up. RuntimeError if the view would
     reach outside the storage."""
+    size, stride = _ints(size, "size", 2), _ints(stride, "stride", 3)
+    if storage_offset is None and input._strides is None:
+        extent = _extents.get((size, stride))
+        if extent is None:
+            extent = _extent_of(size, stride)
+        if extent <= input._n and (not input._rg or input._n * input._kind.itemsize == input._buf.nbytes):
+            return strided.call(input, size, stride, 0)
     size, stride, first, own = _strided_geometry(input, size, stride, storage_offset)
     if input._rg and (input._strides is not None or own or input._n * input._kind.itemsize != input._buf.nbytes):
         # Gradients flow to where the elements lie in the row-major base, not in this view of it.
