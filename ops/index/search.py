@@ -5,16 +5,17 @@ from __future__ import annotations
 import numpy as np
 
 from numbagrad.base import dtypes as dt
-from numbagrad.base.arguments import name_of
+from numbagrad.base.arguments import MOST, name_of
 from numbagrad.base.shapes import wrap_dim
 from numbagrad.core import storage
-from numbagrad.core.copying import contiguous_copy, set_all
+from numbagrad.core.copying import contiguous_copy, row_major, set_all
 from numbagrad.core.creation import from_numpy
 from numbagrad.core.out import write_out
 from numbagrad.core.promotion import is_number
 from numbagrad.core.tensor import from_array, make
-from numbagrad.extend import Sample, T, Tensor, custom, function, load
+from numbagrad.extend import REGISTRY, Sample, T, Tensor, custom, function, load
 from numbagrad.kernel.jit import kernel
+from numbagrad.kernel.tape import TAPE, active
 
 from ..refusal import refusal
 from . import access
@@ -28,6 +29,32 @@ def count_values(x: "*i8", out: "*i8", start: int, stop: int):
         out[x[i]] += 1
 
 
+@kernel
+def extremes(x: "*i8", out: "*i8", start: int, stop: int):
+    """The least and the largest of int64 x (n,) into int64 out (2,), which holds bounds of them before."""
+    least, largest = out[0], out[1]
+    for i in range(start, stop):
+        least = min(least, x[i])
+        largest = max(largest, x[i])
+    out[0] = least
+    out[1] = largest
+
+
+_bounds = np.array((MOST, ~MOST), np.int64)
+
+
+def _extremes(index):
+    """The least and the largest of a row of int64 numbers, 0 and -1 if there is none."""
+    if not index._n:
+        return 0, -1
+    if not index._kind.cpu:
+        a = index.cpu().array()
+        return int(a.min()), int(a.max())
+    found = _bounds.copy()
+    extremes[index._kind](index._ptr, storage.address(found), 0, index._n)
+    return found.tolist()
+
+
 @function(differentiable=False, dtypes="int", reference=np.bincount,
           samples=(Sample(("int64", (20,), 0, 6)), Sample(("int64", (5,), 0, 3), ("float64", (5,)), 7)))
 def bincount(input, weights=None, minlength=0):
@@ -37,15 +64,15 @@ def bincount(input, weights=None, minlength=0):
         raise NotImplementedError(f"\"bincount_cpu\" not implemented for '{dt.scalar_name(d)}'")
     if minlength < 0:
         raise RuntimeError("minlength should be >= 0")
-    if len(input._shape) != 1 or (input._n and bool((input.detach().cpu().array() < 0).any())):
+    index = ix.as_index(input)
+    least, largest = (0, 0) if len(input._shape) != 1 else _extremes(index)
+    if len(input._shape) != 1 or least < 0:
         raise RuntimeError("bincount only supports 1-d non-negative integral inputs.")
     if weights is not None and (len(weights._shape) != 1 or weights._n != input._n):
         raise RuntimeError("weights should be 1-d and have the same length as input")
-    index = ix.as_index(input)
-    n = max(minlength, int(index.cpu().array().max()) + 1 if index._n else 0)
+    n = max(minlength, largest + 1)
     if weights is None:
-        out = make((n,), index._kind)
-        set_all(out, 0)
+        out = make((n,), index._kind, True)
         count_values[index._kind](index._ptr, out._ptr, 0, index._n)
         return out
     kind = storage.kind_of(dt.float32 if weights.dtype is dt.float32 else dt.float64, weights._kind.device)
@@ -119,12 +146,52 @@ def _plain(t):
         device=device)
 
 
+@kernel(fast=())
+def changes(x: "*T", out: "*T", found: "*i8", n: int, start: int, stop: int):
+    """The elements of x (n,) that differ from the one before into out, which may be x, and their number into int64 found."""
+    k = 1
+    before = x[0]
+    out[0] = before
+    for i in range(1, n):  # without a branch: what is no change, the next one overwrites
+        v = x[i]
+        out[k] = v
+        k += 1 if load(v) != load(before) else 0
+        before = v
+    found[0] = k
+
+
+def _changes(kind, size, row, into):
+    """The row at an address without elements that equal the one before, as a tensor; ``into`` is memory to use."""
+    found = _none.copy()
+    if size:
+        changes[kind](row, storage.address(into), storage.address(found), size, 0, 1)
+    n = found.item()
+    out = make((n,), kind)
+    out._buf[...] = into if n == size else into[:n]
+    return out
+
+
+_none = np.zeros(1, np.int64)
+
+
+def _alone(input, return_inverse, return_counts, dim):
+    """Whether only the values are asked for, of a tensor in this process's memory."""
+    kind = input._kind
+    return dim is None and not return_inverse and not return_counts and kind.cpu and (
+        kind.dtype.category < 3 and kind.itemsize > 1 and not (kind.itemsize == 2 and kind.dtype.category == 2)) and not (
+        TAPE and active() is not None)
+
+
 @function(differentiable=False, dtypes="any", reference=lambda a: np.unique(a), samples=(Sample(("int64", (3, 4), 0, 5)),))
 def unique(input, sorted=True, return_inverse=False, return_counts=False, dim=None):
     """The distinct elements (slices along ``dim``) in ascending order; also where each element went, and how often each
     occurs."""
     if input._kind.dtype.is_complex:
         raise NotImplementedError(f"\"unique\" not implemented for '{dt.scalar_name(input.dtype)}'")
+    if _alone(input, return_inverse, return_counts, dim):
+        row = contiguous_copy(input)._buf
+        row.sort()
+        return _changes(input._kind, row.size, storage.address(row), row)
     a, to_tensor = _plain(input)
     if dim is not None:
         dim = wrap_dim(dim, a.ndim)
@@ -147,6 +214,9 @@ def _consecutive_reference(a):
 @function(differentiable=False, dtypes="any", reference=_consecutive_reference, samples=(Sample(("int64", (12,), 0, 3)),))
 def unique_consecutive(input, return_inverse=False, return_counts=False, dim=None):
     """``input`` without the elements (slices along ``dim``) that equal the one before."""
+    if _alone(input, return_inverse, return_counts, dim):
+        row = input if input._strides is None else contiguous_copy(input)
+        return _changes(row._kind, row._n, row._ptr, np.empty(row._n, row._kind.np))
     a, to_tensor = _plain(input)
     if dim is None:
         rows, shape = a.reshape(-1, 1), a.shape
@@ -172,6 +242,9 @@ def unique_consecutive(input, return_inverse=False, return_counts=False, dim=Non
           reference=np.isin, method=False)
 def isin(elements, test_elements, *, assume_unique=False, invert=False):
     """Whether each element occurs among the test elements."""
+    if elements.__class__ is Tensor and test_elements.__class__ is Tensor and elements._kind is test_elements._kind and (
+            elements._kind.dtype.category in (1, 2)):
+        return among.call(elements, test_elements, invert)
     if not (isinstance(elements, Tensor) and is_number(test_elements) or isinstance(test_elements, Tensor) and (
             isinstance(elements, Tensor) or is_number(elements))):
         raise TypeError(f"isin() received an invalid combination of arguments - got ({type(elements).__name__}, "
@@ -181,21 +254,38 @@ def isin(elements, test_elements, *, assume_unique=False, invert=False):
         if d.category in (0, 3):
             raise RuntimeError(f"Unsupported input type encountered for isin(): {dt.scalar_name(d)}")
     if not isinstance(test_elements, Tensor):
-        return among.call(elements, number=test_elements, invert=bool(invert))
+        return REGISTRY["ne" if invert else "eq"].callable(elements, test_elements)
     a = elements if isinstance(elements, Tensor) else _number("isin", "elements", elements, test_elements)
-    return among.call(a, test_elements, invert=bool(invert))
+    return among.call(a, test_elements, bool(invert))
+
+
+FEW = 32  # elements that are looked through for each
+
+
+@kernel(fast=())
+def find_among(x: "*T", others: "*T", out: "*u1", n: int, invert: int, start: int, stop: int):
+    """Whether each of x (n,) is one of others (n,), or with ``invert`` none, into bool out."""
+    for i in range(start, stop):
+        v = load(x[i])
+        found = 0
+        for j in range(n):
+            found |= 1 if load(others[j]) == v else 0
+        out[i] = found ^ invert
 
 
 @custom(private=True, contiguous=False, reference=None, dtypes="any", differentiable=False)
-def among(input, others=None, number: object = None, invert: bool = False):
-    """Whether each element occurs among the others, or is the number."""
+def among(input, others, invert: bool):
+    """Whether each element occurs among the others."""
     return input._shape, storage.kind_of(dt.bool_, input._kind.device)
 
 
 @among.host
-def _(out, input, others, number, invert):
-    if out._n:
-        out.array()[...] = np.isin(_plain(input)[0], number if others is None else _plain(others)[0], invert=invert)
+def _(out, input, others, invert):
+    if others._n <= FEW and others._kind is input._kind:
+        x, others = row_major(input), row_major(others)
+        find_among.run(x._kind, (x._ptr, others._ptr, out._ptr, others._n, int(invert)), x._n, x._n * (1 + others._n))
+    elif out._n:
+        out.array()[...] = np.isin(_plain(input)[0], _plain(others)[0], invert=invert)
 
 
 # --- sorted sequences -------------------------------------------------------------------------------------------------
