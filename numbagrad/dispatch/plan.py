@@ -12,6 +12,8 @@ A plan is made when a call of the same geometry has come often: what comes once 
 
 from __future__ import annotations
 
+from collections import deque
+
 import numpy as np
 
 from ..base import dtypes as dt
@@ -32,6 +34,7 @@ from .text import indented
 
 MOST = 4096  # plans of an op, after which all are forgotten
 PAD = "    "
+KEPT = 2048  # bytes of scratch memory that a plan keeps for its next call
 TIMES = 8  # a plan takes as long to make as this many calls without one
 _all: list = []  # every table of plans
 
@@ -84,29 +87,45 @@ class Recipe:
 # --- functions --------------------------------------------------------------------------------------------------------
 
 class Body:
-    """The text of a plan: constants, and lines that allocate scratch memory and call kernels."""
+    """The text of a plan: constants, and lines that take scratch memory and call kernels."""
 
-    def __init__(self, recorder, given, whole=None):
-        """``whole`` are tensors that fill a buffer of the plan's own, by its number."""
+    def __init__(self, recorder, given, whole=None, returned=()):
+        """``whole``: tensors that fill buffers of the plan's own, by number; ``returned``: numbers of those that leave it."""
         self.constants, self.lines, self.whole = [], [], whole or {}
+        scratch, small = {}, 0
         for i, fake in enumerate(recorder.buffers):
             if i in self.whole:
                 t = self.whole[i]
                 given_ = [self.constant(x) for x in (t._n, t._kind.np, t._shape, t._kind)]
                 self.lines += text.fresh(f"t{i}_", *given_, f"p{i}_")
             elif i >= given and fake is not None:
+                small += fake.nbytes
+                if small <= KEPT and i not in returned:
+                    scratch[f"p{i}_"] = fake
+                    continue
                 self.lines += [f"b{i}_ = empty_({self.constant(fake.size)}, {self.constant(fake.dtype)})",
                                f"p{i}_ = peek_(id_(b{i}_) + {storage.DATA_FIELD})"]
-        for i, flag in enumerate(recorder.flags):  # ``Flag.take``
-            self.lines += ["try:", f"    w{i}_ = {self.constant(flag.free)}.pop()", "except IndexError:",
-                           f"    w{i}_ = {self.constant(flag.take)}()"]
+        if scratch or recorder.flags:
+            self.take_own(list(scratch.values()), recorder.flags, [
+                *scratch, *[f"a{i}_, w{i}_" for i in range(len(recorder.flags))]])
         for entry, values in recorder.steps:
             if entry is None:
                 self.lines += [f"if w{values}_.view[0] != -1:", f"    w{values}_.report()"]
             else:
                 self.lines.append(f"{self.constant(entry)}({', '.join([self.argument(v) for v in values])})")
-        self.lines += [f"{self.constant(flag.free)}.append(w{i}_)" for i, flag in enumerate(recorder.flags)]
+        if scratch or recorder.flags:
+            self.lines.append(f"{self.constant(self.free)}.append(own_)")
         self.kept = list(recorder.kept.values())
+
+    def take_own(self, scratch, flags, names):
+        """Lines that take small memory, and words for bad input: what a call has done with goes to the next."""
+        def make():
+            arrays = [np.empty(fake.size, fake.dtype) for fake in scratch]
+            words = [tape.Words(flag.size, flag.raises, deque(maxlen=0)) for flag in flags]
+            return (*[storage.address(a) for a in arrays], *[x for w in words for x in (w.address, w)], arrays)
+        self.free = []
+        self.lines += ["try:", f"    own_ = {self.constant(self.free)}.pop()", "except IndexError:",
+                       f"    own_ = {self.constant(make)}()", f"{', '.join(names)}, _ = own_"]
 
     def constant(self, value):
         self.constants.append(value)
@@ -123,7 +142,7 @@ class Body:
         if v.__class__ is not Address:
             return self.constant(v)
         if v.index < 0:
-            return f"w{-1 - v.index}_.address"
+            return f"a{-1 - v.index}_"
         return f"p{v.index}_ + {self.constant(v.offset)}" if v.offset else f"p{v.index}_"
 
     def function(self, parameters, before=(), after=()):
@@ -339,7 +358,8 @@ def backward_plan(saved, g, work, others=0):
     recorder, (arrive, grads) = found
     kept = len(saved) // 2
     given = arrive + kept + others
-    body = Body(recorder, given, whole_buffers(recorder, grads, given))
+    leaving = {at.index for at in [body_address(recorder, r) for r in grads if r is not None] if at is not None}
+    body = Body(recorder, given, whole_buffers(recorder, grads, given), leaving)
     before, after = [f"if {body.constant(recorder.most)} >= {body.constant(LIMIT)}[0]:", "    return None"], []
     for i in range(arrive):
         t = f"g_[{i}]" if g.__class__ is list else "g_"
