@@ -221,6 +221,10 @@ CONTENTS = {
     },
     "index.along": {
     },
+    "index.chosen": {
+        "ops":
+            "chosen returned",
+    },
     "index.embedding": {
         "numbagrad.nn.functional":
             "embedding one_hot",
@@ -249,6 +253,10 @@ CONTENTS = {
     },
     "index.plans": {
     },
+    "index.reduced": {
+        "ops":
+            "reduced_at",
+    },
     "index.scatter": {
         "Tensor":
             "gather index_add index_add_ index_reduce scatter scatter_ scatter_add scatter_add_ scatter_reduce "
@@ -256,7 +264,7 @@ CONTENTS = {
         "numbagrad":
             "gather index_add index_reduce scatter scatter_add scatter_reduce take_along_dim",
         "ops":
-            "gather index_add index_reduce reduced_at scatter scatter_add scatter_reduce take_along_dim",
+            "gather index_add index_reduce scatter scatter_add scatter_reduce take_along_dim",
     },
     "index.search": {
         "Tensor":

@@ -111,8 +111,10 @@ class Values:
     def tolist(self):
         """The values as nested Python lists (a number for a 0-d tensor)."""
         if self._n and self._kind.direct and not TAPE:
-            whole = len(self._shape) == 1 and self._strides is None and self._buf.size == self._n
-            return (self._buf if whole and self._buf.dtype is self._kind.np else self.array()).tolist()
+            buf = self._buf
+            if self._strides is None and buf.size == self._n and buf.dtype is self._kind.np:
+                return buf.tolist() if len(self._shape) == 1 else buf.reshape(self._shape).tolist()
+            return self.array().tolist()
         t = self.detach()
         if t._kind.dtype.code in ("f2", "bf"):
             t = t.float()

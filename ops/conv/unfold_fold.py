@@ -132,6 +132,10 @@ def _unfold_reference(x, kernel_size, dilation=1, padding=0, stride=1):
           samples=(Sample((2, 3, 4, 5), 2), Sample((3, 6, 5), (2, 3), 2, 1, (2, 1))))
 def im2col(input, kernel_size: object, dilation: object = 1, padding: object = 0, stride: object = 1):
     """Sliding blocks of ``(n, c, h, w)`` as columns ``(n, c kh kw, number of blocks)``."""
+    key = known("im2col", input, kernel_size, dilation, padding, stride)
+    found = _known.get(key)
+    if found is not None:
+        return to_columns.call(input, found)
     kernel, dilation, padding, stride = _geometry(kernel_size, dilation, padding, stride)
     shape = input._shape
     if len(shape) not in (3, 4) or 0 in shape[-3:]:
@@ -152,7 +156,26 @@ def im2col(input, kernel_size: object, dilation: object = 1, padding: object = 0
         raise NotImplementedError(f"\"im2col\" not implemented for '{dt.scalar_name(kind.dtype)}'")
     if kind.dtype is dt.bool_:
         return invoke(to_columns, (input.to(dtype=dt.float32),), (geometry,)).to(dtype=kind.dtype)
-    return invoke(to_columns, (input,), (geometry,))
+    if key is not None:
+        _known[key] = geometry
+    return to_columns.call(input, geometry)
+
+
+_known: dict = {}  # what calls were found to mean
+
+
+def known(name, input, *sizes):
+    """What tells calls apart whose sizes are ints or tuples of them, on tensors that need no conversion; None for others."""
+    for v in sizes:
+        if v.__class__ is not int:
+            if v.__class__ is not tuple:
+                return None
+            for x in v:
+                if x.__class__ is not int:
+                    return None
+    if len(_known) >= 1024:
+        _known.clear()
+    return None if input._kind.dtype is dt.bool_ else (name, input._kind, input._shape, sizes)
 
 
 def _fold_reference(x, output_size, kernel_size, dilation=1, padding=0, stride=1):
@@ -172,6 +195,10 @@ def _fold_reference(x, output_size, kernel_size, dilation=1, padding=0, stride=1
 def fold(input, output_size: object, kernel_size: object, dilation: object = 1, padding: object = 0,
          stride: object = 1):
     """Columns ``(n, c kh kw, blocks)`` summed at their places in images ``(n, c, *output_size)``: ``unfold``'s gradient."""
+    key = known("fold", input, kernel_size, dilation, padding, stride, output_size)
+    found = _known.get(key)
+    if found is not None:
+        return from_columns.call(input, *found)
     kernel, dilation, padding, stride = _geometry(kernel_size, dilation, padding, stride)
     size = _pairs("output_size", output_size)
     shape = input._shape
@@ -196,4 +223,7 @@ def fold(input, output_size: object, kernel_size: object, dilation: object = 1, 
     if kind.dtype is dt.bool_:  # a sum of bools: whether there is one
         input = input.to(dtype=dt.float32)
         return invoke(from_columns, (input,), ((kernel, blocks, stride, padding, dilation), size)).to(dtype=kind.dtype)
-    return invoke(from_columns, (input,), ((kernel, blocks, stride, padding, dilation), size))
+    geometry = kernel, blocks, stride, padding, dilation
+    if key is not None:
+        _known[key] = geometry, size
+    return from_columns.call(input, geometry, size)

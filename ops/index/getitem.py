@@ -10,6 +10,7 @@ from numbagrad.autograd import inplace
 from numbagrad.base import dtypes as dt
 from numbagrad.base.arguments import name_of
 from numbagrad.base.modes import is_grad_enabled
+from numbagrad.core.copying import _rows as rows
 from numbagrad.core.copying import copy_into, set_all
 from numbagrad.core.overlap import check_apart, is_several
 from numbagrad.core.tensor import bump_version, contiguous_strides, from_array, raw
@@ -17,12 +18,14 @@ from numbagrad.dispatch.plan import Recipe
 from numbagrad.dispatch.view import place, settle
 from numbagrad.extend import REGISTRY, Tensor, custom
 from numbagrad.kernel import tape
+from numbagrad.kernel.threads import LIMIT
 
 from ..view.dims import unsqueeze
 from ..view.shape import alias, expanded
 from ..view.slicing import select, selected, slice_, sliced
 from . import access, along
 from . import plans as ix
+from .chosen import by_mask, chosen
 from .places import change_at, check_values, placed, taken
 
 # --- reading and writing through a plan -------------------------------------------------------------------------------
@@ -109,7 +112,8 @@ index_put_within = _index_put[1]
 
 
 _index = taken.recorded_as("IndexBackward0")
-_index.node_class.holds_more = True
+_index_true = chosen.recorded_as("IndexBackward0")
+_index.node_class.holds_more = _index_true.node_class.holds_more = True
 
 
 def of_first(shape, dim, index, kind=None, values=None):
@@ -348,8 +352,14 @@ def getitem(self, index):
         return _at(self, index, 0)
     if c is slice:
         return _from_to(self, index, 0)
-    if c is Tensor and index._kind.dtype is dt.int64 and index._shape and index._kind.device is self._kind.device:
-        return _index.call(self, index, of_first, 0)
+    if c is Tensor and index._shape:
+        if index._kind.dtype is dt.int64:
+            if index._kind.device is self._kind.device:
+                return _index.call(self, index, of_first, 0)
+        elif index._kind.dtype is dt.bool_:
+            out = by_mask(self, index, _index_true)
+            if out is not None:
+                return out
     if c is not tuple:
         index = tuple(index) if c is list and _is_tuple(index) else (index,)
     x = basic(self, index)
@@ -365,6 +375,8 @@ def setitem(self, index, value):
     """``self[index] = value`` for a number or a tensor that broadcasts to ``self[index]``."""
     c = index.__class__
     if c is int:
+        if value.__class__ is Tensor and self._strides is None and _set_row(self, index, value):
+            return
         x, tensors = _at(self, index, 0), None
     elif c is slice:
         x, tensors = _from_to(self, index, 0), None
@@ -393,6 +405,23 @@ def setitem(self, index, value):
     while len(value._shape) > len(plan.shape) and value._shape[0] == 1:
         value = value.squeeze(0)
     index_put_within(x, value, plan, False, "index_put_")
+
+
+def _set_row(t, i, value):
+    """``t[i] = value`` of a row-major tensor outside the graph, if ``value`` is such a row: without a view of the place."""
+    shape = t._shape
+    if not shape or value._shape != shape[1:] or value._strides is not None or value._kind is not t._kind or (
+            value._buf is t._buf or not -shape[0] <= i < shape[0] or not value._n < LIMIT[0]):
+        return False
+    if not inplace.unrecorded(t) or not inplace.unrecorded(value):
+        return False
+    entry = rows.get((t._kind, t._kind))
+    if entry is None:
+        return False
+    n = value._n
+    entry(value._ptr, t._ptr + (i if i >= 0 else i + shape[0]) * n * t._kind.itemsize, 0, n)
+    bump_version(t)
+    return True
 
 
 def _fill_where(x, tensors, value):

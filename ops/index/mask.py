@@ -20,6 +20,7 @@ from ..pointwise.logic import where_else, where_number, where_tensors
 from ..view.shape import expanded, reshaped
 from . import access
 from . import plans as ix
+from .chosen import by_mask, chosen
 from .getitem import collect
 from .kernels import moved
 
@@ -119,6 +120,7 @@ def _fits(name, t, mask):
 # --- masked_select, masked_scatter ------------------------------------------------------------------------------------
 
 _masked_select = collect.recorded_as("MaskedSelectBackward0")
+_chosen = chosen.recorded_as("MaskedSelectBackward0")
 
 
 @function(dtypes="any", reference=lambda a, m: np.broadcast_to(a, np.broadcast_shapes(a.shape, m.shape))[
@@ -131,7 +133,9 @@ def masked_select(input, mask, *, out=None):
     shape = broadcast_shapes("masked_select", [input, mask])
     x = input if input._shape == shape else expanded.call(input, shape)
     m = mask if mask._shape == shape else expanded.call(mask, shape)
-    result = _masked_select(x, ix.flat_plan_of_mask(m))
+    result = by_mask(x, m, _chosen)
+    if result is None:
+        result = _masked_select(x, ix.flat_plan_of_mask(m))
     return result if out is None else write_out("masked_select", out, result, (input,))
 
 

@@ -226,14 +226,19 @@ def flat_plan(lin, total, index_shape=None):
     return Plan((lin, storage.address(lin)), None, 0, 1, (total,), index_shape)
 
 
+def count(t):
+    """How many elements of a row-major tensor are not 0."""
+    if not t._n:
+        return 0
+    kind, found = t._kind, np.empty(1, np.int64)
+    count_true[kind](t._ptr, storage.address(found) if kind.cpu else kind.host(found), 0, t._n)
+    return found.item()
+
+
 def true_numbers(mask):
     """Row-major numbers of the nonzero elements of a tensor: (int64 array, one longer, address, count)."""
     t = mask if mask._strides is None else contiguous_copy(mask)
-    n, kind = 0, t._kind
-    count = np.zeros(1, np.int64)
-    if t._n:
-        count_true[kind](t._ptr, kind.host(count), 0, t._n)
-        n = count.item()
+    n, kind = count(t), t._kind
     lin, where = row(n + 1, kind)
     if n:
         find_true[kind](t._ptr, where, 0, t._n)
@@ -243,18 +248,22 @@ def true_numbers(mask):
 def coordinates(input):
     """Coordinates of the nonzero elements as an int64 tensor (count, dimensions)."""
     t = input if input._strides is None else contiguous_copy(input)
-    kind, nd = t._kind, len(t._shape)
-    count = np.zeros(1, np.int64)
-    if t._n:
-        count_true[kind](t._ptr, kind.host(count), 0, t._n)
-    n = count.item()
+    kind, shape = t._kind, t._shape
+    n, nd = count(t), len(shape)
     out = make((n, nd), storage.kind_of(dt.int64, kind.device))
     if out._n and nd == 1:
         find_true[kind](t._ptr, out._ptr, 0, t._n)
     elif out._n:
-        sizes = np.array(t._shape, np.int64)
-        find_coordinates[kind](t._ptr, out._ptr, kind.host(sizes), nd, 0, t._n // t._shape[-1])
+        sizes = _sizes.get(shape)
+        if sizes is None:
+            if len(_sizes) >= 1024:
+                _sizes.clear()
+            sizes = _sizes[shape] = np.array(shape, np.int64)
+        find_coordinates[kind](t._ptr, out._ptr, kind.host(sizes), nd, 0, t._n // shape[-1])
     return out
+
+
+_sizes: dict = {}
 
 
 def plan_of_mask(shape, mask, at):

@@ -7,22 +7,18 @@ import numpy as np
 from numbagrad.base import arguments
 from numbagrad.base import dtypes as dt
 from numbagrad.base.shapes import wrap_dim
-from numbagrad.core import storage
-from numbagrad.core.copying import contiguous_copy, copy_into, set_all
 from numbagrad.core.out import write_out
 from numbagrad.core.overlap import check_apart
 from numbagrad.core.promotion import is_number
-from numbagrad.core.tensor import make
 from numbagrad.dispatch.op import add_method
-from numbagrad.dispatch.plan import Recipe
-from numbagrad.extend import Sample, T, Tensor, custom, function, load, store
-from numbagrad.kernel.jit import kernel
+from numbagrad.extend import Sample, Tensor, function
 
 from ..view.shape import expanded, reshaped
-from . import access, along
+from . import along
 from . import plans as ix
-from .getitem import collect, put_at, putter, spread
+from .getitem import putter
 from .places import shape_of, taken
+from .reduced import REDUCTIONS, reduce_in_place, reduced_at
 from .select_put import both, outside
 
 _gather = taken.recorded_as("GatherBackward0")
@@ -149,18 +145,16 @@ def _prepare_scatter(name, input, dim, index, src):
     return _narrowed(src, index), along.plan_dim(input._shape, at, index, _fail)
 
 
-def _scattered(shape, dim, index, kind=None, values=None):
-    """``where`` of ``scatter`` with values of the index's shape."""
-    if values is not None and values._kind.dtype is not kind.dtype:
-        raise RuntimeError("scatter(): Expected self.dtype to be equal to src.dtype")
-    return along.named_within(shape, _check_index("scatter", shape, dim, index, values), index, _fail)
+def _scatterer(name):
+    """``where`` of scatter and its kin with values of the index's shape."""
+    def where(shape, dim, index, kind=None, values=None):
+        if values is not None and values._kind.dtype is not kind.dtype:
+            raise RuntimeError(f"{name}(): Expected self.dtype to be equal to src.dtype")
+        return along.named_within(shape, _check_index(name, shape, dim, index, values), index, _fail)
+    return where
 
 
-def _scatter_added(shape, dim, index, kind=None, values=None):
-    """``where`` of ``scatter_add`` with values of the index's shape."""
-    if values is not None and values._kind.dtype is not kind.dtype:
-        raise RuntimeError("scatter_add(): Expected self.dtype to be equal to src.dtype")
-    return along.named_within(shape, _check_index("scatter_add", shape, dim, index, values), index, _fail)
+_scattered, _scatter_added, _scatter_reduced = map(_scatterer, ("scatter", "scatter_add", "scatter_reduce"))
 
 
 def _scatter_call(which):
@@ -174,9 +168,10 @@ def _scatter_call(which):
             if not isinstance(src, Tensor):
                 src = expanded.call(ix.scalar_like(src, input), index._shape)
             target = input if which else input.clone()
-            values, plan = _prepare_scatter("scatter", target, dim, index, src)
+            values, _ = _prepare_scatter("scatter", target, dim, index, src)
             check_apart(target, (index, src))
-            return reduce_in_place(target, values, plan, "sum" if reduce == "add" else "prod", True, "scatter_")
+            how = "sum" if reduce == "add" else "prod"
+            return reduce_in_place(target, values, index, _scattered, dim, how, True, "scatter_")
         if isinstance(src, Tensor):
             values, plan = _prepare_scatter("scatter", input, dim, index, src)
             if which:
@@ -271,6 +266,11 @@ def _index_added(shape, dim, index, kind=None, values=None):
     return _slices("index_add_", shape, dim, index, kind, values)
 
 
+def _index_reduced(shape, dim, index, kind=None, values=None):
+    """``where`` of ``index_reduce``."""
+    return _slices("index_reduce_", shape, dim, index, kind, values)
+
+
 def _index_add_of(input, dim, index, source, *, alpha=1):
     if alpha.__class__ is int and alpha == 1:
         return _index_add[2].call(input, source, index, _index_added, dim, True)
@@ -292,159 +292,6 @@ index_add = both("index_add", _prepare_index_add, _index_add,
 
 
 # --- reductions over what meets in one place --------------------------------------------------------------------------
-
-@kernel
-def multiply_rows(x: "*T", lin: "*i8", v: "*T", n: int, outer_step: int, inner: int, start: int, stop: int):
-    """x *= v (outer, n, inner) at the rows int64 lin (n,) of every outer part, in place."""
-    for b in range(start, stop):
-        for j in range(n):
-            for a in range(inner):
-                p = b * outer_step + lin[j] * inner + a
-                x[p] = store(load(x[p]) * load(v[(b * n + j) * inner + a]))
-
-
-@kernel
-def largest_rows(x: "*T", lin: "*i8", v: "*T", n: int, outer_step: int, inner: int, start: int, stop: int):
-    """x = max(x, v) with v (outer, n, inner) at the rows int64 lin (n,) of every outer part, in place; NaN is the largest."""
-    for b in range(start, stop):
-        for j in range(n):
-            for a in range(inner):
-                p = b * outer_step + lin[j] * inner + a
-                new, old = load(v[(b * n + j) * inner + a]), load(x[p])
-                x[p] = store(new if new > old or new != new else old)
-
-
-@kernel
-def smallest_rows(x: "*T", lin: "*i8", v: "*T", n: int, outer_step: int, inner: int, start: int, stop: int):
-    """x = min(x, v) with v (outer, n, inner) at the rows int64 lin (n,) of every outer part, in place; NaN is the smallest."""
-    for b in range(start, stop):
-        for j in range(n):
-            for a in range(inner):
-                p = b * outer_step + lin[j] * inner + a
-                new, old = load(v[(b * n + j) * inner + a]), load(x[p])
-                x[p] = store(new if new < old or new != new else old)
-
-
-@kernel
-def divide_counts(x: "*T", count: "*i8", start: int, stop: int):
-    """x (n,) /= int64 count (n,) where that is more than 1, in place."""
-    for i in range(start, stop):
-        if count[i] > 1:
-            x[i] = store(load(x[i]) / T(count[i]))
-
-
-@kernel
-def divide_whole(x: "*T", count: "*i8", start: int, stop: int):
-    """x (n,) //= int64 count (n,) where that is more than 1, in place."""
-    for i in range(start, stop):
-        if count[i] > 1:
-            x[i] = store(load(x[i]) // T(count[i]))
-
-
-ROWS = {"prod": multiply_rows, "amax": largest_rows, "amin": smallest_rows}
-REDUCTIONS = ("sum", "prod", "mean", "amax", "amin")
-
-
-def _identity(reduce, d):
-    """The value that does not change a reduction."""
-    if reduce == "prod":
-        return 1
-    if reduce in ("sum", "mean"):
-        return 0
-    if d is dt.bool_:
-        return reduce == "amin"
-    if d.category == 1:
-        return int(np.iinfo(d.np).min if reduce == "amax" else np.iinfo(d.np).max)
-    return float("-inf") if reduce == "amax" else float("inf")
-
-
-def counts_of(plan, like, start):
-    """How many values meet in each place, as int64, plus ``start``."""
-    out = make(like._shape, storage.kind_of(dt.int64, like._kind.device))
-    set_all(out, start)
-    one = ix.scalar_like(1, out)
-    access.add(out, one, plan)
-    return out
-
-
-def _reduce_into(t, source, plan, reduce, include_self):
-    """Combine values into contiguous ``t``."""
-    if not include_self:
-        access.write(t, ix.scalar_like(_identity(reduce, t._kind.dtype), t), plan)
-    if source._n:
-        if reduce in ("sum", "mean"):
-            access.add(t, source, plan)
-        else:
-            s = source if source._strides is None else contiguous_copy(source)
-            ROWS[reduce][t._kind](t._ptr, plan.address, s._ptr, plan.n, plan.total * plan.inner, plan.inner, 0,
-                                        plan.outer)
-    if reduce == "mean" and t._n:
-        counts = counts_of(plan, t, 1 if include_self else 0)
-        (divide_counts if t._kind.dtype.category >= 2 else divide_whole)[t._kind](t._ptr, counts._ptr, 0, t._n)
-
-
-@custom(private=True, contiguous=False, node="ScatterReduceBackward0", dtypes="any", reference=None)
-def reduced_at(input, source, plan: Recipe, reduce: str, include_self: bool):
-    """A copy of ``input`` with values combined into the places of a plan."""
-    return input._shape, input._kind
-
-
-@reduced_at.cpu
-def _(out, input, source, plan, reduce, include_self):
-    copy_into(out, input)
-    _reduce_into(out, source, plan, reduce, include_self)
-
-
-def _counts(like, plan, include_self):
-    counts = counts_of(plan, like, 1 if include_self else 0)
-    return counts.clamp(min=1).to(dtype=like.dtype)
-
-
-@reduced_at.gradient
-def _(g, input, source, y, needs, plan, reduce, include_self):
-    def at(x):
-        return collect.call(x, plan)
-
-    if reduce == "sum":
-        own, other = g, at(g) if needs[1] else None
-    elif reduce == "mean":
-        share = g / _counts(g, plan, include_self)
-        own, other = share, at(share) if needs[1] else None
-    elif reduce == "prod":
-        filled = input.masked_fill(input == 0, 1)
-        own = g * reduced_at.call(filled, source, plan, reduce, include_self) / filled if needs[0] else None
-        other = None
-        if needs[1]:
-            # A place with a single zero among its values: that value's gradient is the product of the others.
-            zero = source.detach() == 0
-            many = at(spread.call(zero.to(dtype=g.dtype), plan, input._shape))
-            single = zero.logical_and(many == 1)
-            others = reduced_at.call(input, source.masked_fill(single, 1), plan, reduce, include_self)
-            other = (at(g * y) / source.masked_fill(zero, 1)).masked_fill(single, 0) + at(g * others).masked_fill(
-                single.logical_not(), 0)
-    else:
-        mine = (input.detach() == y.detach()).to(dtype=g.dtype)
-        theirs = (source.detach() == at(y.detach())).to(dtype=g.dtype)
-        if not include_self:
-            mine = put_at.call(mine, mine.new_zeros(()), plan, False)
-        # A place whose result is NaN equals none of its values: 0 / 0 is NaN for all of them, as in PyTorch.
-        share = g / (mine + spread.call(theirs, plan, input._shape))
-        own, other = share * mine, theirs * at(share) if needs[1] else None
-    if needs[0] and not include_self:
-        own = put_at.call(own, own.new_zeros(()), plan, False)
-    return own if needs[0] else None, other
-
-
-def reduce_in_place(t, source, plan, reduce, include_self, name):
-    """In-place form without history beyond what ``replace`` makes of the out-of-place op."""
-    from numbagrad.autograd import inplace
-    from numbagrad.core import graph
-    inplace.check(t, name)
-    old = inplace.old_self(t)
-    if t._rg and inplace.modes.is_grad_enabled():
-        old._node, old._rg = graph.edge(t), True
-    return inplace.replace(t, reduced_at.call(old, source, plan, reduce, include_self), name)
-
 
 def _reduce_reference(a, dim, index, src, reduce, include_self=True):
     out = a.copy()
@@ -471,17 +318,19 @@ def scatter_reduce(input, dim, index, src, reduce, *, include_self=True):
     """A copy of ``input`` with the values of ``src`` combined into the places that ``index`` names along ``dim``.
 
     ``reduce`` is "sum", "prod", "mean", "amax" or "amin"; without ``include_self`` what was there does not count."""
-    values, plan = _prepare_scatter("scatter_reduce", input, dim, index, src)
-    _check_reduce("scatter_reduce", reduce)
-    return reduced_at.call(input, values, plan, reduce, include_self)
+    if src._shape != index._shape:
+        src, _ = _prepare_scatter("scatter_reduce", input, dim, index, src)
+    if reduce not in REDUCTIONS:
+        _check_reduce("scatter_reduce", reduce)
+    return reduced_at.call(input, src, index, _scatter_reduced, dim, reduce, include_self)
 
 
 def scatter_reduce_(self, dim, index, src, reduce, *, include_self=True):
     """In-place form of ``scatter_reduce``."""
-    values, plan = _prepare_scatter("scatter_reduce_", self, dim, index, src)
+    values, _ = _prepare_scatter("scatter_reduce_", self, dim, index, src)
     _check_reduce("scatter_reduce_", reduce)
     check_apart(self, (index, src))
-    return reduce_in_place(self, values, plan, reduce, include_self, "scatter_reduce_")
+    return reduce_in_place(self, values, index, _scatter_reduced, dim, reduce, include_self, "scatter_reduce_")
 
 
 add_method(scatter_reduce_, reduce="str")
@@ -500,5 +349,4 @@ def index_reduce(input, dim, index, source, reduce, *, include_self=True):
     """A copy of ``input`` with slices of ``source`` combined into those that ``index`` names along ``dim``."""
     if reduce not in ("prod", "mean", "amax", "amin"):
         raise RuntimeError(f"index_reduce(): Expected reduce to be one of prod, mean, amax or amin but got {reduce}.")
-    values, plan, _ = _along("index_reduce_", input, dim, index, source)
-    return _index_reduce(input, values, plan, reduce, include_self)
+    return _index_reduce.call(input, source, index, _index_reduced, dim, reduce, include_self)

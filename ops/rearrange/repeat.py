@@ -8,13 +8,13 @@ from numbagrad.base import arguments
 from numbagrad.base import dtypes as dt
 from numbagrad.base.shapes import wrap_dim
 from numbagrad.core.copying import contiguous_copy, copy_into
-from numbagrad.core.tensor import contiguous_strides, make, raw
+from numbagrad.core.tensor import contiguous_strides, is_contiguous, make, raw
 from numbagrad.extend import Sample, Tensor, custom, function
 from numbagrad.kernel import tape
 from numbagrad.kernel.jit import kernel
 
 from ..index.kernels import moved
-from ..view.dims import unsqueeze
+from ..view.dims import transpose, unsqueeze
 from ..view.shape import expanded, numbers, reshaped
 from ..view.slicing import region
 
@@ -276,34 +276,20 @@ def roll(input, shifts, dims=()):
     return rolled.call(input, shifts, tuple([wrap_dim(d, len(input._shape)) for d in dims]))
 
 
-@custom(private=True, contiguous=False, node="Rot90Backward0", dtypes="any", reference=np.rot90,
-        samples=(Sample((2, 3), 1, (0, 1)),))
-def turned(input, k: int, dims: tuple):
-    """The plane of two dimensions turned by ``k`` quarter turns, k from 1 to 3."""
-    shape = list(input._shape)
-    if k != 2:
-        shape[dims[0]], shape[dims[1]] = shape[dims[1]], shape[dims[0]]
-    return tuple(shape), input._kind
+@custom(private=True, contiguous=False, node="Rot90Backward0", dtypes="any", reference=None)
+def turned(input, back: tuple, swap: tuple):
+    """Elements in reverse order along ``back``; two dimensions of the result are then swapped, which the gradient knows."""
+    return input._shape, input._kind
 
 
 @turned.cpu
-def _(out, input, k, dims):
-    a, b = dims
-    strides = list(input._strides or contiguous_strides(input._shape))
-    back = (a, b) if k == 2 else (b,) if k == 1 else (a,)
-    offset = sum([(input._shape[d] - 1) * strides[d] for d in back])
-    for d in back:
-        strides[d] = -strides[d]
-    if k != 2:
-        strides[a], strides[b] = strides[b], strides[a]
-    if out._n:
-        copy_into(out, raw(input._buf, input._ptr + offset * input._kind.itemsize, out._n, out._shape, tuple(strides),
-                           input._kind, [0]))
+def _(out, input, back, swap):
+    flipped.cpu_launch(out, input, back)
 
 
 @turned.gradient
-def _(g, k, dims):
-    return turned.call(g, 4 - k, dims)
+def _(g, back, swap):
+    return flipped.call(transpose.call(g, *swap) if swap else g, back)
 
 
 @function(kinds={"dims": "list of ints"}, dtypes="any", reference=lambda a, k=1, dims=(0, 1): np.rot90(a, k, dims),
@@ -319,4 +305,13 @@ def rot90(input, k=1, dims=(0, 1)):
         raise RuntimeError(f"expected rotation dims to be different, but got dim0 = {dims[0]} and dim1 = {dims[1]}")
     a, b = wrap_dim(dims[0], n), wrap_dim(dims[1], n)
     k %= 4
-    return turned.call(input, k, (a, b)) if k else input.clone()
+    if not k:
+        return input.clone()
+    if k == 2:
+        return turned.call(input, (a, b), ())
+    out = turned.call(input, (b,) if k == 1 else (a,), (a, b))
+    # As in PyTorch, the copy lies in the order of the input and is seen with the two dimensions swapped.
+    shape, strides = list(out._shape), list(contiguous_strides(out._shape))
+    shape[a], shape[b], strides[a], strides[b] = shape[b], shape[a], strides[b], strides[a]
+    out._shape, out._strides = tuple(shape), None if is_contiguous(shape, strides) else tuple(strides)
+    return out
