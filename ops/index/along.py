@@ -112,6 +112,22 @@ def add_along(v: "*T", index: "*i8", x: "*T", found: "*i8", meta: "*i8", nd: int
                 x[p] = store(load(x[p]) + load(v[first + i]))
 
 
+@kernel
+def put_along(v: "*T", index: "*i8", x: "*T", found: "*i8", meta: "*i8", nd: int, dim: int, size: int, start: int, stop: int):
+    """Elements of v, like int64 index, into x at the places of index; int64 meta and found: see above."""
+    inner = meta[nd - 1]
+    step = 0 if dim == nd - 1 else meta[2 * nd - 1]
+    along = meta[nd + dim]
+    for item in range(start, stop):
+        base = first_place(meta, nd, dim, item)
+        first = item * inner
+        if wrong_ones(index, size, first, first + inner) != 0:
+            report(index, found, size, first, first + inner)
+        else:
+            for i in range(inner):
+                x[base + i * step + index[first + i] * along] = v[first + i]
+
+
 def read(out, t, plan):
     """out = t[plan] in one pass, if the plan is one of gather, whose numbers nobody asked for, and large."""
     if not _unlisted(plan, t):
@@ -125,6 +141,14 @@ def add(t, values, plan):
     if not _unlisted(plan, t) or values._strides is not None or values._shape != plan.shape:
         return False
     _run(add_along[t._kind], values, t, plan)
+    return True
+
+
+def write(t, values, plan):
+    """t[plan] = values in one pass, under the same conditions; a wrong index is found when others were written already."""
+    if not _unlisted(plan, t) or values._strides is not None or values._shape != plan.shape:
+        return False
+    _run(put_along[moved(t._kind)], values, t, plan)
     return True
 
 

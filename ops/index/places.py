@@ -77,7 +77,7 @@ def check_values(values, shape):
 def _(out, input, values, index, where, dim, accumulate):
     plan = ix.Plan(*where(input._shape, dim, index))
     copy_into(out, input)
-    if not (accumulate and values._buf is not out._buf and along.add(out, values, plan)):
+    if values._buf is out._buf or not (along.add if accumulate else along.write)(out, values, plan):
         change_at(out, values, plan, accumulate)
 
 

@@ -11,7 +11,7 @@ from numbagrad.core.tensor import make
 from numbagrad.extend import T, custom, load, store
 from numbagrad.kernel.jit import kernel
 
-from . import access
+from . import access, along
 from . import plans as ix
 from .places import number_at, piled, taken
 
@@ -21,9 +21,9 @@ def multiply_rows(x: "*T", lin: "*i8", v: "*T", n: int, outer_step: int, inner: 
     """x *= v (outer, n, inner) at the rows int64 lin (n,) of every outer part, in place."""
     for b in range(start, stop):
         for j in range(n):
+            p, q = b * outer_step + lin[j] * inner, (b * n + j) * inner
             for a in range(inner):
-                p = b * outer_step + lin[j] * inner + a
-                x[p] = store(load(x[p]) * load(v[(b * n + j) * inner + a]))
+                x[p + a] = store(load(x[p + a]) * load(v[q + a]))
 
 
 @kernel
@@ -31,10 +31,10 @@ def largest_rows(x: "*T", lin: "*i8", v: "*T", n: int, outer_step: int, inner: i
     """x = max(x, v) with v (outer, n, inner) at the rows int64 lin (n,) of every outer part, in place; NaN is the largest."""
     for b in range(start, stop):
         for j in range(n):
+            p, q = b * outer_step + lin[j] * inner, (b * n + j) * inner
             for a in range(inner):
-                p = b * outer_step + lin[j] * inner + a
-                new, old = load(v[(b * n + j) * inner + a]), load(x[p])
-                x[p] = store(new if new > old or new != new else old)
+                new, old = load(v[q + a]), load(x[p + a])
+                x[p + a] = store(new if new > old or new != new else old)
 
 
 @kernel
@@ -42,10 +42,10 @@ def smallest_rows(x: "*T", lin: "*i8", v: "*T", n: int, outer_step: int, inner: 
     """x = min(x, v) with v (outer, n, inner) at the rows int64 lin (n,) of every outer part, in place; NaN is the smallest."""
     for b in range(start, stop):
         for j in range(n):
+            p, q = b * outer_step + lin[j] * inner, (b * n + j) * inner
             for a in range(inner):
-                p = b * outer_step + lin[j] * inner + a
-                new, old = load(v[(b * n + j) * inner + a]), load(x[p])
-                x[p] = store(new if new < old or new != new else old)
+                new, old = load(v[q + a]), load(x[p + a])
+                x[p + a] = store(new if new < old or new != new else old)
 
 
 @kernel
@@ -96,7 +96,8 @@ def _reduce_into(t, source, plan, reduce, include_self):
         access.write(t, ix.scalar_like(_identity(reduce, t._kind.dtype), t), plan)
     if source._n:
         if reduce in ("sum", "mean"):
-            access.add(t, source, plan)
+            if not along.add(t, source, plan):
+                access.add(t, source, plan)
         else:
             s = source if source._strides is None else contiguous_copy(source)
             ROWS[reduce][t._kind](t._ptr, plan.address, s._ptr, plan.n, plan.total * plan.inner, plan.inner, 0,
