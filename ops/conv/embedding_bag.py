@@ -120,7 +120,15 @@ def sum_bags(w: "*T", at: "*i8", scale: "*T", y: "*T", bounds: "*i8", sizes: "*i
             many = min(STRIP, width - first)
             for j in range(many):
                 total[j] = T(0)
-            for i in range(bounds[b], bounds[b + 1]):
+            begin = bounds[b]
+            while scaled == 0 and begin + 4 <= bounds[b + 1] and (
+                    at[begin] != skip and at[begin + 1] != skip and at[begin + 2] != skip and at[begin + 3] != skip):
+                p, q = at[begin] * width + first, at[begin + 1] * width + first
+                r, s = at[begin + 2] * width + first, at[begin + 3] * width + first
+                for j in range(many):  # four rows, one after the other, while the sum is in a register
+                    total[j] = T(T(T(T(total[j] + load(w[p + j])) + load(w[q + j])) + load(w[r + j])) + load(w[s + j]))
+                begin += 4
+            for i in range(begin, bounds[b + 1]):
                 if at[i] != skip:
                     p = at[i] * width + first
                     if scaled != 0:
