@@ -251,24 +251,36 @@ def make_views(op, input, geometries, params):
     """Several views of one input that share one node; none of them may be modified in place."""
     if not geometries:
         return ()
-    first = place(op, input, geometries[0], params, "multi")
-    outs, node, history, kind, ptr = [first], first._node, first._view, first._kind, input._ptr
-    item = kind.itemsize
-    if history is None:
-        for shape, strides, offset, n in geometries[1:]:
-            outs.append(raw(first._buf, ptr + offset * item, n, shape, strides, kind, first._ver))
-            outs[-1].__dict__["_inference"] = True
+    ver, above, ptr, item = input._ver, input._view, input._ptr, input._kind.itemsize
+    if ver.__class__ is not list:
+        return tuple([_inference_view(input, *g[:3]) for g in geometries])
+    share = makers.share
+    if modes.STATE:
+        first = place(op, input, geometries[0], params, "multi")
+        node, above = first._node, first._view
+        outs = [first, *[share(input, ptr + offset * item, n, shape, strides, above.base, above.version, above.mode)
+                         for shape, strides, offset, n in geometries[1:]]]
     else:
-        share, add, base, version, mode = makers.share, outs.append, history.base, history.version, history.mode
-        for shape, strides, offset, n in geometries[1:]:
-            add(share(input, ptr + offset * item, n, shape, strides, base, version, mode))
+        version, base = ver[0], input
+        if above is not None:
+            if above.version != version:
+                graph.refresh(input)
+            base = above.base
+        outs = [share(input, ptr + offset * item, n, shape, strides, base, version, "multi")
+                for shape, strides, offset, n in geometries]
+        node = new_node(op.node_class, (input._node or input,)) if input._rg else None
     if node is not None:
-        node.ctx = (input._shape, params, tuple([(g[0], kind) for g in geometries]))
-        for i, out in enumerate(outs):
-            edge = new(Output)
-            edge.node, edge.index = node, i
-            out._node, out._rg = edge, True
+        _number(outs, node, input, geometries, params)
     return tuple(outs)
+
+
+def _number(outs, node, input, geometries, params):
+    """Give each of several views its place at their node."""
+    node.ctx = input._shape, params, geometries, input._kind
+    for i, out in enumerate(outs):
+        edge = new(Output)
+        edge.node, edge.index = node, i
+        out._node, out._rg = edge, True
 
 
 class MultiViewNode(ViewNode):
@@ -282,4 +294,5 @@ class MultiViewNode(ViewNode):
 
     def carry(self, g):
         grads = g if isinstance(g, (list, tuple)) else [g]
-        return super().carry([make_zero(s, k) if x is None else x for x, (s, k) in zip(grads, self.ctx[2])])
+        _, _, geometries, kind = self.ctx
+        return super().carry([make_zero(g[0], kind) if x is None else x for x, g in zip(grads, geometries)])
