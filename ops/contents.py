@@ -343,7 +343,8 @@ CONTENTS = {
         "numbagrad":
             "flip fliplr flipud repeat_interleave roll rot90 tile",
         "ops":
-            "flip fliplr flipped flipud numbered repeat repeat_interleave repeated roll rolled rot90 tile turned",
+            "flip fliplr flipped flipud interleaved numbered repeat repeat_interleave repeated roll rolled rot90 tile "
+            "turned",
     },
     "rearrange.split": {
         "Tensor":

@@ -7,15 +7,15 @@ import numpy as np
 from numbagrad.base import arguments
 from numbagrad.base import dtypes as dt
 from numbagrad.base.shapes import wrap_dim
-from numbagrad.core.copying import contiguous_copy, copy_into
+from numbagrad.core.copying import contiguous_copy, copy_into, row_major
 from numbagrad.core.tensor import contiguous_strides, is_contiguous, make, raw
 from numbagrad.extend import Sample, Tensor, custom, function
 from numbagrad.kernel import tape
 from numbagrad.kernel.jit import kernel
 
 from ..index.kernels import moved
-from ..view.dims import transpose, unsqueeze
-from ..view.shape import expanded, numbers, reshaped
+from ..view.dims import transpose
+from ..view.shape import numbers, reshaped, view_shape
 from ..view.slicing import region
 
 # --- repeating --------------------------------------------------------------------------------------------------------
@@ -72,6 +72,28 @@ def tile(input, *dims):
     return repeat.fn(input, (1,) * (len(input._shape) - len(dims)) + dims)
 
 
+@custom(private=True, contiguous=False, node="CloneBackward0", dtypes="any", reference=None)
+def interleaved(input, repeats: int, dim: int = None):
+    """The tensor with a dimension of equal slices behind ``dim`` (without one, each element of a row so)."""
+    shape = input._shape
+    return (input._n, repeats) if dim is None else (*shape[:dim + 1], repeats, *shape[dim + 1:]), input._kind
+
+
+@interleaved.cpu
+def _(out, input, repeats, dim):
+    t = row_major(input) if dim is None else input
+    strides = (1, 0) if dim is None else t._strides or contiguous_strides(t._shape)
+    if dim is not None:
+        strides = (*strides[:dim + 1], 0, *strides[dim + 1:])
+    if out._n:
+        copy_into(out, raw(t._buf, t._ptr, out._n, out._shape, strides, t._kind, t._ver))
+
+
+@interleaved.gradient
+def _(g, shape, repeats, dim):
+    return reshaped(g.sum(1), shape) if dim is None else g.sum(dim + 1)
+
+
 @function(kinds={"output_size": "int"}, dtypes="any", reference=lambda a, n, dim=None: np.repeat(a, n, dim),
           samples=(Sample((2, 3), 2), Sample((2, 3), 2, 1), Sample((2, 3), ("int64", (2,), 0, 3), 0)))
 def repeat_interleave(input, repeats=None, dim=None, *, output_size=None):
@@ -82,19 +104,21 @@ def repeat_interleave(input, repeats=None, dim=None, *, output_size=None):
         if dim is not None:
             raise TypeError("repeat_interleave() received an invalid combination of arguments: dim goes with repeats")
         return _counted(as_index(input), output_size)
+    if not isinstance(repeats, Tensor):
+        at = None if dim is None else wrap_dim(dim, len(input._shape))
+        if repeats.__class__ is not int:
+            repeats = arguments.check_int(repeats, "repeat_interleave", "repeats", 2)
+        if repeats < 0:
+            raise RuntimeError("Repeats must be non-negative")
+        size = (input._n if at is None else input._shape[at]) * repeats
+        if output_size is not None and output_size != size:
+            raise RuntimeError(f"repeat_interleave: Invalid output_size, expected {size} but got {output_size}")
+        shape = input._shape
+        return view_shape.call(interleaved.call(input, repeats, at), (size,) if at is None else (
+            *shape[:at], size, *shape[at + 1:]))
     if dim is None:
         input, dim = reshaped(input, (input._n,)), 0
     dim = wrap_dim(dim, len(input._shape))
-    if not isinstance(repeats, Tensor):
-        repeats = arguments.check_int(repeats, "repeat_interleave", "repeats", 2)
-        if repeats < 0:
-            raise RuntimeError("Repeats must be non-negative")
-        shape = input._shape
-        if output_size not in (None, shape[dim] * repeats):
-            raise RuntimeError(f"repeat_interleave: Invalid output_size, expected {shape[dim] * repeats} but got "
-                               f"{output_size}")
-        x = expanded.call(unsqueeze.call(input, dim + 1), (*shape[:dim + 1], repeats, *shape[dim + 1:]))
-        return x.clone().reshape((*shape[:dim], shape[dim] * repeats, *shape[dim + 1:]))
     if repeats._kind.dtype not in (dt.int64, dt.int32):
         raise RuntimeError("repeats has to be Long or Int tensor")
     if repeats._n == 1:

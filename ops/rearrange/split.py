@@ -127,7 +127,7 @@ def split(input, split_size_or_sections, dim=0):
           samples=(Sample((5, 2), [1, 4]), Sample((2, 4), [1, 0, 3], 1)))
 def split_with_sizes(input, split_sizes, dim=0):
     """Consecutive parts of a dimension of the given sizes."""
-    return _sized.call(input, tuple(split_sizes), dim)
+    return _sized.call(input, split_sizes if split_sizes.__class__ is tuple else tuple(split_sizes), dim)
 
 
 @function(dtypes="any", samples=(Sample((5, 2), 2), Sample((5, 2), 4), Sample((2, 6), 3, -1)), reference=lambda a, n, dim=0:
