@@ -7,7 +7,7 @@ import numpy as np
 from numbagrad.base import arguments
 from numbagrad.base.shapes import distinct, wrap_dim
 from numbagrad.core.copying import copy_into, set_all
-from numbagrad.core.storage import storage_address
+from numbagrad.core.storage import storage_address, table
 from numbagrad.core.tensor import contiguous_strides, is_contiguous, numel, raw
 from numbagrad.dispatch.op import add_method
 from numbagrad.extend import Sample, custom, function, load, store
@@ -240,9 +240,18 @@ def _(out, g, size, shape, strides, offset):
     set_all(out, 0)
     if not g._n:
         return
-    meta = np.array((*(shape or (1,)), *(strides or (1,))), np.int64)
-    add_region[g._kind](g._ptr, out._ptr + offset * g._kind.itemsize, g._kind.host(meta), max(len(shape), 1), 0,
+    key = (*(shape or (1,)), *(strides or (1,)))
+    meta = _metas.get(key)
+    if meta is None:
+        if len(_metas) >= 1024:
+            _metas.clear()
+        array = np.array(key, np.int64)
+        meta = _metas[key] = array, table(array)
+    add_region[g._kind](g._ptr, out._ptr + offset * g._kind.itemsize, meta[1], max(len(shape), 1), 0,
                               g._n // (shape[-1] if shape else 1))
+
+
+_metas: dict = {}
 
 
 @pile.gradient
