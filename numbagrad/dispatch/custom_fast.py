@@ -107,17 +107,19 @@ class Lines:
     def planned_list(self, name):
         """``planned`` of an op on one list of tensors."""
         op = self.op
-        geometry = ["geometry_, ptrs_ = [], []", f"for t_ in {name}:", "    geometry_ += t_._kind, t_._shape, t_._strides",
+        recorded = op.rule is not None
+        geometry = ["geometry_, ptrs_, following_, needs_, rg_ = [], [], [], [], False" if recorded else
+                    "geometry_, ptrs_ = [], []", f"for t_ in {name}:", "    geometry_ += t_._kind, t_._shape, t_._strides",
                     "    ptrs_.append(t_._ptr)"]
+        if recorded:
+            geometry += indented(["if t_._view is not None:", "    refresh_(t_)", "if t_._rg:",
+                                  "    following_.append(t_._node or t_)", "    needs_.append(True)", "    rg_ = True", "else:",
+                                  "    following_.append(None)", "    needs_.append(False)"], PAD)
         key = group(["tuple_(geometry_)", *self.parameters()])
         run = ["n_, storage_, kind_, shape_ = made_[0]", *self.fresh("storage_"), "run_(*ptrs_, ptr_)"]
-        if op.rule is not None:
-            run += ["if record_:", *indented(["following_, needs_, rg_ = [], [], False", f"for t_ in {name}:", *indented([
-                "if t_._view is not None:", "    refresh_(t_)", "if t_._rg:",
-                "    following_.append(t_._node or t_)", "    needs_.append(True)", "    rg_ = True", "else:",
-                "    following_.append(None)", "    needs_.append(False)"], PAD),
-                *self.record_list(name, "tuple_(following_)", "key_[0][1::3]", "tuple_(needs_)", "specs_")],
-                PAD)]
+        if recorded:
+            run += ["if record_:", *indented(self.record_list(name, "tuple_(following_)", "key_[0][1::3]", "tuple_(needs_)",
+                                                              "specs_"), PAD)]
         return self.found(key, f"({name},), {self.params}", [*run, "return out_"], f" and {name}.__class__ in (list_, tuple_)",
                           geometry)
 

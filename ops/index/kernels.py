@@ -274,3 +274,21 @@ def find_coordinates(x: "*T", out: "*i8", sizes: "*i8", nd: int, start: int, sto
                         out[c + d] = out[first + d]
                 out[c + nd - 1] = i
                 c += nd
+
+
+@kernel
+def list_true(x: "*T", out: "*i8", sizes: "*i8", nd: int, n: int, start: int, stop: int):
+    """How many elements of x (n,) are not 0 into int64 out, then their coordinates in int64 sizes (nd,), each a row of nd."""
+    c, k = 0, 1
+    for i in range(n):
+        if load(x[i]) != T(0):
+            left = i
+            for d in range(nd - 1, 0, -1):
+                up = left // sizes[d]
+                out[k + d] = left - up * sizes[d]
+                left = up
+            if nd > 0:
+                out[k] = left
+            k += nd
+            c += 1
+    out[0] = c

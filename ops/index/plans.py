@@ -14,9 +14,9 @@ import numpy as np
 
 from numbagrad.autograd import inplace
 from numbagrad.base import dtypes as dt
-from numbagrad.base.modes import is_grad_enabled
+from numbagrad.base.modes import STATE, is_grad_enabled
 from numbagrad.base.shapes import expanded_strides
-from numbagrad.core import graph, storage
+from numbagrad.core import graph, makers, storage
 from numbagrad.core.broadcast import broadcast_shapes
 from numbagrad.core.copying import contiguous_copy
 from numbagrad.core.overlap import SEVERAL, is_expanded
@@ -31,6 +31,7 @@ from .kernels import (
     find_coordinates,
     find_true,
     index_flag,
+    list_true,
     resolve,
     row,
 )
@@ -230,9 +231,16 @@ def count(t):
     """How many elements of a row-major tensor are not 0."""
     if not t._n:
         return 0
-    kind, found = t._kind, np.empty(1, np.int64)
-    count_true[kind](t._ptr, storage.address(found) if kind.cpu else kind.host(found), 0, t._n)
-    return found.item()
+    kind = t._kind
+    if not kind.cpu:
+        found = np.empty(1, np.int64)
+        count_true[kind](t._ptr, kind.host(found), 0, t._n)
+        return found.item()
+    room = _room()
+    count_true[kind](t._ptr, room[1], 0, t._n)
+    n = room[0].item(0)
+    _rooms.append(room)
+    return n
 
 
 def true_numbers(mask):
@@ -249,21 +257,49 @@ def coordinates(input):
     """Coordinates of the nonzero elements as an int64 tensor (count, dimensions)."""
     t = input if input._strides is None else contiguous_copy(input)
     kind, shape = t._kind, t._shape
-    n, nd = count(t), len(shape)
+    sizes, nd = _sizes.get(shape) or _sizes_of(shape), len(shape)
+    if t._n * nd < ROOM and kind.cpu and not TAPE:
+        room = _room()
+        list_true[kind](t._ptr, room[1], sizes[1], nd, t._n, 0, 1)
+        n = room[0].item(0)
+        size = n * nd
+        out = make((n, nd), INT64) if STATE or not size else makers.tensor(size, INT64.np, (n, nd), INT64)
+        out._buf[...] = room[0][1:1 + size]
+        _rooms.append(room)
+        return out
+    n = count(t)
     out = make((n, nd), storage.kind_of(dt.int64, kind.device))
     if out._n and nd == 1:
         find_true[kind](t._ptr, out._ptr, 0, t._n)
     elif out._n:
-        sizes = _sizes.get(shape)
-        if sizes is None:
-            if len(_sizes) >= 1024:
-                _sizes.clear()
-            sizes = _sizes[shape] = np.array(shape, np.int64)
-        find_coordinates[kind](t._ptr, out._ptr, kind.host(sizes), nd, 0, t._n // shape[-1])
+        find_coordinates[kind](t._ptr, out._ptr, kind.host(sizes[0]), nd, 0, t._n // shape[-1])
     return out
 
 
+ROOM = 2048  # numbers that are listed before it is known how many they are, in memory that goes from call to call
+_rooms: list = []
+
+
+def _room():
+    """(memory for ``ROOM`` numbers, its address), which no other call uses."""
+    try:
+        return _rooms.pop()
+    except IndexError:
+        array = np.empty(ROOM, np.int64)
+        return array, storage.address(array)
+
+
+INT64 = storage.kind_of(dt.int64)
 _sizes: dict = {}
+
+
+def _sizes_of(shape):
+    """A shape as an array and its address, remembered."""
+    if len(_sizes) >= 1024:
+        _sizes.clear()
+    array = np.array(shape or (1,), np.int64)
+    found = _sizes[shape] = array, storage.address(array)
+    return found
 
 
 def plan_of_mask(shape, mask, at):
