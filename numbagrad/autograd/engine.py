@@ -23,7 +23,7 @@ from ..kernel.tape import TAPE, active
 from . import hooks
 from .anomaly import ANOMALY
 from .graph import GradientEdge, MultiHook
-from .keeping import OWNED, OWNED_MEMORY, Kept, flows
+from .keeping import EVER, OWNED, OWNED_MEMORY, Kept, flows
 
 # Two threads may run backward into one leaf; re-entrant, because a destructor may run user code meanwhile.
 LOCK = threading.RLock()
@@ -173,7 +173,7 @@ def _run(roots, gradients, keep_graph, create_graph, inputs, accumulate):
                 own = False
                 if r is not None and getrefcount(r) == OWNED:
                     own = r._view is None and r._strides is None and getrefcount(r._buf) == OWNED_MEMORY
-                    if not own and e._grad is None and not create_graph and capturing is None:
+                    if not own and accumulate and e._grad is None and not create_graph and capturing is None:
                         kept = kept or Kept(gradients)
                         r, own = kept.take(e, r, grads)
                 if "_numbagrad" in e.__dict__ and hooks.on_leaf(e):
@@ -376,7 +376,7 @@ def accumulate_grad(t, r, create_graph, own, gradients=(), kept=None):
             old._ver[0] += 1
             old._ver[1:] = PLACE
         elif old is not None:
-            if getrefcount(old._buf) != OWNED_MEMORY and flows(old, gradients, kept):
+            if EVER and getrefcount(old._buf) != OWNED_MEMORY and flows(old, gradients, kept):
                 total = old.detach() + r.detach()
                 old._buf, old._ptr, old._strides, old._ver = total._buf, total._ptr, None, [old._ver[0] + 1, *PLACE]
             else:

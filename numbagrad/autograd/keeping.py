@@ -28,6 +28,7 @@ def _calibrate():
 OWNED, OWNED_MEMORY = _calibrate()
 
 
+EVER: list = []  # not empty once a leaf has kept such a gradient in this process
 MOST = 64  # gradients of a node, each of which counts how many of them share its memory
 
 
@@ -58,6 +59,8 @@ class Kept:
         others += base is not None and base._buf is r._buf
         if getrefcount(r._buf) != OWNED_MEMORY + others:
             return r, False
+        if not EVER:
+            EVER.append(True)
         self.memory[at] = r._buf, min(low, first), max(high, last), leaves + 1
         return raw(r._buf, first, r._n, r._shape, None, r._kind, r._ver), True
 
