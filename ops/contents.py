@@ -221,6 +221,10 @@ CONTENTS = {
     },
     "index.along": {
     },
+    "index.by_plan": {
+        "ops":
+            "collect put_at spread",
+    },
     "index.chosen": {
         "ops":
             "chosen returned",
@@ -234,8 +238,6 @@ CONTENTS = {
     "index.getitem": {
         "Tensor":
             "__getitem__ __setitem__",
-        "ops":
-            "collect put_at spread",
     },
     "index.kernels": {
     },

@@ -20,8 +20,8 @@ from ..pointwise.logic import where_else, where_number, where_tensors
 from ..view.shape import expanded, reshaped
 from . import access
 from . import plans as ix
+from .by_plan import collect
 from .chosen import by_mask, chosen
-from .getitem import collect
 from .kernels import moved
 
 # --- masked_fill ------------------------------------------------------------------------------------------------------

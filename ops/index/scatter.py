@@ -16,7 +16,7 @@ from numbagrad.extend import Sample, Tensor, function
 from ..view.shape import expanded, reshaped
 from . import along
 from . import plans as ix
-from .getitem import putter
+from .by_plan import putter
 from .places import shape_of, taken
 from .reduced import REDUCTIONS, reduce_in_place, reduced_at
 from .select_put import both, outside

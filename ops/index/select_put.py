@@ -17,7 +17,8 @@ from numbagrad.extend import REGISTRY, Sample, Tensor, function
 
 from ..view.shape import tensor_list
 from . import plans as ix
-from .getitem import _index_put, _width, of_first, parse, plan_for, putter
+from .by_plan import putter
+from .getitem import _index_put, _width, of_first, parse, plan_for
 from .places import check_values, number_at, taken
 
 # --- one index along one dimension ------------------------------------------------------------------------------------

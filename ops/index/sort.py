@@ -21,7 +21,7 @@ from numbagrad.kernel.jit import kernel
 
 from . import plans as ix
 from .along import plan_dim
-from .getitem import collect
+from .by_plan import collect
 from .select_kernels import STACK, first_rows, kth_rows, short_rows
 
 
