@@ -505,8 +505,10 @@ CONTENTS = {
         "numbagrad.linalg":
             "LinAlgError cond eig eigh eigvals eigvalsh matrix_norm norm qr svd svdvals",
         "ops":
-            "cond eig eigh eigvals eigvalsh linalg_eig linalg_eigh linalg_norm linalg_qr linalg_svd matrix_norm qr svd "
-            "svdvals",
+            "cond eig eigh eigvals eigvalsh hermitian_values linalg_eig linalg_eigh linalg_norm linalg_qr linalg_svd "
+            "matrix_norm qr singular_values_alone svd svdvals",
+    },
+    "linalg.kernels": {
     },
     "linalg.pseudo_inverse": {
         "Tensor":
@@ -526,8 +528,8 @@ CONTENTS = {
         "numbagrad.linalg":
             "det inv matrix_exp matrix_power slogdet solve",
         "ops":
-            "cofactors cofactors_gradient det inv inverse linalg_det linalg_inv linalg_slogdet linalg_solve logdet "
-            "matrix_exp matrix_power slogdet solve",
+            "cofactors cofactors_gradient det elimination inv inverse linalg_det linalg_inv linalg_slogdet linalg_solve "
+            "logdet matrix_exp matrix_power slogdet solve",
     },
     "recurrent.cells": {
         "ops":

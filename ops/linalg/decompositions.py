@@ -1,4 +1,4 @@
-"""Factorisations by LAPACK (through NumPy): QR, singular values, eigenvalues; and what is defined by them."""
+"""Factorisations by LAPACK: QR, singular values, eigenvalues; and what is defined by them."""
 
 from __future__ import annotations
 
@@ -10,14 +10,36 @@ from numbagrad.base.shapes import wrap_dim
 from numbagrad.core import storage
 from numbagrad.core.creation import zeros
 from numbagrad.core.out import write_out, write_outs
+from numbagrad.core.tensor import make
 from numbagrad.extend import REGISTRY, Sample, custom, function
+from numbagrad.kernel.lapack import BLOCK
 
 from ..index.sort import result
 from ..product.gemm import conj
 from ..product.matmul import matmul
 from ..refusal import refusal
+from . import kernels
 from .cholesky import triangular
-from .solve import SPACES, LinAlgError, checked, column, diagonal, element, eye_like, mh, of_dtype, op, real, real_kind, row
+from .solve import (
+    SPACES,
+    LinAlgError,
+    checked,
+    column,
+    count,
+    diagonal,
+    eye_like,
+    failures,
+    mh,
+    of_dtype,
+    op,
+    real,
+    real_kind,
+    row,
+    solved,
+    svd_space,
+    take,
+    unrecorded,
+)
 
 REGISTRY.attach(__name__, space, {"LinAlgError": LinAlgError})
 Qr, Eigh, Svd = result("linalg_qr", "Q", "R"), result("linalg_eigh", "eigenvalues", "eigenvectors"), result(
@@ -39,11 +61,17 @@ def qr_factors(A, mode: str):
 
 @qr_factors.host
 def _(outs, A, mode):
-    found = np.linalg.qr(A.array(), mode)
-    if mode == "r":
-        outs[1].array()[...] = found
-    else:
-        outs[0].array()[...], outs[1].array()[...] = found
+    q, r = outs
+    if not r._n and not q._n:
+        return
+    m, n = A._shape[-2:]
+    if not n:  # Q of no columns is complete with any
+        q.array()[...] = np.eye(m, dtype=q._kind.np)
+        return
+    width, tall = q._shape[-1] if mode != "r" else 0, r._shape[-2]
+    lwork = BLOCK * max(n, width)
+    scratch = make((m * max(n, width) + min(m, n) + lwork,), A._kind)
+    kernels.orthogonal_factors[A._kind](A._ptr, q._ptr, r._ptr, scratch._ptr, m, n, width, tall, lwork, 0, count(A))
 
 
 @qr_factors.gradient
@@ -71,8 +99,7 @@ def _square_qr(gq, gr, q, r):
     m = matmul(r, mh(gr)) - matmul(mh(gq), q)
     low = op("tril")(m, -1)
     sym = low + mh(low) + op("diag_embed")(of_dtype(real(diagonal(m)), m))
-    # X R^-H is the conjugate transpose of R^-1 X^H.
-    return mh(triangular(r, mh(gq + matmul(q, sym)), True))
+    return triangular(r, gq + matmul(q, sym), True, left=False, adjoint=True)
 
 
 def _written(name, kind, results, out, A):
@@ -91,11 +118,6 @@ def qr(A, mode="reduced", *, out=None):
 
 # --- eigenvalues of Hermitian matrices ---
 
-def first_of(bad, a):
-    """The words for the first bad matrix of a batch."""
-    return element(int(np.argmax(bad.reshape(-1))), a.ndim)
-
-
 @custom(name="linalg_eigh", private=True, node="LinalgEighBackward0", reference=None)
 def hermitian_eigen(A, upper: bool = False):
     """(eigenvalues ascending, eigenvectors) of Hermitian matrices, of which one triangle is read."""
@@ -103,22 +125,42 @@ def hermitian_eigen(A, upper: bool = False):
     return [(A._shape[:-1], real_kind(A._kind)), (A._shape, A._kind)]
 
 
-def eigh_of(a, upper=False):
-    """``np.linalg.eigh`` of one triangle of finite matrices, with PyTorch's errors."""
-    bad = ~np.isfinite((np.triu if upper else np.tril)(a)).all((-2, -1))
-    if bad.any():  # LAPACK may not return
-        raise LinAlgError(f"linalg.eigh: {first_of(bad, a)}The algorithm failed to converge because the input matrix contained "
-                          "non-finite values.")
-    try:
-        return np.linalg.eigh(a, "U" if upper else "L")
-    except np.linalg.LinAlgError:
-        raise LinAlgError("linalg.eigh: The algorithm failed to converge because the input matrix is ill-conditioned or has "
-                          "too many repeated eigenvalues.") from None
+def _not_found(name, what):
+    """Flags for values and vectors that LAPACK does not find (info above 0) or is not asked for."""
+    return failures(lambda info: (name, "The algorithm failed to converge because the input matrix " + (
+        f"is ill-conditioned or has too many repeated {what}." if info else "contained non-finite values.")))
+
+
+_no_eigenvalues = _not_found("linalg.eigh", "eigenvalues")
+
+
+def find_eigenvalues(A, upper, values, vectors=None):
+    """Eigenvalues, and vectors, of Hermitian matrices into given tensors."""
+    n, kind, several = A._shape[-1], A._kind, vectors is not None
+    if A._n:
+        lwork, lrwork = 1 + (6 + BLOCK) * n + 2 * n * n, (1 + 5 * n + 2 * n * n) if kind.dtype.is_complex else 0
+        scratch, bad = make((lwork + lrwork + 5 * n + 3,), kind), take(_no_eigenvalues, A)
+        vectors = vectors if several else make((n, n), kind)
+        kernels.hermitian_factors[kind, values._kind](A._ptr, values._ptr, vectors._ptr, scratch._ptr, n, int(upper),
+                                                      n * n if several else 0, lwork, lrwork, bad.address, 0, count(A))
+        bad.check()
 
 
 @hermitian_eigen.host
 def _(outs, A, upper):
-    outs[0].array()[...], outs[1].array()[...] = eigh_of(A.array(), upper)
+    find_eigenvalues(A, upper, *outs)
+
+
+@custom(private=True, reference=None, differentiable=False)
+def hermitian_values(A, upper: bool = False):
+    """Eigenvalues of Hermitian matrices, ascending, where no gradient will be asked for."""
+    checked("linalg.eigh", A)
+    return A._shape[:-1], real_kind(A._kind)
+
+
+@hermitian_values.host
+def _(out, A, upper):
+    find_eigenvalues(A, upper, out)
 
 
 def _free(what):
@@ -172,30 +214,34 @@ def eigh(A, UPLO="L", *, out=None):
 @function(reference=None, **SPACES)
 def eigvalsh(A, UPLO="L", *, out=None):
     """Eigenvalues of Hermitian matrices, ascending."""
-    y = hermitian_eigen(A, str(UPLO).upper() == "U")[0]
+    checked("linalg.eigh", A)
+    upper = str(UPLO).upper() == "U"
+    y = hermitian_values(A, upper) if unrecorded(A) else hermitian_eigen(A, upper)[0]
     return y if out is None else write_out("linalg_eigvalsh", out, y, (A,))
 
 
 # --- singular values ---
 
-def svd_of(a, full=False, vectors=True):
-    """``np.linalg.svd`` of finite matrices: PyTorch's error for one with NaN, NaN for one with infinities."""
-    bad = ~np.isfinite(a).all((-2, -1))
-    if bad.any():  # LAPACK does not return from infinities
-        nan = np.isnan(a).any((-2, -1))
-        if nan.any():
-            raise LinAlgError(f"linalg.svd: {first_of(nan, a)}The algorithm failed to converge because the input matrix "
-                              "contained non-finite values.")
-        a = np.where(bad[..., None, None], 0, a)
-    try:
-        found = np.linalg.svd(a, full, vectors)
-    except np.linalg.LinAlgError:
-        raise LinAlgError("linalg.svd: The algorithm failed to converge because the input matrix is ill-conditioned or has "
-                          "too many repeated singular values.") from None
-    if bad.any():
-        for part in found if vectors else (found,):
-            part[bad] = np.nan
-    return found
+_no_singular_values = _not_found("linalg.svd", "singular values")
+
+
+def find_singular_values(A, s, u=None, vh=None):
+    """Singular values, and vectors, into given tensors."""
+    m, n = A._shape[-2:]
+    k, kind = min(m, n), A._kind
+    wide, tall = (0, 0) if u is None else (u._shape[-1], vh._shape[-2])
+    if not k:  # vectors of no values are complete with any
+        for t in (u, vh):
+            if t is not None and t._n:
+                t.array()[...] = np.eye(t._shape[-1], dtype=kind.np)
+    elif A._n:
+        lwork, lrwork = svd_space(m, n, kind)
+        scratch = make((m * n + m * wide + tall * n + lwork + lrwork + 8 * k,), kind)
+        bad = take(_no_singular_values, A)
+        kernels.singular_factors[kind, s._kind](
+            A._ptr, 0 if u is None else u._ptr, s._ptr, 0 if vh is None else vh._ptr, scratch._ptr, m, n, wide, tall, lwork,
+            lrwork, float("nan"), bad.address, 0, count(A))
+        bad.check()
 
 
 @custom(name="linalg_svd", private=True, node="LinalgSvdBackward0", reference=None)
@@ -209,8 +255,26 @@ def singular_factors(A, full: bool = False):
 
 @singular_factors.host
 def _(outs, A, full):
-    for o, v in zip(outs, svd_of(A.array(), full)):
-        o.array()[...] = v
+    u, s, vh = outs
+    find_singular_values(A, s, u, vh)
+
+
+@custom(private=True, reference=None, differentiable=False)
+def singular_values_alone(A):
+    """Singular values where no gradient will be asked for."""
+    checked("linalg.svd", A, False)
+    return (*A._shape[:-2], min(A._shape[-2:])), real_kind(A._kind)
+
+
+@singular_values_alone.host
+def _(out, A):
+    find_singular_values(A, out)
+
+
+def singular_values(A):
+    """Singular values, descending."""
+    checked("linalg.svd", A, False)
+    return singular_values_alone(A) if unrecorded(A) else singular_factors(A)[1]
 
 
 @singular_factors.gradient
@@ -267,7 +331,7 @@ def svd(A, full_matrices=True, *, driver=None, out=None):
 def svdvals(A, *, driver=None, out=None):
     """Singular values, descending."""
     _no_driver("svd", driver)
-    y = singular_factors(A)[1]
+    y = singular_values(A)
     return y if out is None else write_out("linalg_svdvals", out, y, (A,))
 
 
@@ -294,7 +358,7 @@ def _(given, A, y0, y1):
     values, v = y0, y1
     g, gv = given
     if gv is None:  # the values alone: no gaps, so that repeated ones have a finite gradient
-        ga = op("linalg_solve")(mh(v), column(g) * mh(v))
+        ga = solved(mh(v), column(g) * mh(v))
         return ga if A._kind.dtype.is_complex else op("real")(ga)
     inner = matmul(mh(v), gv)
     _free_eig(inner)
@@ -308,7 +372,7 @@ def _(given, A, y0, y1):
     off = off - op("diag_embed")(diagonal(off))
     if g is not None:
         off = off + op("diag_embed")(g)
-    ga = op("linalg_solve")(mh(v), matmul(off, mh(v)))
+    ga = solved(mh(v), matmul(off, mh(v)))
     return ga if A._kind.dtype.is_complex else op("real")(ga)
 
 
@@ -350,7 +414,7 @@ def matrix_norm(A, ord: object = "fro", dim: object = (-2, -1), keepdim: bool = 
         y = space.vector_norm(A, 2, dim, keepdim)
     elif ord in ("nuc", 2, -2):
         moved = op("movedim")(A, (first, second), (-2, -1))
-        s = singular_factors(moved)[1]
+        s = singular_values(moved)
         y = op("sum")(s, -1) if ord == "nuc" else op("amax" if ord == 2 else "amin")(s, -1)
         if keepdim:
             for d in sorted((first, second)):
@@ -397,7 +461,7 @@ def cond(A, p: object = None, *, out=None):
     if not A._n:
         y = zeros(A._shape[:-2], dtype=A._kind.dtype.to_real())
     elif p in (None, 2, -2):
-        s = singular_factors(A)[1]
+        s = singular_values(A)
         high, low = op("narrow")(s, -1, 0, 1), op("narrow")(s, -1, s._shape[-1] - 1, 1)
         y = op("squeeze")(low / high if p == -2 else high / low, -1)
     else:

@@ -6,14 +6,20 @@ import numpy as np
 
 from numbagrad.base import arguments
 from numbagrad.base import dtypes as dt
-from numbagrad.core import storage
+from numbagrad.base.shapes import expanded_strides
+from numbagrad.core import graph, storage
 from numbagrad.core.broadcast import sum_to_size
+from numbagrad.core.copying import contiguous_copy
 from numbagrad.core.out import write_out, write_outs
+from numbagrad.core.tensor import make, raw
 from numbagrad.extend import REGISTRY, Sample, Tensor, custom, function
+from numbagrad.kernel.lapack import BLOCK
+from numbagrad.kernel.tape import Flag
 
 from ..index.sort import result
-from ..product.gemm import conj
+from ..product.gemm import conj, recording
 from ..product.matmul import matmul
+from . import kernels
 
 SPACES = {"namespaces": ("linalg",), "method": False}
 
@@ -92,33 +98,53 @@ def element(index, ndim):
     return f"(Batch element {index}): " if ndim > 2 else ""
 
 
-def singular(a):
-    """(flat batch index, number of the first zero pivot) of the first singular matrix, or None."""
-    flat = a.reshape(-1, *a.shape[-2:])
-    for i, m in enumerate(flat):
-        u = np.array(m)
-        n = len(u)
-        for k in range(n):  # elimination with partial pivoting, as LAPACK does it
-            p = k + int(np.argmax(np.abs(u[k:, k])))
-            if u[p, k] == 0:
-                return i, k + 1
-            u[[k, p]] = u[[p, k]]
-            u[k + 1:, k:] -= np.outer(u[k + 1:, k] / u[k, k], u[k, k:])
-    return None
+def failures(words):
+    """Flags for kernels that meet a matrix without factors, one or one of several: ``words(info)`` say what is wrong."""
+    def raiser(ndim):
+        def fail(index, info):
+            name, what = words(info)
+            raise LinAlgError(f"{name}: {element(index, ndim)}{what}")
+        return fail
+    return [Flag(raiser(ndim), 2) for ndim in (2, 3)]
+
+
+def take(flags, A):
+    """Words for the kernels of one call on the matrices ``A``."""
+    return flags[len(A._shape) > 2].take(A._kind)
+
+
+def count(t, dims=2):
+    """How many there are of what the last dimensions hold."""
+    n = 1
+    for s in t._shape[:-dims]:
+        n *= s
+    return n
+
+
+def batched(t, batch):
+    """(tensor, elements between two matrices): matrices for the batch dimensions ``batch``, or one for all."""
+    one = count(t) == 1
+    if t._strides is not None or not one and t._shape[:-2] != batch:
+        shape = t._shape if one else (*batch, *t._shape[-2:])
+        t = contiguous_copy(raw(t._buf, t._ptr, t._n, shape, expanded_strides(t, shape), t._kind, t._ver))
+    return t, 0 if one else t._shape[-2] * t._shape[-1]
+
+
+def columns(t, like):
+    """Vectors ``t`` of the batch shape of the matrices ``like`` as matrices of one column, outside the graph; others as they
+    are."""
+    return t if len(t._shape) == len(like._shape) else raw(
+        t._buf, t._ptr, t._n, (*t._shape, 1), t._strides and (*t._strides, 1), t._kind, t._ver)
+
+
+def unrecorded(A):
+    """Whether no gradient of ``A`` will be asked for."""
+    if A._view is not None:
+        graph.refresh(A)
+    return not A._rg or recording() is False
 
 
 # --- inverse, solution ---
-
-def inverse_or_nan(a):
-    """Inverses one by one, with NaN for singular matrices."""
-    out = np.full_like(a, np.nan)
-    for i in np.ndindex(a.shape[:-2]):
-        try:
-            out[i] = np.linalg.inv(a[i])
-        except np.linalg.LinAlgError:
-            pass
-    return out
-
 
 @custom(name="linalg_inv", private=True, node="LinalgInvExBackward0", reference=np.linalg.inv, domain=(0.2, 2.0),
         samples=(Sample((3, 3)), Sample((2, 2, 2))))
@@ -128,17 +154,21 @@ def inverse_of(input, strict: bool = True):
     return input._shape, input._kind
 
 
+_no_inverse = failures(lambda info: ("linalg.inv", f"The diagonal element {info} is zero, the inversion could not be completed "
+                                     "because the input matrix is singular."))
+
+
 @inverse_of.host
 def _(out, input, strict):
-    try:
-        out.array()[...] = np.linalg.inv(input.array())
-    except np.linalg.LinAlgError:
-        if not strict:
-            out.array()[...] = inverse_or_nan(input.array())
-            return
-        i, k = singular(input.array()) or (0, input._shape[-1])
-        raise LinAlgError(f"linalg.inv: {element(i, len(input._shape))}The diagonal element {k} is zero, the inversion could "
-                          "not be completed because the input matrix is singular.") from None
+    n = input._shape[-1]
+    if not out._n:
+        return
+    lwork = n * BLOCK
+    scratch, pivots = make((n * n + lwork,), out._kind), make((n,), storage.kind_of(dt.int32))
+    bad = take(_no_inverse, input)
+    kernels.invert[out._kind](input._ptr, out._ptr, scratch._ptr, pivots._ptr, n, int(strict), lwork, float("nan"), bad.address,
+                              0, count(input))
+    bad.check()
 
 
 @inverse_of.gradient
@@ -159,38 +189,63 @@ def inverse(input, *, out=None):
     return inv.fn(input, out=out)
 
 
-@custom(name="linalg_solve", private=True, node="LinalgSolveExBackward0", domain=(0.2, 2.0),
-        reference=lambda *a: _solve_reference(*a), samples=(Sample((3, 3), (3, 2)), Sample((2, 3, 3), (3, 2))))
-def solution(A, B, left: bool = True):
-    """``X`` with ``A X = B`` (``X A = B``) for matrices in the last two dimensions, or vectors B of A's batch shape."""
-    if len(B._shape) < len(A._shape) and B._shape == A._shape[:-1]:
+_no_solution = failures(lambda info: ("torch.linalg.solve", "The solver failed because the input matrix is singular."))
+
+
+@custom(private=True, reference=None, differentiable=False)
+def elimination(A):
+    """(factors, by columns, swapped rows) of square matrices by elimination; LinAlgError for a singular one."""
+    return [(A._shape, A._kind), (A._shape[:-1], storage.kind_of(dt.int32, A._kind.device))]
+
+
+@elimination.host
+def _(outs, A):
+    if A._n:
+        bad = take(_no_solution, A)
+        kernels.eliminate[A._kind](A._ptr, outs[0]._ptr, outs[1]._ptr, A._shape[-1], 1, bad.address, 0, count(A))
+        bad.check()
+
+
+def vectors(A, B):
+    return len(B) < len(A) and B == A[:-1]
+
+
+@custom(name="linalg_solve", private=True, node="LinalgSolveExBackward0", reference=None, contiguous=False)
+def solution(A, lu, pivots, B, left: bool = True, adjoint: bool = False):
+    """``X`` with ``op(A) X = B`` (``X op(A) = B``) of matrices whose factors are given, or vectors B of A's batch shape;
+    ``adjoint`` says that op transposes and conjugates."""
+    if vectors(A._shape, B._shape):
         return B._shape, A._kind
     return (*batch_shape("linalg.solve", A, B), *B._shape[-2:]), A._kind
 
 
 @solution.host
-def _(out, A, B, left):
-    a, b = A.array(), B.array()
-    vector = b.ndim < a.ndim and b.shape == a.shape[:-1]
-    try:
-        out.array()[...] = _solve_reference(a, b, left, vector)
-    except np.linalg.LinAlgError:
-        i, _ = singular(a) or (0, 0)
-        raise LinAlgError(f"torch.linalg.solve: {element(i, a.ndim)}The solver failed because the input matrix is "
-                          "singular.") from None
+def _(out, A, lu, pivots, B, left, adjoint):
+    if not out._n:
+        return
+    x, n = columns(out, A) if vectors(A._shape, B._shape) else out, A._shape[-1]
+    batch, m = x._shape[:-2], x._shape[-1 if left else -2]
+    (lu, lu_step), (swaps, swaps_step) = batched(lu, batch), batched(columns(pivots, A), batch)
+    B, b_step = batched(columns(B, A) if x is not out else B, batch)
+    kernels.solve_factors.run(out._kind, (lu._ptr, swaps._ptr, B._ptr, out._ptr, n, m, int(left), int(adjoint), lu_step,
+                                          swaps_step, b_step), count(x), out._n * n)
 
 
 @solution.gradient
-def _(g, A, y, left, needs, shapes):
-    gb = solution(mh(A), g, left)
+def _(g, A, lu, pivots, y, left, adjoint, needs, shapes):
+    gb = solution(A, lu, pivots, g, left, not adjoint)
     ga = None
     if needs[0]:
-        if len(shapes[1]) < len(shapes[0]) and shapes[1] == shapes[0][:-1]:
-            ga = -matmul(column(gb), mh(column(y)))
-        else:
-            ga = -(matmul(gb, mh(y)) if left else matmul(mh(y), gb))
-        ga = sum_to_size(ga, shapes[0])
-    return ga, sum_to_size(gb, shapes[1]) if needs[1] else None
+        first, second = (y, gb) if adjoint else (gb, y)
+        if vectors(shapes[0], shapes[3]):
+            first, second = column(first), column(second)
+        ga = sum_to_size(-(matmul(first, mh(second)) if left else matmul(mh(second), first)), shapes[0])
+    return ga, None, None, sum_to_size(gb, shapes[3]) if needs[3] else None
+
+
+def solved(A, B, left=True):
+    """``linalg.solve`` of matrices."""
+    return solution(A, *elimination(A.detach()), B, left)
 
 
 def _solve_reference(A, B, left=True, vector=None):
@@ -220,7 +275,7 @@ def solve(A, B, *, left=True, out=None):
     if len(b._shape) < 2 or b._shape[-2 if left else -1] != A._shape[-1]:
         raise RuntimeError(f"linalg.solve: Incompatible shapes of A and B for the equation {'AX = B' if left else 'XA = B'} "
                            f"({A._shape[-2]}x{A._shape[-1]} and {b._shape[-2]}x{b._shape[-1]})")
-    x = solution(A, B if vector and B._shape == A._shape[:-1] else b, bool(left))
+    x = solved(A, B if vector and B._shape == A._shape[:-1] else b, bool(left))
     x = op("squeeze")(x, -1) if vector and len(x._shape) > len(B._shape) else x
     return x if out is None else write_out("linalg_solve", out, x, (A, B))
 
@@ -237,7 +292,10 @@ def determinant(input):
 
 @determinant.host
 def _(out, input):
-    out.array()[...] = np.linalg.det(input.array())
+    n = input._shape[-1]
+    if out._n:
+        scratch, pivots = make((n * n,), out._kind), make((n,), storage.kind_of(dt.int32))
+        kernels.determinants[out._kind](input._ptr, out._ptr, scratch._ptr, pivots._ptr, n, 0, out._n)
 
 
 @determinant.gradient
@@ -246,30 +304,16 @@ def _(g, input):
 
 
 def _cofactors(a):
-    """conj(det A) A^-H; by singular values where inverses lose digits, so that singular matrices are no exception."""
-    finite = np.isfinite(a).all((-2, -1))[..., None, None]
-    if not finite.all():  # LAPACK does not return from infinities
-        return np.where(finite, _cofactors(np.where(finite, a, 0)), np.nan).astype(a.dtype)
-    by_inverse = _cofactors_by_inverse(a)
-    if by_inverse is not None:
-        return by_inverse
+    """conj(det A) A^-H, by singular values: singular matrices are no exception."""
     u, s, vh, sign = _signed_svd(a)
     return sign * ((u * _without_one(s)[..., None, :]) @ vh)
 
 
-def _cofactors_by_inverse(a):
-    """``_cofactors`` in double precision, or None where a condition number says that its digits would not do."""
-    wide = a.astype(np.result_type(a, np.float64))
-    try:
-        inverse = np.linalg.inv(wide)
-    except np.linalg.LinAlgError:
-        return None
-    condition = np.linalg.norm(wide, axis=(-2, -1)) * np.linalg.norm(inverse, axis=(-2, -1))
-    if not (condition < (1e3 if wide.dtype == a.dtype else 1e8)).all():
-        return None
-    det = np.linalg.det(wide)[..., None, None]
-    with np.errstate(over="ignore"):
-        return (np.conj(det) * np.conj(np.swapaxes(inverse, -1, -2))).astype(a.dtype)
+def svd_space(m, n, kind):
+    """(elements, real elements) of memory that LAPACK takes for singular vectors."""
+    k = min(m, n)
+    return 4 * k * k + 16 * k + BLOCK * (max(m, n) + 3 * k), (
+        max(5 * k * k + 7 * k, 2 * max(m, n) * k + 2 * k * k + k) if kind.dtype.is_complex else 0)
 
 
 def _signed_svd(a):
@@ -296,9 +340,23 @@ def cofactors(input):
     return input._shape, input._kind
 
 
+_no_cofactors = failures(lambda info: ("linalg.det", "The singular values of the input matrix did not converge."))
+
+
 @cofactors.host
 def _(out, input):
-    out.array()[...] = _cofactors(input.array())
+    if not out._n:
+        return
+    n, kind = out._shape[-1], out._kind
+    double = storage.kind_of(dt.float64)
+    wide = storage.kind_of(dt.complex128) if kind.dtype.is_complex else double
+    lwork, lrwork = svd_space(n, n, wide)
+    scratch, values = make((4 * n * n + lwork + lrwork + 8 * n,), wide), make((2 * n,), double)
+    pivots, bad = make((n,), storage.kind_of(dt.int32)), take(_no_cofactors, input)
+    kernels.cofactors[wide, kind, double](input._ptr, out._ptr, scratch._ptr, values._ptr, pivots._ptr,
+                                          1e3 if wide is kind else 1e8, n, lwork, lrwork, float("nan"), bad.address, 0,
+                                          count(input))
+    bad.check()
 
 
 @cofactors.gradient
@@ -356,10 +414,11 @@ def log_determinant(A):
 
 @log_determinant.host
 def _(outs, A):
-    sign, log = np.linalg.slogdet(A.array())
-    if not A._kind.dtype.is_complex:
-        sign = np.where(np.isnan(log), 0, sign)  # as in PyTorch, where NaN has no sign
-    outs[0].array()[...], outs[1].array()[...] = sign, log
+    n, kind = A._shape[-1], A._kind
+    if outs[0]._n:  # as in PyTorch, NaN has no sign
+        scratch, pivots = make((n * n,), kind), make((n,), storage.kind_of(dt.int32))
+        kernels.log_determinants[kind, outs[1]._kind](A._ptr, outs[0]._ptr, outs[1]._ptr, scratch._ptr, pivots._ptr, n,
+                                                      int(not kind.dtype.is_complex), 0, outs[0]._n)
 
 
 @log_determinant.gradient
