@@ -175,7 +175,7 @@ CONTENTS = {
         "numbagrad":
             "addbmm addmm addmv addr baddbmm ger outer",
         "ops":
-            "addbmm addmm addmv addr addr_alike baddbmm gemm_add outer",
+            "addbmm addmm addmv addr addr_alike baddbmm gemm_add gemm_sum_add outer outer_alike",
     },
     "product.contract": {
         "Tensor":
@@ -185,7 +185,7 @@ CONTENTS = {
         "numbagrad.linalg":
             "multi_dot",
         "ops":
-            "chain_matmul inner kron multi_dot tensordot",
+            "chain_matmul inner kron kron_alike multi_dot tensordot",
     },
     "product.einsum": {
         "numbagrad":
@@ -216,6 +216,8 @@ CONTENTS = {
             "bmm dot matmul matmul_nd mm mv vdot",
     },
     "product.product": {
+    },
+    "product.recipe": {
     },
     "index.access": {
     },

@@ -149,7 +149,7 @@ MmBackward0 = node_class("MmBackward0", MmNode, gemm)
 
 
 class ProductNode(CustomNode):
-    """Backward of a dense product of any dimensions; ``ctx`` is (batch, m, n, k, shape of a, shape of b, which are transposed)."""
+    """Backward of a dense product of any dimensions; ``ctx`` is (batch, m, n, k, shapes of a and b, which are transposed)."""
 
     __slots__ = ()
     outputs = 1
@@ -196,7 +196,8 @@ def recording():
 def quick(input, other, cls):
     """The product of dense operands as one native call, recorded with node class ``cls``; None when it does not apply.
 
-    Operands are as in ``matmul``, with equal batch dimensions, or a matrix or vector on the right; matrices may be transposed."""
+    Operands are as in ``matmul``, with equal batch dimensions, or a matrix or vector on the right; those of batches may be
+    transposed."""
     kind = input._kind
     e = raw.SMALL.get(kind)
     if e is None or other._kind is not kind:

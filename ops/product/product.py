@@ -7,7 +7,7 @@ from itertools import product as every
 from numbagrad.base import dtypes as dt
 from numbagrad.base.shapes import expanded_strides
 from numbagrad.core import storage
-from numbagrad.core.copying import contiguous_copy, copy_into
+from numbagrad.core.copying import contiguous_copy, copy_into, row_major  # noqa: F401 (what those above take from here)
 from numbagrad.core.launch import launch
 from numbagrad.core.tensor import contiguous_strides, make, raw, raw_view
 from numbagrad.extend import T
