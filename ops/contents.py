@@ -351,8 +351,8 @@ CONTENTS = {
         "numbagrad.linalg":
             "cross",
         "ops":
-            "cross crossed diag diag_embed diagflat diagonal_copy linalg_cross trace tril tril_indices triu triu_indices "
-            "vander",
+            "cross crossed diag diag_embed diagflat diagonal_copy linalg_cross power_table trace tril tril_indices triu "
+            "triu_indices vander",
     },
     "conv.column_product": {
     },
@@ -590,8 +590,8 @@ CONTENTS = {
             "binary_cross_entropy binary_cross_entropy_with_logits gaussian_nll_loss hinge_embedding_loss huber_loss kl_div"
             " l1_loss margin_ranking_loss mse_loss poisson_nll_loss smooth_l1_loss soft_margin_loss",
         "ops":
-            "binary_cross_entropy binary_cross_entropy_with_logits gaussian_nll_loss hinge_embedding_loss huber_loss kl_div"
-            " l1_loss margin_ranking_loss mse_loss poisson_nll_loss smooth_l1_loss soft_margin_loss",
+            "at_least binary_cross_entropy binary_cross_entropy_with_logits gaussian_nll_loss hinge_embedding_loss "
+            "huber_loss kl_div l1_loss margin_ranking_loss mse_loss poisson_nll_loss smooth_l1_loss soft_margin_loss",
     },
     "loss.pointwise": {
         "ops":

@@ -17,6 +17,7 @@ from numbagrad.kernel.lapack import BLOCK
 from ..index.sort import result
 from ..product.gemm import conj
 from ..product.matmul import matmul
+from ..reduce.norms import vector_norm_of
 from ..refusal import refusal
 from . import kernels
 from .cholesky import triangular
@@ -411,7 +412,7 @@ def matrix_norm(A, ord: object = "fro", dim: object = (-2, -1), keepdim: bool = 
     if first == second:
         raise RuntimeError(f"linalg.matrix_norm: dims must be different. Got ({dim[0]}, {dim[1]})")
     if ord == "fro":
-        y = space.vector_norm(A, 2, dim, keepdim)
+        y = (vector_norm_of if A._kind.dtype.category > 1 else space.vector_norm)(A, 2, dim, keepdim)
     elif ord in ("nuc", 2, -2):
         moved = op("movedim")(A, (first, second), (-2, -1))
         s = singular_values(moved)

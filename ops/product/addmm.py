@@ -61,6 +61,7 @@ def _(g, a, b, beta, alpha, needs, shapes):
 
 
 batches_add = gemm_add.recorded_as("BaddbmmBackward0")
+BATCHES = batches_add.node_class
 
 
 @custom(private=True, contiguous=False, reference=None, dtypes="any", node="AddbmmBackward0",
@@ -125,6 +126,8 @@ def alike(input, a, b, dims):
 def addmm(input, mat1, mat2, *, beta=1, alpha=1, out=None):
     """``beta * input + alpha * (mat1 @ mat2)``; ``input`` is broadcast, and ignored when ``beta`` is 0."""
     if out is None and alike(input, mat1, mat2, 2):
+        if beta.__class__ is int is alpha.__class__ and beta == 1 == alpha:
+            return gemm_add.call(input, mat1, mat2, 1, 1)
         return add_product(input, mat1, mat2, beta, alpha)
     check_tensors("addmm", input=input, mat1=mat1, mat2=mat2)
     for name, t in (("mat1", mat1), ("mat2", mat2)):
@@ -143,6 +146,8 @@ def addmm(input, mat1, mat2, *, beta=1, alpha=1, out=None):
 def baddbmm(input, batch1, batch2, *, beta=1, alpha=1, out=None):
     """``beta * input + alpha * bmm(batch1, batch2)``; ``input`` is broadcast, and ignored when ``beta`` is 0."""
     if out is None and alike(input, batch1, batch2, 3):
+        if beta.__class__ is int is alpha.__class__ and beta == 1 == alpha:
+            return (gemm_add.calls.get(BATCHES) or gemm_add.call_as(BATCHES))(input, batch1, batch2, 1, 1)
         return add_product(input, batch1, batch2, beta, alpha, batches_add)
     check_tensors("baddbmm", input=input, batch1=batch1, batch2=batch2)
     check_batches(batch1, batch2)
