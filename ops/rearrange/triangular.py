@@ -328,7 +328,7 @@ def _(out, x, n, increasing):
 def _(g, y, n, increasing):
     if not increasing:
         g, y = (REGISTRY["flip"].callable(t, (1,)) for t in (g, y))
-    narrow, factors = REGISTRY["narrow"].callable, arange(1, n, dtype=y.dtype, device=y.device)
+    narrow, factors = REGISTRY["narrow"].callable, arange(1, n, dtype=y.dtype.to_real(), device=y.device)
     return (narrow(g, 1, 1, n - 1) * (conj(narrow(y, 1, 0, n - 1)) * factors)).sum(1)
 
 
