@@ -44,11 +44,10 @@ def _dim_list(dims, argument):
           samples=(Sample((2, 3, 4), (3, 4, 5)), Sample((3, 2), (4, 3), ((0,), (1,))), Sample((2, 3), (4,), 0)))
 def tensordot(a, b, dims=2, out=None):
     """Sum of products over ``dims``: the last ones of ``a`` and first ones of ``b``, or a pair of lists."""
-    try:
-        key = dims.__class__, dims, a._shape, b._shape
-        recipe = _contractions.get(key) if dims.__class__ in (int, tuple) else None
-    except (AttributeError, TypeError):  # (lists)
-        key = recipe = None
+    key = recipe = None
+    if dims.__class__ in (int, tuple, list) and isinstance(a, Tensor) and isinstance(b, Tensor):
+        key = dims if dims.__class__ is int else repr(dims), a._shape, b._shape  # (1 and True are equal, lists have no hash)
+        recipe = _contractions.get(key)
     if recipe is not None:
         result = recipe(a, b)
         return result if out is None else finish("tensordot", result, out, a, b)
@@ -86,7 +85,7 @@ def tensordot(a, b, dims=2, out=None):
             raise RuntimeError(f"contracted dimensions need to match, but first has size {p._shape[i]} in dim {x} and "
                                f"second has size {q._shape[j]} in dim {y}")
     contract(recipe, p, q, ia, ib)
-    if key is not None and dims.__class__ is key[0]:
+    if key is not None:
         _contractions.keep(key, recipe)
     return finish("tensordot", recipe(a, b), out, a, b)
 
@@ -226,4 +225,8 @@ def chain_matmul(*matrices, out=None):
     for i, m in enumerate(matrices):
         if not isinstance(m, Tensor):
             raise arguments.wrong(m, "Tensor", "chain_matmul", "matrices", i + 1)
+        if len(m._shape) != 2:
+            raise RuntimeError(f"Tensor dimension is {len(m._shape)}, expected 2 instead.")
+    if not matrices:
+        raise RuntimeError("chain_matmul(): Expected one or more matrices")
     return matrices[0] if len(matrices) == 1 else multi_dot(list(matrices), out=out)
