@@ -503,14 +503,47 @@ CONTENTS = {
         "ops":
             "cholesky cholesky_inverse cholesky_solve linalg_cholesky linalg_solve_triangular solve_triangular",
     },
+    "linalg.common": {
+    },
     "linalg.decompositions": {
         "numbagrad.linalg":
-            "LinAlgError cond eig eigh eigvals eigvalsh matrix_norm norm qr svd svdvals",
+            "LinAlgError eigh eigvalsh qr svd svdvals",
         "ops":
-            "cond eig eigh eigvals eigvalsh hermitian_values linalg_eig linalg_eigh linalg_norm linalg_qr linalg_svd "
-            "matrix_norm qr singular_values_alone svd svdvals",
+            "eigh eigvalsh hermitian_values linalg_eigh linalg_qr linalg_svd qr singular_values_alone svd svdvals",
+    },
+    "linalg.determinants": {
+        "Tensor":
+            "logdet",
+        "numbagrad":
+            "logdet",
+        "numbagrad.linalg":
+            "det slogdet",
+        "ops":
+            "cofactors cofactors_gradient det linalg_det linalg_slogdet logdet slogdet",
+    },
+    "linalg.eigen": {
+        "numbagrad.linalg":
+            "eig eigvals",
+        "ops":
+            "eig eigvals general_values linalg_eig",
     },
     "linalg.kernels": {
+    },
+    "linalg.matrix_norms": {
+        "numbagrad.linalg":
+            "cond matrix_norm norm",
+        "ops":
+            "cond linalg_norm matrix_norm quotient_of_ends",
+    },
+    "linalg.powers": {
+        "Tensor":
+            "matrix_exp matrix_power",
+        "numbagrad":
+            "matrix_exp matrix_power",
+        "numbagrad.linalg":
+            "matrix_exp matrix_power",
+        "ops":
+            "matrix_exp matrix_power",
     },
     "linalg.pseudo_inverse": {
         "Tensor":
@@ -524,14 +557,13 @@ CONTENTS = {
     },
     "linalg.solve": {
         "Tensor":
-            "inverse logdet matrix_exp matrix_power",
+            "inverse",
         "numbagrad":
-            "inverse logdet matrix_exp matrix_power",
+            "inverse",
         "numbagrad.linalg":
-            "det inv matrix_exp matrix_power slogdet solve",
+            "inv solve",
         "ops":
-            "cofactors cofactors_gradient det elimination inv inverse linalg_det linalg_inv linalg_slogdet linalg_solve "
-            "logdet matrix_exp matrix_power slogdet solve",
+            "elimination inv inverse linalg_inv linalg_solve solve",
     },
     "recurrent.cells": {
         "ops":

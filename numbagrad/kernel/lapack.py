@@ -3,9 +3,9 @@
     info = getrf((m, n, a, m, pivots))
 
 Arguments come as one tuple, in LAPACK's order: characters as their codes, numbers by value, matrices as pointers (``past``
-gives the place of an element). ``info`` is the result. What only the complex form of a routine takes is given always. Matrices
+gives the place of an element). ``info`` is the result. What only one form of a routine takes is given always. Matrices
 are column-major, as LAPACK has them. In the specifications a letter stands for an argument as in ``blas_kernels.fortran``, and
-"r" and "l" for real memory and its length, which only complex routines have.
+"r" and "l" for real memory and its length, which only complex routines take, "q" for memory that only real ones take.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Routine(Inline):
     def form(self, code):
         """(name, specification without what is not taken, places of what is) for a dtype code."""
         complex_ = code[0] == "c"
-        taken = [i for i, letter in enumerate(self.spec) if complex_ or letter not in "rl"]
-        letters = "".join(self.spec[i] for i in taken).replace("r", "p").replace("l", "i")
+        taken = [i for i, letter in enumerate(self.spec) if letter not in ("q" if complex_ else "rl")]
+        letters = "".join(self.spec[i] for i in taken).translate(str.maketrans("rql", "ppi"))
         return blas_kernels.LETTERS[code] + (self.complex_name if complex_ else self.name), letters, taken
 
     def specialise(self, letters):
@@ -54,6 +54,7 @@ class Routine(Inline):
 geqrf = Routine("geqrf", "iipippio")
 orgqr = Routine("orgqr", "iiipippio", "ungqr")
 syevd = Routine("syevd", "ccipippirlpio", "heevd")
+geev = Routine("geev", "ccipipqpipipiro")
 gesdd = Routine("gesdd", "ciipippipipirpo")
 getrf = Routine("getrf", "iipipo")
 getri = Routine("getri", "ipippio")

@@ -14,10 +14,9 @@ from ..product.gemm import check_tensors
 from ..product.matmul import matmul
 from ..refusal import refusal
 from . import kernels
-from .solve import (
+from .common import (
     SPACES,
     LinAlgError,
-    _solve_reference,
     batch_shape,
     batched,
     checked,
@@ -30,6 +29,7 @@ from .solve import (
     op,
     take,
 )
+from .solve import _solve_reference
 
 
 @custom(name="linalg_cholesky", private=True, node="LinalgCholeskyExBackward0", reference=None)

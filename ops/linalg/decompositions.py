@@ -1,4 +1,4 @@
-"""Factorisations by LAPACK: QR, singular values, eigenvalues; and what is defined by them."""
+"""Factorisations by LAPACK: QR, eigenvalues of Hermitian matrices, singular values."""
 
 from __future__ import annotations
 
@@ -6,9 +6,6 @@ import numpy as np
 
 from numbagrad import linalg as space
 from numbagrad.base import dtypes as dt
-from numbagrad.base.shapes import wrap_dim
-from numbagrad.core import storage
-from numbagrad.core.creation import zeros
 from numbagrad.core.out import write_out, write_outs
 from numbagrad.core.tensor import make
 from numbagrad.extend import REGISTRY, Sample, custom, function
@@ -17,11 +14,10 @@ from numbagrad.kernel.lapack import BLOCK
 from ..index.sort import result
 from ..product.gemm import conj
 from ..product.matmul import matmul
-from ..reduce.norms import vector_norm_of
 from ..refusal import refusal
 from . import kernels
 from .cholesky import triangular
-from .solve import (
+from .common import (
     SPACES,
     LinAlgError,
     checked,
@@ -36,7 +32,6 @@ from .solve import (
     real,
     real_kind,
     row,
-    solved,
     svd_space,
     take,
     unrecorded,
@@ -45,7 +40,6 @@ from .solve import (
 REGISTRY.attach(__name__, space, {"LinAlgError": LinAlgError})
 Qr, Eigh, Svd = result("linalg_qr", "Q", "R"), result("linalg_eigh", "eigenvalues", "eigenvectors"), result(
     "linalg_svd", "U", "S", "Vh")
-Eig = result("linalg_eig", "eigenvalues", "eigenvectors")
 
 
 # --- QR ---
@@ -103,7 +97,7 @@ def _square_qr(gq, gr, q, r):
     return triangular(r, gq + matmul(q, sym), True, left=False, adjoint=True)
 
 
-def _written(name, kind, results, out, A):
+def written(name, kind, results, out, A):
     """The named tuple ``kind`` of results, or of the tensors of ``out`` with the results in them."""
     return kind(*(results if out is None else write_outs(name, out, results, (A,))))
 
@@ -114,7 +108,7 @@ def qr(A, mode="reduced", *, out=None):
     if mode not in ("reduced", "complete", "r"):
         raise RuntimeError(f"qr received unrecognized mode '{mode}' but expected one of 'reduced' (default), 'r', or "
                            "'complete'")
-    return _written("linalg_qr", Qr, qr_factors(A, mode), out, A)
+    return written("linalg_qr", Qr, qr_factors(A, mode), out, A)
 
 
 # --- eigenvalues of Hermitian matrices ---
@@ -126,13 +120,13 @@ def hermitian_eigen(A, upper: bool = False):
     return [(A._shape[:-1], real_kind(A._kind)), (A._shape, A._kind)]
 
 
-def _not_found(name, what):
+def not_found(name, what):
     """Flags for values and vectors that LAPACK does not find (info above 0) or is not asked for."""
     return failures(lambda info: (name, "The algorithm failed to converge because the input matrix " + (
         f"is ill-conditioned or has too many repeated {what}." if info else "contained non-finite values.")))
 
 
-_no_eigenvalues = _not_found("linalg.eigh", "eigenvalues")
+_no_eigenvalues = not_found("linalg.eigh", "eigenvalues")
 
 
 def find_eigenvalues(A, upper, values, vectors=None):
@@ -164,7 +158,7 @@ def _(out, A, upper):
     find_eigenvalues(A, upper, out)
 
 
-def _free(what):
+def free(what):
     """Refuses a loss that depends on the phase of complex vectors, which no factorisation fixes (as PyTorch says it)."""
     name, vectors, why = what
     refuse = refusal(RuntimeError, f"{name}_backward: The {vectors} in the complex case are specified up to multiplication "
@@ -178,10 +172,8 @@ def _free(what):
     return check
 
 
-_free_eigh, _free_eig, _free_svd = map(_free, (
-    ("linalg_eigh", "eigenvectors", "quantity, so it is ill-defined"),
-    ("linalg_eig", "eigenvectors", "quantity, so it is ill-defined"),
-    ("svd", "singular vectors", "phase term, making it ill-defined")))
+_free_eigh, _free_svd = map(free, (("linalg_eigh", "eigenvectors", "quantity, so it is ill-defined"),
+                                   ("svd", "singular vectors", "phase term, making it ill-defined")))
 
 
 @hermitian_eigen.gradient
@@ -209,7 +201,7 @@ def eigh(A, UPLO="L", *, out=None):
     """(eigenvalues, eigenvectors) of Hermitian matrices, ascending; ``UPLO`` is the triangle that is read."""
     if str(UPLO).upper() not in ("L", "U"):
         raise RuntimeError(f"Expected UPLO argument to be 'L' or 'U', but got {UPLO}")
-    return _written("linalg_eigh", Eigh, hermitian_eigen(A, str(UPLO).upper() == "U"), out, A)
+    return written("linalg_eigh", Eigh, hermitian_eigen(A, str(UPLO).upper() == "U"), out, A)
 
 
 @function(reference=None, **SPACES)
@@ -223,7 +215,7 @@ def eigvalsh(A, UPLO="L", *, out=None):
 
 # --- singular values ---
 
-_no_singular_values = _not_found("linalg.svd", "singular values")
+_no_singular_values = not_found("linalg.svd", "singular values")
 
 
 def find_singular_values(A, s, u=None, vh=None):
@@ -325,7 +317,7 @@ def _no_driver(name, driver):
 def svd(A, full_matrices=True, *, driver=None, out=None):
     """(U, S, Vh) with ``A = U diag(S) Vh``, singular values descending."""
     _no_driver("svd", driver)
-    return _written("linalg_svd", Svd, singular_factors(A, bool(full_matrices)), out, A)
+    return written("linalg_svd", Svd, singular_factors(A, bool(full_matrices)), out, A)
 
 
 @function(reference=lambda a: np.linalg.svd(a, compute_uv=False), samples=(Sample((3, 4)), Sample((2, 3, 3))), **SPACES)
@@ -334,143 +326,3 @@ def svdvals(A, *, driver=None, out=None):
     _no_driver("svd", driver)
     y = singular_values(A)
     return y if out is None else write_out("linalg_svdvals", out, y, (A,))
-
-
-# --- eigenvalues of general matrices ---
-
-@custom(name="linalg_eig", private=True, node="LinalgEigBackward0", reference=None)
-def eigen(A):
-    """(eigenvalues, eigenvectors) of square matrices, complex."""
-    checked("linalg.eig", A)
-    kind = A._kind if A._kind.dtype.is_complex else storage.kind_of(A._kind.dtype.to_complex(), A._kind.device)
-    return [(A._shape[:-1], kind), (A._shape, kind)]
-
-
-@eigen.host
-def _(outs, A):
-    a = A.array()
-    if not np.isfinite(a).all():
-        raise RuntimeError("torch.linalg.eig: input tensor should not contain infs or NaNs.")
-    outs[0].array()[...], outs[1].array()[...] = np.linalg.eig(a)
-
-
-@eigen.gradient
-def _(given, A, y0, y1):
-    values, v = y0, y1
-    g, gv = given
-    if gv is None:  # the values alone: no gaps, so that repeated ones have a finite gradient
-        ga = solved(mh(v), column(g) * mh(v))
-        return ga if A._kind.dtype.is_complex else op("real")(ga)
-    inner = matmul(mh(v), gv)
-    _free_eig(inner)
-    # Eigenvectors have norm one: what would change their length does not count.
-    lengths = op("diag_embed")(of_dtype(real(diagonal(inner)), v))
-    inner = inner - matmul(matmul(mh(v), v), lengths)
-    gaps = conj(row(values) - column(values))
-    n = values._shape[-1]
-    gaps = gaps + eye_like(gaps, n)
-    off = inner / gaps
-    off = off - op("diag_embed")(diagonal(off))
-    if g is not None:
-        off = off + op("diag_embed")(g)
-    ga = solved(mh(v), matmul(off, mh(v)))
-    return ga if A._kind.dtype.is_complex else op("real")(ga)
-
-
-@function(reference=None, **SPACES)
-def eig(A, *, out=None):
-    """(eigenvalues, eigenvectors) of square matrices, as complex tensors; eigenvectors have norm one."""
-    return _written("linalg_eig", Eig, eigen(A), out, A)
-
-
-@function(reference=None, **SPACES)
-def eigvals(A, *, out=None):
-    """Eigenvalues of square matrices, as a complex tensor."""
-    y = eigen(A)[0]
-    return y if out is None else write_out("linalg_eigvals", out, y, (A,), True)
-
-
-# --- norms of matrices ---
-
-def _norm_reference(a, ord="fro", dim=(-2, -1), keepdim=False):
-    return np.linalg.norm(a, ord, tuple(dim), keepdim)
-
-
-@function(kinds={"dim": "ints"}, reference=_norm_reference, **SPACES, domain=(0.2, 2.0), samples=(
-    Sample((3, 4)), Sample((2, 3, 4), 1), Sample((2, 3, 4), float("inf")), Sample((3, 4), "nuc"), Sample((3, 4), 2),
-    Sample((3, 4), -2), Sample((3, 4), -1)))
-def matrix_norm(A, ord: object = "fro", dim: object = (-2, -1), keepdim: bool = False, *, dtype=None, out=None):
-    """Norm of matrices: "fro", "nuc" (sum of singular values), 2 and -2 (largest, smallest), 1, -1, inf, -inf (sums)."""
-    if dtype is not None:
-        A = A.to(dtype=dtype)
-    if len(A._shape) < 2:
-        raise RuntimeError("linalg.matrix_norm: The input tensor A must have at least 2 dimensions.")
-    dim = tuple(dim) if isinstance(dim, (tuple, list)) else (dim,)
-    if len(dim) != 2:
-        raise RuntimeError("linalg.matrix_norm: dim must be a 2-tuple. Got " + " ".join(map(str, dim)))
-    first, second = (wrap_dim(d, len(A._shape)) for d in dim)
-    if first == second:
-        raise RuntimeError(f"linalg.matrix_norm: dims must be different. Got ({dim[0]}, {dim[1]})")
-    if ord == "fro":
-        y = (vector_norm_of if A._kind.dtype.category > 1 else space.vector_norm)(A, 2, dim, keepdim)
-    elif ord in ("nuc", 2, -2):
-        moved = op("movedim")(A, (first, second), (-2, -1))
-        s = singular_values(moved)
-        y = op("sum")(s, -1) if ord == "nuc" else op("amax" if ord == 2 else "amin")(s, -1)
-        if keepdim:
-            for d in sorted((first, second)):
-                y = op("unsqueeze")(y, d)
-    elif ord in (1, -1, float("inf"), float("-inf")):
-        if abs(ord) == 1:
-            first, second = second, first
-        sums = space.vector_norm(A, 1, second, keepdim)
-        at = first if keepdim or first < second else first - 1
-        y = op("amax" if ord > 0 else "amin")(sums, at, keepdim)
-    elif isinstance(ord, str):
-        raise RuntimeError(f"linalg.matrix_norm: Order {ord} not supported.")
-    else:
-        raise RuntimeError(f"linalg.matrix_norm: Order {ord} not supported.")
-    return y if out is None else write_out("linalg_matrix_norm", out, y, (A,))
-
-
-@function(kinds={"dim": "ints"}, name="linalg_norm", namespaces=(), method=False, domain=(0.2, 2.0), torch_name="linalg.norm",
-          reference=lambda a, ord=None, dim=None, keepdim=False: np.linalg.norm(a, ord, dim, keepdim),
-          samples=(Sample((3, 4)), Sample((3, 4), "nuc"), Sample((3,), 3), Sample((3, 4), 2, 1)))
-def linalg_norm(A, ord: object = None, dim: object = None, keepdim: bool = False, *, out=None, dtype=None):
-    """Norm of vectors or matrices: a matrix norm where ``ord`` is given for two dimensions, else the vector norm."""
-    if ord is not None and (isinstance(dim, (tuple, list)) and len(dim) == 2 or dim is None and len(A._shape) == 2
-                            or isinstance(ord, str)):
-        if dim is None and len(A._shape) != 2:
-            raise RuntimeError("linalg.norm: If dim is not specified but ord is, the input must be 1D or 2D. Got "
-                               f"{len(A._shape)}D.")
-        return matrix_norm.fn(A, ord, (-2, -1) if dim is None else dim, keepdim, dtype=dtype, out=out)
-    if ord is not None and dim is None and len(A._shape) != 1:
-        raise RuntimeError(f"linalg.norm: If dim is not specified but ord is, the input must be 1D or 2D. Got "
-                           f"{len(A._shape)}D.")
-    return space.vector_norm(A, 2 if ord is None else ord, dim, keepdim, dtype=dtype, out=out)
-
-
-REGISTRY.attach(__name__, space, {"norm": linalg_norm.fn})
-
-
-@function(kinds={"p": "any"},
-          reference=lambda a, p=None: np.linalg.cond(a, p), samples=(Sample((3, 3)), Sample((2, 3, 3), -2)), domain=(0.2, 2.0),
-          **SPACES)
-def cond(A, p: object = None, *, out=None):
-    """Condition number: the norm of a matrix times that of its inverse; for 2 the ratio of extreme singular values."""
-    checked("linalg.cond", A, p not in (None, 2, -2))
-    if not A._n:
-        y = zeros(A._shape[:-2], dtype=A._kind.dtype.to_real())
-    elif p in (None, 2, -2):
-        s = singular_values(A)
-        high, low = op("narrow")(s, -1, 0, 1), op("narrow")(s, -1, s._shape[-1] - 1, 1)
-        y = op("squeeze")(low / high if p == -2 else high / low, -1)
-    else:
-        try:
-            y = matrix_norm.fn(A, p) * matrix_norm.fn(op("linalg_inv")(A), p)
-        except LinAlgError:
-            if len(A._shape) > 2:
-                raise
-            y = matrix_norm.fn(A, p) * float("inf")
-        y = op("nan_to_num")(y, float("inf"), float("inf"), float("-inf"))
-    return y if out is None else write_out("linalg_cond", out, y, (A,), True)

@@ -24,6 +24,7 @@ from numbagrad.kernel.lapack import (
     UNIT,
     UPPER,
     VECTORS,
+    geev,
     gemm,
     geqrf,
     gesdd,
@@ -142,6 +143,37 @@ def hermitian_factors(a: "*T", values: "*U", vectors: "*T", scratch: "*T", n: in
             return
         if step > 0:
             turn_square(vectors, own, n)
+
+
+@kernel(nogil=True)
+def general_factors(a: "*T", values: "*U", vectors: "*U", scratch: "*T", n: int, several: int, apart: int, lwork: int,
+                    bad: "*i8", start: int, stop: int):
+    """Eigenvalues (n,) of each a (n, n), and vectors (n, n) if there are ``several``, as complex numbers, whose real and
+    imaginary parts LAPACK leaves ``apart`` for real a. scratch (2 n n + 4 n + lwork,)."""
+    found, first = 2 * n * n, n * n
+    work = found + 2 * n
+    job = VECTORS if several != 0 else NONE
+    for b in range(start, stop):
+        if not finite(a, b * n * n, n * n):
+            bad[0], bad[1] = b, 0
+            return
+        turn(a, b * n * n, scratch, 0, n, n)
+        info = geev((NONE, job, n, scratch, n, past(scratch, found), past(scratch, found + n), scratch, n, past(scratch, first),
+                     n, past(scratch, work), lwork, past(scratch, work + lwork)))
+        if info > 0:
+            bad[0], bad[1] = b, info
+            return
+        for j in range(n):
+            imaginary = scratch[found + n + j].real if apart != 0 else scratch[found + j].imag
+            values[b * n + j] = U(complex(scratch[found + j].real, imaginary))
+            # Of a pair of conjugate values the vectors' parts are two columns.
+            p = j - 1 if apart != 0 and imaginary < 0 else j
+            sign = 0 if imaginary == 0 else (1 if imaginary > 0 else -1)
+            if several != 0:
+                for i in range(n):
+                    x = scratch[first + p * n + i]
+                    y = sign * scratch[first + (p + abs(sign)) * n + i].real if apart != 0 else x.imag
+                    vectors[(b * n + i) * n + j] = U(complex(x.real, y))
 
 
 @kernel(nogil=True)

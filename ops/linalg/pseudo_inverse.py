@@ -22,8 +22,8 @@ from ..product.matmul import matmul
 from ..product.product import converted, multiply, transposed
 from ..refusal import constant
 from . import kernels
+from .common import SPACES, checked, column, count, eye_like, mh, op, real, real_kind
 from .decompositions import find_eigenvalues, find_singular_values, singular_values
-from .solve import SPACES, checked, column, count, eye_like, mh, op, real, real_kind
 
 Lstsq = result("linalg_lstsq", "solution", "residuals", "rank", "singular_values")
 DRIVERS = ("gels", "gelsy", "gelsd", "gelss")

@@ -86,6 +86,21 @@ def test_eigenvalues_and_definite_factors(shape, dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_general_eigenvalues(shape, dtype):
+    a = draw(shape, dtype)
+    values, vectors = often(ng.linalg.eig, a)
+    assert values.dtype == vectors.dtype == np.result_type(dtype, np.complex64)
+    close(a @ vectors, vectors * values[..., None, :])
+    close(np.linalg.norm(vectors, axis=-2), np.ones(values.shape, values.real.dtype))
+    close(often(ng.linalg.eigvals, a).sum(-1), np.trace(a, axis1=-2, axis2=-1).astype(values.dtype))
+    turned = np.array([[0, -2.0], [2.0, 0]]).astype(dtype)
+    np.testing.assert_allclose(sorted(often(ng.linalg.eigvals, turned).imag), [-2, 2], rtol=1e-6)
+    with pytest.raises(RuntimeError, match="should not contain infs or NaNs"):
+        ng.linalg.eig(ng.tensor(np.where(np.eye(shape[-1]), np.inf, a).astype(dtype)))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_elimination(shape, dtype):
     a = draw(shape, dtype) + 3 * np.eye(shape[-1], dtype=dtype)
     close(often(ng.linalg.inv, a) @ a, identity(a))
