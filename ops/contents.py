@@ -175,7 +175,7 @@ CONTENTS = {
         "numbagrad":
             "addbmm addmm addmv addr baddbmm ger outer",
         "ops":
-            "addbmm addmm addmv addr addr_alike baddbmm gemm_add outer",
+            "addbmm addmm addmv addr addr_alike baddbmm gemm_add gemm_sum_add outer outer_alike",
     },
     "product.contract": {
         "Tensor":
@@ -185,7 +185,7 @@ CONTENTS = {
         "numbagrad.linalg":
             "multi_dot",
         "ops":
-            "chain_matmul inner kron multi_dot tensordot",
+            "chain_matmul inner kron kron_alike multi_dot tensordot",
     },
     "product.einsum": {
         "numbagrad":
@@ -216,6 +216,8 @@ CONTENTS = {
             "bmm dot matmul matmul_nd mm mv vdot",
     },
     "product.product": {
+    },
+    "product.recipe": {
     },
     "index.access": {
     },
@@ -364,8 +366,8 @@ CONTENTS = {
         "numbagrad.linalg":
             "cross",
         "ops":
-            "cross crossed diag diag_embed diagflat diagonal_copy linalg_cross trace tril tril_indices triu triu_indices "
-            "vander",
+            "cross crossed diag diag_embed diagflat diagonal_copy linalg_cross power_table trace tril tril_indices triu "
+            "triu_indices vander",
     },
     "conv.column_product": {
     },
@@ -516,12 +518,47 @@ CONTENTS = {
         "ops":
             "cholesky cholesky_inverse cholesky_solve linalg_cholesky linalg_solve_triangular solve_triangular",
     },
+    "linalg.common": {
+    },
     "linalg.decompositions": {
         "numbagrad.linalg":
-            "LinAlgError cond eig eigh eigvals eigvalsh matrix_norm norm qr svd svdvals",
+            "LinAlgError eigh eigvalsh qr svd svdvals",
         "ops":
-            "cond eig eigh eigvals eigvalsh linalg_eig linalg_eigh linalg_norm linalg_qr linalg_svd matrix_norm qr svd "
-            "svdvals",
+            "eigh eigvalsh hermitian_values linalg_eigh linalg_qr linalg_svd qr singular_values_alone svd svdvals",
+    },
+    "linalg.determinants": {
+        "Tensor":
+            "logdet",
+        "numbagrad":
+            "logdet",
+        "numbagrad.linalg":
+            "det slogdet",
+        "ops":
+            "cofactors cofactors_gradient det linalg_det linalg_slogdet logdet slogdet",
+    },
+    "linalg.eigen": {
+        "numbagrad.linalg":
+            "eig eigvals",
+        "ops":
+            "eig eigvals general_values linalg_eig",
+    },
+    "linalg.kernels": {
+    },
+    "linalg.matrix_norms": {
+        "numbagrad.linalg":
+            "cond matrix_norm norm",
+        "ops":
+            "cond linalg_norm matrix_norm quotient_of_ends",
+    },
+    "linalg.powers": {
+        "Tensor":
+            "matrix_exp matrix_power",
+        "numbagrad":
+            "matrix_exp matrix_power",
+        "numbagrad.linalg":
+            "matrix_exp matrix_power",
+        "ops":
+            "matrix_exp matrix_power",
     },
     "linalg.pseudo_inverse": {
         "Tensor":
@@ -535,14 +572,13 @@ CONTENTS = {
     },
     "linalg.solve": {
         "Tensor":
-            "inverse logdet matrix_exp matrix_power",
+            "inverse",
         "numbagrad":
-            "inverse logdet matrix_exp matrix_power",
+            "inverse",
         "numbagrad.linalg":
-            "det inv matrix_exp matrix_power slogdet solve",
+            "inv solve",
         "ops":
-            "cofactors cofactors_gradient det inv inverse linalg_det linalg_inv linalg_slogdet linalg_solve logdet "
-            "matrix_exp matrix_power slogdet solve",
+            "elimination inv inverse linalg_inv linalg_solve solve",
     },
     "recurrent.cells": {
         "ops":
@@ -601,8 +637,8 @@ CONTENTS = {
             "binary_cross_entropy binary_cross_entropy_with_logits gaussian_nll_loss hinge_embedding_loss huber_loss kl_div"
             " l1_loss margin_ranking_loss mse_loss poisson_nll_loss smooth_l1_loss soft_margin_loss",
         "ops":
-            "binary_cross_entropy binary_cross_entropy_with_logits gaussian_nll_loss hinge_embedding_loss huber_loss kl_div"
-            " l1_loss margin_ranking_loss mse_loss poisson_nll_loss smooth_l1_loss soft_margin_loss",
+            "at_least binary_cross_entropy binary_cross_entropy_with_logits gaussian_nll_loss hinge_embedding_loss "
+            "huber_loss kl_div l1_loss margin_ranking_loss mse_loss poisson_nll_loss smooth_l1_loss soft_margin_loss",
     },
     "loss.pointwise": {
         "ops":

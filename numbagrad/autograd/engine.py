@@ -393,8 +393,8 @@ PLACE = ("the accumulation of gradients in backward",)
 
 def add_into(a, b):
     """``a += b`` outside the graph."""
-    if (b._kind is a._kind and a._strides is None and b._strides is None and a._shape == b._shape
-            and a._ver.__class__ is list):
+    if (b._kind is a._kind and a._strides is None and a._shape == b._shape and a._ver.__class__ is list
+            and (b._strides is None or b._buf is not a._buf)):
         if not _native_add:
             from ..dispatch.elementwise_general import add_into
             _native_add.append(add_into)

@@ -10,7 +10,7 @@ multiply-adds); with the right side stored transposed they reach three quarters 
 from __future__ import annotations
 
 from ..base import dtypes
-from ..core.copying import _copy
+from ..core.copying import COPY
 from ..core.tensor import contiguous_strides, numel
 from ..kernel import emit, expr
 from .ir import TEMPORARY, Gemm, Operand, Pointwise, Ptr, new_buffer
@@ -77,7 +77,7 @@ def biases(calls):
 
 def _is_bias(copy, product):
     """Whether a call fills the whole result of a product, row-major, with something smaller of its dtype."""
-    if not isinstance(copy, Pointwise) or copy.expressions != _copy.outputs or len(copy.outs) != 1:
+    if not isinstance(copy, Pointwise) or copy.expressions != COPY.outputs or len(copy.outs) != 1:
         return False
     o, x = copy.outs[0], copy.ins[0]
     m, n, _ = product.sizes
@@ -122,7 +122,7 @@ def turn(calls):
             continue
         d = dtypes.BY_CODE[code]
         turned = new_buffer(n * k, d)
-        copy = Pointwise(_copy, d, [Operand(buffer, offset, (k, n), (1, ld), d)], [],
+        copy = Pointwise(COPY, d, [Operand(buffer, offset, (k, n), (1, ld), d)], [],
                          [Operand(turned, 0, (k, n), (n, 1), d)], (k, n))
         copy.label = "transpose"
         before.setdefault(id(products[0]), []).append(copy)

@@ -9,7 +9,7 @@ from . import storage
 from .launch import launch, prepare
 from .tensor import ARRAYS, from_array, make
 
-_copy = emit.Pointwise("copy", ("x",), (), (expr.var("x"),))
+COPY = emit.Pointwise("copy", ("x",), (), (expr.var("x"),))
 _copy_real = emit.Pointwise("copy_real", ("x",), (), (expr.apply("real", expr.var("x")),))
 FILL = emit.Pointwise("fill", (), ("value",), (expr.var("value"),))
 _truth = emit.Pointwise("truth", ("x",), (), (expr.apply("ne", expr.var("x"), 0),))
@@ -42,7 +42,7 @@ def copy_into(dst, src):
 def _copy_any(dst, src):
     a, b, shape = src._kind, dst._kind, dst._shape
     compute = a.dtype
-    kernel = _copy if b.dtype.is_complex or not compute.is_complex else _copy_real if b.dtype.category else _truth
+    kernel = COPY if b.dtype.is_complex or not compute.is_complex else _copy_real if b.dtype.category else _truth
     launch(kernel, compute, (src,), (), (dst,), shape)
     if TAPE or not a.cpu or not dst._n or dst._n >= LIMIT[0]:
         return

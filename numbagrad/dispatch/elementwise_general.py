@@ -10,7 +10,7 @@ from ..base import dtypes as dt
 from ..core import graph, storage
 from ..core.broadcast import broadcast_shapes
 from ..core.graph import new_node, note_forward
-from ..core.launch import launch
+from ..core.launch import launch, prepare
 from ..core.out import write_out
 from ..core.overlap import check_partial
 from ..core.promotion import check_dtype, common_device, common_dtype, is_number
@@ -30,20 +30,31 @@ class Slow:
 
 
 _adders: dict = {}  # kind -> entry, once the first sum was made
+_walks: dict = {}  # (kind, shape, strides) of what is added -> what ``prepare`` found, if that is not row-major
 
 
 def add_into(dst, src):
-    """``dst += src`` for two row-major tensors of one kind and shape, without recording: gradient accumulation."""
+    """``dst += src`` of one kind and shape, ``dst`` row-major, without recording: gradient accumulation."""
     e = _adders.get(dst._kind)
-    if e is not None and dst._n < LIMIT[0] and not TAPE:
-        e(dst._ptr, src._ptr, dst._ptr, 0, dst._n)
+    n, strides = dst._n, src._strides
+    if e is not None and n < LIMIT[0] and not TAPE and strides is None:
+        e(dst._ptr, src._ptr, dst._ptr, 0, n)
     else:
         from ..core.registry import REGISTRY
         form = REGISTRY["add"].form("tt")
-        globals()["_adders"] = form.fast_inplace
-        if not TAPE:
-            remember_inplace(form, "tt", (), dst._kind)
-        launch(form.forward, dst._kind.dtype, (dst, src), (), (dst,), dst._shape)
+        if strides is not None and dst._kind.cpu and n and n < LIMIT[0] and not TAPE:
+            key = dst._kind, dst._shape, strides
+            if key not in _walks:
+                if len(_walks) >= 4096:
+                    _walks.clear()
+                _walks[key] = prepare(form.forward, dst._kind.dtype, (dst, src), (dst,), dst._shape)
+            entry, before, after, _, _ = _walks[key]
+            entry(*before, dst._ptr, src._ptr, dst._ptr, *after)
+        else:
+            globals()["_adders"] = form.fast_inplace
+            if not TAPE:
+                remember_inplace(form, "tt", (), dst._kind)
+            launch(form.forward, dst._kind.dtype, (dst, src), (), (dst,), dst._shape)
     if TAPE:
         bump_version(dst)
     else:

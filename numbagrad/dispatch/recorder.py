@@ -8,7 +8,7 @@ from threading import get_ident
 
 from ..base import modes
 from ..core import launch
-from ..core.copying import FILL
+from ..core.copying import COPY, FILL
 from ..core.tensor import raw
 from ..kernel import blas, jit, tape, threads
 from ..kernel.tape import BASE, Fake, Unlowered
@@ -210,12 +210,24 @@ class Recorder:
         """A call of a compiled function; ``args`` are addresses of tensors and numbers."""
         self.add(entry, [self.argument(a, False) for a in args], work)
 
+    def constant(self, t, args):
+        """A tensor of values that Python computed: a plan copies them, as they may be written to or handed on."""
+        kind, n, address = t._kind, t._n, t._ptr
+        if t._strides is not None:
+            raise Unlowered("makes a tensor with gaps from Python data")
+        self.kept[address] = t._buf
+        t._buf, t._ptr = self.alloc(kind, n)
+        if n:
+            with self.pause():
+                entry = COPY.native(kind.dtype.compute, (kind.dtype.code,), (kind.dtype.code,)).entry
+            self.add(entry, [address, self.argument(t._ptr, True), 0, n], n)
+
     # --- what has no plan
 
     def _refuse(self, *args, **kwargs):
         raise Unlowered("does what depends on values")
 
-    host = reads = values = constant = leaf = hook = setting = optimize = compose = _refuse
+    host = reads = values = leaf = hook = setting = optimize = compose = _refuse
     checkpointed = backward = owns = shared = _refuse
 
     def written(self, t):

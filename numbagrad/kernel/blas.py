@@ -72,8 +72,9 @@ def _better_core():
     return None if seen in (b"SkylakeX", b"Cooperlake", b"SapphireRapids") else "SKYLAKEX"
 
 
-def _import_cython_blas():
-    name = "scipy.linalg.cython_blas"
+def _import_cython(part):
+    """SciPy's module ``cython_blas`` or ``cython_lapack``."""
+    name = "scipy.linalg." + part
     if name in sys.modules:
         return sys.modules[name]
     import importlib
@@ -88,7 +89,7 @@ def _import_cython_blas():
     try:
         folder = os.path.join(os.path.dirname(scipy.__file__), "linalg")
         for ending in importlib.machinery.EXTENSION_SUFFIXES:
-            path = os.path.join(folder, "cython_blas" + ending)
+            path = os.path.join(folder, part + ending)
             if os.path.exists(path):
                 # The module alone: importing scipy.linalg would take 0.1 s for what is not needed here.
                 spec = importlib.util.spec_from_file_location(name, path)
@@ -107,6 +108,25 @@ def _import_cython_blas():
             del os.environ["OPENBLAS_CORETYPE"]
 
 
+def _published(module, routine):
+    """Address of a routine of one of SciPy's modules."""
+    get_name = ctypes.pythonapi.PyCapsule_GetName
+    get_name.restype, get_name.argtypes = ctypes.c_char_p, [ctypes.py_object]
+    get_pointer = ctypes.pythonapi.PyCapsule_GetPointer
+    get_pointer.restype, get_pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    capsule = module.__pyx_capi__[routine]
+    return get_pointer(capsule, get_name(capsule))
+
+
+@guarded
+def load_lapack(routine):
+    """Make a routine of LAPACK ("dgetrf"), which lies in the same library, known to LLVM by name."""
+    from llvmlite.binding import add_symbol
+
+    _load()
+    add_symbol(f"numbagrad_lapack_{routine}", _published(_import_cython("cython_lapack"), routine))
+
+
 def _load():
     """Load BLAS, hold it at one thread, and make its functions known to LLVM by name."""
     return _module or _first_load()
@@ -118,15 +138,10 @@ def _first_load():
     if _module is None:
         from llvmlite.binding import add_symbol
 
-        module = _import_cython_blas()
-        get_name = ctypes.pythonapi.PyCapsule_GetName
-        get_name.restype, get_name.argtypes = ctypes.c_char_p, [ctypes.py_object]
-        get_pointer = ctypes.pythonapi.PyCapsule_GetPointer
-        get_pointer.restype, get_pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
-        capsules = module.__pyx_capi__
-        for routine in [x + "gemm" for x in "sdcz"] + [x + y for x in "sd" for y in ("gemv", "ger", "dot")]:
-            capsule = capsules[routine]
-            add_symbol(f"numbagrad_blas_{routine}", get_pointer(capsule, get_name(capsule)))
+        module = _import_cython("cython_blas")
+        routines = [("sdcz", ("gemm", "trsm")), ("sd", ("gemv", "ger", "dot"))]
+        for routine in [x + name for letters, names in routines for x in letters for name in names]:
+            add_symbol(f"numbagrad_blas_{routine}", _published(module, routine))
         _serial_blas = _control(module.__file__, "set_num_threads", 1) is not None
         _module = module
     return _module

@@ -19,10 +19,12 @@ _FAST = {"contract"}
 _CALLS = {"error_model": "numpy", "fastmath": _FAST}
 
 
-def fortran(symbol, spec, code, returns=False):
-    """Intrinsic that calls a Fortran routine with a tuple of values: each is put on the stack and passed by address.
+def fortran(symbol, spec, code, returns=False, taken=None):
+    """Intrinsic that calls a Fortran routine with a tuple of values (those at the places ``taken``, where it takes fewer): each
+    is put on the stack and passed by address.
 
-    `spec` has a letter per argument: t transposition flag, i integer, s scalar, p address.
+    `spec` has a letter per argument: t transposition flag, c the code of a character, i integer, s scalar, p address or
+    pointer; o, which is last, stands for LAPACK's ``info``, the result then.
     """
     from llvmlite import ir
     from numba import types
@@ -33,10 +35,16 @@ def fortran(symbol, spec, code, returns=False):
     real = ir.FloatType() if single else ir.DoubleType()
     byte, word = ir.IntType(8), ir.IntType(32)
     result = (types.float32 if single else types.float64) if returns else types.void
+    informs = spec.endswith("o")
 
     def place(builder, letter, value):
         if letter == "p":
-            return builder.inttoptr(value, byte.as_pointer())
+            turn = builder.bitcast if isinstance(value.type, ir.PointerType) else builder.inttoptr
+            return turn(value, byte.as_pointer())
+        if letter == "c":
+            slot = cgutils.alloca_once(builder, byte)
+            builder.store(builder.trunc(value, byte), slot)
+            return slot
         if letter == "t":
             mark = builder.select(
                 builder.icmp_signed("==", value, value.type(0)),
@@ -61,10 +69,19 @@ def fortran(symbol, spec, code, returns=False):
             given = cgutils.unpack_tuple(builder, args[0])
             kind = ir.FunctionType(real if returns else ir.VoidType(), [byte.as_pointer()] * len(spec))
             function = cgutils.get_or_insert_function(builder.module, kind, symbol)
-            out = builder.call(function, [place(builder, *pair) for pair in zip(spec, given, strict=True)])
+            if taken is not None:
+                given = [given[i] for i in taken if i < len(given)]
+            places = [place(builder, *pair) for pair in zip(spec.rstrip("o"), given, strict=True)]
+            if informs:
+                info = cgutils.alloca_once(builder, word)
+                builder.store(word(0), info)
+                places.append(builder.bitcast(info, byte.as_pointer()))
+            out = builder.call(function, places)
+            if informs:
+                return builder.sext(builder.load(info), ir.IntType(64))
             return out if returns else context.get_dummy_value()
 
-        return result(values), codegen
+        return (types.int64 if informs else result)(values), codegen
 
     return intrinsic(routine)
 

@@ -144,7 +144,7 @@ class Kernel:
         env, texts, math_code, vecmath = environment(letters["T"])
         for letter in "UV":
             if letter in letters:
-                env[letter] = casts.cast("T", letters[letter])[0]
+                env[letter], texts[letter] = casts.cast("T", letters[letter])
         overrides = {}
         if math_code is None and any(isinstance(self.fn.__globals__.get(n), Placeholder) and self.fn.__globals__[n].name
                                      in MATH for n in _names(self.fn.__code__)):

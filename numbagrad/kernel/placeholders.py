@@ -23,6 +23,7 @@ class Placeholder:
 
 
 T = Placeholder("T")          # constructor of the compute type
+U, V = Placeholder("U"), Placeholder("V")  # the same of kernels with ``*U`` and ``*V``
 load = Placeholder("load")    # storage -> compute type (identity except for half types and bool)
 store = Placeholder("store")  # compute -> storage type
 lanes = Placeholder("lanes")  # lanes(): pointer to LANES elements of the compute type on the stack
@@ -34,4 +35,5 @@ MATH = ("exp exp2 expm1 log log2 log10 log1p sin cos tan sinh cosh tanh asin aco
 # Two are spelled unlike Python's functions of numbers.
 SPELLED = {"pow": "power", "round": "rint"}
 globals().update({SPELLED.get(name, name): Placeholder(name) for name in MATH})
-__all__ = ["T", "accumulate", "lanes", "load", "store", "strip", "wide_strip", *[SPELLED.get(name, name) for name in MATH]]
+__all__ = ["T", "U", "V", "accumulate", "lanes", "load", "store", "strip", "wide_strip",
+           *[SPELLED.get(name, name) for name in MATH]]

@@ -13,31 +13,23 @@ from numbagrad.kernel.tape import TAPE, active
 from ..product.gemm import check_tensors
 from ..product.matmul import matmul
 from ..refusal import refusal
-from .solve import SPACES, LinAlgError, _solve_reference, batch_shape, checked, diagonal, element, eye_like, mh, op
-
-
-def _cholesky(a):
-    """The factors; NaN, which LAPACK hands through, counts as not positive-definite."""
-    try:
-        y = np.linalg.cholesky(a)
-    except np.linalg.LinAlgError:
-        y = None
-    if y is not None and not np.isnan(y).any():
-        return y
-    for i, m in enumerate(a.reshape(-1, *a.shape[-2:])):
-        for k in range(1, len(m) + 1):
-            if not _definite(m[:k, :k]):
-                raise LinAlgError(f"linalg.cholesky: {element(i, a.ndim)}The factorization could not be completed because the "
-                                  f"input is not positive-definite (the leading minor of order {k} is not "
-                                  "positive-definite).")
-    return y
-
-
-def _definite(m):
-    try:
-        return not np.isnan(np.linalg.cholesky(m)).any()
-    except np.linalg.LinAlgError:
-        return False
+from . import kernels
+from .common import (
+    SPACES,
+    LinAlgError,
+    batch_shape,
+    batched,
+    checked,
+    count,
+    diagonal,
+    element,
+    eye_like,
+    failures,
+    mh,
+    op,
+    take,
+)
+from .solve import _solve_reference
 
 
 @custom(name="linalg_cholesky", private=True, node="LinalgCholeskyExBackward0", reference=None)
@@ -47,19 +39,25 @@ def lower_factor(input):
     return input._shape, input._kind
 
 
+_indefinite = failures(lambda info: ("linalg.cholesky", "The factorization could not be completed because the input is not "
+                                    f"positive-definite (the leading minor of order {info} is not positive-definite)."))
+
+
 @lower_factor.host
 def _(out, input):
-    out.array()[...] = _cholesky(input.array())
+    if out._n:
+        bad = take(_indefinite, input)
+        kernels.definite_factors[out._kind](input._ptr, out._ptr, input._shape[-1], bad.address, 0, count(input))
+        bad.check()
 
 
 @lower_factor.gradient
 def _(g, y):
     # With Phi = lower triangle, diagonal halved: gA = L^-H Phi(L^H gL) L^-1, made Hermitian.
-    h = mh(y)
-    phi = op("tril")(matmul(h, g))
+    phi = op("tril")(matmul(mh(y), g))
     phi = phi - op("diag_embed")(0.5 * diagonal(phi))
-    left = triangular(h, phi, True)
-    both = mh(triangular(h, mh(left), True))
+    left = triangular(y, phi, False, adjoint=True)
+    both = triangular(y, left, False, left=False)
     return 0.5 * (both + mh(both))
 
 
@@ -73,49 +71,29 @@ def cholesky(A, *, upper=False, out=None):
 
 @custom(name="linalg_solve_triangular", private=True, node="LinalgSolveTriangularBackward0", reference=None, domain=(0.5, 2.0),
         samples=(Sample((3, 3), (3, 2), True), Sample((3, 3), (3, 2), False, True)))
-def triangular(A, B, upper: bool, unit: bool = False, left: bool = True):
-    """``X`` with ``A X = B`` (``X A = B``) for triangular A; its other triangle, and its diagonal if ``unit``, is not read."""
+def triangular(A, B, upper: bool, unit: bool = False, left: bool = True, adjoint: bool = False):
+    """``X`` with ``op(A) X = B`` (``X op(A) = B``) for triangular A; its other triangle, and its diagonal if ``unit``, is not
+    read. ``adjoint`` says that op transposes and conjugates."""
     return (*batch_shape("linalg.solve_triangular", A, B), *B._shape[-2:]), A._kind
 
 
 @triangular.host
-def _(out, A, B, upper, unit, left):
-    a, b, x = A.array(), B.array(), out.array()
-    batch, n = x.shape[:-2], a.shape[-1]
-    if x.size and np.prod(batch) <= n:
-        _by_trsm(np.broadcast_to(a, (*batch, n, n)), np.broadcast_to(b, x.shape), x, upper, unit, left)
-    else:
-        _by_rows(a, b, x, upper, unit, left)
-
-
-def _by_trsm(a, b, x, upper, unit, left):
-    """One matrix after the other by BLAS, which sees row-major matrices as transposed ones."""
-    from scipy.linalg import get_blas_funcs
-    trsm = get_blas_funcs("trsm", (a,))
-    for i in np.ndindex(*x.shape[:-2]):
-        x[i] = trsm(1, a[i].T, b[i].T, side=left, lower=upper, diag=unit).T
-
-
-def _by_rows(a, b, x, upper, unit, left):
-    """Row after row of all matrices."""
-    a = np.triu(a) if upper else np.tril(a)
-    if unit:
-        a[..., range(a.shape[-1]), range(a.shape[-1])] = 1
-    if not left:
-        a, b, x, upper = np.swapaxes(a, -1, -2), np.swapaxes(b, -1, -2), np.swapaxes(x, -1, -2), not upper
-    n = a.shape[-1]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        for i in (range(n - 1, -1, -1) if upper else range(n)):
-            known = slice(i + 1, n) if upper else slice(0, i)
-            x[..., i, :] = (b[..., i, :] - (a[..., i:i + 1, known] @ x[..., known, :])[..., 0, :]) / a[..., i, i, None]
+def _(out, A, B, upper, unit, left, adjoint):
+    if out._n:
+        batch, n = out._shape[:-2], A._shape[-1]
+        (A, a_step), (B, b_step) = batched(A, batch), batched(B, batch)
+        m = out._shape[-1 if left else -2]
+        kernels.solve_triangles.run(out._kind, (A._ptr, B._ptr, out._ptr, n, m, int(upper), int(unit), int(left), int(adjoint),
+                                                a_step, b_step), count(out), out._n * n)
 
 
 @triangular.gradient
-def _(g, A, y, upper, unit, left, needs, shapes):
-    gb = triangular(mh(A), g, not upper, unit, left)
+def _(g, A, y, upper, unit, left, adjoint, needs, shapes):
+    gb = triangular(A, g, upper, unit, left, not adjoint)
     ga = None
     if needs[0]:
-        full = -(matmul(gb, mh(y)) if left else matmul(mh(y), gb))
+        first, second = (y, gb) if adjoint else (gb, y)
+        full = -(matmul(first, mh(second)) if left else matmul(mh(second), first))
         ga = op("triu" if upper else "tril")(full, (1 if upper else -1) if unit else 0)
         ga = sum_to_size(ga, shapes[0])
     return ga, sum_to_size(gb, shapes[1]) if needs[1] else None
@@ -164,8 +142,7 @@ def cholesky_solve(input, L, upper=False, *, out=None):
         raise RuntimeError(f"Incompatible matrix sizes for cholesky_solve: each A matrix is {n} by {n} but each b matrix is "
                            f"{input._shape[-2]} by {input._shape[-1]}")
     batch_shape("cholesky_solve", input, L)
-    x = triangular(mh(L), triangular(L, input, False), True) if not upper else triangular(
-        L, triangular(mh(L), input, False), True)
+    x = triangular(L, triangular(L, input, bool(upper), adjoint=bool(upper)), bool(upper), adjoint=not upper)
     return x if out is None else write_out("cholesky_solve", out, x, (input, L), True)
 
 

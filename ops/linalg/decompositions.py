@@ -1,4 +1,4 @@
-"""Factorisations by LAPACK (through NumPy): QR, singular values, eigenvalues; and what is defined by them."""
+"""Factorisations by LAPACK: QR, eigenvalues of Hermitian matrices, singular values."""
 
 from __future__ import annotations
 
@@ -6,23 +6,40 @@ import numpy as np
 
 from numbagrad import linalg as space
 from numbagrad.base import dtypes as dt
-from numbagrad.base.shapes import wrap_dim
-from numbagrad.core import storage
-from numbagrad.core.creation import zeros
 from numbagrad.core.out import write_out, write_outs
+from numbagrad.core.tensor import make
 from numbagrad.extend import REGISTRY, Sample, custom, function
+from numbagrad.kernel.lapack import BLOCK
 
 from ..index.sort import result
 from ..product.gemm import conj
 from ..product.matmul import matmul
 from ..refusal import refusal
+from . import kernels
 from .cholesky import triangular
-from .solve import SPACES, LinAlgError, checked, column, diagonal, element, eye_like, mh, of_dtype, op, real, real_kind, row
+from .common import (
+    SPACES,
+    LinAlgError,
+    checked,
+    column,
+    count,
+    diagonal,
+    eye_like,
+    failures,
+    mh,
+    of_dtype,
+    op,
+    real,
+    real_kind,
+    row,
+    svd_space,
+    take,
+    unrecorded,
+)
 
 REGISTRY.attach(__name__, space, {"LinAlgError": LinAlgError})
 Qr, Eigh, Svd = result("linalg_qr", "Q", "R"), result("linalg_eigh", "eigenvalues", "eigenvectors"), result(
     "linalg_svd", "U", "S", "Vh")
-Eig = result("linalg_eig", "eigenvalues", "eigenvectors")
 
 
 # --- QR ---
@@ -39,11 +56,17 @@ def qr_factors(A, mode: str):
 
 @qr_factors.host
 def _(outs, A, mode):
-    found = np.linalg.qr(A.array(), mode)
-    if mode == "r":
-        outs[1].array()[...] = found
-    else:
-        outs[0].array()[...], outs[1].array()[...] = found
+    q, r = outs
+    if not r._n and not q._n:
+        return
+    m, n = A._shape[-2:]
+    if not n:  # Q of no columns is complete with any
+        q.array()[...] = np.eye(m, dtype=q._kind.np)
+        return
+    width, tall = q._shape[-1] if mode != "r" else 0, r._shape[-2]
+    lwork = BLOCK * max(n, width)
+    scratch = make((m * max(n, width) + min(m, n) + lwork,), A._kind)
+    kernels.orthogonal_factors[A._kind](A._ptr, q._ptr, r._ptr, scratch._ptr, m, n, width, tall, lwork, 0, count(A))
 
 
 @qr_factors.gradient
@@ -71,11 +94,10 @@ def _square_qr(gq, gr, q, r):
     m = matmul(r, mh(gr)) - matmul(mh(gq), q)
     low = op("tril")(m, -1)
     sym = low + mh(low) + op("diag_embed")(of_dtype(real(diagonal(m)), m))
-    # X R^-H is the conjugate transpose of R^-1 X^H.
-    return mh(triangular(r, mh(gq + matmul(q, sym)), True))
+    return triangular(r, gq + matmul(q, sym), True, left=False, adjoint=True)
 
 
-def _written(name, kind, results, out, A):
+def written(name, kind, results, out, A):
     """The named tuple ``kind`` of results, or of the tensors of ``out`` with the results in them."""
     return kind(*(results if out is None else write_outs(name, out, results, (A,))))
 
@@ -86,15 +108,10 @@ def qr(A, mode="reduced", *, out=None):
     if mode not in ("reduced", "complete", "r"):
         raise RuntimeError(f"qr received unrecognized mode '{mode}' but expected one of 'reduced' (default), 'r', or "
                            "'complete'")
-    return _written("linalg_qr", Qr, qr_factors(A, mode), out, A)
+    return written("linalg_qr", Qr, qr_factors(A, mode), out, A)
 
 
 # --- eigenvalues of Hermitian matrices ---
-
-def first_of(bad, a):
-    """The words for the first bad matrix of a batch."""
-    return element(int(np.argmax(bad.reshape(-1))), a.ndim)
-
 
 @custom(name="linalg_eigh", private=True, node="LinalgEighBackward0", reference=None)
 def hermitian_eigen(A, upper: bool = False):
@@ -103,25 +120,45 @@ def hermitian_eigen(A, upper: bool = False):
     return [(A._shape[:-1], real_kind(A._kind)), (A._shape, A._kind)]
 
 
-def eigh_of(a, upper=False):
-    """``np.linalg.eigh`` of one triangle of finite matrices, with PyTorch's errors."""
-    bad = ~np.isfinite((np.triu if upper else np.tril)(a)).all((-2, -1))
-    if bad.any():  # LAPACK may not return
-        raise LinAlgError(f"linalg.eigh: {first_of(bad, a)}The algorithm failed to converge because the input matrix contained "
-                          "non-finite values.")
-    try:
-        return np.linalg.eigh(a, "U" if upper else "L")
-    except np.linalg.LinAlgError:
-        raise LinAlgError("linalg.eigh: The algorithm failed to converge because the input matrix is ill-conditioned or has "
-                          "too many repeated eigenvalues.") from None
+def not_found(name, what):
+    """Flags for values and vectors that LAPACK does not find (info above 0) or is not asked for."""
+    return failures(lambda info: (name, "The algorithm failed to converge because the input matrix " + (
+        f"is ill-conditioned or has too many repeated {what}." if info else "contained non-finite values.")))
+
+
+_no_eigenvalues = not_found("linalg.eigh", "eigenvalues")
+
+
+def find_eigenvalues(A, upper, values, vectors=None):
+    """Eigenvalues, and vectors, of Hermitian matrices into given tensors."""
+    n, kind, several = A._shape[-1], A._kind, vectors is not None
+    if A._n:
+        lwork, lrwork = 1 + (6 + BLOCK) * n + 2 * n * n, (1 + 5 * n + 2 * n * n) if kind.dtype.is_complex else 0
+        scratch, bad = make((lwork + lrwork + 5 * n + 3,), kind), take(_no_eigenvalues, A)
+        vectors = vectors if several else make((n, n), kind)
+        kernels.hermitian_factors[kind, values._kind](A._ptr, values._ptr, vectors._ptr, scratch._ptr, n, int(upper),
+                                                      n * n if several else 0, lwork, lrwork, bad.address, 0, count(A))
+        bad.check()
 
 
 @hermitian_eigen.host
 def _(outs, A, upper):
-    outs[0].array()[...], outs[1].array()[...] = eigh_of(A.array(), upper)
+    find_eigenvalues(A, upper, *outs)
 
 
-def _free(what):
+@custom(private=True, reference=None, differentiable=False)
+def hermitian_values(A, upper: bool = False):
+    """Eigenvalues of Hermitian matrices, ascending, where no gradient will be asked for."""
+    checked("linalg.eigh", A)
+    return A._shape[:-1], real_kind(A._kind)
+
+
+@hermitian_values.host
+def _(out, A, upper):
+    find_eigenvalues(A, upper, out)
+
+
+def free(what):
     """Refuses a loss that depends on the phase of complex vectors, which no factorisation fixes (as PyTorch says it)."""
     name, vectors, why = what
     refuse = refusal(RuntimeError, f"{name}_backward: The {vectors} in the complex case are specified up to multiplication "
@@ -135,10 +172,8 @@ def _free(what):
     return check
 
 
-_free_eigh, _free_eig, _free_svd = map(_free, (
-    ("linalg_eigh", "eigenvectors", "quantity, so it is ill-defined"),
-    ("linalg_eig", "eigenvectors", "quantity, so it is ill-defined"),
-    ("svd", "singular vectors", "phase term, making it ill-defined")))
+_free_eigh, _free_svd = map(free, (("linalg_eigh", "eigenvectors", "quantity, so it is ill-defined"),
+                                   ("svd", "singular vectors", "phase term, making it ill-defined")))
 
 
 @hermitian_eigen.gradient
@@ -166,36 +201,40 @@ def eigh(A, UPLO="L", *, out=None):
     """(eigenvalues, eigenvectors) of Hermitian matrices, ascending; ``UPLO`` is the triangle that is read."""
     if str(UPLO).upper() not in ("L", "U"):
         raise RuntimeError(f"Expected UPLO argument to be 'L' or 'U', but got {UPLO}")
-    return _written("linalg_eigh", Eigh, hermitian_eigen(A, str(UPLO).upper() == "U"), out, A)
+    return written("linalg_eigh", Eigh, hermitian_eigen(A, str(UPLO).upper() == "U"), out, A)
 
 
 @function(reference=None, **SPACES)
 def eigvalsh(A, UPLO="L", *, out=None):
     """Eigenvalues of Hermitian matrices, ascending."""
-    y = hermitian_eigen(A, str(UPLO).upper() == "U")[0]
+    checked("linalg.eigh", A)
+    upper = str(UPLO).upper() == "U"
+    y = hermitian_values(A, upper) if unrecorded(A) else hermitian_eigen(A, upper)[0]
     return y if out is None else write_out("linalg_eigvalsh", out, y, (A,))
 
 
 # --- singular values ---
 
-def svd_of(a, full=False, vectors=True):
-    """``np.linalg.svd`` of finite matrices: PyTorch's error for one with NaN, NaN for one with infinities."""
-    bad = ~np.isfinite(a).all((-2, -1))
-    if bad.any():  # LAPACK does not return from infinities
-        nan = np.isnan(a).any((-2, -1))
-        if nan.any():
-            raise LinAlgError(f"linalg.svd: {first_of(nan, a)}The algorithm failed to converge because the input matrix "
-                              "contained non-finite values.")
-        a = np.where(bad[..., None, None], 0, a)
-    try:
-        found = np.linalg.svd(a, full, vectors)
-    except np.linalg.LinAlgError:
-        raise LinAlgError("linalg.svd: The algorithm failed to converge because the input matrix is ill-conditioned or has "
-                          "too many repeated singular values.") from None
-    if bad.any():
-        for part in found if vectors else (found,):
-            part[bad] = np.nan
-    return found
+_no_singular_values = not_found("linalg.svd", "singular values")
+
+
+def find_singular_values(A, s, u=None, vh=None):
+    """Singular values, and vectors, into given tensors."""
+    m, n = A._shape[-2:]
+    k, kind = min(m, n), A._kind
+    wide, tall = (0, 0) if u is None else (u._shape[-1], vh._shape[-2])
+    if not k:  # vectors of no values are complete with any
+        for t in (u, vh):
+            if t is not None and t._n:
+                t.array()[...] = np.eye(t._shape[-1], dtype=kind.np)
+    elif A._n:
+        lwork, lrwork = svd_space(m, n, kind)
+        scratch = make((m * n + m * wide + tall * n + lwork + lrwork + 8 * k,), kind)
+        bad = take(_no_singular_values, A)
+        kernels.singular_factors[kind, s._kind](
+            A._ptr, 0 if u is None else u._ptr, s._ptr, 0 if vh is None else vh._ptr, scratch._ptr, m, n, wide, tall, lwork,
+            lrwork, float("nan"), bad.address, 0, count(A))
+        bad.check()
 
 
 @custom(name="linalg_svd", private=True, node="LinalgSvdBackward0", reference=None)
@@ -209,8 +248,26 @@ def singular_factors(A, full: bool = False):
 
 @singular_factors.host
 def _(outs, A, full):
-    for o, v in zip(outs, svd_of(A.array(), full)):
-        o.array()[...] = v
+    u, s, vh = outs
+    find_singular_values(A, s, u, vh)
+
+
+@custom(private=True, reference=None, differentiable=False)
+def singular_values_alone(A):
+    """Singular values where no gradient will be asked for."""
+    checked("linalg.svd", A, False)
+    return (*A._shape[:-2], min(A._shape[-2:])), real_kind(A._kind)
+
+
+@singular_values_alone.host
+def _(out, A):
+    find_singular_values(A, out)
+
+
+def singular_values(A):
+    """Singular values, descending."""
+    checked("linalg.svd", A, False)
+    return singular_values_alone(A) if unrecorded(A) else singular_factors(A)[1]
 
 
 @singular_factors.gradient
@@ -260,152 +317,12 @@ def _no_driver(name, driver):
 def svd(A, full_matrices=True, *, driver=None, out=None):
     """(U, S, Vh) with ``A = U diag(S) Vh``, singular values descending."""
     _no_driver("svd", driver)
-    return _written("linalg_svd", Svd, singular_factors(A, bool(full_matrices)), out, A)
+    return written("linalg_svd", Svd, singular_factors(A, bool(full_matrices)), out, A)
 
 
 @function(reference=lambda a: np.linalg.svd(a, compute_uv=False), samples=(Sample((3, 4)), Sample((2, 3, 3))), **SPACES)
 def svdvals(A, *, driver=None, out=None):
     """Singular values, descending."""
     _no_driver("svd", driver)
-    y = singular_factors(A)[1]
+    y = singular_values(A)
     return y if out is None else write_out("linalg_svdvals", out, y, (A,))
-
-
-# --- eigenvalues of general matrices ---
-
-@custom(name="linalg_eig", private=True, node="LinalgEigBackward0", reference=None)
-def eigen(A):
-    """(eigenvalues, eigenvectors) of square matrices, complex."""
-    checked("linalg.eig", A)
-    kind = A._kind if A._kind.dtype.is_complex else storage.kind_of(A._kind.dtype.to_complex(), A._kind.device)
-    return [(A._shape[:-1], kind), (A._shape, kind)]
-
-
-@eigen.host
-def _(outs, A):
-    a = A.array()
-    if not np.isfinite(a).all():
-        raise RuntimeError("torch.linalg.eig: input tensor should not contain infs or NaNs.")
-    outs[0].array()[...], outs[1].array()[...] = np.linalg.eig(a)
-
-
-@eigen.gradient
-def _(given, A, y0, y1):
-    values, v = y0, y1
-    g, gv = given
-    if gv is None:  # the values alone: no gaps, so that repeated ones have a finite gradient
-        ga = op("linalg_solve")(mh(v), column(g) * mh(v))
-        return ga if A._kind.dtype.is_complex else op("real")(ga)
-    inner = matmul(mh(v), gv)
-    _free_eig(inner)
-    # Eigenvectors have norm one: what would change their length does not count.
-    lengths = op("diag_embed")(of_dtype(real(diagonal(inner)), v))
-    inner = inner - matmul(matmul(mh(v), v), lengths)
-    gaps = conj(row(values) - column(values))
-    n = values._shape[-1]
-    gaps = gaps + eye_like(gaps, n)
-    off = inner / gaps
-    off = off - op("diag_embed")(diagonal(off))
-    if g is not None:
-        off = off + op("diag_embed")(g)
-    ga = op("linalg_solve")(mh(v), matmul(off, mh(v)))
-    return ga if A._kind.dtype.is_complex else op("real")(ga)
-
-
-@function(reference=None, **SPACES)
-def eig(A, *, out=None):
-    """(eigenvalues, eigenvectors) of square matrices, as complex tensors; eigenvectors have norm one."""
-    return _written("linalg_eig", Eig, eigen(A), out, A)
-
-
-@function(reference=None, **SPACES)
-def eigvals(A, *, out=None):
-    """Eigenvalues of square matrices, as a complex tensor."""
-    y = eigen(A)[0]
-    return y if out is None else write_out("linalg_eigvals", out, y, (A,), True)
-
-
-# --- norms of matrices ---
-
-def _norm_reference(a, ord="fro", dim=(-2, -1), keepdim=False):
-    return np.linalg.norm(a, ord, tuple(dim), keepdim)
-
-
-@function(kinds={"dim": "ints"}, reference=_norm_reference, **SPACES, domain=(0.2, 2.0), samples=(
-    Sample((3, 4)), Sample((2, 3, 4), 1), Sample((2, 3, 4), float("inf")), Sample((3, 4), "nuc"), Sample((3, 4), 2),
-    Sample((3, 4), -2), Sample((3, 4), -1)))
-def matrix_norm(A, ord: object = "fro", dim: object = (-2, -1), keepdim: bool = False, *, dtype=None, out=None):
-    """Norm of matrices: "fro", "nuc" (sum of singular values), 2 and -2 (largest, smallest), 1, -1, inf, -inf (sums)."""
-    if dtype is not None:
-        A = A.to(dtype=dtype)
-    if len(A._shape) < 2:
-        raise RuntimeError("linalg.matrix_norm: The input tensor A must have at least 2 dimensions.")
-    dim = tuple(dim) if isinstance(dim, (tuple, list)) else (dim,)
-    if len(dim) != 2:
-        raise RuntimeError("linalg.matrix_norm: dim must be a 2-tuple. Got " + " ".join(map(str, dim)))
-    first, second = (wrap_dim(d, len(A._shape)) for d in dim)
-    if first == second:
-        raise RuntimeError(f"linalg.matrix_norm: dims must be different. Got ({dim[0]}, {dim[1]})")
-    if ord == "fro":
-        y = space.vector_norm(A, 2, dim, keepdim)
-    elif ord in ("nuc", 2, -2):
-        moved = op("movedim")(A, (first, second), (-2, -1))
-        s = singular_factors(moved)[1]
-        y = op("sum")(s, -1) if ord == "nuc" else op("amax" if ord == 2 else "amin")(s, -1)
-        if keepdim:
-            for d in sorted((first, second)):
-                y = op("unsqueeze")(y, d)
-    elif ord in (1, -1, float("inf"), float("-inf")):
-        if abs(ord) == 1:
-            first, second = second, first
-        sums = space.vector_norm(A, 1, second, keepdim)
-        at = first if keepdim or first < second else first - 1
-        y = op("amax" if ord > 0 else "amin")(sums, at, keepdim)
-    elif isinstance(ord, str):
-        raise RuntimeError(f"linalg.matrix_norm: Order {ord} not supported.")
-    else:
-        raise RuntimeError(f"linalg.matrix_norm: Order {ord} not supported.")
-    return y if out is None else write_out("linalg_matrix_norm", out, y, (A,))
-
-
-@function(kinds={"dim": "ints"}, name="linalg_norm", namespaces=(), method=False, domain=(0.2, 2.0), torch_name="linalg.norm",
-          reference=lambda a, ord=None, dim=None, keepdim=False: np.linalg.norm(a, ord, dim, keepdim),
-          samples=(Sample((3, 4)), Sample((3, 4), "nuc"), Sample((3,), 3), Sample((3, 4), 2, 1)))
-def linalg_norm(A, ord: object = None, dim: object = None, keepdim: bool = False, *, out=None, dtype=None):
-    """Norm of vectors or matrices: a matrix norm where ``ord`` is given for two dimensions, else the vector norm."""
-    if ord is not None and (isinstance(dim, (tuple, list)) and len(dim) == 2 or dim is None and len(A._shape) == 2
-                            or isinstance(ord, str)):
-        if dim is None and len(A._shape) != 2:
-            raise RuntimeError("linalg.norm: If dim is not specified but ord is, the input must be 1D or 2D. Got "
-                               f"{len(A._shape)}D.")
-        return matrix_norm.fn(A, ord, (-2, -1) if dim is None else dim, keepdim, dtype=dtype, out=out)
-    if ord is not None and dim is None and len(A._shape) != 1:
-        raise RuntimeError(f"linalg.norm: If dim is not specified but ord is, the input must be 1D or 2D. Got "
-                           f"{len(A._shape)}D.")
-    return space.vector_norm(A, 2 if ord is None else ord, dim, keepdim, dtype=dtype, out=out)
-
-
-REGISTRY.attach(__name__, space, {"norm": linalg_norm.fn})
-
-
-@function(kinds={"p": "any"},
-          reference=lambda a, p=None: np.linalg.cond(a, p), samples=(Sample((3, 3)), Sample((2, 3, 3), -2)), domain=(0.2, 2.0),
-          **SPACES)
-def cond(A, p: object = None, *, out=None):
-    """Condition number: the norm of a matrix times that of its inverse; for 2 the ratio of extreme singular values."""
-    checked("linalg.cond", A, p not in (None, 2, -2))
-    if not A._n:
-        y = zeros(A._shape[:-2], dtype=A._kind.dtype.to_real())
-    elif p in (None, 2, -2):
-        s = singular_factors(A)[1]
-        high, low = op("narrow")(s, -1, 0, 1), op("narrow")(s, -1, s._shape[-1] - 1, 1)
-        y = op("squeeze")(low / high if p == -2 else high / low, -1)
-    else:
-        try:
-            y = matrix_norm.fn(A, p) * matrix_norm.fn(op("linalg_inv")(A), p)
-        except LinAlgError:
-            if len(A._shape) > 2:
-                raise
-            y = matrix_norm.fn(A, p) * float("inf")
-        y = op("nan_to_num")(y, float("inf"), float("inf"), float("-inf"))
-    return y if out is None else write_out("linalg_cond", out, y, (A,), True)

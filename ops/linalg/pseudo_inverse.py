@@ -8,17 +8,22 @@ import numpy as np
 
 from numbagrad.base import arguments
 from numbagrad.base import dtypes as dt
+from numbagrad.base.shapes import expanded_strides
 from numbagrad.core import storage
 from numbagrad.core.broadcast import broadcast_shapes, sum_to_size
+from numbagrad.core.copying import contiguous_copy
 from numbagrad.core.out import write_out
+from numbagrad.core.tensor import make, raw
 from numbagrad.extend import Sample, custom, function
 
 from ..index.sort import result
 from ..product.gemm import conj
 from ..product.matmul import matmul
+from ..product.product import converted, multiply, transposed
 from ..refusal import constant
-from .decompositions import eigh_of, singular_factors, svd_of
-from .solve import SPACES, checked, column, eye_like, mh, op, real, real_kind
+from . import kernels
+from .common import SPACES, checked, column, count, eye_like, mh, op, real, real_kind
+from .decompositions import find_eigenvalues, find_singular_values, singular_values
 
 Lstsq = result("linalg_lstsq", "solution", "residuals", "rank", "singular_values")
 DRIVERS = ("gels", "gelsy", "gelsd", "gelss")
@@ -27,11 +32,10 @@ DRIVERS = ("gels", "gelsy", "gelsd", "gelss")
 # --- tolerances ---
 
 def tolerance(name, argument, value, A):
-    """A number or real tensor as a constant tensor, in the dtype of the singular values or a wider one."""
+    """A number, or a real tensor in the dtype of the singular values or a wider one."""
     kind = real_kind(A._kind)
     if not arguments.is_tensor(value):
-        value = arguments.check_float(value, f"linalg_{name}", argument, 0)
-        return A.new_full((), float(value), dtype=kind.dtype)
+        return float(kind.np.type(arguments.check_float(value, f"linalg_{name}", argument, 0)))
     if value._kind.dtype.is_complex:
         raise RuntimeError(f"torch.linalg.{name}: {argument} tensor of complex type is not supported. Got "
                            f"{dt.scalar_name(value._kind.dtype)}")
@@ -40,24 +44,46 @@ def tolerance(name, argument, value, A):
 
 
 def tolerances(name, A, atol, rtol):
-    """(atol, rtol) as tensors; where not given, atol is 0, and rtol max(m, n) eps unless there is an atol above 0."""
+    """(atol, rtol), numbers or tensors; where not given, atol is 0, and rtol max(m, n) eps unless there is an atol above 0."""
     usual = max(A._shape[-2:]) * dt.finfo(A._kind.dtype).eps
-    absolute = tolerance(name, "atol", 0.0 if atol is None else atol, A)
+    absolute = 0.0 if atol is None else tolerance(name, "atol", atol, A)
     if rtol is not None:
         return absolute, tolerance(name, "rtol", rtol, A)
+    if absolute.__class__ is float:
+        return absolute, usual if absolute <= 0 else 0.0
     return absolute, op("mul")(op("le")(absolute, 0).to(dtype=absolute.dtype), usual)
 
 
-def above(s, atol, rtol):
-    """Which singular values (descending) count: |s| > max(atol, rtol * largest)."""
-    size = np.abs(s)
-    with np.errstate(invalid="ignore"):
-        return size > np.maximum(atol.array()[..., None], rtol.array()[..., None] * size.max(-1, keepdims=True))
+def given(name, A, atol, rtol):
+    """The tolerances as arguments of a private op: tensors or None, and numbers."""
+    pair = tolerances(name, A, atol, rtol)
+    return (*[None if t.__class__ is float else t for t in pair], *[t if t.__class__ is float else 0.0 for t in pair])
 
 
 def batch(name, A, atol, rtol):
     """The shape of the matrices and tolerances together."""
-    return broadcast_shapes(name, (SimpleNamespace(_shape=A._shape[:-2]), atol, rtol)) if A._n else A._shape[:-2]
+    own = A._shape[:-2]
+    others = [t for t in (atol, rtol) if t is not None]
+    return broadcast_shapes(name, (SimpleNamespace(_shape=own), *others)) if A._n and others else own
+
+
+def cut(shape, kind, atol, rtol):
+    """(atol, rtol, elements between two of each, or -1 for a number, their kind): as kernels take tolerances."""
+    found = [t for t in (atol, rtol) if t is not None]
+    kind = max([kind, *[t._kind for t in found]], key=lambda k: k.itemsize)
+    pointers, steps = [], []
+    for t in (atol, rtol):
+        t = t if t is None or t._kind is kind else converted(t, kind)
+        one = t is None or t._n == 1
+        if not one and (t._strides is not None or t._shape != shape):
+            t = contiguous_copy(raw(t._buf, t._ptr, t._n, shape, expanded_strides(t, shape), t._kind, t._ver))
+        pointers.append(t)
+        steps.append(-1 if t is None else 0 if one else 1)
+    return *pointers, *steps, kind
+
+
+def address(t):
+    return 0 if t is None else t._ptr
 
 
 def one_form(name, old, A, value, atol, rtol):
@@ -71,33 +97,40 @@ def one_form(name, old, A, value, atol, rtol):
 # --- pseudo-inverse, rank, least squares ---
 
 @custom(name="linalg_pinv", private=True, node="LinalgPinvBackward0", reference=None)
-def pseudo_inverse(A, atol, rtol, hermitian: bool):
-    """Moore-Penrose inverses."""
+def pseudo_inverse(A, atol, rtol, least: float, share: float, hermitian: bool):
+    """Moore-Penrose inverses; tolerances are tensors, or the numbers ``least`` and ``share``."""
     return (*batch("linalg.pinv", A, atol, rtol), A._shape[-1], A._shape[-2]), A._kind
 
 
 @pseudo_inverse.host
-def _(out, A, atol, rtol, hermitian):
-    if not A._n:
+def _(out, A, atol, rtol, least, share, hermitian):
+    if not out._n:
         return
+    (*own, m, n), kind = A._shape, A._kind
+    k, shape, value_kind = min(m, n), out._shape[:-2], real_kind(kind)
+    s, u = make((*own, k), value_kind), make((*own, m, k), kind)
     if hermitian:
-        s, u = eigh_of(A.array())
-        v = u
+        find_eigenvalues(A, False, s, u)
+        rows = contiguous_copy(transposed(u))
     else:
-        u, s, vh = svd_of(A.array())
-        v = np.swapaxes(vh, -1, -2).conj()
-    with np.errstate(divide="ignore", invalid="ignore"):
-        inverse = np.where(above(s, atol, rtol), 1 / s, 0).astype(s.dtype)
-        out.array()[...] = v @ (inverse[..., None] * np.swapaxes(u, -1, -2).conj())
+        rows = make((*own, k, n), kind)
+        find_singular_values(A, s, u, rows)
+    if tuple(own) != shape:
+        s, u, rows = (contiguous_copy(raw(t._buf, t._ptr, t._n, (*shape, *t._shape[len(own):]), expanded_strides(
+            t, (*shape, *t._shape[len(own):])), t._kind, t._ver)) for t in (s, u, rows))
+    atol, rtol, atol_step, rtol_step, cut_kind = cut(shape, value_kind, atol, rtol)
+    kernels.invert_values[kind, value_kind, cut_kind](s._ptr, rows._ptr, address(atol), address(rtol), least, share, k, n,
+                                                      atol_step, rtol_step, 0, count(out))
+    multiply(out, transposed(rows) if hermitian else rows, u, int(not hermitian), 1)
 
 
 @pseudo_inverse.gradient
-def _(g, A, y):
+def _(g, A, y, shape):
     p, h, gh = y, mh(y), mh(g)
     k = eye_like(A, A._shape[-2]) - matmul(A, p)
     m = eye_like(A, A._shape[-1]) - matmul(p, A)
     ga = matmul(matmul(k, gh), matmul(p, h)) + matmul(matmul(h, p), matmul(gh, m)) - matmul(matmul(h, g), h)
-    return sum_to_size(ga, A._shape), None, None
+    return sum_to_size(ga, shape), None, None
 
 
 def inverse_of(A, atol, rtol, hermitian=False):
@@ -110,7 +143,7 @@ def inverse_of(A, atol, rtol, hermitian=False):
     for name, t in (("atol", atol), ("rtol", rtol)):
         if arguments.is_tensor(t):
             constant("linalg_pinv", name, t)
-    return pseudo_inverse(A, *tolerances("pinv", A, atol, rtol), hermitian)
+    return pseudo_inverse(A, *given("pinv", A, atol, rtol), hermitian)
 
 
 @function(kinds={"A": "tensor", "rcond": "any", "atol": "any", "rtol": "any"},
@@ -129,19 +162,27 @@ def pinverse(input, rcond=1e-15):
 
 
 @custom(private=True, reference=None, differentiable=False)
-def rank_of(A, atol, rtol, hermitian: bool):
-    """Number of singular values above the tolerance."""
+def rank_of(A, atol, rtol, least: float, share: float, hermitian: bool):
+    """Number of singular values above the tolerance, which is as in ``pseudo_inverse``."""
     return batch("linalg.matrix_rank", A, atol, rtol), storage.kind_of(dt.int64, A._kind.device)
 
 
 @rank_of.host
-def _(out, A, atol, rtol, hermitian):
-    a = A.array()
-    if not a.size:
-        out.array()[...] = 0
+def _(out, A, atol, rtol, least, share, hermitian):
+    own, k, kind = A._shape[:-2], min(A._shape[-2:]), real_kind(A._kind)
+    if not out._n:
         return
-    s = eigh_of(a)[0] if hermitian else svd_of(a, vectors=False)
-    out.array()[...] = above(s, atol, rtol).sum(-1)
+    s = make((*own, k), kind)
+    if hermitian:
+        find_eigenvalues(A, False, s)
+    else:
+        find_singular_values(A, s)
+    if own != out._shape:
+        shape = (*out._shape, k)
+        s = contiguous_copy(raw(s._buf, s._ptr, s._n, shape, expanded_strides(s, shape), s._kind, s._ver))
+    atol, rtol, atol_step, rtol_step, cut_kind = cut(out._shape, kind, atol, rtol)
+    kernels.count_values[kind, cut_kind](s._ptr, address(atol), address(rtol), out._ptr, least, share, k, atol_step, rtol_step,
+                                         0, out._n)
 
 
 @function(kinds={"tol": "any", "atol": "any", "rtol": "any"},
@@ -154,8 +195,7 @@ def matrix_rank(A, tol=None, hermitian=False, *, atol=None, rtol=None, out=None)
     one_form("matrix_rank", "tol", A, tol, atol, rtol)
     if tol is not None:
         atol, rtol = tol, 0.0
-    A = A.detach()
-    y = rank_of(A, *tolerances("matrix_rank", A, atol, rtol), hermitian)
+    y = rank_of(A, *given("matrix_rank", A, atol, rtol), hermitian)
     return y if out is None else write_out("linalg_matrix_rank", out, y, (A,), True)
 
 
@@ -188,5 +228,5 @@ def lstsq(A, B, rcond=None, *, driver=None):
     if m > n and driver not in (None, "gelsy") and bool(op("all")(op("eq")(rank, n))):
         r = matmul(A, x) - b
         residuals = op("sum")(real(conj(r) * r), -2)
-    values = singular_factors(A.detach())[1] if driver in DRIVERS[2:] else x.new_zeros((0,))
+    values = singular_values(A.detach()) if driver in DRIVERS[2:] else x.new_zeros((0,))
     return Lstsq(op("squeeze")(x, -1) if vector else x, residuals, rank, values)

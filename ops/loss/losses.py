@@ -9,7 +9,7 @@ import numpy as np
 from numbagrad.base import arguments
 from numbagrad.base import dtypes as dt
 from numbagrad.core.broadcast import broadcast_shapes
-from numbagrad.extend import REGISTRY, Sample, Tensor, function, load
+from numbagrad.extend import Sample, Tensor, elementwise, function, load, scalar
 from numbagrad.kernel import tape
 from numbagrad.kernel.jit import kernel
 
@@ -344,10 +344,16 @@ def _np_gaussian(x, t, var, full=False, eps=1e-6):
 _refuse_negative = refusal(ValueError, "var has negative entry/entries")
 
 
-def at_least(t, eps):
-    """``t`` raised to ``eps`` where it is smaller, its gradient unchanged."""
-    low, eps = t.detach(), dt.parameter(eps, t._kind.dtype)
-    return t + REGISTRY["where"].callable(low >= eps, 0, eps - low)
+@elementwise(kinds={"eps": "number"}, private=True, inplace=False, dtypes="float", names="AddBackward0", domain=(0.6, 2.0),
+             reference=lambda x, eps: np.where(x >= eps, x, eps + 0 * x), samples=(Sample((3, 4), 0.5),))
+def at_least(input, eps: float):
+    """``input`` raised to ``eps`` where it is smaller, its gradient unchanged; NaN remains."""
+    return scalar.where(input >= eps, input, eps + 0 * input)
+
+
+@at_least.gradient
+def _(g):
+    return g
 
 
 @function(**SPACE, reference=_reference(_np_gaussian), domain=(0.3, 2.0),

@@ -9,12 +9,11 @@ from numbagrad.base import dtypes as dt
 from numbagrad.core.broadcast import sum_to_size
 from numbagrad.core.launch import launch
 from numbagrad.core.promotion import common_dtype
-from numbagrad.dispatch.custom import CustomNode, invoke
 from numbagrad.extend import REGISTRY, Sample, custom, function
 from numbagrad.kernel import emit, expr
 
 from . import product as raw
-from .gemm import check_batches, check_matrices, check_tensors, conj, finish, node_class, product_gradients, reshape
+from .gemm import check_batches, check_matrices, check_tensors, conj, finish, gemm, product_gradients, reshape
 from .matmul import matmul, mv
 
 # --- product and sum ---
@@ -61,8 +60,38 @@ def _(g, a, b, beta, alpha, needs, shapes):
     return own, *product_gradients(g, a, b, 0, 0, needs[1:], shapes[1:])
 
 
-BaddbmmBackward0 = node_class("BaddbmmBackward0", CustomNode, gemm_add)
-AddbmmBackward0 = node_class("AddbmmBackward0", CustomNode, gemm_add)
+batches_add = gemm_add.recorded_as("BaddbmmBackward0")
+BATCHES = batches_add.node_class
+
+
+@custom(private=True, contiguous=False, reference=None, dtypes="any", node="AddbmmBackward0",
+        save_for={"a": ("b",), "b": ("a",)})
+def gemm_sum_add(input, a, b, beta: float = 1, alpha: float = 1):
+    """``beta input + alpha (a b).sum(0)`` of batches of matrices, ``input`` broadcast."""
+    shape = (a._shape[1], b._shape[2])
+    expandable(input._shape, shape)
+    return shape, a._kind
+
+
+@gemm_sum_add.cpu
+def _(out, input, a, b, beta, alpha):
+    if beta:
+        raw.copy_into(out, input)
+    # The sum over the batch is one product over the long dimension (batch, k).
+    n, m, k = a._shape
+    left, right = raw.contiguous_copy(raw.raw_view(a, (1, 0, 2))), raw.row_major(b)
+    raw.multiply(out, raw.reshaped(left, (m, n * k)), raw.reshaped(right, (n * k, b._shape[2])), 0, 0, alpha, beta)
+
+
+@gemm_sum_add.gradient
+def _(g, a, b, beta, alpha, needs, shapes):
+    own = None
+    if needs[0]:
+        own = sum_to_size(g, shapes[0])
+        own = own if beta == 1 else own * beta
+    if alpha != 1 and (needs[1] or needs[2]):
+        g = g * alpha
+    return own, gemm(g, b, 0, 1) if needs[1] else None, gemm(a, g, 1, 0) if needs[2] else None
 
 
 def factors(beta, alpha, d):
@@ -70,13 +99,25 @@ def factors(beta, alpha, d):
     return (beta, alpha) if beta == 1 == alpha else (dt.parameter(beta, d), dt.parameter(alpha, d))
 
 
-def add_product(input, a, b, beta, alpha, cls=None):
-    beta, alpha = factors(beta, alpha, a._kind.dtype)
-    if isinstance(alpha, complex) or isinstance(beta, complex):
-        return beta * input + alpha * matmul(a, b)
-    if a._kind.dtype.category < 2:
-        alpha, beta = int(alpha), int(beta)
-    return invoke(gemm_add, (input, a, b), (beta, alpha), cls)
+def add_product(input, a, b, beta, alpha, op=gemm_add, product=matmul):
+    """``beta input + alpha product(a, b)`` by a private op, or by others where numbers are complex."""
+    if not beta.__class__ is int is alpha.__class__ or not beta == 1 == alpha:
+        beta, alpha = factors(beta, alpha, a._kind.dtype)
+        if isinstance(alpha, complex) or isinstance(beta, complex):
+            return beta * input + alpha * product(a, b)
+        if a._kind.dtype.category < 2:
+            alpha, beta = int(alpha), int(beta)
+    return op(input, a, b, beta, alpha)
+
+
+def alike(input, a, b, dims):
+    """Whether matrices (or batches of them) that fit, and what their product is added to, are of one floating kind."""
+    try:
+        kind, p, q = a._kind, a._shape, b._shape
+        return (b._kind is kind and input._kind is kind and kind.dtype.category == 2 and len(p) == dims == len(q)
+                and p[-1] == q[-2] and p[:-2] == q[:-2])
+    except AttributeError:
+        return False
 
 
 @function(reference=_addmm_reference, inplace=True, dtypes="any",
@@ -84,6 +125,10 @@ def add_product(input, a, b, beta, alpha, cls=None):
                    Sample((), (2, 3), (3, 1))))
 def addmm(input, mat1, mat2, *, beta=1, alpha=1, out=None):
     """``beta * input + alpha * (mat1 @ mat2)``; ``input`` is broadcast, and ignored when ``beta`` is 0."""
+    if out is None and alike(input, mat1, mat2, 2):
+        if beta.__class__ is int is alpha.__class__ and beta == 1 == alpha:
+            return gemm_add.call(input, mat1, mat2, 1, 1)
+        return add_product(input, mat1, mat2, beta, alpha)
     check_tensors("addmm", input=input, mat1=mat1, mat2=mat2)
     for name, t in (("mat1", mat1), ("mat2", mat2)):
         if len(t._shape) != 2:
@@ -100,10 +145,14 @@ def addmm(input, mat1, mat2, *, beta=1, alpha=1, out=None):
           samples=(Sample((4,), (2, 2, 3), (2, 3, 4)), Sample((2, 2, 4), (2, 2, 3), (2, 3, 4), beta=0.5, alpha=2.0)))
 def baddbmm(input, batch1, batch2, *, beta=1, alpha=1, out=None):
     """``beta * input + alpha * bmm(batch1, batch2)``; ``input`` is broadcast, and ignored when ``beta`` is 0."""
+    if out is None and alike(input, batch1, batch2, 3):
+        if beta.__class__ is int is alpha.__class__ and beta == 1 == alpha:
+            return (gemm_add.calls.get(BATCHES) or gemm_add.call_as(BATCHES))(input, batch1, batch2, 1, 1)
+        return add_product(input, batch1, batch2, beta, alpha, batches_add)
     check_tensors("baddbmm", input=input, batch1=batch1, batch2=batch2)
     check_batches(batch1, batch2)
     check_summand(input, batch1)
-    result = add_product(input, batch1, batch2, beta, alpha, BaddbmmBackward0)
+    result = add_product(input, batch1, batch2, beta, alpha, batches_add)
     return finish("baddbmm", result, out, input, batch1, batch2)
 
 
@@ -117,14 +166,12 @@ def check_summand(input, a):
           samples=(Sample((4,), (2, 2, 3), (2, 3, 4)), Sample((2, 4), (2, 2, 3), (2, 3, 4), beta=0.5, alpha=2.0)))
 def addbmm(input, batch1, batch2, *, beta=1, alpha=1, out=None):
     """``beta * input + alpha * bmm(batch1, batch2).sum(0)``."""
-    check_tensors("addbmm", input=input, batch1=batch1, batch2=batch2)
-    check_batches(batch1, batch2)
-    check_summand(input, batch1)
-    b, m, k = batch1._shape
-    # The sum over the batch is one product over the long dimension (batch, k).
-    wide = reshape(REGISTRY["transpose"].callable(batch1, 0, 1), (m, b * k))
-    result = add_product(input, wide, reshape(batch2, (b * k, batch2._shape[2])), beta, alpha, AddbmmBackward0)
-    return finish("addbmm", result, out, input, batch1, batch2)
+    if not alike(input, batch1, batch2, 3):
+        check_tensors("addbmm", input=input, batch1=batch1, batch2=batch2)
+        check_batches(batch1, batch2)
+        check_summand(input, batch1)
+    result = add_product(input, batch1, batch2, beta, alpha, gemm_sum_add, lambda a, b: matmul(a, b).sum(0))
+    return result if out is None else finish("addbmm", result, out, input, batch1, batch2)
 
 
 @custom(reference=_addmm_reference, inplace=True, dtypes="any", contiguous=False,
@@ -202,10 +249,22 @@ def _(g, vec1, vec2, beta, alpha, needs, shapes):
             matmul(REGISTRY["transpose"].callable(g, 0, 1), conj(vec1)) if needs[2] else None)
 
 
+def vectors_alike(input, vec1, vec2):
+    """Whether two vectors and what their product is added to are of one floating kind."""
+    try:
+        kind = input._kind
+        return (vec1._kind is kind and vec2._kind is kind and kind.dtype.category == 2 and len(vec1._shape) == 1
+                and len(vec2._shape) == 1)
+    except AttributeError:
+        return False
+
+
 @function(inplace=True, reference=_addr_reference, dtypes="any",
           samples=(Sample((3, 4), (3,), (4,)), Sample((4,), (3,), (4,), beta=0.5, alpha=2.0)))
 def addr(input, vec1, vec2, *, beta=1, alpha=1, out=None):
     """``beta * input + alpha * outer(vec1, vec2)``."""
+    if out is None and beta.__class__ is int is alpha.__class__ and beta == 1 == alpha and vectors_alike(input, vec1, vec2):
+        return addr_alike(input, vec1, vec2)
     check_tensors("addr", input=input, vec1=vec1, vec2=vec2)
     tensors = (input, vec1, vec2)
     for name, t in (("vec1", vec1), ("vec2", vec2)):
@@ -219,9 +278,29 @@ def addr(input, vec1, vec2, *, beta=1, alpha=1, out=None):
     return finish("addr", addr_alike(*same, beta=beta, alpha=alpha), out, *tensors)
 
 
+@custom(private=True, node="MulBackward0", reference=np.outer, contiguous=False, samples=(Sample((3,), (4,)),),
+        save_for={"input": ("vec2",), "vec2": ("input",)})
+def outer_alike(input, vec2):
+    """``outer`` of vectors of one floating kind."""
+    return (input._n, vec2._n), input._kind
+
+
+@outer_alike.cpu
+def _(out, input, vec2):
+    launch(raw.OUTER, out._kind.dtype, (raw.column(input), raw.row(vec2)), (), (out,), out._shape)
+
+
+@outer_alike.gradient
+def _(g, input, vec2, needs):
+    return (matmul(g, conj(vec2)) if needs[0] else None,
+            matmul(REGISTRY["transpose"].callable(g, 0, 1), conj(input)) if needs[1] else None)
+
+
 @function(reference=np.outer, samples=(Sample((3,), (4,)),), aliases=("ger",), dtypes="any")
 def outer(input, vec2, *, out=None):
     """Outer product: element (i, j) is ``input[i] * vec2[j]``."""
+    if out is None and vectors_alike(input, input, vec2):
+        return outer_alike(input, vec2)
     check_tensors("outer", input=input, vec2=vec2)
     for name, t in (("self", input), ("vec2", vec2)):
         if len(t._shape) != 1:

@@ -8,9 +8,7 @@ from numbagrad.base import arguments
 from numbagrad.core.tensor import numel
 from numbagrad.extend import REGISTRY, Sample, Tensor, function
 
-from ..view.shape import reshaped, view
-from .gemm import reshape
-from .matmul import bmm
+from .recipe import Recipe, Recipes
 
 DOTS = object()  # stands for the ellipsis in a list of labels
 
@@ -128,31 +126,28 @@ def _resolve(operands, labels, output):
     return full, out, sizes
 
 
-def _diagonals(t, row):
+def _diagonals(r, t, row):
     """Repeated labels of one operand become the diagonal."""
     for label in [x for x in dict.fromkeys(row) if row.count(x) > 1]:
         while row.count(label) > 1:
             i = row.index(label)
             j = row.index(label, i + 1)
-            t = REGISTRY["diagonal"].callable(t, 0, i, j)
+            t = r.diagonal(t, i, j)
             row = [x for k, x in enumerate(row) if k not in (i, j)] + [label]
     return t, row
 
 
-def _sum_out(t, row, gone):
+def _sum_out(r, t, row, gone):
     dims = [i for i, x in enumerate(row) if x in gone]
-    if dims:
-        t = REGISTRY["sum"].callable(t, dims)
-        row = [x for x in row if x not in gone]
-    return t, row
+    return r.sum(t, dims), [x for x in row if x not in gone]
 
 
-def _order(t, row, wanted):
+def _order(r, t, row, wanted):
     """Dimensions in the order ``wanted``, which has the same labels."""
-    return t if row == wanted else REGISTRY["permute"].callable(t, [row.index(x) for x in wanted])
+    return r.permute(t, [row.index(x) for x in wanted])
 
 
-def _pair(a, la, b, lb, keep, wanted):
+def _pair(r, a, la, b, lb, keep, wanted):
     """Product of two operands, summed over the labels that nothing else needs."""
     shared = [x for x in la if x in lb]
     # A size of 1 broadcasts, so it is no true contraction: sum the other side first.
@@ -160,13 +155,13 @@ def _pair(a, la, b, lb, keep, wanted):
     loose = [x for x in shared if sizes_a[x] != sizes_b[x] and x not in keep]
     for x in loose:
         if sizes_a[x] == 1:
-            b, lb = _sum_out(b, lb, [x])
-            a, la = _squeezed(a, la, x)
+            b, lb = _sum_out(r, b, lb, [x])
+            a, la = _squeezed(r, a, la, x)
         else:
-            a, la = _sum_out(a, la, [x])
-            b, lb = _squeezed(b, lb, x)
-    a, la = _sum_out(a, la, [x for x in la if x not in lb and x not in keep])
-    b, lb = _sum_out(b, lb, [x for x in lb if x not in la and x not in keep])
+            a, la = _sum_out(r, a, la, [x])
+            b, lb = _squeezed(r, b, lb, x)
+    a, la = _sum_out(r, a, la, [x for x in la if x not in lb and x not in keep])
+    b, lb = _sum_out(r, b, lb, [x for x in lb if x not in la and x not in keep])
     shared = [x for x in la if x in lb]
     summed = [x for x in shared if x not in keep]
     batch = [x for x in shared if x in keep]
@@ -175,34 +170,32 @@ def _pair(a, la, b, lb, keep, wanted):
         # An outer or elementwise product.
         labels = [*batch, *rows, *columns]
         labels = wanted if sorted(map(str, labels)) == sorted(map(str, wanted)) else labels
-        out = _aligned(a, la, labels) * _aligned(b, lb, labels)
-        return (out if labels else view(out, ())), labels
+        out = r.multiply(_aligned(r, a, la, labels), _aligned(r, b, lb, labels))
+        return (out if labels else r.view(out, ())), labels
     sa, sb = dict(zip(la, a._shape)), dict(zip(lb, b._shape))
-    k = numel([sa[x] for x in summed])
-    m, n = numel([sa[x] for x in rows]), numel([sb[x] for x in columns])
+    m, k, n = [sa[x] for x in rows], [sa[x] for x in summed], [sb[x] for x in columns]
     sizes = [max(sa[x], sb[x]) for x in batch]
-    a, b = _order(a, la, [*batch, *rows, *summed]), _order(b, lb, [*batch, *summed, *columns])
+    a, b = _order(r, a, la, [*batch, *rows, *summed]), _order(r, b, lb, [*batch, *summed, *columns])
     if any(sa[x] != sb[x] for x in batch):
-        a, b = (REGISTRY["expand"].callable(t, (*sizes, *t._shape[len(batch):])) for t in (a, b))
-    count = numel(sizes)
-    shape = (*sizes, *[sa[x] for x in rows], *[sb[x] for x in columns])
+        a, b = (r.expand(t, (*sizes, *t._shape[len(batch):])) for t in (a, b))
     if batch:
-        out = bmm(reshape(a, (count, m, k)), reshape(b, (count, k, n)))
+        count = numel(sizes)
+        out = r.bmm(r.reshape(a, (count, numel(m), numel(k))), r.reshape(b, (count, numel(k), numel(n))))
     else:
-        out = REGISTRY["mm"].callable(reshape(a, (m, k)), reshape(b, (k, n)))
-    return view(out, shape), [*batch, *rows, *columns]
+        out = r.matrices(a, b, m, k, n)
+    return r.view(out, (*sizes, *m, *n)), [*batch, *rows, *columns]
 
 
-def _squeezed(t, row, label):
+def _squeezed(r, t, row, label):
     i = row.index(label)
-    return REGISTRY["squeeze"].callable(t, i), row[:i] + row[i + 1:]
+    return r.squeeze(t, i), row[:i] + row[i + 1:]
 
 
-def _aligned(t, row, labels):
+def _aligned(r, t, row, labels):
     """Dimensions in the order of ``labels``, with size 1 where the operand lacks one."""
-    t = _order(t, row, [x for x in labels if x in row])
+    t = _order(r, t, row, [x for x in labels if x in row])
     sizes = iter(t._shape)
-    return reshape(t, [next(sizes) if x in row else 1 for x in labels])
+    return r.reshape(t, [next(sizes) if x in row else 1 for x in labels])
 
 
 def _reference(equation, *operands):
@@ -219,6 +212,16 @@ def einsum(*args):
 
     Labels on the left of ``->`` that are missing on the right are summed; without ``->`` the labels that appear once
     remain, in alphabetical order; ``...`` stands for dimensions that broadcast."""
+    if args and args[0].__class__ is str:
+        operands = args[1:]
+        if len(operands) == 1 and operands[0].__class__ in (list, tuple):
+            operands = operands[0]
+        try:
+            recipe = _recipes.get((args[0], *[t._shape for t in operands]))
+        except AttributeError:
+            recipe = None
+        if recipe is not None:
+            return recipe(*operands)
     if len(args) < 2:
         raise ValueError("einsum(): must specify the equation string and at least one operand, or at least one operand and "
                          "its subscripts list")
@@ -233,13 +236,31 @@ def einsum(*args):
     for i, t in enumerate(operands):
         if not isinstance(t, Tensor):
             raise arguments.wrong(t, "Tensor", "einsum", "operands", i + 2)
+    shapes = [t._shape for t in operands]
+    recipe = _steps(operands, labels, output)
+    if isinstance(args[0], str):
+        _recipes.keep((args[0], *shapes), recipe)
+    return recipe(*operands)
+
+
+def _steps(operands, labels, output):
+    """The recipe for operands with these labels."""
     rows, out, _ = _resolve(operands, labels, output)
-    terms = [_diagonals(t, row) for t, row in zip(operands, rows)]
+    r = Recipe([t._shape for t in operands])
+    terms = [_diagonals(r, t, row) for t, row in zip(r.terms, rows)]
     current, row = terms[0]
     if len(terms) == 1:
         gone = [x for x in row if x not in out]
-        return _sum_out(REGISTRY["permute"].callable(current, [row.index(x) for x in out + gone]), out + gone, gone)[0]
+        order = tuple([row.index(x) for x in out + gone])
+        moved = r.step(REGISTRY["permute"].callable, (current,), order, [current._shape[i] for i in order])
+        _sum_out(r, moved, out + gone, gone)
+        return r
     for i in range(1, len(terms)):
-        later = {x for _, r in terms[i + 1:] for x in r}
-        current, row = _pair(current, row, *terms[i], later | set(out), out)
-    return current if row == out else reshaped(_order(current, row, out), [current._shape[row.index(x)] for x in out])
+        later = {x for _, labels_ in terms[i + 1:] for x in labels_}
+        current, row = _pair(r, current, row, *terms[i], later | set(out), out)
+    if row != out:
+        r.reshaped(_order(r, current, row, out), [current._shape[row.index(x)] for x in out])
+    return r
+
+
+_recipes = Recipes()  # by the equation and the operands' shapes

@@ -149,7 +149,7 @@ MmBackward0 = node_class("MmBackward0", MmNode, gemm)
 
 
 class ProductNode(CustomNode):
-    """Backward of a dense product of any dimensions; ``ctx`` is (batch, m, n, k, shape of a, shape of b)."""
+    """Backward of a dense product of any dimensions; ``ctx`` is (batch, m, n, k, shapes of a and b, which are transposed)."""
 
     __slots__ = ()
     outputs = 1
@@ -159,7 +159,7 @@ class ProductNode(CustomNode):
     def backward(self, g):
         a, b = self.tensors()
         e = raw.SMALL.get(g._kind)
-        batch, m, n, k, p, q = self.ctx
+        batch, m, n, k, p, q, flags = self.ctx
         small = batch * m * n * k <= (raw.SHORT if n == 1 else raw.LIMIT)  # (of one column the gradient has one term)
         if e is not None and g._strides is None and small:
             kind = g._kind
@@ -171,13 +171,13 @@ class ProductNode(CustomNode):
             if a is not None:
                 gb = make(q, kind)
                 pa, pgb = a._ptr, gb._ptr
-            e.bmm_backward(g._ptr, pa, pb, pga, pgb, batch, m, n, k)
+            e.bmm_backward(g._ptr, pa, pb, pga, pgb, batch, m, n, k, flags)
             return ga, gb
         return self.backward_graph(g)
 
     def backward_graph(self, g):
         a, b = self.tensors()
-        return self.rule(g, a, b, [e is not None for e in self.next], self.ctx[4:])
+        return self.rule(g, a, b, [e is not None for e in self.next], self.ctx[4:6])
 
     captured = backward_graph
 
@@ -196,10 +196,11 @@ def recording():
 def quick(input, other, cls):
     """The product of dense operands as one native call, recorded with node class ``cls``; None when it does not apply.
 
-    Operands are as in ``matmul``, with equal batch dimensions, or a matrix or vector on the right."""
+    Operands are as in ``matmul``, with equal batch dimensions, or a matrix or vector on the right; those of batches may be
+    transposed."""
     kind = input._kind
     e = raw.SMALL.get(kind)
-    if e is None or other._kind is not kind or input._strides is not None or other._strides is not None:
+    if e is None or other._kind is not kind:
         return None
     grad = recording()
     if grad is None:
@@ -225,9 +226,19 @@ def quick(input, other, cls):
         return None
     if batch * m * n * k > raw.LIMIT:
         return None
+    flags = 0
+    s, t = input._strides, other._strides
+    if s is not None:
+        if len(q) != 3 or s != (m * k, 1, m):
+            return None
+        flags = 2
+    if t is not None:
+        if t != ((k * n, 1, k) if len(q) == 3 else (1, k)):
+            return None
+        flags |= 1
     size = batch * m * n
     y = makers.tensor(size, kind.np, shape, kind) if size else make(shape, kind)
-    e.bmm(input._ptr, other._ptr, y._ptr, batch, m, n, k)
+    e.bmm(input._ptr, other._ptr, y._ptr, batch, m, n, k, flags)
     if grad:
         if input._view is not None:
             graph.refresh(input)
@@ -237,7 +248,7 @@ def quick(input, other, cls):
             following = (input._node or input) if input._rg else None, (other._node or other) if other._rg else None
             makers.record(y, cls, following,
                           ((input, input._ver[0]) if other._rg else (None, 0)) + (
-                              (other, other._ver[0]) if input._rg else (None, 0)), (batch, m, n, k, p, q))
+                              (other, other._ver[0]) if input._rg else (None, 0)), (batch, m, n, k, p, q, flags))
     return y
 
 

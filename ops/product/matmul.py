@@ -346,12 +346,13 @@ BmmBackward0 = node_class("BmmBackward0", CustomNode, gemm)
 @function(reference=np.matmul, samples=(Sample((2, 3, 4), (2, 4, 5)), Sample((0, 2, 3), (0, 3, 2))), dtypes="any")
 def bmm(input, mat2, *, out=None):
     """Products of two batches of matrices, ``(b, m, k)`` and ``(b, k, n)``."""
-    check_tensors("bmm", input=input, mat2=mat2)
-    check_batches(input, mat2)
-    if out is None and raw.small(input._kind):
+    if out is None and isinstance(input, Tensor) and isinstance(mat2, Tensor) and len(input._shape) == 3 == len(mat2._shape):
         result = quick(input, mat2, DENSE_BMM)
         if result is not None:
             return result
+    check_tensors("bmm", input=input, mat2=mat2)
+    check_batches(input, mat2)
+    raw.small(input._kind)
     return finish("bmm", invoke(gemm, (input, mat2), (0, 0), BmmBackward0), out, input, mat2)
 
 

@@ -7,7 +7,7 @@ from itertools import product as every
 from numbagrad.base import dtypes as dt
 from numbagrad.base.shapes import expanded_strides
 from numbagrad.core import storage
-from numbagrad.core.copying import contiguous_copy, copy_into
+from numbagrad.core.copying import contiguous_copy, copy_into, row_major  # noqa: F401 (what those above take from here)
 from numbagrad.core.launch import launch
 from numbagrad.core.tensor import contiguous_strides, make, raw, raw_view
 from numbagrad.extend import T
@@ -37,15 +37,23 @@ SOURCE = """def mm(a, b, c, m, n, k, flags):
         one(g, b, ga, m, k, n, n, k if tb else n, k, NO, 1 - tb, 1.0, 0.0)
     if gb != 0:
         one(a, g, gb, k, n, m, m if ta else k, n, n, 1 - ta, NO, 1.0, 0.0)
-""", """def bmm(a, b, c, batch, m, n, k):
+""", """def bmm(a, b, c, batch, m, n, k, flags):
+    ta = flags >> 1
+    tb = flags & 1
+    lda = m if ta else k
+    ldb = k if tb else n
     for i in range(batch):
-        one(a + i * m * k * SIZE, b + i * k * n * SIZE, c + i * m * n * SIZE, m, n, k, k, n, n, NO, NO, 1.0, 0.0)
-""", """def bmm_backward(g, a, b, ga, gb, batch, m, n, k):
+        one(a + i * m * k * SIZE, b + i * k * n * SIZE, c + i * m * n * SIZE, m, n, k, lda, ldb, n, ta, tb, 1.0, 0.0)
+""", """def bmm_backward(g, a, b, ga, gb, batch, m, n, k, flags):
+    ta = flags >> 1
+    tb = flags & 1
+    lda = m if ta else k
+    ldb = k if tb else n
     for i in range(batch):
         if ga != 0:
-            one(g + i * m * n * SIZE, b + i * k * n * SIZE, ga + i * m * k * SIZE, m, k, n, n, n, k, NO, YES, 1.0, 0.0)
+            one(g + i * m * n * SIZE, b + i * k * n * SIZE, ga + i * m * k * SIZE, m, k, n, n, ldb, k, NO, 1 - tb, 1.0, 0.0)
         if gb != 0:
-            one(a + i * m * k * SIZE, g + i * m * n * SIZE, gb + i * k * n * SIZE, k, n, m, k, n, n, YES, NO, 1.0, 0.0)
+            one(a + i * m * k * SIZE, g + i * m * n * SIZE, gb + i * k * n * SIZE, k, n, m, lda, n, n, 1 - ta, NO, 1.0, 0.0)
 """, """def linear(x, w, bias, out, m, n, k):
     if bias != 0:
         b = ptr(bias)

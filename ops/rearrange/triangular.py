@@ -11,18 +11,18 @@ from numbagrad.base.shapes import wrap_dim
 from numbagrad.core import storage
 from numbagrad.core.broadcast import broadcast_shapes, sum_to_size
 from numbagrad.core.copying import contiguous_copy, copy_into, set_all
-from numbagrad.core.creation import from_numpy, full
+from numbagrad.core.creation import arange, from_numpy, full
 from numbagrad.core.out import write_out
 from numbagrad.core.tensor import contiguous_strides
 from numbagrad.extend import REGISTRY, Sample, T, custom, function, load, store
-from numbagrad.kernel.jit import kernel
+from numbagrad.kernel.jit import kernel, lanes
 
 from ..index.access import write
 from ..index.kernels import moved
 from ..index.plans import flat_plan_of_mask, scalar_like
+from ..product.gemm import conj
 from ..view.shape import expanded
 from ..view.slicing import diagonal, diagonal_geometry, embed, region
-from .join import stack
 
 
 @kernel
@@ -292,6 +292,46 @@ def cross(input, other, dim=None, *, out=None):
     return linalg_cross(input, other, dim=dim, out=out)
 
 
+ROWS = 16  # rows of powers that are made together
+
+
+@kernel
+def power_rows(x: "*T", out: "*T", n: int, increasing: int, start: int, stop: int):
+    """The powers 0 to n - 1 of each x into the rows of out (., n), the highest first unless they are ``increasing``."""
+    powers = lanes()
+    for first in range(start, stop, ROWS):
+        rows = min(ROWS, stop - first)
+        for r in range(rows):
+            powers[r] = T(1)
+        for k in range(n):
+            at = first * n + (k if increasing != 0 else n - 1 - k)
+            for r in range(rows):
+                y = store(powers[r])
+                out[at + r * n] = y
+                powers[r] = T(load(y) * load(x[first + r]))
+
+
+@custom(private=True, node="FlipBackward0", dtypes="any", reference=lambda x, n, increasing: np.vander(x, n, increasing),
+        samples=(Sample((4,), 3, True), Sample((3,), 4, False)))
+def power_table(x, n: int, increasing: bool):
+    """``vander`` of one column or more."""
+    return (x._n, n), x._kind
+
+
+@power_table.cpu
+def _(out, x, n, increasing):
+    if out._n:
+        power_rows.run(out._kind, (x._ptr, out._ptr, n, int(increasing)), x._n, out._n)
+
+
+@power_table.gradient
+def _(g, y, n, increasing):
+    if not increasing:
+        g, y = (REGISTRY["flip"].callable(t, (1,)) for t in (g, y))
+    narrow, factors = REGISTRY["narrow"].callable, arange(1, n, dtype=y.dtype.to_real(), device=y.device)
+    return (narrow(g, 1, 1, n - 1) * (conj(narrow(y, 1, 0, n - 1)) * factors)).sum(1)
+
+
 @function(method=False, dtypes="any", reference=lambda x, N=None, increasing=False: np.vander(x, N, increasing),
           samples=(Sample((4,)), Sample((4,), 3), Sample((3,), 5, True)))
 def vander(x, N=None, increasing=False):
@@ -304,8 +344,4 @@ def vander(x, N=None, increasing=False):
     if n == 0:
         return x.new_empty((x._n, 0))
     x = x if x._kind.dtype.category > 1 else x.to(dt.int64)
-    columns = [x.new_ones(x._shape), x]  # not x ** 0, which is NaN for infinite elements
-    while len(columns) < n:
-        columns.append(columns[-1] * x)
-    columns = columns[:n]
-    return stack.fn(columns if increasing else columns[::-1], 1)
+    return power_table(x, int(n), bool(increasing))

@@ -228,3 +228,38 @@ def test_layers_have_plans():
     found = [made for plans in plan._all for made in plans.values() if made]
     assert any([made[2].plans for made in found if isinstance(made[2], plan.Specs)])
     assert all([made for made_of in found if isinstance(made_of[2], plan.Specs) for made in made_of[2].plans.values()])
+
+
+@ng.extend.custom(private=True, reference=None)
+def among_constants(input):
+    """The input, whose gradient is computed with tensors of numbers from Python."""
+    return input._shape, input._kind
+
+
+@among_constants.cpu
+def _(out, input):
+    out.copy_(input)
+
+
+@among_constants.gradient
+def _(g):
+    made = ng.tensor([1.0, 2.0])
+    made += g  # in its own memory, which has to be new in every call
+    return made
+
+
+def test_constants_of_a_planned_call_are_new_in_every_call():
+    x = ng.ones(2, requires_grad=True)
+    kept = []
+    plan.forget()
+    for i in range(6):
+        among_constants(x).backward(ng.full((2,), float(i)))
+        kept.append(x.grad)
+        x.grad = None
+    assert [t.tolist() for t in kept] == [[1.0 + i, 2.0 + i] for i in range(6)]
+    assert ng.linalg.eigh(ng.eye(2)).eigenvalues.tolist() == [1.0, 1.0]
+    x = ng.tensor([[2.0, 1.0], [1.0, 3.0]], requires_grad=True)
+    plan.forget()
+    often(lambda: ng.linalg.eigh(x).eigenvectors.sum().backward())
+    found = [made for plans in plan._all for made in plans.values()]
+    assert found and all(found)

@@ -383,6 +383,8 @@ KERNELS = hand_written()
 # They call BLAS, which has no form inside of a kernel on a device: their ops are composed there.
 WITH_BLAS = {"attention_forward", "attention_backward", "lstm_forward", "lstm_gradient", "gru_forward", "gru_gradient",
              "rnn_forward", "rnn_gradient"}
+# LAPACK works on the host, with all that is computed of its factors.
+WITH_BLAS |= {n for n, k in KERNELS.items() if k.fn.__module__ == "numbagrad.ops.linalg.kernels"}
 
 
 def sources(name):
