@@ -410,6 +410,8 @@ CONTENTS = {
     },
     "conv.pool_kernels": {
     },
+    "conv.tiles": {
+    },
     "conv.unfold_fold": {
         "numbagrad.nn.functional":
             "fold im2col unfold",
