@@ -14,7 +14,7 @@ from numbagrad.extend import Sample, custom, function, inline, load
 from numbagrad.kernel.jit import kernel
 
 from ..index.kernels import check_saved
-from ..index.select_kernels import STACK, sort_rows
+from ..index.select_kernels import STACK, sort_range
 from ..index.sort import result
 from .extremum import _both_out, _check, _reduced, _split, pick_along, pick_rows, place_along
 from .sums import shared_gradient
@@ -270,23 +270,36 @@ def _mode_reference(x, dim=-1, keepdim=False):
 
 
 @kernel(fast=())
-def mode_rows(x: "*T", order: "*i8", indices: "*i8", n: int, start: int, stop: int):
-    """Last position of the most frequent value (the smallest of equally frequent ones) of each row of x (rows, n), whose
-    elements order (rows, n) sorts, into indices (rows,), both int64."""
+def mode_rows(x: "*T", sorted: "*T", order: "*i8", stack: "*i8", indices: "*i8", n: int, known: int, start: int, stop: int):
+    """Last position, in PyTorch's order of equal elements, of the most frequent value (the smallest of equally frequent ones)
+    of each row of x (rows, n), into indices (rows,). sorted (rows, n) has the rows in order if ``known``: without equal
+    elements that is enough. order (n,) and stack (STACK,) are scratch; the last three are int64."""
     for row in range(start, stop):
         base = row * n
-        most = 0
-        at = 0
-        i = 0
-        while i < n:
-            v = load(x[order[base + i]])
-            j = i + 1
-            while j < n and load(x[order[base + j]]) == v:
-                j += 1
-            if j - i > most:
-                most = j - i
-                at = order[base + j - 1] - base
-            i = j
+        at = -1
+        if known and load(sorted[base + n - 1]) == load(sorted[base + n - 1]):
+            same = 0
+            for i in range(base + 1, base + n):
+                same += 1 if load(sorted[i]) == load(sorted[i - 1]) else 0
+            if same == 0:
+                at = 0
+                while load(x[base + at]) != load(sorted[base]):
+                    at += 1
+        if at < 0:
+            for i in range(n):
+                order[i] = base + i
+            sort_range(x, order, 0, n, 2, stack)
+            most = 0
+            i = 0
+            while i < n:
+                v = load(x[order[i]])
+                j = i + 1
+                while j < n and load(x[order[j]]) == v:
+                    j += 1
+                if j - i > most:
+                    most = j - i
+                    at = order[j - 1] - base
+                i = j
         indices[row] = at
 
 
@@ -301,11 +314,12 @@ def _(out, input, dim):
     t = input.detach()
     t = t.transpose(dim, -1).contiguous() if dim < len(input._shape) - 1 else t.contiguous().reshape(input._shape or (1,))
     n = t._shape[-1]
-    order, stack = np.empty(t._n, np.int64), np.empty(STACK, np.int64)
-    sort_rows[t._kind](t._ptr, storage.address(stack), storage.address(order), n, 2, 0, t._n // n)
+    known = n > 64 and t._kind.direct
+    values, order = np.sort(t.array().reshape(-1, n), axis=1) if known else t.array(), np.empty(n + STACK, np.int64)
     direct = dim == len(input._shape) - 1 or not input._shape
     index = out if direct else make((*t._shape[:-1], 1), out._kind)
-    mode_rows[t._kind](t._ptr, storage.address(order), index._ptr, n, 0, t._n // n)
+    queue = storage.address(order)
+    mode_rows[t._kind](t._ptr, storage.address(values), queue, queue + 8 * n, index._ptr, n, int(known), 0, t._n // n)
     if not direct:
         copy_into(out, index.transpose(dim, -1))
 
