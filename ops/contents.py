@@ -418,6 +418,8 @@ CONTENTS = {
         "ops":
             "fold from_columns im2col to_columns",
     },
+    "conv.weight_tiles": {
+    },
     "conv.weighted_taps": {
         "ops":
             "map_axes unmap_axes",

@@ -143,10 +143,11 @@ def piece(code):
 
 
 @functools.lru_cache(None)
-def tile(code, vectors, rows):
+def tile(code, vectors, rows, adds=False):
     """Kernel function ``tile(x, offsets, k, w, start, out, step, columns)``, all addresses but the counts ``k`` and ``columns``
     and the elements ``step``: ``out[j * step + i] = start[j] + sum(x[offsets[q] + i] * w[q, j] for q in range(k))`` for i below
-    ``rows`` and j below ``columns``, which are at most ``vectors`` vectors; ``w`` and ``start`` have memory for all of them."""
+    ``rows`` and j below ``columns``, which are at most ``vectors`` vectors; ``w`` and ``start`` have memory for all of them.
+    One that ``adds`` adds this to ``out``."""
     from numba import types
     from numba.extending import intrinsic
     v = Vectors(code)
@@ -190,8 +191,9 @@ def tile(code, vectors, rows):
                 inside = ir.Constant(v.mask, [int(r < held) for r in range(v.lanes)])
                 for j, line in enumerate(v.transposed(builder, lines)):
                     wanted = v.when(builder, builder.icmp_signed("<", word(c * v.lanes + j), columns))
-                    v.store(builder, line, v.at(builder, out, step, word(c * v.lanes + j), word(i)),
-                            builder.and_(wanted, inside))
+                    place, wanted = v.at(builder, out, step, word(c * v.lanes + j), word(i)), builder.and_(wanted, inside)
+                    line = builder.fadd(line, v.load(builder, place, wanted)) if adds else line
+                    v.store(builder, line, place, wanted)
         return context.get_dummy_value()
 
     @intrinsic

@@ -27,7 +27,7 @@ from numbagrad.kernel import jit, threads
 from numbagrad.kernel.blas_kernels import FLIP, NO, YES
 from numbagrad.kernel.tape import capturing
 
-from . import tiles
+from . import tiles, weight_tiles
 from .columns import PIECES, compress, embed, extract, fill, gather, pack, product, scatter, shift, spread, transpose, unshift
 
 POINT, FLAT, GENERAL, TAPS = 0, 1, 2, 3
@@ -276,10 +276,13 @@ def launch(fn, x, w, b, y, geometry):
     if plan is None:
         if len(_plans) > 4096:
             _plans.clear()
-        plan = _plans[key] = fn is not weight_gradient and tiles.plan(
-            kind.dtype.code, fn is input_gradient, *key[2:]) or Plan(fn, kind.dtype.code, kind.itemsize, *key[2:])
+        found = (weight_tiles.plan(kind.dtype.code, *key[2:]) if fn is weight_gradient else
+                 tiles.plan(kind.dtype.code, fn is input_gradient, *key[2:]))
+        plan = _plans[key] = found or Plan(fn, kind.dtype.code, kind.itemsize, *key[2:])
     if plan.__class__ is tiles.Plan:
         return tiles.launch(plan, BYTES, *((y, w, b, x) if plan.turned else (x, w, b, y)))
+    if plan.__class__ is weight_tiles.Plan:
+        return weight_tiles.launch(plan, BYTES, x, w, y)
     memory, scratch = BYTES.alloc(plan.units * plan.scratch + 64)
     parts = None
     if fn is weight_gradient:
