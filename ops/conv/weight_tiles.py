@@ -66,8 +66,8 @@ def gradients(table, start, stop):
 
 @jit.kernel
 def put_together(parts: "*T", w: "*T", units: int, channels: int, outputs: int, rows: int, taps: int, start: int, stop: int):
-    """Weights (groups outputs, channels, rows, taps), the sums over units of parts (units, groups, rows, outputs, taps,
-    channels), whose size follows from ``stop`` being all of the weight's first dimension."""
+    """The sums over units of parts (units, groups, rows, outputs, taps, channels), into w (stop, channels, rows, taps), whose
+    first dimension is groups outputs."""
     size = stop * channels * rows * taps
     for at in range(start, stop):
         group = at // outputs
