@@ -412,11 +412,15 @@ CONTENTS = {
     },
     "conv.pool_kernels": {
     },
+    "conv.tiles": {
+    },
     "conv.unfold_fold": {
         "numbagrad.nn.functional":
             "fold im2col unfold",
         "ops":
             "fold from_columns im2col to_columns",
+    },
+    "conv.weight_tiles": {
     },
     "conv.weighted_taps": {
         "ops":

@@ -333,7 +333,6 @@ def _fill(t, value):
 
 
 NUMBERS = frozenset((int, float))
-LARGE = 1 << 12  # elements from which on it matters how zeros are written
 
 
 def write(t, value):
@@ -341,10 +340,12 @@ def write(t, value):
     buf = t._buf
     if t._strides is None:
         if buf.size == t._n and buf.dtype is t._kind.np:
-            if t._n < LARGE:
+            if t._n < copying.LARGE:
                 buf.fill(value)
-            else:
+            elif value.__class__ is int and not value:
                 storage.fill_array(buf, value)
+            else:
+                copying.fill_into(t, value)
         else:
             copying.fill_into(t, value)
     else:

@@ -56,6 +56,7 @@ def _copy_any(dst, src):
         _walks[a, b, shape, dst._strides, src._shape, src._strides] = found
 
 
+LARGE = 1 << 10  # elements from which on NumPy's way of filling an array is the slower one
 _fills: dict = {}  # kind -> entry for row-major targets of real numbers on the CPU, once one was filled
 
 

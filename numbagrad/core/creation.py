@@ -15,7 +15,7 @@ from ..base.device import DEFAULT as DEFAULT_DEVICE
 from ..base.dtypes import DEFAULT as DEFAULT_DTYPE
 from ..kernel.tape import TAPE, constant
 from . import ranges, storage
-from .copying import fill_into
+from .copying import LARGE, fill_into
 from .from_data import checked_array, from_data
 from .overlap import is_dense
 from .storage import kind_of
@@ -171,7 +171,10 @@ def filled(shape, kind, value, requires_grad=False):
         t = make(shape, kind, True)
     elif kind.direct and not TAPE:
         t = make(shape, kind)
-        t._buf.fill(value)
+        if t._n < LARGE:
+            t._buf.fill(value)
+        else:
+            fill_into(t, value)
     elif kind.direct and not isinstance(value, complex):
         t = make(shape, kind)
         storage.fill(t._buf, t._ptr, kind, t._n, value)

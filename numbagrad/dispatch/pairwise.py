@@ -7,25 +7,35 @@ values are never stored. Both kernels are printed from the op's expression and i
 
 from __future__ import annotations
 
+import numpy as np
+
+from ..core.copying import fill_into
 from ..core.launch import launch
 from ..core.tensor import make
-from ..kernel import casts, emit, expr, jit
+from ..kernel import casts, emit, expr, jit, threads
+from ..kernel.native import address
 from ..kernel.tape import TAPE, active, capturing
+from ..kernel.threads import LIMIT
 from .custom import custom
 from .elementwise_backward import recorded_gradient
 from .fold import BLOCK
 from .rules import rule_function
 from .text import group
 
-FORWARD = """    total_ = 0.0
-    for first_ in range_(start_, stop_, {block}):
-        part_ = T_(0)
-        for i_ in range_(first_, min_(first_ + {block}, stop_)):
+FORWARD = """    for piece_ in range_(start_, stop_):
+        total_, end_ = 0.0, n_ * (piece_ + 1) // pieces_
+        for first_ in range_(n_ * piece_ // pieces_, end_, {block}):
+            part_ = T_(0)
+            for i_ in range_(first_, min_(first_ + {block}, end_)):
 {body}
-            part_ = accumulate_(part_, {result})
-        total_ += part_
-    o__p_[0] = store_(T_(total_ / divisor_))
+                part_ = accumulate_(part_, {result})
+            total_ += part_
+        if pieces_ == 1:
+            o__p_[0] = store_(T_(total_ / divisor_))
+        else:
+            ptr_f8_(o__a_)[piece_] = total_
 """
+PIECES = 16  # sums of a large loss, which several threads share
 BACKWARD = """    g_ = T_(load_(g__p_[0]) / divisor_)
     for i_ in range_(start_, stop_):
 {body}
@@ -74,17 +84,21 @@ class Reduced:
             return REGISTRY["mean" if mean else "sum"].fold(out, values, None, False)
         run = self.made.get(d) or self._build_forward(d)
         n = tensors[0]._n
-        self._launch(run, *[t._ptr for t in tensors], out._ptr, *numbers, float(n) if mean else 1.0, 0, n)
+        pointers, divisor = [t._ptr for t in tensors], float(n) if mean else 1.0
+        if n < LIMIT[0] or TAPE:
+            return self._launch(run, n, *pointers, out._ptr, *numbers, divisor, n, 1, 0, 1)
+        sums = np.empty(PIECES)
+        self._share(run, (*pointers, address(sums), *numbers, divisor, n, PIECES), PIECES, 1)
+        return fill_into(out, sums.sum().item() / divisor)
 
     def _build_forward(self, d):
         values, body, result, env, key = self._lines((self.elementwise.expression,), d, self.tensors)
-        text = f"def fold({', '.join(n + '_a_' for n in (*self.tensors, 'o_'))}{values[0]}, divisor_, start_, stop_):\n"
-        text += self._pointers((*self.tensors, "o_")) + values[1]
-        text += FORWARD.format(block=BLOCK, body="\n".join("            " + s for s in body), result=result[0])
-        letters = "i" * (len(self.tensors) + 1) + "f" * (len(self.numbers) + 1) + "ii"
-        native = jit.compile_source(text, "fold", letters, env, key)
-        self.made[d] = native.entry
-        return native.entry
+        text = f"def fold({', '.join(n + '_a_' for n in (*self.tensors, 'o_'))}{values[0]}, divisor_, n_, pieces_, start_, "
+        text += "stop_):\n" + self._pointers((*self.tensors, "o_")) + values[1]
+        text += FORWARD.format(block=BLOCK, body="\n".join("                " + s for s in body), result=result[0])
+        letters = "i" * (len(self.tensors) + 1) + "f" * (len(self.numbers) + 1) + "iiii"
+        self.made[d] = made = jit.compile_source(text, "fold", letters, env, key), letters[:-2]
+        return made
 
     def gradient(self, g, tensors, needs, mean, numbers):
         """Gradients of the tensors that need one: one kernel, or recorded ops when history is asked for."""
@@ -99,14 +113,25 @@ class Reduced:
             run = self._build_backward(kind.dtype, needs)
         results = [make(first._shape, kind) if k else None for k in needs]
         tensors = [t if t._strides is None else t.contiguous() for t in tensors]
-        self._launch(run, g._ptr, *[t._ptr for t in tensors],
-                     *[r._ptr for r in results if r is not None], *numbers, float(n) if mean else 1.0, 0, n)
+        words = (g._ptr, *[t._ptr for t in tensors], *[r._ptr for r in results if r is not None], *numbers,
+                 float(n) if mean else 1.0)
+        if n < LIMIT[0] or TAPE:
+            self._launch(run, n, *words, 0, n)
+        else:
+            self._share(run, words, n, LIMIT[0] // 2)
         return results
 
     @staticmethod
-    def _launch(entry, *words):
+    def _launch(run, work, *words):
         recorder = active() if TAPE else None
-        return entry(*words) if recorder is None else recorder.direct(entry, words, 0)
+        entry = run[0].entry
+        return entry(*words) if recorder is None else recorder.direct(entry, words, work)
+
+    @staticmethod
+    def _share(run, words, items, grain):
+        """Run a kernel on several threads."""
+        native, letters = run
+        threads.parallel_call(jit.through(letters), (native.address, *words), items, grain)
 
     def _recorded(self, g, tensors, needs, mean, numbers):
         values = dict(zip(self.tensors, tensors))
@@ -133,8 +158,8 @@ class Reduced:
         body = body + [f"{o}_p_[i_] = store_({r})" for o, r in zip(outs, result)]
         text += BACKWARD.format(body="\n".join("        " + s for s in body))
         letters = "i" * (len(self.tensors) + 1 + len(outs)) + "f" * (len(self.numbers) + 1) + "ii"
-        entry = self.made[d, needs] = jit.compile_source(text, "spread", letters, env, key).entry
-        return entry
+        made = self.made[d, needs] = jit.compile_source(text, "spread", letters, env, key), letters[:-2]
+        return made
 
     def _lines(self, outputs, d, names):
         consts, body, results, used = expr.lines(outputs, d.compute)
@@ -142,6 +167,7 @@ class Reduced:
         env, key = emit.functions(used, d.compute)
         numba = jit.nb()
         env.update(T_=casts.cast("T", d.compute)[0], accumulate_=numba.accumulate, ptr_=numba.pointers[d.code])
+        env["ptr_f8_"] = numba.pointers["f8"]
         env["load_"], k1 = casts.cast("load", d.code)
         env["store_"], k2 = casts.cast("store", d.code)
         loads = [f"{n} = load_({n}_p_[i_])" for n in names if n in read]

@@ -169,7 +169,7 @@ class Recorder:
         x, out, *rest = numbers
         with self.pause():
             entry = op.native(*key).entry
-        self.add(entry, [self.argument(x, True), self.argument(out, True), *rest, 0, items], rest[-1] if items > 1 else 0)
+        self.add(entry, [self.argument(x, True), self.argument(out, True), *rest, 0, items], rest[-1])
 
     def custom(self, op, out, args, params, launcher, order):
         launcher(out, *order)

@@ -96,6 +96,7 @@ prim("fmin", 2, lambda a, b, y: (where(apply("or", apply("le", a, b), apply("ne"
                                  where(apply("or", apply("le", a, b), apply("ne", b, b)), 0, 1)),
      "({0} if ({0} < {1} or {1} != {1}) else {1})")
 prim("gcd", 2, lambda a, b, y: (0, 0))
+prim("lcm", 2, lambda a, b, y: (0, 0))
 prim("where", 3, None, "({1} if {0} else {2})")
 prim("cast", 1, lambda a, y: (1,), "{0}")
 prim("conj", 1, None, "{0}.conjugate()")
@@ -119,7 +120,7 @@ prim("shl", 2, lambda a, b, y: (0, 0), "({} << {})")
 prim("shr", 2, lambda a, b, y: (0, 0), "({} >> {})")
 
 # Functions of integers, which have no derivative.
-STEPS = frozenset(("gcd", "bitand", "bitor", "bitxor", "bitnot", "shl", "shr"))
+STEPS = frozenset(("gcd", "lcm", "bitand", "bitor", "bitxor", "bitnot", "shl", "shr"))
 
 SPELLED = {"max": "maximum", "min": "minimum", "abs": "absolute", "pow": "power", "round": "rint"}
 NAMED = {SPELLED.get(n, n): n for n in PRIMS if n.isidentifier() and n not in (

@@ -15,7 +15,7 @@ cauchy                 median + sigma tan(pi (U - 1/2))
 geometric              ceil(log U / log1p(-p))
 log_normal             exp of the pairwise normal, for every size
 randperm               for i = 0 .. n-2 swap(i, i + r % (n - i)); from 214748364 on inside-out with R % (i + 1)
-multinomial            with replacement: bisection of the cumulative sums by U; else: order of p / exponential
+multinomial            (`categories`) with replacement: bisection of the cumulative sums by U; else: order of p / exponential
 =====================  =================================================================================
 
 ``gen`` is an MT19937 (``numbagrad.random.engine_of(generator)``), ``out`` always 1-D and C-contiguous. A half type
@@ -27,7 +27,6 @@ Every function checks its arguments before it draws.
 
 from __future__ import annotations
 
-import math
 import warnings
 
 import numpy as np
@@ -40,7 +39,7 @@ from .tape import host
 
 __all__ = ["MT19937", "fill_bernoulli_scalar", "fill_bernoulli_tensor", "fill_cauchy", "fill_exponential",
            "fill_geometric", "fill_log_normal", "fill_normal", "fill_randint", "fill_random", "fill_randperm",
-           "fill_uniform", "multinomial", "round_half"]
+           "fill_uniform", "round_half"]
 
 WIDE_RANGE = 1 << 28  # integer ranges from here on take 64-bit draws
 WIDE_PERM = 0xFFFFFFFF // 20  # permutations from this length on take 64-bit draws
@@ -394,57 +393,3 @@ def fill_randperm(gen, out, dtype=None):
     permutation(gen, address(values), out.size)
     if not direct:
         _store(out, name, values)
-
-
-def check_multinomial(n, replacement, categories):
-    """RuntimeError for counts that cannot be drawn."""
-    if n <= 0:
-        raise RuntimeError("cannot sample n_sample <= 0 samples")
-    if not replacement and n > categories:
-        raise RuntimeError("cannot sample n_sample > prob_dist.size(-1) samples without replacement")
-    if categories > 1 << 24:
-        raise RuntimeError("number of categories cannot exceed 2^24")
-
-
-@host
-def fill_multinomial(gen, out, probs, categories, replacement=False, dtype=None):
-    """``multinomial`` of weights in a row (rows * categories) into ``out`` (rows * n)."""
-    if out.size:
-        rows = probs.size // categories
-        out[:] = multinomial(gen, probs.reshape(rows, categories), out.size // rows, replacement, dtype).reshape(-1)
-
-
-def multinomial(gen, probs, n, replacement=False, dtype=None):
-    """Category indices, shape (rows, n), drawn with weights ``probs`` (rows, categories): ``multinomial``.
-
-    float32 or float64 weights need not sum to one; a half type passes uint16 storage and its ``dtype``. Among equal
-    keys (zero weights, half types) the lower category comes first; PyTorch leaves that order open."""
-    rows, categories = probs.shape
-    name = _floating(np.ascontiguousarray(probs).reshape(-1), dtype, "multinomial")
-    check_multinomial(n, replacement, categories)
-    out = np.empty((rows, n), np.int64)
-    if out.size == 0:
-        return out
-    weights = _widen(np.ascontiguousarray(probs), name) if name in _HALF else probs
-    if not (weights.size and weights.min() >= 0 and weights.max() < math.inf):
-        raise RuntimeError("probability tensor contains either `inf`, `nan` or element < 0")
-    if not np.all(weights.sum(axis=1) > 0):
-        raise RuntimeError("invalid multinomial distribution (sum of probabilities <= 0)")
-    if replacement and n > 1:  # a single sample takes the cheaper way below, with or without replacement
-        u = np.empty(rows * n)
-        fill_uniform(gen, u)
-        for row in range(rows):
-            ends = np.add.accumulate(weights[row])
-            ends /= ends[-1]
-            ends[-1] = 1
-            out[row] = np.searchsorted(ends.astype(np.float64), u[row * n:row * n + n])
-        return out
-    keys = np.empty(rows * categories, "u2" if name in _HALF else weights.dtype)
-    fill_exponential(gen, keys, dtype=name)
-    keys = (_widen(keys, name) if name in _HALF else keys).reshape(weights.shape)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        keys = weights / keys
-    if name in _HALF:
-        keys = _widen(round_half(keys, name), name)
-    out[:] = np.argsort(-keys, axis=1, kind="stable")[:, :n]
-    return out

@@ -13,10 +13,18 @@ from .placeholders import T
 
 
 def gcd(a, b):
-    a, b = abs(a), abs(b)
+    a, b = np.uint64(abs(a)), np.uint64(abs(b))  # without signs a remainder is one instruction
     while b != 0:
-        a, b = b, T(a % b)
+        a, b = b, np.uint64(a % b)
     return T(a)
+
+
+def lcm(a, b):
+    a, b = np.uint64(abs(a)), np.uint64(abs(b))
+    c, d = a, b
+    while d != 0:
+        c, d = d, np.uint64(c % d)
+    return T(abs(T(np.uint64(a // c) * b))) if c != 0 else T(0)
 
 
 def polygamma(n, x):
@@ -67,4 +75,4 @@ def polygamma(n, x):
     return T(value if k % 2.0 == 1.0 else -value)
 
 
-FUNCTIONS = {f.__name__: f for f in (gcd, polygamma)}
+FUNCTIONS = {f.__name__: f for f in (gcd, lcm, polygamma)}

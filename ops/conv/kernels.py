@@ -9,12 +9,13 @@ height, width); lower-dimensional ones have sizes 1. Forms, chosen per geometry:
 * TAPS: as FLAT, for enough channels: one product per kernel offset, on the shifted lines themselves, with no copies.
 * GENERAL: everything else, row by row.
 
+Outputs of enough channels, and the gradients of such inputs at stride 1, are computed without columns (``tiles.py``).
+
 Each kernel is ``fn(table, start, stop)`` over units; a unit is a range of samples with scratch memory of its own.
 """
 
 from __future__ import annotations
 
-import types
 from functools import lru_cache
 
 import numpy as np
@@ -26,6 +27,7 @@ from numbagrad.kernel import jit, threads
 from numbagrad.kernel.blas_kernels import FLIP, NO, YES
 from numbagrad.kernel.tape import capturing
 
+from . import tiles, weight_tiles
 from .columns import PIECES, compress, embed, extract, fill, gather, pack, product, scatter, shift, spread, transpose, unshift
 
 POINT, FLAT, GENERAL, TAPS = 0, 1, 2, 3
@@ -198,7 +200,7 @@ def _maker(fn, code):
         from numbagrad.kernel import cache
         env, key = _pieces(code)
         key = [*key, cache.fingerprint(fn, {name: name for name in env})]
-        made = jit.compile_function(_with(fn, env), "iii", "\n".join(key), jit.FAST, False, True, "")
+        made = jit.compile_function(tiles.specialised(fn, env), "iii", "\n".join(key), jit.FAST, False, True, "")
         _made[fn, code] = made.address
         return made.address
     return make_
@@ -216,13 +218,8 @@ def _pieces(code):
     key = [code, cache.fingerprint(one_.py_func)]
     for piece in PIECES:
         key.append(cache.fingerprint(piece, {name: name for name in env}))
-        env[piece.__name__] = inlined.njit(jit.FAST, error_model="numpy")(_with(piece, env))
+        env[piece.__name__] = inlined.njit(jit.FAST, error_model="numpy")(tiles.specialised(piece, env))
     return env, key
-
-
-def _with(fn, env):
-    space = {"__name__": "numbagrad.kernel.generated", "__builtins__": __builtins__, "min": min, "max": max, **env}
-    return types.FunctionType(fn.__code__, space, fn.__name__)
 
 
 class Plan:
@@ -279,7 +276,13 @@ def launch(fn, x, w, b, y, geometry):
     if plan is None:
         if len(_plans) > 4096:
             _plans.clear()
-        plan = _plans[key] = Plan(fn, kind.dtype.code, kind.itemsize, *key[2:])
+        found = (weight_tiles.plan(kind.dtype.code, *key[2:]) if fn is weight_gradient else
+                 tiles.plan(kind.dtype.code, fn is input_gradient, *key[2:]))
+        plan = _plans[key] = found or Plan(fn, kind.dtype.code, kind.itemsize, *key[2:])
+    if plan.__class__ is tiles.Plan:
+        return tiles.launch(plan, BYTES, *((y, w, b, x) if plan.turned else (x, w, b, y)))
+    if plan.__class__ is weight_tiles.Plan:
+        return weight_tiles.launch(plan, BYTES, x, w, y)
     memory, scratch = BYTES.alloc(plan.units * plan.scratch + 64)
     parts = None
     if fn is weight_gradient:

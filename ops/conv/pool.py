@@ -102,6 +102,9 @@ def _(g, where, shape, n):
 
 # --- means ---
 
+DIRECT = {storage.kind_of(dt.float32), storage.kind_of(dt.float64)}  # kinds that are stored as they are computed
+
+
 @custom(private=True, node="AvgPool2DBackward0", reference=None, connected=True)
 def mean_windows(input, axes: tuple, divisor: int = 0):
     """Means over windows; ``divisor`` replaces the number of elements."""
@@ -110,7 +113,10 @@ def mean_windows(input, axes: tuple, divisor: int = 0):
 
 @mean_windows.cpu
 def _(out, input, axes, divisor):
-    if out._n:
+    if out._n and out._kind in DIRECT and out._shape[-1] > 3 and win.even(axes[-1]):
+        win.even_mean.run(out._kind, (input._ptr, out._ptr, win.plan(_three(axes))[1], divisor, *win.even(axes[-1])),
+                          _planes(input, len(axes)), input._n)
+    elif out._n:
         win.box_mean.run(out._kind, (input._ptr, out._ptr, win.plan(_three(axes))[1], divisor), _planes(input, len(axes)),
                          input._n)
 

@@ -39,6 +39,33 @@ def box_mean(x: "*T", y: "*T", t: "*i8", divisor: int, start: int, stop: int):
 
 
 @kernel
+def even_mean(x: "*T", y: "*T", t: "*i8", divisor: int, first: int, width: int, step: int, start: int, stop: int):
+    """``box_mean`` of x into y, both stored as they are computed, by the int64 plan t: along rows all windows have ``width``
+    elements and lie ``step``, 1 or 2, apart from ``first`` on, so that a row of means is summed up side by side."""
+    d, h, w, od, oh, ow = t[0], t[1], t[2], t[3], t[4], t[5]
+    hs = 9 + 3 * od
+    for plane in range(start, stop):
+        for z in range(od):
+            for r in range(oh):
+                q = ((plane * od + z) * oh + r) * ow
+                for c in range(ow):
+                    y[q + c] = T(0)
+                for i in range(t[9 + 3 * z], t[10 + 3 * z]):
+                    for j in range(t[hs + 3 * r], t[hs + 1 + 3 * r]):
+                        for k in range(width):
+                            p = ((plane * d + i) * h + j) * w + first + k
+                            if step == 2:
+                                for c in range(ow):
+                                    y[q + c] += x[p + 2 * c]
+                            else:
+                                for c in range(ow):
+                                    y[q + c] += x[p + c]
+                n = T(divisor if divisor != 0 else t[11 + 3 * z] * t[hs + 2 + 3 * r] * width)
+                for c in range(ow):
+                    y[q + c] /= n
+
+
+@kernel
 def box_mean_back(g: "*T", x: "*T", t: "*i8", divisor: int, start: int, stop: int):
     """Gradient of ``box_mean``: g (planes, od, oh, ow) spread over its boxes in x (planes, d, h, w), by the int64 plan t."""
     d, h, w, od, oh, ow = t[0], t[1], t[2], t[3], t[4], t[5]
@@ -183,3 +210,16 @@ def plan(axes):
         windows += [v for window in rule(size, out, *args) for v in window]
     table = np.array([*sizes, *outs, *steps, *windows], np.int64)
     return table, storage.table(table)
+
+
+@lru_cache(1024)
+def even(axis):
+    """(first place, width, distance) of the windows of an axis, if all lie alike, inside and close together; or None."""
+    size, out, rule, args = axis
+    windows = [tuple(v) for v in rule(size, out, *args)]
+    first, end, count = windows[0]
+    step = windows[1][0] - first if out > 1 else 1
+    if step not in (1, 2) or (args[3] if args else 1) != 1 or count != end - first or windows != [
+            (first + i * step, end + i * step, count) for i in range(out)]:
+        return None
+    return first, count, step

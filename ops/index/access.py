@@ -69,10 +69,10 @@ def read(out, t, plan):
         t, steps = _arranged(t, plan), (plan.total * plan.inner, plan.inner, 1)
     kind = moved(t._kind)
     if plan.outer == 1 and plan.inner == 1:
-        take_one[kind](t._ptr, plan.address, out._ptr, steps[1], 0, plan.n)
+        take_one.run(kind, (t._ptr, plan.address, out._ptr, steps[1]), plan.n, out._n)
     else:
-        take_rows[kind](t._ptr, plan.address, out._ptr, plan.n, steps[0], steps[1], plan.inner, steps[2], 0,
-                        plan.outer * plan.n)
+        take_rows.run(kind, (t._ptr, plan.address, out._ptr, plan.n, steps[0], steps[1], plan.inner, steps[2]),
+                      plan.outer * plan.n, out._n)
 
 
 def _row(kind, sizes, strides, numbers=None, count=None):

@@ -132,7 +132,7 @@ def read(out, t, plan):
     """out = t[plan] in one pass, if the plan is one of gather, whose numbers nobody asked for, and large."""
     if not _unlisted(plan, t):
         return False
-    _run(take_along[moved(t._kind)], t, out, plan)
+    _run(take_along, moved(t._kind), t, out, plan, out._n)
     return True
 
 
@@ -140,7 +140,7 @@ def add(t, values, plan):
     """t[plan] += values in one pass, under the same conditions; a wrong index is found when others were added already."""
     if not _unlisted(plan, t) or values._strides is not None or values._shape != plan.shape:
         return False
-    _run(add_along[t._kind], values, t, plan)
+    _run(add_along, t._kind, values, t, plan, 0)  # (places may be the same)
     return True
 
 
@@ -156,13 +156,13 @@ def _unlisted(plan, t):
     return plan.n > LISTED and plan.numbers[0] is _within and t._strides is None and t._n == plan.total
 
 
-def _run(kernel_, x, out, plan):
+def _run(kernel_, kind, x, out, plan, work):
     shape, dim, fail = plan.numbers[1]
     index = as_index(plan.current()[0])
     sizes, size = index._shape or (1,), shape[dim] if shape else 1
     words = range_flag(fail, dim, size, index)
-    kernel_(x._ptr, index._ptr, out._ptr, words.address, _meta(index._shape, shape), len(sizes), dim, size, 0,
-            index._n // sizes[-1])
+    kernel_.run(kind, (x._ptr, index._ptr, out._ptr, words.address, _meta(index._shape, shape), len(sizes), dim, size),
+                index._n // sizes[-1], work)
     words.check()
 
 

@@ -322,7 +322,7 @@ def _search(name, edges, x, out_int32, right, out):
     result = make(x._shape, storage.kind_of(dt.int64, v._kind.device))
     n = edges._shape[-1]
     shared = len(edges._shape) == 1
-    per_row = v._n if shared else v._shape[-1]
+    per_row = v._shape[-1] if v._shape else 1
     if v._n:
         bisect.run(v._kind, (edges._ptr, v._ptr, result._ptr, n, per_row, int(shared), int(right)), v._n // per_row, v._n)
     result = result.to(dtype=dt.int32) if out_int32 else result

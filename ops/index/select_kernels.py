@@ -269,13 +269,3 @@ def short_rows(x: "*T", out: "*i8", n: int, down: int, start: int, stop: int):
         insertion_sort(x, out, base, base + n, down)
         for i in range(base, base + n):
             out[i] -= base
-
-
-@kernel(fast=())
-def sort_rows(x: "*T", stack: "*i8", out: "*i8", n: int, down: int, start: int, stop: int):
-    """Positions from the beginning of x (rows, n) of the elements of each row in order, into int64 out (rows, n); int64
-    stack (STACK,) is scratch."""
-    for i in range(start * n, stop * n):
-        out[i] = i
-    for row in range(start, stop):
-        sort_range(x, out, row * n, row * n + n, down, stack)

@@ -122,7 +122,7 @@ def by_kernel(t, found, n, k, descending, in_order, alone, stable):
     those that come first) or, ``alone``, of the k-th smallest, into row-major int64 memory."""
     rows, kind = t._n // n, found._kind
     if stable and not alone:
-        return short_rows[t._kind](t._ptr, found._ptr, n, int(descending), 0, rows)
+        return short_rows.run(t._kind, (t._ptr, found._ptr, n, int(descending)), rows, t._n)
     scratch, queue = kind.alloc(n + STACK)
     if alone:
         kth_rows[t._kind](t._ptr, queue, found._ptr, n, k - 1, 0, rows)

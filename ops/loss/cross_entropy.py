@@ -130,7 +130,7 @@ def _(outs, input, target, weight, reduction, ignore_index, node_name):
     rows, n, inner = _geometry(input._shape)
     bad = _class.take(input._kind)
     nll[input._kind](input._ptr, target._ptr, 0 if weight is None else weight._ptr, out._ptr, aux._ptr,
-                     bad.address, n, inner, weight is not None, reduction, ignore_index, rows * inner)
+                     bad.address, n, inner, weight is not None, reduction, ignore_index, rows)
     bad.check()
 
 
@@ -151,7 +151,7 @@ def _(out, upstream, target, weight, aux, shape, reduction, ignore_index):
     rows, n, inner = _geometry(shape)
     check_saved(target, n, fail=outside_classes, ignore=ignore_index)
     nll_gradient[out._kind](upstream._ptr, target._ptr, 0 if weight is None else weight._ptr, aux._ptr,
-                            out._ptr, n, inner, weight is not None, reduction, ignore_index, rows * inner)
+                            out._ptr, n, inner, weight is not None, reduction, ignore_index, rows)
 
 
 @nll_spread.gradient

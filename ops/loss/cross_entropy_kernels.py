@@ -289,21 +289,22 @@ def nll(x: "*T", target: "*i8", w: "*T", out: "*T", aux: "*f8", bad: "*i8", n: i
     inner) or (1,) and the sum of weights aux (1,), the bad target into bad (1,); target and bad are int64, aux float64."""
     sum_loss = 0.0
     sum_weight = 0.0
-    for place in range(rows):
-        row = place // inner
-        t = target[place]
-        loss = T(0)
-        if t != ignore:
-            if t < 0 or t >= n:
-                bad[0] = t if t >= 0 else t - 1
+    for row in range(rows):
+        for j in range(inner):
+            place = row * inner + j
+            t = target[place]
+            loss = T(0)
+            if t != ignore:
+                if t < 0 or t >= n:
+                    bad[0] = t if t >= 0 else t - 1
+                else:
+                    share = load(w[t]) if weighted else T(1)
+                    loss = -share * load(x[(row * n + t) * inner + j])
+                    sum_weight += share
+            if reduce == 0:
+                out[place] = store(loss)
             else:
-                share = load(w[t]) if weighted else T(1)
-                loss = -share * load(x[(row * n + t) * inner + (place - row * inner)])
-                sum_weight += share
-        if reduce == 0:
-            out[place] = store(loss)
-        else:
-            sum_loss += loss
+                sum_loss += loss
     aux[0] = sum_weight
     if reduce == 1:
         out[0] = store(T(sum_loss / sum_weight))
@@ -316,15 +317,16 @@ def nll_gradient(g: "*T", target: "*i8", w: "*T", aux: "*f8", out: "*T", n: int,
                  ignore: int, rows: int):
     """Gradient of ``nll`` from g (rows, inner) or (1,), int64 target (rows, inner), w (n,) (0 for none) and float64 aux
     (1,), into out (rows, n, inner)."""
-    for i in range(rows * n):
+    for i in range(rows * n * inner):
         out[i] = store(T(0))
     scale = T(1)
     if reduce == 1:
         scale = T(1.0 / aux[0])
-    for place in range(rows):
-        row = place // inner
-        t = target[place]
-        if t != ignore:
-            a = load(g[place]) if reduce == 0 else load(g[0]) * scale
-            share = load(w[t]) if weighted else T(1)
-            out[(row * n + t) * inner + (place - row * inner)] = store(-a * share)
+    for row in range(rows):
+        for j in range(inner):
+            place = row * inner + j
+            t = target[place]
+            if t != ignore:
+                a = load(g[place]) if reduce == 0 else load(g[0]) * scale
+                share = load(w[t]) if weighted else T(1)
+                out[(row * n + t) * inner + j] = store(-a * share)

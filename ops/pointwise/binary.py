@@ -267,5 +267,4 @@ def gcd(input, other):
              samples=(Sample(("int64", (3, 4), -30, 30), ("int64", (4,), -30, 30)),))
 def lcm(input, other):
     """Least common multiple."""
-    d = s.gcd(input, other)
-    return where(d == 0, 0, s.absolute(s.floor_divide(input, where(d == 0, 1, d)) * other))
+    return s.lcm(input, other)

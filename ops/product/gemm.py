@@ -12,6 +12,7 @@ from numbagrad.core.broadcast import sum_to_size
 from numbagrad.core.graph import Packed
 from numbagrad.core.out import write_out
 from numbagrad.core.tensor import make
+from numbagrad.core.tensor import raw as tensor_of
 from numbagrad.dispatch.custom import CustomNode
 from numbagrad.extend import REGISTRY, Tensor, custom
 
@@ -84,6 +85,11 @@ def product_gradients(g, a, b, ta, tb, needs, shapes):
     return ga, gb
 
 
+def bare(t):
+    """``t`` outside the graph: what a first-order rule computes of it is not recorded, and a leaf may keep it."""
+    return tensor_of(t._buf, t._ptr, t._n, t._shape, t._strides, t._kind, t._ver) if t is not None and t._rg else t
+
+
 # --- two matrices ---
 
 class MmNode(CustomNode):
@@ -131,10 +137,12 @@ class MmNode(CustomNode):
                     pgb = gb._ptr
                 e.mm_backward(g._ptr, pa, pb, pga, pgb, m, n, k, flags)
                 return ga, gb
-        return self.backward_graph(g)
+        return self.differentiate(g, bare(a), bare(b))
 
     def backward_graph(self, g):
-        a, b = self.tensors()
+        return self.differentiate(g, *self.tensors())
+
+    def differentiate(self, g, a, b):
         ga = gb = None
         if self.next[0] is not None:
             ga = gemm(g, b, 0, 1)
@@ -173,10 +181,12 @@ class ProductNode(CustomNode):
                 pa, pgb = a._ptr, gb._ptr
             e.bmm_backward(g._ptr, pa, pb, pga, pgb, batch, m, n, k, flags)
             return ga, gb
-        return self.backward_graph(g)
+        return self.differentiate(g, bare(a), bare(b))
 
     def backward_graph(self, g):
-        a, b = self.tensors()
+        return self.differentiate(g, *self.tensors())
+
+    def differentiate(self, g, a, b):
         return self.rule(g, a, b, [e is not None for e in self.next], self.ctx[4:6])
 
     captured = backward_graph

@@ -16,7 +16,7 @@ from numbagrad.kernel import jit
 
 from . import product as raw
 from .addmm import expandable
-from .gemm import conj, flip, gemm, node_class, refuse_bool, refuse_kinds, reshape
+from .gemm import bare, conj, flip, gemm, node_class, refuse_bool, refuse_kinds, reshape
 from .matmul import matmul
 
 
@@ -142,10 +142,12 @@ class LinearNode(CustomNode):
                     pgb = gb._ptr
                 e.linear_backward(g._ptr, px, pw, pgx, pgw, pgb, m, n, k)
                 return gx, gw, gb
-        return self.backward_graph(g)
+        return self.differentiate(g, bare(x), bare(w))
 
     def backward_graph(self, g):
-        x, w = self.tensors()
+        return self.differentiate(g, *self.tensors())
+
+    def differentiate(self, g, x, w):
         n = g._shape[-1]
         needs = [e is not None for e in self.next]
         p = x._shape if x is not None else (*g._shape[:-1], 0 if w is None else w._shape[1])

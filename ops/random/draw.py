@@ -22,7 +22,7 @@ from numbagrad.core.tensor import bump_version, make, raw, raw_view
 from numbagrad.dispatch import text
 from numbagrad.dispatch.op import parameters
 from numbagrad.extend import Sample, Tensor, function
-from numbagrad.kernel import rng
+from numbagrad.kernel import categories, rng
 from numbagrad.kernel.tape import TAPE
 from numbagrad.random import engine_of
 
@@ -420,7 +420,7 @@ def multinomial(input, num_samples, replacement=False, *, generator=None, out=No
         drawn = multinomial.fn(input.detach().cpu(), num_samples, replacement, generator=generator).to(device=input.device)
         return drawn if out is None else write_out("multinomial", out, drawn, (input,))
     x = input if input._strides is None and input._buf.size == input._n else contiguous_copy(input)
-    rng.check_multinomial(num_samples, replacement, input._shape[-1])
+    categories.check_multinomial(num_samples, replacement, input._shape[-1])
     result = make((*input._shape[:-1], num_samples), INT64)
-    rng.fill_multinomial(engine_of(generator), result._buf, memory(x), input._shape[-1], replacement, half(x))
+    categories.fill_multinomial(engine_of(generator), result._buf, memory(x), input._shape[-1], replacement, half(x))
     return result if out is None else write_out("multinomial", out, result, (input,))

@@ -10,11 +10,11 @@ from numbagrad.core import storage
 from numbagrad.core.copying import copy_into, row_major
 from numbagrad.core.out import write_out
 from numbagrad.core.tensor import make, raw_view
-from numbagrad.extend import Sample, custom, function, load
+from numbagrad.extend import Sample, custom, function, inline, load
 from numbagrad.kernel.jit import kernel
 
 from ..index.kernels import check_saved
-from ..index.select_kernels import STACK, quick_select, sort_rows
+from ..index.select_kernels import STACK, sort_range
 from ..index.sort import result
 from .extremum import _both_out, _check, _reduced, _split, pick_along, pick_rows, place_along
 from .sums import shared_gradient
@@ -38,34 +38,120 @@ def _positions(input, dim: int, keepdim: bool, skip_nan: bool, name: str):
     return _reduced(input._shape, dim, keepdim), storage.kind_of(dt.int64, input._kind.device)
 
 
+SHORT, FEW, MANY = 48, 32, 512  # lengths: sorted at once; of samples of short rows and of long ones
+PARTS = 16  # of rows, each with scratch memory
+
+
+@inline(fast=())
+def sorted_sample(x, p, step, q, at, n):
+    """The n elements of x that are ``step`` apart, from p on, in order into q from ``at`` on."""
+    for i in range(n):
+        raw = x[p + i * step]
+        v = load(raw)
+        j = at + i
+        while j > at and v < load(q[j - 1]):
+            q[j] = q[j - 1]
+            j -= 1
+        q[j] = raw
+
+
+@inline(fast=())
+def count_outside(x, p, n, low, high):
+    """How many of the n elements of x from p on are below ``low``, and how many above ``high``."""
+    below = 0
+    above = 0
+    for i in range(p, p + n):
+        v = load(x[i])
+        below += 1 if v < low else 0
+        above += 1 if v > high else 0
+    return below, above
+
+
+@inline(fast=())
+def keep(x, p, n, q, held, low, high, side):
+    """Those of the n elements of x from p on that are between low and high, or below (above) with a negative (positive)
+    ``side``, into q from ``held`` on, which may be where they are."""
+    for i in range(p, p + n):
+        raw = x[i]
+        v = load(raw)
+        q[held] = raw
+        if side == 0:
+            held += 1 if v >= low and v <= high else 0
+        elif side < 0:
+            held += 1 if v < low else 0
+        else:
+            held += 1 if v > high else 0
+
+
+@inline(fast=())
+def selected(x, p, n, k, q, s):
+    """The k-th smallest (k from 0) of the n elements of x from p on, none NaN; q has n + 512 places of scratch from s on.
+
+    Elements are compared with two of a sorted sample that the wanted one lies between but for bad luck, without branches that
+    depend on them, and those between are looked at again; else with one, which leaves the smaller ones or the larger."""
+    end, source, at = s + n, x, p
+    while n > SHORT:
+        m, near = (FEW, 6) if n < 16384 else (MANY, 34)
+        sorted_sample(source, at, n // m, q, end, m)
+        middle = k * m // n
+        low, high = load(q[end + max(0, middle - near)]), load(q[end + min(m - 1, middle + near)])
+        below, above = count_outside(source, at, n, low, high)
+        if below <= k and k < n - above and 2 * (below + above) > n:
+            keep(source, at, n, q, s, low, high, 0)
+            n, k = n - below - above, k - below
+        else:
+            pivot = load(q[end + middle])
+            below, above = count_outside(source, at, n, pivot, pivot)
+            if k < below:
+                keep(source, at, n, q, s, pivot, pivot, -1)
+                n = below
+            elif k >= n - above:
+                keep(source, at, n, q, s, pivot, pivot, 1)
+                n, k = above, k - (n - above)
+            else:
+                return pivot
+        source, at = q, s
+    sorted_sample(source, at, 1, q, end, n)
+    return load(q[end + k])
+
+
 @kernel(fast=())
-def median_rows(x: "*T", q: "*i8", out: "*i8", n: int, skip: int, start: int, stop: int):
-    """Position of the lower median of each row of x (rows, n), into out (rows,): that of the first NaN where there is one,
-    unless they are skipped; of equal elements the one that a stable sort would put there. q (n,) is scratch; both are int64."""
-    for row in range(start, stop):
-        base = row * n
-        missing = 0
-        at = 0
-        for i in range(n):
-            v = load(x[base + i])
-            if v != v:
-                if missing == 0:
-                    at = i
-                missing += 1
-        if missing == 0 or skip != 0 and missing < n:
-            k = (n - missing - 1) // 2
-            for i in range(n):
-                q[i] = base + i
-            quick_select(x, q, k, n)
-            middle = load(x[q[k]])
-            for i in range(n):
-                k -= 1 if load(x[base + i]) < middle else 0
-            for i in range(n):
-                if load(x[base + i]) == middle:
-                    if k == 0:
-                        at = i
-                    k -= 1
-        out[row] = at
+def median_rows(x: "*T", q: "*T", out: "*i8", n: int, rows: int, units: int, skip: int, start: int, stop: int):
+    """Position of the lower median of each row of x (rows, n), into out (rows,), int64: that of the first NaN where there is
+    one, unless they are skipped; of equal elements the one that a stable sort would put there. q (units, 2 n + 512) is scratch
+    for as many equal parts of the rows."""
+    for unit in range(start, stop):
+        for row in range(rows * unit // units, rows * (unit + 1) // units):
+            base = row * n
+            missing = 0
+            for i in range(base, base + n):
+                v = load(x[i])
+                missing += 1 if v != v else 0
+            at = 0
+            if missing != 0 and (skip == 0 or missing == n):
+                while load(x[base + at]) == load(x[base + at]):
+                    at += 1
+            else:
+                s = unit * (n + MANY)
+                source, begin, k = x, base, (n - missing - 1) // 2
+                if missing != 0:
+                    source, begin = q, s
+                    held = s
+                    for i in range(base, base + n):
+                        q[held] = x[i]
+                        held += 1 if load(x[i]) == load(x[i]) else 0
+                middle = selected(source, begin, n - missing, k, q, s)
+                for i in range(base, base + n):
+                    k -= 1 if load(x[i]) < middle else 0
+                i = base
+                while True:
+                    if load(x[i]) == middle:
+                        if k == 0:
+                            break
+                        k -= 1
+                    i += 1
+                at = i - base
+            out[row] = at
 
 
 @_positions.cpu
@@ -77,8 +163,10 @@ def _(out, input, dim, keepdim, skip_nan, name):
         t = raw_view(t, [i for i in range(d) if i != dim] + [dim])
     t = row_major(t)
     n = t._shape[-1] if d else 1
-    scratch, q = storage.kind_of(dt.int64).alloc(n)
-    median_rows[t._kind](t._ptr, q, out._ptr, n, int(skip_nan), 0, t._n // n)
+    rows = t._n // n
+    units = min(rows, PARTS)
+    scratch, q = t._kind.alloc(units * (n + MANY))
+    median_rows.run(t._kind, (t._ptr, q, out._ptr, n, rows, units, int(skip_nan)), units, t._n)
     del scratch  # held until here
 
 
@@ -182,23 +270,36 @@ def _mode_reference(x, dim=-1, keepdim=False):
 
 
 @kernel(fast=())
-def mode_rows(x: "*T", order: "*i8", indices: "*i8", n: int, start: int, stop: int):
-    """Last position of the most frequent value (the smallest of equally frequent ones) of each row of x (rows, n), whose
-    elements order (rows, n) sorts, into indices (rows,), both int64."""
+def mode_rows(x: "*T", sorted: "*T", order: "*i8", stack: "*i8", indices: "*i8", n: int, known: int, start: int, stop: int):
+    """Last position, in PyTorch's order of equal elements, of the most frequent value (the smallest of equally frequent ones)
+    of each row of x (rows, n), into indices (rows,). sorted (rows, n) has the rows in order if ``known``: without equal
+    elements that is enough. order (n,) and stack (STACK,) are scratch; the last three are int64."""
     for row in range(start, stop):
         base = row * n
-        most = 0
-        at = 0
-        i = 0
-        while i < n:
-            v = load(x[order[base + i]])
-            j = i + 1
-            while j < n and load(x[order[base + j]]) == v:
-                j += 1
-            if j - i > most:
-                most = j - i
-                at = order[base + j - 1] - base
-            i = j
+        at = -1
+        if known and load(sorted[base + n - 1]) == load(sorted[base + n - 1]):
+            same = 0
+            for i in range(base + 1, base + n):
+                same += 1 if load(sorted[i]) == load(sorted[i - 1]) else 0
+            if same == 0:
+                at = 0
+                while load(x[base + at]) != load(sorted[base]):
+                    at += 1
+        if at < 0:
+            for i in range(n):
+                order[i] = base + i
+            sort_range(x, order, 0, n, 2, stack)
+            most = 0
+            i = 0
+            while i < n:
+                v = load(x[order[i]])
+                j = i + 1
+                while j < n and load(x[order[j]]) == v:
+                    j += 1
+                if j - i > most:
+                    most = j - i
+                    at = order[j - 1] - base
+                i = j
         indices[row] = at
 
 
@@ -213,11 +314,12 @@ def _(out, input, dim):
     t = input.detach()
     t = t.transpose(dim, -1).contiguous() if dim < len(input._shape) - 1 else t.contiguous().reshape(input._shape or (1,))
     n = t._shape[-1]
-    order, stack = np.empty(t._n, np.int64), np.empty(STACK, np.int64)
-    sort_rows[t._kind](t._ptr, storage.address(stack), storage.address(order), n, 2, 0, t._n // n)
+    known = n > 64 and t._kind.direct
+    values, order = np.sort(t.array().reshape(-1, n), axis=1) if known else t.array(), np.empty(n + STACK, np.int64)
     direct = dim == len(input._shape) - 1 or not input._shape
     index = out if direct else make((*t._shape[:-1], 1), out._kind)
-    mode_rows[t._kind](t._ptr, storage.address(order), index._ptr, n, 0, t._n // n)
+    queue = storage.address(order)
+    mode_rows[t._kind](t._ptr, storage.address(values), queue, queue + 8 * n, index._ptr, n, int(known), 0, t._n // n)
     if not direct:
         copy_into(out, index.transpose(dim, -1))
 

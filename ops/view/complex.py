@@ -13,7 +13,7 @@ from numbagrad.core.broadcast import broadcast_shapes, sum_to_size
 from numbagrad.core.copying import copy_into
 from numbagrad.core.out import write_out
 from numbagrad.core.tensor import contiguous_strides
-from numbagrad.extend import REGISTRY, Sample, Tensor, custom, elementwise, function
+from numbagrad.extend import REGISTRY, Sample, Tensor, custom, elementwise, function, kernel
 from numbagrad.extend import scalar as s
 from numbagrad.extend import view as view_op
 
@@ -151,11 +151,36 @@ def from_parts(real, imag):
     return broadcast_shapes("complex", [real, imag]), storage.kind_of(real._kind.dtype.to_complex(), real._kind.device)
 
 
+@kernel
+def pair_rows(x: "*T", y: "*T", out: "*T", n: int, x_step: int, y_step: int, start: int, stop: int):
+    """out (rows, n, 2) of the rows of n elements of x and y, which are ``x_step`` and ``y_step`` apart."""
+    for row in range(start, stop):
+        p, q, o = row * x_step, row * y_step, 2 * row * n
+        for i in range(n):
+            out[o + 2 * i] = x[p + i]
+            out[o + 2 * i + 1] = y[q + i]
+
+
+def _row_step(t, shape):
+    """How far apart the rows of ``t``, seen as of ``shape``, lie in memory; None where its elements do not lie in rows."""
+    if t._strides is None and t._n:
+        if t._shape == shape:
+            return shape[-1]
+        if t._n == shape[-1] == t._shape[-1]:
+            return 0
+    return None
+
+
 @from_parts.cpu
 def _(out, real, imag):
+    shape = out._shape
+    steps = (_row_step(real, shape), _row_step(imag, shape)) if shape else (None, None)
+    if None not in steps:
+        return pair_rows.run(real._kind, (real._ptr, imag._ptr, out._ptr, shape[-1], *steps), out._n // shape[-1], 2 * out._n)
     pairs = view_as_real.call(out)
     copy_into(select.call(pairs, -1, 0), real)
     copy_into(select.call(pairs, -1, 1), imag)
+    return None
 
 
 @from_parts.gradient

@@ -301,3 +301,10 @@ def test_import_leaves_numba_out():
     )
     kernel = pathlib.Path(vecmath.__file__).parent.parent
     subprocess.run([sys.executable, "-c", code.format(str(kernel.parent), str(kernel))], check=True)
+
+
+def test_the_logarithm_by_multiply_adds_is_the_other():
+    from numbagrad.kernel.vecmath import power
+    for x in (1e-300, 0.3, 0.7072, 0.9999, 1.0, 1.0001, 1.4141, 1.7, 3.0, 1e9, 1.7e308, 5e-324):
+        (h, l), (p, q) = power.log2_pair(np.float64(x)), power.log2_pair_fused(np.float64(x))  # noqa: E741
+        assert abs(float(h - p) + float(l - q)) <= 2.0**-63 * max(1.0, abs(float(h))), x

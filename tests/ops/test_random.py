@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from numbagrad import random as ng_random
-from numbagrad.kernel import mt19937, philox, rng
+from numbagrad.kernel import categories, mt19937, philox, rng
 
 HALF = ("float16", "bfloat16")
 FLOATS = ("float32", "float64", *HALF)
@@ -131,9 +131,9 @@ def test_bernoulli_of_an_array():
 def test_multinomial():
     gen = rng.MT19937(0)
     weights = np.array([[1, 2, 3, 4], [4, 3, 2, 1]], np.float32)
-    assert rng.multinomial(gen, weights, 3).tolist() == [[2, 1, 3], [2, 0, 3]]
-    assert rng.multinomial(gen, weights, 5, True).tolist() == [[2, 1, 2, 1, 2], [1, 1, 1, 1, 0]]
-    assert rng.multinomial(gen, weights, 1, True).tolist() == [[2], [0]]
+    assert categories.multinomial(gen, weights, 3).tolist() == [[2, 1, 3], [2, 0, 3]]
+    assert categories.multinomial(gen, weights, 5, True).tolist() == [[2, 1, 2, 1, 2], [1, 1, 1, 1, 0]]
+    assert categories.multinomial(gen, weights, 1, True).tolist() == [[2], [0]]
 
 
 # ---------------------------------------------------------------------------------------------------- the generator
@@ -315,7 +315,7 @@ def test_bad_weights(probs, n, replacement, text):
     gen = rng.MT19937(0)
     state = gen.get_state()
     with pytest.raises(RuntimeError) as caught:
-        rng.multinomial(gen, np.array(probs, np.float32), n, replacement)
+        categories.multinomial(gen, np.array(probs, np.float32), n, replacement)
     assert str(caught.value) == text
     np.testing.assert_array_equal(gen.get_state(), state)
 

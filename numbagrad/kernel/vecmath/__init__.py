@@ -77,10 +77,50 @@ OPTIONS = {
 }
 
 
+# Helpers that have another form where a multiply-add is one instruction; CUDA, which makes some by itself, keeps the first.
+FUSED = {power.log2_pair: power.log2_pair_fused}
+
+
+@functools.cache
+def multiplies_and_adds():
+    """Whether this processor has multiply-adds."""
+    from llvmlite.binding import get_host_cpu_features
+    features = get_host_cpu_features()
+    return bool(features.get("fma") or features.get("neon"))
+
+
+def _instructions():
+    """{plain function: kernel function of one instruction}"""
+    from numba import types
+    from numba.extending import intrinsic
+
+    @intrinsic
+    def times(typingctx, a, b):
+        # With a flag of its own the product is not given those of the function around it, which let it join a sum.
+        return types.float64(types.float64, types.float64), lambda context, builder, signature, args: builder.fmul(
+            *args, flags=("arcp",))
+
+    @intrinsic
+    def rest(typingctx, a, b, p):
+        return types.float64(types.float64, types.float64, types.float64), lambda context, builder, signature, args: (
+            builder.fma(args[0], args[1], builder.fneg(args[2])))
+
+    return {power.times: times, power.rest: rest}
+
+
+_instructions = functools.cache(_instructions)
+
+
 @functools.cache
 def scalar(function, target="cpu"):
     """The compiled form of a plain function of this package, every helper it calls compiled too."""
     import numba
+
+    if target == "cpu":
+        if function in FUSED and multiplies_and_adds():
+            function = FUSED[function]
+        elif function in (power.times, power.rest):
+            return _instructions()[function]
 
     # A compiled function cannot call a plain one, so the copy sees its helpers' compiled forms in their place.
     namespace = dict(function.__globals__)
@@ -124,6 +164,8 @@ def sources(name, suffix):
         ]
         parts[key] = "\n".join([f"# {key}", *constants, inspect.getsource(function)])
         pending.extend(_helpers(function).values())
+        if function in FUSED and multiplies_and_adds():
+            pending.append(FUSED[function])
     return "\n".join(parts[key] for key in sorted(parts))
 
 
