@@ -213,11 +213,12 @@ def _(out, input, dim):
     t = input.detach()
     t = t.transpose(dim, -1).contiguous() if dim < len(input._shape) - 1 else t.contiguous().reshape(input._shape or (1,))
     n = t._shape[-1]
-    order, stack = np.empty(t._n, np.int64), np.empty(STACK, np.int64)
-    sort_rows[t._kind](t._ptr, storage.address(stack), storage.address(order), n, 2, 0, t._n // n)
+    kind = storage.kind_of(dt.int64)
+    order, stack = make((t._n,), kind), make((STACK,), kind)
+    sort_rows[t._kind](t._ptr, stack._ptr, order._ptr, n, 2, 0, t._n // n)
     direct = dim == len(input._shape) - 1 or not input._shape
     index = out if direct else make((*t._shape[:-1], 1), out._kind)
-    mode_rows[t._kind](t._ptr, storage.address(order), index._ptr, n, 0, t._n // n)
+    mode_rows[t._kind](t._ptr, order._ptr, index._ptr, n, 0, t._n // n)
     if not direct:
         copy_into(out, index.transpose(dim, -1))
 
