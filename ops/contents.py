@@ -634,7 +634,7 @@ CONTENTS = {
             "normalize pairwise_distance triplet_margin_loss triplet_margin_with_distance_loss",
         "ops":
             "cosine_embedding_loss cosine_similarity local_response_norm multi_margin_loss multilabel_soft_margin_loss "
-            "normalize pairwise_distance triplet_margin_loss triplet_margin_with_distance_loss",
+            "normalize own_class pairwise_distance triplet_margin_loss triplet_margin_with_distance_loss",
     },
     "loss.losses": {
         "numbagrad.nn.functional":

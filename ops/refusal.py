@@ -32,6 +32,7 @@ def refusal(exception, text):
         if tape.TAPE and tape.active() is not None:
             found = flag.take(condition._kind)
             note_true[condition._kind](condition._ptr, found.address, 0, 1)
+            found.check()
         elif condition.item():
             raise exception(text)
     return refuse

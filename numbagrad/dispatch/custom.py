@@ -35,7 +35,7 @@ from ..core.graph import Node, Output, new_node, note_forward
 from ..core.tensor import Tensor, make, mark_inference, raw
 from ..kernel import jit
 from ..kernel.tape import TAPE, active
-from . import custom_fast, text
+from . import custom_fast, replays, text
 from .custom_fast import NUMBERED, OURS, make_zero
 from .op import Op, call_it, grad_name, rule_names
 from .plan import Recipe
@@ -136,6 +136,23 @@ class Custom(Op):
         self.complete()
         found = self.calls[node_class] = custom_fast.build(self, GENERAL, node_class)
         return found
+
+    def records(self, args, params, specs, node_class=None):
+        """``replays.records`` of a planned call."""
+        t = self.tensors
+        recorded = None if self.rule is None or specs[0][1].dtype.category < 2 else node_class or self.node_for(params)
+
+        def used(n, mask):
+            return args[t.index(n)] is not None and (n not in self.save_for or any([
+                mask >> t.index(m) & 1 for m in self.save_for[n]]))
+
+        def saved(mask):
+            return [(t.index(n) if used(n, mask) else -1) if n in t else replays.output(NUMBERED.index(n) if n != "y_" else 0)
+                    for n in self.rule_names if n in t or n == "y_" or n in NUMBERED]
+        shapes = tuple([None if a is None else a._shape for a in args])
+        return replays.records(len(t), recorded, saved, lambda mask: (
+            params, shapes, tuple([bool(mask >> i & 1) for i in range(len(t))]), specs, {}),
+            [i + 1 if k.dtype.category > 1 else -1 for i, (_, k) in enumerate(specs)] if specs.several else (0,))
 
     @property
     def callable(self):

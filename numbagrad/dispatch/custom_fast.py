@@ -5,10 +5,11 @@ from __future__ import annotations
 from ..base import arguments
 from ..core import graph
 from ..core.graph import Output
+from ..core.replay import Calls
 from ..core.tensor import Tensor, check_empty, make, raw, too_large
 from ..kernel import jit
 from ..kernel.tape import TAPE
-from . import plan, text
+from . import plan, replays, text
 from .text import group, indented
 
 OURS = ("g", "gs", "given", "y", "ys", "shape", "shapes", "needs", *[f"y{i}" for i in range(8)])  # of gradient rules
@@ -36,7 +37,8 @@ class Lines:
 
     def build(self):
         op, t, named = self.op, self.t, set(self.op.rule_names)
-        lines = arguments.text(op.name, op.signature.parameters, {n: kind for n, kind in op.kinds.items() if n in op.params},
+        lines = self.quick() if t and not op.lists and not op.recipes else []
+        lines += arguments.text(op.name, op.signature.parameters, {n: kind for n, kind in op.kinds.items() if n in op.params},
                                pad="").splitlines()
         if len(t) == 1 and op.lists == t and not {t[0], "ys_"} & named and not op.keyword_only:
             lines += self.planned_list(t[0]) + self.of_list(t[0])
@@ -47,6 +49,14 @@ class Lines:
         else:
             lines += self.planned() + self.one()
         return text.call(op, op.signature, indented(lines, PAD), self.env)
+
+    def quick(self):
+        """Lines that return what the native function makes of a planned call."""
+        calls = self.env["PLANS_"].calls = Calls(len(self.t), [False] * len(self.op.params))
+        calls.node_class = self.env["AS_"]
+        self.env["replay_"] = calls
+        return ["record_ = True if not STATE_ else recording_()", "if record_ is not None:",
+                *indented(replays.lines([*self.t, *self.op.params]) or ["pass"], PAD)]
 
     def key(self):
         """What a call's plan is found by, as text: kinds and geometry of tensors, other arguments by class and value."""

@@ -11,8 +11,9 @@ import functools
 import inspect
 
 from ..base import dtypes as dt
+from ..core.replay import Calls
 from ..kernel import emit, expr
-from . import elementwise_fast, plan, text
+from . import elementwise_fast, plan, replays, text
 from .op import BINARY, UNARY, Op, call_it, grad_name, rule_names
 
 BY_POSITION = {"inplace", "eps"}  # the keywords that PyTorch also takes by position
@@ -129,6 +130,7 @@ class Form:
         self._recorded = {}
         self.fast = {}           # kind -> (entry, storage dtype, result kind)
         self.fast_inplace = op.fast_inplace.setdefault(pattern, {})
+        self.calls = Calls(len(self.tensors), [True] * len(self.scalars))
         self.backward_plans = plan.table()  # of nodes of the fast path that get gradients of other layouts
         self.fast_backward = [None] + [{} for _ in range((1 << len(self.tensors)) - 1)]
         self.node_class = elementwise_fast.make_node(self, name or grad_name(op.name))
@@ -138,6 +140,11 @@ class Form:
         if self._entry is None:
             self._entry = elementwise_fast.build_form_entry(self)
         return self._entry
+
+    def records(self, context):
+        """``replays.records`` of calls whose nodes have this context (None: their numbers, in an open program)."""
+        return replays.records(len(self.tensors), self.node_class if self.differentiable else None, lambda mask: [
+            self.tensors.index(n) if n != "y_" else replays.output(0) for n in self.saves(mask)], lambda mask: context)
 
     def rules(self, complex_=False):
         """Gradient expressions of the tensor arguments."""

@@ -11,10 +11,11 @@ import inspect
 
 from ..base import arguments
 from ..base import dtypes as dt
+from ..core import replay
 from ..core.graph import Node
 from ..kernel import jit
 from ..kernel.guard import LOCK
-from . import plan, text
+from . import composed, plan, replays, text
 from .elementwise_backward import backward_graph, slow_backward
 from .elementwise_general import Slow, general
 from .text import group, indented
@@ -96,10 +97,15 @@ def call_signature(op):
     return inspect.Signature(list(params.values()))
 
 
+def _tests(op, names):
+    """What numbers have to be for the fast path."""
+    tests = [f"-{dt.MOST} <= {n} <= {dt.MOST}" for n in names if n in op.fits]
+    return tests + ([op.usual] if op.usual != "True" else [])
+
+
 def _narrow(op, names):
     """What keeps numbers away from the fast path that a floating-point tensor may not hold, or that are not usual."""
-    tests = [f"-{dt.MOST} <= {n} <= {dt.MOST}" for n in names if n in op.fits]
-    tests += [op.usual] if op.usual != "True" else []
+    tests = _tests(op, names)
     return f" if {' and '.join(tests)} else None" if tests else ""
 
 
@@ -123,7 +129,7 @@ def _out(op):
 def build_entry(op):
     """The call itself."""
     form = op.form("t" * len(op.tensors))
-    env = environment(form, op=op, FAST=form.fast, KEYWORDS=op.keywords, SPECIAL=op.special, settle=plan.settle_elementwise,
+    env = environment(form, op=op, FAST=form.fast, KEYWORDS=op.keywords, SPECIAL=op.special, settle=composed.settle_elementwise,
                       PLANS=plan.Plans(form))
     out, lines = _out(op), _keyword_text(op, env)
     if op.special:  # a float exponent makes an integer tensor a float one
@@ -140,6 +146,8 @@ def build_entry(op):
     inner = []
     if len(op.tensors) == 2 and not op.params:
         inner += _number_text(op, env, out)
+    env["replay_"] = form.calls
+    inner += replays.lines([*op.tensors, *op.params], when=" and ".join(_tests(op, op.params)))
     inner += ["try:", f"    k_ = {op.tensors[0]}._kind{_narrow(op, op.params)}", *[f"    {n}._kind" for n in op.tensors[1:]],
               "except (AttributeError_, TypeError_):", "    k_ = None",  # complex numbers have no order
               *_fast_text(form), *_planned_text(form, "PLANS_", "Node_")]
@@ -151,14 +159,16 @@ def build_entry(op):
 def build_form_entry(form):
     """``f(record, *arguments)`` for a pattern with numbers: the result where there is a plan, or None."""
     op = form.op
-    env = environment(form, op=op, settle=plan.settle_elementwise, PLANS=plan.Plans(form))
+    env = environment(form, op=op, settle=composed.settle_elementwise, PLANS=plan.Plans(form))
     first, *rest = form.tensors
-    lines = ["try:", f"    k_ = {first}._kind{_narrow(op, form.scalars)}", *[f"    {n}._kind" for n in rest],
+    env["replay_"] = form.calls
+    lines = replays.lines([*form.tensors, *form.scalars], when=" and ".join(_tests(op, form.scalars)))
+    lines += ["try:", f"    k_ = {first}._kind{_narrow(op, form.scalars)}", *[f"    {n}._kind" for n in rest],
              "except (AttributeError_, TypeError_):", "    return None", *_planned_text(form, "PLANS_", "Node_")]
     name = f"{op.name}_{form.pattern}"
     source = "\n".join([f"def {name}(record_, {', '.join((*op.tensors, *op.params))}):", *indented(lines, PAD),
                         "    return None", ""])
-    return jit.define(source, name, {**env, "general_": lambda *arguments: None}, f"{op.name} {form.pattern}")
+    return replay.attach(jit.define(source, name, {**env, "general_": lambda *arguments: None}, f"{op.name} {form.pattern}"))
 
 
 def _number_text(op, env, out):
@@ -167,7 +177,10 @@ def _number_text(op, env, out):
     ts = op.form("ts")
     env.update(FLOATS_=ts.fast.setdefault("f", {}), INTS_=ts.fast.setdefault("i", {}), NodeTS_=ts.node_class,
                PLANSTS_=plan.Plans(ts))
+    env["replayTS_"] = ts.calls
+    quick = [line.replace("replay_", "replayTS_") for line in replays.lines([a, b], when=" and ".join(_tests(op, [b])))]
     return [f"c_ = {b}.__class__", "if c_ is float_ or c_ is int_:", *indented([
+        "try:", *indented(quick or ["pass"], PAD), "except OverflowError_:", "    pass",
         "try:", f"    k_ = {a}._kind{_narrow(op, [b])}", "except AttributeError_:", "    k_ = None",
         "t_ = FLOATS_ if c_ is float_ else INTS_",
         "try:", *indented([*_fast_text(ts, "t_", "NodeTS_"), *_planned_text(ts, "PLANSTS_", "NodeTS_")], PAD),

@@ -17,6 +17,7 @@ from ..core.promotion import check_dtype, common_device, common_dtype, is_number
 from ..core.tensor import Tensor, bump_version, make, mark_inference
 from ..kernel.tape import TAPE
 from ..kernel.threads import LIMIT
+from . import replays
 
 
 class Slow:
@@ -117,6 +118,8 @@ def unplanned(op, args, params, out):
     if plain and device.type == "cpu" and compute.category and (
             compute.category >= 2 or not op.params and op.check is None):
         remember(form, pattern, scalars, compute, result_kind)
+        numbers = [*[a for a, p in zip(args, pattern) if p == "s"], *params]
+        replays.open_program(form, form.fast, compute, numbers)
     if out is not None:
         return write_out(op.name, out, result, tensors, True)
     record(form, tensors, scalars, result, shape)

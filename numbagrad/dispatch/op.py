@@ -57,14 +57,15 @@ class Op(metaclass=Registered):
     ``name`` is the function's name, ``namespaces`` where it appears ("torch", "nn.functional", "special", "linalg"),
     ``method`` its Tensor method name or None, ``inplace`` whether ``name_`` exists. ``samples``, ``domain``, ``points``
     and ``reference`` feed the tests; ``differentiable`` says whether gradients are tested; ``kinds`` gives the kind of a
-    parameter that its annotation and name do not tell right (``arguments``)."""
+    parameter that its annotation and name do not tell right (``arguments``). ``planned`` functions may become programs
+    (``composed``): they do not do in another way what a mode changes."""
 
     kind = "function"
     write_several = None  # what the in-place form does to a target some of whose elements are one in memory
 
     def __init__(self, fn, *, name=None, namespaces=("torch",), method=True, inplace=False, aliases=(), samples=(),
                  domain=(-2.0, 2.0), points=(), reference=None, differentiable=True, dtypes="float", torch_name=None,
-                 second_order=True, random=False, private=False, tolerance=None, registered=True, kinds=None):
+                 second_order=True, random=False, private=False, tolerance=None, registered=True, kinds=None, planned=True):
         self.fn = fn
         self.name = name or fn.__name__
         self.doc = inspect.getdoc(fn) or ""
@@ -76,6 +77,7 @@ class Op(metaclass=Registered):
         self.reference, self.differentiable, self.dtypes = reference, differentiable, dtypes
         self.torch_name = torch_name or self.name
         self.second_order, self.random, self.private, self.tolerance = second_order, random, private, tolerance
+        self.planned = planned
         # Private ops are called with arguments that public ones have checked.
         self.kinds = {} if private else {n: arguments.kind_of(p) for n, p in self.signature.parameters.items()}
         self.kinds.update(kinds or {})
@@ -178,8 +180,15 @@ class Function(Op):
         else:
             lines += ["    try:", f"        return fn_({args})", "    except (AttributeError_, TypeError_) as error_:",
                       f"        refuse_(op_, {args.partition(',')[0]}, error_)", "        raise"]
-        return text.call(self, self.signature, lines, {**arguments.ENVIRONMENT, "fn_": self.fn, "op_": self, "refuse_": refuse,
-                                                       "Tensor_": Tensor})
+        env = {**arguments.ENVIRONMENT, "fn_": self.fn, "op_": self, "refuse_": refuse, "Tensor_": Tensor}
+        from . import composed
+        found = composed.parameters(self)
+        if found is not None:
+            lines = ["    " + line for line in composed.lines(*found)] + lines
+            calls = composed.Composed(self, *found)
+            env.update(replay_=calls.calls, seen_=calls.seen, LOOK_=False, COUNT_=False, STATE_=text.NAMES["STATE_"],
+                       recording_=text.NAMES["recording_"])
+        return text.call(self, self.signature, lines, env)
 
 
 def add_method(fn, shown=None, aliases=(), **kinds):

@@ -27,7 +27,7 @@ from ..kernel import jit, tape
 from ..kernel.guard import guarded
 from ..kernel.tape import Refusal, Unlowered
 from ..kernel.threads import LIMIT
-from . import text
+from . import replays, text
 from .elementwise_general import Slow
 from .recorder import Address, Number, Recorder, recording
 from .text import indented
@@ -44,7 +44,12 @@ class Table(dict):
 
     def __init__(self):
         super().__init__()
-        self.seen = {}
+        self.seen, self.calls = {}, None  # (those of the native function)
+
+    def clear(self):
+        super().clear()
+        if self.calls is not None:
+            self.calls.clear()
 
 
 def table():
@@ -207,6 +212,23 @@ def written_down(work):
         return None
 
 
+def finished(plans, recorder, outs, line, parameters, numbers=()):
+    """The function of ``parameters`` for what was written down. If the native function has it as a program, found by ``line``
+    (the key and what is recorded), it is made when it is asked for."""
+    given = [fake is outs[-1]._buf for fake in recorder.buffers].index(True) + 1
+    program = None if line is None else replays.written(recorder, given - len(outs), outs, numbers)
+    if program is None:
+        return Body(recorder, given).function(parameters)
+    plans.calls.add(program.line(*line))
+    made = []
+
+    def run(*arguments):
+        if not made:
+            made.append(Body(recorder, given).function(parameters))
+        return made[0](*arguments)
+    return run
+
+
 # --- custom ops -------------------------------------------------------------------------------------------------------
 
 def settle(op, plans, key, args, params):
@@ -230,7 +252,9 @@ def settle(op, plans, key, args, params):
     found = written_down(work)
     if found is not None:
         recorder, (given, outs, specs) = found
-        run = Body(recorder, given).function(", ".join([f"p{i}_" for i in range(given)]))
+        native = plans.calls is not None and (len(outs) > 1) == specs.several
+        line = (replays.key_of(args, params), op.records(args, params, specs, plans.calls.node_class)) if native else None
+        run = finished(plans, recorder, outs, line, ", ".join([f"p{i}_" for i in range(given)]))
         plans[key] = run, tuple([(o._n, o._kind.np, o._kind, o._shape) for o in outs]), specs, recorder.most
 
 
@@ -241,7 +265,7 @@ class Plans(Table):
 
     def __init__(self, form):
         super().__init__()
-        self.form = form
+        self.form, self.calls = form, form.calls
         _all.append(self)
 
 
@@ -270,8 +294,11 @@ def settle_elementwise(plans, key, tensors, numbers):
         recorder, out = found
         given = [f"p{i}_" for i in range(len(tensors) + 1)] + (["numbers_"] if numbers else [])
         shapes = None if all([t._shape == out._shape for t in tensors]) else tuple([t._shape for t in tensors])
-        run = Body(recorder, len(tensors) + 1).function(", ".join(given))
-        plans[key] = run, kind.np, kind, out._n, out._shape, shapes, Table(), recorder.most
+        table_ = Table()
+        found = form.records(Slow(replays.NUMBERS if numbers else (), shapes, kind, table_))
+        line = replays.key_of(tensors, [x.__class__ for x in numbers]), found
+        run = finished(plans, recorder, [out], line, ", ".join(given), numbers)
+        plans[key] = run, kind.np, kind, out._n, out._shape, shapes, table_, recorder.most
 
 
 def settle_slow(node, g, key, plans, compute):

@@ -23,12 +23,13 @@ from ..base import dtypes as dt
 from ..core import storage
 from ..core.out import write_out
 from ..core.registry import REGISTRY
+from ..core.replay import Calls
 from ..core.tensor import Tensor, is_contiguous, make, numel, raw, raw_view
 from ..kernel import expr, jit, threads
 from ..kernel.guard import guarded
 from ..kernel.tape import TAPE, active
 from ..kernel.threads import LIMIT
-from . import fold, plan, text
+from . import fold, plan, replays, text
 from .custom import Custom, CustomNode, _record
 from .op import REDUCE, grad_name
 from .reduction_rules import check_joins, derive, normalize_dims
@@ -116,15 +117,19 @@ class Reduction(Custom):
             """Lines that allocate, run the kernels and make the tensor and its node."""
             return [*text.fresh("out_", "n_", "storage_", "shape_", "ko_"), run, *([f"ctx_ = {ctx}"] if ctx else []), *record,
                     "return out_"]
+        # Calls that come again go on to the native function.
+        planned = ["key_ = (input._shape, dim, keepdim, input._kind, None)", f"if key_ not in WALKS_ and {self._plannable()}:",
+                   "    settle_(op_, WALKS_, key_, (input,), (dim, keepdim))"] if replays.POSSIBLE else []
         lines = [*arguments.text(self.name, self.signature.parameters, kinds, arguments.QUICK, pad="").splitlines(),
                  "if dtype is not None or out is not None or axis is not None or keepdims is not None:",
                  "    return general_(op_, input, dim if axis is None else axis, keepdim if keepdims is None else keepdims,",
                  "                    dtype, out)",
                  "record_ = True if not STATE_ else recording_()",
+                 "if record_ is not None:", *indented(replays.lines(["input", "dim", "keepdim"]) or ["pass"], PAD),
                  "try:", "    plan_ = PLANS_.get((input._shape, dim, keepdim, input._kind)) if record_ is not None else None",
                  "except (AttributeError_, TypeError_):", "    record_ = plan_ = None",
                  "if plan_ is not None and input._strides is None and input._n < LIMIT_[0]:",
-                 *indented(["run_, storage_, ko_, shape_, n_, count_, inner_, total_, items_, ctx_ = plan_",
+                 *indented([*planned, "run_, storage_, ko_, shape_, n_, count_, inner_, total_, items_, ctx_ = plan_",
                             *result("run_(input._ptr, ptr_, count_, inner_, total_, input._n, 0, items_)", None)], PAD),
                  "if record_ is not None:", *indented([
                      "key_ = (input._shape, dim, keepdim, input._kind, input._strides)", "plan_ = WALKS_.get(key_)",
@@ -136,6 +141,9 @@ class Reduction(Custom):
                  "return general_(op_, input, dim, keepdim, dtype, out)"]
         env = text.environment(op=self, PLANS=self.plans, Full=self.node_class, ByDim=self.node_by_dim, general=general,
                                WALKS=plan.table(), settle=plan.settle, NONE={})
+        calls = env["WALKS_"].calls = Calls(1, (False, False))
+        calls.node_class = None
+        env["replay_"] = calls
         return text.call(self, CALL, indented(lines, PAD), env)
 
     def _plannable(self):

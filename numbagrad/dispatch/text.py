@@ -11,7 +11,7 @@ import inspect
 import numpy as np
 
 from ..base import arguments, modes
-from ..core import graph, makers, storage
+from ..core import graph, makers, replay, storage
 from ..core.registry import REGISTRY
 from ..core.tensor import Tensor
 from ..kernel import jit
@@ -70,7 +70,7 @@ def group(parts):
 def call(op, signature, lines, env):
     """The public function of an op with the given lines."""
     source = "\n".join([f"def {op.name}({head(signature)}):", *lines, ""])
-    return public(jit.define(source, op.name, {**env, "DEFAULTS_": defaults(signature)}), op)
+    return public(replay.attach(jit.define(source, op.name, {**env, "DEFAULTS_": defaults(signature)})), op)
 
 
 def shared(op, name, signature, lines, env):

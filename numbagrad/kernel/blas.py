@@ -191,6 +191,14 @@ def address(name):
     return compiled.library.get_pointer_to_function(compiled.fndesc.llvm_cfunc_wrapper_name)
 
 
+def behind(entry):
+    """``native.behind`` of a kernel in this module."""
+    for name, compiled in list(_natives.items()):
+        if compiled.entry_point is entry:
+            return address(name), "".join(["f" if str(a) == "float64" else "i" for a in compiled.signature.args])
+    return None
+
+
 DEVICES: dict = {}  # type of a device -> what makes products there
 _piece_address = functools.cache(lambda code: address(f"gemm_piece_{code}"))
 

@@ -122,8 +122,14 @@ class Writer:
         engine = binding.create_mcjit_compiler(module, binding.Target.from_default_triple().create_target_machine(opt=2))
         engine.finalize_object()
         name = self.function.name
-        definition = _Definition(name.encode(), engine.get_function_address(name), FASTCALL, None)
-        _kept.append((engine, definition, keep))
-        make = ctypes.pythonapi.PyCFunction_NewEx
-        make.restype, make.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p]
-        return make(ctypes.addressof(definition), None, None)
+        return function(name, engine.get_function_address(name), (engine, keep))()
+
+
+def function(name, address, keep):
+    """What makes Python functions, bound to objects, of the C function ``(object, arguments, how many)`` at an address."""
+    definition = _Definition(name.encode(), address, FASTCALL, None)
+    _kept.append((definition, keep))
+    make = ctypes.pythonapi["PyCFunction_NewEx"]  # (an object of its own, as others may declare it otherwise)
+    make.restype, make.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p]
+    at = ctypes.addressof(definition)
+    return lambda bound=None: make(at, bound, None)

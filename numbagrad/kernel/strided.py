@@ -206,6 +206,11 @@ def _intrinsics():
     return room, address
 
 
+def address_of():
+    """The kernel function ``address(pointer)``."""
+    return _intrinsics()[1]
+
+
 @functools.cache
 @guarded
 def enter(letters):

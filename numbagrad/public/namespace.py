@@ -10,6 +10,7 @@ import numpy as np
 
 from ..autograd import inplace_methods
 from ..autograd.inplace_methods import REFUSED
+from ..core import replay
 from ..core.registry import REGISTRY, put
 from ..core.tensor import Tensor, from_array
 from ..kernel import jit
@@ -85,7 +86,8 @@ def _guarded(fn, equality=False):
         # The same text with the test where the fast way has been left: a wrapper would add a fifth to a small sum.
         first, other = list(inspect.signature(fn).parameters)[:2]
         text = SLOW_WAY.sub(rf"return refuse_({first}, {other}, fn_) if isinstance_({other}, REFUSED_) else \1", source)
-        return jit.define(text, fn.__name__, {**fn.__globals__, "REFUSED_": REFUSED, "refuse_": refuse, "fn_": fn})
+        env = {**fn.__globals__, "REFUSED_": REFUSED, "refuse_": refuse, "fn_": fn}
+        return replay.follow(jit.define(text, fn.__name__, env), fn)
 
     def operator(self, other):
         return refuse(self, other, fn) if isinstance(other, REFUSED) else fn(self, other)

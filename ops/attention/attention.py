@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
@@ -77,6 +78,13 @@ def _head(query, key, value, mask):
             *_strides(query), *_strides(key), *_strides(value)], across
 
 
+@functools.lru_cache(4096)
+def _table(words):
+    """Numbers that a kernel reads, and their address."""
+    array = np.array(words, np.int64)
+    return array, storage.table(array)
+
+
 @custom(private=True, contiguous=False, reference=None, node="ScaledDotProductFlashAttentionForCpuBackward0")
 def attention(query, key, value, mask, *, causal: bool, scale: float, order: int):
     """Attention of (B, H, L, E) to (B, K, S, E) and (B, K, S, V), H a multiple of K, with a mask that is added: (result,
@@ -91,12 +99,12 @@ def _(outs, query, key, value, mask, causal, scale, order):
     query, key, value = _readable(query), _readable(key), _readable(value)
     kind = query._kind
     meta, across = _head(query, key, value, mask)
-    meta = np.array([*meta, *_strides(out, order), *across], np.int64)
+    table = _table((*meta, *_strides(out, order), *across))
     tasks = lse._n // meta[3] * -(-meta[3] // kernels.BLOCK)
     pieces, work = _pieces(query, key, tasks)
     scratch = make((pieces * kernels.BLOCK * key._shape[2],), kind)
     kernels.attention_forward.run(kind, (
-        0 if mask is None else mask._ptr, out._ptr, lse._ptr, scratch._ptr, storage.address(meta), query._ptr, key._ptr,
+        0 if mask is None else mask._ptr, out._ptr, lse._ptr, scratch._ptr, table[1], query._ptr, key._ptr,
         value._ptr, out._ptr, scratch._ptr, scale, kind.itemsize, mask is not None, causal, pieces), pieces, work)
 
 
@@ -126,13 +134,13 @@ def _(outs, g_out, query, key, value, mask, out, lse, causal, scale, order, orde
         out = contiguous_copy(out)
     kind = query._kind
     meta, across = _head(query, key, value, mask)
-    meta = np.array([*meta, *_strides(out, order), *across, *_strides(g_out, order), *_strides(dq, orders[0]),
-                     *_strides(dk, orders[1]), *_strides(dv, orders[2])], np.int64)
+    table = _table((*meta, *_strides(out, order), *across, *_strides(g_out, order), *_strides(dq, orders[0]),
+                    *_strides(dk, orders[1]), *_strides(dv, orders[2])))
     pieces, work = _pieces(query, key, key._shape[0] * key._shape[1])
     scratch = make((pieces * 2 * kernels.BLOCK * key._shape[2],), kind)
     kernels.attention_backward.run(kind, (
         0 if mask is None else mask._ptr, g_out._ptr, out._ptr, lse._ptr, dk._ptr, dv._ptr, scratch._ptr,
-        storage.address(meta), query._ptr, key._ptr, value._ptr, g_out._ptr, dq._ptr, dk._ptr, dv._ptr, scratch._ptr, scale,
+        table[1], query._ptr, key._ptr, value._ptr, g_out._ptr, dq._ptr, dk._ptr, dv._ptr, scratch._ptr, scale,
         kind.itemsize, mask is not None, causal, pieces), pieces, 2 * work)
 
 

@@ -13,10 +13,12 @@ from numbagrad.core.broadcast import broadcast_shapes, sum_to_size
 from numbagrad.core.launch import launch
 from numbagrad.core.out import write_out
 from numbagrad.core.promotion import common_device, common_dtype, is_number
-from numbagrad.extend import REGISTRY, Sample, Tensor, custom, elementwise, function
+from numbagrad.extend import REGISTRY, Sample, Tensor, custom, elementwise, function, load
 from numbagrad.extend import scalar as expr
 from numbagrad.extend import scalar as s
 from numbagrad.kernel import emit, tape
+from numbagrad.kernel.jit import kernel
+from numbagrad.kernel.threads import LIMIT
 
 from .arithmetic import UNARY
 from .compare import BINARY
@@ -231,6 +233,24 @@ def allclose(input, other, rtol=1e-05, atol=1e-08, equal_nan=False):
     return bool(isclose(input, other, rtol, atol, equal_nan).all())
 
 
+@kernel(fast=())
+def find_difference(x: "*T", y: "*T", found: "*i8", start: int, stop: int):
+    """Set int64 found (1,) to the place of a block with a difference between x (n,) and y (n,)."""
+    i = start
+    while i < stop:
+        end = min(i + 512, stop)
+        differ = 0
+        for j in range(i, end):
+            differ |= 1 if load(x[j]) != load(y[j]) else 0
+        if differ:
+            found[0] = i
+            return
+        i = end
+
+
+_difference = tape.Flag(None)
+
+
 @function(kinds={"other": "tensor"},
           dtypes="any", differentiable=False, samples=(Sample((3, 4), (3, 4)), Sample((3,), (4,)), Sample((0,), (0,))),
           reference=np.array_equal)
@@ -240,6 +260,18 @@ def equal(input, other):
         raise arguments.wrong(other, "Tensor", "equal", "other", 2)
     if input._shape != other._shape:
         return False
+    kind = input._kind
+    if other._kind is kind and input._strides is None and other._strides is None and kind.cpu and input._n < LIMIT[0] and not (
+            tape.TAPE):
+        if input._ptr == other._ptr and kind.dtype.category < 2:  # (NaN is not equal to itself)
+            return True
+        found = _difference.take()
+        find_difference[kind](input._ptr, other._ptr, found.address, 0, input._n)
+        words = found.view
+        same = words[0] == -1
+        words[0] = -1
+        found.home.append(found)
+        return same
     if input._n > 1 << 14 and input._strides is None and other._strides is None and not tape.TAPE:
         part = 1 << 12  # unequal tensors differ early, mostly
         if not equal.fn(input.view(-1)[:part], other.view(-1)[:part]):

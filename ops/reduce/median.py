@@ -315,11 +315,13 @@ def _(out, input, dim):
     t = t.transpose(dim, -1).contiguous() if dim < len(input._shape) - 1 else t.contiguous().reshape(input._shape or (1,))
     n = t._shape[-1]
     known = n > 64 and t._kind.direct
-    values, order = np.sort(t.array().reshape(-1, n), axis=1) if known else t.array(), np.empty(n + STACK, np.int64)
+    ordered = np.sort(t.array().reshape(-1, n), axis=1) if known else None
+    values = storage.address(ordered) if known else t._ptr
+    kind = storage.kind_of(dt.int64)
+    order, stack = make((n,), kind), make((STACK,), kind)
     direct = dim == len(input._shape) - 1 or not input._shape
     index = out if direct else make((*t._shape[:-1], 1), out._kind)
-    queue = storage.address(order)
-    mode_rows[t._kind](t._ptr, storage.address(values), queue, queue + 8 * n, index._ptr, n, int(known), 0, t._n // n)
+    mode_rows[t._kind](t._ptr, values, order._ptr, stack._ptr, index._ptr, n, int(known), 0, t._n // n)
     if not direct:
         copy_into(out, index.transpose(dim, -1))
 

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 
 import numbagrad as ng
+from numbagrad.core import replay
 from numbagrad.core.registry import REGISTRY
 from numbagrad.dispatch import plan
 from numbagrad.dispatch.sampling import Case, flat
 
+replay.start()
 CASES = [(op.name, i) for op in REGISTRY.values() if op.kind != "function" or op.samples for i in range(len(op.samples))
          if not op.random]
 

@@ -1,0 +1,156 @@
+"""Plans as programs of the native function that runs planned calls (``core/replay.py``).
+
+What cannot be one (kernels of too many arguments, numbers of odd classes, calls that release the GIL) stays the Python function
+of addresses that every plan has.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+
+from ..core.replay import EXACT, MOST, POSSIBLE, REAL, WHOLE, Given, Place, Program
+from ..core.replay_text import SEVERAL
+from ..core.storage import kind_of
+from ..kernel import blas, native, objects, tape, threads
+from .recorder import Address, Number
+
+RECORDED = 3  # tensors whose every combination of needs has a record
+ALIGNED = 64   # bytes
+HOW = {(float, "f"): EXACT, (int, "i"): WHOLE, (bool, "i"): WHOLE, (int, "f"): REAL, (bool, "f"): REAL}
+NUMBERS = object()  # a context: the numbers of the call as a tuple
+
+
+def written(recorder, tensors, outs, numbers=()):
+    """The program of what was written down, or None."""
+    results = [(o._kind.np, o._kind, o._shape, o._n) for o in outs]
+    places, at = {id(o._buf): Place(tensors + j) for j, o in enumerate(outs)}, 0
+    for fake in recorder.buffers[tensors:]:
+        if id(fake) not in places:
+            places[id(fake)] = Place(tensors + len(outs), at)
+            at += -(-fake.nbytes // ALIGNED) * ALIGNED
+    program = Program(tensors, results, at, recorder.most)
+    checked = {v for entry, v in recorder.steps if entry is None}
+    if not POSSIBLE or not program.fits() or len(checked) < len(recorder.flags):
+        return None
+    flags = [tape.Words(f.size, f.raises, deque(maxlen=0)) for f in recorder.flags]
+
+    def word(v):
+        if v.__class__ is Address:
+            if v.index < 0:
+                return flags[-1 - v.index].address
+            place = Place(v.index) if v.index < tensors else places[id(recorder.buffers[v.index])]
+            return Place(place.buffer, place.offset + v.offset)
+        return v
+
+    def number(v, letter):
+        if v.__class__ is not Number:
+            return float(v) if letter == "f" and v.__class__ is int else word(v)
+        return Given(v.index, HOW[numbers[v.index].__class__, letter])
+    try:
+        for entry, values in recorder.steps:
+            if entry is None:
+                program.check(flags[values])
+            elif entry is threads.parallel_call:
+                fn, words, n, grain = values
+                if n > grain or not program.call(fn, "iii", [0, 0, n], [word(v) for v in words]):
+                    return None
+            else:
+                address, letters = native.behind(entry) or blas.behind(entry)
+                if not program.call(address, letters, [number(v, x) for v, x in zip(values, letters)]):
+                    return None
+                program.kept.append(entry)
+    except (TypeError, KeyError, IndexError):
+        return None
+    program.kept += [*recorder.kept.values(), *flags]
+    return program
+
+
+def open_program(form, fast, compute, numbers):
+    """Write down the program of an elementwise form for tensors of one kind and any shape, if its fast path was opened."""
+    kind, classes = kind_of(compute), tuple([x.__class__ for x in numbers])
+    found = (fast.get({float: "f", int: "i"}.get(classes[0]), {}) if form.pattern == "ts" else fast).get(kind)
+    key = (kind, *classes)
+    if found is None or not POSSIBLE or len(form.tensors) > MOST or any([line[0] == key for line in form.calls.opened]):
+        return
+    entry, storage, result_kind = found
+    address, letters = native.behind(entry)
+    program = Program(len(form.tensors), [(storage, result_kind)])
+    try:
+        numbers = [Given(i, HOW[c, x]) for i, (c, x) in enumerate(zip(classes, letters[len(form.tensors) + 1:-2]))]
+    except KeyError:
+        return
+    places = [Place(i) for i in range(len(form.tensors) + 1)]
+    if program.call(address, letters, [*places, *numbers, 0, Place(program.count)]):
+        program.kept.append(entry)
+        form.calls.open(program.line(key, form.records(NUMBERS if classes else None)))
+
+
+def key_of(tensors, others):
+    """A call's key in ``Calls``."""
+    parts = []
+    for t in tensors:
+        parts += (None, None, None) if t is None else (t._kind, t._shape, t._strides)
+    return (*parts, *others)
+
+
+def records(tensors, recorded, saved, ctx, outputs=(0,)):
+    """What a program says of its node for each set of tensors that require grad: (class, context, what it saves).
+
+    ``saved(mask)`` are numbers of tensors, -1 for None, ``output(i)`` for result i; ``ctx(mask)`` may be NUMBERS. ``outputs``
+    says of each result what place it has at the node: 0 if it is the only one, 1 the first of several; -1 for none. None where
+    there are too many sets."""
+    if recorded is None:
+        return ()
+    if tensors > RECORDED:
+        return None
+    return (None, *[record([(recorded, ctx(mask), [i if mask >> i & 1 else -1 for i in range(tensors)], saved(mask))], outputs)
+                    for mask in range(1, 1 << tensors)])
+
+
+def record(nodes, outputs):
+    """One of ``records``: nodes, the earlier ones first, as (class, context, edges, what is saved).
+
+    Edges are numbers of tensors, -1 for none, ``earlier(...)``; ``outputs`` are ``at(...)``, or -1 for results of no node."""
+    words = [len(nodes)]
+    for _, context, edges, saved in nodes:
+        words += [numbers_in(context), len(saved), len(edges), *edges, *saved]
+    parts = [x for cls, context, _, _ in nodes for x in (cls, None if context is NUMBERS else context)]
+    return np.array([*words, *outputs], np.int64), *parts
+
+
+def numbers_in(context):
+    """Where in a node's context the numbers of the call are."""
+    if getattr(context, "scalars", None) is NUMBERS:
+        return objects.slot(type(context), "scalars") // 8
+    return int(context is NUMBERS)
+
+
+def at(node, number):
+    """A place at a node: 0 where it has one result, or the number of one of several, from 1."""
+    return SEVERAL * node + number
+
+
+def earlier(node, number):
+    """An edge to a place at a node."""
+    return -2 - at(node, number)
+
+
+def inner(i):
+    """What is saved: result ``i`` as a tensor."""
+    return MOST + i
+
+
+def output(i, number=None):
+    """What is saved: the memory of result ``i``, output ``number`` of the node."""
+    return -2 - (SEVERAL * i + (i if number is None else number))
+
+
+def lines(names, when=""):
+    """Lines that return what the native function makes of a planned call, ``when`` that holds.
+
+    An error of memory, the lines that follow name in full."""
+    found = ["try:", f"    out_ = replay_(record_, {', '.join(names)})", "    if out_ is not None:", "        return out_",
+             "except MemoryError_:", "    pass"]
+    return [] if not POSSIBLE else [f"if {when}:", *["    " + line for line in found]] if when else found

@@ -1,0 +1,253 @@
+"""Planned calls by the native function (``core.replay``): what it finds, what it makes, what it leaves alone."""
+
+import gc
+import sys
+import weakref
+
+import numpy as np
+import pytest
+
+import numbagrad as ng
+from numbagrad.core import replay
+from numbagrad.core.registry import REGISTRY
+from numbagrad.dispatch import plan
+
+F = ng.nn.functional
+pytestmark = pytest.mark.skipif(not replay.POSSIBLE, reason="no native calls on this platform")
+
+
+@pytest.fixture(autouse=True)
+def early(monkeypatch):
+    """Plans are made in the second call, and the native function is there."""
+    monkeypatch.setattr(plan, "TIMES", 2)
+    replay.start()
+    plan.forget()
+    assert replay.STARTED
+
+
+def often(function, times=4):
+    return [function() for _ in range(times)][-1]
+
+
+def native(name, *arguments, record=True):
+    """What the native function alone makes of a call: None where there is no program."""
+    return REGISTRY[name].callable.__globals__["replay_"](record, *arguments)
+
+
+def chain(node, depth=3):
+    """Names of the nodes behind a result."""
+    return [type(node).__name__, *[chain(n, depth - 1) for n, _ in node.next_functions if n is not None and depth]]
+
+
+def test_usual_calls_are_native():
+    x, y, row = ng.rand(3, 4), ng.rand(3, 4), ng.rand(4)
+    often(lambda: (x + y, x + row, x.cumsum(1), x.sum(1), x.exp(), F.avg_pool2d(x[None], 2), F.mse_loss(x, y)))
+    assert native("add", x, y).tolist() == native("add", x, y).tolist() == (x + y).tolist()
+    assert native("add", x, row).tolist() == (x + row).tolist()
+    assert native("exp", x).tolist() == x.exp().tolist()
+    assert native("sum", x, 1, False).tolist() == x.sum(1).tolist()
+    assert native("cumsum", x, None, 1, None).tolist() == x.cumsum(1).tolist()
+    assert native("mse_loss", x, y, None, None, None, "mean").item() == F.mse_loss(x, y).item()
+
+
+def test_what_differs_has_no_program():
+    x = ng.rand(3, 4)
+    often(lambda: x.sum(1))
+    assert native("sum", x, 1, False) is not None
+    for other in ((x, 0, False), (x, 1, True), (x, True, False), (x, 1.0, False), (x.double(), 1, False), (x.t(), 1, False),
+                  (x[:2], 1, False), (x[None], 1, False), (x.numpy(), 1, False), (None, 1, False), (3, 1, False)):
+        assert native("sum", *other) is None, other
+
+
+def test_sizes_are_compared_by_value():
+    """Python keeps one object only of small numbers."""
+    for n in (700, 701, 700):
+        x = ng.ones(n, 2)
+        assert often(lambda x=x: x.sum(0)).tolist() == [n, n]
+        assert native("sum", ng.ones(int(str(n)), 2), 0, False).tolist() == [n, n]
+
+
+def test_zeros_of_both_signs_and_numbers_of_all_classes_are_told_apart():
+    x, mask = ng.tensor([1.0, 2.0]), ng.tensor([True, False])
+    for v in (0.0, -0.0, 1, 1.0, True, -0.0, 2, 0.0):
+        assert np.signbit(often(lambda v=v: x.masked_fill(mask, v)).numpy()[0]) == np.signbit(v)
+        assert often(lambda v=v: x * v).tolist() == [v, 2 * v]
+        assert often(lambda v=v: ng.lerp(x, x + 1, v)).tolist() == [1 + v, 2 + v]
+
+
+def test_numbers_that_no_kernel_holds_are_refused_as_ever():
+    x = ng.arange(3)
+    often(lambda: x * 5)
+    with pytest.raises((RuntimeError, OverflowError)) as planned:
+        x * (1 << 70)
+    plan.forget()
+    with pytest.raises((RuntimeError, OverflowError)) as plain:
+        x * (1 << 70)
+    assert str(planned.value) == str(plain.value) and (x * 5).tolist() == [0, 5, 10]
+
+
+def test_nodes_are_those_of_the_call():
+    x, y = ng.rand(3, 4, requires_grad=True), ng.rand(3, 4, requires_grad=True)
+    calls = {"mul": lambda a, b: a * b, "cos": lambda a, b: F.cosine_similarity(a, b), "var": lambda a, b: a.var(1),
+             "max": lambda a, b: a.max(1)[0], "norm": lambda a, b: F.layer_norm(a, (4,)),
+             "lerp": lambda a, b: ng.lerp(a, b, 0.3), "turned": lambda a, b: a.t() * 2.5,
+             "pool": lambda a, b: F.max_pool2d(a[None], 2), "double": lambda a, b: a * b.double(),
+             "loss": lambda a, b: F.cosine_embedding_loss(a, b.detach(), ng.ones(3)), "diff": lambda a, b: ng.diff(a)}
+    for call in calls.values():
+        for a, b in ((x, y), (x, y.detach()), (x.detach(), y), (x * 1, y * 1)):
+            plan.forget()
+            plain = call(a, b)
+            planned = often(lambda call=call, a=a, b=b: call(a, b))
+            assert planned.requires_grad == plain.requires_grad
+            if plain.requires_grad:
+                assert chain(planned.grad_fn) == chain(plain.grad_fn)
+                wanted = [t for t in (a, b) if t.requires_grad]
+                sums = [ng.autograd.grad(t.sum(), wanted, create_graph=True, allow_unused=True) for t in (plain, planned)]
+                for g, h in zip(*sums):
+                    assert (g is None) == (h is None) and (g is None or g.tolist() == h.tolist())
+
+
+def test_second_derivatives_go_through_programs():
+    x = ng.rand(3, 4, dtype=ng.float64, requires_grad=True)
+
+    def twice():
+        g, = ng.autograd.grad(F.cosine_similarity(x, x * x + 1).pow(2).sum(), x, create_graph=True)
+        h, = ng.autograd.grad(g.pow(2).sum(), x)
+        return h
+    first = twice()
+    assert np.allclose(often(twice).numpy(), first.numpy(), rtol=1e-12)
+
+
+def test_modes_are_heeded():
+    x = ng.rand(3, 4, requires_grad=True)
+    often(lambda: F.layer_norm(x, (4,)))
+    with ng.no_grad():
+        assert often(lambda: F.layer_norm(x, (4,))).grad_fn is None
+        assert often(lambda: x.cumsum(1)).grad_fn is None
+    with ng.inference_mode():
+        assert often(lambda: F.layer_norm(x, (4,))).is_inference()
+    assert F.layer_norm(x, (4,)).grad_fn is not None and x.cumsum(1).grad_fn is not None
+
+
+def test_views_of_what_was_changed_have_a_new_history():
+    base = ng.ones(3, 4, requires_grad=True)
+    often(lambda: (base * 1)[0].cumsum(0))
+    y = base * 1
+    row = y[0]
+    y.mul_(3)
+    out = row.cumsum(0)
+    out.sum().backward()
+    assert out.tolist() == [3, 6, 9, 12] and base.grad[0].tolist() == [12, 9, 6, 3]
+
+
+def test_errors_of_kernels_are_raised_and_forgotten():
+    x, good, bad = ng.arange(12.0).reshape(3, 4).requires_grad_(), ng.tensor([0, 1, 3]), ng.tensor([0, 1, 4])
+    often(lambda: F.cross_entropy(x, good))
+    wanted = F.cross_entropy(x, good).item()
+    for _ in range(3):
+        with pytest.raises(IndexError, match="out of bounds"):
+            F.cross_entropy(x, bad)
+        assert F.cross_entropy(x, good).item() == wanted
+
+
+def test_values_are_refused_by_programs():
+    x, good, bad = ng.arange(12.0).reshape(3, 4).requires_grad_(), ng.tensor([0, 1, 3]), ng.tensor([0, 1, 4])
+    wanted = often(lambda: F.multi_margin_loss(x, good)).item()
+    assert native("multi_margin_loss", x, good, None, None, None, 1, 1.0, "mean").item() == wanted
+    for _ in range(3):
+        with pytest.raises(RuntimeError, match="target out of range"):
+            F.multi_margin_loss(x, bad)
+        assert F.multi_margin_loss(x, good).item() == wanted
+
+
+def test_garbage_may_run_the_same_program():
+    """The collector runs finalizers in the midst of a call."""
+    x, seen = ng.arange(4.0), []
+    often(lambda: x.cumsum(0).sum())
+
+    class Loop:
+        def __init__(self):
+            self.me = self
+            weakref.finalize(self, lambda: seen.append((x * 0).cumsum(0).tolist() + [(x * 0).sum().item()]))
+    threshold = gc.get_threshold()
+    try:
+        for i in range(600):
+            gc.disable()
+            Loop()
+            gc.set_threshold(1 + i % 30)
+            gc.enable()
+            assert x.cumsum(0).tolist() == [0, 1, 3, 6] and x.sum().item() == 6
+    finally:
+        gc.enable()
+        gc.set_threshold(*threshold)
+    assert len(seen) > 100 and all([s == [0.0] * 5 for s in seen])
+
+
+def test_nothing_is_kept():
+    x, row = ng.rand(3, 4, requires_grad=True), ng.rand(4)
+    calls = [lambda: x + row, lambda: x.exp(), lambda: x.max(1), lambda: F.cosine_similarity(x, x), lambda: x.t() * 2.5,
+             lambda: F.layer_norm(x, (4,))]
+    for call in calls:
+        often(call)
+    watched = [None, True, False, 0, x, row, x._kind, x._shape, x._ver, ng.Tensor]
+    gc.collect()
+    for call in calls:
+        before = [sys.getrefcount(w) for w in watched]
+        for _ in range(200):
+            call()
+        gc.collect()
+        after = [sys.getrefcount(w) for w in watched]
+        assert max([abs(a - b) for a, b in zip(after, before)]) < 60
+    out = F.cosine_similarity(x, x)
+    alive = weakref.ref(out)
+    node = weakref.ref(out.grad_fn)
+    del out
+    assert alive() is None and node() is None
+
+
+def test_functions_of_users_are_run_each_time():
+    from numbagrad.extend import function
+    factor = [1.0]
+
+    @function(registered=False)
+    def scaled_by_global(input):
+        """A function that depends on more than its arguments."""
+        return input * factor[0]
+    x, call = ng.ones(3), scaled_by_global.callable
+    assert often(lambda: call(x)).tolist() == [1.0] * 3
+    factor[0] = 2.0
+    assert often(lambda: call(x)).tolist() == [2.0] * 3
+
+
+def test_functions_that_look_at_values_are_not_looked_up():
+    x = ng.tensor([1.0, 2.0])
+    assert often(lambda: ng.equal(x, x + 0)) is True and ng.equal(x, x + 1) is False
+    assert REGISTRY["equal"].callable.__globals__["LOOK_"] is False
+
+
+def test_many_geometries_do_not_pile_up():
+    row = ng.ones(1)
+    for n in range(1, 1200):
+        x = ng.ones(n % 600 + 1, 2)
+        assert often(lambda x=x: x + row, 3)[-1].tolist() == [2.0, 2.0]
+    lines = REGISTRY["add"].form("tt").calls.buckets
+    assert lines and max(map(len, lines)) <= replay.DEPTH
+
+
+def test_the_default_dtype_changes_what_functions_make():
+    x = ng.arange(6).reshape(2, 3)
+    assert often(lambda: F.softmax(x.float(), 1).dtype) is ng.float32
+    assert often(lambda: ng.logsumexp(x, 1)).dtype is ng.float32
+    ng.set_default_dtype(ng.float64)
+    try:
+        assert often(lambda: ng.logsumexp(x, 1)).dtype is ng.float64
+    finally:
+        ng.set_default_dtype(ng.float32)
+
+
+def test_without_native_calls_all_is_as_before(monkeypatch):
+    """An interpreter whose objects lie in another way: the function is tried, and not taken."""
+    replay.player.cache_clear()
+    monkeypatch.setattr(replay, "POSSIBLE", False)
+    assert replay.player() is None
+    replay.player.cache_clear()
