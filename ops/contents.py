@@ -524,6 +524,16 @@ CONTENTS = {
     },
     "linalg.common": {
     },
+    "linalg.composed": {
+        "Tensor":
+            "cholesky det qr slogdet svd",
+        "numbagrad":
+            "cholesky det qr slogdet svd",
+        "numbagrad.linalg":
+            "diagonal matmul tensorinv tensorsolve vander",
+        "ops":
+            "tensorinv tensorsolve",
+    },
     "linalg.decompositions": {
         "numbagrad.linalg":
             "LinAlgError eigh eigvalsh qr svd svdvals",
@@ -668,5 +678,39 @@ CONTENTS = {
             "multi_head_attention_forward",
         "ops":
             "multi_head_attention_forward",
+    },
+    "statistics.covariance": {
+        "Tensor":
+            "corrcoef cov",
+        "numbagrad":
+            "corrcoef cov",
+        "ops":
+            "corrcoef cov",
+    },
+    "statistics.distances": {
+        "Tensor":
+            "dist histogram renorm renorm_",
+        "numbagrad":
+            "cdist dist histogram pdist renorm",
+        "numbagrad.linalg":
+            "vecdot",
+        "numbagrad.nn.functional":
+            "pdist",
+        "ops":
+            "cdist dist euclidean histogram pdist renorm vecdot",
+    },
+    "statistics.integrals": {
+        "numbagrad":
+            "cumulative_trapezoid gradient trapezoid trapz",
+        "ops":
+            "cumulative_trapezoid gradient trapezoid",
+    },
+    "statistics.quantile": {
+        "Tensor":
+            "nanquantile quantile",
+        "numbagrad":
+            "nanquantile quantile",
+        "ops":
+            "nanquantile quantile",
     },
 }

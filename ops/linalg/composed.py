@@ -1,0 +1,139 @@
+"""What is composed of factorisations and products, and PyTorch's older names at top level and as methods."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from numbagrad import linalg
+from numbagrad.core.creation import zeros
+from numbagrad.core.out import write_out, write_outs
+from numbagrad.dispatch.op import Function, add_method
+from numbagrad.extend import REGISTRY, Sample, function
+
+from ..index.sort import result
+from .solve import mh, op
+
+SPACES = {"namespaces": ("linalg",), "method": False}
+Svd, Qr = result("svd", "U", "S", "V"), result("qr", "Q", "R")
+
+
+def _public(fn):
+    """A function at top level and a method, beside an op of ``linalg`` of the same name."""
+    import numbagrad
+    REGISTRY.attach(__name__, numbagrad, {fn.__name__: add_method(fn)})
+    return fn
+
+
+@_public
+def det(input):
+    """The determinant of square matrices, see ``linalg.det``."""
+    return op("det")(input)
+
+
+@_public
+def slogdet(input, *, out=None):
+    """(sign, logabsdet) of the determinant of square matrices, see ``linalg.slogdet``."""
+    return op("slogdet")(input) if out is None else op("slogdet")(input, out=out)
+
+
+@_public
+def cholesky(input, upper=False, *, out=None):
+    """The lower (or ``upper``) triangular factor of Hermitian positive definite matrices, see ``linalg.cholesky``."""
+    return op("cholesky")(input, upper=upper, out=out)
+
+
+@_public
+def qr(input, some=True, *, out=None):
+    """(Q, R) with ``input = Q R``; ``some``: without what only completes Q to a basis. See ``linalg.qr``."""
+    found = op("qr")(input, "reduced" if some else "complete")
+    return Qr(*(found if out is None else write_outs("qr", out, found, (input,))))
+
+
+@_public
+def svd(input, some=True, compute_uv=True, *, out=None):
+    """(U, S, V) with ``input = U diag(S) V^H``; ``some``: without what only completes U and V to bases. See ``linalg.svd``."""
+    if len(input._shape) < 2:
+        raise RuntimeError(f"linalg.svd: input should have at least 2 dimensions, but has {len(input._shape)} dimensions "
+                           "instead")
+    if compute_uv:
+        u, s, vh = op("svd")(input, not some)
+        found = u, s, mh(vh)
+    else:
+        s = op("svdvals")(input)
+        batch, (n, m) = input._shape[:-2], input._shape[-2:]
+        found = (zeros(*batch, n, n, dtype=input.dtype, device=input.device), s,
+                 zeros(*batch, m, m, dtype=input.dtype, device=input.device))
+    return Svd(*(found if out is None else write_outs("svd", out, found, (input,))))
+
+
+# --- compositions of linalg ---
+
+@function(reference=lambda A, ind=2: np.linalg.tensorinv(A, ind), domain=(0.2, 2.0),
+          samples=(Sample((2, 3, 6)), Sample((4, 2, 2), ind=1)), **SPACES)
+def tensorinv(A, ind=2, *, out=None):
+    """The inverse of ``A`` as a map from its last dimensions to its first ``ind`` ones, in the sense of ``tensordot``."""
+    if ind <= 0:
+        raise RuntimeError("Expected a strictly positive integer for 'ind'")
+    first, last = A._shape[:ind], A._shape[ind:]
+    n, m = math.prod(first), math.prod(last)
+    if n != m:
+        raise RuntimeError("Expected self to satisfy the requirement prod(self.shape[ind:]) == prod(self.shape[:ind]), but "
+                           f"got {m} != {n}")
+    value = op("inv")(A.reshape(n, m)).reshape(*last, *first)
+    return value if out is None else write_out("tensorinv", out, value, (A,))
+
+
+@function(reference=lambda A, B, dims=None: np.linalg.tensorsolve(A, B, dims), domain=(0.2, 2.0),
+          samples=(Sample((2, 3, 6), (2, 3)), Sample((4, 2, 2), (4,))), kinds={"dims": "any"}, **SPACES)
+def tensorsolve(A, B, dims=None, *, out=None):
+    """``X`` with ``tensordot(A, X, X.ndim) = B``, after the dimensions ``dims`` of ``A`` have been moved to its end."""
+    x = A
+    if dims is not None:
+        x = op("movedim")(A, tuple(dims), tuple(range(len(A._shape) - len(dims), len(A._shape))))
+    last = x._shape[len(B._shape):]
+    n, m = math.prod(last), math.prod(B._shape)
+    if n != m:
+        raise RuntimeError(f"Expected self to satisfy the requirement prod(self.shape[other.ndim:]) == "
+                           f"prod(self.shape[:other.ndim]), but got {n} != {m}")
+    value = op("solve")(x.reshape(m, n), B.reshape(-1)).reshape(last)
+    return value if out is None else write_out("tensorsolve", out, value, (A, B))
+
+
+def _linalg(fn, name):
+    """A function of ``linalg`` beside an op of the same name at top level."""
+    made = Function(fn, registered=False).callable
+    REGISTRY.attach(__name__, linalg, {name: made})
+
+
+def linalg_diagonal(A, *, offset=0, dim1=-2, dim2=-1):
+    """``diagonal`` of the last two dimensions."""
+    return op("diagonal")(A, offset, dim1, dim2)
+
+
+def linalg_matmul(input, other, *, out=None):
+    """``matmul`` under linalg."""
+    return op("matmul")(input, other, out=out)
+
+
+def _powers(x, N):
+    n = (x._shape or (1,))[-1] if N is None else int(N)
+    if N is not None and n <= 1:
+        raise RuntimeError("N must be greater than 1.")
+    if not x._shape:
+        x = x.reshape(1)
+    column = x.unsqueeze(-1).expand(*x._shape, n - 1)
+    ones = x.new_ones((*x._shape, 1))
+    return op("cat")([ones, column.cumprod(-1)], -1)
+
+
+def linalg_vander(x, *, N=None):
+    """Powers 0 to ``N`` - 1 of the elements of vectors, ascending, along a new last dimension."""
+    if x._kind.dtype.category == 0:
+        raise RuntimeError("linalg.vander supports floating point, complex, and integer tensors, but got Bool")
+    return _powers(x, N)
+
+
+for _fn, _name in ((linalg_diagonal, "diagonal"), (linalg_matmul, "matmul"), (linalg_vander, "vander")):
+    _linalg(_fn, _name)

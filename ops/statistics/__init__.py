@@ -1,0 +1,1 @@
+"""Quantiles, covariances, distances, integrals and differences, histograms: what is composed of other ops."""

@@ -1,0 +1,228 @@
+"""Distances of points, histograms, and rows brought to a greatest norm."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from numbagrad.base import dtypes as dt
+from numbagrad.base.shapes import wrap_dim
+from numbagrad.core.copying import copy_into
+from numbagrad.core.creation import linspace
+from numbagrad.core.out import write_out, write_outs
+from numbagrad.core.tensor import Tensor
+from numbagrad.extend import REGISTRY, Sample, T, accumulate, custom, function, kernel, load, sqrt, store
+
+from ..index.sort import result
+from ..reduce.norms import vector_norm_of
+
+MANY = 25  # rows from which on the squares of distances come from a product
+MODES = ("use_mm_for_euclid_dist_if_necessary", "use_mm_for_euclid_dist", "donot_use_mm_for_euclid_dist")
+Histogram = result("histogram", "hist", "bin_edges")
+
+
+def op(name):
+    return REGISTRY[name].callable
+
+
+@function(kinds={"p": "number"}, reference=lambda a, b, p=2: np.linalg.norm((a - b).ravel(), p),
+          samples=(Sample((3, 4), (3, 4)), Sample((3, 4), (4,), 1), Sample((5,), (5,), 3)))
+def dist(input, other, p=2):
+    """The ``p``-norm of ``input - other`` taken as one vector."""
+    return vector_norm_of((input - other).flatten(), p, None, False)
+
+
+def _np_cdist(a, b, p=2.0, compute_mode=None):
+    d = np.abs(a[..., :, None, :] - b[..., None, :, :])
+    if p == math.inf:
+        return d.max(-1)
+    return (d != 0).sum(-1) * 1.0 if p == 0 else (d**p).sum(-1) ** (1 / p)
+
+
+@kernel
+def pair_distances(x: "*T", y: "*T", out: "*T", batch: int, n: int, m: int, k: int, start: int, stop: int):
+    """Euclidean distances of the rows of x (batch, n, k) from those of y (batch, m, k), into out (batch, n, m)."""
+    for row in range(start, stop):
+        b = row // n
+        for j in range(m):
+            total = T(0)
+            for i in range(k):
+                d = load(x[row * k + i]) - load(y[(b * m + j) * k + i])
+                total = accumulate(total, d * d)
+            out[row * m + j] = store(sqrt(total))
+
+
+def _by_product(a, b):
+    """Euclidean distances by the squares of norms and one product of matrices."""
+    one, two = a.pow(2).sum(-1, keepdim=True), b.pow(2).sum(-1, keepdim=True)
+    left = op("cat")([a * -2, one, one.new_ones(one._shape)], -1)
+    right = op("cat")([b, two.new_ones(two._shape), two], -1)
+    return op("matmul")(left, right.transpose(-2, -1)).clamp(min=0).sqrt()
+
+
+@custom(private=True, node="CdistBackward0", reference=lambda a, b, by_product=False: _np_cdist(a, b),
+        samples=(Sample((3, 4), (2, 4)), Sample((2, 3, 4), (2, 5, 4)), Sample((3, 4), (2, 4), by_product=True)))
+def euclidean(x1, x2, *, by_product: bool = False):
+    """Euclidean distances of all rows of two batches; ``by_product``: by one product of matrices, with its rounding."""
+    return (*x1._shape[:-1], x2._shape[-2]), x1._kind
+
+
+@euclidean.cpu
+def _(out, x1, x2, by_product):
+    if by_product:
+        return copy_into(out, _by_product(x1.detach(), x2.detach()))
+    n, k = x1._shape[-2:]
+    m = x2._shape[-2]
+    return pair_distances.launch(x1, x2, out, math.prod(x1._shape[:-2]), n, m, k, rows=math.prod(x1._shape[:-1]))
+
+
+@euclidean.gradient
+def _(g, x1, x2, y, needs):
+    # Of the distance of a point from itself the derivative is taken to be zero.
+    zero = (y.detach() == 0).to(dtype=y.dtype)
+    w = g * (1 - zero) / (y + zero)
+    return (x1 * w.sum(-1, keepdim=True) - op("matmul")(w, x2) if needs[0] else None,
+            x2 * w.sum(-2).unsqueeze(-1) - op("matmul")(w.transpose(-2, -1), x1) if needs[1] else None)
+
+
+@function(method=False, kinds={"p": "float", "compute_mode": "str?"}, reference=_np_cdist,
+          samples=(Sample((3, 4), (2, 4)), Sample((2, 3, 4), (2, 5, 4), 1.0), Sample((3, 4), (2, 4), 3.0),
+                   Sample((3, 4), (2, 4), math.inf), Sample((30, 3), (2, 3)), Sample((2, 1, 3, 4), (3, 2, 4))))
+def cdist(x1, x2, p=2.0, compute_mode="use_mm_for_euclid_dist_if_necessary"):
+    """The ``p``-norms of the differences of all rows of ``x1`` (..., P, M) and ``x2`` (..., R, M), as (..., P, R)."""
+    for name, x in (("X1", x1), ("X2", x2)):
+        if x._kind.dtype.category != 2:
+            raise RuntimeError(f"cdist only supports floating-point dtypes, {name} got: {dt.scalar_name(x._kind.dtype)}")
+        if len(x._shape) < 2:
+            raise RuntimeError(f"cdist only supports at least 2D tensors, {name} got: {len(x._shape)}D")
+    if x1._shape[-1] != x2._shape[-1]:
+        raise RuntimeError(f"X1 and X2 must have the same number of columns. X1: {x1._shape[-1]} X2: {x2._shape[-1]}")
+    if not p >= 0:
+        raise RuntimeError("cdist only supports non-negative p values")
+    if compute_mode not in (None, *MODES):
+        raise ValueError(f"{compute_mode} is not a valid value for compute_mode")
+    if x1._kind is not x2._kind:
+        common = dt.promote_types(x1._kind.dtype, x2._kind.dtype)
+        x1, x2 = x1.to(dtype=common), x2.to(dtype=common)
+    (n, k), m = x1._shape[-2:], x2._shape[-2]
+    batch = np.broadcast_shapes(x1._shape[:-2], x2._shape[:-2])
+    if not n or not m or not k:
+        return (x1.sum(-1, keepdim=True) + x2.sum(-1).unsqueeze(-2)) * 0 if k else x1.new_zeros((*batch, n, m))
+    if p == 2:
+        a, b = x1.expand(*batch, n, k), x2.expand(*batch, m, k)
+        way = MODES.index(compute_mode) if compute_mode else 0
+        return euclidean(a, b, by_product=way == 1 or way == 0 and (n > MANY or m > MANY))
+    return vector_norm_of(x1.unsqueeze(-2) - x2.unsqueeze(-3), p, -1, False)
+
+
+def _np_pdist(x, p=2.0):
+    i, j = np.triu_indices(len(x), 1)
+    return _np_cdist(x, x, p)[i, j]
+
+
+@function(namespaces=("torch", "nn.functional"), method=False, kinds={"p": "float"}, reference=_np_pdist,
+          samples=(Sample((4, 3)), Sample((4, 3), 1.0), Sample((3, 2), 3.0)))
+def pdist(input, p=2.0):
+    """The ``p``-norms of the differences of each two rows of ``input`` (N, M), as a vector of N (N - 1) / 2."""
+    if len(input._shape) != 2:
+        raise RuntimeError(f"pdist only supports 2D tensors, got: {len(input._shape)}D")
+    if input._kind.dtype.category != 2:
+        raise RuntimeError("pdist only supports floating-point dtypes")
+    if not p >= 0:
+        raise RuntimeError("pdist only supports non-negative p values")
+    i, j = op("triu_indices")(input._shape[0], input._shape[0], 1)
+    return vector_norm_of(input.index_select(0, i) - input.index_select(0, j), p, -1, False)
+
+
+def _np_renorm(x, p, dim, maxnorm):
+    axes = tuple(i for i in range(x.ndim) if i != dim % x.ndim)
+    norms = (np.abs(x)**p).sum(axes, keepdims=True) ** (1 / p)
+    return x * np.where(norms > maxnorm, maxnorm / (norms + 1e-7), 1.0)
+
+
+@function(inplace=True, kinds={"p": "number", "maxnorm": "number"}, reference=_np_renorm,
+          samples=(Sample((3, 4), 2, 0, 1.0), Sample((3, 4), 1, 1, 2.0)))
+def renorm(input, p, dim, maxnorm):
+    """``input`` with each part along ``dim`` scaled down to a ``p``-norm of ``maxnorm`` at most."""
+    if not p > 0:
+        raise RuntimeError("renorm: non-positive-norm not supported")
+    if len(input._shape) < 2:
+        raise RuntimeError(f"renorm: input needs at least 2 dimensions, got {len(input._shape)} dimensions")
+    if not maxnorm >= 0:
+        raise RuntimeError(f"renorm: expected maxnorm to be >= 0 but got {maxnorm:g}")
+    at = wrap_dim(dim, len(input._shape))
+    norms = vector_norm_of(input, p, [i for i in range(len(input._shape)) if i != at], True)
+    return input * op("where")(norms > maxnorm, maxnorm / (norms + 1e-7), 1.0).to(dtype=input.dtype)
+
+
+# --- histograms ---
+
+def _edges(input, bins, range):
+    """The edges of ``bins`` bins of one width over ``range``, or over all that there is."""
+    if bins < 1:
+        raise RuntimeError(f"torch.histogram(): bins must be > 0, but got {bins} for dimension 0")
+    if range is not None:
+        low, high = map(float, range)
+        if not low <= high:
+            raise RuntimeError(f"torch.histogram(): min {low:g} should not exceed max {high:g} for dimension 0")
+    elif input._n:
+        low, high = input.min().item(), input.max().item()
+    else:
+        low, high = 0.0, 1.0
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise RuntimeError(f"torch.histogram(): dimension 0 has bin edges [{low:g}, {high:g}], which are not finite")
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+    return linspace(low, high, bins + 1, dtype=input.dtype, device=input.device)
+
+
+@function(kinds={"bins": "any", "range": "any", "weight": "tensor?"}, differentiable=False,
+          reference=lambda x, bins, *, range=None, density=False: np.histogram(x, bins, range, density=density),
+          samples=(Sample((20,), 5), Sample((4, 5), 4, range=(-1.0, 1.0)), Sample((20,), 4, density=True)))
+def histogram(input, bins, *, range=None, weight=None, density=False, out=None):
+    """(hist, bin_edges): how many elements (or what ``weight`` of them) lie in each of ``bins`` bins of one width, or between
+    the edges ``bins``; the last bin has its right edge, too. ``density``: as a density with integral 1."""
+    d = input._kind.dtype
+    if d not in (dt.float32, dt.float64):
+        raise NotImplementedError(f"\"histogram_cpu\" not implemented for '{dt.scalar_name(d)}'")
+    if isinstance(bins, Tensor):
+        if range is not None:
+            raise TypeError("histogram() received an invalid combination of arguments: a tensor of bin edges and a range")
+        if len(bins._shape) != 1:
+            raise RuntimeError(f"torch.histogramdd(): bins tensor should have one dimension, but got {len(bins._shape)} "
+                               "dimensions in the bins tensor for dimension 0")
+        if bins._kind.dtype is not d:
+            raise RuntimeError("torch.histogramdd(): input and bins tensors should have the same dtype")
+        edges = bins.clone()
+    else:
+        edges = _edges(input, bins, range)
+    if weight is not None:
+        if weight._shape != input._shape:
+            raise RuntimeError("torch.histogram(): if weight tensor is provided it should have the same shape as the input "
+                               "tensor")
+        if weight._kind.dtype is not d:
+            raise RuntimeError("torch.histogram(): if weight tensor is provided, input tensor and weight tensor should have "
+                               "the same dtype")
+    x, count = input.detach().flatten(), edges._n - 1
+    place = op("searchsorted")(edges, x, right=True) - 1
+    place = op("where")(x == edges[-1], count - 1, place)
+    inside = (x >= edges[0]) & (x <= edges[-1])
+    place = op("where")(inside, place, count).clamp(0, count)  # what lies outside goes to a bin that is left out
+    amounts = x.new_ones(x._shape) if weight is None else weight.detach().flatten()
+    hist = x.new_zeros(count + 1).index_add(0, place, amounts)[:count]
+    if density:
+        hist = hist / (hist.sum() * op("diff")(edges))
+    if out is not None:
+        return Histogram(*write_outs("histogram", out, (hist, edges), (input,)))
+    return Histogram(hist, edges)
+
+
+@function(namespaces=("linalg",), method=False, reference=lambda x, y, dim=-1: (x * y).sum(dim),
+          samples=(Sample((3, 4), (3, 4)), Sample((3, 4), (4,)), Sample((3, 4), (3, 4), dim=0)))
+def vecdot(x, y, *, dim=-1, out=None):
+    """The dot products ``sum(conj(x) y)`` of vectors along ``dim``."""
+    if x._kind.dtype.is_complex:
+        x = op("conj")(x)
+    value = (x * y).sum(dim)
+    return value if out is None else write_out("linalg_vecdot", out, value, (x, y))
