@@ -120,6 +120,13 @@ CONTENTS = {
             "multigammaln mvlgamma nan_to_num nan_to_num_kernel ndtr polygamma polygamma_kernel polygamma_method "
             "polygamma_zero psi sinc trigamma xlog1py xlogy",
     },
+    "pointwise.written": {
+        "Tensor":
+            "apply_ eq_ fill_diagonal_ ge_ greater_ greater_equal_ gt_ is_nonzero le_ less_ less_equal_ lt_ map2_ map_ ne_ "
+            "new not_equal_",
+        "numbagrad":
+            "is_nonzero",
+    },
     "view.complex": {
         "Tensor":
             "angle conj conj_physical imag is_conj is_neg real resolve_conj resolve_neg",
@@ -130,6 +137,14 @@ CONTENTS = {
             "resolve_conj resolve_neg view_as_complex view_as_real",
         "properties":
             "imag real",
+    },
+    "view.copies": {
+        "Tensor":
+            "narrow_copy unsafe_chunk unsafe_split unsafe_split_with_sizes",
+        "numbagrad":
+            "alias_copy as_strided_copy detach_copy diagonal_copy expand_copy narrow_copy permute_copy select_copy "
+            "split_copy split_with_sizes_copy squeeze_copy t_copy transpose_copy unbind_copy unfold_copy unsafe_chunk "
+            "unsafe_split unsafe_split_with_sizes unsqueeze_copy view_as_complex_copy view_as_real_copy view_copy",
     },
     "view.dims": {
         "Tensor":

@@ -398,6 +398,8 @@ def _between(start, end, steps, work):
 def logspace(start, end, steps, base=10.0, *, out=None, dtype=None, layout=None, device=None, requires_grad=False):
     """``steps`` values spaced evenly on a log scale from base**start to base**end."""
     dtype = dtype if out is None else _dtype_for("logspace", out, dtype)
+    if dtype is not None and dtype.category < 2:  # the exponents are of the dtype, too
+        start, end = (int(_number(v, "logspace", n, i)) for v, n, i in ((start, "start", 1), (end, "end", 2)))
     t = linspace(start, end, steps, dtype=dt.float64)
     base = float(arguments.check_float(base, "logspace", "base", 4))
     ranges.powers[t._kind](t._ptr, base, t._n)

@@ -313,6 +313,8 @@ def _avg_pool(n, node, samples):
         if divisor == 0:
             raise RuntimeError("divisor must be not zero")
         axes = _axes(name, n, input, kernel_size, stride, padding, 1, ceil_mode, not count_include_pad)
+        if input._kind.dtype is dt.int64:  # quotients without their fractions
+            return run(input.double(), kernel_size, stride, padding, ceil_mode, count_include_pad, divisor).long()
         if input._kind.dtype.category != 2:
             raise NotImplementedError(f"\"avg_pool{n}d\" not implemented for '{dt.scalar_name(input._kind.dtype)}'")
         return invoke(mean_windows, (input,), (axes, divisor or 0), node)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import warnings
 
 import numpy as np
 
 from numbagrad import linalg
+from numbagrad.base.user_code import user_level
 from numbagrad.core.creation import zeros
 from numbagrad.core.out import write_out, write_outs
 from numbagrad.dispatch.op import Function, add_method
@@ -26,6 +28,24 @@ def _public(fn):
     return fn
 
 
+DEPRECATED = {
+    "cholesky": "torch.cholesky is deprecated in favor of torch.linalg.cholesky and will be removed in a future PyTorch "
+                "release.\nL = torch.cholesky(A)\nshould be replaced with\nL = torch.linalg.cholesky(A)\nand\n"
+                "U = torch.cholesky(A, upper=True)\nshould be replaced with\nU = torch.linalg.cholesky(A).mH\n"
+                "This transform will produce equivalent results for all valid (symmetric positive definite) inputs.",
+    "qr": "torch.qr is deprecated in favor of torch.linalg.qr and will be removed in a future PyTorch release.\nThe boolean "
+          "parameter 'some' has been replaced with a string parameter 'mode'.\nQ, R = torch.qr(A, some)\nshould be replaced "
+          "with\nQ, R = torch.linalg.qr(A, 'reduced' if some else 'complete')"}
+_said = set()
+
+
+def _deprecated(name):
+    """PyTorch's warning, once in a process."""
+    if name not in _said:
+        _said.add(name)
+        warnings.warn(DEPRECATED[name], UserWarning, stacklevel=user_level())
+
+
 @_public
 def det(input):
     """The determinant of square matrices, see ``linalg.det``."""
@@ -41,12 +61,14 @@ def slogdet(input, *, out=None):
 @_public
 def cholesky(input, upper=False, *, out=None):
     """The lower (or ``upper``) triangular factor of Hermitian positive definite matrices, see ``linalg.cholesky``."""
+    _deprecated("cholesky")
     return op("cholesky")(input, upper=upper, out=out)
 
 
 @_public
 def qr(input, some=True, *, out=None):
     """(Q, R) with ``input = Q R``; ``some``: without what only completes Q to a basis. See ``linalg.qr``."""
+    _deprecated("qr")
     found = op("qr")(input, "reduced" if some else "complete")
     return Qr(*(found if out is None else write_outs("qr", out, found, (input,))))
 
@@ -75,7 +97,7 @@ def svd(input, some=True, compute_uv=True, *, out=None):
 def tensorinv(A, ind=2, *, out=None):
     """The inverse of ``A`` as a map from its last dimensions to its first ``ind`` ones, in the sense of ``tensordot``."""
     if ind <= 0:
-        raise RuntimeError("Expected a strictly positive integer for 'ind'")
+        raise RuntimeError(f"Expected a strictly positive integer for 'ind', but got {ind}")
     first, last = A._shape[:ind], A._shape[ind:]
     n, m = math.prod(first), math.prod(last)
     if n != m:

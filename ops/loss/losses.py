@@ -286,6 +286,7 @@ def hinge_embedding_loss(input, target, margin=1.0, size_average=None, reduce=No
     if size_average is not None or reduce is not None:
         reduction = legacy(size_average, reduce)
     margin = dt.parameter(dt.as_float(margin), input._kind.dtype)
+    target = target.detach() if target._rg else target
     return _apply(pw.hinge_embedding_loss_pointwise, pw.hinge_fused, (input, target), reduction, (margin,), input)
 
 

@@ -132,22 +132,23 @@ def _rms_reference(x, normalized_shape, weight=None, eps=None):
 
 
 @custom(private=True, node="NativeLayerNormBackward0", reference=None)
-def layer_norm_fused(input, weight, bias, *, n: int, centered: bool, eps: float):
-    """Normalized rows of ``n`` elements; the second output holds (mean, inverse deviation) of each."""
+def layer_norm_fused(input, weight, bias, *, n: int, centered: bool, eps: float, dims: int):
+    """Normalized rows of ``n`` elements in the last ``dims`` dimensions; the second output holds (mean, inverse deviation) of
+    each."""
     return [(input._shape, input._kind), ((2 * (input._n // n),), storage.kind_of(dt.float64, input._kind.device))]
 
 
 @layer_norm_fused.cpu
-def _(outs, input, weight, bias, n, centered, eps):
+def _(outs, input, weight, bias, n, centered, eps, dims):
     out, aux = outs
     ln_forward.run(input._kind, (input._ptr, _address(weight), _address(bias), out._ptr, aux._ptr, n, centered,
                                  weight is not None, bias is not None, eps), input._n // n, input._n)
 
 
 @layer_norm_fused.gradient
-def _(g, input, weight, y1, needs, n, centered, eps):
+def _(g, input, weight, y1, needs, n, centered, eps, dims):
     if g._rg or input._rg or (weight is not None and weight._rg):
-        return _composed_layer(g, input, weight, needs, n, centered, eps)
+        return _composed_layer(g, input, weight, needs, n, dims, centered, eps)
     g, input, weight = (t if t is None or t._strides is None else t.contiguous() for t in (g, input, weight))
     rows = input._n // n
     dx = dw = db = None
@@ -156,7 +157,7 @@ def _(g, input, weight, y1, needs, n, centered, eps):
         ln_gradient.run(input._kind, (g._ptr, input._ptr, _address(weight), y1._ptr, dx._ptr, n, centered, weight is not None),
                         rows, input._n)
     if needs[1] or needs[2]:
-        tail = _tail(input._shape, n)
+        tail = input._shape[-dims:]
         dw = make(tail, input._kind) if needs[1] else None
         db = make(tail, input._kind) if needs[2] else None
         ln_weights.run(input._kind, (g._ptr, input._ptr, y1._ptr, _address(dw), _address(db), n, rows,
@@ -164,16 +165,7 @@ def _(g, input, weight, y1, needs, n, centered, eps):
     return dx, dw, db
 
 
-def _tail(shape, n):
-    """The trailing dimensions of ``shape`` that hold ``n`` elements (all of size one in front of them left out)."""
-    k, size = len(shape), 1
-    while size < n:
-        k -= 1
-        size *= shape[k]
-    return shape[k:]
-
-
-def _composed_layer(g, input, weight, needs, n, centered, eps):
+def _composed_layer(g, input, weight, needs, n, dims, centered, eps):
     """The same gradients from differentiable ops."""
     shape = (input._n // n, n)
     x, u = input.reshape(shape), g.reshape(shape)
@@ -190,7 +182,7 @@ def _composed_layer(g, input, weight, needs, n, centered, eps):
     if needs[1]:
         dw = (u * normal).sum(0).reshape(weight._shape)
     if needs[2]:
-        db = u.sum(0).reshape(_tail(input._shape, n) if weight is None else weight._shape)
+        db = u.sum(0).reshape(input._shape[-dims:])
     return dx, dw, db
 
 
@@ -244,7 +236,7 @@ def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-05, cudnn
         return layer_norm(input.to(dtype=dt.float32), tail, weight, bias, eps).to(dtype=input.dtype)
     if not numel(tail):
         return _of_nothing(input, weight, bias)
-    return layer_norm_fused.call(input, weight, bias, n=numel(tail), centered=True, eps=dt.as_float(eps))[0]
+    return layer_norm_fused.call(input, weight, bias, n=numel(tail), centered=True, eps=dt.as_float(eps), dims=len(tail))[0]
 
 
 class _Rms:
@@ -284,4 +276,4 @@ def rms_norm(input, normalized_shape, weight=None, eps=None):
         dims = tuple(range(len(input._shape) - len(tail), len(input._shape)))
         result = input * (input.pow(2).mean(dims, True) + dt.as_float(eps)).rsqrt()
         return result if weight is None else result * weight
-    return layer_norm_fused.call(input, weight, None, n=numel(tail), centered=False, eps=dt.as_float(eps))[0]
+    return layer_norm_fused.call(input, weight, None, n=numel(tail), centered=False, eps=dt.as_float(eps), dims=len(tail))[0]

@@ -82,7 +82,7 @@ norm_inf = _norm_op("norm_inf", lambda acc, x: s.maximum(x, acc), _inf_gradient,
                     reference=lambda x, dim, keep: np.abs(x).max(axis=dim, keepdims=keep))
 norm_low = _norm_op("norm_low", lambda acc, x: s.minimum(x, acc), _inf_gradient, start=INF, map=s.absolute, empty=False,
                     reference=lambda x, dim, keep: np.abs(x).min(axis=dim, keepdims=keep))
-norm_zero = _norm_op("norm_zero", lambda acc, x: acc + x, lambda g, shape: g.new_zeros(shape), start=0.0, wide=True,
+norm_zero = _norm_op("norm_zero", lambda acc, x: acc + x, lambda g: None, start=0.0, wide=True,
                      map=lambda x: where(s.apply("ne", x, 0), 1, 0),
                      reference=lambda x, dim, keep: (x != 0).sum(axis=dim, keepdims=keep).astype(float))
 _norms = {2.0: norm_two, 1.0: norm_one, INF: norm_inf, -INF: norm_low, 0.0: norm_zero}

@@ -328,11 +328,13 @@ def diff(input, n=1, dim=-1, prepend=None, append=None, *, out=None):
     if n < 0:
         raise RuntimeError(f"order must be non-negative but got {n}")
     at = wrap_dim(dim, len(input._shape))
+    if not n:
+        return _finish("diff", out, input.clone(), input)
     parts = [t for t in (prepend, input, append) if t is not None]
     if len(parts) > 1:
         from numbagrad import cat
         input = cat(parts, at)
-    t = input if n else input.clone()
+    t = input
     for _ in range(min(n, input._shape[at])):
         size = t._shape[at] - 1
         a, b = t.narrow(at, 1, size), t.narrow(at, 0, size)

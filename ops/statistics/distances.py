@@ -185,7 +185,7 @@ def histogram(input, bins, *, range=None, weight=None, density=False, out=None):
     the edges ``bins``; the last bin has its right edge, too. ``density``: as a density with integral 1."""
     d = input._kind.dtype
     if d not in (dt.float32, dt.float64):
-        raise NotImplementedError(f"\"histogram_cpu\" not implemented for '{dt.scalar_name(d)}'")
+        raise NotImplementedError(f"\"histogramdd\" not implemented for '{dt.scalar_name(d)}'")
     if isinstance(bins, Tensor):
         if range is not None:
             raise TypeError("histogram() received an invalid combination of arguments: a tensor of bin edges and a range")
@@ -199,11 +199,12 @@ def histogram(input, bins, *, range=None, weight=None, density=False, out=None):
         edges = _edges(input, bins, range)
     if weight is not None:
         if weight._shape != input._shape:
-            raise RuntimeError("torch.histogram(): if weight tensor is provided it should have the same shape as the input "
-                               "tensor")
+            raise RuntimeError(f"torch.histogramdd: if weight tensor is provided it should have the same shape as the input "
+                               f"tensor excluding its innermost dimension, but got input with shape {[*input._shape, 1]} and "
+                               f"weight with shape {list(weight._shape)}")
         if weight._kind.dtype is not d:
-            raise RuntimeError("torch.histogram(): if weight tensor is provided, input tensor and weight tensor should have "
-                               "the same dtype")
+            raise RuntimeError("torch.histogramdd: if weight tensor is provided, input tensor and weight tensor should have "
+                               f"the same dtype, but got input({dt.c_name(d)}), and weight({dt.c_name(weight._kind.dtype)})")
     x, count = input.detach().flatten(), edges._n - 1
     place = op("searchsorted")(edges, x, right=True) - 1
     place = op("where")(x == edges[-1], count - 1, place)

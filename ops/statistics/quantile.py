@@ -18,7 +18,7 @@ def _order(name, input, q, interpolation):
     if not input._n:
         raise RuntimeError(f"{name}() input tensor must be non-empty")
     if input._kind.dtype not in (dt.float32, dt.float64):
-        raise RuntimeError(f"{name}() input tensor must be either float or double dtype")
+        raise RuntimeError("quantile() input tensor must be either float or double dtype")
     if isinstance(q, Tensor):
         if len(q._shape) > 1:
             raise RuntimeError(f"{name}() q must be a scalar or 1D tensor")
