@@ -30,6 +30,10 @@ def op(name):
           samples=(Sample((3, 4), (3, 4)), Sample((3, 4), (4,), 1), Sample((5,), (5,), 3)))
 def dist(input, other, p=2):
     """The ``p``-norm of ``input - other`` taken as one vector."""
+    d = dt.promote_types(input._kind.dtype, other._kind.dtype)
+    if d.category < 2:
+        raise RuntimeError("norm(): input dtype should be either floating point or complex. Got "
+                           f"{dt.scalar_name(d)} instead.")
     return vector_norm_of((input - other).flatten(), p, None, False)
 
 
@@ -86,7 +90,7 @@ def _(g, x1, x2, y, needs):
             x2 * w.sum(-2).unsqueeze(-1) - op("matmul")(w.transpose(-2, -1), x1) if needs[1] else None)
 
 
-@function(method=False, kinds={"p": "float", "compute_mode": "str?"}, reference=_np_cdist,
+@function(method=False, kinds={"p": "float", "compute_mode": "any"}, reference=_np_cdist,
           samples=(Sample((3, 4), (2, 4)), Sample((2, 3, 4), (2, 5, 4), 1.0), Sample((3, 4), (2, 4), 3.0),
                    Sample((3, 4), (2, 4), math.inf), Sample((30, 3), (2, 3)), Sample((2, 1, 3, 4), (3, 2, 4))))
 def cdist(x1, x2, p=2.0, compute_mode="use_mm_for_euclid_dist_if_necessary"):
@@ -102,9 +106,8 @@ def cdist(x1, x2, p=2.0, compute_mode="use_mm_for_euclid_dist_if_necessary"):
         raise RuntimeError("cdist only supports non-negative p values")
     if compute_mode not in (None, *MODES):
         raise ValueError(f"{compute_mode} is not a valid value for compute_mode")
-    if x1._kind is not x2._kind:
-        common = dt.promote_types(x1._kind.dtype, x2._kind.dtype)
-        x1, x2 = x1.to(dtype=common), x2.to(dtype=common)
+    if x1._kind.dtype is not x2._kind.dtype:
+        raise RuntimeError(f"expected scalar type {dt.scalar_name(x1._kind.dtype)} but found {dt.scalar_name(x2._kind.dtype)}")
     (n, k), m = x1._shape[-2:], x2._shape[-2]
     batch = np.broadcast_shapes(x1._shape[:-2], x2._shape[:-2])
     if not n or not m or not k:
@@ -223,6 +226,9 @@ def histogram(input, bins, *, range=None, weight=None, density=False, out=None):
           samples=(Sample((3, 4), (3, 4)), Sample((3, 4), (4,)), Sample((3, 4), (3, 4), dim=0)))
 def vecdot(x, y, *, dim=-1, out=None):
     """The dot products ``sum(conj(x) y)`` of vectors along ``dim``."""
+    if x._kind.dtype is not y._kind.dtype:
+        raise RuntimeError("linalg.vecdot: Expected x and y to have the same dtype, but found x of type "
+                           f"{dt.scalar_name(x._kind.dtype)} and y of type {dt.scalar_name(y._kind.dtype)} instead")
     if x._kind.dtype.is_complex:
         x = op("conj")(x)
     value = (x * y).sum(dim)

@@ -41,10 +41,12 @@ def _np_trapezoid(y, x=None, dim=-1, *, dx=None):
 
 
 @function(kinds={"x": "tensor?", "dx": "number?"}, method=False, reference=_np_trapezoid, aliases=("trapz",),
-          samples=(Sample((3, 4)), Sample((3, 4), (4,)), Sample((3, 4), dx=0.5, dim=0), Sample((3, 4), (3, 4), 0)))
-def trapezoid(y, x=None, dim=-1, *, dx=None):
+          samples=(Sample((3, 4)), Sample((3, 4), (4,)), Sample((3, 4), dx=0.5, dim=0), Sample((3, 4), (3, 4), dim=0)))
+def trapezoid(y, x=None, *, dx=None, dim=-1):
     """The integral of ``y`` along ``dim`` by trapezoids, at the points ``x`` or ``dx`` (1) apart."""
     _checked("trapezoid", y, x, dx)
+    if not y._shape:
+        raise IndexError(f"Dimension specified as {dim} but tensor has no dimensions")
     at = wrap_dim(dim, len(y._shape))
     if not y._shape[at]:
         return y.new_zeros([n for i, n in enumerate(y._shape) if i != at])
@@ -60,10 +62,12 @@ def _np_cumulative(y, x=None, dim=-1, *, dx=None):
 
 
 @function(kinds={"x": "tensor?", "dx": "number?"}, method=False, reference=_np_cumulative,
-          samples=(Sample((3, 4)), Sample((3, 4), (4,)), Sample((3, 4), dx=0.5, dim=0), Sample((3, 4), (3, 4), 0)))
-def cumulative_trapezoid(y, x=None, dim=-1, *, dx=None):
+          samples=(Sample((3, 4)), Sample((3, 4), (4,)), Sample((3, 4), dx=0.5, dim=0), Sample((3, 4), (3, 4), dim=0)))
+def cumulative_trapezoid(y, x=None, *, dx=None, dim=-1):
     """The running integrals of ``y`` along ``dim`` by trapezoids, at the points ``x`` or ``dx`` (1) apart."""
     _checked("cumulative_trapezoid", y, x, dx)
+    if not y._shape:
+        raise IndexError("slice() cannot be applied to a 0-dim tensor.")
     at = wrap_dim(dim, len(y._shape))
     if x is not None:
         return (_middles(y, at) * _steps("cumulative_trapezoid", y, x, at)).cumsum(at) / 2.0
@@ -113,6 +117,8 @@ def _dims(input, dim):
     if dim is None:
         return list(range(len(input._shape)))
     given = list(dim) if isinstance(dim, (tuple, list)) else [dim]
+    if given and not input._shape:
+        raise IndexError(f"Dimension specified as {given[0]} but tensor has no dimensions")
     found = [wrap_dim(d, len(input._shape)) for d in given]
     for i, d in enumerate(found):
         if d in found[:i]:
@@ -121,7 +127,7 @@ def _dims(input, dim):
 
 
 @function(kinds={"spacing": "any", "dim": "any"}, method=False, differentiable=True,
-          reference=lambda x, dim=None, spacing=1: np.gradient(x, spacing, axis=dim),
+          reference=lambda x, dim=None, spacing=1: (np.gradient(x, spacing, axis=dim),),
           samples=(Sample((3, 4), dim=1), Sample((4, 3), dim=0, spacing=0.5)))
 def gradient(input, *, spacing=1, dim=None, edge_order=1):
     """Derivatives of a function given by values on a grid, one for each of ``dim``, by central differences in the middle and

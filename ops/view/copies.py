@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import numbagrad
-from numbagrad.dispatch.op import Function, add_method
+from numbagrad.dispatch.op import Function, add_method, parameters
 from numbagrad.extend import REGISTRY, Tensor
+from numbagrad.kernel.define import define
 
-COPIED = """as_strided detach diagonal expand narrow permute select split split_with_sizes squeeze t transpose unbind unfold
-unsqueeze view view_as_complex view_as_real""".split()
-UNSAFE = ("chunk", "split", "split_with_sizes")
+# Views with their parameters.
+COPIED = {
+    "as_strided": "input, size, stride, storage_offset=None", "detach": "input", "expand": "input, size, *, implicit=False",
+    "diagonal": "input, offset=0, dim1=0, dim2=1", "narrow": "input, dim, start, length", "permute": "input, dims",
+    "select": "input, dim, index", "split": "input, split_size, dim=0", "split_with_sizes": "input, split_sizes, dim=0",
+    "squeeze": "input, dim=None", "t": "input", "transpose": "input, dim0, dim1", "unbind": "input, dim=0",
+    "unfold": "input, dimension, size, step", "unsqueeze": "input, dim", "view": "input, size",
+    "view_as_complex": "input", "view_as_real": "input"}
+UNSAFE = {"chunk": "input, chunks, dim=0", "split": "input, split_size, dim=0", "split_with_sizes": "input, split_sizes, dim=0"}
 METHODS = ("narrow",)  # of those that are copied
 
 
@@ -16,31 +23,28 @@ def _own(x):
     return x.clone(memory_format=numbagrad.contiguous_format) if isinstance(x, Tensor) else tuple([_own(t) for t in x])
 
 
-def _public(name, doc, run, method):
-    """``name(input, *args, **kwargs)`` at top level, and as a method."""
-    def fn(input, *args, **kwargs):
-        return run(input, args, kwargs)
-    fn.__name__ = fn.__qualname__ = name
-    fn.__doc__ = doc
-    fn.__module__ = __name__
-    made = add_method(fn) if method else Function(fn, registered=False).callable
+def _public(name, shown, doc, run, method):
+    """``name(input, ...)`` at top level, and as a method."""
+    call = ", ".join([p for p in parameters(shown).parameters if p not in ("input", "implicit")])
+    fn = define(f"def {name}({shown}):\n    return run_(input, [{call}])\n", name, {"run_": run})
+    fn.__doc__, fn.__module__ = doc, __name__
+    kinds = {"index": "int"} if "index" in call else {}
+    made = add_method(fn, **kinds) if method else Function(fn, registered=False, kinds=kinds).callable
     REGISTRY.attach(__name__, numbagrad, {name: made})
 
 
 def _viewed(name):
-    def run(input, args, kwargs):
-        return _own(getattr(input, name)(*args, **kwargs))
-    return run
+    """The method of that name; an argument that was left out as None is none."""
+    return lambda input, args: _own(getattr(input, name)(*[a for a in args if a is not None]))
 
 
 def _split(name):
-    def run(input, args, kwargs):
-        return getattr(input, name)(*args, **kwargs)
-    return run
+    return lambda input, args: getattr(input, name)(*args)
 
 
-for _name in COPIED:
-    _public(_name + "_copy", f"``{_name}`` with memory of its own.", _viewed(_name), _name in METHODS)
-_public("alias_copy", "A copy.", lambda input, args, kwargs: _own(input), False)
-for _name in UNSAFE:
-    _public("unsafe_" + _name, f"``{_name}``, whose parts nothing checks for being written in place.", _split(_name), True)
+for _name, _shown in COPIED.items():
+    _public(_name + "_copy", _shown, f"``{_name}`` with memory of its own.", _viewed(_name), _name in METHODS)
+_public("alias_copy", "input", "A copy.", lambda input, args: _own(input), False)
+for _name, _shown in UNSAFE.items():
+    _public("unsafe_" + _name, _shown, f"``{_name}``, whose parts nothing checks for being written in place.",
+            _split(_name), True)
