@@ -15,6 +15,37 @@ from functools import partial
 from ..kernel.tape import Untraced
 
 
+class Runs:
+    """The threads that run a file of the catalogue: a fork waits for them, as the child would wait for ever for a module that
+    was being imported by a thread, which it does not have. (Files are not run one at a time: two that import each other's would
+    wait.)"""
+
+    def __init__(self):
+        self.changed, self.threads, self.mine = threading.Condition(), 0, threading.local()
+
+    def __enter__(self):
+        depth = getattr(self.mine, "depth", 0)
+        if not depth:
+            with self.changed:
+                self.threads += 1
+        self.mine.depth = depth + 1
+
+    def __exit__(self, *error):
+        self.mine.depth -= 1
+        if not self.mine.depth:
+            with self.changed:
+                self.threads -= 1
+                self.changed.notify_all()
+
+    def before_fork(self):
+        """Wait until no other thread is at it, and keep all from beginning."""
+        self.changed.acquire()
+        self.changed.wait_for(lambda: self.threads == (getattr(self.mine, "depth", 0) > 0))
+
+    def after_fork(self):
+        self.changed.release()
+
+
 class Registry(dict):
     """Ops by name."""
 
@@ -28,6 +59,7 @@ class Registry(dict):
         self.declared = {}  # ops that wait, by name
         self.attached = []  # [(module, place, names)] of what is no op
         self.lock = threading.RLock()
+        self.runs = Runs()
 
     def read_index(self, contents, package):
         """Take {module: {place: "name name"}} for what the catalogue has, whose modules are those of ``package``."""
@@ -71,7 +103,7 @@ class Registry(dict):
 
     def load(self, module):
         """Run a file of the catalogue, if that was not done, and put what it declares in its places."""
-        with Untraced():
+        with self.runs, Untraced():
             found = importlib.import_module(module)
             # The file itself, which is still being run, may ask for what it has declared.
             if module in self.waiting and not getattr(found.__spec__, "_initializing", False):
@@ -148,6 +180,16 @@ def _put_all(place, names):
 
 REGISTRY = Registry()  # name -> ``dispatch.op.Op``
 
+
+def _before_fork():
+    REGISTRY.runs.before_fork()
+    REGISTRY.lock.acquire()
+
+
+def _after_fork():
+    REGISTRY.lock.release()
+    REGISTRY.runs.after_fork()
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=REGISTRY.lock.acquire, after_in_parent=REGISTRY.lock.release,
-                        after_in_child=REGISTRY.lock.release)
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
