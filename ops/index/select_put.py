@@ -158,6 +158,8 @@ def _prepare_fill(input, dim, index, value):
         if value._shape:
             raise RuntimeError("index_fill_ only supports a 0-dimensional value tensor, but got tensor with "
                                f"{len(value._shape)} dimension(s).")
+        if value._rg:  # each place takes from its gradient once
+            index = REGISTRY["unique"].callable(index)
         value = ix.value_like(value, input)
     else:
         value = ix.scalar_like(value, input)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from numbagrad.base import arguments, modes
@@ -79,7 +81,8 @@ def product_gradients(g, a, b, ta, tb, needs, shapes):
     if needs[1]:
         if len(q) == 2 and len(p) > 2 and not ta and not tb:
             # One tall product instead of a batch of them and a sum.
-            gb = gemm(reshape(a, (-1, p[-1])), reshape(g, (-1, g._shape[-1])), 1, 0) if g._n else g.new_zeros(q)
+            rows = math.prod(p[:-1])
+            gb = gemm(reshape(a, (rows, p[-1])), reshape(g, (rows, g._shape[-1])), 1, 0) if g._n else g.new_zeros(q)
         else:
             gb = sum_to_size(gemm(a, g, 1 - ta, 0) if not tb else gemm(g, a, 1, ta), q)
     return ga, gb

@@ -111,12 +111,17 @@ def cdist(x1, x2, p=2.0, compute_mode="use_mm_for_euclid_dist_if_necessary"):
     (n, k), m = x1._shape[-2:], x2._shape[-2]
     batch = np.broadcast_shapes(x1._shape[:-2], x2._shape[:-2])
     if not n or not m or not k:
-        return (x1.sum(-1, keepdim=True) + x2.sum(-1).unsqueeze(-2)) * 0 if k else x1.new_zeros((*batch, n, m))
+        return (x1.sum(-1, keepdim=True) + x2.sum(-1).unsqueeze(-2)) * 0
     if p == 2:
         a, b = x1.expand(*batch, n, k), x2.expand(*batch, m, k)
         way = MODES.index(compute_mode) if compute_mode else 0
         return euclidean(a, b, by_product=way == 1 or way == 0 and (n > MANY or m > MANY))
-    return vector_norm_of(x1.unsqueeze(-2) - x2.unsqueeze(-3), p, -1, False)
+    d = x1.unsqueeze(-2) - x2.unsqueeze(-3)
+    counts = vector_norm_of(d, p, -1, False)
+    if p or not d._rg:
+        return counts
+    total = d.sum(-1)  # derivatives of zero, not none
+    return op("where")(total.new_zeros(total._shape, dtype=dt.bool_), total, counts)
 
 
 def _np_pdist(x, p=2.0):
