@@ -93,10 +93,19 @@ class Tabled(Optimizer):
     def _settings(self, group):
         raise NotImplementedError
 
+    def _recorded(self, p, d, own, group, t):
+        """The update by tensor operations that autograd records, of ``_recorded.py``."""
+        from . import _recorded
+        getattr(_recorded, self._kernel.name)(p, d, own, group, t)
+
     def step(self, closure=None):
         """One update; returns what ``closure`` returned."""
         loss = _closure_loss(closure)
         for group in self.param_groups:
+            if group["differentiable"]:
+                from ._recorded import record
+                record(self, group)
+                continue
             settings = self._settings(group)
             tables, wide, changed, changed_wide, others = defaultdict(list), defaultdict(list), [], [], []
             for p in group["params"]:

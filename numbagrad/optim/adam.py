@@ -114,10 +114,18 @@ class Adam(Optimizer):
             own.update({"step": _step_count(group, p), **{name: ng.zeros_like(p, requires_grad=False) for name in names}})
         return own
 
+    def _recorded(self, p, d, own, group, t):
+        from . import _recorded
+        _recorded.adam(p, d, own, group, t)
+
     def step(self, closure=None):
         """One update; returns what ``closure`` returned."""
         loss = _closure_loss(closure)
         for group in self.param_groups:
+            if group["differentiable"]:
+                from ._recorded import record
+                record(self, group)
+                continue
             amsgrad = bool(group["amsgrad"])
             settings = (
                 float(_number(group["lr"])),
@@ -161,6 +169,8 @@ def _composed(p, g, m, v, v_max, step, lr, beta1, beta2, eps, weight_decay, deco
     with ng.no_grad():
         step.add_(1)
         t = step.item()
+        if p.is_complex():  # pairs of independent numbers
+            p, g, m, v, v_max = (ng.view_as_real(x) for x in (p, g, m, v, v_max))
         d = -g if maximize else g
         if weight_decay != 0:
             if decoupled:

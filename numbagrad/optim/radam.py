@@ -15,7 +15,9 @@ class RAdam(Tabled):
 
     _kernel = _more_kernels.radam
     _tensors = ("exp_avg", "exp_avg_sq")
-    _options = {"decoupled_weight_decay": False, **Tabled._options}
+    _options = {
+        "foreach": None, "maximize": False, "differentiable": False, "decoupled_weight_decay": False, "capturable": False,
+    }  # fmt: skip
 
     def __init__(
         self,

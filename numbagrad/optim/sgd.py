@@ -76,10 +76,21 @@ class SGD(Optimizer):
             for name in ("differentiable", "fused"):
                 group.setdefault(name, False)
 
+    def _state_of(self, p, group):
+        return self.state[p] if group["momentum"] != 0 else {}
+
+    def _recorded(self, p, d, own, group, t):
+        from . import _recorded
+        _recorded.sgd(p, d, own, group)
+
     def step(self, closure=None):
         """One update; returns what ``closure`` returned."""
         loss = _closure_loss(closure)
         for group in self.param_groups:
+            if group["differentiable"]:
+                from ._recorded import record
+                record(self, group, pairs=False)
+                continue
             lr, decay = float(_number(group["lr"])), float(_number(group["weight_decay"]))
             momentum, dampening = float(group["momentum"]), float(group["dampening"])
             settings = lr, momentum, dampening, decay, bool(group["nesterov"]), bool(group["maximize"])

@@ -250,11 +250,6 @@ def test_expanded_gradient():
     assert np.allclose(p.detach().numpy(), 0.5) and p.grad.stride() == (0, 0)
 
 
-def test_differentiable_is_refused():
-    with pytest.raises(NotImplementedError, match="differentiable=True"):
-        ng.optim.RMSprop([ng.ones(2, requires_grad=True)], differentiable=True)
-
-
 def rosenbrock(lib, options, steps):
     """Losses and end of a minimization, and the state that is left."""
     x = lib.tensor([-1.5, 2.0], dtype=lib.float64).requires_grad_()
