@@ -1,6 +1,7 @@
 """What optimizers of other people, written for PyTorch, take from ``torch.optim.optimizer`` and from their base class."""
 
 import functools
+import warnings
 from collections.abc import Iterable
 from typing import Any, TypeAlias
 
@@ -105,7 +106,8 @@ class ForSubclasses:
     def _accelerator_graph_capture_health_check(self):
         """Nothing to check: no step is captured into a graph of the device."""
 
-    _cuda_graph_capture_health_check = _accelerator_graph_capture_health_check
+    def _cuda_graph_capture_health_check(self):
+        warnings.warn("Use _accelerator_graph_capture_health_check instead", DeprecationWarning, stacklevel=2)
 
     def _optimizer_step_code(self):
         """Where profilers look at an optimizer after its step."""
