@@ -9,7 +9,7 @@ from ..core.storage import F4 as FLOAT32
 from ..core.tensor import Tensor
 from . import _more_kernels
 from ._tabled import _plain, _write_back, check_lr_is_single, number
-from .optimizer import Optimizer, _are_plain, _check_counts, _closure_loss, _run
+from .optimizer import Optimizer, _are_plain, _check_counts, _closure_loss, _number, _run
 
 __all__ = ["Adafactor"]
 
@@ -98,16 +98,22 @@ class Adafactor(Optimizer):
                 own = self._state_of(p, g)
                 if small is None:
                     small = finfo(p.dtype).eps
+                if not p._kind.cpu:  # sums over all elements have no form on a device
+                    _composed(p, g, own, small, group)
+                    continue
                 row = own["row_var"] if "row_var" in own else own["variance"]
                 col, step = own.get("col_var", row), own["step"]
                 _check_counts(step)
+                rows, cols = g._shape[-2:] if len(g._shape) > 1 else (0, 1)
+                if row._n * cols != g._n or rows and col._n * rows != g._n:
+                    raise RuntimeError(f"The sizes of a parameter and of its state must match in an optimizer's step, but got "
+                                       f"{list(g._shape)}, {list(row._shape)} and {list(col._shape)}")
                 plain = _are_plain(p, g) and all(t._kind is p._kind and t._strides is None for t in (row, col))
                 if plain and step.dtype in (float32, float64) and step.device.type == p.device.type:
                     (changed if step._kind is FLOAT32 else changed_wide).append(p)
                 else:
                     given, p, g, (row, col), (step,) = _plain(p, g, [row, col], [step])
                     others += given
-                rows, cols = p._shape[-2:] if len(p._shape) > 1 else (0, 1)
                 into = tables if step._kind is FLOAT32 else wide
                 into[p._kind] += p._ptr, g._ptr, row._ptr, col._ptr, step._ptr, rows, cols, p._n
             lr, decay2, clip, decay = number(group, "lr", "beta2_decay", "d", "weight_decay")
@@ -122,3 +128,24 @@ class Adafactor(Optimizer):
 
 def _count(value):
     return ng.tensor(value, dtype=float64 if get_default_dtype() is float64 else float32, device="cpu")
+
+
+@ng.no_grad()
+def _composed(p, g, own, small, group):
+    """The same update by tensor operations."""
+    own["step"].add_(1)
+    t = own["step"].item()
+    new, lr = t ** group["beta2_decay"], _number(group["lr"])
+    alpha = max(group["eps"][1], p.norm().item() / p.numel() ** 0.5) * min(lr, 1 / t**0.5)
+    if group["weight_decay"] != 0:
+        p.mul_(1 - lr * group["weight_decay"])
+    if g.dim() > 1:
+        row, col = own["row_var"], own["col_var"]
+        row.lerp_((g * g).mean(-1, keepdim=True), new)
+        col.lerp_((g * g).mean(-2, keepdim=True), new)
+        v = row @ col / row.mean(-2, keepdim=True).clamp_(min=small)
+    else:
+        v = own["variance"].lerp_(g * g, new).clone()
+    update = v.clamp_(min=small * small).rsqrt_().mul_(g)
+    excess = update.norm().item() / (update.numel() ** 0.5 * group["d"])
+    p.add_(update, alpha=(alpha if group["maximize"] else -alpha) / max(1.0, excess))

@@ -86,7 +86,7 @@ class Muon(Optimizer):
                 if "momentum_buffer" not in own:
                     own["momentum_buffer"] = ng.zeros_like(g, requires_grad=False)
                 buf = own["momentum_buffer"]
-                if _are_plain(p, g, buf):
+                if _are_plain(p, g, buf) and p._kind.cpu:
                     out = ng.empty_like(p, requires_grad=False)
                     momenta[p._kind] += g._ptr, buf._ptr, out._ptr, p._n
                     changed.append(p)

@@ -10,10 +10,10 @@ from ..core.tensor import Tensor
 from .optimizer import _note_composed
 
 
-def record(optimizer, group, pairs=True):
+def record(optimizer, group, pairs=True, grad=True):
     """One update of a group's parameters by ``optimizer._recorded``; complex ones as ``pairs`` of independent numbers."""
     _note_composed()
-    with ng.enable_grad():
+    with ng.set_grad_enabled(grad):
         for p in group["params"]:
             g = p._grad
             if g is None:

@@ -102,40 +102,43 @@ class Tabled(Optimizer):
         """One update; returns what ``closure`` returned."""
         loss = _closure_loss(closure)
         for group in self.param_groups:
-            if group["differentiable"]:
-                from ._recorded import record
-                record(self, group)
-                continue
-            settings = self._settings(group)
-            tables, wide, changed, changed_wide, others = defaultdict(list), defaultdict(list), [], [], []
-            for p in group["params"]:
-                g = p._grad
-                if g is None:
-                    continue
-                own = self._state_of(p, group)
-                tensors = [own[name] for name in self._tensors if name in own]
-                if len(tensors) < len(self._tensors):
-                    tensors = [own[name] if self._needs(name, group) else tensors[0] for name in self._tensors]
-                scalars = [own[name] for name, _ in self._scalars]
-                _check_counts(*scalars)
-                if not _are_plain(p, g, *tensors) or any(s._kind is not FLOAT32 for s in scalars):
-                    if not _are_plain(p, g, *tensors) or any(s._kind is not FLOAT64 for s in scalars):
-                        given, p, g, tensors, scalars = _plain(p, g, tensors, scalars)
-                        others += given
-                    else:
-                        changed_wide.append(p)
-                    into = tables if scalars[0]._kind is FLOAT32 else wide
-                else:
-                    changed.append(p)
-                    into = tables
-                pointers = [t._ptr for t in (p, g, *tensors, *scalars)]
-                into[p._kind] += *pointers, p._n
-            _run(self._kernel, tables, changed, *settings)
-            if wide:
-                _run(self._kernel.wide, wide, changed_wide, *settings)
-            if others:
-                _write_back(others)
+            self._update(group)
         return loss
+
+    def _update(self, group):
+        if group["differentiable"]:
+            from ._recorded import record
+            record(self, group)
+            return
+        settings = self._settings(group)
+        tables, wide, changed, changed_wide, others = defaultdict(list), defaultdict(list), [], [], []
+        for p in group["params"]:
+            g = p._grad
+            if g is None:
+                continue
+            own = self._state_of(p, group)
+            tensors = [own[name] for name in self._tensors if name in own]
+            if len(tensors) < len(self._tensors):
+                tensors = [own[name] if self._needs(name, group) else tensors[0] for name in self._tensors]
+            scalars = [own[name] for name, _ in self._scalars]
+            _check_counts(*scalars)
+            if not _are_plain(p, g, *tensors) or any(s._kind is not FLOAT32 for s in scalars):
+                if not _are_plain(p, g, *tensors) or any(s._kind is not FLOAT64 for s in scalars):
+                    given, p, g, tensors, scalars = _plain(p, g, tensors, scalars)
+                    others += given
+                else:
+                    changed_wide.append(p)
+                into = tables if scalars[0]._kind is FLOAT32 else wide
+            else:
+                changed.append(p)
+                into = tables
+            pointers = [t._ptr for t in (p, g, *tensors, *scalars)]
+            into[p._kind] += *pointers, p._n
+        _run(self._kernel, tables, changed, *settings)
+        if wide:
+            _run(self._kernel.wide, wide, changed_wide, *settings)
+        if others:
+            _write_back(others)
 
 
 @ng.no_grad()

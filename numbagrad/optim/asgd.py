@@ -1,6 +1,7 @@
 """ASGD: gradient descent that keeps the mean of the parameters."""
 
 from . import _more_kernels
+from ._recorded import record
 from ._tabled import Tabled, check_lr, check_positive, number
 
 __all__ = ["ASGD"]
@@ -49,6 +50,12 @@ class ASGD(Tabled):
 
     def _scalar(self, p, group, value):
         return super()._scalar(p, group, value).to(p.device)
+
+    def _update(self, group):
+        if all([p._kind.cpu for p in group["params"]]):
+            super()._update(group)
+        else:  # the kernel changes its numbers after its loop, which has no form on a device
+            record(self, group, grad=bool(group["differentiable"]))
 
     def _settings(self, group):
         return *number(group, "lr", "lambd", "t0", "alpha", "weight_decay"), bool(group["maximize"])

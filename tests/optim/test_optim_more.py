@@ -197,6 +197,17 @@ def test_adafactor_without_elements():
         assert p.shape == shape and np.all(q.detach().numpy() < 1)
 
 
+def test_adafactor_state_of_another_size():
+    for name, shape in (("row_var", (2, 2, 1)), ("row_var", (1,)), ("col_var", (2, 1, 3)), ("col_var", (0,))):
+        p = ng.ones(2, 3, 4, requires_grad=True)
+        optimizer = ng.optim.Adafactor([p])
+        p.grad = ng.ones(2, 3, 4)
+        optimizer.step()
+        optimizer.state[p][name] = ng.ones(shape)
+        with pytest.raises(RuntimeError, match="sizes of a parameter and of its state"):
+            optimizer.step()
+
+
 def test_muon():
     shapes = [(5, 3), (3, 5), (1, 4), (20, 33), (0, 2)]
     for dtype in ("float32", "float64", "bfloat16"):
