@@ -18,19 +18,39 @@ def rmsprop(
     sign = T(-1.0) if maximize else T(1.0)
     rate, small, decay, keep, new = T(lr), T(eps), T(weight_decay), T(alpha), T(1.0 - alpha)
     keep_buf = T(momentum)
-    for i in range(n):
-        d = sign * g[i] + (decay * p[i] if weight_decay != 0.0 else T(0.0))
-        s = keep * square[i] + new * d * d
-        square[i] = s
-        if centered:
-            m = mean[i] + new * (d - mean[i])
-            mean[i] = m
-            s -= m * m
-        d = d / (sqrt(s) + small)
-        if momentum > 0.0:
-            d = keep_buf * buf[i] + d
+    # Loops apart: what a group does without has square's address, and two names for one memory are not vectorised.
+    if momentum == 0.0 and not centered:
+        for i in range(n):
+            d = sign * g[i] + (decay * p[i] if weight_decay != 0.0 else T(0.0))
+            s = keep * square[i] + new * d * d
+            square[i] = s
+            p[i] -= rate * (d / (sqrt(s) + small))
+    elif not centered:
+        for i in range(n):
+            d = sign * g[i] + (decay * p[i] if weight_decay != 0.0 else T(0.0))
+            s = keep * square[i] + new * d * d
+            square[i] = s
+            d = keep_buf * buf[i] + d / (sqrt(s) + small)
             buf[i] = d
-        p[i] -= rate * d
+            p[i] -= rate * d
+    elif momentum == 0.0:
+        for i in range(n):
+            d = sign * g[i] + (decay * p[i] if weight_decay != 0.0 else T(0.0))
+            s = keep * square[i] + new * d * d
+            m = mean[i] + new * (d - mean[i])
+            square[i] = s
+            mean[i] = m
+            p[i] -= rate * (d / (sqrt(s - m * m) + small))
+    else:
+        for i in range(n):
+            d = sign * g[i] + (decay * p[i] if weight_decay != 0.0 else T(0.0))
+            s = keep * square[i] + new * d * d
+            m = mean[i] + new * (d - mean[i])
+            square[i] = s
+            mean[i] = m
+            d = keep_buf * buf[i] + d / (sqrt(s - m * m) + small)
+            buf[i] = d
+            p[i] -= rate * d
 
 
 @table(5)
