@@ -10,8 +10,8 @@ from ..core.tensor import Tensor
 from .optimizer import _note_composed
 
 
-def record(optimizer, group, pairs=True, grad=True):
-    """One update of a group's parameters by ``optimizer._recorded``; complex ones as ``pairs`` of independent numbers."""
+def record(optimizer, group, grad=True):
+    """One update of a group's parameters, which autograd records with ``grad``."""
     _note_composed()
     with ng.set_grad_enabled(grad):
         for p in group["params"]:
@@ -19,16 +19,22 @@ def record(optimizer, group, pairs=True, grad=True):
             if g is None:
                 continue
             own = optimizer._state_of(p, group)
-            if "step" in own:
-                if own["step"].requires_grad:
-                    raise RuntimeError("`requires_grad` is not supported for `step` in differentiable mode")
-                own["step"].add_(1)
-            t = own["step"].item() if "step" in own else 0
-            d = -g if group["maximize"] else g
-            if pairs and p.is_complex():
-                p, d = ng.view_as_real(p), ng.view_as_real(d)
-                own = {name: ng.view_as_real(s) if s.is_complex() else s for name, s in own.items()}
-            optimizer._recorded(p, d, own, group, t)
+            if optimizer._update_name == "sgd":
+                sgd(p, -g if group["maximize"] else g, own, group)
+            else:
+                update_one(optimizer._update_name, p, g, own, group)
+
+
+def update_one(name, p, g, own, group):
+    """One update of one parameter, whose state has a count; complex numbers are pairs of independent ones."""
+    if own["step"].requires_grad:
+        raise RuntimeError("`requires_grad` is not supported for `step` in differentiable mode")
+    own["step"].add_(1)
+    d = -g if group["maximize"] else g
+    if p.is_complex():
+        p, d = ng.view_as_real(p), ng.view_as_real(d)
+        own = {key: ng.view_as_real(s) if s.is_complex() else s for key, s in own.items()}
+    globals()[name](p, d, own, group, own["step"].item())
 
 
 def setting(group, name):

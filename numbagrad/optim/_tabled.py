@@ -8,6 +8,7 @@ from ..base.dtypes import float32, float64, get_default_dtype
 from ..core.storage import F4 as FLOAT32
 from ..core.storage import kind_of
 from ..core.tensor import Tensor
+from ._recorded import record
 from .optimizer import Optimizer, _are_plain, _check_counts, _check_options, _closure_loss, _number, _run
 
 FLOAT64 = kind_of(float64)
@@ -93,10 +94,9 @@ class Tabled(Optimizer):
     def _settings(self, group):
         raise NotImplementedError
 
-    def _recorded(self, p, d, own, group, t):
-        """The update by tensor operations that autograd records, of ``_recorded.py``."""
-        from . import _recorded
-        getattr(_recorded, self._kernel.name)(p, d, own, group, t)
+    @property
+    def _update_name(self):
+        return self._kernel.name
 
     def step(self, closure=None):
         """One update; returns what ``closure`` returned."""
@@ -107,7 +107,6 @@ class Tabled(Optimizer):
 
     def _update(self, group):
         if group["differentiable"]:
-            from ._recorded import record
             record(self, group)
             return
         settings = self._settings(group)

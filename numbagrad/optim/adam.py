@@ -8,6 +8,8 @@ from ..base.dtypes import float32, get_default_dtype
 from ..core.storage import F4 as FLOAT32
 from ..core.tensor import Tensor
 from . import _kernels
+from ._functional import adam
+from ._recorded import record
 from .optimizer import (
     Optimizer,
     _are_plain,
@@ -20,7 +22,7 @@ from .optimizer import (
     _run,
 )
 
-__all__ = ["Adam"]
+__all__ = ["Adam", "adam"]
 
 
 class Adam(Optimizer):
@@ -30,6 +32,8 @@ class Adam(Optimizer):
     ``decoupled_weight_decay``; ``amsgrad`` uses the largest v so far; ``maximize`` climbs instead. ``foreach``,
     ``fused`` and ``capturable`` are accepted: all parameters are updated by one native call anyway.
     """
+
+    _update_name = "adam"
 
     def __init__(
         self,
@@ -114,16 +118,11 @@ class Adam(Optimizer):
             own.update({"step": _step_count(group, p), **{name: ng.zeros_like(p, requires_grad=False) for name in names}})
         return own
 
-    def _recorded(self, p, d, own, group, t):
-        from . import _recorded
-        _recorded.adam(p, d, own, group, t)
-
     def step(self, closure=None):
         """One update; returns what ``closure`` returned."""
         loss = _closure_loss(closure)
         for group in self.param_groups:
             if group["differentiable"]:
-                from ._recorded import record
                 record(self, group)
                 continue
             amsgrad = bool(group["amsgrad"])

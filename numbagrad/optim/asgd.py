@@ -1,10 +1,11 @@
 """ASGD: gradient descent that keeps the mean of the parameters."""
 
 from . import _more_kernels
+from ._functional import asgd
 from ._recorded import record
 from ._tabled import Tabled, check_lr, check_positive, number
 
-__all__ = ["ASGD"]
+__all__ = ["ASGD", "asgd"]
 
 
 class ASGD(Tabled):

@@ -1,9 +1,10 @@
 """NAdam: Adam with Nesterov momentum."""
 
 from . import _more_kernels
+from ._functional import nadam
 from ._tabled import Tabled, check_betas, check_lr, check_positive, number
 
-__all__ = ["NAdam"]
+__all__ = ["NAdam", "nadam"]
 
 
 class NAdam(Tabled):

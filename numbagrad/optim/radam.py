@@ -1,9 +1,10 @@
 """RAdam: Adam that waits until the variance of its scaling is tractable."""
 
 from . import _more_kernels
+from ._functional import radam
 from ._tabled import Tabled, check_betas, check_lr, check_positive, number
 
-__all__ = ["RAdam"]
+__all__ = ["RAdam", "radam"]
 
 
 class RAdam(Tabled):

@@ -3,9 +3,10 @@
 import numbagrad as ng
 
 from . import _more_kernels
+from ._functional import rprop
 from ._tabled import Tabled, check_lr, number
 
-__all__ = ["Rprop"]
+__all__ = ["Rprop", "rprop"]
 
 
 class Rprop(Tabled):
