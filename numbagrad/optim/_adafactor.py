@@ -116,8 +116,10 @@ class Adafactor(Optimizer):
                     others += given
                 into = tables if step._kind is FLOAT32 else wide
                 into[p._kind] += p._ptr, g._ptr, row._ptr, col._ptr, step._ptr, rows, cols, p._n
+            if small is None:  # nothing to update: settings are asked for without gradients too
+                small = next((finfo(p.dtype).eps for p in group["params"] if p.is_floating_point()), 0.0)
             lr, decay2, clip, decay = number(group, "lr", "beta2_decay", "d", "weight_decay")
-            settings = lr, decay2, small or 0.0, float(group["eps"][1]), clip, decay, bool(group["maximize"])
+            settings = lr, decay2, float(small), float(group["eps"][1]), clip, decay, bool(group["maximize"])
             _run(_more_kernels.adafactor, tables, changed, *settings)
             if wide:
                 _run(_more_kernels.adafactor.wide, wide, changed_wide, *settings)

@@ -252,6 +252,30 @@ def test_settings_that_tensor_operations_take():
         assert_same(found[k], found[12 + k])
 
 
+@pytest.mark.parametrize("name", ["rmsprop", "asgd", "rprop", "adafactor", "muon"])
+def test_half_parameters_under_a_changing_rate(name):
+    """Updates that go through copies, or are tensor operations, follow the settings too."""
+    found = []
+    for wrap in (lambda f: f, ng.compile):
+        ng.manual_seed(3)
+        params = [ng.nn.Parameter(ng.randn(4, 3).bfloat16()), ng.nn.Parameter(ng.randn(3).bfloat16())]
+        opt = OPTIMIZERS[name](params)
+
+        @wrap
+        def step(params=params, opt=opt):
+            opt.zero_grad()
+            loss = sum(((p - 0.5) ** 4).sum() for p in params)
+            loss.backward()
+            opt.step()
+            return loss
+        for _ in range(10):
+            step()
+            for group in opt.param_groups:
+                group["lr"] *= 0.7
+        found.append([p.detach().float().numpy() for p in params])
+    assert_same(*found, rtol=2 ** -7, atol=2 ** -7)
+
+
 @pytest.mark.parametrize("name", ["rmsprop", "nadam", "asgd", "rprop", "adafactor"])
 def test_counts_in_float64(name):
     """With float64 as the default dtype the numbers of a parameter's state have it too."""
