@@ -123,6 +123,11 @@ def __getattr__(name):
         import importlib
         value = globals()[name] = getattr(importlib.import_module("." + _LATER[name], __name__), name)
         return value
+    if name.startswith("_foreach_"):
+        from .utils import _foreach
+        if name in _foreach.FUNCTIONS:
+            value = globals()[name] = _foreach.FUNCTIONS[name]
+            return value
     raise AttributeError(f"module 'numbagrad' has no attribute '{name}' (torch.{name} is not available here)")
 
 

@@ -33,6 +33,7 @@ class Recorder(Launches, Updates):
     """The calls of one captured run, and the memory they touch."""
 
     compiles = True
+    settings_only = False  # whether optimizers' steps run for their settings alone
 
     def __init__(self):
         self.thread, self.paused = get_ident(), 0

@@ -219,7 +219,7 @@ class Finish:
             containers = [optimizer.state, optimizer.param_groups, *[g["params"] for g in optimizer.param_groups],
                           *[x for x in optimizer.state.values() if isinstance(x, dict)],
                           optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks,
-                          optimizers._global_pre_hooks, optimizers._global_post_hooks]
+                          optimizers._global_optimizer_pre_hooks, optimizers._global_optimizer_post_hooks]
             for x in containers:
                 yield Content(x), Content(x).get()
             for g in optimizer.param_groups:

@@ -29,6 +29,10 @@ def lines_of(variant, k, o, env):
         return lines
     env["refresh"] = functools.partial(refresh, variant)
     composed, env["number"] = id(o) in variant.composed, optimizers._number
+    fixed = [f"G{k}_{j}[{name!r}]" for j, _ in enumerate(o.param_groups) for name in getattr(o, "_settings_of_ops", ())]
+    if fixed:
+        env[f"OPS{k}"] = tuple([group[name] for group in o.param_groups for name in o._settings_of_ops])
+        lines += [f"    if ({', '.join(fixed)},) != OPS{k}:", "        return MISS"]
     keys, values = [], []
     for j, group in enumerate(o.param_groups):
         env[f"G{k}_{j}"] = group
@@ -86,6 +90,8 @@ def refresh(variant, k, settings=None):
 
 class Refresher(Recorder):
     """Runs an optimizer's step for its settings alone."""
+
+    settings_only = True
 
     def __init__(self, compare):
         super().__init__()

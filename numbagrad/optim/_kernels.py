@@ -4,6 +4,7 @@ A loop sees one parameter. ``Table`` wraps it in a native function that walks a 
 integers for each parameter, so that the cost of a call from Python is paid once for a group and not once for a layer.
 """
 
+import types
 from array import array
 
 from ..kernel.jit import Kernel, T, compile_source, sqrt
@@ -15,6 +16,18 @@ class Table(Kernel):
     def __init__(self, fn, rows):
         super().__init__(fn)
         self.rows = rows
+        self._wide = None
+
+    @property
+    def wide(self):
+        """The same kernel for step counts and other numbers of a parameter in float64."""
+        if self._wide is None:
+            fn = self.fn
+            copy = types.FunctionType(fn.__code__, fn.__globals__, fn.__name__)
+            notes = fn.__annotations__.items()
+            copy.__annotations__ = {name: "*f8" if note == "*f4" else note for name, note in notes}
+            self._wide = Table(copy, self.rows)
+        return self._wide
 
     def _wrap(self, inner, letters, key):
         params = self.parameters(letters)

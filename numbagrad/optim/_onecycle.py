@@ -2,7 +2,7 @@
 
 import math
 
-from ._scheduler import LRScheduler, _check_optimizer, _for_each_group
+from ._scheduler import LRScheduler, _check_optimizer, _format_param
 
 
 class OneCycleLR(LRScheduler):
@@ -39,7 +39,7 @@ class OneCycleLR(LRScheduler):
             raise ValueError(f"anneal_strategy must be one of 'cos' or 'linear', instead got {anneal_strategy}")
         self._schedule_phases = _phases(pct_start, self.total_steps, three_phase)
         self._anneal_func_type = anneal_strategy
-        largest = _for_each_group("max_lr", optimizer, max_lr)
+        largest = _format_param("max_lr", optimizer, max_lr)
         if last_epoch == -1:
             for group, lr in zip(optimizer.param_groups, largest, strict=True):
                 group["initial_lr"], group["max_lr"] = lr / div_factor, lr
@@ -49,8 +49,8 @@ class OneCycleLR(LRScheduler):
             if "momentum" not in optimizer.defaults and "betas" not in optimizer.defaults:
                 raise ValueError("optimizer must support momentum or beta1 with `cycle_momentum` option enabled")
             self.use_beta1 = "betas" in optimizer.defaults
-            high = _for_each_group("max_momentum", optimizer, max_momentum)
-            low = _for_each_group("base_momentum", optimizer, base_momentum)
+            high = _format_param("max_momentum", optimizer, max_momentum)
+            low = _format_param("base_momentum", optimizer, base_momentum)
             if last_epoch == -1:
                 for group, most, least in zip(optimizer.param_groups, high, low, strict=True):
                     self._set_momentum(group, most)
@@ -63,10 +63,16 @@ class OneCycleLR(LRScheduler):
         else:
             group["momentum"] = value
 
-    def _between(self, start, end, part):
-        if self._anneal_func_type == "linear":
-            return (end - start) * part + start
-        return end + (start - end) / 2.0 * (math.cos(math.pi * part) + 1)
+    def _anneal_func(self, start, end, pct):
+        return (self._annealing_linear if self._anneal_func_type == "linear" else self._annealing_cos)(start, end, pct)
+
+    @staticmethod
+    def _annealing_cos(start, end, pct):
+        return end + (start - end) / 2.0 * (math.cos(math.pi * pct) + 1)
+
+    @staticmethod
+    def _annealing_linear(start, end, pct):
+        return (end - start) * pct + start
 
     def get_lr(self):
         self._current()
@@ -83,10 +89,10 @@ class OneCycleLR(LRScheduler):
         part = (step - start) / (phase["end_step"] - start)
         rates = []
         for group in self.optimizer.param_groups:
-            rates.append(self._between(group[phase["start_lr"]], group[phase["end_lr"]], part))
+            rates.append(self._anneal_func(group[phase["start_lr"]], group[phase["end_lr"]], part))
             if self.cycle_momentum:
                 ends = group[phase["start_momentum"]], group[phase["end_momentum"]]
-                self._set_momentum(group, self._between(*ends, part))
+                self._set_momentum(group, self._anneal_func(*ends, part))
         return rates
 
 

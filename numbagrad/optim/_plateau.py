@@ -3,7 +3,13 @@
 import math
 import warnings
 
-from ._scheduler import _EPOCH_WARNING, LRScheduler, _assign, _check_optimizer, _values
+from ._scheduler import (
+    EPOCH_DEPRECATION_WARNING,
+    LRScheduler,
+    _check_optimizer,
+    _param_groups_val_list,
+    _update_param_group_val,
+)
 
 
 class ReduceLROnPlateau(LRScheduler):
@@ -44,11 +50,11 @@ class ReduceLROnPlateau(LRScheduler):
             eps,
         )
         self.last_epoch = 0
-        self._last_lr = _values(optimizer, "lr")
-        self._set_rule(mode, threshold, threshold_mode)
+        self._last_lr = _param_groups_val_list(optimizer, "lr")
+        self._init_is_better(mode, threshold, threshold_mode)
         self._reset()
 
-    def _set_rule(self, mode, threshold, threshold_mode):
+    def _init_is_better(self, mode, threshold, threshold_mode):
         if mode not in {"min", "max"}:
             raise ValueError("mode " + mode + " is unknown!")
         if threshold_mode not in {"rel", "abs"}:
@@ -74,8 +80,8 @@ class ReduceLROnPlateau(LRScheduler):
         """Count an epoch whose measure was ``metrics``, and lower the rates if it is time."""
         value = float(metrics)
         if epoch is not None:
-            warnings.warn(_EPOCH_WARNING, UserWarning, stacklevel=2)
-        self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
+            warnings.warn(EPOCH_DEPRECATION_WARNING, UserWarning, stacklevel=2)
+        self.last_epoch = epoch = self.last_epoch + 1 if epoch is None else epoch
         if self._is_better(value, self.best):
             self.best, self.num_bad_epochs = value, 0
         else:
@@ -84,11 +90,11 @@ class ReduceLROnPlateau(LRScheduler):
             self.cooldown_counter -= 1
             self.num_bad_epochs = 0
         if self.num_bad_epochs > self.patience:
-            self._lower()
+            self._reduce_lr(epoch)
             self.cooldown_counter, self.num_bad_epochs = self.cooldown, 0
-        self._last_lr = _values(self.optimizer, "lr")
+        self._last_lr = _param_groups_val_list(self.optimizer, "lr")
 
-    def _lower(self):
+    def _reduce_lr(self, epoch):
         groups = self.optimizer.param_groups
         if len(groups) != len(self.min_lrs):
             if self.default_min_lr is None:
@@ -103,9 +109,9 @@ class ReduceLROnPlateau(LRScheduler):
             old = float(group["lr"])
             new = max(old * self.factor, lowest)
             if old - new > self.eps:
-                _assign(group, "lr", new)
+                _update_param_group_val(group, "lr", new)
 
     def load_state_dict(self, state_dict):
         """Take back what ``state_dict`` returned."""
         self.__dict__.update(state_dict)
-        self._set_rule(self.mode, self.threshold, self.threshold_mode)
+        self._init_is_better(self.mode, self.threshold, self.threshold_mode)

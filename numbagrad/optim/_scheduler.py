@@ -10,7 +10,7 @@ from .optimizer import Optimizer
 __all__ = ["LRScheduler"]
 
 _ORDER_LINK = "https://pytorch.org/docs/stable/optim.html#how-to-adjust-learning-rate"
-_EPOCH_WARNING = (
+EPOCH_DEPRECATION_WARNING = (
     "The epoch parameter in `scheduler.step()` was not necessary and is being deprecated where possible. Please use "
     "`scheduler.step()` to step the scheduler. During the deprecation, if epoch is different from None, the "
     "closed form is used instead of the new chainable form, where available. Please open an issue if you are unable to "
@@ -22,18 +22,18 @@ def _copied(value):
     return value.clone() if isinstance(value, Tensor) else value
 
 
-def _values(optimizer, key):
+def _param_groups_val_list(optimizer, key):
     return [_copied(group[key]) for group in optimizer.param_groups]
 
 
-def _assign(group, key, value):
+def _update_param_group_val(group, key, value):
     if isinstance(group[key], Tensor):
-        group[key].fill_(value)
+        group[key].fill_(value.squeeze() if isinstance(value, Tensor) else value)
     else:
         group[key] = value
 
 
-def _for_each_group(name, optimizer, value):
+def _format_param(name, optimizer, value):
     """``value`` as a list with one entry for each parameter group."""
     groups = len(optimizer.param_groups)
     if not isinstance(value, (list, tuple)):
@@ -68,6 +68,37 @@ def _note_steps(optimizer):
     optimizer.step = noted
 
 
+class _Flag:
+    """A block in which an attribute of a schedule is true."""
+
+    def __init__(self, o):
+        self.o = o
+
+    def __enter__(self):
+        setattr(self.o, self.name, True)
+        return self
+
+    def __exit__(self, *error):
+        setattr(self.o, self.name, False)
+
+
+class _enable_get_lr_call(_Flag):
+    name = "_get_lr_called_within_step"
+
+
+class _initial_mode(_Flag):
+    name = "_is_initial"
+
+
+def _warn_get_lr_called_within_step(lr_scheduler):
+    if not lr_scheduler._get_lr_called_within_step:
+        warnings.warn(
+            "To get the last learning rate computed by the scheduler, please use `get_last_lr()`.",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
 class LRScheduler:
     """Base of the schedules: ``step()`` counts an epoch and sets every group's "lr" to what ``get_lr`` returns.
 
@@ -90,18 +121,15 @@ class LRScheduler:
                     "haven't properly loaded the optimizer state\n2. You're using last_epoch >= 0 for a fresh training "
                     "run (not recommended)"
                 )
-        self.base_lrs = _values(optimizer, "initial_lr")
+        self.base_lrs = _param_groups_val_list(optimizer, "initial_lr")
         self.last_epoch = last_epoch
         _note_steps(optimizer)
         self._initial_step()
 
     def _initial_step(self):
         self._step_count = 0
-        self._is_initial = True
-        try:
+        with _initial_mode(self):
             self.step()
-        finally:
-            self._is_initial = False
 
     def state_dict(self):
         """Everything but the optimizer."""
@@ -121,13 +149,8 @@ class LRScheduler:
 
     def _current(self):
         """The groups' rates now; warns when ``get_lr`` was called from outside of a step."""
-        if not self._get_lr_called_within_step:
-            warnings.warn(
-                "To get the last learning rate computed by the scheduler, please use `get_last_lr()`.",
-                UserWarning,
-                stacklevel=3,
-            )
-        return _values(self.optimizer, "lr")
+        _warn_get_lr_called_within_step(self)
+        return _param_groups_val_list(self.optimizer, "lr")
 
     def step(self, epoch=None):
         """Go to the next epoch (or, deprecated, to ``epoch``) and set the rates."""
@@ -151,17 +174,18 @@ class LRScheduler:
                 )
         self._step_count += 1
         if epoch is not None:
-            warnings.warn(_EPOCH_WARNING, UserWarning, stacklevel=2)
+            warnings.warn(EPOCH_DEPRECATION_WARNING, UserWarning, stacklevel=2)
         self._update_lr(epoch)
 
     def _update_lr(self, epoch=None):
-        self._get_lr_called_within_step = True
-        try:
+        with _enable_get_lr_call(self):
             self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
             closed = None if epoch is None else getattr(self, "_get_closed_form_lr", None)
             values = self.get_lr() if closed is None else closed()
-        finally:
-            self._get_lr_called_within_step = False
         for group, lr in zip(self.optimizer.param_groups, values, strict=True):
-            _assign(group, "lr", lr)
-        self._last_lr = _values(self.optimizer, "lr")
+            _update_param_group_val(group, "lr", lr)
+        self._last_lr = _param_groups_val_list(self.optimizer, "lr")
+
+
+class _LRScheduler(LRScheduler):
+    """The name that subclasses of before PyTorch 2.0 use."""

@@ -6,14 +6,23 @@ import numbagrad as ng
 
 from ..base.dtypes import float32, float64, get_default_dtype
 from ..core.storage import F4 as FLOAT32
+from ..core.storage import kind_of
 from ..core.tensor import Tensor
+from ._recorded import record
 from .optimizer import Optimizer, _are_plain, _check_counts, _check_options, _closure_loss, _number, _run
+
+FLOAT64 = kind_of(float64)
+
+
+def check_lr_is_single(lr):
+    """ValueError for a learning rate that is a tensor of several elements."""
+    if isinstance(lr, Tensor) and lr.numel() != 1:
+        raise ValueError("Tensor lr must be 1-element")
 
 
 def check_lr(lr):
     """ValueError for a learning rate that is negative or a tensor of several elements."""
-    if isinstance(lr, Tensor) and lr.numel() != 1:
-        raise ValueError("Tensor lr must be 1-element")
+    check_lr_is_single(lr)
     if not 0.0 <= lr:
         raise ValueError(f"Invalid learning rate: {lr}")
 
@@ -36,7 +45,8 @@ class Tabled(Optimizer):
     """An optimizer whose kernel takes, for each parameter, it, its gradient, state tensors, scalars and the size.
 
     A subclass names its ``_kernel``, the ``_tensors`` of the state (those a group does without are passed as the
-    first) and the ``_scalars`` with their start, and gives ``_settings``: the numbers that all parameters share.
+    first) and the ``_scalars`` with their start (a number or the name of a setting), and gives ``_settings``: the numbers
+    that all parameters share.
     """
 
     _kernel = None
@@ -75,7 +85,8 @@ class Tabled(Optimizer):
     def _state_of(self, p, group):
         own = self.state[p]
         if not own:
-            made = {name: self._scalar(p, group, value) for name, value in reversed(self._scalars)}
+            made = {name: self._scalar(p, group, number(group, value)[0] if isinstance(value, str) else value)
+                    for name, value in reversed(self._scalars)}
             made.update((name, self._start(p, group, name)) for name in self._tensors if self._needs(name, group))
             own.update(made)  # all at once: later steps would take a part for the whole
         return own
@@ -83,33 +94,50 @@ class Tabled(Optimizer):
     def _settings(self, group):
         raise NotImplementedError
 
+    @property
+    def _update_name(self):
+        return self._kernel.name
+
     def step(self, closure=None):
         """One update; returns what ``closure`` returned."""
         loss = _closure_loss(closure)
         for group in self.param_groups:
-            settings = self._settings(group)
-            tables, changed, others = defaultdict(list), [], []
-            for p in group["params"]:
-                g = p._grad
-                if g is None:
-                    continue
-                own = self._state_of(p, group)
-                tensors = [own[name] for name in self._tensors if name in own]
-                if len(tensors) < len(self._tensors):
-                    tensors = [own[name] if self._needs(name, group) else tensors[0] for name in self._tensors]
-                scalars = [own[name] for name, _ in self._scalars]
-                _check_counts(*scalars)
-                if not _are_plain(p, g, *tensors) or any(s._kind is not FLOAT32 for s in scalars):
+            self._update(group)
+        return loss
+
+    def _update(self, group):
+        if group["differentiable"]:
+            record(self, group)
+            return
+        settings = self._settings(group)
+        tables, wide, changed, changed_wide, others = defaultdict(list), defaultdict(list), [], [], []
+        for p in group["params"]:
+            g = p._grad
+            if g is None:
+                continue
+            own = self._state_of(p, group)
+            tensors = [own[name] for name in self._tensors if name in own]
+            if len(tensors) < len(self._tensors):
+                tensors = [own[name] if self._needs(name, group) else tensors[0] for name in self._tensors]
+            scalars = [own[name] for name, _ in self._scalars]
+            _check_counts(*scalars)
+            if not _are_plain(p, g, *tensors) or any(s._kind is not FLOAT32 for s in scalars):
+                if not _are_plain(p, g, *tensors) or any(s._kind is not FLOAT64 for s in scalars):
                     given, p, g, tensors, scalars = _plain(p, g, tensors, scalars)
                     others += given
                 else:
-                    changed.append(p)
-                pointers = [t._ptr for t in (p, g, *tensors, *scalars)]
-                tables[p._kind] += *pointers, p._n
-            _run(self._kernel, tables, changed, *settings)
-            if others:
-                _write_back(others)
-        return loss
+                    changed_wide.append(p)
+                into = tables if scalars[0]._kind is FLOAT32 else wide
+            else:
+                changed.append(p)
+                into = tables
+            pointers = [t._ptr for t in (p, g, *tensors, *scalars)]
+            into[p._kind] += *pointers, p._n
+        _run(self._kernel, tables, changed, *settings)
+        if wide:
+            _run(self._kernel.wide, wide, changed_wide, *settings)
+        if others:
+            _write_back(others)
 
 
 @ng.no_grad()
@@ -139,7 +167,8 @@ def _plain(p, g, tensors, scalars):
     for t in tensors:
         if id(t) not in made:
             made[id(t)] = copied(t, dtype)
-    return pairs, *first, [made[id(t)] for t in tensors], [copied(s, float32) for s in scalars]
+    counts = float64 if any(s.dtype is float64 for s in scalars) else float32
+    return pairs, *first, [made[id(t)] for t in tensors], [copied(s, counts) for s in scalars]
 
 
 def number(group, *names):

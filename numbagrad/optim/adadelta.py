@@ -1,9 +1,10 @@
 """Adadelta: steps in the units of the steps before."""
 
 from . import _more_kernels
+from ._functional import adadelta
 from ._tabled import Tabled, check_lr, check_positive, number
 
-__all__ = ["Adadelta"]
+__all__ = ["Adadelta", "adadelta"]
 
 
 class Adadelta(Tabled):

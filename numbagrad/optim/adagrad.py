@@ -3,10 +3,11 @@
 import numbagrad as ng
 
 from . import _more_kernels
+from ._functional import adagrad
 from ._tabled import Tabled, check_lr, check_positive, number
 from .optimizer import _check_fused
 
-__all__ = ["Adagrad"]
+__all__ = ["Adagrad", "adagrad"]
 
 
 class Adagrad(Tabled):

@@ -8,6 +8,8 @@ from ..base.dtypes import float32, get_default_dtype
 from ..core.storage import F4 as FLOAT32
 from ..core.tensor import Tensor
 from . import _kernels
+from ._functional import adam
+from ._recorded import record
 from .optimizer import (
     Optimizer,
     _are_plain,
@@ -20,7 +22,7 @@ from .optimizer import (
     _run,
 )
 
-__all__ = ["Adam"]
+__all__ = ["Adam", "adam"]
 
 
 class Adam(Optimizer):
@@ -30,6 +32,8 @@ class Adam(Optimizer):
     ``decoupled_weight_decay``; ``amsgrad`` uses the largest v so far; ``maximize`` climbs instead. ``foreach``,
     ``fused`` and ``capturable`` are accepted: all parameters are updated by one native call anyway.
     """
+
+    _update_name = "adam"
 
     def __init__(
         self,
@@ -118,6 +122,9 @@ class Adam(Optimizer):
         """One update; returns what ``closure`` returned."""
         loss = _closure_loss(closure)
         for group in self.param_groups:
+            if group["differentiable"]:
+                record(self, group)
+                continue
             amsgrad = bool(group["amsgrad"])
             settings = (
                 float(_number(group["lr"])),
@@ -161,6 +168,8 @@ def _composed(p, g, m, v, v_max, step, lr, beta1, beta2, eps, weight_decay, deco
     with ng.no_grad():
         step.add_(1)
         t = step.item()
+        if p.is_complex():  # pairs of independent numbers
+            p, g, m, v, v_max = (ng.view_as_real(x) for x in (p, g, m, v, v_max))
         d = -g if maximize else g
         if weight_decay != 0:
             if decoupled:

@@ -1,9 +1,10 @@
 """Adamax: Adam scaled by the largest recent gradient instead of the root of a mean square."""
 
 from . import _more_kernels
+from ._functional import adamax
 from ._tabled import Tabled, check_betas, check_lr, check_positive, number
 
-__all__ = ["Adamax"]
+__all__ = ["Adamax", "adamax"]
 
 
 class Adamax(Tabled):

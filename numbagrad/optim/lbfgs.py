@@ -5,7 +5,7 @@ import math
 import numbagrad as ng
 
 from ..core.tensor import Tensor
-from .optimizer import Optimizer, _number
+from .optimizer import Optimizer
 
 __all__ = ["LBFGS"]
 
@@ -52,7 +52,7 @@ class LBFGS(Optimizer):
     def _params(self):
         return self.param_groups[0]["params"]
 
-    def _flat_grad(self):
+    def _gather_flat_grad(self):
         """All gradients as one vector, complex ones as pairs, missing ones as zeros."""
         parts = []
         for p in self._params:
@@ -60,38 +60,50 @@ class LBFGS(Optimizer):
             parts.append((ng.view_as_real(g.contiguous()) if g.is_complex() else g).reshape(-1))
         return ng.cat(parts, 0)
 
-    def _move(self, step_size, direction):
-        at = 0
+    def _add_grad(self, step_size, update):
+        at, step_size = 0, _float(step_size)
         for p in self._params:
             values = ng.view_as_real(p) if p.is_complex() else p
             n = values.numel()
-            values.add_(direction[at : at + n].view_as(values), alpha=float(step_size))
+            values.add_(update[at : at + n].view_as(values), alpha=step_size)
             at += n
+
+    def _clone_param(self):
+        return [p.clone(memory_format=ng.contiguous_format) for p in self._params]
+
+    def _set_param(self, params_data):
+        for p, kept in zip(self._params, params_data, strict=True):
+            p.copy_(kept)
+
+    def _directional_evaluate(self, closure, x, t, d):
+        """Loss and gradient a step t along d from where the parameters are, which is x."""
+        self._add_grad(t, d)
+        loss = _float(closure())
+        grad = self._gather_flat_grad()
+        self._set_param(x)
+        return loss, grad
 
     def step(self, closure):
         """Minimize along up to ``max_iter`` directions; returns the loss at the start."""
+        if len(self.param_groups) != 1:
+            raise AssertionError(f"Expected exactly one param_group, but got {len(self.param_groups)}")
         with ng.no_grad():
-            return self._minimize(closure)
+            return self._minimize(ng.enable_grad()(closure))
 
     def _minimize(self, closure):
         group = self.param_groups[0]
         max_iter, max_eval, history = group["max_iter"], group["max_eval"], group["history_size"]
         small_grad, small_change = group["tolerance_grad"], group["tolerance_change"]
-        lr = _number(group["lr"])
+        lr = group["lr"].squeeze() if isinstance(group["lr"], Tensor) else group["lr"]
         # One state for all parameters, kept under the first so that loading casts it.
         state = self.state[self._params[0]]
         state.setdefault("func_evals", 0)
         state.setdefault("n_iter", 0)
 
-        def evaluate():
-            with ng.enable_grad():
-                loss = closure()
-            return loss, self._flat_grad()
-
-        first_loss, grad = evaluate()
-        loss, evals = _float(first_loss), 1
+        first_loss = closure()
+        loss, grad, evals = _float(first_loss), self._gather_flat_grad(), 1
         state["func_evals"] += 1
-        if float(grad.abs().max()) <= small_grad:
+        if grad.abs().max().item() <= small_grad:
             return first_loss
         memory = {name: state.get(name) for name in ("d", "t", "old_dirs", "old_stps", "ro", "H_diag")}
         previous, previous_loss = state.get("prev_flat_grad"), state.get("prev_loss")
@@ -104,44 +116,38 @@ class LBFGS(Optimizer):
                 self._direction(memory, grad, previous, history)
             d = memory["d"]
             if previous is None:
-                previous = grad.clone()
+                previous = grad.clone(memory_format=ng.contiguous_format)
             else:
                 previous.copy_(grad)
             previous_loss = loss
-            t = min(1.0, 1.0 / float(grad.abs().sum())) * lr if started else lr
-            slope = float(grad.dot(d))
-            memory["t"] = t
-            if slope > -small_change:
+            # Numbers of the search are tensors of the parameters' dtype, in which they are rounded, or Python's.
+            memory["t"] = t = min(1.0, 1.0 / grad.abs().sum()) * lr if started else lr
+            slope = grad.dot(d)
+            if slope.item() > -small_change:
                 break
             used = 0
             if group["line_search_fn"] is not None:
                 if group["line_search_fn"] != "strong_wolfe":
                     raise RuntimeError("only 'strong_wolfe' is supported")
-                start = [p.clone() for p in self._params]
 
-                def along(t, d=d, start=start):
-                    self._move(t, d)
-                    value, g = evaluate()
-                    for p, kept in zip(self._params, start, strict=True):
-                        p.copy_(kept)
-                    return _float(value), g
+                def along(t, x=self._clone_param(), d=d):  # noqa: B008  where the search begins, anew in each iteration
+                    return self._directional_evaluate(closure, x, t, d)
 
-                loss, grad, t, used = _strong_wolfe(along, t, d, loss, grad, slope, small_change, max_eval - evals)
+                loss, grad, t, used = _strong_wolfe(along, t, d, loss, grad, slope, most=max_eval - evals)
                 memory["t"] = t
-                self._move(t, d)
+                self._add_grad(t, d)
             else:
-                self._move(t, d)
+                self._add_grad(t, d)
                 # After the last iteration nobody would look at the loss.
                 if iteration != max_iter:
-                    value, grad = evaluate()
-                    loss, used = _float(value), 1
+                    loss, grad, used = _float(closure()), self._gather_flat_grad(), 1
             evals += used
             state["func_evals"] += used
             if (
                 iteration == max_iter
                 or evals >= max_eval
-                or float(grad.abs().max()) <= small_grad
-                or float(d.abs().max()) * abs(t) <= small_change
+                or grad.abs().max().item() <= small_grad
+                or d.abs().max().item() * abs(_float(t)) <= small_change
                 or abs(loss - previous_loss) < small_change
             ):
                 break
@@ -153,7 +159,7 @@ class LBFGS(Optimizer):
         changes, steps, inverse = memory["old_dirs"], memory["old_stps"], memory["ro"]
         change, moved = grad.sub(previous), memory["d"].mul(memory["t"])
         curvature = change.dot(moved)
-        if float(curvature) > 1e-10:
+        if curvature.item() > 1e-10:
             if len(changes) == history:
                 for kept in (changes, steps, inverse):
                     kept.pop(0)
@@ -165,47 +171,49 @@ class LBFGS(Optimizer):
         al = self.state[self._params[0]].setdefault("al", [None] * history)
         for i in range(len(changes) - 1, -1, -1):
             al[i] = steps[i].dot(d) * inverse[i]
-            d.add_(changes[i] * -al[i])
+            d.add_(changes[i], alpha=-al[i].item())
         d = d.mul(memory["H_diag"])
         for i in range(len(changes)):
-            d.add_(steps[i] * (al[i] - changes[i].dot(d) * inverse[i]))
+            d.add_(steps[i], alpha=al[i].item() - changes[i].dot(d).item() * inverse[i].item())
         memory["d"] = d
 
 
-def _float(loss):
-    """The value of what a closure returned: a tensor or a number."""
-    return float(loss.detach() if isinstance(loss, Tensor) else loss)
+def _float(value):
+    """The value of a tensor, such as what a closure returned, or of a number."""
+    return value.item() if isinstance(value, Tensor) else float(value)
 
 
 def _cubic_minimum(x1, f1, g1, x2, f2, g2, low=None, high=None):
     """Where the cubic through two points with these slopes is least, within [low, high] or between the points."""
     if low is None:
-        low, high = min(x1, x2), max(x1, x2)
-    if x1 > x2:
-        x1, f1, g1, x2, f2, g2 = x2, f2, g2, x1, f1, g1
-    a = g1 + g2 - 3 * (f1 - f2) / (x1 - x2) if x1 != x2 else math.nan
-    square = a * a - g1 * g2
+        low, high = (x1, x2) if x1 <= x2 else (x2, x1)
+    a = g1 + g2 - 3 * (f1 - f2) / (x1 - x2) if x1 != x2 else g1 * math.nan
+    square = a**2 - g1 * g2
     if not square >= 0:
         return (low + high) / 2.0
-    root = math.sqrt(square)
-    bottom = g2 - g1 + 2 * root
-    x = x2 - (x2 - x1) * ((g2 + root - a) / bottom) if bottom else math.inf
+    root = square.sqrt()
+    if x1 <= x2:
+        x = x2 - (x2 - x1) * ((g2 + root - a) / (g2 - g1 + 2 * root))
+    else:
+        x = x1 - (x1 - x2) * ((g1 + root - a) / (g1 - g2 + 2 * root))
     return min(max(x, low), high)
 
 
-def _strong_wolfe(along, t, d, loss, grad, slope, small_change, most, armijo=1e-4, curvature=0.9):
+def _strong_wolfe(along, t, d, loss, grad, slope, most, armijo=1e-4, curvature=0.9, small_change=1e-9):
     """A step t with loss(t) <= loss + armijo t slope and |slope(t)| <= curvature |slope|: (loss, grad, t, evaluations).
 
     First steps grow until two of them hold such a point between them, then that bracket shrinks.
     """
-    width = float(d.abs().max())
+    width = d.abs().max()
 
     def tried(t):
         f, g = along(t)
-        return t, f, g, float(g.dot(d))
+        return t, f, g, g.dot(d)
+
+    flat = -curvature * slope
 
     def good(point):
-        return abs(point[3]) <= -curvature * slope
+        return abs(point[3]) <= flat
 
     def high(point):
         return point[1] > loss + armijo * point[0] * slope
@@ -238,12 +246,12 @@ def _strong_wolfe(along, t, d, loss, grad, slope, small_change, most, armijo=1e-
         if abs(right - left) * width < small_change:
             break
         t = _cubic_minimum(left, fl, sl, right, fr, sr)
-        ends = min(left, right), max(left, right)
-        margin = 0.1 * (ends[1] - ends[0])
-        if min(ends[1] - t, t - ends[0]) < margin:
+        least, farthest = min(left, right), max(left, right)
+        margin = 0.1 * (farthest - least)
+        if min(farthest - t, t - least) < margin:
             # Close to an end twice in a row, or at it: a tenth of the bracket away from there instead.
-            if stuck or t >= ends[1] or t <= ends[0]:
-                t = ends[1] - margin if abs(t - ends[1]) < abs(t - ends[0]) else ends[0] + margin
+            if stuck or t >= farthest or t <= least:
+                t = farthest - margin if abs(t - farthest) < abs(t - least) else least + margin
                 stuck = False
             else:
                 stuck = True

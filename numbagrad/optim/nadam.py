@@ -1,9 +1,10 @@
 """NAdam: Adam with Nesterov momentum."""
 
 from . import _more_kernels
+from ._functional import nadam
 from ._tabled import Tabled, check_betas, check_lr, check_positive, number
 
-__all__ = ["NAdam"]
+__all__ = ["NAdam", "nadam"]
 
 
 class NAdam(Tabled):
@@ -16,7 +17,9 @@ class NAdam(Tabled):
     _kernel = _more_kernels.nadam
     _tensors = ("exp_avg", "exp_avg_sq")
     _scalars = (("mu_product", 1.0), ("step", 0.0))
-    _options = {"decoupled_weight_decay": False, **Tabled._options}
+    _options = {
+        "maximize": False, "foreach": None, "capturable": False, "differentiable": False, "decoupled_weight_decay": False,
+    }  # fmt: skip
 
     def __init__(
         self,

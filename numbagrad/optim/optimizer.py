@@ -1,6 +1,5 @@
 """Optimizer: parameter groups, state by parameter, and the form in which both are saved."""
 
-import functools
 import warnings
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterable
@@ -10,16 +9,40 @@ import numbagrad as ng
 
 from ..autograd.gradients import zero_grad
 from ..base.dtypes import float32, float64
-from ..base.handles import RemovableHandle
 from ..base.user_code import user_line
 from ..core.tensor import Tensor
 from ..kernel.tape import TAPE, active, refuse
 from ..nn.modules.module import _typename
+from ._for_subclasses import (  # noqa: F401  optimizers of other people import them from here
+    ForSubclasses,
+    ParamsT,
+    _capturable_doc,
+    _default_to_fused_or_foreach,
+    _device_dtype_check_for_fused,
+    _differentiable_doc,
+    _disable_dynamo_if_unsupported,
+    _foreach_doc,
+    _fused_doc,
+    _get_capturable_supported_devices,
+    _get_scalar_dtype,
+    _get_value,
+    _maximize_doc,
+    _params_doc,
+    _stack_if_compiling,
+    _to_scalar,
+    _use_grad_for_differentiable,
+    _view_as_real,
+)
+from ._step_hooks import (  # noqa: F401
+    _global_optimizer_post_hooks,
+    _global_optimizer_pre_hooks,
+    add,
+    register_optimizer_step_post_hook,
+    register_optimizer_step_pre_hook,
+    with_hooks,
+)
 
 __all__ = ["Optimizer", "register_optimizer_step_post_hook", "register_optimizer_step_pre_hook"]
-
-_global_pre_hooks = OrderedDict()
-_global_post_hooks = OrderedDict()
 
 _HOOK_TABLES = (
     "_optimizer_step_pre_hooks",
@@ -39,54 +62,7 @@ class _Required:
 required = _Required()
 
 
-def _add(table, hook, prepend=False):
-    handle = RemovableHandle(table)
-    table[handle.id] = hook
-    if prepend:
-        table.move_to_end(handle.id, last=False)
-    return handle
-
-
-def register_optimizer_step_pre_hook(hook):
-    """Call ``hook(optimizer, args, kwargs)`` before every optimizer's step; it may return new (args, kwargs)."""
-    return _add(_global_pre_hooks, hook)
-
-
-def register_optimizer_step_post_hook(hook):
-    """Call ``hook(optimizer, args, kwargs)`` after every optimizer's step."""
-    return _add(_global_post_hooks, hook)
-
-
-def _with_hooks(step):
-    """``step`` with the hooks of the optimizer and the global ones around it."""
-
-    @functools.wraps(step)
-    def hooked(self, *args, **kwargs):
-        recorder = active() if TAPE else None
-        run = step if recorder is None else recorder.steps(step)
-        fields = self.__dict__
-        own_pre, own_post = fields["_optimizer_step_pre_hooks"], fields["_optimizer_step_post_hooks"]
-        if not (own_pre or own_post or _global_pre_hooks or _global_post_hooks):
-            return run(self, *args, **kwargs)
-        args = (self, *args)
-        for hook in (*_global_pre_hooks.values(), *own_pre.values()):
-            result = hook(self, args, kwargs)
-            if result is not None:
-                if not (isinstance(result, tuple) and len(result) == 2):
-                    raise RuntimeError(
-                        f"{step} must return None or a tuple of (new_args, new_kwargs), but got {result}."
-                    )
-                args, kwargs = result
-        out = run(*args, **kwargs)
-        for hook in (*own_post.values(), *_global_post_hooks.values()):
-            hook(self, args, kwargs)
-        return out
-
-    hooked.hooked = True
-    return hooked
-
-
-class Optimizer:
+class Optimizer(ForSubclasses):
     """Base of the optimizers: parameters in groups, each with its own options, and the state kept for each.
 
     ``params`` holds tensors, (name, tensor) pairs, or dicts with the key "params" and options that override
@@ -94,16 +70,11 @@ class Optimizer:
     groups.
     """
 
-    def __init_subclass__(cls, **kwargs):
-        super().__init_subclass__(**kwargs)
-        step = cls.__dict__.get("step")
-        if step is not None and not getattr(step, "hooked", False):
-            cls.step = _with_hooks(step)
-
     def __init__(self, params, defaults):
         self.defaults = defaults
         for name in _HOOK_TABLES:
             setattr(self, name, OrderedDict())
+        self._patch_step_function()
         if isinstance(params, Tensor):
             raise TypeError(
                 "params argument given to the optimizer should be an iterable of Tensors or dicts, but got "
@@ -137,7 +108,7 @@ class Optimizer:
                 raise TypeError(
                     f"optimizer can only optimize Tensors, but one of the params is {_typename(param)}"
                 )
-            if not (param.is_leaf or param.retains_grad):
+            if not (self.defaults.get("differentiable") or param.is_leaf or param.retains_grad):
                 raise ValueError("can't optimize a non-leaf Tensor")
         for name, default in self.defaults.items():
             if default is required and name not in param_group:
@@ -168,6 +139,14 @@ class Optimizer:
             param_group.setdefault(name, default)
         self.param_groups.append(param_group)
 
+    def _patch_step_function(self):
+        """Put the hooks around the class's ``step``, whoever defined it and when."""
+        cls = type(self)
+        if not getattr(cls.step, "hooked", False):
+            cls.step = with_hooks(cls.step)
+
+    profile_hook_step = staticmethod(with_hooks)
+
     def step(self, closure=None):
         """Update the parameters once from their gradients; ``closure`` computes the loss again and returns it."""
         raise NotImplementedError
@@ -190,27 +169,27 @@ class Optimizer:
 
     def register_step_pre_hook(self, hook):
         """Call ``hook(optimizer, args, kwargs)`` before each step; it may return new (args, kwargs)."""
-        return _add(self._optimizer_step_pre_hooks, hook)
+        return add(self._optimizer_step_pre_hooks, hook)
 
     def register_step_post_hook(self, hook):
         """Call ``hook(optimizer, args, kwargs)`` after each step."""
-        return _add(self._optimizer_step_post_hooks, hook)
+        return add(self._optimizer_step_post_hooks, hook)
 
     def register_state_dict_pre_hook(self, hook, prepend=False):
         """Call ``hook(optimizer)`` before the state is collected."""
-        return _add(self._optimizer_state_dict_pre_hooks, hook, prepend)
+        return add(self._optimizer_state_dict_pre_hooks, hook, prepend)
 
     def register_state_dict_post_hook(self, hook, prepend=False):
         """Call ``hook(optimizer, state_dict)`` after; a result replaces the state dict."""
-        return _add(self._optimizer_state_dict_post_hooks, hook, prepend)
+        return add(self._optimizer_state_dict_post_hooks, hook, prepend)
 
     def register_load_state_dict_pre_hook(self, hook, prepend=False):
         """Call ``hook(optimizer, state_dict)`` before loading; a result replaces the state dict."""
-        return _add(self._optimizer_load_state_dict_pre_hooks, hook, prepend)
+        return add(self._optimizer_load_state_dict_pre_hooks, hook, prepend)
 
     def register_load_state_dict_post_hook(self, hook, prepend=False):
         """Call ``hook(optimizer)`` after loading."""
-        return _add(self._optimizer_load_state_dict_post_hooks, hook, prepend)
+        return add(self._optimizer_load_state_dict_post_hooks, hook, prepend)
 
     # Saving
 
@@ -282,6 +261,7 @@ class Optimizer:
         self.__dict__.update(state)
         for name in _HOOK_TABLES:
             self.__dict__.setdefault(name, OrderedDict())
+        self._patch_step_function()
         self.defaults.setdefault("differentiable", False)
 
 
@@ -305,10 +285,8 @@ def _fitted(value, param, options, key=None):
 
 
 def _check_options(lr, foreach, fused, differentiable):
-    if differentiable:
-        raise NotImplementedError(
-            "differentiable=True is not available: the update runs as one kernel that autograd does not record"
-        )
+    if fused and differentiable:
+        raise RuntimeError("`fused` does not support `differentiable`")
     if fused and foreach:
         raise RuntimeError("`fused` and `foreach` cannot be `True` together.")
 

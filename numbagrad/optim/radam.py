@@ -1,9 +1,10 @@
 """RAdam: Adam that waits until the variance of its scaling is tractable."""
 
 from . import _more_kernels
+from ._functional import radam
 from ._tabled import Tabled, check_betas, check_lr, check_positive, number
 
-__all__ = ["RAdam"]
+__all__ = ["RAdam", "radam"]
 
 
 class RAdam(Tabled):
@@ -15,7 +16,9 @@ class RAdam(Tabled):
 
     _kernel = _more_kernels.radam
     _tensors = ("exp_avg", "exp_avg_sq")
-    _options = {"decoupled_weight_decay": False, **Tabled._options}
+    _options = {
+        "foreach": None, "maximize": False, "differentiable": False, "decoupled_weight_decay": False, "capturable": False,
+    }  # fmt: skip
 
     def __init__(
         self,

@@ -1,9 +1,10 @@
 """RMSprop: steps scaled by a running mean of the squared gradient."""
 
 from . import _more_kernels
+from ._functional import rmsprop
 from ._tabled import Tabled, check_lr, check_positive, number
 
-__all__ = ["RMSprop"]
+__all__ = ["RMSprop", "rmsprop"]
 
 
 class RMSprop(Tabled):

@@ -6,6 +6,8 @@ import numbagrad as ng
 
 from ..core.tensor import Tensor
 from . import _kernels
+from ._functional import sgd
+from ._recorded import record
 from .optimizer import (
     _PLAIN,
     Optimizer,
@@ -18,7 +20,7 @@ from .optimizer import (
     _run,
 )
 
-__all__ = ["SGD"]
+__all__ = ["SGD", "sgd"]
 
 
 class SGD(Optimizer):
@@ -27,6 +29,8 @@ class SGD(Optimizer):
     ``nesterov`` uses d + momentum * b; ``maximize`` climbs instead. The first step sets b = d. ``foreach`` and
     ``fused`` are accepted: all parameters are updated by one native call anyway.
     """
+
+    _update_name = "sgd"
 
     def __init__(
         self,
@@ -76,10 +80,16 @@ class SGD(Optimizer):
             for name in ("differentiable", "fused"):
                 group.setdefault(name, False)
 
+    def _state_of(self, p, group):
+        return self.state[p] if group["momentum"] != 0 else {}
+
     def step(self, closure=None):
         """One update; returns what ``closure`` returned."""
         loss = _closure_loss(closure)
         for group in self.param_groups:
+            if group["differentiable"]:
+                record(self, group)
+                continue
             lr, decay = float(_number(group["lr"])), float(_number(group["weight_decay"]))
             momentum, dampening = float(group["momentum"]), float(group["dampening"])
             settings = lr, momentum, dampening, decay, bool(group["nesterov"]), bool(group["maximize"])

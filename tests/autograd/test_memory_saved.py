@@ -6,7 +6,8 @@ import pytest
 import numbagrad as ng
 import numbagrad.nn.functional as F
 
-OPTIMIZERS = ("SGD", "Adam", "AdamW", "Adagrad", "Adadelta", "Adamax", "NAdam", "RAdam", "RMSprop")
+OPTIMIZERS = ("SGD", "Adam", "AdamW", "Adagrad", "Adadelta", "Adamax", "NAdam", "RAdam", "RMSprop",
+              "ASGD", "Rprop", "Adafactor")
 FORWARDS = {
     "mul": lambda lib, x: x * x, "add": lambda lib, x: x + 1, "sin": lambda lib, x: x.sin(), "matmul": lambda lib, x: x @ x.t(),
     "sum": lambda lib, x: (x ** 2).sum(), "norm": lambda lib, x: x.norm(), "softmax": lambda lib, x: x.softmax(1),
@@ -109,7 +110,7 @@ def test_state_of_another_size_is_refused(name):
     p.grad = ng.ones(16)
     opt.step()
     for key, value in list(opt.state[p].items()):
-        for n in (1, 2, 0) if key not in ("step", "mu_product") else (0, 3):
+        for n in (1, 2, 0) if key not in ("step", "mu_product", "mu", "eta") else (0, 3):
             big, opt.state[p][key] = guarded(n)
             before = p.detach().numpy().copy()
             with pytest.raises(RuntimeError):

@@ -20,9 +20,30 @@ OPTIMIZERS = {
     "amsgrad": lambda p: ng.optim.Adam(p, lr=0.01, amsgrad=True, weight_decay=1e-3),
     "adamw": lambda p: ng.optim.AdamW(p, lr=0.01),
 }
-for _name in ("RMSprop", "Adagrad", "Adadelta", "Adamax", "NAdam", "RAdam"):
-    if hasattr(ng.optim, _name):
-        OPTIMIZERS[_name.lower()] = (lambda kind: lambda p: kind(p, lr=0.01))(getattr(ng.optim, _name))
+for _name in ("RMSprop", "Adagrad", "Adadelta", "Adamax", "NAdam", "RAdam", "ASGD", "Rprop", "Adafactor"):
+    OPTIMIZERS[_name.lower()] = (lambda kind: lambda p: kind(p, lr=0.01))(getattr(ng.optim, _name))
+
+
+class MuonAndAdam:
+    """Muon for the matrices, Adam for the rest, as one optimizer."""
+
+    def __init__(self, params, **options):
+        params = list(params)
+        self.parts = [ng.optim.Muon([p for p in params if p.ndim == 2], **options),
+                      ng.optim.Adam([p for p in params if p.ndim != 2], lr=0.01)]
+        self.param_groups = [group for part in self.parts for group in part.param_groups]
+
+    def zero_grad(self):
+        for part in self.parts:
+            part.zero_grad()
+
+    def step(self):
+        for part in self.parts:
+            part.step()
+
+
+OPTIMIZERS["muon"] = lambda p: MuonAndAdam(p, lr=0.01)
+OPTIMIZERS["plain muon"] = lambda p: MuonAndAdam(p, lr=0.01, nesterov=False, adjust_lr_fn="match_rms_adamw")
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -189,16 +210,19 @@ def test_custom_function_inside():
 
 # --- what changes between calls ---------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("kind", [lambda p: ng.optim.SGD(p, lr=0.1, momentum=0.9), lambda p: ng.optim.Adam(p, lr=0.01)],
-                         ids=["sgd", "adam"])
+@pytest.mark.parametrize("kind", [lambda p: ng.optim.SGD(p, lr=0.1, momentum=0.9), lambda p: ng.optim.Adam(p, lr=0.01),
+                                  ng.optim.ASGD, ng.optim.Rprop, ng.optim.Adafactor, MuonAndAdam],
+                         ids=["sgd", "adam", "asgd", "rprop", "adafactor", "muon"])
 def test_learning_rate_from_outside_and_by_schedulers(kind):
     found = []
     for compiled in (False, True):
         step, model, opt = trainer(compiled, kind)
-        scheduler = ng.optim.lr_scheduler.StepLR(opt, 5, 0.5)
+        parts = getattr(opt, "parts", [opt])
+        schedulers = [ng.optim.lr_scheduler.StepLR(part, 5, 0.5) for part in parts]
         for i in range(30):
             step(*data(i % 3))
-            scheduler.step()
+            for scheduler in schedulers:
+                scheduler.step()
             if i == 12:
                 for group in opt.param_groups:
                     group["lr"] *= 3
@@ -206,6 +230,70 @@ def test_learning_rate_from_outside_and_by_schedulers(kind):
         if compiled:
             assert variants(step) == 1
     assert_same(*found)
+
+
+def test_settings_that_tensor_operations_take():
+    """Other coefficients of Muon's polynomial are another program, another rate is not."""
+    found = []
+    for compiled in (False, True):
+        step, model, opt = trainer(compiled, MuonAndAdam)
+        group = opt.parts[0].param_groups[0]
+        for i in range(12):
+            step(*data(i % 3))
+            group["lr"] *= 0.9
+            if i == 4:
+                group["ns_coefficients"] = 3.4, -4.7, 2.0
+            if i == 8:
+                group["ns_steps"] = 3
+            found.append(state(model))
+        if compiled:
+            assert 2 <= variants(step) <= 4
+    for k in range(12):
+        assert_same(found[k], found[12 + k])
+
+
+@pytest.mark.parametrize("name", ["rmsprop", "asgd", "rprop", "adafactor", "muon"])
+def test_half_parameters_under_a_changing_rate(name):
+    """Updates that go through copies, or are tensor operations, follow the settings too."""
+    found = []
+    for wrap in (lambda f: f, ng.compile):
+        ng.manual_seed(3)
+        params = [ng.nn.Parameter(ng.randn(4, 3).bfloat16()), ng.nn.Parameter(ng.randn(3).bfloat16())]
+        opt = OPTIMIZERS[name](params)
+
+        @wrap
+        def step(params=params, opt=opt):
+            opt.zero_grad()
+            loss = sum(((p - 0.5) ** 4).sum() for p in params)
+            loss.backward()
+            opt.step()
+            return loss
+        for _ in range(10):
+            step()
+            for group in opt.param_groups:
+                group["lr"] *= 0.7
+        found.append([p.detach().float().numpy() for p in params])
+    assert_same(*found, rtol=2 ** -7, atol=2 ** -7)
+
+
+@pytest.mark.parametrize("name", ["rmsprop", "nadam", "asgd", "rprop", "adafactor"])
+def test_counts_in_float64(name):
+    """With float64 as the default dtype the numbers of a parameter's state have it too."""
+    ng.set_default_dtype(ng.float64)
+    try:
+        found = []
+        for compiled in (False, True):
+            step, model, opt = trainer(compiled, OPTIMIZERS[name])
+            for i in range(8):
+                x, y = data(i % 3)
+                step(x.double(), y)
+                if i == 4:
+                    opt.param_groups[0]["lr"] *= 0.5
+            assert all(s["step"].dtype is ng.float64 for s in opt.state.values())
+            found.append(state(model))
+        assert_same(*found)
+    finally:
+        ng.set_default_dtype(ng.float32)
 
 
 def test_learning_rate_as_a_tensor():

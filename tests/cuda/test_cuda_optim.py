@@ -13,6 +13,8 @@ OPTIMIZERS = [
     ("AdamW", {}), ("Adagrad", {"lr_decay": 0.1, "weight_decay": 0.1}), ("Adadelta", {}), ("Adamax", {"weight_decay": 0.1}),
     ("NAdam", {}), ("NAdam", {"decoupled_weight_decay": True, "weight_decay": 0.1}), ("RAdam", {"weight_decay": 0.1}),
     ("RMSprop", {"centered": True, "momentum": 0.9}), ("RMSprop", {}), ("LBFGS", {"max_iter": 4}),
+    ("ASGD", {"t0": 1, "weight_decay": 0.1}), ("Rprop", {}), ("Adafactor", {"weight_decay": 0.1, "maximize": True}),
+    ("Muon", {}),
 ]
 
 
@@ -22,6 +24,7 @@ def test_steps(name, options):
     for device in ("cpu", "cuda"):
         rng = np.random.default_rng(4)
         arrays = [rng.standard_normal((3, 5)).astype("float32"), rng.standard_normal(7).astype("float32")]
+        arrays = arrays[:1] if name == "Muon" else arrays
         arrays += [] if name == "LBFGS" else [rng.standard_normal((2, 2))]
         params = [ng.tensor(a, device=device, requires_grad=True) for a in arrays]
         slopes = [ng.tensor(rng.standard_normal(p.shape)).to(p) for p in params]

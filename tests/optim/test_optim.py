@@ -176,8 +176,6 @@ def test_errors():
     for action in actions:
         ours, theirs = found_errors(action)
         assert ours == theirs
-    with pytest.raises(NotImplementedError, match="differentiable=True"):
-        ng.optim.SGD([leaf(ng)], differentiable=True)
     with pytest.warns(UserWarning, match="duplicate parameters"):
         p = leaf(ng)
         ng.optim.SGD([p, p])
