@@ -194,6 +194,13 @@ def check_ints(value, name, argument, position):
     return check_int(found, name, argument, position)
 
 
+def alone(name, argument, given, value):
+    """The sizes under their name, as if they had been given one by one; TypeError if some were, too."""
+    if given:
+        raise TypeError(f"{name}() got multiple values for argument '{argument}'")
+    return (tuple(value),) if isinstance(value, (list, tuple)) else (value,)
+
+
 def check_ints_or_none(value, name, argument, position):
     """An int, or a tuple of ints and of None for sizes that stay."""
     if not isinstance(value, (tuple, list)):

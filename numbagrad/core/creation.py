@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import sys
 
@@ -22,14 +23,25 @@ from .storage import kind_of
 from .tensor import Size, Tensor, from_array, is_contiguous, make, on_array, too_large
 
 
-def shape_of(name, size):
-    """A shape from ``f(2, 3)`` or ``f((2, 3))``; TypeError for anything but integers, RuntimeError for negatives."""
+def shape_of(name, size, named=None):
+    """A shape from ``f(2, 3)`` or ``f((2, 3))``, or what was ``named`` by ``size=``; TypeError for anything but integers,
+    RuntimeError for negatives."""
+    if named is not None:
+        size = arguments.alone(name, "size", size, named)
     if size and size[0].__class__ is tuple and len(size) == 1:
         size = size[0]
     for s in size:
         if s.__class__ is not int or not 0 <= s <= MOST:
             return _checked_shape(name, size)
     return size
+
+
+def sized(f):
+    """Show the sizes of a function that takes them one by one or as ``size``: ``f(*size, ...)``."""
+    s = inspect.signature(f)
+    f.__signature__ = s.replace(parameters=[p.replace(name="size") if p.kind is p.VAR_POSITIONAL else p
+                                            for n, p in s.parameters.items() if n != "size"])
+    return f
 
 
 def _checked_shape(name, size):
@@ -154,10 +166,11 @@ def scalar_tensor(value, dtype=None, *, device=None, requires_grad=False):
     return full((), value, dtype=d, device=device, requires_grad=requires_grad)
 
 
-def empty(*size, out=None, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False,
+@sized
+def empty(*sizes, size=None, out=None, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False,
           memory_format=None):
     """An uninitialised tensor."""
-    t = make(shape_of("empty", size), kind_for(dtype, device))
+    t = make(shape_of("empty", sizes, size), kind_for(dtype, device))
     return t if requires_grad is False else _finish(t, requires_grad)
 
 
@@ -184,19 +197,21 @@ def filled(shape, kind, value, requires_grad=False):
     return t if requires_grad is False else _finish(t, requires_grad)
 
 
-def zeros(*size, out=None, dtype=None, layout=None, device=None, requires_grad=False):
+@sized
+def zeros(*sizes, size=None, out=None, dtype=None, layout=None, device=None, requires_grad=False):
     """A tensor of zeros."""
     dtype = dtype if out is None else _dtype_for("zeros", out, dtype)
-    t = make(shape_of("zeros", size), kind_for(dtype, device), True)
+    t = make(shape_of("zeros", sizes, size), kind_for(dtype, device), True)
     if requires_grad is not False:
         _finish(t, requires_grad)
     return t if out is None else _into("zeros", out, t)
 
 
-def ones(*size, out=None, dtype=None, layout=None, device=None, requires_grad=False):
+@sized
+def ones(*sizes, size=None, out=None, dtype=None, layout=None, device=None, requires_grad=False):
     """A tensor of ones."""
     dtype = dtype if out is None else _dtype_for("ones", out, dtype)
-    t = filled(shape_of("ones", size), kind_for(dtype, device), 1, requires_grad)
+    t = filled(shape_of("ones", sizes, size), kind_for(dtype, device), 1, requires_grad)
     return t if out is None else _into("ones", out, t)
 
 
@@ -259,20 +274,23 @@ def full_like(input, fill_value, *, dtype=None, layout=None, device=None, requir
     return t if input._strides is None else _like(t, input, memory_format)
 
 
-def new_zeros(self, *size, dtype=None, device=None, requires_grad=False):
+@sized
+def new_zeros(self, *sizes, size=None, dtype=None, device=None, requires_grad=False):
     """Zeros of the given size with this tensor's dtype and device."""
-    t = make(shape_of("new_zeros", size), kind_for(dtype, device, self), True)
+    t = make(shape_of("new_zeros", sizes, size), kind_for(dtype, device, self), True)
     return t if requires_grad is False else _finish(t, requires_grad)
 
 
-def new_ones(self, *size, dtype=None, device=None, requires_grad=False):
+@sized
+def new_ones(self, *sizes, size=None, dtype=None, device=None, requires_grad=False):
     """Ones of the given size with this tensor's dtype and device."""
-    return filled(shape_of("new_ones", size), kind_for(dtype, device, self), 1, requires_grad)
+    return filled(shape_of("new_ones", sizes, size), kind_for(dtype, device, self), 1, requires_grad)
 
 
-def new_empty(self, *size, dtype=None, device=None, requires_grad=False):
+@sized
+def new_empty(self, *sizes, size=None, dtype=None, device=None, requires_grad=False):
     """An uninitialised tensor of the given size with this tensor's dtype and device."""
-    t = make(shape_of("new_empty", size), kind_for(dtype, device, self))
+    t = make(shape_of("new_empty", sizes, size), kind_for(dtype, device, self))
     return t if requires_grad is False else _finish(t, requires_grad)
 
 

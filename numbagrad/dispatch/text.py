@@ -56,6 +56,7 @@ def defaults(signature):
     return {p.name: p.default for p in signature.parameters.values() if p.default is not p.empty}
 
 
+SIZES = ("size", "shape", "dims", "repeats")  # that come as one sequence under their name, too
 STARS = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
 
 
@@ -69,8 +70,17 @@ def group(parts):
 
 def call(op, signature, lines, env):
     """The public function of an op with the given lines."""
-    source = "\n".join([f"def {op.name}({head(signature)}):", *lines, ""])
-    return public(replay.attach(jit.define(source, op.name, {**env, "DEFAULTS_": defaults(signature)})), op)
+    sizes = next((n for n, p in signature.parameters.items() if p.kind is p.VAR_POSITIONAL and n in SIZES), None)
+    parameters = head(signature)
+    if sizes is not None:
+        parameters = parameters.replace(f"*{sizes}", f"*{sizes}_, {sizes}=None")
+        lines = [f"    {sizes} = {sizes}_ if {sizes} is None else alone_({op.name!r}, {sizes!r}, {sizes}_, {sizes})", *lines]
+        env = {**env, "alone_": arguments.alone}
+    source = "\n".join([f"def {op.name}({parameters}):", *lines, ""])
+    fn = public(replay.attach(jit.define(source, op.name, {**env, "DEFAULTS_": defaults(signature)})), op)
+    if sizes is not None:
+        fn.__signature__ = signature
+    return fn
 
 
 def shared(op, name, signature, lines, env):

@@ -94,5 +94,6 @@ def _of_module(module, names):
         raise AttributeError(f"module '{module.__name__}' has no attribute '{name}'")
 
     def __dir__():
-        return sorted({*vars(module), *names, *others()})
+        # (Neither of these two stays when all is there.)
+        return sorted({*vars(module), *names, *others()} - {"__getattr__", "__dir__"})
     module.__getattr__, module.__dir__ = __getattr__, __dir__

@@ -101,7 +101,8 @@ def test_files_set_nothing_that_the_index_does_not_know():
 spaces = ng, F, ng.special, ng.linalg, ng.Tensor
 before = [set(dir(s)) for s in spaces]
 REGISTRY.all()
-print([set(vars(s)) - b for s, b in zip(spaces, before)], len(files()) > 60)
+hidden = {"__getattr__", "__dir__"}
+print([set(vars(s)) - b - hidden for s, b in zip(spaces, before)], len(files()) > 60)
 from numbagrad.public.later import Method
 print([n for n, value in vars(ng.Tensor).items() if isinstance(value, Method)])
 """
