@@ -136,7 +136,8 @@ def __dir__():
 
 
 # Which are imported when they are used, and functions of such.
-_PARTS = ("backends", "compiler", "cuda", "extend", "linalg", "optim", "serialization", "special", "testing")
+_PARTS = ("accelerator", "backends", "compiler", "cuda", "extend", "fx", "hub", "jit", "linalg", "onnx", "optim",
+          "serialization", "special", "testing", "version")
 _LATER = {"compile": "compiler", "load": "serialization", "save": "serialization"}
 _start()
 _tracebacks.install()

@@ -47,7 +47,12 @@ class Metadata:
     def is_cuda(self):
         return not self._kind.cpu
 
+    @property
+    def is_cpu(self):
+        return self._kind.cpu
+
     is_sparse = is_quantized = is_meta = is_mkldnn = is_nested = False
+    is_sparse_csr = is_mps = is_xpu = is_xla = is_ipu = is_maia = is_mtia = is_vulkan = False
     layout = "torch.strided"
 
     def get_device(self):

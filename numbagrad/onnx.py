@@ -1,0 +1,16 @@
+"""``torch.onnx`` can be imported; exporting is refused."""
+
+from __future__ import annotations
+
+
+def is_in_onnx_export():
+    """False: nothing is exported."""
+    return False
+
+
+def export(*args, **kwargs):
+    """Refused: there is no graph of ONNX operators here."""
+    raise RuntimeError("torch.onnx.export: numbagrad exports no ONNX models; save the state_dict() and export it from PyTorch")
+
+
+dynamo_export = export
