@@ -15,7 +15,8 @@ FLOORS = ("base", "special linalg", "kernel", "random", "core", "dispatch", "aut
           *("ops." + family for family in ("refusal", *numbagrad.ops.FAMILIES)), "ops", "cuda", "nn", "utils", "optim",
           "saving serialization", "testing backends accelerator version jit hub onnx fx", "compiler", "cli", "__main__")
 # What stands beside the folders: modules that PyTorch has, the face for authors, and what Python itself asks for.
-TOP = {"accelerator", "backends", "cuda", "fx", "hub", "jit", "onnx", "version", "linalg", "random", "serialization", "special", "testing", "extend", "__init__", "__main__"}
+TOP = {"accelerator", "backends", "cuda", "fx", "hub", "jit", "onnx", "version", "linalg", "random", "serialization",
+       "special", "testing", "extend", "__init__", "__main__"}
 
 
 def files():
