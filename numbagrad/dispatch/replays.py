@@ -150,7 +150,7 @@ def output(i, number=None):
 def lines(names, when=""):
     """Lines that return what the native function makes of a planned call, ``when`` that holds.
 
-    An error of memory, the lines that follow name in full."""
+    An error of memory, or of a number too large, the lines that follow name in full."""
     found = ["try:", f"    out_ = replay_(record_, {', '.join(names)})", "    if out_ is not None:", "        return out_",
-             "except MemoryError_:", "    pass"]
+             "except (MemoryError_, OverflowError_):", "    pass"]
     return [] if not POSSIBLE else [f"if {when}:", *["    " + line for line in found]] if when else found
