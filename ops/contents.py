@@ -310,9 +310,21 @@ CONTENTS = {
         "ops":
             "alpha_dropout dropout dropout1d dropout2d dropout3d feature_alpha_dropout",
     },
+    "random.families": {
+        "numbagrad":
+            "_sample_dirichlet _standard_gamma binomial poisson",
+        "ops":
+            "_sample_dirichlet _standard_gamma binomial gamma_draw poisson",
+    },
     "random.fill": {
         "Tensor":
             "bernoulli_ cauchy_ exponential_ geometric_ log_normal_ normal_ random_ uniform_",
+    },
+    "random.implicit_gradients": {
+        "numbagrad":
+            "_dirichlet_grad _standard_gamma_grad",
+        "ops":
+            "_dirichlet_grad _standard_gamma_grad beta_slope gamma_slope",
     },
     "rearrange.copy": {
         "Tensor":
