@@ -131,7 +131,7 @@ def __dir__():
 
 
 # Which are imported when they are used, and functions of such.
-_PARTS = ("backends", "compiler", "cuda", "extend", "linalg", "optim", "serialization", "special", "testing")
+_PARTS = ("backends", "compiler", "cuda", "distributions", "extend", "linalg", "optim", "serialization", "special", "testing")
 _LATER = {"compile": "compiler", "load": "serialization", "save": "serialization"}
 _start()
 _tracebacks.install()

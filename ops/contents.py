@@ -78,6 +78,16 @@ CONTENTS = {
         "ops":
             "glu glu_backward rrelu rrelu_ rrelu_kernel rrelu_with_noise",
     },
+    "pointwise.incomplete_gamma": {
+        "Tensor":
+            "igamma igamma_ igammac igammac_",
+        "numbagrad":
+            "igamma igammac",
+        "numbagrad.special":
+            "gammainc gammaincc",
+        "ops":
+            "gammainc gammaincc igamma igamma_lower igamma_upper igammac",
+    },
     "pointwise.logic": {
         "Tensor":
             "__and__ __iand__ __ilshift__ __invert__ __ior__ __irshift__ __ixor__ __lshift__ __or__ __rand__ __rlshift__ "

@@ -180,11 +180,6 @@ class Values:
     def __repr__(self, *, tensor_contents=None):
         return tensor_repr(self)
 
-    def __format__(self, spec):
-        if self._shape == () and spec:
-            return format(self.item(), spec)
-        return object.__format__(self, spec)
-
     def __deepcopy__(self, memo):
         if self._node is not None:
             raise RuntimeError("Only Tensors created explicitly by the user (graph leaves) support the deepcopy "

@@ -1,4 +1,4 @@
-"""Derivatives of gamma and Dirichlet draws by their parameters: minus the derivative of the distribution function over the density.
+"""Derivatives of gamma and Dirichlet draws by their parameters: minus those of the distribution function, over the density.
 
 M. Jankowiak, F. Obermeyer, "Pathwise derivatives beyond the reparameterization trick" (2018): Taylor series near the ends,
 Rice's saddle point expansion where parameters are large, and rational functions fitted by the authors between; PyTorch's
@@ -28,7 +28,8 @@ BETA = (
      (0.005900514878, -0.001936558688, -9.495446725e-06, 5.385558597e-05)),
     ((1.0, -0.02924021934, -0.04438342661, 0.007285809825), (0.6357567472, -0.3473456711, 0.05454656494, -0.002407477521),
      (-0.03301322327, 0.004845219414, 0.00231480583, -0.0002307248149),
-     (0.5925320577, -0.1757678135, 0.01505928619, 0.000564515273), (0.1014815858, -0.06589186703, 0.01272886114, -0.0007316646956),
+     (0.5925320577, -0.1757678135, 0.01505928619, 0.000564515273),
+     (0.1014815858, -0.06589186703, 0.01272886114, -0.0007316646956),
      (-0.007258481865, 0.001096195486, 0.0003934994223, -4.12701925e-05),
      (0.06469649321, -0.0236701437, 0.002902096474, -5.896963079e-05),
      (0.001925008108, -0.002869809258, 0.0008000589141, -6.063713228e-05),
@@ -43,7 +44,8 @@ def psi(x):
         low -= 1.0 / x
         x += 1.0
     z = 1.0 / (x * x)
-    series = z * (1.0 / 12 - z * (1.0 / 120 - z * (1.0 / 252 - z * (1.0 / 240 - z * (1.0 / 132 - z * (691.0 / 32760 - z / 12))))))
+    rest = 1.0 / 240 - z * (1.0 / 132 - z * (691.0 / 32760 - z / 12))
+    series = z * (1.0 / 12 - z * (1.0 / 120 - z * (1.0 / 252 - z * rest)))
     return low + math.log(x) - 0.5 / x - series
 
 
