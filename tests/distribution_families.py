@@ -153,13 +153,15 @@ class Made:
         return [found, outcome(second)]
 
 
+IN_OP = re.compile(r" \(in \w+ of shapes [^()]*\)$")  # what we say beside PyTorch's words
+
+
 def outcome(fn):
     """What a call gives, as plain data: nested lists with arrays, or the class and the text of an error."""
     try:
         return plain(fn())
     except Exception as e:
-        text = re.sub(r"(numbagrad|torch)(\.\w+)*\.", "", str(e))
-        return f"{type(e).__name__}: {text}"
+        return f"{type(e).__name__}: {IN_OP.sub('', shown(e))}"
 
 
 def plain(value):

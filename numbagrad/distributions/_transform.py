@@ -111,6 +111,9 @@ class _InverseTransform(Transform):
         super().__init__(cache_size=transform._cache_size)
         self._inv = transform
 
+    def __getstate__(self):
+        return vars(self)
+
     def _of(self):
         if self._inv is None:
             raise AssertionError("_inv must not be None")
