@@ -95,13 +95,15 @@ def _poisson(mt, words, rate):
             return k
         if k < 0.0 or us < 0.013 and v > us:
             continue
-        if math.log(v) + math.log(inverse) - math.log(a / (us * us) + b) <= -rate + k * log_rate - math.lgamma(k + 1.0):
+        squeezed = math.log(v) + math.log(inverse) - math.log(a / (us * us) + b)
+        if squeezed <= -rate + k * log_rate - math.lgamma(k + 1.0):
             return k
 
 
 @kernel
 def poisson(mt: "*u4", words: "*u4", rate: "*f8", out: "*f8", n: int):
-    """Poisson numbers of rates (n,) into out (n,), both float64, from the state mt (626,) by words (CHUNK,), both uint32."""
+    """Poisson numbers of the rates rate (n,) into out (n,), both float64, from the state mt (626,) by words (CHUNK,), both
+    uint32."""
     for i in range(n):
         out[i] = _poisson(mt, words, rate[i])
 

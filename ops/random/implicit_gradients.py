@@ -239,7 +239,7 @@ def standard_gamma_grad(input, output):
     return gamma_slope(*operands(input, output))
 
 
-@function(name="_dirichlet_grad", kinds={"alpha": "tensor"}, samples=(Sample((3, 4), (3, 4), (3, 4)),), **SLOPES)
+@function(name="_dirichlet_grad", kinds={"x": "tensor", "alpha": "tensor"}, samples=(Sample((3, 4), (3, 4), (3, 4)),), **SLOPES)
 def dirichlet_grad(x, alpha, total):
     """The derivative of beta draws ``x`` by ``alpha``, over 1 - x, where both parameters add up to ``total``."""
     return beta_slope(*operands(x, alpha, total))

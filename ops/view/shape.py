@@ -289,8 +289,8 @@ def expanded(input, shape):
             out.append(0)
         else:
             i = max(j for j, (a, s) in enumerate(zip(old, shape[lead:]), lead) if s != a and s != -1 and (a != 1 or s < 0))
-            raise RuntimeError(f"The expanded size of the tensor ({shape[i]}) must match the existing size ({old[i - lead]}) at "
-                               f"non-singleton dimension {i}.  Target sizes: {list(shape)}.  Tensor sizes: {list(old)}")
+            raise RuntimeError(f"The expanded size of the tensor ({shape[i]}) must match the existing size ({old[i - lead]}) "
+                               f"at non-singleton dimension {i}.  Target sizes: {list(shape)}.  Tensor sizes: {list(old)}")
     return tuple(sizes), tuple(out), 0
 
 
@@ -350,8 +350,8 @@ def broadcast_shapes(*shapes):
     for number, s in enumerate(shapes):
         for i in range(-1, -len(s) - 1, -1):
             if s[i] != 1 and out[i] != 1 and s[i] != out[i]:
-                raise RuntimeError(f"Attempting to broadcast a dimension of length {s[i]} at {i}! Mismatching argument at index "
-                                   f"{number} had {s}; but expected shape should be broadcastable to {out}")
+                raise RuntimeError(f"Attempting to broadcast a dimension of length {s[i]} at {i}! Mismatching argument at "
+                                   f"index {number} had {s}; but expected shape should be broadcastable to {out}")
             if s[i] < 0:
                 raise RuntimeError(f"Trying to create tensor with negative dimension ({s[i]}): ({s[i]})")
             out[i] = out[i] if s[i] == 1 else s[i]

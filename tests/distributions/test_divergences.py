@@ -14,8 +14,9 @@ torch = pytest.importorskip("torch", reason="PyTorch is the oracle here")
 
 # One distribution of each class, and a second one of the classes that have a divergence of their own.
 ONE = ("Bernoulli", "Beta", "Binomial", "Categorical", "Cauchy", "Chi2", "ContinuousBernoulli", "Dirichlet", "Exponential",
-       "Gamma", "Geometric", "Gumbel", "HalfNormal", "Independent", "Laplace", "LogNormal", "LowRank_batch", "MultivariateNormal",
-       "Normal", "OneHotCategorical", "Pareto", "Poisson", "StudentT", "Transformed_vectors", "Uniform", "Kumaraswamy")
+       "Gamma", "Geometric", "Gumbel", "HalfNormal", "Independent", "Laplace", "LogNormal", "LowRank_batch",
+       "MultivariateNormal", "Normal", "OneHotCategorical", "Pareto", "Poisson", "StudentT", "Transformed_vectors", "Uniform",
+       "Kumaraswamy")
 OTHERS = {
     "Bernoulli_2": ("Bernoulli", (FAMILIES["Bernoulli"][1][0][::-1].copy(),), {}),
     "Bernoulli_0": ("Bernoulli", (np.array([[0.0, 1.0, 0.3]]),), {}),

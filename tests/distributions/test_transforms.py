@@ -86,7 +86,7 @@ def test_what_is_said_of_a_transform(name):
 
     def ask(lib, d, t):
         f, shape = make(d, t), lib.Size(value.shape)
-        told = [outcome(lambda: shown(getattr(f, n))) for n in ("domain", "codomain", "bijective", "event_dim", "inv")]
+        told = [outcome(lambda n=n: shown(getattr(f, n))) for n in ("domain", "codomain", "bijective", "event_dim", "inv")]
         told += [outcome(lambda: f.domain.event_dim), outcome(lambda: f.codomain.event_dim), outcome(lambda: f.sign)]
         told += [outcome(lambda: f.forward_shape(shape)), outcome(lambda: f.inverse_shape(f.forward_shape(shape)))]
         told += [outcome(lambda: f.inverse_shape(lib.Size((4, 2)))), outcome(lambda: f.forward_shape(lib.Size(())))]
@@ -127,7 +127,7 @@ def test_refusals_of_transforms():
             lambda lib, d, t: d.StackTransform([d.ExpTransform()] * 2).log_abs_det_jacobian(t(REAL), t(REAL[:1])),
             lambda lib, d, t: d.Transform()(t(REAL)),
             lambda lib, d, t: d.AffineTransform(t(REAL), 1.0).forward_shape((4,)),
-            lambda lib, d, t: type("Own", (d.Transform,), {"__init__": lambda self, n: d.Transform.__init__(self)})(1).with_cache(),
+            lambda lib, d, t: type("Own", (d.Transform,), {"__init__": lambda s, n: d.Transform.__init__(s)})(1).with_cache(),
             lambda lib, d, t: d.transforms.vec_to_tril_matrix(t(REAL)[0, :2]),
             lambda lib, d, t: d.transforms.tril_matrix_to_vec(t(_square), 5)):
         assert isinstance(both(ask), str)
