@@ -12,7 +12,26 @@ import math
 
 import numpy as np
 
-from .mt19937_kernels import _draw, _inline, _pair, _unit, kernel
+from .mt19937_kernels import (
+    _EPS53,
+    _LEFT,
+    _MASK53,
+    _NEXT,
+    _ONE,
+    _S7,
+    _S11,
+    _S15,
+    _S18,
+    _SHIFT32,
+    _TEMPER_B,
+    _TEMPER_C,
+    _TWO_PI,
+    _U32,
+    N,
+    _inline,
+    _twist,
+    kernel,
+)
 
 _F = np.float32
 _THIRD, _SQUEEZE = float(_F(1) / _F(3)), float(_F(0.0331))  # constants that PyTorch writes in float32
@@ -21,10 +40,37 @@ _TAIL = (0.0810614667953272, 0.0413406959554092, 0.0276779256849983, 0.020790672
 
 
 @_inline
-def _next(mt, words):
+def _word(mt):
+    """The next tempered draw."""
+    if mt[_LEFT] == _ONE:
+        _twist(mt)
+        mt[_LEFT], mt[_NEXT] = _U32(N + 1), _U32(0)
+    at = np.int64(mt[_NEXT])
+    y = mt[at]
+    mt[_LEFT], mt[_NEXT] = _U32(mt[_LEFT] - _ONE), _U32(at + 1)
+    y = _U32(y ^ _U32(y >> _S11))
+    y = _U32(y ^ _U32(_U32(y << _S7) & _TEMPER_B))
+    y = _U32(y ^ _U32(_U32(y << _S15) & _TEMPER_C))
+    return _U32(y ^ _U32(y >> _S18))
+
+
+@_inline
+def _next(mt):
     """The next uniform number on [0, 1) in double precision."""
-    _draw(mt, words, 2)
-    return _unit(words, 0)
+    high = np.uint64(_word(mt)) << _SHIFT32
+    return float(np.int64((high | np.uint64(_word(mt))) & _MASK53)) * _EPS53
+
+
+@_inline
+def _normal(mt, kept):
+    """The next normal number: two are made of two uniform ones, and the second is kept."""
+    if kept[0] != 0.0:
+        kept[0] = 0.0
+        return kept[1]
+    theta = _TWO_PI * _next(mt)
+    radius = math.sqrt(-2.0 * math.log1p(-_next(mt)))
+    kept[0], kept[1] = 1.0, radius * math.sin(theta)
+    return radius * math.cos(theta)
 
 
 @_inline
@@ -34,24 +80,24 @@ def _rounded(x, single):
 
 
 @_inline
-def _gamma(mt, words, kept, alpha, single):
+def _gamma(mt, kept, alpha, single):
     """One gamma number; a shape below 1 is raised by 1 and the number made smaller by a power of a uniform one."""
     scale = 1.0
     if alpha < 1.0:
         if alpha == 0.0:
             return 0.0
-        scale = math.pow(1.0 - _next(mt, words), _rounded(1.0 / alpha, single))
+        scale = math.pow(1.0 - _next(mt), _rounded(1.0 / alpha, single))
         alpha = _rounded(alpha + 1.0, single)
     d = _rounded(alpha - _THIRD, single)
     c = 1.0 / math.sqrt(9.0 * d)
     while True:
-        x = _pair(mt, words, kept)
+        x = _normal(mt, kept)
         y = 1.0 + c * x
         while y <= 0.0:
-            x = _pair(mt, words, kept)
+            x = _normal(mt, kept)
             y = 1.0 + c * x
         v = y * y * y
-        u = 1.0 - _next(mt, words)
+        u = 1.0 - _next(mt)
         xx = x * x
         if u < 1.0 - _SQUEEZE * xx * xx:
             return scale * d * v
@@ -60,22 +106,22 @@ def _gamma(mt, words, kept, alpha, single):
 
 
 @kernel
-def gamma(mt: "*u4", words: "*u4", kept: "*f8", alpha: "*f8", out: "*f8", n: int, single: int):
-    """Gamma numbers of shapes alpha (n,) and rate 1 into out (n,), both float64, from the state mt (626,) by words (CHUNK,),
-    both uint32, and float64 kept (2,)."""
+def gamma(mt: "*u4", kept: "*f8", alpha: "*f8", out: "*f8", n: int, single: int):
+    """Gamma numbers of shapes alpha (n,) and rate 1 into out (n,), both float64, from the state uint32 mt (626,) and float64
+    kept (2,)."""
     for i in range(n):
-        out[i] = _gamma(mt, words, kept, alpha[i], single)
+        out[i] = _gamma(mt, kept, alpha[i], single)
 
 
 @_inline
-def _poisson(mt, words, rate):
+def _poisson(mt, rate):
     """One Poisson number: products of uniform numbers below a rate of 10, rejection of a transformed one from there on."""
     if rate == 0.0:
         return 0.0
     if not rate >= 10.0:
         limit, product, k = math.exp(-rate), 1.0, 0.0
         while True:
-            product *= _next(mt, words)
+            product *= _next(mt)
             if not product > limit:
                 return k
             k += 1.0
@@ -85,8 +131,8 @@ def _poisson(mt, words, rate):
     inverse = 1.1239 + 1.1328 / (b - 3.4)
     bound = 0.9277 - 3.6224 / (b - 2.0)
     while True:
-        u = _next(mt, words) - 0.5
-        v = _next(mt, words)
+        u = _next(mt) - 0.5
+        v = _next(mt)
         us = 0.5 - abs(u)
         k = np.floor((2.0 * a / us + b) * u + rate + 0.43)
         if not abs(k) < 9.2e18:
@@ -101,11 +147,10 @@ def _poisson(mt, words, rate):
 
 
 @kernel
-def poisson(mt: "*u4", words: "*u4", rate: "*f8", out: "*f8", n: int):
-    """Poisson numbers of the rates rate (n,) into out (n,), both float64, from the state mt (626,) by words (CHUNK,), both
-    uint32."""
+def poisson(mt: "*u4", rate: "*f8", out: "*f8", n: int):
+    """Poisson numbers of the rates rate (n,) into out (n,), both float64, from the state uint32 mt (626,)."""
     for i in range(n):
-        out[i] = _poisson(mt, words, rate[i])
+        out[i] = _poisson(mt, rate[i])
 
 
 @_inline
@@ -118,7 +163,7 @@ def _stirling(k):
 
 
 @_inline
-def _transformed(mt, words, count, p, single):
+def _transformed(mt, count, p, single):
     """A binomial number by transformed rejection, for count * p of 10 and more."""
     q, mean = _rounded(1.0 - p, single), _rounded(count * p, single)
     root = _rounded(math.sqrt(_rounded(mean * q, single)), single)
@@ -129,8 +174,8 @@ def _transformed(mt, words, count, p, single):
     alpha = (2.83 + 5.1 / b) * root
     m = np.floor(_rounded((count + 1.0) * p, single))
     while True:
-        u = _next(mt, words) - 0.5
-        v = _next(mt, words)
+        u = _next(mt) - 0.5
+        v = _next(mt)
         us = 0.5 - abs(u)
         k = _rounded(np.floor((2.0 * a / us + b) * u + c), single)
         if k < 0.0 or k > count:
@@ -147,18 +192,18 @@ def _transformed(mt, words, count, p, single):
 
 
 @_inline
-def _inversion(mt, words, count, p, single):
+def _inversion(mt, count, p, single):
     """A binomial number as how many geometric ones fit into the count."""
     log_q, total, k = _rounded(math.log1p(-p), single), 0.0, 0.0
     while True:
-        total += np.ceil(math.log(_next(mt, words)) / log_q)
+        total += np.ceil(math.log(_next(mt)) / log_q)
         if total > count:
             return k
         k += 1.0
 
 
 @_inline
-def _binomial(mt, words, count, p, single):
+def _binomial(mt, count, p, single):
     """One binomial number: how often of ``count`` times something of probability ``p`` happens."""
     if count <= 0.0 or p <= 0.0:
         return 0.0
@@ -168,15 +213,15 @@ def _binomial(mt, words, count, p, single):
         return math.nan
     less = p if p <= 0.5 else _rounded(1.0 - p, single)
     if _rounded(count * less, single) >= 10.0:
-        k = _transformed(mt, words, count, less, single)
+        k = _transformed(mt, count, less, single)
     else:
-        k = _inversion(mt, words, count, less, single)
+        k = _inversion(mt, count, less, single)
     return k if p <= 0.5 else count - k
 
 
 @kernel
-def binomial(mt: "*u4", words: "*u4", count: "*f8", p: "*f8", out: "*f8", n: int, single: int):
-    """Binomial numbers of count (n,) tries of probability p (n,) into out (n,), all float64, from the state mt (626,) by words
-    (CHUNK,), both uint32."""
+def binomial(mt: "*u4", count: "*f8", p: "*f8", out: "*f8", n: int, single: int):
+    """Binomial numbers of count (n,) tries of probability p (n,) into out (n,), all float64, from the state uint32 mt
+    (626,)."""
     for i in range(n):
-        out[i] = _binomial(mt, words, count[i], p[i], single)
+        out[i] = _binomial(mt, count[i], p[i], single)

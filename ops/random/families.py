@@ -18,7 +18,8 @@ POSITIVE = {**OPTIONS, "domain": (0.3, 4.0)}
 
 
 def _row_major(t):
-    t = t.detach().cpu()
+    if not t._kind.cpu:
+        t = t.detach().cpu()
     return t if t._strides is None and t._buf.size == t._n else contiguous_copy(t)
 
 
