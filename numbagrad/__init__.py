@@ -136,7 +136,7 @@ def __dir__():
 
 
 # Which are imported when they are used, and functions of such.
-_PARTS = ("accelerator", "backends", "compiler", "cuda", "extend", "fx", "hub", "jit", "linalg", "onnx", "optim",
+_PARTS = ("accelerator", "backends", "compiler", "cuda", "distributions", "extend", "fx", "hub", "jit", "linalg", "onnx", "optim",
           "serialization", "special", "testing", "version")
 _LATER = {"compile": "compiler", "load": "serialization", "save": "serialization"}
 _start()

@@ -78,6 +78,16 @@ CONTENTS = {
         "ops":
             "glu glu_backward rrelu rrelu_ rrelu_kernel rrelu_with_noise",
     },
+    "pointwise.incomplete_gamma": {
+        "Tensor":
+            "igamma igamma_ igammac igammac_",
+        "numbagrad":
+            "igamma igammac",
+        "numbagrad.special":
+            "gammainc gammaincc",
+        "ops":
+            "gammainc gammaincc igamma igamma_lower igamma_upper igammac",
+    },
     "pointwise.logic": {
         "Tensor":
             "__and__ __iand__ __ilshift__ __invert__ __ior__ __irshift__ __ixor__ __lshift__ __or__ __rand__ __rlshift__ "
@@ -325,9 +335,21 @@ CONTENTS = {
         "ops":
             "alpha_dropout dropout dropout1d dropout2d dropout3d feature_alpha_dropout",
     },
+    "random.families": {
+        "numbagrad":
+            "_sample_dirichlet _standard_gamma binomial poisson",
+        "ops":
+            "_sample_dirichlet _standard_gamma binomial gamma_draw poisson",
+    },
     "random.fill": {
         "Tensor":
             "bernoulli_ cauchy_ exponential_ geometric_ log_normal_ normal_ random_ uniform_",
+    },
+    "random.implicit_gradients": {
+        "numbagrad":
+            "_dirichlet_grad _standard_gamma_grad",
+        "ops":
+            "_dirichlet_grad _standard_gamma_grad beta_slope gamma_slope",
     },
     "rearrange.copy": {
         "Tensor":

@@ -8,6 +8,11 @@ from ..kernel.tape import refuse
 from .storage import storage_address
 
 
+def _unknown(error, shape, dim):
+    """The error of a dimension that is not there; without dimensions PyTorch says so."""
+    return error if shape else IndexError(f"Dimension specified as {dim} but tensor has no dimensions")
+
+
 class Metadata:
     """The part of ``Tensor`` that needs neither its values nor its graph."""
 
@@ -67,12 +72,22 @@ class Metadata:
 
     def size(self, dim=None):
         """The sizes, or the size of one dimension."""
-        return Size(self._shape) if dim is None else self._shape[wrap_dim(dim, len(self._shape))]
+        if dim is None:
+            return Size(self._shape)
+        try:
+            return self._shape[wrap_dim(dim, len(self._shape))]
+        except IndexError as e:
+            raise _unknown(e, self._shape, dim) from None
 
     def stride(self, dim=None):
         """Strides in elements, or that of one dimension."""
         s = self._strides or contiguous_strides(self._shape)
-        return s if dim is None else s[wrap_dim(dim, len(self._shape))]
+        if dim is None:
+            return s
+        try:
+            return s[wrap_dim(dim, len(self._shape))]
+        except IndexError as e:
+            raise _unknown(e, self._shape, dim) from None
 
     def numel(self):
         """Number of elements."""

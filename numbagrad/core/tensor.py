@@ -210,6 +210,12 @@ class Tensor(Metadata, Values):
         self._buf, self._ptr, self._n = value._buf, value._ptr, value._n
         self._shape, self._strides, self._kind = value._shape, value._strides, value._kind
 
+    def __format__(self, spec):
+        """A number's text for a plain tensor without dimensions, as in PyTorch; subclasses print as tensors."""
+        if self._shape == () and self.__class__ is Tensor:
+            return format(self.item(), spec)
+        return object.__format__(self, spec)
+
     def __reduce_ex__(self, protocol):
         a = self.detach().cpu().contiguous().array()
         return (_rebuild, (type(self), a, self.dtype, str(self.device), self._rg))

@@ -30,7 +30,7 @@ _EPS24, _EPS53 = np.float32(2.0 ** -24), 2.0 ** -53
 _TWO_PI, _TWO_PI32 = 2.0 * math.pi, np.float32(2.0 * math.pi)
 
 _helpers: list = []
-_namespace: dict = {}
+_namespaces: dict = {}  # file of kernels -> what they find under their names
 
 
 def _inline(fn):
@@ -55,14 +55,12 @@ class kernel:
     def _compile(self):
         if self.native is not None:
             return
-        if not _namespace:
-            _namespace.update(_resolve())
         notes = {n: note.strip("'") for n, note in self.fn.__annotations__.items()}
         returns = notes.pop("return", None) is not None
         given = ", ".join([f"ptr_{note[1:]}({n})" if note[0] == "*" else n for n, note in notes.items()])
         name = self.fn.__name__
         text = f"def {name}({', '.join(notes)}):\n    {'return ' * returns}body_({given})\n"
-        body = _inlined(self.fn, _namespace, False)
+        body = _inlined(self.fn, _names(self.fn.__globals__), False)
         letters = "".join(["f" if note == "float" else "i" for note in notes.values()])
         self.native = native.compile_source(text, name, letters, {"body_": body}, fingerprint(body), (), returns, True)
         self.entry = self.native.entry
@@ -77,8 +75,21 @@ def _named(fn, names):
     return types.FunctionType(fn.__code__, names, fn.__name__)
 
 
-def _resolve():
-    """The names that kernels use, the helpers among them compiled."""
+def _names(place):
+    """The names that kernels of the file with the globals ``place`` use, the helpers among them compiled."""
+    found = _namespaces.get(place["__name__"])
+    if found is None:
+        found = {**place, "fma": _intrinsic()}
+        for name, value in place.items():
+            if any(value is h for h in _helpers):
+                own = value.__globals__ is place
+                found[name] = _inlined(value, found, True) if own else _names(value.__globals__)[name]
+        _namespaces[place["__name__"]] = found
+    return found
+
+
+def _intrinsic():
+    """``fma`` as one instruction."""
     from numba.extending import intrinsic
 
     @intrinsic
@@ -86,11 +97,7 @@ def _resolve():
         def codegen(context, builder, signature, args):
             return builder.fma(*args)
         return a(a, a, a), codegen
-
-    names = {**globals(), "fma": fma}
-    for fn in _helpers:
-        names[fn.__name__] = _inlined(fn, names, True)
-    return names
+    return fma
 
 
 def fma(a, b, c):

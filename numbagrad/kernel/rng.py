@@ -15,6 +15,7 @@ cauchy                 median + sigma tan(pi (U - 1/2))
 geometric              ceil(log U / log1p(-p))
 log_normal             exp of the pairwise normal, for every size
 randperm               for i = 0 .. n-2 swap(i, i + r % (n - i)); from 214748364 on inside-out with R % (i + 1)
+gamma, poisson, ...    see ``rng_families``
 multinomial            (`categories`) with replacement: bisection of the cumulative sums by U; else: order of p / exponential
 =====================  =================================================================================
 

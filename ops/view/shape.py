@@ -288,8 +288,9 @@ def expanded(input, shape):
             sizes.append(s)
             out.append(0)
         else:
-            raise RuntimeError(f"The expanded size of the tensor ({s}) must match the existing size ({a}) at non-singleton "
-                               f"dimension {i}.  Target sizes: {list(shape)}.  Tensor sizes: {list(old)}")
+            i = max(j for j, (a, s) in enumerate(zip(old, shape[lead:]), lead) if s != a and s != -1 and (a != 1 or s < 0))
+            raise RuntimeError(f"The expanded size of the tensor ({shape[i]}) must match the existing size ({old[i - lead]}) "
+                               f"at non-singleton dimension {i}.  Target sizes: {list(shape)}.  Tensor sizes: {list(old)}")
     return tuple(sizes), tuple(out), 0
 
 
@@ -337,21 +338,21 @@ def broadcast_tensors(*tensors):
     if not tensors:
         return ()
     shape = common_shape("broadcast_tensors", tensors)
-    return tuple([expanded.call(t, shape) for t in tensors])
+    return tuple([t if t._shape == shape else expanded.call(t, shape) for t in tensors])
 
 
 @function(method=False, differentiable=False, dtypes="any", reference=np.broadcast_shapes)
 def broadcast_shapes(*shapes):
     """The shape that the given shapes (or sizes) broadcast to."""
     from numbagrad.core.tensor import Size
-    shapes = [(s,) if isinstance(s, int) else tuple(s) for s in shapes]
+    shapes = [(s,) if isinstance(s, int) else s for s in shapes]
     out = [1] * max(map(len, shapes), default=0)
-    for s in shapes:
+    for number, s in enumerate(shapes):
         for i in range(-1, -len(s) - 1, -1):
+            if s[i] != 1 and out[i] != 1 and s[i] != out[i]:
+                raise RuntimeError(f"Attempting to broadcast a dimension of length {s[i]} at {i}! Mismatching argument at "
+                                   f"index {number} had {s}; but expected shape should be broadcastable to {out}")
             if s[i] < 0:
                 raise RuntimeError(f"Trying to create tensor with negative dimension ({s[i]}): ({s[i]})")
-            if s[i] != 1 and out[i] != 1 and s[i] != out[i]:
-                raise RuntimeError("Shape mismatch: objects cannot be broadcast to a single shape: "
-                                   f"{' and '.join(map(str, shapes))}")
             out[i] = out[i] if s[i] == 1 else s[i]
     return Size(out)

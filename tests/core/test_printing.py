@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+import numbagrad as ng
 from numbagrad.core.printing import (
     get_printoptions,
     is_summarized,
@@ -224,3 +225,32 @@ def test_of_tensors():
         pass
 
     assert repr(from_array(np.array([[1], [2]])).as_subclass(Special)) == "Special([[1],\n         [2]])"
+
+
+def test_format():
+    """A plain tensor without dimensions is formatted as its number, any other as it prints."""
+    torch = pytest.importorskip("torch", reason="PyTorch is the oracle here")
+    texts = []
+    for lib in (ng, torch):
+        t, whole, row = lib.tensor(0.3, requires_grad=True), lib.tensor(7), lib.tensor([0.5])
+        p = lib.nn.Parameter(lib.tensor(0.25))
+        with pytest.raises(TypeError) as refused:
+            f"{row:.2f}"
+        with pytest.raises(TypeError) as parameter:
+            f"{p:.2f}"
+        texts.append((f"{t} {t:.3f} {t * 2:e} {whole} {whole:03d} {lib.tensor(True)} {row} {lib.tensor(1 + 2j)} {t!r}", f"{p}",
+                      "{}".format(t), "%s" % t, str(refused.value), str(parameter.value)))  # noqa: UP030, UP031, UP032
+    assert texts[0] == texts[1] and texts[0][0].startswith("0.30000001192092896 0.300")
+
+
+def test_sizes_without_dimensions():
+    torch = pytest.importorskip("torch", reason="PyTorch is the oracle here")
+    for ask in (lambda t: t.size(0), lambda t: t.size(-1), lambda t: t.size(4), lambda t: t.stride(0), lambda t: t.stride(-3)):
+        texts = []
+        for lib in (ng, torch):
+            with pytest.raises(IndexError) as e:
+                ask(lib.tensor(1.0))
+            texts.append(str(e.value))
+        assert texts[0] == texts[1]
+    with pytest.raises(IndexError, match=r"Dimension out of range \(expected to be in range of \[-1, 0\], but got 4\)"):
+        ng.ones(2).size(4)

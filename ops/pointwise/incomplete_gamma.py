@@ -1,0 +1,147 @@
+"""The regularized incomplete gamma functions, in double precision for every dtype.
+
+P(a, x) by its power series up to x = a + 1, Q = 1 - P by Legendre's continued fraction above: they converge fast away from
+x = a and in about sqrt(a) terms there. What both are multiplied by is computed from log(x / a) for large a, where the terms
+of a log(x) - x - log(a!) are large and cancel."""
+
+from __future__ import annotations
+
+import math
+
+from numbagrad.base import dtypes as dt
+from numbagrad.core.broadcast import broadcast_shapes
+from numbagrad.core.out import write_out
+from numbagrad.core.promotion import common_dtype
+from numbagrad.extend import Sample, T, custom, function, inline, kernel, load, store
+
+from .special import _scipy, lgamma
+
+EPS = 1e-17
+
+
+@inline(fast=())
+def scale(a, x):
+    """x^a e^-x / Gamma(a + 1)."""
+    if a < 10.0:
+        return math.exp(a * math.log(x) - x - math.lgamma(a + 1.0))
+    off, s = (x - a) / a, 1.0 / (a * a)
+    turned = off - math.log1p(off) if abs(off) < 0.5 else off - math.log(x / a)
+    stirling = (1.0 / 12 - s * (1.0 / 360 - s * (1.0 / 1260 - s * (1.0 / 1680 - s * (1.0 / 1188))))) / a
+    return math.exp(-a * turned - stirling) / math.sqrt(2.0 * math.pi * a)
+
+
+@inline(fast=())
+def series(a, x):
+    """P(a, x) over its scale: 1 + x / (a + 1) + x^2 / ((a + 1)(a + 2)) + ..."""
+    term, total, k = 1.0, 1.0, a
+    while term > EPS * total:
+        k += 1.0
+        term *= x / k
+        total += term
+    return total
+
+
+@inline(fast=())
+def fraction(a, x):
+    """Q(a, x) over its scale, by the continued fraction a / (x + 1 - a - (1 - a) / (x + 3 - a - ...)), Lentz's way."""
+    b = x + 1.0 - a
+    c, d = 1e300, 1.0 / b
+    value, k, step = d, 0.0, 0.0
+    while abs(step - 1.0) > 1e-16 and k < 1e7:
+        k += 1.0
+        n = -k * (k - a)
+        b += 2.0
+        d = n * d + b
+        d = 1.0 / (d if d != 0.0 else 1e-300)
+        c = b + n / c
+        c = c if c != 0.0 else 1e-300
+        step = c * d
+        value *= step
+    return a * value
+
+
+@inline(fast=())
+def incomplete(a, x, upper):
+    """P(a, x), or Q(a, x) for ``upper``."""
+    if a != a or x != x or a < 0.0 or x < 0.0 or a == 0.0 and x == 0.0 or a == math.inf and x == math.inf:
+        return math.nan
+    if a == 0.0 or x == math.inf:
+        return 0.0 if upper else 1.0
+    if x == 0.0 or a == math.inf:
+        return 1.0 if upper else 0.0
+    if x <= a + 1.0:
+        p = scale(a, x) * series(a, x)
+        return 1.0 - p if upper else p
+    q = scale(a, x) * fraction(a, x)
+    return q if upper else 1.0 - q
+
+
+@kernel(fast=())
+def incomplete_gammas(a: "*T", x: "*T", out: "*T", upper: int, start: int, stop: int):
+    """P(a, x), or Q(a, x) where upper is not 0, of a (n,) and x (n,), into out (n,)."""
+    for i in range(start, stop):
+        out[i] = store(T(incomplete(float(load(a[i])), float(load(x[i])), upper)))
+
+
+def _op(name, upper, node):
+    """The op on tensors of one shape and dtype, whose derivative by ``other`` is the density of gamma numbers."""
+    def shape(input, other):
+        return input._shape, input._kind
+    shape.__name__, shape.__module__, shape.__doc__ = name, __name__, "The function of tensors of one shape and dtype."
+    op = custom(shape, private=True, node=node, reference=None)
+
+    @op.cpu
+    def _(out, input, other):
+        incomplete_gammas.launch(input, other, out, upper, rows=out._n, work=64 * out._n)
+
+    @op.gradient
+    def _(g, input, other, needs):
+        if needs[0]:
+            raise NotImplementedError(f"the derivative for '{'igammac' if upper else 'igamma'}: input' is not implemented.")
+        density = ((input - 1) * other.log() - other - lgamma(input)).exp()
+        return None, -(g * density) if upper else g * density
+    return op
+
+
+lower_part, upper_part = _op("igamma_lower", 0, "IgammaBackward0"), _op("igamma_upper", 1, "IgammacBackward0")
+
+
+def _computed(name, op, input, other, out):
+    """Bring the operands to one shape and dtype, and compute."""
+    dtype = common_dtype([input, other], [])
+    if dtype.category != 2:
+        raise NotImplementedError(f"\"{name}_cpu\" not implemented for '{dt.scalar_name(dtype)}'")
+    shape = broadcast_shapes(name, (input, other))
+    y = op(*[(t if t._kind.dtype is dtype else t.to(dtype=dtype)).expand(shape) for t in (input, other)])
+    return y if out is None else write_out(name, out, y, (input, other), True)
+
+
+PAIRS = {"domain": (0.3, 4.0), "samples": (Sample((3, 4), (3, 4)), Sample((3, 4), (4,))), "kinds": {"other": "tensor"},
+         "differentiable": False}
+
+
+@function(inplace=True, reference=_scipy("gammainc"), **PAIRS)
+def igamma(input, other, *, out=None):
+    """The regularized lower incomplete gamma function P(input, other)."""
+    return _computed("igamma", lower_part, input, other, out)
+
+
+@function(inplace=True, reference=_scipy("gammaincc"), **PAIRS)
+def igammac(input, other, *, out=None):
+    """The regularized upper incomplete gamma function Q(input, other)."""
+    return _computed("igammac", upper_part, input, other, out)
+
+
+igamma.underived = igammac.underived = True  # by ``input``
+
+
+@function(namespaces=("special",), method=False, reference=_scipy("gammainc"), **PAIRS)
+def gammainc(input, other, *, out=None):
+    """Another name of ``igamma``."""
+    return _computed("special_gammainc", lower_part, input, other, out)
+
+
+@function(namespaces=("special",), method=False, reference=_scipy("gammaincc"), **PAIRS)
+def gammaincc(input, other, *, out=None):
+    """Another name of ``igammac``."""
+    return _computed("special_gammaincc", upper_part, input, other, out)
