@@ -136,8 +136,8 @@ def __dir__():
 
 
 # Which are imported when they are used, and functions of such.
-_PARTS = ("accelerator", "backends", "compiler", "cuda", "distributions", "extend", "fx", "hub", "jit", "linalg", "onnx", "optim",
-          "serialization", "special", "testing", "version")
+_PARTS = ("accelerator", "backends", "compiler", "cuda", "distributions", "extend", "fx", "hub", "jit", "linalg", "onnx",
+          "optim", "serialization", "special", "testing", "version")
 _LATER = {"compile": "compiler", "load": "serialization", "save": "serialization"}
 _start()
 _tracebacks.install()

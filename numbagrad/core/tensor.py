@@ -52,10 +52,6 @@ class Tensor(Metadata, Values):
                 become(self, empty((0,), dt.get_default_dtype(), device))
         return self
 
-    def __format__(self, spec):
-        # That of its number, but not of a parameter's.
-        return format(self.item(), spec) if self._shape == () and type(self) is Tensor else object.__format__(self, spec)
-
     @property
     def requires_grad(self):
         """Whether operations on this tensor are recorded."""

@@ -12,7 +12,6 @@ import pytest
 from numbagrad.extend import REGISTRY
 from numbagrad.kernel import jit, lapack, mt19937_kernels
 
-
 CALLED = lapack.Routine, type(lapack.past)  # functions that are written elsewhere
 
 
