@@ -564,6 +564,16 @@ CONTENTS = {
         "ops":
             "eig eigvals general_values linalg_eig",
     },
+    "linalg.householder": {
+        "Tensor":
+            "geqrf orgqr",
+        "numbagrad":
+            "geqrf orgqr",
+        "numbagrad.linalg":
+            "householder_product",
+        "ops":
+            "geqrf householder_product orgqr reflections",
+    },
     "linalg.kernels": {
     },
     "linalg.matrix_norms": {
@@ -581,16 +591,6 @@ CONTENTS = {
             "matrix_exp matrix_power",
         "ops":
             "matrix_exp matrix_power",
-    },
-    "linalg.householder": {
-        "Tensor":
-            "geqrf orgqr",
-        "numbagrad":
-            "geqrf orgqr",
-        "numbagrad.linalg":
-            "householder_product",
-        "ops":
-            "geqrf householder_product orgqr reflections",
     },
     "linalg.pseudo_inverse": {
         "Tensor":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from numbagrad.base import dtypes as dt
+from numbagrad.core.creation import eye
 from numbagrad.core.node import renamed
 from numbagrad.core.out import write_out, write_outs
 from numbagrad.extend import Sample, custom, function
@@ -12,7 +13,7 @@ from numbagrad.extend import Sample, custom, function
 from ..index.sort import result
 from ..product.matmul import matmul
 from .cholesky import triangular
-from .solve import column, eye_like, mh, op
+from .solve import column, mh, op
 
 Geqrf = result("geqrf", "a", "tau")
 
@@ -95,9 +96,9 @@ def householder_product(input, tau, *, out=None):
     _check(input, tau)
     n, k = input._shape[-1], tau._shape[-1]
     columns = input if k == n else op("narrow")(input, -1, 0, k)
-    one = op("narrow")(eye_like(input, input._shape[-2]), -1, 0, n)
+    one = eye(input._shape[-2], n, dtype=input.dtype, device=input.device)
     v = op("tril")(columns, -1) + op("narrow")(one, -1, 0, k)
-    upper = column(tau) * op("triu")(matmul(mh(v), v), 1) + eye_like(input, k)
+    upper = column(tau) * op("triu")(matmul(mh(v), v), 1) + eye(k, dtype=input.dtype, device=input.device)
     inner = triangular(upper, column(tau) * matmul(mh(v), one), True)
     product = renamed(one - matmul(v, inner), "LinalgHouseholderProductBackward0")
     return product if out is None else write_out("linalg_householder_product", out, product, [input, tau], True)
