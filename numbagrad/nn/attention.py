@@ -46,13 +46,16 @@ def _cur_sdpa_kernel_backends(with_priority=False):
 
 
 def _sdpa_kernel(backends, set_priority=False):
-    REGISTRY["scaled_dot_product_attention"]  # runs the file
+    ops = [REGISTRY[name] for name in ("scaled_dot_product_attention", "multi_head_attention_forward")]  # runs their files
     from ..ops.attention.attention import VIABLE
 
     _enabled.clear()
     _enabled.update(backends)
     VIABLE.clear()
     VIABLE.update(backend.value for backend in backends if backend in _ON_CPU)
+    for op in ops:
+        if op.callable is not None and op.programs is not None:
+            op.programs.hold(0 not in VIABLE)
     if set_priority:
         first = [backend.value for backend in backends]
         _priority[:] = first + [value for value in _priority if value not in first]

@@ -163,10 +163,11 @@ class UninitializedTensorMixin:
 
 def _converted(name):
     def method(self, *args, **kwargs):
-        return getattr(self.data, name)(*args, **kwargs)
+        new = getattr(self.data, name)(*args, **kwargs)
+        return type(self)(requires_grad=False, device=new.device, dtype=new.dtype)
 
     method.__name__ = method.__qualname__ = name
-    method.__doc__ = f"``Tensor.{name}`` of a tensor without elements."
+    method.__doc__ = f"``Tensor.{name}`` of what has no shape yet."
     return method
 
 

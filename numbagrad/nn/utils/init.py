@@ -2,14 +2,19 @@
 
 import inspect
 
+import numbagrad as ng
+
 from ..modules.module import Module
 
 
 def skip_init(module_cls, *args, **kwargs):
-    """A module made on the meta device, which computes and draws nothing, and moved to ``device`` uninitialised."""
+    """A module on ``device`` whose tensors count as uninitialised; making it draws nothing from the random streams."""
     if not issubclass(module_cls, Module):
         raise RuntimeError(f"Expected a Module; got {module_cls}")
     if "device" not in inspect.signature(module_cls).parameters:
         raise RuntimeError("Module must support a 'device' arg to skip initialization")
-    device = kwargs.pop("device", "cpu")
-    return module_cls(*args, **kwargs, device="meta").to_empty(device=device)
+    state = ng.get_rng_state()
+    try:
+        return module_cls(*args, **{"device": "cpu", **kwargs})
+    finally:
+        ng.set_rng_state(state)
