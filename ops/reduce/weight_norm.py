@@ -20,6 +20,8 @@ def _np_lengths(v, pow=2, dim=0):
 def _lengths(v, p, dim):
     if dim == -1:
         return vector_norm_of(v, p, None, False)
+    if not v._shape:
+        raise IndexError(f"Dimension specified as {dim} but tensor has no dimensions")
     dim = wrap_dim(dim, len(v._shape))
     others = tuple([d for d in range(len(v._shape)) if d != dim])
     return vector_norm_of(v, p, others, True) if others else v.abs()
@@ -42,7 +44,10 @@ def _np_weight_norm(v, g, dim=0):
           domain=(0.2, 2.0), samples=(Sample((3, 4), (3, 1)), Sample((2, 3, 4), (1, 3, 1), 1), Sample((3, 4), (1,), -1)))
 def weight_norm(v, g, dim=0):
     """``g * v / |v|`` with the lengths along ``dim``, or one length for -1."""
-    if g._kind.dtype is not v._kind.dtype:
-        raise RuntimeError(f"expected scalar type {dt.scalar_name(v._kind.dtype)} but found {dt.scalar_name(g._kind.dtype)}")
+    d, fused = v._kind.dtype, v._shape and dim in (0, len(v._shape) - 1)
+    if fused and g._kind.dtype is not d:
+        raise RuntimeError(f"expected scalar type {dt.scalar_name(d)} but found {dt.scalar_name(g._kind.dtype)}")
+    if fused and d.is_complex:
+        raise NotImplementedError(f"\"weight_norm_kernel\" not implemented for '{dt.scalar_name(d)}'")
     found = v * (g / _lengths(v, 2, dim))
-    return renamed(found, "WeightNormInterfaceBackward0") if dim in (0, len(v._shape) - 1) else found
+    return renamed(found, "WeightNormInterfaceBackward0") if fused else found
