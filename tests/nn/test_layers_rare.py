@@ -91,7 +91,21 @@ def test_gumbel_softmax(hard):
     close(*found)
 
 
+@pytest.mark.parametrize("size", [2, 3, 4, 5, 7])
+def test_cross_map_normalization(size):
+    x, found = np.random.default_rng(0).standard_normal((2, 6, 3, 2)), []
+    for lib in LIBRARIES:
+        t = lib.tensor(x, requires_grad=True)
+        layer = lib.nn.CrossMapLRN2d(size, 0.5, k=2)
+        out = layer(t)
+        (out * out).sum().backward()
+        found.append((repr(layer), [out.detach().numpy(), t.grad.numpy()]))
+    assert found[0][0] == found[1][0]
+    close(found[0][1], found[1][1])
+
+
 CALLS = [
+    lambda lib: lib.nn.CrossMapLRN2d(3)(lib.ones(2, 3)),
     lambda lib: lib.nn.functional.channel_shuffle(lib.ones(4, 2), 2),
     lambda lib: lib.nn.functional.channel_shuffle(lib.ones(2, 4, 3), 3),
     lambda lib: lib.nn.ChannelShuffle(2)(lib.arange(8).reshape(1, 4, 2)),
