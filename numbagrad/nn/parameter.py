@@ -116,7 +116,8 @@ class UninitializedTensorMixin:
 
     @_shape.setter
     def _shape(self, value):
-        Tensor._shape.__set__(self, value)
+        # Native code looks into the slot itself: no call was ever made with this in it.
+        Tensor._shape.__set__(self, (None,))
 
     @property
     def data(self):
@@ -127,13 +128,13 @@ class UninitializedTensorMixin:
     def data(self, value):
         for name in ("_buf", "_ptr", "_n", "_strides", "_kind"):
             setattr(self, name, getattr(value, name))
-        Tensor._shape.__set__(self, (0,) if isinstance(value, UninitializedTensorMixin) else value._shape)
 
     def materialize(self, shape, device=None, dtype=None):
         """Become a regular tensor of this shape, uninitialised, of the given device and dtype or of its own."""
         device = self.device if device is None else device
-        self.data = ng.empty(shape, device=device, dtype=self.dtype if dtype is None else dtype)
+        value = ng.empty(shape, device=device, dtype=self.dtype if dtype is None else dtype)
         self.__class__ = self.cls_to_become
+        self.data = value
 
     def size(self, *args):
         return self.data.size(*args)

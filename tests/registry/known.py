@@ -69,6 +69,7 @@ MIXED = {
 
 # Ops that take arguments which PyTorch refuses, or the other way round.
 LENIENT = {
+    "_weight_norm": "PyTorch reads beyond the lengths where these do not fit the weight",
     "adaptive_avg_pool2d": "PyTorch computes a mean for an input of two dimensions when output_size is 1",
     **dict.fromkeys(("rnn_tanh", "rnn_relu", "lstm", "gru", "rnn_tanh_cell", "rnn_relu_cell", "lstm_cell", "gru_cell"),
                     "PyTorch broadcasts a bias without dimensions"),
