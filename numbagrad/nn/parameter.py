@@ -4,6 +4,7 @@ import sys
 
 import numbagrad as ng
 
+from ..core import storage
 from ..core.printing import PLAIN, parameter_str
 from ..core.tensor import Tensor, as_class, raw
 
@@ -91,6 +92,9 @@ def _rebuild_buffer(cls, data, persistent):
 PLAIN.update((Parameter, Buffer))
 
 
+_APART: dict = {}  # a kind: the one that lazy tensors of its dtype and device have
+
+
 class UninitializedTensorMixin:
     """A tensor whose shape is not known yet: it can be converted, moved and made a regular one, and nothing else."""
 
@@ -116,18 +120,22 @@ class UninitializedTensorMixin:
 
     @_shape.setter
     def _shape(self, value):
-        # Native code looks into the slot itself: no call was ever made with this in it.
-        Tensor._shape.__set__(self, (None,))
+        Tensor._shape.__set__(self, (0,))
+
+    def _become(self, value):
+        for name in ("_buf", "_ptr", "_n", "_strides"):
+            setattr(self, name, getattr(value, name))
+        # Native code looks calls up by the kind, and into the slot of the shape itself: none is ever found under this one.
+        self._kind = _APART.setdefault(value._kind, storage.Kind(value.dtype, value.device))
 
     @property
     def data(self):
         """A tensor without elements, of the dtype and on the device that the regular one will have."""
-        return raw(self._buf, self._ptr, self._n, (0,), None, self._kind, [0])
+        return raw(self._buf, self._ptr, self._n, (0,), None, storage.kind_of(self.dtype, self.device), [0])
 
     @data.setter
     def data(self, value):
-        for name in ("_buf", "_ptr", "_n", "_strides", "_kind"):
-            setattr(self, name, getattr(value, name))
+        self._become(value)
 
     def materialize(self, shape, device=None, dtype=None):
         """Become a regular tensor of this shape, uninitialised, of the given device and dtype or of its own."""
@@ -183,7 +191,9 @@ class UninitializedParameter(UninitializedTensorMixin, Parameter):
     cls_to_become = Parameter
 
     def __new__(cls, requires_grad=True, device=None, dtype=None):
-        parameter = as_class(ng.empty(0, device=device, dtype=dtype), cls)
+        empty = ng.empty(0, device=device, dtype=dtype)
+        parameter = as_class(empty, cls)
+        parameter._become(empty)
         return parameter.requires_grad_() if requires_grad else parameter
 
     def __init__(self, requires_grad=True, device=None, dtype=None):
@@ -197,7 +207,9 @@ class UninitializedBuffer(UninitializedTensorMixin, Buffer):
     cls_to_become = Tensor
 
     def __new__(cls, requires_grad=False, device=None, dtype=None, persistent=True):
-        buffer = as_class(ng.empty(0, device=device, dtype=dtype), cls)
+        empty = ng.empty(0, device=device, dtype=dtype)
+        buffer = as_class(empty, cls)
+        buffer._become(empty)
         buffer.persistent = persistent
         return buffer.requires_grad_() if requires_grad else buffer
 
