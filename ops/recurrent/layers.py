@@ -50,13 +50,14 @@ def _check_projected(x, states, params, batch):
 def _check_cell(x, w_ih, w_hh, *states):
     """PyTorch's complaints about the input and the states of a cell."""
     if x._shape[1] != w_ih._shape[1]:
-        raise RuntimeError(f"input has inconsistent input_size: got {x._shape[1]} expected {w_ih._shape[1]}")
+        raise RuntimeError(f"input has inconsistent input_size: got {x._shape[1]} expected {w_ih._shape[1]}") from None
     for i, t in enumerate(states):
         if t is not None and len(t._shape) == 2:
             if t._shape[0] != x._shape[0]:
-                raise RuntimeError(f"Input batch size {x._shape[0]} doesn't match hidden{i} batch size {t._shape[0]}")
+                raise RuntimeError(f"Input batch size {x._shape[0]} doesn't match hidden{i} batch size {t._shape[0]}") from None
             if t._shape[1] != w_hh._shape[1]:
-                raise RuntimeError(f"hidden{i} has inconsistent hidden_size: got {t._shape[1]}, expected {w_hh._shape[1]}")
+                raise RuntimeError(f"hidden{i} has inconsistent hidden_size: got {t._shape[1]}, expected "
+                                   f"{w_hh._shape[1]}") from None
 
 
 def _compare(name, n, x, expected):
@@ -282,9 +283,12 @@ def _make(mode, name, text):
         if (b_ih is None) != (b_hh is None):
             given = b_hh if b_ih is None else b_ih
             b_ih, b_hh = (given.new_zeros(given._shape) if b is None else b for b in (b_ih, b_hh))
-        if len(w_ih._shape) == len(w_hh._shape) == 2:
-            _check_cell(input, w_ih, w_hh, h, c)
-        check(f"{mode}_cell", input, (("hx", h), ("cx", c)), (w_ih, w_hh, b_ih, b_hh), input._shape[0])
+        try:
+            check(f"{mode}_cell", input, (("hx", h), ("cx", c)), (w_ih, w_hh, b_ih, b_hh), input._shape[0])
+        except RuntimeError:
+            if len(w_ih._shape) == len(w_hh._shape) == 2:
+                _check_cell(input, w_ih, w_hh, h, c)  # has its own words for some of it
+            raise
         if not input._shape[0]:
             return (h.clone(), c.clone()) if mode == "LSTM" else h.clone()
         _, h, c = direction(input, h, c, (w_ih, w_hh, b_ih, b_hh), mode, (input._shape[0],))
