@@ -24,9 +24,9 @@ def check(mode, x, states, params, batch):
     name, gates = mode.lower(), GATES[mode.removesuffix("_cell")]
     if x._kind.dtype.category != 2:
         raise RuntimeError(f"{name}: expected a floating-point input, but got {x._kind.dtype}")
-    hidden, projection = params[1]._shape, params[4] if len(params) > 4 else None
-    if projection is not None:
+    if len(params) > 4:
         return _check_projected(x, states, params, batch)
+    hidden = params[1]._shape
     if len(hidden) != 2 or hidden[0] != gates * hidden[1]:
         raise RuntimeError(f"{name}: expected a hidden weight of shape ({gates} * units, units), but got {list(hidden)}")
     n = hidden[1]
