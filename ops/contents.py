@@ -372,11 +372,11 @@ CONTENTS = {
     },
     "rearrange.pixel_shuffle": {
         "numbagrad":
-            "pixel_shuffle pixel_unshuffle",
+            "channel_shuffle pixel_shuffle pixel_unshuffle",
         "numbagrad.nn.functional":
-            "pixel_shuffle pixel_unshuffle",
+            "channel_shuffle pixel_shuffle pixel_unshuffle",
         "ops":
-            "pixel_shuffle pixel_unshuffle",
+            "channel_shuffle pixel_shuffle pixel_unshuffle",
     },
     "rearrange.repeat": {
         "Tensor":
@@ -438,14 +438,20 @@ CONTENTS = {
     },
     "conv.kernels": {
     },
+    "conv.lp_pool": {
+        "numbagrad.nn.functional":
+            "lp_pool1d lp_pool2d lp_pool3d",
+        "ops":
+            "lp_pool1d lp_pool2d lp_pool3d",
+    },
     "conv.pool": {
         "numbagrad.nn.functional":
             "adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d "
-            "adaptive_max_pool3d avg_pool1d avg_pool2d avg_pool3d lp_pool2d max_pool1d max_pool2d max_pool3d",
+            "adaptive_max_pool3d avg_pool1d avg_pool2d avg_pool3d max_pool1d max_pool2d max_pool3d",
         "ops":
             "adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d "
-            "adaptive_max_pool3d avg_pool1d avg_pool2d avg_pool3d from_places lp_pool2d max_pool1d max_pool2d max_pool3d "
-            "max_windows mean_windows spread_windows to_places",
+            "adaptive_max_pool3d avg_pool1d avg_pool2d avg_pool3d from_places max_pool1d max_pool2d max_pool3d max_windows "
+            "mean_windows spread_windows to_places",
     },
     "conv.pool_kernels": {
     },
@@ -470,6 +476,12 @@ CONTENTS = {
             "aminmax argmax argmin max min",
         "ops":
             "aminmax aminmax_fused argmax argmin extremum max min pick_along place_along place_of",
+    },
+    "reduce.gumbel": {
+        "numbagrad.nn.functional":
+            "gumbel_softmax",
+        "ops":
+            "gumbel_softmax",
     },
     "reduce.linear_recurrence": {
         "ops":
@@ -549,6 +561,12 @@ CONTENTS = {
         "ops":
             "std std_mean var var_mean variance",
     },
+    "reduce.weight_norm": {
+        "numbagrad":
+            "_weight_norm norm_except_dim",
+        "ops":
+            "_weight_norm norm_except_dim",
+    },
     "linalg.cholesky": {
         "Tensor":
             "cholesky_inverse cholesky_solve",
@@ -592,6 +610,16 @@ CONTENTS = {
             "eig eigvals",
         "ops":
             "eig eigvals general_values linalg_eig",
+    },
+    "linalg.householder": {
+        "Tensor":
+            "geqrf orgqr",
+        "numbagrad":
+            "geqrf orgqr",
+        "numbagrad.linalg":
+            "householder_product",
+        "ops":
+            "geqrf householder_product orgqr reflections",
     },
     "linalg.kernels": {
     },
@@ -683,6 +711,12 @@ CONTENTS = {
             "cosine_embedding_loss cosine_similarity local_response_norm multi_margin_loss multilabel_soft_margin_loss "
             "normalize own_class pairwise_distance triplet_margin_loss triplet_margin_with_distance_loss",
     },
+    "loss.linear_cross_entropy": {
+        "numbagrad.nn.functional":
+            "linear_cross_entropy",
+        "ops":
+            "linear_cross_entropy",
+    },
     "loss.losses": {
         "numbagrad.nn.functional":
             "binary_cross_entropy binary_cross_entropy_with_logits gaussian_nll_loss hinge_embedding_loss huber_loss kl_div"
@@ -690,6 +724,12 @@ CONTENTS = {
         "ops":
             "at_least binary_cross_entropy binary_cross_entropy_with_logits gaussian_nll_loss hinge_embedding_loss "
             "huber_loss kl_div l1_loss margin_ranking_loss mse_loss poisson_nll_loss smooth_l1_loss soft_margin_loss",
+    },
+    "loss.multilabel": {
+        "numbagrad.nn.functional":
+            "multilabel_margin_loss",
+        "ops":
+            "multilabel_margin_loss",
     },
     "loss.pointwise": {
         "ops":

@@ -31,6 +31,10 @@ class _Loader(importlib.abc.Loader):
 
     def exec_module(self, module):
         module.__spec__ = self.spec  # importlib put the alias's spec there
+        # Submodules that are there already: importing one by its other name would put it over what its package has under
+        # the name, which may be a function (``nn.utils.weight_norm``).
+        for name in [n for n in sys.modules if n.startswith(self.target + ".")]:
+            sys.modules.setdefault("torch" + name[len(PACKAGE):], sys.modules[name])
 
 
 class Finder(importlib.abc.MetaPathFinder):

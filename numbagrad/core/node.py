@@ -261,3 +261,17 @@ class View:
 
     def __init__(self, base, version, mode=None):
         self.base, self.version, self.mode = base, version, mode
+
+
+_renamed: dict = {}
+
+
+def renamed(t, name):
+    """``t`` with the node that made it printed under another name."""
+    node = t._node
+    if node is not None:
+        key = (node.__class__, name)
+        if key not in _renamed:
+            _renamed[key] = type(name, (node.__class__,), {"__slots__": (), "__module__": "numbagrad"})
+        node.__class__ = _renamed[key]
+    return t

@@ -35,13 +35,19 @@ class Composed:
         self.calls = replay.Calls(len(tensors), [False] * len(others), self.begin)
         self.table = plan.table()
         self.table.calls = self.calls
-        self.refused, self.idle, self.made, self.users = 0, 0, False, []
+        self.refused, self.idle, self.made, self.users, self.held = 0, 0, False, [], False
 
     def begin(self, env):
         """The native function is there: calls are looked up."""
         env["COUNT_"] = self.refused < REFUSED
-        env["LOOK_"] = self.made or env["COUNT_"]
+        env["LOOK_"] = not self.held and (self.made or env["COUNT_"])
         self.users.append(env)
+
+    def hold(self, held):
+        """Look no calls up while the op's function may refuse what it did before."""
+        self.held = held
+        for env in self.users:
+            env["LOOK_"] = not held and (self.made or env["COUNT_"])
 
     def seen(self, record, tensors, others):
         """A call that has no program."""
@@ -70,7 +76,7 @@ class Composed:
         """Calls of this op are counted no more, nor looked up if none has a program."""
         self.refused = REFUSED
         for env in self.users:
-            env["COUNT_"], env["LOOK_"] = False, self.made
+            env["COUNT_"], env["LOOK_"] = False, self.made and not self.held
 
     def program(self, record, tensors, others, needs, key):
         return traced(record, tensors, needs, key, lambda shadows: self.op.fn(**dict(zip(self.order, (*shadows, *others)))))

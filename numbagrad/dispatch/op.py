@@ -156,7 +156,7 @@ def function(fn=None, **options):
 class Function(Op):
     """An op composed of other ops. Users get it behind a guard that names the argument that is no tensor."""
 
-    guarded = None
+    guarded = programs = None
 
     def __init__(self, fn, *, shown=None, **options):
         super().__init__(fn, **options)
@@ -185,7 +185,7 @@ class Function(Op):
         found = composed.parameters(self)
         if found is not None:
             lines = ["    " + line for line in composed.lines(*found)] + lines
-            calls = composed.Composed(self, *found)
+            calls = self.programs = composed.Composed(self, *found)
             env.update(replay_=calls.calls, seen_=calls.seen, LOOK_=False, COUNT_=False, STATE_=text.NAMES["STATE_"],
                        recording_=text.NAMES["recording_"])
         return text.call(self, self.signature, lines, env)

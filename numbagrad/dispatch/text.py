@@ -12,6 +12,7 @@ import numpy as np
 
 from ..base import arguments, modes
 from ..core import graph, makers, replay, storage
+from ..core.entries import replaced
 from ..core.registry import REGISTRY
 from ..core.tensor import Tensor
 from ..kernel import jit
@@ -108,6 +109,7 @@ def deferred(op):
                 op.call = made[0]
                 if op.namespaces or op.method:
                     REGISTRY.publish(op, made[0])
+                    replaced(entry, op.name)
         return made[0]
     signature = op.call_signature()
     lines = [f"    return (made_[0] if made_ else first_())({passed(signature)})"]

@@ -1,8 +1,32 @@
 """Building blocks of networks: parameters, modules, losses, initial values."""
 
-from . import functional, init, modules, parameter, utils
-from .modules import *  # noqa: F403
-from .modules import __all__ as _modules_all
-from .parameter import Buffer, Parameter
+import importlib
 
-__all__ = ["Buffer", "Parameter", "functional", "init", "modules", "parameter", "utils", *_modules_all]
+from . import functional, init, modules, parameter, utils
+from .modules import __all__ as _modules_all
+from .parameter import Buffer, Parameter, UninitializedBuffer, UninitializedParameter
+
+__all__ = [
+    "Buffer", "Parameter", "UninitializedBuffer", "UninitializedParameter", "functional", "init", "modules", "parameter",
+    "utils", *_modules_all,
+]  # fmt: skip
+
+globals().update({name: vars(modules)[name] for name in _modules_all if name in vars(modules)})
+# Imported when they are first asked for, as are layers that few networks have.
+_PARTS = ("attention", "parallel")
+
+
+def __getattr__(name):
+    if name in _PARTS:
+        return importlib.import_module("." + name, __name__)
+    if name in _modules_all:
+        value = globals()[name] = getattr(modules, name)
+        return value
+    if name == "DataParallel":
+        from .parallel import DataParallel
+        return DataParallel
+    raise AttributeError(f"module '{__name__}' has no attribute '{name}' (torch.nn.{name} is not available here)")
+
+
+def __dir__():
+    return sorted({*globals(), *_PARTS, *_modules_all, "DataParallel"})

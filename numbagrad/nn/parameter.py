@@ -1,11 +1,14 @@
 """Tensors that a Module registers by itself: trainable parameters and buffers."""
 
+import sys
+
 import numbagrad as ng
 
+from ..core import storage
 from ..core.printing import PLAIN, parameter_str
-from ..core.tensor import Tensor, as_class
+from ..core.tensor import Tensor, as_class, raw
 
-__all__ = ["Buffer", "Parameter", "is_lazy"]
+__all__ = ["Buffer", "Parameter", "UninitializedBuffer", "UninitializedParameter", "is_lazy"]
 
 # Entries of a tensor's __dict__ that belong to the engine, not to the user.
 _PRIVATE = ("_numbagrad", "_inference")
@@ -89,6 +92,131 @@ def _rebuild_buffer(cls, data, persistent):
 PLAIN.update((Parameter, Buffer))
 
 
+_APART: dict = {}  # a kind: the one that lazy tensors of its dtype and device have
+
+
+class UninitializedTensorMixin:
+    """A tensor whose shape is not known yet: it can be converted, moved and made a regular one, and nothing else."""
+
+    __slots__ = ()
+
+    @property
+    def shape(self):
+        raise RuntimeError(
+            "Can't access the shape of an uninitialized parameter or buffer. This error usually happens in "
+            "`load_state_dict` when trying to load an uninitialized parameter into an initialized one. Call `forward` "
+            "to initialize the parameters before accessing their attributes."
+        )
+
+    @property
+    def _shape(self):
+        # Every op asks for it, and none can have it.
+        raise ValueError(
+            f"Attempted to use an uninitialized parameter in {sys._getframe(1).f_code.co_name}. This error happens when "
+            f"you are using a `LazyModule` or explicitly manipulating `torch.nn.parameter.{type(self).__name__}` objects. "
+            "When using LazyModules Call `forward` with a dummy batch to initialize the parameters before calling torch "
+            "functions"
+        )
+
+    @_shape.setter
+    def _shape(self, value):
+        Tensor._shape.__set__(self, (0,))
+
+    def _become(self, value):
+        for name in ("_buf", "_ptr", "_n", "_strides"):
+            setattr(self, name, getattr(value, name))
+        # Native code looks calls up by the kind, and into the slot of the shape itself: none is ever found under this one.
+        self._kind = _APART.setdefault(value._kind, storage.Kind(value.dtype, value.device))
+
+    @property
+    def data(self):
+        """A tensor without elements, of the dtype and on the device that the regular one will have."""
+        return raw(self._buf, self._ptr, self._n, (0,), None, storage.kind_of(self.dtype, self.device), [0])
+
+    @data.setter
+    def data(self, value):
+        self._become(value)
+
+    def materialize(self, shape, device=None, dtype=None):
+        """Become a regular tensor of this shape, uninitialised, of the given device and dtype or of its own."""
+        device = self.device if device is None else device
+        value = ng.empty(shape, device=device, dtype=self.dtype if dtype is None else dtype)
+        self.__class__ = self.cls_to_become
+        self.data = value
+
+    def size(self, *args):
+        return self.data.size(*args)
+
+    def copy_(self, src, non_blocking=False):
+        return self
+
+    def share_memory_(self):
+        raise RuntimeError(
+            "Can't share memory on an uninitialized parameter or buffer. Call `forward` to initialize the parameters "
+            "before calling `module.share_memory()`."
+        )
+
+    def __repr__(self, *, tensor_contents=None):
+        return f"<{type(self).__name__}>"
+
+    def __reduce_ex__(self, protocol):
+        return type(self), (self.requires_grad,)
+
+    def __deepcopy__(self, memo):
+        known = memo.get(id(self))
+        if known is not None:
+            return known
+        copy = memo[id(self)] = type(self)(self.requires_grad, self.device, self.dtype)
+        return copy
+
+
+def _converted(name):
+    def method(self, *args, **kwargs):
+        new = getattr(self.data, name)(*args, **kwargs)
+        return type(self)(requires_grad=False, device=new.device, dtype=new.dtype)
+
+    method.__name__ = method.__qualname__ = name
+    method.__doc__ = f"``Tensor.{name}`` of what has no shape yet."
+    return method
+
+
+for _name in ("half", "float", "double", "char", "short", "int", "long", "cuda", "cpu", "to", "bfloat16"):
+    setattr(UninitializedTensorMixin, _name, _converted(_name))
+
+
+class UninitializedParameter(UninitializedTensorMixin, Parameter):
+    """A Parameter whose shape a lazy layer learns from its first input; see :meth:`materialize`."""
+
+    __slots__ = ()
+    cls_to_become = Parameter
+
+    def __new__(cls, requires_grad=True, device=None, dtype=None):
+        empty = ng.empty(0, device=device, dtype=dtype)
+        parameter = as_class(empty, cls)
+        parameter._become(empty)
+        return parameter.requires_grad_() if requires_grad else parameter
+
+    def __init__(self, requires_grad=True, device=None, dtype=None):
+        pass
+
+
+class UninitializedBuffer(UninitializedTensorMixin, Buffer):
+    """A buffer whose shape a lazy layer learns from its first input; see :meth:`materialize`."""
+
+    __slots__ = ()
+    cls_to_become = Tensor
+
+    def __new__(cls, requires_grad=False, device=None, dtype=None, persistent=True):
+        empty = ng.empty(0, device=device, dtype=dtype)
+        buffer = as_class(empty, cls)
+        buffer._become(empty)
+        buffer.persistent = persistent
+        return buffer.requires_grad_() if requires_grad else buffer
+
+    def __init__(self, requires_grad=False, device=None, dtype=None, persistent=True):
+        pass
+
+
 def is_lazy(param):
-    """Always False: parameters without a known shape do not exist here."""
-    return False
+    """Whether ``param`` is an UninitializedParameter or an UninitializedBuffer."""
+    return isinstance(param, UninitializedTensorMixin)

@@ -34,6 +34,9 @@ REFLECTED = {"rsub": "__rsub__", "reciprocal": "__rtruediv__", "pow": "__rpow__"
 
 def install(op, fn=None):
     """Put an op's callable where users find it."""
+    if op.namespaces and "torch" not in op.namespaces:  # pickles look it up
+        made = fn or op.callable
+        made.__module__, made.__qualname__ = MODULES[op.namespaces[0]], op.name
     for place, name, value in places(op, fn or op.callable):
         if put(place, name, value, op.published.get((place, name))):
             op.published[place, name] = value

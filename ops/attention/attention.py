@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import warnings
 
 import numpy as np
 
@@ -243,6 +244,17 @@ def _reference(q, k, v, attn_mask=None, dropout_p=0.0, is_causal=False, scale=No
 
 
 FOUR = ((2, 2, 3, 4), (2, 2, 5, 4), (2, 2, 5, 3))
+VIABLE = {0, 1}  # ``nn.attention.SDPBackend`` values of the ways below that may be gone: in ordinary ops, as one op
+
+
+def _refuse_backends(dropout_p=0.0):
+    if VIABLE:
+        warnings.warn("Flash attention kernel not used because:", stacklevel=4)
+        if dropout_p:
+            warnings.warn("Both fused kernels do not support non-zero dropout.", stacklevel=4)
+        raise RuntimeError("No available kernel.  Aborting execution.")
+    raise RuntimeError("No viable backend for scaled_dot_product_attention was found. This is likely due to turning off both "
+                       "the math kernel and the fused kernels.")
 
 
 def attend(query, key, value, attn_mask, dropout_p, is_causal, scale=None, enable_gqa=False, order=None):
@@ -262,7 +274,11 @@ def attend(query, key, value, attn_mask, dropout_p, is_causal, scale=None, enabl
             or not (query._n and key._n and value._n) or (mask is not None and (mask._rg or len(mask._shape) > dims))
             or query._shape[:-3] != key._shape[:-3] or key._shape[:-2] != value._shape[:-2]
             or (dims > 2 and not enable_gqa and query._shape[-3] != key._shape[-3])):
+        if 0 not in VIABLE:
+            _refuse_backends(dropout_p)
         return composed(query, key, value, mask, is_causal, scale, dropout_p)
+    if not VIABLE:
+        _refuse_backends()
     lead = (None,) * (4 - dims)
     if lead:
         query, key, value = query[lead], key[lead], value[lead]

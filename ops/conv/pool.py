@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from numbagrad.base import arguments
@@ -407,22 +405,3 @@ def _adaptive(kind, n, op, node):
 for _n in (1, 2, 3):
     _adaptive("avg", _n, mean_windows, f"AdaptiveAvgPool{_n}DBackward0")
     _adaptive("max", _n, max_windows, "SqueezeBackward1" if _n == 1 else f"AdaptiveMaxPool{_n}DBackward0")
-
-
-@function(reference=lambda x, p, k, stride=None, ceil_mode=False: (
-    _boxes(x, k, stride, 0, 1, ceil_mode, 2, 0.0) ** p).sum(-1) ** (1 / p), domain=(0.5, 2.0),
-    samples=(Sample((2, 3, 6, 4), 2, 2), Sample((1, 2, 5, 5), 3, (2, 3), 1)), **SPACES)
-def lp_pool2d(input, norm_type: float, kernel_size: object, stride: object = None, ceil_mode: bool = False):
-    """The p-norm of every window over the last two dimensions; one cut off by the border is scaled up to its full size."""
-    if not isinstance(input, Tensor):
-        raise arguments.wrong(input, "Tensor", "lp_pool2d", "input", 1)
-    if norm_type in (math.inf, -math.inf):
-        most = REGISTRY["max_pool2d"].callable
-        at_most = (kernel_size, stride, 0, 1, ceil_mode)
-        return most(abs(input), *at_most) if norm_type > 0 else -most(-abs(input), *at_most)
-    kernel = _sizes("lp_pool2d", "kernel_size", kernel_size, 2)
-    mean = REGISTRY["avg_pool2d"].fn(input ** norm_type, kernel, stride, 0, ceil_mode, True)
-    if norm_type == 0:
-        raise ZeroDivisionError("float division by zero")
-    return (REGISTRY["sign"].call(mean) * REGISTRY["relu"].callable(abs(mean)) * (kernel[0] * kernel[1])) ** (1.0 / norm_type)
-

@@ -10,6 +10,7 @@ import numpy as np
 
 from numbagrad.base import dtypes as dt
 from numbagrad.core import storage
+from numbagrad.core.node import renamed
 from numbagrad.core.tensor import make, numel
 from numbagrad.extend import Sample, custom, function
 from numbagrad.kernel import tape
@@ -57,22 +58,32 @@ def _outputs(input, target, weight, reduction, numbers):
     return [(target._shape if reduction == NONE else (), input._kind), ((numbers * target._n + 1,), kind)]
 
 
+def _check_target(shape, given):
+    """PyTorch's complaint about class indices whose shape does not fit that of the scores."""
+    if not given or shape[0] != given[0]:
+        raise ValueError(f"Expected input batch_size ({shape[0]}) to match target batch_size ({given[0] if given else 0}).")
+    if len(shape) == 2:
+        raise RuntimeError("0D or 1D target tensor expected, multi-target not supported")
+    if len(shape) != 4:
+        raise RuntimeError(f"Expected target size {[shape[0], *shape[2:]]}, got {list(given)}")
+    if len(given) != 3:
+        raise RuntimeError(f"only batches of spatial targets supported (3D tensors) but got targets of dimension: {len(given)}")
+
+
 def _check(input, target, weight):
     """PyTorch's complaints about scores, class indices and class weights that do not fit together."""
     shape, n = input._shape, len(input._shape)
+    if n > 1 and target._shape != shape[:1] + shape[2:]:
+        _check_target(shape, target._shape)
+    elif n == 1 and len(target._shape) > 1:
+        raise RuntimeError("0D or 1D target tensor expected, multi-target not supported")
     if target._kind.dtype not in (dt.int64, dt.uint8):
         raise RuntimeError(f"expected target dtype to be Long or Byte, but got {dt.scalar_name(target._kind.dtype)}")
-    classes = shape[0] if n == 1 else shape[1]
-    if n > 1 and target._shape != shape[:1] + shape[2:]:
-        if not target._shape or shape[0] != target._shape[0]:
-            got = target._shape[0] if target._shape else 1
-            raise ValueError(f"Expected input batch_size ({shape[0]}) to match target batch_size ({got}).")
-        if n >= 4 and len(target._shape) != 3:
-            raise RuntimeError("only batches of spatial targets supported (3D tensors) but got targets of dimension: "
-                               f"{len(target._shape)}")
+    if n == 4 and target._shape[1:] != shape[2:]:
         raise RuntimeError(f"size mismatch (got input: {list(shape)} , target: {list(target._shape)}")
     if n == 1 and target._shape not in ((), (1,)):
-        raise ValueError(f"Expected input batch_size (1) to match target batch_size ({target._shape[0]}).")
+        raise ValueError(f"For 1D input, 1D target must have size 1, but got target size: {target._shape[0]}")
+    classes = shape[0] if n == 1 else shape[1]
     if weight is not None:
         if len(weight._shape) != 1 or weight._n != classes:
             raise RuntimeError(f"weight tensor should be defined either for all {classes} classes or no classes but "
@@ -306,7 +317,7 @@ def cross_entropy(input, target, weight=None, size_average=None, ignore_index=-1
         raise IndexError("Dimension out of range (expected to be in range of [-1, 0], but got 1)")
     if not 0.0 <= label_smoothing <= 1.0:
         raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing:g}")
-    if target._shape == shape and target._kind.dtype.category < 2 and len(shape) > 1:
+    if target._shape == shape and target._kind.dtype.category < 2:
         raise RuntimeError("Expected floating point type for target with class probabilities, got "
                            f"{dt.scalar_name(target._kind.dtype)}")
     if target._shape == shape and target._kind.dtype.category >= 2:
@@ -339,4 +350,4 @@ def _probabilities(input, target, weight, code, label_smoothing):
         logp = logp * weight.reshape(spread)
     if code == NONE:
         return -logp.sum(at)
-    return -logp.sum() / (input._n // n) if code == MEAN else -logp.sum()
+    return renamed(-logp.sum() / (input._n // n), "DivBackward1") if code == MEAN else -logp.sum()

@@ -9,6 +9,7 @@ import numpy as np
 from numbagrad.base import dtypes as dt
 from numbagrad.base.shapes import wrap_dim
 from numbagrad.core import storage
+from numbagrad.core.node import renamed
 from numbagrad.extend import REGISTRY, Sample, custom, function
 from numbagrad.kernel import tape
 from numbagrad.kernel.jit import kernel
@@ -17,19 +18,6 @@ from ..reduce.norms import vector_norm_of
 from ..refusal import constant
 from .cross_entropy import legacy
 from .losses import SIGNS, SPACE, _reduce, _reference, at_least, finish
-
-_renamed: dict = {}
-
-
-def renamed(t, name):
-    """``t`` with the node that made it printed under another name."""
-    node = t._node
-    if node is not None:
-        key = (node.__class__, name)
-        if key not in _renamed:
-            _renamed[key] = type(name, (node.__class__,), {"__slots__": (), "__module__": "numbagrad"})
-        node.__class__ = _renamed[key]
-    return t
 
 
 def _np_cosine(a, b, dim=1, eps=1e-8):

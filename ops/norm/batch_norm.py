@@ -354,7 +354,9 @@ def _batch_norm(input, running_mean, running_var, weight, bias, training, moment
                 return wide.to(dtype=kind.dtype)
             raise RuntimeError("mixed dtype (CPU): all inputs must share same datatype.")
     if input._n == 0:
-        return input * 1
+        out = input.clone()  # which depends on scale and shift all the same: they get gradients of zeros
+        out = out if weight is None else out * weight[0]
+        return out if bias is None else out + bias[0]
     out = batch_norm_fused.call(input, weight, bias, running_mean, running_var, training=bool(training),
                                 momentum=dt.as_float(momentum), eps=dt.as_float(eps))[0]
     if training and running_mean is not None:

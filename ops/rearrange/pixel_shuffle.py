@@ -84,3 +84,34 @@ def _(out, input, downscale_factor):
 @pixel_unshuffle.gradient
 def _(g, downscale_factor):
     return pixel_shuffle(g, downscale_factor)
+
+
+def _channel_reference(x, groups):
+    b, c = x.shape[:2]
+    return x.reshape(b, groups, c // groups, -1).swapaxes(1, 2).reshape(x.shape)
+
+
+@custom(reference=_channel_reference, samples=(Sample((2, 6, 3), 2), Sample((1, 4, 2, 2), 4)), dtypes="any",
+        node="ChannelShuffleBackward0", namespaces=("torch", "nn.functional"), method=False)
+def channel_shuffle(input, groups: int):
+    """The channels ``(n, g c, *)`` in the order of one of every group, then the next of every group."""
+    shape = input._shape
+    if len(shape) <= 2:
+        raise RuntimeError(f"channel_shuffle expects input with > 2 dims, but got input with sizes {list(shape)}")
+    if groups <= 0:
+        raise RuntimeError(f"Number of groups to divide channels in must be positive. Value of groups:{groups}")
+    if shape[1] % groups:
+        raise RuntimeError(f"Number of channels must be divisible by groups. Got {shape[1]} channels and {groups} groups.")
+    return shape, input._kind
+
+
+@channel_shuffle.cpu
+def _(out, input, groups):
+    b, c, *rest = input._shape
+    parts = reshaped(input, (b, groups, c // groups, numel(rest)))
+    copy_into(reshaped(out, (b, c // groups, groups, numel(rest))), raw_view(parts, (0, 2, 1, 3)))
+
+
+@channel_shuffle.gradient
+def _(g, shape, groups):
+    return channel_shuffle(g, shape[1] // groups)

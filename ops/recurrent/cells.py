@@ -209,11 +209,11 @@ def _(gs, gy, ghn, gcn, gates, h0, c0, weight, bias, needs, mode, sizes, reverse
     return (*(next(second) if need else None for need in needs[:8]), None, None)
 
 
-def composed(gates, h, c, weight, bias, mode, sizes, reverse, probe=None):
-    """``recurrent`` in ordinary ops; ``probe`` is added to the states' part of the gates."""
+def composed(gates, h, c, weight, bias, mode, sizes, reverse, probe=None, projection=None):
+    """``recurrent`` in ordinary ops; ``probe`` is added to the states' part of the gates, ``projection`` shortens states."""
     narrow, cat = _op("narrow"), _op("cat")
     offsets = _offsets(sizes).tolist()
-    n = weight._shape[1]
+    n = weight._shape[0] // GATES[mode]
     order = range(len(sizes) - 1, -1, -1) if reverse else range(len(sizes))
     outputs, ended = {}, []  # ended: states of the rows that were over at earlier steps, last rows first
     full_h, full_c = h, c
@@ -233,6 +233,7 @@ def composed(gates, h, c, weight, bias, mode, sizes, reverse, probe=None):
         if probe is not None:
             u = u + narrow(probe, 0, offsets[t], size)
         h, c = _cell(x, u, h, c, n, mode)
+        h = h if projection is None else linear(h, projection)
         outputs[t] = h
     if ended:
         h = cat((h, *[a for a, _ in reversed(ended)]), 0)

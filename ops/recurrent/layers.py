@@ -24,6 +24,8 @@ def check(mode, x, states, params, batch):
     name, gates = mode.lower(), GATES[mode.removesuffix("_cell")]
     if x._kind.dtype.category != 2:
         raise RuntimeError(f"{name}: expected a floating-point input, but got {x._kind.dtype}")
+    if len(params) > 4:
+        return _check_projected(x, states, params, batch)
     hidden = params[1]._shape
     if len(hidden) != 2 or hidden[0] != gates * hidden[1]:
         raise RuntimeError(f"{name}: expected a hidden weight of shape ({gates} * units, units), but got {list(hidden)}")
@@ -31,6 +33,35 @@ def check(mode, x, states, params, batch):
     expected = {"input weight": (params[0], (gates * n, x._shape[1])), "hidden weight": (params[1], hidden),
                 "input bias": (params[2], (gates * n,)), "hidden bias": (params[3], (gates * n,)),
                 **{what: (t, (batch, n)) for what, t in states}}
+    _compare(name, n, x, expected)
+
+
+def _check_projected(x, states, params, batch):
+    """RuntimeError unless the parameters of one direction with a projection fit the rows and the states."""
+    w_ih, w_hh, b_ih, b_hh, w_hr = params
+    p, n = w_hr._shape if len(w_hr._shape) == 2 else (0, 0)
+    sizes = {"hx": p, "cx": n}
+    _compare("lstm", n, x, {
+        "input weight": (w_ih, (4 * n, x._shape[1])), "hidden weight": (w_hh, (4 * n, p)), "input bias": (b_ih, (4 * n,)),
+        "hidden bias": (b_hh, (4 * n,)), "projection weight": (w_hr, (p, n)),
+        **{what: (t, (batch, sizes[what])) for what, t in states}})
+
+
+def _check_cell(x, w_ih, w_hh, *states):
+    """PyTorch's complaints about the input and the states of a cell."""
+    if x._shape[1] != w_ih._shape[1]:
+        raise RuntimeError(f"input has inconsistent input_size: got {x._shape[1]} expected {w_ih._shape[1]}") from None
+    for i, t in enumerate(states):
+        if t is not None and len(t._shape) == 2:
+            if t._shape[0] != x._shape[0]:
+                raise RuntimeError(f"Input batch size {x._shape[0]} doesn't match hidden{i} batch size {t._shape[0]}") from None
+            if t._shape[1] != w_hh._shape[1]:
+                raise RuntimeError(f"hidden{i} has inconsistent hidden_size: got {t._shape[1]}, expected "
+                                   f"{w_hh._shape[1]}") from None
+
+
+def _compare(name, n, x, expected):
+    """RuntimeError for the first tensor that has not the shape, dtype and device it should."""
     for what, (t, shape) in expected.items():
         if t is None:
             continue
@@ -44,9 +75,8 @@ def check(mode, x, states, params, batch):
 
 def direction(x, h0, c0, params, mode, sizes, reverse=False):
     """One direction of one layer over rows ``x``: (outputs, last h, last c)."""
-    w_ih, w_hh, b_ih, b_hh = params
+    w_ih, w_hh, b_ih, b_hh, *more = params
     check(mode, x, (("hx", h0), ("cx", c0)), params, sizes[0])
-    n = w_hh._shape[1]
     if x._kind.dtype.compute != x._kind.dtype.code:
         kind = x._kind.dtype
         wide = [None if t is None else t.to(dt.float32) for t in (x, h0, c0, *params)]
@@ -54,10 +84,11 @@ def direction(x, h0, c0, params, mode, sizes, reverse=False):
     if mode != "GRU" and b_ih is not None:
         b_ih, b_hh = b_ih + b_hh, None
     gates = linear(x, w_ih, b_ih)
-    if not x._kind.cpu:
-        h0 = x.new_zeros((sizes[0], n)) if h0 is None else h0
-        c0 = x.new_zeros((sizes[0], n)) if c0 is None and mode == "LSTM" else c0
-        return composed(gates, h0, c0, w_hh, b_hh, mode, sizes, reverse)
+    if more or not x._kind.cpu:
+        widest = max(sizes)
+        h0 = x.new_zeros((widest, w_hh._shape[1])) if h0 is None else h0
+        c0 = x.new_zeros((widest, w_hh._shape[0] // 4)) if c0 is None and mode == "LSTM" else c0
+        return composed(gates, h0, c0, w_hh, b_hh, mode, sizes, reverse, projection=more[0] if more else None)
     y, hn, cn, _ = recurrent.call(gates, h0, c0, w_hh, b_hh, mode=mode, sizes=sizes, reverse=reverse)
     return y, hn, cn if mode == "LSTM" else None
 
@@ -65,7 +96,8 @@ def direction(x, h0, c0, params, mode, sizes, reverse=False):
 def layers(mode, x, h0, c0, params, has_biases, num_layers, p, train, bidirectional, sizes):
     """All layers over rows ``x``: (outputs, [last h of each layer and direction], [last c])."""
     count, directions = (4 if has_biases else 2), 2 if bidirectional else 1
-    if len(params) != count * directions * num_layers:
+    projected = mode == "LSTM" and len(params) == (count + 1) * directions * num_layers
+    if not projected and len(params) != count * directions * num_layers:
         raise RuntimeError(f"{mode.lower()}: expected {count * directions * num_layers} parameters for {num_layers} layers of "
                            f"{directions} directions, but got {len(params)}")
     for what, t in (("hx", h0), ("cx", c0)):
@@ -80,6 +112,8 @@ def layers(mode, x, h0, c0, params, has_biases, num_layers, p, train, bidirectio
         for k in range(directions):
             own = tuple(params[at:at + count]) if has_biases else (*params[at:at + count], None, None)
             at += count
+            if projected:
+                own, at = (*own, params[at]), at + 1
             i = layer * directions + k
             y, h, c = direction(x, None if h0 is None else h0[i], None if c0 is None else c0[i], own, mode, sizes, k == 1)
             outputs.append(y)
@@ -113,7 +147,7 @@ def run_layers(mode, input, h0, c0, params, has_biases, num_layers, p, train, bi
             if t is not None and t._shape != h._shape:
                 raise RuntimeError(f"{mode.lower()}: expected {what} of shape {list(h._shape)} for an empty batch, but got "
                                    f"{list(t._shape)}")
-        y, c = input.new_zeros((steps, 0, n * directions)), h.clone()
+        y, c = input.new_zeros((steps, 0, n * directions)), input.new_zeros((*h._shape[:2], params[1]._shape[0] // 4))
     return y.transpose(0, 1) if batch_first else y, h, c
 
 
@@ -249,7 +283,12 @@ def _make(mode, name, text):
         if (b_ih is None) != (b_hh is None):
             given = b_hh if b_ih is None else b_ih
             b_ih, b_hh = (given.new_zeros(given._shape) if b is None else b for b in (b_ih, b_hh))
-        check(f"{mode}_cell", input, (("hx", h), ("cx", c)), (w_ih, w_hh, b_ih, b_hh), input._shape[0])
+        try:
+            check(f"{mode}_cell", input, (("hx", h), ("cx", c)), (w_ih, w_hh, b_ih, b_hh), input._shape[0])
+        except RuntimeError:
+            if len(w_ih._shape) == len(w_hh._shape) == 2:
+                _check_cell(input, w_ih, w_hh, h, c)  # has its own words for some of it
+            raise
         if not input._shape[0]:
             return (h.clone(), c.clone()) if mode == "LSTM" else h.clone()
         _, h, c = direction(input, h, c, (w_ih, w_hh, b_ih, b_hh), mode, (input._shape[0],))

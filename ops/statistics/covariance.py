@@ -36,8 +36,9 @@ def _weights(which, w, count, kind, category):
           reference=lambda x, correction=1: np.cov(x, ddof=correction),
           samples=(Sample((3, 5)), Sample((2, 4), correction=0), Sample((6,))))
 def cov(input, *, correction=1, fweights=None, aweights=None):
-    """Covariances ``E[(x - E x)(y - E y)*]`` of the variables in the rows of ``input`` (of one, if it is a vector), whose
-    columns are observations; ``fweights`` counts them, ``aweights`` weighs them."""
+    """Covariances ``E[(x - E x)(y - E y)*]`` of the variables in the rows of ``input``, whose columns are observations.
+
+    A vector is one variable; ``fweights`` counts the observations, ``aweights`` weighs them."""
     if len(input._shape) > 2:
         raise RuntimeError(f"cov(): expected input to have two or fewer dimensions but got an input with "
                            f"{len(input._shape)} dimensions")

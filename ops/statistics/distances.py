@@ -189,8 +189,10 @@ def _edges(input, bins, range):
           reference=lambda x, bins, *, range=None, density=False: np.histogram(x, bins, range, density=density),
           samples=(Sample((20,), 5), Sample((4, 5), 4, range=(-1.0, 1.0)), Sample((20,), 4, density=True)))
 def histogram(input, bins, *, range=None, weight=None, density=False, out=None):
-    """(hist, bin_edges): how many elements (or what ``weight`` of them) lie in each of ``bins`` bins of one width, or between
-    the edges ``bins``; the last bin has its right edge, too. ``density``: as a density with integral 1."""
+    """(hist, bin_edges): how many elements, or what weight of them, lie in each bin.
+
+    ``bins`` are a number of bins of one width, or their edges; the last bin has its right edge, too. ``density``: as a density
+    with integral 1."""
     d = input._kind.dtype
     if d not in (dt.float32, dt.float64):
         raise NotImplementedError(f"\"histogramdd\" not implemented for '{dt.scalar_name(d)}'")

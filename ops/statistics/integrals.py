@@ -130,8 +130,10 @@ def _dims(input, dim):
           reference=lambda x, dim=None, spacing=1: (np.gradient(x, spacing, axis=dim),),
           samples=(Sample((3, 4), dim=1), Sample((4, 3), dim=0, spacing=0.5)))
 def gradient(input, *, spacing=1, dim=None, edge_order=1):
-    """Derivatives of a function given by values on a grid, one for each of ``dim``, by central differences in the middle and
-    differences of ``edge_order`` at the edges; ``spacing``: distances of the points, or their coordinates."""
+    """Derivatives of a function given by values on a grid, one for each of ``dim``.
+
+    By central differences in the middle and differences of ``edge_order`` at the edges; ``spacing``: distances of the points, or
+    their coordinates."""
     if input._kind.dtype is dt.uint8:
         raise RuntimeError("torch.gradient does not support uint8 input.")
     if edge_order not in (1, 2):

@@ -80,8 +80,9 @@ SAMPLES = (Sample((3, 4), 0.3), Sample((3, 4), 0.6, 1), Sample((2, 5), 0.25, 0, 
 
 @function(kinds={"q": "any", "interpolation": "str"}, samples=SAMPLES, reference=_reference)
 def quantile(input, q, dim=None, keepdim=False, *, interpolation="linear", out=None):
-    """The ``q``-th quantiles (one, or a vector of them, which comes first) of all elements or along ``dim``, between two of
-    them by ``interpolation``; NaN where a NaN is."""
+    """The ``q``-th quantiles (one, or a vector of them, which comes first) of all elements or along ``dim``.
+
+    Between two elements by ``interpolation``; NaN where a NaN is."""
     return _quantile("quantile", input, q, dim, keepdim, interpolation, out, False)
 
 

@@ -224,6 +224,8 @@ def test_half():
 BAD = [
     lambda lib: lib.nn.LSTM(4, 5, proj_size=6),
     lambda lib: lib.nn.GRU(4, 5, proj_size=2),
+    lambda lib: lib.nn.LSTM(4, 5, proj_size=2)(lib.zeros(3, 2, 4), (lib.zeros(1, 2, 5), lib.zeros(1, 2, 5))),
+    lambda lib: lib.nn.LSTM(4, 5, proj_size=2)(lib.zeros(3, 2, 4), (lib.zeros(1, 2, 2), lib.zeros(1, 2, 2))),
     lambda lib: lib.nn.RNN(4, 5, nonlinearity="sin"),
     lambda lib: lib.nn.LSTM(4, 0),
     lambda lib: lib.nn.LSTM(0, 5),
@@ -276,9 +278,30 @@ def test_same_errors(call):
     assert ours == theirs
 
 
-def test_projection_is_refused():
-    with pytest.raises(NotImplementedError, match="LSTM: proj_size=2 is not available"):
-        ng.nn.LSTM(4, 5, proj_size=2)
+@pytest.mark.parametrize("options", [o for o in OPTIONS if "dropout" not in o], ids=ident)
+def test_projection(options):
+    results = []
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((2, 6, 4) if options.get("batch_first") else (6, 2, 4))
+    count = options.get("num_layers", 1) * (1 + options.get("bidirectional", False))
+    states = [rng.standard_normal((count, 2, n)) for n in (3, 5)]
+    layers = [module(lib, ("LSTM", {"proj_size": 3}), options) for lib in LIBRARIES]
+    assert repr(layers[0]) == repr(layers[1])
+    assert list(layers[0].state_dict()) == list(layers[1].state_dict())
+    for given in (states, []):
+        results = [run(lib, layer, x, given) for lib, layer in zip(LIBRARIES, layers)]
+        compare(*results)
+
+
+def test_projection_of_packed_rows():
+    results = []
+    for lib in LIBRARIES:
+        layer = module(lib, ("LSTM", {"proj_size": 2}), {"bidirectional": True})
+        rows = [lib.tensor(np.random.default_rng(n).standard_normal((n, 4))) for n in (4, 4, 2, 1)]
+        out, (h, c) = layer(lib.nn.utils.rnn.pack_sequence(rows))
+        (out.data.sum() + (h * h).sum() * c.sum()).backward()
+        results.append(([t.detach().numpy() for t in (out.data, h, c)], [p.grad.numpy() for p in layer.parameters()]))
+    compare(*results)
 
 
 def test_functions_refuse_what_does_not_fit():

@@ -1,5 +1,7 @@
 """Layers, containers and losses."""
 
+import importlib
+
 from . import (
     activation,
     attention,
@@ -48,3 +50,32 @@ __all__ = [
     *pooling.__all__, *loss.__all__, *rnn.__all__, *attention.__all__,
     *conv_transpose.__all__, *distance.__all__, *padding.__all__, *resample.__all__, *transformer.__all__,
 ]  # fmt: skip
+
+# Layers whose files are imported when one of them is first asked for.
+LATER = {
+    "adaptive": ("AdaptiveLogSoftmaxWithLoss",),
+    "channelshuffle": ("ChannelShuffle",),
+    "former": ("Container", "CrossMapLRN2d", "NLLLoss2d"),
+    "lazy_layers": (
+        "LazyBatchNorm1d", "LazyBatchNorm2d", "LazyBatchNorm3d", "LazyConv1d", "LazyConv2d", "LazyConv3d",
+        "LazyConvTranspose1d", "LazyConvTranspose2d", "LazyConvTranspose3d", "LazyInstanceNorm1d", "LazyInstanceNorm2d",
+        "LazyInstanceNorm3d", "LazyLinear",
+    ),
+    "linear_cross_entropy": ("LinearCrossEntropyLoss", "LinearCrossEntropyOptions"),
+    "sync_batchnorm": ("SyncBatchNorm",),
+}  # fmt: skip
+_FILES = {name: file for file, names in LATER.items() for name in names}
+__all__ += _FILES
+
+
+def __getattr__(name):
+    if name in _FILES:
+        value = globals()[name] = getattr(importlib.import_module("." + _FILES[name], __name__), name)
+        return value
+    if name in LATER or name == "lazy":
+        return importlib.import_module("." + name, __name__)
+    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+
+
+def __dir__():
+    return sorted({*globals(), *_FILES, *LATER, "lazy"})

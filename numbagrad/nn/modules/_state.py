@@ -9,7 +9,7 @@ import numbagrad as ng
 
 from ...base.handles import RemovableHandle
 from ...core.tensor import Tensor
-from ..parameter import Parameter
+from ..parameter import Parameter, is_lazy
 
 _EXTRA_STATE = "_extra_state"
 
@@ -190,6 +190,8 @@ class _State:
                 f'While copying the parameter named "{key}", expected torch.Tensor or Tensor-like object from '
                 f"checkpoint but received {type(value)}"
             )
+            return
+        if is_lazy(current):  # a lazy module's hook gave it a shape if the loaded one has any
             return
         if current.dim() == 0 and tuple(value.shape) == (1,):  # files from before 0-d tensors existed
             value = value[0]

@@ -2,6 +2,8 @@
 
 from collections import OrderedDict
 
+import numbagrad as ng
+
 from ...autograd.gradients import zero_grad
 from ...core.tensor import Tensor
 from ..parameter import Buffer, Parameter
@@ -71,6 +73,7 @@ class Module(_State, _Hooks, _Conversion):
 
     call_super_init = False
     dump_patches = False
+    _compiled_call_impl = None
 
     def __init__(self, *args, **kwargs):
         if not self.call_super_init:
@@ -236,6 +239,12 @@ class Module(_State, _Hooks, _Conversion):
                 return
         object.__delattr__(self, name)
 
+    def __getstate__(self):
+        state = self.__dict__.copy()
+        if state.pop("_compiled_call_impl", None) is not None:
+            del state["forward"]
+        return state
+
     def __setstate__(self, state):
         self.__dict__.update(state)
 
@@ -375,6 +384,24 @@ class Module(_State, _Hooks, _Conversion):
         """Drop the gradients of all parameters, or fill them with zeros."""
         for param in self.parameters():
             zero_grad(param, set_to_none)
+
+    def compile(self, *args, **kwargs):
+        """Compile the module's forward in place by :func:`numbagrad.compile`, which gets the arguments."""
+        self.__dict__.pop("forward", None)
+        # An entry of the instance is found by every call as it is: one that is not compiled pays nothing.
+        self.forward = self._compiled_call_impl = ng.compile(self.forward, *args, **kwargs)
+
+    def share_memory(self):
+        """Move parameters and buffers to memory that processes share."""
+        return self._apply(lambda t: t.share_memory_())
+
+    def _replicate_for_data_parallel(self):
+        replica = self.__new__(type(self))
+        replica.__dict__ = self.__dict__.copy()
+        replica._parameters = {}
+        replica._buffers, replica._modules = self._buffers.copy(), self._modules.copy()
+        replica._is_replica = True
+        return replica
 
     # Text
 

@@ -6,7 +6,8 @@ from .module import Module
 
 __all__ = [
     "AdaptiveAvgPool1d", "AdaptiveAvgPool2d", "AdaptiveAvgPool3d", "AdaptiveMaxPool1d", "AdaptiveMaxPool2d",
-    "AdaptiveMaxPool3d", "AvgPool1d", "AvgPool2d", "AvgPool3d", "LPPool2d", "MaxPool1d", "MaxPool2d", "MaxPool3d",
+    "AdaptiveMaxPool3d", "AvgPool1d", "AvgPool2d", "AvgPool3d", "LPPool1d", "LPPool2d", "LPPool3d",
+    "MaxPool1d", "MaxPool2d", "MaxPool3d",
 ]  # fmt: skip
 
 
@@ -107,21 +108,39 @@ class AvgPool3d(AvgPool2d):
     _op = "avg_pool3d"
 
 
-class LPPool2d(Module):
-    """(sum of x**norm_type over each window)**(1 / norm_type) of an (N, C, H, W) or (C, H, W) input."""
+class _LPPool(Module):
+    _op = None
 
     def __init__(self, norm_type, kernel_size, stride=None, ceil_mode=False):
         super().__init__()
         self.norm_type, self.kernel_size, self.stride, self.ceil_mode = norm_type, kernel_size, stride, ceil_mode
 
     def forward(self, input):
-        return F.lp_pool2d(input, float(self.norm_type), self.kernel_size, self.stride, self.ceil_mode)
+        return getattr(F, self._op)(input, float(self.norm_type), self.kernel_size, self.stride, self.ceil_mode)
 
     def extra_repr(self):
         return (
             f"norm_type={self.norm_type}, kernel_size={self.kernel_size}, stride={self.stride}, "
             f"ceil_mode={self.ceil_mode}"
         )
+
+
+class LPPool1d(_LPPool):
+    """(sum of x**norm_type over each window)**(1 / norm_type) of an (N, C, L) or (C, L) input."""
+
+    _op = "lp_pool1d"
+
+
+class LPPool2d(_LPPool):
+    """(sum of x**norm_type over each window)**(1 / norm_type) of an (N, C, H, W) or (C, H, W) input."""
+
+    _op = "lp_pool2d"
+
+
+class LPPool3d(_LPPool):
+    """(sum of x**norm_type over each window)**(1 / norm_type) of an (N, C, D, H, W) or (C, D, H, W) input."""
+
+    _op = "lp_pool3d"
 
 
 class _Adaptive(Module):

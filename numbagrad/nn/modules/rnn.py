@@ -69,19 +69,19 @@ class RNNBase(Module):
             raise ValueError("proj_size should be a positive integer or zero to disable projections")
         if proj_size >= hidden_size:
             raise ValueError("proj_size has to be smaller than hidden_size")
-        if proj_size:
-            raise NotImplementedError(f"{type(self).__name__}: proj_size={proj_size} is not available, only 0 is")
         if mode not in _ops.layers.GATES:
             raise ValueError("Unrecognized RNN mode: " + mode)
         self._flat_weights_names, self._all_weights = [], []
         rows = _ops.layers.GATES[mode] * hidden_size
-        directions = 2 if bidirectional else 1
+        directions, state = 2 if bidirectional else 1, proj_size or hidden_size
         for layer in range(num_layers):
-            width = input_size if layer == 0 else hidden_size * directions
+            width = input_size if layer == 0 else state * directions
             for suffix in ("", "_reverse")[:directions]:
-                shapes = {"weight_ih": (rows, width), "weight_hh": (rows, hidden_size)}
+                shapes = {"weight_ih": (rows, width), "weight_hh": (rows, state)}
                 if bias:
                     shapes.update(bias_ih=(rows,), bias_hh=(rows,))
+                if proj_size:
+                    shapes["weight_hr"] = (proj_size, hidden_size)
                 names = []
                 for name, shape in shapes.items():
                     names.append(f"{name}_l{layer}{suffix}")
@@ -123,7 +123,8 @@ class RNNBase(Module):
             )
 
     def _check_hidden(self, state, batch, name="hidden"):
-        expected = self.num_layers * (2 if self.bidirectional else 1), batch, self.hidden_size
+        size = self.hidden_size if name == "hidden[1]" else self.proj_size or self.hidden_size
+        expected = self.num_layers * (2 if self.bidirectional else 1), batch, size
         if state._shape != expected:
             raise RuntimeError(f"Expected {name} size {expected}, got {list(state._shape)}")
 
@@ -180,6 +181,8 @@ class RNNBase(Module):
 
     def extra_repr(self):
         text = f"{self.input_size}, {self.hidden_size}"
+        if self.proj_size != 0:
+            text += f", proj_size={self.proj_size}"
         if self.num_layers != 1:
             text += f", num_layers={self.num_layers}"
         if self.bias is not True:
@@ -232,7 +235,8 @@ class LSTM(RNNBase):
     """i, f, o = sigmoid(W x + b + W' h + b'), g = tanh(the same), c = f * c + i * g, h = o * tanh(c).
 
     The rows of the weights are those of i, f, g, o. ``lstm(input, (h_0, c_0)=None)`` returns (outputs, (h_n, c_n)),
-    shapes as those of :class:`RNN`. ``proj_size`` other than 0 is refused.
+    shapes as those of :class:`RNN`. With ``proj_size`` h is multiplied by ``weight_hr_l0``, (proj_size, hidden_size), so
+    that outputs and h have that size.
     """
 
     def __init__(self, *args, **kwargs):

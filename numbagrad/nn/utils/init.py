@@ -1,0 +1,20 @@
+"""Construction of a layer without its starting values."""
+
+import inspect
+
+import numbagrad as ng
+
+from ..modules.module import Module
+
+
+def skip_init(module_cls, *args, **kwargs):
+    """A module on ``device`` whose tensors count as uninitialised; making it draws nothing from the random streams."""
+    if not issubclass(module_cls, Module):
+        raise RuntimeError(f"Expected a Module; got {module_cls}")
+    if "device" not in inspect.signature(module_cls).parameters:
+        raise RuntimeError("Module must support a 'device' arg to skip initialization")
+    state = ng.get_rng_state()
+    try:
+        return module_cls(*args, **{"device": "cpu", **kwargs})
+    finally:
+        ng.set_rng_state(state)
