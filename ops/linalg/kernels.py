@@ -100,7 +100,7 @@ def conjugate_all(a, a0, n):
 @kernel(nogil=True)
 def orthogonal_factors(a: "*T", q: "*T", r: "*T", scratch: "*T", m: int, n: int, width: int, tall: int, lwork: int, start: int,
                        stop: int):
-    """Q (m, width) and R (tall, n) of each a (m, n); without a width R alone.
+    """q (m, width) and r (tall, n) of each a (m, n); without a width r alone.
 
     scratch (m max(n, width) + min(m, n) + lwork,)."""
     k = min(m, n)
@@ -123,7 +123,9 @@ def orthogonal_factors(a: "*T", q: "*T", r: "*T", scratch: "*T", m: int, n: int,
 def hermitian_factors(a: "*T", values: "*U", vectors: "*T", scratch: "*T", n: int, upper: int, step: int, lwork: int,
                       lrwork: int, bad: "*i8", start: int, stop: int):
     """Eigenvalues (n,), ascending, and vectors (n, n) of each Hermitian a (n, n), of which one triangle is read; with a step of
-    0 the values alone. scratch (lwork + lrwork + 5 n + 3,)."""
+    0 the values (real, of U) alone. bad (2,): int64, which matrix and what LAPACK says of it.
+
+    scratch (lwork + lrwork + 5 n + 3,)."""
     rwork = past(scratch, lwork)
     iwork = past(scratch, lwork + lrwork)
     for b in range(start, stop):
@@ -149,7 +151,8 @@ def hermitian_factors(a: "*T", values: "*U", vectors: "*T", scratch: "*T", n: in
 def general_factors(a: "*T", values: "*U", vectors: "*U", scratch: "*T", n: int, several: int, apart: int, lwork: int,
                     bad: "*i8", start: int, stop: int):
     """Eigenvalues (n,) of each a (n, n), and vectors (n, n) if there are ``several``, as complex numbers, whose real and
-    imaginary parts LAPACK leaves ``apart`` for real a. scratch (2 n n + 4 n + lwork,)."""
+    imaginary parts LAPACK leaves ``apart`` for real a, into values and vectors of the complex U. bad (2,): int64,
+    which matrix and what LAPACK says of it. scratch (2 n n + 4 n + lwork,)."""
     found, first = 2 * n * n, n * n
     work = found + 2 * n
     job = VECTORS if several != 0 else NONE
@@ -179,7 +182,8 @@ def general_factors(a: "*T", values: "*U", vectors: "*U", scratch: "*T", n: int,
 @kernel(nogil=True)
 def singular_factors(a: "*T", u: "*T", s: "*U", vh: "*T", scratch: "*T", m: int, n: int, wide: int, tall: int, lwork: int,
                      lrwork: int, nan: float, bad: "*i8", start: int, stop: int):
-    """U (m, wide), S (k,), descending, and V^H (tall, n) of each a (m, n); without a width S alone, NaN where a has infinities.
+    """u (m, wide), s (k,) of the real U, descending, and vh (tall, n), that is V^H, of each a (m, n); without a width s alone,
+    NaN where a has infinities. bad (2,): int64, which matrix and what LAPACK says of it.
 
     scratch (m n + m wide + tall n + lwork + lrwork + 8 k,)."""
     k = min(m, n)
@@ -219,8 +223,8 @@ def largest(s, s0, k):
 @kernel
 def invert_values(s: "*U", rows: "*T", atol: "*V", rtol: "*V", least: float, share: float, k: int, n: int, atol_step: int,
                   rtol_step: int, start: int, stop: int):
-    """Each row (n,) of rows (k, n) divided by its element of s (k,), or 0 where that is not above the tolerances, which are
-    ``least`` and ``share`` for steps below 0."""
+    """Each row (n,) of rows (k, n) divided by its element of s (k,) of U, or 0 where that is not above the tolerances atol and
+    rtol of V, which are ``least`` and ``share`` for steps below 0."""
     for b in range(start, stop):
         most = largest(s, b * k, k)
         absolute = V(least) if atol_step < 0 else atol[b * atol_step]
@@ -238,7 +242,7 @@ def invert_values(s: "*U", rows: "*T", atol: "*V", rtol: "*V", least: float, sha
 @kernel
 def count_values(s: "*T", atol: "*U", rtol: "*U", out: "*i8", least: float, share: float, k: int, atol_step: int,
                  rtol_step: int, start: int, stop: int):
-    """How many elements of each s (k,) are above the tolerances, as in ``invert_values``."""
+    """How many elements of each s (k,) are above the tolerances atol and rtol of U, as in ``invert_values``, into int64 out."""
     for b in range(start, stop):
         most = largest(s, b * k, k)
         absolute = U(least) if atol_step < 0 else atol[b * atol_step]
@@ -253,7 +257,9 @@ def count_values(s: "*T", atol: "*U", rtol: "*U", out: "*i8", least: float, shar
 
 @kernel(nogil=True)
 def definite_factors(a: "*T", out: "*T", n: int, bad: "*i8", start: int, stop: int):
-    """Lower triangular L (n, n) with ``L L^H`` each a (n, n), of which the lower triangle is read."""
+    """Lower triangular L (n, n), into out, with ``L L^H`` each a (n, n), of which the lower triangle is read.
+
+    bad (2,): int64, which matrix and what LAPACK says of it."""
     for b in range(start, stop):
         at = b * n * n
         for i in range(n):
@@ -291,7 +297,8 @@ def solve_triangles(a: "*T", b: "*T", x: "*T", n: int, m: int, upper: int, unit:
 
 @kernel(nogil=True)
 def eliminate(a: "*T", lu: "*T", pivots: "*i4", n: int, strict: int, bad: "*i8", start: int, stop: int):
-    """The factors of each a (n, n), by columns, with the rows that were swapped; if ``strict``, singular ones are bad."""
+    """The factors of each a (n, n), by columns, into lu, with the rows that were swapped in int32 pivots (n,); if ``strict``,
+    singular ones are told in bad (2,), int64: which matrix, and what LAPACK says of it."""
     for b in range(start, stop):
         turn(a, b * n * n, lu, b * n * n, n, n)
         info = getrf((n, n, past(lu, b * n * n), n, past(pivots, b * n)))
@@ -315,7 +322,8 @@ def swap(x, x0, pivots, p0, n, columns, row_step, step, backwards):
 @kernel(nogil=True)
 def solve_factors(lu: "*T", pivots: "*i4", b: "*T", x: "*T", n: int, m: int, left: int, adjoint: int, lu_step: int,
                   pivots_step: int, b_step: int, start: int, stop: int):
-    """x (n, m) with ``op(a) x = b``, or, not ``left``, x (m, n) with ``x op(a) = b``, by the factors of ``eliminate``."""
+    """x (n, m) with ``op(a) x = b``, or, not ``left``, x (m, n) with ``x op(a) = b``, by lu and int32 pivots of
+    ``eliminate``."""
     side, rows, columns = (RIGHT, m, n) if left != 0 else (LEFT, n, m)
     row_step, step = (m, 1) if left != 0 else (1, n)
     # By columns x is transposed, and BLAS has no conjugate without a transpose: x is conjugated instead.
@@ -342,7 +350,9 @@ def solve_factors(lu: "*T", pivots: "*i4", b: "*T", x: "*T", n: int, m: int, lef
 @kernel(nogil=True)
 def invert(a: "*T", out: "*T", scratch: "*T", pivots: "*i4", n: int, strict: int, lwork: int, nan: float, bad: "*i8",
            start: int, stop: int):
-    """The inverse of each a (n, n); of singular ones NaN, or, if ``strict``, they are bad. scratch (n n + lwork,)."""
+    """The inverse of each a (n, n), into out; of singular ones NaN, or, if ``strict``, they are told in bad (2,), int64.
+
+    scratch (n n + lwork,), int32 pivots (n,)."""
     for b in range(start, stop):
         turn(a, b * n * n, scratch, 0, n, n)
         info = getrf((n, n, scratch, n, pivots))
@@ -358,7 +368,7 @@ def invert(a: "*T", out: "*T", scratch: "*T", pivots: "*i4", n: int, strict: int
 
 @inline
 def eliminated(a, a0, scratch, pivots, n):
-    """The factors of a (n, n) at ``a[a0]`` in scratch; -1 if rows were swapped an odd number of times, else 1."""
+    """The factors of a (n, n) at ``a[a0]`` in scratch, swapped rows in pivots; -1 if they were an odd number, else 1."""
     turn(a, a0, scratch, 0, n, n)
     getrf((n, n, scratch, max(n, 1), pivots))
     odd = 1
@@ -389,9 +399,10 @@ def length(a, a0, n):
 @kernel(nogil=True)
 def cofactors(a: "*U", out: "*U", scratch: "*T", values: "*V", pivots: "*i4", limit: float, n: int, lwork: int, lrwork: int,
               nan: float, bad: "*i8", start: int, stop: int):
-    """conj(det a) a^-H of each a (n, n), in the wider T; by singular values where the condition number is not below ``limit``.
+    """conj(det a) a^-H of each a (n, n) of U, into out, in the wider T; by singular values where the condition number is not
+    below ``limit``. bad (2,): int64, which matrix and what LAPACK says of it.
 
-    scratch (4 n n + lwork + lrwork + 8 n,), values (2 n,)."""
+    scratch (4 n n + lwork + lrwork + 8 n,), values (2 n,) of the real V, int32 pivots (n,)."""
     size = n * n
     left, right, work = 2 * size, 3 * size, 4 * size
     space = past(scratch, work)
@@ -431,15 +442,15 @@ def cofactors(a: "*U", out: "*U", scratch: "*T", values: "*V", pivots: "*i4", li
 
 @kernel(nogil=True)
 def determinants(a: "*T", out: "*T", scratch: "*T", pivots: "*i4", n: int, start: int, stop: int):
-    """The determinant of each a (n, n)."""
+    """The determinant of each a (n, n), into out. scratch (n n,), int32 pivots (n,)."""
     for b in range(start, stop):
         out[b] = product_of(scratch, eliminated(a, b * n * n, scratch, pivots, n), n)
 
 
 @kernel(nogil=True)
 def log_determinants(a: "*T", sign: "*T", log: "*U", scratch: "*T", pivots: "*i4", n: int, signs: int, start: int, stop: int):
-    """Sign, or phase, and logarithm of the absolute value of the determinant of each a (n, n); NaN has no sign where there are
-    ``signs``."""
+    """Sign, or phase, into sign, and logarithm of the absolute value, into log of the real U, of the determinant of each
+    a (n, n); NaN has no sign where there are ``signs``. scratch (n n,), int32 pivots (n,)."""
     for b in range(start, stop):
         turned = T(eliminated(a, b * n * n, scratch, pivots, n))
         total = abs(T(0))

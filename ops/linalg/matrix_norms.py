@@ -79,7 +79,7 @@ REGISTRY.attach(__name__, space, {"norm": linalg_norm.fn})
 
 @kernel
 def divide_ends(x: "*T", out: "*T", n: int, last: int, start: int, stop: int):
-    """The first element of each row of x (., n) divided by the last, or the ``last`` by the first."""
+    """The first element of each row of x (., n) divided by the last, or the ``last`` by the first, into out (.,)."""
     for r in range(start, stop):
         first, end = x[r * n], x[(r + 1) * n - 1]
         out[r] = end / first if last != 0 else first / end

@@ -132,8 +132,8 @@ def _dims(input, dim):
 def gradient(input, *, spacing=1, dim=None, edge_order=1):
     """Derivatives of a function given by values on a grid, one for each of ``dim``.
 
-    By central differences in the middle and differences of ``edge_order`` at the edges; ``spacing``: distances of the points, or
-    their coordinates."""
+    By central differences in the middle and differences of ``edge_order`` at the edges; ``spacing``: distances of the points,
+    or their coordinates."""
     if input._kind.dtype is dt.uint8:
         raise RuntimeError("torch.gradient does not support uint8 input.")
     if edge_order not in (1, 2):
