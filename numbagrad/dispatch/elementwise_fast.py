@@ -67,8 +67,9 @@ def _planned_text(form, plans, node_class):
     refresh = [line for n in form.tensors for line in (f"if {n}._view is not None:", f"    refresh_({n})")]
     numbers = group(form.scalars)
     run = [f"run_({', '.join([f'{n}._ptr' for n in form.tensors])}, ptr_{', ' + numbers if form.scalars else ''})"]
-    if form.scalars:  # a number of more than 64 bits: the general path says so
-        run = ["try:", *indented(run, PAD), "except OverflowError_:", f"    return general_(op_, {_operands(form)}, None)"]
+    if form.scalars:  # a number of more than 64 bits, or beyond all floats: the general path says so
+        run = ["try:", *indented(run, PAD), "except (OverflowError_, TypeError_):",
+               f"    return general_(op_, {_operands(form)}, None)"]
     return ["if k_ is not None:", *indented([
         f"key_ = {key}", f"plan_ = {plans}.get(key_)", "if plan_:", *indented([
             "run_, storage_, ko_, n_, shape_, shapes_, plans_, most_ = plan_", "if most_ < LIMIT_[0]:", *indented([
@@ -180,12 +181,12 @@ def _number_text(op, env, out):
     env["replayTS_"] = ts.calls
     quick = [line.replace("replay_", "replayTS_") for line in replays.lines([a, b], when=" and ".join(_tests(op, [b])))]
     return [f"c_ = {b}.__class__", "if c_ is float_ or c_ is int_:", *indented([
-        "try:", *indented(quick or ["pass"], PAD), "except OverflowError_:", "    pass",
+        *quick,
         "try:", f"    k_ = {a}._kind{_narrow(op, [b])}", "except AttributeError_:", "    k_ = None",
         "t_ = FLOATS_ if c_ is float_ else INTS_",
         "try:", *indented([*_fast_text(ts, "t_", "NodeTS_"), *_planned_text(ts, "PLANSTS_", "NodeTS_")], PAD),
-        # An int of more than 64 bits: the general path says so.
-        "except OverflowError_:", "    pass", f"return general_(op_, ({a}, {b}), (), {out})"], PAD)]
+        # An int of more than 64 bits, or beyond all floats: the general path says so.
+        "except (OverflowError_, TypeError_):", "    pass", f"return general_(op_, ({a}, {b}), (), {out})"], PAD)]
 
 
 def refuse(node, g):

@@ -151,6 +151,8 @@ def lines(names, when=""):
     """Lines that return what the native function makes of a planned call, ``when`` that holds.
 
     An error of memory, or of a number too large, the lines that follow name in full."""
-    found = ["try:", f"    out_ = replay_(record_, {', '.join(names)})", "    if out_ is not None:", "        return out_",
-             "except (MemoryError_, OverflowError_):", "    pass"]
-    return [] if not POSSIBLE else [f"if {when}:", *["    " + line for line in found]] if when else found
+    run = [f"out_ = replay_(record_, {', '.join(names)})", "if out_ is not None:", "    return out_"]
+    errors = "MemoryError_, OverflowError_"
+    if when:  # complex numbers have no order
+        run, errors = [f"if {when}:", *["    " + line for line in run]], errors + ", TypeError_"
+    return ["try:", *["    " + line for line in run], f"except ({errors}):", "    pass"] if POSSIBLE else []

@@ -103,7 +103,7 @@ def contract(recipe, a, b, ia, ib):
 
 @kernel
 def kron_rows(a: "*T", b: "*T", out: "*T", columns: int, rows: int, width: int, start: int, stop: int):
-    """Rows of the Kronecker product of a (., columns) and b (rows, width)."""
+    """Rows of the Kronecker product of a (., columns) and b (rows, width), into out (., columns width)."""
     for r in range(start, stop):
         i = r // rows
         k = r - i * rows

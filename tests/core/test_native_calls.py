@@ -251,3 +251,19 @@ def test_without_native_calls_all_is_as_before(monkeypatch):
     monkeypatch.setattr(replay, "POSSIBLE", False)
     assert replay.player() is None
     replay.player.cache_clear()
+
+
+def test_numbers_that_are_too_large_or_have_no_order():
+    x, y, f = ng.tensor([1, 2]), ng.tensor([1, 2], dtype=ng.int8), ng.ones(2)
+    often(lambda: (x + 3, x * 3, x != 3, ng.bitwise_left_shift(x, 3), f + 3, f * 3, F.hardtanh(f, -1, 1.5), F.mse_loss(f, f)))
+    assert native("hardtanh", f, -1, 1.5) is not None
+    for call in (lambda: x + 2**63, lambda: x * (-2**63 - 1), lambda: x != 2**64, lambda: ng.bitwise_left_shift(x, 2**63),
+                 lambda: y + 2**63):
+        with pytest.raises(RuntimeError, match="value cannot be converted to type int64_t without overflow"):
+            call()
+    assert (x + (2**62)).tolist() == [2**62 + 1, 2**62 + 2]
+    with pytest.raises(OverflowError, match="int too"):
+        f + 10**400
+    with pytest.raises(NotImplementedError):
+        F.hardtanh(f, ng.tensor(1j), 1.5)
+    assert F.hardtanh(f, ng.tensor(-1.0), 0.5).tolist() == [0.5, 0.5]
