@@ -13,6 +13,7 @@ from numbagrad.core.creation import linspace
 from numbagrad.core.out import write_out, write_outs
 from numbagrad.core.tensor import Tensor
 from numbagrad.extend import REGISTRY, Sample, T, accumulate, custom, function, kernel, load, sqrt, store
+from numbagrad.kernel.tape import refuse
 
 from ..index.sort import result
 from ..reduce.norms import vector_norm_of
@@ -175,6 +176,7 @@ def _edges(input, bins, range):
         if not low <= high:
             raise RuntimeError(f"torch.histogram(): min {low:g} should not exceed max {high:g} for dimension 0")
     elif input._n:
+        refuse("takes the range of a histogram from values: give it by range=")
         low, high = input.min().item(), input.max().item()
     else:
         low, high = 0.0, 1.0
