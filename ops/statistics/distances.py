@@ -140,7 +140,7 @@ def pdist(input, p=2.0):
         raise RuntimeError("pdist only supports floating-point dtypes")
     if not p >= 0:
         raise RuntimeError("pdist only supports non-negative p values")
-    i, j = op("triu_indices")(input._shape[0], input._shape[0], 1)
+    i, j = op("triu_indices")(input._shape[0], input._shape[0], 1, device=input.device)
     return vector_norm_of(input.index_select(0, i) - input.index_select(0, j), p, -1, False)
 
 

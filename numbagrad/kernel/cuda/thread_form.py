@@ -61,7 +61,7 @@ def environment(fn, letters, inline):
                 env[name] = emit.cast(value.name, code)[0]
             elif value.name == "accumulate":
                 env[name] = add
-            elif value.name not in SCRATCH:
+            elif value.name not in SCRATCH and value.name not in letters:
                 if width is None:
                     raise Refused(f"{fn.__name__}: '{value.name}' is not implemented for complex numbers")
                 env[name] = vecmath.ALL[value.name][width]
