@@ -198,6 +198,14 @@ def add_method(fn, shown=None, aliases=(), **kinds):
     return made
 
 
+def add_function(place, fn, name=None, method=False, **kinds):
+    """Make ``fn`` a function of the module ``place`` behind the checks of its arguments, where an op of another place has its
+    name, and a method of Tensor too if that is said; returns ``fn``."""
+    made = add_method(fn, **kinds) if method else Function(fn, registered=False, kinds=kinds).callable
+    REGISTRY.attach(fn.__module__, place, {name or fn.__name__: made})
+    return fn
+
+
 def refuse(op, value, error):
     """The TypeError for a first argument that is neither a tensor nor a number or a list."""
     if isinstance(value, (int, float, complex, tuple, list)) and isinstance(error, TypeError):

@@ -4,28 +4,26 @@ from __future__ import annotations
 
 import math
 import warnings
+from functools import partial
 
 import numpy as np
 
+import numbagrad
 from numbagrad import linalg
 from numbagrad.base.user_code import user_level
 from numbagrad.core.creation import zeros
 from numbagrad.core.out import write_out, write_outs
-from numbagrad.dispatch.op import Function, add_method
-from numbagrad.extend import REGISTRY, Sample, function
+from numbagrad.dispatch.op import add_function
+from numbagrad.extend import Sample, function
 
 from ..index.sort import result
-from .solve import mh, op
+from .common import SPACES, mh, op
 
-SPACES = {"namespaces": ("linalg",), "method": False}
 Svd, Qr = result("svd", "U", "S", "V"), result("qr", "Q", "R")
 
 
-def _public(fn):
-    """A function at top level and a method, beside an op of ``linalg`` of the same name."""
-    import numbagrad
-    REGISTRY.attach(__name__, numbagrad, {fn.__name__: add_method(fn)})
-    return fn
+# A function at top level and a method, beside an op of ``linalg`` of the same name.
+_public = partial(add_function, numbagrad, method=True)
 
 
 DEPRECATED = {
@@ -125,12 +123,6 @@ def tensorsolve(A, B, dims=None, *, out=None):
     return value if out is None else write_out("tensorsolve", out, value, (A, B))
 
 
-def _linalg(fn, name):
-    """A function of ``linalg`` beside an op of the same name at top level."""
-    made = Function(fn, registered=False).callable
-    REGISTRY.attach(__name__, linalg, {name: made})
-
-
 def linalg_diagonal(A, *, offset=0, dim1=-2, dim2=-1):
     """``diagonal`` of the last two dimensions."""
     return op("diagonal")(A, offset, dim1, dim2)
@@ -160,4 +152,4 @@ def linalg_vander(x, *, N=None):
 
 
 for _fn, _name in ((linalg_diagonal, "diagonal"), (linalg_matmul, "matmul"), (linalg_vander, "vander")):
-    _linalg(_fn, _name)
+    add_function(linalg, _fn, _name)

@@ -6,7 +6,7 @@ import numbagrad
 from numbagrad.autograd.inplace import check, check_mode
 from numbagrad.core.creation import tensor
 from numbagrad.core.tensor import bump_version
-from numbagrad.dispatch.op import add_method
+from numbagrad.dispatch.op import add_function, add_method
 from numbagrad.extend import REGISTRY, Tensor
 
 COMPARISONS = {"lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal", "eq": None, "ne": "not_equal"}
@@ -109,7 +109,7 @@ def new(self, *args, device=None):
     return numbagrad.empty(tuple(shape) if args else (0,), **place)
 
 
-for _fn in (fill_diagonal_, apply_, map_, map2_, is_nonzero, new):
-    _made = add_method(_fn, fill_value="number", wrap="bool") if _fn is fill_diagonal_ else add_method(_fn)
-    if _fn is is_nonzero:
-        REGISTRY.attach(__name__, numbagrad, {"is_nonzero": _made})
+add_method(fill_diagonal_, fill_value="number", wrap="bool")
+for _fn in (apply_, map_, map2_, new):
+    add_method(_fn)
+add_function(numbagrad, is_nonzero, method=True)

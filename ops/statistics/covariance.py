@@ -9,11 +9,9 @@ import numpy as np
 from numbagrad.base import dtypes as dt
 from numbagrad.base.user_code import user_level
 from numbagrad.core.tensor import Tensor
-from numbagrad.extend import REGISTRY, Sample, function
+from numbagrad.extend import Sample, function
 
-
-def op(name):
-    return REGISTRY[name].callable
+from ..linalg.common import op
 
 
 def _weights(which, w, count, kind, category):

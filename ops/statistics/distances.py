@@ -12,19 +12,16 @@ from numbagrad.core.copying import copy_into
 from numbagrad.core.creation import linspace
 from numbagrad.core.out import write_out, write_outs
 from numbagrad.core.tensor import Tensor
-from numbagrad.extend import REGISTRY, Sample, T, accumulate, custom, function, kernel, load, sqrt, store
+from numbagrad.extend import Sample, T, accumulate, custom, function, kernel, load, sqrt, store
 from numbagrad.kernel.tape import refuse
 
 from ..index.sort import result
+from ..linalg.common import op
 from ..reduce.norms import vector_norm_of
 
 MANY = 25  # rows from which on the squares of distances come from a product
 MODES = ("use_mm_for_euclid_dist_if_necessary", "use_mm_for_euclid_dist", "donot_use_mm_for_euclid_dist")
 Histogram = result("histogram", "hist", "bin_edges")
-
-
-def op(name):
-    return REGISTRY[name].callable
 
 
 @function(kinds={"p": "number"}, reference=lambda a, b, p=2: np.linalg.norm((a - b).ravel(), p),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numbagrad
-from numbagrad.dispatch.op import Function, add_method, parameters
-from numbagrad.extend import REGISTRY, Tensor
+from numbagrad.dispatch.op import add_function, parameters
+from numbagrad.extend import Tensor
 from numbagrad.kernel.define import define
 
 # Views with their parameters.
@@ -29,8 +29,7 @@ def _public(name, shown, doc, run, method):
     fn = define(f"def {name}({shown}):\n    return run_(input, [{call}])\n", name, {"run_": run})
     fn.__doc__, fn.__module__ = doc, __name__
     kinds = {"index": "int"} if "index" in call else {}
-    made = add_method(fn, **kinds) if method else Function(fn, registered=False, kinds=kinds).callable
-    REGISTRY.attach(__name__, numbagrad, {name: made})
+    add_function(numbagrad, fn, method=method, **kinds)
 
 
 def _viewed(name):
