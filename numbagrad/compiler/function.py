@@ -272,17 +272,18 @@ class CompiledFunction:
         most = LIMIT if self.options["dynamic"] is False else SHAPES
         if len(self.variants) >= FEW and sum([w.nbytes for w in self.variants]) >= BYTES:
             most = len(self.variants)
-        calls = self._calls_of_pause(v.shapes, began)
-        if calls and pace is not None:
+        calls = 0 if pace is None else self._calls_of_pause(v.shapes, began)
+        if calls:
             pace.pause(calls)
         if len(same) >= LIMIT or len(self.variants) >= most:
             oldest = (same if len(same) >= LIMIT else self.variants)[0]
-            pause = f", and the next {calls} calls of other forms run eagerly" if calls and pace is not None else ""
+            pause = f", and the next {calls} calls of other forms run eagerly" if calls else ""
             warnings.warn(f"{self.__name__} was compiled more than {LIMIT if len(same) >= LIMIT else most} times: "
                           f"{self.changes(v)}. The oldest form was dropped{pause}.", CompileWarning, stacklevel=user_level())
-            kept = self.captures[v.shapes]
+            kept = self.captures.get(v.shapes)
             self._drop(oldest)
-            self.captures[v.shapes] = kept
+            if kept is not None:
+                self.captures[v.shapes] = kept
         self.variants.append(v)
         self.by_shapes[v.shapes] = [*self.by_shapes.get(v.shapes, ()), v]
         type(self).__call__ = CompiledFunction.__call__  # whether it comes again, and is quick, shows in ``_replayed``
