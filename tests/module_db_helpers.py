@@ -7,8 +7,6 @@ import types
 import unittest
 import warnings
 
-import numpy as np
-
 import numbagrad as ng
 
 
@@ -46,7 +44,7 @@ def _to_ours(torch, value, known):
         return ng.nn.utils.rnn.PackedSequence(*[to_ours(t, known) for t in value])
     if isinstance(value, torch.Tensor):
         return tensor(value)
-    if isinstance(value, torch.dtype):
+    if isinstance(value, (torch.dtype, torch.memory_format, torch.layout)):
         return getattr(ng, str(value).removeprefix("torch."))
     if isinstance(value, torch.device):
         return ng.device(str(value))
@@ -66,14 +64,19 @@ def _to_ours(torch, value, known):
 
 def tensor(t):
     """A torch tensor as ours: a copy with the same strides."""
-    if t.dtype == torch_dtype("bfloat16"):
-        out = ng.tensor(t.detach().float().numpy()).bfloat16()
+    whole = t.detach().resolve_conj().resolve_neg()
+    if whole.is_contiguous() and not whole.storage_offset():
+        out = of_memory(whole)
     else:
-        whole = t.detach()
-        out = ng.from_numpy(np.array(whole.numpy(), order="K", copy=True, subok=False))
-        if tuple(out.stride()) != tuple(whole.stride()) and whole.numel():
-            out = ng.tensor(whole.numpy())
+        memory = whole.new_empty(0).set_(whole.untyped_storage())
+        out = of_memory(memory).as_strided(tuple(whole.shape), whole.stride(), whole.storage_offset())
     return out.requires_grad_() if t.requires_grad else out
+
+
+def of_memory(t):
+    if t.dtype == torch_dtype("bfloat16"):
+        return ng.tensor(t.float().numpy()).bfloat16()
+    return ng.from_numpy(t.numpy(force=True).copy())
 
 
 def torch_dtype(name):

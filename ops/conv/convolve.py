@@ -63,16 +63,40 @@ def direct(x: "*T", w: "*T", y: "*T", t: "*i8", start: int, stop: int):
                         y[q] = acc
 
 
+@kernel
+def spread(x: "*T", w: "*T", y: "*T", t: "*i8", start: int, stop: int):
+    """The transpose of ``direct``: y times w, added to x."""
+    groups, c, o, d, h, wd = t[0], t[1], t[2], t[3], t[4], t[5]
+    kd, kh, kw, od, oh, ow = t[6], t[7], t[8], t[9], t[10], t[11]
+    for item in range(start * groups, stop * groups):
+        g = item % groups
+        for f in range(o):
+            for place in range(od * oh * ow):
+                z, r, e = place // (oh * ow), place // ow % oh, place % ow
+                a = y[(item * o + f) * od * oh * ow + place]
+                for ch in range(c):
+                    for i in range(kd):
+                        for j in range(kh):
+                            for k in range(kw):
+                                iz = z * t[12] + i * t[18] - t[15]
+                                iy = r * t[13] + j * t[19] - t[16]
+                                ix = e * t[14] + k * t[20] - t[17]
+                                if 0 <= iz < d and 0 <= iy < h and 0 <= ix < wd:
+                                    q = (((item * c + ch) * d + iz) * h + iy) * wd + ix
+                                    x[q] = T(x[q] + T(a * w[((((g * o + f) * c + ch) * kd + i) * kh + j) * kw + k]))
+
+
 def _integers(fn, x, w, b, y, geometry):
     d = y._kind.dtype
-    if fn is not kernels.output or d.category == 0:
+    if fn is kernels.weight_gradient or d.category == 0:
         raise NotImplementedError(f"\"slow_conv2d_cpu\" not implemented for '{dt.scalar_name(d)}'")
     groups, stride, padding, dilation = geometry
     three = kernels._three
-    y.array()[:] = 0 if b is None else b.array().reshape(-1, *[1] * (len(y._shape) - 2))
+    result, run = (y, direct) if fn is kernels.output else (x, spread)
+    result.array()[:] = 0 if b is None else b.array().reshape(-1, *[1] * (len(result._shape) - 2))
     table = np.array((groups, x._shape[1] // groups, w._shape[0] // groups, *three(x._shape[2:]), *three(w._shape[2:]),
                       *three(y._shape[2:]), *stride, *padding, *dilation), np.int64)
-    direct[d](x._ptr, w._ptr, y._ptr, storage.address(table), 0, x._shape[0])
+    run[d](x._ptr, w._ptr, y._ptr, storage.address(table), 0, x._shape[0])
 
 
 def _geometry(stride, padding, dilation, groups):

@@ -27,12 +27,12 @@ _gather.node_class.holds_more = True
 
 def _check_index(name, shape_, dim, index, source=None):
     """Wrap ``dim`` and check ranks and sizes of gather (no source) and scatter."""
-    if index._kind.dtype not in (dt.int64, dt.int32):
-        raise RuntimeError(f"{name}(): Expected dtype int32/int64 for index")
     shape, small = shape_ or (1,), index._shape or (1,)
     at = wrap_dim(dim, len(shape))
     if index._n == 0:
         return at
+    if index._kind.dtype not in (dt.int64, dt.int32):
+        raise RuntimeError(f"{name}(): Expected dtype int32/int64 for index")
     kind = "input" if name == "gather" else "self"
     if len(small) != len(shape):
         raise RuntimeError(f"Index tensor must have the same number of dimensions as {kind} tensor")

@@ -6,7 +6,7 @@ import numpy as np
 
 from numbagrad.base import dtypes as dt
 from numbagrad.base.arguments import MOST, name_of
-from numbagrad.base.shapes import wrap_dim
+from numbagrad.base.shapes import numel, wrap_dim
 from numbagrad.core import storage
 from numbagrad.core.copying import contiguous_copy, row_major, set_all
 from numbagrad.core.creation import from_numpy
@@ -223,7 +223,7 @@ def unique_consecutive(input, return_inverse=False, return_counts=False, dim=Non
     else:
         dim = wrap_dim(dim, a.ndim)
         moved = np.moveaxis(a, dim, 0)
-        rows, shape = moved.reshape(moved.shape[0], -1), (moved.shape[0],)
+        rows, shape = moved.reshape(moved.shape[0], numel(moved.shape[1:])), (moved.shape[0],)
     n = rows.shape[0]
     new = np.ones(n, bool)
     if n:

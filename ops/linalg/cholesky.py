@@ -6,6 +6,7 @@ import numpy as np
 
 from numbagrad.base import dtypes as dt
 from numbagrad.core.broadcast import sum_to_size
+from numbagrad.core.copying import copy_into, row_major
 from numbagrad.core.out import write_out
 from numbagrad.extend import Sample, custom, function
 from numbagrad.kernel.tape import TAPE, active
@@ -33,8 +34,8 @@ from .solve import _solve_reference
 
 
 @custom(name="linalg_cholesky", private=True, node="LinalgCholeskyExBackward0", reference=None)
-def lower_factor(input):
-    """Lower triangular L with ``L L^H`` the input, of which the lower triangle counts."""
+def lower_factor(input, upper: bool = False):
+    """Lower triangular L with ``L L^H`` the input, of which the lower (``upper``) triangle counts."""
     checked("linalg.cholesky", input)
     return input._shape, input._kind
 
@@ -44,27 +45,26 @@ _indefinite = failures(lambda info: ("linalg.cholesky", "The factorization could
 
 
 @lower_factor.host
-def _(out, input):
+def _(out, input, upper):
     if out._n:
+        input = row_major(mh(input.detach())) if upper else input
         bad = take(_indefinite, input)
         kernels.definite_factors[out._kind](input._ptr, out._ptr, input._shape[-1], bad.address, 0, count(input))
         bad.check()
 
 
 @lower_factor.gradient
-def _(g, y):
-    # With Phi = lower triangle, diagonal halved: gA = L^-H Phi(L^H gL) L^-1, made Hermitian.
+def _(g, y, upper):
+    # gA = L^-H Phi(L^H gL) L^-1, where Phi mirrors the lower triangle and halves all of it but the diagonal's mirror image.
     phi = op("tril")(matmul(mh(y), g))
-    phi = phi - op("diag_embed")(0.5 * diagonal(phi))
-    left = triangular(y, phi, False, adjoint=True)
-    both = triangular(y, left, False, left=False)
-    return 0.5 * (both + mh(both))
+    phi = 0.5 * (phi + mh(op("tril")(phi, -1)))
+    return triangular(y, triangular(y, phi, False, adjoint=True), False, left=False)
 
 
 @function(reference=None, **SPACES)
 def cholesky(A, *, upper=False, out=None):
     """Lower triangular L with ``A = L L^H`` (upper: ``A = U^H U``); LinAlgError unless positive definite."""
-    y = lower_factor(mh(A) if upper else A)
+    y = lower_factor(A, bool(upper))
     y = mh(y) if upper else y
     return y if out is None else write_out("linalg_cholesky", out, y, (A,))
 
@@ -126,6 +126,31 @@ def solve_triangular(A, B, *, upper, left=True, unitriangular=False, out=None):
     return x if out is None else write_out("linalg_solve_triangular", out, x, (A, B))
 
 
+@custom(name="cholesky_solve_alike", private=True, node="CholeskySolveBackward0", reference=None, save_for={"input": ("L",)})
+def solved_by_factor(input, L, upper: bool = False):
+    """``X`` with ``L L^H X = input`` (upper: ``L^H L``), of tensors of one kind."""
+    return (*batch_shape("cholesky_solve", input, L), *input._shape[-2:]), input._kind
+
+
+@solved_by_factor.host
+def _(out, input, L, upper):
+    if out._n:
+        L = L.detach()
+        copy_into(out, triangular(L, triangular(L, input.detach(), upper, adjoint=upper), upper, adjoint=not upper))
+
+
+@solved_by_factor.gradient
+def _(g, L, y, upper, needs, shapes):
+    # As PyTorch has it: L counts whole in its own gradient, which is not cut to a triangle.
+    own = solved_by_factor(g, L, upper)
+    factor = None
+    if needs[1]:
+        both = matmul(own, mh(y))
+        both = both + mh(both)
+        factor = sum_to_size(-(matmul(L, both) if upper else matmul(both, L)), shapes[1])
+    return sum_to_size(own, shapes[0]) if needs[0] else None, factor
+
+
 @function(reference=None)
 def cholesky_solve(input, L, upper=False, *, out=None):
     """``X`` with ``A X = input`` for the matrix A whose Cholesky factor is ``L``."""
@@ -142,7 +167,7 @@ def cholesky_solve(input, L, upper=False, *, out=None):
         raise RuntimeError(f"Incompatible matrix sizes for cholesky_solve: each A matrix is {n} by {n} but each b matrix is "
                            f"{input._shape[-2]} by {input._shape[-1]}")
     batch_shape("cholesky_solve", input, L)
-    x = triangular(L, triangular(L, input, bool(upper), adjoint=bool(upper)), bool(upper), adjoint=not upper)
+    x = solved_by_factor(input, L, bool(upper))
     return x if out is None else write_out("cholesky_solve", out, x, (input, L), True)
 
 

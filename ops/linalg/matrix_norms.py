@@ -20,6 +20,11 @@ def _norm_reference(a, ord="fro", dim=(-2, -1), keepdim=False):
     return np.linalg.norm(a, ord, tuple(dim), keepdim)
 
 
+def extreme(ord, t, dim):
+    """The name of the reduction for the largest or smallest of the values; of none the largest is 0."""
+    return "amin" if ord < 0 else "amax" if t._shape[dim] else "sum"
+
+
 @function(kinds={"dim": "ints"}, reference=_norm_reference, **SPACES, domain=(0.2, 2.0), samples=(
     Sample((3, 4)), Sample((2, 3, 4), 1), Sample((2, 3, 4), float("inf")), Sample((3, 4), "nuc"), Sample((3, 4), 2),
     Sample((3, 4), -2), Sample((3, 4), -1)))
@@ -40,7 +45,7 @@ def matrix_norm(A, ord: object = "fro", dim: object = (-2, -1), keepdim: bool = 
     elif ord in ("nuc", 2, -2):
         moved = op("movedim")(A, (first, second), (-2, -1))
         s = singular_values(moved)
-        y = op("sum")(s, -1) if ord == "nuc" else op("amax" if ord == 2 else "amin")(s, -1)
+        y = op("sum" if ord == "nuc" else extreme(ord, s, -1))(s, -1)
         if keepdim:
             for d in sorted((first, second)):
                 y = op("unsqueeze")(y, d)
@@ -49,7 +54,7 @@ def matrix_norm(A, ord: object = "fro", dim: object = (-2, -1), keepdim: bool = 
             first, second = second, first
         sums = space.vector_norm(A, 1, second, keepdim)
         at = first if keepdim or first < second else first - 1
-        y = op("amax" if ord > 0 else "amin")(sums, at, keepdim)
+        y = op(extreme(ord, sums, at))(sums, at, keepdim)
     elif isinstance(ord, str):
         raise RuntimeError(f"linalg.matrix_norm: Order {ord} not supported.")
     else:

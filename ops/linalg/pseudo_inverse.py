@@ -224,9 +224,9 @@ def lstsq(A, B, rcond=None, *, driver=None):
     x = matmul(inverse_of(A, None, rcond), b)
     m, n = A._shape[-2:]
     rank = A.new_zeros((0,), dtype=dt.int64) if driver == "gels" else matrix_rank.fn(A, rtol=rcond)
-    residuals = x.new_zeros((0,))
+    residuals = op("clone")(real(x).flatten()[:0])  # of the graph, though there are none
     if m > n and driver not in (None, "gelsy") and bool(op("all")(op("eq")(rank, n))):
         r = matmul(A, x) - b
         residuals = op("sum")(real(conj(r) * r), -2)
-    values = singular_values(A.detach()) if driver in DRIVERS[2:] else x.new_zeros((0,))
+    values = singular_values(A.detach()) if driver in DRIVERS[2:] else real(x.detach()).new_zeros((0,))
     return Lstsq(op("squeeze")(x, -1) if vector else x, residuals, rank, values)

@@ -90,7 +90,7 @@ def local_response_norm(input, size, alpha=1e-4, beta=0.75, k=1.0):
     if len(input._shape) < 3:
         raise ValueError(f"Expected 3D or higher dimensionality                          input (got {len(input._shape)} "
                          "dimensions)")
-    if input._kind.dtype.category != 2:
+    if not input._kind.dtype.category:
         raise NotImplementedError(f"\"local_response_norm\" not implemented for '{dt.scalar_name(input._kind.dtype)}'")
     if not input._n:
         return input

@@ -328,6 +328,9 @@ def _constants(running_mean, running_var):
 
 def _batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps):
     shape = input._shape
+    if not input._n and len(shape) < 2:  # as PyTorch, which asks for channels only where there are elements
+        scaled = input.clone() if weight is None else input * weight[0]
+        return scaled if bias is None else scaled + bias[0]
     if len(shape) < 2:
         check_channels(input, 0, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
         raise IndexError("Dimension out of range (expected to be in range of "

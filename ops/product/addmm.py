@@ -235,6 +235,10 @@ def _(out, input, vec1, vec2, beta, alpha):
         return launch(_PRODUCT_AND_SUM, input._kind.dtype, left, (), (out,), out._shape)
     if beta:
         raw.copy_into(out, input)
+    if not alpha:  # BLAS would not look at the vectors
+        nothing = raw.column(vec1).detach() * raw.row(vec2).detach() * alpha
+        raw.copy_into(out, input.detach() * beta + nothing if beta else nothing)
+        return None
     return raw.multiply(out, raw.column(vec1), raw.row(vec2), 0, 0, alpha, beta)
 
 

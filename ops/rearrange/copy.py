@@ -81,15 +81,20 @@ def to(input, *args, **kwargs):
     other = kwargs.pop("other", None)
     if kwargs:
         raise TypeError(f"to() received an invalid combination of arguments: {sorted(kwargs)}")
+    flags = []
     for a in args:
         if isinstance(a, dt.dtype):
             dtype = a
         elif hasattr(a, "_kind"):
             other = a
-        elif isinstance(a, bool):
-            copy = copy or a
+        elif isinstance(a, bool):  # non_blocking, then copy
+            flags.append(a)
         elif a is not None:
             device = a
+    if flags and dtype is None and other is None or len(flags) > 2:
+        raise TypeError("to() received an invalid combination of arguments - got ("
+                        f"{', '.join(type(a).__name__ for a in args)})")
+    copy = flags[1] if len(flags) > 1 else copy
     if other is not None:
         device, dtype = other.device, other.dtype
     kind = input._kind

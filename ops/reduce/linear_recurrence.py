@@ -57,7 +57,7 @@ def shifted(x, dim, reverse, first=0):
     n = x._shape[dim]
     narrow, cat = REGISTRY["narrow"].callable, REGISTRY["cat"].callable
     edge = x.new_full((*x._shape[:dim], min(n, 1), *x._shape[dim + 1:]), first)
-    rest = narrow(x, dim, 1 if reverse else 0, max(n - 1, 0))
+    rest = narrow(x, dim, min(n, 1) if reverse else 0, max(n - 1, 0))
     return cat((rest, edge) if reverse else (edge, rest), dim)
 
 

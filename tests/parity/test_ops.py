@@ -1,0 +1,294 @@
+"""Every op on the calls of PyTorch's ``op_db``, beside PyTorch: values, derivatives, memory, forms, errors."""
+
+import contextlib
+import re
+import types
+import warnings
+
+import numpy as np
+import pytest
+from module_db_helpers import leaves, noncontiguous, structure, tolerance
+from op_db_helpers import name_of, named, op_db, ours, ours_of, rewritten
+
+import numbagrad as ng
+
+torch = pytest.importorskip("torch", reason="PyTorch is the oracle here")
+DB = op_db()
+if DB is None:
+    pytest.skip("PyTorch was installed without its test files", allow_module_level=True)
+PRESENT = [info for info in DB if ours_of(info) is not None]
+DTYPES = ["float64", "float32", "int64", "bool", "complex128"]
+UNWRITTEN = ("empty", "empty_like")  # whose values are whatever the memory holds
+# Conjugates are computed at once, in memory of their own, and "channels_last" is taken and changes no strides.
+OWN_MEMORY = {"conj", "H", "mH"}
+# PyTorch's order of equal elements is that of its algorithm, if no stable one is asked for; here it is the stable one.
+ORDER = {"sort", "argsort"}
+# PyTorch's constant is a float32; its gradient forgets the input where it is overwritten.
+GRADIENTS = {"nn.functional.hardsigmoid": 1e3, "as_strided_scatter": None}
+# Second derivatives: PyTorch leaves one out, and has NaN at zero; sums of much larger terms.
+SECOND = {"nn.functional.linear_cross_entropy": None, "linalg.norm": None, "cov": 1e5, "linalg.householder_product": 1e3}
+SAMPLES = 60  # of one entry and dtype, spread over what the database yields
+
+
+def array(t):
+    t = t.detach().resolve_conj().resolve_neg()
+    return t.numpy(force=True) if isinstance(t, torch.Tensor) else t.numpy()
+
+
+def same(mine, theirs, what, slack=1.0, values=True):
+    """Equal shape and dtype, and values within the tolerance of the dtype, relative to the largest."""
+    assert str(mine.dtype).split(".")[1] == str(theirs.dtype).split(".")[1], what
+    assert tuple(mine.shape) == tuple(theirs.shape), what
+    if not values:
+        return
+    if theirs.dtype is torch.bfloat16:
+        mine, theirs = mine.float(), theirs.float()
+    a, b = array(mine), array(theirs)
+    if a.dtype.kind not in "fc":
+        assert np.array_equal(a, b), what
+        return
+    bound = tolerance(str(b.real.dtype)) * slack
+    largest = np.abs(b[np.isfinite(b)]).max(initial=1.0)
+    assert np.allclose(a, b, rtol=bound, atol=bound * largest, equal_nan=True), f"{what}: {np.abs(a - b).max()} of {largest}"
+
+
+def outcome(lib, function, args, kwargs):
+    """(result, None), or (None, the error)."""
+    lib.manual_seed(3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return function(*args, **kwargs), None
+        except Exception as e:
+            return None, e
+
+
+def derivatives(lib, outs, inputs, create_graph=False):
+    """Gradients of a weighted sum of ``outs`` for each of ``inputs``; None if nothing depends on them."""
+    outs = [o for o in outs if o is not None and o.requires_grad]
+    inputs = [t for t in inputs if t.requires_grad]
+    if not outs or not inputs:
+        return None
+    rng = np.random.default_rng(1)
+    weights = [lib.tensor(rng.standard_normal(tuple(o.shape))).to(o.dtype) for o in outs]
+    return lib.autograd.grad(outs, inputs, weights, create_graph=create_graph, allow_unused=True)
+
+
+def given(sample):
+    return [sample.input, *sample.args]
+
+
+def samples(info, dtype):
+    torch.manual_seed(0)
+    grad = dtype in ("float64", "complex128") and info.supports_autograd
+    found = list(info.sample_inputs("cpu", getattr(torch, dtype), requires_grad=grad))
+    step = -(-len(found) // SAMPLES)
+    return found[::step or 1]
+
+
+@contextlib.contextmanager
+def described(sample):
+    """Failures say of which call."""
+    try:
+        yield
+    except Exception as e:
+        call = f"{sample.input!r}, {sample.args}, {sample.kwargs}"
+        raise AssertionError(f"{type(e).__name__}: {e} of {call[:600]}") from e
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("info", PRESENT, ids=name_of)
+def test_values(info, dtype):
+    if getattr(torch, dtype) not in info.dtypes:
+        pytest.skip("PyTorch has no such kernel")
+    for sample in samples(info, dtype):
+        with described(sample):
+            compare(info, sample, dtype)
+
+
+def compare(info, sample, dtype):
+    args, kwargs = ours(sample)
+    wanted, refused = outcome(torch, info.op, given(sample), sample.kwargs)
+    got, error = outcome(ng, ours_of(info), args, kwargs)
+    if refused:
+        assert type(error) is type(refused), f"{error!r}, {refused!r}"
+        return
+    if error:
+        raise error
+    assert structure(got) == structure(wanted)
+    if not leaves(wanted):
+        assert got == wanted or str(got) == str(wanted).replace("torch.", "numbagrad.")
+        return
+    got, wanted = sample.output_process_fn_grad(got), sample.output_process_fn_grad(wanted)
+    inputs, their_inputs = leaves([args, kwargs]), leaves([given(sample), sample.kwargs])
+    pairs = list(zip(leaves(got), leaves(wanted), strict=True))
+    for a, b in pairs:
+        tied = info.name in ORDER and b.dtype is torch.int64
+        same(a, b, "output", values=not (info.name.endswith(UNWRITTEN) or tied))
+        assert a.requires_grad == b.requires_grad
+        if info.name not in OWN_MEMORY and sample.kwargs.get("memory_format") is not torch.channels_last:
+            assert shared(a, inputs) == shared(b, their_inputs), "memory"
+    if dtype in ("float64", "complex128") and info.supports_autograd:
+        compare_derivatives(info, pairs, inputs, their_inputs)
+
+
+def compare_derivatives(info, pairs, inputs, their_inputs):
+    """First derivatives, and second ones where PyTorch has them."""
+    twice = info.supports_gradgrad
+    first = derivatives(ng, [a for a, _ in pairs], inputs, twice)
+    theirs = derivatives(torch, [b for _, b in pairs], their_inputs, twice)
+    assert (first is None) == (theirs is None)
+    same_gradients(first, theirs, "gradient", GRADIENTS.get(info.name, 10))
+    if twice and first is not None:
+        wanted, refused = outcome(torch, derivatives, [torch, [g for g in theirs if g is not None], their_inputs], {})
+        if not refused:
+            got = derivatives(ng, [g for g in first if g is not None], inputs)
+            same_gradients(got, wanted, "second derivative", SECOND.get(info.name, 100))
+
+
+def same_gradients(mine, theirs, what, slack):
+    """What one library knows to be nothing may be zeros in the other; no ``slack`` compares no values."""
+    found = mine or theirs or ()
+    for a, b in zip(mine or [None] * len(found), theirs or [None] * len(found), strict=True):
+        if slack is None:
+            continue
+        if a is None or b is None:
+            assert all(t is None or not array(t).any() for t in (a, b)), what
+        else:
+            same(a, b, what, slack)
+
+
+def shared(out, inputs):
+    """The places of the inputs whose memory a result shares."""
+    def place(t):
+        return t.untyped_storage().data_ptr()
+    return [i for i, t in enumerate(inputs) if out.numel() and place(t) == place(out)]
+
+
+def first_dtype(info):
+    return next((d for d in DTYPES if getattr(torch, d) in info.dtypes), None)
+
+
+def some(info):
+    """A few samples without gradients, in the first dtype that the op takes."""
+    torch.manual_seed(0)
+    found = list(info.sample_inputs("cpu", getattr(torch, first_dtype(info)), requires_grad=False))
+    return found[:: -(-len(found) // 12) or 1]
+
+
+def alike(mine, theirs, what, values=True):
+    """Equal outcomes of both libraries: results, or the type of the error."""
+    (got, error), (wanted, refused) = mine, theirs
+    if refused or error:
+        assert type(error) is type(refused), f"{what}: {error!r}, {refused!r}"
+        return
+    assert structure(got) == structure(wanted), what
+    for a, b in zip(leaves(got), leaves(wanted), strict=True):
+        same(a, b, what, values=values)
+
+
+def variants(info):
+    """(what, our form, PyTorch's form) of an entry's methods and operators."""
+    found = [("method", info.method_variant), ("in place", info.inplace_variant), ("operator", info.operator_variant),
+             ("operator in place", info.inplace_operator_variant)]
+    for what, theirs in found:
+        if theirs is not None:
+            mine = theirs if what.startswith("operator") else method_of(theirs)
+            yield what, mine, theirs
+
+
+def method_of(theirs):
+    return rewritten(theirs) if isinstance(theirs, types.FunctionType) else getattr(ng.Tensor, theirs.__name__)
+
+
+WITH_VARIANTS = [i for i in PRESENT if isinstance(i.op, types.BuiltinFunctionType) and first_dtype(i)]
+
+
+@pytest.mark.parametrize("info", WITH_VARIANTS, ids=name_of)
+def test_methods(info):
+    """Methods and operators, in place too: the result, what is written, and that the tensor itself comes back."""
+    for sample in some(info):
+        if not isinstance(sample.input, torch.Tensor):
+            continue
+        for what, mine, theirs in variants(info):
+            (first, *args), kwargs = ours(sample)
+            their_first = sample.input.clone()
+            a = outcome(ng, mine, [first, *args], kwargs)
+            b = outcome(torch, theirs, [their_first, *sample.args], sample.kwargs)
+            alike(a, b, what)
+            same(first, their_first, f"{what}: the tensor")
+            assert (a[0] is first) == (b[0] is their_first), what
+
+
+@pytest.mark.parametrize("info", [i for i in PRESENT if i.supports_out and first_dtype(i)], ids=name_of)
+def test_out(info):
+    """``out=``: of the right shape, empty, of gaps, and of another dtype."""
+    for sample in some(info):
+        wanted, refused = outcome(torch, info.op, given(sample), sample.kwargs)
+        if refused or not isinstance(wanted, torch.Tensor):
+            continue
+        for what, make in OUTS.items():
+            args, kwargs = ours(sample)
+            out, theirs = make(ng, wanted), make(torch, wanted)
+            a = outcome(ng, ours_of(info), args, {**kwargs, "out": out})
+            b = outcome(torch, info.op, given(sample), {**sample.kwargs, "out": theirs})
+            alike(a, b, f"out {what}")
+            if not b[1]:
+                assert a[0] is out and tuple(out.stride()) == tuple(theirs.stride()), f"out {what}"
+
+
+def like(lib, wanted, dtype=None):
+    return {"dtype": getattr(lib, str(dtype or wanted.dtype).removeprefix("torch."))}
+
+
+OUTS = {
+    "whole": lambda lib, t: lib.zeros(tuple(t.shape), **like(lib, t)),
+    "empty": lambda lib, t: lib.zeros(0, **like(lib, t)),
+    "of gaps": lambda lib, t: lib.zeros((*t.shape, 2), **like(lib, t))[..., 0],
+    "wide": lambda lib, t: lib.zeros(tuple(t.shape), **like(lib, t, "complex128")),
+    "narrow": lambda lib, t: lib.zeros(tuple(t.shape), **like(lib, t, "bool")),
+}
+
+
+@pytest.mark.parametrize("info", [i for i in PRESENT if first_dtype(i)], ids=name_of)
+def test_gaps(info):
+    """Operands with gaps in memory, and gradients through them."""
+    if info.name.endswith(UNWRITTEN) or not info.test_neg_view and "as_strided" in info.name:
+        pytest.skip("its result depends on the memory")
+    for sample in some(info):
+        args, kwargs = ours(sample)
+        apart, more = noncontiguous(args), noncontiguous(kwargs)
+        want, refused = outcome(ng, ours_of(info), args, kwargs)
+        got, error = outcome(ng, ours_of(info), apart, more)
+        assert type(error) is type(refused), f"{error!r}, {refused!r}"
+        for a, b in zip(leaves(got), leaves(want), strict=True):
+            assert a.dtype == b.dtype and a.shape == b.shape
+            if info.name not in UNWRITTEN:
+                bound = 1e-9 * max(1.0, np.abs(array(b)).max(initial=0)) if b.dtype.is_floating_point else 0
+                assert np.allclose(array(a), array(b), 1e-9, bound, equal_nan=True)
+
+
+@pytest.mark.parametrize("info", [i for i in PRESENT if i.error_inputs_func], ids=name_of)
+def test_errors(info):
+    """The database's wrong calls raise PyTorch's type and text."""
+    for entry in info.error_inputs("cpu"):
+        sample = entry.sample_input
+        args, kwargs = ours(sample)
+        _, refused = outcome(torch, info.op, given(sample), sample.kwargs)
+        _, error = outcome(ng, ours_of(info), args, kwargs)
+        assert (type(error), text(error)) == (type(refused), text(refused))
+
+
+def text(error):
+    return re.sub(r"numbagrad\.", "torch.", str(error))
+
+
+@pytest.mark.parametrize("info", [i for i in PRESENT if i.aliases], ids=name_of)
+def test_aliases(info):
+    for alias in info.aliases:
+        function = named(alias.name)
+        assert function is not None
+        for sample in some(info):
+            args, kwargs = ours(sample)
+            alike(outcome(ng, function, args, kwargs),
+                  outcome(torch, info.op, given(sample), sample.kwargs), alias.name)
