@@ -118,8 +118,8 @@ CONTENTS = {
     },
     "pointwise.special": {
         "Tensor":
-            "digamma digamma_ i0 i0_ lgamma lgamma_ logaddexp logaddexp2 logit logit_ mvlgamma nan_to_num nan_to_num_ "
-            "polygamma sinc sinc_ xlogy xlogy_",
+            "digamma digamma_ i0 i0_ lgamma lgamma_ logaddexp logaddexp2 logit logit_ mvlgamma mvlgamma_ nan_to_num "
+            "nan_to_num_ polygamma sinc sinc_ xlogy xlogy_",
         "numbagrad":
             "digamma i0 i0_ lgamma logaddexp logaddexp2 logit logit_ mvlgamma nan_to_num nan_to_num_ polygamma sinc sinc_ "
             "xlogy xlogy_",
@@ -139,12 +139,12 @@ CONTENTS = {
     },
     "view.complex": {
         "Tensor":
-            "angle conj conj_physical imag is_conj is_neg real resolve_conj resolve_neg",
+            "angle conj conj_physical conj_physical_ imag is_conj is_neg real resolve_conj resolve_neg",
         "numbagrad":
             "angle complex conj conj_physical imag polar real resolve_conj resolve_neg view_as_complex view_as_real",
         "ops":
-            "angle angle_complex angle_real complex complex_pairs conj conj_copy from_parts from_polar imag polar real "
-            "resolve_conj resolve_neg view_as_complex view_as_real",
+            "angle angle_complex angle_real complex complex_pairs conj conj_copy conj_physical from_parts from_polar imag "
+            "polar real resolve_conj resolve_neg view_as_complex view_as_real",
         "properties":
             "imag real",
     },
@@ -288,8 +288,8 @@ CONTENTS = {
     },
     "index.scatter": {
         "Tensor":
-            "gather index_add index_add_ index_reduce scatter scatter_ scatter_add scatter_add_ scatter_reduce "
-            "scatter_reduce_ take_along_dim",
+            "gather index_add index_add_ index_reduce index_reduce_ scatter scatter_ scatter_add scatter_add_ "
+            "scatter_reduce scatter_reduce_ take_along_dim",
         "numbagrad":
             "gather index_add index_reduce scatter scatter_add scatter_reduce take_along_dim",
         "ops":

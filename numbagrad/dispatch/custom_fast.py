@@ -48,7 +48,7 @@ class Lines:
             lines.append(self.general)
         else:
             lines += self.planned() + self.one()
-        return text.call(op, op.signature, indented(lines, PAD), self.env)
+        return text.call(op, op.call_signature(), indented(lines, PAD), self.env)
 
     def quick(self):
         """Lines that return what the native function makes of a planned call."""

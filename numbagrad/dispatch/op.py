@@ -58,14 +58,16 @@ class Op(metaclass=Registered):
     ``method`` its Tensor method name or None, ``inplace`` whether ``name_`` exists. ``samples``, ``domain``, ``points``
     and ``reference`` feed the tests; ``differentiable`` says whether gradients are tested; ``kinds`` gives the kind of a
     parameter that its annotation and name do not tell right (``arguments``). ``planned`` functions may become programs
-    (``composed``): they do not do in another way what a mode changes."""
+    (``composed``): they do not do in another way what a mode changes. ``out`` gives calls that take none an ``out=``, whose
+    dtype may be "wider" or has to be the "same"."""
 
     kind = "function"
     write_several = None  # what the in-place form does to a target some of whose elements are one in memory
 
     def __init__(self, fn, *, name=None, namespaces=("torch",), method=True, inplace=False, aliases=(), samples=(),
                  domain=(-2.0, 2.0), points=(), reference=None, differentiable=True, dtypes="float", torch_name=None,
-                 second_order=True, random=False, private=False, tolerance=None, registered=True, kinds=None, planned=True):
+                 second_order=True, random=False, private=False, tolerance=None, registered=True, kinds=None, planned=True,
+                 out=None):
         self.fn = fn
         self.name = name or fn.__name__
         self.doc = inspect.getdoc(fn) or ""
@@ -77,7 +79,7 @@ class Op(metaclass=Registered):
         self.reference, self.differentiable, self.dtypes = reference, differentiable, dtypes
         self.torch_name = torch_name or self.name
         self.second_order, self.random, self.private, self.tolerance = second_order, random, private, tolerance
-        self.planned = planned
+        self.planned, self.out = planned, None if private else out
         # Private ops are called with arguments that public ones have checked.
         self.kinds = {} if private else {n: arguments.kind_of(p) for n, p in self.signature.parameters.items()}
         self.kinds.update(kinds or {})
@@ -96,7 +98,10 @@ class Op(metaclass=Registered):
 
     def call_signature(self):
         """The parameters of the public call."""
-        return self.signature
+        if self.out is None:
+            return self.signature
+        out = inspect.Parameter("out", inspect.Parameter.KEYWORD_ONLY, default=None)
+        return self.signature.replace(parameters=[*self.signature.parameters.values(), out])
 
     @property
     def callable(self):
@@ -188,20 +193,20 @@ class Function(Op):
             calls = self.programs = composed.Composed(self, *found)
             env.update(replay_=calls.calls, seen_=calls.seen, LOOK_=False, COUNT_=False, STATE_=text.NAMES["STATE_"],
                        recording_=text.NAMES["recording_"])
-        return text.call(self, self.signature, lines, env)
+        return text.call(self, self.call_signature(), lines, env)
 
 
-def add_method(fn, shown=None, aliases=(), **kinds):
-    """Make ``fn(self, ...)`` a method of Tensor behind the checks of its arguments, and return it; ``kinds`` as in ``Op``."""
-    made = Function(fn, registered=False, shown=shown, kinds=kinds).callable
+def add_method(fn, shown=None, aliases=(), out=None, **kinds):
+    """Make ``fn(self, ...)`` a method of Tensor behind the checks of its arguments, and return it; the rest as in ``Op``."""
+    made = Function(fn, registered=False, shown=shown, kinds=kinds, out=out).callable
     REGISTRY.attach(fn.__module__, Tensor, {fn.__name__: made, **dict.fromkeys(aliases, made)})
     return made
 
 
-def add_function(place, fn, name=None, method=False, **kinds):
+def add_function(place, fn, name=None, method=False, out=None, **kinds):
     """Make ``fn`` a function of the module ``place`` behind the checks of its arguments, where an op of another place has its
     name, and a method of Tensor too if that is said; returns ``fn``."""
-    made = add_method(fn, **kinds) if method else Function(fn, registered=False, kinds=kinds).callable
+    made = add_method(fn, out=out, **kinds) if method else Function(fn, registered=False, kinds=kinds, out=out).callable
     REGISTRY.attach(fn.__module__, place, {name or fn.__name__: made})
     return fn
 

@@ -13,6 +13,7 @@ import numpy as np
 from ..base import arguments, modes
 from ..core import graph, makers, replay, storage
 from ..core.entries import replaced
+from ..core.out import write_out
 from ..core.registry import REGISTRY
 from ..core.tensor import Tensor
 from ..kernel import jit
@@ -77,11 +78,21 @@ def call(op, signature, lines, env):
         parameters = parameters.replace(f"*{sizes}", f"*{sizes}_, {sizes}=None")
         lines = [f"    {sizes} = {sizes}_ if {sizes} is None else alone_({op.name!r}, {sizes!r}, {sizes}_, {sizes})", *lines]
         env = {**env, "alone_": arguments.alone}
+    if op.out is not None:
+        result = f"op_.callable({passed(op.signature)})"
+        lines = ["    if out is not None:",
+                 f"        return into_(op_, out, {result}, {group(op.signature.parameters)})", *lines]
+        env = {**env, "into_": into, "op_": op}
     source = "\n".join([f"def {op.name}({parameters}):", *lines, ""])
     fn = public(replay.attach(jit.define(source, op.name, {**env, "DEFAULTS_": defaults(signature)})), op)
     if sizes is not None:
         fn.__signature__ = signature
     return fn
+
+
+def into(op, out, result, args):
+    """Write what an op made of these arguments into ``out``, and return that."""
+    return write_out(op.name, out, result, [a for a in args if isinstance(a, Tensor)], op.out == "wider")
 
 
 def shared(op, name, signature, lines, env):

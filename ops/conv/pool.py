@@ -328,7 +328,7 @@ def _avg_pool(n, node, samples):
     pool.__name__ = pool.__qualname__ = name
     pool.__doc__ = (f"Mean of every window over the last {n} dimension{'s' * (n > 1)}.\n\nPadding counts as zeros, or not at "
                     "all without ``count_include_pad``; ``divisor_override`` replaces the number of elements.")
-    return function(pool, reference=_mean_reference(n), samples=samples, **SPACES)
+    return function(pool, reference=_mean_reference(n), samples=samples, out=None if n == 1 else "wider", **SPACES)
 
 
 max_pool1d, max_pool2d, max_pool3d = (_max_pool(n, node) for n, node in (

@@ -7,7 +7,7 @@ import numpy as np
 from numbagrad.base import arguments, modes
 from numbagrad.base import dtypes as dt
 from numbagrad.core import storage
-from numbagrad.core.copying import contiguous_copy
+from numbagrad.core.copying import contiguous_copy, copy_into
 from numbagrad.core.tensor import make
 from numbagrad.dispatch.custom import invoke
 from numbagrad.dispatch.custom_fast import make_zero
@@ -191,9 +191,13 @@ def renormalise(weight, input, max_norm, norm_type):
     """Shorten the rows that will be used to ``max_norm``, in place."""
     from numbagrad.autograd import inplace
     from numbagrad.core.tensor import bump_version
-    if weight._strides is not None:
-        raise RuntimeError("embedding(): max_norm needs a contiguous weight")
     inplace.check(weight, "embedding_renorm_")
+    if weight._strides is not None:
+        whole = contiguous_copy(weight.detach())
+        renormalise(whole, input, max_norm, norm_type)
+        copy_into(weight, whole)
+        bump_version(weight)
+        return
     at = input.to(dt.int64).contiguous()
     seen = make_zero((weight._shape[0],), storage.kind_of(dt.uint8, weight._kind.device))
     recorder = tape.active() if tape.TAPE else None

@@ -43,7 +43,7 @@ def _outside_later(index, dim, size):
 
 
 @function(dtypes="any", samples=(Sample((4, 3), 0, ("int64", (5,), 0, 4)), Sample((2, 3, 4), 1, ("int64", (2,), 0, 3))),
-          reference=lambda a, dim, index: np.take(a, index, dim))
+          out="wider", reference=lambda a, dim, index: np.take(a, index, dim))
 def index_select(input, dim, index):
     """The slices of ``input`` along ``dim`` that a 1-D ``index`` names."""
     return _index_select.call(input, index, _selected, dim)
@@ -70,7 +70,7 @@ def tensors_in(args):
             yield from tensors_in(a)
 
 
-def both(name, prepare, forms, doc, samples, reference, kinds=None, quick=None):
+def both(name, prepare, forms, doc, samples, reference, kinds=None, quick=None, out=None):
     """Register ``name`` and set ``Tensor.name_``; ``prepare`` checks the call and gives (values, plan, accumulate).
 
     ``quick`` takes usual calls of ``name``, checks included, and returns None for others."""
@@ -95,7 +95,7 @@ def both(name, prepare, forms, doc, samples, reference, kinds=None, quick=None):
     method = add_method(within, **kinds)
     if name == "index_put":
         REGISTRY.attach(__name__, numbagrad, {"index_put_": method})
-    return function(apart, dtypes="any", samples=samples, reference=reference, kinds=kinds)
+    return function(apart, dtypes="any", samples=samples, reference=reference, kinds=kinds, out=out)
 
 
 def same_kind(name, kind, values):
@@ -145,7 +145,8 @@ def _set(a, dim, index, values):
 index_copy = both("index_copy", _prepare_copy, _index_copy,
                   "A copy of ``input`` whose slices along ``dim`` named by ``index`` come from ``source``.",
                   (Sample((4, 3), 0, ("int64", (1,), 1, 3), ("float64", (1, 3))),), _set,
-                  quick=lambda input, dim, index, source: _index_copy[2].call(input, source, index, _copied, dim, False))
+                  quick=lambda input, dim, index, source: _index_copy[2].call(input, source, index, _copied, dim, False),
+                  out="wider")
 
 
 def _prepare_fill(input, dim, index, value):
@@ -259,7 +260,7 @@ def _outside_row(index, dim, size):
     raise IndexError(f"out of range: tried to access index {index} on a tensor of {size} elements.")
 
 
-@function(dtypes="any", samples=(Sample((3, 4), ("int64", (2, 3), 0, 12)),), reference=np.take)
+@function(out="wider", dtypes="any", samples=(Sample((3, 4), ("int64", (2, 3), 0, 12)),), reference=np.take)
 def take(input, index):
     """The elements of ``input``, seen as one row, at the positions ``index``; the shape is the index's."""
     _flat_index("take", index)

@@ -60,7 +60,8 @@ def slogdet(input, *, out=None):
 def cholesky(input, upper=False, *, out=None):
     """The lower (or ``upper``) triangular factor of Hermitian positive definite matrices, see ``linalg.cholesky``."""
     _deprecated("cholesky")
-    return op("cholesky")(input, upper=upper, out=out)
+    y = op("cholesky")(input, upper=upper)
+    return y if out is None else write_out("cholesky", out, y, (input,), True)
 
 
 @_public
@@ -104,7 +105,7 @@ def tensorinv(A, ind=2, *, out=None):
         raise RuntimeError("Expected self to satisfy the requirement prod(self.shape[ind:]) == prod(self.shape[:ind]), but "
                            f"got {m} != {n}")
     value = op("inv")(A.reshape(n, m)).reshape(*last, *first)
-    return value if out is None else write_out("tensorinv", out, value, (A,))
+    return value if out is None else write_out("tensorinv", out, value, (A,), True)
 
 
 @function(reference=lambda A, B, dims=None: np.linalg.tensorsolve(A, B, dims), domain=(0.2, 2.0),
@@ -120,7 +121,7 @@ def tensorsolve(A, B, dims=None, *, out=None):
         raise RuntimeError(f"Expected self to satisfy the requirement prod(self.shape[other.ndim:]) == "
                            f"prod(self.shape[:other.ndim]), but got {n} != {m}")
     value = op("solve")(x.reshape(m, n), B.reshape(-1)).reshape(last)
-    return value if out is None else write_out("tensorsolve", out, value, (A, B))
+    return value if out is None else write_out("tensorsolve", out, value, (A, B), True)
 
 
 def linalg_diagonal(A, *, offset=0, dim1=-2, dim2=-1):

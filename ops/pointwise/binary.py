@@ -241,7 +241,7 @@ def _float_power(a, b):
     return np.float_power(a, b)
 
 
-@function(reference=_float_power, samples=(Sample((3, 4), (4,)), Sample((3, 4), 1.5), Sample(2.0, (3, 4))),
+@function(out="wider", reference=_float_power, samples=(Sample((3, 4), (4,)), Sample((3, 4), 1.5), Sample(2.0, (3, 4))),
           domain=(0.3, 2.0), inplace=True)
 def float_power(input, exponent):
     """Power computed in float64 (complex128 for complex arguments)."""

@@ -162,7 +162,7 @@ _signbit_float = elementwise(lambda input: s.copysign(1, input) < 0, name="signb
 _signbit_float.doc = "``signbit`` of floating-point tensors."
 
 
-@function(dtypes="any", differentiable=False, samples=UNARY, reference=np.signbit, points=(0.0, -0.0, -INF))
+@function(out="wider", dtypes="any", differentiable=False, samples=UNARY, reference=np.signbit, points=(0.0, -0.0, -INF))
 def signbit(input):
     """Whether elements have their sign bit set; that of -0.0 counts."""
     d = input._kind.dtype

@@ -120,7 +120,7 @@ def _(g, input, lambd):
     return where((input >= -lambd) & (input <= lambd), 0, g)
 
 
-@function(namespaces=FUNCTIONAL, method=False, samples=(*UNARY, Sample((3, 4), 1.0)), points=(*POINTS, 0.5, -0.5),
+@function(out="wider", namespaces=FUNCTIONAL, method=False, samples=(*UNARY, Sample((3, 4), 1.0)), points=(*POINTS, 0.5, -0.5),
           reference=lambda x, lambd=0.5: np.where(x == x, np.sign(x) * np.maximum(np.abs(x) - lambd, 0), x))
 def softshrink(input, lambd=0.5):
     """``input`` moved towards zero by ``lambd``, zero between -lambd and lambd."""

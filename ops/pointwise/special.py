@@ -152,7 +152,7 @@ def lgamma(input):
 
 
 @elementwise(accepts="float", samples=UNARY, reference=_scipy("digamma"), domain=(0.3, 4.0), points=(1.0, 20.0, -1.5),
-             tolerance=64)  # ulps of a small value next to the root at 1.46, where terms of size one cancel
+             namespaces=BOTH, tolerance=64)  # ulps of a small value next to the root at 1.46, where terms of size one cancel
 def digamma(input):
     """Derivative of ``lgamma``."""
     return s.digamma(input)
@@ -179,7 +179,7 @@ def trigamma(input):
     return s.trigamma(input)
 
 
-@function(namespaces=BOTH, method=False, samples=(Sample(1, (3, 4)), Sample(2, (3, 4)), Sample(0, (3, 4))),
+@function(out="wider", namespaces=BOTH, method=False, samples=(Sample(1, (3, 4)), Sample(2, (3, 4)), Sample(0, (3, 4))),
           reference=_scipy("polygamma"), domain=(0.3, 4.0), points=(1.0, 20.0))
 def polygamma(n, input):
     """The n-th derivative of ``digamma``, n >= 0."""
@@ -195,7 +195,7 @@ def _polygamma_method(input, n):
     return polygamma(n, input)
 
 
-@function(kinds={"p": "int"}, aliases=(), namespaces=("torch",), samples=(Sample((3, 4), 2),), domain=(1.5, 5.0),
+@function(kinds={"p": "int"}, inplace=True, namespaces=("torch",), samples=(Sample((3, 4), 2),), domain=(1.5, 5.0),
           reference=lambda x, p: np.vectorize(lambda v: _scipy("multigammaln")(v, p))(x))
 def mvlgamma(input, p, *, out=None):
     """Logarithm of the multivariate gamma function of dimension ``p``."""

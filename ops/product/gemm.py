@@ -272,7 +272,7 @@ def check_tensors(name, **tensors):
 
 
 def finish(name, result, out, *tensors):
-    return result if out is None else write_out(name, out, result, tensors, name in ("outer", "kron", "addr"))
+    return result if out is None else write_out(name, out, result, tensors, name in ("outer", "kron", "addr", "inner"))
 
 
 def check_matrices(a, b):

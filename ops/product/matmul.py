@@ -142,7 +142,7 @@ def _(g, input, tensor, needs):
 
 
 @custom(kinds={"other": "tensor"}, contiguous=False, reference=np.vdot, samples=(Sample((4,), (4,)),), dtypes="any",
-        save_for={"input": ("other",), "other": ("input",)})
+        out="wider", save_for={"input": ("other",), "other": ("input",)})
 def vdot(input, other):
     """Sum of ``conj(input) * other`` of two vectors."""
     check_vectors("vdot", input, other)

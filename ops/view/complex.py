@@ -101,9 +101,15 @@ def conj_copy(input):
     return s.apply("conj", input)
 
 
-@function(dtypes="any", samples=(Sample((3,)), Sample(("complex128", (3,)))), reference=np.conj, aliases=("conj_physical",))
+@function(dtypes="any", samples=(Sample((3,)), Sample(("complex128", (3,)))), reference=np.conj)
 def conj(input):
     """Complex conjugate; a real tensor itself."""
+    return conj_copy.call(input) if input._kind.dtype.is_complex else input
+
+
+@function(dtypes="any", samples=conj.samples, reference=np.conj, inplace=True, out="wider")
+def conj_physical(input):
+    """Complex conjugate in memory of its own; a real tensor itself."""
     return conj_copy.call(input) if input._kind.dtype.is_complex else input
 
 
@@ -138,7 +144,7 @@ def _(g):
     return 0
 
 
-@function(dtypes="any", samples=(Sample((3,)), Sample(("complex128", (3,)))), reference=np.angle)
+@function(out="wider", dtypes="any", samples=(Sample((3,)), Sample(("complex128", (3,)))), reference=np.angle)
 def angle(input):
     """The argument of complex numbers; of a real number 0, or pi if it is negative."""
     return (angle_complex if _tensor("angle", input)._kind.dtype.is_complex else angle_real).call(input)

@@ -29,7 +29,7 @@ def _public(name, shown, doc, run, method):
     fn = define(f"def {name}({shown}):\n    return run_(input, [{call}])\n", name, {"run_": run})
     fn.__doc__, fn.__module__ = doc, __name__
     kinds = {"index": "int"} if "index" in call else {}
-    add_function(numbagrad, fn, method=method, **kinds)
+    add_function(numbagrad, fn, method=method, out=None if name.startswith("unsafe") else "wider", **kinds)
 
 
 def _viewed(name):
