@@ -172,6 +172,7 @@ def empty(*sizes, size=None, out=None, dtype=None, layout=None, device=None, req
     """An uninitialised tensor."""
     t = make(shape_of("empty", sizes, size), kind_for(dtype, device))
     if out is not None:
+        from .out import write_new
         return write_new("empty", out, t)
     return t if requires_grad is False else _finish(t, requires_grad)
 

@@ -209,7 +209,8 @@ def method_of(theirs):
     return getattr(ng.Tensor, theirs.__name__)
 
 
-WITH_VARIANTS = [i for i in PRESENT if isinstance(i.op, types.BuiltinFunctionType) and first_dtype(i)]
+WITH_VARIANTS = [i for i in PRESENT if isinstance(i.op, types.BuiltinFunctionType) and first_dtype(i)
+                 and name_of(i) != "as_strided.partial_views"]  # whose tensors are parts of larger memory
 
 
 @pytest.mark.parametrize("info", WITH_VARIANTS, ids=name_of)
@@ -241,7 +242,8 @@ def test_out(info):
             strides = out.stride()
             got, error = outcome(ng, ours_of(info), args, {**kwargs, "out": out})
             _, refused = outcome(torch, info.op, given(sample), {**sample.kwargs, "out": make(torch, wanted)})
-            if what in ("wide", "narrow") and (refused or info.name in ("cumsum", "cumprod")):  # of one number into bools
+            # PyTorch takes bools for the sum of a single number.
+            if what in ("wide", "narrow") and (refused or info.name in ("cumsum", "cumprod")):
                 assert error is None or isinstance(error, (RuntimeError, TypeError, NotImplementedError)), f"out {what}: {error!r}"
             elif (what, info.name) != ("empty", "normal"):  # PyTorch refuses one whose shape it does not have
                 assert type(error) is type(refused), f"out {what}: {error!r}, {refused!r}"
