@@ -383,6 +383,10 @@ def _steps(start, end, step, dtype):
 @constant
 def linspace(start, end, steps, *, out=None, dtype=None, layout=None, device=None, requires_grad=False):
     """``steps`` evenly spaced values from ``start`` to ``end``, both included."""
+    dims = [len(t._shape) if isinstance(t, Tensor) else 0 for t in (start, end)]
+    if any(dims):
+        raise RuntimeError("linspace only supports 0-dimensional start and end tensors, but got start with "
+                           f"{dims[0]} dimension(s) and end with {dims[1]} dimension(s).")
     start, end = _number(start, "linspace", "start", 1), _number(end, "linspace", "end", 2)
     if steps.__class__ is not int:
         steps = arguments.check_int(steps, "linspace", "steps", 3)
@@ -437,7 +441,8 @@ def eye(n, m=None, *, out=None, dtype=None, layout=None, device=None, requires_g
     n = n if n.__class__ is int else arguments.check_int(n, "eye", "n", 1)
     m = n if m is None else arguments.check_int(m, "eye", "m", 2)
     if n < 0 or m < 0:
-        raise RuntimeError(f"n must be greater or equal to 0, got {min(n, m)}")
+        name, size = ("n", n) if n < 0 else ("m", m)
+        raise RuntimeError(f"{name} must be greater or equal to 0, got {size}")
     kind = kind_for(dtype, device)
     t = make((n, m), kind, True)
     least = n if n < m else m

@@ -208,10 +208,12 @@ def _find_axes(name, n, shape, kernel_size, stride, padding, dilation, ceil_mode
         raise RuntimeError("max_pool1d() dilation must be greater than zero, but got " + str(dilation[0]) if one else
                            "dilation should be greater than zero, but got dilation" + " dilation".join(
                                f"{c}: {v}" for c, v in zip("TDHW"[-n:], dilation)))
-    if len(shape) not in (n + 1, n + 2) or 0 in shape[1 - len(shape):]:
+    if min(padding) < 0:
+        raise RuntimeError(f"pad must be non-negative, but got pad: {min(padding)}")
+    if len(shape) not in (n + 1, n + 2) or 0 in shape[-n - 1:]:
         _wrong_shape(name, n, shape)
     for k, p, d in zip(kernel, padding, dilation):
-        if p < 0 or p > (k if one else d * (k - 1) + 1) // 2:
+        if p > (k if one else d * (k - 1) + 1) // 2:
             if one:
                 raise RuntimeError("max_pool1d() padding should be at most half of kernel size, but got padding="
                                    f"{p} and kernel_size={k}")

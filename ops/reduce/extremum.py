@@ -358,6 +358,8 @@ def _(gs, input, y0, y1, dim, keepdim):
           samples=(Sample((3, 4)), Sample((3, 4), dim=1), Sample((3, 4), dim=0, keepdim=True)), dtypes="any")
 def aminmax(input, *, dim=None, keepdim=False, out=None):
     """The smallest and the largest element, of all or along a dimension."""
+    if dim is None and not input._n:
+        raise RuntimeError("aminmax(): cannot compute aminmax over an empty dimension as the operation has no identity.")
     found = aminmax_fused.call(input, dim=dim, keepdim=bool(keepdim))
     if out is None:
         return AminmaxResult(*found)

@@ -142,9 +142,12 @@ def gradient(input, *, spacing=1, dim=None, edge_order=1):
     spacing = 1 if spacing is None else spacing
     several = isinstance(spacing, (tuple, list))
     if several and len(spacing) != len(dims):
-        what = "'self.dim()'" if dim is None else "'dim'"
+        if dim is not None:
+            raise RuntimeError("torch.gradient expected spacing to be unspecified, a scalar or it's spacing and dim arguments "
+                               f"to have the same length, but got a spacing argument of length {len(spacing)} and a dim "
+                               f"argument of length {len(dims)}.")
         raise RuntimeError("torch.gradient expected spacing to be unspecified, a scalar, or a list of length equal to "
-                           f"{what} = {len(dims)}, but got a list of length {len(spacing)}")
+                           f"'self.dim()' = {len(dims)}, but got a list of length {len(spacing)}")
     spacing = list(spacing) if several else [spacing] * len(dims)
     for d in dims:
         if input._shape[d] < edge_order + 1:

@@ -10,7 +10,7 @@ from numbagrad.core.copying import copy_into, set_all
 from numbagrad.core.storage import storage_address, table
 from numbagrad.core.tensor import contiguous_strides, is_contiguous, numel, raw
 from numbagrad.dispatch.op import add_method
-from numbagrad.extend import Sample, custom, function, load, store
+from numbagrad.extend import Sample, Tensor, custom, function, load, store
 from numbagrad.extend import view as view_op
 from numbagrad.kernel.jit import kernel
 
@@ -165,7 +165,10 @@ def narrow(input, dim, start, length):
     at = wrap_dim(dim, len(shape))
     if length < 0:
         raise RuntimeError("narrow(): length must be non-negative.")
-    start = arguments.check_int(start, "narrow", "start", 3)
+    if start.__class__ is not int:
+        if isinstance(start, Tensor) and (start._shape or start._kind.dtype.category != 1):
+            raise RuntimeError("start must be an 0-dim integral Tensor.")
+        start = arguments.check_int(start, "narrow", "start", 3)
     if not -shape[at] <= start <= shape[at]:
         raise IndexError(f"start out of range (expected to be in range of [{-shape[at]}, {shape[at]}], but got {start})")
     start = start + shape[at] if start < 0 else start
