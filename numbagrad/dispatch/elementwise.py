@@ -19,10 +19,6 @@ from .op import BINARY, UNARY, Op, call_it, grad_name, rule_names
 BY_POSITION = {"inplace", "eps"}  # the keywords that PyTorch also takes by position
 
 
-# Calls of two arguments that are refused: "s" stands for a number.
-NUMBERS = {"any": (), "second": ("st",), "none": ("st", "ts")}
-
-
 class Elementwise(Op):
     """An elementwise op; see ``elementwise`` for the options."""
 
@@ -30,7 +26,7 @@ class Elementwise(Op):
 
     def __init__(self, fn, *, result=None, accepts="any", names=None, inplace=True, keywords=None, special=None,
                  counts_bool=False, complex=None, fused=False, underived=False, fits=(), usual="True",
-                 numbers="second", **options):
+                 **options):
         options.setdefault("dtypes", "float" if accepts == "float" else "any")
         tensors = sum(p.annotation is p.empty for p in inspect.signature(fn).parameters.values())
         if tensors in (1, 2) and not options.get("private"):
@@ -39,8 +35,6 @@ class Elementwise(Op):
         super().__init__(fn, inplace=inplace and result != "bool", **options)
         self.result, self.accepts, self.counts_bool = result, accepts, counts_bool
         self.complex, self.fused, self.underived = complex, fused, underived
-        # Where the public call of two tensors takes a number for one.
-        self.numbers = NUMBERS["any" if tensors != 2 or self.private else numbers]
         self.names = names or {}
         self.keywords, self.special = keywords or {}, special or {}
         self.by_position = not BY_POSITION.isdisjoint(self.keywords)

@@ -81,9 +81,6 @@ def unplanned(op, args, params, out):
     if "t" not in pattern or any(p == "s" and not is_number(a) for a, p in zip(args, pattern)):
         bad = next((i for i, (a, p) in enumerate(zip(args, pattern)) if p == "s" and not is_number(a)), 0)
         raise arguments.wrong(args[bad], "Tensor", op.name, op.tensors[bad], bad + 1)
-    if pattern in op.numbers:
-        bad = pattern.index("s")
-        raise arguments.wrong(args[bad], "Tensor", op.name, op.tensors[bad], bad + 1)
     form = op.form(pattern)
     if "s" in pattern:
         classes = tuple([a.__class__ for a in args])

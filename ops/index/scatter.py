@@ -342,11 +342,25 @@ def _index_reduce_reference(a, dim, index, source, reduce):
     return _reduce_reference(a, dim, where, source, reduce)
 
 
-@function(out="wider", inplace=True, kinds={"reduce": "str"}, dtypes="any", reference=_index_reduce_reference, samples=(
+@function(out="wider", kinds={"reduce": "str"}, dtypes="any", reference=_index_reduce_reference, samples=(
     Sample((4, 3), 0, ("int64", (5,), 0, 4), ("float64", (5, 3)), "amax"),
     Sample((4, 3), 1, ("int64", (2,), 0, 3), ("float64", (4, 2)), "prod")))
 def index_reduce(input, dim, index, source, reduce, *, include_self=True):
     """A copy of ``input`` with slices of ``source`` combined into those that ``index`` names along ``dim``."""
+    _check_index_reduce(reduce)
+    return _index_reduce.call(input, source, index, _index_reduced, dim, reduce, include_self)
+
+
+def _check_index_reduce(reduce):
     if reduce not in ("prod", "mean", "amax", "amin"):
         raise RuntimeError(f"index_reduce(): Expected reduce to be one of prod, mean, amax or amin but got {reduce}.")
-    return _index_reduce.call(input, source, index, _index_reduced, dim, reduce, include_self)
+
+
+def index_reduce_(self, dim, index, source, reduce, *, include_self=True):
+    """In-place form of ``index_reduce``."""
+    _check_index_reduce(reduce)
+    check_apart(self, (index, source))
+    return reduce_in_place(self, source, index, _index_reduced, dim, reduce, include_self, "index_reduce_")
+
+
+add_method(index_reduce_, reduce="str")

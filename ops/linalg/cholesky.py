@@ -141,13 +141,12 @@ def _(out, input, L, upper):
 
 @solved_by_factor.gradient
 def _(g, L, y, upper, needs, shapes):
-    # As PyTorch has it: L counts whole in its own gradient, which is not cut to a triangle.
     own = solved_by_factor(g, L, upper)
     factor = None
     if needs[1]:
-        both = matmul(own, mh(y))
+        both, half = matmul(own, mh(y)), op("triu" if upper else "tril")
         both = both + mh(both)
-        factor = sum_to_size(-(matmul(L, both) if upper else matmul(both, L)), shapes[1])
+        factor = sum_to_size(-half(matmul(half(L), both) if upper else matmul(both, half(L))), shapes[1])
     return sum_to_size(own, shapes[0]) if needs[0] else None, factor
 
 

@@ -73,13 +73,13 @@ def _rounded(input, other, rounding_mode, out=None, inplace=False):
     return op.call(input, other, out=out)
 
 
-@elementwise(numbers="any", reference=np.add, samples=BINARY, keywords={"alpha": (1, _scaled("add"))})
+@elementwise(reference=np.add, samples=BINARY, keywords={"alpha": (1, _scaled("add"))})
 def add(input, other):
     """Sum ``input + alpha * other``."""
     return input + other
 
 
-@elementwise(numbers="any", accepts="number", reference=np.subtract, samples=BINARY, aliases=("subtract",),
+@elementwise(accepts="number", reference=np.subtract, samples=BINARY, aliases=("subtract",),
              keywords={"alpha": (1, _scaled("sub"))})
 def sub(input, other):
     """Difference ``input - alpha * other``."""
@@ -113,13 +113,13 @@ def rsub(input, other):
 rsub.refuses(_no_bools)
 
 
-@elementwise(numbers="any", reference=np.multiply, samples=BINARY, aliases=("multiply",))
+@elementwise(reference=np.multiply, samples=BINARY, aliases=("multiply",))
 def mul(input, other):
     """Product ``input * other``."""
     return input * other
 
 
-@elementwise(numbers="any", accepts="float", reference=np.divide, samples=BINARY, aliases=("divide", "true_divide"),
+@elementwise(accepts="float", reference=np.divide, samples=BINARY, aliases=("divide", "true_divide"),
              domain=(0.5, 2.0), keywords={"rounding_mode": (None, _rounded)})
 def div(input, other):
     """Quotient ``input / other``; ``rounding_mode`` "trunc" or "floor" rounds it."""
@@ -148,14 +148,14 @@ def div_floor(input, other):
     return s.floor_divide(input, other)
 
 
-@elementwise(numbers="any", accepts="ordered", reference=np.floor_divide, samples=BINARY, domain=(0.5, 4.0),
+@elementwise(accepts="ordered", reference=np.floor_divide, samples=BINARY, domain=(0.5, 4.0),
              differentiable=False, underived=True)
 def floor_divide(input, other):
     """Quotient rounded towards minus infinity."""
     return s.floor_divide(input, other)
 
 
-@elementwise(numbers="any", accepts="ordered", reference=np.remainder, samples=BINARY, domain=(0.5, 4.0),
+@elementwise(accepts="ordered", reference=np.remainder, samples=BINARY, domain=(0.5, 4.0),
              names={"tt": "RemainderBackward1", "ts": "RemainderBackward0"}, fused=True)
 def remainder(input, other):
     """Remainder with the sign of the divisor: ``input - other * floor(input / other)``."""
@@ -232,7 +232,7 @@ def _(g, y):
     return g * (-0.5 * (y * y * y))
 
 
-@elementwise(numbers="any", reference=np.power, samples=(*BINARY, Sample((2, 3), 3), Sample((2, 3), -0.7)), domain=(0.3, 2.0),
+@elementwise(reference=np.power, samples=(*BINARY, Sample((2, 3), 3), Sample((2, 3), -0.7)), domain=(0.3, 2.0),
              names={"ts": "PowBackward0", "tt": "PowBackward1", "st": "PowBackward2"},
              special={2: pow_2, 3: pow_3, 0.5: pow_half, -0.5: pow_minus_half}, accepts="number")
 def pow(input, exponent):
@@ -386,7 +386,7 @@ def _(g, y):
     return g * (1 - y) * y
 
 
-@elementwise(numbers="none", reference=np.maximum, samples=BINARY[:4], accepts="real", inplace=False, points=(NAN, 0.5))
+@elementwise(reference=np.maximum, samples=BINARY[:4], accepts="real", inplace=False, points=(NAN, 0.5))
 def maximum(input, other):
     """Larger of two elements; NaN wins. At a tie each side takes half of the gradient."""
     return s.maximum(input, other)
@@ -398,7 +398,7 @@ def _(g, input, other):
     return where(input < other, 0, half), where(other < input, 0, half)
 
 
-@elementwise(numbers="none", reference=np.minimum, samples=BINARY[:4], accepts="real", inplace=False, points=(NAN, 0.5))
+@elementwise(reference=np.minimum, samples=BINARY[:4], accepts="real", inplace=False, points=(NAN, 0.5))
 def minimum(input, other):
     """Smaller of two elements; NaN wins. At a tie each side takes half of the gradient."""
     return s.minimum(input, other)
@@ -410,7 +410,7 @@ def _(g, input, other):
     return where(input > other, 0, half), where(other > input, 0, half)
 
 
-@elementwise(numbers="none", accepts="float", reference=np.arctan2, samples=BINARY[:4], domain=(0.3, 2.0), aliases=("arctan2",),
+@elementwise(accepts="float", reference=np.arctan2, samples=BINARY[:4], domain=(0.3, 2.0), aliases=("arctan2",),
              points=(0.0, -0.0, 1.0, INF), fused=True)
 def atan2(input, other):
     """Angle of the point (other, input), in radians in [-pi, pi]."""

@@ -20,13 +20,13 @@ from numbagrad.kernel.expr import where
 from .arithmetic import BINARY, INF, NAN, UNARY, pow
 
 
-@elementwise(numbers="none", reference=np.fmax, samples=BINARY[:4], accepts="real", inplace=False, points=(NAN, 0.5))
+@elementwise(reference=np.fmax, samples=BINARY[:4], accepts="real", inplace=False, points=(NAN, 0.5))
 def fmax(input, other):
     """Larger of two elements; a number wins over NaN."""
     return s.fmax(input, other)
 
 
-@elementwise(numbers="none", reference=np.fmin, samples=BINARY[:4], accepts="real", inplace=False, points=(NAN, 0.5))
+@elementwise(reference=np.fmin, samples=BINARY[:4], accepts="real", inplace=False, points=(NAN, 0.5))
 def fmin(input, other):
     """Smaller of two elements; a number wins over NaN."""
     return s.fmin(input, other)
@@ -74,7 +74,7 @@ def frac(input):
     return input - s.trunc(input)
 
 
-@elementwise(numbers="none", accepts="realfloat", reference=np.hypot, samples=BINARY[:4], points=(0.0, 1e30, INF, NAN))
+@elementwise(accepts="realfloat", reference=np.hypot, samples=BINARY[:4], points=(0.0, 1e30, INF, NAN))
 def hypot(input, other):
     """Length ``sqrt(input^2 + other^2)`` without overflow in between."""
     a, b = s.absolute(input), s.absolute(other)
@@ -157,7 +157,7 @@ def _(g, tensor1, tensor2, value):
     return g, d, -(d * (tensor1 / tensor2))
 
 
-@elementwise(numbers="none", reference=np.heaviside, samples=BINARY[:4], accepts="real", differentiable=False, underived=True,
+@elementwise(reference=np.heaviside, samples=BINARY[:4], accepts="real", differentiable=False, underived=True,
              points=(0.0,))
 def heaviside(input, values):
     """0 below zero, 1 above, ``values`` at zero."""
@@ -177,7 +177,7 @@ def rad2deg(input):
     return input * (180 / math.pi)
 
 
-@elementwise(numbers="none", reference=lambda a, b: a * np.exp2(b), samples=BINARY[:4], accepts="float")
+@elementwise(reference=lambda a, b: a * np.exp2(b), samples=BINARY[:4], accepts="float")
 def ldexp(input, other):
     """``input * 2 ** other``."""
     return input * s.exp2(other)
@@ -256,7 +256,7 @@ def float_power(input, exponent):
     return pow(wide(input), wide(exponent))
 
 
-@elementwise(numbers="none", accepts="integer", differentiable=False, dtypes="int",
+@elementwise(accepts="integer", differentiable=False, dtypes="int",
              reference=lambda a, b: np.gcd(a.astype(int), b.astype(int)),
              samples=(Sample(("int64", (3, 4), -30, 30), ("int64", (4,), -30, 30)),))
 def gcd(input, other):
@@ -264,7 +264,7 @@ def gcd(input, other):
     return s.gcd(input, other)
 
 
-@elementwise(numbers="none", accepts="integer", differentiable=False, dtypes="int",
+@elementwise(accepts="integer", differentiable=False, dtypes="int",
              reference=lambda a, b: np.lcm(a.astype(int), b.astype(int)),
              samples=(Sample(("int64", (3, 4), -30, 30), ("int64", (4,), -30, 30)),))
 def lcm(input, other):

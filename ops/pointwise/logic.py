@@ -287,8 +287,7 @@ def _logical(name, symbol, reference, formula):
     fn.__name__ = fn.__qualname__ = "logical_" + name
     fn.__module__ = __name__
     fn.__doc__ = f"Logical {name.upper()} of the truth of elements (zero is False), ``input {symbol} other``."
-    op = elementwise(fn, result="bool", differentiable=False, reference=reference, samples=BINARY[:2], dtypes="any",
-                     numbers="none")
+    op = elementwise(fn, result="bool", differentiable=False, reference=reference, samples=BINARY[:2], dtypes="any")
     _logical_in_place(op)
     return op
 
@@ -324,7 +323,7 @@ def _bitwise(name, primitive, reference, doc):
         return expr.apply(primitive, input, other)
     fn.__name__ = fn.__qualname__ = "bitwise_" + name
     fn.__module__, fn.__doc__ = __name__, doc
-    return elementwise(fn, accepts="int", differentiable=False, reference=reference, samples=BITS, dtypes="int", numbers="any")
+    return elementwise(fn, accepts="int", differentiable=False, reference=reference, samples=BITS, dtypes="int")
 
 
 bitwise_and = _bitwise("and", "bitand", np.bitwise_and, "Bitwise AND of integers, logical AND of bools.")
@@ -349,14 +348,14 @@ def bitwise_not(input, *, out=None):
 SHIFTS = (Sample(("int64", (3, 4), -50, 50), ("int64", (4,), 0, 6)), Sample(("int64", (3,), -50, 50), 2))
 
 
-@elementwise(numbers="any", accepts="integer", differentiable=False, reference=np.left_shift, samples=SHIFTS, dtypes="int")
+@elementwise(accepts="integer", differentiable=False, reference=np.left_shift, samples=SHIFTS, dtypes="int")
 def bitwise_left_shift(input, other):
     """``input * 2 ** other`` in the dtype's bits; 0 where ``other`` is negative or not below the width."""
     inside = (other >= 0) & (other < 64)
     return s.where(inside, s.shl(input, s.where(inside, other, 0)), 0)
 
 
-@elementwise(numbers="any", accepts="integer", differentiable=False, reference=np.right_shift, samples=SHIFTS, dtypes="int")
+@elementwise(accepts="integer", differentiable=False, reference=np.right_shift, samples=SHIFTS, dtypes="int")
 def bitwise_right_shift(input, other):
     """Arithmetic shift to the right; all sign bits where ``other`` is negative or not below the width."""
     inside = (other >= 0) & (other < 64)

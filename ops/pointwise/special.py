@@ -26,7 +26,7 @@ def _scipy(name):
     return call
 
 
-@elementwise(numbers="none", accepts="realfloat", samples=BINARY[:4], reference=np.logaddexp, inplace=False, dtypes="float",
+@elementwise(accepts="realfloat", samples=BINARY[:4], reference=np.logaddexp, inplace=False, dtypes="float",
              complex="logaddexp_complex", points=(0.0, 500.0, -500.0, INF, -INF, NAN))
 def logaddexp(input, other):
     """``log(exp(input) + exp(other))`` without overflow."""
@@ -50,7 +50,7 @@ def logaddexp_complex(input, other):
     return m + (d.exp() + 1).log()
 
 
-@elementwise(numbers="none", accepts="realfloat", samples=BINARY[:4], reference=np.logaddexp2, inplace=False, dtypes="float",
+@elementwise(accepts="realfloat", samples=BINARY[:4], reference=np.logaddexp2, inplace=False, dtypes="float",
              points=(0.0, 500.0, -500.0, INF, -INF, NAN))
 def logaddexp2(input, other):
     """``log2(2 ** input + 2 ** other)`` without overflow."""
@@ -63,7 +63,7 @@ def _(g, input, other):
     return g / (1 + s.exp2(other - input)), g / (1 + s.exp2(input - other))
 
 
-@elementwise(numbers="any", accepts="float", samples=BINARY, reference=_scipy("xlogy"), complex=False, domain=(0.2, 2.0),
+@elementwise(accepts="float", samples=BINARY, reference=_scipy("xlogy"), complex=False, domain=(0.2, 2.0),
              namespaces=BOTH, points=(0.0, INF, NAN), fused=True,
              names={"tt": "XlogyBackward0", "st": "XlogyBackward1", "ts": "XlogyBackward2"})
 def xlogy(input, other):
@@ -76,7 +76,7 @@ def _(g, input, other):
     return where((input == 0) & (other <= 0), 0, g * s.log(other)), g * (input / other)
 
 
-@elementwise(numbers="any", accepts="float", samples=BINARY, reference=_scipy("xlog1py"), complex=False,
+@elementwise(accepts="float", samples=BINARY, reference=_scipy("xlog1py"), complex=False,
              domain=(-0.5, 2.0), namespaces=("special",),
              method=False, inplace=False, points=(0.0, INF, NAN), fused=True,
              names={"tt": "SpecialXlog1PyBackward0", "st": "SpecialXlog1PyBackward1", "ts": "SpecialXlog1PyBackward2"})
