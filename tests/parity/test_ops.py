@@ -111,7 +111,8 @@ def test_values(info, dtype):
 def of_one_triangle(info, function, args, kwargs):
     """The call as the database derives it: functions of a factor are given nothing but its triangle."""
     wrapper = info.gradcheck_wrapper
-    if info.name != "cholesky_inverse" and "gradcheck_wrapper_triangular_input" in (wrapper.__name__, *wrapper.__code__.co_names):
+    names = wrapper.__name__, *wrapper.__code__.co_names
+    if info.name != "cholesky_inverse" and "gradcheck_wrapper_triangular_input" in names:
         return functools.partial(info.gradcheck_wrapper, function), args, kwargs
     return function, args, kwargs
 
