@@ -351,7 +351,7 @@ def settle_backward(node, g, key, plans, evaluate):
     """Make the plan of a custom op's backward: a function of (gradient or list of gradients, saved) that returns the
     gradients, or None where what is saved is not as it was."""
     params, shapes, needs, outs, lists = node.ctx
-    if lists or not all(map(plain, params)) or not due(plans, key):
+    if not all(map(plain, params)) or not due(plans, key):
         return
 
     def work(recorder):
