@@ -2,8 +2,8 @@
 
 ``tensor(n, storage, shape, kind)`` is a new uninitialised row-major tensor outside the graph; ``share(input, address, n, shape,
 strides, base, version, mode)`` is a view on the memory of ``input``, whose history begins at ``base``; ``record(out,
-node_class, following, saved, ctx)`` gives a tensor a node. They stand for the lines in plain Python below, which
-run where the interpreter lays its objects out in another way.
+node_class, following, saved, ctx)`` gives a tensor a node; ``clear(address, bytes)`` sets memory to zero. They stand for the
+lines in plain Python below, which run where the interpreter lays its objects out in another way.
 """
 
 from __future__ import annotations
@@ -49,7 +49,12 @@ def plain_record(out, node_class, following, saved, ctx):
     out._node, out._rg = node, True
 
 
-tensor, share, record = plain_tensor, plain_share, plain_record
+def plain_clear(address, count):
+    """Set memory to zero."""
+    ctypes.memset(address, 0, count)
+
+
+tensor, share, record, clear = plain_tensor, plain_share, plain_record, plain_clear
 
 
 def _native_tensor(array):
@@ -102,10 +107,17 @@ def _native_record():
     return w.finish(w.hold(id(None)), (empty, sequence))
 
 
+def _native_clear():
+    w = objects.Writer("clear")
+    address, count = [w.made(w.call(objects.c_api("PyNumber_AsSsize_t"), w.argument(i), id(ValueError)), -1) for i in range(2)]
+    w.call(objects.c_api("memset"), address, 0, count)
+    return w.finish(w.hold(id(None)), ())
+
+
 FIELDS = ("_n", "_shape", "_strides", "_kind", "_ver", "_grad", "_view", "_rg", "_node")
 
 
-def _tried(make, part, note, zeros, around):
+def _tried(make, part, note, zeros, around, wipe):
     """Whether the native functions do what the plain ones do, for objects that are then dropped."""
     kind, shape, array, before = storage.F4, (3,), np.empty(3, np.float32), sys.getrefcount(storage.F4)
     for maker, given in ((make, kind.np), (zeros, kind.np), (around, array), (make, kind.np)):
@@ -126,19 +138,22 @@ def _tried(make, part, note, zeros, around):
         node = out._node
         if (node.next, node.saved, node.ctx, node.hooks) != ((None,), (1,), "ctx", None) or sequence() != node.seq - 1:
             return False
+        if wipe(out._ptr, 8) is not None or out._buf.view(np.int32)[:2].any():
+            return False
         del node, out
     return sys.getrefcount(kind) == before and sys.getrefcount(array) == 2
 
 
 def start(_peek):
     """Take the native functions, if this interpreter's objects are laid out as they expect."""
-    global tensor, share, record
+    global tensor, share, record, clear
     if sys.implementation.name != "cpython" or ctypes.sizeof(ctypes.c_void_p) != 8 or not sys.version_info < (3, 14):
         return
     try:
-        made = (_native_tensor(EMPTY), _native_share(), _native_record(), _native_tensor(ZEROS), _native_tensor(None))
+        made = (_native_tensor(EMPTY), _native_share(), _native_record(), _native_tensor(ZEROS), _native_tensor(None),
+                _native_clear())
         if _tried(*made):
-            tensor, share, record, tensors.fresh_zeros, tensors.around = made
+            tensor, share, record, tensors.fresh_zeros, tensors.around, clear = made
             tensors.fresh = tensor
     except (AttributeError, KeyError, ImportError, OSError):
         return
