@@ -251,7 +251,7 @@ def find_difference(x: "*T", y: "*T", found: "*i8", start: int, stop: int):
 
 
 _difference = tape.Flag(None)
-_free = _difference.free
+_free, _entries = _difference.free, find_difference.entries
 
 
 @function(kinds={"other": "tensor"}, planned=False,
@@ -268,7 +268,7 @@ def equal(input, other):
             return True
         found = _free.pop() if _free else _difference.take()
         words = found.view
-        find_difference[kind](input._ptr, other._ptr, found.address, 0, n)
+        (_entries.get(kind) or find_difference[kind])(input._ptr, other._ptr, found.address, 0, n)
         if words[0] == -1:
             _free.append(found)
             return True
