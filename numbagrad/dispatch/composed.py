@@ -34,7 +34,7 @@ class Composed:
     def __init__(self, op, tensors, others):
         self.op, self.order = op, (*tensors, *others)
         self.calls = replay.Calls(len(tensors), [False] * len(others), self.begin)
-        self.table = plan.table()
+        self.table = plan.Table(self.resume)
         self.table.calls = self.calls
         self.refused, self.idle, self.made, self.users, self.held = 0, 0, False, [], False
 
@@ -83,6 +83,13 @@ class Composed:
         for env in self.users:
             env["COUNT_"], env["LOOK_"] = False, self.made and not self.held
 
+    def resume(self):
+        """The programs were dropped: if there were any, calls are counted as at first."""
+        if self.made:
+            self.refused = self.idle = 0
+            for env in self.users:
+                env["COUNT_"] = True
+
     def program(self, record, tensors, others, needs, key):
         return traced(record, tensors, needs, key, lambda shadows: self.call(shadows, others))
 
@@ -100,7 +107,7 @@ class OfList(Composed):
     def table_for(self, count):
         n = count - self.count
         if n not in self.lengths and count <= replays.MOST:
-            table = self.lengths[n] = plan.table()
+            table = self.lengths[n] = plan.Table()
             table.calls = replay.Calls(count, self.calls.free)
             self.natives[n] = table.calls.native()
         return self.lengths.get(n)

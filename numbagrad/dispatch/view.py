@@ -43,7 +43,7 @@ class ViewOp(Op):
         self.several, self.beyond, self.retyped = several, beyond or retyped, retyped
         self.params = tuple(self.signature.parameters)[1:]
         self.rule = self.evaluate = None
-        self.plans = plan.table()  # of backward
+        self.plans = plan.Table()  # of backward
         self.node_class = type(node or grad_name(self.name), (MultiViewNode if several else ViewNode,),
                                {"__slots__": (), "op": self, "__module__": "numbagrad"})
         self.call = self.build_call()
