@@ -97,7 +97,7 @@ def _start():
     import importlib
 
     from .autograd import inplace
-    from .core import untyped_storage
+    from .core import sizes, untyped_storage
     for name in ("special", "linalg"):
         importlib.import_module("." + name, __name__)
     usual = __path__[:]
@@ -108,6 +108,7 @@ def _start():
     creation.install()
     inplace.install()
     untyped_storage.install()
+    sizes.install()
     namespace.install_methods()
     from . import nn  # noqa: F401
     ops.read_index()

@@ -55,6 +55,9 @@ SAMPLES = {
     "soft_margin_loss": ((1024, 1024), np.ones((1024, 1024))), "hinge_embedding_loss": ((1024, 1024), np.ones((1024, 1024))),
     "margin_ranking_loss": ((1024, 1024), (1024, 1024), np.ones((1024, 1024))),
     "cosine_embedding_loss": ((1024, 1024), (1024, 1024), np.ones(1024)),
+    "multilabel_margin_loss": ((4096, 32), ("int64", (4096, 32), -1, 32)), "view_as_complex": ((1 << 19, 2),),
+    "unflatten": ((1024, 1024), 1, [16, 64]), "slice_scatter": ((1024, 1024), ("float64", (512, 1024)), 0, 256, 768),
+    "as_strided_scatter": ((1024, 1024), (512, 512), [512, 512], [2048, 2], 1),
 }
 CALLED = {"im2col": "unfold"}  # in PyTorch
 
@@ -113,6 +116,9 @@ def portable(op, size):
         if isinstance(x, (int, float, complex, str, bool, type(None))):
             return x
         raise TypeError(f"{type(x).__name__} among the arguments")
+    if case.args and isinstance(case.args[0], list) and "VAR_POSITIONAL" in [p.kind.name for p in
+                                                                             op.signature.parameters.values()]:
+        case.args[:1] = case.args[0]  # some of PyTorch's take no list
     arrays = [a.astype({"float64": "float32", "complex128": "complex64"}.get(a.dtype.name, a.dtype.name)) for a in case.arrays]
     try:
         return [(op.name, (*op.namespaces, op.method, CALLED.get(op.name, op.torch_name)), arrays, plain(case.args),
@@ -193,7 +199,8 @@ def everyday(size):
     index = rng.integers(0, n, n)
     values = {"a": rand(n, n), "b": rand(n, n), "row": rand(n), "column": rand(n, 1), "three": rand(4, n, n // 4), "i": index,
               "i2": rng.integers(0, n, (n, n)), "mask": rng.random((n, n)) > 0.5, "d": rand(n, n).astype("float64"),
-              "ints": rng.integers(0, 100, (n, n)), "list64": rng.standard_normal(64).tolist()}
+              "ints": rng.integers(0, 100, (n, n)), "list64": rng.standard_normal(64).tolist(),
+              "c": np.zeros((n, n), "float32")}
     out = []
     for name, call in EVERYDAY.items():
         if size == "large" and name in SMALL_ONLY:

@@ -74,15 +74,20 @@ def measure(found, rounds, threads, window=0.005, progress=None):
     for i, (size, case) in enumerate(found):
         ready = [w.ask("prepare", i, window) for w in workers]
         wrong = [f"{n}: {r}" for n, r in zip(libraries, ready) if isinstance(r, str)]
-        if wrong or len(ready[0]) != len(ready[1]):
-            out.append((size, case, {}, "; ".join(wrong) or "only one of them has a gradient"))
+        if wrong:
+            out.append((size, case, {}, "; ".join(wrong)))
             continue
-        times = {m: ([], []) for m in range(len(ready[0]))}
+        (ours, _), (theirs, _) = ready
+        failed = [f"{n}: {e}" for n, (_, e) in zip(libraries, ready) if e]
+        if not failed and len(ours) != len(theirs):
+            failed = ["only one of them has a gradient"]
+        times = {m: ([], []) for m in range(min(len(ours), len(theirs)))}
         for _ in range(rounds):
             for m in times:
                 for w, spent in zip(workers, times[m]):
                     spent.append(w.ask("time", m, window))
-        out.append((size, case, {m: tuple([statistics.median(s) for s in spent]) for m, spent in times.items()}, None))
+        out.append((size, case, {m: tuple([statistics.median(s) for s in spent]) for m, spent in times.items()},
+                    "backward: " + "; ".join(failed) if failed else None))
         if progress:
             progress(out[-1])
     for w in workers:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ..base import arguments, modes
 from ..base import dtypes as dt
-from ..core import copying, graph, storage
+from ..core import copying, graph, makers, storage
 from ..core.broadcast import broadcast_shapes
 from ..core.graph import Node, new_node, note_forward
 from ..core.launch import launch
@@ -17,6 +17,7 @@ from ..core.tensor import Tensor, bump_version, contiguous_strides
 from ..core.view_history import forbidden, rebase
 from ..dispatch.elementwise_general import Slow, fitted, general, remember_inplace
 from ..kernel.tape import TAPE, active
+from ..kernel.threads import LIMIT
 
 STATE = modes.STATE
 
@@ -354,7 +355,13 @@ def write(t, value):
 
 def zero_(self):
     """Set every element to zero and return this tensor."""
-    if self._kind.direct and unrecorded(self):
+    kind = self._kind
+    if kind.cpu and self._strides is None and self._view is None and not self._rg and self._n < LIMIT[0] and (
+            self._ver.__class__ is list and not TAPE and not STATE):
+        makers.clear(self._ptr, self._n * kind.itemsize)
+        bump_version(self)
+        return self
+    if kind.direct and unrecorded(self):
         write(self, 0)
         bump_version(self)
         return self

@@ -2,8 +2,9 @@
 
 ``tensor(n, storage, shape, kind)`` is a new uninitialised row-major tensor outside the graph; ``share(input, address, n, shape,
 strides, base, version, mode)`` is a view on the memory of ``input``, whose history begins at ``base``; ``record(out,
-node_class, following, saved, ctx)`` gives a tensor a node. They stand for the lines in plain Python below, which
-run where the interpreter lays its objects out in another way.
+node_class, following, saved, ctx)`` gives a tensor a node, ``number(out, node, index)`` its place among the results of one;
+``clear(address, bytes)`` sets memory to zero. They stand for the lines in plain Python below, which run where the interpreter
+lays its objects out in another way.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 from ..kernel import native, objects
 from . import storage
 from . import tensor as tensors
-from .graph import Node, View, sequence
+from .graph import Node, Output, View, sequence
 from .tensor import Tensor
 
 new = object.__new__
@@ -49,7 +50,17 @@ def plain_record(out, node_class, following, saved, ctx):
     out._node, out._rg = node, True
 
 
-tensor, share, record = plain_tensor, plain_share, plain_record
+def plain_number(out, node, index):
+    """Make ``out`` result ``index`` of a node of several."""
+    out._node, out._rg = Output(node, index), True
+
+
+def plain_clear(address, count):
+    """Set memory to zero."""
+    ctypes.memset(address, 0, count)
+
+
+tensor, share, record, number, clear = plain_tensor, plain_share, plain_record, plain_number, plain_clear
 
 
 def _native_tensor(array):
@@ -102,10 +113,28 @@ def _native_record():
     return w.finish(w.hold(id(None)), (empty, sequence))
 
 
+def _native_number():
+    w, empty = objects.Writer("number"), ()
+    out, node, index = [w.argument(i) for i in range(3)]
+    edge = w.made(w.call(objects.new_object(), id(Output), id(empty), 0))
+    w.store(w.hold(node), edge, objects.slot(Output, "node"))
+    w.store(w.hold(index), edge, objects.slot(Output, "index"))
+    w.replace(w.hold(id(True)), out, objects.slot(Tensor, "_rg"))
+    w.replace(edge, out, objects.slot(Tensor, "_node"))
+    return w.finish(w.hold(id(None)), (empty, Output))
+
+
+def _native_clear():
+    w = objects.Writer("clear")
+    address, count = [w.made(w.call(objects.c_api("PyNumber_AsSsize_t"), w.argument(i), id(ValueError)), -1) for i in range(2)]
+    w.call(objects.c_api("memset"), address, 0, count)
+    return w.finish(w.hold(id(None)), ())
+
+
 FIELDS = ("_n", "_shape", "_strides", "_kind", "_ver", "_grad", "_view", "_rg", "_node")
 
 
-def _tried(make, part, note, zeros, around):
+def _tried(make, part, note, zeros, around, place, wipe):
     """Whether the native functions do what the plain ones do, for objects that are then dropped."""
     kind, shape, array, before = storage.F4, (3,), np.empty(3, np.float32), sys.getrefcount(storage.F4)
     for maker, given in ((make, kind.np), (zeros, kind.np), (around, array), (make, kind.np)):
@@ -126,19 +155,26 @@ def _tried(make, part, note, zeros, around):
         node = out._node
         if (node.next, node.saved, node.ctx, node.hooks) != ((None,), (1,), "ctx", None) or sequence() != node.seq - 1:
             return False
+        before_, out._rg = sys.getrefcount(node), False
+        if place(out, node, 3) is not None or out._rg is not True or (out._node.node, out._node.index) != (node, 3) or (
+                out._node.__class__ is not Output or sys.getrefcount(node) != before_):
+            return False
+        if wipe(out._ptr, 8) is not None or out._buf.view(np.int32)[:2].any():
+            return False
         del node, out
     return sys.getrefcount(kind) == before and sys.getrefcount(array) == 2
 
 
 def start(_peek):
     """Take the native functions, if this interpreter's objects are laid out as they expect."""
-    global tensor, share, record
+    global tensor, share, record, number, clear
     if sys.implementation.name != "cpython" or ctypes.sizeof(ctypes.c_void_p) != 8 or not sys.version_info < (3, 14):
         return
     try:
-        made = (_native_tensor(EMPTY), _native_share(), _native_record(), _native_tensor(ZEROS), _native_tensor(None))
+        made = (_native_tensor(EMPTY), _native_share(), _native_record(), _native_tensor(ZEROS), _native_tensor(None),
+                _native_number(), _native_clear())
         if _tried(*made):
-            tensor, share, record, tensors.fresh_zeros, tensors.around = made
+            tensor, share, record, tensors.fresh_zeros, tensors.around, number, clear = made
             tensors.fresh = tensor
     except (AttributeError, KeyError, ImportError, OSError):
         return

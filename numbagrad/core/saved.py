@@ -11,7 +11,7 @@ from sys import _getframe
 
 from ..base import modes
 from ..base.dtypes import scalar_name
-from ..base.user_code import INSIDE_NAMES, line_at, user_frame
+from ..base.user_code import line_at, user_frame
 from ..kernel.tape import TAPE, active
 from .node import AliasBackward0, Node, Output, extra, function_of, new_node, short_name
 from .values import Values
@@ -166,19 +166,30 @@ def bump_version(t):
     ver[0] += 1
     try:
         f = _getframe(2)  # the user's, of one who calls a method
-        if INSIDE_NAMES.get(f.f_globals.get("__name__", "")) is not False:
-            f = user_frame(f)
+        code = f.f_code
+        place = (code, f.f_lasti) if code.co_filename in _users else _place_of(f)
     except ValueError:  # a method was called from C
-        f = None
-    place = None if f is None else (f.f_code, f.f_lasti)
-    if len(ver) > 1:
+        place = None
+    try:
         ver[1] = place
-    else:
+    except IndexError:
         ver.append(place)
     if TAPE:
         recorder = active()
         if recorder is not None:
             recorder.written(t)
+
+
+_users: set = set()  # files of code that is not of this package
+
+
+def _place_of(f):
+    """(code, instruction) of the user's call, from frame ``f`` outwards; None where there is no such frame."""
+    found = user_frame(f)
+    if found is None:
+        return None
+    _users.add(found.f_code.co_filename)
+    return found.f_code, found.f_lasti
 
 
 def freed():

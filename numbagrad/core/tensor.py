@@ -319,6 +319,8 @@ def on_array(a):
     if kind is None or TAPE or not a.flags.carray:
         return None
     flat = a if a.ndim == 1 else a.ravel()
+    if flat.dtype is not kind.np:  # an equal one, as that of an array out of a pickle; fast paths know the one
+        flat = flat.view(kind.np)
     out = raw(flat, storage.address(flat), flat.size, a.shape, None, kind, [0]) if around is None else (
         around(flat.size, flat, a.shape, kind))
     if STATE:
@@ -334,7 +336,7 @@ def from_array(a, dtype=None, copy=False):
             return found
     d = dtype or dt.from_numpy(a.dtype)
     shape = a.shape
-    a = a.view(d.np) if a.dtype != d.np else a
+    a = a if a.dtype is d.np else a.view(d.np)
     size = a.itemsize
     if copy or not a.flags.aligned or any(s % size for s in a.strides) or not a.dtype.isnative:
         a = np.array(a, dtype=d.np, order="C")

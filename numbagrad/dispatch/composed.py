@@ -24,6 +24,7 @@ from .text import group
 REFUSED = 3  # geometries of calls without a program, after which no more are tried; one, if there was no other
 VALUES = ("dim", "axis")  # arguments of no declared kind that are no tensors
 IDLE = 2000  # calls without a new program, after which none is made
+LIST = "tensors"  # a first parameter that is a list of them
 ODD = 50     # as many of those is one whose arguments are such that it cannot have one
 
 
@@ -33,7 +34,7 @@ class Composed:
     def __init__(self, op, tensors, others):
         self.op, self.order = op, (*tensors, *others)
         self.calls = replay.Calls(len(tensors), [False] * len(others), self.begin)
-        self.table = plan.table()
+        self.table = plan.Table(self.resume)
         self.table.calls = self.calls
         self.refused, self.idle, self.made, self.users, self.held = 0, 0, False, [], False
 
@@ -59,18 +60,22 @@ class Composed:
             return
         needs = tuple([t is not None and t._rg for t in tensors])
         line = replays.key_of(tensors, others)
-        key = (line, record, needs, *[x.__class__ for x in others])
-        if self.table.get(key) or not plan.due(self.table, key):
+        key, table = (line, record, needs, *[x.__class__ for x in others]), self.table_for(len(tensors))
+        if table is None or table.get(key) or not plan.due(table, key):
             return
         program = self.program(record, tensors, others, needs, line)
         if program is None:
-            del self.table[key]
+            del table[key]
             self.refused += 1
             if not self.made or self.refused >= REFUSED:
                 self.stop()
         else:
-            self.idle, self.made, self.table[key] = 0, True, program
-            self.calls.add(program)
+            self.idle, self.made, table[key] = 0, True, program
+            table.calls.add(program)
+
+    def table_for(self, count):
+        """The programs of calls on so many tensors."""
+        return self.table
 
     def stop(self):
         """Calls of this op are counted no more, nor looked up if none has a program."""
@@ -78,8 +83,38 @@ class Composed:
         for env in self.users:
             env["COUNT_"], env["LOOK_"] = False, self.made and not self.held
 
+    def resume(self):
+        """The programs were dropped: if there were any, calls are counted as at first."""
+        if self.made:
+            self.refused = self.idle = 0
+            for env in self.users:
+                env["COUNT_"] = True
+
     def program(self, record, tensors, others, needs, key):
-        return traced(record, tensors, needs, key, lambda shadows: self.op.fn(**dict(zip(self.order, (*shadows, *others)))))
+        return traced(record, tensors, needs, key, lambda shadows: self.call(shadows, others))
+
+    def call(self, tensors, others):
+        return self.op.fn(**dict(zip(self.order, (*tensors, *others))))
+
+
+class OfList(Composed):
+    """The programs of an op whose first argument is a list of tensors: those of each length have a native function."""
+
+    def __init__(self, op, tensors, others):
+        super().__init__(op, tensors, others)
+        self.count, self.lengths, self.natives = len(tensors) - 1, {}, {}
+
+    def table_for(self, count):
+        n = count - self.count
+        if n not in self.lengths and count <= replays.MOST:
+            table = self.lengths[n] = plan.Table()
+            table.calls = replay.Calls(count, self.calls.free)
+            self.natives[n] = table.calls.native()
+        return self.lengths.get(n)
+
+    def call(self, tensors, others):
+        n = len(tensors) - self.count
+        return super().call((list(tensors[:n]), *tensors[n:]), others)
 
 
 def traced(record, tensors, needs, key, call):
@@ -210,7 +245,7 @@ def context_of(context):
     """A node's context for many calls; this module's ``plan`` if it belongs to one."""
     if context.__class__ is Slow:
         return Slow(context.scalars, context.shapes, context.kind, plan.Table()) if plain(context.scalars) else plan
-    if context.__class__ is tuple and len(context) == 5 and context[4] == {} and plain(context[:4]):
+    if context.__class__ is tuple and len(context) == 5 and context[4].__class__ is dict and plain(context[:4]):
         return (*context[:3], plan.Specs(context[3], len(context[3]) > 1), context[4])
     return context if plain(context) else plan
 
@@ -222,11 +257,29 @@ def plain(value):
     return value.__class__ in plan.PLAIN or value.__class__ is float
 
 
-def lines(tensors, others):
-    """Lines that look for a program, and those behind the call that count it: both have ``LOOK_``."""
-    return (["if LOOK_:", "    record_ = True if not STATE_ else recording_()", "    if record_ is not None:",
-             *["        " + line for line in replays.lines([*tensors, *others])],
-             "        if COUNT_:", f"            seen_(record_, {group(tensors)}, {group(others)})"])
+def attached(op):
+    """(the programs of an op, lines of its call that look for one, and count the call behind that; their names), or None."""
+    found = parameters(op)
+    if found is None:
+        return None
+    tensors, others = found
+    if tensors[0] != LIST:
+        calls = Composed(op, tensors, others)
+        return calls, lines([*tensors, *others], tensors, others), {"LOOK_": False, "COUNT_": False, "replay_": calls.calls,
+                                                                    "seen_": calls.seen}
+    calls = OfList(op, tensors, others)
+    given = ["*" + LIST, *tensors[1:]]
+    return calls, lines([*given, *others], given, others, f"{LIST}.__class__ is list_ or {LIST}.__class__ is tuple_"), {
+        "LOOK_": False, "COUNT_": False, "begin_": calls.calls, "natives_": calls.natives, "seen_": calls.seen}
+
+
+def lines(given, tensors, others, listed=None):
+    found, pad = replays.lines(given), "        "
+    if listed:
+        found = [f"replay_ = natives_.get(len_({LIST}))", "if replay_ is not None:", *["    " + line for line in found]]
+    return [f"if LOOK_ and ({listed}):" if listed else "if LOOK_:", "    record_ = True if not STATE_ else recording_()",
+            "    if record_ is not None:", *[pad + line for line in found],
+            f"{pad}if COUNT_:", f"{pad}    seen_(record_, {group(tensors)}, {group(others)})"]
 
 
 def parameters(op):
@@ -244,4 +297,4 @@ def parameters(op):
         op.module.startswith("numbagrad.") and not op.random) else None
 
 
-__all__ = ["Composed", "lines", "parameters"]
+__all__ = ["attached"]

@@ -28,7 +28,7 @@ class Lines:
         own = node_class is not None or getattr(op.node_for, "__func__", None) is op.plain_node_for.__func__
         self.made = "Node_" if own else f"op_.node_for({self.params})"
         self.env = text.environment(op=op, AS=node_class, Node=node_class or op.node_class, rule=op.fn, make=make, NONE={},
-                                    save_output=graph.save_output, settle=plan.settle, PLANS=plan.table(),
+                                    save_output=graph.save_output, settle=plan.settle, PLANS=plan.Table(),
                                     repr=repr, raw=raw, too_large=too_large, check_empty=check_empty, Output=Output)
         self.env.update(general_path)
         self.optional = {p.name for p in op.signature.parameters.values() if p.default is None}

@@ -187,12 +187,11 @@ class Function(Op):
                       f"        refuse_(op_, {args.partition(',')[0]}, error_)", "        raise"]
         env = {**arguments.ENVIRONMENT, "fn_": self.fn, "op_": self, "refuse_": refuse, "Tensor_": Tensor}
         from . import composed
-        found = composed.parameters(self)
+        found = composed.attached(self)
         if found is not None:
-            lines = ["    " + line for line in composed.lines(*found)] + lines
-            calls = self.programs = composed.Composed(self, *found)
-            env.update(replay_=calls.calls, seen_=calls.seen, LOOK_=False, COUNT_=False, STATE_=text.NAMES["STATE_"],
-                       recording_=text.NAMES["recording_"])
+            self.programs, looks, names = found
+            lines = ["    " + line for line in looks] + lines
+            env.update(names, STATE_=text.NAMES["STATE_"], recording_=text.NAMES["recording_"])
         return text.call(self, self.call_signature(), lines, env)
 
 
@@ -213,7 +212,8 @@ def add_function(place, fn, name=None, method=False, out=None, **kinds):
 
 def refuse(op, value, error):
     """The TypeError for a first argument that is neither a tensor nor a number or a list."""
-    if isinstance(value, (int, float, complex, tuple, list)) and isinstance(error, TypeError):
+    if isinstance(error, TypeError) and (isinstance(value, (int, float, complex, tuple, list)) or str(error).startswith(
+            f"{op.name}(): argument")):
         return
     if value is None or not hasattr(value, "_kind"):
         name, p = next(iter(op.signature.parameters.items()))

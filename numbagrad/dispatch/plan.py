@@ -12,6 +12,7 @@ A plan is made when a call of the same geometry has come often: what comes once 
 
 from __future__ import annotations
 
+import weakref
 from collections import deque
 
 import numpy as np
@@ -26,7 +27,7 @@ from ..core.tensor import Tensor, raw
 from ..kernel import jit, tape
 from ..kernel.guard import guarded
 from ..kernel.tape import Refusal, Unlowered
-from ..kernel.threads import LIMIT
+from ..kernel.threads import CHANGED, LIMIT
 from . import replays, text
 from .elementwise_general import Slow
 from .recorder import Address, Number, Recorder, recording
@@ -36,35 +37,34 @@ MOST = 4096  # plans of an op, after which all are forgotten
 PAD = "    "
 KEPT = 2048  # bytes of scratch memory that a plan keeps for its next call
 TIMES = 8  # a plan takes as long to make as this many calls without one
-_all: list = []  # every table of plans
+_all = weakref.WeakValueDictionary()  # every table of plans
 
 
 class Table(dict):
-    """Plans by what tells calls apart; how often others were seen."""
+    """Plans by what tells calls apart; how often others were seen. They are dropped when what they depend on changes."""
 
-    def __init__(self):
+    def __init__(self, cleared=None):
         super().__init__()
         self.seen, self.calls = {}, None  # (those of the native function)
+        self.cleared = cleared
+        _all[id(self)] = self
 
     def clear(self):
         super().clear()
         if self.calls is not None:
             self.calls.clear()
-
-
-def table():
-    """A new table of plans that are dropped when what they depend on changes."""
-    _all.append(Table())
-    return _all[-1]
+        if self.cleared is not None:
+            self.cleared()
 
 
 def forget():
-    """Drop all plans: the default dtype has changed, which some depend on."""
-    for plans in _all:
+    """Drop all plans: the default dtype or the number of threads has changed, which some depend on."""
+    for plans in list(_all.values()):
         plans.clear()
 
 
 dt.CHANGED.append(forget)
+CHANGED.append(forget)
 
 
 class Specs(tuple):
@@ -266,7 +266,6 @@ class Plans(Table):
     def __init__(self, form):
         super().__init__()
         self.form, self.calls = form, form.calls
-        _all.append(self)
 
 
 def settle_elementwise(plans, key, tensors, numbers):
@@ -351,7 +350,7 @@ def settle_backward(node, g, key, plans, evaluate):
     """Make the plan of a custom op's backward: a function of (gradient or list of gradients, saved) that returns the
     gradients, or None where what is saved is not as it was."""
     params, shapes, needs, outs, lists = node.ctx
-    if lists or not all(map(plain, params)) or not due(plans, key):
+    if not all(map(plain, params)) or not due(plans, key):
         return
 
     def work(recorder):

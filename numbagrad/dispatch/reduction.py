@@ -140,7 +140,7 @@ class Reduction(Custom):
                      "    settle_(op_, WALKS_, key_, (input,), (dim, keepdim))"], PAD),
                  "return general_(op_, input, dim, keepdim, dtype, out)"]
         env = text.environment(op=self, PLANS=self.plans, Full=self.node_class, ByDim=self.node_by_dim, general=general,
-                               WALKS=plan.table(), settle=plan.settle, NONE={})
+                               WALKS=plan.Table(), settle=plan.settle, NONE={})
         calls = env["WALKS_"].calls = Calls(1, (False, False))
         calls.node_class = None
         env["replay_"] = calls

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from ..base import arguments, modes
 from ..core import graph, makers
-from ..core.graph import Node, Output, new_node, note_forward
+from ..core.graph import Node, new_node, note_forward
 from ..core.registry import REGISTRY
 from ..core.tensor import Tensor, check_empty, contiguous_strides, is_contiguous, numel, raw
 from ..kernel import jit
@@ -43,7 +43,7 @@ class ViewOp(Op):
         self.several, self.beyond, self.retyped = several, beyond or retyped, retyped
         self.params = tuple(self.signature.parameters)[1:]
         self.rule = self.evaluate = None
-        self.plans = plan.table()  # of backward
+        self.plans = plan.Table()  # of backward
         self.node_class = type(node or grad_name(self.name), (MultiViewNode if several else ViewNode,),
                                {"__slots__": (), "op": self, "__module__": "numbagrad"})
         self.call = self.build_call()
@@ -225,6 +225,21 @@ def place(op, input, geometry, params, mode=None):
     return out
 
 
+def place_each(op, input, geometries):
+    """Views by settled geometries, each with its own params and its own node."""
+    ver, above = input._ver, input._view
+    if modes.STATE or ver.__class__ is not list or above is not None:
+        return tuple([place(op, input, geometry, params) for geometry, params in geometries])
+    share, version, ptr, item = makers.share, ver[0], input._ptr, input._kind.itemsize
+    outs = [share(input, ptr + offset * item, n, shape, strides, input, version, None)
+            for (shape, strides, offset, n), _ in geometries]
+    if input._rg:
+        following, record, cls, shape = (input._node or input,), makers.record, op.node_class, input._shape
+        for out, (_, params) in zip(outs, geometries):
+            record(out, cls, following, (), (shape, params))
+    return tuple(outs)
+
+
 def _inference_view(input, shape, strides, offset):
     """A view of an inference tensor: nothing is recorded and nothing has to follow its base."""
     out = raw(input._buf, input._ptr + offset * input._kind.itemsize, numel(shape), shape,
@@ -268,19 +283,16 @@ def make_views(op, input, geometries, params):
             base = above.base
         outs = [share(input, ptr + offset * item, n, shape, strides, base, version, "multi")
                 for shape, strides, offset, n in geometries]
-        node = new_node(op.node_class, (input._node or input,)) if input._rg else None
+        if not input._rg:
+            return tuple(outs)
+        first = outs[0]
+        makers.record(first, op.node_class, (input._node or input,), (), None)
+        node = first._node
     if node is not None:
-        _number(outs, node, input, geometries, params)
+        node.ctx, number = (input._shape, params, geometries, input._kind), makers.number
+        for i, out in enumerate(outs):
+            number(out, node, i)
     return tuple(outs)
-
-
-def _number(outs, node, input, geometries, params):
-    """Give each of several views its place at their node."""
-    node.ctx = input._shape, params, geometries, input._kind
-    for i, out in enumerate(outs):
-        edge = new(Output)
-        edge.node, edge.index = node, i
-        out._node, out._rg = edge, True
 
 
 class MultiViewNode(ViewNode):

@@ -7,6 +7,7 @@ it is compiled in a few milliseconds in each process, and called by CPython like
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 
 from .guard import guarded
@@ -29,11 +30,16 @@ def c_api(name):
     return ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value
 
 
-def new_object():
-    """Address of the function behind ``object.__new__``."""
+def type_slot(cls, number):
+    """Address of a function of a class in C."""
     get = ctypes.pythonapi.PyType_GetSlot
     get.restype, get.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_int]
-    return get(object, NEW)
+    return get(cls, number)
+
+
+def new_object():
+    """Address of the function behind ``object.__new__``."""
+    return type_slot(object, NEW)
 
 
 def numpy_api(number):
@@ -111,18 +117,39 @@ class Writer:
         with self.builder.if_then(self.builder.icmp_signed("!=", old, self.value(0))):
             self.call(c_api("Py_DecRef"), old)
 
-    @guarded
+    @contextlib.contextmanager
+    def each(self, n):
+        """A loop whose body, the block, gets the numbers below ``n``."""
+        builder, before = self.builder, self.builder.block
+        test, body, done = [self.function.append_basic_block() for _ in range(3)]
+        builder.branch(test)
+        builder.position_at_end(test)
+        i = builder.phi(self.word)
+        i.add_incoming(self.value(0), before)
+        builder.cbranch(builder.icmp_signed("<", i, n), body, done)
+        builder.position_at_end(body)
+        yield i
+        i.add_incoming(builder.add(i, self.value(1)), builder.block)
+        builder.branch(test)
+        builder.position_at_end(done)
+
     def finish(self, result, keep):
         """The Python function that returns the object ``result``; ``keep`` are objects whose addresses it knows."""
+        return function(self.function.name, self.address(result, keep), keep)()
+
+    @guarded
+    def address(self, result, keep):
+        """Address of the C function that returns the object ``result``."""
         from llvmlite import binding
         self.builder.ret(self.value(result))
         binding.initialize_native_target()
         binding.initialize_native_asmprinter()
         module = binding.parse_assembly(str(self.module))
-        engine = binding.create_mcjit_compiler(module, binding.Target.from_default_triple().create_target_machine(opt=2))
+        # (Without optimisation they are made in a third of the time, in every process, and take as long.)
+        engine = binding.create_mcjit_compiler(module, binding.Target.from_default_triple().create_target_machine(opt=0))
         engine.finalize_object()
-        name = self.function.name
-        return function(name, engine.get_function_address(name), (engine, keep))()
+        _kept.append((engine, keep))
+        return engine.get_function_address(self.function.name)
 
 
 def function(name, address, keep):

@@ -57,6 +57,7 @@ def _default_threads():
 _threads = _state[0] = _default_threads()
 # Elements from which a pointwise loop is cut over the threads; the fast paths of ops read it (one list, kept current).
 LIMIT = [0]
+CHANGED = []  # what is called when the user has set another number
 
 
 def get_num_threads():
@@ -72,8 +73,11 @@ def set_num_threads(n):
     n = n.__index__()
     if n <= 0:
         raise RuntimeError("set_num_threads expects a positive integer")
-    _threads = n
+    changed, _threads = n != _threads, n
     _publish()
+    if changed:
+        for note in CHANGED:
+            note()
 
 
 def _publish():

@@ -148,7 +148,7 @@ def write(t, values, plan):
     """t[plan] = values in one pass, under the same conditions; a wrong index is found when others were written already."""
     if not _unlisted(plan, t) or values._strides is not None or values._shape != plan.shape:
         return False
-    _run(put_along[moved(t._kind)], values, t, plan)
+    _run(put_along, moved(t._kind), values, t, plan, 0)
     return True
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numbagrad.base import arguments
 from numbagrad.base.shapes import wrap_dim
 from numbagrad.core.tensor import contiguous_strides
-from numbagrad.dispatch.view import place, settle
+from numbagrad.dispatch.view import place_each, settle
 from numbagrad.extend import Sample, Tensor, function
 from numbagrad.extend import view as view_op
 
@@ -144,16 +144,18 @@ def _cuts(name, cuts, argument="indices_or_sections"):
     return arguments.check_ints(cuts, name, argument, 2)
 
 
-def _slices(input, dim, ends):
-    """Slices of a dimension between places."""
-    key = input._shape, input._strides, dim, ends
+def _slices(input, dim, cuts):
+    """Slices of a dimension: so many nearly equal ones, or between the places of a tuple."""
+    key = input._shape, input._strides, dim, cuts
     found = _known.get(key)
     if found is None:
         if len(_known) >= 4096:
             _known.clear()
+        n = input._shape[dim]
+        ends = _ends(n, cuts) if cuts.__class__ is int else (0, *cuts, n)
         found = [(settle(slice_.fn(input, dim, a, b, 1)), (dim, a, b, 1)) for a, b in zip(ends, ends[1:])]
         _known[key] = found
-    return tuple([place(slice_, input, geometry, params) for geometry, params in found])
+    return place_each(slice_, input, found)
 
 
 _known: dict = {}
@@ -170,14 +172,13 @@ def tensor_split(input, indices_or_sections=None, dim=0, *, indices=None, sectio
     if not shape:
         raise RuntimeError("tensor_split expected at least a 1-dimensional tensor, but got a tensor with 0 dims")
     dim = wrap_dim(dim, len(shape))
-    n = shape[dim]
     if cuts.__class__ is not int:
         cuts = _cuts("tensor_split", cuts)
     if cuts.__class__ is not int:
-        return _slices(input, dim, (0, *cuts, n))
+        return _slices(input, dim, cuts)
     if cuts <= 0:
         raise RuntimeError(f"number of sections must be larger than 0, got {cuts}")
-    return _slices(input, dim, _ends(n, cuts))
+    return _slices(input, dim, cuts)
 
 
 def _ends(n, parts):
@@ -198,11 +199,11 @@ def _split_along(name, axis, least, doc, samples, reference):
         if cuts.__class__ is not int:
             cuts = arguments.check_ints(cuts, name, "indices_or_sections", 2)
         if cuts.__class__ is not int:
-            return _slices(input, dim, (0, *cuts, size))
+            return _slices(input, dim, cuts)
         if cuts == 0 or size % cuts:
             raise RuntimeError(f"torch.{name} attempted to split along dimension {dim}, but the size of the dimension "
                                f"{size} is not divisible by the split_size {cuts}!")
-        return tensor_split.fn(input, cuts, dim)
+        return _slices(input, dim, cuts) if cuts > 0 else tensor_split.fn(input, cuts, dim)
     fn.__name__ = fn.__qualname__ = name
     fn.__module__, fn.__doc__ = __name__, doc
     return function(fn, dtypes="any", samples=samples, reference=reference)

@@ -399,3 +399,31 @@ def test_in_place_functions_of_the_module():
         return [f(x) is x for f in (lib.sigmoid_, lib.exp_, lib.neg_, lib.abs_, lib.sqrt_, lib.zero_)] + [x.tolist()]
     assert run(ng) == [True] * 6 + [[0.0, 0.0]]
     assert run(pytest.importorskip("torch", reason="PyTorch is the oracle here")) == run(ng)
+
+
+@pytest.mark.parametrize("dtype", ("float32", "float16", "bfloat16", "complex64", "int64", "bool"))
+def test_zero_of_all_layouts(dtype):
+    dtype = getattr(ng, dtype)
+    for shape, cut in (((3, 4), None), ((), None), ((0, 3), None), ((6, 4), slice(None, None, 2)), ((70, 70), None)):
+        whole = ng.ones(shape, dtype=dtype)
+        t = whole if cut is None else whole[:, cut]
+        version = whole._version
+        assert t.zero_() is t and not t.any() and t._version == version + 1
+        assert whole.sum().item() == whole.numel() - t.numel()
+
+
+def test_zero_is_refused_and_recorded_like_other_changes():
+    leaf = ng.ones(3, requires_grad=True)
+    with pytest.raises(RuntimeError, match="leaf Variable that requires grad"):
+        leaf.zero_()
+    with ng.no_grad():
+        leaf.zero_()
+    y = ng.ones(3, requires_grad=True) * 2
+    assert y.zero_().grad_fn.name() == "ZeroBackward0"
+    kept = ng.ones(3)
+    z = (ng.ones(3, requires_grad=True) * kept).sum()
+    kept.zero_()
+    with pytest.raises(RuntimeError, match=r"modified at .*test_inplace.py:\d+"):
+        z.backward()
+    with ng.inference_mode():
+        assert ng.ones(3).zero_().is_inference()

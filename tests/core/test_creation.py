@@ -1,5 +1,7 @@
 """New tensors, copies and fills against PyTorch: every call three times, as what an equal call settled is used by the third."""
 
+import pickle
+
 import numpy as np
 import pytest
 from parity import agrees
@@ -155,3 +157,15 @@ def test_like_keeps_the_order_of_dimensions(make, view):
     agrees(run)
     agrees(lambda T: run(T, memory_format=T.contiguous_format))
     agrees(lambda T: run(T, dtype=T.int64))
+
+
+def test_arrays_out_of_a_pickle_have_the_dtypes_that_fast_paths_know():
+    for name in ("float32", "float64", "int64", "bool", "float16", "complex64"):
+        a = pickle.loads(pickle.dumps(np.ones((2, 3), name)))
+        assert a.dtype is not np.dtype(name), "pickles keep the object"
+        again = pickle.loads(pickle.dumps(ng.tensor(a)))
+        for t in (ng.tensor(a), ng.from_numpy(a), ng.as_tensor(a), ng.from_numpy(a.T), again):
+            assert t._buf.dtype is t._kind.np
+        t = ng.from_numpy(a)
+        t[0, 0] = 0
+        assert not a[0, 0] and t.numpy().dtype == a.dtype

@@ -243,6 +243,18 @@ def test_the_sweep_has_the_registry_and_everyday_calls(monkeypatch):
         assert sweep.label(case)
 
 
+@pytest.mark.parametrize("size", ("small", "large"))
+def test_the_sweep_calls_what_has_odd_names_or_arguments(monkeypatch, size):
+    monkeypatch.syspath_prepend(ROOT)
+    sweep, pieces = [importlib.import_module(f"registry_sweep.{n}") for n in ("sweep", "worker")]
+    names = ("expit", "multigammaln", "broadcast_tensors", "block_diag", "cartesian_prod", "add_", "setitem_row", "unflatten",
+             "view_as_complex", "as_strided_scatter", "slice_scatter", "scatter", "multilabel_margin_loss")
+    found = {case[0]: case for _, case in sweep.collect([size], names)}
+    for name in names:
+        forward, _ = pieces.build(ng, found[name])
+        forward()
+
+
 def test_the_sweep_prints_means_and_rows_above_their_limit():
     pytest.importorskip("torch", reason="the sweep compares with it")
     done = peers("--registry", "--sizes", "small", "--only", "add_row", "softshrink", "--rounds", "1", "--all")

@@ -1,0 +1,57 @@
+"""Reads and writes through so many indices that no list of places is made (``along.LISTED``), against PyTorch."""
+
+import numpy as np
+import pytest
+
+import numbagrad as ng
+from numbagrad.core.registry import REGISTRY
+
+torch = pytest.importorskip("torch")
+N = 70
+CALLS = {
+    "gather": lambda lib, x, i, s: lib.gather(x, 1, i), "take_along_dim": lambda lib, x, i, s: lib.take_along_dim(x, i, 0),
+    "scatter": lambda lib, x, i, s: lib.scatter(x, 1, i, s), "scatter_0": lambda lib, x, i, s: lib.scatter(x, 0, i, s),
+    "scatter_number": lambda lib, x, i, s: lib.scatter(x, 1, i, 2.5),
+    "scatter_add": lambda lib, x, i, s: lib.scatter_add(x, 1, i, s),
+    "scatter_add_0": lambda lib, x, i, s: lib.scatter_add(x, 0, i, s),
+    "scatter_reduce": lambda lib, x, i, s: lib.scatter_reduce(x, 1, i, s, "amax"),
+    "scatter_in_place": lambda lib, x, i, s: (x * 1).scatter_(1, i, s),
+    "scatter_part": lambda lib, x, i, s: lib.scatter(x, 1, i[:, 3:], s[:, 3:]),
+    "scatter_strided": lambda lib, x, i, s: lib.scatter(x.t(), 0, i.t(), s.t()),
+    "put": lambda lib, x, i, s: lib.put(x, i, s), "take": lambda lib, x, i, s: lib.take(x, i),
+}
+
+
+def inputs(lib, order):
+    rng = np.random.default_rng(3)
+    index = rng.permuted(np.tile(np.arange(N), (N, 1)), axis=1)  # (each place once: PyTorch leaves open which write lasts)
+    index = index if order else index.T.copy()
+    return [lib.tensor(rng.random((N, N)).astype("float32"), requires_grad=True), lib.tensor(index),
+            lib.tensor(rng.random((N, N)).astype("float32"), requires_grad=True)]
+
+
+@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("times", (1, 12))
+def test_large_indices_like_torch(name, times):
+    found = []
+    for lib in (ng, torch):
+        for _ in range(times if lib is ng else 1):  # (with plans and without)
+            x, i, s = inputs(lib, not name.endswith("_0"))
+            y = CALLS[name](lib, x, i, s)
+            (y * lib.arange(float(y.numel())).reshape(y.shape)).sum().backward()
+        found.append([t if t is None else t.tolist() for t in (y, x.grad, s.grad)])
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("name", ("gather", "scatter", "scatter_add", "scatter_number"))
+def test_a_wrong_index_among_many(name):
+    x, i, s = inputs(ng, True)
+    i[N - 1, N - 1] = N
+    for _ in range(12):
+        with pytest.raises((IndexError, RuntimeError), match="out of bounds|out of range"):
+            CALLS[name](ng, x, i, s)
+
+
+def test_the_calls_are_large():
+    from numbagrad.ops.index import along
+    assert N * (N - 3) > along.LISTED and "scatter" in REGISTRY
