@@ -42,11 +42,11 @@ def apart(w_at, sums_at, size):
 @kernel
 def turn(weight: "*T", w: "*T", w_at: int, sums_at: int, rows: int, columns: int, size: int, start: int, stop: int):
     """The transposed weight, columns ``start`` to ``stop`` of (rows, columns)."""
-    w = past(w, apart(w_at, sums_at, size))
+    first = apart(w_at, sums_at, size)
     for top in range(0, rows, 16):
         for i in range(start, stop):
             for j in range(top, min(top + 16, rows)):
-                w[i * rows + j] = weight[j * columns + i]
+                w[first + i * rows + j] = weight[j * columns + i]
 
 
 @kernel
