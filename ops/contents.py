@@ -319,7 +319,7 @@ CONTENTS = {
         "numbagrad":
             "argsort kthvalue msort sort topk",
         "ops":
-            "argsort kthvalue msort positions sort topk",
+            "argsort kthvalue msort positions put_back ranked sort topk",
     },
     "random.draw": {
         "Tensor":
@@ -619,7 +619,9 @@ CONTENTS = {
         "numbagrad.linalg":
             "householder_product",
         "ops":
-            "geqrf householder_product orgqr reflections",
+            "geqrf householder_product orgqr product reflections",
+    },
+    "linalg.householder_kernels": {
     },
     "linalg.kernels": {
     },
