@@ -551,7 +551,7 @@ CONTENTS = {
         "numbagrad":
             "all amax amin any count_nonzero mean nanmean nansum prod sum",
         "ops":
-            "all amax amin any count_nonzero extremum_gradient max_all mean min_all nanmean nansum prod sum",
+            "all amax amin any count_nonzero extremum_gradient max_all mean min_all nanmean nansum prod product_slope sum",
     },
     "reduce.variance": {
         "Tensor":
@@ -675,9 +675,9 @@ CONTENTS = {
     },
     "norm.batch_norm": {
         "numbagrad.nn.functional":
-            "batch_norm instance_norm",
+            "batch_norm",
         "ops":
-            "batch_norm batch_norm_fused instance_norm",
+            "batch_norm batch_norm_fused",
     },
     "norm.group_norm": {
         "numbagrad":
@@ -686,6 +686,12 @@ CONTENTS = {
             "group_norm",
         "ops":
             "group_norm group_norm_fused",
+    },
+    "norm.instance_norm": {
+        "numbagrad.nn.functional":
+            "instance_norm",
+        "ops":
+            "instance_norm",
     },
     "norm.layer_norm": {
         "numbagrad":
