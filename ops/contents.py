@@ -713,11 +713,11 @@ CONTENTS = {
         "numbagrad":
             "cosine_similarity pairwise_distance",
         "numbagrad.nn.functional":
-            "cosine_embedding_loss cosine_similarity local_response_norm multi_margin_loss multilabel_soft_margin_loss "
-            "normalize pairwise_distance triplet_margin_loss triplet_margin_with_distance_loss",
+            "cosine_embedding_loss cosine_similarity local_response_norm multilabel_soft_margin_loss normalize "
+            "pairwise_distance triplet_margin_loss triplet_margin_with_distance_loss",
         "ops":
-            "cosine_embedding_loss cosine_similarity local_response_norm multi_margin_loss multilabel_soft_margin_loss "
-            "normalize own_class pairwise_distance triplet_margin_loss triplet_margin_with_distance_loss",
+            "cosine_embedding_loss cosine_similarity local_response_norm multilabel_soft_margin_loss normalize "
+            "pairwise_distance triplet_margin_loss triplet_margin_with_distance_loss",
     },
     "loss.linear_cross_entropy": {
         "numbagrad.nn.functional":
@@ -733,11 +733,11 @@ CONTENTS = {
             "at_least binary_cross_entropy binary_cross_entropy_with_logits gaussian_nll_loss hinge_embedding_loss "
             "huber_loss kl_div l1_loss margin_ranking_loss mse_loss poisson_nll_loss smooth_l1_loss soft_margin_loss",
     },
-    "loss.multilabel": {
+    "loss.margins": {
         "numbagrad.nn.functional":
-            "multilabel_margin_loss",
+            "multi_margin_loss multilabel_margin_loss",
         "ops":
-            "multilabel_margin_loss",
+            "label_gradient label_sums margin_gradient margin_sums multi_margin_loss multilabel_margin_loss",
     },
     "loss.pointwise": {
         "ops":

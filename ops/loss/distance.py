@@ -8,14 +8,10 @@ import numpy as np
 
 from numbagrad.base import dtypes as dt
 from numbagrad.base.shapes import wrap_dim
-from numbagrad.core import storage
 from numbagrad.core.node import renamed
-from numbagrad.extend import REGISTRY, Sample, custom, function
-from numbagrad.kernel import tape
-from numbagrad.kernel.jit import kernel
+from numbagrad.extend import REGISTRY, Sample, function
 
 from ..reduce.norms import vector_norm_of
-from ..refusal import constant
 from .cross_entropy import legacy
 from .losses import SIGNS, SPACE, _reduce, _reference, at_least, finish
 
@@ -181,87 +177,6 @@ def triplet_margin_with_distance_loss(anchor, positive, negative, *, distance_fu
     if swap:
         far = REGISTRY["minimum"].callable(far, distance(positive, negative))
     return finish((near - far + margin).clamp_min(0), reduction)
-
-
-def _np_multi_margin(x, t, p=1, margin=1.0, weight=None, reduction="mean"):
-    t = np.asarray(t)
-    w = np.ones(x.shape[1]) if weight is None else np.asarray(weight)
-    z = np.maximum(margin - np.take_along_axis(x, t[:, None], 1) + x, 0) ** p * w[t][:, None]
-    z[np.arange(len(x)), t] = 0
-    return _reduce(z.sum(1) / x.shape[1], reduction)
-
-
-def _refuse_target(value):
-    raise RuntimeError("target out of range")
-
-
-_target = tape.Flag(_refuse_target)
-
-
-@kernel
-def own_columns(target: "*i8", own: "*u1", found: "*i8", n: int, start: int, stop: int):
-    """Whether a column of own (rows, n) is the one that target (rows,), of int64, names; found (1,) a row without one."""
-    for row in range(start, stop):
-        if target[row] < 0 or target[row] >= n:
-            found[0] = row
-        for j in range(n):
-            own[row * n + j] = 1 if j == target[row] else 0
-
-
-@custom(private=True, differentiable=False, reference=None)
-def own_class(target, *, n: int):
-    """Where in a row of ``n`` classes its own is."""
-    return (target._n, n), storage.kind_of(dt.bool_, target._kind.device)
-
-
-@own_class.cpu
-def _(out, target, n):
-    found = _target.take(out._kind)
-    own_columns[out._kind](target._ptr, out._ptr, found.address, n, 0, target._n)
-    found.check()
-
-
-@function(kinds={"p": "number"}, **SPACE, reference=_np_multi_margin,
-          samples=(Sample((3, 4), ("int64", (3,), 0, 4)), Sample((3, 4), ("int64", (3,), 0, 4), 2, reduction="none"),
-                   Sample((3, 4), ("int64", (3,), 0, 4), 1, 0.5, np.array([0.5, 1.0, 2.0, 0.25]))))
-def multi_margin_loss(input, target, p=1, margin=1.0, weight=None, size_average=None, reduce=None, reduction="mean"):
-    """Sum over the other classes of max(0, margin - input[target] + input[class]) ** p, divided by their number."""
-    from numbagrad import where
-    if size_average is not None or reduce is not None:
-        reduction = legacy(size_average, reduce)
-    if p not in (1, 2):
-        raise ValueError("only p == 1 and p == 2 supported")
-    if weight is not None and weight.dim() != 1:
-        raise ValueError("weight must be one-dimensional")
-    shape = input._shape
-    if len(shape) > 2 or shape and shape[-1] == 0:
-        raise RuntimeError(f"Expected non-empty vector or matrix with optional 0-dim batch size, but got: {list(shape)}")
-    single = len(shape) < 2
-    rows = 1 if single else shape[0]
-    if len(target._shape) > 1 or target._n != rows:
-        raise RuntimeError("multi_margin_loss: target tensor should be 1-D with size equal to the number of input samples "
-                           f"(batch size). Expected target size [{rows}], but got {list(target._shape)}. Input has shape "
-                           f"{list(shape)}.")
-    if target._kind.dtype is not dt.int64:
-        raise RuntimeError(f"expected scalar type Long but found {dt.scalar_name(target._kind.dtype)}")
-    x = input.reshape((1, input._n)) if single else input
-    n = x._shape[1]
-    if weight is not None and weight._n != n:
-        raise RuntimeError(f"inconsistent weight size, expected {n} but got {list(weight._shape)}")
-    if weight is not None:
-        constant("multi_margin_loss", "weight", weight)
-        if weight._kind.dtype is not input._kind.dtype:
-            raise RuntimeError(f"multi_margin_loss(): expected scalar type {dt.scalar_name(input._kind.dtype)} for the weight "
-                               f"but found {dt.scalar_name(weight._kind.dtype)}")
-    own = own_class.call(target.reshape((-1,)), n=n)
-    z = margin - where(own, x, 0.0).sum(1, True) + x
-    z = where((z > 0) & ~own, z, 0.0)
-    z = z * z if p == 2 else z
-    if weight is not None:
-        z = z * where(own, weight, 0.0).sum(1, True)
-    values = z.sum(1) / n
-    values = values.reshape(()) if single else values
-    return renamed(finish(values, reduction), "MultiMarginLossBackward0")
 
 
 def _np_multilabel(x, t, weight=None, reduction="mean"):
