@@ -716,8 +716,8 @@ CONTENTS = {
             "cosine_embedding_loss cosine_similarity local_response_norm multilabel_soft_margin_loss normalize "
             "pairwise_distance triplet_margin_loss triplet_margin_with_distance_loss",
         "ops":
-            "cosine_embedding_loss cosine_similarity local_response_norm multilabel_soft_margin_loss normalize "
-            "pairwise_distance triplet_margin_loss triplet_margin_with_distance_loss",
+            "channel_sums cosine_embedding_loss cosine_similarity local_response_norm multilabel_soft_margin_loss normalize"
+            " pairwise_distance triplet_margin_loss triplet_margin_with_distance_loss",
     },
     "loss.linear_cross_entropy": {
         "numbagrad.nn.functional":

@@ -9,7 +9,9 @@ import numpy as np
 from numbagrad.base import dtypes as dt
 from numbagrad.base.shapes import wrap_dim
 from numbagrad.core.node import renamed
-from numbagrad.extend import REGISTRY, Sample, function
+from numbagrad.core.tensor import numel
+from numbagrad.extend import REGISTRY, Sample, custom, function, load, store
+from numbagrad.kernel.jit import kernel
 
 from ..reduce.norms import vector_norm_of
 from .cross_entropy import legacy
@@ -78,11 +80,41 @@ def _np_response(x, size, alpha=1e-4, beta=0.75, k=1.0):
     return x / (k + alpha * mean) ** beta
 
 
+@kernel
+def window_rows(x: "*T", out: "*T", channels: int, inner: int, back: int, ahead: int, start: int, stop: int):
+    """Sums of rows of x (samples, channels, inner) over the channels from ``back`` before to ``ahead`` behind, into out."""
+    for row in range(start, stop):
+        c, at = row % channels, row * inner
+        for i in range(at, at + inner):
+            out[i] = x[i]
+        for j in range(max(-back, -c), min(ahead, channels - 1 - c) + 1):
+            if j != 0:
+                for i in range(inner):
+                    out[at + i] = store(load(out[at + i]) + load(x[at + j * inner + i]))
+
+
+@custom(private=True, reference=None)
+def channel_sums(input, back: int, ahead: int):
+    """Sums over neighbouring channels."""
+    return input._shape, input._kind
+
+
+@channel_sums.cpu
+def _(out, input, back, ahead):
+    shape = input._shape
+    window_rows.run(out._kind, (input._ptr, out._ptr, shape[1], numel(shape[2:]), min(back, shape[1]), min(ahead, shape[1])),
+                    shape[0] * shape[1], out._n)
+
+
+@channel_sums.gradient
+def _(g, back, ahead):
+    return channel_sums.call(g, ahead, back)
+
+
 @function(kinds={"size": "int", "k": "number"}, namespaces=("nn.functional",), method=False, reference=_np_response,
           samples=(Sample((2, 5, 3), 3), Sample((2, 4, 2, 2), 2, alpha=0.5, beta=0.5, k=2.0)))
 def local_response_norm(input, size, alpha=1e-4, beta=0.75, k=1.0):
     """``input / (k + alpha * mean of squares) ** beta``, the mean over ``size`` neighbouring channels (zeros outside)."""
-    from numbagrad import cat, zeros
     if len(input._shape) < 3:
         raise ValueError(f"Expected 3D or higher dimensionality                          input (got {len(input._shape)} "
                          "dimensions)")
@@ -90,15 +122,9 @@ def local_response_norm(input, size, alpha=1e-4, beta=0.75, k=1.0):
         raise NotImplementedError(f"\"local_response_norm\" not implemented for '{dt.scalar_name(input._kind.dtype)}'")
     if not input._n:
         return input
-    shape, channels = input._shape, input._shape[1]
-    parts = [input * input]
-    for at, n in ((0, size // 2), (2, (size - 1) // 2)):
-        if n:
-            parts.insert(at, zeros((shape[0], n, *shape[2:]), dtype=input.dtype, device=input.device))
-    wide = cat(parts, 1) if len(parts) > 1 else parts[0]
-    total = wide.narrow(1, 0, channels)
-    for j in range(1, size):
-        total = total + wide.narrow(1, j, channels)
+    if size < 1:
+        raise RuntimeError(f"local_response_norm: expected a size greater than zero, but got {size}")
+    total = channel_sums.call(input * input, size // 2, (size - 1) // 2)
     return input / (total * (alpha / size) + k).pow(beta)
 
 
