@@ -319,7 +319,7 @@ CONTENTS = {
         "numbagrad":
             "argsort kthvalue msort sort topk",
         "ops":
-            "argsort kthvalue msort positions sort topk",
+            "argsort kthvalue msort positions put_back ranked sort topk",
     },
     "random.draw": {
         "Tensor":
@@ -551,7 +551,7 @@ CONTENTS = {
         "numbagrad":
             "all amax amin any count_nonzero mean nanmean nansum prod sum",
         "ops":
-            "all amax amin any count_nonzero extremum_gradient max_all mean min_all nanmean nansum prod sum",
+            "all amax amin any count_nonzero extremum_gradient max_all mean min_all nanmean nansum prod product_slope sum",
     },
     "reduce.variance": {
         "Tensor":
@@ -620,7 +620,9 @@ CONTENTS = {
         "numbagrad.linalg":
             "householder_product",
         "ops":
-            "geqrf householder_product orgqr reflections",
+            "geqrf householder_product orgqr product reflections",
+    },
+    "linalg.householder_kernels": {
     },
     "linalg.kernels": {
     },
@@ -674,9 +676,9 @@ CONTENTS = {
     },
     "norm.batch_norm": {
         "numbagrad.nn.functional":
-            "batch_norm instance_norm",
+            "batch_norm",
         "ops":
-            "batch_norm batch_norm_fused instance_norm",
+            "batch_norm batch_norm_fused",
     },
     "norm.group_norm": {
         "numbagrad":
@@ -685,6 +687,12 @@ CONTENTS = {
             "group_norm",
         "ops":
             "group_norm group_norm_fused",
+    },
+    "norm.instance_norm": {
+        "numbagrad.nn.functional":
+            "instance_norm",
+        "ops":
+            "instance_norm",
     },
     "norm.layer_norm": {
         "numbagrad":
@@ -706,11 +714,11 @@ CONTENTS = {
         "numbagrad":
             "cosine_similarity pairwise_distance",
         "numbagrad.nn.functional":
-            "cosine_embedding_loss cosine_similarity local_response_norm multi_margin_loss multilabel_soft_margin_loss "
-            "normalize pairwise_distance triplet_margin_loss triplet_margin_with_distance_loss",
+            "cosine_embedding_loss cosine_similarity local_response_norm multilabel_soft_margin_loss normalize "
+            "pairwise_distance triplet_margin_loss triplet_margin_with_distance_loss",
         "ops":
-            "cosine_embedding_loss cosine_similarity local_response_norm multi_margin_loss multilabel_soft_margin_loss "
-            "normalize own_class pairwise_distance triplet_margin_loss triplet_margin_with_distance_loss",
+            "channel_sums cosine_embedding_loss cosine_similarity local_response_norm multilabel_soft_margin_loss normalize"
+            " pairwise_distance triplet_margin_loss triplet_margin_with_distance_loss",
     },
     "loss.linear_cross_entropy": {
         "numbagrad.nn.functional":
@@ -726,11 +734,11 @@ CONTENTS = {
             "at_least binary_cross_entropy binary_cross_entropy_with_logits gaussian_nll_loss hinge_embedding_loss "
             "huber_loss kl_div l1_loss margin_ranking_loss mse_loss poisson_nll_loss smooth_l1_loss soft_margin_loss",
     },
-    "loss.multilabel": {
+    "loss.margins": {
         "numbagrad.nn.functional":
-            "multilabel_margin_loss",
+            "multi_margin_loss multilabel_margin_loss",
         "ops":
-            "multilabel_margin_loss",
+            "label_gradient label_sums margin_gradient margin_sums multi_margin_loss multilabel_margin_loss",
     },
     "loss.pointwise": {
         "ops":

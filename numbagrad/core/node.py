@@ -270,6 +270,7 @@ def renamed(t, name):
     """``t`` with the node that made it printed under another name."""
     node = t._node
     if node is not None:
+        node = node if isinstance(node, Node) else node.node  # (of one of several results)
         key = (node.__class__, name)
         if key not in _renamed:
             _renamed[key] = type(name, (node.__class__,), {"__slots__": (), "__module__": "numbagrad"})

@@ -1,7 +1,7 @@
 """Plans as programs of the native function that runs planned calls (``core/replay.py``).
 
-What cannot be one (kernels of too many arguments, numbers of odd classes, calls that release the GIL) stays the Python function
-of addresses that every plan has.
+What cannot be one (kernels of too many arguments, numbers of odd classes, long calls that release the GIL) stays the Python
+function of addresses that every plan has.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from .recorder import Address, Number
 
 RECORDED = 3  # tensors whose every combination of needs has a record
 ALIGNED = 64   # bytes
+SHORT = 1024   # elements of arguments and results up to which LAPACK takes less time than another thread would wait for
 HOW = {(float, "f"): EXACT, (int, "i"): WHOLE, (bool, "i"): WHOLE, (int, "f"): REAL, (bool, "f"): REAL}
 NUMBERS = object()  # a context: the numbers of the call as a tuple
 
@@ -34,6 +35,7 @@ def written(recorder, tensors, outs, numbers=()):
     checked = {v for entry, v in recorder.steps if entry is None}
     if not POSSIBLE or not program.fits() or len(checked) < len(recorder.flags):
         return None
+    short = sum([b.size for b in recorder.buffers[:tensors + len(outs)] if b is not None]) <= SHORT
     flags = [tape.Words(f.size, f.raises, deque(maxlen=0)) for f in recorder.flags]
 
     def word(v):
@@ -57,7 +59,7 @@ def written(recorder, tensors, outs, numbers=()):
                 if n > grain or not program.call(fn, "iii", [0, 0, n], [word(v) for v in words]):
                     return None
             else:
-                address, letters = native.behind(entry) or blas.behind(entry)
+                address, letters = native.behind(entry, short) or blas.behind(entry)
                 if not program.call(address, letters, [number(v, x) for v, x in zip(values, letters)]):
                     return None
                 program.kept.append(entry)

@@ -72,19 +72,21 @@ class Native:
         return self._address
 
 
-# Entry that holds the GIL and returns nothing -> (address of its C function, or its library and name; kinds of its arguments)
-_behind = weakref.WeakKeyDictionary()
+# Entry that returns nothing -> (address of its C function, or its library and name; kinds of its arguments)
+_behind, _released = weakref.WeakKeyDictionary(), weakref.WeakKeyDictionary()  # (of those that hold the GIL, and others)
 
 
-def behind(entry):
-    """(address of the C function, the kinds of its arguments) of a compiled entry; None where a call would release the GIL."""
-    found = _behind.get(entry)
+def behind(entry, short=False):
+    """(address of the C function, the kinds of its arguments) of a compiled entry; None where a call would release the GIL,
+    which a ``short`` one need not."""
+    found = _behind.get(entry) or short and _released.get(entry) or None
     return found if found is None or found[0].__class__ is int else _find_behind(entry, *found)
 
 
 @guarded
 def _find_behind(entry, function, letters):
-    found = _behind[entry] = function[0].get_pointer_to_function(function[1]), letters
+    found = function[0].get_pointer_to_function(function[1]), letters
+    (_behind if entry in _behind else _released)[entry] = found
     return found
 
 
@@ -120,8 +122,8 @@ def compile_function(fn, args, key, fast, returns, nogil, source, numba=None):
     sig = (n.i8 if returns else n.types.void)(*[n.i8 if a == "i" else n.f8 for a in args])
     progress.compile_signature(dispatcher, sig)
     cres = dispatcher.overloads[tuple(sig.args)]
-    if not nogil and not returns:
-        _behind[cres.entry_point] = (cres.library, cres.fndesc.llvm_cfunc_wrapper_name), args
+    if not returns:
+        (_released if nogil else _behind)[cres.entry_point] = (cres.library, cres.fndesc.llvm_cfunc_wrapper_name), args
     return Native(dispatcher, cres, source)
 
 

@@ -13,7 +13,7 @@ from numbagrad.kernel.jit import kernel
 from numbagrad.kernel.tape import TAPE, active
 
 from .kernels import moved, row
-from .plans import Plan, as_index, checked_row, range_flag
+from .plans import Plan, as_index, checked_row, out_of_bounds, range_flag
 
 LISTED = 1 << 12  # elements up to which a list of numbers is made, for forward and backward
 
@@ -148,8 +148,18 @@ def write(t, values, plan):
     """t[plan] = values in one pass, under the same conditions; a wrong index is found when others were written already."""
     if not _unlisted(plan, t) or values._strides is not None or values._shape != plan.shape:
         return False
-    _run(put_along, moved(t._kind), values, t, plan, 0)
+    _run(put_along, moved(t._kind), values, t, plan, 0)  # (places may be the same)
     return True
+
+
+def take(out, t, index, dim):
+    """out = t at the places of ``index`` along ``dim``, in one pass, for row-major t."""
+    _along(take_along, moved(t._kind), t, out, index, t._shape, dim, out_of_bounds, out._n)
+
+
+def give(t, values, index, dim):
+    """t += values at the places of ``index`` along ``dim``, in one pass, for row-major t and values."""
+    _along(add_along, t._kind, values, t, index, t._shape, dim, out_of_bounds, 0)  # (places may be the same)
 
 
 def _unlisted(plan, t):
@@ -157,8 +167,10 @@ def _unlisted(plan, t):
 
 
 def _run(kernel_, kind, x, out, plan, work):
-    shape, dim, fail = plan.numbers[1]
-    index = as_index(plan.current()[0])
+    _along(kernel_, kind, x, out, as_index(plan.current()[0]), *plan.numbers[1], work)
+
+
+def _along(kernel_, kind, x, out, index, shape, dim, fail, work):
     sizes, size = index._shape or (1,), shape[dim] if shape else 1
     words = range_flag(fail, dim, size, index)
     kernel_.run(kind, (x._ptr, index._ptr, out._ptr, words.address, _meta(index._shape, shape), len(sizes), dim, size),

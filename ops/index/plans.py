@@ -42,23 +42,21 @@ class Plan(Recipe):
     """Where an index expression points; see the module text. ``order`` is None where dimensions keep their order.
 
     ``numbers`` is the pair (memory of the element numbers, its address), or (a function, its arguments): ``function(tensors,
-    *arguments)`` is called when the numbers are first asked for. ``shape`` is that of what is read, if not the usual one."""
+    *arguments)`` is called when the numbers are first asked for."""
 
-    def __init__(self, numbers, order, before, indexed, in_shape, index_shape, tensors=(), shape=None):
+    def __init__(self, numbers, order, before, indexed, in_shape, index_shape, tensors=()):
         self.numbers, self.tensors, self.index_shape = numbers, tensors, index_shape
         self.order, self.before, self.indexed, self.in_shape = order, before, indexed, in_shape
         self.versions = ()
-        if shape is not None:
-            self.shape = shape
         if tensors:
             self.recipe = numbers
             if len(tensors) == 1:
                 t = tensors[0]
                 self.versions = (t._ver[0],)
-                self.key = numbers, t._kind, t._shape, t._strides, in_shape, before, shape
+                self.key = numbers, t._kind, t._shape, t._strides, in_shape, before
             else:
                 self.versions = [t._ver[0] for t in tensors]
-                self.key = numbers, tuple([(t._kind, t._shape, t._strides) for t in tensors]), in_shape, before, shape
+                self.key = numbers, tuple([(t._kind, t._shape, t._strides) for t in tensors]), in_shape, before
             if TAPE and capturing():
                 self.settle()
 
@@ -76,8 +74,7 @@ class Plan(Recipe):
             if len(_layouts) >= 4096:
                 _layouts.clear()
             _layouts[order, before, self.indexed, in_shape, index_shape] = found
-        self.n, self.outer, self.total, self.inner, shape = found
-        self.__dict__.setdefault("shape", shape)
+        self.n, self.outer, self.total, self.inner, self.shape = found
         return self.__dict__[name]
 
     def settle(self):
@@ -99,11 +96,7 @@ class Plan(Recipe):
 
     def on(self, tensors):
         """The same plan for other index tensors."""
-        return Plan(self.recipe, self.order, self.before, self.indexed, self.in_shape, self.index_shape, tensors, self.key[-1])
-
-    def shaped(self, shape):
-        """The same plan, reading into another shape."""
-        return Plan(self.numbers, self.order, self.before, self.indexed, self.in_shape, self.index_shape, self.tensors, shape)
+        return Plan(self.recipe, self.order, self.before, self.indexed, self.in_shape, self.index_shape, tensors)
 
     def __repr__(self):
         return f"<plan for {list(self.in_shape)} -> {list(self.shape)}>"

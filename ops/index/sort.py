@@ -13,15 +13,13 @@ import numpy as np
 from numbagrad.base import dtypes as dt
 from numbagrad.base.shapes import wrap_dim
 from numbagrad.core import storage
-from numbagrad.core.copying import contiguous_copy, copy_into
+from numbagrad.core.copying import contiguous_copy, copy_into, set_all
 from numbagrad.core.out import write_out, write_outs
-from numbagrad.core.tensor import make, raw_view
+from numbagrad.core.tensor import make, raw, raw_view
 from numbagrad.extend import Sample, custom, function
 from numbagrad.kernel.jit import kernel
 
-from . import plans as ix
-from .along import plan_dim
-from .by_plan import collect
+from .along import give, take
 from .select_kernels import STACK, first_rows, kth_rows, short_rows
 
 
@@ -134,16 +132,24 @@ def by_kernel(t, found, n, k, descending, in_order, alone, stable):
 
 @custom(private=True, contiguous=False, reference=None, dtypes="any", differentiable=False)
 def positions(input, dim: int, k: int, descending: bool = False, in_order: bool = True, alone: bool = False,
-              stable: bool = True):
+              stable: bool = True, keepdim: bool = True):
     """int64 positions along ``dim`` of the ``k`` first elements; with ``alone`` of the ``k``-th smallest only."""
-    shape = input._shape
-    return (*shape[:dim], 1 if alone else k, *shape[dim + 1:]) if shape else (), storage.kind_of(dt.int64, input._kind.device)
+    shape, kept = input._shape, (1 if alone else k,) if keepdim else ()
+    return (*shape[:dim], *kept, *shape[dim + 1:]) if shape else (), storage.kind_of(dt.int64, input._kind.device)
+
+
+def _with_dim(t, shape, dim):
+    """``t`` on the same memory with as many dimensions as ``shape``: ``dim`` may be left out where it has one element."""
+    if len(t._shape) == len(shape):
+        return t
+    return raw(t._buf, t._ptr, t._n, (*shape[:dim], 1, *shape[dim + 1:]), None, t._kind, t._ver)
 
 
 @positions.host
-def _(out, input, dim, k, descending, in_order, alone, stable):
+def _(out, input, dim, k, descending, in_order, alone, stable, keepdim):
     if out._n == 0:
         return
+    out = _with_dim(out, input._shape, dim)
     t, order = rows_of(input, dim)
     n = input._shape[dim] if input._shape else 1
     to = raw_view(out, order) if len(order) > 1 and order[-1] != len(order) - 1 else out
@@ -165,9 +171,40 @@ def _(out, input, dim, k, descending, in_order, alone, stable):
 LOW = np.uint64(0xFFFFFFFF)
 
 
-def along(input, dim, indices):
-    """Plan of the elements at ``indices`` along ``dim``."""
-    return plan_dim(input._shape, dim, indices, ix.out_of_bounds)
+@custom(private=True, reference=None, dtypes="any")
+def ranked(input, indices, dim: int):
+    """The elements at the indices along ``dim``, which is left out where the indices leave it out."""
+    return indices._shape, input._kind
+
+
+@ranked.cpu
+def _(out, input, indices, dim):
+    if out._n:
+        shape = input._shape
+        take(_with_dim(out, shape, dim), input, _with_dim(indices, shape, dim), dim)
+
+
+@ranked.gradient
+def _(g, shape, indices, dim):
+    return put_back.call(g, indices, shape=shape, dim=dim), None
+
+
+@custom(private=True, reference=None, dtypes="any")
+def put_back(g, indices, *, shape: tuple, dim: int):
+    """Zeros with ``g`` added at the indices along ``dim``: the gradient of ``ranked``."""
+    return shape, g._kind
+
+
+@put_back.cpu
+def _(out, g, indices, shape, dim):
+    set_all(out, 0)
+    if g._n:
+        give(out, _with_dim(g, shape, dim), _with_dim(indices, shape, dim), dim)
+
+
+@put_back.gradient
+def _(g_, indices, dim):
+    return ranked.call(g_, indices, dim), None
 
 
 def _check(name, input):
@@ -175,7 +212,7 @@ def _check(name, input):
         raise RuntimeError(" Sort does not support complex dtypes on CPU")
 
 
-_sort, _topk, _kth = (collect.recorded_as(n) for n in ("SortBackward0", "TopkBackward0", "KthvalueBackward0"))
+_sort, _topk, _kth = (ranked.recorded_as(n) for n in ("SortBackward0", "TopkBackward0", "KthvalueBackward0"))
 
 
 def _reference(a, dim, descending):
@@ -201,7 +238,7 @@ def sort(input, dim=-1, descending=False, stable=False, *, out=None):
     _check("sort", input)
     at = wrap_dim(dim, len(input._shape))
     indices = sorted_order(input, at, descending)
-    values = _sort(input, along(input, at, indices))
+    values = _sort(input, indices, at)
     if out is not None:
         values, indices = write_outs("sort", out, (values, indices), (input,))
     return SortResult(values, indices)
@@ -234,7 +271,7 @@ def topk(input, k, dim=-1, largest=True, sorted=True, *, out=None):
     if not 0 <= k <= n:
         raise RuntimeError("selected index k out of range")
     indices = positions.call(input, at, k, bool(largest), bool(sorted), stable=False)
-    values = _topk(input, along(input, at, indices))
+    values = _topk(input, indices, at)
     if out is not None:
         values, indices = write_outs("topk", out, (values, indices), (input,))
     return TopkResult(values, indices)
@@ -252,11 +289,7 @@ def kthvalue(input, k, dim=-1, keepdim=False, *, out=None):
     n = input._shape[at] if input._shape else 1
     if not 1 <= k <= n:
         raise RuntimeError(f"kthvalue(): selected number k out of range for dimension {at}")
-    indices = positions.call(input, at, k, alone=True)
-    plan = along(input, at, indices)
-    if not keepdim and input._shape:
-        flat = input._shape[:at] + input._shape[at + 1:]
-        plan, indices = plan.shaped(flat), indices.view(flat)
-    values = _kth(input, plan)
+    indices = positions.call(input, at, k, alone=True, keepdim=bool(keepdim))
+    values = _kth(input, indices, at)
     return KthResult(values, indices) if out is None else KthResult(
         *write_outs("kthvalue", out, (values, indices), (input,)))

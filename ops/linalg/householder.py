@@ -6,14 +6,17 @@ import numpy as np
 
 from numbagrad.base import dtypes as dt
 from numbagrad.core.creation import eye
-from numbagrad.core.node import renamed
 from numbagrad.core.out import write_out, write_outs
+from numbagrad.core.tensor import make
 from numbagrad.extend import Sample, custom, function
+from numbagrad.kernel.lapack import BLOCK
 
 from ..index.sort import result
+from ..product.gemm import conj
 from ..product.matmul import matmul
 from .cholesky import triangular
-from .solve import column, mh, op
+from .common import column, count, mh, op
+from .householder_kernels import multiply, reflect
 
 Geqrf = result("geqrf", "a", "tau")
 
@@ -27,8 +30,11 @@ def reflections(input):
 
 @reflections.host
 def _(outs, input):
-    found, factors = np.linalg.qr(input.array(), "raw")  # which has LAPACK's columns as rows
-    outs[0].array()[...], outs[1].array()[...] = np.swapaxes(found, -2, -1), factors
+    found, tau = outs
+    if found._n:
+        m, n = input._shape[-2:]
+        scratch = make((n * (m + BLOCK),), input._kind)
+        reflect[input._kind](input._ptr, found._ptr, tau._ptr, scratch._ptr, m, n, n * BLOCK, 0, count(input))
 
 
 @reflections.gradient
@@ -41,7 +47,9 @@ def _reference(input):
     return np.swapaxes(found, -2, -1), factors
 
 
-@function(reference=_reference, samples=(Sample((4, 3)), Sample((2, 2, 3))), differentiable=False, namespaces=("torch",))
+# 16: float32 is computed in float32, every column with the roundings of those before.
+@function(reference=_reference, samples=(Sample((4, 3)), Sample((2, 2, 3))), differentiable=False, namespaces=("torch",),
+          tolerance=16)
 def geqrf(input, *, out=None):
     """(a, tau) of ``input = Q R``: R in the upper triangle of ``a``, and below it with ``tau`` what makes Q."""
     if len(input._shape) < 2:
@@ -87,21 +95,47 @@ def _np_product(a, tau):
     return q
 
 
+@custom(private=True, node="LinalgHouseholderProductBackward0", reference=None)
+def product(input, tau):
+    """The first columns of the product of reflections."""
+    return input._shape, input._kind
+
+
+@product.host
+def _(out, input, tau):
+    if out._n:
+        m, n = out._shape[-2:]
+        scratch = make((n * (m + BLOCK),), out._kind)
+        multiply[out._kind](input._ptr, tau._ptr, out._ptr, scratch._ptr, m, n, tau._shape[-1], n * BLOCK, 0, count(out))
+
+
+@product.gradient
+def _(g, input, tau, needs):
+    # The product is I - V T V^H, where (I + diag(tau) S) T = diag(tau) with S = triu(V^H V, 1).
+    m, n, k = *input._shape[-2:], tau._shape[-1]
+    vectors = input if k == n else op("narrow")(input, -1, 0, k)
+    v = op("tril")(vectors, -1) + eye(m, k, dtype=input.dtype, device=input.device)
+    first, factors = mh(op("narrow")(v, -2, 0, n)), column(tau)  # V^H on the first columns of I
+    s = op("triu")(matmul(mh(v), v), 1)
+    inner = triangular(factors * s, factors * first, True, True)  # T V^H
+    right = -triangular(factors * s, matmul(mh(v), g), True, True, adjoint=True)
+    left = -matmul(right, mh(inner))
+    of_input = None
+    if needs[0]:
+        of_s = op("triu")(conj(factors) * left, 1)
+        of_v = matmul(v, of_s + mh(of_s)) - matmul(g, mh(inner))
+        of_v = of_v + op("pad")(mh(conj(factors) * right), (0, 0, 0, m - n))
+        of_input = op("pad")(op("tril")(of_v, -1), (0, n - k))
+    return of_input, op("sum")(right * conj(first), -1) + op("sum")(left * conj(s), -1) if needs[1] else None
+
+
 @function(reference=_np_product, samples=(Sample((4, 3), (3,)), Sample((2, 3, 3), (2, 2))), namespaces=("linalg",),
           method=False)
 def householder_product(input, tau, *, out=None):
-    """The first columns of ``H_1 H_2 ... H_k`` with ``H_i = I - tau_i v_i v_i^H``, v_i being column i below the diagonal.
-
-    All at once: ``I - V T V^H``, where ``(I + diag(tau) triu(V^H V, 1)) T = diag(tau)``."""
+    """The first columns of ``H_1 H_2 ... H_k`` with ``H_i = I - tau_i v_i v_i^H``, v_i being column i below the diagonal."""
     _check(input, tau)
-    n, k = input._shape[-1], tau._shape[-1]
-    columns = input if k == n else op("narrow")(input, -1, 0, k)
-    one = eye(input._shape[-2], n, dtype=input.dtype, device=input.device)
-    v = op("tril")(columns, -1) + op("narrow")(one, -1, 0, k)
-    upper = column(tau) * op("triu")(matmul(mh(v), v), 1) + eye(k, dtype=input.dtype, device=input.device)
-    inner = triangular(upper, column(tau) * matmul(mh(v), one), True)
-    product = renamed(one - matmul(v, inner), "LinalgHouseholderProductBackward0")
-    return product if out is None else write_out("linalg_householder_product", out, product, [input, tau], True)
+    found = product(input, tau)
+    return found if out is None else write_out("linalg_householder_product", out, found, [input, tau], True)
 
 
 @function(reference=_np_product, samples=(Sample((4, 3), (3,)),), namespaces=("torch",), method="orgqr")

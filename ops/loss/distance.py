@@ -8,14 +8,12 @@ import numpy as np
 
 from numbagrad.base import dtypes as dt
 from numbagrad.base.shapes import wrap_dim
-from numbagrad.core import storage
 from numbagrad.core.node import renamed
-from numbagrad.extend import REGISTRY, Sample, custom, function
-from numbagrad.kernel import tape
+from numbagrad.core.tensor import numel
+from numbagrad.extend import REGISTRY, Sample, custom, function, load, store
 from numbagrad.kernel.jit import kernel
 
 from ..reduce.norms import vector_norm_of
-from ..refusal import constant
 from .cross_entropy import legacy
 from .losses import SIGNS, SPACE, _reduce, _reference, at_least, finish
 
@@ -82,11 +80,41 @@ def _np_response(x, size, alpha=1e-4, beta=0.75, k=1.0):
     return x / (k + alpha * mean) ** beta
 
 
+@kernel
+def window_rows(x: "*T", out: "*T", channels: int, inner: int, back: int, ahead: int, start: int, stop: int):
+    """Sums of rows of x (samples, channels, inner) over the channels from ``back`` before to ``ahead`` behind, into out."""
+    for row in range(start, stop):
+        c, at = row % channels, row * inner
+        for i in range(at, at + inner):
+            out[i] = x[i]
+        for j in range(max(-back, -c), min(ahead, channels - 1 - c) + 1):
+            if j != 0:
+                for i in range(inner):
+                    out[at + i] = store(load(out[at + i]) + load(x[at + j * inner + i]))
+
+
+@custom(private=True, reference=None)
+def channel_sums(input, back: int, ahead: int):
+    """Sums over neighbouring channels."""
+    return input._shape, input._kind
+
+
+@channel_sums.cpu
+def _(out, input, back, ahead):
+    shape = input._shape
+    window_rows.run(out._kind, (input._ptr, out._ptr, shape[1], numel(shape[2:]), min(back, shape[1]), min(ahead, shape[1])),
+                    shape[0] * shape[1], out._n)
+
+
+@channel_sums.gradient
+def _(g, back, ahead):
+    return channel_sums.call(g, ahead, back)
+
+
 @function(kinds={"size": "int", "k": "number"}, namespaces=("nn.functional",), method=False, reference=_np_response,
           samples=(Sample((2, 5, 3), 3), Sample((2, 4, 2, 2), 2, alpha=0.5, beta=0.5, k=2.0)))
 def local_response_norm(input, size, alpha=1e-4, beta=0.75, k=1.0):
     """``input / (k + alpha * mean of squares) ** beta``, the mean over ``size`` neighbouring channels (zeros outside)."""
-    from numbagrad import cat, zeros
     if len(input._shape) < 3:
         raise ValueError(f"Expected 3D or higher dimensionality                          input (got {len(input._shape)} "
                          "dimensions)")
@@ -94,15 +122,9 @@ def local_response_norm(input, size, alpha=1e-4, beta=0.75, k=1.0):
         raise NotImplementedError(f"\"local_response_norm\" not implemented for '{dt.scalar_name(input._kind.dtype)}'")
     if not input._n:
         return input
-    shape, channels = input._shape, input._shape[1]
-    parts = [input * input]
-    for at, n in ((0, size // 2), (2, (size - 1) // 2)):
-        if n:
-            parts.insert(at, zeros((shape[0], n, *shape[2:]), dtype=input.dtype, device=input.device))
-    wide = cat(parts, 1) if len(parts) > 1 else parts[0]
-    total = wide.narrow(1, 0, channels)
-    for j in range(1, size):
-        total = total + wide.narrow(1, j, channels)
+    if size < 1:
+        raise RuntimeError(f"local_response_norm: expected a size greater than zero, but got {size}")
+    total = channel_sums.call(input * input, size // 2, (size - 1) // 2)
     return input / (total * (alpha / size) + k).pow(beta)
 
 
@@ -181,89 +203,6 @@ def triplet_margin_with_distance_loss(anchor, positive, negative, *, distance_fu
     if swap:
         far = REGISTRY["minimum"].callable(far, distance(positive, negative))
     return finish((near - far + margin).clamp_min(0), reduction)
-
-
-def _np_multi_margin(x, t, p=1, margin=1.0, weight=None, reduction="mean"):
-    t = np.asarray(t)
-    w = np.ones(x.shape[1]) if weight is None else np.asarray(weight)
-    z = np.maximum(margin - np.take_along_axis(x, t[:, None], 1) + x, 0) ** p * w[t][:, None]
-    z[np.arange(len(x)), t] = 0
-    return _reduce(z.sum(1) / x.shape[1], reduction)
-
-
-def _refuse_target(value):
-    raise RuntimeError("target out of range")
-
-
-_target = tape.Flag(_refuse_target)
-
-
-@kernel
-def own_columns(target: "*i8", own: "*u1", found: "*i8", n: int, start: int, stop: int):
-    """Whether a column of own (rows, n) is the one that target (rows,), of int64, names; found (1,) a row without one."""
-    for row in range(start, stop):
-        if target[row] < 0 or target[row] >= n:
-            found[0] = row
-        for j in range(n):
-            own[row * n + j] = 1 if j == target[row] else 0
-
-
-@custom(private=True, differentiable=False, reference=None)
-def own_class(target, *, n: int):
-    """Where in a row of ``n`` classes its own is."""
-    return (target._n, n), storage.kind_of(dt.bool_, target._kind.device)
-
-
-@own_class.cpu
-def _(out, target, n):
-    found = _target.take(out._kind)
-    own_columns[out._kind](target._ptr, out._ptr, found.address, n, 0, target._n)
-    found.check()
-
-
-@function(kinds={"p": "number"}, **SPACE, reference=_np_multi_margin,
-          samples=(Sample((3, 4), ("int64", (3,), 0, 4)), Sample((3, 4), ("int64", (3,), 0, 4), 2, reduction="none"),
-                   Sample((3, 4), ("int64", (3,), 0, 4), 1, 0.5, np.array([0.5, 1.0, 2.0, 0.25]))))
-def multi_margin_loss(input, target, p=1, margin=1.0, weight=None, size_average=None, reduce=None, reduction="mean"):
-    """Sum over the other classes of max(0, margin - input[target] + input[class]) ** p, divided by their number."""
-    from numbagrad import where
-    if size_average is not None or reduce is not None:
-        reduction = legacy(size_average, reduce)
-    if reduction not in ("mean", "sum", "none"):
-        raise ValueError(f"{reduction} is not a valid value for reduction")
-    if p not in (1, 2):
-        raise ValueError("only p == 1 and p == 2 supported")
-    if weight is not None and weight.dim() != 1:
-        raise ValueError("weight must be one-dimensional")
-    shape = input._shape
-    if len(shape) > 2 or shape and shape[-1] == 0:
-        raise RuntimeError(f"Expected non-empty vector or matrix with optional 0-dim batch size, but got: {list(shape)}")
-    single = len(shape) < 2
-    rows = 1 if single else shape[0]
-    if len(target._shape) > 1 or target._n != rows:
-        raise RuntimeError("multi_margin_loss: target tensor should be 1-D with size equal to the number of input samples "
-                           f"(batch size). Expected target size [{rows}], but got {list(target._shape)}. Input has shape "
-                           f"{list(shape)}.")
-    x = input.reshape((1, input._n)) if single else input
-    n = x._shape[1]
-    if weight is not None and weight._n != n:
-        raise RuntimeError(f"inconsistent weight size, expected {n} but got {list(weight._shape)}")
-    if target._kind.dtype is not dt.int64:
-        raise RuntimeError(f"expected scalar type Long but found {dt.scalar_name(target._kind.dtype)}")
-    if weight is not None:
-        constant("multi_margin_loss", "weight", weight)
-        if weight._kind.dtype is not input._kind.dtype:
-            raise RuntimeError(f"multi_margin_loss(): expected scalar type {dt.scalar_name(input._kind.dtype)} for the weight "
-                               f"but found {dt.scalar_name(weight._kind.dtype)}")
-    own = own_class.call(target.reshape((-1,)), n=n)
-    z = margin - where(own, x, 0.0).sum(1, True) + x
-    z = where((z > 0) & ~own, z, 0.0)
-    z = z * z if p == 2 else z
-    if weight is not None:
-        z = z * where(own, weight, 0.0).sum(1, True)
-    values = z.sum(1) / n
-    values = values.reshape(()) if single else values
-    return renamed(finish(values, reduction), "MultiMarginLossBackward0")
 
 
 def _np_multilabel(x, t, weight=None, reduction="mean"):

@@ -87,7 +87,7 @@ def gn_weights(sums: "*f8", dw: "*T", db: "*T", samples: int, channels: int, wan
 
 
 @custom(private=True, node="NativeGroupNormBackward0", reference=None)
-def group_norm_fused(input, weight, bias, *, groups: int, eps: float):
+def group_norm_fused(input, weight, bias, groups: int, eps: float):
     """Normalized groups of channels; the second output holds (mean, inverse deviation) of each."""
     return [(input._shape, input._kind),
             ((2 * input._shape[0] * groups,), storage.kind_of(dt.float64, input._kind.device))]
@@ -171,4 +171,4 @@ def group_norm(input, num_groups, weight=None, bias=None, eps=1e-05, cudnn_enabl
                                f"got {what} of shape {list(t._shape)} and input of shape {list(shape)}")
     if mixed(input, weight, bias):
         return group_norm(input.to(dtype=dt.float32), num_groups, weight, bias, eps).to(dtype=input.dtype)
-    return group_norm_fused.call(input, weight, bias, groups=num_groups, eps=dt.as_float(eps))[0]
+    return group_norm_fused.call(input, weight, bias, num_groups, dt.as_float(eps))[0]

@@ -12,13 +12,11 @@ import numpy as np
 from numbagrad.base import dtypes as dt
 from numbagrad.base import modes
 from numbagrad.core import storage
-from numbagrad.core.copying import copy_into
-from numbagrad.core.tensor import make, raw
+from numbagrad.core.tensor import make
 from numbagrad.extend import REGISTRY, custom
 
 from ..product.gemm import gemm
 from ..product.linear import linear
-from ..product.product import transposed
 from . import kernels
 
 GATES = {"LSTM": 4, "GRU": 3, "RNN_TANH": 1, "RNN_RELU": 1}
@@ -39,29 +37,25 @@ def _offsets(sizes):
     return np.concatenate(([0], np.cumsum(sizes))).astype(np.int64)
 
 
+@functools.cache
+def _table(sizes):
+    """The address of ``_offsets``."""
+    return storage.table(_offsets(sizes))
+
+
 def _few(weight, batch):
     """Whether the products of a step are so small that loops of our own beat BLAS: measured at 32 x 128 x 512, where BLAS
     takes 1.7 times as long. A weight that does not stay in the second-level cache is BLAS's."""
     return batch <= 128 and weight._n * weight._kind.itemsize <= 1 << 19
 
 
-def _aligned(saved):
-    """The first cache line in what a step leaves for the gradient."""
-    return (saved._ptr + 63) // 64 * 64
-
-
-def _turned(weight, target):
-    """The transposed weight in new memory that lies 1 KiB after ``target`` modulo a page.
-
-    A processor tells loads from earlier stores by the address within a page: where weight and sums have the same, a
-    product takes half as long again."""
+def _turned(weight, sums):
+    """New memory with the transposed weight in it, at the place that kernels find for these sums."""
     rows, columns = weight._shape
     size = weight._kind.itemsize
-    buffer = make((weight._n + 4096 // size,), weight._kind)
-    start = buffer._ptr + (target + 1024 - buffer._ptr) % 4096
-    turned = raw(buffer._buf, start, weight._n, (columns, rows), None, weight._kind, [0])
-    copy_into(turned, transposed(weight))
-    return turned
+    w = make((weight._n + 4096 // size,), weight._kind)
+    kernels.turn.run(weight._kind.dtype, (weight._ptr, w._ptr, w._ptr, sums, rows, columns, size), columns, weight._n)
+    return w
 
 
 def _work(rows, n, mode):
@@ -70,7 +64,7 @@ def _work(rows, n, mode):
 
 
 def _reserved(mode, shape, kind):
-    # Bytes, because what is no number gets no gradient.
+    # Bytes, because what is no number gets no gradient; up to a cache line is skipped.
     rows, n = shape
     return (rows * n * SAVED[mode] * kind.itemsize + 64,), storage.kind_of(dt.uint8, kind.device)
 
@@ -93,21 +87,20 @@ def _(outs, gates, h0, c0, weight, bias, mode, sizes, reverse):
     y, hn, cn, saved = outs
     rows, n = y._shape
     d, size = gates._kind.dtype, gates._kind.itemsize
-    batch, steps, offsets = sizes[0], len(sizes), storage.address(_offsets(sizes))
-    h, acts, few = _at(h0), _aligned(saved), _few(weight, batch)
+    batch, steps, offsets = sizes[0], len(sizes), _table(sizes)
+    h, acts, few = _at(h0), saved._ptr, _few(weight, batch)
     turned = _turned(weight, y._ptr if mode[:3] == "RNN" else acts) if few else weight
     w = turned._ptr
     if mode == "LSTM":
-        args = (gates._ptr, h, _at(c0), w, y._ptr, hn._ptr, cn._ptr, acts, acts + 4 * rows * n * size, offsets, h, _at(c0),
-                weight._ptr, y._ptr, acts, few, steps, n, size, reverse)
+        args = (gates._ptr, h, _at(c0), w, y._ptr, hn._ptr, cn._ptr, acts, offsets, h, _at(c0), w, y._ptr, acts, few, rows,
+                steps, n, size, reverse)
         kernels.lstm_forward.run(d, args, batch, _work(rows, n, mode))
     elif mode == "GRU":
-        args = (gates._ptr, h, w, _at(bias), y._ptr, hn._ptr, acts, offsets, h, weight._ptr, _at(bias), y._ptr, acts, few,
-                steps, n, size, reverse)
+        args = (gates._ptr, h, w, _at(bias), y._ptr, hn._ptr, acts, offsets, h, w, _at(bias), y._ptr, acts, few, steps, n,
+                size, reverse)
         kernels.gru_forward.run(d, args, batch, _work(rows, n, mode))
     else:
-        args = (gates._ptr, h, w, y._ptr, hn._ptr, offsets, h, weight._ptr, y._ptr, few, steps, n, size, mode == "RNN_RELU",
-                reverse)
+        args = (gates._ptr, h, w, y._ptr, hn._ptr, offsets, h, w, y._ptr, few, steps, n, size, mode == "RNN_RELU", reverse)
         kernels.rnn_forward.run(d, args, batch, _work(rows, n, mode))
 
 
@@ -168,11 +161,11 @@ def _(outs, gy, ghn, gcn, gates, h0, c0, weight, bias, y, saved, mode, sizes, re
     dgates, dhidden, dh0, dc0 = outs
     rows, n = y._shape
     d, size = y._kind.dtype, y._kind.itemsize
-    batch, steps, offsets = sizes[0], len(sizes), storage.address(_offsets(sizes))
-    acts, few = _aligned(saved), _few(weight, batch)
+    batch, steps, offsets = sizes[0], len(sizes), _table(sizes)
+    acts, few = saved._ptr, _few(weight, batch)
     if mode == "LSTM":
-        args = (gy._ptr, weight._ptr, ghn._ptr, gcn._ptr, _at(c0), acts, acts + 4 * rows * n * size, dgates._ptr, dh0._ptr,
-                dc0._ptr, offsets, _at(c0), weight._ptr, dgates._ptr, dh0._ptr, few, steps, n, size, reverse)
+        args = (gy._ptr, weight._ptr, ghn._ptr, gcn._ptr, _at(c0), acts, dgates._ptr, dh0._ptr, dc0._ptr, offsets, _at(c0),
+                weight._ptr, dgates._ptr, dh0._ptr, few, rows, steps, n, size, reverse)
         kernels.lstm_gradient.run(d, args, batch, _work(rows, n, mode))
     elif mode == "GRU":
         args = (gy._ptr, weight._ptr, ghn._ptr, _at(h0), y._ptr, acts, dgates._ptr, dhidden._ptr, dh0._ptr, offsets, _at(h0),

@@ -7,27 +7,60 @@ kernel takes a range of them and can be cut over threads. An address of 0 stands
 Each step is one product with the weight and one pass over the gates; loops are split so that each has few pointers,
 because LLVM gives up on vectorising a loop whose pointers need many checks for overlap. What a step owns and its product
 are written out in each kernel: as functions that the kernels share they ran 2 to 4 % slower and compiled 0.3 s longer.
+
+What depends on addresses is found in the kernels, so that the same launches serve other memory: what a step leaves for
+the gradient begins at a cache line, a turned weight at another place of a page than the sums.
 """
 
 from __future__ import annotations
 
-from numbagrad.extend import T, sigmoid, tanh
+from numbagrad.extend import T, inline, sigmoid, tanh
 from numbagrad.kernel.blas_kernels import NO, YES
 from numbagrad.kernel.jit import STRIP, kernel, strip
+from numbagrad.kernel.lapack import past
 
 from ..product.inner_products import clear, gemm, rows_product
 
 # Where the state before a step lies. Walking forwards every row of step t had a step t - 1; walking backwards only the
 # rows that are as long as step t + 1 did, the others begin here.
 
+@inline
+def to_line(at, size):
+    """Elements from the address ``at`` to the first cache line behind it, one at least."""
+    return 64 // size - at % 64 // size
+
+
+@inline
+def apart(w_at, sums_at, size):
+    """Elements from ``w_at`` to where a turned weight begins: the cache line 1 KiB after the sums, modulo a page.
+
+    A processor tells loads from earlier stores by the address within a page: where weight and sums have the same, a
+    product takes half as long again."""
+    return ((sums_at + 1087) // 64 * 64 - w_at) % 4096 // size
+
+
 @kernel
-def lstm_forward(gates: "*T", h0: "*T", c0: "*T", w: "*T", y: "*T", hn: "*T", cn: "*T", acts: "*T", cells: "*T", offsets: "*i8",
-                 h0_at: int, c0_at: int, w_at: int, y_at: int, acts_at: int, few: int, steps: int, n: int, size: int,
-                 reverse: int,
-                 start: int, stop: int):
-    """All steps of an LSTM: of gates (rows, 4 n), the inputs' part, h0 and c0 (batch, n), w (4 n, n) (transposed with
-    ``few``) and int64 offsets (steps + 1,), into y, cells (rows, n), acts (rows, 4 n), hn and cn (batch, n)."""
-    wide = 4 * n
+def turn(weight: "*T", w: "*T", w_at: int, sums_at: int, rows: int, columns: int, size: int, start: int, stop: int):
+    """The transposed weight, columns ``start`` to ``stop`` of (rows, columns)."""
+    first = apart(w_at, sums_at, size)
+    for top in range(0, rows, 16):
+        for i in range(start, stop):
+            for j in range(top, min(top + 16, rows)):
+                w[first + i * rows + j] = weight[j * columns + i]
+
+
+@kernel
+def lstm_forward(gates: "*T", h0: "*T", c0: "*T", w: "*T", y: "*T", hn: "*T", cn: "*T", saved: "*T", offsets: "*i8",
+                 h0_at: int, c0_at: int, w_at: int, y_at: int, saved_at: int, few: int, rows: int, steps: int, n: int,
+                 size: int, reverse: int, start: int, stop: int):
+    """All steps of an LSTM: of gates (rows, 4 n), the inputs' part, h0 and c0 (batch, n), w (4 n, n) (turned with
+    ``few``) and int64 offsets (steps + 1,), into y (rows, n), hn and cn (batch, n), and saved: how far on the rest is, acts
+    (rows, 4 n) and cells (rows, n)."""
+    wide, skip = 4 * n, to_line(saved_at, size)
+    saved[0] = T(skip)
+    acts, acts_at, cells = past(saved, skip), saved_at + skip * size, past(saved, skip + rows * wide)
+    if few:
+        w = past(w, apart(w_at, saved_at, size))
     for s in range(steps):
         t = steps - 1 - s if reverse else s
         top = offsets[t]
@@ -90,13 +123,13 @@ def lstm_forward(gates: "*T", h0: "*T", c0: "*T", w: "*T", y: "*T", hn: "*T", cn
 
 
 @kernel
-def lstm_gradient(gy: "*T", w: "*T", ghn: "*T", gcn: "*T", c0: "*T", acts: "*T", cells: "*T", dgates: "*T", dh0: "*T",
-                  dc0: "*T",
-                  offsets: "*i8", c0_at: int, w_at: int, dgates_at: int, dh0_at: int, few: int, steps: int, n: int, size: int,
-                  reverse: int, start: int, stop: int):
-    """Gradients of ``lstm_forward``: of gy (rows, n), ghn and gcn (batch, n), w (4 n, n), c0 (batch, n), acts (rows, 4 n),
-    cells (rows, n) and int64 offsets (steps + 1,), into dgates (rows, 4 n), dh0 and dc0 (batch, n)."""
-    wide = 4 * n
+def lstm_gradient(gy: "*T", w: "*T", ghn: "*T", gcn: "*T", c0: "*T", saved: "*T", dgates: "*T", dh0: "*T", dc0: "*T",
+                  offsets: "*i8", c0_at: int, w_at: int, dgates_at: int, dh0_at: int, few: int, rows: int, steps: int, n: int,
+                  size: int, reverse: int, start: int, stop: int):
+    """Gradients of ``lstm_forward``: of gy (rows, n), ghn and gcn (batch, n), w (4 n, n), c0 (batch, n), saved and int64
+    offsets (steps + 1,), into dgates (rows, 4 n), dh0 and dc0 (batch, n)."""
+    wide, skip = 4 * n, int(saved[0])
+    acts, cells = past(saved, skip), past(saved, skip + rows * wide)
     of_c, of_o = strip(), strip()
     # The gradients of the initial states hold those of the running states on the way.
     for k in range(start * n, stop * n):
@@ -156,13 +189,16 @@ def lstm_gradient(gy: "*T", w: "*T", ghn: "*T", gcn: "*T", c0: "*T", acts: "*T",
 # ``acts`` of a GRU holds r, z, n and the product with the weight that r scales.
 
 @kernel
-def gru_forward(gates: "*T", h0: "*T", w: "*T", bias: "*T", y: "*T", hn: "*T", acts: "*T", offsets: "*i8", h0_at: int,
-                w_at: int,
-                bias_at: int, y_at: int, acts_at: int, few: int, steps: int, n: int, size: int, reverse: int, start: int,
-                stop: int):
-    """All steps of a GRU: of gates (rows, 3 n), the inputs' part, h0 (batch, n), w (3 n, n) (transposed with ``few``), bias
-    (3 n,) and int64 offsets (steps + 1,), into y (rows, n), acts (rows, 4 n) and hn (batch, n)."""
-    wide = 4 * n
+def gru_forward(gates: "*T", h0: "*T", w: "*T", bias: "*T", y: "*T", hn: "*T", saved: "*T", offsets: "*i8", h0_at: int,
+                w_at: int, bias_at: int, y_at: int, saved_at: int, few: int, steps: int, n: int, size: int, reverse: int,
+                start: int, stop: int):
+    """All steps of a GRU: of gates (rows, 3 n), the inputs' part, h0 (batch, n), w (3 n, n) (turned with ``few``), bias
+    (3 n,) and int64 offsets (steps + 1,), into y (rows, n), hn (batch, n), and saved: how far on acts (rows, 4 n) are."""
+    wide, skip = 4 * n, to_line(saved_at, size)
+    saved[0] = T(skip)
+    acts, acts_at = past(saved, skip), saved_at + skip * size
+    if few:
+        w = past(w, apart(w_at, saved_at, size))
     for s in range(steps):
         t = steps - 1 - s if reverse else s
         top = offsets[t]
@@ -224,12 +260,12 @@ def gru_forward(gates: "*T", h0: "*T", w: "*T", bias: "*T", y: "*T", hn: "*T", a
 
 
 @kernel
-def gru_gradient(gy: "*T", w: "*T", ghn: "*T", h0: "*T", y: "*T", acts: "*T", dgates: "*T", dhidden: "*T", dh0: "*T",
+def gru_gradient(gy: "*T", w: "*T", ghn: "*T", h0: "*T", y: "*T", saved: "*T", dgates: "*T", dhidden: "*T", dh0: "*T",
                  offsets: "*i8", h0_at: int, w_at: int, dhidden_at: int, dh0_at: int, few: int, steps: int, n: int, size: int,
                  reverse: int, start: int, stop: int):
-    """Gradients of ``gru_forward``: of gy (rows, n), ghn (batch, n), w (3 n, n), h0 (batch, n), y (rows, n), acts (rows, 4
-    n) and int64 offsets (steps + 1,), into dgates and dhidden (rows, 3 n) and dh0 (batch, n)."""
-    wide = 4 * n
+    """Gradients of ``gru_forward``: of gy (rows, n), ghn (batch, n), w (3 n, n), h0 (batch, n), y (rows, n), saved and int64
+    offsets (steps + 1,), into dgates and dhidden (rows, 3 n) and dh0 (batch, n)."""
+    wide, acts = 4 * n, past(saved, int(saved[0]))
     of_h, of_n = strip(), strip()
     for k in range(start * n, stop * n):
         dh0[k] = ghn[k]
@@ -286,10 +322,11 @@ def gru_gradient(gy: "*T", w: "*T", ghn: "*T", h0: "*T", y: "*T", acts: "*T", dg
 
 @kernel
 def rnn_forward(gates: "*T", h0: "*T", w: "*T", y: "*T", hn: "*T", offsets: "*i8", h0_at: int, w_at: int, y_at: int, few: int,
-                steps: int, n: int,
-                size: int, rectified: int, reverse: int, start: int, stop: int):
-    """All steps of a plain network: of gates (rows, n), the inputs' part, h0 (batch, n), w (n, n) (transposed with ``few``)
+                steps: int, n: int, size: int, rectified: int, reverse: int, start: int, stop: int):
+    """All steps of a plain network: of gates (rows, n), the inputs' part, h0 (batch, n), w (n, n) (turned with ``few``)
     and int64 offsets (steps + 1,), into y (rows, n) and hn (batch, n)."""
+    if few:
+        w = past(w, apart(w_at, y_at, size))
     for s in range(steps):
         t = steps - 1 - s if reverse else s
         top = offsets[t]

@@ -304,26 +304,22 @@ def mode_rows(x: "*T", sorted: "*T", order: "*i8", stack: "*i8", indices: "*i8",
 
 
 @custom(private=True, contiguous=False, reference=None, dtypes="any", differentiable=False)
-def _most_frequent(input, dim: int):
-    """Positions along ``dim`` of the most frequent values, which stays as a dimension of one."""
-    return _reduced(input._shape, dim, True) or (1,), storage.kind_of(dt.int64, input._kind.device)
+def _most_frequent(input, dim: int, keepdim: bool):
+    """Positions along ``dim`` of the most frequent values."""
+    return _reduced(input._shape, dim, keepdim), storage.kind_of(dt.int64, input._kind.device)
 
 
 @_most_frequent.host
-def _(out, input, dim):
+def _(out, input, dim, keepdim):
     t = input.detach()
-    t = t.transpose(dim, -1).contiguous() if dim < len(input._shape) - 1 else t.contiguous().reshape(input._shape or (1,))
+    t = t.movedim(dim, -1).contiguous() if dim < len(input._shape) - 1 else t.contiguous().reshape(input._shape or (1,))
     n = t._shape[-1]
     known = n > 64 and t._kind.direct
     ordered = np.sort(t.array().reshape(-1, n), axis=1) if known else None
     values = storage.address(ordered) if known else t._ptr
     kind = storage.kind_of(dt.int64)
     order, stack = make((n,), kind), make((STACK,), kind)
-    direct = dim == len(input._shape) - 1 or not input._shape
-    index = out if direct else make((*t._shape[:-1], 1), out._kind)
-    mode_rows[t._kind](t._ptr, values, order._ptr, stack._ptr, index._ptr, n, int(known), 0, t._n // n)
-    if not direct:
-        copy_into(out, index.transpose(dim, -1))
+    mode_rows[t._kind](t._ptr, values, order._ptr, stack._ptr, out._ptr, n, int(known), 0, t._n // n)
 
 
 @function(reference=_mode_reference, samples=(Sample((3, 4)), Sample((3, 4), 0, True)), dtypes="any")
@@ -333,7 +329,7 @@ def mode(input, dim=-1, keepdim=False, *, out=None):
     at = wrap_dim(dim, len(input._shape))
     if input._shape and input._shape[at] == 0:
         raise IndexError(f"mode(): Expected reduction dim {at} to have non-zero size.")
-    index = _most_frequent.call(input, at).reshape(_reduced(input._shape, at, keepdim))
+    index = _most_frequent.call(input, at, bool(keepdim))
     values = _mode_picked.call(input, index, dim=at)
     return _both_out("mode", out, (values, index), input, ModeResult)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from numbagrad.base import dtypes as dt
@@ -14,7 +16,8 @@ from numbagrad.kernel.expr import where
 from numbagrad.kernel.jit import STRIP, kernel, strip
 from numbagrad.kernel.tape import capturing
 
-SMALL = 32768  # elements up to which a broadcast gradient is written out, so that what follows runs on plain memory
+SMALL = 32768  # elements up to which a broadcast gradient is written out, so that what follows runs on plain memory,
+#                and a product's is one kernel's work, whatever its values
 
 
 @kernel
@@ -172,10 +175,56 @@ def prod(acc, x):
     return acc * x
 
 
+@kernel
+def product_slopes(g: "*T", x: "*T", y: "*T", out: "*T", size: int, n: int, inner: int, start: int,
+                   stop: int):
+    """g and y (outer, inner), the products of x (outer, n, inner), into out: g times the product of the others.
+
+    If there is a zero among the ``size`` elements of x, it comes from both sides where y cannot be divided."""
+    zeros = 0
+    for i in range(size):
+        zeros += 1 if load(x[i]) == T(0) else 0
+    for row in range(start, stop):
+        first, own = row * n * inner, row * inner
+        for j in range(n):
+            for i in range(inner):
+                k = first + j * inner + i
+                out[k] = store(load(g[own + i]) * load(y[own + i]) / load(x[k]))
+        for i in range(inner):
+            if zeros > 0 and not (T(0) < abs(load(y[own + i])) < T(math.inf)):
+                others = T(1)
+                for j in range(n):
+                    k = first + j * inner + i
+                    out[k] = store(others)
+                    others *= load(x[k])
+                others = load(g[own + i])
+                for j in range(n - 1, -1, -1):
+                    k = first + j * inner + i
+                    out[k] = store(load(out[k]) * others)
+                    others *= load(x[k])
+
+
+@custom(private=True, reference=None, differentiable=False)
+def product_slope(g, input, y, *, dim: int):
+    """The gradient of products ``y`` along ``dim`` that ``g`` arrived at."""
+    return input._shape, input._kind
+
+
+@product_slope.cpu
+def _(out, g, input, y, dim):
+    n, inner = out._shape[dim], numel(out._shape[dim + 1:])
+    if out._n:
+        product_slopes.run(out._kind, (g._ptr, input._ptr, y._ptr, out._ptr, out._n, n, inner), out._n // (n * inner), out._n)
+
+
 @prod.gradient
 def _(g, input, y, shape, dim, keepdim):
     if not shape:
         return g * 1
+    if input._n <= SMALL and not input._kind.dtype.is_complex and not (g._rg or input._rg):
+        if dim is None:
+            return product_slope.call(g, input.reshape((input._n,)), y, dim=0).reshape(shape)
+        return product_slope.call(g, input, y, dim=dim % len(shape))
     wide = expand_back(g, shape, dim, keepdim)
     # What a captured step computes may not depend on values.
     if not capturing() and not bool((input.detach() == 0).any()):

@@ -384,7 +384,8 @@ KERNELS = hand_written()
 WITH_BLAS = {"attention_forward", "attention_backward", "lstm_forward", "lstm_gradient", "gru_forward", "gru_gradient",
              "rnn_forward", "rnn_gradient"}
 # LAPACK works on the host, with all that is computed of its factors.
-WITH_BLAS |= {n for n, k in KERNELS.items() if k.fn.__module__ == "numbagrad.ops.linalg.kernels"} - {"invert_values"}
+WITH_BLAS |= {n for n, k in KERNELS.items() if k.fn.__module__ in (
+    "numbagrad.ops.linalg.kernels", "numbagrad.ops.linalg.householder_kernels")} - {"invert_values"}
 
 
 # Bytes that a thread keeps in memory: across the calls of series and continued fractions, which are not taken in.

@@ -310,3 +310,17 @@ def test_repeated_indices_add_up():
     x = ng.zeros(3, requires_grad=True)
     x[ng.tensor([1, 1, 1, 2])].sum().backward()
     assert x.grad.tolist() == [0.0, 3.0, 1.0]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int64"])
+def test_large_scatter(dtype):
+    """Beyond a few thousand elements no list of places is made."""
+    rng = np.random.default_rng(3)
+    x, values = (rng.integers(-9, 9, (80, 90)) for _ in range(2))
+    index = np.argsort(rng.random((80, 90)), 0)  # no place twice
+    x, values = x.astype(dtype), values.astype(dtype)
+    got = ng.from_numpy(x).scatter(0, ng.from_numpy(index), ng.from_numpy(values))
+    np.put_along_axis(x, index, values, 0)
+    assert np.array_equal(got.numpy(), x)
+    with pytest.raises(RuntimeError, match="index 80 is out of bounds for dimension 0 with size 80"):
+        ng.zeros(80, 90).scatter(0, ng.from_numpy(index + 1), ng.zeros(80, 90))
