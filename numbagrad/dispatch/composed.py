@@ -241,7 +241,7 @@ def parameters(op):
             op.kinds.get(n, "any").rstrip("?") in ("any", "tensor"))
         (tensors if plain_ else others).append(n)
     return (tensors, others) if tensors and len(tensors) <= replays.MOST and replays.POSSIBLE and op.planned and (
-        op.module.startswith("numbagrad.") and not op.random) else None
+        op.module.startswith("numbagrad.")) else None
 
 
 __all__ = ["Composed", "lines", "parameters"]

@@ -55,10 +55,10 @@ def address(array):
 class Native:
     """A compiled kernel: ``entry`` is callable from Python with raw arguments; ``address`` is its C function."""
 
-    __slots__ = ("entry", "cres", "dispatcher", "source", "_address")
+    __slots__ = ("entry", "cres", "dispatcher", "source", "letters", "_address")
 
-    def __init__(self, dispatcher, cres, source):
-        self.dispatcher, self.cres, self.source = dispatcher, cres, source
+    def __init__(self, dispatcher, cres, source, letters):
+        self.dispatcher, self.cres, self.source, self.letters = dispatcher, cres, source, letters
         self.entry, self._address = cres.entry_point, None
 
     @property
@@ -80,6 +80,13 @@ def behind(entry):
     """(address of the C function, the kinds of its arguments) of a compiled entry; None where a call would release the GIL."""
     found = _behind.get(entry)
     return found if found is None or found[0].__class__ is int else _find_behind(entry, *found)
+
+
+def keep(made):
+    """The entry of a compiled kernel that releases the GIL, which ``behind`` is then told of: whoever calls its C function has
+    taken care of that."""
+    _behind.setdefault(made.entry, ((made.cres.library, made.cres.fndesc.llvm_cfunc_wrapper_name), made.letters))
+    return made.entry
 
 
 @guarded
@@ -122,7 +129,7 @@ def compile_function(fn, args, key, fast, returns, nogil, source, numba=None):
     cres = dispatcher.overloads[tuple(sig.args)]
     if not nogil and not returns:
         _behind[cres.entry_point] = (cres.library, cres.fndesc.llvm_cfunc_wrapper_name), args
-    return Native(dispatcher, cres, source)
+    return Native(dispatcher, cres, source, args)
 
 
 @functools.cache

@@ -14,7 +14,7 @@ from numbagrad.base.device import CPU
 from numbagrad.base.modes import is_grad_enabled
 from numbagrad.core import graph, storage
 from numbagrad.core.broadcast import broadcast_shapes
-from numbagrad.core.copying import contiguous_copy, copy_into, transfer
+from numbagrad.core.copying import contiguous_copy, transfer
 from numbagrad.core.creation import _dtype_for, kind_for, shape_of
 from numbagrad.core.graph import new_node
 from numbagrad.core.out import write_new, write_out
@@ -23,14 +23,14 @@ from numbagrad.dispatch import text
 from numbagrad.dispatch.op import parameters
 from numbagrad.extend import Sample, Tensor, function
 from numbagrad.kernel import categories, rng
-from numbagrad.kernel.tape import TAPE
+from numbagrad.kernel.tape import TAPE, capturing
 from numbagrad.random import engine_of
 
 HALF = {"f2": "float16", "bf": "bfloat16"}
 
 
-INT64, FLOAT32 = storage.kind_of(dt.int64), storage.kind_of(dt.float32)
-WIDE = {FLOAT32: False, storage.kind_of(dt.float64): True}  # kinds whose memory kernels fill as it is
+INT64, FLOAT32, FLOAT64 = map(storage.kind_of, (dt.int64, dt.float32, dt.float64))
+WIDE = {FLOAT32: False, FLOAT64: True}  # kinds whose memory kernels fill as it is
 
 
 def half(t):
@@ -66,7 +66,7 @@ def pairs(t):
 
 def draw_uniform(t, generator, low=0.0, high=1.0, contiguous=True):
     gen, wide = engine_of(generator), WIDE.get(t._kind)
-    if wide is not None and not TAPE and -MOST < low <= high < MOST:
+    if wide is not None and -MOST < low <= high < MOST and not (TAPE and capturing()):
         rng.uniform(gen, t._ptr, t._n, low, high, wide)
     elif t._kind.dtype.is_complex:
         rng.fill_uniform(gen, pairs(t), low, high)
@@ -89,7 +89,7 @@ def on_host(t, fill):
 
 def draw_normal(t, generator, mean=0.0, std=1.0, contiguous=True):
     gen, wide = engine_of(generator), WIDE.get(t._kind)
-    if wide is not None and not TAPE and std >= 0.0:
+    if wide is not None and std >= 0.0 and not (TAPE and capturing()):
         return rng.normal(gen, t._ptr, t._n, mean, std, wide, contiguous)
     if not t._kind.cpu:
         return on_host(t, lambda here: draw_normal(here, generator, mean, std, contiguous))
@@ -104,13 +104,10 @@ def draw_normal(t, generator, mean=0.0, std=1.0, contiguous=True):
 
 def draw_integers(t, generator, low, high):
     gen, kind = engine_of(generator), t._kind
-    if TAPE or low >= high or kind is not INT64 and (kind not in WIDE or low < -EXACT or high > EXACT):
+    if low >= high or kind is not INT64 and (kind not in WIDE or low < -EXACT or high > EXACT) or TAPE and capturing():
         rng.fill_randint(gen, memory(t), low, high, half(t))
-        return
-    drawn = t if kind is INT64 else make(t._shape, INT64)
-    rng.integers(gen, drawn._ptr, drawn._n, low, high - low)
-    if drawn is not t:
-        copy_into(t, drawn)
+    else:
+        rng.integers(gen, t._ptr, t._n, low, high - low, kind.dtype.code)
 
 
 END = 1 << 62
@@ -392,7 +389,7 @@ def bernoulli(input, p=None, *, generator=None, out=None):
     t = make(input._shape, out._kind if isinstance(out, Tensor) and out._kind.cpu else input._kind)
     if p is None:
         x = input if input._strides is None else contiguous_copy(input)
-        if x._kind is FLOAT32 and out is None and not TAPE:
+        if x._kind is FLOAT32 and out is None and not (TAPE and capturing()):
             rng.bernoulli(engine_of(generator), t._ptr, t._n, x._ptr)
             return _record("BernoulliBackward0", t, (input,)) if input._rg else t
         if input._kind.dtype.category != 2:
