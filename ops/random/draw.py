@@ -419,5 +419,11 @@ def multinomial(input, num_samples, replacement=False, *, generator=None, out=No
     x = input if input._strides is None and input._buf.size == input._n else contiguous_copy(input)
     categories.check_multinomial(num_samples, replacement, input._shape[-1])
     result = make((*input._shape[:-1], num_samples), INT64)
-    categories.fill_multinomial(engine_of(generator), result._buf, memory(x), input._shape[-1], replacement, half(x))
+    n = input._shape[-1]
+    if x._kind in WIDE and num_samples <= categories.FEW and x._n and not (TAPE and capturing()):
+        keys, u = make(x._shape, x._kind), make(result._shape if replacement else (0,), FLOAT64)
+        categories.drawn(engine_of(generator), x._kind, x._ptr, result._ptr, x._n // n, n, num_samples, replacement,
+                         (keys._ptr, u._ptr))
+    else:
+        categories.fill_multinomial(engine_of(generator), result._buf, memory(x), n, replacement, half(x))
     return result if out is None else write_out("multinomial", out, result, (input,))
