@@ -22,6 +22,7 @@ from .elementwise_general import Slow
 from .text import group
 
 REFUSED = 3  # geometries of calls without a program, after which no more are tried; one, if there was no other
+SIZE = "size"
 VALUES = ("dim", "axis")  # arguments of no declared kind that are no tensors
 IDLE = 2000  # calls without a new program, after which none is made
 ODD = 50     # as many of those is one whose arguments are such that it cannot have one
@@ -31,7 +32,7 @@ class Composed:
     """The programs of an op that is a function."""
 
     def __init__(self, op, tensors, others):
-        self.op, self.order = op, (*tensors, *others)
+        self.op, self.order, self.sized = op, (*tensors, *others), sized(op)
         self.calls = replay.Calls(len(tensors), [False] * len(others), self.begin)
         self.table = plan.table()
         self.table.calls = self.calls
@@ -79,7 +80,10 @@ class Composed:
             env["COUNT_"], env["LOOK_"] = False, self.made and not self.held
 
     def program(self, record, tensors, others, needs, key):
-        return traced(record, tensors, needs, key, lambda shadows: self.op.fn(**dict(zip(self.order, (*shadows, *others)))))
+        def call(shadows):
+            named = dict(zip(self.order, (*shadows, *others)))
+            return self.op.fn(*named.pop(SIZE), **named) if self.sized else self.op.fn(**named)
+        return traced(record, tensors, needs, key, call)
 
 
 def traced(record, tensors, needs, key, call):
@@ -222,11 +226,22 @@ def plain(value):
     return value.__class__ in plan.PLAIN or value.__class__ is float
 
 
-def lines(tensors, others):
+def sized(op):
+    """Whether an op takes the size of a new tensor by as many arguments as that has dimensions."""
+    p = op.signature.parameters.get(SIZE)
+    return p is not None and p.kind is p.VAR_POSITIONAL
+
+
+def lines(op, tensors, others):
     """Lines that look for a program, and those behind the call that count it: both have ``LOOK_``."""
+    given, before = others, []
+    if sized(op):
+        given = ["sizes_" if n == SIZE else n for n in others]
+        before = ["sizes_ = size", "if size.__class__ is tuple_ and len_(size) == 1 and size[0].__class__ is tuple_:",
+                  "    sizes_ = size[0]"]
     return (["if LOOK_:", "    record_ = True if not STATE_ else recording_()", "    if record_ is not None:",
-             *["        " + line for line in replays.lines([*tensors, *others])],
-             "        if COUNT_:", f"            seen_(record_, {group(tensors)}, {group(others)})"])
+             *["        " + line for line in before], *["        " + line for line in replays.lines([*tensors, *given])],
+             "        if COUNT_:", f"            seen_(record_, {group(tensors)}, {group(given)})"])
 
 
 def parameters(op):
@@ -235,13 +250,14 @@ def parameters(op):
     Functions of users are not among them: what they do may depend on more than their arguments."""
     tensors, others = [], []
     for n, p in op.signature.parameters.items():
-        if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) or p.annotation in (list, "list"):
+        if p.kind is p.VAR_KEYWORD or p.kind is p.VAR_POSITIONAL and not (sized(op) and op.random) or p.annotation in (
+                list, "list"):
             return None
-        plain_ = p.annotation is p.empty and p.default in (p.empty, None) and n not in VALUES and (
+        plain_ = p.annotation is p.empty and p.default in (p.empty, None) and n not in (*VALUES, SIZE) and (
             op.kinds.get(n, "any").rstrip("?") in ("any", "tensor"))
         (tensors if plain_ else others).append(n)
-    return (tensors, others) if tensors and len(tensors) <= replays.MOST and replays.POSSIBLE and op.planned and (
-        op.module.startswith("numbagrad.")) else None
+    return (tensors, others) if (tensors or op.random) and len(tensors) <= replays.MOST and replays.POSSIBLE and (
+        op.planned and op.module.startswith("numbagrad.")) else None
 
 
 __all__ = ["Composed", "lines", "parameters"]

@@ -157,6 +157,8 @@ class Function(Op):
     """An op composed of other ops. Users get it behind a guard that names the argument that is no tensor."""
 
     guarded = programs = None
+    # Lines of the usual call, before the checks of its arguments; what they name; whether they come before the look for programs.
+    first = (), {}, False
 
     def __init__(self, fn, *, shown=None, **options):
         super().__init__(fn, **options)
@@ -180,15 +182,17 @@ class Function(Op):
         else:
             lines += ["    try:", f"        return fn_({args})", "    except (AttributeError_, TypeError_) as error_:",
                       f"        refuse_(op_, {args.partition(',')[0]}, error_)", "        raise"]
-        env = {**arguments.ENVIRONMENT, "fn_": self.fn, "op_": self, "refuse_": refuse, "Tensor_": Tensor}
+        usual, names, before = ["    " + line for line in self.first[0]], *self.first[1:]
+        lines = lines if before else usual + lines
+        env = {**arguments.ENVIRONMENT, "fn_": self.fn, "op_": self, "refuse_": refuse, "Tensor_": Tensor, **names}
         from . import composed
         found = composed.parameters(self)
         if found is not None:
-            lines = ["    " + line for line in composed.lines(*found)] + lines
+            lines = ["    " + line for line in composed.lines(self, *found)] + lines
             calls = self.programs = composed.Composed(self, *found)
             env.update(replay_=calls.calls, seen_=calls.seen, LOOK_=False, COUNT_=False, STATE_=text.NAMES["STATE_"],
                        recording_=text.NAMES["recording_"])
-        return text.call(self, self.signature, lines, env)
+        return text.call(self, self.signature, usual + lines if before else lines, env)
 
 
 def add_method(fn, shown=None, aliases=(), **kinds):

@@ -226,7 +226,10 @@ class Recorder:
             raise Unlowered("draws from several streams")
         self.streams.append(gen)
         own = gen.mt_at, gen.words_at, gen.kept_at
-        values = [a if a in own else self.argument(int(a) if a.__class__ is bool else a, note[0] == "*") for a, note in zip(args, kernel.notes.values())]
+        values = []
+        for a, note in zip(args, kernel.notes.values()):
+            a = int(a) if a.__class__ is bool else a
+            values.append(a if a in own else self.argument(a, note[0] == "*"))
         self.add(Draw(kernel.kept(), gen), values, n)
 
     def constant(self, t, args):

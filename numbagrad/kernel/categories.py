@@ -36,8 +36,8 @@ def largest(keys: "*T", out: "*i8", n: int, k: int, start: int, stop: int):
 
 @kernel(fast=())
 def unlikely(weights: "*T", bad: "*i8", n: int, start: int, stop: int):
-    """What is wrong with rows of weights (rows, n): 0 where one is below 0 or not finite, 1 where all of a row are 0, into int64
-    bad (1,)."""
+    """What is wrong with rows of weights (rows, n), into int64 bad (1,): 0 where one is below 0 or not finite, 1 where all of a
+    row are 0."""
     for row in range(start, stop):
         some = False
         for i in range(row * n, row * n + n):

@@ -289,8 +289,8 @@ def _binomial(mt, words, count, p, single):
 
 @kernel
 def binomial(mt: "*u4", words: "*u4", count: "*T", p: "*T", out: "*T", n: int, single: int):
-    """Binomial numbers of count (n,) tries of probability p (n,) into out (n,), from the state mt (626,) by words (CHUNK,), both
-    uint32."""
+    """Binomial numbers of count (n,) tries of probability p (n,) into out (n,), from the state mt (626,) by words (CHUNK,),
+    both uint32."""
     _begin(words)
     for i in range(n):
         out[i] = _binomial(mt, words, np.float64(count[i]), np.float64(p[i]), single)

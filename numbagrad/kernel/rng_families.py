@@ -58,6 +58,6 @@ def fill(gen, out, draw, *parameters, k=None):
 @host
 def fill_half(gen, out, draw, dtype, *parameters):
     """``draw`` into the storage of a half type, computed in float32."""
-    values = np.empty(out.size, np.float32)
-    draw(gen, address(values), out.size, False, *[address(_widen(p, dtype)) for p in parameters])
+    values, parameters = np.empty(out.size, np.float32), [_widen(p, dtype) for p in parameters]
+    draw(gen, address(values), out.size, False, *map(address, parameters))
     _store(out, dtype, values)

@@ -20,7 +20,6 @@ from numbagrad.core.graph import new_node
 from numbagrad.core.out import write_new, write_out
 from numbagrad.core.tensor import bump_version, make, raw, raw_view
 from numbagrad.dispatch import text
-from numbagrad.dispatch.op import parameters
 from numbagrad.extend import Sample, Tensor, function
 from numbagrad.kernel import categories, rng
 from numbagrad.kernel.tape import TAPE, capturing
@@ -114,9 +113,10 @@ END = 1 << 62
 EXACT = 1 << 24  # float32 holds every integer up to here
 
 
-def usual(op, tests, lines):
-    """Put before the checks of an op's arguments, and return, its usual call: all options have their defaults and the ``tests``
-    hold. Where its ``lines`` do not return the other call follows."""
+def usual(op, tests, lines, before=False):
+    """Put before the checks of an op's arguments its usual call, and return the op: all options have their defaults and the
+    ``tests`` hold. Where its ``lines`` do not return the other call follows. ``before``: programs are looked for after it, as it
+    takes numbers where others take tensors."""
     for p in op.signature.parameters.values():
         if p.kind is p.KEYWORD_ONLY:
             tests = [*tests, f"{p.name} is {p.default}"]
@@ -125,13 +125,9 @@ def usual(op, tests, lines):
     env = text.environment(TAPE=TAPE, WIDE=WIDE, INT64=INT64, END=END, EXACT=EXACT, BOUND=MOST, int64=dt.int64, make=make,
                            engine_of=engine_of, shape_of=shape_of, kind_for=kind_for, fill_uniform=rng.uniform,
                            fill_normal=rng.normal, integers=rng.integers, draw_integers=draw_integers,
-                           unrecorded=inplace.unrecorded, bump_version=bump_version, guarded=op.callable)
-    lines = [f"if {' and '.join(tests)} and not TAPE_:", *text.indented(lines, "    "),
-             f"return guarded_({text.passed(op.signature)})"]
-    op.guarded = text.call(op, op.signature, text.indented(lines, "    "), env)
-    if op.shown is not None:
-        op.guarded.__signature__ = parameters(op.shown)
-    return op.guarded
+                           unrecorded=inplace.unrecorded, bump_version=bump_version)
+    op.first = [f"if {' and '.join(tests)} and not TAPE_:", *text.indented(lines, "    ")], env, before
+    return op
 
 
 def filled_by(fill, shape, numbers):
@@ -375,7 +371,7 @@ def normal(mean, std=1.0, size=None, *, generator=None, out=None, dtype=None, la
 
 
 usual(normal, ["mean.__class__ is float_", "std.__class__ is float_", "std >= 0.0", "size.__class__ is tuple_"],
-      filled_by("normal", "shape_of_('normal', size)", "mean, std"))
+      filled_by("normal", "shape_of_('normal', size)", "mean, std"), True)
 
 
 @function(kinds={"p": "any"}, method="bernoulli", **{k: v for k, v in OPTIONS.items() if k != "method"}, domain=(0.1, 0.9),
