@@ -768,19 +768,25 @@ CONTENTS = {
         "Tensor":
             "dist histogram renorm renorm_",
         "numbagrad":
-            "cdist dist histogram pdist renorm",
+            "cdist dist histogram renorm",
         "numbagrad.linalg":
             "vecdot",
-        "numbagrad.nn.functional":
-            "pdist",
         "ops":
-            "cdist dist euclidean histogram pdist renorm vecdot",
+            "cdist dist euclidean histogram renorm vecdot",
     },
     "statistics.integrals": {
         "numbagrad":
             "cumulative_trapezoid gradient trapezoid trapz",
         "ops":
             "cumulative_trapezoid gradient trapezoid",
+    },
+    "statistics.pair_distances": {
+        "numbagrad":
+            "pdist",
+        "numbagrad.nn.functional":
+            "pdist",
+        "ops":
+            "pair_norms pair_slopes pdist",
     },
     "statistics.quantile": {
         "Tensor":

@@ -212,7 +212,10 @@ def start():
     """Make the native function."""
     _seen[0] = -1 << 62
     make = player()
-    if make is not None and not STARTED:
+    if make is None:  # nothing will be looked up
+        for env, _, _ in _waiting:
+            env["LOOK_"] = False
+    elif not STARTED:
         STARTED.append(make)
         _begin()
 

@@ -157,7 +157,7 @@ class Function(Op):
     """An op composed of other ops. Users get it behind a guard that names the argument that is no tensor."""
 
     guarded = programs = None
-    # Lines of the usual call, before the checks of its arguments; what they name; whether they come before the look for programs.
+    # Lines of the usual call, before the checks of its arguments; what they name; whether programs are looked for after them.
     first = (), {}, False
 
     def __init__(self, fn, *, shown=None, **options):
@@ -190,7 +190,7 @@ class Function(Op):
         if found is not None:
             lines = ["    " + line for line in composed.lines(self, *found)] + lines
             calls = self.programs = composed.Composed(self, *found)
-            env.update(replay_=calls.calls, seen_=calls.seen, LOOK_=False, COUNT_=False, STATE_=text.NAMES["STATE_"],
+            env.update(replay_=calls.calls, seen_=calls.seen, LOOK_=True, COUNT_=False, STATE_=text.NAMES["STATE_"],
                        recording_=text.NAMES["recording_"])
         return text.call(self, self.signature, usual + lines if before else lines, env)
 

@@ -107,11 +107,13 @@ def cdist(x1, x2, p=2.0, compute_mode="use_mm_for_euclid_dist_if_necessary"):
     if x1._kind.dtype is not x2._kind.dtype:
         raise RuntimeError(f"expected scalar type {dt.scalar_name(x1._kind.dtype)} but found {dt.scalar_name(x2._kind.dtype)}")
     (n, k), m = x1._shape[-2:], x2._shape[-2]
-    batch = np.broadcast_shapes(x1._shape[:-2], x2._shape[:-2])
+    batch = x1._shape[:-2]
+    if batch != x2._shape[:-2]:
+        batch = np.broadcast_shapes(batch, x2._shape[:-2])
     if not n or not m or not k:
         return (x1.sum(-1, keepdim=True) + x2.sum(-1).unsqueeze(-2)) * 0
     if p == 2:
-        a, b = x1.expand(*batch, n, k), x2.expand(*batch, m, k)
+        a, b = (x if x._shape[:-2] == batch else x.expand(*batch, *x._shape[-2:]) for x in (x1, x2))
         way = MODES.index(compute_mode) if compute_mode else 0
         return euclidean(a, b, by_product=way == 1 or way == 0 and (n > MANY or m > MANY))
     d = x1.unsqueeze(-2) - x2.unsqueeze(-3)
@@ -120,25 +122,6 @@ def cdist(x1, x2, p=2.0, compute_mode="use_mm_for_euclid_dist_if_necessary"):
         return counts
     total = d.sum(-1)  # derivatives of zero, not none
     return op("where")(total.new_zeros(total._shape, dtype=dt.bool_), total, counts)
-
-
-def _np_pdist(x, p=2.0):
-    i, j = np.triu_indices(len(x), 1)
-    return _np_cdist(x, x, p)[i, j]
-
-
-@function(namespaces=("torch", "nn.functional"), method=False, kinds={"p": "float"}, reference=_np_pdist,
-          samples=(Sample((4, 3)), Sample((4, 3), 1.0), Sample((3, 2), 3.0)))
-def pdist(input, p=2.0):
-    """The ``p``-norms of the differences of each two rows of ``input`` (N, M), as a vector of N (N - 1) / 2."""
-    if len(input._shape) != 2:
-        raise RuntimeError(f"pdist only supports 2D tensors, got: {len(input._shape)}D")
-    if input._kind.dtype.category != 2:
-        raise RuntimeError("pdist only supports floating-point dtypes")
-    if not p >= 0:
-        raise RuntimeError("pdist only supports non-negative p values")
-    i, j = op("triu_indices")(input._shape[0], input._shape[0], 1, device=input.device)
-    return vector_norm_of(input.index_select(0, i) - input.index_select(0, j), p, -1, False)
 
 
 def _np_renorm(x, p, dim, maxnorm):
