@@ -52,7 +52,7 @@ def unlikely(weights: "*T", bad: "*i8", n: int, start: int, stop: int):
 
 @kernel(fast=())
 def over(weights: "*T", keys: "*T", start: int, stop: int):
-    """Weights (n,) over keys (n,), in the place of these."""
+    """The quotients of weights (n,) and keys (n,), in the place of keys."""
     for i in range(start, stop):
         keys[i] = weights[i] / keys[i]
 

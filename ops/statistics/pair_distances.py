@@ -43,7 +43,8 @@ def distances(x: "*T", out: "*T", n: int, m: int, way: int, p: float, start: int
 
 @kernel
 def euclidean_distances(x: "*T", out: "*T", n: int, m: int, start: int, stop: int):
-    """``distances`` that are Euclidean, four together."""
+    """Euclidean distances of each row of x (n, m), of start to stop, from those behind it, into out (n * (n - 1) / 2,); four
+    together."""
     for i in range(start, stop):
         a, at = i * m, i * n - i * (i + 1) // 2 - i - 1
         for j in range(i + 1, n, 4):
@@ -80,13 +81,14 @@ def weights(y: "*T", g: "*T", out: "*T", start: int, stop: int):
 
 @inline
 def weight(w, i, j, n):
-    """That of rows i and j; 0 where these are not two."""
+    """The weight in w (n * (n - 1) / 2,) of rows i and j; 0 where these are not two."""
     return T(0) if j == i or j >= n else load(w[place(i, j, n)])
 
 
 @kernel
 def euclidean_slopes(x: "*T", w: "*T", out: "*T", n: int, m: int, start: int, stop: int):
-    """``slopes`` of Euclidean distances by their ``weights`` w (n * (n - 1) / 2,)."""
+    """Derivatives by rows of x (n, m), of start to stop, of the Euclidean distances whose weights are w (n * (n - 1) / 2,), into
+    out (n, m)."""
     for i in range(start, stop):
         a = i * m
         for c in range(m):
