@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from numbagrad.base import dtypes as dt
 from numbagrad.core.broadcast import broadcast_shapes
 from numbagrad.extend import Sample, T, custom, function, inline, kernel, load, store
@@ -39,14 +41,15 @@ BETA = (
 @inline(fast=())
 def psi(x):
     """The digamma function of a positive number, by recurrence up to 10 and its asymptotic series."""
-    low = 0.0
+    above, below = 0.0, 1.0  # of the sum of 1 / x, 1 / (x + 1) ...
     while x < 10.0:
-        low -= 1.0 / x
+        above = above * x + below
+        below *= x
         x += 1.0
     z = 1.0 / (x * x)
     rest = 1.0 / 240 - z * (1.0 / 132 - z * (691.0 / 32760 - z / 12))
     series = z * (1.0 / 12 - z * (1.0 / 120 - z * (1.0 / 252 - z * rest)))
-    return low + math.log(x) - 0.5 / x - series
+    return math.log(x) - 0.5 / x - series - above / below
 
 
 @inline(fast=())
@@ -95,7 +98,7 @@ def gamma_between(a, x):
 def gamma_slopes(alpha: "*T", x: "*T", out: "*T", start: int, stop: int):
     """Derivatives of gamma draws x (n,) by their shapes alpha (n,), into out (n,)."""
     for i in range(start, stop):
-        a, v = float(load(alpha[i])), float(load(x[i]))
+        a, v = np.float64(load(alpha[i])), np.float64(load(x[i]))
         if v < 0.8:
             out[i] = store(T(gamma_small(a, v)))
         elif a > 8.0:
@@ -177,7 +180,7 @@ def beta_between(x, a, total):
 def beta_slopes(x: "*T", alpha: "*T", total: "*T", out: "*T", start: int, stop: int):
     """Derivatives of beta draws x (n,) by alpha (n,), over 1 - x, into out (n,), where alpha and beta add up to total (n,)."""
     for i in range(start, stop):
-        v, a, t = float(load(x[i])), float(load(alpha[i])), float(load(total[i]))
+        v, a, t = np.float64(load(x[i])), np.float64(load(alpha[i])), np.float64(load(total[i]))
         b, edge = t - a, t * v * (1.0 - v)
         if v <= 0.5 and edge < 2.5:
             out[i] = store(T(beta_low(v, a, b)))
