@@ -23,8 +23,10 @@ FAR = 2.0 ** 52
 
 
 @inline(fast=())
-def scale(a, x):
+def scale(a, x, eps):
     """x^a e^-x / Gamma(a + 1)."""
+    if a < 10.0 and eps == EXACT:
+        return math.exp(a * math.log(x) - x - math.lgamma(a + 1.0))
     if a < 10.0:
         y, below = a + 1.0, 1.0  # Gamma by its recurrence and Stirling's series from 8 on
         while y < 8.0:
@@ -54,8 +56,7 @@ def series(a, x, eps):
 @inline(fast=())
 def fraction(a, x, eps):
     """Q(a, x) over its scale, by the continued fraction a / (x + 1 - a - (1 - a) / (x + 3 - a - ...)): numerators and
-    denominators, brought back to numbers where they are large. A look at them takes as long as a step, so there are four between
-    two."""
+    denominators, brought back to numbers where they are large. A look at them takes as long as a step, and comes after four."""
     k, b = 0.0, x + 1.0 - a
     above, below, p, q = 0.0, 1.0, 1.0, b  # before these
     while k < 1e7:
@@ -83,9 +84,9 @@ def incomplete(a, x, upper, eps):
         return 1.0 if upper else 0.0
     # In lower precision what the series loses in Q where that is not too small does not count; it is quicker for small x.
     if x <= a + 1.0 or eps == CLOSE and x < 3.0 and a > 0.25:
-        p = scale(a, x) * series(a, x, eps)
+        p = scale(a, x, eps) * series(a, x, eps)
         return 1.0 - p if upper else p
-    q = scale(a, x)
+    q = scale(a, x, eps)
     if q > 0.0:
         q *= fraction(a, x, eps)
     return q if upper else 1.0 - q

@@ -41,15 +41,14 @@ BETA = (
 @inline(fast=())
 def psi(x):
     """The digamma function of a positive number, by recurrence up to 10 and its asymptotic series."""
-    above, below = 0.0, 1.0  # of the sum of 1 / x, 1 / (x + 1) ...
+    low = 0.0
     while x < 10.0:
-        above = above * x + below
-        below *= x
+        low -= 1.0 / x
         x += 1.0
     z = 1.0 / (x * x)
     rest = 1.0 / 240 - z * (1.0 / 132 - z * (691.0 / 32760 - z / 12))
     series = z * (1.0 / 12 - z * (1.0 / 120 - z * (1.0 / 252 - z * rest)))
-    return math.log(x) - 0.5 / x - series - above / below
+    return low + math.log(x) - 0.5 / x - series
 
 
 @inline(fast=())
@@ -115,7 +114,8 @@ def beta_low(x, a, b):
     series = 1.0 / a * (factor + 1.0 / a)
     for i in range(1, 11):
         term *= (i - b) * x / i
-        series += term / (a + i) * (factor + 1.0 / (a + i))
+        one = 1.0 / (a + i)
+        series += term * one * (factor + one)
     found = x * math.pow(1.0 - x, -b) * series
     return found if found == found else 0.0
 

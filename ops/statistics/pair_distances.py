@@ -87,7 +87,7 @@ def weight(w, i, j, n):
 
 @kernel
 def euclidean_slopes(x: "*T", w: "*T", out: "*T", n: int, m: int, start: int, stop: int):
-    """Derivatives by rows of x (n, m), of start to stop, of the Euclidean distances whose weights are w (n * (n - 1) / 2,), into
+    """Derivatives by rows of x (n, m), of start to stop, of the Euclidean distances with the weights w (n * (n - 1) / 2,), into
     out (n, m)."""
     for i in range(start, stop):
         a = i * m
