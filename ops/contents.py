@@ -266,6 +266,14 @@ CONTENTS = {
         "Tensor":
             "__getitem__ __setitem__",
     },
+    "index.histograms": {
+        "Tensor":
+            "histc histogram",
+        "numbagrad":
+            "histc histogram",
+        "ops":
+            "counted histc histogram shared",
+    },
     "index.kernels": {
     },
     "index.mask": {
@@ -297,11 +305,11 @@ CONTENTS = {
     },
     "index.search": {
         "Tensor":
-            "bincount histc unique unique_consecutive",
+            "bincount unique unique_consecutive",
         "numbagrad":
-            "bincount bucketize histc isin searchsorted unique unique_consecutive",
+            "bincount bucketize isin searchsorted unique unique_consecutive",
         "ops":
-            "among bincount bucketize counted histc isin searchsorted unique unique_consecutive",
+            "among bincount bucketize isin searchsorted unique unique_consecutive",
     },
     "index.select_kernels": {
     },
@@ -766,13 +774,13 @@ CONTENTS = {
     },
     "statistics.distances": {
         "Tensor":
-            "dist histogram renorm renorm_",
+            "dist renorm renorm_",
         "numbagrad":
-            "cdist dist histogram renorm",
+            "cdist dist renorm",
         "numbagrad.linalg":
             "vecdot",
         "ops":
-            "cdist dist euclidean histogram renorm vecdot",
+            "cdist dist euclidean renorm vecdot",
     },
     "statistics.integrals": {
         "numbagrad":

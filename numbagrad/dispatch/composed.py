@@ -23,7 +23,7 @@ from .text import group
 
 REFUSED = 3  # geometries of calls without a program, after which no more are tried; one, if there was no other
 SIZE = "size"
-VALUES = ("dim", "axis")  # arguments of no declared kind that are no tensors
+VALUES = ("dim", "axis", "bins", "range")  # arguments of no declared kind that are no tensors
 IDLE = 2000  # calls without a new program, after which none is made
 ODD = 50     # as many of those is one whose arguments are such that it cannot have one
 
