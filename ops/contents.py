@@ -266,6 +266,14 @@ CONTENTS = {
         "Tensor":
             "__getitem__ __setitem__",
     },
+    "index.histograms": {
+        "Tensor":
+            "histc histogram",
+        "numbagrad":
+            "histc histogram",
+        "ops":
+            "counted histc histogram shared",
+    },
     "index.kernels": {
     },
     "index.mask": {
@@ -297,11 +305,11 @@ CONTENTS = {
     },
     "index.search": {
         "Tensor":
-            "bincount histc unique unique_consecutive",
+            "bincount unique unique_consecutive",
         "numbagrad":
-            "bincount bucketize histc isin searchsorted unique unique_consecutive",
+            "bincount bucketize isin searchsorted unique unique_consecutive",
         "ops":
-            "among bincount bucketize counted histc isin searchsorted unique unique_consecutive",
+            "among bincount bucketize isin searchsorted unique unique_consecutive",
     },
     "index.select_kernels": {
     },
@@ -775,21 +783,27 @@ CONTENTS = {
     },
     "statistics.distances": {
         "Tensor":
-            "dist histogram renorm renorm_",
+            "dist renorm renorm_",
         "numbagrad":
-            "cdist dist histogram pdist renorm",
+            "cdist dist renorm",
         "numbagrad.linalg":
             "vecdot",
-        "numbagrad.nn.functional":
-            "pdist",
         "ops":
-            "cdist dist euclidean histogram pdist renorm vecdot",
+            "cdist dist euclidean renorm vecdot",
     },
     "statistics.integrals": {
         "numbagrad":
             "cumulative_trapezoid gradient trapezoid trapz",
         "ops":
             "cumulative_trapezoid gradient trapezoid",
+    },
+    "statistics.pair_distances": {
+        "numbagrad":
+            "pdist",
+        "numbagrad.nn.functional":
+            "pdist",
+        "ops":
+            "pair_norms pair_slopes pdist",
     },
     "statistics.quantile": {
         "Tensor":

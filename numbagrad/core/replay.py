@@ -16,6 +16,7 @@ import ctypes
 import functools
 import platform
 import sys
+import threading
 
 import numpy as np
 
@@ -23,7 +24,7 @@ from ..kernel import native, objects, trampoline
 from ..kernel.guard import guarded
 from ..kernel.tape import TAPE
 from . import replay_text, storage
-from .replay_text import BUCKETS, DIGIT, EXACT, FLOATS, FORMS, HEADER, MOST, REAL, WHOLE
+from .replay_text import BUCKETS, DIGIT, EXACT, FLOATS, FORMS, HEADER, HELD, MOST, REAL, WHOLE
 from .tensor import raw
 
 AFTER = 100  # calls until the function is made
@@ -61,7 +62,7 @@ class Program:
         self.tensors, self.results, self.scratch, self.most = tensors, results, scratch, most
         self.only, self.returned, self.wrap = -1, len(results), None
         self.open = len(results) == 1 and len(results[0]) == 2
-        self.steps, self.kept, self.flags = [], [], []
+        self.steps, self.kept, self.flags, self.stream = [], [], [], 0
 
     @property
     def count(self):
@@ -88,6 +89,12 @@ class Program:
         """After the last step, raise what it left in the words of a flag."""
         self.steps[-1][4] = words
 
+    def draw(self, gen):
+        """The kernels draw from this stream; False if native code cannot see whether it is in use."""
+        self.stream = id(gen)
+        self.kept.append(gen)
+        return lock_seen()
+
     def line(self, key, records):
         """What ``Calls`` has of it."""
         size, numbers, changed, steps, reports, tables = HEADER + self.count + 1, [], [], [], [], []
@@ -103,12 +110,22 @@ class Program:
                     numbers += [at + len(steps), a.index, a.how]
                 steps.append(trampoline.bits(a) if a.__class__ is float else a if a.__class__ is int else 0)
         head = [self.tensors, len(self.results), self.scratch, len(numbers) // 3, len(changed) // 3, len(self.steps), self.open]
-        head += [self.most, self.only, self.returned, *[0] * (size - HEADER)]
+        head += [self.most, self.only, self.returned, self.stream, *[0] * (size - HEADER)]
         words = np.array([*head, *numbers, *changed, *steps], np.int64)
         for place, where in tables:
             words[place] = words.ctypes.data + 8 * where
         made = tuple([x for r in self.results for x in (*r, *[0] * (4 - len(r)))])
         return key, words, made, tuple(reports), records, self.wrap, tuple(self.kept)
+
+
+@functools.cache
+def lock_seen():
+    """Whether an RLock shows how often it is held where the native function looks."""
+    lock, found = threading.RLock(), []
+    for _ in range(3):
+        found.append(ctypes.c_int64.from_address(id(lock) + 8 * HELD).value)
+        lock.acquire()
+    return POSSIBLE and type(lock).__name__ == "RLock" and found == [0, 1, 2]
 
 
 def bucket(tensors, key, free):
@@ -195,7 +212,10 @@ def start():
     """Make the native function."""
     _seen[0] = -1 << 62
     make = player()
-    if make is not None and not STARTED:
+    if make is None:  # nothing will be looked up
+        for env, _, _ in _waiting:
+            env["LOOK_"] = False
+    elif not STARTED:
         STARTED.append(make)
         _begin()
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..kernel import inlined, native, objects, strided, trampoline
 from ..kernel.define import define
+from ..kernel.mt19937 import MT19937
 from ..kernel.threads import LIMIT
 from .graph import Node, Output, refresh, sequence
 from .tensor import Tensor
@@ -25,8 +26,9 @@ BUCKETS = 64
 DIGIT = (1 << 30) - 1      # of an int
 # Words of a table: tensors, results, bytes of scratch memory, numbers, changed words, steps, whether it is open, most work of a
 # kernel, the only state that it is for (which tensors require grad, and STATE if that is recorded) or -1, how many results are
-# returned.
-HEADER = 10
+# returned, the random stream that kernels draw from (or 0).
+HEADER = 11
+HELD = 4                   # where an RLock says how often it is held
 STATE = 1 << 16
 STEP = 6                   # words before a step's arguments: function, form, how many, a flag's address, its words, its report
 EXACT, WHOLE, REAL = 0, 1, 2  # how a number becomes a word: a float; a whole number; a whole number as a float
@@ -77,8 +79,9 @@ def mixed(k, h, x):
                 h = (h * 31 + (ptr_i8(p[3 + i])[3] & DIGIT)) & DIGIT
     return h
 """
-# What a call of a program does: how many results there are in ``outs``; 0 where an error is set. Making them may collect
-# garbage, and so run the same program: its table is written when all are there.
+# What a call of a program does: how many results there are in ``outs``; 0 where an error is set, -1 where the random stream
+# that it draws from is in use. Making them may collect garbage, and so run the same program: its table is written when all are
+# there. From then on no other thread runs.
 RUN = """
 def run(k, line, a, outs):
     table = ptr_i8(line[TABLE])[2]
@@ -145,6 +148,12 @@ def run(k, line, a, outs):
     for i in range(t[4]):
         t[t[at]] = t[HEADER + t[at + 1]] + t[at + 2]
         at += 3
+    if t[10] != 0 and ptr_i8(ptr_i8(t[10])[stream_lock])[HELD] != 0:  # another thread draws: nothing more is done
+        if scratch != 0:
+            call(k[FREE], t[after + results])
+        for i in range(results):
+            call(k[DECREMENT], outs[i])
+        return -1
     refused, flag = 0, t[5]
     for i in range(t[5]):
         function, form, g = t[at], t[at + 1], at + STEP
@@ -373,6 +382,10 @@ def replay(bound, args, count):
     which = 0 if t[8] >= 0 else mask
     hold(found)
     results = run(k, line, a, outs)
+    if results < 0:
+        call(k[DECREMENT], found)
+        hold(k[NONE])
+        return k[NONE]
     if results != 0 and mask != 0:
         if record(k, ptr_i8(line[RECORDS])[3 + which], a, tensors, numbers, mask, outs, results) == 0:
             results = 0
@@ -428,8 +441,8 @@ def _numbered(text):
     text = re.sub(r"(\n +)hold\(([^,\n]*?)(?:, (\d))?\)(?=\n)", _hold, text)
     names = {**globals(), **{n: i for i, n in enumerate([*KNOWN, *FUNCTIONS])}}
     text = re.sub(r"\b[A-Z_]{3,}\b", lambda m: str(names[m[0]]), text)
-    classes = {"tensor": Tensor, "node": Node, "output": Output}
-    return re.sub(r"\b(tensor|node|output)_(\w+)", lambda m: str(objects.slot(
+    classes = {"tensor": Tensor, "node": Node, "output": Output, "stream": MT19937}
+    return re.sub(r"\b(tensor|node|output|stream)_(\w+)", lambda m: str(objects.slot(
         classes[m[1]], m[2] if m[1] != "tensor" else "_" + m[2]) // 8), text)
 
 

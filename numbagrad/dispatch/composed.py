@@ -22,7 +22,8 @@ from .elementwise_general import Slow
 from .text import group
 
 REFUSED = 3  # geometries of calls without a program, after which no more are tried; one, if there was no other
-VALUES = ("dim", "axis")  # arguments of no declared kind that are no tensors
+SIZE = "size"
+VALUES = ("dim", "axis", "bins", "range")  # arguments of no declared kind that are no tensors
 IDLE = 2000  # calls without a new program, after which none is made
 LIST = "tensors"  # a first parameter that is a list of them
 ODD = 50     # as many of those is one whose arguments are such that it cannot have one
@@ -32,7 +33,7 @@ class Composed:
     """The programs of an op that is a function."""
 
     def __init__(self, op, tensors, others):
-        self.op, self.order = op, (*tensors, *others)
+        self.op, self.order, self.sized = op, (*tensors, *others), sized(op)
         self.calls = replay.Calls(len(tensors), [False] * len(others), self.begin)
         self.table = plan.Table(self.resume)
         self.table.calls = self.calls
@@ -94,7 +95,8 @@ class Composed:
         return traced(record, tensors, needs, key, lambda shadows: self.call(shadows, others))
 
     def call(self, tensors, others):
-        return self.op.fn(**dict(zip(self.order, (*tensors, *others))))
+        named = dict(zip(self.order, (*tensors, *others)))
+        return self.op.fn(*named.pop(SIZE), **named) if self.sized else self.op.fn(**named)
 
 
 class OfList(Composed):
@@ -263,22 +265,34 @@ def attached(op):
     if found is None:
         return None
     tensors, others = found
-    if tensors[0] != LIST:
+    if LIST not in tensors[:1]:
         calls = Composed(op, tensors, others)
-        return calls, lines([*tensors, *others], tensors, others), {"LOOK_": False, "COUNT_": False, "replay_": calls.calls,
-                                                                    "seen_": calls.seen}
+        return calls, lines(op, [*tensors, *others], tensors, others), {
+            "LOOK_": True, "COUNT_": False, "replay_": calls.calls, "seen_": calls.seen}
     calls = OfList(op, tensors, others)
     given = ["*" + LIST, *tensors[1:]]
-    return calls, lines([*given, *others], given, others, f"{LIST}.__class__ is list_ or {LIST}.__class__ is tuple_"), {
+    return calls, lines(op, [*given, *others], given, others, f"{LIST}.__class__ is list_ or {LIST}.__class__ is tuple_"), {
         "LOOK_": False, "COUNT_": False, "begin_": calls.calls, "natives_": calls.natives, "seen_": calls.seen}
 
 
-def lines(given, tensors, others, listed=None):
-    found, pad = replays.lines(given), "        "
+def sized(op):
+    """Whether an op takes the size of a new tensor by as many arguments as that has dimensions."""
+    p = op.signature.parameters.get(SIZE)
+    return p is not None and p.kind is p.VAR_POSITIONAL
+
+
+def lines(op, given, tensors, others, listed=None):
+    """Lines that look for a program, and those behind the call that count it: both have ``LOOK_``."""
+    before, pad = [], "        "
+    if sized(op):
+        given, others = [["sizes_" if n == SIZE else n for n in names] for names in (given, others)]
+        before = ["sizes_ = size", "if size.__class__ is tuple_ and len_(size) == 1 and size[0].__class__ is tuple_:",
+                  "    sizes_ = size[0]"]
+    found = replays.lines(given)
     if listed:
         found = [f"replay_ = natives_.get(len_({LIST}))", "if replay_ is not None:", *["    " + line for line in found]]
     return [f"if LOOK_ and ({listed}):" if listed else "if LOOK_:", "    record_ = True if not STATE_ else recording_()",
-            "    if record_ is not None:", *[pad + line for line in found],
+            "    if record_ is not None:", *[pad + line for line in [*before, *found]],
             f"{pad}if COUNT_:", f"{pad}    seen_(record_, {group(tensors)}, {group(others)})"]
 
 
@@ -288,13 +302,14 @@ def parameters(op):
     Functions of users are not among them: what they do may depend on more than their arguments."""
     tensors, others = [], []
     for n, p in op.signature.parameters.items():
-        if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) or p.annotation in (list, "list"):
+        if p.kind is p.VAR_KEYWORD or p.kind is p.VAR_POSITIONAL and not (sized(op) and op.random) or p.annotation in (
+                list, "list"):
             return None
-        plain_ = p.annotation is p.empty and p.default in (p.empty, None) and n not in VALUES and (
+        plain_ = p.annotation is p.empty and p.default in (p.empty, None) and n not in (*VALUES, SIZE) and (
             op.kinds.get(n, "any").rstrip("?") in ("any", "tensor"))
         (tensors if plain_ else others).append(n)
-    return (tensors, others) if tensors and len(tensors) <= replays.MOST and replays.POSSIBLE and op.planned and (
-        op.module.startswith("numbagrad.") and not op.random) else None
+    return (tensors, others) if (tensors or op.random) and len(tensors) <= replays.MOST and replays.POSSIBLE and (
+        op.planned and op.module.startswith("numbagrad.")) else None
 
 
 __all__ = ["attached"]

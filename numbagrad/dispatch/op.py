@@ -162,6 +162,8 @@ class Function(Op):
     """An op composed of other ops. Users get it behind a guard that names the argument that is no tensor."""
 
     guarded = programs = None
+    # Lines of the usual call, before the checks of its arguments; what they name; whether programs are looked for after them.
+    first = (), {}, False
 
     def __init__(self, fn, *, shown=None, **options):
         super().__init__(fn, **options)
@@ -185,14 +187,16 @@ class Function(Op):
         else:
             lines += ["    try:", f"        return fn_({args})", "    except (AttributeError_, TypeError_) as error_:",
                       f"        refuse_(op_, {args.partition(',')[0]}, error_)", "        raise"]
-        env = {**arguments.ENVIRONMENT, "fn_": self.fn, "op_": self, "refuse_": refuse, "Tensor_": Tensor}
+        usual, names, before = ["    " + line for line in self.first[0]], *self.first[1:]
+        lines = lines if before else usual + lines
+        env = {**arguments.ENVIRONMENT, "fn_": self.fn, "op_": self, "refuse_": refuse, "Tensor_": Tensor, **names}
         from . import composed
         found = composed.attached(self)
         if found is not None:
-            self.programs, looks, names = found
+            self.programs, looks, more = found
             lines = ["    " + line for line in looks] + lines
-            env.update(names, STATE_=text.NAMES["STATE_"], recording_=text.NAMES["recording_"])
-        return text.call(self, self.call_signature(), lines, env)
+            env.update(more, STATE_=text.NAMES["STATE_"], recording_=text.NAMES["recording_"])
+        return text.call(self, self.call_signature(), usual + lines if before else lines, env)
 
 
 def add_method(fn, shown=None, aliases=(), out=None, **kinds):

@@ -30,7 +30,7 @@ from ..kernel.tape import Refusal, Unlowered
 from ..kernel.threads import CHANGED, LIMIT
 from . import replays, text
 from .elementwise_general import Slow
-from .recorder import Address, Number, Recorder, recording
+from .recorder import Address, Draw, Number, Recorder, recording
 from .text import indented
 
 MOST = 4096  # plans of an op, after which all are forgotten
@@ -117,7 +117,10 @@ class Body:
             if entry is None:
                 self.lines += [f"if w{values}_.view[0] != -1:", f"    w{values}_.report()"]
             else:
-                self.lines.append(f"{self.constant(entry)}({', '.join([self.argument(v) for v in values])})")
+                lock = entry.gen if entry.__class__ is Draw else None
+                entry = entry if lock is None else entry.entry
+                line = f"{self.constant(entry)}({', '.join([self.argument(v) for v in values])})"
+                self.lines += [line] if lock is None else [f"with {self.constant(lock)}.lock:", PAD + line]
         if scratch or recorder.flags:
             self.lines.append(f"{self.constant(self.free)}.append(own_)")
         self.kept = list(recorder.kept.values())

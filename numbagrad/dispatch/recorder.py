@@ -47,6 +47,15 @@ class Watch:
         self.recorder.steps.append((None, self.number))
 
 
+class Draw:
+    """A kernel that draws from the stream of ``gen``."""
+
+    __slots__ = ("entry", "gen")
+
+    def __init__(self, entry, gen):
+        self.entry, self.gen = entry, gen
+
+
 class Recorder:
     """Writes launches down as (callable, arguments) with ``Address`` for what points into a buffer."""
 
@@ -58,6 +67,7 @@ class Recorder:
         self.steps, self.buffers, self.most = [], [], 0
         self.kept = {}   # address -> array that a launcher made from shapes, and what else a plan has to keep
         self.flags = []  # whose words the call takes
+        self.streams = []  # that it draws from
 
     # --- memory
 
@@ -209,6 +219,18 @@ class Recorder:
     def direct(self, entry, args, work):
         """A call of a compiled function; ``args`` are addresses of tensors and numbers."""
         self.add(entry, [self.argument(a, False) for a in args], work)
+
+    def draw(self, gen, kernel, n, args):
+        """A kernel that draws about n numbers from a stream, whose state it finds at addresses that stay."""
+        if self.streams and gen not in self.streams:
+            raise Unlowered("draws from several streams")
+        self.streams.append(gen)
+        own = gen.mt_at, gen.words_at, gen.kept_at
+        values = []
+        for a, note in zip(args, kernel.notes.values()):
+            a = int(a) if a.__class__ is bool else a
+            values.append(a if a in own else self.argument(a, note[0] == "*"))
+        self.add(Draw(kernel.kept(), gen), values, n)
 
     def constant(self, t, args):
         """A tensor of values that Python computed: a plan copies them, as they may be written to or handed on."""

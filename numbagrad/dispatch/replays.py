@@ -14,7 +14,7 @@ from ..core.replay import EXACT, MOST, POSSIBLE, REAL, WHOLE, Given, Place, Prog
 from ..core.replay_text import SEVERAL
 from ..core.storage import kind_of
 from ..kernel import blas, native, objects, tape, threads
-from .recorder import Address, Number
+from .recorder import Address, Draw, Number
 
 RECORDED = 3  # tensors whose every combination of needs has a record
 ALIGNED = 64   # bytes
@@ -33,7 +33,7 @@ def written(recorder, tensors, outs, numbers=()):
             at += -(-fake.nbytes // ALIGNED) * ALIGNED
     program = Program(tensors, results, at, recorder.most)
     checked = {v for entry, v in recorder.steps if entry is None}
-    if not POSSIBLE or not program.fits() or len(checked) < len(recorder.flags):
+    if not POSSIBLE or not program.fits() or len(checked) < len(recorder.flags) or not all(map(program.draw, recorder.streams)):
         return None
     short = sum([b.size for b in recorder.buffers[:tensors + len(outs)] if b is not None]) <= SHORT
     flags = [tape.Words(f.size, f.raises, deque(maxlen=0)) for f in recorder.flags]
@@ -52,6 +52,8 @@ def written(recorder, tensors, outs, numbers=()):
         return Given(v.index, HOW[numbers[v.index].__class__, letter])
     try:
         for entry, values in recorder.steps:
+            if entry.__class__ is Draw:
+                entry = entry.entry
             if entry is None:
                 program.check(flags[values])
             elif entry is threads.parallel_call:

@@ -9,8 +9,9 @@ import numpy as np
 from ..base import dtypes as dt
 from .jit import kernel
 from .native import address
-from .rng import _HALF, _floating, _widen, fill_exponential, fill_uniform, round_half
-from .tape import host
+from .placeholders import T
+from .rng import _HALF, _floating, _widen, exponential, fill_exponential, fill_uniform, round_half, uniform
+from .tape import Flag, host
 
 FEW = 64  # samples up to which a list of the largest keys so far is quicker than sorting
 
@@ -31,6 +32,77 @@ def largest(keys: "*T", out: "*i8", n: int, k: int, start: int, stop: int):
                     p -= 1
                 out[at + p] = i
                 least = keys[base + out[at + held - 1]]
+
+
+@kernel(fast=())
+def unlikely(weights: "*T", bad: "*i8", n: int, start: int, stop: int):
+    """What is wrong with rows of weights (rows, n), into int64 bad (1,): 0 where one is below 0 or not finite, 1 where all of a
+    row are 0."""
+    for row in range(start, stop):
+        some = False
+        for i in range(row * n, row * n + n):
+            v = weights[i]
+            if not (v >= T(0) and v < T(math.inf)):
+                bad[0] = 0
+                return
+            some = some or v > T(0)
+        if not some:
+            bad[0] = 1
+
+
+@kernel(fast=())
+def over(weights: "*T", keys: "*T", start: int, stop: int):
+    """The quotients of weights (n,) and keys (n,), in the place of keys."""
+    for i in range(start, stop):
+        keys[i] = weights[i] / keys[i]
+
+
+@kernel(fast=())
+def bisected(weights: "*T", ends: "*T", u: "*f8", out: "*i8", n: int, k: int, start: int, stop: int):
+    """Where float64 u (rows, k) lie among the shares of weights (rows, n), into int64 out (rows, k), by ends (rows, n) to work
+    in."""
+    for row in range(start, stop):
+        base, total = row * n, T(0)
+        for i in range(base, base + n):
+            total += weights[i]
+            ends[i] = total
+        for i in range(base, base + n):
+            ends[i] /= total
+        ends[base + n - 1] = T(1)
+        for i in range(row * k, row * k + k):
+            low, high = 0, n
+            while low < high:
+                middle = (low + high) // 2
+                if np.float64(ends[base + middle]) < u[i]:
+                    low = middle + 1
+                else:
+                    high = middle
+            out[i] = low
+
+
+def _wrong(which):
+    raise RuntimeError(WRONG[which])
+
+
+WRONG = ("probability tensor contains either `inf`, `nan` or element < 0",
+         "invalid multinomial distribution (sum of probabilities <= 0)")
+UNLIKELY = Flag(_wrong)
+
+
+def drawn(gen, kind, weights, out, rows, n, k, replacement, scratch):
+    """``multinomial`` of float32 or float64 weights at an address into int64 ``out``, k of n for each row; ``scratch`` are the
+    addresses of rows * n numbers of their kind, and of rows * k in float64."""
+    words = UNLIKELY.take()
+    unlikely.run(kind, (weights, words.address, n), rows, 0)
+    words.check()
+    keys, u = scratch
+    if replacement and k > 1:  # a single sample takes the cheaper way below, with or without replacement
+        uniform(gen, u, rows * k, 0.0, 1.0, True)
+        bisected.run(kind, (weights, keys, u, out, n, k), rows, rows * n)
+    else:
+        exponential(gen, keys, rows * n, 1.0, kind.dtype.code == "f8")
+        over.run(kind, (weights, keys), rows * n, rows * n)
+        largest.run(kind, (keys, out, n, k), rows, rows * n)
 
 
 def check_multinomial(n, replacement, categories):
@@ -64,9 +136,9 @@ def multinomial(gen, probs, n, replacement=False, dtype=None):
         return out
     weights = _widen(np.ascontiguousarray(probs), name) if name in _HALF else probs
     if not (weights.size and weights.min() >= 0 and weights.max() < math.inf):
-        raise RuntimeError("probability tensor contains either `inf`, `nan` or element < 0")
+        raise RuntimeError(WRONG[0])
     if not np.all(weights.sum(axis=1) > 0):
-        raise RuntimeError("invalid multinomial distribution (sum of probabilities <= 0)")
+        raise RuntimeError(WRONG[1])
     if replacement and n > 1:  # a single sample takes the cheaper way below, with or without replacement
         u = np.empty(rows * n)
         fill_uniform(gen, u)

@@ -40,12 +40,20 @@ def _inline(fn):
 
 
 class kernel:
-    """A kernel over addresses and numbers: ``entry`` is compiled, or loaded from the disk cache, on its first call."""
+    """A kernel over addresses and numbers: ``entry`` is compiled, or loaded from the disk cache, on its first call. One with
+    pointers ``*T`` is indexed with a dtype's code."""
 
-    __slots__ = ("fn", "entry", "native")
+    __slots__ = ("fn", "notes", "entry", "native", "made")
 
-    def __init__(self, fn):
-        self.fn, self.entry, self.native = fn, self._first, None
+    def __init__(self, fn, code="T"):
+        self.fn, self.entry, self.native, self.made = fn, self._first, None, {}
+        self.notes = {n: f"*{code}" if note == "'*T'" else note.strip("'") for n, note in fn.__annotations__.items()}
+
+    def __getitem__(self, code):
+        found = self.made.get(code)
+        if found is None:
+            found = self.made[code] = kernel(self.fn, code)
+        return found
 
     def _first(self, *args):
         self._compile()
@@ -55,7 +63,7 @@ class kernel:
     def _compile(self):
         if self.native is not None:
             return
-        notes = {n: note.strip("'") for n, note in self.fn.__annotations__.items()}
+        notes = dict(self.notes)
         returns = notes.pop("return", None) is not None
         given = ", ".join([f"ptr_{note[1:]}({n})" if note[0] == "*" else n for n, note in notes.items()])
         name = self.fn.__name__
@@ -64,6 +72,11 @@ class kernel:
         letters = "".join(["f" if note == "float" else "i" for note in notes.values()])
         self.native = native.compile_source(text, name, letters, {"body_": body}, fingerprint(body), (), returns, True)
         self.entry = self.native.entry
+
+    def kept(self):
+        """The entry for calls that keep the GIL, from native code."""
+        self._compile()
+        return native.keep(self.native)
 
 
 def _inlined(fn, names, optimized):
@@ -184,8 +197,8 @@ def uniform64(mt: "*u4", words: "*u4", out: "*f8", n: int, low: float, high: flo
 
 
 @kernel
-def bernoulli(mt: "*u4", words: "*u4", out: "*u1", n: int, p: float):
-    """1 with probability p, else 0, into uint8 out (n,), from the state mt (626,) by the block words (CHUNK,), both uint32."""
+def bernoulli(mt: "*u4", words: "*u4", out: "*T", n: int, p: float):
+    """1 with probability p, else 0, into out (n,), from the state mt (626,) by the block words (CHUNK,), both uint32."""
     for start in range(0, n, CHUNK // 2):
         count = min(CHUNK // 2, n - start)
         _draw(mt, words, 2 * count)
@@ -194,24 +207,24 @@ def bernoulli(mt: "*u4", words: "*u4", out: "*u1", n: int, p: float):
 
 
 @kernel
-def bernoulli_each32(mt: "*u4", words: "*u4", p: "*f4", out: "*f4", n: int) -> int:
+def bernoulli_each32(mt: "*u4", words: "*u4", p: "*f4", out: "*f4", n: int, bad: "*i8"):
     """1 with probability p[i], else 0, into float32 out (n,), for float32 p (n,), from the state mt (626,) by words (CHUNK,),
-    both uint32; returns 0, or 1 without having drawn where p has values outside of [0, 1]."""
+    both uint32; where p has values outside of [0, 1] nothing is drawn, and int64 bad (1,) becomes 0."""
     for i in range(n):
         if not (p[i] >= np.float32(0) and p[i] <= np.float32(1)):
-            return 1
+            bad[0] = 0
+            return
     for start in range(0, n, CHUNK):
         count = min(CHUNK, n - start)
         _draw(mt, words, count)
         for j in range(count):
             u = np.float32(np.int32(words[j] & _MASK24)) * _EPS24
             out[start + j] = np.float32(1) if u < p[start + j] else np.float32(0)
-    return 0
 
 
 @kernel
-def exponential(mt: "*u4", words: "*u4", out: "*f8", n: int, lambd: float):
-    """Exponential numbers of rate lambd into float64 out (n,), from the state mt (626,) by words (CHUNK,), both uint32."""
+def exponential(mt: "*u4", words: "*u4", out: "*T", n: int, lambd: float):
+    """Exponential numbers of rate lambd into out (n,), from the state mt (626,) by words (CHUNK,), both uint32."""
     scale = -1.0 / lambd
     for start in range(0, n, CHUNK // 2):
         count = min(CHUNK // 2, n - start)
@@ -243,8 +256,8 @@ def geometric(mt: "*u4", words: "*u4", out: "*f8", n: int, p: float):
 
 
 @kernel
-def integers(mt: "*u4", words: "*u4", out: "*i8", n: int, low: int, span: int, wide: int):
-    """Integers in [low, low + span) into int64 out (n,), from uint32 mt (626,) by words (CHUNK,); span is the bits of an
+def integers(mt: "*u4", words: "*u4", out: "*T", n: int, low: int, span: int, wide: int):
+    """Integers in [low, low + span) into out (n,), from uint32 mt (626,) by words (CHUNK,); span is the bits of an
     unsigned number, 0 stands for 2^64."""
     modulus = np.uint64(span)
     if wide:

@@ -55,10 +55,10 @@ def address(array):
 class Native:
     """A compiled kernel: ``entry`` is callable from Python with raw arguments; ``address`` is its C function."""
 
-    __slots__ = ("entry", "cres", "dispatcher", "source", "_address")
+    __slots__ = ("entry", "cres", "dispatcher", "source", "letters", "_address")
 
-    def __init__(self, dispatcher, cres, source):
-        self.dispatcher, self.cres, self.source = dispatcher, cres, source
+    def __init__(self, dispatcher, cres, source, letters):
+        self.dispatcher, self.cres, self.source, self.letters = dispatcher, cres, source, letters
         self.entry, self._address = cres.entry_point, None
 
     @property
@@ -81,6 +81,13 @@ def behind(entry, short=False):
     which a ``short`` one need not."""
     found = _behind.get(entry) or short and _released.get(entry) or None
     return found if found is None or found[0].__class__ is int else _find_behind(entry, *found)
+
+
+def keep(made):
+    """The entry of a compiled kernel that releases the GIL, which ``behind`` is then told of: whoever calls its C function has
+    taken care of that."""
+    _behind.setdefault(made.entry, ((made.cres.library, made.cres.fndesc.llvm_cfunc_wrapper_name), made.letters))
+    return made.entry
 
 
 @guarded
@@ -124,7 +131,7 @@ def compile_function(fn, args, key, fast, returns, nogil, source, numba=None):
     cres = dispatcher.overloads[tuple(sig.args)]
     if not returns:
         (_released if nogil else _behind)[cres.entry_point] = (cres.library, cres.fndesc.llvm_cfunc_wrapper_name), args
-    return Native(dispatcher, cres, source)
+    return Native(dispatcher, cres, source, args)
 
 
 @functools.cache

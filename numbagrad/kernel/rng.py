@@ -36,7 +36,7 @@ from ..base.dtypes import SCALAR_NAMES
 from . import mt19937_kernels as kernels
 from .mt19937 import MT19937
 from .native import address
-from .tape import host
+from .tape import TAPE, Flag, active, host
 
 __all__ = ["MT19937", "fill_bernoulli_scalar", "fill_bernoulli_tensor", "fill_cauchy", "fill_exponential",
            "fill_geometric", "fill_log_normal", "fill_normal", "fill_randint", "fill_random", "fill_randperm",
@@ -114,14 +114,29 @@ def _through_float64(gen, out, name, kernel, *args):
 
 # Straight to the kernels: ``at`` is the address of n numbers in float32, or in float64 where ``wide``. Arguments were checked.
 
+def launch(gen, kernel, n, *arguments):
+    """Run a kernel that draws about n numbers from a stream."""
+    if TAPE:
+        recorder = active()
+        if recorder is not None:
+            return recorder.draw(gen, kernel, n, arguments)
+    with gen.lock:
+        kernel.entry(*arguments)
+
+
 def uniform(gen, at, n, low, high, wide):
     """``fill_uniform``."""
+    kernel = kernels.uniform64 if wide else kernels.uniform32
+    if TAPE:
+        return launch(gen, kernel, n, gen.mt_at, gen.words_at, at, n, low, high)
     with gen.lock:
-        (kernels.uniform64 if wide else kernels.uniform32).entry(gen.mt_at, gen.words_at, at, n, low, high)
+        kernel.entry(gen.mt_at, gen.words_at, at, n, low, high)
 
 
 def normal(gen, at, n, mean, std, wide, contiguous=True):
     """``fill_normal``."""
+    if TAPE:
+        return launch(gen, *normals(gen, at, n, mean, std, wide, contiguous))
     with gen.lock:
         if n >= 16 and contiguous:
             (kernels.normal64 if wide else kernels.normal32).entry(gen.mt_at, gen.words_at, at, n, mean, std)
@@ -131,17 +146,43 @@ def normal(gen, at, n, mean, std, wide, contiguous=True):
             kernels.normal_pairs32.entry(gen.mt_at, gen.words_at, gen.kept_at, at, n, mean, std)
 
 
+def normals(gen, at, n, mean, std, wide, contiguous):
+    """What ``normal`` launches."""
+    if n >= 16 and contiguous:
+        return kernels.normal64 if wide else kernels.normal32, n, gen.mt_at, gen.words_at, at, n, mean, std
+    if wide:
+        return kernels.normal_pairs, n, gen.mt_at, gen.words_at, gen.kept_at, at, n, mean, std, 0
+    return kernels.normal_pairs32, n, gen.mt_at, gen.words_at, gen.kept_at, at, n, mean, std
+
+
 def bernoulli(gen, at, n, p_at):
     """``fill_bernoulli_tensor`` in float32, with probabilities at ``p_at``."""
-    with gen.lock:
-        if kernels.bernoulli_each32.entry(gen.mt_at, gen.words_at, p_at, at, n):
-            raise RuntimeError(UNLIKELY)
+    words = IMPROBABLE.take()
+    launch(gen, kernels.bernoulli_each32, n, gen.mt_at, gen.words_at, p_at, at, n, words.address)
+    words.check()
 
 
-def integers(gen, at, n, low, span):
-    """Integers in [low, low + span) into int64."""
+def mask(gen, at, n, p, code):
+    """``fill_bernoulli_scalar`` into uint8, float32 or float64, by its code."""
+    launch(gen, MASKS[code], n, gen.mt_at, gen.words_at, at, n, p)
+
+
+def exponential(gen, at, n, lambd, wide):
+    """``fill_exponential``."""
+    launch(gen, kernels.exponential["f8" if wide else "f4"], n, gen.mt_at, gen.words_at, at, n, lambd)
+
+
+INTEGERS = {code: kernels.integers[code] for code in ("i8", "f4", "f8")}
+MASKS = {code: kernels.bernoulli[code] for code in ("u1", "f4", "f8")}
+
+
+def integers(gen, at, n, low, span, code="i8"):
+    """Integers in [low, low + span) into int64, float32 or float64, by its code."""
+    kernel = INTEGERS[code]
+    if TAPE:
+        return launch(gen, kernel, n, gen.mt_at, gen.words_at, at, n, low, _signed(span), int(span >= WIDE_RANGE))
     with gen.lock:
-        kernels.integers.entry(gen.mt_at, gen.words_at, at, n, low, _signed(span), span >= WIDE_RANGE)
+        kernel.entry(gen.mt_at, gen.words_at, at, n, low, _signed(span), span >= WIDE_RANGE)
 
 
 def permutation(gen, at, n):
@@ -151,6 +192,13 @@ def permutation(gen, at, n):
 
 
 UNLIKELY = "Expected p_in >= 0 && p_in <= 1 to be true, but got false."
+
+
+def _improbable(_):
+    raise RuntimeError(UNLIKELY)
+
+
+IMPROBABLE = Flag(_improbable)
 
 
 # ------------------------------------------------------------------------------------------------- real numbers
@@ -226,7 +274,7 @@ def fill_exponential(gen, out, lambd=1.0, dtype=None):
     if name not in _FLOATS:
         raise RuntimeError("Exponential distribution is a continuous probability distribution. dtype must be a "
                            f"floating point but you specified {SCALAR_NAMES.get(name, name)}")
-    _through_float64(gen, out, name, kernels.exponential, float(lambd))
+    _through_float64(gen, out, name, kernels.exponential["f8"], float(lambd))
 
 
 @host
@@ -265,7 +313,7 @@ def fill_bernoulli_scalar(gen, out, p, dtype=None):
     direct = name in ("bool", "uint8")
     mask = out.view(np.uint8) if direct else np.empty(out.size, np.uint8)
     with gen.lock:
-        kernels.bernoulli.entry(gen.mt_at, gen.words_at, address(mask), out.size, float(p))
+        MASKS["u1"].entry(gen.mt_at, gen.words_at, address(mask), out.size, float(p))
     if not direct:
         _store(out, name, mask)
 
@@ -297,7 +345,7 @@ def _fill_integers(gen, out, name, low, span, wide):
     direct = name == "int64"
     values = out if direct else np.empty(out.size, np.int64)
     with gen.lock:
-        kernels.integers.entry(gen.mt_at, gen.words_at, address(values), out.size, low, _signed(span), wide)
+        INTEGERS["i8"].entry(gen.mt_at, gen.words_at, address(values), out.size, low, _signed(span), wide)
     if not direct:
         _store(out, name, values)
 

@@ -1,7 +1,7 @@
 """Random numbers whose parameters are arrays and whose draws are many: gamma, Dirichlet, Poisson and binomial ones.
 
-As in ``rng``, values and the generator's state afterwards are PyTorch's. Parameters and results are 1-D arrays in storage
-type; ``dtype`` names a half type that uint16 storage holds."""
+As in ``rng``, values and the generator's state afterwards are PyTorch's. Parameters and results are addresses of n numbers in
+float32, or in float64 where ``wide``."""
 
 from __future__ import annotations
 
@@ -9,57 +9,55 @@ import numpy as np
 
 from . import family_kernels as kernels
 from .native import address
-from .rng import _HALF, _store, _widen
-from .tape import host
+from .rng import _store, _widen, launch
+from .tape import Flag, host
 
-LEAST = {"float32": 1.1754943508222875e-38, "float64": 2.2250738585072014e-308}
-
-
-def _double(values, dtype=None):
-    """Parameters in float64."""
-    return np.ascontiguousarray(_widen(values, dtype) if dtype in _HALF else values, np.float64)
+LEAST = (1.1754943508222875e-38, 2.2250738585072014e-308)
+CODES = ("f4", "f8")
 
 
-def _gammas(gen, concentration, single):
-    alpha, drawn = _double(concentration), np.empty(concentration.size)
-    with gen.lock:
-        kernels.gamma.entry(gen.mt_at, gen.kept_at, address(alpha), address(drawn), drawn.size, single)
-    return drawn
+def _negative(_):
+    raise RuntimeError("invalid Poisson rate, expected rate to be non-negative")
 
 
-@host
-def fill_gamma(gen, out, concentration):
-    """Gamma numbers of rate 1: ``_standard_gamma``; float32 and float64, never below the least normal number."""
-    drawn = _gammas(gen, concentration, out.dtype == np.float32)
-    out[:] = np.fmax(drawn, LEAST[out.dtype.name], out=drawn)  # NaN becomes the least too, as in PyTorch
+NEGATIVE = Flag(_negative)
 
 
-@host
-def fill_dirichlet(gen, out, concentration, categories):
-    """Points of simplices, whose ``categories`` lie in a row: ``_sample_dirichlet``."""
-    if not out.size:
-        return
-    drawn = np.fmax(_gammas(gen, concentration, False), LEAST["float64"]).reshape(-1, categories)
-    shares = (drawn / drawn.sum(1, keepdims=True)).astype(out.dtype).reshape(-1)
-    out[:] = np.clip(shares, LEAST[out.dtype.name], np.nextafter(out.dtype.type(1), out.dtype.type(0)))
+def gamma(gen, out, n, wide, alpha):
+    """Gamma numbers of rate 1 and shapes ``alpha``: ``_standard_gamma``; never below the least normal number."""
+    launch(gen, kernels.gamma[CODES[wide]], n, gen.mt_at, gen.words_at, gen.kept_at, alpha, out, n, not wide, LEAST[wide])
 
 
-@host
-def fill_poisson(gen, out, rate, dtype=None):
-    """Poisson numbers: ``poisson``; any floating dtype."""
-    rate, drawn = _double(rate, dtype), np.empty(out.size)
-    if not np.all(rate >= 0):
-        raise RuntimeError("invalid Poisson rate, expected rate to be non-negative")
-    with gen.lock:
-        kernels.poisson.entry(gen.mt_at, address(rate), address(drawn), drawn.size)
-    _store(out, dtype or out.dtype.name, drawn)
+def dirichlet(gen, out, n, wide, alpha, k, scratch):
+    """Points of simplices, whose ``k`` numbers lie in a row, by the address of n float64: ``_sample_dirichlet``."""
+    if n:
+        launch(gen, kernels.dirichlet[CODES[wide]], n, gen.mt_at, gen.words_at, gen.kept_at, alpha, scratch, out, n // k, k,
+               not wide, LEAST[wide])
+
+
+def poisson(gen, out, n, wide, rate):
+    """Poisson numbers: ``poisson``."""
+    words = NEGATIVE.take()
+    launch(gen, kernels.poisson[CODES[wide]], n, gen.mt_at, gen.words_at, rate, out, n, words.address)
+    words.check()
+
+
+def binomial(gen, out, n, wide, count, prob):
+    """Binomial numbers: ``binomial``."""
+    launch(gen, kernels.binomial[CODES[wide]], n, gen.mt_at, gen.words_at, count, prob, out, n, not wide)
 
 
 @host
-def fill_binomial(gen, out, count, prob):
-    """Binomial numbers: ``binomial``; float32 and float64."""
-    count, prob, drawn = _double(count), _double(prob), np.empty(out.size)
-    with gen.lock:
-        kernels.binomial.entry(gen.mt_at, address(count), address(prob), address(drawn), drawn.size,
-                               out.dtype == np.float32)
-    _store(out, out.dtype.name, drawn)
+def fill(gen, out, draw, *parameters, k=None):
+    """``draw`` into an array of float32 or float64 from arrays like it."""
+    scratch = None if k is None else np.empty(out.size)
+    more = () if k is None else (k, address(scratch))
+    draw(gen, address(out), out.size, out.dtype == np.float64, *map(address, parameters), *more)
+
+
+@host
+def fill_half(gen, out, draw, dtype, *parameters):
+    """``draw`` into the storage of a half type, computed in float32."""
+    values, parameters = np.empty(out.size, np.float32), [_widen(p, dtype) for p in parameters]
+    draw(gen, address(values), out.size, False, *map(address, parameters))
+    _store(out, dtype, values)

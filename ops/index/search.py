@@ -1,4 +1,4 @@
-"""Counting and searching: bincount, histc, unique, searchsorted, bucketize, isin."""
+"""Counting and searching: bincount, unique, searchsorted, bucketize, isin."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numbagrad.core.creation import from_numpy
 from numbagrad.core.out import write_out
 from numbagrad.core.promotion import is_number
 from numbagrad.core.tensor import from_array, make
-from numbagrad.extend import REGISTRY, Sample, T, Tensor, custom, function, load
+from numbagrad.extend import REGISTRY, Sample, Tensor, custom, function, load
 from numbagrad.kernel.jit import kernel
 from numbagrad.kernel.tape import TAPE, active
 
@@ -80,58 +80,6 @@ def bincount(input, weights=None, minlength=0):
     set_all(out, 0)
     access.add(out, weights.detach().to(dtype=kind.dtype), ix.plan_along((n,), 0, index))
     return out
-
-
-@kernel
-def histogram(x: "*T", out: "*T", bins: int, low: float, high: float, start: int, stop: int):
-    """Counts of x (n,) added to out (bins,), equal bins between low and high, the last one closed; others do not count."""
-    a, b, n = T(low), T(high), T(bins)
-    for i in range(start, stop):
-        v = load(x[i])
-        if v >= a and v <= b:
-            k = np.int64((v - a) * n / (b - a))
-            out[min(k, bins - 1)] += T(1)
-
-
-@custom(private=True, reference=None, differentiable=False)
-def counted(input, bins: int, low: float, high: float):
-    """Counts in equal bins."""
-    return (bins,), input._kind
-
-
-@counted.cpu
-def _(out, input, bins, low, high):
-    if low == high and input._n:
-        low, high = float(input.cpu().array().min()), float(input.cpu().array().max())
-    if low == high:
-        low, high = low - 1, high + 1
-    if not (np.isfinite(low) and np.isfinite(high)):
-        raise RuntimeError(f"torch.histc: range of [{low:g}, {high:g}] is not finite")
-    if low > high:
-        raise RuntimeError("torch.histc: max must be larger than min")
-    if (high - low) * bins > dt.finfo(input._kind.dtype).max:
-        raise RuntimeError(f"histc(): {bins} times the range of [{low:g}, {high:g}] overflows in {input.dtype}")
-    set_all(out, 0)
-    histogram[input._kind](input._ptr, out._ptr, bins, low, high, 0, input._n)
-
-
-@function(kinds={"min": "number", "max": "number"},
-          differentiable=False, reference=lambda a, bins=100, min=0, max=0: np.histogram(
-    a, bins, (min, max) if min != max else None)[0].astype(float), samples=(Sample((50,), 5), Sample((50,), 4, -1.0, 1.5)))
-def histc(input, bins=100, min=0, max=0, *, out=None):
-    """Counts in equal bins between ``min`` and ``max`` (when equal: the extremes of the data)."""
-    d = input._kind.dtype
-    if d.category != 2:
-        raise NotImplementedError(f"\"histogram_cpu\" not implemented for '{dt.scalar_name(d)}'")
-    if bins <= 0:
-        raise RuntimeError(f"torch.histogram(): bins must be > 0, but got {bins} for dimension 0")
-    min, max = dt.parameter(min, d), dt.parameter(max, d)
-    x = input.detach()
-    half = d.itemsize == 2
-    x = x.float() if half else x if x._strides is None else contiguous_copy(x)
-    result = counted.call(x, int(bins), float(min), float(max))
-    result = result.to(dtype=d) if half else result
-    return result if out is None else write_out("histc", out, result, (input.detach(),))
 
 
 # --- distinct values --------------------------------------------------------------------------------------------------

@@ -128,6 +128,8 @@ def multi_margin_loss(input, target, p=1, margin=1.0, weight=None, size_average=
     """Sum over the other classes of max(0, margin - input[target] + input[class]) ** p, divided by their number."""
     if size_average is not None or reduce is not None:
         reduction = legacy(size_average, reduce)
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f"{reduction} is not a valid value for reduction")
     if p not in (1, 2):
         raise ValueError("only p == 1 and p == 2 supported")
     if weight is not None and weight.dim() != 1:
@@ -141,12 +143,12 @@ def multi_margin_loss(input, target, p=1, margin=1.0, weight=None, size_average=
         raise RuntimeError("multi_margin_loss: target tensor should be 1-D with size equal to the number of input samples "
                            f"(batch size). Expected target size [{rows}], but got {list(target._shape)}. Input has shape "
                            f"{list(shape)}.")
-    if target._kind.dtype is not dt.int64:
-        raise RuntimeError(f"expected scalar type Long but found {dt.scalar_name(target._kind.dtype)}")
     x = input.reshape((1, input._n)) if single else input
     n = x._shape[1]
     if weight is not None and weight._n != n:
         raise RuntimeError(f"inconsistent weight size, expected {n} but got {list(weight._shape)}")
+    if target._kind.dtype is not dt.int64:
+        raise RuntimeError(f"expected scalar type Long but found {dt.scalar_name(target._kind.dtype)}")
     if weight is not None:
         constant("multi_margin_loss", "weight", weight)
         if weight._kind.dtype is not input._kind.dtype:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from numbagrad.base import dtypes as dt
 from numbagrad.core.broadcast import broadcast_shapes
 from numbagrad.core.out import write_out
@@ -16,14 +18,24 @@ from numbagrad.extend import Sample, T, custom, function, inline, kernel, load, 
 
 from .special import _scipy, lgamma
 
-EPS = 1e-17
+EXACT, CLOSE = 1e-17, 1e-9  # how small what is left out is, in double precision and below
+FAR = 2.0 ** 52
 
 
 @inline(fast=())
-def scale(a, x):
+def scale(a, x, eps):
     """x^a e^-x / Gamma(a + 1)."""
-    if a < 10.0:
+    if a < 10.0 and eps == EXACT:
         return math.exp(a * math.log(x) - x - math.lgamma(a + 1.0))
+    if a < 10.0:
+        y, below = a + 1.0, 1.0  # Gamma by its recurrence and Stirling's series from 8 on
+        while y < 8.0:
+            below *= y
+            y += 1.0
+        s = 1.0 / (y * y)
+        rest = (1.0 / 12 - s * (1.0 / 360 - s * (1.0 / 1260 - s * (1.0 / 1680 - s * (
+            1.0 / 1188 - s * (691.0 / 360360 - s * (1.0 / 156))))))) / y
+        return math.exp(a * math.log(x) - x - (y - 0.5) * math.log(y) + y - rest) * below / math.sqrt(2.0 * math.pi)
     off, s = (x - a) / a, 1.0 / (a * a)
     turned = off - math.log1p(off) if abs(off) < 0.5 else off - math.log(x / a)
     stirling = (1.0 / 12 - s * (1.0 / 360 - s * (1.0 / 1260 - s * (1.0 / 1680 - s * (1.0 / 1188))))) / a
@@ -31,10 +43,10 @@ def scale(a, x):
 
 
 @inline(fast=())
-def series(a, x):
+def series(a, x, eps):
     """P(a, x) over its scale: 1 + x / (a + 1) + x^2 / ((a + 1)(a + 2)) + ..."""
     term, total, k = 1.0, 1.0, a
-    while term > EPS * total:
+    while term > eps * total:
         k += 1.0
         term *= x / k
         total += term
@@ -42,26 +54,27 @@ def series(a, x):
 
 
 @inline(fast=())
-def fraction(a, x):
-    """Q(a, x) over its scale, by the continued fraction a / (x + 1 - a - (1 - a) / (x + 3 - a - ...)), Lentz's way."""
-    b = x + 1.0 - a
-    c, d = 1e300, 1.0 / b
-    value, k, step = d, 0.0, 0.0
-    while abs(step - 1.0) > 1e-16 and k < 1e7:
-        k += 1.0
-        n = -k * (k - a)
-        b += 2.0
-        d = n * d + b
-        d = 1.0 / (d if d != 0.0 else 1e-300)
-        c = b + n / c
-        c = c if c != 0.0 else 1e-300
-        step = c * d
-        value *= step
-    return a * value
+def fraction(a, x, eps):
+    """Q(a, x) over its scale, by the continued fraction a / (x + 1 - a - (1 - a) / (x + 3 - a - ...)): numerators and
+    denominators, brought back to numbers where they are large. A look at them takes as long as a step, and comes after four."""
+    k, b = 0.0, x + 1.0 - a
+    above, below, p, q = 0.0, 1.0, 1.0, b  # before these
+    while k < 1e7:
+        for _ in range(4):
+            k += 1.0
+            n = k * (a - k)
+            b += 2.0
+            above, below, p, q = p, q, b * p + n * above, b * q + n * below
+        if abs(p * below - above * q) <= eps * abs(p * below):
+            break
+        if abs(p) > FAR or abs(q) > FAR:
+            s = 1.0 / max(abs(p), abs(q))
+            above, below, p, q = above * s, below * s, p * s, q * s
+    return a * p / q
 
 
 @inline(fast=())
-def incomplete(a, x, upper):
+def incomplete(a, x, upper, eps):
     """P(a, x), or Q(a, x) for ``upper``."""
     if a != a or x != x or a < 0.0 or x < 0.0 or a == 0.0 and x == 0.0 or a == math.inf and x == math.inf:
         return math.nan
@@ -69,18 +82,21 @@ def incomplete(a, x, upper):
         return 0.0 if upper else 1.0
     if x == 0.0 or a == math.inf:
         return 1.0 if upper else 0.0
-    if x <= a + 1.0:
-        p = scale(a, x) * series(a, x)
+    # In lower precision what the series loses in Q where that is not too small does not count; it is quicker for small x.
+    if x <= a + 1.0 or eps == CLOSE and x < 3.0 and a > 0.25:
+        p = scale(a, x, eps) * series(a, x, eps)
         return 1.0 - p if upper else p
-    q = scale(a, x) * fraction(a, x)
+    q = scale(a, x, eps)
+    if q > 0.0:
+        q *= fraction(a, x, eps)
     return q if upper else 1.0 - q
 
 
 @kernel(fast=())
-def incomplete_gammas(a: "*T", x: "*T", out: "*T", upper: int, start: int, stop: int):
-    """P(a, x), or Q(a, x) where upper is not 0, of a (n,) and x (n,), into out (n,)."""
+def incomplete_gammas(a: "*T", x: "*T", out: "*T", upper: int, eps: float, start: int, stop: int):
+    """P(a, x), or Q(a, x) where upper is not 0, of a (n,) and x (n,), into out (n,); eps is the precision."""
     for i in range(start, stop):
-        out[i] = store(T(incomplete(float(load(a[i])), float(load(x[i])), upper)))
+        out[i] = store(T(incomplete(np.float64(load(a[i])), np.float64(load(x[i])), upper, eps)))
 
 
 def _op(name, upper, node):
@@ -92,7 +108,8 @@ def _op(name, upper, node):
 
     @op.cpu
     def _(out, input, other):
-        incomplete_gammas.launch(input, other, out, upper, rows=out._n, work=64 * out._n)
+        eps = EXACT if out._kind.itemsize == 8 else CLOSE
+        incomplete_gammas.launch(input, other, out, upper, eps, rows=out._n, work=64 * out._n)
 
     @op.gradient
     def _(g, input, other, needs):

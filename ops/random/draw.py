@@ -14,23 +14,22 @@ from numbagrad.base.device import CPU
 from numbagrad.base.modes import is_grad_enabled
 from numbagrad.core import graph, storage
 from numbagrad.core.broadcast import broadcast_shapes
-from numbagrad.core.copying import contiguous_copy, copy_into, transfer
+from numbagrad.core.copying import contiguous_copy, transfer
 from numbagrad.core.creation import _dtype_for, kind_for, shape_of
 from numbagrad.core.graph import new_node
 from numbagrad.core.out import write_new, write_out
 from numbagrad.core.tensor import bump_version, make, raw, raw_view
 from numbagrad.dispatch import text
-from numbagrad.dispatch.op import parameters
 from numbagrad.extend import Sample, Tensor, function
 from numbagrad.kernel import categories, rng
-from numbagrad.kernel.tape import TAPE
+from numbagrad.kernel.tape import TAPE, capturing
 from numbagrad.random import engine_of
 
 HALF = {"f2": "float16", "bf": "bfloat16"}
 
 
-INT64, FLOAT32 = storage.kind_of(dt.int64), storage.kind_of(dt.float32)
-WIDE = {FLOAT32: False, storage.kind_of(dt.float64): True}  # kinds whose memory kernels fill as it is
+INT64, FLOAT32, FLOAT64 = map(storage.kind_of, (dt.int64, dt.float32, dt.float64))
+WIDE = {FLOAT32: False, FLOAT64: True}  # kinds whose memory kernels fill as it is
 
 
 def half(t):
@@ -66,7 +65,7 @@ def pairs(t):
 
 def draw_uniform(t, generator, low=0.0, high=1.0, contiguous=True):
     gen, wide = engine_of(generator), WIDE.get(t._kind)
-    if wide is not None and not TAPE and -MOST < low <= high < MOST:
+    if wide is not None and -MOST < low <= high < MOST and not (TAPE and capturing()):
         rng.uniform(gen, t._ptr, t._n, low, high, wide)
     elif t._kind.dtype.is_complex:
         rng.fill_uniform(gen, pairs(t), low, high)
@@ -89,7 +88,7 @@ def on_host(t, fill):
 
 def draw_normal(t, generator, mean=0.0, std=1.0, contiguous=True):
     gen, wide = engine_of(generator), WIDE.get(t._kind)
-    if wide is not None and not TAPE and std >= 0.0:
+    if wide is not None and std >= 0.0 and not (TAPE and capturing()):
         return rng.normal(gen, t._ptr, t._n, mean, std, wide, contiguous)
     if not t._kind.cpu:
         return on_host(t, lambda here: draw_normal(here, generator, mean, std, contiguous))
@@ -104,22 +103,20 @@ def draw_normal(t, generator, mean=0.0, std=1.0, contiguous=True):
 
 def draw_integers(t, generator, low, high):
     gen, kind = engine_of(generator), t._kind
-    if TAPE or low >= high or kind is not INT64 and (kind not in WIDE or low < -EXACT or high > EXACT):
+    if low >= high or kind is not INT64 and (kind not in WIDE or low < -EXACT or high > EXACT) or TAPE and capturing():
         rng.fill_randint(gen, memory(t), low, high, half(t))
-        return
-    drawn = t if kind is INT64 else make(t._shape, INT64)
-    rng.integers(gen, drawn._ptr, drawn._n, low, high - low)
-    if drawn is not t:
-        copy_into(t, drawn)
+    else:
+        rng.integers(gen, t._ptr, t._n, low, high - low, kind.dtype.code)
 
 
 END = 1 << 62
 EXACT = 1 << 24  # float32 holds every integer up to here
 
 
-def usual(op, tests, lines):
-    """Put before the checks of an op's arguments, and return, its usual call: all options have their defaults and the ``tests``
-    hold. Where its ``lines`` do not return the other call follows."""
+def usual(op, tests, lines, before=False):
+    """Put before the checks of an op's arguments its usual call, and return the op: all options have their defaults and the
+    ``tests`` hold. Where its ``lines`` do not return the other call follows. ``before``: programs are looked for after it, as
+    it takes numbers where others take tensors."""
     for p in op.signature.parameters.values():
         if p.kind is p.KEYWORD_ONLY:
             tests = [*tests, f"{p.name} is {p.default}"]
@@ -128,13 +125,9 @@ def usual(op, tests, lines):
     env = text.environment(TAPE=TAPE, WIDE=WIDE, INT64=INT64, END=END, EXACT=EXACT, BOUND=MOST, int64=dt.int64, make=make,
                            engine_of=engine_of, shape_of=shape_of, kind_for=kind_for, fill_uniform=rng.uniform,
                            fill_normal=rng.normal, integers=rng.integers, draw_integers=draw_integers,
-                           unrecorded=inplace.unrecorded, bump_version=bump_version, guarded=op.callable)
-    lines = [f"if {' and '.join(tests)} and not TAPE_:", *text.indented(lines, "    "),
-             f"return guarded_({text.passed(op.signature)})"]
-    op.guarded = text.call(op, op.signature, text.indented(lines, "    "), env)
-    if op.shown is not None:
-        op.guarded.__signature__ = parameters(op.shown)
-    return op.guarded
+                           unrecorded=inplace.unrecorded, bump_version=bump_version)
+    op.first = [f"if {' and '.join(tests)} and not TAPE_:", *text.indented(lines, "    ")], env, before
+    return op
 
 
 def filled_by(fill, shape, numbers):
@@ -378,7 +371,7 @@ def normal(mean, std=1.0, size=None, *, generator=None, out=None, dtype=None, la
 
 
 usual(normal, ["mean.__class__ is float_", "std.__class__ is float_", "std >= 0.0", "size.__class__ is tuple_"],
-      filled_by("normal", "shape_of_('normal', size)", "mean, std"))
+      filled_by("normal", "shape_of_('normal', size)", "mean, std"), True)
 
 
 @function(kinds={"p": "any"}, method="bernoulli", **{k: v for k, v in OPTIONS.items() if k != "method"}, domain=(0.1, 0.9),
@@ -392,7 +385,7 @@ def bernoulli(input, p=None, *, generator=None, out=None):
     t = make(input._shape, out._kind if isinstance(out, Tensor) and out._kind.cpu else input._kind)
     if p is None:
         x = input if input._strides is None else contiguous_copy(input)
-        if x._kind is FLOAT32 and out is None and not TAPE:
+        if x._kind is FLOAT32 and out is None and not (TAPE and capturing()):
             rng.bernoulli(engine_of(generator), t._ptr, t._n, x._ptr)
             return _record("BernoulliBackward0", t, (input,)) if input._rg else t
         if input._kind.dtype.category != 2:
@@ -422,5 +415,11 @@ def multinomial(input, num_samples, replacement=False, *, generator=None, out=No
     x = input if input._strides is None and input._buf.size == input._n else contiguous_copy(input)
     categories.check_multinomial(num_samples, replacement, input._shape[-1])
     result = make((*input._shape[:-1], num_samples), INT64)
-    categories.fill_multinomial(engine_of(generator), result._buf, memory(x), input._shape[-1], replacement, half(x))
+    n = input._shape[-1]
+    if x._kind in WIDE and num_samples <= categories.FEW and x._n and not (TAPE and capturing()):
+        keys, u = make(x._shape, x._kind), make(result._shape if replacement else (0,), FLOAT64)
+        categories.drawn(engine_of(generator), x._kind, x._ptr, result._ptr, x._n // n, n, num_samples, replacement,
+                         (keys._ptr, u._ptr))
+    else:
+        categories.fill_multinomial(engine_of(generator), result._buf, memory(x), n, replacement, half(x))
     return result if out is None else write_out("multinomial", out, result, (input,))

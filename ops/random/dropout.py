@@ -10,9 +10,10 @@ import numpy as np
 from numbagrad.core.tensor import make
 from numbagrad.extend import Sample, function
 from numbagrad.kernel import rng
+from numbagrad.kernel.tape import TAPE, capturing
 from numbagrad.random import engine_of
 
-from .draw import half, memory, on_host
+from .draw import WIDE, half, memory, on_host
 
 ALPHA = 1.7580993408473766  # -scale * alpha of SELU, with the sign turned: the value that dropped units get
 
@@ -24,7 +25,10 @@ def _noise(shape, kind, p, strides=None):
         order = sorted(range(len(shape)), key=lambda d: -strides[d])
         shape = tuple([shape[d] for d in order])
     t = make(shape, kind)
-    on_host(t, lambda here: rng.fill_bernoulli_scalar(engine_of(), memory(here), 1 - p, half(here)))
+    if kind in WIDE and not (TAPE and capturing()):
+        rng.mask(engine_of(), t._ptr, t._n, 1.0 - p, kind.dtype.code)
+    else:
+        on_host(t, lambda here: rng.fill_bernoulli_scalar(engine_of(), memory(here), 1 - p, half(here)))
     return t if order is None else t.permute([order.index(d) for d in range(len(order))])
 
 

@@ -9,9 +9,10 @@ from numbagrad.core.copying import contiguous_copy, copy_into
 from numbagrad.core.tensor import make
 from numbagrad.extend import Sample, custom, function
 from numbagrad.kernel import rng_families as rng
+from numbagrad.kernel.tape import capturing
 from numbagrad.random import engine_of
 
-from .draw import OPTIONS, _record, half, memory, on_host
+from .draw import FLOAT64, OPTIONS, WIDE, _record, half, memory, on_host
 from .implicit_gradients import gamma_slope, same_dtype
 
 POSITIVE = {**OPTIONS, "domain": (0.3, 4.0)}
@@ -29,10 +30,17 @@ def _refuse_half(name, t):
         raise NotImplementedError(f"\"{name}\" not implemented for '{dt.scalar_name(t._kind.dtype)}'")
 
 
-def _drawn(like, fill, *parameters):
-    """A tensor in the shape and dtype of ``like``, filled from arrays of parameters."""
-    t, arrays = make(like._shape, like._kind), [memory(_row_major(p)) for p in parameters]
-    on_host(t, lambda here: fill(here, *arrays))
+def _drawn(like, draw, generator, parameters, k=None):
+    """A tensor in the shape and dtype of ``like``, drawn by tensors of parameters; ``k`` of its numbers belong together."""
+    t, gen, parameters = make(like._shape, like._kind), engine_of(generator), [_row_major(p) for p in parameters]
+    wide = WIDE.get(t._kind)
+    if wide is not None and not capturing():
+        scratch = None if k is None else make((t._n,), FLOAT64)
+        draw(gen, t._ptr, t._n, wide, *[p._ptr for p in parameters], *(() if k is None else (k, scratch._ptr)))
+    elif t._kind.itemsize == 2:
+        on_host(t, lambda here: rng.fill_half(gen, memory(here), draw, half(here), *map(memory, parameters)))
+    else:
+        on_host(t, lambda here: rng.fill(gen, memory(here), draw, *map(memory, parameters), k=k))
     return t
 
 
@@ -56,7 +64,7 @@ def _(g, y, input):
 def standard_gamma(input, generator=None):
     """Gamma numbers of the shapes ``input`` and rate 1."""
     _refuse_half("gamma_cpu", input)
-    drawn = _drawn(input, lambda t, alpha: rng.fill_gamma(engine_of(generator), memory(t), alpha), input)
+    drawn = _drawn(input, rng.gamma, generator, (input,))
     return gamma_draw(input, drawn) if input._rg and is_grad_enabled() else drawn
 
 
@@ -64,8 +72,7 @@ def standard_gamma(input, generator=None):
 def sample_dirichlet(input, generator=None):
     """Points of simplices with the concentrations ``input`` along the last dimension."""
     _refuse_half("dirichlet", input)
-    categories = input._shape[-1] if input._shape else 1
-    return _drawn(input, lambda t, alpha: rng.fill_dirichlet(engine_of(generator), memory(t), alpha, categories), input)
+    return _drawn(input, rng.dirichlet, generator, (input,), input._shape[-1] if input._shape else 1)
 
 
 @function(samples=(Sample((3, 4)),), **POSITIVE)
@@ -73,7 +80,7 @@ def poisson(input, generator=None):
     """Poisson numbers of the rates ``input``."""
     if input._kind.dtype.category != 2:
         raise NotImplementedError(f"\"poisson_cpu\" not implemented for '{dt.scalar_name(input._kind.dtype)}'")
-    drawn = _drawn(input, lambda t, rate: rng.fill_poisson(engine_of(generator), memory(t), rate, half(t)), input)
+    drawn = _drawn(input, rng.poisson, generator, (input,))
     return _record("PoissonBackward0", drawn, (input,))
 
 
@@ -86,5 +93,5 @@ def binomial(count, prob, generator=None):
     same_dtype(count, prob)
     _refuse_half("binomial_cpu", count)
     shape = broadcast_shapes("binomial", (count, prob))
-    return _drawn(count.detach().expand(shape), lambda t, n, p: rng.fill_binomial(engine_of(generator), memory(t), n, p),
-                  count.expand(shape), prob.expand(shape))
+    count, prob = (t if t._shape == shape else t.expand(shape) for t in (count.detach(), prob.detach()))
+    return _drawn(count, rng.binomial, generator, (count, prob))

@@ -12,7 +12,7 @@ from numbagrad.core.tensor import bump_version, make, raw_view
 from numbagrad.dispatch.op import Function, add_method, parameters
 from numbagrad.extend import REGISTRY, Tensor
 from numbagrad.kernel import rng
-from numbagrad.kernel.tape import TAPE, active
+from numbagrad.kernel.tape import TAPE, active, capturing
 from numbagrad.random import engine_of
 
 from ..view.shape import expanded
@@ -70,7 +70,7 @@ def normal_(self, mean=0.0, std=1.0, *, generator=None):
     return _fill(self, "normal_", "NormalBackward0", draw_normal, generator, mean, std)
 
 
-def _simple(name, fill, doc, node, defaults):
+def _simple(name, fill, doc, node, defaults, direct=None):
     def method(self, *args, generator=None, **kwargs):
         values = dict(defaults)
         if len(args) > len(values):
@@ -84,7 +84,14 @@ def _simple(name, fill, doc, node, defaults):
             if v is None:
                 raise TypeError(f"{name}() missing 1 required positional arguments: \"{k}\"")
         numbers = _floats(name, values)
-        return _fill(self, name, node, lambda t, c: fill(engine_of(generator), memory(t), *numbers, dtype=half(t)))
+
+        def draw(t, contiguous):
+            wide = WIDE.get(t._kind)
+            if direct is None or wide is None or not numbers[0] > 0.0 or TAPE and capturing():
+                fill(engine_of(generator), memory(t), *numbers, dtype=half(t))
+            else:
+                direct(engine_of(generator), t._ptr, t._n, *numbers, wide)
+        return _fill(self, name, node, draw)
     method.__name__ = method.__qualname__ = name
     method.__doc__ = doc
     listed = ", ".join(k if v is None else f"{k}={v}" for k, v in defaults.items())
@@ -93,7 +100,7 @@ def _simple(name, fill, doc, node, defaults):
 
 
 _simple("exponential_", rng.fill_exponential, "Fill with exponential numbers of rate ``lambd``.", "ExponentialBackward0",
-        {"lambd": 1.0})
+        {"lambd": 1.0}, rng.exponential)
 _simple("geometric_", rng.fill_geometric, "Fill with the number of trials up to the first success of probability ``p``.",
         "GeometricBackward0", {"p": None})
 _simple("cauchy_", rng.fill_cauchy, "Fill with Cauchy numbers.", "CauchyBackward0", {"median": 0.0, "sigma": 1.0})
@@ -147,4 +154,4 @@ for _f, _shown, _numbers, _test in (
         [*[f"{n}.__class__ is float_" for n in _numbers], _test, "self._strides is None", "self._kind in WIDE_",
          "unrecorded_(self)"],
         [f"fill_{_f.__name__}(engine_of_(), self._ptr, self._n, {', '.join(_numbers)}, WIDE_[self._kind])",
-         "bump_version_(self)", "return self"])})
+         "bump_version_(self)", "return self"]).callable})

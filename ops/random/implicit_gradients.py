@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from numbagrad.base import dtypes as dt
 from numbagrad.core.broadcast import broadcast_shapes
 from numbagrad.extend import Sample, T, custom, function, inline, kernel, load, store
@@ -95,7 +97,7 @@ def gamma_between(a, x):
 def gamma_slopes(alpha: "*T", x: "*T", out: "*T", start: int, stop: int):
     """Derivatives of gamma draws x (n,) by their shapes alpha (n,), into out (n,)."""
     for i in range(start, stop):
-        a, v = float(load(alpha[i])), float(load(x[i]))
+        a, v = np.float64(load(alpha[i])), np.float64(load(x[i]))
         if v < 0.8:
             out[i] = store(T(gamma_small(a, v)))
         elif a > 8.0:
@@ -112,7 +114,8 @@ def beta_low(x, a, b):
     series = 1.0 / a * (factor + 1.0 / a)
     for i in range(1, 11):
         term *= (i - b) * x / i
-        series += term / (a + i) * (factor + 1.0 / (a + i))
+        one = 1.0 / (a + i)
+        series += term * one * (factor + one)
     found = x * math.pow(1.0 - x, -b) * series
     return found if found == found else 0.0
 
@@ -177,7 +180,7 @@ def beta_between(x, a, total):
 def beta_slopes(x: "*T", alpha: "*T", total: "*T", out: "*T", start: int, stop: int):
     """Derivatives of beta draws x (n,) by alpha (n,), over 1 - x, into out (n,), where alpha and beta add up to total (n,)."""
     for i in range(start, stop):
-        v, a, t = float(load(x[i])), float(load(alpha[i])), float(load(total[i]))
+        v, a, t = np.float64(load(x[i])), np.float64(load(alpha[i])), np.float64(load(total[i]))
         b, edge = t - a, t * v * (1.0 - v)
         if v <= 0.5 and edge < 2.5:
             out[i] = store(T(beta_low(v, a, b)))

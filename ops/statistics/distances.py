@@ -1,4 +1,4 @@
-"""Distances of points, histograms, and rows brought to a greatest norm."""
+"""Distances of points, and rows brought to a greatest norm."""
 
 from __future__ import annotations
 
@@ -9,19 +9,14 @@ import numpy as np
 from numbagrad.base import dtypes as dt
 from numbagrad.base.shapes import wrap_dim
 from numbagrad.core.copying import copy_into
-from numbagrad.core.creation import linspace
-from numbagrad.core.out import write_out, write_outs
-from numbagrad.core.tensor import Tensor
+from numbagrad.core.out import write_out
 from numbagrad.extend import Sample, T, accumulate, custom, function, kernel, load, sqrt, store
-from numbagrad.kernel.tape import refuse
 
-from ..index.sort import result
 from ..linalg.common import op
 from ..reduce.norms import vector_norm_of
 
 MANY = 25  # rows from which on the squares of distances come from a product
 MODES = ("use_mm_for_euclid_dist_if_necessary", "use_mm_for_euclid_dist", "donot_use_mm_for_euclid_dist")
-Histogram = result("histogram", "hist", "bin_edges")
 
 
 @function(kinds={"p": "number"}, reference=lambda a, b, p=2: np.linalg.norm((a - b).ravel(), p),
@@ -107,11 +102,13 @@ def cdist(x1, x2, p=2.0, compute_mode="use_mm_for_euclid_dist_if_necessary"):
     if x1._kind.dtype is not x2._kind.dtype:
         raise RuntimeError(f"expected scalar type {dt.scalar_name(x1._kind.dtype)} but found {dt.scalar_name(x2._kind.dtype)}")
     (n, k), m = x1._shape[-2:], x2._shape[-2]
-    batch = np.broadcast_shapes(x1._shape[:-2], x2._shape[:-2])
+    batch = x1._shape[:-2]
+    if batch != x2._shape[:-2]:
+        batch = np.broadcast_shapes(batch, x2._shape[:-2])
     if not n or not m or not k:
         return (x1.sum(-1, keepdim=True) + x2.sum(-1).unsqueeze(-2)) * 0
     if p == 2:
-        a, b = x1.expand(*batch, n, k), x2.expand(*batch, m, k)
+        a, b = (x if x._shape[:-2] == batch else x.expand(*batch, *x._shape[-2:]) for x in (x1, x2))
         way = MODES.index(compute_mode) if compute_mode else 0
         return euclidean(a, b, by_product=way == 1 or way == 0 and (n > MANY or m > MANY))
     d = x1.unsqueeze(-2) - x2.unsqueeze(-3)
@@ -120,25 +117,6 @@ def cdist(x1, x2, p=2.0, compute_mode="use_mm_for_euclid_dist_if_necessary"):
         return counts
     total = d.sum(-1)  # derivatives of zero, not none
     return op("where")(total.new_zeros(total._shape, dtype=dt.bool_), total, counts)
-
-
-def _np_pdist(x, p=2.0):
-    i, j = np.triu_indices(len(x), 1)
-    return _np_cdist(x, x, p)[i, j]
-
-
-@function(namespaces=("torch", "nn.functional"), method=False, kinds={"p": "float"}, reference=_np_pdist,
-          samples=(Sample((4, 3)), Sample((4, 3), 1.0), Sample((3, 2), 3.0)))
-def pdist(input, p=2.0):
-    """The ``p``-norms of the differences of each two rows of ``input`` (N, M), as a vector of N (N - 1) / 2."""
-    if len(input._shape) != 2:
-        raise RuntimeError(f"pdist only supports 2D tensors, got: {len(input._shape)}D")
-    if input._kind.dtype.category != 2:
-        raise RuntimeError("pdist only supports floating-point dtypes")
-    if not p >= 0:
-        raise RuntimeError("pdist only supports non-negative p values")
-    i, j = op("triu_indices")(input._shape[0], input._shape[0], 1, device=input.device)
-    return vector_norm_of(input.index_select(0, i) - input.index_select(0, j), p, -1, False)
 
 
 def _np_renorm(x, p, dim, maxnorm):
@@ -160,72 +138,6 @@ def renorm(input, p, dim, maxnorm):
     at = wrap_dim(dim, len(input._shape))
     norms = vector_norm_of(input, p, [i for i in range(len(input._shape)) if i != at], True)
     return input * op("where")(norms > maxnorm, maxnorm / (norms + 1e-7), 1.0).to(dtype=input.dtype)
-
-
-# --- histograms ---
-
-def _edges(input, bins, range):
-    """The edges of ``bins`` bins of one width over ``range``, or over all that there is."""
-    if bins < 1:
-        raise RuntimeError(f"torch.histogram(): bins must be > 0, but got {bins} for dimension 0")
-    if range is not None:
-        low, high = map(float, range)
-        if not low <= high:
-            raise RuntimeError(f"torch.histogram(): min {low:g} should not exceed max {high:g} for dimension 0")
-    elif input._n:
-        refuse("takes the range of a histogram from values: give it by range=")
-        low, high = input.min().item(), input.max().item()
-    else:
-        low, high = 0.0, 1.0
-    if not (math.isfinite(low) and math.isfinite(high)):
-        raise RuntimeError(f"torch.histogram(): dimension 0 has bin edges [{low:g}, {high:g}], which are not finite")
-    if low == high:
-        low, high = low - 0.5, high + 0.5
-    return linspace(low, high, bins + 1, dtype=input.dtype, device=input.device)
-
-
-@function(kinds={"bins": "any", "range": "any", "weight": "tensor?"}, differentiable=False,
-          reference=lambda x, bins, *, range=None, density=False: np.histogram(x, bins, range, density=density),
-          samples=(Sample((20,), 5), Sample((4, 5), 4, range=(-1.0, 1.0)), Sample((20,), 4, density=True)))
-def histogram(input, bins, *, range=None, weight=None, density=False, out=None):
-    """(hist, bin_edges): how many elements, or what weight of them, lie in each bin.
-
-    ``bins`` are a number of bins of one width, or their edges; the last bin has its right edge, too. ``density``: as a density
-    with integral 1."""
-    d = input._kind.dtype
-    if d not in (dt.float32, dt.float64):
-        raise NotImplementedError(f"\"histogramdd\" not implemented for '{dt.scalar_name(d)}'")
-    if isinstance(bins, Tensor):
-        if range is not None:
-            raise TypeError("histogram() received an invalid combination of arguments: a tensor of bin edges and a range")
-        if len(bins._shape) != 1:
-            raise RuntimeError(f"torch.histogramdd(): bins tensor should have one dimension, but got {len(bins._shape)} "
-                               "dimensions in the bins tensor for dimension 0")
-        if bins._kind.dtype is not d:
-            raise RuntimeError("torch.histogramdd(): input and bins tensors should have the same dtype")
-        edges = bins.clone()
-    else:
-        edges = _edges(input, bins, range)
-    if weight is not None:
-        if weight._shape != input._shape:
-            raise RuntimeError(f"torch.histogramdd: if weight tensor is provided it should have the same shape as the input "
-                               f"tensor excluding its innermost dimension, but got input with shape {[*input._shape, 1]} and "
-                               f"weight with shape {list(weight._shape)}")
-        if weight._kind.dtype is not d:
-            raise RuntimeError("torch.histogramdd: if weight tensor is provided, input tensor and weight tensor should have "
-                               f"the same dtype, but got input({dt.c_name(d)}), and weight({dt.c_name(weight._kind.dtype)})")
-    x, count = input.detach().flatten(), edges._n - 1
-    place = op("searchsorted")(edges, x, right=True) - 1
-    place = op("where")(x == edges[-1], count - 1, place)
-    inside = (x >= edges[0]) & (x <= edges[-1])
-    place = op("where")(inside, place, count).clamp(0, count)  # what lies outside goes to a bin that is left out
-    amounts = x.new_ones(x._shape) if weight is None else weight.detach().flatten()
-    hist = x.new_zeros(count + 1).index_add(0, place, amounts)[:count]
-    if density:
-        hist = hist / (hist.sum() * op("diff")(edges))
-    if out is not None:
-        return Histogram(*write_outs("histogram", out, (hist, edges), (input,)))
-    return Histogram(hist, edges)
 
 
 @function(namespaces=("linalg",), method=False, reference=lambda x, y, dim=-1: (x * y).sum(dim),

@@ -8,7 +8,7 @@ NODES = {
     "multigammaln": "a sum of lgamma here",
     **dict.fromkeys(("rnn_tanh", "rnn_relu", "lstm", "gru", "rnn_tanh_cell", "rnn_relu_cell", "lstm_cell", "gru_cell"),
                     "one node for all steps of a layer here, a chain of operations in PyTorch"),
-    **dict.fromkeys(("cdist", "pdist", "dist", "renorm"), "norms of differences here, one node there"),
+    **dict.fromkeys(("cdist", "dist", "renorm"), "norms of differences here, one node there"),
     **dict.fromkeys(("trapezoid", "trapz", "cumulative_trapezoid", "quantile", "nanquantile", "tensorinv", "tensorsolve"),
                     "composed of the same ops, of which C++ calls another overload last"),
     "scaled_dot_product_attention": "one node for all ranks and masks here, some of them a chain in PyTorch",
