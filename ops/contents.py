@@ -573,7 +573,7 @@ CONTENTS = {
         "numbagrad":
             "_weight_norm norm_except_dim",
         "ops":
-            "_weight_norm norm_except_dim",
+            "_weight_norm norm_except_dim rows_of_lengths",
     },
     "linalg.cholesky": {
         "Tensor":

@@ -3,9 +3,9 @@
 A launcher decides: it merges dimensions, takes kernels, fills tables, copies what has gaps. All that depends on the geometry
 of the call, not on values, so it is run once on memory without bytes (as in a capture of ``ng.compile``), and the launches that
 it makes are written down (``recorder``). What is left is a Python function of addresses with one call for each kernel. A
-launcher that looks at values, draws random numbers or works on the host has no plan (False) and runs as it is in every call, as
-does one whose work is shared by several threads. The same holds for a gradient rule: the plan of a node's backward belongs to
-that of its forward call.
+launcher that looks at values, draws random numbers or works on the host has no plan (False) and runs as it is in every call.
+The same holds for a gradient rule: the plan of a node's backward belongs to that of its forward call. Large kernels are cut
+over the threads as they are without a plan; one that was written down on one thread is not for several.
 
 A plan is made when a call of the same geometry has come often: what comes once costs nothing more.
 """
@@ -30,7 +30,7 @@ from ..kernel.tape import Refusal, Unlowered
 from ..kernel.threads import CHANGED, LIMIT
 from . import replays, text
 from .elementwise_general import Slow
-from .recorder import Address, Draw, Number, Recorder, recording
+from .recorder import Address, Draw, Number, Real, Recorder, recording
 from .text import indented
 
 MOST = 4096  # plans of an op, after which all are forgotten
@@ -141,12 +141,13 @@ class Body:
 
     def argument(self, v):
         if v.__class__ is tuple:  # the words of a table
-            if not any([x.__class__ is Address for x in v]):
+            varying = [i for i, x in enumerate(v) if isinstance(x, (Address, Number))]
+            if not varying:
                 return self.constant(v)
-            first = max(i for i, x in enumerate(v) if x.__class__ is Address) + 1
+            first = varying[-1] + 1
             return f"({', '.join(map(self.argument, v[:first]))}, *{self.constant(v[first:])})"
-        if v.__class__ is Number:
-            return f"numbers_[{v.index}]"
+        if isinstance(v, Number):
+            return f"numbers_[{v.index}]{' + 0.0' * (v.__class__ is Real)}"
         if v.__class__ is not Address:
             return self.constant(v)
         if v.index < 0:

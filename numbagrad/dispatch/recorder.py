@@ -10,7 +10,7 @@ from ..base import modes
 from ..core import launch
 from ..core.copying import COPY, FILL
 from ..core.tensor import raw
-from ..kernel import blas, jit, tape, threads
+from ..kernel import blas, jit, native, tape, threads
 from ..kernel.tape import BASE, Fake, Unlowered
 
 SPAN = 1 << 40  # distance of the addresses of two buffers of a recording
@@ -33,6 +33,12 @@ class Number:
 
     def __init__(self, index):
         self.index = index
+
+
+class Real(Number):
+    """One that a kernel takes as a float."""
+
+    __slots__ = ()
 
 
 class Watch:
@@ -143,9 +149,20 @@ class Recorder:
 
     # --- launches
 
-    def add(self, entry, values, work):
-        self.steps.append((entry, values))
-        self.most = max(self.most, work)
+    def add(self, entry, values, work, items=0):
+        """A call of a kernel on ``range(items)``, the last two of ``values``: cut over the threads, where there are several, if
+        its work (in elements) is worth it."""
+        limit = threads.LIMIT[0]
+        behind = native.behind(entry) if work >= limit and items > 1 else None
+        if behind is None:
+            self.steps.append((entry, values))
+            self.most = max(self.most, work)
+            return
+        address, letters = behind
+        with self.pause():
+            fn = jit.through(letters[:-2])
+        words = (address, *[_word(v, x) for v, x in zip(values[:-2], letters)])
+        self.steps.append((threads.parallel_call, [fn, words, items, max(1, items * (limit // 2) // work)]))
 
     def pointwise(self, kernel, compute, ins, scalars, outs, shape):
         for t in (*ins, *outs):
@@ -163,7 +180,7 @@ class Recorder:
             numbers = [s if s.__class__ is Number else launch.raw_scalars(compute, (s,))[0] for s in scalars]
         else:
             numbers = launch.raw_scalars(compute, scalars)
-        self.add(entry, [*before, *pointers, *numbers, *after], n)
+        self.add(entry, [*before, *pointers, *numbers, *after], n, after[-1])
 
     def fill(self, buf, ptr, kind, n, value):
         if kind.dtype.code in ("f2", "bf") or value.__class__ not in (int, float, bool):
@@ -179,7 +196,7 @@ class Recorder:
         x, out, *rest = numbers
         with self.pause():
             entry = op.native(*key).entry
-        self.add(entry, [self.argument(x, True), self.argument(out, True), *rest, 0, items], rest[-1])
+        self.add(entry, [self.argument(x, True), self.argument(out, True), *rest, 0, items], rest[-1], items)
 
     def custom(self, op, out, args, params, launcher, order):
         launcher(out, *order)
@@ -196,7 +213,7 @@ class Recorder:
         values = [float(a) if kind == "f" else self.argument(int(a), kind != "i") for a, (_, kind) in zip(args, kinds)]
         if items is not None:
             values += [0, items]
-        self.add(entry, values, work if items is not None and items > 1 else 0)
+        self.add(entry, values, work if items is not None and items > 1 else 0, items or 0)
 
     def gemm(self, code, a, b, c, m, n, k, lda, ldb, ldc, ta, tb, alpha, beta, batch, sa, sb, sc):
         if m * n * k * batch > threads.SERIAL_BELOW["gemm"]:
@@ -258,6 +275,13 @@ class Recorder:
     @property
     def born(self):
         raise Unlowered("makes a leaf")
+
+
+def _word(value, letter):
+    """A kernel's argument as a word of a table."""
+    if letter == "f" and value.__class__ in (int, Number):
+        return float(value) if value.__class__ is int else Real(value.index)
+    return value
 
 
 class _Pause:

@@ -209,7 +209,7 @@ class Reduction(Custom):
         acc = self.accumulator(d)
         x, code, n, keep = t._ptr, d.code, t._n, []
         limit = LIMIT[0]
-        if n >= limit and out._n == 1 and len(steps) == 1 and recorder is None:
+        if n >= limit and out._n == 1 and len(steps) == 1 and not (recorder and recorder.compiles):
             # One long row is cut into a piece per thread first. The last may end early, as short rows may not.
             size = max(-(-n // max(1, min(2 * n // limit, 64))), fold.SHORT + 1)
             pieces = -(-n // size)

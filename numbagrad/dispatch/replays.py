@@ -6,6 +6,7 @@ function of addresses that every plan has.
 
 from __future__ import annotations
 
+import functools
 from collections import deque
 
 import numpy as np
@@ -13,8 +14,8 @@ import numpy as np
 from ..core.replay import EXACT, MOST, POSSIBLE, REAL, WHOLE, Given, Place, Program
 from ..core.replay_text import SEVERAL
 from ..core.storage import kind_of
-from ..kernel import blas, native, objects, tape, threads
-from .recorder import Address, Draw, Number
+from ..kernel import blas, native, objects, tape, threads, trampoline
+from .recorder import Address, Draw, Number, Real
 
 RECORDED = 3  # tensors whose every combination of needs has a record
 ALIGNED = 64   # bytes
@@ -47,7 +48,7 @@ def written(recorder, tensors, outs, numbers=()):
         return v
 
     def number(v, letter):
-        if v.__class__ is not Number:
+        if not isinstance(v, Number):
             return float(v) if letter == "f" and v.__class__ is int else word(v)
         return Given(v.index, HOW[numbers[v.index].__class__, letter])
     try:
@@ -58,7 +59,12 @@ def written(recorder, tensors, outs, numbers=()):
                 program.check(flags[values])
             elif entry is threads.parallel_call:
                 fn, words, n, grain = values
-                if n > grain or not program.call(fn, "iii", [0, 0, n], [word(v) for v in words]):
+                table = [number(v, "f" if v.__class__ is Real else "i") for v in words]
+                if n > grain and threads.get_num_threads() == 1:
+                    return None
+                divided = n > grain and (_divide().address, "iiiiii", [0, n, grain, threads.state_address(),
+                                                                       threads.driver_address(), fn], table)
+                if not program.call(*divided or (fn, "iii", [0, 0, n], table)):
                     return None
             else:
                 address, letters = native.behind(entry, short) or blas.behind(entry)
@@ -69,6 +75,13 @@ def written(recorder, tensors, outs, numbers=()):
         return None
     program.kept += [*recorder.kept.values(), *flags]
     return program
+
+
+@functools.cache
+def _divide():
+    """The drive of ``threads`` with a table as its first argument."""
+    text = "def divide(table, n, grain, state, drive, fn):\n    invoke(drive, state, fn, table, n, grain)\n"
+    return native.compile_source(text, "divide", "iiiiii", {"invoke": trampoline.invoke("iiiii")})
 
 
 def open_program(form, fast, compute, numbers):

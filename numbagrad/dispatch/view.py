@@ -17,6 +17,8 @@ rule the gradient is derived: what arrives is added up at the places that the ge
 
 from __future__ import annotations
 
+import gc
+
 from ..base import arguments, modes
 from ..core import graph, makers
 from ..core.graph import Node, new_node, note_forward
@@ -201,6 +203,11 @@ def settle_all(geometries, memo, key, op, input):
     return found
 
 
+# Views from which on the garbage collector waits until all are made: it would come for each few hundred of them, now and then
+# look at all that there is, and find nothing.
+MANY = 100
+
+
 def make_view(op, input, shape, strides, offset, params, mode=None):
     """A tensor on ``input``'s memory with the given geometry, recorded and linked to its base."""
     return place(op, input, settle((shape, strides, offset)), params, mode)
@@ -266,6 +273,12 @@ def make_views(op, input, geometries, params):
     """Several views of one input that share one node; none of them may be modified in place."""
     if not geometries:
         return ()
+    if len(geometries) > MANY and gc.isenabled():
+        gc.disable()
+        try:
+            return make_views(op, input, geometries, params)
+        finally:
+            gc.enable()
     ver, above, ptr, item = input._ver, input._view, input._ptr, input._kind.itemsize
     if ver.__class__ is not list:
         return tuple([_inference_view(input, *g[:3]) for g in geometries])

@@ -25,7 +25,7 @@ from .define import define, define_again  # noqa: F401 (what is not used here is
 from .fastmath import ACCUMULATE, FAST, loop_flags  # noqa: F401
 from .guard import guarded
 from .intrinsics import POINTEE  # noqa: F401
-from .native import compile_function, compile_source, nb, through  # noqa: F401
+from .native import compile_function, compile_source, each, nb, through  # noqa: F401
 from .placeholders import *  # noqa: F403
 from .placeholders import LANES, MATH, STRIP, Placeholder
 from .tape import TAPE, active
@@ -126,6 +126,19 @@ class Kernel:
         words = [float(a) if kind == "f" else int(a) for a, (_, kind) in zip(arguments, self.parameters({}))]
         threads.parallel_call(through(self.letters(True)), (self.native(dtypes_of(key)).address, *words), items,
                               max(1, items * (limit // 2) // work))
+
+    def run_apart(self, key, calls):
+        """Call the kernel with each of several (arguments, start, stop), at once on as many threads: for kernels with scratch
+        memory."""
+        entry = self[key]
+        if TAPE or len(calls) < 2 or entry.__class__ is not COMPILED:
+            for arguments, start, stop in calls:
+                entry(*arguments, start, stop)
+            return
+        address = self.native(dtypes_of(key)).address
+        tables = [[start, stop, address, *arguments] for arguments, start, stop in calls]
+        words = [through(self.letters(True)), len(tables[0]), *[w for table in tables for w in table]]
+        threads.parallel_call(each(), words, len(calls), 1)
 
     def letters(self, ranged):
         """The kinds of the arguments, without the two of a range."""

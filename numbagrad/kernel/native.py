@@ -143,3 +143,13 @@ def through(letters, ranged=True):
     range and come from the caller, if it is ``ranged``."""
     text, kinds = trampoline.source(letters, ranged)
     return compile_source(text, "through", "iii", {"invoke": trampoline.invoke(kinds)}, "invoke " + kinds).address
+
+
+@functools.cache
+@guarded
+def each():
+    """Address of a function ``(table, start, stop)`` that calls another one, the table's first word, with several tables, which
+    have their range before them and lie one after the other."""
+    text = ("def each(table, start, stop):\n    t = ptr_i8(table)\n    for i in range(start, stop):\n"
+            "        at = 2 + i * t[1]\n        invoke(t[0], table + 8 * (at + 2), t[at], t[at + 1])\n")
+    return compile_source(text, "each", "iii", {"invoke": trampoline.invoke("iii")}, "invoke iii").address

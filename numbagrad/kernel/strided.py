@@ -18,6 +18,7 @@ from .guard import guarded
 BLOCK = 4096   # bytes of the widest operand in a block: several blocks fit into the first-level cache
 ROWS = 16      # of a block where an operand runs across: so many elements share a cache line at least
 LONG = 64      # elements of a row from which a kernel of its own for constant operands is worth it
+RUN = 64       # bytes of a row from which it is copied as one piece
 OPERANDS = 12  # at most, inputs and outputs
 WORDS = 32     # of a kernel's arguments, at most
 LOG = {d.code: d.itemsize.bit_length() - 1 for d in dt.ALL}
@@ -70,6 +71,25 @@ WALK = f"""def walk(table, start, stop):
     nd = meta[0]
     inner, rows = meta[nd], meta[nd - 1]
     args, at, r, c, held, filled = two(), words(), words(), words(), words(), words()
+    if kernel == 0 and meta[2 * nd] == 1 and meta[3 * nd] == 1 and inner << log[0] >= {RUN} and nd <= {OPERANDS}:
+        src, dst, left = t[5], t[6], start
+        for d in range(nd - 2, -1, -1):
+            up = left // meta[1 + d]
+            at[d] = left - up * meta[1 + d]
+            left = up
+            src += at[d] * meta[1 + nd + d] << log[0]
+            dst += at[d] * meta[1 + 2 * nd + d] << log[0]
+        for _ in range(start, stop):
+            move_bytes(dst, src, inner << log[0])
+            for d in range(nd - 2, -1, -1):
+                at[d] += 1
+                back = 0 if at[d] < meta[1 + d] else at[d]
+                src += (1 - back) * meta[1 + nd + d] << log[0]
+                dst += (1 - back) * meta[1 + 2 * nd + d] << log[0]
+                if back == 0:
+                    break
+                at[d] = 0
+        return
     space = room()
     args[0] = kernel
     across = False
@@ -152,9 +172,9 @@ WALK = f"""def walk(table, start, stop):
 @guarded
 def walk():
     """The walk, ``(table, start, stop)``, over rows of a plan."""
-    stack, (room, address) = native.nb().stack, _intrinsics()
+    stack, (room, address, move_bytes) = native.nb().stack, _intrinsics()
     env = {"words": stack("i8", OPERANDS), "two": stack("i8", 2 * WORDS), "room": room, "address": address,
-           "call_rows": trampoline.invoke("iii"), "call_move": trampoline.invoke("iiiiiiii")}
+           "move_bytes": move_bytes, "call_rows": trampoline.invoke("iii"), "call_move": trampoline.invoke("iiiiiiii")}
     return native.compile_source(WALK, "walk", "iii", env, str((BLOCK, OPERANDS, WORDS)))
 
 
@@ -185,6 +205,7 @@ def rows(letters, operands):
 def _intrinsics():
     from llvmlite import ir
     from numba import types
+    from numba.core import cgutils
     from numba.extending import intrinsic
 
     @intrinsic
@@ -203,7 +224,16 @@ def _intrinsics():
         def codegen(context, builder, signature, args):
             return builder.ptrtoint(args[0], ir.IntType(64))
         return types.int64(pointer), codegen
-    return room, address
+
+    @intrinsic
+    def move_bytes(typingctx, dst, src, count):
+        """Copy bytes from one address to another."""
+        def codegen(context, builder, signature, args):
+            pointers = [builder.inttoptr(a, ir.IntType(8).as_pointer()) for a in args[:2]]
+            cgutils.raw_memmove(builder, *pointers, args[2], 1)
+            return context.get_dummy_value()
+        return types.none(types.int64, types.int64, types.int64), codegen
+    return room, address, move_bytes
 
 
 def address_of():

@@ -3,8 +3,9 @@
 Kernels never contain a parallel loop. A parallel kernel is a C function ``void fn(int64 table, int64 start,
 int64 stop)`` that handles a range of its work; :func:`parallel_for` cuts the work into one piece per thread.
 
-Layers: TBB where its library is found, since it survives ``fork`` and calls from several Python threads (a child that was
-forked beside other threads runs serially). Else OpenMP,
+Layers: on Linux threads of our own (``pool``), which do not sleep at once: one caller at a time has them, others meanwhile run
+serially. Elsewhere TBB where its library is found, since it survives ``fork`` and calls from several Python threads (a child
+that was forked beside other threads runs serially). Else OpenMP,
 whose GNU build ends a forked child that uses it: children run serially. Else Numba's workqueue, which aborts when two
 threads use it at once: a flag lets one caller run in parallel and the others meanwhile serially; children run
 serially. A layer that the user chose (``NUMBA_THREADING_LAYER``) or already started is kept, under the same rules.
@@ -18,7 +19,7 @@ import os
 import sys
 import time
 
-from . import trampoline
+from . import pool, trampoline
 from .guard import guarded
 from .tape import TAPE, active
 
@@ -31,8 +32,10 @@ __all__ = [
 # 3 us for waking the threads.
 SERIAL_BELOW = {"elementwise": 32768, "math": 8192, "reduce": 65536, "gather": 16384, "gemm": 1 << 20}
 
-# Shared with native code: number of threads, whether callers exclude each other, whether one is inside, how many are.
-_state = (ctypes.c_int64 * 4)()
+# Shared with native code: number of threads, whether callers exclude each other, whether one is inside, how many are, the
+# words of ``pool``.
+_state = (ctypes.c_int64 * 5)()
+_state[4] = pool.address()
 _state_address = ctypes.addressof(_state)
 _layer = None
 _child = False
@@ -81,7 +84,9 @@ def set_num_threads(n):
 
 
 def _publish():
-    _state[0] = 1 if _child and (_layer not in (None, "tbb") or _left_behind) else _threads
+    _state[0] = 1 if _child and (_layer not in (None, "pool", "tbb") or _left_behind) else _threads
+    if _layer == "pool" and _driver is not None:
+        pool.grow(_threads - 1)
     LIMIT[0] = 1 << 62 if _state[0] == 1 else 2 * SERIAL_BELOW["elementwise"]
 
 
@@ -92,6 +97,7 @@ def _after_fork():
     global _child
     _child = True
     _state[2] = _state[3] = 0
+    pool.after_fork()
     _publish()
 
 
@@ -153,12 +159,15 @@ def _load_tbb():
 
 
 def _start_layer():
-    """Start Numba's threading layer by the policy above; returns its name."""
+    """Choose the threading layer by the policy above, and start it if it is one of Numba's; returns its name."""
     global _layer
     from numba.core import config
     from numba.np.ufunc import parallel
 
     if _layer is None:
+        if not parallel._is_initialized and str(config.THREADING_LAYER).lower() == "default" and pool.possible():
+            _layer = "pool"
+            return _layer
         if not parallel._is_initialized:
             if str(config.THREADING_LAYER).lower() == "default" and _load_tbb():
                 # Only the order changes: should the backend not load after all, Numba goes on to the next.
@@ -173,7 +182,7 @@ def _start_layer():
 
 @guarded
 def layer():
-    """Name of the threading layer in use ("tbb", "omp" or "workqueue"); starts it."""
+    """Name of the threading layer in use ("pool", "tbb", "omp" or "workqueue"); starts it."""
     return _start_layer()
 
 
@@ -295,7 +304,11 @@ def _start_driver():
         # A forked child runs serially under some layers. Linking new code there can wait forever: libgcc's lock
         # on unwind tables may have been copied while another thread, just ending, held it.
         _start_invoke()
-        _driver = _compile(_make_drive, "void(int64, int64, int64, int64, int64)", parallel=True)
+        if _layer == "pool":
+            _driver = pool.start(_adder(), _intrinsics()[2])
+            _publish()
+        else:
+            _driver = _compile(_make_drive, "void(int64, int64, int64, int64, int64)", parallel=True)
     return _driver
 
 

@@ -207,7 +207,7 @@ def _within(tensors, shape, dim, fail):
     """Row-major numbers of the elements of a tensor of ``shape`` that an index along ``dim`` names: (array, address)."""
     index = as_index(tensors[0])
     n = index._n
-    later = not index._kind.cpu or TAPE and active() is not None
+    later = not index._kind.cpu or bool(TAPE) and active() is not None  # (not TAPE itself: other threads fill it)
     numbers = lin, where = row(n, index._kind) if later else checked_row(n)
     if n:
         sizes = index._shape or (1,)

@@ -346,7 +346,7 @@ def _set_row(t, i, value):
 def _fill_where(x, tensors, value):
     """``x[mask] = number`` without history, in one pass; False where that does not apply."""
     (dim, mask), = tensors.items()
-    captured = tape.TAPE and tape.active() is not None  # a capture cannot list the places that a mask names
+    captured = bool(tape.TAPE) and tape.active() is not None  # a capture cannot list the places that a mask names
     if mask._kind.dtype is not dt.bool_ or x._rg and is_grad_enabled() and not captured or not x._kind.cpu or (
             is_several(x)):
         return False

@@ -79,10 +79,11 @@ class Plan(Recipe):
 
     def settle(self):
         """The memory of the element numbers and its address: every index has been checked."""
-        if callable(self.numbers[0]):
-            make, arguments = self.numbers
-            self.numbers = make(self.current(), *arguments)
-        return self.numbers
+        numbers = self.numbers  # (read once: another thread may settle them meanwhile)
+        if callable(numbers[0]):
+            make, arguments = numbers
+            numbers = self.numbers = make(self.current(), *arguments)
+        return numbers
 
     @property
     def address(self):
@@ -120,7 +121,7 @@ def as_index(t):
 def lines(entries, index_shape, fail, negative=True):
     """Row-major element numbers for [(index tensor, dim, size)] over the broadcast index shape: (array, address)."""
     n, kind = numel(index_shape), entries[0][0]._kind
-    later = not kind.cpu or TAPE and active() is not None
+    later = not kind.cpu or bool(TAPE) and active() is not None  # (not TAPE itself: other threads fill it)
     lin, where = row(n, kind) if later else checked_row(n)
     if n == 0:
         return lin, where

@@ -17,6 +17,7 @@ from numbagrad.core.copying import contiguous_copy, copy_into, set_all
 from numbagrad.core.out import write_out, write_outs
 from numbagrad.core.tensor import make, raw, raw_view
 from numbagrad.extend import Sample, custom, function
+from numbagrad.kernel import threads
 from numbagrad.kernel.jit import kernel
 
 from .along import give, take
@@ -121,11 +122,15 @@ def by_kernel(t, found, n, k, descending, in_order, alone, stable):
     rows, kind = t._n // n, found._kind
     if stable and not alone:
         return short_rows.run(t._kind, (t._ptr, found._ptr, n, int(descending)), rows, t._n)
-    scratch, queue = kind.alloc(n + STACK)
+    size = n + STACK
+    pieces = min(threads.get_num_threads(), rows) if t._n >= threads.LIMIT[0] else 1
+    scratch, queue = kind.alloc(pieces * size)
+    queues, cuts = range(queue, queue + 8 * pieces * size, 8 * size), [i * rows // pieces for i in range(pieces + 1)]
     if alone:
-        kth_rows[t._kind](t._ptr, queue, found._ptr, n, k - 1, 0, rows)
+        calls = [(t._ptr, q, found._ptr, n, k - 1) for q in queues]
     else:
-        first_rows[t._kind](t._ptr, queue, queue + 8 * n, found._ptr, n, k, int(descending), int(in_order), 0, rows)
+        calls = [(t._ptr, q, q + 8 * n, found._ptr, n, k, int(descending), int(in_order)) for q in queues]
+    (kth_rows if alone else first_rows).run_apart(t._kind, list(zip(calls, cuts, cuts[1:])))
     del scratch  # held until here
     return None
 

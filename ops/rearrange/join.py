@@ -14,6 +14,7 @@ from numbagrad.core.promotion import common_device, common_dtype
 from numbagrad.core.tensor import contiguous_strides, numel
 from numbagrad.extend import REGISTRY, Sample, Tensor, custom, function
 from numbagrad.kernel.jit import kernel
+from numbagrad.kernel.threads import LIMIT
 
 from ..index.kernels import moved
 from ..view.dims import atleast_1d, atleast_2d, atleast_3d
@@ -112,7 +113,7 @@ def _(out, tensors, dim):
     for t in tensors:
         if t._n == 0:
             continue
-        if t._kind is kind and t._strides is None:
+        if t._kind is kind and t._strides is None and t._n < LIMIT[0]:
             run(t._ptr, out._ptr + at * size, t._shape[dim] * inner, step, 0, outer)
         else:
             copy_into(region(out, t._shape, contiguous_strides(shape), at), t)
@@ -184,7 +185,7 @@ def _(out, tensors, dim):
     strides = contiguous_strides(out._shape)
     strides = strides[:dim] + strides[dim + 1:]
     for k, t in enumerate(tensors):
-        if t._kind is kind and t._strides is None:
+        if t._kind is kind and t._strides is None and t._n < LIMIT[0]:
             run(t._ptr, out._ptr + k * inner * size, inner, len(tensors) * inner, 0, outer)
         else:
             copy_into(region(out, shape, strides, k * inner), t)

@@ -66,7 +66,7 @@ def _triangle(name, body, reference, doc):
         rows, columns = input._shape[-2:]
         if input._n:
             diagonal = max(-rows, min(diagonal, columns))  # further ones might overflow
-            body[moved(input._kind)](input._ptr, out._ptr, rows, columns, diagonal, 0, input._n // columns)
+            body.run(moved(input._kind), (input._ptr, out._ptr, rows, columns, diagonal), input._n // columns, input._n)
 
     @op.gradient
     def _(g, diagonal):

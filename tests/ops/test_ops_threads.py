@@ -7,6 +7,7 @@ from registry.check import grad_outputs, same
 from registry.draw import ONLY, REGISTRY, cases, floats, ids, ops
 
 import numbagrad as ng
+from numbagrad.dispatch import plan
 from numbagrad.kernel import threads
 
 CUT = [op for op in ops(private=False) if op.kind != "view"]
@@ -55,6 +56,44 @@ def test_pieces_equal_the_whole(op):
         same(parts, whole, f"{case} in pieces", 16)
         assert [g is None for g in others] == [g is None for g in gradients]
         same([g for g in others if g is not None], [g for g in gradients if g is not None], f"gradient of {case} in pieces", 32)
+
+
+@pytest.mark.parametrize("op", CUT, ids=ids)
+def test_planned_calls_in_pieces_equal_the_whole(op):
+    """What is written down on several threads is cut in every call that repeats it, on one thread it is whole again."""
+    case = next(iter(cases(op)), None)
+    if case is None:
+        return
+    ws = grad_outputs(case.call, case.arrays, case.differentiable, 0) if op.differentiable else []
+    whole, gradients = results(case, ws)
+    with pieces():
+        for _ in range(plan.TIMES + 2):
+            several = results(case, ws)
+    for parts, others in (several, results(case, ws)):
+        same(parts, whole, f"{case} in planned pieces", 16)
+        same([g for g in others if g is not None], [g for g in gradients if g is not None], f"gradient of {case}", 32)
+
+
+@pytest.mark.parametrize("call", [lambda a: a + a[0], lambda a: a.sum(), lambda a: a.cumsum(1), lambda a: a * 3],
+                         ids=["row", "sum", "cumsum", "number"])
+def test_a_plan_cuts_large_calls(call, monkeypatch):
+    """Kernels of a plan that is made with several threads are cut in it, so that it holds for large calls."""
+    made, plain, before = [], plan.finished, threads.get_num_threads()
+
+    def finished(plans, recorder, *rest):
+        made.append(recorder)
+        return plain(plans, recorder, *rest)
+    monkeypatch.setattr(plan, "finished", finished)
+    a = ng.ones(300, 401)
+    threads.set_num_threads(2)
+    limit = threads.LIMIT[0]
+    try:
+        found = [call(a).tolist() for _ in range(plan.TIMES + 2)]
+        threads.set_num_threads(1)
+        assert found == [call(a).tolist()] * len(found)
+    finally:
+        threads.set_num_threads(before)
+    assert made[-1].steps[0][0] is threads.parallel_call and made[-1].most < limit
 
 
 # Of each way to be cut; products and sums of one long row are cut by sizes of their own: test_blas.py, test_reductions.py.

@@ -1,5 +1,6 @@
 """Views: geometry, shared memory, gradients, node names, errors; PyTorch is the oracle where it is installed."""
 
+import gc
 import itertools
 
 import numpy as np
@@ -250,3 +251,22 @@ def test_untyped_storage_is_shared_by_views():
         return [a.data_ptr() == b.data_ptr(), a.data_ptr() == c.data_ptr(), b.nbytes(), len(c), x[2:].data_ptr() - b.data_ptr()]
     assert run(ng) == [True, False, 24, 24, 8]
     assert run(pytest.importorskip("torch", reason="PyTorch is the oracle here")) == run(ng)
+
+
+def test_many_views_are_made_without_a_collection():
+    """The collector would come for each few hundred views; it is left as it was."""
+    a, phases = ng.ones(2000, 2, requires_grad=True), []
+    gc.collect()
+    gc.callbacks.append(lambda phase, info: phases.append(phase))
+    try:
+        rows = a.unbind()
+        assert gc.isenabled() and not phases
+    finally:
+        gc.callbacks.pop()
+    assert len(rows) == 2000 and rows[1999].grad_fn is not None
+    gc.disable()
+    try:
+        a.unbind()
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
