@@ -611,6 +611,12 @@ CONTENTS = {
         "ops":
             "eig eigvals general_values linalg_eig",
     },
+    "linalg.former": {
+        "Tensor":
+            "eig lstsq lu lu_solve matrix_rank solve symeig triangular_solve",
+        "numbagrad":
+            "eig lstsq lu lu_solve matrix_rank solve symeig triangular_solve",
+    },
     "linalg.householder": {
         "Tensor":
             "geqrf orgqr",
@@ -621,7 +627,30 @@ CONTENTS = {
         "ops":
             "geqrf householder_product orgqr reflections",
     },
+    "linalg.informed": {
+        "numbagrad.linalg":
+            "cholesky_ex inv_ex solve_ex",
+        "ops":
+            "cholesky_ex inv_ex linalg_cholesky_ex solve_ex",
+    },
     "linalg.kernels": {
+    },
+    "linalg.ldl": {
+        "numbagrad.linalg":
+            "ldl_factor ldl_factor_ex ldl_solve",
+        "ops":
+            "ldl_factor ldl_factor_ex ldl_solve linalg_ldl_factor_ex linalg_ldl_solve",
+    },
+    "linalg.lu": {
+        "numbagrad":
+            "lu_unpack",
+        "numbagrad.linalg":
+            "lu lu_factor lu_factor_ex lu_solve",
+        "ops":
+            "linalg_lu linalg_lu_factor_ex linalg_lu_permutation linalg_lu_solve lu lu_factor lu_factor_ex lu_solve "
+            "lu_unpack lu_unpack_triangles",
+    },
+    "linalg.lu_kernels": {
     },
     "linalg.matrix_norms": {
         "numbagrad.linalg":

@@ -52,7 +52,8 @@ def _(out, input):
 
 
 @lower_factor.gradient
-def _(g, y):
+def factor_gradient(g, y):
+    """The gradient of Hermitian matrices by that of their lower factor ``y``."""
     # With Phi = lower triangle, diagonal halved: gA = L^-H Phi(L^H gL) L^-1, made Hermitian.
     phi = op("tril")(matmul(mh(y), g))
     phi = phi - op("diag_embed")(0.5 * diagonal(phi))
