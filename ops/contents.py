@@ -321,6 +321,14 @@ CONTENTS = {
         "ops":
             "argsort kthvalue msort positions sort topk",
     },
+    "index.unravel": {
+        "Tensor":
+            "dim_order is_coalesced new_empty_strided nonzero_static pin_memory sum_to_size to_dense",
+        "numbagrad":
+            "nonzero_static unravel_index",
+        "ops":
+            "nonzero_static unravel_index",
+    },
     "random.draw": {
         "Tensor":
             "bernoulli multinomial",
@@ -350,6 +358,14 @@ CONTENTS = {
             "_dirichlet_grad _standard_gamma_grad",
         "ops":
             "_dirichlet_grad _standard_gamma_grad beta_slope gamma_slope",
+    },
+    "rearrange.bits": {
+        "Tensor":
+            "frexp nextafter nextafter_",
+        "numbagrad":
+            "frexp nextafter",
+        "ops":
+            "frexp frexp_bits nextafter nextafter_bits",
     },
     "rearrange.copy": {
         "Tensor":

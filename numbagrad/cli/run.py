@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.abc
 import importlib.machinery
+import importlib.metadata
 import importlib.util
 import io
 import os
@@ -52,6 +53,24 @@ class Finder(importlib.abc.MetaPathFinder):
             raise ModuleNotFoundError(f"No module named '{fullname}': numbagrad has no counterpart of it", name=fullname)
         package = hasattr(importlib.import_module(name), "__path__")
         return importlib.machinery.ModuleSpec(fullname, _Loader(name), is_package=package)
+
+    def find_distributions(self, context=None):
+        """What ``importlib.metadata`` is told of the package ``torch``."""
+        name = getattr(context, "name", None)
+        return iter([Distribution()] if name is None or name.lower() == "torch" else [])
+
+
+class Distribution(importlib.metadata.Distribution):
+    """The package ``torch`` of the version that is followed."""
+
+    def read_text(self, filename):
+        if filename in ("METADATA", "PKG-INFO"):
+            version = importlib.import_module(PACKAGE).__version__
+            return f"Metadata-Version: 2.1\nName: torch\nVersion: {version}\nSummary: {PACKAGE} in the place of PyTorch\n"
+        return None
+
+    def locate_file(self, path):
+        return os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), path)
 
 
 def stand_in():
