@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-import builtins
+import sys
 
 from .base import dtypes as _dtypes
 from .base import tracebacks as _tracebacks
@@ -132,7 +132,9 @@ def __getattr__(name):
         if name in _foreach.FUNCTIONS:
             value = globals()[name] = _foreach.FUNCTIONS[name]
             return value
-    raise AttributeError(f"module 'numbagrad' has no attribute '{name}' (torch.{name} is not available here)")
+    from .public.absent import advice
+    raise AttributeError(f"module 'numbagrad' has no attribute '{name}' (torch.{name} is not available here"
+                         f"{advice('torch', name)})", name=name, obj=sys.modules[__name__])
 
 
 def __dir__():

@@ -205,8 +205,15 @@ def _name(error):
     if isinstance(error, AttributeError) and isinstance(getattr(error, "obj", None), types.ModuleType):
         module = _torch(error.obj.__name__)
         if module:
-            error.args = (f"module '{module}' has no attribute '{error.name}' "
-                          f"(numbagrad has no {module}.{error.name})",)
+            from ..public.absent import advice
+            error.args = (f"module '{module}' has no attribute '{error.name}' (numbagrad has no {module}.{error.name}"
+                          f"{advice(module.removeprefix('torch.'), error.name)})",)
+    elif isinstance(error, AttributeError) and getattr(error, "name", None) and type(
+            getattr(error, "obj", None)) is importlib.import_module(PACKAGE).Tensor:
+        from ..public.absent import advice
+        from ..public.documented import DOCUMENTED
+        if error.name in DOCUMENTED["Tensor"].split():
+            error.args = (f"{error.args[0]} (numbagrad has no Tensor.{error.name}{advice('Tensor', error.name)})",)
     elif isinstance(error, ImportError) and _torch(error.name or ""):
         found = re.match(r"cannot import name '(\w+)'", error.msg or "")
         if found:

@@ -60,6 +60,7 @@ CALLS = {
     **{f"{w} {n} {p}": lambda t, w=w, n=n, p=p: getattr(t, w + "_window")(n, p, dtype=t.float64)
        for w in ("hann", "hamming", "bartlett", "kaiser") for n in (0, 1, 2, 5, 8) for p in (True, False)},
     "kaiser beta": lambda t: t.kaiser_window(5, False, 3.0), "hamming alpha": lambda t: t.hamming_window(5, True, 0.5, 0.4),
+    "bartlett": lambda t: t.bartlett_window(4), "blackman": lambda t: t.blackman_window(4, False, dtype=t.float64),
     "hann less": lambda t: t.hann_window(-1), "hann int": lambda t: t.hann_window(3, dtype=t.int32),
     "hann": lambda t: t.hann_window(7), "warn": lambda t: t.is_warn_always_enabled(),
     "precision": lambda t: t.get_float32_matmul_precision(), "bad precision": lambda t: t.set_float32_matmul_precision("low"),
@@ -279,3 +280,40 @@ def test_names_in_checkpoints():
     ng.save(ng.ones(2), data)
     data.seek(0)
     assert ng.load(data, map_location=lambda s, place: ng.serialization.default_restore_location(s, "cpu")).tolist() == [1, 1]
+
+
+# --- names that stand for others ---
+
+def test_flags_of_the_build():
+    flags = {name: getattr(ng, name) for name in ("has_lapack", "has_mkl", "has_openmp", "has_spectral")}
+    assert all(type(value) is bool for value in flags.values()) and flags["has_lapack"]
+    assert ng.version.git_version == "Unknown" and ng.version.hip is None
+
+
+def test_former_names_of_initialisers_warn():
+    for name, arguments in (("dirac", ()), ("kaiming_normal", ()), ("kaiming_uniform", ()), ("xavier_normal", ()),
+                            ("xavier_uniform", ())):
+        found = []
+        for t in (ng, torch):
+            t.manual_seed(1)
+            with pytest.warns(FutureWarning) as caught:
+                found.append((getattr(t.nn.init, name)(t.empty(2, 2, 3), *arguments).tolist(), str(caught[0].message)))
+        assert found[0] == found[1]
+
+
+def test_classes_to_ask_for():
+    assert not isinstance(ng.nn.Linear(1, 1), (ng.jit.ScriptFunction, ng.fx.GraphModule))
+    assert issubclass(ng.utils.checkpoint.CheckpointFunction, ng.autograd.Function)
+    assert ng.nn.attention.WARN_FOR_UNFUSED_KERNELS is torch.nn.attention.WARN_FOR_UNFUSED_KERNELS is False
+    import multiprocessing
+    for name in ("AuthenticationError", "BufferTooShort", "ProcessError", "TimeoutError"):
+        assert getattr(ng.multiprocessing, name) is getattr(multiprocessing, name)
+
+
+def test_parameters_by_pytorchs_names():
+    x = ng.arange(5)
+    for t in (ng, torch):
+        assert [p.tolist() for p in t.split(tensor=t.arange(5), split_size_or_sections=2)] == [[0, 1], [2, 3], [4]]
+        assert [p.tolist() for p in t.arange(5).split(split_size=[1, 4])] == [[0], [1, 2, 3, 4]]
+        assert t.set_default_device(device="cpu") is None
+    assert [p.tolist() for p in x.split(3)] == [[0, 1, 2], [3, 4]] and x.split(2)[0]._base is x
