@@ -629,7 +629,7 @@ CONTENTS = {
     },
     "linalg.former": {
         "Tensor":
-            "eig lstsq lu lu_solve matrix_rank solve symeig triangular_solve",
+            "eig lstsq lu lu_solve solve symeig triangular_solve",
         "numbagrad":
             "eig lstsq lu lu_solve matrix_rank solve symeig triangular_solve",
     },
@@ -703,6 +703,18 @@ CONTENTS = {
             "inv solve",
         "ops":
             "elimination inv inverse linalg_inv linalg_solve solve",
+    },
+    "fft.public": {
+        "numbagrad.fft":
+            "fft fft2 fftfreq fftn fftshift hfft hfft2 hfftn ifft ifft2 ifftn ifftshift ihfft ihfft2 ihfftn irfft irfft2 "
+            "irfftn rfft rfft2 rfftfreq rfftn",
+        "ops":
+            "fft fft2 fftn fftshift hfft hfft2 hfftn ifft ifft2 ifftn ifftshift ihfft ihfft2 ihfftn irfft irfft2 irfftn "
+            "rfft rfft2 rfftn",
+    },
+    "fft.transforms": {
+        "ops":
+            "fft_c2c fft_c2r fft_r2c",
     },
     "recurrent.cells": {
         "ops":

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numbagrad
 from numbagrad.base import dtypes as dt
 from numbagrad.core.node import renamed
 from numbagrad.core.out import write_out, write_outs
+from numbagrad.dispatch.op import add_function
 
 from ..index.sort import result
 from .common import op
@@ -95,13 +97,33 @@ REMOVED = {
                    "`torch.linalg.matrix_rank()` to 'hermitian'."}
 
 
-def _removed(name):
-    def call(input, *args, **kwargs):
-        raise RuntimeError(GONE + REMOVED[name])
-    call.__name__ = call.__qualname__ = name
-    call.__doc__ = f"Removed from PyTorch, whose error says what to use: ``linalg.{name}`` or its kin."
-    return call
+@public
+def symeig(input, eigenvectors=False, upper=True, *, out=None):
+    """Removed from PyTorch, whose error says what to use: ``linalg.eigh``."""
+    raise RuntimeError(GONE + REMOVED["symeig"])
 
 
-for _name in REMOVED:
-    public(_removed(_name))
+@public
+def eig(input, eigenvectors=False, *, e=None, v=None):
+    """Removed from PyTorch, whose error says what to use: ``linalg.eig``."""
+    raise RuntimeError(GONE + REMOVED["eig"])
+
+
+@public
+def solve(input, A, *, out=None):
+    """Removed from PyTorch, whose error says what to use: ``linalg.solve``."""
+    raise RuntimeError(GONE + REMOVED["solve"])
+
+
+@public
+def lstsq(input, A, *, out=None):
+    """Removed from PyTorch, whose error says what to use: ``linalg.lstsq``."""
+    raise RuntimeError(GONE + REMOVED["lstsq"])
+
+
+def matrix_rank(input, tol=None, symmetric=False, *, out=None):
+    """Removed from PyTorch, whose error says what to use: ``linalg.matrix_rank``."""
+    raise RuntimeError(GONE + REMOVED["matrix_rank"])
+
+
+add_function(numbagrad, matrix_rank)

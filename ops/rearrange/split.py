@@ -130,7 +130,7 @@ def _split_method(self, split_size, dim=0):
 
 
 _split_method.__name__ = _split_method.__qualname__ = "split"
-add_method(_split_method)
+add_method(_split_method, split_size="ints")
 
 
 @function(dtypes="any", reference=lambda a, sizes, dim=0: np.split(a, np.cumsum(sizes)[:-1], dim),

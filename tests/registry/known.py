@@ -87,6 +87,8 @@ GRADIENTS = {
     "as_strided_scatter": "PyTorch keeps the gradient inside the written region and drops the rest: the wrong way round",
     "complex": "the helper weighs real outputs: test_complex.py", "polar": "the helper weighs real outputs: test_complex.py",
     "vander": "PyTorch's own in-place operations break its backward",
+    **dict.fromkeys([name + suffix for name in ("fft", "ifft", "rfft", "ihfft") for suffix in ("", "2", "n")],
+                    "the helper weighs real outputs: test_fft.py"),
 }
 
 # Ops whose meaning is the layout itself: another layout is refused or gives other elements, as in PyTorch (test_views.py).
