@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
-import builtins
+import sys
 
 from .base import dtypes as _dtypes
 from .base import tracebacks as _tracebacks
+from .base.device import device as _Device
 from .base.device import get_default_device, set_default_device
 from .base.dtypes import (
     bfloat16,
@@ -71,12 +72,15 @@ from .random import Generator, default_generator, get_rng_state, initial_seed, m
 
 Tensor._of_data, Tensor._of_array, Tensor._backward = map(staticmethod, (tensor, from_numpy, autograd.backward))
 dtype = _dtypes.dtype
-strided = "torch.strided"
+layout = _dtypes.layout
+strided = _dtypes.strided
 memory_format = _dtypes.memory_format
 contiguous_format, preserve_format = _dtypes.contiguous_format, _dtypes.preserve_format
 channels_last, channels_last_3d = _dtypes.channels_last, _dtypes.channels_last_3d
 for _public in (Tensor, Size, dtype, device, memory_format, finfo, iinfo, Generator):
     _public.__module__ = __name__  # where users find them, as messages and pickles say
+newaxis = None
+has_lapack, has_mkl, has_openmp, has_spectral = True, False, False, True
 inf, nan, pi, e = float64.np.type("inf").item(), float64.np.type("nan").item(), 3.141592653589793, 2.718281828459045
 
 __version__ = "0.1.0"
@@ -98,7 +102,7 @@ def _start():
 
     from .autograd import inplace
     from .core import sizes, untyped_storage
-    for name in ("special", "linalg"):
+    for name in ("special", "linalg", "fft"):
         importlib.import_module("." + name, __name__)
     usual = __path__[:]
     __path__.extend(_beside())
@@ -129,7 +133,9 @@ def __getattr__(name):
         if name in _foreach.FUNCTIONS:
             value = globals()[name] = _foreach.FUNCTIONS[name]
             return value
-    raise AttributeError(f"module 'numbagrad' has no attribute '{name}' (torch.{name} is not available here)")
+    from .public.absent import advice
+    raise AttributeError(f"module 'numbagrad' has no attribute '{name}' (torch.{name} is not available here"
+                         f"{advice('torch', name)})", name=name, obj=sys.modules[__name__])
 
 
 def __dir__():
@@ -137,9 +143,19 @@ def __dir__():
 
 
 # Which are imported when they are used, and functions of such.
-_PARTS = ("accelerator", "backends", "compiler", "cuda", "distributions", "extend", "fx", "hub", "jit", "linalg", "onnx",
-          "optim", "serialization", "special", "testing", "version")
-_LATER = {"compile": "compiler", "load": "serialization", "save": "serialization"}
+_PARTS = ("__config__", "accelerator", "backends", "compiler", "cpu", "cuda", "distributions", "extend", "fft", "fx", "hub",
+          "jit", "linalg", "multiprocessing", "onnx", "optim", "serialization", "special", "storage", "testing", "version")
+_LATER = {"compile": "compiler", "load": "serialization", "save": "serialization", "TypedStorage": "storage",
+          "UntypedStorage": "storage", "is_storage": "core.storages", "set_default_tensor_type": "core.legacy",
+          **dict.fromkeys([kind + "Tensor" for kind in _dtypes.TYPE_NAMES.values() if not kind.startswith("Complex")],
+                          "core.legacy"),
+          **dict.fromkeys("""set_float32_matmul_precision get_float32_matmul_precision use_deterministic_algorithms
+are_deterministic_algorithms_enabled is_deterministic_algorithms_warn_only_enabled set_deterministic_debug_mode
+get_deterministic_debug_mode set_warn_always is_warn_always_enabled set_flush_denormal get_num_interop_threads
+set_num_interop_threads""".split(), "base.settings"),
+          **dict.fromkeys("""bartlett_window blackman_window empty_permuted empty_strided hamming_window hann_window
+kaiser_window range""".split(), "core.factories"),
+          **dict.fromkeys([kind + "Storage" for kind in _dtypes.TYPE_NAMES.values()], "core.storages")}
 _start()
 _tracebacks.install()
 
@@ -159,6 +175,49 @@ def is_complex(input):
 def is_same_size(input, other):
     """Whether two tensors have the same shape."""
     return input._shape == other._shape
+
+
+def is_inference(input):
+    """Whether the tensor was made in inference mode."""
+    return input.is_inference()
+
+
+def is_signed(input):
+    """Whether the dtype has negative numbers."""
+    return input.is_signed()
+
+
+def is_neg(input):
+    """False: no tensor is negated lazily."""
+    return input.is_neg()
+
+
+def is_conj(input):
+    """Whether the tensor is conjugated lazily."""
+    return input.is_conj()
+
+
+def get_device(input):
+    """Index of the CUDA device, -1 on the CPU."""
+    return input.get_device()
+
+
+def detach(input):
+    """``Tensor.detach``."""
+    return input.detach()
+
+
+def get_device_module(device=None):
+    """The module of a kind of devices; the CPU's without one."""
+    import importlib
+    if device is None:
+        kind = "cuda" if __getattr__("cuda").is_available() else "cpu"
+    else:
+        kind = _Device(device).type
+    try:
+        return importlib.import_module("." + kind, __name__)
+    except ModuleNotFoundError:
+        raise RuntimeError(f"Device '{kind}' does not have a corresponding module registered as 'torch.{kind}'.") from None
 
 
 def numel(input):
@@ -183,30 +242,9 @@ def typename(obj):
     """The qualified name of an object's type."""
     if isinstance(obj, Tensor):
         return obj.type()
-    return f"{type(obj).__module__}.{type(obj).__qualname__}"
+    found = obj if hasattr(obj, "__qualname__") or hasattr(obj, "__name__") else obj.__class__
+    name = getattr(found, "__qualname__", None) or found.__name__
+    module = getattr(found, "__module__", "") or ""
+    return name if module in ("", "builtins") else f"{module}.{name}"
 
 
-def use_deterministic_algorithms(mode, *, warn_only=False):
-    """Accepted for PyTorch's sake: every CPU kernel is deterministic."""
-
-
-def set_float32_matmul_precision(precision):
-    """Accepted for PyTorch's sake: float32 products always run in full precision on the CPU."""
-    if precision not in ("highest", "high", "medium"):
-        raise RuntimeError(f"Invalid float32 matmul precision: {precision}")
-
-
-def _legacy(name, d):
-    """``FloatTensor(2, 3)``, ``LongTensor([1, 2])``: uninitialised memory of a shape, or a copy of data."""
-    def make(*args):
-        if len(args) == 1 and not isinstance(args[0], builtins.int):
-            return tensor(args[0], dtype=d)
-        return empty(*args, dtype=d)
-    make.__name__ = make.__qualname__ = name
-    return make
-
-
-for _name, _d in (("FloatTensor", float32), ("DoubleTensor", float64), ("HalfTensor", float16), ("LongTensor", int64),
-                  ("IntTensor", int32), ("ShortTensor", int16), ("CharTensor", int8), ("ByteTensor", uint8),
-                  ("BoolTensor", bool), ("BFloat16Tensor", bfloat16)):
-    globals()[_name] = _legacy(_name, _d)

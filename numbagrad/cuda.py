@@ -178,3 +178,12 @@ def set_rng_state_all(new_states):
     """Put the generators of all devices into the given states."""
     for i, s in enumerate(new_states):
         set_rng_state(s, i)
+
+
+def __getattr__(name):
+    """``cuda.FloatTensor`` and its kin; without a device they say so when they are called."""
+    from .core import legacy
+    found = legacy.named(name, cuda=True)
+    if found is None:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}' (torch.cuda.{name} is not available here)")
+    return found

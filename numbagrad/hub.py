@@ -6,16 +6,37 @@ import os
 
 
 def _refuse(name):
-    def refused(*args, **kwargs):
-        raise RuntimeError(f"torch.hub.{name}: numbagrad downloads nothing; clone the repository, import its model and load "
-                           "its weights with torch.load")
-    refused.__name__ = refused.__qualname__ = name
-    refused.__doc__ = "Refused: nothing is downloaded."
-    return refused
+    raise RuntimeError(f"torch.hub.{name}: numbagrad downloads nothing; clone the repository, import its model and load its "
+                       "weights with torch.load")
 
 
-load, list, help, download_url_to_file, load_state_dict_from_url = map(_refuse, (  # noqa: A001 (PyTorch's names)
-    "load", "list", "help", "download_url_to_file", "load_state_dict_from_url"))
+def load(repo_or_dir, model, *args, source="github", trust_repo="check", force_reload=False, verbose=True,
+         skip_validation=False, **kwargs):
+    """Refused: nothing is downloaded."""
+    _refuse("load")
+
+
+def list(github, force_reload=False, skip_validation=False, trust_repo="check", verbose=True):  # noqa: A001 (PyTorch's name)
+    """Refused: nothing is downloaded."""
+    _refuse("list")
+
+
+def help(github, model, force_reload=False, skip_validation=False, trust_repo="check"):  # noqa: A001 (PyTorch's name)
+    """Refused: nothing is downloaded."""
+    _refuse("help")
+
+
+def download_url_to_file(url, dst, hash_prefix=None, progress=True):
+    """Refused: nothing is downloaded."""
+    _refuse("download_url_to_file")
+
+
+def load_state_dict_from_url(url, model_dir=None, map_location=None, progress=True, check_hash=False, file_name=None,
+                             weights_only=False):
+    """Refused: nothing is downloaded."""
+    _refuse("load_state_dict_from_url")
+
+
 _folder = [None]
 
 

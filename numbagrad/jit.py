@@ -43,7 +43,8 @@ def script(obj, optimize=None, _frames_up=0, _rcb=None, example_inputs=None):
 
 
 def trace(func, example_inputs=None, optimize=None, check_trace=True, check_inputs=None, check_tolerance=1e-5, strict=True,
-          example_kwarg_inputs=None, **options):
+          _force_outplace=False, _module_class=None, _compilation_unit=None, example_kwarg_inputs=None,
+          _store_inputs=True):
     """``func`` itself, with a note."""
     _as_it_is("trace")
     return func
@@ -75,12 +76,17 @@ def ignore(drop=False, **kwargs):
     return drop if callable(drop) else lambda fn: fn
 
 
-def _unchanged(fn):
+def unused(fn):
     """A decorator that changes nothing."""
     return fn
 
 
-unused = export = interface = script_method = script_if_tracing = _unchanged
+export = script_method = script_if_tracing = unused
+
+
+def interface(obj):
+    """A decorator that changes nothing."""
+    return obj
 
 
 def annotate(the_type, the_value):

@@ -14,6 +14,7 @@ import functools
 import io
 import os
 import pickle
+import pickletools
 import struct
 import sys
 from collections import OrderedDict
@@ -34,7 +35,9 @@ from .saving.unpickling import Full, Restricted
 __all__ = [
     "add_safe_globals",
     "clear_safe_globals",
+    "default_restore_location",
     "get_safe_globals",
+    "get_unsafe_globals_in_checkpoint",
     "load",
     "safe_globals",
     "save",
@@ -215,6 +218,28 @@ def _restore(storage, location, map_location):
     if str(location).split(":")[0] not in ("cpu", "cuda"):
         raise RuntimeError(f"don't know how to restore data location of a storage (tagged with {str(location)[:100]})")
     return storage.to(_checked(device(location)))
+
+
+def default_restore_location(storage, location):
+    """The storage of a checkpoint on the device that its tag names: what ``load`` does without a ``map_location``."""
+    return _restore(storage, location, None)
+
+
+def get_unsafe_globals_in_checkpoint(f):
+    """Full names in a checkpoint that ``load(weights_only=True)`` refuses unless they are allowed first."""
+    from .saving.names import allowed, table
+    values, functions = table()
+    with open(f, "rb") if isinstance(f, (str, os.PathLike)) else contextlib.nullcontext(f) as file:
+        data = Archive(file, getattr(f, "name", str(f)), None).read("data.pkl")
+    found, strings = set(), []
+    for opcode, argument, _ in pickletools.genops(data):
+        if opcode.name == "GLOBAL":
+            found.add(argument.replace(" ", "."))
+        elif opcode.name == "STACK_GLOBAL":
+            found.add(".".join(strings[-2:]))
+        elif isinstance(argument, str):
+            strings.append(argument)
+    return sorted(found - set(values) - set(functions) - set(allowed))
 
 
 def _checked(target):

@@ -329,6 +329,14 @@ CONTENTS = {
         "ops":
             "argsort kthvalue msort positions put_back ranked sort topk",
     },
+    "index.unravel": {
+        "Tensor":
+            "dim_order is_coalesced new_empty_strided nonzero_static pin_memory sum_to_size to_dense",
+        "numbagrad":
+            "nonzero_static unravel_index",
+        "ops":
+            "nonzero_static unravel_index",
+    },
     "random.draw": {
         "Tensor":
             "bernoulli multinomial",
@@ -358,6 +366,14 @@ CONTENTS = {
             "_dirichlet_grad _standard_gamma_grad",
         "ops":
             "_dirichlet_grad _standard_gamma_grad beta_slope gamma_slope",
+    },
+    "rearrange.bits": {
+        "Tensor":
+            "frexp nextafter nextafter_",
+        "numbagrad":
+            "frexp nextafter",
+        "ops":
+            "frexp frexp_bits nextafter nextafter_bits",
     },
     "rearrange.copy": {
         "Tensor":
@@ -620,6 +636,12 @@ CONTENTS = {
         "ops":
             "eig eigvals general_values linalg_eig",
     },
+    "linalg.former": {
+        "Tensor":
+            "eig lstsq lu lu_solve solve symeig triangular_solve",
+        "numbagrad":
+            "eig lstsq lu lu_solve matrix_rank solve symeig triangular_solve",
+    },
     "linalg.householder": {
         "Tensor":
             "geqrf orgqr",
@@ -632,7 +654,30 @@ CONTENTS = {
     },
     "linalg.householder_kernels": {
     },
+    "linalg.informed": {
+        "numbagrad.linalg":
+            "cholesky_ex inv_ex solve_ex",
+        "ops":
+            "cholesky_ex inv_ex linalg_cholesky_ex solve_ex",
+    },
     "linalg.kernels": {
+    },
+    "linalg.ldl": {
+        "numbagrad.linalg":
+            "ldl_factor ldl_factor_ex ldl_solve",
+        "ops":
+            "ldl_factor ldl_factor_ex ldl_solve linalg_ldl_factor_ex linalg_ldl_solve",
+    },
+    "linalg.lu": {
+        "numbagrad":
+            "lu_unpack",
+        "numbagrad.linalg":
+            "lu lu_factor lu_factor_ex lu_solve",
+        "ops":
+            "linalg_lu linalg_lu_factor_ex linalg_lu_permutation linalg_lu_solve lu lu_factor lu_factor_ex lu_solve "
+            "lu_unpack lu_unpack_triangles",
+    },
+    "linalg.lu_kernels": {
     },
     "linalg.matrix_norms": {
         "numbagrad.linalg":
@@ -669,6 +714,18 @@ CONTENTS = {
             "inv solve",
         "ops":
             "elimination inv inverse linalg_inv linalg_solve solve",
+    },
+    "fft.public": {
+        "numbagrad.fft":
+            "fft fft2 fftfreq fftn fftshift hfft hfft2 hfftn ifft ifft2 ifftn ifftshift ihfft ihfft2 ihfftn irfft irfft2 "
+            "irfftn rfft rfft2 rfftfreq rfftn",
+        "ops":
+            "fft fft2 fftn fftshift hfft hfft2 hfftn ifft ifft2 ifftn ifftshift ihfft ihfft2 ihfftn irfft irfft2 irfftn "
+            "rfft rfft2 rfftn",
+    },
+    "fft.transforms": {
+        "ops":
+            "fft_c2c fft_c2r fft_r2c",
     },
     "recurrent.cells": {
         "ops":

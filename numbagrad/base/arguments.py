@@ -63,7 +63,9 @@ def at(position):
 
 
 def wrong(value, wanted, name, argument, position):
-    """The TypeError of an argument of another type."""
+    """The TypeError of an argument of another type, or of one that was not given."""
+    if value is MISSING:
+        return TypeError(f'{name}() missing 1 required positional arguments: "{argument}"')
     return TypeError(f"{name}(): argument '{argument}'{at(position)} must be {wanted}, not {name_of(value)}")
 
 
@@ -192,6 +194,23 @@ def check_ints(value, name, argument, position):
     if found is None:
         raise wrong(value, "tuple of ints", name, argument, position)
     return check_int(found, name, argument, position)
+
+
+class Missing:
+    """What stands for a dimension that was not given, where NumPy's name of it may have been."""
+
+    def __repr__(self):
+        return "MISSING"
+
+
+MISSING = Missing()
+
+
+def called(name, argument, given, default, value):
+    """The value of an argument under NumPy's name; TypeError if it came under its own, too."""
+    if given is not default:
+        raise TypeError(f"{name}() got multiple values for argument '{argument}'")
+    return value
 
 
 def alone(name, argument, given, value):

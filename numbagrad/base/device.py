@@ -45,11 +45,11 @@ class device:
         return (device, (self.type, self.index))
 
     def __enter__(self):
-        self._on_exit = set_default_device(self)
+        self._on_exit = exchange_default(self)
         return self
 
     def __exit__(self, *exc):
-        set_default_device(self._on_exit)
+        exchange_default(self._on_exit)
 
 
 CPU = device("cpu")
@@ -72,11 +72,16 @@ def two_devices(a, b, where):
                         f"({where})")
 
 
-def set_default_device(d):
+def exchange_default(d):
     """Make ``d`` the device of new tensors; returns the one before."""
     old = DEFAULT[0]
     DEFAULT[0] = CPU if d is None else (d if isinstance(d, device) else device(d))
     return old
+
+
+def set_default_device(device):
+    """Make ``device`` the device of new tensors."""
+    exchange_default(device)
 
 
 def get_default_device():

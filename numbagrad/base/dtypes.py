@@ -322,6 +322,16 @@ class iinfo:
         return f"iinfo(min={self.min}, max={self.max}, dtype={self.dtype})"
 
 
+class layout(str):
+    """How a tensor is stored; all are strided."""
+
+    __slots__ = ()
+    __repr__ = str.__str__
+
+
+strided = layout("torch.strided")
+
+
 class memory_format:
     """How the dimensions of a result lie in memory; results are row-major whatever is asked for."""
 

@@ -7,12 +7,13 @@ import inspect
 
 from ..dispatch.sampling import Case, flat
 from ..extend import REGISTRY
+from . import documented
 
 HEAD = """# Operations
 
 Generated from the op registry by `python -m numbagrad api > docs/api.md`; a test compares the two. One line per operation:
 the call, `Tensor.name` where it is a method too (`name_`: its in-place form), other names, what it does, and the `grad_fn`
-of its result where it records one.
+of its result where it records one. What PyTorch documents, and which of it is here: at the end, "PyTorch's names".
 """
 
 
@@ -27,7 +28,7 @@ def page():
         doc = inspect.getdoc(importlib.import_module(f"numbagrad.ops.{family}")) or ""
         parts.append(f"\n## {family}\n\n{_first(doc)}\n\n")
         parts += [line(op) + "\n" for op in sorted(families[family], key=lambda op: op.name.strip("_"))]
-    return "".join(parts)
+    return "".join(parts) + documented.sections()
 
 
 def line(op):

@@ -28,6 +28,7 @@ def main(argv=None):
                    help="floating dtype of the kernels (default: float32)")
     p.add_argument("--all", action="store_true", help="every op, not only those of everyday training (minutes)")
     commands.add_parser("api", help="print docs/api.md: every op, from the registry")
+    commands.add_parser("names", help="write public/documented.py: the names that the installed PyTorch documents")
     commands.add_parser("contents", help="write ops/contents.py: which file of the catalogue has which ops")
     p = commands.add_parser("source", help="print what an op is made of: formula, gradient, generated loops and call")
     p.add_argument("name", help="an op as users call it (softmax, torch.add, nn.functional.silu)")
@@ -50,6 +51,9 @@ def main(argv=None):
     elif options.command == "contents":
         from .contents import write
         write()
+    elif options.command == "names":
+        from .documented import write as write_names
+        write_names()
     else:
         return 1 if warmup(["float32", "float64"] if options.dtype == "all" else [options.dtype], options.all) else 0
     return 0

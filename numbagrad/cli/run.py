@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.abc
 import importlib.machinery
+import importlib.metadata
 import importlib.util
 import io
 import os
@@ -52,6 +53,24 @@ class Finder(importlib.abc.MetaPathFinder):
             raise ModuleNotFoundError(f"No module named '{fullname}': numbagrad has no counterpart of it", name=fullname)
         package = hasattr(importlib.import_module(name), "__path__")
         return importlib.machinery.ModuleSpec(fullname, _Loader(name), is_package=package)
+
+    def find_distributions(self, context=None):
+        """What ``importlib.metadata`` is told of the package ``torch``."""
+        name = getattr(context, "name", None)
+        return iter([Distribution()] if name is None or name.lower() == "torch" else [])
+
+
+class Distribution(importlib.metadata.Distribution):
+    """The package ``torch`` of the version that is followed."""
+
+    def read_text(self, filename):
+        if filename in ("METADATA", "PKG-INFO"):
+            version = importlib.import_module(PACKAGE).__version__
+            return f"Metadata-Version: 2.1\nName: torch\nVersion: {version}\nSummary: {PACKAGE} in the place of PyTorch\n"
+        return None
+
+    def locate_file(self, path):
+        return os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), path)
 
 
 def stand_in():
@@ -186,8 +205,15 @@ def _name(error):
     if isinstance(error, AttributeError) and isinstance(getattr(error, "obj", None), types.ModuleType):
         module = _torch(error.obj.__name__)
         if module:
-            error.args = (f"module '{module}' has no attribute '{error.name}' "
-                          f"(numbagrad has no {module}.{error.name})",)
+            from ..public.absent import advice
+            error.args = (f"module '{module}' has no attribute '{error.name}' (numbagrad has no {module}.{error.name}"
+                          f"{advice(module.removeprefix('torch.'), error.name)})",)
+    elif isinstance(error, AttributeError) and getattr(error, "name", None) and type(
+            getattr(error, "obj", None)) is importlib.import_module(PACKAGE).Tensor:
+        from ..public.absent import advice
+        from ..public.documented import DOCUMENTED
+        if error.name in DOCUMENTED["Tensor"].split():
+            error.args = (f"{error.args[0]} (numbagrad has no Tensor.{error.name}{advice('Tensor', error.name)})",)
     elif isinstance(error, ImportError) and _torch(error.name or ""):
         found = re.match(r"cannot import name '(\w+)'", error.msg or "")
         if found:

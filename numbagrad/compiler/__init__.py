@@ -11,9 +11,23 @@ from . import hooks, pure  # noqa: F401 (``hooks`` is what rewritten functions c
 from .check import CompileMismatch  # noqa: F401
 from .function import CompiledFunction, CompileWarning  # noqa: F401
 from .module import compile
+from .names import (
+    cudagraph_mark_step_begin,
+    disable,
+    get_default_backend,
+    is_exporting,
+    list_backends,
+    nested_compile_region,
+    reset,
+    set_default_backend,
+    substitute_in_graph,
+    wrap_numpy,
+)
 from .refusals import CaptureError  # noqa: F401
 
-__all__ = ["allow_in_graph", "assume_constant_result", "compile", "is_compiling"]
+__all__ = ["allow_in_graph", "assume_constant_result", "compile", "cudagraph_mark_step_begin", "disable", "get_default_backend",
+           "is_compiling", "is_dynamo_compiling", "is_exporting", "list_backends", "nested_compile_region", "reset",
+           "set_default_backend", "substitute_in_graph", "wrap_numpy"]
 
 
 def assume_constant_result(fn):
@@ -39,3 +53,6 @@ def allow_in_graph(fn):
 def is_compiling():
     """Whether the calling thread captures a step."""
     return bool(tape.TAPE) and tape.active() is not None
+
+
+is_dynamo_compiling = is_compiling

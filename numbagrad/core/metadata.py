@@ -58,7 +58,7 @@ class Metadata:
 
     is_sparse = is_quantized = is_meta = is_mkldnn = is_nested = False
     is_sparse_csr = is_mps = is_xpu = is_xla = is_ipu = is_maia = is_mtia = is_vulkan = False
-    layout = "torch.strided"
+    layout = dt.strided
 
     def get_device(self):
         """Index of the CUDA device, -1 on the CPU."""
@@ -133,7 +133,8 @@ class Metadata:
             if not found:
                 raise ValueError(f"invalid type: '{dtype}'")
             dtype = found[0]
-        return self.to(dtype=dtype)
+        return self.to(dtype=dtype) if not hasattr(dtype, "is_cuda") else self.to(
+            device="cuda" if dtype.is_cuda else "cpu", dtype=dtype.dtype)
 
     def is_inference(self):
         """Whether this tensor was made in inference mode."""

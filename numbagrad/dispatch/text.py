@@ -70,8 +70,44 @@ def group(parts):
 
 # --- functions --------------------------------------------------------------------------------------------------------
 
+NUMPY = {"dim": "axis", "keepdim": "keepdims"}
+
+
+def numpy_names(op, signature):
+    """{parameter: NumPy's name} of those of an op that PyTorch takes under that name, too, and the signature with these.
+
+    They stand behind the last parameter that may come by its place, where a default costs a call nothing; whoever gives one by
+    its place has given the other, too, which is told."""
+    own = signature.parameters
+    found = {n: other for n, other in NUMPY.items() if n in own and other not in own}
+    if op.kind not in ("function", "view") or not found or op.private or any(
+            [p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in own.values()]):
+        return {}, signature
+    ours = [p.replace(default=arguments.MISSING) if p.name in found and p.default is p.empty else p for p in own.values()]
+    required = [p.name for p in ours if p.default is p.empty and p.kind is not p.KEYWORD_ONLY]
+    late = [p for p in ours[[p.name for p in ours].index(next(iter(found))):] if p.name in required]
+    if late:  # a parameter behind the dimension is required
+        return {}, signature
+    words = [p for p in ours if p.kind is p.KEYWORD_ONLY]
+    more = [inspect.Parameter(n, words[0].KEYWORD_ONLY if own[of].kind is own[of].KEYWORD_ONLY else own[of].kind, default=None)
+            for of, n in found.items()]
+    placed = [p for p in (*ours, *more) if p.kind is not p.KEYWORD_ONLY]
+    return found, signature.replace(parameters=[*placed, *[p for p in (*ours, *more) if p.kind is p.KEYWORD_ONLY]])
+
+
+def taken(op, found):
+    """Lines that take arguments under NumPy's names."""
+    return [line for n, other in found.items() for line in (
+        f"    if {other} is not None:",
+        f"        {n} = called_({op.name!r}, {n!r}, {n}, DEFAULTS_[{n!r}], {other})")]
+
+
 def call(op, signature, lines, env):
     """The public function of an op with the given lines."""
+    shown = signature
+    others, signature = numpy_names(op, signature)
+    if others:
+        lines, env = [*taken(op, others), *lines], {**env, "called_": arguments.called}
     sizes = next((n for n, p in signature.parameters.items() if p.kind is p.VAR_POSITIONAL and n in SIZES), None)
     parameters = head(signature)
     if sizes is not None:
@@ -85,8 +121,8 @@ def call(op, signature, lines, env):
         env = {**env, "into_": into, "op_": op}
     source = "\n".join([f"def {op.name}({parameters}):", *lines, ""])
     fn = public(replay.attach(jit.define(source, op.name, {**env, "DEFAULTS_": defaults(signature)})), op)
-    if sizes is not None:
-        fn.__signature__ = signature
+    if sizes is not None or others:
+        fn.__signature__ = shown
     return fn
 
 
@@ -98,8 +134,7 @@ def into(op, out, result, args):
 def shared(op, name, signature, lines, env):
     """A public function of few lines that other ops have, too: they are compiled once for all."""
     source = "\n".join([f"def call({head(signature)}):", *lines, ""])
-    fn = jit.define_again(source, "call", {**env, "DEFAULTS_": defaults(signature)})
-    return public(fn, op, name)
+    return public(jit.define_again(source, "call", {**env, "DEFAULTS_": defaults(signature)}), op, name)
 
 
 def public(fn, op, name=None):
@@ -122,9 +157,12 @@ def deferred(op):
                     REGISTRY.publish(op, made[0])
                     replaced(entry, op.name)
         return made[0]
-    signature = op.call_signature()
+    shown = op.call_signature()
+    others, signature = numpy_names(op, shown)
     lines = [f"    return (made_[0] if made_ else first_())({passed(signature)})"]
     entry = shared(op, None, signature, lines, {"made_": made, "first_": first})
+    if others:
+        entry.__signature__ = shown
     return entry
 
 

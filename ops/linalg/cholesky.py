@@ -55,6 +55,11 @@ def _(out, input, upper):
 
 @lower_factor.gradient
 def _(g, y, upper):
+    return factor_gradient(g, y)
+
+
+def factor_gradient(g, y):
+    """The gradient of Hermitian matrices by that of their lower factor ``y``."""
     # gA = L^-H Phi(L^H gL) L^-1, where Phi mirrors the lower triangle and halves all of it but the diagonal's mirror image.
     phi = op("tril")(matmul(mh(y), g))
     phi = 0.5 * (phi + mh(op("tril")(phi, -1)))

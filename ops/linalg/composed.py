@@ -23,7 +23,7 @@ Svd, Qr = result("svd", "U", "S", "V"), result("qr", "Q", "R")
 
 
 # A function at top level and a method, beside an op of ``linalg`` of the same name.
-_public = partial(add_function, numbagrad, method=True)
+public = partial(add_function, numbagrad, method=True)
 
 
 DEPRECATED = {
@@ -37,42 +37,42 @@ DEPRECATED = {
 _said = set()
 
 
-def _deprecated(name):
+def deprecated(name, text):
     """PyTorch's warning, once in a process."""
     if name not in _said:
         _said.add(name)
-        warnings.warn(DEPRECATED[name], UserWarning, stacklevel=user_level())
+        warnings.warn(text, UserWarning, stacklevel=user_level())
 
 
-@_public
+@public
 def det(input):
     """The determinant of square matrices, see ``linalg.det``."""
     return op("det")(input)
 
 
-@_public
+@public
 def slogdet(input, *, out=None):
     """(sign, logabsdet) of the determinant of square matrices, see ``linalg.slogdet``."""
     return op("slogdet")(input) if out is None else op("slogdet")(input, out=out)
 
 
-@_public
+@public
 def cholesky(input, upper=False, *, out=None):
     """The lower (or ``upper``) triangular factor of Hermitian positive definite matrices, see ``linalg.cholesky``."""
-    _deprecated("cholesky")
+    deprecated("cholesky", DEPRECATED["cholesky"])
     y = op("cholesky")(input, upper=upper)
     return y if out is None else write_out("cholesky", out, y, (input,), True)
 
 
-@_public
+@public
 def qr(input, some=True, *, out=None):
     """(Q, R) with ``input = Q R``; ``some``: without what only completes Q to a basis. See ``linalg.qr``."""
-    _deprecated("qr")
+    deprecated("qr", DEPRECATED["qr"])
     found = op("qr")(input, "reduced" if some else "complete")
     return Qr(*(found if out is None else write_outs("qr", out, found, (input,))))
 
 
-@_public
+@public
 def svd(input, some=True, compute_uv=True, *, out=None):
     """(U, S, V) with ``input = U diag(S) V^H``; ``some``: without what only completes U and V to bases. See ``linalg.svd``."""
     if len(input._shape) < 2:

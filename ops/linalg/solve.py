@@ -139,11 +139,8 @@ def _solve_reference(A, B, left=True, vector=None):
     return np.linalg.solve(A, B)
 
 
-@function(reference=_solve_reference, domain=(0.2, 2.0), **SPACES,
-          samples=(Sample((3, 3), (3, 2)), Sample((3, 3), (3,)), Sample((2, 3, 3), (2, 3, 2)),
-                   Sample((3, 3), (2, 3), left=False)))
-def solve(A, B, *, left=True, out=None):
-    """``X`` with ``A X = B`` (``X A = B`` without ``left``); ``B`` holds matrices, or vectors of A's batch shape."""
+def system(A, B, left):
+    """(``B`` as matrices, whether it holds vectors), checked."""
     checked("linalg.solve", A)
     if A._kind is not B._kind:
         raise RuntimeError(f"linalg.solve: Expected A and B to have the same dtype, but found A of type "
@@ -158,6 +155,15 @@ def solve(A, B, *, left=True, out=None):
     if len(b._shape) < 2 or b._shape[-2 if left else -1] != A._shape[-1]:
         raise RuntimeError(f"linalg.solve: Incompatible shapes of A and B for the equation {'AX = B' if left else 'XA = B'} "
                            f"({A._shape[-2]}x{A._shape[-1]} and {b._shape[-2]}x{b._shape[-1]})")
+    return b, vector
+
+
+@function(reference=_solve_reference, domain=(0.2, 2.0), **SPACES,
+          samples=(Sample((3, 3), (3, 2)), Sample((3, 3), (3,)), Sample((2, 3, 3), (2, 3, 2)),
+                   Sample((3, 3), (2, 3), left=False)))
+def solve(A, B, *, left=True, out=None):
+    """``X`` with ``A X = B`` (``X A = B`` without ``left``); ``B`` holds matrices, or vectors of A's batch shape."""
+    b, vector = system(A, B, left)
     x = solved(A, B if vector and B._shape == A._shape[:-1] else b, bool(left))
     x = op("squeeze")(x, -1) if vector and len(x._shape) > len(B._shape) else x
     return x if out is None else write_out("linalg_solve", out, x, (A, B))

@@ -10,6 +10,7 @@ import numpy as np
 from numbagrad.base import arguments
 from numbagrad.base.shapes import wrap_dim
 from numbagrad.core.tensor import contiguous_strides
+from numbagrad.dispatch.op import add_method
 from numbagrad.dispatch.view import place_each, settle
 from numbagrad.extend import Sample, Tensor, function
 from numbagrad.extend import view as view_op
@@ -115,12 +116,21 @@ _chunked = _split_op("split_chunked", "SplitBackward0", _chunk_sizes, (Sample((5
 
 
 @function(dtypes="any", reference=lambda a, size, dim=0: np.split(a, np.cumsum(size)[:-1] if isinstance(size, list) else range(
-    size, a.shape[dim], size), dim), samples=(Sample((5, 2), 2), Sample((5, 2), [1, 4]), Sample((2, 4), 4, 1)))
-def split(input, split_size_or_sections, dim=0):
+    size, a.shape[dim], size), dim), method=False, samples=(Sample((5, 2), 2), Sample((5, 2), [1, 4]), Sample((2, 4), 4, 1)))
+def split(tensor, split_size_or_sections, dim=0):
     """Consecutive parts of a dimension: of one size (the last may be smaller), or of a list of sizes."""
     if split_size_or_sections.__class__ is int:
-        return _even.call(input, split_size_or_sections, dim)
-    return _sized.call(input, tuple(split_size_or_sections), dim)
+        return _even.call(tensor, split_size_or_sections, dim)
+    return _sized.call(tensor, tuple(split_size_or_sections), dim)
+
+
+def _split_method(self, split_size, dim=0):
+    """``split``, whose parameter has another name as a method."""
+    return split.fn(self, split_size, dim)
+
+
+_split_method.__name__ = _split_method.__qualname__ = "split"
+add_method(_split_method, split_size="ints")
 
 
 @function(dtypes="any", reference=lambda a, sizes, dim=0: np.split(a, np.cumsum(sizes)[:-1], dim),

@@ -16,6 +16,7 @@ COPIED = {
     "unfold": "input, dimension, size, step", "unsqueeze": "input, dim", "view": "input, size",
     "view_as_complex": "input", "view_as_real": "input"}
 UNSAFE = {"chunk": "input, chunks, dim=0", "split": "input, split_size, dim=0", "split_with_sizes": "input, split_sizes, dim=0"}
+FUNCTIONS = ("view_as_complex", "view_as_real")  # views that are no methods
 METHODS = ("narrow",)  # of those that are copied
 
 
@@ -34,7 +35,10 @@ def _public(name, shown, doc, run, method):
 
 def _viewed(name):
     """The method of that name; an argument that was left out as None is none."""
-    return lambda input, args: _own(getattr(input, name)(*[a for a in args if a is not None]))
+    def view(input, args):
+        args = [a for a in args if a is not None]
+        return _own(getattr(input, name)(*args) if name not in FUNCTIONS else getattr(numbagrad, name)(input))
+    return view
 
 
 def _split(name):

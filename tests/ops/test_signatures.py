@@ -17,8 +17,7 @@ STARS = {
                     "tile view".split(), SIZES),
     **dict.fromkeys("atleast_1d atleast_2d atleast_3d block_diag broadcast_tensors cartesian_prod chain_matmul meshgrid einsum "
                     "broadcast_shapes".split(), TENSORS),
-    **dict.fromkeys("FloatTensor DoubleTensor HalfTensor BFloat16Tensor LongTensor IntTensor ShortTensor CharTensor ByteTensor "
-                    "BoolTensor".split(), "documented as sizes or as data"),
+    **dict.fromkeys(("resize_", "sum_to_size"), "documented as *sizes"),
     **dict.fromkeys("gru lstm rnn_relu rnn_tanh".split(), "two calls under one name, which PyTorch does not document"),
     "to": "documented as Tensor.to(*args, **kwargs)",
     "new": "sizes or data, which PyTorch does not document",

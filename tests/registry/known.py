@@ -50,6 +50,8 @@ WITHOUT = {
     **dict.fromkeys(("_standard_gamma_grad", "_dirichlet_grad"), "published approximations: test_samplers.py"),
     **dict.fromkeys(("cholesky", "cholesky_solve", "cholesky_inverse", "qr", "eigh", "eigvalsh", "svd", "eig", "eigvals",
                      "lstsq"), "random samples are no positive definite or full-rank matrices: test_linalg.py"),
+    **dict.fromkeys(("lu", "lu_factor", "lu_factor_ex", "lu_solve", "lu_unpack", "ldl_factor", "ldl_factor_ex", "ldl_solve",
+                     "inv_ex", "solve_ex", "cholesky_ex"), "with numbers on what went wrong: test_elimination.py"),
     **dict.fromkeys(("tril_indices", "triu_indices"), "takes sizes, no tensors: test_views.py"),
 }
 
@@ -85,6 +87,8 @@ GRADIENTS = {
     "as_strided_scatter": "PyTorch keeps the gradient inside the written region and drops the rest: the wrong way round",
     "complex": "the helper weighs real outputs: test_complex.py", "polar": "the helper weighs real outputs: test_complex.py",
     "vander": "PyTorch's own in-place operations break its backward",
+    **dict.fromkeys([name + suffix for name in ("fft", "ifft", "rfft", "ihfft") for suffix in ("", "2", "n")],
+                    "the helper weighs real outputs: test_fft.py"),
 }
 
 # Ops whose meaning is the layout itself: another layout is refused or gives other elements, as in PyTorch (test_views.py).

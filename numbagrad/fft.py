@@ -1,0 +1,1 @@
+"""Discrete Fourier transforms under ``fft``; filled from the op registry."""

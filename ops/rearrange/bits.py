@@ -1,0 +1,131 @@
+"""Functions of the bits of floating-point numbers: the next number, mantissa and exponent."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from numbagrad.base import dtypes as dt
+from numbagrad.core import storage
+from numbagrad.core.broadcast import broadcast_shapes
+from numbagrad.core.out import write_out, write_outs
+from numbagrad.core.promotion import common_device, common_dtype
+from numbagrad.dispatch.op import add_method
+from numbagrad.extend import REGISTRY, Sample, T, custom, function
+from numbagrad.kernel.jit import kernel
+
+from ..index.sort import result
+
+Frexp = result("frexp", "mantissa", "exponent")
+# Of each dtype: integers of its width, bits of the mantissa, of the exponent.
+LAYOUTS = {dt.float32: (dt.int32, 23, 8), dt.float64: (dt.int64, 52, 11), dt.float16: (dt.int16, 10, 5),
+           dt.bfloat16: (dt.int16, 7, 8)}
+
+
+def layout(kind):
+    """(kind of integers, bits of the mantissa, bits of the exponent, bits of infinity, the sign's bit) of a floating dtype."""
+    ints, mantissa, exponent = LAYOUTS[kind.dtype]
+    return (storage.kind_of(ints, kind.device), mantissa, exponent, ((1 << exponent) - 1) << mantissa,
+            -1 << (mantissa + exponent))
+
+
+@kernel(fast=())
+def next_bits(a: "*T", b: "*T", out: "*T", infinity: int, sign: int, start: int, stop: int):
+    """The number next to each of a in the direction of b, into out; all as bits in integers T."""
+    for i in range(start, stop):
+        x, y = np.int64(a[i]), np.int64(b[i])
+        p, q = x & ~sign, y & ~sign
+        up, to = (-p if x < 0 else p), (-q if y < 0 else q)
+        if p > infinity or q > infinity:
+            found = x if p > infinity else y
+        elif up == to:
+            found = y
+        else:
+            way = up + 1 if up < to else up - 1
+            found = way if way > 0 else (-way | sign if way < 0 else (x & sign if up != 0 else 0))
+        out[i] = T(found)
+
+
+@kernel(fast=())
+def split_bits(x: "*T", mantissa: "*T", exponent: "*i4", bits: int, bias: int, infinity: int, sign: int, start: int, stop: int):
+    """Each of x as mantissa in [0.5, 1) and int32 exponent, both infinite or 0 where x is; numbers as bits in integers T, of
+    which ``bits`` are the mantissa's."""
+    one = np.int64(1) << bits
+    for i in range(start, stop):
+        p = np.int64(x[i]) & ~sign
+        if p == 0 or p >= infinity:
+            mantissa[i], exponent[i] = x[i], 0
+        else:
+            e, m = p >> bits, p & (one - 1)
+            if e == 0:  # denormal: no leading one is implied
+                e = 1
+                while m & one == 0:
+                    m, e = m << 1, e - 1
+            mantissa[i] = T((np.int64(x[i]) & sign) | (bias << bits) | (m & (one - 1)))
+            exponent[i] = e - bias
+
+
+@custom(name="nextafter_bits", private=True, node="NextafterBackward0", reference=None)
+def next_number(input, other):
+    """``nextafter`` of tensors of one kind and shape."""
+    return input._shape, input._kind
+
+
+@next_number.cpu
+def _(out, input, other):
+    ints, _, _, infinity, sign = layout(out._kind)
+    next_bits[ints](input._ptr, other._ptr, out._ptr, infinity, sign, 0, out._n)
+
+
+@next_number.gradient
+def _(g, input, other, needs):
+    zero = g.detach().new_zeros(g._shape)
+    return (REGISTRY["where"].callable(input == other, zero, g) if needs[0] else None), (zero if needs[1] else None)
+
+
+@function(reference=np.nextafter, samples=(Sample((3, 4), (3, 4)), Sample((3, 4), (4,)), Sample((), ())), differentiable=False)
+def nextafter(input, other, *, out=None):
+    """The number next to ``input`` in the direction of ``other``."""
+    dtype = common_dtype((input, other), ())
+    if dtype not in LAYOUTS:
+        raise NotImplementedError(f"\"nextafter_cpu\" not implemented for '{dt.scalar_name(dtype)}'")
+    device = common_device("nextafter", (input, other))
+    shape = broadcast_shapes("nextafter", (input, other))
+    value = next_number(*[t.to(device=device, dtype=dtype).expand(shape) for t in (input, other)])
+    return value if out is None else write_out("nextafter", out, value, (input, other), True)
+
+
+def nextafter_(self, other):
+    """In-place form of ``nextafter``."""
+    value = nextafter.fn(self, other)
+    if value._shape != self._shape:
+        raise RuntimeError(f"output with shape {list(self._shape)} doesn't match the broadcast shape {list(value._shape)}")
+    return self.copy_(value)
+
+
+@custom(name="frexp_bits", private=True, node="FrexpBackward0", reference=None)
+def split_number(input):
+    """``frexp``."""
+    return [(input._shape, input._kind), (input._shape, storage.kind_of(dt.int32, input._kind.device))]
+
+
+@split_number.cpu
+def _(outs, input):
+    ints, mantissa, exponent, infinity, sign = layout(input._kind)
+    split_bits[ints](input._ptr, outs[0]._ptr, outs[1]._ptr, mantissa, (1 << exponent - 1) - 2, infinity, sign, 0, input._n)
+
+
+@split_number.gradient
+def _(gs, y1):
+    return gs[0] / REGISTRY["exp2"].callable(y1)
+
+
+@function(reference=np.frexp, samples=(Sample((3, 4)), Sample(()), Sample((0, 3))))
+def frexp(input, *, out=None):
+    """(mantissa, exponent) with ``input = mantissa * 2 ** exponent``, the mantissa's absolute value in [0.5, 1)."""
+    if input._kind.dtype not in LAYOUTS:
+        raise RuntimeError("torch.frexp() only supports floating-point dtypes")
+    found = split_number(input)
+    return Frexp(*(found if out is None else write_outs("frexp", out, found, (input,))))
+
+
+add_method(nextafter_)

@@ -1,0 +1,152 @@
+"""Storages, ``resize_`` and ``set_``, legacy constructors: against PyTorch, line by line."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+
+import numbagrad as ng
+
+torch = pytest.importorskip("torch", reason="PyTorch is the oracle here")
+
+
+def said(library, call):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            found = call(library)
+        except Exception as e:
+            return f"{type(e).__name__}: {e}".replace("numbagrad", "torch")
+    return repr(found).replace("numbagrad.", "torch.")
+
+
+CALLS = {
+    "smaller": lambda t: t.arange(6.0).resize_(2, 2), "back": lambda t: t.arange(6.0).resize_(2).resize_(3, 2),
+    "size": lambda t: t.arange(6.0).resize_(t.Size([2])).untyped_storage().nbytes(),
+    "graph": lambda t: t.ones(2, requires_grad=True).resize_(3), "larger": lambda t: t.arange(6.0).resize_(8)[:6],
+    "negative": lambda t: t.ones(2).resize_(-1), "offset": lambda t: t.arange(6.0)[2:].resize_(5)[:4],
+    "turned": lambda t: t.arange(6).reshape(2, 3).t().resize_(3, 2),
+    "turned back": lambda t: t.arange(6).reshape(2, 3).t().resize_(2, 3),
+    "as": lambda t: t.zeros(2, 2).resize_as_(t.ones(3)).shape, "set": lambda t: t.empty(0).set_(t.arange(6.0)),
+    "set is": lambda t: (lambda a: t.empty(0).set_(a).is_set_to(a))(t.ones(2)),
+    "set storage": lambda t: t.empty(0).set_(t.arange(6.0).untyped_storage(), 1, (2, 2), (2, 1)),
+    "set strides": lambda t: t.empty(0).set_(t.arange(6.0), 1, (2, 2), (1, 2)), "set to nothing": lambda t: t.ones(2).set_(),
+    "set typed": lambda t: t.empty(0).set_(t.arange(6.0).storage(), 2, (2,)),
+    "set all": lambda t: t.empty(0).set_(t.ones(3).storage()),
+    "set grows": lambda t: t.empty(0).set_(t.ones(2).untyped_storage(), 0, (10,)).shape,
+    "set other dtype": lambda t: t.empty(0).set_(t.ones(3).double()),
+    "set before": lambda t: t.empty(0).set_(t.ones(3).storage(), -1, (2,)),
+    "set other typed": lambda t: t.empty(0).set_(t.ones(3).double().storage()),
+    "set a leaf": lambda t: t.empty(0, requires_grad=True).set_(t.ones(1)), "typed": lambda t: t.arange(3.0).storage(),
+    "typed list": lambda t: t.arange(3.0).storage().tolist(), "typed len": lambda t: len(t.arange(3.0).storage()),
+    "typed item": lambda t: t.arange(3.0).storage()[1], "typed dtype": lambda t: t.ones(3).storage().dtype,
+    "typed bytes": lambda t: t.ones(3).storage().nbytes(), "typed type": lambda t: t.ones(3).storage().type(),
+    "typed device": lambda t: t.ones(3).storage().device, "typed shared": lambda t: t.ones(3).storage().is_shared(),
+    "typed slice": lambda t: t.ones(3).storage()[0:2], "typed double": lambda t: t.ones(3).storage().double(),
+    "typed int": lambda t: t.ones(3).storage().int().tolist(),
+    "typed name": lambda t: t.ones(3).storage().pickle_storage_type(), "typed fill": lambda t: t.ones(3).storage().fill_(2),
+    "typed clone": lambda t: t.ones(3).storage().clone().tolist(), "typed of size": lambda t: t.FloatStorage(3).fill_(2),
+    "typed of list": lambda t: t.FloatStorage([1, 2]), "typed class": lambda t: t.FloatStorage,
+    "typed copy": lambda t: t.FloatStorage([1, 2]).copy_(t.FloatStorage([3, 4])).tolist(),
+    "untyped": lambda t: t.arange(3.0).untyped_storage(), "untyped list": lambda t: t.arange(3.0).untyped_storage().tolist(),
+    "untyped item": lambda t: t.arange(3.0).untyped_storage()[6],
+    "untyped slice": lambda t: t.arange(3.0).untyped_storage()[4:8],
+    "untyped size": lambda t: t.ones(3).untyped_storage().size(), "untyped type": lambda t: t.ones(3).untyped_storage().type(),
+    "untyped of size": lambda t: t.UntypedStorage(3).nbytes(), "untyped of list": lambda t: t.UntypedStorage([1, 2]),
+    "untyped grows": lambda t: t.ones(3).untyped_storage().resize_(20).nbytes(),
+    "untyped fill": lambda t: t.ones(1).untyped_storage().fill_(3),
+    "untyped clone": lambda t: t.ones(1).untyped_storage().clone(),
+    "untyped element": lambda t: t.ones(1).untyped_storage().element_size(),
+    "untyped cuda": lambda t: t.ones(1).untyped_storage().is_cuda,
+    "untyped file": lambda t: t.ones(1).untyped_storage().filename,
+    "untyped pinned": lambda t: t.ones(1).untyped_storage().is_pinned(),
+    "untyped copied": lambda t: copy.deepcopy(t.ones(1).untyped_storage()),
+    "is": lambda t: [t.is_storage(x) for x in (t.ones(1), t.ones(1).storage(), t.ones(1).untyped_storage())],
+    "tensor of": lambda t: t.FloatTensor(t.arange(3.0).storage()), "tensor by": lambda t: t.tensor(t.arange(3.0).storage()),
+    "storage_type": lambda t: t.ones(1).storage_type(), "share": lambda t: t.ones(1).share_memory_().is_shared(),
+    "is kind": lambda t: [isinstance(t.ones(1).storage(), c) for c in (t.FloatStorage, t.LongStorage, t.storage.TypedStorage)],
+    "dim_order": lambda t: t.ones(2, 3, 4).permute(2, 0, 1).dim_order(),
+    "sum_to_size": lambda t: t.ones(2, 3).sum_to_size(1, 3), "sum_to": lambda t: t.ones(2, 3).sum_to_size(2),
+    "dense": lambda t: t.ones(2).to_dense(), "coalesced": lambda t: t.ones(2).is_coalesced(),
+    "strided": lambda t: t.ones(2).new_empty_strided((2, 2), (1, 2), dtype=t.int32).stride(),
+    "empty_strided": lambda t: t.empty_strided((2, 3), (1, 2)).stride(),
+    "empty_permuted": lambda t: t.empty_permuted((2, 3, 4), (0, 2, 1)).stride(),
+    "permuted twice": lambda t: t.empty_permuted((2, 3), (0, 0)), "strided back": lambda t: t.empty_strided((2,), (-1,)),
+    "layout": lambda t: [t.ones(1).layout, t.strided, t.ones(1).layout == t.strided, isinstance(t.strided, t.layout)],
+    "legacy size": lambda t: t.FloatTensor(2, 3).shape, "legacy Size": lambda t: t.FloatTensor(t.Size([2, 3])).shape,
+    "legacy list": lambda t: t.FloatTensor((2, 3)), "legacy ints": lambda t: t.LongTensor([1.5, 2]),
+    "legacy none": lambda t: t.FloatTensor(), "legacy tensor": lambda t: t.FloatTensor(t.ones(2)),
+    "legacy array": lambda t: t.LongTensor(np.array([1, 2])), "legacy number": lambda t: t.FloatTensor(3.5),
+    "legacy device": lambda t: t.FloatTensor(2, device="cpu").device,
+    "legacy is": lambda t: [isinstance(t.ones(2), c) for c in (t.FloatTensor, t.LongTensor, t.cuda.FloatTensor)],
+    "legacy dtype": lambda t: t.FloatTensor.dtype, "legacy type": lambda t: t.ones(2).type(t.LongTensor),
+    "legacy class": lambda t: t.FloatTensor, "legacy ragged": lambda t: t.LongTensor([[1, 2], [3]]),
+    "legacy text": lambda t: t.FloatTensor("ab"), "legacy range": lambda t: t.FloatTensor(range(3)),
+    "legacy half": lambda t: t.HalfTensor([1, 2]), "legacy bool": lambda t: t.BoolTensor([1, 0]),
+    "legacy byte": lambda t: t.ByteTensor([1, 2]), "cuda class": lambda t: t.cuda.FloatTensor,
+    "default": lambda t: t.set_default_tensor_type("foo.Bar"),
+    "default long": lambda t: t.set_default_tensor_type(t.LongTensor), "default int": lambda t: t.set_default_tensor_type(3)}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_as_in_pytorch(name):
+    assert said(ng, CALLS[name]) == said(torch, CALLS[name])
+
+
+def test_cuda_types_without_a_device():
+    if ng.cuda.is_available():
+        pytest.skip("there is one")
+    for call in (lambda t: t.cuda.FloatTensor(2), lambda t: t.set_default_tensor_type(t.cuda.FloatTensor),
+                 lambda t: t.ones(2).pin_memory()):
+        assert said(ng, call) == said(torch, call)
+
+
+@pytest.mark.parametrize("t", [ng, torch], ids=["numbagrad", "torch"])
+def test_default_types(t):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with contextlib.ExitStack() as stack:
+            stack.callback(t.set_default_dtype, t.float32)
+            t.set_default_tensor_type("torch.DoubleTensor")
+            assert t.get_default_dtype() is t.float64 and t.ones(1).dtype is t.float64
+            t.set_default_tensor_type(t.FloatTensor)
+            assert t.ones(1).dtype is t.float32
+
+
+def test_storages_are_memory():
+    x = ng.arange(4.0)
+    bytes_ = x.untyped_storage()
+    bytes_[0:4] = np.frombuffer(np.float32(9).tobytes(), np.uint8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        typed = x[1:].storage()
+        typed[1] = 7
+        assert x.tolist() == [9, 7, 2, 3] and typed.untyped() == bytes_ and typed.data_ptr() == x.data_ptr()
+        again = pickle.loads(pickle.dumps(typed))
+        assert again.tolist() == x.tolist() and again.dtype is x.dtype
+    view = x[2:]
+    with pytest.raises(RuntimeError, match="without memory"):
+        view.untyped_storage().resize_(8)
+    bytes_.resize_(24)
+    assert len(x.untyped_storage()) == 24 and x.tolist() == [9, 7, 2, 3] and view.tolist() == [2, 3]
+
+
+def test_what_backward_saved_is_not_read_through_another_shape():
+    w = ng.ones(4, requires_grad=True)
+    x = ng.arange(4.0)
+    y = (w * x).sum()
+    x.resize_(2)
+    with pytest.raises(RuntimeError):
+        y.backward()
+    x = ng.arange(4.0)
+    y = (w * x).sum()
+    x.set_(ng.ones(6))
+    with pytest.raises(RuntimeError):
+        y.backward()
+    with pytest.raises(ng.compiler.CaptureError):
+        ng.compile(lambda t: t.resize_(3) * 2)(ng.ones(2))

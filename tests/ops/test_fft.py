@@ -1,0 +1,127 @@
+"""Fourier transforms against PyTorch: values in every dtype and norm, nodes, words, gradients to second order."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import numbagrad as ng
+
+torch = pytest.importorskip("torch", reason="PyTorch is the oracle here")
+
+ONE = ("fft", "ifft", "rfft", "irfft", "hfft", "ihfft")
+TWO = tuple(name + "2" for name in ONE)
+MANY = tuple(name + "n" for name in ONE)
+REAL = ("rfft", "ihfft", "rfft2", "ihfft2", "rfftn", "ihfftn")  # which take no complex numbers
+TIMES = 10  # the last of them by a plan
+
+
+def draw(shape, dtype="float64", seed=0):
+    rng = np.random.default_rng(seed)
+    a = rng.standard_normal(shape) * 3
+    return (a + 1j * rng.standard_normal(shape) if dtype.startswith("c") else a).astype(dtype)
+
+
+def said(library, call):
+    try:
+        y = call(library)
+    except Exception as e:
+        return f"{type(e).__name__}: {e}"
+    return y.dtype, tuple(y.shape), y.resolve_conj().numpy()
+
+
+def agree(call, times=1):
+    theirs = said(torch, call)
+    for _ in range(times):
+        ours = said(ng, call)
+        if isinstance(theirs, str) or isinstance(ours, str):
+            assert ours == theirs
+            return
+        assert str(ours[0]) == str(theirs[0]) and ours[1] == theirs[1]
+        tolerance = 100 * np.finfo(theirs[2].dtype).eps
+        most = max(1, np.abs(theirs[2]).max(initial=0))
+        np.testing.assert_allclose(ours[2], theirs[2], rtol=tolerance, atol=tolerance * most)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "complex128", "int64", "uint8", "bool", "float16"])
+@pytest.mark.parametrize("name", ONE)
+def test_one_dimension(name, dtype):
+    a = draw((3, 6), dtype)
+    for words in ({}, {"n": 4}, {"n": 9}, {"n": 1}, {"dim": 0}, {"dim": -2, "n": 5}, {"norm": "ortho"},
+                  {"norm": "forward", "n": 7}, {"norm": "backward"}):
+        agree(lambda t, w=words: getattr(t.fft, name)(t.tensor(a), **w), TIMES if words == {} else 1)
+    agree(lambda t: getattr(t.fft, name)(t.tensor(a).t()[1:], 5))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "complex128", "int64"])
+@pytest.mark.parametrize("name", TWO + MANY)
+def test_several_dimensions(name, dtype):
+    a = draw((2, 5, 4), dtype)
+    for words in ({}, {"s": (3, 6)}, {"s": (-1, 3)}, {"dim": (0, 1)}, {"dim": (2, 0), "s": (3, 3)}, {"norm": "ortho"},
+                  {"norm": "forward"}, {"dim": (1,)}, {"s": (7,), "dim": (0,)}):
+        if name.endswith("2") and len(words.get("s", ())) == 1:
+            continue
+        agree(lambda t, w=words: getattr(t.fft, name)(t.tensor(a), **w), TIMES if words == {} else 1)
+
+
+WORDS = {
+    "n 0": lambda t: t.fft.fft(t.ones(3), n=0), "n less": lambda t: t.fft.fft(t.ones(3), n=-1),
+    "empty": lambda t: t.fft.fft(t.ones(0)), "norm": lambda t: t.fft.fft(t.ones(3), norm="foo"),
+    "0-d": lambda t: t.fft.fft(t.tensor(1.0)), "dim": lambda t: t.fft.fft(t.ones(3), dim=5),
+    "irfft of one": lambda t: t.fft.irfft(t.ones(1)), "fft2 of a row": lambda t: t.fft.fft2(t.ones(3)),
+    "rfft": lambda t: t.fft.rfft(t.ones(2) + 0j), "ihfft": lambda t: t.fft.ihfft(t.ones(2) + 0j),
+    "same dims": lambda t: t.fft.fftn(t.ones(2, 2), dim=(0, 0)), "long s": lambda t: t.fft.fftn(t.ones(2, 2), s=(1, 2, 3)),
+    "short s": lambda t: t.fft.fftn(t.ones(2, 2), s=(2,), dim=(0, 1)), "s less": lambda t: t.fft.fftn(t.ones(2, 2), s=(-2, 3)),
+    "no dims": lambda t: t.fft.rfftn(t.ones(2, 2), dim=()), "no dims at all": lambda t: t.fft.fftn(t.ones(2, 2), dim=()),
+    "s 0": lambda t: t.fft.irfftn(t.ones(2, 2), s=(3, 0)), "half": lambda t: t.fft.fft(t.ones(2).half()),
+    "out": lambda t: t.fft.rfft(t.ones(2), out=t.empty(0)),
+    "out real": lambda t: t.fft.irfft(t.ones(2), out=t.empty(0, dtype=t.cfloat)),
+    "freq": lambda t: t.fft.fftfreq(5, dtype=t.int32),
+    "out given": lambda t: t.fft.fft(t.ones(2), out=t.empty(0, dtype=t.cfloat))}
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_words(name):
+    agree(WORDS[name])
+
+
+def test_frequencies_and_order():
+    for name in ("fftfreq", "rfftfreq"):
+        for n in (0, 1, 4, 5, 8):
+            agree(lambda t, n=n, name=name: getattr(t.fft, name)(n))
+            agree(lambda t, n=n, name=name: getattr(t.fft, name)(n, 0.25, dtype=t.float64))
+            agree(lambda t, n=n, name=name: getattr(t.fft, name)(n, out=t.empty(0)))
+    for name in ("fftshift", "ifftshift"):
+        for dim in (None, 0, (0, 1), -1):
+            agree(lambda t, name=name, dim=dim: getattr(t.fft, name)(t.arange(15.0).reshape(3, 5), dim))
+
+
+@pytest.mark.parametrize("dtype", ["float64", "complex128"])
+@pytest.mark.parametrize("name", ONE + TWO + MANY)
+def test_gradients(name, dtype):
+    if name in REAL and dtype == "complex128":
+        pytest.skip("takes real numbers")
+    a = draw((3, 4), dtype)
+    own = ({"n": 5}, {"dim": 0}) if name in ONE else ({"s": (2, 5)}, {"dim": (0, 1)})
+    for words in ({}, {"norm": "ortho"}, *own):
+        found = []
+        for t in (ng, torch):
+            x = t.tensor(a, requires_grad=True)
+            y = getattr(t.fft, name)(x, **words)
+            w = t.tensor(draw(tuple(y.shape), "complex128", 1)) if y.is_complex() else t.tensor(draw(tuple(y.shape), seed=1))
+            z = ((y * w).real if y.is_complex() else y * w).square().sum()
+            (first,) = t.autograd.grad(z, x, create_graph=True)
+            (second,) = t.autograd.grad(first.abs().square().sum(), x)
+            found.append((type(y.grad_fn).__name__, first.detach().resolve_conj().numpy(), second.resolve_conj().numpy()))
+        assert found[0][0] == found[1][0] or name in ("ihfft2", "ihfftn")  # PyTorch transforms the half once more
+        for ours, theirs in zip(found[0][1:], found[1][1:], strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-9 * np.abs(theirs).max())
+    x = ng.tensor(a, requires_grad=True)
+    assert ng.autograd.gradcheck(getattr(ng.fft, name), (x,)) and ng.autograd.gradgradcheck(getattr(ng.fft, name), (x,))
+
+
+def test_convolution_by_a_product_and_in_a_script(tmp_path):
+    x, k = ng.rand(5), ng.rand(3)
+    y = ng.fft.irfft(ng.fft.rfft(x, 7) * ng.fft.rfft(k, 7), 7)
+    np.testing.assert_allclose(y.numpy(), np.convolve(x.numpy(), k.numpy()), rtol=1e-5)
+    assert ng.fft.fft.__name__ == "fft" and "fft" in dir(ng)
