@@ -62,7 +62,9 @@ LATER = {
         "LazyInstanceNorm3d", "LazyLinear",
     ),
     "linear_cross_entropy": ("LinearCrossEntropyLoss", "LinearCrossEntropyOptions"),
+    "ctc": ("CTCLoss",),
     "sync_batchnorm": ("SyncBatchNorm",),
+    "unpooling": ("FractionalMaxPool2d", "FractionalMaxPool3d", "MaxUnpool1d", "MaxUnpool2d", "MaxUnpool3d"),
 }  # fmt: skip
 _FILES = {name: file for file, names in LATER.items() for name in names}
 __all__ += _FILES
