@@ -743,6 +743,14 @@ CONTENTS = {
     },
     "loss.cross_entropy_kernels": {
     },
+    "loss.ctc": {
+        "numbagrad":
+            "ctc_loss",
+        "numbagrad.nn.functional":
+            "ctc_loss",
+        "ops":
+            "ctc_back ctc_loss ctc_values",
+    },
     "loss.distance": {
         "numbagrad":
             "cosine_similarity pairwise_distance",

@@ -129,10 +129,11 @@ def affine_grid_generator(theta, size: object, align_corners: bool):
     if len(size) not in (4, 5):
         raise RuntimeError("AffineGridGenerator needs 4d (spatial) or 5d (volumetric) inputs.")
     if min(size) < 0:
-        raise RuntimeError(f"Trying to create tensor with negative dimension {min(size)}: {[size[0], *size[2:], len(size) - 1]}")
+        raise RuntimeError(f"Trying to create tensor with negative dimension {min(size)}: "
+                           f"{[size[0], *size[2:], len(size) - 1]}")
     if len(theta._shape) != 3 or theta._shape[1:] != (len(size) - 2, len(size) - 1):
-        raise RuntimeError(f"affine_grid_generator(): expected a batch of maps of shape {[size[0], len(size) - 2, len(size) - 1]} "
-                           f"for the size {list(size)}, but got {list(theta._shape)}")
+        raise RuntimeError(f"affine_grid_generator(): expected maps of shape {[size[0], len(size) - 2, len(size) - 1]} for the "
+                           f"size {list(size)}, but got {list(theta._shape)}")
     return _generated(theta, size, align_corners)
 
 

@@ -179,8 +179,8 @@ def _fractional(n, samples):
             out[p].flat[o] = planes[p][tuple(cut)].max()
         return out.reshape(*x.shape[:-n], *output_size)
     pool.__name__ = pool.__qualname__ = name
-    pool.__doc__ = (f"Maxima of ``output_size`` windows, or of ``output_ratio`` times the size, over the last {n} dimensions.\n\n"
-                    "The windows lie at distances that are drawn for every plane (``_random_samples`` (N, C, "
+    pool.__doc__ = (f"Maxima of ``output_size`` windows, or of ``output_ratio`` times the size, over the last {n} dimensions.\n"
+                    "\nThe windows lie at distances that are drawn for every plane (``_random_samples`` (N, C, "
                     f"{n}), between 0 and 1);\n``return_indices`` gives also the flat position of each maximum in its plane.")
     return function(pool, kinds=kinds, reference=reference, samples=samples, **SPACES)
 

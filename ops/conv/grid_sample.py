@@ -172,8 +172,8 @@ def _check(input, grid, n, mode, padding):
             raise ValueError(f"grid_sampler(): {what} is a number from 0 to 2 ({', '.join(names)}), not {number}")
     d = input._kind.dtype
     if d.category != 2:
-        raise NotImplementedError(f"\"{'grid_sampler3d_cpu' if n == 5 else 'grid_sampler_2d_cpu_kernel_impl'}\" not implemented "
-                                  f"for '{dt.scalar_name(d)}'")
+        raise NotImplementedError(f"\"{'grid_sampler3d_cpu' if n == 5 else 'grid_sampler_2d_cpu_kernel_impl'}\" not "
+                                  f"implemented for '{dt.scalar_name(d)}'")
     if grid._kind.dtype is not d:
         raise RuntimeError(f"expected scalar type {dt.scalar_name(d)} but found {dt.scalar_name(grid._kind.dtype)}")
 
@@ -200,7 +200,8 @@ _sampler("grid_sampler_3d", 5, (Sample((1, 2, 2, 3, 2), (1, 1, 2, 2, 3), 0, 2, T
 @function(reference=_grid_reference, tolerance=64, **SPACE, kinds={"mode": "any", "padding_mode": "any"}, samples=(
     Sample((2, 3, 4, 5), (2, 3, 2, 2), align_corners=False), Sample((1, 2, 3, 3), (1, 2, 4, 2), "bilinear", "border", True),
     Sample((1, 2, 3, 4), (1, 2, 4, 2), "bilinear", "reflection", False),
-    Sample((1, 2, 5, 4), (1, 3, 3, 2), "nearest", "zeros", False), Sample((1, 1, 5, 6), (1, 2, 3, 2), "bicubic", "zeros", False),
+    Sample((1, 2, 5, 4), (1, 3, 3, 2), "nearest", "zeros", False),
+    Sample((1, 1, 5, 6), (1, 2, 3, 2), "bicubic", "zeros", False),
     Sample((2, 2, 2, 3, 4), (2, 1, 2, 2, 3), align_corners=False),
     Sample((1, 1, 3, 2, 3), (1, 2, 1, 2, 3), "nearest", "border", True)))
 def grid_sample(input, grid, mode: str = "bilinear", padding_mode: str = "zeros", align_corners: bool = None):

@@ -151,8 +151,8 @@ def _max_unpool(n, samples):
         _check(*wide, 2, stride)
         return unpooled(*wide, (*size, 1)).squeeze(-1)
     unpool.__name__ = unpool.__qualname__ = name
-    unpool.__doc__ = (f"The elements of ``input`` at the places ``indices`` that ``max_pool{n}d`` returned for such a window, zeros "
-                      "elsewhere.\n\n``output_size`` says which of the possible sizes the pool's input had.")
+    unpool.__doc__ = (f"The elements of ``input`` at the places ``indices`` that ``max_pool{n}d`` returned for such a window, "
+                      "zeros elsewhere.\n\n``output_size`` says which of the possible sizes the pool's input had.")
     return function(unpool, kinds=dict.fromkeys(("kernel_size", "stride", "padding", "output_size"), "any"),
                     reference=_reference(n), samples=samples, **SPACES)
 
