@@ -414,6 +414,10 @@ CONTENTS = {
         "ops":
             "affine_back affine_grid affine_grid_generator affine_places",
     },
+    "conv.antialias": {
+        "ops":
+            "map_bytes map_rows_columns unmap_rows_columns",
+    },
     "conv.column_product": {
     },
     "conv.columns": {
