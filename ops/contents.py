@@ -372,9 +372,9 @@ CONTENTS = {
     },
     "rearrange.pixel_shuffle": {
         "numbagrad":
-            "channel_shuffle pixel_shuffle pixel_unshuffle",
+            "channel_shuffle native_channel_shuffle pixel_shuffle pixel_unshuffle",
         "numbagrad.nn.functional":
-            "channel_shuffle pixel_shuffle pixel_unshuffle",
+            "channel_shuffle native_channel_shuffle pixel_shuffle pixel_unshuffle",
         "ops":
             "channel_shuffle pixel_shuffle pixel_unshuffle",
     },
@@ -439,6 +439,14 @@ CONTENTS = {
             "embedding_bag",
         "ops":
             "bag_maxima bag_sums embedding_bag layout",
+    },
+    "conv.former": {
+        "numbagrad":
+            "conv_tbc",
+        "numbagrad.nn.functional":
+            "conv_tbc upsample upsample_bilinear upsample_nearest",
+        "ops":
+            "conv_tbc upsample upsample_bilinear upsample_nearest",
     },
     "conv.fractional_pool": {
         "numbagrad.nn.functional":

@@ -220,6 +220,11 @@ def sparse_(tensor, sparsity, std=0.01, generator=None):
     return tensor
 
 
+# What initialisers of other people call.
+_no_grad_uniform_, _no_grad_normal_, _no_grad_trunc_normal_ = uniform_, normal_, trunc_normal_
+_no_grad_fill_, _no_grad_zero_ = constant_, zeros_
+
+
 def _deprecated(function):
     new = function.__name__
     old = new[:-1]

@@ -74,7 +74,7 @@ def __getattr__(name):
     if name in _FILES:
         value = globals()[name] = getattr(importlib.import_module("." + _FILES[name], __name__), name)
         return value
-    if name in LATER or name == "lazy":
+    if name in LATER or name in ("lazy", "utils"):
         return importlib.import_module("." + name, __name__)
     raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
 
