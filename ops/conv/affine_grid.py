@@ -140,8 +140,9 @@ def affine_grid_generator(theta, size: object, align_corners: bool):
 @function(**SPACE, reference=_reference, kinds={"size": "any"}, samples=(
     Sample((2, 2, 3), (2, 1, 3, 4), False), Sample((1, 2, 3), (1, 2, 2, 3), True), Sample((1, 3, 4), (1, 2, 2, 3, 2), False)))
 def affine_grid(theta, size: object, align_corners: bool = None):
-    """The grid for ``grid_sample`` that maps ``theta`` (N, 2, 3) or (N, 3, 4) make of an output of ``size`` (N, C, H, W) or
-    (N, C, D, H, W): the place in the input, from -1 to 1, of every pixel of the output."""
+    """The grid for ``grid_sample`` that affine maps make: the place in the input, from -1 to 1, of every pixel of an output.
+
+    ``theta`` is (N, 2, 3) or (N, 3, 4), ``size`` that of the output, (N, C, H, W) or (N, C, D, H, W)."""
     if not isinstance(theta, Tensor):
         raise arguments.wrong(theta, "Tensor", "affine_grid", "theta", 1)
     if align_corners is None:
