@@ -19,7 +19,8 @@ def offset(position, size, unit):
 
 @inline
 def block_axis(at, ws, ds, grid, first, count, which, size, unit, mode, padding, align):
-    """Taps of ``count`` places of a grid from the first one on, for its number ``which``: offsets, weights and their slopes."""
+    """Taps of ``count`` places of a grid from the first one on, for its number ``which``: offsets into ``at``, weights into
+    ``ws``, the slopes of these into ``ds``."""
     scale = T(0.5) * T(size - 1) if align else T(0.5) * T(size)
     shift = T(0) if align else T(-0.5)
     for p in range(count):
@@ -65,7 +66,7 @@ def block_axis(at, ws, ds, grid, first, count, which, size, unit, mode, padding,
 
 @inline
 def read(x, base, at):
-    """The element at an offset, 0 outside."""
+    """The element of x at an offset, 0 outside."""
     found = load(x[base + (int(at) if at >= 0.0 else 0)])
     return found if at >= 0.0 else T(0)
 

@@ -44,7 +44,7 @@ def far(x):
 
 @inline
 def tap(t, k, position, size, w, slope, curve):
-    """Write a tap that lies inside the axis; the number of taps then."""
+    """Write a tap that lies inside the axis to element k of t; the number of taps then."""
     if position >= T(0) and position < T(size):
         t[k] = position
         t[k + 4] = w
@@ -93,8 +93,8 @@ def axis_taps(t, first, c, size, mode, padding, align, flat):
 
 @inline
 def place_taps(t, at, ws, grid, p, d, h, w, mode, padding, align, flat, slopes):
-    """The taps of place p of the grid: their offsets in a plane into ``at``, their weights into ``ws``, with ``slopes`` the
-    derivatives of these too; how many there are."""
+    """The taps of place p of the grid: those of its axes into ``t``, their offsets in a plane into ``at``, their weights into
+    ``ws``, with ``slopes`` the derivatives of these too; how many there are."""
     n = 2 if flat else 3
     tw = axis_taps(t, 0, load(grid[p * n]), w, mode, padding, align, flat)
     th = axis_taps(t, 16, load(grid[p * n + 1]), h, mode, padding, align, flat)
@@ -119,7 +119,8 @@ def place_taps(t, at, ws, grid, p, d, h, w, mode, padding, align, flat, slopes):
 
 @inline
 def turned_taps(t, es, td, th, tw, a, b, c):
-    """How weights and their derivatives change where the grid moves by (a, b, c): into 16 elements of ``es`` each."""
+    """How weights and their derivatives, of the taps t of the axes, change where the grid moves by (a, b, c): into 16 elements
+    of ``es`` each."""
     m = 0
     for i in range(32, 32 + td):
         for j in range(16, 16 + th):

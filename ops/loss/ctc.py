@@ -97,7 +97,8 @@ def ctc_forward(x: "*T", meta: "*i8", codes: "*i8", skips: "*T", loss: "*T", alp
 @kernel
 def ctc_gradient(g: "*T", x: "*T", meta: "*i8", codes: "*i8", skips: "*T", loss: "*T", alpha: "*T", beta: "*T", dx: "*T",
                  steps: int, batch: int, classes: int, states: int, drop: int, start: int, stop: int):
-    """Gradient of ``ctc_forward`` by x into dx (steps, batch, classes), from g (batch,) and what that took and made; beta
+    """Gradient of ``ctc_forward`` by x into dx, both (steps, batch, classes), from g (batch,), what that took, int64 meta
+    (batch, 3), int64 codes and skips (batch, states), and what it made, loss (batch,) and alpha (batch, steps, states); beta
     (batch, 3, states) is scratch; with ``drop`` sequences that are impossible have none."""
     for n in range(start, stop):
         own, last = meta[3 * n], 2 * meta[3 * n + 1]
