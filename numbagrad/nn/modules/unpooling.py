@@ -7,7 +7,7 @@ from .module import Module
 __all__ = ["FractionalMaxPool2d", "FractionalMaxPool3d", "MaxUnpool1d", "MaxUnpool2d", "MaxUnpool3d"]
 
 
-class _MaxUnpool(Module):
+class _MaxUnpoolNd(Module):
     _dims = 0
 
     def __init__(self, kernel_size, stride=None, padding=0):
@@ -24,19 +24,19 @@ class _MaxUnpool(Module):
         return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
 
 
-class MaxUnpool1d(_MaxUnpool):
+class MaxUnpool1d(_MaxUnpoolNd):
     """The values of an (N, C, L) or (C, L) input where the indices of :class:`MaxPool1d` say, zeros elsewhere."""
 
     _dims = 1
 
 
-class MaxUnpool2d(_MaxUnpool):
+class MaxUnpool2d(_MaxUnpoolNd):
     """The values of an (N, C, H, W) or (C, H, W) input where the indices of :class:`MaxPool2d` say, zeros elsewhere."""
 
     _dims = 2
 
 
-class MaxUnpool3d(_MaxUnpool):
+class MaxUnpool3d(_MaxUnpoolNd):
     """The values of an (N, C, D, H, W) or (C, D, H, W) input where the indices of :class:`MaxPool3d` say, zeros elsewhere."""
 
     _dims = 3
