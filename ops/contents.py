@@ -396,9 +396,9 @@ CONTENTS = {
     },
     "rearrange.pixel_shuffle": {
         "numbagrad":
-            "channel_shuffle pixel_shuffle pixel_unshuffle",
+            "channel_shuffle native_channel_shuffle pixel_shuffle pixel_unshuffle",
         "numbagrad.nn.functional":
-            "channel_shuffle pixel_shuffle pixel_unshuffle",
+            "channel_shuffle native_channel_shuffle pixel_shuffle pixel_unshuffle",
         "ops":
             "channel_shuffle pixel_shuffle pixel_unshuffle",
     },
@@ -430,6 +430,18 @@ CONTENTS = {
             "cross crossed diag diag_embed diagflat diagonal_copy linalg_cross power_table trace tril tril_indices triu "
             "triu_indices vander",
     },
+    "conv.affine_grid": {
+        "numbagrad":
+            "affine_grid_generator",
+        "numbagrad.nn.functional":
+            "affine_grid",
+        "ops":
+            "affine_back affine_grid affine_grid_generator affine_places",
+    },
+    "conv.antialias": {
+        "ops":
+            "map_bytes map_rows_columns unmap_rows_columns",
+    },
     "conv.column_product": {
     },
     "conv.columns": {
@@ -451,6 +463,32 @@ CONTENTS = {
             "embedding_bag",
         "ops":
             "bag_maxima bag_sums embedding_bag layout",
+    },
+    "conv.former": {
+        "numbagrad":
+            "conv_tbc",
+        "numbagrad.nn.functional":
+            "conv_tbc upsample upsample_bilinear upsample_nearest",
+        "ops":
+            "conv_tbc upsample upsample_bilinear upsample_nearest",
+    },
+    "conv.fractional_pool": {
+        "numbagrad.nn.functional":
+            "fractional_max_pool2d fractional_max_pool3d",
+        "ops":
+            "drawn_maxima fractional_max_pool2d fractional_max_pool3d",
+    },
+    "conv.grid_blocks": {
+    },
+    "conv.grid_kernels": {
+    },
+    "conv.grid_sample": {
+        "numbagrad":
+            "grid_sampler grid_sampler_2d grid_sampler_3d",
+        "numbagrad.nn.functional":
+            "grid_sample",
+        "ops":
+            "grid_back grid_sample grid_sampler grid_sampler_2d grid_sampler_3d grid_second grid_values",
     },
     "conv.interpolate": {
         "numbagrad":
@@ -487,11 +525,27 @@ CONTENTS = {
         "ops":
             "fold from_columns im2col to_columns",
     },
+    "conv.unpool": {
+        "numbagrad.nn.functional":
+            "max_unpool1d max_unpool2d max_unpool3d",
+        "ops":
+            "max_unpool1d max_unpool2d max_unpool3d unpooled",
+    },
     "conv.weight_tiles": {
     },
     "conv.weighted_taps": {
         "ops":
             "map_axes unmap_axes",
+    },
+    "conv.with_indices": {
+        "numbagrad.nn.functional":
+            "adaptive_max_pool1d_with_indices adaptive_max_pool2d_with_indices adaptive_max_pool3d_with_indices "
+            "fractional_max_pool2d_with_indices fractional_max_pool3d_with_indices max_pool1d_with_indices "
+            "max_pool2d_with_indices max_pool3d_with_indices",
+        "ops":
+            "adaptive_max_pool1d_with_indices adaptive_max_pool2d_with_indices adaptive_max_pool3d_with_indices "
+            "fractional_max_pool2d_with_indices fractional_max_pool3d_with_indices max_pool1d_with_indices "
+            "max_pool2d_with_indices max_pool3d_with_indices",
     },
     "reduce.extremum": {
         "Tensor":
@@ -774,6 +828,14 @@ CONTENTS = {
             "cross_entropy cross_entropy_fused nll_fused nll_loss nll_spread",
     },
     "loss.cross_entropy_kernels": {
+    },
+    "loss.ctc": {
+        "numbagrad":
+            "ctc_loss",
+        "numbagrad.nn.functional":
+            "ctc_loss",
+        "ops":
+            "ctc_back ctc_loss ctc_values",
     },
     "loss.distance": {
         "numbagrad":

@@ -33,6 +33,6 @@ def refusal(exception, text):
             found = flag.take(condition._kind)
             note_true[condition._kind](condition._ptr, found.address, 0, 1)
             found.check()
-        elif condition.item():
+        elif not condition._kind.meta and condition.item():
             raise exception(text)
     return refuse

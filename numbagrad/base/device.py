@@ -52,7 +52,7 @@ class device:
         exchange_default(self._on_exit)
 
 
-CPU = device("cpu")
+CPU, META = device("cpu"), device("meta")
 DEFAULT = [CPU]  # the device of new tensors
 
 
@@ -60,14 +60,13 @@ def resolve_device(d):
     """A device object from what the user passed (None, string, index or device)."""
     if d is None:
         return DEFAULT[0]
-    d = d if isinstance(d, device) else device(d)
-    if d.type == "meta":
-        raise NotImplementedError("the meta device has no storage in numbagrad")
-    return d
+    return d if isinstance(d, device) else device(d)
 
 
 def two_devices(a, b, where):
     """The error of a call that was given tensors on two devices."""
+    if "meta" in (a.type, b.type):
+        return RuntimeError(f"Tensor on device {b if a.type == 'meta' else a} is not on the expected device meta!")
     return RuntimeError(f"Expected all tensors to be on the same device, but found at least two devices, {a} and {b}! "
                         f"({where})")
 

@@ -109,10 +109,12 @@ def of_array(array, shape, kind):
 
 def transfer(dst, src):
     """Copy ``src`` into ``dst`` on another device; dtype and layout are converted where fewer bytes have to travel."""
-    from ..kernel import cuda
-    if dst._n == 0:
-        return
     kind = src._kind
+    if dst._n == 0 and not kind.meta or dst._kind.meta:
+        return
+    copy_bytes = storage.backend((dst if kind.cpu else src)._kind.device).copy_bytes
+    if kind.meta:
+        return copy_bytes(dst, src)
     if src._strides is not None or src._shape != dst._shape or (
             kind.dtype is not dst._kind.dtype and dst._kind.itemsize < kind.itemsize):
         if dst._kind.itemsize < kind.itemsize:
@@ -122,7 +124,7 @@ def transfer(dst, src):
         src = packed
     if dst._strides is not None or kind.dtype is not dst._kind.dtype or src._shape != dst._shape:
         arrived = make(src._shape, storage.kind_of(kind.dtype, dst._kind.device))
-        cuda.copy_bytes(arrived, src)
+        copy_bytes(arrived, src)
         copy_into(dst, arrived)
     else:
-        cuda.copy_bytes(dst, src)
+        copy_bytes(dst, src)

@@ -7,6 +7,7 @@ from ..base.shapes import expanded_strides
 from ..kernel import emit, jit, threads
 from ..kernel.tape import TAPE, active
 from ..kernel.threads import LIMIT
+from .storage import backend
 
 
 def raw_scalars(compute, scalars):
@@ -42,8 +43,7 @@ def launch(pointwise, compute, ins, scalars, outs, shape):
         if recorder is not None:
             return recorder.pointwise(pointwise, compute, ins, scalars, outs, shape)
     if not outs[0]._kind.cpu:
-        from ..kernel import cuda
-        return cuda.launch_pointwise(pointwise, compute, ins, scalars, outs, shape)
+        return backend(outs[0]._kind.device).launch_pointwise(pointwise, compute, ins, scalars, outs, shape)
     in_codes = tuple([t._kind.dtype.code for t in ins])
     out_codes = tuple([t._kind.dtype.code for t in outs])
     tensors = (*ins, *outs)

@@ -50,19 +50,23 @@ class Metadata:
 
     @property
     def is_cuda(self):
-        return not self._kind.cpu
+        return self._kind.device.type == "cuda"
+
+    @property
+    def is_meta(self):
+        return self._kind.meta
 
     @property
     def is_cpu(self):
         return self._kind.cpu
 
-    is_sparse = is_quantized = is_meta = is_mkldnn = is_nested = False
+    is_sparse = is_quantized = is_mkldnn = is_nested = False
     is_sparse_csr = is_mps = is_xpu = is_xla = is_ipu = is_maia = is_mtia = is_vulkan = False
     layout = dt.strided
 
     def get_device(self):
         """Index of the CUDA device, -1 on the CPU."""
-        return -1 if self._kind.cpu else self._kind.device.index
+        return self._kind.device.index if self._kind.device.type == "cuda" else -1
 
     def dim(self):
         """Number of dimensions."""
@@ -102,7 +106,7 @@ class Metadata:
     def data_ptr(self):
         """Address of the first element."""
         refuse("reads the address of memory, which is another in each call")
-        return self._ptr if self._kind.cpu else int.__int__(self._ptr)
+        return self._ptr if self._kind.cpu else 0 if self._kind.meta else int.__int__(self._ptr)
 
     def is_contiguous(self, memory_format=None):
         """Whether the elements lie in row-major order without gaps."""
@@ -126,7 +130,7 @@ class Metadata:
     def type(self, dtype=None, non_blocking=False):
         """The tensor's type name (``torch.FloatTensor``), or the tensor in another dtype."""
         if dtype is None:
-            return f"torch.{'' if self._kind.cpu else 'cuda.'}{dt.TYPE_NAMES[self.dtype.name]}Tensor"
+            return f"torch.{'' if self._kind.cpu else self._kind.device.type + '.'}{dt.TYPE_NAMES[self.dtype.name]}Tensor"
         if isinstance(dtype, str):
             name = dtype.rpartition(".")[2].removesuffix("Tensor")
             found = [d for d in dt.ALL if dt.TYPE_NAMES[d.name] == name]

@@ -271,6 +271,8 @@ def tensor_repr(tensor):
 
 
 def _shown_values(tensor):
+    if tensor.is_meta:
+        return None
     if not tensor.numel():
         return np.empty(0, np.float32)  # NumPy has no shapes like (0, 2**62)
     array = (tensor.detach().cpu() if tensor.is_cuda else tensor).array()

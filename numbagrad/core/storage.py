@@ -16,11 +16,12 @@ _empty = np.empty
 class Kind:
     """An interned (dtype, device) pair; two tensors may meet in a kernel when their kinds are the same object."""
 
-    __slots__ = ("dtype", "device", "np", "itemsize", "cpu", "direct")
+    __slots__ = ("dtype", "device", "np", "itemsize", "cpu", "meta", "direct")
 
     def __init__(self, dtype, device):
         self.dtype, self.device = dtype, device
         self.np, self.itemsize, self.cpu = dtype.np, dtype.itemsize, device.type == "cpu"
+        self.meta = device.type == "meta"  # nothing is computed
         self.direct = self.cpu and dtype.code not in ("f2", "bf")  # NumPy may write numbers into its arrays
 
     def __repr__(self):
@@ -38,8 +39,7 @@ class Kind:
         if self.cpu:
             buf = _empty(n, self.np)
             return buf, address(buf)
-        from ..kernel import cuda
-        return cuda.alloc(self, n)
+        return backend(self.device).alloc(self, n)
 
     def zeros(self, n):
         if self.cpu and not TAPE:
@@ -49,15 +49,22 @@ class Kind:
             buf, ptr = self.alloc(n)
             fill(buf, ptr, self, n, 0)
             return buf, ptr
-        from ..kernel import cuda
-        return cuda.zeros(self, n)
+        return backend(self.device).zeros(self, n)
 
     def host(self, array):
         """What a kernel of this kind is given for an array on the host, which it may write: the caller keeps the array."""
         if self.cpu:
             return address(array)
-        from ..kernel import cuda
-        return cuda.Mirror(array)
+        return backend(self.device).Mirror(array)
+
+
+def backend(device):
+    """What allocates, copies and launches on a device that is not the CPU."""
+    if device.type == "meta":
+        from ..kernel import meta
+        return meta
+    from ..kernel import cuda
+    return cuda
 
 
 _kinds: dict = {}
@@ -69,9 +76,8 @@ def kind_of(dtype, dev=CPU):
     key = (dtype, dev)
     kind = _kinds.get(key)
     if kind is None:
-        if dev.type == "cuda":
-            from ..kernel import cuda
-            dev = cuda.resolve(dev)
+        if dev.type != "cpu":
+            dev = backend(dev).resolve(dev)
         elif dev.index not in (None, 0):
             raise RuntimeError(f"Invalid device: {dev}")
         else:

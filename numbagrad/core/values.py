@@ -62,6 +62,8 @@ class Values:
             raise RuntimeError(f"a Tensor with {self._n} elements cannot be converted to Scalar")
         kind = self._kind
         if not kind.direct:
+            if kind.meta:
+                raise RuntimeError("Tensor.item() cannot be called on meta tensors")
             return self.detach().to(dtype=dt.float32 if kind.dtype.code in ("f2", "bf") else kind.dtype, device="cpu").item()
         if TAPE:
             found = followed(self, "item")

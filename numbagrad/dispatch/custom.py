@@ -45,6 +45,7 @@ class Custom(Op):
     """An op with explicit kernels; see the module text."""
 
     kind = "custom"
+    crosses = False  # whether its result lies on another device
 
     def __init__(self, fn, *, node=None, contiguous=True, save_for=None, connected=False, **options):
         super().__init__(fn, **options)
@@ -257,6 +258,8 @@ def run(op, out, args, params):
         args = tuple([row_major(a) if not isinstance(a, (list, tuple)) else [row_major(t) for t in a] for a in args])
     first = out[0] if isinstance(out, list) else out
     launch = op.cpu_launch
+    if first._kind.meta:
+        return None if op.crosses else check_meta(args)
     if not first._kind.cpu:
         launch = op.cuda_launch or functools.partial(_launch_on_device, op)
     if op.cpu_launch is None:
@@ -265,6 +268,14 @@ def run(op, out, args, params):
     if recorder is not None:
         return recorder.custom(op, out, args, params, launch, op.in_order(args, params))
     return launch(out, *op.in_order(args, params))
+
+
+def check_meta(args):
+    """Instead of kernels on the meta device: its tensors, and numbers in tensors of the CPU, are what they may be given."""
+    for a in args:
+        for t in a if isinstance(a, (list, tuple)) else (a,):
+            if t is not None and not t._kind.meta and t._shape:
+                raise RuntimeError(f"Tensor on device {t._kind.device} is not on the expected device meta!")
 
 
 def _launch_on_device(op, out, *args):

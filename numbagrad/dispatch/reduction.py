@@ -199,8 +199,7 @@ class Reduction(Custom):
 
     def run_stages(self, t, out, steps):
         if not t._kind.cpu:
-            from ..kernel import cuda
-            return cuda.fold(self, t, out, steps)
+            return storage.backend(t._kind.device).fold(self, t, out, steps)
         total = max(t._n // out._n, 1) if t._n else 0
         recorder = active() if TAPE else None
         if recorder is not None:
@@ -296,6 +295,8 @@ def general(op, input, dim, keepdim, dtype, out):
     result = make(shape, kind)
     if kind.cpu:
         op.fold(result, input, dim, keepdim)
+    elif kind.meta:
+        pass
     elif op.cuda_launch is not None:
         op.cuda_launch(result, input, dim, keepdim)
     else:

@@ -56,7 +56,7 @@ def canonical_mask(mask, mask_name, other_type, other_name, target_type, check_o
     return mask
 
 
-def _projected(query, key, value, weight, bias):
+def projected(query, key, value, weight, bias):
     """Queries, keys and values by one weight (3 E, E), in as few products as the inputs allow."""
     e = query._shape[-1]
     if key is value:
@@ -126,7 +126,7 @@ def run(query, key, value, embed_dim_to_check, num_heads, in_proj_weight, in_pro
             raise AssertionError(f"key shape {key.shape} does not match value shape {value.shape}")
         if in_proj_weight is None:
             raise AssertionError("use_separate_proj_weight is False but in_proj_weight is None")
-        q, k, v = _projected(query, key, value, in_proj_weight, in_proj_bias)
+        q, k, v = projected(query, key, value, in_proj_weight, in_proj_bias)
     if attn_mask is not None:
         expected = (rows, columns) if attn_mask.dim() == 2 else (n * num_heads, rows, columns)
         if attn_mask._shape != expected:

@@ -9,10 +9,12 @@ import numpy as np
 from numbagrad.base import dtypes as dt
 from numbagrad.core.copying import copy_into
 from numbagrad.core.tensor import contiguous_strides, numel
-from numbagrad.dispatch.custom import invoke
+from numbagrad.dispatch.custom import CustomNode, invoke
 from numbagrad.extend import REGISTRY, Sample, custom, function
 
+from ..product.gemm import node_class
 from ..view.slicing import region
+from .antialias import filtered, map_bytes, map_rows_columns
 from .weighted_taps import _node, cubic, linear, map_axes, nearest, padded
 
 SPACES = {"namespaces": ("nn.functional",), "method": False}
@@ -137,8 +139,11 @@ def pad(input, pad: object, mode: str = "constant", value: float = None):
 
 # --- interpolation ---
 
+AA_NODES = {mode: node_class(f"Upsample{mode.capitalize()}2DAaBackward0", CustomNode, map_rows_columns)
+            for mode in ("bilinear", "bicubic", "lanczos")}
+
 MODES = {"nearest": (3, 4, 5), "nearest-exact": (3, 4, 5), "linear": (3,), "bilinear": (4,), "bicubic": (4,),
-         "trilinear": (5,), "area": (3, 4, 5)}
+         "lanczos": (4,), "trilinear": (5,), "area": (3, 4, 5)}
 
 
 def _interpolate_reference(x, size=None, scale_factor=None, mode="nearest", align_corners=None, recompute_scale_factor=None,
@@ -154,6 +159,11 @@ def _interpolate_reference(x, size=None, scale_factor=None, mode="nearest", alig
                 a, b = j * s // o, -((-(j + 1) * s) // o)
                 matrix[j, a:b] = 1 / (b - a)
         else:
+            if antialias:
+                positions, weights = filtered(s, o, step, bool(align_corners), mode)
+                np.add.at(matrix, (np.repeat(np.arange(o), len(positions[0])), np.ravel(positions)), np.ravel(weights))
+                x = np.moveaxis(np.tensordot(matrix, x, (1, 2 + i)), 0, 2 + i)
+                continue
             rule = {"nearest": nearest, "nearest-exact": nearest, "bicubic": cubic}.get(mode, linear)
             positions, weights = rule(s, o, step, mode == "nearest-exact" if rule is nearest else bool(align_corners))
             for j, row in enumerate(positions):
@@ -178,14 +188,18 @@ def _target(spatial, size, scale_factor, recompute):
     Sample((1, 2, 3, 4), scale_factor=2), Sample((1, 2, 5, 4), (3, 7)), Sample((1, 2, 4), scale_factor=1.5, mode="linear"),
     Sample((1, 2, 3, 4), (5, 6), mode="bilinear"), Sample((1, 2, 3, 4), (5, 6), mode="bilinear", align_corners=True),
     Sample((1, 1, 4, 3), (6, 5), mode="bicubic"), Sample((1, 2, 5, 4), (3, 7), mode="nearest-exact"),
-    Sample((1, 2, 5, 4), (3, 2), mode="area"), Sample((1, 1, 2, 3, 2), scale_factor=2, mode="trilinear")))
+    Sample((1, 2, 7, 6), (3, 4), mode="bilinear", antialias=True),
+    Sample((1, 1, 5, 9), (7, 4), mode="bicubic", antialias=True),
+    Sample((1, 1, 9, 8), (4, 11), mode="lanczos", antialias=True), Sample((1, 2, 5, 4), (3, 2), mode="area"),
+    Sample((1, 1, 2, 3, 2), scale_factor=2, mode="trilinear")))
 def interpolate(input, size: object = None, scale_factor: object = None, mode: str = "nearest", align_corners: bool = None,
                 recompute_scale_factor: bool = None, antialias: bool = False):
     """Resampling of the spatial dimensions to ``size`` or by ``scale_factor``.
 
-    ``mode``: "nearest", "nearest-exact", "linear" (3-D input), "bilinear", "bicubic" (4-D), "trilinear" (5-D), "area"."""
+    ``mode``: "nearest", "nearest-exact", "linear" (3-D input), "bilinear", "bicubic" (4-D), "trilinear" (5-D), "area", and with
+    ``antialias``, which takes all pixels that an output covers, "lanczos" (4-D)."""
     shape = input._shape
-    smooth = mode in ("linear", "bilinear", "bicubic", "trilinear")
+    smooth = mode in ("linear", "bilinear", "bicubic", "trilinear", "lanczos")
     if align_corners is not None and not smooth:
         raise ValueError("align_corners option can only be set with the interpolating modes: linear | bilinear | bicubic | "
                          "trilinear")
@@ -205,11 +219,9 @@ def interpolate(input, size: object = None, scale_factor: object = None, mode: s
     if antialias and (mode not in ("bilinear", "bicubic", "lanczos") or n != 2):
         raise ValueError("Anti-alias option is restricted to bilinear, bicubic, and lanczos modes and requires a 4-D tensor as "
                          "input")
-    if antialias:
-        raise NotImplementedError("interpolate(): antialias=True is not available in numbagrad")
     if recompute_scale_factor and size is not None:
         raise ValueError("recompute_scale_factor is not meaningful with an explicit size.")
-    if mode not in MODES or n not in (1, 2, 3):
+    if mode not in MODES or n not in (1, 2, 3) or mode in ("bicubic", "lanczos") and n != 2:
         raise NotImplementedError(f"Input Error: Only 3D, 4D and 5D input Tensors supported (got {len(shape)}D) for the modes: "
                                   "nearest | linear | bilinear | bicubic | trilinear | lanczos | area | nearest-exact (got "
                                   f"{mode})")
@@ -221,12 +233,24 @@ def interpolate(input, size: object = None, scale_factor: object = None, mode: s
                            f"output ({', '.join(map(str, out))})")
     if mode == "area":
         return REGISTRY[f"adaptive_avg_pool{n}d"].fn(input, out)
+    if mode == "lanczos" and align_corners:
+        raise ValueError("Lanczos mode does not support align_corners=True")
+    if mode == "lanczos" and not antialias:
+        raise ValueError("Lanczos mode requires antialias=True")
     d = input._kind.dtype
-    if d.category != 2 and (smooth or d is not dt.uint8):  # weights are fractions
-        raise NotImplementedError(f"\"upsample_{mode.replace('-', '_')}{n}d\" not implemented for '{dt.scalar_name(d)}'")
+    whole = d is dt.uint8 and (mode in ("nearest", "nearest-exact") or smooth and n == 2)
+    if not whole and (d.category != 2 or antialias and d.itemsize < 4):
+        name = "compute_index_ranges_weights" if antialias else f"upsample_{mode.replace('-', '_')}{n}d"
+        raise NotImplementedError(f"\"{name}\" not implemented for '{dt.scalar_name(d)}'")
+    if antialias:
+        axes = tuple([(s, o, filtered, (o, 1 / scales[i] if scales else s / o, bool(align_corners), mode))
+                      for i, (s, o) in enumerate(zip(shape[2:], out))])
+        return map_bytes(input, axes) if whole else invoke(map_rows_columns, (input,), (axes,), AA_NODES[mode])
     rule = {"nearest": nearest, "nearest-exact": nearest, "bicubic": cubic}.get(mode, linear)
     flag = mode == "nearest-exact" if rule is nearest else bool(align_corners)
     axes = tuple([(s, o, rule, (o, 1 / scales[i] if scales else s / o, flag)) for i, (s, o) in enumerate(zip(shape[2:], out))])
+    if whole and smooth:
+        return map_bytes(input, axes)
     name = {"nearest": f"Nearest{n}D", "nearest-exact": f"NearestExact{n}D", "linear": "Linear1D", "bilinear": "Bilinear2D",
             "bicubic": "Bicubic2D", "trilinear": "Trilinear3D"}[mode]
     return invoke(map_axes, (input,), (axes,), _node(f"Upsample{name}Backward0"))

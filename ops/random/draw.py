@@ -45,7 +45,7 @@ def memory(t):
 def new(shape, dtype, device, like=None):
     """A fresh CPU tensor to fill, and the device it is to go to."""
     kind = kind_for(dtype, device, like)
-    return make(shape, kind if kind.cpu else storage.kind_of(kind.dtype)), kind.device
+    return make(shape, kind if kind.cpu or kind.meta else storage.kind_of(kind.dtype)), kind.device
 
 
 def finish(t, place, out, requires_grad, name):
@@ -67,6 +67,8 @@ def draw_uniform(t, generator, low=0.0, high=1.0, contiguous=True):
     gen, wide = engine_of(generator), WIDE.get(t._kind)
     if wide is not None and -MOST < low <= high < MOST and not (TAPE and capturing()):
         rng.uniform(gen, t._ptr, t._n, low, high, wide)
+    elif not t._kind.cpu:
+        on_host(t, lambda here: draw_uniform(here, generator, low, high, contiguous))
     elif t._kind.dtype.is_complex:
         rng.fill_uniform(gen, pairs(t), low, high)
     else:
@@ -80,7 +82,7 @@ def on_host(t, fill):
     """``fill(t)``; a tensor of another device gets what is drawn on the host, from its streams."""
     if t._kind.cpu:
         fill(t)
-    else:
+    elif not t._kind.meta:
         here = make(t._shape, storage.kind_of(t._kind.dtype))
         fill(here)
         transfer(t, here)
@@ -103,7 +105,9 @@ def draw_normal(t, generator, mean=0.0, std=1.0, contiguous=True):
 
 def draw_integers(t, generator, low, high):
     gen, kind = engine_of(generator), t._kind
-    if low >= high or kind is not INT64 and (kind not in WIDE or low < -EXACT or high > EXACT) or TAPE and capturing():
+    if not kind.cpu:
+        on_host(t, lambda here: draw_integers(here, generator, low, high))
+    elif low >= high or kind is not INT64 and (kind not in WIDE or low < -EXACT or high > EXACT) or TAPE and capturing():
         rng.fill_randint(gen, memory(t), low, high, half(t))
     else:
         rng.integers(gen, t._ptr, t._n, low, high - low, kind.dtype.code)
@@ -294,7 +298,7 @@ def randperm(n, *, generator=None, out=None, dtype=None, layout=None, device=Non
         raise NotImplementedError(f"\"randperm\" not implemented for '{dt.scalar_name(t._kind.dtype)}'")
     if t._kind is INT64 and not TAPE:
         rng.permutation(engine_of(generator), t._ptr, n)
-    else:
+    elif not t._kind.meta:
         rng.fill_randperm(engine_of(generator), memory(t), half(t))
     return finish(t, place, out, requires_grad, "randperm")
 
@@ -379,7 +383,8 @@ usual(normal, ["mean.__class__ is float_", "std.__class__ is float_", "std >= 0.
 def bernoulli(input, p=None, *, generator=None, out=None):
     """1 with the probability that ``input`` holds (or ``p``), else 0, in the shape and dtype of ``input``."""
     if not input._kind.cpu:  # drawn on the host, from its streams
-        drawn = bernoulli.fn(input.detach().cpu(), p, generator=generator).to(device=input.device)
+        drawn = make(input._shape, input._kind) if input._kind.meta else bernoulli.fn(
+            input.detach().cpu(), p, generator=generator).to(device=input.device)
         return write_out("bernoulli", out, drawn, (input,), True) if out is not None else _record(
             "BernoulliBackward0", drawn, (input,))
     t = make(input._shape, out._kind if isinstance(out, Tensor) and out._kind.cpu else input._kind)
@@ -409,6 +414,9 @@ def multinomial(input, num_samples, replacement=False, *, generator=None, out=No
     if input._kind.dtype.category != 2:
         raise RuntimeError("multinomial only supports floating-point dtypes for input, got: "
                            f"{dt.scalar_name(input.dtype)}")
+    if input._kind.meta:
+        drawn = make((*input._shape[:-1], num_samples), storage.kind_of(dt.int64, input._kind.device))
+        return drawn if out is None else write_out("multinomial", out, drawn, (input,))
     if not input._kind.cpu:
         drawn = multinomial.fn(input.detach().cpu(), num_samples, replacement, generator=generator).to(device=input.device)
         return drawn if out is None else write_out("multinomial", out, drawn, (input,))

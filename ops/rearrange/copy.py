@@ -44,6 +44,9 @@ def _(out, input, kind, source):
     return copy_into(out, input)
 
 
+to_copy.crosses = True
+
+
 @to_copy.gradient
 def _(g, source):
     return g if g._kind is source else to_copy(g, source, g._kind)

@@ -92,7 +92,8 @@ def _channel_reference(x, groups):
 
 
 @custom(reference=_channel_reference, samples=(Sample((2, 6, 3), 2), Sample((1, 4, 2, 2), 4)), dtypes="any",
-        node="ChannelShuffleBackward0", namespaces=("torch", "nn.functional"), method=False)
+        node="ChannelShuffleBackward0", namespaces=("torch", "nn.functional"), method=False,
+        aliases=("native_channel_shuffle",))
 def channel_shuffle(input, groups: int):
     """The channels ``(n, g c, *)`` in the order of one of every group, then the next of every group."""
     shape = input._shape

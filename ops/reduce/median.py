@@ -25,7 +25,7 @@ ModeResult = result("mode", "values", "indices")
 
 def _ranked(name, input, dim, keepdim, skip_nan):
     """Positions of the lower median along ``dim``, on the input's device."""
-    if input._kind.cpu:
+    if input._kind.cpu or input._kind.meta:
         return _positions.call(input, dim, keepdim, skip_nan, name)
     return _positions.call(input.cpu(), dim, keepdim, skip_nan, name).to(device=input.device)
 

@@ -226,8 +226,8 @@ def _(g, input, y, shape, dim, keepdim):
             return product_slope.call(g, input.reshape((input._n,)), y, dim=0).reshape(shape)
         return product_slope.call(g, input, y, dim=dim % len(shape))
     wide = expand_back(g, shape, dim, keepdim)
-    # What a captured step computes may not depend on values.
-    if not capturing() and not bool((input.detach() == 0).any()):
+    # What a captured step computes may not depend on values, and the meta device has none.
+    if not capturing() and not input._kind.meta and not bool((input.detach() == 0).any()):
         if input._kind.dtype.is_complex:
             return wide * REGISTRY["conj"].callable(expand_back(y, shape, dim, keepdim) / input)
         return wide * expand_back(y, shape, dim, keepdim) / input

@@ -18,13 +18,14 @@ REFUSED = {
     **dict.fromkeys(("lstm", "gru", "rnn_tanh", "lstm_cell", "gru_cell", "rnn_tanh_cell"), "one real kernel for all steps"),
     **dict.fromkeys(("adaptive_avg_pool1d", "adaptive_avg_pool2d"), "PyTorch computes only output_size 1, as a mean"),
     "soft_margin_loss": "a real kernel; a complex loss has no minimum",
+    "affine_grid_generator": "places in an image are real; affine_grid refuses them in PyTorch too",
 }
 # What PyTorch refuses, wholly or in backward, and is computed here (no reason against it is known): differences judge it.
 ACCEPTED = {
     "as_strided_scatter": "PyTorch keeps the gradient of what was overwritten (see known.py)",
     "bilinear": "", "bincount": "", "embedding": "", "embedding_bag": "", "index_reduce": "", "interpolate": "", "silu": "",
     "nan_to_num": "",
-    "local_response_norm": "", "scatter_reduce": "", "select_scatter": "", "slice_scatter": "", "vander": "",
+    "conv_tbc": "", "local_response_norm": "", "scatter_reduce": "", "select_scatter": "", "slice_scatter": "", "vander": "",
     "im2col": "no public function there", "slice": "no public function there",
 }
 

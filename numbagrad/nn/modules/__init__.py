@@ -44,6 +44,10 @@ from .rnn import *  # noqa: F403
 from .sparse import *  # noqa: F403
 from .transformer import *  # noqa: F403
 
+# Where PyTorch has what stands in files of its own here.
+vars(conv).update({name: vars(conv_transpose)[name] for name in (*conv_transpose.__all__, "_ConvTransposeNd")})
+activation.MultiheadAttention = attention.MultiheadAttention
+
 __all__ = [
     "Module", *container.__all__, *linear.__all__, *flatten.__all__, *dropout.__all__, *activation.__all__,
     *batchnorm.__all__, *instancenorm.__all__, *normalization.__all__, *sparse.__all__, *conv.__all__,
@@ -62,7 +66,9 @@ LATER = {
         "LazyInstanceNorm3d", "LazyLinear",
     ),
     "linear_cross_entropy": ("LinearCrossEntropyLoss", "LinearCrossEntropyOptions"),
+    "ctc": ("CTCLoss",),
     "sync_batchnorm": ("SyncBatchNorm",),
+    "unpooling": ("FractionalMaxPool2d", "FractionalMaxPool3d", "MaxUnpool1d", "MaxUnpool2d", "MaxUnpool3d"),
 }  # fmt: skip
 _FILES = {name: file for file, names in LATER.items() for name in names}
 __all__ += _FILES
@@ -72,7 +78,7 @@ def __getattr__(name):
     if name in _FILES:
         value = globals()[name] = getattr(importlib.import_module("." + _FILES[name], __name__), name)
         return value
-    if name in LATER or name == "lazy":
+    if name in LATER or name in ("lazy", "utils", "fold", "pixelshuffle", "upsampling"):
         return importlib.import_module("." + name, __name__)
     raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
 

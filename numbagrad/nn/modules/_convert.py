@@ -68,6 +68,11 @@ class _Conversion:
             wanted = dtype if t.is_floating_point() or t.is_complex() else None
             if device is None:
                 return t if wanted is None else t.to(wanted, non_blocking)
+            if t.is_meta and _device(device).type != "meta":
+                raise NotImplementedError(
+                    "Cannot copy out of meta tensor; no data! Please use torch.nn.Module.to_empty() instead of "
+                    "torch.nn.Module.to() when moving module from meta to a different device."
+                )
             return t.to(device, t.dtype if wanted is None else wanted, non_blocking)
 
         return self._apply(convert)

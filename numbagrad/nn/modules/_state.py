@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numbagrad as ng
 
 from ...base.handles import RemovableHandle
+from ...base.user_code import user_level
 from ...core.tensor import Tensor
 from ..parameter import Parameter, is_lazy
 
@@ -204,6 +205,13 @@ class _State:
         try:
             with ng.no_grad():
                 if not assign:
+                    if current.is_meta and not value.is_meta:
+                        warnings.warn(
+                            f"for {key}: copying from a non-meta parameter in the checkpoint to a meta parameter in the "
+                            "current model, which is a no-op. (Did you mean to pass `assign=True` to assign items in the "
+                            "state dictionary to their corresponding key in the module instead of copying them in place?)",
+                            stacklevel=user_level(),
+                        )
                     current.copy_(value)
                     return
                 if isinstance(current, Parameter):

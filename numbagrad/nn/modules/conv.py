@@ -19,12 +19,8 @@ def _tuple_of(value, n):
     return tuple(value) if isinstance(value, Iterable) else (value,) * n
 
 
-class _Conv(Module):
-    """A convolution over ``_dims`` spatial dimensions."""
-
-    _dims = 0
-    _op = None
-    _transposed = False
+class _ConvNd(Module):
+    """A convolution over the dimensions of ``kernel_size``, of which all settings are tuples; what layers of others extend."""
 
     weight = Slot()
     bias = Slot()
@@ -34,17 +30,18 @@ class _Conv(Module):
         in_channels,
         out_channels,
         kernel_size,
-        stride=1,
-        padding=0,
-        dilation=1,
-        groups=1,
-        bias=True,
-        padding_mode="zeros",
+        stride,
+        padding,
+        dilation,
+        transposed,
+        output_padding,
+        groups,
+        bias,
+        padding_mode,
         device=None,
         dtype=None,
     ):
         super().__init__()
-        kernel_size, stride, dilation = (_tuple_of(v, self._dims) for v in (kernel_size, stride, dilation))
         if groups <= 0:
             raise ValueError("groups must be a positive integer")
         for name, channels in (("in_channels", in_channels), ("out_channels", out_channels)):
@@ -55,16 +52,14 @@ class _Conv(Module):
                 raise ValueError(f"Invalid padding string {padding!r}, should be one of {{'same', 'valid'}}")
             if padding == "same" and any(step != 1 for step in stride):
                 raise ValueError("padding='same' is not supported for strided convolutions")
-        else:
-            padding = _tuple_of(padding, self._dims)
         if padding_mode not in _PADDING_MODES:
             listed = ", ".join(map(repr, _PADDING_MODES))
             raise ValueError(f"padding_mode must be one of {{{listed}}}, but got padding_mode='{padding_mode}'")
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
         self.kernel_size, self.stride, self.padding, self.dilation = kernel_size, stride, padding, dilation
-        self.transposed, self.output_padding, self.padding_mode = False, (0,) * self._dims, padding_mode
+        self.transposed, self.output_padding, self.padding_mode = transposed, output_padding, padding_mode
         self._reversed_padding_repeated_twice = self._pad_widths()
-        channels = (in_channels, out_channels // groups) if self._transposed else (out_channels, in_channels // groups)
+        channels = (in_channels, out_channels // groups) if transposed else (out_channels, in_channels // groups)
         weight = ng.empty((*channels, *kernel_size), device=device, dtype=dtype)
         self.weight = Parameter(weight)
         self.register_parameter("bias", Parameter(ng.empty(out_channels, device=device, dtype=dtype)) if bias else None)
@@ -73,7 +68,7 @@ class _Conv(Module):
     def _pad_widths(self):
         """The padding as ``F.pad`` takes it: (before, after) of the last dimension first."""
         widths = []
-        for i in reversed(range(self._dims)):
+        for i in reversed(range(len(self.kernel_size))):
             if self.padding == "same":
                 total = self.dilation[i] * (self.kernel_size[i] - 1)
                 widths += [total // 2, total - total // 2]
@@ -89,6 +84,48 @@ class _Conv(Module):
             bound = 1 / math.sqrt(fan_in) if fan_in > 0 else 0
             init.uniform_(self.bias, -bound, bound)
 
+    def extra_repr(self):
+        text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"
+        if self.padding != (0,) * len(self.kernel_size):
+            text += f", padding={self.padding}"
+        if self.dilation != (1,) * len(self.kernel_size):
+            text += f", dilation={self.dilation}"
+        if self.output_padding != (0,) * len(self.kernel_size):
+            text += f", output_padding={self.output_padding}"
+        if self.groups != 1:
+            text += f", groups={self.groups}"
+        if self.bias is None:
+            text += ", bias=False"
+        if self.padding_mode != "zeros":
+            text += f", padding_mode={self.padding_mode}"
+        return text
+
+
+class _Conv(_ConvNd):
+    """A convolution over ``_dims`` spatial dimensions."""
+
+    _dims = 0
+    _op = None
+
+    def __init__(
+        self,
+        in_channels,
+        out_channels,
+        kernel_size,
+        stride=1,
+        padding=0,
+        dilation=1,
+        groups=1,
+        bias=True,
+        padding_mode="zeros",
+        device=None,
+        dtype=None,
+    ):
+        kernel_size, stride, dilation = (_tuple_of(v, self._dims) for v in (kernel_size, stride, dilation))
+        padding = padding if isinstance(padding, str) else _tuple_of(padding, self._dims)
+        sizes = kernel_size, stride, padding, dilation, False, (0,) * self._dims
+        super().__init__(in_channels, out_channels, *sizes, groups, bias, padding_mode, device, dtype)
+
     def _conv_forward(self, input, weight, bias):
         padding = self.padding
         if self.padding_mode != "zeros":
@@ -98,22 +135,6 @@ class _Conv(Module):
 
     def forward(self, input):
         return self._conv_forward(input, self.weight, self.bias)
-
-    def extra_repr(self):
-        text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"
-        if self.padding != (0,) * self._dims:
-            text += f", padding={self.padding}"
-        if self.dilation != (1,) * self._dims:
-            text += f", dilation={self.dilation}"
-        if self.output_padding != (0,) * self._dims:
-            text += f", output_padding={self.output_padding}"
-        if self.groups != 1:
-            text += f", groups={self.groups}"
-        if self.bias is None:
-            text += ", bias=False"
-        if self.padding_mode != "zeros":
-            text += f", padding_mode={self.padding_mode}"
-        return text
 
 
 class Conv1d(_Conv):

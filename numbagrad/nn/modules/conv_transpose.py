@@ -1,56 +1,20 @@
 """Transposed convolutions: the gradients of convolutions, as layers."""
 
 from .. import functional as F
-from .conv import _Conv, _tuple_of
+from .conv import _ConvNd, _tuple_of
 
 __all__ = ["ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d"]
 
 
-class _ConvTranspose(_Conv):
-    """L_out = (L - 1) * stride - 2 * padding + dilation * (K - 1) + output_padding + 1 for each dimension.
-
-    ``output_size`` of a call chooses among the ``stride`` sizes that a convolution would shrink to this one.
-    """
-
-    _transposed = True
-
-    def __init__(
-        self,
-        in_channels,
-        out_channels,
-        kernel_size,
-        stride=1,
-        padding=0,
-        output_padding=0,
-        groups=1,
-        bias=True,
-        dilation=1,
-        padding_mode="zeros",
-        device=None,
-        dtype=None,
-    ):
-        if padding_mode != "zeros":
-            raise ValueError(f'Only "zeros" padding mode is supported for {type(self).__name__}')
-        super().__init__(
-            in_channels,
-            out_channels,
-            kernel_size,
-            stride,
-            padding,
-            dilation,
-            groups,
-            bias,
-            padding_mode,
-            device,
-            dtype,
-        )
-        self.transposed, self.output_padding = True, _tuple_of(output_padding, self._dims)
+class _ConvTransposeNd(_ConvNd):
+    """What transposed convolutions have in common; ``output_size`` of a call chooses among the sizes that a convolution would
+    shrink to this one."""
 
     def _padding_for(self, input, size):
         """The output padding that leads to an output of this size."""
         if size is None:
             return self.output_padding
-        n = self._dims
+        n = len(self.kernel_size)
         others = 2 if input.dim() == n + 2 else 1
         if len(size) == others + n:
             size = size[others:]
@@ -85,6 +49,34 @@ class _ConvTranspose(_Conv):
             self.groups,
             self.dilation,
         )
+
+
+class _ConvTranspose(_ConvTransposeNd):
+    """L_out = (L - 1) * stride - 2 * padding + dilation * (K - 1) + output_padding + 1 for each dimension."""
+
+    _dims = 0
+    _op = None
+
+    def __init__(
+        self,
+        in_channels,
+        out_channels,
+        kernel_size,
+        stride=1,
+        padding=0,
+        output_padding=0,
+        groups=1,
+        bias=True,
+        dilation=1,
+        padding_mode="zeros",
+        device=None,
+        dtype=None,
+    ):
+        if padding_mode != "zeros":
+            raise ValueError(f'Only "zeros" padding mode is supported for {type(self).__name__}')
+        sizes = [_tuple_of(v, self._dims) for v in (kernel_size, stride, padding, dilation)]
+        settings = True, _tuple_of(output_padding, self._dims), groups, bias, padding_mode
+        super().__init__(in_channels, out_channels, *sizes, *settings, device, dtype)
 
 
 class ConvTranspose1d(_ConvTranspose):

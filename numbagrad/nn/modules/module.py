@@ -11,7 +11,7 @@ from . import _hooks
 from ._convert import _Conversion, _typename
 from ._hooks import *  # noqa: F403
 from ._hooks import _global_hooks, _Hooks, _registered
-from ._state import _State
+from ._state import _IncompatibleKeys, _State  # noqa: F401 (also found here, as in PyTorch)
 
 __all__ = ["Module", *_hooks.__all__]
 
@@ -32,7 +32,7 @@ _HOOK_TABLES = (
 )
 
 
-def _indent(text, width):
+def _addindent(text, width):
     """``text`` with every line but the first moved right; blank lines stay empty."""
     head, *tail = text.split("\n")
     return "\n".join([head, *(" " * width + line if line.strip() else "" for line in tail)])
@@ -415,7 +415,7 @@ class Module(_State, _Hooks, _Conversion):
     def __repr__(self):
         extra = self.extra_repr()
         own = extra.split("\n") if extra else []
-        children = [f"({name}): {_indent(repr(module), 2)}" for name, module in self._modules.items()]
+        children = [f"({name}): {_addindent(repr(module), 2)}" for name, module in self._modules.items()]
         if len(own) == 1 and not children:
             return f"{self._get_name()}({extra})"
         if not own and not children:

@@ -30,7 +30,7 @@ class _Pad(Module):
         return f"{self.padding}"
 
 
-class _Constant(_Pad):
+class _ConstantPadNd(_Pad):
     def __init__(self, padding, value):
         super().__init__(padding)
         self.value = value
@@ -42,7 +42,7 @@ class _Constant(_Pad):
         return f"padding={self.padding}, value={self.value}"
 
 
-class _Zero(_Constant):
+class _Zero(_ConstantPadNd):
     def __init__(self, padding):
         super().__init__(padding, 0.0)
 
@@ -50,7 +50,7 @@ class _Zero(_Constant):
         return f"{self.padding}"
 
 
-class _Circular(_Pad):
+class _CircularPadNd(_Pad):
     _mode = "circular"
 
     def _check(self, input):
@@ -59,23 +59,24 @@ class _Circular(_Pad):
             raise ValueError(f"expected {allowed[0]}D or {allowed[1]}D input (got {input.dim()}D input)")
 
 
-class _Reflection(_Pad):
+class _ReflectionPadNd(_Pad):
     _mode = "reflect"
 
 
-class _Replication(_Pad):
+class _ReplicationPadNd(_Pad):
     _mode = "replicate"
 
 
 _TEXTS = {
-    "Constant": (_Constant, "Pads with ``value``"),
+    "Constant": (_ConstantPadNd, "Pads with ``value``"),
     "Zero": (_Zero, "Pads with zeros"),
-    "Reflection": (_Reflection, "Pads with the values mirrored at the border, which is not repeated"),
-    "Replication": (_Replication, "Pads with the value at the border"),
-    "Circular": (_Circular, "Pads with the values of the opposite side"),
+    "Reflection": (_ReflectionPadNd, "Pads with the values mirrored at the border, which is not repeated"),
+    "Replication": (_ReplicationPadNd, "Pads with the value at the border"),
+    "Circular": (_CircularPadNd, "Pads with the values of the opposite side"),
 }
 for _kind, (_base, _text) in _TEXTS.items():
     for _n, _shape in ((1, "(N, C, L) or (C, L)"), (2, "(N, C, H, W) or (C, H, W)"), (3, "(N, C, D, H, W) or (C, D, H, W)")):
         _name = f"{_kind}Pad{_n}d"
         _members = {"_dims": _n, "__doc__": f"{_text}, of {_shape}.", "__module__": __name__, "__qualname__": _name}
-        globals()[_name] = type(_name, (_base,), _members)
+        _bases = (_base, globals()[f"ConstantPad{_n}d"]) if _base is _Zero else (_base,)
+        globals()[_name] = type(_name, _bases, _members)

@@ -11,7 +11,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-class _MaxPool(Module):
+class _MaxPoolNd(Module):
     _op = None
 
     def __init__(self, kernel_size, stride=None, padding=0, dilation=1, return_indices=False, ceil_mode=False):
@@ -38,25 +38,30 @@ class _MaxPool(Module):
         )
 
 
-class MaxPool1d(_MaxPool):
+class MaxPool1d(_MaxPoolNd):
     """The largest value of each window of an (N, C, L) or (C, L) input, and its index with ``return_indices``."""
 
     _op = "max_pool1d"
 
 
-class MaxPool2d(_MaxPool):
+class MaxPool2d(_MaxPoolNd):
     """The largest value of each window of an (N, C, H, W) or (C, H, W) input; see :class:`MaxPool1d`."""
 
     _op = "max_pool2d"
 
 
-class MaxPool3d(_MaxPool):
+class MaxPool3d(_MaxPoolNd):
     """The largest value of each window of an (N, C, D, H, W) or (C, D, H, W) input; see :class:`MaxPool1d`."""
 
     _op = "max_pool3d"
 
 
-class AvgPool1d(Module):
+class _AvgPoolNd(Module):
+    def extra_repr(self):
+        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
+
+
+class AvgPool1d(_AvgPoolNd):
     """The mean of each window of an (N, C, L) or (C, L) input."""
 
     def __init__(self, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True):
@@ -71,11 +76,8 @@ class AvgPool1d(Module):
             input, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad
         )
 
-    def extra_repr(self):
-        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
 
-
-class AvgPool2d(Module):
+class AvgPool2d(_AvgPoolNd):
     """The mean of each window of an (N, C, H, W) or (C, H, W) input; ``divisor_override`` replaces the count."""
 
     _op = "avg_pool2d"
@@ -98,9 +100,6 @@ class AvgPool2d(Module):
             self.divisor_override,
         )
 
-    def extra_repr(self):
-        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
-
 
 class AvgPool3d(AvgPool2d):
     """The mean of each window of an (N, C, D, H, W) or (C, D, H, W) input; see :class:`AvgPool2d`."""
@@ -108,7 +107,7 @@ class AvgPool3d(AvgPool2d):
     _op = "avg_pool3d"
 
 
-class _LPPool(Module):
+class _LPPoolNd(Module):
     _op = None
 
     def __init__(self, norm_type, kernel_size, stride=None, ceil_mode=False):
@@ -125,19 +124,19 @@ class _LPPool(Module):
         )
 
 
-class LPPool1d(_LPPool):
+class LPPool1d(_LPPoolNd):
     """(sum of x**norm_type over each window)**(1 / norm_type) of an (N, C, L) or (C, L) input."""
 
     _op = "lp_pool1d"
 
 
-class LPPool2d(_LPPool):
+class LPPool2d(_LPPoolNd):
     """(sum of x**norm_type over each window)**(1 / norm_type) of an (N, C, H, W) or (C, H, W) input."""
 
     _op = "lp_pool2d"
 
 
-class LPPool3d(_LPPool):
+class LPPool3d(_LPPoolNd):
     """(sum of x**norm_type over each window)**(1 / norm_type) of an (N, C, D, H, W) or (C, D, H, W) input."""
 
     _op = "lp_pool3d"
@@ -157,25 +156,29 @@ class _Adaptive(Module):
         return f"output_size={self.output_size}"
 
 
-class AdaptiveAvgPool1d(_Adaptive):
+class _AdaptiveAvgPoolNd(_Adaptive):
+    pass
+
+
+class AdaptiveAvgPool1d(_AdaptiveAvgPoolNd):
     """The mean of windows chosen so that the output has length ``output_size``."""
 
     _op = "adaptive_avg_pool1d"
 
 
-class AdaptiveAvgPool2d(_Adaptive):
+class AdaptiveAvgPool2d(_AdaptiveAvgPoolNd):
     """The mean of windows chosen so that the output has ``output_size`` (H, W); None keeps the input's size."""
 
     _op = "adaptive_avg_pool2d"
 
 
-class AdaptiveAvgPool3d(_Adaptive):
+class AdaptiveAvgPool3d(_AdaptiveAvgPoolNd):
     """The mean of windows chosen so that the output has ``output_size`` (D, H, W); None keeps the input's size."""
 
     _op = "adaptive_avg_pool3d"
 
 
-class _AdaptiveMax(_Adaptive):
+class _AdaptiveMaxPoolNd(_Adaptive):
     def __init__(self, output_size, return_indices=False):
         super().__init__(output_size)
         self.return_indices = return_indices
@@ -184,19 +187,19 @@ class _AdaptiveMax(_Adaptive):
         return getattr(F, self._op)(input, self.output_size, self.return_indices)
 
 
-class AdaptiveMaxPool1d(_AdaptiveMax):
+class AdaptiveMaxPool1d(_AdaptiveMaxPoolNd):
     """The largest value of windows chosen so that the output has length ``output_size``."""
 
     _op = "adaptive_max_pool1d"
 
 
-class AdaptiveMaxPool2d(_AdaptiveMax):
+class AdaptiveMaxPool2d(_AdaptiveMaxPoolNd):
     """The largest value of windows chosen so that the output has ``output_size`` (H, W)."""
 
     _op = "adaptive_max_pool2d"
 
 
-class AdaptiveMaxPool3d(_AdaptiveMax):
+class AdaptiveMaxPool3d(_AdaptiveMaxPoolNd):
     """The largest value of windows chosen so that the output has ``output_size`` (D, H, W)."""
 
     _op = "adaptive_max_pool3d"

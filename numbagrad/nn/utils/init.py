@@ -2,8 +2,6 @@
 
 import inspect
 
-import numbagrad as ng
-
 from ..modules.module import Module
 
 
@@ -13,8 +11,5 @@ def skip_init(module_cls, *args, **kwargs):
         raise RuntimeError(f"Expected a Module; got {module_cls}")
     if "device" not in inspect.signature(module_cls).parameters:
         raise RuntimeError("Module must support a 'device' arg to skip initialization")
-    state = ng.get_rng_state()
-    try:
-        return module_cls(*args, **{"device": "cpu", **kwargs})
-    finally:
-        ng.set_rng_state(state)
+    final = kwargs.pop("device", "cpu")
+    return module_cls(*args, **kwargs, device="meta").to_empty(device=final)

@@ -6,7 +6,7 @@ import numbagrad as ng
 
 from ...core.tensor import Tensor
 from .. import functional as F
-from ..modules.conv_transpose import _ConvTranspose
+from ..modules.conv_transpose import _ConvTransposeNd
 from ..modules.module import Module
 from . import parametrize
 
@@ -216,6 +216,6 @@ def spectral_norm(module, name="weight", n_power_iterations=1, eps=1e-12, dim=No
     if not isinstance(weight, Tensor):
         raise ValueError(f"Module '{module}' has no parameter or buffer with name '{name}'")
     if dim is None:
-        dim = 1 if isinstance(module, _ConvTranspose) else 0
+        dim = 1 if isinstance(module, _ConvTransposeNd) else 0
     parametrize.register_parametrization(module, name, _SpectralNorm(weight, n_power_iterations, dim, eps))
     return module

@@ -3,7 +3,7 @@
 import numbagrad as ng
 
 from .. import functional as F
-from ..modules.conv_transpose import _ConvTranspose
+from ..modules.conv_transpose import _ConvTransposeNd
 from ..parameter import Parameter, UninitializedParameter
 
 __all__ = [
@@ -137,7 +137,7 @@ def spectral_norm(module, name="weight", n_power_iterations=1, eps=1e-12, dim=No
     ``parametrizations.spectral_norm`` has taken its place.
     """
     if dim is None:
-        dim = 1 if isinstance(module, _ConvTranspose) else 0
+        dim = 1 if isinstance(module, _ConvTransposeNd) else 0
     SpectralNorm.apply(module, name, n_power_iterations, dim, eps)
     return module
 
