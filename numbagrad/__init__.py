@@ -136,9 +136,16 @@ def __dir__():
 
 
 # Which are imported when they are used, and functions of such.
-_PARTS = ("accelerator", "backends", "compiler", "cuda", "distributions", "extend", "fx", "hub", "jit", "linalg", "onnx",
-          "optim", "serialization", "special", "testing", "version")
-_LATER = {"compile": "compiler", "load": "serialization", "save": "serialization"}
+_PARTS = ("accelerator", "amp", "backends", "compiler", "cpu", "cuda", "distributions", "extend", "fx", "hub",
+          "jit", "linalg", "onnx", "optim", "serialization", "special", "testing", "version")
+_LATER = {"compile": "compiler", "load": "serialization", "save": "serialization",
+          "GradScaler": "amp", **dict.fromkeys((
+              "autocast", "autocast_decrement_nesting", "autocast_increment_nesting", "clear_autocast_cache",
+              "get_autocast_cpu_dtype", "get_autocast_dtype", "get_autocast_gpu_dtype", "is_autocast_cache_enabled",
+              "is_autocast_cpu_enabled", "is_autocast_enabled", "set_autocast_cache_enabled", "set_autocast_cpu_dtype",
+              "set_autocast_cpu_enabled", "set_autocast_dtype", "set_autocast_enabled", "set_autocast_gpu_dtype"),
+              "amp.autocast_mode"),
+          **dict.fromkeys(("_amp_foreach_non_finite_check_and_unscale_", "_amp_update_scale_"), "amp.grad_scaler")}
 _start()
 _tracebacks.install()
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 
-from .base.device import device as _device
-from .kernel import cuda as _backend
-from .kernel.cuda import generator as _generator
+from ..base.device import device as _device
+from ..kernel import cuda as _backend
+from ..kernel.cuda import generator as _generator
 
 CudaUnavailable = _backend.CudaUnavailable
 
@@ -38,7 +38,7 @@ def why_not():
 
 def is_initialized():
     """Whether a CUDA device has been used in this process."""
-    from .kernel.cuda import launch
+    from ..kernel.cuda import launch
     return launch._target is not None
 
 
@@ -159,13 +159,13 @@ def initial_seed():
 
 def get_rng_state(device="cuda"):
     """State of a device's generator, a uint8 tensor on the CPU."""
-    from . import from_numpy
+    from .. import from_numpy
     return from_numpy(_generator.to_bytes(_index(device)).copy())
 
 
 def set_rng_state(new_state, device="cuda"):
     """Put a device's generator into a state that ``get_rng_state`` returned."""
-    from .random import _state_bytes
+    from ..random import _state_bytes
     _generator.from_bytes(_index(device), _state_bytes(new_state))
 
 
@@ -178,3 +178,10 @@ def set_rng_state_all(new_states):
     """Put the generators of all devices into the given states."""
     for i, s in enumerate(new_states):
         set_rng_state(s, i)
+
+
+def __getattr__(name):
+    if name == "amp":
+        import importlib
+        return importlib.import_module(".amp", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
