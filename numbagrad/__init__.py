@@ -137,7 +137,7 @@ def __dir__():
 
 # Which are imported when they are used, and functions of such.
 _PARTS = ("accelerator", "amp", "backends", "compiler", "cpu", "cuda", "distributions", "extend", "fx", "hub",
-          "jit", "linalg", "onnx", "optim", "serialization", "special", "testing", "version")
+          "jit", "linalg", "onnx", "optim", "profiler", "serialization", "special", "testing", "version")
 _LATER = {"compile": "compiler", "load": "serialization", "save": "serialization",
           "GradScaler": "amp", **dict.fromkeys((
               "autocast", "autocast_decrement_nesting", "autocast_increment_nesting", "clear_autocast_cache",

@@ -1,7 +1,7 @@
 """Autocast: ops of PyTorch's tables take their tensors in another dtype while a thread asks for it.
 
-Calls without autocast pay nothing: while some thread is inside, and only then, the functions of the listed ops have other code,
-which casts and calls what was there. So whoever holds a function, composed ops included, gets the one that casts.
+Calls without autocast pay nothing: while some thread is inside, and only then, the functions of the listed ops have another
+layer (``layers``). So whoever holds a function, composed ops included, gets the one that casts.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 import threading
 import types
-import warnings
 import weakref
+from functools import partial
 from threading import get_ident
 
 from ..base import dtypes as dt
@@ -19,6 +19,7 @@ from ..core import storage
 from ..core.registry import REGISTRY
 from ..core.tensor import Tensor
 from ..kernel.tape import TAPE
+from . import layers
 
 LOWER, FULL, WIDEST = "lower", "float32", "widest"
 PLAIN = "plain"  # tensors as they are: PyTorch has other ops inside than ours
@@ -66,7 +67,7 @@ class State(threading.local):
 STATE = State()
 _changing = threading.RLock()
 _inside = dict.fromkeys(TABLES, 0)  # threads for which casts are on
-_codes = {device: {} for device in TABLES}     # functions of listed ops: (their code, the code that casts)
+_listed = {device: {} for device in TABLES}    # functions of listed ops
 _programs = {device: {} for device in TABLES}  # programs of listed ops
 _publish = [None]
 
@@ -212,45 +213,6 @@ def casting(name, own):
     return call
 
 
-def stub(code, call):
-    """Code of the same parameters as ``code`` that hands its arguments to ``call``."""
-    names = code.co_varnames
-    count, keywords, only = code.co_argcount, code.co_kwonlyargcount, code.co_posonlyargcount
-    first, named = names[:count], names[count:count + keywords]
-    rest = list(names[count + keywords:count + keywords + bool(code.co_flags & 4) + bool(code.co_flags & 8)])
-    head = list(first[:only]) + (["/"] if only else []) + list(first[only:])
-    passed = list(first)
-    if code.co_flags & 4:
-        star = f"*{rest.pop(0)}"
-        head.append(star)
-        passed.append(star)
-    elif named:
-        head.append("*")
-    head += named
-    passed += [f"{n}={n}" for n in named]
-    if code.co_flags & 8:
-        head.append(f"**{rest[0]}")
-        passed.append(f"**{rest[0]}")
-    source = f"def call({', '.join(head)}):\n    return 'call_'({', '.join(passed)})\n"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", SyntaxWarning)
-        made = compile(source, "<numbagrad autocast>", "exec")
-    made = next(c for c in made.co_consts if isinstance(c, types.CodeType))
-    constants = tuple([call if c == "call_" else c for c in made.co_consts])
-    return made.replace(co_consts=constants, co_freevars=code.co_freevars, co_name=code.co_name)
-
-
-def replace(name, fn, codes):
-    """Give a function of a listed op the code that casts, when it is asked for."""
-    for others in _codes.values():
-        if fn in others:
-            codes[fn] = others[fn]
-    if fn not in codes:
-        own = types.FunctionType(fn.__code__, fn.__globals__, fn.__name__, fn.__defaults__, fn.__closure__)
-        own.__kwdefaults__ = fn.__kwdefaults__
-        codes[fn] = fn.__code__, stub(fn.__code__, casting(name, own))
-
-
 def functions(op):
     """(name, Python function) of what runs an op: its own, and the operators whose text is a copy of its."""
     if op.name in LAYERS:
@@ -269,14 +231,19 @@ def leave(fn, name):
     """Let no op inside of a function cast, which PyTorch's tables do not have."""
     for device, table in TABLES.items():
         table[name] = PLAIN
-        replace(name, fn, _codes[device])
+        _take_in(name, fn, device)
+
+
+def _take_in(name, fn, device):
+    layers.add(fn, "autocast", partial(casting, name))
+    _listed[device][fn] = None
 
 
 def _known(op):
     """Take the functions of an op that is there; the files of others are run when they are first used."""
     for device in [d for d in _taken if op.name in TABLES[d]]:
         for name, fn in functions(op):
-            replace(name, fn, _codes[device])
+            _take_in(name, fn, device)
         if getattr(op, "programs", None) is not None:
             _programs[device][op.programs] = None
 
@@ -302,10 +269,10 @@ def _install(device):
 
 
 def _switch(device):
-    """Give the functions the code that casts where a thread is inside a region, else their own."""
+    """Let the functions cast where a thread is inside a region."""
     casts, others = _inside[device] > 0, [d for d in _taken if d != device and _inside[d]]
-    for fn, codes in _codes[device].items():
-        fn.__code__ = codes[casts or any([fn in _codes[d] for d in others])]
+    for fn in _listed[device]:
+        layers.switch(fn, "autocast", casts or any([fn in _listed[d] for d in others]))
     for programs in _programs[device]:  # (which know no casts)
         programs.hold(casts or any([programs in _programs[d] for d in others]), "autocast")
 
