@@ -143,8 +143,9 @@ def __dir__():
 
 
 # Which are imported when they are used, and functions of such.
-_PARTS = ("__config__", "accelerator", "backends", "compiler", "cpu", "cuda", "distributions", "extend", "fft", "fx", "hub",
-          "jit", "linalg", "multiprocessing", "onnx", "optim", "serialization", "special", "storage", "testing", "version")
+_PARTS = ("__config__", "accelerator", "amp", "backends", "compiler", "cpu", "cuda", "distributions", "extend", "fft", "fx",
+          "hub", "jit", "linalg", "multiprocessing", "onnx", "optim", "profiler", "serialization", "special", "storage",
+          "testing", "version")
 _LATER = {"compile": "compiler", "load": "serialization", "save": "serialization", "TypedStorage": "storage",
           "UntypedStorage": "storage", "is_storage": "core.storages", "set_default_tensor_type": "core.legacy",
           **dict.fromkeys([kind + "Tensor" for kind in _dtypes.TYPE_NAMES.values() if not kind.startswith("Complex")],
@@ -155,7 +156,14 @@ get_deterministic_debug_mode set_warn_always is_warn_always_enabled set_flush_de
 set_num_interop_threads""".split(), "base.settings"),
           **dict.fromkeys("""bartlett_window blackman_window empty_permuted empty_strided hamming_window hann_window
 kaiser_window range""".split(), "core.factories"),
-          **dict.fromkeys([kind + "Storage" for kind in _dtypes.TYPE_NAMES.values()], "core.storages")}
+          **dict.fromkeys([kind + "Storage" for kind in _dtypes.TYPE_NAMES.values()], "core.storages"),
+          "GradScaler": "amp", **dict.fromkeys((
+             "autocast", "autocast_decrement_nesting", "autocast_increment_nesting", "clear_autocast_cache",
+             "get_autocast_cpu_dtype", "get_autocast_dtype", "get_autocast_gpu_dtype", "is_autocast_cache_enabled",
+             "is_autocast_cpu_enabled", "is_autocast_enabled", "set_autocast_cache_enabled", "set_autocast_cpu_dtype",
+             "set_autocast_cpu_enabled", "set_autocast_dtype", "set_autocast_enabled", "set_autocast_gpu_dtype"),
+             "amp.autocast_mode"),
+          **dict.fromkeys(("_amp_foreach_non_finite_check_and_unscale_", "_amp_update_scale_"), "amp.grad_scaler")}
 _start()
 _tracebacks.install()
 

@@ -12,13 +12,13 @@ ROOT = Path(numbagrad.__file__).parent
 DESIGN = Path(__file__).parent.parent / "docs" / "design.md"
 # From the ground up: a file imports files of its own floor and of those below.
 FLOORS = ("base", "special linalg fft", "kernel", "random", "core", "dispatch", "autograd", "public", "extend",
-          *("ops." + family for family in ("refusal", *numbagrad.ops.FAMILIES)), "ops", "cuda", "nn", "distributions", "utils",
-          "optim", "saving serialization",
-          "testing backends accelerator version jit hub onnx fx storage multiprocessing cpu", "compiler", "cli",
+          *("ops." + family for family in ("refusal", *numbagrad.ops.FAMILIES)), "ops", "amp", "cuda cpu", "nn",
+          "distributions", "utils", "optim", "profiler", "saving serialization",
+          "testing backends accelerator version jit hub onnx fx storage multiprocessing", "compiler", "cli",
           "__main__ __config__")
 # What stands beside the folders: modules that PyTorch has, the face for authors, and what Python itself asks for.
-TOP = {"accelerator", "backends", "cuda", "fx", "hub", "jit", "onnx", "version", "linalg", "random", "serialization",
-       "special", "fft", "storage", "multiprocessing", "cpu", "__config__", "testing", "extend", "__init__", "__main__"}
+TOP = {"accelerator", "backends", "fx", "hub", "jit", "onnx", "version", "linalg", "random", "serialization",
+       "special", "fft", "storage", "multiprocessing", "__config__", "testing", "extend", "__init__", "__main__"}
 
 
 def files():

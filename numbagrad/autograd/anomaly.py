@@ -21,8 +21,11 @@ class _Anomaly:
 
     def __init__(self):
         self.enabled, self.check_nan = False, True
+        self.runner = None  # what the engine runs nodes through, if anything
 
     def set(self, enabled, check_nan=True):
+        if self.runner in (None, self.run):  # (a profiler's asks by itself)
+            self.runner = self.run if enabled else None
         self.enabled, self.check_nan = enabled, check_nan
         if enabled:
             modes.STATE["anomaly"] = True

@@ -94,7 +94,7 @@ def edge_of(x):
 def _run(roots, gradients, keep_graph, create_graph, inputs, accumulate):
     pending, heap = {}, []
     wanted = captured = leaves = kept = None
-    anomaly = ANOMALY.enabled
+    runner = ANOMALY.runner
     capturing = active() if TAPE else None
     if capturing is not None:
         capturing.walk += 1
@@ -139,8 +139,8 @@ def _run(roots, gradients, keep_graph, create_graph, inputs, accumulate):
         following = node.next
         if (g is None or (g.__class__ is list and not any(x is not None for x in g))) and not node.takes_none:
             grads = (None,) * len(following)
-        elif anomaly:
-            grads = ANOMALY.run(node, g, create_graph)
+        elif runner is not None:
+            grads = runner(node, g, create_graph)
         else:
             grads = (capturing.backward(node, g, create_graph) if capturing is not None else
                      node.backward_graph(g) if create_graph else node.backward(g))

@@ -19,13 +19,15 @@ _local = threading.local()
 class Mode:
     """What differs from the default in one thread."""
 
-    __slots__ = ("grad", "inference", "hooks", "capture", "refuses")
+    __slots__ = ("grad", "inference", "hooks", "capture", "refuses", "autocast", "casting")
 
     def __init__(self):
         self.grad, self.inference, self.hooks, self.capture, self.refuses = True, False, (), None, None
+        self.autocast = self.casting = None  # what is cast to what; the same, but None inside of an op that was given casts
 
     def is_default(self):
-        return self.grad and not self.inference and not self.hooks and self.capture is None and self.refuses is None
+        return (self.grad and not self.inference and not self.hooks and self.capture is None and self.refuses is None
+                and self.autocast is None)
 
 
 DEFAULT = Mode()

@@ -75,7 +75,7 @@ def text_of(self):
         env.update(take=drawn.take, again=drawn.again, advance=drawn.advance, done=drawn.done)
     lines = [f"    if not ({' and '.join(checks) or 'True'}):", "        return MISS",
              SAME, "        return MISS"]
-    plain = self.mode == (True, False)
+    plain = self.mode == (True, False, None)
     other = "mode_key() != MODE or TAPE and active() is not None"
     env["active"] = tape.active
     lines += [f"    if STATE and ({other}):" if plain else f"    if not STATE or {other}:", "        return MISS"]

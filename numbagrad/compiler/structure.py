@@ -227,4 +227,4 @@ def _built(structure, kind, leaves, numbers, built):
 def mode_key():
     """The modes that decide what a call records."""
     mode = modes.current()
-    return mode.grad, mode.inference
+    return mode.grad, mode.inference, mode.autocast

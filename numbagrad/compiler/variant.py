@@ -114,7 +114,7 @@ class Variant(Trial, Finish):
                     show = (lambda x: list(x) if isinstance(x, tuple) else getattr(x, "dtype", x))  # noqa: E731
                     return f"{what} of tensor argument {i} changed from {show(b)} to {show(a)}"
         if self.mode != other.mode:
-            return f"the grad or inference mode changed from {other.mode} to {self.mode}"
+            return f"the grad, inference or autocast mode changed from {other.mode} to {self.mode}"
         changed = other.guards.difference()
         if changed is not None:
             place, value = changed

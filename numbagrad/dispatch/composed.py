@@ -37,7 +37,7 @@ class Composed:
         self.calls = replay.Calls(len(tensors), [False] * len(others), self.begin)
         self.table = plan.Table(self.resume)
         self.table.calls = self.calls
-        self.refused, self.idle, self.made, self.users, self.held = 0, 0, False, [], False
+        self.refused, self.idle, self.made, self.users, self.held = 0, 0, False, [], set()
 
     def begin(self, env):
         """The native function is there: calls are looked up."""
@@ -45,11 +45,11 @@ class Composed:
         env["LOOK_"] = not self.held and (self.made or env["COUNT_"])
         self.users.append(env)
 
-    def hold(self, held):
-        """Look no calls up while the op's function may refuse what it did before."""
-        self.held = held
+    def hold(self, held, reason):
+        """Look no calls up while, for some reason, the op's function may not do what it did before."""
+        (self.held.add if held else self.held.discard)(reason)
         for env in self.users:
-            env["LOOK_"] = not held and (self.made or env["COUNT_"])
+            env["LOOK_"] = not self.held and (self.made or env["COUNT_"])
 
     def seen(self, record, tensors, others):
         """A call that has no program."""

@@ -55,7 +55,7 @@ def _sdpa_kernel(backends, set_priority=False):
     VIABLE.update(backend.value for backend in backends if backend in _ON_CPU)
     for op in ops:
         if op.callable is not None and op.programs is not None:
-            op.programs.hold(0 not in VIABLE)
+            op.programs.hold(0 not in VIABLE, "attention")
     if set_priority:
         first = [backend.value for backend in backends]
         _priority[:] = first + [value for value in _priority if value not in first]

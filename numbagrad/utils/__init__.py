@@ -8,7 +8,7 @@ __all__ = ["checkpoint", "data", "hooks"]
 
 
 def __getattr__(name):
-    # Data loading brings multiprocessing with it, which `import numbagrad` need not wait for.
-    if name in ("data", "checkpoint"):
+    # Data loading brings multiprocessing with it, which `import numbagrad` need not wait for; logging needs a package.
+    if name in ("data", "checkpoint", "tensorboard"):
         return importlib.import_module("." + name, __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -18,6 +18,7 @@ from ..base import modes
 from ..base.user_code import user_line
 from ..core import graph
 from ..core.tensor import Tensor
+from ..dispatch import autocast
 from ..kernel.tape import TAPE, Refusal, active
 
 __all__ = ["checkpoint", "checkpoint_sequential", "CheckpointError", "CheckpointFunction", "check_backward_validity",
@@ -76,11 +77,11 @@ def detach_variable(inputs):
     return tuple(out)
 
 
-class _Random:
-    """The random state at forward, to be had again at recomputation."""
+class _Ambient:
+    """The random and the autocast state at forward, to be had again at recomputation."""
 
     def __init__(self, preserve, args):
-        self.preserve = preserve
+        self.preserve, self.casts = preserve, autocast.current()
         self.devices = sorted({t.device.index or 0 for t in args if isinstance(t, Tensor) and t.is_cuda})
         if preserve:
             from ..random import get_rng_state
@@ -91,9 +92,9 @@ class _Random:
 
     @contextlib.contextmanager
     def again(self):
-        """Inside, random numbers are those of the forward; afterwards the generators go on as if nothing happened."""
+        """Inside, random numbers and casts are those of the forward; afterwards generators go on as if nothing happened."""
         from ..random import fork_rng, set_rng_state
-        with fork_rng(devices=self.devices, enabled=self.preserve):
+        with fork_rng(devices=self.devices, enabled=self.preserve), autocast.again(self.casts):
             if self.preserve:
                 set_rng_state(self.state)
                 if self.devices:
@@ -109,7 +110,7 @@ class CheckpointFunction(Function):
     @staticmethod
     def forward(ctx, run_function, preserve_rng_state, *args):
         check_backward_validity(args)
-        ctx.run_function, ctx.random = run_function, _Random(preserve_rng_state, args)
+        ctx.run_function, ctx.ambient = run_function, _Ambient(preserve_rng_state, args)
         ctx.inputs = [None if isinstance(a, Tensor) else a for a in args]
         ctx.places = [i for i, a in enumerate(args) if isinstance(a, Tensor)]
         ctx.save_for_backward(*[args[i] for i in ctx.places])
@@ -124,7 +125,7 @@ class CheckpointFunction(Function):
         inputs = list(ctx.inputs)
         for i, t in zip(ctx.places, ctx.saved_tensors):
             inputs[i] = t
-        with ctx.random.again():
+        with ctx.ambient.again():
             inputs = detach_variable(tuple(inputs))
             with modes.enable_grad():
                 outputs = ctx.run_function(*inputs)
@@ -153,8 +154,8 @@ def _metadata(t):
 class _Frame:
     """One checkpointed call: how to run it again, and what it saved."""
 
-    def __init__(self, function, kwargs, random, recompute_context, early_stop, check, args):
-        self.function, self.kwargs, self.random = function, kwargs, random
+    def __init__(self, function, kwargs, ambient, recompute_context, early_stop, check, args):
+        self.function, self.kwargs, self.ambient = function, kwargs, ambient
         self.context, self.early_stop, self.check = recompute_context, early_stop, check
         self.holders, self.metadata, self.found = [], [], {}
         # Tensor inputs are saved as an op would save them, so that an outer checkpoint can recompute them in turn.
@@ -203,7 +204,7 @@ class _Frame:
         def unpack(t):
             return t
         try:
-            with self.random.again(), self.context, graph.saved_tensors_hooks(pack, unpack), modes.enable_grad():
+            with self.ambient.again(), self.context, graph.saved_tensors_hooks(pack, unpack), modes.enable_grad():
                 self.function(*self.inputs(), **self.kwargs)
         except _Stop:
             pass
@@ -269,7 +270,7 @@ def checkpoint(function, *args, use_reentrant=None, context_fn=noop_context_fn, 
             return _captured(function, args, kwargs, preserve)
     stop = early_stop if _early_stop[0] is None else _early_stop[0]
     check = determinism_check == "default"
-    frame = _Frame(function, kwargs, _Random(preserve, args), recompute_context, stop, check, args)
+    frame = _Frame(function, kwargs, _Ambient(preserve, args), recompute_context, stop, check, args)
     with graph.saved_tensors_hooks(frame.pack, frame.unpack), forward_context:
         return function(*args, **kwargs)
 

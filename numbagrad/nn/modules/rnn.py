@@ -6,6 +6,7 @@ import warnings
 
 import numbagrad as ng
 
+from ...base import modes
 from ...ops import recurrent as _ops
 from .. import init
 from ..parameter import Parameter
@@ -110,7 +111,7 @@ class RNNBase(Module):
 
     def _check_input(self, input, dims):
         dtype = getattr(self, self._flat_weights_names[0]).dtype
-        if input.dtype != dtype:
+        if input.dtype != dtype and modes.current().autocast is None:
             raise ValueError(
                 f"RNN input dtype ({input.dtype}) does not match weight dtype ({dtype}). Convert input: "
                 f"input.to({dtype}), or convert model: model.to({input.dtype})"

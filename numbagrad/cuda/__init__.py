@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 
-from .base.device import device as _device
-from .kernel import cuda as _backend
-from .kernel.cuda import generator as _generator
+from ..base.device import device as _device
+from ..kernel import cuda as _backend
+from ..kernel.cuda import generator as _generator
 
 CudaUnavailable = _backend.CudaUnavailable
 
@@ -38,7 +38,7 @@ def why_not():
 
 def is_initialized():
     """Whether a CUDA device has been used in this process."""
-    from .kernel.cuda import launch
+    from ..kernel.cuda import launch
     return launch._target is not None
 
 
@@ -159,13 +159,13 @@ def initial_seed():
 
 def get_rng_state(device="cuda"):
     """State of a device's generator, a uint8 tensor on the CPU."""
-    from . import from_numpy
+    from .. import from_numpy
     return from_numpy(_generator.to_bytes(_index(device)).copy())
 
 
 def set_rng_state(new_state, device="cuda"):
     """Put a device's generator into a state that ``get_rng_state`` returned."""
-    from .random import _state_bytes
+    from ..random import _state_bytes
     _generator.from_bytes(_index(device), _state_bytes(new_state))
 
 
@@ -181,8 +181,11 @@ def set_rng_state_all(new_states):
 
 
 def __getattr__(name):
-    """``cuda.FloatTensor`` and its kin; without a device they say so when they are called."""
-    from .core import legacy
+    """``cuda.amp``, ``cuda.FloatTensor`` and its kin; without a device these say so when they are called."""
+    if name == "amp":
+        import importlib
+        return importlib.import_module(".amp", __name__)
+    from ..core import legacy
     found = legacy.named(name, cuda=True)
     if found is None:
         raise AttributeError(f"module '{__name__}' has no attribute '{name}' (torch.cuda.{name} is not available here)")

@@ -1,0 +1,87 @@
+"""Other code for functions while something is on: casts of autocast, events of the profiler.
+
+A function object keeps its place wherever somebody holds it; its ``__code__`` becomes one that hands the arguments to a layer,
+which calls what was there. When all is off the code is the function's own, so that calls pay nothing.
+"""
+
+from __future__ import annotations
+
+import types
+import warnings
+from functools import lru_cache
+
+ORDER = ("autocast", "profiler")  # from the inside out
+_functions: dict = {}
+
+
+class Layered:
+    """A function, and its code for each set of layers that are on."""
+
+    __slots__ = ("own", "wraps", "on", "codes")
+
+    def __init__(self, fn):
+        code = fn.__code__
+        self.own = types.FunctionType(code, fn.__globals__, fn.__name__, fn.__defaults__, fn.__closure__)
+        self.own.__kwdefaults__ = fn.__kwdefaults__
+        self.wraps, self.on, self.codes = {}, (), {(): code}
+
+    def code(self, on):
+        found = self.codes.get(on)
+        if found is None:
+            call = self.own
+            for layer in on:
+                call = self.wraps[layer](call)
+            found = self.codes[on] = stub(self.own.__code__, call)
+        return found
+
+
+def add(fn, layer, wrap):
+    """Let a function have a layer, ``wrap(what was there)``, when that is switched on."""
+    entry = _functions.get(fn)
+    if entry is None:
+        entry = _functions[fn] = Layered(fn)
+    entry.wraps.setdefault(layer, wrap)
+
+
+def switch(fn, layer, on):
+    """Turn a layer of a function on or off."""
+    entry = _functions[fn]
+    if on != (layer in entry.on):
+        entry.on = tuple([x for x in ORDER if (on if x == layer else x in entry.on)])
+        fn.__code__ = entry.code(entry.on)
+
+
+def stub(code, call):
+    """Code of the same parameters as ``code`` that hands its arguments to ``call``."""
+    made = _compiled(*_parameters(code))
+    constants = tuple([call if c == "call_" else c for c in made.co_consts])
+    return made.replace(co_consts=constants, co_freevars=code.co_freevars, co_name=code.co_name)
+
+
+def _parameters(code):
+    """(parameters, arguments handed on) as text."""
+    names, count, keywords, only = code.co_varnames, code.co_argcount, code.co_kwonlyargcount, code.co_posonlyargcount
+    named = names[count:count + keywords]
+    rest = list(names[count + keywords:count + keywords + bool(code.co_flags & 4) + bool(code.co_flags & 8)])
+    head = [*names[:only], *(["/"] if only else []), *names[only:count]]
+    passed = list(names[:count])
+    if code.co_flags & 4:
+        star = f"*{rest.pop(0)}"
+        head.append(star)
+        passed.append(star)
+    elif named:
+        head.append("*")
+    head += named
+    passed += [f"{n}={n}" for n in named]
+    if code.co_flags & 8:
+        head.append(f"**{rest[0]}")
+        passed.append(f"**{rest[0]}")
+    return ", ".join(head), ", ".join(passed)
+
+
+@lru_cache(maxsize=4096)
+def _compiled(head, passed):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SyntaxWarning)  # a constant is called, which becomes another one
+        made = compile(f"def call({head}):\n    return 'call_'({passed})\n", "<numbagrad layer>", "exec")
+    return next(c for c in made.co_consts if isinstance(c, types.CodeType))
