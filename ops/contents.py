@@ -124,7 +124,7 @@ CONTENTS = {
             "digamma i0 i0_ lgamma logaddexp logaddexp2 logit logit_ mvlgamma nan_to_num nan_to_num_ polygamma sinc sinc_ "
             "xlogy xlogy_",
         "numbagrad.special":
-            "entr expit gammaln i0 i0e i1 i1e logit multigammaln ndtr polygamma psi sinc xlog1py xlogy",
+            "digamma entr expit gammaln i0 i0e i1 i1e logit multigammaln ndtr polygamma psi sinc xlog1py xlogy",
         "ops":
             "digamma entr expit gammaln i0 i0e i1 i1e lgamma logaddexp logaddexp2 logaddexp_complex logit logit_between "
             "multigammaln mvlgamma nan_to_num nan_to_num_kernel ndtr polygamma polygamma_kernel polygamma_method "

@@ -262,8 +262,8 @@ def histogram(input, bins, *, range=None, weight=None, density=False, out=None):
             raise RuntimeError(f"torch.histogramdd(): bins tensor should have one dimension, but got {len(bins._shape)} "
                                "dimensions in the bins tensor for dimension 0")
         if not bins._n:
-            raise RuntimeError("torch.histogramdd(): bins tensor should have at least 1 element, but got 0 elements in the bins "
-                               "tensor for dimension 0")
+            raise RuntimeError("torch.histogramdd(): bins tensor should have at least 1 element, but got 0 elements in the "
+                               "bins tensor for dimension 0")
         if bins._kind.dtype is not d:
             raise RuntimeError("torch.histogramdd(): input and bins tensors should have the same dtype")
         edges, count = bins.clone(), bins._n - 1
