@@ -712,6 +712,14 @@ CONTENTS = {
             "fft fft2 fftn fftshift hfft hfft2 hfftn ifft ifft2 ifftn ifftshift ihfft ihfft2 ihfftn irfft irfft2 irfftn "
             "rfft rfft2 rfftn",
     },
+    "fft.short_time": {
+        "Tensor":
+            "istft stft",
+        "numbagrad":
+            "istft stft",
+        "ops":
+            "istft stft",
+    },
     "fft.transforms": {
         "ops":
             "fft_c2c fft_c2r fft_r2c",
