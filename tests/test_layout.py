@@ -14,11 +14,12 @@ DESIGN = Path(__file__).parent.parent / "docs" / "design.md"
 FLOORS = ("base", "special linalg fft", "kernel", "random", "core", "dispatch", "autograd", "public", "extend",
           *("ops." + family for family in ("refusal", *numbagrad.ops.FAMILIES)), "ops", "cuda", "nn", "distributions", "utils",
           "optim", "saving serialization",
-          "testing backends accelerator version jit hub onnx fx storage multiprocessing cpu", "compiler", "cli",
+          "testing backends accelerator version jit hub onnx fx storage multiprocessing cpu types", "compiler", "cli",
           "__main__ __config__")
 # What stands beside the folders: modules that PyTorch has, the face for authors, and what Python itself asks for.
 TOP = {"accelerator", "backends", "cuda", "fx", "hub", "jit", "onnx", "version", "linalg", "random", "serialization",
-       "special", "fft", "storage", "multiprocessing", "cpu", "__config__", "testing", "extend", "__init__", "__main__"}
+       "special", "fft", "storage", "multiprocessing", "cpu", "types", "__config__", "testing", "extend", "__init__",
+       "__main__"}
 
 
 def files():
