@@ -507,6 +507,8 @@ CONTENTS = {
             "lp_pool1d lp_pool2d lp_pool3d",
     },
     "conv.pool": {
+        "numbagrad":
+            "adaptive_avg_pool1d avg_pool1d max_pool1d max_pool2d max_pool3d",
         "numbagrad.nn.functional":
             "adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d "
             "adaptive_max_pool3d avg_pool1d avg_pool2d avg_pool3d max_pool1d max_pool2d max_pool3d",
@@ -776,6 +778,14 @@ CONTENTS = {
         "ops":
             "fft fft2 fftn fftshift hfft hfft2 hfftn ifft ifft2 ifftn ifftshift ihfft ihfft2 ihfftn irfft irfft2 irfftn "
             "rfft rfft2 rfftn",
+    },
+    "fft.short_time": {
+        "Tensor":
+            "istft stft",
+        "numbagrad":
+            "istft stft",
+        "ops":
+            "istft stft",
     },
     "fft.transforms": {
         "ops":

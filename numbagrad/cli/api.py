@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
+import re
 
+from .. import ops
 from ..dispatch.sampling import Case, flat
 from ..extend import REGISTRY
 from . import documented
@@ -29,6 +32,27 @@ def page():
         parts.append(f"\n## {family}\n\n{_first(doc)}\n\n")
         parts += [line(op) + "\n" for op in sorted(families[family], key=lambda op: op.name.strip("_"))]
     return "".join(parts) + documented.sections()
+
+
+def write_page():
+    """Bring the page and the README's count of names up to date."""
+    root = os.path.dirname(os.path.realpath(ops.HERE))
+    with open(os.path.join(root, "docs", "api.md"), "w", encoding="utf-8") as f:
+        f.write(page())
+    path = os.path.join(root, "README.md")
+    with open(path, encoding="utf-8") as f:
+        text = f.read()
+    with open(path, "w", encoding="utf-8") as f:
+        f.write(counted(text))
+
+
+def counted(text):
+    """The README with the count of names as it is now."""
+    made, n = re.subn(r"Of\s+the\s+[\d,]+\s+names\s+that\s+PyTorch\s+[\d.]+\s+documents([^()]*?)[\d,]+\s+are\s+here",
+                      lambda found: documented.sentence(), text)
+    if n != 1:
+        raise ValueError("README.md has no sentence that counts PyTorch's names")
+    return made
 
 
 def line(op):

@@ -27,7 +27,8 @@ def main(argv=None):
     p.add_argument("--dtype", choices=["float32", "float64", "all"], default="float32",
                    help="floating dtype of the kernels (default: float32)")
     p.add_argument("--all", action="store_true", help="every op, not only those of everyday training (minutes)")
-    commands.add_parser("api", help="print docs/api.md: every op, from the registry")
+    p = commands.add_parser("api", help="print docs/api.md: every op, from the registry, and which of PyTorch's names are here")
+    p.add_argument("--write", action="store_true", help="write the page, and the count of names in the README, instead")
     commands.add_parser("names", help="write public/documented.py: the names that the installed PyTorch documents")
     commands.add_parser("contents", help="write ops/contents.py: which file of the catalogue has which ops")
     p = commands.add_parser("source", help="print what an op is made of: formula, gradient, generated loops and call")
@@ -46,8 +47,11 @@ def main(argv=None):
         except LookupError as e:
             parser.error(str(e))
     elif options.command == "api":
-        from .api import page
-        sys.stdout.write(page())
+        from .api import page, write_page
+        if options.write:
+            write_page()
+        else:
+            sys.stdout.write(page())
     elif options.command == "contents":
         from .contents import write
         write()

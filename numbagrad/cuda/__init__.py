@@ -100,6 +100,11 @@ def get_device_capability(device=None):
     return _backend.target().capability(_index(device))
 
 
+def is_bf16_supported(including_emulation=True):
+    """Whether there is a device, which computes in bfloat16, if need be by float32."""
+    return is_available() and (including_emulation or get_device_capability()[0] >= 8)
+
+
 def synchronize(device=None):
     """Wait for all work on a device."""
     _backend.synchronize(_index(device))

@@ -272,7 +272,7 @@ def attached(op):
     calls = OfList(op, tensors, others)
     given = ["*" + LIST, *tensors[1:]]
     return calls, lines(op, [*given, *others], given, others, f"{LIST}.__class__ is list_ or {LIST}.__class__ is tuple_"), {
-        "LOOK_": False, "COUNT_": False, "begin_": calls.calls, "natives_": calls.natives, "seen_": calls.seen}
+        "LOOK_": True, "COUNT_": False, "begin_": calls.calls, "natives_": calls.natives, "seen_": calls.seen}
 
 
 def sized(op):
@@ -290,7 +290,7 @@ def lines(op, given, tensors, others, listed=None):
                   "    sizes_ = size[0]"]
     found = replays.lines(given)
     if listed:
-        found = [f"replay_ = natives_.get(len_({LIST}))", "if replay_ is not None:", *["    " + line for line in found]]
+        found = [f"replay_ = natives_.get(len_({LIST})) if natives_ or COUNT_ else begin_", "if replay_ is not None:", *["    " + line for line in found]]
     return [f"if LOOK_ and ({listed}):" if listed else "if LOOK_:", "    record_ = True if not STATE_ else recording_()",
             "    if record_ is not None:", *[pad + line for line in [*before, *found]],
             f"{pad}if COUNT_:", f"{pad}    seen_(record_, {group(tensors)}, {group(others)})"]

@@ -16,6 +16,7 @@ from ..product.gemm import node_class
 from . import pool_kernels as win
 
 SPACES = {"namespaces": ("nn.functional",), "method": False}
+TOP = {"namespaces": ("torch", "nn.functional"), "method": False}
 
 
 def _int64(device):
@@ -303,7 +304,7 @@ def _max_pool(n, node):
     samples = {1: (Sample((2, 3, 8), 2), Sample((3, 7), 3, 2, 1), Sample((2, 3, 9), 3, 2, 0, 2, True)),
                2: (Sample((2, 3, 6, 4), 2), Sample((2, 7, 6), (3, 2), (2, 1), 1), Sample((1, 2, 7, 9), 3, 2, 1, 2, True)),
                3: (Sample((1, 2, 4, 4, 4), 2), Sample((1, 2, 3, 5, 4), (2, 3, 2), 1, 1))}[n]
-    return function(pool, reference=_max_reference(n), samples=samples, **SPACES)
+    return function(pool, reference=_max_reference(n), samples=samples, **TOP)
 
 
 def _avg_pool(n, node, samples):
@@ -330,7 +331,8 @@ def _avg_pool(n, node, samples):
     pool.__name__ = pool.__qualname__ = name
     pool.__doc__ = (f"Mean of every window over the last {n} dimension{'s' * (n > 1)}.\n\nPadding counts as zeros, or not at "
                     "all without ``count_include_pad``; ``divisor_override`` replaces the number of elements.")
-    return function(pool, reference=_mean_reference(n), samples=samples, out=None if n == 1 else "wider", **SPACES)
+    return function(pool, reference=_mean_reference(n), samples=samples, out=None if n == 1 else "wider",
+                    **(TOP if n == 1 else SPACES))
 
 
 max_pool1d, max_pool2d, max_pool3d = (_max_pool(n, node) for n, node in (
@@ -400,8 +402,8 @@ def _adaptive(kind, n, op, node):
         return x
     samples = {1: (Sample((2, 3, 7), 3), Sample((3, 8), 1)), 2: (Sample((2, 3, 7, 5), (3, 2)), Sample((3, 4, 4), 1)),
                3: (Sample((1, 2, 4, 5, 3), (2, 3, 1)),)}[n]
-    kinds = {"output_size": "ints" if n == 1 else "ints or None"}
-    return function(pool, kinds=kinds, reference=reference, samples=samples, **SPACES)
+    kinds, spaces = {"output_size": "ints" if n == 1 else "ints or None"}, TOP if name == "adaptive_avg_pool1d" else SPACES
+    return function(pool, kinds=kinds, reference=reference, samples=samples, **spaces)
 
 
 for _n in (1, 2, 3):

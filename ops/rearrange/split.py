@@ -126,7 +126,9 @@ def split(tensor, split_size_or_sections, dim=0):
 
 def _split_method(self, split_size, dim=0):
     """``split``, whose parameter has another name as a method."""
-    return split.fn(self, split_size, dim)
+    if split_size.__class__ is int:
+        return _even.call(self, split_size, dim)
+    return _sized.call(self, tuple(split_size), dim)
 
 
 _split_method.__name__ = _split_method.__qualname__ = "split"

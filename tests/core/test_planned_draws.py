@@ -41,7 +41,7 @@ def revive(name):
     found.callable  # noqa: B018 (makes it)
     programs = found.programs
     programs.made, programs.refused, programs.idle = False, 0, 0
-    programs.hold(False)
+    programs.hold(False, "tests")
     for env in programs.users:
         env["COUNT_"] = True
     return programs

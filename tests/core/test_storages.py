@@ -118,6 +118,34 @@ def test_default_types(t):
             assert t.ones(1).dtype is t.float32
 
 
+KINDS = ("BoolTensor ByteTensor CharTensor ShortTensor IntTensor LongTensor HalfTensor FloatTensor DoubleTensor "
+         "BFloat16Tensor").split()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_type(kind):
+    for call in (lambda t: getattr(t, kind)([1, 0, 3]), lambda t: getattr(t, kind)(2, 3).shape, lambda t: getattr(t, kind),
+                 lambda t: getattr(t.cuda, kind), lambda t: t.ones(2).type(getattr(t, kind)).type(),
+                 lambda t: isinstance(t.ones(1).type(getattr(t, kind)), getattr(t, kind)),
+                 lambda t: getattr(t, kind.replace("Tensor", "Storage"))([1, 0]).tolist()):
+        assert said(ng, call) == said(torch, call)
+
+
+def test_types_for_annotations():
+    assert set(ng.types.__all__) == set(torch.types.__all__) and ng.types.Number is not None
+    assert isinstance(1.5, ng.types.Number.__args__) and isinstance(ng.device("cpu"), ng.types.Device.__args__)
+    assert isinstance(ng.ones(1).untyped_storage(), ng.types.Storage.__args__) and ng.types.FileLike
+
+
+def test_pools_at_top_level():
+    for t in (ng, torch):
+        x = t.arange(12.0).reshape(1, 2, 6)
+        assert t.max_pool1d(x, 2).tolist() == t.nn.functional.max_pool1d(x, 2).tolist()
+        assert t.avg_pool1d(x, 3).tolist() == [[[1, 4], [7, 10]]] and t.adaptive_avg_pool1d(x, 1).tolist() == [[[2.5], [8.5]]]
+        assert t.max_pool2d(x, 2).shape == (1, 1, 3) and t.max_pool3d(x[None], 1).shape == (1, 1, 2, 6)
+    assert ng.cuda.is_bf16_supported() is ng.cuda.is_available()
+
+
 def test_storages_are_memory():
     x = ng.arange(4.0)
     bytes_ = x.untyped_storage()

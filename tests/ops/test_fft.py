@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -125,3 +127,81 @@ def test_convolution_by_a_product_and_in_a_script(tmp_path):
     y = ng.fft.irfft(ng.fft.rfft(x, 7) * ng.fft.rfft(k, 7), 7)
     np.testing.assert_allclose(y.numpy(), np.convolve(x.numpy(), k.numpy()), rtol=1e-5)
     assert ng.fft.fft.__name__ == "fft" and "fft" in dir(ng)
+
+
+# --- short times ---
+
+def quiet(library, call):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return said(library, call)
+
+
+def near(call):
+    ours, theirs = quiet(ng, call), quiet(torch, call)
+    if isinstance(ours, str) or isinstance(theirs, str):
+        assert ours == theirs
+    else:
+        assert str(ours[0]) == str(theirs[0]) and ours[1] == theirs[1]
+        np.testing.assert_allclose(ours[2], theirs[2], rtol=1e-10, atol=1e-10)
+
+
+SIGNAL = draw((2, 40))
+SHORT = ({}, {"hop_length": 3}, {"win_length": 6}, {"center": False}, {"normalized": True}, {"onesided": False},
+         {"pad_mode": "constant"}, {"return_complex": False}, {"hop_length": 0}, {"win_length": 9}, {"return_complex": None},
+         {"align_to_window": True}, {"center": False, "align_to_window": True, "win_length": 6})
+
+
+@pytest.mark.parametrize("words", SHORT, ids=str)
+def test_stft(words):
+    words = {"return_complex": True, **words}
+    window = draw(words.get("win_length", 8), seed=3)
+    near(lambda t: t.stft(t.tensor(SIGNAL), 8, **words))
+    near(lambda t: t.tensor(SIGNAL[0]).stft(8, window=t.tensor(window), **words))
+    if "align_to_window" not in words:  # (PyTorch reads past odd differences)
+        near(lambda t: t.stft(t.tensor(SIGNAL + 1j), 7, window=t.tensor(draw(words.get("win_length", 7))), **words))
+    for bad in ({"n_fft": 0}, {"n_fft": 80}, {"n_fft": 8, "window": 5}):
+        near(lambda t, b=bad: t.stft(t.tensor(SIGNAL), **{**words, **b, "window": t.ones(5) if "window" in b else None}))
+    near(lambda t: t.stft(t.ones(2, 3, 40), 8, **words))
+    near(lambda t: t.stft(t.ones(2, 40).int(), 8, **words))
+
+
+@pytest.mark.parametrize("words", [
+    {}, {"length": 30}, {"length": 50}, {"center": False}, {"normalized": True}, {"win_length": 6}, {"hop_length": 9},
+    {"onesided": False}, {"return_complex": True}, {"hop_length": 1}], ids=str)
+def test_istft(words):
+    frames = draw((2, 5, 12), "complex128")
+    for window in (None, np.hanning(words.get("win_length", 8) + 2)[1:-1]):
+        near(lambda t, w=window: t.istft(t.tensor(frames), 8, window=None if w is None else t.tensor(w), **words))
+        near(lambda t, w=window: t.tensor(frames[0]).istft(8, window=None if w is None else t.tensor(w), **words))
+    whole = draw((1, 8, 12), "complex128", 5)
+    near(lambda t: t.istft(t.tensor(whole), 8, **words))
+    for call in (lambda t: t.istft(t.tensor(frames).real, 8, **words), lambda t: t.istft(t.tensor(frames), 7, **words),
+                 lambda t: t.istft(t.tensor(frames), 8, window=t.ones(5), **words)):
+        near(call)
+
+
+def test_there_and_back_with_gradients():
+    window = np.hanning(10)[1:-1]
+    found = []
+    for t in (ng, torch):
+        x, w = t.tensor(SIGNAL, requires_grad=True), t.tensor(window, requires_grad=True)
+        y = t.stft(x, 8, window=w, return_complex=True)
+        back = t.istft(y, 8, window=w)
+        loss = (y.abs() ** 3).sum() + (back ** 2 * t.arange(40)).sum()
+        first = t.autograd.grad(loss, (x, w), create_graph=True)
+        second = t.autograd.grad(sum((g ** 2).sum() for g in first), (x, w))
+        found.append([back.detach().numpy(), *[g.detach().numpy() for g in (*first, *second)]])
+    np.testing.assert_allclose(found[0][0], SIGNAL, rtol=1e-9, atol=1e-9)
+    for ours, theirs in zip(*found, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-8, atol=1e-8 * np.abs(theirs).max())
+
+
+def test_windows_that_are_missing_are_told_once():
+    from numbagrad.ops.fft import short_time
+    short_time._said.clear()
+    with pytest.warns(UserWarning, match="A window was not provided"):
+        ng.stft(ng.ones(20), 4, return_complex=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ng.stft(ng.ones(20), 4, return_complex=True)
