@@ -290,7 +290,8 @@ def lines(op, given, tensors, others, listed=None):
                   "    sizes_ = size[0]"]
     found = replays.lines(given)
     if listed:
-        found = [f"replay_ = natives_.get(len_({LIST})) if natives_ or COUNT_ else begin_", "if replay_ is not None:", *["    " + line for line in found]]
+        found = [f"replay_ = natives_.get(len_({LIST})) if natives_ or COUNT_ else begin_", "if replay_ is not None:",
+                 *["    " + line for line in found]]
     return [f"if LOOK_ and ({listed}):" if listed else "if LOOK_:", "    record_ = True if not STATE_ else recording_()",
             "    if record_ is not None:", *[pad + line for line in [*before, *found]],
             f"{pad}if COUNT_:", f"{pad}    seen_(record_, {group(tensors)}, {group(others)})"]

@@ -6,9 +6,7 @@ from __future__ import annotations
 INSTEAD = {
     "complex32": "torch.complex64", "chalf": "torch.complex64", "Tensor.chalf": "torch.complex64",
     "lobpcg": "torch.linalg.eigh", "cond": "a Python if, which a compiled step follows", "export": "numbagrad.compile",
-    "conv_tbc": "torch.nn.functional.conv1d of a permuted tensor", "nn.functional.conv_tbc": "conv1d of a permuted tensor",
-    "nn.functional.upsample": "torch.nn.functional.interpolate", "nn.functional.upsample_bilinear": "interpolate",
-    "nn.functional.upsample_nearest": "interpolate", "sspaddmm": "torch.addmm", "smm": "torch.mm", "hspmm": "torch.mm",
+    "sspaddmm": "torch.addmm", "smm": "torch.mm", "hspmm": "torch.mm",
     "histogramdd": "numpy.histogramdd", "ormqr": "torch.linalg.householder_product and a product",
     "Tensor.ormqr": "torch.linalg.householder_product and a product", "from_file": "torch.from_numpy(numpy.memmap(...))",
     "jit.CompilationUnit": "numbagrad.compile",

@@ -143,7 +143,8 @@ print(type(vars(ng.Tensor)["__matmul__"]) is Method, (x @ x.T).tolist(), type(va
     ("from numbagrad.nn.functional import *; print(gelu.__name__, softmax.__name__)", "gelu softmax"),
     ("from numbagrad import *; print(exp.__name__, compile.__name__, nn.__name__)", "exp compile numbagrad.nn"),
     ("import pydoc; print(pydoc.render_doc(F.softmax)[30:66])", "function softmax in module numbagrad"),
-    ("import inspect; print(inspect.signature(ng.Tensor.softmax))", "(input, dim=None, _stacklevel=3, dtype=None, *, out=None)"),
+    ("import inspect; print(inspect.signature(ng.Tensor.softmax))",
+     "(input, dim=None, _stacklevel=3, dtype=None, *, out=None)"),
     ("print(round(ng.linalg.norm(x).item() ** 2, 5), ng.linalg.LinAlgError.__name__)", "13.0 LinAlgError"),
     ("y = ng.nn.LSTM(2, 3)(x.reshape(1, 1, 2))[0]; print(y.shape == (1, 1, 3))", "True"),
 ])
