@@ -45,11 +45,13 @@ class device:
         return (device, (self.type, self.index))
 
     def __enter__(self):
-        self._on_exit = set_default_device(self)
+        self._on_exit = DEFAULT[0], getattr(self, "_on_exit", None)  # it may be entered again within
+        set_default_device(self)
         return self
 
     def __exit__(self, *exc):
-        set_default_device(self._on_exit)
+        before, self._on_exit = self._on_exit
+        set_default_device(before)
 
 
 CPU, META = device("cpu"), device("meta")
@@ -72,10 +74,8 @@ def two_devices(a, b, where):
 
 
 def set_default_device(d):
-    """Make ``d`` the device of new tensors; returns the one before."""
-    old = DEFAULT[0]
+    """Make ``d`` the device of new tensors."""
     DEFAULT[0] = CPU if d is None else (d if isinstance(d, device) else device(d))
-    return old
 
 
 def get_default_device():
