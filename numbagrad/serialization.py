@@ -107,11 +107,14 @@ class _Pickler(pickle._Pickler):
         return NotImplemented
 
     def _reduce_tensor(self, tensor):
-        storage, offset = self._storage(tensor)
         grad = tensor.requires_grad
         is_parameter = isinstance(tensor, self._parameter)
-        rebuild = _global("torch._utils", "_rebuild_tensor_v2")
-        args = (storage, offset, tuple(tensor.size()), tensor.stride(), grad and not is_parameter, OrderedDict())
+        geometry = tuple(tensor.size()), tensor.stride(), grad and not is_parameter
+        if tensor.is_meta:
+            rebuild, args = _global("torch._utils", "_rebuild_meta_tensor_no_storage"), (tensor.dtype, *geometry)
+        else:
+            rebuild = _global("torch._utils", "_rebuild_tensor_v2")
+            args = (*self._storage(tensor), *geometry, OrderedDict())
         state = {name: value for name, value in tensor.__dict__.items() if name not in INTERNAL_ATTRIBUTES}
         if is_parameter:
             args = (_Reduced(rebuild, args), grad, OrderedDict())
@@ -215,7 +218,7 @@ def _restore(storage, location, map_location):
             return result.to(_checked(result.device))
     elif map_location is not None:
         location = map_location
-    if str(location).split(":")[0] not in ("cpu", "cuda"):
+    if str(location).split(":")[0] not in ("cpu", "cuda", "meta"):
         raise RuntimeError(f"don't know how to restore data location of a storage (tagged with {str(location)[:100]})")
     return storage.to(_checked(device(location)))
 

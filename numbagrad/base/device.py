@@ -45,11 +45,12 @@ class device:
         return (device, (self.type, self.index))
 
     def __enter__(self):
-        self._on_exit = exchange_default(self)
+        self._on_exit = exchange_default(self), getattr(self, "_on_exit", None)  # it may be entered again within
         return self
 
     def __exit__(self, *exc):
-        exchange_default(self._on_exit)
+        before, self._on_exit = self._on_exit
+        exchange_default(before)
 
 
 CPU, META = device("cpu"), device("meta")

@@ -208,11 +208,13 @@ class Tensor(Metadata, Values):
 
     def __format__(self, spec):
         """A number's text for a plain tensor without dimensions, as in PyTorch; subclasses print as tensors."""
-        if self._shape == () and self.__class__ is Tensor:
+        if self._shape == () and self.__class__ is Tensor and not self._kind.meta:
             return format(self.item(), spec)
         return object.__format__(self, spec)
 
     def __reduce_ex__(self, protocol):
+        if self._kind.meta:
+            return (_rebuild_meta, (type(self), self._shape, self._strides, self._kind, self._rg))
         a = self.detach().cpu().contiguous().array()
         return (_rebuild, (type(self), a, self.dtype, str(self.device), self._rg))
 
@@ -388,6 +390,14 @@ def mark_inference(t):
     if modes.current().inference:
         t.__dict__["_inference"] = True
         t._ver = INFERENCE_VERSION
+
+
+def _rebuild_meta(cls, shape, strides, kind, requires_grad):
+    span = 1 + sum([(n - 1) * s for n, s in zip(shape, strides or contiguous_strides(shape))]) if numel(shape) else 0
+    t = make((span,), kind)
+    t = as_class(raw(t._buf, t._ptr, numel(shape), shape, strides, kind, t._ver), cls)
+    t._rg = requires_grad
+    return t
 
 
 def _rebuild(cls, a, dtype, device, requires_grad):

@@ -258,9 +258,9 @@ def run(op, out, args, params):
         args = tuple([row_major(a) if not isinstance(a, (list, tuple)) else [row_major(t) for t in a] for a in args])
     first = out[0] if isinstance(out, list) else out
     launch = op.cpu_launch
-    if first._kind.meta:
-        return None if op.crosses else check_meta(args)
     if not first._kind.cpu:
+        if first._kind.meta:
+            return None if op.crosses else check_meta(args)
         launch = op.cuda_launch or functools.partial(_launch_on_device, op)
     if op.cpu_launch is None:
         raise NotImplementedError(f"{op.name} has no kernel for device '{first._kind.device}' and dtype "

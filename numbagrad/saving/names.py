@@ -82,6 +82,7 @@ def table():
         "torch._utils._rebuild_tensor": rebuild.rebuild_tensor,
         "torch._utils._rebuild_tensor_v2": rebuild.rebuild_tensor,
         "torch._utils._rebuild_tensor_v3": rebuild.rebuild_tensor_v3,
+        "torch._utils._rebuild_meta_tensor_no_storage": rebuild.rebuild_meta,
         "torch._utils._rebuild_parameter": rebuild.rebuild_parameter,
         "torch._utils._rebuild_parameter_with_state": rebuild.rebuild_parameter_with_state,
         "torch._tensor._rebuild_from_type_v2": rebuild.rebuild_from_type,
@@ -111,7 +112,6 @@ _UNSUPPORTED = {
     "_rebuild_sparse_tensor": "sparse tensors", "_rebuild_sparse_csr_tensor": "sparse tensors",
     "_rebuild_qtensor": "quantized tensors", "_rebuild_nested_tensor": "nested tensors",
     "_rebuild_wrapper_subclass": "subclasses of Tensor without memory of their own",
-    "_rebuild_meta_tensor_no_storage": "tensors on the meta device",
     "_rebuild_device_tensor_from_numpy": "tensors of other devices",
     "_rebuild_device_tensor_from_cpu_tensor": "tensors of other devices",
 }

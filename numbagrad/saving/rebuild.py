@@ -8,9 +8,11 @@ import pickle
 
 import numpy as np
 
+from ..base.device import META
 from ..base.dtypes import BY_NAME
 from ..base.modes import no_grad
-from ..core.tensor import Size, Tensor, from_storage
+from ..core.storage import kind_of
+from ..core.tensor import Size, Tensor, from_storage, make
 from .limits import shown
 
 # What Tensor keeps in its __dict__ beside the user's attributes.
@@ -42,17 +44,7 @@ class Storage:
 
     def tensor(self, offset, size, stride):
         """A tensor on this storage; raises RuntimeError when it would reach outside."""
-        offset, size, stride = _index(offset), _sizes(size), _sizes(stride)
-        if len(size) > _MAX_RANK:
-            raise RuntimeError(f"a saved tensor has {len(size)} dimensions, more than {_MAX_RANK}")
-        if len(size) != len(stride) or min((offset, *size, *stride)) < 0:
-            raise RuntimeError(f"a saved tensor has sizes {list(size)}, strides {list(stride)}, offset {offset}")
-        limit = (1 << 63) // self.buf.itemsize
-        numel = math.prod(size)
-        if numel >= limit or max((offset, *size, *stride)) >= limit:
-            raise RuntimeError(f"numel: integer multiplication overflow of sizes {list(size)}, strides {list(stride)}, "
-                               f"offset {offset}, itemsize {self.buf.itemsize}")
-        span = 1 + offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True)) if numel else 0
+        offset, size, stride, span = _geometry(offset, size, stride, self.buf.itemsize)
         if span > len(self.buf):
             raise RuntimeError(
                 f"setStorage: sizes {list(size)}, strides {list(stride)}, storage offset {offset}, and itemsize "
@@ -73,6 +65,21 @@ class Storage:
             buf, name = make()
             self._derived[key] = Storage(buf, name, self.device)
         return self._derived[key]
+
+
+def _geometry(offset, size, stride, itemsize):
+    """(offset, size, stride, elements up to the last one), as numbers that can be those of a tensor."""
+    offset, size, stride = _index(offset), _sizes(size), _sizes(stride)
+    if len(size) > _MAX_RANK:
+        raise RuntimeError(f"a saved tensor has {len(size)} dimensions, more than {_MAX_RANK}")
+    if len(size) != len(stride) or min((offset, *size, *stride)) < 0:
+        raise RuntimeError(f"a saved tensor has sizes {list(size)}, strides {list(stride)}, offset {offset}")
+    limit = (1 << 63) // itemsize
+    numel = math.prod(size)
+    if numel >= limit or max((offset, *size, *stride)) >= limit:
+        raise RuntimeError(f"numel: integer multiplication overflow of sizes {list(size)}, strides {list(stride)}, "
+                           f"offset {offset}, itemsize {itemsize}")
+    return offset, size, stride, 1 + offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True)) if numel else 0
 
 
 def _sizes(values):
@@ -111,6 +118,15 @@ def rebuild_tensor_v3(storage, offset, size, stride, requires_grad, hooks, dtype
     return rebuild_tensor(typed, offset, size, stride, requires_grad, hooks, metadata)
 
 
+def rebuild_meta(dtype, size, stride, requires_grad=False):
+    if type(dtype) is not type(BY_NAME["uint8"]):
+        raise pickle.UnpicklingError(f"a tensor cannot have the type {shown(dtype)}")
+    _, size, stride, span = _geometry(0, size, stride, dtype.itemsize)
+    with no_grad():
+        result = make((span,), kind_of(dtype, META)).as_strided(size, stride).detach()
+    return result.requires_grad_() if requires_grad else result
+
+
 def rebuild_size(values=()):
     return Size(_sizes(values))
 
@@ -138,7 +154,7 @@ def rebuild_from_type(rebuild, cls, args, state):
     return set_attributes(result, state)
 
 
-_REBUILDS = rebuild_tensor, rebuild_tensor_v3, rebuild_parameter, rebuild_parameter_with_state
+_REBUILDS = rebuild_tensor, rebuild_tensor_v3, rebuild_meta, rebuild_parameter, rebuild_parameter_with_state
 
 
 def set_attributes(obj, state):

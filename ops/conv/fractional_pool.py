@@ -107,7 +107,7 @@ def _check(name, n, input, size, kernel):
             raise RuntimeError(f"{said}: Expected input to have non-zero size for non-batch dimensions, but got{list(shape)} "
                                f"with dimension {i} being empty.")
     for what, full, out, k in zip(("time", "height", "width")[3 - n:], shape[-n:], size, kernel):
-        if out + k - 1 > full:
+        if out + k - 1 > full - (n == 3):  # PyTorch wants one more of volumes
             raise RuntimeError(f"{said}: pool {what} {k} too large relative to input {what} {full}")
     if min(size) < 0:
         raise RuntimeError(f"Trying to create tensor with negative dimension {min(size)}: {[*shape[:-n], *size]}")

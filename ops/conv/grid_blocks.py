@@ -77,7 +77,7 @@ def image_values(x: "*T", grid: "*T", y: "*T", channels: int, h: int, w: int, po
     """x (n, channels, h, w) at the places of grid (n, points, 2), into y (n, channels, points); start and stop count blocks
     of places of all images."""
     xs, ys, total = wide_strip(), wide_strip(), strip()
-    wx, wy, ds = strip(), strip(), strip()
+    wx, wy, ds, both = strip(), strip(), strip(), strip()
     taps = 1 if mode == 1 else 2 if mode == 0 else 4
     blocks = (points + 127) // 128
     for item in range(start, stop):
@@ -86,16 +86,20 @@ def image_values(x: "*T", grid: "*T", y: "*T", channels: int, h: int, w: int, po
         count = min(128, points - first)
         block_axis(xs, wx, ds, grid, image * points + first, count, 0, w, 1, mode, padding, align)
         block_axis(ys, wy, ds, grid, image * points + first, count, 1, h, w, mode, padding, align)
+        if mode == 0:  # the four taps of a place are the same in all channels
+            for p in range(count):
+                a, b, u, v = xs[p], xs[p + 128], ys[p], ys[p + 128]
+                xs[p], xs[p + 128], xs[p + 256], xs[p + 384] = u + a, u + b, v + a, v + b
+                both[p], both[p + 128] = wy[p] * wx[p], wy[p] * wx[p + 128]
+                both[p + 256], both[p + 384] = wy[p + 128] * wx[p], wy[p + 128] * wx[p + 128]
         for channel in range(image * channels, (image + 1) * channels):
             base = channel * h * w
             q = channel * points + first
             if mode == 0:
                 for p in range(count):
-                    a, b = xs[p], xs[p + 128]
-                    u, v = ys[p], ys[p + 128]
                     # Into memory of the kernel's own: that y is not x is not known.
-                    total[p] = (wy[p] * (wx[p] * read(x, base, u + a) + wx[p + 128] * read(x, base, u + b))
-                                + wy[p + 128] * (wx[p] * read(x, base, v + a) + wx[p + 128] * read(x, base, v + b)))
+                    total[p] = (both[p] * read(x, base, xs[p]) + both[p + 128] * read(x, base, xs[p + 128])
+                                + both[p + 256] * read(x, base, xs[p + 256]) + both[p + 384] * read(x, base, xs[p + 384]))
             else:
                 for p in range(count):
                     total[p] = T(0)

@@ -6,12 +6,13 @@ import warnings
 
 import numpy as np
 
+from numbagrad.base import arguments
 from numbagrad.base import dtypes as dt
 from numbagrad.base.device import two_devices
 from numbagrad.base.user_code import user_level
 from numbagrad.core.tensor import numel
 from numbagrad.dispatch.custom import CustomNode, invoke
-from numbagrad.extend import Sample, custom, function
+from numbagrad.extend import Sample, Tensor, custom, function
 
 from ..product.gemm import node_class
 from .grid_blocks import BLOCK, image_gradients, image_values
@@ -147,6 +148,8 @@ def _by_number(x, grid, mode, padding, align):
 
 def _check(input, grid, n, mode, padding):
     """PyTorch's complaints, in its order; ``n`` is the number of dimensions that there have to be (0: 4 or 5)."""
+    if not isinstance(grid, Tensor):
+        raise arguments.wrong(grid, "Tensor", "grid_sampler" if not n else f"grid_sampler_{n - 2}d", "grid", 2)
     shape, places = input._shape, grid._shape
     if input._kind.device is not grid._kind.device:
         raise two_devices(input._kind.device, grid._kind.device, "grid_sampler(): input and grid")

@@ -184,7 +184,8 @@ def _target(spatial, size, scale_factor, recompute):
     return tuple([int(math.floor(s * f)) for s, f in zip(spatial, scales)]), None if recompute else scales
 
 
-@function(reference=_interpolate_reference, **SPACES, samples=(
+@function(reference=_interpolate_reference, **SPACES, kinds=dict.fromkeys(("recompute_scale_factor", "antialias"), "any"),
+          samples=(
     Sample((1, 2, 3, 4), scale_factor=2), Sample((1, 2, 5, 4), (3, 7)), Sample((1, 2, 4), scale_factor=1.5, mode="linear"),
     Sample((1, 2, 3, 4), (5, 6), mode="bilinear"), Sample((1, 2, 3, 4), (5, 6), mode="bilinear", align_corners=True),
     Sample((1, 1, 4, 3), (6, 5), mode="bicubic"), Sample((1, 2, 5, 4), (3, 7), mode="nearest-exact"),

@@ -229,6 +229,10 @@ def _find_axes(name, n, shape, kernel_size, stride, padding, dilation, ceil_mode
             before, after = (*shape[:-1][-1:], 1, shape[-1]), (*shape[:-1][-1:], 1, out[0])
         raise RuntimeError(f"Given input size: ({'x'.join(map(str, before))}). Calculated output size: "
                            f"({'x'.join(map(str, after))}). Output size is too small")
+    for size, o, s, p, d in zip(shape[-n:], out, stride, padding, dilation):
+        # Steps longer than the input may jump over it from within the padding.
+        if d > size and any((i * s - p) % d >= size for i in range(min(o, -(-p // s), 1 << 16))):
+            raise RuntimeError(f"{name}(): dilation {d} leaves a window without elements of an input of size {size}")
     return tuple([(size, o, win.sliding, (k, s, p, d, clip))
                   for size, o, k, s, p, d in zip(shape[-n:], out, kernel, stride, padding, dilation)])
 

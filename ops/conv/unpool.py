@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from numbagrad.base import arguments
@@ -71,10 +73,10 @@ NODE_3D = node_class("MaxUnpool3DBackward0", CustomNode, unpooled)
 # --- the public functions ---
 
 def _each(value, n):
-    return (value,) * n if isinstance(value, int) else tuple(value)
+    return tuple(value) if isinstance(value, Iterable) else (value,) * n
 
 
-def _output_size(shape, kernel, stride, padding, output_size):
+def _output_size(name, shape, kernel, stride, padding, output_size):
     """The size of the output; ValueError unless a pool could have made the input of it."""
     n = len(kernel)
     if len(shape) < n:
@@ -83,6 +85,7 @@ def _output_size(shape, kernel, stride, padding, output_size):
     if output_size is None:
         found = usual
     else:
+        output_size = _each(output_size, n)
         if len(output_size) == n + 2:
             output_size = output_size[2:]
         if len(output_size) != n:
@@ -97,7 +100,7 @@ def _output_size(shape, kernel, stride, padding, output_size):
         if found[d] < 0:
             raise ValueError("max_unpooling: output_size must contain non-negative spatial dimensions, but got "
                              f"output_size[{d}]={found[d]}")
-    return tuple([int(v) for v in found])
+    return arguments.check_list_of_ints(list(found), name, "output_size", 3)
 
 
 def _check(input, indices, n, stride):
@@ -125,7 +128,8 @@ def _check(input, indices, n, stride):
 def _reference(n):
     def reference(x, indices, kernel_size, stride=None, padding=0, output_size=None):
         kernel = _each(kernel_size, n)
-        size = _output_size(x.shape, kernel, _each(stride, n) if stride is not None else kernel, _each(padding, n), output_size)
+        stride = _each(stride, n) if stride is not None else kernel
+        size = _output_size("", x.shape, kernel, stride, _each(padding, n), output_size)
         planes = x.reshape(-1, *x.shape[-n:])
         out = np.zeros((len(planes), int(np.prod(size))))
         np.put_along_axis(out, np.asarray(indices).reshape(len(planes), -1), planes.reshape(len(planes), -1), 1)
@@ -141,7 +145,7 @@ def _max_unpool(n, samples):
             raise AttributeError(f"'{type(input).__name__}' object has no attribute 'size'")
         kernel = _each(kernel_size, n)
         stride = kernel if stride is None else _each(stride, n)
-        size = _output_size(input._shape, kernel, stride, _each(padding, n), output_size)
+        size = _output_size(f"max_unpool{max(n, 2)}d", input._shape, kernel, stride, _each(padding, n), output_size)
         if not isinstance(indices, Tensor):
             raise arguments.wrong(indices, "Tensor", f"max_unpool{max(n, 2)}d", "indices", 2)
         if n > 1:

@@ -16,6 +16,7 @@ def _places(x, values, n):
 
 
 def _declare(op, n, fn):
+    """``fn`` as an op beside ``op``, whose arguments it takes."""
     name = op.name + "_with_indices"
     fn.__name__ = fn.__qualname__ = name
     fn.__doc__ = f"``{op.name}`` and the flat positions of the maxima in their planes."
@@ -23,7 +24,7 @@ def _declare(op, n, fn):
     def reference(x, *args, **kwargs):
         values = op.reference(x, *args, **kwargs)
         return values, _places(x, values, n)
-    return function(fn, reference=reference, samples=op.samples, **SPACES)
+    return function(fn, reference=reference, samples=op.samples, kinds=op.kinds, **SPACES)
 
 
 def _sliding(n):

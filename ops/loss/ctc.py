@@ -8,6 +8,7 @@ import itertools
 import numpy as np
 
 import numbagrad
+from numbagrad.base import arguments
 from numbagrad.base import dtypes as dt
 from numbagrad.core import storage
 from numbagrad.core.creation import tensor
@@ -211,7 +212,7 @@ def _refuse_types(*given):
 
 def _numbers(lengths, name):
     if not isinstance(lengths, Tensor):
-        return tuple([int(v) for v in lengths])
+        return arguments.check_list_of_ints(lengths, "ctc_loss", name, 3 if name == "input_lengths" else 4)
     if lengths._kind.dtype.category != 1:
         raise RuntimeError(f"{name} must be integral")
     return tuple(lengths.reshape((-1,)).tolist())

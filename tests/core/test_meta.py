@@ -1,6 +1,8 @@
 """The meta device: shapes and dtypes of every op, modules without memory, what is refused; beside PyTorch where it is there."""
 
 import copy
+import io
+import pickle
 import warnings
 
 import numpy as np
@@ -73,6 +75,10 @@ def test_default_device():
         assert all(t.is_meta for t in (ng.zeros(2), ng.rand(2), ng.tensor([1.0]), ng.arange(3), ng.eye(2), ng.randint(5, (2,))))
         model = ng.nn.Linear(3, 4)
     assert model.weight.is_meta and not ng.zeros(2).is_meta
+    device = ng.device("meta")
+    with device, ng.device("cpu"), device:
+        assert ng.zeros(2).is_meta
+    assert not ng.zeros(2).is_meta
     ng.set_default_device("meta")
     try:
         assert ng.ones(1).is_meta and ng.get_default_device() == ng.device("meta")
@@ -109,6 +115,38 @@ def test_a_model_without_memory_becomes_one():
     weight = model[0].weight
     model.to_empty(device="cpu").load_state_dict(full.state_dict())
     assert np.array_equal(model.eval()(x).detach().numpy(), full(x).detach().numpy()) and model[0].weight is weight
+
+
+def test_files_and_pickles():
+    with ng.device("meta"):
+        model = network(ng)
+    model.extra = ng.nn.Parameter(ng.empty(4, 3, device="meta").T, requires_grad=False)
+    file = io.BytesIO()
+    ng.save(model.state_dict(), file)
+    file.seek(0)
+    loaded = ng.load(file)
+    model.load_state_dict(loaded, assign=True)
+    copied = pickle.loads(pickle.dumps(model))
+    for found in (model, copied):
+        assert all(t.is_meta for t in found.state_dict().values()) and found.extra.stride() == (1, 3)
+        assert found[0].weight.requires_grad and not found.extra.requires_grad
+    file.seek(0), file.truncate()
+    ng.save(network(ng).state_dict(), file)
+    file.seek(0)
+    assert all(t.is_meta for t in ng.load(file, map_location="meta").values())
+    assert f"{ng.zeros((), device='meta')}" == "tensor(..., device='meta', size=())"
+
+
+@pytest.mark.parametrize("writer, reader", [("ng", "torch"), ("torch", "ng")])
+def test_files_of_the_other_library(writer, reader):
+    torch = pytest.importorskip("torch", reason="PyTorch is the oracle here")
+    libs, file = {"ng": ng, "torch": torch}, io.BytesIO()
+    t = libs[writer].zeros(3, 4, device="meta", dtype=libs[writer].float64, requires_grad=True)
+    libs[writer].save({"a": t, "b": libs[writer].nn.Parameter(t.detach()), "c": t.detach()[:, ::2]}, file)
+    file.seek(0)
+    found = libs[reader].load(file)
+    assert found["a"].is_meta and found["a"].requires_grad and isinstance(found["b"], libs[reader].nn.Parameter)
+    assert found["c"].stride() == (4, 2) and found["c"].shape == (3, 2) and found["c"].dtype is libs[reader].float64
 
 
 def test_skip_init_draws_nothing():

@@ -160,3 +160,11 @@ def said(lib, action):
 ])
 def test_errors(action):
     assert said(ng, action) == said(torch, action)
+
+
+@pytest.mark.parametrize("name", ["max_pool2d", "max_pool2d_with_indices"])
+def test_windows_that_jump_over_the_input_are_refused(name):
+    """PyTorch returns -inf and a place outside of the plane."""
+    with pytest.raises(RuntimeError, match="dilation 1099511627776 leaves a window without elements"):
+        getattr(ng.nn.functional, name)(ng.rand(1, 2, 7, 9), 3, (1 << 63) - 1, 1, 1 << 40, True)
+    assert getattr(ng.nn.functional, name)(ng.rand(1, 1, 2, 2), 3, 4, 0, 1, True)[0].shape[-1] == 1
