@@ -27,6 +27,7 @@ KNOWN = {
     **{f"nn.{name}": "the default activation is named, not imported" for name in (
         "Transformer", "TransformerDecoderLayer", "TransformerEncoderLayer")},
     "utils.data.random_split": "None stands for the default generator",
+    "autograd.profiler.FunctionEvent": "made by the profiler, of what it measures",
     **{f"fx.{name}": "nothing is traced" for name in ("Graph", "Node", "Proxy", "Tracer")}}
 
 
