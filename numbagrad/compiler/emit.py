@@ -132,5 +132,5 @@ def compiled(text, key, env, name, fast=jit.FAST):
     """The native form of a loop's text."""
     found = _made.get((text, key))
     if found is None:
-        found = _made[text, key] = jit.compile_source(text, name, "iii", env, key, fast)
+        found = _made[text, key] = jit.compile_source(text, name, "iii", env, key, fast, entry=False)
     return found

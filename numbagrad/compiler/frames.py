@@ -16,7 +16,7 @@ from threading import get_ident
 import numpy as np
 
 from ..core import storage
-from ..kernel import jit, tape
+from ..kernel import jit, objects, tape
 
 # Words of the table: functions of CPython (the code of a frame, release an object, call an object with one argument), what is
 # called at an unknown frame and at the end of each, whether ends are asked for, mask and address of the codes; the thread's
@@ -44,16 +44,6 @@ TEXT = """def entered(given, frame, what, value):
         return -1
     call_none(t[1], out)
     return 0
-"""
-ASIDE = """def aside(table, on):
-    t = ptr_i8(table)
-    if t[9] != 0:
-        if on != 0:
-            t[11] += 1
-            call_none(t[9], t[8])
-        elif t[11] > 0:
-            t[11] -= 1
-            call_none(t[10], t[8])
 """
 FEW = 1 << 11  # places for codes to begin with
 
@@ -112,9 +102,24 @@ def _native():
     hold = [ctypes.cast(getattr(api, f"PyThreadState_{n}Tracing"), ctypes.c_void_p).value
             if hasattr(api, "PyThreadState_EnterTracing") else 0 for n in ("Enter", "Leave")]
     text, env = TEXT.format(field=storage.DATA_FIELD), _callers()
-    made = jit.compile_source(text, "entered", "iiii", env, "frames 1", returns=True)
-    aside = jit.compile_source(ASIDE, "aside", "ii", env, "frames 1")
-    return made.address, found, put, own, hold, aside.entry, made
+    made = jit.compile_source(text, "entered", "iiii", env, "frames 1", returns=True, entry=False)
+    return made.address, found, put, own, hold, _aside(), made
+
+
+def _aside():
+    """``aside(table, on)``: hold tracing back once more, or once less."""
+    w = objects.Writer("aside")
+    table, on = [w.made(w.call(objects.c_api("PyNumber_AsSsize_t"), w.argument(i), id(ValueError)), -1) for i in range(2)]
+    state, hold, release, held = [w.load(table, 8 * i) for i in range(8, 12)]
+    none, is_ = w.value(0), w.builder.icmp_signed
+    with w.builder.if_then(is_("!=", hold, none)):
+        with w.builder.if_then(is_("!=", on, none)):
+            w.store(w.builder.add(held, w.value(1)), table, 88)
+            w.call(hold, state)
+        with w.builder.if_then(w.builder.and_(is_("==", on, none), is_(">", held, none))):
+            w.store(w.builder.sub(held, w.value(1)), table, 88)
+            w.call(release, state)
+    return w.finish(w.hold(id(None)), (ValueError,))
 
 
 class Codes:

@@ -114,8 +114,15 @@ class Values:
         """The values as nested Python lists (a number for a 0-d tensor)."""
         if self._n and self._kind.direct and not TAPE:
             buf = self._buf
-            if self._strides is None and buf.size == self._n and buf.dtype is self._kind.np:
-                return buf.tolist() if len(self._shape) == 1 else buf.reshape(self._shape).tolist()
+            if self._strides is None and buf.dtype is self._kind.np:
+                shape = self._shape
+                if len(shape) != 1:
+                    try:
+                        return buf.reshape(shape).tolist()
+                    except ValueError:  # a part of the memory
+                        pass
+                elif buf.size == self._n:
+                    return buf.tolist()
             return self.array().tolist()
         t = self.detach()
         if t._kind.dtype.code in ("f2", "bf"):

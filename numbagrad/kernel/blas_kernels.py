@@ -206,7 +206,7 @@ def gemm_piece(code):
                     bottom - top, right - left, k, lda, ldb, ldc, ta, tb, alpha, beta,
                 )  # fmt: skip
 
-    return _function(piece, "void(int64, int64, int64)", nogil=True)
+    return _function(piece, "void(int64, int64, int64)", nogil=True, no_cpython_wrapper=True)
 
 
 def gemv(code):

@@ -59,7 +59,7 @@ class Native:
 
     def __init__(self, dispatcher, cres, source, letters):
         self.dispatcher, self.cres, self.source, self.letters = dispatcher, cres, source, letters
-        self.entry, self._address = cres.entry_point, None
+        self.entry, self._address = cres.entry_point, None  # (an entry that may be called if it was asked for)
 
     @property
     def address(self):
@@ -104,8 +104,9 @@ def c_address(cres):
 
 
 @guarded
-def compile_source(source, name, args, env=None, key="", fast=FAST, returns=False, nogil=False, numba=None):
-    """Compile generated source text; ``args`` has one letter per parameter ("i" int64, "f" float64).
+def compile_source(source, name, args, env=None, key="", fast=FAST, returns=False, nogil=False, numba=None, entry=True):
+    """Compile generated source text; ``args`` has one letter per parameter ("i" int64, "f" float64). Without ``entry`` it is
+    called by its address alone: what would call it from Python is a fifth of the work.
 
     Every global name the text may use is in ``env`` (vecmath functions, constants); ``key`` is the text that pins
     what those names mean, for the disk cache."""
@@ -115,34 +116,33 @@ def compile_source(source, name, args, env=None, key="", fast=FAST, returns=Fals
     namespace.update(env or {})
     namespace["__name__"] = "numbagrad.kernel.generated"
     fn = define(source, name, namespace, f"{name} kernel")
-    return compile_function(fn, args, source + "\n#" + key, fast, returns, nogil, source, numba)
+    return compile_function(fn, args, source + "\n#" + key, fast, returns, nogil, source, numba, entry)
 
 
 @guarded
-def compile_function(fn, args, key, fast, returns, nogil, source, numba=None):
+def compile_function(fn, args, key, fast, returns, nogil, source, numba=None, entry=True):
     """Compile a Python function, whose text is ``source``; ``key`` is all that its machine code depends on."""
     from . import cache
     n = numba or nb()
     dispatcher = n.njit(fastmath=set(fast) if fast else False, error_model="numpy", nogil=nogil,
-                        pipeline_class=inlined.kernels())(fn)
+                        pipeline_class=inlined.kernels(), no_cpython_wrapper=not entry)(fn)
     cache.attach(dispatcher, key + repr((args, tuple(sorted(fast)), returns, nogil)))
     sig = (n.i8 if returns else n.types.void)(*[n.i8 if a == "i" else n.f8 for a in args])
     progress.compile_signature(dispatcher, sig)
     cres = dispatcher.overloads[tuple(sig.args)]
-    if not returns:
+    if not returns and entry:
         (_released if nogil else _behind)[cres.entry_point] = (cres.library, cres.fndesc.llvm_cfunc_wrapper_name), args
     return Native(dispatcher, cres, source, args)
 
 
 @functools.cache
-@guarded
 def through(letters, ranged=True):
     """Address of a function ``(table, start, stop)`` that calls the kernel whose address is the table's first word.
 
     ``letters`` are the kinds of the other words ("i" int64, "f" float64): the kernel's arguments, of which the last two are its
-    range and come from the caller, if it is ``ranged``."""
-    text, kinds = trampoline.source(letters, ranged)
-    return compile_source(text, "through", "iii", {"invoke": trampoline.invoke(kinds)}, "invoke " + kinds).address
+    range and come from the caller, if it is ``ranged``. It is made in each process, in a twentieth of the time that Numba and
+    a file in the cache would take the first time."""
+    return trampoline.through(letters, ranged)
 
 
 @functools.cache
@@ -152,4 +152,4 @@ def each():
     have their range before them and lie one after the other."""
     text = ("def each(table, start, stop):\n    t = ptr_i8(table)\n    for i in range(start, stop):\n"
             "        at = 2 + i * t[1]\n        invoke(t[0], table + 8 * (at + 2), t[at], t[at + 1])\n")
-    return compile_source(text, "each", "iii", {"invoke": trampoline.invoke("iii")}, "invoke iii").address
+    return compile_source(text, "each", "iii", {"invoke": trampoline.invoke("iii")}, "invoke iii", entry=False).address

@@ -138,15 +138,15 @@ class Writer:
         return function(self.function.name, self.address(result, keep), keep)()
 
     @guarded
-    def address(self, result, keep):
-        """Address of the C function that returns the object ``result``."""
+    def address(self, result=0, keep=(), opt=0):
+        """Address of the C function that returns ``result``, an object or a number."""
         from llvmlite import binding
         self.builder.ret(self.value(result))
         binding.initialize_native_target()
         binding.initialize_native_asmprinter()
         module = binding.parse_assembly(str(self.module))
         # (Without optimisation they are made in a third of the time, in every process, and take as long.)
-        engine = binding.create_mcjit_compiler(module, binding.Target.from_default_triple().create_target_machine(opt=0))
+        engine = binding.create_mcjit_compiler(module, binding.Target.from_default_triple().create_target_machine(opt=opt))
         engine.finalize_object()
         _kept.append((engine, keep))
         return engine.get_function_address(self.function.name)

@@ -175,7 +175,7 @@ def walk():
     stack, (room, address, move_bytes) = native.nb().stack, _intrinsics()
     env = {"words": stack("i8", OPERANDS), "two": stack("i8", 2 * WORDS), "room": room, "address": address,
            "move_bytes": move_bytes, "call_rows": trampoline.invoke("iii"), "call_move": trampoline.invoke("iiiiiiii")}
-    return native.compile_source(WALK, "walk", "iii", env, str((BLOCK, OPERANDS, WORDS)))
+    return native.compile_source(WALK, "walk", "iii", env, str((BLOCK, OPERANDS, WORDS)), entry=False)
 
 
 @functools.cache
@@ -183,7 +183,7 @@ def walk():
 def move(log):
     """Address of the function that copies rows and columns of elements of ``2 ** log`` bytes."""
     text = f"def move(dst, dr, dt, src, sr, st, h, w):\n    d, s = ptr_{UNITS[log]}(dst), ptr_{UNITS[log]}(src)\n" + MOVE
-    return native.compile_source(text, "move", "iiiiiiii").address
+    return native.compile_source(text, "move", "iiiiiiii", entry=False).address
 
 
 @functools.cache
@@ -199,7 +199,8 @@ def rows(letters, operands):
     text += "".join(f"    s{i} = args[{WORDS + i}]\n" for i in range(operands))
     text += f"    for _ in range(rows):\n        invoke(kernel, {''.join(n + ', ' for n in names)}0, inner)\n"
     text += "".join(f"        a{i} += s{i}\n" for i in range(operands))
-    return native.compile_source(text, "rows", "iii", {"invoke": trampoline.invoke(letters + "ii")}, letters).address
+    return native.compile_source(text, "rows", "iii", {"invoke": trampoline.invoke(letters + "ii")}, letters,
+                                 entry=False).address
 
 
 def _intrinsics():

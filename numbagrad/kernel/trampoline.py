@@ -10,12 +10,21 @@ import functools
 import struct
 from array import array
 
+from . import objects
 
-def source(letters, ranged):
-    """(text of ``through`` in ``jit``, the kinds of the kernel's arguments)."""
-    given = [f"{'f' * (x == 'f')}args[{i + 1}]" for i, x in enumerate(letters)] + ["start", "stop"] * ranged
-    return (f"def through(table, start, stop):\n    args, fargs = ptr_i8(table), ptr_f8(table)\n"
-            f"    invoke(args[0], {', '.join(given)})\n"), letters + "ii" * ranged
+
+def through(letters, ranged):
+    """Address of ``through`` in ``native``."""
+    w = objects.Writer("through")
+    ir, builder = w.ir, w.builder
+    address, start, stop = w.function.args
+    table = builder.inttoptr(address, w.word.as_pointer())
+    words = [builder.load(builder.gep(table, [w.value(i)])) for i in range(len(letters) + 1)]
+    given = [builder.bitcast(x, ir.DoubleType()) if letter == "f" else x for x, letter in zip(words[1:], letters)]
+    given += [start, stop] * ranged
+    form = ir.FunctionType(ir.VoidType(), [x.type for x in given]).as_pointer()
+    builder.call(builder.inttoptr(words[0], form), given)
+    return w.address(opt=0)
 
 
 @functools.cache

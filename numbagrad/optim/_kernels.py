@@ -69,7 +69,7 @@ class Table(Kernel):
             f"        row = k * {self.rows}\n"
             f"        body({', '.join(taken + shared)})\n"
         )
-        return compile_source(source, self.name, "iii", {"body": inner}, key, self.flags(letters))
+        return compile_source(source, self.name, "iii", {"body": inner}, key, self.flags(letters), entry=False)
 
     def run(self, kind, cells, *shared):
         """Run over the rows in the flat list ``cells`` (addresses and sizes), which this call keeps alive."""
