@@ -788,7 +788,7 @@ CONTENTS = {
         "numbagrad":
             "cumulative_trapezoid gradient trapezoid trapz",
         "ops":
-            "cumulative_trapezoid gradient trapezoid",
+            "cumulative_trapezoid gradient slope_gradient slopes trapezoid",
     },
     "statistics.quantile": {
         "Tensor":
