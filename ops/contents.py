@@ -796,6 +796,6 @@ CONTENTS = {
         "numbagrad":
             "nanquantile quantile",
         "ops":
-            "nanquantile quantile",
+            "nanquantile quantile quantile_gradient quantile_parts quantiles",
     },
 }
