@@ -238,6 +238,7 @@ def gradient(input, *, spacing=1, dim=None, edge_order=1):
             raise RuntimeError("torch.gradient expected each dimension size to be at least edge_order+1")
     found = []
     for d, s in zip(dims, spacing):
+        s = s.item() if isinstance(s, np.generic) else s
         if isinstance(s, Tensor) and s._shape:
             if s._shape != (input._shape[d],):
                 raise RuntimeError(f"torch.gradient expected each element of 'spacing' to have the size of its dimension, "
