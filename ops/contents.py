@@ -924,7 +924,7 @@ CONTENTS = {
         "numbagrad":
             "cumulative_trapezoid gradient trapezoid trapz",
         "ops":
-            "cumulative_trapezoid gradient trapezoid",
+            "cumulative_trapezoid gradient slope_gradient slopes trapezoid",
     },
     "statistics.pair_distances": {
         "numbagrad":
@@ -940,6 +940,6 @@ CONTENTS = {
         "numbagrad":
             "nanquantile quantile",
         "ops":
-            "nanquantile quantile",
+            "nanquantile quantile quantile_gradient quantile_parts quantiles",
     },
 }

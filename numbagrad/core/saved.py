@@ -114,11 +114,12 @@ def unpack(node, obj, version, which=""):
         if obj[5][0] != version:
             modified(node, obj[3], obj[4], obj[5], version, which or "result", True)
         out = raw(obj[0], obj[1], obj[2], obj[3], obj[6], obj[4], obj[5])
-        out._node, out._rg = _own_edge(node, obj[7]), True
+        if obj[4].dtype.category >= 2:  # (indices have no history)
+            out._node, out._rg = _own_edge(node, obj[7]), True
         return out
     if cls is Packed:
         out = _unpacked(node, obj, which)
-        e = _own_edge(node, obj.index) if obj.is_output else obj.edge
+        e = obj.edge if not obj.is_output else _own_edge(node, obj.index) if out._kind.dtype.category >= 2 else None
         return out if e is None else with_edge(out, e)
     if obj._ver[0] != version:
         return _after_exchange(node, obj, version, which)

@@ -111,6 +111,8 @@ def _(out, input, tau):
 
 @product.gradient
 def _(g, input, tau, needs):
+    if not input._n or not tau._n:  # no gradient instead of zeros, as in PyTorch
+        return None, None
     # The product is I - V T V^H, where (I + diag(tau) S) T = diag(tau) with S = triu(V^H V, 1).
     m, n, k = *input._shape[-2:], tau._shape[-1]
     vectors = input if k == n else op("narrow")(input, -1, 0, k)
@@ -130,7 +132,7 @@ def _(g, input, tau, needs):
 
 
 @function(reference=_np_product, samples=(Sample((4, 3), (3,)), Sample((2, 3, 3), (2, 2))), namespaces=("linalg",),
-          method=False)
+          method=False, kinds={"tau": "tensor"})
 def householder_product(input, tau, *, out=None):
     """The first columns of ``H_1 H_2 ... H_k`` with ``H_i = I - tau_i v_i v_i^H``, v_i being column i below the diagonal."""
     _check(input, tau)
@@ -138,7 +140,8 @@ def householder_product(input, tau, *, out=None):
     return found if out is None else write_out("linalg_householder_product", out, found, [input, tau], True)
 
 
-@function(reference=_np_product, samples=(Sample((4, 3), (3,)),), namespaces=("torch",), method="orgqr")
+@function(reference=_np_product, samples=(Sample((4, 3), (3,)),), namespaces=("torch",), method="orgqr",
+          kinds={"tau": "tensor"})
 def orgqr(input, tau, *, out=None):
     """``linalg.householder_product(input, tau)``."""
     return householder_product.callable(input, tau, out=out)

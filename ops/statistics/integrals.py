@@ -7,8 +7,9 @@ import numpy as np
 from numbagrad.base import arguments
 from numbagrad.base import dtypes as dt
 from numbagrad.base.shapes import wrap_dim
-from numbagrad.core.tensor import Tensor
-from numbagrad.extend import REGISTRY, Sample, function
+from numbagrad.core.tensor import Tensor, numel
+from numbagrad.extend import REGISTRY, Sample, T, custom, function, load, store
+from numbagrad.kernel.jit import kernel
 
 
 def _steps(name, y, x, dim):
@@ -80,8 +81,94 @@ def _edges(t, dim, first, last, middle):
     return REGISTRY["cat"].callable([first.unsqueeze(dim), middle, last.unsqueeze(dim)], dim)
 
 
+# In both kernels a row of x (rows, n, inner) is n * inner elements, of which a range of all has parts.
+
+@kernel
+def slope_rows(x: "*T", out: "*T", n: int, inner: int, second: int, step: float, start: int, stop: int):
+    """Derivatives of x (rows, n, inner) between neighbours along n, ``step`` apart, into out; at the edges of order 1 or 2."""
+    size, h = n * inner, T(step)
+    for base in range(start // size * size, stop, size):
+        end = base + size
+        for k in range(max(start, base), min(stop, base + inner)):
+            a, b = load(x[k]), load(x[k + inner])
+            d = T(-1.5) * a + T(2) * b - T(0.5) * load(x[k + 2 * inner]) if second else b - a
+            out[k] = store(d / h)
+        for k in range(max(start, base + inner), min(stop, end - inner)):
+            out[k] = store((load(x[k + inner]) - load(x[k - inner])) / h / T(2))
+        for k in range(max(start, end - inner), min(stop, end)):
+            a, b = load(x[k]), load(x[k - inner])
+            d = T(1.5) * a - T(2) * b + T(0.5) * load(x[k - 2 * inner]) if second else a - b
+            out[k] = store(d / h)
+
+
+@kernel
+def slope_gradients(g: "*T", out: "*T", n: int, inner: int, second: int, step: float, start: int, stop: int):
+    """The gradient of ``slope_rows`` into out (rows, n, inner), of g."""
+    size, h = n * inner, T(step)
+    for base in range(start // size * size, stop, size):
+        last = base + (n - 1) * inner
+        for k in range(max(start, base + 3 * inner), min(stop, last - 2 * inner)):
+            out[k] = store((load(g[k - inner]) - load(g[k + inner])) / h / T(2))
+        for edge in range(6):
+            m = edge if edge < 3 else n - 6 + edge
+            if m < n and (edge < 3 or m > 2):
+                for k in range(max(start, base + m * inner), min(stop, base + (m + 1) * inner)):
+                    i = (k - base) % inner
+                    first, end = load(g[base + i]), load(g[last + i])
+                    before = load(g[k - inner]) if m > 1 else T(0)
+                    behind = load(g[k + inner]) if m < n - 2 else T(0)
+                    d = T(0)
+                    if second:
+                        d += first * (T(-1.5) if m == 0 else T(2) if m == 1 else T(-0.5) if m == 2 else T(0))
+                        d += end * (T(1.5) if m == n - 1 else T(-2) if m == n - 2 else T(0.5) if m == n - 3 else T(0))
+                    else:
+                        d += first * (T(-1) if m == 0 else T(1) if m == 1 else T(0))
+                        d += end * (T(1) if m == n - 1 else T(-1) if m == n - 2 else T(0))
+                    out[k] = store((before - behind) / h / T(2) + d / h)
+
+
+@custom(private=True, reference=None, node="CatBackward0")
+def slopes(input, dim: int, step: float, order: int):
+    """Derivatives along ``dim`` of points ``step`` apart."""
+    return input._shape, input._kind
+
+
+@slopes.cpu
+def _(out, input, dim, step, order):
+    _walk(slope_rows, out, input, dim, step, order)
+
+
+@slopes.gradient
+def _(g, dim, step, order):
+    return slope_gradient.call(g, dim, step, order)
+
+
+@custom(private=True, reference=None)
+def slope_gradient(g, dim: int, step: float, order: int):
+    """The gradient of ``slopes``."""
+    return g._shape, g._kind
+
+
+@slope_gradient.cpu
+def _(out, g, dim, step, order):
+    _walk(slope_gradients, out, g, dim, step, order)
+
+
+@slope_gradient.gradient
+def _(g_, dim, step, order):
+    return slopes.call(g_, dim, step, order)
+
+
+def _walk(kernel_, out, x, dim, step, order):
+    if out._n:
+        inner = numel(out._shape[dim + 1:])
+        kernel_.run(out._kind, (x._ptr, out._ptr, out._shape[dim], inner, order == 2, step), out._n, out._n)
+
+
 def _even(t, dim, step, order):
     """Central differences of points ``step`` apart; at the edges differences of ``order`` + 1 points."""
+    if step.__class__ in (int, float) and t._kind.dtype.category == 2:
+        return slopes.call(t, dim, dt.as_float(step), order)
     n = t._shape[dim]
     at = [t.select(dim, i) for i in ((0, 1, -2, -1) if order == 1 else (0, 1, 2, -3, -2, -1))]
     if order == 1:
@@ -154,6 +241,7 @@ def gradient(input, *, spacing=1, dim=None, edge_order=1):
             raise RuntimeError("torch.gradient expected each dimension size to be at least edge_order+1")
     found = []
     for d, s in zip(dims, spacing):
+        s = s.item() if isinstance(s, np.generic) else s
         if isinstance(s, Tensor) and s._shape:
             if s._shape != (input._shape[d],):
                 raise RuntimeError(f"torch.gradient expected each element of 'spacing' to have the size of its dimension, "

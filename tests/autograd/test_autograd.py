@@ -1,5 +1,6 @@
 """Backward and grad: leaves, hooks, accumulation, the order of things, errors."""
 
+import contextlib
 import copy
 import gc
 import pickle
@@ -407,3 +408,15 @@ def test_random_graphs_against_differences(seed):
             expected = (ends[0] - ends[1]) / (2 * h)
             assert abs(g.numpy()[k] - expected) <= 1e-6 * max(1, abs(expected))  # the differences' own error
     gc.collect()
+
+
+@pytest.mark.parametrize("pick", [lambda x: x.max(1)[0], lambda x: x.sort(1)[0], lambda x: x.cummax(1)[0],
+                                  lambda x: x.quantile(0.3, 1)], ids=["max", "sort", "cummax", "quantile"])
+@pytest.mark.parametrize("hooks", [False, True])
+def test_gradients_of_what_is_picked_depend_on_no_values(pick, hooks):
+    """Saved indices have no history: as in PyTorch, the gradient of a sum of chosen elements requires none."""
+    x = ng.tensor([[1.0, 2.0], [3.0, 0.0]]).requires_grad_()
+    hooked = ng.autograd.graph.saved_tensors_hooks(lambda t: t, lambda t: t) if hooks else contextlib.nullcontext()
+    with hooked:
+        chosen = pick(x).sum()
+    assert not ng.autograd.grad(chosen, x, create_graph=True)[0].requires_grad

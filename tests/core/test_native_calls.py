@@ -334,3 +334,25 @@ def test_lists_of_views_and_changed_tensors():
     first = often(lambda: ng.stack([x, x]))
     x.add_(1)
     assert ng.stack([x, x]).tolist() == (first + 1).tolist()
+
+
+@pytest.mark.parametrize("n", [4, 64])
+def test_long_calls_of_lapack_let_other_threads_run(n):
+    """Only for small matrices is LAPACK called with the GIL held."""
+    a = ng.rand(n, n) + n * ng.eye(n)
+    wanted = often(lambda: ng.linalg.solve_triangular(a, a, upper=True), 6)
+    found = native("solve_triangular", a, a, None, True, True, False)
+    assert (found is not None) is (n == 4)
+    assert found is None or found.tolist() == wanted.tolist()
+
+
+def test_sorted_and_recurrent_calls_are_native():
+    x, w, v, b = ng.rand(3, 5, requires_grad=True), ng.rand(5, 5), ng.rand(5, 5), ng.rand(5)
+    often(lambda: (ng.topk(x, 2), ng.kthvalue(x, 2), ng.rnn_tanh_cell(x, x, w, v, b, b)))
+    found = native("topk", x, None, 2, -1, True, True)
+    assert found.values.tolist() == ng.topk(x, 2).values.tolist() and chain(found[0].grad_fn)[0] == "TopkBackward0"
+    assert native("kthvalue", x, None, 2, -1, False).indices.tolist() == ng.kthvalue(x, 2).indices.tolist()
+    state = native("rnn_tanh_cell", x, x, w, v, b, b)
+    assert np.allclose(state.detach().numpy(), (x @ w.t() + x @ v.t() + 2 * b).tanh().detach().numpy())
+    state.sum().backward()
+    assert x.grad is not None
