@@ -41,9 +41,9 @@ def revive(name):
     found.callable  # noqa: B018 (makes it)
     programs = found.programs
     programs.made, programs.refused, programs.idle = False, 0, 0
-    programs.hold(False)
     for env in programs.users:
         env["COUNT_"] = True
+    programs.hold(False)
     return programs
 
 
