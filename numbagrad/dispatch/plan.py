@@ -2,10 +2,10 @@
 
 A launcher decides: it merges dimensions, takes kernels, fills tables, copies what has gaps. All that depends on the geometry
 of the call, not on values, so it is run once on memory without bytes (as in a capture of ``ng.compile``), and the launches that
-it makes are written down (``recorder``). What is left is a Python function of addresses with one call for each kernel. A
-launcher that looks at values, draws random numbers or works on the host has no plan (False) and runs as it is in every call, as
-does one whose work is shared by several threads. The same holds for a gradient rule: the plan of a node's backward belongs to
-that of its forward call.
+it makes are written down (``recorder``). What is left is a Python function of addresses with one call for each kernel. Kernels
+that draw random numbers take from the stream what they take in other calls. A launcher that looks at values or works on the
+host has no plan (False) and runs as it is in every call, as does one whose work is shared by several threads. The same holds
+for a gradient rule: the plan of a node's backward belongs to that of its forward call.
 
 A plan is made when a call of the same geometry has come often: what comes once costs nothing more.
 """

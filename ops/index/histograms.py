@@ -217,8 +217,9 @@ def _edges(input, bins, range):
         raise RuntimeError(f"torch.histogram(): bins must be > 0, but got {bins} for dimension 0")
     if range is not None:
         low, high = map(float, range)
-        if not low <= high:
-            raise RuntimeError(f"torch.histogram(): min {low:g} should not exceed max {high:g} for dimension 0")
+        if low > high:
+            raise RuntimeError(f"torch.histogramdd: min should not exceed max, but got min {low:g} max {high:g} for "
+                               "dimension 0")
     elif input._kind.cpu:
         return None
     elif input._n:
@@ -262,7 +263,7 @@ def histogram(input, bins, *, range=None, weight=None, density=False, out=None):
             raise RuntimeError(f"torch.histogramdd(): bins tensor should have one dimension, but got {len(bins._shape)} "
                                "dimensions in the bins tensor for dimension 0")
         if not bins._n:
-            raise RuntimeError("torch.histogramdd(): bins tensor should have at least 1 element, but got 0 elements in the bins "
+            raise RuntimeError("torch.histogramdd: bins tensor should have at least 1 element, but got 0 elements in the bins "
                                "tensor for dimension 0")
         if bins._kind.dtype is not d:
             raise RuntimeError("torch.histogramdd(): input and bins tensors should have the same dtype")
