@@ -115,8 +115,8 @@ EXACT = 1 << 24  # float32 holds every integer up to here
 
 def usual(op, tests, lines, before=False):
     """Put before the checks of an op's arguments its usual call, and return the op: all options have their defaults and the
-    ``tests`` hold. Where its ``lines`` do not return the other call follows. ``before``: programs are looked for after it, as
-    it takes numbers where others take tensors."""
+    ``tests`` hold. Where its ``lines`` do not return the other call follows. ``before``: programs are looked for after it,
+    which has none."""
     for p in op.signature.parameters.values():
         if p.kind is p.KEYWORD_ONLY:
             tests = [*tests, f"{p.name} is {p.default}"]
