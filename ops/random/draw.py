@@ -106,7 +106,7 @@ def draw_integers(t, generator, low, high):
     if low >= high or kind is not INT64 and (kind not in WIDE or low < -EXACT or high > EXACT) or TAPE and capturing():
         rng.fill_randint(gen, memory(t), low, high, half(t))
     else:
-        rng.integers(gen, t._ptr, t._n, low, high - low, kind.dtype.code)
+        rng.integers(gen, t._ptr, t._n, low, high - low, rng.INTEGERS[kind.dtype.code])
 
 
 END = 1 << 62
