@@ -8,6 +8,7 @@ import struct
 import numpy as np
 
 from numbagrad.base import dtypes as dt
+from numbagrad.base.arguments import check_int
 from numbagrad.core.copying import contiguous_copy, set_all
 from numbagrad.core.creation import linspace
 from numbagrad.core.out import write_out, write_outs
@@ -213,6 +214,7 @@ def _(out, input, weight, edges, bins, even):
 
 def _edges(input, bins, range):
     """The edges of ``bins`` bins of one width over ``range``, or over all that there is: None where kernels find these."""
+    bins = check_int(bins, "histogram", "bins", 2)
     if bins < 1:
         raise RuntimeError(f"torch.histogram(): bins must be > 0, but got {bins} for dimension 0")
     if range is not None:
@@ -269,7 +271,7 @@ def histogram(input, bins, *, range=None, weight=None, density=False, out=None):
             raise RuntimeError("torch.histogramdd(): input and bins tensors should have the same dtype")
         edges, count = bins.clone(), bins._n - 1
     else:
-        edges, count = _edges(input, bins, range), bins
+        edges, count = _edges(input, bins, range), int(bins)
     if weight is not None:
         if weight._shape != input._shape:
             raise RuntimeError(f"torch.histogramdd: if weight tensor is provided it should have the same shape as the input "

@@ -144,9 +144,15 @@ def test_second_derivatives_of_distances_of_rows(p):
     assert ng.autograd.gradgradcheck(lambda t: ng.pdist(t, p), (x,))
 
 
+@pytest.mark.parametrize("bins", [float("nan"), 2.5, "3"])
+def test_bins_are_a_whole_number(bins):
+    with pytest.raises(TypeError, match="bins"):
+        ng.histogram(ng.ones(3), bins)
+
+
 def test_a_histogram_over_all_that_there_is_is_captured():
     f = ng.compile(lambda x: [*ng.histogram(x, 3), ng.histc(x, 4)])
-    for k in (1.0, 2.0, 0.5):
+    for k in (1.0, 2.0, 0.5):  # (of values that the capture did not see)
         x = ng.tensor(V * k)
         for a, b in zip(f(x), [*ng.histogram(x, 3), ng.histc(x, 4)]):
             assert a.tolist() == b.tolist()
