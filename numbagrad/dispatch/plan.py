@@ -2,10 +2,11 @@
 
 A launcher decides: it merges dimensions, takes kernels, fills tables, copies what has gaps. All that depends on the geometry
 of the call, not on values, so it is run once on memory without bytes (as in a capture of ``ng.compile``), and the launches that
-it makes are written down (``recorder``). What is left is a Python function of addresses with one call for each kernel. A
-launcher that looks at values, draws random numbers or works on the host has no plan (False) and runs as it is in every call.
-The same holds for a gradient rule: the plan of a node's backward belongs to that of its forward call. Large kernels are cut
-over the threads as they are without a plan; one that was written down on one thread is not for several.
+it makes are written down (``recorder``). What is left is a Python function of addresses with one call for each kernel. Kernels
+that draw random numbers take from the stream what they take in other calls. A launcher that looks at values or works on the
+host has no plan (False) and runs as it is in every call. The same holds for a gradient rule: the plan of a node's backward
+belongs to that of its forward call. Large kernels are cut over the threads as they are without a plan; one that was written
+down on one thread is not for several.
 
 A plan is made when a call of the same geometry has come often: what comes once costs nothing more.
 """

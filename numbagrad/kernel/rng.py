@@ -176,9 +176,8 @@ INTEGERS = {code: kernels.integers[code] for code in ("i8", "f4", "f8")}
 MASKS = {code: kernels.bernoulli[code] for code in ("u1", "f4", "f8")}
 
 
-def integers(gen, at, n, low, span, code="i8"):
-    """Integers in [low, low + span) into int64, float32 or float64, by its code."""
-    kernel = INTEGERS[code]
+def integers(gen, at, n, low, span, kernel=INTEGERS["i8"]):
+    """Integers in [low, low + span) into the dtype of one of ``INTEGERS``."""
     if TAPE:
         return launch(gen, kernel, n, gen.mt_at, gen.words_at, at, n, low, _signed(span), int(span >= WIDE_RANGE))
     with gen.lock:

@@ -8,6 +8,7 @@ import struct
 import numpy as np
 
 from numbagrad.base import dtypes as dt
+from numbagrad.base.arguments import check_int
 from numbagrad.core.copying import contiguous_copy, set_all
 from numbagrad.core.creation import linspace
 from numbagrad.core.out import write_out, write_outs
@@ -213,12 +214,14 @@ def _(out, input, weight, edges, bins, even):
 
 def _edges(input, bins, range):
     """The edges of ``bins`` bins of one width over ``range``, or over all that there is: None where kernels find these."""
+    bins = check_int(bins, "histogram", "bins", 2)
     if bins < 1:
         raise RuntimeError(f"torch.histogram(): bins must be > 0, but got {bins} for dimension 0")
     if range is not None:
         low, high = map(float, range)
-        if not low <= high:
-            raise RuntimeError(f"torch.histogram(): min {low:g} should not exceed max {high:g} for dimension 0")
+        if low > high:
+            raise RuntimeError(f"torch.histogramdd: min should not exceed max, but got min {low:g} max {high:g} for "
+                               "dimension 0")
     elif input._kind.cpu:
         return None
     elif input._n:
@@ -262,13 +265,13 @@ def histogram(input, bins, *, range=None, weight=None, density=False, out=None):
             raise RuntimeError(f"torch.histogramdd(): bins tensor should have one dimension, but got {len(bins._shape)} "
                                "dimensions in the bins tensor for dimension 0")
         if not bins._n:
-            raise RuntimeError("torch.histogramdd(): bins tensor should have at least 1 element, but got 0 elements in the "
-                               "bins tensor for dimension 0")
+            raise RuntimeError("torch.histogramdd: bins tensor should have at least 1 element, but got 0 elements in the bins "
+                               "tensor for dimension 0")
         if bins._kind.dtype is not d:
             raise RuntimeError("torch.histogramdd(): input and bins tensors should have the same dtype")
         edges, count = bins.clone(), bins._n - 1
     else:
-        edges, count = _edges(input, bins, range), bins
+        edges, count = _edges(input, bins, range), int(bins)
     if weight is not None:
         if weight._shape != input._shape:
             raise RuntimeError(f"torch.histogramdd: if weight tensor is provided it should have the same shape as the input "

@@ -110,7 +110,7 @@ def draw_integers(t, generator, low, high):
     elif low >= high or kind is not INT64 and (kind not in WIDE or low < -EXACT or high > EXACT) or TAPE and capturing():
         rng.fill_randint(gen, memory(t), low, high, half(t))
     else:
-        rng.integers(gen, t._ptr, t._n, low, high - low, kind.dtype.code)
+        rng.integers(gen, t._ptr, t._n, low, high - low, rng.INTEGERS[kind.dtype.code])
 
 
 END = 1 << 62
@@ -119,8 +119,8 @@ EXACT = 1 << 24  # float32 holds every integer up to here
 
 def usual(op, tests, lines, before=False):
     """Put before the checks of an op's arguments its usual call, and return the op: all options have their defaults and the
-    ``tests`` hold. Where its ``lines`` do not return the other call follows. ``before``: programs are looked for after it, as
-    it takes numbers where others take tensors."""
+    ``tests`` hold. Where its ``lines`` do not return the other call follows. ``before``: programs are looked for after it,
+    which has none."""
     for p in op.signature.parameters.values():
         if p.kind is p.KEYWORD_ONLY:
             tests = [*tests, f"{p.name} is {p.default}"]

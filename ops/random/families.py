@@ -84,7 +84,8 @@ def poisson(input, generator=None):
     return _record("PoissonBackward0", drawn, (input,))
 
 
-@function(samples=(Sample((3, 4), (3, 4)),), **{**OPTIONS, "domain": (0.1, 0.9)})
+@function(kinds=dict.fromkeys(("count", "prob"), "tensor"), samples=(Sample((3, 4), (3, 4)),),
+          **{**OPTIONS, "domain": (0.1, 0.9)})
 def binomial(count, prob, generator=None):
     """How often something of the probability ``prob`` happens in ``count`` tries."""
     for name, t in (("count", count), ("prob", prob)):

@@ -154,4 +154,4 @@ for _f, _shown, _numbers, _test in (
         [*[f"{n}.__class__ is float_" for n in _numbers], _test, "self._strides is None", "self._kind in WIDE_",
          "unrecorded_(self)"],
         [f"fill_{_f.__name__}(engine_of_(), self._ptr, self._n, {', '.join(_numbers)}, WIDE_[self._kind])",
-         "bump_version_(self)", "return self"]).callable})
+         "bump_version_(self)", "return self"], True).callable})

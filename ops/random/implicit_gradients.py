@@ -38,17 +38,43 @@ BETA = (
      (-0.0003477407336, 6.959756487e-05, 1.097287507e-05, -1.650964693e-06)))
 
 
+INVERSE = (0.0, *[1.0 / i for i in range(1, 11)])
+
+
+@inline(fast=())
+def tail(x):
+    """The digamma function of a number from 10 on, without its logarithm, by its asymptotic series."""
+    z = 1.0 / (x * x)
+    rest = 1.0 / 240 - z * (1.0 / 132 - z * (691.0 / 32760 - z / 12))
+    return -0.5 / x - z * (1.0 / 12 - z * (1.0 / 120 - z * (1.0 / 252 - z * rest)))
+
+
 @inline(fast=())
 def psi(x):
-    """The digamma function of a positive number, by recurrence up to 10 and its asymptotic series."""
+    """The digamma function of a positive number, by recurrence up to 10."""
     low = 0.0
     while x < 10.0:
         low -= 1.0 / x
         x += 1.0
-    z = 1.0 / (x * x)
-    rest = 1.0 / 240 - z * (1.0 / 132 - z * (691.0 / 32760 - z / 12))
-    series = z * (1.0 / 12 - z * (1.0 / 120 - z * (1.0 / 252 - z * rest)))
-    return low + math.log(x) - 0.5 / x - series
+    return low + math.log(x) + tail(x)
+
+
+@inline(fast=())
+def apart(x, y, factor, exact):
+    """The digamma function of ``x`` less that of ``y`` and the logarithm of ``factor``; ``exact``: with PyTorch's roundings,
+    else by one logarithm, and one division for each recurrence."""
+    if exact:
+        return psi(x) - psi(y) - math.log(factor)
+    above, below, over, under = 0.0, 1.0, 0.0, 1.0
+    while x < 10.0:
+        above = above * x + below
+        below *= x
+        x += 1.0
+    while y < 10.0:
+        over = over * y + under
+        under *= y
+        y += 1.0
+    return over / under - above / below + math.log(x / (y * factor)) + (tail(x) - tail(y))
 
 
 @inline(fast=())
@@ -107,31 +133,31 @@ def gamma_slopes(alpha: "*T", x: "*T", out: "*T", start: int, stop: int):
 
 
 @inline(fast=())
-def beta_low(x, a, b):
+def beta_low(x, a, b, exact):
     """The derivative by a for x near 0, by a Taylor series, over 1 - x."""
-    factor = psi(a) - psi(a + b) - math.log(x)
+    factor = apart(a, a + b, x, exact)
     term = 1.0
     series = 1.0 / a * (factor + 1.0 / a)
     for i in range(1, 11):
-        term *= (i - b) * x / i
+        term *= (i - b) * x * INVERSE[i]
         one = 1.0 / (a + i)
         series += term * one * (factor + one)
-    found = x * math.pow(1.0 - x, -b) * series
+    found = x * (math.pow(1.0 - x, -b) if exact else math.exp(-b * math.log1p(-x))) * series
     return found if found == found else 0.0
 
 
 @inline(fast=())
-def beta_high(x, a, b):
+def beta_high(x, a, b, exact):
     """The derivative by b for x near 0, by a Taylor series, over x."""
-    factor = psi(a + b) - psi(b)
+    factor = apart(a + b, b, 1.0, exact)
     term, products, slopes = 1.0, 1.0, 0.0
     series = factor / a
     for i in range(1, 9):
-        term *= -x / i
+        term *= -x * INVERSE[i]
         slopes = slopes * (b - i) + products
         products *= b - i
         series += term / (a + i) * (slopes + factor * products)
-    found = -math.pow(1.0 - x, 1.0 - b) * series
+    found = -(math.pow(1.0 - x, 1.0 - b) if exact else math.exp((1.0 - b) * math.log1p(-x))) * series
     return found if found == found else 0.0
 
 
@@ -159,7 +185,7 @@ def beta_large(x, a, b):
 
 
 @inline(fast=())
-def beta_between(x, a, total):
+def beta_between(x, a, total, exact):
     """The derivative elsewhere: an analytic approximation times a rational function of three logarithms."""
     u = math.log(x)
     v = math.log(a) - u
@@ -173,23 +199,24 @@ def beta_between(x, a, total):
             below += right * (q[0] + w * (q[1] + w * (q[2] + w * q[3])))
             right *= v
         left *= u
-    return above / below * (x * (psi(total) - psi(a)) / (total - a))
+    return above / below * (x * apart(total, a, 1.0, exact) / (total - a))
 
 
 @kernel(fast=())
-def beta_slopes(x: "*T", alpha: "*T", total: "*T", out: "*T", start: int, stop: int):
-    """Derivatives of beta draws x (n,) by alpha (n,), over 1 - x, into out (n,), where alpha and beta add up to total (n,)."""
+def beta_slopes(x: "*T", alpha: "*T", total: "*T", out: "*T", exact: int, start: int, stop: int):
+    """Derivatives of beta draws x (n,) by alpha (n,), over 1 - x, into out (n,), where alpha and beta add up to total (n,);
+    exact as in ``apart``."""
     for i in range(start, stop):
         v, a, t = np.float64(load(x[i])), np.float64(load(alpha[i])), np.float64(load(total[i]))
         b, edge = t - a, t * v * (1.0 - v)
         if v <= 0.5 and edge < 2.5:
-            out[i] = store(T(beta_low(v, a, b)))
+            out[i] = store(T(beta_low(v, a, b, exact)))
         elif v >= 0.5 and edge < 0.75:
-            out[i] = store(T(-beta_high(1.0 - v, b, a)))
+            out[i] = store(T(-beta_high(1.0 - v, b, a, exact)))
         elif a > 6.0 and b > 6.0:
             out[i] = store(T(beta_large(v, a, b)))
         else:
-            out[i] = store(T(beta_between(v, a, t)))
+            out[i] = store(T(beta_between(v, a, t, exact)))
 
 
 def same_dtype(first, *others):
@@ -228,7 +255,7 @@ def beta_slope(x, alpha, total):
 
 @beta_slope.cpu
 def _(out, x, alpha, total):
-    beta_slopes.launch(x, alpha, total, out, rows=out._n, work=64 * out._n)
+    beta_slopes.launch(x, alpha, total, out, int(out._kind.itemsize == 8), rows=out._n, work=64 * out._n)
 
 
 beta_slope.gradient(no_second("_dirichlet_grad"))

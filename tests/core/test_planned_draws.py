@@ -9,6 +9,7 @@ import numbagrad as ng
 from numbagrad.core import replay
 from numbagrad.core.registry import REGISTRY
 from numbagrad.dispatch import plan
+from numbagrad.dispatch.sampling import Case, flat
 from numbagrad.random import default_generator
 
 F = ng.nn.functional
@@ -41,9 +42,9 @@ def revive(name):
     found.callable  # noqa: B018 (makes it)
     programs = found.programs
     programs.made, programs.refused, programs.idle = False, 0, 0
-    programs.hold(False, "tests")
     for env in programs.users:
         env["COUNT_"] = True
+    programs.hold(False, "tests")
     return programs
 
 
@@ -68,6 +69,36 @@ def test_planned_draws_are_those_without_a_plan(name, dtype, monkeypatch):
     ng.manual_seed(5)
     for a in planned:
         np.testing.assert_array_equal(a, call(t).numpy())
+    np.testing.assert_array_equal(after, state())
+
+
+TRAINED = {
+    "rrelu": lambda t: F.rrelu(t(X - 9), training=True), "dropout1d": lambda t: F.dropout1d(t(X), 0.4),
+    "dropout2d": lambda t: F.dropout2d(t(X)[None], 0.4), "dropout3d": lambda t: F.dropout3d(t(X)[:, :, None, None], 0.4),
+    "alpha_dropout": lambda t: F.alpha_dropout(t(X), 0.4, True), "turned": lambda t: F.dropout(t(X).t(), 0.4),
+    "feature_alpha_dropout": lambda t: F.feature_alpha_dropout(t(X), 0.4, True),
+    "exponential_": lambda t: t(X).exponential_(2.0), "uniform_": lambda t: t(X).uniform_(1.0, 2.0),
+    "bernoulli_": lambda t: t(X).bernoulli_(0.3), "randperm": lambda t: ng.randperm(9),
+    "hard": lambda t: F.gumbel_softmax(t(X), hard=True), "randint": lambda t: ng.randint(2, 9, (4, 4)),
+    "randint_like": lambda t: ng.randint_like(t(X), 9),
+}
+SAMPLED = {f"{op.name}-{i}": lambda t, op=op, i=i: flat(Case(op, i).call(Case(op, i).tensors()))[0]
+           for op in REGISTRY.values() if op.random and op.samples for i in range(len(op.samples))}
+
+
+@pytest.mark.parametrize("name", [*TRAINED, *SAMPLED])
+def test_repeated_draws_are_those_without_a_plan(name, monkeypatch):
+    call = (TRAINED | SAMPLED)[name]
+
+    def t(a):
+        return ng.tensor(a.astype(np.float32))
+    ng.manual_seed(6)
+    planned, after = [call(t).detach().numpy().copy() for _ in range(5)], state()
+    plan.forget()
+    monkeypatch.setattr(plan, "due", lambda *args: False)
+    ng.manual_seed(6)
+    for a in planned:
+        np.testing.assert_array_equal(a, call(t).detach().numpy())
     np.testing.assert_array_equal(after, state())
 
 

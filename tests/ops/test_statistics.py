@@ -74,8 +74,12 @@ def test_distances(p):
     # (PyTorch has no second derivative of cdist.)
     same(lambda lib, a, b: lib.cdist(a, b, p), X, Y, gradients=smooth, second=False)
     same(lambda lib, a, b: lib.dist(a, b[:1], p), X, Y, gradients=smooth)
-    same(lambda lib, a: lib.pdist(a, p), X, gradients=False)
-    same(lambda lib, a: lib.nn.functional.pdist(a, p), X, gradients=False)
+    meeting = X.copy()
+    meeting[3], meeting[1, 2] = meeting[0], meeting[2, 2]
+    for x in (X, meeting):
+        same(lambda lib, a: lib.pdist(a, p), x, second=False)
+        same(lambda lib, a: lib.nn.functional.pdist(a, p), x, second=False)
+    assert type(ng.pdist(ng.tensor(X, requires_grad=True), p).grad_fn).__name__ == "PdistBackward0"
     same(lambda lib, a, b: lib.cdist(a[None, None], b.expand(2, 3, 3, 4), p), X, Y, gradients=False)
 
 
@@ -128,6 +132,32 @@ def test_histograms():
              gradients=False)
     same(lambda lib, x: lib.histogram(x, 3), np.ones(4), gradients=False)
     same(lambda lib, x: lib.histogram(x, 3), np.ones(0), gradients=False)
+    even = np.round(V * 4) / 4
+    for x in (V, even, even.astype(np.float32)):
+        same(lambda lib, x: lib.histogram(x, 8, range=(-1.0, 1.0)), x, gradients=False)
+        same(lambda lib, x: [*lib.histogram(x, 7), lib.histc(x, 7), lib.histc(x, 8, -1, 1)], x, gradients=False)
+
+
+@pytest.mark.parametrize("p", [1.0, 1.5, 2.0, 3.0])
+def test_second_derivatives_of_distances_of_rows(p):
+    x = ng.tensor(X, requires_grad=True)
+    assert ng.autograd.gradgradcheck(lambda t: ng.pdist(t, p), (x,))
+
+
+@pytest.mark.parametrize("bins", [float("nan"), 2.5, "3"])
+def test_bins_are_a_whole_number(bins):
+    with pytest.raises(TypeError, match="bins"):
+        ng.histogram(ng.ones(3), bins)
+
+
+def test_a_histogram_over_all_that_there_is_is_captured():
+    f = ng.compile(lambda x: [*ng.histogram(x, 3), ng.histc(x, 4)])
+    for k in (1.0, 2.0, 0.5):  # (of values that the capture did not see)
+        x = ng.tensor(V * k)
+        for a, b in zip(f(x), [*ng.histogram(x, 3), ng.histc(x, 4)]):
+            assert a.tolist() == b.tolist()
+    with pytest.raises(RuntimeError, match="not finite"):
+        f(ng.tensor(np.full(V.shape, np.inf)))
 
 
 def test_older_names_of_linear_algebra():
@@ -189,6 +219,13 @@ ERRORS = {
     "tensorsolve": lambda lib: lib.linalg.tensorsolve(lib.ones(2, 3), lib.ones(2)),
     "vander": lambda lib: lib.linalg.vander(lib.ones(3), N=1),
     "histogram of ints": lambda lib: lib.histogram(lib.tensor([1, 2]), 3),
+    **{f"histogram {i}": lambda lib, a=a: lib.histogram(*a(lib)) for i, a in enumerate((
+        lambda lib: (lib.tensor([1.0, float("nan")]), 3), lambda lib: (lib.tensor([1.0, float("inf")]), 3),
+        lambda lib: (lib.ones(3), lib.ones(0)), lambda lib: (lib.ones(3), 0)))},
+    "histogram least": lambda lib: lib.histogram(lib.ones(3), 3, range=(2.0, 1.0)),
+    "histogram most": lambda lib: lib.histogram(lib.ones(3), 3, range=(2.0, float("inf"))),
+    "histogram none": lambda lib: lib.histogram(lib.ones(3), 3, range=(float("nan"), 1.0)),
+    "histc": lambda lib: lib.histc(lib.tensor([1.0, float("inf")]), 3),
     "weights of another shape": lambda lib: lib.histogram(lib.ones(3), 3, weight=lib.ones(2)),
 }
 
