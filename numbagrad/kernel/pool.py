@@ -2,7 +2,8 @@
 
 A thread that sleeps takes 20 to 70 us to come, as long as a kernel over 100,000 elements on two threads; one that looks takes
 less than one. What no thread has begun when the caller is through with its own piece, the caller does itself: where other
-processes have the processors, nobody waits for a thread that does not run.
+processes have the processors, nobody waits for a thread that does not run; one that woke up on its caller's processor gives it
+back.
 
 A thread and its caller share a few words: a state, that of the offered piece, and what the thread sleeps on.
 """
@@ -27,8 +28,9 @@ MOST = 256     # threads beside the caller
 PATIENCE = 5e-4  # seconds that a thread looks for work before it sleeps
 
 # How many threads there are, how often they look before they sleep, the functions that wait for a semaphore, post it and let
-# other threads run; between the latter two the first thread's words.
-_shared = (ctypes.c_int64 * 8)()
+# other threads run; between the latter two the first thread's words. Then how long a wait takes, the function that tells the
+# processor, and that of the last caller.
+_shared = (ctypes.c_int64 * 9)()
 _memory = _library = _work = None
 _growing = threading.Lock()
 
@@ -36,7 +38,7 @@ _growing = threading.Lock()
 def possible():
     """Whether there are such threads here: POSIX ones with unnamed semaphores, waiting on words of memory."""
     return sys.platform == "linux" and all([hasattr(ctypes.CDLL(None), f) for f in (
-        "pthread_create", "pthread_detach", "sem_init", "sem_wait", "sem_post")])
+        "pthread_create", "pthread_detach", "sem_init", "sem_wait", "sem_post", "sched_getcpu")])
 
 
 def address():
@@ -94,7 +96,7 @@ def _words():
     return look, put, swap, pause
 
 
-def make_work(look, put, swap, pause, call_piece, call_one):
+def make_work(look, put, swap, pause, call_piece, call_one, call_none, call):
     def work(slot):
         shared, idle = look(slot + SHARED), 0
         while True:
@@ -109,6 +111,8 @@ def make_work(look, put, swap, pause, call_piece, call_one):
             else:
                 idle += 1
                 pause()
+                if idle & 255 == 0 and call(look(shared + 56)) & 0xFFFF == look(shared + 64):
+                    call_none(look(shared + 40))  # the caller is waiting for this processor
                 if idle > look(shared + 8):
                     put(slot + ASLEEP, 1)
                     state = look(slot + STATE)
@@ -119,7 +123,7 @@ def make_work(look, put, swap, pause, call_piece, call_one):
     return work
 
 
-def make_drive(look, put, swap, pause, call_piece, call_one, call_none, add, exchange):
+def make_drive(look, put, swap, pause, call_piece, call_one, call_none, call, add, exchange):
     def drive(state, fn, table, n, grain):
         # (counted before the number of threads is read: see ``threads._before_fork``)
         add(state + 24, 1)
@@ -137,6 +141,7 @@ def make_drive(look, put, swap, pause, call_piece, call_one, call_none, add, exc
             # Pieces that begin on a cache line do not share one.
             size = (size + 63) // 64 * 64
         first = look(shared + 32)
+        put(shared + 64, call(look(shared + 56)) & 0xFFFF)
         pieces = (n + size - 1) // size
         for k in range(1, pieces):
             slot = first + (k - 1) * SLOT
@@ -189,9 +194,10 @@ def start(add, exchange):
     global _work, _library, _memory
     look, put, swap, pause = _words()
     call_piece, call_one, call_none = [trampoline.invoke(k) for k in ("iii", "i", "")]
-    work = _compile(make_work, "void(int64)", look, put, swap, pause, call_piece, call_one)
+    call = trampoline.calls()[0]
+    work = _compile(make_work, "void(int64)", look, put, swap, pause, call_piece, call_one, call_none, call)
     drive = _compile(make_drive, "void(int64, int64, int64, int64, int64)", look, put, swap, pause, call_piece, call_one,
-                     call_none, add, exchange)
+                     call_none, call, add, exchange)
     wait = _compile(make_wait, "void(int64, int64)", look, pause)
     _work = work.library.get_pointer_to_function(work.fndesc.llvm_cfunc_wrapper_name)
     _library = ctypes.CDLL(None)
@@ -199,7 +205,7 @@ def start(add, exchange):
     began = time.perf_counter()
     wait.entry_point(address(), 10000)
     _shared[6] = int(10000 * PATIENCE / max(time.perf_counter() - began, 1e-9))
-    for place, name in ((2, "sem_wait"), (3, "sem_post"), (5, "sched_yield")):
+    for place, name in ((2, "sem_wait"), (3, "sem_post"), (5, "sched_yield"), (7, "sched_getcpu")):
         _shared[place] = ctypes.cast(getattr(_library, name), ctypes.c_void_p).value
     _shared[4] = (ctypes.addressof(_memory) + SLOT - 1) // SLOT * SLOT
     atexit.register(stop)

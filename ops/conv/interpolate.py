@@ -66,7 +66,6 @@ def constant_pad_nd(input, pad: tuple, value: float = 0):
 @constant_pad_nd.cpu
 def _(out, input, pad, value):
     whole = out._shape
-    _fill(out, value)
     source, target = input._strides or contiguous_strides(input._shape), contiguous_strides(whole)
     shape, a, b = list(input._shape), 0, 0
     for i in range(len(pad) // 2):
@@ -75,8 +74,23 @@ def _(out, input, pad, value):
         a += max(0, -before) * source[d]
         b += max(0, before) * target[d]
         shape[d] += min(before, 0) + min(after, 0)
+    for part in _margins(out, pad, target) if numel(shape) and out._n >= LARGE else (out,):
+        _fill(part, value)
     if numel(shape):
         copy_into(region(out, tuple(shape), target, b), region(input, tuple(shape), source, a))
+
+
+LARGE = 1 << 15  # elements of a result from which a pass less is worth several calls
+
+
+def _margins(out, pad, strides):
+    """What of the result lies outside of the input, as parts that may share corners."""
+    whole = out._shape
+    for i in range(len(pad) // 2):
+        d = len(whole) - 1 - i
+        for size, first in ((pad[2 * i], 0), (pad[2 * i + 1], whole[d] - pad[2 * i + 1])):
+            if size > 0:
+                yield region(out, (*whole[:d], size, *whole[d + 1:]), strides, first * strides[d])
 
 
 def _fill(out, value):
