@@ -71,7 +71,7 @@ from .random import Generator, default_generator, get_rng_state, initial_seed, m
 
 Tensor._of_data, Tensor._of_array, Tensor._backward = map(staticmethod, (tensor, from_numpy, autograd.backward))
 dtype = _dtypes.dtype
-strided = "torch.strided"
+strided, sparse_coo = "torch.strided", "torch.sparse_coo"
 memory_format = _dtypes.memory_format
 contiguous_format, preserve_format = _dtypes.contiguous_format, _dtypes.preserve_format
 channels_last, channels_last_3d = _dtypes.channels_last, _dtypes.channels_last_3d
@@ -137,7 +137,7 @@ def __dir__():
 
 # Which are imported when they are used, and functions of such.
 _PARTS = ("accelerator", "amp", "backends", "compiler", "cpu", "cuda", "distributions", "extend", "fx", "hub",
-          "jit", "linalg", "onnx", "optim", "profiler", "serialization", "special", "testing", "version")
+          "jit", "linalg", "onnx", "optim", "profiler", "serialization", "sparse", "special", "testing", "version")
 _LATER = {"compile": "compiler", "load": "serialization", "save": "serialization",
           "GradScaler": "amp", **dict.fromkeys((
               "autocast", "autocast_decrement_nesting", "autocast_increment_nesting", "clear_autocast_cache",
@@ -145,7 +145,8 @@ _LATER = {"compile": "compiler", "load": "serialization", "save": "serialization
               "is_autocast_cpu_enabled", "is_autocast_enabled", "set_autocast_cache_enabled", "set_autocast_cpu_dtype",
               "set_autocast_cpu_enabled", "set_autocast_dtype", "set_autocast_enabled", "set_autocast_gpu_dtype"),
               "amp.autocast_mode"),
-          **dict.fromkeys(("_amp_foreach_non_finite_check_and_unscale_", "_amp_update_scale_"), "amp.grad_scaler")}
+          **dict.fromkeys(("_amp_foreach_non_finite_check_and_unscale_", "_amp_update_scale_"), "amp.grad_scaler"),
+          "spmm": "sparse"}
 _start()
 _tracebacks.install()
 

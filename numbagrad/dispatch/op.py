@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 
-from ..base import arguments
+from ..base import arguments, sparse
 from ..core.registry import REGISTRY
 from ..core.tensor import Tensor
 from . import text
@@ -179,8 +179,10 @@ class Function(Op):
             lines.append(f"    return fn_({args})")
         else:
             lines += ["    try:", f"        return fn_({args})", "    except (AttributeError_, TypeError_) as error_:",
+                      "        if error_.__class__ is SparseArgument_:", f"            return instead_(op_, error_)({args})",
                       f"        refuse_(op_, {args.partition(',')[0]}, error_)", "        raise"]
-        env = {**arguments.ENVIRONMENT, "fn_": self.fn, "op_": self, "refuse_": refuse, "Tensor_": Tensor}
+        env = {**arguments.ENVIRONMENT, "fn_": self.fn, "op_": self, "refuse_": refuse, "Tensor_": Tensor,
+               "SparseArgument_": sparse.SparseArgument, "instead_": sparse.instead}
         from . import composed
         found = composed.parameters(self)
         if found is not None:

@@ -16,7 +16,6 @@ from numbagrad.autograd.anomaly import ANOMALY
 from numbagrad.extend import REGISTRY
 from numbagrad.profiler import ProfilerActivity, profile, record_function, schedule, tensorboard_trace_handler
 
-
 X = ng.ones(4, 8)
 
 
