@@ -182,6 +182,26 @@ def test_gradients_accumulate():
     agrees(code)
 
 
+@pytest.mark.parametrize("options", [{"mode": "sum"}, {"mode": "mean"}, {"mode": "mean", "padding_idx": 1}, {"mode": "max"},
+                                     {"mode": "sum", "scale_grad_by_freq": True}])
+def test_bags(options):
+    def code(T):
+        b = T.nn.EmbeddingBag(5, 2, sparse=True, _weight=T.arange(10.0).reshape(5, 2), **options)
+        y = b(T.tensor([1, 2, 4, 1]), T.tensor([0, 3]))
+        y.pow(2).sum().backward()
+        return [y, b.weight.grad.to_dense(), b.weight.grad.is_sparse]
+    agrees(lambda T: [str(t).partition(", grad_fn")[0] for t in code(T)])
+
+
+def test_weighted_bags():
+    def code(T):
+        w, scale = T.ones(5, 2, requires_grad=True), T.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
+        T.nn.functional.embedding_bag(T.tensor([[1, 2], [2, 0]]), w, mode="sum", sparse=True,
+                                      per_sample_weights=scale).pow(2).sum().backward()
+        return [w.grad.to_dense(), scale.grad]
+    agrees(code)
+
+
 def test_scaled_losses():
     def code(T):
         e = T.nn.Embedding(5, 2, sparse=True)
