@@ -75,19 +75,28 @@ def addmm(input, mat1, mat2, *, beta=1, alpha=1, out=None):
 
 # --- places
 
+@known
+def permute(self, *dims):
+    """The dimensions in another order: sparse ones among themselves, and dense ones."""
+    dims = dims[0] if len(dims) == 1 and isinstance(dims[0], (tuple, list)) else dims
+    order, count = [wrap_dim(d, len(self._shape)) for d in dims], self.sparse_dim()
+    if sorted(order) != list(range(len(self._shape))) or any([(d < count) != (i < count) for i, d in enumerate(order)]):
+        raise RuntimeError(f"permute: {count} sparse and {self.dense_dim()} dense dimensions may be exchanged among "
+                           f"themselves, but got the order {list(dims)}")
+    at = op("index_select")(self._at, 0, from_numpy(np.array(order[:count])))
+    of = self._of.permute(0, *[d - count + 1 for d in order[count:]])
+    return self.with_values(of, at, tuple([self._shape[i] for i in order]), order == sorted(order) and self._coal)
+
+
+@known
 def transpose(self, dim0, dim1):
     """Two sparse dimensions exchanged."""
-    d, e = wrap_dim(dim0, len(self._shape)), wrap_dim(dim1, len(self._shape))
-    if max(d, e) >= self.sparse_dim():
-        raise RuntimeError(f"transpose: can only transpose sparse dimensions: there are {self.sparse_dim()}, but got {dim0} "
-                           f"and {dim1}")
-    order = list(range(len(self._shape)))
+    order, count = list(range(len(self._shape))), self.sparse_dim()
+    d, e = wrap_dim(dim0, len(order)), wrap_dim(dim1, len(order))
+    if max(d, e) >= count:
+        raise RuntimeError(f"sparse transpose: transposed dimensions must be sparse Got sparse_dim: {count}, d0: {d}, d1: {e}")
     order[d], order[e] = e, d
-    at = op("index_select")(self._at, 0, from_numpy(np.array(order[:self.sparse_dim()])))
-    return self.with_values(self._of, at, tuple([self._shape[i] for i in order]), d == e and self._coal)
-
-
-known(transpose)
+    return permute(self, order)
 
 
 @known

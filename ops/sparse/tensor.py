@@ -15,10 +15,23 @@ from numbagrad.core.tensor import numel
 from numbagrad.extend import REGISTRY, Tensor
 
 MEMORY = ("_kind", "_ptr", "_buf")
+NO_MEMORY = "a sparse tensor has no memory as a whole: to_dense() makes a dense one"
 
 
 def op(name):
     return REGISTRY[name].callable
+
+
+class NoStrides(tuple):
+    """Strides of a tensor without memory: not None, as of rows without gaps, and nothing to compute with."""
+
+    __slots__ = ()
+
+    def __getitem__(self, index):
+        raise SparseArgument(NO_MEMORY)
+
+    def __iter__(self):
+        raise SparseArgument(NO_MEMORY)
 
 
 class SparseTensor(Tensor):
@@ -30,13 +43,13 @@ class SparseTensor(Tensor):
     def __new__(cls, at, of, shape, coalesced=False, leaf=False):
         self = object.__new__(cls)
         self.__dict__.update(_at=at, _of=of, _coal=coalesced or at._shape[1] < 2, _leaf=leaf)
-        self._shape, self._n, self._strides, self._ver = tuple(shape), numel(shape), (), [0]
+        self._shape, self._n, self._strides, self._ver = tuple(shape), numel(shape), NoStrides(), [0]
         self._rg, self._node, self._grad, self._view = False, None, None, None
         return self
 
     def __getattr__(self, name):
         if name in MEMORY:
-            raise SparseArgument("a sparse tensor has no memory as a whole: to_dense() makes a dense one")
+            raise SparseArgument(NO_MEMORY)
         raise AttributeError(f"'Tensor' object has no attribute '{name}'")
 
     # --- what it is
@@ -61,6 +74,8 @@ class SparseTensor(Tensor):
     def requires_grad(self):
         """Whether operations on the values are recorded."""
         return self._of.requires_grad
+
+    data = property(lambda self: self.detach())
 
     def requires_grad_(self, requires_grad=True):
         """Make this a leaf whose gradient is kept, or none."""

@@ -18,6 +18,10 @@ def example(T, **options):
     return T.sparse_coo_tensor(T.tensor(AT), T.tensor(OF), (2, 3), **options)
 
 
+def blocks(T):
+    return T.sparse_coo_tensor(T.tensor(AT), T.arange(24.0).reshape(4, 2, 3), (2, 3, 2, 3))
+
+
 WORDS = {
     "repr": lambda T, a: a, "size found": lambda T, a: T.sparse_coo_tensor(AT, OF).shape,
     "coalesced": lambda T, a: a.coalesce(), "dense": lambda T, a: a.to_dense(), "indices": lambda T, a: a.indices(),
@@ -59,6 +63,8 @@ WORDS = {
     "joined": lambda T, a: [T.cat([a, a]), T.cat([a, a], 1).to_dense(), T.stack([a, a]), a.unsqueeze(0).shape],
     "in place": lambda T, a: [T.zeros(2, 3).add_(a), T.zeros(2, 3).add_(a, alpha=-1), T.zeros(2, 3).sub_(a), a.mul_(2),
                               a.div_(4)],
+    "order": lambda T, a: [a.permute(1, 0).to_dense(), a.transpose(0, 0), blocks(T).permute(1, 0, 3, 2).to_dense()],
+    "dense order": lambda T, a: blocks(T).transpose(2, 3), "totals": lambda T, a: [T.sum(a), T.sum(a, 1), a.data.is_sparse],
     "mask": lambda T, a: a.to_dense().sparse_mask(a.coalesce()), "numpy": lambda T, a: a.numpy(), "item": lambda T, a: a.item(),
     "dense asked": lambda T, a: T.ones(2, 3).coalesce(), "dense indices": lambda T, a: T.ones(2).indices(),
     "shapes": lambda T, a: a @ T.ones(2, 2), "integers": lambda T, a: T.sparse_coo_tensor([[0, 1], [1, 0]], [1, 2])}
@@ -230,7 +236,8 @@ def test_bad_coordinates_are_refused():
 @pytest.mark.parametrize("act", [
     lambda a: a.exp(), lambda a: ng.cumsum(a, 0), lambda a: a == a, lambda a: ng.layer_norm(a, (3,)), lambda a: ng.sort(a),
     lambda a: ng.linalg.inv(ng.eye(2).to_sparse()), lambda a: a.data_ptr(), lambda a: ng.max(a), lambda a: a.reshape(6),
-    lambda a: ng.transpose(a, 0, 1), lambda a: ng.ones(2, 3).copy_(a), lambda a: ng.where(a, a, a), lambda a: ng.compile(
+    lambda a: ng.transpose(a, 0, 1), lambda a: ng.t(a), lambda a: ng.mean(a), lambda a: ng.ones(2, 3).copy_(a),
+    lambda a: ng.where(a, a, a), lambda a: ng.compile(
         lambda x: x + 1)(a)])
 def test_what_knows_no_sparse_tensors_says_so(act):
     for _ in range(2):
