@@ -208,6 +208,18 @@ def test_weighted_bags():
     agrees(code)
 
 
+def test_many_sparse_gradients():
+    """No plan is made of a backward that returns one."""
+    e, at = ng.nn.Embedding(10, 2, sparse=True), ng.tensor([1, 2, 1])
+    bag = ng.nn.EmbeddingBag(10, 2, sparse=True, mode="sum")
+    optimizer = ng.optim.SparseAdam([*e.parameters(), *bag.parameters()])
+    for _ in range(150):
+        optimizer.zero_grad()
+        (e(at).sum() + bag(at[None]).sum()).backward()
+        optimizer.step()
+    assert e.weight.grad._nnz() == bag.weight.grad._nnz() == 3 and optimizer.state[e.weight]["step"] == 150
+
+
 def test_scaled_losses():
     def code(T):
         e = T.nn.Embedding(5, 2, sparse=True)
