@@ -73,7 +73,7 @@ from .random import Generator, default_generator, get_rng_state, initial_seed, m
 Tensor._of_data, Tensor._of_array, Tensor._backward = map(staticmethod, (tensor, from_numpy, autograd.backward))
 dtype = _dtypes.dtype
 layout = _dtypes.layout
-strided = _dtypes.strided
+strided, sparse_coo = _dtypes.strided, _dtypes.sparse_coo
 memory_format = _dtypes.memory_format
 contiguous_format, preserve_format = _dtypes.contiguous_format, _dtypes.preserve_format
 channels_last, channels_last_3d = _dtypes.channels_last, _dtypes.channels_last_3d
@@ -144,8 +144,8 @@ def __dir__():
 
 # Which are imported when they are used, and functions of such.
 _PARTS = ("__config__", "accelerator", "amp", "backends", "compiler", "cpu", "cuda", "distributions", "extend", "fft", "fx",
-          "hub", "jit", "linalg", "multiprocessing", "onnx", "optim", "profiler", "serialization", "special", "storage",
-          "testing", "types", "version")
+          "hub", "jit", "linalg", "multiprocessing", "onnx", "optim", "profiler", "serialization", "sparse", "special",
+          "storage", "testing", "types", "version")
 _LATER = {"compile": "compiler", "load": "serialization", "save": "serialization", "TypedStorage": "storage",
           "UntypedStorage": "storage", "is_storage": "core.storages", "set_default_tensor_type": "core.legacy",
           **dict.fromkeys([kind + "Tensor" for kind in _dtypes.TYPE_NAMES.values() if not kind.startswith("Complex")],
@@ -163,7 +163,8 @@ kaiser_window range""".split(), "core.factories"),
              "is_autocast_cpu_enabled", "is_autocast_enabled", "set_autocast_cache_enabled", "set_autocast_cpu_dtype",
              "set_autocast_cpu_enabled", "set_autocast_dtype", "set_autocast_enabled", "set_autocast_gpu_dtype"),
              "amp.autocast_mode"),
-          **dict.fromkeys(("_amp_foreach_non_finite_check_and_unscale_", "_amp_update_scale_"), "amp.grad_scaler")}
+          **dict.fromkeys(("_amp_foreach_non_finite_check_and_unscale_", "_amp_update_scale_"), "amp.grad_scaler"),
+          "spmm": "sparse"}
 _start()
 _tracebacks.install()
 

@@ -15,7 +15,7 @@ except (ImportError, SyntaxError):  # not yet written, or damaged by a merge: th
 
 # In the order in which they may import each other; a new folder comes last until it has its place here.
 FAMILIES = ("pointwise", "view", "product", "index", "random", "rearrange", "conv", "reduce", "linalg", "fft", "recurrent",
-            "norm", "loss", "attention", "statistics")
+            "norm", "loss", "attention", "statistics", "sparse")
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 

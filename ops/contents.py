@@ -260,7 +260,7 @@ CONTENTS = {
         "numbagrad.nn.functional":
             "embedding one_hot",
         "ops":
-            "embedding one_hot rows_of sum_rows",
+            "embedding one_hot rows_for_few rows_of sum_rows",
     },
     "index.getitem": {
         "Tensor":
@@ -941,5 +941,19 @@ CONTENTS = {
             "nanquantile quantile",
         "ops":
             "nanquantile quantile quantile_gradient quantile_parts quantiles",
+    },
+    "sparse.arithmetic": {
+    },
+    "sparse.making": {
+        "Tensor":
+            "coalesce dense_dim indices is_coalesced sparse_dim sparse_mask to_dense to_sparse to_sparse_coo values",
+        "numbagrad":
+            "sparse_coo_tensor",
+    },
+    "sparse.products": {
+        "ops":
+            "products_of_rows sparse_times_dense",
+    },
+    "sparse.tensor": {
     },
 }

@@ -187,9 +187,21 @@ def _older(name, device):
     instead = f"torch.{verb}_autocast_{what}('{device}'{', ' + what if verb == 'set' else ''})"
     new = globals()[f"{verb}_autocast_{what}"]
 
-    def older(*value):
-        warnings.warn(f"torch.{name}{given} is deprecated. Please use {instead} instead.", DeprecationWarning, stacklevel=2)
-        return new(device, *value)
+    def warn():
+        warnings.warn(f"torch.{name}{given} is deprecated. Please use {instead} instead.", DeprecationWarning, stacklevel=3)
+
+    def get():
+        warn()
+        return new(device)
+
+    def set_enabled(enabled):
+        warn()
+        new(device, enabled)
+
+    def set_dtype(dtype):
+        warn()
+        new(device, dtype)
+    older = get if verb != "set" else set_dtype if what == "dtype" else set_enabled
     older.__name__ = older.__qualname__ = name
     return older
 

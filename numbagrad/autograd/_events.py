@@ -7,7 +7,6 @@ profiler starts, and lose it when it stops; the engine runs nodes through ``ANOM
 from __future__ import annotations
 
 import sys
-import threading
 import types
 from functools import partial
 from threading import get_ident
@@ -124,14 +123,13 @@ FLOPS = {"aten::mm": _matmul(0), "aten::bmm": _matmul(0), "aten::matmul": _matmu
          "aten::conv2d": _conv, **dict.fromkeys(("aten::add", "aten::mul"), lambda s: max(map(_product, s[:2])))}
 
 ACTIVE = [None]  # the recorder
-_lock = threading.RLock()
 _known: dict = {}  # functions that have the layer
 _publish = [None]
 
 
 def start(recorder):
     """Record until ``stop``; what was recording before goes on then."""
-    with _lock:
+    with layers.LOCK:
         recorder.before, ACTIVE[0] = ACTIVE[0], recorder
         if recorder.before is None:
             _take_all()
@@ -142,7 +140,7 @@ def start(recorder):
 
 def stop(recorder):
     """Record no more."""
-    with _lock:
+    with layers.LOCK:
         for event in list(recorder.open):
             recorder.leave(event)
         ACTIVE[0] = recorder.before
@@ -245,6 +243,6 @@ def _classes(module, name):
 def _published(op, fn=None):
     """What publishes ops once somebody profiled: their files are run when they are first used."""
     _publish[0](op, fn)
-    with _lock:
+    with layers.LOCK:
         for taken in _of_op(op):
             layers.switch(taken, "profiler", ACTIVE[0] is not None)

@@ -16,6 +16,7 @@ from heapq import heappop, heappush
 from sys import getrefcount
 
 from ..base import modes
+from ..base.sparse import SparseArgument
 from ..core import graph
 from ..core.graph import Output
 from ..core.tensor import make, raw
@@ -365,26 +366,30 @@ def accumulate_grad(t, r, create_graph, own, gradients=(), kept=None):
                 r = raw(r._buf, r._ptr, r._n, r._shape, None, r._kind, [0])
     with LOCK:
         old = t._grad
-        if create_graph:
-            if old is None:
-                t._grad = make(r._shape, r._kind).copy_(r)
-            else:
-                t._grad = old + r
-        elif shared:
-            total = old.detach() + r.detach()
-            old._buf, old._ptr = total._buf, total._ptr
-            old._ver[0] += 1
-            old._ver[1:] = PLACE
-        elif old is not None:
-            if EVER and getrefcount(old._buf) != OWNED_MEMORY and flows(old, gradients, kept):
+        try:
+            if create_graph:
+                if old is None:
+                    t._grad = make(r._shape, r._kind).copy_(r)
+                else:
+                    t._grad = old + r
+            elif shared:
                 total = old.detach() + r.detach()
-                old._buf, old._ptr, old._strides, old._ver = total._buf, total._ptr, None, [old._ver[0] + 1, *PLACE]
+                old._buf, old._ptr = total._buf, total._ptr
+                old._ver[0] += 1
+                old._ver[1:] = PLACE
+            elif old is not None:
+                if EVER and getrefcount(old._buf) != OWNED_MEMORY and flows(old, gradients, kept):
+                    total = old.detach() + r.detach()
+                    old._buf, old._ptr, old._strides, old._ver = total._buf, total._ptr, None, [old._ver[0] + 1, *PLACE]
+                else:
+                    add_into(old, r)
+            elif own:
+                t._grad = r
             else:
-                add_into(old, r)
-        elif own:
-            t._grad = r
-        else:
-            t._grad = r.detach().clone()
+                t._grad = r.detach().clone()
+        except SparseArgument:
+            t._grad = r if old is None else r.detach() + old.detach() if r.is_sparse < old.is_sparse else (
+                old.detach() + r.detach())
 
 
 _native_add = []

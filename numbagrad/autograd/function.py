@@ -251,7 +251,7 @@ class Function(FunctionCtx, metaclass=FunctionMeta):
         if record:
             # The edges are those of the inputs before forward, which may modify them in place.
             edges = tuple([graph.edge(a) if need else None for a, need in zip(args, needs)])
-            ins = tuple([(a._shape, a._kind) if isinstance(a, Tensor) else None for a in args])
+            ins = tuple([(a._shape, getattr(a, "_kind", None)) if isinstance(a, Tensor) else None for a in args])
         if grad:
             modes.change(grad=False)
         try:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from ..base import arguments, modes
 from ..base import dtypes as dt
+from ..base.sparse import SparseArgument, instead
 from ..core import copying, graph, makers, storage
 from ..core.broadcast import broadcast_shapes
 from ..core.graph import Node, new_node, note_forward
@@ -115,8 +116,11 @@ def apply(op, t, args):
     form = op.form(pattern)
     tensors = [a for a, p in zip(operands, pattern) if p == "t"]
     scalars = [a for a, p in zip(operands, pattern) if p == "s"]
-    check(t, op.name + "_", tensors)
-    compute = form.compute_type(common_dtype(tensors, scalars))
+    try:
+        check(t, op.name + "_", tensors)
+        compute = form.compute_type(common_dtype(tensors, scalars))
+    except SparseArgument as error:
+        return replace(t, instead(op, error)(*operands, **dict(zip(op.params, params))), op.name + "_")
     if compute.is_complex and op.result == "real":
         raise RuntimeError(f"In-place {op.name} is not supported for complex tensors.")
     if compute.is_complex and op.complex:

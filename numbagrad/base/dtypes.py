@@ -323,13 +323,13 @@ class iinfo:
 
 
 class layout(str):
-    """How a tensor is stored; all are strided."""
+    """How a tensor is stored."""
 
     __slots__ = ()
     __repr__ = str.__str__
 
 
-strided = layout("torch.strided")
+strided, sparse_coo = layout("torch.strided"), layout("torch.sparse_coo")
 
 
 class memory_format:

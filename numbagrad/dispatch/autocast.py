@@ -65,7 +65,6 @@ class State(threading.local):
 
 
 STATE = State()
-_changing = threading.RLock()
 _inside = dict.fromkeys(TABLES, 0)  # threads for which casts are on
 _listed = {device: {} for device in TABLES}    # functions of listed ops
 _programs = {device: {} for device in TABLES}  # programs of listed ops
@@ -79,7 +78,7 @@ def enable(device, on):
         return
     STATE.enabled[device] = on
     if device in TABLES:
-        with _changing:
+        with layers.LOCK:
             _inside[device] += 1 if on else -1
             if on and _inside[device] == 1:
                 _install(device)
@@ -252,7 +251,7 @@ def _published(op, fn=None):
     """What publishes ops once there was a region."""
     _publish[0](op, fn)
     if any([op.name in TABLES[device] for device in _taken]):
-        with _changing:
+        with layers.LOCK:
             _known(op)
             for device in _taken:
                 _switch(device)
@@ -263,7 +262,7 @@ def _install(device):
         _taken.append(device)
         for name in [n for n in list(dict.keys(REGISTRY)) if n in TABLES[device]]:
             _known(dict.get(REGISTRY, name))
-        if REGISTRY.publish is not _published:
+        if _publish[0] is None:
             _publish[0], REGISTRY.publish = REGISTRY.publish, _published
     _switch(device)
 

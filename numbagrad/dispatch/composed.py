@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 
 from ..base import modes
+from ..base.sparse import SparseArgument
 from ..core import replay
 from ..core.graph import Node, Output
 from ..core.replay_text import SEVERAL, STATE
@@ -56,7 +57,11 @@ class Composed:
         self.idle += 1
         if self.idle > IDLE:
             self.stop()
-        if not all([t is None or isinstance(t, Tensor) and t._kind.cpu for t in tensors]) or not all(map(plan.plain, others)):
+        try:
+            usual = all([t is None or isinstance(t, Tensor) and t._kind.cpu for t in tensors]) and all(map(plan.plain, others))
+        except SparseArgument:
+            usual = False
+        if not usual:
             self.idle += ODD
             return
         needs = tuple([t is not None and t._rg for t in tensors])

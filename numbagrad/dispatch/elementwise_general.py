@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from ..base import arguments, modes
 from ..base import dtypes as dt
+from ..base.sparse import SparseArgument, instead
 from ..core import graph, storage
 from ..core.broadcast import broadcast_shapes
 from ..core.graph import new_node, note_forward
@@ -93,7 +94,10 @@ def unplanned(op, args, params, out):
         if not isinstance(out, Tensor):
             raise arguments.wrong(out, "Tensor", op.name, "out", None)
         check_partial(out, tensors)
-    common = common_dtype(tensors, scalars)
+    try:
+        common = common_dtype(tensors, scalars)
+    except SparseArgument as error:
+        return instead(op, error)(*args, **dict(zip(op.params, params)))
     compute = form.compute_type(common)
     if op.complex and compute.is_complex:
         from ..core.registry import REGISTRY

@@ -6,10 +6,12 @@ which calls what was there. When all is off the code is the function's own, so t
 
 from __future__ import annotations
 
+import threading
 import types
 import warnings
 from functools import lru_cache
 
+LOCK = threading.RLock()  # for who switches several
 ORDER = ("autocast", "profiler")  # from the inside out
 _functions: dict = {}
 

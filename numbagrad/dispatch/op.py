@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 
-from ..base import arguments
+from ..base import arguments, sparse
 from ..core.registry import REGISTRY
 from ..core.tensor import Tensor
 from . import text
@@ -186,10 +186,12 @@ class Function(Op):
             lines.append(f"    return fn_({args})")
         else:
             lines += ["    try:", f"        return fn_({args})", "    except (AttributeError_, TypeError_) as error_:",
+                      "        if error_.__class__ is SparseArgument_:", f"            return instead_(op_, error_)({args})",
                       f"        refuse_(op_, {args.partition(',')[0]}, error_)", "        raise"]
         usual, names, before = ["    " + line for line in self.first[0]], *self.first[1:]
         lines = lines if before else usual + lines
-        env = {**arguments.ENVIRONMENT, "fn_": self.fn, "op_": self, "refuse_": refuse, "Tensor_": Tensor, **names}
+        env = {**arguments.ENVIRONMENT, "fn_": self.fn, "op_": self, "refuse_": refuse, "Tensor_": Tensor,
+               "SparseArgument_": sparse.SparseArgument, "instead_": sparse.instead, **names}
         from . import composed
         found = composed.attached(self)
         if found is not None:

@@ -387,6 +387,8 @@ def backward_plan(saved, g, work, others=0):
     if found is None:
         return None
     recorder, (arrive, grads) = found
+    if any([r is not None and r.is_sparse for r in grads]):  # no memory to say where it is
+        return None
     kept = len(saved) // 2
     given = arrive + kept + others
     leaving = {at.index for at in [body_address(recorder, r) for r in grads if r is not None] if at is not None}

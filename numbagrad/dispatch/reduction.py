@@ -20,6 +20,7 @@ import inspect
 
 from ..base import arguments
 from ..base import dtypes as dt
+from ..base.sparse import SparseArgument, instead
 from ..core import storage
 from ..core.out import write_out
 from ..core.registry import REGISTRY
@@ -291,7 +292,10 @@ def general(op, input, dim, keepdim, dtype, out):
         input = REGISTRY["ne"].callable(input.detach(), 0)
     if isinstance(out, Tensor) and op.result == "bool" and out._kind.dtype not in (dt.bool_, dt.uint8):
         raise RuntimeError(f"{op.name} only supports bool tensor for result, got: {dt.scalar_name(out._kind.dtype)}")
-    shape, kind = op.infer(input, dim, keepdim)
+    try:
+        shape, kind = op.infer(input, dim, keepdim)
+    except SparseArgument as error:
+        return instead(op, error)(input, dim, keepdim, dtype=dtype)
     result = make(shape, kind)
     if kind.cpu:
         op.fold(result, input, dim, keepdim)

@@ -5,6 +5,7 @@ from collections import defaultdict
 import numbagrad as ng
 
 from ..base.dtypes import float32, float64, get_default_dtype
+from ..base.sparse import SparseArgument
 from ..core.storage import F4 as FLOAT32
 from ..core.storage import kind_of
 from ..core.tensor import Tensor
@@ -102,7 +103,11 @@ class Tabled(Optimizer):
         """One update; returns what ``closure`` returned."""
         loss = _closure_loss(closure)
         for group in self.param_groups:
-            self._update(group)
+            try:
+                self._update(group)
+            except SparseArgument:
+                from . import _sparse
+                _sparse.update(self, group)
         return loss
 
     def _update(self, group):

@@ -5,6 +5,7 @@ from collections import defaultdict
 import numbagrad as ng
 
 from ..base.dtypes import float32, get_default_dtype
+from ..base.sparse import SparseArgument
 from ..core.storage import F4 as FLOAT32
 from ..core.tensor import Tensor
 from . import _kernels
@@ -122,37 +123,41 @@ class Adam(Optimizer):
         """One update; returns what ``closure`` returned."""
         loss = _closure_loss(closure)
         for group in self.param_groups:
-            if group["differentiable"]:
-                record(self, group)
-                continue
-            amsgrad = bool(group["amsgrad"])
-            settings = (
-                float(_number(group["lr"])),
-                *(float(_number(beta)) for beta in group["betas"]),
-                float(group["eps"]),
-                float(_number(group["weight_decay"])),
-                bool(group["decoupled_weight_decay"]),
-                amsgrad,
-                bool(group["maximize"]),
-            )
-            if group["fused"]:
-                _check_fused(group["params"])
-            tables, changed = defaultdict(list), []
-            for p in group["params"]:
-                g = p._grad
-                if g is None:
+            try:
+                if group["differentiable"]:
+                    record(self, group)
                     continue
-                own = self._state_of(p, group)
-                m, v, step = own["exp_avg"], own["exp_avg_sq"], own["step"]
-                v_max = own["max_exp_avg_sq"] if amsgrad else v
-                if step._n != 1:
-                    _check_counts(step)
-                if _are_plain(p, g, m, v, v_max) and step._kind is FLOAT32:
-                    tables[p._kind] += p._ptr, g._ptr, m._ptr, v._ptr, v_max._ptr, step._ptr, p._n
-                    changed.append(p)
-                else:
-                    _composed(p, g, m, v, v_max, step, *settings)
-            _run(_kernels.adam, tables, changed, *settings)
+                amsgrad = bool(group["amsgrad"])
+                settings = (
+                    float(_number(group["lr"])),
+                    *(float(_number(beta)) for beta in group["betas"]),
+                    float(group["eps"]),
+                    float(_number(group["weight_decay"])),
+                    bool(group["decoupled_weight_decay"]),
+                    amsgrad,
+                    bool(group["maximize"]),
+                )
+                if group["fused"]:
+                    _check_fused(group["params"])
+                tables, changed = defaultdict(list), []
+                for p in group["params"]:
+                    g = p._grad
+                    if g is None:
+                        continue
+                    own = self._state_of(p, group)
+                    m, v, step = own["exp_avg"], own["exp_avg_sq"], own["step"]
+                    v_max = own["max_exp_avg_sq"] if amsgrad else v
+                    if step._n != 1:
+                        _check_counts(step)
+                    if _are_plain(p, g, m, v, v_max) and step._kind is FLOAT32:
+                        tables[p._kind] += p._ptr, g._ptr, m._ptr, v._ptr, v_max._ptr, step._ptr, p._n
+                        changed.append(p)
+                    else:
+                        _composed(p, g, m, v, v_max, step, *settings)
+                _run(_kernels.adam, tables, changed, *settings)
+            except SparseArgument:
+                from . import _sparse
+                _sparse.update(self, group)
         return loss
 
 

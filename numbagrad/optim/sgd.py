@@ -4,6 +4,7 @@ from collections import defaultdict
 
 import numbagrad as ng
 
+from ..base.sparse import SparseArgument
 from ..core.tensor import Tensor
 from . import _kernels
 from ._functional import sgd
@@ -87,53 +88,57 @@ class SGD(Optimizer):
         """One update; returns what ``closure`` returned."""
         loss = _closure_loss(closure)
         for group in self.param_groups:
-            if group["differentiable"]:
-                record(self, group)
-                continue
-            lr, decay = float(_number(group["lr"])), float(_number(group["weight_decay"]))
-            momentum, dampening = float(group["momentum"]), float(group["dampening"])
-            settings = lr, momentum, dampening, decay, bool(group["nesterov"]), bool(group["maximize"])
-            if group["fused"]:
-                _check_fused(group["params"])
-            tables, changed = defaultdict(list), []
-            fresh = []
-            buf, first, buf_ptr = None, False, 0
-            for p in group["params"]:
-                g = p._grad
-                if g is None:
+            try:
+                if group["differentiable"]:
+                    record(self, group)
                     continue
-                if p._shape != g._shape:  # before a buffer is made
-                    _are_plain(p, g)
-                if momentum != 0.0:
-                    state = self.state[p]
-                    buf = state.get("momentum_buffer")
-                    first = buf is None
-                    if first:
-                        # An error or an interrupt may come before the kernel fills it: to the next step zeros are the
-                        # same as none; with a dampening they are not, and it becomes state afterwards.
-                        buf = ng.zeros_like(p, requires_grad=False)
-                        if dampening == 0.0:
+                lr, decay = float(_number(group["lr"])), float(_number(group["weight_decay"]))
+                momentum, dampening = float(group["momentum"]), float(group["dampening"])
+                settings = lr, momentum, dampening, decay, bool(group["nesterov"]), bool(group["maximize"])
+                if group["fused"]:
+                    _check_fused(group["params"])
+                tables, changed = defaultdict(list), []
+                fresh = []
+                buf, first, buf_ptr = None, False, 0
+                for p in group["params"]:
+                    g = p._grad
+                    if g is None:
+                        continue
+                    if p._shape != g._shape:  # before a buffer is made
+                        _are_plain(p, g)
+                    if momentum != 0.0:
+                        state = self.state[p]
+                        buf = state.get("momentum_buffer")
+                        first = buf is None
+                        if first:
+                            # An error or an interrupt may come before the kernel fills it: to the next step zeros are the
+                            # same as none; with a dampening they are not, and it becomes state afterwards.
+                            buf = ng.zeros_like(p, requires_grad=False)
+                            if dampening == 0.0:
+                                state["momentum_buffer"] = buf
+                            else:
+                                fresh.append((state, buf))
+                        buf_ptr = buf._ptr
+                    kind = p._kind
+                    if (
+                        kind.dtype in _PLAIN
+                        and kind is g._kind
+                        and p._strides is g._strides is None
+                        and (buf is None or _are_plain(p, g, buf))
+                    ):
+                        tables[kind] += p._ptr, g._ptr, buf_ptr, p._n, first
+                        changed.append(p)
+                    else:
+                        _are_plain(p, g, g if buf is None else buf)
+                        _composed(p, g, buf, first, *settings)
+                        if first:
                             state["momentum_buffer"] = buf
-                        else:
-                            fresh.append((state, buf))
-                    buf_ptr = buf._ptr
-                kind = p._kind
-                if (
-                    kind.dtype in _PLAIN
-                    and kind is g._kind
-                    and p._strides is g._strides is None
-                    and (buf is None or _are_plain(p, g, buf))
-                ):
-                    tables[kind] += p._ptr, g._ptr, buf_ptr, p._n, first
-                    changed.append(p)
-                else:
-                    _are_plain(p, g, g if buf is None else buf)
-                    _composed(p, g, buf, first, *settings)
-                    if first:
-                        state["momentum_buffer"] = buf
-            _run(_kernels.sgd, tables, changed, *settings)
-            for state, buf in fresh:
-                state["momentum_buffer"] = buf
+                _run(_kernels.sgd, tables, changed, *settings)
+                for state, buf in fresh:
+                    state["momentum_buffer"] = buf
+            except SparseArgument:
+                from . import _sparse
+                _sparse.sgd(self, group, _composed)
         return loss
 
 

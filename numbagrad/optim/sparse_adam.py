@@ -1,5 +1,7 @@
 """SparseAdam: Adam for gradients that hold a few rows of their parameter."""
 
+from ..core.creation import zeros_like
+from . import _sparse
 from ._tabled import check_betas, check_lr_is_single
 from .optimizer import Optimizer, _closure_loss
 
@@ -29,7 +31,12 @@ class SparseAdam(Optimizer):
         """One update; returns what ``closure`` returned."""
         loss = _closure_loss(closure)
         for group in self.param_groups:
-            if any(p._grad is not None for p in group["params"]):
-                # A gradient is always dense here: tensors have no sparse layout.
+            given = [p for p in group["params"] if p._grad is not None]
+            if not all(p._grad.is_sparse for p in given):
                 raise RuntimeError("SparseAdam does not support dense gradients, please consider Adam instead")
+            for p in given:
+                own = self.state[p]
+                if not own:
+                    own.update(step=0, **{name: zeros_like(p, requires_grad=False) for name in ("exp_avg", "exp_avg_sq")})
+                _sparse.adam(p, p._grad, own, group)
         return loss

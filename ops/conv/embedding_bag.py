@@ -9,11 +9,13 @@ import numpy as np
 from numbagrad.base import dtypes as dt
 from numbagrad.base import modes
 from numbagrad.core import storage
+from numbagrad.core.creation import zeros
+from numbagrad.dispatch.custom import invoke
 from numbagrad.extend import REGISTRY, Sample, T, custom, function, load, store
 from numbagrad.kernel import tape
 from numbagrad.kernel.jit import STRIP, kernel, strip
 
-from ..index.embedding import INDICES, SPACES, check_indices, renormalise, rows_of, sum_rows
+from ..index.embedding import INDICES, SPACES, check_indices, renormalise, rows_for_few, rows_of, sum_rows
 from ..product.gemm import reshape
 from .pool import to_places
 
@@ -209,6 +211,18 @@ def _(g, y1, shape):
     return transpose(to_places(transpose(g, 0, 1), transpose(where.clamp(0), 0, 1), (shape[0],)), 0, 1), None, None
 
 
+def _of_few(weight, input, scale, of, sizes, count, skip, scale_grad_by_freq):
+    """Sums of bags, or means where ``sizes`` are given, with a sparse gradient for ``weight``."""
+    rows = invoke(rows_for_few, (weight, input), (skip, scale_grad_by_freq))
+    kept = [] if scale is None else [scale]
+    if skip >= 0:
+        kept.append(REGISTRY["ne"].callable(input, skip).to(rows.dtype))
+    for factor in kept:
+        rows = rows * reshape(factor, (input._n, 1))
+    sums = REGISTRY["index_add"].callable(zeros((count, weight._shape[1]), dtype=rows.dtype, device=rows.device), 0, of, rows)
+    return sums if sizes is None else sums / reshape(sizes.clamp(1).to(rows.dtype), (count, 1))
+
+
 def _bag_reference(input, weight, offsets=None, max_norm=None, norm_type=2, scale_grad_by_freq=False, mode="mean",
                    sparse=False, per_sample_weights=None, include_last_offset=False, padding_idx=None):
     if offsets is None:
@@ -249,8 +263,8 @@ def embedding_bag(input, weight, offsets=None, max_norm: float = None, norm_type
         raise ValueError("mode has to be one of sum or mean")
     if mode == "max" and scale_grad_by_freq:
         raise ValueError("max mode does not support scaling the gradient by the frequency")
-    if sparse:
-        raise NotImplementedError("embedding_bag(): sparse=True is not available: numbagrad has no sparse gradients")
+    if mode == "max" and sparse:
+        raise ValueError("max mode does not support sparse weights")
     if per_sample_weights is not None:
         if mode != "sum":
             raise NotImplementedError("embedding_bag: per_sample_weights was not None. per_sample_weights is only supported "
@@ -293,4 +307,6 @@ def embedding_bag(input, weight, offsets=None, max_norm: float = None, norm_type
     if mode == "max":
         return bag_maxima.call(weight, flat, bounds, skip)[0]
     scale = None if per_sample_weights is None else reshape(per_sample_weights, (input._n,))
+    if sparse:
+        return _of_few(weight, flat, scale, of, sizes if mode == "mean" else None, count, skip, scale_grad_by_freq)
     return bag_sums.call(weight, flat, scale, bounds, of, sizes, skip, mode == "mean", scale_grad_by_freq)

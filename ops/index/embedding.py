@@ -90,6 +90,27 @@ def _(g, input, shape, padding_idx, scale_grad_by_freq, needs):
     return sum_rows(g, input, shape[0], padding_idx, scale_grad_by_freq), None
 
 
+@custom(private=True, node="EmbeddingBackward0", reference=None, dtypes="any")
+def rows_for_few(weight, input, padding_idx: int = -1, scale_grad_by_freq: bool = False):
+    """``rows_of`` whose gradient is a sparse tensor: the rows that were used."""
+    return rows_of.fn(weight, input, padding_idx, scale_grad_by_freq)
+
+
+rows_for_few.cpu(rows_of.cpu_launch)
+
+
+@rows_for_few.gradient
+def _(g, input, shape, padding_idx, scale_grad_by_freq):
+    if scale_grad_by_freq:
+        raise RuntimeError("embedding_backward: scale_grad_by_freq not supported with sparse gradients")
+    make_sparse = REGISTRY.load("numbagrad.ops.sparse.making").SparseTensor
+    at, rows = input.reshape(-1).to(dt.int64), g.reshape(-1, shape[1])
+    if padding_idx >= 0:
+        kept = REGISTRY["ne"].callable(at, padding_idx)
+        at, rows = at[kept], rows[kept]
+    return make_sparse(at[None], rows, shape), None
+
+
 @custom(private=True, node="EmbeddingDenseBackward0", reference=None)
 def sum_rows(g_rows, input, rows: int, padding_idx: int = -1, scale_grad_by_freq: bool = False):
     """Zeros (rows, e) with the rows of ``g_rows`` added at the indices ``input``; nothing at ``padding_idx``."""
@@ -147,8 +168,6 @@ def embedding(input, weight, padding_idx=None, max_norm=None, norm_type=2.0, sca
     for i, (name, t) in enumerate((("input", input), ("weight", weight))):
         if not isinstance(t, Tensor):
             raise arguments.wrong(t, "Tensor", "embedding", name, i + 1)
-    if sparse:
-        raise NotImplementedError("embedding(): sparse=True is not available: numbagrad has no sparse gradients")
     if padding_idx is not None:
         size = weight._shape[0]
         if not -size <= padding_idx < size:
@@ -159,7 +178,7 @@ def embedding(input, weight, padding_idx=None, max_norm=None, norm_type=2.0, sca
     if max_norm is not None:
         with modes.no_grad():
             renormalise(weight, input, max_norm, norm_type)
-    return invoke(rows_of, (weight, input), (padding_idx, scale_grad_by_freq))
+    return invoke(rows_for_few if sparse else rows_of, (weight, input), (padding_idx, scale_grad_by_freq))
 
 
 @kernel

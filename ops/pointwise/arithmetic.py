@@ -9,6 +9,7 @@ import numpy as np
 
 from numbagrad.base import arguments
 from numbagrad.base import dtypes as dt
+from numbagrad.base.sparse import SparseArgument, instead
 from numbagrad.core.promotion import common_dtype, is_number
 from numbagrad.dispatch.elementwise_general import general
 from numbagrad.extend import BINARY, REGISTRY, UNARY, Sample, Tensor, elementwise
@@ -28,31 +29,41 @@ def _checked_alpha(first, second, alpha):
     return d
 
 
+def replaced(input, result):
+    """A tensor that takes the value of another one."""
+    from numbagrad.autograd.inplace import replace
+    return replace(input, result, "add_")
+
+
 def _scaled(name, swapped=False):
     """``input op alpha * other`` for the ``alpha`` keyword; ``swapped``: ``other op alpha * input``."""
     def run(input, other, alpha, out=None, inplace=False):
         first, second = (other, input) if swapped else (input, other)
-        if isinstance(alpha, Tensor) and not alpha._shape and not alpha._rg:
-            alpha = alpha.item()
-        op = REGISTRY[name]
-        if alpha.__class__ is float and isinstance(second, Tensor) and isinstance(first, Tensor) and (
-                first._kind is second._kind and first._kind.dtype.category == 2 and -65504.0 <= alpha <= 65504.0):
-            second = second * alpha  # the usual case, which passes all of the following
-            return getattr(input, op.name + "_")(second) if inplace else op.call(first, second, out=out)
-        if not all(isinstance(a, Tensor) or is_number(a) for a in (first, second)):
-            return general(op, (first, second), ())  # which raises the TypeError
-        if not is_number(alpha):
-            called = "rsub" if swapped else name + "_" if inplace else name
-            raise TypeError(f"{called}(): argument 'alpha' must be Number, not {type(alpha).__name__}")
-        if name == "sub":
-            _no_bools((first, second), None)
-        d = _checked_alpha(first, second, alpha)
-        alpha = dt.parameter(alpha, d) if d.category else bool(alpha)
-        # In the dtype of the result: an integer tensor times a float would be float32 beside a float64 input.
-        second = second.to(dtype=d) * alpha if isinstance(second, Tensor) and second._shape else second * alpha
-        if inplace:
-            return getattr(input, op.name + "_")(second)
-        return op.call(first, second, out=out)
+        try:
+            if isinstance(alpha, Tensor) and not alpha._shape and not alpha._rg:
+                alpha = alpha.item()
+            op = REGISTRY[name]
+            if alpha.__class__ is float and isinstance(second, Tensor) and isinstance(first, Tensor) and (
+                    first._kind is second._kind and first._kind.dtype.category == 2 and -65504.0 <= alpha <= 65504.0):
+                second = second * alpha  # the usual case, which passes all of the following
+                return getattr(input, op.name + "_")(second) if inplace else op.call(first, second, out=out)
+            if not all(isinstance(a, Tensor) or is_number(a) for a in (first, second)):
+                return general(op, (first, second), ())  # which raises the TypeError
+            if not is_number(alpha):
+                called = "rsub" if swapped else name + "_" if inplace else name
+                raise TypeError(f"{called}(): argument 'alpha' must be Number, not {type(alpha).__name__}")
+            if name == "sub":
+                _no_bools((first, second), None)
+            d = _checked_alpha(first, second, alpha)
+            alpha = dt.parameter(alpha, d) if d.category else bool(alpha)
+            # In the dtype of the result: an integer tensor times a float would be float32 beside a float64 input.
+            second = second.to(dtype=d) * alpha if isinstance(second, Tensor) and second._shape else second * alpha
+            if inplace:
+                return getattr(input, op.name + "_")(second)
+            return op.call(first, second, out=out)
+        except SparseArgument as error:
+            result = instead(REGISTRY[name], error)(first, second, alpha=alpha)
+            return result if not inplace else replaced(input, result)
     return run
 
 

@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import subprocess
+import sys
 import threading
 import time
 import warnings
@@ -92,8 +94,6 @@ def test_operators_methods_and_in_place_forms():
 
 
 def test_ops_whose_file_was_not_run():
-    import subprocess
-    import sys
     code = ("import numbagrad as ng\nx = ng.ones(4)\nwith ng.profiler.profile() as p:\n    ng.cumsum(x, 0)\n"
             "print([e.name for e in p.events()])\nng.cumprod(x, 0)\nprint(len(p.events()))")
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
@@ -144,6 +144,17 @@ def test_with_autocast_and_anomaly_mode():
             assert (x @ x).dtype is ng.bfloat16
         assert (x @ x).dtype is ng.bfloat16
     assert (x @ x).dtype is ng.float32
+
+
+def test_regions_and_profiles_in_turn():
+    """Each learns of ops whose files are run later, whoever came first."""
+    code = ("import numbagrad as ng\nfrom numbagrad.dispatch import autocast\nx = ng.ones(2, 2)\n"
+            "with ng.autocast('cpu'):\n    x @ x\nwith ng.profiler.profile() as p:\n    x @ x\n"
+            "autocast.enable('cuda', True)\nautocast.enable('cuda', False)\n"
+            "with ng.autocast('cpu'), ng.profiler.profile() as p:\n    y = ng.quantile(x.bfloat16(), 0.5)\n"
+            "print(y.dtype, 'aten::quantile' in [e.name for e in p.events()])")
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.split() == ["torch.float32", "True"]
 
 
 def test_memory_and_flops():
