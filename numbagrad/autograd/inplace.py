@@ -49,6 +49,12 @@ def check_mode(t, others=()):
         raise RuntimeError("a leaf Variable that requires grad is being used in an in-place operation.")
 
 
+def transformed(op, t, args, kwargs=None):
+    """What the transforms that run do in place of an in-place op; NotImplemented where they leave it."""
+    stack = modes.transform()
+    return NotImplemented if stack is None else stack.inplace(op, t, args, kwargs or {})
+
+
 def old_self(t):
     """A copy of ``t`` as it is now, with its history: what an in-place op saves of the value it overwrites."""
     old = copying.contiguous_copy(t)
@@ -59,6 +65,8 @@ def old_self(t):
 
 def apply_function(op, t, args, kwargs):
     """In-place form of any other op: run it on the old value, then make the result this tensor's value and history."""
+    if STATE and (found := transformed(op, t, args, kwargs)) is not NotImplemented:
+        return found
     check_mode(t)
     if op.write_several is not None and is_several(t) and not t._rg and (len(t._shape) == 2 or is_expanded(t)):
         op.write_several(t, *args, **kwargs)
@@ -96,6 +104,8 @@ def replace(t, result, name):
 
 def apply(op, t, args):
     """Run an elementwise op with its first argument as the output."""
+    if STATE and (found := transformed(op, t, args)) is not NotImplemented:
+        return found
     if op.special and len(args) == 1 and args[0].__class__ is (
             float if t._kind.dtype.category > 1 else int) and args[0] in op.special:
         return apply(op.special[args[0]], t, ())
@@ -246,6 +256,8 @@ def copy_(self, src, non_blocking=False):
         return self
     if not isinstance(src, Tensor):
         raise arguments.wrong(src, "Tensor", "copy_", "other", 1)
+    if STATE and (found := transformed("copy", self, (src,))) is not NotImplemented:
+        return found
     check(self, "copy_", (src,))
     if broadcast_shapes("copy_", (self, src)) != self._shape:
         raise RuntimeError(f"output with shape {list(self._shape)} doesn't match the broadcast shape "
@@ -294,6 +306,8 @@ def fill_(self, value, cls=None):
         write(self, dt.fit(value, self._kind.dtype))
         bump_version(self)
         return self
+    if STATE and (found := transformed("fill", self, (value,))) is not NotImplemented:
+        return found
     src = value if isinstance(value, Tensor) else None
     check_mode(self, () if src is None else (src,))
     if src is not None and src._shape:

@@ -86,6 +86,10 @@ class Custom(Op):
                 raise NotImplementedError(f"derivative for {self.name} is not implemented: declare it with "
                                           f"@{self.name}.gradient, or the op with differentiable=False")
 
+    def call_in_order(self, args, params):
+        """``call`` with the tensors and the other arguments apart."""
+        return invoke(self, args, params)
+
     def infer_spec(self, values):
         """Call the shape rule with the arguments in signature order."""
         if not self.keyword_only:
@@ -240,6 +244,9 @@ def invoke(op, args, params, node_class=None):
 
 def general(op, args, params, node_class=None):
     """What generated calls leave: check, allocate, launch, record."""
+    if modes.STATE and (stack := modes.transform()) is not None and (
+            found := stack.custom(op, args, params, node_class)) is not NotImplemented:
+        return found
     flat = flatten_inputs(op, args)
     spec = op.infer_spec(op.in_order(args, params))
     several = isinstance(spec, list)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 
 from ..base import arguments
+from ..base.transformed import Whole
 from ..core.registry import REGISTRY
 from ..core.tensor import Tensor
 from . import text
@@ -179,8 +180,9 @@ class Function(Op):
             lines.append(f"    return fn_({args})")
         else:
             lines += ["    try:", f"        return fn_({args})", "    except (AttributeError_, TypeError_) as error_:",
+                      "        if error_.__class__ is Whole_:", f"            return error_.again(op_, {args})",
                       f"        refuse_(op_, {args.partition(',')[0]}, error_)", "        raise"]
-        env = {**arguments.ENVIRONMENT, "fn_": self.fn, "op_": self, "refuse_": refuse, "Tensor_": Tensor}
+        env = {**arguments.ENVIRONMENT, "fn_": self.fn, "op_": self, "refuse_": refuse, "Tensor_": Tensor, "Whole_": Whole}
         from . import composed
         found = composed.parameters(self)
         if found is not None:

@@ -14,7 +14,6 @@ from numbagrad.extend import REGISTRY, Tensor
 from numbagrad.kernel.lapack import BLOCK
 from numbagrad.kernel.tape import Flag
 
-from ..product.gemm import recording
 
 SPACES = {"namespaces": ("linalg",), "method": False}
 

@@ -1,0 +1,3 @@
+RULES = {}
+FUNCTIONS = {}
+WITH_FUNCTION = set()

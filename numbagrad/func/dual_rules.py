@@ -1,0 +1,2 @@
+RULES = {}
+WITH_FUNCTION = set()

@@ -1,0 +1,110 @@
+"""Nested arguments: tuples, lists, dicts and named tuples of leaves, and the shape of such a nest."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, defaultdict, deque
+
+
+class Spec:
+    """The shape of a nest: how to build it of its leaves. ``kind`` is None for a leaf."""
+
+    __slots__ = ("kind", "keys", "children", "count", "more")
+
+    def __init__(self, kind, keys, children, more=None):
+        self.kind, self.keys, self.children, self.more = kind, keys, children, more
+        self.count = 1 if kind is None else sum([c.count for c in children])
+
+    def __eq__(self, other):
+        return isinstance(other, Spec) and self.kind is other.kind and len(self.children) == len(other.children) and (
+            set(self.keys or ()) == set(other.keys or ())) and self.children == other.children
+
+    __hash__ = None
+
+    def __repr__(self):
+        if self.kind is None:
+            return "*"
+        inside = [repr(c) for c in self.children]
+        if self.keys is not None:
+            inside = [f"{k!r}: {c}" for k, c in zip(self.keys, inside)]
+            return f"TreeSpec({self.kind.__name__}, {list(self.keys)}, [{', '.join(map(repr, self.children))}])"
+        return f"TreeSpec({self.kind.__name__}, None, [{', '.join(inside)}])"
+
+
+LEAF = Spec(None, None, ())
+
+
+def is_named(x):
+    """Whether a value is a named tuple."""
+    return isinstance(x, tuple) and hasattr(x, "_fields")
+
+
+def flatten(tree, is_leaf=None):
+    """(leaves, spec)."""
+    leaves = []
+
+    def walk(x):
+        c = type(x)
+        if is_leaf is None or not is_leaf(x):
+            if c in (tuple, list, deque):
+                return Spec(c, None, [walk(v) for v in x], x.maxlen if c is deque else None)
+            if c in (dict, OrderedDict, defaultdict):
+                return Spec(c, tuple(x), [walk(v) for v in x.values()], x.default_factory if c is defaultdict else None)
+            if is_named(x):
+                return Spec(c, None, [walk(v) for v in x])
+        leaves.append(x)
+        return LEAF
+    return leaves, walk(tree)
+
+
+
+
+def unflatten(leaves, spec):
+    """The nest of that shape with these leaves."""
+    leaves = iter(leaves)
+
+    def build(s):
+        if s.kind is None:
+            return next(leaves)
+        inside = [build(c) for c in s.children]
+        if s.keys is not None:
+            pairs = zip(s.keys, inside)
+            return defaultdict(s.more, pairs) if s.kind is defaultdict else s.kind(pairs)
+        if s.kind is deque:
+            return deque(inside, s.more)
+        return s.kind(*inside) if s.kind not in (tuple, list) else s.kind(inside)
+    return build(spec)
+
+
+def leaves_of(tree):
+    return flatten(tree)[0]
+
+
+def map_tree(fn, tree):
+    """The nest with ``fn`` of each leaf."""
+    leaves, spec = flatten(tree)
+    return unflatten([fn(x) for x in leaves], spec)
+
+
+def spread(prefix, spec):
+    """The leaves of ``prefix``, a nest whose leaves may stand for whole nests of ``spec``: one for each of its leaves; None where
+    the two do not fit."""
+    if spec.kind is None:
+        return [prefix] if flatten(prefix)[1].kind is None else None
+    found = flatten(prefix)[1]
+    if found.kind is None:
+        return [prefix] * spec.count
+    if found.kind is not spec.kind or len(found.children) != len(spec.children):
+        return None
+    if found.keys is not None:
+        if set(found.keys) != set(spec.keys):
+            return None
+        parts = [prefix[k] for k in spec.keys]
+    else:
+        parts = list(prefix)
+    out = []
+    for part, child in zip(parts, spec.children):
+        inside = spread(part, child)
+        if inside is None:
+            return None
+        out += inside
+    return out
