@@ -69,6 +69,13 @@ from .core.creation import (
 from .core.printing import get_printoptions, set_printoptions
 from .random import Generator, default_generator, get_rng_state, initial_seed, manual_seed, seed, set_rng_state
 
+def _transforms(name):
+    """A module of ``func``, imported when it is used."""
+    import importlib
+    return importlib.import_module(f".func.{name}", __name__)
+
+
+autograd._above = _transforms
 Tensor._of_data, Tensor._of_array, Tensor._backward = map(staticmethod, (tensor, from_numpy, autograd.backward))
 dtype = _dtypes.dtype
 strided = "torch.strided"
@@ -136,9 +143,9 @@ def __dir__():
 
 
 # Which are imported when they are used, and functions of such.
-_PARTS = ("accelerator", "backends", "compiler", "cuda", "distributions", "extend", "fx", "hub", "jit", "linalg", "onnx",
+_PARTS = ("accelerator", "backends", "compiler", "cuda", "distributions", "extend", "func", "fx", "hub", "jit", "linalg", "onnx",
           "optim", "serialization", "special", "testing", "version")
-_LATER = {"compile": "compiler", "load": "serialization", "save": "serialization"}
+_LATER = {"compile": "compiler", "load": "serialization", "save": "serialization", "vmap": "func"}
 _start()
 _tracebacks.install()
 

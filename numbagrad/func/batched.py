@@ -19,8 +19,8 @@ from . import trees
 from .levels import WRAPPERS, Level, Wrapper, look, outside
 
 CONTROL = ("vmap: It looks like you're attempting to use a Tensor in some data-dependent control flow. We don't support that "
-           "yet, please shout over at https://github.com/pytorch/functorch/issues/257 .")
-ITEM = ("vmap: It looks like you're calling .item() on a Tensor. We don't support vmap over calling .item() on any Tensor, please "
+           "yet, please file an issue at https://github.com/pytorch/pytorch/issues .")
+ITEM = ("vmap: It looks like you're calling .item() on a Tensor. We don't support vmap over calling .item() on a Tensor, please "
         "try to rewrite what you're doing with other operations. If error is occurring somewhere inside PyTorch internals, please "
         "file a bug report.")
 

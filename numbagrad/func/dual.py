@@ -73,6 +73,7 @@ def dual(level, primal, tangent):
         return primal
     t = object.__new__(Dual)
     t.level, t.primal, t.tangent = level, primal, tangent
+    level.entered(t)
     return look(t, primal, primal._shape, primal._strides)
 
 
@@ -80,6 +81,9 @@ class DualLevel(Level):
     """A running ``jvp``, or a level of ``autograd.forward_ad``."""
 
     name = "jvp"
+
+    def entered(self, t):
+        """Called for each tensor of this level that is made."""
 
     def own(self, t):
         """Whether something is a tensor of this level."""

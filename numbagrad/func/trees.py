@@ -20,14 +20,12 @@ class Spec:
 
     __hash__ = None
 
-    def __repr__(self):
+    def __repr__(self, indent=0):
         if self.kind is None:
             return "*"
-        inside = [repr(c) for c in self.children]
-        if self.keys is not None:
-            inside = [f"{k!r}: {c}" for k, c in zip(self.keys, inside)]
-            return f"TreeSpec({self.kind.__name__}, {list(self.keys)}, [{', '.join(map(repr, self.children))}])"
-        return f"TreeSpec({self.kind.__name__}, None, [{', '.join(inside)}])"
+        space = ",\n" + " " * (indent + 2)
+        inside = space.join([c.__repr__(indent + 2) for c in self.children])
+        return f"TreeSpec({self.kind.__name__}, {self.keys and list(self.keys)}, [{inside}])"
 
 
 LEAF = Spec(None, None, ())
