@@ -6,7 +6,7 @@ from ..base import dtypes as dt
 from ..core.broadcast import broadcast_shapes
 from ..core.creation import arange
 from ..core.tensor import Tensor
-from .batched import CONTROL, batched
+from .batched import batched
 from .levels import outside
 
 MASKS = (dt.bool_, dt.uint8)
@@ -28,8 +28,8 @@ def parts(level, x, index):
             found[d] = t
             continue
         if level.own(t):
-            raise RuntimeError("vmap: It looks like you're attempting to use a mask of a batch as an index, whose number of "
-                               "elements differs; use torch.where instead. " + CONTROL)
+            raise RuntimeError("vmap: We do not support batching operators that can support dynamic shape. Attempting to batch over "
+                               "indexing with a boolean mask.")
         for k, places in enumerate(t.nonzero().unbind(1)):
             found[d + k] = places
     return view, found, bool(alone) and all([len(t._shape) == 1 and t._shape[0] == 1 for t in found.values()])
@@ -78,7 +78,7 @@ def setitem(level, x, index, value):
     """``x[index] = value`` where something is of the batch."""
     view, tensors, alone = parts(level, x, index)
     if not level.own(view):
-        raise refused("index_put_", "values")
+        raise refused("index_put")
     if not tensors:
         view.copy_(value) if isinstance(value, Tensor) else view.fill_(value)
         return None
@@ -104,21 +104,23 @@ def _put(place, index, value):
     place[index] = value
 
 
-def refused(name, argument):
+def refused(name):
     """PyTorch's error of a write that would need a batch where there is none."""
-    return RuntimeError(f"vmap: aten::{name}(self, *extra_args) is not possible because there exists a Tensor `{argument}` in "
-                        "extra_args that has more elements than `self`. This happened due to "
-                        f"`{argument}` being vmapped over but `self` not being vmapped over in a vmap. Please try to use "
-                        "out-of-place operators instead of "
-                        f"aten::{name}. If said operator is being called inside the PyTorch framework, please file a bug report "
-                        "instead.")
+    shown = f"{name}_" if name in ("fill", "index_put") else "inplace arithmetic"
+    return RuntimeError(f"vmap: {shown}(self, *extra_args) is not possible because there exists a Tensor `other` in extra_args that "
+                        "has more elements than `self`. This happened due to `other` being vmapped over but `self` not being "
+                        "vmapped over in a vmap. Please try to use out-of-place operators instead of "
+                        f"{shown}. If said operator is being called inside the PyTorch framework, please file a bug report instead.")
 
 
 def inplace(level, op, t, args, kwargs):
     """An in-place op where something is of the batch: ``op`` by its result, or "copy" and "fill"."""
     name = op if isinstance(op, str) else op.name
     if not level.own(t):
-        raise refused(f"{name}_", "other")
+        if name == "add":
+            raise RuntimeError(f"output with shape {list(t._shape)} doesn't match the broadcast shape "
+                               f"{[level.size, *(args[0] if level.own(args[0]) else t)._shape]}")
+        raise refused(name)
     value = t.value
     if name == "fill":
         new = args[0]

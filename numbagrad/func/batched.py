@@ -38,7 +38,7 @@ class Batched(Wrapper):
         raise RuntimeError(ITEM)
 
     def tolist(self):
-        raise RuntimeError(ITEM)
+        return self.numpy()
 
     def array(self):
         self.missing()
@@ -112,7 +112,8 @@ class BatchLevel(Level):
         if isinstance(result, Tensor):
             return batched(self, result)
         if isinstance(result, (tuple, list)):
-            return type(result)([self.wrap(r) for r in result])
+            parts = [self.wrap(r) for r in result]
+            return type(result)(*parts) if trees.is_named(result) else type(result)(parts)
         return result
 
     def lined_up(self, t, rank):
@@ -128,7 +129,8 @@ class BatchLevel(Level):
 
     def elementwise(self, op, args, params, out):
         if out is not None:
-            raise RuntimeError(f"vmap: {op.name}(..., out=) is not supported: there is no batch in what is written to")
+            raise RuntimeError(f"Batching rule not implemented for aten::{op.name}.out; the fallback path doesn't work on out= or "
+                               "view ops.")
         tensors = [a for a in args if isinstance(a, Tensor)]
         if any([t._kind is not tensors[0]._kind for t in tensors]):
             # Tensors without dimensions count less in promotion; with the batch they would count.
@@ -140,7 +142,8 @@ class BatchLevel(Level):
 
     def reduction(self, op, input, dim, keepdim, dtype, out):
         if out is not None:
-            raise RuntimeError(f"vmap: {op.name}(..., out=) is not supported: there is no batch in what is written to")
+            raise RuntimeError(f"Batching rule not implemented for aten::{op.name}.out; the fallback path doesn't work on out= or "
+                               "view ops.")
         value, rank = input.value, len(input._shape)
         dims = normalize_dims(dim, rank)
         if len(dims) == rank != 1 and not keepdim:
@@ -218,8 +221,8 @@ class BatchLevel(Level):
 
     def again(self, op, *args, **kwargs):
         """A function of other ops that works on memory: its rule, or a loop."""
-        from . import batch_rules
-        rule = batch_rules.FUNCTIONS.get(op.name)
+        from . import batch_functions
+        rule = batch_functions.FUNCTIONS.get(op.name)
         if rule is not None:
             found = rule(self, op, *args, **kwargs)
             if found is not NotImplemented:

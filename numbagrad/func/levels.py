@@ -83,7 +83,7 @@ class Wrapper(Tensor):
         return self.detach()
 
     def numpy(self, *, force=False):
-        raise RuntimeError(f"Cannot access data pointer of Tensor that doesn't have storage (inside of {self.level.name})")
+        raise RuntimeError("Cannot access data pointer of Tensor that doesn't have storage")
 
     def __array__(self, dtype=None, copy=None):
         return self.numpy()
@@ -108,13 +108,17 @@ PLAIN.add(Wrapper)
 
 
 class Memory:
-    """The memory of tensors that have none."""
+    """The memory of a tensor that has none."""
 
-    dtype = None
-    size = -1
+    __slots__ = ("missing",)
+    dtype, size = None, -1  # unlike those of any array
 
+    def __init__(self, missing):
+        self.missing = missing
 
-MEMORY = Memory()
+    @property
+    def nbytes(self):
+        return self.missing()
 
 
 def look(t, value, shape, strides):
@@ -122,9 +126,10 @@ def look(t, value, shape, strides):
     n = 1
     for s in shape:
         n *= s
-    t._buf, t._ptr, t._n, t._shape, t._strides, t._kind = MEMORY, Nowhere(t.missing), n, shape, strides, value._kind
+    t._buf, t._ptr, t._n, t._shape, t._strides, t._kind = Memory(t.missing), Nowhere(t.missing), n, shape, strides, value._kind
     t._ver = Transformed(place, t.missing)
-    t._rg, t._node, t._grad, t._view = False, None, None, None
+    # Gradient rules that have a kernel and operations for one purpose ask this before they take the kernel.
+    t._rg, t._node, t._grad, t._view = value._kind.dtype.category > 1, None, None, None
     return t
 
 
