@@ -29,6 +29,7 @@ import functools
 import inspect
 
 from ..base import modes
+from ..base.transformed import Transformed
 from ..core import graph
 from ..core.copying import row_major
 from ..core.graph import Node, Output, new_node, note_forward
@@ -201,6 +202,8 @@ class Connected(Node):
 
 def connect(r, edge, shape):
     """``r`` on the same memory, recorded as computed from the input (of the given shape) behind ``edge`` too."""
+    if r._ver.__class__ is Transformed:  # nothing is recorded of it
+        return r
     out = raw(r._buf, r._ptr, r._n, r._shape, r._strides, r._kind, r._ver)
     node = new_node(Connected, (graph.edge(r) if r._rg else None, edge))
     node.ctx = shape

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import warnings
 
+from ..autograd import engine
 from ..base.shapes import contiguous_strides, is_contiguous
+from ..base.transformed import Whole
 from ..base.user_code import user_level
 from ..core.promotion import common_dtype
 from ..core.tensor import Tensor
 from ..dispatch.reduction import normalize_dims
 from ..dispatch.view import ViewOp, make_view
 from . import trees
-from .levels import WRAPPERS, Level, Wrapper, look, outside
+from .levels import WRAPPERS, Level, Wrapper, highest, look, outside
 
 CONTROL = ("vmap: It looks like you're attempting to use a Tensor in some data-dependent control flow. We don't support that "
            "yet, please file an issue at https://github.com/pytorch/pytorch/issues .")
@@ -180,12 +182,11 @@ class BatchLevel(Level):
             found = rule(self, op, args, params)
             if found is not NotImplemented:
                 return found
-        if op.name in batch_rules.WITH_FUNCTION:
-            self._missing()
+        if op.name in batch_rules.WITH_FUNCTION and engine.current_run() is None or highest(params) is not None:
+            self._missing()  # (a gradient rule has no function around it)
         return self.loop(op, op.call_in_order, (args, params))
 
     def _missing(self):
-        from ..base.transformed import Whole
         raise Whole(f"an op inside of {self.name} is transformed with the function that called it", self.again)
 
     def loop(self, op, call, nest):

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from ..base import dtypes as dt
 from ..base import modes
+from ..base.transformed import Whole
 from ..core.broadcast import broadcast_shapes
 from ..core.tensor import Tensor
 from ..dispatch.elementwise_backward import recorded_gradient
 from ..dispatch.rules import rule_function
 from ..kernel import expr
 from . import trees
-from .levels import WRAPPERS, Level, Wrapper, look, outside
+from .levels import WRAPPERS, Level, Wrapper, highest, look, outside
 
 
 class Dual(Wrapper):
@@ -72,6 +73,8 @@ def dual(level, primal, tangent):
     if tangent is None:
         return primal
     t = object.__new__(Dual)
+    if tangent._strides is not None and primal._strides is None:
+        tangent = tangent.contiguous()  # views of it have to be those of the primal
     t.level, t.primal, t.tangent = level, primal, tangent
     level.entered(t)
     return look(t, primal, primal._shape, primal._strides)
@@ -139,20 +142,17 @@ class DualLevel(Level):
         rule = dual_rules.RULES.get(op.name)
         if rule is not None:
             return rule(self, op, args, params)
-        if op.name in dual_rules.WITH_FUNCTION:
-            self._missing()
-        return self.by_backward(lambda a, p: op.call_in_order(a, p), ((tuple(args), params), {}))
-
-    def _missing(self):
-        from ..base.transformed import Whole
-        raise Whole(f"an op inside of {self.name} is transformed with the function that called it", self.again)
+        if op.name in dual_rules.WITH_FUNCTION or highest(params) is not None:
+            raise Whole(f"an op inside of {self.name} is transformed with the function that called it", self.again)
+        # Other outputs than the first are what backward needs, where a rule names one gradient alone.
+        return self.by_backward(op.call_in_order, ((tuple(args), params), {}), alone="g_" in op.rule_names)
 
     def again(self, op, *args, **kwargs):
         return self.by_backward(op.callable, (args, kwargs))
 
-    def by_backward(self, call, nest, y=None):
-        """The dual result of a call: the tangent by two gradients, the second of which is of the first with respect to what
-        arrived."""
+    def by_backward(self, call, nest, y=None, alone=False):
+        """The dual result of a call (``alone``: the first of its outputs is dual): the tangent by two gradients, the second of which
+        is of the first with respect to what arrived."""
         from .reverse import bottoms, given_back, pull, tracked
         mode = modes.current()
         outer = mode.grad and not mode.inference
@@ -172,12 +172,12 @@ class DualLevel(Level):
             return memo[id(t)]
         with modes.inference_mode(False), modes.enable_grad():
             args, kwargs = trees.map_tree(variable, nest)
-            xs = [memo[id(t)] for t in owned if id(t) in memo]
-            vs = [t.tangent for t in owned if id(t) in memo]
+            owned = {id(t): t for t in owned if id(t) in memo}
+            xs, vs = [memo[i] for i in owned], [t.tangent for t in owned.values()]
             made = trees.leaves_of(call(*args, **kwargs))
             found = []
-            for o, made_o in zip(outs, made):
-                if not (isinstance(o, Tensor) and o._kind.dtype.category > 1) or not made_o.requires_grad:
+            for i, (o, made_o) in enumerate(zip(outs, made)):
+                if alone and i or not (isinstance(o, Tensor) and o._kind.dtype.category > 1) or not made_o.requires_grad:
                     found.append(o)
                     continue
                 arriving = tracked(made_o.detach().new_zeros(made_o._shape), False, own)
