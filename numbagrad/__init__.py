@@ -69,6 +69,7 @@ from .core.creation import (
 from .core.printing import get_printoptions, set_printoptions
 from .random import Generator, default_generator, get_rng_state, initial_seed, manual_seed, seed, set_rng_state
 
+
 def _transforms(name):
     """A module of ``func``, imported when it is used."""
     import importlib
@@ -143,8 +144,8 @@ def __dir__():
 
 
 # Which are imported when they are used, and functions of such.
-_PARTS = ("accelerator", "backends", "compiler", "cuda", "distributions", "extend", "func", "fx", "hub", "jit", "linalg", "onnx",
-          "optim", "serialization", "special", "testing", "version")
+_PARTS = ("accelerator", "backends", "compiler", "cuda", "distributions", "extend", "func", "fx", "hub", "jit", "linalg",
+          "onnx", "optim", "serialization", "special", "testing", "version")
 _LATER = {"compile": "compiler", "load": "serialization", "save": "serialization", "vmap": "func"}
 _start()
 _tracebacks.install()

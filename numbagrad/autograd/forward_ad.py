@@ -2,6 +2,9 @@
 
 from . import transforms
 
-__all__ = ["UnpackedDualTensor", "enter_dual_level", "exit_dual_level", "make_dual", "unpack_dual", "dual_level"]
+_found = transforms("forward_ad")
+UnpackedDualTensor, dual_level = _found.UnpackedDualTensor, _found.dual_level
+enter_dual_level, exit_dual_level = _found.enter_dual_level, _found.exit_dual_level
+make_dual, unpack_dual = _found.make_dual, _found.unpack_dual
 
-globals().update({name: getattr(transforms("forward_ad"), name) for name in __all__})
+__all__ = ["UnpackedDualTensor", "enter_dual_level", "exit_dual_level", "make_dual", "unpack_dual", "dual_level"]

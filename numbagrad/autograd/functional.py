@@ -167,8 +167,8 @@ def jvp(func, inputs, v=None, create_graph=False, strict=False):
 def jacobian(func, inputs, create_graph=False, strict=False, vectorize=False, strategy="reverse-mode"):
     """Matrix of all derivatives: shape output + shape input, nested in tuples like outputs, then inputs.
 
-    Rows are computed one by one, or with ``vectorize`` all at once. ``strict`` raises RuntimeError where an output does not depend
-    on an input."""
+    Rows are computed one by one, or with ``vectorize`` all at once. ``strict`` raises RuntimeError where an output does not
+    depend on an input."""
     if strategy not in ("forward-mode", "reverse-mode"):
         raise AssertionError('Expected strategy to be either "forward-mode" or "reverse-mode". Hint: If your function '
                              'has more '
@@ -177,7 +177,8 @@ def jacobian(func, inputs, create_graph=False, strict=False, vectorize=False, st
                              '"reverse-mode".')
     if strategy == "forward-mode":
         if create_graph:
-            raise NotImplementedError("torch.autograd.functional.jacobian: `create_graph=True` and `strategy=\"forward-mode\"` are "
+            raise NotImplementedError("torch.autograd.functional.jacobian: `create_graph=True` and "
+                                      "`strategy=\"forward-mode\"` are "
                                       "not supported together (yet). Please either set `create_graph=False` or "
                                       "`strategy=\"reverse-mode\"`.")
         return _forward(func, inputs, strict, vectorize)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from ..base import arguments, modes
 from ..base import dtypes as dt
+from ..base.transformed import Transformed
 from ..core import copying, graph, storage
 from ..core.broadcast import broadcast_shapes
 from ..core.graph import Node, new_node, note_forward
@@ -31,6 +32,8 @@ def check(t, name="", others=()):
 
 def check_mode(t, others=()):
     """Raise if history or the current mode forbids writing ``t`` from the ``others``."""
+    if t._ver.__class__ is Transformed:
+        return
     mode = modes.current()
     if "_inference" in t.__dict__ and not mode.inference:
         raise RuntimeError("Inplace update to inference tensor outside InferenceMode is not allowed.You can make a "

@@ -16,11 +16,12 @@ class Whole(TypeError):
 class Transformed:
     """Stands for the version list of such a tensor, so that views of it leave their usual way."""
 
-    __slots__ = ("place", "missing")
+    __slots__ = ("place", "missing", "like")
 
-    def __init__(self, place, missing):
+    def __init__(self, place, missing, like):
         self.place = place      # (op, input, geometry, params) -> the view
         self.missing = missing  # raises where memory is asked for
+        self.like = like        # a new plain tensor -> one of the transform
 
     def __getitem__(self, i):
         self.missing()

@@ -177,7 +177,8 @@ class Function(Op):
         args = text.passed(self.signature)
         lines = arguments.text(self.name, self.signature.parameters, self.kinds).splitlines()
         if args.startswith("*"):
-            lines.append(f"    return fn_({args})")
+            lines += ["    try:", f"        return fn_({args})", "    except Whole_ as error_:",
+                      f"        return error_.again(op_, {args})"]
         else:
             lines += ["    try:", f"        return fn_({args})", "    except (AttributeError_, TypeError_) as error_:",
                       "        if error_.__class__ is Whole_:", f"            return error_.again(op_, {args})",

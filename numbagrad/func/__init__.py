@@ -10,8 +10,8 @@ for _public in (chunk_vmap, debug_unwrap, functional_call, grad, grad_and_value,
                 replace_all_batch_norm_modules_, stack_module_state, vjp, vmap):
     _public.__module__ = __name__
 
-__all__ = ["grad", "grad_and_value", "vmap", "replace_all_batch_norm_modules_", "hessian", "jacfwd", "jacrev", "jvp", "linearize",
-           "vjp", "functional_call", "stack_module_state", "debug_unwrap"]
+__all__ = ["grad", "grad_and_value", "vmap", "replace_all_batch_norm_modules_", "hessian", "jacfwd", "jacrev", "jvp",
+           "linearize", "vjp", "functional_call", "stack_module_state", "debug_unwrap"]
 
 _ABSENT = {"functionalize": "there is no tracer that would need a program without in-place operations",
            "rearrange": "the einops package has it"}

@@ -127,13 +127,15 @@ def dynamic(level, op, *args, **kwargs):
     """Results whose size depends on values."""
     name = {"unique": "_unique2"}.get(op.name, op.name)
     raise RuntimeError("vmap: We do not support batching operators that can output dynamic shape. Attempted to vmap over "
-                       f"aten::{name}. Please file an issue at https://github.com/pytorch/pytorch/issues if you need this feature.")
+                       f"aten::{name}. Please file an issue at https://github.com/pytorch/pytorch/issues if you need this "
+                       "feature.")
 
 
 @rule("masked_select")
 def masked_select(level, op, *args, **kwargs):
     """Elements where a mask holds."""
-    raise RuntimeError("vmap: Attempted to vmap over `mask` in torch.masked_select(self, mask) We cannot support this because for "
+    raise RuntimeError("vmap: Attempted to vmap over `mask` in torch.masked_select(self, mask) We cannot support this "
+                       "because for "
                        "each batch this would return a differently shaped Tensor. Please file an issue at "
                        "https://github.com/pytorch/pytorch/issues if you need this feature.")
 
@@ -190,7 +192,7 @@ def ops(name):
 @rule("searchsorted")
 def searchsorted(level, op, sorted_sequence, input, *args, **kwargs):
     """Places in sorted rows, where all is of the batch."""
-    if not (isinstance(input, Tensor) and level.own(input)) or kwargs.get("sorter") is not None or kwargs.get("out") is not None:
+    if not (isinstance(input, Tensor) and level.own(input)) or any([kwargs.get(n) is not None for n in ("sorter", "out")]):
         return NotImplemented
     if not level.own(sorted_sequence):
         if len(sorted_sequence._shape) != 1:

@@ -15,8 +15,8 @@ MASKS = (dt.bool_, dt.uint8)
 def parts(level, x, index):
     """(the view that the basic parts of an index give, {dimension: index tensor of integers})."""
     if index.__class__ is not tuple:
-        index = tuple(index) if index.__class__ is list and any([i is None or i is Ellipsis or isinstance(i, slice) for i in index]
-                                                                ) else (index,)
+        whole = index.__class__ is list and any([i is None or i is Ellipsis or isinstance(i, slice) for i in index])
+        index = tuple(index) if whole else (index,)
     from numbagrad.ops.index.getitem import parse
     # A number in a tensor of the batch would be read: one dimension more, which is taken away at the end.
     alone = [i for i in index if isinstance(i, Tensor) and not i._shape and i._kind.dtype.category == 1]
@@ -28,7 +28,8 @@ def parts(level, x, index):
             found[d] = t
             continue
         if level.own(t):
-            raise RuntimeError("vmap: We do not support batching operators that can support dynamic shape. Attempting to batch over "
+            raise RuntimeError("vmap: We do not support batching operators that can support dynamic shape. Attempting to "
+                               "batch over "
                                "indexing with a boolean mask.")
         for k, places in enumerate(t.nonzero().unbind(1)):
             found[d + k] = places
@@ -107,10 +108,12 @@ def _put(place, index, value):
 def refused(name):
     """PyTorch's error of a write that would need a batch where there is none."""
     shown = f"{name}_" if name in ("fill", "index_put") else "inplace arithmetic"
-    return RuntimeError(f"vmap: {shown}(self, *extra_args) is not possible because there exists a Tensor `other` in extra_args that "
+    return RuntimeError(f"vmap: {shown}(self, *extra_args) is not possible because there exists a Tensor `other` in "
+                        "extra_args that "
                         "has more elements than `self`. This happened due to `other` being vmapped over but `self` not being "
                         "vmapped over in a vmap. Please try to use out-of-place operators instead of "
-                        f"{shown}. If said operator is being called inside the PyTorch framework, please file a bug report instead.")
+                        f"{shown}. If said operator is being called inside the PyTorch framework, please file a bug report "
+                        "instead.")
 
 
 def inplace(level, op, t, args, kwargs):

@@ -1,7 +1,7 @@
 """Rules of batches for ops with kernels of their own: ``rule(level, op, args, params)`` gives the op's results for a batch.
 
-Most are of a few sorts: ops that take any dimensions before theirs, that count one dimension more, or whose batch may be part of
-the one that they have. What is left is said by other operations.
+Most are of a few sorts: ops that take any dimensions before theirs, that count one dimension more, or whose batch may be part
+of the one that they have. What is left is said by other operations.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from .levels import outside
 
 RULES = {}
 # Ops whose arguments say what only their function knows: that is transformed as a whole.
-WITH_FUNCTION = {"taken", "placed", "piled", "number_at", "reduced_at", "turned", "collect", "put_at", "spread", "chosen", "returned",
-                 "taken_by_mask", "scattered_by_mask", "_full_median", "_picked", "_mode_picked"}
+WITH_FUNCTION = {"taken", "placed", "piled", "number_at", "reduced_at", "turned", "collect", "put_at", "spread", "chosen",
+                 "returned", "taken_by_mask", "scattered_by_mask", "_full_median", "_picked", "_mode_picked"}
 
 
 def ops(name):
@@ -40,8 +40,9 @@ def run(level, op, args, params):
 
 @rule("to_copy", "abs_complex", "sgn_complex", "angle_complex", "tril", "triu", "constant_pad_nd", "pixel_shuffle",
       "pixel_unshuffle", "matrix_exp", "linalg_cholesky", "linalg_eigh", "linalg_qr", "linalg_svd", "singular_values_alone",
-      "cofactors", "linalg_det", "linalg_slogdet", "general_values", "linalg_eig", "hermitian_values", "reflections", "elimination",
-      "linalg_inv", "max_windows", "mean_windows", "spread_windows", "to_columns", "from_columns", "map_axes", "unmap_axes",
+      "cofactors", "linalg_det", "linalg_slogdet", "general_values", "linalg_eig", "hermitian_values", "reflections",
+      "elimination", "linalg_inv",
+      "max_windows", "mean_windows", "spread_windows", "to_columns", "from_columns", "map_axes", "unmap_axes",
       "quotient_of_ends")
 def behind(level, op, args, params):
     """An op of one tensor that takes any dimensions before those that it works on."""
@@ -399,8 +400,8 @@ def group_norm(level, op, args, params):
     value = level.spread(x)
     n = value._shape[1]
     own = any([t is not None and level.own(t) for t in (weight, bias)])
-    out, aux = outside(op.call_in_order, (value.reshape(level.size * n, *value._shape[2:]), *((None, None) if own else (weight, bias))),
-                       tuple(params))
+    flat = value.reshape(level.size * n, *value._shape[2:])
+    out, aux = outside(op.call_in_order, (flat, *((None, None) if own else (weight, bias))), tuple(params))
     out = batched(level, out.reshape(value._shape))
     return affine(out, weight, bias, (-1, *(1,) * (len(x._shape) - 2))) if own else out, aux
 
@@ -411,9 +412,11 @@ def batch_norm(level, op, args, params):
     x, weight, bias, mean, var = args
     training = params[op.params.index("training")]
     if training and mean is not None and not level.own(mean):
-        raise RuntimeError("Batch norm got a batched tensor as input while the running_mean or running_var, which will be updated "
+        raise RuntimeError("Batch norm got a batched tensor as input while the running_mean or running_var, which will be "
+                           "updated "
                            "in place, were not batched.\nIf you are using a module and do not need eval mode, please set "
-                           "`track_running_stats` to be False.If you are using a prebuilt module and do not need eval mode, please "
+                           "`track_running_stats` to be False.If you are using a prebuilt module and do not need eval mode, "
+                           "please "
                            "see the functorch website for resources on how to patch your module to work with vmap")
     value = level.spread(x)
     channels = value._shape[2]
@@ -512,14 +515,16 @@ def attention(level, op, args, params):
     if mask is not None and (mask._shape[0] != query._shape[0] or len(mask._shape) != len(query._shape)):
         mask = mask.expand(query._shape[0], *(mask._shape[1:] if len(mask._shape) == 4 else mask._shape[-3:]))
     out, lse = outside(op.call_in_order, tuple(map(part, (query, key, value, mask))), tuple(params))
-    return batched(level, out_of(out, 0, level.size)), batched(level, out_of(lse, 0, level.size))
+    # The result's dimensions may come in another order.
+    at = 1 if params[op.params.index("order")] == 2 else 0
+    return batched(level, out_of(out, at, level.size)), batched(level, out_of(lse, 0, level.size))
 
 
 # --- indices ----------------------------------------------------------------------------------------------------------
 
 def by_index(level, op, tensors, index, params, shape=None):
-    """An op at the places of one index tensor. The index of ``gather`` and its kin has the tensor's dimensions, and gets the batch
-    with it; to others, if they are the same for all, the batch is a last dimension more."""
+    """An op at the places of one index tensor. The index of ``gather`` and its kin has the tensor's dimensions, and gets the
+    batch with it; to others, if they are the same for all, the batch is a last dimension more."""
     given = dict(zip(op.params, params))
     aligned = given["where"].__name__ in ("_gathered", "_turned", "where")
     rank = len(given["shape"] if "shape" in given else tensors[0]._shape)
@@ -529,7 +534,8 @@ def by_index(level, op, tensors, index, params, shape=None):
         later = shifted(op, params, rank)
         later = [(level.size, *p) if n == "shape" else p for n, p in zip(op.params, later)]
         return run(level, op, [*map(level.spread, tensors), level.spread(index)], later)
-    if aligned or level.own(index) or given["where"].__name__ not in ("of_first", "_selected", "_copied", "_index_added", "_filled"):
+    if aligned or level.own(index) or given["where"].__name__ not in (
+            "of_first", "_selected", "_copied", "_index_added", "_filled"):
         return NotImplemented
     later = [p % rank if n == "dim" else (*p, level.size) if n == "shape" else p for n, p in zip(op.params, params)]
     return batched(level, outside(op.call_in_order, (*[level.spread(t).movedim(0, -1) for t in tensors], index), tuple(later)

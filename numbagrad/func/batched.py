@@ -10,7 +10,7 @@ from __future__ import annotations
 import warnings
 
 from ..autograd import engine
-from ..base.shapes import contiguous_strides, is_contiguous
+from ..base.shapes import contiguous_strides
 from ..base.transformed import Whole
 from ..base.user_code import user_level
 from ..core.promotion import common_dtype
@@ -18,12 +18,14 @@ from ..core.tensor import Tensor
 from ..dispatch.reduction import normalize_dims
 from ..dispatch.view import ViewOp, make_view
 from . import trees
-from .levels import WRAPPERS, Level, Wrapper, highest, look, outside
+from .levels import WRAPPERS, Level, Wrapper, highest, in_place, look, outside, written
 
 CONTROL = ("vmap: It looks like you're attempting to use a Tensor in some data-dependent control flow. We don't support that "
            "yet, please file an issue at https://github.com/pytorch/pytorch/issues .")
-ITEM = ("vmap: It looks like you're calling .item() on a Tensor. We don't support vmap over calling .item() on a Tensor, please "
-        "try to rewrite what you're doing with other operations. If error is occurring somewhere inside PyTorch internals, please "
+ITEM = ("vmap: It looks like you're calling .item() on a Tensor. We don't support vmap over calling .item() on a Tensor, "
+        "please "
+        "try to rewrite what you're doing with other operations. If error is occurring somewhere inside PyTorch internals, "
+        "please "
         "file a bug report.")
 
 
@@ -50,6 +52,11 @@ class Batched(Wrapper):
 
     __float__ = __int__ = __index__ = __complex__ = item
 
+    def like(self, t):
+        inner = self.value
+        t = expand(t, self.level.size).clone()
+        return batched(self.level, inner.like(t) if isinstance(inner, Wrapper) else t)
+
     def detach(self):
         return self.over(lambda t: t.detach())
 
@@ -67,13 +74,7 @@ def batched(level, value):
     """The tensor of a level around a value."""
     t = object.__new__(Batched)
     t.level, t.value = level, value
-    strides = value._strides
-    shape = value._shape[1:]
-    if strides is not None:
-        strides = strides[1:]
-        if is_contiguous(shape, strides):
-            strides = None
-    return look(t, value, shape, strides)
+    return look(t, value, value._shape[1:], None if value._strides is None else value._strides[1:])
 
 
 def expand(value, size):
@@ -91,9 +92,16 @@ class BatchLevel(Level):
         self.size, self.randomness, self.depth = size, randomness, 1
 
     def __enter__(self):
+        from .batch_random import WATCH
+        WATCH.begin()
         super().__enter__()
         self.depth = 1 + len(self.outer.levels if self.outer else ())
         return self
+
+    def __exit__(self, *error):
+        from .batch_random import WATCH
+        super().__exit__(*error)
+        WATCH.end()
 
     # --- values
 
@@ -131,7 +139,8 @@ class BatchLevel(Level):
 
     def elementwise(self, op, args, params, out):
         if out is not None:
-            raise RuntimeError(f"Batching rule not implemented for aten::{op.name}.out; the fallback path doesn't work on out= or "
+            raise RuntimeError(f"Batching rule not implemented for aten::{op.name}.out; the fallback path doesn't work on "
+                               "out= or "
                                "view ops.")
         tensors = [a for a in args if isinstance(a, Tensor)]
         if any([t._kind is not tensors[0]._kind for t in tensors]):
@@ -144,7 +153,8 @@ class BatchLevel(Level):
 
     def reduction(self, op, input, dim, keepdim, dtype, out):
         if out is not None:
-            raise RuntimeError(f"Batching rule not implemented for aten::{op.name}.out; the fallback path doesn't work on out= or "
+            raise RuntimeError(f"Batching rule not implemented for aten::{op.name}.out; the fallback path doesn't work on "
+                               "out= or "
                                "view ops.")
         value, rank = input.value, len(input._shape)
         dims = normalize_dims(dim, rank)
@@ -228,8 +238,10 @@ class BatchLevel(Level):
             found = rule(self, op, *args, **kwargs)
             if found is not NotImplemented:
                 return found
+        if in_place(op):
+            return written(op, args, kwargs)
         if op.random:
-            return self.random(op, args, kwargs)
+            return self.random_again(op, *args, **kwargs)
         return self.loop(op, lambda a, k: op.callable(*a, **k), (args, kwargs))
 
     # --- indices and writing: ``batch_index``
@@ -246,7 +258,8 @@ class BatchLevel(Level):
         from .batch_index import inplace
         return inplace(self, op, t, args, kwargs)
 
-    def random(self, op, args, kwargs):
+    def random_again(self, op, *args, **kwargs):
+        """A function that was to draw."""
         from .batch_random import draw
         return draw(self, op, args, kwargs)
 

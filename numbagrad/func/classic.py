@@ -19,12 +19,15 @@ def check_rows(outputs, grads):
         if g is None:
             continue
         if not g.dim():
-            raise ValueError("vmap: Got in_dim=0 for some input, but that input is a Tensor of dimensionality 0 so expected in_dim "
+            raise ValueError("vmap: Got in_dim=0 for some input, but that input is a Tensor of dimensionality 0 so expected "
+                             "in_dim "
                              "to satisfy 0 <= in_dim < 0.")
         if isinstance(o, Tensor) and g._shape[1:] != o._shape:
             raise RuntimeError("If `is_grads_batched=True`, we interpret the first dimension of each grad_output as the batch "
-                               "dimension. The sizes of the remaining dimensions are expected to match the shape of corresponding "
-                               f"output, but a mismatch was detected: grad_output[{i}] has a shape of {g.shape[2:]} and output[{i}] "
+                               "dimension. The sizes of the remaining dimensions are expected to match the shape of "
+                               "corresponding "
+                               f"output, but a mismatch was detected: grad_output[{i}] has a shape of {g.shape[2:]} and "
+                               f"output[{i}] "
                                f"has a shape of {o.shape}. If you only want some tensors in `grad_output` to be considered "
                                "batched, consider using vmap.")
         sizes.append(g._shape[0])

@@ -1,8 +1,8 @@
 """Dual numbers: the tensors of forward mode, a primal and its tangent, and what each kind of op does with them.
 
-A scalar expression has its derivative, a view and whatever is linear takes the tangent as it takes the primal, a product has the
-product rule (``dual_rules``). The tangent of any other op that can be differentiated twice is a gradient of its gradient, which is
-linear in what arrives.
+A scalar expression has its derivative, a view and whatever is linear takes the tangent as it takes the primal, a product has
+the product rule (``dual_rules``). The tangent of any other op that can be differentiated twice is a gradient of its gradient,
+which is linear in what arrives.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ..dispatch.elementwise_backward import recorded_gradient
 from ..dispatch.rules import rule_function
 from ..kernel import expr
 from . import trees
-from .levels import WRAPPERS, Level, Wrapper, highest, look, outside
+from .levels import WRAPPERS, Level, Wrapper, highest, in_place, look, outside, written
 
 
 class Dual(Wrapper):
@@ -30,6 +30,14 @@ class Dual(Wrapper):
 
     def with_primal(self, primal):
         return dual(self.level, primal, self.tangent)
+
+    def like(self, t):
+        zeros = t.new_zeros(t._shape)
+        if isinstance(self.primal, Wrapper):
+            t = self.primal.like(t)
+        if t._kind.dtype.category < 2:
+            return t
+        return dual(self.level, t, self.tangent.like(zeros) if isinstance(self.tangent, Wrapper) else zeros)
 
     def detach(self):
         return self.primal.detach()
@@ -73,7 +81,7 @@ def dual(level, primal, tangent):
     if tangent is None:
         return primal
     t = object.__new__(Dual)
-    if tangent._strides is not None and primal._strides is None:
+    if not tangent.is_contiguous() and primal.is_contiguous():
         tangent = tangent.contiguous()  # views of it have to be those of the primal
     t.level, t.primal, t.tangent = level, primal, tangent
     level.entered(t)
@@ -108,7 +116,8 @@ class DualLevel(Level):
 
     def elementwise(self, op, args, params, out):
         if out is not None:
-            raise RuntimeError(f"{op.name}(): functions with out=... arguments don't support automatic differentiation, but one "
+            raise RuntimeError(f"{op.name}(): functions with out=... arguments don't support automatic differentiation, but "
+                               "one "
                                "of the arguments requires grad.")
         primals = [self.primal(a) for a in args]
         y = outside(op.call, *primals, *params)
@@ -120,7 +129,8 @@ class DualLevel(Level):
 
     def reduction(self, op, input, dim, keepdim, dtype, out):
         if out is not None:
-            raise RuntimeError(f"{op.name}(): functions with out=... arguments don't support automatic differentiation, but one "
+            raise RuntimeError(f"{op.name}(): functions with out=... arguments don't support automatic differentiation, but "
+                               "one "
                                "of the arguments requires grad.")
 
         def call(x):
@@ -148,11 +158,13 @@ class DualLevel(Level):
         return self.by_backward(op.call_in_order, ((tuple(args), params), {}), alone="g_" in op.rule_names)
 
     def again(self, op, *args, **kwargs):
+        if in_place(op):
+            return written(op, args, kwargs)
         return self.by_backward(op.callable, (args, kwargs))
 
     def by_backward(self, call, nest, y=None, alone=False):
-        """The dual result of a call (``alone``: the first of its outputs is dual): the tangent by two gradients, the second of which
-        is of the first with respect to what arrived."""
+        """The dual result of a call (``alone``: the first of its outputs is dual): the tangent by two gradients, the second of
+        which is of the first with respect to what arrived."""
         from .reverse import bottoms, given_back, pull, tracked
         mode = modes.current()
         outer = mode.grad and not mode.inference
@@ -209,7 +221,8 @@ class DualLevel(Level):
 
     def inplace(self, op, t, args, kwargs):
         if not self.own(t):
-            raise NotImplementedError("a tangent cannot be written into a tensor that has none inside of jvp: use the form of the "
+            raise NotImplementedError("a tangent cannot be written into a tensor that has none inside of jvp: use the form "
+                                      "of the "
                                       "operation that is not in place")
         if op == "fill" or op == "copy":
             new = args[0]

@@ -25,7 +25,7 @@ def run(op, args, params):
     return outside(op.call_in_order, tuple(args), tuple(params))
 
 
-@rule("clone", "to_copy", "cumsum_fused", "flipped", "rolled", "repeated", "tril", "triu", "trace", "diag_embed", "constant_pad_nd",
+@rule("clone", "to_copy", "cumsum_fused", "flipped", "rolled", "repeated", "tril", "triu", "trace", "diag_embed",
       "pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "interleaved", "diagonal_copy", "embed", "pile", "mean_windows",
       "spread_windows", "to_columns", "from_columns", "map_axes", "unmap_axes", "collect", "spread", "channel_sum")
 def linear(level, op, args, params):
@@ -35,6 +35,13 @@ def linear(level, op, args, params):
     if t is None or y._kind.dtype.category < 2:
         return y
     return dual(level, y, run(op, [t, *[level.primal(a) for a in args[1:]]], params))
+
+
+@rule("constant_pad_nd")
+def padded(level, op, args, params):
+    """A number around a tensor, which has a slope of zero."""
+    y = run(op, [args[0].primal], params)
+    return dual(level, y, run(op, [args[0].tangent], (params[0], 0)))
 
 
 @rule("taken", "piled", "rows_of", "sum_rows", "pick_along", "place_along", "take_at", "add_at")
@@ -54,7 +61,7 @@ def joined(level, op, args, params):
     return dual(level, y, run(op, (slopes,), params))
 
 
-@rule("gemm", "matmul_nd", "mv", "dot", "outer_alike", "kron_alike", "crossed", "linear_recurrence", "with_region", "vdot")
+@rule("gemm", "matmul_nd", "mv", "dot", "outer_alike", "kron_alike", "crossed", "with_region", "vdot")
 def product(level, op, args, params):
     """A product of two tensors, linear in each."""
     a, b = map(level.primal, args)

@@ -23,7 +23,7 @@ class UnpackedDualTensor(NamedTuple):
 class ByHand(DualLevel):
     """A level that is entered and left by hand; its tensors outlive it without their tangents."""
 
-    name = "autograd.forward_ad"
+    name, strict = "autograd.forward_ad", False
 
     def __init__(self):
         super().__init__()
@@ -67,7 +67,8 @@ def enter_dual_level():
 def exit_dual_level(*, level=None):
     """End the level: its tangents are gone."""
     if _current.level is None or level not in (None, 0):
-        raise RuntimeError("Trying to exit a forward AD level that was not the last one that was created. This is not supported.")
+        raise RuntimeError("Trying to exit a forward AD level that was not the last one that was created. This is not "
+                           "supported.")
     ended, _current.level = _current.level, None
     ended.__exit__()
 

@@ -39,11 +39,14 @@ def check_dual(primal, tangent):
     if tangent._kind.dtype.category < 2:
         raise ValueError(f"Expected tangent to be floating point or complex, but got: {tangent.dtype}")
     if primal._shape != tangent._shape:
-        raise RuntimeError("Trying to set a forward gradient that has a different size than that of the original Tensor, this is "
-                           f"not supported. Tensor is of size {list(primal._shape)} while the given forward gradient is of size "
+        raise RuntimeError("Trying to set a forward gradient that has a different size than that of the original Tensor, "
+                           "this is "
+                           f"not supported. Tensor is of size {list(primal._shape)} while the given forward gradient is of "
+                           "size "
                            f"{list(tangent._shape)}.")
     if primal._kind.dtype is not tangent._kind.dtype:
-        raise RuntimeError("Trying to set a forward gradient that has a different dtype than that of the original Tensor, this is "
+        raise RuntimeError("Trying to set a forward gradient that has a different dtype than that of the original Tensor, "
+                           "this is "
                            "not supported.")
 
 
@@ -60,7 +63,8 @@ def jvp_of(func, primals, tangents, argnums, strict=False, has_aux=False):
     leaves, spec = trees.flatten(wanted)
     directions, other = trees.flatten(tangents)
     if spec != other:
-        raise RuntimeError(f"{JVP}: Expected primals and tangents to have the same python structure. For example, if primals is "
+        raise RuntimeError(f"{JVP}: Expected primals and tangents to have the same python structure. For example, if primals "
+                           "is "
                            f"a tuple of 3 tensors, tangents also must be. Got primals with structure {spec} and tangents with "
                            f"structure {other}")
     check_tensors(leaves, "primals")
@@ -92,7 +96,8 @@ def slope_of(level, out, strict):
     t = level.tangent(out)
     if t is None:
         if strict:
-            raise RuntimeError("jvp(f, primals, tangents, strict=True): The output of f is independent of the inputs. This is not "
+            raise RuntimeError("jvp(f, primals, tangents, strict=True): The output of f is independent of the inputs. This "
+                               "is not "
                                "allowed with strict=True.")
         return out.detach().new_zeros(out._shape)
     return t
@@ -119,7 +124,8 @@ def linearize(func, *primals):
         for i, (x, t) in enumerate(zip(leaves, given)):
             for what in ("shape", "device", "dtype"):
                 if getattr(x, what) != getattr(t, what):
-                    raise RuntimeError(f"tangent:{i} with {what} {getattr(t, what)} in flattened pytree doesn't match the {what} "
+                    raise RuntimeError(f"tangent:{i} with {what} {getattr(t, what)} in flattened pytree doesn't match the "
+                                       f"{what} "
                                        f"{getattr(x, what)} of the corresponding primal.")
         pairs = [(g, t) for g, t in zip(pulled, given) if g is not None and g.requires_grad]
         found = [None] * len(outs)

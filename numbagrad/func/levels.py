@@ -1,10 +1,10 @@
 """The stack of running transforms, and the tensors that belong to them.
 
-Each call of ``vmap`` or ``jvp`` is a *level*. A tensor of a level is a ``Batched`` (a value with one dimension more, the first) or a
-``Dual`` (a primal and its tangent) around tensors of lower levels; plain tensors are at the bottom. Such tensors have no memory:
-ops that get one come to ``Stack`` by their general path, which the thread's mode asks for while a transform runs, and the
-highest level among the arguments says what to do in terms of the tensors below. Reverse mode needs no level: nodes are recorded
-where memory is, at the bottom, and ``reverse`` takes gradients there.
+Each call of ``vmap`` or ``jvp`` is a *level*. A tensor of a level is a ``Batched`` (a value with one dimension more, the first)
+or a ``Dual`` (a primal and its tangent) around tensors of lower levels; plain tensors are at the bottom. Such tensors have no
+memory: ops that get one come to ``Stack`` by their general path, which the thread's mode asks for while a transform runs, and
+the highest level among the arguments says what to do in terms of the tensors below. Reverse mode needs no level: nodes are
+recorded where memory is, at the bottom, and ``reverse`` takes gradients there.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ import itertools
 from threading import get_ident
 
 from ..base import modes
+from ..base.shapes import contiguous_strides, is_contiguous
 from ..base.transformed import Nowhere, Transformed, Whole
 from ..core.printing import PLAIN
+from ..core.registry import REGISTRY
 from ..core.tensor import Tensor
 
 numbers = itertools.count(1).__next__  # of levels: a later one has a higher number
@@ -40,6 +42,28 @@ class Wrapper(Tensor):
 
     def over(self, fn):
         """The same kind of tensor around ``fn`` of each of ``below()``."""
+        raise NotImplementedError
+
+    def is_contiguous(self, memory_format=None):
+        return is_contiguous(self._shape, self._strides)
+
+    def contiguous(self, memory_format=None):
+        return self if self.is_contiguous() else self.clone()
+
+    def new_zeros(self, *sizes, size=None, **kwargs):
+        return self.like(Tensor.new_zeros(self, *sizes, size=size, **kwargs))
+
+    def new_ones(self, *sizes, size=None, **kwargs):
+        return self.like(Tensor.new_ones(self, *sizes, size=size, **kwargs))
+
+    def new_empty(self, *sizes, size=None, **kwargs):
+        return self.like(Tensor.new_empty(self, *sizes, size=size, **kwargs))
+
+    def new_full(self, size, fill_value, **kwargs):
+        return self.like(Tensor.new_full(self, size, fill_value, **kwargs))
+
+    def like(self, t):
+        """A new plain tensor as one of the same levels, which may be written to as this one."""
         raise NotImplementedError
 
     @property
@@ -69,7 +93,8 @@ class Wrapper(Tensor):
                            "requires_grad_() outside of a function being transformed instead.")
 
     def backward(self, gradient=None, retain_graph=None, create_graph=False, inputs=None):
-        raise RuntimeError("backward() called inside a functorch transform. This is not supported, please use functorch.grad or "
+        raise RuntimeError("backward() called inside a functorch transform. This is not supported, please use functorch.grad "
+                           "or "
                            "functorch.vjp instead or call backward() outside of functorch transforms.")
 
     def retain_grad(self):
@@ -126,8 +151,10 @@ def look(t, value, shape, strides):
     n = 1
     for s in shape:
         n *= s
-    t._buf, t._ptr, t._n, t._shape, t._strides, t._kind = Memory(t.missing), Nowhere(t.missing), n, shape, strides, value._kind
-    t._ver = Transformed(place, t.missing)
+    # Strides are always said: so what is new and like this tensor comes to ``like``.
+    t._strides = contiguous_strides(shape) if strides is None else strides
+    t._buf, t._ptr, t._n, t._shape, t._kind = Memory(t.missing), Nowhere(t.missing), n, shape, value._kind
+    t._ver = Transformed(place, t.missing, t.like)
     # Gradient rules that have a kernel and operations for one purpose ask this before they take the kernel.
     t._rg, t._node, t._grad, t._view = value._kind.dtype.category > 1, None, None, None
     return t
@@ -183,6 +210,14 @@ class Stack:
         level = highest((t, *args, *kwargs.values()))
         return NotImplemented if level is None else level.living().inplace(op, t, args, kwargs)
 
+    def function(self, cls, args):
+        """``autograd.Function.apply``."""
+        level = highest(args)
+        if level is None:
+            return NotImplemented
+        from .custom_function import apply
+        return apply(level.living(), cls, args)
+
     def getitem(self, x, index):
         level = highest((x, index))
         return NotImplemented if level is None else level.living().getitem(x, index)
@@ -200,6 +235,7 @@ class Level:
     """One running transform; entered as a context."""
 
     name, size = "a transform", None
+    strict = True  # whether ``autograd.Function`` must have its ``setup_context`` apart
 
     def __init__(self):
         self.number, self.alive = numbers(), True
@@ -234,3 +270,13 @@ def outside(fn, *args, **kwargs):
         return fn(*args, **kwargs)
     finally:
         modes.change(transform=stack)
+
+
+def in_place(op):
+    """Whether a function writes into its first argument what another returns."""
+    return op.name.endswith("_") and op.name[:-1] in REGISTRY
+
+
+def written(op, args, kwargs):
+    """Such a function by the other."""
+    return args[0].copy_(REGISTRY[op.name[:-1]].callable(*args, **kwargs))

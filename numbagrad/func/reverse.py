@@ -1,8 +1,8 @@
 """Reverse mode as a function of functions: ``grad``, ``vjp`` and what they are made of.
 
-Nodes are recorded at the bottom, under all levels. So the inputs of a function are given leaves there (``tracked``), and a gradient
-is taken of the tensors at the bottom of its outputs (``pull``): of a batch that of each element, since elements do not depend on
-one another; of a dual number that of the primal, with the gradient of the tangent as tangent.
+Nodes are recorded at the bottom, under all levels. So the inputs of a function are given leaves there (``tracked``), and a
+gradient is taken of the tensors at the bottom of its outputs (``pull``): of a batch that of each element, since elements do not
+depend on one another; of a dual number that of the primal, with the gradient of the tangent as tangent.
 """
 
 from __future__ import annotations
@@ -225,7 +225,8 @@ class Tracked:
 def no_hooks(fn):
     """Refuse hooks of saved tensors, as PyTorch does."""
     from ..core.graph import disable_saved_tensors_hooks
-    message = ("torch.func.{grad, vjp, jacrev, hessian} don't yet support saved tensor hooks. Please open an issue with your use "
+    message = ("torch.func.{grad, vjp, jacrev, hessian} don't yet support saved tensor hooks. Please open an issue with your "
+               "use "
                "case.")
 
     @functools.wraps(fn)

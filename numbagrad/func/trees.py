@@ -84,8 +84,8 @@ def map_tree(fn, tree):
 
 
 def spread(prefix, spec):
-    """The leaves of ``prefix``, a nest whose leaves may stand for whole nests of ``spec``: one for each of its leaves; None where
-    the two do not fit."""
+    """The leaves of ``prefix``, a nest whose leaves may stand for whole nests of ``spec``: one for each of its leaves; None
+    where the two do not fit."""
     if spec.kind is None:
         return [prefix] if flatten(prefix)[1].kind is None else None
     found = flatten(prefix)[1]

@@ -38,10 +38,12 @@ def inputs(func, in_dims, args):
     name = name_of(func)
     call = f"vmap({name}, in_dims={in_dims}, ...)(<inputs>): "
     if not isinstance(in_dims, (int, tuple)):
-        raise ValueError(f"{call}expected `in_dims` to be int or a (potentially nested) tuple matching the structure of inputs, "
+        raise ValueError(f"{call}expected `in_dims` to be int or a (potentially nested) tuple matching the structure of "
+                         "inputs, "
                          f"got: {type(in_dims)}.")
     if not args:
-        raise ValueError(f"vmap({name})(<inputs>): got no inputs. Maybe you forgot to add inputs, or you are trying to vmap over "
+        raise ValueError(f"vmap({name})(<inputs>): got no inputs. Maybe you forgot to add inputs, or you are trying to vmap "
+                         "over "
                          "a function with no inputs. The latter is unsupported.")
     leaves, spec = trees.flatten(args)
     dims = trees.spread(in_dims, spec)
@@ -93,7 +95,8 @@ def outputs(func, level, results, out_dims):
         dims = trees.spread(out_dims, spec)
     if dims is None:
         raise ValueError(f"vmap({name_of(func)}, ..., out_dims={out_dims})(<inputs>): out_dims is not compatible with the "
-                         f"structure of `outputs`. out_dims has structure {trees.flatten(out_dims)[1]} but outputs has structure "
+                         f"structure of `outputs`. out_dims has structure {trees.flatten(out_dims)[1]} but outputs has "
+                         "structure "
                          f"{spec}.")
     name = name_of(func)
     return trees.unflatten([removed(name, level, t, d) for t, d in zip(leaves, dims)], spec)
@@ -145,7 +148,8 @@ def vmap(func, in_dims=0, out_dims=0, randomness="error", *, chunk_size=None):
     def wrapped(*args, **kwargs):
         for d in trees.leaves_of(out_dims):
             if not (isinstance(d, int) or d is None):
-                raise ValueError(f"vmap({name_of(func)}, ..., out_dims={out_dims}): `out_dims` must be an int, None or a python "
+                raise ValueError(f"vmap({name_of(func)}, ..., out_dims={out_dims}): `out_dims` must be an int, None or a "
+                                 "python "
                                  "collection of ints representing where in the outputs the vmapped dimension should appear.")
         size, dims, leaves, spec = inputs(func, in_dims, args)
         if chunk_size is None:

@@ -15,7 +15,6 @@ from numbagrad.extend import REGISTRY, Tensor
 from numbagrad.kernel.lapack import BLOCK
 from numbagrad.kernel.tape import Flag
 
-
 SPACES = {"namespaces": ("linalg",), "method": False}
 
 

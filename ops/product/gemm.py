@@ -8,8 +8,8 @@ import numpy as np
 
 from numbagrad.base import arguments
 from numbagrad.base import dtypes as dt
-from numbagrad.base.modes import STATE, recording
 from numbagrad.base.device import two_devices
+from numbagrad.base.modes import STATE, recording
 from numbagrad.core import graph, makers
 from numbagrad.core.broadcast import sum_to_size
 from numbagrad.core.graph import Packed
