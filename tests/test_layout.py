@@ -12,8 +12,8 @@ ROOT = Path(numbagrad.__file__).parent
 DESIGN = Path(__file__).parent.parent / "docs" / "design.md"
 # From the ground up: a file imports files of its own floor and of those below.
 FLOORS = ("base", "special linalg", "kernel", "random", "core", "dispatch", "autograd", "public", "extend",
-          *("ops." + family for family in ("refusal", *numbagrad.ops.FAMILIES)), "ops", "cuda", "nn", "distributions", "utils",
-          "optim", "saving serialization", "testing backends accelerator version jit hub onnx fx", "compiler", "cli",
+          *("ops." + family for family in ("refusal", *numbagrad.ops.FAMILIES)), "ops", "cuda", "nn", "func", "distributions",
+          "utils", "optim", "saving serialization", "testing backends accelerator version jit hub onnx fx", "compiler", "cli",
           "__main__")
 # What stands beside the folders: modules that PyTorch has, the face for authors, and what Python itself asks for.
 TOP = {"accelerator", "backends", "cuda", "fx", "hub", "jit", "onnx", "version", "linalg", "random", "serialization",

@@ -46,6 +46,7 @@ class Custom(Op):
     """An op with explicit kernels; see the module text."""
 
     kind = "custom"
+    batch_rule = forward_rule = None  # of transforms, where the author says them
 
     def __init__(self, fn, *, node=None, contiguous=True, save_for=None, connected=False, **options):
         super().__init__(fn, **options)
@@ -77,6 +78,16 @@ class Custom(Op):
         call_it(fn, f"{self.name}_gradient")
         takes = rule_names(self, fn, OURS)
         self.rule, self.rule_takes, self.rule_names, self.evaluators = fn, tuple(takes), tuple(takes.values()), None
+        return fn
+
+    def batch(self, fn):
+        """Declare ``fn(level, op, args, params)``, the results for a batch of ``func.vmap`` (``func/batch_rules.py``)."""
+        self.batch_rule = call_it(fn, f"{self.name}_batch")
+        return fn
+
+    def forward(self, fn):
+        """Declare ``fn(level, op, args, params)``, the results for dual numbers (``func/dual_rules.py``)."""
+        self.forward_rule = call_it(fn, f"{self.name}_forward")
         return fn
 
     def complete(self):

@@ -1,5 +1,6 @@
 """Functions of functions: ``grad``, ``vjp``, ``jvp``, ``vmap`` and their compositions, as ``torch.func`` has them."""
 
+from . import batch_at, batch_functions, batch_index, batch_layers, batch_random, custom_function, dual_rules  # noqa: F401
 from .batch_norm import replace_all_batch_norm_modules_
 from .calls import functional_call, stack_module_state
 from .jacobians import debug_unwrap, hessian, jacfwd, jacrev, jvp, linearize

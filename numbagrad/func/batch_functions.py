@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
+from ..core.creation import arange
 from ..core.registry import REGISTRY
 from ..core.tensor import Tensor
 from .batched import batched
 from .levels import outside
+from .tables import BATCH_FUNCTIONS, adder
 
-FUNCTIONS = {}
-
-
-def rule(*names):
-    """Declare the rule of some functions."""
-    def declare(fn):
-        FUNCTIONS.update(dict.fromkeys(names, fn))
-        return fn
-    return declare
+rule = adder(BATCH_FUNCTIONS)
 
 
 @rule("rot90")
@@ -95,7 +89,6 @@ def index_add(level, op, input, dim, index, source, *, alpha=1, out=None):
     more = {} if alpha == 1 else {"alpha": alpha}
     if not level.own(index):
         return batched(level, outside(op.callable, x, dim + 1, index, s, **more))
-    from ..core.creation import arange
     n = input._shape[dim]
     places = (index.value + (arange(level.size) * n).unsqueeze(1)).reshape(-1)
     wide, given = (t.movedim(dim + 1, 1) for t in (x, s))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from numbagrad.ops.index.getitem import parse
+
 from ..base import dtypes as dt
 from ..core.broadcast import broadcast_shapes
 from ..core.creation import arange
 from ..core.tensor import Tensor
-from .batched import batched
+from .batched import BatchLevel, batched
 from .levels import outside
 
 MASKS = (dt.bool_, dt.uint8)
@@ -17,7 +19,6 @@ def parts(level, x, index):
     if index.__class__ is not tuple:
         whole = index.__class__ is list and any([i is None or i is Ellipsis or isinstance(i, slice) for i in index])
         index = tuple(index) if whole else (index,)
-    from numbagrad.ops.index.getitem import parse
     # A number in a tensor of the batch would be read: one dimension more, which is taken away at the end.
     alone = [i for i in index if isinstance(i, Tensor) and not i._shape and i._kind.dtype.category == 1]
     kept = tuple([i.unsqueeze(0) if any([i is a for a in alone]) else i for i in index])
@@ -143,4 +144,4 @@ def inplace(level, op, t, args, kwargs):
     return t
 
 
-
+BatchLevel.getitem, BatchLevel.setitem, BatchLevel.inplace = getitem, setitem, inplace

@@ -13,7 +13,7 @@ from ..base.transformed import Whole
 from ..core.tensor import Tensor
 from ..random import Generator, default_generator
 from . import trees
-from .batched import batched
+from .batched import BatchLevel, batched
 from .levels import outside
 
 ERROR = ("vmap: called random operation while in randomness error mode. Please either use the 'same' or 'different' "
@@ -90,7 +90,6 @@ class Watch:
                 default_generator.__class__ = Generator
 
 
-WATCH = Watch()
 WHOLE = ("dropout", "alpha_dropout", "bernoulli", "poisson", "rand_like", "randn_like", "randint_like", "_standard_gamma",
          "_sample_dirichlet", "bernoulli_", "uniform_", "normal_", "exponential_", "geometric_", "cauchy_",
          "log_normal_", "random_")
@@ -160,3 +159,5 @@ def same(level, op, args, kwargs, own):
         return args[0]
     return permitted((level,), level.each, call, (args, kwargs))
 
+
+BatchLevel.watch, BatchLevel.draw = Watch(), draw

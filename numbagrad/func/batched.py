@@ -14,11 +14,13 @@ from ..base.shapes import contiguous_strides
 from ..base.transformed import Whole
 from ..base.user_code import user_level
 from ..core.promotion import common_dtype
+from ..core.registry import REGISTRY
 from ..core.tensor import Tensor
 from ..dispatch.reduction import normalize_dims
 from ..dispatch.view import ViewOp, make_view
 from . import trees
 from .levels import WRAPPERS, Level, Wrapper, highest, in_place, look, outside, written
+from .tables import BATCH_FUNCTIONS, BATCH_RULES, BATCH_WHOLE
 
 CONTROL = ("vmap: It looks like you're attempting to use a Tensor in some data-dependent control flow. We don't support that "
            "yet, please file an issue at https://github.com/pytorch/pytorch/issues .")
@@ -86,22 +88,21 @@ class BatchLevel(Level):
     """A running ``vmap``."""
 
     name = "vmap"
+    watch = draw = None  # of ``batch_random``
 
     def __init__(self, size, randomness="error"):
         super().__init__()
         self.size, self.randomness, self.depth = size, randomness, 1
 
     def __enter__(self):
-        from .batch_random import WATCH
-        WATCH.begin()
+        self.watch.begin()
         super().__enter__()
         self.depth = 1 + len(self.outer.levels if self.outer else ())
         return self
 
     def __exit__(self, *error):
-        from .batch_random import WATCH
         super().__exit__(*error)
-        WATCH.end()
+        self.watch.end()
 
     # --- values
 
@@ -186,13 +187,12 @@ class BatchLevel(Level):
         return tuple(outs)
 
     def custom(self, op, args, params, node_class):
-        from . import batch_rules
-        rule = batch_rules.RULES.get(op.name)
+        rule = op.batch_rule or BATCH_RULES.get(op.name)
         if rule is not None:
             found = rule(self, op, args, params)
             if found is not NotImplemented:
                 return found
-        if op.name in batch_rules.WITH_FUNCTION and engine.current_run() is None or highest(params) is not None:
+        if op.name in BATCH_WHOLE and engine.current_run() is None or highest(params) is not None:
             self._missing()  # (a gradient rule has no function around it)
         return self.loop(op, op.call_in_order, (args, params))
 
@@ -232,8 +232,7 @@ class BatchLevel(Level):
 
     def again(self, op, *args, **kwargs):
         """A function of other ops that works on memory: its rule, or a loop."""
-        from . import batch_functions
-        rule = batch_functions.FUNCTIONS.get(op.name)
+        rule = BATCH_FUNCTIONS.get(op.name)
         if rule is not None:
             found = rule(self, op, *args, **kwargs)
             if found is not NotImplemented:
@@ -244,29 +243,13 @@ class BatchLevel(Level):
             return self.random_again(op, *args, **kwargs)
         return self.loop(op, lambda a, k: op.callable(*a, **k), (args, kwargs))
 
-    # --- indices and writing: ``batch_index``
-
-    def getitem(self, x, index):
-        from .batch_index import getitem
-        return getitem(self, x, index)
-
-    def setitem(self, x, index, value):
-        from .batch_index import setitem
-        return setitem(self, x, index, value)
-
-    def inplace(self, op, t, args, kwargs):
-        from .batch_index import inplace
-        return inplace(self, op, t, args, kwargs)
-
     def random_again(self, op, *args, **kwargs):
         """A function that was to draw."""
-        from .batch_random import draw
-        return draw(self, op, args, kwargs)
+        return self.draw(op, args, kwargs)
 
 
 def stacked(tensors):
     """A batch of tensors."""
-    from ..core.registry import REGISTRY
     return outside(REGISTRY["stack"].callable, list(tensors), 0)
 
 

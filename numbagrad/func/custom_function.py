@@ -9,6 +9,7 @@ from ..base import modes
 from ..core.tensor import Tensor
 from .batched import BatchLevel, batched
 from .dual import dual
+from .levels import Stack
 
 MORE = "For more details, please see https://pytorch.org/docs/main/notes/extending.func.html"
 SEPARATE = ("In order to use an autograd.Function with functorch transforms (vmap, grad, jvp, jacrev, ...), it must override "
@@ -89,3 +90,4 @@ def in_dual(level, cls, args):
     return found if isinstance(y, tuple) else found[0]
 
 
+Stack.apply = staticmethod(apply)

@@ -17,6 +17,8 @@ from ..dispatch.rules import rule_function
 from ..kernel import expr
 from . import trees
 from .levels import WRAPPERS, Level, Wrapper, highest, in_place, look, outside, written
+from .reverse import bottoms, given_back, pull, tracked, zeros
+from .tables import DUAL_RULES, DUAL_WHOLE
 
 
 class Dual(Wrapper):
@@ -32,12 +34,12 @@ class Dual(Wrapper):
         return dual(self.level, primal, self.tangent)
 
     def like(self, t):
-        zeros = t.new_zeros(t._shape)
+        slope = t.new_zeros(t._shape)
         if isinstance(self.primal, Wrapper):
             t = self.primal.like(t)
         if t._kind.dtype.category < 2:
             return t
-        return dual(self.level, t, self.tangent.like(zeros) if isinstance(self.tangent, Wrapper) else zeros)
+        return dual(self.level, t, self.tangent.like(slope) if isinstance(self.tangent, Wrapper) else slope)
 
     def detach(self):
         return self.primal.detach()
@@ -147,12 +149,11 @@ class DualLevel(Level):
         return dual(self, primal, tangent)
 
     def custom(self, op, args, params, node_class):
-        from . import dual_rules
         op.complete()
-        rule = dual_rules.RULES.get(op.name)
+        rule = op.forward_rule or DUAL_RULES.get(op.name)
         if rule is not None:
             return rule(self, op, args, params)
-        if op.name in dual_rules.WITH_FUNCTION or highest(params) is not None:
+        if op.name in DUAL_WHOLE or highest(params) is not None:
             raise Whole(f"an op inside of {self.name} is transformed with the function that called it", self.again)
         # Other outputs than the first are what backward needs, where a rule names one gradient alone.
         return self.by_backward(op.call_in_order, ((tuple(args), params), {}), alone="g_" in op.rule_names)
@@ -165,7 +166,6 @@ class DualLevel(Level):
     def by_backward(self, call, nest, y=None, alone=False):
         """The dual result of a call (``alone``: the first of its outputs is dual): the tangent by two gradients, the second of
         which is of the first with respect to what arrived."""
-        from .reverse import bottoms, given_back, pull, tracked
         mode = modes.current()
         outer = mode.grad and not mode.inference
         (args, kwargs), owned = self.split(nest)
@@ -315,7 +315,6 @@ def joined(primal, tangent, level):
 
 def pull_dual(level, outs, xs, vs, create):
     """``reverse.pull`` where some tensors are dual numbers of a level."""
-    from .reverse import pull
     primals = [level.primal(x) for x in xs]
     pairs = [parted(v, level) for v in vs]
     first = pull([level.primal(o) for o in outs], primals, [p for p, _ in pairs], create)
@@ -324,10 +323,8 @@ def pull_dual(level, outs, xs, vs, create):
     second = [None] * len(xs)
     if rest:
         second = pull([o for o, _ in rest], primals, [v for _, v in rest], create)
-    return [None if p is None and t is None else joined(zeros_of(x) if p is None else p, t, level)
+    return [None if p is None and t is None else joined(zeros(x) if p is None else p, t, level)
             for x, p, t in zip(primals, first, second)]
 
 
-def zeros_of(x):
-    from .reverse import zeros
-    return zeros(x)
+DualLevel.pull = pull_dual

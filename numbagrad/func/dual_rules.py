@@ -6,19 +6,12 @@ Ops that are linear take the tangents as they take the primals; products have on
 from __future__ import annotations
 
 from ..core.tensor import Tensor
-from .dual import dual, zeros_of
+from .dual import dual
 from .levels import outside
+from .reverse import zeros
+from .tables import DUAL_RULES, adder
 
-RULES = {}
-WITH_FUNCTION = {"turned"}  # the function that calls it changes its result in place
-
-
-def rule(*names):
-    """Declare the rule of some ops."""
-    def declare(fn):
-        RULES.update(dict.fromkeys(names, fn))
-        return fn
-    return declare
+rule = adder(DUAL_RULES)
 
 
 def run(op, args, params):
@@ -57,7 +50,7 @@ def joined(level, op, args, params):
     y = run(op, ([level.primal(t) for t in tensors],), params)
     if y._kind.dtype.category < 2 or not any([level.own(t) for t in tensors]):
         return y
-    slopes = [zeros_of(level.primal(t)) if level.tangent(t) is None else level.tangent(t) for t in tensors]
+    slopes = [zeros(level.primal(t)) if level.tangent(t) is None else level.tangent(t) for t in tensors]
     return dual(level, y, run(op, (slopes,), params))
 
 
@@ -68,7 +61,7 @@ def product(level, op, args, params):
     y = run(op, (a, b), params)
     s, t = map(level.tangent, args)
     if op.name == "with_region":  # linear in both together
-        return dual(level, y, run(op, (zeros_of(a) if s is None else s, zeros_of(b) if t is None else t), params))
+        return dual(level, y, run(op, (zeros(a) if s is None else s, zeros(b) if t is None else t), params))
     terms = ([] if s is None else [run(op, (s, b), params)]) + ([] if t is None else [run(op, (a, t), params)])
     return y if not terms else dual(level, y, terms[0] if len(terms) == 1 else terms[0] + terms[1])
 
@@ -99,7 +92,7 @@ def chosen(level, op, args, params):
 
     def slope(a):
         t = level.tangent(a)
-        return (zeros_of(a) if t is None else t) if isinstance(a, Tensor) and a._kind.dtype.category > 1 else a
+        return (zeros(a) if t is None else t) if isinstance(a, Tensor) and a._kind.dtype.category > 1 else a
     if not any([level.own(a) for a in (*args[1:], *params)]):
         return y
     numbers = [p if isinstance(p, Tensor) else 0 for p in params]

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from ..base.modes import _ContextDecorator
 from ..core.tensor import Tensor
 from .dual import Dual, DualLevel, dual
+from .jacobians import check_dual
 
 __all__ = ["UnpackedDualTensor", "enter_dual_level", "exit_dual_level", "make_dual", "unpack_dual", "dual_level"]
 
@@ -78,7 +79,6 @@ def make_dual(tensor, tangent, *, level=None):
     if (-1 if _current.level is None else 0) < 0 or level is not None and level < 0:
         raise RuntimeError("Trying to create a dual Tensor for forward AD but no level exists, make sure to enter_dual_level() "
                            "first.")
-    from .jacobians import check_dual
     check_dual(tensor, tangent)
     return dual(_current.level, _current.level.primal(tensor), tangent)
 

@@ -189,6 +189,7 @@ class Stack:
     """The levels that run in a thread, the innermost last; ops come here from their general paths."""
 
     __slots__ = ("levels",)
+    apply = None  # of ``custom_function``
 
     def __init__(self, levels):
         self.levels = levels
@@ -213,10 +214,7 @@ class Stack:
     def function(self, cls, args):
         """``autograd.Function.apply``."""
         level = highest(args)
-        if level is None:
-            return NotImplemented
-        from .custom_function import apply
-        return apply(level.living(), cls, args)
+        return NotImplemented if level is None else self.apply(level.living(), cls, args)
 
     def getitem(self, x, index):
         level = highest((x, index))

@@ -12,7 +12,7 @@ import functools
 from ..autograd import engine
 from ..autograd import grad as bottom_grad
 from ..base import modes
-from ..core.graph import Output
+from ..core.graph import Output, disable_saved_tensors_hooks
 from ..core.tensor import Tensor
 from . import trees
 from .batched import Batched, BatchLevel, batched, expand
@@ -116,12 +116,17 @@ def pull(outs, xs, vs, create):
     level = highest((*outs, *xs))
     if level is None:
         return at_bottom(outs, xs, vs, create)
-    if isinstance(level, BatchLevel):
-        found = pull([insert(o, level).value for o in outs], [insert(x, level).value for x in xs],
-                     [explicit(v, level) for v in vs], create)
-        return [None if r is None else implicit(r, level) for r in found]
-    from .dual import pull_dual
-    return pull_dual(level, outs, xs, vs, create)
+    return level.pull(outs, xs, vs, create)
+
+
+def pull_batch(level, outs, xs, vs, create):
+    """``pull`` of tensors of a batch."""
+    found = pull([insert(o, level).value for o in outs], [insert(x, level).value for x in xs],
+                 [explicit(v, level) for v in vs], create)
+    return [None if r is None else implicit(r, level) for r in found]
+
+
+BatchLevel.pull = pull_batch
 
 
 def at_bottom(outs, xs, vs, create):
@@ -224,7 +229,6 @@ class Tracked:
 
 def no_hooks(fn):
     """Refuse hooks of saved tensors, as PyTorch does."""
-    from ..core.graph import disable_saved_tensors_hooks
     message = ("torch.func.{grad, vjp, jacrev, hessian} don't yet support saved tensor hooks. Please open an issue with your "
                "use "
                "case.")

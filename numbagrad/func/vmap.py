@@ -7,6 +7,7 @@ import itertools
 
 from ..core.registry import REGISTRY
 from ..core.tensor import Tensor
+from ..random import get_rng_state, set_rng_state
 from . import trees
 from .batched import BatchLevel, batched, expand
 
@@ -116,7 +117,6 @@ def chunk_sizes(total, size):
 
 def in_chunks(func, size, dims, leaves, spec, out_dims, randomness, kwargs, chunk_size):
     """``run`` on one part of the batch after the other."""
-    from ..random import get_rng_state, set_rng_state
     stops = tuple(itertools.accumulate(chunk_sizes(size, chunk_size)))
     parts = [[a] * len(stops) if d is None else a.tensor_split(stops, dim=d) for a, d in zip(leaves, dims)]
     state = get_rng_state() if randomness == "same" else None
