@@ -85,6 +85,7 @@ INDEPENDENT = {
                          "This is not allowed in strict mode as it prevents from using the double backward trick to "
                          "replace forward mode AD.",
 }
+INDEPENDENT["rows"] = INDEPENDENT["back"]
 
 
 def _filled(grads, like, strict, create_graph, stage, output=None):
@@ -94,11 +95,12 @@ def _filled(grads, like, strict, create_graph, stage, output=None):
         if g is None:
             if strict:
                 text = INDEPENDENT[stage]
-                raise RuntimeError(text.format(output, i) if stage == "back" else text.format(i))
+                raise RuntimeError(text.format(output, i) if stage in ("back", "rows") else text.format(i))
             g = _zeros_like(t)
         elif strict and create_graph and not g.requires_grad:
             if "double" not in stage:
-                raise RuntimeError(f"The jacobian of the user-provided function is independent of input {i}. This is "
+                at = output if stage == "rows" else i  # (PyTorch names the output there)
+                raise RuntimeError(f"The jacobian of the user-provided function is independent of input {at}. This is "
                                    "not allowed in strict mode when create_graph=True.")
             raise RuntimeError(f"The hessian of the user-provided function is independent of input {i}. This is not "
                                "allowed in strict mode when create_graph=True.")
@@ -198,7 +200,7 @@ def jacobian(func, inputs, create_graph=False, strict=False, vectorize=False, st
             flat = out.reshape(-1)
             for j in range(out.numel()):
                 g = _gradients((flat[j],), inputs, retain_graph=True, create_graph=create_graph)
-                g = _filled(g, inputs, strict, create_graph, "back", i)
+                g = _filled(g, inputs, strict, create_graph, "rows", i)
                 for column, part in zip(rows, g):
                     column.append(part)
             result.append(tuple([_stack(column).view((*out.shape, *t.shape)) if column else

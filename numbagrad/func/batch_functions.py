@@ -133,19 +133,6 @@ def masked_select(level, op, *args, **kwargs):
                        "https://github.com/pytorch/pytorch/issues if you need this feature.")
 
 
-@rule("equal")
-def equal(level, op, *args, **kwargs):
-    """A truth value, which the elements of a batch do not have in common."""
-    raise RuntimeError("Batching rule not implemented for aten::equal. We could not generate a fallback.")
-
-
-@rule("allclose")
-def allclose(level, op, *args, **kwargs):
-    """Likewise."""
-    raise RuntimeError("vmap over torch.allclose isn't supported yet. Please file an issue at "
-                       "https://github.com/pytorch/pytorch/issues if you need this feature.")
-
-
 @rule("median", "nanmedian")
 def median(level, op, input, *args, **kwargs):
     """The middle element."""

@@ -9,7 +9,7 @@ from ..core.broadcast import broadcast_shapes
 from ..core.creation import arange
 from ..core.tensor import Tensor
 from .batched import BatchLevel, batched
-from .levels import outside
+from .levels import keeps, outside
 
 MASKS = (dt.bool_, dt.uint8)
 
@@ -133,7 +133,9 @@ def inplace(level, op, t, args, kwargs):
         else:
             outside(Tensor.fill_, value, new)
         return t
-    new = args[0] if name == "copy" else op.callable(t, *args, **kwargs)
+    # What backward needs of the value that is written over is saved of a copy.
+    old = t.clone() if name != "copy" and keeps((t, *args)) else t
+    new = args[0] if name == "copy" else op.callable(old, *args, **kwargs)
     if name != "copy":
         if not dt.can_cast(new._kind.dtype, t._kind.dtype):
             raise RuntimeError(f"result type {dt.scalar_name(new._kind.dtype)} can't be cast to the desired output type "

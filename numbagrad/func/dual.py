@@ -16,7 +16,7 @@ from ..dispatch.elementwise_backward import recorded_gradient
 from ..dispatch.rules import rule_function
 from ..kernel import expr
 from . import trees
-from .levels import WRAPPERS, Level, Wrapper, highest, in_place, look, outside, written
+from .levels import WRAPPERS, Level, Wrapper, highest, in_place, keeps, look, outside, written
 from .reverse import bottoms, given_back, pull, tracked, zeros
 from .tables import DUAL_RULES, DUAL_WHOLE
 
@@ -180,7 +180,7 @@ class DualLevel(Level):
             if not self.own(t) or t.primal._kind.dtype.category < 2:
                 return self.primal(t)
             if id(t) not in memo:
-                memo[id(t)] = tracked(t.primal, outer, own)
+                memo[id(t)] = tracked(t.primal, outer, own, self)
             return memo[id(t)]
         with modes.inference_mode(False), modes.enable_grad():
             args, kwargs = trees.map_tree(variable, nest)
@@ -192,7 +192,7 @@ class DualLevel(Level):
                 if alone and i or not (isinstance(o, Tensor) and o._kind.dtype.category > 1) or not made_o.requires_grad:
                     found.append(o)
                     continue
-                arriving = tracked(made_o.detach().new_zeros(made_o._shape), False, own)
+                arriving = tracked(made_o.detach().new_zeros(made_o._shape), False, own, self)
                 pulled = pull([made_o], xs, [arriving], True)
                 pairs = [(g, v) for g, v in zip(pulled, vs) if g is not None and g.requires_grad]
                 if not pairs:
@@ -233,7 +233,7 @@ class DualLevel(Level):
             else:
                 t.tangent.copy_(tangent)
             return t
-        new = op.callable(t, *args, **kwargs)
+        new = op.callable(t.clone() if keeps((t, *args)) else t, *args, **kwargs)
         tangent = self.tangent(new)
         primal = self.primal(new)
         if not dt.can_cast(primal._kind.dtype, t._kind.dtype):

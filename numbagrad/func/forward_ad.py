@@ -67,6 +67,8 @@ def enter_dual_level():
 
 def exit_dual_level(*, level=None):
     """End the level: its tangents are gone."""
+    if _current.level is None and level is None:
+        raise RuntimeError("Dual level must be a positive number.")
     if _current.level is None or level not in (None, 0):
         raise RuntimeError("Trying to exit a forward AD level that was not the last one that was created. This is not "
                            "supported.")

@@ -34,6 +34,7 @@ class Wrapper(Tensor):
 
     def missing(self):
         """Raise where an op asks for memory."""
+        self.level.living()
         raise Whole(f"a tensor inside of {self.level.name} has no memory of its own", self.level.again)
 
     def below(self):
@@ -278,3 +279,8 @@ def in_place(op):
 def written(op, args, kwargs):
     """Such a function by the other."""
     return args[0].copy_(REGISTRY[op.name[:-1]].callable(*args, **kwargs))
+
+
+def keeps(args):
+    """Whether what is done to some tensors is recorded."""
+    return modes.records() and any([isinstance(a, Tensor) and a.requires_grad for a in args])

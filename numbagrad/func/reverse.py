@@ -40,11 +40,12 @@ def insert(t, level):
     return batched(level, expand(t, level.size))
 
 
-def in_all(t):
-    """A tensor as one of all batches that run."""
+def in_all(t, above=None):
+    """A tensor as one of all batches that run, below the level ``above``."""
     stack = modes.transform()
     for level in stack.batches() if stack else ():
-        t = insert(t, level)
+        if above is None or level.number < above.number:
+            t = insert(t, level)
     return t
 
 
@@ -57,15 +58,17 @@ def primal_over(t, fn):
     return fn(t)
 
 
-def tracked(t, outer, leaves):
-    """A tensor whose gradient can be taken; its plain tensor is entered into ``leaves``, or goes on from the graph outside."""
+def tracked(t, outer, leaves, above=None):
+    """A tensor whose gradient can be taken; its plain tensor is entered into ``leaves``, or goes on from the graph outside.
+
+    It becomes one of all batches below the level ``above`` (of all that run), whose elements have gradients of their own."""
     def leaf(b):
         if outer and b.requires_grad:
             return b.view_as(b)
         new = b.detach().requires_grad_()
         leaves[id(new)] = new
         return new
-    return primal_over(in_all(t), leaf)
+    return primal_over(in_all(t, above), leaf)
 
 
 def reaches(tensors, own):
@@ -160,7 +163,7 @@ def zeros(x):
 def given_back(t, own, outer):
     """A result of a function whose inputs were tracked, as it is seen outside."""
     if not isinstance(t, Tensor):
-        return t
+        raise RuntimeError(f"Expected tensors, got unsupported type {type(t)}")
 
     def free(b):
         return b if not b.requires_grad or outer and reaches([b], own) else b.detach()
@@ -274,7 +277,7 @@ def vjp_of(func, primals, argnums, has_aux):
         vs, given = trees.flatten(cotangents)
         if given != spec:
             raise RuntimeError("Expected pytree structure of cotangents to be the same as pytree structure of outputs to the "
-                               f"function. cotangents: {given}, primal output: {spec}")
+                               f"function. cotangents: {trees.text(given)}, primal output: {trees.text(spec)}")
         for i, (o, v) in enumerate(zip(outs, vs)):
             if isinstance(v, Tensor) and v._shape != o._shape:
                 raise RuntimeError(f"Mismatch in shape: grad_output[{i}] has a shape of {v.shape} and output[{i}] has a shape "

@@ -31,6 +31,20 @@ class Spec:
 LEAF = Spec(None, None, ())
 
 
+def text(spec):
+    """The shape of a nest as it would be written."""
+    if spec.kind is None:
+        return "*"
+    inside = [text(c) for c in spec.children]
+    if spec.keys is not None:
+        return "{" + ", ".join([f"{k!r}: {c}" for k, c in zip(spec.keys, inside)]) + "}"
+    if spec.kind is list:
+        return f"[{', '.join(inside)}]"
+    if spec.kind is tuple:
+        return f"({', '.join(inside)}{',' if len(inside) == 1 else ''})"
+    return f"{spec.kind.__name__}({', '.join(inside)})"
+
+
 def is_named(x):
     """Whether a value is a named tuple."""
     return isinstance(x, tuple) and hasattr(x, "_fields")
