@@ -144,9 +144,11 @@ def grad(outputs, inputs, grad_outputs=None, retain_graph=None, create_graph=Fal
                       "torch.autograd.backward.", FutureWarning, stacklevel=2)
     outputs, inputs = _tuple(outputs), _tuple(inputs)
     grads = _tuple(grad_outputs) if grad_outputs is not None else (None,) * len(outputs)
+    stack = grad_mode.transform() if grad_mode.STATE else None
     if is_grads_batched:
         transforms("classic").check_rows(outputs, grads)
-    else:
+    elif stack is None or not stack.has((outputs, inputs)):
+        stack = None
         grads = _first_gradients(outputs, grads)
     if len(inputs) == 0:
         raise RuntimeError("`inputs` argument to `grad()` cannot be empty.")
@@ -157,7 +159,8 @@ def grad(outputs, inputs, grad_outputs=None, retain_graph=None, create_graph=Fal
     if is_grads_batched:
         result = transforms("classic").rows_of_gradients(outputs, inputs, grads, keep, create_graph)
     else:
-        result = engine.run(list(map(engine.edge_of, outputs)), grads, keep, create_graph, inputs, accumulate=False)
+        result = stack.pull(outputs, inputs, grads, create_graph) if stack is not None else (
+            engine.run(list(map(engine.edge_of, outputs)), grads, keep, create_graph, inputs, accumulate=False))
     if materialize_grads:
         from ..core.creation import zeros_like
         if any(r is None and not hasattr(t, "_kind") for t, r in zip(inputs, result)):

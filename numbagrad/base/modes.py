@@ -70,7 +70,8 @@ def change(**values):
         _local.leaving = _Leaving(ident)
     for name, value in values.items():
         setattr(mode, name, value)
-    mode.general = bool(mode.inference or mode.hooks or mode.capture is not None or mode.transform is not None)
+        if name != "grad":
+            mode.general = bool(mode.inference or mode.hooks or mode.capture is not None or mode.transform is not None)
     if mode.is_default():
         STATE.pop(ident, None)
     else:

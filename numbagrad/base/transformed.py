@@ -16,12 +16,14 @@ class Whole(TypeError):
 class Transformed:
     """Stands for the version list of such a tensor, so that views of it leave their usual way."""
 
-    __slots__ = ("place", "missing", "like")
+    __slots__ = ("place", "missing", "like", "gradients")
 
-    def __init__(self, place, missing, like):
+    def __init__(self, place, missing, like, gradients):
         self.place = place      # (op, input, geometry, params) -> the view
         self.missing = missing  # raises where memory is asked for
         self.like = like        # a new plain tensor -> one of the transform
+        # (form, mask, values, numbers, what arrives) -> the gradients by the kernel of an elementwise op, None where it cannot
+        self.gradients = gradients
 
     def __getitem__(self, i):
         self.missing()

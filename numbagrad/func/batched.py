@@ -16,10 +16,11 @@ from ..base.user_code import user_level
 from ..core.promotion import common_dtype
 from ..core.registry import REGISTRY
 from ..core.tensor import Tensor
+from ..dispatch.elementwise_backward import by_kernel
 from ..dispatch.reduction import normalize_dims
 from ..dispatch.view import ViewOp, make_view
 from . import trees
-from .levels import WRAPPERS, Level, Wrapper, highest, in_place, look, outside, written
+from .levels import WRAPPERS, Level, Wrapper, highest, in_place, keeps, look, outside, written
 from .tables import BATCH_FUNCTIONS, BATCH_RULES, BATCH_WHOLE
 
 CONTROL = ("vmap: It looks like you're attempting to use a Tensor in some data-dependent control flow. We don't support that "
@@ -151,6 +152,12 @@ class BatchLevel(Level):
                 common.category >= a._kind.dtype.category) else a for a in args]
         rank = max([len(t._shape) for t in tensors])
         return batched(self, outside(op.call, *[self.lined_up(a, rank) if isinstance(a, Tensor) else a for a in args], *params))
+
+    def gradients(self, form, mask, values, numbers, g):
+        if highest((g.value, *values.values())) is not None or keeps((g, *values.values())):
+            return None
+        found = by_kernel(form, mask, dict(values), dict(zip(form.scalars, numbers)), g.value)[0]
+        return [None if r is None else batched(self, r) for r in found]
 
     def reduction(self, op, input, dim, keepdim, dtype, out):
         if out is not None:

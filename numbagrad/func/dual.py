@@ -12,7 +12,7 @@ from ..base import modes
 from ..base.transformed import Whole
 from ..core.broadcast import broadcast_shapes
 from ..core.tensor import Tensor
-from ..dispatch.elementwise_backward import recorded_gradient
+from ..dispatch.elementwise_backward import by_kernel, recorded_gradient
 from ..dispatch.rules import rule_function
 from ..kernel import expr
 from . import trees
@@ -201,7 +201,7 @@ class DualLevel(Level):
                 gs, ws = zip(*pairs)
                 record = outer and any([b.requires_grad for t in (*xs, *ws) for b in bottoms(t)])
                 (tangent,) = pull(list(gs), [arriving], list(ws), record)
-                found.append(dual(self, o, given_back(tangent, own, outer)))
+                found.append(dual(self, o, None if tangent is None else given_back(tangent, own, outer)))
         return trees.unflatten(found, spec)
 
     # --- indices and writing
@@ -261,6 +261,7 @@ def slope(level, op, args, primals, params, y):
     tensors = [(n, a) for n, a, p in zip(op.tensors, args, pattern) if p == "t"]
     values = {n: v.to(y._kind.dtype) if isinstance(v, Tensor) and v._kind.dtype is not y._kind.dtype else v
               for n, v in values.items()}
+    plain = highest(values.values()) is None
     total = None
     for i, (_, a) in enumerate(tensors):
         t = level.tangent(a)
@@ -268,6 +269,12 @@ def slope(level, op, args, primals, params, y):
             continue
         if t._kind.dtype is not y._kind.dtype:
             t = t.to(y._kind.dtype)
+        if plain and t.__class__ not in WRAPPERS and not keeps((t, *values.values())):
+            t = t if t._shape == y._shape else t.expand(y._shape)
+            part = by_kernel(form, 1 << i, dict(values), {n: values[n] for n in form.scalars}, t)[0][i]
+            if part is not None:
+                total = part if total is None else total + part
+            continue
         for _, rule in form.outputs_of(1 << i, False):
             part = outside(_evaluated, form, i, rule, {**values, "g_": t})
             if not isinstance(part, Tensor):

@@ -27,6 +27,11 @@ def place(op, input, geometry, params):
     return input.level.view(op, input, geometry, params)
 
 
+def gradients(form, mask, values, numbers, g):
+    """Gradients of an elementwise op by its kernel."""
+    return g.level.gradients(form, mask, values, numbers, g)
+
+
 class Wrapper(Tensor):
     """A tensor of a transform: sizes and kind are those that the user's function sees."""
 
@@ -88,12 +93,17 @@ class Wrapper(Tensor):
         return None
 
     def requires_grad_(self, requires_grad=True):
+        if not self.level.strict:
+            self.below()[0].requires_grad_(requires_grad)
+            return self
         raise RuntimeError("You are attempting to call Tensor.requires_grad_() (or perhaps using torch.autograd.functional.* "
                            "APIs) inside of a function being transformed by a functorch transform. This is unsupported, please "
                            "attempt to use the functorch transforms (e.g. grad, vjp, jacrev, jacfwd, hessian) or call "
                            "requires_grad_() outside of a function being transformed instead.")
 
     def backward(self, gradient=None, retain_graph=None, create_graph=False, inputs=None):
+        if not self.level.strict:
+            return self.below()[0].backward(gradient, retain_graph, create_graph, inputs=inputs)
         raise RuntimeError("backward() called inside a functorch transform. This is not supported, please use functorch.grad "
                            "or "
                            "functorch.vjp instead or call backward() outside of functorch transforms.")
@@ -155,7 +165,7 @@ def look(t, value, shape, strides):
     # Strides are always said: so what is new and like this tensor comes to ``like``.
     t._strides = contiguous_strides(shape) if strides is None else strides
     t._buf, t._ptr, t._n, t._shape, t._kind = Memory(t.missing), Nowhere(t.missing), n, shape, value._kind
-    t._ver = Transformed(place, t.missing, t.like)
+    t._ver = Transformed(place, t.missing, t.like, gradients)
     # Gradient rules that have a kernel and operations for one purpose ask this before they take the kernel.
     t._rg, t._node, t._grad, t._view = value._kind.dtype.category > 1, None, None, None
     return t
@@ -191,6 +201,7 @@ class Stack:
 
     __slots__ = ("levels",)
     apply = None  # of ``custom_function``
+    pull = None   # of ``reverse``: gradients of tensors of transforms, as ``autograd.grad`` takes them
 
     def __init__(self, levels):
         self.levels = levels
@@ -211,6 +222,10 @@ class Stack:
         """The in-place form of an op; a name stands for one that has none but ``op_``."""
         level = highest((t, *args, *kwargs.values()))
         return NotImplemented if level is None else level.living().inplace(op, t, args, kwargs)
+
+    def has(self, values):
+        """Whether some value is of a transform."""
+        return highest(values) is not None
 
     def function(self, cls, args):
         """``autograd.Function.apply``."""
@@ -247,6 +262,10 @@ class Level:
     def __exit__(self, *error):
         self.alive = False
         modes.change(transform=self.outer)
+
+    def gradients(self, form, mask, values, numbers, g):
+        """Gradients of an elementwise op by its kernel; None: by operations."""
+        return None
 
     def living(self):
         """This level, which must not have ended."""

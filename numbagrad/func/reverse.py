@@ -16,7 +16,7 @@ from ..core.graph import Output, disable_saved_tensors_hooks
 from ..core.tensor import Tensor
 from . import trees
 from .batched import Batched, BatchLevel, batched, expand
-from .levels import Wrapper, highest, outside
+from .levels import Stack, Wrapper, highest, outside
 
 __all__ = ["grad", "grad_and_value", "vjp"]
 
@@ -129,7 +129,18 @@ def pull_batch(level, outs, xs, vs, create):
     return [None if r is None else implicit(r, level) for r in found]
 
 
-BatchLevel.pull = pull_batch
+def pull_of(outs, xs, vs, create):
+    """``pull`` for ``autograd.grad``."""
+    for i, (o, v) in enumerate(zip(outs, vs)):
+        if not o.requires_grad:
+            raise RuntimeError(f"element {i} of tensors does not require grad and does not have a grad_fn")
+        if v is None and o._n != 1:
+            raise RuntimeError("grad can be implicitly created only for scalar outputs")
+    with modes.set_grad_enabled(create):
+        return pull(list(outs), list(xs), [ones_like(o) if v is None else v for o, v in zip(outs, vs)], create)
+
+
+BatchLevel.pull, Stack.pull = pull_batch, staticmethod(pull_of)
 
 
 def at_bottom(outs, xs, vs, create):

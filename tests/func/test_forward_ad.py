@@ -167,3 +167,27 @@ def test_rows_of_gradients(torch):
     same(torch, lambda T: code(T, (12, 2, 6)))
     same(torch, lambda T: T.autograd.grad(T.ones(2, requires_grad=True) * 2, T.ones(2, requires_grad=True),
                                           T.ones(3, 2), is_grads_batched=True, allow_unused=True))
+
+
+@pytest.mark.parametrize("of", ["dual", "leaf"])
+def test_gradients_inside_of_a_level_have_slopes(of, torch):
+    """The product of a Hessian and a vector, forward over reverse."""
+    def code(T):
+        fwd = T.autograd.forward_ad
+        x = T.tensor(X, requires_grad=True)
+        with fwd.dual_level():
+            y = fwd.make_dual(x, T.tensor(X**2))
+            g, = T.autograd.grad((y.sin() * y.sum()).sum(), y if of == "dual" else x, create_graph=True)
+            value, slope = fwd.unpack_dual(g)
+        return value, slope, T.autograd.grad(slope.sum(), x)
+    same(torch, code)
+
+
+def test_backward_inside_of_a_level(torch):
+    def code(T):
+        fwd = T.autograd.forward_ad
+        x = T.tensor(X, requires_grad=True)
+        with fwd.dual_level():
+            (fwd.make_dual(x, T.tensor(X)).sin().sum()).backward()
+        return x.grad.detach()
+    same(torch, code)
