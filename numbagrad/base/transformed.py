@@ -21,7 +21,7 @@ class Transformed:
     def __init__(self, place, missing, like, gradients):
         self.place = place      # (op, input, geometry, params) -> the view
         self.missing = missing  # raises where memory is asked for
-        self.like = like        # a new plain tensor -> one of the transform
+        self.like = like        # (input, new plain tensor) -> that as one of the transform
         # (form, mask, values, numbers, what arrives) -> the gradients by the kernel of an elementwise op, None where it cannot
         self.gradients = gradients
 

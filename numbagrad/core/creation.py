@@ -233,7 +233,7 @@ def _like(t, input, memory_format):
     """``t``, new and row-major, in the order of dimensions in which ``input`` lies in memory."""
     strides = input._strides
     if input._ver.__class__ is Transformed:
-        return input._ver.like(t)
+        return input._ver.like(input, t)
     if memory_format is not None and memory_format is not dt.preserve_format or not input._n or 0 in strides:
         return t
     if not is_dense(input):

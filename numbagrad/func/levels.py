@@ -27,6 +27,11 @@ def place(op, input, geometry, params):
     return input.level.view(op, input, geometry, params)
 
 
+def like(input, t):
+    """A new plain tensor as one of the transforms of ``input``."""
+    return input.like(t)
+
+
 def gradients(form, mask, values, numbers, g):
     """Gradients of an elementwise op by its kernel."""
     return g.level.gradients(form, mask, values, numbers, g)
@@ -39,8 +44,7 @@ class Wrapper(Tensor):
 
     def missing(self):
         """Raise where an op asks for memory."""
-        self.level.living()
-        raise Whole(f"a tensor inside of {self.level.name} has no memory of its own", self.level.again)
+        self.level.missing()
 
     def below(self):
         """The tensors it is made of."""
@@ -164,8 +168,8 @@ def look(t, value, shape, strides):
         n *= s
     # Strides are always said: so what is new and like this tensor comes to ``like``.
     t._strides = contiguous_strides(shape) if strides is None else strides
-    t._buf, t._ptr, t._n, t._shape, t._kind = Memory(t.missing), Nowhere(t.missing), n, shape, value._kind
-    t._ver = Transformed(place, t.missing, t.like, gradients)
+    t._buf, t._ptr, t._ver = t.level.nowhere or t.level.placed()
+    t._n, t._shape, t._kind = n, shape, value._kind
     # Gradient rules that have a kernel and operations for one purpose ask this before they take the kernel.
     t._rg, t._node, t._grad, t._view = value._kind.dtype.category > 1, None, None, None
     return t
@@ -251,8 +255,20 @@ class Level:
     name, size = "a transform", None
     strict = True  # whether ``autograd.Function`` must have its ``setup_context`` apart
 
+    nowhere = None  # (memory, address, version) that its tensors have
+
     def __init__(self):
         self.number, self.alive = numbers(), True
+
+    def placed(self):
+        """Make what stands for memory."""
+        self.nowhere = Memory(self.missing), Nowhere(self.missing), Transformed(place, self.missing, like, gradients)
+        return self.nowhere
+
+    def missing(self):
+        """Raise where an op asks for memory."""
+        self.living()
+        raise Whole(f"a tensor inside of {self.name} has no memory of its own", self.again)
 
     def __enter__(self):
         self.outer = modes.transform()
@@ -260,7 +276,7 @@ class Level:
         return self
 
     def __exit__(self, *error):
-        self.alive = False
+        self.alive, self.nowhere = False, None  # (which it is itself part of)
         modes.change(transform=self.outer)
 
     def gradients(self, form, mask, values, numbers, g):

@@ -65,7 +65,7 @@ def tracked(t, outer, leaves, above=None):
     def leaf(b):
         if outer and b.requires_grad:
             return b.view_as(b)
-        new = b.detach().requires_grad_()
+        new = (b.clone() if b.is_inference() else b.detach()).requires_grad_()
         leaves[id(new)] = new
         return new
     return primal_over(in_all(t, above), leaf)

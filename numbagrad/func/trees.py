@@ -50,41 +50,40 @@ def is_named(x):
     return isinstance(x, tuple) and hasattr(x, "_fields")
 
 
-def flatten(tree, is_leaf=None):
+def flatten(tree):
     """(leaves, spec)."""
     leaves = []
-
-    def walk(x):
-        c = type(x)
-        if is_leaf is None or not is_leaf(x):
-            if c in (tuple, list, deque):
-                return Spec(c, None, [walk(v) for v in x], x.maxlen if c is deque else None)
-            if c in (dict, OrderedDict, defaultdict):
-                return Spec(c, tuple(x), [walk(v) for v in x.values()], x.default_factory if c is defaultdict else None)
-            if is_named(x):
-                return Spec(c, None, [walk(v) for v in x])
-        leaves.append(x)
-        return LEAF
-    return leaves, walk(tree)
+    return leaves, _walk(tree, leaves)
 
 
+def _walk(x, leaves):
+    # (A function of the module: one inside of another that calls itself holds the leaves until it is collected.)
+    c = type(x)
+    if c in (tuple, list, deque):
+        return Spec(c, None, [_walk(v, leaves) for v in x], x.maxlen if c is deque else None)
+    if c in (dict, OrderedDict, defaultdict):
+        return Spec(c, tuple(x), [_walk(v, leaves) for v in x.values()], x.default_factory if c is defaultdict else None)
+    if is_named(x):
+        return Spec(c, None, [_walk(v, leaves) for v in x])
+    leaves.append(x)
+    return LEAF
 
 
 def unflatten(leaves, spec):
     """The nest of that shape with these leaves."""
-    leaves = iter(leaves)
+    return _build(spec, iter(leaves))
 
-    def build(s):
-        if s.kind is None:
-            return next(leaves)
-        inside = [build(c) for c in s.children]
-        if s.keys is not None:
-            pairs = zip(s.keys, inside)
-            return defaultdict(s.more, pairs) if s.kind is defaultdict else s.kind(pairs)
-        if s.kind is deque:
-            return deque(inside, s.more)
-        return s.kind(*inside) if s.kind not in (tuple, list) else s.kind(inside)
-    return build(spec)
+
+def _build(spec, leaves):
+    if spec.kind is None:
+        return next(leaves)
+    inside = [_build(c, leaves) for c in spec.children]
+    if spec.keys is not None:
+        pairs = zip(spec.keys, inside)
+        return defaultdict(spec.more, pairs) if spec.kind is defaultdict else spec.kind(pairs)
+    if spec.kind is deque:
+        return deque(inside, spec.more)
+    return spec.kind(inside) if spec.kind in (tuple, list) else spec.kind(*inside)
 
 
 def leaves_of(tree):

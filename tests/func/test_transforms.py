@@ -1,6 +1,7 @@
 """``grad``, ``vjp``, ``jvp``, Jacobians and Hessians, nested in each other and in ``vmap``, as PyTorch has them."""
 
 import collections
+import gc
 import warnings
 
 import pytest
@@ -251,3 +252,35 @@ def test_structures(torch):
     same(torch, lambda T: T.func.grad(lambda p: (p.a * p.b).sum())(Pair(T.tensor(X), T.tensor(X) * 2)).b)
     same(torch, lambda T: T.vmap(lambda p: Pair(p.a + p.b, p.a))(Pair(T.tensor(X), T.tensor(X) * 2)))
     same(torch, lambda T: T.vmap(lambda d: collections.OrderedDict(z=d[0]["x"] * 2, y=d[1]))([{"x": T.tensor(X)}, T.tensor(X)]))
+
+
+def tensors():
+    found = {}
+    for o in gc.get_objects():
+        try:
+            if issubclass(type(o), ng.Tensor):
+                found[id(o)] = o
+        except ReferenceError:
+            pass
+    return found
+
+
+@pytest.mark.parametrize("name", ["grad", "vjp", "jvp", "jacrev", "jacfwd", "hessian", "grad_in_vmap", "hessian_in_vmap",
+                                  "linearize"])
+def test_nothing_waits_for_the_garbage_collector(name):
+    x, w = ng.tensor(X), ng.tensor(W)
+    CODES[name](ng, x, w)
+    gc.collect()
+    gc.disable()
+    try:
+        before = tensors()
+        CODES[name](ng, x, w)
+        assert not [t for i, t in tensors().items() if i not in before]
+    finally:
+        gc.enable()
+
+
+def test_tensors_of_inference_mode():
+    with ng.inference_mode():
+        x = ng.tensor(X)
+        assert ng.vmap(ng.func.grad(curved))(x).shape == (4, 3)
