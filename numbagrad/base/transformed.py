@@ -32,19 +32,28 @@ class Transformed:
         self.missing()
 
 
-class Nowhere(int):
-    """An address that no kernel takes."""
+class Nowhere:
+    """An address that no kernel takes, and no table of addresses: it is no integer, and has no value."""
 
-    def __new__(cls, missing):
-        self = int.__new__(cls, 0)
+    __slots__ = ("missing",)
+
+    def __init__(self, missing):
         self.missing = missing
-        return self
 
     def __int__(self):
         return self.missing()
 
+    __index__ = __float__ = __bool__ = __int__
+
     def __add__(self, offset):
         return self
 
-    __radd__ = __sub__ = __add__
-    __index__ = __int__
+    __radd__ = __sub__ = __rsub__ = __add__
+
+    def __lt__(self, other):
+        return self.missing()
+
+    __le__ = __gt__ = __ge__ = __floordiv__ = __and__ = __lt__
+
+    def __mod__(self, size):
+        return 0  # as if of an aligned one

@@ -13,7 +13,7 @@ from .levels import Wrapper
 from .reverse import check_argnums, check_outputs, check_real, given_back, pull, tracked, vjp_of
 from .vmap import chunk_sizes, vmap
 
-__all__ = ["hessian", "jacfwd", "jacrev", "jvp", "linearize"]
+__all__ = ["functionalize", "hessian", "jacfwd", "jacrev", "jvp", "linearize"]
 
 JVP = "jvp(f, primals, tangents)"
 
@@ -219,6 +219,21 @@ def jacfwd(func, argnums=0, has_aux=False, *, randomness="error"):
 def hessian(func, argnums=0):
     """The matrix of second derivatives: ``jacfwd`` of ``jacrev``."""
     return jacfwd(jacrev(func, argnums), argnums)
+
+
+def functionalize(func, *, remove="mutations"):
+    """``func`` as it is: nothing traces programs here in which operations in place and views would have to be replaced."""
+    if remove not in ("mutations", "mutations_and_views"):
+        raise RuntimeError(
+            f"functionalize(f, remove='mutations'): received invalid argument for remove={remove}. Valid options are:\n"
+            "     remove='mutations': all inplace and out= operators will be removed from the program, and replaced with their "
+            "out-of-place equivalents.\n     remove='mutations_and_views': In addition to the above, all aliasing operators "
+            "{view} will be replaced with their non-aliasing counterparts, {view}_copy.\n")
+
+    @functools.wraps(func, updated=())
+    def wrapper(*args, **kwargs):
+        return func(*args, **kwargs)
+    return wrapper
 
 
 def debug_unwrap(tensor, *, recurse=True):

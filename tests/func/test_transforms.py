@@ -65,6 +65,7 @@ CODES = {
     "hessian_argnums": lambda T, x, w: T.func.hessian(lambda a, b: (a @ b).sin().sum(), argnums=(0, 1))(x, w),
     "linearize": lambda T, x, w: T.func.linearize(lambda a: (a @ w).tanh(), x)[1](x * 2),
     "linearize_value": lambda T, x, w: T.func.linearize(lambda a: (a @ w).tanh(), x)[0],
+    "functionalize": lambda T, x, w: T.func.functionalize(lambda a: (a * 1).mul_(2).view(-1).add_(1))(x),
     "inner_no_grad": lambda T, x, w: T.func.grad(lambda a: (a**2 - frozen(T, a)).sum())(x),
     "confusion": lambda T, x, w: T.func.grad(lambda a: a * T.func.grad(lambda b: a + b)(a))(x[0, 0]),
     "pde": lambda T, x, w: T.vmap(lambda p: T.func.jvp(T.func.grad(curved), (p,), (w[0],))[1])(x),
@@ -136,6 +137,7 @@ ERRORS = {
     "jacrev_chunks": lambda T, x: T.func.jacrev(curved, chunk_size=0),
     "jacrev_complex": lambda T, x: T.func.jacrev(curved)(x.to(T.complex128)),
     "jacfwd_complex": lambda T, x: T.func.jacfwd(curved)(x.to(T.complex128)),
+    "functionalize": lambda T, x: T.func.functionalize(curved, remove="all"),
     "linearize_shape": lambda T, x: T.func.linearize(curved, x)[1](x[0]),
     "requires_grad": lambda T, x: T.vmap(lambda a: a.requires_grad_())(x),
     "backward": lambda T, x: T.vmap(lambda a: a.sum().backward())(x),
@@ -221,8 +223,8 @@ def test_a_tensor_that_escapes_is_refused():
 
 
 def test_absent_names_say_so():
-    with pytest.raises(AttributeError, match="torch.func.functionalize is not available here"):
-        ng.func.functionalize  # noqa: B018
+    with pytest.raises(AttributeError, match="torch.func.rearrange is not available here: the einops package has it"):
+        ng.func.rearrange  # noqa: B018
     assert set(ng.func.__all__) <= set(dir(ng.func))
 
 
