@@ -177,10 +177,7 @@ class BatchLevel(Level):
         value = input.value
         if op.retyped:
             return batched(self, op.call(value, *params))
-        shape, strides, offset, _ = geometry
-        first = (value._strides or contiguous_strides(value._shape))[0]
-        steps = (first, *(contiguous_strides(shape) if strides is None else strides))
-        return batched(self, outside(make_view, in_batch, value, (value._shape[0], *shape), steps, offset, (op, params)))
+        return batched(self, outside(make_view, in_batch, value, *widened(value, *geometry[:3]), (op, params)))
 
     def _parts(self, op, input, geometry, params):
         given = dict(zip(op.params, params))
@@ -260,12 +257,19 @@ def stacked(tensors):
     return outside(REGISTRY["stack"].callable, list(tensors), 0)
 
 
+def widened(value, shape, strides, offset):
+    """The geometry of a view of a batch, of that of each element."""
+    first = (value._strides or contiguous_strides(value._shape))[0]
+    return (value._shape[0], *shape), (first, *(contiguous_strides(shape) if strides is None else strides)), offset
+
+
 class InBatch(ViewOp):
     """A view of each element of a batch; its gradient is that of the view, of a batch."""
 
     def __init__(self):
         def in_batch(input, op, params):
             """The view of each element of a batch."""
+            return widened(input, *op.fn(batched(LOOK, input), *params))
         super().__init__(in_batch, private=True, registered=False, node="ViewBackward0", beyond=True)
         self.node_class.backward = self.node_class.carry
 
@@ -276,4 +280,5 @@ class InBatch(ViewOp):
                 return level.spread(r)
 
 
+LOOK = BatchLevel(0)  # of what has the sizes of an element, for a look at them
 in_batch = InBatch()

@@ -16,8 +16,9 @@ from ..dispatch.elementwise_backward import by_kernel, recorded_gradient
 from ..dispatch.rules import rule_function
 from ..kernel import expr
 from . import trees
+from .batched import batched
 from .levels import WRAPPERS, Level, Wrapper, highest, in_place, keeps, look, outside, written
-from .reverse import bottoms, given_back, pull, tracked, zeros
+from .reverse import bottoms, finish, given_back, insert, pull, tracked, zeros
 from .tables import DUAL_RULES, DUAL_WHOLE
 
 
@@ -202,6 +203,7 @@ class DualLevel(Level):
                 record = outer and any([b.requires_grad for t in (*xs, *ws) for b in bottoms(t)])
                 (tangent,) = pull(list(gs), [arriving], list(ws), record)
                 found.append(dual(self, o, None if tangent is None else given_back(tangent, own, outer)))
+        finish(own)
         return trees.unflatten(found, spec)
 
     # --- indices and writing
@@ -309,15 +311,17 @@ def _or_zeros(primal, tangent):
 
 
 def joined(primal, tangent, level):
-    """The reverse of ``parted``."""
+    """The reverse of ``parted``: either may have levels above that the other has not."""
     if tangent is None:
         return primal
-    if isinstance(primal, Wrapper) and primal.level.number > level.number:
-        if isinstance(tangent, Wrapper) and tangent.level is primal.level:
-            parts = iter(tangent.below())
-            return primal.over(lambda part: joined(part, next(parts), level))
-        raise NotImplementedError("mixed transforms: the tangent of a gradient belongs to another level than the gradient")
-    return dual(level, primal, tangent)
+    top = highest((primal, tangent))
+    if top is None or top.number <= level.number:
+        return dual(level, primal, tangent)
+    if top.size is not None:
+        return batched(top, joined(insert(primal, top).value, insert(tangent, top).value, level))
+    pairs = [_or_zeros(top.primal(t), top.tangent(t)) for t in (primal, tangent)]
+    slope = joined(*pairs, level)
+    return dual(top, joined(top.primal(primal), top.primal(tangent), level), slope)
 
 
 def pull_dual(level, outs, xs, vs, create):

@@ -10,7 +10,7 @@ from ..core.tensor import Tensor, make
 from . import trees
 from .dual import DualLevel, dual
 from .levels import Wrapper
-from .reverse import check_argnums, check_outputs, check_real, given_back, pull, tracked, vjp_of
+from .reverse import check_argnums, check_outputs, check_real, finish, given_back, pull, tracked, vjp_of
 from .vmap import chunk_sizes, vmap
 
 __all__ = ["functionalize", "hessian", "jacfwd", "jacrev", "jvp", "linearize"]
@@ -116,6 +116,7 @@ def linearize(func, *primals):
         outs, made = trees.flatten(out)
         arriving = [tracked(o.detach().new_zeros(o._shape), False, own) for o in outs]
         pulled = pull(outs, xs, arriving, True)
+    finish(own)
 
     def push(*tangents):
         given, other = trees.flatten(tangents)

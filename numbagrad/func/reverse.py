@@ -71,8 +71,17 @@ def tracked(t, outer, leaves, above=None):
     return primal_over(in_all(t, above), leaf)
 
 
+def finish(leaves):
+    """Say of leaves that the function which got them has returned: what hangs on them is recorded for nobody."""
+    for t in leaves.values():
+        t.__dict__[FINISHED] = True
+
+
+FINISHED = "_finished"
+
+
 def reaches(tensors, own):
-    """Whether the graph of some plain tensors has other leaves than ``own``."""
+    """Whether the graph of some plain tensors has other leaves than ``own``, of somebody who may want gradients."""
     stack, seen = [], set()
     for t in tensors:
         if t.requires_grad:
@@ -87,7 +96,7 @@ def reaches(tensors, own):
             continue
         seen.add(id(e))
         if e.is_leaf_edge:
-            if id(e) not in own:
+            if id(e) not in own and FINISHED not in e.__dict__:
                 return True
         else:
             stack.extend(e.next)
@@ -221,6 +230,7 @@ class Tracked:
                 args[i] = trees.map_tree(self.track, args[i])
             self.diff = args[argnums] if alone else tuple([args[i] for i in chosen])
             self.out = func(*args, **kwargs)
+        finish(self.own)
 
     def track(self, t):
         if not isinstance(t, Tensor):
