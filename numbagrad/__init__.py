@@ -70,6 +70,14 @@ from .core.creation import (
 from .core.printing import get_printoptions, set_printoptions
 from .random import Generator, default_generator, get_rng_state, initial_seed, manual_seed, seed, set_rng_state
 
+
+def _transforms(name):
+    """A module of ``func``, imported when it is used."""
+    import importlib
+    return importlib.import_module(f".func.{name}", __name__)
+
+
+autograd._above = _transforms
 Tensor._of_data, Tensor._of_array, Tensor._backward = map(staticmethod, (tensor, from_numpy, autograd.backward))
 dtype = _dtypes.dtype
 layout = _dtypes.layout
@@ -143,8 +151,8 @@ def __dir__():
 
 
 # Which are imported when they are used, and functions of such.
-_PARTS = ("__config__", "accelerator", "amp", "backends", "compiler", "cpu", "cuda", "distributions", "extend", "fft", "fx",
-          "hub", "jit", "linalg", "multiprocessing", "onnx", "optim", "profiler", "serialization", "sparse", "special",
+_PARTS = ("__config__", "accelerator", "amp", "backends", "compiler", "cpu", "cuda", "distributions", "extend", "fft", "func",
+          "fx", "hub", "jit", "linalg", "multiprocessing", "onnx", "optim", "profiler", "serialization", "sparse", "special",
           "storage", "testing", "types", "version")
 _LATER = {"compile": "compiler", "load": "serialization", "save": "serialization", "TypedStorage": "storage",
           "UntypedStorage": "storage", "is_storage": "core.storages", "set_default_tensor_type": "core.legacy",
@@ -164,7 +172,7 @@ kaiser_window range""".split(), "core.factories"),
              "set_autocast_cpu_enabled", "set_autocast_dtype", "set_autocast_enabled", "set_autocast_gpu_dtype"),
              "amp.autocast_mode"),
           **dict.fromkeys(("_amp_foreach_non_finite_check_and_unscale_", "_amp_update_scale_"), "amp.grad_scaler"),
-          "spmm": "sparse"}
+          "spmm": "sparse", "vmap": "func"}
 _start()
 _tracebacks.install()
 

@@ -12,7 +12,7 @@ ROOT = Path(numbagrad.__file__).parent
 DESIGN = Path(__file__).parent.parent / "docs" / "design.md"
 # From the ground up: a file imports files of its own floor and of those below.
 FLOORS = ("base", "special linalg fft", "kernel", "random", "core", "dispatch", "autograd", "public", "extend",
-          *("ops." + family for family in ("refusal", *numbagrad.ops.FAMILIES)), "ops", "amp", "cuda cpu", "nn",
+          *("ops." + family for family in ("refusal", *numbagrad.ops.FAMILIES)), "ops", "amp", "cuda cpu", "nn", "func",
           "distributions", "utils", "optim", "profiler", "sparse", "saving serialization",
           "testing backends accelerator version jit hub onnx fx storage multiprocessing types", "compiler", "cli",
           "__main__ __config__")

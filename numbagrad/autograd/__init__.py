@@ -19,6 +19,14 @@ __all__ = ["Variable", "Function", "backward", "grad_mode", "grad", "gradcheck",
 _warned = []
 
 
+def transforms(name):
+    """A module of ``func``, of a floor above."""
+    return _above(name)
+
+
+_above = None  # finds it; set by the package
+
+
 def _tuple(x):
     return (x,) if x is None or hasattr(x, "_kind") or isinstance(x, (graph.GradientEdge, str)) else tuple(x)
 
@@ -127,9 +135,6 @@ def grad(outputs, inputs, grad_outputs=None, retain_graph=None, create_graph=Fal
 
     An input that the outputs do not depend on is an error unless ``allow_unused`` (None comes back) or
     ``materialize_grads`` (zeros come back)."""
-    if is_grads_batched:
-        raise NotImplementedError("autograd.grad: is_grads_batched=True is not supported; call grad once per row of "
-                                  "grad_outputs with retain_graph=True")
     if materialize_grads and allow_unused is False:
         raise ValueError("Expected allow_unused to be True or not passed when materialize_grads=True, but got: "
                          "allow_unused=False.")
@@ -139,14 +144,23 @@ def grad(outputs, inputs, grad_outputs=None, retain_graph=None, create_graph=Fal
                       "torch.autograd.backward.", FutureWarning, stacklevel=2)
     outputs, inputs = _tuple(outputs), _tuple(inputs)
     grads = _tuple(grad_outputs) if grad_outputs is not None else (None,) * len(outputs)
-    grads = _first_gradients(outputs, grads)
+    stack = grad_mode.transform() if grad_mode.STATE else None
+    if is_grads_batched:
+        transforms("classic").check_rows(outputs, grads)
+    elif stack is None or not stack.has((outputs, inputs)):
+        stack = None
+        grads = _first_gradients(outputs, grads)
     if len(inputs) == 0:
         raise RuntimeError("`inputs` argument to `grad()` cannot be empty.")
     for t in inputs:
         if hasattr(t, "_kind") and not t.requires_grad:
             raise RuntimeError("One of the differentiated Tensors does not require grad")
     keep = create_graph if retain_graph is None else retain_graph
-    result = engine.run(list(map(engine.edge_of, outputs)), grads, keep, create_graph, inputs, accumulate=False)
+    if is_grads_batched:
+        result = transforms("classic").rows_of_gradients(outputs, inputs, grads, keep, create_graph)
+    else:
+        result = stack.pull(outputs, inputs, grads, create_graph) if stack is not None else (
+            engine.run(list(map(engine.edge_of, outputs)), grads, keep, create_graph, inputs, accumulate=False))
     if materialize_grads:
         from ..core.creation import zeros_like
         if any(r is None and not hasattr(t, "_kind") for t, r in zip(inputs, result)):

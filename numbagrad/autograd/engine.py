@@ -79,6 +79,18 @@ def run(roots, gradients, keep_graph, create_graph, inputs=None, accumulate=True
             modes.change(grad=False)
 
 
+def run_by_rules(roots, gradients, inputs, keep_graph=True):
+    """``run`` to given inputs with gradients of a function transform: nodes run their rules, which are made of operations, and
+    nothing of that is recorded."""
+    previous = _local.task
+    try:
+        _local.task = (previous[0] or next(_numbers), True)
+        with modes.no_grad():
+            return _run(roots, gradients, keep_graph, True, inputs, False)
+    finally:
+        _local.task = previous
+
+
 graph.AccumulateGrad.run, MultiHook.current_run = staticmethod(run), staticmethod(current_run)
 
 

@@ -20,7 +20,7 @@ __all__ = ["Function", "FunctionCtx", "BackwardCFunction", "FunctionMeta", "Inpl
 class FunctionCtx:
     """What ``forward`` leaves for ``backward``: saved tensors, marks on inputs and outputs, attributes of any name."""
 
-    _to_save = _dirty = _no_grad_outputs = ()
+    _to_save = _to_save_forward = _dirty = _no_grad_outputs = ()
     _materialize = True
     _saved = None
     _node = None
@@ -31,11 +31,12 @@ class FunctionCtx:
         self._to_save = tensors
 
     def save_for_forward(self, *tensors):
-        """Accepted for compatibility; there is no forward-mode differentiation."""
+        """Keep tensors (or None) for ``jvp``."""
         for t in tensors:
             if not (t is None or isinstance(t, Tensor)):
                 raise AssertionError("save_for_forward expects all arguments to be tensors; you should save "
                                      "non-tensors as attributes on ctx.")
+        self._to_save_forward = tensors
 
     def mark_dirty(self, *args):
         """Name the inputs that forward modified in place; each must be returned as an output."""
@@ -219,14 +220,15 @@ class Function(FunctionCtx, metaclass=FunctionMeta):
 
     @staticmethod
     def jvp(ctx, *grad_inputs):
-        """Forward-mode differentiation, which is not supported."""
+        """Tangents of the outputs, given those of the arguments of forward."""
         raise NotImplementedError("You must implement the jvp function for custom autograd.Function to use it with "
                                   "forward mode AD.")
 
     @staticmethod
     def vmap(info, in_dims, *args):
-        """Batching, which is not supported."""
-        raise NotImplementedError("autograd.Function.vmap is not supported: there are no batched transforms")
+        """(outputs, where their batches are) of arguments that have a batch at ``in_dims``."""
+        raise NotImplementedError("To use autograd.Function with vmap, you must either override the vmap staticmethod or set "
+                                  "generate_vmap_rule=True.")
 
     @classmethod
     def apply(cls, *args, **kwargs):
@@ -239,6 +241,8 @@ class Function(FunctionCtx, metaclass=FunctionMeta):
             bound.apply_defaults()
             args = bound.args if separate else bound.args[1:]
         mode = modes.current()
+        if mode.transform is not None and (found := mode.transform.function(cls, args)) is not NotImplemented:
+            return found
         grad = mode.grad  # the object changes with the mode
         needs, edges, record = [], [], False
         for a in args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..base import modes
 from ..core.tensor import Tensor
-from . import grad
+from . import grad, transforms
 
 __all__ = ["jacobian", "hessian", "vjp", "jvp", "vhp", "hvp"]
 
@@ -85,6 +85,7 @@ INDEPENDENT = {
                          "This is not allowed in strict mode as it prevents from using the double backward trick to "
                          "replace forward mode AD.",
 }
+INDEPENDENT["rows"] = INDEPENDENT["back"]
 
 
 def _filled(grads, like, strict, create_graph, stage, output=None):
@@ -94,11 +95,12 @@ def _filled(grads, like, strict, create_graph, stage, output=None):
         if g is None:
             if strict:
                 text = INDEPENDENT[stage]
-                raise RuntimeError(text.format(output, i) if stage == "back" else text.format(i))
+                raise RuntimeError(text.format(output, i) if stage in ("back", "rows") else text.format(i))
             g = _zeros_like(t)
         elif strict and create_graph and not g.requires_grad:
             if "double" not in stage:
-                raise RuntimeError(f"The jacobian of the user-provided function is independent of input {i}. This is "
+                at = output if stage == "rows" else i  # (PyTorch names the output there)
+                raise RuntimeError(f"The jacobian of the user-provided function is independent of input {at}. This is "
                                    "not allowed in strict mode when create_graph=True.")
             raise RuntimeError(f"The hessian of the user-provided function is independent of input {i}. This is not "
                                "allowed in strict mode when create_graph=True.")
@@ -167,8 +169,8 @@ def jvp(func, inputs, v=None, create_graph=False, strict=False):
 def jacobian(func, inputs, create_graph=False, strict=False, vectorize=False, strategy="reverse-mode"):
     """Matrix of all derivatives: shape output + shape input, nested in tuples like outputs, then inputs.
 
-    Rows are computed one by one; ``vectorize`` changes nothing but is accepted. ``strict`` raises RuntimeError where an
-    output does not depend on an input."""
+    Rows are computed one by one, or with ``vectorize`` all at once. ``strict`` raises RuntimeError where an output does not
+    depend on an input."""
     if strategy not in ("forward-mode", "reverse-mode"):
         raise AssertionError('Expected strategy to be either "forward-mode" or "reverse-mode". Hint: If your function '
                              'has more '
@@ -177,11 +179,11 @@ def jacobian(func, inputs, create_graph=False, strict=False, vectorize=False, st
                              '"reverse-mode".')
     if strategy == "forward-mode":
         if create_graph:
-            raise NotImplementedError("torch.autograd.functional.jacobian does not support `create_graph=True` with "
-                                      "`strategy=\"forward-mode\"`. Please set `strategy=\"reverse-mode\"` or "
-                                      "`create_graph=False`.")
-        raise NotImplementedError("jacobian: forward-mode differentiation is not supported; use "
-                                  "strategy=\"reverse-mode\"")
+            raise NotImplementedError("torch.autograd.functional.jacobian: `create_graph=True` and "
+                                      "`strategy=\"forward-mode\"` are "
+                                      "not supported together (yet). Please either set `create_graph=False` or "
+                                      "`strategy=\"reverse-mode\"`.")
+        return _forward(func, inputs, strict, vectorize)
     if vectorize and strict:
         raise RuntimeError("torch.autograd.functional.jacobian: `strict=True` and `vectorized=True` are not supported "
                            "together. Please either set `strict=False` or `vectorize=False`.")
@@ -190,18 +192,48 @@ def jacobian(func, inputs, create_graph=False, strict=False, vectorize=False, st
         inputs = _leaves(inputs, create_graph)
         is_out, outputs = _as_tuple(func(*inputs), "outputs of the user-provided function", "jacobian")
         _check_differentiable(outputs, strict)
+        if vectorize:
+            return _untuple(_finished(_by_batch(outputs, inputs, create_graph), create_graph), (is_out, is_in))
         result = []
         for i, out in enumerate(outputs):
             rows = [[] for _ in inputs]
             flat = out.reshape(-1)
             for j in range(out.numel()):
                 g = _gradients((flat[j],), inputs, retain_graph=True, create_graph=create_graph)
-                g = _filled(g, inputs, strict, create_graph, "back", i)
+                g = _filled(g, inputs, strict, create_graph, "rows", i)
                 for column, part in zip(rows, g):
                     column.append(part)
             result.append(tuple([_stack(column).view((*out.shape, *t.shape)) if column else
                                  _zeros_like(t).new_zeros((*out.shape, *t.shape)) for column, t in zip(rows, inputs)]))
     return _untuple(_finished(tuple(result), create_graph), (is_out, is_in))
+
+
+def _by_batch(outputs, inputs, create_graph):
+    """All rows of the matrix by one batched gradient."""
+    with modes.no_grad():
+        basis = next(transforms("jacobians").bases(outputs))
+    pairs = [(o, b) for o, b in zip(outputs, basis) if o.requires_grad]
+    found = [None] * len(inputs)
+    if pairs:
+        outs, rows = zip(*pairs)
+        found = grad(outs, inputs, rows, retain_graph=True, create_graph=create_graph, allow_unused=True, is_grads_batched=True)
+    counts = [o.numel() for o in outputs]
+    columns = [t.new_zeros((sum(counts), *t.shape)) if g is None else g for g, t in zip(found, inputs)]
+    parts = [[part.view(o.shape + t.shape) for part, o in zip(c.split(counts, 0), outputs)] for c, t in zip(columns, inputs)]
+    return tuple([tuple(row) for row in zip(*parts)])
+
+
+def _forward(func, inputs, strict, vectorize):
+    """The matrix column by column, by dual numbers."""
+    if strict:
+        raise RuntimeError('torch.autograd.functional.jacobian: `strict=True` and `strategy="forward-mode"` are not supported '
+                           'together (yet). Please either set `strict=False` or `strategy="reverse-mode"`.')
+    is_in, inputs = _as_tuple(inputs, "inputs", "jacobian")
+    if not vectorize:
+        raise NotImplementedError("Computing Jacobian using forward-AD or forward-over-reverse Hessian isonly implemented for "
+                                  "`vectorize=True`.")
+    result, is_out = transforms("classic").forward_jacobian(func, inputs, _as_tuple)
+    return _untuple(tuple(result), (is_out, is_in))
 
 
 def _scalar(func, name):
@@ -225,6 +257,8 @@ def hessian(func, inputs, create_graph=False, strict=False, vectorize=False, out
     scalar = _scalar(func, "hessian")
 
     def first(*leaves):
+        if outer_jacobian_strategy == "forward-mode":
+            return transforms("classic").gradient_of(scalar, leaves)
         g = jacobian(scalar, leaves, create_graph=True)
         if strict:
             for i, part in enumerate(g):

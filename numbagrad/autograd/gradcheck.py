@@ -15,7 +15,7 @@ import numpy as np
 from ..base import modes
 from ..core.registry import REGISTRY
 from ..core.tensor import Tensor, from_array
-from . import grad
+from . import grad, transforms
 
 __all__ = ["gradcheck", "gradgradcheck", "GradcheckError"]
 
@@ -171,6 +171,74 @@ def _slow(fn, inputs, outputs, eps, atol, rtol, nondet_tol, check_grad_dtypes):
                         f"The tolerance for nondeterminism was {nondet_tol}.")
 
 
+def _slopes(fn, inputs, i, tangent):
+    """Tangents of the outputs for one tangent of input ``i``: zeros where an output does not depend on it."""
+    forward = transforms("forward_ad")
+    with forward.dual_level():
+        given = [a.detach() if isinstance(a, Tensor) else a for a in inputs]
+        given[i] = forward.make_dual(given[i], tangent)
+        pairs = [forward.unpack_dual(o) for o in _outputs(fn, given)]
+    return tuple([p.new_zeros(p.shape) if t is None else t for p, t in pairs])
+
+
+def _forward(fn, inputs, eps, atol, rtol):
+    """Compare slopes along each element of each input with differences."""
+    for i, t in enumerate(inputs):
+        if not _differentiable(t):
+            continue
+        for e, parts in enumerate(_numerical(fn, inputs, t, eps)):
+            for step, numerical in zip((1, 1j), parts):
+                unit = np.zeros(t.numel(), np.complex128 if t.is_complex() else np.float64)
+                unit[e] = step
+                found = _slopes(fn, inputs, i, from_array(unit.reshape(tuple(t.shape))).to(t.device, t.dtype))
+                for k, (slope, n) in enumerate(zip(found, numerical)):
+                    if not np.allclose(_values(slope), n, rtol=rtol, atol=atol, equal_nan=True):
+                        raise GradcheckError(f"Jacobian computed with forward mode mismatch for output {k} with respect to "
+                                             f"input {i},\nnumerical:{_shown(n, slope)}\nanalytical:{slope}\n")
+
+
+BATCHED = ("gradcheck or gradgradcheck failed while testing batched gradient computation: the rule of an operation for a "
+           "batch of func.vmap differs from a loop; check_batched_grad=False leaves the test out")
+BATCHED_FORWARD = ("gradcheck failed while testing batched gradient computation with forward-mode AD: the rule of an operation "
+                   "for a batch of func.vmap differs from a loop; check_batched_forward_grad=False leaves the test out")
+
+
+def _batched(call, batch, like, output, text):
+    """Compare a call for two random tensors with one for both."""
+    given = [REGISTRY["randn_like"].callable(like) for _ in range(2)]
+    stack = REGISTRY["stack"].callable
+    loop = [stack(parts) for parts in zip(*[call(g) for g in given])]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "There is a performance drop")
+        try:
+            both = batch(stack(given))
+        except RuntimeError as error:
+            raise GradcheckError(f"While computing batched gradients, got: {error}\n\n{text}") from error
+    for i, (got, expected) in enumerate(zip(both, loop)):
+        if not np.allclose(_values(got), _values(expected), rtol=1e-5, atol=1e-8):
+            raise GradcheckError(f"For output {output} and input {i}:\n\n{text}\n\nGot:\n{got}\n\nExpected:\n{expected}")
+
+
+def _batched_backward(outputs, inputs):
+    wrt = [t for t in inputs if _differentiable(t)]
+    for k, out in enumerate(outputs):
+        def call(g, batch=False, out=out):
+            return grad(out, wrt, g, retain_graph=True, materialize_grads=True, is_grads_batched=batch)
+
+        def rows(g, call=call):
+            found = call(g, True)
+            return [r if r.dim() > t.dim() else r.expand(2, *r.shape) for r, t in zip(found, wrt)]
+        _batched(call, rows, out.detach(), k, BATCHED)
+
+
+def _batched_forward(fn, inputs):
+    for i, t in enumerate(inputs):
+        if _differentiable(t):
+            def call(tangent, i=i):
+                return _slopes(fn, inputs, i, tangent)
+            _batched(call, transforms("vmap").vmap(call), t.detach(), i, BATCHED_FORWARD)
+
+
 def _zero_in_zero_out(outputs, inputs):
     """Backward must be linear in the incoming gradient: zeros give zeros."""
     from ..core.creation import zeros_like
@@ -195,10 +263,12 @@ def gradcheck(func, inputs, *, eps=1e-6, atol=1e-5, rtol=1e-3, raise_exception=T
 
     RuntimeError (``GradcheckError``) with both Jacobians where it does not, or False without ``raise_exception``.
     ``fast_mode`` compares all elements too, which is at least as strict; ``check_undefined_grad`` has no effect."""
-    if check_forward_ad or check_batched_grad or check_batched_forward_grad:
-        raise NotImplementedError("gradcheck: forward-mode and batched gradients are not supported")
-    if not check_backward_ad:
-        raise AssertionError("Expected either check_forward_ad or check_backward_ad to be True, but both are False.")
+    if not (check_forward_ad or check_backward_ad):
+        raise AssertionError("Expected at least one of check_forward_ad or check_backward_ad to be True")
+    if check_batched_grad and not check_backward_ad:
+        raise AssertionError("Setting check_batched_grad=True requires check_backward_ad to be True")
+    if check_batched_forward_grad and not check_forward_ad:
+        raise AssertionError("Setting check_batched_forward_grad=True requires check_forward_ad to be True")
     inputs = _tuple(inputs)
     try:
         _check_inputs(inputs)
@@ -217,13 +287,27 @@ def gradcheck(func, inputs, *, eps=1e-6, atol=1e-5, rtol=1e-3, raise_exception=T
             def only(*args):
                 results = _outputs(func, args)
                 return tuple([results[k] for k in kept])
-            _slow(only, inputs, differentiable, eps, atol, rtol, nondet_tol, check_grad_dtypes)
+            if check_forward_ad:
+                _forward(only, inputs, eps, atol, rtol)
+            if check_backward_ad:
+                _slow(only, inputs, differentiable, eps, atol, rtol, nondet_tol, check_grad_dtypes)
+            if check_batched_forward_grad:
+                _batched_forward(only, inputs)
+            if not check_backward_ad:
+                return True
+            if check_batched_grad:
+                _batched_backward(differentiable, inputs)
             _zero_in_zero_out(differentiable, inputs)
     except GradcheckError:
         if raise_exception:
             raise
         return False
     return True
+
+
+def _wanted(t):
+    """A tensor of which a gradient can be taken; a dual one keeps its tangent."""
+    return (t.detach() if t.__class__ is Tensor else t).requires_grad_()
 
 
 def gradgradcheck(func, inputs, grad_outputs=None, *, eps=1e-6, atol=1e-5, rtol=1e-3, gen_non_contig_grad_outputs=False,
@@ -233,8 +317,6 @@ def gradgradcheck(func, inputs, grad_outputs=None, *, eps=1e-6, atol=1e-5, rtol=
     """Whether the second derivatives of ``func`` (the gradient of its backward) agree with central differences.
 
     ``grad_outputs`` default to random numbers; see ``gradcheck`` for the rest."""
-    if check_fwd_over_rev:
-        raise NotImplementedError("gradgradcheck: forward-mode gradients are not supported")
     inputs = _tuple(inputs)
     with modes.enable_grad():
         outputs = [o for o in _outputs(func, inputs) if o.requires_grad]
@@ -266,9 +348,10 @@ def gradgradcheck(func, inputs, grad_outputs=None, *, eps=1e-6, atol=1e-5, rtol=
 
     def recorded(*args):
         with modes.enable_grad():
-            return first_order(*[a.detach().requires_grad_() if isinstance(a, Tensor) and (
+            return first_order(*[_wanted(a) if isinstance(a, Tensor) and (
                 t.requires_grad and not a.requires_grad) else a for a, t in zip(args, (*inputs, *grad_outputs))])
     return gradcheck(recorded, (*inputs, *grad_outputs), eps=eps, atol=atol, rtol=rtol, raise_exception=raise_exception,
                      nondet_tol=nondet_tol, check_undefined_grad=check_undefined_grad,
-                     check_grad_dtypes=check_grad_dtypes, check_batched_grad=check_batched_grad, fast_mode=fast_mode,
+                     check_grad_dtypes=check_grad_dtypes, check_batched_grad=check_batched_grad,
+                     check_forward_ad=check_fwd_over_rev, check_backward_ad=check_rev_over_rev, fast_mode=fast_mode,
                      masked=masked)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from ..base import arguments, modes
 from ..base import dtypes as dt
 from ..base.sparse import SparseArgument, instead
+from ..base.transformed import Transformed
 from ..core import copying, graph, makers, storage
 from ..core.broadcast import broadcast_shapes
 from ..core.graph import Node, new_node, note_forward
@@ -33,6 +34,8 @@ def check(t, name="", others=()):
 
 def check_mode(t, others=()):
     """Raise if history or the current mode forbids writing ``t`` from the ``others``."""
+    if t._ver.__class__ is Transformed:
+        return
     mode = modes.current()
     if "_inference" in t.__dict__ and not mode.inference:
         raise RuntimeError("Inplace update to inference tensor outside InferenceMode is not allowed.You can make a "
@@ -51,6 +54,12 @@ def check_mode(t, others=()):
         raise RuntimeError("a leaf Variable that requires grad is being used in an in-place operation.")
 
 
+def transformed(op, t, args, kwargs=None):
+    """What the transforms that run do in place of an in-place op; NotImplemented where they leave it."""
+    stack = modes.transform()
+    return NotImplemented if stack is None else stack.inplace(op, t, args, kwargs or {})
+
+
 def old_self(t):
     """A copy of ``t`` as it is now, with its history: what an in-place op saves of the value it overwrites."""
     old = copying.contiguous_copy(t)
@@ -61,6 +70,8 @@ def old_self(t):
 
 def apply_function(op, t, args, kwargs):
     """In-place form of any other op: run it on the old value, then make the result this tensor's value and history."""
+    if STATE and (found := transformed(op, t, args, kwargs)) is not NotImplemented:
+        return found
     check_mode(t)
     if op.write_several is not None and is_several(t) and not t._rg and (len(t._shape) == 2 or is_expanded(t)):
         op.write_several(t, *args, **kwargs)
@@ -98,6 +109,8 @@ def replace(t, result, name):
 
 def apply(op, t, args):
     """Run an elementwise op with its first argument as the output."""
+    if STATE and (found := transformed(op, t, args)) is not NotImplemented:
+        return found
     if op.special and len(args) == 1 and args[0].__class__ is (
             float if t._kind.dtype.category > 1 else int) and args[0] in op.special:
         return apply(op.special[args[0]], t, ())
@@ -251,6 +264,8 @@ def copy_(self, src, non_blocking=False):
         return self
     if not isinstance(src, Tensor):
         raise arguments.wrong(src, "Tensor", "copy_", "other", 1)
+    if STATE and (found := transformed("copy", self, (src,))) is not NotImplemented:
+        return found
     check(self, "copy_", (src,))
     if broadcast_shapes("copy_", (self, src)) != self._shape:
         raise RuntimeError(f"output with shape {list(self._shape)} doesn't match the broadcast shape "
@@ -299,6 +314,8 @@ def fill_(self, value, cls=None):
         write(self, dt.fit(value, self._kind.dtype))
         bump_version(self)
         return self
+    if STATE and (found := transformed("fill", self, (value,))) is not NotImplemented:
+        return found
     src = value if isinstance(value, Tensor) else None
     check_mode(self, () if src is None else (src,))
     if src is not None and src._shape:

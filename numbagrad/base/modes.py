@@ -19,15 +19,17 @@ _local = threading.local()
 class Mode:
     """What differs from the default in one thread."""
 
-    __slots__ = ("grad", "inference", "hooks", "capture", "refuses", "autocast", "casting")
+    __slots__ = ("grad", "inference", "hooks", "capture", "refuses", "autocast", "casting", "transform", "general")
 
     def __init__(self):
         self.grad, self.inference, self.hooks, self.capture, self.refuses = True, False, (), None, None
         self.autocast = self.casting = None  # what is cast to what; the same, but None inside of an op that was given casts
+        self.transform = None  # the transforms of ``func`` that run (``func.levels.Stack``)
+        self.general = False  # whether calls take the general path
 
     def is_default(self):
         return (self.grad and not self.inference and not self.hooks and self.capture is None and self.refuses is None
-                and self.autocast is None)
+                and self.autocast is None and self.transform is None)
 
 
 DEFAULT = Mode()
@@ -57,9 +59,7 @@ def recording():
     mode = STATE.get(get_ident())
     if mode is None:
         return True
-    if mode.inference or mode.hooks or mode.capture is not None:
-        return None
-    return mode.grad
+    return None if mode.general else mode.grad
 
 
 def change(**values):
@@ -71,10 +71,18 @@ def change(**values):
         _local.leaving = _Leaving(ident)
     for name, value in values.items():
         setattr(mode, name, value)
+        if name != "grad":
+            mode.general = bool(mode.inference or mode.hooks or mode.capture is not None or mode.transform is not None)
     if mode.is_default():
         STATE.pop(ident, None)
     else:
         STATE[ident] = mode
+
+
+def transform():
+    """The transforms that run in this thread, None outside of any; ask it where ``STATE`` is not empty."""
+    mode = STATE.get(get_ident())
+    return None if mode is None else mode.transform
 
 
 def is_grad_enabled():

@@ -14,6 +14,7 @@ from ..base.arguments import MOST
 from ..base.device import CPU, resolve_device
 from ..base.device import DEFAULT as DEFAULT_DEVICE
 from ..base.dtypes import DEFAULT as DEFAULT_DTYPE
+from ..base.transformed import Transformed
 from ..kernel.tape import TAPE, constant
 from . import ranges, storage
 from .copying import LARGE, fill_into
@@ -234,6 +235,8 @@ def full(size, fill_value, *, out=None, dtype=None, layout=None, device=None, re
 def _like(t, input, memory_format):
     """``t``, new and row-major, in the order of dimensions in which ``input`` lies in memory."""
     strides = input._strides
+    if input._ver.__class__ is Transformed:
+        return input._ver.like(input, t)
     if memory_format is not None and memory_format is not dt.preserve_format or not input._n or 0 in strides:
         return t
     if not is_dense(input):
@@ -250,7 +253,7 @@ def empty_like(input, *, dtype=None, layout=None, device=None, requires_grad=Fal
     kind = kind_for(dtype, device, input)
     t = make(input._shape, kind)
     if input._strides is not None:
-        _like(t, input, memory_format)
+        t = _like(t, input, memory_format)
     return t if requires_grad is False else _finish(t, requires_grad)
 
 
@@ -259,7 +262,7 @@ def zeros_like(input, *, dtype=None, layout=None, device=None, requires_grad=Fal
     kind = kind_for(dtype, device, input)
     t = make(input._shape, kind, True)
     if input._strides is not None:
-        _like(t, input, memory_format)
+        t = _like(t, input, memory_format)
     return t if requires_grad is False else _finish(t, requires_grad)
 
 

@@ -29,6 +29,7 @@ import functools
 import inspect
 
 from ..base import modes
+from ..base.transformed import Transformed
 from ..core import graph
 from ..core.copying import row_major
 from ..core.graph import Node, Output, new_node, note_forward
@@ -46,6 +47,7 @@ class Custom(Op):
 
     kind = "custom"
     crosses = False  # whether its result lies on another device
+    batch_rule = forward_rule = None  # of transforms, where the author says them
 
     def __init__(self, fn, *, node=None, contiguous=True, save_for=None, connected=False, **options):
         super().__init__(fn, **options)
@@ -79,6 +81,16 @@ class Custom(Op):
         self.rule, self.rule_takes, self.rule_names, self.evaluators = fn, tuple(takes), tuple(takes.values()), None
         return fn
 
+    def batch(self, fn):
+        """Declare ``fn(level, op, args, params)``, the results for a batch of ``func.vmap`` (``func/batch_rules.py``)."""
+        self.batch_rule = call_it(fn, f"{self.name}_batch")
+        return fn
+
+    def forward(self, fn):
+        """Declare ``fn(level, op, args, params)``, the results for dual numbers (``func/dual_rules.py``)."""
+        self.forward_rule = call_it(fn, f"{self.name}_forward")
+        return fn
+
     def complete(self):
         """Before the first call: what has no gradient although it is differentiable says so in backward."""
         if self.rule is None and self.differentiable:
@@ -86,6 +98,10 @@ class Custom(Op):
             def missing(g_):
                 raise NotImplementedError(f"derivative for {self.name} is not implemented: declare it with "
                                           f"@{self.name}.gradient, or the op with differentiable=False")
+
+    def call_in_order(self, args, params):
+        """``call`` with the tensors and the other arguments apart."""
+        return invoke(self, args, params)
 
     def infer_spec(self, values):
         """Call the shape rule with the arguments in signature order."""
@@ -198,6 +214,8 @@ class Connected(Node):
 
 def connect(r, edge, shape):
     """``r`` on the same memory, recorded as computed from the input (of the given shape) behind ``edge`` too."""
+    if r._ver.__class__ is Transformed:  # nothing is recorded of it
+        return r
     out = raw(r._buf, r._ptr, r._n, r._shape, r._strides, r._kind, r._ver)
     node = new_node(Connected, (graph.edge(r) if r._rg else None, edge))
     node.ctx = shape
@@ -241,6 +259,9 @@ def invoke(op, args, params, node_class=None):
 
 def general(op, args, params, node_class=None):
     """What generated calls leave: check, allocate, launch, record."""
+    if modes.STATE and (stack := modes.transform()) is not None and (
+            found := stack.custom(op, args, params, node_class)) is not NotImplemented:
+        return found
     flat = flatten_inputs(op, args)
     spec = op.infer_spec(op.in_order(args, params))
     several = isinstance(spec, list)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..base.transformed import Transformed
 from ..core import graph
 from ..core.broadcast import sum_to_size
 from ..core.launch import launch
@@ -59,17 +60,8 @@ def compute_gradients(node, g):
     form, mask = node.form, _mask(node)
     complex_ = g._kind.dtype.is_complex
     values = _unpacked(node, form, mask, complex_)
-    values["g_"] = g
-    kernel, names, computed, passed, used = form.backward_kernel(mask, complex_)
-    grads = [None] * len(form.tensors)
-    for i in passed:
-        grads[i] = g
-    if computed:
-        numbers_ = dict(zip(form.scalars, _numbers(node)))
-        outs = tuple([make(g._shape, g._kind) for _ in computed])
-        launch(kernel, g._kind.dtype, [values[n] for n in names], [numbers_[s] for s in used], outs, g._shape)
-        for i, o in zip(computed, outs):
-            grads[i] = o
+    grads, kernel, names, outs = by_kernel(form, mask, values, dict(zip(form.scalars, _numbers(node))), g)
+    if outs:
         if g._kind.cpu and not complex_ and node.ctx.__class__ is not Slow and not TAPE:
             codes = (g._kind.dtype.code,)
             form.fast_backward[mask][g._kind] = (kernel.native(g._kind.dtype.compute, codes * len(names),
@@ -80,6 +72,22 @@ def compute_gradients(node, g):
     return tuple(grads)
 
 
+def by_kernel(form, mask, values, numbers, g):
+    """(gradients by one kernel, of the shape of ``g``, to which values are broadcast; the kernel, its names, its outputs)."""
+    complex_ = g._kind.dtype.is_complex
+    kernel, names, computed, passed, used = form.backward_kernel(mask, complex_)
+    grads, outs = [None] * len(form.tensors), ()
+    for i in passed:
+        grads[i] = g
+    if computed:
+        values["g_"] = g
+        outs = tuple([make(g._shape, g._kind) for _ in computed])
+        launch(kernel, g._kind.dtype, [values[n] for n in names], [numbers[s] for s in used], outs, g._shape)
+        for i, o in zip(computed, outs):
+            grads[i] = o
+    return grads, kernel, names, outs
+
+
 def backward_graph(node, g):
     """Recorded backward: the same gradient expressions evaluated with tensor operations."""
     form, mask = node.form, _mask(node)
@@ -87,6 +95,10 @@ def backward_graph(node, g):
         graph.freed()
     complex_ = g._kind.dtype.is_complex
     values = _unpacked(node, form, mask, complex_)
+    if g._ver.__class__ is Transformed and (found := g._ver.gradients(form, mask, values, _numbers(node), g)) is not None:
+        c = node.ctx
+        shapes = c.shapes if c.__class__ is Slow and c.shapes is not None else (None,) * len(found)
+        return tuple([r if r is None or s is None else sum_to_size(r, s) for r, s in zip(found, shapes)])
     values["g_"] = g
     values.update(zip(form.scalars, _numbers(node)))
     wanted = form.outputs_of(mask, complex_)

@@ -78,6 +78,9 @@ def general(op, args, params, out=None):
 
 def unplanned(op, args, params, out):
     """``general`` of a call that has no plan."""
+    if modes.STATE and (stack := modes.transform()) is not None and (
+            found := stack.elementwise(op, args, params, out)) is not NotImplemented:
+        return found
     pattern = "".join(["t" if isinstance(a, Tensor) else "s" for a in args])
     if "t" not in pattern or any(p == "s" and not is_number(a) for a, p in zip(args, pattern)):
         bad = next((i for i, (a, p) in enumerate(zip(args, pattern)) if p == "s" and not is_number(a)), 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 
 from ..base import arguments, sparse
+from ..base.transformed import Whole
 from ..core.registry import REGISTRY
 from ..core.tensor import Tensor
 from . import text
@@ -183,14 +184,16 @@ class Function(Op):
         args = text.passed(self.signature)
         lines = arguments.text(self.name, self.signature.parameters, self.kinds).splitlines()
         if args.startswith("*"):
-            lines.append(f"    return fn_({args})")
+            lines += ["    try:", f"        return fn_({args})", "    except Whole_ as error_:",
+                      f"        return error_.again(op_, {args})"]
         else:
             lines += ["    try:", f"        return fn_({args})", "    except (AttributeError_, TypeError_) as error_:",
                       "        if error_.__class__ is SparseArgument_:", f"            return instead_(op_, error_)({args})",
+                      "        if error_.__class__ is Whole_:", f"            return error_.again(op_, {args})",
                       f"        refuse_(op_, {args.partition(',')[0]}, error_)", "        raise"]
         usual, names, before = ["    " + line for line in self.first[0]], *self.first[1:]
         lines = lines if before else usual + lines
-        env = {**arguments.ENVIRONMENT, "fn_": self.fn, "op_": self, "refuse_": refuse, "Tensor_": Tensor,
+        env = {**arguments.ENVIRONMENT, "fn_": self.fn, "op_": self, "refuse_": refuse, "Tensor_": Tensor, "Whole_": Whole,
                "SparseArgument_": sparse.SparseArgument, "instead_": sparse.instead, **names}
         from . import composed
         found = composed.attached(self)

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import inspect
 
-from ..base import arguments
+from ..base import arguments, modes
 from ..base import dtypes as dt
 from ..base.sparse import SparseArgument, instead
 from ..core import storage
@@ -279,6 +279,9 @@ def general(op, input, dim, keepdim, dtype, out):
     """Call a reduction on any tensor, and remember the plan when the fast path can do it next time."""
     if not isinstance(input, Tensor):
         raise arguments.wrong(input, "Tensor", op.name, "input", 1)
+    if modes.STATE and (stack := modes.transform()) is not None and (
+            found := stack.reduction(op, input, dim, keepdim, dtype, out)) is not NotImplemented:
+        return found
     if dtype is None and isinstance(out, Tensor) and _follows(op, input._kind.dtype, out._kind.dtype):
         dtype = out._kind.dtype
     if op.whole is not None and dtype is not None and input._kind.dtype.category < 2:

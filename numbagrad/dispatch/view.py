@@ -20,6 +20,7 @@ from __future__ import annotations
 import gc
 
 from ..base import arguments, modes
+from ..base.transformed import Transformed
 from ..core import graph, makers
 from ..core.graph import Node, new_node, note_forward
 from ..core.registry import REGISTRY
@@ -218,6 +219,8 @@ def place(op, input, geometry, params, mode=None):
     shape, strides, offset, n = geometry
     kind, ver, above = input._kind, input._ver, input._view
     if ver.__class__ is not list:
+        if ver.__class__ is Transformed:
+            return ver.place(op, input, geometry, params)
         return _inference_view(input, shape, strides, offset)
     version, base = ver[0], input
     if above is not None:
@@ -281,6 +284,8 @@ def make_views(op, input, geometries, params):
             gc.enable()
     ver, above, ptr, item = input._ver, input._view, input._ptr, input._kind.itemsize
     if ver.__class__ is not list:
+        if ver.__class__ is Transformed:
+            return ver.place(op, input, geometries, params)
         return tuple([_inference_view(input, *g[:3]) for g in geometries])
     share = makers.share
     if modes.STATE:

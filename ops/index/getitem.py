@@ -9,7 +9,7 @@ import numpy as np
 from numbagrad.autograd import inplace
 from numbagrad.base import dtypes as dt
 from numbagrad.base.arguments import name_of
-from numbagrad.base.modes import is_grad_enabled
+from numbagrad.base.modes import STATE, is_grad_enabled, transform
 from numbagrad.core.copying import _rows as rows
 from numbagrad.core.overlap import check_apart, is_several
 from numbagrad.core.tensor import bump_version, contiguous_strides, from_array, raw
@@ -284,6 +284,8 @@ def getitem(self, index):
     x = basic(self, index)
     if x is not None:
         return x
+    if STATE and (stack := transform()) is not None and (found := stack.getitem(self, index)) is not NotImplemented:
+        return found
     x, tensors = parse(self, index)
     if tensors is None:
         return x
@@ -304,6 +306,9 @@ def setitem(self, index, value):
             index = tuple(index) if c is list and _is_tuple(index) else (index,)
         x, tensors = basic(self, index), None
         if x is None:
+            if STATE and (stack := transform()) is not None and (
+                    found := stack.setitem(self, index, value)) is not NotImplemented:
+                return found
             x, tensors = parse(self, index)
     if tensors is None:
         assign(x, value, self)

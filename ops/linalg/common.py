@@ -6,6 +6,7 @@ import numpy as np
 
 from numbagrad.base import arguments
 from numbagrad.base import dtypes as dt
+from numbagrad.base.modes import recording
 from numbagrad.base.shapes import expanded_strides
 from numbagrad.core import graph, storage
 from numbagrad.core.copying import contiguous_copy
@@ -13,8 +14,6 @@ from numbagrad.core.tensor import raw
 from numbagrad.extend import REGISTRY, Tensor
 from numbagrad.kernel.lapack import BLOCK
 from numbagrad.kernel.tape import Flag
-
-from ..product.gemm import recording
 
 SPACES = {"namespaces": ("linalg",), "method": False}
 

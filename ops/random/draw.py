@@ -12,6 +12,7 @@ from numbagrad.base import dtypes as dt
 from numbagrad.base.arguments import check_int
 from numbagrad.base.device import CPU
 from numbagrad.base.modes import is_grad_enabled
+from numbagrad.base.transformed import Whole
 from numbagrad.core import graph, storage
 from numbagrad.core.broadcast import broadcast_shapes
 from numbagrad.core.copying import contiguous_copy, transfer
@@ -129,8 +130,9 @@ def usual(op, tests, lines, before=False):
     env = text.environment(TAPE=TAPE, WIDE=WIDE, INT64=INT64, END=END, EXACT=EXACT, BOUND=MOST, int64=dt.int64, make=make,
                            engine_of=engine_of, shape_of=shape_of, kind_for=kind_for, fill_uniform=rng.uniform,
                            fill_normal=rng.normal, integers=rng.integers, draw_integers=draw_integers,
-                           unrecorded=inplace.unrecorded, bump_version=bump_version)
-    op.first = [f"if {' and '.join(tests)} and not TAPE_:", *text.indented(lines, "    ")], env, before
+                           unrecorded=inplace.unrecorded, bump_version=bump_version, Whole=Whole)
+    op.first = [f"if {' and '.join(tests)} and not TAPE_:", "    try:", *text.indented(lines, 2 * "    "),
+                "    except Whole_ as error_:", f"        return error_.again(op_, {text.passed(op.signature)})"], env, before
     return op
 
 

@@ -123,8 +123,6 @@ def test_inputs():
            "ValueError: gradcheck expects at least one input tensor to require gradient, but none of them have "
            "requires_grad=True.")
     agrees(lambda T: T.autograd.gradcheck(T.sin, (T.ones(1, dtype=T.double).expand(3).requires_grad_(),)))
-    with pytest.raises(NotImplementedError, match="forward-mode"):
-        gradcheck(ng.sin, (rand(2),), check_forward_ad=True)
 
 
 def test_outputs_without_history():
@@ -159,3 +157,39 @@ def test_module_name_is_callable():
     import importlib
     module = importlib.import_module("numbagrad.autograd.gradcheck")
     assert module.gradcheck is gradcheck and ng.autograd.gradcheck(ng.sin, (rand(2),))
+
+
+# --- forward mode and batches -----------------------------------------------------------------------------------------
+
+EVERYTHING = dict(check_forward_ad=True, check_batched_grad=True, check_batched_forward_grad=True)
+
+
+def test_forward_mode_and_batches():
+    assert gradcheck(lambda x, y: (x.sin() @ y, (x * 2).cumsum(0)), (rand(3, 2), rand(2, 4)), **EVERYTHING)
+    assert gradcheck(lambda x: x * x.exp(), (rand(3).to(ng.complex128).detach().requires_grad_(),), check_forward_ad=True)
+    assert gradgradcheck(lambda x, y: x.sin() @ y, (rand(3, 2), rand(2, 4)), check_fwd_over_rev=True, check_batched_grad=True)
+    assert gradcheck(lambda x: x.exp(), (rand(3),), check_forward_ad=True, check_backward_ad=False)
+
+
+def test_a_wrong_slope_is_found():
+    class Wrong(ng.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x * 2
+
+        @staticmethod
+        def backward(ctx, g):
+            return g * 2
+
+        @staticmethod
+        def jvp(ctx, t):
+            return t * 3
+    assert gradcheck(Wrong.apply, (rand(2),))
+    with pytest.raises(RuntimeError, match="Jacobian computed with forward mode mismatch for output 0 with respect to input 0"):
+        gradcheck(Wrong.apply, (rand(2),), check_forward_ad=True)
+
+
+@pytest.mark.parametrize("options", [dict(check_backward_ad=False), dict(check_batched_forward_grad=True), dict(
+    check_forward_ad=True, check_backward_ad=False, check_batched_grad=True)], ids=str)
+def test_options_that_do_not_go_together(options, torch):
+    agrees(lambda T: T.autograd.gradcheck(T.sin, (T.ones(2, dtype=T.double, requires_grad=True),), **options))
