@@ -331,7 +331,7 @@ CONTENTS = {
     },
     "index.unravel": {
         "Tensor":
-            "dim_order is_coalesced new_empty_strided nonzero_static pin_memory sum_to_size to_dense",
+            "dim_order new_empty_strided nonzero_static pin_memory sum_to_size",
         "numbagrad":
             "nonzero_static unravel_index",
         "ops":

@@ -59,6 +59,8 @@ def _several(input, s, dim):
     if isinstance(s, int):
         s = (s,)
     n = len(input._shape)
+    if dim and not n:
+        raise IndexError(f"Dimension specified as {dim[0]} but tensor has no dimensions")
     if dim is not None:
         dims = tuple([wrap_dim(d, n) for d in dim])
         if len(set(dims)) != len(dims):

@@ -58,7 +58,7 @@ def sum_to_size(self, *size):
     lead = len(self._shape) - len(size)
     if lead < 0 or any([a != b and a != 1 for a, b in zip(size, self._shape[lead:])]):
         raise RuntimeError(f"size {{{list(size)}}} is not expandable to size {{{list(self._shape)}}}.")
-    return summed(self, size)
+    return summed(self, size) if size else REGISTRY["sum"].callable(self)
 
 
 def dim_order(self, *, ambiguity_check=False):
@@ -75,11 +75,6 @@ def new_empty_strided(self, size, stride, dtype=None, layout=None, device=None, 
     return empty_strided(size, stride, dtype=dtype or self.dtype, device=device or self.device, requires_grad=requires_grad)
 
 
-def to_dense(self, dtype=None, *, masked_grad=None):
-    """The tensor itself: it is dense."""
-    return self if dtype is None else self.to(dtype)
-
-
 def pin_memory(self, device=None):
     """Pages are pinned by transfers themselves where that pays; without a device PyTorch's error."""
     from numbagrad.kernel import cuda
@@ -88,15 +83,6 @@ def pin_memory(self, device=None):
     return self
 
 
-def _sparse_only(name, text):
-    def method(self):
-        raise RuntimeError(text)
-    method.__name__ = method.__qualname__ = name
-    method.__doc__ = "Refused: only sparse tensors have it."
-    return method
-
-
-for _fn in (sum_to_size, new_empty_strided, to_dense, pin_memory, dim_order,
-            _sparse_only("is_coalesced", "is_coalesced expected sparse coordinate tensor layout but got Strided")):
+for _fn in (sum_to_size, new_empty_strided, pin_memory, dim_order):
     add_method(_fn, size="any", stride="any", dtype="any", layout="any", device="any", pin_memory="any", requires_grad="any",
                masked_grad="any", ambiguity_check="any")

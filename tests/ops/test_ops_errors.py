@@ -231,13 +231,6 @@ def test_in_place_and_out_together_are_refused(name):
         getattr(ng.nn.functional, name)(True, inplace=True)
 
 
-def test_interpolation_of_bytes_between_them_is_refused():
-    for mode in ("bilinear", "bicubic"):
-        with pytest.raises(NotImplementedError, match="not implemented for 'Byte'"):
-            ng.nn.functional.interpolate(ng.ones(1, 1, 3, 3, dtype=ng.uint8), (4, 4), mode=mode)
-    assert ng.nn.functional.interpolate(ng.ones(1, 1, 3, 3, dtype=ng.uint8), (4, 4)).sum().item() == 16
-
-
 def test_numbers_beyond_64_bits_beside_integers():
     x = ng.tensor([1, 2])
     for _ in range(2):  # the fast paths are open then

@@ -5,7 +5,9 @@ import queue
 import random
 import sys
 import traceback
+from copyreg import dispatch_table
 from dataclasses import dataclass
+from io import BytesIO
 from multiprocessing.reduction import ForkingPickler
 
 import numpy as np
@@ -19,6 +21,16 @@ from .dataset import IterableDataset, Subset, TensorDataset
 CHECK_SECONDS = 5.0
 # How long a worker that was told to stop may take to finish what it is doing.
 STOP_SECONDS = 2.0
+
+
+def dumps(data):
+    """A batch with its values in it: what ``multiprocessing`` shares instead is lost with a worker that dies."""
+    buffer = BytesIO()
+    pickler = ForkingPickler(buffer)
+    pickler.dispatch_table = {**dispatch_table, **{cls: reduce for cls, reduce in pickler._extra_reducers.items()
+                                                   if cls.__module__.partition(".")[0] != "numbagrad"}}
+    pickler.dump(data)
+    return buffer.getbuffer()
 
 
 @dataclass(frozen=True)
@@ -201,9 +213,9 @@ def loop(setup, worker_id, index_queue, results, is_done):
                     exhausted = isinstance(error, StopIteration) and fetcher.iterator is not None
                     data = Exhausted(worker_id) if exhausted else Failure(where)
             try:
-                content = ForkingPickler.dumps(data)
+                content = dumps(data)
             except Exception:  # what was fetched cannot be pickled
-                content = ForkingPickler.dumps(Failure(where))
+                content = dumps(Failure(where))
             try:
                 results.send(number)  # by itself, so that a batch that cannot be read back has a number
                 results.send_bytes(content)
