@@ -65,7 +65,7 @@ def direct(x: "*T", w: "*T", y: "*T", t: "*i8", start: int, stop: int):
 
 @kernel
 def spread(x: "*T", w: "*T", y: "*T", t: "*i8", start: int, stop: int):
-    """The transpose of ``direct``: y times w, added to x."""
+    """The transpose of ``direct``, with its int64 t (21,): y times w, added to x."""
     groups, c, o, d, h, wd = t[0], t[1], t[2], t[3], t[4], t[5]
     kd, kh, kw, od, oh, ow = t[6], t[7], t[8], t[9], t[10], t[11]
     for item in range(start * groups, stop * groups):

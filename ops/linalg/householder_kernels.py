@@ -10,7 +10,8 @@ from .kernels import turn
 
 @kernel(nogil=True)
 def reflect(a: "*T", found: "*T", tau: "*T", scratch: "*T", m: int, n: int, lwork: int, start: int, stop: int):
-    """R of each a (m, n) above the vectors of its reflections, and their factors tau (min(m, n),). scratch (m n + lwork,)."""
+    """R of each a (m, n) above the vectors of its reflections into found (m, n), their factors into tau (min(m, n),). scratch
+    (m n + lwork,)."""
     for b in range(start, stop):
         turn(a, b * m * n, scratch, 0, m, n)
         geqrf((m, n, scratch, m, past(tau, b * min(m, n)), past(scratch, m * n), lwork))

@@ -56,7 +56,7 @@ def margin_rows(x: "*T", target: "*i8", w: "*T", out: "*T", found: "*i8", n: int
 @kernel
 def margin_slopes(g: "*T", x: "*T", target: "*i8", w: "*T", out: "*T", n: int, squared: int, weighted: int, margin: float,
                   start: int, stop: int):
-    """The gradient of ``margin_rows`` into out (rows, n), of g (rows,)."""
+    """The gradient of ``margin_rows`` into out (rows, n), of g (rows,), for x (rows, n), int64 target (rows,) and w (n,)."""
     for row in range(start, stop):
         own, base, total = target[row], row * n, T(0)
         v = T(margin) - load(x[base + own])
@@ -191,7 +191,7 @@ def label_rows(x: "*T", target: "*i8", out: "*T", own: "*u1", found: "*i8", n: i
 
 @kernel
 def label_slopes(g: "*T", x: "*T", target: "*i8", own: "*u1", out: "*T", n: int, start: int, stop: int):
-    """The gradient of ``label_rows`` into out (rows, n), of g (rows,)."""
+    """The gradient of ``label_rows`` into out (rows, n), of g (rows,), for x, int64 target and uint8 own, all (rows, n)."""
     for row in range(start, stop):
         base, share, k = row * n, g[row] / T(n), 0
         for j in range(base, base + n):

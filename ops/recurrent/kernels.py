@@ -41,7 +41,7 @@ def apart(w_at, sums_at, size):
 
 @kernel
 def turn(weight: "*T", w: "*T", w_at: int, sums_at: int, rows: int, columns: int, size: int, start: int, stop: int):
-    """The transposed weight, columns ``start`` to ``stop`` of (rows, columns)."""
+    """The transpose of weight (rows, columns), columns ``start`` to ``stop``, into w, at the place for it."""
     first = apart(w_at, sums_at, size)
     for top in range(0, rows, 16):
         for i in range(start, stop):

@@ -32,7 +32,8 @@ def wn_forward(v: "*T", g: "*T", out: "*T", lengths: "*f8", n: int, start: int, 
 
 @kernel
 def wn_gradient(u: "*T", v: "*T", g: "*T", lengths: "*f8", dv: "*T", dg: "*T", n: int, start: int, stop: int):
-    """Gradients of ``wn_forward``, dv (rows, n) and dg (rows,), from that of its result, u (rows, n), and what it was given."""
+    """Gradients of ``wn_forward``, dv (rows, n) and dg (rows,), from that of its result, u (rows, n), and what it was given: v
+    (rows, n), g and lengths (rows,)."""
     for row in range(start, stop):
         base = row * n
         length = lengths[row]

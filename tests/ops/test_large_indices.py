@@ -55,3 +55,14 @@ def test_a_wrong_index_among_many(name):
 def test_the_calls_are_large():
     from numbagrad.ops.index import along
     assert N * (N - 3) > along.LISTED and "scatter" in REGISTRY
+
+
+@pytest.mark.parametrize("reduce", ("prod", "mean", "amax", "amin"))
+def test_index_reduce_in_place(reduce):
+    """Values and gradients are those of the form that makes a copy, and the node is that of the op."""
+    index, source = ng.tensor([0, 2, 0]), ng.arange(6.0).reshape(3, 2) + 1
+    x = ng.ones(3, 2, requires_grad=True)
+    written, apart = x * 2, (x * 2).index_reduce(0, index, source, reduce)
+    assert written.index_reduce_(0, index, source, reduce) is written and written.tolist() == apart.tolist()
+    grads = [ng.autograd.grad((y * y).sum(), x)[0].tolist() for y in (written, apart)]
+    assert grads[0] == grads[1] and any(map(any, grads[0]))

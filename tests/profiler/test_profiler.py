@@ -333,3 +333,7 @@ def test_empty_tables():
     with profile() as p:
         pass
     assert p.key_averages().table() == "" and p.events().self_cpu_time_total == 0
+
+
+def test_traces_need_no_library():
+    assert ng.profiler.kineto_available() is False
