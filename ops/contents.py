@@ -141,7 +141,8 @@ CONTENTS = {
         "Tensor":
             "angle conj conj_physical conj_physical_ imag is_conj is_neg real resolve_conj resolve_neg",
         "numbagrad":
-            "angle complex conj conj_physical imag polar real resolve_conj resolve_neg view_as_complex view_as_real",
+            "angle complex conj conj_physical conj_physical_ imag polar real resolve_conj resolve_neg view_as_complex "
+            "view_as_real",
         "ops":
             "angle angle_complex angle_real complex complex_pairs conj conj_copy conj_physical from_parts from_polar imag "
             "polar real resolve_conj resolve_neg view_as_complex view_as_real",
@@ -198,7 +199,7 @@ CONTENTS = {
         "Tensor":
             "addbmm addbmm_ addmm addmm_ addmv addmv_ addr addr_ baddbmm baddbmm_ ger outer",
         "numbagrad":
-            "addbmm addmm addmv addr baddbmm ger outer",
+            "addbmm addmm addmv addmv_ addr baddbmm ger outer",
         "ops":
             "addbmm addmm addmv addr addr_alike baddbmm gemm_add gemm_sum_add outer outer_alike",
     },

@@ -63,7 +63,7 @@ def written(monkeypatch, call, counts):
 @pytest.mark.parametrize("name", CALLS)
 @pytest.mark.parametrize("counts", ((1, 2), (2, 1), (2, 3, 1)))
 def test_plans_after_a_change_are_those_of_the_number(monkeypatch, name, counts):
-    for _ in range(2):  # (functions without programs are tried a few times)
+    for _ in range(4):  # (functions without programs are tried a few times)
         wanted = written(monkeypatch, CALLS[name], counts[-1:])
     assert written(monkeypatch, CALLS[name], counts) == wanted
 
