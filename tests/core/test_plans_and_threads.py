@@ -65,7 +65,9 @@ def written(monkeypatch, call, counts):
 def test_plans_after_a_change_are_those_of_the_number(monkeypatch, name, counts):
     for _ in range(4):  # (functions without programs are tried a few times)
         wanted = written(monkeypatch, CALLS[name], counts[-1:])
-    assert written(monkeypatch, CALLS[name], counts) == wanted
+    # In whatever order: which functions still try to become programs depends on the calls before.
+    found = written(monkeypatch, CALLS[name], counts)
+    assert {str(s) for plan in found for s in plan or ()} == {str(s) for plan in wanted for s in plan or ()}
 
 
 def test_the_plan_of_one_thread_is_not_that_of_two(monkeypatch):
