@@ -25,6 +25,18 @@ def early(monkeypatch):
     assert replay.STARTED
 
 
+@pytest.fixture(autouse=True)
+def as_in_a_new_process():
+    """Functions that got no programs in tests before try again."""
+    for op in REGISTRY.values():
+        programs = getattr(op, "programs", None)
+        if programs is not None:
+            programs.refused = programs.idle = 0
+            for env in programs.users:
+                env["COUNT_"] = True
+            programs.hold(False, "tests")
+
+
 def often(function, times=4):
     return [function() for _ in range(times)][-1]
 

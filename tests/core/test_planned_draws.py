@@ -68,7 +68,8 @@ def test_planned_draws_are_those_without_a_plan(name, dtype, monkeypatch):
     monkeypatch.setattr(plan, "due", lambda *args: False)
     ng.manual_seed(5)
     for a in planned:
-        np.testing.assert_array_equal(a, call(t).numpy())
+        # The exponentials of a softmax are vectors in one loop and not in another: their last bit may differ.
+        np.testing.assert_allclose(a, call(t).numpy(), rtol=4 * np.finfo(dtype).eps if "softmax" in name else 0)
     np.testing.assert_array_equal(after, state())
 
 
