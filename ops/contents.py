@@ -437,7 +437,7 @@ CONTENTS = {
         "numbagrad.nn.functional":
             "affine_grid",
         "ops":
-            "affine_back affine_grid affine_grid_generator affine_places",
+            "affine_back affine_grid affine_grid_generator affine_places pixels_mapped",
     },
     "conv.antialias": {
         "ops":

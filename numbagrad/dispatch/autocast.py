@@ -26,11 +26,12 @@ PLAIN = "plain"  # tensors as they are: PyTorch has other ops inside than ours
 STATES = "states"  # the lower dtype; the results have that of the states, which go from step to step
 
 _BOTH_LOWER = """conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d conv_tbc bmm mm baddbmm addmm addbmm
-linear matmul prelu scaled_dot_product_attention"""
+linear matmul prelu scaled_dot_product_attention pixels_mapped"""
 _BOTH_FULL = """prod cdist binary_cross_entropy_with_logits poisson_nll_loss cosine_embedding_loss hinge_embedding_loss kl_div
 l1_loss margin_ranking_loss mse_loss multi_margin_loss multilabel_margin_loss smooth_l1_loss soft_margin_loss
 triplet_margin_loss nll_loss"""
-# What PyTorch's dispatcher has for each type of device, by our names (``grid_sample`` calls ``grid_sampler``).
+# What PyTorch's dispatcher has for each type of device, by our names (``grid_sample`` calls ``grid_sampler``,
+# ``max_unpool1d`` the unpooling of planes, ``pixels_mapped`` is a ``bmm``).
 POLICIES = {
     "cpu": {
         LOWER: _BOTH_LOWER + " vecdot rnn_tanh rnn_relu rnn_tanh_cell rnn_relu_cell lstm",
@@ -38,6 +39,7 @@ POLICIES = {
         FULL: _BOTH_FULL + """ avg_pool3d binary_cross_entropy grid_sample polar quantile nanquantile stft trace view_as_complex
 cholesky cholesky_inverse cholesky_solve inverse lu_solve orgqr ormqr pinverse max_pool3d max_unpool2d max_unpool3d
 adaptive_avg_pool3d adaptive_max_pool3d fractional_max_pool2d fractional_max_pool3d cross_entropy huber_loss ctc_loss fft fft2
+grid_sampler grid_sampler_2d grid_sampler_3d max_unpool1d
 fftn ifft ifft2 ifftn rfft rfft2 rfftn irfft irfft2 irfftn hfft ihfft cond matrix_rank solve svdvals eigvals eigvalsh inv
 householder_product tensorinv tensorsolve geqrf qr svd triangular_solve cholesky_ex eig eigh lstsq inv_ex""",
         WIDEST: "stack cat index_copy"},
@@ -46,11 +48,12 @@ householder_product tensorinv tensorsolve geqrf qr svd triangular_solve cholesky
         FULL: _BOTH_FULL + """ acos asin cosh erfinv exp expm1 log log10 log2 log1p reciprocal rsqrt sinh tan pow softplus
 layer_norm group_norm rms_norm cosine_similarity cumprod cumsum dist pdist renorm logsumexp softmax log_softmax sum norm
 vector_norm matrix_norm""",
-        WIDEST: "addcdiv addcmul atan2 bilinear cross dot vdot grid_sample index_put scatter_add tensordot"}}
+        WIDEST: "addcdiv addcmul atan2 bilinear cross dot vdot grid_sample grid_sampler index_put scatter_add tensordot"}}
 TABLES = {device: {name: policy for policy, names in table.items() for name in names.split()}
           for device, table in POLICIES.items()}
 # An op of a parameter that makes it another one for PyTorch: the values for which it is that.
 ONLY_WHERE = {"pad": lambda input, pad, mode="constant", value=None: mode == "replicate" or mode == "reflect" and len(pad) < 6,
+              "max_pool3d": lambda *args, return_indices=False, **named: not (args[6] if len(args) > 6 else return_indices),
               "local_response_norm": lambda input, *rest, **named: input.dim() > 3}
 TABLES["cpu"].update({**dict.fromkeys(ONLY_WHERE, FULL), "run_layers": LOWER, "run_packed": LOWER})
 

@@ -31,6 +31,26 @@ def test_layers_and_losses():
     agrees(code)
 
 
+def test_pools_of_volumes_that_return_indices_keep_their_dtype():
+    def code(T):
+        x, pool = T.arange(64.0).reshape(1, 1, 4, 4, 4).bfloat16(), T.nn.functional.max_pool3d
+        with T.autocast("cpu"):
+            return [pool(x, 2), pool(x, kernel_size=2, ceil_mode=True), *pool(x, 2, return_indices=True),
+                    *pool(x, 2, None, 0, 1, False, True), *T.nn.functional.adaptive_max_pool3d(x, 2, return_indices=True)]
+    agrees(code)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float64"])
+@pytest.mark.parametrize("size", [(1, 1, 2, 3), (1, 1, 1, 3)])
+def test_affine_grids_are_products(size, dtype):
+    def code(T):
+        maps = T.ones(1, 2, 3, dtype=getattr(T, dtype))
+        with T.autocast("cpu"):
+            return [T.nn.functional.affine_grid(maps, size, align_corners=False).dtype,
+                    T.affine_grid_generator(maps, size, True).dtype]
+    agrees(code)
+
+
 def test_operators_and_methods():
     def code(T):
         _, x = layer(T)

@@ -100,6 +100,8 @@ def said(action, lib):
     lambda lib, F, z: F.affine_grid(z(2, 2, 3), (1, 1, 2, 2), False),
     lambda lib, F, z: F.affine_grid(z(1, 2, 3), (1, 1, 2), False),
     lambda lib, F, z: F.affine_grid(z(1, 2, 3).long(), (1, 1, 2, 2), False),
+    lambda lib, F, z: F.affine_grid(z(1, 2, 3).half(), (1, 1, 1, 2), False),
+    lambda lib, F, z: lib.affine_grid_generator(z(2, 2, 3).bfloat16(), (1, 1, 2, 1), True),
     lambda lib, F, z: F.affine_grid(z(1, 2, 3), (1, 1, 0, 2), False),
     lambda lib, F, z: F.affine_grid(z(1, 2, 3), (1.5, 1, 2, 2), False),
 ])
