@@ -102,8 +102,8 @@ def _(outs, input, q, at, dim, keepdim, way, skip):
 
 
 @quantiles.gradient
-def _(given, y1, y2, shape, dim):
-    return quantile_gradient.call(given[0], y1, y2.detach(), shape, dim), None  # (weights are the same nearby)
+def _(g, y1, y2, shape, dim):
+    return quantile_gradient.call(g, y1, y2.detach(), shape, dim), None  # (weights are the same nearby)
 
 
 @custom(private=True, reference=None)
