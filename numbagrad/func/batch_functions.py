@@ -171,21 +171,24 @@ def ops(name):
 
 @rule("searchsorted")
 def searchsorted(level, op, sorted_sequence, input, *args, **kwargs):
-    """Places in sorted rows, where all is of the batch."""
-    if not (isinstance(input, Tensor) and level.own(input)) or any([kwargs.get(n) is not None for n in ("sorter", "out")]):
+    """Places in sorted rows: in one for all, or in those of each element."""
+    if not isinstance(input, Tensor) or any([kwargs.get(n) is not None for n in ("sorter", "out")]):
         return NotImplemented
-    if not level.own(sorted_sequence):
-        if len(sorted_sequence._shape) != 1:
-            return NotImplemented
+    rank = len(sorted_sequence._shape)
+    if rank == 1 and not level.own(sorted_sequence):
         return batched(level, outside(op.callable, sorted_sequence, input.value, *args, **kwargs))
-    if len(sorted_sequence._shape) != len(input._shape):
+    if rank != 1 and rank != len(input._shape):
         return NotImplemented
-    return batched(level, outside(op.callable, sorted_sequence.value, input.value, *args, **kwargs))
+    x = level.spread(input)
+    row = x.reshape(level.size, input._n) if rank == 1 else x
+    return batched(level, outside(op.callable, level.spread(sorted_sequence), row, *args, **kwargs).reshape(x._shape))
 
 
 @rule("bucketize")
 def bucketize(level, op, input, boundaries, *args, **kwargs):
     """Places among boundaries."""
-    if level.own(boundaries) or kwargs.get("out") is not None:
+    if kwargs.get("out") is not None:
         return NotImplemented
+    if level.own(boundaries):
+        return searchsorted(level, REGISTRY["searchsorted"], boundaries, input, *args, **kwargs)
     return batched(level, outside(op.callable, input.value, boundaries, *args, **kwargs))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..core.creation import arange
 from .batch_rules import ops, rule
 from .batched import batched
 from .levels import outside
@@ -142,6 +143,32 @@ def out_of(value, at, size):
     """The reverse of ``into``."""
     shape = value._shape
     return value.reshape(*shape[:at], size, shape[at] // size, *shape[at + 1:]).movedim(at, 0)
+
+
+def behind_one_another(level, index, length):
+    """Places in rows of ``length`` of each element, in those of all."""
+    return (level.spread(index) + (arange(level.size) * length).unsqueeze(1)).reshape(-1)
+
+
+@rule("sparse_times_dense")
+def sparse_times_dense(level, op, args, params):
+    """Dense matrices side by side for one sparse one; else those of all elements make one, block by block on its diagonal."""
+    rows, cols, v, x = args
+    (m,) = params
+    if not any([level.own(t) for t in (rows, cols, v)]):
+        return batched(level, out_of(outside(op.call, rows, cols, v, into(x.value, 1), m), 1, level.size))
+    out = outside(op.call, behind_one_another(level, rows, m), behind_one_another(level, cols, x._shape[0]),
+                  level.spread(v).reshape(-1), into(level.spread(x), 0), m * level.size)
+    return batched(level, out_of(out, 0, level.size))
+
+
+@rule("products_of_rows")
+def products_of_rows(level, op, args, params):
+    """Products of rows at places: those of each element lie behind the ones before."""
+    rows, cols, x, y = args
+    out = outside(op.call, behind_one_another(level, rows, x._shape[0]), behind_one_another(level, cols, y._shape[0]),
+                  into(level.spread(x), 0), into(level.spread(y), 0))
+    return batched(level, out_of(out, 0, level.size))
 
 
 @rule("convolve_output", "convolve_input")

@@ -10,6 +10,7 @@ from ..base.shapes import contiguous_strides, numel
 from ..core.creation import arange
 from ..core.registry import REGISTRY
 from ..core.tensor import Tensor
+from . import trees
 from .batched import batched
 from .levels import outside
 from .tables import BATCH_RULES, adder
@@ -35,7 +36,7 @@ def run(level, op, args, params):
       "cofactors", "linalg_det", "linalg_slogdet", "general_values", "linalg_eig", "hermitian_values", "reflections",
       "elimination", "linalg_inv",
       "max_windows", "mean_windows", "spread_windows", "to_columns", "from_columns", "map_axes", "unmap_axes",
-      "quotient_of_ends")
+      "quotient_of_ends", "frexp_bits", "map_rows_columns", "unmap_rows_columns")
 def behind(level, op, args, params):
     """An op of one tensor that takes any dimensions before those that it works on."""
     return run(level, op, [level.value(a) for a in args], params)
@@ -48,7 +49,7 @@ def clone(level, op, args, params):
 
 
 @rule("linalg_solve_triangular", "linalg_solve", "cofactors_gradient", "euclidean", "to_places", "from_places",
-      "igamma_lower", "igamma_upper", "beta_slope", "gamma_slope")
+      "igamma_lower", "igamma_upper", "beta_slope", "gamma_slope", "nextafter_bits", "unpooled")
 def all_behind(level, op, args, params):
     """``behind`` of several tensors, all of which get the batch."""
     rank = max([len(a._shape) for a in args if isinstance(a, Tensor)])
@@ -81,15 +82,25 @@ def shifted(op, params, rank):
     return found
 
 
+# Ops to which a number is a row of one.
+ALONE = {"log_softmax_forward", "log_softmax_backward", "softmax_forward", "softmax_backward", "cumprod_fused", "cumsum_fused",
+         "logcumsumexp_fused", "cumulative_extremum", "positions"}
+
+
 @rule("glu", "glu_backward", "crossed", "log_softmax_forward", "log_softmax_backward", "softmax_forward", "softmax_backward",
       "cumprod_fused", "cumsum_fused", "decayed_sum", "logcumsumexp_fused", "product_gradient", "linear_recurrence",
-      "cumulative_extremum", "take_at", "add_at", "positions", "_most_frequent", "flipped")
+      "cumulative_extremum", "take_at", "add_at", "positions", "_most_frequent", "flipped", "fft_c2c", "fft_r2c", "fft_c2r",
+      "slopes", "slope_gradient")
 def along(level, op, args, params):
     """An op along dimensions, whose tensors have the same."""
     rank = max([len(a._shape) for a in args if isinstance(a, Tensor)])
+    values = [level.spread(a) if isinstance(a, Tensor) else a for a in args]
     if not rank:
-        return NotImplemented
-    return run(level, op, [level.spread(a) if isinstance(a, Tensor) else a for a in args], shifted(op, params, rank))
+        if op.name not in ALONE:
+            return NotImplemented
+        values = [v.unsqueeze(1) if isinstance(v, Tensor) else v for v in values]
+    found = run(level, op, values, shifted(op, params, rank))
+    return found if rank else trees.map_tree(lambda t: t.squeeze(0), found)
 
 
 @rule("aminmax_fused", "logsumexp_fused", "norm_p", "variance", "extremum", "place_of", "_positions")
@@ -108,19 +119,29 @@ def folded(level, op, args, params):
     return run(level, op, [value], found)
 
 
-@rule("pick_along")
+@rule("drawn_maxima", "product")
+def each_behind(level, op, args, params):
+    """An op of several tensors with other numbers of dimensions, each of which may have more before them."""
+    return run(level, op, [level.spread(a) for a in args], params)
+
+
+@rule("pick_along", "ranked")
 def pick_along(level, op, args, params):
     """Elements at indices along a dimension that is not kept, or kept as one."""
+    if op.name == "ranked" and not args[0]._shape:
+        return args[0].clone()
     if not args[0]._shape:
         return NotImplemented
     return run(level, op, [level.spread(a) for a in args], shifted(op, params, len(args[0]._shape)))
 
 
-@rule("place_along")
+@rule("place_along", "put_back")
 def place_along(level, op, args, params):
     """The gradient of ``pick_along``."""
     given = dict(zip(op.params, params))
     shape = given["shape"]
+    if op.name == "put_back" and not shape:
+        return args[0].clone()
     if not shape:
         return NotImplemented
     values = [(level.size, *shape) if n == "shape" else p for n, p in zip(op.params, shifted(op, params, len(shape)))]
@@ -216,13 +237,32 @@ def with_region(level, op, args, params):
     return run(level, op, [level.spread(x), level.spread(src)], ((level.size, *size), (numel(x._shape), *stride), offset))
 
 
-@rule("channel_shuffle")
+@rule("channel_shuffle", "channel_sums", "affine_places", "affine_back", "grid_values", "grid_back", "grid_second",
+      "rows_of_lengths", "label_sums", "label_gradient")
 def merged(level, op, args, params):
-    """An op that has a batch, which takes this one in."""
-    value = args[0].value
-    n = value._shape[1]
-    out = outside(op.call_in_order, (value.reshape(level.size * n, *value._shape[2:]),), tuple(params))
-    return batched(level, out.reshape(level.size, n, *out._shape[1:]))
+    """An op of tensors that have a batch, which takes this one in; what is not wanted is empty, and has none."""
+    out = outside(op.call_in_order, tuple([rows_of_all(level, a) for a in args]), tuple(params))
+    return tuple([apart(level, t) for t in out]) if isinstance(out, (tuple, list)) else apart(level, out)
+
+
+def rows_of_all(level, t):
+    """The rows of each element behind those of the one before."""
+    value = level.spread(t)
+    return value.reshape(level.size * value._shape[1], *value._shape[2:])
+
+
+def apart(level, value):
+    """The reverse of ``rows_of_all``."""
+    return batched(level, value.reshape(level.size, value._shape[0] // level.size, *value._shape[1:]))
+
+
+@rule("margin_sums", "margin_gradient")
+def margins(level, op, args, params):
+    """``merged`` of rows whose classes have weights, the same in every row."""
+    *tensors, weight = args
+    if weight is not None and level.own(weight):
+        return NotImplemented
+    return apart(level, outside(op.call_in_order, (*[rows_of_all(level, t) for t in tensors], weight), tuple(params)))
 
 
 @rule("channel_sum")
