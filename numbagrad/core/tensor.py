@@ -126,19 +126,21 @@ class Tensor(Metadata, Values):
                                 f"{type(value).__name__}")
             if value is self:
                 raise RuntimeError("can't assign Variable as its own grad")
-            if value._kind.dtype is not self._kind.dtype:
-                raise RuntimeError(f"attempting to assign a gradient with dtype '{dt.c_name(value._kind.dtype)}' to a "
+            dtype, device, shape = (value.dtype, value.device, tuple(value.shape)) if value.is_sparse else (
+                value._kind.dtype, value._kind.device, value._shape)
+            if dtype is not self._kind.dtype:
+                raise RuntimeError(f"attempting to assign a gradient with dtype '{dt.c_name(dtype)}' to a "
                                    f"tensor with grad_dtype '{dt.scalar_name(self._kind.dtype)}'. The gradient must "
                                    "match the tensor's grad_dtype (defaults to the tensor's dtype). You can set the "
                                    "tensor's grad_dtype attribute with a specific dtype, or None to allow any dtype. "
                                    "Set grad_dtype with caution. Diverging the dtypes of a tensor and its gradient may "
                                    "break downstream systems that assume they match.")
-            if value._kind.device != self._kind.device:
-                raise RuntimeError(f"attempting to assign a gradient with device type '{value.device.type}' to a "
+            if device != self._kind.device:
+                raise RuntimeError(f"attempting to assign a gradient with device type '{device.type}' to a "
                                    f"tensor with device type '{self.device.type}'. Please ensure that the gradient and "
                                    "the tensor are on the same device")
-            if value._shape != self._shape:
-                raise RuntimeError(f"attempting to assign a gradient of size '{list(value._shape)}' to a tensor of "
+            if shape != self._shape:
+                raise RuntimeError(f"attempting to assign a gradient of size '{list(shape)}' to a tensor of "
                                    f"size '{list(self._shape)}'. Please ensure that the gradient and the tensor are "
                                    "the same size")
         if TAPE:

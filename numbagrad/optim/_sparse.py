@@ -76,7 +76,7 @@ def adam(p, g, own, group):
     g = g.detach().coalesce()
     if not g._of._n:
         return
-    values = -g._of if group["maximize"] else g._of
+    values = -g._of if group.get("maximize") else g._of
     mean, square = at(own["exp_avg"], g), at(own["exp_avg_sq"], g)
     more, squares = (values - mean) * (1 - beta1), (values * values - square) * (1 - beta2)
     add(own["exp_avg"], g, more)

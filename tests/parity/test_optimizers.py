@@ -25,11 +25,11 @@ def inputs(info):
     return {one.desc: one.kwargs for one in found}
 
 
-CASES = [(name, desc) for name, info in DATABASE.items() if not info.only_supports_sparse_grads for desc in inputs(info)]
+CASES = [(name, desc) for name, info in DATABASE.items() for desc in inputs(info)]
 # Both libraries say so of the parameters of a recorded update, which are no leaves.
 pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
 every_case = pytest.mark.parametrize("name, desc", CASES, ids=lambda text: text)
-every_optimizer = pytest.mark.parametrize("name", [n for n, i in DATABASE.items() if not i.only_supports_sparse_grads])
+every_optimizer = pytest.mark.parametrize("name", DATABASE)
 
 
 def translated(lib, value, known):
@@ -89,6 +89,8 @@ class Run:
             self.optimizer.zero_grad()
             loss = self.loss(1.0 + 0.3 * k)
             grads = self.lib.autograd.grad(loss, self.params)
+            if DATABASE[self.name].only_supports_sparse_grads:
+                grads = [g.to_sparse() for g in grads]
             for i, (p, g) in enumerate(zip(self.params, grads)):
                 p.grad = None if i == 1 and k == 0 and not self.fused else g
             return loss
@@ -161,8 +163,8 @@ def test_values_and_state(name, desc):
 @every_case
 def test_complex_parameters(name, desc):
     info, kwargs = DATABASE[name], inputs(DATABASE[name])[desc]
-    if not info.supports_complex or kwargs.get("fused"):
-        with pytest.raises(RuntimeError):
+    if not info.supports_complex or kwargs.get("fused") or info.only_supports_sparse_grads:
+        with pytest.raises((RuntimeError, ValueError)):
             Run(ng, name, kwargs, "complex128").step()
         return
     runs = [Run(lib, name, kwargs, "complex128") for lib in LIBRARIES]
@@ -190,6 +192,8 @@ def test_groups_with_settings_of_their_own(name):
         more = lib.ones(2, 2, dtype=lib.float64, requires_grad=True)
         run.optimizer.add_param_group({"params": more, "lr": 0.5})
         more.grad = lib.full((2, 2), 0.25, dtype=lib.float64)
+        if info.only_supports_sparse_grads:
+            more.grad = more.grad.to_sparse()
         run.optimizer.step()
         run.params.append(more)
         runs.append(run)
