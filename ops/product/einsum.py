@@ -255,12 +255,32 @@ def _steps(operands, labels, output):
         moved = r.step(REGISTRY["permute"].callable, (current,), order, [current._shape[i] for i in order])
         _sum_out(r, moved, out + gone, gone)
         return r
-    for i in range(1, len(terms)):
-        later = {x for _, labels_ in terms[i + 1:] for x in labels_}
-        current, row = _pair(r, current, row, *terms[i], later | set(out), out)
+    for i, j in _path(terms, out) if len(terms) > 2 else ((0, 1),):
+        (a, la), (b, lb) = terms[i], terms[j]
+        terms = [term for k, term in enumerate(terms) if k not in (i, j)]
+        later = {x for _, labels_ in terms for x in labels_}
+        current, row = _pair(r, a, la, b, lb, later | set(out), out)
+        terms.append((current, row))
     if row != out:
         r.reshaped(_order(r, current, row, out), [current._shape[row.index(x)] for x in out])
     return r
+
+
+def _path(terms, out):
+    """Pairs to contract one after the other, each result being appended: the cheapest order for up to six operands."""
+    letters = {x: "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"[k]
+               for k, x in enumerate(dict.fromkeys(x for _, row in terms for x in row))}
+    text = ",".join(["".join([letters[x] for x in row]) for _, row in terms]) + "->" + "".join([letters[x] for x in out])
+    shapes = [np.broadcast_to(np.int8(0), t._shape) for t, _ in terms]
+    path, _ = np.einsum_path(text, *shapes, optimize="optimal" if len(terms) <= 6 else "greedy")
+    for places in path[1:]:
+        *first, last = sorted(places)
+        count = len(terms)
+        for place in reversed(first):  # more than two at once, pair by pair
+            yield place, last
+            count -= 1
+            last = count - 1
+        terms = range(count)
 
 
 _recipes = Recipes()  # by the equation and the operands' shapes

@@ -68,3 +68,36 @@ def test_batches_and_vectors_in_one_call(torch):
             assert (x is None) == (y is None), name
             if x is not None:
                 np.testing.assert_allclose(x, y, rtol=1e-10, atol=1e-12, err_msg=name)
+
+
+CHAINS = ("ab,bc,cd->ad", "ab,bc,cd,de->ae", "ab,bc,cd,de,ef,fg->ag", "a,b,c->abc", "ab,ab,ab->a", "ab,bc,ca->", "abc,bcd,cde->ae",
+          "ab,cd,ef->", "a,a,a,a,a,a,a,a->a", "ab,bc,cd,de,ef,fg,ga,ab->", "...a,...ab,b->...", "ab,b,c,cd->ad")
+
+
+@pytest.mark.parametrize("equation", CHAINS)
+def test_einsum_of_many(equation):
+    """Whatever the order of contraction, values are NumPy's, and gradients those of the operands taken left to right."""
+    rng, size = np.random.default_rng(0), {".": 2, "a": 2, "b": 3, "c": 4, "d": 5, "e": 3, "f": 2, "g": 4}
+    left, right = equation.split("->")
+    arrays = [rng.standard_normal([size[x] for x in term.replace("...", ".")]) for term in left.split(",")]
+    tensors = [ng.tensor(a, requires_grad=True) for a in arrays]
+    y = ng.einsum(equation, *tensors)
+    np.testing.assert_allclose(y.detach().numpy(), np.einsum(equation, *arrays), rtol=1e-12, atol=1e-12)
+    if "." in equation:
+        return
+    g = rng.standard_normal(y.shape)
+    for i, (d, own) in enumerate(zip(ng.autograd.grad(y, tensors, ng.tensor(g)), left.split(","))):
+        others = [right, *(t for k, t in enumerate(left.split(",")) if k != i)]
+        missing = [x for x in own if not any(x in t for t in others)]  # summed by themselves: their gradients are all equal
+        ones = [np.ones(size[x]) for x in missing]
+        wanted = np.einsum(",".join([*others, *missing]) + "->" + own, g, *[a for k, a in enumerate(arrays) if k != i], *ones)
+        np.testing.assert_allclose(d.numpy(), wanted, rtol=1e-11, atol=1e-11)
+
+
+def test_einsum_contracts_in_the_cheapest_order():
+    """Of (1000, 2), (2, 1000), (1000, 2) the last two come first: no matrix of a million numbers is made."""
+    from numbagrad.ops.product.einsum import _path
+    a, b, c = ng.ones(1000, 2), ng.ones(2, 1000), ng.ones(1000, 2)
+    assert list(_path([(a, "ij"), (b, "jk"), (c, "kl")], "il")) == [(1, 2), (0, 1)]
+    y = ng.einsum("ij,jk,kl->il", a, b, c)
+    assert y.shape == (1000, 2) and y[0, 0].item() == 2000
