@@ -70,8 +70,9 @@ def test_batches_and_vectors_in_one_call(torch):
                 np.testing.assert_allclose(x, y, rtol=1e-10, atol=1e-12, err_msg=name)
 
 
-CHAINS = ("ab,bc,cd->ad", "ab,bc,cd,de->ae", "ab,bc,cd,de,ef,fg->ag", "a,b,c->abc", "ab,ab,ab->a", "ab,bc,ca->", "abc,bcd,cde->ae",
-          "ab,cd,ef->", "a,a,a,a,a,a,a,a->a", "ab,bc,cd,de,ef,fg,ga,ab->", "...a,...ab,b->...", "ab,b,c,cd->ad")
+CHAINS = ("ab,bc,cd->ad", "ab,bc,cd,de->ae", "ab,bc,cd,de,ef,fg->ag", "a,b,c->abc", "ab,ab,ab->a", "ab,bc,ca->",
+          "abc,bcd,cde->ae", "ab,cd,ef->", "a,a,a,a,a,a,a,a->a", "ab,bc,cd,de,ef,fg,ga,ab->", "...a,...ab,b->...",
+          "ab,b,c,cd->ad")
 
 
 @pytest.mark.parametrize("equation", CHAINS)
