@@ -79,7 +79,7 @@ def test_messages_are_those_of_pytorch(torch, name):
 
 
 def test_videos(torch):
-    pytest.importorskip("moviepy.editor" if importlib.util.find_spec("moviepy.editor") else "moviepy")
+    pytest.importorskip("moviepy", reason="it makes the videos")
     frames = image(ng, 3, 4, 3, 8, 8)
     ours = summaries(ng).video("v", frames, fps=2).value[0].image
     assert (ours.height, ours.width, ours.colorspace) == (8, 32, 3)
