@@ -162,8 +162,8 @@ _LATER = {"compile": "compiler", "load": "serialization", "save": "serialization
 are_deterministic_algorithms_enabled is_deterministic_algorithms_warn_only_enabled set_deterministic_debug_mode
 get_deterministic_debug_mode set_warn_always is_warn_always_enabled set_flush_denormal get_num_interop_threads
 set_num_interop_threads""".split(), "base.settings"),
-          **dict.fromkeys("""bartlett_window blackman_window empty_permuted empty_strided hamming_window hann_window
-kaiser_window range""".split(), "core.factories"),
+          **dict.fromkeys("""bartlett_window blackman_window empty_permuted empty_strided frombuffer hamming_window
+hann_window kaiser_window range""".split(), "core.factories"),
           **dict.fromkeys([kind + "Storage" for kind in _dtypes.TYPE_NAMES.values()], "core.storages"),
           "GradScaler": "amp", **dict.fromkeys((
              "autocast", "autocast_decrement_nesting", "autocast_increment_nesting", "clear_autocast_cache",
@@ -172,7 +172,7 @@ kaiser_window range""".split(), "core.factories"),
              "set_autocast_cpu_enabled", "set_autocast_dtype", "set_autocast_enabled", "set_autocast_gpu_dtype"),
              "amp.autocast_mode"),
           **dict.fromkeys(("_amp_foreach_non_finite_check_and_unscale_", "_amp_update_scale_"), "amp.grad_scaler"),
-          "spmm": "sparse", "vmap": "func"}
+          "spmm": "sparse", "vmap": "func", "from_dlpack": "utils.dlpack", "to_dlpack": "utils.dlpack"}
 _start()
 _tracebacks.install()
 

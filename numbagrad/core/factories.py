@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 import warnings
 
+import numpy as np
+
 from ..base import arguments
 from ..base import dtypes as dt
 from ..base.shapes import contiguous_strides, is_contiguous
 from ..base.user_code import user_level
+from ..kernel.tape import refuse
 from .creation import arange, empty, kind_for, zeros
-from .tensor import Tensor, make
+from .tensor import Tensor, from_array, make
 
 
 def _with_strides(shape, strides, kind, requires_grad):
@@ -46,6 +49,50 @@ def empty_permuted(size, physical_layout, *, dtype=None, layout=None, device=Non
     return _with_strides(size, tuple([steps[d] for d in range_(len(size))]), kind_for(dtype, device), requires_grad)
 
 
+def frombuffer(buffer, *, dtype=arguments.MISSING, count=-1, offset=0, requires_grad=False):
+    """A flat tensor on the memory of an object with Python's buffer protocol; of a copy, where its numbers lie unaligned."""
+    d = arguments.check_dtype(dtype, "frombuffer", "dtype", 0)
+    count = arguments.check_int(count, "frombuffer", "count", 0)
+    offset = arguments.check_int(offset, "frombuffer", "offset", 0)
+    view = _bytes_of(buffer)
+    size, length = d.itemsize, view.nbytes
+    if not length or not count:
+        raise ValueError(f"both buffer length ({length}) and count ({count}) must not be 0")
+    if not 0 <= offset < length:
+        raise ValueError(f"offset ({offset} bytes) must be non-negative and no greater than buffer length ({length} bytes) "
+                         "minus 1")
+    if count < 0 and (length - offset) % size:
+        raise ValueError(f"buffer length ({length - offset} bytes) after offset ({offset} bytes) must be a multiple of element "
+                         f"size ({size})")
+    count = count if count > 0 else (length - offset) // size
+    if offset + count * size > length:
+        raise ValueError(f"requested buffer length ({count} * {size} bytes) after offset ({offset} bytes) must not be greater "
+                         f"than actual buffer length ({length} bytes)")
+    refuse("takes memory of another object")
+    t = from_array(np.frombuffer(view, d.np, count, offset), d)
+    if requires_grad and d.category < 2:
+        raise RuntimeError("Only Tensors of floating point and complex dtype can require gradients")
+    return t.requires_grad_() if requires_grad else t
+
+
+def _bytes_of(buffer):
+    """The buffer of an object, with PyTorch's errors and its one warning."""
+    try:
+        view = memoryview(buffer)
+    except TypeError:
+        raise ValueError("object does not implement Python buffer protocol.") from None
+    if not view.c_contiguous:
+        raise RuntimeError("could not retrieve buffer from object")
+    if view.readonly and not _warned:
+        _warned.append(True)
+        warnings.warn("The given buffer is not writable, and PyTorch does not support non-writable tensors. This means you can "
+                      "write to the underlying (supposedly non-writable) buffer using the tensor. You may want to copy the "
+                      "buffer to protect its data or make it writable before converting it to a tensor. This type of warning "
+                      "will be suppressed for the rest of this program.", UserWarning, stacklevel=user_level())
+    return view
+
+
+_warned: list = []
 range_ = range
 
 

@@ -348,6 +348,7 @@ def from_array(a, dtype=None, copy=False):
     strides = tuple(s // size for s in a.strides)
     if a.flags.c_contiguous:
         flat = a.reshape(-1)
+        flat = flat if flat.flags.writeable else _memory(a, flat.ctypes.data, flat.nbytes)
         out = raw(flat, storage.address(flat), a.size, shape, None, kind, [0])
         if modes.STATE:
             mark_inference(out)
@@ -357,10 +358,14 @@ def from_array(a, dtype=None, copy=False):
                          "are not currently supported. (You can probably work around this by making a copy of your "
                          "array  with array.copy().) ")
     low, high = np.lib.array_utils.byte_bounds(a) if hasattr(np.lib, "array_utils") else np.byte_bounds(a)
-    memory = (ctypes.c_char * (high - low)).from_address(low)
+    return raw(_memory(a, low, high - low), a.ctypes.data, a.size, shape, None if is_contiguous(shape, strides) else strides, kind, [0])
+
+
+def _memory(a, low, size):
+    """Bytes of an array's memory as a flat array that may be written, which tensors always may be."""
+    memory = (ctypes.c_char * size).from_address(low)
     memory.owner = a  # keeps the array's memory alive as long as any tensor on it
-    flat = np.frombuffer(memory, a.dtype)
-    return raw(flat, a.ctypes.data, a.size, shape, None if is_contiguous(shape, strides) else strides, kind, [0])
+    return np.frombuffer(memory, a.dtype) if size else np.empty(0, a.dtype)
 
 
 def from_storage(buf, dtype_name, offset, shape, strides):
