@@ -77,7 +77,14 @@ def _transforms(name):
     return importlib.import_module(f".func.{name}", __name__)
 
 
+def _dlpack():
+    """``core.dlpack``, imported when it is used."""
+    import importlib
+    return importlib.import_module(".core.dlpack", __name__)
+
+
 autograd._above = _transforms
+Tensor._dlpack = staticmethod(_dlpack)
 Tensor._of_data, Tensor._of_array, Tensor._backward = map(staticmethod, (tensor, from_numpy, autograd.backward))
 dtype = _dtypes.dtype
 layout = _dtypes.layout

@@ -34,8 +34,8 @@ class Tensor(Metadata, Values):
                  "__dict__", "__weakref__")
     is_leaf_edge = True
     __array_priority__ = 1000
-    # ``creation.tensor``, ``from_numpy`` and ``autograd.backward``, which need this module first
-    _of_data = _of_array = _backward = None
+    # ``creation.tensor``, ``from_numpy``, ``autograd.backward`` and what gives ``core.dlpack``, which need this module first
+    _of_data = _of_array = _backward = _dlpack = None
 
     def __new__(cls, *args, **kwargs):
         self = new(cls)
@@ -358,7 +358,8 @@ def from_array(a, dtype=None, copy=False):
                          "are not currently supported. (You can probably work around this by making a copy of your "
                          "array  with array.copy().) ")
     low, high = np.lib.array_utils.byte_bounds(a) if hasattr(np.lib, "array_utils") else np.byte_bounds(a)
-    return raw(_memory(a, low, high - low), a.ctypes.data, a.size, shape, None if is_contiguous(shape, strides) else strides, kind, [0])
+    return raw(_memory(a, low, high - low), a.ctypes.data, a.size, shape, None if is_contiguous(shape, strides) else strides,
+               kind, [0])
 
 
 def _memory(a, low, size):

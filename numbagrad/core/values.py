@@ -108,13 +108,11 @@ class Values:
 
     def __dlpack__(self, *, stream=-1, max_version=None, dl_device=None, copy=None):
         """A DLPack capsule on this tensor's memory."""
-        from . import dlpack
-        return dlpack.method(self, stream=stream, max_version=max_version, dl_device=dl_device, copy=copy)
+        return self._dlpack().method(self, stream=stream, max_version=max_version, dl_device=dl_device, copy=copy)
 
     def __dlpack_device__(self):
         """DLPack's numbers of the kind and the index of the device."""
-        from . import dlpack
-        return dlpack.device_of(self)
+        return self._dlpack().device_of(self)
 
     def __array_wrap__(self, array, context=None, return_scalar=False):
         """The result of a NumPy function on this tensor as a tensor (truth values as uint8, as PyTorch has it)."""
