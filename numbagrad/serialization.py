@@ -26,6 +26,7 @@ from .base.dtypes import dtype
 from .core.storage import storage_address
 from .core.tensor import Size, Tensor, raw
 from .kernel.tape import refuse
+from .saving import before_zip
 from .saving.archive import ZIP_MAGIC, Archive, replacing, write_archive
 from .saving.limits import shown
 from .saving.names import STORAGE_NAMES, add_safe_globals, clear_safe_globals, get_safe_globals, safe_globals
@@ -42,9 +43,6 @@ __all__ = [
     "safe_globals",
     "save",
 ]
-
-# Near the start of the files which PyTorch wrote before version 1.6, first of all as tar archives: a pickled long.
-_LEGACY_MAGIC = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 
 
 # ---------------------------------------------------------------------------------------------------------- saving
@@ -72,11 +70,12 @@ class _Pickler(pickle._Pickler):
     """Pickler which writes tensors under PyTorch's names and collects their storages in `storages`."""
 
     # The Python pickler, because the C one insists on importing every global that it writes.
-    def __init__(self, file, protocol):
+    def __init__(self, file, protocol, before=False):
         from .nn.parameter import Buffer, Parameter
 
         super().__init__(file, protocol)
-        self.storages = []
+        self.storages = []  # (key, elements, bytes)
+        self._more = (None,) * before  # of an id in the format before zip: no storage is a part of another
         self._refs = {}
         self._parameter, self._buffer = Parameter, Buffer
 
@@ -92,7 +91,7 @@ class _Pickler(pickle._Pickler):
             self.memoize(obj)
 
     def persistent_id(self, obj):
-        return obj.id if type(obj) is _StorageRef else None
+        return obj.id + self._more if type(obj) is _StorageRef else None
 
     def reducer_override(self, obj):
         if isinstance(obj, Tensor):
@@ -137,9 +136,10 @@ class _Pickler(pickle._Pickler):
         key = location, storage_address(tensor), tensor._buf.nbytes
         if key not in self._refs or not tensor._buf.nbytes:
             buf = _storage_bytes(tensor)
-            ref = _StorageRef(str(len(self.storages)), name, location, buf.nbytes // tensor.element_size())
+            count = buf.nbytes // tensor.element_size()
+            ref = _StorageRef(str(len(self.storages)), name, location, count)
             self._refs[key] = name, ref, tensor
-            self.storages.append(buf)
+            self.storages.append((str(len(self.storages)), count, buf))
         known, ref, _ = self._refs[key]
         if known != name:
             raise RuntimeError("Cannot save multiple tensors or storages that view the same data as different types")
@@ -184,25 +184,29 @@ def save(
     RuntimeError when tensors of different dtypes share a storage or the folder does not exist.
     """
     refuse("writes a file, which replays would not")
-    if pickle_module is not pickle or not _use_new_zipfile_serialization:
-        raise ValueError("save: only the standard pickle module and the zip format are supported")
+    if pickle_module is not pickle:
+        raise ValueError("save: only the standard pickle module is supported")
     is_path = isinstance(f, (str, os.PathLike))
     if not is_path and not hasattr(f, "write"):
         raise AttributeError("expected 'f' to be string, path, or a file-like object with a 'write' attribute")
     # The whole pickle exists before the first byte is written anywhere.
     data = io.BytesIO()
-    pickler = _Pickler(data, pickle_protocol)
+    pickler = _Pickler(data, pickle_protocol, not _use_new_zipfile_serialization)
     pickler.dump(obj)
+    with replacing(f) if is_path else contextlib.nullcontext(f) as file:
+        if _use_new_zipfile_serialization:
+            _write_zip(file, data, pickler.storages, not _disable_byteorder_record)
+        else:
+            before_zip.write(file, data.getvalue(), pickler.storages, pickle_protocol)
+
+
+def _write_zip(file, data, storages, byteorder):
     records = [("data.pkl", data.getvalue())]
-    if not _disable_byteorder_record:
+    if byteorder:
         records.append(("byteorder", sys.byteorder.encode()))
-    records += [(f"data/{key}", buf) for key, buf in enumerate(pickler.storages)]
+    records += [(f"data/{key}", buf) for key, _, buf in storages]
     records.append(("version", b"3\n"))
-    if is_path:
-        with replacing(f) as file:
-            write_archive(file, records)
-    else:
-        write_archive(f, records)
+    write_archive(file, records)
 
 
 # --------------------------------------------------------------------------------------------------------- loading
@@ -333,33 +337,48 @@ def load(f, map_location=None, pickle_module=None, *, weights_only=None, mmap=No
         file.seek(start)
         if not magic:
             raise EOFError(f"{name}: the file is empty")
-        if _LEGACY_MAGIC in magic or magic[257:262] == b"ustar":
-            raise pickle.UnpicklingError(f"{name}: this file has the format which PyTorch wrote before version 1.6; "
-                                         "load it with PyTorch and save it again")
+        if before_zip.MARK in magic:
+            if mmap:
+                raise RuntimeError("mmap can only be used with files saved with `torch.save(_use_new_zipfile_serialization="
+                                   "True), please torch.save your checkpoint with this option in order to use mmap.")
+            return _load_before_zip(file.read(), name, map_location, weights_only, pickle_load_args)
+        if magic[257:262] == b"ustar":
+            raise pickle.UnpicklingError(f"{name}: this is a tar archive, the format which PyTorch wrote before version "
+                                         "0.1.10; load it with PyTorch and save it again")
         if not magic.startswith(ZIP_MAGIC):
             raise pickle.UnpicklingError(f"{name}: invalid magic number {magic[:4]!r}; this is not a checkpoint")
         archive = Archive(file, name, np.memmap(f, np.uint8, "c").view(np.ndarray) if mmap else None)
         loader = _storage_loader(archive, map_location)
         program = io.BytesIO(archive.read("data.pkl"))
         if not weights_only:
-            return _trusted(name, Full(program, loader, **pickle_load_args))
-        return _restricted(name, Restricted(program, loader, **pickle_load_args))
+            return _trusted(name, Full(program, loader, **pickle_load_args).load)
+        return _restricted(name, Restricted(program, loader, **pickle_load_args).load)
 
 
-def _trusted(name, unpickler):
+def _load_before_zip(data, name, map_location, weights_only, options):
+    """What a file of five pickles holds."""
+    file = _restricted(name, lambda: before_zip.File(data))
+    loader = file.loader(lambda storage, location: _restore(storage, location, map_location))
+    reader = Restricted if weights_only else Full
+    result = (_restricted if weights_only else _trusted)(name, reader(io.BytesIO(file.programs[3]), loader, **options).load)
+    _restricted(name, file.fill)
+    return result
+
+
+def _trusted(name, load):
     """What the file makes when it may run anything: its errors are its own."""
     try:
-        return unpickler.load()
+        return load()
     except pickle.UnpicklingError as error:
         raise pickle.UnpicklingError(f"load failed: {name}: {error}") from error
     except EOFError as error:
         raise pickle.UnpicklingError(f"{name}: the pickle is corrupt: {error!r}") from error
 
 
-def _restricted(name, unpickler):
+def _restricted(name, load):
     """What the file holds; RuntimeError for tensors that cannot be, else pickle.UnpicklingError."""
     try:
-        return unpickler.load()
+        return load()
     except RecursionError as error:
         raise pickle.UnpicklingError(f"{name}: the pickle is nested too deeply") from error
     except RuntimeError as error:

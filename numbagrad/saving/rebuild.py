@@ -63,8 +63,18 @@ class Storage:
         """A storage made from this one, once: any number of tensors can ask for it."""
         if key not in self._derived:
             buf, name = make()
-            self._derived[key] = Storage(buf, name, self.device)
-        return self._derived[key]
+            self._derived[key] = Storage(buf, name, self.device), make
+        return self._derived[key][0]
+
+    def refresh(self):
+        """Bring what was made of this memory up to date with its values, which came later."""
+        if self._base is not None:
+            with no_grad():
+                self._base.copy_(from_storage(self.buf, self.dtype_name, 0, (len(self.buf),), (1,)))
+        for storage, values in self._derived.values():
+            if not np.shares_memory(storage.buf, self.buf):
+                storage.buf[:] = values()[0]
+            storage.refresh()
 
 
 def _geometry(offset, size, stride, itemsize):
@@ -101,7 +111,7 @@ def rebuild_tensor(storage, offset, size, stride, requires_grad=False, hooks=Non
     # PyTorch conjugates and negates complex views by a flag on the same memory; here the memory gets the values.
     for flag, operation in (("conj", np.conj), ("neg", np.negative)):
         if metadata and metadata.get(flag):
-            storage = storage.derived(flag, lambda: (operation(storage.buf), storage.dtype_name))  # noqa: B023
+            storage = storage.derived(flag, lambda of=storage, f=operation: (f(of.buf), of.dtype_name))
     result = storage.tensor(offset, size, stride)
     return result.requires_grad_() if requires_grad else result
 

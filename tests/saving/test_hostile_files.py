@@ -133,12 +133,6 @@ def test_broken_files(tmp_path):
             load(path)
 
 
-def test_the_format_before_zip_is_named(torch, tmp_path):
-    torch.save([1], tmp_path / "a.pt", _use_new_zipfile_serialization=False)
-    with pytest.raises(pickle.UnpicklingError, match="before version 1.6"):
-        load(tmp_path / "a.pt")
-
-
 def mutate(seed, rounds):
     """Damaged pickles and damaged archives give an answer or one of the documented errors."""
     rng = np.random.default_rng(seed)
