@@ -18,6 +18,7 @@ import pickletools
 import struct
 import sys
 from collections import OrderedDict
+from types import FunctionType
 
 import numpy as np
 
@@ -29,7 +30,18 @@ from .kernel.tape import refuse
 from .saving import before_zip
 from .saving.archive import ZIP_MAGIC, Archive, replacing, write_archive
 from .saving.limits import shown
-from .saving.names import STORAGE_NAMES, add_safe_globals, clear_safe_globals, get_safe_globals, safe_globals
+from .saving.names import (
+    STORAGE_NAMES,
+    add_safe_globals,
+    allowed,
+    clear_safe_globals,
+    current_name,
+    get_safe_globals,
+    name_in_pytorch,
+    permitted,
+    safe_globals,
+    table,
+)
 from .saving.rebuild import INTERNAL_ATTRIBUTES, Storage, normal_bools
 from .saving.unpickling import Full, Restricted
 
@@ -82,6 +94,9 @@ class _Pickler(pickle._Pickler):
     def save(self, obj, save_persistent_id=True):
         if type(obj) is dtype:
             obj = _global("torch", obj.name)
+        elif isinstance(obj, (type, FunctionType)):
+            place = name_in_pytorch(obj)
+            obj = obj if place is None else _global(*place)
         if type(obj) is not _Global:
             super().save(obj, save_persistent_id)
         elif id(obj) in self.memo:
@@ -234,19 +249,20 @@ def default_restore_location(storage, location):
 
 def get_unsafe_globals_in_checkpoint(f):
     """Full names in a checkpoint that ``load(weights_only=True)`` refuses unless they are allowed first."""
-    from .saving.names import allowed, table
     values, functions = table()
     with open(f, "rb") if isinstance(f, (str, os.PathLike)) else contextlib.nullcontext(f) as file:
         data = Archive(file, getattr(f, "name", str(f)), None).read("data.pkl")
     found, strings = set(), []
     for opcode, argument, _ in pickletools.genops(data):
         if opcode.name == "GLOBAL":
-            found.add(argument.replace(" ", "."))
+            found.add(current_name(*argument.split(" ")))
         elif opcode.name == "STACK_GLOBAL":
-            found.add(".".join(strings[-2:]))
+            found.add(tuple(strings[-2:]))
         elif isinstance(argument, str):
             strings.append(argument)
-    return sorted(found - set(values) - set(functions) - set(allowed))
+    known = {*values, *functions, *allowed}
+    return sorted([f"{module}.{name}" for module, name in found
+                   if f"{module}.{name}" not in known and permitted(module, name, allowed) is None])
 
 
 def _checked(target):

@@ -83,7 +83,7 @@ class File:
         key, offset, count = view
         whole = self.storages[root]
         if offset < 0 or count < 0 or offset + count > len(whole):
-            raise pickle.UnpicklingError(f"a part of a storage of {len(whole)} elements has {shown(count)} from {shown(offset)}")
+            raise pickle.UnpicklingError(f"a part of {len(whole)} elements has {shown(count)} from {shown(offset)}")
         key = root, _text(key), offset, count
         if key not in self.parts:
             self.parts[key] = Storage(whole.buf[offset:offset + count], whole.dtype_name, whole.device)

@@ -8,6 +8,8 @@ import contextlib
 import functools
 import pickle
 import re
+import sys
+from types import FunctionType
 
 from ..base.device import device
 from ..base.dtypes import BY_NAME
@@ -48,8 +50,8 @@ def add_safe_globals(safe_globals):
 
 
 def get_safe_globals():
-    """Return the list of what `add_safe_globals` has allowed."""
-    return list(allowed.values())
+    """Return the list of what `add_safe_globals` has allowed, as it was given."""
+    return [value if name == f"{value.__module__}.{value.__qualname__}" else (value, name) for name, value in allowed.items()]
 
 
 def clear_safe_globals():
@@ -99,6 +101,42 @@ def table():
         "_codecs.encode": rebuild.encode,
     }
     return values, functions
+
+
+# Layers that lie in other files here: where PyTorch has them, as its pickles say.
+PLACES = {name: "torch.nn.modules." + module for module, names in {
+    "activation": "MultiheadAttention", "batchnorm": "LazyBatchNorm1d LazyBatchNorm2d LazyBatchNorm3d SyncBatchNorm",
+    "container": "Container", "fold": "Fold Unfold", "instancenorm": "LazyInstanceNorm1d LazyInstanceNorm2d LazyInstanceNorm3d",
+    "conv": "ConvTranspose1d ConvTranspose2d ConvTranspose3d LazyConv1d LazyConv2d LazyConv3d LazyConvTranspose1d "
+            "LazyConvTranspose2d LazyConvTranspose3d",
+    "linear": "LazyLinear", "linear_cross_entropy_options": "LinearCrossEntropyOptions",
+    "loss": "CTCLoss CosineEmbeddingLoss GaussianNLLLoss HingeEmbeddingLoss LinearCrossEntropyLoss MarginRankingLoss "
+            "MultiLabelMarginLoss MultiLabelSoftMarginLoss MultiMarginLoss NLLLoss2d PoissonNLLLoss SoftMarginLoss "
+            "TripletMarginLoss TripletMarginWithDistanceLoss",
+    "normalization": "CrossMapLRN2d", "pixelshuffle": "PixelShuffle PixelUnshuffle",
+    "pooling": "FractionalMaxPool2d FractionalMaxPool3d MaxUnpool1d MaxUnpool2d MaxUnpool3d",
+    "upsampling": "Upsample UpsamplingBilinear2d UpsamplingNearest2d"}.items() for name in names.split()}
+
+
+def name_in_pytorch(value):
+    """(module, name) under which PyTorch's pickles know a class or function of ours; None for anything else."""
+    module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
+    if not isinstance(module, str) or not isinstance(name, str) or not (module + ".").startswith("numbagrad."):
+        return None
+    if isinstance(value, FunctionType) and getattr(sys.modules["numbagrad"], name, None) is value:
+        return "torch", name
+    found = PLACES.get(name) if module.startswith("numbagrad.nn.modules.") else None
+    return found or "torch" + module.removeprefix("numbagrad"), name
+
+
+def permitted(module, name, user):
+    """What the user allowed that PyTorch has under this name, perhaps in another file of the same package."""
+    if module.startswith("torch."):
+        for value in user.values():
+            own = getattr(value, "__module__", None) or ""
+            if own.startswith("numbagrad.") and value.__qualname__ == name and own.split(".")[1] == module.split(".")[1]:
+                return value
+    return None
 
 
 def current_name(module, name):

@@ -16,7 +16,7 @@ import operator
 import pickle
 
 from .limits import Budget, check_depth, shown
-from .names import allowed, current_name, refuse_unsupported, table
+from .names import allowed, current_name, permitted, refuse_unsupported, table
 from .rebuild import set_attributes
 
 __all__ = ["Full", "Restricted"]
@@ -73,6 +73,9 @@ class Restricted(pickle._Unpickler):
         for known in (self._values, self._functions, self._user):
             if full in known:
                 return known[full]
+        found = permitted(module, name, self._user)
+        if found is not None:
+            return found
         if full.startswith("torch."):
             refuse_unsupported(name)
         short = full.removeprefix("builtins.")

@@ -104,6 +104,13 @@ class RNNBase(Module):
     def _flat_weights(self):
         return [getattr(self, name) for name in self._flat_weights_names]
 
+    def __getstate__(self):
+        return {**super().__getstate__(), "_flat_weights": self._flat_weights}  # (which PyTorch keeps, and reads)
+
+    def __setstate__(self, state):
+        super().__setstate__({name: value for name, value in state.items() if name != "_flat_weights"})
+        self.__dict__.setdefault("proj_size", 0)  # of files from before it was there
+
     @property
     def all_weights(self):
         """The parameters as lists, one for each layer and direction."""
