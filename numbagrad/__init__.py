@@ -50,7 +50,6 @@ from .core import creation
 from .core.creation import (
     arange,
     as_tensor,
-    asarray,
     empty,
     empty_like,
     eye,
@@ -179,7 +178,8 @@ hann_window kaiser_window range""".split(), "core.factories"),
              "set_autocast_cpu_enabled", "set_autocast_dtype", "set_autocast_enabled", "set_autocast_gpu_dtype"),
              "amp.autocast_mode"),
           **dict.fromkeys(("_amp_foreach_non_finite_check_and_unscale_", "_amp_update_scale_"), "amp.grad_scaler"),
-          "spmm": "sparse", "vmap": "func", "from_dlpack": "utils.dlpack", "to_dlpack": "utils.dlpack"}
+          "spmm": "sparse", "vmap": "func", "asarray": "core.aliasing", "from_file": "core.aliasing",
+          "from_dlpack": "utils.dlpack", "to_dlpack": "utils.dlpack"}
 _start()
 _tracebacks.install()
 

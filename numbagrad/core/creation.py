@@ -140,12 +140,6 @@ def as_tensor(data, dtype=None, device=None):
     return from_data(data, dtype, device, False)
 
 
-def asarray(obj, *, dtype=None, device=None, copy=None, requires_grad=False):
-    """``obj`` as a tensor; ``copy=True`` always copies."""
-    t = as_tensor(obj, dtype=dtype, device=device)
-    return _finish(t.clone() if copy else t, requires_grad)
-
-
 def from_numpy(ndarray):
     """A tensor that shares the memory of a NumPy array."""
     t = on_array(ndarray) if ndarray.__class__ is np.ndarray else None
@@ -459,7 +453,7 @@ def eye(n, m=None, *, out=None, dtype=None, layout=None, device=None, requires_g
 
 
 METHODS = (new_zeros, new_ones, new_empty, new_full, new_tensor)
-PUBLIC = ("tensor as_tensor asarray from_numpy scalar_tensor empty zeros ones full empty_like zeros_like ones_like "
+PUBLIC = ("tensor as_tensor from_numpy scalar_tensor empty zeros ones full empty_like zeros_like ones_like "
           "full_like arange linspace logspace eye").split()
 
 

@@ -171,7 +171,14 @@ def _values(items, kinds, d):
         return np.array(items, np.complex128)
     if complex in kinds:
         raise TypeError("must be real number, not complex")
-    return np.array(items if kinds <= {int, float, bool} else [float(x) for x in items], np.float64)
+    return np.array(items if kinds <= {int, float, bool} else [_real(x) for x in items], np.float64)
+
+
+def _real(x):
+    try:
+        return float(x)
+    except TypeError:
+        raise TypeError(f"must be real number, not {type(x).__name__}") from None
 
 
 def _number(t, d):

@@ -13,6 +13,7 @@ from ..base import dtypes as dt
 from ..base.user_code import user_level
 from ..kernel.tape import refuse
 from .creation import tensor
+from .files import mapped
 from .storage import kind_of, storage_address
 from .tensor import from_array, make, raw
 
@@ -55,6 +56,11 @@ class UntypedStorage:
             _tensor = make((first,), BYTE) if isinstance(first, int) else tensor(list(first), dtype=dt.uint8)
             _tensor = _tensor if device is None else _tensor.to(device=device)
         self._tensor = _tensor
+
+    @staticmethod
+    def from_file(filename, shared=False, nbytes=0):
+        """The first bytes of a file, which is written to if ``shared``."""
+        return UntypedStorage(_tensor=from_array(mapped(filename, shared, nbytes)))
 
     def data_ptr(self):
         """Address of the first byte."""
@@ -116,6 +122,10 @@ class UntypedStorage:
 
     def clone(self):
         return UntypedStorage(_tensor=from_array(memory(self._tensor), copy=True))
+
+    def untyped(self):
+        """Itself, as it has no dtype."""
+        return self
 
     def cpu(self):
         return self if self._tensor._kind.cpu else self._tensor.cpu().untyped_storage()
@@ -325,6 +335,10 @@ class _Legacy(type):
 
     def __call__(cls, *args, **kwargs):
         return TypedStorage(*args, dtype=cls.dtype, **kwargs)
+
+    def from_file(cls, filename, shared=False, size=0):
+        """The first elements of a file."""
+        return _elements(UntypedStorage.from_file(filename, shared, size * cls.dtype.itemsize), cls.dtype)
 
     def __instancecheck__(cls, instance):
         return isinstance(instance, TypedStorage) and instance.dtype is cls.dtype and not instance.is_cuda

@@ -8,7 +8,7 @@ INSTEAD = {
     "lobpcg": "torch.linalg.eigh", "cond": "a Python if, which a compiled step follows", "export": "numbagrad.compile",
     "sspaddmm": "torch.addmm", "smm": "torch.mm", "hspmm": "torch.mm",
     "histogramdd": "numpy.histogramdd", "ormqr": "torch.linalg.householder_product and a product",
-    "Tensor.ormqr": "torch.linalg.householder_product and a product", "from_file": "torch.from_numpy(numpy.memmap(...))",
+    "Tensor.ormqr": "torch.linalg.householder_product and a product",
     "jit.CompilationUnit": "numbagrad.compile",
     "utils.data.DistributedSampler": "one process"}
 

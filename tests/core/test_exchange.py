@@ -237,3 +237,11 @@ def test_tensors_on_read_only_arrays_are_written_to(write, made, step):
 def test_import_brings_none_of_it():
     code = "import sys, numbagrad; print([n for n in sys.modules if 'dlpack' in n])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_views_by_name():
+    for lib in (ng, torch):
+        x = lib.ones(2)
+        assert x.view(dtype=lib.int32).tolist() == [0x3F800000] * 2 and tuple(x.view(size=(1, 2)).shape) == (1, 2)
+        with pytest.raises(TypeError):
+            x.view(dtype=3)
