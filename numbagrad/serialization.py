@@ -255,7 +255,8 @@ def get_unsafe_globals_in_checkpoint(f):
     found, strings = set(), []
     for opcode, argument, _ in pickletools.genops(data):
         if opcode.name == "GLOBAL":
-            found.add(current_name(*argument.split(" ")))
+            module, name = argument.split(" ")
+            found.add((module, name) if module == "exceptions" else current_name(module, name))  # (as PyTorch shows it)
         elif opcode.name == "STACK_GLOBAL":
             found.add(tuple(strings[-2:]))
         elif isinstance(argument, str):

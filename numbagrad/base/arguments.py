@@ -220,6 +220,18 @@ def alone(name, argument, given, value):
     return (tuple(value),) if isinstance(value, (list, tuple)) else (value,)
 
 
+def one_of(name, argument, given, **named):
+    """The sizes or the dtype under their names; TypeError for any other name, and for both."""
+    other = next((n for n in named if n not in (argument, "dtype")), None)
+    if other is not None:
+        raise TypeError(f"{name}() got an unexpected keyword argument '{other}'")
+    if given or len(named) > 1:
+        raise TypeError(f"{name}() got multiple values for argument '{argument}'")
+    if "dtype" in named:
+        return (check_dtype(named["dtype"], name, "dtype", 0),)
+    return alone(name, argument, given, named[argument])
+
+
 def check_ints_or_none(value, name, argument, position):
     """An int, or a tuple of ints and of None for sizes that stay."""
     if not isinstance(value, (tuple, list)):

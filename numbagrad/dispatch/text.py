@@ -59,6 +59,7 @@ def defaults(signature):
 
 
 SIZES = ("size", "shape", "dims", "repeats")  # that come as one sequence under their name, too
+NAMED = {"view"}  # ops that take a dtype by its name where they take sizes
 STARS = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
 
 
@@ -111,9 +112,14 @@ def call(op, signature, lines, env):
     sizes = next((n for n, p in signature.parameters.items() if p.kind is p.VAR_POSITIONAL and n in SIZES), None)
     parameters = head(signature)
     if sizes is not None:
-        parameters = parameters.replace(f"*{sizes}", f"*{sizes}_, {sizes}=None")
-        lines = [f"    {sizes} = {sizes}_ if {sizes} is None else alone_({op.name!r}, {sizes!r}, {sizes}_, {sizes})", *lines]
-        env = {**env, "alone_": arguments.alone}
+        if op.name in NAMED:  # (an empty dict costs a call less than a second default)
+            parameters = parameters.replace(f"*{sizes}", f"*{sizes}_, **named_")
+            lines = [f"    {sizes} = alone_({op.name!r}, {sizes!r}, {sizes}_, **named_) if named_ else {sizes}_", *lines]
+        else:
+            parameters = parameters.replace(f"*{sizes}", f"*{sizes}_, {sizes}=None")
+            lines = [f"    {sizes} = {sizes}_ if {sizes} is None else alone_({op.name!r}, {sizes!r}, {sizes}_, {sizes})",
+                     *lines]
+        env = {**env, "alone_": arguments.one_of if op.name in NAMED else arguments.alone}
     if op.out is not None:
         result = f"op_.callable({passed(op.signature)})"
         lines = ["    if out is not None:",

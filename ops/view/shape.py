@@ -6,7 +6,6 @@ import numpy as np
 
 from numbagrad.base import dtypes as dt
 from numbagrad.base import modes
-from numbagrad.base.arguments import check_dtype
 from numbagrad.base.arguments import sizes as numbers
 from numbagrad.base.shapes import wrap_dim
 from numbagrad.core import storage
@@ -127,7 +126,7 @@ def reshaped(input, shape):
 
 @function(namespaces=(), dtypes="any", reference=lambda a, s: np.reshape(a, s),
           samples=(Sample((3, 4), [2, 6]), Sample((3, 4), [-1]), Sample((0, 3), [3, 0]), Sample((), [1, 1])))
-def view(input, *size, dtype=None):
+def view(input, *size):
     """The same memory in another shape, or as another dtype: ``view(2, 6)``, ``view((2, -1))``, ``view(dtype)``.
 
     RuntimeError where the strides allow no such view (see ``reshape``)."""
@@ -138,8 +137,6 @@ def view(input, *size, dtype=None):
         if not isinstance(shape, (tuple, list)):
             shape = size
     else:
-        if not size and dtype is not None:
-            return view_dtype(input, check_dtype(dtype, "view", "dtype", 1))
         shape = size
     for s in shape:
         if s.__class__ is not int:

@@ -243,5 +243,8 @@ def test_views_by_name():
     for lib in (ng, torch):
         x = lib.ones(2)
         assert x.view(dtype=lib.int32).tolist() == [0x3F800000] * 2 and tuple(x.view(size=(1, 2)).shape) == (1, 2)
+        for wrong in ({"dtype": 3}, {"dtype": lib.int32, "size": (2,)}, {"x": 3}):
+            with pytest.raises(TypeError):
+                x.view(**wrong)
         with pytest.raises(TypeError):
-            x.view(dtype=3)
+            x.view(2, dtype=lib.int32)
