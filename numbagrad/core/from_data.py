@@ -24,7 +24,7 @@ def from_data(data, dtype, device, copy):
         target = dtype or t._kind.dtype
         return t if target is t._kind.dtype and device is None and DEFAULT[0] is CPU else t.to(
             device=resolve_device(device), dtype=target)
-    shape, items, classes, dtypes = _levels(data)
+    shape, items, classes, dtypes = _levels(data, dtype is not None)
     target = dtype if dtype is not None else _dtype_of(items, classes, dtypes)
     return of_array(_values(items, classes, target), shape, kind_of(target, resolve_device(device)))
 
@@ -70,7 +70,7 @@ _NUMBERS = frozenset((bool, int, float))
 _LEAVES = _NUMBERS | {complex, str, type(None)}
 
 
-def _levels(data):
+def _levels(data, typed):
     """(shape, all elements in a row, their classes, dtypes of arrays among them) of nested sequences, level by level."""
     if data.__class__ is list:
         classes = set(map(type, data))
@@ -94,16 +94,26 @@ def _levels(data):
         if classes <= _SIMPLE and set(map(len, items)) == {n}:
             items = list(items[0]) if len(items) == 1 else list(chain.from_iterable(items))
         else:
-            items = _row(items, n, at, dtypes)
+            items = _row(items, n, at, dtypes, typed)
     if items and items[0].__class__ in (str, bytes):
         name = type(items[0]).__name__
         raise ValueError(f"too many dimensions '{name}'") if shape else TypeError(f"new(): invalid data type '{name}'")
     return tuple(shape), items, classes, dtypes
 
 
-def _row(items, n, at, dtypes):
+def _look(sequence):
+    """What has no element 0 is no sequence for PyTorch, whatever length it has: a pandas Series of other labels."""
+    try:
+        sequence[0]
+    except Exception:
+        raise ValueError(f"could not determine the shape of object type '{type(sequence).__name__}'") from None
+
+
+def _row(items, n, at, dtypes, typed):
     """The elements of sequences of ``n`` elements each, in a row; the dtypes of arrays among them are added to ``dtypes``."""
     row = []
+    if items[0].__class__ not in _SIMPLE:
+        _look(items[0])
     for x in items:
         if not _is_sequence(x):
             raise TypeError("not a sequence")
@@ -113,7 +123,11 @@ def _row(items, n, at, dtypes):
             dtypes.add(dt.from_numpy(x.dtype))
             x = x.tolist()
         elif x.__class__ not in _SIMPLE:
-            x = [x[i] for i in range(n)]
+            if not typed:
+                dtypes.update([dt.from_numpy(e.dtype) for e in [x[i] for i in range(n)] if isinstance(e, np.generic)])
+            x = list(x)  # (a pandas Series finds elements by label, with their types, but has them in order)
+            if len(x) != n:
+                raise ValueError(f"expected sequence of length {n} at dim {at} (got {len(x)})")
         row.extend(x)
     return row
 
@@ -176,7 +190,7 @@ def _values(items, kinds, d):
 
 def _real(x):
     try:
-        return float(x)
+        return float(x if not isinstance(x, (str, bytes)) else None)
     except TypeError:
         raise TypeError(f"must be real number, not {type(x).__name__}") from None
 
