@@ -113,7 +113,7 @@ PLACES = {name: "torch.nn.modules." + module for module, names in {
     "loss": "CTCLoss CosineEmbeddingLoss GaussianNLLLoss HingeEmbeddingLoss LinearCrossEntropyLoss MarginRankingLoss "
             "MultiLabelMarginLoss MultiLabelSoftMarginLoss MultiMarginLoss NLLLoss2d PoissonNLLLoss SoftMarginLoss "
             "TripletMarginLoss TripletMarginWithDistanceLoss",
-    "normalization": "CrossMapLRN2d", "pixelshuffle": "PixelShuffle PixelUnshuffle",
+    "module": "_WrappedHook", "normalization": "CrossMapLRN2d", "pixelshuffle": "PixelShuffle PixelUnshuffle",
     "pooling": "FractionalMaxPool2d FractionalMaxPool3d MaxUnpool1d MaxUnpool2d MaxUnpool3d",
     "upsampling": "Upsample UpsamplingBilinear2d UpsamplingNearest2d"}.items() for name in names.split()}
 

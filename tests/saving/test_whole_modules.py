@@ -27,6 +27,8 @@ MODULES = {
     "MaxPool2d": (lambda nn: nn.MaxPool2d(2), (1, 1, 4, 4)),
     "Unfold": (lambda nn: nn.Unfold(2), (1, 1, 4, 4)),
     "PReLU": (lambda nn: nn.PReLU(), (2, 3)),
+    "weight_norm": (lambda nn: nn.utils.weight_norm(nn.Linear(3, 3)), (2, 3)),
+    "spectral_norm": (lambda nn: nn.utils.spectral_norm(nn.Linear(3, 3)), (2, 3)),
     "ModuleDict's": (lambda nn: nn.ModuleDict({"a": nn.Linear(3, 3)})["a"], (2, 3)),
 }
 
@@ -49,6 +51,7 @@ def agree(ours, theirs, shape):
     assert list(ours.state_dict()) == list(theirs.state_dict())
 
 
+@pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm` is deprecated")
 @pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
 @pytest.mark.parametrize("zipped", [True, False])
 @pytest.mark.parametrize("name", MODULES)
@@ -60,6 +63,7 @@ def test_theirs_run_here(name, zipped):
     agree(ours, theirs, shape)
 
 
+@pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm` is deprecated")
 @pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
 @pytest.mark.parametrize("zipped", [True, False])
 @pytest.mark.parametrize("name", MODULES)
@@ -75,9 +79,39 @@ def test_ours_run_there(name, zipped):
     agree(ng.load(file, weights_only=False), theirs, shape)
 
 
+def test_spectral_norm_out_of_a_file_is_removed():
+    theirs = torch.nn.utils.spectral_norm(torch.nn.Linear(3, 3)).eval()
+    ours = ng.load(through(torch, theirs), weights_only=False)
+    ours.load_state_dict(ours.state_dict())
+    ng.nn.utils.remove_spectral_norm(ours)
+    agree(ours, torch.nn.utils.remove_spectral_norm(theirs), (2, 3))
+    assert not ours._load_state_dict_pre_hooks and not ours._forward_pre_hooks
+
+
+class Hooked:
+    """A hook as in a module of the user's own."""
+
+    def __init__(self):
+        self.calls = 0
+
+    def __call__(self, module, state, *args):
+        self.calls += 1
+
+
+def test_hooks_that_know_their_module_cross():
+    for writer, reader in ((ng, ng), (torch, torch)):
+        made = writer.nn.Linear(2, 2)
+        add = getattr(made, "register_load_state_dict_pre_hook", None) or made._register_load_state_dict_pre_hook
+        add(Hooked()) if add.__name__[0] == "r" else add(Hooked(), with_module=True)
+        found = reader.load(through(writer, made), weights_only=False)
+        found.load_state_dict(found.state_dict())
+        kept, = found._load_state_dict_pre_hooks.values()
+        assert type(kept).__name__ == "_WrappedHook" and kept.module() is found and kept.hook.calls == 1
+
+
 def test_classes_are_named_as_in_pytorch():
     layers = {n: getattr(ng.nn, n) for n, c in vars(torch.nn).items() if isinstance(c, type) and hasattr(ng.nn, n)}
-    assert PLACES.keys() <= layers.keys() | {"LinearCrossEntropyOptions"}
+    assert PLACES.keys() <= layers.keys() | {"LinearCrossEntropyOptions", "_WrappedHook"}
     for name, cls in layers.items():
         assert name_in_pytorch(cls) == (getattr(torch.nn, name).__module__, name)
     for name in ("SGD", "Adam", "LBFGS"):

@@ -26,26 +26,32 @@ class _IncompatibleKeys(namedtuple("IncompatibleKeys", ["missing_keys", "unexpec
     __str__ = __repr__
 
 
-class _WithModule:
-    """A hook that gets its module as first argument, without keeping that module alive."""
+class _WrappedHook:
+    """A hook, which may get its module as first argument without keeping that alive; PyTorch's files have it by this name."""
 
-    def __init__(self, hook, module):
-        self.hook, self.module = hook, weakref.ref(module)
+    def __init__(self, hook, module=None):
+        self.hook, self.with_module = hook, module is not None
+        if self.with_module:
+            self.module = weakref.ref(module)
 
     def __call__(self, *args):
+        if not self.with_module:
+            return self.hook(*args)
         module = self.module()
         if module is None:
             raise RuntimeError("You are trying to call the hook of a dead Module!")
         return self.hook(module, *args)
 
     def __getstate__(self):
-        return self.hook, self.module()
+        state = {"hook": self.hook, "with_module": self.with_module}
+        return {**state, "module": self.module()} if self.with_module else state
 
     def __setstate__(self, state):
-        self.hook, module = state
-        if module is None:
-            raise RuntimeError("You are trying to revive the hook of a dead Module!")
-        self.module = weakref.ref(module)
+        self.hook, self.with_module = state["hook"], state["with_module"]
+        if self.with_module:
+            if state["module"] is None:
+                raise RuntimeError("You are trying to revive the hook of a dead Module!")
+            self.module = weakref.ref(state["module"])
 
 
 def _add(table, hook):
@@ -99,7 +105,7 @@ class _State:
         return self._register_load_state_dict_pre_hook(hook, with_module=True)
 
     def _register_load_state_dict_pre_hook(self, hook, with_module=False):
-        return _add(self._load_state_dict_pre_hooks, _WithModule(hook, self) if with_module else hook)
+        return _add(self._load_state_dict_pre_hooks, _WrappedHook(hook, self) if with_module else hook)
 
     def register_load_state_dict_post_hook(self, hook):
         """Call ``hook(module, incompatible_keys)`` after loading; it may change the key lists in place."""

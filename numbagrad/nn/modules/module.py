@@ -11,7 +11,7 @@ from . import _hooks
 from ._convert import _Conversion, _typename
 from ._hooks import *  # noqa: F403
 from ._hooks import _global_hooks, _Hooks, _registered
-from ._state import _IncompatibleKeys, _State  # noqa: F401 (also found here, as in PyTorch)
+from ._state import _IncompatibleKeys, _State, _WrappedHook  # noqa: F401 (also found here, as in PyTorch)
 
 __all__ = ["Module", *_hooks.__all__]
 

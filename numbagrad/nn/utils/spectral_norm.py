@@ -158,6 +158,7 @@ def remove_spectral_norm(module, name="weight"):
 
 def _drop(hooks, cls, name):
     for key, hook in hooks.items():
+        hook = getattr(hook, "hook", hook)  # (one out of PyTorch's file lies in another object)
         if isinstance(hook, cls) and hook.fn.name == name:
             del hooks[key]
             return
