@@ -153,7 +153,8 @@ except AttributeError as error:
     print("_nothing" in str(error))
 """)
     ours = run(path).stdout
-    assert ours == "<class 'torch.Tensor'> <class 'torch.nn.parameter.Parameter'> <class 'torch.Tensor'> None\nTrue False\nTrue\n"
+    assert ours == (
+        "<class 'torch.Tensor'> <class 'torch.nn.parameter.Parameter'> <class 'torch.Tensor'> None\nTrue False\nTrue\n")
     pytest.importorskip("torch", reason="PyTorch is the oracle here")
     assert python(path).stdout == ours
 

@@ -40,8 +40,7 @@ class Policy(nn.Module):
 
 def reinforce(env, episodes=12):
     policy = Policy()
-    optimizer = optim.Adam(policy.parameters(), lr=1e-2)
-    eps = torch.finfo(torch.float32).eps
+    optimizer, eps = optim.Adam(policy.parameters(), lr=1e-2), torch.finfo(torch.float32).eps
     for episode in range(episodes):
         state, done = env.reset(), False
         while not done:
