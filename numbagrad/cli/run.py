@@ -81,6 +81,8 @@ def stand_in():
     if "+" not in package.__version__:
         package.__version__ = f"{PYTORCH}+numbagrad{package.__version__}"
     sys.modules["torch"] = package
+    # Packages tell PyTorch's tensors from others by the text of their class.
+    package.Tensor.__module__, package.nn.Parameter.__module__ = "torch", "torch.nn.parameter"
     finder = next((f for f in sys.meta_path if isinstance(f, Finder)), None)
     if finder is None:
         finder = Finder()

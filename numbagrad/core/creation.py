@@ -398,7 +398,7 @@ def linspace(start, end, steps, *, out=None, dtype=None, layout=None, device=Non
         t = make((steps,), kind_of(d))
         ranges.between[t._kind](t._ptr, start, end, steps)
     else:
-        t = from_array(_between(start, end, steps, np.complex128 if d.is_complex else np.float64))
+        t = _between(start, end, steps, d)
     if device is not None or DEFAULT_DEVICE[0] is not CPU or t._kind.dtype is not d:
         t = t.to(device=resolve_device(device), dtype=d)
     if out is not None:
@@ -406,14 +406,20 @@ def linspace(start, end, steps, *, out=None, dtype=None, layout=None, device=Non
     return t if requires_grad is False else _finish(t, requires_grad)
 
 
-def _between(start, end, steps, work):
-    """The values of ``linspace``, symmetric as in PyTorch: the upper half counts down from ``end``."""
-    if steps == 1:
-        return np.array([start], work)
-    step = work((work(end) - work(start)) / work(max(steps - 1, 1)))
-    i = counted(steps, np.int64)
-    low, high = work(start) + step * i.astype(work), work(end) - step * (steps - 1 - i).astype(work)
-    return np.where(i < steps // 2, low, high)
+def _between(start, end, steps, d):
+    """The values of ``linspace``, of that dtype or, where it has no kernel, of float64."""
+    if d.is_complex:
+        part = dt.float32 if d is dt.complex64 else dt.float64
+        values = np.empty(steps, d.np)
+        values.real, values.imag = (_between(getattr(complex(start), name), getattr(complex(end), name), steps, part)._buf
+                                    for name in ("real", "imag"))
+        return from_array(values)
+    t = make((steps,), kind_of(d if d.category == 2 or steps < 2 else dt.float64))
+    if steps > 1:
+        (ranges.between_halves if d.itemsize == 2 and d.category == 2 else ranges.between)[t._kind](t._ptr, start, end, steps)
+    elif steps:
+        fill_into(t, start)
+    return t
 
 
 @constant

@@ -18,29 +18,40 @@ UNIT = ("Since version 1.3.0, affine_grid behavior has changed for unit-size gri
         "intended use case of affine_grid. See the documentation of affine_grid for details.")
 
 
-@inline
+@inline(fast=("contract",))
 def center(i, n, align):
-    """Where pixel i of n lies between -1 and 1."""
+    """Where pixel i of n lies between -1 and 1, rounded as ``linspace`` is, then scaled."""
     if n == 1:
         return T(0)
-    return T(2 * i - n + 1) / T(n - 1 if align else n)
+    step = float(T(2) / T(n - 1))
+    place = T(-1.0 + float(i) * step if i < n // 2 else 1.0 - float(n - 1 - i) * step)
+    return place if align else T(place * T(n - 1)) / T(n)
 
 
-@kernel
+# A place on the edge between two pixels decides whose difference ``grid_sample``'s gradient is: products and sums are rounded
+# one by one, in the order of PyTorch's product of matrices.
+@kernel(fast=())
 def map_pixels(theta: "*T", y: "*T", d: int, h: int, w: int, align: int, n: int, start: int, stop: int):
     """The places of all pixels of images (d, h, w) under theta (images, n, n + 1), into y (images, d, h, w, n), x first; start
     and stop count rows."""
     for item in range(start, stop):
         image = item // (d * h)
         y_, z_ = center(item % h, h, align), center(item // h % d, d, align)
+        q, last = image * n * (n + 1), (image * n + n - 1) * (n + 1)
+        of_y, of_z, shift = load(theta[q + 1]) * y_, load(theta[q + n - 1]) * z_, load(theta[q + n])
+        end_x, end_y, end_z, end_shift = (load(theta[last]), load(theta[last + 1]) * y_, load(theta[last + n - 1]) * z_,
+                                          load(theta[last + n]))
+        by_x = load(theta[q])
         for c in range(w):
-            x_ = center(c, w, align)
-            for j in range(n):
-                p = (image * n + j) * (n + 1)
-                total = load(theta[p]) * x_ + load(theta[p + 1]) * y_ + load(theta[p + n])
-                if n == 3:
-                    total += load(theta[p + 2]) * z_
-                y[(item * w + c) * n + j] = store(total)
+            x_, o = center(c, w, align), (item * w + c) * n
+            if n == 2:
+                y[o] = store(by_x * x_ + of_y + shift)
+                y[o + 1] = store(end_x * x_ + end_y + end_shift)
+            else:
+                y[o] = store(by_x * x_ + of_y + of_z + shift)
+                middle = load(theta[q + 4]) * x_ + load(theta[q + 5]) * y_ + load(theta[q + 6]) * z_
+                y[o + 1] = store(middle + load(theta[q + 7]))
+                y[o + 2] = store(end_x * x_ + end_y + end_z + end_shift)
 
 
 @kernel

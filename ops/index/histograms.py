@@ -158,7 +158,7 @@ def histc(input, bins=100, min=0, max=0, *, out=None):
 
 # --- histogram ---
 
-@kernel(fast=())
+@kernel(fast=("contract",))
 def even_edges(found: "*f8", edges: "*T", n: int):
     """n > 1 edges over the range float64 found (2,), into edges (n,): the values of ``linspace``."""
     first, last, half = T(found[0]), T(found[1]), n // 2

@@ -169,3 +169,28 @@ def test_arrays_out_of_a_pickle_have_the_dtypes_that_fast_paths_know():
         t = ng.from_numpy(a)
         t[0, 0] = 0
         assert not a[0, 0] and t.numpy().dtype == a.dtype
+
+
+ENDS = [(-1, 1), (0, 1), (0.1, 7.3), (-5.5, -5.4), (-165.02, 65.9), (1e-3, -2e3)]
+
+
+@pytest.mark.parametrize("dtype", "float32 float64 float16 bfloat16 complex64 complex128 int64 int16 uint8".split())
+@pytest.mark.parametrize("ends", ENDS)
+def test_linspace_rounds_as_torch(ends, dtype):
+    """To the last bit, where PyTorch contracts products with sums as this processor can."""
+    if torch.backends.cpu.get_cpu_capability() == "DEFAULT":
+        pytest.skip("this PyTorch does not contract products with sums")
+    if dtype == "uint8":
+        ends = tuple(min(abs(v), 255) for v in ends)
+    for steps in (0, 1, 2, 3, 7, 12, 31, 64, 257, 3001):
+        a, b = (lib.linspace(*ends, steps, dtype=getattr(lib, dtype)) for lib in (ng, torch))
+        assert str(a.dtype) == str(b.dtype) and a.tolist() == b.tolist(), steps
+
+
+def test_linspace_between_complex_numbers_and_large_integers():
+    if torch.backends.cpu.get_cpu_capability() == "DEFAULT":
+        pytest.skip("this PyTorch does not contract products with sums")
+    for ends, steps, dtype in (((1 + 2j, -3 + 0.7j), 23, "complex128"), ((2j, 1.5), 12, "complex64"),
+                               ((2**53 + 1, 0), 1, "int64"), ((0.3 + 1j, 0), 1, "complex64")):
+        a, b = (lib.linspace(*ends, steps, dtype=getattr(lib, dtype)) for lib in (ng, torch))
+        assert a.tolist() == b.tolist()

@@ -150,6 +150,16 @@ def test_bins_are_a_whole_number(bins):
         ng.histogram(ng.ones(3), bins)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("ends", [(-0.006, 0.0096), (-5.5, 7.3), (0.0, 1.0)])
+def test_edges_of_histograms_round_as_torch(ends, dtype):
+    if torch.backends.cpu.get_cpu_capability() == "DEFAULT":
+        pytest.skip("this PyTorch does not contract products with sums")
+    for bins in (1, 3, 10, 61):
+        ours, theirs = (lib.histogram(lib.tensor(ends, dtype=getattr(lib, dtype)), bins) for lib in (ng, torch))
+        assert ours.bin_edges.tolist() == theirs.bin_edges.tolist() and ours.hist.tolist() == theirs.hist.tolist()
+
+
 def test_a_histogram_over_all_that_there_is_is_captured():
     f = ng.compile(lambda x: [*ng.histogram(x, 3), ng.histc(x, 4)])
     for k in (1.0, 2.0, 0.5):  # (of values that the capture did not see)

@@ -131,6 +131,34 @@ print("fine")
     assert run(path).stdout == "fine\n"
 
 
+def test_packages_know_tensors_by_their_class(tmp_path):
+    """As tensorboardX looks for "torch" in the text of a class, and torchmetrics calls ``torch._C``."""
+    path = write(tmp_path, """
+import copy, io, pickle
+import torch
+p = torch.nn.Parameter(torch.ones(2))
+print(type(p.data), type(p), torch.Tensor, torch._C._log_api_usage_once("a.b"))
+distributed = torch.distributed
+print(isinstance(torch.Generator(), torch._C.Generator), distributed.is_available() and distributed.is_initialized())
+for t in (p, p.data):
+    assert type(pickle.loads(pickle.dumps(t))) is type(t) is type(copy.deepcopy(t))
+    assert pickle.loads(pickle.dumps(type(t))) is type(t)
+    file = io.BytesIO()
+    torch.save(t, file)
+    file.seek(0)
+    assert type(torch.load(file)) is type(t)
+try:
+    torch._C._nothing
+except AttributeError as error:
+    print("_nothing" in str(error))
+""")
+    ours = run(path).stdout
+    assert ours == (
+        "<class 'torch.Tensor'> <class 'torch.nn.parameter.Parameter'> <class 'torch.Tensor'> None\nTrue False\nTrue\n")
+    pytest.importorskip("torch", reason="PyTorch is the oracle here")
+    assert python(path).stdout == ours
+
+
 def test_version_says_which_pytorch_is_followed(tmp_path):
     path = write(tmp_path, "import torch\nprint(torch.__version__, [int(n) for n in torch.__version__.split('.')[:2]])\n")
     assert run(path).stdout == f"2.13.0+numbagrad{ng.__version__} [2, 13]\n"
