@@ -1,7 +1,8 @@
 """``peers.py --registry``: every op of the registry from its own samples, and everyday calls, small and large, against PyTorch.
 
 One process per library, pinned to the same processors, asked in turn; the figure is the ratio of the medians of a case's
-rounds.
+rounds. With several threads a turn begins when those of the library before have gone to sleep: OpenMP's look for work for 10 ms
+(measured), on processors that the next library would have.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 
 from figures import processors, show
 
@@ -59,6 +61,9 @@ def collect(sizes, only=()):
     return found
 
 
+SLEEP = 0.02  # seconds
+
+
 def label(case):
     return case[1] if len(case) == 4 else f"{case[0]} {', '.join('x'.join(map(str, a.shape)) or '()' for a in case[2])}"
 
@@ -85,6 +90,8 @@ def measure(found, rounds, threads, window=0.005, progress=None):
         for _ in range(rounds):
             for m in times:
                 for w, spent in zip(workers, times[m]):
+                    if threads > 1:
+                        time.sleep(SLEEP)
                     spent.append(w.ask("time", m, window))
         out.append((size, case, {m: tuple([statistics.median(s) for s in spent]) for m, spent in times.items()},
                     "backward: " + "; ".join(failed) if failed else None))
