@@ -27,7 +27,7 @@ def between(out: "*T", start: float, end: float, n: int):
 
 @kernel(fast=())
 def between_halves(out: "*T", start: float, end: float, n: int):
-    """``between`` for types of two bytes, in which each operation is rounded, counts included."""
+    """n numbers from start to end into out, of types of two bytes, in which each operation is rounded, counts included."""
     first, last, half = load(store(T(start))), load(store(T(end))), n // 2
     step = load(store(load(store(last - first)) / load(store(T(n - 1)))))
     for i in range(half):
