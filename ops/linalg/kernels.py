@@ -240,8 +240,8 @@ def invert_values(s: "*U", rows: "*T", atol: "*V", rtol: "*V", least: float, sha
 
 
 @kernel
-def count_values(s: "*T", atol: "*U", rtol: "*U", out: "*i8", least: float, share: float, k: int, atol_step: int,
-                 rtol_step: int, start: int, stop: int):
+def count_above(s: "*T", atol: "*U", rtol: "*U", out: "*i8", least: float, share: float, k: int, atol_step: int,
+                rtol_step: int, start: int, stop: int):
     """How many elements of each s (k,) are above the tolerances atol and rtol of U, as in ``invert_values``, into int64 out."""
     for b in range(start, stop):
         most = largest(s, b * k, k)

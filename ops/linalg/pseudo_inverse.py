@@ -181,7 +181,7 @@ def _(out, A, atol, rtol, least, share, hermitian):
         shape = (*out._shape, k)
         s = contiguous_copy(raw(s._buf, s._ptr, s._n, shape, expanded_strides(s, shape), s._kind, s._ver))
     atol, rtol, atol_step, rtol_step, cut_kind = cut(out._shape, kind, atol, rtol)
-    kernels.count_values[kind, cut_kind](s._ptr, address(atol), address(rtol), out._ptr, least, share, k, atol_step, rtol_step,
+    kernels.count_above[kind, cut_kind](s._ptr, address(atol), address(rtol), out._ptr, least, share, k, atol_step, rtol_step,
                                          0, out._n)
 
 

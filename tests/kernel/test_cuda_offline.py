@@ -385,7 +385,8 @@ WITH_BLAS = {"attention_forward", "attention_backward", "lstm_forward", "lstm_gr
              "rnn_forward", "rnn_gradient"}
 # LAPACK works on the host, with all that is computed of its factors.
 WITH_BLAS |= {n for n, k in KERNELS.items() if k.fn.__module__ in (
-    "numbagrad.ops.linalg.kernels", "numbagrad.ops.linalg.householder_kernels")} - {"invert_values"}
+    "numbagrad.ops.linalg.kernels", "numbagrad.ops.linalg.householder_kernels")} - {"invert_values", "count_above"}
+WITH_BLAS |= {"definite_factors", "factors", "solve_symmetric", "symmetric_factors"}
 
 
 # Bytes that a thread keeps in memory: across the calls of series and continued fractions, which are not taken in.
