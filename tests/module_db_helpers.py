@@ -7,6 +7,8 @@ import types
 import unittest
 import warnings
 
+import numpy as np
+
 import numbagrad as ng
 
 
@@ -136,3 +138,14 @@ def noncontiguous(value):
 @functools.cache
 def tolerance(dtype):
     return {"float64": 1e-11, "float32": 3e-5, "float16": 4e-3, "bfloat16": 3e-2}[dtype]
+
+
+def derivatives(lib, outs, inputs, create_graph=False):
+    """Gradients of a weighted sum of ``outs`` for each of ``inputs``; None if nothing depends on them."""
+    outs = [o for o in outs if o is not None and o.requires_grad]
+    inputs = [t for t in inputs if t.requires_grad]
+    if not outs or not inputs:
+        return None
+    rng = np.random.default_rng(1)
+    weights = [lib.tensor(rng.standard_normal(tuple(o.shape))).to(o.dtype) for o in outs]
+    return lib.autograd.grad(outs, inputs, weights, create_graph=create_graph, allow_unused=True)

@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
-from module_db_helpers import leaves, module_db, noncontiguous, structure, to_ours, tolerance
+from module_db_helpers import derivatives, leaves, module_db, noncontiguous, structure, to_ours, tolerance
 
 import numbagrad as ng
 
@@ -52,17 +52,6 @@ def outcome(action):
             return action(), None
         except Exception as e:
             return None, (type(e).__name__, re.sub(r"numbagrad\.", "torch.", str(e)))
-
-
-def derivatives(lib, outs, inputs, create_graph=False):
-    """Gradients of a weighted sum of ``outs`` for each of ``inputs``; None if nothing depends on them."""
-    outs = [o for o in outs if o is not None and o.requires_grad]
-    inputs = [t for t in inputs if t.requires_grad]
-    if not outs or not inputs:
-        return None
-    rng = np.random.default_rng(1)
-    weights = [lib.tensor(rng.standard_normal(tuple(o.shape))).to(o.dtype) for o in outs]
-    return lib.autograd.grad(outs, inputs, weights, create_graph=create_graph, allow_unused=True)
 
 
 def pair(info, given, dtype):

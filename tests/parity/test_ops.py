@@ -8,7 +8,7 @@ import warnings
 
 import numpy as np
 import pytest
-from module_db_helpers import leaves, noncontiguous, structure, tolerance
+from module_db_helpers import derivatives, leaves, noncontiguous, structure, tolerance
 from op_db_helpers import name_of, named, op_db, ours, ours_of, rewritten
 
 import numbagrad as ng
@@ -66,17 +66,6 @@ def outcome(lib, function, args, kwargs):
             return function(*args, **kwargs), None
         except Exception as e:
             return None, e
-
-
-def derivatives(lib, outs, inputs, create_graph=False):
-    """Gradients of a weighted sum of ``outs`` for each of ``inputs``; None if nothing depends on them."""
-    outs = [o for o in outs if o is not None and o.requires_grad]
-    inputs = [t for t in inputs if t.requires_grad]
-    if not outs or not inputs:
-        return None
-    rng = np.random.default_rng(1)
-    weights = [lib.tensor(rng.standard_normal(tuple(o.shape))).to(o.dtype) for o in outs]
-    return lib.autograd.grad(outs, inputs, weights, create_graph=create_graph, allow_unused=True)
 
 
 def given(sample):
