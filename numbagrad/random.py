@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
-import warnings
 
 import numpy as np
 
 from .base import arguments
 from .base.device import CPU
 from .base.device import device as _device
+from .base.user_code import warn_once
 from .kernel.mt19937 import MT19937
 from .kernel.tape import refuse
 
@@ -172,15 +172,11 @@ def set_rng_state(new_state):
     default_generator.set_state(new_state)
 
 
-_warned_of_many_devices = False
-
-
 @contextlib.contextmanager
 def fork_rng(devices=None, enabled=True, _caller="fork_rng", _devices_kw="devices", device_type=None):
     """Put the generators back to their present state when the block ends.
 
     The CPU generator always; with it those of the CUDA ``devices`` (default: all). ``enabled=False`` does nothing."""
-    global _warned_of_many_devices
     if device_type == "meta" or not enabled:
         yield
         return
@@ -190,11 +186,10 @@ def fork_rng(devices=None, enabled=True, _caller="fork_rng", _devices_kw="device
     cuda = None if device_type == "cpu" else _cuda()
     if devices is None:
         count = 0 if cuda is None else cuda.device_count()
-        if count > 1 and not _warned_of_many_devices:
-            _warned_of_many_devices = True
-            warnings.warn(f"{count} CUDA devices are available and {_caller} was not told which ones to save, so it "
-                          f"saves the state of all of them, which is slow. Give '{_devices_kw}', for example [0] or "
-                          "[] for the CPU alone, to save fewer.", UserWarning, stacklevel=3)
+        if count > 1:
+            warn_once(f"{count} CUDA devices are available and {_caller} was not told which ones to save, so it "
+                      f"saves the state of all of them, which is slow. Give '{_devices_kw}', for example [0] or "
+                      "[] for the CPU alone, to save fewer.")
         devices = range(count)
     devices = list(devices)
     if devices and cuda is None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
-
 from .base import dtypes as _dt
+from .base.user_code import warn_once as _warn_once
 from .core.registry import REGISTRY as _REGISTRY
 
 _making = _REGISTRY.load("numbagrad.ops.sparse.making")
@@ -43,19 +42,20 @@ def log_softmax(input, dim, *, dtype=None):
     return _ops.softmax(input, dim, dtype=dtype, log=True)
 
 
-_warned = []
+def _deprecated(given, instead):
+    _warn_once(f"torch.sparse.SparseTensor({given}) is deprecated.  Please use torch.sparse_coo_tensor({instead}).")
 
 
 def _legacy(name, dtype):
     def make(*args, device=None):
-        sized = not args or all(isinstance(a, int) for a in args)
-        if sized not in _warned:
-            _warned.append(sized)
-            given = "shape" if sized else ", ".join(("indices", "values", "shape")[:len(args)])
-            warnings.warn(f"torch.sparse.SparseTensor({given}, *, device=) is deprecated.  Please use "
-                          f"torch.sparse_coo_tensor({given}, dtype=, device=).", UserWarning, stacklevel=2)
-        if sized:
-            return _making.sparse_coo_tensor(tuple(args) or (0,), dtype=dtype)
+        if not args:
+            _deprecated("", "(0,), dtype=")
+            return _making.sparse_coo_tensor((0,), dtype=dtype)
+        if isinstance(args[0], (int, tuple)):
+            _deprecated("shape, *, device=", "shape, dtype=, device=")
+            return _making.sparse_coo_tensor(args if isinstance(args[0], int) else args[0], dtype=dtype)
+        names = ", ".join(("indices", "values", "shape")[:len(args)])
+        _deprecated(f"{names}, *, device=", f"{names}, dtype=, device=")
         indices, values, *size = args
         return _making.sparse_coo_tensor(indices, values, *size, dtype=dtype)
     make.__name__ = make.__qualname__ = name

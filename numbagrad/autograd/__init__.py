@@ -7,7 +7,7 @@ from contextlib import nullcontext
 
 from ..base import modes as grad_mode
 from ..base.modes import enable_grad, inference_mode, no_grad, set_grad_enabled
-from ..base.user_code import user_level
+from ..base.user_code import warn_once
 from ..kernel.tape import TAPE, active
 from . import engine, graph
 from .anomaly import detect_anomaly, set_detect_anomaly
@@ -16,7 +16,6 @@ __all__ = ["Variable", "Function", "backward", "grad_mode", "grad", "gradcheck",
            "forward_ad", "graph", "no_grad", "enable_grad", "set_grad_enabled", "inference_mode", "detect_anomaly",
            "set_detect_anomaly"]
 
-_warned = []
 
 
 def transforms(name):
@@ -119,13 +118,11 @@ def backward(tensors, grad_tensors=None, retain_graph=None, create_graph=False, 
         for t in inputs:
             if hasattr(t, "_kind"):
                 t.retain_grad()
-    if create_graph and not _warned:
-        _warned.append(True)
-        warnings.warn("Using backward() with create_graph=True will create a reference cycle between the parameter and "
-                      "its gradient which can cause a memory leak. We recommend using autograd.grad when creating the "
-                      "graph to avoid this. If you have to use this function, make sure to reset the .grad fields of "
-                      "your parameters to None after use to break the cycle and avoid the leak.", UserWarning,
-                      stacklevel=user_level())
+    if create_graph:
+        warn_once("Using backward() with create_graph=True will create a reference cycle between the parameter and "
+                  "its gradient which can cause a memory leak. We recommend using autograd.grad when creating the "
+                  "graph to avoid this. If you have to use this function, make sure to reset the .grad fields of "
+                  "your parameters to None after use to break the cycle and avoid the leak.")
     engine.run(list(map(engine.edge_of, tensors)), grads, keep, create_graph, inputs)
 
 

@@ -60,7 +60,7 @@ def get_deterministic_debug_mode():
 
 
 def set_warn_always(b, /):
-    """Accepted for PyTorch's sake: what warns once in a process still does."""
+    """Whether what warns once in a process warns each time."""
     if not isinstance(b, bool):
         raise RuntimeError(f"setWarnOnlyOnce expects a bool, but got {type(b).__name__}")
     STATE["warn_always"] = b

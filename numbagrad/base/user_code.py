@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
+
+from . import settings
 
 # Folders whose files are not the user's; the catalogue of ops adds its own.
 FOLDERS = [os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
@@ -46,9 +49,19 @@ def line_at(code, instruction):
 def user_level():
     """``stacklevel`` with which a warning given by the caller points at the user's line."""
     level, f = 1, sys._getframe(1)
-    while f.f_back is not None and (f.f_globals.get("__name__", "") + ".").startswith(INSIDE):
+    while f.f_back is not None and (f.f_globals.get("__name__", "") + ".").startswith((INSIDE, "contextlib.")):
         level, f = level + 1, f.f_back
     return level
+
+
+_said = set()  # what ``warn_once`` was told
+
+
+def warn_once(message):
+    """Warn with a message once in the process, or each time after ``set_warn_always(True)``."""
+    if message not in _said or settings.STATE["warn_always"]:
+        _said.add(message)
+        warnings.warn(message, UserWarning, stacklevel=user_level())
 
 
 def user_line():

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 
 from ..base import arguments
 from ..base import dtypes as dt
 from ..base.device import resolve_device
-from ..base.user_code import user_level
+from ..base.user_code import warn_once
 from ..kernel.tape import refuse
 from . import dlpack
 from .creation import as_tensor, kind_for
@@ -20,7 +18,6 @@ from .storages import TypedStorage, UntypedStorage, on_storage
 from .tensor import Tensor, from_array
 
 PLAIN = frozenset((list, tuple, bool, int, float, complex, str, dict))  # classes without memory that could be shared
-_warned: list = []
 
 
 def asarray(obj, *, dtype=None, device=None, copy=None, requires_grad=None):
@@ -88,11 +85,9 @@ def _of_storage(storage, dtype):
 
 def _with_grad(t, obj, requires_grad):
     if requires_grad is None:
-        if isinstance(obj, Tensor) and obj.requires_grad and not _warned:
-            _warned.append(True)
-            warnings.warn("torch.asarray: unspecified requires_grad now defaults to obj.requires_grad instead of False. Pass "
-                          "requires_grad=False explicitly to get the old behavior and silence this warning.", UserWarning,
-                          stacklevel=user_level())
+        if isinstance(obj, Tensor) and obj.requires_grad:
+            warn_once("torch.asarray: unspecified requires_grad now defaults to obj.requires_grad instead of False. Pass "
+                      "requires_grad=False explicitly to get the old behavior and silence this warning.")
         return t
     if not arguments.check_bool(requires_grad, "asarray", "requires_grad", 0):
         return t.requires_grad_(False) if t.is_leaf else t.detach()

@@ -10,7 +10,7 @@ import numpy as np
 from ..base import arguments
 from ..base import dtypes as dt
 from ..base.shapes import contiguous_strides, is_contiguous
-from ..base.user_code import user_level
+from ..base.user_code import user_level, warn_once
 from ..kernel.tape import refuse
 from .creation import arange, empty, kind_for, zeros
 from .tensor import Tensor, from_array, make
@@ -83,16 +83,14 @@ def _bytes_of(buffer):
         raise ValueError("object does not implement Python buffer protocol.") from None
     if not view.c_contiguous:
         raise RuntimeError("could not retrieve buffer from object")
-    if view.readonly and not _warned:
-        _warned.append(True)
-        warnings.warn("The given buffer is not writable, and PyTorch does not support non-writable tensors. This means you can "
-                      "write to the underlying (supposedly non-writable) buffer using the tensor. You may want to copy the "
-                      "buffer to protect its data or make it writable before converting it to a tensor. This type of warning "
-                      "will be suppressed for the rest of this program.", UserWarning, stacklevel=user_level())
+    if view.readonly:
+        warn_once("The given buffer is not writable, and PyTorch does not support non-writable tensors. This means you can "
+                  "write to the underlying (supposedly non-writable) buffer using the tensor. You may want to copy the "
+                  "buffer to protect its data or make it writable before converting it to a tensor. This type of warning "
+                  "will be suppressed for the rest of this program.")
     return view
 
 
-_warned: list = []
 range_ = range
 
 

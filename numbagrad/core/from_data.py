@@ -9,6 +9,7 @@ import numpy as np
 
 from ..base import dtypes as dt
 from ..base.device import CPU, DEFAULT, resolve_device
+from ..base.user_code import warn_once
 from ..kernel.tape import constant
 from .copying import of_array
 from .storage import kind_of
@@ -40,17 +41,12 @@ def checked_array(data, copy=False):
         raise ValueError("At least one stride in the given numpy array is negative, and tensors with negative strides are "
                          "not currently supported. (You can probably work around this by making a copy of your array  with "
                          "array.copy().) ")
-    if not copy and not a.flags.writeable and isinstance(data, np.ndarray) and not _warned:
-        import warnings
-        _warned.append(True)
-        warnings.warn("The given NumPy array is not writable, and PyTorch does not support non-writable tensors. This means "
-                      "writing to this tensor will result in undefined behavior. You may want to copy the array to protect "
-                      "its data or make it writable before converting it to a tensor. This type of warning will be "
-                      "suppressed for the rest of this program.", UserWarning, stacklevel=3)
+    if not copy and not a.flags.writeable and isinstance(data, np.ndarray):
+        warn_once("The given NumPy array is not writable, and PyTorch does not support non-writable tensors. This means "
+                  "writing to this tensor will result in undefined behavior. You may want to copy the array to protect "
+                  "its data or make it writable before converting it to a tensor. This type of warning will be "
+                  "suppressed for the rest of this program.")
     return a
-
-
-_warned: list = []
 
 
 def _is_sequence(x):

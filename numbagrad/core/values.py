@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 
 from ..base import dtypes as dt
 from ..base import modes
+from ..base.user_code import warn_once
 from ..kernel.tape import TAPE, active
 from . import storage
 from .printing import tensor_repr
-
-_warned: list = []
 
 
 def on_host(t, what):
@@ -156,10 +153,9 @@ class Values:
         raise RuntimeError("Boolean value of Tensor with more than one value is ambiguous")
 
     def __float__(self):
-        if self._rg and not _warned:
-            _warned.append(True)
-            warnings.warn("Converting a tensor with requires_grad=True to a scalar may lead to unexpected "
-                          "behavior.\nConsider using tensor.detach() first.", UserWarning, stacklevel=2)
+        if self._rg:
+            warn_once("Converting a tensor with requires_grad=True to a scalar may lead to unexpected "
+                      "behavior.\nConsider using tensor.detach() first.")
         return float(self._real_item("double"))
 
     def __int__(self):

@@ -10,6 +10,7 @@ import warnings
 from functools import partial
 
 from ..autograd import profiler as prof
+from ..base.user_code import warn_once
 from ..kernel import cuda as _cuda
 
 __all__ = ["supported_activities", "ProfilerAction", "ProfilerActivity", "schedule", "tensorboard_trace_handler", "profile"]
@@ -107,10 +108,9 @@ class _KinetoProfile:
 
     def prepare_trace(self):
         """Make ready for recording."""
-        if self.profiler is not None and not self.acc_events and not _warned:
-            _warned.append(True)
-            warnings.warn("Warning: Profiler clears events at the end of each cycle. Only events from the current cycle will "
-                          "be reported. To keep events across cycles, set acc_events=True.", UserWarning, stacklevel=2)
+        if self.profiler is not None and not self.acc_events:
+            warn_once("Warning: Profiler clears events at the end of each cycle. Only events from the current cycle will "
+                      "be reported. To keep events across cycles, set acc_events=True.")
         if self.profiler is None or not self.acc_events:
             self.profiler = prof.profile(
                 use_cpu=ProfilerActivity.CPU in self.activities, use_device=self.use_device, record_shapes=self.record_shapes,
@@ -178,9 +178,6 @@ class _KinetoProfile:
     def preset_metadata_json(self, key, value):
         """Put something into every trace from now on."""
         self.preset_metadata[key] = value
-
-
-_warned = []
 
 
 def _names(activities):

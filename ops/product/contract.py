@@ -6,6 +6,7 @@ import numpy as np
 
 from numbagrad.base import arguments
 from numbagrad.base.shapes import wrap_dim
+from numbagrad.base.user_code import warn_once
 from numbagrad.core.broadcast import sum_to_size
 from numbagrad.core.tensor import numel
 from numbagrad.extend import REGISTRY, Sample, Tensor, custom, function, load, store
@@ -209,19 +210,13 @@ def _in_best_order(recipe, tensors):
     return build(0, n - 1)
 
 
-_warned: list = []
-
-
 @function(method=False, reference=lambda *m: np.linalg.multi_dot(m), dtypes="any",
           samples=(Sample((2, 3), (3, 4), (4, 5)),))
 def chain_matmul(*matrices, out=None):
     """Product of matrices in the order of fewest multiplications; use ``linalg.multi_dot``."""
-    import warnings
-    if not _warned:  # once, as PyTorch does
-        _warned.append(True)
-        warnings.warn("torch.chain_matmul is deprecated and will be removed in a future PyTorch release. Use "
-                      "torch.linalg.multi_dot instead, which accepts a list of two or more tensors rather than multiple "
-                      "parameters.", UserWarning, stacklevel=2)
+    warn_once("torch.chain_matmul is deprecated and will be removed in a future PyTorch release. Use "
+              "torch.linalg.multi_dot instead, which accepts a list of two or more tensors rather than multiple "
+              "parameters.")
     for i, m in enumerate(matrices):
         if not isinstance(m, Tensor):
             raise arguments.wrong(m, "Tensor", "chain_matmul", "matrices", i + 1)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 
 from numbagrad.base import dtypes as dt
 from numbagrad.base.device import resolve_device
+from numbagrad.base.user_code import warn_once
 from numbagrad.core.copying import copy_into, transfer
 from numbagrad.core.storage import kind_of
 from numbagrad.extend import Sample, custom, function
@@ -52,17 +51,13 @@ def _(g, source):
     return g if g._kind is source else to_copy(g, source, g._kind)
 
 
-_warned: list = []
-
-
 def converted(input, kind, copy=False):
     """``input`` as a tensor of a kind: itself where it is one and no copy is asked for."""
     own = input._kind
     if kind is own:
         return clone.call(input) if copy else input
-    if own.dtype.is_complex and not kind.dtype.is_complex and kind.dtype.category and not _warned:
-        _warned.append(True)
-        warnings.warn("Casting complex values to real discards the imaginary part", UserWarning, stacklevel=3)
+    if own.dtype.is_complex and not kind.dtype.is_complex and kind.dtype.category:
+        warn_once("Casting complex values to real discards the imaginary part")
     return to_copy.call(input, kind, own)
 
 

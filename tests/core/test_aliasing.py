@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import numbagrad as ng
-from numbagrad.core import aliasing
+from numbagrad.base import user_code
 
 torch = pytest.importorskip("torch")
 
@@ -78,7 +78,7 @@ def test_gradients(leaf, options):
 
 
 def test_what_requires_grad_warns_once(monkeypatch):
-    monkeypatch.setattr(aliasing, "_warned", [])
+    monkeypatch.setattr(user_code, "_said", set())
     x = ng.ones(2, requires_grad=True)
     with pytest.warns(UserWarning, match="unspecified requires_grad now defaults to obj.requires_grad"):
         assert ng.asarray(x) is x

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import numbagrad as ng
-from numbagrad.core import factories
+from numbagrad.base import user_code
 from numbagrad.utils import dlpack
 
 torch = pytest.importorskip("torch")
@@ -203,7 +203,7 @@ def test_what_has_no_buffer(value):
 
 
 def test_read_only_buffers_warn_once(monkeypatch):
-    monkeypatch.setattr(factories, "_warned", [])
+    monkeypatch.setattr(user_code, "_said", set())
     with pytest.warns(UserWarning, match="The given buffer is not writable, and PyTorch does not support non-writable tensors"):
         assert ng.frombuffer(b"ab", dtype=ng.int8).tolist() == [97, 98]
     import warnings

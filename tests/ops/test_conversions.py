@@ -10,6 +10,7 @@ import pytest
 from snippets import said
 
 import numbagrad as ng
+from numbagrad.base import user_code
 
 SNIPPETS = """
 torch.tensor(np.float64(1))
@@ -254,8 +255,7 @@ def test_functions_of_numpy_give_tensors():
 
 
 def test_arrays_that_cannot_be_written(monkeypatch):
-    from numbagrad.core import from_data
-    monkeypatch.setattr(from_data, "_warned", [])
+    monkeypatch.setattr(user_code, "_said", set())
     a = np.arange(3.0)
     a.flags.writeable = False
     with pytest.warns(UserWarning, match="The given NumPy array is not writable"):
