@@ -5,6 +5,7 @@ import math
 import numbagrad as ng
 
 from . import constraints
+from ._centred import Centred
 from .distribution import Distribution
 from .multivariate_normal import _batch_mahalanobis, _batch_mv, _log_diagonal
 from .utils import _standard_normal, lazy_property
@@ -36,7 +37,7 @@ def _batch_lowrank_mahalanobis(W, D, x, capacitance_tril):
     return (x.pow(2) / D).sum(-1) - _batch_mahalanobis(capacitance_tril, inner)
 
 
-class LowRankMultivariateNormal(Distribution):
+class LowRankMultivariateNormal(Centred, Distribution):
     """Normal distribution with the mean ``loc`` and the covariance ``cov_factor cov_factor^T + diag(cov_diag)``."""
 
     arg_constraints = {"loc": constraints.real_vector, "cov_factor": constraints.independent(constraints.real, 2),
@@ -76,14 +77,6 @@ class LowRankMultivariateNormal(Distribution):
 
     def _square(self):
         return self._batch_shape + self._event_shape + self._event_shape
-
-    @property
-    def mean(self):
-        return self.loc
-
-    @property
-    def mode(self):
-        return self.loc
 
     @lazy_property
     def variance(self):

@@ -5,6 +5,7 @@ import math
 import numbagrad as ng
 
 from . import constraints
+from ._centred import Centred
 from .distribution import Distribution
 from .utils import _standard_normal, lazy_property
 
@@ -57,7 +58,7 @@ def _factor(name, matrix):
     return ng.linalg.cholesky(matrix) if name == "covariance_matrix" else _precision_to_scale_tril(matrix)
 
 
-class MultivariateNormal(Distribution):
+class MultivariateNormal(Centred, Distribution):
     """Normal distribution of vectors with the mean ``loc`` and one of three matrices: the covariance, its inverse, or its
     Cholesky factor."""
 
@@ -107,14 +108,6 @@ class MultivariateNormal(Distribution):
     def precision_matrix(self):
         """The inverse of the covariance."""
         return ng.cholesky_inverse(self._unbroadcasted_scale_tril).expand(self._square())
-
-    @property
-    def mean(self):
-        return self.loc
-
-    @property
-    def mode(self):
-        return self.loc
 
     @property
     def variance(self):

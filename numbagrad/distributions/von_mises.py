@@ -6,6 +6,7 @@ import math
 import numbagrad as ng
 
 from . import constraints
+from ._centred import Centred
 from .distribution import Distribution
 from .utils import lazy_property
 
@@ -49,7 +50,7 @@ def _rejection_sample(loc, concentration, proposal_r, x):
     return (x + math.pi + loc) % (2 * math.pi) - math.pi
 
 
-class VonMises(Distribution):
+class VonMises(Centred, Distribution):
     """Angles around ``loc``, the closer the larger the ``concentration``; samples are drawn in double precision."""
 
     arg_constraints = {"loc": constraints.real, "concentration": constraints.positive}
@@ -90,14 +91,6 @@ class VonMises(Distribution):
     def expand(self, batch_shape, _instance=None):
         return type(self)(self.loc.expand(batch_shape), self.concentration.expand(batch_shape),
                           validate_args=vars(self).get("_validate_args"))
-
-    @property
-    def mean(self):
-        return self.loc
-
-    @property
-    def mode(self):
-        return self.loc
 
     @lazy_property
     def variance(self):
