@@ -889,6 +889,8 @@ CONTENTS = {
             "mse_loss_pointwise mse_loss_pointwise_reduced smooth_l1_loss_pointwise smooth_l1_loss_pointwise_reduced "
             "soft_margin_loss_pointwise soft_margin_loss_pointwise_reduced",
     },
+    "loss.reductions": {
+    },
     "attention.attention": {
         "numbagrad.nn.functional":
             "scaled_dot_product_attention",

@@ -19,9 +19,8 @@ from numbagrad.kernel.jit import LANES, STRIP
 from ..index.kernels import check_saved
 from ..refusal import constant
 from .cross_entropy_kernels import ce_columns, ce_gradient, ce_plain, ce_plain_gradient, ce_rows, nll, nll_gradient
+from .reductions import MEAN, NONE, REDUCTIONS, legacy, reduction_code
 
-NONE, MEAN, SUM = 0, 1, 2
-REDUCTIONS = {"none": NONE, "mean": MEAN, "sum": SUM}
 F8 = storage.kind_of(dt.float64)
 LABELS = ("int64", (3,), 0, 4)
 WEIGHTS = np.array([0.5, 1.0, 2.0, 0.25])
@@ -33,13 +32,6 @@ def outside_classes(value, *_):
 
 # Kernels leave a class index that is out of range here, negative ones less one.
 _class = tape.Flag(lambda value: outside_classes(value if value >= 0 else value + 1))
-
-
-def reduction_code(reduction):
-    try:
-        return REDUCTIONS[reduction]
-    except (KeyError, TypeError):
-        raise ValueError(f"{reduction} is not a valid value for reduction") from None
 
 
 # --- ops --------------------------------------------------------------------------------------------------------------
@@ -256,16 +248,6 @@ def _node_name(shape, reduction):
     if len(shape) <= 2:
         return None
     return "ViewBackward0" if len(shape) != 4 and reduction == NONE else "NllLoss2DBackward0"
-
-
-def legacy(size_average, reduce):
-    """``reduction`` from the two flags it replaced, with the warning that says so."""
-    import warnings
-    average, reduced = size_average is None or size_average, reduce is None or reduce
-    reduction = ("mean" if average else "sum") if reduced else "none"
-    warnings.warn(f"size_average and reduce args will be deprecated, please use reduction='{reduction}' instead.",
-                  stacklevel=3)
-    return reduction
 
 
 def _public_reference(fused):

@@ -18,7 +18,7 @@ from numbagrad.dispatch.op import add_function
 from numbagrad.extend import Sample, T, Tensor, custom, exp, function, inline, kernel, log
 from numbagrad.kernel import tape
 
-from .cross_entropy import MEAN, NONE, SUM, reduction_code
+from .reductions import MEAN, NONE, SUM, reduction_code
 
 # Labels with a blank before, between and after them are the states of a walk: state 2 i + 1 is label i. In every step it stays,
 # goes on by one, or by two between different labels. ``meta`` holds (steps, labels, first label) of each sequence.

@@ -14,8 +14,8 @@ from numbagrad.extend import REGISTRY, Sample, custom, function, load, store
 from numbagrad.kernel.jit import kernel
 
 from ..reduce.norms import vector_norm_of
-from .cross_entropy import legacy
-from .losses import SIGNS, SPACE, _reduce, _reference, at_least, finish
+from .losses import SIGNS, SPACE, _reduce, _reference, at_least
+from .reductions import finish, legacy, reduction_code
 
 
 def _np_cosine(a, b, dim=1, eps=1e-8):
@@ -192,8 +192,7 @@ def triplet_margin_loss(anchor, positive, negative, margin=1.0, p=2, eps=1e-06, 
 def triplet_margin_with_distance_loss(anchor, positive, negative, *, distance_function=None, margin=1.0, swap=False,
                                       reduction="mean"):
     """Triplet loss with a distance of the caller's (default: ``pairwise_distance``)."""
-    if reduction not in ("mean", "sum", "none"):
-        raise ValueError(f"{reduction} is not a valid value for reduction")
+    reduction_code(reduction)  # refuses what is none
     if margin <= 0:
         raise ValueError(f"margin must be greater than 0, got {margin}")
     if distance_function is None:

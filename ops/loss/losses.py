@@ -15,7 +15,7 @@ from numbagrad.kernel.jit import kernel
 
 from ..refusal import constant, refusal
 from . import pointwise as pw
-from .cross_entropy import legacy
+from .reductions import NONE, finish, legacy, reduction_code
 
 CONSTANT = np.array([[0.5, 1.0, 2.0, 0.25], [1.5, 0.75, 1.25, 0.1], [0.3, 0.6, 0.9, 1.2]])
 SIGNS = np.array([[1.0, -1.0, 1.0, 1.0], [-1.0, -1.0, 1.0, -1.0], [1.0, 1.0, -1.0, -1.0]])
@@ -69,10 +69,8 @@ _check_input, _check_target = _Unit("input"), _Unit("target")
 def _apply(op, fused, tensors, reduction, numbers=(), kept=None):
     """The reduced loss: fused for tensors of one kind and shape, composed for others, in the dtype of ``kept`` if given."""
     first = tensors[0]
-    if reduction == "none":
+    if reduction_code(reduction) == NONE:
         return _kept(op.call(*tensors, *numbers), kept)
-    if reduction != "mean" and reduction != "sum":
-        raise ValueError(f"{reduction} is not a valid value for reduction")
     kind, shape = first._kind, first._shape
     for t in tensors[1:]:
         if t._kind is not kind or t._shape != shape:
@@ -290,17 +288,6 @@ def hinge_embedding_loss(input, target, margin=1.0, size_average=None, reduce=No
     return _apply(pw.hinge_embedding_loss_pointwise, pw.hinge_fused, (input, target), reduction, (margin,), input)
 
 
-def finish(values, reduction):
-    """Reduce the values of a composed loss."""
-    if reduction == "none":
-        return values
-    if reduction == "mean":
-        return values.mean()
-    if reduction == "sum":
-        return values.sum()
-    raise ValueError(f"{reduction} is not a valid value for reduction")
-
-
 @function(**SPACE, reference=_reference(lambda a, b, t, margin=0.0: np.maximum(-t * (a - b) + margin, 0)),
           samples=(Sample((3, 4), (3, 4), SIGNS, margin=0.3),))
 def margin_ranking_loss(input1, input2, target, margin=0, size_average=None, reduce=None, reduction="mean"):
@@ -328,8 +315,7 @@ def poisson_nll_loss(input, target, log_input=True, full=False, size_average=Non
     Without ``log_input``: input - target * log(input + eps). ``full`` adds Stirling's term for targets above one."""
     if size_average is not None or reduce is not None:
         reduction = legacy(size_average, reduce)
-    if reduction not in ("none", "mean", "sum"):
-        raise ValueError(f"{reduction} is not a valid value for reduction")
+    reduction_code(reduction)  # refuses what is none
     values = input.exp() - target * input if log_input else input - target * (input + eps).log()
     if full:
         large = (target > 1).to(dtype=target.dtype)

@@ -14,8 +14,8 @@ from numbagrad.kernel import tape
 from numbagrad.kernel.jit import kernel
 
 from ..refusal import constant
-from .cross_entropy import legacy
-from .losses import SPACE, _reduce, finish
+from .losses import SPACE, _reduce
+from .reductions import finish, legacy, reduction_code
 
 LABELS = np.array([[3, 0, -1, 1], [1, -1, 2, 3], [-1, 0, 0, 0]])
 
@@ -128,8 +128,7 @@ def multi_margin_loss(input, target, p=1, margin=1.0, weight=None, size_average=
     """Sum over the other classes of max(0, margin - input[target] + input[class]) ** p, divided by their number."""
     if size_average is not None or reduce is not None:
         reduction = legacy(size_average, reduce)
-    if reduction not in ("mean", "sum", "none"):
-        raise ValueError(f"{reduction} is not a valid value for reduction")
+    reduction_code(reduction)  # refuses what is none
     if p not in (1, 2):
         raise ValueError("only p == 1 and p == 2 supported")
     if weight is not None and weight.dim() != 1:
@@ -262,8 +261,7 @@ def multilabel_margin_loss(input, target, size_average=None, reduce=None, reduct
     The labels of a row are those of ``target`` before its first -1."""
     if size_average is not None or reduce is not None:
         reduction = legacy(size_average, reduce)
-    if reduction not in ("mean", "sum", "none"):
-        raise ValueError(f"{reduction} is not a valid value for reduction")
+    reduction_code(reduction)  # refuses what is none
     shape, d = input._shape, input._kind.dtype
     if len(shape) > 2 or shape and shape[-1] == 0:
         raise RuntimeError(f"Expected non-empty vector or matrix with optional 0-dim batch size, but got: {list(shape)}")
