@@ -43,8 +43,8 @@ _internals: dict = {}
 
 @functools.cache
 def inline_overloads():
-    """Have Numba's own functions in Python (``min``, ``int``, a scalar's ``view``) compiled like ours where a kernel is the first
-    to call one: Numba would optimise each and turn it into machine code by itself. Elsewhere all stays as it is."""
+    """Have Numba's own functions in Python (``min``, ``int``, a scalar's ``view``) compiled like ours where a kernel is the
+    first to call one: Numba would optimise each and turn it into machine code by itself. Elsewhere all stays as it is."""
     from numba.core.target_extension import CPU, jit_registry
     from numba.core.typing.templates import _OverloadFunctionTemplate as Template
 
