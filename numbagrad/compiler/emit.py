@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from ..core.tensor import numel
 from ..kernel import emit, expr, jit
+from .ir import whole
 from .scopes import Operands
 from .symbols import Symbol
 
@@ -31,7 +32,7 @@ class Loop:
         words = [pointer(o) for o in (*self.ins, *self.outs)]
         for v in self.values:
             words += [float(v.real), float(v.imag)] if self.compute[0] == "c" else [
-                int(v) if self.compute[0] in "iub" else v if isinstance(v, Symbol) else float(v)]
+                whole(int(v)) if self.compute[0] in "iub" else v if isinstance(v, Symbol) else float(v)]
         if not self.flat:
             words += [len(self.sizes), *self.sizes]
             for st in self.strides:

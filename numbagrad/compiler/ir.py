@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import itertools
 
-from ..kernel.tape import Fake
+from ..kernel.tape import BASE, Fake
 
 TEMPORARY, STATE, INPUT, OUTPUT, KEPT = "temporary", "state", "input", "output", "kept"
 
@@ -39,6 +39,16 @@ _number = functools.partial(next, itertools.count(-1, -1))
 def new_buffer(n, dtype):
     """A temporary of ``n`` elements that the capture did not see."""
     return Buffer(_number(), Fake(0, n, dtype.np), 0, n * dtype.itemsize, True)
+
+
+class Whole(int):
+    """An integer that is none of the addresses of a capture, though it is as large."""
+
+    __slots__ = ()
+
+
+def whole(value):
+    return Whole(value) if value.__class__ is int and not -BASE < value < BASE else value
 
 
 class Ptr:

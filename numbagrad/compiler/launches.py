@@ -14,7 +14,7 @@ from ..kernel.tape import Fake, Unlowered
 from . import symbols
 from .effects import effects
 from .files import trusted
-from .ir import Fold, Gemm, Host, KernelCall, Operand, Pointwise, Ptr, Raw
+from .ir import Fold, Gemm, Host, KernelCall, Operand, Pointwise, Ptr, Raw, whole
 
 
 class Launches:
@@ -86,7 +86,8 @@ class Launches:
     def host(self, fn, gen, out, args, kwargs):
         """A fill from a random stream, or other work on the host."""
         self.drawn += 1
-        values, kwargs = (gen, out, *symbols.settled(args)), {k: symbols.settled(v) for k, v in kwargs.items()}
+        args = [a if isinstance(a, symbols.Symbol) and isinstance(a, float) else symbols.settled(a) for a in args]
+        values, kwargs = (gen, out, *args), {k: symbols.settled(v) for k, v in kwargs.items()}
         buffers = []
         for v in values:
             if hasattr(v, "nbytes") and (v.__class__ is Fake or hasattr(v, "ctypes")):
@@ -111,9 +112,9 @@ class Launches:
         values, read, written, checks = [], [], [], []
         for (name, kind), a in zip(kinds, args):
             if kind in ("i", "f"):
-                # Kernels that call BLAS take some addresses as plain integers.
-                p = self.resolve(a) if kind == "i" and a > 1 << 32 else None
-                values.append(a if p is None else p)
+                # Kernels that call BLAS take some addresses as integers.
+                p = self.resolve(a) if a and name in kernel.addresses else None
+                values.append(whole(a) if p is None else p)
                 if p is not None:
                     read.append(p.buffer)
                     written.append(p.buffer)
@@ -154,23 +155,17 @@ class Launches:
         pa, pb, pc = (self.pointer(v, "matrix", False, ()) for v in (a, b, c))
         self.add(Gemm(code, pa, pb, pc, (m, n, k), (lda, ldb, ldc), (ta, tb), alpha, beta, batch, (sa, sb, sc)))
 
-    def parallel_for(self, fn, table, n, grain):
-        """A native loop over a table that a launcher filled: pointers are found by their values."""
+    def parallel_for(self, fn, table, n, grain, addresses):
+        """A native loop over a table that a launcher filled, with addresses at those places."""
         if type(table) is int:
             table = self.scratch.get(table)
-            if table is None:
-                raise Unlowered("runs a native loop over a table of its own")
-        words, buffers = [], []
-        for value in table.tolist():
-            p = self.resolve(value) if value > 1 << 16 else None
-            if p is None and value > 1 << 32:
-                for base, array in self.scratch.items():
-                    if base <= value < base + array.nbytes:
-                        b = self.buffers.get(id(array)) or self._real(array)
-                        p = Ptr(b, value - b.base)
-            if p is not None:
+        if table is None or addresses is None:
+            raise Unlowered("runs a native loop over a table of its own")
+        words, buffers = [whole(v) for v in table.tolist()], []
+        for i in addresses:
+            p = words[i] = self.pointer(words[i], "table", False, ())
+            if p.__class__ is Ptr:
                 buffers.append(p.buffer)
-            words.append(value if p is None else p)
         self.add(Raw(fn, words, buffers, n, grain))
 
 

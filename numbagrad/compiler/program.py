@@ -16,7 +16,7 @@ from ..kernel.tape import BASE
 from . import branches, memory, passes
 from .driver import tasks, walk, walk_with
 from .hosts import Where
-from .ir import INPUT, KEPT, OUTPUT, STATE, TEMPORARY, Host, Operand, Ptr
+from .ir import INPUT, KEPT, OUTPUT, STATE, TEMPORARY, Host, Operand, Ptr, Whole
 from .late import Undo
 from .lower import Callee, lower
 from .parallel import make_all
@@ -107,7 +107,7 @@ class Program:
 
     def _assemble(self, lowered, name):
         words, relocations, rows, self.live, self.symbolic, self.middle = [], [], [], [], [], []
-        callees = []
+        callees, self.given = [], {}  # given: host call -> {place of an argument: place of the number that it is in each run}
         self.row_of, self.slots = [], {}  # slots: places of the addresses of memory that is kept
 
         def put(value):
@@ -130,7 +130,7 @@ class Program:
             elif value.__class__ is float:
                 words.append(trampoline.bits(value))
             else:
-                if not -BASE < value < BASE:
+                if value.__class__ is not Whole and not -BASE < value < BASE:
                     raise RuntimeError(f"ng.compile: an argument of {call.name} points to memory that only the capture had")
                 words.append(int(value))
             return at
@@ -140,6 +140,7 @@ class Program:
             if at in starts:
                 plans.append(("tasks", starts[at]))
             if item is None:
+                self.given[call] = {i: put(v) for i, v in enumerate(call.prepared[1]) if isinstance(v, Symbol)}
                 plans.append(("host", call))
                 continue
             if item.rows is not None:
@@ -290,7 +291,8 @@ class Program:
     def call_host(self, call):
         """Run a host function on tensors over this run's memory."""
         fn, template, kwargs = call.prepared
-        fn(*[self._real(v) for v in template], **kwargs)
+        numbers, cells = self.given[call], self.memory.view(np.float64)
+        fn(*[float(cells[numbers[i]]) if i in numbers else self._real(v) for i, v in enumerate(template)], **kwargs)
 
     def _real(self, v):
         cls = v.__class__

@@ -195,6 +195,7 @@ def follow(function, other):
     return function
 
 
+LASTING: list = []  # what is done, too, in a process that goes on for so long
 STARTED: list = []  # what makes a native function of (head, buckets, opened), when it was made
 _waiting: list = []
 _seen = [0]
@@ -205,6 +206,8 @@ def wait(*arguments):
     _seen[0] += 1
     if _seen[0] >= AFTER and not TAPE:
         start()
+        for work in LASTING:
+            work()
 
 
 @guarded

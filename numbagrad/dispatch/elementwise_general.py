@@ -126,7 +126,7 @@ def unplanned(op, args, params, out):
             compute.category >= 2 or not op.params and op.check is None):
         remember(form, pattern, scalars, compute, result_kind)
         numbers = [*[a for a, p in zip(args, pattern) if p == "s"], *params]
-        replays.open_program(form, form.fast, compute, numbers)
+        replays.open_programs(form, form.fast, compute, numbers)
     if out is not None:
         return write_out(op.name, out, result, tensors, True)
     record(form, tensors, scalars, result, shape)

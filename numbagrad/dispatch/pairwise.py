@@ -86,7 +86,7 @@ class Reduced:
         n = tensors[0]._n
         pointers, divisor = [t._ptr for t in tensors], float(n) if mean else 1.0
         if n < LIMIT[0] or TAPE:
-            return self._launch(run, n, *pointers, out._ptr, *numbers, divisor, n, 1, 0, 1)
+            return self._launch(run, n, (*pointers, out._ptr), (*numbers, divisor, n, 1, 0, 1))
         sums = np.empty(PIECES)
         self._share(run, (*pointers, address(sums), *numbers, divisor, n, PIECES), PIECES, 1)
         return fill_into(out, sums.sum().item() / divisor)
@@ -113,19 +113,19 @@ class Reduced:
             run = self._build_backward(kind.dtype, needs)
         results = [make(first._shape, kind) if k else None for k in needs]
         tensors = [t if t._strides is None else t.contiguous() for t in tensors]
-        words = (g._ptr, *[t._ptr for t in tensors], *[r._ptr for r in results if r is not None], *numbers,
-                 float(n) if mean else 1.0)
+        pointers = (g._ptr, *[t._ptr for t in tensors], *[r._ptr for r in results if r is not None])
+        numbers = (*numbers, float(n) if mean else 1.0)
         if n < LIMIT[0] or TAPE:
-            self._launch(run, n, *words, 0, n)
+            self._launch(run, n, pointers, (*numbers, 0, n))
         else:
-            self._share(run, words, n, LIMIT[0] // 2)
+            self._share(run, (*pointers, *numbers), n, LIMIT[0] // 2)
         return results
 
     @staticmethod
-    def _launch(run, work, *words):
+    def _launch(run, work, pointers, numbers):
         recorder = active() if TAPE else None
         entry = run[0].entry
-        return entry(*words) if recorder is None else recorder.direct(entry, words, work)
+        return entry(*pointers, *numbers) if recorder is None else recorder.direct(entry, pointers, numbers, work)
 
     @staticmethod
     def _share(run, words, items, grain):

@@ -461,5 +461,5 @@ def gradient_text(body, recorder, r, name, g, arrive, given):
 def body_address(recorder, r):
     if r._buf.__class__ is not tape.Fake or r._rg:
         return None
-    at = recorder.argument(r._ptr, True)
+    at = recorder.argument(r._ptr)
     return at if at.__class__ is Address and at.index >= 0 else None

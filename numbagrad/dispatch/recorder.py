@@ -118,11 +118,8 @@ class Recorder:
             raise Unlowered("uses memory of its own")
         return t._buf
 
-    def argument(self, value, pointer):
-        if value.__class__ is float:
-            return value
-        if not pointer and -BASE < value < BASE:
-            return self.constant_word(value)
+    def argument(self, value):
+        """An argument that is an address, which the kernel's annotation or its place says: numbers may have any value."""
         if value >= WATCHED:
             return Address(-1 - (value - WATCHED) // SPAN, 0)
         if value >= BASE:  # (behind the last buffer nothing is)
@@ -173,7 +170,7 @@ class Recorder:
             return
         entry, before, after, n, held = found
         self.kept[id(held)] = held
-        pointers = [self.argument(t._ptr, True) for t in (*ins, *outs)]
+        pointers = [self.argument(t._ptr) for t in (*ins, *outs)]
         if any([s.__class__ is Number for s in scalars]):
             if compute.is_complex or not compute.category:
                 raise Unlowered("takes numbers as complex or truth values")
@@ -196,7 +193,7 @@ class Recorder:
         x, out, *rest = numbers
         with self.pause():
             entry = op.native(*key).entry
-        self.add(entry, [self.argument(x, True), self.argument(out, True), *rest, 0, items], rest[-1], items)
+        self.add(entry, [self.argument(x), self.argument(out), *rest, 0, items], rest[-1], items)
 
     def custom(self, op, out, args, params, launcher, order):
         launcher(out, *order)
@@ -210,7 +207,8 @@ class Recorder:
         with self.pause():
             entry = jit.Kernel.__getitem__(kernel, dtype)
         kinds = kernel.parameters({})
-        values = [float(a) if kind == "f" else self.argument(int(a), kind != "i") for a, (_, kind) in zip(args, kinds)]
+        values = [float(a) if kind == "f" else int(a) if kind == "i" and name not in kernel.addresses else
+                  self.argument(int(a)) for a, (name, kind) in zip(args, kinds)]
         if items is not None:
             values += [0, items]
         self.add(entry, values, work if items is not None and items > 1 else 0, items or 0)
@@ -218,24 +216,25 @@ class Recorder:
     def gemm(self, code, a, b, c, m, n, k, lda, ldb, ldc, ta, tb, alpha, beta, batch, sa, sb, sc):
         if m * n * k * batch > threads.SERIAL_BELOW["gemm"]:
             raise Unlowered("is a large product")
-        values = [*[self.argument(p, True) for p in (a, b, c)], m, n, k, lda, ldb, ldc, ta, tb, float(alpha), float(beta)]
+        values = [*[self.argument(p) for p in (a, b, c)], m, n, k, lda, ldb, ldc, ta, tb, float(alpha), float(beta)]
         with self.pause():
             entry = getattr(blas, f"gemm_{code}" if batch == 1 else f"gemm_batched_{code}")
         self.add(entry, values if batch == 1 else [*values, batch, sa, sb, sc], 0)
 
-    def parallel_for(self, fn, table, n, grain):
-        """A native loop over a table of addresses and numbers, which each call fills anew."""
+    def parallel_for(self, fn, table, n, grain, addresses):
+        """A native loop over a table of addresses, at those places, and numbers, which each call fills anew."""
         if table.__class__ is int:
             table = self.kept.pop(table, None)
-        if table is None or fn.__class__ is not int:
+        if table is None or fn.__class__ is not int or addresses is None:
             raise Unlowered("runs a native loop over a table of its own")
-        known = range(BASE, BASE + len(self.buffers) * SPAN)
-        words = [self.argument(v, True) if v in known else self.constant_word(v) for v in table.tolist()]
+        words = table.tolist()
+        for i in addresses:
+            words[i] = self.argument(words[i])
         self.add(threads.parallel_call, [fn, tuple(words), n, grain], 0)
 
-    def direct(self, entry, args, work):
-        """A call of a compiled function; ``args`` are addresses of tensors and numbers."""
-        self.add(entry, [self.argument(a, False) for a in args], work)
+    def direct(self, entry, addresses, numbers, work):
+        """A call of a compiled function with addresses of tensors and numbers."""
+        self.add(entry, [*[self.argument(a) for a in addresses], *numbers], work)
 
     def draw(self, gen, kernel, n, args):
         """A kernel that draws about n numbers from a stream, whose state it finds at addresses that stay."""
@@ -246,7 +245,7 @@ class Recorder:
         values = []
         for a, note in zip(args, kernel.notes.values()):
             a = int(a) if a.__class__ is bool else a
-            values.append(a if a in own else self.argument(a, note[0] == "*"))
+            values.append(self.argument(a) if note[0] == "*" and a not in own else a)
         self.add(Draw(kernel.kept(), gen), values, n)
 
     def constant(self, t, args):
@@ -259,7 +258,7 @@ class Recorder:
         if n:
             with self.pause():
                 entry = COPY.native(kind.dtype.compute, (kind.dtype.code,), (kind.dtype.code,)).entry
-            self.add(entry, [address, self.argument(t._ptr, True), 0, n], n)
+            self.add(entry, [address, self.argument(t._ptr), 0, n], n)
 
     # --- what has no plan
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections import deque
+from itertools import product
 
 import numpy as np
 
@@ -84,24 +85,32 @@ def _divide():
     return native.compile_source(text, "divide", "iiiiii", {"invoke": trampoline.invoke("iiiii")})
 
 
-def open_program(form, fast, compute, numbers):
-    """Write down the program of an elementwise form for tensors of one kind and any shape, if its fast path was opened."""
+def open_programs(form, fast, compute, numbers):
+    """Write down the programs of an elementwise form for tensors of one kind and any shape, if its fast path was opened: one
+    for each list of classes of its numbers that the fast path takes, those of this call first."""
     kind, classes = kind_of(compute), tuple([x.__class__ for x in numbers])
     found = (fast.get({float: "f", int: "i"}.get(classes[0]), {}) if form.pattern == "ts" else fast).get(kind)
-    key = (kind, *classes)
-    if found is None or not POSSIBLE or len(form.tensors) > MOST or any([line[0] == key for line in form.calls.opened]):
+    if found is None or not POSSIBLE or len(form.tensors) > MOST:
         return
+    others = [] if form.pattern == "ts" or len(classes) > 3 else product((float, int), repeat=len(classes))
+    for some in dict.fromkeys((classes, *others)):
+        _open_program(form, found, (kind, *some))
+
+
+def _open_program(form, found, key):
     entry, storage, result_kind = found
+    if any([line[0] == key for line in form.calls.opened]):
+        return
     address, letters = native.behind(entry)
     program = Program(len(form.tensors), [(storage, result_kind)])
     try:
-        numbers = [Given(i, HOW[c, x]) for i, (c, x) in enumerate(zip(classes, letters[len(form.tensors) + 1:-2]))]
+        numbers = [Given(i, HOW[c, x]) for i, (c, x) in enumerate(zip(key[1:], letters[len(form.tensors) + 1:-2]))]
     except KeyError:
         return
     places = [Place(i) for i in range(len(form.tensors) + 1)]
     if program.call(address, letters, [*places, *numbers, 0, Place(program.count)]):
         program.kept.append(entry)
-        form.calls.open(program.line(key, form.records(NUMBERS if classes else None)))
+        form.calls.open(program.line(key, form.records(NUMBERS if key[1:] else None)))
 
 
 def key_of(tensors, others):

@@ -191,6 +191,27 @@ def address(name):
     return compiled.library.get_pointer_to_function(compiled.fndesc.llvm_cfunc_wrapper_name)
 
 
+@guarded
+def inner(code):
+    """(what kernels call for ``gemm_X`` and have the code of, its key text)."""
+    from .cache import fingerprint
+    _load()
+    one = blas_kernels.inner(code)
+    return one, fingerprint(one.py_func)
+
+
+@guarded
+def by_name(code):
+    """(what kernels call for ``gemm_X`` as a function of another library, its key text): 5 ns a call, and compiled once for all
+    of them, as it takes longer than most."""
+    from llvmlite.binding import add_symbol
+    from numba import types
+
+    name = f"numbagrad_gemm_{code}"
+    add_symbol(name, address(f"gemm_{code}"))
+    return types.ExternalFunction(name, _native(f"gemm_{code}").signature), name
+
+
 def behind(entry):
     """``native.behind`` of a kernel in this module."""
     for name, compiled in list(_natives.items()):

@@ -111,7 +111,7 @@ def _function(fn, signature=None, **options):
 
     from . import cache, progress
 
-    dispatcher = cache.attach(njit(**{**_CALLS, **options})(fn), cache.fingerprint(fn))
+    dispatcher = cache.attach(njit(**{**_CALLS, "pipeline_class": inlined.kernels(), **options})(fn), cache.fingerprint(fn))
     if signature:
         progress.compile_signature(dispatcher, signature)
     return dispatcher

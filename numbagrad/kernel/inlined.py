@@ -41,6 +41,25 @@ def without_idle(manager, state):
 _internals: dict = {}
 
 
+@functools.cache
+def inline_overloads():
+    """Have Numba's own functions in Python (``min``, ``int``, a scalar's ``view``) compiled like ours where a kernel is the
+    first to call one: Numba would optimise each and turn it into machine code by itself. Elsewhere all stays as it is."""
+    from numba.core.target_extension import CPU, jit_registry
+    from numba.core.typing.templates import _OverloadFunctionTemplate as Template
+
+    from .guard import LOCK
+
+    usual = Template._get_jit_decorator
+
+    def _get_jit_decorator(self):
+        found = usual(self)
+        ours = LOCK._is_owned() and found is jit_registry[CPU]
+        return functools.partial(found, pipeline_class=_pipeline(False)) if ours else found
+
+    Template._get_jit_decorator = _get_jit_decorator
+
+
 def _own_internals(state):
     """Give a compilation its own compiled forms of what Numba calls by itself (complex products, integer powers, floor
     divisions). Numba keeps one for all, with the fast-math flags of whichever caller came first: a complex product that another
@@ -50,30 +69,76 @@ def _own_internals(state):
     context.cached_internal_func = _internals.setdefault(key, {})
 
 
+WRAPPERS = ("wrapper", "cfunc_wrapper")  # Numba's names of the modules with a function's entries
+
+
+@functools.cache
+def _library():
+    """Numba's library of one function, whose functions are optimised by passes that are set up once, and none twice."""
+    from numba.core.codegen import JITCodeLibrary
+    from numba.core.runtime import rtsys
+
+    class Library(JITCodeLibrary):
+        def finalize(self):
+            # Numba gives each library its functions that count references, which kernels do not.
+            counts = any([f.name.startswith("NRT_") for f in self._final_module.functions])
+            if not counts:
+                self._linking_libraries = [x for x in self._linking_libraries if x is not rtsys.library]
+            super().finalize()
+
+        def _optimize_functions(self, ll_module):
+            ll_module.data_layout = self._codegen._data_layout
+            # An entry is a call of the function: the passes over the whole module see it anyhow.
+            found = () if ll_module.name in WRAPPERS else [f for f in ll_module.functions if not f.is_declaration]
+            if found:
+                passes, builder = self._codegen._function_pass_manager()
+                for function in found:
+                    passes.run(function, builder)
+
+    return Library
+
+
 @functools.cache
 def kernels():
     """The pipeline for functions with an entry of their own."""
     from numba.core.compiler import CompilerBase, DefaultPassBuilder
+    from numba.core.compiler_machinery import register_pass
+    from numba.core.typed_passes import NativeLowering
+
+    @register_pass(mutates_CFG=True, analysis_only=False)
+    class KernelLowering(NativeLowering):
+        """Lowering into a library of ours."""
+
+        _name = "numbagrad_kernel_lowering"
+
+        def run_pass(self, state):
+            state.library = _library()(state.targetctx.codegen(), state.func_id.func_qualname)
+            state.library.enable_object_caching()
+            return super().run_pass(state)
 
     class KernelCompiler(CompilerBase):
         def define_pipelines(self):
             _own_internals(self.state)
             manager = without_idle(DefaultPassBuilder.define_nopython_pipeline(self.state), self.state)
+            _replace(manager, NativeLowering, KernelLowering)
             manager.finalize()
             return [manager]
 
     return KernelCompiler
 
 
+def _replace(manager, former, ours):
+    manager.passes = [(ours if step is former else step, text) for step, text in manager.passes]
+
+
 @functools.cache
 def _pipeline(optimized, divide=None):
-    from numba.core.codegen import JITCodeLibrary
     from numba.core.compiler import CompilerBase, DefaultPassBuilder
     from numba.core.compiler_machinery import register_pass
     from numba.core.typed_passes import NativeLowering
     from numba.core.untyped_passes import TranslateByteCode
 
-    class Inlined(JITCodeLibrary):
+    class Inlined(_library()):
         """LLVM code with that of the functions it calls, and no machine code."""
 
         def _optimize_final_module(self):
@@ -110,8 +175,7 @@ def _pipeline(optimized, divide=None):
         def define_pipelines(self):
             _own_internals(self.state)
             manager = without_idle(DefaultPassBuilder.define_nopython_pipeline(self.state), self.state)
-            manager.passes = [(InlinedLowering if step is NativeLowering else step, text)
-                              for step, text in manager.passes]
+            _replace(manager, NativeLowering, InlinedLowering)
             if divide is not None:
                 manager.add_pass_after(_divisions(divide), TranslateByteCode)
             manager.finalize()

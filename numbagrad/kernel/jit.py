@@ -9,15 +9,15 @@ A *kernel* is a plain Python function whose parameters are annotated with string
             out[i] = a * x[i]
 
 ``"*T"`` is a pointer to the dtype that the kernel is specialised for, ``"*i8"`` (any dtype code) a pointer to that
-type, ``int`` and ``float`` are scalars. ``scale[dtype]`` compiles once (or loads from the disk cache) and gives a
-callable that takes addresses. Inside, ``T`` is the dtype's scalar constructor and the names of ``vecmath`` are the
-functions of that width; both are placeholders that importing modules take from here.
+type, ``int`` and ``float`` are scalars, ``"*"`` is an integer that is an address. ``scale[dtype]`` compiles once (or
+loads from the disk cache) and gives a callable that takes addresses. Inside, ``T`` is the dtype's scalar constructor and the
+names of ``vecmath`` are the functions of that width; both are placeholders that importing modules take from here.
 """
 
 from __future__ import annotations
 
 import types as pytypes
-from functools import partial
+from functools import cached_property, partial
 
 from ..base import dtypes as dt
 from . import casts, inlined, threads
@@ -216,13 +216,19 @@ class Kernel:
             self._plain = found
         return self._plain
 
+    @cached_property
+    def addresses(self):
+        """The names of those of its integers that are addresses; a capture takes no others for such, whatever their value."""
+        return frozenset([name for name, note in self.fn.__annotations__.items() if isinstance(note, str) and (
+            note.strip("'\"") == "*")])
+
     def _parameters(self, letters):
         notes = self.fn.__annotations__
         out = []
         for name in self.fn.__code__.co_varnames[:self.fn.__code__.co_argcount]:
             note = notes[name]
             note = note.strip("'\"") if isinstance(note, str) else note
-            if note in (int, "int"):
+            if note in (int, "int", "*"):
                 out.append((name, "i"))
             elif note in (float, "float"):
                 out.append((name, "f"))

@@ -7,7 +7,7 @@ import weakref
 
 import numpy as np
 
-from . import inlined, progress, trampoline
+from . import inlined, objects, progress, startup, trampoline
 from .define import define
 from .fastmath import FAST
 from .guard import guarded
@@ -30,11 +30,20 @@ def _start():
     if _nb is None:
         # Other threads and a later call see it when all of it is there.
         numba = Numba()
-        peek = compile_source("def peek(address_):\n    return ptr_i8(address_)[0]\n", "peek", "i", returns=True, numba=numba)
+        inlined.inline_overloads()
+        startup.without_scipy_linalg()
+        peek = _reader()
         for begin in STARTS:
-            begin(peek.entry)
+            begin(peek)
         _nb = numba
     return _nb
+
+
+def _reader():
+    """The int64 at an address, for Python: Numba takes 30 ms for it."""
+    w = objects.Writer("peek")
+    at = w.made(w.call(objects.c_api("PyLong_AsSsize_t"), w.argument(0)), wrong=-1)
+    return w.finish(w.call(objects.c_api("PyLong_FromSsize_t"), w.load(at)), ())
 
 
 def _use_reader(peek):

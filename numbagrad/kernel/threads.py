@@ -312,16 +312,17 @@ def _start_driver():
     return _driver
 
 
-def parallel_for(fn, table, n, grain):
+def parallel_for(fn, table, n, grain, addresses=None):
     """Call the C function at address `fn` as ``fn(table, start, stop)`` over pieces of ``range(n)``, in parallel.
 
     `table` is an int64 array or its address; `grain` is the smallest piece worth a thread. Up to
     :func:`get_num_threads` pieces run at once; a single one runs in the calling thread. The GIL is released.
+    ``addresses`` are the places of the table's words that are addresses, for captures.
     """
     if TAPE:
         recorder = active()
         if recorder is not None:
-            return recorder.parallel_for(fn, table, n, grain)
+            return recorder.parallel_for(fn, table, n, grain, addresses)
     if type(table) is not int:
         table = table.__array_interface__["data"][0]
     if n <= grain or _state[0] == 1:

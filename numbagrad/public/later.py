@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 
 from ..base.user_code import is_ours
+from ..core import replay
 from ..core.registry import REGISTRY
 from ..core.tensor import Tensor
 from ..kernel.tape import Untraced
@@ -76,22 +77,28 @@ def _of_module(module, names):
     """``__getattr__`` and ``__dir__`` of a module that gets ``names``, besides what it says itself.
 
     A module without a ``__getattr__`` is looked into faster (a twentieth of a small call): one that has none of its own gets
-    all its names at the first look, and is such a module from then on."""
+    what is missing when a process has made its hundredth call, and is such a module from then on. To run all of the files at
+    the first look took a tenth of a second, which a short program has no use for."""
     own, others = vars(module).get("__getattr__"), vars(module).get("__dir__", list)
 
     def __getattr__(name):
         if name == "__all__":
             return [n for n in __dir__() if not n.startswith("_")]
         if name in names:
-            for n in (name,) if own else names:
-                run(names[n], module, n)
-            if own is None:
-                vars(module).pop("__getattr__", None)
+            run(names[name], module, name)
             if name in vars(module):
                 return vars(module)[name]
         elif own is not None:
             return own(name)
         raise AttributeError(f"module '{module.__name__}' has no attribute '{name}'")
+
+    def fill():
+        for name in names:
+            run(names[name], module, name)
+        vars(module).pop("__getattr__", None)
+
+    if own is None:
+        replay.LASTING.append(fill)
 
     def __dir__():
         # (Neither of these two stays when all is there.)

@@ -29,8 +29,8 @@ def add_mask(scores, at, mask, first, step, n):
 
 
 @kernel
-def attention_forward(mask: "*T", out: "*T", lse: "*T", scratch: "*T", meta: "*i8", q_at: int, k_at: int, v_at: int,
-                      out_at: int, scratch_at: int, scale: float, size: int, masked: int, causal: int, pieces: int,
+def attention_forward(mask: "*T", out: "*T", lse: "*T", scratch: "*T", meta: "*i8", q_at: "*", k_at: "*", v_at: "*",
+                      out_at: "*", scratch_at: "*", scale: float, size: int, masked: int, causal: int, pieces: int,
                       start: int, stop: int):
     """softmax(scale q k^T + mask) v into out, and the logarithms of the sums into lse (B, H, L), by int64 meta; mask (0 for
     none), q, k, v and out lie as meta says, scratch (pieces, BLOCK, S) takes the weights."""
@@ -81,8 +81,8 @@ def attention_forward(mask: "*T", out: "*T", lse: "*T", scratch: "*T", meta: "*i
 
 
 @kernel
-def attention_backward(mask: "*T", g: "*T", out: "*T", lse: "*T", dk: "*T", dv: "*T", scratch: "*T", meta: "*i8", q_at: int,
-                       k_at: int, v_at: int, g_at: int, dq_at: int, dk_at: int, dv_at: int, scratch_at: int, scale: float,
+def attention_backward(mask: "*T", g: "*T", out: "*T", lse: "*T", dk: "*T", dv: "*T", scratch: "*T", meta: "*i8", q_at: "*",
+                       k_at: "*", v_at: "*", g_at: "*", dq_at: "*", dk_at: "*", dv_at: "*", scratch_at: "*", scale: float,
                        size: int, masked: int, causal: int, pieces: int, start: int, stop: int):
     """Gradients of ``attention_forward`` from g, its out and lse (B, H, L), by int64 meta: dq, dk and dv, which lie as meta
     says like mask (0 for none), g and out; scratch (pieces, 2, BLOCK, S) takes weights and slopes."""

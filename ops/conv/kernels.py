@@ -292,7 +292,7 @@ def launch(fn, x, w, b, y, geometry):
             b = parts._ptr
     table = plan.table.copy()
     table[:5] = (x._ptr, w._ptr, b, y._ptr, (scratch + 63) // 64 * 64)
-    threads.parallel_for(native(fn, kind.dtype.code), storage.address(table), plan.units, 1)
+    threads.parallel_for(native(fn, kind.dtype.code), storage.address(table), plan.units, 1, range(5))
     if plan.turned:
         if plan.units > 1:
             add_rows[kind](parts._ptr, parts._ptr, plan.units, w._n, 0, w._n)

@@ -227,8 +227,9 @@ def launch(plan, bytes_, x, w, b, y):
     blocks = plan.sizes[3] * int(plan.table[8])
     table = np.array((w._ptr, b or w._ptr, weights, first, *plan.sizes, int(b != 0)), np.int64)
     threads.parallel_for(native(lay_out, plan.code, plan.vectors, 0), storage.address(table), blocks,
-                         max(1, blocks * threads.SERIAL_BELOW["elementwise"] // plan.weights))
+                         max(1, blocks * threads.SERIAL_BELOW["elementwise"] // plan.weights), range(4))
     table = plan.table.copy()
     table[:5] = (x._ptr, weights, first, y._ptr, (first + plan.first * size + 63) // 64 * 64)
-    threads.parallel_for(native(convolve, plan.code, plan.vectors, plan.rows), storage.address(table), plan.units, 1)
+    threads.parallel_for(native(convolve, plan.code, plan.vectors, plan.rows), storage.address(table), plan.units, 1,
+                         (0, 1, 2, 3, 4, -1))
     del memory  # held until here

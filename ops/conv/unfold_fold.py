@@ -54,7 +54,7 @@ def _launch(fn, image, cols, result, geometry):
     n = numel(image._shape[:-3])
     table = np.array((image._ptr, 0, 0, cols._ptr, 0, 0, 1, n, 1, c, c, 1, h, w, 1, *kernel, 1, *size, 1, *stride, 0,
                       *padding, 1, *dilation), np.int64)
-    return threads.parallel_for(kernels.native(fn, d.code), table, n, n)
+    return threads.parallel_for(kernels.native(fn, d.code), table, n, n, (0, 3))
 
 
 @custom(private=True, node="Im2ColBackward0", reference=None)

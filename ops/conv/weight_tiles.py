@@ -163,6 +163,6 @@ def launch(plan, bytes_, x, w, y):
     parts = make((plan.units * plan.size,), w._kind)
     table = plan.table.copy()
     table[:3], table[4] = (x._ptr, y._ptr, parts._ptr), (at + 63) // 64 * 64
-    threads.parallel_for(native(plan.code, plan.vectors, plan.rows), storage.address(table), plan.units, 1)
+    threads.parallel_for(native(plan.code, plan.vectors, plan.rows), storage.address(table), plan.units, 1, (0, 1, 2, 3, 4, -1))
     put_together[w._kind](parts._ptr, w._ptr, plan.units, *plan.shape, 0, w._shape[0])
     del memory  # held until here

@@ -84,6 +84,7 @@ SOURCE = """def mm(a, b, c, m, n, k, flags):
 
 
 SOURCE = {text[4:text.index("(")]: text for text in SOURCE}
+BATCHED = ("bmm", "bmm_backward")
 
 
 class Small:
@@ -98,13 +99,13 @@ class Small:
     def __getattr__(self, name):
         if name not in SOURCE:
             raise AttributeError(name)
-        from numbagrad.kernel import blas, blas_kernels, cache
-        blas._load()
-        one = blas_kernels.gemm(self.code)
+        from numbagrad.kernel import blas, blas_kernels
+        # The code of a product is part of those that have it in a loop.
+        one, key = (blas.inner if name in BATCHED else blas.by_name)(self.code)
         env = {"one": one, "ptr": jit.nb().pointers[self.code], "NO": blas_kernels.NO, "YES": blas_kernels.YES}
         source = SOURCE[name].replace("SIZE", str(self.itemsize))
         letters = "i" * (source[:source.index(")")].count(",") + 1)
-        entry = jit.compile_source(source, name, letters, env, cache.fingerprint(one.py_func) + self.code).entry
+        entry = jit.compile_source(source, name, letters, env, key + self.code).entry
         setattr(self, name, entry)
         return entry
 

@@ -22,19 +22,14 @@ LAYOUTS = {dt.float32: (dt.int32, 23, 8), dt.float64: (dt.int64, 52, 11), dt.flo
 
 
 def layout(kind):
-    """(kind of integers, bits of the mantissa, bits of the exponent) of a floating dtype."""
+    """(kind of integers, bits of infinity, bits of the sign and before it, bits of the mantissa) of a floating dtype."""
     ints, mantissa, exponent = LAYOUTS[kind.dtype]
-    return storage.kind_of(ints, kind.device), mantissa, exponent
-
-
-# Kernels make masks of the numbers of bits: as arguments they would look like addresses to a capture.
+    return storage.kind_of(ints, kind.device), ((1 << exponent) - 1) << mantissa, -1 << (mantissa + exponent), mantissa
 
 
 @kernel(fast=())
-def next_bits(a: "*T", b: "*T", out: "*T", bits: int, more: int, start: int, stop: int):
-    """The number next to each of a in the direction of b, into out; all as bits in integers T, of which ``bits`` are the
-    mantissa's, ``more`` the exponent's."""
-    infinity, sign = ((np.int64(1) << more) - 1) << bits, np.int64(-1) << (bits + more)
+def next_bits(a: "*T", b: "*T", out: "*T", infinity: int, sign: int, start: int, stop: int):
+    """The number next to each of a in the direction of b, into out; all as bits in integers T."""
     for i in range(start, stop):
         x, y = np.int64(a[i]), np.int64(b[i])
         p, q = x & ~sign, y & ~sign
@@ -50,11 +45,10 @@ def next_bits(a: "*T", b: "*T", out: "*T", bits: int, more: int, start: int, sto
 
 
 @kernel(fast=())
-def split_bits(x: "*T", mantissa: "*T", exponent: "*i4", bits: int, more: int, start: int, stop: int):
+def split_bits(x: "*T", mantissa: "*T", exponent: "*i4", infinity: int, sign: int, bits: int, start: int, stop: int):
     """Each of x as mantissa in [0.5, 1) and int32 exponent, both infinite or 0 where x is; numbers as bits in integers T, of
-    which ``bits`` are the mantissa's, ``more`` the exponent's."""
-    infinity, sign = ((np.int64(1) << more) - 1) << bits, np.int64(-1) << (bits + more)
-    one, bias = np.int64(1) << bits, (np.int64(1) << (more - 1)) - 2
+    which ``bits`` are the mantissa's."""
+    one, bias = np.int64(1) << bits, (infinity >> (bits + 1)) - 1
     for i in range(start, stop):
         p = np.int64(x[i]) & ~sign
         if p == 0 or p >= infinity:
@@ -77,8 +71,8 @@ def next_number(input, other):
 
 @next_number.cpu
 def _(out, input, other):
-    ints, bits, more = layout(out._kind)
-    next_bits[ints](input._ptr, other._ptr, out._ptr, bits, more, 0, out._n)
+    ints, infinity, sign, _ = layout(out._kind)
+    next_bits[ints](input._ptr, other._ptr, out._ptr, infinity, sign, 0, out._n)
 
 
 @next_number.gradient
@@ -115,8 +109,8 @@ def split_number(input):
 
 @split_number.cpu
 def _(outs, input):
-    ints, bits, more = layout(input._kind)
-    split_bits[ints](input._ptr, outs[0]._ptr, outs[1]._ptr, bits, more, 0, input._n)
+    ints, *form = layout(input._kind)
+    split_bits[ints](input._ptr, outs[0]._ptr, outs[1]._ptr, *form, 0, input._n)
 
 
 @split_number.gradient

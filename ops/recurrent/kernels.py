@@ -40,7 +40,7 @@ def apart(w_at, sums_at, size):
 
 
 @kernel
-def turn(weight: "*T", w: "*T", w_at: int, sums_at: int, rows: int, columns: int, size: int, start: int, stop: int):
+def turn(weight: "*T", w: "*T", w_at: "*", sums_at: "*", rows: int, columns: int, size: int, start: int, stop: int):
     """The transpose of weight (rows, columns), columns ``start`` to ``stop``, into w, at the place for it."""
     first = apart(w_at, sums_at, size)
     for top in range(0, rows, 16):
@@ -51,7 +51,7 @@ def turn(weight: "*T", w: "*T", w_at: int, sums_at: int, rows: int, columns: int
 
 @kernel
 def lstm_forward(gates: "*T", h0: "*T", c0: "*T", w: "*T", y: "*T", hn: "*T", cn: "*T", saved: "*T", offsets: "*i8",
-                 h0_at: int, c0_at: int, w_at: int, y_at: int, saved_at: int, few: int, rows: int, steps: int, n: int,
+                 h0_at: "*", c0_at: "*", w_at: "*", y_at: "*", saved_at: "*", few: int, rows: int, steps: int, n: int,
                  size: int, reverse: int, start: int, stop: int):
     """All steps of an LSTM: of gates (rows, 4 n), the inputs' part, h0 and c0 (batch, n), w (4 n, n) (turned with
     ``few``) and int64 offsets (steps + 1,), into y (rows, n), hn and cn (batch, n), and saved: how far on the rest is, acts
@@ -124,7 +124,7 @@ def lstm_forward(gates: "*T", h0: "*T", c0: "*T", w: "*T", y: "*T", hn: "*T", cn
 
 @kernel
 def lstm_gradient(gy: "*T", w: "*T", ghn: "*T", gcn: "*T", c0: "*T", saved: "*T", dgates: "*T", dh0: "*T", dc0: "*T",
-                  offsets: "*i8", c0_at: int, w_at: int, dgates_at: int, dh0_at: int, few: int, rows: int, steps: int, n: int,
+                  offsets: "*i8", c0_at: "*", w_at: "*", dgates_at: "*", dh0_at: "*", few: int, rows: int, steps: int, n: int,
                   size: int, reverse: int, start: int, stop: int):
     """Gradients of ``lstm_forward``: of gy (rows, n), ghn and gcn (batch, n), w (4 n, n), c0 (batch, n), saved and int64
     offsets (steps + 1,), into dgates (rows, 4 n), dh0 and dc0 (batch, n)."""
@@ -189,8 +189,8 @@ def lstm_gradient(gy: "*T", w: "*T", ghn: "*T", gcn: "*T", c0: "*T", saved: "*T"
 # ``acts`` of a GRU holds r, z, n and the product with the weight that r scales.
 
 @kernel
-def gru_forward(gates: "*T", h0: "*T", w: "*T", bias: "*T", y: "*T", hn: "*T", saved: "*T", offsets: "*i8", h0_at: int,
-                w_at: int, bias_at: int, y_at: int, saved_at: int, few: int, steps: int, n: int, size: int, reverse: int,
+def gru_forward(gates: "*T", h0: "*T", w: "*T", bias: "*T", y: "*T", hn: "*T", saved: "*T", offsets: "*i8", h0_at: "*",
+                w_at: "*", bias_at: "*", y_at: "*", saved_at: "*", few: int, steps: int, n: int, size: int, reverse: int,
                 start: int, stop: int):
     """All steps of a GRU: of gates (rows, 3 n), the inputs' part, h0 (batch, n), w (3 n, n) (turned with ``few``), bias
     (3 n,) and int64 offsets (steps + 1,), into y (rows, n), hn (batch, n), and saved: how far on acts (rows, 4 n) are."""
@@ -261,7 +261,7 @@ def gru_forward(gates: "*T", h0: "*T", w: "*T", bias: "*T", y: "*T", hn: "*T", s
 
 @kernel
 def gru_gradient(gy: "*T", w: "*T", ghn: "*T", h0: "*T", y: "*T", saved: "*T", dgates: "*T", dhidden: "*T", dh0: "*T",
-                 offsets: "*i8", h0_at: int, w_at: int, dhidden_at: int, dh0_at: int, few: int, steps: int, n: int, size: int,
+                 offsets: "*i8", h0_at: "*", w_at: "*", dhidden_at: "*", dh0_at: "*", few: int, steps: int, n: int, size: int,
                  reverse: int, start: int, stop: int):
     """Gradients of ``gru_forward``: of gy (rows, n), ghn (batch, n), w (3 n, n), h0 (batch, n), y (rows, n), saved and int64
     offsets (steps + 1,), into dgates and dhidden (rows, 3 n) and dh0 (batch, n)."""
@@ -321,7 +321,7 @@ def gru_gradient(gy: "*T", w: "*T", ghn: "*T", h0: "*T", y: "*T", saved: "*T", d
 
 
 @kernel
-def rnn_forward(gates: "*T", h0: "*T", w: "*T", y: "*T", hn: "*T", offsets: "*i8", h0_at: int, w_at: int, y_at: int, few: int,
+def rnn_forward(gates: "*T", h0: "*T", w: "*T", y: "*T", hn: "*T", offsets: "*i8", h0_at: "*", w_at: "*", y_at: "*", few: int,
                 steps: int, n: int, size: int, rectified: int, reverse: int, start: int, stop: int):
     """All steps of a plain network: of gates (rows, n), the inputs' part, h0 (batch, n), w (n, n) (turned with ``few``)
     and int64 offsets (steps + 1,), into y (rows, n) and hn (batch, n)."""
@@ -370,8 +370,8 @@ def rnn_forward(gates: "*T", h0: "*T", w: "*T", y: "*T", hn: "*T", offsets: "*i8
 
 
 @kernel
-def rnn_gradient(gy: "*T", w: "*T", ghn: "*T", y: "*T", dgates: "*T", dh0: "*T", offsets: "*i8", w_at: int, dgates_at: int,
-                 dh0_at: int, few: int, steps: int, n: int, size: int, rectified: int, reverse: int, start: int, stop: int):
+def rnn_gradient(gy: "*T", w: "*T", ghn: "*T", y: "*T", dgates: "*T", dh0: "*T", offsets: "*i8", w_at: "*", dgates_at: "*",
+                 dh0_at: "*", few: int, steps: int, n: int, size: int, rectified: int, reverse: int, start: int, stop: int):
     """Gradients of ``rnn_forward``: of gy (rows, n), ghn (batch, n), w (n, n), y (rows, n) and int64 offsets (steps + 1,),
     into dgates (rows, n) and dh0 (batch, n)."""
     for k in range(start * n, stop * n):

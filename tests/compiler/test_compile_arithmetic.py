@@ -1,9 +1,12 @@
 """Fused loops keep eager's arithmetic: what folds make of a loop's terms, parts that are written over, divisions by zero."""
 
+import warnings
+
 import numpy as np
 import pytest
 
 import numbagrad as ng
+import numbagrad.nn.functional as F
 
 REDUCTIONS = {
     "prod": lambda x: (x * 2).prod(),
@@ -70,3 +73,34 @@ def test_integer_divisions_by_zero_are_refused_in_every_run(name):
     with pytest.raises(RuntimeError, match="^ZeroDivisionError$"):
         step(a, bad)
     assert ng.equal(step(a, good), DIVISIONS[name](a, good)) and len(step.variants) == 1
+
+
+LARGE = (2**60, 2**60 + 64, 2**62, 2**63 - 1, -2**63)
+
+
+@pytest.mark.parametrize("number", LARGE)
+def test_large_integers_are_no_addresses(number):
+    """Captures and plans have memory at addresses from 2 ** 60 on."""
+    ignored = max(number, -2**63 + 1)
+
+    def step(x, y):
+        return [x + number, x == number, x.masked_fill(x > 1, number), x.new_full((2,), number), x.clamp(min=number),
+                F.cross_entropy(y, x[:2], ignore_index=ignored), F.nll_loss(y, x[:2], ignore_index=ignored, reduction="none"),
+                ng.randint(ignored, ignored + 1, (2,)) if number < 2**63 - 1 else x, ng.nextafter(y.double(), y[0, 0].double())]
+    x, y = ng.tensor([0, 1, 2]), ng.tensor([[0.5, 1.0], [2.0, -1.0]])
+    wanted = [t.tolist() for t in step(x, y)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        compiled = ng.compile(step)
+        for _ in range(3):
+            assert [t.tolist() for t in compiled(x, y)] == wanted
+    for _ in range(20):
+        assert [t.tolist() for t in step(x, y)] == wanted
+
+
+@pytest.mark.parametrize("stride", (1, 2**60))
+def test_large_numbers_of_a_geometry(stride):
+    x, w = ng.ones(2, 3, 4), ng.ones(5, 3, 2)
+    step = ng.compile(lambda x, w: F.conv1d(x, w, stride=stride))
+    for _ in range(3):
+        assert step(x, w).unique().tolist() == [6.0] and step(x, w).shape == (2, 5, 3 if stride == 1 else 1)

@@ -33,6 +33,21 @@ def int_argument_in_arithmetic(C):
     return calls(f, lambda k: k + 2), f
 
 
+@program()
+def numbers_of_draws(C):
+    ng.manual_seed(3)
+    f = C(lambda x, b: F.dropout(x, b) + x * ng.normal(b, 2 * b, (2,)) + ng.empty(2).uniform_(-b, b)
+          + ng.empty(2).exponential_(b))
+    return calls(f, lambda k: 0.1 + 0.1 * k), f
+
+
+@program()
+def numbers_of_draws_that_the_step_computes(C):
+    ng.manual_seed(3)
+    f = C(lambda x: F.dropout(x, x.mean().item() / 10) * ng.normal(0.0, x.sum().item(), (2,)))
+    return calls(f), f
+
+
 @program(5)
 def int_argument_as_size(C):
     f = C(lambda x, n: x.repeat(n)[:2] * n)

@@ -18,10 +18,10 @@ def pieces(count=3):
     """Every kernel that takes a range gets it in up to ``count`` pieces; the list that comes holds one entry for each cut."""
     before, serial, plain, cuts = threads.get_num_threads(), dict(threads.SERIAL_BELOW), threads.parallel_for, []
 
-    def counted(fn, table, n, grain):
+    def counted(fn, table, n, grain, *addresses):
         if n > grain:
             cuts.append((n, grain))
-        return plain(fn, table, n, grain)
+        return plain(fn, table, n, grain, *addresses)
     threads.set_num_threads(count)
     threads.SERIAL_BELOW.update(dict.fromkeys(serial, 1))
     threads.LIMIT[0], threads.parallel_for = 2, counted
