@@ -7,6 +7,16 @@ import math
 import numpy as np
 
 LARGE = 1 << 20  # elements of the largest tensor of a large case
+DRAW = np.random.default_rng(3)
+
+
+def corners(*shape):
+    """The place of each window of two elements a side in its plane, for maxima (samples, channels, ...)."""
+    axes = np.ix_(*[2 * np.arange(n) for n in shape[2:]])
+    steps = [math.prod([2 * n for n in shape[i:]]) for i in range(3, len(shape) + 1)]
+    return np.ascontiguousarray(np.broadcast_to(sum(a * s for a, s in zip(axes, steps)), shape))
+
+
 # Sizes that mean something to the op are not multiplied by one factor.
 SAMPLES = {
     "matmul": ((1024, 1024), (1024, 256)), "mm": ((1024, 1024), (1024, 256)), "bmm": ((64, 64, 64), (64, 64, 64)),
@@ -57,9 +67,21 @@ SAMPLES = {
     "cosine_embedding_loss": ((1024, 1024), (1024, 1024), np.ones(1024)),
     "multilabel_margin_loss": ((4096, 32), ("int64", (4096, 32), -1, 32)), "view_as_complex": ((1 << 19, 2),),
     "unflatten": ((1024, 1024), 1, [16, 64]), "slice_scatter": ((1024, 1024), ("float64", (512, 1024)), 0, 256, 768),
+    "affine_grid": ((8, 2, 3), (8, 1, 256, 256), False), "affine_grid_generator": ((8, 2, 3), (8, 3, 256, 256), True),
+    "grid_sample": ((8, 8, 128, 128), (8, 128, 128, 2)), "grid_sampler": ((8, 8, 128, 128), (8, 128, 128, 2), 0, 1, False),
+    "grid_sampler_2d": ((8, 8, 128, 128), (8, 128, 128, 2), 2, 2, True),
+    "grid_sampler_3d": ((2, 8, 32, 32, 64), (2, 32, 32, 64, 3), 0, 2, True),
+    "max_unpool1d": ((16, 64, 512), corners(16, 64, 512), 2), "max_unpool2d": ((16, 16, 32, 32), corners(16, 16, 32, 32), 2),
+    "max_unpool3d": ((4, 8, 16, 16, 16), corners(4, 8, 16, 16, 16), 2),
+    **dict.fromkeys(("fractional_max_pool2d", "fractional_max_pool2d_with_indices"), (
+        (4, 16, 128, 128), 2, (64, 60), None, False, DRAW.random((4, 16, 2)))),
+    **dict.fromkeys(("fractional_max_pool3d", "fractional_max_pool3d_with_indices"), (
+        (2, 8, 32, 32, 64), 2, (16, 15, 30), None, False, DRAW.random((2, 8, 3)))),
+    "ctc_loss": ((128, 64, 128), DRAW.integers(1, 128, (64, 32)), (128,) * 64, (32,) * 64),
     "as_strided_scatter": ((1024, 1024), (512, 512), [512, 512], [2048, 2], 1),
 }
 CALLED = {"im2col": "unfold"}  # in PyTorch
+FORWARD = {"vander"}  # PyTorch's backward raises
 
 
 class Slot:
@@ -120,9 +142,10 @@ def portable(op, size):
                                                                              op.signature.parameters.values()]:
         case.args[:1] = case.args[0]  # some of PyTorch's take no list
     arrays = [a.astype({"float64": "float32", "complex128": "complex64"}.get(a.dtype.name, a.dtype.name)) for a in case.arrays]
+    leaves = case.differentiable if op.differentiable and op.name not in FORWARD else []
     try:
         return [(op.name, (*op.namespaces, op.method, CALLED.get(op.name, op.torch_name)), arrays, plain(case.args),
-                 {k: plain(v) for k, v in case.kwargs.items()}, case.differentiable if op.differentiable else [])]
+                 {k: plain(v) for k, v in case.kwargs.items()}, leaves)]
     except TypeError:
         return []
 
@@ -144,7 +167,7 @@ def large_case(op):
                 else:
                     a = self.rng.uniform(*self.op.domain, shape)
                     a = a + 1j * self.rng.uniform(*self.op.domain, shape) if kind.startswith("complex") else a
-                out.append(np.asarray(a).astype(NUMPY.get(kind)))
+                out.append(np.asarray(a) if kind == "constant" else np.asarray(a).astype(NUMPY[kind]))
             return out
     return Drawn(op, 0)
 

@@ -69,7 +69,7 @@ def label(case):
 
 
 def measure(found, rounds, threads, window=0.005, progress=None):
-    """[(size, case, {mode: (seconds of numbagrad, of PyTorch)}, error or None)]"""
+    """[(size, case, {mode: (seconds of numbagrad, of PyTorch, ``floor``)}, error or None)]"""
     places = processors(threads)
     handle, path = tempfile.mkstemp()
     with os.fdopen(handle, "wb") as f:
@@ -93,14 +93,22 @@ def measure(found, rounds, threads, window=0.005, progress=None):
                     if threads > 1:
                         time.sleep(SLEEP)
                     spent.append(w.ask("time", m, window))
-        out.append((size, case, {m: tuple([statistics.median(s) for s in spent]) for m, spent in times.items()},
-                    "backward: " + "; ".join(failed) if failed else None))
+        found_ = {m: tuple([statistics.median(s) for s in spent]) for m, spent in times.items()}
+        found_ = {m: (*t, floor(workers[0], size, m, t, window)) for m, t in found_.items()}
+        out.append((size, case, found_, "backward: " + "; ".join(failed) if failed else None))
         if progress:
             progress(out[-1])
     for w in workers:
         w.close()
     os.unlink(path)
     return out
+
+
+def floor(worker, size, mode, times, window):
+    """(bytes, seconds) of a bare loop over what a large case above its limit reads and writes, in the process that ran it."""
+    if size == "small" or times[0] <= times[1] * SETS[size, mode][1]:
+        return None
+    return worker.ask("floor", mode, window)
 
 
 def mean(ratios):
@@ -119,12 +127,26 @@ def lines(measured, all_rows=False):
             above = sorted([r for r in rows if all_rows or r[0] > single], reverse=True)
             out += ["", f"{size}, {WORDS[mode]}: {len(rows)} rows, geometric mean {mean([r[0] for r in rows]):.2f} (at most "
                     f"{most:.2f}), {sum([r[0] > single for r in rows])} rows above {single}", "",
-                    "| work | numbagrad | PyTorch | ratio |", "|---|---|---|---|"]
-            out += [f"| {name} | {show(ours)} | {show(theirs)} | {ratio:.2f} |" for ratio, name, (ours, theirs) in above]
+                    *head(size)]
+            out += [f"| {name} | {show(ours)} | {show(theirs)} | {ratio:.2f} |{bare(size, bytes_)}"
+                    for ratio, name, (ours, theirs, bytes_) in above]
     skipped = [(s, label(c), e) for s, c, _, e in measured if e]
     if skipped:
         out += ["", "Not compared:"] + [f"* {s} {name}: {e}" for s, name, e in skipped]
     return out
+
+
+def head(size):
+    if size == "small":
+        return "| work | numbagrad | PyTorch | ratio |", "|---|---|---|---|"
+    return "| work | numbagrad | PyTorch | ratio | bytes | bare loop |", "|---|---|---|---|---|---|"
+
+
+def bare(size, found):
+    """The cells of a floor: what is read and written at least, and how long a loop takes that does nothing else."""
+    if size == "small":
+        return ""
+    return f" {found[0] / 1e6:.1f} MB | {show(found[1])} |" if found else "  |  |"
 
 
 def main(options, machine, date):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import statistics
 import sys
 import time
 import traceback
@@ -37,8 +38,29 @@ def tensors_of(lib, result):
     return []
 
 
+def flow(given, results, leaves=()):
+    """(bytes read, bytes written) that a call cannot do without, of tensors ``given``, ``results`` and those of ``leaves`` that
+    get gradients.
+
+    What it is given is read once, new memory written once; what it changes in place is written. With backward, so are what
+    arrives and what leaves get. None where a call makes nothing new, as views, or changes a part of what it is given."""
+    size = {t.data_ptr(): t.nbytes for t in given}
+    spans = [(at, at + n) for at, n in size.items()]
+    written = {t.data_ptr(): t.nbytes for t in results}
+    inside = [at for at in written if any(low <= at < high for low, high in spans)]
+    if not written or any(written[at] != size.get(at) for at in inside):
+        return None
+    read = sum(n for at, n in size.items() if at not in written)
+    return read + bool(leaves) * sum(written.values()), sum(written.values()) + sum(t.nbytes for t in leaves)
+
+
 def build(lib, case):
     """(forward, forward and backward or None) of a case."""
+    return parts(lib, case)[:2]
+
+
+def parts(lib, case):
+    """The same, and what each of them reads and writes at least (``flow``)."""
     from registry_sweep.cases import fill
     if len(case) == 4:
         _, text, used, grads = case
@@ -47,6 +69,7 @@ def build(lib, case):
         if "array" in text:
             import numpy as np
             names["array"] = np.ones((8, 8), "float32")
+        given = [t for t in names.values() if isinstance(t, lib.Tensor)]
         leaves = [names[k] for k in grads]
         scope = dict(names)
         statement = " = " in text
@@ -63,9 +86,10 @@ def build(lib, case):
             return function(*args, **kwargs)
     for t in leaves:
         t.requires_grad_()
-    outs = [t for t in tensors_of(lib, forward()) if t.requires_grad]
+    results = tensors_of(lib, forward())
+    outs = [t for t in results if t.requires_grad]
     if not outs:
-        return forward, None
+        return forward, None, [flow(given, results)]
     gs = [lib.ones_like(t) for t in outs]
     backward = lib.autograd.backward
     lone = len(outs) == 1
@@ -76,7 +100,7 @@ def build(lib, case):
         backward(ys, gs)
         for t in leaves:
             t.grad = None
-    return forward, both
+    return forward, both, [flow(given, results), flow(given, results, leaves)]
 
 
 WARM = 12  # calls before any is timed: numbagrad plans a call when it has come eight times
@@ -90,6 +114,24 @@ def warm(run):
         run()
         if k > 1 and clock() - start > 0.2:
             break
+
+
+def floor(bytes_, target):
+    """Median seconds of a loop that reads and writes so many bytes."""
+    from figures import calibrate
+
+    from registry_sweep import bare
+    run = bare.loop(*bytes_)
+    warm(run)
+    number = calibrate(run, target, clock)
+    return statistics.median([timed(run, number) for _ in range(5)])
+
+
+def timed(run, number):
+    start = clock()
+    for _ in range(number):
+        run()
+    return (clock() - start) / number
 
 
 def said(error):
@@ -112,13 +154,14 @@ def main(library, path, processors):
         clock = time.perf_counter
     with open(path, "rb") as f:
         cases = pickle.load(f)
-    runs, numbers = (), ()
+    runs, numbers, flows = (), (), ()
     for line in sys.stdin:
         command, number, target = json.loads(line)
         try:
             if command == "prepare":
-                runs = numbers = ()
-                runs = [r for r in build(lib, cases[number]) if r is not None]
+                runs = numbers = flows = ()
+                *runs, flows = parts(lib, cases[number])
+                runs = [r for r in runs if r is not None]
                 wrong = None
                 for mode, r in enumerate(runs):
                     try:
@@ -129,12 +172,10 @@ def main(library, path, processors):
                         runs, wrong = runs[:1], said(e)  # the forward call is compared all the same
                 numbers = [calibrate(r, target, clock) for r in runs]
                 answer = numbers, wrong
+            elif command == "floor":
+                answer = flows[number] and (sum(flows[number]), floor(flows[number], target))
             else:
-                run, count = runs[number], numbers[number]
-                start = clock()
-                for _ in range(count):
-                    run()
-                answer = (clock() - start) / count
+                answer = timed(runs[number], numbers[number])
         except Exception as e:
             if os.environ.get("SWEEP_TRACE"):
                 traceback.print_exc()

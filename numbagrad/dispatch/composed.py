@@ -105,7 +105,7 @@ class Composed:
 
 
 class OfList(Composed):
-    """The programs of an op whose first argument is a list of tensors: those of each length have a native function."""
+    """The programs of an op of a list of tensors, or of any number of them: those of each length have a native function."""
 
     def __init__(self, op, tensors, others):
         super().__init__(op, tensors, others)
@@ -121,7 +121,7 @@ class OfList(Composed):
 
     def call(self, tensors, others):
         n = len(tensors) - self.count
-        return super().call((list(tensors[:n]), *tensors[n:]), others)
+        return self.op.fn(*tensors) if starred(self.op) else super().call((list(tensors[:n]), *tensors[n:]), others)
 
 
 def traced(record, tensors, needs, key, call):
@@ -275,9 +275,18 @@ def attached(op):
         return calls, lines(op, [*tensors, *others], tensors, others), {
             "LOOK_": True, "COUNT_": False, "replay_": calls.calls, "seen_": calls.seen}
     calls = OfList(op, tensors, others)
+    names = {"LOOK_": True, "COUNT_": False, "begin_": calls.calls, "natives_": calls.natives, "seen_": calls.seen}
+    if starred(op):  # f(a, b) or f([a, b])
+        own = LIST + "_"
+        whole = f"{own} = {LIST}[0] if len_({LIST}) == 1 else {LIST}"
+        return calls, [whole, *lines(op, ["*" + own], ["*" + own], [], own)], names
     given = ["*" + LIST, *tensors[1:]]
-    return calls, lines(op, [*given, *others], given, others, f"{LIST}.__class__ is list_ or {LIST}.__class__ is tuple_"), {
-        "LOOK_": True, "COUNT_": False, "begin_": calls.calls, "natives_": calls.natives, "seen_": calls.seen}
+    return calls, lines(op, [*given, *others], given, others, LIST), names
+
+
+def starred(op):
+    """Whether an op takes any number of tensors, and nothing else."""
+    return [p.kind is p.VAR_POSITIONAL for p in op.signature.parameters.values()] == [True] and LIST in op.signature.parameters
 
 
 def sized(op):
@@ -287,7 +296,8 @@ def sized(op):
 
 
 def lines(op, given, tensors, others, listed=None):
-    """Lines that look for a program, and those behind the call that count it: both have ``LOOK_``."""
+    """Lines that look for a program, and those behind the call that count it: both have ``LOOK_``; ``listed`` is the name of a
+    list of tensors."""
     before, pad = [], "        "
     if sized(op):
         given, others = [["sizes_" if n == SIZE else n for n in names] for names in (given, others)]
@@ -295,9 +305,10 @@ def lines(op, given, tensors, others, listed=None):
                   "    sizes_ = size[0]"]
     found = replays.lines(given)
     if listed:
-        found = [f"replay_ = natives_.get(len_({LIST})) if natives_ or COUNT_ else begin_", "if replay_ is not None:",
+        found = [f"replay_ = natives_.get(len_({listed})) if natives_ or COUNT_ else begin_", "if replay_ is not None:",
                  *["    " + line for line in found]]
-    return [f"if LOOK_ and ({listed}):" if listed else "if LOOK_:", "    record_ = True if not STATE_ else recording_()",
+    if_ = f"if LOOK_ and ({listed}.__class__ is list_ or {listed}.__class__ is tuple_):" if listed else "if LOOK_:"
+    return [if_, "    record_ = True if not STATE_ else recording_()",
             "    if record_ is not None:", *[pad + line for line in [*before, *found]],
             f"{pad}if COUNT_:", f"{pad}    seen_(record_, {group(tensors)}, {group(others)})"]
 
@@ -308,8 +319,8 @@ def parameters(op):
     Functions of users are not among them: what they do may depend on more than their arguments."""
     tensors, others = [], []
     for n, p in op.signature.parameters.items():
-        if p.kind is p.VAR_KEYWORD or p.kind is p.VAR_POSITIONAL and not (sized(op) and op.random) or p.annotation in (
-                list, "list"):
+        if p.kind is p.VAR_KEYWORD or p.kind is p.VAR_POSITIONAL and not (
+                sized(op) and op.random or starred(op)) or p.annotation in (list, "list"):
             return None
         plain_ = p.annotation is p.empty and p.default in (p.empty, None) and n not in (*VALUES, SIZE) and (
             op.kinds.get(n, "any").rstrip("?") in ("any", "tensor"))

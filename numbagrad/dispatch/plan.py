@@ -185,7 +185,7 @@ def plain(value, inside=False):
     return c in PLAIN or isinstance(value, Recipe) and value.key is not None
 
 
-PLAIN = {int, bool, str, type(None), dt.dtype, type(plain), range, storage.Kind, device}
+PLAIN = {int, bool, str, type(None), dt.dtype, dt.memory_format, type(plain), range, storage.Kind, device}
 
 
 def due(plans, key):

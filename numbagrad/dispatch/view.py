@@ -33,6 +33,9 @@ from .op import Op, call_it, grad_name, rule_names
 
 new = object.__new__
 OURS = ("g", "gs", "shape")  # of gradient rules
+# Views from which on the garbage collector waits until all are made: it would come for each few hundred of them, now and then
+# look at all that there is, and find nothing.
+MANY = 100
 
 
 class ViewOp(Op):
@@ -89,7 +92,7 @@ class ViewOp(Op):
                  "except (AttributeError_, TypeError_):", "    found_ = key_ = None", "if found_ is None:",
                  f"    if not isinstance_({first}, Tensor_):", f"        not_a_tensor_(op_, {first})", *checks,
                  f"    found_ = settle_(geometry_({text.passed(self.signature)}), MEMO_, key_, op_, {first})",
-                 *(self.placed(first, params) if not self.several else [f"return place_(op_, {first}, found_, {params})"])]
+                 *(self.placed_all if self.several else self.placed)(first, params)]
         env = {**arguments.ENVIRONMENT, "op_": self, "MEMO_": {}, "geometry_": self.fn, "Tensor_": Tensor,
                **text.NAMES, "makers_": makers, "None_": None, "Node_": self.node_class,
                "not_a_tensor_": not_a_tensor, "settle_": settle_all if self.several else settle,
@@ -110,6 +113,21 @@ class ViewOp(Op):
                 f"out_ = makers_.share({first}, {first}._ptr + offset_ * {first}._kind.itemsize, n_, shape_, strides_, base_, "
                 "version_, mode_)", *kind, f"if {first}._rg:",
                 f"    makers_.record(out_, Node_, ({first}._node or {first},), (), ({first}._shape, {params}))", "return out_"]
+
+    def placed_all(self, first, params):
+        """Lines of ``make_views`` in the default mode."""
+        share = f"share_({first}, pointer_ + offset_ * item_, n_, shape_, strides_, base_, version_, 'multi')"
+        return [f"ver_, count_ = {first}._ver, len_(found_)",
+                f"if STATE_ or ver_.__class__ is not list_ or not 0 < count_ <= {MANY}:",
+                f"    return place_(op_, {first}, found_, {params})",
+                f"base_, above_, version_, outs_ = {first}, {first}._view, ver_[0], []", "if above_ is not None:",
+                "    if above_.version != version_:", f"        refresh_({first})", "    base_ = above_.base",
+                f"share_, pointer_, item_ = makers_.share, {first}._ptr, {first}._kind.itemsize",
+                "for shape_, strides_, offset_, n_ in found_:", f"    outs_.append({share})",
+                f"if {first}._rg:", "    out_ = outs_[0]",
+                f"    makers_.record(out_, Node_, ({first}._node or {first},), (), ({first}._shape, {params}, found_, "
+                f"{first}._kind))", "    node_, number_ = out_._node, makers_.number", "    for i_ in range_(count_):",
+                "        number_(outs_[i_], node_, i_)", "return tuple_(outs_)"]
 
     @property
     def callable(self):
@@ -202,11 +220,6 @@ def settle_all(geometries, memo, key, op, input):
             memo.clear()
         memo[key] = found
     return found
-
-
-# Views from which on the garbage collector waits until all are made: it would come for each few hundred of them, now and then
-# look at all that there is, and find nothing.
-MANY = 100
 
 
 def make_view(op, input, shape, strides, offset, params, mode=None):

@@ -33,7 +33,7 @@ from .tape import TAPE, active
 
 def environment(code):
     """(names -> values for kernels specialised to a dtype code, key text maker)."""
-    from . import vecmath
+    from . import box_maximum, vecmath
     compute = dt.BY_CODE[code].compute
     env, texts = {}, {}
     for kind in ("T", "load", "store"):
@@ -42,6 +42,8 @@ def environment(code):
     env["strip"], texts["strip"] = nb().stack(compute, STRIP), f"strip {STRIP} {compute}, not set"
     env["wide_strip"], texts["wide_strip"] = nb().stack("f8", STRIP), f"strip {STRIP} f8, not set"
     env["accumulate"], texts["accumulate"] = nb().accumulate, f"accumulate {ACCUMULATE}"
+    if code in ("f4", "f8"):
+        env["box_maximum"], texts["box_maximum"] = partial(box_maximum.box_maximum, code), box_maximum.key(code)
     math_code = {"c8": None, "c16": None}.get(compute, compute if compute in ("f4", "f8") else "f8")
     return env, texts, math_code, vecmath
 

@@ -25,7 +25,7 @@ def _deprecated(name):
 def upsample(input, size: object = None, scale_factor: object = None, mode: str = "nearest", align_corners: bool = None):
     """``interpolate``."""
     _deprecated("upsample")
-    return interpolate.fn(input, size, scale_factor, mode, align_corners)
+    return interpolate.callable(input, size, scale_factor, mode, align_corners)
 
 
 @function(reference=lambda x, **options: interpolate.reference(x, **options), **SPACES,
@@ -33,7 +33,7 @@ def upsample(input, size: object = None, scale_factor: object = None, mode: str 
 def upsample_nearest(input, size: object = None, scale_factor: object = None):
     """``interpolate`` by the nearest value."""
     _deprecated("upsample_nearest")
-    return interpolate.fn(input, size, scale_factor)
+    return interpolate.callable(input, size, scale_factor)
 
 
 @function(reference=lambda x, **options: interpolate.reference(x, mode="bilinear", align_corners=True, **options), **SPACES,
@@ -41,7 +41,7 @@ def upsample_nearest(input, size: object = None, scale_factor: object = None):
 def upsample_bilinear(input, size: object = None, scale_factor: object = None):
     """Bilinear ``interpolate`` whose corners are those of the input."""
     _deprecated("upsample_bilinear")
-    return interpolate.fn(input, size, scale_factor, "bilinear", True)
+    return interpolate.callable(input, size, scale_factor, "bilinear", True)
 
 
 def _tbc_reference(x, weight, bias, pad=0):
@@ -68,5 +68,7 @@ def conv_tbc(input, weight, bias, pad: int = 0):
     steps = s[0] + 2 * pad - w[0] + 1
     if steps < 0:
         raise RuntimeError(f"Trying to create tensor with negative dimension {steps}: {[steps, s[1], w[2]]}")
-    found = REGISTRY["conv1d"].callable(input.permute(1, 2, 0), weight.permute(2, 1, 0), bias, 1, pad)
+    # The node saves copies, not views of what was given: programs can keep these, and backward needs them in rows.
+    rows, taps = input.permute(1, 2, 0).contiguous(), weight.permute(2, 1, 0).contiguous()
+    found = REGISTRY["conv1d"].callable(rows, taps, bias, 1, pad)
     return renamed(found.permute(2, 0, 1).clone(memory_format=numbagrad.contiguous_format), "ConvTbcBackward0")

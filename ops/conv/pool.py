@@ -27,6 +27,9 @@ def _planes(t, n):
     return numel(t._shape[:-n])
 
 
+DIRECT = {storage.kind_of(dt.float32), storage.kind_of(dt.float64)}  # kinds that are stored as they are computed
+
+
 # --- maxima ---
 
 @custom(private=True, node="MaxPool2DWithIndicesBackward0", reference=None, connected=True)
@@ -52,7 +55,8 @@ def _(outs, input, axes):
                 axes[0][1] == axes[0][0] // 2 and axes[1][1] == axes[1][0] // 2):
             win.max_pairs.run(input._kind, (input._ptr, y._ptr, where._ptr, axes[0][0], axes[1][0]), planes, input._n)
         else:
-            win.box_max.run(input._kind, (input._ptr, y._ptr, where._ptr, win.plan(_three(axes))[1]), planes, input._n)
+            boxes = win.wide_box_max if input._kind in DIRECT and win.wide(axes) else win.box_max
+            boxes.run(input._kind, (input._ptr, y._ptr, where._ptr, win.plan(_three(axes))[1]), planes, input._n)
 
 
 @max_windows.gradient
@@ -100,9 +104,6 @@ def _(g, where, shape, n):
 
 
 # --- means ---
-
-DIRECT = {storage.kind_of(dt.float32), storage.kind_of(dt.float64)}  # kinds that are stored as they are computed
-
 
 @custom(private=True, node="AvgPool2DBackward0", reference=None, connected=True)
 def mean_windows(input, axes: tuple, divisor: int = 0):

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 import numpy as np
 
 from numbagrad.core import storage
 from numbagrad.extend import T, inline, load, store
-from numbagrad.kernel.jit import kernel
+from numbagrad.kernel.box_maximum import MOST
+from numbagrad.kernel.jit import box_maximum, kernel
 
 # A plan is an int64 array: (input, output) sizes of depth, height, width, then the step inside a window per axis, then
 # (start, stop, count) of every window of each axis in turn. Windows are clipped; ``count`` is what a mean divides by.
 HEAD = 9
 AHEAD = 8  # elements that a maximum looks at in one go: most are not larger
+WIDE = 4  # elements of a row of a window
 
 
 @kernel
@@ -134,6 +137,26 @@ def box_max(x: "*T", y: "*T", where: "*i8", t: "*i8", start: int, stop: int):
 
 
 @kernel
+def wide_box_max(x: "*T", y: "*T", where: "*i8", t: "*i8", start: int, stop: int):
+    """``box_max`` of x into y and int64 where, by the int64 plan t, for rows of boxes of elements side by side."""
+    d, h, w, od, oh, ow = t[0], t[1], t[2], t[3], t[4], t[5]
+    hs, ws = 9 + 3 * od, 9 + 3 * od + 3 * oh
+    for plane in range(start, stop):
+        q = plane * od * oh * ow
+        base = plane * d * h * w
+        for z in range(od):
+            i, planes = t[9 + 3 * z], (t[10 + 3 * z] - t[9 + 3 * z] + t[6] - 1) // t[6]
+            for r in range(oh):
+                j, rows = t[hs + 3 * r], (t[hs + 1 + 3 * r] - t[hs + 3 * r] + t[7] - 1) // t[7]
+                for c in range(ow):
+                    k = t[ws + 3 * c]
+                    at = box_maximum(x, base, (i * h + j) * w + k, planes, t[6] * h * w, rows, t[7] * w, t[ws + 1 + 3 * c] - k)
+                    y[q] = x[base + at]
+                    where[q] = at
+                    q += 1
+
+
+@kernel
 def max_pairs(x: "*T", y: "*T", where: "*i8", h: int, w: int, start: int, stop: int):
     """``box_max`` of 2 x 2 boxes of x (planes, h, w) that do not overlap, into y and int64 where (planes, h // 2, w // 2):
     the usual case, without window tables."""
@@ -223,3 +246,10 @@ def even(axis):
             (first + i * step, end + i * step, count) for i in range(out)]:
         return None
     return first, count, step
+
+
+def wide(axes):
+    """Whether rows of windows are worth vectors, and their places fit them."""
+    size, out, rule, args = axes[-1]
+    width, step = (args[0], args[3]) if args else (size // out, 1)
+    return width >= WIDE and step == 1 and math.prod([a[0] for a in axes]) <= MOST

@@ -11,7 +11,7 @@ from numbagrad.core import storage
 from numbagrad.core.tensor import numel
 from numbagrad.dispatch.custom import CustomNode
 from numbagrad.extend import T, custom, load, store
-from numbagrad.kernel.jit import kernel
+from numbagrad.kernel.jit import STRIP, kernel, strip
 
 from ..product.gemm import node_class
 
@@ -93,6 +93,47 @@ def unmix(g: "*T", x: "*T", t: "*i8", w: "*f8", start: int, stop: int):
                             for k in range(tw):
                                 at = p + t[ws + c * tw + k]
                                 x[at] = store(load(x[at]) + T(outer * w[ws - 9 + c * tw + k]) * v)
+
+
+@kernel
+def unmix_two(g: "*T", x: "*T", t: "*i8", w: "*f8", start: int, stop: int):
+    """Gradient of ``mix_two``: g (planes, outputs) into x (planes, inputs), by the int64 plan t, whose places never fall, and
+    its float64 weights w: rows of g are added up side by side, then columns in numbers that move along with their places."""
+    total = strip()
+    h, wd, oh, ow = t[1], t[2], t[4], t[5]
+    hs = 10
+    ws = hs + 2 * oh
+    for plane in range(start, stop):
+        low = 0  # the first row of g that goes to row i of x
+        for i in range(h):
+            p = (plane * h + i) * wd
+            for c in range(wd):
+                x[p + c] = store(T(0))
+            while low < oh and t[hs + 2 * low + 1] < i:
+                low += 1
+            for first in range(0, ow, STRIP):
+                many = min(STRIP, ow - first)
+                for c in range(many):
+                    total[c] = T(0)
+                r = low
+                while r < oh and t[hs + 2 * r] <= i:
+                    upper = w[hs - 9 + 2 * r] if t[hs + 2 * r] == i else 0.0
+                    lower = w[hs - 8 + 2 * r] if t[hs + 2 * r + 1] == i else 0.0
+                    part, q = T(upper + lower), (plane * oh + r) * ow + first
+                    for c in range(many):
+                        total[c] = T(total[c] + part * load(g[q + c]))
+                    r += 1
+                at, here, after = t[ws + 2 * first], T(0), T(0)
+                for c in range(many):
+                    k = ws + 2 * (first + c)
+                    while at < t[k]:
+                        x[p + at] = store(load(x[p + at]) + here)
+                        at, here, after = at + 1, after, T(0)
+                    here = T(here + T(w[k - 9]) * total[c])
+                    after = T(after + T(w[k - 8]) * total[c])
+                x[p + at] = store(load(x[p + at]) + here)
+                last = min(at + 1, wd - 1)  # (the last place is its own neighbour)
+                x[p + last] = store(load(x[p + last]) + after)
 
 
 @kernel
@@ -187,6 +228,11 @@ def plan(axes):
     return t, f, storage.table(t), storage.table(f), all(w is None for _, w in found)
 
 
+def two_by_two(t):
+    """Whether every output of a plan has two rows and two columns of one plane."""
+    return t[0] == 1 and (t[3], *t[6:9]) == (1, 1, 2, 2)
+
+
 @custom(private=True, node="UpsampleNearest2DBackward0", reference=None, dtypes="any")
 def map_axes(input, axes: tuple):
     """The last dimensions of ``input`` mapped to new positions, as ``axes`` says."""
@@ -201,7 +247,7 @@ def _(out, input, axes):
         if plain:
             pick.run(out._kind, (input._ptr, out._ptr, ta), planes, out._n)
         else:
-            body = mix_two if (t[3], *t[6:9]) == (1, 1, 2, 2) and t[0] == 1 else mix
+            body = mix_two if two_by_two(t) else mix
             body.run(out._kind, (input._ptr, out._ptr, ta, fa), planes, out._n)
 
 
@@ -220,7 +266,8 @@ def unmap_axes(input, axes: tuple):
 def _(out, input, axes):
     if out._n:
         t, f, ta, fa, _ = plan(axes)
-        unmix.run(out._kind, (input._ptr, out._ptr, ta, fa), numel(input._shape[:-len(axes)]), input._n)
+        body = unmix_two if two_by_two(t) and out._kind.cpu else unmix  # (on a device places are shared out, not walked along)
+        body.run(out._kind, (input._ptr, out._ptr, ta, fa), numel(input._shape[:-len(axes)]), input._n)
 
 
 @unmap_axes.gradient

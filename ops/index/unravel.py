@@ -14,7 +14,7 @@ from numbagrad.extend import REGISTRY, Sample, function
 
 @function(reference=lambda i, shape: np.unravel_index(i, shape), method=False, dtypes="int64", differentiable=False,
           kinds={"shape": "any"}, samples=(Sample(("int64", (3, 4), 0, 24), (2, 3, 4)), Sample(("int64", (), 0, 6), 6)))
-def unravel_index(indices, shape):
+def unravel_index(indices, shape: object):
     """Coordinates, a tensor per dimension, of elements of a tensor of this shape that are given by their numbers."""
     if indices._kind.dtype.category > 1 or indices._kind.dtype.category == 0:
         raise TypeError(f"expected 'indices' to be integer dtype, but got {indices.dtype}")

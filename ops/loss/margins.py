@@ -11,7 +11,7 @@ from numbagrad.core import storage
 from numbagrad.core.node import renamed
 from numbagrad.extend import Sample, T, custom, function, load, store
 from numbagrad.kernel import tape
-from numbagrad.kernel.jit import kernel
+from numbagrad.kernel.jit import accumulate, kernel
 
 from ..refusal import constant
 from .losses import SPACE, _reduce
@@ -48,8 +48,8 @@ def margin_rows(x: "*T", target: "*i8", w: "*T", out: "*T", found: "*i8", n: int
         v = T(margin) - load(x[base + own])
         for j in range(n):
             z = v + load(x[base + j])
-            if z > T(0) and j != own:
-                total += z * z if squared else z
+            z = z if (z > T(0)) & (j != own) else T(0)
+            total = accumulate(total, z * z if squared else z)
         out[row] = store(total * load(w[own]) / T(n) if weighted else total / T(n))
 
 
@@ -64,11 +64,10 @@ def margin_slopes(g: "*T", x: "*T", target: "*i8", w: "*T", out: "*T", n: int, s
         share = share * load(w[own]) if weighted else share
         for j in range(n):
             z = v + load(x[base + j])
-            d = T(0)
-            if z > T(0) and j != own:
-                d = T(2) * z * share if squared else share
+            d = T(2) * z * share if squared else share
+            d = d if (z > T(0)) & (j != own) else T(0)
             out[base + j] = store(d)
-            total += d
+            total = accumulate(total, d)
         out[base + own] = store(-total)
 
 
@@ -184,7 +183,7 @@ def label_rows(x: "*T", target: "*i8", out: "*T", own: "*u1", found: "*i8", n: i
             v = T(1) - x[base + target[base + k]]
             for j in range(base, base + n):
                 z = v + x[j]
-                total += z if z > T(0) and own[j] == 0 else T(0)
+                total = accumulate(total, z if (z > T(0)) & (own[j] == 0) else T(0))
         out[row] = total / T(n)
 
 
@@ -199,9 +198,9 @@ def label_slopes(g: "*T", x: "*T", target: "*i8", own: "*u1", out: "*T", n: int,
             at, total = base + target[base + k], T(0)
             v = T(1) - x[at]
             for j in range(base, base + n):
-                d = share if v + x[j] > T(0) and own[j] == 0 else T(0)
+                d = share if (v + x[j] > T(0)) & (own[j] == 0) else T(0)
                 out[j] += d
-                total += d
+                total = accumulate(total, d)
             out[at] -= total
             k += 1
 

@@ -10,6 +10,7 @@ from numbagrad.extend import scalar as s
 from numbagrad.kernel.expr import where
 
 from .activation import POINTS
+from .piecewise_linear import between
 
 
 def _clip(x, min=None, max=None):
@@ -21,7 +22,7 @@ def _clip(x, min=None, max=None):
              samples=(Sample((3, 4), -1.0, 1.0),), reference=_clip, fits=("min", "max"))
 def clamp_numbers(input, min: float, max: float):
     """``clamp`` of a floating-point tensor between two numbers."""
-    return s.minimum(s.maximum(input, min), max)
+    return between(input, min, max)
 
 
 @clamp_numbers.gradient

@@ -322,6 +322,25 @@ def test_programs_of_lists_are_found_by_length_and_geometry():
     assert 30 not in programs.natives
 
 
+def test_programs_of_any_number_of_tensors():
+    """Given one by one or as a list; with the nodes of the calls before them."""
+    a, b, c = ng.rand(2, requires_grad=True), ng.rand(3), ng.rand(2)
+    for f in (ng.cartesian_prod, ng.block_diag):
+        wanted, nodes = f(a, b), chain(f(a, b).grad_fn)
+        for call in (lambda: f(a, b), lambda: f([a, b]), lambda: f((a, b))):  # noqa: B023
+            y = often(call)
+            assert y.tolist() == wanted.tolist() and chain(y.grad_fn) == nodes
+        programs = REGISTRY[f.__name__].programs
+        assert programs.natives[2](True, a, b).tolist() == wanted.tolist()
+        assert programs.natives[2](True, b, a) is None and programs.natives[2](True, a, 3) is None
+        g = ng.rand(*wanted.shape)
+        assert ng.autograd.grad(y, a, g)[0].tolist() == ng.autograd.grad(wanted, a, g)[0].tolist()
+        assert often(lambda: f(a, b, c)).shape == f(a.detach(), b, c).shape  # noqa: B023
+        with pytest.raises(TypeError, match="element 1"):
+            f(a, 3)
+    assert often(lambda: ng.block_diag()).shape == (1, 0)
+
+
 def test_what_is_no_list_of_tensors_is_refused_after_planned_calls():
     a = ng.rand(2, 3)
     often(lambda: ng.cat([a[0], a[1]]))

@@ -168,3 +168,23 @@ def test_windows_that_jump_over_the_input_are_refused(name):
     with pytest.raises(RuntimeError, match="dilation 1099511627776 leaves a window without elements"):
         getattr(ng.nn.functional, name)(ng.rand(1, 2, 7, 9), 3, (1 << 63) - 1, 1, 1 << 40, True)
     assert getattr(ng.nn.functional, name)(ng.rand(1, 1, 2, 2), 3, 4, 0, 1, True)[0].shape[-1] == 1
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
+@pytest.mark.parametrize("n, shape, window", [
+    (1, (2, 3, 71), (9, 4, 3)), (1, (1, 2, 200), (70, 30, 0)), (2, (2, 2, 23, 40), ((5, 17), (2, 3), (2, 8), (2, 1))),
+    (3, (1, 2, 7, 9, 11), ((2, 3, 4), 2, 1, (2, 1, 1), True))])
+def test_places_of_maxima_in_wide_windows(n, shape, window, dtype):
+    """Ties, zeros of both signs, windows of minus infinity alone and NaN, of which the last one counts."""
+    rng = np.random.default_rng(2)
+    x = rng.integers(-2, 3, shape) * rng.choice([-0.0, 0.0, 1.0], shape)
+    x[rng.random(shape) < 0.02] = np.nan
+    x[rng.random(shape) < 0.3] = -np.inf
+    x[0, 0] = -np.inf
+
+    def run(lib, name, *given):
+        f = getattr(lib.nn.functional, f"{name}{n}d_with_indices")
+        return [t.double().numpy() for t in f(lib.tensor(x, dtype=getattr(lib, dtype)), *given)]
+    for call in (("max_pool", *window), ("adaptive_max_pool", 3)):
+        for a, b in zip(run(ng, *call), run(torch, *call), strict=True):
+            assert np.array_equal(a, b, equal_nan=True) and (np.signbit(a) == np.signbit(b))[~np.isnan(b)].all()

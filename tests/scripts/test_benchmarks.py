@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import importlib.util
 import inspect
@@ -222,6 +223,26 @@ def test_peak_memory_is_the_processs_own(monkeypatch):
     done = subprocess.run([sys.executable, "-c", "import process_memory; print(process_memory.peak())"], cwd=ROOT,
                           capture_output=True, text=True, check=True)
     assert held.nbytes > 300 << 20 and 2 < float(done.stdout) < 100
+
+
+ARENAS = """
+import ctypes, sys
+import own_frames
+
+libc = ctypes.CDLL(None)
+libc.fopen.restype = ctypes.c_void_p
+own_frames.run(lambda: [bytearray(1 << 16) for _ in range(9)])
+file = ctypes.c_void_p(libc.fopen(sys.argv[1].encode(), b"w"))
+libc.malloc_info(0, file)
+libc.fclose(file)
+"""
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None) if os.name == "posix" else None, "malloc_info"), reason="a matter of glibc")
+def test_a_measurement_has_the_main_threads_memory(tmp_path):
+    """Not pieces of its own, of which one is mapped and unmapped with each result that does not fit into the last."""
+    subprocess.run([sys.executable, "-c", ARENAS, str(tmp_path / "arenas")], cwd=ROOT, check=True)
+    assert (tmp_path / "arenas").read_text().count("<heap nr=") == 1
 
 
 # --- peers.py --registry -----------------------------------------------------------------------------------------------------
