@@ -1,0 +1,454 @@
+"""Pieces of Fourier transforms of as many lines at once as a vector has elements, written as LLVM vectors.
+
+Working memory holds the points of a bundle of lines: two vectors each, of real and of imaginary parts, one element for each line.
+So every step of a transform is arithmetic of whole vectors whatever the length, with its factors spread over them. The pieces
+move lines in and out (turned as squares of a vector's side, where the points of a line lie in a row) and do the butterflies, all
+reads of one before its writes: LLVM's own vectoriser would have to ask which of the strided legs overlap."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import inspect
+import math
+
+from .define import define
+from .jit import Inline
+from .register_tile import Vectors, machine
+
+SIZES = {"f4": 4, "f8": 8}
+RADICES = 8, 4, 3, 2, 5, 7  # butterflies of their own, the preferred ones first
+
+
+class Piece(Inline):
+    """A function of kernels that LLVM's vectors are printed for; ``spec`` has a letter for each argument: "r" a pointer that is
+    read, "w" one that is written, "b" both, "t" a pointer to int64, "i" an integer, "f" a number of the dtype."""
+
+    def __init__(self, make, spec):
+        self.make, self.spec, self.made = make, spec, {}
+        self.effects = spec.replace("t", "r")
+
+    def specialise(self, letters):
+        code = letters["T"]
+        if code not in self.made:
+            self.made[code] = _intrinsic(self.make, self.spec, code)
+        return self.made[code]
+
+    def key(self, letters):
+        return f"{_text()} {machine(SIZES[letters['T']])}"
+
+
+class Lanes(Inline):
+    """``lanes_of()``: the elements of a vector, which is the number of lines of a bundle."""
+
+    effects = ""
+
+    def __init__(self):
+        self.make = lanes_of
+
+    def specialise(self, letters):
+        from . import inlined
+        count = lanes_of(letters["T"])
+        return inlined.njit(())(define(f"def f():\n    return {count}\n", "f", {}))
+
+    def key(self, letters):
+        return f"lanes {lanes_of(letters['T'])}"
+
+
+def lanes_of(code):
+    """The lines of a bundle for a dtype code."""
+    return machine(SIZES[code])[0]
+
+
+@functools.cache
+def _text():
+    from . import register_tile
+    return hashlib.sha256("".join(map(inspect.getsource, (inspect.getmodule(_text), register_tile))).encode()).hexdigest()
+
+
+def _intrinsic(make, spec, code):
+    from numba import types
+    from numba.extending import intrinsic
+    kinds = {"i": types.int64, "f": types.float32 if code == "f4" else types.float64}
+
+    def typed(given):
+        def codegen(context, builder, signature, args):
+            make(Pen(code, builder), *args)
+            return context.get_dummy_value()
+        return types.void(*[kinds.get(letter, t) for letter, t in zip(spec, given)]), codegen
+    names = ", ".join([f"a{i}" for i in range(len(spec))])
+    return intrinsic(define(f"def piece(context, {names}):\n    return typed(({names},))\n", "piece", {"typed": typed}))
+
+
+# --- arithmetic of vectors --------------------------------------------------------------------------------------------
+
+class Pen(Vectors):
+    """Where the instructions of one piece are written."""
+
+    def __init__(self, code, builder):
+        super().__init__(code)
+        self.builder = builder
+
+    def n(self, value):
+        return self.word(value)
+
+    def plus(self, *terms):
+        total = terms[0]
+        for t in terms[1:]:
+            total = self.builder.add(total, t)
+        return total
+
+    def times(self, a, b):
+        return self.builder.mul(a, self.word(b) if b.__class__ is int else b)
+
+    def row(self, pointer, at, inside=None):
+        """The vector at an element of a pointer."""
+        return Number(self, self.load(self.builder, self.at(self.builder, pointer, at), inside))
+
+    def put(self, pointer, at, value, inside=None):
+        self.store(self.builder, value.value, self.at(self.builder, pointer, at), inside)
+
+    def number(self, pointer, at):
+        """A vector of one number in memory."""
+        return Number(self, self.spread(self.builder, self.builder.load(self.builder.gep(pointer, [at])), self.vector))
+
+    def every(self, value):
+        """A vector of one number."""
+        return Number(self, self.spread(self.builder, value, self.vector))
+
+    def constant(self, value):
+        return Number(self, self.ir.Constant(self.vector, [value] * self.lanes))
+
+    def point(self, work, at, swap):
+        """The complex numbers of a point; the parts change places where ``swap`` is the length of a vector."""
+        return Complex(self.row(work, self.plus(at, swap)), self.row(work, self.builder.sub(self.plus(at, self.n(self.lanes)), swap)))
+
+    def put_point(self, work, at, swap, z):
+        self.put(work, self.plus(at, swap), z.re)
+        self.put(work, self.builder.sub(self.plus(at, self.n(self.lanes)), swap), z.im)
+
+    def loop(self, count, body, *totals):
+        """``body(i, *totals)`` returns the next totals, for i below ``count``, which is 1 at least; the last ones."""
+        b = self.builder
+        before, loop = b.block, b.append_basic_block("loop")
+        b.branch(loop)
+        b.position_at_end(loop)
+        i, sums = b.phi(self.word), [b.phi(self.vector) for _ in totals]
+        i.add_incoming(self.n(0), before)
+        for s, t in zip(sums, totals):
+            s.add_incoming(t.value, before)
+        found = body(i, *[Number(self, s) for s in sums])
+        more = b.add(i, self.n(1))
+        i.add_incoming(more, b.block)
+        for s, t in zip(sums, found):
+            s.add_incoming(t.value, b.block)
+        after = b.append_basic_block("after")
+        b.cbranch(b.icmp_signed("<", more, count), b.block, after)
+        b.position_at_end(after)
+        return found
+
+
+class Number:
+    """A vector with arithmetic."""
+
+    __slots__ = ("pen", "value")
+    FLAGS = ("contract",)
+
+    def __init__(self, pen, value):
+        self.pen, self.value = pen, value
+
+    def __add__(self, other):
+        return Number(self.pen, self.pen.builder.fadd(self.value, other.value, flags=self.FLAGS))
+
+    def __sub__(self, other):
+        return Number(self.pen, self.pen.builder.fsub(self.value, other.value, flags=self.FLAGS))
+
+    def __mul__(self, other):
+        return Number(self.pen, self.pen.builder.fmul(self.value, other.value, flags=self.FLAGS))
+
+    def __neg__(self):
+        return Number(self.pen, self.pen.builder.fneg(self.value))
+
+
+class Complex:
+    """A vector of complex numbers with arithmetic."""
+
+    __slots__ = ("im", "re")
+
+    def __init__(self, re, im):
+        self.re, self.im = re, im
+
+    def __add__(self, other):
+        return Complex(self.re + other.re, self.im + other.im)
+
+    def __sub__(self, other):
+        return Complex(self.re - other.re, self.im - other.im)
+
+    def __mul__(self, other):
+        if other.__class__ is Complex:
+            return Complex(self.re * other.re - self.im * other.im, self.re * other.im + self.im * other.re)
+        return Complex(self.re * other, self.im * other)
+
+    def turned(self):
+        """Times -i."""
+        return Complex(self.im, -self.re)
+
+    def conj(self):
+        return Complex(self.re, -self.im)
+
+
+def transformed(pen, x):
+    """The transform of a few points."""
+    n = len(x)
+    if n == 2:
+        return [x[0] + x[1], x[0] - x[1]]
+    if n == 4:
+        (a, b), (c, d) = transformed(pen, x[::2]), transformed(pen, x[1::2])
+        return [a + c, Complex(b.re + d.im, b.im - d.re), a - c, Complex(b.re - d.im, b.im + d.re)]
+    if n == 8:
+        even, odd = transformed(pen, x[::2]), transformed(pen, x[1::2])
+        half = pen.constant(math.sqrt(0.5))
+        a, b = odd[1], odd[3]
+        odd = [odd[0], Complex(a.re + a.im, a.im - a.re) * half, odd[2].turned(),
+               Complex(b.im - b.re, -(b.re + b.im)) * half]
+        return [e + o for e, o in zip(even, odd)] + [e - o for e, o in zip(even, odd)]
+    half = n // 2
+    sums, differences = [x[q] + x[n - q] for q in range(1, half + 1)], [x[q] - x[n - q] for q in range(1, half + 1)]
+    out = [x[0]] + [None] * (n - 1)
+    for s in sums:
+        out[0] = out[0] + s
+    for p in range(1, half + 1):
+        a, b = x[0], None
+        for q, (s, d) in enumerate(zip(sums, differences), 1):
+            angle = 2 * math.pi * (p * q % n) / n
+            a = a + s * pen.constant(math.cos(angle))
+            term = d * pen.constant(math.sin(angle))
+            b = term if b is None else b + term
+        out[p], out[n - p] = Complex(a.re + b.im, a.im - b.re), Complex(a.re - b.im, a.im + b.re)
+    return out
+
+
+# --- butterflies ------------------------------------------------------------------------------------------------------
+
+def _butterfly(radix, with_factors):
+    def make(pen, work, at, swap, step, factors, first):
+        """The transform of ``radix`` points of work, ``step`` elements apart from ``at`` on, in their places; all but the first
+        result times factors from ``first`` on."""
+        places = [pen.plus(at, pen.times(step, q)) for q in range(radix)]
+        out = transformed(pen, [pen.point(work, place, swap) for place in places])
+        for q, (place, z) in enumerate(zip(places, out)):
+            if q and with_factors:
+                here = pen.plus(first, pen.n(2 * q - 2))
+                z = z * Complex(pen.number(factors, here), pen.number(factors, pen.plus(here, pen.n(1))))
+            pen.put_point(work, place, swap, z)
+    return Piece(make, "biiiri")
+
+
+def _halves(pen, work, at, swap, step, count, room):
+    """For an odd radix 2 count + 1: the first point of work, then sums and differences of points q and radix - q, into work
+    from ``room`` on; the first result in its place."""
+    first = pen.point(work, at, swap)
+    pen.put(work, room, first.re)
+    pen.put(work, pen.plus(room, pen.n(pen.lanes)), first.im)
+    last = pen.plus(at, pen.times(step, pen.times(count, 2)))
+
+    def body(q, re, im):
+        offset = pen.times(step, q)
+        a = pen.point(work, pen.plus(at, step, offset), swap)
+        b = pen.point(work, pen.builder.sub(last, offset), swap)
+        s, d, here = a + b, a - b, pen.plus(room, pen.times(q, 4 * pen.lanes))
+        for i, value in enumerate((s.re, s.im, d.re, d.im), 2):
+            pen.put(work, pen.plus(here, pen.n(i * pen.lanes)), value)
+        return re + s.re, im + s.im
+    pen.put_point(work, at, swap, Complex(*pen.loop(count, body, first.re, first.im)))
+
+
+def _results(pairs):
+    def make(pen, work, at, swap, step, count, room, p, numbers, waves, factors):
+        """Results p + 1 to p + ``pairs`` of an odd radix 2 count + 1, and those that mirror them, from what ``halves`` left in work
+        at ``room``; cosines and sines in numbers from ``waves`` on, what results are multiplied by from ``factors`` on."""
+        first = Complex(pen.row(work, room), pen.row(work, pen.plus(room, pen.n(pen.lanes))))
+        zero = pen.constant(0.0)
+
+        def body(q, *totals):
+            here, wave = pen.plus(room, pen.times(q, 4 * pen.lanes)), pen.plus(waves, pen.times(q, 2 * pairs))
+            sr, si, dr, di = [pen.row(work, pen.plus(here, pen.n(i * pen.lanes))) for i in range(2, 6)]
+            found = []
+            for i in range(pairs):
+                c, s = [pen.number(numbers, pen.plus(wave, pen.n(2 * i + j))) for j in range(2)]
+                ar, ai, br, bi = totals[4 * i:4 * i + 4]
+                found += [ar + sr * c, ai + si * c, br + dr * s, bi + di * s]
+            return found
+        totals = pen.loop(count, body, *[first.re, first.im, zero, zero] * pairs)
+        for i in range(pairs):
+            ar, ai, br, bi = totals[4 * i:4 * i + 4]
+            low = pen.plus(p, pen.n(i + 1))
+            for q, z in ((low, Complex(ar + bi, ai - br)),
+                         (pen.builder.sub(pen.plus(pen.times(count, 2), pen.n(1)), low), Complex(ar - bi, ai + br))):
+                here = pen.plus(factors, pen.times(q, 2))
+                z = z * Complex(pen.number(numbers, pen.builder.sub(here, pen.n(2))),
+                                pen.number(numbers, pen.builder.sub(here, pen.n(1))))
+                pen.put_point(work, pen.plus(at, pen.times(step, q)), swap, z)
+    return Piece(make, "biiiiiirii")
+
+
+butterfly_2, butterfly_3, butterfly_4, butterfly_5, butterfly_7, butterfly_8 = [
+    _butterfly(r, True) for r in (2, 3, 4, 5, 7, 8)]
+last_2, last_3, last_4, last_5, last_7, last_8 = [_butterfly(r, False) for r in (2, 3, 4, 5, 7, 8)]
+halves = Piece(_halves, "biiiii")
+results_1, results_2, results_3, results_4 = map(_results, (1, 2, 3, 4))
+
+
+# --- real numbers -----------------------------------------------------------------------------------------------------
+
+def _split(pen, work, a, b, c, s, weight):
+    """Points k (at a) and n/2 - k (at b) of work as those of a real line, whose even and odd elements are the parts that were
+    transformed: c and s are the cosine and the sine of 2 pi k / n, ``weight`` is half of what they count for."""
+    swap = pen.n(0)
+    x, y = pen.point(work, a, swap), pen.point(work, b, swap).conj()
+    even, odd = (x + y) * pen.every(weight), ((x - y) * pen.every(weight)).turned()
+    odd = odd * Complex(pen.every(c), -pen.every(s))
+    pen.put_point(work, a, swap, even + odd)
+    pen.put_point(work, b, swap, (even - odd).conj())
+
+
+def _joined(pen, work, a, b, c, s, weight, sign):
+    """The reverse of ``split``; imaginary parts of work are read times ``sign``."""
+    swap, sign = pen.n(0), pen.every(sign)
+    x, y = pen.point(work, a, swap), pen.point(work, b, swap)
+    x, y = Complex(x.re, x.im * sign), Complex(y.re, y.im * sign).conj()
+    even, odd = (x + y) * pen.every(weight), ((x - y) * pen.every(weight)) * Complex(pen.every(c), pen.every(s))
+    pen.put_point(work, a, swap, Complex(even.re - odd.im, even.im + odd.re))
+    pen.put_point(work, b, swap, Complex(even.re + odd.im, odd.re - even.im))
+
+
+def _folded(pen, work, a, b):
+    """The point of work at a becomes the mean of itself and of the conjugate of that at b."""
+    swap = pen.n(0)
+    pen.put_point(work, a, swap, (pen.point(work, a, swap) + pen.point(work, b, swap).conj()) * pen.constant(0.5))
+
+
+def _scaled(pen, work, at, re, im):
+    """The parts of a point of work times ``re`` and ``im``."""
+    z = pen.point(work, at, pen.n(0))
+    pen.put_point(work, at, pen.n(0), Complex(z.re * pen.every(re), z.im * pen.every(im)))
+
+
+def _ends(pen, work, a, b):
+    """Real and imaginary part of the point of work at a: their sum becomes that point, the difference the one at b."""
+    z, zero = pen.point(work, a, pen.n(0)), pen.constant(0.0)
+    pen.put_point(work, a, pen.n(0), Complex(z.re + z.im, zero))
+    pen.put_point(work, b, pen.n(0), Complex(z.re - z.im, zero))
+
+
+def _start(pen, work, a, b):
+    """The reverse of ``ends``: real parts of the points of work at a and b, their sum and difference as one at a."""
+    x, y = pen.point(work, a, pen.n(0)).re, pen.point(work, b, pen.n(0)).re
+    pen.put_point(work, a, pen.n(0), Complex(x + y, x - y))
+
+
+def _cleared(pen, work, at):
+    """The vector of work at ``at`` becomes zeros."""
+    pen.put(work, at, pen.constant(0.0))
+
+
+def _twisted(pen, work, at, swap, table, first, held):
+    """The point of work at ``at`` times complex numbers of its lines, whose parts lie in table from ``first`` on."""
+    lines = _pair(pen, table, first, held)
+    pen.put_point(work, at, swap, pen.point(work, at, swap) * Complex(*lines))
+
+
+split, joined, folded = Piece(_split, "biifff"), Piece(_joined, "biiffff"), Piece(_folded, "bii")
+scaled, ends, start_of, cleared = Piece(_scaled, "biff"), Piece(_ends, "bii"), Piece(_start, "bii"), Piece(_cleared, "wi")
+twisted = Piece(_twisted, "biirii")
+
+
+# --- lines in and out -------------------------------------------------------------------------------------------------
+
+def _masks(pen, held, size):
+    """For each of ``size`` vectors in a row whether its elements are below held * size."""
+    b = pen.builder
+    return [pen.below(b, b.sub(pen.times(held, size), pen.n(i * pen.lanes))) for i in range(size)]
+
+
+def _pair(pen, x, at, held):
+    """Real and imaginary parts of neighbouring complex numbers."""
+    masks = (None, None) if held is None else _masks(pen, held, 2)
+    a, b = [pen.row(x, pen.plus(at, pen.n(i * pen.lanes)), m).value for i, m in enumerate(masks)]
+    return [Number(pen, pen.chosen(pen.builder, a, b, list(range(i, 2 * pen.lanes, 2)))) for i in (0, 1)]
+
+
+def _columns_in(some):
+    def make(pen, x, at, work, to, held):
+        """A point of neighbouring lines of complex numbers x into work; ``held`` of them, where there is not one each."""
+        re, im = _pair(pen, x, at, held if some else None)
+        pen.put_point(work, to, pen.n(0), Complex(re, im))
+    return Piece(make, "riwii")
+
+
+def _columns_out(some):
+    def make(pen, work, at, x, to, re, im, held):
+        """A point of work, its parts times ``re`` and ``im``, to neighbouring lines of complex numbers x; ``held`` of them, where
+        there is not one each."""
+        z = pen.point(work, at, pen.n(0))
+        parts, n = ((z.re * pen.every(re)).value, (z.im * pen.every(im)).value), pen.lanes
+        masks = _masks(pen, held, 2) if some else (None, None)
+        for i, m in enumerate(masks):
+            places = [(k + i * n) // 2 + (n if k % 2 else 0) for k in range(n)]
+            pen.put(x, pen.plus(to, pen.n(i * n)), Number(pen, pen.chosen(pen.builder, *parts, places)), m)
+    return Piece(make, "riwiffi")
+
+
+def _row_in(pen, x, at, work, to, held):
+    """A point of neighbouring lines of real numbers x into work; ``held`` of them, zeros for others."""
+    pen.put(work, to, pen.row(x, at, _masks(pen, held, 1)[0]))
+
+
+def _row_out(pen, work, at, x, to, factor, held):
+    """The vector of work times ``factor`` to ``held`` neighbouring lines of real numbers x."""
+    pen.put(x, to, pen.row(work, at) * pen.every(factor), _masks(pen, held, 1)[0])
+
+
+def _turned_in(some):
+    def make(pen, x, at, step, work, to, spread, lines, count):
+        """Numbers in a row, as many as a vector has, of lines x that are ``step`` apart into vectors of work that are ``spread``
+        apart; of ``lines`` lines and ``count`` numbers, where there are not so many, zeros for other lines."""
+        b, rows = pen.builder, []
+        inside = pen.below(b, count) if some else None
+        for i in range(pen.lanes):
+            mask = b.and_(pen.when(b, b.icmp_signed("<", pen.n(i), lines)), inside) if some else None
+            rows.append(pen.row(x, pen.plus(at, pen.times(step, i)), mask).value)
+        for i, row in enumerate(pen.transposed(b, rows)):
+            pen.put(work, pen.plus(to, pen.times(spread, i)), Number(pen, row))
+    return Piece(make, "riiwiiii")
+
+
+def _turned_out(some, parts):
+    def make(pen, work, w, order, k, x, at, step, re, im, lines, count):
+        """Points of work, as many as fill a vector with their ``parts``, to lines x that are ``step`` apart; order has from k on
+        their places behind w, twice, and whether they are conjugated; of ``lines`` lines and ``count`` numbers, where there are
+        not so many."""
+        b, columns = pen.builder, []
+        re, im = pen.every(re), pen.every(im)
+        for i in range(pen.lanes // parts):
+            word = b.load(b.gep(order, [pen.plus(k, pen.n(i))]))
+            place = pen.plus(w, pen.times(b.ashr(word, pen.n(1)), 2 * pen.lanes))
+            z = pen.point(work, place, pen.n(0)) if parts == 2 else Complex(pen.row(work, place), None)
+            columns.append((z.re * re).value)
+            if parts == 2:
+                odd = pen.spread(b, b.trunc(word, pen.ir.IntType(1)), pen.mask)
+                columns.append((Number(pen, b.select(odd, (-z.im).value, z.im.value)) * im).value)
+        inside = pen.below(b, count) if some else None
+        for i, row in enumerate(pen.transposed(b, columns)):
+            mask = b.and_(pen.when(b, b.icmp_signed("<", pen.n(i), lines)), inside) if some else None
+            pen.put(x, pen.plus(at, pen.times(step, i)), Number(pen, row), mask)
+    return Piece(make, "ritiwiiffii")
+
+
+lanes = Lanes()
+columns_in, some_columns_in = map(_columns_in, (False, True))
+columns_out, some_columns_out = map(_columns_out, (False, True))
+row_in, row_out = Piece(_row_in, "riwii"), Piece(_row_out, "riwifi")
+turned_in, some_turned_in = map(_turned_in, (False, True))
+turned_out, some_turned_out = [_turned_out(some, 2) for some in (False, True)]
+turned_reals_out = _turned_out(True, 1)

@@ -1,0 +1,284 @@
+"""The kernel of all Fourier transforms: bundles of lines, each by butterflies of mixed radices in their places.
+
+A step of radix r makes of each block of points r blocks that are shorter by r, so that results lie in an order that a table
+tells. Lines go in and out from wherever they lie: in a row, side by side, or scattered."""
+
+from __future__ import annotations
+
+from numbagrad.extend import T, inline, kernel
+from numbagrad.kernel.fourier import (
+    butterfly_2,
+    butterfly_3,
+    butterfly_4,
+    butterfly_5,
+    butterfly_7,
+    butterfly_8,
+    cleared,
+    columns_in,
+    columns_out,
+    ends,
+    folded,
+    halves,
+    joined,
+    lanes,
+    last_2,
+    last_3,
+    last_4,
+    last_5,
+    last_7,
+    last_8,
+    results_1,
+    results_2,
+    results_3,
+    results_4,
+    row_in,
+    row_out,
+    scaled,
+    some_columns_in,
+    some_columns_out,
+    some_turned_in,
+    some_turned_out,
+    split,
+    start_of,
+    turned_in,
+    turned_out,
+    turned_reals_out,
+    twisted,
+)
+
+# Words of a transform's table (``tables.py``): lines; those of a group; strides of groups, of lines in one and of points, where
+# they come from and where they go; bundles; units that do them, and working memory of each; points of the complex transform,
+# its steps; where places and the order of results begin; points that come and that go, numbers of one; whether parts change
+# places; what is done before and after the steps; where factors of real numbers, of a longer transform begin; first step.
+(LINES, GROUP, X_GROUP, X_LINE, X_POINT, Y_GROUP, Y_LINE, Y_POINT, BUNDLES, UNITS, ROOM, POINTS, STEPS, PLACES, ORDER, IN, OUT,
+ X_PARTS, Y_PARTS, SWAP, BEFORE, AFTER, REALS, TWIST, TWIST_LINE, FIRST) = range(26)
+STEP = 3  # words of a step: radix, where its factors begin, where the waves of an odd one do
+NOTHING, PAIRED, HERMITIAN, WHOLE, SINGLE = range(5)  # before and after
+
+
+@inline
+def fetched(x, work, table, w, first, held):
+    """The lines x from ``first`` on into work from ``w`` on; table (at least FIRST,): int64."""
+    n = lanes()
+    parts, group, step, count = table[X_PARTS], table[GROUP], table[X_POINT], table[IN]
+    spread = 2 * n // parts  # from number to number
+    if table[BEFORE] == PAIRED:
+        spread = n
+    g = first // group
+    i = first - g * group
+    at = g * table[X_GROUP] + i * table[X_LINE]
+    together = i + held <= group
+    line = table[X_LINE] if group > 1 else table[X_GROUP]
+    if parts == 1 and table[BEFORE] == SINGLE:
+        for k in range(count):
+            cleared(work, w + (2 * k + 1) * n)
+    if step == parts and (together or group == 1):
+        for k in range(0, count * parts, n):
+            to = w + k * spread
+            if held == n and k + n <= count * parts:
+                turned_in(x, at + k, line, work, to, spread, held, n)
+            else:
+                some_turned_in(x, at + k, line, work, to, spread, held, count * parts - k)
+    elif line == parts and (together or group == 1):
+        if parts == 1:
+            for k in range(count):
+                row_in(x, at + k * step, work, w + k * spread, held)
+        elif held == n:
+            for k in range(count):
+                columns_in(x, at + k * step, work, w + 2 * k * n, held)
+        else:
+            for k in range(count):
+                some_columns_in(x, at + k * step, work, w + 2 * k * n, held)
+    else:
+        for k in range(count * parts):
+            cleared(work, w + k * spread)
+        for j in range(held):
+            g = (first + j) // group
+            at = g * table[X_GROUP] + (first + j - g * group) * table[X_LINE]
+            for k in range(count):
+                for part in range(parts):
+                    work[w + (k * parts + part) * spread + j] = x[at + k * step + part]
+
+
+@inline
+def stored(work, y, table, w, first, held, re, im):
+    """Points of work, from ``w`` on, their parts times re and im, as the lines y from ``first`` on; table (at least FIRST,):
+    int64, with their order."""
+    n = lanes()
+    parts, group, step, count, order = table[Y_PARTS], table[GROUP], table[Y_POINT], table[OUT], table[ORDER]
+    g = first // group
+    i = first - g * group
+    at = g * table[Y_GROUP] + i * table[Y_LINE]
+    together = i + held <= group
+    line = table[Y_LINE] if group > 1 else table[Y_GROUP]
+    paired = table[AFTER] == PAIRED  # the parts of a point are neighbouring real numbers
+    numbers = 2 if paired else parts
+    if step == parts and (together or group == 1):
+        if numbers == 1:
+            for k in range(0, count, n):
+                turned_reals_out(work, w, table, order + k, y, at + k, line, re, im, held, count - k)
+        else:
+            for k in range(0, 2 * count, n):
+                if held == n and k + n <= 2 * count:
+                    turned_out(work, w, table, order + k // 2, y, at + k, line, re, im, held, n)
+                else:
+                    some_turned_out(work, w, table, order + k // 2, y, at + k, line, re, im, held, 2 * count - k)
+    elif line == parts and (together or group == 1):
+        for k in range(count):
+            word = table[order + k]
+            place = w + (word >> 1) * 2 * n
+            if numbers == 1:
+                row_out(work, place, y, at + k * step, re, held)
+            elif paired:
+                row_out(work, place, y, at + 2 * k * step, re, held)
+                row_out(work, place + n, y, at + (2 * k + 1) * step, im, held)
+            elif held == n:
+                columns_out(work, place, y, at + k * step, re, -im if word & 1 else im, held)
+            else:
+                some_columns_out(work, place, y, at + k * step, re, -im if word & 1 else im, held)
+    else:
+        for j in range(held):
+            g = (first + j) // group
+            at = g * table[Y_GROUP] + (first + j - g * group) * table[Y_LINE]
+            for k in range(count):
+                word = table[order + k]
+                place = w + (word >> 1) * 2 * n + j
+                if paired:
+                    y[at + 2 * k * step] = work[place] * re
+                    y[at + (2 * k + 1) * step] = work[place + n] * im
+                else:
+                    y[at + k * step] = work[place] * re
+                    if parts == 2:
+                        y[at + k * step + 1] = work[place + n] * (-im if word & 1 else im)
+
+
+@inline
+def odd_radix(work, factors, at, swap, step, radix, first, waves, room):
+    """The transform of points of work for a radix without a butterfly of its own; factors (of results, waves)."""
+    count = radix // 2
+    halves(work, at, swap, step, count, room)
+    p = 0
+    while p + 4 <= count:
+        results_4(work, at, swap, step, count, room, p, factors, waves + 2 * count * p, first)
+        p += 4
+    if count - p == 3:
+        results_3(work, at, swap, step, count, room, p, factors, waves + 2 * count * p, first)
+    elif count - p == 2:
+        results_2(work, at, swap, step, count, room, p, factors, waves + 2 * count * p, first)
+    elif count - p == 1:
+        results_1(work, at, swap, step, count, room, p, factors, waves + 2 * count * p, first)
+
+
+@inline
+def steps(work, table, factors, w):
+    """All steps of the complex transforms of the lines in work; table (FIRST and three words for each step,): int64, factors as it
+    says."""
+    n = lanes()
+    points, swap = table[POINTS], table[SWAP] * n
+    room = w + (points + 1) * 2 * n
+    length = points
+    for s in range(table[STEPS]):
+        radix, own, waves = table[FIRST + STEP * s], table[FIRST + STEP * s + 1], table[FIRST + STEP * s + 2]
+        m = length // radix
+        leg, more = 2 * n * m, 2 * (radix - 1)
+        for block in range(w, w + 2 * n * points, 2 * n * length):
+            if m == 1:
+                if radix == 8:
+                    last_8(work, block, swap, leg, factors, own)
+                elif radix == 4:
+                    last_4(work, block, swap, leg, factors, own)
+                elif radix == 3:
+                    last_3(work, block, swap, leg, factors, own)
+                elif radix == 2:
+                    last_2(work, block, swap, leg, factors, own)
+                elif radix == 5:
+                    last_5(work, block, swap, leg, factors, own)
+                elif radix == 7:
+                    last_7(work, block, swap, leg, factors, own)
+                else:
+                    odd_radix(work, factors, block, swap, leg, radix, own, waves, room)
+            elif radix == 8:
+                for j in range(m):
+                    butterfly_8(work, block + 2 * n * j, swap, leg, factors, own + more * j)
+            elif radix == 4:
+                for j in range(m):
+                    butterfly_4(work, block + 2 * n * j, swap, leg, factors, own + more * j)
+            elif radix == 3:
+                for j in range(m):
+                    butterfly_3(work, block + 2 * n * j, swap, leg, factors, own + more * j)
+            elif radix == 2:
+                for j in range(m):
+                    butterfly_2(work, block + 2 * n * j, swap, leg, factors, own + more * j)
+            elif radix == 5:
+                for j in range(m):
+                    butterfly_5(work, block + 2 * n * j, swap, leg, factors, own + more * j)
+            elif radix == 7:
+                for j in range(m):
+                    butterfly_7(work, block + 2 * n * j, swap, leg, factors, own + more * j)
+            else:
+                for j in range(m):
+                    odd_radix(work, factors, block + 2 * n * j, swap, leg, radix, own + more * j, waves, room)
+        length = m
+
+
+@inline
+def prepared(work, table, factors, w, weight, sign):
+    """What has to be done to the first half of a spectrum, or to a whole one, in work before its real numbers are made; table
+    (FIRST,): int64, factors with those of real numbers. ``weight`` is half of what a number counts for that stands for two."""
+    n = lanes()
+    points, before, reals = table[POINTS], table[BEFORE], table[REALS]
+    if before == SINGLE:  # an odd length: the others are zeros, as only real parts are wanted
+        for k in range(1, table[IN]):
+            scaled(work, w + 2 * n * k, weight * T(2), weight * T(2))
+        scaled(work, w, T(1), T(0))
+        for k in range(2 * table[IN], 2 * points):
+            cleared(work, w + n * k)
+    else:
+        if before == WHOLE:
+            for k in range(1, points):
+                folded(work, w + 2 * n * k, w + 2 * n * (2 * points - k))
+        start_of(work, w, w + 2 * n * points)
+        for k in range(1, points // 2 + 1):
+            joined(work, w + 2 * n * k, w + 2 * n * (points - k), factors[reals + 2 * k], factors[reals + 2 * k + 1], weight, sign)
+
+
+@inline
+def spectrum(work, table, factors, w, weight):
+    """The spectrum of real lines in work of the transform of their even and odd elements; of an odd length, weights alone; table
+    (FIRST,): int64, factors with those of real numbers. ``weight`` is half of what a number counts for that stands for two."""
+    n = lanes()
+    points, places, reals = table[POINTS], table[PLACES], table[REALS]
+    if table[AFTER] == SINGLE:
+        if weight != T(0.5):
+            for k in range(1, table[OUT]):
+                scaled(work, w + table[places + k] * 2 * n, weight * T(2), weight * T(2))
+    else:
+        ends(work, w, w + 2 * n * points)
+        for k in range(1, points // 2 + 1):
+            split(work, w + table[places + k] * 2 * n, w + table[places + points - k] * 2 * n, factors[reals + 2 * k],
+                  factors[reals + 2 * k + 1], weight)
+
+
+@kernel
+def transform_lines(x: "*T", y: "*T", work: "*T", table: "*i8", factors: "*T", twists: "*T", scale: float, imaginary: float,
+                    weight: float, sign: float, start: int, stop: int):
+    """Units start to stop of the transforms of lines x into y, which may be x, times ``scale`` and ``imaginary``, by way of work
+    (units, ROOM); table: int64, see above; factors of its steps and of real numbers; twists (POINTS, lines): complex numbers for
+    parts of longer lines."""
+    n = lanes()
+    for unit in range(start, stop):
+        w = unit * table[ROOM]
+        for bundle in range(table[BUNDLES] * unit // table[UNITS], table[BUNDLES] * (unit + 1) // table[UNITS]):
+            first = bundle * n
+            held = min(n, table[LINES] - first)
+            fetched(x, work, table, w, first, held)
+            if table[BEFORE] >= HERMITIAN and table[Y_PARTS] == 1:
+                prepared(work, table, factors, w, T(weight), T(sign))
+            steps(work, table, factors, w)
+            if table[X_PARTS] == 1:
+                spectrum(work, table, factors, w, T(weight))
+            if table[TWIST] != 0:
+                at = first % table[GROUP]
+                for k in range(table[POINTS]):
+                    twisted(work, w + table[table[PLACES] + k] * 2 * n, table[SWAP] * n, twists, 2 * (k * table[TWIST_LINE] + at), held)
+            stored(work, y, table, w, first, held, T(scale), T(imaginary))
