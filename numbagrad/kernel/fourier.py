@@ -1,200 +1,30 @@
-"""Pieces of Fourier transforms of as many lines at once as a vector has elements, written as LLVM vectors.
+"""Pieces of Fourier transforms of as many lines at once as a vector has elements.
 
-Working memory holds the points of a bundle of lines: two vectors each, of real and of imaginary parts, one element for each line.
-So every step of a transform is arithmetic of whole vectors whatever the length, with its factors spread over them. The pieces
-move lines in and out (turned as squares of a vector's side, where the points of a line lie in a row) and do the butterflies, all
-reads of one before its writes: LLVM's own vectoriser would have to ask which of the strided legs overlap."""
+Working memory holds the points of a bundle of lines: two vectors each, of real and of imaginary parts, one element for each
+line. So every step of a transform is arithmetic of whole vectors whatever the length, with its factors spread over them. The
+pieces move lines in and out (turned as squares of a vector's side, where the points of a line lie in a row) and do the
+butterflies, all reads of one before its writes: LLVM's own vectoriser would have to ask which of the strided legs overlap."""
 
 from __future__ import annotations
 
-import functools
-import hashlib
-import inspect
 import math
 
-from .define import define
-from .jit import Inline
-from .register_tile import Vectors, machine
+import numpy as np
 
-SIZES = {"f4": 4, "f8": 8}
-RADICES = 8, 4, 3, 2, 5, 7  # butterflies of their own, the preferred ones first
+from .lanes import Complex, Number, Piece
 
-
-class Piece(Inline):
-    """A function of kernels that LLVM's vectors are printed for; ``spec`` has a letter for each argument: "r" a pointer that is
-    read, "w" one that is written, "b" both, "t" a pointer to int64, "i" an integer, "f" a number of the dtype."""
-
-    def __init__(self, make, spec):
-        self.make, self.spec, self.made = make, spec, {}
-        self.effects = spec.replace("t", "r")
-
-    def specialise(self, letters):
-        code = letters["T"]
-        if code not in self.made:
-            self.made[code] = _intrinsic(self.make, self.spec, code)
-        return self.made[code]
-
-    def key(self, letters):
-        return f"{_text()} {machine(SIZES[letters['T']])}"
+EXACT = 1 << 16  # numbers up to which roundings of angles are avoided
+PI = np.longdouble("3.14159265358979323846264338327950288")
 
 
-class Lanes(Inline):
-    """``lanes_of()``: the elements of a vector, which is the number of lines of a bundle."""
-
-    effects = ""
-
-    def __init__(self):
-        self.make = lanes_of
-
-    def specialise(self, letters):
-        from . import inlined
-        count = lanes_of(letters["T"])
-        return inlined.njit(())(define(f"def f():\n    return {count}\n", "f", {}))
-
-    def key(self, letters):
-        return f"lanes {lanes_of(letters['T'])}"
-
-
-def lanes_of(code):
-    """The lines of a bundle for a dtype code."""
-    return machine(SIZES[code])[0]
-
-
-@functools.cache
-def _text():
-    from . import register_tile
-    return hashlib.sha256("".join(map(inspect.getsource, (inspect.getmodule(_text), register_tile))).encode()).hexdigest()
-
-
-def _intrinsic(make, spec, code):
-    from numba import types
-    from numba.extending import intrinsic
-    kinds = {"i": types.int64, "f": types.float32 if code == "f4" else types.float64}
-
-    def typed(given):
-        def codegen(context, builder, signature, args):
-            make(Pen(code, builder), *args)
-            return context.get_dummy_value()
-        return types.void(*[kinds.get(letter, t) for letter, t in zip(spec, given)]), codegen
-    names = ", ".join([f"a{i}" for i in range(len(spec))])
-    return intrinsic(define(f"def piece(context, {names}):\n    return typed(({names},))\n", "piece", {"typed": typed}))
-
-
-# --- arithmetic of vectors --------------------------------------------------------------------------------------------
-
-class Pen(Vectors):
-    """Where the instructions of one piece are written."""
-
-    def __init__(self, code, builder):
-        super().__init__(code)
-        self.builder = builder
-
-    def n(self, value):
-        return self.word(value)
-
-    def plus(self, *terms):
-        total = terms[0]
-        for t in terms[1:]:
-            total = self.builder.add(total, t)
-        return total
-
-    def times(self, a, b):
-        return self.builder.mul(a, self.word(b) if b.__class__ is int else b)
-
-    def row(self, pointer, at, inside=None):
-        """The vector at an element of a pointer."""
-        return Number(self, self.load(self.builder, self.at(self.builder, pointer, at), inside))
-
-    def put(self, pointer, at, value, inside=None):
-        self.store(self.builder, value.value, self.at(self.builder, pointer, at), inside)
-
-    def number(self, pointer, at):
-        """A vector of one number in memory."""
-        return Number(self, self.spread(self.builder, self.builder.load(self.builder.gep(pointer, [at])), self.vector))
-
-    def every(self, value):
-        """A vector of one number."""
-        return Number(self, self.spread(self.builder, value, self.vector))
-
-    def constant(self, value):
-        return Number(self, self.ir.Constant(self.vector, [value] * self.lanes))
-
-    def point(self, work, at, swap):
-        """The complex numbers of a point; the parts change places where ``swap`` is the length of a vector."""
-        return Complex(self.row(work, self.plus(at, swap)), self.row(work, self.builder.sub(self.plus(at, self.n(self.lanes)), swap)))
-
-    def put_point(self, work, at, swap, z):
-        self.put(work, self.plus(at, swap), z.re)
-        self.put(work, self.builder.sub(self.plus(at, self.n(self.lanes)), swap), z.im)
-
-    def loop(self, count, body, *totals):
-        """``body(i, *totals)`` returns the next totals, for i below ``count``, which is 1 at least; the last ones."""
-        b = self.builder
-        before, loop = b.block, b.append_basic_block("loop")
-        b.branch(loop)
-        b.position_at_end(loop)
-        i, sums = b.phi(self.word), [b.phi(self.vector) for _ in totals]
-        i.add_incoming(self.n(0), before)
-        for s, t in zip(sums, totals):
-            s.add_incoming(t.value, before)
-        found = body(i, *[Number(self, s) for s in sums])
-        more = b.add(i, self.n(1))
-        i.add_incoming(more, b.block)
-        for s, t in zip(sums, found):
-            s.add_incoming(t.value, b.block)
-        after = b.append_basic_block("after")
-        b.cbranch(b.icmp_signed("<", more, count), b.block, after)
-        b.position_at_end(after)
-        return found
-
-
-class Number:
-    """A vector with arithmetic."""
-
-    __slots__ = ("pen", "value")
-    FLAGS = ("contract",)
-
-    def __init__(self, pen, value):
-        self.pen, self.value = pen, value
-
-    def __add__(self, other):
-        return Number(self.pen, self.pen.builder.fadd(self.value, other.value, flags=self.FLAGS))
-
-    def __sub__(self, other):
-        return Number(self.pen, self.pen.builder.fsub(self.value, other.value, flags=self.FLAGS))
-
-    def __mul__(self, other):
-        return Number(self.pen, self.pen.builder.fmul(self.value, other.value, flags=self.FLAGS))
-
-    def __neg__(self):
-        return Number(self.pen, self.pen.builder.fneg(self.value))
-
-
-class Complex:
-    """A vector of complex numbers with arithmetic."""
-
-    __slots__ = ("im", "re")
-
-    def __init__(self, re, im):
-        self.re, self.im = re, im
-
-    def __add__(self, other):
-        return Complex(self.re + other.re, self.im + other.im)
-
-    def __sub__(self, other):
-        return Complex(self.re - other.re, self.im - other.im)
-
-    def __mul__(self, other):
-        if other.__class__ is Complex:
-            return Complex(self.re * other.re - self.im * other.im, self.re * other.im + self.im * other.re)
-        return Complex(self.re * other, self.im * other)
-
-    def turned(self):
-        """Times -i."""
-        return Complex(self.im, -self.re)
-
-    def conj(self):
-        return Complex(self.re, -self.im)
+def circle(k, n):
+    """(cosines, sines) of 2 pi k / n for whole k, of angles up to an eighth of the circle."""
+    k = 8 * (np.asarray(k, np.int64) % n)
+    octant = k // n
+    small = np.where(octant % 2 == 0, k - octant * n, k - (octant + 1) * n)
+    small = small * (PI / 4) / n if small.size <= EXACT else small * (np.pi / 4 / n)
+    quarter, c, s = (octant + 1) // 2 % 4, np.cos(small).astype(np.float64), np.sin(small).astype(np.float64)
+    return np.choose(quarter, (c, -s, -c, s)), np.choose(quarter, (s, c, -s, -c))
 
 
 def transformed(pen, x):
@@ -220,9 +50,9 @@ def transformed(pen, x):
     for p in range(1, half + 1):
         a, b = x[0], None
         for q, (s, d) in enumerate(zip(sums, differences), 1):
-            angle = 2 * math.pi * (p * q % n) / n
-            a = a + s * pen.constant(math.cos(angle))
-            term = d * pen.constant(math.sin(angle))
+            cosine, sine = map(float, circle(p * q, n))
+            a = a + s * pen.constant(cosine)
+            term = d * pen.constant(sine)
             b = term if b is None else b + term
         out[p], out[n - p] = Complex(a.re + b.im, a.im - b.re), Complex(a.re - b.im, a.im + b.re)
     return out
@@ -265,8 +95,8 @@ def _halves(pen, work, at, swap, step, count, room):
 
 def _results(pairs):
     def make(pen, work, at, swap, step, count, room, p, numbers, waves, factors):
-        """Results p + 1 to p + ``pairs`` of an odd radix 2 count + 1, and those that mirror them, from what ``halves`` left in work
-        at ``room``; cosines and sines in numbers from ``waves`` on, what results are multiplied by from ``factors`` on."""
+        """Results p + 1 to p + ``pairs`` of an odd radix 2 count + 1, and those that mirror them, from what ``halves`` left in
+        work at ``room``; cosines and sines in numbers from ``waves`` on, what results are multiplied by from ``factors`` on."""
         first = Complex(pen.row(work, room), pen.row(work, pen.plus(room, pen.n(pen.lanes))))
         zero = pen.constant(0.0)
 
@@ -388,8 +218,8 @@ def _columns_in(some):
 
 def _columns_out(some):
     def make(pen, work, at, x, to, re, im, held):
-        """A point of work, its parts times ``re`` and ``im``, to neighbouring lines of complex numbers x; ``held`` of them, where
-        there is not one each."""
+        """A point of work, its parts times ``re`` and ``im``, to neighbouring lines of complex numbers x; ``held`` of them,
+        where there is not one each."""
         z = pen.point(work, at, pen.n(0))
         parts, n = ((z.re * pen.every(re)).value, (z.im * pen.every(im)).value), pen.lanes
         masks = _masks(pen, held, 2) if some else (None, None)
@@ -411,8 +241,8 @@ def _row_out(pen, work, at, x, to, factor, held):
 
 def _turned_in(some):
     def make(pen, x, at, step, work, to, spread, lines, count):
-        """Numbers in a row, as many as a vector has, of lines x that are ``step`` apart into vectors of work that are ``spread``
-        apart; of ``lines`` lines and ``count`` numbers, where there are not so many, zeros for other lines."""
+        """Numbers in a row, as many as a vector has, of lines x that are ``step`` apart into vectors of work that are
+        ``spread`` apart; of ``lines`` lines and ``count`` numbers, where there are not so many, zeros for other lines."""
         b, rows = pen.builder, []
         inside = pen.below(b, count) if some else None
         for i in range(pen.lanes):
@@ -425,9 +255,9 @@ def _turned_in(some):
 
 def _turned_out(some, parts):
     def make(pen, work, w, order, k, x, at, step, re, im, lines, count):
-        """Points of work, as many as fill a vector with their ``parts``, to lines x that are ``step`` apart; order has from k on
-        their places behind w, twice, and whether they are conjugated; of ``lines`` lines and ``count`` numbers, where there are
-        not so many."""
+        """Points of work, as many as fill a vector with their ``parts``, to lines x that are ``step`` apart; order has from k
+        on their places behind w, twice, and whether they are conjugated; of ``lines`` lines and ``count`` numbers, where there
+        are not so many."""
         b, columns = pen.builder, []
         re, im = pen.every(re), pen.every(im)
         for i in range(pen.lanes // parts):
@@ -445,7 +275,6 @@ def _turned_out(some, parts):
     return Piece(make, "ritiwiiffii")
 
 
-lanes = Lanes()
 columns_in, some_columns_in = map(_columns_in, (False, True))
 columns_out, some_columns_out = map(_columns_out, (False, True))
 row_in, row_out = Piece(_row_in, "riwii"), Piece(_row_out, "riwifi")

@@ -20,7 +20,6 @@ from numbagrad.kernel.fourier import (
     folded,
     halves,
     joined,
-    lanes,
     last_2,
     last_3,
     last_4,
@@ -45,6 +44,7 @@ from numbagrad.kernel.fourier import (
     turned_reals_out,
     twisted,
 )
+from numbagrad.kernel.lanes import lanes
 
 # Words of a transform's table (``tables.py``): lines; those of a group; strides of groups, of lines in one and of points, where
 # they come from and where they go; bundles; units that do them, and working memory of each; points of the complex transform,
@@ -171,8 +171,8 @@ def odd_radix(work, factors, at, swap, step, radix, first, waves, room):
 
 @inline
 def steps(work, table, factors, w):
-    """All steps of the complex transforms of the lines in work; table (FIRST and three words for each step,): int64, factors as it
-    says."""
+    """All steps of the complex transforms of the lines in work; table (FIRST and three words for each step,): int64, factors as
+    it says."""
     n = lanes()
     points, swap = table[POINTS], table[SWAP] * n
     room = w + (points + 1) * 2 * n
@@ -239,13 +239,14 @@ def prepared(work, table, factors, w, weight, sign):
                 folded(work, w + 2 * n * k, w + 2 * n * (2 * points - k))
         start_of(work, w, w + 2 * n * points)
         for k in range(1, points // 2 + 1):
-            joined(work, w + 2 * n * k, w + 2 * n * (points - k), factors[reals + 2 * k], factors[reals + 2 * k + 1], weight, sign)
+            c, s = factors[reals + 2 * k], factors[reals + 2 * k + 1]
+            joined(work, w + 2 * n * k, w + 2 * n * (points - k), c, s, weight, sign)
 
 
 @inline
 def spectrum(work, table, factors, w, weight):
-    """The spectrum of real lines in work of the transform of their even and odd elements; of an odd length, weights alone; table
-    (FIRST,): int64, factors with those of real numbers. ``weight`` is half of what a number counts for that stands for two."""
+    """The spectrum of real lines in work of the transform of their even and odd elements; of an odd length, weights alone;
+    table (FIRST,): int64, factors with those of real numbers. ``weight`` is half of what a number counts for that is a pair."""
     n = lanes()
     points, places, reals = table[POINTS], table[PLACES], table[REALS]
     if table[AFTER] == SINGLE:
@@ -262,9 +263,9 @@ def spectrum(work, table, factors, w, weight):
 @kernel
 def transform_lines(x: "*T", y: "*T", work: "*T", table: "*i8", factors: "*T", twists: "*T", scale: float, imaginary: float,
                     weight: float, sign: float, start: int, stop: int):
-    """Units start to stop of the transforms of lines x into y, which may be x, times ``scale`` and ``imaginary``, by way of work
-    (units, ROOM); table: int64, see above; factors of its steps and of real numbers; twists (POINTS, lines): complex numbers for
-    parts of longer lines."""
+    """Units start to stop of the transforms of lines x into y, which may be x, times ``scale`` and ``imaginary``, by way of
+    work (units, ROOM); table: int64, see above; factors of its steps and of real numbers; twists (POINTS, lines): complex
+    numbers for columns of longer lines."""
     n = lanes()
     for unit in range(start, stop):
         w = unit * table[ROOM]
@@ -279,6 +280,67 @@ def transform_lines(x: "*T", y: "*T", work: "*T", table: "*i8", factors: "*T", t
                 spectrum(work, table, factors, w, T(weight))
             if table[TWIST] != 0:
                 at = first % table[GROUP]
+                places, swap, line = table[PLACES], table[SWAP] * n, table[TWIST_LINE]
                 for k in range(table[POINTS]):
-                    twisted(work, w + table[table[PLACES] + k] * 2 * n, table[SWAP] * n, twists, 2 * (k * table[TWIST_LINE] + at), held)
+                    twisted(work, w + table[places + k] * 2 * n, swap, twists, 2 * (k * line + at), held)
             stored(work, y, table, w, first, held, T(scale), T(imaginary))
+
+
+CHUNK = 512  # points of an item
+
+
+@kernel
+def real_spectrum(z: "*T", y: "*T", factors: "*T", points: int, row: int, scale: float, imaginary: float, weight: float,
+                  start: int, stop: int):
+    """The spectra y (lines, row), complex, of real lines of which z (lines, points), complex, are the transforms of even and
+    odd elements: points + 1 or all 2 points, with the cosines and sines in factors. An item is a chunk of a line. ``weight`` is
+    half of what a number counts for that stands for two."""
+    chunks = points // 2 // CHUNK + 1
+    re, im, w = T(scale), T(imaginary), T(weight)
+    for item in range(start, stop):
+        line = item // chunks
+        low = (item - line * chunks) * CHUNK
+        high = min(low + CHUNK, points // 2 + 1)
+        a, b = 2 * line * points, 2 * line * row
+        if low == 0:
+            y[b], y[b + 1] = (z[a] + z[a + 1]) * re, T(0)
+            y[b + 2 * points], y[b + 2 * points + 1] = (z[a] - z[a + 1]) * re, T(0)
+        for k in range(max(low, 1), high):
+            j = points - k
+            xr, xi, yr, yi = z[a + 2 * k], z[a + 2 * k + 1], z[a + 2 * j], -z[a + 2 * j + 1]
+            er, ei, dr, di = (xr + yr) * w, (xi + yi) * w, (xr - yr) * w, (xi - yi) * w
+            c, s = factors[2 * k], factors[2 * k + 1]
+            p, q = di * c - dr * s, -dr * c - di * s
+            y[b + 2 * k], y[b + 2 * k + 1] = (er + p) * re, (ei + q) * im
+            y[b + 2 * j], y[b + 2 * j + 1] = (er - p) * re, (q - ei) * im
+            if row > points + 1:
+                y[b + 4 * points - 2 * k], y[b + 4 * points - 2 * k + 1] = (er + p) * re, -(ei + q) * im
+                y[b + 4 * points - 2 * j], y[b + 4 * points - 2 * j + 1] = (er - p) * re, -(q - ei) * im
+
+
+@kernel
+def spectrum_parts(x: "*T", z: "*T", factors: "*T", points: int, row: int, weight: float, sign: float, start: int, stop: int):
+    """The reverse of ``real_spectrum``: z (lines, points), complex, whose transforms are even and odd elements, of spectra x
+    (lines, row), complex, imaginary parts times ``sign``, with the cosines and sines in factors. Of all 2 points real parts are
+    wanted. An item is a chunk of a line."""
+    chunks = points // 2 // CHUNK + 1
+    w, sign_ = T(weight), T(sign)
+    for item in range(start, stop):
+        line = item // chunks
+        low = (item - line * chunks) * CHUNK
+        high = min(low + CHUNK, points // 2 + 1)
+        a, b = 2 * line * row, 2 * line * points
+        if low == 0:
+            z[b], z[b + 1] = x[a] + x[a + 2 * points], x[a] - x[a + 2 * points]
+        for k in range(max(low, 1), high):
+            j = points - k
+            xr, xi, yr, yi = x[a + 2 * k], x[a + 2 * k + 1], x[a + 2 * j], x[a + 2 * j + 1]
+            if row > points + 1:
+                half, p, q = T(0.5), a + 2 * (2 * points - k), a + 2 * (2 * points - j)
+                xr, xi, yr, yi = (xr + x[p]) * half, (xi - x[p + 1]) * half, (yr + x[q]) * half, (yi - x[q + 1]) * half
+            xi, yi = xi * sign_, -yi * sign_
+            er, ei, dr, di = (xr + yr) * w, (xi + yi) * w, (xr - yr) * w, (xi - yi) * w
+            c, s = factors[2 * k], factors[2 * k + 1]
+            p_, q_ = dr * c - di * s, dr * s + di * c
+            z[b + 2 * k], z[b + 2 * k + 1] = er - q_, ei + p_
+            z[b + 2 * j], z[b + 2 * j + 1] = er + q_, p_ - ei

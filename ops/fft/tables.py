@@ -7,12 +7,17 @@ from functools import lru_cache
 import numpy as np
 
 from numbagrad.core import storage
-from numbagrad.kernel.fourier import SIZES, lanes_of
+from numbagrad.kernel.fourier import circle
+from numbagrad.kernel.lanes import SIZES, lanes_of
 
 from . import kernels as words
 
 LARGEST = 1 << 14  # points of a line in working memory
-PRIME = 128  # the largest prime factor
+LONGEST = 1 << 20  # points of a line that is cut into columns and rows
+PRIME = 256  # the largest prime factor
+NEAR = 1 << 19  # bytes of working memory that are in the second-level cache
+# What points of columns and rows take of the time of points of whole lines; what one more call takes.
+EXTRA, CALL = 0.8, 300
 OWN = 2, 3, 4, 5, 7, 8  # radices with a butterfly of their own
 
 
@@ -34,15 +39,6 @@ def radices(n):
             n //= p
         p += 2
     return tuple(found)
-
-
-def circle(k, n):
-    """(cosines, sines) of 2 pi k / n for whole k, of angles up to an eighth of the circle."""
-    k = 8 * (np.asarray(k, np.int64) % n)
-    octant = k // n
-    small = np.where(octant % 2 == 0, k - octant * n, k - (octant + 1) * n) * (np.pi / 4 / n)
-    quarter, c, s = (octant + 1) // 2 % 4, np.cos(small), np.sin(small)
-    return np.choose(quarter, (c, -s, -c, s)), np.choose(quarter, (s, c, -s, -c))
 
 
 def interleaved(c, s):
@@ -84,10 +80,53 @@ def length(code, points):
     return Length(code, points)
 
 
-@lru_cache(1024)
-def possible(n):
-    """Whether transforms of this length are made by the kernel."""
-    return n <= LARGEST and max(radices(n), default=1) <= PRIME
+def allowed(n):
+    """Whether the kernel has the radices of a length."""
+    return max(radices(n), default=1) <= PRIME
+
+
+@lru_cache(4096)
+def way(code, lines, inner, points, whole=True):
+    """How ``points`` of so many lines are transformed: () all at once, (a, b) first by columns of a and then by rows of b
+    numbers, None if the kernel does not. Only a ``whole`` line whose points lie in a row has columns.
+
+    A line alone would leave the other elements of vectors without work, very long ones the caches."""
+    lanes = lanes_of(code)
+    best, found = 1 << 62, None
+    if points <= LARGEST and allowed(points):
+        best, found = -(-lines // lanes) * lanes * points, ()
+        best *= 1 if 2 * lanes * SIZES[code] * points <= NEAR else 2
+    if inner == 1 and whole and points <= LONGEST and allowed(points):
+        for a in range(4, int(points ** 0.5) + 1):
+            for rows, columns in ((a, points // a), (points // a, a)) if points % a == 0 else ():
+                if columns <= LARGEST and (lines == 1 or columns % lanes == 0):
+                    cost = lines * (-(-columns // lanes) * rows + -(-rows // lanes) * columns) * lanes * EXTRA + CALL
+                    if cost < best:
+                        best, found = cost, (rows, columns)
+    return found
+
+
+class Factors:
+    """Complex numbers as a table."""
+
+    __slots__ = ("address", "array")
+
+    def __init__(self, code, c, s):
+        self.array = interleaved(c, s).astype(code)
+        self.address = storage.table(self.array)
+
+
+@lru_cache(4)
+def twists(code, rows, columns):
+    """The factors between columns and rows."""
+    c, s = circle(np.arange(rows)[:, None] * np.arange(columns), rows * columns)
+    return Factors(code, c, -s)
+
+
+@lru_cache(4)
+def halves(code, points):
+    """Cosines and sines of the first quarter of a circle of 2 ``points``."""
+    return Factors(code, *circle(np.arange(points // 2 + 1), 2 * points))
 
 
 class Plan:
@@ -157,4 +196,18 @@ def along(code, sort, shape, d, n, back, threads):
     return Plan(code, points, (lines, x[0], *x[1:], *y[1:]), known, threads)
 
 
-__all__ = ["SIZES", "along", "possible"]
+@lru_cache(1024)
+def columns_of(code, lines, rows, columns, back, threads):
+    """The plan of the columns of lines that are rows and columns, with the factors between."""
+    n = 2 * rows * columns
+    known = {words.IN: rows, words.OUT: rows, words.X_PARTS: 2, words.Y_PARTS: 2, words.SWAP: int(back), words.TWIST: 1,
+             words.TWIST_LINE: columns}
+    return Plan(code, rows, (lines * columns, columns, n, 2, 2 * columns, n, 2, 2 * columns), known, threads)
+
+
+@lru_cache(1024)
+def rows_of(code, lines, rows, columns, back, threads):
+    """The plan of what ``columns_of`` left, into places in the order of results."""
+    n = 2 * rows * columns
+    known = {words.IN: columns, words.OUT: columns, words.X_PARTS: 2, words.Y_PARTS: 2, words.SWAP: int(back)}
+    return Plan(code, columns, (lines * rows, rows, n, 2 * columns, 2, n, 2, 2 * rows), known, threads)
