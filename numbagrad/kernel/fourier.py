@@ -184,8 +184,8 @@ def _cleared(pen, work, at):
 
 def _twisted(pen, work, at, swap, table, first, held):
     """The point of work at ``at`` times complex numbers of its lines, whose parts lie in table from ``first`` on."""
-    lines = _pair(pen, table, first, held)
-    pen.put_point(work, at, swap, pen.point(work, at, swap) * Complex(*lines))
+    factors = _pair(pen, table, first, _masks(pen, pen.n(0), held, 2))
+    pen.put_point(work, at, swap, pen.point(work, at, swap) * factors)
 
 
 split, joined, folded = Piece(_split, "biifff"), Piece(_joined, "biiffff"), Piece(_folded, "bii")
@@ -195,48 +195,60 @@ twisted = Piece(_twisted, "biirii")
 
 # --- lines in and out -------------------------------------------------------------------------------------------------
 
-def _masks(pen, held, size):
-    """For each of ``size`` vectors in a row whether its elements are below held * size."""
-    b = pen.builder
-    return [pen.below(b, b.sub(pen.times(held, size), pen.n(i * pen.lanes))) for i in range(size)]
+def _masks(pen, low, high, size):
+    """For each of ``size`` vectors in a row whether its elements are those of lines from ``low`` to ``high``."""
+    b, masks = pen.builder, []
+    for i in range(size):
+        until, since = [pen.below(b, b.sub(pen.times(edge, size), pen.n(i * pen.lanes))) for edge in (high, low)]
+        masks.append(b.and_(until, b.not_(since)))
+    return masks
 
 
-def _pair(pen, x, at, held):
+def _pair(pen, x, at, masks=(None, None)):
     """Real and imaginary parts of neighbouring complex numbers."""
-    masks = (None, None) if held is None else _masks(pen, held, 2)
     a, b = [pen.row(x, pen.plus(at, pen.n(i * pen.lanes)), m).value for i, m in enumerate(masks)]
-    return [Number(pen, pen.chosen(pen.builder, a, b, list(range(i, 2 * pen.lanes, 2)))) for i in (0, 1)]
+    return Complex(*[Number(pen, pen.chosen(pen.builder, a, b, list(range(i, 2 * pen.lanes, 2)))) for i in (0, 1)])
 
 
-def _columns_in(some):
-    def make(pen, x, at, work, to, held):
-        """A point of neighbouring lines of complex numbers x into work; ``held`` of them, where there is not one each."""
-        re, im = _pair(pen, x, at, held if some else None)
-        pen.put_point(work, to, pen.n(0), Complex(re, im))
-    return Piece(make, "riwii")
+def _columns_in(pen, x, at, work, to):
+    """A point of neighbouring lines of complex numbers x into work."""
+    pen.put_point(work, to, pen.n(0), _pair(pen, x, at))
+
+
+def _some_columns_in(pen, x, at, work, to, low, high):
+    """A point of some neighbouring lines of complex numbers x, from ``low`` to ``high``, into work, which has zeros for them;
+    zeros for all others where the first is among them."""
+    z, b = _pair(pen, x, at, _masks(pen, low, high, 2)), pen.builder
+    first = pen.when(b, b.icmp_signed("==", low, pen.n(0)))
+    old = pen.point(work, to, pen.n(0))
+    re, im = [b.select(first, new.value, (new + o).value) for new, o in ((z.re, old.re), (z.im, old.im))]
+    pen.put_point(work, to, pen.n(0), Complex(Number(pen, re), Number(pen, im)))
 
 
 def _columns_out(some):
-    def make(pen, work, at, x, to, re, im, held):
-        """A point of work, its parts times ``re`` and ``im``, to neighbouring lines of complex numbers x; ``held`` of them,
-        where there is not one each."""
+    def make(pen, work, at, x, to, re, im, low, high):
+        """A point of work, its parts times ``re`` and ``im``, to neighbouring lines of complex numbers x; those from ``low`` to
+        ``high``, where there is not one each."""
         z = pen.point(work, at, pen.n(0))
         parts, n = ((z.re * pen.every(re)).value, (z.im * pen.every(im)).value), pen.lanes
-        masks = _masks(pen, held, 2) if some else (None, None)
+        masks = _masks(pen, low, high, 2) if some else (None, None)
         for i, m in enumerate(masks):
             places = [(k + i * n) // 2 + (n if k % 2 else 0) for k in range(n)]
             pen.put(x, pen.plus(to, pen.n(i * n)), Number(pen, pen.chosen(pen.builder, *parts, places)), m)
-    return Piece(make, "riwiffi")
+    return Piece(make, "riwiffii")
 
 
-def _row_in(pen, x, at, work, to, held):
-    """A point of neighbouring lines of real numbers x into work; ``held`` of them, zeros for others."""
-    pen.put(work, to, pen.row(x, at, _masks(pen, held, 1)[0]))
+def _row_in(pen, x, at, work, to, low, high):
+    """A number of some neighbouring lines x, from ``low`` to ``high``, into work, which has zeros for them; zeros for all
+    others where the first is among them."""
+    new, b = pen.row(x, at, _masks(pen, low, high, 1)[0]), pen.builder
+    first = pen.when(b, b.icmp_signed("==", low, pen.n(0)))
+    pen.put(work, to, Number(pen, b.select(first, new.value, (new + pen.row(work, to)).value)))
 
 
-def _row_out(pen, work, at, x, to, factor, held):
-    """The vector of work times ``factor`` to ``held`` neighbouring lines of real numbers x."""
-    pen.put(x, to, pen.row(work, at) * pen.every(factor), _masks(pen, held, 1)[0])
+def _row_out(pen, work, at, x, to, factor, low, high):
+    """The vector of work times ``factor`` to neighbouring lines of real numbers x, from ``low`` to ``high``."""
+    pen.put(x, to, pen.row(work, at) * pen.every(factor), _masks(pen, low, high, 1)[0])
 
 
 def _turned_in(some):
@@ -275,9 +287,9 @@ def _turned_out(some, parts):
     return Piece(make, "ritiwiiffii")
 
 
-columns_in, some_columns_in = map(_columns_in, (False, True))
+columns_in, some_columns_in = Piece(_columns_in, "riwi"), Piece(_some_columns_in, "ribiii")
 columns_out, some_columns_out = map(_columns_out, (False, True))
-row_in, row_out = Piece(_row_in, "riwii"), Piece(_row_out, "riwifi")
+row_in, row_out = Piece(_row_in, "ribiii"), Piece(_row_out, "riwifii")
 turned_in, some_turned_in = map(_turned_in, (False, True))
 turned_out, some_turned_out = [_turned_out(some, 2) for some in (False, True)]
 turned_reals_out = _turned_out(True, 1)

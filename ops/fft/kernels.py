@@ -52,6 +52,7 @@ from numbagrad.kernel.lanes import lanes
 # places; what is done before and after the steps; where factors of real numbers, of a longer transform begin; first step.
 (LINES, GROUP, X_GROUP, X_LINE, X_POINT, Y_GROUP, Y_LINE, Y_POINT, BUNDLES, UNITS, ROOM, POINTS, STEPS, PLACES, ORDER, IN, OUT,
  X_PARTS, Y_PARTS, SWAP, BEFORE, AFTER, REALS, TWIST, TWIST_LINE, FIRST) = range(26)
+PIECES = 4  # of a bundle that are moved one by one where its lines are not all side by side
 STEP = 3  # words of a step: radix, where its factors begin, where the waves of an odd one do
 NOTHING, PAIRED, HERMITIAN, WHOLE, SINGLE = range(5)  # before and after
 
@@ -79,16 +80,23 @@ def fetched(x, work, table, w, first, held):
                 turned_in(x, at + k, line, work, to, spread, held, n)
             else:
                 some_turned_in(x, at + k, line, work, to, spread, held, count * parts - k)
-    elif line == parts and (together or group == 1):
-        if parts == 1:
-            for k in range(count):
-                row_in(x, at + k * step, work, w + k * spread, held)
-        elif held == n:
-            for k in range(count):
-                columns_in(x, at + k * step, work, w + 2 * k * n, held)
-        else:
-            for k in range(count):
-                some_columns_in(x, at + k * step, work, w + 2 * k * n, held)
+    elif line == parts and held == n and parts == 2 and (together or group == 1):
+        for k in range(count):
+            columns_in(x, at + k * step, work, w + 2 * k * n)
+    elif line == parts and (group == 1 or group >= n // PIECES):
+        low = 0
+        while low < held:  # the neighbours of each group
+            g = (first + low) // group
+            i = first + low - g * group
+            at = g * table[X_GROUP] + (i - low) * parts
+            high = held if group == 1 else min(held, low + group - i)
+            if parts == 1:
+                for k in range(count):
+                    row_in(x, at + k * step, work, w + k * spread, low, high)
+            else:
+                for k in range(count):
+                    some_columns_in(x, at + k * step, work, w + 2 * k * n, low, high)
+            low = high
     else:
         for k in range(count * parts):
             cleared(work, w + k * spread)
@@ -123,19 +131,28 @@ def stored(work, y, table, w, first, held, re, im):
                     turned_out(work, w, table, order + k // 2, y, at + k, line, re, im, held, n)
                 else:
                     some_turned_out(work, w, table, order + k // 2, y, at + k, line, re, im, held, 2 * count - k)
-    elif line == parts and (together or group == 1):
+    elif line == parts and held == n and numbers == 2 and not paired and (together or group == 1):
         for k in range(count):
             word = table[order + k]
-            place = w + (word >> 1) * 2 * n
-            if numbers == 1:
-                row_out(work, place, y, at + k * step, re, held)
-            elif paired:
-                row_out(work, place, y, at + 2 * k * step, re, held)
-                row_out(work, place + n, y, at + (2 * k + 1) * step, im, held)
-            elif held == n:
-                columns_out(work, place, y, at + k * step, re, -im if word & 1 else im, held)
-            else:
-                some_columns_out(work, place, y, at + k * step, re, -im if word & 1 else im, held)
+            columns_out(work, w + (word >> 1) * 2 * n, y, at + k * step, re, -im if word & 1 else im, 0, n)
+    elif line == parts and (group == 1 or group >= n // PIECES):
+        low = 0
+        while low < held:
+            g = (first + low) // group
+            i = first + low - g * group
+            at = g * table[Y_GROUP] + (i - low) * parts
+            high = held if group == 1 else min(held, low + group - i)
+            for k in range(count):
+                word = table[order + k]
+                place = w + (word >> 1) * 2 * n
+                if numbers == 1:
+                    row_out(work, place, y, at + k * step, re, low, high)
+                elif paired:
+                    row_out(work, place, y, at + 2 * k * step, re, low, high)
+                    row_out(work, place + n, y, at + (2 * k + 1) * step, im, low, high)
+                else:
+                    some_columns_out(work, place, y, at + k * step, re, -im if word & 1 else im, low, high)
+            low = high
     else:
         for j in range(held):
             g = (first + j) // group
