@@ -135,8 +135,9 @@ def _split(pen, work, a, b, c, s, weight):
     """Points k (at a) and n/2 - k (at b) of work as those of a real line, whose even and odd elements are the parts that were
     transformed: c and s are the cosine and the sine of 2 pi k / n, ``weight`` is half of what they count for."""
     swap = pen.n(0)
-    x, y = pen.point(work, a, swap), pen.point(work, b, swap).conj()
-    even, odd = (x + y) * pen.every(weight), ((x - y) * pen.every(weight)).turned()
+    w = pen.every(weight)
+    x, y = pen.point(work, a, swap) * w, pen.point(work, b, swap).conj() * w
+    even, odd = x + y, (x - y).turned()
     odd = odd * Complex(pen.every(c), -pen.every(s))
     pen.put_point(work, a, swap, even + odd)
     pen.put_point(work, b, swap, (even - odd).conj())
@@ -144,10 +145,10 @@ def _split(pen, work, a, b, c, s, weight):
 
 def _joined(pen, work, a, b, c, s, weight, sign):
     """The reverse of ``split``; imaginary parts of work are read times ``sign``."""
-    swap, sign = pen.n(0), pen.every(sign)
-    x, y = pen.point(work, a, swap), pen.point(work, b, swap)
-    x, y = Complex(x.re, x.im * sign), Complex(y.re, y.im * sign).conj()
-    even, odd = (x + y) * pen.every(weight), ((x - y) * pen.every(weight)) * Complex(pen.every(c), pen.every(s))
+    swap, w = pen.n(0), pen.every(weight)
+    x, y, signed = pen.point(work, a, swap), pen.point(work, b, swap), w * pen.every(sign)
+    x, y = Complex(x.re * w, x.im * signed), Complex(y.re * w, y.im * signed).conj()
+    even, odd = x + y, (x - y) * Complex(pen.every(c), pen.every(s))
     pen.put_point(work, a, swap, Complex(even.re - odd.im, even.im + odd.re))
     pen.put_point(work, b, swap, Complex(even.re + odd.im, odd.re - even.im))
 
@@ -155,7 +156,8 @@ def _joined(pen, work, a, b, c, s, weight, sign):
 def _folded(pen, work, a, b):
     """The point of work at a becomes the mean of itself and of the conjugate of that at b."""
     swap = pen.n(0)
-    pen.put_point(work, a, swap, (pen.point(work, a, swap) + pen.point(work, b, swap).conj()) * pen.constant(0.5))
+    half = pen.constant(0.5)
+    pen.put_point(work, a, swap, pen.point(work, a, swap) * half + pen.point(work, b, swap).conj() * half)
 
 
 def _scaled(pen, work, at, re, im):

@@ -324,8 +324,8 @@ def real_spectrum(z: "*T", y: "*T", factors: "*T", points: int, row: int, scale:
             y[b + 2 * points], y[b + 2 * points + 1] = (z[a] - z[a + 1]) * re, T(0)
         for k in range(max(low, 1), high):
             j = points - k
-            xr, xi, yr, yi = z[a + 2 * k], z[a + 2 * k + 1], z[a + 2 * j], -z[a + 2 * j + 1]
-            er, ei, dr, di = (xr + yr) * w, (xi + yi) * w, (xr - yr) * w, (xi - yi) * w
+            xr, xi, yr, yi = z[a + 2 * k] * w, z[a + 2 * k + 1] * w, z[a + 2 * j] * w, -z[a + 2 * j + 1] * w
+            er, ei, dr, di = xr + yr, xi + yi, xr - yr, xi - yi
             c, s = factors[2 * k], factors[2 * k + 1]
             p, q = di * c - dr * s, -dr * c - di * s
             y[b + 2 * k], y[b + 2 * k + 1] = (er + p) * re, (ei + q) * im
@@ -341,7 +341,7 @@ def spectrum_parts(x: "*T", z: "*T", factors: "*T", points: int, row: int, weigh
     (lines, row), complex, imaginary parts times ``sign``, with the cosines and sines in factors. Of all 2 points real parts are
     wanted. An item is a chunk of a line."""
     chunks = points // 2 // CHUNK + 1
-    w, sign_ = T(weight), T(sign)
+    w, sign_ = T(weight), T(weight) * T(sign)
     for item in range(start, stop):
         line = item // chunks
         low = (item - line * chunks) * CHUNK
@@ -354,9 +354,10 @@ def spectrum_parts(x: "*T", z: "*T", factors: "*T", points: int, row: int, weigh
             xr, xi, yr, yi = x[a + 2 * k], x[a + 2 * k + 1], x[a + 2 * j], x[a + 2 * j + 1]
             if row > points + 1:
                 half, p, q = T(0.5), a + 2 * (2 * points - k), a + 2 * (2 * points - j)
-                xr, xi, yr, yi = (xr + x[p]) * half, (xi - x[p + 1]) * half, (yr + x[q]) * half, (yi - x[q + 1]) * half
-            xi, yi = xi * sign_, -yi * sign_
-            er, ei, dr, di = (xr + yr) * w, (xi + yi) * w, (xr - yr) * w, (xi - yi) * w
+                xr, xi = xr * half + x[p] * half, xi * half - x[p + 1] * half
+                yr, yi = yr * half + x[q] * half, yi * half - x[q + 1] * half
+            xr, xi, yr, yi = xr * w, xi * sign_, yr * w, -yi * sign_
+            er, ei, dr, di = xr + yr, xi + yi, xr - yr, xi - yi
             c, s = factors[2 * k], factors[2 * k + 1]
             p_, q_ = dr * c - di * s, dr * s + di * c
             z[b + 2 * k], z[b + 2 * k + 1] = er - q_, ei + p_

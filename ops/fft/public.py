@@ -17,7 +17,7 @@ from numbagrad.extend import Sample, function
 from .transforms import c2c, c2r, conjugated, factor, op, r2c
 
 SPACES = {"namespaces": ("fft",), "method": False}
-KINDS = {"n": "int?", "dim": "any", "s": "any", "norm": "any"}
+KINDS = {"n": "int?", "dim": "ints?", "s": "ints?", "norm": "any"}
 
 
 # --- arguments ---
