@@ -14,8 +14,8 @@ _known: dict = {}
 def effects(fn):
     """(names read, names written) of a kernel function's parameters.
 
-    A pointer that gets a second name, or is passed on to anything but a function declared with ``jit.inline``, counts as
-    both."""
+    A pointer that gets a second name, or is passed on to anything but a function declared with ``jit.inline`` or one that
+    says what it does with its arguments (``effects``: "r", "w", "b" for both), counts as both."""
     key = fn.__code__
     found = _known.get(key)
     if found is None:
@@ -33,8 +33,14 @@ def _parameters(fn):
 def _scan(tree, names, space):
     reads, writes, known = set(), set(), set()
     for node in ast.walk(tree):
-        called = getattr(space.get(node.func.id), "fn", None) if isinstance(node, ast.Call) and isinstance(
-            node.func, ast.Name) else None
+        declared = space.get(node.func.id) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else None
+        called, letters = getattr(declared, "fn", None), getattr(declared, "effects", None)
+        if letters is not None:
+            for given, letter in zip(node.args, letters):
+                if isinstance(given, ast.Name) and given.id in names:
+                    known.add(id(given))
+                    reads.update({given.id} if letter in "rb" else ())
+                    writes.update({given.id} if letter in "wb" else ())
         if called is not None:
             read, written = effects(called)
             for given, name in zip(node.args, _parameters(called)):

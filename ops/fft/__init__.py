@@ -1,1 +1,1 @@
-"""Discrete Fourier transforms by SciPy's pocketfft."""
+"""Discrete Fourier transforms."""

@@ -14,10 +14,10 @@ from numbagrad.core.out import write_new, write_out
 from numbagrad.dispatch.op import add_function
 from numbagrad.extend import Sample, function
 
-from .transforms import c2c, c2r, factor, op, r2c
+from .transforms import c2c, c2r, conjugated, factor, op, r2c
 
 SPACES = {"namespaces": ("fft",), "method": False}
-KINDS = {"n": "int?", "dim": "any", "s": "any", "norm": "any"}
+KINDS = {"n": "int?", "dim": "ints?", "s": "ints?", "norm": "any"}
 
 
 # --- arguments ---
@@ -111,8 +111,7 @@ def _full(name, input, dims, sizes, norm, forward, out):
         return _finish(name, out, x.clone(), input)
     if x._kind.dtype.is_complex:
         return _finish(name, out, c2c(x, dims, scale, forward), input)
-    y = r2c(x, dims, scale, False)
-    return _finish(name, out, y if forward else op("conj")(y), input)
+    return _finish(name, out, (r2c if forward else conjugated)(x, dims, scale, False, forward, False), input)
 
 
 def _half(name, input, dims, sizes, norm, forward, out):
@@ -122,8 +121,7 @@ def _half(name, input, dims, sizes, norm, forward, out):
         raise RuntimeError(f"{name} must transform at least one axis")
     x = _resized(x, dims, sizes)
     scale = factor(norm, _count(x, dims), forward)
-    y = r2c(x, dims, scale, True)
-    return _finish(name, out, y if forward else op("conj")(y), input)
+    return _finish(name, out, (r2c if forward else conjugated)(x, dims, scale, True, forward, False), input)
 
 
 def _real(name, input, dims, sizes, norm, forward, out):
@@ -134,7 +132,7 @@ def _real(name, input, dims, sizes, norm, forward, out):
     last = _points(2 * (x._shape[dims[-1]] - 1) if sizes[-1] is None else sizes[-1])
     x = _resized(x, dims, [*sizes[:-1], last // 2 + 1])
     scale = factor(norm, math.prod([x._shape[d] for d in dims[:-1]]) * last, forward)
-    return _finish(name, out, c2r(op("conj")(x) if forward else x, dims, scale, last), input)
+    return _finish(name, out, c2r(x, dims, scale, last, True, forward, True), input)
 
 
 # --- one dimension ---

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 from numbagrad.base import arguments
@@ -253,29 +255,37 @@ def rolled(input, shifts: tuple, dims: tuple):
 
 @rolled.cpu
 def _(out, input, shifts, dims):
-    """One dimension is two block copies; several go by way of a temporary. No dimension: all elements in a row."""
-    result = out
+    """Copies of the blocks between the places where dimensions begin anew. No dimension: all elements in a row."""
     if not dims:
         dims, shape = (0,), (input._n,)
         input = input if input._strides is None else contiguous_copy(input)
         input = raw(input._buf, input._ptr, input._n, shape, None, input._kind, input._ver)
         out = raw(out._buf, out._ptr, out._n, shape, None, out._kind, out._ver)
+    if not out._n or not out._shape:
+        return copy_into(out, input)
+    moves = {}
     for shift, dim in zip(shifts, dims):
-        n = input._shape[dim] if input._shape else 1
-        target = make(out._shape, out._kind) if len(dims) > 1 else out
-        if out._n:
-            k = shift % n
-            strides, own = contiguous_strides(out._shape), input._strides or contiguous_strides(input._shape)
-            if not strides:
-                copy_into(target, input)
-            for a, b, size in ((0, k, n - k), (n - k, 0, k)):
-                if size and strides:
-                    shape = (*out._shape[:dim], size, *out._shape[dim + 1:])
-                    copy_into(region(target, shape, strides, b * strides[dim]),
-                              region(input, shape, own, a * own[dim]))
-        input = target
-    if target is not out:
-        copy_into(result, target)
+        moves[dim] = (moves.get(dim, 0) + shift) % out._shape[dim]
+    moves = [(dim, shift) for dim, shift in moves.items() if shift]
+    while len(moves) > ONCE:
+        target = make(out._shape, out._kind)
+        move_blocks(target, input, moves[:ONCE])
+        input, moves = target, moves[ONCE:]
+    move_blocks(out, input, moves)
+
+
+ONCE = 4  # dimensions that blocks are cut along at once: their number doubles with each
+
+
+def move_blocks(out, input, moves):
+    """Copy the blocks of ``input`` that remain whole if dimensions are moved by so many elements."""
+    strides, own = contiguous_strides(out._shape), input._strides or contiguous_strides(input._shape)
+    halves = [((0, k, out._shape[dim] - k), (out._shape[dim] - k, 0, k)) for dim, k in moves]
+    for block in itertools.product(*halves):
+        shape, source, target = list(out._shape), 0, 0
+        for (dim, _), (a, b, size) in zip(moves, block):
+            shape[dim], source, target = size, source + a * own[dim], target + b * strides[dim]
+        copy_into(region(out, tuple(shape), strides, target), region(input, tuple(shape), own, source))
 
 
 @rolled.gradient

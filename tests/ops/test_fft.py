@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 
 import numpy as np
 import pytest
 
 import numbagrad as ng
+from numbagrad.ops.fft.transforms import c2r, r2c
 
 torch = pytest.importorskip("torch", reason="PyTorch is the oracle here")
 
@@ -120,6 +122,79 @@ def test_gradients(name, dtype):
             np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-9 * np.abs(theirs).max())
     x = ng.tensor(a, requires_grad=True)
     assert ng.autograd.gradcheck(getattr(ng.fft, name), (x,)) and ng.autograd.gradgradcheck(getattr(ng.fft, name), (x,))
+
+
+LENGTHS = 1, 2, 3, 5, 7, 8, 9, 11, 12, 13, 15, 16, 22, 26, 37, 74, 96, 121, 210, 251, 509, 1000, 4096, 16390, 32768
+
+
+@pytest.mark.parametrize("dtype", ["complex64", "complex128"])
+@pytest.mark.parametrize("n", LENGTHS)
+def test_lengths(n, dtype):
+    """Every radix, lines side by side, in a row and scattered, more and fewer than a vector has elements: as near as SciPy."""
+    scipy_fft = pytest.importorskip("scipy.fft")
+    eps = np.finfo(dtype).eps
+    shapes = [((1, n), 1), ((3, n), 1)] if n > 2000 else [
+        ((n,), 0), ((17, n), 1), ((n, 5), 0), ((2, n, 35), 1), ((3, n, 7), 1), ((9, n, 2), 1)]
+    for shape, d in shapes:
+        x = draw(shape, dtype)
+        wide = x.astype("complex128")
+
+        def near(name, given, wanted, *size, d=d, shape=shape):
+            found = getattr(ng.fft, name)(ng.tensor(given), *size, dim=d).numpy()
+            assert found.shape == wanted.shape, name
+            assert np.abs(found - wanted).max() <= 4 * eps * math.log2(n + 2) * np.abs(wanted).max(), (name, shape)
+        for name in ("fft", "ifft", "rfft", "ihfft"):
+            given, exact = (x, wide) if name in ("fft", "ifft") else (x.real.copy(), wide.real)
+            near(name, given, getattr(scipy_fft, name)(exact, axis=d))
+        for name in ("fft", "ifft"):
+            near(name, x.real.copy(), getattr(scipy_fft, name)(wide.real, axis=d))
+        for size in {max(1, 2 * n - 2), 2 * n - 1}:
+            near("irfft", x, scipy_fft.irfft(wide, size, axis=d), size)
+            near("hfft", x, scipy_fft.hfft(wide, size, axis=d), size)
+
+
+@pytest.mark.parametrize("n", [6, 7, 64, 251, 509, 4096])
+def test_real_and_complex_transforms_are_adjoint(n):
+    """What stands for its conjugate, too, counts for two or for one, of halves and of whole spectra, either way."""
+    rng = np.random.default_rng(0)
+    for half in (True, False):
+        for forward in (True, False):
+            for twice in (True, False) if half else (False,):
+                x = ng.tensor(rng.standard_normal((2, n)))
+                y = r2c(x, (1,), 0.5, half, forward, twice)
+                z = ng.tensor(draw(tuple(y.shape), "complex128", 1))
+                back = c2r(z, (1,), 0.5, n, half, not forward, twice)
+                ours, theirs = (x * back).sum().item(), (y * z.conj()).real.sum().item()
+                assert ours == pytest.approx(theirs, rel=1e-9, abs=1e-9 * n)
+
+
+@pytest.mark.parametrize("shape", [(40, 96), (1, 4096), (300, 251), (64, 509)])
+def test_threads(shape):
+    """Bundles of lines are divided between threads, with the same bits; with plans, and in a compiled function."""
+    x, y = ng.tensor(draw(shape, "float32")), ng.tensor(draw(shape, "complex64"))
+
+    def call(x, y):
+        return ng.fft.fft2(y), ng.fft.rfft(x), ng.fft.ifft(x), ng.fft.irfft(y), ng.fft.hfft(y, 2 * shape[1] - 1)
+    before, found = ng.get_num_threads(), []
+    try:
+        for count in (1, 3):
+            ng.set_num_threads(count)
+            step = ng.compile(call)
+            for f in (call, step):
+                found += [[t.numpy() for t in f(x, y)] for _ in range(TIMES)]
+    finally:
+        ng.set_num_threads(before)
+    for other in found[1:]:
+        for a, b in zip(found[0], other, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_orders_of_many_dimensions():
+    a = np.arange(2.0 * 3 * 4 * 2 * 3 * 2).reshape(2, 3, 4, 2, 3, 2)
+    for dims in ((0, 1, 2, 3, 4, 5), (1, 1, 4), (5, 0, 3, 2, 4), (2,)):
+        shifts = tuple(range(-2, len(dims) - 2))
+        np.testing.assert_array_equal(ng.roll(ng.tensor(a), shifts, dims).numpy(), np.roll(a, shifts, dims))
+    agree(lambda t: t.fft.fftshift(t.tensor(a).permute(3, 1, 5, 0, 2, 4)[:, 1:]), TIMES)
 
 
 def test_convolution_by_a_product_and_in_a_script(tmp_path):
