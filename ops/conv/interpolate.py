@@ -83,9 +83,12 @@ _metas: dict = {}  # (shape, shape of the result, pad) -> (array, its address)
 
 
 def _in_one_pass(out, input, pad, value):
-    """Whether rows were padded one after the other: those of a large row-major tensor of real numbers, long ones on one thread."""
+    """Whether rows were padded one after the other: those of a large row-major tensor of real numbers, on one thread if they
+    are long."""
     kind, nd = out._kind, len(out._shape)
-    if out._n < LARGE or nd < 2 or out._shape[-1] < 64 and out._n < LIMIT[0] or input._strides is not None or kind.dtype.category != 2 or max(pad, default=0) <= 0:
+    if out._n < LARGE or nd < 2 or out._shape[-1] < 64 and out._n < LIMIT[0]:
+        return False
+    if input._strides is not None or kind.dtype.category != 2 or max(pad, default=0) <= 0:
         return False
     key = input._shape, out._shape, pad
     meta = _metas.get(key)
