@@ -364,7 +364,7 @@ def write(t, value):
         if buf.size == t._n and buf.dtype is t._kind.np:
             if t._n < copying.LARGE:
                 buf.fill(value)
-            elif value.__class__ is int and not value:
+            elif value.__class__ is int and not value and t._n < LIMIT[0]:
                 storage.fill_array(buf, value)
             else:
                 copying.fill_into(t, value)

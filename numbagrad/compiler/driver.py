@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 
 from ..kernel import jit, trampoline
+from ..kernel.atomics import atomics
 
 # Words of the header: number of rows, rows, number of relocations, relocations, bases, memory, state and function of
 # ``threads.parallel_for`` (0: run on this thread alone), function ``tasks``.
@@ -42,80 +43,28 @@ TEXT = """def walk(header, first, last):
 TASKS = """def tasks(table, start, stop):
     t = ptr_i8(table)
     rows, count, offsets, waits, done, run = ptr_i8(t[0]), t[1], ptr_i8(t[2]), ptr_i8(t[3]), t[4], t[16]
-    i = take(table + 64)
+    i = add(table + 64, 1)
     while i < count:
         for k in range(offsets[i], offsets[i + 1]):
             place = done + 8 * waits[k]
             turns = 0
             while look(place) != run:
                 turns += 1
-                relax(turns)
+                pause()
+                if turns > SPINS:
+                    let_others()
         call_piece(rows[4 * i], rows[4 * i + 1], 0, rows[4 * i + 2])
         tell(done + 8 * i, run)
-        i = take(table + 64)
+        i = add(table + 64, 1)
 """
 SPINS = 4096  # of a waiting task before it lets other threads have the core
-
-
-def _atomics():
-    """Kernel functions take (adds one, returns what was), look, tell, and relax for waiting loops."""
-    import platform
-
-    from llvmlite import binding, ir
-    from numba import types
-    from numba.core import cgutils
-    from numba.extending import intrinsic
-
-    word = ir.IntType(64)
-    # (LLVM's name of the instruction for waiting loops, its operands)
-    x86, arm = ("llvm.x86.sse2.pause", []), ("llvm.aarch64.hint", [1])
-    pause = {"x86_64": x86, "amd64": x86, "aarch64": arm, "arm64": arm}.get(platform.machine().lower())
-    can_yield = binding.address_of_symbol("sched_yield") is not None
-
-    def place(builder, address):
-        return builder.inttoptr(address, word.as_pointer())
-
-    @intrinsic
-    def take(typingctx, address):
-        def codegen(context, builder, signature, args):
-            return builder.atomic_rmw("add", place(builder, args[0]), word(1), "acq_rel")
-        return types.int64(types.int64), codegen
-
-    @intrinsic
-    def look(typingctx, address):
-        def codegen(context, builder, signature, args):
-            return builder.load_atomic(place(builder, args[0]), "acquire", 8)
-        return types.int64(types.int64), codegen
-
-    @intrinsic
-    def tell(typingctx, address, value):
-        def codegen(context, builder, signature, args):
-            builder.store_atomic(args[1], place(builder, args[0]), "release", 8)
-            return context.get_dummy_value()
-        return types.void(types.int64, types.int64), codegen
-
-    @intrinsic
-    def relax(typingctx, turns):
-        def codegen(context, builder, signature, args):
-            number = ir.IntType(32)
-            if pause:
-                name, operands = pause
-                kind = ir.FunctionType(ir.VoidType(), [number] * len(operands))
-                builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [number(k) for k in operands])
-            if can_yield:
-                with builder.if_then(builder.icmp_signed(">", args[0], word(SPINS))):
-                    kind = ir.FunctionType(number, [])
-                    builder.call(cgutils.get_or_insert_function(builder.module, kind, "sched_yield"), [])
-            return context.get_dummy_value()
-        return types.void(types.int64), codegen
-    return {"take": take, "look": look, "tell": tell, "relax": relax}
 
 
 @functools.cache
 def tasks():
     """Native ``tasks(table, start, stop)``: what each thread does of a stretch of tasks."""
-    env = {"call_piece": trampoline.invoke("iii"), **_atomics()}
-    return jit.compile_source(TASKS, "tasks", "iii", env, "tasks 1", nogil=True)
+    env = {"call_piece": trampoline.invoke("iii"), "SPINS": SPINS, **vars(atomics())}
+    return jit.compile_source(TASKS, "tasks", "iii", env, "tasks 2", nogil=True)
 
 
 @functools.cache

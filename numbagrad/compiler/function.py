@@ -9,9 +9,10 @@ import re
 import threading
 import types
 import warnings
+import weakref
 
 from ..base.user_code import user_level
-from ..kernel import tape
+from ..kernel import tape, threads
 from . import explain
 from .check import ALWAYS, checked
 from .draws import Drawn, Undrawn
@@ -37,6 +38,7 @@ class CompileWarning(UserWarning):
     """A compiled function runs slower than it might: it recompiles often, or falls back to eager."""
 
 
+ALL = weakref.WeakSet()  # compiled functions
 METHODS = "_compiled_methods"  # where an instance keeps them
 
 
@@ -48,6 +50,15 @@ class Methods(dict):
 
     def __deepcopy__(self, memo):
         return Methods()
+
+
+def look_again():
+    """The number of threads has changed: the variants that may run are others."""
+    for fn in list(ALL):
+        type(fn).__call__, fn.recent = CompiledFunction.__call__, []
+
+
+threads.CHANGED.append(look_again)
 
 
 class CompiledFunction:
@@ -74,6 +85,7 @@ class CompiledFunction:
         self.open = set()  # places of the numbers among the arguments that have differed
         self.assumed = []  # how values of tensors were taken to decide in a capture that failed
         self.arena = Arena()
+        ALL.add(self)
         functools.update_wrapper(self, fn, updated=())
         self.__name__ = getattr(fn, "__name__", type(fn).__name__)
         self.eager = inspect.isgeneratorfunction(inspect.unwrap(getattr(fn, "__func__", fn)))
@@ -178,9 +190,9 @@ class CompiledFunction:
 
     def _replayed(self, args, kwargs, leaves, structure, numbers, pace, start):
         """(result of a variant that is there, or MISS; how values of tensors decide in this call, as far as that is known)."""
-        known = []
+        known, number = [], threads.get_num_threads()
         for v in reversed(self.by_shapes.get(tuple([t._shape for t in leaves]), ())):
-            if v.structure == structure and v.may_decide(known):
+            if v.structure == structure and v.threads == number and v.may_decide(known):
                 if v.signature is not None:
                     if v.ready(*leaves, *numbers) is MISS:
                         continue

@@ -7,7 +7,7 @@ import gc
 import sys
 
 from ..core.tensor import Tensor
-from ..kernel import jit
+from ..kernel import jit, threads
 from . import call, held
 from .capture import undo
 from .finish import Finish
@@ -29,7 +29,7 @@ class Variant(Trial, Finish):
         leaves, self.given_numbers = [], []
         self.structure = opened(flatten((args, kwargs), leaves), self.given_numbers, owner.open)
         self.shapes, self.shared = tuple([t._shape for t in leaves]), shared(leaves)
-        self.mode = mode_key()
+        self.mode, self.threads = mode_key(), threads.get_num_threads()
         self.once = False
         self.used = False  # by a call of its own
         self._capture(args, kwargs, leaves)
@@ -115,6 +115,8 @@ class Variant(Trial, Finish):
                     return f"{what} of tensor argument {i} changed from {show(b)} to {show(a)}"
         if self.mode != other.mode:
             return f"the grad, inference or autocast mode changed from {other.mode} to {self.mode}"
+        if self.threads != other.threads:
+            return f"the number of threads changed from {other.threads} to {self.threads}"
         changed = other.guards.difference()
         if changed is not None:
             place, value = changed

@@ -75,7 +75,7 @@ def fill_into(dst, value):
 
 def set_all(t, value):
     """Fill the memory of a new tensor with a value of its storage type."""
-    if t._kind.cpu:
+    if t._kind.cpu and (t._n < LIMIT[0] or value or TAPE):
         storage.fill(t._buf, t._ptr, t._kind, t._n, value)
     else:
         fill_into(t, value)

@@ -32,7 +32,7 @@ def geometry(shape, tensors):
     if found is None:
         if len(_plans) >= 8192:
             _plans.clear()
-        found = _plans[key] = emit.plan(shape, tuple([expanded_strides(t, shape) for t in tensors]))
+        found = _plans[key] = emit.plan(shape, tuple([expanded_strides(t, shape) for t in tensors]), False)
     return found
 
 

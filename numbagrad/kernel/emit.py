@@ -215,17 +215,28 @@ def collapse(shape, strides):
     return [s for s, _ in merged], [[st[k] for _, st in merged] for k in range(len(strides))]
 
 
-def plan(shape, strides):
+def cut(sizes, steps):
+    """The same with the last dimension as several, for threads to share, if it is long and there are few rows."""
+    n, rows = sizes[-1], math.prod(sizes[:-1])
+    for parts in range(min(64 // rows, n // 8192), 1, -1):
+        if n % parts == 0:
+            return [*sizes[:-1], parts, n // parts], [[*st[:-1], st[-1] * (n // parts), st[-1]] for st in steps]
+    return sizes, steps
+
+
+def plan(shape, strides, whole=True):
     """Sizes and strides as one int64 array: adjacent dimensions that every operand walks alike are merged.
 
     ``strides`` has one tuple per operand, aligned with ``shape``. Returns (array, its address, rows, bits of the operands that
-    are constant along a long row where all others run along it)."""
-    key = (shape, strides)
+    are constant along a long row where all others run along it). ``whole``: very long rows are not cut."""
+    key = (shape, strides, whole)
     found = _plans.get(key)
     if found is None:
         if len(_plans) > 8192:
             _plans.clear()
         sizes, steps = collapse(shape, strides)
+        if not whole and sizes[-1]:
+            sizes, steps = cut(sizes, steps)
         meta = [len(sizes), *sizes]
         for st in steps:
             meta += st

@@ -20,7 +20,7 @@ import types as pytypes
 from functools import cached_property, partial
 
 from ..base import dtypes as dt
-from . import casts, inlined, threads
+from . import casts, inlined, threads, trampoline
 from .define import define, define_again  # noqa: F401 (what is not used here is what files above call by ``jit``)
 from .fastmath import ACCUMULATE, FAST, loop_flags  # noqa: F401
 from .guard import guarded
@@ -132,15 +132,18 @@ class Kernel:
     def run_apart(self, key, calls):
         """Call the kernel with each of several (arguments, start, stop), at once on as many threads: for kernels with scratch
         memory."""
-        entry = self[key]
-        if TAPE or len(calls) < 2 or entry.__class__ is not COMPILED:
+        if len(calls) < 2 or device_of(key) is not None:
+            entry = self[key]
             for arguments, start, stop in calls:
                 entry(*arguments, start, stop)
             return
         address = self.native(dtypes_of(key)).address
         tables = [[start, stop, address, *arguments] for arguments, start, stop in calls]
         words = [through(self.letters(True)), len(tables[0]), *[w for table in tables for w in table]]
-        threads.parallel_call(each(), words, len(calls), 1)
+        if TAPE and active() is not None:  # (who writes it down looks into the table)
+            threads.parallel_for(each(), trampoline.table(words), len(calls), 1)
+        else:
+            threads.parallel_call(each(), words, len(calls), 1)
 
     def letters(self, ranged):
         """The kinds of the arguments, without the two of a range."""

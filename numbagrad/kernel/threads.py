@@ -20,6 +20,7 @@ import sys
 import time
 
 from . import pool, trampoline
+from .atomics import atomics
 from .guard import guarded
 from .tape import TAPE, active
 
@@ -189,41 +190,12 @@ def layer():
 # ---------------------------------------------------------------------------------------------------------- driver
 
 
-def _intrinsics():
-    from llvmlite import ir
-    from numba import types
-    from numba.extending import intrinsic
-
-    word = ir.IntType(64)
-
-    @intrinsic
-    def peek(typingctx, address):
-        """The int64 at an address."""
-
-        def codegen(context, builder, signature, args):
-            return builder.load(builder.inttoptr(args[0], word.as_pointer()))
-
-        return types.int64(types.int64), codegen
-
-    @intrinsic
-    def exchange(typingctx, address, value):
-        """Store an int64 atomically; returns what was there."""
-
-        def codegen(context, builder, signature, args):
-            return builder.atomic_rmw("xchg", builder.inttoptr(args[0], word.as_pointer()), args[1], "seq_cst")
-
-        return types.int64(types.int64, types.int64), codegen
-
-    return trampoline.invoke("iii"), peek, exchange
-
-
 def _compile(make, signature, **options):
     from numba import njit
 
     from . import cache
 
-    call_piece, peek, exchange = _intrinsics()
-    fn = make(call_piece, peek, exchange)
+    fn = make(trampoline.invoke("iii"), atomics())
     dispatcher = njit(nogil=True, fastmath=False, **options)(fn)
     cache.attach(dispatcher, cache.fingerprint(fn))
     dispatcher.compile(signature)
@@ -231,40 +203,22 @@ def _compile(make, signature, **options):
     return compiled
 
 
-def _adder():
-    from llvmlite import ir
-    from numba import types
-    from numba.extending import intrinsic
-
-    @intrinsic
-    def add(typingctx, address, value):
-        """Add to an int64 atomically."""
-
-        def codegen(context, builder, signature, args):
-            place = builder.inttoptr(args[0], ir.IntType(64).as_pointer())
-            return builder.atomic_rmw("add", place, args[1], "seq_cst")
-
-        return types.int64(types.int64, types.int64), codegen
-
-    return add
-
-
-def _make_invoke(call_piece, peek, exchange):
+def _make_invoke(call_piece, words):
     def invoke(fn, table, start, stop):
         call_piece(fn, table, start, stop)
 
     return invoke
 
 
-def _make_drive(call_piece, peek, exchange):
+def _make_drive(call_piece, words):
     from numba import prange
 
-    add = _adder()
+    look, exchange, add = words.look, words.exchange, words.add
 
     def drive(state, fn, table, n, grain):
         add(state + 24, 1)
-        pieces = min(peek(state), (n + grain - 1) // grain)
-        exclusive = pieces > 1 and peek(state + 8) != 0
+        pieces = min(look(state), (n + grain - 1) // grain)
+        exclusive = pieces > 1 and look(state + 8) != 0
         if exclusive and exchange(state + 16, 1) != 0:
             exclusive = False
             pieces = 1
@@ -305,7 +259,7 @@ def _start_driver():
         # on unwind tables may have been copied while another thread, just ending, held it.
         _start_invoke()
         if _layer == "pool":
-            _driver = pool.start(_adder(), _intrinsics()[2])
+            _driver = pool.start()
             _publish()
         else:
             _driver = _compile(_make_drive, "void(int64, int64, int64, int64, int64)", parallel=True)

@@ -7,10 +7,13 @@ import math
 import numpy as np
 
 from numbagrad.base import dtypes as dt
+from numbagrad.core import storage
 from numbagrad.core.copying import copy_into
 from numbagrad.core.tensor import contiguous_strides, numel
 from numbagrad.dispatch.custom import CustomNode, invoke
-from numbagrad.extend import REGISTRY, Sample, custom, function
+from numbagrad.extend import REGISTRY, Sample, T, custom, function, store
+from numbagrad.kernel.jit import kernel
+from numbagrad.kernel.threads import LIMIT
 
 from ..product.gemm import node_class
 from ..view.slicing import region
@@ -34,6 +37,69 @@ def _pad_reference(x, pad, mode="constant", value=None):
         x = np.pad(x, [(max(0, before), max(0, after)) if a == axis else (0, 0) for a in range(x.ndim)],
                    constant_values=value or 0)
     return x
+
+
+@kernel
+def pad_rows(x: "*T", out: "*T", meta: "*i8", nd: int, value: float, start: int, stop: int):
+    """Rows of x, and value around them, into out; int64 meta (3, nd) holds the sizes of x and of out, and how many elements
+    come before those of x."""
+    n, wide, before = meta[nd - 1], meta[2 * nd - 1], meta[3 * nd - 1]
+    high, tall, above = meta[nd - 2], meta[2 * nd - 2], meta[3 * nd - 2]
+    first, last = max(0, before), min(wide, before + n)
+    around = store(T(value))
+    r = tall
+    plane = start // tall
+    inside, base = 0, 0
+    for item in range(start, stop):
+        if r == tall:
+            r = item - plane * tall
+            left, step, inside, base = plane, 1, 1, 0
+            for d in range(nd - 3, -1, -1):
+                s = meta[nd + d]
+                up = left // s
+                at = left - up * s - meta[2 * nd + d]
+                if at < 0 or at >= meta[d]:
+                    inside = 0
+                base += at * step
+                step *= meta[d]
+                left = up
+            plane += 1
+        to = item * wide
+        if inside == 0 or r < above or r - above >= high:
+            for i in range(to, to + wide):
+                out[i] = around
+        else:
+            src = (base * high + r - above) * n - before - to
+            for i in range(to, to + first):
+                out[i] = around
+            for i in range(to + first, to + last):
+                out[i] = x[src + i]
+            for i in range(to + last, to + wide):
+                out[i] = around
+        r += 1
+
+
+_metas: dict = {}  # (shape, shape of the result, pad) -> (array, its address)
+
+
+def _in_one_pass(out, input, pad, value):
+    """Whether rows were padded one after the other: those of a large row-major tensor of real numbers, on one thread if they
+    are long."""
+    kind, nd = out._kind, len(out._shape)
+    if out._n < LARGE or nd < 2 or out._shape[-1] < 64 and out._n < LIMIT[0]:
+        return False
+    if input._strides is not None or kind.dtype.category != 2 or max(pad, default=0) <= 0:
+        return False
+    key = input._shape, out._shape, pad
+    meta = _metas.get(key)
+    if meta is None:
+        if len(_metas) >= 1024:
+            _metas.clear()
+        before = [*[0] * (nd - len(pad) // 2), *pad[-2::-2]]
+        array = np.array((*input._shape, *out._shape, *before), np.int64)
+        meta = _metas[key] = array, storage.table(array)
+    pad_rows.run(kind, (input._ptr, out._ptr, meta[1], nd, value), out._n // out._shape[-1], out._n)
+    return True
 
 
 @custom(namespaces=("torch",), method=False, contiguous=False,
@@ -65,6 +131,8 @@ def constant_pad_nd(input, pad: tuple, value: float = 0):
 
 @constant_pad_nd.cpu
 def _(out, input, pad, value):
+    if _in_one_pass(out, input, pad, value):
+        return
     whole = out._shape
     source, target = input._strides or contiguous_strides(input._shape), contiguous_strides(whole)
     shape, a, b = list(input._shape), 0, 0

@@ -9,13 +9,16 @@ from numbagrad.base.shapes import expanded_strides
 from numbagrad.core import storage
 from numbagrad.core.copying import contiguous_copy
 from numbagrad.core.tensor import contiguous_strides, numel, raw, raw_view
+from numbagrad.kernel.threads import LIMIT, get_num_threads
 
 from .kernels import (
+    add_columns,
     add_one,
     add_places,
     add_rows,
     moved,
     offsets,
+    put_columns,
     put_one,
     put_places,
     put_rows,
@@ -127,9 +130,26 @@ def write(t, values, plan, body=put_rows, one=put_one, typed=False):
         body[kind](t._ptr, outer[1], lines_[1], inner[1], values._ptr, plan.n, plan.inner, *parts, 0, plan.outer * plan.n)
     elif plan.outer == 1 and plan.inner == 1:
         one[kind](t._ptr, plan.address, values._ptr, steps[1], parts[1], 0, plan.n)
+    elif kind.cpu and steps[2] == parts[2] == 1 and plan.inner >= NARROW and plan.outer * plan.n * plan.inner >= LIMIT[0]:
+        _write_columns(add_columns if typed else put_columns, kind, t, values, plan, steps, parts)
     else:
-        body[kind](t._ptr, plan.address, values._ptr, plan.n, steps[0], steps[1], plan.inner, steps[2], *parts, 0,
-                   plan.outer * plan.n)
+        arguments, rows = (t._ptr, plan.address, values._ptr, plan.n, steps[0], steps[1], plan.inner, steps[2], *parts), (
+            plan.outer * plan.n)
+        if values._n == 1 and kind.cpu and not typed:  # one number may be written to a place by several threads
+            body.run(kind, arguments, rows, rows * plan.inner)
+        else:
+            body[kind](*arguments, 0, rows)
+
+
+NARROW = 64  # elements below which a row is not cut
+
+
+def _write_columns(body, kind, t, values, plan, steps, parts):
+    """Threads share the outer parts and their columns: indices may name a row several times."""
+    cuts = min(-(-get_num_threads() // plan.outer), plan.inner // (NARROW // 2))
+    wide = (-(-plan.inner // cuts) + 15) // 16 * 16 if cuts > 1 else plan.inner
+    body.run(kind, (t._ptr, plan.address, values._ptr, plan.n, steps[0], steps[1], plan.inner, wide, *parts[:2]),
+             plan.outer * -(-plan.inner // wide), plan.outer * plan.n * plan.inner)
 
 
 def _spaced(values, plan):

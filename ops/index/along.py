@@ -140,7 +140,7 @@ def add(t, values, plan):
     """t[plan] += values in one pass, under the same conditions; a wrong index is found when others were added already."""
     if not _unlisted(plan, t) or values._strides is not None or values._shape != plan.shape:
         return False
-    _run(add_along, t._kind, values, t, plan, 0)  # (places may be the same)
+    _run(add_along, t._kind, values, t, plan, _apart(plan.numbers[1][1], values))
     return True
 
 
@@ -148,7 +148,7 @@ def write(t, values, plan):
     """t[plan] = values in one pass, under the same conditions; a wrong index is found when others were written already."""
     if not _unlisted(plan, t) or values._strides is not None or values._shape != plan.shape:
         return False
-    _run(put_along, moved(t._kind), values, t, plan, 0)  # (places may be the same)
+    _run(put_along, moved(t._kind), values, t, plan, _apart(plan.numbers[1][1], values))
     return True
 
 
@@ -159,7 +159,12 @@ def take(out, t, index, dim):
 
 def give(t, values, index, dim):
     """t += values at the places of ``index`` along ``dim``, in one pass, for row-major t and values."""
-    _along(add_along, t._kind, values, t, index, t._shape, dim, out_of_bounds, 0)  # (places may be the same)
+    _along(add_along, t._kind, values, t, index, t._shape, dim, out_of_bounds, _apart(dim, values))
+
+
+def _apart(dim, values):
+    """The work of a write, for threads to share, where no two rows of the index have a place in common; else 0."""
+    return values._n if dim == len(values._shape) - 1 and values._kind.cpu else 0
 
 
 def _unlisted(plan, t):

@@ -185,6 +185,38 @@ def add_rows(x: "*T", lin: "*i8", v: "*T", n: int, outer_step: int, step: int, i
 
 
 @kernel
+def put_columns(x: "*T", lin: "*i8", v: "*T", n: int, outer_step: int, step: int, inner: int, wide: int, v_outer: int,
+                v_step: int, start: int, stop: int):
+    """``put_rows`` of elements that lie side by side; an item is ``wide`` columns of an outer part, so that none meet."""
+    count = (inner + wide - 1) // wide
+    for item in range(start, stop):
+        b = item // count
+        first = (item - b * count) * wide
+        last = min(first + wide, inner)
+        for j in range(n):
+            base = b * outer_step + lin[j] * step
+            src = b * v_outer + j * v_step
+            for a in range(first, last):
+                x[base + a] = v[src + a]
+
+
+@kernel
+def add_columns(x: "*T", lin: "*i8", v: "*T", n: int, outer_step: int, step: int, inner: int, wide: int, v_outer: int,
+                v_step: int, start: int, stop: int):
+    """``add_rows`` of elements that lie side by side; an item is ``wide`` columns of an outer part, so that none meet."""
+    count = (inner + wide - 1) // wide
+    for item in range(start, stop):
+        b = item // count
+        first = (item - b * count) * wide
+        last = min(first + wide, inner)
+        for j in range(n):
+            base = b * outer_step + lin[j] * step
+            src = b * v_outer + j * v_step
+            for a in range(first, last):
+                x[base + a] = store(load(x[base + a]) + load(v[src + a]))
+
+
+@kernel
 def offsets(numbers: "*i8", out: "*i8", meta: "*i8", nd: int, given: int, start: int, stop: int):
     """Into out (n,) the places in memory of row-major element numbers (n,) (of 0, 1, 2... unless ``given``); meta holds
     sizes, then strides; all are int64."""

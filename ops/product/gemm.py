@@ -227,7 +227,7 @@ def quick(input, other, cls):
         shape = (*p[:-1], n)
     else:
         return None
-    if batch * m * n * k > raw.LIMIT:
+    if batch * m * n * k > (raw.LONG if m == n == 1 else raw.LIMIT):
         return None
     flags = 0
     s, t = input._strides, other._strides

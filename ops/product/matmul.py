@@ -133,7 +133,7 @@ def dot(input, tensor):
 
 @dot.cpu
 def _(out, input, tensor):
-    raw.multiply(raw.reshaped(out, (1, 1)), raw.row(input), raw.column(tensor))
+    raw.dot(out, input, tensor)
 
 
 @dot.gradient
@@ -154,7 +154,7 @@ def _(out, input, other):
     if input._kind.dtype.is_complex:
         raw.multiply(raw.reshaped(out, (1, 1)), raw.column(input), raw.column(other), 1)
     else:
-        raw.multiply(raw.reshaped(out, (1, 1)), raw.row(input), raw.column(other))
+        raw.dot(out, input, other)
 
 
 @vdot.gradient

@@ -14,6 +14,7 @@ from registry.steps import values
 import numbagrad as ng
 import numbagrad.nn.functional as F
 from numbagrad import nn
+from numbagrad.kernel import threads
 
 from .test_compile_program import STEP, assert_apart, assert_runs_as_eager
 
@@ -76,9 +77,29 @@ def test_one_thread_alone_does_all_tasks(two_threads):
     step, _, batch = ensemble()
     eager, _, _ = ensemble(compiled=False)
     found = [step(*batch).item() for _ in range(2)]
-    ng.set_num_threads(1)  # what is compiled keeps its tasks
+    variants = [*step.variants]
+    threads._state[0] = 1  # (as while another thread forks)
     found += [step(*batch).item() for _ in range(3)]
+    threads._publish()
+    assert step.variants == variants
     np.testing.assert_allclose(found, [eager(*batch).item() for _ in range(5)], rtol=1e-5)
+
+
+def test_a_step_runs_on_the_threads_that_are_set_when_it_is_called(two_threads):
+    """What was captured on one thread stayed there."""
+    ng.set_num_threads(1)
+    x = ng.randn(400, 400)
+    step = ng.compile(lambda x: ((x * 2).sin() + 1).sum())
+    wanted, drives = ((x * 2).sin() + 1).sum().item(), []
+    for number in (1, 2, 1, 2, 2):
+        ng.set_num_threads(number)
+        for _ in range(4):
+            assert step(x).item() == pytest.approx(wanted, rel=1e-4)
+        (v,) = [v for v in step.variants if v.threads == number]
+        assert (v.program.header[7] != 0) == (number > 1)
+        drives.append(type(step).__call__)
+    assert len(step.variants) == 2 and drives[0] is drives[2] and drives[1] is drives[3] is drives[4]
+    assert drives[0] is not drives[1] and "threads changed from 1 to 2" in step.variants[1].differs(step.variants[0])
 
 
 def test_threads_share_a_step_of_tasks(two_threads):

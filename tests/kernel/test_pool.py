@@ -1,5 +1,6 @@
 """Threads of our own: they come when they sleep, what they have not begun the caller does, and they end with the process."""
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -13,12 +14,12 @@ pytestmark = pytest.mark.skipif(not pool.possible(), reason="Linux only")
 BEGIN = """
 import ctypes, os, sys, time
 import numpy as np, numba
-from numbagrad.kernel import cache, pool, threads
-_, peek, exchange = threads._intrinsics()
+from numbagrad.kernel import atomics, cache, pool, threads
+look, exchange = atomics.atomics().look, atomics.atomics().exchange
 
 def mark(table, start, stop):
     for i in range(start, stop):
-        exchange(table + 8 * i, peek(table + 8 * i) + 1)
+        exchange(table + 8 * i, look(table + 8 * i) + 1)
 
 mark.__module__ = "numbagrad.kernel.threads"
 dispatcher = cache.attach(numba.njit(nogil=True)(mark), cache.fingerprint(mark))
@@ -46,8 +47,8 @@ def test_threads_come_from_their_sleep():
         for _ in range(20):
             found.append(check())
             time.sleep(0.005)
-        asleep = [ctypes.c_int64.from_address(pool._shared[4] + pool.SLOT * k + pool.ASLEEP).value for k in range(2)]
-        print(threads.layer(), all(found), asleep, pool._shared[0])
+        asleep = [ctypes.c_int64.from_address(pool._shared[pool.FIRST] + pool.SLOT * k + pool.ASLEEP).value for k in range(2)]
+        print(threads.layer(), all(found), asleep, pool._shared[pool.COUNT])
     """) == ["pool", "True", "[1,", "1]", "2"]
 
 
@@ -57,7 +58,7 @@ def test_what_no_thread_begins_the_caller_does():
         threads.set_num_threads(3)
         check()
         time.sleep(0.01)
-        pool._shared[3] = ctypes.cast(ctypes.CDLL(None).abs, ctypes.c_void_p).value
+        pool._shared[pool.POST] = ctypes.cast(ctypes.CDLL(None).abs, ctypes.c_void_p).value
         print(all([check() for _ in range(20)]))
     """) == ["True"]
 
@@ -66,9 +67,9 @@ def test_the_number_grows_up_to_what_there_is_room_for():
     assert run("""
         threads.set_num_threads(2)
         check()
-        first = pool._shared[0]
+        first = pool._shared[pool.COUNT]
         threads.set_num_threads(10 ** 6)
-        print(first, pool._shared[0] == pool.MOST, check(5000))
+        print(first, pool._shared[pool.COUNT] == pool.MOST, check(5000))
     """) == ["1", "True", "True"]
 
 
@@ -78,10 +79,10 @@ def test_threads_end_with_the_process():
         import atexit
         threads.set_num_threads(2)
         check()
-        count = pool._shared[0]
-        states = [ctypes.c_int64.from_address(pool._shared[4] + pool.SLOT * k) for k in range(count)]
+        count = pool._shared[pool.COUNT]
+        states = [ctypes.c_int64.from_address(pool._shared[pool.FIRST] + pool.SLOT * k) for k in range(count)]
         pool.stop()
-        print(count, [s.value for s in states] == [pool.LEFT] * count, pool._shared[0], check())
+        print(count, [s.value for s in states] == [pool.LEFT] * count, pool._shared[pool.COUNT], check())
     """) == ["1", "True", "0", "True"]
 
 
@@ -98,3 +99,48 @@ def test_signals_are_left_to_the_threads_of_python():
                     blocked += [int(line.split()[1], 16) >> signal.SIGINT - 1 & 1 for line in f if line.startswith("SigBlk")]
         print(signal.pthread_sigmask(signal.SIG_BLOCK, []) == before, 1 in blocked)
     """) == ["True", "True"]
+
+
+ALLOWED = """
+def allowed():
+    (task,) = [t for t in os.listdir("/proc/self/task") if int(t) != os.getpid()]
+    return os.sched_getaffinity(int(task))
+"""
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one processor")
+def test_a_thread_wakes_up_beside_its_caller():
+    """It came to lie in the queue of its caller's processor, for as long as the caller ran; then it may use all again."""
+    assert run(ALLOWED + """if True:
+        before = os.sched_getaffinity(0)
+        threads.set_num_threads(2)
+        check()
+        pool._shared[pool.TURNS] = 0  # (asleep at once: it keeps what it woke up with)
+        found = []
+        for _ in range(20):
+            time.sleep(0.005)
+            found.append(check() and allowed() == before - {pool._shared[pool.CALLER]})
+        pool._shared[pool.TURNS] = pool._shared[pool.PATIENT]
+        time.sleep(0.005)
+        check()
+        time.sleep(0.02)
+        print(all(found), allowed() == before == os.sched_getaffinity(0))
+    """) == ["True", "True"]
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one processor")
+def test_a_thread_is_where_its_caller_may_be():
+    """A caller that is held to one processor leaves the thread where it is; one that is let go takes it along."""
+    assert run(ALLOWED + """if True:
+        threads.set_num_threads(2)
+        check()
+        whole = os.sched_getaffinity(0)
+        found = []
+        for mine in ({min(whole)}, {max(whole)}, whole):
+            os.sched_setaffinity(0, mine)
+            time.sleep(0.005)
+            found.append(check())
+            time.sleep(0.02)
+            found.append(allowed() == whole)
+        print(found)
+    """) == ["[True,", "True,", "True,", "True,", "True,", "True]"]

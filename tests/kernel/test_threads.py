@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from numbagrad.kernel import cache, threads
+from numbagrad.kernel import atomics, cache, threads
 
 ROOT = str(Path(threads.__file__).resolve().parents[2])
 
@@ -20,11 +20,11 @@ def mark():
     """Address of a piece function: table[start:stop] += 1 from the table's third word on; counts pieces in word 0."""
     import numba
 
-    _, peek, exchange = threads._intrinsics()
+    look, exchange = atomics.atomics().look, atomics.atomics().exchange
 
     def mark(table, start, stop):
         for i in range(start, stop):
-            exchange(table + 16 + 8 * i, peek(table + 16 + 8 * i) + 1)
+            exchange(table + 16 + 8 * i, look(table + 16 + 8 * i) + 1)
         exchange(table + 8 * (start == 0), stop - start)
 
     dispatcher = cache.attach(numba.njit(nogil=True)(mark), cache.fingerprint(mark))
@@ -128,15 +128,15 @@ SCRIPT = """
 import os, sys, warnings
 from concurrent.futures import ThreadPoolExecutor
 import numpy as np, numba
-from numbagrad.kernel import cache, threads
+from numbagrad.kernel import atomics, cache, threads
 warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of any fork in a process with threads
 if sys.argv[1] == "no tbb":
     threads._load_tbb = lambda: False
-_, peek, exchange = threads._intrinsics()
+look, exchange = atomics.atomics().look, atomics.atomics().exchange
 
 def mark(table, start, stop):
     for i in range(start, stop):
-        exchange(table + 8 * i, peek(table + 8 * i) + 1)
+        exchange(table + 8 * i, look(table + 8 * i) + 1)
 
 mark.__module__ = "numbagrad.kernel.threads"
 dispatcher = cache.attach(numba.njit(nogil=True)(mark), cache.fingerprint(mark))
@@ -186,9 +186,9 @@ def test_threads_and_fork_with_every_layer(layer, tmp_path):
 BUSY_FORK = """
 import os, threading, time, warnings
 import numpy as np, numba
-from numbagrad.kernel import cache, threads
+from numbagrad.kernel import atomics, cache, threads
 warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of any fork in a process with threads
-_, peek, exchange = threads._intrinsics()
+look, exchange = atomics.atomics().look, atomics.atomics().exchange
 
 def spin(table, start, stop):
     exchange(table + 8, 1)

@@ -2,6 +2,7 @@
 
 import contextlib
 
+import numpy as np
 import pytest
 from registry.check import grad_outputs, same
 from registry.draw import ONLY, REGISTRY, cases, floats, ids, ops
@@ -110,3 +111,69 @@ def test_kernels_are_cut(name):
             results(case, grad_outputs(case.call, case.arrays, case.differentiable, 0))
         found += cuts
     assert found, f"no kernel of {name} was cut"
+
+
+def _long(call):
+    """The result of a call on two threads and how often a kernel was cut in it, beside that of one thread."""
+    before, plain, cuts = threads.get_num_threads(), threads.parallel_for, []
+
+    def counted(fn, table, n, grain):
+        cuts.append(min(2, -(-n // grain)))
+        return plain(fn, table, n, grain)
+    try:
+        threads.set_num_threads(1)
+        whole = call()
+        threads.set_num_threads(2)
+        threads.parallel_for = counted
+        return call(), whole, cuts.count(2)
+    finally:
+        threads.parallel_for = plain
+        threads.set_num_threads(before)
+
+
+DRAWN = np.random.default_rng(3)
+ROWS, PLACES = (ng.tensor(DRAWN.integers(0, 200, shape)) for shape in ((300,), (200, 700)))
+A, B, S = (ng.tensor(DRAWN.standard_normal(shape)) for shape in ((200, 700), (300, 700), ()))
+
+
+def _spread(call):
+    """The gradient of a call by ``A``."""
+    def run():
+        a = A.detach().requires_grad_()
+        out = call(a)
+        return ng.autograd.grad(out, a, ng.ones_like(out) * 0.7)[0]
+    return run
+
+
+@pytest.mark.parametrize("call", [
+    lambda: A.index_add(0, ROWS, B), lambda: A.index_copy(0, ROWS, B), lambda: A.index_put((ROWS,), B),
+    lambda: A.scatter(1, PLACES, A), lambda: A.scatter_add(1, PLACES, A), _spread(lambda a: a[ROWS]),
+    _spread(lambda a: a.gather(1, PLACES)), _spread(lambda a: a.index_select(0, ROWS)), lambda: A * S, lambda: A.view(-1) + S,
+    lambda: A.view(-1).dot(A.view(-1) * 2), lambda: A.clone().zero_(), lambda: A.topk(3)[1], lambda: A.kthvalue(5)[1],
+    lambda: A.index_fill(0, ROWS, 2.0),
+], ids="add copy put scatter scatter_add getitem gather select number vector dot zero_ topk kthvalue fill".split())
+def test_places_and_rows_are_shared(call):
+    """Indices name places more than once: whoever writes a place writes all that comes there, in order. Calls that are planned,
+    and steps that are compiled, are cut alike."""
+    parts, whole, cuts = _long(call)
+    assert cuts
+    planned, _, cuts = _long(lambda: [call() for _ in range(plan.TIMES + 3)][-1])
+    assert cuts >= plan.TIMES
+    compiled = ng.compile(call)
+    for found in (parts, planned, *[_long(compiled)[0] for _ in range(2)]):
+        np.testing.assert_array_equal(found.detach().numpy(), whole.detach().numpy())
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("dtype", [ng.float32, ng.float64])
+def test_long_dot(count, dtype):
+    before = threads.get_num_threads()
+    threads.set_num_threads(count)
+    try:
+        for n in (131072, 131073, 200001):
+            a, b = (DRAWN.standard_normal(n).astype(str(dtype).rpartition(".")[2]) for _ in range(2))
+            wanted = a.astype("f8") @ b.astype("f8")
+            for call in ("dot", "vdot"):
+                assert abs(getattr(ng.tensor(a), call)(ng.tensor(b)).item() - wanted) < 1e-3 * n ** 0.5
+    finally:
+        threads.set_num_threads(before)
