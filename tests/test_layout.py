@@ -13,7 +13,7 @@ DESIGN = Path(__file__).parent.parent / "docs" / "design.md"
 # From the ground up: a file imports files of its own floor and of those below.
 FLOORS = ("base", "special linalg fft", "kernel", "random", "core", "dispatch", "autograd", "public", "extend",
           *("ops." + family for family in ("refusal", *numbagrad.ops.FAMILIES)), "ops", "amp", "cuda cpu", "nn", "func",
-          "distributions", "utils", "optim", "profiler", "sparse", "saving serialization",
+          "distributions", "utils", "optim", "profiler", "sparse", "signal", "saving serialization",
           "testing backends accelerator version jit hub onnx fx storage multiprocessing types _C distributed",
           "compiler", "cli", "__main__ __config__")
 # What stands beside the folders: modules that PyTorch has, the face for authors, and what Python itself asks for.
