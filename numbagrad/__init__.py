@@ -158,7 +158,7 @@ def __dir__():
 
 # Which are imported when they are used, and functions of such.
 _PARTS = ("_C", "__config__", "accelerator", "amp", "backends", "compiler", "cpu", "cuda", "distributed", "distributions",
-          "extend", "fft", "func", "fx", "hub", "jit", "linalg", "multiprocessing", "onnx", "optim", "profiler",
+          "extend", "fft", "func", "fx", "hub", "jit", "linalg", "masked", "multiprocessing", "onnx", "optim", "profiler",
           "serialization", "signal", "sparse", "special", "storage", "testing", "types", "version")
 _LATER = {"compile": "compiler", "load": "serialization", "save": "serialization", "TypedStorage": "storage",
           "UntypedStorage": "storage", "is_storage": "core.storages", "set_default_tensor_type": "core.legacy",

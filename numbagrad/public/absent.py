@@ -10,6 +10,8 @@ INSTEAD = {
     "histogramdd": "numpy.histogramdd", "ormqr": "torch.linalg.householder_product and a product",
     "Tensor.ormqr": "torch.linalg.householder_product and a product",
     "jit.CompilationUnit": "numbagrad.compile",
+    **dict.fromkeys(("masked.MaskedTensor", "masked.masked_tensor", "masked.as_masked_tensor"),
+                    "the functions of torch.masked with mask=, or torch.where"),
     "utils.data.DistributedSampler": "one process"}
 
 

@@ -24,8 +24,8 @@ def test_values(name, arguments):
     for m in (0, 1, 2, 3, 12, 257):
         for sym in (False,) if "center" in arguments else (True, False):
             for dtype in (None, "float32", "float64"):
-                ours, theirs = (getattr(lib.signal.windows, name)(m, dtype=dtype and getattr(lib, dtype), **{**arguments, "sym": sym})
-                                for lib in LIBS)
+                ours, theirs = (getattr(lib.signal.windows, name)(m, dtype=dtype and getattr(lib, dtype), **{
+                    **arguments, "sym": sym}) for lib in LIBS)
                 assert ours.dtype is getattr(ng, dtype or "float32") and ours.shape == (m,) and not ours.requires_grad
                 atol = 2e-7 if ours.dtype is ng.float32 else 1e-15
                 assert torch.allclose(torch.from_numpy(ours.numpy()), theirs, rtol=1e-6 if atol > 1e-9 else 1e-13,
