@@ -247,8 +247,8 @@ class _State:
         except Exception as error:
             error_msgs.append(
                 f'While {"swapping" if _convert.swap else "copying"} the parameter named "{key}", whose dimensions in the '
-                f"model are {current.size()} and whose dimensions in the checkpoint are {value.size()}, an exception occurred : "
-                f"{error.args}."
+                f"model are {current.size()} and whose dimensions in the checkpoint are {value.size()}, an exception "
+                f"occurred : {error.args}."
             )
 
     def load_state_dict(self, state_dict, strict=True, assign=False):
