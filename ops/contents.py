@@ -192,7 +192,7 @@ CONTENTS = {
         "Tensor":
             "as_strided as_strided_ diagonal narrow select unfold",
         "numbagrad":
-            "as_strided diagonal narrow select",
+            "as_strided as_strided_ diagonal narrow select",
         "ops":
             "as_strided diagonal embed narrow pile select slice strided strided_from unfold",
     },
