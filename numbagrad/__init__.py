@@ -157,9 +157,10 @@ def __dir__():
 
 
 # Which are imported when they are used, and functions of such.
-_PARTS = ("_C", "__config__", "accelerator", "amp", "backends", "compiler", "cpu", "cuda", "distributed", "distributions",
-          "extend", "fft", "func", "fx", "hub", "jit", "linalg", "multiprocessing", "onnx", "optim", "profiler",
-          "serialization", "sparse", "special", "storage", "testing", "types", "version")
+_PARTS = ("_C", "__config__", "__future__", "accelerator", "amp", "backends", "compiler", "cpu", "cuda", "distributed",
+          "distributions", "extend", "fft", "func", "futures", "fx", "hub", "jit", "linalg", "masked", "multiprocessing",
+          "onnx", "optim", "profiler", "serialization", "signal", "sparse", "special", "storage", "testing", "types",
+          "version")
 _LATER = {"compile": "compiler", "load": "serialization", "save": "serialization", "TypedStorage": "storage",
           "UntypedStorage": "storage", "is_storage": "core.storages", "set_default_tensor_type": "core.legacy",
           **dict.fromkeys([kind + "Tensor" for kind in _dtypes.TYPE_NAMES.values() if not kind.startswith("Complex")],
@@ -178,6 +179,9 @@ hann_window kaiser_window range""".split(), "core.factories"),
              "set_autocast_cpu_enabled", "set_autocast_dtype", "set_autocast_enabled", "set_autocast_gpu_dtype"),
              "amp.autocast_mode"),
           **dict.fromkeys(("_amp_foreach_non_finite_check_and_unscale_", "_amp_update_scale_"), "amp.grad_scaler"),
+          **dict.fromkeys("""AcceleratorError FatalError JITException OutOfMemoryError SymBool SymFloat SymInt init_num_threads
+sym_float sym_int sym_ite sym_max sym_min sym_not sym_sum thread_safe_generator""".split(), "base.symbolic"),
+          "Event": "core.streams", "Stream": "core.streams", "cond": "core.choice",
           "spmm": "sparse", "vmap": "func", "asarray": "core.aliasing", "from_file": "core.aliasing",
           "from_dlpack": "utils.dlpack", "to_dlpack": "utils.dlpack"}
 _start()

@@ -48,6 +48,7 @@ def _send(t):
         return t.__reduce_ex__(2)
     share(t)
     memory = owner(t._buf)
+    memory.passed_on = True
     place = shared.storage_address(t)
     start = place - memory_address(memory)
     return _receive, (type(t), reduction.DupFd(memory.fd), len(memory), start, t._buf.dtype.str, t._buf.size, t._ptr - place,

@@ -119,7 +119,7 @@ CONTENTS = {
     "pointwise.special": {
         "Tensor":
             "digamma digamma_ i0 i0_ lgamma lgamma_ logaddexp logaddexp2 logit logit_ mvlgamma mvlgamma_ nan_to_num "
-            "nan_to_num_ polygamma sinc sinc_ xlogy xlogy_",
+            "nan_to_num_ polygamma polygamma_ sinc sinc_ xlogy xlogy_",
         "numbagrad":
             "digamma i0 i0_ lgamma logaddexp logaddexp2 logit logit_ mvlgamma nan_to_num nan_to_num_ polygamma sinc sinc_ "
             "xlogy xlogy_",
@@ -154,8 +154,9 @@ CONTENTS = {
             "narrow_copy unsafe_chunk unsafe_split unsafe_split_with_sizes",
         "numbagrad":
             "alias_copy as_strided_copy detach_copy diagonal_copy expand_copy narrow_copy permute_copy select_copy "
-            "split_copy split_with_sizes_copy squeeze_copy t_copy transpose_copy unbind_copy unfold_copy unsafe_chunk "
-            "unsafe_split unsafe_split_with_sizes unsqueeze_copy view_as_complex_copy view_as_real_copy view_copy",
+            "slice_copy split_copy split_with_sizes_copy squeeze_copy t_copy transpose_copy unbind_copy unfold_copy "
+            "unsafe_chunk unsafe_split unsafe_split_with_sizes unsqueeze_copy view_as_complex_copy view_as_real_copy "
+            "view_copy",
     },
     "view.dims": {
         "Tensor":
@@ -191,7 +192,7 @@ CONTENTS = {
         "Tensor":
             "as_strided as_strided_ diagonal narrow select unfold",
         "numbagrad":
-            "as_strided diagonal narrow select",
+            "as_strided as_strided_ diagonal narrow select",
         "ops":
             "as_strided diagonal embed narrow pile select slice strided strided_from unfold",
     },
@@ -701,13 +702,13 @@ CONTENTS = {
     },
     "linalg.householder": {
         "Tensor":
-            "geqrf orgqr",
+            "geqrf orgqr ormqr",
         "numbagrad":
-            "geqrf orgqr",
+            "geqrf orgqr ormqr",
         "numbagrad.linalg":
             "householder_product",
         "ops":
-            "geqrf householder_product orgqr product reflections",
+            "geqrf householder_product orgqr ormqr product reflections",
     },
     "linalg.householder_kernels": {
     },
@@ -956,6 +957,12 @@ CONTENTS = {
     "sparse.products": {
         "ops":
             "products_of_rows sparse_times_dense",
+    },
+    "sparse.rows": {
+        "Tensor":
+            "smm sparse_resize_ sparse_resize_and_clear_ sspaddmm",
+        "numbagrad":
+            "hspmm smm sspaddmm",
     },
     "sparse.tensor": {
     },

@@ -13,11 +13,12 @@ DESIGN = Path(__file__).parent.parent / "docs" / "design.md"
 # From the ground up: a file imports files of its own floor and of those below.
 FLOORS = ("base", "special linalg fft", "kernel", "random", "core", "dispatch", "autograd", "public", "extend",
           *("ops." + family for family in ("refusal", *numbagrad.ops.FAMILIES)), "ops", "amp", "cuda cpu", "nn", "func",
-          "distributions", "utils", "optim", "profiler", "sparse", "saving serialization",
-          "testing backends accelerator version jit hub onnx fx storage multiprocessing types _C distributed",
-          "compiler", "cli", "__main__ __config__")
+          "distributions", "utils", "optim", "profiler", "sparse", "signal masked", "saving serialization",
+          "testing backends accelerator version futures jit hub onnx fx storage multiprocessing types _C distributed",
+          "compiler", "cli", "__main__ __config__ __future__")
 # What stands beside the folders: modules that PyTorch has, the face for authors, and what Python itself asks for.
-TOP = {"accelerator", "backends", "fx", "sparse", "hub", "jit", "onnx", "version", "linalg", "random", "serialization",
+TOP = {"accelerator", "futures", "__future__", "masked", "backends", "fx", "sparse", "hub", "jit", "onnx", "version", "linalg",
+       "random", "serialization",
        "special", "fft", "storage", "multiprocessing", "types", "_C", "distributed",
        "__config__", "testing", "extend", "__init__", "__main__"}
 

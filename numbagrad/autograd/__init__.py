@@ -6,7 +6,14 @@ import warnings
 from contextlib import nullcontext
 
 from ..base import modes as grad_mode
-from ..base.modes import enable_grad, inference_mode, no_grad, set_grad_enabled
+from ..base.modes import (
+    enable_grad,
+    enforce_grad_layout_policy,
+    inference_mode,
+    no_grad,
+    set_grad_enabled,
+    set_multithreading_enabled,
+)
 from ..base.user_code import warn_once
 from ..kernel.tape import TAPE, active
 from . import engine, graph
@@ -14,7 +21,7 @@ from .anomaly import detect_anomaly, set_detect_anomaly
 
 __all__ = ["Variable", "Function", "backward", "grad_mode", "grad", "gradcheck", "gradgradcheck", "functional",
            "forward_ad", "graph", "no_grad", "enable_grad", "set_grad_enabled", "inference_mode", "detect_anomaly",
-           "set_detect_anomaly"]
+           "set_detect_anomaly", "set_multithreading_enabled", "enforce_grad_layout_policy"]
 
 
 

@@ -16,7 +16,9 @@ from ..core.graph import (
 )
 
 __all__ = ["saved_tensors_hooks", "save_on_cpu", "disable_saved_tensors_hooks", "register_multi_grad_hook",
-           "allow_mutation_on_saved_tensors", "Node", "GradientEdge", "get_gradient_edge", "increment_version"]
+           "allow_mutation_on_saved_tensors", "Node", "GradientEdge", "get_gradient_edge", "increment_version",
+           "region_activation_memory_budget", "set_override_stale_capture_stream",
+           "set_warn_on_accumulate_grad_stream_mismatch"]
 
 
 class GradientEdge(NamedTuple):
@@ -85,3 +87,17 @@ class MultiHook:
 
     def __exit__(self, *exc):
         self.remove()
+
+
+def region_activation_memory_budget(budget):
+    """Refused: a compiled step keeps in memory what its backward reads, and has no budget for parts of it."""
+    raise RuntimeError("torch.autograd.graph.region_activation_memory_budget can only be used inside a torch.compile region; "
+                       "it has no effect in eager mode.")
+
+
+def set_override_stale_capture_stream(enabled):
+    """Nothing: no graph of a device is captured here."""
+
+
+def set_warn_on_accumulate_grad_stream_mismatch(enabled):
+    """Nothing: gradients are accumulated in the stream that made them."""

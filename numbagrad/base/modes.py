@@ -198,6 +198,38 @@ class set_grad_enabled(_ContextDecorator):
         return f"torch.autograd.grad_mode.set_grad_enabled(mode={self.mode})"
 
 
+class set_multithreading_enabled(_ContextDecorator):
+    """Accepted: a backward runs in the thread that calls it."""
+
+    def __init__(self, mode):
+        self.mode = mode
+
+    def __enter__(self):
+        return None
+
+    def __exit__(self, *exc):
+        return None
+
+    def clone(self):
+        return type(self)(self.mode)
+
+
+class enforce_grad_layout_policy(_ContextDecorator):
+    """Accepted: a gradient has the strides that it comes with, or is row-major, whatever those of its leaf."""
+
+    def __init__(self, enable=True):
+        self.enable = enable
+
+    def __enter__(self):
+        return None
+
+    def __exit__(self, *exc):
+        return None
+
+    def clone(self):
+        return type(self)(self.enable)
+
+
 class inference_mode(_ContextDecorator):
     """Context manager and decorator: no recording, and results can never take part in recording later."""
 

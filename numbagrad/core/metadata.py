@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 from ..base import dtypes as dt
 from ..base.shapes import Size, contiguous_strides, wrap_dim
 from ..kernel.tape import refuse
@@ -63,6 +65,29 @@ class Metadata:
     is_sparse = is_quantized = is_mkldnn = is_nested = False
     is_sparse_csr = is_mps = is_xpu = is_xla = is_ipu = is_maia = is_mtia = is_vulkan = False
     layout = dt.strided
+
+    @property
+    def name(self):
+        """None: names belonged to the tensors of graphs that were traced."""
+
+    @property
+    def volatile(self):
+        """False, with a note: it was removed."""
+        warnings.warn("volatile was removed (Variable.volatile is always False)", UserWarning, stacklevel=2)
+        return False
+
+    @property
+    def grad_dtype(self):
+        """The dtype that gradients of this tensor have: its own."""
+        return self.dtype
+
+    def const_data_ptr(self):
+        """``data_ptr``, of memory that is not written to."""
+        return self.data_ptr()
+
+    def module_load(self, other, assign=False):
+        """What ``load_state_dict`` swaps in for this tensor if ``torch.__future__`` says that it swaps."""
+        return other.detach() if assign else self.copy_(other).detach()
 
     def get_device(self):
         """Index of the CUDA device, -1 on the CPU."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 import tempfile
+import weakref
 
 import numpy as np
 
@@ -15,15 +16,31 @@ FOLDER = "/dev/shm"  # pages there are never written to a disk
 
 
 class SharedMemory(mmap.mmap):
-    """A file's pages; ``fd`` is what another process is given."""
+    """A file's pages; ``fd`` is what another process is given, ``passed_on`` whether a third one may have the pages."""
 
     def __new__(cls, fd, size):
-        self = super().__new__(cls, fd, size)
-        self.fd = fd
+        try:
+            self = super().__new__(cls, fd, size)
+        except BaseException:
+            os.close(fd)
+            raise
+        self.fd, self.passed_on = fd, False
+        MAPPED.add(self)
         return self
 
     def __del__(self):
         os.close(self.fd)
+
+
+MAPPED = weakref.WeakSet()
+
+
+def _forked():
+    for memory in MAPPED:
+        memory.passed_on = True
+
+
+os.register_at_fork(before=_forked)
 
 
 def owner(buf):
@@ -39,11 +56,27 @@ def is_shared(t):
 
 
 def new_file(size):
-    """A file of so many bytes, by its descriptor."""
-    fd, path = tempfile.mkstemp(prefix="numbagrad_", dir=FOLDER if os.access(FOLDER, os.W_OK) else None)
-    os.unlink(path)
-    os.ftruncate(fd, size)
+    """A file of so many bytes, by its descriptor; an OSError where there is no room for it."""
+    fd, reserve = _without_a_name()
+    try:
+        if reserve:  # else the first write to a page that the folder has no room for would kill the process
+            os.posix_fallocate(fd, 0, size)
+        else:
+            os.ftruncate(fd, size)
+    except BaseException:
+        os.close(fd)
+        raise
     return fd
+
+
+def _without_a_name():
+    """(descriptor of a new file, whether its folder may be full)."""
+    try:
+        return os.memfd_create("numbagrad"), False
+    except (AttributeError, OSError):
+        fd, path = tempfile.mkstemp(prefix="numbagrad_", dir=FOLDER if os.access(FOLDER, os.W_OK) else None)
+        os.unlink(path)
+        return fd, hasattr(os, "posix_fallocate")
 
 
 def mapped(fd, dtype, count):

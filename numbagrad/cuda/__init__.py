@@ -190,6 +190,9 @@ def __getattr__(name):
     if name == "amp":
         import importlib
         return importlib.import_module(".amp", __name__)
+    if name == "OutOfMemoryError":
+        from ..base.symbolic import OutOfMemoryError
+        return OutOfMemoryError
     from ..core import legacy
     found = legacy.named(name, cuda=True)
     if found is None:

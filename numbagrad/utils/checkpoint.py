@@ -22,7 +22,8 @@ from ..dispatch import autocast
 from ..kernel.tape import TAPE, Refusal, active
 
 __all__ = ["checkpoint", "checkpoint_sequential", "CheckpointError", "CheckpointFunction", "check_backward_validity",
-           "detach_variable", "noop_context_fn", "set_checkpoint_early_stop"]
+           "detach_variable", "noop_context_fn", "set_checkpoint_early_stop", "set_checkpoint_debug_enabled",
+           "DefaultDeviceType", "get_device_states", "set_device_states"]
 
 
 class CheckpointError(RuntimeError):
@@ -48,6 +49,68 @@ class set_checkpoint_early_stop:
 
     def __exit__(self, *exc):
         _early_stop[0] = self.previous
+
+
+_debug = [None]
+
+
+@contextlib.contextmanager
+def set_checkpoint_debug_enabled(enabled):
+    """Context manager: whether checkpoints trace what they do, whatever their ``debug`` says (None: as that says)."""
+    previous, _debug[0] = _debug[0], enabled
+    try:
+        yield
+    finally:
+        _debug[0] = previous
+
+
+class DefaultDeviceType:
+    """The kind of devices whose random state is kept if no argument is on one: that of the machine, or the one set."""
+
+    _default_device_type = None
+
+    @staticmethod
+    def set_device_type(device="cuda"):
+        """Set it."""
+        DefaultDeviceType._default_device_type = device
+
+    @staticmethod
+    def get_device_type():
+        """The kind of devices."""
+        if not DefaultDeviceType._default_device_type:
+            from .. import cuda
+            DefaultDeviceType._default_device_type = "cuda" if cuda.is_available() else "cpu"
+        return DefaultDeviceType._default_device_type
+
+
+def _devices(args):
+    """Numbers of the devices that tensors in (nested) arguments are on, in order."""
+    for a in args:
+        if isinstance(a, Tensor):
+            if a.device.type not in ("cpu", "meta"):
+                yield a.get_device()
+        elif isinstance(a, dict):
+            yield from _devices(a.values())
+        elif isinstance(a, (list, tuple)):
+            yield from _devices(a)
+
+
+def get_device_states(*args):
+    """(numbers of the devices that tensors are on, the states of their generators)."""
+    devices = list(_devices(args))
+    if not devices:
+        return [], []
+    from .. import cuda
+    return devices, [cuda.get_rng_state(i) for i in devices]
+
+
+def set_device_states(devices, states, *, device_type=None):
+    """Give the generators of devices states that ``get_device_states`` gave."""
+    if (device_type or DefaultDeviceType.get_device_type()) == "meta" or not len(devices):
+        return
+    from .. import cuda
+    for i, state in zip(devices, states):
+        cuda.set_rng_state(state, i)
 
 
 def noop_context_fn():
@@ -245,7 +308,7 @@ def checkpoint(function, *args, use_reentrant=None, context_fn=noop_context_fn, 
                       "you can pass use_reentrant=True. Refer to docs for more details on the differences between the "
                       "two variants.", UserWarning, stacklevel=2)
         use_reentrant = True
-    if debug:
+    if debug if _debug[0] is None else _debug[0]:
         raise NotImplementedError("checkpoint: debug=True (a trace of all operations) is not supported")
     preserve = kwargs.pop("preserve_rng_state", True)
     if use_reentrant:

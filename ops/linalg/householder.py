@@ -145,3 +145,55 @@ def householder_product(input, tau, *, out=None):
 def orgqr(input, tau, *, out=None):
     """``linalg.householder_product(input, tau)``."""
     return householder_product.callable(input, tau, out=out)
+
+
+def _check_ormqr(input, tau, other, left):
+    for name, t in (("input", input), ("other", other)):
+        if len(t._shape) < 2:
+            raise RuntimeError(f"torch.ormqr: {name} must have at least 2 dimensions.")
+    side = len(other._shape) - (2 if left else 1)
+    at = "-2" if left else "-1"
+    if other._shape[side] < tau._shape[-1]:
+        raise RuntimeError(f"torch.ormqr: other.shape[{at}] must be greater than or equal to tau.shape[-1]")
+    if other._shape[side] != input._shape[-2]:
+        raise RuntimeError(f"torch.ormqr: other.shape[{at}] must be equal to input.shape[-2]")
+    if tau._shape[-1] != min(other._shape[side], input._shape[-1]):
+        raise RuntimeError(f"torch.ormqr: tau.shape[-1] must be equal to min(other.shape[{at}], input.shape[-1])")
+    for name, t in (("tau", tau), ("other", other)):
+        expected = len(input._shape) - (name == "tau")
+        if len(t._shape) != expected:
+            less = "one dimension less than input" if name == "tau" else "the same number of dimensions as input"
+            raise RuntimeError(f"torch.ormqr: Expected {name} to have {less}, but got {name}.ndim equal to {len(t._shape)} and "
+                               f"input.ndim is equal to {len(input._shape)}")
+    for name, t in (("tau", tau), ("other", other)):
+        if t._kind.dtype is not input._kind.dtype:
+            raise RuntimeError(f"torch.ormqr: Expected input and {name} to have the same dtype, but input has dtype"
+                               f"{dt.scalar_name(input._kind.dtype)} and {name} has dtype {dt.scalar_name(t._kind.dtype)}")
+
+
+def _np_ormqr(input, tau, other, left=True, transpose=False):
+    q, m = np.eye(input.shape[-2], dtype=input.dtype), input.shape[-2]
+    for i in range(tau.shape[-1]):
+        v = np.concatenate([np.zeros(i), [1], input[i + 1:, i]])
+        q = q @ (np.eye(m) - tau[i] * np.outer(v, v.conj()))
+    q = q.conj().T if transpose else q
+    return q @ other if left else other @ q
+
+
+@function(reference=_np_ormqr, samples=(Sample((4, 3), (3,), (4, 2)), Sample((3, 2), (2,), (4, 3), False, True)),
+          namespaces=("torch",), kinds={"tau": "tensor", "other": "tensor"})
+def ormqr(input, tau, other, left=True, transpose=False, *, out=None):
+    """``other`` times the product of all reflections that ``input`` and ``tau`` hold, or its adjoint, from one side."""
+    _check_ormqr(input, tau, other, left)
+    steps = range(tau._shape[-1])
+    found, ones = other, eye(input._shape[-2], dtype=input.dtype, device=input.device)
+    for i in reversed(steps) if left is not transpose else steps:
+        v = op("pad")(input[..., i + 1:, i:i + 1], (0, 0, i + 1, 0))
+        v = v + ones[:, i:i + 1]
+        factor = tau[..., i, None, None]
+        factor = conj(factor) if transpose else factor
+        if left:
+            found = found - factor * matmul(v, matmul(mh(v), found))
+        else:
+            found = found - factor * matmul(matmul(found, v), mh(v))
+    return found if out is None else write_out("ormqr", out, found, [input, tau, other], True)

@@ -11,7 +11,7 @@ from numbagrad.core.out import write_out
 from numbagrad.extend import REGISTRY, Sample, custom, function
 from numbagrad.kernel.jit import kernel
 
-from ..reduce.norms import vector_norm_of
+from ..reduce.norms import in_dtype, vector_norm_of
 from .common import SPACES, LinAlgError, checked, column, op
 from .decompositions import singular_values
 
@@ -31,7 +31,7 @@ def extreme(ord, t, dim):
 def matrix_norm(A, ord: object = "fro", dim: object = (-2, -1), keepdim: bool = False, *, dtype=None, out=None):
     """Norm of matrices: "fro", "nuc" (sum of singular values), 2 and -2 (largest, smallest), 1, -1, inf, -inf (sums)."""
     if dtype is not None:
-        A = A.to(dtype=dtype)
+        A = in_dtype("matrix_norm", A, dtype)
     if len(A._shape) < 2:
         raise RuntimeError("linalg.matrix_norm: The input tensor A must have at least 2 dimensions.")
     dim = tuple(dim) if isinstance(dim, (tuple, list)) else (dim,)

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from numbagrad.autograd.inplace import apply_function
 from numbagrad.base import arguments
 from numbagrad.base import dtypes as dt
 from numbagrad.core.out import write_out
@@ -194,6 +195,14 @@ def polygamma(n, input):
 def _polygamma_method(input, n):
     """The method ``input.polygamma(n)``."""
     return polygamma(n, input)
+
+
+def polygamma_(self, n):
+    """``polygamma(n)`` in place."""
+    return apply_function(REGISTRY["polygamma_method"], self, (n,), {})
+
+
+REGISTRY.attach(__name__, Tensor, {"polygamma_": polygamma_})
 
 
 @function(kinds={"p": "int"}, inplace=True, namespaces=("torch",), samples=(Sample((3, 4), 2),), domain=(1.5, 5.0),

@@ -160,6 +160,20 @@ NORMS = (Sample((3, 4)), Sample((3, 4), 1), Sample((3, 4), 3, 1), Sample((2, 3, 
          Sample((3, 4), -INF, 0), Sample((3, 4), 0), Sample((3, 4), 1.5, 1))
 
 
+def in_dtype(name, input, dtype):
+    """The input of a norm in the ``dtype`` that was asked for, which must not be narrower, nor real for complex numbers."""
+    given = input._kind.dtype
+    if dtype.category < 2:
+        raise RuntimeError(f"linalg.{name}: dtype should be floating point or complex, but got {dt.scalar_name(dtype)}")
+    if dtype.is_complex is not given.is_complex:
+        sort = "complex" if given.is_complex else "real"
+        raise RuntimeError(f"linalg.{name}: dtype should be {sort} for {sort} inputs, but got {dt.scalar_name(dtype)}")
+    if dt.promote_types(given, dtype) is not dtype:
+        raise RuntimeError(f"linalg.{name}: the dtype of the input ({dt.scalar_name(given)}) should be convertible without "
+                           f"narrowing to the specified dtype ({dt.scalar_name(dtype)})")
+    return input.to(dtype=dtype)
+
+
 @function(kinds={"dim": "ints", "ord": "number"}, namespaces=("linalg",), method=False, reference=_np_norm,
           samples=NORMS, domain=(0.2, 2.0))
 def vector_norm(x, ord=2, dim=None, keepdim=False, *, dtype=None, out=None):
@@ -168,7 +182,7 @@ def vector_norm(x, ord=2, dim=None, keepdim=False, *, dtype=None, out=None):
         raise RuntimeError("linalg.vector_norm: Expected a floating point or complex tensor as input. Got "
                            f"{dt.scalar_name(x._kind.dtype)}")
     if dtype is not None:
-        x = x.to(dtype=dtype)
+        x = in_dtype("vector_norm", x, dtype)
     result = vector_norm_of(x, ord, dim, keepdim)
     return result if out is None else write_out("linalg_vector_norm", out, result, [x])
 
@@ -182,7 +196,7 @@ def _np_torch_norm(x, p="fro", dim=None, keepdim=False):
 def norm(input, p="fro", dim=None, keepdim=False, out=None, dtype=None):
     """The vector norm of order ``p`` over all or the given dimensions; "fro" is 2, "nuc" the sum of singular values."""
     if dtype is not None and input._kind.dtype.category >= 2:
-        input = input.to(dtype=dtype)
+        input = in_dtype("matrix_norm" if p == "nuc" else "vector_norm", input, dtype)
     if p is not None and not isinstance(p, (int, float, str)):
         p = check_number(p, "linalg_vector_norm", "ord", 2)
     if p == "nuc":

@@ -298,5 +298,5 @@ def softmin(input, dim=None, _stacklevel=3, dtype=None):
     """Softmax of ``-input`` along ``dim``."""
     if not isinstance(input, Tensor):
         raise arguments.wrong(input, "Tensor", "softmin", "input", 1)
-    input, dim = _arguments("softmin", input, dim, _stacklevel, dtype)
-    return softmax_forward.call(-input, dim)
+    input, dim = _arguments("softmin", -input, dim, _stacklevel, dtype)
+    return softmax_forward.call(input, dim)

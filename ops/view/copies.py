@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numbagrad
 from numbagrad.dispatch.op import add_function, parameters
-from numbagrad.extend import Tensor
+from numbagrad.extend import REGISTRY, Tensor
 from numbagrad.kernel.define import define
 
 # Views with their parameters.
@@ -48,6 +48,8 @@ def _split(name):
 for _name, _shown in COPIED.items():
     _public(_name + "_copy", _shown, f"``{_name}`` with memory of its own.", _viewed(_name), _name in METHODS)
 _public("alias_copy", "input", "A copy.", lambda input, args: _own(input), False)
+_public("slice_copy", "input, dim=0, start=None, end=None, step=1", "Elements ``start`` to ``end`` of a dimension, with memory "
+        "of their own.", lambda input, args: _own(REGISTRY["slice"].call(input, *args)), False)
 for _name, _shown in UNSAFE.items():
     _public("unsafe_" + _name, _shown, f"``{_name}``, whose parts nothing checks for being written in place.",
             _split(_name), True)

@@ -238,9 +238,9 @@ def change_geometry(self, op, node_name, *args):
     check_mode(self)
     old, recording = self._shape, self._rg and modes.is_grad_enabled()
     if recording:
-        cls = _nodes.get(node_name)
+        cls = _nodes.get((op.name, node_name))
         if cls is None:
-            cls = _nodes[node_name] = type(node_name, op.node_class.__mro__[1:2], {
+            cls = _nodes[op.name, node_name] = type(node_name, op.node_class.__mro__[1:2], {
                 "__slots__": (), "op": op, "__module__": "numbagrad"})
         node = new_node(cls, (graph.edge(self),))
         node.ctx = (old, args)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+import numbagrad
 from numbagrad.base import arguments
 from numbagrad.base.shapes import distinct, wrap_dim
 from numbagrad.core.copying import copy_into, set_all
 from numbagrad.core.storage import storage_address, table
 from numbagrad.core.tensor import contiguous_strides, is_contiguous, numel, raw
-from numbagrad.dispatch.op import add_method
+from numbagrad.dispatch.op import add_function
 from numbagrad.extend import Sample, Tensor, custom, function, load, store
 from numbagrad.extend import view as view_op
 from numbagrad.kernel.jit import kernel
@@ -367,10 +368,13 @@ def as_strided(input, size, stride, storage_offset=None):
 def as_strided_(self, size, stride, storage_offset=None):
     """In-place form of ``as_strided``."""
     size, stride, first, own = _strided_geometry(self, size, stride, storage_offset)
-    return change_geometry(self, strided, "AsStridedBackward0", size, stride, first - own)
+    if self._rg and (self._strides is not None or own):
+        strides = self._strides or contiguous_strides(self._shape)
+        return change_geometry(self, strided_from, "AsStridedBackward1", size, stride, first - own, strides)
+    return change_geometry(self, strided, "AsStridedBackward1", size, stride, first - own)
 
 
-add_method(as_strided_, size="list of ints", stride="list of ints")
+add_function(numbagrad, as_strided_, method=True, size="list of ints", stride="list of ints")
 
 
 # --- sliding windows --------------------------------------------------------------------------------------------------

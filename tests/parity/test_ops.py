@@ -29,9 +29,9 @@ ORDER = {"sort", "argsort"}
 GRADIENTS = {"nn.functional.hardsigmoid": 1e3, "as_strided_scatter": None, "cholesky_inverse": None}
 # A window that is filled up to its transform has no gradient in PyTorch.
 MORE = {"istft"}
-# Second derivatives: PyTorch leaves one out, and has NaN at zero; sums of much larger terms.
-SECOND = {"nn.functional.linear_cross_entropy": None, "linalg.norm": None, "cholesky_inverse": None, "cov": 1e5,
-          "linalg.householder_product": 1e3}
+# Second derivatives: PyTorch leaves one out, and has NaN at zero or minus infinity; sums of much larger terms.
+SECOND = {"nn.functional.linear_cross_entropy": None, "masked.logaddexp": None, "linalg.norm": None,
+          "cholesky_inverse": None, "cov": 1e5, "linalg.householder_product": 1e3}
 SAMPLES = 60  # of one entry and dtype, spread over what the database yields
 
 

@@ -4,6 +4,7 @@ PyTorch's arguments."""
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import inspect
 import re
@@ -15,7 +16,7 @@ import paths
 import pytest
 
 import numbagrad as ng
-from numbagrad.cli import api, documented
+from numbagrad.cli import api, documented, run
 from numbagrad.extend import REGISTRY
 from numbagrad.public import absent
 from numbagrad.public.documented import DOCUMENTED, VERSION
@@ -155,16 +156,33 @@ def test_each_name_that_is_here_has_a_test():
     assert not lacking
 
 
-def test_absent_names_say_so():
+def absent_names():
+    """(namespace, name, what says that it is not there: a module, a tensor, or the package where there is no module)."""
     for space in DOCUMENTED:
-        there = documented.place(space)
-        for name, is_here in documented.present(space).items():
-            if not is_here and there is not None:
-                with pytest.raises(AttributeError, match=name):
-                    getattr(there, name)
+        there = ng.ones(2) if space == "Tensor" else documented.place(space)
+        yield from ((space, name, there) for name, is_here in documented.present(space).items() if not is_here)
+
+
+def test_absent_names_say_so():
+    count = 0
+    for space, name, there in absent_names():
+        with pytest.raises(AttributeError, match=name if there is not None else space.split(".")[0]) as caught:
+            functools.reduce(getattr, [*space.split("."), name] if there is None else [name], ng if there is None else there)
+        run._name(caught.value)  # as scripts see it
+        text, instead = str(caught.value), absent.INSTEAD.get(name if space == "torch" else f"{space}.{name}")
+        assert "is not available here" in text or "numbagrad has no" in text
+        assert there is None or instead is None or f"; use {instead}" in text, text
+        count += 1
+    assert count == documented.counts()[1] - documented.counts()[0]
+
+
+def test_advice_is_of_names_that_are_absent():
+    spaces = {space for space, *_ in absent_names()}
     for name, instead in absent.INSTEAD.items():
-        assert not documented.present(name.rpartition(".")[0] or "torch").get(name.rpartition(".")[2]), f"{name} is here"
-        assert instead in absent.advice(*(name.rpartition(".")[::2] if "." in name else ("torch", name)))
+        space, _, last = name.rpartition(".")
+        assert not documented.present(space or "torch").get(last), f"{name} is here"
+        assert last in DOCUMENTED[space or "torch"].split() or name in (*spaces, "export"), f"nobody asks for {name}"
+        assert instead in absent.advice(space or "torch", last)
 
 
 def test_a_script_is_told_what_to_use(tmp_path):

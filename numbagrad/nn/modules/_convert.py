@@ -19,6 +19,9 @@ def _typename(obj):
     return cls.__qualname__ if module in ("builtins", "__builtin__", None) else f"{module}.{cls.__qualname__}"
 
 
+overwrite = swap = False  # as ``torch.__future__`` sets them
+
+
 class _Conversion:
     """The part of Module that changes the device or dtype of its tensors."""
 
@@ -26,22 +29,36 @@ class _Conversion:
         if recurse:
             for module in self.children():
                 module._apply(fn)
-        for param in self._parameters.values():
+        for name, param in self._parameters.items():
             if param is None:
                 continue
             grad = param.grad
             with ng.no_grad():
                 new_data = fn(param)
                 new_grad = None if grad is None else fn(grad)
-            # Assigning .data keeps the Parameter object, so an optimizer made earlier still sees it.
-            param.data = new_data
             if grad is not None:
                 new_grad.requires_grad_(grad.requires_grad)
+            if swap:
+                self._swapped(name, param, new_data)
+            elif overwrite:
+                param = self._parameters[name] = ng.nn.Parameter(new_data, param.requires_grad)
+            else:  # Assigning .data keeps the Parameter object, so an optimizer made earlier still sees it.
+                param.data = new_data
+            if grad is not None:
                 param.grad = new_grad
         for name, buffer in self._buffers.items():
             if buffer is not None:
                 self._buffers[name] = fn(buffer)
         return self
+
+    def _swapped(self, name, param, new_data):
+        from ...core.swapping import swap_tensors
+        grad, param.grad = param.grad, None
+        try:
+            swap_tensors(param, ng.nn.Parameter(new_data, requires_grad=param.requires_grad))
+        except Exception as e:
+            param.grad = grad
+            raise RuntimeError(f"_apply(): Couldn't swap {self._get_name()}.{name}") from e
 
     def to(self, *args, **kwargs):
         """Move or convert parameters and buffers: ``to(device)``, ``to(dtype)``, ``to(device, dtype)``, ``to(tensor)``.

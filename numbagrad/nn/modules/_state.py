@@ -11,6 +11,7 @@ from ...base.handles import RemovableHandle
 from ...base.user_code import user_level
 from ...core.tensor import Tensor
 from ..parameter import Parameter, is_lazy
+from . import _convert
 
 _EXTRA_STATE = "_extra_state"
 
@@ -62,6 +63,20 @@ def _add(table, hook):
 
 def _overrides(module, name):
     return getattr(type(module), name) is not getattr(_State, name)
+
+
+def _swap_in(current, value, assign):
+    from ...core.swapping import swap_tensors
+    new = current.module_load(value, assign=assign)
+    if new is value or new is current:
+        raise RuntimeError("module_load returned one of self or other, please .detach() the result if returning one of the "
+                           "inputs in module_load")
+    if isinstance(current, Parameter):
+        if isinstance(new, Parameter):
+            new.requires_grad_(current.requires_grad)
+        else:
+            new = Parameter(new, requires_grad=current.requires_grad)
+    swap_tensors(current, new)
 
 
 class _State:
@@ -210,6 +225,9 @@ class _State:
             return
         try:
             with ng.no_grad():
+                if _convert.swap:
+                    _swap_in(current, value, assign)
+                    return
                 if not assign:
                     if current.is_meta and not value.is_meta:
                         warnings.warn(
@@ -228,8 +246,9 @@ class _State:
                 setattr(self, name, value)
         except Exception as error:
             error_msgs.append(
-                f'While copying the parameter named "{key}", whose dimensions in the model are {current.size()} and '
-                f"whose dimensions in the checkpoint are {value.size()}, an exception occurred : {error.args}."
+                f'While {"swapping" if _convert.swap else "copying"} the parameter named "{key}", whose dimensions in the '
+                f"model are {current.size()} and whose dimensions in the checkpoint are {value.size()}, an exception "
+                f"occurred : {error.args}."
             )
 
     def load_state_dict(self, state_dict, strict=True, assign=False):

@@ -4,7 +4,6 @@ import itertools
 import math
 import multiprocessing
 import os
-import pickle
 import time
 import warnings
 import weakref
@@ -12,7 +11,7 @@ from multiprocessing.connection import wait
 
 import numbagrad as ng
 
-from . import _worker
+from . import _handover, _worker
 from .sampler import _draw_seed
 
 
@@ -82,7 +81,8 @@ class _Worker:
         self.number = number
         self.tasks = context.Queue()
         self.tasks.cancel_join_thread()
-        self.results, far_end = context.Pipe(duplex=False)
+        self.results, far_end = context.Pipe()  # a socket, where there are any: descriptors go through it
+        self.receiver = _handover.Receiver(self.results)
         self.process = context.Process(
             target=_worker.loop, args=(setup, number, self.tasks, far_end, is_done), daemon=True
         )
@@ -150,7 +150,7 @@ class _WithWorkers(_Iterator):
             index = next(self.indices)
         except StopIteration:
             return
-        worker.tasks.put((self.sent, index))
+        worker.tasks.put((self.sent, index, worker.receiver.done_with()))
         self.owner[self.sent] = worker
         self.sent += 1
 
@@ -182,10 +182,10 @@ class _WithWorkers(_Iterator):
 
     def _receive(self):
         """Take one message of any worker; RuntimeError when one died or the time is over."""
-        pipe, worker = self._wait()
+        worker = self._wait()
         try:
-            number = pipe.recv()
-            data = None if isinstance(number, _worker.Resume) else self._data(pipe)
+            number, content, came = worker.receiver.receive()
+            data = None if content is None else self._data(worker, content, came)
         except (EOFError, ConnectionResetError):
             self._died(worker)
         except BaseException:  # an interrupt: the rest of the message would be taken for the next one
@@ -200,7 +200,7 @@ class _WithWorkers(_Iterator):
             self._send()
 
     def _wait(self):
-        """(pipe, worker) of a worker that sent something or ended."""
+        """A worker that sent something or ended."""
         by_pipe = {worker.results: worker for worker in self.workers}
         timeout = self.loader.timeout
         end = time.monotonic() + timeout if timeout else math.inf
@@ -208,7 +208,7 @@ class _WithWorkers(_Iterator):
             left = end - time.monotonic()
             ready = wait(by_pipe, timeout=max(0.0, min(left, _worker.CHECK_SECONDS)))
             if ready:
-                return ready[0], by_pipe[ready[0]]
+                return by_pipe[ready[0]]
             # A pipe outlives its worker while another process holds a copy of its end: one that the worker forked.
             dead = next((worker for worker in self.workers if not worker.process.is_alive()), None)
             if dead is not None and not dead.results.poll():
@@ -216,11 +216,10 @@ class _WithWorkers(_Iterator):
             if left <= _worker.CHECK_SECONDS:
                 raise RuntimeError(f"DataLoader timed out after {timeout} seconds")
 
-    def _data(self, pipe):
-        """The second part of a message; what cannot be read back is the batch's failure, not the iterator's."""
-        content = pipe.recv_bytes()
+    def _data(self, worker, content, came):
+        """The batch of a message; what cannot be read back is the batch's failure, not the iterator's."""
         try:
-            return pickle.loads(content)
+            return worker.receiver.read(content, came)
         except Exception:
             return _worker.Failure("while unpickling a batch in the main process")
 

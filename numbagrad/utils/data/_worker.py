@@ -5,15 +5,13 @@ import queue
 import random
 import sys
 import traceback
-from copyreg import dispatch_table
 from dataclasses import dataclass
-from io import BytesIO
-from multiprocessing.reduction import ForkingPickler
 
 import numpy as np
 
 import numbagrad as ng
 
+from . import _handover
 from .collate import default_collate
 from .dataset import IterableDataset, Subset, TensorDataset
 
@@ -21,16 +19,6 @@ from .dataset import IterableDataset, Subset, TensorDataset
 CHECK_SECONDS = 5.0
 # How long a worker that was told to stop may take to finish what it is doing.
 STOP_SECONDS = 2.0
-
-
-def dumps(data):
-    """A batch with its values in it: what ``multiprocessing`` shares instead is lost with a worker that dies."""
-    buffer = BytesIO()
-    pickler = ForkingPickler(buffer)
-    pickler.dispatch_table = {**dispatch_table, **{cls: reduce for cls, reduce in pickler._extra_reducers.items()
-                                                   if cls.__module__.partition(".")[0] != "numbagrad"}}
-    pickler.dump(data)
-    return buffer.getbuffer()
 
 
 @dataclass(frozen=True)
@@ -172,6 +160,7 @@ def loop(setup, worker_id, index_queue, results, is_done):
         _info = WorkerInfo(worker_id, setup.num_workers, seed, dataset)
         where = f"in DataLoader worker process {worker_id}"
         failure = fetcher = None
+        sender = _handover.sender = _handover.Sender(results)
 
         def new_fetcher():
             return Fetcher(dataset, setup.auto_collation, setup.collate_fn, setup.drop_last)
@@ -201,7 +190,8 @@ def loop(setup, worker_id, index_queue, results, is_done):
                 continue
             if is_done.value:
                 continue
-            number, index = task
+            number, index, freed = task
+            sender.freed(freed)
             if failure is not None:
                 data = failure
             elif exhausted:
@@ -213,14 +203,14 @@ def loop(setup, worker_id, index_queue, results, is_done):
                     exhausted = isinstance(error, StopIteration) and fetcher.iterator is not None
                     data = Exhausted(worker_id) if exhausted else Failure(where)
             try:
-                content = dumps(data)
+                content, memories = _handover.pickled(data)
             except Exception:  # what was fetched cannot be pickled
-                content = dumps(Failure(where))
+                content, memories = _handover.pickled(Failure(where))
+            del data
             try:
-                results.send(number)  # by itself, so that a batch that cannot be read back has a number
-                results.send_bytes(content)
+                sender.send(number, content, memories)
             except (BrokenPipeError, ConnectionResetError):
                 return
-            del data, content
+            del content
     except KeyboardInterrupt:
         return  # the main process gets it too, and reports it

@@ -8,6 +8,7 @@ import numpy as np
 import numbagrad as ng
 
 from ...core.tensor import Tensor
+from . import _handover
 
 __all__ = ["default_collate", "default_convert"]
 
@@ -47,6 +48,11 @@ def _like_sequence(original, values):
         return values
 
 
+def _stack(tensors):
+    out = None if _handover.sender is None else _handover.stacked(tensors)
+    return ng.stack(tensors, 0) if out is None else out
+
+
 def default_collate(batch):
     """Join samples: tensors, arrays and numbers into tensors with a new first dimension, also inside containers.
 
@@ -55,11 +61,11 @@ def default_collate(batch):
     """
     first = batch[0]
     if isinstance(first, Tensor):
-        return ng.stack(list(batch), 0)
+        return _stack(list(batch))
     if isinstance(first, np.ndarray):
         if _is_text_or_object(first):
             _cannot(first.dtype)
-        return ng.stack([ng.as_tensor(array) for array in batch], 0)
+        return _stack([ng.as_tensor(array) for array in batch])
     if isinstance(first, (np.bool_, np.number)):
         return ng.as_tensor(np.asarray(batch))
     if isinstance(first, float):
