@@ -20,7 +20,7 @@ def raw_scalars(compute, scalars):
         return flat
     if compute.category > 1:
         return [float(s) for s in scalars]
-    if compute is dt.uint64:  # its larger numbers are handed over as the int64 of the same bits
+    if compute.barebones:  # larger numbers are handed over as the int64 of the same bits
         scalars = [dt.fit(int(s), dt.uint64) for s in scalars]
         return [s if s <= arguments.MOST else s - (1 << 64) for s in scalars]
     return [s if s.__class__ is int and -127 <= s <= 127 else dt.fit(int(s), dt.int64) for s in scalars]

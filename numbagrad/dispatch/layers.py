@@ -12,7 +12,7 @@ import warnings
 from functools import lru_cache
 
 LOCK = threading.RLock()  # for who switches several
-ORDER = ("autocast", "profiler")  # from the inside out
+ORDER = ("barebones", "autocast", "profiler")  # from the inside out
 _functions: dict = {}
 
 

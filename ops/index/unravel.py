@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from numbagrad.base import dtypes as dt
 from numbagrad.core.broadcast import sum_to_size as summed
 from numbagrad.core.out import write_out
 from numbagrad.dispatch.op import add_method
@@ -22,6 +23,7 @@ def unravel_index(indices, shape):
         shape = (shape,)
     elif not hasattr(shape, "__iter__"):
         raise TypeError(f"expected 'shape' to be int or sequence of ints, but got {type(shape)}")
+    dt.promote_types(indices._kind.dtype, dt.int64)  # (what meets no int64 has no coordinates)
     shape = tuple(shape)
     for s in shape:
         if not isinstance(s, int):
