@@ -20,10 +20,16 @@ def raw_scalars(compute, scalars):
         return flat
     if compute.category > 1:
         return [float(s) for s in scalars]
-    if compute.barebones:  # larger numbers are handed over as the int64 of the same bits
-        scalars = [dt.fit(int(s), dt.uint64) for s in scalars]
-        return [s if s <= arguments.MOST else s - (1 << 64) for s in scalars]
-    return [s if s.__class__ is int and -127 <= s <= 127 else dt.fit(int(s), dt.int64) for s in scalars]
+    return [s if s.__class__ is int and -127 <= s <= 127 else bits(int(s)) for s in scalars]
+
+
+def bits(value):
+    """The int64 of the same bits as an integer of up to 64 bits, signed or not."""
+    if value >> 64 > 0:
+        raise OverflowError("int too big to convert")
+    if value < -arguments.MOST - 1:
+        raise OverflowError("can't convert negative int to unsigned")
+    return value if value <= arguments.MOST else value - (1 << 64)
 
 
 _plans: dict = {}  # (shape, geometry of each operand) -> strided plan: finding the strides takes longer than a small loop

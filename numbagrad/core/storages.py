@@ -281,6 +281,8 @@ class TypedStorage:
 
     def pickle_storage_type(self):
         _old()
+        if self.dtype.barebones:
+            raise KeyError(f"dtype {self.dtype} is not recognized")
         return dt.TYPE_NAMES[self.dtype.name] + "Storage"
 
     def _to(self, dtype):
@@ -346,7 +348,7 @@ class _Legacy(type):
 
 def __getattr__(name):
     for d in dt.ALL:
-        if name == dt.TYPE_NAMES[d.name] + "Storage":
+        if name == dt.TYPE_NAMES[d.name] + "Storage" and not d.barebones:
             made = globals()[name] = _Legacy(name, (), {"dtype": d, "__module__": "torch"})
             return made
     raise AttributeError(f"module '{__name__}' has no attribute '{name}'")

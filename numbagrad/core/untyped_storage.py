@@ -31,7 +31,7 @@ def storage(self):
 def storage_type(self):
     """The class of what ``storage`` gives."""
     from . import storages
-    return getattr(storages, dt.TYPE_NAMES[self.dtype.name] + "Storage")
+    return None if self.dtype.barebones else getattr(storages, dt.TYPE_NAMES[self.dtype.name] + "Storage")
 
 
 def share_memory_(self):
