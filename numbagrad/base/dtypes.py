@@ -83,6 +83,7 @@ SCALAR_NAMES = {"bool": "Bool", "uint8": "Byte", "int8": "Char", "int16": "Short
                 "uint16": "UInt16", "uint32": "UInt32", "uint64": "UInt64", "float16": "Half", "bfloat16": "BFloat16",
                 "float32": "Float", "float64": "Double", "complex64": "ComplexFloat", "complex128": "ComplexDouble"}
 TYPE_NAMES = {**SCALAR_NAMES}
+CLASS_NAMES = {d.name: SCALAR_NAMES[d.name] for d in ALL if not d.barebones}  # of dtypes that have a tensor type and a storage
 
 DEFAULT = [float32]  # of new floating-point tensors
 
@@ -131,6 +132,8 @@ def fit(value, d, loose=False):
             if not isinstance(value, numbers.Number):
                 raise TypeError(f"value must be Number, not {type(value).__name__}")
             value = builtins.complex(value) if not hasattr(value, "__float__") else builtins.float(value)
+    if value.__class__ is builtins.int:
+        check_long(value)
     if d is bool_:
         return value != 0
     if d.category < 3 and value.__class__ is builtins.complex:
@@ -158,6 +161,12 @@ def fit(value, d, loose=False):
     elif most is not None and value.__class__ is builtins.float and abs(value) > most:
         return inf if value > 0 else -inf
     return value
+
+
+def check_long(value):
+    """Refuse integers of more than 64 bits, signed or not, which no dtype takes."""
+    if not -(1 << 63) <= value < 1 << 64:
+        raise OverflowError("int too big to convert" if value > 0 else "can't convert negative int to unsigned")
 
 
 def parameter(value, d):
@@ -263,8 +272,10 @@ def combine(*groups):
         if result is None:
             result = group
         elif group.category > result.category:
-            if rank == 2 and group.category == 3:
+            if group.category == 3 and (rank == 2 or result.category == 2):
                 result = result.to_complex() if result.category == 2 else default_complex()
+            elif group.category == 3 and result.barebones:
+                result = group
             else:
                 result = promote_types(result, group)
     return result

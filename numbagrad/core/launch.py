@@ -25,10 +25,7 @@ def raw_scalars(compute, scalars):
 
 def bits(value):
     """The int64 of the same bits as an integer of up to 64 bits, signed or not."""
-    if value >> 64 > 0:
-        raise OverflowError("int too big to convert")
-    if value < -arguments.MOST - 1:
-        raise OverflowError("can't convert negative int to unsigned")
+    dt.check_long(value)
     return value if value <= arguments.MOST else value - (1 << 64)
 
 

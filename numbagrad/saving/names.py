@@ -18,7 +18,7 @@ from ..core.tensor import Tensor
 from . import rebuild
 
 # Barebones dtypes have no class of storages: their tensors lie in untyped ones.
-STORAGE_NAMES = {d.name: dt.TYPE_NAMES[d.name] + "Storage" for d in dt.ALL if not d.barebones}
+STORAGE_NAMES = {of: name + "Storage" for of, name in dt.CLASS_NAMES.items()}
 allowed: dict[str, object] = {}  # by the user: full name -> class or function
 
 
