@@ -132,6 +132,29 @@ def test_conversion_and_comparison(seed):
         assert meeting(ng, a, b, x, y) == meeting(torch, a, b, x, y), (a, b, x, y)
 
 
+def many(lib, array):
+    x = lib.from_numpy(array)
+    wide = x.view(-1, 50)
+    return [*x.sort(stable=True), *x.sort(stable=True, descending=True), *wide.sort(dim=0, stable=True),
+            *lib.unique(x, return_inverse=True, return_counts=True), lib.unique_consecutive(x), x.sum(), wide.sum(0),
+            wide.sum(1), x.prod(), wide.cumsum(1), wide.any(0), x * x, x[::2] * 3, x == x.roll(1), wide.t().contiguous(), x & x.roll(1),
+            x[lib.arange(0, 2000, 3)], x[x == x[3]], lib.where(x == x[3], x, x.roll(2)), lib.cat([x, x[:9]]),
+            *[x.to(getattr(lib, d.name)) for d in ALL if d.name != "bfloat16"], x[::2].double(), x[::2].int(),
+            (x.float() * 0.0 - 3.5).to(x.dtype), (x.to(lib.int8).half() * 2).to(x.dtype)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("low", [0, 3 << 62])
+def test_many(name, low):
+    """Of many elements: other kernels than of few, orders by keys of 32 bits among them."""
+    high = 2 ** (8 * getattr(ng, name).itemsize)
+    low %= high
+    array = np.random.default_rng(0).integers(low, min(high, low + 2 ** 31) if low else high, 2000, name)
+    array[::7] = array[3]
+    for i, (a, b) in enumerate(zip(many(ng, array.copy()), many(torch, array), strict=True)):
+        assert str(a.dtype) == str(b.dtype) and np.array_equal(a.numpy(), b.numpy(), equal_nan=True), i
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_memory(name):
     """Files both ways, pickles, DLPack, and arrays on the same memory."""
