@@ -39,6 +39,9 @@ from .base.dtypes import (
     set_default_dtype,
     short,
     uint8,
+    uint16,
+    uint32,
+    uint64,
 )
 from .base.modes import enable_grad, inference_mode, is_grad_enabled, is_inference_mode_enabled, no_grad, set_grad_enabled
 from .core.tensor import Size, Tensor
@@ -163,7 +166,7 @@ _PARTS = ("_C", "__config__", "__future__", "accelerator", "amp", "backends", "c
           "version")
 _LATER = {"compile": "compiler", "load": "serialization", "save": "serialization", "TypedStorage": "storage",
           "UntypedStorage": "storage", "is_storage": "core.storages", "set_default_tensor_type": "core.legacy",
-          **dict.fromkeys([kind + "Tensor" for kind in _dtypes.TYPE_NAMES.values() if not kind.startswith("Complex")],
+          **dict.fromkeys([kind + "Tensor" for kind in _dtypes.CLASS_NAMES.values() if not kind.startswith("Complex")],
                           "core.legacy"),
           **dict.fromkeys("""set_float32_matmul_precision get_float32_matmul_precision use_deterministic_algorithms
 are_deterministic_algorithms_enabled is_deterministic_algorithms_warn_only_enabled set_deterministic_debug_mode
@@ -171,7 +174,7 @@ get_deterministic_debug_mode set_warn_always is_warn_always_enabled set_flush_de
 set_num_interop_threads""".split(), "base.settings"),
           **dict.fromkeys("""bartlett_window blackman_window empty_permuted empty_strided frombuffer hamming_window
 hann_window kaiser_window range""".split(), "core.factories"),
-          **dict.fromkeys([kind + "Storage" for kind in _dtypes.TYPE_NAMES.values()], "core.storages"),
+          **dict.fromkeys([kind + "Storage" for kind in _dtypes.CLASS_NAMES.values()], "core.storages"),
           "GradScaler": "amp", **dict.fromkeys((
              "autocast", "autocast_decrement_nesting", "autocast_increment_nesting", "clear_autocast_cache",
              "get_autocast_cpu_dtype", "get_autocast_dtype", "get_autocast_gpu_dtype", "is_autocast_cache_enabled",

@@ -75,7 +75,9 @@ _global = functools.cache(_Global)
 
 class _StorageRef:
     def __init__(self, key, dtype_name, location, numel):
-        self.id = ("storage", _global("torch", STORAGE_NAMES[dtype_name]), key, location, numel)
+        known = STORAGE_NAMES.get(dtype_name)
+        place = _global("torch", known) if known else _global("torch.storage", "UntypedStorage")
+        self.id = ("storage", place, key, location, numel)
 
 
 class _Pickler(pickle._Pickler):
@@ -127,8 +129,9 @@ class _Pickler(pickle._Pickler):
         if tensor.is_meta:
             rebuild, args = _global("torch._utils", "_rebuild_meta_tensor_no_storage"), (tensor.dtype, *geometry)
         else:
-            rebuild = _global("torch._utils", "_rebuild_tensor_v2")
-            args = (*self._storage(tensor), *geometry, OrderedDict())
+            typed = tensor.dtype.name in STORAGE_NAMES
+            rebuild = _global("torch._utils", "_rebuild_tensor_v2" if typed else "_rebuild_tensor_v3")
+            args = (*self._storage(tensor), *geometry, OrderedDict(), *(() if typed else (tensor.dtype,)))
         state = {name: value for name, value in tensor.__dict__.items() if name not in INTERNAL_ATTRIBUTES}
         if is_parameter:
             args = (_Reduced(rebuild, args), grad, OrderedDict())
@@ -151,7 +154,7 @@ class _Pickler(pickle._Pickler):
         key = location, storage_address(tensor), tensor._buf.nbytes
         if key not in self._refs or not tensor._buf.nbytes:
             buf = _storage_bytes(tensor)
-            count = buf.nbytes // tensor.element_size()
+            count = buf.nbytes // (tensor.element_size() if name in STORAGE_NAMES else 1)
             ref = _StorageRef(str(len(self.storages)), name, location, count)
             self._refs[key] = name, ref, tensor
             self.storages.append((str(len(self.storages)), count, buf))

@@ -18,6 +18,7 @@ from ..core.promotion import check_dtype, common_device, common_dtype, is_number
 from ..core.tensor import Tensor, bump_version, contiguous_strides
 from ..core.view_history import forbidden, rebase
 from ..dispatch.elementwise_general import Slow, fitted, general, remember_inplace
+from ..dispatch.op import check_barebones
 from ..kernel.tape import TAPE, active
 from ..kernel.threads import LIMIT
 
@@ -140,6 +141,8 @@ def apply(op, t, args):
         return replace(t, op.callable(old_self(t), *args), op.name + "_")
     if op.check is not None:
         op.check((*operands, *params), compute)
+    if compute.barebones:
+        check_barebones(op.name, compute)
     check_dtype(op, compute)
     numbers = fitted(form, [*scalars, *params], compute)
     result = form.result_dtype(compute)

@@ -13,11 +13,12 @@ class dtype:
 
     ``code`` is the short name used in kernel names ("f4", "i8", "bf"); ``compute`` is the code that arithmetic
     runs in (half types compute in float32); ``np`` is the NumPy type of the *storage*, which is ``uint16``
-    for the half types because Numba's CPU target has no half arithmetic.
+    for the half types because Numba's CPU target has no half arithmetic. ``barebones`` is PyTorch's word for the wider
+    unsigned integers, which few operations take (``refuse_barebones``).
     """
 
     __slots__ = ("name", "code", "compute", "np", "itemsize", "category", "order", "is_floating_point", "is_complex",
-                 "is_signed", "__weakref__")
+                 "is_signed", "barebones", "__weakref__")
 
     def __init__(self, name, code, compute, storage, category, order):
         self.name, self.code, self.compute = name, code, compute
@@ -26,7 +27,8 @@ class dtype:
         self.category, self.order = category, order
         self.is_floating_point = category == 2
         self.is_complex = category == 3
-        self.is_signed = name not in ("bool", "uint8")
+        self.is_signed = self.np.kind not in "bu" or category == 2
+        self.barebones = category == 1 and not self.is_signed and self.itemsize > 1
 
     def __repr__(self):
         # PyTorch's printed text, so that printed tensors and doctests of scripts stay the same.
@@ -50,7 +52,9 @@ class dtype:
         return {"complex64": float32, "complex128": float64}.get(self.name, self)
 
     def to_complex(self):
-        return {"float32": complex64, "float64": complex128, "float16": complex64, "bfloat16": complex64}.get(self.name, self)
+        if self.category < 2:
+            raise RuntimeError(f"Unknown Complex ScalarType for {scalar_name(self)}")
+        return complex128 if self in (float64, complex128) else complex64
 
 
 bool = bool_ = dtype("bool", "b1", "b1", "bool", 0, 0)
@@ -59,6 +63,7 @@ int8 = dtype("int8", "i1", "i1", "i1", 1, 2)
 int16 = short = dtype("int16", "i2", "i2", "i2", 1, 3)
 int32 = int = dtype("int32", "i4", "i4", "i4", 1, 4)
 int64 = long = dtype("int64", "i8", "i8", "i8", 1, 5)
+uint16, uint32, uint64 = [dtype(f"uint{8 * n}", f"u{n}", f"u{n}", f"u{n}", 1, 5) for n in (2, 4, 8)]
 float16 = half = dtype("float16", "f2", "f4", "u2", 2, 6)
 bfloat16 = dtype("bfloat16", "bf", "f4", "u2", 2, 6)
 float32 = float = dtype("float32", "f4", "f4", "f4", 2, 7)
@@ -66,19 +71,19 @@ float64 = double = dtype("float64", "f8", "f8", "f8", 2, 8)
 complex64 = cfloat = dtype("complex64", "c8", "c8", "c8", 3, 9)
 complex128 = cdouble = dtype("complex128", "c16", "c16", "c16", 3, 10)
 
-ALL = (bool_, uint8, int8, int16, int32, int64, float16, bfloat16, float32, float64, complex64, complex128)
+ALL = (bool_, uint8, int8, int16, int32, int64, uint16, uint32, uint64, float16, bfloat16, float32, float64, complex64,
+       complex128)
 BY_NAME = {d.name: d for d in ALL}
 BY_CODE = {d.code: d for d in ALL}
-BY_NUMPY = {d.np: d for d in ALL if d.np != np.dtype("u2")} | {np.dtype("f2"): float16}
-NAMES = {"bool": bool_, "uint8": uint8, "int8": int8, "int16": int16, "short": int16, "int32": int32, "int": int32,
-         "int64": int64, "long": int64, "float16": float16, "half": float16, "bfloat16": bfloat16,
-         "float32": float32, "float": float32, "float64": float64, "double": float64,
-         "complex64": complex64, "cfloat": complex64, "complex128": complex128, "cdouble": complex128}
+BY_NUMPY = {d.np: d for d in ALL if d.category != 2 or d.itemsize > 2} | {np.dtype("f2"): float16}
+NAMES = {**BY_NAME, "short": int16, "int": int32, "long": int64, "half": float16, "float": float32, "double": float64,
+         "cfloat": complex64, "cdouble": complex128}
 # The C++-style names PyTorch's error messages use.
 SCALAR_NAMES = {"bool": "Bool", "uint8": "Byte", "int8": "Char", "int16": "Short", "int32": "Int", "int64": "Long",
-                "float16": "Half", "bfloat16": "BFloat16", "float32": "Float", "float64": "Double",
-                "complex64": "ComplexFloat", "complex128": "ComplexDouble"}
+                "uint16": "UInt16", "uint32": "UInt32", "uint64": "UInt64", "float16": "Half", "bfloat16": "BFloat16",
+                "float32": "Float", "float64": "Double", "complex64": "ComplexFloat", "complex128": "ComplexDouble"}
 TYPE_NAMES = {**SCALAR_NAMES}
+CLASS_NAMES = {d.name: SCALAR_NAMES[d.name] for d in ALL if not d.barebones}  # of dtypes that have a tensor type and a storage
 
 DEFAULT = [float32]  # of new floating-point tensors
 
@@ -93,6 +98,7 @@ def scalar_name(d):
 
 
 C_NAMES = {"b1": "bool", "u1": "unsigned char", "i1": "signed char", "i2": "short int", "i4": "int", "i8": "long int",
+           "u2": "short unsigned int", "u4": "unsigned int", "u8": "long unsigned int",
            "f2": "c10::Half", "bf": "c10::BFloat16", "f4": "float", "f8": "double", "c8": "c10::complex<float>",
            "c16": "c10::complex<double>"}
 
@@ -104,9 +110,10 @@ def c_name(d):
 
 MOST = 3.4028234663852886e38  # the largest number in float32
 _FLOAT_MAX = {"f2": 65504.0, "bf": 3.3895313892515355e38, "f4": MOST, "c8": MOST}
-_FIXED = {"i1": "int8_t", "u1": "uint8_t", "i2": "int16_t", "i4": "int", "i8": "int64_t"}
+_FIXED = {d.code: d.name + "_t" if d is not int32 else "int" for d in ALL if d.category == 1}
 _LIMITS = {d.code: (builtins.int(np.iinfo(d.np).min), builtins.int(np.iinfo(d.np).max)) for d in ALL if d.category == 1}
-_LIMITS["u1"] = (-255, 255)  # PyTorch lets negative numbers wrap
+for _code in [code for code in _LIMITS if code[0] == "u"]:  # PyTorch lets negative numbers wrap
+    _LIMITS[_code] = -_LIMITS[_code][1], _LIMITS[_code][1]
 
 
 def fit(value, d, loose=False):
@@ -125,6 +132,8 @@ def fit(value, d, loose=False):
             if not isinstance(value, numbers.Number):
                 raise TypeError(f"value must be Number, not {type(value).__name__}")
             value = builtins.complex(value) if not hasattr(value, "__float__") else builtins.float(value)
+    if value.__class__ is builtins.int:
+        check_long(value)
     if d is bool_:
         return value != 0
     if d.category < 3 and value.__class__ is builtins.complex:
@@ -133,12 +142,12 @@ def fit(value, d, loose=False):
         value = value.real
     if d.category == 1:
         low, high = limits(d, value)
-        if value != value or not low <= value <= (high + 1 if d is int64 and value.__class__ is builtins.float else high):
+        if value != value or not low <= value <= (high + 1 if d.itemsize == 8 and value.__class__ is builtins.float else high):
             raise _too_large(d)
         value = builtins.int(value)
-        if value < 0 and d is uint8:
-            return value + 256
-        return value if value <= high else -high - 1
+        if value < 0 and not d.is_signed:
+            return value + high + 1
+        return value if value <= high else -high - 1 if d.is_signed else 0
     if value.__class__ is builtins.int:
         try:
             value = builtins.float(value)
@@ -152,6 +161,12 @@ def fit(value, d, loose=False):
     elif most is not None and value.__class__ is builtins.float and abs(value) > most:
         return inf if value > 0 else -inf
     return value
+
+
+def check_long(value):
+    """Refuse integers of more than 64 bits, signed or not, which no dtype takes."""
+    if not -(1 << 63) <= value < 1 << 64:
+        raise OverflowError("int too big to convert" if value > 0 else "can't convert negative int to unsigned")
 
 
 def parameter(value, d):
@@ -172,7 +187,7 @@ _PLAIN = frozenset((builtins.bool, builtins.int, builtins.float, builtins.comple
 def limits(d, value=0):
     """The least and the largest number like ``value`` that memory of an integer dtype takes."""
     low, high = _LIMITS[d.code]
-    return (0 if d is uint8 and isinstance(value, builtins.float) else low), high
+    return (0 if not d.is_signed and isinstance(value, builtins.float) else low), high
 
 
 def _too_large(d):
@@ -209,14 +224,16 @@ def from_numpy(np_dtype):
         return BY_NUMPY[np_dtype]
     except KeyError:
         raise TypeError(f"can't convert np.ndarray of type numpy.{np_dtype.type.__name__}. The only supported types are: "
-                        "float64, float32, float16, complex64, complex128, int64, int32, int16, int8, uint8, and "
-                        "bool.") from None
+                        "float64, float32, float16, complex64, complex128, int64, int32, int16, int8, uint64, uint32, "
+                        "uint16, uint8, and bool.") from None
 
 
 def promote_types(a, b):
     """The smallest dtype that both convert to without changing category downwards (PyTorch's lattice)."""
     if a is b:
         return a
+    if a.barebones or b.barebones:
+        return _with_barebones(a, b)
     if a.order > b.order or (a.order == b.order and a.code == "bf"):
         a, b = b, a
     if b.category == 3:
@@ -228,6 +245,14 @@ def promote_types(a, b):
     if b.category == 1 and a is uint8 and b is int8:
         return int16
     return b
+
+
+def _with_barebones(a, b):
+    """A wider unsigned integer gives way to floating point and meets nothing else."""
+    if a.category != 2 and b.category != 2:
+        raise RuntimeError("Promotion for uint16, uint32, uint64 types is not supported, attempted to promote "
+                           f"{scalar_name(a)} and {scalar_name(b)}")
+    return a if a.category == 2 else b
 
 
 def can_cast(src, dst):
@@ -247,8 +272,10 @@ def combine(*groups):
         if result is None:
             result = group
         elif group.category > result.category:
-            if rank == 2 and group.category == 3:
+            if group.category == 3 and (rank == 2 or result.category == 2):
                 result = result.to_complex() if result.category == 2 else default_complex()
+            elif group.category == 3 and result.barebones:
+                result = group
             else:
                 result = promote_types(result, group)
     return result
@@ -320,7 +347,7 @@ class iinfo:
         self.dtype, self.bits, self.max, self.min = type.name, i.bits, i.max, i.min
 
     def __repr__(self):
-        return f"iinfo(min={self.min}, max={self.max}, dtype={self.dtype})"
+        return f"iinfo(min={self.min:g}, max={self.max:g}, dtype={self.dtype})"
 
 
 class layout(str):

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import functools
 
+from ..base import dtypes as dt
 from ..kernel import jit
 
-PLAIN = ("f4", "f8", "u1", "i1", "i2", "i4", "i8", "b1", "f2", "bf")
+PLAIN = frozenset(d.code for d in dt.ALL if not d.is_complex)
 
 
 @functools.cache

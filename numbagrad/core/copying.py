@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..base import dtypes as dt
 from ..kernel import emit, expr
 from ..kernel.tape import TAPE
 from ..kernel.threads import LIMIT
@@ -69,7 +70,7 @@ def fill_into(dst, value):
         return
     d = kind.dtype
     launch(FILL, d, (), (value,), (dst,), dst._shape)
-    if kind.cpu and not d.is_complex and not TAPE:
+    if kind.cpu and not d.is_complex and not TAPE and d is not dt.uint64:  # (of which entries take no larger numbers)
         _fills[kind] = FILL.native(d.compute, (), (d.code,)).entry
 
 

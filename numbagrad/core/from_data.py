@@ -169,7 +169,7 @@ def _dtype_of(items, classes, dtypes):
 
 def _values(items, kinds, d):
     """The elements as an array of the widest type of ``d``'s category; those that ``d`` cannot hold are refused."""
-    if not kinds <= _LEAVES:
+    if not kinds <= _LEAVES and (d is not dt.uint64 or Tensor in kinds):
         items = [_number(x, d) if isinstance(x, Tensor) else x.item() if isinstance(x, (np.ndarray, np.generic)) else x
                  for x in items]
         kinds = set(map(type, items))
@@ -202,6 +202,8 @@ def _number(t, d):
 
 def _integers(items, kinds, d):
     """The elements as int64, cut towards zero."""
+    if d is dt.uint64:
+        return _long(items)
     low, high = dt.limits(d)
     whole = items if kinds <= {int, bool} else [_whole(x, d) for x in items]
     try:
@@ -211,6 +213,18 @@ def _integers(items, kinds, d):
     if a.size and not low <= a.min() <= a.max() <= high:
         raise RuntimeError(f"value cannot be converted to type {d.name} without overflow")
     return a
+
+
+def _long(items):
+    """The elements as uint64: Python's integers alone, and no negative ones."""
+    for x in items:
+        if not isinstance(x, int):
+            raise TypeError("an integer is required")
+        if x < 0:
+            raise OverflowError("can't convert negative int to unsigned")
+        if x >> 64:
+            raise OverflowError("int too big to convert")
+    return np.array(items, np.uint64)
 
 
 def _whole(x, d):

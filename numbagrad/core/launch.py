@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..base import arguments
 from ..base import dtypes as dt
 from ..base.shapes import expanded_strides
 from ..kernel import emit, jit, threads
@@ -19,7 +20,13 @@ def raw_scalars(compute, scalars):
         return flat
     if compute.category > 1:
         return [float(s) for s in scalars]
-    return [s if s.__class__ is int and -127 <= s <= 127 else dt.fit(int(s), dt.int64) for s in scalars]
+    return [s if s.__class__ is int and -127 <= s <= 127 else bits(int(s)) for s in scalars]
+
+
+def bits(value):
+    """The int64 of the same bits as an integer of up to 64 bits, signed or not."""
+    dt.check_long(value)
+    return value if value <= arguments.MOST else value - (1 << 64)
 
 
 _plans: dict = {}  # (shape, geometry of each operand) -> strided plan: finding the strides takes longer than a small loop

@@ -53,7 +53,7 @@ def unavailable(cls):
     return f"type torch.cuda.{cls.__name__} not available. Torch not compiled with CUDA enabled."
 
 
-NAMES = {dt.TYPE_NAMES[d.name] + "Tensor": d for d in dt.ALL if not d.is_complex}
+NAMES = {name + "Tensor": dt.BY_NAME[of] for of, name in dt.CLASS_NAMES.items() if not dt.BY_NAME[of].is_complex}
 
 
 def named(name, cuda=False):

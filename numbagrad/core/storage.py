@@ -72,10 +72,16 @@ _kinds: dict = {}
 
 def kind_of(dtype, dev=CPU):
     if dev is CPU:
-        return CPU_KINDS[dtype]
+        try:
+            return CPU_KINDS[dtype]
+        except KeyError:
+            begin()
+            return CPU_KINDS[dtype]
     key = (dtype, dev)
     kind = _kinds.get(key)
     if kind is None:
+        if dtype.barebones:
+            begin()
         if dev.type != "cpu":
             dev = backend(dev).resolve(dev)
         elif dev.index not in (None, 0):
@@ -89,7 +95,26 @@ def kind_of(dtype, dev=CPU):
     return kind
 
 
-CPU_KINDS = {d: _kinds.setdefault((d, CPU), Kind(d, CPU)) for d in dt.ALL}  # a lookup that hashes no device
+CPU_KINDS: dict = {}  # a lookup that hashes no device
+ARRAYS: dict = {}  # NumPy's types -> kinds of tensors on such memory
+BEGIN: list = []  # called when the first barebones kind is asked for
+
+
+def _know(dtypes):
+    for d in dtypes:
+        CPU_KINDS[d] = _kinds.setdefault((d, CPU), Kind(d, CPU))
+        if dt.BY_NUMPY.get(d.np) is d:
+            ARRAYS[d.np] = CPU_KINDS[d]
+
+
+def begin():
+    """Have kinds of the barebones dtypes: only now, as ops that refuse them have to look for them from now on."""
+    while BEGIN:
+        BEGIN.pop()()
+    _know(d for d in dt.ALL if d.barebones)
+
+
+_know(d for d in dt.ALL if not d.barebones)
 
 
 _peek = None  # the native reader, where arrays are laid out as it expects

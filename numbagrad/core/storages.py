@@ -281,7 +281,9 @@ class TypedStorage:
 
     def pickle_storage_type(self):
         _old()
-        return dt.TYPE_NAMES[self.dtype.name] + "Storage"
+        if self.dtype.name not in dt.CLASS_NAMES:
+            raise KeyError(f"dtype {self.dtype} is not recognized")
+        return dt.CLASS_NAMES[self.dtype.name] + "Storage"
 
     def _to(self, dtype):
         _old()
@@ -345,9 +347,9 @@ class _Legacy(type):
 
 
 def __getattr__(name):
-    for d in dt.ALL:
-        if name == dt.TYPE_NAMES[d.name] + "Storage":
-            made = globals()[name] = _Legacy(name, (), {"dtype": d, "__module__": "torch"})
+    for of, kind in dt.CLASS_NAMES.items():
+        if name == kind + "Storage":
+            made = globals()[name] = _Legacy(name, (), {"dtype": dt.BY_NAME[of], "__module__": "torch"})
             return made
     raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
 

@@ -314,7 +314,7 @@ def empty(shape, dtype=None, device=None):
     return make(tuple(shape), storage.kind_of(dtype or dt.get_default_dtype(), resolve_device(device)))
 
 
-ARRAYS = {stored: storage.CPU_KINDS[d] for stored, d in dt.BY_NUMPY.items() if d.np == stored}
+ARRAYS = storage.ARRAYS
 
 
 def on_array(a):

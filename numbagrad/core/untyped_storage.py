@@ -31,7 +31,8 @@ def storage(self):
 def storage_type(self):
     """The class of what ``storage`` gives."""
     from . import storages
-    return getattr(storages, dt.TYPE_NAMES[self.dtype.name] + "Storage")
+    name = dt.CLASS_NAMES.get(self.dtype.name)
+    return name and getattr(storages, name + "Storage")
 
 
 def share_memory_(self):

@@ -6,6 +6,7 @@ import numpy as np
 
 from ..base import dtypes as dt
 from ..base import modes
+from ..base.arguments import MOST
 from ..base.user_code import warn_once
 from ..kernel.tape import TAPE, active
 from . import storage
@@ -159,7 +160,10 @@ class Values:
         return float(self._real_item("double"))
 
     def __int__(self):
-        return int(self._real_item("int64_t"))
+        value = int(self._real_item("int64_t"))
+        if value > MOST and self._kind.dtype is dt.uint64:
+            raise RuntimeError("value cannot be converted to type int64_t without overflow")
+        return value
 
     def _real_item(self, target):
         if self._n != 1:

@@ -19,6 +19,7 @@ from ..core.tensor import Tensor, bump_version, make, mark_inference
 from ..kernel.tape import TAPE
 from ..kernel.threads import LIMIT
 from . import replays
+from .op import check_barebones
 
 
 class Slow:
@@ -108,6 +109,8 @@ def unplanned(op, args, params, out):
         return result if out is None else write_out(op.name, out, result, tensors, True)
     if op.check is not None:
         op.check((*args, *params), compute)
+    if compute.barebones:
+        check_barebones(op.name, compute)
     check_dtype(op, compute)
     scalars = fitted(form, [*scalars, *params], compute)
     device = common_device(op.name, tensors)

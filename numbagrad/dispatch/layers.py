@@ -12,7 +12,7 @@ import warnings
 from functools import lru_cache
 
 LOCK = threading.RLock()  # for who switches several
-ORDER = ("autocast", "profiler")  # from the inside out
+ORDER = ("barebones", "autocast", "profiler")  # from the inside out
 _functions: dict = {}
 
 
@@ -55,9 +55,9 @@ def switch(fn, layer, on):
 
 def stub(code, call):
     """Code of the same parameters as ``code`` that hands its arguments to ``call``."""
-    made = _compiled(*_parameters(code))
+    made = _compiled(*_parameters(code), code.co_freevars)
     constants = tuple([call if c == "call_" else c for c in made.co_consts])
-    return made.replace(co_consts=constants, co_freevars=code.co_freevars, co_name=code.co_name)
+    return made.replace(co_consts=constants, co_name=code.co_name)
 
 
 def _parameters(code):
@@ -82,8 +82,15 @@ def _parameters(code):
 
 
 @lru_cache(maxsize=4096)
-def _compiled(head, passed):
+def _compiled(head, passed, free):
+    """The code of a stub. It takes over the cells of the function's own variables from outside, as it has to have as many:
+    whoever looks at the locals of its frame reads them."""
+    own = "".join([f"    {name} = None\n" for name in free])
+    named = f"        ({', '.join(free)},)\n" if free else ""
+    text = f"def outer():\n{own}    def call({head}):\n        return 'call_'({passed})\n{named}    return call\n"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SyntaxWarning)  # a constant is called, which becomes another one
-        made = compile(f"def call({head}):\n    return 'call_'({passed})\n", "<numbagrad layer>", "exec")
-    return next(c for c in made.co_consts if isinstance(c, types.CodeType))
+        made = compile(text, "<numbagrad layer>", "exec")
+    for _ in range(2):
+        made = next(c for c in made.co_consts if isinstance(c, types.CodeType))
+    return made

@@ -32,7 +32,7 @@ from ..kernel.tape import TAPE, active
 from ..kernel.threads import LIMIT
 from . import fold, plan, replays, text
 from .custom import Custom, CustomNode, _record
-from .op import REDUCE, grad_name
+from .op import REDUCE, check_barebones, grad_name
 from .reduction_rules import check_joins, derive, normalize_dims
 from .text import indented
 
@@ -288,6 +288,8 @@ def general(op, input, dim, keepdim, dtype, out):
         return general(REGISTRY[op.whole], input, dim, keepdim, dtype, out)
     if dtype is not None and arguments.check_dtype(dtype, op.name, "dtype", 0) is not input._kind.dtype:
         input = input.to(dtype=dtype)
+    if input._kind.dtype.barebones:
+        check_barebones(op.name, input._kind.dtype, input, dim, dtype=dtype)
     if dim is not None:
         dim = arguments.check_ints(dim, op.name, "dim", 2)
     keepdim = arguments.check_bool(keepdim, op.name, "keepdim", 3)

@@ -50,6 +50,7 @@ def cast(kind, code):
     import numpy as np
     compute = dt.BY_CODE[code].compute
     scalar = {"b1": np.bool_, "u1": np.uint8, "i1": np.int8, "i2": np.int16, "i4": np.int32, "i8": np.int64,
+              "u2": np.uint16, "u4": np.uint32, "u8": np.uint64,
               "f4": np.float32, "f8": np.float64, "c8": np.complex64, "c16": np.complex128}[compute]
     if kind == "T":
         return scalar, scalar.__name__
@@ -62,10 +63,12 @@ def cast(kind, code):
         text = F2_LOAD if kind == "load" else F2_STORE
     elif kind == "load":
         text = "def f(v):\n    return v\n"
-    elif code in ("u1", "i1", "i2"):
+    elif code in ("u1", "i1", "u2", "i2"):
         # LLVM leaves floats that small integers cannot hold undefined (they came out saturated, or 0, by their place in
         # a vector); through 32 bits they wrap around, as in PyTorch.
         text = "def f(v):\n    return S(np.int32(v))\n"
+    elif code in ("u4", "u8"):  # negative floats wrap around as well
+        text = "def f(v):\n    return S(np.int64(v)) if v < 0 else S(v)\n"
     else:
         text = "def f(v):\n    return S(v)\n"
     fn = define(text, "f", {"np": np, "S": scalar, "__name__": "numbagrad.kernel.generated"})

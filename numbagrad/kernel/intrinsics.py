@@ -6,8 +6,8 @@ from ..base import requires
 from .fastmath import ACCUMULATE
 
 POINTEE = {"b1": "uint8", "f2": "uint16", "bf": "uint16", "u1": "uint8", "i1": "int8", "i2": "int16", "i4": "int32",
-           "i8": "int64", "f4": "float32", "f8": "float64", "c8": "complex64", "c16": "complex128", "u4": "uint32",
-           "u8": "uint64"}
+           "i8": "int64", "f4": "float32", "f8": "float64", "c8": "complex64", "c16": "complex128", "u2": "uint16",
+           "u4": "uint32", "u8": "uint64"}
 
 
 class Numba:

@@ -32,7 +32,7 @@ import warnings
 
 import numpy as np
 
-from ..base.dtypes import SCALAR_NAMES
+from ..base import dtypes as dt
 from . import mt19937_kernels as kernels
 from .mt19937 import MT19937
 from .native import address
@@ -49,8 +49,7 @@ WIDE_PERM = 0xFFFFFFFF // 20  # permutations from this length on take 64-bit dra
 # name -> (significand digits, largest value, name in PyTorch's messages)
 _FLOATS = {"float16": (11, 65504.0, "c10::Half"), "bfloat16": (8, 3.3895313892515355e38, "c10::BFloat16"),
            "float32": (24, 3.4028234663852886e38, "float"), "float64": (53, 1.7976931348623157e308, "double")}
-_C_NAMES = {"bool": "bool", "uint8": "unsigned char", "int8": "signed char", "int16": "short", "int32": "int",
-            "int64": "long", "uint16": "unsigned short", "uint32": "unsigned int", "uint64": "unsigned long"}
+_C_NAMES = {d.name: dt.c_name(d) for d in dt.ALL if d.category < 2}
 _LIMITS = {n: (0, 1) if n == "bool" else (int(np.iinfo(n).min), min(int(np.iinfo(n).max), (1 << 63) - 1)) for n in _C_NAMES}
 _HALF = ("float16", "bfloat16")
 _NAMES = {code: np.dtype(code).name for code in "?bBhHiIlLqQfd"}  # dtype.name itself takes a microsecond
@@ -88,7 +87,7 @@ def _name(out, dtype):
 def _floating(out, dtype, op):
     name = _name(out, dtype)
     if name not in _FLOATS:
-        raise NotImplementedError(f'"{op}" not implemented for \'{SCALAR_NAMES.get(name, name)}\'')
+        raise NotImplementedError(f'"{op}" not implemented for \'{dt.SCALAR_NAMES.get(name, name)}\'')
     return name
 
 
@@ -213,7 +212,7 @@ def fill_uniform(gen, out, low=0.0, high=1.0, dtype=None):
     if low > high:
         raise RuntimeError(f"uniform_ expects to return a [from, to) range, but found from={low:g} > to={high:g}")
     if high - low > top:
-        raise RuntimeError(f"uniform_ expects to-from <= std::numeric_limits<{SCALAR_NAMES[name]}>::max(), but found "
+        raise RuntimeError(f"uniform_ expects to-from <= std::numeric_limits<{dt.SCALAR_NAMES[name]}>::max(), but found "
                            f"to={high:g} and from={low:g} which result in to-from to exceed the limit")
     values = np.empty(out.size, np.float32) if name in _HALF else out
     uniform(gen, address(values), out.size, low, high, name == "float64")
@@ -272,7 +271,7 @@ def fill_exponential(gen, out, lambd=1.0, dtype=None):
         raise RuntimeError(f"exponential_ expects lambda > 0.0, but found lambda={lambd:g}")
     if name not in _FLOATS:
         raise RuntimeError("Exponential distribution is a continuous probability distribution. dtype must be a "
-                           f"floating point but you specified {SCALAR_NAMES.get(name, name)}")
+                           f"floating point but you specified {dt.SCALAR_NAMES.get(name, name)}")
     _through_float64(gen, out, name, kernels.exponential["f8"], float(lambd))
 
 
@@ -297,6 +296,7 @@ def fill_geometric(gen, out, p, dtype=None):
         raise RuntimeError(f"geometric_ expects p to be in (0, 1), but got p={p:g}")
     if name == "bool":
         raise NotImplementedError("\"geometric_cpu\" not implemented for 'Bool'")
+    _taken("geometric_cpu", name)
     _through_float64(gen, out, name, kernels.geometric, float(p))
 
 
@@ -309,6 +309,7 @@ def fill_bernoulli_scalar(gen, out, p, dtype=None):
     name = _name(out, dtype)
     if not 0.0 <= p <= 1.0:
         raise RuntimeError(f"bernoulli_ expects p to be in [0, 1], but got p={p:g}")
+    _taken("bernoulli_scalar_cpu_", name)
     direct = name in ("bool", "uint8")
     mask = out.view(np.uint8) if direct else np.empty(out.size, np.uint8)
     with gen.lock:
@@ -322,7 +323,7 @@ def fill_bernoulli_tensor(gen, out, p, dtype=None, p_dtype=None):
     """1 with probability ``p[i]``, else 0: ``bernoulli(tensor)`` and ``bernoulli_(tensor)``.
 
     ``p`` has the size of ``out``; float64 is compared with a 64-bit uniform, the other floating dtypes in float32."""
-    name = _name(out, dtype)
+    name = _taken("bernoulli_tensor_cpu_self_", _name(out, dtype))
     p_name = _floating(p, p_dtype, "bernoulli_tensor_cpu_p_")
     if p.size != out.size:
         raise ValueError(f"{p.size} probabilities for {out.size} values")
@@ -421,10 +422,20 @@ def fill_randint(gen, out, low, high=None, dtype=None):
     _fill_integers(gen, out, name, low, span, span >= WIDE_RANGE)
 
 
+def _taken(kernel, name):
+    """The name of a dtype, unless PyTorch's kernel refuses it."""
+    if name in BAREBONES:
+        raise NotImplementedError(f"\"{kernel}\" not implemented for '{dt.SCALAR_NAMES[name]}'")
+    return name
+
+
+BAREBONES = frozenset(d.name for d in dt.ALL if d.barebones)
+
+
 @host
 def fill_random(gen, out, dtype=None):
     """Integers over the non-negative range of the dtype, up to 2^digits for floating ones: ``random_()``."""
-    name = _name(out, dtype)
+    name = _taken("random_kernel_cpu", _name(out, dtype))
     if name in _FLOATS:
         span = (1 << _FLOATS[name][0]) + 1
     else:

@@ -27,7 +27,8 @@ INSTEAD = {
     **dict.fromkeys([f"utils.checkpoint.{name}" for name in (
         "CheckpointPolicy", "SAC_IGNORED_OPS", "SelectiveCheckpointContext", "create_selective_checkpoint_contexts")], _PARTS),
     **dict.fromkeys([f"fx.{name}" for name in ("Interpreter", "Transformer", "replace_pattern")], "numbagrad.compile"),
-    "jit.CompilationUnit": "numbagrad.compile", "Tensor.xpu": "Tensor.to", "Tensor.ipu": "Tensor.to", "Tensor.mtia": "Tensor.to",
+    "jit.CompilationUnit": "numbagrad.compile",
+    "Tensor.xpu": "Tensor.to", "Tensor.ipu": "Tensor.to", "Tensor.mtia": "Tensor.to",
     **dict.fromkeys([f"autograd.profiler.{name}" for name in ("load_nvprof", "parse_nvprof_trace")],
                     "the profiler, which writes Chrome traces"),
     "profiler.ExecutionTraceObserver": "profiler.profile(...).export_chrome_trace"}

@@ -11,25 +11,14 @@ import re
 import sys
 from types import FunctionType
 
+from ..base import dtypes as dt
 from ..base.device import device
 from ..base.dtypes import BY_NAME
 from ..core.tensor import Tensor
 from . import rebuild
 
-STORAGE_NAMES = {
-    "float32": "FloatStorage",
-    "float64": "DoubleStorage",
-    "float16": "HalfStorage",
-    "bfloat16": "BFloat16Storage",
-    "uint8": "ByteStorage",
-    "int8": "CharStorage",
-    "int16": "ShortStorage",
-    "int32": "IntStorage",
-    "int64": "LongStorage",
-    "bool": "BoolStorage",
-    "complex64": "ComplexFloatStorage",
-    "complex128": "ComplexDoubleStorage",
-}
+# Barebones dtypes have no class of storages: their tensors lie in untyped ones.
+STORAGE_NAMES = {of: name + "Storage" for of, name in dt.CLASS_NAMES.items()}
 allowed: dict[str, object] = {}  # by the user: full name -> class or function
 
 
@@ -79,7 +68,8 @@ def table():
     values = {"torch.Tensor": Tensor, "torch.nn.parameter.Parameter": Parameter}
     values["torch.storage.UntypedStorage"] = BY_NAME["uint8"]
     for name, storage in STORAGE_NAMES.items():
-        values[f"torch.{name}"] = values[f"torch.{storage}"] = BY_NAME[name]
+        values[f"torch.{storage}"] = BY_NAME[name]
+    values.update({f"torch.{name}": d for name, d in BY_NAME.items()})
     functions = {
         "torch._utils._rebuild_tensor": rebuild.rebuild_tensor,
         "torch._utils._rebuild_tensor_v2": rebuild.rebuild_tensor,

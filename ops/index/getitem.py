@@ -13,6 +13,7 @@ from numbagrad.base.modes import STATE, is_grad_enabled, transform
 from numbagrad.core.copying import _rows as rows
 from numbagrad.core.overlap import check_apart, is_several
 from numbagrad.core.tensor import bump_version, contiguous_strides, from_array, raw
+from numbagrad.dispatch.op import check_barebones
 from numbagrad.dispatch.view import place, settle
 from numbagrad.extend import REGISTRY, Tensor
 from numbagrad.kernel import tape
@@ -313,6 +314,8 @@ def setitem(self, index, value):
     if tensors is None:
         assign(x, value, self)
         return
+    if x._kind.dtype.barebones:
+        check_barebones("setitem", x._kind.dtype, tensors, value)
     if len(tensors) == 1 and (value.__class__ in (int, float) or tape.TAPE and getattr(value, "_n", 0) == 1 and
                               tape.active() is not None) and _fill_where(x, tensors, value):
         return
@@ -384,7 +387,10 @@ def as_value(value, x, whole):
 def assign(x, value, whole):
     """Write a number or tensor into a view."""
     if value.__class__ in (int, float, bool):
-        inplace.fill_(x, value if x._kind.direct else dt.fit(value, x._kind.dtype, True))
+        try:
+            inplace.fill_(x, value if x._kind.direct else dt.fit(value, x._kind.dtype, True))
+        except OverflowError:
+            raise ValueError("Overflow when unpacking long long") from None
         return
     if value.__class__ is Tensor and value._shape == x._shape and value._shape:
         inplace.copy_(x, value)

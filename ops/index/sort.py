@@ -14,6 +14,7 @@ from numbagrad.base import dtypes as dt
 from numbagrad.base.shapes import wrap_dim
 from numbagrad.core import storage
 from numbagrad.core.copying import contiguous_copy, copy_into, set_all
+from numbagrad.core.launch import bits
 from numbagrad.core.out import write_out, write_outs
 from numbagrad.core.tensor import make, raw, raw_view
 from numbagrad.extend import Sample, custom, function
@@ -77,7 +78,8 @@ def rows_of(input, dim):
 
 def keys_of(t, n, descending):
     """uint64 keys of the rows of a contiguous tensor, shape (rows, n); None for 64-bit dtypes."""
-    d, low = t._kind.dtype, -(1 << 31)
+    d = t._kind.dtype
+    low = -(1 << 31) * d.is_signed
     if d.itemsize == 8:
         if d.category != 1 or t._n == 0:
             return None
@@ -91,7 +93,7 @@ def keys_of(t, n, descending):
         t = t if d is dt.float32 else t.float()
         float_keys[dt.float32](t._ptr, storage.address(keys), n, int(descending), 0, rows)
     else:
-        integer_keys[d](t._ptr, storage.address(keys), n, int(descending), low, 0, rows)
+        integer_keys[d](t._ptr, storage.address(keys), n, int(descending), bits(low), 0, rows)
     return keys.reshape(rows, n) if n else keys.reshape(0, 0)
 
 

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from numbagrad.base import dtypes as dt
 from numbagrad.core.broadcast import sum_to_size as summed
 from numbagrad.core.out import write_out
 from numbagrad.dispatch.op import add_method
@@ -22,6 +23,7 @@ def unravel_index(indices, shape: object):
         shape = (shape,)
     elif not hasattr(shape, "__iter__"):
         raise TypeError(f"expected 'shape' to be int or sequence of ints, but got {type(shape)}")
+    dt.promote_types(indices._kind.dtype, dt.int64)  # (what meets no int64 has no coordinates)
     shape = tuple(shape)
     for s in shape:
         if not isinstance(s, int):
@@ -39,6 +41,8 @@ def nonzero_static(input, *, size, fill_value=-1, out=None):
     """Coordinates of the first ``size`` nonzero elements; rows of ``fill_value`` where there are fewer."""
     if size < 0:
         raise RuntimeError("nonzero_static: 'size' must be an non-negative integer")
+    if not size and input._kind.dtype.barebones:  # which ``nonzero`` refuses, and nobody asks
+        input = input.bool()
     found = REGISTRY["nonzero"].fn(input)[:size]  # (a batch of this function is no batch of that)
     missing = size - found._shape[0]
     if missing:

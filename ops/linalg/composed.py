@@ -149,7 +149,7 @@ def linalg_vander(x, *, N=None):
     """Powers 0 to ``N`` - 1 of the elements of vectors, ascending, along a new last dimension."""
     if x._kind.dtype.category == 0:
         raise RuntimeError("linalg.vander supports floating point, complex, and integer tensors, but got Bool")
-    return _powers(x, N)
+    return _powers(x.long() if x._kind.dtype.barebones else x, N)
 
 
 for _fn, _name in ((linalg_diagonal, "diagonal"), (linalg_matmul, "matmul"), (linalg_vander, "vander")):

@@ -189,8 +189,9 @@ def softsign(input):
 
 @softsign.refuses
 def _(args, compute):
-    if args[0]._kind.dtype is dt.bool_:
-        raise NotImplementedError("\"abs_cpu\" not implemented for 'Bool' (in softsign)")
+    d = args[0]._kind.dtype
+    if d is dt.bool_ or d.barebones:
+        raise NotImplementedError(f"\"abs_cpu\" not implemented for '{dt.scalar_name(d)}'{' (in softsign)' * (not d.category)}")
 
 
 @softsign.gradient

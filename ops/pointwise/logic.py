@@ -168,6 +168,9 @@ def signbit(input):
     d = input._kind.dtype
     if d.is_complex:
         raise NotImplementedError("signbit is not implemented for complex tensors.")
+    if d.barebones:
+        from numbagrad.core.creation import zeros_like
+        return zeros_like(input, dtype=dt.bool_)
     return _signbit_float(input) if d.category == 2 else REGISTRY["lt"].callable(input, 0)
 
 

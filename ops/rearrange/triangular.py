@@ -343,5 +343,6 @@ def vander(x, N=None, increasing=False):
         raise RuntimeError("N must be non-negative.")
     if n == 0:
         return x.new_empty((x._n, 0))
+    dt.promote_types(x._kind.dtype, dt.int64)
     x = x if x._kind.dtype.category > 1 else x.to(dt.int64)
     return power_table(x, int(n), bool(increasing))

@@ -100,6 +100,41 @@ def test_values(info, dtype):
             compare(info, sample, dtype)
 
 
+BAREBONES = ["uint16", "uint32", "uint64"]
+WORDS = re.compile("not implemented for|Promotion for")
+# Ours are made of other kernels than PyTorch's, and refuse by their names.
+OTHER_KERNELS = ("einsum", *["nn.functional." + name for name in ("bilinear", "interpolate", "upsample", "max_pool")])
+
+
+def in_dtype(value, dtype):
+    """Tensors of bytes, also in lists and dictionaries, in another dtype."""
+    if isinstance(value, torch.Tensor):
+        return value.to(dtype) if value.dtype is torch.uint8 else value
+    if type(value) in (list, tuple):
+        return type(value)(in_dtype(v, dtype) for v in value)
+    return {k: in_dtype(v, dtype) for k, v in value.items()} if isinstance(value, dict) else value
+
+
+@pytest.mark.parametrize("info", [i for i in PRESENT if torch.uint8 in i.dtypes], ids=name_of)
+def test_barebones(info):
+    """The wider unsigned integers, which few entries list: elsewhere samples of bytes give and raise the same in them."""
+    for name in BAREBONES:
+        dtype = getattr(torch, name)
+        found = samples(info, name if dtype in info.dtypes else "uint8")
+        for sample in found[::-(-len(found) // 8) or 1]:
+            sample.input, sample.args, sample.kwargs = (in_dtype(v, dtype) for v in (
+                sample.input, tuple(sample.args), sample.kwargs))
+            with described(sample):
+                args, kwargs = ours(sample)
+                _, refused = outcome(torch, info.op, given(sample), sample.kwargs)
+                if refused and WORDS.search(str(refused)):
+                    _, error = outcome(ng, ours_of(info), args, kwargs)
+                    assert type(error) is type(refused), f"{error!r}, {refused!r}"
+                    assert text(error) == text(refused) or info.name.startswith(OTHER_KERNELS)
+                else:
+                    compare(info, sample, name)
+
+
 def of_one_triangle(info, function, args, kwargs):
     """The call as the database derives it: functions of a factor are given nothing but its triangle."""
     wrapper = info.gradcheck_wrapper
