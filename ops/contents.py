@@ -773,6 +773,8 @@ CONTENTS = {
         "ops":
             "elimination inv inverse linalg_inv linalg_solve solve",
     },
+    "fft.kernels": {
+    },
     "fft.public": {
         "numbagrad.fft":
             "fft fft2 fftfreq fftn fftshift hfft hfft2 hfftn ifft ifft2 ifftn ifftshift ihfft ihfft2 ihfftn irfft irfft2 "
@@ -788,6 +790,8 @@ CONTENTS = {
             "istft stft",
         "ops":
             "istft stft",
+    },
+    "fft.tables": {
     },
     "fft.transforms": {
         "ops":
