@@ -17,8 +17,8 @@ from ..core.overlap import check_partial, check_single, is_expanded, is_several
 from ..core.promotion import check_dtype, common_device, common_dtype, is_number
 from ..core.tensor import Tensor, bump_version, contiguous_strides
 from ..core.view_history import forbidden, rebase
+from ..dispatch.barebones_check import check_barebones
 from ..dispatch.elementwise_general import Slow, fitted, general, remember_inplace
-from ..dispatch.op import check_barebones
 from ..kernel.tape import TAPE, active
 from ..kernel.threads import LIMIT
 

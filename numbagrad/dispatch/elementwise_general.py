@@ -19,7 +19,7 @@ from ..core.tensor import Tensor, bump_version, make, mark_inference
 from ..kernel.tape import TAPE
 from ..kernel.threads import LIMIT
 from . import replays
-from .op import check_barebones
+from .barebones_check import check_barebones
 
 
 class Slow:

@@ -6,7 +6,6 @@ import inspect
 
 from ..base import arguments, sparse
 from ..base.transformed import Whole
-from ..core import storage
 from ..core.registry import REGISTRY
 from ..core.tensor import Tensor
 from . import text
@@ -114,21 +113,6 @@ class Op(metaclass=Registered):
     def summary(self):
         """First line of the docstring."""
         return self.doc.partition("\n")[0]
-
-
-def check_barebones(name, d, *args, dtype=None):
-    """Refuse a dtype of few operations where PyTorch does: in an op of its name, or as the ``dtype`` of the result."""
-    from . import barebones
-    barebones.check_result(name, dtype)
-    barebones.check(name, d, *args)
-
-
-def _begin():
-    from . import barebones
-    barebones.begin()
-
-
-storage.BEGIN.append(_begin)
 
 
 def check_names(op):

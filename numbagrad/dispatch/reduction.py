@@ -31,8 +31,9 @@ from ..kernel.guard import guarded
 from ..kernel.tape import TAPE, active
 from ..kernel.threads import LIMIT
 from . import fold, plan, replays, text
+from .barebones_check import check_barebones
 from .custom import Custom, CustomNode, _record
-from .op import REDUCE, check_barebones, grad_name
+from .op import REDUCE, grad_name
 from .reduction_rules import check_joins, derive, normalize_dims
 from .text import indented
 

@@ -13,7 +13,7 @@ from numbagrad.base.modes import STATE, is_grad_enabled, transform
 from numbagrad.core.copying import _rows as rows
 from numbagrad.core.overlap import check_apart, is_several
 from numbagrad.core.tensor import bump_version, contiguous_strides, from_array, raw
-from numbagrad.dispatch.op import check_barebones
+from numbagrad.dispatch.barebones_check import check_barebones
 from numbagrad.dispatch.view import place, settle
 from numbagrad.extend import REGISTRY, Tensor
 from numbagrad.kernel import tape
