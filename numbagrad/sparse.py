@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools as _functools
+
 from .base import dtypes as _dt
 from .base.user_code import warn_once as _warn_once
 from .core.registry import REGISTRY as _REGISTRY
@@ -9,7 +11,7 @@ from .core.registry import REGISTRY as _REGISTRY
 _making = _REGISTRY.load("numbagrad.ops.sparse.making")
 _ops = _REGISTRY.load("numbagrad.ops.sparse.arithmetic")
 
-__all__ = ["addmm", "mm", "sum", "softmax", "log_softmax", "spmm"]
+__all__ = ["addmm", "mm", "sum", "softmax", "log_softmax", "spmm", "check_sparse_tensor_invariants"]
 
 
 def mm(sparse, dense):
@@ -40,6 +42,47 @@ def softmax(input, dim, *, dtype=None):
 def log_softmax(input, dim, *, dtype=None):
     """Logarithms of softmax along a dimension over the elements that are given."""
     return _ops.softmax(input, dim, dtype=dtype, log=True)
+
+
+class check_sparse_tensor_invariants:
+    """Accepted, as a call, a context and a decorator: what is invariant of sparse tensors is always checked here."""
+
+    _enabled = False
+
+    def __init__(self, enable=True):
+        self.state, self.saved_state = enable, None
+
+    @staticmethod
+    def is_enabled():
+        """Whether it was asked for."""
+        return check_sparse_tensor_invariants._enabled
+
+    @staticmethod
+    def enable():
+        """Ask for it."""
+        check_sparse_tensor_invariants._enabled = True
+
+    @staticmethod
+    def disable():
+        """Ask for it no more."""
+        check_sparse_tensor_invariants._enabled = False
+
+    def __enter__(self):
+        if self.saved_state is not None:
+            raise RuntimeError("This context manager instance is already activated. Use a different context manager instance "
+                               "for context nesting.")
+        self.saved_state = self.is_enabled()
+        check_sparse_tensor_invariants._enabled = self.state
+
+    def __exit__(self, *exc):
+        check_sparse_tensor_invariants._enabled, self.saved_state = self.saved_state, None
+
+    def __call__(self, mth):
+        @_functools.wraps(mth)
+        def checked(*args, **kwargs):
+            with type(self)(self.state):
+                return mth(*args, **kwargs)
+        return checked
 
 
 def _deprecated(given, instead):

@@ -268,6 +268,12 @@ CONTENTS = {
         "Tensor":
             "__getitem__ __setitem__",
     },
+    "index.histogramdd": {
+        "numbagrad":
+            "histogramdd",
+        "ops":
+            "histogramdd",
+    },
     "index.histograms": {
         "Tensor":
             "histc histogram",

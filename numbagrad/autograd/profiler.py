@@ -8,14 +8,15 @@ import socket
 import time
 import uuid
 import warnings
+from collections import defaultdict
 
 from ..base.modes import _ContextDecorator
 from ..kernel import cuda as _cuda
 from . import _events
-from .profiler_util import EventList, FormattedTimesMixin, FunctionEvent, FunctionEventAvg, Interval, Kernel
+from .profiler_util import EventList, FormattedTimesMixin, FunctionEvent, FunctionEventAvg, Interval, Kernel, MemRecordsAcc
 
 __all__ = ["EventList", "FormattedTimesMixin", "FunctionEvent", "FunctionEventAvg", "Interval", "Kernel", "profile",
-           "record_function"]
+           "record_function", "EnforceUnique", "KinetoStepTracker", "MemRecordsAcc"]
 
 
 class profile:
@@ -239,3 +240,51 @@ class emit_nvtx(_Ranges):
 
 class emit_itt(_Ranges):
     """Marks for Intel's profilers: refused."""
+
+
+class EnforceUnique:
+    """Raises an error for a key that it has seen before."""
+
+    def __init__(self):
+        self.seen = set()
+
+    def see(self, *key):
+        """Note a key, which must be new."""
+        if key in self.seen:
+            raise RuntimeError(f"duplicate key: {key}")
+        self.seen.add(key)
+
+
+class KinetoStepTracker:
+    """The number of the step, which several may count: that of the one who is furthest."""
+
+    _current_step = 0
+    _step_dict = defaultdict(int)
+
+    @classmethod
+    def init_step_count(cls, requester):
+        """Have a requester begin at the current step."""
+        cls._step_dict[requester] = cls._current_step
+
+    @classmethod
+    def erase_step_count(cls, requester):
+        """Forget a requester; whether it was known."""
+        return cls._step_dict.pop(requester, None) is not None
+
+    @classmethod
+    def increment_step(cls, requester):
+        """Count a step of a requester; the current step."""
+        if requester not in cls._step_dict:
+            cls.init_step_count(requester)
+        cls._step_dict[requester] += 1
+        step = max(cls._step_dict.values())
+        if step - cls._current_step > 1:
+            warnings.warn(f"Profiler step count has increased more than 1 - current_step = {cls._current_step} step dict =  "
+                          f"{cls._step_dict}", stacklevel=2)
+        cls._current_step = max(step, cls._current_step)
+        return cls._current_step
+
+    @classmethod
+    def current_step(cls):
+        """The current step."""
+        return cls._current_step

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import enum
 import json
 import warnings
@@ -252,3 +253,17 @@ class EventList(list):
             total.key = None
         total.key = "Total"
         return total
+
+
+class MemRecordsAcc:
+    """Records of memory, found by the time at which they begin."""
+
+    def __init__(self, mem_records):
+        self._mem_records = mem_records
+        self._starts = sorted((r[0].start_ns(), i) for i, r in enumerate(mem_records))
+
+    def in_interval(self, start_ns, end_ns):
+        """The records that begin in an interval, its ends included."""
+        first = bisect.bisect_left(self._starts, (start_ns, -1))
+        last = bisect.bisect_right(self._starts, (end_ns, len(self._starts)))
+        yield from (self._mem_records[i] for _, i in self._starts[first:last])

@@ -14,7 +14,7 @@ _PADDED = "nn.utils.rnn.pad_sequence and a mask"
 # By full names, without "torch.".
 INSTEAD = {
     "complex32": "torch.complex64", "chalf": "torch.complex64", "Tensor.chalf": "torch.complex64",
-    "lobpcg": "torch.linalg.eigh", "export": "numbagrad.compile", "histogramdd": "numpy.histogramdd",
+    "lobpcg": "torch.linalg.eigh", "export": "numbagrad.compile",
     "values_copy": "Tensor.values().clone()", "indices_copy": "Tensor.indices().clone()",
     **{f"special.{new}": f"scipy.special.{old}" for new, old in (pair.split("=") for pair in _SCIPY.split())},
     **dict.fromkeys([f"sparse_{name}_tensor" for name in "bsc bsr csc csr compressed".split()], _BY_COORDINATES),
@@ -25,7 +25,8 @@ INSTEAD = {
     **dict.fromkeys(("masked.MaskedTensor", "masked.masked_tensor", "masked.as_masked_tensor"),
                     "the functions of torch.masked with mask=, or torch.where"), "nested": _PADDED,
     **dict.fromkeys([f"utils.checkpoint.{name}" for name in (
-        "CheckpointPolicy", "SAC_IGNORED_OPS", "SelectiveCheckpointContext", "create_selective_checkpoint_contexts")], _PARTS),
+        "CheckpointPolicy", "SAC_IGNORED_OPS", "SelectiveCheckpointContext", "create_selective_checkpoint_contexts")],
+        _PARTS),
     **dict.fromkeys([f"fx.{name}" for name in ("Interpreter", "Transformer", "replace_pattern")], "numbagrad.compile"),
     "jit.CompilationUnit": "numbagrad.compile",
     "Tensor.xpu": "Tensor.to", "Tensor.ipu": "Tensor.to", "Tensor.mtia": "Tensor.to",

@@ -164,6 +164,12 @@ def heaviside(input, values):
     return where(input == 0, values, where(input > 0, 1, 0))
 
 
+@heaviside.refuses
+def _(args, compute):
+    if len({a._kind.dtype for a in args if isinstance(a, Tensor)}) > 1:
+        raise RuntimeError("heaviside is not yet implemented for tensors with different dtypes.")
+
+
 @elementwise(reference=np.deg2rad, samples=UNARY, accepts="float", complex=False,
              domain=(-180.0, 180.0), names="Deg2RadBackward0")
 def deg2rad(input):

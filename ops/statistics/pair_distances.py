@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from numbagrad.base import dtypes as dt
 from numbagrad.core.tensor import make
 from numbagrad.extend import Sample, T, accumulate, custom, function, inline, kernel, load, power, sqrt, store
 
@@ -210,6 +211,8 @@ def pdist(input, p=2.0):
         raise RuntimeError(f"pdist only supports 2D tensors, got: {len(input._shape)}D")
     if input._kind.dtype.category != 2:
         raise RuntimeError("pdist only supports floating-point dtypes")
+    if input._kind.itemsize < 4:
+        raise NotImplementedError(f"\"pdist\" not implemented for '{dt.scalar_name(input._kind.dtype)}'")
     if not p >= 0:
         raise RuntimeError("pdist only supports non-negative p values")
     return pair_norms.call(input, float(p))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import warnings
 
+import numpy as np
 import pytest
 
 import numbagrad as ng
@@ -245,3 +246,111 @@ def test_modes_that_change_nothing():
         lib.autograd.graph.set_warn_on_accumulate_grad_stream_mismatch(True)
         return x.grad
     both(run, lambda lib: lib.autograd.graph.region_activation_memory_budget(0.5))
+
+
+def test_histogramdd():
+    def counted(lib, bins, kwargs):
+        lib.manual_seed(4)
+        x = lib.rand(30, 2, dtype=lib.float64)
+        if isinstance(bins, list):
+            bins = [lib.tensor(b, dtype=lib.float64) if isinstance(b, list) else b for b in bins]
+        kwargs = {k: lib.rand(30, dtype=lib.float64) if v == "rand" else v for k, v in kwargs.items()}
+        found = lib.histogramdd(x, bins, **kwargs)
+        return [found.hist.shape, found.hist.tolist(), [e.tolist() for e in found.bin_edges], type(found).__name__]
+    for bins in (3, [2, 4], [[0.1, 0.5, 0.6], [0.0, 1.0]], [1, 1]):
+        for kwargs in ({}, {"range": [0.25, 0.75, 0.0, 1.0]}, {"density": True}, {"weight": "rand"}):
+            if isinstance(bins, list) and isinstance(bins[0], list) and "range" in kwargs:
+                continue
+            (a, b, c, d), (e, f, g, h) = (counted(lib, bins, kwargs) for lib in LIBS)
+            assert a == tuple(e) and d == h
+            np.testing.assert_allclose(b, f, rtol=1e-12)
+            for mine, theirs in zip(c, g, strict=True):
+                np.testing.assert_allclose(mine, theirs, rtol=1e-12)
+    both(lambda lib: lib.histogramdd(lib.ones(5, 2), 2), lambda lib: lib.histogramdd(lib.zeros(0, 2), 2),
+         lambda lib: lib.histogramdd(lib.ones(2, 5, 2), [2, 3]), lambda lib: lib.histogramdd(lib.ones(5, 2), [2, 3, 4]),
+         lambda lib: lib.histogramdd(lib.ones(5), 2), lambda lib: lib.histogramdd(lib.ones(5, 2), 2, range=[0.0, 1.0]),
+         lambda lib: lib.histogramdd(lib.ones(5, 2, dtype=lib.int64), 2), lambda lib: lib.histogramdd(lib.ones(5, 2), [2, 0]),
+         lambda lib: lib.histogramdd(lib.tensor([[1.0, float("nan")]]), 2),
+         lambda lib: lib.histogramdd(lib.ones(5, 2), 2, range=[0.0, 1.0, 1.0, 0.0]),
+         lambda lib: lib.histogramdd(lib.ones(5, 2), 2, weight=lib.ones(4)),
+         lambda lib: lib.histogramdd(lib.ones(5, 2), 2, weight=lib.ones(5, dtype=lib.float64)))
+
+
+def test_distributed_sampler():
+    for size in (0, 1, 7, 12):
+        for kwargs in ({}, {"shuffle": False}, {"seed": 3}, {"drop_last": True}, {"drop_last": True, "shuffle": False}):
+            for rank in range(3):
+                def order(lib, size=size, kwargs=kwargs, rank=rank):
+                    s = lib.utils.data.DistributedSampler(range(size), 3, rank, **kwargs)
+                    first = list(s)
+                    s.set_epoch(2)
+                    return len(s), first, list(s)
+                both(order)
+    both(lambda lib: lib.utils.data.DistributedSampler(range(3), 3, 5),
+         lambda lib: lib.utils.data.DistributedSampler(range(3), 3, -1))
+    with pytest.raises(RuntimeError, match="Requires distributed package"):
+        ng.utils.data.DistributedSampler(range(3))
+
+
+def test_small_names_of_the_profiler():
+    def seen(lib):
+        unique = lib.autograd.profiler.EnforceUnique()
+        unique.see("a", 1)
+        unique.see("a", 2)
+        unique.see("a", 1)
+    both(seen)
+
+    class Start:
+        def __init__(self, ns):
+            self.ns = ns
+
+        def start_ns(self):
+            return self.ns
+
+    def found(lib):
+        records = [(Start(ns), i) for i, ns in enumerate((30, 10, 20, 20, 50))]
+        acc = lib.autograd.profiler.MemRecordsAcc(records)
+        return [sorted(i for _, i in acc.in_interval(*ends)) for ends in ((10, 20), (20, 20), (21, 29), (0, 100), (50, 50))]
+    both(found)
+
+    def steps(lib):
+        tracker = lib.autograd.profiler.KinetoStepTracker
+        first = tracker.current_step()
+        tracker.init_step_count("a")
+        made = [tracker.increment_step(who) - first for who in ("a", "b", "a", "b", "b", "b")]
+        return made, tracker.erase_step_count("a"), tracker.erase_step_count("a"), tracker.erase_step_count("b")
+    both(steps)
+
+
+def test_sparse_invariants():
+    def run(lib):
+        check = lib.sparse.check_sparse_tensor_invariants
+        states = [check.is_enabled()]
+        with check(True):
+            states.append(check.is_enabled())
+        check.enable()
+        states += [check.is_enabled(), check(False)(check.is_enabled)(), check.is_enabled()]
+        check.disable()
+        one = check()
+        with one:
+            with one:
+                pass
+    both(run)
+
+
+def test_states_of_devices_for_checkpoints():
+    both(lambda lib: lib.utils.checkpoint.get_device_states(lib.ones(2), [3, {"a": lib.ones(1)}]),
+         lambda lib: lib.utils.checkpoint.set_device_states([], []),
+         lambda lib: lib.utils.checkpoint.set_device_states([], [], device_type="meta"))
+    for lib in LIBS:
+        kind = lib.utils.checkpoint.DefaultDeviceType
+        old = kind.get_device_type()
+        kind.set_device_type("xpu")
+        assert kind.get_device_type() == "xpu"
+        kind.set_device_type(old)
+    x = ng.ones(2, requires_grad=True)
+    with ng.utils.checkpoint.set_checkpoint_debug_enabled(False):
+        ng.utils.checkpoint.checkpoint(lambda x: x * 2, x, use_reentrant=False, debug=True).sum().backward()
+    assert x.grad.tolist() == [2, 2]
+    with ng.utils.checkpoint.set_checkpoint_debug_enabled(True), pytest.raises(NotImplementedError, match="debug"):
+        ng.utils.checkpoint.checkpoint(lambda x: x * 2, x, use_reentrant=False)

@@ -67,7 +67,6 @@ KNOWN = (
     Known("accepted", r"derivative for aten::\w+_backward is not implemented", (), "second derivatives where PyTorch has none"),
     Known("accepted", r"takes [23] positional arguments but [34] were given", ("addcmul", "addcdiv"),
           "value may go by position"),
-    Known("accepted", "not yet implemented for tensors with different dtypes", ("heaviside",), "dtypes are promoted"),
     Known("accepted", "Autograd not support dtype", (), "a result of bools has no gradient"),
     Known("accepted", "\"unique\" not implemented for 'Complex", (), "complex numbers are compared too"),
     Known("accepted", r"svd: (\(Batch element \d+\): )?The algorithm failed to converge", (),

@@ -67,7 +67,6 @@ DTYPES = {
 
 # Ops of several tensors that take other dtypes together than PyTorch does.
 MIXED = {
-    "heaviside": "dtypes are promoted, where PyTorch takes one alone",
     "ldexp": "two to the power of a bool is there",
     "bmm": "two dtypes are refused in empty products too",
     "solve_triangular": "PyTorch casts B to the dtype of A unasked",
