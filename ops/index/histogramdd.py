@@ -72,8 +72,8 @@ def histogramdd(input, bins, *, range=None, weight=None, density=False):
     count = input._shape[-1]
     bins = _bins(bins, count)
     if range is not None and len(range) != 2 * count:
-        raise RuntimeError(f"torch.histogramdd: for a {count}-dimensional histogram range should have {2 * count} elements, but "
-                           f"got {len(range)}")
+        raise RuntimeError(f"torch.histogramdd: for a {count}-dimensional histogram range should have {2 * count} elements, "
+                           f"but got {len(range)}")
     points = input.detach().reshape(-1, count)
     limits = [(None, None)] * count if range is None else list(zip(range[::2], range[1::2]))
     edges = [_edges(points[:, i], b, *limits[i], i) for i, b in enumerate(bins)]

@@ -151,6 +151,8 @@ def _check_ormqr(input, tau, other, left):
     for name, t in (("input", input), ("other", other)):
         if len(t._shape) < 2:
             raise RuntimeError(f"torch.ormqr: {name} must have at least 2 dimensions.")
+    if not tau._shape:
+        raise IndexError("Dimension specified as -1 but tensor has no dimensions")
     side = len(other._shape) - (2 if left else 1)
     at = "-2" if left else "-1"
     if other._shape[side] < tau._shape[-1]:
