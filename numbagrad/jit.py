@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import typing
 import warnings
 
+from .base.symbolic import JITException as Error  # noqa: F401
 from .base.user_code import user_level
+from .futures import Future  # noqa: F401
 from .nn import Module
 
 Final = typing.Final
+Attribute = collections.namedtuple("Attribute", ["value", "type"])
 _said = set()
 
 
@@ -163,3 +167,16 @@ def save(m, f, _extra_files=None):
 def load(f, map_location=None, _extra_files=None, _restore_shapes=False):
     """Refused: only PyTorch runs TorchScript archives."""
     raise RuntimeError("torch.jit.load: numbagrad runs no TorchScript archives; load a state_dict() with torch.load")
+
+
+class strict_fusion:
+    """A context that changes nothing, with a note."""
+
+    def __init__(self):
+        warnings.warn("Only works in script mode", stacklevel=2)
+
+    def __enter__(self):
+        pass
+
+    def __exit__(self, type, value, tb):
+        pass

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 
+class OnnxExporterError(RuntimeError):
+    """An error of an export."""
+
+
 def is_in_onnx_export():
     """False: nothing is exported."""
     return False

@@ -42,6 +42,20 @@ from .saving.names import (
     safe_globals,
     table,
 )
+from .saving.options import (  # noqa: F401
+    LoadEndianness,
+    SourceChangeWarning,
+    assumed_order,
+    check_module_version_greater_or_equal,
+    get_crc32_options,
+    get_default_load_endianness,
+    location_tag,
+    mkdtemp,
+    normalize_storage_type,
+    set_crc32_options,
+    set_default_load_endianness,
+    validate_cuda_device,
+)
 from .saving.rebuild import INTERNAL_ATTRIBUTES, Storage, normal_bools
 from .saving.unpickling import Full, Restricted
 
@@ -294,7 +308,7 @@ def _checked(target):
 
 def _storage_loader(archive, map_location):
     """The unpickler's function from a storage id to a Storage; every storage is read once."""
-    order = archive.read("byteorder") if archive.has("byteorder") else b"little"
+    order = archive.read("byteorder") if archive.has("byteorder") else assumed_order()
     if order not in (b"little", b"big"):
         raise ValueError(f"{archive.name}: Unknown endianness type: {shown(order)}")
     storages = {}

@@ -2,5 +2,5 @@
 
 from . import __version__
 
-__all__ = ["__version__", "cuda", "debug", "git_version", "hip", "xpu"]
-debug, cuda, git_version, hip, xpu = False, None, "Unknown", None, None
+__all__ = ["__version__", "cuda", "debug", "git_version", "hip", "rocm", "xpu"]
+debug, cuda, git_version, hip, rocm, xpu = False, None, "Unknown", None, None, None

@@ -25,22 +25,25 @@ class SharedMemory(mmap.mmap):
             os.close(fd)
             raise
         self.fd, self.passed_on = fd, False
-        MAPPED.add(self)
+        MAPPED[id(self)] = weakref.ref(self)
         return self
 
     def __del__(self):
+        MAPPED.pop(id(self), None)
         os.close(self.fd)
 
 
-MAPPED = weakref.WeakSet()
+MAPPED: dict = {}  # weak references to all
 
 
 def _forked():
-    for memory in MAPPED:
-        memory.passed_on = True
+    for memory in [found() for found in list(MAPPED.values())]:
+        if memory is not None:
+            memory.passed_on = True
 
 
-os.register_at_fork(before=_forked)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_forked)
 
 
 def owner(buf):

@@ -16,6 +16,21 @@ globals().update({name: vars(modules)[name] for name in _modules_all if name in 
 _PARTS = ("attention", "common_types", "grad", "parallel")
 
 
+def factory_kwargs(kwargs):
+    """The arguments of factories among keywords of a layer, which must have no others."""
+    if kwargs is None:
+        return {}
+    simple = {"device", "dtype", "memory_format"}
+    if not kwargs.keys() <= simple | {"factory_kwargs"}:
+        raise TypeError(f"unexpected kwargs {kwargs.keys() - (simple | {'factory_kwargs'})}")
+    found = dict(kwargs.get("factory_kwargs", {}))
+    for k in simple & kwargs.keys():
+        if k in found:
+            raise TypeError(f"{k} specified twice, in **kwargs and in factory_kwargs")
+        found[k] = kwargs[k]
+    return found
+
+
 def __getattr__(name):
     if name in _PARTS:
         return importlib.import_module("." + name, __name__)

@@ -64,3 +64,16 @@ def _in_projection(q, k, v, w_q, w_k, w_v, b_q=None, b_k=None, b_v=None):
         if bias is not None and tuple(bias.shape) != (first,):
             raise AssertionError(f"expecting {name} bias shape of {(first,)}, but got {bias.shape}")
     return tuple(linear(*each) for each in ((q, w_q, b_q), (k, w_k, b_k), (v, w_v, b_v)))
+
+
+def boolean_dispatch(arg_name, arg_index, default, if_true, if_false, module_name, func_name):
+    """A function that is one of two, as an argument says that is true or false."""
+    def fn(*args, **kwargs):
+        flag = kwargs[arg_name] if arg_name in kwargs else args[arg_index] if arg_index < len(args) else default
+        return (if_true if flag else if_false)(*args, **kwargs)
+    if if_true.__doc__ is not None and if_false.__doc__ is not None:
+        raise RuntimeError("only one function can have a docstring")
+    fn.__doc__ = if_true.__doc__ or if_false.__doc__
+    if_true.__doc__ = if_false.__doc__ = fn.__doc__
+    fn.__module__, fn.__name__ = module_name or fn.__module__, func_name or fn.__name__
+    return fn

@@ -23,7 +23,7 @@ from ..kernel.tape import TAPE, Refusal, active
 
 __all__ = ["checkpoint", "checkpoint_sequential", "CheckpointError", "CheckpointFunction", "check_backward_validity",
            "detach_variable", "noop_context_fn", "set_checkpoint_early_stop", "set_checkpoint_debug_enabled",
-           "DefaultDeviceType", "get_device_states", "set_device_states"]
+           "DefaultDeviceType", "GraphExecGroup", "get_device_states", "set_device_states"]
 
 
 class CheckpointError(RuntimeError):
@@ -81,6 +81,22 @@ class DefaultDeviceType:
             from .. import cuda
             DefaultDeviceType._default_device_type = "cuda" if cuda.is_available() else "cpu"
         return DefaultDeviceType._default_device_type
+
+
+class GraphExecGroup:
+    """Backwards that are parts of one: a checkpoint computes anew in each of them in any case."""
+
+    _current = None
+
+    def __enter__(self):
+        if GraphExecGroup._current is not None:
+            raise RuntimeError("GraphExecGroup contexts cannot be nested. Already inside group "
+                               f"{GraphExecGroup._current}")
+        GraphExecGroup._current = self
+        return self
+
+    def __exit__(self, *args):
+        GraphExecGroup._current = None
 
 
 def _devices(args):

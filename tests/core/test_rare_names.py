@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import warnings
 
@@ -354,3 +355,82 @@ def test_states_of_devices_for_checkpoints():
     assert x.grad.tolist() == [2, 2]
     with ng.utils.checkpoint.set_checkpoint_debug_enabled(True), pytest.raises(NotImplementedError, match="debug"):
         ng.utils.checkpoint.checkpoint(lambda x: x * 2, x, use_reentrant=False)
+
+
+def test_settings_of_files(tmp_path):
+    path = tmp_path / "x.pt"
+    ng.save(ng.tensor([1, 256], dtype=ng.int32), path, _disable_byteorder_record=True)
+
+    def loaded(lib):
+        s, found = lib.serialization, []
+        try:
+            for order in (None, s.LoadEndianness.NATIVE, s.LoadEndianness.LITTLE, s.LoadEndianness.BIG):
+                s.set_default_load_endianness(order)
+                found.append((s.get_default_load_endianness() is order, lib.load(path).tolist()))
+        finally:
+            s.set_default_load_endianness(None)
+        s.set_crc32_options(False)
+        found.append(s.get_crc32_options())
+        s.set_crc32_options(True)
+        return found, s.get_crc32_options(), s.LoadEndianness.BIG
+    both(loaded, lambda lib: lib.serialization.set_default_load_endianness(3),
+         lambda lib: lib.serialization.location_tag(lib.ones(2).untyped_storage()), lambda lib: lib.serialization.location_tag(3),
+         lambda lib: lib.serialization.normalize_storage_type(lib.FloatStorage),
+         lambda lib: lib.serialization.validate_cuda_device("cpu"), lambda lib: lib.version.rocm,
+         lambda lib: [c.__name__ for c in lib.serialization.SourceChangeWarning.__mro__])
+    if not torch.cuda.is_available() and not ng.cuda.is_available():
+        both(lambda lib: lib.serialization.validate_cuda_device("cuda:0"))
+
+    class Module:
+        __name__, __version__ = "m", "1.2.x"
+    for wanted in ((1, 1), (1, 2), (1, 3), (2,), ("1", "2", "x"), (1, 2, 3)):
+        both(lambda lib, wanted=wanted: lib.serialization.check_module_version_greater_or_equal(Module, wanted))
+    for lib in LIBS:
+        with pytest.warns(UserWarning, match="is malformed '1.2.x' and cannot be compared with tuple"):
+            assert lib.serialization.check_module_version_greater_or_equal(Module, (1, 2, 3), error_if_malformed=False)
+        with lib.serialization.mkdtemp() as folder:
+            assert os.path.isdir(folder)
+        assert not os.path.exists(folder)
+
+
+def test_small_names_of_jit_and_layers():
+    both(lambda lib: lib.jit.Attribute(3, int), lambda lib: [c.__name__ for c in lib.onnx.OnnxExporterError.__mro__],
+         lambda lib: lib.nn.factory_kwargs(None), lambda lib: lib.nn.factory_kwargs({"dtype": 3}),
+         lambda lib: lib.nn.factory_kwargs({"dtype": 3, "factory_kwargs": {"device": 4}}),
+         lambda lib: lib.nn.factory_kwargs({"dtype": 3, "factory_kwargs": {"dtype": 4}}),
+         lambda lib: lib.nn.factory_kwargs({"other": 3}), lambda lib: lib.nn.factory_kwargs({"factory_kwargs": {"other": 4}}))
+    assert ng.jit.Error is ng.JITException and ng.jit.Future is ng.futures.Future
+    for lib in LIBS:
+        with pytest.warns(UserWarning, match="Only works in script mode"), lib.jit.strict_fusion():
+            pass
+
+    def dispatched(lib):
+        def yes(x, flag=False):
+            """Says yes."""
+            return x, "yes"
+
+        def no(x, flag=False):
+            return x, "no"
+        fn = lib.nn.functional.boolean_dispatch("flag", 1, False, yes, no, "here", "fn")
+        try:
+            lib.nn.functional.boolean_dispatch("flag", 1, False, yes, no, None, None)
+        except RuntimeError as e:
+            return fn(1), fn(1, True), fn(1, flag=True), fn.__doc__, fn.__module__, fn.__name__, no.__doc__, str(e)
+    both(dispatched)
+
+
+def test_groups_of_backwards():
+    def nested(lib):
+        group = lib.utils.checkpoint.GraphExecGroup()
+        with group as inside:
+            assert inside is group
+        with group:
+            x = lib.ones(2, requires_grad=True)
+            lib.utils.checkpoint.checkpoint(lambda x: x * x, x, use_reentrant=False).sum().backward()
+            assert x.grad.tolist() == [2, 2]
+            try:
+                with lib.utils.checkpoint.GraphExecGroup():
+                    pass
+            except RuntimeError as e:
+                return str(e).split(" <")[0]
+    both(nested)
