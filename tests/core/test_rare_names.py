@@ -374,7 +374,8 @@ def test_settings_of_files(tmp_path):
         s.set_crc32_options(True)
         return found, s.get_crc32_options(), s.LoadEndianness.BIG
     both(loaded, lambda lib: lib.serialization.set_default_load_endianness(3),
-         lambda lib: lib.serialization.location_tag(lib.ones(2).untyped_storage()), lambda lib: lib.serialization.location_tag(3),
+         lambda lib: lib.serialization.location_tag(lib.ones(2).untyped_storage()),
+         lambda lib: lib.serialization.location_tag(3),
          lambda lib: lib.serialization.normalize_storage_type(lib.FloatStorage),
          lambda lib: lib.serialization.validate_cuda_device("cpu"), lambda lib: lib.version.rocm,
          lambda lib: [c.__name__ for c in lib.serialization.SourceChangeWarning.__mro__])

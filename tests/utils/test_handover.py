@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import errno
+import gc
 import multiprocessing
 import os
 import resource
@@ -250,6 +251,7 @@ def test_nothing_is_left_of_a_worker_that_was_killed():
     def state():
         return len(os.listdir("/proc/self/fd")), len(MAPPED), sorted(os.listdir("/dev/shm"))
     list(loader(2, full))
+    gc.collect()
     before = state()
     got = []
     with pytest.raises(RuntimeError, match="exited unexpectedly by signal 9"):
@@ -260,6 +262,7 @@ def test_nothing_is_left_of_a_worker_that_was_killed():
         list(batches)
     assert numbers([first]) == [0] and first.is_shared()
     del first, batches, got
+    gc.collect()
     assert state() == before
 
 

@@ -31,7 +31,7 @@ from ...nn.parameter import Buffer, Parameter
 
 SMALL = 1 << 16  # bytes, which go through the pipe as fast
 SENT_AT_ONCE = 64  # files in one message
-KEPT = 64  # files that a worker keeps
+KEPT = 6  # batches whose files a worker keeps
 CAN_SEND = hasattr(socket, "send_fds")
 sender = None  # that of this process, in a worker
 
@@ -96,6 +96,11 @@ def bytes_of(buf, first, last):
     return buf.reshape(-1).view(np.uint8)[first:last]
 
 
+def too_many(descriptors):
+    """Whether a process may have no more than so many."""
+    return 0 < os.sysconf("SC_OPEN_MAX") < descriptors
+
+
 # --- the worker ---
 
 class _File:
@@ -137,7 +142,7 @@ class Sender:
         """An array of bytes in a file that nobody reads, or None."""
         file = next((f for f in self.files.values() if f.free and nbytes <= len(f.memory) <= 2 * nbytes), None)
         if file is None:
-            if len(self.files) >= 2 * KEPT:
+            if too_many(8 * len(self.files)):
                 return None
             try:
                 size = nbytes + -nbytes % 4096
@@ -217,7 +222,7 @@ class Sender:
         free = [n for n, f in self.files.items() if f.free]
         gone = free[:max(0, len(free) - 2 * used - 2)]
         gone += [n for n, f in self.files.items() if f.memory.passed_on]
-        for n in list(self.files)[:max(0, len(self.files) - len(gone) - KEPT)] + gone:
+        for n in list(self.files)[:max(0, len(self.files) - len(gone) - KEPT * used - 4)] + gone:
             file = self.files.pop(n, None)
             if file is not None and file.told:
                 self.gone.append(n)
@@ -342,4 +347,4 @@ class Receiver:
             freed.append(~n if memory.passed_on else n)
         array, self.leases[key] = leased(memory, start, length, ended)
         # Who keeps many batches has memory, but not as many descriptors.
-        return array.copy() if 4 * len(MAPPED) > os.sysconf("SC_OPEN_MAX") else array
+        return array.copy() if too_many(4 * len(MAPPED)) else array
