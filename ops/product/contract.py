@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from numbagrad.base import arguments
+from numbagrad.base import arguments, modes
+from numbagrad.base import dtypes as dt
 from numbagrad.base.shapes import wrap_dim
 from numbagrad.base.user_code import warn_once
 from numbagrad.core.broadcast import sum_to_size
@@ -18,6 +19,11 @@ from .linear import linear
 from .recipe import Recipe, Recipes
 
 
+def _of_one_dtype(a, b):
+    if a._kind.dtype is not b._kind.dtype:
+        raise RuntimeError("both inputs should have same dtype")
+
+
 @function(kinds={"other": "tensor"}, reference=np.inner, samples=(Sample((4,), (4,)), Sample((2, 3, 4), (5, 4))), dtypes="any")
 def inner(input, other, *, out=None):
     """Sums of products over the last dimensions of both; ``input * other`` when one has no dimension."""
@@ -27,6 +33,7 @@ def inner(input, other, *, out=None):
     if p[-1] != q[-1]:
         raise RuntimeError("inner() the last dimension must match on both input tensors but got shapes "
                            f"{list(p)} and {list(q)}")
+    _of_one_dtype(input, other)
     if len(p) == 1 and len(q) == 1:
         result = REGISTRY["dot"].callable(input, other)
     else:
@@ -50,6 +57,7 @@ def tensordot(a, b, dims=2, out=None):
         key = dims if dims.__class__ is int else repr(dims), a._shape, b._shape  # (1 and True are equal, lists have no hash)
         recipe = _contractions.get(key)
     if recipe is not None:
+        _of_one_dtype(a, b)
         result = recipe(a, b)
         return result if out is None else finish("tensordot", result, out, a, b)
     if isinstance(dims, Tensor):
@@ -74,6 +82,7 @@ def tensordot(a, b, dims=2, out=None):
                     raise RuntimeError(f"tensordot(): dimension {d} of a tensor without dimensions")
     if len(da) != len(db):
         raise RuntimeError("both dimension lists should have same length")
+    _of_one_dtype(a, b)
     ia, ib = [wrap_dim(d, len(a._shape)) for d in da], [wrap_dim(d, len(b._shape)) for d in db]
     recipe = Recipe([a._shape, b._shape])
     p, q = recipe.terms
@@ -161,9 +170,22 @@ def multi_dot(tensors, *, out=None):
     """Product of two or more matrices in the order of fewest multiplications; the first and last may be vectors."""
     tensors = list(tensors)
     shapes = tuple([t._shape for t in tensors])
+    if modes.STATE:  # autocast would make them one
+        _all_of_one_dtype(tensors)
     recipe = _chains.get(shapes) or _chains.keep(shapes, _chain(shapes))
-    result = recipe(*tensors)
+    try:
+        result = recipe(*tensors)
+    except RuntimeError:
+        _all_of_one_dtype(tensors)
+        raise
     return result if out is None else finish("multi_dot", result, out, *tensors)
+
+
+def _all_of_one_dtype(tensors):
+    for i, t in enumerate(tensors):
+        if t._kind.dtype is not tensors[0]._kind.dtype:
+            raise RuntimeError("multi_dot(): all tensors must have be the same dtype but tensor 0 is "
+                               f"{dt.c_name(tensors[0]._kind.dtype)} and tensor {i} {dt.c_name(t._kind.dtype)}") from None
 
 
 _chains = Recipes()  # by the operands' shapes

@@ -13,9 +13,6 @@ from numbagrad.dispatch.autocast import TABLES
 torch = pytest.importorskip("torch", reason="PyTorch is the oracle here")
 # What differs, and why.
 KNOWN = {
-    "inner": "casts before it compares dtypes",
-    "tensordot": "casts before it compares dtypes", "chain_matmul": "casts before it compares dtypes",
-    "multi_dot": "casts before it compares dtypes",
     "histogram": "PyTorch's refusal is of the bins alone", "solve_triangular": "PyTorch compares no dtypes there",
     "matrix_exp": "PyTorch goes on through products that cast", "matrix_power": "PyTorch goes on through products that cast",
     "pinv": "PyTorch's last product is cast, ours is in float32"}
