@@ -32,6 +32,7 @@ def _start():
         numba = Numba()
         inlined.inline_overloads()
         startup.without_scipy_linalg()
+        startup.with_known_calls()
         peek = _reader()
         for begin in STARTS:
             begin(peek)
