@@ -141,7 +141,9 @@ class Kernel:
         tables = [[start, stop, address, *arguments] for arguments, start, stop in calls]
         words = [through(self.letters(True)), len(tables[0]), *[w for table in tables for w in table]]
         if TAPE and active() is not None:  # (who writes it down looks into the table)
-            threads.parallel_for(each(), trampoline.table(words), len(calls), 1)
+            pointers = [i for i, (name, kind) in enumerate(self.parameters({})) if kind not in "if" or name in self.addresses]
+            places = [5 + k * len(tables[0]) + i for k in range(len(tables)) for i in pointers]
+            threads.parallel_for(each(), trampoline.table(words), len(calls), 1, places)
         else:
             threads.parallel_call(each(), words, len(calls), 1)
 

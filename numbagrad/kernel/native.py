@@ -32,6 +32,7 @@ def _start():
         numba = Numba()
         inlined.inline_overloads()
         startup.without_scipy_linalg()
+        startup.with_known_calls()
         peek = _reader()
         for begin in STARTS:
             begin(peek)
@@ -57,7 +58,7 @@ STARTS.append(_use_reader)
 
 
 def address(array):
-    """Address of a NumPy array's first byte (80 ns by the native reader, once Numba has started; 800 ns before)."""
+    """Address of a NumPy array's first byte (30 ns by the native reader, once Numba has started; 800 ns before)."""
     return array.ctypes.data if _peek is None else _peek(id(array) + DATA_FIELD)
 
 

@@ -36,3 +36,18 @@ def test_a_complex_product_is_not_contracted(first, tmp_path):
     done = subprocess.run([sys.executable, "-c", SCRIPT.format(first=FIRST[first])], capture_output=True, text=True,
                           env={**os.environ, "NUMBAGRAD_CACHE_DIR": str(tmp_path)}, timeout=100)
     assert done.stdout.strip() == "(nan+infj)", done.stderr
+
+
+MAXIMUM = """
+from numbagrad.kernel import jit
+jit.nb()
+text = "def f(x, o):\\n    ptr_f8(o)[0] = max(ptr_f8(x)[0], ptr_f8(x)[1])\\n"
+for fast in (("nnan",), ()):
+    print("nnan" in jit.compile_source(text, "f", "ii", key=str(fast), fast=fast).cres.library.get_llvm_str())
+"""
+
+
+def test_functions_that_numba_has_in_python_have_the_flags_of_their_caller(tmp_path):
+    done = subprocess.run([sys.executable, "-c", MAXIMUM], capture_output=True, text=True,
+                          env={**os.environ, "NUMBAGRAD_CACHE_DIR": str(tmp_path)}, timeout=100)
+    assert done.stdout.split() == ["True", "False"], done.stderr
