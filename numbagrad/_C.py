@@ -1,13 +1,51 @@
 """``torch._C``: what packages for PyTorch call of its compiled part."""
 
+from .base.overriding import (
+    OFF,
+    STATE,
+    DisableTorchFunction,
+    DisableTorchFunctionSubclass,
+    _disabled_torch_function_impl,
+)
 from .random import Generator
 
-__all__ = ["Generator"]
+__all__ = ["DisableTorchFunction", "DisableTorchFunctionSubclass", "Generator", "_disabled_torch_function_impl"]
 
 
 def _log_api_usage_once(event):
     """Nothing: PyTorch tells a logger which parts of it are used, where one is built in."""
 
 
+def _is_torch_function_enabled():
+    """Whether classes are asked."""
+    return not STATE.off
+
+
+def _is_torch_function_all_disabled():
+    """Whether neither classes nor modes are asked."""
+    return STATE.off == OFF
+
+
+def _is_torch_function_mode_enabled():
+    """Whether there is a mode that is asked."""
+    return STATE.off != OFF and bool(STATE.modes)
+
+
+def _len_torch_function_stack():
+    """How many modes there are."""
+    return len(STATE.modes)
+
+
+def _get_function_stack_at(i):
+    """A mode, counted from the outermost."""
+    return STATE.modes[i]
+
+
 def __getattr__(name):
+    if name in ("TensorBase", "_TensorBase"):
+        from .core.tensor import Tensor
+        return Tensor
+    if name in ("_has_torch_function", "_has_torch_function_unary", "_has_torch_function_variadic"):
+        from . import overrides
+        return getattr(overrides, name[1:])
     raise AttributeError(f"module '{__name__}' has no attribute '{name}' (torch._C.{name} is not available here)")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 
 from .base import dtypes as _dtypes
+from .base import overriding as _base_overriding
 from .base import tracebacks as _tracebacks
 from .base.device import device as _Device
 from .base.device import get_default_device, set_default_device
@@ -50,6 +51,7 @@ from .base.device import device  # isort: skip
 from . import autograd
 from .autograd.anomaly import is_anomaly_check_nan_enabled, is_anomaly_enabled
 from .core import creation
+from .core import registry as _registry
 from .core.creation import (
     arange,
     as_tensor,
@@ -85,7 +87,21 @@ def _dlpack():
     return importlib.import_module(".core.dlpack", __name__)
 
 
+def _overriding():
+    """``dispatch.overriding``, imported when it is used."""
+    import importlib
+    return importlib.import_module(".dispatch.overriding", __name__)
+
+
+def _alias(t):
+    """A view of all of a tensor, by the op of that name."""
+    from .core.registry import REGISTRY
+    return REGISTRY["alias"](t)
+
+
 autograd._above = _transforms
+Tensor._alias = staticmethod(_alias)
+_base_overriding.machinery[0] = _overriding
 Tensor._dlpack = staticmethod(_dlpack)
 Tensor._of_data, Tensor._of_array, Tensor._backward = map(staticmethod, (tensor, from_numpy, autograd.backward))
 dtype = _dtypes.dtype
@@ -144,6 +160,7 @@ def __getattr__(name):
     if name in _LATER:
         import importlib
         value = globals()[name] = getattr(importlib.import_module("." + _LATER[name], __name__), name)
+        _registry.seen(sys.modules[__name__], name, value)
         return value
     if name.startswith("_foreach_"):
         from .utils import _foreach
@@ -161,9 +178,9 @@ def __dir__():
 
 # Which are imported when they are used, and functions of such.
 _PARTS = ("_C", "__config__", "__future__", "accelerator", "amp", "backends", "compiler", "cpu", "cuda", "distributed",
-          "distributions", "extend", "fft", "func", "futures", "fx", "hub", "jit", "linalg", "masked", "multiprocessing",
-          "onnx", "optim", "profiler", "serialization", "signal", "sparse", "special", "storage", "testing", "types",
-          "version")
+          "distributions", "extend", "fft", "func", "futures", "fx", "hub", "jit", "library", "linalg", "masked",
+          "multiprocessing", "onnx", "optim", "overrides", "profiler", "serialization", "signal", "sparse", "special",
+          "storage", "testing", "types", "version")
 _LATER = {"compile": "compiler", "load": "serialization", "save": "serialization", "TypedStorage": "storage",
           "UntypedStorage": "storage", "is_storage": "core.storages", "set_default_tensor_type": "core.legacy",
           **dict.fromkeys([kind + "Tensor" for kind in _dtypes.CLASS_NAMES.values() if not kind.startswith("Complex")],
@@ -185,7 +202,7 @@ hann_window kaiser_window range""".split(), "core.factories"),
           **dict.fromkeys("""AcceleratorError FatalError JITException OutOfMemoryError SymBool SymFloat SymInt init_num_threads
 sym_float sym_int sym_ite sym_max sym_min sym_not sym_sum thread_safe_generator""".split(), "base.symbolic"),
           "Event": "core.streams", "Stream": "core.streams", "cond": "core.choice",
-          "spmm": "sparse", "vmap": "func", "asarray": "core.aliasing", "from_file": "core.aliasing",
+          "Tag": "library", "spmm": "sparse", "vmap": "func", "asarray": "core.aliasing", "from_file": "core.aliasing",
           "from_dlpack": "utils.dlpack", "to_dlpack": "utils.dlpack"}
 _start()
 _tracebacks.install()

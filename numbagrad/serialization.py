@@ -24,8 +24,10 @@ import numpy as np
 
 from .base.device import device
 from .base.dtypes import dtype
+from .base.overriding import DisableTorchFunction
 from .core.storage import storage_address
 from .core.tensor import Size, Tensor, raw
+from .core.values import attributes
 from .kernel.tape import refuse
 from .saving import before_zip
 from .saving.archive import ZIP_MAGIC, Archive, replacing, write_archive
@@ -56,7 +58,7 @@ from .saving.options import (  # noqa: F401
     set_default_load_endianness,
     validate_cuda_device,
 )
-from .saving.rebuild import INTERNAL_ATTRIBUTES, Storage, normal_bools
+from .saving.rebuild import Storage, normal_bools
 from .saving.unpickling import Full, Restricted
 
 __all__ = [
@@ -126,7 +128,10 @@ class _Pickler(pickle._Pickler):
 
     def reducer_override(self, obj):
         if isinstance(obj, Tensor):
-            return self._reduce_tensor(obj)
+            if not type(obj).__reduce_ex__.__module__.startswith("numbagrad."):
+                return NotImplemented  # a class that says itself how
+            with DisableTorchFunction():
+                return self._reduce_tensor(obj)
         if type(obj) is Size:
             return _global("torch", "Size"), (tuple(obj),)
         if type(obj) is device:
@@ -138,7 +143,7 @@ class _Pickler(pickle._Pickler):
 
     def _reduce_tensor(self, tensor):
         grad = tensor.requires_grad
-        is_parameter = isinstance(tensor, self._parameter)
+        is_parameter = isinstance(tensor, self._parameter) and "_is_param" not in tensor.__dict__
         geometry = tuple(tensor.size()), tensor.stride(), grad and not is_parameter
         if tensor.is_meta:
             rebuild, args = _global("torch._utils", "_rebuild_meta_tensor_no_storage"), (tensor.dtype, *geometry)
@@ -146,7 +151,7 @@ class _Pickler(pickle._Pickler):
             typed = tensor.dtype.name in STORAGE_NAMES
             rebuild = _global("torch._utils", "_rebuild_tensor_v2" if typed else "_rebuild_tensor_v3")
             args = (*self._storage(tensor), *geometry, OrderedDict(), *(() if typed else (tensor.dtype,)))
-        state = {name: value for name, value in tensor.__dict__.items() if name not in INTERNAL_ATTRIBUTES}
+        state = attributes(tensor)
         if is_parameter:
             args = (_Reduced(rebuild, args), grad, OrderedDict())
             if not state:

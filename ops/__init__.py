@@ -4,6 +4,7 @@ Which file that is, ``contents`` says, which is generated; a file that it does n
 
 import importlib
 import os
+import sys
 
 from numbagrad.base import user_code
 from numbagrad.core.registry import REGISTRY
@@ -43,3 +44,12 @@ def run_others():
 
 
 user_code.FOLDERS.append(HERE)
+
+
+def __getattr__(name):
+    """Operators of the user's are found here, too: ``torch.ops.namespace.name``."""
+    library = sys.modules.get("numbagrad.library.operators")
+    if library is not None and name in library.OPERATORS:
+        return library.Namespace(name)
+    raise AttributeError(f"module '{__name__}' has no attribute '{name}' (torch.ops has the operators that torch.library "
+                         "defined; PyTorch's own, aten, are not here)")

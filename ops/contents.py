@@ -14,16 +14,16 @@ CONTENTS = {
     },
     "pointwise.arithmetic": {
         "Tensor":
-            "__abs__ __add__ __floordiv__ __iadd__ __ifloordiv__ __imod__ __imul__ __ipow__ __isub__ __itruediv__ __mod__ "
-            "__mul__ __neg__ __pow__ __radd__ __rfloordiv__ __rmod__ __rmul__ __rpow__ __rsub__ __rtruediv__ __sub__ "
-            "__truediv__ abs abs_ absolute absolute_ acos acos_ acosh acosh_ add add_ arccos arccos_ arccosh arccosh_ "
-            "arcsin arcsin_ arcsinh arcsinh_ arctan arctan2 arctan2_ arctan_ arctanh arctanh_ asin asin_ asinh asinh_ atan "
-            "atan2 atan2_ atan_ atanh atanh_ ceil ceil_ cos cos_ cosh cosh_ div div_ divide divide_ erf erf_ erfc erfc_ "
-            "erfinv erfinv_ exp exp2 exp2_ exp_ expm1 expm1_ fix fix_ floor floor_ floor_divide floor_divide_ fmod fmod_ "
-            "log log10 log10_ log1p log1p_ log2 log2_ log_ maximum minimum mul mul_ multiply multiply_ neg neg_ negative "
-            "negative_ pow pow_ reciprocal reciprocal_ remainder remainder_ rsqrt rsqrt_ rsub sigmoid sigmoid_ sign sign_ "
-            "sin sin_ sinh sinh_ sqrt sqrt_ square square_ sub sub_ subtract subtract_ tan tan_ tanh tanh_ true_divide "
-            "true_divide_ trunc trunc_",
+            "__abs__ __add__ __div__ __floordiv__ __iadd__ __idiv__ __ifloordiv__ __imod__ __imul__ __ipow__ __isub__ "
+            "__itruediv__ __mod__ __mul__ __neg__ __pow__ __radd__ __rdiv__ __rfloordiv__ __rmod__ __rmul__ __rpow__ "
+            "__rsub__ __rtruediv__ __sub__ __truediv__ abs abs_ absolute absolute_ acos acos_ acosh acosh_ add add_ arccos "
+            "arccos_ arccosh arccosh_ arcsin arcsin_ arcsinh arcsinh_ arctan arctan2 arctan2_ arctan_ arctanh arctanh_ asin"
+            " asin_ asinh asinh_ atan atan2 atan2_ atan_ atanh atanh_ ceil ceil_ cos cos_ cosh cosh_ div div_ divide "
+            "divide_ erf erf_ erfc erfc_ erfinv erfinv_ exp exp2 exp2_ exp_ expm1 expm1_ fix fix_ floor floor_ floor_divide"
+            " floor_divide_ fmod fmod_ log log10 log10_ log1p log1p_ log2 log2_ log_ maximum minimum mul mul_ multiply "
+            "multiply_ neg neg_ negative negative_ pow pow_ reciprocal reciprocal_ remainder remainder_ rsqrt rsqrt_ rsub "
+            "sigmoid sigmoid_ sign sign_ sin sin_ sinh sinh_ sqrt sqrt_ square square_ sub sub_ subtract subtract_ tan tan_"
+            " tanh tanh_ true_divide true_divide_ trunc trunc_",
         "numbagrad":
             "abs abs_ absolute acos acos_ acosh acosh_ add arccos arccos_ arccosh arccosh_ arcsin arcsin_ arcsinh arcsinh_ "
             "arctan arctan2 arctan_ arctanh arctanh_ asin asin_ asinh asinh_ atan atan2 atan_ atanh atanh_ ceil ceil_ cos "

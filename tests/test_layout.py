@@ -14,13 +14,13 @@ DESIGN = Path(__file__).parent.parent / "docs" / "design.md"
 FLOORS = ("base", "special linalg fft", "kernel", "random", "core", "dispatch", "autograd", "public", "extend",
           *("ops." + family for family in ("refusal", *numbagrad.ops.FAMILIES)), "ops", "amp", "cuda cpu", "nn", "func",
           "distributions", "utils", "optim", "profiler", "sparse", "signal masked", "saving serialization",
+          "overrides",
           "testing backends accelerator version futures jit hub onnx fx storage multiprocessing types _C distributed",
-          "compiler", "cli", "__main__ __config__ __future__")
+          "library", "compiler", "cli", "__main__ __config__ __future__")
 # What stands beside the folders: modules that PyTorch has, the face for authors, and what Python itself asks for.
-TOP = {"accelerator", "futures", "__future__", "masked", "backends", "fx", "sparse", "hub", "jit", "onnx", "version", "linalg",
-       "random", "serialization",
-       "special", "fft", "storage", "multiprocessing", "types", "_C", "distributed",
-       "__config__", "testing", "extend", "__init__", "__main__"}
+TOP = {"overrides", "accelerator", "futures", "__future__", "masked", "backends", "fx", "sparse", "hub", "jit", "onnx",
+       "version", "linalg", "random", "serialization", "special", "fft", "storage", "multiprocessing", "types", "_C",
+       "distributed", "__config__", "testing", "extend", "__init__", "__main__"}
 
 
 def files():

@@ -5,7 +5,7 @@ An in-place op on a tensor that is no view gets a new node in front of the old o
 
 from __future__ import annotations
 
-from ..base import arguments, modes
+from ..base import arguments, modes, overriding
 from ..base import dtypes as dt
 from ..base.sparse import SparseArgument, instead
 from ..base.transformed import Transformed
@@ -126,6 +126,9 @@ def apply(op, t, args):
     pattern = "".join("t" if isinstance(a, Tensor) else "s" for a in operands)
     for n, a, p in zip(op.tensors, operands, pattern):
         if p == "s" and (a is t or not is_number(a)):
+            ask = overriding.method(op.name + "_", (t, *args))
+            if ask is not None:
+                return ask(t, *args)
             raise arguments.wrong(a, "Tensor", f"{op.name}_", n, None)
     form = op.form(pattern)
     tensors = [a for a, p in zip(operands, pattern) if p == "t"]
@@ -266,6 +269,9 @@ def copy_(self, src, non_blocking=False):
         bump_version(self)
         return self
     if not isinstance(src, Tensor):
+        ask = overriding.method("copy_", (src,))
+        if ask is not None:
+            return ask(self, src, non_blocking)
         raise arguments.wrong(src, "Tensor", "copy_", "other", 1)
     if STATE and (found := transformed("copy", self, (src,))) is not NotImplemented:
         return found

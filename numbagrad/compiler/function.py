@@ -11,6 +11,7 @@ import types
 import warnings
 import weakref
 
+from ..base.overriding import STATE, overloaded
 from ..base.user_code import user_level
 from ..kernel import tape, threads
 from . import explain
@@ -250,6 +251,13 @@ class CompiledFunction:
 
     def capture(self, args, kwargs, leaves, structure, known, pace):
         """A new variant runs the call; ``known``: how values of tensors decide in it, as far as that is known."""
+        asked = overloaded(leaves)
+        if asked or STATE.modes:
+            self._refused(CaptureError(
+                f"ng.compile: {f'an argument is a {type(asked[0]).__name__}' if asked else 'a TorchFunctionMode is on'}, whose "
+                "__torch_function__ is asked for every call, which a compiled step has none of. Give it plain tensors "
+                "(x.as_subclass(torch.Tensor)), or pass fallback=True to run it eagerly."))
+            return self.fn(*args, **kwargs)
         for v in self.variants:
             # Numbers among the arguments that differ from call to call are inputs from now on.
             more = changed_numbers(v.structure, structure) if v.structure != structure else None

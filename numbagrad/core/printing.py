@@ -258,7 +258,7 @@ def tensor_repr(tensor):
     except RuntimeError:
         # A view made without recording and changed in place since then: asking for its node is the error.
         grad_fn_name, requires_grad = "Invalid", True
-    return tensor_str(
+    text = tensor_str(
         _shown_values(tensor),
         tensor.dtype.name,
         str(tensor.device),
@@ -268,6 +268,7 @@ def tensor_repr(tensor):
         default_dtype_name=get_default_dtype().name,
         shape=tuple(tensor.shape),
     )
+    return f"Parameter({text})" if "_is_param" in tensor.__dict__ else text
 
 
 def _shown_values(tensor):

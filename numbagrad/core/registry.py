@@ -164,13 +164,35 @@ class Registry(dict):
         return self.all().items()
 
 
+# ``f(place, name, value, before)``, which may refuse, and ``f(place, name, value)`` of who has to know what is put where.
+BEFORE = AFTER = None
+
+
+STAYING: dict = {}  # functions that keep their names for as long as others have to know them by these
+
+
+def stays(fn):
+    """Whether a function keeps its name though another one was to take it."""
+    return fn in STAYING
+
+
 def put(place, name, value, before=None):
     """Set an attribute unless a user has set it: to anything but a stand-in and what we had put there ``before``."""
     here = vars(place).get(name)
     if here is before or here is None or getattr(type(here), "stands_in", False):
+        if BEFORE is not None and not BEFORE(place, name, value, before):
+            return False
         setattr(place, name, value)
+        if AFTER is not None:
+            AFTER(place, name, value)
         return True
     return False
+
+
+def seen(place, name, value):
+    """Tell who has to know that a name was set otherwise."""
+    if AFTER is not None:
+        AFTER(place, name, value)
 
 
 def _put_all(place, names):

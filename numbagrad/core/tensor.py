@@ -11,13 +11,14 @@ from ..base import arguments, modes
 from ..base import dtypes as dt
 from ..base.device import device as Device
 from ..base.device import resolve_device
+from ..base.overriding import _disabled_torch_function_impl, machinery
 from ..base.shapes import Size, check_empty, contiguous_strides, is_contiguous, numel
 from ..kernel.tape import TAPE, born, clears, refuse, seen
 from . import graph, saved, storage
 from .graph import bump_version  # noqa: F401
 from .metadata import Metadata
 from .printing import PLAIN
-from .values import Values, as_class, become
+from .values import Values, as_class, attributes, become
 
 new = object.__new__
 STATE = modes.STATE
@@ -35,7 +36,7 @@ class Tensor(Metadata, Values):
     is_leaf_edge = True
     __array_priority__ = 1000
     # ``creation.tensor``, ``from_numpy``, ``autograd.backward`` and what gives ``core.dlpack``, which need this module first
-    _of_data = _of_array = _backward = _dlpack = None
+    _of_data = _of_array = _backward = _dlpack = _alias = None
 
     def __new__(cls, *args, **kwargs):
         self = new(cls)
@@ -51,6 +52,21 @@ class Tensor(Metadata, Values):
             else:
                 become(self, empty((0,), dt.get_default_dtype(), device))
         return self
+
+    def __init_subclass__(cls, **options):
+        super().__init_subclass__(**options)
+        if cls.__torch_function__ is not _disabled_torch_function_impl:
+            machinery[0]().subclassed(cls)
+
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        """Run ``func``, and make instances of this class of the tensors that it returns."""
+        return machinery[0]().default(cls, func, types, args, kwargs)
+
+    @staticmethod
+    def _make_subclass(cls, data, require_grad=False):
+        """The memory of ``data`` as a leaf of class ``cls``."""
+        return machinery[0]().leaf(cls, data, require_grad)
 
     @property
     def requires_grad(self):
@@ -215,10 +231,12 @@ class Tensor(Metadata, Values):
         return object.__format__(self, spec)
 
     def __reduce_ex__(self, protocol):
+        more = attributes(self)
+        more = ((None, more),) if more else ()  # (set one by one)
         if self._kind.meta:
-            return (_rebuild_meta, (type(self), self._shape, self._strides, self._kind, self._rg))
+            return (_rebuild_meta, (type(self), self._shape, self._strides, self._kind, self._rg), *more)
         a = self.detach().cpu().contiguous().array()
-        return (_rebuild, (type(self), a, self.dtype, str(self.device), self._rg))
+        return (_rebuild, (type(self), a, self.dtype, str(self.device), self._rg), *more)
 
     def retain_grad(self):
         """Keep the gradient of this non-leaf tensor in ``grad``."""
@@ -308,6 +326,7 @@ def too_large(error, shape, size):
 
 
 PLAIN.add(Tensor)
+Tensor._plain = Tensor
 
 
 def empty(shape, dtype=None, device=None):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 
 from ..base import dtypes as dt
@@ -49,10 +51,46 @@ def as_class(t, cls):
     return t if type(t) is cls else become(object.__new__(cls), t)
 
 
+def subclass(cls):
+    """A class of tensors, or PyTorch's error of anything else."""
+    if not isinstance(cls, type):
+        raise TypeError(f"cls must be a type (got {type(cls).__name__})")
+    if not issubclass(cls, Values):
+        raise TypeError("Creating a Tensor subclass from a class that does not inherit from Tensor is not possible. Make sure "
+                        "your class inherits from Tensor.")
+    return cls
+
+
+def recast(t, cls):
+    """A tensor that nobody else has, with its place in the graph, as an instance of ``cls``."""
+    try:
+        t.__class__ = cls
+        return t
+    except TypeError:  # a class that has slots of its own
+        out = become(object.__new__(cls), t)
+        out._rg, out._node, out._view = t._rg, t._node, t._view
+        return out
+
+
+INTERNAL = frozenset(("_numbagrad", "_inference"))  # attributes that belong to the engine, not to the user
+
+
+def attributes(t):
+    """What a user has set on a tensor, in slots of its class, too."""
+    found = {name: value for name, value in t.__dict__.items() if name not in INTERNAL}
+    for cls in type(t).__mro__:
+        if cls is t._plain:
+            break
+        names = vars(cls).get("__slots__", ())
+        found.update({n: getattr(t, n) for n in ((names,) if isinstance(names, str) else names) if hasattr(t, n)})
+    return found
+
+
 class Values:
     """The part of ``Tensor`` that hands its values to Python."""
 
     __slots__ = ()
+    _plain = None  # the class ``Tensor``
 
     def item(self):
         """The value of a one-element tensor as a Python number."""
@@ -93,7 +131,7 @@ class Values:
         """A NumPy array that shares this tensor's memory; ``force=True`` detaches and copies to the CPU first."""
         if force:
             return self.detach().cpu().numpy()
-        if self._rg:
+        if self._rg and modes.is_grad_enabled():
             raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
         d = self._kind.dtype
         if d.code == "bf":
@@ -189,6 +227,9 @@ class Values:
             return bool((element == self).any())
         raise RuntimeError(f"Tensor.__contains__ only supports Tensor or scalar, but you passed in a {type(element)}.")
 
+    def __reversed__(self):
+        return self.flip(tuple(range(len(self._shape)))) if self._shape else self
+
     def __iter__(self):
         if not self._shape:
             raise TypeError("iteration over a 0-d tensor")
@@ -207,11 +248,30 @@ class Values:
             return memo[id(self)]
         with modes.no_grad():
             out = self.detach().clone()
-        out = as_class(out, type(self))
+            if type(out) is not type(self):
+                out = recast(out, type(self.new_empty([])))
+        if type(out) is not type(self):
+            raise RuntimeError("The default implementation of __deepcopy__() for non-wrapper subclasses only works for "
+                               "subclass types that implement new_empty() and for which that function returns another instance "
+                               "of the same subclass. You should either properly implement new_empty() for your subclass or "
+                               "override __deepcopy__() if it is intended behavior for new_empty() to return an instance of "
+                               "a different type.")
         out._rg = self._rg
-        memo[id(self)] = out
         if self._grad is not None:
             out._grad = self._grad.__deepcopy__(memo)
+        for name, value in attributes(self).items():
+            setattr(out, name, copy.deepcopy(value, memo))
+        memo[id(self)] = out
+        return out
+
+    def __copy__(self):
+        cls = type(self)
+        if cls.__reduce_ex__ is not self._plain.__reduce_ex__:
+            return copy._reconstruct(self, None, *self.__reduce_ex__(4))
+        out = recast(self.detach(), cls)
+        out._rg = self.requires_grad
+        for name, value in attributes(self).items():
+            setattr(out, name, value)
         return out
 
     def __dir__(self):
@@ -222,5 +282,5 @@ class Values:
         return as_class(t, cls)
 
     def as_subclass(self, cls):
-        """The same memory as an instance of the given Tensor subclass."""
-        return as_class(self.detach(), cls)
+        """The same memory as an instance of the given Tensor subclass; what is done to it is recorded as of this tensor."""
+        return recast(self._alias(self), subclass(cls))

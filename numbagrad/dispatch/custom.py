@@ -28,7 +28,7 @@ from __future__ import annotations
 import functools
 import inspect
 
-from ..base import modes
+from ..base import modes, overriding
 from ..base.transformed import Transformed
 from ..core import graph
 from ..core.copying import row_major
@@ -262,7 +262,13 @@ def general(op, args, params, node_class=None):
     if modes.STATE and (stack := modes.transform()) is not None and (
             found := stack.custom(op, args, params, node_class)) is not NotImplemented:
         return found
-    flat = flatten_inputs(op, args)
+    try:
+        flat = flatten_inputs(op, args)
+    except TypeError:
+        asked = overriding.asked(op, dict(zip(op.signature.parameters, op.in_order(args, params))))
+        if asked is not None:
+            return asked[0]
+        raise
     spec = op.infer_spec(op.in_order(args, params))
     several = isinstance(spec, list)
     specs = spec if several else [spec]

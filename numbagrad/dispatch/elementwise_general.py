@@ -5,7 +5,7 @@ The common case (equal kinds and shapes, row-major, default mode) never comes he
 
 from __future__ import annotations
 
-from ..base import arguments, modes
+from ..base import arguments, modes, overriding
 from ..base import dtypes as dt
 from ..base.sparse import SparseArgument, instead
 from ..core import graph, storage
@@ -84,6 +84,9 @@ def unplanned(op, args, params, out):
         return found
     pattern = "".join(["t" if isinstance(a, Tensor) else "s" for a in args])
     if "t" not in pattern or any(p == "s" and not is_number(a) for a, p in zip(args, pattern)):
+        asked = overriding.asked(op, named(op, args, params, out))
+        if asked is not None:
+            return asked[0]
         bad = next((i for i, (a, p) in enumerate(zip(args, pattern)) if p == "s" and not is_number(a)), 0)
         raise arguments.wrong(args[bad], "Tensor", op.name, op.tensors[bad], bad + 1)
     form = op.form(pattern)
@@ -96,6 +99,9 @@ def unplanned(op, args, params, out):
     scalars = [a for a, p in zip(args, pattern) if p == "s"]
     if out is not None:
         if not isinstance(out, Tensor):
+            asked = overriding.asked(op, named(op, args, params, out))
+            if asked is not None:
+                return asked[0]
             raise arguments.wrong(out, "Tensor", op.name, "out", None)
         check_partial(out, tensors)
     try:
@@ -134,6 +140,11 @@ def unplanned(op, args, params, out):
         return write_out(op.name, out, result, tensors, True)
     record(form, tensors, scalars, result, shape)
     return result
+
+
+def named(op, args, params, out):
+    """The arguments of a call by name."""
+    return {**dict(zip(op.tensors, args)), **dict(zip(op.params, params)), **({} if out is None else {"out": out})}
 
 
 def whole_arguments(args, tensors):

@@ -1,4 +1,4 @@
-"""Other code for functions while something is on: casts of autocast, events of the profiler.
+"""Other code for functions while something is on: casts of autocast, events of the profiler, ``__torch_function__``.
 
 A function object keeps its place wherever somebody holds it; its ``__code__`` becomes one that hands the arguments to a layer,
 which calls what was there. When all is off the code is the function's own, so that calls pay nothing.
@@ -12,7 +12,7 @@ import warnings
 from functools import lru_cache
 
 LOCK = threading.RLock()  # for who switches several
-ORDER = ("barebones", "autocast", "profiler")  # from the inside out
+ORDER = ("barebones", "autocast", "profiler", "overrides")  # from the inside out
 _functions: dict = {}
 
 
@@ -33,7 +33,8 @@ class Layered:
             call = self.own
             for layer in on:
                 call = self.wraps[layer](call)
-            found = self.codes[on] = stub(self.own.__code__, call)
+            # (The last one may bring its own code, which looks at the arguments before it calls anything.)
+            found = self.codes[on] = call if isinstance(call, types.CodeType) else stub(self.codes[()], call)
         return found
 
 
@@ -43,6 +44,7 @@ def add(fn, layer, wrap):
     if entry is None:
         entry = _functions[fn] = Layered(fn)
     entry.wraps.setdefault(layer, wrap)
+    return entry
 
 
 def switch(fn, layer, on):
@@ -51,6 +53,13 @@ def switch(fn, layer, on):
     if on != (layer in entry.on):
         entry.on = tuple([x for x in ORDER if (on if x == layer else x in entry.on)])
         fn.__code__ = entry.code(entry.on)
+
+
+def retarget(fn, own):
+    """Let a function that has layers run another one below them."""
+    entry = _functions[fn]
+    entry.own, entry.codes = own, {(): entry.codes[()]}
+    fn.__code__ = entry.code(entry.on)
 
 
 def stub(code, call):
@@ -83,11 +92,18 @@ def _parameters(code):
 
 @lru_cache(maxsize=4096)
 def _compiled(head, passed, free):
-    """The code of a stub. It takes over the cells of the function's own variables from outside, as it has to have as many:
-    whoever looks at the locals of its frame reads them."""
+    """The code of a stub."""
+    return nested(f"def call({head}):\n    return 'call_'({passed})\n", free)
+
+
+@lru_cache(maxsize=4096)
+def nested(source, free):
+    """The code of a function ``call``, some of whose constants will be called. It takes over the cells of another function's
+    own variables from outside, as it has to have as many: whoever looks at the locals of its frame reads them."""
     own = "".join([f"    {name} = None\n" for name in free])
     named = f"        ({', '.join(free)},)\n" if free else ""
-    text = f"def outer():\n{own}    def call({head}):\n        return 'call_'({passed})\n{named}    return call\n"
+    body = "".join([f"    {line}\n" for line in source.strip().splitlines()])
+    text = f"def outer():\n{own}{body}{named}    return call\n"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SyntaxWarning)  # a constant is called, which becomes another one
         made = compile(text, "<numbagrad layer>", "exec")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 
-from ..base import arguments, sparse
+from ..base import arguments, overriding, sparse
 from ..base.transformed import Whole
 from ..core.registry import REGISTRY
 from ..core.tensor import Tensor
@@ -182,18 +182,23 @@ class Function(Op):
         if not self.signature.parameters:
             return self.fn
         args = text.passed(self.signature)
-        lines = arguments.text(self.name, self.signature.parameters, self.kinds).splitlines()
+        checks = arguments.text(self.name, self.signature.parameters, self.kinds).splitlines()
+        values = ", ".join([f"{n!r}: {n}" for n, p in self.signature.parameters.items() if p.kind != p.VAR_KEYWORD])
+        asks = [f"        asked_ = asked_by_(op_, {{{values}}})", "        if asked_ is not None:",
+                "            return asked_[0]"]
+        lines = ["    try:", *text.indented(checks, "    "), f"        return fn_({args})"]
         if args.startswith("*"):
-            lines += ["    try:", f"        return fn_({args})", "    except Whole_ as error_:",
-                      f"        return error_.again(op_, {args})"]
+            lines += ["    except Whole_ as error_:", f"        return error_.again(op_, {args})",
+                      "    except (AttributeError_, TypeError_):", *asks, "        raise"]
         else:
-            lines += ["    try:", f"        return fn_({args})", "    except (AttributeError_, TypeError_) as error_:",
+            lines += ["    except (AttributeError_, TypeError_) as error_:",
                       "        if error_.__class__ is SparseArgument_:", f"            return instead_(op_, error_)({args})",
                       "        if error_.__class__ is Whole_:", f"            return error_.again(op_, {args})",
-                      f"        refuse_(op_, {args.partition(',')[0]}, error_)", "        raise"]
+                      *asks, f"        refuse_(op_, {args.partition(',')[0]}, error_)", "        raise"]
         usual, names, before = ["    " + line for line in self.first[0]], *self.first[1:]
         lines = lines if before else usual + lines
-        env = {**arguments.ENVIRONMENT, "fn_": self.fn, "op_": self, "refuse_": refuse, "Tensor_": Tensor, "Whole_": Whole,
+        env = {**arguments.ENVIRONMENT, "fn_": self.fn, "op_": self, "refuse_": refuse,
+               "asked_by_": overriding.asked, "Tensor_": Tensor, "Whole_": Whole,
                "SparseArgument_": sparse.SparseArgument, "instead_": sparse.instead, **names}
         from . import composed
         found = composed.attached(self)

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import inspect
 
-from ..base import arguments, modes
+from ..base import arguments, modes, overriding
 from ..base import dtypes as dt
 from ..base.sparse import SparseArgument, instead
 from ..core import storage
@@ -279,6 +279,9 @@ def _follows(op, d, to):
 def general(op, input, dim, keepdim, dtype, out):
     """Call a reduction on any tensor, and remember the plan when the fast path can do it next time."""
     if not isinstance(input, Tensor):
+        asked = overriding.asked(op, {"input": input, "dim": dim, "keepdim": keepdim, "dtype": dtype, "out": out})
+        if asked is not None:
+            return asked[0]
         raise arguments.wrong(input, "Tensor", op.name, "input", 1)
     if modes.STATE and (stack := modes.transform()) is not None and (
             found := stack.reduction(op, input, dim, keepdim, dtype, out)) is not NotImplemented:

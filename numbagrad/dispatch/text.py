@@ -11,7 +11,7 @@ import inspect
 import numpy as np
 
 from ..base import arguments, modes
-from ..core import graph, makers, replay, storage
+from ..core import graph, makers, registry, replay, storage
 from ..core.entries import replaced
 from ..core.out import write_out
 from ..core.registry import REGISTRY
@@ -161,7 +161,8 @@ def deferred(op):
                 op.call = made[0]
                 if op.namespaces or op.method:
                     REGISTRY.publish(op, made[0])
-                    replaced(entry, op.name)
+                    if not registry.stays(entry):
+                        replaced(entry, op.name)
         return made[0]
     shown = op.call_signature()
     others, signature = numpy_names(op, shown)

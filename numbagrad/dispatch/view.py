@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import gc
 
-from ..base import arguments, modes
+from ..base import arguments, modes, overriding
 from ..base.transformed import Transformed
 from ..core import graph, makers
 from ..core.graph import Node, new_node, note_forward
@@ -90,12 +90,14 @@ class ViewOp(Op):
         lines = [*arguments.text(self.name, self.signature.parameters, kinds, arguments.QUICK, pad="").splitlines(),
                  "try:", f"    key_ = {key}", "    found_ = MEMO_.get(key_)",
                  "except (AttributeError_, TypeError_):", "    found_ = key_ = None", "if found_ is None:",
-                 f"    if not isinstance_({first}, Tensor_):", f"        not_a_tensor_(op_, {first})", *checks,
+                 f"    if not isinstance_({first}, Tensor_):",
+                 f"        return asked_(op_, {first}, {{{', '.join([f'{n!r}: {n}' for n in self.signature.parameters])}}})",
+                 *checks,
                  f"    found_ = settle_(geometry_({text.passed(self.signature)}), MEMO_, key_, op_, {first})",
                  *(self.placed_all if self.several else self.placed)(first, params)]
         env = {**arguments.ENVIRONMENT, "op_": self, "MEMO_": {}, "geometry_": self.fn, "Tensor_": Tensor,
                **text.NAMES, "makers_": makers, "None_": None, "Node_": self.node_class,
-               "not_a_tensor_": not_a_tensor, "settle_": settle_all if self.several else settle,
+               "asked_": asked, "settle_": settle_all if self.several else settle,
                "place_": make_views if self.several else place}
         return text.call(self, self.signature, text.indented(lines, "    "), env)
 
@@ -178,8 +180,11 @@ def view(fn=None, **options):
     return ViewOp(fn, **options)
 
 
-def not_a_tensor(op, value):
-    """The error of a view of something else."""
+def asked(op, value, values):
+    """What something else than a tensor makes of the call, if it overrides; or the error."""
+    found = overriding.asked(op, values)
+    if found is not None:
+        return found[0]
     raise arguments.wrong(value, "Tensor", op.name, next(iter(op.signature.parameters)), 1)
 
 

@@ -13,6 +13,7 @@ import itertools
 from threading import get_ident
 
 from ..base import modes
+from ..base.overriding import _disabled_torch_function_impl
 from ..base.shapes import contiguous_strides, is_contiguous
 from ..base.transformed import Nowhere, Transformed, Whole
 from ..core.printing import PLAIN
@@ -41,6 +42,7 @@ class Wrapper(Tensor):
     """A tensor of a transform: sizes and kind are those that the user's function sees."""
 
     level = None
+    __torch_function__ = _disabled_torch_function_impl
 
     def missing(self):
         """Raise where an op asks for memory."""

@@ -4,17 +4,42 @@ import sys
 
 import numbagrad as ng
 
+from ..base.overriding import _disabled_torch_function_impl, override, plain
 from ..core import storage
 from ..core.printing import PLAIN, parameter_str
 from ..core.tensor import Tensor, as_class, raw
+from ..core.values import attributes
 
 __all__ = ["Buffer", "Parameter", "UninitializedBuffer", "UninitializedParameter", "is_lazy"]
 
-# Entries of a tensor's __dict__ that belong to the engine, not to the user.
-_PRIVATE = ("_numbagrad", "_inference")
+
+class _Flagged(type):
+    """The class of ``Parameter`` and ``Buffer``, of which tensors of other classes may be instances by an attribute of theirs.
+
+    The test is put here when there is a class that overrides (``dispatch.overriding``): until then none is asked."""
 
 
-class Parameter(Tensor):
+def _is_instance(cls, instance):
+    flag = "_is_param" if cls is Parameter else "_is_buffer" if cls is Buffer else None
+    if flag is not None and isinstance(instance, Tensor) and getattr(instance, flag, False):
+        return True
+    return type.__instancecheck__(cls, instance)
+
+
+def _flagged(data, kind, flag, requires_grad):
+    """A tensor of a class that overrides as a parameter or a buffer: a leaf of its own class that says so."""
+    t = data.detach().requires_grad_(requires_grad)
+    if type(t) is not type(data):
+        raise RuntimeError(f"Creating a {kind} from an instance of type {type(data).__name__} requires that detach() returns "
+                           f"an instance of the same type, but return type {type(t).__name__} was found instead. To use the "
+                           f"type as a {kind}, please correct the detach() semantics defined by its __torch_dispatch__() "
+                           "implementation.")
+    setattr(t, flag, True)
+    _Flagged.__instancecheck__ = _is_instance
+    return t
+
+
+class Parameter(Tensor, metaclass=_Flagged):
     """A leaf tensor that a Module lists among its parameters when it is assigned as an attribute.
 
     ``data`` (default: an empty tensor) shares its storage with the parameter. RuntimeError when gradients are asked
@@ -22,10 +47,13 @@ class Parameter(Tensor):
     """
 
     __slots__ = ()
+    __torch_function__ = _disabled_torch_function_impl
 
     def __new__(cls, data=None, requires_grad=True):
         if data is None:
             data = ng.empty(0)
+        if data.__class__ is not Tensor and data.__class__ is not Parameter and override(data) is not None:
+            return _flagged(data, "Parameter", "_is_param", requires_grad)
         if requires_grad and not (data.is_floating_point() or data.is_complex()):
             raise RuntimeError("Only Tensors of floating point and complex dtype can require gradients")
         parameter = as_class(data.detach(), cls)
@@ -46,27 +74,31 @@ class Parameter(Tensor):
         return copy
 
     def __reduce_ex__(self, protocol):
-        attributes = {name: value for name, value in self.__dict__.items() if name not in _PRIVATE}
-        return _rebuild_parameter, (type(self), self.data, self.requires_grad, attributes)
+        return _rebuild_parameter, (type(self), self.data, self.requires_grad, attributes(self))
 
 
-def _rebuild_parameter(cls, data, requires_grad, attributes):
+def _rebuild_parameter(cls, data, requires_grad, state):
     parameter = cls(data, requires_grad)
-    parameter.__dict__.update(attributes)
+    parameter.__dict__.update(state)
     return parameter
 
 
-class Buffer(Tensor):
+class Buffer(Tensor, metaclass=_Flagged):
     """A tensor without gradient that a Module lists among its buffers when it is assigned as an attribute.
 
     ``persistent`` says whether the buffer is part of the module's ``state_dict``.
     """
 
     __slots__ = ()
+    __torch_function__ = _disabled_torch_function_impl
 
     def __new__(cls, data=None, *, persistent=True):
         if data is None:
             data = ng.empty(0)
+        if override(data) is not None:
+            buffer = _flagged(data, "Buffer", "_is_buffer", data.requires_grad)
+            buffer.persistent = persistent
+            return buffer
         buffer = as_class(data.detach(), cls).requires_grad_(data.requires_grad)
         buffer.persistent = persistent
         return buffer
@@ -90,6 +122,8 @@ def _rebuild_buffer(cls, data, persistent):
 
 
 PLAIN.update((Parameter, Buffer))
+plain(Parameter)
+plain(Buffer)
 
 
 _APART: dict = {}  # a kind: the one that lazy tensors of its dtype and device have

@@ -17,17 +17,17 @@ from ..kernel import jit
 
 MODULES = {"torch": "numbagrad", "nn.functional": "numbagrad.nn.functional", "special": "numbagrad.special",
            "linalg": "numbagrad.linalg", "fft": "numbagrad.fft"}
-DUNDERS = {"add": "__add__ __radd__", "sub": "__sub__", "mul": "__mul__ __rmul__", "div": "__truediv__", "pow": "__pow__",
-           "neg": "__neg__", "abs": "__abs__", "lt": "__lt__", "le": "__le__", "gt": "__gt__", "ge": "__ge__",
+DUNDERS = {"add": "__add__ __radd__", "sub": "__sub__", "mul": "__mul__ __rmul__", "div": "__truediv__ __div__",
+           "pow": "__pow__", "neg": "__neg__", "abs": "__abs__", "lt": "__lt__", "le": "__le__", "gt": "__gt__", "ge": "__ge__",
            "eq": "__eq__", "ne": "__ne__", "bitwise_and": "__and__ __rand__", "bitwise_or": "__or__ __ror__",
            "bitwise_xor": "__xor__ __rxor__", "bitwise_not": "__invert__", "remainder": "__mod__",
            "floor_divide": "__floordiv__", "matmul": "__matmul__", "bitwise_left_shift": "__lshift__",
            "bitwise_right_shift": "__rshift__", "positive": "__pos__"}
-INPLACE_DUNDERS = {"add": "__iadd__", "sub": "__isub__", "mul": "__imul__", "div": "__itruediv__", "pow": "__ipow__",
+INPLACE_DUNDERS = {"add": "__iadd__", "sub": "__isub__", "mul": "__imul__", "div": "__itruediv__ __idiv__", "pow": "__ipow__",
                    "remainder": "__imod__", "floor_divide": "__ifloordiv__", "bitwise_and": "__iand__",
                    "bitwise_or": "__ior__", "bitwise_xor": "__ixor__", "bitwise_left_shift": "__ilshift__",
                    "bitwise_right_shift": "__irshift__"}
-REFLECTED = {"rsub": "__rsub__", "reciprocal": "__rtruediv__", "pow": "__rpow__", "floor_divide": "__rfloordiv__",
+REFLECTED = {"rsub": "__rsub__", "reciprocal": "__rtruediv__ __rdiv__", "pow": "__rpow__", "floor_divide": "__rfloordiv__",
              "remainder": "__rmod__", "matmul": "__rmatmul__", "bitwise_left_shift": "__rlshift__",
              "bitwise_right_shift": "__rrshift__"}
 
@@ -69,10 +69,10 @@ def _operators(op, fn):
             yield dunder, _inverted(fn)
         else:  # The left side of an operator is a tensor: a function needs no guard that finds out.
             yield dunder, _guarded(op.fn if op.kind == "function" else fn, op.name in ("eq", "ne"))
-    if op.name in INPLACE_DUNDERS:
-        yield INPLACE_DUNDERS[op.name], inplace_methods.operator(op)
-    if op.name in REFLECTED:
-        yield REFLECTED[op.name], _reflected(op.name, fn)
+    for table, make in ((INPLACE_DUNDERS, lambda: inplace_methods.operator(op)), (REFLECTED, lambda: _reflected(op.name, fn))):
+        if op.name in table:
+            made = make()
+            yield from ((dunder, made) for dunder in table[op.name].split())
 
 
 REGISTRY.publish = install

@@ -13,10 +13,9 @@ from ..base.dtypes import BY_NAME
 from ..base.modes import no_grad
 from ..core.storage import kind_of
 from ..core.tensor import Size, Tensor, from_storage, make
+from ..core.values import INTERNAL
 from .limits import shown
 
-# What Tensor keeps in its __dict__ beside the user's attributes.
-INTERNAL_ATTRIBUTES = {"_numbagrad", "_inference"}
 _MAX_RANK = 64
 
 
@@ -171,7 +170,7 @@ def set_attributes(obj, state):
     """Set user attributes; a name that the class knows (a method, an internal slot) or keeps to itself is refused."""
     state, slots = state if isinstance(state, tuple) else (state, None)
     for name, value in {**(state or {}), **(slots or {})}.items():
-        if not isinstance(name, str) or name in INTERNAL_ATTRIBUTES or hasattr(type(obj), name):
+        if not isinstance(name, str) or name in INTERNAL or hasattr(type(obj), name):
             raise pickle.UnpicklingError(f"attribute {shown(name)} of a {type(obj).__name__} cannot be set by a checkpoint")
         setattr(obj, name, value)
     return obj

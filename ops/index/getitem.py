@@ -8,6 +8,7 @@ import numpy as np
 
 from numbagrad.autograd import inplace
 from numbagrad.base import dtypes as dt
+from numbagrad.base import overriding
 from numbagrad.base.arguments import name_of
 from numbagrad.base.modes import STATE, is_grad_enabled, transform
 from numbagrad.core.copying import _rows as rows
@@ -287,7 +288,13 @@ def getitem(self, index):
         return x
     if STATE and (stack := transform()) is not None and (found := stack.getitem(self, index)) is not NotImplemented:
         return found
-    x, tensors = parse(self, index)
+    try:
+        x, tensors = parse(self, index)
+    except IndexError:
+        ask = overriding.method("__getitem__", index)
+        if ask is not None:
+            return ask(self, index if len(index) > 1 else index[0])
+        raise
     if tensors is None:
         return x
     return collect.call(x, plan_for(x, tensors))

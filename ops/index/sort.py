@@ -32,7 +32,15 @@ def result(name, *fields):
     def show(self):
         parts = ",\n".join(f"{f}={v!r}" for f, v in zip(fields, self))
         return f"torch.return_types.{name}(\n{parts})"
-    return type(name, (base,), {"__slots__": (), "__repr__": show, "__module__": "numbagrad"})
+
+    def make(cls, first, *others):
+        # PyTorch's take one sequence, too.
+        if not others and len(fields) > 1:
+            first, *others = found = tuple(first)
+            if len(found) != len(fields):
+                raise TypeError(f"torch.return_types.{name}() takes a {len(fields)}-sequence ({len(found)}-sequence given)")
+        return tuple.__new__(cls, (first, *others))
+    return type(name, (base,), {"__slots__": (), "__repr__": show, "__new__": make, "__module__": "numbagrad"})
 
 
 SortResult, TopkResult, KthResult = (result(n, "values", "indices") for n in ("sort", "topk", "kthvalue"))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from numbagrad.base import dtypes as dt
+from numbagrad.base.overriding import _disabled_torch_function_impl
 from numbagrad.base.sparse import SparseArgument
 from numbagrad.core.creation import from_numpy, zeros
 from numbagrad.core.tensor import numel
@@ -39,6 +40,7 @@ class SparseTensor(Tensor):
 
     __slots__ = ()
     layout, is_sparse = dt.sparse_coo, True
+    __torch_function__ = _disabled_torch_function_impl
 
     def __new__(cls, at, of, shape, coalesced=False, leaf=False):
         self = object.__new__(cls)

@@ -195,7 +195,8 @@ class Module(_State, _Hooks, _Conversion):
         CHANGED[0] += 1
         fields = self.__dict__
         params, modules, buffers = fields.get("_parameters"), fields.get("_modules"), fields.get("_buffers")
-        if isinstance(value, Parameter):
+        tensor = isinstance(value, Tensor)
+        if tensor and isinstance(value, Parameter):
             if params is None:
                 raise AttributeError("cannot assign parameters before Module.__init__() call")
             self._forget(name, fields, buffers, modules, self._non_persistent_buffers_set)
@@ -217,8 +218,8 @@ class Module(_State, _Hooks, _Conversion):
                     f"cannot assign '{_typename(value)}' as child module '{name}' (torch.nn.Module or None expected)"
                 )
             modules[name] = _registered("module", self, name, None)
-        elif isinstance(value, Buffer) or (buffers is not None and name in buffers):
-            if value is not None and not isinstance(value, Tensor):
+        elif tensor and isinstance(value, Buffer) or (buffers is not None and name in buffers):
+            if value is not None and not tensor:
                 raise TypeError(
                     f"cannot assign '{_typename(value)}' as buffer '{name}' "
                     "(torch.nn.Buffer, torch.Tensor or None expected)"
