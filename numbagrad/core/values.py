@@ -28,6 +28,13 @@ def followed(t, what):
     return None if recorder is None else recorder.values(t, what)
 
 
+def real(value, target):
+    """A number without an imaginary part."""
+    if value.__class__ is complex and value.imag:
+        raise RuntimeError(f"value cannot be converted to type {target} without overflow")
+    return value.real
+
+
 def nothing(shape):
     """The nested lists of a tensor without elements, of sizes that NumPy may not have."""
     return [nothing(shape[1:]) for _ in range(shape[0])] if shape[0] else []
@@ -198,18 +205,19 @@ class Values:
         return float(self._real_item("double"))
 
     def __int__(self):
-        value = int(self._real_item("int64_t"))
-        if value > MOST and self._kind.dtype is dt.uint64:
+        if self._n == 1:
+            value = self.item()
+            if value.__class__ is int and value <= MOST:
+                return value
+            if value.__class__ is not int:
+                return int(real(value, "int64_t"))
             raise RuntimeError("value cannot be converted to type int64_t without overflow")
-        return value
+        raise ValueError("only one element tensors can be converted to Python scalars")
 
     def _real_item(self, target):
         if self._n != 1:
             raise ValueError("only one element tensors can be converted to Python scalars")
-        value = self.item()
-        if value.__class__ is complex and value.imag:
-            raise RuntimeError(f"value cannot be converted to type {target} without overflow")
-        return value.real
+        return real(self.item(), target)
 
     def __complex__(self):
         return complex(self.item())

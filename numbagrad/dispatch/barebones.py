@@ -53,7 +53,7 @@ def by_dim(whole, along):
 def placed(kernel):
     """The place of an extreme element, which is known in a dimension of one."""
     def name(input, dim=None, *rest, **named):
-        return None if dim is not None and (not input._shape or input._shape[dim] == 1) else kernel
+        return None if dim is not None and input._shape and input._shape[dim] == 1 else kernel
     return name
 
 
@@ -138,7 +138,7 @@ REDUCTIONS = {
     "count_nonzero": lambda input, dim=None, *rest, **named: "nonzero_count_cpu" if dim in (None, ()) else None,
     "aminmax": lambda input, *, dim=None, **named: "aminmax_cpu" if dim is None or input._shape else None,
     "max": by_dim("max_all", "max_cpu"), "min": by_dim("min_all", "min_cpu"), "trace": "trace",
-    **all_named(by_dim("median_cpu", "median_out"), "median nanmedian"),
+    **all_named(lambda input, dim=None, *rest, **named: "median_cpu" if dim is None else "median_out", "median nanmedian"),
     **{name: placed(name + "_cpu") for name in ("argmax", "argmin")},
     **{name: deep(name + "_cpu") for name in "cummax cummin kthvalue mode topk".split()}}
 PRODUCTS = {
@@ -148,7 +148,7 @@ PRODUCTS = {
     **all_named("slow_conv2d_cpu", "conv1d conv2d"), "conv3d": "slow_conv3d_cpu"}
 INDEXED = {
     **all_named("nonzero_count_cpu", "nonzero argwhere"), "setitem": assigned, "index_add": index_added,
-    "nonzero_static": lambda input, *, size, **named: "nonzero_count_cpu" if size else None,
+    "nonzero_static": lambda input, *, size, **named: "nonzero_count_cpu" if size and input._shape else None,
     **{name: name for name in "masked_fill masked_select masked_scatter index_put".split()},
     **{name: name + "_cpu" for name in "index_fill index_copy bincount".split()},
     "index_select": lambda input, *rest, **named: "index_select" if len(input._shape) < 2 else None,

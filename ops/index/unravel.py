@@ -41,7 +41,7 @@ def nonzero_static(input, *, size, fill_value=-1, out=None):
     """Coordinates of the first ``size`` nonzero elements; rows of ``fill_value`` where there are fewer."""
     if size < 0:
         raise RuntimeError("nonzero_static: 'size' must be an non-negative integer")
-    if not size and input._kind.dtype.barebones:  # which ``nonzero`` refuses, and nobody asks
+    if (not size or not input._shape) and input._kind.dtype.barebones:  # (which ``nonzero`` refuses)
         input = input.bool()
     found = REGISTRY["nonzero"].fn(input)[:size]  # (a batch of this function is no batch of that)
     missing = size - found._shape[0]

@@ -103,7 +103,8 @@ def test_values(info, dtype):
 BAREBONES = ["uint16", "uint32", "uint64"]
 WORDS = re.compile("not implemented for|Promotion for")
 # Ours are made of other kernels than PyTorch's, and refuse by their names.
-OTHER_KERNELS = ("einsum", *["nn.functional." + name for name in ("bilinear", "interpolate", "upsample", "max_pool")])
+OTHER_KERNELS = ("einsum", "tensordot", *["nn.functional." + name for name in (
+    "bilinear", "interpolate", "upsample", "max_pool")])
 
 
 def in_dtype(value, dtype):
