@@ -109,29 +109,24 @@ clock = time.process_time
 
 
 def warm(run):
+    run()  # (compiles, and may take long)
+    run()
     start = clock()
-    for k in range(WARM):
+    for _ in range(WARM - 2):
         run()
-        if k > 1 and clock() - start > 0.2:
+        if clock() - start > 0.2:
             break
 
 
 def floor(bytes_, target):
     """Median seconds of a loop that reads and writes so many bytes."""
-    from figures import calibrate
+    from figures import calibrate, timed
 
     from registry_sweep import bare
     run = bare.loop(*bytes_)
     warm(run)
     number = calibrate(run, target, clock)
-    return statistics.median([timed(run, number) for _ in range(5)])
-
-
-def timed(run, number):
-    start = clock()
-    for _ in range(number):
-        run()
-    return (clock() - start) / number
+    return statistics.median([timed(run, number, clock) for _ in range(5)]) / number
 
 
 def said(error):
@@ -140,7 +135,7 @@ def said(error):
 
 def main(library, path, processors):
     sys.path.insert(0, HERE)
-    from figures import calibrate, pin
+    from figures import calibrate, pin, timed
     pin(processors)
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
@@ -175,7 +170,7 @@ def main(library, path, processors):
             elif command == "floor":
                 answer = flows[number] and (sum(flows[number]), floor(flows[number], target))
             else:
-                answer = timed(runs[number], numbers[number])
+                answer = timed(runs[number], numbers[number], clock) / numbers[number]
         except Exception as e:
             if os.environ.get("SWEEP_TRACE"):
                 traceback.print_exc()

@@ -123,11 +123,21 @@ def sum_bags(w: "*T", at: "*i8", scale: "*T", y: "*T", bounds: "*i8", sizes: "*i
             for j in range(many):
                 total[j] = T(0)
             begin = bounds[b]
+            whole = bounds[b + 1] if scaled == 0 and sizes[b] == bounds[b + 1] - begin else begin
+            while begin + 8 <= whole:
+                p, q = at[begin] * width + first, at[begin + 1] * width + first
+                r, s = at[begin + 2] * width + first, at[begin + 3] * width + first
+                p_, q_ = at[begin + 4] * width + first, at[begin + 5] * width + first
+                r_, s_ = at[begin + 6] * width + first, at[begin + 7] * width + first
+                for j in range(many):  # eight rows, one after the other, while the sum is in a register
+                    v = T(T(T(T(total[j] + load(w[p + j])) + load(w[q + j])) + load(w[r + j])) + load(w[s + j]))
+                    total[j] = T(T(T(T(v + load(w[p_ + j])) + load(w[q_ + j])) + load(w[r_ + j])) + load(w[s_ + j]))
+                begin += 8
             while scaled == 0 and begin + 4 <= bounds[b + 1] and (
                     at[begin] != skip and at[begin + 1] != skip and at[begin + 2] != skip and at[begin + 3] != skip):
                 p, q = at[begin] * width + first, at[begin + 1] * width + first
                 r, s = at[begin + 2] * width + first, at[begin + 3] * width + first
-                for j in range(many):  # four rows, one after the other, while the sum is in a register
+                for j in range(many):
                     total[j] = T(T(T(T(total[j] + load(w[p + j])) + load(w[q + j])) + load(w[r + j])) + load(w[s + j]))
                 begin += 4
             for i in range(begin, bounds[b + 1]):

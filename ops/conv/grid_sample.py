@@ -15,8 +15,8 @@ from numbagrad.dispatch.custom import CustomNode, invoke
 from numbagrad.extend import Sample, Tensor, custom, function
 
 from ..product.gemm import node_class
-from .grid_blocks import BLOCK, image_gradients, image_values
-from .grid_kernels import BICUBIC, NEAREST, sample_gradients, sample_places, sample_second
+from .grid_blocks import BLOCK, bilinear_values, image_gradients, image_values
+from .grid_kernels import BICUBIC, BILINEAR, NEAREST, sample_gradients, sample_places, sample_second
 
 SPACE = {"namespaces": ("nn.functional",), "method": False}
 MODES = ("bilinear", "nearest", "bicubic")
@@ -43,7 +43,10 @@ def grid_values(input, grid, mode: int, padding: int, align: bool):
 def _(out, input, grid, mode, padding, align):
     if out._n:
         channels, d, h, w, points, *rest, flat = _sizes(input, grid, mode, padding, align)
-        if flat:
+        if flat and mode == BILINEAR and out._kind.cpu:
+            bilinear_values.run(out._kind, (input._ptr, grid._ptr, out._ptr, channels, h, w, points, padding, align),
+                                input._shape[0] * -(-points // BLOCK), 4 * out._n)
+        elif flat:
             image_values.run(out._kind, (input._ptr, grid._ptr, out._ptr, channels, h, w, points, *rest),
                              input._shape[0] * -(-points // BLOCK), 4 * out._n)
         else:
