@@ -141,7 +141,9 @@ class Kernel:
         tables = [[start, stop, address, *arguments] for arguments, start, stop in calls]
         words = [through(self.letters(True)), len(tables[0]), *[w for table in tables for w in table]]
         if TAPE and active() is not None:  # (who writes it down looks into the table)
-            threads.parallel_for(each(), trampoline.table(words), len(calls), 1)
+            places = [3 + i for i, (_, kind) in enumerate(self.parameters({})) if kind not in ("i", "f")]
+            threads.parallel_for(each(), trampoline.table(words), len(calls), 1, [
+                2 + k * len(tables[0]) + place for k in range(len(tables)) for place in places])
         else:
             threads.parallel_call(each(), words, len(calls), 1)
 

@@ -117,9 +117,9 @@ def _long(call):
     """The result of a call on two threads and how often a kernel was cut in it, beside that of one thread."""
     before, plain, cuts = threads.get_num_threads(), threads.parallel_for, []
 
-    def counted(fn, table, n, grain):
+    def counted(fn, table, n, grain, *places):
         cuts.append(min(2, -(-n // grain)))
-        return plain(fn, table, n, grain)
+        return plain(fn, table, n, grain, *places)
     try:
         threads.set_num_threads(1)
         whole = call()
