@@ -12,16 +12,16 @@ from numbagrad.core.tensor import contiguous_strides, numel, raw, raw_view
 from numbagrad.kernel.threads import LIMIT, get_num_threads
 
 from .kernels import (
-    add_columns,
     add_one,
     add_places,
     add_rows,
+    add_shares,
     moved,
     offsets,
-    put_columns,
     put_one,
     put_places,
     put_rows,
+    put_shares,
     row,
     take_one,
     take_rows,
@@ -131,7 +131,7 @@ def write(t, values, plan, body=put_rows, one=put_one, typed=False):
     elif plan.outer == 1 and plan.inner == 1:
         one[kind](t._ptr, plan.address, values._ptr, steps[1], parts[1], 0, plan.n)
     elif kind.cpu and steps[2] == parts[2] == 1 and plan.inner >= NARROW and plan.outer * plan.n * plan.inner >= LIMIT[0]:
-        _write_columns(add_columns if typed else put_columns, kind, t, values, plan, steps, parts)
+        _write_shares(add_shares if typed else put_shares, kind, t, values, plan, steps, parts)
     else:
         arguments, rows = (t._ptr, plan.address, values._ptr, plan.n, steps[0], steps[1], plan.inner, steps[2], *parts), (
             plan.outer * plan.n)
@@ -141,15 +141,14 @@ def write(t, values, plan, body=put_rows, one=put_one, typed=False):
             body[kind](*arguments, 0, rows)
 
 
-NARROW = 64  # elements below which a row is not cut
+NARROW = 64  # elements of a row from which looking for it takes little of the time
 
 
-def _write_columns(body, kind, t, values, plan, steps, parts):
-    """Threads share the outer parts and their columns: indices may name a row several times."""
-    cuts = min(-(-get_num_threads() // plan.outer), plan.inner // (NARROW // 2))
-    wide = (-(-plan.inner // cuts) + 15) // 16 * 16 if cuts > 1 else plan.inner
-    body.run(kind, (t._ptr, plan.address, values._ptr, plan.n, steps[0], steps[1], plan.inner, wide, *parts[:2]),
-             plan.outer * -(-plan.inner // wide), plan.outer * plan.n * plan.inner)
+def _write_shares(body, kind, t, values, plan, steps, parts):
+    """Threads share the outer parts and their places, as indices may name a place several times: each looks at all of them."""
+    shares = -(-get_num_threads() // plan.outer)
+    body.run(kind, (t._ptr, plan.address, values._ptr, plan.n, steps[0], steps[1], plan.inner, plan.total, shares, *parts[:2]),
+             plan.outer * shares, plan.outer * plan.n * plan.inner)
 
 
 def _spaced(values, plan):

@@ -163,8 +163,10 @@ def give(t, values, index, dim):
 
 
 def _apart(dim, values):
-    """The work of a write, for threads to share, where no two rows of the index have a place in common; else 0."""
-    return values._n if dim == len(values._shape) - 1 and values._kind.cpu else 0
+    """The work of a write, for threads to share, where no two rows of the index have a place in common; else None."""
+    if dim < len(values._shape) - 1:
+        return None
+    return values._n if values._kind.cpu else 0  # (a block's threads would meet in a row)
 
 
 def _unlisted(plan, t):
@@ -178,8 +180,11 @@ def _run(kernel_, kind, x, out, plan, work):
 def _along(kernel_, kind, x, out, index, shape, dim, fail, work):
     sizes, size = index._shape or (1,), shape[dim] if shape else 1
     words = range_flag(fail, dim, size, index)
-    kernel_.run(kind, (x._ptr, index._ptr, out._ptr, words.address, _meta(index._shape, shape), len(sizes), dim, size),
-                index._n // sizes[-1], work)
+    arguments = x._ptr, index._ptr, out._ptr, words.address, _meta(index._shape, shape), len(sizes), dim, size
+    if work is None:
+        kernel_[kind](*arguments, 0, index._n // sizes[-1])
+    else:
+        kernel_.run(kind, arguments, index._n // sizes[-1], work)
     words.check()
 
 

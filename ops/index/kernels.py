@@ -185,35 +185,39 @@ def add_rows(x: "*T", lin: "*i8", v: "*T", n: int, outer_step: int, step: int, i
 
 
 @kernel
-def put_columns(x: "*T", lin: "*i8", v: "*T", n: int, outer_step: int, step: int, inner: int, wide: int, v_outer: int,
-                v_step: int, start: int, stop: int):
-    """``put_rows`` of elements that lie side by side; an item is ``wide`` columns of an outer part, so that none meet."""
-    count = (inner + wide - 1) // wide
+def put_shares(x: "*T", lin: "*i8", v: "*T", n: int, outer_step: int, step: int, inner: int, total: int, shares: int,
+               v_outer: int, v_step: int, start: int, stop: int):
+    """``put_rows`` of elements that lie side by side; an item is a share of the ``total`` places in an outer part, so that none
+    meet."""
     for item in range(start, stop):
-        b = item // count
-        first = (item - b * count) * wide
-        last = min(first + wide, inner)
+        b = item // shares
+        share = item - b * shares
+        first = total * share // shares
+        last = total * (share + 1) // shares
         for j in range(n):
-            base = b * outer_step + lin[j] * step
-            src = b * v_outer + j * v_step
-            for a in range(first, last):
-                x[base + a] = v[src + a]
+            if lin[j] >= first and lin[j] < last:
+                base = b * outer_step + lin[j] * step
+                src = b * v_outer + j * v_step
+                for a in range(inner):
+                    x[base + a] = v[src + a]
 
 
 @kernel
-def add_columns(x: "*T", lin: "*i8", v: "*T", n: int, outer_step: int, step: int, inner: int, wide: int, v_outer: int,
-                v_step: int, start: int, stop: int):
-    """``add_rows`` of elements that lie side by side; an item is ``wide`` columns of an outer part, so that none meet."""
-    count = (inner + wide - 1) // wide
+def add_shares(x: "*T", lin: "*i8", v: "*T", n: int, outer_step: int, step: int, inner: int, total: int, shares: int,
+               v_outer: int, v_step: int, start: int, stop: int):
+    """``add_rows`` of elements that lie side by side; an item is a share of the ``total`` places in an outer part, so that none
+    meet."""
     for item in range(start, stop):
-        b = item // count
-        first = (item - b * count) * wide
-        last = min(first + wide, inner)
+        b = item // shares
+        share = item - b * shares
+        first = total * share // shares
+        last = total * (share + 1) // shares
         for j in range(n):
-            base = b * outer_step + lin[j] * step
-            src = b * v_outer + j * v_step
-            for a in range(first, last):
-                x[base + a] = store(load(x[base + a]) + load(v[src + a]))
+            if lin[j] >= first and lin[j] < last:
+                base = b * outer_step + lin[j] * step
+                src = b * v_outer + j * v_step
+                for a in range(inner):
+                    x[base + a] = store(load(x[base + a]) + load(v[src + a]))
 
 
 @kernel

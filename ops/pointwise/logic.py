@@ -265,23 +265,25 @@ def equal(input, other):
     if input._shape != other._shape:
         return False
     kind, n = input._kind, input._n
-    if other._kind is kind and input._strides is None and other._strides is None and (
-            kind.cpu and n < LIMIT[0] and not tape.TAPE):
+    if other._kind is kind and input._strides is None and other._strides is None and kind.cpu and not tape.TAPE:
         if input._ptr == other._ptr and kind.dtype.category < 2:  # (NaN is not equal to itself)
             return True
         found = _free.pop() if _free else _difference.take()
         words = found.view
-        (_entries.get(kind) or find_difference[kind])(input._ptr, other._ptr, found.address, 0, n)
+        first = n if n < LIMIT[0] else 1 << 12  # unequal tensors differ early, mostly
+        (_entries.get(kind) or find_difference[kind])(input._ptr, other._ptr, found.address, 0, first)
         if words[0] == -1:
+            if first < n:
+                find_difference.run(kind, (input._ptr, other._ptr, found.address), n, n)
+                if words[0] != -1:
+                    words[0] = -1
+                    _free.append(found)
+                    return False
             _free.append(found)
             return True
         words[0] = -1
         _free.append(found)
         return False
-    if input._n > 1 << 14 and input._strides is None and other._strides is None and not tape.TAPE:
-        part = 1 << 12  # unequal tensors differ early, mostly
-        if not equal.fn(input.view(-1)[:part], other.view(-1)[:part]):
-            return False
     return bool(REGISTRY["eq"].callable(input, other).all())
 
 

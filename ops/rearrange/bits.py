@@ -72,7 +72,7 @@ def next_number(input, other):
 @next_number.cpu
 def _(out, input, other):
     ints, infinity, sign, _ = layout(out._kind)
-    next_bits[ints](input._ptr, other._ptr, out._ptr, infinity, sign, 0, out._n)
+    next_bits.run(ints, (input._ptr, other._ptr, out._ptr, infinity, sign), out._n, out._n)
 
 
 @next_number.gradient
@@ -110,7 +110,7 @@ def split_number(input):
 @split_number.cpu
 def _(outs, input):
     ints, *form = layout(input._kind)
-    split_bits[ints](input._ptr, outs[0]._ptr, outs[1]._ptr, *form, 0, input._n)
+    split_bits.run(ints, (input._ptr, outs[0]._ptr, outs[1]._ptr, *form), input._n, input._n)
 
 
 @split_number.gradient

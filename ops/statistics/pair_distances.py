@@ -19,50 +19,54 @@ POWERS = 3
 
 @kernel
 def distances(x: "*T", out: "*T", n: int, m: int, way: int, p: float, start: int, stop: int):
-    """The p-norms of the differences of each row of x (n, m), of start to stop, from those behind it, into out
-    (n * (n - 1) / 2,); way is one of WAYS, or POWERS."""
-    for i in range(start, stop):
-        a, at = i * m, i * n - i * (i + 1) // 2
-        for j in range(i + 1, n):
-            b, total = j * m, T(0)
-            if way == 1:
-                for c in range(m):
-                    total = accumulate(total, abs(load(x[a + c]) - load(x[b + c])))
-            elif way == 0:
-                for c in range(m):
-                    total += T(1) if load(x[a + c]) != load(x[b + c]) else T(0)
-            elif way == 2:
-                for c in range(m):
-                    d = abs(load(x[a + c]) - load(x[b + c]))
-                    total = d if d > total or d != d else total
-            else:
-                for c in range(m):
-                    total = accumulate(total, power(abs(load(x[a + c]) - load(x[b + c])), T(p)))
-                total = power(total, T(1.0 / p))
-            out[at + j - i - 1] = store(total)
+    """The p-norms of the differences of each row of x (n, m) from those behind it, into out (n * (n - 1) / 2,); an item is a
+    row and the one as far from the end, so that all have as much to do; way is one of WAYS, or POWERS."""
+    for item in range(start, stop):
+        for half in range(1 if 2 * item == n - 1 else 2):
+            i = item if half == 0 else n - 1 - item
+            a, at = i * m, i * n - i * (i + 1) // 2
+            for j in range(i + 1, n):
+                b, total = j * m, T(0)
+                if way == 1:
+                    for c in range(m):
+                        total = accumulate(total, abs(load(x[a + c]) - load(x[b + c])))
+                elif way == 0:
+                    for c in range(m):
+                        total += T(1) if load(x[a + c]) != load(x[b + c]) else T(0)
+                elif way == 2:
+                    for c in range(m):
+                        d = abs(load(x[a + c]) - load(x[b + c]))
+                        total = d if d > total or d != d else total
+                else:
+                    for c in range(m):
+                        total = accumulate(total, power(abs(load(x[a + c]) - load(x[b + c])), T(p)))
+                    total = power(total, T(1.0 / p))
+                out[at + j - i - 1] = store(total)
 
 
 @kernel
 def euclidean_distances(x: "*T", out: "*T", n: int, m: int, start: int, stop: int):
-    """Euclidean distances of each row of x (n, m), of start to stop, from those behind it, into out (n * (n - 1) / 2,); four
-    together."""
-    for i in range(start, stop):
-        a, at = i * m, i * n - i * (i + 1) // 2 - i - 1
-        for j in range(i + 1, n, 4):
-            b0, b1, b2, b3 = j * m, min(j + 1, n - 1) * m, min(j + 2, n - 1) * m, min(j + 3, n - 1) * m
-            t0, t1, t2, t3 = T(0), T(0), T(0), T(0)
-            for c in range(m):
-                v = load(x[a + c])
-                d0, d1, d2, d3 = v - load(x[b0 + c]), v - load(x[b1 + c]), v - load(x[b2 + c]), v - load(x[b3 + c])
-                t0, t1 = accumulate(t0, d0 * d0), accumulate(t1, d1 * d1)
-                t2, t3 = accumulate(t2, d2 * d2), accumulate(t3, d3 * d3)
-            out[at + j] = store(sqrt(t0))
-            if j + 1 < n:
-                out[at + j + 1] = store(sqrt(t1))
-            if j + 2 < n:
-                out[at + j + 2] = store(sqrt(t2))
-            if j + 3 < n:
-                out[at + j + 3] = store(sqrt(t3))
+    """Euclidean distances of each row of x (n, m) from those behind it, into out (n * (n - 1) / 2,), four together; items as in
+    ``distances``."""
+    for item in range(start, stop):
+        for half in range(1 if 2 * item == n - 1 else 2):
+            i = item if half == 0 else n - 1 - item
+            a, at = i * m, i * n - i * (i + 1) // 2 - i - 1
+            for j in range(i + 1, n, 4):
+                b0, b1, b2, b3 = j * m, min(j + 1, n - 1) * m, min(j + 2, n - 1) * m, min(j + 3, n - 1) * m
+                t0, t1, t2, t3 = T(0), T(0), T(0), T(0)
+                for c in range(m):
+                    v = load(x[a + c])
+                    d0, d1, d2, d3 = v - load(x[b0 + c]), v - load(x[b1 + c]), v - load(x[b2 + c]), v - load(x[b3 + c])
+                    t0, t1 = accumulate(t0, d0 * d0), accumulate(t1, d1 * d1)
+                    t2, t3 = accumulate(t2, d2 * d2), accumulate(t3, d3 * d3)
+                out[at + j] = store(sqrt(t0))
+                if j + 1 < n:
+                    out[at + j + 1] = store(sqrt(t1))
+                if j + 2 < n:
+                    out[at + j + 2] = store(sqrt(t2))
+                if j + 3 < n:
+                    out[at + j + 3] = store(sqrt(t3))
 
 
 @inline
@@ -154,8 +158,8 @@ def pair_norms(input, p: float = 2.0):
 def _(out, input, p):
     n, m = input._shape
     if p == 2:
-        return euclidean_distances.launch(input, out, n, m, rows=n, work=out._n * m)
-    return distances.launch(input, out, n, m, WAYS.get(p, POWERS), p, rows=n, work=out._n * m)
+        return euclidean_distances.launch(input, out, n, m, rows=(n + 1) // 2, work=out._n * m)
+    return distances.launch(input, out, n, m, WAYS.get(p, POWERS), p, rows=(n + 1) // 2, work=out._n * m)
 
 
 @pair_norms.gradient

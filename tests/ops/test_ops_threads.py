@@ -177,3 +177,17 @@ def test_long_dot(count, dtype):
                 assert abs(getattr(ng.tensor(a), call)(ng.tensor(b)).item() - wanted) < 1e-3 * n ** 0.5
     finally:
         threads.set_num_threads(before)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_large_tensors_are_equal_to_the_last_element(count):
+    before = threads.get_num_threads()
+    threads.set_num_threads(count)
+    try:
+        for at in (0, 4095, 4096, 70000, A.numel() - 1):
+            other = A.clone()
+            assert A.equal(other) and A.equal(A)
+            other.view(-1)[at] = ng.nan
+            assert not A.equal(other) and not other.equal(A) and not other.equal(other) and A.equal(A.clone())
+    finally:
+        threads.set_num_threads(before)
