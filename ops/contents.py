@@ -789,7 +789,9 @@ CONTENTS = {
         "numbagrad":
             "istft stft",
         "ops":
-            "istft stft",
+            "istft overlapped stft",
+    },
+    "fft.tables": {
     },
     "fft.tables": {
     },
