@@ -99,7 +99,7 @@ def way(code, lines, inner, points, whole=True):
     if inner == 1 and whole and points <= LONGEST and allowed(points):
         for a in range(4, int(points ** 0.5) + 1):
             for rows, columns in ((a, points // a), (points // a, a)) if points % a == 0 else ():
-                if columns <= LARGEST and (lines == 1 or columns % lanes == 0):
+                if columns <= LARGEST and (lines == 1 or columns % lanes == 0 == rows % lanes):
                     cost = lines * (-(-columns // lanes) * rows + -(-rows // lanes) * columns) * lanes * EXTRA + CALL
                     if cost < best:
                         best, found = cost, (rows, columns)
