@@ -125,7 +125,7 @@ def test_gradients(name, dtype):
     assert ng.autograd.gradcheck(getattr(ng.fft, name), (x,)) and ng.autograd.gradgradcheck(getattr(ng.fft, name), (x,))
 
 
-LENGTHS = 1, 2, 3, 5, 7, 8, 9, 11, 12, 13, 15, 16, 22, 26, 37, 74, 96, 121, 210, 251, 509, 1000, 4096, 16390, 32768
+LENGTHS = 1, 2, 3, 5, 7, 8, 9, 11, 12, 13, 15, 16, 22, 26, 37, 74, 96, 121, 210, 251, 509, 1000, 4096, 16390, 18000, 32768
 
 
 @pytest.mark.parametrize("dtype", ["complex64", "complex128"])
