@@ -793,8 +793,6 @@ CONTENTS = {
     },
     "fft.tables": {
     },
-    "fft.tables": {
-    },
     "fft.transforms": {
         "ops":
             "fft_c2c fft_c2r fft_r2c",
