@@ -795,7 +795,7 @@ CONTENTS = {
         "numbagrad":
             "istft stft",
         "ops":
-            "istft stft",
+            "istft overlapped stft",
     },
     "fft.tables": {
     },

@@ -36,7 +36,7 @@ def run(level, op, args, params):
       "cofactors", "linalg_det", "linalg_slogdet", "general_values", "linalg_eig", "hermitian_values", "reflections",
       "elimination", "linalg_inv",
       "max_windows", "mean_windows", "spread_windows", "to_columns", "from_columns", "map_axes", "unmap_axes",
-      "quotient_of_ends", "frexp_bits", "map_rows_columns", "unmap_rows_columns")
+      "quotient_of_ends", "frexp_bits", "map_rows_columns", "unmap_rows_columns", "overlapped")
 def behind(level, op, args, params):
     """An op of one tensor that takes any dimensions before those that it works on."""
     return run(level, op, [level.value(a) for a in args], params)

@@ -1,7 +1,7 @@
 """The kernel of all Fourier transforms: bundles of lines, each by butterflies of mixed radices in their places.
 
 A step of radix r makes of each block of points r blocks that are shorter by r, so that results lie in an order that a table
-tells. Lines go in and out from wherever they lie: in a row, side by side, or scattered."""
+tells. Lines go in and out as they lie, points in a row or lines side by side."""
 
 from __future__ import annotations
 
@@ -52,7 +52,6 @@ from numbagrad.kernel.lanes import lanes
 # places; what is done before and after the steps; where factors of real numbers, of a longer transform begin; first step.
 (LINES, GROUP, X_GROUP, X_LINE, X_POINT, Y_GROUP, Y_LINE, Y_POINT, BUNDLES, UNITS, ROOM, POINTS, STEPS, PLACES, ORDER, IN, OUT,
  X_PARTS, Y_PARTS, SWAP, BEFORE, AFTER, REALS, TWIST, TWIST_LINE, FIRST) = range(26)
-PIECES = 4  # of a bundle that are moved one by one where its lines are not all side by side
 STEP = 3  # words of a step: radix, where its factors begin, where the waves of an odd one do
 NOTHING, PAIRED, HERMITIAN, WHOLE, SINGLE = range(5)  # before and after
 
@@ -68,28 +67,27 @@ def fetched(x, work, table, w, first, held):
     g = first // group
     i = first - g * group
     at = g * table[X_GROUP] + i * table[X_LINE]
-    together = i + held <= group
     line = table[X_LINE] if group > 1 else table[X_GROUP]
     if parts == 1 and table[BEFORE] == SINGLE:
         for k in range(count):
             cleared(work, w + (2 * k + 1) * n)
-    if step == parts and (together or group == 1):
+    if step == parts:
         for k in range(0, count * parts, n):
             to = w + k * spread
             if held == n and k + n <= count * parts:
                 turned_in(x, at + k, line, work, to, spread, held, n)
             else:
                 some_turned_in(x, at + k, line, work, to, spread, held, count * parts - k)
-    elif line == parts and held == n and parts == 2 and (together or group == 1):
+    elif held == n and parts == 2 and i + held <= group:
         for k in range(count):
             columns_in(x, at + k * step, work, w + 2 * k * n)
-    elif line == parts and (group == 1 or group >= n // PIECES):
+    else:
         low = 0
         while low < held:  # the neighbours of each group
             g = (first + low) // group
             i = first + low - g * group
             at = g * table[X_GROUP] + (i - low) * parts
-            high = held if group == 1 else min(held, low + group - i)
+            high = min(held, low + group - i)
             if parts == 1:
                 for k in range(count):
                     row_in(x, at + k * step, work, w + k * spread, low, high)
@@ -97,15 +95,6 @@ def fetched(x, work, table, w, first, held):
                 for k in range(count):
                     some_columns_in(x, at + k * step, work, w + 2 * k * n, low, high)
             low = high
-    else:
-        for k in range(count * parts):
-            cleared(work, w + k * spread)
-        for j in range(held):
-            g = (first + j) // group
-            at = g * table[X_GROUP] + (first + j - g * group) * table[X_LINE]
-            for k in range(count):
-                for part in range(parts):
-                    work[w + (k * parts + part) * spread + j] = x[at + k * step + part]
 
 
 @inline
@@ -117,11 +106,10 @@ def stored(work, y, table, w, first, held, re, im):
     g = first // group
     i = first - g * group
     at = g * table[Y_GROUP] + i * table[Y_LINE]
-    together = i + held <= group
     line = table[Y_LINE] if group > 1 else table[Y_GROUP]
     paired = table[AFTER] == PAIRED  # the parts of a point are neighbouring real numbers
     numbers = 2 if paired else parts
-    if step == parts and (together or group == 1):
+    if step == parts:
         if numbers == 1:
             for k in range(0, count, n):
                 turned_reals_out(work, w, table, order + k, y, at + k, line, re, im, held, count - k)
@@ -131,17 +119,17 @@ def stored(work, y, table, w, first, held, re, im):
                     turned_out(work, w, table, order + k // 2, y, at + k, line, re, im, held, n)
                 else:
                     some_turned_out(work, w, table, order + k // 2, y, at + k, line, re, im, held, 2 * count - k)
-    elif line == parts and held == n and numbers == 2 and not paired and (together or group == 1):
+    elif held == n and numbers == 2 and not paired and i + held <= group:
         for k in range(count):
             word = table[order + k]
             columns_out(work, w + (word >> 1) * 2 * n, y, at + k * step, re, -im if word & 1 else im, 0, n)
-    elif line == parts and (group == 1 or group >= n // PIECES):
+    else:
         low = 0
         while low < held:
             g = (first + low) // group
             i = first + low - g * group
             at = g * table[Y_GROUP] + (i - low) * parts
-            high = held if group == 1 else min(held, low + group - i)
+            high = min(held, low + group - i)
             for k in range(count):
                 word = table[order + k]
                 place = w + (word >> 1) * 2 * n
@@ -153,20 +141,6 @@ def stored(work, y, table, w, first, held, re, im):
                 else:
                     some_columns_out(work, place, y, at + k * step, re, -im if word & 1 else im, low, high)
             low = high
-    else:
-        for j in range(held):
-            g = (first + j) // group
-            at = g * table[Y_GROUP] + (first + j - g * group) * table[Y_LINE]
-            for k in range(count):
-                word = table[order + k]
-                place = w + (word >> 1) * 2 * n + j
-                if paired:
-                    y[at + 2 * k * step] = work[place] * re
-                    y[at + (2 * k + 1) * step] = work[place + n] * im
-                else:
-                    y[at + k * step] = work[place] * re
-                    if parts == 2:
-                        y[at + k * step + 1] = work[place + n] * (-im if word & 1 else im)
 
 
 @inline

@@ -8,7 +8,7 @@ import numbagrad
 from numbagrad.base import dtypes as dt
 from numbagrad.base.user_code import user_level
 from numbagrad.core.creation import ones
-from numbagrad.extend import function
+from numbagrad.extend import T, custom, function, kernel
 
 from .transforms import op
 
@@ -108,13 +108,42 @@ def stft(input, n_fft, hop_length=None, win_length=None, window=None, center=Tru
     return y if return_complex else op("view_as_real")(y)
 
 
-def _added(frames, n_fft, hop_length, length):
-    """The sum of frames (b, windows, n_fft) at their places."""
-    if frames._kind.dtype.is_complex:
-        parts = [_added(part, n_fft, hop_length, length) for part in (op("real")(frames), op("imag")(frames))]
-        return op("complex")(*parts)
-    fold = numbagrad.nn.functional.fold
-    return fold(frames.transpose(1, 2), (1, length), (1, n_fft), stride=(1, hop_length)).reshape(-1, length)
+@kernel
+def add_frames(frames: "*T", out: "*T", windows: int, n: int, hop: int, length: int, start: int, stop: int):
+    """Signals out (b, length): the sums of frames (b, windows, n) that begin every ``hop`` elements. An item is a stretch of so
+    many of a signal."""
+    stretches = (length + hop - 1) // hop
+    for item in range(start, stop):
+        signal = item // stretches
+        m = item - signal * stretches
+        at, size = signal * length + m * hop, min(hop, length - m * hop)
+        for i in range(size):
+            out[at + i] = T(0)
+        for q in range((n + hop - 1) // hop):
+            if 0 <= m - q < windows:
+                first = (signal * windows + m - q) * n + q * hop
+                for i in range(min(size, n - q * hop)):
+                    out[at + i] = out[at + i] + frames[first + i]
+
+
+@custom(private=True, node="UnfoldBackwardBackward0", reference=None)
+def overlapped(input, hop: int):
+    """The sums of frames (*, windows, n) at their places, every ``hop`` elements."""
+    windows, n = input._shape[-2:]
+    return (*input._shape[:-2], n + hop * (windows - 1)), input._kind
+
+
+@overlapped.cpu
+def _(out, input, hop):
+    windows, n = input._shape[-2:]
+    length = out._shape[-1]
+    if out._n:
+        add_frames.launch(input, out, windows, n, hop, length, rows=out._n // length * -(-length // hop), work=input._n)
+
+
+@overlapped.gradient
+def _(g, shape, hop):
+    return g.unfold(-1, shape[-1], hop)
 
 
 @function(reference=None, kinds={"window": "any", "length": "any"})
@@ -167,8 +196,8 @@ def _signal(call, input, n_fft, hop_length, window, center, normalized, half, le
     else:
         frames = op("irfft")(x if half else x.narrow(-1, 0, n_fft // 2 + 1), n_fft, -1, norm)
     whole = n_fft + hop_length * (windows - 1)
-    y = _added(frames * window.view(1, 1, n_fft), n_fft, hop_length, whole)
-    weights = _added((window * window).expand(1, windows, n_fft), n_fft, hop_length, whole)
+    y = overlapped(frames * window.view(1, 1, n_fft), hop_length)
+    weights = overlapped((window * window).expand(1, windows, n_fft), hop_length)
     start = n_fft // 2 if center else 0
     end = start + length if length is not None else whole - (n_fft // 2 if center else 0)
     y, weights = y[:, start:end], weights[:, start:end]

@@ -9,15 +9,17 @@ import numpy as np
 from numbagrad.core import storage
 from numbagrad.kernel.fourier import circle
 from numbagrad.kernel.lanes import SIZES, lanes_of
+from numbagrad.kernel.threads import SERIAL_BELOW
 
 from . import kernels as words
 
 LARGEST = 1 << 14  # points of a line in working memory
 LONGEST = 1 << 20  # points of a line that is cut into columns and rows
 PRIME = 256  # the largest prime factor
-NEAR = 1 << 19  # bytes of working memory that are in the second-level cache
+NEAR = 1 << 20  # bytes of working memory that are in the second-level cache
 # What points of columns and rows take of the time of points of whole lines; what one more call takes.
 EXTRA, CALL = 0.8, 300
+CALLS = 64  # for lines, at most
 OWN = 2, 3, 4, 5, 7, 8  # radices with a butterfly of their own
 
 
@@ -85,6 +87,11 @@ def allowed(n):
     return max(radices(n), default=1) <= PRIME
 
 
+def calls(code, lines, cut):
+    """How often columns and rows are transformed: at once, if no vector is of two lines."""
+    return lines if cut[0] % lanes_of(code) or cut[1] % lanes_of(code) else 1
+
+
 @lru_cache(4096)
 def way(code, lines, inner, points, whole=True):
     """How ``points`` of so many lines are transformed: () all at once, (a, b) first by columns of a and then by rows of b
@@ -99,9 +106,10 @@ def way(code, lines, inner, points, whole=True):
     if inner == 1 and whole and points <= LONGEST and allowed(points):
         for a in range(4, int(points ** 0.5) + 1):
             for rows, columns in ((a, points // a), (points // a, a)) if points % a == 0 else ():
-                if columns <= LARGEST and (lines == 1 or columns % lanes == 0):
-                    cost = lines * (-(-columns // lanes) * rows + -(-rows // lanes) * columns) * lanes * EXTRA + CALL
-                    if cost < best:
+                apart = calls(code, lines, (rows, columns))
+                if max(a, points // a) <= LARGEST and apart <= CALLS:
+                    cost = lines * (-(-columns // lanes) * rows + -(-rows // lanes) * columns) * lanes * EXTRA + CALL * apart
+                    if cost <= best:  # (the most even of equals)
                         best, found = cost, (rows, columns)
     return found
 
@@ -144,7 +152,7 @@ class Plan:
         self.room = 2 * room * lanes
         bundles = -(-lines // lanes)
         self.work = 4 * bundles * lanes * points
-        self.units = max(1, min(threads, bundles))
+        self.units = max(1, min(threads, bundles, self.work // SERIAL_BELOW["elementwise"]))
         table = np.zeros(words.FIRST, np.int64)
         table[:8] = geometry
         table[[words.BUNDLES, words.UNITS, words.ROOM, words.POINTS, words.STEPS]] = (

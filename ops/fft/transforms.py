@@ -55,12 +55,16 @@ def lines(kind, sort, x, y, shape, d, n, back=False, **words):
 
 def long_lines(kind, x, y, count, cut, back, scale):
     """Complex transforms of ``count`` lines in a row, from the address x to y, by columns and rows."""
-    real, count_of_threads = storage.kind_of(kind.dtype.to_real()), threads.get_num_threads()
-    code = real.dtype.code
-    memory, between = real.alloc(2 * count * cut[0] * cut[1])
+    real, most = storage.kind_of(kind.dtype.to_real()), threads.get_num_threads()
+    code, apart = real.dtype.code, tables.calls(real.dtype.code, count, cut)
+    once = count // apart
+    n = 2 * once * cut[0] * cut[1]
+    memory, between = real.alloc(n)
     twists = tables.twists(code, *cut)
-    launch(real, tables.columns_of(code, count, *cut, back, count_of_threads), x, between, twists.address)
-    launch(real, tables.rows_of(code, count, *cut, back, count_of_threads), between, y, scale=scale)
+    columns, rows = [f(code, once, *cut, back, most) for f in (tables.columns_of, tables.rows_of)]
+    for at in range(0, apart * n * real.itemsize, n * real.itemsize):
+        launch(real, columns, x + at, between, twists.address)
+        launch(real, rows, between, y + at, scale=scale)
     del memory  # held until here
 
 
@@ -107,9 +111,9 @@ def to_real(kind, x, y, shape, d, cut, half, forward, scale, weight):
     del memory  # held until here
 
 
-def _scipy(name, x, *args, **options):
+def _scipy(name, x, **options):
     import scipy.fft
-    return getattr(scipy.fft, name)(x, *args, **options)
+    return getattr(scipy.fft, name)(x, workers=threads.get_num_threads() if x.size >= threads.LIMIT[0] else 1, **options)
 
 
 def _scaled(out, found, scale):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import numbagrad as ng
+from numbagrad.ops.fft.short_time import overlapped
 from numbagrad.ops.fft.transforms import c2r, r2c
 
 torch = pytest.importorskip("torch", reason="PyTorch is the oracle here")
@@ -124,7 +125,7 @@ def test_gradients(name, dtype):
     assert ng.autograd.gradcheck(getattr(ng.fft, name), (x,)) and ng.autograd.gradgradcheck(getattr(ng.fft, name), (x,))
 
 
-LENGTHS = 1, 2, 3, 5, 7, 8, 9, 11, 12, 13, 15, 16, 22, 26, 37, 74, 96, 121, 210, 251, 509, 1000, 4096, 16390, 32768
+LENGTHS = 1, 2, 3, 5, 7, 8, 9, 11, 12, 13, 15, 16, 22, 26, 37, 74, 96, 121, 210, 251, 509, 1000, 4096, 16390, 18000, 32768
 
 
 @pytest.mark.parametrize("dtype", ["complex64", "complex128"])
@@ -270,6 +271,28 @@ def test_there_and_back_with_gradients():
     np.testing.assert_allclose(found[0][0], SIGNAL, rtol=1e-9, atol=1e-9)
     for ours, theirs in zip(*found, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-8, atol=1e-8 * np.abs(theirs).max())
+
+
+@pytest.mark.parametrize("shape", [(3, 8), (2, 5, 8), (1, 1, 3), (2, 40, 7)])
+def test_overlapped_frames(shape):
+    """Sums of frames at their places: every stretch, gradients, batches and forward mode without a loop."""
+    a = draw(shape, "float64")
+    for hop in (1, 3, 8, 11):
+        want = np.zeros((*shape[:-2], shape[-1] + hop * (shape[-2] - 1)))
+        for i in range(shape[-2]):
+            want[..., i * hop:i * hop + shape[-1]] += a[..., i, :]
+        x = ng.tensor(a, requires_grad=True)
+        np.testing.assert_allclose(overlapped(x, hop).detach().numpy(), want, rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(overlapped(x * (1 + 2j), hop).detach().numpy(), want * (1 + 2j), rtol=1e-12, atol=1e-12)
+        if x.numel() < 100:
+            assert ng.autograd.gradcheck(lambda t, hop=hop: overlapped(t, hop), (x,))
+            assert ng.autograd.gradgradcheck(lambda t, hop=hop: overlapped(t, hop), (x,))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            many = ng.func.vmap(lambda t, hop=hop: overlapped(t, hop))(ng.stack([x, 2 * x]).detach())
+            _, slope = ng.func.jvp(lambda t, hop=hop: overlapped(t, hop), (x.detach(),), (x.detach(),))
+        np.testing.assert_allclose(many[1].numpy(), 2 * want, rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(slope.numpy(), want, rtol=1e-12, atol=1e-12)
 
 
 def test_windows_that_are_missing_are_told_once():
