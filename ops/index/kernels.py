@@ -187,8 +187,8 @@ def add_rows(x: "*T", lin: "*i8", v: "*T", n: int, outer_step: int, step: int, i
 @kernel
 def put_shares(x: "*T", lin: "*i8", v: "*T", n: int, outer_step: int, step: int, inner: int, total: int, shares: int,
                v_outer: int, v_step: int, start: int, stop: int):
-    """``put_rows`` of elements that lie side by side; an item is a share of the ``total`` places in an outer part, so that none
-    meet."""
+    """``put_rows`` of v into x at lin for elements that lie side by side; an item is a share of the ``total`` places in an
+    outer part, so that none meet."""
     for item in range(start, stop):
         b = item // shares
         share = item - b * shares
@@ -205,8 +205,8 @@ def put_shares(x: "*T", lin: "*i8", v: "*T", n: int, outer_step: int, step: int,
 @kernel
 def add_shares(x: "*T", lin: "*i8", v: "*T", n: int, outer_step: int, step: int, inner: int, total: int, shares: int,
                v_outer: int, v_step: int, start: int, stop: int):
-    """``add_rows`` of elements that lie side by side; an item is a share of the ``total`` places in an outer part, so that none
-    meet."""
+    """``add_rows`` of v to x at lin for elements that lie side by side; an item is a share of the ``total`` places in an
+    outer part, so that none meet."""
     for item in range(start, stop):
         b = item // shares
         share = item - b * shares

@@ -133,7 +133,7 @@ PART = 1 << 14  # of them, whose products one thread adds up before it begins an
 
 @kernel
 def dot_parts(a: "*T", b: "*T", sums: "*T", n: int, part: int, start: int, stop: int):
-    """Into sums the sums of the products of (n,) vectors, part by part."""
+    """Into sums the sums of the products of vectors a and b (n,), part by part."""
     for i in range(start, stop):
         total = T(0)
         for j in range(i * part, min(n, (i + 1) * part)):

@@ -41,7 +41,8 @@ def apart(w_at, sums_at, size):
 
 @kernel
 def turn(weight: "*T", w: "*T", w_at: "*", sums_at: "*", rows: int, columns: int, size: int, start: int, stop: int):
-    """The transpose of weight (rows, columns), columns ``start`` to ``stop``, into w, at the place for it."""
+    """The transpose of weight (rows, columns), columns ``start`` to ``stop``, into w, at the place for it apart from
+    sums."""
     first = apart(w_at, sums_at, size)
     for top in range(0, rows, 16):
         for i in range(start, stop):

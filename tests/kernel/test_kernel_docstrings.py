@@ -35,7 +35,9 @@ FOUND = found()
 def pointers(declared):
     """Names of the parameters that are pointers: by annotation, or because the body indexes them or hands them on as such."""
     fn = function(declared)
-    notes = {name for name, note in fn.__annotations__.items() if str(note).strip("'\"").startswith("*")}
+    # (``w_at: "*"`` is where w lies, as a number)
+    notes = {name.removesuffix("_at") if str(note).strip("'\"") == "*" else name
+             for name, note in fn.__annotations__.items() if str(note).strip("'\"").startswith("*")}
     if not isinstance(declared, jit.Inline) or not hasattr(declared, "fn"):
         return notes
     parameters = list(inspect.signature(fn).parameters)
