@@ -32,6 +32,7 @@ def is_masked_tensor(obj, /):
 def _reduction_identity(op_name, input, *args):
     """What a reduction may find in place of an element without changing its result."""
     dtype, floating = input.dtype, input.is_floating_point()
+    bounded = dtype is not ng.bool and not dtype.barebones
     if op_name in ("sum", "cumsum"):
         value = 0
     elif op_name in ("prod", "cumprod"):
@@ -44,9 +45,9 @@ def _reduction_identity(op_name, input, *args):
         dtype, value = dtype if floating else ng.float32, math.nan
     elif op_name == "logsumexp" and dtype.is_complex:
         value = complex(-math.inf, 0)
-    elif op_name in ("amax", "argmax", "logaddexp", "logsumexp") and dtype is not ng.bool:
+    elif op_name in ("amax", "argmax", "logaddexp", "logsumexp") and bounded:
         value = -math.inf if floating else ng.iinfo(dtype).min
-    elif op_name in ("amin", "argmin") and dtype is not ng.bool:
+    elif op_name in ("amin", "argmin") and bounded:
         value = math.inf if floating else ng.iinfo(dtype).max
     else:
         raise NotImplementedError(f"identity of {op_name} on {dtype} input")

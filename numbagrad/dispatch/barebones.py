@@ -203,6 +203,8 @@ def checking(name, own):
         if kind is not None and kind.dtype.barebones:
             check(name, kind.dtype, *args, **kwargs)
         out = kwargs.get("out")
+        if kind is not None and not args[0]._n:  # (PyTorch runs no kernel)
+            return own(*args, **kwargs)
         check_result(name, kwargs.get("dtype") if out is None else out.dtype)
         return own(*args, **kwargs)
     return call
