@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
+
+from .user_code import user_level
+
 IMPROVE = ("Expected cond to be True, but got False. (Could this error message be improved? If so, please report an "
            "enhancement request to PyTorch.)")
 
@@ -46,6 +50,8 @@ def _check_not_implemented(cond, message=None):
 
 def _check_is_size(i, message=None, *, max=None):
     """RuntimeError unless a number is a size, of at most ``max``."""
+    warnings.warn("_check_is_size will be removed in a future PyTorch release along with guard_size_oblivious.     Use "
+                  "_check(i >= 0) instead.", FutureWarning, stacklevel=user_level())
     _check(i >= 0, message)
     if max is not None:
         _check(i <= max, message)

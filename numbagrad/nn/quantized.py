@@ -18,7 +18,7 @@ class FloatFunctional(Module):
         self.activation_post_process = Identity()
 
     def forward(self, x):
-        raise RuntimeError("FloatFunctional is not intended to use the forward. Please use the corresponding operation")
+        raise RuntimeError("FloatFunctional is not intended to use the 'forward'. Please use the underlying operation")
 
     def add(self, x, y):
         return self.activation_post_process(ng.add(x, y))
