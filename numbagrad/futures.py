@@ -5,13 +5,15 @@ from __future__ import annotations
 import sys
 import threading
 import traceback
+import typing
 
 from .base.device import device
 
 __all__ = ["Future", "collect_all", "wait_all"]
+_Value = typing.TypeVar("_Value")
 
 
-class Future:
+class Future(typing.Generic[_Value]):
     """A value that is not there yet: ``wait`` for it, or let ``then`` call what goes on with it."""
 
     def __init__(self, *, devices=None):
@@ -20,10 +22,6 @@ class Future:
                 raise ValueError(f"Expected devices to have indices, got {d}")
         self._changed = threading.Condition()
         self._done, self._value, self._error, self._callbacks = False, None, None, []
-
-    @classmethod
-    def __class_getitem__(cls, item):
-        return cls
 
     def __reduce__(self):
         raise RuntimeError("Can not pickle torch.futures.Future")
@@ -41,7 +39,7 @@ class Future:
     def value(self):
         """The value of a future that is done."""
         if not self._done:
-            raise RuntimeError("Future.value() before the future is done: wait() waits for it")
+            raise RuntimeError("Future has not completed: use wait()")
         if self._error is not None:
             raise self._error
         return self._value
