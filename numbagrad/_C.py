@@ -1,5 +1,8 @@
 """``torch._C``: what packages for PyTorch call of its compiled part."""
 
+from threading import get_ident
+
+from .base import modes
 from .base.overriding import (
     OFF,
     STATE,
@@ -7,9 +10,28 @@ from .base.overriding import (
     DisableTorchFunctionSubclass,
     _disabled_torch_function_impl,
 )
+from .core.tensor import Size
+from .futures import Future
+from .linalg import LinAlgError as _LinAlgError  # noqa: F401 (PyTorch's name)
 from .random import Generator
 
-__all__ = ["DisableTorchFunction", "DisableTorchFunctionSubclass", "Generator", "_disabled_torch_function_impl"]
+__all__ = ["DisableTorchFunction", "DisableTorchFunctionSubclass", "Future", "Generator", "Size",
+           "_disabled_torch_function_impl"]
+
+
+def _get_tracing_state():
+    """None: nothing is traced."""
+
+
+def _is_tracing():
+    """False: nothing is traced."""
+    return False
+
+
+def _are_functorch_transforms_active():
+    """Whether the calling thread is inside a function of ``func``."""
+    mode = modes.STATE.get(get_ident())
+    return mode is not None and mode.transform is not None
 
 
 def _log_api_usage_once(event):

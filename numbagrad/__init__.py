@@ -78,19 +78,19 @@ from .random import Generator, default_generator, get_rng_state, initial_seed, m
 def _transforms(name):
     """A module of ``func``, imported when it is used."""
     import importlib
-    return importlib.import_module(f".func.{name}", __name__)
+    return importlib.import_module(f".func.{name}", __package__)
 
 
 def _dlpack():
     """``core.dlpack``, imported when it is used."""
     import importlib
-    return importlib.import_module(".core.dlpack", __name__)
+    return importlib.import_module(".core.dlpack", __package__)
 
 
 def _overriding():
     """``dispatch.overriding``, imported when it is used."""
     import importlib
-    return importlib.import_module(".dispatch.overriding", __name__)
+    return importlib.import_module(".dispatch.overriding", __package__)
 
 
 def _alias(t):
@@ -124,7 +124,7 @@ def _beside():
     import importlib.util
     import os
 
-    if importlib.util.find_spec(__name__ + ".ops") is not None:
+    if importlib.util.find_spec(__package__ + ".ops") is not None:
         return []
     return [os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
 
@@ -136,7 +136,7 @@ def _start():
     from .autograd import inplace
     from .core import sizes, untyped_storage
     for name in ("special", "linalg", "fft"):
-        importlib.import_module("." + name, __name__)
+        importlib.import_module("." + name, __package__)
     usual = __path__[:]
     __path__.extend(_beside())
     from . import ops
@@ -156,11 +156,11 @@ def _start():
 def __getattr__(name):
     if name in _PARTS:
         import importlib
-        return importlib.import_module("." + name, __name__)
+        return importlib.import_module("." + name, __package__)
     if name in _LATER:
         import importlib
-        value = globals()[name] = getattr(importlib.import_module("." + _LATER[name], __name__), name)
-        _registry.seen(sys.modules[__name__], name, value)
+        value = globals()[name] = getattr(importlib.import_module("." + _LATER[name], __package__), name)
+        _registry.seen(sys.modules[__package__], name, value)
         return value
     if name.startswith("_foreach_"):
         from .utils import _foreach
@@ -169,7 +169,7 @@ def __getattr__(name):
             return value
     from .public.absent import advice
     raise AttributeError(f"module 'numbagrad' has no attribute '{name}' (torch.{name} is not available here"
-                         f"{advice('torch', name)})", name=name, obj=sys.modules[__name__])
+                         f"{advice('torch', name)})", name=name, obj=sys.modules[__package__])
 
 
 def __dir__():
@@ -177,10 +177,10 @@ def __dir__():
 
 
 # Which are imported when they are used, and functions of such.
-_PARTS = ("_C", "__config__", "__future__", "accelerator", "amp", "backends", "compiler", "cpu", "cuda", "distributed",
-          "distributions", "extend", "fft", "func", "futures", "fx", "hub", "jit", "library", "linalg", "masked",
-          "multiprocessing", "onnx", "optim", "overrides", "profiler", "serialization", "signal", "sparse", "special",
-          "storage", "testing", "types", "version")
+_PARTS = ("_C", "__config__", "__future__", "_dynamo", "accelerator", "amp", "ao", "backends", "compiler", "cpu", "cuda",
+          "distributed", "distributions", "extend", "fft", "func", "futures", "fx", "hub", "jit", "library", "linalg",
+          "masked", "mps", "mtia", "multiprocessing", "onnx", "optim", "overrides", "profiler", "quasirandom",
+          "serialization", "signal", "sparse", "special", "storage", "testing", "types", "version", "xpu")
 _LATER = {"compile": "compiler", "load": "serialization", "save": "serialization", "TypedStorage": "storage",
           "UntypedStorage": "storage", "is_storage": "core.storages", "set_default_tensor_type": "core.legacy",
           **dict.fromkeys([kind + "Tensor" for kind in _dtypes.CLASS_NAMES.values() if not kind.startswith("Complex")],
@@ -202,6 +202,8 @@ hann_window kaiser_window range""".split(), "core.factories"),
           **dict.fromkeys("""AcceleratorError FatalError JITException OutOfMemoryError SymBool SymFloat SymInt init_num_threads
 sym_float sym_int sym_ite sym_max sym_min sym_not sym_sum thread_safe_generator""".split(), "base.symbolic"),
           "Event": "core.streams", "Stream": "core.streams", "cond": "core.choice",
+          **dict.fromkeys("""_assert _assert_async _check _check_index _check_is_size _check_not_implemented _check_tensor_all
+_check_tensor_all_with _check_type _check_value _check_with""".split(), "base.conditions"), "Future": "futures",
           "Tag": "library", "spmm": "sparse", "vmap": "func", "asarray": "core.aliasing", "from_file": "core.aliasing",
           "from_dlpack": "utils.dlpack", "to_dlpack": "utils.dlpack"}
 _start()
@@ -263,7 +265,7 @@ def get_device_module(device=None):
     else:
         kind = _Device(device).type
     try:
-        return importlib.import_module("." + kind, __name__)
+        return importlib.import_module("." + kind, __package__)
     except ModuleNotFoundError:
         raise RuntimeError(f"Device '{kind}' does not have a corresponding module registered as 'torch.{kind}'.") from None
 

@@ -18,6 +18,7 @@ import pickletools
 import struct
 import sys
 from collections import OrderedDict
+from collections.abc import Callable
 from types import FunctionType
 
 import numpy as np
@@ -71,6 +72,7 @@ __all__ = [
     "safe_globals",
     "save",
 ]
+MAP_LOCATION = Callable[[Storage, str], Storage] | device | str | dict[str, str] | None
 
 
 # ---------------------------------------------------------------------------------------------------------- saving

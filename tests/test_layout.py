@@ -12,15 +12,15 @@ ROOT = Path(numbagrad.__file__).parent
 DESIGN = Path(__file__).parent.parent / "docs" / "design.md"
 # From the ground up: a file imports files of its own floor and of those below.
 FLOORS = ("base", "special linalg fft", "kernel", "random", "core", "dispatch", "autograd", "public", "extend",
-          *("ops." + family for family in ("refusal", *numbagrad.ops.FAMILIES)), "ops", "amp", "cuda cpu", "nn", "func",
-          "distributions", "utils", "optim", "profiler", "sparse", "signal masked", "saving serialization",
-          "overrides",
-          "testing backends accelerator version futures jit hub onnx fx storage multiprocessing types _C distributed",
-          "library", "compiler", "cli", "__main__ __config__ __future__")
+          *("ops." + family for family in ("refusal", *numbagrad.ops.FAMILIES)), "ops", "amp",
+          "cuda cpu distributed xpu mps mtia", "nn", "ao", "func", "distributions", "utils", "optim", "profiler", "sparse",
+          "signal masked", "saving serialization", "overrides",
+          "testing backends accelerator version jit hub onnx fx storage multiprocessing types futures quasirandom _C",
+          "library", "utils.model_zoo", "compiler", "_dynamo", "cli", "__main__ __config__ __future__")
 # What stands beside the folders: modules that PyTorch has, the face for authors, and what Python itself asks for.
-TOP = {"overrides", "accelerator", "futures", "__future__", "masked", "backends", "fx", "sparse", "hub", "jit", "onnx",
-       "version", "linalg", "random", "serialization", "special", "fft", "storage", "multiprocessing", "types", "_C",
-       "distributed", "__config__", "testing", "extend", "__init__", "__main__"}
+TOP = {"overrides", "accelerator", "__future__", "masked", "backends", "sparse", "hub", "version", "linalg", "random",
+       "serialization", "special", "fft", "storage", "multiprocessing", "types", "_C", "xpu", "mps", "mtia", "futures",
+       "quasirandom", "__config__", "testing", "extend", "__init__", "__main__"}
 
 
 def files():

@@ -7,7 +7,7 @@ import inspect
 import numpy as np
 
 from ..core.tensor import bump_version
-from ..dispatch import text
+from ..dispatch import former, text
 from ..dispatch.text import group, indented
 from .inplace import apply, apply_function
 
@@ -49,7 +49,10 @@ def _apply_or_leave(op, t, args):
 
 
 def _named(op, params, lines, env):
-    fn = text.shared(op, op.name + "_", params, lines, env)
+    looks, more = former.lines(op, params, "_")
+    fn = text.shared(op, op.name + "_", former.signature(op, params), [*looks, *lines], {**env, **more})
+    if former.signature(op, params) is not params:
+        fn.__signature__ = params
     fn.__doc__ = f"In-place form of ``{op.name}``."
     return fn
 
@@ -62,7 +65,7 @@ def _elementwise(op, apply=apply):
     for k in op.keywords:
         if k in params.parameters:
             env[f"DEFAULT_{k}_"] = op.keywords[k][0]
-            lines += [f"if {k} is not DEFAULT_{k}_:",
+            lines += [*former.keyword(op, k, "_"),
                       f"    return KEYWORDS_[{k!r}][1]({', '.join([first, *rest, k])}, inplace=True)"]
     if len(op.tensors) == 2 and not op.params:
         tensors, number = [op.fast_inplace.setdefault(pattern, {}) for pattern in ("tt", "ts")]

@@ -75,12 +75,13 @@ class Distribution(importlib.metadata.Distribution):
 
 def stand_in():
     """Make ``import torch`` give numbagrad in this process; returns the finder (to take it out again)."""
-    if "torch" in sys.modules and sys.modules["torch"].__name__ != PACKAGE:
+    if "torch" in sys.modules and sys.modules["torch"] is not sys.modules.get(PACKAGE):
         raise RuntimeError("PyTorch is imported in this process already; numbagrad cannot stand in for it")
     package = importlib.import_module(PACKAGE)
     if "+" not in package.__version__:
         package.__version__ = f"{PYTORCH}+numbagrad{package.__version__}"
     sys.modules["torch"] = package
+    package.__name__ = "torch"  # which programs print, and compare with the first part of a full name
     # Packages tell PyTorch's tensors from others by the text of their class.
     package.Tensor.__module__, package.nn.Parameter.__module__ = "torch", "torch.nn.parameter"
     finder = next((f for f in sys.meta_path if isinstance(f, Finder)), None)
@@ -224,4 +225,6 @@ def _name(error):
 
 
 def _torch(name):
+    if name == "torch":
+        return name
     return "torch" + name[len(PACKAGE):] if (name + ".").startswith(PACKAGE + ".") else None

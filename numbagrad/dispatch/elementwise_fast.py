@@ -15,7 +15,7 @@ from ..core import replay
 from ..core.graph import Node
 from ..kernel import jit
 from ..kernel.guard import LOCK
-from . import composed, plan, replays, text
+from . import composed, former, plan, replays, text
 from .elementwise_backward import backward_graph, slow_backward
 from .elementwise_general import Slow, general
 from .text import group, indented
@@ -115,7 +115,7 @@ def _keyword_text(op, env):
     names, lines = list(op.signature.parameters), []
     for k, (default, _) in op.keywords.items():
         env[f"DEFAULT_{k}_"] = default
-        lines.append(f"if {k} is not DEFAULT_{k}_:")
+        lines += former.keyword(op, k, keywords=", out=out")
         if len(op.tensors) == 1:  # which raises the TypeError
             lines += [f"    if not isinstance_({names[0]}, Tensor_):", f"        general_(op_, ({names[0]},), (), None)"]
         lines.append(f"    return KEYWORDS_[{k!r}][1]({', '.join(names)}, {k}, out={_out(op)})")

@@ -18,6 +18,7 @@ from ..core.registry import REGISTRY
 from ..core.tensor import Tensor
 from ..kernel import jit
 from ..kernel.threads import LIMIT
+from . import former
 
 NAMES = {"STATE_": modes.STATE, "LIMIT_": LIMIT, "empty_": np.empty, "new_": object.__new__, "Tensor_": Tensor,
          "sequence_": graph.sequence, "refresh_": graph.refresh, "freed_": graph.freed, "recording_": modes.recording}
@@ -107,6 +108,9 @@ def call(op, signature, lines, env):
     """The public function of an op with the given lines."""
     shown = signature
     others, signature = numpy_names(op, signature)
+    signature = former.signature(op, signature)
+    looks, more = former.lines(op, shown)
+    lines, env = [*looks, *lines], {**env, **more}
     if others:
         lines, env = [*taken(op, others), *lines], {**env, "called_": arguments.called}
     sizes = next((n for n, p in signature.parameters.items() if p.kind is p.VAR_POSITIONAL and n in SIZES), None)
@@ -127,7 +131,7 @@ def call(op, signature, lines, env):
         env = {**env, "into_": into, "op_": op}
     source = "\n".join([f"def {op.name}({parameters}):", *lines, ""])
     fn = public(replay.attach(jit.define(source, op.name, {**env, "DEFAULTS_": defaults(signature)})), op)
-    if sizes is not None or others:
+    if sizes is not None or signature is not shown:
         fn.__signature__ = shown
     return fn
 
@@ -165,10 +169,10 @@ def deferred(op):
                         replaced(entry, op.name)
         return made[0]
     shown = op.call_signature()
-    others, signature = numpy_names(op, shown)
+    signature = former.signature(op, numpy_names(op, shown)[1])
     lines = [f"    return (made_[0] if made_ else first_())({passed(signature)})"]
     entry = shared(op, None, signature, lines, {"made_": made, "first_": first})
-    if others:
+    if signature is not shown:
         entry.__signature__ = shown
     return entry
 

@@ -29,6 +29,8 @@ class Spec:
 
 
 LEAF = Spec(None, None, ())
+# Classes of users: their functions (flatten, unflatten), as ``utils._pytree.register_pytree_node`` was given them.
+REGISTERED = {}
 
 
 def text(spec):
@@ -65,6 +67,9 @@ def _walk(x, leaves):
         return Spec(c, tuple(x), [_walk(v, leaves) for v in x.values()], x.default_factory if c is defaultdict else None)
     if is_named(x):
         return Spec(c, None, [_walk(v, leaves) for v in x])
+    if REGISTERED and c in REGISTERED:
+        children, context = REGISTERED[c][0](x)
+        return Spec(c, None, [_walk(v, leaves) for v in children], context)
     leaves.append(x)
     return LEAF
 
@@ -83,6 +88,8 @@ def _build(spec, leaves):
         return defaultdict(spec.more, pairs) if spec.kind is defaultdict else spec.kind(pairs)
     if spec.kind is deque:
         return deque(inside, spec.more)
+    if spec.kind in REGISTERED:
+        return REGISTERED[spec.kind][1](inside, spec.more)
     return spec.kind(inside) if spec.kind in (tuple, list) else spec.kind(*inside)
 
 
@@ -111,7 +118,7 @@ def spread(prefix, spec):
             return None
         parts = [prefix[k] for k in spec.keys]
     else:
-        parts = list(prefix)
+        parts = REGISTERED[found.kind][0](prefix)[0] if found.kind in REGISTERED else list(prefix)
     out = []
     for part, child in zip(parts, spec.children):
         inside = spread(part, child)

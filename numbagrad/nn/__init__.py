@@ -13,7 +13,7 @@ __all__ = [
 
 globals().update({name: vars(modules)[name] for name in _modules_all if name in vars(modules)})
 # Imported when they are first asked for, as are layers that few networks have.
-_PARTS = ("attention", "common_types", "grad", "parallel")
+_PARTS = ("attention", "common_types", "grad", "parallel", "quantized")
 
 
 def factory_kwargs(kwargs):

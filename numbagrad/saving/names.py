@@ -14,6 +14,7 @@ from types import FunctionType
 from ..base import dtypes as dt
 from ..base.device import device
 from ..base.dtypes import BY_NAME
+from ..core import entries
 from ..core.tensor import Tensor
 from . import rebuild
 
@@ -108,19 +109,35 @@ PLACES = {name: "torch.nn.modules." + module for module, names in {
     "upsampling": "Upsample UpsamplingBilinear2d UpsamplingNearest2d"}.items() for name in names.split()}
 
 
+# Functions of ``nn.functional`` that PyTorch has in its compiled part.
+COMPILED = frozenset("avg_pool2d avg_pool3d elu_ gelu hardtanh_ leaky_relu_ linear one_hot "
+                     "scaled_dot_product_attention softplus softshrink".split())
+FUNCTIONS = "torch", "torch.nn.functional", "torch._C._nn"
+
+
 def name_in_pytorch(value):
     """(module, name) under which PyTorch's pickles know a class or function of ours; None for anything else."""
     module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
     if not isinstance(module, str) or not isinstance(name, str) or not (module + ".").startswith("numbagrad."):
         return None
-    if isinstance(value, FunctionType) and getattr(sys.modules["numbagrad"], name, None) is value:
-        return "torch", name
+    if isinstance(value, FunctionType):
+        if module == entries.__name__:  # a function that stood for an op, which somebody still holds
+            value = entries.REGISTRY[name].callable
+        if getattr(sys.modules["numbagrad.nn.functional"], name, None) is value:
+            return ("torch._C._nn" if name in COMPILED else "torch.nn.functional"), name
+        if getattr(sys.modules["numbagrad"], name, None) is value:
+            return "torch", name
     found = PLACES.get(name) if module.startswith("numbagrad.nn.modules.") else None
     return found or "torch" + module.removeprefix("numbagrad"), name
 
 
 def permitted(module, name, user):
     """What the user allowed that PyTorch has under this name, perhaps in another file of the same package."""
+    for value in user.values():
+        # (Functions that PyTorch has in two of these places are one here.)
+        if isinstance(value, FunctionType) and module in FUNCTIONS and (name_in_pytorch(value) or ("",))[0] in FUNCTIONS and (
+                value.__qualname__ == name):
+            return value
     if module.startswith("torch."):
         for value in user.values():
             own = getattr(value, "__module__", None) or ""

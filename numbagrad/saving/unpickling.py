@@ -190,7 +190,8 @@ class Full(pickle.Unpickler):
 
 def _translated(module, name):
     """The numbagrad object called `name` in the module of PyTorch's name, or in the nearest package above it."""
-    parts = ["numbagrad", *module.split(".")[1:]]
+    place = "torch.nn.functional" if module == "torch._C._nn" else module
+    parts = ["numbagrad", *place.split(".")[1:]]
     while parts:
         with contextlib.suppress(ModuleNotFoundError, AttributeError):
             return operator.attrgetter(name)(importlib.import_module(".".join(parts)))

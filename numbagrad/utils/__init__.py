@@ -4,7 +4,7 @@ import importlib
 
 from . import hooks
 
-__all__ = ["checkpoint", "data", "dlpack", "hooks"]
+__all__ = ["checkpoint", "data", "dlpack", "hooks", "model_zoo"]
 
 
 def set_module(obj, mod):
@@ -16,7 +16,7 @@ def set_module(obj, mod):
 
 def __getattr__(name):
     # Data loading brings multiprocessing with it, which `import numbagrad` need not wait for; logging needs a package.
-    if name in ("data", "checkpoint", "dlpack", "tensorboard"):
+    if name in ("data", "checkpoint", "dlpack", "model_zoo", "tensorboard", "_pytree"):
         return importlib.import_module("." + name, __name__)
     if name == "swap_tensors":
         from ..core.swapping import swap_tensors

@@ -84,8 +84,8 @@ def attention_forward(mask: "*T", out: "*T", lse: "*T", scratch: "*T", meta: "*i
 def attention_backward(mask: "*T", g: "*T", out: "*T", lse: "*T", dk: "*T", dv: "*T", scratch: "*T", meta: "*i8", q_at: "*",
                        k_at: "*", v_at: "*", g_at: "*", dq_at: "*", dk_at: "*", dv_at: "*", scratch_at: "*", scale: float,
                        size: int, masked: int, causal: int, pieces: int, start: int, stop: int):
-    """Gradients of ``attention_forward`` of q, k and v from g, its out and lse (B, H, L), by int64 meta: dq, dk and dv, lying as
-    meta says like q, k, v, mask (0 for none), g and out; scratch (pieces, 2, BLOCK, S) takes weights and slopes."""
+    """Gradients of ``attention_forward`` of q, k and v from g, its out and lse (B, H, L), by int64 meta: dq, dk and dv, lying
+    as meta says like q, k, v, mask (0 for none), g and out; scratch (pieces, 2, BLOCK, S) takes weights and slopes."""
     heads, few, shared, rows_q, rows_k = meta[1], meta[2], meta[1] // meta[2], meta[3], meta[4]
     e, ev = meta[5], meta[6]
     qb, qh, qr = meta[7], meta[8], meta[9]

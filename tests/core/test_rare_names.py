@@ -108,7 +108,7 @@ def test_futures():
     future = ng.futures.Future()
     threading.Timer(0.05, future.set_result, (5,)).start()
     assert future.wait() == 5
-    with pytest.raises(RuntimeError, match="can be completed only once"):
+    with pytest.raises(RuntimeError, match="can only be marked completed once"):
         future.set_result(6)
     with pytest.raises(RuntimeError, match="has not completed"):
         ng.futures.Future().value()

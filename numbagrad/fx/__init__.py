@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from .nn import Module
-
-
-class GraphModule(Module):
-    """The class that ``isinstance`` asks for; no module is one."""
-
-
-class Node:
-    """The class that ``isinstance`` asks for."""
+from . import graph_module, node, proxy  # noqa: F401
+from .graph_module import GraphModule  # noqa: F401
+from .node import Node  # noqa: F401
+from .proxy import Proxy  # noqa: F401
 
 
 class Graph:
-    """The class that ``isinstance`` asks for."""
-
-
-class Proxy:
     """The class that ``isinstance`` asks for."""
 
 

@@ -18,3 +18,15 @@ def export(*args, **kwargs):
 
 
 dynamo_export = export
+
+
+def register_custom_op_symbolic(symbolic_name, symbolic_fn, opset_version):
+    """Nothing: what an operator would be exported as is never asked for."""
+
+
+def unregister_custom_op_symbolic(symbolic_name, opset_version):
+    """Nothing, see above."""
+
+
+def __getattr__(name):
+    raise AttributeError(f"module '{__name__}' has no attribute '{name}' (torch.onnx.{name} is not available here)")

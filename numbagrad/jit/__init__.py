@@ -7,14 +7,22 @@ import contextlib
 import typing
 import warnings
 
-from .base.symbolic import JITException as Error  # noqa: F401
-from .base.user_code import user_level
-from .futures import Future  # noqa: F401
-from .nn import Module
+from ..base.symbolic import JITException as Error  # noqa: F401
+from ..base.user_code import user_level
+from ..futures import Future  # noqa: F401
+from ..nn import Module
 
 Final = typing.Final
 Attribute = collections.namedtuple("Attribute", ["value", "type"])
 _said = set()
+
+
+class TracerWarning(Warning):
+    """The category that scripts filter; nothing warns with it."""
+
+    @staticmethod
+    def ignore_lib_warnings():
+        """Nothing, see above."""
 
 
 class ScriptModule(Module):
@@ -85,7 +93,7 @@ def unused(fn):
     return fn
 
 
-export = script_method = script_if_tracing = unused
+export = script_method = script_if_tracing = _script_if_tracing = _overload_method = _overload = unused
 
 
 def interface(obj):
@@ -114,24 +122,11 @@ def is_tracing():
     return False
 
 
-class _Done:
-    """What ``fork`` gives: the call has been made."""
-
-    def __init__(self, value):
-        self._value = value
-
-    def wait(self):
-        return self._value
-
-    value = wait
-
-    def done(self):
-        return True
-
-
 def fork(func, *args, **kwargs):
     """Call ``func`` at once; ``wait`` gives its result."""
-    return _Done(func(*args, **kwargs))
+    future = Future()
+    future.set_result(func(*args, **kwargs))
+    return future
 
 
 def wait(future):
@@ -157,6 +152,12 @@ def enable_onednn_fusion(enabled):
 def onednn_fusion_enabled():
     """False."""
     return False
+
+
+def _get_trace_graph(f, args=(), kwargs=None, strict=True, _force_outplace=False, return_inputs=False,
+                     _return_inputs_states=False):
+    """Refused: there is no trace."""
+    raise RuntimeError("torch.jit._get_trace_graph: numbagrad has no traces; ng.compile(step).explain() shows what is called")
 
 
 def save(m, f, _extra_files=None):

@@ -1,0 +1,17 @@
+"""Names for annotations of functions that PyTorch compiles as TorchScript."""
+
+import typing
+
+_T = typing.TypeVar("_T")
+
+
+class BroadcastingList1(typing.Generic[_T]):
+    """A list of one number, or the number."""
+
+
+class BroadcastingList2(typing.Generic[_T]):
+    """A list of two numbers, or one for both."""
+
+
+class BroadcastingList3(typing.Generic[_T]):
+    """A list of three numbers, or one for all."""
