@@ -64,7 +64,7 @@ def wrap_torch_function(dispatcher):
     return inner
 
 
-def redispatch_function(func, types, args, kwargs=None):
+def redispatch_function(func, types, args, kwargs):
     """Call ``func`` itself, without asking once more; what it calls asks."""
     STATE.once = True
     try:

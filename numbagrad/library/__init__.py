@@ -73,7 +73,7 @@ class Library:
                                   "(torch.overrides) sees every call")
 
     def _register_fake(self, op_name, fn, _stacklevel=1, *, allow_override=True):
-        look_up(f"{self.ns}::{op_name}").fake = fn
+        look_up(f"{self.ns}::{op_name}").set_fake(fn, allow_override)
 
 
 def define(qualname, schema, *, lib=None, tags=()):
@@ -127,14 +127,14 @@ def register_kernel(op, device_types, func=None, /, *, lib=None):
     return impl(known._schema.name, "default" if device_types is None else device_types, func, lib=lib)
 
 
-def register_fake(op, func=None, /, *, lib=None, _stacklevel=1, allow_override=False):
+def register_fake(op, func=None, /, *, lib=None, _stacklevel=1, allow_override=True):
     """Let a function say what an operator returns, without values."""
     defined, known = _known(op, "register_fake")
     if defined is not None:
         return defined.register_fake if func is None else defined.register_fake(func)
 
     def register(func):
-        known.fake = func
+        known.set_fake(func, allow_override)
         return func
     return register if func is None else register(func)
 

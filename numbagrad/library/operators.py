@@ -8,6 +8,7 @@ import warnings
 from ..autograd.function import Function
 from ..base import modes
 from ..base.overriding import OFF, STATE, overloaded
+from ..base.user_code import user_line
 from ..core.graph import bump_version
 from ..core.storage import storage_address
 from ..core.tensor import Tensor
@@ -34,6 +35,7 @@ class Operator:
         self.namespace, self._opname, self._overloadname = namespace, name, overload
         self._schema, self.tags = schema, list(tags)
         self.__name__, self.__qualname__, self.__module__ = f"{name}.{overload}", str(self), f"torch._ops.{namespace}"
+        self.fake_place = None
         self.kernels, self.fake, self.backward, self.setup, self.batch, self.casts = {}, None, None, None, None, {}
         self.view = any([a.alias and not a.is_write for a in schema.arguments])
         self.owner, self.check, self.function = self, None, None
@@ -158,6 +160,13 @@ class Operator:
         for t in written:
             bump_version(t)
         return result
+
+    def set_fake(self, fn, allow_override=True):
+        """Take a function that says what is returned, without values; where it was given is kept."""
+        if self.fake is not None and not allow_override:
+            raise RuntimeError(f"register_fake(...): the operator {self.namespace}::{self._opname} already has a fake impl "
+                               f"registered at {self.fake_place}.")
+        self.fake, self.fake_place = fn, user_line()
 
     def described(self, args, kwargs):
         """Results without values, by what ``register_fake`` was given."""

@@ -302,6 +302,18 @@ def test_what_is_not_here_says_so():
         ng.ops.aten  # noqa: B018
 
 
+@pytest.mark.parametrize("lib", [ng, torch], ids=["numbagrad", "torch"])
+def test_fakes_that_are_there_are_replaced_where_that_is_allowed(lib):
+    lib.library.define("nglib::fakes", "(Tensor x) -> Tensor")
+    lib.library.register_fake("nglib::fakes", lambda x: x)
+    with pytest.raises(RuntimeError, match=rf"nglib::fakes already has a fake impl registered at {re.escape(__file__)}:\d+"):
+        lib.library.register_fake("nglib::fakes", lambda x: x, allow_override=False)
+    lib.library.register_fake("nglib::fakes", lambda x: x.clone())
+    own = lib.library.Library("nglib", "FRAGMENT")
+    with pytest.raises(RuntimeError, match="already has a fake impl registered at "):
+        own._register_fake("fakes", lambda x: x, allow_override=False)
+
+
 def test_checks_find_what_is_wrong():
     @ng.library.custom_op("nglib::lies", mutates_args=())
     def lies(x: ng.Tensor) -> ng.Tensor:

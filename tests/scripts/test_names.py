@@ -139,7 +139,8 @@ def mentioned():
             for token in tokenize.tokenize(f.readline):
                 if token.type in (tokenize.NAME, tokenize.STRING):
                     found.update(re.findall(r"\w+", token.string))
-    found.update(re.findall(r"\w+", (paths.TESTS / "parity.json").read_text(encoding="utf-8")))
+    for path in (paths.TESTS / "parity.json", *paths.TESTS.rglob("*.txt")):
+        found.update(re.findall(r"\w+", path.read_text(encoding="utf-8")))
     return found
 
 
