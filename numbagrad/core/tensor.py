@@ -11,7 +11,7 @@ from ..base import arguments, modes
 from ..base import dtypes as dt
 from ..base.device import device as Device
 from ..base.device import resolve_device
-from ..base.overriding import _disabled_torch_function_impl, machinery
+from ..base.overriding import _disabled_torch_function_impl, machinery, plain
 from ..base.shapes import Size, check_empty, contiguous_strides, is_contiguous, numel
 from ..kernel.tape import TAPE, born, clears, refuse, seen
 from . import graph, saved, storage
@@ -271,6 +271,10 @@ class Tensor(Metadata, Values):
         if self._node is not None:
             raise RuntimeError("post accumulate grad hooks cannot be registered on non-leaf tensors")
         return graph.removable(graph.hooks_on_leaf(self, "post_acc"), hook)
+
+
+plain(Tensor)
+plain(Size)
 
 
 def raw(buf, ptr, n, shape, strides, kind, ver):

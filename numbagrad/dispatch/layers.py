@@ -34,7 +34,10 @@ class Layered:
             for layer in on:
                 call = self.wraps[layer](call)
             # (The last one may bring its own code, which looks at the arguments before it calls anything.)
-            found = self.codes[on] = call if isinstance(call, types.CodeType) else stub(self.codes[()], call)
+            own = self.codes[()]
+            found = call if isinstance(call, types.CodeType) else stub(own, call)
+            # (Who looks for the function's source finds its own.)
+            found = self.codes[on] = found.replace(co_filename=own.co_filename, co_firstlineno=own.co_firstlineno)
         return found
 
 

@@ -17,7 +17,7 @@ from ..base.dtypes import dtype
 from ..base.overriding import KNOWN, PLAIN, STATE
 from ..core import entries, registry
 from ..core.registry import REGISTRY
-from ..core.tensor import Size, Tensor
+from ..core.tensor import Tensor
 from ..core.values import recast, subclass
 from . import layers
 from .asked import Asked
@@ -29,7 +29,7 @@ _asking: dict = {}    # functions that have the layer
 _replaced: list = []  # (place, name, function) of what an op's first use made meanwhile
 
 
-for _plain in (Tensor, Size, dtype, Device):
+for _plain in (dtype, Device):
     overriding.plain(_plain)
 
 # --- a call -----------------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ STARS = {
     **dict.fromkeys("gru lstm rnn_relu rnn_tanh".split(), "two calls under one name, which PyTorch does not document"),
     "to": "documented as Tensor.to(*args, **kwargs)",
     "new": "sizes or data, which PyTorch does not document",
+    "sym_sum": "PyTorch documents one star",
     "load": "documented with **pickle_load_args",
 }
 SPACES = {"numbagrad": ng, "nn.functional": ng.nn.functional, "linalg": ng.linalg, "special": ng.special, "Tensor": ng.Tensor}
