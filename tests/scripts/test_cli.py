@@ -238,7 +238,7 @@ if __name__ == "__main__":
 """)
     out = run(path, tmp_path / "net.pt", "spawn", *(["fork"] if hasattr(os, "fork") else [])).stdout.splitlines()
     assert out[0] == "True True"
-    assert out[1] == "('__mp_main__', 'numbagrad', 'Net', torch.Size([1, 2]))"
+    assert out[1] == "('__mp_main__', 'torch', 'Net', torch.Size([1, 2]))"
     assert out[2:] in ([], [out[1].replace("__mp_main__", "__main__")])
 
 
@@ -296,8 +296,8 @@ def test_modules_run_as_python_runs_them(tmp_path, name, file):
     package(tmp_path)
     args = ("--help", "--", "-m")
     out = run("-m", name, *args, cwd=tmp_path).stdout
-    assert out == f"__main__ package {list(args)} {file} {os.path.realpath(tmp_path)} 7 numbagrad\n"
-    (tmp_path / "torch.py").write_text("__name__ = 'numbagrad'\n")
+    assert out == f"__main__ package {list(args)} {file} {os.path.realpath(tmp_path)} 7 torch\n"
+    (tmp_path / "torch.py").write_text("")
     assert python("-m", name, *args, cwd=tmp_path).stdout == out
 
 
@@ -311,7 +311,7 @@ def test_folder_with_main_runs(tmp_path):
     (tmp_path / "app").mkdir()
     write(tmp_path / "app", "import sys, torch\nprint(__name__, sys.argv[1:], sys.path[0], torch.__name__)\n", "__main__.py")
     out = run("app", "-x", cwd=tmp_path).stdout
-    assert out == f"__main__ ['-x'] {os.path.realpath(tmp_path / 'app')} numbagrad\n"
+    assert out == f"__main__ ['-x'] {os.path.realpath(tmp_path / 'app')} torch\n"
 
 
 def test_missing_import_of_a_module_is_not_taken_for_the_module(tmp_path):
