@@ -292,16 +292,16 @@ def general(op, input, dim, keepdim, dtype, out):
         return general(REGISTRY[op.whole], input, dim, keepdim, dtype, out)
     if dtype is not None and arguments.check_dtype(dtype, op.name, "dtype", 0) is not input._kind.dtype:
         input = input.to(dtype=dtype)
-    if input._kind.dtype.barebones:
-        check_barebones(op.name, input._kind.dtype, input, dim, dtype=dtype)
-    if dim is not None:
-        dim = arguments.check_ints(dim, op.name, "dim", 2)
-    keepdim = arguments.check_bool(keepdim, op.name, "keepdim", 3)
-    if op.accumulate and input._kind.dtype.is_complex:  # any, all and count_nonzero look at truth, not at numbers
-        input = REGISTRY["ne"].callable(input.detach(), 0)
-    if isinstance(out, Tensor) and op.result == "bool" and out._kind.dtype not in (dt.bool_, dt.uint8):
-        raise RuntimeError(f"{op.name} only supports bool tensor for result, got: {dt.scalar_name(out._kind.dtype)}")
     try:
+        if input._kind.dtype.barebones:
+            check_barebones(op.name, input._kind.dtype, input, dim, dtype=dtype)
+        if dim is not None:
+            dim = arguments.check_ints(dim, op.name, "dim", 2)
+        keepdim = arguments.check_bool(keepdim, op.name, "keepdim", 3)
+        if op.accumulate and input._kind.dtype.is_complex:  # any, all and count_nonzero look at truth, not at numbers
+            input = REGISTRY["ne"].callable(input.detach(), 0)
+        if isinstance(out, Tensor) and op.result == "bool" and out._kind.dtype not in (dt.bool_, dt.uint8):
+            raise RuntimeError(f"{op.name} only supports bool tensor for result, got: {dt.scalar_name(out._kind.dtype)}")
         shape, kind = op.infer(input, dim, keepdim)
     except SparseArgument as error:
         return instead(op, error)(input, dim, keepdim, dtype=dtype)
