@@ -205,7 +205,7 @@ def checking(name, own):
         out = kwargs.get("out")
         if kind is not None and not args[0]._n:  # (PyTorch runs no kernel)
             return own(*args, **kwargs)
-        check_result(name, kwargs.get("dtype") if out is None else out.dtype)
+        check_result(name, kwargs.get("dtype") if out is None else getattr(out, "dtype", None))  # (several have none)
         return own(*args, **kwargs)
     return call
 

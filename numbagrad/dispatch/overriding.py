@@ -187,6 +187,9 @@ def release(reason):
                 delattr(Tensor, name)
             for place, name, value in _replaced:
                 setattr(place, name, value)
+                op = dict.get(REGISTRY, value.__name__)
+                if op is not None and (place, name) in op.published:
+                    op.published[place, name] = value
             for entry, value in registry.STAYING.items():
                 op = dict.get(REGISTRY, value.__name__)
                 if getattr(op, "call", None) is value:
