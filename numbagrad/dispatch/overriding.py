@@ -185,11 +185,11 @@ def release(reason):
                 layers.switch(fn, "overrides", False)
             for name in CONSTANTS:
                 delattr(Tensor, name)
+            owners = {at: op for op in dict.values(REGISTRY) for at in op.published} if _replaced else {}
             for place, name, value in _replaced:
                 setattr(place, name, value)
-                op = dict.get(REGISTRY, value.__name__)
-                if op is not None and (place, name) in op.published:
-                    op.published[place, name] = value
+                if (place, name) in owners:
+                    owners[place, name].published[place, name] = value
             for entry, value in registry.STAYING.items():
                 op = dict.get(REGISTRY, value.__name__)
                 if getattr(op, "call", None) is value:

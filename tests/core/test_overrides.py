@@ -177,10 +177,10 @@ ng.exp(a), a.sum(), a.shape
 assert Mode.calls == 4 and ng.Tensor.shape is before[1] and not overriding._held
 assert not any([layers._functions[f].on for f in (ng.exp, ng.log, ng.Tensor.sum, ng.Tensor.__add__) if f in layers._functions])
 with Mode():
-    a.mul(2)  # (its first use)
+    a.mul(2), a.add_(1)  # (their first uses)
 with ng.profiler.profile() as profile:
-    a.mul(2)
-assert [e.key for e in profile.key_averages()] == ["aten::mul"]
+    a.mul(2), a.add_(1)
+assert [e.key for e in profile.key_averages()] == ["aten::mul", "aten::add_"]
 class Plain(ng.nn.Parameter): pass
 assert not overriding._held
 class Sub(ng.Tensor): pass
