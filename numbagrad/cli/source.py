@@ -8,6 +8,7 @@ import textwrap
 
 from ..base import dtypes as dt
 from ..core.registry import REGISTRY
+from ..dispatch import layers
 from ..dispatch.op import Op
 from ..dispatch.reduction import stages
 from ..kernel import expr, jit
@@ -103,7 +104,7 @@ def reached(function, wanted):
     found, seen, todo = [], set(), [function]
     while todo:
         fn = todo.pop()
-        for name in fn.__code__.co_names:
+        for name in layers.own(fn).__code__.co_names:
             value = fn.__globals__.get(name)
             if isinstance(value, wanted) and value not in found:
                 found.append(value)

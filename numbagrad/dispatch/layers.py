@@ -50,6 +50,12 @@ def add(fn, layer, wrap):
     return entry
 
 
+def own(fn):
+    """A function without its layers."""
+    entry = _functions.get(fn)
+    return fn if entry is None else entry.own
+
+
 def switch(fn, layer, on):
     """Turn a layer of a function on or off."""
     entry = _functions[fn]
