@@ -22,6 +22,12 @@ class State(threading.local):
 
 
 STATE = State()
+ENTERED: list = []  # functions that are called when the first mode of all threads is entered
+
+
+def mode_on():
+    """Whether this thread has a mode that is asked."""
+    return not PLAIN and bool(STATE.modes) and STATE.off != OFF
 
 
 def plain(cls):

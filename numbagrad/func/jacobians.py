@@ -233,7 +233,8 @@ def functionalize(func, *, remove="mutations"):
 
     @functools.wraps(func, updated=())
     def wrapper(*args, **kwargs):
-        return func(*args, **kwargs)
+        with modes.REVERSE:
+            return func(*args, **kwargs)
     return wrapper
 
 

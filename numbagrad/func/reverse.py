@@ -225,7 +225,7 @@ class Tracked:
         alone = isinstance(argnums, int)
         chosen = range(len(args)) if argnums is None else (argnums,) if alone else argnums
         args = list(args)
-        with modes.inference_mode(False), modes.enable_grad():
+        with modes.REVERSE, modes.inference_mode(False), modes.enable_grad():
             for i in chosen:
                 args[i] = trees.map_tree(self.track, args[i])
             self.diff = args[argnums] if alone else tuple([args[i] for i in chosen])

@@ -16,6 +16,7 @@ import pytest
 
 import numbagrad as ng
 import numbagrad.overrides
+from numbagrad import compiler
 from numbagrad.dispatch import overriding
 
 torch = pytest.importorskip("torch")
@@ -282,6 +283,54 @@ def test_compiled_steps_refuse_who_would_be_asked():
         step(ng.ones(2).as_subclass(Sub), ng.ones(2))
     with pytest.warns(UserWarning, match="runs eagerly"):
         assert type(ng.compile(f, fallback=True)(ng.ones(2).as_subclass(Sub), ng.ones(2))) is Sub
+
+
+class Counting(ng.overrides.TorchFunctionMode):
+    """Lists whom it is asked about."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        self.names.append(func.__name__)
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_mode_entered_after_a_step_was_compiled_is_not_passed_by():
+    def f(a):
+        return (a * 2).sum()
+    a, step, lenient = ng.ones(3), ng.compile(f), ng.compile(f, fallback=True)
+    for _ in range(60):
+        assert step(a).item() == lenient(a).item() == 6
+    native = type(step).__call__
+    assert native is not compiler.CompiledFunction.__call__
+    with Counting() as mode:
+        with ThreadPoolExecutor(1) as pool:  # a mode is one thread's
+            assert pool.submit(lambda: [step(a).item() for _ in range(12)]).result() == [6] * 12
+        for _ in range(2):
+            with pytest.raises(RuntimeError, match="a TorchFunctionMode is on, whose __torch_function__"):
+                step(a)
+            with pytest.warns(UserWarning, match="runs eagerly meanwhile"):
+                result = lenient(a)
+        assert mode.names == ["mul", "sum"] * 2
+        with ng._C.DisableTorchFunction():
+            assert step(a).item() == 6 and len(mode.names) == 4
+    assert result.item() == step(a).item() == lenient(a).item() == 6 and len(mode.names) == 4
+    for _ in range(60):
+        step(a)
+    assert type(step).__call__ is native and not lenient.eager
+
+
+def test_a_mode_that_a_compiled_step_enters_is_asked_in_every_call():
+    mode = Counting()
+
+    def f(a):
+        with mode:
+            return (a * 2).sum()
+    step, a = ng.compile(f), ng.ones(3)
+    for n in range(1, 6):
+        assert step(a).item() == 6 and mode.names == ["mul", "sum"] * n
 
 
 def test_numbers_of_tensors_that_require_grad_where_nothing_is_recorded():
