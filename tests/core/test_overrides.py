@@ -285,6 +285,23 @@ def test_compiled_steps_refuse_who_would_be_asked():
         assert type(ng.compile(f, fallback=True)(ng.ones(2).as_subclass(Sub), ng.ones(2))) is Sub
 
 
+def test_plain_tensors_override_nothing_before_anybody_asks():
+    """In a process that has not loaded what asks."""
+    script = """import sys
+import numbagrad as ng
+def f(a): return (a * 2).sum()
+step, a = ng.compile(f), ng.ones(3)
+assert [step(a).item() for _ in range(3)] == [6] * 3
+for wrong in (lambda: ng.cat([a, 3]), lambda: ng.matmul(a, "x"), lambda: a.add_([])):
+    try: wrong()
+    except TypeError: pass
+    else: raise AssertionError
+assert "numbagrad.dispatch.overriding" not in sys.modules
+"""
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert not run.returncode, run.stderr
+
+
 class Counting(ng.overrides.TorchFunctionMode):
     """Lists whom it is asked about."""
 
