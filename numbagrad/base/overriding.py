@@ -92,6 +92,13 @@ def method(name, values):
     return None if STATE.off or not overloaded(values) else machinery[0]().method(name)
 
 
+def again(fn, error, *args, **kwargs):
+    """The result of a public function that failed before it asked, where an argument overrides: functions ask from now on."""
+    if STATE.off or not overloaded((*args, *kwargs.values())) or not machinery[0]().begin(fn):
+        raise error
+    return fn(*args, **kwargs)
+
+
 def insert(found, value):
     c = type(value)
     if all([type(other) is not c for other in found]):

@@ -235,6 +235,14 @@ def asked(op, values):
     return (ask(*args, **words),)
 
 
+def begin(fn):
+    """Let functions ask because of a call of one that asked nobody; whether that does now."""
+    if "classes" in _held:
+        return False
+    hold("classes")
+    return fn in _asking
+
+
 def method(name):
     """The same of a method: the function that asks, or None if it has been asked."""
     if "classes" in _held:
