@@ -10,6 +10,7 @@ import sys
 from .base import dtypes as _dtypes
 from .base import overriding as _base_overriding
 from .base import tracebacks as _tracebacks
+from .base.arguments import of_tensors as _of_tensors
 from .base.device import device as _Device
 from .base.device import get_default_device, set_default_device
 from .base.dtypes import (
@@ -217,7 +218,7 @@ def is_floating_point(input):
     try:
         return input.dtype.is_floating_point
     except AttributeError as error:
-        return _base_overriding.of_tensors(is_floating_point, error, input)
+        return _of_tensors(is_floating_point, error, input)
 
 
 def is_complex(input):
@@ -225,7 +226,7 @@ def is_complex(input):
     try:
         return input.dtype.is_complex
     except AttributeError as error:
-        return _base_overriding.of_tensors(is_complex, error, input)
+        return _of_tensors(is_complex, error, input)
 
 
 def is_same_size(input, other):
@@ -233,7 +234,7 @@ def is_same_size(input, other):
     try:
         return input._shape == other._shape
     except AttributeError as error:
-        return _base_overriding.of_tensors(is_same_size, error, input, other)
+        return _of_tensors(is_same_size, error, input, other)
 
 
 def is_inference(input):
@@ -241,7 +242,7 @@ def is_inference(input):
     try:
         return input.is_inference()
     except AttributeError as error:
-        return _base_overriding.of_tensors(is_inference, error, input)
+        return _of_tensors(is_inference, error, input)
 
 
 def is_signed(input):
@@ -249,7 +250,7 @@ def is_signed(input):
     try:
         return input.is_signed()
     except AttributeError as error:
-        return _base_overriding.of_tensors(is_signed, error, input)
+        return _of_tensors(is_signed, error, input)
 
 
 def is_neg(input):
@@ -257,7 +258,7 @@ def is_neg(input):
     try:
         return input.is_neg()
     except AttributeError as error:
-        return _base_overriding.of_tensors(is_neg, error, input)
+        return _of_tensors(is_neg, error, input)
 
 
 def is_conj(input):
@@ -265,7 +266,7 @@ def is_conj(input):
     try:
         return input.is_conj()
     except AttributeError as error:
-        return _base_overriding.of_tensors(is_conj, error, input)
+        return _of_tensors(is_conj, error, input)
 
 
 def get_device(input):
@@ -273,7 +274,7 @@ def get_device(input):
     try:
         return input.get_device()
     except AttributeError as error:
-        return _base_overriding.of_tensors(get_device, error, input)
+        return _of_tensors(get_device, error, input)
 
 
 def detach(input):
@@ -281,7 +282,7 @@ def detach(input):
     try:
         return input.detach()
     except AttributeError as error:
-        return _base_overriding.of_tensors(detach, error, input)
+        return _of_tensors(detach, error, input)
 
 
 def get_device_module(device=None):
@@ -302,7 +303,7 @@ def numel(input):
     try:
         return input._n
     except AttributeError as error:
-        return _base_overriding.of_tensors(numel, error, input)
+        return _of_tensors(numel, error, input)
 
 
 def set_num_threads(n):

@@ -6,10 +6,7 @@ overrides is made, or a mode is entered.
 
 from __future__ import annotations
 
-import inspect
 import threading
-
-from . import arguments
 
 ON, CLASSES_OFF, OFF = 0, 1, 2
 # Classes of arguments that override nothing; empty while some thread has a mode, so that every call is looked at.
@@ -100,14 +97,6 @@ def again(fn, error, *args, **kwargs):
     if STATE.off or not overloaded((*args, *kwargs.values())) or not machinery[0]().begin(fn):
         raise error
     return fn(*args, **kwargs)
-
-
-def of_tensors(fn, error, *args):
-    """``again``, or PyTorch's error of the first argument that is no tensor."""
-    bad = next((i for i, a in enumerate(args) if not arguments.is_tensor(a)), None)
-    if bad is not None and error.__class__ is AttributeError:
-        error = arguments.wrong(args[bad], "Tensor", fn.__name__, tuple(inspect.signature(fn).parameters)[bad], bad + 1)
-    return again(fn, error, *args)
 
 
 def insert(found, value):
