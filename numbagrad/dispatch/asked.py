@@ -60,7 +60,7 @@ class Asked:
                 named.update(value)
             elif p.default is p.empty and not self.name.startswith("torch.nn.init") and p.kind is not p.KEYWORD_ONLY:
                 given.append(value)
-            elif value is not None or p.name != "out" or "nn.functional" not in self.name:
+            elif value is not None or p.name != "out" or "nn.functional" not in self.name and self.name[-2:] != "__":
                 named[p.name] = value
         return tuple(given), named
 

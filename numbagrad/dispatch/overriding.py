@@ -258,8 +258,12 @@ def method(name):
 def push(mode):
     """Enter a mode."""
     with LOCK:
+        first = bool(PLAIN)
         PLAIN.clear()
         hold(id(mode))
+    if first:
+        for fn in overriding.ENTERED:
+            fn()
     STATE.modes.append(mode)
 
 

@@ -205,6 +205,22 @@ def test_the_first_contact_is_as_every_other():
     assert {c: r for c, r in zip(FIRST, found[0])} == {c: r for c, r in zip(FIRST, found[1])}
 
 
+def test_an_operator_used_before_anybody_asked_hands_on_no_keyword():
+    script = """import numbagrad as ng
+ng.ones(2) // 1
+class Log(ng.Tensor):
+    seen = []
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        cls.seen.append((func.__name__, kwargs))
+        return super().__torch_function__(func, types, args, kwargs)
+Log([1.0, 2.0]) // 1
+assert Log.seen == [("__floordiv__", {})], Log.seen
+"""
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert not run.returncode, run.stderr
+
+
 def test_what_is_no_tensor_is_refused_in_pytorchs_words():
     for name in ("numel", "is_floating_point", "is_complex", "is_conj", "is_neg", "is_signed", "detach", "get_device",
                  "is_inference"):
