@@ -398,9 +398,9 @@ def test_a_mode_entered_after_a_step_was_compiled_is_not_passed_by():
         with ThreadPoolExecutor(1) as pool:  # a mode is one thread's
             assert pool.submit(lambda: [step(a).item() for _ in range(12)]).result() == [6] * 12
         for _ in range(2):
-            step.use(step.variants[0])
             with pytest.raises(RuntimeError, match="a TorchFunctionMode is on, whose __torch_function__"):
                 step(a)
+            step.use(step.variants[0])
             with pytest.warns(UserWarning, match="runs eagerly meanwhile"):
                 result = lenient(a)
         assert mode.names == ["mul", "sum"] * 2
