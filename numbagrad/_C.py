@@ -1,7 +1,5 @@
 """``torch._C``: what packages for PyTorch call of its compiled part."""
 
-from threading import get_ident
-
 from .base import modes
 from .base.overriding import (
     OFF,
@@ -30,8 +28,7 @@ def _is_tracing():
 
 def _are_functorch_transforms_active():
     """Whether the calling thread is inside a function of ``func``."""
-    mode = modes.STATE.get(get_ident())
-    return mode is not None and mode.transform is not None
+    return modes.REVERSE.depth > 0 or modes.transform() is not None
 
 
 def _log_api_usage_once(event):

@@ -10,6 +10,7 @@ import sys
 from .base import dtypes as _dtypes
 from .base import overriding as _base_overriding
 from .base import tracebacks as _tracebacks
+from .base.arguments import of_tensors as _of_tensors
 from .base.device import device as _Device
 from .base.device import get_default_device, set_default_device
 from .base.dtypes import (
@@ -214,47 +215,74 @@ from . import utils  # noqa: E402
 
 def is_floating_point(input):
     """Whether the dtype is a floating-point one."""
-    return input.dtype.is_floating_point
+    try:
+        return input.dtype.is_floating_point
+    except AttributeError as error:
+        return _of_tensors(is_floating_point, error, input)
 
 
 def is_complex(input):
     """Whether the dtype is complex."""
-    return input.dtype.is_complex
+    try:
+        return input.dtype.is_complex
+    except AttributeError as error:
+        return _of_tensors(is_complex, error, input)
 
 
 def is_same_size(input, other):
     """Whether two tensors have the same shape."""
-    return input._shape == other._shape
+    try:
+        return input._shape == other._shape
+    except AttributeError as error:
+        return _of_tensors(is_same_size, error, input, other)
 
 
 def is_inference(input):
     """Whether the tensor was made in inference mode."""
-    return input.is_inference()
+    try:
+        return input.is_inference()
+    except AttributeError as error:
+        return _of_tensors(is_inference, error, input)
 
 
 def is_signed(input):
     """Whether the dtype has negative numbers."""
-    return input.is_signed()
+    try:
+        return input.is_signed()
+    except AttributeError as error:
+        return _of_tensors(is_signed, error, input)
 
 
 def is_neg(input):
     """False: no tensor is negated lazily."""
-    return input.is_neg()
+    try:
+        return input.is_neg()
+    except AttributeError as error:
+        return _of_tensors(is_neg, error, input)
 
 
 def is_conj(input):
     """Whether the tensor is conjugated lazily."""
-    return input.is_conj()
+    try:
+        return input.is_conj()
+    except AttributeError as error:
+        return _of_tensors(is_conj, error, input)
 
 
 def get_device(input):
     """Index of the CUDA device, -1 on the CPU."""
-    return input.get_device()
+    try:
+        return input.get_device()
+    except AttributeError as error:
+        return _of_tensors(get_device, error, input)
 
 
 def detach(input):
     """``Tensor.detach``."""
-    return input.detach()
+    try:
+        return input.detach()
+    except AttributeError as error:
+        return _of_tensors(detach, error, input)
 
 
 def get_device_module(device=None):
@@ -272,7 +300,10 @@ def get_device_module(device=None):
 
 def numel(input):
     """Number of elements."""
-    return input._n
+    try:
+        return input._n
+    except AttributeError as error:
+        return _of_tensors(numel, error, input)
 
 
 def set_num_threads(n):

@@ -6,6 +6,7 @@ import warnings
 from contextlib import nullcontext
 
 from ..base import modes as grad_mode
+from ..base import overriding
 from ..base.modes import (
     enable_grad,
     enforce_grad_layout_policy,
@@ -117,7 +118,10 @@ def backward(tensors, grad_tensors=None, retain_graph=None, create_graph=False, 
         inputs = _tuple(inputs)
         if len(inputs) == 0:
             raise RuntimeError("`inputs` argument to `backward()` cannot be empty.")
-    tensors = _tuple(tensors)
+    try:
+        tensors = _tuple(tensors)
+    except TypeError as error:
+        return overriding.again(backward, error, tensors, grad_tensors, retain_graph, create_graph, inputs=inputs)
     grads = _tuple(grad_tensors) if grad_tensors is not None else (None,) * len(tensors)
     grads = _first_gradients(tensors, grads)
     keep = create_graph if retain_graph is None else retain_graph
@@ -146,7 +150,11 @@ def grad(outputs, inputs, grad_outputs=None, retain_graph=None, create_graph=Fal
         warnings.warn("only_inputs argument is deprecated and is ignored now (defaults to True). To accumulate "
                       "gradient for other parts of the graph, please use "
                       "torch.autograd.backward.", FutureWarning, stacklevel=2)
-    outputs, inputs = _tuple(outputs), _tuple(inputs)
+    try:
+        outputs, inputs = _tuple(outputs), _tuple(inputs)
+    except TypeError as error:
+        return overriding.again(grad, error, outputs, inputs, grad_outputs, retain_graph, create_graph, only_inputs,
+                                allow_unused, is_grads_batched, materialize_grads)
     grads = _tuple(grad_outputs) if grad_outputs is not None else (None,) * len(outputs)
     stack = grad_mode.transform() if grad_mode.STATE else None
     if is_grads_batched:

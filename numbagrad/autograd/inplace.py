@@ -73,7 +73,13 @@ def apply_function(op, t, args, kwargs):
     """In-place form of any other op: run it on the old value, then make the result this tensor's value and history."""
     if STATE and (found := transformed(op, t, args, kwargs)) is not NotImplemented:
         return found
-    check_mode(t)
+    try:
+        check_mode(t)
+    except AttributeError:
+        ask = overriding.method(op.name + "_", (t, *args))
+        if ask is None:
+            raise
+        return ask(t, *args, **kwargs)
     if op.write_several is not None and is_several(t) and not t._rg and (len(t._shape) == 2 or is_expanded(t)):
         op.write_several(t, *args, **kwargs)
         bump_version(t)
@@ -319,7 +325,11 @@ class ZeroBackward0(FillBackward2):
 
 def fill_(self, value, cls=None):
     """Set every element to ``value`` (a number or a 0-d tensor) and return this tensor."""
-    if value.__class__ in NUMBERS and self._kind.direct and unrecorded(self):
+    try:
+        kind = self._kind
+    except AttributeError as error:
+        return overriding.again(fill_, error, self, value)
+    if value.__class__ in NUMBERS and kind.direct and unrecorded(self):
         write(self, dt.fit(value, self._kind.dtype))
         bump_version(self)
         return self
@@ -385,7 +395,10 @@ def write(t, value):
 
 def zero_(self):
     """Set every element to zero and return this tensor."""
-    kind = self._kind
+    try:
+        kind = self._kind
+    except AttributeError as error:
+        return overriding.again(zero_, error, self)
     if kind.cpu and self._strides is None and self._view is None and not self._rg and self._n < LIMIT[0] and (
             self._ver.__class__ is list and not TAPE and not STATE):
         makers.clear(self._ptr, self._n * kind.itemsize)

@@ -10,12 +10,14 @@ Sizes and dimensions fit 64 bits after it.
 from __future__ import annotations
 
 import builtins
+import inspect
 import numbers
 import operator
 
 import numpy as np
 
 from . import dtypes as dt
+from . import overriding
 from .device import device as device_type
 
 MOST = (1 << 63) - 1
@@ -72,6 +74,14 @@ def wrong(value, wanted, name, argument, position):
 def is_tensor(value):
     """Whether a value is a Tensor (the class is not known here: it stands above this file)."""
     return hasattr(value, "_kind")
+
+
+def of_tensors(fn, error, *args):
+    """``overriding.again``, or PyTorch's error of the first argument that is no tensor."""
+    bad = next((i for i, a in enumerate(args) if not is_tensor(a)), None)
+    if bad is not None and error.__class__ is AttributeError:
+        error = wrong(args[bad], "Tensor", fn.__name__, tuple(inspect.signature(fn).parameters)[bad], bad + 1)
+    return overriding.again(fn, error, *args)
 
 
 def single(value):

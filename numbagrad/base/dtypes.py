@@ -302,14 +302,18 @@ def of_number(value):
 def result_type(tensor1, tensor2):
     """The dtype an arithmetic operation on the two tensors (or numbers) would have."""
     dims = zero = number = None
-    for t in (tensor1, tensor2):
-        d = of_number(t)
-        if d is not None:
-            number = d if number is None else promote_types(number, d)
-        elif t.ndim:
-            dims = t.dtype if dims is None else promote_types(dims, t.dtype)
-        else:
-            zero = t.dtype if zero is None else promote_types(zero, t.dtype)
+    try:
+        for t in (tensor1, tensor2):
+            d = of_number(t)
+            if d is not None:
+                number = d if number is None else promote_types(number, d)
+            elif t.ndim:
+                dims = t.dtype if dims is None else promote_types(dims, t.dtype)
+            else:
+                zero = t.dtype if zero is None else promote_types(zero, t.dtype)
+    except AttributeError as error:
+        from .overriding import again
+        return again(result_type, error, tensor1, tensor2)
     return combine(dims, zero, number)
 
 

@@ -16,6 +16,21 @@ STATE: dict = {}
 _local = threading.local()
 
 
+class Reverse(threading.local):
+    """How many functions of ``func`` run in a thread that have no level of their own."""
+
+    depth = 0
+
+    def __enter__(self):
+        self.depth += 1
+
+    def __exit__(self, *error):
+        self.depth -= 1
+
+
+REVERSE = Reverse()
+
+
 class Mode:
     """What differs from the default in one thread."""
 

@@ -22,6 +22,12 @@ class State(threading.local):
 
 
 STATE = State()
+ENTERED: list = []  # functions that are called when the first mode of all threads is entered
+
+
+def mode_on():
+    """Whether this thread has a mode that is asked."""
+    return not PLAIN and bool(STATE.modes) and STATE.off != OFF
 
 
 def plain(cls):
@@ -84,6 +90,13 @@ def asked(op, values):
 def method(name, values):
     """The method of Tensor of this name, which asks, where a call that did not ask has a value that overrides; else None."""
     return None if STATE.off or not overloaded(values) else machinery[0]().method(name)
+
+
+def again(fn, error, *args, **kwargs):
+    """The result of a public function that failed before it asked, where an argument overrides: functions ask from now on."""
+    if STATE.off or not overloaded((*args, *kwargs.values())) or not machinery[0]().begin(fn):
+        raise error
+    return fn(*args, **kwargs)
 
 
 def insert(found, value):

@@ -11,7 +11,7 @@ import types
 import warnings
 import weakref
 
-from ..base.overriding import STATE, overloaded
+from ..base.overriding import ENTERED, PLAIN, mode_on, overloaded
 from ..base.user_code import user_level
 from ..kernel import tape, threads
 from . import explain
@@ -54,12 +54,14 @@ class Methods(dict):
 
 
 def look_again():
-    """The number of threads has changed: the variants that may run are others."""
+    """The number of threads has changed: the variants that may run are others. Or a mode was entered, of which ``slow`` looks
+    whether it is this thread's."""
     for fn in list(ALL):
         type(fn).__call__, fn.recent = CompiledFunction.__call__, []
 
 
 threads.CHANGED.append(look_again)
+ENTERED.append(look_again)
 
 
 class CompiledFunction:
@@ -126,13 +128,16 @@ class CompiledFunction:
             variant.used = True
             self.recent = [*[v for v in self.recent if v is not variant][1 - RECENT:], variant]
             type(self).__call__ = variant.bound
-        else:
-            type(self).__call__ = CompiledFunction.__call__
+            if PLAIN:  # no thread has a mode
+                return
+        type(self).__call__ = CompiledFunction.__call__
 
     def slow(self, args, kwargs):
         """Look for a variant whose guards hold; capture a new one where none does."""
         if tape.TAPE and tape.active() is not None or self.eager:
             return self.fn(*args, **kwargs)
+        if not PLAIN and mode_on():
+            return self.asking(None, args, kwargs)
         pace = None
         if not self.checks:
             pace = self.paces.of(args, kwargs)
@@ -154,6 +159,20 @@ class CompiledFunction:
         except StepFailed as failed:
             error = failed.error
         return self.failed(error, args, kwargs)
+
+    def asking(self, value, args, kwargs):
+        """A call that a mode (None) or the class of an argument is to be asked about: refused, or run eagerly."""
+        what = "a TorchFunctionMode is on" if value is None else f"an argument is a {type(value).__name__}"
+        error = CaptureError(
+            f"ng.compile: {what}, whose __torch_function__ is asked for every call, which a compiled step has none of. Give it "
+            f"plain tensors (x.as_subclass(torch.Tensor)), or pass fallback=True to run it eagerly. ({defined(self.fn)})")
+        if not self.options["fallback"]:
+            raise error
+        if value is None:  # (which may have ended by the next call)
+            warnings.warn(f"{error}; it runs eagerly meanwhile (fallback=True)", CompileWarning, stacklevel=user_level())
+        else:
+            self._refused(error)
+        return self.fn(*args, **kwargs)
 
     def failed(self, error, args, kwargs):
         """A call that raised an error in its capture, which has left nothing behind: run eagerly, it raises the error again and
@@ -252,12 +271,8 @@ class CompiledFunction:
     def capture(self, args, kwargs, leaves, structure, known, pace):
         """A new variant runs the call; ``known``: how values of tensors decide in it, as far as that is known."""
         asked = overloaded(leaves)
-        if asked or STATE.modes:
-            self._refused(CaptureError(
-                f"ng.compile: {f'an argument is a {type(asked[0]).__name__}' if asked else 'a TorchFunctionMode is on'}, whose "
-                "__torch_function__ is asked for every call, which a compiled step has none of. Give it plain tensors "
-                "(x.as_subclass(torch.Tensor)), or pass fallback=True to run it eagerly."))
-            return self.fn(*args, **kwargs)
+        if asked:
+            return self.asking(asked[0], args, kwargs)
         for v in self.variants:
             # Numbers among the arguments that differ from call to call are inputs from now on.
             more = changed_numbers(v.structure, structure) if v.structure != structure else None

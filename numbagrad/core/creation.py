@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 
-from ..base import arguments
+from ..base import arguments, overriding
 from ..base import dtypes as dt
 from ..base.arguments import MOST
 from ..base.device import CPU, resolve_device
@@ -242,9 +242,18 @@ def _like(t, input, memory_format):
     return t
 
 
+def _said(dtype, layout, device, requires_grad, memory_format):
+    """Those of the arguments that are not what they are by default."""
+    words = {"dtype": dtype, "layout": layout, "device": device, "memory_format": memory_format}
+    return {n: v for n, v in (*words.items(), ("requires_grad", requires_grad or None)) if v is not None}
+
+
 def empty_like(input, *, dtype=None, layout=None, device=None, requires_grad=False, memory_format=None):
     """An uninitialised tensor with the shape of ``input``."""
-    kind = kind_for(dtype, device, input)
+    try:
+        kind = kind_for(dtype, device, input)
+    except TypeError as error:
+        return overriding.again(empty_like, error, input, **_said(dtype, layout, device, requires_grad, memory_format))
     t = make(input._shape, kind)
     if input._strides is not None:
         t = _like(t, input, memory_format)
@@ -253,7 +262,10 @@ def empty_like(input, *, dtype=None, layout=None, device=None, requires_grad=Fal
 
 def zeros_like(input, *, dtype=None, layout=None, device=None, requires_grad=False, memory_format=None):
     """Zeros with the shape of ``input``."""
-    kind = kind_for(dtype, device, input)
+    try:
+        kind = kind_for(dtype, device, input)
+    except TypeError as error:
+        return overriding.again(zeros_like, error, input, **_said(dtype, layout, device, requires_grad, memory_format))
     t = make(input._shape, kind, True)
     if input._strides is not None:
         t = _like(t, input, memory_format)
@@ -262,14 +274,21 @@ def zeros_like(input, *, dtype=None, layout=None, device=None, requires_grad=Fal
 
 def ones_like(input, *, dtype=None, layout=None, device=None, requires_grad=False, memory_format=None):
     """Ones with the shape of ``input``."""
-    kind = kind_for(dtype, device, input)
+    try:
+        kind = kind_for(dtype, device, input)
+    except TypeError as error:
+        return overriding.again(ones_like, error, input, **_said(dtype, layout, device, requires_grad, memory_format))
     t = filled(input._shape, kind, 1, requires_grad)
     return t if input._strides is None else _like(t, input, memory_format)
 
 
 def full_like(input, fill_value, *, dtype=None, layout=None, device=None, requires_grad=False, memory_format=None):
     """One value with the shape of ``input``."""
-    kind = kind_for(dtype, device, input)
+    try:
+        kind = kind_for(dtype, device, input)
+    except TypeError as error:
+        said = _said(dtype, layout, device, requires_grad, memory_format)
+        return overriding.again(full_like, error, input, fill_value, **said)
     t = _filled(input._shape, kind, fill_value, requires_grad)
     return t if input._strides is None else _like(t, input, memory_format)
 

@@ -47,8 +47,12 @@ class Asked:
         except (TypeError, ValueError):
             return args, kwargs
         bound.apply_defaults()
+        if self.name.startswith("torch.autograd."):
+            _as_tuples(bound.arguments)
         given, named = [], {}
         for p in self.signature.parameters.values():
+            if p.name == "grad_variables":
+                continue
             value = bound.arguments[p.name]
             if p.kind is p.VAR_POSITIONAL:
                 given += value
@@ -56,7 +60,7 @@ class Asked:
                 named.update(value)
             elif p.default is p.empty and not self.name.startswith("torch.nn.init") and p.kind is not p.KEYWORD_ONLY:
                 given.append(value)
-            elif value is not None or p.name != "out" or "nn.functional" not in self.name:
+            elif value is not None or p.name != "out" or "nn.functional" not in self.name and self.name[-2:] != "__":
                 named[p.name] = value
         return tuple(given), named
 
@@ -73,6 +77,16 @@ class Asked:
         if result is not NotImplemented or self.operator:
             return result
         raise unimplemented(self.name, classes) if self.python else refused(self.name, found)
+
+
+def _as_tuples(arguments):
+    """What ``autograd.grad`` and ``backward`` hand on: tensors in tuples, and no None for ``allow_unused``."""
+    for name in ("outputs", "inputs", "tensors"):
+        value = arguments.get(name)
+        if value is not None and not isinstance(value, tuple):
+            arguments[name] = tuple(value) if isinstance(value, list) else (value,)
+    if "allow_unused" in arguments:
+        arguments["allow_unused"] = bool(arguments["allow_unused"] or arguments["materialize_grads"])
 
 
 def relevant(values):

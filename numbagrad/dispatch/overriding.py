@@ -220,6 +220,8 @@ def asked(op, values):
         hold("classes")
     ask = next((f for (_, name), f in op.published.items() if name == op.name and f in _asking), None)
     if ask is None:
+        ask = getattr(op, "guarded", None)  # a method or function that is no op
+    if ask not in _asking:
         return None
     args, words, parameters = [], {}, op.call_signature().parameters
     for name, value in values.items():
@@ -235,6 +237,14 @@ def asked(op, values):
     return (ask(*args, **words),)
 
 
+def begin(fn):
+    """Let functions ask because of a call of one that asked nobody; whether that does now."""
+    if "classes" in _held:
+        return False
+    hold("classes")
+    return fn in _asking
+
+
 def method(name):
     """The same of a method: the function that asks, or None if it has been asked."""
     if "classes" in _held:
@@ -248,8 +258,12 @@ def method(name):
 def push(mode):
     """Enter a mode."""
     with LOCK:
+        first = bool(PLAIN)
         PLAIN.clear()
         hold(id(mode))
+    if first:
+        for fn in overriding.ENTERED:
+            fn()
     STATE.modes.append(mode)
 
 

@@ -9,7 +9,7 @@ from ..core.registry import REGISTRY
 from ..core.tensor import Tensor, make
 from . import trees
 from .dual import DualLevel, dual
-from .levels import Wrapper
+from .levels import Wrapper, plain
 from .reverse import check_argnums, check_outputs, check_real, finish, given_back, pull, tracked, vjp_of
 from .vmap import chunk_sizes, vmap
 
@@ -72,7 +72,7 @@ def jvp_of(func, primals, tangents, argnums, strict=False, has_aux=False):
     for p, t in zip(leaves, directions):
         check_dual(p, t)
     with DualLevel() as level:
-        duals = trees.unflatten([dual(level, p, t) for p, t in zip(leaves, directions)], spec)
+        duals = trees.unflatten([dual(level, plain(p), plain(t)) for p, t in zip(leaves, directions)], spec)
         args = duals
         if argnums is not None:
             args, places = list(primals), check_argnums(argnums, len(primals))
@@ -233,7 +233,8 @@ def functionalize(func, *, remove="mutations"):
 
     @functools.wraps(func, updated=())
     def wrapper(*args, **kwargs):
-        return func(*args, **kwargs)
+        with modes.REVERSE:
+            return func(*args, **kwargs)
     return wrapper
 
 

@@ -13,7 +13,7 @@ import itertools
 from threading import get_ident
 
 from ..base import modes
-from ..base.overriding import _disabled_torch_function_impl
+from ..base.overriding import DisableTorchFunction, _disabled_torch_function_impl
 from ..base.shapes import contiguous_strides, is_contiguous
 from ..base.transformed import Nowhere, Transformed, Whole
 from ..core.printing import PLAIN
@@ -147,6 +147,14 @@ class Wrapper(Tensor):
 
 
 PLAIN.add(Wrapper)
+
+
+def plain(t):
+    """A tensor of a class of the user's as one of Tensor, as transforms hand them to the function."""
+    if t.__class__ is Tensor or isinstance(t, Wrapper):
+        return t
+    with DisableTorchFunction():
+        return t.as_subclass(Tensor)
 
 
 class Memory:

@@ -16,7 +16,7 @@ from ..core.graph import Output, disable_saved_tensors_hooks
 from ..core.tensor import Tensor
 from . import trees
 from .batched import Batched, BatchLevel, batched, expand
-from .levels import Stack, Wrapper, highest, outside
+from .levels import Stack, Wrapper, highest, outside, plain
 
 __all__ = ["grad", "grad_and_value", "vjp"]
 
@@ -225,7 +225,7 @@ class Tracked:
         alone = isinstance(argnums, int)
         chosen = range(len(args)) if argnums is None else (argnums,) if alone else argnums
         args = list(args)
-        with modes.inference_mode(False), modes.enable_grad():
+        with modes.REVERSE, modes.inference_mode(False), modes.enable_grad():
             for i in chosen:
                 args[i] = trees.map_tree(self.track, args[i])
             self.diff = args[argnums] if alone else tuple([args[i] for i in chosen])
@@ -237,7 +237,7 @@ class Tracked:
             raise ValueError(f"Thing passed to transform API must be Tensor, got {type(t)}")
         if t._kind.dtype.category < 2:
             raise RuntimeError("only Tensors of floating point dtype can require gradients")
-        return tracked(t, self.outer, self.own)
+        return tracked(plain(t), self.outer, self.own)
 
     def free(self, tree):
         """A result as it is seen outside."""

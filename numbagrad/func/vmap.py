@@ -10,6 +10,7 @@ from ..core.tensor import Tensor
 from ..random import get_rng_state, set_rng_state
 from . import trees
 from .batched import BatchLevel, batched, expand
+from .levels import plain
 
 __all__ = ["vmap", "chunk_vmap"]
 
@@ -67,7 +68,10 @@ def inputs(func, in_dims, args):
 
 def add(level, t, dim):
     """A tensor of a level, whose batch is a dimension of ``t``; ``t`` itself for None."""
-    return t if dim is None else batched(level, t.movedim(dim, 0) if dim else t)
+    if dim is None:
+        return t
+    t = plain(t)
+    return batched(level, t.movedim(dim, 0) if dim else t)
 
 
 def removed(name, level, t, dim):

@@ -6,6 +6,8 @@ import warnings
 
 import numbagrad as ng
 
+from ..base import overriding
+
 __all__ = [
     "calculate_gain", "constant", "constant_", "dirac", "dirac_", "eye", "eye_", "kaiming_normal", "kaiming_normal_",
     "kaiming_uniform", "kaiming_uniform_", "normal", "normal_", "ones_", "orthogonal", "orthogonal_", "sparse",
@@ -49,14 +51,20 @@ def _calculate_correct_fan(tensor, mode):
 
 def uniform_(tensor, a=0.0, b=1.0, generator=None):
     """Fill with draws from the uniform distribution on [a, b)."""
-    with ng.no_grad():
-        return tensor.uniform_(a, b, generator=generator)
+    try:
+        with ng.no_grad():
+            return tensor.uniform_(a, b, generator=generator)
+    except AttributeError as error:
+        return overriding.again(uniform_, error, tensor, a=a, b=b, generator=generator)
 
 
 def normal_(tensor, mean=0.0, std=1.0, generator=None):
     """Fill with draws from the normal distribution."""
-    with ng.no_grad():
-        return tensor.normal_(mean, std, generator=generator)
+    try:
+        with ng.no_grad():
+            return tensor.normal_(mean, std, generator=generator)
+    except AttributeError as error:
+        return overriding.again(normal_, error, tensor, mean=mean, std=std, generator=generator)
 
 
 def trunc_normal_(tensor, mean=0.0, std=1.0, a=-2.0, b=2.0, generator=None):
@@ -113,8 +121,11 @@ def _truncated_by_uniform(tensor, mean, std, a, b, generator):
 
 def constant_(tensor, val):
     """Fill with ``val``."""
-    with ng.no_grad():
-        return tensor.fill_(val)
+    try:
+        with ng.no_grad():
+            return tensor.fill_(val)
+    except AttributeError as error:
+        return overriding.again(constant_, error, tensor, val=val)
 
 
 def ones_(tensor):
@@ -179,7 +190,10 @@ def _kaiming_std(tensor, a, mode, nonlinearity):
 
 def kaiming_uniform_(tensor, a=0, mode="fan_in", nonlinearity="leaky_relu", generator=None):
     """Uniform in +-gain * sqrt(3 / fan), with the gain of ``nonlinearity`` (``a``: leaky_relu's slope)."""
-    std = _kaiming_std(tensor, a, mode, nonlinearity)
+    try:
+        std = _kaiming_std(tensor, a, mode, nonlinearity)
+    except AttributeError as error:
+        return overriding.again(kaiming_uniform_, error, tensor, a=a, mode=mode, nonlinearity=nonlinearity, generator=generator)
     if std is None:
         return tensor
     bound = math.sqrt(3.0) * std

@@ -32,6 +32,20 @@ from ._pytree_spec import (  # noqa: F401 (names of PyTorch's module)
     treespec_leaf,
     treespec_tuple,
 )
+from ._pytree_text import (  # noqa: F401
+    DEFAULT_TREESPEC_SERIALIZATION_PROTOCOL,
+    SERIALIZED_TYPE_TO_PYTHON_TYPE,
+    SUPPORTED_SERIALIZED_TYPES,
+    EnumEncoder,
+    _register_namedtuple,
+    enum_object_hook,
+    pytree_to_str,
+    register_dataclass,
+    str_to_pytree,
+    treespec_dumps,
+    treespec_loads,
+    treespec_pprint,
+)
 
 # --- functions of nests ----------------------------------------------------------------------------------------------------
 

@@ -24,6 +24,15 @@ class NodeDef(typing.NamedTuple):
     flatten_with_keys_fn: typing.Callable | None
 
 
+class _SerializeNodeDef(typing.NamedTuple):
+    """What a class of containers was registered with for shapes as text."""
+
+    typ: type
+    serialized_type_name: str
+    to_dumpable_context: typing.Callable | None
+    from_dumpable_context: typing.Callable | None
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class SequenceKey:
     """A step of a path: into a sequence."""
@@ -66,6 +75,8 @@ class GetAttrKey:
 # --- the classes that are containers ---------------------------------------------------------------------------------------
 
 SUPPORTED_NODES = {}
+NO_SERIALIZED_TYPE_NAME_FOUND = "NO_SERIALIZED_TYPE_NAME_FOUND"
+NOTED, NAMED = {}, {}  # {class: how its shape becomes text}, {name in text: class}
 _lock = threading.RLock()
 
 
@@ -79,6 +90,12 @@ def _pairs(mapping):
 
 def _register(cls, flatten_fn, unflatten_fn, with_keys):
     SUPPORTED_NODES[cls] = NodeDef(cls, flatten_fn, unflatten_fn, with_keys)
+
+
+def note(cls, name, to_context=None, from_context=None):
+    """Let a class have a name in shapes as text."""
+    name = NO_SERIALIZED_TYPE_NAME_FOUND if name is None else name
+    NOTED[cls], NAMED[name] = _SerializeNodeDef(cls, name, to_context, from_context), cls
 
 
 _register(tuple, lambda d: (list(d), None), lambda values, _: tuple(values), lambda d: (_positions(d), None))
@@ -119,6 +136,7 @@ def _private_register_pytree_node(cls, flatten_fn, unflatten_fn, *, serialized_t
         trees.REGISTERED[cls] = flatten_fn, unflatten_fn
         if (to_dumpable_context is None) != (from_dumpable_context is None):
             raise ValueError(f"Both to_dumpable_context and from_dumpable_context for {cls} must be None or registered.")
+        note(cls, serialized_type_name, to_dumpable_context, from_dumpable_context)
 
 
 def _register_pytree_node(cls, flatten_fn, unflatten_fn, to_str_fn=None, maybe_from_str_fn=None, *, serialized_type_name=None,
@@ -137,6 +155,7 @@ def _deregister_pytree_node(cls):
     with _lock:
         del SUPPORTED_NODES[cls]
         trees.REGISTERED.pop(cls, None)
+        NAMED.pop(NOTED.pop(cls).serialized_type_name, None)
 
 
 def is_namedtuple(obj):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from numbagrad.base import arguments
+from numbagrad.base import arguments, overriding
 from numbagrad.base import dtypes as dt
 from numbagrad.core import makers
+from numbagrad.core.registry import REGISTRY
 from numbagrad.dispatch import text
 from numbagrad.dispatch.custom import CustomNode, invoke
 from numbagrad.extend import Sample, Tensor, custom, function
@@ -290,6 +291,9 @@ def vector_call(op, names, cls):
     """The public function of a product with vectors: natively when dense, else by the general path."""
     def call(a, b, out):
         if not (isinstance(a, Tensor) and isinstance(b, Tensor)):
+            found = overriding.asked(op, dict(zip(names, (a, b))))
+            if found is not None:
+                return found[0]
             check_tensors(op.name, **dict(zip(names, (a, b))))
         if out is None and input_fits(op, a, b):
             result = quick(a, b, cls)
@@ -312,7 +316,13 @@ vector_call(mv, ("input", "vec"), DENSE[2, 1])
 
 
 def _matmul(input, other, out=None):
-    check_tensors("matmul", input=input, other=other)
+    try:
+        check_tensors("matmul", input=input, other=other)
+    except TypeError:
+        found = overriding.asked(REGISTRY["matmul"], {"input": input, "other": other})
+        if found is None:
+            raise
+        return found[0]
     p, q = len(input._shape), len(other._shape)
     if p == 2 and q == 2:
         return finish("matmul", _mm(input, other), out, input, other)

@@ -51,7 +51,9 @@ def _apply(input, p, training, inplace, feature, alpha):
     if not alpha:
         noise.mul_(1.0) if input._kind.dtype.category < 2 else noise.div_(1 - p)
         return input.mul_(noise) if inplace else input * noise
-    a = 1.0 / math.sqrt((ALPHA * ALPHA * p + 1) * (1 - p))
+    square = (ALPHA * ALPHA * p + 1) * (1 - p)
+    # (A compiled step follows a number that changes through operators, but in here through no function of C.)
+    a = 1.0 / (math.sqrt(square) if square.__class__ is float else square ** 0.5)
     b = (noise - 1).mul_(ALPHA * a).add_(ALPHA * a * p)
     noise.mul_(a)
     return input.mul_(noise).add_(b) if inplace else input * noise + b

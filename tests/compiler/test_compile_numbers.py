@@ -368,3 +368,15 @@ def test_a_number_that_stays_for_long_does_not_slow_the_call():
     assert type(f).__call__ is f.variants[-1].bound
     found += [f(x, k).tolist() for k in (3.0, 3.0, 4.0)]
     assert found == [[k, k] for k in (1.0, 2.0, 2.0, 2.0, 3.0, 3.0, 4.0)] and len(f.variants) == 2
+
+
+@pytest.mark.parametrize("name", ["dropout", "alpha_dropout", "feature_alpha_dropout"])
+def test_dropouts_of_six_probabilities_are_one_form_for_numbers_that_change(name):
+    drop = getattr(F, name)
+    f, x = ng.compile(lambda x, p: drop(x, p, True)), ng.arange(12.0, dtype=ng.float64).view(3, 4)
+    for p in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6):
+        ng.manual_seed(1)
+        found = f(x, p)
+        ng.manual_seed(1)
+        assert found.tolist() == [pytest.approx(row, rel=1e-12) for row in drop(x, p, True).tolist()]
+    assert len(f.variants) == 2

@@ -4,6 +4,7 @@ import contextlib
 import copy
 import inspect
 import io
+import json
 import pickle
 import re
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 
 import numbagrad as ng
 import numbagrad.overrides
+from numbagrad import compiler
 from numbagrad.dispatch import overriding
 
 torch = pytest.importorskip("torch")
@@ -157,6 +159,76 @@ def test_the_first_call_with_something_that_is_no_tensor_asks_it(first):
     assert not run.returncode, run.stderr
 
 
+FIRST = """torch.zeros_like(d) torch.ones_like(d,dtype=torch.int64) torch.empty_like(d) torch.full_like(d,2) torch.numel(d)
+torch.is_floating_point(d) torch.is_complex(d) torch.is_nonzero(d) torch.is_same_size(t,d) torch.is_conj(d) torch.is_neg(d)
+torch.is_signed(d) torch.is_inference(d) torch.get_device(d) torch.detach(d) torch.result_type(t,d) torch.nn.init.uniform_(d)
+torch.nn.init.normal_(d,0.,2.) torch.nn.init.constant_(d,1.) torch.nn.init.kaiming_uniform_(d) torch.autograd.grad(d,t)
+torch.autograd.grad([t],d) torch.autograd.backward(d) torch.clamp_(d,0,1) torch.zero_(d) torch.fill_(d,1) torch.dot(t,d)
+torch.mv(t,d) torch.matmul(t,d) t@d t.masked_fill_(d,1) t.scatter_(0,d,1) t.index_fill_(0,d,1) t.index_put_((d,),t)
+t.map_(d,abs)""".split()
+FORKED = """
+import json, os, sys, warnings
+import LIBRARY as torch
+warnings.simplefilter("ignore")
+class Duck:
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        words = {k: type(v).__name__ for k, v in (kwargs or {}).items()}
+        return [func.__name__, [type(a).__name__ for a in args], words, [c.__name__ for c in types]]
+def told(call, times):
+    r, w = os.pipe()
+    child = os.fork()
+    if not child:
+        d, t = Duck(), torch.ones(2)
+        try:
+            text = json.dumps([eval(call, {"torch": torch, "d": d, "t": t}) for _ in range(times)])
+        except BaseException as e:
+            text = json.dumps(f"{type(e).__name__}: {e}")
+        os.write(w, text.encode())
+        os._exit(0)
+    os.close(w)
+    with os.fdopen(r) as f:
+        text = f.read()
+    os.waitpid(child, 0)
+    return json.loads(text)
+print(json.dumps([told(call, 2) for call in sys.argv[1:]]))
+"""
+
+
+def test_the_first_contact_is_as_every_other():
+    """Each call in a process of its own, in which nothing was asked before."""
+    found = []
+    for library in ("numbagrad", "torch"):
+        run = subprocess.run([sys.executable, "-c", FORKED.replace("LIBRARY", library), *FIRST], capture_output=True, text=True)
+        assert not run.returncode, run.stderr
+        found.append(json.loads(run.stdout))
+    assert {c: r for c, r in zip(FIRST, found[0])} == {c: r for c, r in zip(FIRST, found[1])}
+
+
+def test_an_operator_used_before_anybody_asked_hands_on_no_keyword():
+    script = """import numbagrad as ng
+ng.ones(2) // 1
+class Log(ng.Tensor):
+    seen = []
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        cls.seen.append((func.__name__, kwargs))
+        return super().__torch_function__(func, types, args, kwargs)
+Log([1.0, 2.0]) // 1
+assert Log.seen == [("__floordiv__", {})], Log.seen
+"""
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert not run.returncode, run.stderr
+
+
+def test_what_is_no_tensor_is_refused_in_pytorchs_words():
+    for name in ("numel", "is_floating_point", "is_complex", "is_conj", "is_neg", "is_signed", "detach", "get_device",
+                 "is_inference"):
+        for lib in (ng, torch):
+            with pytest.raises(TypeError, match=re.escape(f"{name}(): argument 'input' (position 1) must be Tensor, not int")):
+                getattr(lib, name)(3)
+
+
 def test_who_defines_no_class_pays_nothing():
     """Functions have their own code until a class overrides, and again when a mode has ended."""
     script = """import numbagrad as ng
@@ -282,6 +354,72 @@ def test_compiled_steps_refuse_who_would_be_asked():
         step(ng.ones(2).as_subclass(Sub), ng.ones(2))
     with pytest.warns(UserWarning, match="runs eagerly"):
         assert type(ng.compile(f, fallback=True)(ng.ones(2).as_subclass(Sub), ng.ones(2))) is Sub
+
+
+def test_plain_tensors_override_nothing_before_anybody_asks():
+    """In a process that has not loaded what asks."""
+    script = """import sys
+import numbagrad as ng
+def f(a): return (a * 2).sum()
+step, a = ng.compile(f), ng.ones(3)
+assert [step(a).item() for _ in range(3)] == [6] * 3
+for wrong in (lambda: ng.cat([a, 3]), lambda: ng.matmul(a, "x"), lambda: a.add_([])):
+    try: wrong()
+    except TypeError: pass
+    else: raise AssertionError
+assert "numbagrad.dispatch.overriding" not in sys.modules
+"""
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert not run.returncode, run.stderr
+
+
+class Counting(ng.overrides.TorchFunctionMode):
+    """Lists whom it is asked about."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        self.names.append(func.__name__)
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_mode_entered_after_a_step_was_compiled_is_not_passed_by():
+    def f(a):
+        return (a * 2).sum()
+    a, step, lenient = ng.ones(3), ng.compile(f), ng.compile(f, fallback=True)
+    for _ in range(4):
+        assert step(a).item() == lenient(a).item() == 6
+    step.use(step.variants[0])  # (by itself where that is quicker, which depends on the machine)
+    native = type(step).__call__
+    assert native is not compiler.CompiledFunction.__call__
+    with Counting() as mode:
+        with ThreadPoolExecutor(1) as pool:  # a mode is one thread's
+            assert pool.submit(lambda: [step(a).item() for _ in range(12)]).result() == [6] * 12
+        for _ in range(2):
+            with pytest.raises(RuntimeError, match="a TorchFunctionMode is on, whose __torch_function__"):
+                step(a)
+            step.use(step.variants[0])
+            with pytest.warns(UserWarning, match="runs eagerly meanwhile"):
+                result = lenient(a)
+        assert mode.names == ["mul", "sum"] * 2
+        with ng._C.DisableTorchFunction():
+            assert step(a).item() == 6 and len(mode.names) == 4
+    assert result.item() == step(a).item() == lenient(a).item() == 6 and len(mode.names) == 4
+    step.use(step.variants[0])
+    assert type(step).__call__ is native and not lenient.eager
+
+
+def test_a_mode_that_a_compiled_step_enters_is_asked_in_every_call():
+    mode = Counting()
+
+    def f(a):
+        with mode:
+            return (a * 2).sum()
+    step, a = ng.compile(f), ng.ones(3)
+    for n in range(1, 6):
+        assert step(a).item() == 6 and mode.names == ["mul", "sum"] * n
 
 
 def test_numbers_of_tensors_that_require_grad_where_nothing_is_recorded():

@@ -4,10 +4,12 @@ import collections
 import gc
 import warnings
 
+import numpy as np
 import pytest
 from sides import W, X, same
 
 import numbagrad as ng
+from numbagrad.dispatch import overriding
 
 
 def curved(x):
@@ -286,3 +288,60 @@ def test_tensors_of_inference_mode():
     with ng.inference_mode():
         x = ng.tensor(X)
         assert ng.vmap(ng.func.grad(curved))(x).shape == (4, 3)
+
+
+SUBCLASSES = {
+    "grad": lambda T, s: T.func.grad(lambda x: (x * x).sum())(s),
+    "grad_aux": lambda T, s: T.func.grad_and_value(lambda x: ((x * x).sum(), x * 2), has_aux=True)(s),
+    "grad_of_grad": lambda T, s: T.func.grad(lambda y: T.func.grad(lambda x: (x * x * x).sum())(y).sum())(s),
+    "vjp": lambda T, s: (T.func.vjp(T.sin, s)[0], T.func.vjp(T.sin, s)[1](T.ones(3))),
+    "jvp": lambda T, s: T.func.jvp(T.sin, (s,), (T.ones(3),)),
+    "jacrev": lambda T, s: T.func.jacrev(T.sin)(s),
+    "jacfwd": lambda T, s: T.func.jacfwd(T.sin)(s),
+    "hessian": lambda T, s: T.func.hessian(lambda x: (x * x * x).sum())(s),
+    "vmap": lambda T, s: T.func.vmap(lambda x: x * 2)(s),
+    "vmap_grad": lambda T, s: T.func.vmap(T.func.grad(lambda x: x * x))(s),
+}
+
+
+@pytest.fixture
+def _asking_ends():
+    """Functions of later tests ask nobody."""
+    yield
+    while "classes" in overriding._held:
+        overriding.release("classes")
+
+
+@pytest.mark.usefixtures("_asking_ends")
+@pytest.mark.parametrize("name", SUBCLASSES)
+def test_of_a_class_below_tensor_they_give_plain_tensors(name):
+    torch, found = pytest.importorskip("torch"), []
+    for T in (ng, torch):
+        class Sub(T.Tensor):
+            pass
+        result = SUBCLASSES[name](T, T.tensor([1.0, 2.0, 3.0]).as_subclass(Sub))
+        parts = []
+        for part in result if isinstance(result, tuple) else (result,):
+            parts += part if isinstance(part, tuple) else [part]
+        assert all(type(part) is T.Tensor for part in parts)
+        found.append([part.detach().numpy().tolist() for part in parts])
+    for ours, theirs in zip(*found, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-6)
+
+
+def test_who_asks_is_told_of_every_transform():
+    torch, found = pytest.importorskip("torch"), []
+    for T in (ng, torch):
+        seen, x = [], T.ones(3)
+
+        def f(x, T=T, seen=seen):
+            seen.append(T._C._are_functorch_transforms_active())
+            return (x * x).sum()
+        with pytest.raises(ZeroDivisionError):
+            T.func.grad(lambda x: 1 // 0)(x)
+        seen.append(T._C._are_functorch_transforms_active())
+        for call in (T.func.grad(f), T.func.grad_and_value(f), lambda x, T=T, f=f: T.func.vjp(f, x), T.func.jacrev(f),
+                     T.func.jacfwd(f), T.func.hessian(f), T.func.vmap(f), T.func.functionalize(f), f):
+            call(x)
+        found.append(seen)
+    assert found[0] == found[1]

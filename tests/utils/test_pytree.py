@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import copy
 import dataclasses
+import enum
 import pickle
 import warnings
 
@@ -139,3 +140,109 @@ def test_own_containers_are_nests_to_transforms(box):
         assert out.label == "l" and out.inside[0].tolist() == [0, 2, 4] and out.inside[1].tolist() == [2, 2, 2]
         grad = lib.func.grad(lambda b: (b.inside[0] ** 2).sum() + b.inside[1])(Box([lib.arange(3.0), lib.tensor(1.0)], "l"))
         assert grad.inside[0].tolist() == [0, 2, 4] and grad.inside[1].item() == 1 and grad.label == "l"
+
+
+class Shade(enum.Enum):
+    DARK = 1
+
+
+def test_shapes_as_text():
+    for tree in [t for t in TREES if "Point" not in repr(t)]:
+        spec, want = ours.tree_structure(tree), theirs.tree_structure(tree)
+        text = ours.treespec_dumps(spec)
+        assert text == theirs.treespec_dumps(want) and ours.treespec_loads(text) == spec
+        assert ours.treespec_pprint(spec) == theirs.treespec_pprint(want)
+        with pytest.warns(FutureWarning, match="`pytree_to_str` is deprecated"):
+            assert ours.pytree_to_str(spec) == text
+        with pytest.warns(FutureWarning, match="`str_to_pytree` is deprecated"):
+            assert ours.str_to_pytree(text) == spec
+
+
+def test_what_has_no_text_is_refused():
+    other = collections.namedtuple("other", "a")
+
+    class Unnamed:
+        pass
+    for lib in (ours, theirs):
+        lib.register_pytree_node(Unnamed, lambda x: ([1], None), lambda values, context: Unnamed())
+    try:
+        for call in (lambda lib: lib.treespec_dumps(lib.tree_structure(other(1))),
+                     lambda lib: lib.treespec_dumps(lib.tree_structure(Unnamed())),
+                     lambda lib: lib.treespec_dumps(lib.tree_structure({frozenset(): 3})),
+                     lambda lib: lib.treespec_dumps(lib.tree_structure(1), 7),
+                     lambda lib: lib.treespec_loads('[3, {}]'),
+                     lambda lib: lib.treespec_loads('[1, {"type": "no.such", "context": "null", "children_spec": []}]'),
+                     lambda lib: lib.treespec_loads(
+                         '[1, {"type": "collections.namedtuple", "context": "no.such", "children_spec": []}]')):
+            assert outcome(call, ours) == outcome(call, theirs)
+            assert outcome(call, ours)[0] != "value"
+    finally:
+        for lib in (ours, theirs):
+            lib._deregister_pytree_node(Unnamed)
+
+
+def test_named_tuples_and_enumerations_as_text():
+    class Marked:
+        def __init__(self, value):
+            self.value = value
+    texts = []
+    for lib in (ours, theirs):
+        lib._register_namedtuple(Point, serialized_type_name="tests.Point")
+        lib.register_pytree_node(Marked, lambda x: ([x.value], {"shade": Shade.DARK}), lambda values, _: Marked(*values),
+                                 serialized_type_name="tests.Marked")
+        try:
+            spec = lib.tree_structure([Point(1, (2,)), Marked(3)])
+            texts.append(lib.treespec_dumps(spec).replace(__name__, "here"))
+            again = lib.treespec_loads(lib.treespec_dumps(spec))
+            assert again == spec and again.child(1).context == {"shade": Shade.DARK}
+        finally:
+            lib._deregister_pytree_node(Point)
+            lib._deregister_pytree_node(Marked)
+    assert texts[0] == texts[1]
+
+
+@dataclasses.dataclass
+class Body:
+    mass: object
+    place: object = None
+    name: str = "body"
+    known: int = dataclasses.field(default=0, init=False)
+
+
+class Bare:
+    def __init__(self, a, b):
+        self.a, self.b = a, b
+
+
+@pytest.mark.parametrize("words", [{}, {"field_names": ["mass", "place"], "drop_field_names": ["name"]}])
+def test_dataclasses_as_containers(words):
+    found = []
+    for lib in (ours, theirs):
+        lib.register_dataclass(Body, serialized_type_name="tests.Body", **words)
+        try:
+            tree = [Body((1, 2), None), Body(3, {"x": 4}, "other")]
+            leaves, spec = lib.tree_flatten(tree)
+            paths = [(lib.keystr(p), v) for p, v in lib.tree_flatten_with_path(tree)[0]]
+            text = lib.treespec_dumps(spec)
+            assert lib.treespec_loads(text) == spec and lib.treespec_dumps(lib.treespec_loads(text)) == text
+            found.append((leaves, repr(spec), paths, text, lib.tree_map(lambda x: [x, x], tree)))
+        finally:
+            lib._deregister_pytree_node(Body)
+    assert found[0] == found[1]
+
+
+def test_a_registered_dataclass_is_a_nest_to_grad():
+    ours.register_dataclass(Body, field_names=["mass", "place"], drop_field_names=["name"])
+    try:
+        g = ng.func.grad(lambda b: (b.mass * b.mass * b.place).sum())(Body(ng.tensor([2.0, 3.0]), ng.tensor([5.0, 7.0])))
+        assert isinstance(g, Body) and g.mass.tolist() == [20, 42] and g.place.tolist() == [4, 9]
+    finally:
+        ours._deregister_pytree_node(Body)
+
+
+@pytest.mark.parametrize("call", [
+    lambda lib: lib.register_dataclass(Bare), lambda lib: lib.register_dataclass(Body, field_names=["mass", "place"]),
+    lambda lib: lib.register_dataclass(Body, field_names=["mass", "place", "name", "more"])])
+def test_refused_dataclasses(call):
+    assert outcome(call, ours) == outcome(call, theirs)
+    assert outcome(call, ours)[0] is ValueError
