@@ -160,6 +160,35 @@ except AttributeError as error:
     assert python(path).stdout == ours
 
 
+def test_classes_of_tensors_override(tmp_path):
+    """As pyro's and geoopt's do: the module that is called "torch" is found under its own name, too."""
+    path = write(tmp_path, """
+import torch
+
+class Named(torch.Tensor):
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        print(func.__name__)
+        return super().__torch_function__(func, types, args, kwargs or {})
+
+class Point(torch.nn.Parameter):
+    def __new__(cls, data, manifold=None, requires_grad=True):
+        made = super().__new__(cls, data, requires_grad)
+        made.manifold = manifold
+        return made
+
+x = torch.ones(2).as_subclass(Named)
+print(type(torch.exp(x)).__name__, type(x + 1).__name__, type(torch.sum(x)).__name__)
+print(type(torch.sparse_coo_tensor([[0], [1]], [2.], (2, 2)).to_dense()).__name__, type(torch.smm).__name__ != "NoneType")
+p = Point(torch.ones(2), manifold="ball")
+print(p.manifold, isinstance(p, torch.nn.Parameter), torch.exp in torch.overrides.get_testing_overrides())
+""")
+    ours = run(path).stdout
+    assert ours.splitlines()[-3:-1] == ["Named Named Named", "Tensor True"], ours
+    pytest.importorskip("torch", reason="PyTorch is the oracle here")
+    assert python(path).stdout == ours
+
+
 def test_version_says_which_pytorch_is_followed(tmp_path):
     path = write(tmp_path, "import torch\nprint(torch.__version__, [int(n) for n in torch.__version__.split('.')[:2]])\n")
     assert run(path).stdout == f"2.13.0+numbagrad{ng.__version__} [2, 13]\n"
