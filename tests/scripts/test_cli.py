@@ -148,6 +148,9 @@ for t in (p, p.data):
     torch.save(t, file)
     file.seek(0)
     assert type(torch.load(file)) is type(t)
+a, b = p._cdata, p.data._cdata
+print(a == p._cdata, a != b, p.untyped_storage()._cdata == p.data.untyped_storage()._cdata, torch.ones(2)[1:]._cdata != b)
+print(isinstance(p, (torch._C.Graph, torch._C.Node, torch._C.Value)))
 try:
     torch._C._nothing
 except AttributeError as error:
@@ -155,7 +158,8 @@ except AttributeError as error:
 """)
     ours = run(path).stdout
     assert ours == (
-        "<class 'torch.Tensor'> <class 'torch.nn.parameter.Parameter'> <class 'torch.Tensor'> None\nTrue False\nTrue\n")
+        "<class 'torch.Tensor'> <class 'torch.nn.parameter.Parameter'> <class 'torch.Tensor'> None\nTrue False\nTrue True True True\nFalse\n"
+        "True\n")
     pytest.importorskip("torch", reason="PyTorch is the oracle here")
     assert python(path).stdout == ours
 
