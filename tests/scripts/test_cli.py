@@ -158,7 +158,8 @@ except AttributeError as error:
 """)
     ours = run(path).stdout
     assert ours == (
-        "<class 'torch.Tensor'> <class 'torch.nn.parameter.Parameter'> <class 'torch.Tensor'> None\nTrue False\nTrue True True True\nFalse\n"
+        "<class 'torch.Tensor'> <class 'torch.nn.parameter.Parameter'> <class 'torch.Tensor'> None\nTrue False\n"
+        "True True True True\nFalse\n"
         "True\n")
     pytest.importorskip("torch", reason="PyTorch is the oracle here")
     assert python(path).stdout == ours
