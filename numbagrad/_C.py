@@ -13,8 +13,27 @@ from .futures import Future
 from .linalg import LinAlgError as _LinAlgError  # noqa: F401 (PyTorch's name)
 from .random import Generator
 
-__all__ = ["DisableTorchFunction", "DisableTorchFunctionSubclass", "Future", "Generator", "Size",
+__all__ = ["DisableTorchFunction", "DisableTorchFunctionSubclass", "Future", "Generator", "Graph", "Node", "Size", "Value",
            "_disabled_torch_function_impl"]
+
+
+class _Traced:
+    """A part of a program that PyTorch's ``jit`` has traced: a class for annotations and tests of what there is none of."""
+
+    def __new__(cls, *args, **kwargs):
+        raise NotImplementedError(f"torch._C.{cls.__name__}: nothing is traced here, functions run as they are")
+
+
+class Graph(_Traced):
+    """A traced function."""
+
+
+class Node(_Traced):
+    """A call in a traced function."""
+
+
+class Value(_Traced):
+    """What a call in a traced function has or gives."""
 
 
 def _get_tracing_state():

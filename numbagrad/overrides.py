@@ -9,6 +9,7 @@ import warnings
 
 from .base import overriding
 from .base.overriding import STATE, overloaded, override
+from .core.registry import name_of
 from .core.tensor import Tensor
 from .dispatch import asked
 from .dispatch import overriding as functions
@@ -87,9 +88,9 @@ def _catalogue():
     core.registry.REGISTRY.all()
     found, names, silent = {}, {}, []
     for place, name, value in functions.every():
-        if place is not Tensor and place.__name__ == "numbagrad.autograd":
+        if place is not Tensor and name_of(place) == "numbagrad.autograd":
             continue
-        space = "torch.Tensor" if place is Tensor else PLACES[place.__name__]
+        space = "torch.Tensor" if place is Tensor else PLACES[name_of(place)]
         if isinstance(value, property) or inspect.isdatadescriptor(value) and not inspect.ismemberdescriptor(value):
             if not name.startswith("__"):
                 names[value.__get__], names[value.__set__] = f"{space}.{name}.__get__", f"{space}.{name}.__set__"

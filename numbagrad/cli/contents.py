@@ -6,7 +6,7 @@ import os
 import textwrap
 
 from .. import ops
-from ..core.registry import REGISTRY
+from ..core.registry import REGISTRY, name_of
 from ..public.namespace import places
 
 PATH = os.path.join(ops.HERE, "contents.py")
@@ -26,9 +26,9 @@ def contents():
         if op.module in found:
             found[op.module].setdefault("ops", set()).add(name)
             for place, attribute, _ in places(op, op.callable):
-                found[op.module].setdefault(place.__name__, set()).add(attribute)
+                found[op.module].setdefault(name_of(place), set()).add(attribute)
     for module, place, names in REGISTRY.attached:
-        found[module].setdefault(place.__name__, set()).update(names)
+        found[module].setdefault(name_of(place), set()).update(names)
         properties = {n for n, value in names.items() if isinstance(value, property)}
         if properties:
             found[module].setdefault("properties", set()).update(properties)

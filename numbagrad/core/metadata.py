@@ -128,6 +128,12 @@ class Metadata:
         """Distance of the first element from the start of the storage, in elements."""
         return (self._ptr - storage_address(self)) // self._kind.itemsize
 
+    @property
+    def _cdata(self):
+        """A number that this tensor alone has, as the address of PyTorch's object is: packages tell tensors apart by it."""
+        refuse("asks which tensor this is, which is another in each call")
+        return id(self)
+
     def data_ptr(self):
         """Address of the first element."""
         refuse("reads the address of memory, which is another in each call")

@@ -92,7 +92,7 @@ class Registry(dict):
     def attach(self, module, place, names):
         """Set attributes of ``place`` (Tensor, a module) that are no ops, when ``module`` has been run."""
         self.attached.append((module, place, names))
-        known = self.index.get(place.__name__, {})
+        known = self.index.get(name_of(place), {})
         work = partial(_put_all, place, names)
         if all(known.get(n) == module for n in names):
             self.waiting.setdefault(module, []).append(work)
@@ -174,6 +174,11 @@ STAYING: dict = {}  # functions that keep their names for as long as others have
 def stays(fn):
     """Whether a function keeps its name though another one was to take it."""
     return fn in STAYING
+
+
+def name_of(place):
+    """The name of Tensor, or of a module in this package: its ``__name__`` is another where it stands for PyTorch's."""
+    return place.__name__ if isinstance(place, type) else place.__spec__.name
 
 
 def put(place, name, value, before=None):

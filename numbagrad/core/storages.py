@@ -62,6 +62,12 @@ class UntypedStorage:
         """The first bytes of a file, which is written to if ``shared``."""
         return UntypedStorage(_tensor=from_array(mapped(filename, shared, nbytes)))
 
+    @property
+    def _cdata(self):
+        """A number that this memory alone has; all tensors on it have the same."""
+        refuse("asks which memory this is, which is another in each call")
+        return storage_address(self._tensor) or id(self._tensor)
+
     def data_ptr(self):
         """Address of the first byte."""
         refuse("reads the address of memory, which is another in each call")

@@ -371,6 +371,8 @@ def _record(op, outs, args, flat, params, node_class=None):
             needs.append(False)
     if not some:
         return
+    for name in op.recipes:
+        params[op.params.index(name)].refuse()
     node = new_node(node_class or op.node_for(params), tuple(edges))
     saved = []
     by_name = dict(zip(op.tensors, args))

@@ -208,6 +208,8 @@ class Lines:
         op, t = self.op, self.t
         wants = {n: f"{n} is not None and {n}._rg" if n in optional else f"{n}._rg" for n in t}
         lines = [line for n in t for line in (f"if {n} is not None and {n}._view is not None:", f"    refresh_({n})")]
+        # Inference tensors have no version, and what they index is recorded by nobody.
+        kept = [line for n in op.recipes for line in (f"if None in {n}.versions:", f"    {n}.refuse()")]
         saved = []
         for name in op.rule_names:
             if name in t:
@@ -227,7 +229,7 @@ class Lines:
         node = [text.recorded(self.made, following, group(saved), ctx, out)] if out else text.node(
             f"new_({self.made})", following, group(saved), ctx)
         wanted = " or ".join(wants.values())
-        return [*lines, f"if {when}({wanted}) and kind_.dtype.category > 1:", *indented(node, PAD)]
+        return [*lines, f"if {when}({wanted}) and kind_.dtype.category > 1:", *indented([*kept, *node], PAD)]
 
 
 def build(op, general_path, node_class=None):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..base import in_python
-from ..core.registry import REGISTRY
+from ..core.registry import REGISTRY, name_of
 from ..core.tensor import Tensor
 
 # Functions that two of them have are known by the name in the first one.
@@ -42,7 +42,7 @@ def asks(place, name):
         return False
     if place is Tensor:
         return not name.startswith("_") or name.startswith("__") or name in ("_is_view", "_version", "_base")
-    return not name.startswith("_") and name in ONLY.get(place.__name__, (name,))
+    return not name.startswith("_") and name in ONLY.get(name_of(place), (name,))
 
 
 def full_name(space, name):

@@ -84,7 +84,13 @@ class Recipe:
     planned call kernels compute what it holds anew. They have to find what was there when it was made: ``current()`` are the
     tensors, unless they were changed since."""
 
-    key, tensors = None, ()
+    key, tensors, versions = None, (), ()  # the version of an inference tensor is None
+
+    def refuse(self):
+        """What nodes ask before they keep it: the error of saving an inference tensor, if there is one."""
+        for t, version in zip(self.tensors, self.versions):
+            if version is None:
+                t._ver[0]
 
     def current(self, node=None):
         return self.tensors

@@ -59,9 +59,6 @@ class Parameter(Tensor, metaclass=_Flagged):
         parameter = as_class(data.detach(), cls)
         return parameter.requires_grad_() if requires_grad else parameter
 
-    def __init__(self, data=None, requires_grad=True):
-        pass
-
     def __repr__(self, *, tensor_contents=None):
         text = super().__repr__(tensor_contents=tensor_contents)
         return parameter_str(text if type(self) in PLAIN else f"Parameter({text})")
@@ -102,9 +99,6 @@ class Buffer(Tensor, metaclass=_Flagged):
         buffer = as_class(data.detach(), cls).requires_grad_(data.requires_grad)
         buffer.persistent = persistent
         return buffer
-
-    def __init__(self, data=None, *, persistent=True):
-        pass
 
     def __deepcopy__(self, memo):
         known = memo.get(id(self))
@@ -230,9 +224,6 @@ class UninitializedParameter(UninitializedTensorMixin, Parameter):
         parameter._become(empty)
         return parameter.requires_grad_() if requires_grad else parameter
 
-    def __init__(self, requires_grad=True, device=None, dtype=None):
-        pass
-
 
 class UninitializedBuffer(UninitializedTensorMixin, Buffer):
     """A buffer whose shape a lazy layer learns from its first input; see :meth:`materialize`."""
@@ -246,9 +237,6 @@ class UninitializedBuffer(UninitializedTensorMixin, Buffer):
         buffer._become(empty)
         buffer.persistent = persistent
         return buffer.requires_grad_() if requires_grad else buffer
-
-    def __init__(self, requires_grad=False, device=None, dtype=None, persistent=True):
-        pass
 
 
 def is_lazy(param):

@@ -21,7 +21,7 @@ from numbagrad.core.broadcast import broadcast_shapes
 from numbagrad.core.copying import contiguous_copy
 from numbagrad.core.overlap import SEVERAL, is_expanded
 from numbagrad.core.saved import modified
-from numbagrad.core.tensor import bump_version, make, numel, raw
+from numbagrad.core.tensor import INFERENCE_VERSION, bump_version, make, numel, raw
 from numbagrad.dispatch.custom import _record
 from numbagrad.dispatch.plan import Recipe
 from numbagrad.kernel.tape import TAPE, active, capturing
@@ -52,10 +52,10 @@ class Plan(Recipe):
             self.recipe = numbers
             if len(tensors) == 1:
                 t = tensors[0]
-                self.versions = (t._ver[0],)
+                self.versions = (None if t._ver is INFERENCE_VERSION else t._ver[0],)
                 self.key = numbers, t._kind, t._shape, t._strides, in_shape, before
             else:
-                self.versions = [t._ver[0] for t in tensors]
+                self.versions = [None if t._ver is INFERENCE_VERSION else t._ver[0] for t in tensors]
                 self.key = numbers, tuple([(t._kind, t._shape, t._strides) for t in tensors]), in_shape, before
             if TAPE and capturing():
                 self.settle()
@@ -91,7 +91,7 @@ class Plan(Recipe):
 
     def current(self, node=None):
         for t, version in zip(self.tensors, self.versions):
-            if t._ver[0] != version:
+            if version is not None and t._ver[0] != version:
                 modified(node, t._shape, t._kind, t._ver, version, "index", False)
         return self.tensors
 

@@ -225,3 +225,46 @@ def test_a_finished_thread_leaves_no_mode_behind():
     thread.start()
     thread.join()
     assert ng.base.modes.STATE == before
+
+
+# --- inference tensors as indices -------------------------------------------------------------------------------------
+
+INDEXED = {
+    "gather": lambda T, x, i: x.gather(0, i.mT.expand(2, 4)), "index_select": lambda T, x, i: x.index_select(0, i),
+    "getitem": lambda T, x, i: x[i], "two": lambda T, x, i: x[i, i], "take": lambda T, x, i: x.take(i),
+    "scatter": lambda T, x, i: x.scatter(0, i.mT.expand(2, 4), 2.),
+    "index_add": lambda T, x, i: x.index_add(0, i[0], x[:2]),
+    "index_fill": lambda T, x, i: x.index_fill(0, i[0], 3.),
+    "embedding": lambda T, x, i: T.nn.functional.embedding(i, x),
+    "repeats": lambda T, x, i: T.repeat_interleave(x, T.cat((i[0], i[0, :1])), 0),
+}
+
+
+@pytest.mark.parametrize("name", INDEXED)
+@pytest.mark.parametrize("grad", [False, True])
+@pytest.mark.parametrize("where", ["inside", "outside", "no_grad"])
+def test_inference_tensors_index(name, grad, where):
+    """They are saved for backward by nobody, so what records nothing takes them, in the first call and in planned ones."""
+    def code(T):
+        x = T.arange(12.).view(3, 4).requires_grad_(grad)
+        plain = T.tensor([[2, 0]])
+        if name == "index_select":
+            plain = plain[0]
+        with T.inference_mode():
+            index = plain.clone()
+        f = INDEXED[name]
+        for _ in range(12):
+            if where == "inside":
+                with T.inference_mode():
+                    out = f(T, x, index)
+            elif where == "no_grad":
+                with T.no_grad():
+                    out = f(T, x, index)
+            else:
+                f(T, x, plain)
+                out = f(T, x, index)
+        return out.sum().item()
+    recorded = grad and where == "outside"
+    if not recorded:
+        assert isinstance(code(ng), float)
+    agrees(code)

@@ -96,3 +96,45 @@ def test_parameter_list_and_dict():
     same_error(lambda lib: lib.nn.ParameterDict({"a": 1})["b"])
     same_error(lambda lib: lib.nn.ParameterDict(3))
     same_error(lambda lib: lib.nn.ParameterList(lib.ones(2)))
+
+
+def test_parts_of_layers_that_subclasses_call_and_replace():
+    def run(T):
+        nn = T.nn
+        T.manual_seed(0)
+
+        class Encoder(nn.TransformerEncoderLayer):
+            def _sa_block(self, x, attn_mask, key_padding_mask, is_causal=False):
+                return 2 * super()._sa_block(x, attn_mask, key_padding_mask, is_causal=is_causal)
+
+            def _ff_block(self, x):
+                return super()._ff_block(x) + x
+
+        class Decoder(nn.TransformerDecoderLayer):
+            def _mha_block(self, x, mem, attn_mask, key_padding_mask, is_causal=False):
+                return 3 * super()._mha_block(x, mem, attn_mask, key_padding_mask, is_causal)
+
+        class Typed(nn.Parameter):
+            def __new__(cls, data, kind=None, requires_grad=True):
+                made = nn.Parameter.__new__(cls, data, requires_grad)
+                made.kind = kind
+                return made
+        x = T.randn(3, 2, 4)
+        out = [Encoder(4, 2, 8, 0.)(x)[0, 0].tolist(), Decoder(4, 2, 8, 0.)(x, x + 1)[0, 0].tolist()]
+        conv = nn.ConvTranspose2d(2, 3, 3, stride=2)
+        image = T.randn(1, 2, 4, 4)
+        out += [list(conv._output_padding(image, size, [2, 2], [0, 0], [3, 3], 2)) for size in (None, [10, 10], (1, 3, 9, 10))]
+        out += [list(conv._output_padding(image, (10, 11), (2, 2), (0, 0), (3, 3), 2, (1, 2)))]
+        table = nn.Embedding(3, 2, padding_idx=1)
+        nn.init.ones_(table.weight)
+        table._fill_padding_idx_with_zero()
+        layer = nn.Linear(2, 2)
+        pair = nn.Sequential(layer, layer)
+        out += [table.weight.tolist(), nn.ModuleList([layer, layer])._get_abs_string_index(-1),
+                pair._get_item_by_idx(iter("ab"), -1), Typed(T.ones(2), kind="ball").kind,
+                [n for n, _ in pair._named_members(lambda m: m._parameters.items())],
+                [n for n, _ in pair._named_members(lambda m: [("x", m)], prefix="q", remove_duplicate=False)]]
+        return out
+    ours, theirs = run(ng), run(torch)
+    assert ours[2:] == theirs[2:]
+    assert ours[0] == pytest.approx(theirs[0], rel=1e-5, abs=1e-6) and ours[1] == pytest.approx(theirs[1], rel=1e-5, abs=1e-6)

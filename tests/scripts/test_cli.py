@@ -148,6 +148,9 @@ for t in (p, p.data):
     torch.save(t, file)
     file.seek(0)
     assert type(torch.load(file)) is type(t)
+a, b = p._cdata, p.data._cdata
+print(a == p._cdata, a != b, p.untyped_storage()._cdata == p.data.untyped_storage()._cdata, torch.ones(2)[1:]._cdata != b)
+print(isinstance(p, (torch._C.Graph, torch._C.Node, torch._C.Value)))
 try:
     torch._C._nothing
 except AttributeError as error:
@@ -155,7 +158,38 @@ except AttributeError as error:
 """)
     ours = run(path).stdout
     assert ours == (
-        "<class 'torch.Tensor'> <class 'torch.nn.parameter.Parameter'> <class 'torch.Tensor'> None\nTrue False\nTrue\n")
+        "<class 'torch.Tensor'> <class 'torch.nn.parameter.Parameter'> <class 'torch.Tensor'> None\nTrue False\n"
+        "True True True True\nFalse\n"
+        "True\n")
+    pytest.importorskip("torch", reason="PyTorch is the oracle here")
+    assert python(path).stdout == ours
+
+
+def test_classes_of_tensors_override(tmp_path):
+    """As pyro's and geoopt's do: the module that is called "torch" is found under its own name, too."""
+    path = write(tmp_path, """
+import torch
+
+class Named(torch.Tensor):
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        print(func.__name__)
+        return super().__torch_function__(func, types, args, kwargs or {})
+
+class Point(torch.nn.Parameter):
+    def __new__(cls, data, manifold=None, requires_grad=True):
+        made = super().__new__(cls, data, requires_grad)
+        made.manifold = manifold
+        return made
+
+x = torch.ones(2).as_subclass(Named)
+print(type(torch.exp(x)).__name__, type(x + 1).__name__, type(torch.sum(x)).__name__)
+print(type(torch.sparse_coo_tensor([[0], [1]], [2.], (2, 2)).to_dense()).__name__, type(torch.smm).__name__ != "NoneType")
+p = Point(torch.ones(2), manifold="ball")
+print(p.manifold, isinstance(p, torch.nn.Parameter), torch.exp in torch.overrides.get_testing_overrides())
+""")
+    ours = run(path).stdout
+    assert ours.splitlines()[-3:-1] == ["Named Named Named", "Tensor True"], ours
     pytest.importorskip("torch", reason="PyTorch is the oracle here")
     assert python(path).stdout == ours
 

@@ -3,6 +3,7 @@
 import operator
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
+from itertools import islice
 
 from ...core.tensor import Tensor
 from ..parameter import Parameter
@@ -25,6 +26,13 @@ def _iterable_or_raise(value, owner, what="an iterable", exclude=()):
     return value
 
 
+class _Numbered(Module):
+    """What lists of modules and of parameters share: the key of a position."""
+
+    def _get_abs_string_index(self, idx):
+        return str(_position(idx, len(self)))
+
+
 class _Ordered(Module):
     """What Sequential and ModuleList share: submodules named "0", "1", ..."""
 
@@ -34,8 +42,12 @@ class _Ordered(Module):
     def __iter__(self):
         return iter(self._modules.values())
 
+    def _get_item_by_idx(self, iterator, idx):
+        """The ``idx``-th of as many things as there are modules."""
+        return next(islice(iterator, _position(idx, len(self)), None))
+
     def _key(self, idx):
-        return list(self._modules)[_position(idx, len(self))]
+        return self._get_item_by_idx(self._modules, idx)
 
     def __setitem__(self, idx, module):
         setattr(self, self._key(idx), module)
@@ -82,7 +94,7 @@ class Sequential(_Ordered):
     def __getitem__(self, idx):
         if isinstance(idx, slice):
             return type(self)(OrderedDict(list(self._modules.items())[idx]))
-        return self._modules[self._key(idx)]
+        return self._get_item_by_idx(self._modules.values(), idx)
 
     def insert(self, index, module):
         """Put ``module`` before position ``index``."""
@@ -130,7 +142,7 @@ class Sequential(_Ordered):
         return self.extend(list(self) * (self._factor(other) - 1))
 
 
-class ModuleList(_Ordered):
+class ModuleList(_Ordered, _Numbered):
     """A list whose modules are registered; it has no forward of its own."""
 
     def __init__(self, modules=None):
@@ -141,7 +153,7 @@ class ModuleList(_Ordered):
     def __getitem__(self, idx):
         if isinstance(idx, slice):
             return type(self)(list(self._modules.values())[idx])
-        return self._modules[str(_position(idx, len(self)))]
+        return self._modules[self._get_abs_string_index(idx)]
 
     def insert(self, index, module):
         """Put ``module`` before position ``index``."""
@@ -258,7 +270,7 @@ def _as_parameter(value):
     return Parameter(value) if isinstance(value, Tensor) and not isinstance(value, Parameter) else value
 
 
-class ParameterList(Module):
+class ParameterList(_Numbered):
     """A list whose tensors become registered parameters; other values may stand in it as they are."""
 
     def __init__(self, values=None):
@@ -276,10 +288,10 @@ class ParameterList(Module):
     def __getitem__(self, idx):
         if isinstance(idx, slice):
             return type(self)([self[i] for i in range(*idx.indices(len(self)))])
-        return getattr(self, str(_position(idx, len(self))))
+        return getattr(self, self._get_abs_string_index(idx))
 
     def __setitem__(self, idx, param):
-        setattr(self, str(_position(idx, len(self))), _as_parameter(param))
+        setattr(self, self._get_abs_string_index(idx), _as_parameter(param))
 
     def append(self, value):
         """Add ``value`` at the end."""

@@ -10,11 +10,14 @@ class _ConvTransposeNd(_ConvNd):
     """What transposed convolutions have in common; ``output_size`` of a call chooses among the sizes that a convolution would
     shrink to this one."""
 
-    def _padding_for(self, input, size):
+    def _output_padding(
+        self, input, output_size, stride, padding, kernel_size, num_spatial_dims, dilation=None
+    ):
         """The output padding that leads to an output of this size."""
-        if size is None:
+        if output_size is None:
             return self.output_padding
-        n = len(self.kernel_size)
+        size, n = output_size, num_spatial_dims
+        dilation = dilation or (1,) * n
         others = 2 if input.dim() == n + 2 else 1
         if len(size) == others + n:
             size = size[others:]
@@ -24,13 +27,10 @@ class _ConvTransposeNd(_ConvNd):
                 f"(got {len(size)})"
             )
         least = [
-            (input.size(d + others) - 1) * self.stride[d]
-            - 2 * self.padding[d]
-            + self.dilation[d] * (self.kernel_size[d] - 1)
-            + 1
+            (input.size(d + others) - 1) * stride[d] - 2 * padding[d] + dilation[d] * (kernel_size[d] - 1) + 1
             for d in range(n)
         ]
-        most = [low + stride - 1 for low, stride in zip(least, self.stride, strict=True)]
+        most = [low + step - 1 for low, step in zip(least, stride, strict=True)]
         if any(not low <= s <= high for low, s, high in zip(least, size, most, strict=True)):
             raise ValueError(
                 f"requested an output size of {size}, but valid sizes range from {least} to {most} (for an input of "
@@ -39,15 +39,16 @@ class _ConvTransposeNd(_ConvNd):
         return [s - low for s, low in zip(size, least, strict=True)]
 
     def forward(self, input, output_size=None):
+        size, stride, padding, dilation = self.kernel_size, self.stride, self.padding, self.dilation
         return getattr(F, self._op)(
             input,
             self.weight,
             self.bias,
-            self.stride,
-            self.padding,
-            self._padding_for(input, output_size),
+            stride,
+            padding,
+            self._output_padding(input, output_size, stride, padding, size, len(size), dilation),
             self.groups,
-            self.dilation,
+            dilation,
         )
 
 

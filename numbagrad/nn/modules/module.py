@@ -255,11 +255,12 @@ class Module(_State, _Hooks, _Conversion):
 
     # Walking the tree
 
-    def _walk(self, table, prefix, recurse, remove_duplicate):
+    def _named_members(self, get_members_fn, prefix="", recurse=True, remove_duplicate=True):
+        """(dotted name, value) of the pairs that ``get_members_fn`` gives for this module and those below it."""
         seen = set()
         modules = self.named_modules(prefix=prefix, remove_duplicate=remove_duplicate) if recurse else [(prefix, self)]
         for path, module in modules:
-            for name, value in module.__dict__[table].items():
+            for name, value in get_members_fn(module):
                 if value is None or id(value) in seen:
                     continue
                 if remove_duplicate:
@@ -268,7 +269,7 @@ class Module(_State, _Hooks, _Conversion):
 
     def named_parameters(self, prefix="", recurse=True, remove_duplicate=True):
         """(dotted name, parameter) of this module and, with ``recurse``, of its submodules."""
-        return self._walk("_parameters", prefix, recurse, remove_duplicate)
+        return self._named_members(lambda module: module._parameters.items(), prefix, recurse, remove_duplicate)
 
     def parameters(self, recurse=True):
         """The parameters, each once."""
@@ -277,7 +278,7 @@ class Module(_State, _Hooks, _Conversion):
 
     def named_buffers(self, prefix="", recurse=True, remove_duplicate=True):
         """(dotted name, buffer) of this module and, with ``recurse``, of its submodules."""
-        return self._walk("_buffers", prefix, recurse, remove_duplicate)
+        return self._named_members(lambda module: module._buffers.items(), prefix, recurse, remove_duplicate)
 
     def buffers(self, recurse=True):
         """The buffers, each once."""

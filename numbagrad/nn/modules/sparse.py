@@ -54,6 +54,9 @@ class Embedding(Module):
     def reset_parameters(self):
         """Draw the table from the standard normal distribution."""
         init.normal_(self.weight)
+        self._fill_padding_idx_with_zero()
+
+    def _fill_padding_idx_with_zero(self):
         if self.padding_idx is not None:
             with ng.no_grad():
                 self.weight[self.padding_idx].fill_(0)
@@ -154,6 +157,9 @@ class EmbeddingBag(Module):
     def reset_parameters(self):
         """Draw the table from the standard normal distribution."""
         init.normal_(self.weight)
+        self._fill_padding_idx_with_zero()
+
+    def _fill_padding_idx_with_zero(self):
         if self.padding_idx is not None:
             with ng.no_grad():
                 self.weight[self.padding_idx].fill_(0)

@@ -53,6 +53,12 @@ def _length(x, batch_first):
     return x.shape[0] if x.dim() == 2 else x.shape[1 if batch_first else 0]
 
 
+def _attend(attention, x, memory, mask, padding, is_causal):
+    return attention(
+        x, memory, memory, attn_mask=mask, key_padding_mask=padding, is_causal=is_causal, need_weights=False
+    )[0]
+
+
 class _Layer(Module):
     """What the layers of encoder and decoder share: self-attention and the feedforward network."""
 
@@ -74,14 +80,10 @@ class _Layer(Module):
             setattr(self, f"dropout{i}", Dropout(dropout))
         self.activation = _get_activation_fn(activation)
 
-    def _attend(self, attention, dropout, x, memory, mask, padding, is_causal):
-        x = attention(
-            x, memory, memory, attn_mask=mask, key_padding_mask=padding, is_causal=is_causal, need_weights=False
-        )[0]
-        return dropout(x)
+    # The blocks have PyTorch's names: subclasses call and replace them.
 
-    def _feed(self, dropout, x):
-        return dropout(self.linear2(self.dropout(self.activation(self.linear1(x)))))
+    def _sa_block(self, x, attn_mask, key_padding_mask, is_causal=False):
+        return self.dropout1(_attend(self.self_attn, x, x, attn_mask, key_padding_mask, is_causal))
 
     def _through(self, x, blocks):
         """x + block(x) for each (norm, block), normalized before the block or after the sum."""
@@ -124,13 +126,13 @@ class TransformerEncoderLayer(_Layer):
         return self._through(
             src,
             (
-                (
-                    self.norm1,
-                    lambda x: self._attend(self.self_attn, self.dropout1, x, x, mask, padding, is_causal),
-                ),
-                (self.norm2, lambda x: self._feed(self.dropout2, x)),
+                (self.norm1, lambda x: self._sa_block(x, mask, padding, is_causal)),
+                (self.norm2, lambda x: self._ff_block(x)),
             ),
         )
+
+    def _ff_block(self, x):
+        return self.dropout2(self.linear2(self.dropout(self.activation(self.linear1(x)))))
 
 
 class TransformerDecoderLayer(_Layer):
@@ -171,11 +173,17 @@ class TransformerDecoderLayer(_Layer):
         return self._through(
             tgt,
             (
-                (self.norm1, lambda x: self._attend(self.self_attn, self.dropout1, x, x, *own)),
-                (self.norm2, lambda x: self._attend(self.multihead_attn, self.dropout2, x, memory, *other)),
-                (self.norm3, lambda x: self._feed(self.dropout3, x)),
+                (self.norm1, lambda x: self._sa_block(x, *own)),
+                (self.norm2, lambda x: self._mha_block(x, memory, *other)),
+                (self.norm3, lambda x: self._ff_block(x)),
             ),
         )
+
+    def _mha_block(self, x, mem, attn_mask, key_padding_mask, is_causal=False):
+        return self.dropout2(_attend(self.multihead_attn, x, mem, attn_mask, key_padding_mask, is_causal))
+
+    def _ff_block(self, x):
+        return self.dropout3(self.linear2(self.dropout(self.activation(self.linear1(x)))))
 
 
 def _why_not_nested(layer):
