@@ -92,7 +92,7 @@ class Registry(dict):
     def attach(self, module, place, names):
         """Set attributes of ``place`` (Tensor, a module) that are no ops, when ``module`` has been run."""
         self.attached.append((module, place, names))
-        known = self.index.get(place.__name__, {})
+        known = self.index.get(name_of(place), {})
         work = partial(_put_all, place, names)
         if all(known.get(n) == module for n in names):
             self.waiting.setdefault(module, []).append(work)
@@ -187,6 +187,12 @@ def put(place, name, value, before=None):
             AFTER(place, name, value)
         return True
     return False
+
+
+def name_of(place):
+    """The full name of a module (``numbagrad run`` gives the package another ``__name__``), or the name of a class."""
+    spec = getattr(place, "__spec__", None)
+    return place.__name__ if spec is None else spec.name
 
 
 def seen(place, name, value):

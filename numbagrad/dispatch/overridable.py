@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..base import in_python
-from ..core.registry import REGISTRY
+from ..core.registry import REGISTRY, name_of
 from ..core.tensor import Tensor
 
 # Functions that two of them have are known by the name in the first one.
@@ -36,13 +36,18 @@ CONSTANTS = ("is_sparse is_quantized is_mkldnn is_nested is_sparse_csr is_mps is
              "layout shape").split()  # attributes that are no properties in Python
 
 
+def space_of(place):
+    """What PyTorch calls a place of functions that ask; None of anything else."""
+    return "torch.Tensor" if place is Tensor else PLACES.get(name_of(place))
+
+
 def asks(place, name):
     """Whether what lies under a name asks."""
     if name in SILENT or name.startswith(QUIET) and name not in ASKING:
         return False
     if place is Tensor:
         return not name.startswith("_") or name.startswith("__") or name in ("_is_view", "_version", "_base")
-    return not name.startswith("_") and name in ONLY.get(place.__name__, (name,))
+    return not name.startswith("_") and name in ONLY.get(name_of(place), (name,))
 
 
 def full_name(space, name):
