@@ -200,8 +200,9 @@ hann_window kaiser_window range""".split(), "core.factories"),
              "set_autocast_cpu_enabled", "set_autocast_dtype", "set_autocast_enabled", "set_autocast_gpu_dtype"),
              "amp.autocast_mode"),
           **dict.fromkeys(("_amp_foreach_non_finite_check_and_unscale_", "_amp_update_scale_"), "amp.grad_scaler"),
-          **dict.fromkeys("""AcceleratorError FatalError JITException OutOfMemoryError SymBool SymFloat SymInt init_num_threads
-sym_float sym_int sym_ite sym_max sym_min sym_not sym_sum thread_safe_generator""".split(), "base.symbolic"),
+          **dict.fromkeys(("AcceleratorError", "FatalError", "JITException", "OutOfMemoryError"), "base.errors"),
+          **dict.fromkeys("""SymBool SymFloat SymInt init_num_threads sym_float sym_int sym_ite sym_max sym_min sym_not sym_sum
+thread_safe_generator""".split(), "base.symbolic"),
           "Event": "core.streams", "Stream": "core.streams", "cond": "core.choice",
           **dict.fromkeys("""_assert _assert_async _check _check_index _check_is_size _check_not_implemented _check_tensor_all
 _check_tensor_all_with _check_type _check_value _check_with""".split(), "base.conditions"), "Future": "futures",

@@ -9,11 +9,10 @@ import warnings
 
 from .base import overriding
 from .base.overriding import STATE, overloaded, override
-from .core.registry import name_of
 from .core.tensor import Tensor
 from .dispatch import asked
 from .dispatch import overriding as functions
-from .dispatch.overridable import PLACES, asks
+from .dispatch.overridable import asks, space_of
 
 __all__ = ["get_ignored_functions", "get_overridable_functions", "get_testing_overrides", "handle_torch_function",
            "has_torch_function", "resolve_name", "is_tensor_like", "is_tensor_method_or_property", "wrap_torch_function",
@@ -88,9 +87,9 @@ def _catalogue():
     core.registry.REGISTRY.all()
     found, names, silent = {}, {}, []
     for place, name, value in functions.every():
-        if place is not Tensor and name_of(place) == "numbagrad.autograd":
+        space = space_of(place)
+        if space == "torch.autograd":
             continue
-        space = "torch.Tensor" if place is Tensor else PLACES[name_of(place)]
         if isinstance(value, property) or inspect.isdatadescriptor(value) and not inspect.ismemberdescriptor(value):
             if not name.startswith("__"):
                 names[value.__get__], names[value.__set__] = f"{space}.{name}.__get__", f"{space}.{name}.__set__"

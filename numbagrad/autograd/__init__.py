@@ -25,7 +25,6 @@ __all__ = ["Variable", "Function", "backward", "grad_mode", "grad", "gradcheck",
            "set_detect_anomaly", "set_multithreading_enabled", "enforce_grad_layout_policy"]
 
 
-
 def transforms(name):
     """A module of ``func``, of a floor above."""
     return _above(name)

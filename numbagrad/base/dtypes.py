@@ -14,7 +14,7 @@ class dtype:
     ``code`` is the short name used in kernel names ("f4", "i8", "bf"); ``compute`` is the code that arithmetic
     runs in (half types compute in float32); ``np`` is the NumPy type of the *storage*, which is ``uint16``
     for the half types because Numba's CPU target has no half arithmetic. ``barebones`` is PyTorch's word for the wider
-    unsigned integers, which few operations take (``refuse_barebones``).
+    unsigned integers, which few operations take (``dispatch.barebones`` says which refuse them).
     """
 
     __slots__ = ("name", "code", "compute", "np", "itemsize", "category", "order", "is_floating_point", "is_complex",

@@ -213,33 +213,31 @@ class set_grad_enabled(_ContextDecorator):
         return f"torch.autograd.grad_mode.set_grad_enabled(mode={self.mode})"
 
 
-class set_multithreading_enabled(_ContextDecorator):
+class _Nothing(_ContextDecorator):
+    """A context in which all is as outside."""
+
+    def __enter__(self):
+        return None
+
+    def __exit__(self, *exc):
+        return None
+
+
+class set_multithreading_enabled(_Nothing):
     """Accepted: a backward runs in the thread that calls it."""
 
     def __init__(self, mode):
         self.mode = mode
 
-    def __enter__(self):
-        return None
-
-    def __exit__(self, *exc):
-        return None
-
     def clone(self):
         return type(self)(self.mode)
 
 
-class enforce_grad_layout_policy(_ContextDecorator):
+class enforce_grad_layout_policy(_Nothing):
     """Accepted: a gradient has the strides that it comes with, or is row-major, whatever those of its leaf."""
 
     def __init__(self, enable=True):
         self.enable = enable
-
-    def __enter__(self):
-        return None
-
-    def __exit__(self, *exc):
-        return None
 
     def clone(self):
         return type(self)(self.enable)

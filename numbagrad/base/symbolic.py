@@ -8,9 +8,8 @@ import numbers
 
 import numpy as np
 
-__all__ = ["AcceleratorError", "FatalError", "JITException", "OutOfMemoryError", "SymBool", "SymFloat", "SymInt",
-           "init_num_threads", "sym_float", "sym_int", "sym_ite", "sym_max", "sym_min", "sym_not", "sym_sum",
-           "thread_safe_generator"]
+__all__ = ["SymBool", "SymFloat", "SymInt", "init_num_threads", "sym_float", "sym_int", "sym_ite", "sym_max", "sym_min",
+           "sym_not", "sym_sum", "thread_safe_generator"]
 
 
 class SymInt:
@@ -34,23 +33,7 @@ class SymBool:
         self.node = node
 
 
-class OutOfMemoryError(RuntimeError):
-    """A device has no memory left."""
-
-
-class AcceleratorError(RuntimeError):
-    """A device reported an error."""
-
-
-class FatalError(Exception):
-    """The base of errors that nothing can be done about."""
-
-
-class JITException(Exception):
-    """An error of TorchScript, which there is none of."""
-
-
-for _public in (SymInt, SymFloat, SymBool, OutOfMemoryError, AcceleratorError, FatalError):
+for _public in (SymInt, SymFloat, SymBool):
     _public.__module__ = "numbagrad"
 
 

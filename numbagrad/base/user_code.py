@@ -57,10 +57,11 @@ def user_level():
 _said = set()  # what ``warn_once`` was told
 
 
-def warn_once(message):
-    """Warn with a message once in the process, or each time after ``set_warn_always(True)``."""
-    if message not in _said or settings.STATE["warn_always"]:
-        _said.add(message)
+def warn_once(message, key=None):
+    """Warn once in the process, or each time after ``set_warn_always(True)``; messages of one ``key`` count as one."""
+    key = key or message
+    if key not in _said or settings.STATE["warn_always"]:
+        _said.add(key)
         warnings.warn(message, UserWarning, stacklevel=user_level())
 
 

@@ -176,11 +176,6 @@ def stays(fn):
     return fn in STAYING
 
 
-def name_of(place):
-    """The name of Tensor, or of a module in this package: its ``__name__`` is another where it stands for PyTorch's."""
-    return place.__name__ if isinstance(place, type) else place.__spec__.name
-
-
 def put(place, name, value, before=None):
     """Set an attribute unless a user has set it: to anything but a stand-in and what we had put there ``before``."""
     here = vars(place).get(name)
@@ -192,6 +187,12 @@ def put(place, name, value, before=None):
             AFTER(place, name, value)
         return True
     return False
+
+
+def name_of(place):
+    """The full name of a module (``numbagrad run`` gives the package another ``__name__``), or the name of a class."""
+    spec = getattr(place, "__spec__", None)
+    return place.__name__ if spec is None else spec.name
 
 
 def seen(place, name, value):

@@ -191,7 +191,7 @@ def __getattr__(name):
         import importlib
         return importlib.import_module(".amp", __name__)
     if name == "OutOfMemoryError":
-        from ..base.symbolic import OutOfMemoryError
+        from ..base.errors import OutOfMemoryError
         return OutOfMemoryError
     from ..core import legacy
     found = legacy.named(name, cuda=True)

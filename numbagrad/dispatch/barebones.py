@@ -252,5 +252,3 @@ def begin():
         for _, _, names in REGISTRY.attached:
             _methods(names)
         REGISTRY.publish, REGISTRY.attach = partial(_published, REGISTRY.publish), partial(_attach, REGISTRY.attach)
-
-

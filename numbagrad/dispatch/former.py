@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import inspect
 import numbers
-import warnings
 
-from ..base.user_code import user_level
+from ..base.user_code import warn_once
 from ..core.registry import REGISTRY
 from ..core.tensor import Tensor
 
 SCALED, VALUED = frozenset({"add", "sub"}), frozenset({"addcmul", "addcdiv"})
 PRODUCTS = frozenset({"addmm", "addmv", "addr", "baddbmm", "addbmm"})
-_said = []
 
 
 def signature(op, params):
@@ -91,9 +89,6 @@ def _has_number(value, first):
 
 
 def _warn(name, placed, words, at):
-    if _said:
-        return
-    _said.append(name)
     tensors, inplace = [f"Tensor {p}" for p in placed], name.endswith("_")
     old = list(tensors)
     for i, word in zip(at, words):
@@ -107,5 +102,5 @@ def _warn(name, placed, words, at):
     if name == "addmm":
         parts.append(", ".join([*tensors, "torch.dtype out_dtype", "*", *keywords, *tail]))
     new = "".join([f"\n\t{name}({p})" for p in parts[1:]])
-    warnings.warn(f"This overload of {name} is deprecated:\n\t{name}({parts[0]})\nConsider using one of the following "
-                  f"signatures instead:{new}", UserWarning, stacklevel=user_level())
+    warn_once(f"This overload of {name} is deprecated:\n\t{name}({parts[0]})\nConsider using one of the following "
+              f"signatures instead:{new}", "This overload")

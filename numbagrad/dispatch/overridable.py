@@ -36,6 +36,11 @@ CONSTANTS = ("is_sparse is_quantized is_mkldnn is_nested is_sparse_csr is_mps is
              "layout shape").split()  # attributes that are no properties in Python
 
 
+def space_of(place):
+    """What PyTorch calls a place of functions that ask; None of anything else."""
+    return "torch.Tensor" if place is Tensor else PLACES.get(name_of(place))
+
+
 def asks(place, name):
     """Whether what lies under a name asks."""
     if name in SILENT or name.startswith(QUIET) and name not in ASKING:

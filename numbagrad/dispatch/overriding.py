@@ -16,13 +16,13 @@ from ..base.device import device as Device
 from ..base.dtypes import dtype
 from ..base.overriding import KNOWN, PLAIN, STATE
 from ..core import entries, registry
-from ..core.registry import REGISTRY, name_of
+from ..core.registry import REGISTRY
 from ..core.tensor import Tensor
 from ..core.values import recast, subclass
 from . import layers
 from .asked import Asked
 from .layers import LOCK
-from .overridable import BINARY, CONSTANTS, OPERATORS, PLACES, asks, full_name
+from .overridable import BINARY, CONSTANTS, OPERATORS, PLACES, asks, full_name, space_of
 
 _held: list = []      # why functions ask: "classes", and a mode for each that is entered
 _asking: dict = {}    # functions that have the layer
@@ -84,7 +84,7 @@ def _take(place, name, value):
     """Let one function ask, or those of a property."""
     if not asks(place, name):
         return
-    space = "torch.Tensor" if place is Tensor else PLACES[name_of(place)]
+    space = space_of(place)
     if isinstance(value, property):
         for part, attribute in (("__get__", "fget"), ("__set__", "fset"), ("__delete__", "fdel")):
             fn = getattr(value, attribute)
@@ -111,7 +111,7 @@ def _layer(fn, func, name, operator):
 
 def _put(place, name, value, before):
     """A name gets a function: one that takes the place of another is run by that, whose name stays; False then."""
-    if place is not Tensor and name_of(place) not in PLACES:
+    if space_of(place) is None:
         return True
     with LOCK:
         if before not in _asking or not isinstance(value, types.FunctionType):
@@ -124,7 +124,7 @@ def _put(place, name, value, before):
 
 
 def _was_put(place, name, value):
-    if place is Tensor or name_of(place) in PLACES:
+    if space_of(place) is not None:
         with LOCK:
             if _held:
                 _take(place, name, value)

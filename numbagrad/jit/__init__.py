@@ -7,14 +7,13 @@ import contextlib
 import typing
 import warnings
 
-from ..base.symbolic import JITException as Error  # noqa: F401
-from ..base.user_code import user_level
+from ..base.errors import JITException as Error  # noqa: F401
+from ..base.user_code import warn_once
 from ..futures import Future  # noqa: F401
 from ..nn import Module
 
 Final = typing.Final
 Attribute = collections.namedtuple("Attribute", ["value", "type"])
-_said = set()
 
 
 class TracerWarning(Warning):
@@ -42,10 +41,7 @@ class ScriptFunction:
 
 
 def _as_it_is(name):
-    if name not in _said:
-        _said.add(name)
-        warnings.warn(f"torch.jit.{name} gives back what it is given: numbagrad has no TorchScript (ng.compile compiles steps)",
-                      UserWarning, stacklevel=user_level())
+    warn_once(f"torch.jit.{name} gives back what it is given: numbagrad has no TorchScript (ng.compile compiles steps)")
 
 
 def script(obj, optimize=None, _frames_up=0, _rcb=None, example_inputs=None):

@@ -6,7 +6,7 @@ import warnings
 
 import numbagrad
 from numbagrad.base import dtypes as dt
-from numbagrad.base.user_code import user_level
+from numbagrad.base.user_code import user_level, warn_once
 from numbagrad.core.creation import ones
 from numbagrad.extend import T, custom, function, kernel
 
@@ -22,14 +22,6 @@ NO_WINDOW = {
 REAL_RESULT = ("stft with return_complex=False is deprecated. In a future pytorch release, stft will return complex tensors "
                "for all inputs, and return_complex=False will raise an error.\nNote: you can still call torch.view_as_real on "
                "the complex output to recover the old return format.")
-_said = set()
-
-
-def _warn(text):
-    """PyTorch's warning, once in a process."""
-    if text not in _said:
-        _said.add(text)
-        warnings.warn(text, UserWarning, stacklevel=user_level())
 
 
 def _shown(value):
@@ -61,7 +53,7 @@ def stft(input, n_fft, hop_length=None, win_length=None, window=None, center=Tru
         x = numbagrad.nn.functional.pad(x.view([1] * (3 - ndim) + list(x._shape)), [pad, pad], pad_mode)
         x = x.view(x._shape[-ndim:] if ndim else ())
     if window is None:
-        _warn(NO_WINDOW["stft"])
+        warn_once(NO_WINDOW["stft"])
     hop_length = n_fft // 4 if hop_length is None else hop_length
     win_length = n_fft if win_length is None else win_length
     given = "None" if window is None else f"{_type(window)}{{{list(window._shape)}}}"
@@ -76,7 +68,7 @@ def stft(input, n_fft, hop_length=None, win_length=None, window=None, center=Tru
                                "that return_complex=True in a future PyTorch release.")
         return_complex = True
     if not return_complex:
-        _warn(REAL_RESULT)
+        warn_once(REAL_RESULT)
     if x._kind.dtype.category < 2:
         raise RuntimeError(f"{call} : expected a tensor of floating point or complex values")
     if not 1 <= len(x._shape) <= 2:
@@ -151,7 +143,7 @@ def istft(input, n_fft, hop_length=None, win_length=None, window=None, center=Tr
           length=None, return_complex=False):
     """The signal whose ``stft`` is nearest to ``input``: the sum of all windows by that of the windows' squares."""
     if window is None:
-        _warn(NO_WINDOW["istft"])
+        warn_once(NO_WINDOW["istft"])
     hop_length = n_fft // 4 if hop_length is None else hop_length
     win_length = n_fft if win_length is None else win_length
     if not input._kind.dtype.is_complex:

@@ -84,7 +84,7 @@ def histogramdd(input, bins, *, range=None, weight=None, density=False):
         x = points[:, i].contiguous()
         at = REGISTRY["searchsorted"].callable(e, x, right=True) - 1
         at = REGISTRY["where"].callable(x == e[-1], shape[i] - 1, at)
-        amounts = amounts * ((x >= e[0]) & (x <= e[-1]))
+        amounts = REGISTRY["where"].callable((x >= e[0]) & (x <= e[-1]), amounts, 0)  # (infinite weights, too)
         place = place * shape[i] + at.clamp(0, max(shape[i] - 1, 0))
     hist = points.new_zeros(math.prod(shape)).index_add(0, place, amounts).reshape(shape)
     return Histogramdd(_density(hist, edges) if density else hist, tuple(edges))

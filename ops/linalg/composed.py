@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import warnings
 from functools import partial
 
 import numpy as np
 
 import numbagrad
 from numbagrad import linalg
-from numbagrad.base.user_code import user_level
+from numbagrad.base.user_code import warn_once
 from numbagrad.core.creation import zeros
 from numbagrad.core.out import write_out, write_outs
 from numbagrad.dispatch.op import add_function
@@ -34,14 +33,6 @@ DEPRECATED = {
     "qr": "torch.qr is deprecated in favor of torch.linalg.qr and will be removed in a future PyTorch release.\nThe boolean "
           "parameter 'some' has been replaced with a string parameter 'mode'.\nQ, R = torch.qr(A, some)\nshould be replaced "
           "with\nQ, R = torch.linalg.qr(A, 'reduced' if some else 'complete')"}
-_said = set()
-
-
-def deprecated(name, text):
-    """PyTorch's warning, once in a process."""
-    if name not in _said:
-        _said.add(name)
-        warnings.warn(text, UserWarning, stacklevel=user_level())
 
 
 @public
@@ -59,7 +50,7 @@ def slogdet(input, *, out=None):
 @public
 def cholesky(input, upper=False, *, out=None):
     """The lower (or ``upper``) triangular factor of Hermitian positive definite matrices, see ``linalg.cholesky``."""
-    deprecated("cholesky", DEPRECATED["cholesky"])
+    warn_once(DEPRECATED["cholesky"])
     y = op("cholesky")(input, upper=upper)
     return y if out is None else write_out("cholesky", out, y, (input,), True)
 
@@ -67,7 +58,7 @@ def cholesky(input, upper=False, *, out=None):
 @public
 def qr(input, some=True, *, out=None):
     """(Q, R) with ``input = Q R``; ``some``: without what only completes Q to a basis. See ``linalg.qr``."""
-    deprecated("qr", DEPRECATED["qr"])
+    warn_once(DEPRECATED["qr"])
     found = op("qr")(input, "reduced" if some else "complete")
     return Qr(*(found if out is None else write_outs("qr", out, found, (input,))))
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numbagrad
 from numbagrad.base import dtypes as dt
+from numbagrad.base.user_code import warn_once
 from numbagrad.core.node import renamed
 from numbagrad.core.out import write_out, write_outs
 from numbagrad.dispatch.op import add_function
 
 from ..index.sort import result
 from .common import op
-from .composed import deprecated, public
+from .composed import public
 from .lu import lu_checked, lu_factors
 
 WithInfo = result("_lu_with_info", "LU", "pivots", "info")
@@ -31,7 +32,7 @@ TRIANGULAR = ("torch.triangular_solve is deprecated in favor of torch.linalg.sol
 @public
 def lu(A, pivot=True, get_infos=False, out=None):
     """(LU, pivots), with ``get_infos`` info too, see ``linalg.lu_factor_ex``."""
-    deprecated("lu", LU)
+    warn_once(LU)
     lu_checked("torch.lu_factor", A, pivot)
     found = lu_factors(A)
     found = found if get_infos else found[:2]
@@ -43,7 +44,7 @@ def lu(A, pivot=True, get_infos=False, out=None):
 @public
 def lu_solve(b, LU_data, LU_pivots, *, out=None):
     """``X`` with ``A X = b``, see ``linalg.lu_solve``."""
-    deprecated("lu_solve", LU_SOLVE)
+    warn_once(LU_SOLVE)
     x = op("lu_solve")(LU_data, LU_pivots, b)
     return x if out is None else write_out("lu_solve", out, x, (b, LU_data))
 
@@ -51,7 +52,7 @@ def lu_solve(b, LU_data, LU_pivots, *, out=None):
 @public
 def triangular_solve(b, A, upper=True, transpose=False, unitriangular=False, *, out=None):
     """(``X`` with ``A X = b``, a copy of ``A``), see ``linalg.solve_triangular``."""
-    deprecated("triangular_solve", TRIANGULAR)
+    warn_once(TRIANGULAR)
     for name, t in (("b", b), ("A", A)):
         if len(t._shape) < 2:
             raise RuntimeError("torch.triangular_solve: Expected " + name + " to have at least 2 dimensions, but it has "

@@ -270,7 +270,7 @@ def equal(input, other):
             return True
         found = _free.pop() if _free else _difference.take()
         words = found.view
-        first = n if n < LIMIT[0] else 1 << 12  # unequal tensors differ early, mostly
+        first = n if n < LIMIT[0] else min(n, 1 << 12)  # unequal tensors differ early, mostly
         (_entries.get(kind) or find_difference[kind])(input._ptr, other._ptr, found.address, 0, first)
         if words[0] == -1:
             if first < n:

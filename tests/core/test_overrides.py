@@ -429,3 +429,55 @@ def test_numbers_of_tensors_that_require_grad_where_nothing_is_recorded():
             assert a.numpy().tolist() == [1, 1]
         with pytest.raises(RuntimeError, match="Can't call numpy"):
             a.numpy()
+
+
+PLAIN_CALLS = """
+import sys
+import numbagrad as ng
+assert ng.compile(lambda x: x + 1)(ng.ones(3)).tolist() == [2, 2, 2]
+assert type(ng.nn.Buffer(ng.ones(2))) is ng.nn.Buffer
+double = ng.library.custom_op("fresh::double", lambda x: x * 2, mutates_args=(), schema="(Tensor x) -> Tensor")
+assert double(ng.ones(2)).tolist() == [2, 2]
+for wrong in (lambda: ng.exp("a"), lambda: ng.ones(2).add_("a"), lambda: ng.cat([ng.ones(2), 3]),
+              lambda: ng.ones(2).sum("a"), lambda: ng.nn.functional.linear(ng.ones(2), 3), lambda: ng.ones(3)[ng.ones(2), "a"],
+              lambda: ng.ones(2).view("a")):
+    try:
+        wrong()
+    except (IndexError, RuntimeError, TypeError):
+        continue
+    raise AssertionError
+assert "numbagrad.dispatch.overriding" not in sys.modules
+"""
+
+
+def test_plain_tensors_override_nothing_in_a_fresh_process():
+    """Nobody has imported yet what asks: a wrong argument beside a tensor must not have every later call ask."""
+    run = subprocess.run([sys.executable, "-c", PLAIN_CALLS], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+
+
+AS_TORCH = """
+import torch
+from torch.overrides import TorchFunctionMode
+
+class Sub(torch.Tensor):
+    pass
+
+class Mode(TorchFunctionMode):
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        print(func.__name__)
+        return func(*args, **(kwargs or {}))
+
+s = torch.ones(3).as_subclass(Sub)
+print([type(f(s)).__name__ for f in (torch.exp, torch.std, torch.nn.functional.relu, torch.linalg.norm, torch.neg)])
+with Mode():
+    torch.log(s), torch.nn.functional.gelu(s), s.sum()
+"""
+
+
+def test_under_numbagrad_run(tmp_path):
+    """There the package's name is "torch"."""
+    (tmp_path / "script.py").write_text(AS_TORCH)
+    ours, theirs = [subprocess.run([sys.executable, *how, "script.py"], capture_output=True, text=True, cwd=tmp_path)
+                    for how in (("-m", "numbagrad", "run"), ())]
+    assert ours.stdout == theirs.stdout and not ours.returncode, ours.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import warnings
@@ -267,6 +268,9 @@ def test_histogramdd():
             np.testing.assert_allclose(b, f, rtol=1e-12)
             for mine, theirs in zip(c, g, strict=True):
                 np.testing.assert_allclose(mine, theirs, rtol=1e-12)
+    heavy = [lib.histogramdd(lib.tensor([[0.0, 5.0], [0.5, 0.5]]), [2, 2], range=[0.0, 1.0, 0.0, 1.0],
+                             weight=lib.tensor([math.inf, 1.0])).hist.tolist() for lib in LIBS]
+    assert heavy == [[[0, 0], [0, 1]]] * 2
     both(lambda lib: lib.histogramdd(lib.ones(5, 2), 2), lambda lib: lib.histogramdd(lib.zeros(0, 2), 2),
          lambda lib: lib.histogramdd(lib.ones(2, 5, 2), [2, 3]), lambda lib: lib.histogramdd(lib.ones(5, 2), [2, 3, 4]),
          lambda lib: lib.histogramdd(lib.ones(5), 2), lambda lib: lib.histogramdd(lib.ones(5, 2), 2, range=[0.0, 1.0]),

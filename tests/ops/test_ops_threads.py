@@ -191,3 +191,11 @@ def test_large_tensors_are_equal_to_the_last_element(count):
             assert not A.equal(other) and not other.equal(A) and not other.equal(other) and A.equal(A.clone())
     finally:
         threads.set_num_threads(before)
+
+
+@pytest.mark.parametrize("n", [2, 5, 4095, 4097])
+def test_equal_looks_at_nothing_behind_its_tensors(n):
+    a, b = ng.zeros(2 * n), ng.zeros(2 * n)
+    b[n:] = 1
+    with pieces():
+        assert a[:n].equal(b[:n]) and not a[:n + 1].equal(b[:n + 1])

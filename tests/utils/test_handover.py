@@ -10,6 +10,8 @@ import os
 import resource
 import signal
 import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -273,3 +275,17 @@ def test_a_default_timeout_of_sockets_is_not_the_pipes():
         assert numbers(loader(8, full)) == list(range(8))
     finally:
         socket.setdefaulttimeout(None)
+
+
+def test_threads_of_a_worker_get_memory_of_their_own(monkeypatch):
+    sender, own = _handover.Sender(None), _handover._File.array
+    sender.room(4 * BIG)
+    assert [f.free for f in sender.files.values()] == [True]
+
+    def slow(self, nbytes):
+        time.sleep(0.05)
+        return own(self, nbytes)
+    monkeypatch.setattr(_handover._File, "array", slow)
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(sender.room, [4 * BIG] * 2)
+    assert not np.shares_memory(first, second) and len(sender.files) == 2

@@ -136,10 +136,14 @@ class Sender:
 
     def __init__(self, pipe):
         self.pipe, self.files, self.gone = pipe, {}, []
-        self.numbers = itertools.count()
+        self.numbers, self.lock = itertools.count(), threading.Lock()
 
     def room(self, nbytes):
         """An array of bytes in a file that nobody reads, or None."""
+        with self.lock:  # (a dataset may have threads that join samples)
+            return self._room(nbytes)
+
+    def _room(self, nbytes):
         file = next((f for f in self.files.values() if f.free and nbytes <= len(f.memory) <= 2 * nbytes), None)
         if file is None:
             if too_many(8 * len(self.files)):
@@ -182,7 +186,7 @@ class Sender:
     def _divided(self, memories):
         """(what is told of each memory, files that go along, memories that go through the pipe)."""
         memories[:] = [self._moved(*memory) for memory in memories]
-        numbers = {id(file.memory): n for n, file in self.files.items()}
+        numbers = {id(file.memory): n for n, file in list(self.files.items())}
         entries, new, later = [], [], []
         for array, first, last, origin in memories:
             memory, part = owner(array) if CAN_SEND else None, bytes_of(array, first, last)
@@ -219,10 +223,11 @@ class Sender:
 
     def _forget(self, used):
         """Let go of files beyond what batches like this one need."""
-        free = [n for n, f in self.files.items() if f.free]
+        files = list(self.files.items())
+        free = [n for n, f in files if f.free]
         gone = free[:max(0, len(free) - 2 * used - 2)]
-        gone += [n for n, f in self.files.items() if f.memory.passed_on]
-        for n in list(self.files)[:max(0, len(self.files) - len(gone) - KEPT * used - 4)] + gone:
+        gone += [n for n, f in files if f.memory.passed_on]
+        for n in [n for n, _ in files[:max(0, len(files) - len(gone) - KEPT * used - 4)]] + gone:
             file = self.files.pop(n, None)
             if file is not None and file.told:
                 self.gone.append(n)
