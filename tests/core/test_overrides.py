@@ -291,3 +291,16 @@ def test_numbers_of_tensors_that_require_grad_where_nothing_is_recorded():
             assert a.numpy().tolist() == [1, 1]
         with pytest.raises(RuntimeError, match="Can't call numpy"):
             a.numpy()
+
+
+def test_plain_arguments_override_nothing_from_the_start(tmp_path):
+    """Before the file that asks was imported, what PyTorch's own classes make is known to ask nobody, compiled steps included."""
+    path = tmp_path / "plain.py"
+    path.write_text("""import sys
+import numbagrad as ng
+from numbagrad.base.overriding import overloaded
+found = overloaded([ng.ones(2), [ng.ones(2)], ng.ones(2).shape, ng.float32, ng.device("cpu"), ng.nn.Parameter(ng.ones(2)), 1])
+print(found, ng.compile(lambda x: x * 2)(ng.ones(2)).tolist(), "numbagrad.dispatch.overriding" in sys.modules)
+""", encoding="utf-8")
+    done = subprocess.run([sys.executable, path], capture_output=True, text=True, timeout=300)
+    assert done.stdout == "[] [2.0, 2.0] False\n", done.stderr
