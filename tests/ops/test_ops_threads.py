@@ -191,3 +191,12 @@ def test_large_tensors_are_equal_to_the_last_element(count):
             assert not A.equal(other) and not other.equal(A) and not other.equal(other) and A.equal(A.clone())
     finally:
         threads.set_num_threads(before)
+
+
+@pytest.mark.parametrize("n", [1, 12, 4095, 4096, 4097])
+def test_equal_looks_at_no_element_behind(n):
+    """The first look of one thread ends with the tensors, however few elements threads are asked for."""
+    a, b = ng.ones(5000), ng.ones(5000)
+    b[n:] = 0
+    with pieces():
+        assert a[:n].equal(b[:n]) and not a[:n + 1].equal(b[:n + 1])
