@@ -294,7 +294,7 @@ def test_numbers_of_tensors_that_require_grad_where_nothing_is_recorded():
 
 
 def test_plain_arguments_override_nothing_from_the_start(tmp_path):
-    """Before the file that asks was imported, what PyTorch's own classes make is known to ask nobody, compiled steps included."""
+    """Before the file that asks was imported, PyTorch's own classes are known to ask nobody, in compiled steps too."""
     path = tmp_path / "plain.py"
     path.write_text("""import sys
 import numbagrad as ng
