@@ -71,7 +71,7 @@ class Composed:
             return
         program = self.program(record, tensors, others, needs, line)
         if program is None:
-            del table[key]
+            table.pop(key, None)  # (another thread may have been refused, too)
             self.refused += 1
             if not self.made or self.refused >= REFUSED:
                 self.stop()

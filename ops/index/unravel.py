@@ -23,7 +23,7 @@ def unravel_index(indices, shape: object):
         shape = (shape,)
     elif not hasattr(shape, "__iter__"):
         raise TypeError(f"expected 'shape' to be int or sequence of ints, but got {type(shape)}")
-    dt.promote_types(indices._kind.dtype, dt.int64)  # (what meets no int64 has no coordinates)
+    indices = indices.to(dtype=dt.promote_types(indices._kind.dtype, dt.int64))  # (what meets no int64 has no coordinates)
     shape = tuple(shape)
     for s in shape:
         if not isinstance(s, int):

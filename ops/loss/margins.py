@@ -169,7 +169,7 @@ def label_rows(x: "*T", target: "*i8", out: "*T", own: "*u1", found: "*i8", n: i
     The labels are those of int64 target (rows, n) before a negative one, and get a 1 in own (rows, n); found (1,), of
     int64, gets a row with a label that there is not."""
     for row in range(start, stop):
-        base, labels, wrong, total = row * n, 0, 0, T(0)
+        base, labels, wrong, total = row * n, 0, 0, np.float64(0)
         for j in range(base, base + n):
             own[j] = 0
             wrong += 1 if target[j] < -1 or target[j] >= n else 0
@@ -180,11 +180,12 @@ def label_rows(x: "*T", target: "*i8", out: "*T", own: "*u1", found: "*i8", n: i
             own[base + target[base + labels]] = 1
             labels += 1
         for k in range(labels):
-            v = T(1) - x[base + target[base + k]]
+            v, part = T(1) - x[base + target[base + k]], T(0)  # (float32 does not hold the sum of all labels')
             for j in range(base, base + n):
                 z = v + x[j]
-                total = accumulate(total, z if (z > T(0)) & (own[j] == 0) else T(0))
-        out[row] = total / T(n)
+                part = accumulate(part, z if (z > T(0)) & (own[j] == 0) else T(0))
+            total += part
+        out[row] = T(total / n)
 
 
 @kernel

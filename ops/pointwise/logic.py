@@ -253,6 +253,7 @@ def find_difference(x: "*T", y: "*T", found: "*i8", start: int, stop: int):
         width = min(2 * width, 512)
 
 
+FIRST = 1 << 12  # elements that one thread looks at before several do: unequal tensors differ early, mostly
 _difference = tape.Flag(None)
 _free, _entries = _difference.free, find_difference.entries
 
@@ -270,7 +271,7 @@ def equal(input, other):
             return True
         found = _free.pop() if _free else _difference.take()
         words = found.view
-        first = n if n < LIMIT[0] else min(n, 1 << 12)  # unequal tensors differ early, mostly
+        first = n if n < LIMIT[0] else min(n, FIRST)
         (_entries.get(kind) or find_difference[kind])(input._ptr, other._ptr, found.address, 0, first)
         if words[0] == -1:
             if first < n:

@@ -263,13 +263,14 @@ beta_slope.gradient(no_second("_dirichlet_grad"))
 SLOPES = {"method": False, "reference": None, "differentiable": False, "domain": (0.3, 0.7)}
 
 
-@function(name="_standard_gamma_grad", samples=(Sample((3, 4), (3, 4)),), **SLOPES)
+@function(name="_standard_gamma_grad", kinds={"output": "tensor"}, samples=(Sample((3, 4), (3, 4)),), **SLOPES)
 def standard_gamma_grad(input, output):
     """The derivative of gamma draws ``output`` by their shapes ``input``."""
     return gamma_slope(*operands(input, output))
 
 
-@function(name="_dirichlet_grad", kinds={"x": "tensor", "alpha": "tensor"}, samples=(Sample((3, 4), (3, 4), (3, 4)),), **SLOPES)
+@function(name="_dirichlet_grad", kinds={"x": "tensor", "alpha": "tensor", "total": "tensor"},
+          samples=(Sample((3, 4), (3, 4), (3, 4)),), **SLOPES)
 def dirichlet_grad(x, alpha, total):
     """The derivative of beta draws ``x`` by ``alpha``, over 1 - x, where both parameters add up to ``total``."""
     return beta_slope(*operands(x, alpha, total))

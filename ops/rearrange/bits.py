@@ -10,7 +10,7 @@ from numbagrad.core.broadcast import broadcast_shapes
 from numbagrad.core.out import write_out, write_outs
 from numbagrad.core.promotion import common_device, common_dtype
 from numbagrad.dispatch.op import add_method
-from numbagrad.extend import REGISTRY, Sample, T, custom, function
+from numbagrad.extend import REGISTRY, Sample, T, Tensor, custom, function
 from numbagrad.kernel.jit import kernel
 
 from ..index.sort import result
@@ -81,7 +81,8 @@ def _(g, input, other, needs):
     return (REGISTRY["where"].callable(input == other, zero, g) if needs[0] else None), (zero if needs[1] else None)
 
 
-@function(reference=np.nextafter, samples=(Sample((3, 4), (3, 4)), Sample((3, 4), (4,)), Sample((), ())), differentiable=False)
+@function(reference=np.nextafter, kinds={"other": "tensor"}, differentiable=False,
+          samples=(Sample((3, 4), (3, 4)), Sample((3, 4), (4,)), Sample((), ())))
 def nextafter(input, other, *, out=None):
     """The number next to ``input`` in the direction of ``other``."""
     dtype = common_dtype((input, other), ())
@@ -95,6 +96,8 @@ def nextafter(input, other, *, out=None):
 
 def nextafter_(self, other):
     """In-place form of ``nextafter``."""
+    if not isinstance(other, Tensor):
+        raise TypeError(f"nextafter_(): argument 'other' (position 1) must be Tensor, not {type(other).__name__}")
     value = nextafter.fn(self, other)
     if value._shape != self._shape:
         raise RuntimeError(f"output with shape {list(self._shape)} doesn't match the broadcast shape {list(value._shape)}")
@@ -115,7 +118,7 @@ def _(outs, input):
 
 @split_number.gradient
 def _(gs, y1):
-    return gs[0] / REGISTRY["exp2"].callable(y1)
+    return (gs[0] / REGISTRY["exp2"].callable(y1)).to(gs[0].dtype)
 
 
 @function(reference=np.frexp, samples=(Sample((3, 4)), Sample(()), Sample((0, 3))))

@@ -95,8 +95,9 @@ def _np_weight_norm(v, g, dim=0):
     return v * (g / _np_lengths(v, 2, dim))
 
 
-@function(name="_weight_norm", kinds={"dim": "int"}, namespaces=("torch",), method=False, reference=_np_weight_norm,
-          domain=(0.2, 2.0), samples=(Sample((3, 4), (3, 1)), Sample((2, 3, 4), (1, 3, 1), 1), Sample((3, 4), (1,), -1)))
+@function(name="_weight_norm", kinds={"g": "tensor", "dim": "int"}, namespaces=("torch",), method=False,
+          reference=_np_weight_norm, domain=(0.2, 2.0),
+          samples=(Sample((3, 4), (3, 1)), Sample((2, 3, 4), (1, 3, 1), 1), Sample((3, 4), (1,), -1)))
 def weight_norm(v, g, dim=0):
     """``g * v / |v|`` with the lengths along ``dim``, or one length for -1."""
     d, fused = v._kind.dtype, v._shape and dim in (0, len(v._shape) - 1)

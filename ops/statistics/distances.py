@@ -19,7 +19,7 @@ MANY = 25  # rows from which on the squares of distances come from a product
 MODES = ("use_mm_for_euclid_dist_if_necessary", "use_mm_for_euclid_dist", "donot_use_mm_for_euclid_dist")
 
 
-@function(kinds={"p": "number"}, reference=lambda a, b, p=2: np.linalg.norm((a - b).ravel(), p),
+@function(kinds={"other": "tensor", "p": "number"}, reference=lambda a, b, p=2: np.linalg.norm((a - b).ravel(), p),
           samples=(Sample((3, 4), (3, 4)), Sample((3, 4), (4,), 1), Sample((5,), (5,), 3)))
 def dist(input, other, p=2):
     """The ``p``-norm of ``input - other`` taken as one vector."""
@@ -140,7 +140,7 @@ def renorm(input, p, dim, maxnorm):
     return input * op("where")(norms > maxnorm, maxnorm / (norms + 1e-7), 1.0).to(dtype=input.dtype)
 
 
-@function(namespaces=("linalg",), method=False, reference=lambda x, y, dim=-1: (x * y).sum(dim),
+@function(namespaces=("linalg",), method=False, kinds={"y": "tensor"}, reference=lambda x, y, dim=-1: (x * y).sum(dim),
           samples=(Sample((3, 4), (3, 4)), Sample((3, 4), (4,)), Sample((3, 4), (3, 4), dim=0)))
 def vecdot(x, y, *, dim=-1, out=None):
     """The dot products ``sum(conj(x) y)`` of vectors along ``dim``."""

@@ -6,7 +6,7 @@ import pytest
 import numbagrad as ng
 from numbagrad.core import replay
 from numbagrad.core.registry import REGISTRY
-from numbagrad.dispatch import plan
+from numbagrad.dispatch import composed, plan
 from numbagrad.kernel import threads
 
 F = ng.nn.functional
@@ -98,3 +98,17 @@ def test_every_plan_is_dropped_and_made_anew():
     assert x.grad is not None and grad is not None
     assert calls().tolist() == value and programs.calls.buckets and any(plan._all.values())
     threads.set_num_threads(count)
+
+
+def test_two_threads_are_refused_a_program_at_once(monkeypatch):
+    """A call that has no program takes its place back, whoever did so in the meantime."""
+    refused = []
+
+    def program(self, *call):
+        self.table.clear()
+        refused.append(self.op.name)
+    monkeypatch.setattr(composed.Composed, "program", program)
+    a = ng.arange(7.0)
+    for call in (ng.inner, ng.linalg.vecdot):
+        assert [call(a, a).item() for _ in range(4)] == [91.0] * 4
+    assert refused

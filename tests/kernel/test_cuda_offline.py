@@ -387,7 +387,7 @@ WITH_BLAS = {"attention_forward", "attention_backward", "lstm_forward", "lstm_gr
 WITH_BLAS |= {n for n, k in KERNELS.items() if k.fn.__module__ in (
     "numbagrad.ops.linalg.kernels", "numbagrad.ops.linalg.householder_kernels")} - {"invert_values", "count_above"}
 WITH_BLAS |= {"definite_factors", "factors", "solve_symmetric", "symmetric_factors"}
-WITH_BLAS.add("transform_lines")  # written as the processor's vectors
+WITH_BLAS |= {"transform_lines", "wide_box_max"}  # written as the processor's vectors
 
 
 # Bytes that a thread keeps in memory: across the calls of series and continued fractions, which are not taken in.

@@ -96,3 +96,11 @@ def test_integers_of_other_dtypes_are_refused(call, torch):
         call(torch)
     with pytest.raises(theirs.type):
         call(ng)
+
+
+@pytest.mark.parametrize("dtype", [*INTEGERS, "uint8"])
+def test_coordinates_are_computed_in_int64(dtype, torch):
+    """A size above the range of the numbers' own dtype is one all the same."""
+    for shape in ((2, 300, 400), (2, 3, 7), (130,), 5):
+        ours, theirs = (L.unravel_index(L.tensor([100, 0, 41], dtype=getattr(L, dtype)), shape) for L in (ng, torch))
+        assert [(str(a.dtype), a.tolist()) for a in ours] == [(str(b.dtype), b.tolist()) for b in theirs]

@@ -287,3 +287,13 @@ def test_variances_of_gaussian_nll_loss():
         assert ours.item() == pytest.approx(theirs.item(), rel=1e-12)
     with pytest.raises(TypeError, match="argument 'var'"):
         ng.nn.functional.gaussian_nll_loss(ng.tensor(x), ng.tensor(y), "x")
+
+
+def test_many_labels_are_summed_without_loss():
+    """A row of 4,000 labels has 16 million terms, of whose sum float32 holds no single ones."""
+    rng = np.random.default_rng(0)
+    x, target = rng.standard_normal((1, 8000)), rng.permutation(8000)[None]
+    target[:, 4000:] = -1
+    loss = ng.nn.functional.multilabel_margin_loss
+    found, wanted = (loss(ng.tensor(x.astype(d)), ng.tensor(target)).item() for d in ("f4", "f8"))
+    assert abs(found - wanted) < 1e-5 * wanted

@@ -171,3 +171,21 @@ def test_integer_ops_have_no_gradient():
     x = ng.ones(3, requires_grad=True)
     assert not (x > 0).requires_grad and not x.long().requires_grad and not x.isnan().requires_grad
     assert REGISTRY["lt"].result == "bool" and not floats(x > 0)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("op", [op for op in ops(private=False) if op.differentiable], ids=ids)
+def test_gradients_of_half_types_are_of_these(op, dtype):
+    """What is computed with other tensors or in a wider dtype on the way is rounded to the input's dtype in the end."""
+    case = next(iter(cases(op)), None)
+    if case is None:
+        return
+    tensors = [t.to(getattr(ng, dtype)) if t.is_floating_point() else t for t in case.tensors()]
+    wanted = [tensors[k].requires_grad_() for k in case.differentiable]
+    try:
+        outs = [o.sum() for o in floats(case.call(tensors)) if o.requires_grad]
+    except (NotImplementedError, RuntimeError, TypeError, ValueError):
+        return  # (an op without half types)
+    if outs:
+        for t, g in zip(wanted, ng.autograd.grad(outs, wanted, allow_unused=True)):
+            assert g is None or g.dtype is t.dtype and g.shape == t.shape, f"{case}: {g.dtype}, {g.shape}"

@@ -243,3 +243,26 @@ def test_numbers_beyond_64_bits_beside_integers():
         with pytest.raises(OverflowError, match=text):
             f()
     assert x.tolist() == [1, 2] and (x + 2**62).tolist() == [2**62 + 1, 2**62 + 2]
+
+
+@pytest.mark.parametrize("op", PUBLIC, ids=ids)
+def test_a_text_in_place_of_a_later_tensor(op):
+    """It is refused as such: no attribute of a tensor is looked for in it."""
+    if op.name == "linear_cross_entropy":  # (Python in PyTorch, which looks for them)
+        return
+    for case in list(cases(op))[:2]:
+        for place in range(1, len(case.arrays)):
+            tensors = case.tensors()
+            tensors[place] = "text"
+            with pytest.raises((TypeError, RuntimeError, ValueError, IndexError, NotImplementedError)):
+                case.call(tensors)
+
+
+@pytest.mark.parametrize("wrong", ["text", 1.0, None])
+def test_nextafter_of_no_tensor(wrong, torch):
+    for call in (lambda L: L.nextafter(L.ones(3), wrong), lambda L: L.ones(3).nextafter_(wrong)):
+        with pytest.raises(TypeError) as ours:
+            call(ng)
+        with pytest.raises(TypeError) as theirs:
+            call(torch)
+        assert str(ours.value) == str(theirs.value)

@@ -61,6 +61,8 @@ def environment(fn, letters, inline):
                 env[name] = emit.cast(value.name, code)[0]
             elif value.name == "accumulate":
                 env[name] = add
+            elif value.name == "box_maximum":
+                raise Refused(f"{fn.__name__} calls {name}, which has no form on a device")
             elif value.name not in SCRATCH and value.name not in letters:
                 if width is None:
                     raise Refused(f"{fn.__name__}: '{value.name}' is not implemented for complex numbers")
