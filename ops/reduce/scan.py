@@ -26,6 +26,7 @@ def split(shape, dim):
 @kernel(fast=())
 def sum_along(x: "*T", out: "*T", n: int, inner: int, reverse: int, start: int, stop: int):
     """Running sums along the middle of x (outer, n, inner), from its end with ``reverse``, into out like x."""
+    totals = strip()  # what half types would round
     rest = stop - (stop - start) % TOGETHER if inner == 1 else start
     for row in range(start, rest, TOGETHER):
         at, b = row * n, n
@@ -53,18 +54,23 @@ def sum_along(x: "*T", out: "*T", n: int, inner: int, reverse: int, start: int, 
                     out[i] = store(total)
             continue
         step = -inner if reverse else inner
-        at = base + (n - 1) * inner if reverse else base
-        for k in range(inner):
-            out[at + k] = x[at + k]
-        for _ in range(1, n):
-            at += step
-            for k in range(inner):
-                out[at + k] = store(T(load(out[at - step + k]) + load(x[at + k])))
+        for first in range(0, inner, STRIP):
+            wide = min(inner - first, STRIP)
+            at = base + first + ((n - 1) * inner if reverse else 0)
+            for k in range(wide):
+                totals[k] = load(x[at + k])
+                out[at + k] = x[at + k]
+            for _ in range(1, n):
+                at += step
+                for k in range(wide):
+                    totals[k] = T(totals[k] + load(x[at + k]))
+                    out[at + k] = store(totals[k])
 
 
 @kernel(fast=())
 def product_along(x: "*T", out: "*T", n: int, inner: int, start: int, stop: int):
     """Running products along the middle of x (outer, n, inner), into out like x."""
+    totals = strip()
     rest = stop - (stop - start) % TOGETHER if inner == 1 else start
     for row in range(start, rest, TOGETHER):
         at, b = row * n, n
@@ -77,13 +83,17 @@ def product_along(x: "*T", out: "*T", n: int, inner: int, start: int, stop: int)
             out[at + c], out[at + d] = store(r), store(s)
             at += 1
     for row in range(rest, stop):
-        base = row * n * inner
-        for k in range(inner):
-            out[base + k] = x[base + k]
-        for i in range(1, n):
-            at = base + i * inner
-            for k in range(inner):
-                out[at + k] = store(T(load(out[at - inner + k]) * load(x[at + k])))
+        for first in range(0, inner, STRIP):
+            wide = min(inner - first, STRIP)
+            at = row * n * inner + first
+            for k in range(wide):
+                totals[k] = load(x[at + k])
+                out[at + k] = x[at + k]
+            for _ in range(1, n):
+                at += inner
+                for k in range(wide):
+                    totals[k] = T(totals[k] * load(x[at + k]))
+                    out[at + k] = store(totals[k])
 
 
 @inline(fast=())
@@ -121,13 +131,17 @@ def lse_along(x: "*T", out: "*T", n: int, inner: int, start: int, stop: int):
                 for i in range(wide):
                     out[base + k * n + first + i] = store(tile[i * LANES + k])
     for row in range(rest, stop):
-        base = row * n * inner
-        for k in range(inner):
-            out[base + k] = x[base + k]
-        for i in range(1, n):
-            at = base + i * inner
-            for k in range(inner):
-                out[at + k] = store(log_add(load(out[at - inner + k]), load(x[at + k])))
+        for first in range(0, inner, STRIP):
+            wide = min(inner - first, STRIP)
+            at = row * n * inner + first
+            for k in range(wide):
+                tile[k] = load(x[at + k])
+                out[at + k] = x[at + k]
+            for _ in range(1, n):
+                at += inner
+                for k in range(wide):
+                    tile[k] = log_add(tile[k], load(x[at + k]))
+                    out[at + k] = store(tile[k])
 
 
 def _run(kernel_, out, x, dim, *extra):

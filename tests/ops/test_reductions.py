@@ -185,3 +185,17 @@ def test_sum_gradient_is_plain_memory_for_leaves_and_small_tensors():
         y = ng.ones(shape, requires_grad=True)
         (y * 2).mean(0).sum().backward()
         assert y.grad.is_contiguous() and bool((y.grad == ng.tensor(2 / shape[0])).all())
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("shape, dim", [((2570,), 0), ((2570, 3), 0), ((4, 2570), 1), ((2, 600, 700), 1)], ids=str)
+def test_running_sums_of_half_types_are_not_rounded_on_the_way(dtype, shape, dim):
+    x = ng.ones(shape, dtype=getattr(ng, dtype), requires_grad=True)
+    y = x.cumsum(dim)
+    size = shape[dim]
+    counts = ng.arange(1, size + 1, dtype=ng.float32).to(x.dtype)
+    assert y.movedim(dim, -1).eq(counts).all()
+    y.sum(dim).sum().backward()  # running sums of ones from the end
+    assert x.grad.movedim(dim, -1).eq(counts.flip(0)).all()
+    factors = x.detach() * 1.01
+    assert factors.cumprod(dim).allclose(factors.double().cumprod(dim).to(x.dtype), rtol=0.01)
