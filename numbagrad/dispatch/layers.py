@@ -24,7 +24,7 @@ class Layered:
     def __init__(self, fn):
         code = fn.__code__
         self.own = types.FunctionType(code, fn.__globals__, fn.__name__, fn.__defaults__, fn.__closure__)
-        self.own.__kwdefaults__ = fn.__kwdefaults__
+        self.own.__kwdefaults__, self.own.__qualname__ = fn.__kwdefaults__, fn.__qualname__  # (errors name it)
         self.wraps, self.on, self.codes = {}, (), {(): code}
 
     def code(self, on):

@@ -103,7 +103,7 @@ def _take(place, name, value):
 def _layer(fn, func, name, operator):
     if fn not in _asking:
         own = layers.add(fn, "overrides", functools.partial(asking, Asked(func, name, operator), fn.__code__)).own
-        if "__signature__" not in fn.__dict__:
+        if "__signature__" not in fn.__dict__ and "__wrapped__" not in fn.__dict__:
             fn.__wrapped__ = own  # which has the parameters
         _asking[fn] = func
     layers.switch(fn, "overrides", True)
