@@ -182,20 +182,26 @@ def _np_ormqr(input, tau, other, left=True, transpose=False):
     return q @ other if left else other @ q
 
 
+def _reflected(input, tau, other, adjoint):
+    """``other`` less V T V^H other: the product of reflections I - tau v v^H is I - V T V^H, where T, upper triangular, is the
+    inverse of 1 + D S, times D: D has tau on its diagonal, S is what V^H V has above it (Joffrain et al., "Accumulating
+    Householder transformations, revisited", 2006)."""
+    m, k = input._shape[-2], tau._shape[-1]
+    v = op("tril")(input[..., :k], -1) + eye(m, k, dtype=input.dtype, device=input.device)
+    s = tau[..., None] * op("triu")(matmul(mh(v), v), 1)
+    found, solve = matmul(mh(v), other), op("solve_triangular")
+    if adjoint:
+        found = conj(tau)[..., None] * solve(mh(s), found, upper=False, unitriangular=True)
+    else:
+        found = solve(s, tau[..., None] * found, upper=True, unitriangular=True)
+    return other - matmul(v, found)
+
+
 @function(reference=_np_ormqr, samples=(Sample((4, 3), (3,), (4, 2)), Sample((3, 2), (2,), (4, 3), False, True)),
           namespaces=("torch",), kinds={"tau": "tensor", "other": "tensor"})
 def ormqr(input, tau, other, left=True, transpose=False, *, out=None):
     """``other`` times the product of all reflections that ``input`` and ``tau`` hold, or its adjoint, from one side."""
     _check_ormqr(input, tau, other, left)
-    steps = range(tau._shape[-1])
-    found, ones = other, eye(input._shape[-2], dtype=input.dtype, device=input.device)
-    for i in reversed(steps) if left is not transpose else steps:
-        v = op("pad")(input[..., i + 1:, i:i + 1], (0, 0, i + 1, 0))
-        v = v + ones[:, i:i + 1]
-        factor = tau[..., i, None, None]
-        factor = conj(factor) if transpose else factor
-        if left:
-            found = found - factor * matmul(v, matmul(mh(v), found))
-        else:
-            found = found - factor * matmul(matmul(found, v), mh(v))
+    # (From the right: the adjoint of what the adjoint does from the left.)
+    found = _reflected(input, tau, other, transpose) if left else mh(_reflected(input, tau, mh(other), not transpose))
     return found if out is None else write_out("ormqr", out, found, [input, tau, other], True)
