@@ -105,10 +105,14 @@ def measure(found, rounds, threads, window=0.005, progress=None):
 
 
 def floor(worker, size, mode, times, window):
-    """(bytes, seconds) of a bare loop over what a large case above its limit reads and writes, in the process that ran it."""
+    """(bytes that a large case above its limit reads and writes, seconds of a bare loop over them, of its work without all
+    else), None where it has none, in the process that ran it."""
     if size == "small" or times[0] <= times[1] * SETS[size, mode][1]:
         return None
-    return worker.ask("floor", mode, window)
+    found = worker.ask("floor", mode, window)
+    if isinstance(found, str):
+        raise RuntimeError(found)
+    return found
 
 
 def mean(ratios):
@@ -139,14 +143,18 @@ def lines(measured, all_rows=False):
 def head(size):
     if size == "small":
         return "| work | numbagrad | PyTorch | ratio |", "|---|---|---|---|"
-    return "| work | numbagrad | PyTorch | ratio | bytes | bare loop |", "|---|---|---|---|---|---|"
+    return "| work | numbagrad | PyTorch | ratio | bytes | bare loop | bare work |", "|---|---|---|---|---|---|---|"
 
 
 def bare(size, found):
-    """The cells of a floor: what is read and written at least, and how long a loop takes that does nothing else."""
+    """The cells of a floor: what is read and written at least, how long a loop takes that does nothing else, and the work alone
+    (``limits``)."""
     if size == "small":
         return ""
-    return f" {found[0] / 1e6:.1f} MB | {show(found[1])} |" if found else "  |  |"
+    bytes_, loop, work = found or (None, None, None)
+    cells = [f"{bytes_ / 1e6:.1f} MB"] if bytes_ is not None else [""]
+    cells += ["" if t is None else show(t) for t in (loop, work)]
+    return f" {' | '.join(cells)} |"
 
 
 def main(options, machine, date):

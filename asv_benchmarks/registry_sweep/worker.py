@@ -118,15 +118,19 @@ def warm(run):
             break
 
 
-def floor(bytes_, target):
-    """Median seconds of a loop that reads and writes so many bytes."""
+def median(run, target):
+    """Median seconds of a call."""
     from figures import calibrate, timed
-
-    from registry_sweep import bare
-    run = bare.loop(*bytes_)
     warm(run)
     number = calibrate(run, target, clock)
     return statistics.median([timed(run, number, clock) for _ in range(5)]) / number
+
+
+def floor(lib, case, mode, bytes_, target, threads):
+    """What limits a case: (bytes, seconds of a loop that reads and writes so many, seconds of the work without all else)."""
+    from registry_sweep import bare, limits
+    work = limits.seconds(lib, case, mode, parts, lambda run: median(run, target), threads)
+    return sum(bytes_) if bytes_ else None, median(bare.loop(*bytes_), target) if bytes_ else None, work
 
 
 def said(error):
@@ -149,12 +153,12 @@ def main(library, path, processors):
         clock = time.perf_counter
     with open(path, "rb") as f:
         cases = pickle.load(f)
-    runs, numbers, flows = (), (), ()
+    runs, numbers, flows, chosen = (), (), (), None
     for line in sys.stdin:
         command, number, target = json.loads(line)
         try:
             if command == "prepare":
-                runs = numbers = flows = ()
+                runs, numbers, flows, chosen = (), (), (), number
                 *runs, flows = parts(lib, cases[number])
                 runs = [r for r in runs if r is not None]
                 wrong = None
@@ -168,7 +172,7 @@ def main(library, path, processors):
                 numbers = [calibrate(r, target, clock) for r in runs]
                 answer = numbers, wrong
             elif command == "floor":
-                answer = flows[number] and (sum(flows[number]), floor(flows[number], target))
+                answer = floor(lib, cases[chosen], number, flows[number], target, len(processors))
             else:
                 answer = timed(runs[number], numbers[number], clock) / numbers[number]
         except Exception as e:

@@ -284,3 +284,37 @@ def test_the_sweep_prints_means_and_rows_above_their_limit():
     rows = [line for line in done.stdout.splitlines() if line.startswith("| a + row |")]
     assert len(rows) == 2 and re.fullmatch(r"\| a \+ row \| [\d.]+ .?s \| [\d.]+ .?s \| [\d.]+ \|", rows[0])
     assert peers("--registry", "--only", "nothing").returncode == 2
+
+
+def test_the_bare_work_of_a_row_is_that_work(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT)
+    limits = importlib.import_module("registry_sweep.limits")
+    rng = np.random.default_rng(0)
+    a, c, square, b = [rng.standard_normal(s).astype("float32") for s in ((6, 4), (6, 3), (5, 5), (5, 1))]
+    found, tau = [t.numpy() for t in ng.geqrf(ng.tensor(a))]
+    q = ng.linalg.householder_product(ng.tensor(found), ng.tensor(tau)).numpy()
+    whole = ng.ormqr(ng.tensor(found), ng.tensor(tau), ng.tensor(c)).numpy()
+    expected = {"geqrf": ((a,), 1, found), "orgqr": ((found, tau), 1, q), "ormqr": ((found, tau, c), 3, whole),
+                "tensorsolve": ((square, b), 3, np.linalg.solve(square, b)[:, 0]),
+                "cdist": ((a, found), 2, (a @ found.T))}
+    for name, (arrays, place, result) in expected.items():
+        call = limits.ROUTINES[name](*arrays)
+        for _ in range(2):  # (what it is given stays as it is)
+            call()
+        np.testing.assert_allclose(call.__defaults__[0][place].T, result, rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+def test_arithmetic_alone_is_what_more_numbers_take(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT)
+    limits, pieces, sweep = [importlib.import_module(f"registry_sweep.{n}") for n in ("limits", "worker", "sweep")]
+    found = {case[0]: case for _, case in sweep.collect(["large"], ("exp2", "add", "ctc_loss"))}
+
+    def numel(run):  # a measure under which a call takes as long as it has numbers, and a little
+        return run().numel() + 100.0
+    for name in ("exp2", "add"):
+        assert limits.seconds(ng, found[name], 0, pieces.parts, numel, 1) == found[name][2][0].size
+    taken = iter([3.0, 67.0])  # 32 steps more take 64 seconds
+    x = found["ctc_loss"][2][0]
+    assert limits.seconds(ng, found["ctc_loss"], 0, pieces.parts, lambda run: run() is not None and next(taken), 2) == \
+        x.shape[0] * x.shape[1]
+    assert limits.seconds(ng, found["add"][:1] + ("a + a", {}, []), 0, pieces.parts, numel, 1) is None
