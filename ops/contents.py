@@ -272,7 +272,7 @@ CONTENTS = {
         "numbagrad":
             "histogramdd",
         "ops":
-            "histogramdd",
+            "boxes histogramdd",
     },
     "index.histograms": {
         "Tensor":

@@ -158,15 +158,41 @@ def histc(input, bins=100, min=0, max=0, *, out=None):
 
 # --- histogram ---
 
-@kernel(fast=("contract",))
-def even_edges(found: "*f8", edges: "*T", n: int):
-    """n > 1 edges over the range float64 found (2,), into edges (n,): the values of ``linspace``."""
-    first, last, half = T(found[0]), T(found[1]), n // 2
+@inline
+def spread_evenly(edges, first, last, n):
+    """n > 1 edges from first to last: the values of ``linspace``."""
+    half = n // 2
     step = np.float64(T(T(last - first) / T(n - 1)))
     for i in range(half):
         edges[i] = T(np.float64(first) + np.float64(i) * step)
     for i in range(half, n):
         edges[i] = T(np.float64(last) - np.float64(n - 1 - i) * step)
+
+
+@kernel(fast=("contract",))
+def even_edges(found: "*f8", edges: "*T", n: int):
+    """n > 1 edges over the range float64 found (2,), into edges (n,)."""
+    spread_evenly(edges, T(found[0]), T(found[1]), n)
+
+
+@inline
+def place_among(edges, at, bins, v, even, a, scale):
+    """The bin of v, which lies within them, between the bins + 1 edges that begin ``at`` a place; even ones begin at float64 a
+    and are as dense as scale says."""
+    k = bins - 1
+    if even:
+        k = max(min(np.int64((np.float64(v) - a) * scale), k), 0)  # (edges that are all the same have no density)
+        while k > 0 and v < edges[at + k]:
+            k -= 1
+        while k + 1 < bins and v >= edges[at + k + 1]:
+            k += 1
+    elif v < edges[at + bins]:
+        low, high = 0, bins  # edges[low] <= v < edges[high]
+        while high - low > 1:
+            k = (low + high) // 2
+            low, high = (k, high) if v >= edges[at + k] else (low, k)
+        k = low
+    return k
 
 
 @kernel(fast=())
@@ -178,20 +204,7 @@ def shared_out(x: "*T", w: "*T", edges: "*T", out: "*T", weighted: int, even: in
     for i in range(start, stop):
         v = x[i]
         if v >= edges[0] and v <= edges[bins]:
-            k = bins - 1
-            if even:
-                k = min(np.int64((np.float64(v) - a) * scale), k)
-                while k > 0 and v < edges[k]:
-                    k -= 1
-                while k + 1 < bins and v >= edges[k + 1]:
-                    k += 1
-            elif v < edges[bins]:
-                low, high = 0, bins  # edges[low] <= v < edges[high]
-                while high - low > 1:
-                    k = (low + high) // 2
-                    low, high = (k, high) if v >= edges[k] else (low, k)
-                k = low
-            out[k] += w[i] if weighted else T(1)
+            out[place_among(edges, 0, bins, v, even, a, scale)] += w[i] if weighted else T(1)
 
 
 @custom(private=True, reference=None, differentiable=False)

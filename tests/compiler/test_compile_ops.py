@@ -16,8 +16,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # what the ops warn of is tes
 # Results whose shape depends on values, and Python values: (op, numbers of the samples).
 BY_VALUE = {("one_hot", 1), ("masked_select", 0), ("masked_select", 1), ("nonzero", 0), ("nonzero", 1), ("argwhere", 0),
             ("repeat_interleave", 2), ("bincount", 0), ("bincount", 1), ("unique", 0), ("unique_consecutive", 0),
-            ("nonzero_static", 0), ("nonzero_static", 1), ("histogramdd", 0),
-            ("histogramdd", 1)}
+            ("nonzero_static", 0), ("nonzero_static", 1)}
 # Truth values: each way that they come out is a variant.
 DECISIONS = ("allclose", "equal")
 

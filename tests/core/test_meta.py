@@ -16,7 +16,7 @@ OPS = [op for op in registered() if op.samples and not op.private]
 VALUES = "its shape, or what it does, depends on values"
 REFUSED = {
     **dict.fromkeys(("allclose", "equal", "argwhere", "nonzero", "masked_select", "bincount", "unique", "unique_consecutive",
-                     "repeat_interleave", "one_hot", "histogram", "histogramdd", "nonzero_static"), VALUES),
+                     "repeat_interleave", "one_hot", "histogram", "nonzero_static"), VALUES),
     **dict.fromkeys(("_sample_dirichlet", "_standard_gamma", "binomial", "poisson"), "drawn by accepting and rejecting"),
 }
 

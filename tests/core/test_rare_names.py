@@ -268,9 +268,27 @@ def test_histogramdd():
             np.testing.assert_allclose(b, f, rtol=1e-12)
             for mine, theirs in zip(c, g, strict=True):
                 np.testing.assert_allclose(mine, theirs, rtol=1e-12)
+    seen = [lib.histogramdd(lib.arange(600.0).reshape(-1, 2) % 7, [70, 35], range=[0.0, 7.0, 0.0, 7.0]) for lib in LIBS]
+    assert seen[0].hist.tolist() == seen[1].hist.tolist()  # on edges
+    x = ng.rand(20, 2)
+    for _ in range(12):  # (planned from the eighth on)
+        found = ng.histogramdd(x, [3, 2], density=True)
+    np.testing.assert_allclose(found.hist.numpy(), np.histogramdd(x.numpy(), [3, 2], density=True)[0], rtol=1e-5)
+    x[3, 1] = math.inf
+    with pytest.raises(RuntimeError, match=r"dimension 1's range \[.*inf\] is not finite"):
+        ng.histogramdd(x, [3, 2], density=True)
     heavy = [lib.histogramdd(lib.tensor([[0.0, 5.0], [0.5, 0.5]]), [2, 2], range=[0.0, 1.0, 0.0, 1.0],
                              weight=lib.tensor([math.inf, 1.0])).hist.tolist() for lib in LIBS]
     assert heavy == [[[0, 0], [0, 1]]] * 2
+    e = [0.0, 1.0]
+    both(lambda lib: lib.histogramdd(lib.ones(3, 0), []), lambda lib: lib.histogramdd(lib.ones(3, 2), [lib.tensor(e), 3]),
+         lambda lib: lib.histogramdd(lib.ones(3, 2), [2.5, 2]), lambda lib: lib.histogramdd(lib.ones(3, 2), [lib.tensor(e)]),
+         lambda lib: lib.histogramdd(lib.ones(3, 2), [lib.tensor(e), lib.tensor(e, dtype=lib.float64)]),
+         lambda lib: lib.histogramdd(lib.ones(3, 2), [lib.tensor(e), lib.tensor([e])]),
+         lambda lib: lib.histogramdd(lib.ones(3, 2), [lib.tensor(e), lib.tensor([])]),
+         lambda lib: lib.histogramdd(lib.ones(3, 2), [lib.tensor(e), lib.tensor([1.0])]),
+         lambda lib: lib.histogramdd(lib.ones(3, 2), [lib.tensor([0.5, 0.0, 1.0]), lib.tensor(e)]),
+         lambda lib: lib.histogramdd(lib.ones(3, 2), 2, range=[0.0, 1.0, 0.0, math.inf]))
     both(lambda lib: lib.histogramdd(lib.ones(5, 2), 2), lambda lib: lib.histogramdd(lib.zeros(0, 2), 2),
          lambda lib: lib.histogramdd(lib.ones(2, 5, 2), [2, 3]), lambda lib: lib.histogramdd(lib.ones(5, 2), [2, 3, 4]),
          lambda lib: lib.histogramdd(lib.ones(5), 2), lambda lib: lib.histogramdd(lib.ones(5, 2), 2, range=[0.0, 1.0]),
