@@ -81,7 +81,7 @@ def _(g, input, min_val, max_val):
 
 
 def sixth(x):
-    """x / 6, rounded once, of a number from 0 to 6 that is not subnormal: three multiply-adds take half the time of a division."""
+    """x / 6, rounded once, of a number from 0 to 6 that is not subnormal, in half the time of a division."""
     q = x * (1 / 6)
     return q + (x - q * 6) * (1 / 6)
 
