@@ -6,6 +6,7 @@ import inspect
 
 import numpy as np
 
+from ..core.launch import share
 from ..core.tensor import bump_version
 from ..dispatch import former, text
 from ..dispatch.text import group, indented
@@ -69,7 +70,7 @@ def _elementwise(op, apply=apply):
                       f"    return KEYWORDS_[{k!r}][1]({', '.join([first, *rest, k])}, inplace=True)"]
     if len(op.tensors) == 2 and not op.params:
         tensors, number = [op.fast_inplace.setdefault(pattern, {}) for pattern in ("tt", "ts")]
-        env.update(text.environment(bump_version=bump_version, SPECIAL=op.special))
+        env.update(text.environment(bump_version=bump_version, share=share, SPECIAL=op.special))
         env.update(FAST_=tensors, FLOATS_=number.setdefault("f", {}), INTS_=number.setdefault("i", {}))
         lines += _fast(first, *rest, f"return apply_(op_, {first}, ({rest[0]},))")
     lines.append(f"return apply_(op_, {first}, {group(rest)})")
@@ -80,17 +81,23 @@ def _fast(a, b, slow):
     """Lines that write into ``a`` and return it where a kernel for that was found before."""
     return [
         f"c_ = {b}.__class__",
-        f"if {a}._strides is None and {a}._n < LIMIT_[0] and '_inference' not in {a}.__dict__:",
+        f"if {a}._strides is None and '_inference' not in {a}.__dict__:",
         f"    kind_ = {a}._kind", "    record_ = True if not STATE_ else recording_()",
         "    if c_ is float_ or c_ is int_:", "        e_ = (FLOATS_ if c_ is float_ else INTS_).get(kind_)",
         "        if e_ is not None and (record_ is False or (",
         f"                record_ and not {a}._rg and {a}._view is None)) and {b} not in SPECIAL_:",
-        "            try:", f"                e_({a}._ptr, {a}._ptr, {b}, 0, {a}._n)",
+        "            try:", *_run((f"{a}._ptr", f"{a}._ptr", b), a, " " * 16),
         "            except OverflowError_:",  # an int of more than 64 bits
         "                " + slow, f"            bump_version_({a})", f"            return {a}",
         f"    elif hasattr_({b}, '_kind') and {b}._kind is kind_ and {b}._strides is None and (",
         f"            {b}._shape == {a}._shape) and ({b}._buf is not {a}._buf or {b}._ptr == {a}._ptr):",
         "        e_ = FAST_.get(kind_)", "        if e_ is not None and (record_ is False or (",
         f"                record_ and not {a}._rg and not {b}._rg and {a}._view is None and {b}._view is None)):",
-        f"            e_({a}._ptr, {b}._ptr, {a}._ptr, 0, {a}._n)", f"            bump_version_({a})",
+        *_run((f"{a}._ptr", f"{b}._ptr", f"{a}._ptr"), a, " " * 12), f"            bump_version_({a})",
         f"            return {a}"]
+
+
+def _run(words, a, pad):
+    """Lines that run the kernel ``e_`` over all of ``a``, on one thread or several."""
+    return [f"{pad}if {a}._n < LIMIT_[0]:", f"{pad}    e_({', '.join(words)}, 0, {a}._n)",
+            f"{pad}else:", f"{pad}    share_(e_, {group(words)}, {a}._n)"]

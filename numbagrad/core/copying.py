@@ -7,7 +7,7 @@ from ..kernel import emit, expr
 from ..kernel.tape import TAPE
 from ..kernel.threads import LIMIT
 from . import storage
-from .launch import launch, prepare
+from .launch import launch, prepare, share
 from .tensor import ARRAYS, from_array, make
 
 COPY = emit.Pointwise("copy", ("x",), (), (expr.var("x"),))
@@ -23,14 +23,18 @@ _walks: dict = {}  # the same for other geometries, which belong to the key -> w
 def copy_into(dst, src):
     """Write ``src``, broadcast to ``dst``'s shape and converted to its dtype, into ``dst``'s memory (same device)."""
     a, b, n, shape = src._kind, dst._kind, dst._n, dst._shape
-    if TAPE or n >= LIMIT[0]:
+    if TAPE:
         _copy_any(dst, src)
     elif src._strides is None and dst._strides is None and src._shape == shape:
         entry = _rows.get((a, b))
         if entry is None or src._ptr == dst._ptr:
             _copy_any(dst, src)
-        else:
+        elif n < LIMIT[0]:
             entry(src._ptr, dst._ptr, 0, n)
+        else:
+            share(entry, (src._ptr, dst._ptr), n)
+    elif n >= LIMIT[0]:
+        _copy_any(dst, src)
     else:
         found = _walks.get((a, b, shape, dst._strides, src._shape, src._strides))
         if found is None:
@@ -45,11 +49,11 @@ def _copy_any(dst, src):
     compute = a.dtype
     kernel = COPY if b.dtype.is_complex or not compute.is_complex else _copy_real if b.dtype.category else _truth
     launch(kernel, compute, (src,), (), (dst,), shape)
-    if TAPE or not a.cpu or not dst._n or dst._n >= LIMIT[0]:
+    if TAPE or not a.cpu or not dst._n:
         return
     if src._strides is None and dst._strides is None and src._shape == shape:
         _rows[a, b] = kernel.native(compute.compute, (compute.code,), (b.dtype.code,)).entry
-    else:
+    elif dst._n < LIMIT[0]:
         if len(_walks) >= 4096:
             _walks.clear()
         entry, before, after, _, held = prepare(kernel, compute, (src,), (dst,), shape)
@@ -65,8 +69,11 @@ def fill_into(dst, value):
     """Write a number, as ``dst``'s dtype holds it, into all of ``dst``'s memory."""
     kind = dst._kind
     entry = _fills.get(kind)
-    if entry is not None and dst._strides is None and dst._n < LIMIT[0] and not TAPE:
-        entry(dst._ptr, value, 0, dst._n)
+    if entry is not None and dst._strides is None and not TAPE:
+        if dst._n < LIMIT[0]:
+            entry(dst._ptr, value, 0, dst._n)
+        else:
+            share(entry, (dst._ptr, value), dst._n)
         return
     d = kind.dtype
     launch(FILL, d, (), (value,), (dst,), dst._shape)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..base import arguments
 from ..base import dtypes as dt
 from ..base.shapes import expanded_strides
-from ..kernel import emit, jit, threads
+from ..kernel import emit, jit, native, threads
 from ..kernel.tape import TAPE, active
 from ..kernel.threads import LIMIT
 from .storage import backend
@@ -63,17 +63,32 @@ def launch(pointwise, compute, ins, scalars, outs, shape):
         return None
     if all([t._strides is None and t._shape == shape for t in tensors]):
         inplace = bool(ins) and outs[0]._ptr == ins[0]._ptr and in_codes[0] == out_codes[0]
-        native = pointwise.native(compute.compute, in_codes, out_codes, inplace)
-        if n < LIMIT[0]:
-            return native.entry(*pointers, *values, 0, n)
-        return threads.parallel_call(jit.through(pointwise.letters(compute.compute)), (native.address, *pointers, *values), n,
-                                     LIMIT[0] // 2)
+        entry = pointwise.native(compute.compute, in_codes, out_codes, inplace).entry
+        return entry(*pointers, *values, 0, n) if n < LIMIT[0] else share(entry, (*pointers, *values), n)
     _, address, rows, constant = geometry(shape, tensors)
     entry, walk, called, operands, constant = pointwise.walked(compute.compute, in_codes, out_codes, constant)
     words = (*called, address, operands, constant, *pointers, *values)
     if n >= LIMIT[0] and rows > 1:
         return threads.parallel_call(walk, words, rows, max(1, LIMIT[0] * rows // (2 * n)))
     return entry(walk, *words, 0, rows)
+
+
+_shared: dict = {}  # entry -> (function that takes its table, address, places of its floating-point numbers)
+
+
+def share(entry, words, n):
+    """``entry(*words, 0, n)`` of a pointwise kernel, its elements divided between the threads."""
+    function, address, floats = _shared.get(entry) or _share(entry)
+    words = [address, *words]
+    for i in floats:
+        words[i] = float(words[i])
+    threads.parallel_call(function, words, n, LIMIT[0] // 2)
+
+
+def _share(entry):
+    address, letters = native.behind(entry)
+    found = _shared[entry] = jit.through(letters[:-2]), address, [i + 1 for i, kind in enumerate(letters) if kind == "f"]
+    return found
 
 
 def prepare(pointwise, compute, ins, outs, shape):

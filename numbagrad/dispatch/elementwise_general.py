@@ -11,7 +11,7 @@ from ..base.sparse import SparseArgument, instead
 from ..core import graph, storage
 from ..core.broadcast import broadcast_shapes
 from ..core.graph import new_node, note_forward
-from ..core.launch import launch, prepare
+from ..core.launch import launch, prepare, share
 from ..core.out import write_out
 from ..core.overlap import check_partial
 from ..core.promotion import check_dtype, common_device, common_dtype, is_number
@@ -40,8 +40,11 @@ def add_into(dst, src):
     """``dst += src`` of one kind and shape, ``dst`` row-major, without recording: gradient accumulation."""
     e = _adders.get(dst._kind)
     n, strides = dst._n, src._strides
-    if e is not None and n < LIMIT[0] and not TAPE and strides is None:
-        e(dst._ptr, src._ptr, dst._ptr, 0, n)
+    if e is not None and not TAPE and strides is None:
+        if n < LIMIT[0]:
+            e(dst._ptr, src._ptr, dst._ptr, 0, n)
+        else:
+            share(e, (dst._ptr, src._ptr, dst._ptr), n)
     else:
         from ..core.registry import REGISTRY
         form = REGISTRY["add"].form("tt")

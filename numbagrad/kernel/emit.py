@@ -15,7 +15,7 @@ import math
 
 import numpy as np
 
-from . import expr, inlined, native, scalars, strided
+from . import expr, inlined, native, repeated, scalars, strided
 from .casts import cast
 from .define import define
 from .fastmath import FAST, loop_flags
@@ -153,8 +153,16 @@ class Pointwise:
             head += more
         else:
             loop = ["for i_ in range_(start_, stop_):", *["    " + s for s in loads + body + stores]]
+            if self._repeats(out_codes):
+                least = repeated.LEAST // strided.SIZE[out_codes[0]]
+                head += body + [f"if stop_ - start_ >= {least}:",
+                                f"    start_ = repeat_(o0__p_, start_, stop_, store_{out_codes[0]}_({results[0]}))"]
         text = f"def {self.name}({', '.join(params)}, start_, stop_):\n" + "".join(f"    {line}\n" for line in head + loop)
         return text, self.letters(compute) + "ii", used
+
+    def _repeats(self, out_codes):
+        """Whether it is one value, which this processor stores by an instruction of its own."""
+        return not self.inputs and len(self.outputs) == 1 and out_codes[0][0] != "c" and repeated.possible()
 
     def _near_loop(self, near, compute, loads, body, stores):
         """Blocks of elements, each looked at first: sine, cosine and tangent of arguments up to a limit need no
@@ -178,6 +186,9 @@ class Pointwise:
         text, letters, used = self.source(compute, in_codes, out_codes, inplace, constant)
         env, key = functions(used, compute)
         more, keys = casts(compute, in_codes, out_codes)
+        if self._repeats(out_codes):
+            env["repeat_"] = repeated.function(strided.SIZE[out_codes[0]])
+            keys += repeated.INSTRUCTION
         return native.compile_source(text, self.name, letters, {**env, **more}, "\n".join([key, *keys]), loop_flags(compute))
 
 

@@ -21,7 +21,8 @@ LONG = 64      # elements of a row from which a kernel of its own for constant o
 RUN = 64       # bytes of a row from which it is copied as one piece
 OPERANDS = 12  # at most, inputs and outputs
 WORDS = 32     # of a kernel's arguments, at most
-LOG = {d.code: d.itemsize.bit_length() - 1 for d in dt.ALL}
+SIZE = {d.code: d.itemsize for d in dt.ALL}
+LOG = {code: size.bit_length() - 1 for code, size in SIZE.items()}
 UNITS = ("u1", "i2", "i4", "i8", "c16")  # how copies see elements of 1, 2, 4, 8 and 16 bytes
 
 # dst[a * dr + b * dt] = src[a * sr + b * st] for a < h, b < w. LLVM's overlap check refuses rows that go backwards: the walk

@@ -11,6 +11,8 @@ from numbagrad.base import dtypes as dt
 from numbagrad.base import overriding
 from numbagrad.base.arguments import name_of
 from numbagrad.base.modes import STATE, is_grad_enabled, transform
+from numbagrad.core.copying import LARGE
+from numbagrad.core.copying import _fills as fills
 from numbagrad.core.copying import _rows as rows
 from numbagrad.core.overlap import check_apart, is_several
 from numbagrad.core.tensor import bump_version, contiguous_strides, from_array, raw
@@ -304,7 +306,7 @@ def setitem(self, index, value):
     """``self[index] = value`` for a number or a tensor that broadcasts to ``self[index]``."""
     c = index.__class__
     if c is int:
-        if value.__class__ is Tensor and self._strides is None and _set_row(self, index, value):
+        if self._strides is None and (_set_row if value.__class__ is Tensor else _fill_row)(self, index, value):
             return
         x, tensors = _at(self, index, 0), None
     elif c is slice:
@@ -354,6 +356,26 @@ def _set_row(t, i, value):
         return False
     n = value._n
     entry(value._ptr, t._ptr + (i if i >= 0 else i + shape[0]) * n * t._kind.itemsize, 0, n)
+    bump_version(t)
+    return True
+
+
+def _fill_row(t, i, value):
+    """The same of a number."""
+    shape, kind, buf = t._shape, t._kind, t._buf
+    if value.__class__ not in inplace.NUMBERS or not shape or not -shape[0] <= i < shape[0] or not (
+            inplace.unrecorded(t) and kind.direct):
+        return False
+    n, entry, i = t._n // shape[0], fills.get(kind), i if i >= 0 else i + shape[0]
+    try:
+        if n < LARGE and buf.size == t._n and buf.dtype is kind.np:
+            buf[i * n:i * n + n] = dt.fit(value, kind.dtype)
+        elif entry is not None and n < LIMIT[0]:
+            entry(t._ptr + i * n * kind.itemsize, dt.fit(value, kind.dtype), 0, n)
+        else:
+            return False
+    except OverflowError:
+        return False  # the general path says so
     bump_version(t)
     return True
 

@@ -80,10 +80,16 @@ def _(g, input, min_val, max_val):
     return where((input <= min_val) | (input >= max_val), 0, g)
 
 
+def sixth(x):
+    """x / 6, rounded once, of a number from 0 to 6 that is not subnormal, in half the time of a division."""
+    q = x * (1 / 6)
+    return q + (x - q * 6) * (1 / 6)
+
+
 @activation(reference=lambda x: np.clip(x + 3, 0, 6) / 6, domain=(-5.0, 5.0), points=(*POINTS, 3.0, -3.0))
 def hardsigmoid(input):
     """``relu6(input + 3) / 6``."""
-    return s.minimum(s.maximum(input + 3, 0), 6) / 6
+    return sixth(s.minimum(s.maximum(input + 3, 0), 6))
 
 
 @hardsigmoid.gradient
@@ -94,7 +100,7 @@ def _(g, input):
 @activation(reference=lambda x: x * np.clip(x + 3, 0, 6) / 6, domain=(-5.0, 5.0), points=(*POINTS[:4], NAN, 3.0, -3.0))
 def hardswish(input):
     """``input * relu6(input + 3) / 6``."""
-    return input * s.minimum(s.maximum(input + 3, 0), 6) / 6
+    return input * sixth(s.minimum(s.maximum(input + 3, 0), 6))
 
 
 @hardswish.gradient

@@ -200,3 +200,46 @@ def test_equal_looks_at_no_element_behind(n):
     b[n:] = 0
     with pieces():
         assert a[:n].equal(b[:n]) and not a[:n + 1].equal(b[:n + 1])
+
+
+def in_place(t, number):
+    """What writes over all of a tensor, twice: the second call takes the short way."""
+    for _ in range(2):
+        t.mul_(number)
+        t.add_(2)
+        t.sub_(t.flip(0))
+        t.copy_(t.roll(1, 0))
+        t[:7].fill_(number)
+    return t
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "int16", "bfloat16", "bool"])
+def test_writes_over_large_tensors_are_cut(dtype):
+    dtype, values = getattr(ng, dtype), np.random.default_rng(1).integers(0, 3, 2000)
+    if dtype is ng.bool:
+        a, b = ng.tensor(values).to(dtype), ng.zeros(2000, dtype=dtype)
+        with pieces() as cuts:
+            for _ in range(2):
+                b.copy_(a)
+                b.fill_(True)
+        assert bool(b.all())
+        assert len(cuts) >= 4
+        return
+    number = 1.5 if dtype.is_floating_point else 3
+    whole = in_place(ng.tensor(values).to(dtype), number)
+    t = ng.tensor(values).to(dtype)
+    with pieces() as cuts:
+        part, version = in_place(t, number), t._version
+    assert part is t
+    assert version == whole._version
+    assert ng.equal(part, whole)
+    assert len(cuts) >= 12
+
+
+def test_a_number_beyond_the_dtype_is_refused_on_threads():
+    t = ng.zeros(100)
+    with pieces():
+        for _ in range(2):
+            t.mul_(2)
+            with pytest.raises((OverflowError, RuntimeError)):
+                t.mul_(10 ** 400)

@@ -81,12 +81,28 @@ OPTIONS = {
 FUSED = {power.log2_pair: power.log2_pair_fused}
 
 
+def _has(x86):
+    """Whether this processor has what x86 has with a feature, and ARM always."""
+    from llvmlite.binding import get_host_cpu_features
+    features = get_host_cpu_features()
+    return bool(features.get(x86) or features.get("neon"))
+
+
 @functools.cache
 def multiplies_and_adds():
     """Whether this processor has multiply-adds."""
-    from llvmlite.binding import get_host_cpu_features
-    features = get_host_cpu_features()
-    return bool(features.get("fma") or features.get("neon"))
+    return _has("fma")
+
+
+# LLVM's names of functions that round, one instruction where the processor has it and a call elsewhere.
+ROUNDING = {getattr(rounding, f"{name}_{suffix}"): intrinsic for suffix in SUFFIXES for name, intrinsic in (
+    ("ceil", "llvm.ceil"), ("floor", "llvm.floor"), ("round", "llvm.roundeven"), ("trunc", "llvm.trunc"))}
+
+
+@functools.cache
+def rounds():
+    """Whether this processor rounds to whole numbers."""
+    return _has("sse4.1")
 
 
 def _instructions():
@@ -105,7 +121,15 @@ def _instructions():
         return types.float64(types.float64, types.float64, types.float64), lambda context, builder, signature, args: (
             builder.fma(args[0], args[1], builder.fneg(args[2])))
 
-    return {power.times: times, power.rest: rest}
+    def whole(name):
+        @intrinsic
+        def round_(typingctx, x):
+            return x(x), lambda context, builder, signature, args: builder.call(
+                builder.module.declare_intrinsic(name, [args[0].type]), args)
+        return round_
+
+    by_name = {name: whole(name) for name in set(ROUNDING.values())}
+    return {power.times: times, power.rest: rest, **{f: by_name[name] for f, name in ROUNDING.items()}}
 
 
 _instructions = functools.cache(_instructions)
@@ -119,7 +143,7 @@ def scalar(function, target="cpu"):
     if target == "cpu":
         if function in FUSED and multiplies_and_adds():
             function = FUSED[function]
-        elif function in (power.times, power.rest):
+        elif function in (power.times, power.rest) or function in ROUNDING and rounds():
             return _instructions()[function]
 
     # A compiled function cannot call a plain one, so the copy sees its helpers' compiled forms in their place.
@@ -163,6 +187,8 @@ def sources(name, suffix):
             if isinstance(function.__globals__[used], (int, float, tuple, np.generic, np.ndarray))
         ]
         parts[key] = "\n".join([f"# {key}", *constants, inspect.getsource(function)])
+        if function in ROUNDING and rounds():
+            parts[key] += ROUNDING[function]
         pending.extend(_helpers(function).values())
         if function in FUSED and multiplies_and_adds():
             pending.append(FUSED[function])

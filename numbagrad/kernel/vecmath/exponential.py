@@ -17,6 +17,7 @@ LN2_HI_F8, LN2_LO_F8 = D(0.6931471803691238), D(1.9082149292705877e-10)  # hi ha
 # Adding this rounds to an integer, which then stands in the low bits.
 ROUND_F4, ROUND_BITS_F4 = F(12582912.0), I(0x4B400000)
 ROUND_F8, ROUND_BITS_F8 = D(6755399441055744.0), J(0x4338000000000000)
+HALF_BITS_F4, HALF_BITS_F8 = I(0x3F000000), J(0x3FE0000000000000)  # of 1/2
 
 # exp(r) (EXP_F4) or (exp(r) - 1 - r) / r^2 on |r| <= ln 2 / 2, (2^r - 1) / r on |r| <= 1/2
 EXP_F4 = f4(1, 1, 0.5, 0.16666533, 0.04166722, 0.008367588, 0.0013865574)
@@ -41,7 +42,6 @@ EXP2_WIDE = f8(
     0.0001540382587406496, 1.530927380907801e-05, 1.3179011577266202e-06,
 )
 
-
 def pow2_f4(k):
     """2^k for an int32 k in [-126, 127]."""
     return I((k + I(127)) << I(23)).view(F)
@@ -62,6 +62,19 @@ def scale_f8(y, k):
     """y * 2^k for y near 1, rounded once, for any k a float64 can meet."""
     half = k >> J(1)
     return (y * pow2_f8(half)) * pow2_f8(k - half)
+
+
+def scale_once_f4(y, t, small):
+    """y * 2^k for y near 1 and the k in the low bits of t, of at most 128, rounded once; ``small`` says whether k is so low
+    that the result may be subnormal."""
+    k = I(F(t).view(I)) + (I(64) if small else I(0))
+    return y * I(I(k << I(23)) + HALF_BITS_F4).view(F) * (F(2.0**-63) if small else F(2))
+
+
+def scale_once_f8(y, t, small):
+    """The same of float64, for a k of at most 1024."""
+    k = D(t).view(J) + (J(128) if small else J(0))
+    return y * J((k << J(52)) + HALF_BITS_F8).view(D) * (D(2.0**-127) if small else D(2))
 
 
 def exp_scaled_f4(x, shift):
@@ -119,30 +132,40 @@ def exp2_wide(x):
 
 def exp_f4(x):
     """e^x."""
-    return exp_scaled_f4(x, I(0))
+    x = F(-105) if x < F(-105) else x
+    x = F(88.8) if x > F(88.8) else x
+    t = x * LOG2E_F4 + ROUND_F4
+    k = t - ROUND_F4
+    r = (x - k * LN2_HI_F4) - k * LN2_LO_F4
+    return scale_once_f4(poly6(r, EXP_F4), t, x < F(-86))
 
 
 def exp_f8(x):
     """e^x."""
-    return exp_scaled_f8(x, J(0))
+    x = D(-750) if x < D(-750) else x
+    x = D(710) if x > D(710) else x
+    t = x * LOG2E_F8 + ROUND_F8
+    k = t - ROUND_F8
+    r = (x - k * LN2_HI_F8) - k * LN2_LO_F8
+    return scale_once_f8(D(1) + (r + r * r * poly10(r, EXP_F8)), t, x < D(-707))
 
 
 def exp2_f4(x):
     """2^x."""
     x = F(-151) if x < F(-151) else x
-    x = F(129) if x > F(129) else x
+    x = F(128) if x > F(128) else x
     t = x + ROUND_F4
     r = x - (t - ROUND_F4)
-    return scale_f4(F(1) + r * poly5(r, EXP2_F4), I(I(F(t).view(I)) - ROUND_BITS_F4))
+    return scale_once_f4(F(1) + r * poly5(r, EXP2_F4), t, x < F(-125))
 
 
 def exp2_f8(x):
     """2^x."""
     x = D(-1076) if x < D(-1076) else x
-    x = D(1025) if x > D(1025) else x
+    x = D(1024) if x > D(1024) else x
     t = x + ROUND_F8
     r = x - (t - ROUND_F8)
-    return scale_f8(D(1) + r * poly11(r, EXP2_F8), D(t).view(J) - ROUND_BITS_F8)
+    return scale_once_f8(D(1) + r * poly11(r, EXP2_F8), t, x < D(-1021))
 
 
 def expm1_f4(x):

@@ -1,6 +1,7 @@
 """abs, ceil, copysign, floor, floor_divide, fmod, remainder, round and trunc.
 
-Rounding goes by adding and taking away 2^23 or 2^52, which works alike on every device.
+Rounding goes by adding and taking away 2^23 or 2^52, which works alike on every device; processors that have it take one
+instruction instead (``vecmath.ROUNDING``).
 """
 import math
 
