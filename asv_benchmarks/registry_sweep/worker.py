@@ -1,4 +1,4 @@
-"""One library's process: cases by number from a file, commands on standard input, answers as JSON lines."""
+"""One library's process: a case from a file at a time, commands on standard input, answers as JSON lines."""
 
 from __future__ import annotations
 
@@ -135,6 +135,7 @@ def said(error):
 
 def main(library, path, processors):
     sys.path.insert(0, HERE)
+    import process_memory
     from figures import calibrate, pin, timed
     pin(processors)
     out = os.fdopen(os.dup(1), "w")
@@ -147,15 +148,16 @@ def main(library, path, processors):
     if len(processors) > 1:
         global clock
         clock = time.perf_counter
-    with open(path, "rb") as f:
-        cases = pickle.load(f)
     runs, numbers, flows = (), (), ()
     for line in sys.stdin:
         command, number, target = json.loads(line)
         try:
             if command == "prepare":
-                runs = numbers = flows = ()
-                *runs, flows = parts(lib, cases[number])
+                r, runs, numbers, flows, case = None, (), (), (), None
+                process_memory.release()
+                with open(path, "rb") as f:
+                    case = pickle.load(f)
+                *runs, flows = parts(lib, case)
                 runs = [r for r in runs if r is not None]
                 wrong = None
                 for mode, r in enumerate(runs):
@@ -167,6 +169,8 @@ def main(library, path, processors):
                         runs, wrong = runs[:1], said(e)  # the forward call is compared all the same
                 numbers = [calibrate(r, target, clock) for r in runs]
                 answer = numbers, wrong
+            elif command == "peak":
+                answer = process_memory.above(runs[number])
             elif command == "floor":
                 answer = flows[number] and (sum(flows[number]), floor(flows[number], target))
             else:
