@@ -3,6 +3,7 @@
     python asv_benchmarks/peers.py [--rounds 9] [--threads 1] [--only NAME ...] [--without LIBRARY ...] [--markdown]
     python asv_benchmarks/peers.py --compiled [--rounds 9] [--threads 1] [--only NAME ...] [--no-processes]
     python asv_benchmarks/peers.py --registry [--sizes small large] [--all] [--rounds 9] [--threads 1] [--only NAME ...]
+    python asv_benchmarks/peers.py --registry --memory [--sizes small large] [--all] [--threads 1] [--only NAME ...]
 
 One process per library, started once and asked in turn: round after round, every library times the case for a fixed
 share of a second, so a slow phase of the machine meets all of them. The figure is the ratio of the medians; only ratios
@@ -203,6 +204,7 @@ def main():
     parser.add_argument("--compiled", action="store_true", help="training steps with ng.compile, torch.compile, jax.jit")
     parser.add_argument("--registry", action="store_true", help="every op of the registry, and everyday calls")
     parser.add_argument("--sizes", nargs="+", default=["small", "large"], choices=["small", "large"], help="of --registry")
+    parser.add_argument("--memory", action="store_true", help="of --registry: peaks of memory instead of times")
     parser.add_argument("--all", action="store_true", help="all rows of --registry, not only those above their limit")
     options = parser.parse_args()
     if options.worker:
@@ -213,8 +215,8 @@ def main():
         wrong = steps.main(options, machine())
         return parser.error(wrong) if wrong else None
     if options.registry:
-        from registry_sweep import sweep
-        wrong = sweep.main(options, machine(), datetime.date.today())
+        from registry_sweep import peaks, sweep
+        wrong = (peaks if options.memory else sweep).main(options, machine(), datetime.date.today())
         return parser.error(wrong) if wrong else None
     from peer_cases import CASES, PROCESSES
     names = [n for n in installed() if n not in options.without]

@@ -50,15 +50,13 @@ class Worker:
 
 
 def collect(sizes, only=()):
-    """[(size, case)]"""
+    """(size, case) one after the other: all together have 2.4 GB."""
     def wanted(name):
         return not only or any([o == name or o in name and len(o) > 3 for o in only])
-    found = []
     for size in sizes:
-        found += [(size, c) for c in cases.everyday(size) if wanted(c[0])]
+        yield from [(size, c) for c in cases.everyday(size) if wanted(c[0])]
         for op in cases.ops(wanted):
-            found += [(size, c) for c in cases.portable(op, size)]
-    return found
+            yield from [(size, c) for c in cases.portable(op, size)]
 
 
 SLEEP = 0.02  # seconds
@@ -68,25 +66,36 @@ def label(case):
     return case[1] if len(case) == 4 else f"{case[0]} {', '.join('x'.join(map(str, a.shape)) or '()' for a in case[2])}"
 
 
-def measure(found, rounds, threads, window=0.005, progress=None):
-    """[(size, case, {mode: (seconds of numbagrad, of PyTorch, ``floor``)}, error or None)]"""
-    places = processors(threads)
-    handle, path = tempfile.mkstemp()
-    with os.fdopen(handle, "wb") as f:
-        pickle.dump([c for _, c in found], f)
+def prepared(found, places, window):
+    """(size, case, the two workers, which have prepared it, number of modes that are compared, error or None) of each case."""
     libraries = ("numbagrad", "torch")
-    workers, out = [Worker(n, path, places) for n in libraries], []
-    for i, (size, case) in enumerate(found):
-        ready = [w.ask("prepare", i, window) for w in workers]
-        wrong = [f"{n}: {r}" for n, r in zip(libraries, ready) if isinstance(r, str)]
-        if wrong:
-            out.append((size, case, {}, "; ".join(wrong)))
-            continue
-        (ours, _), (theirs, _) = ready
-        failed = [f"{n}: {e}" for n, (_, e) in zip(libraries, ready) if e]
-        if not failed and len(ours) != len(theirs):
-            failed = ["only one of them has a gradient"]
-        times = {m: ([], []) for m in range(min(len(ours), len(theirs)))}
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "case")
+        workers = [Worker(n, path, places) for n in libraries]
+        try:
+            for i, (size, case) in enumerate(found):
+                with open(path, "wb") as f:
+                    pickle.dump(case, f, 5)
+                ready = [w.ask("prepare", i, window) for w in workers]
+                wrong = [f"{n}: {r}" for n, r in zip(libraries, ready) if isinstance(r, str)]
+                if wrong:
+                    yield size, case, workers, 0, "; ".join(wrong)
+                    continue
+                (ours, _), (theirs, _) = ready
+                failed = [f"{n}: {e}" for n, (_, e) in zip(libraries, ready) if e]
+                if not failed and len(ours) != len(theirs):
+                    failed = ["only one of them has a gradient"]
+                yield size, case, workers, min(len(ours), len(theirs)), "backward: " + "; ".join(failed) if failed else None
+        finally:
+            for w in workers:
+                w.close()
+
+
+def measure(found, rounds, threads, window=0.005, progress=None):
+    """[(size, label, {mode: (seconds of numbagrad, of PyTorch, ``floor``)}, error or None)]"""
+    out = []
+    for size, case, workers, modes, wrong in prepared(found, processors(threads), window):
+        times = {m: ([], []) for m in range(modes)}
         for _ in range(rounds):
             for m in times:
                 for w, spent in zip(workers, times[m]):
@@ -95,12 +104,9 @@ def measure(found, rounds, threads, window=0.005, progress=None):
                     spent.append(w.ask("time", m, window))
         found_ = {m: tuple([statistics.median(s) for s in spent]) for m, spent in times.items()}
         found_ = {m: (*t, floor(workers[0], size, m, t, window)) for m, t in found_.items()}
-        out.append((size, case, found_, "backward: " + "; ".join(failed) if failed else None))
+        out.append((size, label(case), found_, wrong))
         if progress:
             progress(out[-1])
-    for w in workers:
-        w.close()
-    os.unlink(path)
     return out
 
 
@@ -124,7 +130,7 @@ def lines(measured, all_rows=False):
     out = []
     for size in ("small", "large"):
         for mode in (0, 1):
-            rows = [(t[mode][0] / t[mode][1], label(c), t[mode]) for s, c, t, _ in measured if s == size and mode in t]
+            rows = [(t[mode][0] / t[mode][1], name, t[mode]) for s, name, t, _ in measured if s == size and mode in t]
             if not rows:
                 continue
             most, single = SETS[size, mode]
@@ -134,7 +140,7 @@ def lines(measured, all_rows=False):
                     *head(size)]
             out += [f"| {name} | {show(ours)} | {show(theirs)} | {ratio:.2f} |{bare(size, bytes_)}"
                     for ratio, name, (ours, theirs, bytes_) in above]
-    skipped = [(s, label(c), e) for s, c, _, e in measured if e]
+    skipped = [(s, name, e) for s, name, _, e in measured if e]
     if skipped:
         out += ["", "Not compared:"] + [f"* {s} {name}: {e}" for s, name, e in skipped]
     return out
@@ -159,9 +165,9 @@ def bare(size, found):
 
 def main(options, machine, date):
     found = collect(options.sizes, options.only or ())
-    if not found:
-        return f"no case is named like {' or '.join(options.only)}"
     measured = measure(found, options.rounds, options.threads)
+    if not measured:
+        return f"no case is named like {' or '.join(options.only)}"
     print(f"{date}, {machine}, {options.threads} thread(s), pinned, medians of {options.rounds} alternating rounds; ratio = "
           "numbagrad / PyTorch")
     print("\n".join(lines(measured, options.all)))

@@ -1,4 +1,4 @@
-"""One library's process: cases by number from a file, commands on standard input, answers as JSON lines."""
+"""One library's process: a case from a file at a time, commands on standard input, answers as JSON lines."""
 
 from __future__ import annotations
 
@@ -155,6 +155,7 @@ def said(error):
 
 def main(library, path, processors):
     sys.path.insert(0, HERE)
+    import process_memory
     from figures import pin
     pin(processors)
     out = os.fdopen(os.dup(1), "w")
@@ -167,15 +168,16 @@ def main(library, path, processors):
     if len(processors) > 1:
         global clock
         clock = time.perf_counter
-    with open(path, "rb") as f:
-        cases = pickle.load(f)
-    runs, numbers, flows, chosen = (), (), (), None
+    runs, numbers, flows, case = (), (), (), None
     for line in sys.stdin:
         command, number, target = json.loads(line)
         try:
             if command == "prepare":
-                runs, numbers, flows, chosen = (), (), (), number
-                *runs, flows = parts(lib, cases[number])
+                r, runs, numbers, flows, case = None, (), (), (), None
+                process_memory.release()
+                with open(path, "rb") as f:
+                    case = pickle.load(f)
+                *runs, flows = parts(lib, case)
                 runs = [r for r in runs if r is not None]
                 wrong = None
                 for mode, r in enumerate(runs):
@@ -187,8 +189,10 @@ def main(library, path, processors):
                         runs, wrong = runs[:1], said(e)  # the forward call is compared all the same
                 numbers = [often(r, target) for r in runs]
                 answer = numbers, wrong
+            elif command == "peak":
+                answer = process_memory.above(runs[number])
             elif command == "floor":
-                answer = floor(lib, cases[chosen], number, flows[number], target, len(processors))
+                answer = floor(lib, case, number, flows[number], target, len(processors))
             else:
                 answer = turn(runs[number], numbers[number])
         except Exception as e:

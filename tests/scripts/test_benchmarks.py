@@ -250,7 +250,7 @@ def test_a_measurement_has_the_main_threads_memory(tmp_path):
 def test_the_sweep_has_the_registry_and_everyday_calls(monkeypatch):
     monkeypatch.syspath_prepend(ROOT)
     sweep = importlib.import_module("registry_sweep.sweep")
-    found = sweep.collect(["small"])
+    found = list(sweep.collect(["small"]))
     names = [case[0] for _, case in found]
     public = [op.name for op in REGISTRY.values() if not op.private and op.samples]
     assert len(names) > 500 and len(set(public) - set(names)) < 20, sorted(set(public) - set(names))
@@ -318,3 +318,50 @@ def test_arithmetic_alone_is_what_more_numbers_take(monkeypatch):
     assert limits.seconds(ng, found["ctc_loss"], 0, pieces.parts, lambda run: run() is not None and next(taken), 2) == \
         x.shape[0] * x.shape[1]
     assert limits.seconds(ng, found["add"][:1] + ("a + a", {}, []), 0, pieces.parts, numel, 1) is None
+def test_the_sweep_prints_peaks_of_memory():
+    """A call and its gradient hold what they return and what arrives, here 4 and 8 MiB, whatever the process had before."""
+    pytest.importorskip("torch", reason="the sweep compares with it")
+    done = peers("--registry", "--memory", "--sizes", "large", "--only", "add_row", "--all")
+    assert done.returncode == 0, done.stderr
+    assert "large, forward: 1 rows, geometric mean of those with at least 1 MiB 1.0" in done.stdout
+    rows = re.findall(r"\| a \+ row \| ([\d.]+) MiB \| ([\d.]+) MiB \|", done.stdout)
+    assert [[round(float(m)) for m in r] for r in rows] == [[4, 4], [8, 8]]
+
+
+def test_the_sweep_names_peaks_above_the_limit(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT)
+    peaks = importlib.import_module("registry_sweep.peaks")
+    lines = peaks.lines([("large", 0, "a", 9.0, 4.0), ("large", 0, "b", 7.0, 4.0), ("large", 0, "c", 100.0, 95.0),
+                         ("large", 0, "d", 19.0, 4.0), ("large", 1, "a", 1.0, 2.0)])
+    assert [line.split()[1] for line in lines if line.endswith("MiB |")] == ["d", "a"]
+    assert "large, forward: 4 rows, geometric mean of those with at least 1 MiB 2.11, 2 rows above PyTorch's" in lines
+    assert "large, forward + backward: 1 rows, geometric mean of those with at least 1 MiB 0.50, 0 rows above PyTorch's" in lines
+
+
+HELD = """
+import process_memory
+
+blocks = [bytearray(1 << 16) for _ in range(4096)]  # on the heap, 256 MB
+last = bytearray(1 << 16)
+del blocks[:]
+kept = process_memory.status("VmRSS")
+process_memory.release()
+print(kept, process_memory.status("VmRSS"), process_memory.above(lambda: bytearray(b"a" * (50 << 20))))
+"""
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None) if os.name == "posix" else None, "malloc_trim"), reason="a matter of glibc")
+def test_a_worker_gives_back_what_lies_before_memory_that_stays():
+    done = subprocess.run([sys.executable, "-c", HELD], cwd=ROOT, check=True, capture_output=True, text=True)
+    kept, released, above = map(float, done.stdout.split())
+    assert kept > 250 and released < 100 and 99 < above < 102
+
+
+def test_cases_of_the_sweep_are_made_one_by_one(monkeypatch):
+    """All of them have 2.4 GB, which both workers and what asks them held."""
+    monkeypatch.syspath_prepend(ROOT)
+    sweep = importlib.import_module("registry_sweep.sweep")
+    made = []
+    monkeypatch.setattr(sweep.cases, "portable", lambda op, size: made.append(op.name) or [(op.name,)])
+    found = sweep.collect(["large"], ("softmax",))
+    assert next(found) and not made
