@@ -190,11 +190,17 @@ CONTENTS = {
     },
     "view.slicing": {
         "Tensor":
-            "as_strided as_strided_ diagonal narrow select unfold",
+            "as_strided as_strided_ diagonal narrow select",
         "numbagrad":
             "as_strided as_strided_ diagonal narrow select",
         "ops":
-            "as_strided diagonal embed narrow pile select slice strided strided_from unfold",
+            "as_strided diagonal embed narrow pile select slice strided strided_from",
+    },
+    "view.windows": {
+        "Tensor":
+            "unfold",
+        "ops":
+            "unfold windows_back",
     },
     "product.addmm": {
         "Tensor":

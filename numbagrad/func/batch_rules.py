@@ -229,6 +229,13 @@ def embed(level, op, args, params):
     return run(level, op, [args[0].value], ((level.size, *size), (level.size, *shape), (numel(size), *steps), offset))
 
 
+@rule("windows_back")
+def windows_back(level, op, args, params):
+    """Sums of windows along a dimension, one further in the batch."""
+    shape, dimension, size, step = params
+    return run(level, op, [args[0].value], ((level.size, *shape), dimension + 1, size, step))
+
+
 @rule("with_region")
 def with_region(level, op, args, params):
     """A copy with a region written into."""

@@ -22,7 +22,8 @@ def run(op, args, params):
       "pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "interleaved", "diagonal_copy", "embed", "pile", "mean_windows",
       "spread_windows", "to_columns", "from_columns", "map_axes", "unmap_axes", "collect", "spread", "channel_sum",
       "fft_c2c", "fft_r2c", "fft_c2r", "channel_sums", "slopes", "slope_gradient", "affine_places", "affine_back", "unpooled",
-      "map_rows_columns", "unmap_rows_columns", "overlapped", "ranked", "put_back", "quantile_gradient", "quantile_parts")
+      "map_rows_columns", "unmap_rows_columns", "overlapped", "ranked", "put_back", "quantile_gradient", "quantile_parts",
+      "windows_back")
 def linear(level, op, args, params):
     """A linear op of one tensor."""
     y = run(op, [level.primal(a) for a in args], params)

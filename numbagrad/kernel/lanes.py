@@ -106,6 +106,13 @@ class Pen(Vectors):
     def put(self, pointer, at, value, inside=None):
         self.store(self.builder, value.value, self.at(self.builder, pointer, at), inside)
 
+    def fetch(self, pointer, at):
+        """Have the cache line of an element brought into the first-level cache."""
+        b, word = self.builder, self.ir.IntType(32)
+        place = b.bitcast(b.gep(pointer, [at]), self.ir.IntType(8).as_pointer())
+        call = self.declared(b, "prefetch.p0", self.ir.VoidType(), place.type, word, word, word)
+        b.call(call, [place, word(0), word(3), word(1)])
+
     def number(self, pointer, at):
         """A vector of one number in memory."""
         return Number(self, self.spread(self.builder, self.builder.load(self.builder.gep(pointer, [at])), self.vector))
@@ -164,6 +171,9 @@ class Number:
 
     def __mul__(self, other):
         return Number(self.pen, self.pen.builder.fmul(self.value, other.value, flags=self.FLAGS))
+
+    def __truediv__(self, other):
+        return Number(self.pen, self.pen.builder.fdiv(self.value, other.value, flags=self.FLAGS))
 
     def __neg__(self):
         return Number(self.pen, self.pen.builder.fneg(self.value))

@@ -14,9 +14,11 @@ from numbagrad.dispatch.custom import invoke
 from numbagrad.extend import REGISTRY, Sample, T, custom, function, load, store
 from numbagrad.kernel import tape
 from numbagrad.kernel.jit import STRIP, kernel, strip
+from numbagrad.kernel.lanes import SIZES
 
 from ..index.embedding import INDICES, SPACES, check_indices, renormalise, rows_for_few, rows_of, sum_rows
 from ..product.gemm import reshape
+from .bag_rows import sum_whole_bags
 from .pool import to_places
 
 
@@ -55,17 +57,22 @@ def lay_out(at: "*i8", offsets: "*i8", bounds: "*i8", of: "*i8", sizes: "*i8", n
         if last == 0:
             bounds[bags] = n if bags > 0 else 0
     if kind < 0:
+        wrong = 0
         for i in range(n):
             of[i] = 0
+            wrong += 1 if at[i] < 0 or at[i] >= rows else 0
+        for i in range(n if wrong > 0 else 0):
             if kind < 0 and (at[i] < 0 or at[i] >= rows):
                 kind = 5
                 bad[1] = at[i]
                 bad[2] = i
         for b in range(bags):
-            used = 0
+            used = bounds[b + 1] - bounds[b]
             for i in range(bounds[b], bounds[b + 1]):
                 of[i] = b
-                used += 1 if at[i] != skip else 0
+            if skip >= 0:
+                for i in range(bounds[b], bounds[b + 1]):
+                    used -= 1 if at[i] == skip else 0
             sizes[b] = used
     if kind >= 0:
         bad[0] = kind
@@ -178,6 +185,11 @@ def bag_sums(weight, input, scale=None, bounds=None, of=None, sizes=None, skip: 
 
 @bag_sums.cpu
 def _(out, weight, input, scale, bounds, of, sizes, skip, mean, freq):
+    if scale is None and skip < 0 and weight._kind.cpu and weight._kind.dtype.code in SIZES:
+        n, width = input._n, weight._shape[1]
+        sum_whole_bags.run(weight._kind, (weight._ptr, input._ptr, out._ptr, bounds._ptr, n, width, int(mean)), sizes._n,
+                           n * width)
+        return
     sum_bags.run(weight._kind, (weight._ptr, input._ptr, weight._ptr if scale is None else scale._ptr, out._ptr, bounds._ptr,
                                 sizes._ptr, skip, weight._shape[1], int(scale is not None), int(mean)), sizes._n,
                  input._n * weight._shape[1])

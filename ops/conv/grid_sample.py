@@ -10,13 +10,15 @@ from numbagrad.base import arguments
 from numbagrad.base import dtypes as dt
 from numbagrad.base.device import two_devices
 from numbagrad.base.user_code import user_level
-from numbagrad.core.tensor import numel
+from numbagrad.core.tensor import make, numel
 from numbagrad.dispatch.custom import CustomNode, invoke
 from numbagrad.extend import Sample, Tensor, custom, function
+from numbagrad.kernel.lanes import SIZES
 
 from ..product.gemm import node_class
 from .grid_blocks import BLOCK, bilinear_values, image_gradients, image_values
 from .grid_kernels import BICUBIC, BILINEAR, NEAREST, sample_gradients, sample_places, sample_second
+from .pixels import bilinear_pixels, channels_last
 
 SPACE = {"namespaces": ("nn.functional",), "method": False}
 MODES = ("bilinear", "nearest", "bicubic")
@@ -43,7 +45,13 @@ def grid_values(input, grid, mode: int, padding: int, align: bool):
 def _(out, input, grid, mode, padding, align):
     if out._n:
         channels, d, h, w, points, *rest, flat = _sizes(input, grid, mode, padding, align)
-        if flat and mode == BILINEAR and out._kind.cpu:
+        if flat and mode == BILINEAR and out._kind.cpu and _worth_turning(input, channels, h * w, points):
+            groups = input._shape[0] * -(-channels // 8)
+            pixels = make((groups, h * w + 1, 8), input._kind)
+            channels_last.run(out._kind, (input._ptr, pixels._ptr, channels, h * w), groups * (h * w // 256 + 1), input._n)
+            bilinear_pixels.run(out._kind, (pixels._ptr, grid._ptr, out._ptr, channels, h, w, points, padding, align),
+                                input._shape[0] * -(-points // BLOCK), 4 * out._n)
+        elif flat and mode == BILINEAR and out._kind.cpu:
             bilinear_values.run(out._kind, (input._ptr, grid._ptr, out._ptr, channels, h, w, points, padding, align),
                                 input._shape[0] * -(-points // BLOCK), 4 * out._n)
         elif flat:
@@ -52,6 +60,11 @@ def _(out, input, grid, mode, padding, align):
         else:
             sample_places.run(out._kind, (input._ptr, grid._ptr, out._ptr, channels, d, h, w, points, *rest, flat),
                               numel(grid._shape[:-1]), 4 * out._n)
+
+
+def _worth_turning(input, channels, plane, points):
+    """Whether images had better be copied with channels side by side."""
+    return channels > 2 and 4 * points >= plane and input._kind.dtype.code in SIZES
 
 
 @grid_values.gradient

@@ -42,15 +42,15 @@ def log_sum(a, b, c):
 
 
 @kernel
-def walk_states(targets: "*i8", meta: "*i8", codes: "*i8", skips: "*T", found: "*i8", blank: int, classes: int, states: int,
+def walk_states(targets: "*i8", meta: "*i8", codes: "*i8", skips: "*T", found: "*i8", blank: int, classes: int, width: int,
                 start: int, stop: int):
-    """The class of each state into int64 codes (sequences, states), and what going there over the blank costs, 0 or minus
+    """The class of each state into int64 codes (sequences, width), and what going there over the blank costs, 0 or minus
     infinity, into skips, from int64 targets and meta (sequences, 3); int64 found (3,) gets the first label out of range."""
     for n in range(start, stop):
         labels, first = meta[3 * n + 1], meta[3 * n + 2]
-        for s in range(states):
-            codes[n * states + s] = blank
-            skips[n * states + s] = T(-np.inf)
+        for s in range(width):
+            codes[n * width + s] = blank
+            skips[n * width + s] = T(-np.inf)
         for i in range(labels):
             label = targets[first + i]
             if label < 0 or label >= classes:
@@ -59,22 +59,23 @@ def walk_states(targets: "*i8", meta: "*i8", codes: "*i8", skips: "*T", found: "
                     found[1] = label
                     found[2] = classes
                 label = 0
-            at = n * states + 2 * i + 1
+            at = n * width + 2 * i + 1
             codes[at] = label
             if i > 0 and label != codes[at - 2]:
                 skips[at] = T(0)
 
 
 @kernel
-def ctc_forward(x: "*T", meta: "*i8", codes: "*i8", skips: "*T", loss: "*T", alpha: "*T", steps: int, batch: int,
-                classes: int, states: int, start: int, stop: int):
+def ctc_forward(x: "*T", meta: "*i8", codes: "*i8", skips: "*T", loss: "*T", alpha: "*T", sums: "*T", steps: int, batch: int,
+                classes: int, walked: int, start: int, stop: int):
     """Minus the logarithm of the probability of each sequence into loss (batch,), and those of its beginnings into alpha
-    (batch, steps, states), from logarithms x (steps, batch, classes), int64 meta (batch, 3), int64 codes and skips (batch,
-    states)."""
+    (batch, steps, width) behind a place of minus infinity, from logarithms x (steps, batch, classes), int64 meta (batch, 3),
+    int64 codes and skips (batch, width); sums (batch, width) is scratch."""
+    width = walked + 3
     for n in range(start, stop):
         own, last = meta[3 * n], 2 * meta[3 * n + 1]
-        base, c = n * steps * states, n * states
-        for i in range(base, base + steps * states):
+        base, c = n * steps * width + 1, n * width
+        for i in range(base - 1, base - 1 + steps * width):
             alpha[i] = T(-np.inf)
         if own == 0:
             loss[n] = T(-0.0) if last == 0 else T(np.inf)
@@ -82,64 +83,64 @@ def ctc_forward(x: "*T", meta: "*i8", codes: "*i8", skips: "*T", loss: "*T", alp
         for s in range(min(last, 1) + 1):
             alpha[base + s] = x[n * classes + codes[c + s]]
         for t in range(1, own):
-            row, before = base + t * states, base + (t - 1) * states
+            row, before = base + t * width, base + (t - 1) * width
             p = (t * batch + n) * classes
-            for s in range(last + 1):
-                alpha[row + s] = x[p + codes[c + s]]
-            alpha[row] += alpha[before]
-            if last > 0:
-                alpha[row + 1] += log_sum(alpha[before + 1], alpha[before], T(-np.inf))
-            for s in range(2, last + 1):
-                alpha[row + s] += log_sum(alpha[before + s], alpha[before + s - 1], alpha[before + s - 2] + skips[c + s])
-        end = base + (own - 1) * states + last
+            sums[c] = alpha[before]
+            # Into memory of its own: what is written where it is read is not done in vectors.
+            for s in range(1, walked + 1):
+                sums[c + s] = log_sum(alpha[before + s], alpha[before + s - 1], alpha[before + s - 2] + skips[c + s])
+            for s in range(walked + 1):
+                alpha[row + s] = x[p + codes[c + s]] + sums[c + s]
+        end = base + (own - 1) * width + last
         loss[n] = -(log_sum(alpha[end], alpha[end - 1], T(-np.inf)) if last > 0 else alpha[end])
 
 
 @kernel
-def ctc_gradient(g: "*T", x: "*T", meta: "*i8", codes: "*i8", skips: "*T", loss: "*T", alpha: "*T", beta: "*T", dx: "*T",
-                 steps: int, batch: int, classes: int, states: int, drop: int, start: int, stop: int):
+def ctc_gradient(g: "*T", x: "*T", meta: "*i8", codes: "*i8", skips: "*T", loss: "*T", alpha: "*T", beta: "*T", sums: "*T",
+                 taken: "*T", dx: "*T", steps: int, batch: int, classes: int, walked: int, drop: int, start: int, stop: int):
     """Gradient of ``ctc_forward`` by x into dx, both (steps, batch, classes), from g (batch,), what that took, int64 meta
-    (batch, 3), int64 codes and skips (batch, states), and what it made, loss (batch,) and alpha (batch, steps, states); beta
-    (batch, 3, states) is scratch; with ``drop`` sequences that are impossible have none."""
+    (batch, 3), int64 codes and skips (batch, width), and what it made, loss (batch,) and alpha (batch, steps, width); beta,
+    sums and taken (batch, width) are scratch; with ``drop`` sequences that are impossible have none."""
+    width = walked + 3
     for n in range(start, stop):
         own, last = meta[3 * n], 2 * meta[3 * n + 1]
-        base, c = n * steps * states, n * states
+        base, c = n * steps * width + 1, n * width
         nll, upstream = loss[n], g[n]
-        for t in range(steps):
+        counted = 0 if drop and nll == T(np.inf) else own
+        for t in range(counted, steps):
             p = (t * batch + n) * classes
-            for k in range(classes):
-                dx[p + k] = T(0)
-        if drop and nll == T(np.inf):
-            continue
-        share = 3 * n * states + 2 * states
-        for t in range(own - 1, -1, -1):
-            row, after = 3 * n * states + (t & 1) * states, 3 * n * states + (1 - (t & 1)) * states
-            p = (t * batch + n) * classes
-            for s in range(last + 1):
-                beta[row + s] = x[p + codes[c + s]]
-            if t == own - 1:
-                for s in range(last - 1):
-                    beta[row + s] = T(-np.inf)
+            for k in range(p, p + classes):
+                dx[k] = T(0)
+        for s in range(c, c + width):
+            beta[s] = T(-np.inf)
+        for t in range(counted - 1, -1, -1):
+            row, p = base + t * width, (t * batch + n) * classes
+            for k in range(p, p + classes):
+                dx[k] = T(0)
+            for s in range(walked + 1):
+                taken[c + s] = x[p + codes[c + s]]
+            if t == counted - 1:
+                for s in range(max(last - 1, 0), last + 1):
+                    beta[c + s] = taken[c + s]
             else:
-                for s in range(last - 1):
-                    beta[row + s] += log_sum(beta[after + s], beta[after + s + 1], beta[after + s + 2] + skips[c + s + 2])
-                if last > 0:
-                    beta[row + last - 1] += log_sum(beta[after + last - 1], beta[after + last], T(-np.inf))
-                beta[row + last] += beta[after + last]
+                sums[c + walked] = beta[c + walked]
+                for s in range(c, c + walked):
+                    sums[s] = log_sum(beta[s], beta[s + 1], beta[s + 2] + skips[s + 2])
+                for s in range(c, c + walked + 1):
+                    beta[s] = taken[s] + sums[s]
             # How probable it is to be in each state at this step.
-            for s in range(last + 1):
-                beta[share + s] = alpha[base + t * states + s] + beta[row + s] + nll - x[p + codes[c + s]]
-            if t == own - 1:  # one of the two states that are an end; a label that is the blank hides the other, as in PyTorch
-                dx[p + codes[c + last]] = exp(beta[share + last])
+            for s in range(walked + 1):
+                sums[c + s] = exp(alpha[row + s] + beta[c + s] + nll - taken[c + s])
+            if t == counted - 1:  # one of two states that end it; a label that is the blank hides the other, as in PyTorch
+                dx[p + codes[c + last]] = sums[c + last]
                 if last > 0:
-                    dx[p + codes[c + last - 1]] = exp(beta[share + last - 1])
+                    dx[p + codes[c + last - 1]] = sums[c + last - 1]
             else:
                 for s in range(last + 1):
-                    dx[p + codes[c + s]] += exp(beta[share + s])
-            for k in range(classes):
-                v = x[p + k]
+                    dx[p + codes[c + s]] += sums[c + s]
+            for k in range(p, p + classes):
                 # What is infinite has no gradient: NaN, as in PyTorch.
-                dx[p + k] = (exp(v) - dx[p + k] + (nll - nll) + (v - v)) * upstream
+                dx[k] = (exp(x[k]) - dx[k] + (nll - nll) + (x[k] - x[k])) * upstream
 
 
 # --- ops ---
@@ -152,49 +153,56 @@ def _table(words):
     return array
 
 
-def _walk(log_probs, targets, meta, states, blank):
+def _walked(kind, last):
+    """How many states behind the first are walked through: whole vectors of them on the CPU."""
+    return -(-last // 16) * 16 if kind.cpu and last > 8 else last
+
+
+def _walk(log_probs, targets, meta, walked, blank):
     """(address of ``meta`` for kernels, classes of the states, costs of going over blanks)."""
     kind, (_, batch, classes) = log_probs._kind, log_probs._shape
-    codes = make((batch, states), storage.kind_of(dt.int64, kind.device))
-    skips, words, table = make((batch, states), kind), _label.take(kind), kind.host(_table(meta))
-    walk_states.run(kind, (targets._ptr, table, codes._ptr, skips._ptr, words.address, blank, classes, states), batch, codes._n)
+    codes = make((batch, walked + 3), storage.kind_of(dt.int64, kind.device))
+    skips, words, table = make((batch, walked + 3), kind), _label.take(kind), kind.host(_table(meta))
+    walk_states.run(kind, (targets._ptr, table, codes._ptr, skips._ptr, words.address, blank, classes, walked + 3), batch,
+                    codes._n)
     words.check()
     return table, codes, skips
 
 
 @custom(private=True, node="CtcLossBackward0", reference=None)
-def ctc_values(log_probs, targets, meta: tuple, states: int, blank: int, drop: bool):
+def ctc_values(log_probs, targets, meta: tuple, walked: int, blank: int, drop: bool):
     """Losses (N,) of sequences and the logarithms of what begins them, for the gradient."""
     steps, batch, _ = log_probs._shape
-    return [((batch,), log_probs._kind), ((batch, steps, states), log_probs._kind)]
+    return [((batch,), log_probs._kind), ((batch, steps, walked + 3), log_probs._kind)]
 
 
 @ctc_values.cpu
-def _(outs, log_probs, targets, meta, states, blank, drop):
-    table, codes, skips = _walk(log_probs, targets, meta, states, blank)
+def _(outs, log_probs, targets, meta, walked, blank, drop):
+    table, codes, skips = _walk(log_probs, targets, meta, walked, blank)
     loss, alpha = outs
-    ctc_forward.run(loss._kind, (log_probs._ptr, table, codes._ptr, skips._ptr, loss._ptr, alpha._ptr, *log_probs._shape,
-                                 states), loss._n, 16 * alpha._n)
+    sums = make(skips._shape, loss._kind)
+    ctc_forward.run(loss._kind, (log_probs._ptr, table, codes._ptr, skips._ptr, loss._ptr, alpha._ptr, sums._ptr,
+                                 *log_probs._shape, walked), loss._n, 4 * alpha._n)
 
 
 @ctc_values.gradient
-def _(g, log_probs, targets, y0, y1, meta, states, blank, drop):
-    return ctc_back(g, log_probs, targets, y0, y1, meta, states, blank, drop), None
+def _(g, log_probs, targets, y0, y1, meta, walked, blank, drop):
+    return ctc_back(g, log_probs, targets, y0, y1, meta, walked, blank, drop), None
 
 
 @custom(private=True, reference=None)
-def ctc_back(upstream, log_probs, targets, loss, alpha, meta: tuple, states: int, blank: int, drop: bool):
+def ctc_back(upstream, log_probs, targets, loss, alpha, meta: tuple, walked: int, blank: int, drop: bool):
     """Gradient of ``ctc_values`` by the logarithms of the probabilities."""
     return log_probs._shape, log_probs._kind
 
 
 @ctc_back.cpu
-def _(out, upstream, log_probs, targets, loss, alpha, meta, states, blank, drop):
-    table, codes, skips = _walk(log_probs, targets, meta, states, blank)
-    beta = make((loss._n, 3, states), loss._kind)
+def _(out, upstream, log_probs, targets, loss, alpha, meta, walked, blank, drop):
+    table, codes, skips = _walk(log_probs, targets, meta, walked, blank)
+    beta, sums, taken = [make(skips._shape, loss._kind) for _ in range(3)]
     ctc_gradient.run(out._kind, (
-        upstream._ptr, log_probs._ptr, table, codes._ptr, skips._ptr, loss._ptr, alpha._ptr, beta._ptr, out._ptr,
-        *log_probs._shape, states, drop), loss._n, 16 * alpha._n)
+        upstream._ptr, log_probs._ptr, table, codes._ptr, skips._ptr, loss._ptr, alpha._ptr, beta._ptr, sums._ptr,
+        taken._ptr, out._ptr, *log_probs._shape, walked, drop), loss._n, 8 * alpha._n)
 
 
 @ctc_back.gradient
@@ -271,7 +279,7 @@ def _loss(log_probs, targets, input_lengths, target_lengths, blank, code, zero_i
     firsts = itertools.accumulate((0, *labels)) if len(targets._shape) == 1 else itertools.count(0, targets._shape[1])
     meta = tuple([v for row in zip(steps, labels, firsts) for v in row])
     targets = targets if targets._kind.dtype is dt.int64 else targets.long()
-    values = ctc_values(x, targets, meta, 2 * max(labels) + 1, blank, zero_infinity)[0]
+    values = ctc_values(x, targets, meta, _walked(x._kind, 2 * max(labels)), blank, zero_infinity)[0]
     if zero_infinity:
         values = where(values == float("inf"), 0.0, values)
     if code == MEAN:

@@ -1,4 +1,4 @@
-"""Views of a part of the elements: select, slice, diagonal, as_strided, unfold, real and imaginary parts."""
+"""Views of a part of the elements: select, slice, diagonal, as_strided, real and imaginary parts."""
 
 from __future__ import annotations
 
@@ -375,37 +375,3 @@ def as_strided_(self, size, stride, storage_offset=None):
 
 
 add_function(numbagrad, as_strided_, method=True, size="list of ints", stride="list of ints")
-
-
-# --- sliding windows --------------------------------------------------------------------------------------------------
-
-def unfold_geometry(shape, strides, dimension, size, step):
-    """Geometry of sliding windows; the window becomes the last dimension."""
-    if not shape:
-        if size > 1:
-            raise RuntimeError(f"maximum size for tensor at dimension 0 is 1 but size is {size}")
-        return (size,), (1,), 0
-    d = wrap_dim(dimension, len(shape))
-    if size < 0:
-        raise RuntimeError(f"size is {size} but must be >= 0")
-    if size > shape[d]:
-        raise RuntimeError(f"maximum size for tensor at dimension {d} is {shape[d]} but size is {size}")
-    if step <= 0:
-        raise RuntimeError(f"step is {step} but must be > 0")
-    count = (shape[d] - size) // step + 1
-    return ((*shape[:d], count, *shape[d + 1:], size),
-            (*strides[:d], strides[d] * step, *strides[d + 1:], strides[d]), 0)
-
-
-@view_op(kinds={"size": "int"},
-         namespaces=(), samples=(Sample((7, 2), 0, 3, 2), Sample((2, 6), 1, 2, 3)), reference=lambda a, d, size, step:
-         np.lib.stride_tricks.sliding_window_view(a, size, d)[(slice(None),) * d + (slice(None, None, step),)])
-def unfold(input, dimension, size, step):
-    """Windows of ``size`` elements every ``step`` along a dimension; the window is a new last dimension."""
-    shape = input._shape
-    return unfold_geometry(shape, input._strides or contiguous_strides(shape), dimension, size, step)
-
-
-@unfold.gradient
-def _(g, shape, dimension, size, step):
-    return strided.rule(g, shape, *unfold_geometry(shape, contiguous_strides(shape), dimension, size, step))

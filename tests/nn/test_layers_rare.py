@@ -34,6 +34,20 @@ BAGS = [
 ]
 
 
+@pytest.mark.parametrize("dtype, bound", [("float32", 1e-6), ("float64", 1e-14), ("bfloat16", 0.02)])
+@pytest.mark.parametrize("padding", [None, 3])
+@pytest.mark.parametrize("width", [1, 15, 17, 64, 80, 300])
+def test_bags_of_many_widths(width, padding, dtype, bound):
+    """Columns are summed in blocks of vectors, and what is left of them under a mask; a bag may be empty."""
+    rng = np.random.default_rng(width)
+    w, at, offsets = rng.standard_normal((9, width)), rng.integers(0, 9, 21), np.array([0, 0, 5, 6, 20, 21])
+    for mode in ("sum", "mean"):
+        ours, theirs = (lib.nn.functional.embedding_bag(
+            lib.tensor(at), lib.tensor(w).to(getattr(lib, dtype)), lib.tensor(offsets), mode=mode,
+            padding_idx=padding).double().numpy() for lib in LIBRARIES)
+        assert np.allclose(ours, theirs, rtol=bound, atol=bound)
+
+
 @pytest.mark.parametrize("options", BAGS, ids=str)
 def test_embedding_bag(options):
     found = []

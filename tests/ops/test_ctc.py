@@ -39,6 +39,24 @@ def test_values_and_gradients(call, reduction, zero_infinity, dtype, bound):
             assert a.dtype == b.dtype and np.allclose(a, b, rtol=bound, atol=bound, equal_nan=True)
 
 
+@pytest.mark.parametrize("dtype, bound", [("float64", 1e-12), ("float32", 2e-4)])
+@pytest.mark.parametrize("longest", [4, 5, 8, 13])
+def test_states_that_fill_vectors_or_do_not(dtype, bound, longest):
+    """States are walked through in vectors of 16; behind the last of a sequence nothing counts, whatever is there."""
+    counts, steps = (longest, 0, 1, 3, longest), (40, 40, 3, 39, 0)
+    rng = np.random.default_rng(longest)
+    x, labels = rng.standard_normal((40, 5, 6)), rng.integers(1, 6, (5, longest))
+    x[3, 1, 2], x[4, 3, 5], x[0, 2, 0] = -np.inf, -np.inf, np.nan
+
+    def run(lib):
+        t = lib.tensor(x.astype(dtype), requires_grad=True)
+        y = lib.nn.functional.ctc_loss(t, lib.tensor(labels), steps, counts, reduction="none")
+        y.sum().backward()
+        return y.detach().numpy(), t.grad.numpy()
+    for ours, theirs in zip(run(ng), run(torch), strict=True):
+        assert np.allclose(ours, theirs, rtol=bound, atol=bound, equal_nan=True)
+
+
 def test_gradient_by_differences():
     rng = np.random.default_rng(4)
     x, weights = rng.standard_normal((6, 3, 4)), ng.tensor([0.5, -1.0, 2.0], dtype=ng.float64)

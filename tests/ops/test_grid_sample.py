@@ -39,6 +39,23 @@ def test_modes(shapes, mode, padding, align, dtype, bound):
             assert a.dtype == b.dtype and np.abs(a - b).max() <= bound * max(1.0, np.abs(b).max())
 
 
+@pytest.mark.parametrize("dtype, bound", [("float64", 1e-12), ("float32", 1e-4)])
+@pytest.mark.parametrize("padding", PADDINGS)
+@pytest.mark.parametrize("channels, size, places", [
+    (3, (5, 7), (13, 11)), (8, (16, 16), (8, 8)), (11, (17, 16), (1, 131)), (17, (3, 100), (9, 40))])
+def test_channels_side_by_side(channels, size, places, padding, dtype, bound):
+    """Places of three channels or more are read as vectors of eight, from pixels in memory of their own."""
+    rng = np.random.default_rng(2)
+    x, grid = rng.standard_normal((2, channels, *size)), rng.uniform(-1.5, 1.5, (2, *places, 2))
+    x[0, 1, 2, 3], x[1, 2, 1, 1] = np.nan, np.inf
+    grid[0, 0, :4, 0], grid[1, 0, :4, 1] = [np.nan, np.inf, -np.inf, 1e9], [1.0, -1.0, 40.0, np.nan]
+    for align in (False, True):
+        ours, theirs = (lib.nn.functional.grid_sample(
+            *[lib.tensor(a.astype(dtype)) for a in (x, grid)], padding_mode=padding, align_corners=align).numpy()
+            for lib in (ng, torch))
+        assert np.allclose(ours, theirs, rtol=bound, atol=bound, equal_nan=True)
+
+
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("padding", PADDINGS)
 @pytest.mark.parametrize("place", [float("nan"), float("inf"), -float("inf"), 50.3, -7.0, 1e5])

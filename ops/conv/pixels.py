@@ -1,0 +1,109 @@
+"""Bilinear grid sampling of images whose channels lie side by side: a tap is one vector of eight channels."""
+
+from __future__ import annotations
+
+from numbagrad.extend import T, store
+from numbagrad.kernel.jit import kernel, strip, wide_strip
+from numbagrad.kernel.lanes import Number, Piece
+
+from .grid_blocks import block_axis
+
+
+def eight(pen):
+    """The pen for vectors of eight, whatever the processor's are."""
+    ir = pen.ir
+    pen.lanes, pen.name = 8, f"v8f{8 * pen.size}"
+    pen.vector, pen.mask = ir.VectorType(pen.real, 8), ir.VectorType(ir.IntType(1), 8)
+    return pen
+
+
+def _turned(some):
+    def make(pen, x, at, plane, out, to, channels, count):
+        """Eight numbers of each of eight channels of x, ``plane`` apart, as eight pixels of out; of so many ``channels`` and
+        ``count`` pixels where there are not eight, zeros for other channels."""
+        b, lines = eight(pen).builder, []
+        inside = pen.below(b, count) if some else None
+        for c in range(8):
+            mask = b.and_(pen.when(b, b.icmp_signed("<", pen.n(c), channels)), inside) if some else None
+            lines.append(pen.row(x, pen.plus(at, pen.times(plane, c)), mask).value)
+        for i, pixel in enumerate(pen.transposed(b, lines)):
+            mask = pen.when(b, b.icmp_signed("<", pen.n(i), count)) if some else None
+            pen.put(out, pen.plus(to, pen.n(8 * i)), Number(pen, pixel), mask)
+    return Piece(make, "riiwiii")
+
+
+def _blended(pen, x, base, above, below, weights, at, found, to):
+    """Eight places from ``at`` on: sums of four pixels of x, ``base`` before them, into rows of found, 64 apart, one of each
+    channel. The pixels' numbers are in ``above`` and ``below``, each two 128 apart, their weights four 128 apart."""
+    b, places = eight(pen).builder, []
+    for i in range(8):
+        total = None
+        for k in range(4):
+            place = pen.plus(at, pen.n(i + 128 * (k % 2)))
+            pixel = b.fptosi(b.load(b.gep(above if k < 2 else below, [place])), pen.word)
+            term = pen.row(x, pen.times(pen.plus(base, pixel), 8)) * pen.number(weights, pen.plus(at, pen.n(i + 128 * k)))
+            total = term if total is None else total + term
+        places.append(total.value)
+    for c, line in enumerate(pen.transposed(b, places)):
+        pen.put(found, pen.plus(to, pen.n(64 * c)), Number(pen, line))
+
+
+turned, some_turned, blended = _turned(False), _turned(True), Piece(_blended, "rirrriwi")
+
+
+@kernel
+def channels_last(x: "*T", out: "*T", channels: int, plane: int, start: int, stop: int):
+    """x (n, channels, plane) as out (n, groups, plane + 1, 8): the channels of a pixel side by side, eight of a group, and a
+    pixel of zeros behind the others; items are pieces of 256 pixels of each group."""
+    groups, pieces = (channels + 7) // 8, plane // 256 + 1
+    for item in range(start, stop):
+        group = item // pieces
+        first = (item - group * pieces) * 256
+        count = min(256, plane - first)
+        image = group // groups
+        channel = (group - image * groups) * 8
+        many = min(8, channels - channel)
+        q, p = (group * (plane + 1) + first) * 8, (image * channels + channel) * plane + first
+        for i in range(0, count, 8):
+            if many == 8 and i + 8 <= count:
+                turned(x, p + i, plane, out, q + 8 * i, 8, 8)
+            else:
+                some_turned(x, p + i, plane, out, q + 8 * i, many, count - i)
+        if first + 256 > plane:
+            for c in range(8):
+                out[q + 8 * count + c] = store(T(0))
+
+
+@kernel
+def bilinear_pixels(x: "*T", grid: "*T", y: "*T", channels: int, h: int, w: int, points: int, padding: int, align: int,
+                    start: int, stop: int):
+    """``bilinear_values`` of what ``channels_last`` made."""
+    xs, ys = wide_strip(), wide_strip()
+    wx, wy, ds, both, found = strip(), strip(), strip(), strip(), strip()
+    blocks, plane, groups = (points + 127) // 128, h * w, (channels + 7) // 8
+    nothing = float(plane)
+    for item in range(start, stop):
+        image = item // blocks
+        first = (item - image * blocks) * 128
+        count = min(128, points - first)
+        block_axis(xs, wx, ds, grid, image * points + first, count, 0, w, 1, 0, padding, align)
+        block_axis(ys, wy, ds, grid, image * points + first, count, 1, h, w, 0, padding, align)
+        for p in range(count):
+            a, b, u, v = xs[p], xs[p + 128], ys[p], ys[p + 128]
+            xs[p], xs[p + 128] = u + a if u + a >= 0.0 else nothing, u + b if u + b >= 0.0 else nothing
+            ys[p], ys[p + 128] = v + a if v + a >= 0.0 else nothing, v + b if v + b >= 0.0 else nothing
+            both[p], both[p + 128] = wy[p] * wx[p], wy[p] * wx[p + 128]
+            both[p + 256], both[p + 384] = wy[p + 128] * wx[p], wy[p + 128] * wx[p + 128]
+        for p in range(count, min(128, count + 7)):  # what fills the last eight
+            xs[p] = xs[p + 128] = ys[p] = ys[p + 128] = nothing
+            both[p] = both[p + 128] = both[p + 256] = both[p + 384] = T(0)
+        for group in range(groups):
+            base = (image * groups + group) * (plane + 1)
+            q = (image * channels + 8 * group) * points + first
+            for part in range(0, count, 64):
+                some = min(64, count - part)
+                for i in range(0, some, 8):
+                    blended(x, base, xs, ys, both, part + i, found, i)
+                for c in range(min(8, channels - 8 * group)):
+                    for i in range(some):
+                        y[q + c * points + part + i] = found[64 * c + i]
