@@ -84,13 +84,13 @@ def _rounded(input, other, rounding_mode, out=None, inplace=False):
     return op.call(input, other, out=out)
 
 
-@elementwise(reference=np.add, samples=BINARY, keywords={"alpha": (1, _scaled("add"))})
+@elementwise(reference=np.add, samples=BINARY, holds=("input", "other"), keywords={"alpha": (1, _scaled("add"))})
 def add(input, other):
     """Sum ``input + alpha * other``."""
     return input + other
 
 
-@elementwise(accepts="number", reference=np.subtract, samples=BINARY, aliases=("subtract",),
+@elementwise(accepts="number", reference=np.subtract, samples=BINARY, aliases=("subtract",), holds=("input", "other"),
              keywords={"alpha": (1, _scaled("sub"))})
 def sub(input, other):
     """Difference ``input - alpha * other``."""
@@ -114,7 +114,7 @@ sub.refuses(_no_bools)
 
 
 @elementwise(accepts="number", reference=lambda a, b: np.subtract(b, a), samples=BINARY, inplace=False,
-             names={"tt": "RsubBackward0", "ts": "RsubBackward1"},
+             names={"tt": "RsubBackward0", "ts": "RsubBackward1"}, holds=("input", "other"),
              keywords={"alpha": (1, _scaled("sub", True))})
 def rsub(input, other):
     """Difference ``other - input``."""
@@ -160,21 +160,21 @@ def div_floor(input, other):
 
 
 @elementwise(accepts="ordered", reference=np.floor_divide, samples=BINARY, domain=(0.5, 4.0),
-             differentiable=False, underived=True)
+             differentiable=False, underived=True, holds=("input",))
 def floor_divide(input, other):
     """Quotient rounded towards minus infinity."""
     return s.floor_divide(input, other)
 
 
 @elementwise(accepts="ordered", reference=np.remainder, samples=BINARY, domain=(0.5, 4.0),
-             names={"tt": "RemainderBackward1", "ts": "RemainderBackward0"}, fused=True)
+             names={"tt": "RemainderBackward1", "ts": "RemainderBackward0"}, fused=True, holds=("input", "other"))
 def remainder(input, other):
     """Remainder with the sign of the divisor: ``input - other * floor(input / other)``."""
     return s.remainder(input, other)
 
 
 @elementwise(accepts="ordered", reference=np.fmod, samples=BINARY, domain=(0.5, 4.0),
-             names={"tt": "FmodBackward1", "ts": "FmodBackward0"}, fused=True)
+             names={"tt": "FmodBackward1", "ts": "FmodBackward0"}, fused=True, holds=("input", "other"))
 def fmod(input, other):
     """Remainder with the sign of the dividend: ``input - other * trunc(input / other)``."""
     return s.fmod(input, other)
@@ -245,7 +245,8 @@ def _(g, y):
 
 @elementwise(reference=np.power, samples=(*BINARY, Sample((2, 3), 3), Sample((2, 3), -0.7)), domain=(0.3, 2.0),
              names={"ts": "PowBackward0", "tt": "PowBackward1", "st": "PowBackward2"},
-             special={2: pow_2, 3: pow_3, 0.5: pow_half, -0.5: pow_minus_half}, accepts="number")
+             special={2: pow_2, 3: pow_3, 0.5: pow_half, -0.5: pow_minus_half}, accepts="number",
+             holds=("input", "exponent"))
 def pow(input, exponent):
     """Power ``input ** exponent``."""
     return s.power(input, exponent)
@@ -253,7 +254,7 @@ def pow(input, exponent):
 
 @pow.gradient
 def _(g, y, input, exponent):
-    return (where(exponent == 0, 0, g * (exponent * s.power(input, exponent - 1))),
+    return (where(exponent == 0, 0, g * (exponent * s.power(input, s.held(exponent - 1)))),
             g * where((input == 0) & (exponent >= 0), 0, y * s.log(input)))
 
 

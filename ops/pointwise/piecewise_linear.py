@@ -103,7 +103,7 @@ def _(g, input):
 
 
 @elementwise(namespaces=BOTH, accepts="realfloat", inplace=False, fused=True, points=(*POINTS, 0.5, -0.5),
-             samples=(*UNARY, Sample((3, 4), 1.0)), dtypes="float",
+             samples=(*UNARY, Sample((3, 4), 1.0)), dtypes="float", holds=("lambd",),
              reference=lambda x, lambd=0.5: np.where((x >= -lambd) & (x <= lambd), 0, x))
 def hardshrink(input, lambd: float = 0.5):
     """``input`` where ``|input| > lambd``, else 0."""
