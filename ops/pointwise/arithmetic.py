@@ -37,6 +37,13 @@ def replaced(input, result):
 
 def _scaled(name, swapped=False):
     """``input op alpha * other`` for the ``alpha`` keyword; ``swapped``: ``other op alpha * input``."""
+    def multiple(first, second, alpha, out, inplace):
+        op = REGISTRY[name + "_multiple"]
+        if inplace:
+            from numbagrad.autograd.inplace import apply
+            return apply(op, first, (second, alpha))
+        return op.call(first, second, alpha, out=out)
+
     def run(input, other, alpha, out=None, inplace=False):
         first, second = (other, input) if swapped else (input, other)
         try:
@@ -45,8 +52,7 @@ def _scaled(name, swapped=False):
             op = REGISTRY[name]
             if alpha.__class__ is float and isinstance(second, Tensor) and isinstance(first, Tensor) and (
                     first._kind is second._kind and first._kind.dtype.category == 2 and -65504.0 <= alpha <= 65504.0):
-                second = second * alpha  # the usual case, which passes all of the following
-                return getattr(input, op.name + "_")(second) if inplace else op.call(first, second, out=out)
+                return multiple(first, second, alpha, out, inplace)  # the usual case, which passes all of the following
             if not all(isinstance(a, Tensor) or is_number(a) for a in (first, second)):
                 return general(op, (first, second), ())  # which raises the TypeError
             if not is_number(alpha):
@@ -55,7 +61,10 @@ def _scaled(name, swapped=False):
             if name == "sub":
                 _no_bools((first, second), None)
             d = _checked_alpha(first, second, alpha)
-            alpha = dt.parameter(alpha, d) if d.category else bool(alpha)
+            alpha = dt.fit(alpha, d) if d.category else bool(alpha)
+            if d.category == 2 and isinstance(first, Tensor) and alpha.__class__ is not complex:
+                return multiple(first, second.to(dtype=d) if isinstance(second, Tensor) and second._shape else second, alpha, out,
+                                inplace)
             # In the dtype of the result: an integer tensor times a float would be float32 beside a float64 input.
             second = second.to(dtype=d) * alpha if isinstance(second, Tensor) and second._shape else second * alpha
             if inplace:
@@ -65,6 +74,22 @@ def _scaled(name, swapped=False):
             result = instead(REGISTRY[name], error)(first, second, alpha=alpha)
             return result if not inplace else replaced(input, result)
     return run
+
+
+@elementwise(private=True, accepts="realfloat", dtypes="float", reference=lambda a, b, alpha: a + alpha * b,
+             names="AddBackward0", samples=(Sample((3, 4), (3, 4), 0.3), Sample((3, 4), (4,), -2.0)),
+             holds=("input", "other", "alpha"))
+def add_multiple(input, other, alpha: float):
+    """``input + alpha * other``, rounded once."""
+    return input + alpha * other
+
+
+@elementwise(private=True, accepts="realfloat", dtypes="float", reference=lambda a, b, alpha: a - alpha * b,
+             names="SubBackward0", samples=(Sample((3, 4), (3, 4), 0.3), Sample((3, 4), (4,), -2.0)),
+             holds=("input", "other", "alpha"))
+def sub_multiple(input, other, alpha: float):
+    """``input - alpha * other``, rounded once."""
+    return input - alpha * other
 
 
 def _rounded(input, other, rounding_mode, out=None, inplace=False):
