@@ -192,7 +192,8 @@ class Form:
             used = set(expr.variables([r for _, r in computed]))
             names = tuple(n for n in ("g_", *self.tensors, "y_") if n in used)
             scalars = tuple(s for s in self.scalars if s in used)
-            kernel = emit.Pointwise(self.name + "_backward", names, scalars, self._held_back(tuple(r for _, r in computed), complex_))
+            outputs = self._held_back(tuple(r for _, r in computed), complex_)
+            kernel = emit.Pointwise(self.name + "_backward", names, scalars, outputs)
             self._backward[key] = (kernel, names, [i for i, _ in computed], passed, scalars)
         return self._backward[key]
 

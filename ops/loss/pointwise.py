@@ -202,7 +202,8 @@ def kl_div_log_pointwise(input, target):
     return s.exp(target) * (target - input)
 
 
-@elementwise(private=True, accepts="realfloat", dtypes="float", names="AddBackward0", samples=BOTH, holds=("margin",), fits=("margin",),
+@elementwise(private=True, accepts="realfloat", dtypes="float", names="AddBackward0", samples=BOTH,
+             holds=("margin",), fits=("margin",),
              reference=lambda x, t, margin=1.0: (np.where(t != 1, np.maximum(margin - x, 0), 0)
                                                  + np.where(t != -1, x, 0)))
 def hinge_embedding_loss_pointwise(input, target, margin: float = 1.0):

@@ -63,8 +63,8 @@ def _scaled(name, swapped=False):
             d = _checked_alpha(first, second, alpha)
             alpha = dt.fit(alpha, d) if d.category else bool(alpha)
             if d.category == 2 and isinstance(first, Tensor) and alpha.__class__ is not complex:
-                return multiple(first, second.to(dtype=d) if isinstance(second, Tensor) and second._shape else second, alpha, out,
-                                inplace)
+                second = second.to(dtype=d) if isinstance(second, Tensor) and second._shape else second
+                return multiple(first, second, alpha, out, inplace)
             # In the dtype of the result: an integer tensor times a float would be float32 beside a float64 input.
             second = second.to(dtype=d) * alpha if isinstance(second, Tensor) and second._shape else second * alpha
             if inplace:

@@ -1,4 +1,4 @@
-"""Numbers that a dtype cannot hold, beside tensors of it: rounded to it where PyTorch makes tensors of them, else in float32."""
+"""Numbers that a dtype cannot hold, beside tensors of it: rounded to it where PyTorch makes tensors of them, else float32."""
 
 import itertools
 import math
@@ -20,7 +20,8 @@ EXACT = {  # the result to the last bit, for every number of the type
     "gt": lambda m, x, k: x > k, "ge": lambda m, x, k: x >= k, "number first": lambda m, x, k: k < x,
     "isin": lambda m, x, k: m.isin(x, k),
     "alpha": lambda m, x, k: m.add(x, x.flip(0), alpha=k), "alpha of sub": lambda m, x, k: m.sub(x, x.flip(0), alpha=k),
-    "alpha of rsub": lambda m, x, k: m.rsub(x, x.flip(0), alpha=k), "alpha in place": lambda m, x, k: x.clone().add_(x, alpha=k),
+    "alpha of rsub": lambda m, x, k: m.rsub(x, x.flip(0), alpha=k),
+    "alpha in place": lambda m, x, k: x.clone().add_(x, alpha=k),
     "lerp": lambda m, x, k: m.lerp(x, x.flip(0), k), "addcmul": lambda m, x, k: m.addcmul(x, x.flip(0), x, value=k),
     "addcdiv": lambda m, x, k: m.addcdiv(x, x.flip(0), x, value=k),
     "clamp": lambda m, x, k: m.clamp(x, min=-0.7, max=k), "clamp_min": lambda m, x, k: x.clamp_min(k),
@@ -30,11 +31,13 @@ EXACT = {  # the result to the last bit, for every number of the type
     "threshold": lambda m, x, k: m.nn.functional.threshold(x, k, 0.3),
     "leaky_relu": lambda m, x, k: m.nn.functional.leaky_relu(x, k),
     "where": lambda m, x, k: m.where(x > 0, x, k), "masked_fill": lambda m, x, k: x.masked_fill(x > 0, k),
-    "add_": lambda m, x, k: x.clone().add_(k), "eq_": lambda m, x, k: x.clone().eq_(k), "mul_": lambda m, x, k: x.clone().mul_(k),
+    "add_": lambda m, x, k: x.clone().add_(k), "eq_": lambda m, x, k: x.clone().eq_(k),
+    "mul_": lambda m, x, k: x.clone().mul_(k),
     "hinge": lambda m, x, k: m.nn.functional.hinge_embedding_loss(x, x.sign(), margin=k, reduction="none"),
 }
 # Of large quotients PyTorch's vectors make NaN.
-REMAINDERS = {"fmod": lambda m, x, k: m.fmod(x, k), "remainder": lambda m, x, k: x % k, "fmod_": lambda m, x, k: x.clone().fmod_(k)}
+REMAINDERS = {"fmod": lambda m, x, k: m.fmod(x, k), "remainder": lambda m, x, k: x % k,
+              "fmod_": lambda m, x, k: x.clone().fmod_(k)}
 SLOPES = ("add", "mul", "div", "alpha", "clamp", "clamp_min", "lerp", "leaky_relu", "threshold")
 
 
@@ -112,7 +115,8 @@ def test_rounding_of_every_kind_of_number(code, dtype):
     with np.errstate(all="ignore"):
         between = np.float32([np.nextafter(v, w) for v in values[::3] for w in (-math.inf, math.inf)])
         middle = (values[:-1].astype(np.float64) + values[1:]) / 2
-        given = np.concatenate([values, between, middle.astype(np.float32), np.nextafter(middle.astype(np.float32), np.float32(0))])
+        middle = middle.astype(np.float32)
+        given = np.concatenate([values, between, middle, np.nextafter(middle, np.float32(0))])
     x = ng.from_numpy(given)
     out = ng.empty_like(x)
     loop = emit.Pointwise("rounding_" + code, ("x",), (), (expr.apply(code, expr.var("x")),))
@@ -121,7 +125,8 @@ def test_rounding_of_every_kind_of_number(code, dtype):
 
 
 def test_float32_and_whole_numbers():
-    for d, k in itertools.product(("float32", "float64", "int8", "uint8", "int32", "int64"), (0.7, 0.1, 300, -1, 2 ** 31, 1e10)):
+    dtypes = "float32", "float64", "int8", "uint8", "int32", "int64"
+    for d, k in itertools.product(dtypes, (0.7, 0.1, 300, -1, 2 ** 31, 1e10)):
         a, b = ([0.7, 0.1, 1.0, 44.0], [0, 44, -1, 127]) if d[0] == "f" else ([0, 44, 1, 127],) * 2
         ours, theirs = (m.tensor(a if d[0] == "f" else b, dtype=getattr(m, d)) for m in (ng, torch))
         for name in ("eq", "lt", "ge", "add", "mul"):
