@@ -36,9 +36,10 @@ CONTENTS = {
         "numbagrad.special":
             "erf erfc erfinv exp2 expm1 log1p",
         "ops":
-            "abs acos acosh add asin asinh atan atan2 atanh ceil cos cosh div div_floor div_trunc div_whole erf erfc erfinv"
-            " exp exp2 expm1 floor floor_divide fmod log log10 log1p log2 maximum minimum mul neg pow pow_2 pow_3 pow_half "
-            "pow_minus_half reciprocal remainder rsqrt rsub sigmoid sign sin sinh sqrt square sub tan tanh trunc",
+            "abs acos acosh add add_multiple asin asinh atan atan2 atanh ceil cos cosh div div_floor div_trunc div_whole "
+            "erf erfc erfinv exp exp2 expm1 floor floor_divide fmod log log10 log1p log2 maximum minimum mul neg pow pow_2 "
+            "pow_3 pow_half pow_minus_half reciprocal remainder rsqrt rsub sigmoid sign sin sinh sqrt square sub "
+            "sub_multiple tan tanh trunc",
     },
     "pointwise.binary": {
         "Tensor":
@@ -287,6 +288,8 @@ CONTENTS = {
             "histc histogram",
         "ops":
             "counted histc histogram shared",
+    },
+    "index.joined": {
     },
     "index.kernels": {
     },

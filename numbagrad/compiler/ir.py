@@ -98,7 +98,7 @@ class Pointwise(Call):
     def __init__(self, kernel, compute, ins, scalars, outs, shape):
         self.name, self.compute, self.shape = kernel.name, compute, shape
         self.ins, self.outs, self.values = ins, outs, scalars
-        self.inputs, self.scalars, self.expressions = kernel.inputs, kernel.scalars, kernel.outputs
+        self.inputs, self.scalars, self.expressions = kernel.inputs, kernel.scalars, kernel.expressions((compute.code,))
 
     @property
     def reads(self):

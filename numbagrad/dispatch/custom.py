@@ -31,7 +31,7 @@ import inspect
 from ..base import modes, overriding
 from ..base.transformed import Transformed
 from ..core import graph
-from ..core.copying import row_major
+from ..core.copying import in_single, row_major
 from ..core.graph import Node, Output, new_node, note_forward
 from ..core.tensor import Tensor, make, mark_inference, raw
 from ..kernel import jit
@@ -49,9 +49,9 @@ class Custom(Op):
     crosses = False  # whether its result lies on another device
     batch_rule = forward_rule = None  # of transforms, where the author says them
 
-    def __init__(self, fn, *, node=None, contiguous=True, save_for=None, connected=False, **options):
+    def __init__(self, fn, *, node=None, contiguous=True, save_for=None, connected=False, joins=False, **options):
         super().__init__(fn, **options)
-        self.contiguous, self.save_for = contiguous, save_for or {}
+        self.contiguous, self.save_for, self.joins = contiguous, save_for or {}, joins
         params = list(self.signature.parameters.values())
         self.lists = tuple(p.name for p in params if p.annotation in (list, "list"))
         self.tensors = tuple(p.name for p in params
@@ -117,7 +117,8 @@ class Custom(Op):
         return [next(t) if n in self.tensors else next(p) for n in self.signature.parameters]
 
     def cpu(self, fn):
-        self.cpu_launch = call_it(fn, f"{self.name}_cpu")
+        launch = call_it(fn, f"{self.name}_cpu")
+        self.cpu_launch = in_single(launch) if self.joins else launch
         return fn
 
     def host(self, fn):
@@ -226,7 +227,8 @@ def connect(r, edge, shape):
 def custom(fn=None, **options):
     """Declare an op with kernels of its own (see the module text).
 
-    With ``connected`` a recorded gradient is connected to its input, with second derivatives of zero, as in PyTorch."""
+    With ``connected`` a recorded gradient is connected to its input, with second derivatives of zero, as in PyTorch. One that
+    ``joins`` adds to what is in the memory of its results: for half types it is launched in float32, and rounded once."""
     if fn is None:
         return lambda f: custom(f, **options)
     return Custom(fn, **options)

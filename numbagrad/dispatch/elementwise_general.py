@@ -158,8 +158,9 @@ def whole_arguments(args, tensors):
 
 def fitted(form, numbers, compute):
     """The numbers of a call, those that have to fit (see ``elementwise``) as ``compute`` holds them."""
-    fits = form.op.fits
-    return [dt.parameter(v, compute) if n in fits else v for n, v in zip(form.scalars, numbers)] if fits else numbers
+    fits, holds = form.op.fits, form.op.holds
+    return [(dt.fit if n in holds else dt.parameter)(v, compute) if n in fits else v
+            for n, v in zip(form.scalars, numbers)] if fits else numbers
 
 
 def remember(form, pattern, scalars, compute, result_kind):

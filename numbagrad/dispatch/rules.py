@@ -17,6 +17,8 @@ _tensor_functions: dict = {}
 def tensor_function(prim):
     """The tensor operation of a scalar primitive (for recorded backward)."""
     f = _tensor_functions.get(prim)
+    if f is None and prim == "held":  # what takes the number next rounds it
+        f = _tensor_functions[prim] = lambda x: x
     if f is None:
         op = REGISTRY.get(PRIMITIVES.get(prim, prim))
         if op is None:

@@ -21,6 +21,19 @@ from .define import define
 from .fastmath import FAST, loop_flags
 from .guard import guarded
 
+# Float32 to the nearest number of a half type, as ``casts`` stores and loads it.
+ROUNDED = {
+    "as_bf": ("def as_bf(v):\n    x = np.float32(v)\n    u = x.view(np.uint32)\n"
+              "    r = np.uint32((u + np.uint32(0x7FFF) + ((u >> np.uint32(16)) & np.uint32(1))) & np.uint32(0xFFFF0000))\n"
+              "    return x if x != x else r.view(np.float32)\n"),
+    "as_f2": ("def as_f2(v):\n    x = np.float32(v)\n    u = x.view(np.uint32)\n    a = np.uint32(u & np.uint32(0x7FFFFFFF))\n"
+              "    r = np.uint32((a + np.uint32(0xFFF) + ((a >> np.uint32(13)) & np.uint32(1))) & np.uint32(0xFFFFE000))\n"
+              "    shifted = np.float32(a.view(np.float32) + np.float32(0.5))\n"
+              "    tiny = np.float32(np.float32(shifted.view(np.uint32) - np.uint32(0x3F000000)) * np.float32(2.0 ** -24))\n"
+              "    r = np.uint32(tiny.view(np.uint32)) if a < np.uint32(0x38800000) else r\n"
+              "    r = np.uint32(0x7F800000) if a >= np.uint32(0x477FF000) else r\n"
+              "    return x if x != x else np.uint32(r | (u & np.uint32(0x80000000))).view(np.float32)\n"),
+}
 # Functions with a cheaper form for arguments (of two: their quotient) that are not huge.
 NEAR = ("sin", "cos", "tan", "floor_divide", "fmod", "remainder")
 # Scalar functions that are neither arithmetic nor vecmath, as source; {code}-independent except through T.
@@ -37,6 +50,7 @@ HELPERS = {
                  "    r = T(a - b * (a // b))\n"
                  "    return T(r - b) if r != 0 and (r < 0) != (a < 0) else r\n"),
     "floor_divide_int": "def floor_divide(a, b):\n    return a // b\n",
+    **ROUNDED,
     "floor_int": "def floor(x):\n    return x\n", "ceil_int": "def ceil(x):\n    return x\n",
     "trunc_int": "def trunc(x):\n    return x\n", "round_int": "def round(x):\n    return x\n",
 }
@@ -86,6 +100,7 @@ class Pointwise:
     def __init__(self, name, inputs, scalars, outputs):
         self.name = "loop_" + name
         self.inputs, self.scalars, self.outputs = tuple(inputs), tuple(scalars), tuple(outputs)
+        self.holds = any(e.op == "held" for e in expr.topological(list(self.outputs)))
         self.copies = self.inputs == ("x",) and len(self.outputs) == 1 and self.outputs[0] is expr.var("x")
         self.made, self.walks = {}, {}
 
@@ -102,6 +117,10 @@ class Pointwise:
         if key not in self.made:
             self.made[key] = self._build(*key)
         return self.made[key]
+
+    def expressions(self, in_codes, out_codes=()):
+        """The outputs, for operands of these dtypes."""
+        return expr.in_dtype(self.outputs, (*in_codes, *out_codes)[0]) if self.holds else self.outputs
 
     def letters(self, compute):
         """The kinds of the kernel's arguments, of which the range comes last and is left out."""
@@ -120,7 +139,7 @@ class Pointwise:
     def _walk(self, key):
         compute, in_codes, out_codes, constant = key
         letters = self.letters(compute)
-        if constant and expr.lines(self.outputs, compute)[3]:
+        if constant and expr.lines(self.expressions(in_codes, out_codes), compute)[3]:
             constant = 0
         called, numbers = (0, 0), 0
         if not self.copies or in_codes != out_codes:
@@ -133,8 +152,9 @@ class Pointwise:
 
     def source(self, compute, in_codes, out_codes, inplace=False, constant=0):
         """(text, parameter letters, function names used)."""
-        consts, body, results, used = expr.lines(self.outputs, compute)
-        read = set(expr.variables(self.outputs))
+        outputs = self.expressions(in_codes, out_codes)
+        consts, body, results, used = expr.lines(outputs, compute)
+        read = set(expr.variables(outputs))
         ins = [(n, c) for n, c in zip(self.inputs, in_codes)]
         params = [n + "_a_" for n in self.inputs] + [f"o{i}__a_" for i in range(len(self.outputs))]
         head = [f"{n}_p_ = ptr_{c}_({n}_a_)" for n, c in ins]
@@ -147,9 +167,9 @@ class Pointwise:
         head += [f"{n} = load_{c}_({n}_p_[0])" for k, (n, c) in enumerate(ins) if n in read and constant >> k & 1]
         loads = [f"{n} = load_{c}_({n}_p_[i_])" for k, (n, c) in enumerate(ins) if n in read and not constant >> k & 1]
         stores = [f"o{i}__p_[i_] = store_{c}_({r})" for i, (r, c) in enumerate(zip(results, out_codes))]
-        near = [e for e in expr.topological(list(self.outputs)) if e.op in NEAR] if compute in ("f4", "f8") else ()
+        near = [e for e in expr.topological(list(outputs)) if e.op in NEAR] if compute in ("f4", "f8") else ()
         if near:
-            loop, more = self._near_loop(near, compute, loads, body, stores)
+            loop, more = self._near_loop(outputs, near, compute, loads, body, stores)
             head += more
         else:
             loop = ["for i_ in range_(start_, stop_):", *["    " + s for s in loads + body + stores]]
@@ -164,7 +184,7 @@ class Pointwise:
         """Whether it is one value, which this processor stores by an instruction of its own."""
         return not self.inputs and len(self.outputs) == 1 and out_codes[0][0] != "c" and repeated.possible()
 
-    def _near_loop(self, near, compute, loads, body, stores):
+    def _near_loop(self, outputs, near, compute, loads, body, stores):
         """Blocks of elements, each looked at first: sine, cosine and tangent of arguments up to a limit need no
         reduction by many digits of pi, which costs more than all the rest, remainders no long division. Returns (loop,
         constants)."""
@@ -172,7 +192,7 @@ class Pointwise:
         arguments = list(dict.fromkeys(e.args[0] / e.args[1] if len(e.args) > 1 else e.args[0] for e in near))
         limit = min(vecmath.near_function(e.op, compute)[1] for e in near)
         consts, check, results, _ = expr.lines(arguments, compute, "a", "c")
-        _, near_body, _, _ = expr.lines(self.outputs, compute, rename={n: n + "_near" for n in NEAR})
+        _, near_body, _, _ = expr.lines(outputs, compute, rename={n: n + "_near" for n in NEAR})
         test = " and ".join(f"abs_({r}) <= limit_" for r in results)
 
         def inner(lines):

@@ -108,6 +108,12 @@ def _substituted(outputs, table):
     return tuple([new[o] for o in outputs])
 
 
+def in_dtype(outputs, code):
+    """The outputs with numbers as memory of a dtype holds them (``held``): rounded to it once more where it is a half type."""
+    found = [e for e in topological(list(outputs)) if e.op == "held"]
+    return substitute(outputs, {e: apply("as_" + code, e.args[0]) if code in ("f2", "bf") else e.args[0] for e in found})
+
+
 def variables(outputs):
     """Names of the variables that the outputs depend on, in order of first use."""
     outputs = tuple(outputs)

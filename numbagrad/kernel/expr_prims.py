@@ -99,6 +99,11 @@ prim("gcd", 2, lambda a, b, y: (0, 0))
 prim("lcm", 2, lambda a, b, y: (0, 0))
 prim("where", 3, None, "({1} if {0} else {2})")
 prim("cast", 1, lambda a, y: (1,), "{0}")
+# A number as the dtype of the tensors holds it: printed as one of the two behind it for half types, and as the number itself
+# where arithmetic is in the dtype.
+prim("held", 1, lambda a, y: (1,), "{0}", lambda a: a)
+prim("as_f2", 1, lambda a, y: (1,))
+prim("as_bf", 1, lambda a, y: (1,))
 prim("conj", 1, None, "{0}.conjugate()")
 prim("real", 1, None, "{0}.real", lambda a: a.real)
 prim("imag", 1, None, "{0}.imag", lambda a: a.imag)

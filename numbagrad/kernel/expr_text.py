@@ -10,7 +10,8 @@ from .expr_nodes import PRIMS, topological
 ORDER = ("lt", "le", "gt", "ge")
 
 
-ARITHMETIC = {"add", "sub", "mul", "neg", "conj", "real", "imag", "cast", "where", "eq", "ne", "and", "or", "xor", "not"}
+ARITHMETIC = {"add", "sub", "mul", "neg", "conj", "real", "imag", "cast", "held", "where", "eq", "ne", "and", "or", "xor",
+              "not"}
 
 
 def takes_complex(outputs):

@@ -74,7 +74,7 @@ def _(g, input, grid, needs, mode, padding, align):
     return by_input if needs[0] else None, by_grid if needs[1] else None
 
 
-@custom(private=True, node="GridSampler2DBackwardBackward0", reference=None)
+@custom(private=True, joins=True, node="GridSampler2DBackwardBackward0", reference=None)
 def grid_back(upstream, input, grid, mode: int, padding: int, align: bool, images: bool, places: bool):
     """Gradients of ``grid_values`` by its two tensors; what is not wanted is empty."""
     kind = upstream._kind
@@ -103,7 +103,7 @@ def _(gs, upstream, input, grid, needs, mode, padding, align, images, places):
     return found[0], found[1] if needs[1] and mode != NEAREST else None, found[2] if needs[2] else None
 
 
-@custom(private=True, differentiable=False, reference=None)
+@custom(private=True, joins=True, differentiable=False, reference=None)
 def grid_second(upstream, input, grid, like_input, like_grid, mode: int, padding: int, align: bool):
     """Gradients of ``grid_back`` by its three tensors."""
     return [(upstream._shape, upstream._kind), (input._shape, upstream._kind), (grid._shape, upstream._kind)]

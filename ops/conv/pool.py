@@ -64,7 +64,7 @@ def _(g, y1, axes):
     return to_places(g, y1, tuple([a[0] for a in axes]))
 
 
-@custom(private=True, node="MaxPool2DWithIndicesBackward0", reference=None)
+@custom(private=True, joins=True, node="MaxPool2DWithIndicesBackward0", reference=None)
 def to_places(input, where, size: tuple):
     """Planes of zeros of shape ``size`` with ``input`` added at the places ``where``."""
     return (*input._shape[:-len(size)], *size), input._kind
@@ -126,7 +126,7 @@ def _(g, axes, divisor):
     return spread_windows(g, axes, divisor)
 
 
-@custom(private=True, node="AvgPool2DBackwardBackward0", reference=None)
+@custom(private=True, joins=True, node="AvgPool2DBackwardBackward0", reference=None)
 def spread_windows(input, axes: tuple, divisor: int = 0):
     """Every element shared out over its window: the gradient of ``mean_windows``."""
     return (*input._shape[:-len(axes)], *[a[0] for a in axes]), input._kind

@@ -5,14 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from numbagrad.base import dtypes as dt
-from numbagrad.core import storage
-from numbagrad.core.copying import copy_into
-from numbagrad.core.tensor import make, numel
+from numbagrad.core.tensor import numel
 from numbagrad.dispatch.custom import invoke
 from numbagrad.extend import Sample, custom, function
 from numbagrad.kernel import threads
 
-from ..product.product import converted
 from . import column_product, kernels
 
 SPACES = {"namespaces": ("nn.functional",), "method": False}
@@ -39,12 +36,6 @@ def uncolumns(table, start, stop):
 
 
 def _launch(fn, image, cols, result, geometry):
-    d = result._kind.dtype
-    if d.code in ("f2", "bf"):
-        kind = storage.kind_of(dt.float32, result._kind.device)
-        wide = [make(t._shape, kind) if t is result else converted(t, kind) for t in (image, cols)]
-        _launch(fn, *wide, wide[0] if result is image else wide[1], geometry)
-        return copy_into(result, wide[0] if result is image else wide[1])
     kernel, size, stride, padding, dilation = geometry
     if not result._kind.cpu:
         one = (1,)
@@ -54,10 +45,10 @@ def _launch(fn, image, cols, result, geometry):
     n = numel(image._shape[:-3])
     table = np.array((image._ptr, 0, 0, cols._ptr, 0, 0, 1, n, 1, c, c, 1, h, w, 1, *kernel, 1, *size, 1, *stride, 0,
                       *padding, 1, *dilation), np.int64)
-    return threads.parallel_for(kernels.native(fn, d.code), table, n, n, (0, 3))
+    return threads.parallel_for(kernels.native(fn, result._kind.dtype.code), table, n, n, (0, 3))
 
 
-@custom(private=True, node="Im2ColBackward0", reference=None)
+@custom(private=True, joins=True, node="Im2ColBackward0", reference=None)
 def to_columns(input, geometry: tuple):
     """Blocks of ``input (*, c, h, w)`` as ``(*, c kh kw, blocks)``."""
     kernel, size = geometry[:2]
@@ -75,7 +66,7 @@ def _(g, shape, geometry):
     return from_columns(g, geometry, shape[-2:])
 
 
-@custom(private=True, node="Col2ImBackward0", reference=None)
+@custom(private=True, joins=True, node="Col2ImBackward0", reference=None)
 def from_columns(input, geometry: tuple, size: tuple):
     """Sum of the blocks ``(*, c kh kw, blocks)`` at their places in images of spatial shape ``size``."""
     return (*input._shape[:-2], input._shape[-2] // numel(geometry[0]), *size), input._kind

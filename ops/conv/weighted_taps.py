@@ -256,7 +256,7 @@ def _(g, axes):
     return unmap_axes(g, axes)
 
 
-@custom(private=True, node="UpsampleNearest2DBackwardBackward0", reference=None)
+@custom(private=True, joins=True, node="UpsampleNearest2DBackwardBackward0", reference=None)
 def unmap_axes(input, axes: tuple):
     """Every element added to the positions it came from: the gradient of ``map_axes``."""
     return (*input._shape[:-len(axes)], *[a[0] for a in axes]), input._kind

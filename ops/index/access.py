@@ -7,10 +7,12 @@ import numpy as np
 from numbagrad.base import dtypes as dt
 from numbagrad.base.shapes import expanded_strides
 from numbagrad.core import storage
-from numbagrad.core.copying import contiguous_copy
-from numbagrad.core.tensor import contiguous_strides, numel, raw, raw_view
+from numbagrad.core.copying import contiguous_copy, copy_into
+from numbagrad.core.overlap import is_several
+from numbagrad.core.tensor import contiguous_strides, make, numel, raw, raw_view
 from numbagrad.kernel.threads import LIMIT, get_num_threads
 
+from . import joined as joins
 from .kernels import (
     add_one,
     add_places,
@@ -116,12 +118,7 @@ def write(t, values, plan, body=put_rows, one=put_one, typed=False):
     """t[plan] = values with a kernel of rows or of single elements; ``values`` broadcasts to the plan's shape."""
     if plan.n == 0 or plan.outer == 0 or plan.inner == 0:
         return
-    if values._n == 1:
-        parts = 0, 0, 0
-    elif values._strides is None and values._shape == plan.shape:
-        parts = plan.n * plan.inner, plan.inner, 1
-    else:
-        values, parts = _spaced(values, plan)
+    values, parts = _parts(values, plan)
     steps = steps_of(t, plan)
     kind = t._kind if typed else moved(t._kind)
     if steps is None:
@@ -151,6 +148,15 @@ def _write_shares(body, kind, t, values, plan, steps, parts):
              plan.outer * shares, plan.outer * plan.n * plan.inner)
 
 
+def _parts(values, plan):
+    """Values and their (outer, indexed, inner) strides where they are broadcast to the plan's shape."""
+    if values._n == 1:
+        return values, (0, 0, 0)
+    if values._strides is None and values._shape == plan.shape:
+        return values, (plan.n * plan.inner, plan.inner, 1)
+    return _spaced(values, plan)
+
+
 def _spaced(values, plan):
     """Values broadcast to the plan's shape and their (outer, indexed, inner) strides; a copy where there are none."""
     strides = expanded_strides(values, plan.shape)
@@ -166,4 +172,38 @@ def _spaced(values, plan):
 
 def add(t, values, plan):
     """t[plan] += values, places that occur several times adding up."""
+    if not joined(t, values, plan, add_up):
+        add_up(t, values, plan)
+
+
+def add_up(t, values, plan):
+    """``add`` in the type of ``t``."""
     write(t, values, plan, add_rows, add_one, True)
+
+
+def are_many(plan):
+    """Whether converting all places of a plan is quicker than numbering those that occur: for single values, not blocks."""
+    return plan.inner < 16 and plan.total <= 16 * plan.n or plan.n >= 1 << 31
+
+
+def joined(t, values, plan, change, times=False):
+    """Whether ``t`` is of a half type: what meets in a place of the plan was then added (multiplied with ``times``) in float32
+    and rounded once, by ``change`` of float32 tensors where the values are many."""
+    kind = t._kind
+    if kind.itemsize != 2 or kind.dtype.category != 2 or is_several(t):
+        return False
+    if are_many(plan):
+        single = storage.kind_of(dt.float32, kind.device)
+        wide, given = make(t._shape, single), make(values._shape, single)
+        copy_into(wide, t)
+        copy_into(given, values)
+        change(wide, given, plan)
+        copy_into(t, wide)
+    elif plan.n and plan.outer and plan.inner:
+        values, parts = _parts(values, plan)
+        steps = steps_of(t, plan)
+        if steps is None:
+            joins.in_a_copy(t, plan, lambda whole, steps: joins.join(whole, values, plan, steps, parts, times))
+        else:
+            joins.join(t, values, plan, steps, parts, times)
+    return True

@@ -12,6 +12,7 @@ from numbagrad.extend import inline, load, store
 from numbagrad.kernel.jit import kernel
 from numbagrad.kernel.tape import TAPE, active
 
+from . import access
 from .kernels import moved, row
 from .plans import Plan, as_index, checked_row, out_of_bounds, range_flag
 
@@ -140,6 +141,8 @@ def add(t, values, plan):
     """t[plan] += values in one pass, under the same conditions; a wrong index is found when others were added already."""
     if not _unlisted(plan, t) or values._strides is not None or values._shape != plan.shape:
         return False
+    if t._kind.itemsize == 2 and t._kind.dtype.category == 2:
+        return access.are_many(plan) and access.joined(t, values, plan, add)
     _run(add_along, t._kind, values, t, plan, _apart(plan.numbers[1][1], values))
     return True
 

@@ -8,7 +8,6 @@ from numbagrad.base import arguments, modes
 from numbagrad.base import dtypes as dt
 from numbagrad.core import storage
 from numbagrad.core.copying import contiguous_copy, copy_into
-from numbagrad.core.tensor import make
 from numbagrad.dispatch.custom import invoke
 from numbagrad.dispatch.custom_fast import make_zero
 from numbagrad.extend import REGISTRY, Sample, T, Tensor, custom, function, load, store
@@ -111,7 +110,7 @@ def _(g, input, shape, padding_idx, scale_grad_by_freq):
     return make_sparse(at[None], rows, shape), None
 
 
-@custom(private=True, node="EmbeddingDenseBackward0", reference=None)
+@custom(private=True, joins=True, node="EmbeddingDenseBackward0", reference=None)
 def sum_rows(g_rows, input, rows: int, padding_idx: int = -1, scale_grad_by_freq: bool = False):
     """Zeros (rows, e) with the rows of ``g_rows`` added at the indices ``input``; nothing at ``padding_idx``."""
     return (rows, g_rows._shape[-1]), g_rows._kind
@@ -119,23 +118,10 @@ def sum_rows(g_rows, input, rows: int, padding_idx: int = -1, scale_grad_by_freq
 
 @sum_rows.cpu
 def _(out, g_rows, input, rows, padding_idx, scale_grad_by_freq):
-    width = out._shape[1]
-    if out._kind.dtype.code in ("f2", "bf"):
-        from ..product.product import converted
-        kind = storage.kind_of(dt.float32, out._kind.device)
-        wide = make(out._shape, kind)
-        _add(wide, converted(g_rows, kind), input, rows, width, padding_idx, scale_grad_by_freq)
-        from numbagrad.core.copying import copy_into
-        copy_into(out, wide)
-    else:
-        _add(out, g_rows, input, rows, width, padding_idx, scale_grad_by_freq)
-
-
-def _add(out, g, input, rows, width, skip, scale):
     check_saved(input, rows, fail=outside_table)
-    count = storage.kind_of(dt.int64, out._kind.device).alloc(rows if scale else 1)
-    add_to_rows[out._kind, input._kind](g._ptr, input._ptr, out._ptr, rows, width, skip, int(scale),
-                                                    count[1], 0, input._n)
+    count = storage.kind_of(dt.int64, out._kind.device).alloc(rows if scale_grad_by_freq else 1)
+    add_to_rows[out._kind, input._kind](g_rows._ptr, input._ptr, out._ptr, rows, out._shape[1], padding_idx,
+                                        int(scale_grad_by_freq), count[1], 0, input._n)
 
 
 @sum_rows.gradient

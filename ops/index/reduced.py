@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from numbagrad.base import dtypes as dt
@@ -90,6 +92,14 @@ def counts_of(plan, like, start):
     return out
 
 
+def _combine(rows, t, source, plan):
+    s = source if source._strides is None else contiguous_copy(source)
+    rows[t._kind](t._ptr, plan.address, s._ptr, plan.n, plan.total * plan.inner, plan.inner, 0, plan.outer)
+
+
+_multiply = partial(_combine, multiply_rows)
+
+
 def _reduce_into(t, source, plan, reduce, include_self):
     """Combine values into contiguous ``t``."""
     if not include_self:
@@ -98,10 +108,8 @@ def _reduce_into(t, source, plan, reduce, include_self):
         if reduce in ("sum", "mean"):
             if not along.add(t, source, plan):
                 access.add(t, source, plan)
-        else:
-            s = source if source._strides is None else contiguous_copy(source)
-            ROWS[reduce][t._kind](t._ptr, plan.address, s._ptr, plan.n, plan.total * plan.inner, plan.inner, 0,
-                                        plan.outer)
+        elif reduce != "prod" or not access.joined(t, source, plan, _multiply, True):
+            _combine(ROWS[reduce], t, source, plan)
     if reduce == "mean" and t._n:
         counts = counts_of(plan, t, 1 if include_self else 0)
         (divide_counts if t._kind.dtype.category >= 2 else divide_whole)[t._kind](t._ptr, counts._ptr, 0, t._n)

@@ -93,7 +93,7 @@ def window_rows(x: "*T", out: "*T", channels: int, inner: int, back: int, ahead:
                     out[at + i] = store(load(out[at + i]) + load(x[at + j * inner + i]))
 
 
-@custom(private=True, reference=None)
+@custom(private=True, joins=True, reference=None)
 def channel_sums(input, back: int, ahead: int):
     """Sums over neighbouring channels."""
     return input._shape, input._kind

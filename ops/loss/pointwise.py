@@ -203,6 +203,7 @@ def kl_div_log_pointwise(input, target):
 
 
 @elementwise(private=True, accepts="realfloat", dtypes="float", names="AddBackward0", samples=BOTH,
+             holds=("margin",), fits=("margin",),
              reference=lambda x, t, margin=1.0: (np.where(t != 1, np.maximum(margin - x, 0), 0)
                                                  + np.where(t != -1, x, 0)))
 def hinge_embedding_loss_pointwise(input, target, margin: float = 1.0):
@@ -218,7 +219,7 @@ def _(g, input, target, margin):
 
 
 @elementwise(private=True, accepts="realfloat", dtypes="float", names="ClampMinBackward0",
-             samples=(Sample((3, 4), (3, 4), (3, 4)),),
+             samples=(Sample((3, 4), (3, 4), (3, 4)),), holds=("margin",),
              reference=lambda a, b, t, margin=0.0: np.maximum(-t * (a - b) + margin, 0))
 def margin_ranking_loss_pointwise(input1, input2, target, margin: float = 0.0):
     """max(0, -target * (input1 - input2) + margin)."""

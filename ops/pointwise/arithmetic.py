@@ -37,6 +37,13 @@ def replaced(input, result):
 
 def _scaled(name, swapped=False):
     """``input op alpha * other`` for the ``alpha`` keyword; ``swapped``: ``other op alpha * input``."""
+    def multiple(first, second, alpha, out, inplace):
+        op = REGISTRY[name + "_multiple"]
+        if inplace:
+            from numbagrad.autograd.inplace import apply
+            return apply(op, first, (second, alpha))
+        return op.call(first, second, alpha, out=out)
+
     def run(input, other, alpha, out=None, inplace=False):
         first, second = (other, input) if swapped else (input, other)
         try:
@@ -45,8 +52,7 @@ def _scaled(name, swapped=False):
             op = REGISTRY[name]
             if alpha.__class__ is float and isinstance(second, Tensor) and isinstance(first, Tensor) and (
                     first._kind is second._kind and first._kind.dtype.category == 2 and -65504.0 <= alpha <= 65504.0):
-                second = second * alpha  # the usual case, which passes all of the following
-                return getattr(input, op.name + "_")(second) if inplace else op.call(first, second, out=out)
+                return multiple(first, second, alpha, out, inplace)  # the usual case, which passes all of the following
             if not all(isinstance(a, Tensor) or is_number(a) for a in (first, second)):
                 return general(op, (first, second), ())  # which raises the TypeError
             if not is_number(alpha):
@@ -55,7 +61,10 @@ def _scaled(name, swapped=False):
             if name == "sub":
                 _no_bools((first, second), None)
             d = _checked_alpha(first, second, alpha)
-            alpha = dt.parameter(alpha, d) if d.category else bool(alpha)
+            alpha = dt.fit(alpha, d) if d.category else bool(alpha)
+            if d.category == 2 and isinstance(first, Tensor) and alpha.__class__ is not complex:
+                second = second.to(dtype=d) if isinstance(second, Tensor) and second._shape else second
+                return multiple(first, second, alpha, out, inplace)
             # In the dtype of the result: an integer tensor times a float would be float32 beside a float64 input.
             second = second.to(dtype=d) * alpha if isinstance(second, Tensor) and second._shape else second * alpha
             if inplace:
@@ -65,6 +74,22 @@ def _scaled(name, swapped=False):
             result = instead(REGISTRY[name], error)(first, second, alpha=alpha)
             return result if not inplace else replaced(input, result)
     return run
+
+
+@elementwise(private=True, accepts="realfloat", dtypes="float", reference=lambda a, b, alpha: a + alpha * b,
+             names="AddBackward0", samples=(Sample((3, 4), (3, 4), 0.3), Sample((3, 4), (4,), -2.0)),
+             holds=("input", "other", "alpha"))
+def add_multiple(input, other, alpha: float):
+    """``input + alpha * other``, rounded once."""
+    return input + alpha * other
+
+
+@elementwise(private=True, accepts="realfloat", dtypes="float", reference=lambda a, b, alpha: a - alpha * b,
+             names="SubBackward0", samples=(Sample((3, 4), (3, 4), 0.3), Sample((3, 4), (4,), -2.0)),
+             holds=("input", "other", "alpha"))
+def sub_multiple(input, other, alpha: float):
+    """``input - alpha * other``, rounded once."""
+    return input - alpha * other
 
 
 def _rounded(input, other, rounding_mode, out=None, inplace=False):
@@ -84,13 +109,13 @@ def _rounded(input, other, rounding_mode, out=None, inplace=False):
     return op.call(input, other, out=out)
 
 
-@elementwise(reference=np.add, samples=BINARY, keywords={"alpha": (1, _scaled("add"))})
+@elementwise(reference=np.add, samples=BINARY, holds=("input", "other"), keywords={"alpha": (1, _scaled("add"))})
 def add(input, other):
     """Sum ``input + alpha * other``."""
     return input + other
 
 
-@elementwise(accepts="number", reference=np.subtract, samples=BINARY, aliases=("subtract",),
+@elementwise(accepts="number", reference=np.subtract, samples=BINARY, aliases=("subtract",), holds=("input", "other"),
              keywords={"alpha": (1, _scaled("sub"))})
 def sub(input, other):
     """Difference ``input - alpha * other``."""
@@ -114,7 +139,7 @@ sub.refuses(_no_bools)
 
 
 @elementwise(accepts="number", reference=lambda a, b: np.subtract(b, a), samples=BINARY, inplace=False,
-             names={"tt": "RsubBackward0", "ts": "RsubBackward1"},
+             names={"tt": "RsubBackward0", "ts": "RsubBackward1"}, holds=("input", "other"),
              keywords={"alpha": (1, _scaled("sub", True))})
 def rsub(input, other):
     """Difference ``other - input``."""
@@ -160,21 +185,21 @@ def div_floor(input, other):
 
 
 @elementwise(accepts="ordered", reference=np.floor_divide, samples=BINARY, domain=(0.5, 4.0),
-             differentiable=False, underived=True)
+             differentiable=False, underived=True, holds=("input",))
 def floor_divide(input, other):
     """Quotient rounded towards minus infinity."""
     return s.floor_divide(input, other)
 
 
 @elementwise(accepts="ordered", reference=np.remainder, samples=BINARY, domain=(0.5, 4.0),
-             names={"tt": "RemainderBackward1", "ts": "RemainderBackward0"}, fused=True)
+             names={"tt": "RemainderBackward1", "ts": "RemainderBackward0"}, fused=True, holds=("input", "other"))
 def remainder(input, other):
     """Remainder with the sign of the divisor: ``input - other * floor(input / other)``."""
     return s.remainder(input, other)
 
 
 @elementwise(accepts="ordered", reference=np.fmod, samples=BINARY, domain=(0.5, 4.0),
-             names={"tt": "FmodBackward1", "ts": "FmodBackward0"}, fused=True)
+             names={"tt": "FmodBackward1", "ts": "FmodBackward0"}, fused=True, holds=("input", "other"))
 def fmod(input, other):
     """Remainder with the sign of the dividend: ``input - other * trunc(input / other)``."""
     return s.fmod(input, other)
@@ -245,7 +270,8 @@ def _(g, y):
 
 @elementwise(reference=np.power, samples=(*BINARY, Sample((2, 3), 3), Sample((2, 3), -0.7)), domain=(0.3, 2.0),
              names={"ts": "PowBackward0", "tt": "PowBackward1", "st": "PowBackward2"},
-             special={2: pow_2, 3: pow_3, 0.5: pow_half, -0.5: pow_minus_half}, accepts="number")
+             special={2: pow_2, 3: pow_3, 0.5: pow_half, -0.5: pow_minus_half}, accepts="number",
+             holds=("input", "exponent"))
 def pow(input, exponent):
     """Power ``input ** exponent``."""
     return s.power(input, exponent)
@@ -253,7 +279,7 @@ def pow(input, exponent):
 
 @pow.gradient
 def _(g, y, input, exponent):
-    return (where(exponent == 0, 0, g * (exponent * s.power(input, exponent - 1))),
+    return (where(exponent == 0, 0, g * (exponent * s.power(input, s.held(exponent - 1)))),
             g * where((input == 0) & (exponent >= 0), 0, y * s.log(input)))
 
 

@@ -141,7 +141,7 @@ def _(g, tensor1, tensor2, value):
              samples=(Sample((3, 4), (3, 4), (3, 4)), Sample((3, 4), (4,), (3, 1), value=0.5)))
 def addcdiv(input, tensor1, tensor2, value: float = 1):
     """``input + value * tensor1 / tensor2``."""
-    return input + value * (tensor1 / tensor2)
+    return input + value * tensor1 / tensor2
 
 
 @addcdiv.refuses

@@ -109,7 +109,7 @@ def _(g, input):
 
 
 @elementwise(namespaces=BOTH, accepts="realfloat", inplace=False, fused=True, points=(*POINTS, 0.5, -0.5),
-             samples=(*UNARY, Sample((3, 4), 1.0)), dtypes="float",
+             samples=(*UNARY, Sample((3, 4), 1.0)), dtypes="float", holds=("lambd",),
              reference=lambda x, lambd=0.5: np.where((x >= -lambd) & (x <= lambd), 0, x))
 def hardshrink(input, lambd: float = 0.5):
     """``input`` where ``|input| > lambd``, else 0."""
@@ -130,8 +130,8 @@ def softshrink_kernel(input, lambd: float):
 
 
 @softshrink_kernel.gradient
-def _(g, input, lambd):
-    return where((input >= -lambd) & (input <= lambd), 0, g)
+def _(g, input, lambd):  # PyTorch rounds the number here, and not above
+    return where((input >= -s.held(lambd)) & (input <= s.held(lambd)), 0, g)
 
 
 @function(out="wider", namespaces=FUNCTIONAL, method=False, samples=(*UNARY, Sample((3, 4), 1.0)), points=(*POINTS, 0.5, -0.5),

@@ -65,7 +65,7 @@ def _(g, input, other):
 
 
 @elementwise(accepts="float", samples=BINARY, reference=_scipy("xlogy"), complex=False, domain=(0.2, 2.0),
-             namespaces=BOTH, points=(0.0, INF, NAN), fused=True,
+             namespaces=BOTH, points=(0.0, INF, NAN), fused=True, holds=("input", "other"),
              names={"tt": "XlogyBackward0", "st": "XlogyBackward1", "ts": "XlogyBackward2"})
 def xlogy(input, other):
     """``input * log(other)``, 0 where ``input`` is 0 and ``other`` is no NaN."""
@@ -79,7 +79,7 @@ def _(g, input, other):
 
 @elementwise(accepts="float", samples=BINARY, reference=_scipy("xlog1py"), complex=False,
              domain=(-0.5, 2.0), namespaces=("special",),
-             method=False, inplace=False, points=(0.0, INF, NAN), fused=True,
+             method=False, inplace=False, points=(0.0, INF, NAN), fused=True, holds=("input", "other"),
              names={"tt": "SpecialXlog1PyBackward0", "st": "SpecialXlog1PyBackward1", "ts": "SpecialXlog1PyBackward2"})
 def xlog1py(input, other):
     """``input * log1p(other)``, 0 where ``input`` is 0 and ``other`` is no NaN."""

@@ -131,7 +131,7 @@ _cummin_node = type("CumminBackward0", (cumulative_extremum.node_class,), {"__sl
 cumulative_extremum.node_for = lambda params: cumulative_extremum.node_class if params[1] else _cummin_node
 
 
-@custom(private=True, node="ScatterAddBackward0", reference=None)
+@custom(private=True, joins=True, node="ScatterAddBackward0", reference=None)
 def add_at(upstream, indices, *, dim: int):
     """Sums of ``upstream`` over the places that each index along ``dim`` names."""
     return upstream._shape, upstream._kind

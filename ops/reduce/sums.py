@@ -204,7 +204,7 @@ def product_slopes(g: "*T", x: "*T", y: "*T", out: "*T", size: int, n: int, inne
                     others *= load(x[k])
 
 
-@custom(private=True, reference=None, differentiable=False)
+@custom(private=True, joins=True, reference=None, differentiable=False)
 def product_slope(g, input, y, *, dim: int):
     """The gradient of products ``y`` along ``dim`` that ``g`` arrived at."""
     return input._shape, input._kind

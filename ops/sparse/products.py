@@ -72,7 +72,7 @@ def _conj(t):
 AT = ("int64", (5,), 0, 3)
 
 
-@custom(private=True, reference=_reference, node="SparseAddmmBackward0", samples=(Sample(AT, AT, (5,), (3, 4), 3),))
+@custom(private=True, joins=True, reference=_reference, node="SparseAddmmBackward0", samples=(Sample(AT, AT, (5,), (3, 4), 3),))
 def sparse_times_dense(rows, cols, v, x, m: int):
     """The matrix of ``m`` rows with elements ``v`` at (rows, cols), equal ones added up, times the matrix ``x``."""
     check(rows, cols, v, x, "sparse_times_dense()")

@@ -167,7 +167,7 @@ def _(g, input, y, p):
     return pair_slopes.call(input, y.detach(), g, p)
 
 
-@custom(private=True, node="PdistBackwardBackward0", reference=None)
+@custom(private=True, joins=True, node="PdistBackwardBackward0", reference=None)
 def pair_slopes(input, y, g, p: float):
     """Derivatives of the distances ``y`` times ``g``."""
     return input._shape, input._kind

@@ -224,7 +224,7 @@ def add_region(g: "*T", out: "*T", meta: "*i8", nd: int, start: int, stop: int):
             out[base + i * step] = store(load(out[base + i * step]) + load(g[row * inner + i]))
 
 
-@custom(private=True, dtypes="any", samples=(Sample((3, 3), [6], [3, 3], [1, 1], 1),),
+@custom(private=True, joins=True, dtypes="any", samples=(Sample((3, 3), [6], [3, 3], [1, 1], 1),),
         reference=lambda g, size, shape, strides, offset: _reference_pile(g, size, shape, strides, offset))
 def pile(g, size: tuple, shape: tuple, strides: tuple, offset: int):
     """Zeros of ``size`` with ``g`` added in a region whose elements may overlap: the gradient of such a view."""

@@ -63,8 +63,9 @@ def index_env(small):
 
 def pointwise(loop, compute, in_codes, out_codes, dims, small):
     """Source of a pointwise loop; ``dims`` is 0 for the contiguous form, else the number of dimensions."""
-    consts, body, results, used = expr.lines(loop.outputs, compute)
-    read = set(expr.variables(loop.outputs))
+    outputs = loop.expressions(in_codes, out_codes)
+    consts, body, results, used = expr.lines(outputs, compute)
+    read = set(expr.variables(outputs))
     ins = list(zip(loop.inputs, in_codes))
     outs = [f"o{i}_" for i in range(len(out_codes))]
     operands = [*loop.inputs, *outs]
