@@ -167,8 +167,8 @@ def test_storages_are_memory():
 
 
 def sizes(t):
-    return [sys.getsizeof(s) for s in (
-        t.ones(10).untyped_storage(), t.ones(0).untyped_storage(), t.UntypedStorage(7), t.ones(3).double().storage(), t.FloatStorage(0))]
+    storages = [t.ones(10).untyped_storage(), t.ones(0).untyped_storage(), t.UntypedStorage(7), t.ones(3).double().storage()]
+    return [sys.getsizeof(s) for s in [*storages, t.FloatStorage(0)]]
 
 
 def test_objects_are_as_large_as_in_pytorch():
