@@ -43,7 +43,7 @@ def memory(t):
 class UntypedStorage:
     """Bytes: so many, uninitialised, or those of a sequence."""
 
-    __slots__ = ("_tensor",)
+    __slots__ = ("_tensor", "__dict__", "__weakref__")  # an object as large as PyTorch's, for programs that print sizes
     is_cuda = property(lambda self: not self._tensor._kind.cpu)
     is_sparse = is_sparse_csr = is_hpu = False
     filename = None
@@ -79,6 +79,10 @@ class UntypedStorage:
         return buf.size * buf.itemsize
 
     size = __len__ = nbytes
+
+    def __sizeof__(self):
+        """What ``sys.getsizeof`` asks for: the object with its bytes."""
+        return super().__sizeof__() + self.nbytes()
 
     def element_size(self):
         return 1
@@ -191,7 +195,6 @@ def _old():
 class TypedStorage:
     """Elements of a dtype in an ``UntypedStorage``."""
 
-    __slots__ = ("_untyped_storage", "dtype")
     is_sparse = False
 
     def __init__(self, *args, wrap_storage=None, dtype=None, device=None, _internal=False):
@@ -223,6 +226,10 @@ class TypedStorage:
     def nbytes(self):
         _old()
         return self._untyped_storage.nbytes()
+
+    def __sizeof__(self):
+        _old()
+        return super().__sizeof__() + self._untyped_storage.nbytes()
 
     def element_size(self):
         _old()

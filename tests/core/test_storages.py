@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import copy
 import pickle
+import sys
 import warnings
+import weakref
 
 import numpy as np
 import pytest
@@ -162,6 +164,23 @@ def test_storages_are_memory():
         view.untyped_storage().resize_(8)
     bytes_.resize_(24)
     assert len(x.untyped_storage()) == 24 and x.tolist() == [9, 7, 2, 3] and view.tolist() == [2, 3]
+
+
+def sizes(t):
+    storages = [t.ones(10).untyped_storage(), t.ones(0).untyped_storage(), t.UntypedStorage(7), t.ones(3).double().storage()]
+    return [sys.getsizeof(s) for s in [*storages, t.FloatStorage(0)]]
+
+
+def test_objects_are_as_large_as_in_pytorch():
+    """Programs that sum up the memory of inputs ask ``sys.getsizeof`` of storages."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found, wanted = sizes(ng), sizes(torch)
+    assert found[0] - found[1] == 40 and found[3] - found[4] == 24
+    if sys.version_info[:2] == (3, 11):  # what Python puts in front of an object is another in each version
+        assert found == wanted
+    bytes_ = ng.ones(1).untyped_storage()
+    assert weakref.ref(bytes_)() is bytes_
 
 
 def test_what_backward_saved_is_not_read_through_another_shape():
