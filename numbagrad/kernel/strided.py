@@ -229,10 +229,20 @@ def _intrinsics():
 
     @intrinsic
     def move_bytes(typingctx, dst, src, count):
-        """Copy bytes from one address to another."""
+        """Copy bytes from one address to another: four vectors at a time, the rest by the C library, as what overlaps."""
         def codegen(context, builder, signature, args):
-            pointers = [builder.inttoptr(a, ir.IntType(8).as_pointer()) for a in args[:2]]
-            cgutils.raw_memmove(builder, *pointers, args[2], 1)
+            dst, src, count = args
+            word, vector = ir.IntType(64), ir.VectorType(ir.IntType(32), 16)
+            apart = builder.and_(builder.icmp_unsigned(">=", builder.sub(dst, src), count),
+                                 builder.icmp_unsigned(">=", builder.sub(src, dst), count))
+            whole = builder.select(apart, builder.and_(count, word(-256)), word(0))
+            with cgutils.for_range_slice(builder, word(0), whole, word(256)) as (at, _):
+                places = [[builder.inttoptr(builder.add(a, builder.add(at, word(64 * k))), vector.as_pointer())
+                           for k in range(4)] for a in (src, dst)]
+                for value, place in zip([builder.load(p, align=1) for p in places[0]], places[1]):
+                    builder.store(value, place, align=1)
+            pointers = [builder.inttoptr(builder.add(a, whole), ir.IntType(8).as_pointer()) for a in (dst, src)]
+            cgutils.raw_memmove(builder, *pointers, builder.sub(count, whole), 1)
             return context.get_dummy_value()
         return types.none(types.int64, types.int64, types.int64), codegen
     return room, address, move_bytes

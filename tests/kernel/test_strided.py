@@ -153,3 +153,17 @@ def test_launches_do_not_wait_for_the_compiler():
 def test_too_many_operands_are_refused():
     with pytest.raises(NotImplementedError, match="13 operands"):
         strided.operands(("f4",) * 12, ("f4",), 0)
+
+
+@pytest.mark.parametrize("count", [64, 255, 256, 257, 511, 512, 700, 1100, 4999])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_rows_are_copied_in_whole_vectors_and_their_rest(dtype, count):
+    a = np.random.default_rng(count).integers(0, 100, (5, count + 9)).astype(dtype)
+    t = ng.tensor(a)
+    for first in (0, 1, 9):
+        part = a[:, first:first + count]
+        assert np.array_equal(t[:, first:first + count].contiguous().numpy(), part)
+        assert np.array_equal(t.flip(0)[::2, first:first + count].contiguous().numpy(), part[::-1][::2])
+        into, want = ng.full(t.shape, 7, dtype=t.dtype), np.full(a.shape, 7, dtype)
+        into[:, first:first + count], want[:, first:first + count] = t[:, first:first + count], part
+        assert np.array_equal(into.numpy(), want)
