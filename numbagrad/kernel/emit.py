@@ -177,12 +177,19 @@ class Pointwise:
                 least = repeated.LEAST // strided.SIZE[out_codes[0]]
                 head += body + [f"if stop_ - start_ >= {least}:",
                                 f"    start_ = repeat_(o0__p_, start_, stop_, store_{out_codes[0]}_({results[0]}))"]
+            elif self._moves(in_codes, out_codes, inplace):
+                head += [f"if stop_ - start_ >= {repeated.LEAST_COPY // strided.SIZE[out_codes[0]]}:",
+                         "    start_ = move_(x_p_, o0__p_, start_, stop_)"]
         text = f"def {self.name}({', '.join(params)}, start_, stop_):\n" + "".join(f"    {line}\n" for line in head + loop)
         return text, self.letters(compute) + "ii", used
 
     def _repeats(self, out_codes):
         """Whether it is one value, which this processor stores by an instruction of its own."""
         return not self.inputs and len(self.outputs) == 1 and out_codes[0][0] != "c" and repeated.possible()
+
+    def _moves(self, in_codes, out_codes, inplace):
+        """The same of a copy."""
+        return self.copies and in_codes == out_codes and not inplace and repeated.possible()
 
     def _near_loop(self, outputs, near, compute, loads, body, stores):
         """Blocks of elements, each looked at first: sine, cosine and tangent of arguments up to a limit need no
@@ -209,6 +216,9 @@ class Pointwise:
         if self._repeats(out_codes):
             env["repeat_"] = repeated.function(strided.SIZE[out_codes[0]])
             keys += repeated.INSTRUCTION
+        elif self._moves(in_codes, out_codes, inplace):
+            env["move_"] = repeated.mover(strided.SIZE[out_codes[0]])
+            keys += repeated.MOVE
         return native.compile_source(text, self.name, letters, {**env, **more}, "\n".join([key, *keys]), loop_flags(compute))
 
 

@@ -1,6 +1,7 @@
-"""One value in all of a large piece of memory, by the processor's own instruction where it has a fast one.
+"""One value in all of a large piece of memory, and copies of one, by the processor's own instructions where they are fast.
 
-It need not read the lines that it overwrites: 4 MB take 32 us where a loop takes 35, 16 MB 137 instead of 217.
+They need not read the lines that they overwrite. One value in 4 MB takes 32 us, by a loop 35 to 43, in 16 MB 137 instead of
+217; a copy of 2 MB 33 us instead of 40, of 4 MB 67 instead of 67 to 82, of 16 MB 370 to 490 instead of 600.
 """
 
 from __future__ import annotations
@@ -8,8 +9,11 @@ from __future__ import annotations
 import functools
 import platform
 
-LEAST = 1 << 19  # bytes from which on it is quicker than a loop
+LEAST = 1 << 19  # bytes from which on it is quicker than a loop to store one value
+LEAST_COPY = 1 << 20  # and to copy
+PAGE, LINE = 4096, 64
 INSTRUCTION = "rep stosq", "={rdi},={rcx},{rax},0,1,~{memory},~{dirflag},~{fpsr},~{flags}"
+MOVE = "rep movsb", "={rdi},={rsi},={rcx},0,1,2,~{memory},~{dirflag},~{fpsr},~{flags}"
 SPREAD = {1: 0x0101010101010101, 2: 0x0001000100010001, 4: 0x0000000100000001, 8: 1}  # bytes of an element -> all of a word
 
 
@@ -50,3 +54,30 @@ def function(size):
             return builder.add(first, builder.udiv(builder.mul(words, ir.Constant(word, 8)), ir.Constant(word, size)))
         return types.int64(pointer, types.int64, types.int64, value), codegen
     return repeat
+
+
+@functools.cache
+def mover(size):
+    """The kernel function ``move(source, target, start, stop)`` for elements of ``size`` bytes, which copies those from start
+    to stop and returns where it stopped: at start, if the target lies up to a line behind the source in their pages, as each
+    load would then wait for a store of the same place in another page."""
+    from llvmlite import binding, ir
+    from numba import types
+    from numba.extending import intrinsic
+
+    binding.initialize_native_asmparser()
+    word = ir.IntType(64)
+
+    @intrinsic
+    def move(typingctx, source, target, start, stop):
+        def codegen(context, builder, signature, args):
+            first, last = args[2:]
+            src, dst = [builder.ptrtoint(builder.gep(a, [first]), word) for a in args[:2]]
+            behind = builder.and_(builder.sub(dst, src), word(PAGE - 1))
+            slow = builder.icmp_unsigned("<", builder.sub(behind, word(1)), word(LINE - 1))
+            count = builder.select(slow, word(0), builder.sub(last, first))
+            kind = ir.FunctionType(ir.LiteralStructType([word] * 3), [word] * 3)
+            builder.asm(kind, *MOVE, [dst, src, builder.mul(count, word(size))], True)
+            return builder.add(first, count)
+        return types.int64(source, target, types.int64, types.int64), codegen
+    return move

@@ -1,4 +1,4 @@
-"""Large fills by the processor's own instruction: every dtype, ends that are no whole words, and without it."""
+"""Large fills and copies by the processor's own instructions: every dtype, ends that are no whole words, and without them."""
 import numpy as np
 import pytest
 
@@ -48,3 +48,35 @@ def test_a_processor_without_it_gets_a_loop(monkeypatch):
     assert (a[3:-1] == 2.5).all()
     assert not a[:3].any()
     assert a[-1] == 0
+
+
+@pytest.mark.parametrize("dtype", [*DTYPES, ng.complex64, ng.complex128], ids=str)
+def test_copies_of_every_element_and_no_other(dtype):
+    n = 2 * repeated.LEAST_COPY // dtype.itemsize + 13
+    source = ng.tensor(np.random.default_rng(n).integers(0, 2, n)).to(dtype)
+    for first, last in ((0, n), (1, n - 1), (5, n - 4)):
+        target = ng.full((n,), 1, dtype=dtype)
+        target[first:last].copy_(source[first:last])
+        assert ng.equal(target[first:last], source[first:last])
+        assert bool((ng.cat([target[:first], target[last:]]) == 1).all())
+        assert ng.equal(source[first:last].clone(), source[first:last])
+
+
+@pytest.mark.parametrize("behind", [0, 4, 16, 60, 64, 1024, 4095 - 4095 % 4])
+def test_copies_wherever_the_target_lies_in_its_page(behind):
+    n = repeated.LEAST_COPY // 4
+    memory = np.arange(3 * n, dtype=np.float32)
+    at = (-memory.ctypes.data % 4096) // 4
+    step = n + (-n % 1024) + behind // 4
+    want = memory.copy()
+    want[at + step:at + step + n] = memory[at:at + n]
+    entry = copying.COPY.native("f4", ("f4",), ("f4",)).entry
+    entry(memory.ctypes.data + 4 * at, memory.ctypes.data + 4 * (at + step), 0, n)
+    assert np.array_equal(memory, want)
+
+
+def test_no_copying_instruction_without_it(monkeypatch):
+    assert repeated.possible() == ("move_" in copying.COPY.source("f4", ("f4",), ("f4",))[0])
+    assert "move_" not in copying.COPY.source("f4", ("f4",), ("f8",))[0]
+    monkeypatch.setattr(repeated, "possible", lambda: False)
+    assert "move_" not in copying.COPY.source("f4", ("f4",), ("f4",))[0]
