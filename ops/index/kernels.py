@@ -296,20 +296,22 @@ def find_coordinates(x: "*T", out: "*i8", sizes: "*i8", nd: int, start: int, sto
                 out[c + 1] = i
                 c += 2 if load(x[row * inner + i]) != T(0) else 0
             continue
-        first = c
+        count = 0
         for i in range(last - row * inner):
-            if load(x[row * inner + i]) != T(0):
-                if c == first:
-                    left = row
-                    for d in range(nd - 2, -1, -1):
-                        up = left // sizes[d]
-                        out[c + d] = left - up * sizes[d]
-                        left = up
+            out[c + count] = i
+            count += 1 if load(x[row * inner + i]) != T(0) else 0
+        final = c + (count - 1) * nd
+        for k in range(count - 1, -1, -1):  # from the last one on, so that none is in the way of another
+            i, left = out[c + k], row
+            for d in range(nd - 2, -1, -1):
+                if k == count - 1:
+                    up = left // sizes[d]
+                    out[final + d] = left - up * sizes[d]
+                    left = up
                 else:
-                    for d in range(nd - 1):
-                        out[c + d] = out[first + d]
-                out[c + nd - 1] = i
-                c += nd
+                    out[c + k * nd + d] = out[final + d]
+            out[c + k * nd + nd - 1] = i
+        c += count * nd
 
 
 @kernel
