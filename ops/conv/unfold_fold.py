@@ -19,7 +19,7 @@ SIZE = 0
 
 
 def columns(table, start, stop):
-    """Columns (at y) of samples start to stop of x."""
+    """Columns (at y) of planes start to stop of x, each as a sample of one channel."""
     t = ptr_i8(table)
     plane, wide = t[11] * t[12] * t[13], t[14] * t[15] * t[16] * t[17] * t[18] * t[19]
     for n in range(start, stop):
@@ -27,7 +27,7 @@ def columns(table, start, stop):
 
 
 def uncolumns(table, start, stop):
-    """The sum of columns back into samples start to stop of x."""
+    """The sum of columns back into planes start to stop of x."""
     t = ptr_i8(table)
     plane, wide = t[11] * t[12] * t[13], t[14] * t[15] * t[16] * t[17] * t[18] * t[19]
     for n in range(start, stop):
@@ -41,11 +41,12 @@ def _launch(fn, image, cols, result, geometry):
         one = (1,)
         run = column_product.to_columns if fn is columns else column_product.from_columns
         return run(image, cols, one + image._shape[-2:], one + kernel, one + size, one + stride, (0, *padding), one + dilation)
-    c, h, w = image._shape[-3:]
-    n = numel(image._shape[:-3])
-    table = np.array((image._ptr, 0, 0, cols._ptr, 0, 0, 1, n, 1, c, c, 1, h, w, 1, *kernel, 1, *size, 1, *stride, 0,
+    h, w = image._shape[-2:]
+    n = numel(image._shape[:-2])
+    table = np.array((image._ptr, 0, 0, cols._ptr, 0, 0, 1, n, 1, 1, 1, 1, h, w, 1, *kernel, 1, *size, 1, *stride, 0,
                       *padding, 1, *dilation), np.int64)
-    return threads.parallel_for(kernels.native(fn, result._kind.dtype.code), table, n, n, (0, 3))
+    grain = threads.LIMIT[0] // 2 * n // (image._n + cols._n) + 1
+    return threads.parallel_for(kernels.native(fn, result._kind.dtype.code), table, n, grain, (0, 3))
 
 
 @custom(private=True, joins=True, node="Im2ColBackward0", reference=None)

@@ -127,7 +127,8 @@ def write(t, values, plan, body=put_rows, one=put_one, typed=False):
         body[kind](t._ptr, outer[1], lines_[1], inner[1], values._ptr, plan.n, plan.inner, *parts, 0, plan.outer * plan.n)
     elif plan.outer == 1 and plan.inner == 1:
         one[kind](t._ptr, plan.address, values._ptr, steps[1], parts[1], 0, plan.n)
-    elif kind.cpu and steps[2] == parts[2] == 1 and plan.inner >= NARROW and plan.outer * plan.n * plan.inner >= LIMIT[0]:
+    elif kind.cpu and steps[2] == parts[2] == 1 and plan.outer * plan.n * plan.inner >= LIMIT[0] and (
+            plan.inner >= NARROW or plan.outer >= get_num_threads()):
         _write_shares(add_shares if typed else put_shares, kind, t, values, plan, steps, parts)
     else:
         arguments, rows = (t._ptr, plan.address, values._ptr, plan.n, steps[0], steps[1], plan.inner, steps[2], *parts), (

@@ -97,35 +97,41 @@ def take_along(x: "*T", index: "*i8", out: "*T", found: "*i8", meta: "*i8", nd: 
 
 
 @kernel
-def add_along(v: "*T", index: "*i8", x: "*T", found: "*i8", meta: "*i8", nd: int, dim: int, size: int, start: int, stop: int):
-    """Elements of v, like int64 index, added to x at the places of index; int64 meta and found: see above."""
+def add_along(v: "*T", index: "*i8", x: "*T", found: "*i8", meta: "*i8", nd: int, dim: int, size: int, rows: int, start: int,
+              stop: int):
+    """Elements of v, like int64 index, added to x at the places of index; int64 meta and found: see above. With ``rows`` items
+    are columns of so many rows."""
     inner = meta[nd - 1]
     step = 0 if dim == nd - 1 else meta[2 * nd - 1]
     along = meta[nd + dim]
-    for item in range(start, stop):
+    low, high = (start, stop) if rows > 0 else (0, inner)
+    for item in range(0 if rows > 0 else start, rows if rows > 0 else stop):
         base = first_place(meta, nd, dim, item)
         first = item * inner
-        if wrong_ones(index, size, first, first + inner) != 0:
-            report(index, found, size, first, first + inner)
+        if wrong_ones(index, size, first + low, first + high) != 0:
+            report(index, found, size, first + low, first + high)
         else:
-            for i in range(inner):
+            for i in range(low, high):
                 p = base + i * step + index[first + i] * along
                 x[p] = store(load(x[p]) + load(v[first + i]))
 
 
 @kernel
-def put_along(v: "*T", index: "*i8", x: "*T", found: "*i8", meta: "*i8", nd: int, dim: int, size: int, start: int, stop: int):
-    """Elements of v, like int64 index, into x at the places of index; int64 meta and found: see above."""
+def put_along(v: "*T", index: "*i8", x: "*T", found: "*i8", meta: "*i8", nd: int, dim: int, size: int, rows: int, start: int,
+              stop: int):
+    """Elements of v, like int64 index, into x at the places of index; int64 meta and found: see above. With ``rows`` items are
+    columns of so many rows."""
     inner = meta[nd - 1]
     step = 0 if dim == nd - 1 else meta[2 * nd - 1]
     along = meta[nd + dim]
-    for item in range(start, stop):
+    low, high = (start, stop) if rows > 0 else (0, inner)
+    for item in range(0 if rows > 0 else start, rows if rows > 0 else stop):
         base = first_place(meta, nd, dim, item)
         first = item * inner
-        if wrong_ones(index, size, first, first + inner) != 0:
-            report(index, found, size, first, first + inner)
+        if wrong_ones(index, size, first + low, first + high) != 0:
+            report(index, found, size, first + low, first + high)
         else:
-            for i in range(inner):
+            for i in range(low, high):
                 x[base + i * step + index[first + i] * along] = v[first + i]
 
 
@@ -133,7 +139,7 @@ def read(out, t, plan):
     """out = t[plan] in one pass, if the plan is one of gather, whose numbers nobody asked for, and large."""
     if not _unlisted(plan, t):
         return False
-    _run(take_along, moved(t._kind), t, out, plan, out._n)
+    _run(take_along, moved(t._kind), t, out, plan)
     return True
 
 
@@ -143,7 +149,7 @@ def add(t, values, plan):
         return False
     if t._kind.itemsize == 2 and t._kind.dtype.category == 2:
         return access.are_many(plan) and access.joined(t, values, plan, add)
-    _run(add_along, t._kind, values, t, plan, _apart(plan.numbers[1][1], values))
+    _run(add_along, t._kind, values, t, plan)
     return True
 
 
@@ -151,43 +157,41 @@ def write(t, values, plan):
     """t[plan] = values in one pass, under the same conditions; a wrong index is found when others were written already."""
     if not _unlisted(plan, t) or values._strides is not None or values._shape != plan.shape:
         return False
-    _run(put_along, moved(t._kind), values, t, plan, _apart(plan.numbers[1][1], values))
+    _run(put_along, moved(t._kind), values, t, plan)
     return True
 
 
 def take(out, t, index, dim):
     """out = t at the places of ``index`` along ``dim``, in one pass, for row-major t."""
-    _along(take_along, moved(t._kind), t, out, index, t._shape, dim, out_of_bounds, out._n)
+    _along(take_along, moved(t._kind), t, out, index, t._shape, dim, out_of_bounds)
 
 
 def give(t, values, index, dim):
     """t += values at the places of ``index`` along ``dim``, in one pass, for row-major t and values."""
-    _along(add_along, t._kind, values, t, index, t._shape, dim, out_of_bounds, _apart(dim, values))
-
-
-def _apart(dim, values):
-    """The work of a write, for threads to share, where no two rows of the index have a place in common; else None."""
-    if dim < len(values._shape) - 1:
-        return None
-    return values._n if values._kind.cpu else 0  # (a block's threads would meet in a row)
+    _along(add_along, t._kind, values, t, index, t._shape, dim, out_of_bounds)
 
 
 def _unlisted(plan, t):
     return plan.n > LISTED and plan.numbers[0] is _within and t._strides is None and t._n == plan.total
 
 
-def _run(kernel_, kind, x, out, plan, work):
-    _along(kernel_, kind, x, out, as_index(plan.current()[0]), *plan.numbers[1], work)
+def _run(kernel_, kind, x, out, plan):
+    _along(kernel_, kind, x, out, as_index(plan.current()[0]), *plan.numbers[1])
 
 
-def _along(kernel_, kind, x, out, index, shape, dim, fail, work):
+def _along(kernel_, kind, x, out, index, shape, dim, fail):
     sizes, size = index._shape or (1,), shape[dim] if shape else 1
     words = range_flag(fail, dim, size, index)
     arguments = x._ptr, index._ptr, out._ptr, words.address, _meta(index._shape, shape), len(sizes), dim, size
-    if work is None:
-        kernel_[kind](*arguments, 0, index._n // sizes[-1])
+    rows = index._n // sizes[-1]
+    if kernel_ is take_along:
+        kernel_.run(kind, arguments, rows, index._n)
+    elif dim == len(sizes) - 1:  # no two rows of the index have a place in common, but a block's threads would meet in one
+        kernel_.run(kind, (*arguments, 0), rows, index._n if kind.cpu else 0)
+    elif kind.cpu:  # no two columns have
+        kernel_.run(kind, (*arguments, rows), sizes[-1], index._n)
     else:
-        kernel_.run(kind, arguments, index._n // sizes[-1], work)
+        kernel_[kind](*arguments, 0, 0, rows)
     words.check()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from numbagrad.core.copying import row_major, set_all
 from numbagrad.extend import custom
-from numbagrad.kernel.jit import kernel
+from numbagrad.kernel.jit import kernel, lanes
 from numbagrad.kernel.tape import TAPE, active
 
 from . import plans as ix
@@ -24,7 +24,21 @@ def keep_true(x: "*T", mask: "*u1", out: "*T", start: int, stop: int):
 
 @kernel
 def put_true(x: "*T", mask: "*u1", out: "*T", size: int, start: int, stop: int):
-    """The next of x (size,) into out (n,) where uint8 mask (n,) is not 0, and 0 elsewhere."""
+    """The next of x (size,), which has one, into out (n,) where uint8 mask (n,) is not 0; out stays elsewhere."""
+    pair = lanes()
+    k = 0
+    for i in range(start, stop):  # chosen by a place in memory: LLVM makes a branch of a condition, which is guessed wrong
+        flag = 1 if mask[i] != 0 else 0
+        pair[0] = out[i]
+        pair[1] = x[min(k, size - 1)]
+        out[i] = pair[flag]
+        k += flag
+
+
+@kernel
+def put_or_zero(x: "*T", mask: "*u1", out: "*T", size: int, start: int, stop: int):
+    """The next of x (size,), which has one, into out (n,) where uint8 mask (n,) is not 0, and 0 elsewhere: for complex numbers,
+    of which LLVM makes no branch."""
     k = 0
     for i in range(start, stop):
         v = x[min(k, size - 1)]
@@ -57,9 +71,11 @@ def returned(g, mask, shape: tuple):
 
 @returned.cpu
 def _(out, g, mask, shape):
-    if not g._n:
-        set_all(out, 0)
-    else:
+    if g._n and g._kind.itemsize == 16:
+        put_or_zero[moved(g._kind)](g._ptr, mask._ptr, out._ptr, g._n, 0, out._n)
+        return
+    set_all(out, 0)
+    if g._n:
         put_true[moved(g._kind)](g._ptr, mask._ptr, out._ptr, g._n, 0, out._n)
 
 

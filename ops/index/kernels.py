@@ -108,16 +108,24 @@ def take_rows(x: "*T", lin: "*i8", out: "*T", n: int, outer_step: int, step: int
     """Blocks of x at int64 lin (n,) times step, of every outer part, into out (outer, n, inner)."""
     b = start // n
     j = start - b * n
-    for row in range(start, stop):
-        base = b * outer_step + lin[j] * step
-        to = row * inner
-        if inner_step == 1:
-            for a in range(inner):
-                out[to + a] = x[base + a]
+    row = start
+    while row < stop:
+        base, many = b * outer_step, 1
+        if inner == 1:  # all of an outer part in one loop
+            many = min(n - j, stop - row)
+            for k in range(many):
+                out[row + k] = x[base + lin[j + k] * step]
         else:
-            for a in range(inner):
-                out[to + a] = x[base + a * inner_step]
-        j += 1
+            base += lin[j] * step
+            to = row * inner
+            if inner_step == 1:
+                for a in range(inner):
+                    out[to + a] = x[base + a]
+            else:
+                for a in range(inner):
+                    out[to + a] = x[base + a * inner_step]
+        row += many
+        j += many
         if j == n:
             j = 0
             b += 1
@@ -129,16 +137,23 @@ def put_rows(x: "*T", lin: "*i8", v: "*T", n: int, outer_step: int, step: int, i
     """Blocks of v (outer, n, inner) into x at int64 lin (n,) times step, in every outer part."""
     b = start // n
     j = start - b * n
-    for _ in range(start, stop):
-        base = b * outer_step + lin[j] * step
-        src = b * v_outer + j * v_step
-        if inner_step == 1 and v_inner == 1:
-            for a in range(inner):
-                x[base + a] = v[src + a]
+    row = start
+    while row < stop:
+        base, src, many = b * outer_step, b * v_outer, 1
+        if inner == 1:
+            many = min(n - j, stop - row)
+            for k in range(j, j + many):
+                x[base + lin[k] * step] = v[src + k * v_step]
         else:
-            for a in range(inner):
-                x[base + a * inner_step] = v[src + a * v_inner]
-        j += 1
+            base, src = base + lin[j] * step, src + j * v_step
+            if inner_step == 1 and v_inner == 1:
+                for a in range(inner):
+                    x[base + a] = v[src + a]
+            else:
+                for a in range(inner):
+                    x[base + a * inner_step] = v[src + a * v_inner]
+        row += many
+        j += many
         if j == n:
             j = 0
             b += 1
@@ -169,16 +184,24 @@ def add_rows(x: "*T", lin: "*i8", v: "*T", n: int, outer_step: int, step: int, i
     """Blocks of v (outer, n, inner) added to x at int64 lin (n,) times step, in every outer part."""
     b = start // n
     j = start - b * n
-    for _ in range(start, stop):
-        base = b * outer_step + lin[j] * step
-        src = b * v_outer + j * v_step
-        if inner_step == 1 and v_inner == 1:
-            for a in range(inner):
-                x[base + a] = store(load(x[base + a]) + load(v[src + a]))
+    row = start
+    while row < stop:
+        base, src, many = b * outer_step, b * v_outer, 1
+        if inner == 1:
+            many = min(n - j, stop - row)
+            for k in range(j, j + many):
+                p = base + lin[k] * step
+                x[p] = store(load(x[p]) + load(v[src + k * v_step]))
         else:
-            for a in range(inner):
-                x[base + a * inner_step] = store(load(x[base + a * inner_step]) + load(v[src + a * v_inner]))
-        j += 1
+            base, src = base + lin[j] * step, src + j * v_step
+            if inner_step == 1 and v_inner == 1:
+                for a in range(inner):
+                    x[base + a] = store(load(x[base + a]) + load(v[src + a]))
+            else:
+                for a in range(inner):
+                    x[base + a * inner_step] = store(load(x[base + a * inner_step]) + load(v[src + a * v_inner]))
+        row += many
+        j += many
         if j == n:
             j = 0
             b += 1
@@ -194,6 +217,10 @@ def put_shares(x: "*T", lin: "*i8", v: "*T", n: int, outer_step: int, step: int,
         share = item - b * shares
         first = total * share // shares
         last = total * (share + 1) // shares
+        if shares == 1 and inner == 1:
+            for j in range(n):
+                x[b * outer_step + lin[j] * step] = v[b * v_outer + j * v_step]
+            continue
         for j in range(n):
             if lin[j] >= first and lin[j] < last:
                 base = b * outer_step + lin[j] * step
@@ -212,6 +239,11 @@ def add_shares(x: "*T", lin: "*i8", v: "*T", n: int, outer_step: int, step: int,
         share = item - b * shares
         first = total * share // shares
         last = total * (share + 1) // shares
+        if shares == 1 and inner == 1:
+            for j in range(n):
+                p = b * outer_step + lin[j] * step
+                x[p] = store(load(x[p]) + load(v[b * v_outer + j * v_step]))
+            continue
         for j in range(n):
             if lin[j] >= first and lin[j] < last:
                 base = b * outer_step + lin[j] * step
@@ -296,20 +328,22 @@ def find_coordinates(x: "*T", out: "*i8", sizes: "*i8", nd: int, start: int, sto
                 out[c + 1] = i
                 c += 2 if load(x[row * inner + i]) != T(0) else 0
             continue
-        first = c
+        count = 0
         for i in range(last - row * inner):
-            if load(x[row * inner + i]) != T(0):
-                if c == first:
-                    left = row
-                    for d in range(nd - 2, -1, -1):
-                        up = left // sizes[d]
-                        out[c + d] = left - up * sizes[d]
-                        left = up
+            out[c + count] = i
+            count += 1 if load(x[row * inner + i]) != T(0) else 0
+        final = c + (count - 1) * nd
+        for k in range(count - 1, -1, -1):  # from the last one on, so that none is in the way of another
+            i, left = out[c + k], row
+            for d in range(nd - 2, -1, -1):
+                if k == count - 1:
+                    up = left // sizes[d]
+                    out[final + d] = left - up * sizes[d]
+                    left = up
                 else:
-                    for d in range(nd - 1):
-                        out[c + d] = out[first + d]
-                out[c + nd - 1] = i
-                c += nd
+                    out[c + k * nd + d] = out[final + d]
+            out[c + k * nd + nd - 1] = i
+        c += count * nd
 
 
 @kernel

@@ -14,7 +14,7 @@ from numbagrad.dispatch.custom import Custom, CustomNode
 from numbagrad.dispatch.op import add_method
 from numbagrad.extend import REGISTRY, Sample, Tensor, custom, function
 from numbagrad.kernel import tape
-from numbagrad.kernel.jit import kernel
+from numbagrad.kernel.jit import kernel, lanes
 
 from ..pointwise.logic import where_else, where_number, where_tensors
 from ..view.shape import expanded, reshaped
@@ -143,27 +143,33 @@ def masked_select(input, mask, *, out=None):
 def place_in_order(x: "*T", mask: "*u1", source: "*T", size: int, n: int, short: "*i8", start: int, stop: int):
     """The next of source (size,) into x (n,) where uint8 mask (n,) holds; if they do not suffice nothing is written but
     int64 short (1,)."""
+    pair = lanes()
     count = 0
     for i in range(n):
         count += 1 if mask[i] != 0 else 0
     if count > size:
         short[0] = 1
-    else:
+    elif count > 0:
         k = 0
-        for i in range(n):
-            if mask[i] != 0:
-                x[i] = source[k]
-                k += 1
+        for i in range(n):  # without a branch, as ``put_true``
+            flag = 1 if mask[i] != 0 else 0
+            pair[0] = x[i]
+            pair[1] = source[min(k, count - 1)]
+            x[i] = pair[flag]
+            k += flag
 
 
 @kernel
 def take_in_order(x: "*T", mask: "*u1", out: "*T", size: int, n: int, start: int, stop: int):
-    """Elements of x (n,) where uint8 mask (n,) holds into out (size,), then zeros."""
+    """Elements of x (n,) where uint8 mask (n,) holds into out (size,), which has one, then zeros."""
+    while n > 0 and mask[n - 1] == 0:
+        n -= 1
     k = 0
-    for i in range(n):
-        if mask[i] != 0 and k < size:
-            out[k] = x[i]
-            k += 1
+    for i in range(n):  # without a branch, as ``keep_true``
+        if k == size:
+            break
+        out[k] = x[i]
+        k += 1 if mask[i] != 0 else 0
     for i in range(k, size):
         out[i] = 0
 

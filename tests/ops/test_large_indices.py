@@ -52,6 +52,29 @@ def test_a_wrong_index_among_many(name):
             CALLS[name](ng, x, i, s)
 
 
+@pytest.mark.parametrize("threads", (1, 3))
+@pytest.mark.parametrize("shape", [(300, 701), (5, 90, 401), (90, 401, 5), (400, 1, 600)], ids=str)
+def test_writes_of_several_threads(shape, threads):
+    """Threads share columns, or outer parts, so that repeated places are added to by one of them."""
+    def results(lib):
+        rng = np.random.default_rng(4)
+        x, source = (lib.tensor(rng.integers(0, 9, shape).astype("float32")) for _ in range(2))
+        for dim, n in enumerate(shape):
+            index, order = rng.integers(0, n, shape), np.argsort(rng.random(shape), dim)
+            index, order, rows, each = (lib.tensor(i) for i in (index, order, rng.integers(0, n, n), rng.permutation(n)))
+            leaf = x.clone().requires_grad_()
+            leaf.index_select(dim, rows).backward(source)
+            yield from (x.scatter_add(dim, index, source), x.scatter(dim, order, source), x.index_add(dim, rows, source),
+                        x.index_select(dim, rows), x.index_copy(dim, each, source), leaf.grad)
+    before = ng.get_num_threads()
+    ng.set_num_threads(threads)
+    try:
+        for ours, theirs in zip(results(ng), results(torch), strict=True):
+            assert (ours.numpy() == theirs.numpy()).all()
+    finally:
+        ng.set_num_threads(before)
+
+
 def test_the_calls_are_large():
     from numbagrad.ops.index import along
     assert N * (N - 3) > along.LISTED and "scatter" in REGISTRY
