@@ -140,14 +140,17 @@ def slopes(g, input, tau, other, needs):
     s = op("triu")(matmul(mh(v), v), 1)
     inner = triangular(factors * s, factors * first, True, True)  # T P
     right = -triangular(factors * s, matmul(mh(v), g), True, True, adjoint=True)
-    left = -matmul(right, mh(inner))
+    left = op("triu")(-matmul(right, mh(inner)), 1)  # (below may overflow what is no part of it)
     of_input = None
     if needs[0]:
-        of_s = op("triu")(conj(factors) * left, 1)
+        of_s = conj(factors) * left
         of_v, of_first = matmul(v, of_s + mh(of_s)) - matmul(g, mh(inner)), mh(conj(factors) * right)
         of_v = of_v + (op("pad")(of_first, (0, 0, 0, m - n)) if other is None else matmul(other, of_first))
         of_input = op("pad")(op("tril")(of_v, -1), (0, n - k))
-    return of_input, op("sum")(right * conj(first), -1) + op("sum")(left * conj(s), -1) if needs[1] else None
+    if not needs[1]:
+        return of_input, None
+    right = op("triu")(right) if other is None else right  # (first has zeros below)
+    return of_input, op("sum")(right * conj(first), -1) + op("sum")(left * conj(s), -1)
 
 
 @function(reference=_np_product, samples=(Sample((4, 3), (3,)), Sample((2, 3, 3), (2, 2))), namespaces=("linalg",),

@@ -271,6 +271,21 @@ def test_reflections_in_blocks(shape, dtype):
         assert ng.allclose(ng.ormqr(found, tau, c.mT, False, True), c.mT @ q.mH, atol=tolerance)
 
 
+def test_gradients_of_reflections_near_the_largest_number():
+    """What overflows on the way there and is multiplied by zeros is no part of them."""
+    cases = [([[0.25, 0.5], [-0.5, 1.5]], [-1e20, 0.5], [[0.5, -0.75], [-1.75, -1.0]]),
+             ([[0.75, 0.25, 1.75], [0.75, 2.0, -0.25], [-0.75, 0.5, 0.5]], [0.25, -0.75, 0.5],
+              [[0.0, -1.75, 0.25], [0.0, 0.75, -1.75], [-3e38, 0.25, 0.5]])]
+    for a, tau, g in cases:
+        grads = []
+        for dtype in (ng.float32, ng.float64):
+            x, y = (ng.tensor(v, dtype=dtype, requires_grad=True) for v in (a, tau))
+            ng.linalg.householder_product(x, y).backward(ng.tensor(g, dtype=dtype))
+            grads.append(y.grad.numpy())
+        assert np.isfinite(grads[0]).all()
+        np.testing.assert_allclose(grads[0][0], grads[1][0], rtol=1e-5)
+
+
 def test_modes_that_change_nothing():
     def run(lib):
         x = lib.ones(2, requires_grad=True)
