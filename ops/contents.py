@@ -709,6 +709,8 @@ CONTENTS = {
         "ops":
             "eig eigvals general_values linalg_eig",
     },
+    "linalg.elimination_blocks": {
+    },
     "linalg.former": {
         "Tensor":
             "eig lstsq lu lu_solve solve symeig triangular_solve",

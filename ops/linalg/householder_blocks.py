@@ -22,6 +22,11 @@ def worth(reflections, others, count):
     return reflections >= LEAST and others >= WIDTH and count * -(-reflections // WIDTH) <= MOST
 
 
+def chunk_of(others):
+    """How many of so many rows or columns are multiplied together."""
+    return max(-(-others // (-(-others // MOST_TWICE) * 2 * TILE)) * TILE, FEWEST)
+
+
 class Blocks:
     """Memory for blocks of at most ``width`` reflections of m elements, which ``others`` columns or rows are multiplied by."""
 
@@ -31,7 +36,7 @@ class Blocks:
         self.v, self.t, self.s, self.w = [t._ptr for t in self.held]
 
     def call(self, kernel, x, others, m, c, *rest):
-        chunk = max(-(-others // (-(-others // MOST_TWICE) * 2 * TILE)) * TILE, FEWEST)
+        chunk = chunk_of(others)
         given = x, self.v, self.t, self.w, others, m, c, *rest[:-1], chunk, int(rest[-1])
         kernel.run(self.kind, given, -(-others // chunk), others * m * c // PRODUCTS)
 
