@@ -713,6 +713,8 @@ CONTENTS = {
         "ops":
             "eig eigvals general_values linalg_eig",
     },
+    "linalg.elimination_blocks": {
+    },
     "linalg.former": {
         "Tensor":
             "eig lstsq lu lu_solve solve symeig triangular_solve",
@@ -721,13 +723,15 @@ CONTENTS = {
     },
     "linalg.householder": {
         "Tensor":
-            "geqrf orgqr ormqr",
+            "geqrf orgqr",
         "numbagrad":
-            "geqrf orgqr ormqr",
+            "geqrf orgqr",
         "numbagrad.linalg":
             "householder_product",
         "ops":
-            "geqrf householder_product orgqr ormqr product reflections",
+            "geqrf householder_product orgqr product reflections",
+    },
+    "linalg.householder_blocks": {
     },
     "linalg.householder_kernels": {
     },
@@ -761,6 +765,14 @@ CONTENTS = {
             "cond matrix_norm norm",
         "ops":
             "cond linalg_norm matrix_norm quotient_of_ends",
+    },
+    "linalg.ormqr": {
+        "Tensor":
+            "ormqr",
+        "numbagrad":
+            "ormqr",
+        "ops":
+            "applied ormqr",
     },
     "linalg.powers": {
         "Tensor":

@@ -9,11 +9,10 @@ from numbagrad.core import storage
 from numbagrad.core.registry import REGISTRY
 from numbagrad.kernel import blas
 from numbagrad.kernel.jit import kernel
-from numbagrad.kernel.lapack import LEFT, LOWER, PLAIN, TURNED, UNIT, UPPER, Routine, gemm, geqrf, getrf, orgqr, trsm
+from numbagrad.kernel.lapack import LEFT, LOWER, PLAIN, TURNED, UNIT, UPPER, gemm, geqrf, getrf, orgqr, ormqr, trsm
 
 KIND = storage.F4
 SPACE = 65 * 64  # what ormqr takes beside a block of columns
-ormqr = Routine("ormqr", "cciiipippipio", "unmqr")
 FIRST_LEVEL = 32 << 10  # bytes
 
 

@@ -119,7 +119,7 @@ def folded(level, op, args, params):
     return run(level, op, [value], found)
 
 
-@rule("drawn_maxima", "product")
+@rule("drawn_maxima", "product", "applied")
 def each_behind(level, op, args, params):
     """An op of several tensors with other numbers of dimensions, each of which may have more before them."""
     return run(level, op, [level.spread(a) for a in args], params)

@@ -53,6 +53,7 @@ class Routine(Inline):
 
 geqrf = Routine("geqrf", "iipippio")
 orgqr = Routine("orgqr", "iiipippio", "ungqr")
+ormqr = Routine("ormqr", "cciiipippipio", "unmqr")
 syevd = Routine("syevd", "ccipippirlpio", "heevd")
 geev = Routine("geev", "ccipipqpipipiro")
 gesdd = Routine("gesdd", "ciipippipipirpo")

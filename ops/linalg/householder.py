@@ -14,6 +14,7 @@ from numbagrad.kernel.lapack import BLOCK
 from ..index.sort import result
 from ..product.gemm import conj
 from ..product.matmul import matmul
+from . import householder_blocks as blocks
 from .cholesky import triangular
 from .common import column, count, mh, op
 from .householder_kernels import multiply, reflect
@@ -33,6 +34,8 @@ def _(outs, input):
     found, tau = outs
     if found._n:
         m, n = input._shape[-2:]
+        if blocks.worth(min(m, n), n, count(input)):
+            return of_each(blocks.decompose, count(input), (input, m * n), (found, m * n), (tau, min(m, n)), m, n)
         scratch = make((n * (m + BLOCK),), input._kind)
         reflect[input._kind](input._ptr, found._ptr, tau._ptr, scratch._ptr, m, n, n * BLOCK, 0, count(input))
 
@@ -54,12 +57,19 @@ def geqrf(input, *, out=None):
     """(a, tau) of ``input = Q R``: R in the upper triangle of ``a``, and below it with ``tau`` what makes Q."""
     if len(input._shape) < 2:
         raise RuntimeError("torch.geqrf: input must have at least 2 dimensions.")
-    _check_dtype("geqrf_cpu", input)
+    check_dtype("geqrf_cpu", input)
     results = reflections(input)
     return Geqrf(*(results if out is None else write_outs("geqrf", out, results, (input,))))
 
 
-def _check_dtype(name, input):
+def of_each(launch, matrices, *arguments):
+    """Call ``launch`` for each of so many matrices, with its place in (tensor, elements between two) among the arguments."""
+    kind = arguments[0][0]._kind
+    for b in range(matrices):
+        launch(kind, *[a[0]._ptr + b * a[1] * kind.np.itemsize if a.__class__ is tuple else a for a in arguments])
+
+
+def check_dtype(name, input):
     d = input._kind.dtype
     if d.category < 2 or d.code in ("f2", "bf"):
         raise NotImplementedError(f"\"{name}\" not implemented for '{dt.scalar_name(d)}'")
@@ -82,7 +92,7 @@ def _check(input, tau):
     if tau._kind.dtype is not input._kind.dtype:
         raise RuntimeError(f"{where} tau dtype {dt.scalar_name(tau.dtype)} does not match input dtype "
                            f"{dt.scalar_name(input.dtype)}")
-    _check_dtype("orgqr_cpu", input)
+    check_dtype("orgqr_cpu", input)
 
 
 def _np_product(a, tau):
@@ -104,31 +114,43 @@ def product(input, tau):
 @product.host
 def _(out, input, tau):
     if out._n:
-        m, n = out._shape[-2:]
+        (m, n), k = out._shape[-2:], tau._shape[-1]
+        if blocks.worth(k, n, count(out)):
+            return of_each(blocks.multiply_out, count(out), (input, m * n), (tau, k), (out, m * n), m, n, k)
         scratch = make((n * (m + BLOCK),), out._kind)
-        multiply[out._kind](input._ptr, tau._ptr, out._ptr, scratch._ptr, m, n, tau._shape[-1], n * BLOCK, 0, count(out))
+        multiply[out._kind](input._ptr, tau._ptr, out._ptr, scratch._ptr, m, n, k, n * BLOCK, 0, count(out))
 
 
 @product.gradient
 def _(g, input, tau, needs):
     if not input._n or not tau._n:  # no gradient instead of zeros, as in PyTorch
         return None, None
-    # The product is I - V T V^H, where (I + diag(tau) S) T = diag(tau) with S = triu(V^H V, 1).
+    return slopes(g, input, tau, None, needs)
+
+
+def slopes(g, input, tau, other, needs):
+    """Gradients by ``input`` and ``tau`` of the product of their reflections times ``other``, or the first columns of it.
+
+    That is other - V T P with P = V^H other, where (I + diag(tau) S) T = diag(tau) with S = triu(V^H V, 1)."""
     m, n, k = *input._shape[-2:], tau._shape[-1]
     vectors = input if k == n else op("narrow")(input, -1, 0, k)
     v = op("tril")(vectors, -1) + eye(m, k, dtype=input.dtype, device=input.device)
-    first, factors = mh(op("narrow")(v, -2, 0, n)), column(tau)  # V^H on the first columns of I
+    first = mh(op("narrow")(v, -2, 0, n)) if other is None else matmul(mh(v), other)
+    factors = column(tau)
     s = op("triu")(matmul(mh(v), v), 1)
-    inner = triangular(factors * s, factors * first, True, True)  # T V^H
+    inner = triangular(factors * s, factors * first, True, True)  # T P
     right = -triangular(factors * s, matmul(mh(v), g), True, True, adjoint=True)
-    left = -matmul(right, mh(inner))
+    left = op("triu")(-matmul(right, mh(inner)), 1)  # (below may overflow what is no part of it)
     of_input = None
     if needs[0]:
-        of_s = op("triu")(conj(factors) * left, 1)
-        of_v = matmul(v, of_s + mh(of_s)) - matmul(g, mh(inner))
-        of_v = of_v + op("pad")(mh(conj(factors) * right), (0, 0, 0, m - n))
+        of_s = conj(factors) * left
+        of_v, of_first = matmul(v, of_s + mh(of_s)) - matmul(g, mh(inner)), mh(conj(factors) * right)
+        of_v = of_v + (op("pad")(of_first, (0, 0, 0, m - n)) if other is None else matmul(other, of_first))
         of_input = op("pad")(op("tril")(of_v, -1), (0, n - k))
-    return of_input, op("sum")(right * conj(first), -1) + op("sum")(left * conj(s), -1) if needs[1] else None
+    if not needs[1]:
+        return of_input, None
+    right = op("triu")(right) if other is None else right  # (first has zeros below)
+    return of_input, op("sum")(right * conj(first), -1) + op("sum")(left * conj(s), -1)
 
 
 @function(reference=_np_product, samples=(Sample((4, 3), (3,)), Sample((2, 3, 3), (2, 2))), namespaces=("linalg",),
@@ -145,63 +167,3 @@ def householder_product(input, tau, *, out=None):
 def orgqr(input, tau, *, out=None):
     """``linalg.householder_product(input, tau)``."""
     return householder_product.callable(input, tau, out=out)
-
-
-def _check_ormqr(input, tau, other, left):
-    for name, t in (("input", input), ("other", other)):
-        if len(t._shape) < 2:
-            raise RuntimeError(f"torch.ormqr: {name} must have at least 2 dimensions.")
-    if not tau._shape:
-        raise IndexError("Dimension specified as -1 but tensor has no dimensions")
-    side = len(other._shape) - (2 if left else 1)
-    at = "-2" if left else "-1"
-    if other._shape[side] < tau._shape[-1]:
-        raise RuntimeError(f"torch.ormqr: other.shape[{at}] must be greater than or equal to tau.shape[-1]")
-    if other._shape[side] != input._shape[-2]:
-        raise RuntimeError(f"torch.ormqr: other.shape[{at}] must be equal to input.shape[-2]")
-    if tau._shape[-1] != min(other._shape[side], input._shape[-1]):
-        raise RuntimeError(f"torch.ormqr: tau.shape[-1] must be equal to min(other.shape[{at}], input.shape[-1])")
-    for name, t in (("tau", tau), ("other", other)):
-        expected = len(input._shape) - (name == "tau")
-        if len(t._shape) != expected:
-            less = "one dimension less than input" if name == "tau" else "the same number of dimensions as input"
-            raise RuntimeError(f"torch.ormqr: Expected {name} to have {less}, but got {name}.ndim equal to {len(t._shape)} and "
-                               f"input.ndim is equal to {len(input._shape)}")
-    for name, t in (("tau", tau), ("other", other)):
-        if t._kind.dtype is not input._kind.dtype:
-            raise RuntimeError(f"torch.ormqr: Expected input and {name} to have the same dtype, but input has dtype"
-                               f"{dt.scalar_name(input._kind.dtype)} and {name} has dtype {dt.scalar_name(t._kind.dtype)}")
-
-
-def _np_ormqr(input, tau, other, left=True, transpose=False):
-    q, m = np.eye(input.shape[-2], dtype=input.dtype), input.shape[-2]
-    for i in range(tau.shape[-1]):
-        v = np.concatenate([np.zeros(i), [1], input[i + 1:, i]])
-        q = q @ (np.eye(m) - tau[i] * np.outer(v, v.conj()))
-    q = q.conj().T if transpose else q
-    return q @ other if left else other @ q
-
-
-def _reflected(input, tau, other, adjoint):
-    """``other`` less V T V^H other: the product of reflections I - tau v v^H is I - V T V^H, where T, upper triangular, is the
-    inverse of 1 + D S, times D: D has tau on its diagonal, S is what V^H V has above it (Joffrain et al., "Accumulating
-    Householder transformations, revisited", 2006)."""
-    m, k = input._shape[-2], tau._shape[-1]
-    v = op("tril")(input[..., :k], -1) + eye(m, k, dtype=input.dtype, device=input.device)
-    s = tau[..., None] * op("triu")(matmul(mh(v), v), 1)
-    found, solve = matmul(mh(v), other), op("solve_triangular")
-    if adjoint:
-        found = conj(tau)[..., None] * solve(mh(s), found, upper=False, unitriangular=True)
-    else:
-        found = solve(s, tau[..., None] * found, upper=True, unitriangular=True)
-    return other - matmul(v, found)
-
-
-@function(reference=_np_ormqr, samples=(Sample((4, 3), (3,), (4, 2)), Sample((3, 2), (2,), (4, 3), False, True)),
-          namespaces=("torch",), kinds={"tau": "tensor", "other": "tensor"})
-def ormqr(input, tau, other, left=True, transpose=False, *, out=None):
-    """``other`` times the product of all reflections that ``input`` and ``tau`` hold, or its adjoint, from one side."""
-    _check_ormqr(input, tau, other, left)
-    # (From the right: the adjoint of what the adjoint does from the left.)
-    found = _reflected(input, tau, other, transpose) if left else mh(_reflected(input, tau, mh(other), not transpose))
-    return found if out is None else write_out("ormqr", out, found, [input, tau, other], True)

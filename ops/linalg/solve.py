@@ -13,6 +13,7 @@ from numbagrad.extend import Sample, custom, function
 from numbagrad.kernel.lapack import BLOCK
 
 from ..product.matmul import matmul
+from . import elimination_blocks as blocks
 from . import kernels
 from .common import (
     SPACES,
@@ -84,8 +85,13 @@ def elimination(A):
 @elimination.host
 def _(outs, A):
     if A._n:
-        bad = take(_no_solution, A)
-        kernels.eliminate[A._kind](A._ptr, outs[0]._ptr, outs[1]._ptr, A._shape[-1], 1, bad.address, 0, count(A))
+        bad, n, matrices = take(_no_solution, A), A._shape[-1], count(A)
+        if blocks.worth(n, matrices):
+            lu, pivots, size = *[t._ptr for t in outs], n * n * A._kind.np.itemsize
+            for b in range(matrices):
+                blocks.eliminate(A._kind, A._ptr + b * size, lu + b * size, pivots + 4 * b * n, n, b, bad.address)
+        else:
+            kernels.eliminate[A._kind](A._ptr, outs[0]._ptr, outs[1]._ptr, n, 1, bad.address, 0, matrices)
         bad.check()
 
 

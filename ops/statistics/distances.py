@@ -10,7 +10,9 @@ from numbagrad.base import dtypes as dt
 from numbagrad.base.shapes import wrap_dim
 from numbagrad.core.copying import copy_into
 from numbagrad.core.out import write_out
+from numbagrad.core.tensor import make
 from numbagrad.extend import Sample, T, accumulate, custom, function, kernel, load, sqrt, store
+from numbagrad.kernel import blas
 
 from ..linalg.common import op
 from ..reduce.norms import vector_norm_of
@@ -50,6 +52,39 @@ def pair_distances(x: "*T", y: "*T", out: "*T", batch: int, n: int, m: int, k: i
             out[row * m + j] = store(sqrt(total))
 
 
+@kernel
+def beside_norms(x: "*T", out: "*T", k: int, factor: float, ahead: int, start: int, stop: int):
+    """Rows of x (rows, k) times factor, their squares' sum and 1 behind them, or, not ``ahead``, 1 and that sum, into out
+    (rows, k + 2)."""
+    for row in range(start, stop):
+        at, total = row * (k + 2), T(0)
+        for i in range(k):
+            v = x[row * k + i]
+            total = accumulate(total, v * v)
+            out[at + i] = T(factor) * v
+        out[at + k] = total if ahead != 0 else T(1)
+        out[at + k + 1] = T(1) if ahead != 0 else total
+
+
+@kernel
+def roots(x: "*T", start: int, stop: int):
+    """Square roots of x (n,), in their place, of 0 where rounding left less."""
+    for i in range(start, stop):
+        v = x[i]
+        x[i] = sqrt(T(0) if v < T(0) else v)
+
+
+def _product_into(out, a, b):
+    """``_by_product`` without memory for its steps, where BLAS has the dtype."""
+    kind, (n, k), m, batch = out._kind, a._shape[-2:], b._shape[-2], math.prod(a._shape[:-2])
+    left, right = make((batch * n, k + 2), kind), make((batch * m, k + 2), kind)
+    beside_norms.run(kind, (a._ptr, left._ptr, k, -2.0, 1), batch * n, a._n)
+    beside_norms.run(kind, (b._ptr, right._ptr, k, 1.0, 0), batch * m, b._n)
+    k += 2
+    blas.gemm(kind.np.str[1:], left._ptr, right._ptr, out._ptr, n, m, k, k, k, m, 0, 1, 1.0, 0.0, batch, n * k, m * k, n * m)
+    roots.run(kind, (out._ptr,), out._n, out._n)
+
+
 def _by_product(a, b):
     """Euclidean distances by the squares of norms and one product of matrices."""
     one, two = a.pow(2).sum(-1, keepdim=True), b.pow(2).sum(-1, keepdim=True)
@@ -67,6 +102,8 @@ def euclidean(x1, x2, *, by_product: bool = False):
 
 @euclidean.cpu
 def _(out, x1, x2, by_product):
+    if by_product and out._kind.cpu and out._n and out._kind.dtype.itemsize > 2:
+        return _product_into(out, x1, x2)
     if by_product:
         return copy_into(out, _by_product(x1.detach(), x2.detach()))
     n, k = x1._shape[-2:]

@@ -232,11 +232,58 @@ def test_ormqr():
                     assert a.tolist() == b.tolist()
                     assert torch.allclose(torch.from_numpy(a.numpy()), c, rtol=1e-4, atol=1e-5)
     for shapes in (((3, 2), (3,), (3, 4)), ((3, 2), (2,), (4, 3)), ((3,), (2,), (4, 3)), ((2, 3, 2), (2, 2), (3, 3)),
-                   ((3, 2), (2,), (3,)), ((3, 2), (1,), (3, 3)), ((3, 2), (2, 2), (3, 3))):
+                   ((3, 2), (2,), (3,)), ((3, 2), (1,), (3, 3)), ((3, 2), (2, 2), (3, 3)), ((2, 3, 2), (3, 2), (2, 3, 3)),
+                   ((2, 3, 2), (2, 2), (1, 3, 3)), ((0, 0), (0,), (0, 3)), ((3, 2), (2,), (3, 0))):
         both(lambda lib, shapes=shapes: lib.ormqr(*[lib.ones(s) for s in shapes]).shape)
     both(lambda lib: lib.ormqr(lib.ones(3, 2), lib.ones(2, dtype=lib.float64), lib.ones(3, 3)))
-    args = [ng.rand(*s, dtype=ng.float64, requires_grad=True) for s in ((3, 2), (2,), (3, 2))]
-    assert ng.autograd.gradcheck(ng.ormqr, args)
+    both(lambda lib: lib.ormqr(lib.ones(3, 2).half(), lib.ones(2).half(), lib.ones(3, 3).half()),
+         lambda lib: lib.ormqr(lib.ones(3, 2).long(), lib.ones(2).long(), lib.ones(3, 3).long()))
+    for dtype in (ng.float64, ng.complex128):
+        args = [ng.rand(*s, dtype=dtype, requires_grad=True) for s in ((5, 4), (4,), (5, 3), (3, 5))]
+        for left in (True, False):
+            for transpose in (True, False):
+                assert ng.autograd.gradcheck(lambda *a, t=transpose, s=left: ng.ormqr(*a, s, t), (*args[:2], args[3 - left]))
+
+
+@pytest.mark.parametrize("dtype", ("float32", "complex128"))
+@pytest.mark.parametrize("shape", ((150, 60), (60, 60), (2, 70, 50), (130, 540)))
+def test_reflections_in_blocks(shape, dtype):
+    rng = np.random.default_rng(0)
+
+    def drawn(*s):
+        a = rng.standard_normal(s)
+        return ng.tensor((a + 1j * rng.standard_normal(s) if dtype == "complex128" else a).astype(dtype))
+    a, (*batch, m, n) = drawn(*shape), shape
+    tolerance = 3e-4 if dtype == "float32" else 1e-11
+    found, tau = ng.geqrf(a)
+    eye = ng.eye(m, dtype=a.dtype).expand(*batch, m, m)
+    q = ng.ormqr(found, tau, eye)
+    assert ng.allclose(q @ found.triu(), a, atol=tolerance) and ng.allclose(q.mH @ q, eye, atol=tolerance)
+    if m >= n:
+        assert ng.allclose(ng.orgqr(found, tau), q[..., :n], atol=tolerance)
+        part = ng.orgqr(found, tau[..., :48])
+        assert ng.allclose(part, ng.ormqr(found[..., :48], tau[..., :48], eye)[..., :n], atol=tolerance)
+    for width in (3, 45):
+        c = drawn(*batch, m, width)
+        assert ng.allclose(ng.ormqr(found, tau, c), q @ c, atol=tolerance)
+        assert ng.allclose(ng.ormqr(found, tau, c, True, True), q.mH @ c, atol=tolerance)
+        assert ng.allclose(ng.ormqr(found, tau, c.mT, False), c.mT @ q, atol=tolerance)
+        assert ng.allclose(ng.ormqr(found, tau, c.mT, False, True), c.mT @ q.mH, atol=tolerance)
+
+
+def test_gradients_of_reflections_near_the_largest_number():
+    """What overflows on the way there and is multiplied by zeros is no part of them."""
+    cases = [([[0.25, 0.5], [-0.5, 1.5]], [-1e20, 0.5], [[0.5, -0.75], [-1.75, -1.0]]),
+             ([[0.75, 0.25, 1.75], [0.75, 2.0, -0.25], [-0.75, 0.5, 0.5]], [0.25, -0.75, 0.5],
+              [[0.0, -1.75, 0.25], [0.0, 0.75, -1.75], [-3e38, 0.25, 0.5]])]
+    for a, tau, g in cases:
+        grads = []
+        for dtype in (ng.float32, ng.float64):
+            x, y = (ng.tensor(v, dtype=dtype, requires_grad=True) for v in (a, tau))
+            ng.linalg.householder_product(x, y).backward(ng.tensor(g, dtype=dtype))
+            grads.append(y.grad.numpy())
+        assert np.isfinite(grads[0]).all()
+        np.testing.assert_allclose(grads[0][0], grads[1][0], rtol=1e-5)
 
 
 def test_modes_that_change_nothing():

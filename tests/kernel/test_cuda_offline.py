@@ -384,8 +384,8 @@ KERNELS = hand_written()
 WITH_BLAS = {"attention_forward", "attention_backward", "lstm_forward", "lstm_gradient", "gru_forward", "gru_gradient",
              "rnn_forward", "rnn_gradient"}
 # LAPACK works on the host, with all that is computed of its factors.
-WITH_BLAS |= {n for n, k in KERNELS.items() if k.fn.__module__ in (
-    "numbagrad.ops.linalg.kernels", "numbagrad.ops.linalg.householder_kernels")} - {"invert_values", "count_above"}
+WITH_BLAS |= {n for n, k in KERNELS.items() if k.fn.__module__.removeprefix("numbagrad.ops.linalg.") in (
+    "kernels", "householder_kernels", "elimination_blocks")} - {"invert_values", "count_above"}
 WITH_BLAS |= {"definite_factors", "factors", "solve_symmetric", "symmetric_factors"}
 WITH_BLAS |= {"transform_lines", "wide_box_max"}  # written as the processor's vectors
 

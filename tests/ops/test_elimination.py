@@ -241,3 +241,22 @@ def test_out():
             kept.append([x.numpy() for x in out])
         for x, y in zip(*kept, strict=True):
             np.testing.assert_allclose(x, y, rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "complex128"])
+def test_systems_that_are_eliminated_in_blocks(dtype):
+    n = 600
+    a, b = draw((n, n), dtype) + 0.5 * n ** 0.5 * np.eye(n, dtype=dtype), draw((n, 2), dtype)
+    tolerance = 2e-3 if dtype == "float32" else 1e-10
+    for threads in (1, 3):
+        kept = ng.get_num_threads()
+        ng.set_num_threads(threads)
+        try:
+            found = ng.linalg.solve(ng.tensor(np.stack([a, a[::-1].copy()])), ng.tensor(np.stack([b, b[::-1].copy()]))).numpy()
+        finally:
+            ng.set_num_threads(kept)
+        np.testing.assert_allclose(found[0], np.linalg.solve(a, b), rtol=tolerance, atol=tolerance)
+        np.testing.assert_allclose(found[1], found[0], rtol=tolerance, atol=tolerance)
+    a[:, 555] = 0
+    with pytest.raises(ng.linalg.LinAlgError, match="singular"):
+        ng.linalg.solve(ng.tensor(a), ng.tensor(b))

@@ -4,7 +4,6 @@ import numpy as np
 
 # Nodes with another name: composed of several ops here, one node there.
 NODES = {
-    "ormqr": "a chain of reflections here",
     "mvlgamma": "a sum of lgamma here",
     "multigammaln": "a sum of lgamma here",
     **dict.fromkeys(("rnn_tanh", "rnn_relu", "lstm", "gru", "rnn_tanh_cell", "rnn_relu_cell", "lstm_cell", "gru_cell"),
