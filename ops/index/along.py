@@ -129,6 +129,22 @@ def put_along(v: "*T", index: "*i8", x: "*T", found: "*i8", meta: "*i8", nd: int
                 x[base + i * step + index[first + i] * along] = v[first + i]
 
 
+@kernel
+def fill_along(v: "*T", index: "*i8", x: "*T", found: "*i8", meta: "*i8", nd: int, dim: int, size: int, start: int, stop: int):
+    """The one element of v into x at the places of index; int64 meta and found: see above."""
+    inner = meta[nd - 1]
+    step = 0 if dim == nd - 1 else meta[2 * nd - 1]
+    along = meta[nd + dim]
+    for item in range(start, stop):
+        base = first_place(meta, nd, dim, item)
+        first = item * inner
+        if wrong_ones(index, size, first, first + inner) != 0:
+            report(index, found, size, first, first + inner)
+        else:
+            for i in range(inner):
+                x[base + i * step + index[first + i] * along] = v[0]
+
+
 def read(out, t, plan):
     """out = t[plan] in one pass, if the plan is one of gather, whose numbers nobody asked for, and large."""
     if not _unlisted(plan, t):
@@ -152,6 +168,14 @@ def write(t, values, plan):
     if not _unlisted(plan, t) or values._strides is not None or values._shape != plan.shape:
         return False
     _run(put_along, moved(t._kind), values, t, plan, _apart(plan.numbers[1][1], values))
+    return True
+
+
+def fill(t, value, plan):
+    """t[plan] = value, one element, in one pass, under the same conditions as ``write``."""
+    if value._n != 1 or value._kind is not t._kind or not _unlisted(plan, t):
+        return False
+    _run(fill_along, moved(t._kind), value, t, plan, _apart(plan.numbers[1][1], plan.current()[0]))
     return True
 
 
