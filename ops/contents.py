@@ -459,6 +459,8 @@ CONTENTS = {
         "ops":
             "map_bytes map_rows_columns unmap_rows_columns",
     },
+    "conv.bag_rows": {
+    },
     "conv.column_product": {
     },
     "conv.columns": {
@@ -479,7 +481,7 @@ CONTENTS = {
         "numbagrad.nn.functional":
             "embedding_bag",
         "ops":
-            "bag_maxima bag_sums embedding_bag layout",
+            "add_bags bag_maxima bag_sums embedding_bag layout",
     },
     "conv.former": {
         "numbagrad":
@@ -522,6 +524,8 @@ CONTENTS = {
             "lp_pool1d lp_pool2d lp_pool3d",
         "ops":
             "lp_pool1d lp_pool2d lp_pool3d",
+    },
+    "conv.pixels": {
     },
     "conv.pool": {
         "numbagrad":
