@@ -155,3 +155,14 @@ def test_the_gradient_of_embedding_bag_makes_no_row_for_each_index():
     np.add.at(wanted, index.numpy().reshape(-1), np.repeat(g.numpy() / np.maximum(used, 1), 32, 0))
     wanted[3] = 0
     np.testing.assert_allclose(found.numpy(), wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_take_makes_no_list_of_places():
+    x, index = ng.rand(512, 512), ng.randint(-512 * 512, 512 * 512, (512, 512))
+    assert peak(lambda: x.take(index)) < 1.2 * MB and peak(lambda: x.view(-1)[index]) < 1.2 * MB
+    wanted = x.numpy().take(index.numpy()).tolist()
+    assert x.take(index).tolist() == x.view(-1)[index].tolist() == wanted
+    for wrong in (512 * 512, -512 * 512 - 1):
+        index[7, 3] = wrong
+        with pytest.raises(IndexError, match=f"out of range: tried to access index {wrong} on a tensor of 262144 elements"):
+            x.take(index)
