@@ -481,7 +481,7 @@ CONTENTS = {
         "numbagrad.nn.functional":
             "embedding_bag",
         "ops":
-            "bag_maxima bag_sums embedding_bag layout",
+            "add_bags bag_maxima bag_sums embedding_bag layout",
     },
     "conv.former": {
         "numbagrad":

@@ -29,7 +29,7 @@ from ..kernel import jit, tape
 from ..kernel.guard import guarded
 from ..kernel.tape import Refusal, Unlowered
 from ..kernel.threads import CHANGED, LIMIT
-from . import replays, text
+from . import replays, scratch, text
 from .elementwise_general import Slow
 from .recorder import Address, Draw, Number, Real, Recorder, recording
 from .text import indented
@@ -37,8 +37,10 @@ from .text import indented
 MOST = 4096  # plans of an op, after which all are forgotten
 PAD = "    "
 KEPT = 2048  # bytes of scratch memory that a plan keeps for its next call
+HELD = 1 << 26  # bytes of tables that plans hold, after which all are forgotten; a quarter of it in one plan
 TIMES = 8  # a plan takes as long to make as this many calls without one
 _all = weakref.WeakValueDictionary()  # every table of plans
+_held = [0]  # bytes of tables that plans were made with since all were forgotten
 
 
 class Table(dict):
@@ -59,7 +61,8 @@ class Table(dict):
 
 
 def forget():
-    """Drop all plans: the default dtype or the number of threads has changed, which some depend on."""
+    """Drop all plans: the default dtype or the number of threads has changed, which some depend on, or they hold much."""
+    _held[0] = 0
     for plans in list(_all.values()):
         plans.clear()
 
@@ -104,7 +107,7 @@ class Body:
     def __init__(self, recorder, given, whole=None, returned=()):
         """``whole``: tensors that fill buffers of the plan's own, by number; ``returned``: numbers of those that leave it."""
         self.constants, self.lines, self.whole = [], [], whole or {}
-        scratch, small = {}, 0
+        own, large, small = {}, set(), 0
         for i, fake in enumerate(recorder.buffers):
             if i in self.whole:
                 t = self.whole[i]
@@ -113,13 +116,18 @@ class Body:
             elif i >= given and fake is not None:
                 small += fake.nbytes
                 if small <= KEPT and i not in returned:
-                    scratch[f"p{i}_"] = fake
-                    continue
-                self.lines += [f"b{i}_ = empty_({self.constant(fake.size)}, {self.constant(fake.dtype)})",
-                               f"p{i}_ = peek_(id_(b{i}_) + {storage.DATA_FIELD})"]
-        if scratch or recorder.flags:
-            self.take_own(list(scratch.values()), recorder.flags, [
-                *scratch, *[f"a{i}_, w{i}_" for i in range(len(recorder.flags))]])
+                    own[f"p{i}_"] = fake
+                elif i in returned:
+                    self.take(i, fake.size, fake.dtype)
+                else:
+                    large.add(i)
+        if large:
+            places, most = scratch.layout(recorder, large)
+            self.take("", most, np.dtype(np.uint8))
+            self.lines += [f"p{i}_ = p_ + {self.constant(at)}" for i, at in places.items()]
+        if own or recorder.flags:
+            self.take_own(list(own.values()), recorder.flags, [
+                *own, *[f"a{i}_, w{i}_" for i in range(len(recorder.flags))]])
         for entry, values in recorder.steps:
             if entry is None:
                 self.lines += [f"if w{values}_.view[0] != -1:", f"    w{values}_.report()"]
@@ -128,9 +136,14 @@ class Body:
                 entry = entry if lock is None else entry.entry
                 line = f"{self.constant(entry)}({', '.join([self.argument(v) for v in values])})"
                 self.lines += [line] if lock is None else [f"with {self.constant(lock)}.lock:", PAD + line]
-        if scratch or recorder.flags:
+        if own or recorder.flags:
             self.lines.append(f"{self.constant(self.free)}.append(own_)")
         self.kept = list(recorder.kept.values())
+
+    def take(self, i, size, dtype):
+        """Lines that take memory for one call."""
+        self.lines += [f"b{i}_ = empty_({self.constant(size)}, {self.constant(dtype)})",
+                       f"p{i}_ = peek_(id_(b{i}_) + {storage.DATA_FIELD})"]
 
     def take_own(self, scratch, flags, names):
         """Lines that take small memory, and words for bad input: what a call has done with goes to the next."""
@@ -218,9 +231,20 @@ def written_down(work):
     recorder = Recorder()
     try:
         with recording(recorder):
-            return recorder, work(recorder)
+            found = recorder, work(recorder)
     except (Refusal, Exception):  # what is wrong with a call, the call itself says
         return None
+    return found if hold(sum([getattr(x, "nbytes", 0) for x in recorder.kept.values()])) else None
+
+
+def hold(count):
+    """Whether a new plan may hold so many bytes of tables: what Python makes of a geometry may be larger than its tensors."""
+    if count > HELD // 4:
+        return False
+    if _held[0] + count > HELD:
+        forget()
+    _held[0] += count
+    return True
 
 
 def finished(plans, recorder, outs, line, parameters, numbers=()):

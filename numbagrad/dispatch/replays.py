@@ -16,10 +16,10 @@ from ..core.replay import EXACT, MOST, POSSIBLE, REAL, WHOLE, Given, Place, Prog
 from ..core.replay_text import SEVERAL
 from ..core.storage import kind_of
 from ..kernel import blas, native, objects, tape, threads, trampoline
+from . import scratch
 from .recorder import Address, Draw, Number, Real
 
 RECORDED = 3  # tensors whose every combination of needs has a record
-ALIGNED = 64   # bytes
 SHORT = 1024   # elements of arguments and results up to which LAPACK takes less time than another thread would wait for
 HOW = {(float, "f"): EXACT, (int, "i"): WHOLE, (bool, "i"): WHOLE, (int, "f"): REAL, (bool, "f"): REAL}
 NUMBERS = object()  # a context: the numbers of the call as a tuple
@@ -28,12 +28,11 @@ NUMBERS = object()  # a context: the numbers of the call as a tuple
 def written(recorder, tensors, outs, numbers=()):
     """The program of what was written down, or None."""
     results = [(o._kind.np, o._kind, o._shape, o._n) for o in outs]
-    places, at = {id(o._buf): Place(tensors + j) for j, o in enumerate(outs)}, 0
-    for fake in recorder.buffers[tensors:]:
-        if id(fake) not in places:
-            places[id(fake)] = Place(tensors + len(outs), at)
-            at += -(-fake.nbytes // ALIGNED) * ALIGNED
-    program = Program(tensors, results, at, recorder.most)
+    places = {id(o._buf): Place(tensors + j) for j, o in enumerate(outs)}
+    own = {i for i, fake in enumerate(recorder.buffers) if i >= tensors and id(fake) not in places}
+    found, most = scratch.layout(recorder, own)
+    places.update({id(recorder.buffers[i]): Place(tensors + len(outs), at) for i, at in found.items()})
+    program = Program(tensors, results, most, recorder.most)
     checked = {v for entry, v in recorder.steps if entry is None}
     if not POSSIBLE or not program.fits() or len(checked) < len(recorder.flags) or not all(map(program.draw, recorder.streams)):
         return None

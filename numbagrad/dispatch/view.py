@@ -36,6 +36,7 @@ OURS = ("g", "gs", "shape")  # of gradient rules
 # Views from which on the garbage collector waits until all are made: it would come for each few hundred of them, now and then
 # look at all that there is, and find nothing.
 MANY = 100
+PARTS = 1 << 16  # of all calls that an op remembers, if these are several
 
 
 class ViewOp(Op):
@@ -221,10 +222,15 @@ def settle_all(geometries, memo, key, op, input):
     """``settle`` for an op with several views."""
     found = [settle(g, None, None, op, input) for g in geometries]
     if key is not None:
-        if len(memo) >= 256:
-            memo.clear()
-        memo[key] = found
+        remember(memo, key, found)
     return found
+
+
+def remember(memo, key, found):
+    """Keep what was found for several views, 200 bytes for each: of many only the last ones."""
+    if len(memo) >= 256 or sum(map(len, memo.values())) + len(found) > PARTS:
+        memo.clear()
+    memo[key] = found
 
 
 def make_view(op, input, shape, strides, offset, params, mode=None):

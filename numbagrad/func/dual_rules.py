@@ -40,7 +40,7 @@ def padded(level, op, args, params):
     return dual(level, y, run(op, [args[0].tangent], (params[0], 0)))
 
 
-@rule("taken", "piled", "rows_of", "sum_rows", "pick_along", "place_along", "take_at", "add_at")
+@rule("taken", "piled", "rows_of", "sum_rows", "add_bags", "pick_along", "place_along", "take_at", "add_at")
 def at_indices(level, op, args, params):
     """What an op that is linear in its first tensor picks or adds at indices."""
     return linear(level, op, args, params)

@@ -16,7 +16,8 @@ from numbagrad.kernel import tape
 from numbagrad.kernel.jit import STRIP, kernel, strip
 from numbagrad.kernel.lanes import SIZES
 
-from ..index.embedding import INDICES, SPACES, check_indices, renormalise, rows_for_few, rows_of, sum_rows
+from ..index.embedding import INDICES, SPACES, check_indices, outside_table, renormalise, rows_for_few, rows_of, sum_rows
+from ..index.kernels import check_saved
 from ..product.gemm import reshape
 from .bag_rows import sum_whole_bags
 from .pool import to_places
@@ -199,8 +200,10 @@ def _(out, weight, input, scale, bounds, of, sizes, skip, mean, freq):
 def _(g, weight, input, scale, of, sizes, skip, mean, freq, needs, shapes):
     if mean:
         g = g / reshape(sizes.clamp(min=1), (-1, 1)).to(device=g.device, dtype=g.dtype)
-    rows = rows_of(g, of)
     gw = gs = None
+    if needs[0] and scale is None and not freq:
+        return (add_bags(g, input, of, shapes[0][0], skip), *[None] * 5)
+    rows = rows_of(g, of)
     if needs[0]:
         gw = sum_rows(rows if scale is None else rows * reshape(scale, (-1, 1)), input, shapes[0][0], skip, freq)
     if needs[2]:
@@ -208,6 +211,40 @@ def _(g, weight, input, scale, of, sizes, skip, mean, freq, needs, shapes):
         if skip >= 0:
             gs = gs * REGISTRY["ne"].callable(input, skip).to(gs.dtype)
     return gw, None, gs, None, None, None
+
+
+@kernel
+def add_bags_to_rows(g: "*T", at: "*i8", of: "*i8", w: "*T", rows: int, width: int, skip: int, start: int, stop: int):
+    """Row ``of[i]`` of g (bags, width) added to zeros at row ``at[i]`` of w (rows, width), but for row ``skip``; int64 at and
+    of (n,)."""
+    for i in range(rows * width):
+        w[i] = store(T(0))
+    for i in range(start, stop):
+        p, q = at[i] * width, of[i] * width
+        if at[i] != skip:
+            for j in range(width):
+                w[p + j] = store(load(w[p + j]) + load(g[q + j]))
+
+
+@custom(private=True, joins=True, node="EmbeddingBagBackwardBackward0", reference=None)
+def add_bags(g, input, of, rows: int, skip: int = -1):
+    """Zeros (rows, e) with the row of each index's bag added at the index: without a row for each index, which are many."""
+    return (rows, g._shape[1]), g._kind
+
+
+@add_bags.cpu
+def _(out, g, input, of, rows, skip):
+    check_saved(input, rows, fail=outside_table)
+    add_bags_to_rows[out._kind](g._ptr, input._ptr, of._ptr, out._ptr, *out._shape, skip, 0, input._n)
+
+
+@add_bags.gradient
+def _(g_, input, of, shape, skip):
+    rows = rows_of(g_, input)
+    if skip >= 0:
+        rows = rows * reshape(REGISTRY["ne"].callable(input, skip).to(rows.dtype), (-1, 1))
+    none = zeros(shape, dtype=rows.dtype, device=rows.device)
+    return REGISTRY["index_add"].callable(none, 0, of, rows), None, None
 
 
 @custom(private=True, node="EmbeddingBagBackward0", reference=None)

@@ -14,8 +14,9 @@ from numbagrad.kernel.tape import TAPE, active
 
 from . import access
 from .kernels import moved, row
-from .plans import Plan, as_index, checked_row, out_of_bounds, range_flag
+from .plans import Plan, as_index, checked_row, out_of_bounds, range_flag, several
 
+ROW = 1024
 LISTED = 1 << 12  # elements up to which a list of numbers is made, for forward and backward
 
 # In the kernels meta holds the index's sizes, then the strides of the indexed tensor; rows of the last dimension are looped.
@@ -135,8 +136,58 @@ def put_along(v: "*T", index: "*i8", x: "*T", found: "*i8", meta: "*i8", nd: int
                 x[base + i * step + index[first + i] * along] = v[first + i]
 
 
+@kernel
+def fill_along(v: "*T", index: "*i8", x: "*T", found: "*i8", meta: "*i8", nd: int, dim: int, size: int, start: int, stop: int):
+    """The one element of v into x at the places of index; int64 meta and found: see above."""
+    inner = meta[nd - 1]
+    step = 0 if dim == nd - 1 else meta[2 * nd - 1]
+    along = meta[nd + dim]
+    for item in range(start, stop):
+        base = first_place(meta, nd, dim, item)
+        first = item * inner
+        if wrong_ones(index, size, first, first + inner) != 0:
+            report(index, found, size, first, first + inner)
+        else:
+            for i in range(inner):
+                x[base + i * step + index[first + i] * along] = v[0]
+
+
+@kernel
+def take_from_row(x: "*T", index: "*i8", out: "*T", found: "*i8", size: int, start: int, stop: int):
+    """Elements of x (size,) at int64 index (n,), which counts from the end where it is negative, into out; found: see above."""
+    for first in range(start, stop, ROW):  # (whose indices stay in the cache)
+        last, low, bad = min(first + ROW, stop), 0, 0
+        for i in range(first, last):
+            low |= 1 if index[i] < 0 else 0
+            bad |= (1 if index[i] < -size else 0) | (1 if index[i] >= size else 0)
+        if bad != 0:
+            for i in range(first, last):
+                if found[0] < 1 and (index[i] < -size or index[i] >= size):
+                    found[0] = 1
+                    found[1] = index[i]
+        elif low != 0:
+            for i in range(first, last):
+                out[i] = x[index[i] + (size if index[i] < 0 else 0)]
+        else:
+            for i in range(first, last):
+                out[i] = x[index[i]]
+
+
+def _read_row(out, t, plan):
+    """out = t[plan] in one pass where t is a row, or is seen as one, and large."""
+    if plan.in_shape != (plan.total,) or t._strides is not None or t._n != plan.total:
+        return False
+    index, (_, _, fail) = as_index(plan.current()[0]), plan.numbers[1]
+    words = range_flag(fail, 0, plan.total, index)
+    take_from_row.run(moved(t._kind), (t._ptr, index._ptr, out._ptr, words.address, plan.total), plan.n, out._n)
+    words.check()
+    return True
+
+
 def read(out, t, plan):
-    """out = t[plan] in one pass, if the plan is one of gather, whose numbers nobody asked for, and large."""
+    """out = t[plan] in one pass, if the plan is one of gather or of a row, whose numbers nobody asked for, and large."""
+    if plan.n > LISTED and plan.numbers[0] is several and len(plan.tensors) == 1:
+        return _read_row(out, t, plan)
     if not _unlisted(plan, t):
         return False
     _run(take_along, moved(t._kind), t, out, plan)
@@ -158,6 +209,14 @@ def write(t, values, plan):
     if not _unlisted(plan, t) or values._strides is not None or values._shape != plan.shape:
         return False
     _run(put_along, moved(t._kind), values, t, plan)
+    return True
+
+
+def fill(t, value, plan):
+    """t[plan] = value, one element, in one pass, under the same conditions as ``write``."""
+    if value._n != 1 or value._kind is not t._kind or not _unlisted(plan, t):
+        return False
+    _run(fill_along, moved(t._kind), value, t, plan, _apart(plan.numbers[1][1], plan.current()[0]))
     return True
 
 

@@ -59,7 +59,11 @@ def put_at(input, values, plan: Recipe, accumulate: bool):
 @put_at.cpu
 def _(out, input, values, plan, accumulate):
     copy_into(out, input)
-    if not (accumulate and values._buf is not out._buf and along.add(out, values, plan)):
+    if accumulate:
+        done = values._buf is not out._buf and along.add(out, values, plan)
+    else:
+        done = along.fill(out, values, plan)
+    if not done:
         change_at(out, values, plan, accumulate)
 
 

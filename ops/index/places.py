@@ -107,7 +107,8 @@ def _(out, input, index, where, dim, number):
     copy_into(out, input)
     value = make((), out._kind)
     fill_into(value, number)
-    access.write(out, value, plan)
+    if not along.fill(out, value, plan):
+        access.write(out, value, plan)
 
 
 @number_at.gradient

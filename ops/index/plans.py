@@ -198,20 +198,21 @@ def plan_of(shape, indices):
                              f"{', '.join(str(list(t._shape)) for t, _, _ in used)}") from None
     dims = [d for _, d, _ in used]
     tensors = tuple([t for t, _, _ in used])
-    numbers = _several, (tuple([u[1:] for u in used]), index_shape, out_of_bounds)
+    numbers = several, (tuple([u[1:] for u in used]), index_shape, out_of_bounds)
     if dims[-1] - dims[0] == len(dims) - 1:
         return Plan(numbers, None, dims[0], len(dims), shape, index_shape, tensors)
     order = tuple(dims + [d for d in range(len(shape)) if d not in dims])
     return Plan(numbers, order, 0, len(dims), shape, index_shape, tensors)
 
 
-def _several(tensors, used, index_shape, fail):
+def several(tensors, used, index_shape, fail):
+    """The numbers of ``plan_of`` and ``named_flat``."""
     return lines([(t, *u) for t, u in zip(tensors, used)], index_shape, fail)
 
 
 def named_flat(total, index, fail):
     """What ``Plan`` is made of for one index of any shape into ``total`` elements."""
-    return (_several, (((0, total),), index._shape, fail)), None, 0, 1, (total,), index._shape, (index,)
+    return (several, (((0, total),), index._shape, fail)), None, 0, 1, (total,), index._shape, (index,)
 
 
 def flat_plan(lin, total, index_shape=None):

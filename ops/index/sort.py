@@ -84,8 +84,8 @@ def rows_of(input, dim):
     return (t if t._strides is None else contiguous_copy(t)), order
 
 
-def keys_of(t, n, descending):
-    """uint64 keys of the rows of a contiguous tensor, shape (rows, n); None for 64-bit dtypes."""
+def keys_of(t, n, descending, keys=None):
+    """uint64 keys of the rows of a contiguous tensor, shape (rows, n), in memory that may be given; None for 64-bit dtypes."""
     d = t._kind.dtype
     low = -(1 << 31) * d.is_signed
     if d.itemsize == 8:
@@ -95,7 +95,7 @@ def keys_of(t, n, descending):
         low, high = int(a.min()), int(a.max())
         if high - low >= 1 << 32:
             return None
-    keys = np.empty(t._n, np.uint64)
+    keys = np.empty(t._n, np.uint64) if keys is None else keys
     rows = t._n // n if n else 0
     if d.category == 2:
         t = t if d is dt.float32 else t.float()
@@ -114,9 +114,9 @@ def wide_order(t, n, descending):
     return (n - 1 - np.argsort(a[:, ::-1], axis=1, kind="stable"))[:, ::-1]
 
 
-def in_order_of(t, n, descending):
+def in_order_of(t, n, descending, keys=None):
     """(positions or keys, whether they are keys) of the elements of each row in the given order, which is stable."""
-    keys = keys_of(t, n, descending)
+    keys = keys_of(t, n, descending, keys)
     if keys is None:
         return wide_order(t, n, descending), False
     keys.sort(axis=1)
@@ -174,9 +174,10 @@ def _(out, input, dim, k, descending, in_order, alone, stable, keepdim):
         if found is not to:
             copy_into(to, found)
         return
-    found, packed = in_order_of(t, n, descending)
-    to = to.array()
-    found = found.reshape(to.shape)
+    places = to.array()
+    # Keys are as wide as positions: where these lie in rows, keys are sorted in their memory.
+    found, packed = in_order_of(t, n, descending, places.reshape(-1).view(np.uint64) if to._strides is None else None)
+    to, found = places, found.reshape(places.shape)
     if packed:
         np.bitwise_and(found, LOW, out=to.view(np.uint64))
     else:

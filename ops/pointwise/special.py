@@ -217,7 +217,7 @@ def mvlgamma(input, p, *, out=None):
         raise RuntimeError(f"mvlgamma(): p = {p} is too large: the result is a sum of p terms, at most {1 << 16} here")
     total = p * (p - 1) * math.log(math.pi) / 4
     for j in range(p):
-        total = lgamma(input - j / 2) + total
+        total = lgamma(input - j / 2 if j else input) + total
     return total if out is None else write_out("mvlgamma", out, total, [input], True)
 
 

@@ -15,9 +15,9 @@ NAMES = [op.name for op in REGISTRY.values() if op.samples and not op.random]
 REFUSED = {"argwhere", "masked_select", "nonzero", "unique", "unique_consecutive", "gaussian_nll_loss", "histogram",
            "histogramdd", "equal", "allclose", "isclose"}
 # Ops without a rule, which run in a loop.
-LOOPS = {"among", "as_strided", "attention_gradient", "bag_maxima", "bag_sums", "bincount", "blocks", "collect", "combinations",
-         "cross_entropy_fused", "histc", "index_fill", "index_put", "index_reduce", "layout", "linalg_pinv", "masked_scatter",
-         "nll_spread", "number_at", "one_hot", "own_class", "piled", "put", "put_at", "rank_of", "recurrent",
+LOOPS = {"add_bags", "among", "as_strided", "attention_gradient", "bag_maxima", "bag_sums", "bincount", "blocks", "collect",
+         "combinations", "cross_entropy_fused", "histc", "index_fill", "index_put", "index_reduce", "layout", "linalg_pinv",
+         "masked_scatter", "nll_spread", "number_at", "one_hot", "own_class", "piled", "put", "put_at", "rank_of", "recurrent",
          "recurrent_gradient", "repeat_interleave", "returned", "scatter", "spread", "take", "taken", "taken_by_mask",
          "binary_cross_entropy", "counted",
          # (its lengths say where the target of each sequence begins; each two of its rows; places count within all rows)
