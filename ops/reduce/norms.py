@@ -88,7 +88,7 @@ norm_zero = _norm_op("norm_zero", lambda acc, x: acc + x, lambda g: None, start=
 _norms = {2.0: norm_two, 1.0: norm_one, INF: norm_inf, -INF: norm_low, 0.0: norm_zero}
 
 
-@custom(private=True, contiguous=False, reference=None, node="LinalgVectorNormBackward0")
+@custom(private=True, contiguous=False, joins=True, reference=None, node="LinalgVectorNormBackward0")
 def norm_p(input, *, p: float, dim: object, keepdim: bool):
     """(sum |x| ** p) ** (1 / p)."""
     return reduced_shape(input._shape, dim, keepdim), input._kind
