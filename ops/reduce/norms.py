@@ -102,6 +102,13 @@ def _(out, input, p, dim, keepdim):
 
 @norm_p.gradient
 def _(g, input, y, shape, p, dim, keepdim):
+    if input._kind.dtype in dt.HALF:  # powers are soon beyond a half type
+        g, x, y = (t.to(dtype=dt.float32) for t in (g, input, y))
+        return _p_gradient(g, x, y, shape, p, dim, keepdim).to(dtype=input.dtype)
+    return _p_gradient(g, input, y, shape, p, dim, keepdim)
+
+
+def _p_gradient(g, input, y, shape, p, dim, keepdim):
     zero = (y.detach() == 0).to(dtype=y.dtype)
     scale = expand_back(g * (1 - zero) * (y + zero).pow(1.0 - p), shape, dim, keepdim)
     size = input.abs()
