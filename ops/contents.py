@@ -36,10 +36,9 @@ CONTENTS = {
         "numbagrad.special":
             "erf erfc erfinv exp2 expm1 log1p",
         "ops":
-            "abs acos acosh add add_multiple asin asinh atan atan2 atanh ceil cos cosh div div_floor div_trunc div_whole "
-            "erf erfc erfinv exp exp2 expm1 floor floor_divide fmod log log10 log1p log2 maximum minimum mul neg pow pow_2 "
-            "pow_3 pow_half pow_minus_half reciprocal remainder rsqrt rsub sigmoid sign sin sinh sqrt square sub "
-            "sub_multiple tan tanh trunc",
+            "abs acos acosh add asin asinh atan atan2 atanh ceil cos cosh div div_floor div_trunc div_whole erf erfc erfinv"
+            " exp exp2 expm1 floor floor_divide fmod log log10 log1p log2 maximum minimum mul neg pow pow_2 pow_3 pow_half "
+            "pow_minus_half reciprocal remainder rsqrt rsub sigmoid sign sin sinh sqrt square sub tan tanh trunc",
     },
     "pointwise.binary": {
         "Tensor":
@@ -104,6 +103,10 @@ CONTENTS = {
             "equal isclose isclose_kernel isfinite isinf isnan isneginf isposinf isreal logical_and logical_and_ "
             "logical_not logical_not_ logical_or logical_or_ logical_xor logical_xor_ signbit signbit_float where "
             "where_else where_method where_number where_tensors",
+    },
+    "pointwise.multiples": {
+        "ops":
+            "add_multiple sub_multiple",
     },
     "pointwise.piecewise_linear": {
         "Tensor":

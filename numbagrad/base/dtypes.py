@@ -73,6 +73,7 @@ complex128 = cdouble = dtype("complex128", "c16", "c16", "c16", 3, 10)
 
 ALL = (bool_, uint8, int8, int16, int32, int64, uint16, uint32, uint64, float16, bfloat16, float32, float64, complex64,
        complex128)
+HALF = (float16, bfloat16)
 BY_NAME = {d.name: d for d in ALL}
 BY_CODE = {d.code: d for d in ALL}
 BY_NUMPY = {d.np: d for d in ALL if d.category != 2 or d.itemsize > 2} | {np.dtype("f2"): float16}

@@ -138,12 +138,9 @@ def transfer(dst, src):
         copy_bytes(dst, src)
 
 
-HALF = (dt.float16, dt.bfloat16)
-
-
 def single(t, filled=True):
     """``t`` in float32 if it is a tensor of a half type (its values only if ``filled``); anything else as it is."""
-    if getattr(getattr(t, "_kind", None), "dtype", None) not in HALF:
+    if getattr(getattr(t, "_kind", None), "dtype", None) not in dt.HALF:
         return t
     wide = make(t._shape, storage.kind_of(dt.float32, t._kind.device))
     if filled:
@@ -155,7 +152,7 @@ def in_single(launch):
     """A launcher that adds in the memory of its results, launched in float32 for half types: each result is rounded once."""
     def in_float32(out, *args):
         outs = out if out.__class__ is list else (out,)
-        if outs[0]._kind.itemsize != 2 or outs[0]._kind.dtype not in HALF:
+        if outs[0]._kind.itemsize != 2 or outs[0]._kind.dtype not in dt.HALF:
             return launch(out, *args)
         wide = [single(o, False) for o in outs]
         launch(wide if outs is out else wide[0], *[single(a) for a in args])

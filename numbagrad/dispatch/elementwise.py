@@ -25,7 +25,7 @@ class Elementwise(Op):
     kind = "elementwise"
 
     def __init__(self, fn, *, result=None, accepts="any", names=None, inplace=True, keywords=None, special=None,
-                 counts_bool=False, complex=None, fused=False, underived=False, fits=(), usual="True", holds=(),
+                 counts_bool=False, complex=None, fused=False, underived=False, fits=(), usual="True", holds=(), holds_back=(),
                  **options):
         options.setdefault("dtypes", "float" if accepts == "float" else "any")
         tensors = sum(p.annotation is p.empty for p in inspect.signature(fn).parameters.values())
@@ -43,7 +43,7 @@ class Elementwise(Op):
         self.params = tuple(p.name for p in params if p.annotation is not inspect.Parameter.empty)
         self.defaults = {p.name: p.default for p in params if p.default is not inspect.Parameter.empty}
         self.fits = frozenset(fits) | {n for n in self.params if self.kinds.get(n) == "number"}
-        self.usual, self.holds = usual, frozenset(holds)
+        self.usual, self.holds, self.holds_back = usual, frozenset(holds), frozenset((*holds, *holds_back))
         self.rule = self.check = None
         self.forms = {}
         self.entries = {}  # classes of the arguments, numbers among them -> call of that form
@@ -121,7 +121,7 @@ class Form:
         self.name = op.name
         self.tensors = tuple(n for n, p in zip(op.tensors, pattern) if p == "t")
         self.scalars = tuple(n for n, p in zip(op.tensors, pattern) if p == "s") + op.params
-        self.forward = emit.Pointwise(op.name, self.tensors, self.scalars, self._held((op.expression,)))
+        self.forward = emit.Pointwise(op.name, self.tensors, self.scalars, self._held((op.expression,), op.holds))
         name = op.names.get(pattern) if isinstance(op.names, dict) else op.names
         self.differentiable = (op.differentiable or op.underived) and op.result != "bool"
         self._entry = None
@@ -135,15 +135,16 @@ class Form:
         self.fast_backward = [None] + [{} for _ in range((1 << len(self.tensors)) - 1)]
         self.node_class = elementwise_fast.make_node(self, name or grad_name(op.name))
 
-    def _held(self, expressions):
+    def _held(self, expressions, names):
         """Expressions with the numbers that the op ``holds`` rounded to the dtype of the tensors."""
         return expr.substitute(expressions, {expr.var(n): expr.apply("held", expr.var(n)) for n in self.scalars
-                                             if n in self.op.holds})
+                                             if n in names})
 
     def _held_back(self, expressions, complex_):
         """``_held`` of gradients; a rule that says ``held`` itself means what it says."""
         every = [r for r in self.op.gradients(complex_) if r is not None]
-        return expressions if any(e.op == "held" for e in expr.topological(every)) else self._held(expressions)
+        return expressions if any(e.op == "held" for e in expr.topological(every)) else (
+            self._held(expressions, self.op.holds_back))
 
     def entry(self):
         """The call for this pattern alone (see ``elementwise_fast.build_form_entry``)."""
@@ -231,7 +232,7 @@ class Recorded(Elementwise):
             [inspect.Parameter(n, kind, annotation=plain) for n in (self.g, *self.saved)]
             + [inspect.Parameter(n, kind, annotation=float) for n in self.numbers])
         super().__init__(fn, private=True, registered=False, inplace=False, accepts=form.op.accepts, fused=True,
-                         names=form.node_class.__name__ + "Backward0", holds=form.op.holds)
+                         names=form.node_class.__name__ + "Backward0", holds=form.op.holds_back)
         self._traced = expression
 
     def gradients(self, complex_):
@@ -252,8 +253,9 @@ def elementwise(fn=None, **options):
 
     ``fits`` names arguments whose numbers are refused where the dtype of the result holds none such, as PyTorch does with
     its parameters (all of kind "number" are) and not with operands; ``holds`` names those that are rounded to the dtype of the
-    tensors before anything is computed (PyTorch makes tensors of them: ``bfloat16(0.7) == 0.7``); others meet half types in
-    float32. ``usual`` is a condition on the parameters, without which the fast path is not taken."""
+    tensors before anything is computed (PyTorch makes tensors of them: ``bfloat16(0.7) == 0.7``), ``holds_back`` in gradients
+    alone; others meet half types in float32. ``usual`` is a condition on the parameters, without which the fast path is not
+    taken."""
     if fn is None:
         return lambda f: elementwise(f, **options)
     return Elementwise(fn, **options)

@@ -100,8 +100,8 @@ def call_signature(op):
 
 def _tests(op, names):
     """What numbers have to be for the fast path."""
-    tests = [f"-{dt.MOST} <= {n} <= {dt.MOST}" if n not in op.holds else
-             f"(-65504.0 <= {n} <= 65504.0 or {op.tensors[0]}._kind.itemsize > 2 and -{dt.MOST} <= {n} <= {dt.MOST})"
+    tests = [f"-{dt.MOST} <= {n} <= {dt.MOST}" if n not in op.holds_back else
+             f"(-65504.0 <= {n} <= 65504.0 or {op.tensors[0]}._kind.dtype.code != 'f2' and -{dt.MOST} <= {n} <= {dt.MOST})"
              for n in names if n in op.fits]
     return tests + ([op.usual] if op.usual != "True" else [])
 

@@ -326,19 +326,26 @@ def _constants(running_mean, running_var):
             constant("native_batch_norm", name, t)
 
 
+def _of_nothing(input, weight, bias):
+    """The result for no elements: PyTorch looks at no statistics then, and depends on scale and shift all the same."""
+    scaled = input.clone() if weight is None else input * weight.select(0, 0)
+    return scaled if bias is None else scaled + bias.select(0, 0)
+
+
 def _batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps):
     shape = input._shape
-    if not input._n and len(shape) < 2:  # as PyTorch, which asks for channels only where there are elements
-        scaled = input.clone() if weight is None else input * weight[0]
-        return scaled if bias is None else scaled + bias[0]
+    if not input._n and len(shape) < 2:
+        return _of_nothing(input, weight, bias)
     if len(shape) < 2:
         check_channels(input, 0, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
         raise IndexError("Dimension out of range (expected to be in range of "
                          f"[{-max(len(shape), 1)}, {max(len(shape), 1) - 1}], but got 1)")
     channels = shape[1]
+    if training and numel((shape[0], *shape[2:])) == 1:
+        raise ValueError(f"Expected more than 1 value per channel when training, got input size {input.shape}")
+    if not input._n:
+        return _of_nothing(input, weight, bias)
     if training:
-        if numel((shape[0], *shape[2:])) == 1:
-            raise ValueError(f"Expected more than 1 value per channel when training, got input size {input.shape}")
         if (running_mean is None) != (running_var is None):
             raise ValueError("running_mean and running_var must either both be None or neither be None")
     elif running_mean is None or running_var is None:
@@ -356,10 +363,6 @@ def _batch_norm(input, running_mean, running_var, weight, bias, training, moment
                                   momentum, eps)
                 return wide.to(dtype=kind.dtype)
             raise RuntimeError("mixed dtype (CPU): all inputs must share same datatype.")
-    if input._n == 0:
-        out = input.clone()  # which depends on scale and shift all the same: they get gradients of zeros
-        out = out if weight is None else out * weight[0]
-        return out if bias is None else out + bias[0]
     out = batch_norm_fused.call(input, weight, bias, running_mean, running_var, training=bool(training),
                                 momentum=dt.as_float(momentum), eps=dt.as_float(eps))[0]
     if training and running_mean is not None:

@@ -7,89 +7,16 @@ import numbers
 
 import numpy as np
 
-from numbagrad.base import arguments
 from numbagrad.base import dtypes as dt
-from numbagrad.base.sparse import SparseArgument, instead
 from numbagrad.core.promotion import common_dtype, is_number
-from numbagrad.dispatch.elementwise_general import general
-from numbagrad.extend import BINARY, REGISTRY, UNARY, Sample, Tensor, elementwise
+from numbagrad.extend import BINARY, UNARY, Sample, Tensor, elementwise
 from numbagrad.extend import scalar as s
 from numbagrad.kernel.expr import where
 
 from ..refusal import refusal
+from .multiples import scaled
 
 INF, NAN = math.inf, math.nan
-
-
-def _checked_alpha(first, second, alpha):
-    """The dtype in which ``first op alpha * second`` is computed, after PyTorch's checks of ``alpha``."""
-    both = (first, second)
-    d = common_dtype([a for a in both if isinstance(a, Tensor)], [a for a in both if not isinstance(a, Tensor)])
-    arguments.check_factor("alpha", alpha, d)
-    return d
-
-
-def replaced(input, result):
-    """A tensor that takes the value of another one."""
-    from numbagrad.autograd.inplace import replace
-    return replace(input, result, "add_")
-
-
-def _scaled(name, swapped=False):
-    """``input op alpha * other`` for the ``alpha`` keyword; ``swapped``: ``other op alpha * input``."""
-    def multiple(first, second, alpha, out, inplace):
-        op = REGISTRY[name + "_multiple"]
-        if inplace:
-            from numbagrad.autograd.inplace import apply
-            return apply(op, first, (second, alpha))
-        return op.call(first, second, alpha, out=out)
-
-    def run(input, other, alpha, out=None, inplace=False):
-        first, second = (other, input) if swapped else (input, other)
-        try:
-            if isinstance(alpha, Tensor) and not alpha._shape and not alpha._rg:
-                alpha = alpha.item()
-            op = REGISTRY[name]
-            if alpha.__class__ is float and isinstance(second, Tensor) and isinstance(first, Tensor) and (
-                    first._kind is second._kind and first._kind.dtype.category == 2 and -65504.0 <= alpha <= 65504.0):
-                return multiple(first, second, alpha, out, inplace)  # the usual case, which passes all of the following
-            if not all(isinstance(a, Tensor) or is_number(a) for a in (first, second)):
-                return general(op, (first, second), ())  # which raises the TypeError
-            if not is_number(alpha):
-                called = "rsub" if swapped else name + "_" if inplace else name
-                raise TypeError(f"{called}(): argument 'alpha' must be Number, not {type(alpha).__name__}")
-            if name == "sub":
-                _no_bools((first, second), None)
-            d = _checked_alpha(first, second, alpha)
-            alpha = dt.fit(alpha, d) if d.category else bool(alpha)
-            if d.category == 2 and isinstance(first, Tensor) and alpha.__class__ is not complex:
-                second = second.to(dtype=d) if isinstance(second, Tensor) and second._shape else second
-                return multiple(first, second, alpha, out, inplace)
-            # In the dtype of the result: an integer tensor times a float would be float32 beside a float64 input.
-            second = second.to(dtype=d) * alpha if isinstance(second, Tensor) and second._shape else second * alpha
-            if inplace:
-                return getattr(input, op.name + "_")(second)
-            return op.call(first, second, out=out)
-        except SparseArgument as error:
-            result = instead(REGISTRY[name], error)(first, second, alpha=alpha)
-            return result if not inplace else replaced(input, result)
-    return run
-
-
-@elementwise(private=True, accepts="realfloat", dtypes="float", reference=lambda a, b, alpha: a + alpha * b,
-             names="AddBackward0", samples=(Sample((3, 4), (3, 4), 0.3), Sample((3, 4), (4,), -2.0)),
-             holds=("input", "other", "alpha"))
-def add_multiple(input, other, alpha: float):
-    """``input + alpha * other``, rounded once."""
-    return input + alpha * other
-
-
-@elementwise(private=True, accepts="realfloat", dtypes="float", reference=lambda a, b, alpha: a - alpha * b,
-             names="SubBackward0", samples=(Sample((3, 4), (3, 4), 0.3), Sample((3, 4), (4,), -2.0)),
-             holds=("input", "other", "alpha"))
-def sub_multiple(input, other, alpha: float):
-    """``input - alpha * other``, rounded once."""
-    return input - alpha * other
 
 
 def _rounded(input, other, rounding_mode, out=None, inplace=False):
@@ -109,14 +36,14 @@ def _rounded(input, other, rounding_mode, out=None, inplace=False):
     return op.call(input, other, out=out)
 
 
-@elementwise(reference=np.add, samples=BINARY, holds=("input", "other"), keywords={"alpha": (1, _scaled("add"))})
+@elementwise(reference=np.add, samples=BINARY, holds=("input", "other"), keywords={"alpha": (1, scaled("add"))})
 def add(input, other):
     """Sum ``input + alpha * other``."""
     return input + other
 
 
 @elementwise(accepts="number", reference=np.subtract, samples=BINARY, aliases=("subtract",), holds=("input", "other"),
-             keywords={"alpha": (1, _scaled("sub"))})
+             keywords={"alpha": (1, scaled("sub"))})
 def sub(input, other):
     """Difference ``input - alpha * other``."""
     return input - other
@@ -140,7 +67,7 @@ sub.refuses(_no_bools)
 
 @elementwise(accepts="number", reference=lambda a, b: np.subtract(b, a), samples=BINARY, inplace=False,
              names={"tt": "RsubBackward0", "ts": "RsubBackward1"}, holds=("input", "other"),
-             keywords={"alpha": (1, _scaled("sub", True))})
+             keywords={"alpha": (1, scaled("sub", True))})
 def rsub(input, other):
     """Difference ``other - input``."""
     return other - input

@@ -19,7 +19,7 @@ def _clip(x, min=None, max=None):
 
 
 @elementwise(private=True, accepts="real", names="ClampBackward1", points=(*POINTS, 1.0, -1.0), torch_name="clamp",
-             samples=(Sample((3, 4), -1.0, 1.0),), reference=_clip, fits=("min", "max"), holds=("min", "max"))
+             samples=(Sample((3, 4), -1.0, 1.0),), reference=_clip, fits=("min", "max"), holds_back=("min", "max"))
 def clamp_numbers(input, min: float, max: float):
     """``clamp`` of a floating-point tensor between two numbers."""
     return between(input, min, max)
@@ -32,7 +32,7 @@ def _(g, input, min, max):
 
 @elementwise(private=True, accepts="real", names={"ttt": "ClampBackward0", "tss": "ClampBackward1"}, torch_name="clamp",
              samples=(Sample((3, 4), (4,), (3, 1)), Sample((3, 4), -1, 1)), reference=_clip, fits=("min", "max"),
-             holds=("min", "max"))
+             holds_back=("min", "max"))
 def clamp_between(input, min, max):
     """``clamp`` between two tensors, or two numbers."""
     return s.minimum(s.maximum(input, min), max)
@@ -57,7 +57,7 @@ def _one_sided(name, private, suffix):
     chosen.__name__ = chosen.__qualname__ = name
     chosen.__module__ = __name__
     chosen.__doc__ = f"``{'max(input, min)' if low else 'min(input, max)'}``, elementwise; NaN stays NaN."
-    op = elementwise(chosen, private=private, accepts="real", fits=("min", "max"), holds=("min", "max"), names=suffix,
+    op = elementwise(chosen, private=private, accepts="real", fits=("min", "max"), holds_back=("min", "max"), names=suffix,
                      reference=np.maximum if low else np.minimum, points=(*POINTS, 0.5),
                      samples=(Sample((3, 4), 0.5), Sample((3, 4), (4,)), Sample((), -0.5)))
     if low:

@@ -88,7 +88,7 @@ norm_zero = _norm_op("norm_zero", lambda acc, x: acc + x, lambda g: None, start=
 _norms = {2.0: norm_two, 1.0: norm_one, INF: norm_inf, -INF: norm_low, 0.0: norm_zero}
 
 
-@custom(private=True, contiguous=False, reference=None, node="LinalgVectorNormBackward0")
+@custom(private=True, contiguous=False, joins=True, reference=None, node="LinalgVectorNormBackward0")
 def norm_p(input, *, p: float, dim: object, keepdim: bool):
     """(sum |x| ** p) ** (1 / p)."""
     return reduced_shape(input._shape, dim, keepdim), input._kind
@@ -102,6 +102,13 @@ def _(out, input, p, dim, keepdim):
 
 @norm_p.gradient
 def _(g, input, y, shape, p, dim, keepdim):
+    if input._kind.dtype in dt.HALF:  # powers are soon beyond a half type
+        g, x, y = (t.to(dtype=dt.float32) for t in (g, input, y))
+        return _p_gradient(g, x, y, shape, p, dim, keepdim).to(dtype=input.dtype)
+    return _p_gradient(g, input, y, shape, p, dim, keepdim)
+
+
+def _p_gradient(g, input, y, shape, p, dim, keepdim):
     zero = (y.detach() == 0).to(dtype=y.dtype)
     scale = expand_back(g * (1 - zero) * (y + zero).pow(1.0 - p), shape, dim, keepdim)
     size = input.abs()

@@ -150,8 +150,10 @@ def nanmean(input, dim=None, keepdim=False, *, dtype=None, out=None):
         raise RuntimeError("nanmean(): integral types and bool are not supported for nanmean even if result dtype is "
                            f"floating point, got {dt.scalar_name(input._kind.dtype)}")
     count = (input == input).sum(dim, keepdim).detach()
-    result = nansum(input, dim, keepdim, dtype=dtype)
-    result = result / count.to(dtype=result.dtype)
+    kept = input._kind.dtype if dtype is None else dtype
+    wide = dt.float32 if kept in dt.HALF else dtype  # the sum or the count may be beyond a half type
+    result = nansum(input, dim, keepdim, dtype=wide)
+    result = (result / count.to(dtype=result.dtype)).to(dtype=kept)
     if out is None:
         return result
     from numbagrad.core.out import write_out

@@ -173,7 +173,8 @@ def renorm(input, p, dim, maxnorm):
     if not maxnorm >= 0:
         raise RuntimeError(f"renorm: expected maxnorm to be >= 0 but got {maxnorm:g}")
     at = wrap_dim(dim, len(input._shape))
-    norms = vector_norm_of(input, p, [i for i in range(len(input._shape)) if i != at], True)
+    wide = input.to(dtype=dt.float32) if input._kind.dtype in dt.HALF else input
+    norms = vector_norm_of(wide, p, [i for i in range(len(input._shape)) if i != at], True)
     return input * op("where")(norms > maxnorm, maxnorm / (norms + 1e-7), 1.0).to(dtype=input.dtype)
 
 

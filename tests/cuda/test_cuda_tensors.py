@@ -280,3 +280,23 @@ def test_the_simulator_stops_foreign_addresses():
     x = ng.zeros(4, device="cuda")
     with pytest.raises(RuntimeError, match="outside of what is allocated"):
         cuda.target().pointer(x.data_ptr() - 4, "f4")
+
+
+@pytest.mark.parametrize("dtype", [ng.float16, ng.bfloat16])
+def test_half_types_are_added_in_float32(dtype):
+    index, ones = ng.zeros(300, dtype=ng.int64, device="cuda"), ng.ones(300, dtype=dtype, device="cuda")
+    for n in (4, 9000):  # all places in float32; those that occur
+        assert ng.zeros(n, dtype=dtype, device="cuda").scatter_add(0, index, ones)[:2].tolist() == [300, 0]
+        assert ng.zeros(n, 2, dtype=dtype, device="cuda").index_add(0, index, ones[:, None].expand(300, 2)).sum().item() == 600
+    x = ng.zeros(3, dtype=dtype, device="cuda", requires_grad=True)
+    x.as_strided((300, 3), (0, 1)).sum().backward()
+    assert x.grad.tolist() == [300] * 3
+
+
+@pytest.mark.parametrize("dtype", [ng.float16, ng.bfloat16])
+def test_numbers_beside_half_types(dtype):
+    x = ng.tensor([0.7, 0.1, 2.0, -6e4, 1e-7], device="cuda").to(dtype)
+    here = x.cpu()
+    for fn in (lambda t: t == 0.7, lambda t: t + 0.1, lambda t: t.fmod(0.7), lambda t: ng.add(t, t, alpha=1 / 3),
+               lambda t: t > -6e4, lambda t: t - 1e-7):
+        assert fn(x).cpu().equal(fn(here))

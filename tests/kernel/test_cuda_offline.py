@@ -129,6 +129,14 @@ def test_other_floating_types(name, code):
     lint(pointwise(form.forward, code), HOPPER, code == "f8" or bool(used & WIDE), code == "f8" and name == "sin")
 
 
+@pytest.mark.parametrize("name", ["add", "eq"])
+@pytest.mark.parametrize("code", ["f2", "bf"])
+def test_numbers_beside_half_types(name, code):
+    """Numbers that are rounded to the dtype first."""
+    op = REGISTRY[name]
+    lint(pointwise(op.form("ts").forward, code, "b1" if op.result == "bool" else code), HOPPER, False)
+
+
 @pytest.mark.parametrize("name", ["add", "mul", "eq", "floor_divide", "remainder", "pow", "bitwise_left_shift"])
 @pytest.mark.parametrize("code", ["u1", "i4", "i8"])
 def test_integers(name, code):

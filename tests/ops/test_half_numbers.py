@@ -132,3 +132,29 @@ def test_float32_and_whole_numbers():
         for name in ("eq", "lt", "ge", "add", "mul"):
             got, expected = outcome(ng, EXACT[name], ours, k), outcome(torch, EXACT[name], theirs, k)
             assert np.array_equal(got, expected), (d, k, name, got, expected)
+
+
+@pytest.mark.parametrize("dtype", (*HALF, "float32"))
+def test_batch_norm_of_nothing(dtype):
+    for shape, training, channels in itertools.product(((2, 0, 3), (0, 3), (0, 3, 4), (2, 3, 0)), (True, False), (None, 0, 1)):
+        found = []
+        for m in (ng, torch):
+            x = m.ones(shape, dtype=getattr(m, dtype), requires_grad=True)
+            given = [None, m.ones(shape[1], dtype=x.dtype), m.ones(shape[1])]  # the last in float32, beside any dtype
+            w = None if channels is None else given[1 + channels]
+            try:
+                y = m.nn.functional.batch_norm(x, None, None, w, w, training)
+                y.sum().backward()
+                found.append((tuple(y.shape), str(y.dtype), tuple(x.grad.shape), str(x.grad.dtype)))
+            except (IndexError, RuntimeError) as error:
+                found.append((type(error), str(error)))
+        assert found[0] == found[1], (shape, training, channels)
+
+
+def test_norms_and_means_of_what_a_half_type_cannot_hold():
+    x = ng.full((3000,), 50.0, dtype=ng.float16)
+    assert math.isclose(ng.linalg.vector_norm(x[:2], 3).item(), 50 * 2 ** (1 / 3), rel_tol=1e-3)
+    assert ng.nanmean(ng.cat([x, x.new_tensor([math.nan])])).item() == 50.0
+    rows = ng.full((2, 70000), 0.25, dtype=ng.bfloat16)
+    assert ng.nanmean(rows, 1).tolist() == [0.25, 0.25]
+    assert ng.nanmean(rows.half() + 2, 1).tolist() == [2.25, 2.25]
