@@ -237,6 +237,8 @@ def save(
             _write_zip(file, data, pickler.storages, not _disable_byteorder_record)
         else:
             before_zip.write(file, data.getvalue(), pickler.storages, pickle_protocol)
+        if not is_path and hasattr(file, "flush"):
+            file.flush()  # whoever wraps a file may hand it on then
 
 
 def _write_zip(file, data, storages, byteorder):
@@ -382,7 +384,7 @@ def load(f, map_location=None, pickle_module=None, *, weights_only=None, mmap=No
             if mmap:
                 raise RuntimeError("mmap can only be used with files saved with `torch.save(_use_new_zipfile_serialization="
                                    "True), please torch.save your checkpoint with this option in order to use mmap.")
-            return _load_before_zip(file.read(), name, map_location, weights_only, pickle_load_args)
+            return _plain(_load_before_zip(file.read(), name, map_location, weights_only, pickle_load_args))
         if magic[257:262] == b"ustar":
             raise pickle.UnpicklingError(f"{name}: this is a tar archive, the format which PyTorch wrote before version "
                                          "0.1.10; load it with PyTorch and save it again")
@@ -392,8 +394,13 @@ def load(f, map_location=None, pickle_module=None, *, weights_only=None, mmap=No
         loader = _storage_loader(archive, map_location)
         program = io.BytesIO(archive.read("data.pkl"))
         if not weights_only:
-            return _trusted(name, Full(program, loader, **pickle_load_args).load)
-        return _restricted(name, Restricted(program, loader, **pickle_load_args).load)
+            return _plain(_trusted(name, Full(program, loader, **pickle_load_args).load))
+        return _plain(_restricted(name, Restricted(program, loader, **pickle_load_args).load))
+
+
+def _plain(loaded):
+    """What was loaded; a storage, of which the file holds nothing else, as users know it."""
+    return loaded.typed() if loaded.__class__ is Storage else loaded
 
 
 def _load_before_zip(data, name, map_location, weights_only, options):

@@ -1000,7 +1000,7 @@ CONTENTS = {
         "Tensor":
             "smm sparse_resize_ sparse_resize_and_clear_ sspaddmm",
         "numbagrad":
-            "hspmm smm sspaddmm",
+            "dsmm hsmm hspmm smm sspaddmm",
     },
     "sparse.tensor": {
     },

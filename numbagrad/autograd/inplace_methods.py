@@ -7,12 +7,27 @@ import inspect
 import numpy as np
 
 from ..core.launch import share
-from ..core.tensor import bump_version
+from ..core.tensor import Tensor, bump_version
 from ..dispatch import former, text
 from ..dispatch.text import group, indented
 from .inplace import apply, apply_function
 
-REFUSED = (str, list, tuple, dict, type(None), np.ndarray)  # what operators leave to Python
+TAKEN = (Tensor, int, float, complex, np.generic)  # what operators take, beside what answers for itself
+REFUSED = (str, list, tuple, dict, type(None), np.ndarray)  # what they leave to Python without trying
+
+
+def left(call, other):
+    """What an operator makes of something that is neither tensor nor number: NotImplemented, unless it answers for itself.
+
+    Python then asks the other side, compares by identity, or says that there is no such operation."""
+    if isinstance(other, REFUSED):
+        return NotImplemented
+    try:
+        return call()
+    except TypeError:
+        if hasattr(type(other), "__torch_function__"):
+            raise
+        return NotImplemented
 
 
 def method(op):
@@ -33,7 +48,9 @@ def operator(op):
         return _elementwise(op, _apply_or_leave)
 
     def inplace(self, other):
-        return NotImplemented if isinstance(other, REFUSED) else apply_function(op, self, (other,), {})
+        if isinstance(other, TAKEN):
+            return apply_function(op, self, (other,), {})
+        return left(lambda: apply_function(op, self, (other,), {}), other)
     return inplace
 
 
@@ -46,7 +63,7 @@ def signature(op):
 
 def _apply_or_leave(op, t, args):
     """``apply`` for an operator: NotImplemented where the operand cannot be part of arithmetic."""
-    return NotImplemented if isinstance(args[0], REFUSED) else apply(op, t, args)
+    return apply(op, t, args) if isinstance(args[0], TAKEN) else left(lambda: apply(op, t, args), args[0])
 
 
 def _named(op, params, lines, env):

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import operator
+
+import numpy as np
+
 from . import arguments
 
 
@@ -9,6 +13,13 @@ class Size(tuple):
     """A tensor's shape: a tuple that prints as ``torch.Size([2, 3])`` and knows its number of elements."""
 
     __slots__ = ()
+
+    def __new__(cls, sizes=()):
+        self = tuple.__new__(cls, sizes)
+        for s in self:
+            if s.__class__ is not int:
+                return tuple.__new__(cls, [s if s.__class__ is int else _size(s, i) for i, s in enumerate(self)])
+        return self
 
     def numel(self):
         """Product of the sizes."""
@@ -24,12 +35,25 @@ class Size(tuple):
         return Size(item(self, i)) if i.__class__ is slice else item(self, i)
 
     def __add__(self, other):
-        return Size(tuple.__add__(self, tuple(other)))
+        if not isinstance(other, tuple):
+            raise TypeError(f"can only concatenate tuple (not {type(other).__name__}) to torch.Size")
+        return Size(tuple.__add__(self, other))
 
     def __mul__(self, n):
         return Size(tuple.__mul__(self, n))
 
     __rmul__ = __mul__
+
+
+def _size(value, i):
+    """A number that is no plain int as one of the sizes: what has an index, a tensor of one whole number too."""
+    if hasattr(value, "_kind"):
+        if value._n == 1 and value._kind.dtype.category < 2:
+            return int(value)
+    elif hasattr(value, "__index__"):
+        own = isinstance(value, np.integer) or type(value).__module__.startswith("numbagrad.")
+        return value if own else operator.index(value)
+    raise TypeError(f"torch.Size() takes an iterable of 'int' (item {i} is '{type(value).__name__}')")
 
 
 def contiguous_strides(shape):

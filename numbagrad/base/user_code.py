@@ -12,6 +12,7 @@ from . import settings
 FOLDERS = [os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
 PACKAGE = __name__.partition(".")[0]
 INSIDE = PACKAGE + "."
+FUNCTIONS = tuple([INSIDE + folder + "." for folder in ("ops", "dispatch", "core", "public")])  # not those that call them
 INSIDE_NAMES = {PACKAGE: True}  # names of modules that were met: whether they are of this package
 
 
@@ -50,6 +51,17 @@ def user_level():
     """``stacklevel`` with which a warning given by the caller points at the user's line."""
     level, f = 1, sys._getframe(1)
     while f.f_back is not None and (f.f_globals.get("__name__", "") + ".").startswith((INSIDE, "contextlib.")):
+        level, f = level + 1, f.f_back
+    return level
+
+
+def caller_level():
+    """``stacklevel`` with which a warning given by a function points at the line that called it, the user's or a layer's.
+
+    What lies between is text that is generated, more of it in a first call than later: the same line would warn twice."""
+    level, f = 1, sys._getframe(1)
+    while f.f_back is not None and (f.f_globals.get("__name__", "").startswith(FUNCTIONS) or f.f_code.co_filename.startswith(
+            "<numbagrad ")):
         level, f = level + 1, f.f_back
     return level
 

@@ -33,6 +33,11 @@ class OptimizedModule(Module):
         return OptimizedModule(copy.deepcopy(self._orig_mod, memo), **self._options)
 
     @property
+    def dynamo_ctx(self):
+        """What compiles; packages ask for it to know that a module is compiled."""
+        return self.compiled
+
+    @property
     def training(self):
         """Whether the original is in training mode."""
         return self._orig_mod.training

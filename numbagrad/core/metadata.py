@@ -102,7 +102,7 @@ class Metadata:
     def size(self, dim=None):
         """The sizes, or the size of one dimension."""
         if dim is None:
-            return Size(self._shape)
+            return self.shape
         try:
             return self._shape[wrap_dim(dim, len(self._shape))]
         except IndexError as e:
@@ -135,9 +135,11 @@ class Metadata:
         return id(self)
 
     def data_ptr(self):
-        """Address of the first element."""
+        """Address of the first element, 0 without elements; on the meta device the place in the storage."""
         refuse("reads the address of memory, which is another in each call")
-        return self._ptr if self._kind.cpu else 0 if self._kind.meta else int.__int__(self._ptr)
+        if not self._n:
+            return 0
+        return self._ptr if self._kind.cpu else self._ptr - self._buf.ptr if self._kind.meta else int.__int__(self._ptr)
 
     def is_contiguous(self, memory_format=None):
         """Whether the elements lie in row-major order without gaps."""

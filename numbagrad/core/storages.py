@@ -26,14 +26,28 @@ def regrow(t, nbytes):
     reach = sum([(n - 1) * s for n, s in zip(t._shape, t.stride())]) + 1 if t._n else 0
     if nbytes < offset + reach * t._kind.itemsize:
         raise RuntimeError(f"a storage of {nbytes} bytes would leave its tensor of {t._n} elements without memory")
-    fresh, old = make((nbytes,), BYTE), memory(t)
-    n = min(nbytes, old.size)
-    fresh._buf[:n] = old[:n]
+    fresh = make((nbytes,), kind_of(dt.uint8, t._kind.device) if t._kind.meta else BYTE)
+    if not t._kind.meta:
+        old = memory(t)
+        n = min(nbytes, old.size)
+        fresh._buf[:n] = old[:n]
     t._buf, t._ptr, t._view = fresh._buf, fresh._ptr + offset, None
+
+
+def on_cuda(t):
+    """Whether a tensor's memory is a CUDA device's."""
+    return not (t._kind.cpu or t._kind.meta)
+
+
+def shown(t, values):
+    """The elements of a storage as text, a line each; dots for those that there are none of."""
+    return "...\n" if t._kind.meta else "".join([f" {x}\n" for x in values()])
 
 
 def memory(t):
     """The bytes behind a CPU tensor as an array."""
+    if t._kind.meta:
+        raise NotImplementedError("Not available for 'meta' device type")
     if not t._kind.cpu:
         raise RuntimeError("the bytes of a CUDA storage are not on the host: use .cpu()")
     refuse("reads or writes memory without an operation")
@@ -44,7 +58,7 @@ class UntypedStorage:
     """Bytes: so many, uninitialised, or those of a sequence."""
 
     __slots__ = ("_tensor", "__dict__", "__weakref__")  # an object as large as PyTorch's, for programs that print sizes
-    is_cuda = property(lambda self: not self._tensor._kind.cpu)
+    is_cuda = property(lambda self: on_cuda(self._tensor))
     is_sparse = is_sparse_csr = is_hpu = False
     filename = None
 
@@ -71,7 +85,7 @@ class UntypedStorage:
     def data_ptr(self):
         """Address of the first byte."""
         refuse("reads the address of memory, which is another in each call")
-        return storage_address(self._tensor)
+        return 0 if self._tensor._kind.meta or not self.nbytes() else storage_address(self._tensor)
 
     def nbytes(self):
         """Number of bytes."""
@@ -96,7 +110,7 @@ class UntypedStorage:
 
     def type(self, dtype=None, non_blocking=False):
         """The name of the class."""
-        return f"torch.{'' if self._tensor._kind.cpu else 'cuda.'}storage.UntypedStorage"
+        return f"torch.{'cuda.' if self.is_cuda else ''}storage.UntypedStorage"
 
     def tolist(self):
         return memory(self._tensor).tolist()
@@ -120,17 +134,22 @@ class UntypedStorage:
         memory(self._tensor)[index] = value
 
     def fill_(self, value):
-        memory(self._tensor)[:] = value
+        if not self._tensor._kind.meta:
+            memory(self._tensor)[:] = value
         return self
 
     def copy_(self, source, non_blocking=None):
         """Copy the bytes of another storage of the same size."""
+        if self._tensor._kind.meta:
+            return self
         if len(source) != len(self):
             raise RuntimeError("size does not match")
         memory(self._tensor)[:] = memory(source._tensor)
         return self
 
     def clone(self):
+        if self._tensor._kind.meta:
+            return UntypedStorage(self.nbytes(), device="meta")
         return UntypedStorage(_tensor=from_array(memory(self._tensor), copy=True))
 
     def untyped(self):
@@ -166,8 +185,7 @@ class UntypedStorage:
     __hash__ = object.__hash__
 
     def __repr__(self):
-        lines = "".join([f" {x}\n" for x in self.tolist()])
-        return f"{lines}[torch.storage.UntypedStorage(device={self.device}) of size {len(self)}]"
+        return f"{shown(self._tensor, self.tolist)}[torch.storage.UntypedStorage(device={self.device}) of size {len(self)}]"
 
     def __reduce__(self):
         return _bytes, (memory(self._tensor).tobytes(),)
@@ -216,6 +234,11 @@ class TypedStorage:
     def _all(self):
         return on_storage(self._untyped_storage, self.dtype)
 
+    def _values(self):
+        if self._untyped_storage._tensor._kind.meta:
+            memory(self._untyped_storage._tensor)
+        return self._all()
+
     is_cuda = property(lambda self: self._untyped_storage.is_cuda)
     device = property(lambda self: self._untyped_storage.device)
 
@@ -243,7 +266,7 @@ class TypedStorage:
 
     def tolist(self):
         _old()
-        return self._all().tolist()
+        return self._values().tolist()
 
     def __iter__(self):
         return iter(self.tolist())
@@ -252,7 +275,7 @@ class TypedStorage:
         _old()
         if isinstance(index, slice):
             raise RuntimeError("slices are only supported in UntypedStorage.__getitem__")
-        return self._all()[index].item()
+        return self._values()[index].item()
 
     def __setitem__(self, index, value):
         _old()
@@ -308,7 +331,7 @@ class TypedStorage:
     __hash__ = object.__hash__
 
     def __repr__(self):
-        lines = "".join([f" {x}\n" for x in self._all().tolist()])
+        lines = shown(self._untyped_storage._tensor, self._all().tolist)
         return (f"{lines}[torch.storage.TypedStorage(dtype={self.dtype}, device={self.device}) of size "
                 f"{self._untyped_storage.nbytes() // self.dtype.itemsize}]")
 

@@ -59,7 +59,11 @@ def destroy_process_group(group=None):
 
 
 def __getattr__(name):
-    if name in ("nn", "optim"):
-        import importlib
+    import importlib
+    if name in ("nn", "optim", "stores", "tensor"):
         return importlib.import_module("." + name, __name__)
+    stores = importlib.import_module(".stores", __name__)
+    if name in stores.__all__:
+        globals()[name] = getattr(stores, name)
+        return globals()[name]
     raise AttributeError(f"module '{__name__}' has no attribute '{name}' (torch.distributed.{name} is not available here)")

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 
 from ..autograd import inplace_methods
-from ..autograd.inplace_methods import REFUSED
+from ..autograd.inplace_methods import TAKEN, left
 from ..core import replay
 from ..core.registry import REGISTRY, put
 from ..core.tensor import Tensor, from_array
@@ -68,7 +68,8 @@ def _operators(op, fn):
         elif dunder == "__invert__":
             yield dunder, _inverted(fn)
         else:  # The left side of an operator is a tensor: a function needs no guard that finds out.
-            yield dunder, _guarded(op.fn if op.kind == "function" else fn, op.name in ("eq", "ne"))
+            yield dunder, _guarded(op.fn if op.kind == "function" else fn, op.name in ("eq", "ne"),
+                                   Tensor if op.name == "matmul" else TAKEN)
     for table, make in ((INPLACE_DUNDERS, lambda: inplace_methods.operator(op)), (REFLECTED, lambda: _reflected(op.name, fn))):
         if op.name in table:
             made = make()
@@ -79,7 +80,7 @@ REGISTRY.publish = install
 SLOW_WAY = re.compile(r"return ((?:general|slow)_\(.*)")
 
 
-def _guarded(fn, equality=False):
+def _guarded(fn, equality=False, taken=TAKEN):
     """An operator that leaves operands which cannot be part of arithmetic to Python, and to its error.
 
     Arrays are left to NumPy, which hands its result to ``Tensor.__array_wrap__``; equality takes them as tensors."""
@@ -88,22 +89,22 @@ def _guarded(fn, equality=False):
     if source is not None and SLOW_WAY.search(source):
         # The same text with the test where the fast way has been left: a wrapper would add a fifth to a small sum.
         first, other = list(inspect.signature(fn).parameters)[:2]
-        text = SLOW_WAY.sub(rf"return refuse_({first}, {other}, fn_) if isinstance_({other}, REFUSED_) else \1", source)
-        env = {**fn.__globals__, "REFUSED_": REFUSED, "refuse_": refuse, "fn_": fn}
+        text = SLOW_WAY.sub(rf"return \1 if isinstance_({other}, TAKEN_) else refuse_({first}, {other}, fn_)", source)
+        env = {**fn.__globals__, "TAKEN_": taken, "refuse_": refuse, "fn_": fn}
         return replay.follow(jit.define(text, fn.__name__, env), fn)
 
     def operator(self, other):
-        return refuse(self, other, fn) if isinstance(other, REFUSED) else fn(self, other)
+        return fn(self, other) if isinstance(other, taken) else refuse(self, other, fn)
     return operator
 
 
 def _left(self, other, fn):
-    return NotImplemented
+    return left(lambda: fn(self, other), other)
 
 
 def _compared(self, other, fn):
     if not isinstance(other, np.ndarray):
-        return NotImplemented
+        return _left(self, other, fn)
     return fn(self, from_array(np.ascontiguousarray(other)).to(self.device))
 
 
@@ -118,10 +119,11 @@ def _inverted(fn):
 def _reflected(name, fn):
     """An operator whose right side is a tensor."""
     if name == "reciprocal":
-        return lambda self, other: fn(self) * other
+        return lambda self, other: fn(self) * other if isinstance(other, TAKEN) else left(lambda: fn(self) * other, other)
     if name == "rsub":
-        return lambda self, other: NotImplemented if isinstance(other, np.ndarray) else fn(self, other)
-    return lambda self, other: NotImplemented if isinstance(other, REFUSED) else fn(other, self)
+        return lambda self, other: fn(self, other) if isinstance(other, TAKEN) else _left(self, other, fn)
+    taken = Tensor if name == "matmul" else TAKEN
+    return lambda self, other: fn(other, self) if isinstance(other, taken) else left(lambda: fn(other, self), other)
 
 
 # The in-place methods that are functions of the module too.

@@ -12,6 +12,7 @@ from ..base.device import META
 from ..base.dtypes import BY_NAME
 from ..base.modes import no_grad
 from ..core.storage import kind_of
+from ..core.storages import TypedStorage
 from ..core.tensor import Size, Tensor, from_storage, make
 from ..core.values import INTERNAL
 from .limits import shown
@@ -57,6 +58,11 @@ class Storage:
             self._base = from_storage(self.buf, self.dtype_name, 0, (len(self.buf),), (1,)).to(self.device)
         with no_grad():
             return self._base.as_strided(size, stride, offset).detach()
+
+    def typed(self):
+        """The storage that users know."""
+        bytes_ = self.tensor(0, (len(self.buf),), (1,)).untyped_storage()
+        return TypedStorage(wrap_storage=bytes_, dtype=BY_NAME[self.dtype_name], _internal=True)
 
     def derived(self, key, make):
         """A storage made from this one, once: any number of tensors can ask for it."""

@@ -149,9 +149,9 @@ def _(g, L, y, upper, needs, shapes):
     own = solved_by_factor(g, L, upper)
     factor = None
     if needs[1]:
-        both, half = matmul(own, mh(y)), op("triu" if upper else "tril")
+        both = matmul(own, mh(y))
         both = both + mh(both)
-        factor = sum_to_size(-half(matmul(half(L), both) if upper else matmul(both, half(L))), shapes[1])
+        factor = sum_to_size(-(matmul(L, both) if upper else matmul(both, L)), shapes[1])  # of all elements, as in PyTorch
     return sum_to_size(own, shapes[0]) if needs[0] else None, factor
 
 

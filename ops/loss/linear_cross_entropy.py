@@ -8,6 +8,7 @@ import warnings
 import numpy as np
 
 from numbagrad.base import dtypes as dt
+from numbagrad.base.user_code import caller_level
 from numbagrad.extend import REGISTRY, Sample, function
 
 from ..product.linear import linear
@@ -71,4 +72,4 @@ def _warn_of_options(options, weight, bias, target, reduction, smoothing):
                   "label_smoothing == 0, target.dtype == int64, out_features == (). Got "
                   f"reduction={reduction!r}, label_smoothing={smoothing}, target.dtype={target.dtype}, "
                   f"out_features={weight._shape[1:-1]}, tracing=False, linear_bias.shape="
-                  f"{None if bias is None else bias._shape}.", stacklevel=3)
+                  f"{None if bias is None else bias._shape}.", stacklevel=caller_level())

@@ -8,6 +8,7 @@ import numpy as np
 
 from numbagrad.base import arguments
 from numbagrad.base import dtypes as dt
+from numbagrad.base.user_code import caller_level
 from numbagrad.core.broadcast import broadcast_shapes
 from numbagrad.extend import Sample, Tensor, elementwise, function, load, scalar
 from numbagrad.kernel import tape
@@ -102,7 +103,7 @@ def _warn_size(input, target):
     if target._shape != input._shape:
         warnings.warn(f"Using a target size ({target.shape}) that is different to the input size ({input.shape}). This "
                       "will likely lead to incorrect results due to broadcasting. Please ensure they have the same "
-                      "size.", stacklevel=3)
+                      "size.", stacklevel=caller_level())
 
 
 @function(**SPACE, reference=_reference(lambda x, t, weight=1.0: weight * (x - t)**2), samples=PAIR)
@@ -264,7 +265,7 @@ def kl_div(input, target, size_average=None, reduce=None, reduction="mean", log_
         warnings.warn("reduction: 'mean' divides the total loss by both the batch size and the support size."
                       "'batchmean' divides only by the batch size, and aligns with the KL div math definition."
                       "'mean' will be changed to behave the same as 'batchmean' in the next major release.",
-                      stacklevel=3)
+                      stacklevel=caller_level())
     for t in (input, target):
         if t._kind.dtype.category != 2:
             raise RuntimeError(f"kl_div: {'Complex' if t._kind.dtype.is_complex else 'Integral'} inputs not supported.")

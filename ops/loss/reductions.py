@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from numbagrad.base.user_code import caller_level
+
 NONE, MEAN, SUM = 0, 1, 2
 REDUCTIONS = {"none": NONE, "mean": MEAN, "sum": SUM}
 
@@ -20,7 +22,7 @@ def legacy(size_average, reduce):
     average, reduced = size_average is None or size_average, reduce is None or reduce
     reduction = ("mean" if average else "sum") if reduced else "none"
     warnings.warn(f"size_average and reduce args will be deprecated, please use reduction='{reduction}' instead.",
-                  stacklevel=3)
+                  stacklevel=caller_level())
     return reduction
 
 

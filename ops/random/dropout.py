@@ -7,6 +7,7 @@ import warnings
 
 import numpy as np
 
+from numbagrad.base.user_code import caller_level
 from numbagrad.core.tensor import make
 from numbagrad.extend import Sample, function
 from numbagrad.kernel import rng
@@ -104,7 +105,7 @@ def _channels(n, allowed, single):
                     f"{allowed[1]}D inputs).")
             if n == 1:
                 raise RuntimeError(text)
-            warnings.warn(text, UserWarning, stacklevel=2)
+            warnings.warn(text, UserWarning, stacklevel=caller_level())
         if single and dims == allowed[0]:
             whole = input.unsqueeze_(0) if inplace else input.unsqueeze(0)
             out = _apply(whole, p, training, inplace, True, False)

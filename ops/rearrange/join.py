@@ -6,6 +6,7 @@ import numpy as np
 
 from numbagrad.base import dtypes as dt
 from numbagrad.base.shapes import wrap_dim
+from numbagrad.base.user_code import caller_level
 from numbagrad.core import storage
 from numbagrad.core.copying import copy_into, set_all
 from numbagrad.core.creation import zeros
@@ -259,7 +260,7 @@ def meshgrid(*tensors, indexing=None):
     if indexing is None:
         import warnings
         warnings.warn("torch.meshgrid: in an upcoming release, it will be required to pass the indexing argument.",
-                      UserWarning, stacklevel=2)
+                      UserWarning, stacklevel=caller_level())
         indexing = "ij"
     if indexing not in ("ij", "xy"):
         raise RuntimeError(f'torch.meshgrid: indexing must be one of "xy" or "ij", but received: {indexing}')

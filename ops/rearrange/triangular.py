@@ -8,6 +8,7 @@ from numbagrad import linalg
 from numbagrad.base import dtypes as dt
 from numbagrad.base.device import resolve_device
 from numbagrad.base.shapes import wrap_dim
+from numbagrad.base.user_code import caller_level
 from numbagrad.core import storage
 from numbagrad.core.broadcast import broadcast_shapes, sum_to_size
 from numbagrad.core.copying import contiguous_copy, copy_into, set_all
@@ -285,7 +286,7 @@ def cross(input, other, dim=None, *, out=None):
         import warnings
         warnings.warn("Using torch.cross without specifying the dim arg is deprecated.\nPlease either pass the dim explicitly "
                       "or simply use torch.linalg.cross.\nThe default value of dim will change to agree with that of "
-                      "linalg.cross in a future release.", UserWarning, stacklevel=2)
+                      "linalg.cross in a future release.", UserWarning, stacklevel=caller_level())
         dim = next((d for d, s in enumerate(input._shape) if s == 3), None)
         if dim is None:
             raise RuntimeError("no dimension of size 3 in input")

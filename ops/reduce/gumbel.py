@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 
+from numbagrad.base.user_code import caller_level
 from numbagrad.extend import REGISTRY, Sample, function
 
 
@@ -12,7 +13,7 @@ from numbagrad.extend import REGISTRY, Sample, function
 def gumbel_softmax(logits, tau=1, hard=False, eps=1e-10, dim=-1):
     """softmax((logits + Gumbel noise) / tau); with ``hard`` its largest place as one-hot vectors, with the same gradient."""
     if eps != 1e-10:
-        warnings.warn("`eps` parameter is deprecated and has no effect.", stacklevel=2)
+        warnings.warn("`eps` parameter is deprecated and has no effect.", stacklevel=caller_level())
     noise = -logits.detach().new_empty(logits._shape).exponential_().log()
     soft = REGISTRY["softmax"].callable((logits + noise) / tau, dim)
     if not hard:

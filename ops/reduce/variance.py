@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from numbagrad.base.arguments import check_ints
+from numbagrad.base.user_code import caller_level
 from numbagrad.core.copying import contiguous_copy, copy_into
 from numbagrad.core.out import write_out, write_outs
 from numbagrad.core.tensor import make, numel, raw_view
@@ -270,7 +271,7 @@ def _variance_call(name, root, both, doc):
         if n - correction <= 0:
             import warnings
             warnings.warn(f"{name}(): degrees of freedom is <= 0. Correction should be strictly less than the "
-                          "reduction factor (input numel divided by output numel).", stacklevel=2)
+                          "reduction factor (input numel divided by output numel).", stacklevel=caller_level())
         found = variance.call(input, dim=dim, correction=correction, keepdim=bool(keepdim), root=root, name=node)
         if both:
             return found if out is None else tuple(write_outs(name, out, found, [input], True))

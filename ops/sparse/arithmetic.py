@@ -105,7 +105,23 @@ def t(self):
     return transpose(self, 0, 1) if len(self._shape) > 1 else self
 
 
-SparseTensor.T = property(t)
+@known
+def adjoint(self):
+    """The last two dimensions exchanged, complex values conjugated."""
+    turned = transpose(self, -2, -1)
+    return turned.with_values(turned._of.conj(), turned._at, turned._shape, turned._coal) if self.is_complex() else turned
+
+
+def _matrix(self):
+    if len(self._shape) != 2:
+        raise RuntimeError(f"tensor.H is only supported on matrices (2-D tensors). Got {len(self._shape)}-D tensor."
+                           + " For batches of matrices, consider using tensor.mH" * (len(self._shape) > 2))
+    return adjoint(self)
+
+
+SparseTensor.T = property(lambda self: permute(self, *range(len(self._shape))[::-1]))
+SparseTensor.mT = property(lambda self: transpose(self, -2, -1))
+SparseTensor.mH, SparseTensor.H = property(adjoint), property(_matrix)
 
 
 @known

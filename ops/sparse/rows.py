@@ -123,4 +123,5 @@ def sparse_resize_and_clear_(self, size, sparse_dim, dense_dim):
 
 REGISTRY.attach(__name__, Tensor, {"smm": smm, "sspaddmm": sspaddmm, "sparse_resize_": sparse_resize_,
                                    "sparse_resize_and_clear_": sparse_resize_and_clear_})
-REGISTRY.attach(__name__, sys.modules["numbagrad"], {"hspmm": hspmm, "smm": smm, "sspaddmm": sspaddmm})
+REGISTRY.attach(__name__, sys.modules["numbagrad"], {
+    "hspmm": hspmm, "hsmm": hspmm, "smm": smm, "sspaddmm": sspaddmm, "dsmm": matmul})

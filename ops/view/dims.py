@@ -9,6 +9,7 @@ import numpy as np
 from numbagrad.autograd.inplace import check_mode
 from numbagrad.base import modes
 from numbagrad.base.shapes import wrap_dim
+from numbagrad.base.user_code import caller_level
 from numbagrad.core import graph
 from numbagrad.core.graph import new_node
 from numbagrad.core.tensor import bump_version, contiguous_strides, is_contiguous, numel
@@ -119,7 +120,8 @@ def adjoint(input):
     if len(input._shape) < 2:
         if input._shape:
             raise RuntimeError("tensor.adjoint() is only supported on matrices or batches of matrices. Got 1-D tensor.")
-        warnings.warn("adjoint() is deprecated on 0-D tensors. Consider using x.conj().", UserWarning, stacklevel=2)
+        warnings.warn("adjoint() is deprecated on 0-D tensors. Consider using x.conj().", UserWarning,
+                      stacklevel=caller_level())
         return REGISTRY["conj"].callable(input)
     out = transpose.call(input, -2, -1)
     return REGISTRY["conj"].callable(out) if out._kind.dtype.is_complex else out

@@ -13,7 +13,7 @@ from tensorboard.summary.writer.event_file_writer import EventFileWriter
 from . import summary
 from ._convert_np import make_np
 from ._embedding import get_embedding_info, make_mat, make_sprite, make_tsv, write_pbtxt
-from ._graph import graph
+from ._pytorch_graph import graph
 from ._utils import figure_to_image
 
 __all__ = ["FileWriter", "SummaryWriter"]
