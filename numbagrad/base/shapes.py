@@ -14,8 +14,8 @@ class Size(tuple):
 
     __slots__ = ()
 
-    def __new__(cls, sizes=()):
-        self = tuple.__new__(cls, sizes)
+    def __new__(cls, iterable=(), /):
+        self = tuple.__new__(cls, iterable)
         for s in self:
             if s.__class__ is not int:
                 return tuple.__new__(cls, [s if s.__class__ is int else _size(s, i) for i, s in enumerate(self)])

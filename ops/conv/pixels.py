@@ -77,7 +77,8 @@ def channels_last(x: "*T", out: "*T", channels: int, plane: int, start: int, sto
 @kernel
 def bilinear_pixels(x: "*T", grid: "*T", y: "*T", channels: int, h: int, w: int, points: int, padding: int, align: int,
                     start: int, stop: int):
-    """``bilinear_values`` of what ``channels_last`` made."""
+    """Into y (n, channels, points) what lies at the points of grid (n, points, 2) in x, images of h by w pixels as
+    ``channels_last`` made them: ``bilinear_values``."""
     xs, ys = wide_strip(), wide_strip()
     wx, wy, ds, both, found = strip(), strip(), strip(), strip(), strip()
     blocks, plane, groups = (points + 127) // 128, h * w, (channels + 7) // 8

@@ -137,18 +137,21 @@ def put_along(v: "*T", index: "*i8", x: "*T", found: "*i8", meta: "*i8", nd: int
 
 
 @kernel
-def fill_along(v: "*T", index: "*i8", x: "*T", found: "*i8", meta: "*i8", nd: int, dim: int, size: int, start: int, stop: int):
-    """The one element of v into x at the places of index; int64 meta and found: see above."""
+def fill_along(v: "*T", index: "*i8", x: "*T", found: "*i8", meta: "*i8", nd: int, dim: int, size: int, rows: int, start: int,
+               stop: int):
+    """The one element of v into x at the places of index; int64 meta and found: see above. With ``rows`` items are columns of
+    so many rows."""
     inner = meta[nd - 1]
     step = 0 if dim == nd - 1 else meta[2 * nd - 1]
     along = meta[nd + dim]
-    for item in range(start, stop):
+    low, high = (start, stop) if rows > 0 else (0, inner)
+    for item in range(0 if rows > 0 else start, rows if rows > 0 else stop):
         base = first_place(meta, nd, dim, item)
         first = item * inner
-        if wrong_ones(index, size, first, first + inner) != 0:
-            report(index, found, size, first, first + inner)
+        if wrong_ones(index, size, first + low, first + high) != 0:
+            report(index, found, size, first + low, first + high)
         else:
-            for i in range(inner):
+            for i in range(low, high):
                 x[base + i * step + index[first + i] * along] = v[0]
 
 
@@ -216,7 +219,7 @@ def fill(t, value, plan):
     """t[plan] = value, one element, in one pass, under the same conditions as ``write``."""
     if value._n != 1 or value._kind is not t._kind or not _unlisted(plan, t):
         return False
-    _run(fill_along, moved(t._kind), value, t, plan, _apart(plan.numbers[1][1], plan.current()[0]))
+    _run(fill_along, moved(t._kind), value, t, plan)
     return True
 
 
