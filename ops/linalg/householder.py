@@ -34,7 +34,7 @@ def _(outs, input):
     found, tau = outs
     if found._n:
         m, n = input._shape[-2:]
-        if blocks.worth(min(m, n), n, count(input)):
+        if blocks.worth_making(min(m, n), n, count(input)):
             return of_each(blocks.decompose, count(input), (input, m * n), (found, m * n), (tau, min(m, n)), m, n)
         scratch = make((n * (m + BLOCK),), input._kind)
         reflect[input._kind](input._ptr, found._ptr, tau._ptr, scratch._ptr, m, n, n * BLOCK, 0, count(input))
@@ -115,7 +115,7 @@ def product(input, tau):
 def _(out, input, tau):
     if out._n:
         (m, n), k = out._shape[-2:], tau._shape[-1]
-        if blocks.worth(k, n, count(out)):
+        if blocks.worth_making(k, n, count(out)):
             return of_each(blocks.multiply_out, count(out), (input, m * n), (tau, k), (out, m * n), m, n, k)
         scratch = make((n * (m + BLOCK),), out._kind)
         multiply[out._kind](input._ptr, tau._ptr, out._ptr, scratch._ptr, m, n, k, n * BLOCK, 0, count(out))

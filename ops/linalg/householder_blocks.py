@@ -19,7 +19,12 @@ MOST = 256  # blocks of a call, which is written down as a program
 
 def worth(reflections, others, count):
     """Whether blocks are worth it, for ``count`` matrices, of so many reflections of so many others each."""
-    return reflections >= LEAST and others >= WIDTH and count * -(-reflections // WIDTH) <= MOST
+    return reflections >= LEAST and others >= FEWEST and count * -(-reflections // WIDTH) <= MOST
+
+
+def worth_making(reflections, columns, count):
+    """Whether they are where the reflections, or the columns of their product, are made one from another."""
+    return worth(reflections, columns, count) and (reflections >= 2 * LEAST or columns >= 4 * reflections)
 
 
 def chunk_of(others):
