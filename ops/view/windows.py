@@ -81,7 +81,7 @@ def _reference(g, shape, dimension, size, step):
     return out
 
 
-@custom(private=True, dtypes="any", node="UnfoldBackwardBackward0", reference=_reference, samples=(
+@custom(private=True, joins=True, dtypes="any", node="UnfoldBackwardBackward0", reference=_reference, samples=(
     Sample((3, 2, 3), (7, 2), 0, 3, 2), Sample((2, 4, 3), (2, 6), 1, 3, 1), Sample((2, 3, 2, 2), (2, 9, 2), 1, 2, 3)))
 def windows_back(g, shape: tuple, dimension: int, size: int, step: int):
     """The sum of windows at their places in zeros of ``shape``: the gradient of ``unfold``."""

@@ -189,7 +189,7 @@ def test_a_sparse_matrix():
 # Kernels that read an element of what they write, and why that rounds no sum twice.
 KNOWN = {
     "joined in float32 by ops/index/access.py": "add_one add_rows add_along add_shares add_places multiply_rows",
-    "launched in float32 by ``joins``": "add_region unmix unmix_two scatter_planes box_mean_back image_gradients "
+    "launched in float32 by ``joins``": "add_region add_windows unmix unmix_two scatter_planes box_mean_back image_gradients "
                                         "sample_gradients sample_second scatter_sum window_rows add_multiples slopes "
                                         "euclidean_slopes add_to_rows product_slopes",
     "one addition": "add_channels divide_counts divide_whole bn_forward bn_forward_flat ce_gradient",
