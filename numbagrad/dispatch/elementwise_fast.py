@@ -100,9 +100,9 @@ def call_signature(op):
 
 def _tests(op, names):
     """What numbers have to be for the fast path."""
-    tests = [f"-{dt.MOST} <= {n} <= {dt.MOST}" if n not in op.holds_back else
-             f"(-65504.0 <= {n} <= 65504.0 or {op.tensors[0]}._kind.dtype.code != 'f2' and -{dt.MOST} <= {n} <= {dt.MOST})"
-             for n in names if n in op.fits]
+    most, first = f"-{dt.MOST} <= {{0}} <= {dt.MOST}", op.tensors[0]
+    held = f"(-65504.0 <= {{0}} <= 65504.0 or {first}.__class__ is Tensor_ and {first}._kind.dtype.code != 'f2' and {most})"
+    tests = [(held if n in op.holds_back else most).format(n) for n in names if n in op.fits]
     return tests + ([op.usual] if op.usual != "True" else [])
 
 

@@ -158,3 +158,14 @@ def test_norms_and_means_of_what_a_half_type_cannot_hold():
     rows = ng.full((2, 70000), 0.25, dtype=ng.bfloat16)
     assert ng.nanmean(rows, 1).tolist() == [0.25, 0.25]
     assert ng.nanmean(rows.half() + 2, 1).tolist() == [2.25, 2.25]
+
+
+def test_bounds_beyond_a_half_type_on_every_path():
+    """The call that opens the fast path holds numbers that fit; the next ones are looked at all the same."""
+    for fn in (lambda m, x, k: m.clamp_min(x, k), lambda m, x, k: m.nn.functional.hardshrink(x, k)):
+        for d in HALF:
+            for k in (0.5, 0.5, 70000.0, -65520.0):
+                got, expected = (outcome(m, fn, m.tensor([1.0, 70144.0], dtype=getattr(m, d)), k) for m in (ng, torch))
+                assert np.array_equal(got, expected), (d, k)
+        with pytest.raises(TypeError, match="must be Tensor, not float"):
+            fn(ng, 5.0, 70000.0)
