@@ -16,14 +16,14 @@ TAKEN = (Tensor, int, float, complex, np.generic)  # what operators take, beside
 REFUSED = (str, list, tuple, dict, type(None), np.ndarray)  # what they leave to Python without trying
 
 
-def left(call, other):
+def left(other, call, *args):
     """What an operator makes of something that is neither tensor nor number: NotImplemented, unless it answers for itself.
 
     Python then asks the other side, compares by identity, or says that there is no such operation."""
     if isinstance(other, REFUSED):
         return NotImplemented
     try:
-        return call()
+        return call(*args)
     except TypeError:
         if hasattr(type(other), "__torch_function__"):
             raise
@@ -50,7 +50,7 @@ def operator(op):
     def inplace(self, other):
         if isinstance(other, TAKEN):
             return apply_function(op, self, (other,), {})
-        return left(lambda: apply_function(op, self, (other,), {}), other)
+        return left(other, apply_function, op, self, (other,), {})
     return inplace
 
 
@@ -63,7 +63,7 @@ def signature(op):
 
 def _apply_or_leave(op, t, args):
     """``apply`` for an operator: NotImplemented where the operand cannot be part of arithmetic."""
-    return apply(op, t, args) if isinstance(args[0], TAKEN) else left(lambda: apply(op, t, args), args[0])
+    return apply(op, t, args) if isinstance(args[0], TAKEN) else left(args[0], apply, op, t, args)
 
 
 def _named(op, params, lines, env):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import operator
 import re
 import sys
 
@@ -99,7 +100,7 @@ def _guarded(fn, equality=False, taken=TAKEN):
 
 
 def _left(self, other, fn):
-    return left(lambda: fn(self, other), other)
+    return left(other, fn, self, other)
 
 
 def _compared(self, other, fn):
@@ -119,11 +120,12 @@ def _inverted(fn):
 def _reflected(name, fn):
     """An operator whose right side is a tensor."""
     if name == "reciprocal":
-        return lambda self, other: fn(self) * other if isinstance(other, TAKEN) else left(lambda: fn(self) * other, other)
+        return lambda self, other: (fn(self) * other if other.__class__ is float or isinstance(other, TAKEN) else
+                                    left(other, operator.mul, fn(self), other))
     if name == "rsub":
         return lambda self, other: fn(self, other) if isinstance(other, TAKEN) else _left(self, other, fn)
     taken = Tensor if name == "matmul" else TAKEN
-    return lambda self, other: fn(other, self) if isinstance(other, taken) else left(lambda: fn(other, self), other)
+    return lambda self, other: fn(other, self) if isinstance(other, taken) else left(other, fn, other, self)
 
 
 # The in-place methods that are functions of the module too.
