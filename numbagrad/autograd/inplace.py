@@ -131,11 +131,11 @@ def apply(op, t, args):
         params = arguments.checked(op.name + "_", op.signature, op.kinds, {n: values[n] for n in op.params})
     pattern = "".join("t" if isinstance(a, Tensor) else "s" for a in operands)
     for n, a, p in zip(op.tensors, operands, pattern):
-        if p == "s" and (a is t or not is_number(a)):
+        if p == "s" and (a is t or op.takes_numbers == "none" or not is_number(a)):
             ask = overriding.method(op.name + "_", (t, *args))
             if ask is not None:
                 return ask(t, *args)
-            raise arguments.wrong(a, "Tensor", f"{op.name}_", n, None)
+            raise arguments.wrong(a, "Tensor", f"{op.name}_", n, op.tensors.index(n))
     form = op.form(pattern)
     tensors = [a for a, p in zip(operands, pattern) if p == "t"]
     scalars = [a for a, p in zip(operands, pattern) if p == "s"]

@@ -17,7 +17,7 @@ from ..kernel import jit
 from ..kernel.guard import LOCK
 from . import composed, former, plan, replays, text
 from .elementwise_backward import backward_graph, slow_backward
-from .elementwise_general import Slow, general
+from .elementwise_general import Slow, general, of_tensors
 from .text import group, indented
 
 PAD = "    "
@@ -133,7 +133,7 @@ def build_entry(op):
     """The call itself."""
     form = op.form("t" * len(op.tensors))
     env = environment(form, op=op, FAST=form.fast, KEYWORDS=op.keywords, SPECIAL=op.special, settle=composed.settle_elementwise,
-                      PLANS=plan.Plans(form))
+                      PLANS=plan.Plans(form), of_tensors=of_tensors)
     out, lines = _out(op), _keyword_text(op, env)
     if op.special:  # a float exponent makes an integer tensor a float one
         a, b = op.tensors
@@ -147,7 +147,7 @@ def build_entry(op):
     lines += ["record_ = True if not STATE_ else recording_()",
               f"if {out} is None and record_ is not None:" if out == "out" else "if record_ is not None:"]
     inner = []
-    if len(op.tensors) == 2 and not op.params:
+    if len(op.tensors) == 2 and not op.params and op.takes_numbers != "none":
         inner += _number_text(op, env, out)
     env["replay_"] = form.calls
     inner += replays.lines([*op.tensors, *op.params], when=" and ".join(_tests(op, op.params)))
@@ -155,7 +155,8 @@ def build_entry(op):
               "except (AttributeError_, TypeError_):", "    k_ = None",  # complex numbers have no order
               *_fast_text(form), *_planned_text(form, "PLANS_", "Node_")]
     lines += indented(inner, PAD)
-    lines.append(f"return general_(op_, {group(op.tensors)}, {group(op.params)}, {out})")
+    strict = "of_tensors_" if op.takes_numbers in ("later", "none") else "general_"
+    lines.append(f"return {strict}(op_, {group(op.tensors)}, {group(op.params)}, {out})")
     return text.call(op, op.call_signature(), indented(lines, PAD), env)
 
 

@@ -33,6 +33,14 @@ MORE = {"istft"}
 SECOND = {"nn.functional.linear_cross_entropy": None, "masked.logaddexp": None, "linalg.norm": None,
           "cholesky_inverse": None, "cov": 1e5, "linalg.householder_product": 1e3}
 SAMPLES = 60  # of one entry and dtype, spread over what the database yields
+OTHERS = ["float16", "bfloat16", "complex64", "uint8", "int8", "int16", "int32"]  # of which a few samples are looked at
+FEW = 6
+# In half types: PyTorch finds places in the picture or among the bins, or adds up, in the dtype itself, and overflows.
+COARSE = {"grid_sampler_2d", "grid_sampler_3d", "nn.functional.grid_sample", "histc", "nn.functional.hinge_embedding_loss",
+          "nn.functional.soft_margin_loss", "nn.functional.multi_head_attention_forward", "matrix_exp"}
+# There are no complex numbers of half types; at the poles PyTorch divides by the sine of a rounded pi.
+ABSENT = {("complex", "float16"), ("view_as_complex", "float16")}
+POLES = {("polygamma", d) for d in ("int8", "int16", "int32")} | {("special.polygamma", d) for d in ("int8", "int16", "int32")}
 
 
 def array(t):
@@ -46,13 +54,14 @@ def same(mine, theirs, what, slack=1.0, values=True):
     assert tuple(mine.shape) == tuple(theirs.shape), what
     if not values:
         return
-    if theirs.dtype in (torch.bfloat16, ng.bfloat16):
+    exact = "bfloat16" if theirs.dtype in (torch.bfloat16, ng.bfloat16) else None
+    if exact:
         mine, theirs = mine.float(), theirs.float()
     a, b = array(mine), array(theirs)
     if a.dtype.kind not in "fc":
         assert np.array_equal(a, b), what
         return
-    bound = tolerance(str(b.real.dtype)) * slack
+    bound = tolerance(exact or str(b.real.dtype)) * slack
     largest = np.abs(b[np.isfinite(b)]).max(initial=1.0)
     assert np.allclose(a, b, rtol=bound, atol=bound * largest, equal_nan=True), f"{what}: {np.abs(a - b).max()} of {largest}"
 
@@ -76,7 +85,7 @@ def samples(info, dtype):
     torch.manual_seed(0)
     grad = dtype in ("float64", "complex128") and info.supports_autograd
     found = list(info.sample_inputs("cpu", getattr(torch, dtype), requires_grad=grad))
-    step = -(-len(found) // SAMPLES)
+    step = -(-len(found) // (FEW if dtype in OTHERS else SAMPLES))
     return found[::step or 1]
 
 
@@ -90,11 +99,11 @@ def described(sample):
         raise AssertionError(f"{type(e).__name__}: {e} of {call[:600]}") from e
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", [*DTYPES, *OTHERS])
 @pytest.mark.parametrize("info", PRESENT, ids=name_of)
 def test_values(info, dtype):
-    if getattr(torch, dtype) not in info.dtypes:
-        pytest.skip("PyTorch has no such kernel")
+    if getattr(torch, dtype) not in info.dtypes or (info.name, dtype) in ABSENT:
+        pytest.skip("PyTorch has no such kernel, or there is no such dtype here")
     for sample in samples(info, dtype):
         with described(sample):
             compare(info, sample, dtype)
@@ -163,7 +172,8 @@ def compare(info, sample, dtype):
     pairs = list(zip(leaves(got), leaves(wanted), strict=True))
     for a, b in pairs:
         tied = info.name in ORDER and b.dtype is torch.int64
-        same(a, b, "output", values=not (info.name.endswith(UNWRITTEN) or tied))
+        coarse = dtype in ("float16", "bfloat16") and info.name in COARSE or (info.name, dtype) in POLES
+        same(a, b, "output", values=not (info.name.endswith(UNWRITTEN) or tied or coarse))
         assert a.requires_grad == b.requires_grad
         if info.name not in OWN_MEMORY and sample.kwargs.get("memory_format") is not torch.channels_last:
             assert shared(a, inputs) == shared(b, their_inputs), "memory"
