@@ -24,6 +24,8 @@ def common_dtype(tensors, scalars):
         else:
             zero = d if zero is None or zero is d else dt.promote_types(zero, d)
     for s in scalars:
+        if s.__class__ is int:
+            dt.check_long(s)
         d = dt.of_number(s)
         number = d if number is None else dt.promote_types(number, d)
     return dt.combine(dims, zero, number)

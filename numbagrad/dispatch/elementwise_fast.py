@@ -165,8 +165,10 @@ def build_form_entry(form):
     op = form.op
     env = environment(form, op=op, settle=composed.settle_elementwise, PLANS=plan.Plans(form))
     first, *rest = form.tensors
-    env["replay_"] = form.calls
+    env.update(replay_=form.calls, LOW_=-(1 << 63), HIGH_=(1 << 64) - 1)
     lines = replays.lines([*form.tensors, *form.scalars], when=" and ".join(_tests(op, form.scalars)))
+    for n in [n for n in op.tensors if n in form.scalars]:
+        lines += [f"if {n}.__class__ is int_ and not LOW_ <= {n} <= HIGH_:", "    return None"]
     lines += ["try:", f"    k_ = {first}._kind{_narrow(op, form.scalars)}", *[f"    {n}._kind" for n in rest],
              "except (AttributeError_, TypeError_):", "    return None", *_planned_text(form, "PLANS_", "Node_")]
     name = f"{op.name}_{form.pattern}"
@@ -179,12 +181,12 @@ def _number_text(op, env, out):
     """Lines of the call with a number for the second tensor."""
     a, b = op.tensors
     ts = op.form("ts")
-    env.update(FLOATS_=ts.fast.setdefault("f", {}), INTS_=ts.fast.setdefault("i", {}), NodeTS_=ts.node_class,
+    env.update(LOW_=-(1 << 63), HIGH_=(1 << 64) - 1, FLOATS_=ts.fast.setdefault("f", {}), INTS_=ts.fast.setdefault("i", {}), NodeTS_=ts.node_class,
                PLANSTS_=plan.Plans(ts))
     env["replayTS_"] = ts.calls
     quick = [line.replace("replay_", "replayTS_") for line in replays.lines([a, b], when=" and ".join(_tests(op, [b])))]
     return [f"c_ = {b}.__class__", "if c_ is float_ or c_ is int_:", *indented([
-        *quick,
+        *quick, f"if c_ is int_ and not LOW_ <= {b} <= HIGH_:", f"    return general_(op_, ({a}, {b}), (), {out})",
         "try:", f"    k_ = {a}._kind{_narrow(op, [b])}", "except AttributeError_:", "    k_ = None",
         "t_ = FLOATS_ if c_ is float_ else INTS_",
         "try:", *indented([*_fast_text(ts, "t_", "NodeTS_"), *_planned_text(ts, "PLANSTS_", "NodeTS_")], PAD),

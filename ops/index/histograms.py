@@ -150,9 +150,13 @@ def histc(input, bins=100, min=0, max=0, *, out=None):
         raise RuntimeError(f"torch.histogram(): bins must be > 0, but got {bins} for dimension 0")
     min, max = dt.parameter(min, d), dt.parameter(max, d)
     x = input.detach()
-    half = d.itemsize == 2
+    half, low, high = d.itemsize == 2, float(min), float(max)
+    if half and low < high and math.isfinite(high - low):
+        # As PyTorch, which finds the places in the dtype itself.
+        place = ((x - low) * bins / (high - low)).float().trunc()
+        x, low, high = REGISTRY["where"].callable((x >= low) & (x <= high), place, -1.0), 0.0, float(bins)
     x = x.float() if half else x if x._strides is None else contiguous_copy(x)
-    result = counted.call(x, int(bins), float(min), float(max))
+    result = counted.call(x, int(bins), low, high)
     result = result.to(dtype=d) if half else result
     return result if out is None else write_out("histc", out, result, (input.detach(),))
 
