@@ -181,7 +181,8 @@ def _number_text(op, env, out):
     """Lines of the call with a number for the second tensor."""
     a, b = op.tensors
     ts = op.form("ts")
-    env.update(LOW_=-(1 << 63), HIGH_=(1 << 64) - 1, FLOATS_=ts.fast.setdefault("f", {}), INTS_=ts.fast.setdefault("i", {}), NodeTS_=ts.node_class,
+    env.update(LOW_=-(1 << 63), HIGH_=(1 << 64) - 1)
+    env.update(FLOATS_=ts.fast.setdefault("f", {}), INTS_=ts.fast.setdefault("i", {}), NodeTS_=ts.node_class,
                PLANSTS_=plan.Plans(ts))
     env["replayTS_"] = ts.calls
     quick = [line.replace("replay_", "replayTS_") for line in replays.lines([a, b], when=" and ".join(_tests(op, [b])))]
