@@ -86,7 +86,12 @@ def apply_function(op, t, args, kwargs):
         return t
     check_single(t)
     if op.name == "clamp":
-        check_partial(t, [a for a in (*args, *kwargs.values()) if isinstance(a, Tensor)])
+        given = (*args, *kwargs.values())
+        tensors = [a for a in given if isinstance(a, Tensor)]
+        if len(tensors) < len(given) and any([hasattr(a, "__torch_function__") for a in given]) and (
+                ask := overriding.method("clamp_", (t, *given))) is not None:
+            return ask(t, *args, **kwargs)
+        check_partial(t, tensors)
     result = op.callable(old_self(t), *args, **kwargs)
     if op.name == "float_power" and result._kind is not t._kind:
         raise RuntimeError(f"the base given to float_power_ has dtype {dt.scalar_name(t._kind.dtype)} but the operation's "

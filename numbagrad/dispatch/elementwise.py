@@ -45,7 +45,7 @@ class Elementwise(Op):
         self.defaults = {p.name: p.default for p in params if p.default is not inspect.Parameter.empty}
         self.fits = frozenset(fits) | {n for n in self.params if self.kinds.get(n) == "number"}
         self.usual, self.holds, self.takes_numbers = usual, frozenset(holds), numbers
-        self.rule = self.check = None
+        self.rule = self.check = self.check_out = None
         self.forms = {}
         self.entries = {}  # classes of the arguments, numbers among them -> call of that form
         self.fast_inplace = {}  # pattern -> {kind: entry of the in-place form}, of forms that need not be made yet

@@ -129,6 +129,8 @@ def unplanned(op, args, params, out):
                 return asked[0]
             raise arguments.wrong(out, "Tensor", op.name, "out", None)
         check_partial(out, tensors)
+        if op.check_out is not None:
+            op.check_out(tensors, out)
     try:
         common = common_dtype(tensors, scalars)
     except SparseArgument as error:

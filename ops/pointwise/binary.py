@@ -167,8 +167,18 @@ def heaviside(input, values):
 
 @heaviside.refuses
 def _(args, compute):
-    if len({a._kind.dtype for a in args if isinstance(a, Tensor)}) > 1:
+    _of_one_dtype(args)
+
+
+def _of_one_dtype(args, out=None):
+    found = {a._kind.dtype for a in (*args, out) if isinstance(a, Tensor)}
+    if any([d.is_complex for d in found]):
+        raise RuntimeError("heaviside is not yet implemented for complex tensors.")
+    if len(found) > 1:
         raise RuntimeError("heaviside is not yet implemented for tensors with different dtypes.")
+
+
+heaviside.check_out = _of_one_dtype
 
 
 @elementwise(reference=np.deg2rad, samples=UNARY, accepts="float", complex=False,
