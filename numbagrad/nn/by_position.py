@@ -81,12 +81,6 @@ def native_layer_norm(input, normalized_shape, weight, bias, eps):
     return F.layer_norm(input, normalized_shape, weight, bias, eps), mean, (variance + eps).rsqrt()
 
 
-def native_group_norm(input, weight, bias, N, C, HxW, group, eps):
-    """(``group_norm``, means, reciprocals of the standard deviations) of groups of channels."""
-    variance, mean = ng.var_mean(input.detach().reshape(N, group, -1), -1, correction=0)
-    return F.group_norm(input, group, weight, bias, eps), mean, (variance + eps).rsqrt()
-
-
 def native_dropout(input, p, train):
     """(``dropout``, which elements were kept); without training all are."""
     if train is False or not input.numel():

@@ -38,7 +38,6 @@ CALLS = {
     "batch_norm": lambda lib: lib.batch_norm(x(lib, 4, 3), y(lib, 3), None, None, None, True, 0.1, 1e-5, False),
     "instance_norm": lambda lib: lib.instance_norm(x(lib, 2, 3, 4), y(lib, 3), None, None, None, True, 0.1, 1e-5, False),
     "native_layer_norm": lambda lib: lib.native_layer_norm(x(lib, 4, 3), (3,), y(lib, 3), None, 1e-5),
-    "native_group_norm": lambda lib: lib.native_group_norm(x(lib, 2, 4, 3), y(lib, 4), None, 2, 4, 3, 2, 1e-5),
     "native_dropout": lambda lib: lib.native_dropout(x(lib, 4, 3), 0.3, True),
     "native_dropout, no training": lambda lib: lib.native_dropout(x(lib, 4, 3), 0.3, False),
     "embedding": lambda lib: lib.embedding(x(lib, 4, 3), lib.tensor([0, 2, 2])),
