@@ -148,7 +148,8 @@ def unique(input, sorted=True, return_inverse=False, return_counts=False, dim=No
     if _alone(input, return_inverse, return_counts, dim):
         row = contiguous_copy(input)._buf
         row.sort()
-        return _refused(_changes(input._kind, row.size, storage.address(row), row), input, "_unique2")
+        found = _changes(input._kind, row.size, storage.address(row), row)
+        return found if not input._rg and input._view is None else _refused(found, input, "_unique2")
     a, to_tensor = _plain(input)
     if dim is not None:
         dim = wrap_dim(dim, a.ndim)
