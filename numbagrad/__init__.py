@@ -193,6 +193,11 @@ set_num_interop_threads""".split(), "base.settings"),
           **dict.fromkeys("""bartlett_window blackman_window empty_permuted empty_strided frombuffer hamming_window
 hann_window kaiser_window range""".split(), "core.factories"),
           **dict.fromkeys([kind + "Storage" for kind in _dtypes.CLASS_NAMES.values()], "core.storages"),
+          **dict.fromkeys("""adaptive_max_pool1d alpha_dropout alpha_dropout_ batch_norm binary_cross_entropy_with_logits
+convolution cosine_embedding_loss dropout dropout_ embedding embedding_renorm_ feature_alpha_dropout feature_alpha_dropout_
+feature_dropout feature_dropout_ fill frobenius_norm hinge_embedding_loss instance_norm is_distributed is_vulkan_available
+kl_div margin_ranking_loss max_pool1d_with_indices native_dropout native_layer_norm nuclear_norm
+poisson_nll_loss triplet_margin_loss""".split(), "nn.by_position"),
           "GradScaler": "amp", **dict.fromkeys((
              "autocast", "autocast_decrement_nesting", "autocast_increment_nesting", "clear_autocast_cache",
              "get_autocast_cpu_dtype", "get_autocast_dtype", "get_autocast_gpu_dtype", "is_autocast_cache_enabled",

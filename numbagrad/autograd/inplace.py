@@ -86,7 +86,12 @@ def apply_function(op, t, args, kwargs):
         return t
     check_single(t)
     if op.name == "clamp":
-        check_partial(t, [a for a in (*args, *kwargs.values()) if isinstance(a, Tensor)])
+        given = (*args, *kwargs.values())
+        tensors = [a for a in given if isinstance(a, Tensor)]
+        if len(tensors) < len(given) and any([hasattr(a, "__torch_function__") for a in given]) and (
+                ask := overriding.method("clamp_", (t, *given))) is not None:
+            return ask(t, *args, **kwargs)
+        check_partial(t, tensors)
     result = op.callable(old_self(t), *args, **kwargs)
     if op.name == "float_power" and result._kind is not t._kind:
         raise RuntimeError(f"the base given to float_power_ has dtype {dt.scalar_name(t._kind.dtype)} but the operation's "
@@ -131,11 +136,11 @@ def apply(op, t, args):
         params = arguments.checked(op.name + "_", op.signature, op.kinds, {n: values[n] for n in op.params})
     pattern = "".join("t" if isinstance(a, Tensor) else "s" for a in operands)
     for n, a, p in zip(op.tensors, operands, pattern):
-        if p == "s" and (a is t or not is_number(a)):
+        if p == "s" and (a is t or op.takes_numbers == "none" or not is_number(a)):
             ask = overriding.method(op.name + "_", (t, *args))
             if ask is not None:
                 return ask(t, *args)
-            raise arguments.wrong(a, "Tensor", f"{op.name}_", n, None)
+            raise arguments.wrong(a, "Tensor", f"{op.name}_", n, op.tensors.index(n))
     form = op.form(pattern)
     tensors = [a for a, p in zip(operands, pattern) if p == "t"]
     scalars = [a for a, p in zip(operands, pattern) if p == "s"]

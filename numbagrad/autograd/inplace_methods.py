@@ -87,22 +87,24 @@ def _elementwise(op, apply=apply):
                       f"    return KEYWORDS_[{k!r}][1]({', '.join([first, *rest, k])}, inplace=True)"]
     if len(op.tensors) == 2 and not op.params:
         tensors, number = [op.fast_inplace.setdefault(pattern, {}) for pattern in ("tt", "ts")]
-        env.update(text.environment(bump_version=bump_version, share=share, SPECIAL=op.special))
+        env.update(text.environment(bump_version=bump_version, share=share, SPECIAL=op.special), LOW_=-(1 << 63),
+                   HIGH_=(1 << 64) - 1)
         env.update(FAST_=tensors, FLOATS_=number.setdefault("f", {}), INTS_=number.setdefault("i", {}))
-        lines += _fast(first, *rest, f"return apply_(op_, {first}, ({rest[0]},))")
+        lines += _fast(first, *rest, op.special, f"return apply_(op_, {first}, ({rest[0]},))")
     lines.append(f"return apply_(op_, {first}, {group(rest)})")
     return _named(op, params, indented(lines, "    "), env)
 
 
-def _fast(a, b, slow):
+def _fast(a, b, special, slow):
     """Lines that write into ``a`` and return it where a kernel for that was found before."""
     return [
         f"c_ = {b}.__class__",
         f"if {a}._strides is None and '_inference' not in {a}.__dict__:",
         f"    kind_ = {a}._kind", "    record_ = True if not STATE_ else recording_()",
-        "    if c_ is float_ or c_ is int_:", "        e_ = (FLOATS_ if c_ is float_ else INTS_).get(kind_)",
+        "    if c_ is float_ or c_ is int_:",
+        f"        e_ = FLOATS_.get(kind_) if c_ is float_ else INTS_.get(kind_) if LOW_ <= {b} <= HIGH_ else None",
         "        if e_ is not None and (record_ is False or (",
-        f"                record_ and not {a}._rg and {a}._view is None)) and {b} not in SPECIAL_:",
+        f"                record_ and not {a}._rg and {a}._view is None)){f' and {b} not in SPECIAL_' if special else ''}:",
         "            try:", *_run((f"{a}._ptr", f"{a}._ptr", b), a, " " * 16),
         "            except OverflowError_:",  # an int of more than 64 bits
         "                " + slow, f"            bump_version_({a})", f"            return {a}",

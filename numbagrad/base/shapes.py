@@ -65,6 +65,18 @@ def contiguous_strides(shape):
     return tuple(reversed(out))
 
 
+def channels_last(shape, strides):
+    """Whether strides grow from channels over columns and rows to pictures; None of them are row-major ones."""
+    if strides is None:
+        strides = contiguous_strides(shape)
+    least = 0
+    for d in (1, *range(len(shape) - 1, 1, -1), 0):
+        if not shape[d] or not strides[1] or strides[d] < least or d == 0 and least == strides[1]:
+            return False
+        least = strides[d] * shape[d]
+    return True
+
+
 def is_contiguous(shape, strides):
     """Whether strides describe a row-major array; strides of dimensions of size one do not matter."""
     if len(shape) == 2:  # the usual case, spelled out because every transpose asks

@@ -217,7 +217,7 @@ def full(size, fill_value, *, out=None, dtype=None, layout=None, device=None, re
     """A tensor of one value; the dtype follows the value."""
     dtype = dtype if out is None else _dtype_for("full", out, dtype)
     if isinstance(fill_value, Tensor):
-        fill_value = fill_value.item()
+        fill_value = arguments.check_number(fill_value, "full", "fill_value", 2)
     if dtype is None:
         dtype = dt.of_number(fill_value)
     if size.__class__ is not tuple:
@@ -396,13 +396,23 @@ def _steps(start, end, step, dtype):
                            else np.float64) * step
 
 
+def _plain(bound):
+    """A number, or a tensor without its graph: a range has no gradient."""
+    return bound.detach() if isinstance(bound, Tensor) else bound
+
+
+def _dimensions(**bounds):
+    return [f"{name} with {len(t._shape)} dimension(s)" for name, t in bounds.items() if isinstance(t, Tensor)]
+
+
 @constant
 def linspace(start, end, steps, *, out=None, dtype=None, layout=None, device=None, requires_grad=False):
     """``steps`` evenly spaced values from ``start`` to ``end``, both included."""
     dims = [len(t._shape) if isinstance(t, Tensor) else 0 for t in (start, end)]
     if any(dims):
-        raise RuntimeError("linspace only supports 0-dimensional start and end tensors, but got start with "
-                           f"{dims[0]} dimension(s) and end with {dims[1]} dimension(s).")
+        raise RuntimeError("linspace only supports 0-dimensional start and end tensors, but got "
+                           f"{' and '.join(_dimensions(start=start, end=end))}.")
+    start, end = map(_plain, (start, end))
     start, end = _number(start, "linspace", "start", 1), _number(end, "linspace", "end", 2)
     if steps.__class__ is not int:
         steps = arguments.check_int(steps, "linspace", "steps", 3)
@@ -446,7 +456,7 @@ def logspace(start, end, steps, base=10.0, *, out=None, dtype=None, layout=None,
     """``steps`` values spaced evenly on a log scale from base**start to base**end."""
     dtype = dtype if out is None else _dtype_for("logspace", out, dtype)
     if dtype is not None and dtype.category < 2:  # the exponents are of the dtype, too
-        start, end = (int(_number(v, "logspace", n, i)) for v, n, i in ((start, "start", 1), (end, "end", 2)))
+        start, end = (int(_number(_plain(v), "logspace", n, i)) for v, n, i in ((start, "start", 1), (end, "end", 2)))
     t = linspace(start, end, steps, dtype=dt.float64)
     base = float(arguments.check_float(base, "logspace", "base", 4))
     ranges.powers[t._kind](t._ptr, base, t._n)

@@ -15,12 +15,19 @@ def raw_scalars(compute, scalars):
     if compute.is_complex:
         flat = []
         for s in scalars:
-            s = complex(s)
+            s = complex(real(s) if s.__class__ is int else s)
             flat += [s.real, s.imag]
         return flat
     if compute.category > 1:
-        return [float(s) for s in scalars]
+        return [s if s.__class__ is float else real(s) for s in scalars]
     return [s if s.__class__ is int and -127 <= s <= 127 else bits(int(s)) for s in scalars]
+
+
+def real(value):
+    """A number as a float; integers of more than 64 bits are refused, as beside tensors of integers."""
+    if value.__class__ is int:
+        dt.check_long(value)
+    return float(value)
 
 
 def bits(value):

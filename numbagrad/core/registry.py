@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 import threading
 from functools import partial
 
@@ -44,6 +45,11 @@ class Runs:
 
     def after_fork(self):
         self.changed.release()
+
+
+def _runs(module):
+    """Whether a file is still being run."""
+    return getattr(module.__spec__, "_initializing", False)
 
 
 class Registry(dict):
@@ -106,8 +112,10 @@ class Registry(dict):
         with self.runs, Untraced():
             found = importlib.import_module(module)
             # The file itself, which is still being run, may ask for what it has declared.
-            if module in self.waiting and not getattr(found.__spec__, "_initializing", False):
-                self._settle(module)
+            if module in self.waiting and not _runs(found):
+                for name in [*self.waiting]:  # those that it imports, too: it calls their ops, which others may have layers for
+                    if (other := sys.modules.get(name)) is not None and not _runs(other):
+                        self._settle(name)
         return found
 
     def _settle(self, module):

@@ -140,10 +140,10 @@ def run(k, line, a, outs):
                 return 0
             t[t[at]] = whole
         else:
-            real = call_float(k[AS_DOUBLE], x)
-            if real == -1.0 and call(k[OCCURRED]) != 0:
+            whole = call(k[AS_LONG], x)
+            if whole == -1 and call(k[OCCURRED]) != 0:
                 return 0
-            f[t[at]] = real
+            f[t[at]] = float(whole)
         at += 3
     for i in range(t[4]):
         t[t[at]] = t[HEADER + t[at + 1]] + t[at + 2]
@@ -416,7 +416,7 @@ FUNCTIONS = {
     "EMPTY_ARRAY": EMPTY_ARRAY,
     "AS_LONG": "PyLong_AsLongLong", "IS_SUBTYPE": "PyType_IsSubtype", "ALLOC": "PyType_GenericAlloc", "NEW_LIST": "PyList_New",
     "FROM_LONG": "PyLong_FromSsize_t", "MALLOC": "PyMem_RawMalloc", "FREE": "PyMem_RawFree", "NO_MEMORY": "PyErr_NoMemory",
-    "OCCURRED": "PyErr_Occurred", "AS_DOUBLE": "PyLong_AsDouble", "CALL": "PyObject_CallNoArgs",
+    "OCCURRED": "PyErr_Occurred", "CALL": "PyObject_CallNoArgs",
     "CALL_WITH": "PyObject_CallObject", "NEW_TUPLE": "PyTuple_New", "INCREMENT": "Py_IncRef", "DECREMENT": "Py_DecRef",
     "COMPARE": "PyObject_RichCompareBool",
 }
@@ -455,9 +455,8 @@ def known():
 def compiled():
     """The native function."""
     numba = native.nb()
-    call, call_float = trampoline.calls()
     env = {"ptr_" + code: p for code, p in numba.pointers.items()}
-    env.update(call=call, call_float=call_float, words=numba.stack("i8", MOST), address=strided.address_of())
+    env.update(call=trampoline.calling(), words=numba.stack("i8", MOST), address=strided.address_of())
     key = [f"replay {MOST}"]
     for name, text in (("same", SAME), ("given", GIVEN), ("mixed", MIXED), ("run", RUN), ("place", PLACE), ("record", RECORD)):
         text = _numbered(text)

@@ -22,6 +22,7 @@ from ..kernel.tape import TAPE
 from . import layers
 
 LOWER, FULL, WIDEST = "lower", "float32", "widest"
+LAST = "last"  # tensors as they are, the result of its last product in the lower dtype
 PLAIN = "plain"  # tensors as they are: PyTorch has other ops inside than ours
 STATES = "states"  # the lower dtype; the results have that of the states, which go from step to step
 
@@ -35,7 +36,7 @@ triplet_margin_loss nll_loss"""
 POLICIES = {
     "cpu": {
         LOWER: _BOTH_LOWER + " vecdot rnn_tanh rnn_relu rnn_tanh_cell rnn_relu_cell lstm",
-        STATES: "gru gru_cell lstm_cell", PLAIN: "bilinear",
+        STATES: "gru gru_cell lstm_cell", PLAIN: "bilinear", LAST: "pinv",
         FULL: _BOTH_FULL + """ avg_pool3d binary_cross_entropy grid_sample polar quantile nanquantile stft trace view_as_complex
 cholesky cholesky_inverse cholesky_solve inverse lu_solve orgqr ormqr pinverse max_pool3d max_unpool2d max_unpool3d
 adaptive_avg_pool3d adaptive_max_pool3d fractional_max_pool2d fractional_max_pool3d cross_entropy huber_loss ctc_loss fft fft2
@@ -44,6 +45,7 @@ fftn ifft ifft2 ifftn rfft rfft2 rfftn irfft irfft2 irfftn hfft ihfft cond matri
 householder_product tensorinv tensorsolve geqrf qr svd triangular_solve cholesky_ex eig eigh lstsq inv_ex""",
         WIDEST: "stack cat index_copy"},
     "cuda": {
+        LAST: "pinv",
         LOWER: _BOTH_LOWER + " addmv addr mv chain_matmul multi_dot gru_cell lstm_cell rnn_tanh_cell rnn_relu_cell",
         FULL: _BOTH_FULL + """ acos asin cosh erfinv exp expm1 log log10 log2 log1p reciprocal rsqrt sinh tan pow softplus
 layer_norm group_norm rms_norm cosine_similarity cumprod cumsum dist pdist renorm logsumexp softmax log_softmax sum norm
@@ -169,7 +171,7 @@ def arguments(name, args, kwargs, devices):
     """The arguments of a listed op as it gets them."""
     for device, lower in devices:
         policy = TABLES.get(device, {}).get(name)
-        if policy in (None, PLAIN) or name in ONLY_WHERE and not ONLY_WHERE[name](*args, **kwargs):
+        if policy in (None, PLAIN, LAST) or name in ONLY_WHERE and not ONLY_WHERE[name](*args, **kwargs):
             continue
         dtype = {FULL: dt.float32, WIDEST: None}.get(policy, lower) or widest([*args, *kwargs.values()], device, lower)
 
@@ -194,6 +196,15 @@ def like(state, result):
     return result if state is None or result is None else cast(result, state._kind.dtype, None)
 
 
+LAST_PRODUCTS = {name for table in TABLES.values() for name, policy in table.items() if policy == LAST}
+
+
+def in_lower(result, devices):
+    """A result as the product that PyTorch's function ends in gives it."""
+    lower = dict(devices).get(result._kind.device.type)
+    return convert(result, lower) if lower is not None and eligible(result, result._kind.device.type) else result
+
+
 # --- functions --------------------------------------------------------------------------------------------------------
 
 def casting(name, own):
@@ -208,6 +219,8 @@ def casting(name, own):
                 return own(*args, **kwargs)
             cast_args, cast_kwargs = arguments(name, args, kwargs, before)
             result = own(*cast_args, **cast_kwargs)
+            if name in LAST_PRODUCTS:
+                return in_lower(result, before)
             states = STATEFUL.get(name)
             return result if states is None else like(states(*args, **kwargs), result)
         finally:

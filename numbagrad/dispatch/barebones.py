@@ -7,10 +7,12 @@ never makes one pays nothing. What takes a barebones tensor is not listed, ops o
 
 from __future__ import annotations
 
+import threading
 import types
 from functools import partial
 
 from ..base import dtypes as dt
+from ..base.shapes import channels_last
 from ..core import creation, factories
 from ..core.registry import REGISTRY
 from ..core.tensor import Tensor
@@ -23,12 +25,26 @@ def product(a, b, *rest, **named):
     i, j = len(a._shape), len(b._shape)
     if not a._n or not b._n:
         return None
+    if BATCHED.on or j > 2:  # small matrices have a kernel of their own
+        rows, columns = a._shape[-2] if i > 1 else 1, b._shape[-1] if j > 1 else 1
+        return "bmm" if a._shape[-1] * rows * columns < 400 else "addmm_impl_cpu_"
     if i == j == 1:
         return "dot"
-    if j > 2:  # small matrices have a kernel of their own
-        rows = a._shape[-2] if i > 1 else 1
-        return "bmm" if a._shape[-1] * rows * b._shape[-1] < 400 else "addmm_impl_cpu_"
     return "addmv_impl_cpu" if j == 1 else "addmm_impl_cpu_"
+
+
+class Batched(threading.local):
+    """Whether this thread is in a function whose products are of batches, if only of one."""
+
+    on = False
+
+
+BATCHED = Batched()
+
+
+def bilinear_product(input1, input2, weight, *rest):
+    """A product of a batch, which has another kernel where it is not small."""
+    return "bmm" if input1._n * weight._shape[-1] < 400 else "addmm_impl_cpu_"
 
 
 def filled(name):
@@ -116,6 +132,28 @@ def clamped(input, min=None, max=None, **named):
         "clamp_min_scalar_cpu" if max is None else "clamp_max_scalar_cpu")
 
 
+def contracted(a, b, dims=2, *rest, **named):
+    """A sum where single elements are multiplied, or one number is left of what does not lie in a row; a product of rows."""
+    if not isinstance(dims, (int, tuple, list)):
+        return None
+    used = [[d % len(t._shape) for d in gone] for t, gone in zip((a, b), (
+        (range(-dims, 0), range(dims)) if isinstance(dims, int) else dims))]
+    if used[0] and all([a._shape[d] == 1 == b._shape[e] for d, e in zip(*used)]):
+        return "sum_cpu"
+    if any([n != 1 for t, gone in zip((a, b), used) for d, n in enumerate(t._shape) if d not in gone]):
+        return None
+    in_order = all([t._strides is None and gone == sorted(gone) for t, gone in zip((a, b), used)])
+    return "dot" if in_order else "sum_cpu"
+
+
+def by_channels(kernel, n):
+    """Has one kernel for channels in a row and another for rows of pictures."""
+    def name(input, *rest, **named):
+        last = len(input._shape) == n + 2 and channels_last(input._shape, input._strides)
+        return kernel + "_channels_last" * last
+    return name
+
+
 def all_named(kernel, names):
     return dict.fromkeys(names.split(), kernel)
 
@@ -142,7 +180,7 @@ REDUCTIONS = {
     **{name: placed(name + "_cpu") for name in ("argmax", "argmin")},
     **{name: deep(name + "_cpu") for name in "cummax cummin kthvalue mode topk".split()}}
 PRODUCTS = {
-    **all_named(product, "matmul linear mm mv bmm"), **all_named("addmm_impl_cpu_", "addmm addbmm"), "dot": filled("dot"),
+    **all_named(product, "matmul linear mm mv bmm dot"), **all_named("addmm_impl_cpu_", "addmm addbmm"),
     "vdot": "dot", "addmv": "addmv_impl_cpu", "addr": "addr_cpu", "baddbmm": "baddbmm",
     **all_named("cross", "cross linalg_cross"),
     **all_named("slow_conv2d_cpu", "conv1d conv2d"), "conv3d": "slow_conv3d_cpu"}
@@ -166,7 +204,8 @@ MOVED = {
     **all_named(flipped, "flipped turned"), "pad": padded, "channel_shuffle": "channel_shuffle",
     **{name: filled(name) for name in "tril triu pixel_shuffle pixel_unshuffle".split()}}
 LAYERS = {
-    "max_pool1d": "max_pool1d_impl", "max_pool2d": "max_pool2d", "max_pool3d": "max_pool3d", "softmin": "neg_cpu",
+    "max_pool1d": "max_pool1d_impl", "max_pool2d": by_channels("max_pool2d", 2), "max_pool3d": by_channels("max_pool3d", 3),
+    "tensordot": contracted, "bilinear": bilinear_product, "softmin": "neg_cpu",
     "margin_ranking_loss": "add_stub",
     "poisson_nll_loss": lambda input, target, log_input=True, full=False, *rest, **named: "le_cpu" if full else None}
 KERNELS = ELEMENTWISE | REDUCTIONS | PRODUCTS | INDEXED | MOVED | LAYERS
@@ -210,12 +249,26 @@ def checking(name, own):
     return call
 
 
+def batched(own):
+    """``own``, all of whose products are of batches in PyTorch."""
+    def call(*args, **kwargs):
+        before, BATCHED.on = BATCHED.on, True
+        try:
+            return own(*args, **kwargs)
+        finally:
+            BATCHED.on = before
+    return call
+
+
 def _layer(name, fn):
     layers.add(fn, "barebones", partial(checking, name))
     layers.switch(fn, "barebones", True)
 
 
 def _known(op):
+    if op.name == "einsum":
+        layers.add(op.fn, "barebones", batched)
+        layers.switch(op.fn, "barebones", True)
     if op.kind in ("function", "custom") and (op.name in KERNELS or op.name in RESULTS):
         _layer(op.name, op.fn)
         for name in OPERATORS.get(op.name, ()):

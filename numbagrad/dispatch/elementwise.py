@@ -12,6 +12,7 @@ import inspect
 
 from ..base import dtypes as dt
 from ..core.replay import Calls
+from ..core.tensor import Tensor
 from ..kernel import emit, expr
 from . import elementwise_fast, plan, replays, text
 from .op import BINARY, UNARY, Op, call_it, grad_name, rule_names
@@ -26,7 +27,7 @@ class Elementwise(Op):
 
     def __init__(self, fn, *, result=None, accepts="any", names=None, inplace=True, keywords=None, special=None,
                  counts_bool=False, complex=None, fused=False, underived=False, fits=(), usual="True", holds=(), holds_back=(),
-                 **options):
+                 numbers="any", **options):
         options.setdefault("dtypes", "float" if accepts == "float" else "any")
         tensors = sum(p.annotation is p.empty for p in inspect.signature(fn).parameters.values())
         if tensors in (1, 2) and not options.get("private"):
@@ -44,7 +45,8 @@ class Elementwise(Op):
         self.defaults = {p.name: p.default for p in params if p.default is not inspect.Parameter.empty}
         self.fits = frozenset(fits) | {n for n in self.params if self.kinds.get(n) == "number"}
         self.usual, self.holds, self.holds_back = usual, frozenset(holds), frozenset((*holds, *holds_back))
-        self.rule = self.check = None
+        self.takes_numbers = numbers
+        self.rule = self.check = self.check_out = None
         self.forms = {}
         self.entries = {}  # classes of the arguments, numbers among them -> call of that form
         self.fast_inplace = {}  # pattern -> {kind: entry of the in-place form}, of forms that need not be made yet
@@ -108,6 +110,13 @@ class Elementwise(Op):
     @property
     def callable(self):
         return self.call
+
+    def mixed(self, args):
+        """What calls the op with these arguments, whichever of them ``numbers`` lets a public call have in place of tensors."""
+        if self.takes_numbers == "any" or all([isinstance(a, Tensor) for a in args[:len(self.tensors)]]):
+            return self.call
+        n, more = len(self.tensors), tuple([self.defaults[p] for p in self.params])
+        return lambda *values: elementwise_fast.general(self, values[:n], values[n:] or more)
 
     def __call__(self, *args, **kwargs):
         return self.call(*args, **kwargs)
@@ -255,7 +264,10 @@ def elementwise(fn=None, **options):
     its parameters (all of kind "number" are) and not with operands; ``holds`` names those that are rounded to the dtype of the
     tensors before anything is computed (PyTorch makes tensors of them: ``bfloat16(0.7) == 0.7``), ``holds_back`` in gradients
     alone; others meet half types in float32. ``usual`` is a condition on the parameters, without which the fast path is not
-    taken."""
+    taken.
+
+    ``numbers`` says which tensors of a public call may be numbers: "any" but not all, all ("alone"), "later" ones but not the
+    first, or "none"."""
     if fn is None:
         return lambda f: elementwise(f, **options)
     return Elementwise(fn, **options)

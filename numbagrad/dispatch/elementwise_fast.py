@@ -17,7 +17,7 @@ from ..kernel import jit
 from ..kernel.guard import LOCK
 from . import composed, former, plan, replays, text
 from .elementwise_backward import backward_graph, slow_backward
-from .elementwise_general import Slow, general
+from .elementwise_general import Slow, general, of_tensors
 from .text import group, indented
 
 PAD = "    "
@@ -133,7 +133,7 @@ def build_entry(op):
     """The call itself."""
     form = op.form("t" * len(op.tensors))
     env = environment(form, op=op, FAST=form.fast, KEYWORDS=op.keywords, SPECIAL=op.special, settle=composed.settle_elementwise,
-                      PLANS=plan.Plans(form))
+                      PLANS=plan.Plans(form), of_tensors=of_tensors)
     out, lines = _out(op), _keyword_text(op, env)
     if op.special:  # a float exponent makes an integer tensor a float one
         a, b = op.tensors
@@ -147,7 +147,7 @@ def build_entry(op):
     lines += ["record_ = True if not STATE_ else recording_()",
               f"if {out} is None and record_ is not None:" if out == "out" else "if record_ is not None:"]
     inner = []
-    if len(op.tensors) == 2 and not op.params:
+    if len(op.tensors) == 2 and not op.params and op.takes_numbers != "none":
         inner += _number_text(op, env, out)
     env["replay_"] = form.calls
     inner += replays.lines([*op.tensors, *op.params], when=" and ".join(_tests(op, op.params)))
@@ -155,7 +155,8 @@ def build_entry(op):
               "except (AttributeError_, TypeError_):", "    k_ = None",  # complex numbers have no order
               *_fast_text(form), *_planned_text(form, "PLANS_", "Node_")]
     lines += indented(inner, PAD)
-    lines.append(f"return general_(op_, {group(op.tensors)}, {group(op.params)}, {out})")
+    strict = "of_tensors_" if op.takes_numbers in ("later", "none") else "general_"
+    lines.append(f"return {strict}(op_, {group(op.tensors)}, {group(op.params)}, {out})")
     return text.call(op, op.call_signature(), indented(lines, PAD), env)
 
 
@@ -164,8 +165,10 @@ def build_form_entry(form):
     op = form.op
     env = environment(form, op=op, settle=composed.settle_elementwise, PLANS=plan.Plans(form))
     first, *rest = form.tensors
-    env["replay_"] = form.calls
+    env.update(replay_=form.calls, LOW_=-(1 << 63), HIGH_=(1 << 64) - 1)
     lines = replays.lines([*form.tensors, *form.scalars], when=" and ".join(_tests(op, form.scalars)))
+    for n in [n for n in op.tensors if n in form.scalars]:
+        lines += [f"if {n}.__class__ is int_ and not LOW_ <= {n} <= HIGH_:", "    return None"]
     lines += ["try:", f"    k_ = {first}._kind{_narrow(op, form.scalars)}", *[f"    {n}._kind" for n in rest],
              "except (AttributeError_, TypeError_):", "    return None", *_planned_text(form, "PLANS_", "Node_")]
     name = f"{op.name}_{form.pattern}"
@@ -178,12 +181,13 @@ def _number_text(op, env, out):
     """Lines of the call with a number for the second tensor."""
     a, b = op.tensors
     ts = op.form("ts")
+    env.update(LOW_=-(1 << 63), HIGH_=(1 << 64) - 1)
     env.update(FLOATS_=ts.fast.setdefault("f", {}), INTS_=ts.fast.setdefault("i", {}), NodeTS_=ts.node_class,
                PLANSTS_=plan.Plans(ts))
     env["replayTS_"] = ts.calls
     quick = [line.replace("replay_", "replayTS_") for line in replays.lines([a, b], when=" and ".join(_tests(op, [b])))]
     return [f"c_ = {b}.__class__", "if c_ is float_ or c_ is int_:", *indented([
-        *quick,
+        *quick, f"if c_ is int_ and not LOW_ <= {b} <= HIGH_:", f"    return general_(op_, ({a}, {b}), (), {out})",
         "try:", f"    k_ = {a}._kind{_narrow(op, [b])}", "except AttributeError_:", "    k_ = None",
         "t_ = FLOATS_ if c_ is float_ else INTS_",
         "try:", *indented([*_fast_text(ts, "t_", "NodeTS_"), *_planned_text(ts, "PLANSTS_", "NodeTS_")], PAD),

@@ -67,6 +67,26 @@ def add_into(dst, src):
         dst._ver[0] += 1
 
 
+def of_tensors(op, args, params, out=None):
+    """``general`` of a public call that takes no numbers for tensors, or none for the first."""
+    for i, a in enumerate(args if op.takes_numbers == "none" else args[:1]):
+        if a.__class__ is not Tensor and is_number(a) and not isinstance(a, Tensor):
+            raise refused_number(op, args, i)
+    return general(op, args, params, out)
+
+
+def refused_number(op, args, i):
+    """PyTorch's TypeError of what may not stand for tensor ``i``: of one signature, or of two."""
+    if op.takes_numbers != "later":
+        return arguments.wrong(args[i], "Tensor", op.name, op.tensors[i], i + 1)
+    second = op.tensors[1]
+    more = "*, Number alpha = 1", "Number alpha = 1"
+    more = more if op.name == "rsub" else ("*, Tensor out = None",) * 2
+    return TypeError(f"{op.name}() received an invalid combination of arguments - got "
+                     f"({', '.join(map(arguments.name_of, args))}), but expected one of:\n" + "".join(
+                         [f" * (Tensor input, {sort} {second}, {m})\n" for sort, m in zip(("Tensor", "Number"), more)]))
+
+
 def general(op, args, params, out=None):
     """Call an elementwise op on any mix of tensors and numbers."""
     if out is None:
@@ -86,12 +106,14 @@ def unplanned(op, args, params, out):
             found := stack.elementwise(op, args, params, out)) is not NotImplemented:
         return found
     pattern = "".join(["t" if isinstance(a, Tensor) else "s" for a in args])
+    if op.takes_numbers == "alone" and "t" not in pattern and all(map(is_number, args)):
+        return op.call(*map(scalar, args), *params, out=out)
     if "t" not in pattern or any(p == "s" and not is_number(a) for a, p in zip(args, pattern)):
         asked = overriding.asked(op, named(op, args, params, out))
         if asked is not None:
             return asked[0]
         bad = next((i for i, (a, p) in enumerate(zip(args, pattern)) if p == "s" and not is_number(a)), 0)
-        raise arguments.wrong(args[bad], "Tensor", op.name, op.tensors[bad], bad + 1)
+        raise refused_number(op, args, bad)
     form = op.form(pattern)
     if "s" in pattern:
         classes = tuple([a.__class__ for a in args])
@@ -107,6 +129,8 @@ def unplanned(op, args, params, out):
                 return asked[0]
             raise arguments.wrong(out, "Tensor", op.name, "out", None)
         check_partial(out, tensors)
+        if op.check_out is not None:
+            op.check_out(tensors, out)
     try:
         common = common_dtype(tensors, scalars)
     except SparseArgument as error:
@@ -143,6 +167,12 @@ def unplanned(op, args, params, out):
         return write_out(op.name, out, result, tensors, True)
     record(form, tensors, scalars, result, shape)
     return result
+
+
+def scalar(number):
+    """A tensor without dimensions, of the dtype that a number alone has."""
+    from ..core.creation import full
+    return full((), number)
 
 
 def named(op, args, params, out):

@@ -60,7 +60,7 @@ class Op(metaclass=Registered):
     and ``reference`` feed the tests; ``differentiable`` says whether gradients are tested; ``kinds`` gives the kind of a
     parameter that its annotation and name do not tell right (``arguments``). ``planned`` functions may become programs
     (``composed``): they do not do in another way what a mode changes. ``out`` gives calls that take none an ``out=``, whose
-    dtype may be "wider" or has to be the "same"."""
+    dtype may be "wider" or has to be the "same"; another text is PyTorch's error of one that is not."""
 
     kind = "function"
     write_several = None  # what the in-place form does to a target some of whose elements are one in memory

@@ -50,7 +50,7 @@ def _numbers_too(prim, op):
                 return args[1] if args[0] else args[2]
             if not isinstance(args[0], Tensor) and len(args) == 2:
                 return reverse(op, args[0], args[1])
-            return op.callable(*args)
+            return mixed(op, *args)
         return expr.number(prim, *args)
     return call
 
@@ -58,7 +58,12 @@ def _numbers_too(prim, op):
 def reverse(op, number, tensor):
     """``number op tensor``."""
     if op.name in ("add", "mul", "maximum", "minimum"):
-        return op.callable(tensor, number)
+        return mixed(op, tensor, number)
     if op.name == "sub":
         return REGISTRY["rsub"].callable(tensor, number)
-    return op.callable(number, tensor)
+    return mixed(op, number, tensor)
+
+
+def mixed(op, *args):
+    """The call of an op of tensors and numbers, of which the public one may take fewer."""
+    return (op.mixed(args) if op.kind == "elementwise" else op.callable)(*args)

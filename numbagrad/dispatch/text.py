@@ -138,6 +138,8 @@ def call(op, signature, lines, env):
 
 def into(op, out, result, args):
     """Write what an op made of these arguments into ``out``, and return that."""
+    if op.out not in ("wider", "same") and isinstance(out, Tensor) and out._kind.dtype is not result._kind.dtype:
+        raise RuntimeError(op.out)
     return write_out(op.name, out, result, [a for a in args if isinstance(a, Tensor)], op.out == "wider")
 
 

@@ -151,7 +151,8 @@ class BatchLevel(Level):
             args = [a.to(common) if isinstance(a, Tensor) and a._kind.dtype is not common and (
                 common.category >= a._kind.dtype.category) else a for a in args]
         rank = max([len(t._shape) for t in tensors])
-        return batched(self, outside(op.call, *[self.lined_up(a, rank) if isinstance(a, Tensor) else a for a in args], *params))
+        args = [self.lined_up(a, rank) if isinstance(a, Tensor) else a for a in args]
+        return batched(self, outside(op.mixed(args), *args, *params))
 
     def gradients(self, form, mask, values, numbers, g):
         if highest((g.value, *values.values())) is not None or keeps((g, *values.values())):

@@ -123,11 +123,12 @@ class DualLevel(Level):
                                "one "
                                "of the arguments requires grad.")
         primals = [self.primal(a) for a in args]
-        y = outside(op.call, *primals, *params)
+        call = op.mixed(args)
+        y = outside(call, *primals, *params)
         if y._kind.dtype.category < 2 or op.underived:
             return y
         if y._kind.dtype.is_complex:
-            return self.by_backward(lambda *a: op.call(*a, *params), (args, {}), y)
+            return self.by_backward(lambda *a: call(*a, *params), (args, {}), y)
         return dual(self, y, slope(self, op, args, primals, params, y))
 
     def reduction(self, op, input, dim, keepdim, dtype, out):

@@ -176,7 +176,7 @@ def start():
     """Compile what the threads do; returns the drive, ``(state, fn, table, n, grain)``."""
     global _work, _library, _memory
     w = atomics()
-    call_piece, call_one, call = trampoline.invoke("iii"), trampoline.invoke("i"), trampoline.calls()[0]
+    call_piece, call_one, call = trampoline.invoke("iii"), trampoline.invoke("i"), trampoline.calling()
     aside = inlined.njit(False, optimized=True)(make_aside(w.look, w.tell, call))
     work = _compile(make_work, "void(int64)", w.look, w.tell, w.exchange, w.swap, w.pause, w.let_others, aside, call_piece,
                     call_one, call)

@@ -48,22 +48,21 @@ def invoke(letters):
 
 
 @functools.cache
-def calls():
-    """The kernel functions ``call(address, ...)`` and ``call_float(address, ...)``: C functions by what they return."""
+def calling():
+    """The kernel function ``call(address, ...)``: a C function that returns a word."""
     from llvmlite import ir
     from numba import types
     from numba.extending import intrinsic
 
-    def returning(result, word):
-        def call(typingctx, address, *arguments):
-            def codegen(context, builder, signature, args):
-                given = [builder.extract_value(args[1], i) for i in range(len(arguments))]
-                form = ir.FunctionType(word, [x.type for x in given]).as_pointer()
-                return builder.call(builder.inttoptr(args[0], form), given)
-            wanted = [types.float64 if x == types.float64 else types.int64 for x in arguments]
-            return result(types.int64, types.StarArgTuple.from_types(wanted)), codegen
-        return intrinsic(call)
-    return returning(types.int64, ir.IntType(64)), returning(types.float64, ir.DoubleType())
+    @intrinsic
+    def call(typingctx, address, *arguments):
+        def codegen(context, builder, signature, args):
+            given = [builder.extract_value(args[1], i) for i in range(len(arguments))]
+            form = ir.FunctionType(ir.IntType(64), [x.type for x in given]).as_pointer()
+            return builder.call(builder.inttoptr(args[0], form), given)
+        wanted = [types.float64 if x == types.float64 else types.int64 for x in arguments]
+        return types.int64(types.int64, types.StarArgTuple.from_types(wanted)), codegen
+    return call
 
 
 def bits(number):

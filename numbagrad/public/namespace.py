@@ -78,7 +78,7 @@ def _operators(op, fn):
 
 
 REGISTRY.publish = install
-SLOW_WAY = re.compile(r"return ((?:general|slow)_\(.*)")
+SLOW_WAY = re.compile(r"return ((?:general|of_tensors|slow)_\(.*)")
 
 
 def _guarded(fn, equality=False, taken=TAKEN):

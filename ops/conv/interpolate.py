@@ -7,13 +7,14 @@ import math
 import numpy as np
 
 from numbagrad.base import dtypes as dt
+from numbagrad.base.shapes import channels_last
 from numbagrad.core import storage
 from numbagrad.core.copying import copy_into
 from numbagrad.core.tensor import contiguous_strides, numel
 from numbagrad.dispatch.custom import CustomNode, invoke
 from numbagrad.extend import REGISTRY, Sample, T, custom, function, store
 from numbagrad.kernel.jit import kernel
-from numbagrad.kernel.threads import LIMIT
+from numbagrad.kernel.threads import LIMIT, get_num_threads
 
 from ..product.gemm import node_class
 from ..view.slicing import region
@@ -266,6 +267,16 @@ def _target(spatial, size, scale_factor, recompute):
     return tuple([int(math.floor(s * f)) for s, f in zip(spatial, scales)]), None if recompute else scales
 
 
+def _kernel(input, mode, n, out):
+    """The kernel of PyTorch's that refuses a dtype: one for channels in a row, which small pictures have too, or the usual."""
+    kind = {"nearest": "nearest", "nearest-exact": "nearest", "bicubic": "cubic"}.get(mode, "linear")
+    channels = n > 1 and input._shape[1] > 3 and channels_last(input._shape, input._strides)
+    colours = kind == "linear" and n == 2 and input._shape[1] == 3 and get_num_threads() == 1
+    if kind != "cubic" and (channels or colours or n == 2 and sum(out) <= 128):
+        return f"upsample_{mode.removesuffix('-exact')}{n}d_channels_last"
+    return "compute_indices_weights_" + kind
+
+
 @function(reference=_interpolate_reference, **SPACES, kinds=dict.fromkeys(("recompute_scale_factor", "antialias"), "any"),
           samples=(
     Sample((1, 2, 3, 4), scale_factor=2), Sample((1, 2, 5, 4), (3, 7)), Sample((1, 2, 4), scale_factor=1.5, mode="linear"),
@@ -323,7 +334,7 @@ def interpolate(input, size: object = None, scale_factor: object = None, mode: s
     d = input._kind.dtype
     whole = d is dt.uint8 and (mode in ("nearest", "nearest-exact") or smooth and n == 2)
     if not whole and (d.category != 2 or antialias and d.itemsize < 4):
-        name = "compute_index_ranges_weights" if antialias else f"upsample_{mode.replace('-', '_')}{n}d"
+        name = "compute_index_ranges_weights" if antialias else _kernel(input, mode, n, out)
         raise NotImplementedError(f"\"{name}\" not implemented for '{dt.scalar_name(d)}'")
     if antialias:
         axes = tuple([(s, o, filtered, (o, 1 / scales[i] if scales else s / o, bool(align_corners), mode))

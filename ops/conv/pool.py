@@ -199,21 +199,22 @@ def _find_axes(name, n, shape, kernel_size, stride, padding, dilation, ceil_mode
     stride = kernel if empty else _sizes(name, "stride", stride, n)
     padding, dilation = _sizes(name, "padding", padding, n), _sizes(name, "dilation", dilation, n)
     one = name == "max_pool1d"
+    if one and min(kernel) <= 0:
+        raise RuntimeError(f"max_pool1d() kernel_size must be greater than zero, but got {kernel[0]}")
     if min(stride) <= 0:
         raise RuntimeError("max_pool1d() stride must be greater than zero, but got " + str(stride[0]) if one
                            else "stride should not be zero")
     if min(kernel) <= 0:
-        raise RuntimeError("max_pool1d() kernel_size must be greater than zero, but got " + str(kernel[0]) if one
-                           else "kernel size should be greater than zero, but got kH: "
-                                f"{kernel[-2:][0]} kW: {kernel[-1]}")
+        raise RuntimeError("kernel size should be greater than zero, but got kH: "
+                           f"{kernel[-2:][0]} kW: {kernel[-1]}")
     if min(dilation) <= 0:
         raise RuntimeError("max_pool1d() dilation must be greater than zero, but got " + str(dilation[0]) if one else
                            "dilation should be greater than zero, but got dilation" + " dilation".join(
                                f"{c}: {v}" for c, v in zip("TDHW"[-n:], dilation)))
     if min(padding) < 0:
         raise RuntimeError(f"pad must be non-negative, but got pad: {min(padding)}")
-    if len(shape) not in (n + 1, n + 2) or 0 in shape[-n - 1:]:
-        _wrong_shape(name, n, shape)
+    if one:
+        _check_shape(name, n, shape)
     for k, p, d in zip(kernel, padding, dilation):
         if p > (k if one else d * (k - 1) + 1) // 2:
             if one:
@@ -221,6 +222,8 @@ def _find_axes(name, n, shape, kernel_size, stride, padding, dilation, ceil_mode
                                    f"{p} and kernel_size={k}")
             raise RuntimeError(f"pad should be at most half of effective kernel size, but got pad={p}, kernel_size={k} and "
                                f"dilation={d}")
+    if not one:
+        _check_shape(name, n, shape)
     out = [pooled(*a, ceil_mode) for a in zip(shape[-n:], kernel, stride, padding, dilation)]
     if min(out) < 1:
         if one:
@@ -238,8 +241,13 @@ def _find_axes(name, n, shape, kernel_size, stride, padding, dilation, ceil_mode
                   for size, o, k, s, p, d in zip(shape[-n:], out, kernel, stride, padding, dilation)])
 
 
+def _check_shape(name, n, shape):
+    if len(shape) not in (n + 1, n + 2) or 0 in shape[-n - 1:]:
+        _wrong_shape(name, n, shape)
+
+
 def _wrong_shape(name, n, shape):
-    if name == "max_pool1d":
+    if name.startswith("max_pool1d"):
         raise RuntimeError("max_pool1d: Expected 2D or 3D (batch mode) tensor with optional 0 dim batch size for input, but "
                            f"got:{list(shape)}")
     if name == "avg_pool1d":
@@ -247,10 +255,15 @@ def _wrong_shape(name, n, shape):
                            "checking arguments for avg_pool1d)")
     if name == "avg_pool2d" and len(shape) < 3:
         raise IndexError(f"Dimension out of range (expected to be in range of [-{len(shape)}, {len(shape) - 1}], but got -3)")
+    if name == "max_pool2d" and len(shape) in (3, 4):
+        raise RuntimeError("Expected 3D or 4D (batch mode) tensor with optional 0 dim batch size for input, but "
+                           f"got:{list(shape)}")
     raise RuntimeError(f"non-empty {n + 1}D or {n + 2}D (batch mode) tensor expected for input")
 
 
 def _max(name, n, node, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices):
+    if return_indices and n == 1:
+        name = "max_pool1d_with_indices"  # whose errors are those of planes
     axes = _axes(name, n, input, kernel_size, stride, padding, dilation, ceil_mode, False)
     if input._kind.dtype.is_complex or input._kind.dtype.category == 0:
         raise NotImplementedError(f"\"max_pool{n}d\" not implemented for '{dt.scalar_name(input._kind.dtype)}'")

@@ -12,6 +12,7 @@ from numbagrad.base import dtypes as dt
 from numbagrad.core.copying import set_all
 from numbagrad.core.storage import kind_of
 from numbagrad.core.tensor import make
+from numbagrad.core.underived import underived
 from numbagrad.extend import REGISTRY, Sample, T, Tensor, custom, function, load
 from numbagrad.kernel.jit import kernel
 from numbagrad.kernel.tape import Flag
@@ -223,7 +224,7 @@ def histogramdd(input, bins, *, range=None, weight=None, density=False):
     count, edges = input._shape[-1], None
     if bins.__class__ in (list, tuple) and not all([b.__class__ is int for b in bins]):
         _check_edges(bins, input)
-        edges = REGISTRY["cat"].callable([e.detach() for e in bins])
+        edges, given = REGISTRY["cat"].callable([e.detach() for e in bins]), bins
         bins = tuple([e._n - 1 for e in bins])
     else:
         bins = _numbers(bins, count)
@@ -235,4 +236,7 @@ def histogramdd(input, bins, *, range=None, weight=None, density=False):
         return Histogramdd(input.new_zeros(()), ())
     hist, *found = boxes.call(input.detach(), None if weight is None else weight.detach(), edges, bins=bins,
                               limits=None if edges is not None else limits, density=bool(density))
-    return Histogramdd(hist, tuple(found))
+    if edges is not None:  # those that were given
+        return Histogramdd(underived(hist, (input, weight, *given), "_histogramdd_from_bin_tensors"), tuple(given))
+    return Histogramdd(underived(hist, (input, weight), "_histogramdd_from_bin_cts"), tuple(
+        [underived(e, (input, weight), "_histogramdd_bin_edges") for e in found]))

@@ -14,6 +14,7 @@ from numbagrad.core.creation import linspace
 from numbagrad.core.out import write_out, write_outs
 from numbagrad.core.storage import kind_of
 from numbagrad.core.tensor import make
+from numbagrad.core.underived import underived
 from numbagrad.extend import REGISTRY, Sample, T, Tensor, custom, function, inline, load
 from numbagrad.kernel.jit import kernel
 from numbagrad.kernel.tape import Flag, refuse
@@ -149,9 +150,13 @@ def histc(input, bins=100, min=0, max=0, *, out=None):
         raise RuntimeError(f"torch.histogram(): bins must be > 0, but got {bins} for dimension 0")
     min, max = dt.parameter(min, d), dt.parameter(max, d)
     x = input.detach()
-    half = d.itemsize == 2
+    half, low, high = d.itemsize == 2, float(min), float(max)
+    if half and low < high and math.isfinite(high - low):
+        # As PyTorch, which finds the places in the dtype itself.
+        place = ((x - low) * bins / (high - low)).float().trunc()
+        x, low, high = REGISTRY["where"].callable((x >= low) & (x <= high), place, -1.0), 0.0, float(bins)
     x = x.float() if half else x if x._strides is None else contiguous_copy(x)
-    result = counted.call(x, int(bins), float(min), float(max))
+    result = counted.call(x, int(bins), low, high)
     result = result.to(dtype=d) if half else result
     return result if out is None else write_out("histc", out, result, (input.detach(),))
 
@@ -260,6 +265,22 @@ def _placed(x, edges, weight):
     return x.new_zeros(count + 1).index_add(0, place, amounts)[:count]
 
 
+def refuse_kernel(d, given, range):
+    """Refuse dtypes of which PyTorch finds no range, or makes no edges; what it does not count is refused behind all checks."""
+    if not given and range is None and d not in (dt.float32, dt.float64):
+        raise NotImplementedError(f"\"histogramdd\" not implemented for '{dt.scalar_name(d)}'")
+    if not given and d is dt.bool_:
+        raise NotImplementedError("\"linspace_cpu\" not implemented for 'Bool'")
+
+
+def _counts(x, edges, weight, count, bins):
+    """(counts or weights, edges) of elements in ``count`` bins."""
+    if not x._kind.cpu or count <= 0:
+        return _placed(x.flatten(), edges, weight), edges
+    hist, found = shared.call(x, weight, edges, bins=count, even=not isinstance(bins, Tensor))
+    return hist, found if edges is None else edges
+
+
 @function(kinds={"bins": "any", "range": "any", "weight": "tensor?"}, differentiable=False,
           reference=lambda x, bins, *, range=None, density=False: np.histogram(x, bins, range, density=density),
           samples=(Sample((20,), 5), Sample((4, 5), 4, range=(-1.0, 1.0)), Sample((20,), 4, density=True)))
@@ -269,8 +290,7 @@ def histogram(input, bins, *, range=None, weight=None, density=False, out=None):
     ``bins`` are a number of bins of one width, or their edges; the last bin has its right edge, too. ``density``: as a density
     with integral 1."""
     d = input._kind.dtype
-    if d not in (dt.float32, dt.float64):
-        raise NotImplementedError(f"\"histogramdd\" not implemented for '{dt.scalar_name(d)}'")
+    refuse_kernel(d, isinstance(bins, Tensor), range)
     if isinstance(bins, Tensor):
         if range is not None:
             raise TypeError("histogram() received an invalid combination of arguments: a tensor of bin edges and a range")
@@ -281,8 +301,9 @@ def histogram(input, bins, *, range=None, weight=None, density=False, out=None):
             raise RuntimeError("torch.histogramdd: bins tensor should have at least 1 element, but got 0 elements in the bins "
                                "tensor for dimension 0")
         if bins._kind.dtype is not d:
-            raise RuntimeError("torch.histogramdd(): input and bins tensors should have the same dtype")
-        edges, count = bins.clone(), bins._n - 1
+            raise RuntimeError("torch.histogramdd: input tensor and bins tensors should have the same dtype, but got input "
+                               f"with dtype {dt.c_name(d)} and bins for dimension 0 with dtype {dt.c_name(bins._kind.dtype)}")
+        edges, count = bins.detach().clone(), bins._n - 1
     else:
         edges, count = _edges(input, bins, range), int(bins)
     if weight is not None:
@@ -293,14 +314,15 @@ def histogram(input, bins, *, range=None, weight=None, density=False, out=None):
         if weight._kind.dtype is not d:
             raise RuntimeError("torch.histogramdd: if weight tensor is provided, input tensor and weight tensor should have "
                                f"the same dtype, but got input({dt.c_name(d)}), and weight({dt.c_name(weight._kind.dtype)})")
-    if input._kind.cpu and count > 0:
-        x, weight = input.detach(), None if weight is None else weight.detach()
-        hist, found = shared.call(x, weight, edges, bins=count, even=not isinstance(bins, Tensor))
-        edges = found if edges is None else edges
+    if d.category != 2:
+        raise NotImplementedError(f"\"histogram_cpu\" not implemented for '{dt.scalar_name(d)}'")
+    x, given = input.detach(), None if weight is None else weight.detach()
+    if d.itemsize == 2:  # counts that the dtype could not hold are rounded, once
+        hist = _counts(x.float(), edges.float(), given if given is None else given.float(), count, bins)[0].to(dtype=d)
     else:
-        hist = _placed(input.detach().flatten(), edges, weight)
+        hist, edges = _counts(x, edges, given, count, bins)
     if density:
         hist = hist / (hist.sum() * REGISTRY["diff"].callable(edges))
     if out is not None:
         return Histogram(*write_outs("histogram", out, (hist, edges), (input,)))
-    return Histogram(hist, edges)
+    return Histogram(*underived((hist, edges), (input, weight, bins if isinstance(bins, Tensor) else None), "histogram"))

@@ -13,6 +13,7 @@ from numbagrad.core.creation import from_numpy
 from numbagrad.core.out import write_out
 from numbagrad.core.promotion import is_number
 from numbagrad.core.tensor import from_array, make
+from numbagrad.core.underived import underived
 from numbagrad.extend import REGISTRY, Sample, Tensor, custom, function, load
 from numbagrad.kernel.jit import kernel
 from numbagrad.kernel.tape import TAPE, active
@@ -79,7 +80,7 @@ def bincount(input, weights=None, minlength=0):
     out = make((n,), kind)
     set_all(out, 0)
     access.add(out, weights.detach().to(dtype=kind.dtype), ix.plan_along((n,), 0, index))
-    return out
+    return underived(out, (weights,), "bincount")
 
 
 # --- distinct values --------------------------------------------------------------------------------------------------
@@ -130,6 +131,14 @@ def _alone(input, return_inverse, return_counts, dim):
         TAPE and active() is not None)
 
 
+NODES = {"_unique2": "Unique2Backward0", "unique_consecutive": "UniqueConsecutiveBackward0", "unique_dim": "UniqueDimBackward0"}
+
+
+def _refused(values, input, name):
+    """The distinct values of a tensor, behind a node that has no gradient for it."""
+    return underived(values, (input,), name, NODES[name]) if input._rg or input._view is not None else values
+
+
 @function(differentiable=False, dtypes="any", reference=lambda a: np.unique(a), samples=(Sample(("int64", (3, 4), 0, 5)),))
 def unique(input, sorted=True, return_inverse=False, return_counts=False, dim=None):
     """The distinct elements (slices along ``dim``) in ascending order; also where each element went, and how often each
@@ -139,7 +148,8 @@ def unique(input, sorted=True, return_inverse=False, return_counts=False, dim=No
     if _alone(input, return_inverse, return_counts, dim):
         row = contiguous_copy(input)._buf
         row.sort()
-        return _changes(input._kind, row.size, storage.address(row), row)
+        found = _changes(input._kind, row.size, storage.address(row), row)
+        return found if not input._rg and input._view is None else _refused(found, input, "_unique2")
     a, to_tensor = _plain(input)
     if dim is not None:
         dim = wrap_dim(dim, a.ndim)
@@ -151,6 +161,7 @@ def unique(input, sorted=True, return_inverse=False, return_counts=False, dim=No
         parts.append(from_numpy(inverse.reshape(a.shape if dim is None else (a.shape[dim],)).astype(np.int64, copy=False)))
     if return_counts:
         parts.append(from_numpy(rest.pop(0).astype(np.int64, copy=False)))
+    _refused(parts[0], input, "_unique2" if dim is None else "unique_dim")
     return tuple(parts) if len(parts) > 1 else parts[0]
 
 
@@ -164,7 +175,7 @@ def unique_consecutive(input, return_inverse=False, return_counts=False, dim=Non
     """``input`` without the elements (slices along ``dim``) that equal the one before."""
     if _alone(input, return_inverse, return_counts, dim):
         row = input if input._strides is None else contiguous_copy(input)
-        return _changes(row._kind, row._n, row._ptr, np.empty(row._n, row._kind.np))
+        return _refused(_changes(row._kind, row._n, row._ptr, np.empty(row._n, row._kind.np)), input, "unique_consecutive")
     a, to_tensor = _plain(input)
     if dim is None:
         rows, shape = a.reshape(-1, 1), a.shape
@@ -180,7 +191,7 @@ def unique_consecutive(input, return_inverse=False, return_counts=False, dim=Non
     counts = np.diff(np.append(starts, n))
     values = rows[starts, 0] if dim is None else np.moveaxis(moved[starts], 0, dim)
     inverse = (np.cumsum(new) - 1).reshape(shape)
-    parts = [to_tensor(values), *([from_numpy(inverse)] if return_inverse else []),
+    parts = [_refused(to_tensor(values), input, "unique_consecutive"), *([from_numpy(inverse)] if return_inverse else []),
              *([from_numpy(counts)] if return_counts else [])]
     return tuple(parts) if len(parts) > 1 else parts[0]
 

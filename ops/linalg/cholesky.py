@@ -116,18 +116,18 @@ def _triangular_reference(A, B, *, upper, left=True, unitriangular=False):
                    Sample((3, 3), (2, 3), upper=True, left=False)))
 def solve_triangular(A, B, *, upper, left=True, unitriangular=False, out=None):
     """``X`` with ``A X = B`` (``X A = B`` without ``left``) for triangular matrices."""
-    checked("linalg.solve_triangular", A)
+    d = A._kind.dtype
+    checked("linalg.solve_triangular", A, dtype=False)
     if len(B._shape) < 2:
         raise RuntimeError("linalg.solve_triangular: The input tensor B must have at least 2 dimensions, but got "
                            f"{list(B._shape)}")
-    if A._kind is not B._kind:
-        raise RuntimeError(f"linalg.solve_triangular: Expected A and B to have the same dtype, but found A of type "
-                           f"{dt.scalar_name(A._kind.dtype)} and B of type {dt.scalar_name(B._kind.dtype)} instead")
     if B._shape[-2 if left else -1] != A._shape[-1]:
         raise RuntimeError(f"linalg.solve_triangular: Incompatible shapes of A and B for the equation "
                            f"{'AX = B' if left else 'XA = B'} ({A._shape[-2]}x{A._shape[-1]} and {B._shape[-2]}x"
                            f"{B._shape[-1]})")
-    x = triangular(A, B, bool(upper), bool(unitriangular), bool(left))
+    if d.category < 2 or d.itemsize == 2:
+        raise NotImplementedError(f"\"triangular_solve_cpu\" not implemented for '{dt.scalar_name(d)}'")
+    x = triangular(A, B if B._kind is A._kind else B.to(dtype=d), bool(upper), bool(unitriangular), bool(left))
     return x if out is None else write_out("linalg_solve_triangular", out, x, (A, B))
 
 

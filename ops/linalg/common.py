@@ -62,7 +62,7 @@ def real_kind(kind):
     return storage.kind_of(kind.dtype.to_real(), kind.device)
 
 
-def checked(name, a, square=True, what="A"):
+def checked(name, a, square=True, what="A", half=False, dtype=True):
     if not isinstance(a, Tensor):
         raise arguments.wrong(a, "Tensor", name.replace(".", "_"), what, 1)
     if len(a._shape) < 2:
@@ -71,9 +71,11 @@ def checked(name, a, square=True, what="A"):
         raise RuntimeError(f"{name}: {what} must be batches of square matrices, but they are {a._shape[-2]} by {a._shape[-1]} "
                            "matrices")
     d = a._kind.dtype
+    if not dtype:
+        return
     if d.category < 2:
         raise RuntimeError(f"{name}: Expected a floating point or complex tensor as input. Got {dt.scalar_name(d)}")
-    if d.code in ("f2", "bf"):
+    if d.code in ("f2", "bf") and not half:
         raise RuntimeError(f"{name}: Low precision dtypes not supported. Got {dt.scalar_name(d)}")
 
 

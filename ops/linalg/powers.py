@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from numbagrad.base import dtypes as dt
+from numbagrad.core.copying import copy_into
 from numbagrad.core.out import write_out
+from numbagrad.core.tensor import from_array
 from numbagrad.extend import Sample, custom, function
 
 from ..product.matmul import matmul
 from .common import checked, eye_like, mh, op
-from .solve import inverse_of
 
 
 @function(reference=np.linalg.matrix_power, domain=(0.2, 1.5), namespaces=("torch", "linalg"), dtypes="any",
@@ -26,7 +27,7 @@ def matrix_power(A, n, *, out=None):
         zero = op("masked_fill")(A, A.new_ones((), dtype=dt.bool_), 0)  # which hangs on A, as in PyTorch
         y = zero + eye_like(A, A._shape[-1])
     else:
-        base, count = inverse_of(A) if n < 0 else A, abs(n)
+        base, count = op("inv")(A) if n < 0 else A, abs(n)
         y = base.clone() if n == 1 else None
         while count and n != 1:
             if count % 2:
@@ -54,13 +55,17 @@ def _expm(a):
         samples=(Sample((3, 3)), Sample((2, 2, 2))))
 def matrix_exp(input):
     """Matrix exponential."""
-    checked("linalg.matrix_exp", input)
+    checked("linalg.matrix_exp", input, half=True)
     return input._shape, input._kind
 
 
 @matrix_exp.host
 def _(out, input):
-    if out._n:
+    if not out._n:
+        return
+    if out._kind.itemsize == 2:
+        copy_into(out, from_array(_expm(input.detach().float().array())))
+    else:
         out.array()[...] = _expm(input.array())
 
 

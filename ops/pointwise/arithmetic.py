@@ -36,14 +36,15 @@ def _rounded(input, other, rounding_mode, out=None, inplace=False):
     return op.call(input, other, out=out)
 
 
-@elementwise(reference=np.add, samples=BINARY, holds=("input", "other"), keywords={"alpha": (1, scaled("add"))})
+@elementwise(numbers="alone", reference=np.add, samples=BINARY, holds=("input", "other"),
+             keywords={"alpha": (1, scaled("add"))})
 def add(input, other):
     """Sum ``input + alpha * other``."""
     return input + other
 
 
-@elementwise(accepts="number", reference=np.subtract, samples=BINARY, aliases=("subtract",), holds=("input", "other"),
-             keywords={"alpha": (1, scaled("sub"))})
+@elementwise(numbers="alone", accepts="number", reference=np.subtract, samples=BINARY, aliases=("subtract",),
+             holds=("input", "other"), keywords={"alpha": (1, scaled("sub"))})
 def sub(input, other):
     """Difference ``input - alpha * other``."""
     return input - other
@@ -65,7 +66,7 @@ def _no_bools(args, compute):
 sub.refuses(_no_bools)
 
 
-@elementwise(accepts="number", reference=lambda a, b: np.subtract(b, a), samples=BINARY, inplace=False,
+@elementwise(numbers="later", accepts="number", reference=lambda a, b: np.subtract(b, a), samples=BINARY, inplace=False,
              names={"tt": "RsubBackward0", "ts": "RsubBackward1"}, holds=("input", "other"),
              keywords={"alpha": (1, scaled("sub", True))})
 def rsub(input, other):
@@ -76,13 +77,13 @@ def rsub(input, other):
 rsub.refuses(_no_bools)
 
 
-@elementwise(reference=np.multiply, samples=BINARY, aliases=("multiply",))
+@elementwise(numbers="alone", reference=np.multiply, samples=BINARY, aliases=("multiply",))
 def mul(input, other):
     """Product ``input * other``."""
     return input * other
 
 
-@elementwise(accepts="float", reference=np.divide, samples=BINARY, aliases=("divide", "true_divide"),
+@elementwise(numbers="alone", accepts="float", reference=np.divide, samples=BINARY, aliases=("divide", "true_divide"),
              domain=(0.5, 2.0), keywords={"rounding_mode": (None, _rounded)})
 def div(input, other):
     """Quotient ``input / other``; ``rounding_mode`` "trunc" or "floor" rounds it."""
@@ -111,7 +112,7 @@ def div_floor(input, other):
     return s.floor_divide(input, other)
 
 
-@elementwise(accepts="ordered", reference=np.floor_divide, samples=BINARY, domain=(0.5, 4.0),
+@elementwise(numbers="alone", accepts="ordered", reference=np.floor_divide, samples=BINARY, domain=(0.5, 4.0),
              differentiable=False, underived=True, holds=("input",))
 def floor_divide(input, other):
     """Quotient rounded towards minus infinity."""
@@ -125,7 +126,7 @@ def remainder(input, other):
     return s.remainder(input, other)
 
 
-@elementwise(accepts="ordered", reference=np.fmod, samples=BINARY, domain=(0.5, 4.0),
+@elementwise(numbers="later", accepts="ordered", reference=np.fmod, samples=BINARY, domain=(0.5, 4.0),
              names={"tt": "FmodBackward1", "ts": "FmodBackward0"}, fused=True, holds=("input", "other"))
 def fmod(input, other):
     """Remainder with the sign of the dividend: ``input - other * trunc(input / other)``."""
@@ -350,7 +351,7 @@ def _(g, y):
     return g * (1 - y) * y
 
 
-@elementwise(reference=np.maximum, samples=BINARY[:4], accepts="real", inplace=False, points=(NAN, 0.5))
+@elementwise(numbers="none", reference=np.maximum, samples=BINARY[:4], accepts="real", inplace=False, points=(NAN, 0.5))
 def maximum(input, other):
     """Larger of two elements; NaN wins. At a tie each side takes half of the gradient."""
     return s.maximum(input, other)
@@ -362,7 +363,7 @@ def _(g, input, other):
     return where(input < other, 0, half), where(other < input, 0, half)
 
 
-@elementwise(reference=np.minimum, samples=BINARY[:4], accepts="real", inplace=False, points=(NAN, 0.5))
+@elementwise(numbers="none", reference=np.minimum, samples=BINARY[:4], accepts="real", inplace=False, points=(NAN, 0.5))
 def minimum(input, other):
     """Smaller of two elements; NaN wins. At a tie each side takes half of the gradient."""
     return s.minimum(input, other)
@@ -374,7 +375,7 @@ def _(g, input, other):
     return where(input > other, 0, half), where(other > input, 0, half)
 
 
-@elementwise(accepts="float", reference=np.arctan2, samples=BINARY[:4], domain=(0.3, 2.0), aliases=("arctan2",),
+@elementwise(numbers="none", accepts="float", reference=np.arctan2, samples=BINARY[:4], domain=(0.3, 2.0), aliases=("arctan2",),
              points=(0.0, -0.0, 1.0, INF), fused=True)
 def atan2(input, other):
     """Angle of the point (other, input), in radians in [-pi, pi]."""

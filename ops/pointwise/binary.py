@@ -20,13 +20,13 @@ from numbagrad.kernel.expr import where
 from .arithmetic import BINARY, INF, NAN, UNARY, pow
 
 
-@elementwise(reference=np.fmax, samples=BINARY[:4], accepts="real", inplace=False, points=(NAN, 0.5))
+@elementwise(numbers="none", reference=np.fmax, samples=BINARY[:4], accepts="real", inplace=False, points=(NAN, 0.5))
 def fmax(input, other):
     """Larger of two elements; a number wins over NaN."""
     return s.fmax(input, other)
 
 
-@elementwise(reference=np.fmin, samples=BINARY[:4], accepts="real", inplace=False, points=(NAN, 0.5))
+@elementwise(numbers="none", reference=np.fmin, samples=BINARY[:4], accepts="real", inplace=False, points=(NAN, 0.5))
 def fmin(input, other):
     """Smaller of two elements; a number wins over NaN."""
     return s.fmin(input, other)
@@ -74,7 +74,7 @@ def frac(input):
     return input - s.trunc(input)
 
 
-@elementwise(accepts="realfloat", reference=np.hypot, samples=BINARY[:4], points=(0.0, 1e30, INF, NAN))
+@elementwise(numbers="none", accepts="realfloat", reference=np.hypot, samples=BINARY[:4], points=(0.0, 1e30, INF, NAN))
 def hypot(input, other):
     """Length ``sqrt(input^2 + other^2)`` without overflow in between."""
     a, b = s.absolute(input), s.absolute(other)
@@ -88,8 +88,8 @@ def _(g, y, input, other):
     return g * (input / y), g * (other / y)
 
 
-@elementwise(accepts="float", reference=np.copysign, samples=BINARY, fused=True, names={"tt": "CopysignBackward0",
-                                                                          "ts": "CopysignBackward1"})
+@elementwise(numbers="later", accepts="float", reference=np.copysign, samples=BINARY, fused=True,
+             names={"tt": "CopysignBackward0", "ts": "CopysignBackward1"})
 def copysign(input, other):
     """``|input|`` with the sign of ``other``, that of a zero included."""
     return s.copysign(input, other)
@@ -125,7 +125,7 @@ def _(g, input, end, weight):
     return g * (1 - weight), g * weight, g * (end - input)
 
 
-@elementwise(reference=lambda a, b, c, value=1: a + value * b * c, accepts="number", dtypes="float",
+@elementwise(numbers="none", reference=lambda a, b, c, value=1: a + value * b * c, accepts="number", dtypes="float",
              samples=(Sample((3, 4), (3, 4), (3, 4)), Sample((3, 4), (4,), (3, 1), value=0.5)))
 def addcmul(input, tensor1, tensor2, value: float = 1):
     """``input + value * tensor1 * tensor2``."""
@@ -137,7 +137,8 @@ def _(g, tensor1, tensor2, value):
     return g, g * (tensor2 * value), g * (tensor1 * value)
 
 
-@elementwise(reference=lambda a, b, c, value=1: a + value * b / c, accepts="inexact", dtypes="float", domain=(0.4, 2.0),
+@elementwise(numbers="none", reference=lambda a, b, c, value=1: a + value * b / c, accepts="inexact", dtypes="float",
+             domain=(0.4, 2.0),
              samples=(Sample((3, 4), (3, 4), (3, 4)), Sample((3, 4), (4,), (3, 1), value=0.5)))
 def addcdiv(input, tensor1, tensor2, value: float = 1):
     """``input + value * tensor1 / tensor2``."""
@@ -157,7 +158,7 @@ def _(g, tensor1, tensor2, value):
     return g, d, -(d * (tensor1 / tensor2))
 
 
-@elementwise(reference=np.heaviside, samples=BINARY[:4], accepts="real", differentiable=False, underived=True,
+@elementwise(numbers="none", reference=np.heaviside, samples=BINARY[:4], accepts="real", differentiable=False, underived=True,
              points=(0.0,))
 def heaviside(input, values):
     """0 below zero, 1 above, ``values`` at zero."""
@@ -166,8 +167,18 @@ def heaviside(input, values):
 
 @heaviside.refuses
 def _(args, compute):
-    if len({a._kind.dtype for a in args if isinstance(a, Tensor)}) > 1:
+    _of_one_dtype(args)
+
+
+def _of_one_dtype(args, out=None):
+    found = {a._kind.dtype for a in (*args, out) if isinstance(a, Tensor)}
+    if any([d.is_complex for d in found]):
+        raise RuntimeError("heaviside is not yet implemented for complex tensors.")
+    if len(found) > 1:
         raise RuntimeError("heaviside is not yet implemented for tensors with different dtypes.")
+
+
+heaviside.check_out = _of_one_dtype
 
 
 @elementwise(reference=np.deg2rad, samples=UNARY, accepts="float", complex=False,
@@ -183,7 +194,7 @@ def rad2deg(input):
     return input * (180 / math.pi)
 
 
-@elementwise(reference=lambda a, b: a * np.exp2(b), samples=BINARY[:4], accepts="float")
+@elementwise(numbers="none", reference=lambda a, b: a * np.exp2(b), samples=BINARY[:4], accepts="float")
 def ldexp(input, other):
     """``input * 2 ** other``."""
     return input * s.exp2(other)
@@ -262,7 +273,7 @@ def float_power(input, exponent):
     return pow(wide(input), wide(exponent))
 
 
-@elementwise(accepts="integer", differentiable=False, dtypes="int",
+@elementwise(numbers="none", accepts="integer", differentiable=False, dtypes="int",
              reference=lambda a, b: np.gcd(a.astype(int), b.astype(int)),
              samples=(Sample(("int64", (3, 4), -30, 30), ("int64", (4,), -30, 30)),))
 def gcd(input, other):
@@ -270,7 +281,7 @@ def gcd(input, other):
     return s.gcd(input, other)
 
 
-@elementwise(accepts="integer", differentiable=False, dtypes="int",
+@elementwise(numbers="none", accepts="integer", differentiable=False, dtypes="int",
              reference=lambda a, b: np.lcm(a.astype(int), b.astype(int)),
              samples=(Sample(("int64", (3, 4), -30, 30), ("int64", (4,), -30, 30)),))
 def lcm(input, other):

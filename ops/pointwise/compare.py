@@ -16,8 +16,8 @@ def _comparison(name, reference, symbol, aliases=(), accepts="real"):
     fn.__name__ = fn.__qualname__ = name
     fn.__module__ = __name__
     fn.__doc__ = f"Elementwise ``input {symbol} other`` as a bool tensor."
-    return elementwise(fn, result="bool", differentiable=False, reference=reference, samples=BINARY, aliases=aliases,
-                       accepts=accepts, holds=("other",))
+    return elementwise(fn, numbers="later", result="bool", differentiable=False, reference=reference, samples=BINARY,
+                       aliases=aliases, accepts=accepts, holds=("other",))
 
 
 lt = _comparison("lt", np.less, "<", ("less",))

@@ -296,7 +296,8 @@ def _logical(name, symbol, reference, formula):
     fn.__name__ = fn.__qualname__ = "logical_" + name
     fn.__module__ = __name__
     fn.__doc__ = f"Logical {name.upper()} of the truth of elements (zero is False), ``input {symbol} other``."
-    op = elementwise(fn, result="bool", differentiable=False, reference=reference, samples=BINARY[:2], dtypes="any")
+    op = elementwise(fn, numbers="none", result="bool", differentiable=False, reference=reference, samples=BINARY[:2],
+                     dtypes="any")
     _logical_in_place(op)
     return op
 
@@ -306,6 +307,8 @@ def _logical_in_place(op):
 
     As in PyTorch autograd does not see it: leaves may be written, and histories stay as they are."""
     def fn(input, *other):  # none of ``logical_not_``
+        if other and is_number(other[0]):
+            raise arguments.wrong(other[0], "Tensor", op.name + "_", "other", 1)
         with modes.no_grad():
             return input.copy_(op.callable(input, *other).to(dtype=input.dtype))
     fn.__signature__ = op.signature

@@ -27,7 +27,7 @@ def _scipy(name):
     return call
 
 
-@elementwise(accepts="realfloat", samples=BINARY[:4], reference=np.logaddexp, inplace=False, dtypes="float",
+@elementwise(numbers="none", accepts="realfloat", samples=BINARY[:4], reference=np.logaddexp, inplace=False, dtypes="float",
              complex="logaddexp_complex", points=(0.0, 500.0, -500.0, INF, -INF, NAN))
 def logaddexp(input, other):
     """``log(exp(input) + exp(other))`` without overflow."""
@@ -51,7 +51,7 @@ def logaddexp_complex(input, other):
     return m + (d.exp() + 1).log()
 
 
-@elementwise(accepts="realfloat", samples=BINARY[:4], reference=np.logaddexp2, inplace=False, dtypes="float",
+@elementwise(numbers="none", accepts="realfloat", samples=BINARY[:4], reference=np.logaddexp2, inplace=False, dtypes="float",
              points=(0.0, 500.0, -500.0, INF, -INF, NAN))
 def logaddexp2(input, other):
     """``log2(2 ** input + 2 ** other)`` without overflow."""

@@ -7,6 +7,7 @@ from numbagrad.base.modes import is_grad_enabled
 from numbagrad.core.broadcast import broadcast_shapes
 from numbagrad.core.copying import contiguous_copy, copy_into
 from numbagrad.core.tensor import make
+from numbagrad.core.underived import underived
 from numbagrad.extend import Sample, custom, function
 from numbagrad.kernel import rng_families as rng
 from numbagrad.kernel.tape import capturing
@@ -72,7 +73,8 @@ def standard_gamma(input, generator=None):
 def sample_dirichlet(input, generator=None):
     """Points of simplices with the concentrations ``input`` along the last dimension."""
     _refuse_half("dirichlet", input)
-    return _drawn(input, rng.dirichlet, generator, (input,), input._shape[-1] if input._shape else 1)
+    drawn = _drawn(input, rng.dirichlet, generator, (input,), input._shape[-1] if input._shape else 1)
+    return underived(drawn, (input,), "_sample_dirichlet")
 
 
 @function(samples=(Sample((3, 4)),), **POSITIVE)
@@ -94,5 +96,6 @@ def binomial(count, prob, generator=None):
     same_dtype(count, prob)
     _refuse_half("binomial_cpu", count)
     shape = broadcast_shapes("binomial", (count, prob))
+    given = count, prob
     count, prob = (t if t._shape == shape else t.expand(shape) for t in (count.detach(), prob.detach()))
-    return _drawn(count, rng.binomial, generator, (count, prob))
+    return underived(_drawn(count, rng.binomial, generator, (count, prob)), given, "binomial")

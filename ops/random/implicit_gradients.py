@@ -12,6 +12,7 @@ import numpy as np
 
 from numbagrad.base import dtypes as dt
 from numbagrad.core.broadcast import broadcast_shapes
+from numbagrad.core.underived import underived
 from numbagrad.extend import Sample, T, custom, function, inline, kernel, load, store
 
 # Coefficients by powers of u = log(x / a), then of v = log(a): four of the numerator, four of the denominator.
@@ -273,7 +274,7 @@ def standard_gamma_grad(input, output):
           samples=(Sample((3, 4), (3, 4), (3, 4)),), **SLOPES)
 def dirichlet_grad(x, alpha, total):
     """The derivative of beta draws ``x`` by ``alpha``, over 1 - x, where both parameters add up to ``total``."""
-    return beta_slope(*operands(x, alpha, total))
+    return underived(beta_slope(*operands(*[t.detach() for t in (x, alpha, total)])), (x, alpha, total), "_dirichlet_grad")
 
 
 def operands(*tensors):

@@ -39,7 +39,6 @@ KNOWN = (
     Known("accepted", "unexpected keyword argument 'out'|got \\(.*out=Tensor.*\\)|missing 1 required positional arguments: "
           "\"dim\"", (), "every elementwise op and reduction takes out="),
     Known("refused", "unexpected keyword argument 'out'", (), "not every other op takes out="),
-    Known("refused", "Low precision dtypes not supported", ("matrix_exp",), "no decomposition works in half precision"),
     Known("accepted", "Found dtype|dtype for input and out to match|does not support non-boolean outputs|Expected out tensor",
           (), "what can be cast to the dtype of out= is, in every op"),
     Known("accepted", r"argument '(other|input|exponent|end|tensor1|tensor2|x2)' .* must be Tensor, not "
@@ -76,8 +75,6 @@ KNOWN = (
           "PyTorch looks for elements that share memory in expanded tensors alone"),
     Known("refused", "expected scalar type", ("bmm",), "two dtypes are refused in empty products too"),
     Known("refused", "must be int, not numpy.ndarray", (), "PyTorch takes an array for some ints and not for others"),
-    Known("refused", "Expected A and B to have the same dtype", ("solve_triangular",),
-          "PyTorch casts B to the dtype of A unasked"),
     Known("value", "result 2: (float32|complex64)", ("det",), "PyTorch's second derivative divides by the determinant"),
     Known("value", "not finite", ("slogdet", "logdet", "det", "matrix_power"), "as the order of eliminations has it",
           EXTREME),

@@ -23,8 +23,9 @@ DTYPES = ["float64", "float32", "int64", "bool", "complex128"]
 UNWRITTEN = ("empty", "empty_like", "empty_strided", "empty_permuted")  # whose values are whatever the memory holds
 # Conjugates are computed at once, in memory of their own, and "channels_last" is taken and changes no strides.
 OWN_MEMORY = {"conj", "H", "mH"}
-# PyTorch's order of equal elements is that of its algorithm, if no stable one is asked for; here it is the stable one.
-ORDER = {"sort", "argsort"}
+# Of few different numbers PyTorch's order of equal ones is that of its algorithm, if no stable one is asked for; here it is the
+# stable one.
+ORDER = {(name, d) for name in ("sort", "argsort") for d in ("bool", "uint8", "int8", "float16", "bfloat16")}
 # PyTorch's constant is a float32; its gradient forgets the input where it is overwritten; it is not that of a triangle.
 GRADIENTS = {"nn.functional.hardsigmoid": 1e3, "as_strided_scatter": None, "cholesky_inverse": None}
 # A window that is filled up to its transform has no gradient in PyTorch.
@@ -33,6 +34,14 @@ MORE = {"istft"}
 SECOND = {"nn.functional.linear_cross_entropy": None, "masked.logaddexp": None, "linalg.norm": None,
           "cholesky_inverse": None, "cov": 1e5, "linalg.householder_product": 1e3}
 SAMPLES = 60  # of one entry and dtype, spread over what the database yields
+OTHERS = ["float16", "bfloat16", "complex64", "uint8", "int8", "int16", "int32"]  # of which a few samples are looked at
+FEW = 6
+# In half types: PyTorch finds places in the picture or among the bins, or adds up, in the dtype itself, and overflows.
+COARSE = {"grid_sampler_2d", "grid_sampler_3d", "nn.functional.grid_sample", "histc", "nn.functional.hinge_embedding_loss",
+          "nn.functional.soft_margin_loss", "nn.functional.multi_head_attention_forward", "matrix_exp"}
+# There are no complex numbers of half types; at the poles PyTorch divides by the sine of a rounded pi.
+ABSENT = {("complex", "float16"), ("view_as_complex", "float16")}
+POLES = {("polygamma", d) for d in ("int8", "int16", "int32")} | {("special.polygamma", d) for d in ("int8", "int16", "int32")}
 
 
 def array(t):
@@ -46,13 +55,14 @@ def same(mine, theirs, what, slack=1.0, values=True):
     assert tuple(mine.shape) == tuple(theirs.shape), what
     if not values:
         return
-    if theirs.dtype in (torch.bfloat16, ng.bfloat16):
+    exact = "bfloat16" if theirs.dtype in (torch.bfloat16, ng.bfloat16) else None
+    if exact:
         mine, theirs = mine.float(), theirs.float()
     a, b = array(mine), array(theirs)
     if a.dtype.kind not in "fc":
         assert np.array_equal(a, b), what
         return
-    bound = tolerance(str(b.real.dtype)) * slack
+    bound = tolerance(exact or str(b.real.dtype)) * slack
     largest = np.abs(b[np.isfinite(b)]).max(initial=1.0)
     assert np.allclose(a, b, rtol=bound, atol=bound * largest, equal_nan=True), f"{what}: {np.abs(a - b).max()} of {largest}"
 
@@ -76,7 +86,7 @@ def samples(info, dtype):
     torch.manual_seed(0)
     grad = dtype in ("float64", "complex128") and info.supports_autograd
     found = list(info.sample_inputs("cpu", getattr(torch, dtype), requires_grad=grad))
-    step = -(-len(found) // SAMPLES)
+    step = -(-len(found) // (FEW if dtype in OTHERS else SAMPLES))
     return found[::step or 1]
 
 
@@ -90,11 +100,11 @@ def described(sample):
         raise AssertionError(f"{type(e).__name__}: {e} of {call[:600]}") from e
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", [*DTYPES, *OTHERS])
 @pytest.mark.parametrize("info", PRESENT, ids=name_of)
 def test_values(info, dtype):
-    if getattr(torch, dtype) not in info.dtypes:
-        pytest.skip("PyTorch has no such kernel")
+    if getattr(torch, dtype) not in info.dtypes or (info.name, dtype) in ABSENT:
+        pytest.skip("PyTorch has no such kernel, or there is no such dtype here")
     for sample in samples(info, dtype):
         with described(sample):
             compare(info, sample, dtype)
@@ -102,9 +112,6 @@ def test_values(info, dtype):
 
 BAREBONES = ["uint16", "uint32", "uint64"]
 WORDS = re.compile("not implemented for|Promotion for")
-# Ours are made of other kernels than PyTorch's, and refuse by their names.
-OTHER_KERNELS = ("einsum", "tensordot", *["nn.functional." + name for name in (
-    "bilinear", "interpolate", "upsample", "max_pool")])
 
 
 def in_dtype(value, dtype):
@@ -131,7 +138,7 @@ def test_barebones(info):
                 if refused and WORDS.search(str(refused)):
                     _, error = outcome(ng, ours_of(info), args, kwargs)
                     assert type(error) is type(refused), f"{error!r}, {refused!r}"
-                    assert text(error) == text(refused) or info.name.startswith(OTHER_KERNELS)
+                    assert text(error) == text(refused)
                 else:
                     compare(info, sample, name)
 
@@ -162,8 +169,9 @@ def compare(info, sample, dtype):
     inputs, their_inputs = leaves([args, kwargs]), leaves([given(sample), sample.kwargs])
     pairs = list(zip(leaves(got), leaves(wanted), strict=True))
     for a, b in pairs:
-        tied = info.name in ORDER and b.dtype is torch.int64
-        same(a, b, "output", values=not (info.name.endswith(UNWRITTEN) or tied))
+        tied = (info.name, dtype) in ORDER and b.dtype is torch.int64
+        coarse = dtype in ("float16", "bfloat16") and info.name in COARSE or (info.name, dtype) in POLES
+        same(a, b, "output", values=not (info.name.endswith(UNWRITTEN) or tied or coarse))
         assert a.requires_grad == b.requires_grad
         if info.name not in OWN_MEMORY and sample.kwargs.get("memory_format") is not torch.channels_last:
             assert shared(a, inputs) == shared(b, their_inputs), "memory"
@@ -327,9 +335,7 @@ def test_gaps(info):
 
 # Parts of PyTorch's texts where ours has words of its own: dtypes of out, shapes of convolutions, and what is internal.
 OURS = ("argument 'out'", "multinomial expects Long tensor out", "out's dtype", "internal error", "dimensional weight[",
-        "with negative dimension", "pad should be at most half", "with optional 0 dim batch size", "non-batch dimension",
-        "exceeds dimension size", "must be greater than zero", "Optional dtype must be",
-        "only supports 0-dimensional start and end")
+        "with negative dimension", "non-batch dimension", "exceeds dimension size", "Optional dtype must be")
 INTERNAL = ("Could this error message be improved", "distribution (encountering probability entry")
 # Calls of a method's C function on a number, which Python refuses by itself.
 REFLECTED = re.compile("__r[a-z]+__")
@@ -345,8 +351,6 @@ def test_errors(info):
         args, kwargs = ours(sample)
         _, refused = outcome(torch, info.op, given(sample), sample.kwargs)
         _, error = outcome(ng, ours_of(info), args, kwargs)
-        if isinstance(refused, TypeError) and any(isinstance(x, (int, float)) for x in given(sample)[:2]):
-            continue  # numbers are taken wherever they can be computed with
         if error is None and any(words in str(refused) for words in ("single memory location", "is not resizable")):
             continue  # results are made apart and written then: what they are made of may overlap them, and they may grow
         if any(words in str(refused) for words in INTERNAL):

@@ -69,7 +69,6 @@ DTYPES = {
 MIXED = {
     "ldexp": "two to the power of a bool is there",
     "bmm": "two dtypes are refused in empty products too",
-    "solve_triangular": "PyTorch casts B to the dtype of A unasked",
     "hinge_embedding_loss": "PyTorch mixes the results of two floats with integers",
 }
 

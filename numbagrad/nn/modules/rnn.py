@@ -136,6 +136,29 @@ class RNNBase(Module):
         if state._shape != expected:
             raise RuntimeError(f"Expected {name} size {expected}, got {list(state._shape)}")
 
+    def check_input(self, input, batch_sizes):
+        """Refuse an input of another dtype or shape; ``batch_sizes`` are those of a packed one."""
+        self._check_input(input, 3 if batch_sizes is None else 2)
+
+    def get_expected_hidden_size(self, input, batch_sizes):
+        """The shape of states for an input."""
+        batch = input.size(0 if self.batch_first else 1) if batch_sizes is None else int(batch_sizes[0])
+        return self.num_layers * (2 if self.bidirectional else 1), batch, self.proj_size or self.hidden_size
+
+    def check_hidden_size(self, hx, expected_hidden_size, msg="Expected hidden size {}, got {}"):
+        """Refuse states of another shape."""
+        if hx.size() != expected_hidden_size:
+            raise RuntimeError(msg.format(expected_hidden_size, list(hx.size())))
+
+    def check_forward_args(self, input, hidden, batch_sizes):
+        """Refuse an input and states that do not fit."""
+        self.check_input(input, batch_sizes)
+        self.check_hidden_size(hidden, self.get_expected_hidden_size(input, batch_sizes))
+
+    def permute_hidden(self, hx, permutation):
+        """States in another order of the batch; None leaves them."""
+        return hx if permutation is None else hx.index_select(1, permutation)
+
     def _check_rank(self, input):
         if input.dim() not in (2, 3):
             raise ValueError(f"{type(self).__name__}: Expected input to be 2D or 3D, got {input.dim()}D instead")
@@ -249,6 +272,22 @@ class LSTM(RNNBase):
 
     def __init__(self, *args, **kwargs):
         super().__init__("LSTM", *args, **kwargs)
+
+    def get_expected_cell_size(self, input, batch_sizes):
+        """The shape of cells for an input: that of states without a projection."""
+        layers, batch, _ = self.get_expected_hidden_size(input, batch_sizes)
+        return layers, batch, self.hidden_size
+
+    def check_forward_args(self, input, hidden, batch_sizes):
+        """Refuse an input, states and cells that do not fit."""
+        self.check_input(input, batch_sizes)
+        for i, size in enumerate((self.get_expected_hidden_size(input, batch_sizes),
+                                  self.get_expected_cell_size(input, batch_sizes))):
+            self.check_hidden_size(hidden[i], size, f"Expected hidden[{i}] size {{}}, got {{}}")
+
+    def permute_hidden(self, hx, permutation):
+        """States and cells in another order of the batch; None leaves them."""
+        return hx if permutation is None else tuple([t.index_select(1, permutation) for t in hx])
 
     def forward(self, input, hx=None):
         h, c = (None, None) if hx is None else hx
