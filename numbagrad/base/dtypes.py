@@ -89,6 +89,9 @@ DEFAULT = [float32]  # of new floating-point tensors
 
 
 def _by_name(name):
+    if name not in BY_NAME:
+        from . import rare_dtypes
+        return getattr(rare_dtypes, name)
     return BY_NAME[name]
 
 
@@ -330,11 +333,15 @@ class finfo:
         if d is bfloat16:
             self.eps, self.max, self.tiny = 2.0**-7, 3.3895313892515355e38, 2.0**-126
             self.resolution = 0.01
+        elif d.itemsize == 1:
+            from .rare_dtypes import LIMITS
+            self.eps, self.max, self.tiny = LIMITS[d]
+            self.resolution = 1.0
         else:
             i = np.finfo(d.numpy)
             self.eps, self.max, self.tiny, self.resolution = (builtin_float(v) for v in
                                                               (i.eps, i.max, i.tiny, i.resolution))
-        self.min, self.smallest_normal = -self.max, self.tiny
+        self.min, self.smallest_normal = -self.max if d.is_signed else self.tiny, self.tiny
 
     def __repr__(self):
         return (f"finfo(resolution={self.resolution:g}, min={self.min:g}, max={self.max:g}, eps={self.eps:g}, "

@@ -50,6 +50,7 @@ def _without_group(*args, **kwargs):
 get_rank = get_world_size = get_backend = new_group = barrier = all_reduce = all_gather = broadcast = reduce = _without_group
 all_gather_object = all_gather_into_tensor = all_to_all = broadcast_object_list = gather = scatter = _without_group
 reduce_scatter = _without_group
+all_to_all_single = batch_isend_irecv = get_global_rank = get_process_group_ranks = _without_group
 gather_object = scatter_object_list = reduce_scatter_tensor = monitored_barrier = send = recv = isend = irecv = _without_group
 
 
@@ -59,7 +60,10 @@ def destroy_process_group(group=None):
 
 
 def __getattr__(name):
-    if name in ("nn", "optim"):
+    if name in ("device_mesh", "nn", "optim"):
         import importlib
         return importlib.import_module("." + name, __name__)
+    if name in ("DeviceMesh", "init_device_mesh"):
+        from . import device_mesh
+        return getattr(device_mesh, name)
     raise AttributeError(f"module '{__name__}' has no attribute '{name}' (torch.distributed.{name} is not available here)")

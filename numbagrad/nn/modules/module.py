@@ -71,8 +71,9 @@ class Module(_State, _Hooks, _Conversion):
     ``state_dict()``, ``to()``, ``train()`` and the like reach the whole tree of submodules.
     """
 
-    call_super_init = False
-    dump_patches = False
+    training: bool
+    dump_patches: bool = False
+    call_super_init: bool = False
     _compiled_call_impl = None
 
     def __init__(self, *args, **kwargs):
