@@ -181,12 +181,15 @@ def __dir__():
 
 
 # Which are imported when they are used, and functions of such.
-_PARTS = ("_C", "__config__", "__future__", "_dynamo", "_lowrank", "_subclasses", "_tensor", "_tensor_str", "_utils", "accelerator", "amp", "ao", "backends", "compiler", "cpu", "cuda",
-          "distributed", "distributions", "export", "extend", "fft", "func", "futures", "fx", "hub", "jit", "library", "linalg",
-          "masked", "mps", "mtia", "multiprocessing", "onnx", "optim", "overrides", "profiler", "quasirandom",
-          "serialization", "signal", "sparse", "special", "storage", "testing", "types", "version", "xpu")
+_PARTS = ("_C", "__config__", "__future__", "_dynamo", "_higher_order_ops", "_lowrank", "_subclasses", "_tensor",
+          "_tensor_str", "_utils", "accelerator", "amp", "ao", "backends", "compiler", "cpu", "cuda", "distributed",
+          "distributions", "export", "extend", "fft", "func", "futures", "fx", "hub", "jit", "library", "linalg", "masked",
+          "mps", "mtia", "multiprocessing", "onnx", "optim", "overrides", "profiler", "quasirandom", "serialization",
+          "signal", "sparse", "special", "storage", "testing", "types", "version", "xpu")
 _LATER = {"compile": "compiler", "load": "serialization", "save": "serialization", "TypedStorage": "storage",
-          "PyTorchFileReader": "saving.reader", "ScriptModule": "jit", "svd_lowrank": "_lowrank", "pca_lowrank": "_lowrank", "UntypedStorage": "storage", "is_storage": "core.storages", "set_default_tensor_type": "core.legacy",
+          "PyTorchFileReader": "saving.reader", "ScriptModule": "jit", "while_loop": "_higher_order_ops",
+          "svd_lowrank": "_lowrank", "pca_lowrank": "_lowrank", "UntypedStorage": "storage", "is_storage": "core.storages",
+          "set_default_tensor_type": "core.legacy",
           **dict.fromkeys([kind + "Tensor" for kind in _dtypes.CLASS_NAMES.values() if not kind.startswith("Complex")],
                           "core.legacy"),
           **dict.fromkeys("""set_float32_matmul_precision get_float32_matmul_precision use_deterministic_algorithms
@@ -197,7 +200,7 @@ set_num_interop_threads""".split(), "base.settings"),
 hann_window kaiser_window range""".split(), "core.factories"),
           **dict.fromkeys([kind + "Storage" for kind in _dtypes.CLASS_NAMES.values()], "core.storages"),
           **dict.fromkeys("""float8_e4m3fn float8_e4m3fnuz float8_e5m2 float8_e5m2fnuz float8_e8m0fnu float4_e2m1fn_x2 bit
-uint1 uint2 uint3 uint4 uint5 uint6 uint7 int1 int2 int3 int4 int5 int6 int7""".split(), "base.rare_dtypes"),
+complex32 chalf uint1 uint2 uint3 uint4 uint5 uint6 uint7 int1 int2 int3 int4 int5 int6 int7""".split(), "base.rare_dtypes"),
           "GradScaler": "amp", **dict.fromkeys((
              "autocast", "autocast_decrement_nesting", "autocast_increment_nesting", "clear_autocast_cache",
              "get_autocast_cpu_dtype", "get_autocast_dtype", "get_autocast_gpu_dtype", "is_autocast_cache_enabled",

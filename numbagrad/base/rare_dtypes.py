@@ -1,4 +1,4 @@
-"""Dtypes of 8 bits and fewer whose names models and files mention; there are no tensors of them here."""
+"""Dtypes whose names programs and files mention; there are no tensors of them here."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ float4_e2m1fn_x2 = _made("float4_e2m1fn_x2", "u1", 2, "Float4_e2m1fn_x2")
 uint1, uint2, uint3, uint4, uint5, uint6, uint7 = [_made(f"uint{n}", "u1", 1, f"UInt{n}") for n in range(1, 8)]
 int1, int2, int3, int4, int5, int6, int7 = [_made(f"int{n}", "i1", 1, f"Int{n}") for n in range(1, 8)]
 bit = uint1
+complex32 = chalf = _made("complex32", "u4", 3, "ComplexHalf")
 # What ``finfo`` says: the distance from 1 to the next number, the largest, the smallest normal one.
 LIMITS = {float8_e4m3fn: (0.125, 448.0, 2.0**-6), float8_e4m3fnuz: (0.125, 240.0, 2.0**-7),
           float8_e5m2: (0.25, 57344.0, 2.0**-14), float8_e5m2fnuz: (0.125, 57344.0, 2.0**-15),

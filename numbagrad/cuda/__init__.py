@@ -250,6 +250,6 @@ def __getattr__(name):
     return found
 
 
-_STREAMS = ("CUDAGraph", "Event", "Stream", "StreamContext", "current_stream", "default_stream", "get_device_properties", "graph",
-            "set_stream", "stream")
+_STREAMS = ("CUDAGraph", "Event", "Stream", "StreamContext", "current_stream", "default_stream", "get_device_properties",
+            "graph", "set_stream", "stream")
 default_generators = ()  # (those of devices are set by ``manual_seed``)

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from ..kernel import cuda as _backend
 
-__all__ = ["CUDAGraph", "Event", "Stream", "StreamContext", "current_stream", "default_stream", "get_device_properties", "graph",
-           "set_stream", "stream"]
+__all__ = ["CUDAGraph", "Event", "Stream", "StreamContext", "current_stream", "default_stream", "get_device_properties",
+           "graph", "set_stream", "stream"]
 
 
 class Stream:

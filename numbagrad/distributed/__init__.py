@@ -60,7 +60,7 @@ def destroy_process_group(group=None):
 
 
 def __getattr__(name):
-    if name in ("device_mesh", "nn", "optim"):
+    if name in ("device_mesh", "fsdp", "nn", "optim", "tensor"):
         import importlib
         return importlib.import_module("." + name, __name__)
     if name in ("DeviceMesh", "init_device_mesh"):

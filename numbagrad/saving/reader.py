@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 from ..base import dtypes as dt
 from ..core.storage import address, kind_of
 from ..core.storages import UntypedStorage
@@ -13,8 +15,10 @@ class PyTorchFileReader:
     """Records of a checkpoint by name, from a path or a file that can be sought in."""
 
     def __init__(self, file):
-        self._file = file if hasattr(file, "read") else open(file, "rb")  # noqa: SIM115 (it is read from later)
-        self._archive = Archive(self._file, getattr(self._file, "name", "PyTorchFileReader"))
+        if not hasattr(file, "read"):
+            file = open(file, "rb")  # noqa: SIM115 (it is read from later)
+            weakref.finalize(self, file.close)
+        self._archive = Archive(file, getattr(file, "name", "PyTorchFileReader"))
 
     def has_record(self, name):
         """Whether there is a record."""

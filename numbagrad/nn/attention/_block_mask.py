@@ -139,7 +139,7 @@ def empty_block_mask(device):
 
 
 class BlockMask:
-    """For each row of blocks of queries the numbers of its blocks of keys, those with all pairs apart, and the same for columns."""
+    """For each row of blocks of queries its blocks of keys, those with all pairs apart, and the same for columns."""
 
     _TENSOR_ATTRS = ["kv_num_blocks", "kv_indices", "full_kv_num_blocks", "full_kv_indices", "q_num_blocks", "q_indices",
                      "full_q_num_blocks", "full_q_indices", "dq_write_order", "dq_write_order_full", "dq_kv_order"]

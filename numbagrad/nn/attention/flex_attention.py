@@ -91,12 +91,12 @@ def _check_lengths(block_mask, queries, keys):
         return
     begin = f"block_mask was created for block_mask.shape={block_mask.shape} but got q_len={queries} and kv_len={keys}. "
     if queries > rows or keys > cols:
-        raise ValueError(begin + "As the block mask was created for a smaller length than you're using it for, you likely need to "
-                         "create a new block mask.")
-    raise ValueError(begin + "As the block mask was created for a larger length than you're using it for, you can either 1. create "
-                     "a new block mask with the correct length, or 2. 'adjust' the existing block mask to the correct length by "
-                     "calling block_mask._adjust(q_len, kv_len). This essentially 'crops' the block mask to the upper left "
-                     "corner, which does not work for all mask_mods!")
+        raise ValueError(begin + "As the block mask was created for a smaller length than you're using it for, you likely need "
+                         "to create a new block mask.")
+    raise ValueError(begin + "As the block mask was created for a larger length than you're using it for, you can either 1. "
+                     "create a new block mask with the correct length, or 2. 'adjust' the existing block mask to the correct "
+                     "length by calling block_mask._adjust(q_len, kv_len). This essentially 'crops' the block mask to the "
+                     "upper left corner, which does not work for all mask_mods!")
 
 
 def flex_attention(query, key, value, score_mod=None, block_mask=None, scale=None, enable_gqa=False, return_lse=False,

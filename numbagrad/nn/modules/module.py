@@ -11,7 +11,12 @@ from . import _hooks
 from ._convert import _Conversion, _typename
 from ._hooks import *  # noqa: F403
 from ._hooks import _global_hooks, _Hooks, _registered
-from ._state import _IncompatibleKeys, _State, _WrappedHook  # noqa: F401 (also found here, as in PyTorch)
+from ._state import (  # noqa: F401 (also found here, as in PyTorch)
+    _EXTRA_STATE_KEY_SUFFIX,
+    _IncompatibleKeys,
+    _State,
+    _WrappedHook,
+)
 
 __all__ = ["Module", *_hooks.__all__]
 

@@ -70,7 +70,9 @@ class _SingleProcessDataLoaderIter(_BaseDataLoaderIter):
         if loader.timeout != 0:
             raise AssertionError("a DataLoader without workers cannot time out: timeout must be 0")
         super().__init__(loader)
-        self.fetcher = _worker.Fetcher(loader.dataset, self.iterable, loader._auto_collation, loader.collate_fn, loader.drop_last)
+        self.fetcher = _worker.Fetcher(
+            loader.dataset, self.iterable, loader._auto_collation, loader.collate_fn, loader.drop_last
+        )
 
     def _next_data(self):
         return self.fetcher.fetch(next(self.indices))
