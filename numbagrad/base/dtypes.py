@@ -35,7 +35,7 @@ class dtype:
         return "torch." + self.name
 
     def __reduce__(self):
-        return (_by_name, (self.name,))
+        return (_RARE.get(self, _by_name), (self.name,))
 
     def __copy__(self):
         return self
@@ -85,13 +85,13 @@ SCALAR_NAMES = {"bool": "Bool", "uint8": "Byte", "int8": "Char", "int16": "Short
 TYPE_NAMES = {**SCALAR_NAMES}
 CLASS_NAMES = {d.name: SCALAR_NAMES[d.name] for d in ALL if not d.barebones}  # of dtypes that have a tensor type and a storage
 
+# Of dtypes that are names only, told when they are first asked for: who finds them for a pickle, and what ``finfo`` says.
+_RARE: dict = {}
+RARE_LIMITS: dict = {}
 DEFAULT = [float32]  # of new floating-point tensors
 
 
 def _by_name(name):
-    if name not in BY_NAME:
-        from . import rare_dtypes
-        return getattr(rare_dtypes, name)
     return BY_NAME[name]
 
 
@@ -333,9 +333,8 @@ class finfo:
         if d is bfloat16:
             self.eps, self.max, self.tiny = 2.0**-7, 3.3895313892515355e38, 2.0**-126
             self.resolution = 0.01
-        elif d.itemsize == 1:
-            from .rare_dtypes import LIMITS
-            self.eps, self.max, self.tiny = LIMITS[d]
+        elif d in RARE_LIMITS:
+            self.eps, self.max, self.tiny = RARE_LIMITS[d]
             self.resolution = 1.0
         else:
             i = np.finfo(d.numpy)

@@ -101,7 +101,8 @@ def none_of(dtype):
     """The error of a tensor of a dtype that is a name only (``base.rare_dtypes``)."""
     if dtype.__class__ is not dt.dtype:
         raise KeyError(dtype)
-    raise NotImplementedError(f"there are no tensors of dtype {dtype} here")
+    instead = {3: "; use torch.complex64", 2: "; use torch.float16"}.get(dtype.category, "; use torch.int8 or uint8")
+    raise NotImplementedError(f"there are no tensors of dtype {dtype} here{instead}")
 
 
 CPU_KINDS: dict = {}  # a lookup that hashes no device

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 from typing import NamedTuple
 
+from ..base.device import device as _device
 from ..kernel import cuda as _backend
+from ._index import _index
 
 __all__ = ["CUDAGraph", "Event", "Stream", "StreamContext", "current_stream", "default_stream", "get_device_properties",
            "graph", "set_stream", "stream"]
@@ -17,14 +19,12 @@ class Stream:
     def __init__(self, device=None, priority=0, **kwargs):
         if not _backend.available():
             raise RuntimeError("torch.cuda.Stream requires CUDA support")
-        from . import _index
         self.device_index, self.priority = _index(device), priority
 
     @property
     def device(self):
         """Whose stream this is."""
-        from ..base.device import device
-        return device("cuda", self.device_index)
+        return _device("cuda", self.device_index)
 
     def synchronize(self):
         """Wait for all work on the device."""
@@ -151,13 +151,13 @@ class CUDAGraph:
 class graph:  # noqa: N801 (PyTorch's name)
     """Refused: a step is captured by ``torch.compile``."""
 
-    def __init__(self, cuda_graph, pool=None, stream=None, capture_error_mode="global", *, keep_graph=False):
+    def __init__(self, cuda_graph, pool=None, stream=None, capture_error_mode="global", enable_annotations=False,
+                 check_input_liveness=False):
         raise RuntimeError("torch.cuda.graph is not available here: torch.compile makes a step one call")
 
 
 def get_device_properties(device=None):
     """What a device is: name, capability, bytes of memory, multiprocessors."""
-    from . import _index
     _present()
     index = _index(device)
     target = _backend.target()

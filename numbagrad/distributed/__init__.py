@@ -60,10 +60,9 @@ def destroy_process_group(group=None):
 
 
 def __getattr__(name):
+    import importlib
     if name in ("device_mesh", "fsdp", "nn", "optim", "tensor"):
-        import importlib
         return importlib.import_module("." + name, __name__)
     if name in ("DeviceMesh", "init_device_mesh"):
-        from . import device_mesh
-        return getattr(device_mesh, name)
+        return getattr(importlib.import_module(".device_mesh", __name__), name)
     raise AttributeError(f"module '{__name__}' has no attribute '{name}' (torch.distributed.{name} is not available here)")

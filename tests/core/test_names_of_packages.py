@@ -178,6 +178,7 @@ def test_streams_without_a_device():
             lib.cuda.Event()
         with pytest.raises(AssertionError, match="Torch not compiled with CUDA enabled"):
             lib.cuda.current_stream()
+        assert lib.cuda.default_generators == () and lib.cuda.get_arch_list() == []
         with lib.cuda.stream(None):
             assert lib.cuda.memory_reserved() == lib.cuda.max_memory_reserved() == 0 == len(lib.cuda.memory_stats())
 
