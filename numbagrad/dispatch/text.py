@@ -13,6 +13,7 @@ import numpy as np
 from ..base import arguments, modes
 from ..core import graph, makers, replay, storage
 from ..core.out import write_out
+from ..core.registry import REGISTRY
 from ..core.tensor import Tensor
 from ..kernel import jit
 from ..kernel.threads import LIMIT
@@ -162,6 +163,8 @@ def deferred(op):
             made.append(op.build_call())
             if op.call is entry:
                 layers.become(entry, made[0])
+                if op.namespaces or op.method:
+                    REGISTRY.publish(op, entry)  # operators are made of its text
         return made[0]
     shown = op.call_signature()
     signature = former.signature(op, numpy_names(op, shown)[1])
