@@ -459,6 +459,8 @@ CONTENTS = {
         "ops":
             "map_bytes map_rows_columns unmap_rows_columns",
     },
+    "conv.bag_rows": {
+    },
     "conv.column_product": {
     },
     "conv.columns": {
@@ -522,6 +524,8 @@ CONTENTS = {
             "lp_pool1d lp_pool2d lp_pool3d",
         "ops":
             "lp_pool1d lp_pool2d lp_pool3d",
+    },
+    "conv.pixels": {
     },
     "conv.pool": {
         "numbagrad":
