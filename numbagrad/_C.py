@@ -1,5 +1,7 @@
 """``torch._C``: what packages for PyTorch call of its compiled part."""
 
+import types
+
 from .base import modes
 from .base.overriding import (
     OFF,
@@ -8,13 +10,16 @@ from .base.overriding import (
     DisableTorchFunctionSubclass,
     _disabled_torch_function_impl,
 )
-from .core.tensor import Size
+from .core.tensor import Size, Tensor
 from .futures import Future
 from .linalg import LinAlgError as _LinAlgError  # noqa: F401 (PyTorch's name)
+from .nn.modules._convert import _parse_to
 from .random import Generator
 
 __all__ = ["DisableTorchFunction", "DisableTorchFunctionSubclass", "Future", "Generator", "Graph", "Node", "Size", "Value",
            "_disabled_torch_function_impl"]
+
+_TensorMeta = type(Tensor)
 
 
 class _Traced:
@@ -22,6 +27,27 @@ class _Traced:
 
     def __new__(cls, *args, **kwargs):
         raise NotImplementedError(f"torch._C.{cls.__name__}: nothing is traced here, functions run as they are")
+
+
+class _Functions(types.ModuleType):
+    """Functions that are known under a name of a part of the compiled part."""
+
+    def __init__(self, name, **functions):
+        super().__init__(f"{__name__}.{name}")
+        self.__dict__.update(functions)
+
+
+def _parsed(*args, memory_format=None, **kwargs):
+    return (*_parse_to(*args, **kwargs), memory_format)
+
+
+_nn = _Functions("_nn", _parse_to=_parsed)
+def _is_batched(tensor):
+    from .func.batched import Batched
+    return isinstance(tensor, Batched)
+
+
+_functorch = _Functions("_functorch", is_batchedtensor=_is_batched, is_legacy_batchedtensor=lambda tensor: False)
 
 
 class Graph(_Traced):

@@ -109,7 +109,8 @@ dtype = _dtypes.dtype
 layout = _dtypes.layout
 strided, sparse_coo = _dtypes.strided, _dtypes.sparse_coo
 memory_format = _dtypes.memory_format
-contiguous_format, preserve_format = _dtypes.contiguous_format, _dtypes.preserve_format
+contiguous_format = legacy_contiguous_format = _dtypes.contiguous_format
+preserve_format = _dtypes.preserve_format
 channels_last, channels_last_3d = _dtypes.channels_last, _dtypes.channels_last_3d
 for _public in (Tensor, Size, dtype, device, memory_format, finfo, iinfo, Generator):
     _public.__module__ = __name__  # where users find them, as messages and pickles say
@@ -163,6 +164,8 @@ def __getattr__(name):
         value = globals()[name] = getattr(importlib.import_module("." + _LATER[name], __package__), name)
         _registry.seen(sys.modules[__package__], name, value)
         return value
+    if name == "torch":  # (which PyTorch's ``__init__`` imports)
+        return sys.modules[__package__]
     if name.startswith("_foreach_"):
         from .utils import _foreach
         if name in _foreach.FUNCTIONS:
@@ -178,12 +181,15 @@ def __dir__():
 
 
 # Which are imported when they are used, and functions of such.
-_PARTS = ("_C", "__config__", "__future__", "_dynamo", "accelerator", "amp", "ao", "backends", "compiler", "cpu", "cuda",
-          "distributed", "distributions", "extend", "fft", "func", "futures", "fx", "hub", "jit", "library", "linalg",
-          "masked", "mps", "mtia", "multiprocessing", "onnx", "optim", "overrides", "profiler", "quasirandom",
-          "serialization", "signal", "sparse", "special", "storage", "testing", "types", "version", "xpu")
+_PARTS = ("_C", "__config__", "__future__", "_dynamo", "_higher_order_ops", "_lowrank", "_subclasses", "_tensor",
+          "_tensor_str", "_utils", "accelerator", "amp", "ao", "backends", "compiler", "cpu", "cuda", "distributed",
+          "distributions", "export", "extend", "fft", "func", "futures", "fx", "hub", "jit", "library", "linalg", "masked",
+          "mps", "mtia", "multiprocessing", "onnx", "optim", "overrides", "profiler", "quasirandom", "serialization",
+          "signal", "sparse", "special", "storage", "testing", "types", "version", "xpu")
 _LATER = {"compile": "compiler", "load": "serialization", "save": "serialization", "TypedStorage": "storage",
-          "UntypedStorage": "storage", "is_storage": "core.storages", "set_default_tensor_type": "core.legacy",
+          "PyTorchFileReader": "saving.reader", "ScriptModule": "jit", "while_loop": "_higher_order_ops",
+          "svd_lowrank": "_lowrank", "pca_lowrank": "_lowrank", "UntypedStorage": "storage", "is_storage": "core.storages",
+          "set_default_tensor_type": "core.legacy",
           **dict.fromkeys([kind + "Tensor" for kind in _dtypes.CLASS_NAMES.values() if not kind.startswith("Complex")],
                           "core.legacy"),
           **dict.fromkeys("""set_float32_matmul_precision get_float32_matmul_precision use_deterministic_algorithms
@@ -198,6 +204,8 @@ convolution cosine_embedding_loss dropout dropout_ embedding embedding_renorm_ f
 feature_dropout feature_dropout_ fill frobenius_norm hinge_embedding_loss instance_norm is_distributed is_vulkan_available
 kl_div margin_ranking_loss max_pool1d_with_indices native_dropout native_layer_norm nuclear_norm
 poisson_nll_loss triplet_margin_loss""".split(), "nn.by_position"),
+          **dict.fromkeys("""float8_e4m3fn float8_e4m3fnuz float8_e5m2 float8_e5m2fnuz float8_e8m0fnu float4_e2m1fn_x2 bit
+complex32 chalf uint1 uint2 uint3 uint4 uint5 uint6 uint7 int1 int2 int3 int4 int5 int6 int7""".split(), "base.rare_dtypes"),
           "GradScaler": "amp", **dict.fromkeys((
              "autocast", "autocast_decrement_nesting", "autocast_increment_nesting", "clear_autocast_cache",
              "get_autocast_cpu_dtype", "get_autocast_dtype", "get_autocast_gpu_dtype", "is_autocast_cache_enabled",

@@ -8,6 +8,7 @@ import os
 import re
 import sys
 import urllib.parse
+from urllib.parse import urlparse  # noqa: F401 (which packages take from here)
 
 __all__ = ["download_url_to_file", "get_dir", "help", "list", "load", "load_state_dict_from_url", "set_dir"]
 HASH_REGEX = re.compile(r"-([a-f0-9]*)\.")  # in the name of a file: the beginning of its SHA256

@@ -14,13 +14,15 @@ DESIGN = Path(__file__).parent.parent / "docs" / "design.md"
 FLOORS = ("base", "special linalg fft", "kernel", "random", "core", "dispatch", "autograd", "public", "extend",
           *("ops." + family for family in ("refusal", *numbagrad.ops.FAMILIES)), "ops", "amp",
           "cuda cpu distributed xpu mps mtia", "nn", "ao", "func", "distributions", "utils", "optim", "profiler", "sparse",
-          "signal masked", "saving serialization", "overrides", "_utils",
-          "testing backends accelerator version jit hub onnx fx storage multiprocessing types futures quasirandom _C",
-          "library", "utils.model_zoo", "compiler", "_dynamo", "cli", "__main__ __config__ __future__")
+          "signal masked", "saving serialization", "overrides",
+          "testing backends accelerator version jit hub onnx fx storage multiprocessing types futures quasirandom _C export",
+          "_lowrank _tensor _tensor_str _utils _subclasses _higher_order_ops",
+          "library", "utils.flop_counter", "utils.model_zoo", "compiler", "_dynamo", "cli", "__main__ __config__ __future__")
 # What stands beside the folders: modules that PyTorch has, the face for authors, and what Python itself asks for.
 TOP = {"overrides", "accelerator", "__future__", "masked", "backends", "sparse", "hub", "version", "linalg", "random",
        "serialization", "special", "fft", "storage", "multiprocessing", "types", "_C", "xpu", "mps", "mtia", "futures",
-       "quasirandom", "__config__", "testing", "extend", "__init__", "__main__", "_utils"}
+       "quasirandom", "__config__", "testing", "_lowrank", "_tensor", "_tensor_str", "_utils", "_subclasses",
+       "_higher_order_ops", "export", "extend", "__init__", "__main__"}
 
 
 def files():

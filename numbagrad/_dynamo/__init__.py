@@ -15,7 +15,15 @@ def mark_dynamic(t, index, *, hint_override=None, min=None, max=None, specialize
     """Nothing: a step that was compiled takes other sizes as they come."""
 
 
-maybe_mark_dynamic = mark_unbacked = mark_static = mark_static_address = mark_dynamic
+maybe_mark_dynamic = mark_unbacked = mark_dynamic
+
+
+def mark_static(t, index=None):
+    """Nothing: a step that was compiled takes other sizes as they come."""
+
+
+def mark_static_address(t, guard=False):
+    """Nothing: a step that was compiled finds out whether a tensor stays where it is."""
 
 
 def graph_break(msg=""):

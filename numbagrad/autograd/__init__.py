@@ -185,7 +185,8 @@ def grad(outputs, inputs, grad_outputs=None, retain_graph=None, create_graph=Fal
 
 
 _LAZY = {"Function": "function", "FunctionCtx": "function", "once_differentiable": "function",
-         "NestedIOFunction": "function", "gradcheck": "gradcheck", "gradgradcheck": "gradcheck"}
+         "NestedIOFunction": "function", "gradcheck": "gradcheck", "gradgradcheck": "gradcheck",
+         "_profiler_enabled": "_events"}
 
 
 def __getattr__(name):

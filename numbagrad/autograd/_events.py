@@ -26,8 +26,8 @@ CREATION = ("arange", "empty", "empty_like", "eye", "full", "full_like", "linspa
 # Functions that are no ops: (module, place in it, event). A module that was not imported has no calls to record.
 OTHERS = [("core.creation", name, f"aten::{name}") for name in CREATION] + [
     ("optim.optimizer", "Optimizer.zero_grad", lambda self, *args: f"Optimizer.zero_grad#{type(self).__name__}.zero_grad"),
-    ("utils.data._iterator", "_Iterator.__next__", lambda self: "enumerate(DataLoader)#_{}Iter.__next__".format(
-        "SingleProcessDataLoader" if type(self).__name__ == "_InProcess" else "MultiProcessingDataLoader"))]
+    ("utils.data._iterator", "_BaseDataLoaderIter.__next__", lambda self: "enumerate(DataLoader)#_{}Iter.__next__".format(
+        "SingleProcessDataLoader" if type(self).__name__ == "_SingleProcessDataLoaderIter" else "MultiProcessingDataLoader"))]
 FUNCTION, BACKWARD, USER = 0, 1, 7  # PyTorch's scopes
 
 
@@ -123,6 +123,13 @@ FLOPS = {"aten::mm": _matmul(0), "aten::bmm": _matmul(0), "aten::matmul": _matmu
          "aten::conv2d": _conv, **dict.fromkeys(("aten::add", "aten::mul"), lambda s: max(map(_product, s[:2])))}
 
 ACTIVE = [None]  # the recorder
+
+
+def _profiler_enabled():
+    """Whether calls are recorded."""
+    return ACTIVE[0] is not None
+
+
 _known: dict = {}  # functions that have the layer
 _publish = [None]
 

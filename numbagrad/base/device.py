@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+# Of PyTorch's words for devices the first two and "meta" are of devices that there may be; scripts compare with the others.
+TYPES = ("cpu", "cuda", "ipu", "xpu", "mkldnn", "opengl", "opencl", "ideep", "hip", "ve", "fpga", "maia", "xla", "lazy",
+         "vulkan", "mps", "meta", "hpu", "mtia", "privateuseone")
+
 
 class device:
     """A device such as ``device("cpu")`` or ``device("cuda", 0)``; compares and hashes by type and index."""
@@ -23,10 +27,8 @@ class device:
             if not text.isdigit():
                 raise RuntimeError(f"Invalid device string: '{type}:{text}'")
             index = int(text)
-        if type not in ("cpu", "cuda", "meta"):
-            raise RuntimeError("Expected one of cpu, cuda, ipu, xpu, mkldnn, opengl, opencl, ideep, hip, ve, fpga, maia, xla, "
-                               "lazy, vulkan, mps, meta, hpu, mtia, privateuseone device type at start of device string: "
-                               f"{type}")
+        if type not in TYPES:
+            raise RuntimeError(f"Expected one of {', '.join(TYPES)} device type at start of device string: {type}")
         self.type, self.index = type, index
 
     def __repr__(self):
@@ -70,6 +72,13 @@ def two_devices(a, b, where):
         return RuntimeError(f"Tensor on device {b if a.type == 'meta' else a} is not on the expected device meta!")
     return RuntimeError(f"Expected all tensors to be on the same device, but found at least two devices, {a} and {b}! "
                         f"({where})")
+
+
+def missing(d):
+    """PyTorch's error of a tensor that is to be on a device of a kind that there is none of."""
+    if d.type in ("xpu", "mtia"):
+        return AssertionError(f"Torch not compiled with {d.type.upper()} enabled")
+    return NotImplementedError(f"PyTorch is not linked with support for {d.type} devices")
 
 
 def exchange_default(d):

@@ -35,7 +35,7 @@ class dtype:
         return "torch." + self.name
 
     def __reduce__(self):
-        return (_by_name, (self.name,))
+        return (_RARE.get(self, _by_name), (self.name,))
 
     def __copy__(self):
         return self
@@ -86,6 +86,9 @@ SCALAR_NAMES = {"bool": "Bool", "uint8": "Byte", "int8": "Char", "int16": "Short
 TYPE_NAMES = {**SCALAR_NAMES}
 CLASS_NAMES = {d.name: SCALAR_NAMES[d.name] for d in ALL if not d.barebones}  # of dtypes that have a tensor type and a storage
 
+# Of dtypes that are names only, told when they are first asked for: who finds them for a pickle, and what ``finfo`` says.
+_RARE: dict = {}
+RARE_LIMITS: dict = {}
 DEFAULT = [float32]  # of new floating-point tensors
 
 
@@ -331,11 +334,14 @@ class finfo:
         if d is bfloat16:
             self.eps, self.max, self.tiny = 2.0**-7, 3.3895313892515355e38, 2.0**-126
             self.resolution = 0.01
+        elif d in RARE_LIMITS:
+            self.eps, self.max, self.tiny = RARE_LIMITS[d]
+            self.resolution = 1.0
         else:
             i = np.finfo(d.numpy)
             self.eps, self.max, self.tiny, self.resolution = (builtin_float(v) for v in
                                                               (i.eps, i.max, i.tiny, i.resolution))
-        self.min, self.smallest_normal = -self.max, self.tiny
+        self.min, self.smallest_normal = -self.max if d.is_signed else self.tiny, self.tiny
 
     def __repr__(self):
         return (f"finfo(resolution={self.resolution:g}, min={self.min:g}, max={self.max:g}, eps={self.eps:g}, "

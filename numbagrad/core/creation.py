@@ -294,31 +294,33 @@ def full_like(input, fill_value, *, dtype=None, layout=None, device=None, requir
 
 
 @sized
-def new_zeros(self, *sizes, size=None, dtype=None, device=None, requires_grad=False):
+def new_zeros(self, *sizes, size=None, dtype=None, device=None, requires_grad=False, layout=None, pin_memory=False):
     """Zeros of the given size with this tensor's dtype and device."""
     t = make(shape_of("new_zeros", sizes, size), kind_for(dtype, device, self), True)
     return t if requires_grad is False else _finish(t, requires_grad)
 
 
 @sized
-def new_ones(self, *sizes, size=None, dtype=None, device=None, requires_grad=False):
+def new_ones(self, *sizes, size=None, dtype=None, device=None, requires_grad=False, layout=None, pin_memory=False):
     """Ones of the given size with this tensor's dtype and device."""
     return filled(shape_of("new_ones", sizes, size), kind_for(dtype, device, self), 1, requires_grad)
 
 
 @sized
-def new_empty(self, *sizes, size=None, dtype=None, device=None, requires_grad=False):
+def new_empty(self, *sizes, size=None, dtype=None, device=None, requires_grad=False, layout=None, pin_memory=False):
     """An uninitialised tensor of the given size with this tensor's dtype and device."""
     t = make(shape_of("new_empty", sizes, size), kind_for(dtype, device, self))
     return t if requires_grad is False else _finish(t, requires_grad)
 
 
-def new_full(self, size, fill_value, *, dtype=None, device=None, requires_grad=False):
+def new_full(self, size, fill_value, *, dtype=None, device=None, requires_grad=False, layout=None,
+             pin_memory=False):
     """One value of the given size with this tensor's dtype and device."""
     return _filled(shape_of("new_full", (size,)), kind_for(dtype, device, self), fill_value, requires_grad)
 
 
-def new_tensor(self, data, *, dtype=None, device=None, requires_grad=False):
+def new_tensor(self, data, *, dtype=None, device=None, requires_grad=False, layout=None,
+               pin_memory=False):
     """A copy of ``data`` with this tensor's dtype and device."""
     return tensor(data, dtype=dtype or self.dtype, device=device or self.device, requires_grad=requires_grad)
 

@@ -9,7 +9,6 @@ import numpy as np
 from ..base import dtypes as dt
 from ..base.device import two_devices
 
-
 LEAST, MOST = -(1 << 63), (1 << 64) - 1  # of 64 bits, signed or not
 
 

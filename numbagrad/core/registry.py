@@ -176,14 +176,6 @@ class Registry(dict):
 BEFORE = AFTER = None
 
 
-STAYING: dict = {}  # functions that keep their names for as long as others have to know them by these
-
-
-def stays(fn):
-    """Whether a function keeps its name though another one was to take it."""
-    return fn in STAYING
-
-
 def put(place, name, value, before=None):
     """Set an attribute unless a user has set it: to anything but a stand-in and what we had put there ``before``."""
     here = vars(place).get(name)

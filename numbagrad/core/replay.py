@@ -195,6 +195,11 @@ def follow(function, other):
     return function
 
 
+def move(function, other):
+    """Let ``other``, whose environment has all of that of ``function``, be what the native functions are made for."""
+    _waiting[:] = [(other.__globals__ if env is function.__globals__ else env, name, calls) for env, name, calls in _waiting]
+
+
 LASTING: list = []  # what is done, too, in a process that goes on for so long
 STARTED: list = []  # what makes a native function of (head, buckets, opened), when it was made
 _waiting: list = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..base import dtypes as dt
-from ..base.device import CPU
+from ..base.device import CPU, missing
 from ..kernel import native
 from ..kernel.native import DATA_FIELD
 from ..kernel.tape import TABLES, TAPE, active
@@ -63,6 +63,8 @@ def backend(device):
     if device.type == "meta":
         from ..kernel import meta
         return meta
+    if device.type != "cuda":
+        raise missing(device)
     from ..kernel import cuda
     return cuda
 
@@ -76,7 +78,7 @@ def kind_of(dtype, dev=CPU):
             return CPU_KINDS[dtype]
         except KeyError:
             begin()
-            return CPU_KINDS[dtype]
+            return CPU_KINDS.get(dtype) or none_of(dtype)
     key = (dtype, dev)
     kind = _kinds.get(key)
     if kind is None:
@@ -93,6 +95,14 @@ def kind_of(dtype, dev=CPU):
             kind = _kinds[(dtype, dev)] = Kind(dtype, dev)
         _kinds[key] = kind
     return kind
+
+
+def none_of(dtype):
+    """The error of a tensor of a dtype that is a name only (``base.rare_dtypes``)."""
+    if dtype.__class__ is not dt.dtype:
+        raise KeyError(dtype)
+    instead = {3: "; use torch.complex64", 2: "; use torch.float16"}.get(dtype.category, "; use torch.int8 or uint8")
+    raise NotImplementedError(f"there are no tensors of dtype {dtype} here{instead}")
 
 
 CPU_KINDS: dict = {}  # a lookup that hashes no device

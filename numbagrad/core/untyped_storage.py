@@ -135,3 +135,4 @@ def _set(self, memory, offset, size, stride):
 def install():
     for fn in (untyped_storage, storage, storage_type, share_memory_, is_shared, is_pinned, resize_, resize_as_, set_):
         setattr(Tensor, fn.__name__, fn)
+    Tensor._typed_storage = storage  # which PyTorch has without the warning of the other

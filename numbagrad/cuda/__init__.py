@@ -6,24 +6,14 @@ Nothing here loads a CUDA package before a function needs one; seeding and stati
 from __future__ import annotations
 
 import os
+import warnings
+from collections import OrderedDict
 
-from ..base.device import device as _device
 from ..kernel import cuda as _backend
 from ..kernel.cuda import generator as _generator
+from ._index import _index
 
 CudaUnavailable = _backend.CudaUnavailable
-
-
-def _index(device, optional=True):
-    """The index of a device given as None, number, string or device; checked against the machine."""
-    if device is None and optional:
-        return _backend.current_device()
-    if isinstance(device, int):
-        return device if device < 0 else _backend.check_index(device)
-    d = device if isinstance(device, _device) else _device(device)
-    if d.type != "cuda":
-        raise ValueError(f"Expected a cuda device, but got: {d}")
-    return _backend.current_device() if d.index is None else _backend.check_index(d.index)
 
 
 def is_available():
@@ -135,6 +125,51 @@ def empty_cache():
             _backend.target().trim(i)
 
 
+def memory_reserved(device=None):
+    """Bytes that the pools of a device hold; here they keep none that tensors do not."""
+    return memory_allocated(device)
+
+
+def max_memory_reserved(device=None):
+    """The most bytes that the pools of a device have held."""
+    return max_memory_allocated(device)
+
+
+def reset_max_memory_allocated(device=None):
+    """``reset_peak_memory_stats`` under an older name."""
+    warnings.warn("torch.cuda.reset_max_memory_allocated now calls torch.cuda.reset_peak_memory_stats, which resets /all/ peak "
+                  "memory stats.", FutureWarning, stacklevel=2)
+    reset_peak_memory_stats(device)
+
+
+def memory_stats(device=None):
+    """Bytes that tensors hold and have held, by PyTorch's names; nothing before anything was allocated."""
+    if not is_initialized():
+        return OrderedDict()
+    now, most = memory_allocated(device), max_memory_allocated(device)
+    return OrderedDict((f"{what}_bytes.all.{when}", n) for what in ("allocated", "active", "reserved")
+                       for when, n in (("current", now), ("peak", most)))
+
+
+def is_current_stream_capturing():
+    """False: there are no graphs of calls."""
+    return False
+
+
+def get_arch_list():
+    """None: kernels are compiled for the device that is there."""
+    return []
+
+
+def ipc_collect():
+    """Nothing: memory of devices is not shared by processes."""
+
+
+def is_tf32_supported():
+    """False: products are computed in the precision of their operands."""
+    return False
+
+
 # --- random numbers --------------------------------------------------------------------------------------------------
 
 def manual_seed(seed):
@@ -186,10 +221,13 @@ def set_rng_state_all(new_states):
 
 
 def __getattr__(name):
-    """``cuda.amp``, ``cuda.FloatTensor`` and its kin; without a device these say so when they are called."""
+    """``cuda.amp``, streams, ``cuda.FloatTensor`` and its kin; without a device these say so when they are called."""
     if name == "amp":
         import importlib
         return importlib.import_module(".amp", __name__)
+    if name in _STREAMS:
+        from . import streams
+        return getattr(streams, name)
     if name == "OutOfMemoryError":
         from ..base.errors import OutOfMemoryError
         return OutOfMemoryError
@@ -198,3 +236,8 @@ def __getattr__(name):
     if found is None:
         raise AttributeError(f"module '{__name__}' has no attribute '{name}' (torch.cuda.{name} is not available here)")
     return found
+
+
+_STREAMS = ("CUDAGraph", "Event", "Stream", "StreamContext", "current_stream", "default_stream", "get_device_properties",
+            "graph", "set_stream", "stream")
+default_generators = ()  # (those of devices are set by ``manual_seed``)

@@ -11,6 +11,8 @@ import types
 import warnings
 from functools import lru_cache
 
+from ..core import replay
+
 LOCK = threading.RLock()  # for who switches several
 ORDER = ("barebones", "autocast", "profiler", "overrides")  # from the inside out
 _functions: dict = {}
@@ -69,6 +71,25 @@ def retarget(fn, own):
     entry = _functions[fn]
     entry.own, entry.codes = own, {(): entry.codes[()]}
     fn.__code__ = entry.code(entry.on)
+
+
+def become(fn, other):
+    """Let a function be another one from now on, under its own name, whoever holds it; its layers stay.
+
+    ``other`` has the same parameters, no variables from outside, and is not called again but by calls that go on."""
+    with LOCK:
+        fn.__globals__.update(other.__globals__)
+        replay.move(other, fn)
+        fn.__dict__.update(other.__dict__)
+        fn.__defaults__, fn.__kwdefaults__ = other.__defaults__, other.__kwdefaults__
+        entry = _functions.get(fn)
+        if entry is None:
+            fn.__code__ = other.__code__
+        else:
+            entry.own = types.FunctionType(other.__code__, fn.__globals__, fn.__name__, fn.__defaults__)
+            entry.own.__kwdefaults__, entry.own.__qualname__ = fn.__kwdefaults__, fn.__qualname__
+            entry.codes = {(): other.__code__}
+            fn.__code__ = entry.code(entry.on)
 
 
 def stub(code, call):

@@ -15,7 +15,7 @@ from ..base import arguments, overriding
 from ..base.device import device as Device
 from ..base.dtypes import dtype
 from ..base.overriding import KNOWN, PLAIN, STATE
-from ..core import entries, registry
+from ..core import registry
 from ..core.registry import REGISTRY
 from ..core.tensor import Tensor
 from ..core.values import recast, subclass
@@ -118,7 +118,6 @@ def _put(place, name, value, before):
             return True
         if value is not before:
             layers.retarget(before, value)
-            registry.STAYING[before] = value
             _replaced.append((place, name, value))
         return False
 
@@ -146,33 +145,9 @@ def hold(reason):
         if len(_held) == 1:
             for name in CONSTANTS:
                 setattr(Tensor, name, property(_constant(name)))
-            former = _restored()
             for place, name, value in every():
                 _take(place, name, value)
-            for entry, value in former:
-                layers.retarget(entry, value)
             registry.BEFORE, registry.AFTER = _put, _was_put
-
-
-KEEPERS = 4  # references to a function that an op's first use replaced: of ``FORMER``, of its own parts, of who counts
-
-
-def _restored():
-    """[(function, the one that took its place)] of those that somebody holds, maybe as a key: names lead to them again."""
-    found = []
-    for name in list(entries.FORMER):
-        if sys.getrefcount(entries.FORMER[name]) > KEEPERS:
-            entry, op = entries.FORMER[name], REGISTRY[name]
-            value = op.call
-            for (place, at), f in list(op.published.items()):
-                if f is value:
-                    setattr(place, at, entry)
-                    op.published[place, at] = entry
-                    _replaced.append((place, at, value))
-            entry.__module__, entry.__qualname__ = "numbagrad", name
-            registry.STAYING[entry] = value
-            found.append((entry, value))
-    return found
 
 
 def release(reason):
@@ -190,12 +165,7 @@ def release(reason):
                 setattr(place, name, value)
                 if (place, name) in owners:
                     owners[place, name].published[place, name] = value
-            for entry, value in registry.STAYING.items():
-                op = dict.get(REGISTRY, value.__name__)
-                if getattr(op, "call", None) is value:
-                    entries.replaced(entry, op.name)
             _replaced.clear()
-            registry.STAYING.clear()
 
 
 def _constant(name):

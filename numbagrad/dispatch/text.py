@@ -11,14 +11,13 @@ import inspect
 import numpy as np
 
 from ..base import arguments, modes
-from ..core import graph, makers, registry, replay, storage
-from ..core.entries import replaced
+from ..core import graph, makers, replay, storage
 from ..core.out import write_out
 from ..core.registry import REGISTRY
 from ..core.tensor import Tensor
 from ..kernel import jit
 from ..kernel.threads import LIMIT
-from . import former
+from . import former, layers
 
 NAMES = {"STATE_": modes.STATE, "LIMIT_": LIMIT, "empty_": np.empty, "new_": object.__new__, "Tensor_": Tensor,
          "sequence_": graph.sequence, "refresh_": graph.refresh, "freed_": graph.freed, "recording_": modes.recording}
@@ -156,7 +155,8 @@ def public(fn, op, name=None):
 
 
 def deferred(op):
-    """The call of an op until it is used: ``op.build_call`` then makes the real one, which takes its place everywhere."""
+    """The call of an op until it is used: ``op.build_call`` then makes the real one, and this becomes it, whoever holds it
+    (programs compare functions: ``reduce is torch.mean``)."""
     made = []
 
     def first():
@@ -164,11 +164,9 @@ def deferred(op):
             jit.nb()
             made.append(op.build_call())
             if op.call is entry:
-                op.call = made[0]
+                layers.become(entry, made[0])
                 if op.namespaces or op.method:
-                    REGISTRY.publish(op, made[0])
-                    if not registry.stays(entry):
-                        replaced(entry, op.name)
+                    REGISTRY.publish(op, entry)  # operators are made of its text
         return made[0]
     shown = op.call_signature()
     signature = former.signature(op, numpy_names(op, shown)[1])

@@ -50,6 +50,7 @@ def _without_group(*args, **kwargs):
 get_rank = get_world_size = get_backend = new_group = barrier = all_reduce = all_gather = broadcast = reduce = _without_group
 all_gather_object = all_gather_into_tensor = all_to_all = broadcast_object_list = gather = scatter = _without_group
 reduce_scatter = _without_group
+all_to_all_single = batch_isend_irecv = get_global_rank = get_process_group_ranks = _without_group
 gather_object = scatter_object_list = reduce_scatter_tensor = monitored_barrier = send = recv = isend = irecv = _without_group
 
 
@@ -60,8 +61,10 @@ def destroy_process_group(group=None):
 
 def __getattr__(name):
     import importlib
-    if name in ("nn", "optim", "stores", "tensor"):
+    if name in ("device_mesh", "fsdp", "nn", "optim", "stores", "tensor"):
         return importlib.import_module("." + name, __name__)
+    if name in ("DeviceMesh", "init_device_mesh"):
+        return getattr(importlib.import_module(".device_mesh", __name__), name)
     stores = importlib.import_module(".stores", __name__)
     if name in stores.__all__:
         globals()[name] = getattr(stores, name)

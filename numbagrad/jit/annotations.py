@@ -1,6 +1,7 @@
 """Names for annotations of functions that PyTorch compiles as TorchScript."""
 
 import typing
+from typing import Any, Dict, List, Optional, Tuple, Union  # noqa: F401, UP035 (which packages take from here)
 
 _T = typing.TypeVar("_T")
 

@@ -63,7 +63,7 @@ def schedule(*, wait, warmup, active, repeat=0, skip_first=0, skip_first_wait=0)
     return schedule_fn
 
 
-def _always(_):
+def _default_schedule_fn(_):
     return RECORD
 
 
@@ -205,7 +205,7 @@ class profile(_KinetoProfile):
             with_flops=with_flops, with_modules=with_modules, experimental_config=experimental_config,
             execution_trace_observer=execution_trace_observer, acc_events=acc_events,
             custom_trace_id_callback=custom_trace_id_callback, post_processing_timeout_s=post_processing_timeout_s)
-        self.schedule, self.record_steps = schedule or _always, bool(schedule)
+        self.schedule, self.record_steps = schedule or _default_schedule_fn, bool(schedule)
         self.on_trace_ready, self.step_num, self.step_rec_fn = on_trace_ready, 0, None
         self.current_action = self._asked(0)
         begin, end, ready = [self.prepare_trace, self.start_trace], [self.stop_trace], [self.stop_trace, self._trace_ready]

@@ -13,8 +13,8 @@ _PARTS = "utils.checkpoint.checkpoint around what is to be computed again"
 _PADDED = "nn.utils.rnn.pad_sequence and a mask"
 # By full names, without "torch.".
 INSTEAD = {
-    "complex32": "torch.complex64", "chalf": "torch.complex64", "Tensor.chalf": "torch.complex64",
-    "lobpcg": "torch.linalg.eigh", "export": "numbagrad.compile",
+    "Tensor.chalf": "torch.complex64",
+    "lobpcg": "torch.linalg.eigh", 
     "values_copy": "Tensor.values().clone()", "indices_copy": "Tensor.indices().clone()",
     **{f"special.{new}": f"scipy.special.{old}" for new, old in (pair.split("=") for pair in _SCIPY.split())},
     **dict.fromkeys([f"sparse_{name}_tensor" for name in "bsc bsr csc csr compressed".split()], _BY_COORDINATES),

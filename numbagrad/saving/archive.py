@@ -154,6 +154,14 @@ class Archive:
     def has(self, record):
         return f"{self._root}/{record}" in self._zip.NameToInfo
 
+    def names(self):
+        """The records' names."""
+        return [name[len(self._root) + 1:] for name in self._zip.namelist()]
+
+    def size(self, record):
+        """How many bytes a record has."""
+        return self._info(record).file_size
+
     def _info(self, record):
         if not self.has(record):
             raise RuntimeError(f"{self.name}: PytorchStreamReader failed locating file {record}: file not found")

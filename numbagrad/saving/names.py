@@ -14,7 +14,6 @@ from types import FunctionType
 from ..base import dtypes as dt
 from ..base.device import device
 from ..base.dtypes import BY_NAME
-from ..core import entries
 from ..core.tensor import Tensor
 from . import rebuild
 
@@ -121,8 +120,6 @@ def name_in_pytorch(value):
     if not isinstance(module, str) or not isinstance(name, str) or not (module + ".").startswith("numbagrad."):
         return None
     if isinstance(value, FunctionType):
-        if module == entries.__name__:  # a function that stood for an op, which somebody still holds
-            value = entries.REGISTRY[name].callable
         if getattr(sys.modules["numbagrad.nn.functional"], name, None) is value:
             return ("torch._C._nn" if name in COMPILED else "torch.nn.functional"), name
         if getattr(sys.modules["numbagrad"], name, None) is value:

@@ -16,7 +16,7 @@ def set_module(obj, mod):
 
 def __getattr__(name):
     # Data loading brings multiprocessing with it, which `import numbagrad` need not wait for; logging needs a package.
-    if name in ("data", "checkpoint", "dlpack", "model_zoo", "tensorboard", "_pytree"):
+    if name in ("data", "checkpoint", "dlpack", "model_zoo", "tensorboard", "cpp_extension", "flop_counter", "_pytree"):
         return importlib.import_module("." + name, __name__)
     if name == "swap_tensors":
         from ..core.swapping import swap_tensors

@@ -47,6 +47,11 @@ from ._pytree_text import (  # noqa: F401
     treespec_pprint,
 )
 
+for _cls in BUILTIN_TYPES:  # under PyTorch's names: ``_dict_flatten``, ``_dict_unflatten``, ``_dict_flatten_with_keys`` ...
+    for _does in ("flatten", "unflatten", "flatten_with_keys"):
+        globals()[f"_{_cls.__name__.lower()}_{_does}"] = getattr(SUPPORTED_NODES[_cls], _does + "_fn")
+
+
 # --- functions of nests ----------------------------------------------------------------------------------------------------
 
 def tree_flatten(tree, is_leaf=None):

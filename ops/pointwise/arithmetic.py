@@ -8,6 +8,7 @@ import numbers
 import numpy as np
 
 from numbagrad.base import dtypes as dt
+from numbagrad.core.creation import tensor
 from numbagrad.core.promotion import common_dtype, is_number
 from numbagrad.extend import BINARY, UNARY, Sample, Tensor, elementwise
 from numbagrad.extend import scalar as s
@@ -27,6 +28,9 @@ def _rounded(input, other, rounding_mode, out=None, inplace=False):
     op = div_trunc if rounding_mode == "trunc" else div_floor
     both = (input, other)
     tensors = [a for a in both if isinstance(a, Tensor)]
+    if not tensors and all(map(is_number, both)):  # (as in PyTorch)
+        input = tensor(input)
+        both, tensors = (input, other), [input]
     if op is div_trunc and tensors and all(isinstance(a, Tensor) or is_number(a) for a in both) and (
             common_dtype(tensors, [a for a in both if not isinstance(a, Tensor)]).category == 1):
         op = div_whole

@@ -58,8 +58,8 @@ def _one_sided(name, private, suffix):
     chosen.__module__ = __name__
     chosen.__doc__ = f"``{'max(input, min)' if low else 'min(input, max)'}``, elementwise; NaN stays NaN."
     op = elementwise(chosen, numbers="any" if private else "later", private=private, accepts="real", fits=("min", "max"),
-                     holds_back=("min", "max"), names=suffix, reference=np.maximum if low else np.minimum, points=(*POINTS, 0.5),
-                     samples=(Sample((3, 4), 0.5), Sample((3, 4), (4,)), Sample((), -0.5)))
+                     holds_back=("min", "max"), names=suffix, reference=np.maximum if low else np.minimum,
+                     points=(*POINTS, 0.5), samples=(Sample((3, 4), 0.5), Sample((3, 4), (4,)), Sample((), -0.5)))
     if low:
         @op.gradient
         def _(g, input, min):

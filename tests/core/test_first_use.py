@@ -9,7 +9,6 @@ import pytest
 
 import numbagrad as ng
 from numbagrad.cli import contents
-from numbagrad.core import entries
 from numbagrad.core.registry import REGISTRY
 from numbagrad.extend import Sample, elementwise
 from numbagrad.ops.contents import CONTENTS
@@ -285,7 +284,6 @@ def test_an_op_of_the_users_is_there_at_once():
     finally:
         del REGISTRY["planted_at_once"], ng.planted_at_once, ng.nn.functional.planted_at_once
         del ng.Tensor.planted_at_once, ng.Tensor.planted_at_once_
-        entries.FORMER.pop("planted_at_once", None)  # (who lets functions ask later looks for the ops of these)
 
 
 def test_a_name_of_the_catalogue_is_taken_before_its_file_is_run():

@@ -191,7 +191,8 @@ def test_a_script_is_told_what_to_use(tmp_path):
     for line, words in (("torch.ones(2).q_scale()", "object has no attribute 'q_scale' (numbagrad has no Tensor.q_scale"),
                         ("torch.quantize_per_tensor", "(numbagrad has no torch.quantize_per_tensor"),
                         ("torch.linalg.nothing", "'torch.linalg' has no attribute 'nothing' (numbagrad has no torch.linalg"),
-                        ("torch.complex32", "use torch.complex64"), ("torch.ones(2).nothing", "no attribute 'nothing'\n")):
+                        ("torch.ones(2, dtype=torch.complex32)", "use torch.complex64"),
+                        ("torch.lobpcg", "use torch.linalg.eigh"), ("torch.ones(2).nothing", "no attribute 'nothing'\n")):
         script.write_text(f"import torch\n{line}\n")
         command = [sys.executable, "-m", "numbagrad", "run", str(script)]
         out = subprocess.run(command, capture_output=True, text=True, timeout=300)

@@ -81,6 +81,13 @@ class Gpu:
         cc = self.devices[index].compute_capability
         return cc.major, cc.minor
 
+    def extent(self, index):
+        """Bytes of memory and multiprocessors."""
+        from cuda.bindings import driver
+        self.start(index)
+        (_, _, total), units = driver.cuMemGetInfo(), self.devices[index].properties.multiprocessor_count
+        return int(total), units
+
     def synchronize(self, index):
         self.start(index)[0].sync()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import itertools
+import os
 import sys
 import threading
 from weakref import WeakValueDictionary
@@ -218,3 +219,7 @@ class Simulator:
 
     def capability(self, index):
         return (0, 0)
+
+    def extent(self, index):
+        """Bytes of memory and multiprocessors: it is this machine."""
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), 1

@@ -13,7 +13,7 @@ from ...core.tensor import Tensor
 from ..parameter import Parameter, is_lazy
 from . import _convert
 
-_EXTRA_STATE = "_extra_state"
+_EXTRA_STATE_KEY_SUFFIX = "_extra_state"
 
 
 class _IncompatibleKeys(namedtuple("IncompatibleKeys", ["missing_keys", "unexpected_keys"])):
@@ -139,7 +139,7 @@ class _State:
         for name, value in self._own_state():
             destination[prefix + name] = value if keep_vars else value.detach()
         if _overrides(self, "get_extra_state"):
-            destination[prefix + _EXTRA_STATE] = self.get_extra_state()
+            destination[prefix + _EXTRA_STATE_KEY_SUFFIX] = self.get_extra_state()
 
     def state_dict(self, *args, destination=None, prefix="", keep_vars=False):
         """An ordered mapping of dotted names to the tensors of this module and its submodules.
@@ -191,7 +191,7 @@ class _State:
             elif strict:
                 missing_keys.append(prefix + name)
 
-        extra = prefix + _EXTRA_STATE
+        extra = prefix + _EXTRA_STATE_KEY_SUFFIX
         if _overrides(self, "set_extra_state"):
             if extra in state_dict:
                 self.set_extra_state(state_dict[extra])

@@ -11,7 +11,12 @@ from . import _hooks
 from ._convert import _Conversion, _typename
 from ._hooks import *  # noqa: F403
 from ._hooks import _global_hooks, _Hooks, _registered
-from ._state import _IncompatibleKeys, _State, _WrappedHook  # noqa: F401 (also found here, as in PyTorch)
+from ._state import (  # noqa: F401 (also found here, as in PyTorch)
+    _EXTRA_STATE_KEY_SUFFIX,
+    _IncompatibleKeys,
+    _State,
+    _WrappedHook,
+)
 
 __all__ = ["Module", *_hooks.__all__]
 
@@ -71,8 +76,9 @@ class Module(_State, _Hooks, _Conversion):
     ``state_dict()``, ``to()``, ``train()`` and the like reach the whole tree of submodules.
     """
 
-    call_super_init = False
-    dump_patches = False
+    training: bool
+    dump_patches: bool = False
+    call_super_init: bool = False
     _compiled_call_impl = None
 
     def __init__(self, *args, **kwargs):

@@ -15,11 +15,17 @@ from . import _handover, _worker
 from .sampler import _draw_seed
 
 
-class _Iterator:
+class _DatasetKind:
+    """How a dataset is read: sample by sample, or from its beginning."""
+
+    Map, Iterable = 0, 1
+
+
+class _BaseDataLoaderIter:
     """One pass over a loader's batches."""
 
     def __init__(self, loader):
-        self.loader = loader
+        self.loader, self.iterable = loader, loader._dataset_kind == _DatasetKind.Iterable
         self.indices = iter(loader._index_sampler)
         # Drawn before the sampler's own seed, which waits for the first index: the order is part of the stream.
         self.base_seed = _draw_seed(loader.generator)
@@ -43,8 +49,8 @@ class _Iterator:
     def __next__(self):
         data = self._next_data()
         self.count += 1
-        declared = self.loader._declared_length
-        if self.loader._iterable and declared is not None and self.count > declared:
+        declared = self.loader._IterableDataset_len_called
+        if self.iterable and declared is not None and self.count > declared:
             text = (
                 f"Length of IterableDataset {self.loader.dataset} was reported to be {declared}(when accessing "
                 f"len(dataloader)), but {self.count} samples have been fetched. "
@@ -59,12 +65,14 @@ class _Iterator:
         return data
 
 
-class _InProcess(_Iterator):
+class _SingleProcessDataLoaderIter(_BaseDataLoaderIter):
     def __init__(self, loader):
         if loader.timeout != 0:
             raise AssertionError("a DataLoader without workers cannot time out: timeout must be 0")
         super().__init__(loader)
-        self.fetcher = _worker.Fetcher(loader.dataset, loader._auto_collation, loader.collate_fn, loader.drop_last)
+        self.fetcher = _worker.Fetcher(
+            loader.dataset, self.iterable, loader._auto_collation, loader.collate_fn, loader.drop_last
+        )
 
     def _next_data(self):
         return self.fetcher.fetch(next(self.indices))
@@ -93,7 +101,7 @@ class _Worker:
         self.active = True
 
 
-class _WithWorkers(_Iterator):
+class _MultiProcessingDataLoaderIter(_BaseDataLoaderIter):
     broken = None  # why the pass ended before its time
 
     def __init__(self, loader):
@@ -108,6 +116,7 @@ class _WithWorkers(_Iterator):
         self.finalizer = weakref.finalize(self, _stop, self.workers, is_done, os.getpid())
         setup = _worker.Setup(
             loader.dataset,
+            self.iterable,
             loader._auto_collation,
             loader.collate_fn,
             loader.drop_last,

@@ -13,7 +13,7 @@ import numbagrad as ng
 
 from . import _handover
 from .collate import default_collate
-from .dataset import IterableDataset, Subset, TensorDataset
+from .dataset import Subset, TensorDataset
 
 # How long a worker waits for work before it looks whether its parent still lives.
 CHECK_SECONDS = 5.0
@@ -48,6 +48,7 @@ class Setup:
     """All that a worker needs to know."""
 
     dataset: object
+    iterable: bool
     auto_collation: bool
     collate_fn: object
     drop_last: bool
@@ -92,10 +93,10 @@ class Failure:
 class Fetcher:
     """Turns what the sampler yields into data: samples by index, or the next ones of an iterable dataset."""
 
-    def __init__(self, dataset, auto_collation, collate_fn, drop_last):
+    def __init__(self, dataset, iterable, auto_collation, collate_fn, drop_last):
         self.dataset, self.auto_collation = dataset, auto_collation
         self.collate_fn, self.drop_last = collate_fn, drop_last
-        self.iterator = iter(dataset) if isinstance(dataset, IterableDataset) else None
+        self.iterator = iter(dataset) if iterable else None
         self.ended = False
 
     def fetch(self, index):
@@ -163,7 +164,7 @@ def loop(setup, worker_id, index_queue, results, is_done):
         sender = _handover.sender = _handover.Sender(results)
 
         def new_fetcher():
-            return Fetcher(dataset, setup.auto_collation, setup.collate_fn, setup.drop_last)
+            return Fetcher(dataset, setup.iterable, setup.auto_collation, setup.collate_fn, setup.drop_last)
 
         try:
             if setup.init_fn is not None:

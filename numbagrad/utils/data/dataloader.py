@@ -7,7 +7,12 @@ import os
 import warnings
 from typing import Generic, TypeVar
 
-from ._iterator import _InProcess, _WithWorkers
+from ._iterator import (  # noqa: F401 (one is for others)
+    _BaseDataLoaderIter,
+    _DatasetKind,
+    _MultiProcessingDataLoaderIter,
+    _SingleProcessDataLoaderIter,
+)
 from .collate import default_collate, default_convert
 from .dataset import IterableDataset
 from .sampler import BatchSampler, RandomSampler, Sampler, SequentialSampler
@@ -71,8 +76,9 @@ class DataLoader(Generic[_Sample]):
             raise ValueError("prefetch_factor option should be non-negative")
         if persistent_workers and num_workers == 0:
             raise ValueError("persistent_workers option needs num_workers > 0")
-        self._iterable = isinstance(dataset, IterableDataset)
-        if self._iterable:
+        iterable = isinstance(dataset, IterableDataset)
+        self._dataset_kind = _DatasetKind.Iterable if iterable else _DatasetKind.Map
+        if iterable:
             _check_iterable(shuffle, sampler, batch_sampler)
         if sampler is not None and shuffle:
             raise ValueError("sampler option is mutually exclusive with shuffle")
@@ -93,7 +99,7 @@ class DataLoader(Generic[_Sample]):
         self.worker_init_fn, self.generator, self.in_order = worker_init_fn, generator, in_order
         self.multiprocessing_context = _context(multiprocessing_context, num_workers)
         if sampler is None:
-            if self._iterable:
+            if iterable:
                 sampler = _Endless()
             else:
                 sampler = RandomSampler(dataset, generator=generator) if shuffle else SequentialSampler(dataset)
@@ -104,7 +110,7 @@ class DataLoader(Generic[_Sample]):
         if collate_fn is None:
             collate_fn = default_convert if batch_sampler is None else default_collate
         self.collate_fn, self.persistent_workers = collate_fn, persistent_workers
-        self._declared_length = self._iterator = None
+        self._IterableDataset_len_called = self._iterator = None
         self._frozen = True
         self.check_worker_number_rationality()
 
@@ -122,23 +128,27 @@ class DataLoader(Generic[_Sample]):
     def _index_sampler(self):
         return self.sampler if self.batch_sampler is None else self.batch_sampler
 
-    def __iter__(self):
+    def _get_iterator(self):
         if self.num_workers == 0:
-            return _InProcess(self)
-        if not self.persistent_workers:
-            self.check_worker_number_rationality()
-            return _WithWorkers(self)
+            return _SingleProcessDataLoaderIter(self)
+        return _MultiProcessingDataLoaderIter(self)
+
+    def __iter__(self):
+        if not self.persistent_workers or self.num_workers == 0:
+            if self.num_workers:
+                self.check_worker_number_rationality()
+            return self._get_iterator()
         if self._iterator is None or self._iterator.closed:
-            self._iterator = _WithWorkers(self)
+            self._iterator = self._get_iterator()
         else:
             self._iterator.restart()
         return self._iterator
 
     def __len__(self):
-        if not self._iterable:
+        if self._dataset_kind == _DatasetKind.Map:
             return len(self._index_sampler)
         # Remembered, so that an iteration that yields more than this can say so.
-        length = self._declared_length = len(self.dataset)
+        length = self._IterableDataset_len_called = len(self.dataset)
         if self.batch_size is None:
             return length
         return length // self.batch_size if self.drop_last else math.ceil(length / self.batch_size)

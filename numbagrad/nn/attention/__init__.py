@@ -4,7 +4,7 @@ import contextlib
 import logging
 from enum import Enum
 
-from ..core.registry import REGISTRY
+from ...core.registry import REGISTRY
 
 __all__ = [
     "SDPBackend", "WARN_FOR_UNFUSED_KERNELS", "activate_flash_attention_impl", "current_flash_attention_impl",
@@ -47,7 +47,7 @@ def _cur_sdpa_kernel_backends(with_priority=False):
 
 def _sdpa_kernel(backends, set_priority=False):
     ops = [REGISTRY[name] for name in ("scaled_dot_product_attention", "multi_head_attention_forward")]  # runs their files
-    from ..ops.attention.attention import VIABLE
+    from ...ops.attention.attention import VIABLE
 
     _enabled.clear()
     _enabled.update(backends)

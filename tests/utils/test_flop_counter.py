@@ -1,0 +1,57 @@
+"""``FlopCounterMode``: PyTorch's counts of products and convolutions, forward and backward, by modules."""
+
+from __future__ import annotations
+
+import importlib
+
+import pytest
+
+import numbagrad as ng
+
+torch = pytest.importorskip("torch", reason="PyTorch is the oracle here")
+
+
+def counted(lib, work):
+    counter = importlib.import_module(lib.__name__ + ".utils.flop_counter").FlopCounterMode(display=False)
+    with counter:
+        work(lib)
+    counts = {k: sorted((str(n), v) for n, v in c.items()) for k, c in counter.get_flop_counts().items()}
+    return counter.get_total_flops(), counts, counter.get_table()
+
+
+def network(lib):
+    m = lib.nn.Sequential(lib.nn.Linear(4, 8), lib.nn.ReLU(), lib.nn.Linear(8, 2))
+    m(lib.ones(3, 4)).sum().backward()
+
+
+def convolutions(lib):
+    lib.nn.Conv2d(2, 4, 3, padding=1)(lib.ones(1, 2, 5, 5)).sum().backward()
+    lib.nn.ConvTranspose2d(2, 4, 3, stride=2)(lib.ones(1, 2, 5, 5, requires_grad=True)).sum().backward()
+    lib.nn.Conv1d(4, 4, 3, groups=2)(lib.ones(2, 4, 9)).sum().backward()
+
+
+def products(lib):
+    lib.bmm(lib.ones(2, 3, 4), lib.ones(2, 4, 5))
+    lib.nn.Linear(3, 4, bias=False)(lib.ones(2, 2, 3))
+    lib.ones(2, 3) @ lib.ones(3, 4)
+    lib.addmm(lib.ones(4), lib.ones(2, 3), lib.ones(3, 4))
+    lib.mm(lib.ones(2, 3, requires_grad=True), lib.ones(3, 4, requires_grad=True)).sum().backward()
+
+
+@pytest.mark.parametrize("work", [network, convolutions, products])
+def test_counts(work):
+    ours, theirs = counted(ng, work), counted(torch, work)
+    assert ours[:2] == theirs[:2]
+    if work is network:
+        assert ours[2] == theirs[2]
+    assert ours[0] > 0
+
+
+def test_it_prints_its_table_and_leaves_no_hooks(capsys):
+    from numbagrad.utils.flop_counter import FlopCounterMode
+    layer = ng.nn.Linear(4, 8)
+    with ng.no_grad(), FlopCounterMode() as counter:
+        layer(ng.ones(3, 4))
+    assert capsys.readouterr().out.startswith("Module          FLOP    % Total") and counter.get_total_flops() == 192
+    layer(ng.ones(3, 4))
+    assert counter.get_total_flops() == 192
