@@ -9,8 +9,6 @@ import numpy as np
 from ..base import dtypes as dt
 from ..base.device import two_devices
 
-LEAST, MOST = -(1 << 63), (1 << 64) - 1  # of 64 bits, signed or not
-
 
 def is_number(x):
     return isinstance(x, (numbers.Number, np.number, np.bool_))
@@ -26,8 +24,6 @@ def common_dtype(tensors, scalars):
         else:
             zero = d if zero is None or zero is d else dt.promote_types(zero, d)
     for s in scalars:
-        if s.__class__ is int and not LEAST <= s <= MOST:
-            dt.check_long(s)
         d = dt.of_number(s)
         number = d if number is None else dt.promote_types(number, d)
     return dt.combine(dims, zero, number)

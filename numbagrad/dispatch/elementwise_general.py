@@ -122,6 +122,9 @@ def unplanned(op, args, params, out):
             op.entries[classes] = form.entry()
     tensors = [a for a, p in zip(args, pattern) if p == "t"]
     scalars = [a for a, p in zip(args, pattern) if p == "s"]
+    for s in scalars:
+        if s.__class__ is int:
+            dt.check_long(s)
     if out is not None:
         if not isinstance(out, Tensor):
             asked = overriding.asked(op, named(op, args, params, out))
