@@ -44,6 +44,8 @@ BATCHED = Batched()
 
 def bilinear_product(input1, input2, weight, *rest):
     """A product of a batch, which has another kernel where it is not small."""
+    if not input1._n or not weight._n:  # (nothing is multiplied)
+        return None
     return "bmm" if input1._n * weight._shape[-1] < 400 else "addmm_impl_cpu_"
 
 

@@ -174,7 +174,7 @@ class LBFGS(Optimizer):
             d.add_(changes[i], alpha=-al[i].item())
         d = d.mul(memory["H_diag"])
         for i in range(len(changes)):
-            d.add_(steps[i], alpha=al[i].item() - changes[i].dot(d).item() * inverse[i].item())
+            d.add_(steps[i], alpha=(al[i] - changes[i].dot(d) * inverse[i]).item())
         memory["d"] = d
 
 

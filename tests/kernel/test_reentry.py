@@ -198,7 +198,7 @@ def breaks(cls, name, nth):
     return lambda: setattr(cls, name, usual)
 
 x = ng.ones(4, 5) * 2
-calls = iter([lambda: x.sum(1), lambda: x.floor(), lambda: x.sqrt(), lambda: x.neg(), lambda: x.abs(), lambda: x.square()])
+calls = iter([lambda: x.sum(1), lambda: x.sin(), lambda: x.sqrt(), lambda: x.neg(), lambda: x.abs(), lambda: x.square()])
 failed = 0
 for kind in (RecursionError, MemoryError):
     for cls, name in ((typeinfer.TypeInferer, "propagate"), (lowering.Lower, "lower"), (codegen.CodeLibrary, "finalize")):

@@ -167,5 +167,5 @@ def test_bounds_beyond_a_half_type_on_every_path():
             for k in (0.5, 0.5, 70000.0, -65520.0):
                 got, expected = (outcome(m, fn, m.tensor([1.0, 70144.0], dtype=getattr(m, d)), k) for m in (ng, torch))
                 assert np.array_equal(got, expected), (d, k)
-        with pytest.raises(TypeError, match="must be Tensor, not float"):
+        with pytest.raises(TypeError, match="must be Tensor, not float|got .float, float."):
             fn(ng, 5.0, 70000.0)

@@ -191,7 +191,7 @@ KNOWN = {
     "joined in float32 by ops/index/access.py": "add_one add_rows add_along add_shares add_places multiply_rows",
     "launched in float32 by ``joins``": "add_region add_windows unmix unmix_two scatter_planes box_mean_back image_gradients "
                                         "sample_gradients sample_second scatter_sum window_rows add_multiples slopes "
-                                        "euclidean_slopes add_to_rows product_slopes",
+                                        "euclidean_slopes add_to_rows product_slopes add_bags_to_rows",
     "one addition": "add_channels divide_counts divide_whole bn_forward bn_forward_flat ce_gradient",
     "a factor of what was just stored": "softmax_rows softmax_columns shorten",
 }

@@ -25,14 +25,16 @@ UNWRITTEN = ("empty", "empty_like", "empty_strided", "empty_permuted")  # whose 
 OWN_MEMORY = {"conj", "H", "mH"}
 # Of few different numbers PyTorch's order of equal ones is that of its algorithm, if no stable one is asked for; here it is the
 # stable one.
-ORDER = {(name, d) for name in ("sort", "argsort") for d in ("bool", "uint8", "int8", "float16", "bfloat16")}
-# PyTorch's constant is a float32; its gradient forgets the input where it is overwritten; it is not that of a triangle.
-GRADIENTS = {"nn.functional.hardsigmoid": 1e3, "as_strided_scatter": None, "cholesky_inverse": None}
+ORDER = {(name, d) for name in ("sort", "argsort") for d in (
+    "bool", "uint8", "int8", "float16", "bfloat16", "uint16", "uint32", "uint64")}
+# PyTorch's constant is a float32; its gradient forgets the input where it is overwritten.
+GRADIENTS = {"nn.functional.hardsigmoid": 1e3, "as_strided_scatter": None}
 # A window that is filled up to its transform has no gradient in PyTorch.
 MORE = {"istft"}
-# Second derivatives: PyTorch leaves one out, and has NaN at zero or minus infinity; sums of much larger terms.
-SECOND = {"nn.functional.linear_cross_entropy": None, "masked.logaddexp": None, "linalg.norm": None,
-          "cholesky_inverse": None, "cov": 1e5, "linalg.householder_product": 1e3}
+# Second derivatives: PyTorch leaves one out, and has NaN at zero or minus infinity; sums of much larger terms; quotients by
+# differences of singular values, squared, behind several factorisations.
+SECOND = {"nn.functional.linear_cross_entropy": None, "masked.logaddexp": None, "linalg.norm": None, "cov": 1e5,
+          "linalg.householder_product": 1e3, "svd_lowrank": 1e5, "pca_lowrank": 1e5}
 SAMPLES = 60  # of one entry and dtype, spread over what the database yields
 OTHERS = ["float16", "bfloat16", "complex64", "uint8", "int8", "int16", "int32"]  # of which a few samples are looked at
 FEW = 6

@@ -154,8 +154,8 @@ def test_values_and_state(name, desc):
         close = tolerance(name, dtype, kwargs)
         np.testing.assert_allclose(*losses, rtol=10 * close)
         seen = [run.observed() for run in runs]
-        if name == "LBFGS" and dtype == "float32":  # what it remembers is noise there once it has converged
-            seen = [(values[:len(SHAPES)], said) for values, said in seen]
+        if name == "LBFGS" and dtype == "float32":  # what it remembers, and how often it looked, is noise once it has converged
+            seen = [(values[:len(SHAPES)], [s for s in said if s[0][0] != "state" or len(s[0]) < 3]) for values, said in seen]
         assert_close(*seen, close)
         assert repr(runs[0].optimizer) == repr(runs[1].optimizer)
 
