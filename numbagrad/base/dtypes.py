@@ -256,7 +256,7 @@ def promote_types(a, b):
 
 
 def _with_barebones(a, b):
-    """A wider unsigned integer gives way to floating point and meets nothing else; dtypes that are names have rules of theirs."""
+    """A wider unsigned integer gives way to floating point and meets nothing else; what is a name only has other rules."""
     if a in _RARE or b in _RARE:
         from .rare_dtypes import promoted
         return promoted(a, b)
