@@ -88,9 +88,11 @@ SCALAR_NAMES = {"bool": "Bool", "uint8": "Byte", "int8": "Char", "int16": "Short
 TYPE_NAMES = {**SCALAR_NAMES}
 CLASS_NAMES = {d.name: SCALAR_NAMES[d.name] for d in ALL if not d.barebones}  # of dtypes that have a tensor type and a storage
 
-# Of dtypes that are names only, told when they are first asked for: who finds them for a pickle, and what ``finfo`` says.
+# Of dtypes that are names only, told when they are first asked for: who finds them for a pickle, what ``finfo`` says, and what
+# they come to with others.
 _RARE: dict = {}
 RARE_LIMITS: dict = {}
+RARE_PROMOTION: list = []
 DEFAULT = [float32]  # of new floating-point tensors
 
 
@@ -258,8 +260,7 @@ def promote_types(a, b):
 def _with_barebones(a, b):
     """A wider unsigned integer gives way to floating point and meets nothing else; what is a name only has other rules."""
     if a in _RARE or b in _RARE:
-        from .rare_dtypes import promoted
-        return promoted(a, b)
+        return RARE_PROMOTION[0](a, b)
     return with_unsigned(a, b)
 
 

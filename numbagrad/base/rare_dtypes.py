@@ -45,3 +45,6 @@ def promoted(a, b):
     if complex32 not in (a, b) or other in dt._RARE:
         raise RuntimeError(f"Promotion for {names[0]} and {names[1]} is not supported")
     return complex32 if other.category < 2 or other is dt.float16 else other if other.is_complex else other.to_complex()
+
+
+dt.RARE_PROMOTION.append(promoted)
