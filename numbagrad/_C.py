@@ -30,7 +30,7 @@ class _Traced:
 
 
 class _Functions(types.ModuleType):
-    """Functions that are known under a name of a part of the compiled part."""
+    """A part of ``_C``: the functions in it that packages call."""
 
     def __init__(self, name, **functions):
         super().__init__(f"{__name__}.{name}")
@@ -41,12 +41,12 @@ def _parsed(*args, memory_format=None, **kwargs):
     return (*_parse_to(*args, **kwargs), memory_format)
 
 
-_nn = _Functions("_nn", _parse_to=_parsed)
 def _is_batched(tensor):
     from .func.batched import Batched
     return isinstance(tensor, Batched)
 
 
+_nn = _Functions("_nn", _parse_to=_parsed)
 _functorch = _Functions("_functorch", is_batchedtensor=_is_batched, is_legacy_batchedtensor=lambda tensor: False)
 
 

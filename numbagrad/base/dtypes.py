@@ -27,7 +27,7 @@ class dtype:
         self.category, self.order = category, order
         self.is_floating_point = category == 2
         self.is_complex = category == 3
-        self.is_signed = self.np.kind not in "bu" or category == 2
+        self.is_signed = self.np.kind not in "bu" or category > 1
         self.barebones = category == 1 and not self.is_signed and self.itemsize > 1
 
     def __repr__(self):
@@ -49,10 +49,12 @@ class dtype:
         return np.dtype(np.float16) if self.code == "f2" else self.np
 
     def to_real(self):
-        return {"complex64": float32, "complex128": float64}.get(self.name, self)
+        return {"complex32": float16, "complex64": float32, "complex128": float64}.get(self.name, self)
 
     def to_complex(self):
-        if self.category < 2:
+        if self in _RARE and self.is_complex:
+            return self
+        if self.category < 2 or self in _RARE:
             raise RuntimeError(f"Unknown Complex ScalarType for {scalar_name(self)}")
         return complex128 if self in (float64, complex128) else complex64
 
@@ -86,9 +88,11 @@ SCALAR_NAMES = {"bool": "Bool", "uint8": "Byte", "int8": "Char", "int16": "Short
 TYPE_NAMES = {**SCALAR_NAMES}
 CLASS_NAMES = {d.name: SCALAR_NAMES[d.name] for d in ALL if not d.barebones}  # of dtypes that have a tensor type and a storage
 
-# Of dtypes that are names only, told when they are first asked for: who finds them for a pickle, and what ``finfo`` says.
+# Of dtypes that are names only, told when they are first asked for: who finds them for a pickle, what ``finfo`` says, and what
+# they come to with others.
 _RARE: dict = {}
 RARE_LIMITS: dict = {}
+RARE_PROMOTION: list = []
 DEFAULT = [float32]  # of new floating-point tensors
 
 
@@ -212,6 +216,8 @@ def set_default_dtype(d):
         raise TypeError("invalid dtype object: only floating-point types are supported as the default type")
     if not d.is_floating_point:
         raise TypeError("only floating-point types are supported as the default type")
+    if d in _RARE:
+        raise TypeError(f"couldn't find storage object {scalar_name(d)}Storage")
     if d is not DEFAULT[0]:
         DEFAULT[0] = d
         for changed in CHANGED:
@@ -252,7 +258,14 @@ def promote_types(a, b):
 
 
 def _with_barebones(a, b):
-    """A wider unsigned integer gives way to floating point and meets nothing else."""
+    """A wider unsigned integer gives way to floating point and meets nothing else; what is a name only has other rules."""
+    if a in _RARE or b in _RARE:
+        return RARE_PROMOTION[0](a, b)
+    return with_unsigned(a, b)
+
+
+def with_unsigned(a, b):
+    """``promote_types`` for a wider unsigned integer."""
     if a.category != 2 and b.category != 2:
         raise RuntimeError("Promotion for uint16, uint32, uint64 types is not supported, attempted to promote "
                            f"{scalar_name(a)} and {scalar_name(b)}")
@@ -262,7 +275,7 @@ def _with_barebones(a, b):
 def can_cast(src, dst):
     """Whether a result of dtype ``src`` may be written into ``dst`` in place (no category downgrade)."""
     if src.category > dst.category and not (src.category == 1 and dst.category == 1):
-        return False
+        return src.category == 2 and dst.category == 1 and dst in _RARE  # (as in PyTorch)
     return True
 
 
@@ -334,13 +347,15 @@ class finfo:
         if d is bfloat16:
             self.eps, self.max, self.tiny = 2.0**-7, 3.3895313892515355e38, 2.0**-126
             self.resolution = 0.01
-        elif d in RARE_LIMITS:
+        elif d in _RARE:
+            if d not in RARE_LIMITS:
+                raise TypeError(f"torch.finfo() knows no limits of {d}")
             self.eps, self.max, self.tiny = RARE_LIMITS[d]
             self.resolution = 1.0
         else:
             i = np.finfo(d.numpy)
             self.eps, self.max, self.tiny, self.resolution = (builtin_float(v) for v in
-                                                              (i.eps, i.max, i.tiny, i.resolution))
+                                                              (i.eps, i.max, i.tiny, f"1e-{i.precision}"))
         self.min, self.smallest_normal = -self.max if d.is_signed else self.tiny, self.tiny
 
     def __repr__(self):
@@ -352,7 +367,7 @@ class iinfo:
     """Machine limits of an integer dtype: bits, max, min."""
 
     def __init__(self, type):
-        if type.category != 1:
+        if type.category != 1 or type in _RARE:
             raise TypeError(f"torch.iinfo() requires an integer input type. Use torch.finfo to handle '{type}'")
         i = np.iinfo(type.np)
         self.dtype, self.bits, self.max, self.min = type.name, i.bits, i.max, i.min

@@ -8,7 +8,9 @@ from . import dtypes as dt
 def _made(name, storage, category, kind):
     made = dt.dtype(name, name, "f4", storage, category, 0)
     made.barebones = True
-    dt.SCALAR_NAMES[name] = dt.TYPE_NAMES[name] = kind
+    dt.SCALAR_NAMES[name] = dt.TYPE_NAMES[name] = dt.C_NAMES[name] = kind
+    if category == 1:  # so that what looks at numbers first ends in the same refusal
+        dt._LIMITS[name] = dt._LIMITS[storage]
     dt._RARE[made] = by_name
     return made
 
@@ -30,3 +32,19 @@ dt.RARE_LIMITS.update({
     float8_e4m3fn: (0.125, 448.0, 2.0**-6), float8_e4m3fnuz: (0.125, 240.0, 2.0**-7), float8_e5m2: (0.25, 57344.0, 2.0**-14),
     float8_e5m2fnuz: (0.125, 57344.0, 2.0**-15), float8_e8m0fnu: (1.0, 2.0**127, 2.0**-127)})
 float8_e8m0fnu.is_signed = False
+
+
+def promoted(a, b):
+    """``promote_types`` where one of two different dtypes is a name only."""
+    names = dt.scalar_name(a), dt.scalar_name(b)
+    if any([name.startswith("Float8") for name in names]):
+        raise RuntimeError(f"Promotion for Float8 Types is not supported, attempted to promote {names[0]} and {names[1]}")
+    if any([d.category == 1 and d.barebones and not d.is_signed for d in (a, b)]):
+        return dt.with_unsigned(a, b)
+    other = b if a is complex32 else a
+    if complex32 not in (a, b) or other in dt._RARE:
+        raise RuntimeError(f"Promotion for {names[0]} and {names[1]} is not supported")
+    return complex32 if other.category < 2 or other is dt.float16 else other if other.is_complex else other.to_complex()
+
+
+dt.RARE_PROMOTION.append(promoted)

@@ -13,6 +13,7 @@ import types
 
 import numbagrad
 
+from ..base import dtypes
 from ..public.documented import DOCUMENTED, VERSION
 
 PATH = os.path.join(os.path.dirname(os.path.dirname(__file__)), "public", "documented.py")
@@ -30,14 +31,15 @@ DOCUMENTED = {{
 INTRO = """
 # PyTorch's names
 
-What PyTorch {version} documents in these namespaces: {here:,} of {all:,} names are here. A name counts as documented if its
-module lists it in `__all__`, or, where there is no such list (and in `torch` and `Tensor`, which list their inner parts too),
-if it is public and has a docstring. Each name that is here has a test: ops are tried by `tests/ops` and `tests/registry`, which
-walk the registry; parameters of functions and classes of Python are compared with PyTorch's, and what neither holds for is
-named in some other test (`tests/scripts/test_names.py` sees to all three).
+What PyTorch {version} documents in these namespaces: {here:,} of {all:,} names are here, {only} of them as names only, which
+code compares with or is refused when it calls them. A name counts as documented if its module lists it in `__all__`, or,
+where there is no such list (and in `torch` and `Tensor`, which list their inner parts too), if it is public and has a
+docstring. Each name that is here has a test: ops are tried by `tests/ops` and `tests/registry`, which walk the registry;
+parameters of functions and classes of Python are compared with PyTorch's, and what neither holds for is named in some other
+test (`tests/scripts/test_names.py` sees to all three).
 
-| namespace | documented | here | absent |
-|---|---|---|---|
+| namespace | documented | here | as names only | absent |
+|---|---|---|---|---|
 """
 
 
@@ -125,6 +127,21 @@ def _has(there, name):
     return True
 
 
+def names_only(space):
+    """The documented names of which there is nothing behind: functions and classes that refuse, classes of which there is no
+    object, dtypes of which there are no tensors."""
+    there = place(space)
+    if isinstance(there, type):
+        return []
+    return [n for n, is_here in present(space).items() if is_here and _alone(getattr(there, n))]
+
+
+def _alone(value):
+    if isinstance(value, dtypes.dtype):
+        return value in dtypes._RARE
+    return (getattr(value, "__doc__", None) or "").startswith(("Refused", "The class that ``isinstance`` asks for"))
+
+
 def counts():
     """(names that are here, all documented ones)."""
     found = [here for space in DOCUMENTED for here in present(space).values()]
@@ -134,7 +151,12 @@ def counts():
 def sentence():
     """What the README says of them."""
     here, all_ = counts()
-    return f"Of the {all_:,} names that PyTorch {VERSION} documents in its Python namespaces {here:,} are here"
+    return (f"Of the {all_:,} names that PyTorch {VERSION} documents in its Python namespaces {here:,} are here, "
+            f"{_only()} of them as names only")
+
+
+def _only():
+    return sum(len(names_only(space)) for space in DOCUMENTED)
 
 
 def sections():
@@ -144,11 +166,14 @@ def sections():
     for space, names in found.items():
         here, absent = [n for n, is_here in names.items() if is_here], [n for n, is_here in names.items() if not is_here]
         title = space if space in ("torch", "Tensor") else f"torch.{space}"
-        rows.append(f"| {title} | {len(names)} | {len(here)} | {len(absent)} |\n")
+        only = names_only(space)
+        rows.append(f"| {title} | {len(names)} | {len(here)} | {len(only)} | {len(absent)} |\n")
         parts.append(f"\n## {title}\n")
-        parts += [f"\n{word}: {_listed(which)}\n" for word, which in (("Here", here), ("Absent", absent)) if which]
+        kept = [n for n in here if n not in only]
+        parts += [f"\n{word}: {_listed(which)}\n" for word, which in (
+            ("Here", kept), ("Here as names only", only), ("Absent", absent)) if which]
     here, all_ = counts()
-    head = INTRO.format(version=VERSION, here=here, all=all_)
+    head = INTRO.format(version=VERSION, here=here, only=_only(), all=all_)
     return head + "".join([*rows, *parts])
 
 

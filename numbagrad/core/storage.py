@@ -82,6 +82,8 @@ def kind_of(dtype, dev=CPU):
     key = (dtype, dev)
     kind = _kinds.get(key)
     if kind is None:
+        if dtype in dt._RARE:
+            return none_of(dtype)
         if dtype.barebones:
             begin()
         if dev.type != "cpu":

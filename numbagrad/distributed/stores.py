@@ -251,14 +251,14 @@ def _send(connection, head, parts):
 
 
 def _exactly(connection, n):
-    found = b""
+    found = bytearray()
     while len(found) < n:
         more = connection.recv(n - len(found))
         if not more:
             raise DistNetworkError("Failed to recv, got 0 bytes. Connection was likely closed. Did the remote server "
                                    "shutdown or crash?")
         found += more
-    return found
+    return bytes(found)
 
 
 def _receive(connection):
@@ -318,8 +318,8 @@ class _Server:
                         _send(connection, 1, [])
                     except ValueError as e:
                         _send(connection, 2, [str(e).encode()])
-                except (OSError, DistNetworkError):
-                    return
+                except (OSError, DistNetworkError, ValueError, IndexError):
+                    return  # the connection ended, or what came is no message of a store
 
 
 class TCPStore(Store):

@@ -14,7 +14,7 @@ _PADDED = "nn.utils.rnn.pad_sequence and a mask"
 # By full names, without "torch.".
 INSTEAD = {
     "Tensor.chalf": "torch.complex64",
-    "lobpcg": "torch.linalg.eigh", 
+    "lobpcg": "torch.linalg.eigh",
     "values_copy": "Tensor.values().clone()", "indices_copy": "Tensor.indices().clone()",
     **{f"special.{new}": f"scipy.special.{old}" for new, old in (pair.split("=") for pair in _SCIPY.split())},
     **dict.fromkeys([f"sparse_{name}_tensor" for name in "bsc bsr csc csr compressed".split()], _BY_COORDINATES),

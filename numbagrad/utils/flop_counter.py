@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 
 from .. import nn
 from ..core.tensor import Tensor
@@ -24,22 +25,25 @@ def _transposed(x, w, out):
     return 2 * x.shape[0] * w.numel() * math.prod(x.shape[2:])
 
 
-# By functions: PyTorch's name of the kernel, which arguments are multiplied, how many operations that takes.
+# By functions: PyTorch's name of the kernel, what is multiplied and at which places, how many operations that takes.
+_PLAIN = (("input", 0), ("weight", 1))
 COUNTED = {
-    "mm": ("mm", 0, _product), "bmm": ("bmm", 0, _product), "matmul": ("mm", 0, _product), "__matmul__": ("mm", 0, _product),
-    "linear": ("mm", 0, _product), "addmm": ("addmm", 1, _product), "baddbmm": ("baddbmm", 1, _product),
-    **dict.fromkeys(("conv1d", "conv2d", "conv3d"), ("convolution", 0, _conv)),
-    **dict.fromkeys(("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), ("convolution", 0, _transposed))}
+    **dict.fromkeys(("mm", "bmm"), ("mm", (("input", 0), ("mat2", 1)), _product)), "linear": ("mm", _PLAIN, _product),
+    **dict.fromkeys(("matmul", "__matmul__"), ("mm", (("input", 0), ("other", 1)), _product)),
+    "addmm": ("addmm", (("mat1", 1), ("mat2", 2)), _product), "baddbmm": ("baddbmm", (("batch1", 1), ("batch2", 2)), _product),
+    **dict.fromkeys(("conv1d", "conv2d", "conv3d"), ("convolution", _PLAIN, _conv)),
+    **dict.fromkeys(("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), ("convolution", _PLAIN, _transposed))}
 
 
-def _kernel(name, func, args, kwargs):
-    """PyTorch counts products under the kernel that they come to."""
+def _kernel(name, func, a, b, bias):
+    """PyTorch counts products under the kernel that they come to, those with a vector on the right not at all: None."""
     if name != "mm":
         return name
     if func == "linear":
-        bias = args[2] if len(args) > 2 else kwargs.get("bias")
-        return "addmm" if bias is not None and args[0].dim() == 2 else "mm"
-    return "bmm" if args[0].dim() > 2 and args[1].dim() > 2 else "mm"
+        return "addmm" if bias is not None and (a.dim() < 3 or a.is_contiguous()) else "mm"
+    if b.dim() == 1:
+        return None
+    return "bmm" if b.dim() > 2 and not (a.dim() < 3 and a.requires_grad) else "mm"
 
 
 def _groups(kernel, args, kwargs):
@@ -52,10 +56,14 @@ def _groups(kernel, args, kwargs):
 class FlopCounterMode(TorchFunctionMode):
     """Context manager: counts while it is on; ``get_total_flops()``, ``get_flop_counts()`` by modules, ``get_table()``.
 
-    What a function of several products does inside of one call (attention, recurrent layers) is not counted."""
+    What a function of several products does inside of one call (``einsum``, attention, recurrent layers) is not counted."""
 
     def __init__(self, mods=None, depth=2, display=True, custom_mapping=None):
         super().__init__()
+        if custom_mapping:
+            raise NotImplementedError("FlopCounterMode(custom_mapping=...): there are no operators here that it would name")
+        if mods is not None:
+            warnings.warn("mods argument is not needed anymore, you can stop passing it", stacklevel=2)
         self.depth, self.display, self.flop_counts = depth, display, {"Global": {}}
         self._names, self._inside, self._hooks = [], [], []
 
@@ -83,17 +91,23 @@ class FlopCounterMode(TorchFunctionMode):
         self._inside.pop()
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
-        out, name = func(*args, **(kwargs or {})), getattr(func, "__name__", None)
+        kwargs = kwargs or {}
+        out, name = func(*args, **kwargs), getattr(func, "__name__", None)
         if name in COUNTED and isinstance(out, Tensor):
-            kernel, first, count = COUNTED[name]
-            a, b = args[first:first + 2] if len(args) >= first + 2 else (args[0], (kwargs or {})["weight"])
-            kernel, n, places = _kernel(kernel, name, args, kwargs or {}), count(a, b, out), {"Global", *self._inside}
-            self._add(places, kernel, n)
-            if out.requires_grad:
-                behind = "convolution_backward" if kernel == "convolution" else "bmm" if kernel[:2] in ("bm", "ba") else "mm"
-                again = n * (a.requires_grad + b.requires_grad * _groups(kernel, args, kwargs or {}))
-                out.register_hook(lambda g: self._add(places, behind, again))
+            kernel, operands, count = COUNTED[name]
+            a, b, bias = [args[at] if at < len(args) else kwargs.get(key) for key, at in (*operands, ("bias", 2))]
+            kernel = _kernel(kernel, name, a, b, bias)
+            if kernel is not None:
+                self._count(kernel, count(a, b, out), a.requires_grad + b.requires_grad * _groups(kernel, args, kwargs), out)
         return out
+
+    def _count(self, kernel, n, again, out):
+        """Note n operations of a kernel now, and so many times as many when the gradient of ``out`` comes."""
+        places = {"Global", *self._inside}
+        self._add(places, kernel, n)
+        if out.requires_grad:
+            behind = "convolution_backward" if kernel == "convolution" else "bmm" if kernel[:2] in ("bm", "ba") else "mm"
+            out.register_hook(lambda g: self._add(places, behind, n * again))
 
     def _add(self, places, kernel, n):
         for place in places:

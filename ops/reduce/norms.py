@@ -96,9 +96,7 @@ def norm_p(input, *, p: float, dim: object, keepdim: bool):
 
 @norm_p.cpu
 def _(out, input, p, dim, keepdim):
-    x = input.detach()
-    x = x.float() if input._kind.itemsize == 2 else x  # of which powers would overflow
-    t = x.abs().pow(p).sum(dim, keepdim).pow(1.0 / p)
+    t = input.detach().abs().pow(p).sum(dim, keepdim).pow(1.0 / p)
     copy_into(out, t)
 
 

@@ -223,3 +223,14 @@ def test_new_tensors_take_a_layout():
         for made in (t.new_empty(3, layout=lib.strided, pin_memory=False), t.new_zeros(3, layout=lib.strided),
                      t.new_ones(3, layout=lib.strided), t.new_full((3,), 2, layout=lib.strided)):
             assert made.shape == (3,)
+
+
+def test_placements_compare_and_print_as_pytorchs():
+    ours, theirs = [importlib.import_module(f"{lib}.distributed.tensor") for lib in ("numbagrad", "torch")]
+
+    def said(m):
+        found = [m.Shard(0), m.Shard(1), m.Replicate(), m.Partial(), m.Partial("avg")]
+        again = [m.Shard(0), m.Shard(1), m.Replicate(), m.Partial(), m.Partial("avg")]
+        return [[a == b for b in again] for a in found], len({*found, *again}), [
+            (repr(p), p.is_shard(), p.is_shard(1), p.is_replicate(), p.is_partial(), p.is_partial("avg")) for p in found]
+    assert said(ours) == said(theirs)

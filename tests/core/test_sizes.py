@@ -76,3 +76,18 @@ def test_other_interpreters_keep_the_functions_in_python(monkeypatch):
     shape = Metadata.__dict__["shape"]
     sizes.start(None)
     assert Metadata.__dict__["shape"] is shape
+
+
+def test_what_tuples_and_sizes_make_together():
+    torch = pytest.importorskip("torch", reason="PyTorch is the oracle here")
+
+    def said(call, cls):
+        try:
+            made = call(cls)
+        except TypeError as e:
+            return str(e).replace("torch.Size", "Size")
+        return type(made).__name__, tuple(made)
+    for call in (lambda s: (2,) + s([1]), lambda s: s([1]) + (2,), lambda s: () + s([]), lambda s: sum([s([1]), s([2])], ()),
+                 lambda s: [2] + s([1]), lambda s: 3 + s([1]), lambda s: s([1]) + s([2]), lambda s: s([1]) + [2],
+                 lambda s: (2.5,) + s([1]), lambda s: 2 * s([1])):
+        assert said(call, ng.Size) == said(call, torch.Size)

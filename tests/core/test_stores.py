@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import socket
+import struct
 import subprocess
 import sys
 import textwrap
@@ -92,3 +94,15 @@ def test_errors():
     del store
     with pytest.raises(ours.DistNetworkError, match="timed out after 50ms"):
         ours.TCPStore("127.0.0.1", port, timeout=datetime.timedelta(milliseconds=50))
+
+
+def test_what_is_no_message_ends_its_connection_and_nothing_else(monkeypatch):
+    failed = []
+    monkeypatch.setattr(threading, "excepthook", failed.append)
+    store = ours.TCPStore("127.0.0.1", 0, is_master=True)
+    for parts in ((), (b"get",), (b"set", b"soon", b"a", b"b"), (b"add", b"1", b"a"), (b"\xff", b"1"), (b"do", b"1")):
+        with socket.create_connection(("127.0.0.1", store.port), 5) as connection:
+            connection.sendall(struct.pack("<BI", 0, len(parts)) + b"".join(struct.pack("<I", len(p)) + p for p in parts))
+            assert connection.recv(1) in (b"", b"\x02")  # closed, or an error of its own
+    store.set("k", "text")
+    assert store.get("k") == b"text" and not failed

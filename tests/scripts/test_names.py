@@ -57,6 +57,16 @@ def test_page_and_readme_count_what_is_here():
         api.counted("nothing")
 
 
+def test_names_only_are_counted_as_such():
+    only = {space: documented.names_only(space) for space in DOCUMENTED}
+    assert {"int4", "float8_e4m3fn", "complex32", "SymInt"} <= set(only["torch"]) and "CUDAGraph" in only["cuda"]
+    assert not {"float16", "uint16", "matmul", "Size"} & set(only["torch"]) and "load_state_dict_from_url" not in only["hub"]
+    with pytest.raises(RuntimeError, match="numbagrad downloads nothing"):
+        [getattr(ng.hub, name) for name in only["hub"]][0]("a", "b")
+    page = (paths.ROOT / "docs/api.md").read_text(encoding="utf-8")
+    assert f"Here as names only: `{'`, `'.join(only['jit'])}`" in page and f" {sum(map(len, only.values()))} of them" in page
+
+
 def plain(value):
     """A default as text, without the name of the library and the place in memory."""
     if value is inspect.Parameter.empty:

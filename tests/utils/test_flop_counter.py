@@ -38,7 +38,22 @@ def products(lib):
     lib.mm(lib.ones(2, 3, requires_grad=True), lib.ones(3, 4, requires_grad=True)).sum().backward()
 
 
-@pytest.mark.parametrize("work", [network, convolutions, products])
+def named(lib):
+    f, a, b, c = lib.nn.functional, lib.ones(2, 3), lib.ones(3, 4), lib.ones(4)
+    lib.mm(a, mat2=b), lib.mm(input=a, mat2=b), lib.matmul(a, other=b)
+    lib.addmm(c, mat1=a, mat2=b), lib.baddbmm(lib.ones(5, 2, 4), batch1=lib.ones(5, 2, 3), batch2=lib.ones(5, 3, 4))
+    f.linear(input=a, weight=b.t(), bias=c), f.linear(a, b.t(), bias=c)
+    f.conv2d(input=lib.ones(1, 2, 4, 4), weight=lib.ones(3, 2, 3, 3))
+
+
+def shapes(lib):
+    a, b, c = lib.ones(2, 3), lib.ones(3, 4), lib.ones(4)
+    b @ c, c @ c, lib.ones(3) @ b, lib.ones(5, 2, 3) @ b, lib.ones(5, 2, 4) @ c, a @ lib.ones(5, 3, 4)
+    lib.ones(2, 3, requires_grad=True) @ lib.ones(5, 3, 4)
+    lib.nn.functional.linear(lib.ones(2, 5, 3), b.t(), c), lib.nn.functional.linear(lib.ones(3), b.t(), c)
+
+
+@pytest.mark.parametrize("work", [network, convolutions, products, named, shapes])
 def test_counts(work):
     ours, theirs = counted(ng, work), counted(torch, work)
     assert ours[:2] == theirs[:2]
@@ -55,3 +70,11 @@ def test_it_prints_its_table_and_leaves_no_hooks(capsys):
     assert capsys.readouterr().out.startswith("Module          FLOP    % Total") and counter.get_total_flops() == 192
     layer(ng.ones(3, 4))
     assert counter.get_total_flops() == 192
+
+
+def test_what_it_does_not_know_it_says():
+    from numbagrad.utils.flop_counter import FlopCounterMode
+    with pytest.raises(NotImplementedError, match="custom_mapping"):
+        FlopCounterMode(custom_mapping={ng.mm: lambda *shapes, **kwargs: 1})
+    with pytest.warns(UserWarning, match="mods argument is not needed anymore"):
+        FlopCounterMode(ng.nn.Linear(2, 2), display=False)
