@@ -161,7 +161,7 @@ def _run(roots, gradients, keep_graph, create_graph, inputs, accumulate):
             grads = hooks.after(node, g, grads, create_graph)
         if not keep_graph and (node.saved or node.holds_more):
             node.release()
-        node = g = None
+        g = None
         if len(following) == 1 and not heap and wanted is None:
             e, r = following[0], grads[0]
             if e.__class__ is not Output and e is not None and r is not None and not e.is_leaf_edge:
@@ -181,6 +181,12 @@ def _run(roots, gradients, keep_graph, create_graph, inputs, accumulate):
                 if target not in wanted and id(target) not in captured:
                     continue
             if e.is_leaf_edge:
+                hooked = "_numbagrad" in e.__dict__ and hooks.on_leaf(e)
+                if hooked and node is not None and (node.order is not None or len(following) > 3):
+                    following, grads = hooks.in_order(i, node.order, following, grads, captured)
+                    node, e, r = None, following[i], grads[i]
+                    if r is not None and r._rg and not create_graph:
+                        r = r.detach()
                 # The only references are the tuple, ``r`` and the call's argument: nobody else holds this gradient,
                 # so the leaf may keep it as its own without a copy.
                 own = False
@@ -189,7 +195,7 @@ def _run(roots, gradients, keep_graph, create_graph, inputs, accumulate):
                     if not own and accumulate and e._grad is None and not create_graph and capturing is None:
                         kept = kept or Kept(gradients)
                         r, own = kept.take(e, r, grads)
-                if "_numbagrad" in e.__dict__ and hooks.on_leaf(e):
+                if hooked:
                     if leaves is None:
                         leaves = _leaf_uses(following[i:], pending, wanted)
                     _wait(e, r, own, leaves, captured, accumulate, create_graph, gradients)
@@ -203,7 +209,7 @@ def _run(roots, gradients, keep_graph, create_graph, inputs, accumulate):
             else:
                 pending[e] = r
                 heappush(heap, (e.seq, e))
-        grads = r = None
+        node = grads = r = None
     if leaves:
         # Uses behind nodes that received nothing never arrive.
         for e, (_, r, own) in list(leaves.items()):

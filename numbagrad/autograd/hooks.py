@@ -6,6 +6,8 @@ post-hooks. On a leaf: tensor hooks, pre-hooks of AccumulateGrad, accumulation, 
 
 from __future__ import annotations
 
+from heapq import heappop, heappush
+
 from ..base import modes
 
 LEAF_TABLES = ("hooks", "acc_prehooks", "post_acc", "acc_hooks")
@@ -26,6 +28,31 @@ def on_leaf(t):
     """Whether a leaf has hooks of any kind."""
     more = t.__dict__.get("_numbagrad")
     return more is not None and any(more.get(name) for name in LEAF_TABLES)
+
+
+def in_order(start, order, following, grads, captured):
+    """Edges and gradients of a node from ``start`` on, the leaves with hooks first, in the order in which PyTorch's run.
+
+    That is the order of its edges (a node's ``order``, where ours differs) through a heap in which all leaves are alike."""
+    heap = []
+    for i in order or range(len(following)):
+        if i >= start and following[i] is not None:
+            heappush(heap, _Place(i, following[i].is_leaf_edge))
+    found = [heappop(heap).index for _ in range(len(heap))]
+    first = [i for i in found if following[i].is_leaf_edge and on_leaf(following[i])
+             and (captured is None or id(following[i]) in captured)]
+    places = (*range(start), *first, *[i for i in range(start, len(following)) if i not in first])
+    return [following[i] for i in places], [grads[i] for i in places]
+
+
+class _Place:
+    __slots__ = ("index", "leaf")
+
+    def __init__(self, index, leaf):
+        self.index, self.leaf = index, leaf
+
+    def __lt__(self, other):
+        return self.leaf and not other.leaf
 
 
 def _name(hook):

@@ -35,6 +35,7 @@ class Node:
     trusts_saved = True  # whether what comes back from the user's hooks must have the form that was saved
     _unpack = _freed = None  # of ``saved``, which needs this module first
     _anomaly = None  # of ``anomaly``, likewise
+    order = None  # places of ``next`` in PyTorch's order, where that is another: hooks of leaves show it
     takes_none = False  # whether backward wants to run even when no gradient arrived at any output
 
     def name(self):

@@ -20,6 +20,7 @@ def _instance_reference(x, mean=None, var=None, weight=None, bias=None, use_inpu
 
 
 _instances = group_norm_fused.recorded_as("ViewBackward0")  # as PyTorch's, which returns a view
+_instances.node_class.order = 0, 2, 1  # PyTorch repeats weight and bias, and the newer view runs first
 
 
 @function(namespaces=("nn.functional",), method=False, reference=_instance_reference,

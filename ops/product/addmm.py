@@ -289,6 +289,9 @@ def outer_alike(input, vec2):
     return (input._n, vec2._n), input._kind
 
 
+outer_alike.node_class.order = 1, 0  # PyTorch multiplies a view of ``input`` by ``vec2``
+
+
 @outer_alike.cpu
 def _(out, input, vec2):
     launch(raw.OUTER, out._kind.dtype, (raw.column(input), raw.row(vec2)), (), (out,), out._shape)

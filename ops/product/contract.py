@@ -131,6 +131,9 @@ def kron_alike(input, other):
     return tuple([x * y for x, y in zip(input._shape, other._shape)]), input._kind
 
 
+kron_alike.node_class.order = 1, 0
+
+
 @kron_alike.cpu
 def _(out, input, other):
     if out._n:

@@ -157,10 +157,14 @@ class LinearNode(CustomNode):
 
 
 # Node classes by the number of dimensions of the input: without bias, with bias.
-NODES = {n: tuple([node_class(name, LinearNode, linear_nd) for name in names]) for n, names in (
+# PyTorch's hooks see the bias first, and the weight, which has a node of its own there (its transpose), after an input that is
+# a leaf and before the view of one that has to be flattened.
+NODES = {n: tuple([node_class(name, LinearNode, linear_nd, order=(2, 0, 1) if n == 2 or name == names[0] else (2, 1, 0))
+                   for name in names]) for n, names in (
     (1, ("SqueezeBackward4", "ViewBackward0")), (2, ("MmBackward0", "AddmmBackward0")),
     (3, ("UnsafeViewBackward0", "ViewBackward0")))}
-GENERAL = {name: node_class(name, CustomNode, linear_nd) for name in
+linear_nd.node_class.order = 2, 0, 1
+GENERAL = {name: node_class(name, CustomNode, linear_nd, order=(2, 0, 1)) for name in
            ("MmBackward0", "MvBackward0", "ViewBackward0", "UnsafeViewBackward0", "SqueezeBackward4", "AddBackward0")}
 
 FAST = """def linear(input, weight, bias=None):
@@ -282,6 +286,7 @@ def bilinear(input1, input2, weight, bias=None):
             f"{name}: {dt.c_name(t._kind.dtype)}" for name, t in given.items()))
     o, i, j = w
     rows = numel(p[:-1])
+    left = reshape(input1, (rows, i, 1))  # first, as the newest node runs first: hooks see the weight, ``input2``, ``input1``
     right = linear(reshape(input2, (rows, j)), reshape(weight, (o * i, j)))
-    y = reshape(matmul(reshape(right, (rows, o, i)), reshape(input1, (rows, i, 1))), (*p[:-1], o))
+    y = reshape(matmul(reshape(right, (rows, o, i)), left), (*p[:-1], o))
     return y if bias is None else y + bias

@@ -268,7 +268,9 @@ def _(g, input, other, needs, shapes):
     return (ga if ga is None or ga._shape == p else reshape(ga, p)), (gb if gb is None or gb._shape == q else reshape(gb, q))
 
 
-SqueezeBackward4 = node_class("SqueezeBackward4", CustomNode, matmul_nd)
+# PyTorch views or expands the first operand before the second, and the newest view runs first: hooks see the second.
+matmul_nd.node_class.order = 1, 0
+SqueezeBackward4 = node_class("SqueezeBackward4", CustomNode, matmul_nd, order=(1, 0))
 
 
 def any_dimensions(node, g, a, b, needs, shapes):
@@ -282,8 +284,8 @@ def two_vectors(node, g, a, b, needs, shapes):
 # Node classes of dense products by the numbers of dimensions; those of two matrices and of batches are their own.
 DENSE = {(1, 1): node_class("DotBackward0", ProductNode, dot, rule=two_vectors),
          (2, 1): node_class("MvBackward0", ProductNode, mv, rule=any_dimensions),
-         (1, 2): node_class("SqueezeBackward4", ProductNode, matmul_nd, rule=any_dimensions)}
-DENSE_ND = node_class("UnsafeViewBackward0", ProductNode, matmul_nd, rule=any_dimensions)
+         (1, 2): node_class("SqueezeBackward4", ProductNode, matmul_nd, rule=any_dimensions, order=(1, 0))}
+DENSE_ND = node_class("UnsafeViewBackward0", ProductNode, matmul_nd, rule=any_dimensions, order=(1, 0))
 DENSE_BMM = node_class("BmmBackward0", ProductNode, gemm, rule=two_dimensional)
 
 

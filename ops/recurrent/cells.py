@@ -115,6 +115,9 @@ def _(gs, gates, h0, c0, weight, bias, y0, y3, needs, mode, sizes, reverse):
     return dgates if needs[0] else None, dh0 if needs[1] else None, dc0 if needs[2] else None, dw, db
 
 
+recurrent.node_class.order = 4, 3, 1, 2, 0  # as of PyTorch's layers of hidden states
+
+
 def _weight_gradient(dhidden, h0, y, sizes, reverse):
     """``dhidden^T`` times the states before each step: one product over all steps."""
     batch, rows, n = sizes[0], y._shape[0], y._shape[1]

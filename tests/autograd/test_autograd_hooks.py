@@ -153,3 +153,87 @@ def test_retain_grad_follows_in_place_changes():
         (y * y).sum().backward()
         return y.grad, y.retains_grad
     agrees(code, "(tensor([12., 24.]), True)")
+
+
+# --- the order in which hooks of one layer's parameters run -----------------------------------------------------------
+
+LAYERS = {
+    "linear": (lambda T: T.nn.Linear(3, 4), (5, 3)), "linear of a vector": (lambda T: T.nn.Linear(3, 4), (3,)),
+    "linear of batches": (lambda T: T.nn.Linear(3, 4), (2, 5, 3)),
+    "linear alone": (lambda T: T.nn.Linear(3, 4, bias=False), (5, 3)),
+    "bilinear": (lambda T: T.nn.Bilinear(3, 4, 2), (2, 5, 3), (2, 5, 4)),
+    "conv": (lambda T: T.nn.Conv2d(3, 4, 3), (2, 3, 6, 6)),
+    "transposed": (lambda T: T.nn.ConvTranspose1d(3, 4, 3), (2, 3, 6)),
+    "layer norm": (lambda T: T.nn.LayerNorm(4), (5, 4)), "rms norm": (lambda T: T.nn.RMSNorm(4), (5, 4)),
+    "group norm": (lambda T: T.nn.GroupNorm(2, 4), (5, 4, 3)), "batch norm": (lambda T: T.nn.BatchNorm1d(4), (5, 4)),
+    "instance norm": (lambda T: T.nn.InstanceNorm1d(4, affine=True), (5, 4, 3)), "prelu": (lambda T: T.nn.PReLU(), (5, 4)),
+    "gru": (lambda T: T.nn.GRU(3, 4, 2), (5, 2, 3)), "attention": (lambda T: T.nn.MultiheadAttention(4, 2), *[(5, 2, 4)] * 3),
+    "encoder": (lambda T: T.nn.TransformerEncoderLayer(4, 2, 8, 0.), (5, 2, 4)),
+    "several": (lambda T: T.nn.Sequential(T.nn.Linear(3, 4), T.nn.ReLU(), T.nn.Linear(4, 2)), (5, 3)),
+    "weight norm": (lambda T: T.nn.utils.parametrizations.weight_norm(T.nn.Linear(3, 4)), (5, 3)),
+}
+
+
+def hook_all(module, inputs, kind):
+    """A list that gets the names of parameters and inputs as their hooks run."""
+    log = []
+    for name, p in [*module.named_parameters(), *[(f"input {i}", x) for i, x in enumerate(inputs) if x.requires_grad]]:
+        getattr(p, kind)(lambda _, name=name: log.append(name))
+    return log
+
+
+@pytest.mark.parametrize("kind", ["register_hook", "register_post_accumulate_grad_hook"])
+@pytest.mark.parametrize("requires_grad", [False, True])
+@pytest.mark.parametrize("layer", LAYERS)
+def test_order_of_hooks_of_a_layer(layer, requires_grad, kind):
+    make, *shapes = LAYERS[layer]
+
+    def code(T):
+        module, inputs = make(T), [T.ones(s, requires_grad=requires_grad) for s in shapes]
+        log = hook_all(module, inputs, kind)
+        out = module(*inputs)
+        (out[0] if isinstance(out, tuple) else out).sum().backward()
+        assert len(log) == len(set(log)) >= len(list(module.parameters()))
+        return log
+    agrees(code)
+
+
+@pytest.mark.parametrize("code", [
+    lambda T, *p: T.addmm(p[0], p[1], p[2]), lambda T, *p: p[0] @ p[1], lambda T, *p: p[0][None] @ p[1],
+    lambda T, *p: T.outer(p[3], p[4]), lambda T, *p: T.kron(p[0], p[1]),
+    lambda T, *p: T.nn.functional.linear(p[0], p[1], p[3])])
+def test_order_of_hooks_of_a_function(code):
+    def run(T):
+        leaves = [T.ones(3, 3, requires_grad=True) for _ in range(3)] + [T.ones(3, requires_grad=True) for _ in range(2)]
+        log = []
+        for i, p in enumerate(leaves):
+            p.register_hook(lambda _, i=i: log.append(i))
+        code(T, *leaves).sum().backward()
+        assert len(log) > 1
+        return log
+    agrees(run)
+
+
+@pytest.mark.parametrize("n", [3, 4, 5, 8])
+def test_order_of_hooks_of_many_leaves(n):
+    def code(T):
+        leaves, log = [leaf(T, 1.) for _ in range(n)], []
+        for i, p in enumerate(leaves):
+            p.register_hook(lambda _, i=i: log.append(i))
+        (T.cat(leaves).sum() + T.cat(leaves[::-1]).sum()).backward()
+        T.stack(leaves).sum().backward()
+        return log, [p.grad for p in leaves]
+    agrees(code)
+
+
+def test_inputs_alone_with_hooks_in_order():
+    def code(T):
+        module, log = T.nn.Linear(2, 3), []
+        x = T.ones(4, 2, requires_grad=True)
+        log = hook_all(module, [x], "register_hook")
+        T.autograd.grad(module(x).sum(), [module.weight, module.bias])
+        with T.no_grad():
+            module.weight.zero_()
+        module(x).sum().backward(inputs=[x, module.bias])
+        return log, x.grad, module.bias.grad, module.weight.grad
+    agrees(code)
