@@ -191,8 +191,8 @@ def whole_arguments(args, tensors):
 
 def fitted(form, numbers, compute):
     """The numbers of a call, those that have to fit (see ``elementwise``) as ``compute`` holds them."""
-    fits, holds = form.op.fits, form.op.holds_back
-    return [(dt.fit if n in holds else dt.parameter)(v, compute) if n in fits else v
+    fits, stored = form.op.fits, form.op.stored
+    return [(dt.fit if n in stored else dt.parameter)(v, compute) if n in fits else v
             for n, v in zip(form.scalars, numbers)] if fits else numbers
 
 
