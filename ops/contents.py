@@ -679,8 +679,8 @@ CONTENTS = {
         "numbagrad.linalg":
             "cholesky solve_triangular",
         "ops":
-            "cholesky cholesky_inverse cholesky_solve cholesky_solve_alike linalg_cholesky linalg_solve_triangular "
-            "solve_triangular",
+            "cholesky cholesky_inverse cholesky_inverse_alone cholesky_solve cholesky_solve_alike linalg_cholesky "
+            "linalg_solve_triangular solve_triangular",
     },
     "linalg.common": {
     },

@@ -18,7 +18,7 @@ from ..core.promotion import check_dtype, common_device, common_dtype, is_number
 from ..core.tensor import Tensor, bump_version, contiguous_strides
 from ..core.view_history import forbidden, rebase
 from ..dispatch.barebones_check import check_barebones
-from ..dispatch.elementwise_general import Slow, fitted, general, remember_inplace
+from ..dispatch.elementwise_general import Slow, fitted, general, met_in_float32, remember_inplace
 from ..kernel.tape import TAPE, active
 from ..kernel.threads import LIMIT
 
@@ -172,6 +172,9 @@ def apply(op, t, args):
         # Promoted arithmetic, then a conversion into the target's type.
         out = op.call(*operands, *params) if not params else general(op, operands, params)
         return t.copy_(out)
+    operands = tensors
+    if op.unrounded and pattern == "tt" and compute in dt.HALF:
+        operands = met_in_float32(op.unrounded, tensors, compute)
     for i, a in enumerate(tensors):
         if a._kind is not t._kind:
             tensors[i] = a.to(device=t.device, dtype=compute)
@@ -180,8 +183,8 @@ def apply(op, t, args):
     record = modes.records() and form.differentiable and any(a._rg for a in tensors)
     node = None
     if record:
-        node = prepare(form, t, tensors, numbers, shape)
-    launch(form.forward, compute, tensors, numbers, (t,), shape)
+        node = prepare(form, t, tensors, numbers, shape, operands)
+    launch(form.forward, compute, operands, numbers, (t,), shape)
     bump_version(t)
     if t._kind.cpu and result is compute and (
             compute.category >= 2 or compute.category and not op.params and op.check is None):
@@ -204,7 +207,7 @@ def overlaps(a, b):
     return a0 <= b1 and b0 <= a1
 
 
-def prepare(form, t, tensors, scalars, shape):
+def prepare(form, t, tensors, scalars, shape, operands):
     """The node of an in-place op before it runs: edges and saved inputs with their present versions."""
     edges, mask = [], 0
     for i, a in enumerate(tensors):
@@ -221,7 +224,7 @@ def prepare(form, t, tensors, scalars, shape):
         if n == "y_":
             saved += [None, None]
         else:
-            a = tensors[form.tensors.index(n)]
+            a = operands[form.tensors.index(n)]
             saved += [old_self(a), 0] if a is t else [graph.save_input(a), a._ver[0]]
     node.saved = tuple(saved)
     shapes = None if all(a._shape == shape for a in tensors) else tuple(a._shape for a in tensors)

@@ -27,7 +27,7 @@ class Elementwise(Op):
 
     def __init__(self, fn, *, result=None, accepts="any", names=None, inplace=True, keywords=None, special=None,
                  counts_bool=False, complex=None, fused=False, underived=False, fits=(), usual="True", holds=(), holds_back=(),
-                 numbers="any", **options):
+                 stored=(), unrounded=None, numbers="any", **options):
         options.setdefault("dtypes", "float" if accepts == "float" else "any")
         tensors = sum(p.annotation is p.empty for p in inspect.signature(fn).parameters.values())
         if tensors in (1, 2) and not options.get("private"):
@@ -45,6 +45,8 @@ class Elementwise(Op):
         self.defaults = {p.name: p.default for p in params if p.default is not inspect.Parameter.empty}
         self.fits = frozenset(fits) | {n for n in self.params if self.kinds.get(n) == "number"}
         self.usual, self.holds, self.holds_back = usual, frozenset(holds), frozenset((*holds, *holds_back))
+        self.stored = self.holds_back | frozenset(stored)
+        self.unrounded = unrounded and self.tensors.index(unrounded)
         self.takes_numbers = numbers
         self.rule = self.check = self.check_out = None
         self.forms = {}
@@ -263,8 +265,9 @@ def elementwise(fn=None, **options):
     ``fits`` names arguments whose numbers are refused where the dtype of the result holds none such, as PyTorch does with
     its parameters (all of kind "number" are) and not with operands; ``holds`` names those that are rounded to the dtype of the
     tensors before anything is computed (PyTorch makes tensors of them: ``bfloat16(0.7) == 0.7``), ``holds_back`` in gradients
-    alone; others meet half types in float32. ``usual`` is a condition on the parameters, without which the fast path is not
-    taken.
+    alone; others meet half types in float32, where they have to fit, or in the dtype that the result may hold them in
+    (``stored``). ``unrounded`` names the tensor that meets half types in float32 like a number where it has another dtype and
+    no dimensions. ``usual`` is a condition on the parameters, without which the fast path is not taken.
 
     ``numbers`` says which tensors of a public call may be numbers: "any" but not all, all ("alone"), "later" ones but not the
     first, or "none"."""

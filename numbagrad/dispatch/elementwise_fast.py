@@ -101,8 +101,10 @@ def call_signature(op):
 def _tests(op, names):
     """What numbers have to be for the fast path."""
     most, first = f"-{dt.MOST} <= {{0}} <= {dt.MOST}", op.tensors[0]
-    held = f"(-65504.0 <= {{0}} <= 65504.0 or {first}.__class__ is Tensor_ and {first}._kind.dtype.code != 'f2' and {most})"
-    tests = [(held if n in op.holds_back else most).format(n) for n in names if n in op.fits]
+    bfloat = float(dt.finfo(dt.bfloat16).max)  # less than float32's
+    held = (f"(-65504.0 <= {{0}} <= 65504.0 or {first}.__class__ is Tensor_ and {first}._kind.dtype.code != 'f2' and "
+            f"-{bfloat} <= {{0}} <= {bfloat})")
+    tests = [(held if n in op.stored else most).format(n) for n in names if n in op.fits]
     return tests + ([op.usual] if op.usual != "True" else [])
 
 

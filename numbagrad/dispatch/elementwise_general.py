@@ -150,17 +150,21 @@ def unplanned(op, args, params, out):
     check_dtype(op, compute)
     scalars = fitted(form, [*scalars, *params], compute)
     device = common_device(op.name, tensors)
-    plain = True
+    plain, operands = True, tensors
+    if op.unrounded and pattern == "tt" and compute in dt.HALF:
+        operands = met_in_float32(op.unrounded, tensors, compute)
     for i, t in enumerate(tensors):
         if t._kind.dtype is not compute or t._kind.device is not device:
             tensors[i] = t.to(device=device, dtype=compute)
             plain = False
-    if not plain and out is None and op.check is None and not op.fits:
+    if operands is not tensors:
+        operands[1 - op.unrounded] = tensors[1 - op.unrounded]
+    elif not plain and out is None and op.check is None and not op.fits:
         return op.call(*whole_arguments(args, tensors), *params)
     shape = broadcast_shapes(op.name, tensors)
     result_kind = storage.kind_of(form.result_dtype(compute), device)
     result = make(shape, result_kind)
-    launch(form.forward, compute, tensors, scalars, (result,), shape)
+    launch(form.forward, compute, operands, scalars, (result,), shape)
     if plain and device.type == "cpu" and compute.category and (
             compute.category >= 2 or not op.params and op.check is None):
         remember(form, pattern, scalars, compute, result_kind)
@@ -168,8 +172,18 @@ def unplanned(op, args, params, out):
         replays.open_programs(form, form.fast, compute, numbers)
     if out is not None:
         return write_out(op.name, out, result, tensors, True)
-    record(form, tensors, scalars, result, shape)
+    record(form, tensors, scalars, result, shape, operands)
     return result
+
+
+def met_in_float32(i, tensors, compute):
+    """The operands of a kernel of a half type, with tensor ``i`` in float32 where it is of another dtype and has no dimensions:
+    PyTorch takes its number as it is."""
+    t = tensors[i]
+    if t._shape or t._kind.dtype is compute or not t._kind.cpu:
+        return tensors
+    tensors[i] = t.to(dtype=dt.float32)  # what is recorded comes from it, so that all nodes are behind the result
+    return [*tensors]
 
 
 def scalar(number):
@@ -191,8 +205,8 @@ def whole_arguments(args, tensors):
 
 def fitted(form, numbers, compute):
     """The numbers of a call, those that have to fit (see ``elementwise``) as ``compute`` holds them."""
-    fits, holds = form.op.fits, form.op.holds_back
-    return [(dt.fit if n in holds else dt.parameter)(v, compute) if n in fits else v
+    fits, stored = form.op.fits, form.op.stored
+    return [(dt.fit if n in stored else dt.parameter)(v, compute) if n in fits else v
             for n, v in zip(form.scalars, numbers)] if fits else numbers
 
 
@@ -227,7 +241,7 @@ def remember_inplace(form, pattern, scalars, kind):
             form.fast_inplace.setdefault("i", {})[kind] = entry
 
 
-def record(form, tensors, scalars, result, shape):
+def record(form, tensors, scalars, result, shape, operands):
     """Make the node of a general call, if this thread records and an input requires grad."""
     mode = modes.current()
     if mode.inference:
@@ -252,7 +266,7 @@ def record(form, tensors, scalars, result, shape):
         if n == "y_":
             saved += [graph.save_output(result), result._ver[0]]
         else:
-            t = tensors[form.tensors.index(n)]
+            t = operands[form.tensors.index(n)]
             saved += [graph.save_input(t), t._ver[0]]
     node.saved = tuple(saved)
     shapes = None if all([t._shape == shape for t in tensors]) else tuple([t._shape for t in tensors])

@@ -44,15 +44,23 @@ F2_STORE = """def f(v):
 """
 
 
+WIDER = {"f4": "f8", "c8": "c16"}  # half types are added in float32, which is wider
+
+
+def accumulated(code):
+    """The dtype code of what running totals of a dtype code are kept in, as PyTorch's ``acc_type`` says for processors."""
+    return WIDER.get(code) or dt.BY_CODE[code].compute
+
+
 @functools.cache
 def cast(kind, code):
-    """``kind`` is "load", "store" or "T" (the constructor); returns (callable for kernels, its text for the cache's key)."""
+    """(callable for kernels, its text for the cache's key) of "load", "store", "T" (the constructor) or "acc" (totals')."""
     import numpy as np
-    compute = dt.BY_CODE[code].compute
+    compute = accumulated(code) if kind == "acc" else dt.BY_CODE[code].compute
     scalar = {"b1": np.bool_, "u1": np.uint8, "i1": np.int8, "i2": np.int16, "i4": np.int32, "i8": np.int64,
               "u2": np.uint16, "u4": np.uint32, "u8": np.uint64,
               "f4": np.float32, "f8": np.float64, "c8": np.complex64, "c16": np.complex128}[compute]
-    if kind == "T":
+    if kind in ("T", "acc"):
         return scalar, scalar.__name__
     if code == "b1":
         text = ("def f(v):\n    return v != 0\n" if kind == "load"

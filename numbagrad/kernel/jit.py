@@ -36,11 +36,13 @@ def environment(code):
     from . import box_maximum, vecmath
     compute = dt.BY_CODE[code].compute
     env, texts = {}, {}
-    for kind in ("T", "load", "store"):
+    for kind in ("T", "acc", "load", "store"):
         env[kind], texts[kind] = casts.cast(kind, code)
     env["lanes"], texts["lanes"] = nb().stack(compute, LANES), f"lanes {LANES} {compute}, not set"
     env["strip"], texts["strip"] = nb().stack(compute, STRIP), f"strip {STRIP} {compute}, not set"
     env["wide_strip"], texts["wide_strip"] = nb().stack("f8", STRIP), f"strip {STRIP} f8, not set"
+    total = casts.accumulated(code)
+    env["acc_strip"], texts["acc_strip"] = nb().stack(total, STRIP), f"strip {STRIP} {total}, not set"
     env["accumulate"], texts["accumulate"] = nb().accumulate, f"accumulate {ACCUMULATE}"
     if code in ("f4", "f8"):
         env["box_maximum"], texts["box_maximum"] = partial(box_maximum.box_maximum, code), box_maximum.key(code)

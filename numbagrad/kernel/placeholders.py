@@ -23,12 +23,14 @@ class Placeholder:
 
 
 T = Placeholder("T")          # constructor of the compute type
+acc = Placeholder("acc")      # constructor of what running totals are kept in: twice as wide for float32 and complex64
 U, V = Placeholder("U"), Placeholder("V")  # the same of kernels with ``*U`` and ``*V``
 load = Placeholder("load")    # storage -> compute type (identity except for half types and bool)
 store = Placeholder("store")  # compute -> storage type
 lanes = Placeholder("lanes")  # lanes(): pointer to LANES elements of the compute type on the stack
 strip = Placeholder("strip")  # strip(): pointer to STRIP elements of the compute type on the stack
 wide_strip = Placeholder("wide_strip")  # the same of float64
+acc_strip = Placeholder("acc_strip")  # the same of the type of ``acc``
 box_maximum = Placeholder("box_maximum")  # see that file; of processors' kernels of float32 and float64 alone
 accumulate = Placeholder("accumulate")  # accumulate(total, x): total + x, of which the order of additions is free
 MATH = ("exp exp2 expm1 log log2 log10 log1p sin cos tan sinh cosh tanh asin acos atan atan2 asinh acosh atanh erf "
@@ -36,5 +38,5 @@ MATH = ("exp exp2 expm1 log log2 log10 log1p sin cos tan sinh cosh tanh asin aco
 # Two are spelled unlike Python's functions of numbers.
 SPELLED = {"pow": "power", "round": "rint"}
 globals().update({SPELLED.get(name, name): Placeholder(name) for name in MATH})
-__all__ = ["T", "U", "V", "accumulate", "box_maximum", "lanes", "load", "store", "strip", "wide_strip",
+__all__ = ["T", "U", "V", "acc", "acc_strip", "accumulate", "box_maximum", "lanes", "load", "store", "strip", "wide_strip",
            *[SPELLED.get(name, name) for name in MATH]]

@@ -24,7 +24,6 @@ from .common import (
     count,
     diagonal,
     element,
-    eye_like,
     failures,
     mh,
     op,
@@ -191,10 +190,30 @@ def _no_zeros(L):
     return None
 
 
+@custom(name="cholesky_inverse_alone", private=True, node="CholeskyInverseBackward0", reference=None)
+def inverse_by_factor(L, upper: bool = False):
+    """The inverse of matrices by their factors."""
+    return L._shape, L._kind
+
+
+@inverse_by_factor.host
+def _(out, L, upper):
+    if out._n:
+        L, n = row_major(L.detach()), out._shape[-1]
+        kernels.inverses_by_factors.run(out._kind, (L._ptr, out._ptr, n, int(upper)), count(out), out._n * n)
+
+
+@inverse_by_factor.gradient
+def _(g, L, y, upper):
+    both = matmul(matmul(y, g), mh(y))
+    both = both + mh(both)
+    return -(matmul(L, both) if upper else matmul(both, L))  # of all elements, as in PyTorch
+
+
 @function(reference=None)
 def cholesky_inverse(L, upper=False, *, out=None):
     """The inverse of the matrix whose Cholesky factor is ``L``."""
     checked("cholesky_inverse", L)
     _no_zeros(L)
-    y = cholesky_solve.fn(eye_like(L, L._shape[-1]), L, upper)
+    y = inverse_by_factor(L, bool(upper))
     return y if out is None else write_out("cholesky_inverse", out, y, (L,), True)

@@ -33,6 +33,7 @@ from numbagrad.kernel.lapack import (
     orgqr,
     past,
     potrf,
+    potri,
     syevd,
     trsm,
 )
@@ -276,6 +277,21 @@ def definite_factors(a: "*T", out: "*T", n: int, bad: "*i8", start: int, stop: i
         if info > 0:
             bad[0], bad[1] = b, info
             return
+
+
+@kernel(nogil=True)
+def inverses_by_factors(a: "*T", out: "*T", n: int, upper: int, start: int, stop: int):
+    """The inverse (n, n) of each matrix whose lower, or ``upper``, triangular factor is a (n, n), into out."""
+    for b in range(start, stop):
+        at = b * n * n
+        turn(a, at, out, at, n, n)
+        potri((UPPER if upper != 0 else LOWER, n, past(out, at), n))
+        for i in range(n):
+            for j in range(i):
+                low, high = at + i * n + j, at + j * n + i
+                source, target = (low, high) if upper != 0 else (high, low)
+                out[target] = out[source]
+                conjugate_all(out, source, 1)
 
 
 @kernel(nogil=True)

@@ -81,14 +81,14 @@ def rsub(input, other):
 rsub.refuses(_no_bools)
 
 
-@elementwise(numbers="alone", reference=np.multiply, samples=BINARY, aliases=("multiply",))
+@elementwise(numbers="alone", reference=np.multiply, samples=BINARY, aliases=("multiply",), unrounded="other")
 def mul(input, other):
     """Product ``input * other``."""
     return input * other
 
 
 @elementwise(numbers="alone", accepts="float", reference=np.divide, samples=BINARY, aliases=("divide", "true_divide"),
-             domain=(0.5, 2.0), keywords={"rounding_mode": (None, _rounded)})
+             domain=(0.5, 2.0), keywords={"rounding_mode": (None, _rounded)}, unrounded="other")
 def div(input, other):
     """Quotient ``input / other``; ``rounding_mode`` "trunc" or "floor" rounds it."""
     return input / other
@@ -117,7 +117,7 @@ def div_floor(input, other):
 
 
 @elementwise(numbers="alone", accepts="ordered", reference=np.floor_divide, samples=BINARY, domain=(0.5, 4.0),
-             differentiable=False, underived=True, holds=("input",))
+             differentiable=False, underived=True, holds=("input",), unrounded="other")
 def floor_divide(input, other):
     """Quotient rounded towards minus infinity."""
     return s.floor_divide(input, other)

@@ -58,6 +58,7 @@ def _(g, input, negative_slope):
 
 
 @activation(names="HardtanhBackward0", accepts="ordered", usual="min_val <= max_val", points=(*POINTS, 1.0, -1.0),
+             stored=("min_val", "max_val"),
              reference=lambda x, min_val=-1.0, max_val=1.0: np.clip(x, min_val, max_val),
              samples=(*UNARY, Sample((3, 4), -0.5, 1.5)))
 def hardtanh(input, min_val: float = -1.0, max_val: float = 1.0):
@@ -147,7 +148,7 @@ def softshrink(input, lambd=0.5):
     return softshrink_kernel(input, lambd)
 
 
-@activation(namespaces=BOTH, accepts="ordered", samples=(Sample((3, 4), 0.5, 20.0), Sample((), 0.25, -1.0)),
+@activation(namespaces=BOTH, accepts="ordered", stored=("value",), samples=(Sample((3, 4), 0.5, 20.0), Sample((), 0.25, -1.0)),
              points=(*POINTS, 0.5), reference=lambda x, threshold, value: np.where(x <= threshold, value, x))
 def threshold(input, threshold: float, value: float):
     """``input`` where it is above ``threshold``, else ``value``."""

@@ -8,8 +8,8 @@ from numbagrad.base import dtypes as dt
 from numbagrad.base.shapes import wrap_dim
 from numbagrad.core.out import write_out
 from numbagrad.core.tensor import numel
-from numbagrad.extend import REGISTRY, Sample, T, Tensor, custom, exp, function, inline, load, log1p, store
-from numbagrad.kernel.jit import LANES, STRIP, kernel, lanes, strip
+from numbagrad.extend import REGISTRY, Sample, T, Tensor, custom, exp, function, load, log, store
+from numbagrad.kernel.jit import LANES, STRIP, acc, acc_strip, kernel, strip
 
 from ..product.gemm import conj
 from .linear_recurrence import product_gradient
@@ -26,107 +26,105 @@ def split(shape, dim):
 @kernel(fast=())
 def sum_along(x: "*T", out: "*T", n: int, inner: int, reverse: int, start: int, stop: int):
     """Running sums along the middle of x (outer, n, inner), from its end with ``reverse``, into out like x."""
-    totals = strip()  # what half types would round
+    totals = acc_strip()
     rest = stop - (stop - start) % TOGETHER if inner == 1 else start
     for row in range(start, rest, TOGETHER):
         at, b = row * n, n
         c, d = 2 * n, 3 * n
         step = -1 if reverse else 1
         at += n - 1 if reverse else 0
-        p, q, r, s = T(0), T(0), T(0), T(0)
+        p, q, r, s = acc(0), acc(0), acc(0), acc(0)
         for _ in range(n):
-            p, q = T(p + load(x[at])), T(q + load(x[at + b]))
-            r, s = T(r + load(x[at + c])), T(s + load(x[at + d]))
-            out[at], out[at + b] = store(p), store(q)
-            out[at + c], out[at + d] = store(r), store(s)
+            p, q = acc(p + acc(load(x[at]))), acc(q + acc(load(x[at + b])))
+            r, s = acc(r + acc(load(x[at + c]))), acc(s + acc(load(x[at + d])))
+            out[at], out[at + b] = store(T(p)), store(T(q))
+            out[at + c], out[at + d] = store(T(r)), store(T(s))
             at += step
     for row in range(rest, stop):
         base = row * n * inner
         if inner == 1:
-            total = T(0)
+            total = acc(0)
             if reverse:
                 for i in range(base + n - 1, base - 1, -1):
-                    total = T(total + load(x[i]))
-                    out[i] = store(total)
+                    total = acc(total + acc(load(x[i])))
+                    out[i] = store(T(total))
             else:
                 for i in range(base, base + n):
-                    total = T(total + load(x[i]))
-                    out[i] = store(total)
+                    total = acc(total + acc(load(x[i])))
+                    out[i] = store(T(total))
             continue
         step = -inner if reverse else inner
         for first in range(0, inner, STRIP):
             wide = min(inner - first, STRIP)
             at = base + first + ((n - 1) * inner if reverse else 0)
             for k in range(wide):
-                totals[k] = load(x[at + k])
+                totals[k] = acc(load(x[at + k]))
                 out[at + k] = x[at + k]
             for _ in range(1, n):
                 at += step
                 for k in range(wide):
-                    totals[k] = T(totals[k] + load(x[at + k]))
-                    out[at + k] = store(totals[k])
+                    totals[k] = acc(totals[k] + acc(load(x[at + k])))
+                    out[at + k] = store(T(totals[k]))
 
 
 @kernel(fast=())
 def product_along(x: "*T", out: "*T", n: int, inner: int, start: int, stop: int):
     """Running products along the middle of x (outer, n, inner), into out like x."""
-    totals = strip()
+    totals = acc_strip()
     rest = stop - (stop - start) % TOGETHER if inner == 1 else start
     for row in range(start, rest, TOGETHER):
         at, b = row * n, n
         c, d = 2 * n, 3 * n
-        p, q, r, s = T(1), T(1), T(1), T(1)
+        p, q, r, s = acc(1), acc(1), acc(1), acc(1)
         for _ in range(n):
-            p, q = T(p * load(x[at])), T(q * load(x[at + b]))
-            r, s = T(r * load(x[at + c])), T(s * load(x[at + d]))
-            out[at], out[at + b] = store(p), store(q)
-            out[at + c], out[at + d] = store(r), store(s)
+            p, q = acc(p * acc(load(x[at]))), acc(q * acc(load(x[at + b])))
+            r, s = acc(r * acc(load(x[at + c]))), acc(s * acc(load(x[at + d])))
+            out[at], out[at + b] = store(T(p)), store(T(q))
+            out[at + c], out[at + d] = store(T(r)), store(T(s))
             at += 1
     for row in range(rest, stop):
+        if inner == 1:
+            total = acc(1)
+            for i in range(row * n, row * n + n):
+                total = acc(total * acc(load(x[i])))
+                out[i] = store(T(total))
+            continue
         for first in range(0, inner, STRIP):
             wide = min(inner - first, STRIP)
             at = row * n * inner + first
             for k in range(wide):
-                totals[k] = load(x[at + k])
+                totals[k] = acc(load(x[at + k]))
                 out[at + k] = x[at + k]
             for _ in range(1, n):
                 at += inner
                 for k in range(wide):
-                    totals[k] = T(totals[k] * load(x[at + k]))
-                    out[at + k] = store(totals[k])
-
-
-@inline(fast=())
-def log_add(a, b):
-    """The logarithm of exp(a) + exp(b)."""
-    high = a if a > b else b
-    low = b if a > b else a
-    same = high == low and high - high != T(0)
-    found = high if same else high + log1p(exp(low - high))
-    return a + b if a != a or b != b else found
+                    totals[k] = acc(totals[k] * acc(load(x[at + k])))
+                    out[at + k] = store(T(totals[k]))
 
 
 @kernel(fast=())
 def lse_along(x: "*T", out: "*T", n: int, inner: int, start: int, stop: int):
     """Running logarithms of sums of exponentials along the middle of x (outer, n, inner), into out like x."""
-    last, tile = lanes(), strip()  # columns of LANES rows: rows of 4096 bytes meet in one place of the first-level cache
+    # The greatest so far, and the sum of exponentials of all less it.
+    high, total, tile = strip(), acc_strip(), strip()
     rest = start
-    while inner == 1 and stop - rest > 1:
+    while inner == 1 and stop - rest > 1:  # rows as columns: those of 4096 bytes meet in one place of the first-level cache
         many, base = min(stop - rest, LANES), rest * n
         rest += many
+        for k in range(many):
+            high[k], total[k] = T(-np.inf), acc(0)
         for first in range(0, n, STRIP // LANES):
             wide = min(n - first, STRIP // LANES)
             for k in range(many):
                 for i in range(wide):
                     tile[i * LANES + k] = load(x[base + k * n + first + i])
             for i in range(wide):
-                if first + i == 0:
-                    for k in range(many):
-                        last[k] = tile[k]
-                else:
-                    for k in range(many):
-                        last[k] = log_add(last[k], tile[i * LANES + k])
-                        tile[i * LANES + k] = last[k]
+                for k in range(many):
+                    v, m = tile[i * LANES + k], high[k]
+                    small = exp(T(0) if v == m else v - m if v < m else m - v)
+                    total[k] = total[k] + acc(small) if v <= m else total[k] * acc(small) + acc(1)
+                    high[k] = m if v <= m else v
+                    tile[i * LANES + k] = T(acc(high[k]) + acc(log(T(total[k]))))
             for k in range(many):
                 for i in range(wide):
                     out[base + k * n + first + i] = store(tile[i * LANES + k])
@@ -135,13 +133,16 @@ def lse_along(x: "*T", out: "*T", n: int, inner: int, start: int, stop: int):
             wide = min(inner - first, STRIP)
             at = row * n * inner + first
             for k in range(wide):
-                tile[k] = load(x[at + k])
+                high[k], total[k] = load(x[at + k]), acc(1)
                 out[at + k] = x[at + k]
             for _ in range(1, n):
                 at += inner
                 for k in range(wide):
-                    tile[k] = log_add(tile[k], load(x[at + k]))
-                    out[at + k] = store(tile[k])
+                    v, m = load(x[at + k]), high[k]
+                    small = exp(T(0) if v == m else v - m if v < m else m - v)
+                    total[k] = total[k] + acc(small) if v <= m else total[k] * acc(small) + acc(1)
+                    high[k] = m if v <= m else v
+                    out[at + k] = store(T(acc(high[k]) + acc(log(T(total[k])))))
 
 
 def _run(kernel_, out, x, dim, *extra):

@@ -91,6 +91,15 @@ def _(g, v, size, y1):
     return dv, dg
 
 
+def _one_for_each(g, shape, dim):
+    """The lengths of slices as they lie in memory, whatever the shape of ``g``; PyTorch reads what is behind too few."""
+    n = shape[dim]
+    kept = (n, *[1] * (len(shape) - 1)) if dim == 0 else (*[1] * (len(shape) - 1), n)
+    if g._n < n:
+        raise RuntimeError(f"_weight_norm: g of {g._n} elements for {n} slices of v")
+    return g if g._shape == kept else g.reshape(-1)[:n].reshape(kept)
+
+
 def _np_weight_norm(v, g, dim=0):
     return v * (g / _np_lengths(v, 2, dim))
 
@@ -109,5 +118,7 @@ def weight_norm(v, g, dim=0):
     if fused and dim == 0 and v._n and len(shape) > 1 and v._kind is g._kind and d.category == 2 and g._shape == (
             shape[0], *[1] * (len(shape) - 1)):
         return rows_of_lengths.call(v, g)[0]
+    if fused:
+        g = _one_for_each(g, shape, dim)
     found = v * (g / _lengths(v, 2, dim))
     return renamed(found, "WeightNormInterfaceBackward0") if fused else found

@@ -10,6 +10,7 @@ import numbagrad as ng
 
 torch = pytest.importorskip("torch", reason="PyTorch is what numbers are compared with")
 
+F = ng.nn.functional
 HALF = ("float16", "bfloat16")
 NUMBERS = (0.1, 0.7, 1 / 3, -0.3, 2.7, 5, 65520.0, -70000.0, 1e-9, 257, 3e38, math.inf)
 EXACT = {  # the result to the last bit, for every number of the type
@@ -169,3 +170,47 @@ def test_bounds_beyond_a_half_type_on_every_path():
                 assert np.array_equal(got, expected), (d, k)
         with pytest.raises(TypeError, match="must be Tensor, not float|got .float, float."):
             fn(ng, 5.0, 70000.0)
+
+
+@pytest.mark.parametrize("calls_before", [0, 150])
+@pytest.mark.parametrize("dtype, beyond", [("float16", 65519.0), ("float16", 70000), ("bfloat16", 3.4e38), ("bfloat16", 1e39)])
+@pytest.mark.parametrize("call", [
+    lambda x, n: F.hardtanh(x, -1, n), lambda x, n: F.hardtanh(x, -n, 1), lambda x, n: F.hardtanh(x, -n, n, True),
+    lambda x, n: F.threshold(x, 0, n), lambda x, n: F.threshold_(x, 0, n), lambda x, n: ng.clamp(x, -1, n)])
+def test_numbers_that_the_dtype_does_not_hold_are_refused(call, dtype, beyond, calls_before):
+    x = ng.tensor([1.0, 2.0, -3.0], dtype=getattr(ng, dtype))
+    for _ in range(calls_before):
+        call(x.clone(), 3.0)
+    name = "Half" if dtype == "float16" else "BFloat16"
+    with pytest.raises(RuntimeError, match=f"value cannot be converted to type c10::{name} without overflow"):
+        call(x, beyond)
+
+
+def test_what_is_only_compared_may_be_beyond_a_half_type():
+    x = ng.tensor([1.0, 2.0, -3.0], dtype=ng.float16)
+    assert F.threshold(x, 70000, 1).tolist() == [1.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize("other", [1 / 3, 3.3, np.float64(0.7), 4097])
+@pytest.mark.parametrize("dtype", HALF)
+@pytest.mark.parametrize("name", ["mul", "div", "floor_divide", "mul_", "div_"])
+def test_tensors_without_dimensions_of_another_dtype_are_not_rounded(name, dtype, other):
+    values = np.random.default_rng(4).uniform(0.1, 4.0, 500).astype("f4")
+
+    def run(m, call):
+        x = m.tensor(values).to(getattr(m, dtype)).requires_grad_("floor" not in name)
+        scale = m.tensor(other)
+        if x.requires_grad and scale.is_floating_point():
+            scale.requires_grad_()
+        y = call(x.clone() if name[-1] == "_" else x, scale)
+        if y.requires_grad:
+            y.backward(x.detach())
+        return [t.float().numpy() for t in (y.detach(), x.grad) if t is not None]
+
+    theirs = run(torch, lambda x, s: getattr(x, name)(s))
+    for _ in range(20):
+        ours = run(ng, lambda x, s: getattr(x, name)(s))
+        assert len(ours) == len(theirs) and all(map(np.array_equal, ours, theirs))
+    compiled = ng.compile(lambda x, s: getattr(x.clone(), name)(s))
+    half, scale = ng.tensor(values).to(getattr(ng, dtype)), ng.tensor(other)
+    assert all([np.array_equal(compiled(half, scale).float().numpy(), theirs[0]) for _ in range(3)])

@@ -132,7 +132,7 @@ def _barrier():
 
 
 class Types:
-    """The types of scalars that are folded, from what they are set to: "T", "f8" or "i8"."""
+    """The types of scalars that are folded, from what they are set to: "T", "acc", "f8" or "i8"."""
 
     def __init__(self, tree):
         self.values, self.scratch = {}, {}
@@ -142,7 +142,7 @@ class Types:
                     if isinstance(t, ast.Name):
                         self.values.setdefault(t.id, []).append(v)
                         if called(v) in SCRATCH:
-                            self.scratch[t.id] = "f8" if called(v) == "wide_strip" else "T"
+                            self.scratch[t.id] = SCRATCH[called(v)][1].removesuffix("_type_")
 
     def of(self, name, seen=()):
         for v in self.values.get(name, ()):
@@ -156,6 +156,8 @@ class Types:
             return "f8" if isinstance(v.value, float) else "i8"
         if called(v) in ("T", "load", "jit_load"):
             return "T"
+        if called(v) == "acc":
+            return "acc"
         if isinstance(v, ast.BinOp):  # of load(x) * 0
             return self._value(v.left, seen)
         if isinstance(v, ast.Subscript) and isinstance(v.value, ast.Name):

@@ -6,7 +6,8 @@ import ast
 import inspect
 import textwrap
 
-SCRATCH = {"lanes": ("LANES_", "T_type_"), "strip": ("STRIP_", "T_type_"), "wide_strip": ("STRIP_", "f8_type_")}
+SCRATCH = {"lanes": ("LANES_", "T_type_"), "strip": ("STRIP_", "T_type_"), "wide_strip": ("STRIP_", "f8_type_"),
+           "acc_strip": ("STRIP_", "acc_type_")}
 
 
 def tree_of(fn):

@@ -13,7 +13,7 @@ import ast
 import inspect
 
 from ...base import dtypes as dt
-from .. import jit, vecmath
+from .. import casts, jit, vecmath
 from . import emit, shim
 from .shim import Source
 from .syntax import SCRATCH, tree_of
@@ -57,7 +57,7 @@ def environment(fn, letters, inline):
     for name in set(jit._names(fn.__code__)):
         value = fn.__globals__.get(name)
         if isinstance(value, jit.Placeholder):
-            if value.name in ("T", "load", "store"):
+            if value.name in ("T", "acc", "load", "store"):
                 env[name] = emit.cast(value.name, code)[0]
             elif value.name == "accumulate":
                 env[name] = add
@@ -89,8 +89,9 @@ def scratch_types(letters):
         from .simulator import inside as cuda
     else:
         cuda = shim.numba_cuda
-    return {"T_type_": shim.element_type(compute), "f8_type_": shim.element_type("f8"), "LANES_": jit.LANES,
-            "STRIP_": jit.STRIP, "cuda": cuda()}
+    return {"T_type_": shim.element_type(compute), "f8_type_": shim.element_type("f8"),
+            "acc_type_": shim.element_type(casts.accumulated(letters["T"])),
+            "LANES_": jit.LANES, "STRIP_": jit.STRIP, "cuda": cuda()}
 
 
 def function(fn, letters, change=None, more=()):
