@@ -3,11 +3,12 @@ channels the taps of eight places, two pixels of a row at once, are gathered."""
 
 from __future__ import annotations
 
-from numbagrad.extend import T, store
-from numbagrad.kernel.jit import kernel, strip, wide_strip
+from numbagrad.extend import T, inline, store
+from numbagrad.kernel.jit import floor, kernel, strip, wide_strip
 from numbagrad.kernel.lanes import Number, Piece
 
 from .grid_blocks import block_axis
+from .grid_kernels import bounded
 
 
 def eight(pen):
@@ -141,30 +142,59 @@ def bilinear_pixels(x: "*T", grid: "*T", y: "*T", channels: int, h: int, w: int,
                         y[q + c * points + part + i] = found[64 * c + i]
 
 
+@inline
+def positions(xs, grid, first, count, which, size, padding, align):
+    """Where ``count`` places of a grid from the first one on lie on the axis of its number ``which``."""
+    scale = T(0.5) * T(size - 1) if align else T(0.5) * T(size)
+    shift = T(0) if align else T(-0.5)
+    for p in range(count):
+        xs[p] = (grid[2 * (first + p) + which] + T(1)) * scale + shift
+    if padding != 0:
+        for p in range(count):
+            xs[p], _ = bounded(xs[p], size, padding, align, True)
+
+
+@inline
+def within(position, size):
+    """1 for a pixel of the axis, else 0."""
+    return T(1) if position >= T(0) and position < T(size) else T(0)
+
+
+@inline
+def nearest(position, last):
+    """The number from 0 to ``last`` that is nearest, for NaN 0."""
+    found = position if position > T(0) else T(0)
+    return found if found < last else last
+
+
 @kernel
 def bilinear_pairs(x: "*T", grid: "*T", y: "*T", channels: int, h: int, w: int, points: int, padding: int, align: int,
                    start: int, stop: int):
     """``bilinear_values`` of few channels: the two taps of a row are read together. ``w`` is 2 at least."""
-    xs, ys, at = wide_strip(), wide_strip(), wide_strip()
-    wx, wy, ds, both, found = strip(), strip(), strip(), strip(), strip()
+    at = wide_strip()
+    xs, ys, both, inside, found = strip(), strip(), strip(), strip(), strip()
     blocks, plane = (points + 127) // 128, h * w
     for item in range(start, stop):
         image = item // blocks
         first = (item - image * blocks) * 128
         count = min(128, points - first)
-        block_axis(xs, wx, ds, grid, image * points + first, count, 0, w, 1, 0, padding, align)
-        block_axis(ys, wy, ds, grid, image * points + first, count, 1, h, w, 0, padding, align)
+        positions(xs, grid, image * points + first, count, 0, w, padding, align)
+        positions(ys, grid, image * points + first, count, 1, h, padding, align)
         for p in range(count):
-            a, b, r, s = xs[p], xs[p + 128], wx[p], wx[p + 128]
+            left, up = floor(xs[p]), floor(ys[p])
+            s, v = xs[p] - left, ys[p] - up
+            r, u = T(1) - s, T(1) - v
+            a, b = within(left, w), within(left + T(1), w)
+            c, d = within(up, h), within(up + T(1), h)
             # Where one of a row's taps is outside, the pair is the pixel inside and its neighbour: they change places.
-            swapped = (a < 0.0) != (b < 0.0)
+            swapped = a != b
             a, b = b if swapped else a, a if swapped else b
             r, s = s if swapped else r, r if swapped else s
-            begin = max(a if a >= 0.0 else b - 1.0, 0.0)
-            u, v = ys[p], ys[p + 128]
-            at[p], at[p + 128] = begin + max(u, 0.0), begin + max(v, 0.0)
-            xs[p], xs[p + 128], ys[p], ys[p + 128] = u + a, u + b, v + a, v + b
-            both[p], both[p + 128], both[p + 256], both[p + 384] = wy[p] * r, wy[p] * s, wy[p + 128] * r, wy[p + 128] * s
+            both[p], both[p + 128], both[p + 256], both[p + 384] = u * r, u * s, v * r, v * s
+            inside[p], inside[p + 128], inside[p + 256], inside[p + 384] = c * a, c * b, d * a, d * b
+            begin = float(nearest(left, T(w - 2)))
+            at[p] = begin + float(w) * float(nearest(up, T(h - 1)))
+            at[p + 128] = begin + float(w) * float(nearest(up + T(1), T(h - 1)))
         for p in range(count, min(128, count + 7)):  # what fills the last eight
             at[p] = at[p + 128] = 0.0
         for channel in range(image * channels, (image + 1) * channels):
@@ -172,8 +202,8 @@ def bilinear_pairs(x: "*T", grid: "*T", y: "*T", channels: int, h: int, w: int, 
                 pairs(x, channel * plane, at, p, found, p)
                 pairs(x, channel * plane, at, p + 128, found, p + 256)
             for p in range(count):
-                e, f = found[p] if xs[p] >= 0.0 else T(0), found[p + 128] if xs[p + 128] >= 0.0 else T(0)
-                g, o = found[p + 256] if ys[p] >= 0.0 else T(0), found[p + 384] if ys[p + 128] >= 0.0 else T(0)
-                ds[p] = both[p] * e + both[p + 128] * f + both[p + 256] * g + both[p + 384] * o
+                e, f = found[p] if inside[p] > T(0) else T(0), found[p + 128] if inside[p + 128] > T(0) else T(0)
+                g, o = found[p + 256] if inside[p + 256] > T(0) else T(0), found[p + 384] if inside[p + 384] > T(0) else T(0)
+                xs[p] = both[p] * e + both[p + 128] * f + both[p + 256] * g + both[p + 384] * o
             for p in range(count):
-                y[channel * points + first + p] = ds[p]
+                y[channel * points + first + p] = xs[p]
