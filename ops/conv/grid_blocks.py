@@ -115,7 +115,7 @@ def image_values(x: "*T", grid: "*T", y: "*T", channels: int, h: int, w: int, po
 def bilinear_values(x: "*T", grid: "*T", y: "*T", channels: int, h: int, w: int, points: int, padding: int, align: int,
                     start: int, stop: int):
     """``image_values`` of x (n, channels, h, w) at the places of grid (n, points, 2), into y (n, channels, points), for four
-    taps: those of a place are read in eight channels while their offsets are in registers, of fewer channels they are gathered."""
+    taps: those of a place are read in eight channels while their offsets are in registers, of fewer they are gathered."""
     xs, ys = wide_strip(), wide_strip()
     wx, wy, ds, both = strip(), strip(), strip(), strip()
     blocks, plane = (points + 127) // 128, h * w
