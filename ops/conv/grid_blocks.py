@@ -115,7 +115,7 @@ def image_values(x: "*T", grid: "*T", y: "*T", channels: int, h: int, w: int, po
 def bilinear_values(x: "*T", grid: "*T", y: "*T", channels: int, h: int, w: int, points: int, padding: int, align: int,
                     start: int, stop: int):
     """``image_values`` of x (n, channels, h, w) at the places of grid (n, points, 2), into y (n, channels, points), for four
-    taps: those of a place are read in eight channels while their offsets are in registers. (Processors gather no faster.)"""
+    taps: those of a place are read in eight channels while their offsets are in registers, of fewer they are gathered."""
     xs, ys = wide_strip(), wide_strip()
     wx, wy, ds, both = strip(), strip(), strip(), strip()
     blocks, plane = (points + 127) // 128, h * w
@@ -128,6 +128,22 @@ def bilinear_values(x: "*T", grid: "*T", y: "*T", channels: int, h: int, w: int,
         for p in range(count):
             both[p], both[p + 128] = wy[p] * wx[p], wy[p] * wx[p + 128]
             both[p + 256], both[p + 384] = wy[p + 128] * wx[p], wy[p + 128] * wx[p + 128]
+        if channels < 8:  # a channel at a time, whose taps are gathered for many places at once
+            for p in range(count):
+                a, b, c, d = xs[p], xs[p + 128], ys[p], ys[p + 128]
+                xs[p], xs[p + 128], ys[p], ys[p + 128] = c + a, c + b, d + a, d + b
+            for channel in range(image * channels, (image + 1) * channels):
+                q, base = channel * points + first, channel * plane
+                for p in range(count):
+                    a, b, c, d = xs[p], xs[p + 128], ys[p], ys[p + 128]
+                    e, f = load(x[base + int(max(a, 0.0))]), load(x[base + int(max(b, 0.0))])
+                    g, o = load(x[base + int(max(c, 0.0))]), load(x[base + int(max(d, 0.0))])
+                    e, f = e if a >= 0.0 else T(0), f if b >= 0.0 else T(0)
+                    g, o = g if c >= 0.0 else T(0), o if d >= 0.0 else T(0)
+                    ds[p] = both[p] * e + both[p + 128] * f + both[p + 256] * g + both[p + 384] * o
+                for p in range(count):
+                    y[q + p] = store(ds[p])
+            continue
         for channel in range(image * channels, (image + 1) * channels, 8):
             many = min(8, (image + 1) * channels - channel)
             for p in range(count):

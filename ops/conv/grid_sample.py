@@ -18,7 +18,7 @@ from numbagrad.kernel.lanes import SIZES
 from ..product.gemm import node_class
 from .grid_blocks import BLOCK, bilinear_values, image_gradients, image_values
 from .grid_kernels import BICUBIC, BILINEAR, NEAREST, sample_gradients, sample_places, sample_second
-from .pixels import bilinear_pixels, channels_last
+from .pixels import bilinear_pairs, bilinear_pixels, channels_last
 
 SPACE = {"namespaces": ("nn.functional",), "method": False}
 MODES = ("bilinear", "nearest", "bicubic")
@@ -52,8 +52,10 @@ def _(out, input, grid, mode, padding, align):
             bilinear_pixels.run(out._kind, (pixels._ptr, grid._ptr, out._ptr, channels, h, w, points, padding, align),
                                 input._shape[0] * -(-points // BLOCK), 4 * out._n)
         elif flat and mode == BILINEAR and out._kind.cpu:
-            bilinear_values.run(out._kind, (input._ptr, grid._ptr, out._ptr, channels, h, w, points, padding, align),
-                                input._shape[0] * -(-points // BLOCK), 4 * out._n)
+            paired = channels < 8 and w > 1 and out._kind.dtype.code in SIZES
+            run = bilinear_pairs if paired else bilinear_values
+            run.run(out._kind, (input._ptr, grid._ptr, out._ptr, channels, h, w, points, padding, align),
+                    input._shape[0] * -(-points // BLOCK), 4 * out._n)
         elif flat:
             image_values.run(out._kind, (input._ptr, grid._ptr, out._ptr, channels, h, w, points, *rest),
                              input._shape[0] * -(-points // BLOCK), 4 * out._n)
@@ -64,7 +66,7 @@ def _(out, input, grid, mode, padding, align):
 
 def _worth_turning(input, channels, plane, points):
     """Whether images had better be copied with channels side by side."""
-    return channels > 2 and 4 * points >= plane and input._kind.dtype.code in SIZES
+    return channels > 3 and 4 * points >= plane and input._kind.dtype.code in SIZES
 
 
 @grid_values.gradient

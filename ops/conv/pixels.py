@@ -1,12 +1,14 @@
-"""Bilinear grid sampling of images whose channels lie side by side: a tap is one vector of eight channels."""
+"""Bilinear grid sampling in vectors: of images whose channels lie side by side a tap is one vector of eight channels, of few
+channels the taps of eight places, two pixels of a row at once, are gathered."""
 
 from __future__ import annotations
 
-from numbagrad.extend import T, store
-from numbagrad.kernel.jit import kernel, strip, wide_strip
+from numbagrad.extend import T, inline, store
+from numbagrad.kernel.jit import floor, kernel, strip, wide_strip
 from numbagrad.kernel.lanes import Number, Piece
 
 from .grid_blocks import block_axis
+from .grid_kernels import bounded
 
 
 def eight(pen):
@@ -48,7 +50,37 @@ def _blended(pen, x, base, above, below, weights, at, found, to):
         pen.put(found, pen.plus(to, pen.n(64 * c)), Number(pen, line))
 
 
+def _pairs(pen, x, base, at, first, found, to):
+    """Eight elements of x and the ones behind them, into found from ``to`` on and 128 further: they begin ``base`` and the
+    numbers in ``at`` from ``first`` on after x."""
+    b, ir, word = eight(pen).builder, pen.ir, pen.word
+    words, doubles = ir.VectorType(word, 8), ir.VectorType(ir.DoubleType(), 8)
+    starts = b.load(b.bitcast(b.gep(at, [first]), doubles.as_pointer()), align=8)
+    places = b.add(b.fptosi(starts, words), pen.spread(b, base, words))
+    places = b.add(b.mul(places, ir.Constant(words, [pen.size] * 8)), pen.spread(b, b.ptrtoint(x, word), words))
+    for k, value in enumerate(_gathered(pen, b, places)):
+        pen.put(found, pen.plus(to, pen.n(128 * k)), Number(pen, value))
+
+
+def _gathered(pen, b, places):
+    """The vectors of the elements at eight addresses and of those behind them."""
+    ir = pen.ir
+    if pen.size == 8:
+        behind = b.add(places, ir.Constant(places.type, [8] * 8))
+        return [_gather(pen, b, at, pen.vector, pen.name) for at in (places, behind)]
+    both = b.bitcast(_gather(pen, b, places, places.type, "v8i64"), ir.VectorType(pen.real, 16))
+    return [pen.chosen(b, both, both, list(range(k, 16, 2))) for k in (0, 1)]
+
+
+def _gather(pen, b, places, kind, name):
+    ir, align = pen.ir, pen.ir.IntType(32)
+    pointers = b.inttoptr(places, ir.VectorType(kind.element.as_pointer(), 8))
+    call = pen.declared(b, f"masked.gather.{name}.v8p0", kind, pointers.type, align, pen.mask, kind)
+    return b.call(call, [pointers, align(pen.size), ir.Constant(pen.mask, [1] * 8), ir.Constant(kind, None)])
+
+
 turned, some_turned, blended = _turned(False), _turned(True), Piece(_blended, "rirrriwi")
+pairs = Piece(_pairs, "ririwi")
 
 
 @kernel
@@ -108,3 +140,70 @@ def bilinear_pixels(x: "*T", grid: "*T", y: "*T", channels: int, h: int, w: int,
                 for c in range(min(8, channels - 8 * group)):
                     for i in range(some):
                         y[q + c * points + part + i] = found[64 * c + i]
+
+
+@inline
+def positions(xs, grid, first, count, which, size, padding, align):
+    """Where ``count`` places of a grid from the first one on lie on the axis of its number ``which``."""
+    scale = T(0.5) * T(size - 1) if align else T(0.5) * T(size)
+    shift = T(0) if align else T(-0.5)
+    for p in range(count):
+        xs[p] = (grid[2 * (first + p) + which] + T(1)) * scale + shift
+    if padding != 0:
+        for p in range(count):
+            xs[p], _ = bounded(xs[p], size, padding, align, True)
+
+
+@inline
+def within(position, size):
+    """1 for a pixel of the axis, else 0."""
+    return T(1) if position >= T(0) and position < T(size) else T(0)
+
+
+@inline
+def nearest(position, last):
+    """The number from 0 to ``last`` that is nearest, for NaN 0."""
+    found = position if position > T(0) else T(0)
+    return found if found < last else last
+
+
+@kernel
+def bilinear_pairs(x: "*T", grid: "*T", y: "*T", channels: int, h: int, w: int, points: int, padding: int, align: int,
+                   start: int, stop: int):
+    """``bilinear_values`` of few channels: the two taps of a row are read together. ``w`` is 2 at least."""
+    at = wide_strip()
+    xs, ys, both, inside, found = strip(), strip(), strip(), strip(), strip()
+    blocks, plane = (points + 127) // 128, h * w
+    for item in range(start, stop):
+        image = item // blocks
+        first = (item - image * blocks) * 128
+        count = min(128, points - first)
+        positions(xs, grid, image * points + first, count, 0, w, padding, align)
+        positions(ys, grid, image * points + first, count, 1, h, padding, align)
+        for p in range(count):
+            left, up = floor(xs[p]), floor(ys[p])
+            s, v = xs[p] - left, ys[p] - up
+            r, u = T(1) - s, T(1) - v
+            a, b = within(left, w), within(left + T(1), w)
+            c, d = within(up, h), within(up + T(1), h)
+            # Where one of a row's taps is outside, the pair is the pixel inside and its neighbour: they change places.
+            swapped = a != b
+            a, b = b if swapped else a, a if swapped else b
+            r, s = s if swapped else r, r if swapped else s
+            both[p], both[p + 128], both[p + 256], both[p + 384] = u * r, u * s, v * r, v * s
+            inside[p], inside[p + 128], inside[p + 256], inside[p + 384] = c * a, c * b, d * a, d * b
+            begin = float(nearest(left, T(w - 2)))
+            at[p] = begin + float(w) * float(nearest(up, T(h - 1)))
+            at[p + 128] = begin + float(w) * float(nearest(up + T(1), T(h - 1)))
+        for p in range(count, min(128, count + 7)):  # what fills the last eight
+            at[p] = at[p + 128] = 0.0
+        for channel in range(image * channels, (image + 1) * channels):
+            for p in range(0, count, 8):
+                pairs(x, channel * plane, at, p, found, p)
+                pairs(x, channel * plane, at, p + 128, found, p + 256)
+            for p in range(count):
+                e, f = found[p] if inside[p] > T(0) else T(0), found[p + 128] if inside[p + 128] > T(0) else T(0)
+                g, o = found[p + 256] if inside[p + 256] > T(0) else T(0), found[p + 384] if inside[p + 384] > T(0) else T(0)
+                xs[p] = both[p] * e + both[p + 128] * f + both[p + 256] * g + both[p + 384] * o
+            for p in range(count):
+                y[channel * points + first + p] = xs[p]

@@ -176,21 +176,48 @@ def take_from_row(x: "*T", index: "*i8", out: "*T", found: "*i8", size: int, sta
                 out[i] = x[index[i]]
 
 
-def _read_row(out, t, plan):
-    """out = t[plan] in one pass where t is a row, or is seen as one, and large."""
-    if plan.in_shape != (plan.total,) or t._strides is not None or t._n != plan.total:
-        return False
+@kernel
+def add_to_row(v: "*T", index: "*i8", x: "*T", found: "*i8", size: int, start: int, stop: int):
+    """Elements of v (n,) added to x (size,) at int64 index (n,), which counts from the end where it is negative; found: see
+    above."""
+    for first in range(start, stop, ROW):
+        last, low, bad = min(first + ROW, stop), 0, 0
+        for i in range(first, last):
+            low |= 1 if index[i] < 0 else 0
+            bad |= (1 if index[i] < -size else 0) | (1 if index[i] >= size else 0)
+        if bad != 0:
+            for i in range(first, last):
+                if found[0] < 1 and (index[i] < -size or index[i] >= size):
+                    found[0] = 1
+                    found[1] = index[i]
+        elif low != 0:
+            for i in range(first, last):
+                p = index[i] + (size if index[i] < 0 else 0)
+                x[p] = store(load(x[p]) + load(v[i]))
+        else:
+            for i in range(first, last):
+                p = index[i]
+                x[p] = store(load(x[p]) + load(v[i]))
+
+
+def _of_row(t, plan):
+    """Whether the plan is one of a row, whose numbers nobody asked for, and large, and t is a row or is seen as one."""
+    return (plan.n > LISTED and plan.numbers[0] is several and len(plan.tensors) == 1 and plan.in_shape == (plan.total,)
+            and t._strides is None and t._n == plan.total)
+
+
+def _in_row(kernel_, kind, x, out, plan, work):
     index, (_, _, fail) = as_index(plan.current()[0]), plan.numbers[1]
     words = range_flag(fail, 0, plan.total, index)
-    take_from_row.run(moved(t._kind), (t._ptr, index._ptr, out._ptr, words.address, plan.total), plan.n, out._n)
+    kernel_.run(kind, (x._ptr, index._ptr, out._ptr, words.address, plan.total), plan.n, work)
     words.check()
     return True
 
 
 def read(out, t, plan):
     """out = t[plan] in one pass, if the plan is one of gather or of a row, whose numbers nobody asked for, and large."""
-    if plan.n > LISTED and plan.numbers[0] is several and len(plan.tensors) == 1:
-        return _read_row(out, t, plan)
+    if _of_row(t, plan):
+        return _in_row(take_from_row, moved(t._kind), t, out, plan, out._n)
     if not _unlisted(plan, t):
         return False
     _run(take_along, moved(t._kind), t, out, plan)
@@ -199,10 +226,13 @@ def read(out, t, plan):
 
 def add(t, values, plan):
     """t[plan] += values in one pass, under the same conditions; a wrong index is found when others were added already."""
-    if not _unlisted(plan, t) or values._strides is not None or values._shape != plan.shape:
+    row = t._kind.cpu and _of_row(t, plan)  # (on one thread: two would meet in a place)
+    if not (row or _unlisted(plan, t)) or values._strides is not None or values._shape != plan.shape:
         return False
     if t._kind.itemsize == 2 and t._kind.dtype.category == 2:
         return access.are_many(plan) and access.joined(t, values, plan, add)
+    if row:
+        return _in_row(add_to_row, t._kind, values, t, plan, 0)
     _run(add_along, t._kind, values, t, plan)
     return True
 

@@ -109,18 +109,42 @@ def changes(x: "*T", out: "*T", found: "*i8", n: int, start: int, stop: int):
     found[0] = k
 
 
-def _changes(kind, size, row, into):
-    """The row at an address without elements that equal the one before, as a tensor; ``into`` is memory to use."""
+@kernel(fast=())
+def count_changes(x: "*T", found: "*i8", n: int, start: int, stop: int):
+    """How many elements of x (n,) differ from the one before, with the first, and the end of the last of them, into int64
+    found."""
+    k, end = 1, n
+    for i in range(1, n):
+        k += 1 if load(x[i]) != load(x[i - 1]) else 0
+    while end > 1 and load(x[end - 1]) == load(x[end - 2]):
+        end -= 1
+    found[0] = k
+    found[1] = end
+
+
+COUNTED = 1 << 14  # elements above which changes are counted first, so that there is memory for them alone
+
+
+def _changes(kind, size, row, into=None):
+    """The row at an address without elements that equal the one before, as a tensor; ``into`` is memory to use, if any."""
     found = _none.copy()
+    if into is None and size > COUNTED:
+        count_changes[kind](row, storage.address(found), size, 0, 1)
+        n, end = found.tolist()
+        out = make((n,), kind)
+        changes[kind](row, out._ptr, storage.address(found), end, 0, 1)
+        return out
     if size:
+        into = np.empty(size, kind.np) if into is None else into
         changes[kind](row, storage.address(into), storage.address(found), size, 0, 1)
-    n = found.item()
+    n = found.item(0)
     out = make((n,), kind)
-    out._buf[...] = into if n == size else into[:n]
+    if size:
+        out._buf[...] = into if n == size else into[:n]
     return out
 
 
-_none = np.zeros(1, np.int64)
+_none = np.zeros(2, np.int64)
 
 
 def _alone(input, return_inverse, return_counts, dim):
@@ -175,7 +199,7 @@ def unique_consecutive(input, return_inverse=False, return_counts=False, dim=Non
     """``input`` without the elements (slices along ``dim``) that equal the one before."""
     if _alone(input, return_inverse, return_counts, dim):
         row = input if input._strides is None else contiguous_copy(input)
-        return _refused(_changes(row._kind, row._n, row._ptr, np.empty(row._n, row._kind.np)), input, "unique_consecutive")
+        return _refused(_changes(row._kind, row._n, row._ptr), input, "unique_consecutive")
     a, to_tensor = _plain(input)
     if dim is None:
         rows, shape = a.reshape(-1, 1), a.shape

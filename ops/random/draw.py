@@ -115,6 +115,7 @@ def draw_integers(t, generator, low, high):
 
 
 END = 1 << 62
+IN_PLACE = 1 << 14
 EXACT = 1 << 24  # float32 holds every integer up to here
 
 
@@ -364,12 +365,14 @@ def normal(mean, std=1.0, size=None, *, generator=None, out=None, dtype=None, la
         raise RuntimeError("normal expects standard deviation to be non-complex")
     t = make(broadcast_shapes("normal", tensors), _drawn_in(out, tensors[0]._kind))
     plain = [x.detach() if isinstance(x, Tensor) else x for x in (mean, std)]
+    # What is large is scaled and moved where it lies; what is small has a program, which in-place ops have not.
+    alone = t._n > IN_PLACE and all([x._kind is t._kind for x in tensors])
     if isinstance(std, Tensor):
         draw_normal(t, generator)
-        drawn = t * plain[1] + plain[0]
+        drawn = t.mul_(plain[1]).add_(plain[0]) if alone else t * plain[1] + plain[0]
     else:
         draw_normal(t, generator, 0.0, std)
-        drawn = t + plain[0]
+        drawn = t.add_(plain[0]) if alone else t + plain[0]
     t = drawn if out is not None or drawn._kind is t._kind else drawn.to(dtype=t.dtype)
     if out is not None:
         return write_out("normal", out, t, tensors, True)

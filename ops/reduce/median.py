@@ -303,6 +303,9 @@ def mode_rows(x: "*T", sorted: "*T", order: "*i8", stack: "*i8", indices: "*i8",
         indices[row] = at
 
 
+SORTED = 1 << 16  # elements that ``mode`` sorts at a time
+
+
 @custom(private=True, contiguous=False, reference=None, dtypes="any", differentiable=False)
 def _most_frequent(input, dim: int, keepdim: bool):
     """Positions along ``dim`` of the most frequent values."""
@@ -314,12 +317,15 @@ def _(out, input, dim, keepdim):
     t = input.detach()
     t = t.movedim(dim, -1).contiguous() if dim < len(input._shape) - 1 else t.contiguous().reshape(input._shape or (1,))
     n = t._shape[-1]
-    known = n > 64 and t._kind.direct
-    ordered = np.sort(t.array().reshape(-1, n), axis=1) if known else None
-    values = storage.address(ordered) if known else t._ptr
-    kind = storage.kind_of(dt.int64)
+    kind, rows = storage.kind_of(dt.int64), t._n // n
     order, stack = make((n,), kind), make((STACK,), kind)
-    mode_rows[t._kind](t._ptr, values, order._ptr, stack._ptr, out._ptr, n, int(known), 0, t._n // n)
+    known = n > 64 and t._kind.direct
+    some = max(1, SORTED // n) if known else max(1, rows)
+    for first in range(0, rows, some):
+        last = min(first + some, rows)
+        ordered = np.sort(t.array().reshape(rows, n)[first:last], axis=1) if known else None
+        values = storage.address(ordered) - first * n * t._kind.itemsize if known else t._ptr
+        mode_rows[t._kind](t._ptr, values, order._ptr, stack._ptr, out._ptr, n, int(known), first, last)
 
 
 @function(reference=_mode_reference, samples=(Sample((3, 4)), Sample((3, 4), 0, True)), dtypes="any")

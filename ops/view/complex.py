@@ -16,6 +16,7 @@ from numbagrad.core.tensor import contiguous_strides
 from numbagrad.extend import REGISTRY, Sample, Tensor, custom, elementwise, function, kernel
 from numbagrad.extend import scalar as s
 from numbagrad.extend import view as view_op
+from numbagrad.kernel.jit import cos, sin
 
 from .slicing import select
 
@@ -201,10 +202,39 @@ def from_polar(abs, angle):
     return broadcast_shapes("polar", [abs, angle]), storage.kind_of(abs._kind.dtype.to_complex(), abs._kind.device)
 
 
+@kernel
+def polar_rows(size: "*T", angle: "*T", out: "*T", n: int, step: int, start: int, stop: int):
+    """out (rows, n, 2) of the rows of n elements of size, which are ``step`` apart, and of angle (rows, n)."""
+    for row in range(start, stop):
+        p, q = row * step, row * n
+        for i in range(n):
+            r, a = size[p + i], angle[q + i]
+            out[2 * (q + i)] = r * cos(a)
+            out[2 * (q + i) + 1] = r * sin(a)
+
+
+@kernel
+def scale_pairs(size: "*T", x: "*T", y: "*T", out: "*T", n: int, step: int, part_step: int, start: int, stop: int):
+    """out (rows, n, 2) of the products of size with x and y, of which all have rows of n elements: those of size are ``step``
+    apart, of the others ``part_step``."""
+    for row in range(start, stop):
+        p, q, o = row * step, row * part_step, 2 * row * n
+        for i in range(n):
+            out[o + 2 * i] = size[p + i] * x[q + i]
+            out[o + 2 * i + 1] = size[p + i] * y[q + i]
+
+
 @from_polar.cpu
 def _(out, abs, angle):
-    abs, angle = abs.detach(), angle.detach()
-    from_parts.cpu_launch(out, abs * REGISTRY["cos"].callable(angle), abs * REGISTRY["sin"].callable(angle))
+    shape, abs, angle = out._shape, abs.detach(), angle.detach()
+    step, angle_step = (_row_step(abs, shape), _row_step(angle, shape)) if shape else (None, None)
+    if step is not None and angle._n == out._n and angle_step is not None:
+        return polar_rows.run(abs._kind, (abs._ptr, angle._ptr, out._ptr, shape[-1], step), out._n // shape[-1], 8 * out._n)
+    x, y = REGISTRY["cos"].callable(angle), REGISTRY["sin"].callable(angle)
+    if step is not None and angle_step is not None:
+        return scale_pairs.run(abs._kind, (abs._ptr, x._ptr, y._ptr, out._ptr, shape[-1], step, angle_step),
+                               out._n // shape[-1], 2 * out._n)
+    return from_parts.cpu_launch(out, abs * x, abs * y)
 
 
 @from_polar.gradient

@@ -30,6 +30,7 @@ x = torch.tensor([1., 2.], requires_grad=True); y = torch.polar(x, x * 2); y; y.
 torch.complex(torch.ones(2), torch.ones(2, dtype=torch.float64))
 torch.complex(torch.ones(2, dtype=torch.int64), torch.ones(2))
 torch.polar(torch.ones(2, 1), torch.arange(3.))
+torch.polar(torch.arange(3.), torch.arange(6.).reshape(2, 3)); torch.polar(torch.ones(3, 2).t(), torch.arange(6.).reshape(2, 3))
 float(torch.tensor(1+2j))
 int(torch.tensor(1+2j))
 float(torch.tensor(1+0j)); int(torch.tensor(3+0j)); complex(torch.tensor(1+2j))

@@ -42,12 +42,14 @@ def test_modes(shapes, mode, padding, align, dtype, bound):
 @pytest.mark.parametrize("dtype, bound", [("float64", 1e-12), ("float32", 1e-4)])
 @pytest.mark.parametrize("padding", PADDINGS)
 @pytest.mark.parametrize("channels, size, places", [
-    (3, (5, 7), (13, 11)), (8, (16, 16), (8, 8)), (11, (17, 16), (1, 131)), (17, (3, 100), (9, 40))])
+    (1, (5, 7), (13, 11)), (2, (17, 16), (1, 131)), (3, (6, 2), (9, 40)), (2, (4, 1), (5, 9)), (5, (5, 7), (13, 11)),
+    (8, (16, 16), (8, 8)), (11, (17, 16), (1, 131)), (17, (3, 100), (9, 40))])
 def test_channels_side_by_side(channels, size, places, padding, dtype, bound):
-    """Places of three channels or more are read as vectors of eight, from pixels in memory of their own."""
+    """Places of four channels or more are read as vectors of eight, from pixels in memory of their own, of fewer channels two
+    pixels of a row at once."""
     rng = np.random.default_rng(2)
     x, grid = rng.standard_normal((2, channels, *size)), rng.uniform(-1.5, 1.5, (2, *places, 2))
-    x[0, 1, 2, 3], x[1, 2, 1, 1] = np.nan, np.inf
+    x[0, channels // 2, 2, -1], x[1, channels // 3, 1, 0] = np.nan, np.inf
     grid[0, 0, :4, 0], grid[1, 0, :4, 1] = [np.nan, np.inf, -np.inf, 1e9], [1.0, -1.0, 40.0, np.nan]
     for align in (False, True):
         ours, theirs = (lib.nn.functional.grid_sample(

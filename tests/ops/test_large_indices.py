@@ -19,6 +19,7 @@ CALLS = {
     "scatter_part": lambda lib, x, i, s: lib.scatter(x, 1, i[:, 3:], s[:, 3:]),
     "scatter_strided": lambda lib, x, i, s: lib.scatter(x.t(), 0, i.t(), s.t()),
     "put": lambda lib, x, i, s: lib.put(x, i, s), "take": lambda lib, x, i, s: lib.take(x, i),
+    "take_from_the_end": lambda lib, x, i, s: lib.take(x, i - 9 * N), "row": lambda lib, x, i, s: x.reshape(-1)[i - N // 2],
 }
 
 
