@@ -181,13 +181,18 @@ def in_dtype(name, input, dtype):
     return input.to(dtype=dtype)
 
 
+def check_inexact(x):
+    """PyTorch's error for a vector norm of integers or bools."""
+    if x._kind.dtype.category < 2:
+        raise RuntimeError("linalg.vector_norm: Expected a floating point or complex tensor as input. Got "
+                           f"{dt.scalar_name(x._kind.dtype)}")
+
+
 @function(kinds={"dim": "ints", "ord": "number"}, namespaces=("linalg",), method=False, reference=_np_norm,
           samples=NORMS, domain=(0.2, 2.0))
 def vector_norm(x, ord=2, dim=None, keepdim=False, *, dtype=None, out=None):
     """(sum |x| ** ord) ** (1 / ord); the largest size for inf, the smallest for -inf, the count of non-zeros for 0."""
-    if x._kind.dtype.category < 2:
-        raise RuntimeError("linalg.vector_norm: Expected a floating point or complex tensor as input. Got "
-                           f"{dt.scalar_name(x._kind.dtype)}")
+    check_inexact(x)
     if dtype is not None:
         x = in_dtype("vector_norm", x, dtype)
     result = vector_norm_of(x, ord, dim, keepdim)
@@ -212,8 +217,6 @@ def norm(input, p="fro", dim=None, keepdim=False, out=None, dtype=None):
     else:
         if isinstance(p, str) and p != "fro":
             raise RuntimeError(f"only valid string values are 'fro' and 'nuc', found {p}")
-        if input._kind.dtype.category < 2:
-            raise RuntimeError("linalg.vector_norm: Expected a floating point or complex tensor as input. Got "
-                               f"{dt.scalar_name(input._kind.dtype)}")
+        check_inexact(input)
         result = vector_norm_of(input, 2 if p in ("fro", None) else p, dim, keepdim)
     return result if out is None else write_out("norm", out, result, [input])

@@ -15,7 +15,7 @@ from numbagrad.extend import Sample, T, accumulate, custom, function, kernel, lo
 from numbagrad.kernel import blas
 
 from ..linalg.common import op
-from ..reduce.norms import vector_norm_of
+from ..reduce.norms import check_inexact, vector_norm_of
 
 MANY = 25  # rows from which on the squares of distances come from a product
 MODES = ("use_mm_for_euclid_dist_if_necessary", "use_mm_for_euclid_dist", "donot_use_mm_for_euclid_dist")
@@ -173,6 +173,7 @@ def renorm(input, p, dim, maxnorm):
     if not maxnorm >= 0:
         raise RuntimeError(f"renorm: expected maxnorm to be >= 0 but got {maxnorm:g}")
     at = wrap_dim(dim, len(input._shape))
+    check_inexact(input)
     wide = input.to(dtype=dt.float32) if input._kind.dtype in dt.HALF else input
     norms = vector_norm_of(wide, p, [i for i in range(len(input._shape)) if i != at], True)
     return input * op("where")(norms > maxnorm, maxnorm / (norms + 1e-7), 1.0).to(dtype=input.dtype)

@@ -394,8 +394,10 @@ WITH_BLAS = {"attention_forward", "attention_backward", "lstm_forward", "lstm_gr
 # LAPACK works on the host, with all that is computed of its factors.
 WITH_BLAS |= {n for n, k in KERNELS.items() if k.fn.__module__.removeprefix("numbagrad.ops.linalg.") in (
     "kernels", "householder_kernels", "elimination_blocks")} - {"invert_values", "count_above"}
+WITH_BLAS -= {"copied", "exchange_before", "turned", "unit_columns"}  # which move elements only
 WITH_BLAS |= {"definite_factors", "factors", "solve_symmetric", "symmetric_factors"}
-WITH_BLAS |= {"transform_lines", "wide_box_max"}  # written as the processor's vectors
+# Written as the processor's vectors, and called for nothing else.
+WITH_BLAS |= {"transform_lines", "wide_box_max", "channels_last", "bilinear_pixels", "sum_whole_bags"}
 
 
 # Bytes that a thread keeps in memory: across the calls of series and continued fractions, which are not taken in.

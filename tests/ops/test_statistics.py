@@ -220,6 +220,9 @@ ERRORS = {
     "pdist": lambda lib: lib.pdist(lib.ones(2)), "renorm p": lambda lib: lib.renorm(lib.ones(2, 2), 0, 0, 1),
     "renorm rank": lambda lib: lib.renorm(lib.ones(2), 1, 0, 1),
     "renorm most": lambda lib: lib.renorm(lib.ones(2, 2), 1, 0, -1),
+    **{f"renorm of {d}": lambda lib, d=d: lib.ones(3, 4, dtype=getattr(lib, d)).renorm(1, 1, 2.0)
+       for d in ("int8", "uint8", "int64", "bool")},
+    "renorm_ of ints": lambda lib: lib.ones(3, 4).long().renorm_(2, 0, 1.0),
     "points": lambda lib: lib.trapezoid(lib.ones(2, 3), lib.ones(2)), "bool": lambda lib: lib.trapezoid(lib.ones(3).bool()),
     "edge": lambda lib: lib.gradient(lib.ones(3), edge_order=3), "small": lambda lib: lib.gradient(lib.ones(1)),
     "uint8": lambda lib: lib.gradient(lib.ones(3).to(lib.uint8)),
