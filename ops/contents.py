@@ -492,7 +492,7 @@ CONTENTS = {
         "numbagrad.nn.functional":
             "conv_tbc upsample upsample_bilinear upsample_nearest",
         "ops":
-            "conv_tbc upsample upsample_bilinear upsample_nearest",
+            "_tbc _tbc_back _tbc_weight conv_tbc upsample upsample_bilinear upsample_nearest",
     },
     "conv.fractional_pool": {
         "numbagrad.nn.functional":
