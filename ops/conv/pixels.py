@@ -144,7 +144,7 @@ def bilinear_pixels(x: "*T", grid: "*T", y: "*T", channels: int, h: int, w: int,
 
 @inline
 def positions(xs, grid, first, count, which, size, padding, align):
-    """Where ``count`` places of a grid from the first one on lie on the axis of its number ``which``."""
+    """Into xs where ``count`` points of grid, from the first one on, lie on the axis of their number ``which``."""
     scale = T(0.5) * T(size - 1) if align else T(0.5) * T(size)
     shift = T(0) if align else T(-0.5)
     for p in range(count):
@@ -170,7 +170,8 @@ def nearest(position, last):
 @kernel
 def bilinear_pairs(x: "*T", grid: "*T", y: "*T", channels: int, h: int, w: int, points: int, padding: int, align: int,
                    start: int, stop: int):
-    """``bilinear_values`` of few channels: the two taps of a row are read together. ``w`` is 2 at least."""
+    """Into y (n, channels, points) what lies at the points of grid (n, points, 2) in x (n, channels, h, w), for few channels: the
+    two taps of a row are read together. ``w`` is 2 at least."""
     at = wide_strip()
     xs, ys, both, inside, found = strip(), strip(), strip(), strip(), strip()
     blocks, plane = (points + 127) // 128, h * w
