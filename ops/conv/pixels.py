@@ -170,8 +170,8 @@ def nearest(position, last):
 @kernel
 def bilinear_pairs(x: "*T", grid: "*T", y: "*T", channels: int, h: int, w: int, points: int, padding: int, align: int,
                    start: int, stop: int):
-    """Into y (n, channels, points) what lies at the points of grid (n, points, 2) in x (n, channels, h, w), for few channels: the
-    two taps of a row are read together. ``w`` is 2 at least."""
+    """Into y (n, channels, points) what lies at the points of grid (n, points, 2) in x (n, channels, h, w), for few channels:
+    the two taps of a row are read together. ``w`` is 2 at least."""
     at = wide_strip()
     xs, ys, both, inside, found = strip(), strip(), strip(), strip(), strip()
     blocks, plane = (points + 127) // 128, h * w
