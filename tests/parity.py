@@ -14,6 +14,7 @@ FILE = pathlib.Path(__file__).with_name("parity.json")
 _torch, _texts, _calls = [], {}, {}
 # Warnings that both libraries give once in a process, which may have happened before.
 ONCE = ("Using backward() with create_graph=True", "Converting a tensor with requires_grad=True to a scalar",
+        "torch.sparse.SparseTensor(",
         # Given by PyTorch alone: numbagrad checks coordinates, and has one sparse layout.
         "Sparse invariant checks are implicitly disabled", "Sparse CSR tensor support is in beta state")
 

@@ -22,7 +22,8 @@ LOOPS = {"add_bags", "among", "as_strided", "attention_gradient", "bag_maxima", 
          "binary_cross_entropy", "counted",
          # (its lengths say where the target of each sequence begins; each two of its rows; places count within all rows)
          "ctc_values", "pair_norms", "pair_slopes", "quantiles", "quantile_gradient",
-         "nonzero_static"}  # (how many there are depends on values; a loop in PyTorch as well)
+         "nonzero_static",  # (how many there are depends on values; a loop in PyTorch as well)
+         "_tbc", "_tbc_back", "_tbc_weight"}  # (a product for each tap, added where it lies)
 
 
 def cases(name):

@@ -188,7 +188,7 @@ def test_a_sparse_matrix():
 
 # Kernels that read an element of what they write, and why that rounds no sum twice.
 KNOWN = {
-    "joined in float32 by ops/index/access.py": "add_one add_rows add_along add_shares add_places multiply_rows",
+    "joined in float32 by ops/index/access.py": "add_one add_rows add_along add_to_row add_shares add_places multiply_rows",
     "launched in float32 by ``joins``": "add_region add_windows unmix unmix_two scatter_planes box_mean_back image_gradients "
                                         "sample_gradients sample_second scatter_sum window_rows add_multiples slopes "
                                         "euclidean_slopes add_to_rows product_slopes add_bags_to_rows",
