@@ -13,7 +13,7 @@ from numbagrad.core.copying import copy_into
 from numbagrad.core.tensor import contiguous_strides, numel
 from numbagrad.dispatch.custom import CustomNode, invoke
 from numbagrad.extend import REGISTRY, Sample, T, custom, function, store
-from numbagrad.kernel.jit import kernel
+from numbagrad.kernel.jit import inline, kernel
 from numbagrad.kernel.threads import LIMIT, get_num_threads
 
 from ..product.gemm import node_class
@@ -40,6 +40,15 @@ def _pad_reference(x, pad, mode="constant", value=None):
     return x
 
 
+@inline
+def move(x, out, src, to):
+    """Eight elements of x at src to out at to, which LLVM makes a vector of."""
+    a, b, c, d = x[src], x[src + 1], x[src + 2], x[src + 3]
+    e, f, g, h = x[src + 4], x[src + 5], x[src + 6], x[src + 7]
+    out[to], out[to + 1], out[to + 2], out[to + 3] = a, b, c, d
+    out[to + 4], out[to + 5], out[to + 6], out[to + 7] = e, f, g, h
+
+
 @kernel
 def pad_rows(x: "*T", out: "*T", meta: "*i8", nd: int, value: float, start: int, stop: int):
     """Rows of x, and value around them, into out; int64 meta (3, nd) holds the sizes of x and of out, and how many elements
@@ -47,37 +56,47 @@ def pad_rows(x: "*T", out: "*T", meta: "*i8", nd: int, value: float, start: int,
     n, wide, before = meta[nd - 1], meta[2 * nd - 1], meta[3 * nd - 1]
     high, tall, above = meta[nd - 2], meta[2 * nd - 2], meta[3 * nd - 2]
     first, last = max(0, before), min(wide, before + n)
+    inner, gap = last - first, wide - last + first
     around = store(T(value))
-    r = tall
-    plane = start // tall
-    inside, base = 0, 0
-    for item in range(start, stop):
-        if r == tall:
-            r = item - plane * tall
-            left, step, inside, base = plane, 1, 1, 0
-            for d in range(nd - 3, -1, -1):
-                s = meta[nd + d]
-                up = left // s
-                at = left - up * s - meta[2 * nd + d]
-                if at < 0 or at >= meta[d]:
-                    inside = 0
-                base += at * step
-                step *= meta[d]
-                left = up
-            plane += 1
+    item = start
+    while item < stop:
+        # The rows of one plane: some around x, some of x, some around it.
+        plane = item // tall
+        r, end = item - plane * tall, min(tall, stop - plane * tall)
+        left, step, base, inside = plane, 1, 0, True
+        for d in range(nd - 3, -1, -1):
+            up = left // meta[nd + d]
+            at = left - up * meta[nd + d] - meta[2 * nd + d]
+            inside = inside and at >= 0 and at < meta[d]
+            base += at * step
+            step *= meta[d]
+            left = up
+        mine = max(r, min(end, above)) if inside else end
+        stays = max(mine, min(end, above + high)) if inside else end
         to = item * wide
-        if inside == 0 or r < above or r - above >= high:
-            for i in range(to, to + wide):
+        src = (base * high + mine - above) * n + first - before
+        more = (mine - r) * wide + (first if stays > mine else 0)
+        for i in range(to, to + more):
+            out[i] = around
+        to += more
+        for row in range(mine, stays):
+            if 8 <= inner < 32:  # too short for the loop over four vectors at a time that LLVM makes
+                for i in range(0, inner - 7, 8):
+                    move(x, out, src + i, to + i)
+                if inner % 8:
+                    move(x, out, src + inner - 8, to + inner - 8)
+            else:
+                for i in range(inner):
+                    out[to + i] = x[src + i]
+            to += inner
+            src += n
+            more = gap if row + 1 < stays else wide - last
+            for i in range(to, to + more):
                 out[i] = around
-        else:
-            src = (base * high + r - above) * n - before - to
-            for i in range(to, to + first):
-                out[i] = around
-            for i in range(to + first, to + last):
-                out[i] = x[src + i]
-            for i in range(to + last, to + wide):
-                out[i] = around
-        r += 1
+            to += more
+        for i in range(to, to + (end - stays) * wide):
+            out[i] = around
+        item += end - r
 
 
 _metas: dict = {}  # (shape, shape of the result, pad) -> (array, its address)
@@ -85,9 +104,9 @@ _metas: dict = {}  # (shape, shape of the result, pad) -> (array, its address)
 
 def _in_one_pass(out, input, pad, value):
     """Whether rows were padded one after the other: those of a large row-major tensor of real numbers, on one thread if they
-    are long."""
+    are not tiny."""
     kind, nd = out._kind, len(out._shape)
-    if out._n < LARGE or nd < 2 or out._shape[-1] < 64 and out._n < LIMIT[0]:
+    if out._n < LARGE or nd < 2 or out._shape[-1] < 8 and out._n < LIMIT[0]:
         return False
     if input._strides is not None or kind.dtype.category != 2 or max(pad, default=0) <= 0:
         return False
