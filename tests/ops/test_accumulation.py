@@ -96,4 +96,4 @@ def test_folds(name, n):
     draws = range(40 if n == 1000 else 1)  # few numbers are rounded well or badly by chance
     errors = np.array([compared(FOLDS[name], numbers(n, 5 + draw, columns=n // 8)) for draw in draws])
     ours, theirs = np.sqrt(np.mean(errors ** 2, axis=0))
-    assert ours <= max(1.5 * theirs, 1e-7)  # or less than a unit in the last place
+    assert ours <= max(1.5 * theirs, np.finfo("float32").eps)  # or less than a unit in the last place

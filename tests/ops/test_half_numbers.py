@@ -68,6 +68,10 @@ def test_every_number_of_a_half_type(name, dtype):
         got, expected = outcome(ng, EXACT[name], ours, k), outcome(torch, EXACT[name], theirs, k)
         if isinstance(expected, tuple) or isinstance(got, tuple):
             assert got == expected, k
+        elif name == "lerp" and torch.backends.cpu.get_cpu_capability() == "AVX2":
+            # PyTorch multiplies and adds in one rounding there, and in two with wider vectors or none, as here.
+            np.testing.assert_allclose(got, expected, rtol=0.001 if dtype == "float16" else 0.008, err_msg=str(k))
+            assert np.count_nonzero((got != expected) & (expected == expected)) < 100, k
         else:
             np.testing.assert_array_equal(got, expected, err_msg=str(k))
 
