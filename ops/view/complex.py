@@ -191,8 +191,15 @@ def _(out, real, imag):
 
 
 @from_parts.gradient
-def _(g, shapes):
-    return sum_to_size(real(g), shapes[0]), sum_to_size(imag(g), shapes[1])
+def _(g, shapes, needs):
+    return _part_of(g, shapes[0], 0) if needs[0] else None, _part_of(g, shapes[1], 1) if needs[1] else None
+
+
+def _part_of(g, shape, part):
+    """The gradient of one part, whose shape is ``shape``. Both parts are summed: pairs that lie side by side are quicker."""
+    if g._shape == shape:
+        return imag(g) if part else real(g)
+    return select.call(sum_to_size(view_as_real.call(g), (*shape, 2)), -1, part)
 
 
 @custom(private=True, contiguous=False, node="PolarBackward0", reference=lambda a, b: a * np.exp(1j * b),
@@ -238,10 +245,15 @@ def _(out, abs, angle):
 
 
 @from_polar.gradient
-def _(g, angle, y, shapes):
+def _(g, angle, y, shapes, needs):
     back = conj(g)
-    unit = from_parts.call(REGISTRY["cos"].callable(angle), REGISTRY["sin"].callable(angle))
-    return sum_to_size(real(back * unit), shapes[0]), sum_to_size(real(back * (y * 1j)), shapes[1])
+    a = b = None
+    if needs[0]:
+        unit = from_parts.call(REGISTRY["cos"].callable(angle), REGISTRY["sin"].callable(angle))
+        a = sum_to_size(real(back * unit), shapes[0])
+    if needs[1]:
+        b = sum_to_size(real(back * (y * 1j)), shapes[1])
+    return a, b
 
 
 def _two_parts(name, a, b, names):
