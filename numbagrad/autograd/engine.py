@@ -154,9 +154,13 @@ def _run(roots, gradients, keep_graph, create_graph, inputs, accumulate):
             grads = (None,) * len(following)
         elif runner is not None:
             grads = runner(node, g, create_graph)
-        else:
+        elif wanted is None or capturing is not None or len(following) == 1:
             grads = (capturing.backward(node, g, create_graph) if capturing is not None else
                      node.backward_graph(g) if create_graph else node.backward(g))
+        else:
+            part = _part(node, g, wanted, captured)
+            grads = part.backward_graph(g) if create_graph else part.backward(g)
+            part = None
         if node.hooks is not None and node.hooks.post:
             grads = hooks.after(node, g, grads, create_graph)
         if not keep_graph and (node.saved or node.holds_more):
@@ -218,6 +222,13 @@ def _run(roots, gradients, keep_graph, create_graph, inputs, accumulate):
     if inputs is None or accumulate:
         return None
     return [captured[_key(e)][0] for e in inputs]
+
+
+def _part(node, g, wanted, captured):
+    """The node as it were if no gradient were needed but those on the way to what is asked for."""
+    needs = tuple([e is not None and (id(e) in captured or (t := _target(e)) in wanted or id(t) in captured)
+                   for e in node.next])
+    return node if needs.count(False) == node.next.count(None) else node.only(needs, g)
 
 
 def _deliver(e, r, pending, heap, made, create_graph):

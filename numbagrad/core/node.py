@@ -57,6 +57,19 @@ class Node:
         """``backward`` by ops that a capture can write down, where the plain one calls kernels itself."""
         return self.backward(g)
 
+    def only(self, needs, g):
+        """The node with the gradients of some of its inputs, which ``needs`` says, for the gradient ``g`` that arrived; itself
+        where it has no such form."""
+        return self
+
+    def _with_edges(self, needs):
+        """A node like this one that has only the edges that ``needs`` says."""
+        part = new(type(self))
+        part.next = tuple([e if needed else None for e, needed in zip(self.next, needs)])
+        part.saved, part.seq, part.ctx, part.hooks = self.saved, self.seq, self.ctx, None
+        part.__dict__.update(self.__dict__, _whole=self)  # whose output is what was saved as an output
+        return part
+
     def release(self):
         """Drop what was saved for backward."""
         if self.saved or self.holds_more:

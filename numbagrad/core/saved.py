@@ -101,9 +101,10 @@ def save_output(t, index=0):
 
 def _own_edge(node, index):
     """The edge of a node's own output; that of an in-place op on a view is the view, taken out of its base."""
-    slices = node.__dict__.get("_slices")
-    if slices is not None:
-        return part_of(slices())
+    more = node.__dict__
+    if "_slices" in more:
+        return part_of(more["_slices"]())
+    node = more.get("_whole", node)
     return node if node.outputs == 1 else Output(node, index)
 
 

@@ -199,6 +199,11 @@ class CustomNode(Node):
                           for r, e, shape in zip(grads, self.next, self.ctx[1])])
         return grads
 
+    def only(self, needs, g):
+        part = self._with_edges(needs)
+        part.ctx = (*self.ctx[:2], needs, *self.ctx[3:])
+        return part
+
     @property
     def outputs(self):
         return len(self.ctx[3])

@@ -29,6 +29,18 @@ def _mask(node):
     return mask
 
 
+def only(node, needs, g):
+    """``Node.only``: what is saved depends on which inputs need gradients."""
+    form, part = node.form, node._with_edges(needs)
+    if node.saved:
+        complex_ = g._kind.dtype.is_complex
+        names, kept = form.saves(_mask(node), complex_), form.saves(_mask(part), complex_)
+        if not set(kept) <= set(names):
+            return node
+        part.saved = tuple([x for n in kept for x in node.saved[2 * names.index(n):2 * names.index(n) + 2]])
+    return part
+
+
 def _numbers(node):
     c = node.ctx
     return c.scalars if c.__class__ is Slow else (c or ())

@@ -16,7 +16,7 @@ from ..core.graph import Node
 from ..kernel import jit
 from ..kernel.guard import LOCK
 from . import composed, former, plan, replays, text
-from .elementwise_backward import backward_graph, slow_backward
+from .elementwise_backward import backward_graph, only, slow_backward
 from .elementwise_general import Slow, general, of_tensors
 from .text import group, indented
 
@@ -218,7 +218,7 @@ def make_node(form, name):
         return cls.backward(self, g)
 
     cls.backward, cls.captured = backward, slow_backward
-    cls.backward_graph = backward_graph
+    cls.backward_graph, cls.only = backward_graph, only
     return cls
 
 

@@ -113,6 +113,12 @@ class MmNode(CustomNode):
             b = graph.unpack(self, b, vb, "mat2")
         return a, b
 
+    def only(self, needs, g):
+        part, saved = self._with_edges(needs), self.saved
+        if saved is not None:  # what makes a gradient is saved for it alone
+            part.saved = *(saved[:2] if needs[1] else (None, 0)), *(saved[2:] if needs[0] else (None, 0))
+        return part
+
     def backward(self, g):
         a, b = self.tensors()
         e = raw.SMALL.get(g._kind)
@@ -166,7 +172,7 @@ class ProductNode(CustomNode):
     __slots__ = ()
     outputs = 1
     rule = None
-    tensors = MmNode.tensors
+    tensors, only = MmNode.tensors, MmNode.only
 
     def backward(self, g):
         a, b = self.tensors()

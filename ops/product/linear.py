@@ -118,6 +118,9 @@ class LinearNode(CustomNode):
             w = graph.unpack(self, w, vw, "mat2")
         return x, w
 
+    def only(self, needs, g):
+        return self._with_edges(needs)
+
     def backward(self, g):
         x, w = self.tensors()
         e = raw.SMALL.get(g._kind)
