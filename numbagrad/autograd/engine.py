@@ -256,8 +256,8 @@ def _key(e):
 def _wanted(roots, inputs):
     """(nodes on a path from the roots to the inputs, {edge key: [gradient]}).
 
-    Nothing that is older than all inputs leads to one: where a program asks for gradients of what it has just made, step by step
-    (a solver of stochastic equations), the graph of the steps before is not walked through again. Leaves have no age."""
+    Nothing that is older than all inputs leads to one: where a program asks, step by step, for gradients of what it has just
+    made (a solver of stochastic equations), the graph of the steps before is not walked through again. Leaves have no age."""
     captured, oldest = {}, ALL_AGES[0]
     for e in inputs:
         captured[_key(e)] = [None]
