@@ -20,23 +20,28 @@ __all__ = [*multiprocessing.__all__, "get_all_sharing_strategies", "get_sharing_
 NON_LEAF = ("Cowardly refusing to serialize non-leaf tensor which requires_grad, since autograd does not support crossing "
             "process boundaries.  If you just want to transfer the data, call detach() on the tensor before serializing (e.g., "
             "putting it on the queue).")
-STRATEGIES = {"file_descriptor"}
+_strategies = {"file_descriptor", "file_system"}
+_strategy = "file_descriptor"
 
 
 def set_sharing_strategy(new_strategy):
-    """Accepted for "file_descriptor", the one way in which tensors are shared here."""
-    if new_strategy not in STRATEGIES:
-        raise ValueError(f"sharing strategy {new_strategy!r}: numbagrad shares tensors by 'file_descriptor' alone")
+    """Accepted, and said by :func:`get_sharing_strategy`: tensors are shared by descriptors of files without a name anyway.
+
+    (Names of files would be left over where a process is killed; how many descriptors a process may have is looked at.)"""
+    global _strategy
+    if new_strategy not in _strategies:
+        raise AssertionError(f"invalid sharing strategy {new_strategy!r}, expected one of {_strategies}")
+    _strategy = new_strategy
 
 
 def get_sharing_strategy():
-    """The way in which tensors are shared."""
-    return "file_descriptor"
+    """The way in which tensors are shared, as the program chose it."""
+    return _strategy
 
 
 def get_all_sharing_strategies():
     """All ways in which tensors can be shared."""
-    return set(STRATEGIES)
+    return _strategies
 
 
 # --- tensors on their way ---

@@ -13,6 +13,7 @@ import itertools
 import os
 import threading
 from heapq import heappop, heappush
+from operator import attrgetter
 from sys import getrefcount
 
 from ..base import modes
@@ -255,36 +256,45 @@ def _target(e):
     return e.node if e.__class__ is Output else e
 
 
+ALL_AGES = -1 << 62, 1  # below and above the numbers of nodes, of which the oldest has the largest
+_age = attrgetter("seq")
+
+
 def _key(e):
     return (id(e.node), e.index) if e.__class__ is Output else id(e)
 
 
 def _wanted(roots, inputs):
-    """(nodes on a path from the roots to the inputs, {edge key: [gradient]})."""
-    captured = {}
+    """(nodes on a path from the roots to the inputs, {edge key: [gradient]}).
+
+    Nothing that is older than all inputs leads to one: where a program asks, step by step, for gradients of what it has just
+    made (a solver of stochastic equations), the graph of the steps before is not walked through again. Leaves have no age."""
+    captured, oldest = {}, ALL_AGES[0]
     for e in inputs:
         captured[_key(e)] = [None]
+        node = e
         if e.__class__ is Output:
             # Marks the node itself, so that the loop looks at what arrives there.
-            captured.setdefault(id(e.node), [None])
+            node = e.node
+            captured.setdefault(id(node), [None])
+        oldest = max(oldest, ALL_AGES[1] if node.is_leaf_edge else node.seq)
     wanted, seen = set(), set()
-    for e in roots:
-        stack = [(_target(e), False)]
-        while stack:
-            node, done = stack.pop()
-            if node.is_leaf_edge:
-                continue
-            if not done:
-                if node in seen:
-                    continue
-                seen.add(node)
-                stack.append((node, True))
-                stack.extend([(_target(n), False) for n in node.next if n is not None])
-            else:
-                for n in node.next:
-                    if n is not None and (id(_target(n)) in captured or _target(n) in wanted):
-                        wanted.add(node)
-                        break
+    stack = [n for n in map(_target, roots) if not n.is_leaf_edge]
+    seen.update(stack)
+    while stack:
+        for n in stack.pop().next:
+            if n.__class__ is Output:
+                n = n.node
+            if n is not None and not n.is_leaf_edge and n.seq <= oldest and n not in seen:
+                seen.add(n)
+                stack.append(n)
+    for node in sorted(seen, key=_age, reverse=True):  # inputs of a node are older than it
+        for n in node.next:
+            if n.__class__ is Output:
+                n = n.node
+            if n is not None and (id(n) in captured or not n.is_leaf_edge and n in wanted):
+                wanted.add(node)
+                break
     return wanted, captured
 
 

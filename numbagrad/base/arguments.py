@@ -287,12 +287,9 @@ def check_dtype(value, name, argument, position):
     """A dtype; the Python types bool, int, float and complex stand for one."""
     if value.__class__ is dt.dtype:
         return value
-    if isinstance(value, type) and value in PYTHON_TYPES:
-        return PYTHON_TYPES[value]
+    if isinstance(value, type) and value in dt.PYTHON_TYPES:
+        return dt.PYTHON_TYPES[value]
     raise wrong(value, "torch.dtype", name, argument, position)
-
-
-PYTHON_TYPES = {bool: dt.bool_, int: dt.int64, float: dt.float64, complex: dt.complex128}
 
 
 def checked(name, signature, kinds, values):

@@ -238,12 +238,21 @@ def from_numpy(np_dtype):
                         "uint16, uint8, and bool.") from None
 
 
+PYTHON_TYPES = {  # what stands for a dtype in arguments
+    builtins.bool: bool_, builtins.int: int64, builtins.float: float64, builtins.complex: complex128}
+
+
 def promote_types(a, b):
     """The smallest dtype that both convert to without changing category downwards (PyTorch's lattice)."""
     if a is b:
-        return a
-    if a.barebones or b.barebones:
-        return _with_barebones(a, b)
+        return PYTHON_TYPES.get(a, a)
+    try:
+        if a.barebones or b.barebones:
+            return _with_barebones(a, b)
+    except AttributeError:
+        if a in PYTHON_TYPES or b in PYTHON_TYPES:
+            return promote_types(PYTHON_TYPES.get(a, a), PYTHON_TYPES.get(b, b))
+        raise
     if a.order > b.order or (a.order == b.order and a.code == "bf"):
         a, b = b, a
     if b.category == 3:
@@ -274,7 +283,13 @@ def with_unsigned(a, b):
 
 def can_cast(src, dst):
     """Whether a result of dtype ``src`` may be written into ``dst`` in place (no category downgrade)."""
-    if src.category > dst.category and not (src.category == 1 and dst.category == 1):
+    try:
+        lower = src.category > dst.category
+    except AttributeError:
+        if src in PYTHON_TYPES or dst in PYTHON_TYPES:
+            return can_cast(PYTHON_TYPES.get(src, src), PYTHON_TYPES.get(dst, dst))
+        raise
+    if lower and not (src.category == 1 and dst.category == 1):
         return src.category == 2 and dst.category == 1 and dst in _RARE  # (as in PyTorch)
     return True
 
@@ -338,11 +353,11 @@ class finfo:
     """Machine limits of a floating-point dtype: bits, eps, max, min, tiny, smallest_normal, resolution."""
 
     def __init__(self, type=None):
-        d = type or DEFAULT[0]
+        d = DEFAULT[0] if type is None else PYTHON_TYPES.get(type, type)
         if d.is_complex:
             d = d.to_real()
         if not d.is_floating_point:
-            raise TypeError(f"torch.finfo() requires a floating point input type. Use torch.iinfo to handle '{d}'")
+            raise TypeError("torch.finfo() requires a floating point input type. Use torch.iinfo to handle 'torch.finfo'")
         self.dtype, self.bits = d.name, d.itemsize * 8
         if d is bfloat16:
             self.eps, self.max, self.tiny = 2.0**-7, 3.3895313892515355e38, 2.0**-126
@@ -367,8 +382,11 @@ class iinfo:
     """Machine limits of an integer dtype: bits, max, min."""
 
     def __init__(self, type):
+        type = PYTHON_TYPES.get(type, type)
+        if type is bool_:
+            raise TypeError("torch.bool is not supported by torch.iinfo")
         if type.category != 1 or type in _RARE:
-            raise TypeError(f"torch.iinfo() requires an integer input type. Use torch.finfo to handle '{type}'")
+            raise TypeError("torch.iinfo() requires an integer input type. Use torch.finfo to handle 'torch.iinfo'")
         i = np.iinfo(type.np)
         self.dtype, self.bits, self.max, self.min = type.name, i.bits, i.max, i.min
 

@@ -156,7 +156,7 @@ def _shared(ndarray):
 
 def scalar_tensor(value, dtype=None, *, device=None, requires_grad=False):
     """A 0-d tensor of a number."""
-    d = dtype or dt.get_default_dtype()
+    d = dt.get_default_dtype() if dtype is None else arguments.check_dtype(dtype, "scalar_tensor", "dtype", 0)
     value = value if isinstance(value, Tensor) else dt.fit(value, d, True)
     return full((), value, dtype=d, device=device, requires_grad=requires_grad)
 
@@ -462,6 +462,7 @@ def _between(start, end, steps, d):
 @constant
 def logspace(start, end, steps, base=10.0, *, out=None, dtype=None, layout=None, device=None, requires_grad=False):
     """``steps`` values spaced evenly on a log scale from base**start to base**end."""
+    dtype = dtype if dtype is None else arguments.check_dtype(dtype, "logspace", "dtype", 0)
     dtype = dtype if out is None else _dtype_for("logspace", out, dtype)
     if dtype is not None and dtype.category < 2:  # the exponents are of the dtype, too
         start, end = (int(_number(_plain(v), "logspace", n, i)) for v, n, i in ((start, "start", 1), (end, "end", 2)))

@@ -106,7 +106,7 @@ def range(start=0, end=None, step=1, *, out=None, dtype=None, layout=None, devic
     if (end - start) * step < 0:
         raise RuntimeError("upper bound and lower bound inconsistent with step sign")
     n = int((end - start) / step + 1)
-    dtype = dtype or dt.get_default_dtype()
+    dtype = dt.get_default_dtype() if dtype is None else arguments.check_dtype(dtype, "range", "dtype", 0)
     if not dtype.is_floating_point:
         return arange(start, start + n * step, step, out=out, dtype=dtype, device=device)
     t = arange(n, dtype=dt.float64).mul_(step).add_(start).to(device=device, dtype=dtype)
@@ -120,7 +120,7 @@ def range(start=0, end=None, step=1, *, out=None, dtype=None, layout=None, devic
 
 def _window(name, window_length, periodic, dtype, device, requires_grad, values):
     """A window by ``values(n - 1)`` in the dtype; a periodic one is a symmetric one without its last element."""
-    dtype = dtype or dt.get_default_dtype()
+    dtype = dt.get_default_dtype() if dtype is None else arguments.check_dtype(dtype, name, "dtype", 0)
     if not dtype.is_floating_point:
         raise RuntimeError(f"{name} expects floating point dtypes, got: TensorOptions(dtype={dt.c_name(dtype)}, device=cpu, "
                            "layout=Strided (default), requires_grad=false (default), pinned_memory=false, "

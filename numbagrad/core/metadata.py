@@ -170,6 +170,8 @@ class Metadata:
             if not found:
                 raise ValueError(f"invalid type: '{dtype}'")
             dtype = found[0]
+        if dtype.__class__ is type and dtype in dt.PYTHON_TYPES:
+            raise ValueError(f"invalid type: '{dtype.__name__}'")  # which are names of types here, and stand for no dtype
         return self.to(dtype=dtype) if not hasattr(dtype, "is_cuda") else self.to(
             device="cuda" if dtype.is_cuda else "cpu", dtype=dtype.dtype)
 

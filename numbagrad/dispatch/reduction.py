@@ -166,8 +166,7 @@ class Reduction(Custom):
     def infer(self, input, dim, keepdim):
         d = input._kind.dtype
         if self.accepts == "float" and d.category < 2:
-            raise RuntimeError(f"{self.name}(): could not infer output dtype. Input dtype must be either a floating "
-                               f"point or complex dtype. Got: {dt.scalar_name(d)}")
+            raise no_dtype(self.name, "Input", d)
         if self.accepts == "real" and d.is_complex:
             raise RuntimeError(f"{self.name}(): not implemented for '{dt.scalar_name(d)}'")
         dims = normalize_dims(dim, len(input._shape))
@@ -276,6 +275,12 @@ def _follows(op, d, to):
     return op.result == "sum" if op.accepts == "any" else d.category > 1 and to.category > 1 and dt.can_cast(d, to)
 
 
+def no_dtype(name, which, d):
+    """The error of a mean that would have to be an integer."""
+    return RuntimeError(f"{name}(): could not infer output dtype. {which} dtype must be either a floating point or complex "
+                        f"dtype. Got: {dt.scalar_name(d)}")
+
+
 def general(op, input, dim, keepdim, dtype, out):
     """Call a reduction on any tensor, and remember the plan when the fast path can do it next time."""
     if not isinstance(input, Tensor):
@@ -286,11 +291,15 @@ def general(op, input, dim, keepdim, dtype, out):
     if modes.STATE and (stack := modes.transform()) is not None and (
             found := stack.reduction(op, input, dim, keepdim, dtype, out)) is not NotImplemented:
         return found
-    if dtype is None and isinstance(out, Tensor) and _follows(op, input._kind.dtype, out._kind.dtype):
+    if dtype is not None:
+        dtype = arguments.check_dtype(dtype, op.name, "dtype", 0)
+        if op.accepts == "float" and dtype.category < 2:
+            raise no_dtype(op.name, "Optional", dtype)
+    elif isinstance(out, Tensor) and _follows(op, input._kind.dtype, out._kind.dtype):
         dtype = out._kind.dtype
     if op.whole is not None and dtype is not None and input._kind.dtype.category < 2:
         return general(REGISTRY[op.whole], input, dim, keepdim, dtype, out)
-    if dtype is not None and arguments.check_dtype(dtype, op.name, "dtype", 0) is not input._kind.dtype:
+    if dtype is not None and dtype is not input._kind.dtype:
         input = input.to(dtype=dtype)
     try:
         if input._kind.dtype.barebones:

@@ -458,3 +458,14 @@ def raw(mt: "*u4", words: "*u4", out: "*u4", n: int):
         _draw(mt, words, count)
         for j in range(count):
             out[start + j] = words[j]
+
+
+@kernel
+def begin(mt: "*u4", seed: int):
+    """The state mt (626,), uint32, of the stream of a seed."""
+    word = seed & 0xFFFFFFFF
+    mt[0] = _U32(word)
+    for j in range(1, N):
+        word = (1812433253 * (word ^ (word >> 30)) + j) & 0xFFFFFFFF
+        mt[j] = _U32(word)
+    mt[_LEFT], mt[_NEXT] = _ONE, _U32(0)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import partial
 
 import numpy as np
 
 from numbagrad.base import dtypes as dt
 from numbagrad.base import modes
+from numbagrad.base.user_code import caller_level
 from numbagrad.core import storage
 from numbagrad.core.creation import zeros
 from numbagrad.dispatch.custom import invoke
@@ -313,6 +315,10 @@ def embedding_bag(input, weight, offsets=None, max_norm: float = None, norm_type
     """Sums, means or maxima of bags of rows of ``weight``: rows of a 2-D ``input``, or 1-D parts that begin at ``offsets``.
 
     ``per_sample_weights`` scales the rows (mode "sum" only); ``padding_idx`` is left out of its bag."""
+    if weight._kind.dtype is dt.int64 and input._kind.dtype.category == 2:
+        warnings.warn("Argument order of nn.functional.embedding_bag was changed. Usage `embedding_bag(weight, input, ...)` is "
+                      "deprecated, and should now be `embedding_bag(input, weight, ...)`.", stacklevel=caller_level())
+        weight, input = input, weight
     if len(weight._shape) != 2:
         raise ValueError(f"embedding_bag(): 'weight' must be 2-D, but got {list(weight._shape)}")
     if weight._kind.dtype.category != 2:

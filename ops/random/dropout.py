@@ -91,6 +91,13 @@ def feature_alpha_dropout(input, p=0.5, training=False, inplace=False):
     return _apply(input, p, training, inplace, True, True)
 
 
+OF_ONE_DIMENSION = (
+    "dropout2d: Received a 3D input to dropout2d and assuming that channel-wise 1D dropout behavior is desired - input is "
+    "interpreted as shape (N, C, L), where C is the channel dim. This behavior will change in a future release to interpret "
+    "the input as one without a batch dimension, i.e. shape (C, H, W). To maintain the 1D channel-wise dropout behavior, "
+    "please switch to using dropout1d instead.")
+
+
 def _channels(n, allowed, single):
     """dropoutNd: whole channels; ``single`` says whether an input without batch gets one for the draw."""
     name = f"dropout{n}d"
@@ -99,13 +106,16 @@ def _channels(n, allowed, single):
         _check(p)
         dims = len(input._shape)
         if dims not in allowed:
-            text = (f"{name}: Expected {allowed[0]}D or {allowed[1]}D input, but received a {dims}D input. Note that {name} "
-                    f"exists to provide channel-wise dropout on inputs with {n} spatial dimension"
-                    f"{'s' if n > 1 else ''}, a channel dimension, and an optional batch dimension (i.e. {allowed[0]}D or "
-                    f"{allowed[1]}D inputs).")
+            exists = (f"channel-wise dropout on inputs with {n} spatial dimension{'s' if n > 1 else ''}, a channel dimension, "
+                      f"and an optional batch dimension (i.e. {allowed[0]}D or {allowed[1]}D inputs).")
             if n == 1:
-                raise RuntimeError(text)
-            warnings.warn(text, UserWarning, stacklevel=caller_level())
+                raise RuntimeError(f"{name}: Expected {allowed[0]}D or {allowed[1]}D input, but received a {dims}D input. Note "
+                                   f"that {name} exists to provide {exists}")
+            warnings.warn(f"{name}: Received a {dims}-D input to {name}, which is deprecated and will result in an error in a "
+                          "future release. To retain the behavior and silence this warning, please use dropout instead. Note "
+                          f"that {name} exists to provide {exists}", UserWarning, stacklevel=caller_level())
+        if n == 2 and dims == 3:
+            warnings.warn(OF_ONE_DIMENSION, UserWarning, stacklevel=caller_level())
         if single and dims == allowed[0]:
             whole = input.unsqueeze_(0) if inplace else input.unsqueeze(0)
             out = _apply(whole, p, training, inplace, True, False)

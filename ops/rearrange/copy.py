@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from numbagrad.base import arguments
 from numbagrad.base import dtypes as dt
 from numbagrad.base.device import resolve_device
 from numbagrad.base.user_code import warn_once
@@ -73,6 +74,8 @@ def to(input, *args, **kwargs):
         if hasattr(a, "_kind"):
             return converted(input, a._kind)
     device, dtype = kwargs.pop("device", None), kwargs.pop("dtype", None)
+    if dtype is not None and dtype.__class__ is not dt.dtype:
+        dtype = arguments.check_dtype(dtype, "to", "dtype", 0)
     copy = kwargs.pop("copy", False)
     kwargs.pop("non_blocking", None)
     kwargs.pop("memory_format", None)
@@ -83,6 +86,8 @@ def to(input, *args, **kwargs):
     for a in args:
         if isinstance(a, dt.dtype):
             dtype = a
+        elif a.__class__ is type and a in dt.PYTHON_TYPES:
+            dtype = dt.PYTHON_TYPES[a]
         elif hasattr(a, "_kind"):
             other = a
         elif isinstance(a, bool):  # non_blocking, then copy

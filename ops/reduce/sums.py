@@ -8,7 +8,7 @@ import numpy as np
 
 from numbagrad.base import dtypes as dt
 from numbagrad.core.tensor import make, numel
-from numbagrad.dispatch.reduction import merged, normalize_dims
+from numbagrad.dispatch.reduction import merged, no_dtype, normalize_dims
 from numbagrad.dispatch.reduction_rules import expand_back
 from numbagrad.extend import REDUCE, REGISTRY, Sample, T, custom, function, load, reduction, store
 from numbagrad.extend import scalar as s
@@ -149,6 +149,8 @@ def nanmean(input, dim=None, keepdim=False, *, dtype=None, out=None):
     if input._kind.dtype.category < 2:
         raise RuntimeError("nanmean(): integral types and bool are not supported for nanmean even if result dtype is "
                            f"floating point, got {dt.scalar_name(input._kind.dtype)}")
+    if dtype is not None and dtype.category < 2:
+        raise no_dtype("nanmean", "Optional", dtype)
     count = (input == input).sum(dim, keepdim).detach()
     kept = input._kind.dtype if dtype is None else dtype
     wide = dt.float32 if kept in dt.HALF else dtype  # the sum or the count may be beyond a half type

@@ -135,6 +135,8 @@ def view(input, *size):
         if shape.__class__ is dt.dtype:
             return view_dtype(input, shape)
         if not isinstance(shape, (tuple, list)):
+            if shape.__class__ is type and shape in dt.PYTHON_TYPES:
+                return view_dtype(input, dt.PYTHON_TYPES[shape])
             shape = size
     else:
         shape = size

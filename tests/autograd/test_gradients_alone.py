@@ -1,5 +1,6 @@
 """Gradients of some outputs alone, of values at the edge, and random calls of reductions against PyTorch."""
 
+import time
 import warnings
 
 import numpy as np
@@ -103,3 +104,42 @@ def test_random_calls(name):
             done += found is not None
             assert not found, f"{case} {kind}: {found}"
     assert done
+
+
+def test_what_is_older_than_the_inputs_is_not_walked_through():
+    """A solver asks at each step for gradients of what it has just made: the thousands of nodes before are none of it."""
+    found = []
+    for length in (10, 100_000):
+        x = ng.ones(2, requires_grad=True)
+        for _ in range(length):
+            x = x * 1
+        times = []
+        for _ in range(20):
+            y, (a, b) = x + 1, x.unbind()
+            start = time.perf_counter()
+            grads = (ng.autograd.grad((y * y).sum(), [x, y]), ng.autograd.grad(a * b * b, [a, b]),
+                     ng.autograd.grad(y[0] * a, x))
+            times.append(time.perf_counter() - start)
+            assert [g.tolist() for pair in grads[:2] for g in pair] == [[4.0, 4.0], [4.0, 4.0], 1.0, 2.0]
+            assert grads[2][0].tolist() == [3.0, 0.0]
+        found.append(min(times))
+    assert found[1] < 10 * found[0]  # 500 times as long with the walk
+
+
+def test_gradients_of_inputs_of_all_ages():
+    def gradients(lib):
+        leaf = lib.tensor([1.5, -2.0], requires_grad=True)
+        old = leaf * 2
+        middle = old.exp().cumsum(0)
+        a, b = middle.unbind()
+        new = middle * old + a
+        out = (new * b).sum()
+        said = []
+        for inputs in ([new], [middle, new], [a, new], [b], [old], [leaf, new], [old, leaf], [new, out], [out]):
+            said.append([g.tolist() for g in lib.autograd.grad(out, inputs, retain_graph=True)])
+        for root, inputs in ((a, [b, middle]), (middle.sum(), [new, leaf])):
+            found = lib.autograd.grad(root, inputs, retain_graph=True, allow_unused=True)
+            said.append([g if g is None else g.tolist() for g in found])
+        lib.autograd.backward([out, old.sum()], inputs=[leaf])
+        return [*said, leaf.grad.tolist()]
+    agrees(gradients)

@@ -206,3 +206,15 @@ def test_compiled_in_place():
         copied = pickle.loads(pickle.dumps(model))
     assert copied._compiled_call_impl is None and "forward" not in vars(copied) and ng.equal(copied(x), plain(x))
     assert list(model.state_dict()) == list(plain.state_dict()) and repr(model) == repr(plain)
+
+
+def test_embedding_bag_with_the_former_order_of_arguments():
+    found = []
+    for lib in (ng, torch):
+        weight, rows = lib.arange(12.0).reshape(4, 3).requires_grad_(), lib.tensor([[0, 2], [3, 3]])
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            out = lib.nn.functional.embedding_bag(weight, rows, mode="sum")
+        out.sum().backward()
+        found.append((out.tolist(), weight.grad.tolist(), [(w.category, str(w.message), w.filename == __file__) for w in told]))
+    assert found[0] == found[1] and len(found[0][2]) == 1

@@ -178,3 +178,30 @@ def test_handle_is_a_context_and_survives_pickling():
         assert pickle.loads(pickle.dumps(handle)).id == handle.id
     assert len(module._forward_hooks) == 0
     handle.remove()
+
+
+@pytest.mark.parametrize("forward, count", [
+    (lambda T, x: {"a": x * 2}, 1), (lambda T, x: [[x * 2]], 1), (lambda T, x, y: (x * 2, y * 3), 2),
+    (lambda T, x: x.exp().sin(), 1), (lambda T, x: x * 2, 1), (lambda T, x: (x * 2).unbind(), 1), (lambda T, x: x.detach(), 1),
+    (lambda T, x, y: x * y, "dict"), (lambda T, x, y: T.nn.functional.linear(x, y), 2)])
+def test_older_backward_hooks_say_what_they_miss(forward, count):
+    torch = pytest.importorskip("torch", reason="PyTorch is the oracle here")
+    found = []
+    for T in (ng, torch):
+        class Own(T.nn.Module):
+            def forward(self, x, *more, lib=T):
+                return forward(lib, x, *[y["y"] if isinstance(y, dict) else y for y in more])
+        for old in (False, True):
+            layer, seen = Own(), []
+            layer.register_backward_hook(lambda m, gi, go, seen=seen: seen.append((len(gi), len(go))))
+            leaves = [T.ones(2, 2, requires_grad=True) for _ in range(2)]
+            inputs = [x * 1 if old else x for x in leaves][:1 if count == 1 else 2]
+            with warnings.catch_warnings(record=True) as told:
+                warnings.simplefilter("always")
+                out = layer(*(inputs if count != "dict" else (inputs[0], {"y": inputs[1]})))
+            while not isinstance(out, T.Tensor):
+                out = next(iter(out.values())) if isinstance(out, dict) else out[0]
+            if out.requires_grad:
+                out.sum().backward()
+            found.append((T is ng, [(w.category, str(w.message)) for w in told]))
+    assert [w for ours, w in found if ours] == [w for ours, w in found if not ours]

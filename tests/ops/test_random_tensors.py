@@ -1,5 +1,7 @@
 """Random tensors and dropout draw PyTorch's numbers, leave the stream at PyTorch's place, and keep to in-place rules."""
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -95,6 +97,19 @@ def test_dropout_is_a_scaled_mask(name, shape, p):
     np.testing.assert_array_equal(y.detach().numpy(), x.detach().numpy() * (kept * scale))
     np.testing.assert_array_equal(x.grad.numpy(), kept * scale)
     assert type(y.grad_fn).__name__ in ("MulBackward0", "SqueezeBackward1")
+
+
+@pytest.mark.parametrize("name, dims", [(f"dropout{n}d", dims) for n in (2, 3) for dims in (2, 3, 4, 5, 6)])
+def test_what_dropout_of_channels_says_of_other_dimensions(name, dims):
+    torch = pytest.importorskip("torch", reason="PyTorch is the oracle here")
+    found = []
+    for lib in (ng, torch):
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            y = getattr(lib.nn.functional, name)(lib.ones((2,) * dims), 1.0)
+            getattr(lib.nn, name.capitalize())(1.0)(lib.ones((2,) * dims))
+        found.append((y.tolist(), [(w.category, str(w.message)) for w in told]))
+    assert found[0] == found[1]
 
 
 def test_alpha_dropout_keeps_mean_and_variance():

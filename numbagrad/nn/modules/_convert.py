@@ -5,8 +5,8 @@ import warnings
 import numbagrad as ng
 
 from ...base.device import device as _device
+from ...base.dtypes import PYTHON_TYPES, scalar_name
 from ...base.dtypes import dtype as _dtype
-from ...base.dtypes import scalar_name
 from ...core.tensor import Tensor
 
 
@@ -129,7 +129,8 @@ class _Conversion:
 
 def _parse_to(*args, device=None, dtype=None, non_blocking=False, tensor=None, copy=False, memory_format=None):
     """(device, dtype, non_blocking) of the three ways in which ``to`` may be called."""
-    args = list(args)
+    args = [PYTHON_TYPES.get(a, a) if a.__class__ is type else a for a in args]
+    dtype = PYTHON_TYPES.get(dtype, dtype) if dtype.__class__ is type else dtype
     if args and isinstance(args[0], Tensor):
         tensor = args.pop(0)
     if tensor is not None:
