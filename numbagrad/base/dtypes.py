@@ -124,10 +124,22 @@ for _code in [code for code in _LIMITS if code[0] == "u"]:  # PyTorch lets negat
     _LIMITS[_code] = -_LIMITS[_code][1], _LIMITS[_code][1]
 
 
-def fit(value, d, loose=False):
+def check_long(value):
+    """Refuse integers of more than 64 bits, signed or not, which no dtype takes."""
+    if not -(1 << 63) <= value < 1 << 64:
+        raise OverflowError("int too big to convert" if value > 0 else "can't convert negative int to unsigned")
+
+
+def check_signed(value):
+    """Refuse what is no int64: assignments and sizes take nothing else."""
+    if not -(1 << 63) <= value < 1 << 63:
+        raise ValueError("Overflow when unpacking long long")
+
+
+def fit(value, d, loose=False, check=check_long):
     """A Python or NumPy number as the number that memory of dtype ``d`` can hold; RuntimeError where it holds none.
 
-    ``loose``: what is too large for a half type becomes infinite."""
+    ``loose``: what is too large for a half type becomes infinite. ``check`` refuses integers whatever the dtype."""
     c = value.__class__
     if c is builtins.bool or c is builtins.float and d.category > 1 and -65504.0 <= value <= 65504.0 or (
             c is builtins.int and d.category and 0 <= value <= 127):
@@ -141,7 +153,7 @@ def fit(value, d, loose=False):
                 raise TypeError(f"value must be Number, not {type(value).__name__}")
             value = builtins.complex(value) if not hasattr(value, "__float__") else builtins.float(value)
     if value.__class__ is builtins.int:
-        check_long(value)
+        check(value)
     if d is bool_:
         return value != 0
     if d.category < 3 and value.__class__ is builtins.complex:
@@ -169,12 +181,6 @@ def fit(value, d, loose=False):
     elif most is not None and value.__class__ is builtins.float and abs(value) > most:
         return inf if value > 0 else -inf
     return value
-
-
-def check_long(value):
-    """Refuse integers of more than 64 bits, signed or not, which no dtype takes."""
-    if not -(1 << 63) <= value < 1 << 64:
-        raise OverflowError("int too big to convert" if value > 0 else "can't convert negative int to unsigned")
 
 
 def parameter(value, d):

@@ -24,11 +24,12 @@ class Size(tuple):
     def numel(self):
         """Product of the sizes."""
         n = 1
-        for s in self:
+        for s in _read(self):
             n *= s
         return n
 
     def __repr__(self):
+        _read(self)
         return f"torch.Size([{', '.join(map(str, self))}])"
 
     def __getitem__(self, i, item=tuple.__getitem__):
@@ -46,6 +47,14 @@ class Size(tuple):
         return Size(tuple.__mul__(self, n))
 
     __rmul__ = __mul__
+
+
+def _read(sizes):
+    """Sizes that C++ looks at, each of which has to be an int64 (as in PyTorch, a ``Size`` itself may hold any)."""
+    for s in sizes:
+        if s.__class__ is int and not -(1 << 63) <= s < 1 << 63:
+            raise ValueError("Overflow when unpacking long long")
+    return sizes
 
 
 def _size(value, i):

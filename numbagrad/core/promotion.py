@@ -25,6 +25,8 @@ def common_dtype(tensors, scalars):
             zero = d if zero is None or zero is d else dt.promote_types(zero, d)
     for s in scalars:
         d = dt.of_number(s)
+        if s.__class__ is int and s >> 63 > 0:
+            d = dt.uint64  # which is refused beside tensors of bools, as any of the dtypes that only store numbers
         number = d if number is None else dt.promote_types(number, d)
     return dt.combine(dims, zero, number)
 

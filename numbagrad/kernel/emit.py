@@ -25,11 +25,11 @@ from .guard import guarded
 ROUNDED = {
     "as_bf": ("def as_bf(v):\n    x = np.float32(v)\n    u = x.view(np.uint32)\n"
               "    r = np.uint32((u + np.uint32(0x7FFF) + ((u >> np.uint32(16)) & np.uint32(1))) & np.uint32(0xFFFF0000))\n"
-              "    return x if x != x else r.view(np.float32)\n"),
+              "    nan = np.uint32(u & np.uint32(0x7FFFFFFF)) > np.uint32(0x7F800000)\n"
+              "    return np.uint32(u if nan else r).view(np.float32)\n"),
     "as_f2": ("def as_f2(v):\n    x = np.float32(v)\n    u = x.view(np.uint32)\n    a = np.uint32(u & np.uint32(0x7FFFFFFF))\n"
               "    r = np.uint32((a + np.uint32(0xFFF) + ((a >> np.uint32(13)) & np.uint32(1))) & np.uint32(0xFFFFE000))\n"
-              "    shifted = np.float32(a.view(np.float32) + np.float32(0.5))\n"
-              "    tiny = np.float32(np.float32(shifted.view(np.uint32) - np.uint32(0x3F000000)) * np.float32(2.0 ** -24))\n"
+              "    tiny = np.float32(np.float32(a.view(np.float32) + np.float32(0.5)) - np.float32(0.5))\n"
               "    r = np.uint32(tiny.view(np.uint32)) if a < np.uint32(0x38800000) else r\n"
               "    r = np.uint32(0x7F800000) if a >= np.uint32(0x477FF000) else r\n"
               "    return x if x != x else np.uint32(r | (u & np.uint32(0x80000000))).view(np.float32)\n"),

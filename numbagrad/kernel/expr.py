@@ -110,8 +110,12 @@ def _substituted(outputs, table):
 
 def in_dtype(outputs, code):
     """The outputs with numbers as memory of a dtype holds them (``held``): rounded to it once more where it is a half type."""
-    found = [e for e in topological(list(outputs)) if e.op == "held"]
-    return substitute(outputs, {e: apply("as_" + code, e.args[0]) if code in ("f2", "bf") else e.args[0] for e in found})
+    found = {}
+    for e in topological(list(outputs)):
+        if e.op == "held":
+            inner, = substitute((e.args[0],), found)  # one may stand in another
+            found[e] = apply("as_" + code, inner) if code in ("f2", "bf") else inner
+    return substitute(outputs, found)
 
 
 def variables(outputs):

@@ -88,13 +88,14 @@ prim("max", 2, lambda a, b, y: (where(apply("gt", a, b), 1, where(apply("eq", a,
 prim("min", 2, lambda a, b, y: (where(apply("lt", a, b), 1, where(apply("eq", a, b), 0.5, 0)),
                                 where(apply("lt", b, a), 1, where(apply("eq", a, b), 0.5, 0))),
      "({0} if ({0} < {1} or {0} != {0}) else {1})")
-# fmax and fmin prefer the number to the NaN; at a tie the first argument takes the gradient.
+# fmax and fmin prefer the number to the NaN; at a tie the first argument is taken, of zeros that with its sign, and gets the
+# gradient.
 prim("fmax", 2, lambda a, b, y: (where(apply("or", apply("ge", a, b), apply("ne", b, b)), 1, 0),
                                  where(apply("or", apply("ge", a, b), apply("ne", b, b)), 0, 1)),
-     "({0} if ({0} > {1} or {1} != {1}) else {1})")
+     "({1} if ({1} > {0} or {0} != {0}) else {0})")
 prim("fmin", 2, lambda a, b, y: (where(apply("or", apply("le", a, b), apply("ne", b, b)), 1, 0),
                                  where(apply("or", apply("le", a, b), apply("ne", b, b)), 0, 1)),
-     "({0} if ({0} < {1} or {1} != {1}) else {1})")
+     "({1} if ({1} < {0} or {0} != {0}) else {0})")
 prim("gcd", 2, lambda a, b, y: (0, 0))
 prim("lcm", 2, lambda a, b, y: (0, 0))
 prim("where", 3, None, "({1} if {0} else {2})")

@@ -313,6 +313,9 @@ def setitem(self, index, value):
         x, tensors = _from_to(self, index, 0), None
     else:
         if c is not tuple:
+            if index is False:  # nothing is written, and no version counted
+                as_value(value, self, self)
+                return
             index = tuple(index) if c is list and _is_tuple(index) else (index,)
         x, tensors = basic(self, index), None
         if x is None:
@@ -367,15 +370,12 @@ def _fill_row(t, i, value):
             inplace.unrecorded(t) and kind.direct):
         return False
     n, entry, i = t._n // shape[0], fills.get(kind), i if i >= 0 else i + shape[0]
-    try:
-        if n < LARGE and buf.size == t._n and buf.dtype is kind.np:
-            buf[i * n:i * n + n] = dt.fit(value, kind.dtype)
-        elif entry is not None and n < LIMIT[0]:
-            entry(t._ptr + i * n * kind.itemsize, dt.fit(value, kind.dtype), 0, n)
-        else:
-            return False
-    except OverflowError:
-        return False  # the general path says so
+    if n < LARGE and buf.size == t._n and buf.dtype is kind.np:
+        buf[i * n:i * n + n] = dt.fit(value, kind.dtype, False, dt.check_signed)
+    elif entry is not None and n < LIMIT[0]:
+        entry(t._ptr + i * n * kind.itemsize, dt.fit(value, kind.dtype, False, dt.check_signed), 0, n)
+    else:
+        return False
     bump_version(t)
     return True
 
@@ -387,7 +387,7 @@ def _fill_where(x, tensors, value):
     if mask._kind.dtype is not dt.bool_ or x._rg and is_grad_enabled() and not captured or not x._kind.cpu or (
             is_several(x)):
         return False
-    value = dt.fit(value, x._kind.dtype, True)
+    value = dt.fit(value, x._kind.dtype, True, dt.check_signed)
     ix.allow_write(x, "index_put_")
     check_apart(x, (mask,))
     shape = mask._shape
@@ -409,17 +409,16 @@ def as_value(value, x, whole):
     if isinstance(value, Tensor):
         return value
     if isinstance(value, (int, float, complex, np.integer)):
-        return ix.scalar_like(dt.fit(value, x._kind.dtype, True), x)
+        return ix.scalar_like(dt.fit(value, x._kind.dtype, True, dt.check_signed), x)
     raise TypeError(f"can't assign a {name_of(value)} to a torch.{dt.scalar_name(whole.dtype)}Tensor")
 
 
 def assign(x, value, whole):
     """Write a number or tensor into a view."""
     if value.__class__ in (int, float, bool):
-        try:
-            inplace.fill_(x, value if x._kind.direct else dt.fit(value, x._kind.dtype, True))
-        except OverflowError:
-            raise ValueError("Overflow when unpacking long long") from None
+        if value.__class__ is int:
+            dt.check_signed(value)
+        inplace.fill_(x, value if x._kind.direct else dt.fit(value, x._kind.dtype, True))
         return
     if value.__class__ is Tensor and value._shape == x._shape and value._shape:
         inplace.copy_(x, value)

@@ -10,6 +10,7 @@ from numbagrad.base.shapes import wrap_dim
 from numbagrad.core.out import write_out
 from numbagrad.core.overlap import check_apart
 from numbagrad.core.promotion import is_number
+from numbagrad.core.tensor import raw
 from numbagrad.dispatch.op import add_method
 from numbagrad.extend import Sample, Tensor, function
 
@@ -206,15 +207,22 @@ def scatter_(self, dim, index, src=None, *, value=None, reduce=None):
 add_method(scatter_, src="any")
 
 
+def _of_constant(index, source):
+    """The index of an addition as its node may save it: of a constant nothing is read there, so any index will do."""
+    if index.__class__ is not Tensor or index._ver is not ix.INFERENCE_VERSION or getattr(source, "_rg", True):
+        return index
+    return raw(index._buf, index._ptr, index._n, index._shape, index._strides, index._kind, [0])
+
+
 def _prepare_add(input, dim, index, src):
     if not isinstance(src, Tensor):
         raise arguments.wrong(src, "Tensor", "scatter_add", "src", 3)
-    return (*_prepare_scatter("scatter_add", input, dim, index, src), True)
+    return (*_prepare_scatter("scatter_add", input, dim, _of_constant(index, src), src), True)
 
 
 def _scatter_add_of(input, dim, index, src):
     if src.__class__ is Tensor and src._shape == index._shape:
-        return _scatter_add[2].call(input, src, index, _scatter_added, dim, True)
+        return _scatter_add[2].call(input, src, _of_constant(index, src), _scatter_added, dim, True)
     return None
 
 
@@ -226,7 +234,7 @@ scatter_add = both("scatter_add", _prepare_add, _scatter_add,
 
 
 def _prepare_index_add(input, dim, index, source, *, alpha=1):
-    return _along("index_add_", input, dim, index, source, alpha)
+    return _along("index_add_", input, dim, _of_constant(index, source), source, alpha)
 
 
 def _along(name, input, dim, index, source, alpha=1):
@@ -273,7 +281,7 @@ def _index_reduced(shape, dim, index, kind=None, values=None):
 
 def _index_add_of(input, dim, index, source, *, alpha=1):
     if alpha.__class__ is int and alpha == 1:
-        return _index_add[2].call(input, source, index, _index_added, dim, True)
+        return _index_add[2].call(input, source, _of_constant(index, source), _index_added, dim, True)
     return None
 
 

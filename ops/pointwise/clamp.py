@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from numbagrad.base import arguments
+from numbagrad.base import dtypes as dt
 from numbagrad.extend import Sample, Tensor, elementwise, function
 from numbagrad.extend import scalar as s
 from numbagrad.kernel.expr import where
@@ -49,10 +50,10 @@ def _one_sided(name, private, suffix):
     low = "min" in name or "low" in name
 
     def fn(input, min):
-        return s.maximum(input, min)
+        return s.maximum(min, input)  # at a tie ``input``: -0 stays -0
 
     def fn_max(input, max):
-        return s.minimum(input, max)
+        return s.minimum(max, input)
     chosen = fn if low else fn_max
     chosen.__name__ = chosen.__qualname__ = name
     chosen.__module__ = __name__
@@ -99,5 +100,8 @@ def clamp(input, min=None, max=None, *, out=None):
                         f"{type(min).__name__}, {type(max).__name__}): 'min' and 'max' must both be Tensors or both be "
                         "Numbers")
     if input._kind.dtype.category == 2 and (min.__class__ is float or min.__class__ is int):
+        for bound in (min, max):
+            if bound.__class__ is int:
+                dt.check_long(bound)
         return clamp_numbers(input, min, max, out=out)
     return clamp_between(input, min, max, out=out)

@@ -57,7 +57,7 @@ def scaled(name, swapped=False):
             if name == "sub":
                 op.check((first, second), None)
             d = _checked_alpha(first, second, alpha)
-            alpha = dt.fit(alpha, d) if d.category else bool(alpha)
+            alpha = dt.fit(alpha, d)
             if d.category == 2 and isinstance(first, Tensor) and alpha.__class__ is not complex:
                 second = second.to(dtype=d) if isinstance(second, Tensor) and second._shape else second
                 return multiple(name, first, second, alpha, out, inplace)

@@ -16,8 +16,8 @@ from .activation import BOTH, FUNCTIONAL, INF, NAN, POINTS, activation, in_place
 @elementwise(namespaces=BOTH, accepts="ordered", samples=UNARY, points=POINTS, reference=lambda x: np.maximum(x, 0),
              keywords=in_place("relu"), fused=True)
 def relu(input):
-    """``max(input, 0)``; NaN stays NaN."""
-    return where(input <= 0, 0, input)
+    """``max(input, 0)``; NaN stays NaN, and -0 stays -0."""
+    return where(input < 0, 0, input)
 
 
 @relu.gradient

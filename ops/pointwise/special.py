@@ -69,7 +69,7 @@ def _(g, input, other):
              names={"tt": "XlogyBackward0", "st": "XlogyBackward1", "ts": "XlogyBackward2"})
 def xlogy(input, other):
     """``input * log(other)``, 0 where ``input`` is 0 and ``other`` is no NaN."""
-    return where((input == 0) & (other == other), 0, input * s.log(other))
+    return where((input == 0) & (other == other), 0, input * s.held(s.log(other)))
 
 
 @xlogy.gradient
@@ -83,7 +83,7 @@ def _(g, input, other):
              names={"tt": "SpecialXlog1PyBackward0", "st": "SpecialXlog1PyBackward1", "ts": "SpecialXlog1PyBackward2"})
 def xlog1py(input, other):
     """``input * log1p(other)``, 0 where ``input`` is 0 and ``other`` is no NaN."""
-    return where((input == 0) & (other == other), 0, input * s.log1p(other))
+    return where((input == 0) & (other == other), 0, input * s.held(s.log1p(other)))
 
 
 @xlog1py.gradient
@@ -122,7 +122,7 @@ def _logit_reference(x, eps=None):
              namespaces=BOTH, points=(0.0, 1.0, 1.5), keywords={"eps": (None, _logit_form)}, fused=True)
 def logit(input):
     """``log(input / (1 - input))``; ``eps`` first brings ``input`` into [eps, 1 - eps]."""
-    return s.log(input / (1 - input))
+    return s.log(s.held(input / s.held(1 - input)))
 
 
 @logit.gradient
@@ -131,12 +131,14 @@ def _(g, input):
 
 
 @elementwise(private=True, accepts="float", samples=(Sample((3, 4), 0.2),), reference=_logit_reference, complex=False,
+             fits=("eps",), holds=("eps",),
              domain=(0.0, 1.0),
              names="LogitBackward0", torch_name="logit")
 def logit_between(input, eps: float):
     """``logit`` of ``input`` brought into [eps, 1 - eps]."""
-    x = where(input < eps, eps, where(input > 1 - eps, 1 - eps, input))
-    return s.log(x / (1 - x))
+    high = s.held(1 - eps)
+    x = where(input < eps, eps, where(input > high, high, input))
+    return s.log(s.held(x / s.held(1 - x)))
 
 
 @logit_between.gradient
@@ -259,7 +261,7 @@ def _(g, input):
              method=False, inplace=False, points=(0.0, -1.0, NAN), names="SpecialEntrBackward0")
 def entr(input):
     """Entropy term ``-input * log(input)``: 0 at 0, -inf below."""
-    return where(input != input, input, where(input > 0, -input * s.log(input), where(input == 0, 0, -INF)))
+    return where(input != input, input, where(input > 0, -input * s.held(s.log(input)), where(input == 0, 0, -INF)))
 
 
 @entr.gradient

@@ -6,7 +6,7 @@ import numpy as np
 
 from numbagrad.core.tensor import numel
 from numbagrad.extend import REGISTRY, Sample, T, custom, load, store
-from numbagrad.kernel.jit import kernel
+from numbagrad.kernel.jit import acc, kernel
 
 
 @kernel(fast=())
@@ -69,12 +69,12 @@ def product_back(g: "*T", x: "*T", y: "*T", out: "*T", n: int, inner: int, start
     for row in range(start, stop):
         for k in range(inner):
             at = (row * n + n - 1) * inner + k
-            later = load(g[at])
+            later = acc(load(g[at]))
             for _ in range(1, n):
-                out[at] = store(load(y[at - inner]) * later)
-                later = T(load(g[at - inner]) + load(x[at]) * later)
+                out[at] = store(T(acc(load(y[at - inner])) * later))
+                later = acc(acc(load(g[at - inner])) + acc(load(x[at])) * later)
                 at -= inner
-            out[at] = store(later)
+            out[at] = store(T(later))
 
 
 def _product_reference(g, x, y, dim):

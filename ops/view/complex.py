@@ -245,15 +245,11 @@ def _(out, abs, angle):
 
 
 @from_polar.gradient
-def _(g, angle, y, shapes, needs):
+def _(g, y, shapes, needs):
     back = conj(g)
-    a = b = None
-    if needs[0]:
-        unit = from_parts.call(REGISTRY["cos"].callable(angle), REGISTRY["sin"].callable(angle))
-        a = sum_to_size(real(back * unit), shapes[0])
-    if needs[1]:
-        b = sum_to_size(real(back * (y * 1j)), shapes[1])
-    return a, b
+    # The slope by ``abs`` is exp(i angle). As in PyTorch it is read from the result: negative ones get the other sign.
+    return (sum_to_size(real(back * REGISTRY["sgn"].callable(y)), shapes[0]) if needs[0] else None,
+            sum_to_size(real(back * (y * 1j)), shapes[1]) if needs[1] else None)
 
 
 def _two_parts(name, a, b, names):
@@ -279,7 +275,9 @@ def complex_(real, imag, *, out=None):
 
 @function(method=False, samples=(Sample((3, 4), (4,)),), reference=lambda a, b: a * np.exp(1j * b))
 def polar(abs, angle, *, out=None):
-    """Complex numbers ``abs * (cos(angle) + i sin(angle))``."""
+    """Complex numbers ``abs * (cos(angle) + i sin(angle))``.
+
+    As in PyTorch, the gradient of ``abs`` is right where it is positive: a negative one gets the other sign, 0 gets 0."""
     result = from_polar.call(*_two_parts("polar", abs, angle, ("abs", "angle")))
     return result if out is None else write_out("polar", out, result, (abs, angle))
 

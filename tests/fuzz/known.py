@@ -33,7 +33,6 @@ KNOWN = (
     Known("value", NUMBERS, ("svd", "eig", "eigh", "qr", "lstsq"), "factors are unique up to signs and order only"),
     Known("value", NUMBERS, ("dropout", "alpha_dropout", "feature_dropout", "rrelu", "dropout1d", "dropout2d", "dropout3d"),
           "the drawn numbers depend on how a layout is walked"),
-    Known("value", NUMBERS, ("polar",), "PyTorch's gradient of a negative modulus has the wrong sign"),
     Known("value", "inf.* for .*nan", ("polygamma", "polygamma_method"),
           "n! overflows where PyTorch multiplies it with a zeta function of 0"),
     Known("accepted", "unexpected keyword argument 'out'|got \\(.*out=Tensor.*\\)|missing 1 required positional arguments: "
