@@ -19,7 +19,8 @@ CALLS = {
     "mm": (lambda m, a, b: a @ b, (3, 4), (4, 5)), "mv": (lambda m, a, b: a @ b, (3, 4), (4,)),
     "dot": (lambda m, a, b: a @ b, (4,), (4,)), "bmm": (lambda m, a, b: m.bmm(a, b), (2, 3, 4), (2, 4, 5)),
     "matmul": (lambda m, a, b: a @ b, (2, 3, 4), (4, 5)), "large mm": (lambda m, a, b: a @ b, (70, 80), (80, 90)),
-    "turned mm": (lambda m, a, b: a.t() @ b, (4, 3), (4, 5)), "addmm": (lambda m, a, b, c: m.addmm(c, a, b), (3, 4), (4, 5), (5,)),
+    "turned mm": (lambda m, a, b: a.t() @ b, (4, 3), (4, 5)),
+    "addmm": (lambda m, a, b, c: m.addmm(c, a, b), (3, 4), (4, 5), (5,)),
     "linear": (lambda m, a, b, c: m.nn.functional.linear(a, b, c), (3, 4), (5, 4), (5,)),
     "linear 3d": (lambda m, a, b, c: m.nn.functional.linear(a, b, c), (2, 3, 4), (5, 4), (5,)),
     "large linear": (lambda m, a, b, c: m.nn.functional.linear(a, b, c), (70, 80), (90, 80), (90,)),
@@ -92,6 +93,6 @@ def test_no_others(name):
             for m in (ng, torch):
                 leaves = inputs(m, shapes)
                 y = fn(m, *leaves)
-                y.grad_fn.register_hook(lambda gs, _: said.append([g is None for g in gs]))
+                y.grad_fn.register_hook(lambda gs, _, to=said: to.append([g is None for g in gs]))
                 m.autograd.grad(y.sum(), [leaves[i] for i in some], create_graph=recorded)
             assert said[0] == said[1], (some, said)
