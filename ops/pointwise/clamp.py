@@ -100,8 +100,9 @@ def clamp(input, min=None, max=None, *, out=None):
                         f"{type(min).__name__}, {type(max).__name__}): 'min' and 'max' must both be Tensors or both be "
                         "Numbers")
     if input._kind.dtype.category == 2 and (min.__class__ is float or min.__class__ is int):
-        for bound in (min, max):
-            if bound.__class__ is int:
-                dt.check_long(bound)
+        if min.__class__ is int:
+            dt.check_long(min)
+        if max.__class__ is int:
+            dt.check_long(max)
         return clamp_numbers(input, min, max, out=out)
     return clamp_between(input, min, max, out=out)
