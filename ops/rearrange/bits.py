@@ -30,18 +30,20 @@ def layout(kind):
 @kernel(fast=())
 def next_bits(a: "*T", b: "*T", out: "*T", infinity: int, sign: int, start: int, stop: int):
     """The number next to each of a in the direction of b, into out; all as bits in integers T."""
+    top, most = T(sign), T(infinity)  # (all in T: half of the lanes would hold nothing else)
+    rest = T(~top)
     for i in range(start, stop):
-        x, y = np.int64(a[i]), np.int64(b[i])
-        p, q = x & ~sign, y & ~sign
-        up, to = (-p if x < 0 else p), (-q if y < 0 else q)
-        if p > infinity or q > infinity:
-            found = x if p > infinity else y
+        x, y = a[i], b[i]
+        p, q = T(x & rest), T(y & rest)
+        up, to = (T(-p) if x < 0 else p), (T(-q) if y < 0 else q)
+        if p > most or q > most:
+            found = x if p > most else y
         elif up == to:
             found = y
         else:
-            way = up + 1 if up < to else up - 1
-            found = way if way > 0 else (-way | sign if way < 0 else (x & sign if up != 0 else 0))
-        out[i] = T(found)
+            way = T(up + 1) if up < to else T(up - 1)
+            found = way if way > 0 else (T(T(-way) | top) if way < 0 else (T(x & top) if up != 0 else T(0)))
+        out[i] = found
 
 
 @kernel(fast=())
