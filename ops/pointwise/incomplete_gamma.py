@@ -1,8 +1,8 @@
 """The regularized incomplete gamma functions, in double precision for every dtype.
 
 P(a, x) by its power series up to x = a + 1, Q = 1 - P by Legendre's continued fraction above: they converge fast away from
-x = a and in about sqrt(a) terms there. What both are multiplied by is computed from log(x / a) for large a, where the terms
-of a log(x) - x - log(a!) are large and cancel."""
+x = a and in about sqrt(a) terms there: for large a Temme's expansion takes their place near x = a (DLMF 8.12). What both are
+multiplied by is computed from log(x / a) for large a, where the terms of a log(x) - x - log(a!) are large and cancel."""
 
 from __future__ import annotations
 
@@ -20,6 +20,16 @@ from .special import _scipy, lgamma
 
 EXACT, CLOSE = 1e-17, 1e-9  # how small what is left out is, in double precision and below
 FAR = 2.0 ** 52
+LARGE, NEAR = 1e4, 0.1  # a from which, and |x / a - 1| up to which the expansion is exact
+
+
+@inline(fast=())
+def shortfall(u):
+    """u - log(1 + u), by its series where they nearly cancel."""
+    if abs(u) < 0.02:
+        return u * u * (1.0 / 2 - u * (1.0 / 3 - u * (1.0 / 4 - u * (1.0 / 5 - u * (1.0 / 6 - u * (1.0 / 7 - u * (
+            1.0 / 8 - u * (1.0 / 9 - u * (1.0 / 10 - u * (1.0 / 11))))))))))
+    return u - math.log1p(u)
 
 
 @inline(fast=())
@@ -37,7 +47,7 @@ def scale(a, x, eps):
             1.0 / 1188 - s * (691.0 / 360360 - s * (1.0 / 156))))))) / y
         return math.exp(a * math.log(x) - x - (y - 0.5) * math.log(y) + y - rest) * below / math.sqrt(2.0 * math.pi)
     off, s = (x - a) / a, 1.0 / (a * a)
-    turned = off - math.log1p(off) if abs(off) < 0.5 else off - math.log(x / a)
+    turned = shortfall(off) if abs(off) < 0.5 else off - math.log(x / a)
     stirling = (1.0 / 12 - s * (1.0 / 360 - s * (1.0 / 1260 - s * (1.0 / 1680 - s * (1.0 / 1188))))) / a
     return math.exp(-a * turned - stirling) / math.sqrt(2.0 * math.pi * a)
 
@@ -74,6 +84,26 @@ def fraction(a, x, eps):
 
 
 @inline(fast=())
+def near_middle(a, x, upper):
+    """P(a, x) or Q(a, x) for large a and x near it: half of erfc(eta sqrt(a / 2)), where eta^2 / 2 = u - log(1 + u) of
+    u = x / a - 1, and a small rest by powers of 1 / a, whose coefficients are power series in eta."""
+    u = (x - a) / a
+    half = a * shortfall(u)
+    eta = math.copysign(math.sqrt(2.0 * half / a), u)
+    zeroth = (((((((((8.296711340953087e-07 * eta - 1.85406221071516e-06) * eta - 2.185448510679992e-06) * eta
+                    + 3.919263178522438e-05) * eta - 1.787551440329218e-04) * eta + 3.527336860670194e-04) * eta
+                 + 1.1574074074074073e-03) * eta - 0.014814814814814815) * eta + 0.08333333333333333) * eta
+              - 0.3333333333333333)
+    first = ((((((-1.8098550334489977e-05 * eta - 4.018775720164609e-07) * eta + 2.0576131687242798e-04) * eta
+                - 9.902263374485596e-04) * eta + 2.6455026455026454e-03) * eta - 3.472222222222222e-03) * eta
+             - 1.851851851851852e-03)
+    second = (7.716049382716049e-04 * eta - 2.6813271604938273e-03) * eta + 4.133597883597883e-03
+    rest = math.exp(-half) / math.sqrt(2.0 * math.pi * a) * (zeroth + (first + second / a) / a)
+    way = math.copysign(math.sqrt(half), u)
+    return 0.5 * math.erfc(way) + rest if upper else 0.5 * math.erfc(-way) - rest
+
+
+@inline(fast=())
 def incomplete(a, x, upper, eps):
     """P(a, x), or Q(a, x) for ``upper``."""
     if a != a or x != x or a < 0.0 or x < 0.0 or a == 0.0 and x == 0.0 or a == math.inf and x == math.inf:
@@ -82,6 +112,8 @@ def incomplete(a, x, upper, eps):
         return 0.0 if upper else 1.0
     if x == 0.0 or a == math.inf:
         return 1.0 if upper else 0.0
+    if a > LARGE and abs(x - a) < NEAR * a:
+        return near_middle(a, x, upper)
     # In lower precision what the series loses in Q where that is not too small does not count; it is quicker for small x.
     if x <= a + 1.0 or eps == CLOSE and x < 3.0 and a > 0.25:
         p = scale(a, x, eps) * series(a, x, eps)

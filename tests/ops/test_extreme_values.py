@@ -105,3 +105,21 @@ def test_extreme_values(name, dtype):
                 ok = _near(o, e, TOLERANCE[dtype], scale) | _near(o, r, TOLERANCE[dtype], scale)
                 at = tuple(np.argwhere(~ok)[0]) if not ok.all() else ()
                 assert ok.all(), f"{kind} / {other}: {part} {o[at]}, torch {e[at]}, float64 {r[at]}"
+
+
+@pytest.mark.parametrize("a", [50.0, 9.9e3, 1.01e4, 1e5, 1e6, 1e9, 1e13, 1e20])
+def test_incomplete_gamma_of_large_numbers(a):
+    """Near x = a, where a series would need millions of terms; further off SciPy's own series ends too early from 1e6 on."""
+    from scipy import special, stats
+    z = np.array([-4.4, -3.0, -1.0, -0.1, -0.01, 0.0, 0.01, 0.1, 1.0, 3.0, 4.4])
+    x = a + z * np.sqrt(a)
+    given = ng.full_like(ng.from_numpy(x), a), ng.from_numpy(x)
+    np.testing.assert_allclose(ng.special.gammainc(*given).numpy(), special.gammainc(a, x), rtol=2e-12)
+    np.testing.assert_allclose(ng.special.gammaincc(*given).numpy(), special.gammaincc(a, x), rtol=2e-12)
+    if a >= 1e13:  # a normal distribution
+        z = np.array([-20.0, -8.0, -6.0])
+        x = a + z * np.sqrt(a)
+        found = ng.special.gammainc(ng.full_like(ng.from_numpy(x), a), ng.from_numpy(x)).numpy()
+        np.testing.assert_allclose(found, stats.norm.cdf((x - a) / np.sqrt(a)), rtol=3e-3)
+        huge = ng.tensor([1e30])
+        assert abs(ng.special.gammainc(huge, huge).item() - 0.5) < 1e-6
