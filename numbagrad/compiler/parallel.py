@@ -15,9 +15,8 @@ import threading
 import time
 import warnings
 
-from ..kernel import cache
+from ..kernel import cache, cache_files
 
-COLD = 0.03     # seconds of processor time that a kernel from the cache never takes
 PATIENCE = 60.0  # seconds without progress after which a child is given up
 
 
@@ -26,15 +25,13 @@ def make_all(makers, done=lambda: None):
 
     The list is sorted by cost, cheapest first."""
     makers = _shared(makers)
-    last, child, tried = time.thread_time(), None, False
+    found, child, tried = _misses(), None, False
     try:
         for i, make in enumerate(makers):
-            now = time.thread_time()
-            if not tried and i and now - last > COLD and len(makers) - i >= 3:
+            if not tried and _misses() > found and len(makers) - i >= 3:
                 tried = True
                 if _may_fork():
                     child = Child(makers, i)
-            last = time.thread_time()
             if child is not None:
                 if i >= child.position():
                     child.wait()
@@ -53,6 +50,11 @@ def _shared(makers):
     each process compiles those anew; the others so that the dear ones come first from the end, where the child begins."""
     rest = makers[:0:-1]
     return [*makers[:1], *rest[:2], *rest[:1:-1]]
+
+
+def _misses():
+    """How many kernels the cache did not know so far."""
+    return cache_files.COUNTS["misses"]
 
 
 def _may_fork():
