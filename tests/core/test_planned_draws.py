@@ -75,7 +75,8 @@ def test_planned_draws_are_those_without_a_plan(name, dtype, monkeypatch):
 
 TRAINED = {
     "rrelu": lambda t: F.rrelu(t(X - 9), training=True), "dropout1d": lambda t: F.dropout1d(t(X), 0.4),
-    "dropout2d": lambda t: F.dropout2d(t(X)[None], 0.4), "dropout3d": lambda t: F.dropout3d(t(X)[:, :, None, None], 0.4),
+    "dropout2d": lambda t: F.dropout2d(t(X)[None, ..., None], 0.4),
+    "dropout3d": lambda t: F.dropout3d(t(X)[:, :, None, None], 0.4),
     "alpha_dropout": lambda t: F.alpha_dropout(t(X), 0.4, True), "turned": lambda t: F.dropout(t(X).t(), 0.4),
     "feature_alpha_dropout": lambda t: F.feature_alpha_dropout(t(X), 0.4, True),
     "exponential_": lambda t: t(X).exponential_(2.0), "uniform_": lambda t: t(X).uniform_(1.0, 2.0),

@@ -14,6 +14,8 @@ from op_db_helpers import name_of, named, op_db, ours, ours_of, rewritten
 import numbagrad as ng
 
 torch = pytest.importorskip("torch", reason="PyTorch is the oracle here")
+# PyTorch says it once, of its own samples, in whichever test takes them first.
+pytestmark = pytest.mark.filterwarnings("ignore:torch.qr is deprecated")
 DB = op_db()
 if DB is None:
     pytest.skip("PyTorch was installed without its test files", allow_module_level=True)
