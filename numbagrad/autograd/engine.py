@@ -10,6 +10,7 @@ that differs from the default slows every operation); it is switched off around 
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import threading
 from heapq import heappop, heappush
@@ -120,7 +121,7 @@ def _run(roots, gradients, keep_graph, create_graph, inputs, accumulate):
     for e, g in zip(roots, gradients):
         if e.is_leaf_edge:
             direct = (*direct, (e, g))
-        elif wanted is None or _target(e) in wanted or id(_target(e)) in captured:
+        elif wanted is None or _asked(e, wanted, captured):
             _deliver(e, g, pending, heap, made, create_graph)
     for e, g in direct:
         if captured is None or id(e) in captured:
@@ -181,10 +182,8 @@ def _run(roots, gradients, keep_graph, create_graph, inputs, accumulate):
             r = grads[i]
             if r is not None and r._rg and not create_graph:
                 r = r.detach()
-            if wanted is not None and id(e) not in captured:
-                target = _target(e)
-                if target not in wanted and id(target) not in captured:
-                    continue
+            if wanted is not None and not _asked(e, wanted, captured):
+                continue
             if e.is_leaf_edge:
                 hooked = "_numbagrad" in e.__dict__ and hooks.on_leaf(e)
                 if hooked and node is not None and (node.order is not None or len(following) > 3):
@@ -225,10 +224,15 @@ def _run(roots, gradients, keep_graph, create_graph, inputs, accumulate):
     return [captured[_key(e)][0] for e in inputs]
 
 
+def _asked(e, wanted, captured):
+    """Whether an edge is on the way to what is asked for, or that itself."""
+    node = _target(e)
+    return id(node) in captured or node in wanted
+
+
 def _part(node, g, wanted, captured):
     """The node as it were if no gradient were needed but those on the way to what is asked for."""
-    needs = tuple([e is not None and (id(e) in captured or (t := _target(e)) in wanted or id(t) in captured)
-                   for e in node.next])
+    needs = tuple([e is not None and _asked(e, wanted, captured) for e in node.next])
     return node if needs.count(False) == node.next.count(None) else node.only(needs, g)
 
 
@@ -256,8 +260,7 @@ def _target(e):
     return e.node if e.__class__ is Output else e
 
 
-ALL_AGES = -1 << 62, 1  # below and above the numbers of nodes, of which the oldest has the largest
-_age = attrgetter("seq")
+_age = attrgetter("seq")  # of nodes: the oldest has the largest
 
 
 def _key(e):
@@ -269,15 +272,13 @@ def _wanted(roots, inputs):
 
     Nothing that is older than all inputs leads to one: where a program asks, step by step, for gradients of what it has just
     made (a solver of stochastic equations), the graph of the steps before is not walked through again. Leaves have no age."""
-    captured, oldest = {}, ALL_AGES[0]
+    captured = {}
     for e in inputs:
         captured[_key(e)] = [None]
-        node = e
         if e.__class__ is Output:
             # Marks the node itself, so that the loop looks at what arrives there.
-            node = e.node
-            captured.setdefault(id(node), [None])
-        oldest = max(oldest, ALL_AGES[1] if node.is_leaf_edge else node.seq)
+            captured.setdefault(id(e.node), [None])
+    oldest = max([math.inf if e.is_leaf_edge else e.seq for e in map(_target, inputs)], default=-math.inf)
     wanted, seen = set(), set()
     stack = [n for n in map(_target, roots) if not n.is_leaf_edge]
     seen.update(stack)

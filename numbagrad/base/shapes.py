@@ -7,6 +7,7 @@ import operator
 import numpy as np
 
 from . import arguments
+from . import dtypes as dt
 
 
 class Size(tuple):
@@ -52,8 +53,8 @@ class Size(tuple):
 def _read(sizes):
     """Sizes that C++ looks at, each of which has to be an int64 (as in PyTorch, a ``Size`` itself may hold any)."""
     for s in sizes:
-        if s.__class__ is int and not -(1 << 63) <= s < 1 << 63:
-            raise ValueError("Overflow when unpacking long long")
+        if s.__class__ is int:
+            dt.check_signed(s)
     return sizes
 
 
