@@ -409,7 +409,7 @@ def sources(name):
     from numbagrad.kernel.cuda import block_form, element_form, thread_form
     kernel = KERNELS[name]
     letters = {k for _, k in kernel.parameters({})} & {"U", "V"}
-    first = dt.int64 if name == "ones" else dt.float32  # whose elements are indices
+    first = {"ones": dt.int64, "next_bits": dt.int32}.get(name, dt.float32)  # whose elements are indices, and bits
     dtypes = (first, *[dt.int64] * len(letters)) if letters else first
     if hasattr(kernel, "rows"):  # of an optimizer
         return [element_form.source(kernel, dtypes, part) for part in ("counts", "elements")]
