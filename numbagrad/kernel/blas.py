@@ -5,23 +5,21 @@ Everything is row-major with element strides, addresses in bytes. Matrices with 
 
 * ``gemm_X(a, b, c, m, n, k, lda, ldb, ldc, ta, tb, alpha, beta)``: C = alpha op(A) op(B) + beta C
 * ``gemm_batched_X(..., beta, batch, sa, sb, sc)``: the same for a batch at strides sa, sb, sc
+* ``gemm_free_X``, ``gemm_batched_free_X``: those two without the GIL
 * ``gemv_X(a, x, y, m, n, lda, incx, incy, ta, alpha, beta)``: y = alpha op(A) x + beta y, A stored (m, n); f4, f8
 * ``ger_X(a, x, y, m, n, lda, incx, incy, alpha)``: A += alpha x y^T; f4, f8
 * ``dot_X(x, y, n, incx, incy)``: sum of x * y; f4, f8
 
-They are attributes of this module made on first use. They run in the calling thread and hold the GIL, which for work
-of microseconds is faster than giving it away; :func:`gemm` adds the policy for large work: the GIL is released and
-the product is cut over the threads of ``threads.py``. BLAS itself is held at one thread for that, so there is one
-thread pool. NumPy's BLAS is another library and is left as it is.
+They are attributes of this module made on first use. They run in the calling thread and hold the GIL, which for work of
+microseconds is faster than giving it away, but for those that are named for it; :func:`gemm` adds the policy for large work:
+the GIL is released and the product is cut over the threads of ``threads.py``. BLAS itself is held at one thread for that, so
+there is one thread pool. NumPy's BLAS is another library and is left as it is.
 """
 
 import ctypes
 import functools
 import os
-import struct
 import sys
-
-import numpy as np
 
 from ..base import requires
 from . import blas_kernels, threads
@@ -169,7 +167,8 @@ def _first_native(name):
     return _natives[name]
 
 
-_NAMES = {f"{kind}_{code}" for kind in ("gemm", "gemm_batched", "gemm_piece") for code in blas_kernels.LETTERS}
+_NAMES = {f"{kind}_{code}" for kind in ("gemm", "gemm_free", "gemm_batched", "gemm_batched_free", "gemm_piece")
+          for code in blas_kernels.LETTERS}
 _NAMES |= {f"{kind}_{code}" for kind in ("gemv", "ger", "dot") for code in ("f4", "f8")}
 
 
@@ -238,20 +237,18 @@ def gemm(code, a, b, c, m, n, k, lda, ldb, ldc, ta, tb, alpha, beta, batch=1, sa
             return recorder.gemm(code, a, b, c, m, n, k, lda, ldb, ldc, ta, tb, alpha, beta, batch, sa, sb, sc)
     if c.__class__ is not int:
         return DEVICES[c.__class__.type](code, a, b, c, m, n, k, lda, ldb, ldc, ta, tb, alpha, beta, batch, sa, sb, sc)
-    work = m * n * k
-    grain = threads.SERIAL_BELOW["gemm"]
-    if work * batch <= grain:
+    small = m * n * k * batch <= threads.SERIAL_BELOW["gemm"]
+    if small or threads.alone():
+        free = "" if small else "_free"
         if batch == 1:
-            _entry(f"gemm_{code}")(a, b, c, m, n, k, lda, ldb, ldc, ta, tb, alpha, beta)
+            _entry(f"gemm{free}_{code}")(a, b, c, m, n, k, lda, ldb, ldc, ta, tb, alpha, beta)
         else:
-            _entry(f"gemm_batched_{code}")(a, b, c, m, n, k, lda, ldb, ldc, ta, tb, alpha, beta, batch, sa, sb, sc)
+            _entry(f"gemm_batched{free}_{code}")(a, b, c, m, n, k, lda, ldb, ldc, ta, tb, alpha, beta, batch, sa, sb, sc)
         return
     run = _piece_address(code)
     rows, columns, units, grain = pieces(m, n, k, batch)
-    table = np.array(
-        (a, b, c, m, n, k, lda, ldb, ldc, ta, tb, sa, sb, sc, rows, columns, *_bits(alpha, beta)), np.int64
-    )
-    threads.parallel_for(run, table, units, grain)
+    words = a, b, c, m, n, k, lda, ldb, ldc, ta, tb, sa, sb, sc, rows, columns, float(alpha), float(beta)
+    threads.parallel_call(run, words, units, grain)
 
 
 def pieces(m, n, k, batch):
@@ -266,10 +263,6 @@ def pieces(m, n, k, batch):
     if many > batch:
         rows, columns = _grid(m, n, min(-(-many // batch), max(1, work // least)))
     return rows, columns, batch * rows * columns, max(1, least * rows * columns // work)
-
-
-def _bits(*values):
-    return struct.unpack(f"={len(values)}q", struct.pack(f"={len(values)}d", *values))
 
 
 def _grid(m, n, parts):

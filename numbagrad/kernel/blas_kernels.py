@@ -150,9 +150,14 @@ def _product(code):
     return product
 
 
-def gemm(code):
+def gemm(code, **options):
     """Dispatcher of ``gemm_X`` (see ``blas.py``)."""
-    return _function(_product(code), f"void({_MATRIX})")
+    return _function(_product(code), f"void({_MATRIX})", **options)
+
+
+def gemm_free(code):
+    """Dispatcher of ``gemm_free_X``."""
+    return gemm(code, nogil=True)
 
 
 @functools.cache
@@ -161,7 +166,7 @@ def inner(code):
     return inlined.njit(_FAST, error_model="numpy")(_product(code))
 
 
-def gemm_batched(code):
+def gemm_batched(code, **options):
     """Dispatcher of ``gemm_batched_X``."""
     one = inner(code)
     size = np.dtype(code).itemsize
@@ -172,7 +177,12 @@ def gemm_batched(code):
                 a + size * sa * i, b + size * sb * i, c + size * sc * i, m, n, k, lda, ldb, ldc, ta, tb, alpha, beta
             )  # fmt: skip
 
-    return _function(batched, f"void({_MATRIX}, int64, int64, int64, int64)")
+    return _function(batched, f"void({_MATRIX}, int64, int64, int64, int64)", **options)
+
+
+def gemm_batched_free(code):
+    """Dispatcher of ``gemm_batched_free_X``."""
+    return gemm_batched(code, nogil=True)
 
 
 def gemm_piece(code):

@@ -25,8 +25,8 @@ from .guard import guarded
 from .tape import TAPE, active
 
 __all__ = [
-    "SERIAL_BELOW", "driver_address", "get_num_threads", "layer", "parallel_call", "parallel_for", "set_num_threads",
-    "state_address",
+    "SERIAL_BELOW", "alone", "driver_address", "get_num_threads", "layer", "parallel_call", "parallel_for",
+    "set_num_threads", "state_address",
 ]  # fmt: skip
 
 # Smallest piece of work, in elements (multiply-adds for "gemm"), that is worth a thread: about 10 us each, against
@@ -67,6 +67,11 @@ CHANGED = []  # what is called when the user has set another number
 def get_num_threads():
     """Number of threads a kernel may use: ``OMP_NUM_THREADS``, ``NUMBA_NUM_THREADS`` or the usable cores."""
     return _threads
+
+
+def alone():
+    """Whether kernels run in the calling thread only, whatever :func:`get_num_threads` says."""
+    return _state[0] == 1
 
 
 def set_num_threads(n):

@@ -121,10 +121,9 @@ class MmNode(CustomNode):
 
     def backward(self, g):
         a, b = self.tensors()
-        e = raw.SMALL.get(g._kind)
         flags = 0
         ga = gb = None
-        if e is not None and g._strides is None:
+        if g._kind in raw.SMALL and g._strides is None:
             m, n = g._shape
             pa = pb = pga = pgb = 0
             if b is not None:
@@ -137,8 +136,9 @@ class MmNode(CustomNode):
                 pa, s = a._ptr, a._strides
                 if s is not None:
                     flags |= 2 if s == (1, m) else 4
-            if flags < 4 and m * n * k <= raw.LIMIT:
-                kind = g._kind
+            kind = g._kind
+            e = raw.dense_backward(kind, 1, m, n, k) if flags < 4 else None
+            if e is not None:
                 if b is not None:
                     ga = make((m, k), kind)
                     pga = ga._ptr
@@ -176,11 +176,11 @@ class ProductNode(CustomNode):
 
     def backward(self, g):
         a, b = self.tensors()
-        e = raw.SMALL.get(g._kind)
         batch, m, n, k, p, q, flags = self.ctx
-        small = batch * m * n * k <= (raw.SHORT if n == 1 else raw.LIMIT)  # (of one column the gradient has one term)
-        if e is not None and g._strides is None and small:
-            kind = g._kind
+        kind = g._kind
+        limit = raw.SHORT if n == 1 else raw.LIMIT  # (of one column the gradient has one term)
+        e = raw.dense_backward(kind, batch, m, n, k, limit) if g._strides is None else None
+        if e is not None:
             ga = gb = None
             pa = pb = pga = pgb = 0
             if b is not None:
@@ -208,8 +208,7 @@ def quick(input, other, cls):
     Operands are as in ``matmul``, with equal batch dimensions, or a matrix or vector on the right; those of batches may be
     transposed."""
     kind = input._kind
-    e = raw.SMALL.get(kind)
-    if e is None or other._kind is not kind:
+    if kind not in raw.SMALL or other._kind is not kind:
         return None
     grad = True if not STATE else recording()
     if grad is None:
@@ -233,7 +232,8 @@ def quick(input, other, cls):
         shape = (*p[:-1], n)
     else:
         return None
-    if batch * m * n * k > (raw.LONG if m == n == 1 else raw.LIMIT):
+    e = raw.dense(kind, batch, m, n, k)
+    if e is None:
         return None
     flags = 0
     s, t = input._strides, other._strides

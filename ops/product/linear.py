@@ -123,15 +123,16 @@ class LinearNode(CustomNode):
 
     def backward(self, g):
         x, w = self.tensors()
-        e = raw.SMALL.get(g._kind)
         following = self.next
-        if e is not None and g._strides is None:
-            kind = g._kind
+        kind = g._kind
+        if kind in raw.SMALL and g._strides is None:
             shape = g._shape
             n = shape[-1]
             m = g._n // n
             k = x._shape[-1] if x is not None else w._shape[1] if w is not None else 0
-            if m * n * k <= raw.LIMIT and m <= 1024:
+            e = raw.dense_backward(kind, 1, m, n, k)
+            large = e.__class__ is raw.Large
+            if e is not None and (large or m <= 1024):
                 gx = gw = gb = None
                 px = pw = pgx = pgw = pgb = 0
                 if following[0] is not None:
@@ -140,6 +141,10 @@ class LinearNode(CustomNode):
                 if following[1] is not None:
                     gw = make((n, k), kind)
                     pgw, px = gw._ptr, x._ptr
+                if large:
+                    e.linear_backward(g._ptr, px, pw, pgx, pgw, m, n, k)
+                    gb = None if following[2] is None else REGISTRY["sum"].callable(reshape(bare(g), (m, n)), 0)
+                    return gx, gw, gb
                 if following[2] is not None:
                     gb = make((n,), kind)
                     pgb = gb._ptr
@@ -186,8 +191,12 @@ FAST = """def linear(input, weight, bias=None):
         return slow_(input, weight, bias)
     n, k = b
     size = input._n
-    if a[-1] != k or not size or size * n > MOST_:
+    if a[-1] != k or not size:
         return slow_(input, weight, bias)
+    if size * n > MOST_:
+        e = large_(kind, 1, size // k, n, k)
+        if e is None:
+            return slow_(input, weight, bias)
     if bias is None:
         bias_ptr = 0
     elif bias._kind is kind and bias._shape == (n,) and bias._strides is None:
@@ -249,8 +258,8 @@ def _linear(input, weight, bias=None):
     return invoke(linear_nd, (input, weight, bias), (), GENERAL.get(name))
 
 
-_env = {**text.NAMES, "SMALL_": raw.SMALL, "MOST_": raw.LIMIT, "makers_": makers, "NODES_": NODES, "slow_": _linear,
-        "__name__": __name__}
+_env = {**text.NAMES, "SMALL_": raw.SMALL, "MOST_": raw.LIMIT, "large_": raw.dense, "makers_": makers, "NODES_": NODES,
+        "slow_": _linear, "__name__": __name__}
 _fast = jit.define(FAST, "linear", _env)
 _fast.__doc__ = """Fully connected layer ``input @ weight.T + bias`` over the last dimension of ``input``."""
 linear = function(_fast, planned=False, out="wider", namespaces=("nn.functional",), method=False, reference=_reference,

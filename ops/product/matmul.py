@@ -42,8 +42,8 @@ FAST = """def {name}(input, {second}, *, out=None):
         if same and len(a) == 2 and len(b) == 2:
             m, k = a
             q, n = b
-            e = SMALL_.get(kind)
-            if k == q and e is not None and m * n * k <= MOST_:
+            e = SMALL_.get(kind) if m * n * k <= MOST_ else large_(kind, 1, m, n, k)
+            if k == q and e is not None:
                 flags = 0
                 s = input._strides
                 if s is not None:
@@ -78,7 +78,8 @@ def fast(name, second, slow, doc):
         return 6 * "    " + f"makers_.record(y, Node_, {text.group(edges)}, {text.group(saved)}, None)"
     source = FAST.format(name=name, second=second, both=node(True, True), left=node(True, False), right=node(False, True))
     fn = jit.define(source, name, {**text.NAMES, **arguments.ENVIRONMENT, "SMALL_": raw.SMALL, "MOST_": raw.LIMIT,
-                                   "makers_": makers, "Node_": MmBackward0, "slow_": slow, "__name__": __name__})
+                                   "large_": raw.dense, "makers_": makers, "Node_": MmBackward0, "slow_": slow,
+                                   "__name__": __name__})
     fn.__doc__ = doc
     return fn
 

@@ -11,7 +11,7 @@ from numbagrad.core.copying import contiguous_copy, copy_into, row_major  # noqa
 from numbagrad.core.launch import launch
 from numbagrad.core.tensor import contiguous_strides, make, raw, raw_view
 from numbagrad.extend import T, accumulate
-from numbagrad.kernel import emit, expr, jit, threads
+from numbagrad.kernel import blas, emit, expr, jit, threads
 from numbagrad.kernel.jit import kernel
 
 # Multiply-adds up to which a product runs at once in the calling thread, holding the GIL.
@@ -99,7 +99,7 @@ class Small:
     def __getattr__(self, name):
         if name not in SOURCE:
             raise AttributeError(name)
-        from numbagrad.kernel import blas, blas_kernels
+        from numbagrad.kernel import blas_kernels
         # The code of a product is part of those that have it in a loop.
         one, key = (blas.inner if name in BATCHED else blas.by_name)(self.code)
         env = {"one": one, "ptr": jit.nb().pointers[self.code], "NO": blas_kernels.NO, "YES": blas_kernels.YES}
@@ -110,7 +110,74 @@ class Small:
         return entry
 
 
+class Large:
+    """What ``Small`` has, for products that are cut over the threads and do not hold the GIL.
+
+    None of a single term, which BLAS is slow at, nor of more rows than it can count."""
+
+    __slots__ = ("code", "itemsize", "np", "kind")
+
+    def __init__(self, kind):
+        self.kind, self.code, self.itemsize, self.np = kind, kind.dtype.code, kind.itemsize, kind.np
+
+    def mm(self, a, b, c, m, n, k, flags):
+        ta, tb = flags >> 1, flags & 1
+        blas.gemm(self.code, a, b, c, m, n, k, m if ta else k, k if tb else n, n, ta, tb, 1.0, 0.0)
+
+    def mm_backward(self, g, a, b, ga, gb, m, n, k, flags):
+        self.bmm_backward(g, a, b, ga, gb, 1, m, n, k, flags)
+
+    def bmm(self, a, b, c, batch, m, n, k, flags):
+        ta, tb = flags >> 1, flags & 1
+        blas.gemm(self.code, a, b, c, m, n, k, m if ta else k, k if tb else n, n, ta, tb, 1.0, 0.0, batch, m * k, k * n, m * n)
+
+    def bmm_backward(self, g, a, b, ga, gb, batch, m, n, k, flags):
+        ta, tb = flags >> 1, flags & 1
+        one, two, three = m * k, k * n, m * n
+        if ga:
+            blas.gemm(self.code, g, b, ga, m, k, n, n, k if tb else n, k, 0, 1 - tb, 1.0, 0.0, batch, three, two, one)
+        if gb:
+            blas.gemm(self.code, a, g, gb, k, n, m, m if ta else k, n, n, 1 - ta, 0, 1.0, 0.0, batch, one, three, two)
+
+    def linear(self, x, w, bias, out, m, n, k):
+        if bias:
+            spread_row.run(self.kind, (bias, out, n), m, m * n)
+        blas.gemm(self.code, x, w, out, m, n, k, k, k, n, 0, 1, 1.0, 1.0 if bias else 0.0)
+
+    def linear_backward(self, g, x, w, gx, gw, m, n, k):
+        if gx:
+            blas.gemm(self.code, g, w, gx, m, k, n, n, k, k, 0, 0, 1.0, 0.0)
+        if gw:
+            blas.gemm(self.code, g, x, gw, n, k, m, n, k, k, 1, 0, 1.0, 0.0)
+
+
+@kernel
+def spread_row(row: "*T", out: "*T", n: int, start: int, stop: int):
+    """The numbers of row (n,) in each row of out (rows, n)."""
+    for i in range(start, stop):
+        for j in range(n):
+            out[i * n + j] = row[j]
+
+
 SMALL: dict = {}  # kind -> Small, filled by the first general call of a kind
+LARGE: dict = {}  # kind -> Large, of those that have the other
+MOST = (1 << 31) - 1  # multiply-adds of what goes there: no matrix has more rows than BLAS can count
+
+
+def dense(kind, batch, m, n, k):
+    """What multiplies dense matrices (m, k) and (k, n), or None."""
+    work = batch * m * n * k
+    if work <= (LONG if m == n == 1 else LIMIT):
+        return SMALL.get(kind)
+    return LARGE.get(kind) if work <= MOST and k > 1 and (m > 1 or n > 1) else None
+
+
+def dense_backward(kind, batch, m, n, k, limit=LIMIT):
+    """What makes the gradients of their product, or None."""
+    work = batch * m * n * k
+    if work <= limit:
+        return SMALL.get(kind)
+    return LARGE.get(kind) if work <= MOST and m > 1 and n > 1 and k > 1 else None
 
 
 def small(kind):
@@ -119,7 +186,7 @@ def small(kind):
     if found is None and kind.cpu and kind.dtype.code in ("f4", "f8"):
         found = Small(kind)
         if storage._peek is not None:
-            SMALL[kind] = found
+            SMALL[kind], LARGE[kind] = found, Large(kind)
     return found
 
 
@@ -236,7 +303,6 @@ def multiply(out, a, b, ta=0, tb=0, alpha=1.0, beta=0.0):
         return copy_into(out, wide)
     if d.code not in BLAS_CODES:
         return _integers(out, transposed(a) if ta else a, transposed(b) if tb else b, alpha, beta)
-    from numbagrad.kernel import blas
     complex_ = d.is_complex
     m, n = out._shape[-2:]
     k = a._shape[-2] if ta else a._shape[-1]
