@@ -31,7 +31,7 @@ ELEMENTWISE = [n for n, op in REGISTRY.items()
                if op.kind == "elementwise" and op.accepts not in ("int", "integer")]
 REDUCTIONS = [n for n, op in REGISTRY.items() if op.kind == "reduction"]
 # Scalar functions whose float32 form works in float64 inside: they buy accuracy with a few double operations.
-WIDE = {"pow", "log2", "log10", "sin", "cos", "tan", "asinh", "acosh", "atanh", "erfinv", "erfc", "lgamma", "digamma",
+WIDE = {"pow", "sin", "cos", "tan", "asinh", "acosh", "atanh", "erfinv", "erfc", "lgamma", "digamma",
         "trigamma", "i0", "i1", "i0e", "i1e", *scalars.FUNCTIONS} - {"gcd", "lcm"}
 # Those with loops or a call may use a little of the stack (and save a register around the call).
 STACK = {"lgamma", "digamma", *scalars.FUNCTIONS}

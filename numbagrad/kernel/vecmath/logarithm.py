@@ -20,10 +20,15 @@ SQRT_HALF_BITS_F8 = J(0x3FE6A09E667F3BCD)
 ONE_BITS_F4, EXPONENT_F4 = I(0x3F800000), I(-0x800000)
 MANTISSA_F4, MANTISSA_F8 = I(0x7FFFFF), J(0xFFFFFFFFFFFFF)
 LOW_HALF = J(-0x100000000)
+HEAD_F4 = I(-0x1000)
 LN2_HI_F4, LN2_LO_F4 = F(0.693359375), F(-2.12194440e-4)
 LN2_HI_F8, LN2_LO_F8 = D(0.6931471803691238), D(1.9082149292705877e-10)
 LN2, LOG10E = D(0.6931471805599453), D(0.4342944819032518)
 LOG2E = D(1.4426950408889634)
+# hi parts with 12, 12 and 14 bits: their product with a 12-bit number and with an exponent is exact
+LOG2E_HI_F4, LOG2E_LO_F4 = F(1.4423828125), F(0.000312228388963387)
+LOG10E_HI_F4, LOG10E_LO_F4 = F(0.4342041015625), F(9.038034075181667e-05)
+LOG10_2_HI_F4, LOG10_2_LO_F4 = F(0.301025390625), F(4.6050389811980175e-06)
 # hi parts with 21 and 33 bits: their product with a 21-bit number and with an exponent is exact
 LOG2E_HI, LOG2E_LO = D(1.4426946640014648), D(3.768874985636099e-07)
 LOG10E_HI, LOG10E_LO = D(0.4342944622039795), D(1.9699272335463627e-08)
@@ -98,19 +103,35 @@ def log1p_wide(x):
     return D(k) * LN2 + (f + log_tail_wide(f))
 
 
+def log_parts_f4(x):
+    """(k, h, l) with log(x) = k ln 2 + h + l, h of 12 bits, for any positive finite x."""
+    tiny = x < TINY_F4
+    y = x * F(8388608) if tiny else x
+    b = I(I(F(y).view(I)) - SQRT_HALF_BITS_F4)
+    f = I(I(b & MANTISSA_F4) + SQRT_HALF_BITS_F4).view(F) - F(1)
+    k = F(I(b >> I(23))) - (F(23) if tiny else F(0))
+    q = F(0.5) * f * f
+    h = I(F(f - q).view(I) & HEAD_F4).view(F)
+    return k, h, ((f - h) - q) + f * f * f * poly7(f, LOG_F4)
+
+
 def log2_f4(x):
     """Base-2 logarithm; -inf at 0, NaN below."""
-    y = D(x)
-    b = y.view(J) - SQRT_HALF_BITS_F8
-    f = J((b & MANTISSA_F8) + SQRT_HALF_BITS_F8).view(D) - D(1)
-    y = F(D(b >> J(52)) + (f + log_tail_wide(f)) * LOG2E)
+    k, h, l = log_parts_f4(x)  # noqa: E741
+    a = h * LOG2E_HI_F4  # exact
+    w = k + a
+    y = w + (((k - w) + a) + ((l + h) * LOG2E_LO_F4 + l * LOG2E_HI_F4))
     y = y if x < INF_F4 else x
     return y if x > F(0) else (-INF_F4 if x == F(0) else NAN_F4)
 
 
 def log10_f4(x):
     """Base-10 logarithm; -inf at 0, NaN below."""
-    y = F(log_wide(D(x)) * LOG10E)
+    k, h, l = log_parts_f4(x)  # noqa: E741
+    a = h * LOG10E_HI_F4  # exact
+    b = k * LOG10_2_HI_F4  # exact
+    w = b + a
+    y = w + (((b - w) + a) + (k * LOG10_2_LO_F4 + ((l + h) * LOG10E_LO_F4 + l * LOG10E_HI_F4)))
     y = y if x < INF_F4 else x
     return y if x > F(0) else (-INF_F4 if x == F(0) else NAN_F4)
 
