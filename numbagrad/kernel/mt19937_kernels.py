@@ -286,7 +286,7 @@ def permute(mt: "*u4", words: "*u4", out: "*i8", n: int):
         _draw(mt, words, count)
         for j in range(count):
             i = start + j
-            k = i + np.int64(words[j] % np.uint64(n - i))
+            k = i + np.int64(words[j] % _U32(n - i))
             out[i], out[k] = out[k], out[i]
 
 

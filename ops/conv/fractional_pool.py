@@ -51,11 +51,12 @@ def fractional_max(x: "*T", samples: "*T", y: "*T", where: "*i8", d: int, h: int
                     best = T(-np.inf)
                     for i in range(z, z + kd):
                         for j in range(r, r + kh):
-                            for k in range(c, c + kw):
-                                v = load(x[base + (i * h + j) * w + k])
-                                if (v > best) | (v != v):  # the last NaN wins
-                                    best = v
-                                    at = (i * h + j) * w + k
+                            p = (i * h + j) * w
+                            for k in range(p + c, p + c + kw):
+                                v = load(x[base + k])
+                                new = (v > best) | (v != v)  # the last NaN wins
+                                best = v if new else best
+                                at = k if new else at
                     y[q] = store(best)
                     where[q] = at
                     q += 1

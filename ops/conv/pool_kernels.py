@@ -28,14 +28,17 @@ def box_mean(x: "*T", y: "*T", t: "*i8", divisor: int, start: int, stop: int):
     for plane in range(start, stop):
         q = plane * od * oh * ow
         for z in range(od):
+            top, bottom = t[9 + 3 * z], t[10 + 3 * z]
             for r in range(oh):
+                upper, lower = t[hs + 3 * r], t[hs + 1 + 3 * r]
                 for c in range(ow):
+                    left, right = t[ws + 3 * c], t[ws + 1 + 3 * c]
                     acc = T(0)
-                    for i in range(t[9 + 3 * z], t[10 + 3 * z]):
-                        for j in range(t[hs + 3 * r], t[hs + 1 + 3 * r]):
+                    for i in range(top, bottom):
+                        for j in range(upper, lower):
                             p = ((plane * d + i) * h + j) * w
-                            for k in range(t[ws + 3 * c], t[ws + 1 + 3 * c]):
-                                acc = T(acc + load(x[p + k]))
+                            for k in range(p + left, p + right):
+                                acc = T(acc + load(x[k]))
                     n = divisor if divisor != 0 else t[11 + 3 * z] * t[hs + 2 + 3 * r] * t[ws + 2 + 3 * c]
                     y[q] = store(acc / T(n))
                     q += 1
@@ -105,32 +108,41 @@ def box_max(x: "*T", y: "*T", where: "*i8", t: "*i8", start: int, stop: int):
     by the int64 plan t."""
     d, h, w, od, oh, ow = t[0], t[1], t[2], t[3], t[4], t[5]
     hs, ws = 9 + 3 * od, 9 + 3 * od + 3 * oh
+    down, over, step = t[6], t[7], t[8]
     for plane in range(start, stop):
         q = plane * od * oh * ow
         base = plane * d * h * w
         for z in range(od):
+            top, bottom = t[9 + 3 * z], t[10 + 3 * z]
             for r in range(oh):
+                upper, lower = t[hs + 3 * r], t[hs + 1 + 3 * r]
                 for c in range(ow):
-                    at = (t[9 + 3 * z] * h + t[hs + 3 * r]) * w + t[ws + 3 * c]
+                    left, right = t[ws + 3 * c], t[ws + 1 + 3 * c]
+                    at = (top * h + upper) * w + left
                     best = load(x[base + at])
-                    i = t[9 + 3 * z]
-                    while i < t[10 + 3 * z]:
-                        j = t[hs + 3 * r]
-                        while j < t[hs + 1 + 3 * r]:
-                            k = t[ws + 3 * c]
+                    i = top
+                    while i < bottom:
+                        j = upper
+                        while j < lower:
+                            k = left
                             p = (i * h + j) * w
-                            while k < t[ws + 1 + 3 * c]:
-                                if t[8] == 1 and k + AHEAD <= t[ws + 1 + 3 * c] and larger(x, base + p + k, best) == 0:
-                                    k += AHEAD
-                                    continue
+                            while step == 1 and k + AHEAD <= right:
+                                if larger(x, base + p + k, best) != 0:
+                                    for e in range(k, k + AHEAD):
+                                        v = load(x[base + p + e])
+                                        # The last NaN wins, as everywhere in PyTorch's pooling.
+                                        new = (v > best) | (v != v)
+                                        best = v if new else best
+                                        at = p + e if new else at
+                                k += AHEAD
+                            while k < right:
                                 v = load(x[base + p + k])
-                                # The last NaN wins, as everywhere in PyTorch's pooling.
-                                if (v > best) | (v != v):
-                                    best = v
-                                    at = p + k
-                                k += t[8]
-                            j += t[7]
-                        i += t[6]
+                                new = (v > best) | (v != v)
+                                best = v if new else best
+                                at = p + k if new else at
+                                k += step
+                            j += over
+                        i += down
                     y[q] = store(best)
                     where[q] = at
                     q += 1

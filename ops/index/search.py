@@ -285,10 +285,7 @@ def bisect(edges: "*T", x: "*T", out: "*i8", n: int, per_row: int, shared: int, 
             while low < high:
                 middle = (low + high) // 2
                 e = load(edges[base + middle])
-                if right != 0:
-                    before = e <= v or v != v
-                else:
-                    before = not (e >= v)
+                before = not (e > v) if right != 0 else not (e >= v)  # a NaN is before everything, as PyTorch has it
                 if before:
                     low = middle + 1
                 else:

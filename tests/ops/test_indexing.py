@@ -255,6 +255,20 @@ def test_named_results_print_like_torch():
     assert ng.tensor([2.0, 1.0]).topk(1).indices.tolist() == [0] and values.tolist() == [1.0, 2.0]
 
 
+def test_bisection_among_nan():
+    torch = pytest.importorskip("torch", reason="PyTorch is the oracle here")
+    rng = np.random.default_rng(4)
+    numbers = [np.nan, np.inf, -np.inf, -1.0, 0.0, 1.0, 2.0]
+    for draw in range(200):
+        edges, values = np.sort(rng.choice(numbers, rng.integers(1, 9))), rng.choice([*numbers, 0.5], 5)
+        if draw % 2:  # not sorted: what bisection finds then
+            rng.shuffle(edges)
+        for right in (False, True):
+            expected = torch.searchsorted(torch.from_numpy(edges), torch.from_numpy(values), right=right).tolist()
+            assert ng.searchsorted(ng.from_numpy(edges), ng.from_numpy(values), right=right).tolist() == expected
+            assert ng.bucketize(ng.from_numpy(values), ng.from_numpy(edges), right=right).tolist() == expected
+
+
 def test_counting_and_searching():
     a = np.random.default_rng(3).integers(0, 6, 40)
     x = ng.from_numpy(a)
