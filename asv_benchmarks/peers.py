@@ -3,6 +3,7 @@
     python asv_benchmarks/peers.py [--rounds 9] [--threads 1] [--only NAME ...] [--without LIBRARY ...] [--markdown]
     python asv_benchmarks/peers.py --compiled [--rounds 9] [--threads 1] [--only NAME ...] [--no-processes]
     python asv_benchmarks/peers.py --registry [--sizes small large] [--all] [--rounds 9] [--threads 1] [--only NAME ...]
+    python asv_benchmarks/peers.py --registry --forms [--sizes small large] [--all] [--rounds 9] [--threads 1] [--only NAME ...]
     python asv_benchmarks/peers.py --registry --memory [--sizes small large] [--all] [--threads 1] [--only NAME ...]
 
 One process per library, started once and asked in turn: round after round, every library times the case for a fixed
@@ -204,6 +205,7 @@ def main():
     parser.add_argument("--compiled", action="store_true", help="training steps with ng.compile, torch.compile, jax.jit")
     parser.add_argument("--registry", action="store_true", help="every op of the registry, and everyday calls")
     parser.add_argument("--sizes", nargs="+", default=["small", "large"], choices=["small", "large"], help="of --registry")
+    parser.add_argument("--forms", action="store_true", help="of --registry: the in-place forms and those with out=")
     parser.add_argument("--memory", action="store_true", help="of --registry: peaks of memory instead of times")
     parser.add_argument("--all", action="store_true", help="all rows of --registry, not only those above their limit")
     options = parser.parse_args()

@@ -5,7 +5,8 @@
 method, the in-place form, gradients of every order, tests, benchmarks and a line of the API page.
 
 ``kernel`` declares a loop that ``launch`` runs on tensors; inside it ``T`` is the dtype's constructor, ``load`` and ``store``
-convert half types, ``accumulate`` adds in free order and ``exp``, ``log`` ... are the functions of the kernel's width.
+convert half types, ``accumulate`` adds in free order, ``anew`` is for loops that may write back what they read, and ``exp``,
+``log`` ... are the functions of the kernel's width.
 ``scalar`` holds the functions of scalar expressions (``scalar.where``, ``scalar.absolute``).
 """
 
@@ -21,6 +22,7 @@ from .kernel import expr as scalar
 from .kernel.jit import (
     T,
     accumulate,
+    anew,
     erf,
     exp,
     expm1,
@@ -37,6 +39,6 @@ from .kernel.jit import (
     tanh,
 )
 
-__all__ = ["BINARY", "REDUCE", "REGISTRY", "UNARY", "Op", "Sample", "T", "Tensor", "accumulate", "custom", "elementwise",
-           "erf", "exp", "expm1", "function", "inline", "kernel", "load", "log", "log1p", "power", "reduction", "rint",
-           "rsqrt", "scalar", "sigmoid", "sqrt", "store", "tanh", "view"]
+__all__ = ["BINARY", "REDUCE", "REGISTRY", "UNARY", "Op", "Sample", "T", "Tensor", "accumulate", "anew", "custom",
+           "elementwise", "erf", "exp", "expm1", "function", "inline", "kernel", "load", "log", "log1p", "power", "reduction",
+           "rint", "rsqrt", "scalar", "sigmoid", "sqrt", "store", "tanh", "view"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 
 import numpy as np
@@ -149,6 +150,21 @@ def portable(op, size):
                  {k: plain(v) for k, v in case.kwargs.items()}, leaves)]
     except TypeError:
         return []
+
+
+FORMS = "_", " out="  # of a case's name: in-place, on a copy that is made anew each time, and into the result of a call before
+
+
+def forms(op, size):
+    """``portable`` of the op's other forms."""
+    from numbagrad import Tensor
+    out = []
+    for name, names, arrays, args, kwargs, _ in portable(op, size):
+        if op.method and hasattr(Tensor, op.method + "_") and args and isinstance(args[0], Slot):
+            out.append((name + FORMS[0], ("", op.method + "_", ""), arrays, args, kwargs, []))
+        if "out" in inspect.signature(op.callable).parameters:
+            out.append((name + FORMS[1], names, arrays, args, kwargs, []))
+    return out
 
 
 def large_case(op):

@@ -49,14 +49,14 @@ class Worker:
         self.process.stdout.close()
 
 
-def collect(sizes, only=()):
-    """(size, case) one after the other: all together have 2.4 GB."""
+def collect(sizes, only=(), forms=False):
+    """(size, case) one after the other: all together have 2.4 GB; ``forms``: the other forms of the registry's ops."""
     def wanted(name):
         return not only or any([o == name or o in name and len(o) > 3 for o in only])
     for size in sizes:
-        yield from [(size, c) for c in cases.everyday(size) if wanted(c[0])]
+        yield from [(size, c) for c in cases.everyday(size) if wanted(c[0]) and not forms]
         for op in cases.ops(wanted):
-            yield from [(size, c) for c in cases.portable(op, size)]
+            yield from [(size, c) for c in (cases.forms if forms else cases.portable)(op, size)]
 
 
 SLEEP = 0.02  # seconds
@@ -164,7 +164,7 @@ def bare(size, found):
 
 
 def main(options, machine, date):
-    found = collect(options.sizes, options.only or ())
+    found = collect(options.sizes, options.only or (), options.forms)
     measured = measure(found, options.rounds, options.threads)
     if not measured:
         return f"no case is named like {' or '.join(options.only)}"

@@ -54,6 +54,26 @@ def flow(given, results, leaves=()):
     return read + bool(leaves) * sum(written.values()), sum(written.values()) + sum(t.nbytes for t in leaves)
 
 
+def form(lib, name, names, args, kwargs):
+    """The call of a registry entry in the form that its name has (``cases.FORMS``)."""
+    from registry_sweep.cases import FORMS
+    inplace, into = [name.endswith(f) for f in FORMS]
+    function = getattr(lib.Tensor, names[1]) if inplace else find(lib, names)
+    if inplace:
+        kept = args[0].clone()
+
+        def forward():
+            args[0].copy_(kept)
+            return function(*args, **kwargs)
+        return forward
+    if into:
+        kwargs = dict(kwargs, out=function(*args, **kwargs))
+
+    def forward():
+        return function(*args, **kwargs)
+    return forward
+
+
 def build(lib, case):
     """(forward, forward and backward or None) of a case."""
     return parts(lib, case)[:2]
@@ -80,10 +100,7 @@ def parts(lib, case):
         given = [lib.tensor(a) for a in arrays]
         leaves = [given[i] for i in grads]
         args, kwargs = fill(args, given), fill(kwargs, given)
-        function = find(lib, names)
-
-        def forward():
-            return function(*args, **kwargs)
+        forward = form(lib, case[0], names, args, kwargs)
     for t in leaves:
         t.requires_grad_()
     results = tensors_of(lib, forward())
@@ -144,8 +161,9 @@ def median(run, target):
 
 def floor(lib, case, mode, bytes_, target, threads):
     """What limits a case: (bytes, seconds of a loop that reads and writes so many, seconds of the work without all else)."""
-    from registry_sweep import bare, limits
-    work = limits.seconds(lib, case, mode, parts, lambda run: median(run, target), threads)
+    from registry_sweep import bare, cases, limits
+    plain = not case[0].endswith(cases.FORMS)
+    work = limits.seconds(lib, case, mode, parts, lambda run: median(run, target), threads) if plain else None
     return sum(bytes_) if bytes_ else None, median(bare.loop(*bytes_), target) if bytes_ else None, work
 
 

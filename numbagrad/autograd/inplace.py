@@ -13,10 +13,11 @@ from ..core import copying, graph, makers, storage
 from ..core.broadcast import broadcast_shapes
 from ..core.graph import Node, new_node, note_forward
 from ..core.launch import launch
-from ..core.overlap import check_partial, check_single, is_expanded, is_several
+from ..core.overlap import check_partial, check_single, is_expanded, is_several, overlaps, unrecorded
 from ..core.promotion import check_dtype, common_device, common_dtype, is_number
-from ..core.tensor import Tensor, bump_version, contiguous_strides
+from ..core.tensor import Tensor, bump_version
 from ..core.view_history import forbidden, rebase
+from ..dispatch import writes
 from ..dispatch.barebones_check import check_barebones
 from ..dispatch.elementwise_general import Slow, fitted, general, met_in_float32, remember_inplace
 from ..kernel.tape import TAPE, active
@@ -71,6 +72,10 @@ def old_self(t):
 
 def apply_function(op, t, args, kwargs):
     """In-place form of any other op: run it on the old value, then make the result this tensor's value and history."""
+    if op.loop_of is not None and t.__class__ is Tensor:
+        loop, values = op.loop_of(t, *args)
+        if loop.writes and writes.repeat(loop, t, values, fitted):
+            return t
     if STATE and (found := transformed(op, t, args, kwargs)) is not NotImplemented:
         return found
     try:
@@ -92,7 +97,16 @@ def apply_function(op, t, args, kwargs):
                 ask := overriding.method("clamp_", (t, *given))) is not None:
             return ask(t, *args, **kwargs)
         check_partial(t, tensors)
-    result = op.callable(old_self(t), *args, **kwargs)
+    lean = unrecorded(t) and not any([a._rg if isinstance(a, Tensor) else isinstance(a, (tuple, list))
+                                      for a in (*args, *kwargs.values())])
+    if lean and op.into and all([a._kind is t._kind and a._shape == t._shape for a in args if isinstance(a, Tensor)]):
+        return op.callable(t, *args, out=t)
+    result = op.callable(t if lean else old_self(t), *args, **kwargs)
+    if result is t:  # (of a real number the conjugate ...)
+        bump_version(t)
+        return t
+    if result._buf is t._buf:  # a view of it
+        result = copying.contiguous_copy(result)
     if op.name == "float_power" and result._kind is not t._kind:
         raise RuntimeError(f"the base given to float_power_ has dtype {dt.scalar_name(t._kind.dtype)} but the operation's "
                            f"result requires dtype {dt.scalar_name(result._kind.dtype)}")
@@ -126,6 +140,8 @@ def apply(op, t, args):
     if op.special and len(args) == 1 and args[0].__class__ is (
             float if t._kind.dtype.category > 1 else int) and args[0] in op.special:
         return apply(op.special[args[0]], t, ())
+    if op.writes and len(args) + 1 == len(op.tensors) + len(op.params) and writes.repeat(op, t, (t, *args), fitted):
+        return t
     if not op.params and len(args) + 1 == len(op.tensors):
         operands, params = (t, *args), ()
     else:
@@ -186,25 +202,14 @@ def apply(op, t, args):
         node = prepare(form, t, tensors, numbers, shape, operands)
     launch(form.forward, compute, operands, numbers, (t,), shape)
     bump_version(t)
-    if t._kind.cpu and result is compute and (
-            compute.category >= 2 or compute.category and not op.params and op.check is None):
-        remember_inplace(form, pattern, scalars, t._kind)
+    if t._kind.cpu and result is compute:
+        if compute.category >= 2 or compute.category and not op.params and op.check is None:
+            remember_inplace(form, pattern, scalars, t._kind)
+        if node is None and operands is tensors and op.in_order:
+            writes.remember(form, t, (t, *args), compute, shape)
     if node is not None:
         finish(form, node, t)
     return t
-
-
-def overlaps(a, b):
-    """Whether two tensors on one storage share memory without being the same elements in the same order."""
-    if a._ptr == b._ptr and a._shape == b._shape and a._strides == b._strides:
-        return False
-
-    def span(t):
-        strides = t._strides or contiguous_strides(t._shape)
-        last = sum((s - 1) * k for s, k in zip(t._shape, strides))
-        return t._ptr, t._ptr + last * t._kind.itemsize
-    (a0, a1), (b0, b1) = span(a), span(b)
-    return a0 <= b1 and b0 <= a1
 
 
 def prepare(form, t, tensors, scalars, shape, operands):
@@ -261,18 +266,6 @@ class CopyBackwards(Node):
             if src._kind is not kind:
                 src = src.to(kind.device, kind.dtype)
         return (own, src)
-
-
-def unrecorded(t):
-    """Whether reading or writing ``t`` takes no look at history, devices or rare modes."""
-    if TAPE or t._ver.__class__ is not list or not t._kind.cpu:
-        return False
-    if STATE:
-        record = modes.recording()
-        if not record:
-            return record is False
-    view = t._view
-    return not t._rg and (view is None or not view.base._rg)
 
 
 def copy_(self, src, non_blocking=False):

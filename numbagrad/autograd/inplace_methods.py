@@ -85,6 +85,10 @@ def _elementwise(op, apply=apply):
             env[f"DEFAULT_{k}_"] = op.keywords[k][0]
             lines += [*former.keyword(op, k, "_"),
                       f"    return KEYWORDS_[{k!r}][1]({', '.join([first, *rest, k])}, inplace=True)"]
+    if len(op.tensors) == 1 and not op.params:
+        env.update(text.environment(bump_version=bump_version, share=share),
+                   FAST_=op.fast_inplace.setdefault("t", {}))
+        lines += _fast_alone(first)
     if len(op.tensors) == 2 and not op.params:
         tensors, number = [op.fast_inplace.setdefault(pattern, {}) for pattern in ("tt", "ts")]
         env.update(text.environment(bump_version=bump_version, share=share, SPECIAL=op.special), LOW_=-(1 << 63),
@@ -114,6 +118,15 @@ def _fast(a, b, special, slow):
         f"                record_ and not {a}._rg and not {b}._rg and {a}._view is None and {b}._view is None)):",
         *_run((f"{a}._ptr", f"{b}._ptr", f"{a}._ptr"), a, " " * 12), f"            bump_version_({a})",
         f"            return {a}"]
+
+
+def _fast_alone(a):
+    """``_fast`` of an op of one tensor."""
+    return [
+        f"if {a}._strides is None and '_inference' not in {a}.__dict__:", "    record_ = True if not STATE_ else recording_()",
+        f"    e_ = FAST_.get({a}._kind)",
+        f"    if e_ is not None and (record_ is False or (record_ and not {a}._rg and {a}._view is None)):",
+        *_run((f"{a}._ptr", f"{a}._ptr"), a, " " * 8), f"        bump_version_({a})", f"        return {a}"]
 
 
 def _run(words, a, pad):

@@ -67,7 +67,7 @@ class Operands:
         self.order = [n for n in self.names if n not in self.shared]
         self.places = [self.shared.get(n, n) for n in self.names]
         self.scoped = all([c in PLAIN for c in self.codes])
-        self.env, self.key = {}, ""
+        self.env, self.key = {"anew_": jit.nb().anew} if self.shared else {}, ""
         if self.scoped:
             for n, c in zip(self.names, self.codes):
                 k = self.order.index(self.shared.get(n, n))
@@ -88,7 +88,8 @@ class Operands:
 
     def load(self, n, i):
         c = self.codes[self.names.index(n)]
-        return f"load_{c}_(get_{n}({n}_p, {i}))" if self.scoped else f"load_{c}_({n}_p[{i}])"
+        value = f"get_{n}({n}_p, {i})" if self.scoped else f"{n}_p[{i}]"
+        return f"load_{c}_({f'anew_({value})' if n in self.shared.values() else value})"
 
     def store(self, n, i, value):
         c = self.codes[self.names.index(n)]

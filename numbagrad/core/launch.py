@@ -50,6 +50,14 @@ def geometry(shape, tensors):
     return found
 
 
+def overwritten(ins, out):
+    """The number, from 1, of the first of ``ins`` that ``out`` takes the place of, or 0."""
+    for i, t in enumerate(ins, 1):
+        if t._ptr == out._ptr and t._kind.dtype is out._kind.dtype and t._shape == out._shape and t._strides == out._strides:
+            return i
+    return 0
+
+
 def launch(pointwise, compute, ins, scalars, outs, shape):
     """Run a pointwise kernel: contiguous or strided, on one thread or several, on the CPU or a GPU."""
     if TAPE:
@@ -69,11 +77,11 @@ def launch(pointwise, compute, ins, scalars, outs, shape):
     if n == 0:
         return None
     if all([t._strides is None and t._shape == shape for t in tensors]):
-        inplace = bool(ins) and outs[0]._ptr == ins[0]._ptr and in_codes[0] == out_codes[0]
-        entry = pointwise.native(compute.compute, in_codes, out_codes, inplace).entry
+        entry = pointwise.native(compute.compute, in_codes, out_codes, overwritten(ins, outs[0])).entry
         return entry(*pointers, *values, 0, n) if n < LIMIT[0] else share(entry, (*pointers, *values), n)
     _, address, rows, constant = geometry(shape, tensors)
-    entry, walk, called, operands, constant = pointwise.walked(compute.compute, in_codes, out_codes, constant)
+    entry, walk, called, operands, constant = pointwise.walked(compute.compute, in_codes, out_codes, constant,
+                                                                     overwritten(ins, outs[0]))
     words = (*called, address, operands, constant, *pointers, *values)
     if n >= LIMIT[0] and rows > 1:
         return threads.parallel_call(walk, words, rows, max(1, LIMIT[0] * rows // (2 * n)))
@@ -110,8 +118,8 @@ def prepare(pointwise, compute, ins, outs, shape):
     if n == 0:
         return None
     if all([t._strides is None and t._shape == shape for t in tensors]):
-        inplace = bool(ins) and outs[0]._ptr == ins[0]._ptr and in_codes[0] == out_codes[0]
-        return pointwise.native(compute.compute, in_codes, out_codes, inplace).entry, (), (0, n), n, None
+        return pointwise.native(compute.compute, in_codes, out_codes, overwritten(ins, outs[0])).entry, (), (0, n), n, None
     held, address, rows, constant = geometry(shape, tensors)
-    entry, walk, called, operands, constant = pointwise.walked(compute.compute, in_codes, out_codes, constant)
+    entry, walk, called, operands, constant = pointwise.walked(compute.compute, in_codes, out_codes, constant,
+                                                                     overwritten(ins, outs[0]))
     return entry, (walk, *called, address, operands, constant), (0, rows), n, held

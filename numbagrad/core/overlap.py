@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..base import modes
 from ..base.shapes import contiguous_strides, distinct
+from ..kernel.tape import TAPE
 
 SEVERAL = ("unsupported operation: more than one element of the written-to tensor refers to a single memory location. Please "
            "clone() the tensor before performing the operation.")
@@ -98,3 +100,28 @@ def _check(t, others, whole):
         if first < end and start < last and not (
                 whole and first == start and last == end and same_elements(t, o)):
             raise RuntimeError(SHARED)
+
+
+def overlaps(a, b):
+    """Whether two tensors on one storage share memory without being the same elements in the same order."""
+    if a._ptr == b._ptr and a._shape == b._shape and a._strides == b._strides:
+        return False
+
+    def span(t):
+        strides = t._strides or contiguous_strides(t._shape)
+        last = sum((s - 1) * k for s, k in zip(t._shape, strides))
+        return t._ptr, t._ptr + last * t._kind.itemsize
+    (a0, a1), (b0, b1) = span(a), span(b)
+    return a0 <= b1 and b0 <= a1
+
+
+def unrecorded(t):
+    """Whether reading or writing ``t`` takes no look at history, devices or rare modes."""
+    if TAPE or t._ver.__class__ is not list or not t._kind.cpu:
+        return False
+    if modes.STATE:
+        record = modes.recording()
+        if not record:
+            return record is False
+    view = t._view
+    return not t._rg and (view is None or not view.base._rg)

@@ -42,6 +42,7 @@ class Elementwise(Op):
         params = list(self.signature.parameters.values())
         self.tensors = tuple(p.name for p in params if p.annotation is inspect.Parameter.empty)
         self.params = tuple(p.name for p in params if p.annotation is not inspect.Parameter.empty)
+        self.in_order = [p.name for p in params] == [*self.tensors, *self.params]
         self.defaults = {p.name: p.default for p in params if p.default is not inspect.Parameter.empty}
         self.fits = frozenset(fits) | {n for n in self.params if self.kinds.get(n) == "number"}
         self.usual, self.holds, self.holds_back = usual, frozenset(holds), frozenset((*holds, *holds_back))
@@ -51,6 +52,7 @@ class Elementwise(Op):
         self.rule = self.check = self.check_out = None
         self.forms = {}
         self.entries = {}  # classes of the arguments, numbers among them -> call of that form
+        self.writes = {}  # plans of calls that write where they are told
         self.fast_inplace = {}  # pattern -> {kind: entry of the in-place form}, of forms that need not be made yet
         self.call = text.deferred(self)
 

@@ -12,13 +12,13 @@ from ..core import graph, storage
 from ..core.broadcast import broadcast_shapes
 from ..core.graph import new_node, note_forward
 from ..core.launch import launch, prepare, share
-from ..core.out import write_out
-from ..core.overlap import check_partial
+from ..core.out import check_out, write_out
+from ..core.overlap import check_partial, overlaps, unrecorded
 from ..core.promotion import check_dtype, common_device, common_dtype, is_number
 from ..core.tensor import Tensor, bump_version, make, mark_inference
 from ..kernel.tape import TAPE
 from ..kernel.threads import LIMIT
-from . import replays
+from . import replays, writes
 from .barebones_check import check_barebones
 
 
@@ -102,6 +102,8 @@ def general(op, args, params, out=None):
 
 def unplanned(op, args, params, out):
     """``general`` of a call that has no plan."""
+    if out is not None and op.writes and isinstance(out, Tensor) and writes.repeat(op, out, (*args, *params), fitted):
+        return out
     if modes.STATE and (stack := modes.transform()) is not None and (
             found := stack.elementwise(op, args, params, out)) is not NotImplemented:
         return found
@@ -163,6 +165,13 @@ def unplanned(op, args, params, out):
         return op.call(*whole_arguments(args, tensors), *params)
     shape = broadcast_shapes(op.name, tensors)
     result_kind = storage.kind_of(form.result_dtype(compute), device)
+    if out is not None and takes(out, result_kind, shape, operands):
+        check_out(op.name, out, out, tensors, True)
+        launch(form.forward, compute, operands, scalars, (out,), shape)
+        bump_version(out)
+        if plain and operands is tensors:
+            writes.remember(form, out, (*args, *params), compute, shape)
+        return out
     result = make(shape, result_kind)
     launch(form.forward, compute, operands, scalars, (result,), shape)
     if plain and device.type == "cpu" and compute.category and (
@@ -174,6 +183,12 @@ def unplanned(op, args, params, out):
         return write_out(op.name, out, result, tensors, True)
     record(form, tensors, scalars, result, shape, operands)
     return result
+
+
+def takes(out, kind, shape, operands):
+    """Whether a loop over ``operands`` may write its results of this kind and shape where they shall go."""
+    return out._kind is kind and out._shape == shape and unrecorded(out) and not any([
+        a._buf is out._buf and overlaps(a, out) for a in operands])
 
 
 def met_in_float32(i, tensors, compute):
@@ -231,7 +246,7 @@ def remember_inplace(form, pattern, scalars, kind):
     if not kind.cpu or kind.dtype.is_complex or TAPE:
         return
     codes = (kind.dtype.code,) * len(form.tensors)
-    entry = form.forward.native(kind.dtype.compute, codes, codes[:1], inplace=True).entry
+    entry = form.forward.native(kind.dtype.compute, codes, codes[:1], inplace=1).entry
     if "s" not in pattern:
         form.fast_inplace[kind] = entry
     elif pattern == "ts" and not form.op.fits:

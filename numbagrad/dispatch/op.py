@@ -56,13 +56,15 @@ class Op(metaclass=Registered):
     """What is known of one operation.
 
     ``name`` is the function's name, ``namespaces`` where it appears ("torch", "nn.functional", "special", "linalg"),
-    ``method`` its Tensor method name or None, ``inplace`` whether ``name_`` exists. ``samples``, ``domain``, ``points``
+    ``method`` its Tensor method name or None, ``inplace`` whether ``name_`` exists, "into" where that may be the call with
+    ``out=``. ``samples``, ``domain``, ``points``
     and ``reference`` feed the tests; ``differentiable`` says whether gradients are tested; ``kinds`` gives the kind of a
     parameter that its annotation and name do not tell right (``arguments``). ``planned`` functions may become programs
     (``composed``): they do not do in another way what a mode changes. ``out`` gives calls that take none an ``out=``, whose
     dtype may be "wider" or has to be the "same"; another text is PyTorch's error of one that is not."""
 
     kind = "function"
+    loop_of = None  # of calls that come to one elementwise op: gives that and its arguments
     write_several = None  # what the in-place form does to a target some of whose elements are one in memory
 
     def __init__(self, fn, *, name=None, namespaces=("torch",), method=True, inplace=False, aliases=(), samples=(),
@@ -75,7 +77,8 @@ class Op(metaclass=Registered):
         self.signature = inspect.signature(fn)
         self.namespaces = () if private else tuple(namespaces)
         self.method = None if private else (self.name if method is True else (method or None))
-        self.inplace, self.aliases = inplace and not private, tuple(aliases)
+        self.inplace, self.aliases = bool(inplace) and not private, tuple(aliases)
+        self.into = inplace == "into"
         self.samples, self.domain, self.points = tuple(samples), domain, tuple(points)
         self.reference, self.differentiable, self.dtypes = reference, differentiable, dtypes
         self.torch_name = torch_name or self.name

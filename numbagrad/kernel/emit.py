@@ -104,11 +104,12 @@ class Pointwise:
         self.copies = self.inputs == ("x",) and len(self.outputs) == 1 and self.outputs[0] is expr.var("x")
         self.made, self.walks = {}, {}
 
-    def native(self, compute, in_codes, out_codes, inplace=False, constant=0):
+    def native(self, compute, in_codes, out_codes, inplace=0, constant=0):
         """The compiled kernel for a compute type code, input codes and output codes.
 
-        ``inplace``: the first output is the first input. LLVM vectorises the loop only when it sees one pointer, because two
-        that turn out equal fail its overlap check. ``constant`` has a bit for each input that is one element."""
+        ``inplace``: number, from 1, of the input that the first output is. LLVM vectorises the loop only when it sees one
+        pointer, because two that turn out equal fail its overlap check. ``constant`` has a bit for each input that is one
+        element."""
         key = (compute, in_codes, out_codes, inplace, constant)
         return self.made.get(key) or self._make(key)
 
@@ -127,30 +128,32 @@ class Pointwise:
         numbers = "ff" if compute[0] == "c" else "i" if compute[0] in "iub" else "f"
         return "i" * (len(self.inputs) + len(self.outputs)) + numbers * len(self.scalars)
 
-    def walked(self, compute, in_codes, out_codes, constant):
+    def walked(self, compute, in_codes, out_codes, constant, inplace=0):
         """For operands of any strides: (entry, address of the walk, the first words of its table but for the plan).
 
-        Of bodies with function calls there is none for ``constant`` operands: LLVM may take minutes to find out what is left
-        of them, and the copies cost nothing beside them."""
-        key = (compute, in_codes, out_codes, constant)
+        ``inplace`` is as for ``native``. Of bodies with function calls there is none for ``constant`` operands: LLVM may take
+        minutes to find out what is left of them, and the copies cost nothing beside them."""
+        key = (compute, in_codes, out_codes, constant, inplace)
         return self.walks.get(key) or self._walk(key)
 
     @guarded
     def _walk(self, key):
-        compute, in_codes, out_codes, constant = key
+        compute, in_codes, out_codes, constant, inplace = key
         letters = self.letters(compute)
         if constant and expr.lines(self.expressions(in_codes, out_codes), compute)[3]:
             constant = 0
         called, numbers = (0, 0), 0
-        if not self.copies or in_codes != out_codes:
+        if self.copies and in_codes == out_codes:
+            inplace = 0
+        else:
             count = len(in_codes) + len(out_codes)
-            called = strided.rows(letters, count), self.native(compute, in_codes, out_codes, constant=constant).address
+            called = strided.rows(letters, count), self.native(compute, in_codes, out_codes, inplace, constant).address
             numbers = len(letters) - count
         self.walks[key] = (strided.enter(letters), strided.walk().address, called,
-                           strided.operands(in_codes, out_codes, numbers), constant)
+                           strided.operands(in_codes, out_codes, numbers, inplace), constant)
         return self.walks[key]
 
-    def source(self, compute, in_codes, out_codes, inplace=False, constant=0):
+    def source(self, compute, in_codes, out_codes, inplace=0, constant=0):
         """(text, parameter letters, function names used)."""
         outputs = self.expressions(in_codes, out_codes)
         consts, body, results, used = expr.lines(outputs, compute)
@@ -158,14 +161,15 @@ class Pointwise:
         ins = [(n, c) for n, c in zip(self.inputs, in_codes)]
         params = [n + "_a_" for n in self.inputs] + [f"o{i}__a_" for i in range(len(self.outputs))]
         head = [f"{n}_p_ = ptr_{c}_({n}_a_)" for n, c in ins]
-        head += [f"o{i}__p_ = " + (f"{self.inputs[0]}_p_" if inplace and i == 0 else f"ptr_{c}_(o{i}__a_)")
+        head += [f"o{i}__p_ = " + (f"{self.inputs[inplace - 1]}_p_" if inplace and i == 0 else f"ptr_{c}_(o{i}__a_)")
                  for i, c in enumerate(out_codes)]
         for s in self.scalars:
             params += [s + "_r_", s + "_i_"] if compute[0] == "c" else [s + "_s_"]
             head.append(f"{s} = T_(complex_({s}_r_, {s}_i_))" if compute[0] == "c" else f"{s} = T_({s}_s_)")
         head += consts
         head += [f"{n} = load_{c}_({n}_p_[0])" for k, (n, c) in enumerate(ins) if n in read and constant >> k & 1]
-        loads = [f"{n} = load_{c}_({n}_p_[i_])" for k, (n, c) in enumerate(ins) if n in read and not constant >> k & 1]
+        loads = [f"{n} = load_{c}_({f'anew_({n}_p_[i_])' if k + 1 == inplace else f'{n}_p_[i_]'})"
+                 for k, (n, c) in enumerate(ins) if n in read and not constant >> k & 1]
         stores = [f"o{i}__p_[i_] = store_{c}_({r})" for i, (r, c) in enumerate(zip(results, out_codes))]
         near = [e for e in expr.topological(list(outputs)) if e.op in NEAR] if compute in ("f4", "f8") else ()
         if near:
@@ -213,6 +217,8 @@ class Pointwise:
         text, letters, used = self.source(compute, in_codes, out_codes, inplace, constant)
         env, key = functions(used, compute)
         more, keys = casts(compute, in_codes, out_codes)
+        if inplace:
+            env["anew_"] = native.nb().anew
         if self._repeats(out_codes):
             env["repeat_"] = repeated.function(strided.SIZE[out_codes[0]])
             keys += repeated.INSTRUCTION

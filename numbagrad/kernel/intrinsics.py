@@ -37,6 +37,7 @@ class Numba:
         for code, name in POINTEE.items():
             self.pointers[code] = make(code, getattr(types, name))
         self.accumulate = _accumulate(types, intrinsic)
+        self.anew = _anew(intrinsic)
 
     def stack(self, code, size):
         """A kernel function without arguments: pointer to ``size`` elements of a dtype code on the stack, not set.
@@ -59,6 +60,22 @@ class Numba:
                 return pointer(), codegen
             found = self.stacks[code, size] = stack
         return found
+
+
+def _anew(intrinsic):
+    """The kernel function ``anew(x)``: x, of which LLVM does not see that it was just loaded, at no cost.
+
+    A loop that may store what it loaded from there becomes one that stores under a condition, which takes some processors
+    many times as long."""
+    @intrinsic
+    def anew(typingctx, x):
+        def codegen(context, builder, signature, args):
+            from llvmlite.ir import Instruction
+            found = Instruction(builder.block, args[0].type, "freeze", [args[0]])
+            builder._insert(found)
+            return found
+        return x(x), codegen
+    return anew
 
 
 def _accumulate(types, intrinsic):

@@ -43,6 +43,7 @@ def environment(code):
     env["wide_strip"], texts["wide_strip"] = nb().stack("f8", STRIP), f"strip {STRIP} f8, not set"
     total = casts.accumulated(code)
     env["acc_strip"], texts["acc_strip"] = nb().stack(total, STRIP), f"strip {STRIP} {total}, not set"
+    env["anew"], texts["anew"] = nb().anew, "anew"
     env["accumulate"], texts["accumulate"] = nb().accumulate, f"accumulate {ACCUMULATE}"
     if code in ("f4", "f8"):
         env["box_maximum"], texts["box_maximum"] = partial(box_maximum.box_maximum, code), box_maximum.key(code)

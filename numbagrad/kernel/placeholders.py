@@ -32,11 +32,12 @@ strip = Placeholder("strip")  # strip(): pointer to STRIP elements of the comput
 wide_strip = Placeholder("wide_strip")  # the same of float64
 acc_strip = Placeholder("acc_strip")  # the same of the type of ``acc``
 box_maximum = Placeholder("box_maximum")  # see that file; of processors' kernels of float32 and float64 alone
+anew = Placeholder("anew")    # anew(x): x, of which LLVM does not see that it was just loaded from where it goes
 accumulate = Placeholder("accumulate")  # accumulate(total, x): total + x, of which the order of additions is free
 MATH = ("exp exp2 expm1 log log2 log10 log1p sin cos tan sinh cosh tanh asin acos atan atan2 asinh acosh atanh erf "
         "erfc erfinv pow sqrt rsqrt sigmoid floor ceil trunc round fabs").split()
 # Two are spelled unlike Python's functions of numbers.
 SPELLED = {"pow": "power", "round": "rint"}
 globals().update({SPELLED.get(name, name): Placeholder(name) for name in MATH})
-__all__ = ["T", "U", "V", "acc", "acc_strip", "accumulate", "box_maximum", "lanes", "load", "store", "strip", "wide_strip",
-           *[SPELLED.get(name, name) for name in MATH]]
+__all__ = ["T", "U", "V", "acc", "acc_strip", "accumulate", "anew", "box_maximum", "lanes", "load", "store", "strip",
+           "wide_strip", *[SPELLED.get(name, name) for name in MATH]]

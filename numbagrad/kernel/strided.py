@@ -68,7 +68,7 @@ MOVE = """\
 WALK = f"""def walk(table, start, stop):
     t = ptr_i8(table)
     kernel, meta, log, constant = t[1], ptr_i8(t[2]), ptr_i8(t[3]), t[4]
-    n_in, count, more, widest = log[-4], log[-3], log[-2], log[-1]
+    same, n_in, count, more, widest = log[-5], log[-4], log[-3], log[-2], log[-1]
     nd = meta[0]
     inner, rows = meta[nd], meta[nd - 1]
     args, at, r, c, held, filled = two(), words(), words(), words(), words(), words()
@@ -114,7 +114,7 @@ WALK = f"""def walk(table, start, stop):
     for k in range(count):
         whole = whole and (c[k] == 1 or constant >> k & 1 != 0)
         for x in range(n_in if k >= n_in else 0):  # a loop over one memory by two pointers is not vectorised
-            whole = whole and t[5 + x] != t[5 + k]
+            whole = whole and (t[5 + x] != t[5 + k] or x + 1 == same and k == n_in)
     row = start
     while row < stop:
         left = row // rows
@@ -147,6 +147,12 @@ WALK = f"""def walk(table, start, stop):
                 wide = min(w, inner - i)
                 kept = 0  # bits of the operands in buffers
                 for k in range(count):
+                    if k == n_in and same > 0:  # the kernel writes where it reads
+                        args[1 + k] = args[same]
+                        if kept >> (same - 1) & 1 != 0:
+                            kept |= 1 << k
+                            filled[same - 1] = 0
+                        continue
                     base = at[k] + j * r[k] + i * c[k]
                     here = t[5 + k] + (base << log[k])
                     direct = c[k] == 1 and (high == 1 or r[k] == wide) or constant >> k & 1 != 0
@@ -271,14 +277,15 @@ def enter(letters):
 _operands: dict = {}
 
 
-def operands(in_codes, out_codes, numbers):
+def operands(in_codes, out_codes, numbers, inplace=0):
     """Address of what the walk has to know of a kernel: the logarithm of each operand's bytes and, ``OPERANDS`` words on, its
-    ``move``; before them how many inputs, operands and words of scalars there are, and the largest logarithm."""
-    key = in_codes, out_codes, numbers
+    ``move``; before them the number, from 1, of the input that the first output is, if it is one, how many inputs, operands and
+    words of scalars there are, and the largest logarithm."""
+    key = in_codes, out_codes, numbers, inplace
     if key not in _operands:
         logs = [LOG[code] for code in (*in_codes, *out_codes)]
         if len(logs) > OPERANDS or len(logs) + numbers > WORDS - 8:
             raise NotImplementedError(f"a loop over {len(logs)} operands and {numbers} numbers")
         _operands[key] = array("q", [
-            len(in_codes), len(logs), numbers, max(logs), *logs, *[0] * (OPERANDS - len(logs)), *map(move, logs)])
-    return _operands[key].buffer_info()[0] + 4 * 8
+            inplace, len(in_codes), len(logs), numbers, max(logs), *logs, *[0] * (OPERANDS - len(logs)), *map(move, logs)])
+    return _operands[key].buffer_info()[0] + 5 * 8

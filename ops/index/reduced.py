@@ -10,7 +10,7 @@ from numbagrad.base import dtypes as dt
 from numbagrad.core import storage
 from numbagrad.core.copying import contiguous_copy, copy_into, set_all
 from numbagrad.core.tensor import make
-from numbagrad.extend import T, custom, load, store
+from numbagrad.extend import T, anew, custom, load, store
 from numbagrad.kernel.jit import kernel
 
 from . import access, along
@@ -35,8 +35,8 @@ def largest_rows(x: "*T", lin: "*i8", v: "*T", n: int, outer_step: int, inner: i
         for j in range(n):
             p, q = b * outer_step + lin[j] * inner, (b * n + j) * inner
             for a in range(inner):
-                new, old = load(v[q + a]), load(x[p + a])
-                x[p + a] = store(new if new > old or new != new else old)
+                new, old = load(v[q + a]), load(anew(x[p + a]))
+                x[p + a] = store(new if (new > old) | (new != new) else old)
 
 
 @kernel
@@ -46,8 +46,8 @@ def smallest_rows(x: "*T", lin: "*i8", v: "*T", n: int, outer_step: int, inner: 
         for j in range(n):
             p, q = b * outer_step + lin[j] * inner, (b * n + j) * inner
             for a in range(inner):
-                new, old = load(v[q + a]), load(x[p + a])
-                x[p + a] = store(new if new < old or new != new else old)
+                new, old = load(v[q + a]), load(anew(x[p + a]))
+                x[p + a] = store(new if (new < old) | (new != new) else old)
 
 
 @kernel

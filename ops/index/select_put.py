@@ -10,8 +10,9 @@ import numbagrad
 from numbagrad.base import dtypes as dt
 from numbagrad.base.shapes import wrap_dim
 from numbagrad.core.broadcast import broadcast_shapes
-from numbagrad.core.overlap import check_apart
-from numbagrad.core.tensor import numel
+from numbagrad.core.copying import copy_into
+from numbagrad.core.overlap import check_apart, unrecorded
+from numbagrad.core.tensor import bump_version, numel
 from numbagrad.dispatch.op import add_method
 from numbagrad.extend import REGISTRY, Sample, Tensor, function
 
@@ -62,6 +63,9 @@ _index_select.node_class.holds_more = True
 _take, _put = taken.recorded_as("TakeBackward0"), putter("PutBackward0")
 
 
+FEW = 1024  # elements that are copied in less time than an index is looked through anew
+
+
 def tensors_in(args):
     """The tensors among arguments and in their tuples."""
     for a in args:
@@ -85,6 +89,11 @@ def both(name, prepare, forms, doc, samples, reference, kinds=None, quick=None, 
         return forms[0](input, values, plan, accumulate)
 
     def within(self, *args, **kwargs):
+        if self._n <= FEW and self._strides is None and unrecorded(self) and all([
+                unrecorded(t) and t._buf is not self._buf for t in tensors_in((*args, *kwargs.values()))]):
+            copy_into(self, public(self, *args, **kwargs))  # (which has a plan)
+            bump_version(self)
+            return self
         values, plan, accumulate = prepare(self, *args, **kwargs)
         check_apart(self, tensors_in(args[:2] if name == "index_fill" else (*args, *kwargs.values())))
         return forms[1](self, values, plan, accumulate, name + "_")
@@ -96,7 +105,8 @@ def both(name, prepare, forms, doc, samples, reference, kinds=None, quick=None, 
     method = add_method(within, **kinds)
     if name == "index_put":
         REGISTRY.attach(__name__, numbagrad, {"index_put_": method})
-    return function(apart, dtypes="any", samples=samples, reference=reference, kinds=kinds, out=out)
+    public = function(apart, dtypes="any", samples=samples, reference=reference, kinds=kinds, out=out)
+    return public
 
 
 def same_kind(name, kind, values):

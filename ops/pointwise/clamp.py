@@ -6,7 +6,7 @@ import numpy as np
 
 from numbagrad.base import arguments
 from numbagrad.base import dtypes as dt
-from numbagrad.extend import Sample, Tensor, elementwise, function
+from numbagrad.extend import REGISTRY, Sample, Tensor, elementwise, function
 from numbagrad.extend import scalar as s
 from numbagrad.kernel.expr import where
 
@@ -78,7 +78,7 @@ clamp_low = _one_sided("clamp_low", True, {"ts": "ClampBackward1", "tt": "ClampB
 clamp_high = _one_sided("clamp_high", True, {"ts": "ClampBackward1", "tt": "ClampBackward0"})
 
 
-@function(inplace=True, aliases=("clip",), points=(*POINTS, 1.0, -1.0), reference=_clip, dtypes="any",
+@function(inplace="into", aliases=("clip",), points=(*POINTS, 1.0, -1.0), reference=_clip, dtypes="any",
           samples=(Sample((3, 4), -1.0, 1.0), Sample((3, 4), (4,), (3, 1)), Sample((3, 4), min=0.25),
                    Sample((3, 4), max=(4,)), Sample((0, 3), 0.0, 1.0)))
 def clamp(input, min=None, max=None, *, out=None):
@@ -106,3 +106,14 @@ def clamp(input, min=None, max=None, *, out=None):
             dt.check_long(max)
         return clamp_numbers(input, min, max, out=out)
     return clamp_between(input, min, max, out=out)
+
+
+def _loop_of(input, min=None, max=None):
+    """The elementwise op that a call comes to, with its arguments."""
+    if max is None or min is None:
+        return (clamp_low, (input, min)) if max is None else (clamp_high, (input, max))
+    op = clamp_numbers if input._kind.dtype.category == 2 and not isinstance(min, Tensor) else clamp_between
+    return op, (input, min, max)
+
+
+REGISTRY["clamp"].loop_of = _loop_of

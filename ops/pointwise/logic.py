@@ -350,7 +350,7 @@ def bit_complement(input):
     return expr.apply("bitnot", input)
 
 
-@function(inplace=True, differentiable=False, dtypes="int", reference=np.bitwise_not,
+@function(inplace="into", differentiable=False, dtypes="int", reference=np.bitwise_not,
           samples=(Sample(("int64", (3, 4), -50, 50)), Sample(("bool", (3,)))))
 def bitwise_not(input, *, out=None):
     """Bitwise NOT of integers, logical NOT of bools."""

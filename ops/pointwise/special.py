@@ -294,7 +294,7 @@ def _(g, input):
     return where((input - input) == (input - input), g, 0)
 
 
-@function(inplace=True, samples=(*UNARY, Sample((3, 4), 1.0, 2.0, -2.0)), points=(NAN, 2.0), dtypes="any",
+@function(inplace="into", samples=(*UNARY, Sample((3, 4), 1.0, 2.0, -2.0)), points=(NAN, 2.0), dtypes="any",
           reference=lambda x, nan=0.0, posinf=None, neginf=None: np.nan_to_num(x, nan=nan, posinf=posinf, neginf=neginf))
 def nan_to_num(input, nan=None, posinf=None, neginf=None, *, out=None):
     """NaN and infinities replaced: by 0, and the largest and smallest finite numbers, where nothing else is given."""

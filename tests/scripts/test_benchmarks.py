@@ -264,6 +264,23 @@ def test_the_sweep_has_the_registry_and_everyday_calls(monkeypatch):
         assert sweep.label(case)
 
 
+def test_the_sweep_has_other_forms(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT)
+    sweep, pieces = [importlib.import_module(f"registry_sweep.{n}") for n in ("sweep", "worker")]
+    found = {case[0]: case for _, case in sweep.collect(["small"], forms=True)}
+    assert len(found) > 300 and all(name.endswith(sweep.cases.FORMS) for name in found)
+    for name in ("relu_", "add_", "exp out=", "matmul out=", "sort out="):
+        forward, both = pieces.build(ng, found[name])
+        first = forward()
+        assert both is None
+        if name == "relu_":  # each time on the same numbers, in the same memory
+            kept = first.tolist()
+            again = forward()
+            assert again.data_ptr() == first.data_ptr() and again.tolist() == kept
+        if name == "exp out=":
+            assert forward().data_ptr() == first.data_ptr()
+
+
 @pytest.mark.parametrize("size", ("small", "large"))
 def test_the_sweep_calls_what_has_odd_names_or_arguments(monkeypatch, size):
     monkeypatch.syspath_prepend(ROOT)

@@ -47,6 +47,14 @@ def add(total, x):
     return total + x
 
 
+def same(x):
+    """What ``anew`` stands for."""
+    return x
+
+
+SAME = {"accumulate": add, "anew": same}
+
+
 def environment(fn, letters, inline):
     """{name: plain function, type or constant} of what a kernel function names; ``inline`` makes device functions of those that
     it calls."""
@@ -59,8 +67,8 @@ def environment(fn, letters, inline):
         if isinstance(value, jit.Placeholder):
             if value.name in ("T", "acc", "load", "store"):
                 env[name] = emit.cast(value.name, code)[0]
-            elif value.name == "accumulate":
-                env[name] = add
+            elif value.name in SAME:
+                env[name] = SAME[value.name]
             elif value.name == "box_maximum":
                 raise Refused(f"{fn.__name__} calls {name}, which has no form on a device")
             elif value.name not in SCRATCH and value.name not in letters:

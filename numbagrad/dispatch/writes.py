@@ -1,0 +1,75 @@
+"""Plans of elementwise calls that write where they are told: in-place forms, and calls with ``out=``.
+
+Which loop runs, over which strides, is found once for the geometry of the tensors and the classes of the numbers, and taken
+from a table when nothing is recorded. (Calls whose results are new have ``plan``.)
+"""
+
+from __future__ import annotations
+
+from ..base.modes import STATE, recording
+from ..core.launch import overwritten, prepare, raw_scalars
+from ..core.tensor import Tensor, bump_version
+from ..kernel.tape import TAPE
+from ..kernel.threads import LIMIT
+
+MOST = 1024  # plans of an op, after which all are forgotten
+
+
+def key_of(out, values):
+    """(what tells the call apart, addresses of its tensors, its numbers), or None where it has no plan."""
+    if TAPE or out._ver.__class__ is not list:
+        return None
+    records = True if not STATE else recording()
+    if records is None or records and (out._rg or out._view is not None and out._view.base._rg):
+        return None
+    key, addresses, numbers = [out._kind, out._shape, out._strides], [], []
+    for v in values:
+        if v is out:
+            key.append(True)
+            addresses.append(v._ptr)
+        elif v.__class__ is float or v.__class__ is int or not isinstance(v, Tensor):
+            key.append(v.__class__)
+            numbers.append(v)
+        elif v._ver.__class__ is not list or v._buf is out._buf and v._ptr != out._ptr or records and (
+                v._rg or v._view is not None and v._view.base._rg):
+            return None
+        else:
+            key += v._kind, v._shape, v._strides, v._buf is out._buf
+            addresses.append(v._ptr)
+    return tuple(key), addresses, numbers
+
+
+def repeat(op, out, values, fitted):
+    """Do a call on these arguments, which are in the op's order, as the one before; whether there was one."""
+    call = key_of(out, values)
+    found = None if call is None else op.writes.get(call[0])
+    if found is None or out._n >= LIMIT[0]:
+        return False
+    (entry, before, after, _, _), form, compute = found
+    _, addresses, numbers = call
+    if numbers:
+        if op.check is not None:
+            op.check(values, compute)
+        numbers = raw_scalars(compute, fitted(form, numbers, compute))
+    entry(*before, *addresses, out._ptr, *numbers, *after)
+    bump_version(out)
+    return True
+
+
+def remember(form, out, values, compute, shape):
+    """Note how a call was done, if it converted and copied none of its tensors."""
+    op, tensors = form.op, [v for v in values if isinstance(v, Tensor)]
+    if not out._kind.cpu or compute.is_complex or out._n >= LIMIT[0] or any([t._kind.dtype is not compute for t in tensors]):
+        return
+    call = key_of(out, values)
+    if call is None or not {n.__class__ for n in call[2]} <= {int, float}:
+        return
+    if compute.category < 2 and (call[2] or op.check is not None):  # values may be refused, or not be what kernels take
+        return
+    if any([t._buf is out._buf and t is not out and not overwritten((t,), out) for t in tensors]):
+        return
+    found = prepare(form.forward, compute, tensors, (out,), shape)
+    if found is not None:
+        if len(op.writes) >= MOST:
+            op.writes.clear()
+        op.writes[call[0]] = found, form, compute

@@ -1,0 +1,152 @@
+"""Calls that write where they are told, in place and with ``out=``: their plans, and loops over one memory."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+import numbagrad as ng
+
+RNG = np.random.default_rng(5)
+
+
+def layouts(*shape):
+    """(memory, tensor of this shape in it, the same part as an array) in several layouts."""
+    rows, columns = shape
+    memory = RNG.standard_normal((3 * rows + 2, 2 * columns + 4)).astype("float32")
+    for part in ((slice(0, rows), slice(0, columns)), (slice(1, 1 + rows), slice(2, 2 + columns)),
+                 (slice(0, 3 * rows, 3), slice(0, 2 * columns, 2))):
+        t, a = ng.tensor(memory), memory.copy()
+        yield t, t[part], a, a[part]
+    turned = RNG.standard_normal((columns, rows)).astype("float32")
+    t, a = ng.tensor(turned), turned.copy()
+    yield t, t.t(), a, a.T
+    t, a = ng.tensor(memory[:rows, :columns].copy()), memory[:rows, :columns].copy()
+    yield t, t, a, a
+
+
+CALLS = {
+    "add_": (lambda x, o: x.add_(o), np.add), "mul_": (lambda x, o: x.mul_(o), np.multiply),
+    "maximum": (lambda x, o: ng.maximum(x, o, out=x), np.maximum),
+    "maximum, second": (lambda x, o: ng.maximum(o, x, out=x), np.maximum),
+    "relu_": (lambda x, o: x.relu_(), lambda a, o: np.maximum(a, 0)),
+    "clamp_": (lambda x, o: x.clamp_(-0.5, 0.5), lambda a, o: np.clip(a, np.float32(-0.5), np.float32(0.5))),
+    "masked_fill_": (lambda x, o: x.masked_fill_(o > 0, 2.5), lambda a, o: np.where(o > 0, np.float32(2.5), a)),
+    "where": (lambda x, o: ng.where(x > o, x, o, out=x), np.maximum),
+    "leaky_relu_": (lambda x, o: ng.nn.functional.leaky_relu_(x, 0.5), lambda a, o: np.where(a > 0, a, a * np.float32(0.5))),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("shape", [(3, 5), (40, 70), (5, 3000), (300, 257), (1, 9000)], ids=str)
+def test_targets_of_any_layout(name, shape):
+    call, reference = CALLS[name]
+    for (memory, x, whole, a), other in itertools.product(layouts(*shape), (shape, (1, shape[1]), (shape[0], 1), ())):
+        for _ in range(3):  # the second call has a plan
+            o = RNG.standard_normal(other).astype("float32")
+            a[...] = reference(a, o)
+            call(x, ng.tensor(o))
+        np.testing.assert_array_equal(memory.numpy(), whole)
+
+
+def test_numbers_are_those_of_each_call():
+    x, y, out = ng.tensor([1.0, -2.0, 3.0]), ng.tensor([4.0, 5.0, -6.0]), ng.zeros(3)
+    for k in (0.5, -1.25, 3.0, 2):
+        expected = x + k * y
+        assert ng.add(x, y, alpha=k, out=out) is out and out.tolist() == expected.tolist()
+        z = x.clone()
+        version = z._version
+        assert z.add_(y, alpha=k) is z and z.tolist() == expected.tolist() and z._version == version + 1
+        z = x.clone()
+        assert z.addcmul_(y, y, value=k).tolist() == ng.addcmul(x, y, y, value=k).tolist()
+        z = x.clone()
+        assert z.lerp_(y, k).tolist() == ng.lerp(x, y, k).tolist()
+        z = x.clone()
+        assert z.clamp_(-abs(k), abs(k)).tolist() == x.clamp(-abs(k), abs(k)).tolist()
+        z = x.clone()
+        assert z.clamp_(max=k).tolist() == x.clamp(max=k).tolist()
+        assert ng.nan_to_num(ng.tensor([float("nan")]), nan=float(k)).item() == k
+        assert ng.tensor([float("nan")]).nan_to_num_(nan=float(k)).item() == k
+
+
+def test_refusals_are_those_of_each_call():
+    for _ in range(3):
+        x = ng.tensor([1.0, -2.0])
+        ng.nn.functional.hardtanh_(x, -1.0, 1.0)
+        x.clamp_(max=0.5)
+        x.add_(1.0)
+        with pytest.raises(ValueError, match="min_val cannot be greater than max_val"):
+            ng.nn.functional.hardtanh_(x, 1.0, -1.0)
+        with pytest.raises(RuntimeError, match="overflow"):
+            x.clamp_(max=1e300)
+        with pytest.raises(RuntimeError, match="doesn't match the broadcast shape"):
+            x.add_(ng.ones(3, 2))
+        leaf = ng.tensor([1.0, -2.0], requires_grad=True)
+        for write in (lambda t: t.relu_(), lambda t: t.add_(1.0), lambda t: t.clamp_(0.0, 1.0), lambda t: t.addcmul_(t, t)):
+            with pytest.raises(RuntimeError, match="a leaf Variable that requires grad"):
+                write(leaf)
+        with pytest.raises(RuntimeError, match="don't support automatic differentiation"):
+            ng.exp(leaf, out=ng.zeros(2))
+        with ng.no_grad():
+            ng.exp(leaf, out=x)
+            leaf.relu_()
+        assert leaf.tolist() == [1.0, 0.0]
+
+
+def test_history_is_recorded_though_there_is_a_plan():
+    for _ in range(3):
+        plain = ng.tensor([1.0, -2.0, 3.0])
+        plain.relu_().clamp_(0.5, 2.0).mul_(ng.tensor(2.0)).addcmul_(plain, plain, value=0.5)
+        w = ng.tensor([1.0, -2.0, 3.0], requires_grad=True)
+        y = w * 1
+        y.clamp_(0.5, 2.0)
+        y.mul_(w)
+        y.sum().backward()  # of (1, 0.5, 2), with slopes (1, 0, 0), times w
+        assert w.grad.tolist() == [2.0, 0.5, 2.0]
+
+
+def test_what_shares_memory_is_not_written_while_it_is_read():
+    for _ in range(3):
+        base = ng.arange(6.0)
+        base[1:].add_(base[:-1].clone())
+        assert base.tolist() == [0.0, 1.0, 3.0, 5.0, 7.0, 9.0]
+        with pytest.raises(RuntimeError, match="refer to a single memory location"):
+            base[1:].add_(base[:-1])
+        square = ng.arange(4.0).reshape(2, 2)
+        square.add_(square)
+        assert square.tolist() == [[0.0, 2.0], [4.0, 6.0]]
+        same = square.view(2, 2)
+        square.mul_(same)
+        assert square.tolist() == [[0.0, 4.0], [16.0, 36.0]]
+
+
+def test_other_dtypes_are_converted_each_time():
+    for _ in range(3):
+        x = ng.tensor([1.0, 2.0])
+        x.add_(ng.tensor(0.5, dtype=ng.float64))
+        x.add_(ng.tensor([1, 2]))
+        assert x.tolist() == [2.5, 4.5]
+        out = ng.zeros(2, dtype=ng.float64)
+        assert ng.add(x, x, out=out).tolist() == [5.0, 9.0] and out.dtype is ng.float64
+
+
+def test_an_index_in_place_is_the_index_apart():
+    index, source = ng.tensor([2, 0, 2]), ng.tensor(RNG.standard_normal((3, 4)).astype("float32"))
+    wide = ng.tensor(RNG.integers(0, 4, (4, 4)))
+    for _ in range(3):
+        x = ng.tensor(RNG.standard_normal((4, 4)).astype("float32"))
+        y = x.clone()
+        assert y.index_add_(0, index, source) is y and y.tolist() == x.index_add(0, index, source).tolist()
+        y = x.clone()
+        assert y.scatter_add_(1, wide, x).tolist() == x.scatter_add(1, wide, x).tolist()
+        y = x.clone()
+        assert y.index_fill_(0, index, 2.0).tolist() == x.index_fill(0, index, 2.0).tolist()
+        with pytest.raises((IndexError, RuntimeError)):
+            y.index_add_(0, index + 9, source)
+        with pytest.raises(RuntimeError, match="refer to a single memory location"):
+            y.index_add_(0, index, y[1:])
+        w = ng.zeros(4, 4, requires_grad=True)
+        z = w * 1
+        z.index_add_(0, index, source)
+        z.sum().backward()
+        assert w.grad.tolist() == ng.ones(4, 4).tolist()
