@@ -140,7 +140,7 @@ def apply(op, t, args):
     if op.special and len(args) == 1 and args[0].__class__ is (
             float if t._kind.dtype.category > 1 else int) and args[0] in op.special:
         return apply(op.special[args[0]], t, ())
-    if op.writes and len(args) + 1 == len(op.tensors) + len(op.params) and writes.repeat(op, t, (t, *args), fitted):
+    if op.writes and len(args) + 1 == len(op.tensors) + len(op.params) and writes.repeat(op, t, (t, *args), fitted, HISTORY):
         return t
     if not op.params and len(args) + 1 == len(op.tensors):
         operands, params = (t, *args), ()
@@ -205,7 +205,7 @@ def apply(op, t, args):
     if t._kind.cpu and result is compute:
         if compute.category >= 2 or compute.category and not op.params and op.check is None:
             remember_inplace(form, pattern, scalars, t._kind)
-        if node is None and operands is tensors and op.in_order:
+        if operands is tensors and op.in_order:
             writes.remember(form, t, (t, *args), compute, shape)
     if node is not None:
         finish(form, node, t)
@@ -233,7 +233,10 @@ def prepare(form, t, tensors, scalars, shape, operands):
             saved += [old_self(a), 0] if a is t else [graph.save_input(a), a._ver[0]]
     node.saved = tuple(saved)
     shapes = None if all(a._shape == shape for a in tensors) else tuple(a._shape for a in tensors)
-    node.ctx = Slow(tuple(scalars), shapes, t._kind)
+    if shapes is None and all([a._strides is None and a._kind is t._kind for a in (t, *operands)]):
+        node.ctx = tuple(scalars) or None  # as of a call that makes its result
+    else:
+        node.ctx = Slow(tuple(scalars), shapes, t._kind)
     note_forward(node, tensors)
     return node
 
@@ -246,6 +249,9 @@ def finish(form, node, t):
         saved[i], saved[i + 1] = graph.save_output(t), t._ver[0]
         node.saved = tuple(saved)
     rebase(t, node)
+
+
+HISTORY = prepare, finish
 
 
 class CopyBackwards(Node):

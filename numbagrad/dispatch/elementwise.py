@@ -145,6 +145,7 @@ class Form:
         self.fast_inplace = op.fast_inplace.setdefault(pattern, {})
         self.calls = Calls(len(self.tensors), [True] * len(self.scalars))
         self.backward_plans = plan.Table()  # of nodes of the fast path that get gradients of other layouts
+        self._saves = {}
         self.fast_backward = [None] + [{} for _ in range((1 << len(self.tensors)) - 1)]
         self.node_class = elementwise_fast.make_node(self, name or grad_name(op.name))
 
@@ -185,9 +186,12 @@ class Form:
     def saves(self, mask, complex_=False):
         """Names saved for backward when the inputs of ``mask`` need gradients: tensor arguments and "y_"."""
         # What a fused gradient is connected to does not depend on which inputs need one.
-        mask = -1 if self.op.fused else mask
-        used = set(expr.variables([r for _, r in self.outputs_of(mask, complex_)]))
-        return tuple(n for n in (*self.tensors, "y_") if n in used)
+        key = -1 if self.op.fused else mask, complex_
+        found = self._saves.get(key)
+        if found is None:
+            used = set(expr.variables([r for _, r in self.outputs_of(*key)]))
+            found = self._saves[key] = tuple(n for n in (*self.tensors, "y_") if n in used)
+        return found
 
     def recorded(self, index):
         """The gradient of tensor ``index`` as an op (see ``Recorded``)."""

@@ -16,42 +16,57 @@ MOST = 1024  # plans of an op, after which all are forgotten
 
 
 def key_of(out, values):
-    """(what tells the call apart, addresses of its tensors, its numbers), or None where it has no plan."""
+    """(what tells the call apart, its tensors, its numbers, whether it is recorded), or None where it has no plan."""
     if TAPE or out._ver.__class__ is not list:
         return None
-    records = True if not STATE else recording()
-    if records is None or records and (out._rg or out._view is not None and out._view.base._rg):
+    records, history = True if not STATE else recording(), False
+    if records is None:
         return None
-    key, addresses, numbers = [out._kind, out._shape, out._strides], [], []
+    if records:
+        if out._view is not None and (out._rg or out._view.base._rg) or out._rg and out._node is None:
+            return None
+        history = out._rg
+    key, tensors, numbers = [out._kind, out._shape, out._strides], [], []
     for v in values:
         if v is out:
             key.append(True)
-            addresses.append(v._ptr)
+            tensors.append(v)
         elif v.__class__ is float or v.__class__ is int or not isinstance(v, Tensor):
             key.append(v.__class__)
             numbers.append(v)
         elif v._ver.__class__ is not list or v._buf is out._buf and v._ptr != out._ptr or records and (
-                v._rg or v._view is not None and v._view.base._rg):
+                v._view is not None and (v._rg or v._view.base._rg)):
             return None
         else:
             key += v._kind, v._shape, v._strides, v._buf is out._buf
-            addresses.append(v._ptr)
-    return tuple(key), addresses, numbers
+            tensors.append(v)
+            history = history or records and v._rg
+    return tuple(key), tensors, numbers, history
 
 
-def repeat(op, out, values, fitted):
-    """Do a call on these arguments, which are in the op's order, as the one before; whether there was one."""
+def repeat(op, out, values, fitted, record=None):
+    """Do a call on these arguments, which are in the op's order, as the one before; whether there was one.
+
+    ``record`` makes the node of a recorded call, and when it is done, makes it history."""
     call = key_of(out, values)
-    found = None if call is None else op.writes.get(call[0])
+    found = None if call is None or call[3] and record is None else op.writes.get(call[0])
     if found is None or out._n >= LIMIT[0]:
         return False
     (entry, before, after, _, _), form, compute = found
-    _, addresses, numbers = call
+    _, tensors, words, history = call
+    numbers = words
     if numbers:
         if op.check is not None:
             op.check(values, compute)
-        numbers = raw_scalars(compute, fitted(form, numbers, compute))
-    entry(*before, *addresses, out._ptr, *numbers, *after)
+        numbers = fitted(form, numbers, compute)
+        words = raw_scalars(compute, numbers)
+    if history and form.differentiable:
+        node = record[0](form, out, tensors, numbers, out._shape, tensors)
+        entry(*before, *[t._ptr for t in tensors], out._ptr, *words, *after)
+        bump_version(out)
+        record[1](form, node, out)
+        return True
+    entry(*before, *[t._ptr for t in tensors], out._ptr, *words, *after)
     bump_version(out)
     return True
 
