@@ -33,7 +33,8 @@ from ..base.transformed import Transformed
 from ..core import graph
 from ..core.copying import in_single, row_major
 from ..core.graph import Node, Output, new_node, note_forward
-from ..core.tensor import Tensor, make, mark_inference, raw
+from ..core.overlap import unrecorded
+from ..core.tensor import Tensor, bump_version, make, mark_inference, raw
 from ..kernel import jit
 from ..kernel.tape import TAPE, active
 from . import custom_fast, replays, text
@@ -283,6 +284,23 @@ def general(op, args, params, node_class=None):
     run(op, outs if several else outs[0], args, params)
     _record(op, outs, args, flat, params, node_class)
     return tuple(outs) if several else outs[0]
+
+
+LARGE = 1 << 14  # elements from which a copy of a result takes longer than to look whether it can be spared
+
+
+def into(op, out, args, params):
+    """Let a custom op write a large result where it shall go; whether it did: not what has history, another dtype or layout,
+    or memory of the arguments. Nothing has been written then."""
+    if not isinstance(out, Tensor) or out._n < LARGE or out._strides is not None or not unrecorded(out):
+        return False
+    tensors = flatten_inputs(op, args)
+    if any([t is not None and (t._rg or t._buf is out._buf or not unrecorded(t)) for t in tensors]) or (
+            op.infer_spec(op.in_order(args, params)) != (out._shape, out._kind)):
+        return False
+    run(op, out, args, params)
+    bump_version(out)
+    return True
 
 
 def run(op, out, args, params):

@@ -23,6 +23,7 @@ from ..base import dtypes as dt
 from ..base.sparse import SparseArgument, instead
 from ..core import storage
 from ..core.out import write_out
+from ..core.overlap import unrecorded
 from ..core.registry import REGISTRY
 from ..core.replay import Calls
 from ..core.tensor import Tensor, is_contiguous, make, numel, raw, raw_view
@@ -291,6 +292,11 @@ def general(op, input, dim, keepdim, dtype, out):
     if modes.STATE and (stack := modes.transform()) is not None and (
             found := stack.reduction(op, input, dim, keepdim, dtype, out)) is not NotImplemented:
         return found
+    if out is not None and dtype is None and isinstance(out, Tensor) and out._kind is input._kind and (
+            not input._rg and unrecorded(out) and out._buf is not input._buf and op.result != "bool"):
+        result = op.call(input, dim, keepdim)  # (which has a plan)
+        if result._kind is out._kind and result._shape == out._shape:
+            return write_out(op.name, out, result, [input], True)
     if dtype is not None:
         dtype = arguments.check_dtype(dtype, op.name, "dtype", 0)
         if op.accepts == "float" and dtype.category < 2:

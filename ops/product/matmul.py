@@ -99,10 +99,9 @@ def _mm(input, mat2, out=None):
         raise RuntimeError("mat2 must be a matrix")
     check_matrices(input, mat2)
     raw.small(input._kind)
-    if out is None:
-        result = quick(input, mat2, DenseMmBackward0)
-        if result is not None:
-            return result
+    result = quick(input, mat2, DenseMmBackward0)
+    if result is not None:
+        return finish("mm", result, out, input, mat2)
     return finish("mm", invoke(gemm, (input, mat2), (0, 0), MmBackward0), out, input, mat2)
 
 
@@ -331,10 +330,10 @@ def _matmul(input, other, out=None):
         return finish("matmul", _mm(input, other), out, input, other)
     if not p or not q:
         raise RuntimeError(f"both arguments to matmul need to be at least 1D, but they are {p}D and {q}D")
-    if out is None and input._kind in raw.SMALL and (p > 1 or q < 3):
+    if input._kind in raw.SMALL and (p > 1 or q < 3):
         result = quick(input, other, DENSE.get((p, q), DENSE_ND))
         if result is not None:
-            return result
+            return finish("matmul", result, out, input, other)
     raw.small(input._kind)
     if p == 1 and q == 1:
         result = invoke(dot, (input, other), ())
@@ -359,10 +358,10 @@ BmmBackward0 = node_class("BmmBackward0", CustomNode, gemm)
 @function(reference=np.matmul, samples=(Sample((2, 3, 4), (2, 4, 5)), Sample((0, 2, 3), (0, 3, 2))), dtypes="any")
 def bmm(input, mat2, *, out=None):
     """Products of two batches of matrices, ``(b, m, k)`` and ``(b, k, n)``."""
-    if out is None and isinstance(input, Tensor) and isinstance(mat2, Tensor) and len(input._shape) == 3 == len(mat2._shape):
+    if isinstance(input, Tensor) and isinstance(mat2, Tensor) and len(input._shape) == 3 == len(mat2._shape):
         result = quick(input, mat2, DENSE_BMM)
         if result is not None:
-            return result
+            return finish("bmm", result, out, input, mat2)
     check_tensors("bmm", input=input, mat2=mat2)
     check_batches(input, mat2)
     raw.small(input._kind)

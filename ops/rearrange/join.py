@@ -13,6 +13,7 @@ from numbagrad.core.creation import zeros
 from numbagrad.core.out import write_out
 from numbagrad.core.promotion import common_device, common_dtype
 from numbagrad.core.tensor import contiguous_strides, numel
+from numbagrad.dispatch.custom import into
 from numbagrad.extend import REGISTRY, Sample, Tensor, custom, function
 from numbagrad.kernel.jit import kernel
 from numbagrad.kernel.threads import LIMIT
@@ -147,6 +148,8 @@ def cat(tensors, dim=0, *, out=None, axis=None):
         if t.__class__ is not Tensor:
             _not_a_tensor(tensors)
     try:
+        if out is not None and into(joined, out, (tensors,), (dim,)):
+            return out
         result = joined.call(tensors, dim)
     except Mixed:
         result = joined.call(_promoted("cat", tensors), dim)
@@ -207,6 +210,8 @@ def stack(tensors, dim=0, *, out=None):
         if t.__class__ is not Tensor:
             _not_a_tensor(tensors)
     try:
+        if out is not None and into(stacked, out, (tensors,), (dim,)):
+            return out
         result = stacked.call(tensors, dim)
     except Mixed:
         result = stacked.call(_promoted("stack", tensors), dim)

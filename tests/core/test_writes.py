@@ -150,3 +150,34 @@ def test_an_index_in_place_is_the_index_apart():
         z.index_add_(0, index, source)
         z.sum().backward()
         assert w.grad.tolist() == ng.ones(4, 4).tolist()
+
+
+def test_large_results_go_where_they_shall():
+    a, b = [ng.tensor(RNG.standard_normal((rows, 130)).astype("float32")) for rows in (200, 70)]
+    for _ in range(2):
+        out = ng.zeros(270, 130)
+        at, version = out.data_ptr(), out._version
+        assert ng.cat([a, b], out=out) is out and out.data_ptr() == at and out._version == version + 1
+        assert out.equal(ng.cat([a, b]))
+        out = ng.zeros(130, 270).t()
+        assert ng.cat([a, b], out=out).equal(ng.cat([a, b]))
+        out = ng.zeros(270, 130, dtype=ng.float64)
+        assert ng.cat([a, b], out=out).equal(ng.cat([a, b]).double())
+        out = ng.zeros(2, 200, 130)
+        assert ng.stack([a, a + 1], out=out).equal(ng.stack([a, a + 1]))
+        whole = ng.zeros(400, 130)
+        whole[:200] = a
+        with pytest.raises(RuntimeError, match="refer to a single memory location"):
+            ng.cat([whole[:200], a], out=whole)
+        with pytest.raises(RuntimeError, match="don't support automatic differentiation"):
+            ng.cat([a.clone().requires_grad_(), b], out=ng.zeros(270, 130))
+        with pytest.warns(UserWarning, match="was resized"):
+            assert ng.cat([a, b], out=ng.zeros(300, 130)).shape == (270, 130)
+        for reduce in (ng.sum, ng.amax, ng.mean, ng.logsumexp):
+            out = ng.zeros(130)
+            assert reduce(a, 0, out=out).equal(reduce(a, 0))
+            assert reduce(a, 0, out=ng.zeros(130, dtype=ng.float64)).dtype is ng.float64
+        for product, x, y in ((ng.mm, a, b.t()), (ng.matmul, a, b.t()), (ng.bmm, a[None], b.t()[None])):
+            assert product(x, y, out=ng.zeros(product(x, y).shape)).equal(product(x, y))
+            with pytest.raises(RuntimeError, match="don't support automatic differentiation"):
+                product(x.clone().requires_grad_(), y, out=ng.zeros(product(x, y).shape))
