@@ -8,9 +8,8 @@ from numbagrad.base import dtypes as dt
 from numbagrad.core.broadcast import broadcast_shapes, sum_to_size
 from numbagrad.core.copying import contiguous_copy, copy_into
 from numbagrad.core.out import write_out
-from numbagrad.core.overlap import check_partial, check_single, is_several, unrecorded
+from numbagrad.core.overlap import check_partial, check_single, is_several
 from numbagrad.core.promotion import is_number
-from numbagrad.core.tensor import bump_version
 from numbagrad.dispatch.custom import Custom, CustomNode
 from numbagrad.dispatch.op import add_method
 from numbagrad.extend import REGISTRY, Sample, Tensor, custom, function
@@ -24,7 +23,7 @@ from . import plans as ix
 from .by_plan import collect
 from .chosen import by_mask, chosen
 from .kernels import moved
-from .select_put import FEW
+from .select_put import is_few, take_values
 
 # --- masked_fill ------------------------------------------------------------------------------------------------------
 
@@ -99,11 +98,9 @@ def masked_fill(input, mask, value):
 
 def masked_fill_(self, mask, value):
     """In-place form of ``masked_fill``."""
-    if self._n <= FEW and self._strides is None and isinstance(mask, Tensor) and mask._shape == self._shape and (
-            value.__class__ is float or value.__class__ is int) and unrecorded(self) and unrecorded(mask):
-        copy_into(self, masked_fill(self, mask, value))  # (which has a plan)
-        bump_version(self)
-        return self
+    if (value.__class__ is float or value.__class__ is int) and isinstance(mask, Tensor) and mask._shape == self._shape and (
+            is_few(self, (mask,))):
+        return take_values(self, masked_fill(self, mask, value))
     value, number = _mask_and_value(self, mask, value)
     _fits("masked_fill_", self, mask)
     check_partial(self, (mask,))

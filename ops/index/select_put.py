@@ -66,6 +66,19 @@ _take, _put = taken.recorded_as("TakeBackward0"), putter("PutBackward0")
 FEW = 1024  # elements that are copied in less time than an index is looked through anew
 
 
+def is_few(t, args):
+    """Whether changing few elements of ``t``, of which nothing is recorded, by these arguments is a planned call and a copy."""
+    return t._n <= FEW and t._strides is None and unrecorded(t) and all([
+        unrecorded(x) and x._buf is not t._buf for x in tensors_in(args)])
+
+
+def take_values(t, result):
+    """``t`` with the values of ``result``, its like."""
+    copy_into(t, result)
+    bump_version(t)
+    return t
+
+
 def tensors_in(args):
     """The tensors among arguments and in their tuples."""
     for a in args:
@@ -89,11 +102,8 @@ def both(name, prepare, forms, doc, samples, reference, kinds=None, quick=None, 
         return forms[0](input, values, plan, accumulate)
 
     def within(self, *args, **kwargs):
-        if self._n <= FEW and self._strides is None and unrecorded(self) and all([
-                unrecorded(t) and t._buf is not self._buf for t in tensors_in((*args, *kwargs.values()))]):
-            copy_into(self, public(self, *args, **kwargs))  # (which has a plan)
-            bump_version(self)
-            return self
+        if is_few(self, (*args, *kwargs.values())):
+            return take_values(self, public(self, *args, **kwargs))
         values, plan, accumulate = prepare(self, *args, **kwargs)
         check_apart(self, tensors_in(args[:2] if name == "index_fill" else (*args, *kwargs.values())))
         return forms[1](self, values, plan, accumulate, name + "_")
