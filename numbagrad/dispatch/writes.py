@@ -1,7 +1,7 @@
 """Plans of elementwise calls that write where they are told: in-place forms, and calls with ``out=``.
 
 Which loop runs, over which strides, is found once for the geometry of the tensors and the classes of the numbers, and taken
-from a table when nothing is recorded. (Calls whose results are new have ``plan``.)
+from a table then, whether a call is recorded or not. (Calls whose results are new have ``plan``.)
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ def key_of(out, values):
             key += v._kind, v._shape, v._strides, v._buf is out._buf
             tensors.append(v)
             history = history or records and v._rg
+    if history and out._view is not None:  # which may be one that must not be written
+        return None
     return tuple(key), tensors, numbers, history
 
 

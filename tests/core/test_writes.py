@@ -105,6 +105,22 @@ def test_history_is_recorded_though_there_is_a_plan():
         assert w.grad.tolist() == [2.0, 0.5, 2.0]
 
 
+def test_views_that_must_not_be_written_are_refused_though_there_is_a_plan():
+    w = ng.tensor([1.0, 2.0], requires_grad=True)
+    for _ in range(3):
+        base = ng.zeros(2, 2)
+        with ng.no_grad():
+            row = base[0]
+        row.mul_(w.detach())
+        row.add_(ng.ones(2))
+        for view in (base.unbind()[0], row):
+            with pytest.raises(RuntimeError, match="is being modified inplace with grad mode enabled"):
+                view.mul_(w)
+        part = base[1]
+        part.mul_(w)
+        assert base.requires_grad and type(base.grad_fn).__name__ == "CopySlices"
+
+
 def test_what_shares_memory_is_not_written_while_it_is_read():
     for _ in range(3):
         base = ng.arange(6.0)
