@@ -197,3 +197,21 @@ def test_large_results_go_where_they_shall():
             assert product(x, y, out=ng.zeros(product(x, y).shape)).equal(product(x, y))
             with pytest.raises(RuntimeError, match="don't support automatic differentiation"):
                 product(x.clone().requires_grad_(), y, out=ng.zeros(product(x, y).shape))
+
+
+def test_a_view_written_back_is_left_as_it_is():
+    x, row = ng.zeros(4, 3), ng.tensor([1.0, 2.0, 3.0, 4.0])
+    for k in range(1, 4):
+        version = x._version
+        x[:, 1] += row
+        assert x[:, 1].tolist() == (k * row).tolist() and x.sum().item() == 10 * k and x._version == version + 2
+    w = ng.ones(4, 3, requires_grad=True)
+    y = w * 2
+    y[:, 1] += row
+    y[:, 1] *= row
+    y.sum().backward()
+    assert w.grad.tolist() == [[2.0, 2.0 * r, 2.0] for r in row.tolist()]
+    wide = ng.zeros(1).expand(3)
+    assert wide.copy_(wide) is wide
+    with pytest.raises(RuntimeError, match="more than one element"):
+        wide.copy_(wide.view(3))
