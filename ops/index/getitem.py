@@ -312,6 +312,10 @@ def setitem(self, index, value):
     elif c is slice:
         x, tensors = _from_to(self, index, 0), None
     else:
+        if c is Tensor and value.__class__ is Tensor and index._kind.dtype is dt.int64 and value._kind is self._kind and (
+                self._shape and value._shape == index._shape + self._shape[1:] and ix.is_few(self, (index, value))):
+            ix.take_values(self, _index_put[2].call(self, value, index, of_first, 0, False))  # (which has a plan)
+            return
         if c is not tuple:
             if index is False:  # nothing is written, and no version counted
                 as_value(value, self, self)

@@ -23,7 +23,6 @@ from . import plans as ix
 from .by_plan import collect
 from .chosen import by_mask, chosen
 from .kernels import moved
-from .select_put import is_few, take_values
 
 # --- masked_fill ------------------------------------------------------------------------------------------------------
 
@@ -99,8 +98,8 @@ def masked_fill(input, mask, value):
 def masked_fill_(self, mask, value):
     """In-place form of ``masked_fill``."""
     if (value.__class__ is float or value.__class__ is int) and isinstance(mask, Tensor) and mask._shape == self._shape and (
-            is_few(self, (mask,))):
-        return take_values(self, masked_fill(self, mask, value))
+            ix.is_few(self, (mask,))):
+        return ix.take_values(self, masked_fill(self, mask, value))
     value, number = _mask_and_value(self, mask, value)
     _fits("masked_fill_", self, mask)
     check_partial(self, (mask,))

@@ -18,10 +18,10 @@ from numbagrad.base.modes import STATE, is_grad_enabled
 from numbagrad.base.shapes import expanded_strides
 from numbagrad.core import graph, makers, storage
 from numbagrad.core.broadcast import broadcast_shapes
-from numbagrad.core.copying import contiguous_copy
-from numbagrad.core.overlap import SEVERAL, is_expanded
+from numbagrad.core.copying import contiguous_copy, copy_into
+from numbagrad.core.overlap import SEVERAL, is_expanded, unrecorded
 from numbagrad.core.saved import modified
-from numbagrad.core.tensor import INFERENCE_VERSION, bump_version, make, numel, raw
+from numbagrad.core.tensor import INFERENCE_VERSION, Tensor, bump_version, make, numel, raw
 from numbagrad.dispatch.custom import _record
 from numbagrad.dispatch.plan import Recipe
 from numbagrad.kernel.tape import TAPE, active, capturing
@@ -370,3 +370,30 @@ def modify(op, t, tensors, params, change, name=None, node_class=None):
     if node is not None:
         inplace.rebase(t, node)
     return t
+
+
+# --- few elements ---------------------------------------------------------------------------------------------------------
+
+FEW = 1024  # elements that are copied in less time than an index is looked through anew
+
+
+def is_few(t, args):
+    """Whether changing few elements of ``t``, of which nothing is recorded, by these arguments is a planned call and a copy."""
+    return t._n <= FEW and t._strides is None and unrecorded(t) and all([
+        unrecorded(x) and x._buf is not t._buf for x in tensors_in(args)])
+
+
+def take_values(t, result):
+    """``t`` with the values of ``result``, its like."""
+    copy_into(t, result)
+    bump_version(t)
+    return t
+
+
+def tensors_in(args):
+    """The tensors among arguments and in their tuples."""
+    for a in args:
+        if isinstance(a, Tensor):
+            yield a
+        elif isinstance(a, (tuple, list)):
+            yield from tensors_in(a)

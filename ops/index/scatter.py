@@ -20,7 +20,7 @@ from . import plans as ix
 from .by_plan import putter
 from .places import shape_of, taken
 from .reduced import REDUCTIONS, reduce_in_place, reduced_at
-from .select_put import both, is_few, outside, take_values
+from .select_put import both, outside
 
 _gather = taken.recorded_as("GatherBackward0")
 _gather.node_class.holds_more = True
@@ -201,8 +201,8 @@ scatter = function(scatter, kinds={"src": "any"}, dtypes="any", out="wider", ref
 
 def scatter_(self, dim, index, src=None, *, value=None, reduce=None):
     """In-place form of ``scatter``."""
-    if reduce is None and is_few(self, (index, src, value)):
-        return take_values(self, scatter(self, dim, index, src, value=value))
+    if reduce is None and ix.is_few(self, (index, src, value)):
+        return ix.take_values(self, scatter(self, dim, index, src, value=value))
     return _scatter_call(1)(self, dim, index, src, value=value, reduce=reduce)
 
 

@@ -10,9 +10,8 @@ import numbagrad
 from numbagrad.base import dtypes as dt
 from numbagrad.base.shapes import wrap_dim
 from numbagrad.core.broadcast import broadcast_shapes
-from numbagrad.core.copying import copy_into
-from numbagrad.core.overlap import check_apart, unrecorded
-from numbagrad.core.tensor import bump_version, numel
+from numbagrad.core.overlap import check_apart
+from numbagrad.core.tensor import numel
 from numbagrad.dispatch.op import add_method
 from numbagrad.extend import REGISTRY, Sample, Tensor, function
 
@@ -63,31 +62,6 @@ _index_select.node_class.holds_more = True
 _take, _put = taken.recorded_as("TakeBackward0"), putter("PutBackward0")
 
 
-FEW = 1024  # elements that are copied in less time than an index is looked through anew
-
-
-def is_few(t, args):
-    """Whether changing few elements of ``t``, of which nothing is recorded, by these arguments is a planned call and a copy."""
-    return t._n <= FEW and t._strides is None and unrecorded(t) and all([
-        unrecorded(x) and x._buf is not t._buf for x in tensors_in(args)])
-
-
-def take_values(t, result):
-    """``t`` with the values of ``result``, its like."""
-    copy_into(t, result)
-    bump_version(t)
-    return t
-
-
-def tensors_in(args):
-    """The tensors among arguments and in their tuples."""
-    for a in args:
-        if isinstance(a, Tensor):
-            yield a
-        elif isinstance(a, (tuple, list)):
-            yield from tensors_in(a)
-
-
 def both(name, prepare, forms, doc, samples, reference, kinds=None, quick=None, out=None):
     """Register ``name`` and set ``Tensor.name_``; ``prepare`` checks the call and gives (values, plan, accumulate).
 
@@ -102,10 +76,10 @@ def both(name, prepare, forms, doc, samples, reference, kinds=None, quick=None, 
         return forms[0](input, values, plan, accumulate)
 
     def within(self, *args, **kwargs):
-        if is_few(self, (*args, *kwargs.values())):
-            return take_values(self, public(self, *args, **kwargs))
+        if ix.is_few(self, (*args, *kwargs.values())):
+            return ix.take_values(self, public(self, *args, **kwargs))
         values, plan, accumulate = prepare(self, *args, **kwargs)
-        check_apart(self, tensors_in(args[:2] if name == "index_fill" else (*args, *kwargs.values())))
+        check_apart(self, ix.tensors_in(args[:2] if name == "index_fill" else (*args, *kwargs.values())))
         return forms[1](self, values, plan, accumulate, name + "_")
     apart.__name__ = apart.__qualname__ = name
     within.__name__ = within.__qualname__ = name + "_"

@@ -157,6 +157,16 @@ def test_an_index_in_place_is_the_index_apart():
         assert y.scatter_add_(1, wide, x).tolist() == x.scatter_add(1, wide, x).tolist()
         y = x.clone()
         assert y.index_fill_(0, index, 2.0).tolist() == x.index_fill(0, index, 2.0).tolist()
+        y, z = x.clone(), x.numpy().copy()
+        y[index], z[[2, 0, 2]] = source, source.numpy()
+        y[index - 4], z[[-2, -4, -2]] = source * 2, source.numpy() * 2
+        y[wide], z[wide.numpy()] = y[wide] + 1, z[wide.numpy()] + 1
+        assert y.tolist() == z.tolist()
+        version = y._version
+        y[index] = source
+        assert y._version == version + 1
+        with pytest.raises(IndexError, match="out of bounds"):
+            y[index + 9] = source
         with pytest.raises((IndexError, RuntimeError)):
             y.index_add_(0, index + 9, source)
         with pytest.raises(RuntimeError, match="refer to a single memory location"):
