@@ -22,7 +22,7 @@ def by_index(level, op, tensors, index, params, shape=None):
         later = [(level.size, *p) if n == "shape" else p for n, p in zip(op.params, later)]
         return run(level, op, [*map(level.spread, tensors), level.spread(index)], later)
     if aligned or level.own(index) or given["where"].__name__ not in (
-            "of_first", "_selected", "_copied", "_index_added", "_filled"):
+            "of_one", "_selected", "_copied", "_index_added", "_filled"):
         return NotImplemented
     later = [p % rank if n == "dim" else (*p, level.size) if n == "shape" else p for n, p in zip(op.params, params)]
     return batched(level, outside(op.call_in_order, (*[level.spread(t).movedim(0, -1) for t in tensors], index), tuple(later)

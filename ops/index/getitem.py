@@ -39,11 +39,32 @@ _index_true = chosen.recorded_as("IndexBackward0")
 _index.node_class.holds_more = _index_true.node_class.holds_more = True
 
 
-def of_first(shape, dim, index, kind=None, values=None):
-    """``where`` of ``x[index]`` with an index tensor of integers."""
+def of_one(shape, dim, index, kind=None, values=None):
+    """``where`` of ``x[index]``, ``x[:, index]`` ... with an index tensor of integers."""
     if not shape:
         raise IndexError("too many indices for tensor of dimension 0")
-    return ix.named_flat(shape[0], index, ix.out_of_bounds)[0], None, 0, 1, shape, index._shape, (index,)
+    return ix.named_by(shape, dim, index)
+
+
+def only_tensors(t, index):
+    """What a tuple of index tensors of integers is, with full slices around one: (its dimension, that one), or (None, the
+    tensors) for the first dimensions, or None for all else."""
+    found, dim = None, 0
+    for i, item in enumerate(index):
+        c = item.__class__
+        if c is Tensor:
+            if item._kind is not ix.INT64 or not item._shape:
+                return None
+            if found is not None:
+                return (None, index) if all([x.__class__ is Tensor and x._kind is ix.INT64 and x._shape for x in index]) and (
+                    len(index) <= len(t._shape)) else None
+            found, dim = item, i
+        elif c is not slice or item.start is not None or item.stop is not None or item.step is not None:
+            if item is Ellipsis and i == 0 and len(index) == 2 and index[1].__class__ is Tensor:
+                last = index[1]
+                return (len(t._shape) - 1, last) if last._kind is ix.INT64 and last._shape and t._shape else None
+            return None
+    return None if found is None or len(index) > len(t._shape) else (dim, found)
 
 
 # --- index expressions ------------------------------------------------------------------------------------------------
@@ -60,6 +81,11 @@ def to_index(item):
     if isinstance(item, (list, tuple, range)):
         from numbagrad.core.creation import tensor
         item = list(item)
+        if set(map(type, item)) == {int}:
+            try:
+                return from_array(np.array(item, np.int64))
+            except OverflowError:
+                pass
         return tensor(item) if item else tensor(item, dtype=dt.int64)
     if isinstance(item, str):
         raise TypeError("new(): invalid data type 'str'")
@@ -250,8 +276,7 @@ def plan_for(x, tensors):
         (dim, t), = tensors.items()
         if t._kind.dtype in (dt.bool_, dt.uint8):
             return ix.plan_of_mask(x._shape, t, dim)
-        lin = ix.lines([(t, dim, x._shape[dim])], t._shape, ix.out_of_bounds)
-        return ix.Plan(lin, None, dim, 1, x._shape, t._shape)
+        return ix.Plan(*ix.named_by(x._shape, dim, t))
     indices = [None] * len(x._shape)
     for dim, t in tensors.items():
         if t._kind.dtype in (dt.bool_, dt.uint8):
@@ -278,7 +303,7 @@ def getitem(self, index):
     if c is Tensor and index._shape:
         if index._kind.dtype is dt.int64:
             if index._kind.device is self._kind.device:
-                return _index.call(self, index, of_first, 0)
+                return _index.call(self, index, of_one, 0)
         elif index._kind.dtype is dt.bool_:
             out = by_mask(self, index, _index_true)
             if out is not None:
@@ -290,6 +315,10 @@ def getitem(self, index):
         return x
     if STATE and (stack := transform()) is not None and (found := stack.getitem(self, index)) is not NotImplemented:
         return found
+    found = only_tensors(self, index) if self._kind.cpu else None
+    if found is not None:
+        dim, t = found
+        return collect.call(self, ix.plan_of(self._shape, t)) if dim is None else _index.call(self, t, of_one, dim)
     try:
         x, tensors = parse(self, index)
     except IndexError:
@@ -314,7 +343,7 @@ def setitem(self, index, value):
     else:
         if c is Tensor and value.__class__ is Tensor and index._kind.dtype is dt.int64 and value._kind is self._kind and (
                 self._shape and value._shape == index._shape + self._shape[1:] and ix.is_few(self, (index, value))):
-            ix.take_values(self, _index_put[2].call(self, value, index, of_first, 0, False))  # (which has a plan)
+            ix.take_values(self, _index_put[2].call(self, value, index, of_one, 0, False))  # (which has a plan)
             return
         if c is not tuple:
             if index is False:  # nothing is written, and no version counted
@@ -347,6 +376,9 @@ def setitem(self, index, value):
                                "source.")
     while len(value._shape) > len(plan.shape) and value._shape[0] == 1:
         value = value.squeeze(0)
+    if ix.is_few(x, (value, *tensors.values())) and value._shape == plan.shape:
+        ix.take_values(x, _index_put[0](x, value, plan))
+        return
     index_put_within(x, value, plan, False, "index_put_")
 
 

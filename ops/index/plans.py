@@ -210,6 +210,11 @@ def several(tensors, used, index_shape, fail):
     return lines([(t, *u) for t, u in zip(tensors, used)], index_shape, fail)
 
 
+def named_by(shape, dim, index, fail=out_of_bounds):
+    """What ``Plan`` is made of for one index of any shape along one dimension of a tensor of ``shape``."""
+    return (several, (((dim, shape[dim]),), index._shape, fail)), None, dim, 1, shape, index._shape, (index,)
+
+
 def named_flat(total, index, fail):
     """What ``Plan`` is made of for one index of any shape into ``total`` elements."""
     return (several, (((0, total),), index._shape, fail)), None, 0, 1, (total,), index._shape, (index,)

@@ -18,7 +18,7 @@ from numbagrad.extend import REGISTRY, Sample, Tensor, function
 from ..view.shape import tensor_list
 from . import plans as ix
 from .by_plan import putter
-from .getitem import _index_put, _width, of_first, parse, plan_for
+from .getitem import _index_put, _width, of_one, parse, plan_for
 from .places import check_values, number_at, taken
 
 # --- one index along one dimension ------------------------------------------------------------------------------------
@@ -227,7 +227,7 @@ def _put_of(input, indices, values, accumulate=False):
     if indices.__class__ in (tuple, list) and len(indices) == 1 and values._kind is input._kind and input._shape:
         index = indices[0]
         if index.__class__ is Tensor and index._kind.dtype is dt.int64 and index._shape:
-            return _index_put[2].call(input, values, index, of_first, 0, accumulate)
+            return _index_put[2].call(input, values, index, of_one, 0, accumulate)
     return None
 
 

@@ -225,3 +225,56 @@ def test_a_view_written_back_is_left_as_it_is():
     assert wide.copy_(wide) is wide
     with pytest.raises(RuntimeError, match="more than one element"):
         wide.copy_(wide.view(3))
+
+
+INDICES = [lambda t: (slice(None), t), lambda t: (Ellipsis, t), lambda t: (t, t), lambda t: (slice(None), t, slice(None)),
+           lambda t: (slice(None), slice(None), t), lambda t: (t, t, t), lambda t: (t, slice(None), t), lambda t: (0, t),
+           lambda t: (slice(1, 3), t), lambda t: (t, 1), lambda t: (None, t), lambda t: (t[0], t), lambda t: [0, 2],
+           lambda t: (slice(None), [1, -1]), lambda t: (t[:, None], t), lambda t: (t[:1], t)]
+
+
+@pytest.mark.parametrize("number", range(len(INDICES)))
+@pytest.mark.parametrize("turned", [False, True])
+def test_indices_in_any_place(number, turned):
+    index = ng.tensor([[0, 2, -1], [1, 1, -3]])
+    places = INDICES[number](index)
+
+    def plain(i):
+        return tuple(map(plain, i)) if isinstance(i, tuple) else i.numpy() if isinstance(i, ng.Tensor) else i
+    at = plain(places)
+    for _ in range(10):  # the ninth has a plan
+        a = RNG.standard_normal((4, 3, 5))
+        x = ng.tensor(a).requires_grad_()
+        x, a = (x.transpose(0, 2), a.transpose(2, 1, 0)) if turned else (x, a)
+        y = x[places]
+        np.testing.assert_array_equal(y.detach().numpy(), a[at])
+        w = RNG.standard_normal(y.shape)
+        (g,) = ng.autograd.grad(y, [x], ng.tensor(w))
+        expected = np.zeros_like(a)
+        np.add.at(expected, at, w)
+        np.testing.assert_allclose(g.numpy(), expected, rtol=1e-14, atol=1e-14)
+        z, b = x.detach().clone(), a.copy()
+        z[places] += 1.0
+        b[at] += 1.0
+        np.testing.assert_array_equal(z.numpy(), b)
+        z[places] = ng.tensor(w)
+        b[at] = w  # the last of several wins
+        np.testing.assert_array_equal(z.numpy(), b)
+    with pytest.raises(IndexError):
+        x[beyond(places)]
+
+
+def beyond(places):
+    """The same index beyond every size."""
+    if isinstance(places, tuple):
+        return tuple([beyond(i) for i in places])
+    return places + 9 if isinstance(places, ng.Tensor) else [i + 9 for i in places] if isinstance(places, list) else places
+
+
+def test_an_index_that_changed_is_noticed():
+    index = ng.tensor([0, 1])
+    x = ng.ones(3, 3, requires_grad=True)
+    y = x[:, index]
+    index.add_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.sum().backward()
