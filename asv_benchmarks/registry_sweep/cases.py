@@ -289,14 +289,14 @@ EVERYDAY = {
     "lib.from_numpy(array)", "add_": "c.add_(b)", "mul_number_": "c.mul_(1.0)", "zero_": "c.zero_()", "setitem": "c[0] = 1.0",
     "setitem_row": "c[0] = row", "a_column_i": "a[:, i]", "a_i_i": "a[i, i]", "setitem_i": "c[i] = b",
     "setitem_mask": "c[mask] = 0.0",
-    "relu_": "c.relu_()", "clamp_": "c.clamp_(0, 1)", "add_row_": "c.add_(row)", "addcmul_": "c.addcmul_(a, b)",
+    "relu_": "c.relu_()", "clamp_": "c.clamp_(0, 1)", "row_added": "c.add_(row)", "addcmul_": "c.addcmul_(a, b)",
     "index_add_": "c.index_add_(0, i, b)", "masked_fill_": "c.masked_fill_(mask, 0.0)",
     "len": "len(a)", "shape": "a.shape[0]", "repr": "repr(row)", "to_same": "a.to(lib.float32)",
     "inv": "lib.linalg.inv(a)", "det": "lib.linalg.det(a)", "qr": "lib.linalg.qr(a)", "svd": "lib.linalg.svd(a, False)",
     "eigh": "lib.linalg.eigh(a)", "solve": "lib.linalg.solve(a, b)",
 }
 WITHOUT_GRADIENT = {"compare", "eq", "copy_", "add_", "mul_number_", "zero_", "setitem", "setitem_row", "setitem_i",
-                    "setitem_mask", "relu_", "clamp_", "add_row_", "addcmul_", "index_add_", "masked_fill_", "tolist", "numpy",
+                    "setitem_mask", "relu_", "clamp_", "row_added", "addcmul_", "index_add_", "masked_fill_", "tolist", "numpy",
                     "from_numpy", "len", "shape", "repr", "item", "argsort", "argmax", "long", "to_same", "detach",
                     "ones_like", "full_like"}
 SMALL_ONLY = {"element", "arange", "zeros", "full", "eye", "rand", "randn", "randperm", "tensor_64", "tensor_number", "numpy",
