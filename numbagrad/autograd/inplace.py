@@ -72,7 +72,7 @@ def old_self(t):
 
 def apply_function(op, t, args, kwargs):
     """In-place form of any other op: run it on the old value, then make the result this tensor's value and history."""
-    if op.loop_of is not None and t.__class__ is Tensor:
+    if op.loop_of is not None and t.__class__ is Tensor and not t.is_sparse:
         loop, values = op.loop_of(t, *args)
         if loop.writes and writes.repeat(loop, t, values, fitted):
             return t

@@ -86,7 +86,7 @@ def _elementwise(op, apply=apply):
             lines += [*former.keyword(op, k, "_"),
                       f"    return KEYWORDS_[{k!r}][1]({', '.join([first, *rest, k])}, inplace=True)"]
     if len(op.tensors) == 1 and not op.params:
-        env.update(text.environment(bump_version=bump_version, share=share),
+        env.update(text.environment(bump_version=bump_version, share=share), Tensor_=Tensor,
                    FAST_=op.fast_inplace.setdefault("t", {}))
         lines += _fast_alone(first)
     if len(op.tensors) == 2 and not op.params:
@@ -123,7 +123,8 @@ def _fast(a, b, special, slow):
 def _fast_alone(a):
     """``_fast`` of an op of one tensor."""
     return [
-        f"if {a}._strides is None and '_inference' not in {a}.__dict__:", "    record_ = True if not STATE_ else recording_()",
+        f"if {a}.__class__ is Tensor_ and not {a}.is_sparse and {a}._strides is None and '_inference' not in {a}.__dict__:",
+        "    record_ = True if not STATE_ else recording_()",
         f"    e_ = FAST_.get({a}._kind)",
         f"    if e_ is not None and (record_ is False or (record_ and not {a}._rg and {a}._view is None)):",
         *_run((f"{a}._ptr", f"{a}._ptr"), a, " " * 8), f"        bump_version_({a})", f"        return {a}"]

@@ -7,6 +7,7 @@ from a table then, whether a call is recorded or not. (Calls whose results are n
 from __future__ import annotations
 
 from ..base.modes import STATE, recording
+from ..base.sparse import SparseArgument
 from ..core.launch import overwritten, prepare, raw_scalars
 from ..core.tensor import Tensor, bump_version
 from ..kernel.tape import TAPE
@@ -50,7 +51,10 @@ def repeat(op, out, values, fitted, record=None):
     """Do a call on these arguments, which are in the op's order, as the one before; whether there was one.
 
     ``record`` makes the node of a recorded call, and when it is done, makes it history."""
-    call = key_of(out, values)
+    try:
+        call = key_of(out, values)
+    except SparseArgument:
+        return False
     found = None if call is None or call[3] and record is None else op.writes.get(call[0])
     if found is None or out._n >= LIMIT[0]:
         return False

@@ -278,3 +278,11 @@ def test_an_index_that_changed_is_noticed():
     index.add_(1)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         y.sum().backward()
+
+
+def test_a_sparse_operand_has_no_plan():
+    dense, sparse = ng.ones(3, 3), ng.eye(3).to_sparse()
+    for _ in range(3):
+        dense.clone().add_(dense).neg_()
+        assert dense.clone().add_(sparse).tolist() == (dense + ng.eye(3)).tolist()
+        assert ng.eye(3).to_sparse().neg_().to_dense().tolist() == (-ng.eye(3)).tolist()
