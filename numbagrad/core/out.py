@@ -41,11 +41,16 @@ def write_new(name, out, result):
     return _put(out, result)
 
 
+def as_new(out, kind, shape, tensors):
+    """Whether ``out`` is as a new result of ``tensors`` would be: row-major, of this kind and shape, without history, in memory
+    of its own."""
+    return (out.__class__ is Tensor and out._kind is kind and out._shape == shape and out._strides is None and unrecorded(out)
+            and not any([t._rg or t._buf is out._buf for t in tensors]))
+
+
 def _usual(out, result, tensors):
     """Whether the copy needs no look at history, layouts, dtypes or shared memory."""
-    return (out.__class__ is Tensor and out._kind is result._kind and out._shape == result._shape and unrecorded(out)
-            and out._strides is None and result._strides is None and result._buf is not out._buf
-            and not any([t._rg or t._buf is out._buf for t in tensors]))
+    return result._strides is None and result._buf is not out._buf and as_new(out, result._kind, result._shape, tensors)
 
 
 def check_out(name, out, result, tensors, cast=False):

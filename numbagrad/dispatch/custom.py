@@ -33,7 +33,7 @@ from ..base.transformed import Transformed
 from ..core import graph
 from ..core.copying import in_single, row_major
 from ..core.graph import Node, Output, new_node, note_forward
-from ..core.overlap import unrecorded
+from ..core.out import as_new
 from ..core.tensor import Tensor, bump_version, make, mark_inference, raw
 from ..kernel import jit
 from ..kernel.tape import TAPE, active
@@ -292,11 +292,10 @@ LARGE = 1 << 14  # elements from which a copy of a result takes longer than to l
 def into(op, out, args, params):
     """Let a custom op write a large result where it shall go; whether it did: not what has history, another dtype or layout,
     or memory of the arguments. Nothing has been written then."""
-    if not isinstance(out, Tensor) or out._n < LARGE or out._strides is not None or not unrecorded(out):
+    if not isinstance(out, Tensor) or out._n < LARGE:
         return False
-    tensors = flatten_inputs(op, args)
-    if any([t is not None and (t._rg or t._buf is out._buf or not unrecorded(t)) for t in tensors]) or (
-            op.infer_spec(op.in_order(args, params)) != (out._shape, out._kind)):
+    shape, kind = op.infer_spec(op.in_order(args, params))
+    if not as_new(out, kind, shape, [t for t in flatten_inputs(op, args) if t is not None]):
         return False
     run(op, out, args, params)
     bump_version(out)

@@ -58,13 +58,18 @@ def log_tail_wide(f):
     return f * f * (f * poly11(f, LOG_WIDE) - D(0.5))
 
 
-def log_f4(x):
-    """Natural logarithm; -inf at 0, NaN below."""
+def log_split_f4(x):
+    """(k, f) with log(x) = k ln 2 + log(1 + f), for any positive finite x."""
     tiny = x < TINY_F4
     y = x * F(8388608) if tiny else x
     b = I(I(F(y).view(I)) - SQRT_HALF_BITS_F4)
     f = I(I(b & MANTISSA_F4) + SQRT_HALF_BITS_F4).view(F) - F(1)
-    k = F(I(b >> I(23))) - (F(23) if tiny else F(0))
+    return F(I(b >> I(23))) - (F(23) if tiny else F(0)), f
+
+
+def log_f4(x):
+    """Natural logarithm; -inf at 0, NaN below."""
+    k, f = log_split_f4(x)
     y = k * LN2_HI_F4 + (f + (log_tail_f4(f) + k * LN2_LO_F4))
     y = y if x < INF_F4 else x
     return y if x > F(0) else (-INF_F4 if x == F(0) else NAN_F4)
@@ -105,11 +110,7 @@ def log1p_wide(x):
 
 def log_parts_f4(x):
     """(k, h, l) with log(x) = k ln 2 + h + l, h of 12 bits, for any positive finite x."""
-    tiny = x < TINY_F4
-    y = x * F(8388608) if tiny else x
-    b = I(I(F(y).view(I)) - SQRT_HALF_BITS_F4)
-    f = I(I(b & MANTISSA_F4) + SQRT_HALF_BITS_F4).view(F) - F(1)
-    k = F(I(b >> I(23))) - (F(23) if tiny else F(0))
+    k, f = log_split_f4(x)
     q = F(0.5) * f * f
     h = I(F(f - q).view(I) & HEAD_F4).view(F)
     return k, h, ((f - h) - q) + f * f * f * poly7(f, LOG_F4)
