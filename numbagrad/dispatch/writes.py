@@ -82,6 +82,8 @@ def remember(form, out, values, compute, shape):
     op, tensors = form.op, [v for v in values if isinstance(v, Tensor)]
     if not out._kind.cpu or compute.is_complex or out._n >= LIMIT[0] or any([t._kind.dtype is not compute for t in tensors]):
         return
+    if len(tensors) != len(form.tensors):  # one was given as a number
+        return
     call = key_of(out, values)
     if call is None or not {n.__class__ for n in call[2]} <= {int, float}:
         return

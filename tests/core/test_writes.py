@@ -286,3 +286,19 @@ def test_a_sparse_operand_has_no_plan():
         dense.clone().add_(dense).neg_()
         assert dense.clone().add_(sparse).tolist() == (dense + ng.eye(3)).tolist()
         assert ng.eye(3).to_sparse().neg_().to_dense().tolist() == (-ng.eye(3)).tolist()
+
+
+def test_a_tensor_of_one_number_as_a_number_is_no_operand_of_a_plan():
+    half = ng.tensor(0.5)
+    for _ in range(3):
+        x, a, b = (ng.tensor([1.0, -2.0, 3.0], requires_grad=True) for _ in range(3))
+        y = x.clone().addcmul_(a, b, value=half)
+        assert y.tolist() == [1.5, 0.0, 7.5]
+        first = ng.autograd.grad((y * y).sum(), (x, a, b), create_graph=True)
+        assert [g.tolist() for g in first] == [[3.0, 0.0, 15.0], [1.5, 0.0, 22.5], [1.5, 0.0, 22.5]]
+        assert ng.autograd.grad(first[1].sum(), b)[0].tolist() == [2.0, 2.0, 12.0]  # value (y + value a b)
+        out, plain = ng.empty(3), x.detach()
+        assert ng.addcmul(plain, plain, plain, value=half, out=out) is out and out.tolist() == [1.5, 0.0, 7.5]
+        assert ng.add(plain, plain, alpha=half, out=out).tolist() == plain.clone().add_(plain, alpha=half).tolist()
+        assert plain.clone().lerp_(plain, half).tolist() == plain.tolist()
+        assert plain.clone().clamp_(half).tolist() == ng.clamp(plain, half, out=out).tolist() == [1.0, 0.5, 3.0]
