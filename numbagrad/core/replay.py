@@ -56,11 +56,12 @@ class Program:
 
     ``results`` are (NumPy type, kind, shape, elements); where that is (NumPy type, kind) alone the one result has the shape of
     the first tensor, and the program is *open*. Buffers are the call's tensors, its results, and one piece of scratch memory;
-    an open program has the number of elements as one more."""
+    an open program has the number of elements as one more. A program without results writes, and returns, tensor ``into`` of
+    the call, in whose memory no other one may lie; its version is the caller's to count."""
 
-    def __init__(self, tensors, results, scratch=0, most=0):
-        self.tensors, self.results, self.scratch, self.most = tensors, results, scratch, most
-        self.only, self.returned, self.wrap = -1, len(results), None
+    def __init__(self, tensors, results, scratch=0, most=0, into=-1):
+        self.tensors, self.results, self.scratch, self.most, self.into = tensors, results, scratch, most, into
+        self.only, self.returned, self.wrap = -1, len(results) or 1, None
         self.open = len(results) == 1 and len(results[0]) == 2
         self.steps, self.kept, self.flags, self.stream = [], [], [], 0
 
@@ -70,7 +71,7 @@ class Program:
         return self.tensors + len(self.results) + 1
 
     def fits(self):
-        return self.tensors <= MOST and 0 < len(self.results) <= MOST
+        return self.tensors <= MOST and (0 < len(self.results) <= MOST or self.into >= 0)
 
     def call(self, address, letters, arguments, table=()):
         """Call a kernel with numbers, ``Place`` or ``Given``; False if it takes more than can be passed. Where ``table`` has
@@ -110,7 +111,7 @@ class Program:
                     numbers += [at + len(steps), a.index, a.how]
                 steps.append(trampoline.bits(a) if a.__class__ is float else a if a.__class__ is int else 0)
         head = [self.tensors, len(self.results), self.scratch, len(numbers) // 3, len(changed) // 3, len(self.steps), self.open]
-        head += [self.most, self.only, self.returned, self.stream, *[0] * (size - HEADER)]
+        head += [self.most, self.only, self.returned, self.stream, self.into, *[0] * (size - HEADER)]
         words = np.array([*head, *numbers, *changed, *steps], np.int64)
         for place, where in tables:
             words[place] = words.ctypes.data + 8 * where

@@ -17,6 +17,7 @@ from ..kernel.define import define
 from ..kernel.mt19937 import MT19937
 from ..kernel.threads import LIMIT
 from .graph import Node, Output, refresh, sequence
+from .node import View
 from .tensor import Tensor
 
 FLOATS = 8                 # that a kernel gets in registers
@@ -26,8 +27,8 @@ BUCKETS = 64
 DIGIT = (1 << 30) - 1      # of an int
 # Words of a table: tensors, results, bytes of scratch memory, numbers, changed words, steps, whether it is open, most work of a
 # kernel, the only state that it is for (which tensors require grad, and STATE if that is recorded) or -1, how many results are
-# returned, the random stream that kernels draw from (or 0).
-HEADER = 11
+# returned, the random stream that kernels draw from (or 0), the tensor that is written and returned where nothing new is (or -1).
+HEADER = 12
 HELD = 4                   # where an RLock says how often it is held
 STATE = 1 << 16
 STEP = 6                   # words before a step's arguments: function, form, how many, a flag's address, its words, its report
@@ -175,6 +176,9 @@ def run(k, line, a, outs):
         call(k[CALL_WITH], report, seen)  # which raises
         call(k[DECREMENT], seen)
         return 0
+    if t[11] >= 0:
+        outs[0], results = a[t[11]], 1
+        hold(outs[0])
     return results
 """
 # The place of a result at one of the nodes that were made, the edge to it.
@@ -286,6 +290,20 @@ def record(k, entry, a, tensors, numbers, mask, outs, results):
         call(k[DECREMENT], nodes[j])
     return 1
 """
+# Whether a tensor may be written with no look at history: nothing has one, and no other tensor lies in its memory.
+WRITABLE = """
+def writable(k, a, tensors, into, recorded):
+    out, good = ptr_i8(a[into]), True
+    for i in range(tensors):
+        if a[i] != k[NONE]:
+            o = ptr_i8(a[i])
+            good = good and ptr_i8(o[tensor_ver])[1] == k[LIST] and (i == into or o[tensor_buf] != out[tensor_buf])
+            if recorded:
+                good = good and o[tensor_rg] != k[TRUE]
+                if o[tensor_view] != k[NONE]:
+                    good = good and ptr_i8(ptr_i8(o[tensor_view])[view_base])[tensor_rg] != k[TRUE]
+    return good
+"""
 # ``replay(recorded, tensors..., numbers...)``: the result of a planned call, a tuple of several, or None where there is none.
 CALL = """
 def replay(bound, args, count):
@@ -379,6 +397,9 @@ def replay(bound, args, count):
             hold(k[NONE])
             return k[NONE]
     outs, t = words(), ptr_i8(ptr_i8(line[TABLE])[2])
+    if t[11] >= 0 and not writable(k, a, tensors, t[11], recorded == k[TRUE]):
+        hold(k[NONE])
+        return k[NONE]
     which = 0 if t[8] >= 0 else mask
     hold(found)
     results = run(k, line, a, outs)
@@ -441,8 +462,8 @@ def _numbered(text):
     text = re.sub(r"(\n +)hold\(([^,\n]*?)(?:, (\d))?\)(?=\n)", _hold, text)
     names = {**globals(), **{n: i for i, n in enumerate([*KNOWN, *FUNCTIONS])}}
     text = re.sub(r"\b[A-Z_]{3,}\b", lambda m: str(names[m[0]]), text)
-    classes = {"tensor": Tensor, "node": Node, "output": Output, "stream": MT19937}
-    return re.sub(r"\b(tensor|node|output|stream)_(\w+)", lambda m: str(objects.slot(
+    classes = {"tensor": Tensor, "node": Node, "output": Output, "stream": MT19937, "view": View}
+    return re.sub(r"\b(tensor|node|output|stream|view)_(\w+)", lambda m: str(objects.slot(
         classes[m[1]], m[2] if m[1] != "tensor" else "_" + m[2]) // 8), text)
 
 
@@ -458,7 +479,8 @@ def compiled():
     env = {"ptr_" + code: p for code, p in numba.pointers.items()}
     env.update(call=trampoline.calling(), words=numba.stack("i8", MOST), address=strided.address_of())
     key = [f"replay {MOST}"]
-    for name, text in (("same", SAME), ("given", GIVEN), ("mixed", MIXED), ("run", RUN), ("place", PLACE), ("record", RECORD)):
+    for name, text in (("same", SAME), ("given", GIVEN), ("mixed", MIXED), ("run", RUN), ("place", PLACE), ("record", RECORD),
+                       ("writable", WRITABLE)):
         text = _numbered(text)
         key.append(text)
         env[name] = inlined.njit((), error_model="numpy")(define(text, name, dict(env)))

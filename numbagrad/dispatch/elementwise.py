@@ -143,7 +143,9 @@ class Form:
         self._recorded = {}
         self.fast = {}           # kind -> (entry, storage dtype, result kind)
         self.fast_inplace = op.fast_inplace.setdefault(pattern, {})
-        self.calls = Calls(len(self.tensors), [True] * len(self.scalars))
+        free = [True] * len(self.scalars)
+        self.calls = Calls(len(self.tensors), free)
+        self.changes, self.fills = Calls(len(self.tensors), free), Calls(len(self.tensors) + 1, free)  # in place, and out=
         self.backward_plans = plan.Table()  # of nodes of the fast path that get gradients of other layouts
         self._saves = {}
         self.fast_backward = [None] + [{} for _ in range((1 << len(self.tensors)) - 1)]

@@ -13,6 +13,7 @@ from ..base import arguments
 from ..base import dtypes as dt
 from ..core import replay
 from ..core.graph import Node
+from ..core.saved import bump_version
 from ..kernel import jit
 from ..kernel.guard import LOCK
 from . import composed, former, plan, replays, text
@@ -98,7 +99,7 @@ def call_signature(op):
     return inspect.Signature(list(params.values()))
 
 
-def _tests(op, names):
+def tests(op, names):
     """What numbers have to be for the fast path."""
     most, first = f"-{dt.MOST} <= {{0}} <= {dt.MOST}", op.tensors[0]
     bfloat = float(dt.finfo(dt.bfloat16).max)  # less than float32's
@@ -110,8 +111,8 @@ def _tests(op, names):
 
 def _narrow(op, names):
     """What keeps numbers away from the fast path that a floating-point tensor may not hold, or that are not usual."""
-    tests = _tests(op, names)
-    return f" if {' and '.join(tests)} else None" if tests else ""
+    found = tests(op, names)
+    return f" if {' and '.join(found)} else None" if found else ""
 
 
 def _keyword_text(op, env):
@@ -152,14 +153,30 @@ def build_entry(op):
     if len(op.tensors) == 2 and not op.params and op.takes_numbers != "none":
         inner += _number_text(op, env, out)
     env["replay_"] = form.calls
-    inner += replays.lines([*op.tensors, *op.params], when=" and ".join(_tests(op, op.params)))
+    inner += replays.lines([*op.tensors, *op.params], when=" and ".join(tests(op, op.params)))
     inner += ["try:", f"    k_ = {op.tensors[0]}._kind{_narrow(op, op.params)}", *[f"    {n}._kind" for n in op.tensors[1:]],
               "except (AttributeError_, TypeError_):", "    k_ = None",  # complex numbers have no order
               *_fast_text(form), *_planned_text(form, "PLANS_", "Node_")]
     lines += indented(inner, PAD)
+    if out == "out":
+        lines += _filled_text(op, env)
     strict = "of_tensors_" if op.takes_numbers in ("later", "none") else "general_"
     lines.append(f"return {strict}(op_, {group(op.tensors)}, {group(op.params)}, {out})")
     return text.call(op, op.call_signature(), indented(lines, PAD), env)
+
+
+def _filled_text(op, env):
+    """Lines of a call with ``out=`` that return it where the native function knows such calls."""
+    env.update(bump_version_=bump_version, replayOut_=op.form("t" * len(op.tensors)).fills)
+    last, whole = op.tensors[-1], [*op.tensors, "out", *op.params]
+    lines = replays.lines(whole, " and ".join(tests(op, op.params)), "replayOut_", True)
+    if len(op.tensors) > 1 and op.takes_numbers != "none":
+        env["replayOutTS_"] = op.form("t" * (len(op.tensors) - 1) + "s").fills
+        whole = [*op.tensors[:-1], "out", last, *op.params]
+        when = tests(op, [last, *op.params]) + [f"{last} not in SPECIAL_"] * bool(op.special)
+        lines = [f"c_ = {last}.__class__", "if c_ is float_ or c_ is int_:",
+                 *indented(replays.lines(whole, " and ".join(when), "replayOutTS_", True), PAD), "else:", *indented(lines, PAD)]
+    return ["if out is not None and record_ is not None:", *indented(lines, PAD)] if replays.POSSIBLE else []
 
 
 def build_form_entry(form):
@@ -168,7 +185,7 @@ def build_form_entry(form):
     env = environment(form, op=op, settle=composed.settle_elementwise, PLANS=plan.Plans(form))
     first, *rest = form.tensors
     env.update(replay_=form.calls, LOW_=-(1 << 63), HIGH_=(1 << 64) - 1)
-    lines = replays.lines([*form.tensors, *form.scalars], when=" and ".join(_tests(op, form.scalars)))
+    lines = replays.lines([*form.tensors, *form.scalars], when=" and ".join(tests(op, form.scalars)))
     for n in [n for n in op.tensors if n in form.scalars]:
         lines += [f"if {n}.__class__ is int_ and not LOW_ <= {n} <= HIGH_:", "    return None"]
     lines += ["try:", f"    k_ = {first}._kind{_narrow(op, form.scalars)}", *[f"    {n}._kind" for n in rest],
@@ -187,7 +204,7 @@ def _number_text(op, env, out):
     env.update(FLOATS_=ts.fast.setdefault("f", {}), INTS_=ts.fast.setdefault("i", {}), NodeTS_=ts.node_class,
                PLANSTS_=plan.Plans(ts))
     env["replayTS_"] = ts.calls
-    quick = [line.replace("replay_", "replayTS_") for line in replays.lines([a, b], when=" and ".join(_tests(op, [b])))]
+    quick = replays.lines([a, b], " and ".join(tests(op, [b])), "replayTS_")
     return [f"c_ = {b}.__class__", "if c_ is float_ or c_ is int_:", *indented([
         *quick, f"if c_ is int_ and not LOW_ <= {b} <= HIGH_:", f"    return general_(op_, ({a}, {b}), (), {out})",
         "try:", f"    k_ = {a}._kind{_narrow(op, [b])}", "except AttributeError_:", "    k_ = None",

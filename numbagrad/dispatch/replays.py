@@ -172,11 +172,13 @@ def output(i, number=None):
     return -2 - (SEVERAL * i + (i if number is None else number))
 
 
-def lines(names, when=""):
-    """Lines that return what the native function makes of a planned call, ``when`` that holds.
+def lines(names, when="", function="replay_", written=False):
+    """Lines that return what the native function makes of a planned call, ``when`` that holds; it is a tensor that was there
+    if that is ``written``.
 
     An error of memory, or of a number too large, the lines that follow name in full."""
-    run = [f"out_ = replay_(record_, {', '.join(names)})", "if out_ is not None:", "    return out_"]
+    run = [f"out_ = {function}(record_, {', '.join(names)})", "if out_ is not None:",
+           *["    bump_version_(out_)"] * written, "    return out_"]
     errors = "MemoryError_, OverflowError_"
     if when:  # complex numbers have no order
         run, errors = [f"if {when}:", *["    " + line for line in run]], errors + ", TypeError_"

@@ -1,7 +1,8 @@
 """Plans of elementwise calls that write where they are told: in-place forms, and calls with ``out=``.
 
 Which loop runs, over which strides, is found once for the geometry of the tensors and the classes of the numbers, and taken
-from a table then, whether a call is recorded or not. (Calls whose results are new have ``plan``.)
+from a table then, whether a call is recorded or not. (Calls whose results are new have ``plan``.) Where nothing is recorded and
+no operand lies in the memory that is written, it is a program of the native function, too.
 """
 
 from __future__ import annotations
@@ -10,8 +11,11 @@ from ..base.modes import STATE, recording
 from ..base.sparse import SparseArgument
 from ..core.launch import overwritten, prepare, raw_scalars
 from ..core.tensor import Tensor, bump_version
+from ..core.replay import Given, Place, Program
+from ..kernel import native
 from ..kernel.tape import TAPE
 from ..kernel.threads import LIMIT
+from . import replays
 
 MOST = 1024  # plans of an op, after which all are forgotten
 
@@ -96,3 +100,28 @@ def remember(form, out, values, compute, shape):
         if len(op.writes) >= MOST:
             op.writes.clear()
         op.writes[call[0]] = found, form, compute
+        add_program(form, found, out, *call[1:3])
+
+
+def add_program(form, found, out, tensors, numbers):
+    """Let the native function do such calls, if no operand lies in the memory of ``out`` but that itself, first of an in-place
+    call."""
+    inplace = tensors[0] is out
+    if any([t._buf is out._buf for t in tensors[inplace:]]) or not replays.POSSIBLE:
+        return
+    entry, before, after, n, held = found
+    count, known = len(tensors), native.behind(entry)
+    program = Program(count + (not inplace), [], 0, n, 0 if inplace else count)
+    if known is None or not program.fits():
+        return
+    address, letters = known
+    places = [*map(Place, range(count)), Place(program.into)]
+    first = len(before) + len(places)
+    try:
+        given = [Given(i, replays.HOW[x.__class__, letter]) for i, (x, letter) in enumerate(zip(numbers, letters[first:]))]
+    except KeyError:
+        return
+    if program.call(address, letters, [*before, *places, *given, *after]):
+        program.kept += [entry, held]
+        calls, whole = (form.changes, tensors) if inplace else (form.fills, [*tensors, out])
+        calls.add(program.line(replays.key_of(whole, [x.__class__ for x in numbers]), ()))
