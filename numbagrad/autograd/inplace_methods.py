@@ -9,9 +9,10 @@ import numpy as np
 from ..core import replay
 from ..core.launch import share
 from ..core.tensor import Tensor, bump_version
-from ..dispatch import former, replays, text
+from ..dispatch import composed, former, replays, text
 from ..dispatch.elementwise_fast import tests
 from ..dispatch.text import group, indented
+from ..kernel import jit
 from .inplace import apply, apply_function
 
 TAKEN = (Tensor, int, float, complex, np.generic)  # what operators take, beside what answers for itself
@@ -41,7 +42,28 @@ def method(op):
     positional = group([("*" if p.kind is p.VAR_POSITIONAL else "") + p.name for p in rest if p.kind < p.KEYWORD_ONLY])
     keywords = "".join(f"{p.name!r}: {p.name}, " for p in rest if p.kind is p.KEYWORD_ONLY)
     lines = [f"    return apply_(op_, {first.name}, {positional}, {{{keywords}}})"]
-    return _named(op, params, lines, {"apply_": apply_function, "op_": op})
+    env = text.environment(apply=apply_function, op=op, bump_version=bump_version)
+    if op.loop_of is not None:
+        env.update(changed_=changed, loop_of_=op.loop_of)
+        lines = [f"    if {first.name}.__class__ is Tensor_ and not {first.name}.is_sparse:",
+                 f"        loop_, values_ = loop_of_({', '.join(params.parameters)})",
+                 "        out_ = (loop_.changed or changed_(loop_))(*values_)",
+                 "        if out_ is not None:", "            return out_", *lines]
+        return _named(op, params, lines, env)
+    found = composed.attached(op, params, lambda *args, **kwargs: apply_function(op, args[0], args[1:], kwargs))
+    if found is None:
+        return _named(op, params, lines, env)
+    _, looks, more = found
+    return replay.attach(_named(op, params, [*indented(looks, "    "), *lines], {**env, **more}))
+
+
+def changed(op):
+    """``f(*arguments)`` of an elementwise op: its first argument if the native function knows how to write it, or None."""
+    env = {}
+    lines = [*_planned(op, env), "return None"]
+    source = "\n".join([f"def changed({', '.join((*op.tensors, *op.params))}):", *indented(lines, "    "), ""])
+    op.changed = replay.attach(jit.define_again(source, "changed", env))
+    return op.changed
 
 
 def operator(op):
@@ -109,12 +131,12 @@ def _planned(op, env):
     env.update(text.environment(bump_version=bump_version, SPECIAL=op.special), replay_=op.form("t" * len(op.tensors)).changes)
     last = op.tensors[-1]
     whole = [*op.tensors, *op.params]
-    lines = replays.lines(whole, " and ".join(tests(op, op.params)), written=True)
+    lines = replays.lines(whole, " and ".join(tests(op, op.params)), written="True")
     if len(op.tensors) > 1 and op.takes_numbers != "none":
         env["replayTS_"] = op.form("t" * (len(op.tensors) - 1) + "s").changes
         when = tests(op, [last, *op.params]) + [f"{last} not in SPECIAL_"] * bool(op.special)
         lines = [f"c_ = {last}.__class__", "if c_ is float_ or c_ is int_:",
-                 *indented(replays.lines(whole, " and ".join(when), "replayTS_", True) or ["pass"], "    "), "else:",
+                 *indented(replays.lines(whole, " and ".join(when), "replayTS_", "True") or ["pass"], "    "), "else:",
                  *indented(lines or ["pass"], "    ")]
     return ["record_ = True if not STATE_ else recording_()", "if record_ is not None:", *indented(lines or ["pass"], "    ")]
 

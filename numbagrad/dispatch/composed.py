@@ -16,7 +16,7 @@ from ..base.sparse import SparseArgument
 from ..core import replay
 from ..core.graph import Node, Output
 from ..core.replay_text import SEVERAL, STATE
-from ..core.tensor import Tensor, raw
+from ..core.tensor import Tensor, bump_version, raw
 from ..kernel.tape import Fake
 from . import plan, replays
 from .elementwise_general import Slow
@@ -24,17 +24,20 @@ from .text import group
 
 REFUSED = 3  # geometries of calls without a program, after which no more are tried; one, if there was no other
 SIZE = "size"
-VALUES = ("dim", "axis", "bins", "range")  # arguments of no declared kind that are no tensors
+VALUES = ("dim", "axis", "bins", "range", "value")  # arguments of no declared kind that are no tensors
 IDLE = 2000  # calls without a new program, after which none is made
+OUT = "out"
 LIST = "tensors"  # a first parameter that is a list of them
 ODD = 50     # as many of those is one whose arguments are such that it cannot have one
 
 
 class Composed:
-    """The programs of an op that is a function."""
+    """The programs of an op that is a function; of one that is ``written`` in place, which tensor that is."""
 
-    def __init__(self, op, tensors, others):
-        self.op, self.order, self.sized = op, (*tensors, *others), sized(op)
+    def __init__(self, op, tensors, others, written=None, signature=None, fn=None):
+        self.op, self.order, self.sized, self.written = op, (*tensors, *others), sized(op), written
+        self.signature, self.fn = signature or op.signature, fn or op.fn
+        self.out = tensors.index(OUT) - len(tensors) if OUT in tensors else None  # which takes the result of calls that have it
         self.calls = replay.Calls(len(tensors), [False] * len(others), self.begin)
         self.table = plan.Table(self.resume)
         self.table.calls = self.calls
@@ -97,11 +100,15 @@ class Composed:
                 env["COUNT_"] = True
 
     def program(self, record, tensors, others, needs, key):
-        return traced(record, tensors, needs, key, lambda shadows: self.call(shadows, others))
+        written = self.out if self.out is not None and tensors[self.out] is not None else self.written
+        return traced(record, tensors, needs, key, lambda shadows: self.call(shadows, others), written)
 
     def call(self, tensors, others):
         named = dict(zip(self.order, (*tensors, *others)))
-        return self.op.fn(*named.pop(SIZE), **named) if self.sized else self.op.fn(**named)
+        if self.sized:
+            return self.fn(*named.pop(SIZE), **named)
+        placed = [named.pop(n) for n, p in self.signature.parameters.items() if p.kind <= p.POSITIONAL_OR_KEYWORD]
+        return self.fn(*placed, **named)
 
 
 class OfList(Composed):
@@ -124,8 +131,8 @@ class OfList(Composed):
         return self.op.fn(*tensors) if starred(self.op) else super().call((list(tensors[:n]), *tensors[n:]), others)
 
 
-def traced(record, tensors, needs, key, call):
-    """The line of what ``call`` does with tensors like these, or None."""
+def traced(record, tensors, needs, key, call, written=None):
+    """The line of what ``call`` does with tensors like these, or None; it returns a new result, or that which is ``written``."""
     def work(recorder):
         shadows = [recorder.shadow(t) for t in tensors]
         for t, need in zip(shadows, needs):
@@ -136,7 +143,10 @@ def traced(record, tensors, needs, key, call):
     if found is None:
         return None
     recorder, (shadows, result) = found
-    return program_of(recorder, shadows, result, STATE * bool(record) + sum([n << i for i, n in enumerate(needs)]), key)
+    state = STATE * bool(record) + sum([n << i for i, n in enumerate(needs)])
+    if written is not None:
+        return None if state > STATE else writing(recorder, shadows, result, tensors, written % len(tensors), state, key)
+    return program_of(recorder, shadows, result, state, key)
 
 
 def settle_elementwise(plans, key, tensors, numbers):
@@ -171,6 +181,20 @@ def program_of(recorder, shadows, result, state, key):
     if several and type(result) is not tuple:
         program.wrap = functools.partial(tuple.__new__, type(result))
     return program.line(key, (replays.record(graph.entries, graph.places),) if graph.entries else ())
+
+
+def writing(recorder, shadows, result, tensors, into, state, key):
+    """The line of a call that wrote one of these, and returned it, or None."""
+    out, was = shadows[into], tensors[into]
+    if result is not out or not recorder.steps or [t is not None and t._ver[0] for t in shadows] != [
+            i == into for i in range(len(shadows))] or out._buf is not recorder.buffers[into] or out._rg or out.__dict__ or (
+                out._kind, out._shape, out._strides) != (was._kind, was._shape, was._strides):
+        return None
+    program = replays.written(recorder, len(shadows), [], into=into)
+    if program is None:
+        return None
+    program.only = state
+    return program.line(key, ())
 
 
 def fresh(recorder, o, given):
@@ -264,24 +288,33 @@ def plain(value):
     return value.__class__ in plan.PLAIN or value.__class__ is float
 
 
-def attached(op):
-    """(the programs of an op, lines of its call that look for one, and count the call behind that; their names), or None."""
-    found = parameters(op)
+def attached(op, signature=None, fn=None):
+    """(the programs of an op, lines of its call that look for one, and count the call behind that; their names), or None.
+
+    ``fn`` with a ``signature`` of its own is the op's in-place form."""
+    found = parameters(op, signature)
     if found is None:
         return None
     tensors, others = found
+    known = f"{OUT} is not None" if OUT in tensors else ""
     if LIST not in tensors[:1]:
-        calls = Composed(op, tensors, others)
-        return calls, lines(op, [*tensors, *others], tensors, others), {
-            "LOOK_": True, "COUNT_": False, "replay_": calls.calls, "seen_": calls.seen}
+        written = None
+        if fn is not None or op.name.endswith("_") and not op.registered:
+            if not tensors or tensors[0] != next(iter((signature or op.signature).parameters)):
+                return None
+            written, known = 0, "True"
+        calls = Composed(op, tensors, others, written, signature, fn)
+        return calls, lines(op, [*tensors, *others], tensors, others, written=known), {
+            "LOOK_": True, "COUNT_": False, "replay_": calls.calls, "seen_": calls.seen, "bump_version_": bump_version}
     calls = OfList(op, tensors, others)
-    names = {"LOOK_": True, "COUNT_": False, "begin_": calls.calls, "natives_": calls.natives, "seen_": calls.seen}
+    names = {"LOOK_": True, "COUNT_": False, "begin_": calls.calls, "natives_": calls.natives, "seen_": calls.seen,
+             "bump_version_": bump_version}
     if starred(op):  # f(a, b) or f([a, b])
         own = LIST + "_"
         whole = f"{own} = {LIST}[0] if len_({LIST}) == 1 else {LIST}"
         return calls, [whole, *lines(op, ["*" + own], ["*" + own], [], own)], names
     given = ["*" + LIST, *tensors[1:]]
-    return calls, lines(op, [*given, *others], given, others, LIST), names
+    return calls, lines(op, [*given, *others], given, others, LIST, known), names
 
 
 def starred(op):
@@ -295,15 +328,15 @@ def sized(op):
     return p is not None and p.kind is p.VAR_POSITIONAL
 
 
-def lines(op, given, tensors, others, listed=None):
+def lines(op, given, tensors, others, listed=None, written=""):
     """Lines that look for a program, and those behind the call that count it: both have ``LOOK_``; ``listed`` is the name of a
-    list of tensors."""
+    list of tensors; ``written`` says when a tensor that was there is returned."""
     before, pad = [], "        "
     if sized(op):
         given, others = [["sizes_" if n == SIZE else n for n in names] for names in (given, others)]
         before = ["sizes_ = size", "if size.__class__ is tuple_ and len_(size) == 1 and size[0].__class__ is tuple_:",
                   "    sizes_ = size[0]"]
-    found = replays.lines(given)
+    found = replays.lines(given, written=written)
     if listed:
         found = [f"replay_ = natives_.get(len_({listed})) if natives_ or COUNT_ else begin_", "if replay_ is not None:",
                  *["    " + line for line in found]]
@@ -313,12 +346,12 @@ def lines(op, given, tensors, others, listed=None):
             f"{pad}if COUNT_:", f"{pad}    seen_(record_, {group(tensors)}, {group(others)})"]
 
 
-def parameters(op):
+def parameters(op, signature=None):
     """(names of the tensors, names of the others) of a function that may have programs, or None.
 
     Functions of users are not among them: what they do may depend on more than their arguments."""
     tensors, others = [], []
-    for n, p in op.signature.parameters.items():
+    for n, p in (signature or op.signature).parameters.items():
         if p.kind is p.VAR_KEYWORD or p.kind is p.VAR_POSITIONAL and not (
                 sized(op) and op.random or starred(op)) or p.annotation in (list, "list"):
             return None

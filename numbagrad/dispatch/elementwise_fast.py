@@ -169,13 +169,13 @@ def _filled_text(op, env):
     """Lines of a call with ``out=`` that return it where the native function knows such calls."""
     env.update(bump_version_=bump_version, replayOut_=op.form("t" * len(op.tensors)).fills)
     last, whole = op.tensors[-1], [*op.tensors, "out", *op.params]
-    lines = replays.lines(whole, " and ".join(tests(op, op.params)), "replayOut_", True)
+    lines = replays.lines(whole, " and ".join(tests(op, op.params)), "replayOut_", "True")
     if len(op.tensors) > 1 and op.takes_numbers != "none":
         env["replayOutTS_"] = op.form("t" * (len(op.tensors) - 1) + "s").fills
         whole = [*op.tensors[:-1], "out", last, *op.params]
         when = tests(op, [last, *op.params]) + [f"{last} not in SPECIAL_"] * bool(op.special)
         lines = [f"c_ = {last}.__class__", "if c_ is float_ or c_ is int_:",
-                 *indented(replays.lines(whole, " and ".join(when), "replayOutTS_", True), PAD), "else:", *indented(lines, PAD)]
+                 *indented(replays.lines(whole, " and ".join(when), "replayOutTS_", "True"), PAD), "else:", *indented(lines, PAD)]
     return ["if out is not None and record_ is not None:", *indented(lines, PAD)] if replays.POSSIBLE else []
 
 

@@ -65,6 +65,7 @@ class Op(metaclass=Registered):
 
     kind = "function"
     loop_of = None  # of calls that come to one elementwise op: gives that and its arguments
+    changed = None  # of such ops: how the native function writes the first argument (``autograd.inplace_methods``)
     write_several = None  # what the in-place form does to a target some of whose elements are one in memory
 
     def __init__(self, fn, *, name=None, namespaces=("torch",), method=True, inplace=False, aliases=(), samples=(),
@@ -210,6 +211,11 @@ class Function(Op):
             lines = ["    " + line for line in looks] + lines
             env.update(more, STATE_=text.NAMES["STATE_"], recording_=text.NAMES["recording_"])
         return text.call(self, self.call_signature(), usual + lines if before else lines, env)
+
+
+def unlisted(fn, **kinds):
+    """``fn`` behind the checks of its arguments, with programs of its own (``composed``), as part of other functions."""
+    return Function(fn, registered=False, kinds=kinds).callable
 
 
 def add_method(fn, shown=None, aliases=(), out=None, **kinds):

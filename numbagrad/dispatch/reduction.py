@@ -47,6 +47,7 @@ def _call(input, dim=None, keepdim=False, *, dtype=None, out=None, axis=None, ke
 
 
 CALL = inspect.signature(_call)
+FILL = inspect.signature(lambda input, dim, keepdim, out: None)
 
 
 class Reduction(Custom):
@@ -124,6 +125,8 @@ class Reduction(Custom):
         planned = ["key_ = (input._shape, dim, keepdim, input._kind, None)", f"if key_ not in WALKS_ and {self._plannable()}:",
                    "    settle_(op_, WALKS_, key_, (input,), (dim, keepdim))"] if replays.POSSIBLE else []
         lines = [*arguments.text(self.name, self.signature.parameters, kinds, arguments.QUICK, pad="").splitlines(),
+                 "if out is not None and dtype is None and axis is None and keepdims is None:",
+                 "    return filled_[0](input, dim, keepdim, out)",
                  "if dtype is not None or out is not None or axis is not None or keepdims is not None:",
                  "    return general_(op_, input, dim if axis is None else axis, keepdim if keepdims is None else keepdims,",
                  "                    dtype, out)",
@@ -147,6 +150,7 @@ class Reduction(Custom):
         calls = env["WALKS_"].calls = Calls(1, (False, False))
         calls.node_class = None
         env["replay_"] = calls
+        env["filled_"] = text.filled(self, FILL, lambda input, dim, keepdim, out: general(self, input, dim, keepdim, None, out))
         return text.call(self, CALL, indented(lines, PAD), env)
 
     def _plannable(self):

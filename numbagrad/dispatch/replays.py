@@ -25,14 +25,14 @@ HOW = {(float, "f"): EXACT, (int, "i"): WHOLE, (bool, "i"): WHOLE, (int, "f"): R
 NUMBERS = object()  # a context: the numbers of the call as a tuple
 
 
-def written(recorder, tensors, outs, numbers=()):
-    """The program of what was written down, or None."""
+def written(recorder, tensors, outs, numbers=(), into=-1):
+    """The program of what was written down, or None; ``into`` is the tensor that it writes if there are no ``outs``."""
     results = [(o._kind.np, o._kind, o._shape, o._n) for o in outs]
     places = {id(o._buf): Place(tensors + j) for j, o in enumerate(outs)}
     own = {i for i, fake in enumerate(recorder.buffers) if i >= tensors and id(fake) not in places}
     found, most = scratch.layout(recorder, own)
     places.update({id(recorder.buffers[i]): Place(tensors + len(outs), at) for i, at in found.items()})
-    program = Program(tensors, results, most, recorder.most)
+    program = Program(tensors, results, most, recorder.most, into)
     checked = {v for entry, v in recorder.steps if entry is None}
     if not POSSIBLE or not program.fits() or len(checked) < len(recorder.flags) or not all(map(program.draw, recorder.streams)):
         return None
@@ -172,13 +172,13 @@ def output(i, number=None):
     return -2 - (SEVERAL * i + (i if number is None else number))
 
 
-def lines(names, when="", function="replay_", written=False):
+def lines(names, when="", function="replay_", written=""):
     """Lines that return what the native function makes of a planned call, ``when`` that holds; it is a tensor that was there
-    if that is ``written``.
+    if ``written`` is true.
 
     An error of memory, or of a number too large, the lines that follow name in full."""
     run = [f"out_ = {function}(record_, {', '.join(names)})", "if out_ is not None:",
-           *["    bump_version_(out_)"] * written, "    return out_"]
+           *([f"    if {written}:", "        bump_version_(out_)"] if written else []), "    return out_"]
     errors = "MemoryError_, OverflowError_"
     if when:  # complex numbers have no order
         run, errors = [f"if {when}:", *["    " + line for line in run]], errors + ", TypeError_"

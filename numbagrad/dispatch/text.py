@@ -6,6 +6,7 @@ ends in an underscore, which no parameter may (``op.check_names``).
 
 from __future__ import annotations
 
+import functools
 import inspect
 
 import numpy as np
@@ -124,10 +125,8 @@ def call(op, signature, lines, env):
                      *lines]
         env = {**env, "alone_": arguments.one_of if op.name in NAMED else arguments.alone}
     if op.out is not None:
-        result = f"op_.callable({passed(op.signature)})"
-        lines = ["    if out is not None:",
-                 f"        return into_(op_, out, {result}, {group(op.signature.parameters)})", *lines]
-        env = {**env, "into_": into, "op_": op}
+        lines = ["    if out is not None:", f"        return filled_[0]({passed(op.signature)}, out=out)", *lines]
+        env = {**env, "filled_": filled(op, op.call_signature(), functools.partial(into, op))}
     source = "\n".join([f"def {op.name}({parameters}):", *lines, ""])
     fn = public(replay.attach(jit.define(source, op.name, {**env, "DEFAULTS_": defaults(signature)})), op)
     if sizes is not None or signature is not shown:
@@ -135,11 +134,23 @@ def call(op, signature, lines, env):
     return fn
 
 
-def into(op, out, result, args):
-    """Write what an op made of these arguments into ``out``, and return that."""
+def filled(op, signature, fill):
+    """[what calls with ``out=`` do], which is made of ``fill`` in the first one, with programs of their own."""
+    def first(*args, **kwargs):
+        from .op import Function
+        fill.__signature__, fill.__name__, fill.__module__ = signature, op.name, op.module
+        found[0] = Function(fill, registered=False, kinds=op.kinds, planned=op.planned).callable
+        return found[0](*args, **kwargs)
+    found = [first]
+    return found
+
+
+def into(op, *args, out, **kwargs):
+    """Write what an op makes of these arguments into ``out``, and return that."""
+    result = op.callable(*args, **kwargs)
     if op.out not in ("wider", "same") and isinstance(out, Tensor) and out._kind.dtype is not result._kind.dtype:
         raise RuntimeError(op.out)
-    return write_out(op.name, out, result, [a for a in args if isinstance(a, Tensor)], op.out == "wider")
+    return write_out(op.name, out, result, [a for a in (*args, *kwargs.values()) if isinstance(a, Tensor)], op.out == "wider")
 
 
 def shared(op, name, signature, lines, env):

@@ -17,6 +17,7 @@ from numbagrad.core.copying import _rows as rows
 from numbagrad.core.overlap import check_apart, is_several
 from numbagrad.core.tensor import bump_version, contiguous_strides, from_array, raw
 from numbagrad.dispatch.barebones_check import check_barebones
+from numbagrad.dispatch.op import unlisted
 from numbagrad.dispatch.view import place, settle
 from numbagrad.extend import REGISTRY, Tensor
 from numbagrad.kernel import tape
@@ -318,7 +319,7 @@ def getitem(self, index):
     found = only_tensors(self, index) if self._kind.cpu else None
     if found is not None:
         dim, t = found
-        return collect.call(self, ix.plan_of(self._shape, t)) if dim is None else _index.call(self, t, of_one, dim)
+        return _at_all([self, *t]) if dim is None else _index.call(self, t, of_one, dim)
     try:
         x, tensors = parse(self, index)
     except IndexError:
@@ -331,8 +332,28 @@ def getitem(self, index):
     return collect.call(x, plan_for(x, tensors))
 
 
+def _collected(tensors):
+    """``x[i, j, ...]`` of ``[x, i, j, ...]``, index tensors of integers for the first dimensions."""
+    return collect.call(tensors[0], ix.plan_of(tensors[0]._shape, tuple(tensors[1:])))
+
+
+_at_all = unlisted(_collected)
+
+
 def setitem(self, index, value):
     """``self[index] = value`` for a number or a tensor that broadcasts to ``self[index]``."""
+    c = index.__class__
+    if c is Tensor and index._shape:  # these may be programs
+        if value.__class__ is Tensor:
+            _set_tensor(self, index, value)
+            return
+        if value.__class__ is float or value.__class__ is int:
+            _set_number(self, index, value)
+            return
+    return _setitem(self, index, value)
+
+
+def _setitem(self, index, value):
     c = index.__class__
     if c is int:
         if self._strides is None and (_set_row if value.__class__ is Tensor else _fill_row)(self, index, value):
@@ -380,6 +401,21 @@ def setitem(self, index, value):
         ix.take_values(x, _index_put[0](x, value, plan))
         return
     index_put_within(x, value, plan, False, "index_put_")
+
+
+def set_tensor_(self, index, values):
+    """``self[index] = values`` of an index tensor."""
+    _setitem(self, index, values)
+    return self
+
+
+def set_number_(self, index, value):
+    """``self[index] = value`` of an index tensor."""
+    _setitem(self, index, value)
+    return self
+
+
+_set_tensor, _set_number = unlisted(set_tensor_), unlisted(set_number_, value="any")
 
 
 def _set_row(t, i, value):
