@@ -27,7 +27,8 @@ BUCKETS = 64
 DIGIT = (1 << 30) - 1      # of an int
 # Words of a table: tensors, results, bytes of scratch memory, numbers, changed words, steps, whether it is open, most work of a
 # kernel, the only state that it is for (which tensors require grad, and STATE if that is recorded) or -1, how many results are
-# returned, the random stream that kernels draw from (or 0), the tensor that is written and returned where nothing new is (or -1).
+# returned, the random stream that kernels draw from (or 0), the tensor that is written and returned where nothing is new (or
+# -1).
 HEADER = 12
 HELD = 4                   # where an RLock says how often it is held
 STATE = 1 << 16

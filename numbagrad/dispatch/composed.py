@@ -132,7 +132,7 @@ class OfList(Composed):
 
 
 def traced(record, tensors, needs, key, call, written=None):
-    """The line of what ``call`` does with tensors like these, or None; it returns a new result, or that which is ``written``."""
+    """The line of what ``call`` does with tensors like these, or None; it returns what is new, or that which is ``written``."""
     def work(recorder):
         shadows = [recorder.shadow(t) for t in tensors]
         for t, need in zip(shadows, needs):

@@ -175,7 +175,8 @@ def _filled_text(op, env):
         whole = [*op.tensors[:-1], "out", last, *op.params]
         when = tests(op, [last, *op.params]) + [f"{last} not in SPECIAL_"] * bool(op.special)
         lines = [f"c_ = {last}.__class__", "if c_ is float_ or c_ is int_:",
-                 *indented(replays.lines(whole, " and ".join(when), "replayOutTS_", "True"), PAD), "else:", *indented(lines, PAD)]
+                 *indented(replays.lines(whole, " and ".join(when), "replayOutTS_", "True"), PAD), "else:",
+                 *indented(lines, PAD)]
     return ["if out is not None and record_ is not None:", *indented(lines, PAD)] if replays.POSSIBLE else []
 
 

@@ -108,6 +108,15 @@ class Op(metaclass=Registered):
         out = inspect.Parameter("out", inspect.Parameter.KEYWORD_ONLY, default=None)
         return self.signature.replace(parameters=[*self.signature.parameters.values(), out])
 
+    def filled(self, signature, fill):
+        """[what calls with ``out=`` do], which is made of ``fill`` in the first one, with programs of its own."""
+        def first(*args, **kwargs):
+            fill.__signature__, fill.__name__, fill.__module__ = signature, self.name, self.module
+            found[0] = Function(fill, registered=False, kinds=self.kinds, planned=self.planned).callable
+            return found[0](*args, **kwargs)
+        found = [first]
+        return found
+
     @property
     def callable(self):
         """What the namespace shows."""

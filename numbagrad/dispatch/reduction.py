@@ -150,7 +150,7 @@ class Reduction(Custom):
         calls = env["WALKS_"].calls = Calls(1, (False, False))
         calls.node_class = None
         env["replay_"] = calls
-        env["filled_"] = text.filled(self, FILL, lambda input, dim, keepdim, out: general(self, input, dim, keepdim, None, out))
+        env["filled_"] = self.filled(FILL, lambda input, dim, keepdim, out: general(self, input, dim, keepdim, None, out))
         return text.call(self, CALL, indented(lines, PAD), env)
 
     def _plannable(self):

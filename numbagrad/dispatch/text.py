@@ -126,23 +126,12 @@ def call(op, signature, lines, env):
         env = {**env, "alone_": arguments.one_of if op.name in NAMED else arguments.alone}
     if op.out is not None:
         lines = ["    if out is not None:", f"        return filled_[0]({passed(op.signature)}, out=out)", *lines]
-        env = {**env, "filled_": filled(op, op.call_signature(), functools.partial(into, op))}
+        env = {**env, "filled_": op.filled(op.call_signature(), functools.partial(into, op))}
     source = "\n".join([f"def {op.name}({parameters}):", *lines, ""])
     fn = public(replay.attach(jit.define(source, op.name, {**env, "DEFAULTS_": defaults(signature)})), op)
     if sizes is not None or signature is not shown:
         fn.__signature__ = shown
     return fn
-
-
-def filled(op, signature, fill):
-    """[what calls with ``out=`` do], which is made of ``fill`` in the first one, with programs of their own."""
-    def first(*args, **kwargs):
-        from .op import Function
-        fill.__signature__, fill.__name__, fill.__module__ = signature, op.name, op.module
-        found[0] = Function(fill, registered=False, kinds=op.kinds, planned=op.planned).callable
-        return found[0](*args, **kwargs)
-    found = [first]
-    return found
 
 
 def into(op, *args, out, **kwargs):

@@ -10,8 +10,8 @@ from __future__ import annotations
 from ..base.modes import STATE, recording
 from ..base.sparse import SparseArgument
 from ..core.launch import overwritten, prepare, raw_scalars
-from ..core.tensor import Tensor, bump_version
 from ..core.replay import Given, Place, Program
+from ..core.tensor import Tensor, bump_version
 from ..kernel import native
 from ..kernel.tape import TAPE
 from ..kernel.threads import LIMIT
