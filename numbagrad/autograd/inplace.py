@@ -9,15 +9,16 @@ from ..base import arguments, modes, overriding
 from ..base import dtypes as dt
 from ..base.sparse import SparseArgument, instead
 from ..base.transformed import Transformed
-from ..core import copying, graph, makers, storage
+from ..core import copying, graph, makers, replay, storage
 from ..core.broadcast import broadcast_shapes
 from ..core.graph import Node, new_node, note_forward
 from ..core.launch import launch
 from ..core.overlap import check_partial, check_single, is_expanded, is_several, overlaps, unrecorded
 from ..core.promotion import check_dtype, common_device, common_dtype, is_number
+from ..core.replay import Calls
 from ..core.tensor import Tensor, bump_version
 from ..core.view_history import forbidden, rebase
-from ..dispatch import writes
+from ..dispatch import plan, replays, writes
 from ..dispatch.barebones_check import check_barebones
 from ..dispatch.elementwise_general import Slow, fitted, general, met_in_float32, remember_inplace
 from ..kernel.tape import TAPE, active
@@ -274,11 +275,24 @@ class CopyBackwards(Node):
         return (own, src)
 
 
+COPIED = Calls(2)  # becomes the native function
+_copies = plan.Table()
+_copies.calls = COPIED
+
+
 def copy_(self, src, non_blocking=False):
     """Copy ``src``, broadcast and converted, into this tensor and return it."""
-    if src.__class__ is Tensor and src._shape == self._shape and src._buf is not self._buf and (
-            self._strides is None and unrecorded(self) and unrecorded(src)):
+    record = True if not STATE else modes.recording()
+    if record is not None and COPIED(record, src, self) is not None:
+        bump_version(self)
+        return self
+    if src.__class__ is Tensor and src._buf is not self._buf and unrecorded(self) and unrecorded(src) and (
+            src._shape == self._shape and self._strides is None or self._n < LIMIT[0] and not is_several(self)
+            and broadcast_shapes("copy_", (self, src)) == self._shape):
         copying.copy_into(self, src)
+        if self._n < LIMIT[0] and plan.due(_copies, replays.key_of((src, self), ())) and (
+                found := copying.prepared(self, src)) is not None:
+            writes.add_program(_copies.calls, found, self, [src])
         bump_version(self)
         return self
     if src.__class__ is Tensor and src._buf is self._buf and src._ptr == self._ptr and src._kind is self._kind and (
@@ -411,9 +425,7 @@ def zero_(self):
         kind = self._kind
     except AttributeError as error:
         return overriding.again(zero_, error, self)
-    if kind.cpu and self._strides is None and self._view is None and not self._rg and self._n < LIMIT[0] and (
-            self._ver.__class__ is list and not TAPE and not STATE):
-        makers.clear(self._ptr, self._n * kind.itemsize)
+    if kind.cpu and not STATE and not TAPE and self._n < LIMIT[0] and makers.clear(self, kind.itemsize):
         bump_version(self)
         return self
     if kind.direct and unrecorded(self):
@@ -424,7 +436,7 @@ def zero_(self):
 
 
 def install():
-    Tensor.copy_, Tensor.fill_, Tensor.zero_ = copy_, fill_, zero_
+    Tensor.copy_, Tensor.fill_, Tensor.zero_ = replay.attach(copy_), fill_, zero_
 
 
 __all__ = ["apply", "check", "install", "rebase"]

@@ -3,13 +3,14 @@
 ``tensor(n, storage, shape, kind)`` is a new uninitialised row-major tensor outside the graph; ``share(input, address, n, shape,
 strides, base, version, mode)`` is a view on the memory of ``input``, whose history begins at ``base``; ``record(out,
 node_class, following, saved, ctx)`` gives a tensor a node, ``number(out, node, index)`` its place among the results of one;
-``clear(address, bytes)`` sets memory to zero. They stand for the lines in plain Python below, which run where the interpreter
-lays its objects out in another way.
+``clear(input, itemsize)`` sets a row-major tensor to zero, if it is no view and nothing of it is recorded. They stand for the
+lines in plain Python below, which run where the interpreter lays its objects out in another way.
 """
 
 from __future__ import annotations
 
 import ctypes
+import functools
 import sys
 
 import numpy as np
@@ -55,9 +56,12 @@ def plain_number(out, node, index):
     out._node, out._rg = Output(node, index), True
 
 
-def plain_clear(address, count):
-    """Set memory to zero."""
-    ctypes.memset(address, 0, count)
+def plain_clear(input, itemsize):
+    """Set a row-major tensor outside the graph to zero, if it is no view; whether that was done."""
+    if input._strides is not None or input._view is not None or input._rg or input._ver.__class__ is not list:
+        return False
+    ctypes.memset(input._ptr, 0, input._n * itemsize)
+    return True
 
 
 tensor, share, record, number, clear = plain_tensor, plain_share, plain_record, plain_number, plain_clear
@@ -126,9 +130,16 @@ def _native_number():
 
 def _native_clear():
     w = objects.Writer("clear")
-    address, count = [w.made(w.call(objects.c_api("PyNumber_AsSsize_t"), w.argument(i), id(ValueError)), -1) for i in range(2)]
-    w.call(objects.c_api("memset"), address, 0, count)
-    return w.finish(w.hold(id(None)), ())
+    input, b = w.argument(0), w.builder
+    good = [b.icmp_signed("==", w.load(input, objects.slot(Tensor, f)), w.value(id(wanted))) for f, wanted in (
+        ("_strides", None), ("_view", None), ("_rg", False))]
+    good.append(b.icmp_signed("==", w.load(w.load(input, objects.slot(Tensor, "_ver")), objects.CLASS), w.value(id(list))))
+    with b.if_then(b.not_(functools.reduce(b.and_, good))):
+        b.ret(w.value(w.hold(id(False))))
+    address, n, size = [w.made(w.call(objects.c_api("PyNumber_AsSsize_t"), x, id(ValueError)), -1) for x in (
+        w.load(input, objects.slot(Tensor, "_ptr")), w.load(input, objects.slot(Tensor, "_n")), w.argument(1))]
+    w.call(objects.c_api("memset"), address, 0, b.mul(n, size))
+    return w.finish(w.hold(id(True)), ())
 
 
 FIELDS = ("_n", "_shape", "_strides", "_kind", "_ver", "_grad", "_view", "_rg", "_node")
@@ -149,7 +160,6 @@ def _tried(make, part, note, zeros, around, place, wipe):
                 seen._buf is not out._buf or seen._ver is not out._ver or seen._ptr != 5 or (
                     seen._view.base is not out, seen._view.version, seen._view.mode) != (False, 7, "mode")):
             return False
-        del seen
         if note(out, Node, (None,), (1,), "ctx") is not None or out._rg is not True or out._node.__class__ is not Node:
             return False
         node = out._node
@@ -159,9 +169,10 @@ def _tried(make, part, note, zeros, around, place, wipe):
         if place(out, node, 3) is not None or out._rg is not True or (out._node.node, out._node.index) != (node, 3) or (
                 out._node.__class__ is not Output or sys.getrefcount(node) != before_):
             return False
-        if wipe(out._ptr, 8) is not None or out._buf.view(np.int32)[:2].any():
+        out._rg, out._buf[:] = False, 1
+        if wipe(seen, 4) is not False or not out._buf.all() or wipe(out, 4) is not True or out._buf.any():
             return False
-        del node, out
+        del node, out, seen
     return sys.getrefcount(kind) == before and sys.getrefcount(array) == 2
 
 

@@ -100,12 +100,13 @@ def remember(form, out, values, compute, shape):
         if len(op.writes) >= MOST:
             op.writes.clear()
         op.writes[call[0]] = found, form, compute
-        add_program(form, found, out, *call[1:3])
+        tensors = call[1]
+        add_program(form.changes if tensors[0] is out else form.fills, found, out, tensors, call[2])
 
 
-def add_program(form, found, out, tensors, numbers):
+def add_program(calls, found, out, tensors, numbers=()):
     """Let the native function do such calls, if no operand lies in the memory of ``out`` but that itself, first of an in-place
-    call."""
+    call; ``found`` is what ``launch.prepare`` says of them."""
     inplace = tensors[0] is out
     if any([t._buf is out._buf for t in tensors[inplace:]]) or not replays.POSSIBLE:
         return
@@ -123,5 +124,5 @@ def add_program(form, found, out, tensors, numbers):
         return
     if program.call(address, letters, [*before, *places, *given, *after]):
         program.kept += [entry, held]
-        calls, whole = (form.changes, tensors) if inplace else (form.fills, [*tensors, out])
-        calls.add(program.line(replays.key_of(whole, [x.__class__ for x in numbers]), ()))
+        key = replays.key_of(tensors if inplace else [*tensors, out], [x.__class__ for x in numbers])
+        calls.add(program.line(key, ()))

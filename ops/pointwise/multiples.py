@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from numbagrad.autograd.inplace import apply, replace
-from numbagrad.base import arguments, modes
+from numbagrad.autograd.inplace_methods import changed
+from numbagrad.base import arguments
 from numbagrad.base import dtypes as dt
 from numbagrad.base.sparse import SparseArgument, instead
 from numbagrad.core.promotion import common_dtype, is_number
-from numbagrad.core.tensor import bump_version
 from numbagrad.dispatch.elementwise_general import general
 from numbagrad.extend import REGISTRY, Sample, Tensor, elementwise
-from numbagrad.kernel.threads import LIMIT
 
 
 def _checked_alpha(first, second, alpha):
@@ -26,15 +25,8 @@ def multiple(name, first, second, alpha, out, inplace):
     op = MULTIPLES[name]
     if not inplace:
         return op.call(first, second, alpha, out=out)
-    entry = op.fast_inplace["tt"].get(first._kind)
-    if entry is not None and first._strides is None and second.__class__ is Tensor and second._kind is first._kind and (
-            second._strides is None and second._shape == first._shape and first._n < LIMIT[0]) and (
-            second._buf is not first._buf or second._ptr == first._ptr) and "_inference" not in first.__dict__:
-        record = True if not modes.STATE else modes.recording()
-        if record is False or record and not first._rg and not second._rg and first._view is second._view is None:
-            entry(first._ptr, second._ptr, first._ptr, alpha, 0, first._n)
-            bump_version(first)
-            return first
+    if (op.changed or changed(op))(first, second, alpha) is not None:
+        return first
     return apply(op, first, (second, alpha))
 
 
@@ -89,5 +81,3 @@ def sub_multiple(input, other, alpha: float):
 
 
 MULTIPLES = {"add": add_multiple, "sub": sub_multiple}
-for _op in MULTIPLES.values():
-    _op.fast_inplace.setdefault("tt", {})

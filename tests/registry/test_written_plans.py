@@ -1,6 +1,7 @@
 """In-place forms and ``out=`` of every op do what its call does, as often as they come: without a plan and with one, whatever
 lies where the result goes, and whether something is recorded."""
 
+import functools
 import inspect
 
 import numpy as np
@@ -43,6 +44,11 @@ def expected(case, tensors):
 def change(case, tensors):
     """The in-place form, as the sample calls it."""
     return case.call(tensors, getattr(ng.Tensor, case.op.method + "_"))
+
+
+def fill(case, tensors, out):
+    """The call with ``out=``."""
+    return case.call(tensors, functools.partial(case.op.callable, out=out))
 
 
 def same(a, b):
@@ -114,7 +120,7 @@ def test_out(name, index, layout, monkeypatch):
             outs.append(out)
         versions = [o._version for o in outs]
         try:
-            got = flat(case.call(tensors, lambda *a, **k: case.op.callable(*a, **k, out=outs[0] if len(outs) == 1 else tuple(outs))))
+            got = flat(fill(case, tensors, outs[0] if len(outs) == 1 else tuple(outs)))
         except ERRORS:
             pytest.skip("no out= for this sample")
         for g, o, w, v in zip(got, outs, wanted, versions, strict=True):
@@ -128,9 +134,9 @@ def test_out(name, index, layout, monkeypatch):
     tensors = given(case, 8)
     if tensors and tensors[0].shape == outs[0].shape and tensors[0].dtype is outs[0].dtype:
         wanted, = expected(case, tensors)
-        case.call(tensors, lambda *a, **k: case.op.callable(*a, **k, out=tensors[0]))
+        fill(case, tensors, tensors[0])
         same(tensors[0], wanted)
     tensors = [t.requires_grad_() if t.is_floating_point() else t for t in given(case, 9)]
     if case.op.differentiable and any(t.requires_grad for t in tensors):
         with pytest.raises(RuntimeError, match="don't support automatic differentiation"):
-            case.call(tensors, lambda *a, **k: case.op.callable(*a, **k, out=outs[0]))
+            fill(case, tensors, outs[0])
