@@ -136,7 +136,7 @@ def _start():
     import importlib
 
     from .autograd import inplace
-    from .core import sizes, untyped_storage
+    from .core import lists, sizes, untyped_storage
     for name in ("special", "linalg", "fft"):
         importlib.import_module("." + name, __package__)
     usual = __path__[:]
@@ -148,6 +148,7 @@ def _start():
     inplace.install()
     untyped_storage.install()
     sizes.install()
+    lists.install()
     namespace.install_methods()
     from . import nn  # noqa: F401
     ops.read_index()

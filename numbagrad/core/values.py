@@ -14,6 +14,11 @@ from ..kernel.tape import TAPE, active
 from . import storage
 from .printing import tensor_repr
 
+LISTS: dict = {}  # kind -> what makes a list of a row-major tensor of two dimensions natively
+LISTED: list = []  # what makes that (``lists``)
+OFTEN = 50  # lists of a kind, after which it is made
+_asked: dict = {}  # kind -> lists that were asked for
+
 
 def on_host(t, what):
     """Refuse, during a capture, to hand out values that each run computes anew."""
@@ -163,10 +168,16 @@ class Values:
 
     def tolist(self):
         """The values as nested Python lists (a number for a 0-d tensor)."""
-        if self._n and self._kind.direct and not TAPE:
+        kind, shape = self._kind, self._shape
+        native = LISTS.get(kind)
+        if native is not None and len(shape) == 2 and self._strides is None and not TAPE:
+            return native(self)
+        if self._n and kind.direct and not TAPE:
+            times = _asked[kind] = _asked.get(kind, 0) + 1
+            if times == OFTEN:
+                LISTED[0](kind)
             buf = self._buf
-            if self._strides is None and buf.dtype is self._kind.np:
-                shape = self._shape
+            if self._strides is None and buf.dtype is kind.np:
                 if len(shape) != 1:
                     try:
                         return buf.reshape(shape).tolist()

@@ -15,7 +15,7 @@ from .guard import guarded
 FASTCALL = 0x80          # a function of (itself, the addresses of its arguments, how many there are)
 FIELDS, OFFSET = 40, 16  # of a slot's descriptor: its member record; of that: where in the object the slot is
 NEW = 65                 # the number of a type's function for new objects
-CLASS, LIST_ITEMS, ARRAY_DATA = 8, 24, 16
+CLASS, TUPLE_ITEMS, LIST_ITEMS, ARRAY_DATA = 8, 24, 24, 16
 
 
 class _Definition(ctypes.Structure):
