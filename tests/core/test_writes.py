@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import numbagrad as ng
+from numbagrad.core import replay
 
 RNG = np.random.default_rng(5)
 
@@ -302,3 +303,42 @@ def test_a_tensor_of_one_number_as_a_number_is_no_operand_of_a_plan():
         assert ng.add(plain, plain, alpha=half, out=out).tolist() == plain.clone().add_(plain, alpha=half).tolist()
         assert plain.clone().lerp_(plain, half).tolist() == plain.tolist()
         assert plain.clone().clamp_(half).tolist() == ng.clamp(plain, half, out=out).tolist() == [1.0, 0.5, 3.0]
+
+
+AT = {"index_add_": lambda c, i: c.index_add_(0, i, B), "index_copy_": lambda c, i: c.index_copy_(0, i, B),
+      "scatter_": lambda c, i: c.scatter_(0, i[:, None].expand(4, 5), B), "index_fill_": lambda c, i: c.index_fill_(0, i, 1.0),
+      "scatter_add_": lambda c, i: c.scatter_add_(0, i[:, None].expand(4, 5).contiguous(), B),
+      "index_reduce_": lambda c, i: c.index_reduce_(0, i, B, "amax"), "index_put_": lambda c, i: c.index_put_((i,), B),
+      "put_": lambda c, i: c.put_(i + 15, B[0, :4]), "c[i] = b": lambda c, i: c.__setitem__(i, B),
+      "c[i] = 2": lambda c, i: c.__setitem__(i, 2.0), "c[i, i] = b": lambda c, i: c.__setitem__((i, i), B[0, :4]),
+      "gather": lambda c, i: ng.gather(B, 0, i[:, None].expand(4, 5).contiguous(), out=c),
+      "index_select": lambda c, i: ng.index_select(B, 0, i, out=c)}
+B = ng.rand(4, 5)
+
+
+@pytest.mark.parametrize("name", AT)
+def test_a_planned_call_looks_at_all_indices_before_it_writes(name):
+    replay.start()
+    said = []
+    for number in range(14):
+        c = ng.zeros(4, 5)
+        if number in (0, 13):
+            with pytest.raises((IndexError, RuntimeError)) as caught:
+                AT[name](c, ng.tensor([0, 3, 1, 9]))
+            said.append(repr(caught.value))
+            assert not c.any() and c._version == 0
+        AT[name](c, ng.tensor([0, 3, 1, 2]))
+        assert c.any() and c._version == 1
+    assert said[0] == said[1]
+
+
+def test_lists_made_natively_are_numpys():
+    for dtype in (ng.float32, ng.float64, ng.int32, ng.int64, ng.bool, ng.bfloat16, ng.uint8):
+        x = (ng.rand(7, 5) * 100).to(dtype)
+        wanted = [[v.item() for v in row] for row in x]
+        for _ in range(60):
+            assert x.tolist() == wanted
+        assert {type(v) for row in x.tolist() for v in row} == {type(x[0, 0].item())}
+        assert x.t().tolist() == [list(column) for column in zip(*wanted)] and x[2:4].tolist() == wanted[2:4]
+        assert x[:0].tolist() == [] and x[:2, :0].tolist() == [[], []]
+    assert repr(ng.tensor([[float("nan"), float("-inf"), -0.0]]).tolist()) == "[[nan, -inf, -0.0]]"
