@@ -29,15 +29,16 @@ from ..view.slicing import select, selected, slice_, sliced
 from . import plans as ix
 from .by_plan import collect, putter
 from .chosen import by_mask, chosen
-from .places import taken
+from .places import taken, taken_at_two
 
 # --- one index tensor -------------------------------------------------------------------------------------------------
 
 _index_put = putter("IndexPutBackward0")
 index_put_within = _index_put[1]
 _index = taken.recorded_as("IndexBackward0")
+_index_two = taken_at_two.recorded_as("IndexBackward0")
 _index_true = chosen.recorded_as("IndexBackward0")
-_index.node_class.holds_more = _index_true.node_class.holds_more = True
+_index.node_class.holds_more = _index_true.node_class.holds_more = _index_two.node_class.holds_more = True
 
 
 def of_one(shape, dim, index, kind=None, values=None):
@@ -319,7 +320,9 @@ def getitem(self, index):
     found = only_tensors(self, index) if self._kind.cpu else None
     if found is not None:
         dim, t = found
-        return _at_all([self, *t]) if dim is None else _index.call(self, t, of_one, dim)
+        if dim is not None:
+            return _index.call(self, t, of_one, dim)
+        return _index_two.call(self, *t) if len(t) == 2 else collect.call(self, ix.plan_of(self._shape, t))
     try:
         x, tensors = parse(self, index)
     except IndexError:
@@ -330,14 +333,6 @@ def getitem(self, index):
     if tensors is None:
         return x
     return collect.call(x, plan_for(x, tensors))
-
-
-def _collected(tensors):
-    """``x[i, j, ...]`` of ``[x, i, j, ...]``, index tensors of integers for the first dimensions."""
-    return collect.call(tensors[0], ix.plan_of(tensors[0]._shape, tuple(tensors[1:])))
-
-
-_at_all = unlisted(_collected)
 
 
 def setitem(self, index, value):

@@ -57,6 +57,43 @@ def _(g_, index, where, dim):
     return taken.call(g_, index, where, dim), None
 
 
+@custom(private=True, contiguous=False, node="IndexBackward0", reference=None, dtypes="any")
+def taken_at_two(input, first, second):
+    """The elements ``input[first, second]``, of two index tensors that broadcast."""
+    return ix.plan_of(input._shape, (first, second)).shape, input._kind
+
+
+@taken_at_two.cpu
+def _(out, input, first, second):
+    plan = ix.plan_of(input._shape, (first, second))
+    if not along.read(out, input, plan):
+        access.read(out, input, plan)
+
+
+@taken_at_two.gradient
+def _(g, first, second, shape):
+    return piled_at_two.call(g, first, second, shape), None, None
+
+
+@custom(private=True, contiguous=False, reference=None, dtypes="any")
+def piled_at_two(g, first, second, shape: tuple):
+    """Zeros with ``g`` added at ``[first, second]``: the gradient of ``taken_at_two``."""
+    return shape, g._kind
+
+
+@piled_at_two.cpu
+def _(out, g, first, second, shape):
+    plan = ix.plan_of(shape, (first, second))
+    set_all(out, 0)
+    if not along.add(out, g, plan):
+        access.add(out, g, plan)
+
+
+@piled_at_two.gradient
+def _(g_, first, second):
+    return taken_at_two.call(g_, first, second), None, None
+
+
 @custom(private=True, contiguous=False, node="IndexPutBackward0", reference=None, dtypes="any")
 def placed(input, values, index, where: object, dim: int, accumulate: bool):
     """A copy of ``input`` with ``values`` written or added at the places that an index names."""
