@@ -67,10 +67,16 @@ def check_out(name, out, result, tensors, cast=False):
     if not dt.can_cast(d, to):
         raise RuntimeError(f"result type {dt.scalar_name(d)} can't be cast to the desired output type {dt.scalar_name(to)}")
     if not cast and d is not to:
-        raise RuntimeError(f"Expected out tensor to have dtype {dt.c_name(d)}, but got {dt.c_name(to)} instead")
+        raise RuntimeError(other_dtype(result, out))
     if out._shape == result._shape:
         check_single(out)
     check_partial(out, tensors)
+
+
+def other_dtype(result, out):
+    """What is said of an ``out`` that has another dtype than the result."""
+    return (f"Expected out tensor to have dtype {dt.c_name(result._kind.dtype)}, but got {dt.c_name(out._kind.dtype)} "
+            "instead")
 
 
 def _put(out, result):

@@ -47,7 +47,7 @@ def _call(input, dim=None, keepdim=False, *, dtype=None, out=None, axis=None, ke
 
 
 CALL = inspect.signature(_call)
-FILL = inspect.signature(lambda input, dim, keepdim, out: None)
+FILL = inspect.signature(lambda input, dim=None, keepdim=False, out=None: None)
 
 
 class Reduction(Custom):

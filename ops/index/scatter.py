@@ -195,7 +195,7 @@ def scatter(input, dim, index, src=None, *, value=None, reduce=None):
     return _scatter_call(0)(input, dim, index, src, value=value, reduce=reduce)
 
 
-scatter = function(scatter, kinds={"src": "any"}, dtypes="any", out="wider", reference=_scatter_reference, samples=(
+scatter = function(scatter, kinds={"src": "any"}, dtypes="any", out="same", reference=_scatter_reference, samples=(
     Sample((3, 4), 1, ("int64", (3, 1), 0, 4), ("float64", (3, 1))), Sample((3, 4), 0, ("int64", (1, 4), 0, 3), 2.5)))
 
 
@@ -232,7 +232,7 @@ scatter_add = both("scatter_add", _prepare_add, _scatter_add,
                    "A copy of ``input`` with ``out[index[i][j]][j] += src[i][j]`` for dim 0, and so on.",
                    (Sample((3, 4), 1, ("int64", (3, 2), 0, 4), ("float64", (3, 2))),
                     Sample((3, 4), 0, ("int64", (5, 4), 0, 3), ("float64", (5, 4)))),
-                   lambda a, dim, index, src: _scatter_reference(a, dim, index, src, True), quick=_scatter_add_of, out="wider")
+                   lambda a, dim, index, src: _scatter_reference(a, dim, index, src, True), quick=_scatter_add_of, out="same")
 
 
 def _prepare_index_add(input, dim, index, source, *, alpha=1):
@@ -298,7 +298,7 @@ index_add = both("index_add", _prepare_index_add, _index_add,
                  "A copy of ``input`` with ``alpha * source`` added to the slices along ``dim`` that ``index`` names.",
                  (Sample((4, 3), 0, ("int64", (5,), 0, 4), ("float64", (5, 3))),
                   Sample((4, 3), 1, ("int64", (2,), 0, 3), ("float64", (4, 2)), alpha=2.5)),
-                 _index_add_reference, quick=_index_add_of, out="wider")
+                 _index_add_reference, quick=_index_add_of, out="same")
 
 
 # --- reductions over what meets in one place --------------------------------------------------------------------------
@@ -321,7 +321,7 @@ def _check_reduce(name, reduce):
         raise RuntimeError(f"reduce argument must be either sum, prod, mean, amax or amin, got {reduce}")
 
 
-@function(out="wider", kinds={"reduce": "str"}, dtypes="any", reference=_reduce_reference, samples=tuple(
+@function(out="same", kinds={"reduce": "str"}, dtypes="any", reference=_reduce_reference, samples=tuple(
     Sample((3, 4), 1, ("int64", (3, 3), 0, 4), ("float64", (3, 3)), r, include_self=b)
     for r in REDUCTIONS for b in (True, False)))
 def scatter_reduce(input, dim, index, src, reduce, *, include_self=True):
@@ -352,7 +352,7 @@ def _index_reduce_reference(a, dim, index, source, reduce):
     return _reduce_reference(a, dim, where, source, reduce)
 
 
-@function(out="wider", kinds={"reduce": "str"}, dtypes="any", reference=_index_reduce_reference, samples=(
+@function(out="same", kinds={"reduce": "str"}, dtypes="any", reference=_index_reduce_reference, samples=(
     Sample((4, 3), 0, ("int64", (5,), 0, 4), ("float64", (5, 3)), "amax"),
     Sample((4, 3), 1, ("int64", (2,), 0, 3), ("float64", (4, 2)), "prod")))
 def index_reduce(input, dim, index, source, reduce, *, include_self=True):

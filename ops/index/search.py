@@ -220,7 +220,7 @@ def unique_consecutive(input, return_inverse=False, return_counts=False, dim=Non
     return tuple(parts) if len(parts) > 1 else parts[0]
 
 
-@function(out="wider", kinds={"elements": "any", "test_elements": "any"}, differentiable=False, dtypes="any",
+@function(out="same", kinds={"elements": "any", "test_elements": "any"}, differentiable=False, dtypes="any",
           samples=(Sample(("int64", (3, 4), 0, 5), ("int64", (3,), 0, 5)),),
           reference=np.isin, method=False)
 def isin(elements, test_elements, *, assume_unique=False, invert=False):

@@ -141,7 +141,7 @@ index_copy = both("index_copy", _prepare_copy, _index_copy,
                   "A copy of ``input`` whose slices along ``dim`` named by ``index`` come from ``source``.",
                   (Sample((4, 3), 0, ("int64", (1,), 1, 3), ("float64", (1, 3))),), _set,
                   quick=lambda input, dim, index, source: _index_copy[2].call(input, source, index, _copied, dim, False),
-                  out="wider")
+                  out="same")
 
 
 def _prepare_fill(input, dim, index, value):

@@ -174,7 +174,7 @@ def addbmm(input, batch1, batch2, *, beta=1, alpha=1, out=None):
     return result if out is None else finish("addbmm", result, out, input, batch1, batch2)
 
 
-@custom(out="wider", reference=_addmm_reference, inplace=True, dtypes="any", contiguous=False,
+@custom(out="same", reference=_addmm_reference, inplace=True, dtypes="any", contiguous=False,
         samples=(Sample((3,), (3, 4), (4,)), Sample((1,), (3, 4), (4,), beta=0.5, alpha=2.0)),
         save_for={"mat": ("vec",), "vec": ("mat",)})
 def addmv(input, mat, vec, *, beta: object = 1, alpha: object = 1):

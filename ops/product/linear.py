@@ -262,7 +262,7 @@ _env = {**text.NAMES, "SMALL_": raw.SMALL, "MOST_": raw.LIMIT, "large_": raw.den
         "slow_": _linear, "__name__": __name__}
 _fast = jit.define(FAST, "linear", _env)
 _fast.__doc__ = """Fully connected layer ``input @ weight.T + bias`` over the last dimension of ``input``."""
-linear = function(_fast, planned=False, out="wider", namespaces=("nn.functional",), method=False, reference=_reference,
+linear = function(_fast, planned=False, out="same", namespaces=("nn.functional",), method=False, reference=_reference,
                   samples=linear_nd.samples, dtypes="any")
 
 

@@ -59,7 +59,7 @@ def _triangle(name, body, reference, doc):
         return input._shape, input._kind
     fn.__name__ = fn.__qualname__ = name
     fn.__module__, fn.__doc__ = __name__, doc
-    op = custom(fn, reference=reference, inplace=True, dtypes="any", out="wider",
+    op = custom(fn, reference=reference, inplace=True, dtypes="any", out="same",
                 samples=(Sample((3, 4)), Sample((3, 4), 1), Sample((2, 4, 3), -1)))
 
     @op.cpu

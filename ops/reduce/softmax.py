@@ -276,7 +276,7 @@ SPACES = ("torch", "nn.functional", "special")
 PUBLIC = (Sample((3, 4), 1), Sample((2, 3, 4), 0), Sample((3, 4), dim=-1))
 
 
-@function(out="wider", namespaces=SPACES, reference=_softmax_reference, samples=PUBLIC)
+@function(out="same", namespaces=SPACES, reference=_softmax_reference, samples=PUBLIC)
 def softmax(input, dim=None, _stacklevel=3, dtype=None):
     """Softmax ``exp(input) / sum(exp(input))`` along ``dim``, after conversion to ``dtype`` if one is given."""
     if dim is None or dtype is not None or _stacklevel.__class__ is not int:
@@ -284,7 +284,7 @@ def softmax(input, dim=None, _stacklevel=3, dtype=None):
     return softmax_forward.call(input, dim)
 
 
-@function(out="wider", namespaces=SPACES, reference=_log_softmax_reference, samples=PUBLIC)
+@function(out="same", namespaces=SPACES, reference=_log_softmax_reference, samples=PUBLIC)
 def log_softmax(input, dim=None, _stacklevel=3, dtype=None):
     """Logarithm of softmax along ``dim``, without the loss of digits of computing it in two steps."""
     if dim is None or dtype is not None or _stacklevel.__class__ is not int:

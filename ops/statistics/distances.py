@@ -162,7 +162,7 @@ def _np_renorm(x, p, dim, maxnorm):
     return x * np.where(norms > maxnorm, maxnorm / (norms + 1e-7), 1.0)
 
 
-@function(out="wider", inplace=True, kinds={"p": "number", "maxnorm": "number"}, reference=_np_renorm,
+@function(out="same", inplace=True, kinds={"p": "number", "maxnorm": "number"}, reference=_np_renorm,
           samples=(Sample((3, 4), 2, 0, 1.0), Sample((3, 4), 1, 1, 2.0)))
 def renorm(input, p, dim, maxnorm):
     """``input`` with each part along ``dim`` scaled down to a ``p``-norm of ``maxnorm`` at most."""

@@ -100,7 +100,7 @@ def select_scatter(input, src, dim, index):
 
 
 @function(kinds={"start": "int?", "end": "int?"}, dtypes="any", samples=(Sample((3, 4), ("float64", (2, 4)), 0, 1),),
-          out="wider", reference=lambda a, src, dim, start: _assign(a, src, slice(start, None)))
+          out="same", reference=lambda a, src, dim, start: _assign(a, src, slice(start, None)))
 def slice_scatter(input, src, dim=0, start=None, end=None, step=1):
     """A copy of ``input`` with ``src`` in a slice of a dimension."""
     return _write_slice(input, src, dim, start, end, step)
