@@ -102,7 +102,7 @@ def apply_function(op, t, args, kwargs):
                                       for a in (*args, *kwargs.values())])
     if lean and op.into and all([a._kind is t._kind and a._shape == t._shape for a in args if isinstance(a, Tensor)]):
         return op.callable(t, *args, out=t)
-    result = op.callable(t if lean else old_self(t), *args, **kwargs)
+    result = modes.uncast(op.callable, t if lean else old_self(t), *args, **kwargs)
     if result is t:  # (of a real number the conjugate ...)
         bump_version(t)
         return t

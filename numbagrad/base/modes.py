@@ -94,6 +94,18 @@ def change(**values):
         STATE[ident] = mode
 
 
+def uncast(function, *args, **kwargs):
+    """What a function returns where no region of autocast casts: inside of in-place forms and calls with ``out=``."""
+    mode = current()
+    if mode.casting is None:
+        return function(*args, **kwargs)
+    before, mode.casting = mode.casting, None
+    try:
+        return function(*args, **kwargs)
+    finally:
+        mode.casting = before
+
+
 def transform():
     """The transforms that run in this thread, None outside of any; ask it where ``STATE`` is not empty."""
     mode = STATE.get(get_ident())

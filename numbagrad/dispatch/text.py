@@ -136,12 +136,7 @@ def call(op, signature, lines, env):
 
 def into(op, *args, out, **kwargs):
     """Write what an op makes of these arguments into ``out``, and return that; no region casts such calls."""
-    mode = modes.current()
-    before, mode.casting = mode.casting, None
-    try:
-        result = op.callable(*args, **kwargs)
-    finally:
-        mode.casting = before
+    result = modes.uncast(op.callable, *args, **kwargs)
     if op.out != "wider" and isinstance(out, Tensor) and out._kind.dtype is not result._kind.dtype:
         raise RuntimeError(other_dtype(result, out) if op.out == "same" else op.out)
     return write_out(op.name, out, result, [a for a in (*args, *kwargs.values()) if isinstance(a, Tensor)], op.out == "wider")

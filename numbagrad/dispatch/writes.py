@@ -108,21 +108,26 @@ def add_program(calls, found, out, tensors, numbers=()):
     """Let the native function do such calls, if no operand lies in the memory of ``out`` but that itself, first of an in-place
     call; ``found`` is what ``launch.prepare`` says of them."""
     inplace = tensors[0] is out
-    if any([t._buf is out._buf for t in tensors[inplace:]]) or not replays.POSSIBLE:
+    if any([t._buf is out._buf for t in tensors[inplace:]]):
         return
     entry, before, after, n, held = found
-    count, known = len(tensors), native.behind(entry)
-    program = Program(count + (not inplace), [], 0, n, 0 if inplace else count)
-    if known is None or not program.fits():
+    count = len(tensors)
+    places = [*map(Place, range(count)), Place(0 if inplace else count)]
+    add(calls, entry, [*before, *places], after, tensors if inplace else [*tensors, out], 0 if inplace else count, n, numbers, held)
+
+
+def add(calls, entry, arguments, after, tensors, into, work, numbers, held=None):
+    """Let the native function write tensor ``into`` of calls like this one by a kernel, on ``arguments``, the numbers of the call,
+    and what comes ``after`` them; ``work`` is in elements."""
+    known, program = native.behind(entry), Program(len(tensors), [], 0, work, into)
+    if known is None or not program.fits() or not replays.POSSIBLE:
         return
     address, letters = known
-    places = [*map(Place, range(count)), Place(program.into)]
-    first = len(before) + len(places)
     try:
-        given = [Given(i, replays.HOW[x.__class__, letter]) for i, (x, letter) in enumerate(zip(numbers, letters[first:]))]
+        given = [Given(i, replays.HOW[x.__class__, letter]) for i, (x, letter) in enumerate(zip(
+            numbers, letters[len(arguments):]))]
     except KeyError:
         return
-    if program.call(address, letters, [*before, *places, *given, *after]):
+    if program.call(address, letters, [*arguments, *given, *after]):
         program.kept += [entry, held]
-        key = replays.key_of(tensors if inplace else [*tensors, out], [x.__class__ for x in numbers])
-        calls.add(program.line(key, ()))
+        calls.add(program.line(replays.key_of(tensors, [x.__class__ for x in numbers]), ()))

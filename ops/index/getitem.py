@@ -10,14 +10,19 @@ from numbagrad.autograd import inplace
 from numbagrad.base import dtypes as dt
 from numbagrad.base import overriding
 from numbagrad.base.arguments import name_of
-from numbagrad.base.modes import STATE, is_grad_enabled, transform
+from numbagrad.base.modes import STATE, is_grad_enabled, recording, transform
+from numbagrad.core import replay
 from numbagrad.core.copying import LARGE
 from numbagrad.core.copying import _fills as fills
 from numbagrad.core.copying import _rows as rows
 from numbagrad.core.overlap import check_apart, is_several
+from numbagrad.core.replay import Place
 from numbagrad.core.tensor import bump_version, contiguous_strides, from_array, raw
+from numbagrad.dispatch import writes
 from numbagrad.dispatch.barebones_check import check_barebones
 from numbagrad.dispatch.op import unlisted
+from numbagrad.dispatch.plan import Table, due
+from numbagrad.dispatch.replays import key_of
 from numbagrad.dispatch.view import place, settle
 from numbagrad.extend import REGISTRY, Tensor
 from numbagrad.kernel import tape
@@ -29,6 +34,7 @@ from ..view.slicing import select, selected, slice_, sliced
 from . import plans as ix
 from .by_plan import collect, putter
 from .chosen import by_mask, chosen
+from .kernels import put_row
 from .places import taken, taken_at_two
 
 # --- one index tensor -------------------------------------------------------------------------------------------------
@@ -337,7 +343,11 @@ def getitem(self, index):
 
 def setitem(self, index, value):
     """``self[index] = value`` for a number or a tensor that broadcasts to ``self[index]``."""
-    c = index.__class__
+    c, record = index.__class__, True if not STATE else recording()
+    if c is int and record is not None and value.__class__ is Tensor and (shape := self._shape) and (
+            -shape[0] <= index < shape[0]) and PUT(record, value, self, index if index >= 0 else index + shape[0]) is not None:
+        bump_version(self)
+        return
     if c is Tensor and index._shape:  # these may be programs
         if value.__class__ is Tensor:
             _set_tensor(self, index, value)
@@ -346,6 +356,11 @@ def setitem(self, index, value):
             _set_number(self, index, value)
             return
     return _setitem(self, index, value)
+
+
+PUT = replay.Calls(2, (True,))  # becomes the native function of ``x[i] = row``
+_puts = Table()
+_puts.calls = PUT
 
 
 def _setitem(self, index, value):
@@ -427,6 +442,8 @@ def _set_row(t, i, value):
     n = value._n
     entry(value._ptr, t._ptr + (i if i >= 0 else i + shape[0]) * n * t._kind.itemsize, 0, n)
     bump_version(t)
+    if due(_puts, key_of((value, t), ())):
+        writes.add(_puts.calls, put_row[t._kind], [Place(0), Place(1), n], (), (value, t), 1, n, (i,))
     return True
 
 
@@ -501,4 +518,4 @@ def assign(x, value, whole):
         inplace.copy_(x, value)
 
 
-REGISTRY.attach(__name__, Tensor, {"__getitem__": getitem, "__setitem__": setitem})
+REGISTRY.attach(__name__, Tensor, {"__getitem__": getitem, "__setitem__": replay.attach(setitem)})

@@ -96,6 +96,13 @@ def check_saved(index, size, dim=0, fail=index_error, ignore=0):
 
 
 @kernel
+def put_row(x: "*T", out: "*T", n: int, at: int):
+    """x (n,) into row ``at`` of out (rows, n)."""
+    for i in range(n):
+        out[at * n + i] = x[i]
+
+
+@kernel
 def take_one(x: "*T", lin: "*i8", out: "*T", step: int, start: int, stop: int):
     """Elements of x at int64 lin (n,) times step, into out (n,)."""
     for i in range(start, stop):

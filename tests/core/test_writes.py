@@ -342,3 +342,29 @@ def test_lists_made_natively_are_numpys():
         assert x.t().tolist() == [list(column) for column in zip(*wanted)] and x[2:4].tolist() == wanted[2:4]
         assert x[:0].tolist() == [] and x[:2, :0].tolist() == [[], []]
     assert repr(ng.tensor([[float("nan"), float("-inf"), -0.0]]).tolist()) == "[[nan, -inf, -0.0]]"
+
+
+def test_rows_are_written_natively_as_they_are_otherwise():
+    replay.start()
+    for dtype in (ng.float32, ng.float64, ng.int64, ng.bool, ng.bfloat16, ng.complex64):
+        c, wanted = ng.zeros(4, 5, dtype=dtype), ng.zeros(4, 5, dtype=dtype).tolist()
+        for k in range(30):
+            row, i = (ng.rand(5) * 9).to(dtype), k % 8 - 4
+            version, wanted[i] = c._version, row.tolist()
+            c[i] = row
+            assert c.tolist() == wanted and c._version == version + 1
+        for i in (4, -5):
+            with pytest.raises(IndexError, match="out of bounds for dimension 0 with size 4"):
+                c[i] = row
+    c, w = ng.zeros(4, 5), ng.rand(5, requires_grad=True)
+    c[1] = c[0] = w.detach()
+    c[2] = w
+    c[0] = c[2]
+    c.sum().backward()
+    assert w.grad.tolist() == [2.0] * 5
+    leaf = ng.zeros(4, 5, requires_grad=True)
+    with pytest.raises(RuntimeError, match="a view of a leaf Variable"):
+        leaf[0] = ng.ones(5)
+    with ng.no_grad():
+        leaf[0] = ng.ones(5)
+    assert leaf.sum().item() == 5
