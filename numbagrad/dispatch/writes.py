@@ -113,12 +113,13 @@ def add_program(calls, found, out, tensors, numbers=()):
     entry, before, after, n, held = found
     count = len(tensors)
     places = [*map(Place, range(count)), Place(0 if inplace else count)]
-    add(calls, entry, [*before, *places], after, tensors if inplace else [*tensors, out], 0 if inplace else count, n, numbers, held)
+    whole = tensors if inplace else [*tensors, out]
+    add(calls, entry, [*before, *places], after, whole, 0 if inplace else count, n, numbers, held)
 
 
 def add(calls, entry, arguments, after, tensors, into, work, numbers, held=None):
-    """Let the native function write tensor ``into`` of calls like this one by a kernel, on ``arguments``, the numbers of the call,
-    and what comes ``after`` them; ``work`` is in elements."""
+    """Let the native function write tensor ``into`` of calls like this one by a kernel, of ``arguments``, the numbers of the
+    call, and what comes ``after`` them; ``work`` is in elements."""
     known, program = native.behind(entry), Program(len(tensors), [], 0, work, into)
     if known is None or not program.fits() or not replays.POSSIBLE:
         return
