@@ -287,12 +287,11 @@ def copy_(self, src, non_blocking=False):
         bump_version(self)
         return self
     if src.__class__ is Tensor and src._buf is not self._buf and unrecorded(self) and unrecorded(src) and (
-            src._shape == self._shape and self._strides is None or self._n < LIMIT[0] and not is_several(self)
+            src._shape == self._shape and self._strides is None or not is_several(self)
             and broadcast_shapes("copy_", (self, src)) == self._shape):
         copying.copy_into(self, src)
-        if self._n < LIMIT[0] and plan.due(_copies, replays.key_of((src, self), ())) and (
-                found := copying.prepared(self, src)) is not None:
-            writes.add_program(_copies.calls, found, self, [src])
+        if plan.due(_copies, (LIMIT[0], *replays.key_of((src, self), ()))):
+            writes.write_down(_copies.calls, copying.kernel_of(src._kind, self._kind), src._kind.dtype, (src, self), 1, 1)
         bump_version(self)
         return self
     if src.__class__ is Tensor and src._buf is self._buf and src._ptr == self._ptr and src._kind is self._kind and (

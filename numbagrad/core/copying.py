@@ -44,20 +44,15 @@ def copy_into(dst, src):
             entry(*before, src._ptr, dst._ptr, *after)
 
 
-def _kernel(a, b):
+def kernel_of(a, b):
     """The loop that copies from one kind to another."""
     return COPY if b.dtype.is_complex or not a.dtype.is_complex else _copy_real if b.dtype.category else _truth
-
-
-def prepared(dst, src):
-    """What ``launch.prepare`` says of a copy on the CPU."""
-    return prepare(_kernel(src._kind, dst._kind), src._kind.dtype, (src,), (dst,), dst._shape)
 
 
 def _copy_any(dst, src):
     a, b, shape = src._kind, dst._kind, dst._shape
     compute = a.dtype
-    kernel = _kernel(a, b)
+    kernel = kernel_of(a, b)
     launch(kernel, compute, (src,), (), (dst,), shape)
     if TAPE or not a.cpu or not dst._n:
         return
@@ -66,7 +61,7 @@ def _copy_any(dst, src):
     elif dst._n < LIMIT[0]:
         if len(_walks) >= 4096:
             _walks.clear()
-        entry, before, after, _, held = prepared(dst, src)
+        entry, before, after, _, held = prepare(kernel, compute, (src,), (dst,), shape)
         found = entry, before, after, held
         _walks[a, b, shape, dst._strides, src._shape, src._strides] = found
 

@@ -10,12 +10,15 @@ from __future__ import annotations
 from ..base.modes import STATE, recording
 from ..base.sparse import SparseArgument
 from ..core.launch import overwritten, prepare, raw_scalars
-from ..core.replay import Given, Place, Program
+from ..core.replay import WHOLE, Given, Program
 from ..core.tensor import Tensor, bump_version
 from ..kernel import native
-from ..kernel.tape import TAPE
+from ..kernel.guard import guarded
+from ..kernel.tape import TAPE, Refusal
 from ..kernel.threads import LIMIT
 from . import replays
+from .recorder import Number, Recorder
+from .recorder import recording as recording_launches
 
 MOST = 1024  # plans of an op, after which all are forgotten
 
@@ -84,7 +87,7 @@ def repeat(op, out, values, fitted, record=None):
 def remember(form, out, values, compute, shape):
     """Note how a call was done, if it converted and copied none of its tensors."""
     op, tensors = form.op, [v for v in values if isinstance(v, Tensor)]
-    if not out._kind.cpu or compute.is_complex or out._n >= LIMIT[0] or any([t._kind.dtype is not compute for t in tensors]):
+    if not out._kind.cpu or compute.is_complex or any([t._kind.dtype is not compute for t in tensors]):
         return
     if len(tensors) != len(form.tensors):  # one was given as a number
         return
@@ -95,40 +98,44 @@ def remember(form, out, values, compute, shape):
         return
     if any([t._buf is out._buf and t is not out and not overwritten((t,), out) for t in tensors]):
         return
-    found = prepare(form.forward, compute, tensors, (out,), shape)
-    if found is not None:
+    key, tensors, numbers, _ = call
+    divided = out._n >= LIMIT[0]  # between threads, which only programs are
+    key = (LIMIT[0], *key) if divided else key
+    if key in op.writes:
+        return
+    found = None if divided else prepare(form.forward, compute, tensors, (out,), shape)
+    if divided or found is not None:
         if len(op.writes) >= MOST:
             op.writes.clear()
-        op.writes[call[0]] = found, form, compute
-        tensors = call[1]
-        add_program(form.changes if tensors[0] is out else form.fills, found, out, tensors, call[2])
+        op.writes[key] = None if divided else (found, form, compute)
+        if tensors[0] is out:
+            write_down(form.changes, form.forward, compute, tensors, len(tensors), 0, numbers)
+        else:
+            write_down(form.fills, form.forward, compute, [*tensors, out], len(tensors), len(tensors), numbers)
 
 
-def add_program(calls, found, out, tensors, numbers=()):
-    """Let the native function do such calls, if no operand lies in the memory of ``out`` but that itself, first of an in-place
-    call; ``found`` is what ``launch.prepare`` says of them."""
-    inplace = tensors[0] is out
-    if any([t._buf is out._buf for t in tensors[inplace:]]):
+@guarded
+def write_down(calls, kernel, compute, tensors, count, into, numbers=()):
+    """Let the native function do such calls: a pointwise kernel on the first ``count`` of these tensors, into one of them, in
+    whose memory no other one lies."""
+    out, recorder = tensors[into], Recorder()
+    if not replays.POSSIBLE or any([t._buf is out._buf for i, t in enumerate(tensors) if i != into]):
         return
-    entry, before, after, n, held = found
-    count = len(tensors)
-    places = [*map(Place, range(count)), Place(0 if inplace else count)]
-    whole = tensors if inplace else [*tensors, out]
-    add(calls, entry, [*before, *places], after, whole, 0 if inplace else count, n, numbers, held)
-
-
-def add(calls, entry, arguments, after, tensors, into, work, numbers, held=None):
-    """Let the native function write tensor ``into`` of calls like this one by a kernel, of ``arguments``, the numbers of the
-    call, and what comes ``after`` them; ``work`` is in elements."""
-    known, program = native.behind(entry), Program(len(tensors), [], 0, work, into)
-    if known is None or not program.fits() or not replays.POSSIBLE:
-        return
-    address, letters = known
     try:
-        given = [Given(i, replays.HOW[x.__class__, letter]) for i, (x, letter) in enumerate(zip(
-            numbers, letters[len(arguments):]))]
-    except KeyError:
+        with recording_launches(recorder):
+            shadows = [recorder.shadow(t) for t in tensors]
+            recorder.pointwise(kernel, compute, shadows[:count], [Number(i) for i in range(len(numbers))], (shadows[into],),
+                               out._shape)
+    except Refusal:
         return
-    if program.call(address, letters, [*arguments, *given, *after]):
-        program.kept += [entry, held]
+    program = replays.written(recorder, len(tensors), [], numbers, into)
+    if program is not None and recorder.steps:
         calls.add(program.line(replays.key_of(tensors, [x.__class__ for x in numbers]), ()))
+
+
+def write_place(calls, entry, arguments, tensors, into, work, number):
+    """The same of a kernel of ``arguments`` and a whole number of the call; ``work`` is in elements."""
+    known, program = native.behind(entry), Program(len(tensors), [], 0, work, into)
+    if replays.POSSIBLE and known is not None and program.call(*known, [*arguments, Given(0, WHOLE)]):
+        program.kept.append(entry)
+        calls.add(program.line(replays.key_of(tensors, [number.__class__]), ()))

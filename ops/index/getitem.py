@@ -443,7 +443,7 @@ def _set_row(t, i, value):
     entry(value._ptr, t._ptr + (i if i >= 0 else i + shape[0]) * n * t._kind.itemsize, 0, n)
     bump_version(t)
     if due(_puts, key_of((value, t), ())):
-        writes.add(_puts.calls, put_row[t._kind], [Place(0), Place(1), n], (), (value, t), 1, n, (i,))
+        writes.write_place(_puts.calls, put_row[t._kind], [Place(0), Place(1), n], (value, t), 1, n, i)
     return True
 
 
