@@ -7,7 +7,7 @@ import functools
 
 import numpy as np
 
-from . import inlined
+from . import inlined, small_products
 from .guard import guarded
 
 # Flags for calls from kernels. A literal in a call would be a type of its own, and each combination of them another
@@ -123,6 +123,7 @@ def _product(code):
     at, cast = pointer(code), np.dtype(code).type
     xgemm = fortran(f"numbagrad_blas_{LETTERS[code]}gemm", "ttiiispipispi", code)
     xgemv = fortran(f"numbagrad_blas_{LETTERS[code]}gemv", "tiispipispi", code) if real else None
+    width, deepest, most, small = small_products.found(code)
 
     def product(a, b, c, m, n, k, lda, ldb, ldc, ta, tb, alpha, beta):
         if m == 0 or n == 0:
@@ -143,6 +144,9 @@ def _product(code):
                 xgemv((0, n, k, alpha, b, ldb, a, 1 if ta == 0 else lda, beta, c, 1))
             else:
                 xgemv((1, k, n, alpha, b, ldb, a, 1 if ta == 0 else lda, beta, c, 1))
+        elif width > 0 and n % width == 0 and m > 3 and k <= deepest and n * k <= most and (tb == 0 or m > 7) and (
+                ta == 0 or 4 * m * k <= 3 * most):
+            small(a, b, c, m, n, k, lda if ta == 0 else 1, 1 if ta == 0 else lda, ldb, tb, ldc, alpha, beta)
         else:
             # C^T = op(B)^T op(A)^T
             xgemm((tb, ta, n, m, k, alpha, b, ldb, a, lda, beta, c, ldc))
