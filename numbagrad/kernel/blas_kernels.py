@@ -145,7 +145,7 @@ def _product(code):
             else:
                 xgemv((1, k, n, alpha, b, ldb, a, 1 if ta == 0 else lda, beta, c, 1))
         elif width > 0 and n % width == 0 and m > 3 and k <= deepest and n * k <= most and (tb == 0 or m > 7) and (
-                ta == 0 or 4 * m * k <= 3 * most):
+                ta == 0 or 4 * m * k <= 3 * most) and alpha != 0.0:  # (BLAS does not look at what is times 0)
             small(a, b, c, m, n, k, lda if ta == 0 else 1, 1 if ta == 0 else lda, ldb, tb, ldc, alpha, beta)
         else:
             # C^T = op(B)^T op(A)^T

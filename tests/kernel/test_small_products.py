@@ -68,6 +68,12 @@ def test_products_and_gradients(code):
         np.testing.assert_allclose(gy.numpy(), a.astype("f8").swapaxes(1, 2) @ g, rtol=0, atol=TIGHT[code] * 20 * m)
 
 
+def test_what_is_not_numbers_counts_where_it_does_for_blas():
+    a, b, c = ng.full((8, 16), float("nan")), ng.full((16, 16), float("inf")), ng.ones(8, 16)
+    assert ng.addmm(c, a, b, alpha=0).tolist() == c.tolist() and ng.addmm(a[:, :16], c, b, beta=0).isinf().all()
+    assert (c @ b).isinf().all() and (a @ b).isnan().all()
+
+
 def test_what_is_cached_is_used(monkeypatch):
     from llvmlite import binding
 
