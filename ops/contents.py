@@ -306,7 +306,7 @@ CONTENTS = {
     },
     "index.places": {
         "ops":
-            "number_at piled placed taken",
+            "number_at piled piled_at_two placed taken taken_at_two",
     },
     "index.plans": {
     },
