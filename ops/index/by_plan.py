@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from numbagrad.core.copying import copy_into, set_all
+from numbagrad.core.copying import copy_into
 from numbagrad.dispatch.plan import Recipe
 from numbagrad.extend import custom
 
-from . import access, along
+from . import along
 from . import plans as ix
-from .places import change_at, check_values, placed
+from .places import change_at, check_values, pile, placed, read
 
 
 @custom(private=True, contiguous=False, node="IndexBackward0", reference=None, dtypes="any")
@@ -19,8 +19,7 @@ def collect(input, plan: Recipe):
 
 @collect.cpu
 def _(out, input, plan):
-    if not along.read(out, input, plan):
-        access.read(out, input, plan)
+    read(out, input, plan)
 
 
 @collect.gradient
@@ -39,9 +38,7 @@ def spread(g, plan: Recipe, shape: tuple):
 
 @spread.cpu
 def _(out, g, plan, shape):
-    set_all(out, 0)
-    if not along.add(out, g, plan):
-        access.add(out, g, plan)
+    pile(out, g, plan)
 
 
 @spread.gradient

@@ -20,6 +20,19 @@ def shape_of(order, before, indexed, in_shape, index_shape, *_):
     return *in_shape[:before], *index_shape, *in_shape[before + indexed:]
 
 
+def read(out, input, plan):
+    """Read the elements that a plan names into ``out``."""
+    if not along.read(out, input, plan):
+        access.read(out, input, plan)
+
+
+def pile(out, g, plan):
+    """Set ``out`` to zeros with ``g`` added at the places that a plan names."""
+    set_all(out, 0)
+    if not along.add(out, g, plan):
+        access.add(out, g, plan)
+
+
 @custom(private=True, contiguous=False, node="IndexBackward0", reference=None, dtypes="any")
 def taken(input, index, where: object, dim: int):
     """The elements that an index names."""
@@ -29,8 +42,7 @@ def taken(input, index, where: object, dim: int):
 @taken.cpu
 def _(out, input, index, where, dim):
     plan = ix.Plan(*where(input._shape, dim, index))
-    if not along.read(out, input, plan):
-        access.read(out, input, plan)
+    read(out, input, plan)
 
 
 @taken.gradient
@@ -47,9 +59,7 @@ def piled(g, index, where: object, dim: int, shape: tuple):
 @piled.cpu
 def _(out, g, index, where, dim, shape):
     plan = ix.Plan(*where(shape, dim, index))
-    set_all(out, 0)
-    if not along.add(out, g, plan):
-        access.add(out, g, plan)
+    pile(out, g, plan)
 
 
 @piled.gradient
@@ -66,8 +76,7 @@ def taken_at_two(input, first, second):
 @taken_at_two.cpu
 def _(out, input, first, second):
     plan = ix.plan_of(input._shape, (first, second))
-    if not along.read(out, input, plan):
-        access.read(out, input, plan)
+    read(out, input, plan)
 
 
 @taken_at_two.gradient
@@ -84,9 +93,7 @@ def piled_at_two(g, first, second, shape: tuple):
 @piled_at_two.cpu
 def _(out, g, first, second, shape):
     plan = ix.plan_of(shape, (first, second))
-    set_all(out, 0)
-    if not along.add(out, g, plan):
-        access.add(out, g, plan)
+    pile(out, g, plan)
 
 
 @piled_at_two.gradient
