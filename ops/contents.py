@@ -528,6 +528,8 @@ CONTENTS = {
         "ops":
             "lp_pool1d lp_pool2d lp_pool3d",
     },
+    "conv.pixel_gradients": {
+    },
     "conv.pixels": {
     },
     "conv.pool": {

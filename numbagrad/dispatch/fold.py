@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import re
 
-import numpy as np
-
 from ..base import dtypes as dt
 from ..kernel import casts, emit, expr, inlined, jit
 
@@ -59,23 +57,13 @@ ROWS = SHORT_ROWS + """    for row in range(start, stop):
             i += 1
         out[row] = store(FINISH(acc))
 """
-# Floats as integers of the same order fold without regard to NaN, which the key makes the most extreme of all: a loop
-# that LLVM vectorizes as it stands.
-ROWS_ORDERED = SHORT_ROWS + """    for row in range(start, stop):
+# Extrema of floats: a loop of LLVM's own ones, which vectorizes as it stands.
+ROWS_EXTREMUM = SHORT_ROWS + """    for row in range(start, stop):
         base = row * count
-        acc = key(START)
+        acc = START
         for i in range(base, min(base + count, n)):
-            v = key(A(VALUE[i]))
-            acc = v if ABOVE(v, acc) else acc
-        out[row] = store(back(acc))
-"""
-KEYS = """def key(x):
-    i = F(x).view(I)
-    i = I(i ^ I(I(i >> I(SHIFT)) & I(MASK)))
-    return I(WORST) if x != x else i
-"""
-BACK = """def back(i):
-    return I(i ^ I(I(i >> I(SHIFT)) & I(MASK))).view(F)
+            acc = EXTREMUM(acc, A(VALUE[i]))
+        out[row] = store(acc)
 """
 ROWS_WIDE = SHORT_ROWS + """    for row in range(start, stop):
         base = row * count
@@ -141,20 +129,6 @@ COLUMNS_WIDE = """    tiles = (inner + TILE - 1) // TILE
 """
 
 
-def _order_keys(code, order):
-    """({name: kernel function}, key text) of the maps between floats and integers of the same order."""
-    whole, real, bits = (np.int32, np.float32, 32) if code == "f4" else (np.int64, np.float64, 64)
-    mask = 2 ** (bits - 1) - 1
-    made, text = {}, ""
-    for name, source in (("key", KEYS), ("back", BACK)):
-        source = source.replace("SHIFT", str(bits - 1)).replace("MASK", str(mask)).replace(
-            "WORST", str(mask if order == "max" else -mask - 1))
-        fn = jit.define(source, name, {"I": whole, "F": real, "__name__": "numbagrad.kernel.generated"})
-        made[name] = inlined.njit((), forceinline=True, error_model="numpy")(fn)
-        text += source
-    return made, text + code
-
-
 def build(self, form, code, out_code, acc, first, last):
     """Compile a loop of the reduction ``self``: ``first`` and ``last`` say whether it maps and finishes."""
     d = dt.BY_CODE[code]
@@ -190,15 +164,10 @@ def build(self, form, code, out_code, acc, first, last):
     size = LANES if form == "rows" else TILE
     env["stack"] = jit.nb().stack(acc, size)
     value = "map_(C(load(x[@])))" if self.map_fn and first else "load(x[@])"
-    ordered = form == "rows" and self.order and acc in ("f4", "f8")
-    if ordered:
-        made, k = _order_keys(acc, self.order)
-        env.update(made)
-        keys.append(k)
     text = {("rows", True): ROWS_WIDE, ("rows", False): ROWS, ("columns", True): COLUMNS_WIDE,
             ("columns", False): COLUMNS}[form, self.wide]
-    text = ROWS_ORDERED if ordered else text
-    text = text.replace("ABOVE(v, acc)", "v > acc" if self.order == "max" else "v < acc")
+    if form == "rows" and self.order and acc in ("f4", "f8"):
+        text = ROWS_EXTREMUM.replace("EXTREMUM", f"f{self.order}imum")
     for name, replacement in (("START", f"A({number})"), ("FIRST", f"T({number})"), ("LANES", str(LANES)),
                               ("BLOCK", str(BLOCK)), ("SHORT", str(SHORT)), ("TILE", str(TILE)),
                               ("FINISH(acc)", "finish(acc, A(total))" if self.finish_fn and last else "acc")):

@@ -38,6 +38,7 @@ class Numba:
             self.pointers[code] = make(code, getattr(types, name))
         self.accumulate = _accumulate(types, intrinsic)
         self.anew = _anew(intrinsic)
+        self.fmaximum, self.fminimum = _extremum(intrinsic, "maximum"), _extremum(intrinsic, "minimum")
 
     def stack(self, code, size):
         """A kernel function without arguments: pointer to ``size`` elements of a dtype code on the stack, not set.
@@ -60,6 +61,25 @@ class Numba:
                 return pointer(), codegen
             found = self.stacks[code, size] = stack
         return found
+
+
+def _extremum(intrinsic, name):
+    """The kernel function ``fmaximum(a, b)`` or ``fminimum(a, b)`` of two floats, as in C23: NaN if one of them is.
+
+    A loop of it is vector code, as comparisons that see to NaN are not."""
+    @intrinsic
+    def extremum(typingctx, a, b):
+        def codegen(context, builder, signature, args):
+            kind = args[0].type
+            call = builder.module.declare_intrinsic(f"llvm.{name}", (kind,), _function(kind, [kind, kind]))
+            return builder.call(call, args, fastmath=("nsz",))
+        return a(a, b), codegen
+    return extremum
+
+
+def _function(*of):
+    from llvmlite import ir
+    return ir.FunctionType(*of)
 
 
 def _anew(intrinsic):

@@ -44,6 +44,8 @@ def environment(code):
     total = casts.accumulated(code)
     env["acc_strip"], texts["acc_strip"] = nb().stack(total, STRIP), f"strip {STRIP} {total}, not set"
     env["anew"], texts["anew"] = nb().anew, "anew"
+    for name in ("fmaximum", "fminimum"):
+        env[name], texts[name] = getattr(nb(), name), name
     env["accumulate"], texts["accumulate"] = nb().accumulate, f"accumulate {ACCUMULATE}"
     if code in ("f4", "f8"):
         env["box_maximum"], texts["box_maximum"] = partial(box_maximum.box_maximum, code), box_maximum.key(code)

@@ -122,7 +122,7 @@ def compile_source(source, name, args, env=None, key="", fast=FAST, returns=Fals
     what those names mean, for the disk cache."""
     numba = numba or nb()
     namespace = {"ptr_" + code: p for code, p in numba.pointers.items()}
-    namespace["accumulate"] = numba.accumulate
+    namespace.update(accumulate=numba.accumulate, fmaximum=numba.fmaximum, fminimum=numba.fminimum)
     namespace.update(env or {})
     namespace["__name__"] = "numbagrad.kernel.generated"
     fn = define(source, name, namespace, f"{name} kernel")

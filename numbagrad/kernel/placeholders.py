@@ -34,10 +34,12 @@ acc_strip = Placeholder("acc_strip")  # the same of the type of ``acc``
 box_maximum = Placeholder("box_maximum")  # see that file; of processors' kernels of float32 and float64 alone
 anew = Placeholder("anew")    # anew(x): x, of which LLVM does not see that it was just loaded from where it goes
 accumulate = Placeholder("accumulate")  # accumulate(total, x): total + x, of which the order of additions is free
+fmaximum = Placeholder("fmaximum")  # fmaximum(a, b) and fminimum(a, b): the extremum of two floats, NaN if one of them is
+fminimum = Placeholder("fminimum")
 MATH = ("exp exp2 expm1 log log2 log10 log1p sin cos tan sinh cosh tanh asin acos atan atan2 asinh acosh atanh erf "
         "erfc erfinv pow sqrt rsqrt sigmoid floor ceil trunc round fabs").split()
 # Two are spelled unlike Python's functions of numbers.
 SPELLED = {"pow": "power", "round": "rint"}
 globals().update({SPELLED.get(name, name): Placeholder(name) for name in MATH})
-__all__ = ["T", "U", "V", "acc", "acc_strip", "accumulate", "anew", "box_maximum", "lanes", "load", "store", "strip",
-           "wide_strip", *[SPELLED.get(name, name) for name in MATH]]
+__all__ = ["T", "U", "V", "acc", "acc_strip", "accumulate", "anew", "box_maximum", "fmaximum", "fminimum", "lanes", "load",
+           "store", "strip", "wide_strip", *[SPELLED.get(name, name) for name in MATH]]

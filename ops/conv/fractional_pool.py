@@ -9,9 +9,12 @@ from numbagrad.base import dtypes as dt
 from numbagrad.core import storage
 from numbagrad.core.tensor import numel
 from numbagrad.dispatch.custom import CustomNode, invoke
-from numbagrad.extend import REGISTRY, Sample, T, Tensor, custom, function, inline, kernel, load, store
+from numbagrad.extend import REGISTRY, Sample, T, Tensor, custom, function, inline, load, store
+from numbagrad.kernel.jit import kernel, strip, wide_strip
+from numbagrad.kernel.lanes import SIZES
 
 from ..product.gemm import node_class
+from .pixels import pairs
 from .pool import SPACES, to_places
 
 SAMPLES = np.array([[[0.1, 0.7, 0.4], [0.5, 0.9, 0.2]]])
@@ -62,6 +65,52 @@ def fractional_max(x: "*T", samples: "*T", y: "*T", where: "*i8", d: int, h: int
                     q += 1
 
 
+@kernel
+def fractional_max_of_pairs(x: "*T", samples: "*T", y: "*T", where: "*i8", d: int, h: int, w: int, od: int, oh: int, ow: int,
+                            kd: int, kh: int, kw: int, flat: int, start: int, stop: int):
+    """``fractional_max`` of x (planes, d, h, w) with samples (planes, 2 or 3) into y and int64 where (planes, od, oh, ow), for
+    windows of two columns at least: those of a row are looked at together, two columns at a time."""
+    columns, place = wide_strip(), wide_strip()
+    found, best = strip(), strip()
+    for plane in range(start, stop):
+        n = 2 if flat else 3
+        by_d = T(0) if flat else load(samples[plane * n])
+        by_h = load(samples[plane * n + 1])
+        by_w = load(samples[plane * n + (0 if flat else 2)])
+        for left in range(0, ow, 128):
+            count = min(128, ow - left)
+            for e in range(count):
+                columns[e] = float(window_start(left + e, by_w, w, ow, kw))
+            for e in range(count, min(128, count + 7)):  # what fills the last eight
+                columns[e] = 0.0
+            for a in range(od):
+                z = 0 if flat else window_start(a, by_d, d, od, kd)
+                for b in range(oh):
+                    top = (z * h + window_start(b, by_h, h, oh, kh)) * w
+                    for e in range(count):
+                        best[e] = T(-np.inf)
+                        place[e] = 0.0
+                    for i in range(top, top + kd * h * w, h * w):
+                        for j in range(i, i + kh * w, w):
+                            for k in range(0, kw, 2):
+                                p = j + min(k, kw - 2)  # of an odd number the last but one is looked at twice
+                                for e in range(0, count, 8):
+                                    pairs(x, plane * d * h * w + p, columns, e, found, e)
+                                first = float(p - top)
+                                for e in range(count):
+                                    u, v = found[e], found[e + 128]
+                                    old, at = best[e], place[e]
+                                    new = (u > old) | (u != u)  # the last NaN wins
+                                    old, at = u if new else old, first if new else at
+                                    new = (v > old) | (v != v)
+                                    best[e] = v if new else old
+                                    place[e] = first + 1.0 if new else at
+                    q = ((plane * od + a) * oh + b) * ow + left
+                    for e in range(count):
+                        y[q + e] = best[e]
+                        where[q + e] = top + int(columns[e]) + int(place[e])
+
+
 @custom(private=True, node="FractionalMaxPool2DBackward0", reference=None, connected=True)
 def drawn_maxima(input, samples, size: tuple, kernel_size: tuple):
     """Maxima of windows of ``kernel_size``, ``size`` of them, and where they lie in their plane."""
@@ -74,9 +123,10 @@ def _(outs, input, samples, size, kernel_size):
     y, where = outs
     if y._n:
         n, one = len(size), (1,) * (3 - len(size))
-        fractional_max.run(input._kind, (input._ptr, samples._ptr, y._ptr, where._ptr, *one, *input._shape[-n:], *one, *size,
-                                         *one, *kernel_size, n == 2), numel(input._shape[:-n]),
-                           max(y._n * max(1, numel(kernel_size)), 1))
+        paired = kernel_size[-1] > 1 and input._kind.cpu and input._kind.dtype.code in SIZES
+        run = fractional_max_of_pairs if paired else fractional_max
+        run.run(input._kind, (input._ptr, samples._ptr, y._ptr, where._ptr, *one, *input._shape[-n:], *one, *size, *one,
+                              *kernel_size, n == 2), numel(input._shape[:-n]), max(y._n * max(1, numel(kernel_size)), 1))
 
 
 @drawn_maxima.gradient

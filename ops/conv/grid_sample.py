@@ -18,6 +18,7 @@ from numbagrad.kernel.lanes import SIZES
 from ..product.gemm import node_class
 from .grid_blocks import BLOCK, bilinear_values, image_gradients, image_values
 from .grid_kernels import BICUBIC, BILINEAR, NEAREST, sample_gradients, sample_places, sample_second
+from .pixel_gradients import bilinear_pixel_gradients, channels_apart
 from .pixels import bilinear_pairs, bilinear_pixels, channels_last
 
 SPACE = {"namespaces": ("nn.functional",), "method": False}
@@ -45,10 +46,8 @@ def grid_values(input, grid, mode: int, padding: int, align: bool):
 def _(out, input, grid, mode, padding, align):
     if out._n:
         channels, d, h, w, points, *rest, flat = _sizes(input, grid, mode, padding, align)
-        if flat and mode == BILINEAR and out._kind.cpu and _worth_turning(input, channels, h * w, points):
-            groups = input._shape[0] * -(-channels // 8)
-            pixels = make((groups, h * w + 1, 8), input._kind)
-            channels_last.run(out._kind, (input._ptr, pixels._ptr, channels, h * w), groups * (h * w // 256 + 1), input._n)
+        if flat and mode == BILINEAR and _worth_turning(input, channels, h * w, points):
+            pixels = _pixels(input, channels, h * w)
             bilinear_pixels.run(out._kind, (pixels._ptr, grid._ptr, out._ptr, channels, h, w, points, padding, align),
                                 input._shape[0] * -(-points // BLOCK), 4 * out._n)
         elif flat and mode == BILINEAR and out._kind.cpu:
@@ -66,7 +65,15 @@ def _(out, input, grid, mode, padding, align):
 
 def _worth_turning(input, channels, plane, points):
     """Whether images had better be copied with channels side by side."""
-    return channels > 3 and 4 * points >= plane and input._kind.dtype.code in SIZES
+    return input._kind.cpu and channels > 3 and 4 * points >= plane and input._kind.dtype.code in SIZES
+
+
+def _pixels(input, channels, plane):
+    """Images (n, channels, h, w) as (n * groups, h * w + 1, 8), the channels of a pixel side by side."""
+    groups = input._shape[0] * -(-channels // 8)
+    pixels = make((groups, plane + 1, 8), input._kind)
+    channels_last.run(input._kind, (input._ptr, pixels._ptr, channels, plane), groups * (plane // 256 + 1), input._n)
+    return pixels
 
 
 @grid_values.gradient
@@ -87,6 +94,16 @@ def grid_back(upstream, input, grid, mode: int, padding: int, align: bool, image
 def _(outs, upstream, input, grid, mode, padding, align, images, places):
     if upstream._n:
         channels, d, h, w, points, *rest, flat = _sizes(input, grid, mode, padding, align)
+        if flat and mode == BILINEAR and _worth_turning(input, channels, h * w, points):
+            groups = input._shape[0] * -(-channels // 8)
+            pixels = _pixels(input, channels, h * w) if places else upstream  # (not read)
+            found = make((groups, h * w + 1, 8), input._kind) if images else upstream  # (nor written)
+            bilinear_pixel_gradients.run(upstream._kind, (
+                upstream._ptr, pixels._ptr, grid._ptr, found._ptr, outs[1]._ptr, channels, h, w, points, padding, align, images,
+                places), input._shape[0], 4 * upstream._n)
+            if images:
+                channels_apart.run(upstream._kind, (found._ptr, outs[0]._ptr, channels, h * w), groups, outs[0]._n)
+            return
         run, own = (image_gradients, (channels, h, w, points, *rest)) if flat else (
             sample_gradients, (channels, d, h, w, points, *rest, flat))
         run.run(upstream._kind, (upstream._ptr, input._ptr, grid._ptr, outs[0]._ptr, outs[1]._ptr, *own, images, places),

@@ -9,9 +9,9 @@ from numbagrad.base import dtypes as dt
 from numbagrad.base.shapes import wrap_dim
 from numbagrad.core import storage
 from numbagrad.core.out import write_out, write_outs
-from numbagrad.core.tensor import numel, raw
+from numbagrad.core.tensor import make, numel, raw
 from numbagrad.extend import REGISTRY, Sample, T, Tensor, custom, function, load, store
-from numbagrad.kernel.jit import LANES, STRIP, kernel, lanes, strip, wide_strip
+from numbagrad.kernel.jit import LANES, STRIP, fmaximum, fminimum, kernel, lanes, strip, wide_strip
 
 from ..index.kernels import check_saved
 from ..index.sort import result
@@ -341,8 +341,26 @@ def aminmax_fused(input, *, dim: object, keepdim: bool):
     return [amin.infer(input, dim, keepdim)] * 2
 
 
+@kernel
+def extremes_of_blocks(x: "*T", low: "*T", high: "*T", n: int, start: int, stop: int):
+    """The smallest and the largest of each 8192 elements of x (n,), into low and high (blocks,)."""
+    for block in range(start, stop):
+        a = b = load(x[8192 * block])
+        for i in range(8192 * block, min(n, 8192 * block + 8192)):
+            v = load(x[i])
+            a, b = fminimum(a, v), fmaximum(b, v)
+        low[block], high[block] = store(a), store(b)
+
+
 @aminmax_fused.cpu
 def _(outs, input, dim, keepdim):
+    if dim is None and input._n > 8192 and input._strides is None and input._kind.cpu and input._kind.dtype.category == 2:
+        blocks = -(-input._n // 8192)
+        low, high = make((blocks,), input._kind), make((blocks,), input._kind)
+        extremes_of_blocks.run(input._kind, (input._ptr, low._ptr, high._ptr, input._n), blocks, input._n)
+        amin.fold(outs[0], low, None, False)
+        amax.fold(outs[1], high, None, False)
+        return
     amin.fold(outs[0], input, dim, keepdim)
     amax.fold(outs[1], input, dim, keepdim)
 

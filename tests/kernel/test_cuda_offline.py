@@ -397,7 +397,8 @@ WITH_BLAS |= {n for n, k in KERNELS.items() if k.fn.__module__.removeprefix("num
 WITH_BLAS -= {"copied", "exchange_before", "turned", "unit_columns"}  # which move elements only
 WITH_BLAS |= {"definite_factors", "factors", "solve_symmetric", "symmetric_factors"}
 # Written as the processor's vectors, and called for nothing else.
-WITH_BLAS |= {"transform_lines", "wide_box_max", "channels_last", "bilinear_pixels", "bilinear_pairs", "sum_whole_bags"}
+WITH_BLAS |= {"transform_lines", "wide_box_max", "channels_last", "bilinear_pixels", "bilinear_pairs", "sum_whole_bags",
+              "bilinear_pixel_gradients", "channels_apart", "fractional_max_of_pairs"}
 
 
 # Bytes that a thread keeps in memory: across the calls of series and continued fractions, which are not taken in.

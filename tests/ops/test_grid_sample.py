@@ -58,6 +58,24 @@ def test_channels_side_by_side(channels, size, places, padding, dtype, bound):
         assert np.allclose(ours, theirs, rtol=bound, atol=bound, equal_nan=True)
 
 
+@pytest.mark.parametrize("dtype, bound", [("float64", 1e-12), ("float32", 2e-5)])
+@pytest.mark.parametrize("padding", PADDINGS)
+@pytest.mark.parametrize("channels, size, places", [
+    (4, (5, 7), (13, 11)), (8, (16, 16), (8, 8)), (11, (17, 16), (1, 131)), (16, (1, 1), (3, 3)), (17, (3, 100), (9, 40))])
+def test_gradients_of_channels_side_by_side(channels, size, places, padding, dtype, bound):
+    """As vectors of eight channels too: by both, by the images alone and by the places alone."""
+    rng = np.random.default_rng(3)
+    x, grid, g = (a.astype(dtype) for a in (rng.standard_normal((2, channels, *size)), rng.uniform(-1.5, 1.5, (2, *places, 2)),
+                                            rng.standard_normal((2, channels, *places))))
+    for align, wanted in itertools.product((False, True), ((True, True), (True, False), (False, True))):
+        def run(lib, align=align, wanted=wanted):
+            given = [lib.tensor(a, requires_grad=w) for a, w in zip((x, grid), wanted)]
+            y = lib.nn.functional.grid_sample(*given, padding_mode=padding, align_corners=align)
+            return [t.numpy() for t in lib.autograd.grad(y, [t for t in given if t.requires_grad], lib.tensor(g))]
+        for a, b in zip(run(ng), run(torch), strict=True):
+            assert np.abs(a - b).max() <= bound * max(1.0, np.abs(b).max())
+
+
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("padding", PADDINGS)
 @pytest.mark.parametrize("place", [float("nan"), float("inf"), -float("inf"), 50.3, -7.0, 1e5])

@@ -199,3 +199,21 @@ def test_running_sums_of_half_types_are_not_rounded_on_the_way(dtype, shape, dim
     assert x.grad.movedim(dim, -1).eq(counts.flip(0)).all()
     factors = x.detach() * 1.01
     assert factors.cumprod(dim).allclose(factors.double().cumprod(dim).to(x.dtype), rtol=0.01)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16", "int64"])
+@pytest.mark.parametrize("n", [1, 25, 8192, 8193, 40000])
+def test_extremes_of_blocks_and_of_nan(dtype, n):
+    """Long rows are folded by LLVM's own extrema, aminmax by blocks: with NaN anywhere, and of infinities alone."""
+    values = np.random.default_rng(n).permutation(n).astype("float64") % 1000 - 500
+    for at in (None, 0, n // 2, n - 1):
+        x = ng.tensor(values).to(getattr(ng, dtype))
+        if at is not None and dtype != "int64":
+            x[at] = float("nan")
+        want = [float(f(x.double().numpy())) for f in (np.min, np.max)]
+        found = [float(t) for t in (*ng.aminmax(x), x.amin(), x.amax(), x.min(), x.max(), *ng.aminmax(x, dim=0))]
+        assert np.array_equal(found, want * 4, equal_nan=True)
+    if dtype != "int64":
+        for sign in (-1, 1):
+            x = ng.full((n,), sign * float("inf"), dtype=getattr(ng, dtype))
+            assert [float(t) for t in (*ng.aminmax(x), x.amin(), x.amax())] == [sign * float("inf")] * 4

@@ -56,6 +56,7 @@ def test_unpooling_strides_and_halves():
 @pytest.mark.parametrize("n, shape, window, sizes", [
     (2, (2, 3, 9, 8), 2, {"output_size": (4, 5)}), (2, (3, 10, 10), (3, 2), {"output_ratio": (0.5, 0.7)}),
     (2, (1, 2, 5, 5), 2, {"output_size": 1}), (2, (1, 2, 5, 6), 0, {"output_size": 3}),
+    (2, (1, 2, 9, 301), (2, 5), {"output_size": (4, 140)}), (2, (2, 1, 9, 30), (3, 1), {"output_size": (4, 12)}),
     (3, (2, 2, 6, 5, 7), 2, {"output_size": (3, 2, 4)}), (3, (1, 6, 6, 6), 2, {"output_ratio": (0.5, 0.6, 0.7)})])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_fractional_pools_draw_the_same_windows(n, shape, window, sizes, dtype):

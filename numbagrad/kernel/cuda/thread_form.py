@@ -52,7 +52,17 @@ def same(x):
     return x
 
 
-SAME = {"accumulate": add, "anew": same}
+def larger(a, b):
+    """What ``fmaximum`` stands for."""
+    return a if a > b or a != a else b
+
+
+def smaller(a, b):
+    """What ``fminimum`` stands for."""
+    return a if a < b or a != a else b
+
+
+SAME = {"accumulate": add, "anew": same, "fmaximum": larger, "fminimum": smaller}
 
 
 def environment(fn, letters, inline):
