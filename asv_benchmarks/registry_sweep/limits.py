@@ -1,14 +1,17 @@
 """What the work of a case takes without all else, where that is not bytes: LAPACK's routine on matrices as it wants them, rows
-that are gathered, arithmetic on numbers that stay in the first-level cache."""
+that are gathered, arithmetic on numbers that stay in the first-level cache, multiply-adds of a product in registers."""
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 
 from numbagrad.core import storage
 from numbagrad.core.registry import REGISTRY
 from numbagrad.kernel import blas
-from numbagrad.kernel.jit import kernel
+from numbagrad.kernel.jit import T, kernel, strip
+from numbagrad.kernel.lanes import Piece, lanes, lanes_of
 from numbagrad.kernel.lapack import LEFT, LOWER, PLAIN, TURNED, UNIT, UPPER, gemm, geqrf, getrf, orgqr, ormqr, trsm
 
 KIND = storage.F4
@@ -175,6 +178,56 @@ def labelled(case, mode, *rest):
     return alone(case, mode, (labels + 4, 2 * labels + 4), cut, *rest) * steps * batch
 
 
+# --- multiply-adds ---
+
+CHAINS = 12  # of multiply-adds that wait for one another: more than begin while one takes its time
+
+
+def _chains(pen, out, factor, count):
+    """``count`` multiply-adds of vectors in each of CHAINS chains, whose sum goes to ``out``."""
+    x = pen.every(factor)
+    total, *others = pen.loop(count, lambda i, *sums: [s * x + x for s in sums], *[pen.constant(k) for k in range(CHAINS)])
+    for s in others:
+        total = total + s
+    pen.put(out, pen.n(0), total)
+
+
+chains = Piece(_chains, "wfi")
+
+
+@kernel(nogil=True)
+def multiply_add(out: "*T", count: int):
+    """Multiply-adds in registers alone, whose sum is written to out (a vector)."""
+    s = strip()
+    chains(s, T(0.5), count)
+    for i in range(lanes()):
+        out[i] = s[i]
+
+
+def windows(x, w, *bias):
+    return math.prod([a - k + 1 for a, k in zip(x[2:], w[2:])]) * x[0] * math.prod(w)
+
+
+# The multiply-adds of a product by the shapes of its tensors, with what the sweep's own samples leave at their defaults.
+PRODUCTS = {
+    **dict.fromkeys(("mm", "matmul", "bmm", "tensordot"), lambda a, b: math.prod(a) * b[-1]),
+    **dict.fromkeys(("addmm", "addbmm", "baddbmm"), lambda c, a, b: math.prod(a) * b[-1]),
+    "linear": lambda x, w, *bias: math.prod(x) * w[0],
+    **dict.fromkeys(("conv1d", "conv2d", "conv3d"), windows),
+    **dict.fromkeys([f"conv_transpose{n}d" for n in (1, 2, 3)], lambda x, w, *bias: math.prod(x) * math.prod(w[1:])),
+    "scaled_dot_product_attention": lambda q, k, v: math.prod(q) * k[-2] + math.prod(q[:-1]) * k[-2] * v[-1],
+}
+
+
+def at_greatest_rate(case, mode, measure, threads):
+    """Seconds of a product's multiply-adds, with backward three times as many, at the rate of those in registers."""
+    work = PRODUCTS[case[0]](*[a.shape for a in case[2]]) * (3 if mode else 1)
+    out, count = np.zeros(64, "float32"), 10000
+    call = called(multiply_add, [out], count)
+    short, long = measure(call), measure(called(multiply_add, [out], 2 * count))
+    return work * (long - short) / (count * CHAINS * lanes_of("f4")) / threads
+
+
 def seconds(lib, case, mode, parts, measure, threads):
     """Seconds of the bare work of a case (``measure`` times a call, ``parts`` makes the calls of a case), or None."""
     name = case[0]
@@ -182,6 +235,8 @@ def seconds(lib, case, mode, parts, measure, threads):
         return None
     if name in ROUTINES or name == "embedding_bag":
         return None if mode else (routine if name in ROUTINES else gathered)(case, measure, threads)
+    if name in PRODUCTS:
+        return at_greatest_rate(case, mode, measure, threads)
     rest = parts, lib, measure, threads
     if name == "ctc_loss":
         return labelled(case, mode, *rest)

@@ -3,7 +3,7 @@
 ``tensor(n, storage, shape, kind)`` is a new uninitialised row-major tensor outside the graph; ``share(input, address, n, shape,
 strides, base, version, mode)`` is a view on the memory of ``input``, whose history begins at ``base``; ``record(out,
 node_class, following, saved, ctx)`` gives a tensor a node, ``number(out, node, index)`` its place among the results of one;
-``clear(input, itemsize)`` sets a row-major tensor to zero, if it is no view and nothing of it is recorded. They stand for the
+``clear(input, itemsize)`` sets a row-major tensor to zero, if nothing of it is recorded. They stand for the
 lines in plain Python below, which run where the interpreter lays its objects out in another way.
 """
 
@@ -57,8 +57,9 @@ def plain_number(out, node, index):
 
 
 def plain_clear(input, itemsize):
-    """Set a row-major tensor outside the graph to zero, if it is no view; whether that was done."""
-    if input._strides is not None or input._view is not None or input._rg or input._ver.__class__ is not list:
+    """Set a row-major tensor to zero, if it and what it is a view of are outside the graph; whether that was done."""
+    if input._strides is not None or input._rg or input._ver.__class__ is not list or (
+            input._view is not None and input._view.base._rg):
         return False
     ctypes.memset(input._ptr, 0, input._n * itemsize)
     return True
@@ -132,10 +133,15 @@ def _native_clear():
     w = objects.Writer("clear")
     input, b = w.argument(0), w.builder
     good = [b.icmp_signed("==", w.load(input, objects.slot(Tensor, f)), w.value(id(wanted))) for f, wanted in (
-        ("_strides", None), ("_view", None), ("_rg", False))]
+        ("_strides", None), ("_rg", False))]
     good.append(b.icmp_signed("==", w.load(w.load(input, objects.slot(Tensor, "_ver")), objects.CLASS), w.value(id(list))))
     with b.if_then(b.not_(functools.reduce(b.and_, good))):
         b.ret(w.value(w.hold(id(False))))
+    view = w.load(input, objects.slot(Tensor, "_view"))
+    with b.if_then(b.icmp_signed("!=", view, w.value(id(None)))):
+        recorded = w.load(w.load(view, objects.slot(View, "base")), objects.slot(Tensor, "_rg"))
+        with b.if_then(b.icmp_signed("!=", recorded, w.value(id(False)))):
+            b.ret(w.value(w.hold(id(False))))
     address, n, size = [w.made(w.call(objects.c_api("PyNumber_AsSsize_t"), x, id(ValueError)), -1) for x in (
         w.load(input, objects.slot(Tensor, "_ptr")), w.load(input, objects.slot(Tensor, "_n")), w.argument(1))]
     w.call(objects.c_api("memset"), address, 0, b.mul(n, size))
@@ -171,6 +177,12 @@ def _tried(make, part, note, zeros, around, place, wipe):
             return False
         out._rg, out._buf[:] = False, 1
         if wipe(seen, 4) is not False or not out._buf.all() or wipe(out, 4) is not True or out._buf.any():
+            return False
+        out._rg, out._buf[:], seen._strides, seen._ptr = True, 1, None, out._ptr
+        if wipe(seen, 4) is not False or not out._buf.all():
+            return False
+        out._rg = False
+        if wipe(seen, 4) is not True or out._buf[0] or not out._buf[1:].all():
             return False
         del node, out, seen
     return sys.getrefcount(kind) == before and sys.getrefcount(array) == 2

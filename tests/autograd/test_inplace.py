@@ -427,3 +427,30 @@ def test_zero_is_refused_and_recorded_like_other_changes():
         z.backward()
     with ng.inference_mode():
         assert ng.ones(3).zero_().is_inference()
+
+
+def test_zero_of_views():
+    """Row-major views are cleared as memory is, unless what they are views of has a history: then it is told."""
+    x = ng.ones(4, 3)
+    row, flat, column, again = x[1], x.view(-1), x[:, 1], x.detach()
+    assert row.zero_() is row and x.tolist() == [[1.0] * 3, [0.0] * 3, [1.0] * 3, [1.0] * 3]
+    assert column.zero_() is column and again.tolist()[3] == [1.0, 0.0, 1.0]
+    assert flat[9:].zero_().tolist() == [0.0] * 3 and again.tolist()[3] == [0.0] * 3
+    assert [t._version for t in (x, row, flat, column)] == [3] * 4
+    leaf = ng.ones(2, 3, requires_grad=True)
+    made = leaf * 2
+    made[0].zero_()
+    made.sum().backward()
+    assert leaf.grad.tolist() == [[0.0] * 3, [2.0] * 3]
+    with pytest.raises(RuntimeError, match="view of a leaf Variable that requires grad"):
+        leaf[0].zero_()
+    with ng.no_grad():
+        leaf[0].zero_()
+    leaf.detach()[1:].zero_()
+    assert not leaf.any() and leaf._version == 2
+    saved = ng.ones(3, requires_grad=True)
+    given = ng.ones(3)
+    y = saved * given
+    given[:2].zero_()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.sum().backward()

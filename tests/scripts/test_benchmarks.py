@@ -335,6 +335,28 @@ def test_arithmetic_alone_is_what_more_numbers_take(monkeypatch):
     assert limits.seconds(ng, found["ctc_loss"], 0, pieces.parts, lambda run: run() is not None and next(taken), 2) == \
         x.shape[0] * x.shape[1]
     assert limits.seconds(ng, found["add"][:1] + ("a + a", {}, []), 0, pieces.parts, numel, 1) is None
+
+
+def test_products_at_the_greatest_rate_are_their_multiply_adds(monkeypatch):
+    """As many as PyTorch counts of the sweep's own samples, at a rate that one chain of them does not reach."""
+    torch = pytest.importorskip("torch", reason="it counts")
+    from torch.utils.flop_counter import FlopCounterMode
+    monkeypatch.syspath_prepend(ROOT)
+    limits, pieces, sweep = [importlib.import_module(f"registry_sweep.{n}") for n in ("limits", "worker", "sweep")]
+    cases = [case for _, case in sweep.collect(["large"], tuple(limits.PRODUCTS))]
+    found = {case[0]: case for case in cases if len(case) > 4 and case[0] in limits.PRODUCTS}
+    assert found.keys() == limits.PRODUCTS.keys()
+    for name, case in found.items():
+        run = pieces.parts(torch, case)[0]
+        with FlopCounterMode(display=False) as counter:
+            run()
+        if name not in ("addbmm", "scaled_dot_product_attention"):  # which it does not know
+            assert limits.PRODUCTS[name](*[a.shape for a in case[2]]) * 2 == counter.get_total_flops(), name
+    clock = iter([1.0, 3.0])
+    rate = limits.CHAINS * limits.lanes_of("f4") * 10000 / 2  # of which 10,000 more take two seconds
+    a, b = found["mm"][2]
+    assert limits.seconds(ng, found["mm"], 1, pieces.parts, lambda run: run() or next(clock), 2) == pytest.approx(
+        3 * a.size * b.shape[1] / rate / 2)
 def test_the_sweep_prints_peaks_of_memory():
     """A call and its gradient hold what they return and what arrives, here 4 and 8 MiB, whatever the process had before."""
     pytest.importorskip("torch", reason="the sweep compares with it")
