@@ -9,8 +9,8 @@ import numpy as np
 from ..core import replay
 from ..core.launch import share
 from ..core.tensor import Tensor, bump_version
-from ..dispatch import composed, former, replays, text
-from ..dispatch.elementwise_fast import tests
+from ..dispatch import composed, former, text
+from ..dispatch.elementwise_fast import written_text
 from ..dispatch.text import group, indented
 from ..kernel import jit
 from .inplace import apply, apply_function
@@ -128,17 +128,9 @@ def _planned(op, env):
     """Lines that return what the native function makes of a planned call."""
     if not op.in_order:
         return []
-    env.update(text.environment(bump_version=bump_version, SPECIAL=op.special), replay_=op.form("t" * len(op.tensors)).changes)
-    last = op.tensors[-1]
-    whole = [*op.tensors, *op.params]
-    lines = replays.lines(whole, " and ".join(tests(op, op.params)), written="True")
-    if len(op.tensors) > 1 and op.takes_numbers != "none":
-        env["replayTS_"] = op.form("t" * (len(op.tensors) - 1) + "s").changes
-        when = tests(op, [last, *op.params]) + [f"{last} not in SPECIAL_"] * bool(op.special)
-        lines = [f"c_ = {last}.__class__", "if c_ is float_ or c_ is int_:",
-                 *indented(replays.lines(whole, " and ".join(when), "replayTS_", "True") or ["pass"], "    "), "else:",
-                 *indented(lines or ["pass"], "    ")]
-    return ["record_ = True if not STATE_ else recording_()", "if record_ is not None:", *indented(lines or ["pass"], "    ")]
+    env.update(text.environment(bump_version=bump_version, SPECIAL=op.special))
+    lines = indented(written_text(op, env, "changes"), "    ")
+    return ["record_ = True if not STATE_ else recording_()", "if record_ is not None:", *lines] if lines else []
 
 
 def _fast(a, b, special, slow):

@@ -159,25 +159,27 @@ def build_entry(op):
               *_fast_text(form), *_planned_text(form, "PLANS_", "Node_")]
     lines += indented(inner, PAD)
     if out == "out":
-        lines += _filled_text(op, env)
+        env["bump_version_"] = bump_version
+        written = written_text(op, env, "fills", ("out",))
+        lines += ["if out is not None and record_ is not None:", *indented(written, PAD)] if written else []
     strict = "of_tensors_" if op.takes_numbers in ("later", "none") else "general_"
     lines.append(f"return {strict}(op_, {group(op.tensors)}, {group(op.params)}, {out})")
     return text.call(op, op.call_signature(), indented(lines, PAD), env)
 
 
-def _filled_text(op, env):
-    """Lines of a call with ``out=`` that return it where the native function knows such calls."""
-    env.update(bump_version_=bump_version, replayOut_=op.form("t" * len(op.tensors)).fills)
-    last, whole = op.tensors[-1], [*op.tensors, "out", *op.params]
-    lines = replays.lines(whole, " and ".join(tests(op, op.params)), "replayOut_", "True")
-    if len(op.tensors) > 1 and op.takes_numbers != "none":
-        env["replayOutTS_"] = op.form("t" * (len(op.tensors) - 1) + "s").fills
-        whole = [*op.tensors[:-1], "out", last, *op.params]
-        when = tests(op, [last, *op.params]) + [f"{last} not in SPECIAL_"] * bool(op.special)
-        lines = [f"c_ = {last}.__class__", "if c_ is float_ or c_ is int_:",
-                 *indented(replays.lines(whole, " and ".join(when), "replayOutTS_", "True"), PAD), "else:",
+def written_text(op, env, programs, out=()):
+    """Lines that return the tensor that the native function writes, by ``programs`` ("changes" in place, "fills" of ``out``) of
+    the form of tensors, or of the one with a number last."""
+    last = op.tensors[-1]
+    env["replayWritten_"] = getattr(op.form("t" * len(op.tensors)), programs)
+    lines = replays.lines([*op.tensors, *out, *op.params], " and ".join(tests(op, op.params)), "replayWritten_", "True")
+    if lines and len(op.tensors) > 1 and op.takes_numbers != "none":
+        env["replayWrittenTS_"] = getattr(op.form("t" * (len(op.tensors) - 1) + "s"), programs)
+        when = " and ".join(tests(op, [last, *op.params]) + [f"{last} not in SPECIAL_"] * bool(op.special))
+        number = replays.lines([*op.tensors[:-1], *out, last, *op.params], when, "replayWrittenTS_", "True")
+        lines = [f"c_ = {last}.__class__", "if c_ is float_ or c_ is int_:", *indented(number, PAD), "else:",
                  *indented(lines, PAD)]
-    return ["if out is not None and record_ is not None:", *indented(lines, PAD)] if replays.POSSIBLE else []
+    return lines
 
 
 def build_form_entry(form):

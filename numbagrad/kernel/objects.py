@@ -60,6 +60,22 @@ def slot(cls, name):
     return ctypes.c_int64.from_address(member + OFFSET).value
 
 
+@contextlib.contextmanager
+def each(builder, start, stop, step=1):
+    """A loop whose body, the block, gets the numbers from ``start`` below ``stop``."""
+    before, test, body, done = builder.block, *[builder.append_basic_block() for _ in range(3)]
+    builder.branch(test)
+    builder.position_at_end(test)
+    i = builder.phi(start.type)
+    i.add_incoming(start, before)
+    builder.cbranch(builder.icmp_signed("<", i, stop), body, done)
+    builder.position_at_end(body)
+    yield i
+    i.add_incoming(builder.add(i, start.type(step)), builder.block)
+    builder.branch(test)
+    builder.position_at_end(done)
+
+
 class Writer:
     """Writes the instructions of one function; every value is a 64-bit word."""
 
@@ -117,21 +133,9 @@ class Writer:
         with self.builder.if_then(self.builder.icmp_signed("!=", old, self.value(0))):
             self.call(c_api("Py_DecRef"), old)
 
-    @contextlib.contextmanager
     def each(self, n):
         """A loop whose body, the block, gets the numbers below ``n``."""
-        builder, before = self.builder, self.builder.block
-        test, body, done = [self.function.append_basic_block() for _ in range(3)]
-        builder.branch(test)
-        builder.position_at_end(test)
-        i = builder.phi(self.word)
-        i.add_incoming(self.value(0), before)
-        builder.cbranch(builder.icmp_signed("<", i, n), body, done)
-        builder.position_at_end(body)
-        yield i
-        i.add_incoming(builder.add(i, self.value(1)), builder.block)
-        builder.branch(test)
-        builder.position_at_end(done)
+        return each(self.builder, self.value(0), n)
 
     def finish(self, result, keep):
         """The Python function that returns the object ``result``; ``keep`` are objects whose addresses it knows."""

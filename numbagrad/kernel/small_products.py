@@ -10,12 +10,12 @@ Measured there (AMD EPYC, GFLOP/s of square matrices of float32, BLAS and this):
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
 
-from . import inlined, register_tile
+from . import inlined, objects, register_tile
 from .guard import guarded
+from .objects import each
 from .register_tile import Vectors, machine
 
 ROWS = 6, 4, 2, 1   # of blocks; six by two vectors of sums, two of columns and one number take 15 of 16 registers
@@ -58,21 +58,6 @@ class Writer:
     def offset(self, b, address, count):
         """The address of an element further on."""
         return b.add(address, b.mul(count, self.word(self.v.size)))
-
-    @contextlib.contextmanager
-    def each(self, b, start, stop, step):
-        """A loop whose body, the block, gets the numbers from ``start`` below ``stop``."""
-        before, test, body, done = b.block, *[b.append_basic_block() for _ in range(3)]
-        b.branch(test)
-        b.position_at_end(test)
-        i = b.phi(self.word)
-        i.add_incoming(start, before)
-        b.cbranch(b.icmp_signed("<", i, stop), body, done)
-        b.position_at_end(body)
-        yield i
-        i.add_incoming(b.add(i, self.word(step)), b.block)
-        b.branch(test)
-        b.position_at_end(done)
 
     def block(self, rows):
         """``f(a, row, step, b, ldb, c, ldc, k, alpha, beta)``: C (rows, two vectors) = alpha A B + beta C, of a at ``row`` from
@@ -136,14 +121,14 @@ class Writer:
         wide = 2 * v.lanes
         panel = b.ptrtoint(b.alloca(v.real, (DEEPEST + v.lanes) * wide), word)
         turned = b.icmp_signed("!=", tb, word(0))
-        with self.each(b, word(0), m, CHUNK) as top:
+        with each(b, word(0), m, CHUNK) as top:
             end = b.add(top, word(CHUNK))
             end = b.select(b.icmp_signed("<", end, m), end, m)
-            with self.each(b, word(0), n, wide) as j:
+            with each(b, word(0), n, wide) as j:
                 with b.if_then(turned):
                     for half in range(2):
                         column = b.mul(b.add(j, word(half * v.lanes)), ldb)
-                        with self.each(b, word(0), k, v.lanes) as q:
+                        with each(b, word(0), k, v.lanes) as q:
                             left = b.sub(k, q)
                             out = self.offset(b, panel, b.add(b.mul(q, word(wide)), word(half * v.lanes)))
                             b.call(turn, [self.offset(b, right, b.add(column, q)), ldb, out, left])
@@ -154,7 +139,7 @@ class Writer:
                                    self.offset(b, c, b.add(b.mul(i, ldc), j)), ldc, k, alpha, beta])
                 # Whole blocks, then what is left of their rows.
                 whole = b.add(top, b.mul(b.sdiv(b.sub(end, top), word(ROWS[0])), word(ROWS[0])))
-                with self.each(b, top, whole, ROWS[0]) as i:
+                with each(b, top, whole, ROWS[0]) as i:
                     run(blocks[0], i)
                 i = whole
                 for rows, block in zip(ROWS[1:], blocks[1:]):
@@ -210,7 +195,7 @@ def install(code):
 def _key(code, *machine_):
     """The name of what is stored: a hash of all that it depends on beside the versions that the cache's folder is for."""
     digest = hashlib.sha256(repr((code, machine_)).encode())
-    for text in (__file__, register_tile.__file__):
+    for text in (__file__, objects.__file__, register_tile.__file__):
         with open(text, "rb") as file:
             digest.update(file.read())
     return f"small-{digest.hexdigest()}"
