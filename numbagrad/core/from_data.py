@@ -210,7 +210,7 @@ def _integers(items, kinds, d):
         a = np.array(whole, np.int64)
     except OverflowError:
         raise ValueError("Overflow when unpacking long long") from None
-    if a.size and not low <= a.min() <= a.max() <= high:
+    if d is not dt.int64 and a.size and not low <= a.min() <= a.max() <= high:
         raise RuntimeError(f"value cannot be converted to type {d.name} without overflow")
     return a
 

@@ -77,6 +77,11 @@ def only_tensors(t, index):
 
 # --- index expressions ------------------------------------------------------------------------------------------------
 
+def is_integers(item):
+    """Whether an index is a list of Python's integers."""
+    return item.__class__ is list and set(map(type, item)) == {int}
+
+
 KINDS = "only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are valid indices"
 
 
@@ -89,7 +94,7 @@ def to_index(item):
     if isinstance(item, (list, tuple, range)):
         from numbagrad.core.creation import tensor
         item = list(item)
-        if set(map(type, item)) == {int}:
+        if is_integers(item):
             try:
                 return from_array(np.array(item, np.int64))
             except OverflowError:
@@ -317,12 +322,16 @@ def getitem(self, index):
             if out is not None:
                 return out
     if c is not tuple:
+        if is_integers(index):
+            return getitem(self, to_index(index))
         index = tuple(index) if c is list and _is_tuple(index) else (index,)
     x = basic(self, index)
     if x is not None:
         return x
     if STATE and (stack := transform()) is not None and (found := stack.getitem(self, index)) is not NotImplemented:
         return found
+    if list in map(type, index):
+        index = tuple([to_index(i) if is_integers(i) else i for i in index])
     found = only_tensors(self, index) if self._kind.cpu else None
     if found is not None:
         dim, t = found
@@ -338,11 +347,17 @@ def getitem(self, index):
         raise
     if tensors is None:
         return x
+    if len(tensors) == 1 and x._kind.cpu:
+        (dim, t), = tensors.items()
+        if t._kind is ix.INT64 and t._shape:
+            return _index.call(x, t, of_one, dim)
     return collect.call(x, plan_for(x, tensors))
 
 
 def setitem(self, index, value):
     """``self[index] = value`` for a number or a tensor that broadcasts to ``self[index]``."""
+    if is_integers(index):
+        index = to_index(index)
     c, record = index.__class__, True if not STATE else recording()
     if c is int and record is not None and value.__class__ is Tensor and (shape := self._shape) and (
             -shape[0] <= index < shape[0]) and PUT(record, value, self, index if index >= 0 else index + shape[0]) is not None:
