@@ -15,9 +15,10 @@ from numbagrad.core import replay
 from numbagrad.core.copying import LARGE
 from numbagrad.core.copying import _fills as fills
 from numbagrad.core.copying import _rows as rows
+from numbagrad.core.creation import HOLDS, NEAR
 from numbagrad.core.overlap import check_apart, is_several
 from numbagrad.core.replay import Place
-from numbagrad.core.tensor import bump_version, contiguous_strides, from_array, raw
+from numbagrad.core.tensor import bump_version, contiguous_strides, from_array, make, raw
 from numbagrad.dispatch import writes
 from numbagrad.dispatch.barebones_check import check_barebones
 from numbagrad.dispatch.op import unlisted
@@ -35,7 +36,7 @@ from . import plans as ix
 from .by_plan import collect, putter
 from .chosen import by_mask, chosen
 from .kernels import put_row
-from .places import taken, taken_at_two
+from .places import placed_at_two, taken, taken_at_two
 
 # --- one index tensor -------------------------------------------------------------------------------------------------
 
@@ -364,12 +365,24 @@ def setitem(self, index, value):
         bump_version(self)
         return
     if c is Tensor and index._shape:  # these may be programs
+        if value.__class__ is float or value.__class__ is int:
+            value = number_like(value, self)
         if value.__class__ is Tensor:
             _set_tensor(self, index, value)
             return
-        if value.__class__ is float or value.__class__ is int:
-            _set_number(self, index, value)
-            return
+    elif c is tuple and not SIMPLE.issuperset(map(type, index)):
+        if list in map(type, index):
+            index = tuple([to_index(i) if is_integers(i) else i for i in index])
+        found = only_tensors(self, index)
+        if found is not None and (found[0] is not None or len(index) == 2):
+            if value.__class__ is float or value.__class__ is int:
+                value = number_like(value, self)
+            if value.__class__ is Tensor:
+                if found[0] is None:
+                    _set_at_two(self, *index, value)
+                else:
+                    _set_along(self, found[1], value, found[0])
+                return
     return _setitem(self, index, value)
 
 
@@ -387,9 +400,7 @@ def _setitem(self, index, value):
     elif c is slice:
         x, tensors = _from_to(self, index, 0), None
     else:
-        if c is Tensor and value.__class__ is Tensor and index._kind.dtype is dt.int64 and value._kind is self._kind and (
-                self._shape and value._shape == index._shape + self._shape[1:] and ix.is_few(self, (index, value))):
-            ix.take_values(self, _index_put[2].call(self, value, index, of_one, 0, False))  # (which has a plan)
+        if c is Tensor and index._kind is ix.INT64 and _set_few(self, (0, index), value):
             return
         if c is not tuple:
             if index is False:  # nothing is written, and no version counted
@@ -401,14 +412,20 @@ def _setitem(self, index, value):
             if STATE and (stack := transform()) is not None and (
                     found := stack.setitem(self, index, value)) is not NotImplemented:
                 return found
+            found = only_tensors(self, index)
+            if found is not None and _set_few(self, found, value):
+                return
             x, tensors = parse(self, index)
+            if len(tensors or ()) == 1 and x is not self and _set_few(x, *tensors.items(), value):
+                return
     if tensors is None:
         assign(x, value, self)
         return
     if x._kind.dtype.barebones:
         check_barebones("setitem", x._kind.dtype, tensors, value)
-    if len(tensors) == 1 and (value.__class__ in (int, float) or tape.TAPE and getattr(value, "_n", 0) == 1 and
-                              tape.active() is not None) and _fill_where(x, tensors, value):
+    if len(tensors) == 1 and (value.__class__ in (int, float) or getattr(value, "_n", 0) == 1 and (
+            tape.TAPE and tape.active() is not None or not value._shape and value._kind is x._kind and not value._rg)) and (
+            _fill_where(x, tensors, value)):
         return
     plan = plan_for(x, tensors)
     value = as_value(value, x, self)
@@ -428,19 +445,43 @@ def _setitem(self, index, value):
     index_put_within(x, value, plan, False, "index_put_")
 
 
+def _set_few(x, found, value):
+    """``x[...] = value`` of a number or a tensor, as ``only_tensors`` describes it, where ``x`` has few elements and nothing of
+    it is recorded: a planned call that makes a copy, whose values are taken; whether that was done."""
+    dim, given = found
+    given = given if dim is None else (given,)
+    if len(given) > 2 or not x._kind.cpu or any([t._kind is not ix.INT64 or not t._shape for t in given]):
+        return False
+    if value.__class__ is not Tensor:
+        value = number_like(value, x)
+    most = len(x._shape) - len(given) + max([len(t._shape) for t in given])
+    if value._kind is not x._kind or len(value._shape) > most or not (
+            ix.is_few(x, (value, *given), ix.is_quiet)):
+        return False
+    ix.take_values(x, _index_put[2].call(x, value, *given, of_one, dim, False) if dim is not None else
+                   placed_at_two.call(x, value, *given))
+    return True
+
+
 def set_tensor_(self, index, values):
     """``self[index] = values`` of an index tensor."""
     _setitem(self, index, values)
     return self
 
 
-def set_number_(self, index, value):
-    """``self[index] = value`` of an index tensor."""
-    _setitem(self, index, value)
+def set_along_(self, index, values, dim: int):
+    """``self[:, ..., index] = values`` of an index tensor for a dimension."""
+    _setitem(self, (*[slice(None)] * dim, index), values)
     return self
 
 
-_set_tensor, _set_number = unlisted(set_tensor_), unlisted(set_number_, value="any")
+def set_at_two_(self, first, second, values):
+    """``self[first, second] = values`` of index tensors."""
+    _setitem(self, (first, second), values)
+    return self
+
+
+_set_tensor, _set_along, _set_at_two = unlisted(set_tensor_), unlisted(set_along_), unlisted(set_at_two_)
 
 
 def _set_row(t, i, value):
@@ -486,7 +527,8 @@ def _fill_where(x, tensors, value):
     if mask._kind.dtype is not dt.bool_ or x._rg and is_grad_enabled() and not captured or not x._kind.cpu or (
             is_several(x)):
         return False
-    value = dt.fit(value, x._kind.dtype, True, dt.check_signed)
+    if not captured:
+        value = dt.fit(value.item() if isinstance(value, Tensor) else value, x._kind.dtype, True, dt.check_signed)
     ix.allow_write(x, "index_put_")
     check_apart(x, (mask,))
     shape = mask._shape
@@ -501,6 +543,16 @@ def _fill_where(x, tensors, value):
     where_else.cpu_launch(x, mask, x, value)
     bump_version(x)
     return True
+
+
+def number_like(value, x):
+    """A number that is assigned as a tensor of the target's kind."""
+    kind = x._kind
+    if (value.__class__, kind.dtype) in HOLDS and -NEAR < value < NEAR and kind.cpu and not tape.TAPE:
+        out = make((), kind)
+        out._buf[0] = value
+        return out
+    return as_value(value, x, x)
 
 
 def as_value(value, x, whole):

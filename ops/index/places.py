@@ -101,6 +101,26 @@ def _(g_, first, second):
     return taken_at_two.call(g_, first, second), None, None
 
 
+@custom(private=True, contiguous=False, differentiable=False, reference=None, dtypes="any")
+def placed_at_two(input, values, first, second):
+    """A copy of ``input`` with ``values`` written at ``[first, second]``, of which nothing is recorded."""
+    check_values(values, ix.plan_of(input._shape, (first, second)).shape)
+    return input._shape, input._kind
+
+
+@placed_at_two.cpu
+def _(out, input, values, first, second):
+    plan = ix.plan_of(input._shape, (first, second))
+    copy_into(out, input)
+    write(out, values, plan)
+
+
+def write(out, values, plan):
+    """Write values that broadcast at the places that a plan names."""
+    if values._buf is out._buf or not (along.write(out, values, plan) or along.fill(out, values, plan)):
+        change_at(out, values, plan, False)
+
+
 @custom(private=True, contiguous=False, node="IndexPutBackward0", reference=None, dtypes="any")
 def placed(input, values, index, where: object, dim: int, accumulate: bool):
     """A copy of ``input`` with ``values`` written or added at the places that an index names."""
@@ -121,8 +141,10 @@ def check_values(values, shape):
 def _(out, input, values, index, where, dim, accumulate):
     plan = ix.Plan(*where(input._shape, dim, index))
     copy_into(out, input)
-    if values._buf is out._buf or not (along.add if accumulate else along.write)(out, values, plan):
-        change_at(out, values, plan, accumulate)
+    if not accumulate:
+        write(out, values, plan)
+    elif values._buf is out._buf or not along.add(out, values, plan):
+        change_at(out, values, plan, True)
 
 
 def change_at(t, values, plan, accumulate):

@@ -382,10 +382,15 @@ def modify(op, t, tensors, params, change, name=None, node_class=None):
 FEW = 1024  # elements that are copied in less time than an index is looked through anew
 
 
-def is_few(t, args):
+def is_few(t, args, quiet=unrecorded):
     """Whether changing few elements of ``t``, of which nothing is recorded, by these arguments is a planned call and a copy."""
-    return t._n <= FEW and t._strides is None and unrecorded(t) and all([
-        unrecorded(x) and x._buf is not t._buf for x in tensors_in(args)])
+    return t._n <= FEW and t._strides is None and quiet(t) and all([
+        quiet(x) and x._buf is not t._buf for x in tensors_in(args)])
+
+
+def is_quiet(t):
+    """``unrecorded``, also while a call is written down for the native function, which looks at histories itself."""
+    return unrecorded(t) if not TAPE else not t._rg and active() is not None and not active().compiles
 
 
 def take_values(t, result):
