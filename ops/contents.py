@@ -276,7 +276,7 @@ CONTENTS = {
     },
     "index.getitem": {
         "Tensor":
-            "__getitem__ __setitem__",
+            "__getitem__",
     },
     "index.histogramdd": {
         "numbagrad":
@@ -306,7 +306,7 @@ CONTENTS = {
     },
     "index.places": {
         "ops":
-            "number_at piled piled_at_two placed taken taken_at_two",
+            "number_at piled piled_at_two placed placed_at_two taken taken_at_two",
     },
     "index.plans": {
     },
@@ -340,6 +340,10 @@ CONTENTS = {
             "index_copy index_fill index_put index_put_ index_select put take",
         "ops":
             "index_copy index_fill index_put index_select put take",
+    },
+    "index.setitem": {
+        "Tensor":
+            "__setitem__",
     },
     "index.sort": {
         "Tensor":

@@ -288,7 +288,9 @@ EVERYDAY = {
     "contiguous": "a.t().contiguous()", "tolist": "a.tolist()", "numpy": "a.numpy()", "item": "row[0].item()", "from_numpy":
     "lib.from_numpy(array)", "add_": "c.add_(b)", "mul_number_": "c.mul_(1.0)", "zero_": "c.zero_()", "setitem": "c[0] = 1.0",
     "setitem_row": "c[0] = row", "a_column_i": "a[:, i]", "a_i_i": "a[i, i]", "setitem_i": "c[i] = b",
-    "setitem_mask": "c[mask] = 0.0",
+    "setitem_mask": "c[mask] = 0.0", "setitem_i_number": "c[i] = 1.0", "setitem_column_i": "c[:, i] = b",
+    "setitem_i_i": "c[i, i] = row", "setitem_column": "c[:, 1] = row", "zero_view": "c[0].zero_()", "a_list": "a[[0, 2]]",
+    "a_two_lists": "a[[0, 1], [1, 2]]", "a_i_number": "a[i, 1]", "tensor_ints": "lib.tensor([0, 2])",
     "relu_": "c.relu_()", "clamp_": "c.clamp_(0, 1)", "row_added": "c.add_(row)", "addcmul_": "c.addcmul_(a, b)",
     "index_add_": "c.index_add_(0, i, b)", "masked_fill_": "c.masked_fill_(mask, 0.0)",
     "len": "len(a)", "shape": "a.shape[0]", "repr": "repr(row)", "to_same": "a.to(lib.float32)",
@@ -296,9 +298,10 @@ EVERYDAY = {
     "eigh": "lib.linalg.eigh(a)", "solve": "lib.linalg.solve(a, b)",
 }
 WITHOUT_GRADIENT = {"compare", "eq", "copy_", "add_", "mul_number_", "zero_", "setitem", "setitem_row", "setitem_i",
-                    "setitem_mask", "relu_", "clamp_", "row_added", "addcmul_", "index_add_", "masked_fill_", "tolist", "numpy",
+                    "setitem_mask", "setitem_i_number", "setitem_column_i", "setitem_i_i", "setitem_column", "zero_view",
+                    "relu_", "clamp_", "row_added", "addcmul_", "index_add_", "masked_fill_", "tolist", "numpy",
                     "from_numpy", "len", "shape", "repr", "item", "argsort", "argmax", "long", "to_same", "detach",
                     "ones_like", "full_like"}
-SMALL_ONLY = {"element", "arange", "zeros", "full", "eye", "rand", "randn", "randperm", "tensor_64", "tensor_number", "numpy",
-              "from_numpy", "len", "shape", "repr", "item", "inv", "det", "qr", "svd", "eigh", "solve", "tolist", "matmul",
-              "matmul_t", "linear", "expand"}
+SMALL_ONLY = {"element", "arange", "zeros", "full", "eye", "rand", "randn", "randperm", "tensor_64", "tensor_number",
+              "tensor_ints", "numpy", "from_numpy", "len", "shape", "repr", "item", "inv", "det", "qr", "svd", "eigh",
+              "solve", "tolist", "matmul", "matmul_t", "linear", "expand"}

@@ -276,8 +276,8 @@ class CopyBackwards(Node):
 
 
 COPIED = Calls(2)  # becomes the native function
-_copies = plan.Table()
-_copies.calls = COPIED
+copies = plan.Table()
+copies.calls = COPIED
 
 
 def copy_(self, src, non_blocking=False):
@@ -290,8 +290,8 @@ def copy_(self, src, non_blocking=False):
             src._shape == self._shape and self._strides is None or not is_several(self)
             and broadcast_shapes("copy_", (self, src)) == self._shape):
         copying.copy_into(self, src)
-        if plan.due(_copies, (LIMIT[0], *replays.key_of((src, self), ()))):
-            writes.write_down(_copies.calls, copying.kernel_of(src._kind, self._kind), src._kind.dtype, (src, self), 1, 1)
+        if plan.due(copies, (LIMIT[0], *replays.key_of((src, self), ()))):
+            writes.write_down(copies.calls, copying.kernel_of(src._kind, self._kind), src._kind.dtype, (src, self), 1, 1)
         bump_version(self)
         return self
     if src.__class__ is Tensor and src._buf is self._buf and src._ptr == self._ptr and src._kind is self._kind and (

@@ -18,8 +18,9 @@ from numbagrad.extend import REGISTRY, Sample, Tensor, function
 from ..view.shape import tensor_list
 from . import plans as ix
 from .by_plan import putter
-from .getitem import _index_put, _width, of_one, parse, plan_for
+from .getitem import of_one, parse, plan_for, width_of
 from .places import check_values, number_at, taken
+from .setitem import FORMS, put_at_one
 
 # --- one index along one dimension ------------------------------------------------------------------------------------
 
@@ -199,7 +200,7 @@ def _prepare_put(input, indices, values, accumulate=False):
     at = 0
     for i in indices:
         given[at] = i
-        at += _width(i)
+        at += width_of(i)
     try:
         plan = plan_for(input, given)
     except IndexError:
@@ -227,11 +228,11 @@ def _put_of(input, indices, values, accumulate=False):
     if indices.__class__ in (tuple, list) and len(indices) == 1 and values._kind is input._kind and input._shape:
         index = indices[0]
         if index.__class__ is Tensor and index._kind.dtype is dt.int64 and index._shape:
-            return _index_put[2].call(input, values, index, of_one, 0, accumulate)
+            return put_at_one.call(input, values, index, of_one, 0, accumulate)
     return None
 
 
-index_put = both("index_put", _prepare_put, _index_put,
+index_put = both("index_put", _prepare_put, FORMS,
                  "A copy of ``input`` with ``values`` at the places that a tuple of index tensors names; with ``accumulate`` "
                  "they are added.", (Sample((4, 3), [("int64", (1,), 0, 4)], ("float64", (3,))),
                                      Sample((4, 3), [("int64", (5,), 0, 4), ("int64", (5,), 0, 3)], ("float64", (5,)), True)),

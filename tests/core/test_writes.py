@@ -368,3 +368,37 @@ def test_rows_are_written_natively_as_they_are_otherwise():
     with ng.no_grad():
         leaf[0] = ng.ones(5)
     assert leaf.sum().item() == 5
+
+
+@pytest.mark.parametrize("index", [
+    lambda ng: ng.tensor([0, -2]), lambda ng: [2, 0], lambda ng: (slice(None), ng.tensor([1, 0])), lambda ng: ([0, 1], [2, 1]),
+    lambda ng: (ng.tensor([[0], [1]]), ng.tensor([0, 2])), lambda ng: (1, [0, 2]), lambda ng: ([0, 2], slice(0, 2)),
+    lambda ng: ng.tensor([True, False, True])])
+def test_places_take_numbers_that_change(index):
+    """However often, and whatever the number: a plan is of tensors, and the number one of them; numbers that do not fit are
+    refused, wrong places too, and nothing is changed."""
+    index = index(ng)
+    for dtype in (ng.float32, ng.int32):
+        x, y = ng.arange(9).reshape(3, 3).to(dtype), np.arange(9).reshape(3, 3)
+        plain = [t.numpy() if isinstance(t, ng.Tensor) else t for t in (index if isinstance(index, tuple) else (index,))]
+        for i in range(12):
+            x[index] = i
+            y[tuple(plain)] = i
+            assert x.tolist() == y.tolist() and x._version == i + 1
+        row = ng.full((1,), 40, dtype=dtype)
+        for _ in range(5):
+            x[index] = row
+        assert x[index].tolist() == (x[index] * 0 + 40).tolist()
+        base = ng.zeros(3, 3, dtype=ng.float32, requires_grad=True)
+        z = base * 1
+        z[index] = 2.0
+        z.sum().backward()
+        assert base.grad[index].abs().sum() == 0 and base.grad.sum() == 9 - x[index].numel()
+    before = x.tolist()
+    with pytest.raises((RuntimeError, OverflowError)):
+        x[index] = 1 << 40
+    with pytest.raises(IndexError):
+        x[ng.tensor([0, 3])] = 1
+    with pytest.raises(IndexError):
+        x[[0, 1], [0, 3]] = 1
+    assert x.tolist() == before
