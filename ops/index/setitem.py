@@ -65,6 +65,10 @@ def setitem(self, index, value):
     elif c is tuple:
         if list in map(type, index):
             index = tuple([to_index(i) if is_integers(i) else i for i in index])
+        if index[0].__class__ is int and 1 < len(index) <= len(self._shape) and not STATE and all([
+                i.__class__ is int or i.__class__ is slice or i.__class__ is Tensor and i._kind is ix.INT64 for i in index]):
+            part = at(self, index[0], 0)
+            return setitem(part, index[1] if len(index) == 2 else index[1:], value)
         found = only_tensors(self, index)
         if found is not None and (found[0] is not None or len(index) == 2):
             if (value.__class__ is float or value.__class__ is int) and not tape.TAPE:

@@ -59,6 +59,13 @@ def poly11(x, c):
     return ((((y * x + c[4]) * x + c[3]) * x + c[2]) * x + c[1]) * x + c[0]
 
 
+def pair11(x, c):
+    """``poly11`` as two sums in x^2 beside one another, where one chain of so many steps takes longer than the steps."""
+    y = x * x
+    odd = ((((c[11] * y + c[9]) * y + c[7]) * y + c[5]) * y + c[3]) * y + c[1]
+    return (((((c[10] * y + c[8]) * y + c[6]) * y + c[4]) * y + c[2]) * y + c[0]) + odd * x
+
+
 def poly12(x, c):
     y = (((((c[12] * x + c[11]) * x + c[10]) * x + c[9]) * x + c[8]) * x + c[7]) * x + c[6]
     return (((((y * x + c[5]) * x + c[4]) * x + c[3]) * x + c[2]) * x + c[1]) * x + c[0]

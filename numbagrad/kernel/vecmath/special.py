@@ -5,7 +5,7 @@ import numpy as np
 
 from .exponential import EXP_F8, LN2_HI_F8, LN2_LO_F8, LOG2E_F8, ROUND_BITS_F8, ROUND_F8, exp_normal_f4, exp_wide, scale_f8
 from .logarithm import log1p_wide, log_f8
-from .poly import f4, f8, poly5, poly6, poly7, poly10, poly11, poly12
+from .poly import f4, f8, pair11, poly5, poly6, poly7, poly10, poly11, poly12
 from .power import cut
 from .rounding import round_f8
 from .trigonometric import COS_F8, SIN_F8, tan_near_f8
@@ -101,8 +101,10 @@ def erfc_f4(x):
     """1 - erf(x) without cancellation for large x."""
     a = D(abs(x))
     a = D(10.25) if a > D(10.25) else a
-    t = (a - D(4)) / (a + D(4))
-    y = exp_wide(-a * a) * poly11(t, ERFC_WIDE) / (D(1) + D(2) * a)
+    b, c = a + D(4), D(1) + D(2) * a
+    q = D(1) / (b * c)  # one division instead of two
+    t = (a - D(4)) * (c * q)
+    y = exp_wide(-a * a) * pair11(t, ERFC_WIDE) * (b * q)
     return F(D(2) - y if x < F(0) else y)
 
 
