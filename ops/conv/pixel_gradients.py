@@ -7,7 +7,7 @@ from numbagrad.kernel.jit import kernel, strip, wide_strip
 from numbagrad.kernel.lanes import Number, Piece
 
 from .grid_blocks import block_axis
-from .pixels import eight, some_turned, turned
+from .pixels import eight, four_pixels, some_turned, turned
 
 
 def _spread(images, places):
@@ -61,14 +61,7 @@ def bilinear_pixel_gradients(g: "*T", x: "*T", grid: "*T", dx: "*T", dgrid: "*T"
             count = min(128, points - first)
             block_axis(xs, wx, sx, grid, image * points + first, count, 0, w, 1, 0, padding, align)
             block_axis(ys, wy, sy, grid, image * points + first, count, 1, h, w, 0, padding, align)
-            for p in range(count):
-                a, b, u, v = xs[p], xs[p + 128], ys[p], ys[p + 128]
-                xs[p], xs[p + 128] = u + a if u + a >= 0.0 else nothing, u + b if u + b >= 0.0 else nothing
-                ys[p], ys[p + 128] = v + a if v + a >= 0.0 else nothing, v + b if v + b >= 0.0 else nothing
-                both[p], both[p + 128] = wy[p] * wx[p], wy[p] * wx[p + 128]
-                both[p + 256], both[p + 384] = wy[p + 128] * wx[p], wy[p + 128] * wx[p + 128]
-            for p in range(count, min(128, count + 7)):  # what fills the last eight
-                xs[p] = xs[p + 128] = ys[p] = ys[p + 128] = nothing
+            four_pixels(xs, ys, wx, wy, both, count, nothing)
             for p in range(256):
                 sums[p] = T(0)
             for group in range(groups):

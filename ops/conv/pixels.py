@@ -106,6 +106,21 @@ def channels_last(x: "*T", out: "*T", channels: int, plane: int, start: int, sto
                 out[q + 8 * count + c] = store(T(0))
 
 
+@inline
+def four_pixels(xs, ys, wx, wy, both, count, nothing):
+    """The numbers of the four pixels of ``count`` places, ``nothing`` where there is none, of the offsets in xs and ys,
+    into these (the upper row into xs), two 128 apart; the products of its weights wx and wy into both, four."""
+    for p in range(count):
+        a, b, u, v = xs[p], xs[p + 128], ys[p], ys[p + 128]
+        xs[p], xs[p + 128] = u + a if u + a >= 0.0 else nothing, u + b if u + b >= 0.0 else nothing
+        ys[p], ys[p + 128] = v + a if v + a >= 0.0 else nothing, v + b if v + b >= 0.0 else nothing
+        both[p], both[p + 128] = wy[p] * wx[p], wy[p] * wx[p + 128]
+        both[p + 256], both[p + 384] = wy[p + 128] * wx[p], wy[p + 128] * wx[p + 128]
+    for p in range(count, min(128, count + 7)):  # what fills the last eight
+        xs[p] = xs[p + 128] = ys[p] = ys[p + 128] = nothing
+        both[p] = both[p + 128] = both[p + 256] = both[p + 384] = T(0)
+
+
 @kernel
 def bilinear_pixels(x: "*T", grid: "*T", y: "*T", channels: int, h: int, w: int, points: int, padding: int, align: int,
                     start: int, stop: int):
@@ -121,15 +136,7 @@ def bilinear_pixels(x: "*T", grid: "*T", y: "*T", channels: int, h: int, w: int,
         count = min(128, points - first)
         block_axis(xs, wx, ds, grid, image * points + first, count, 0, w, 1, 0, padding, align)
         block_axis(ys, wy, ds, grid, image * points + first, count, 1, h, w, 0, padding, align)
-        for p in range(count):
-            a, b, u, v = xs[p], xs[p + 128], ys[p], ys[p + 128]
-            xs[p], xs[p + 128] = u + a if u + a >= 0.0 else nothing, u + b if u + b >= 0.0 else nothing
-            ys[p], ys[p + 128] = v + a if v + a >= 0.0 else nothing, v + b if v + b >= 0.0 else nothing
-            both[p], both[p + 128] = wy[p] * wx[p], wy[p] * wx[p + 128]
-            both[p + 256], both[p + 384] = wy[p + 128] * wx[p], wy[p + 128] * wx[p + 128]
-        for p in range(count, min(128, count + 7)):  # what fills the last eight
-            xs[p] = xs[p + 128] = ys[p] = ys[p + 128] = nothing
-            both[p] = both[p + 128] = both[p + 256] = both[p + 384] = T(0)
+        four_pixels(xs, ys, wx, wy, both, count, nothing)
         for group in range(groups):
             base = (image * groups + group) * (plane + 1)
             q = (image * channels + 8 * group) * points + first
