@@ -60,12 +60,39 @@ def only_tensors(t, index):
 
 # --- index expressions ------------------------------------------------------------------------------------------------
 
-def is_integers(item):
-    """Whether an index is a list of Python's integers."""
-    return item.__class__ is list and set(map(type, item)) == {int}
+def is_plain(item):
+    """Whether an index is a list of Python's integers alone, or of its bools alone."""
+    return item.__class__ is list and set(map(type, item)) in PLAIN_LISTS
+
+
+PLAIN_LISTS = ({int}, {bool})
 
 
 KINDS = "only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are valid indices"
+
+
+SMALL = 1 << 16  # elements up to which masks of rows are index tensors, which have plans
+
+
+def as_places(t, index):
+    """A tuple whose lists are tensors, and, if it is of integers, slices and tensors, whose masks of one dimension are index
+    tensors: of a small tensor on the CPU whose values are known."""
+    if list in map(type, index):
+        index = tuple([to_index(i) if is_plain(i) else i for i in index])
+    if Tensor in map(type, index) and t._n <= SMALL and t._kind.cpu and not STATE and not tape.TAPE and len(index) <= len(
+            t._shape) and ITEMS.issuperset(map(type, index)):
+        index = tuple([ix.places(i) if i.__class__ is Tensor and i._kind is ix.BOOL and i._shape == t._shape[at:at + 1] else i
+                       for at, i in enumerate(index)])
+        if len(index) == 2 == len(t._shape):  # a number beside an index tensor is one, too
+            (a, b), (m, n) = index, t._shape
+            if a.__class__ is int and b.__class__ is Tensor and b._kind is ix.INT64 and b._shape and -m <= a < m:
+                index = ix.one_place(a), b
+            elif b.__class__ is int and a.__class__ is Tensor and a._kind is ix.INT64 and a._shape and -n <= b < n:
+                index = a, ix.one_place(b)
+    return index
+
+
+ITEMS = {int, slice, Tensor}
 
 
 def to_index(item):
@@ -77,9 +104,9 @@ def to_index(item):
     if isinstance(item, (list, tuple, range)):
         from numbagrad.core.creation import tensor
         item = list(item)
-        if is_integers(item):
+        if is_plain(item):
             try:
-                return from_array(np.array(item, np.int64))
+                return from_array(np.array(item, np.int64 if item[0].__class__ is int else np.bool_))
             except OverflowError:
                 pass
         return tensor(item) if item else tensor(item, dtype=dt.int64)
@@ -305,7 +332,7 @@ def getitem(self, index):
             if out is not None:
                 return out
     if c is not tuple:
-        if is_integers(index):
+        if is_plain(index):
             return getitem(self, to_index(index))
         index = tuple(index) if c is list and is_tuple(index) else (index,)
     x = basic(self, index)
@@ -313,8 +340,7 @@ def getitem(self, index):
         return x
     if STATE and (stack := transform()) is not None and (found := stack.getitem(self, index)) is not NotImplemented:
         return found
-    if list in map(type, index):
-        index = tuple([to_index(i) if is_integers(i) else i for i in index])
+    index = as_places(self, index)
     found = only_tensors(self, index) if self._kind.cpu else None
     if found is not None:
         dim, t = found

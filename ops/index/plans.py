@@ -253,6 +253,26 @@ def true_numbers(mask):
     return lin, where, n
 
 
+def places(mask):
+    """Where a mask of one dimension is true, as an index tensor."""
+    found = coordinates(mask)
+    return raw(found._buf, found._ptr, found._n, (found._n,), None, found._kind, found._ver)
+
+
+_ones: dict = {}
+
+
+def one_place(i):
+    """A number as an index tensor of one element, which nobody else has."""
+    found = _ones.get(i)
+    if found is None:
+        if len(_ones) >= 256:
+            _ones.clear()
+        found = _ones[i] = make((1,), INT64)
+        found._buf[0] = i
+    return found
+
+
 def coordinates(input):
     """Coordinates of the nonzero elements as an int64 tensor (count, dimensions)."""
     t = input if input._strides is None else contiguous_copy(input)
@@ -289,7 +309,7 @@ def _room():
         return array, storage.address(array)
 
 
-INT64 = storage.kind_of(dt.int64)
+INT64, BOOL = storage.kind_of(dt.int64), storage.kind_of(dt.bool_)
 _sizes: dict = {}
 
 

@@ -11,7 +11,7 @@ from numbagrad.core.out import write_out
 from numbagrad.core.overlap import check_apart
 from numbagrad.core.promotion import is_number
 from numbagrad.core.tensor import raw
-from numbagrad.dispatch.op import add_method
+from numbagrad.dispatch.op import add_method, unlisted
 from numbagrad.extend import Sample, Tensor, function
 
 from ..view.shape import expanded, reshaped
@@ -21,6 +21,7 @@ from .by_plan import putter
 from .places import shape_of, taken
 from .reduced import REDUCTIONS, reduce_in_place, reduced_at
 from .select_put import both, outside
+from .setitem import held
 
 _gather = taken.recorded_as("GatherBackward0")
 _gather.node_class.holds_more = True
@@ -155,6 +156,11 @@ def _scatterer(name):
     return where
 
 
+def _scattered_number(shape, dim, index, kind=None, values=None):
+    """``where`` of ``scatter`` of a number."""
+    return along.named_within(shape, _check_index("scatter", shape, dim, index), index, _fail)
+
+
 _scattered, _scatter_added, _scatter_reduced = map(_scatterer, ("scatter", "scatter_add", "scatter_reduce"))
 
 
@@ -180,10 +186,13 @@ def _scatter_call(which):
             return _scatter[which](input, values, plan, False, *(["scatter_"] if which else []))
         if not is_number(src):
             raise TypeError(f"scatter(): argument 'src' (position 3) must be Tensor or Number, not {type(src).__name__}")
+        if not which:
+            number = held(src, input)
+            number = ix.scalar_like(src, input) if number is None else number
+            return _scatter_number[2].call(input, number, index, _scattered_number, dim, False)
         at = _check_index("scatter", input._shape, dim, index)
         plan = along.plan_dim(input._shape, at, index, _fail)
-        if which:
-            check_apart(input, (index,))
+        check_apart(input, (index,))
         return _scatter_number[which](input, ix.scalar_like(src, input), plan, False, *(["scatter_"] if which else []))
     return run
 
@@ -201,12 +210,24 @@ scatter = function(scatter, kinds={"src": "any"}, dtypes="any", out="same", refe
 
 def scatter_(self, dim, index, src=None, *, value=None, reduce=None):
     """In-place form of ``scatter``."""
+    if reduce is None and (src.__class__ is float or src.__class__ is int) and (number := held(src, self)) is not None:
+        return _scatter_one(self, index, number, dim)
     if reduce is None and ix.is_few(self, (index, src, value)):
         return ix.take_values(self, scatter(self, dim, index, src, value=value))
     return _scatter_call(1)(self, dim, index, src, value=value, reduce=reduce)
 
 
 add_method(scatter_, src="any")
+
+
+def scatter_one_(self, index, values, dim: int):
+    """``scatter_`` of a number in a tensor."""
+    if ix.is_few(self, (index, values), ix.is_quiet):
+        return ix.take_values(self, _scatter_number[2].call(self, values, index, _scattered_number, dim, False))
+    return _scatter_call(1)(self, dim, index, values.item())
+
+
+_scatter_one = unlisted(scatter_one_)
 
 
 def _of_constant(index, source):

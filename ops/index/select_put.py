@@ -69,6 +69,8 @@ def both(name, prepare, forms, doc, samples, reference, kinds=None, quick=None, 
     ``quick`` takes usual calls of ``name``, checks included, and returns None for others."""
     kinds = {"accumulate": "bool", **(kinds or {})}
 
+    quiet = ix.is_quiet if name == "index_fill" else ix.unrecorded  # (others are written in place while they are written down)
+
     def apart(input, *args, **kwargs):
         out = quick and quick(input, *args, **kwargs)
         if out is not None:
@@ -77,7 +79,7 @@ def both(name, prepare, forms, doc, samples, reference, kinds=None, quick=None, 
         return forms[0](input, values, plan, accumulate)
 
     def within(self, *args, **kwargs):
-        if ix.is_few(self, (*args, *kwargs.values())):
+        if ix.is_few(self, (*args, *kwargs.values()), quiet):
             return ix.take_values(self, public(self, *args, **kwargs))
         values, plan, accumulate = prepare(self, *args, **kwargs)
         check_apart(self, ix.tensors_in(args[:2] if name == "index_fill" else (*args, *kwargs.values())))

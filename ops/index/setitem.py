@@ -28,7 +28,7 @@ from numbagrad.kernel.threads import LIMIT
 from ..view.shape import expanded
 from . import plans as ix
 from .by_plan import putter
-from .getitem import SIMPLE, at, basic, from_to, is_integers, is_tuple, of_one, only_tensors, parse, plan_for, to_index
+from .getitem import SIMPLE, as_places, at, basic, from_to, is_plain, is_tuple, of_one, only_tensors, parse, plan_for, to_index
 from .kernels import put_row
 from .places import placed_at_two
 
@@ -38,7 +38,7 @@ put_apart, put_within, put_at_one = FORMS
 
 def setitem(self, index, value):
     """``self[index] = value`` for a number or a tensor that broadcasts to ``self[index]``."""
-    if is_integers(index):
+    if is_plain(index):
         index = to_index(index)
     c, record = index.__class__, True if not STATE else recording()
     if c is int and record is not None and value.__class__ is Tensor and (shape := self._shape) and (
@@ -46,6 +46,8 @@ def setitem(self, index, value):
         bump_version(self)
         return
     if c is Tensor and index._shape:  # these may be programs
+        if index._kind is ix.BOOL and value.__class__ is Tensor and value._shape and value._kind is self._kind:
+            index, = as_places(self, (index,))
         if (value.__class__ is float or value.__class__ is int) and not tape.TAPE:
             value = number_like(value, self)
         if value.__class__ is Tensor:
@@ -63,19 +65,18 @@ def setitem(self, index, value):
                 inplace.copy_(x, v)  # (which makes the plan)
                 return
     elif c is tuple:
-        if list in map(type, index):
-            index = tuple([to_index(i) if is_integers(i) else i for i in index])
-        if index[0].__class__ is int and 1 < len(index) <= len(self._shape) and not STATE and all([
-                i.__class__ is int or i.__class__ is slice or i.__class__ is Tensor and i._kind is ix.INT64 for i in index]):
-            part = at(self, index[0], 0)
-            return setitem(part, index[1] if len(index) == 2 else index[1:], value)
-        found = only_tensors(self, index)
-        if found is not None and (found[0] is not None or len(index) == 2):
+        named = as_places(self, index) if value.__class__ is not Tensor or value._kind is self._kind else index
+        if named[0].__class__ is int and 1 < len(named) <= len(self._shape) and not STATE and all([
+                i.__class__ is int or i.__class__ is slice or i.__class__ is Tensor and i._kind is ix.INT64 for i in named]):
+            part = at(self, named[0], 0)
+            return setitem(part, named[1] if len(named) == 2 else named[1:], value)
+        found = only_tensors(self, named)
+        if found is not None and (found[0] is not None or len(named) == 2):
             if (value.__class__ is float or value.__class__ is int) and not tape.TAPE:
                 value = number_like(value, self)
             if value.__class__ is Tensor:
                 if found[0] is None:
-                    _set_at_two(self, *index, value)
+                    _set_at_two(self, *named, value)
                 else:
                     _set_along(self, found[1], value, found[0])
                 return

@@ -373,7 +373,9 @@ def test_rows_are_written_natively_as_they_are_otherwise():
 @pytest.mark.parametrize("index", [
     lambda ng: ng.tensor([0, -2]), lambda ng: [2, 0], lambda ng: (slice(None), ng.tensor([1, 0])), lambda ng: ([0, 1], [2, 1]),
     lambda ng: (ng.tensor([[0], [1]]), ng.tensor([0, 2])), lambda ng: (1, [0, 2]), lambda ng: ([0, 2], slice(0, 2)),
-    lambda ng: ng.tensor([True, False, True])])
+    lambda ng: ng.tensor([True, False, True]), lambda ng: [True, True, False],
+    lambda ng: (slice(None), ng.tensor([False, True, True])),
+    lambda ng: (ng.tensor([True, False, True]), 1), lambda ng: (ng.tensor([0, 2]), -1), lambda ng: (0, ng.tensor([False] * 3))])
 def test_places_take_numbers_that_change(index):
     """However often, and whatever the number: a plan is of tensors, and the number one of them; numbers that do not fit are
     refused, wrong places too, and nothing is changed."""
@@ -385,7 +387,7 @@ def test_places_take_numbers_that_change(index):
             x[index] = i
             y[tuple(plain)] = i
             assert x.tolist() == y.tolist() and x._version == i + 1
-        row = ng.full((1,), 40, dtype=dtype)
+        row = ng.full((1,), 40, dtype=dtype)  # (of a mask it may be of another dtype, too)
         for _ in range(5):
             x[index] = row
         assert x[index].tolist() == (x[index] * 0 + 40).tolist()
@@ -402,3 +404,23 @@ def test_places_take_numbers_that_change(index):
     with pytest.raises(IndexError):
         x[[0, 1], [0, 3]] = 1
     assert x.tolist() == before
+
+
+def test_scatter_and_index_fill_of_numbers_that_change():
+    x, index = ng.zeros(3, 4), ng.tensor([[1], [0], [3]])
+    for i in range(8):
+        x.scatter_(1, index, i + 0.5)
+        x.index_fill_(1, ng.tensor([2]), i)
+        assert x.tolist() == [[0, i + 0.5, i, 0], [i + 0.5, 0, i, 0], [0, 0, i, i + 0.5]] and x._version == 2 * i + 2
+    with pytest.raises(RuntimeError, match="index 4 is out of bounds for dimension 1 with size 4"):
+        x.scatter_(1, index + 1, 2.0)
+    with pytest.raises(IndexError):
+        x.index_fill_(1, ng.tensor([7]), 2.0)
+    assert x.max() == 7.5 and x._version == 16
+    one_hot = ng.zeros(3, 4, dtype=ng.int64)
+    assert one_hot.scatter_(1, index, 1).sum(1).tolist() == [1, 1, 1]
+    leaf = ng.ones(3, 4, requires_grad=True)
+    y = leaf * 1
+    assert type(y.scatter_(1, index, 2.0).grad_fn).__name__ == "ScatterBackward1"
+    y.sum().backward()
+    assert leaf.grad.sum() == 9
