@@ -38,6 +38,8 @@ put_apart, put_within, put_at_one = FORMS
 
 def setitem(self, index, value):
     """``self[index] = value`` for a number or a tensor that broadcasts to ``self[index]``."""
+    if self._kind.dtype.barebones:
+        return _setitem(self, index, value)
     if is_plain(index):
         index = to_index(index)
     c, record = index.__class__, True if not STATE else recording()
